@@ -1,0 +1,24 @@
+//! mcp-guard: a reverse proxy that owns transport policy for MCP backends, and mcp-tools, a minimal tool server.
+//!
+//! The crate is a pure core that decides and a shell that acts. Read the core first, in this order:
+//!
+//! * [`http1`] - HTTP/1.1 messages, judged strictly on raw bytes;
+//! * [`wire`] - JSON-RPC and MCP in the body: scan, era, outcome;
+//! * [`policy`] - the front-door order: one function on the head, one on the call;
+//! * [`upstream`] - slots, and which share of the traffic each gets.
+//!
+//! The shell (`config`, `telemetry`, `proxy`, `admin`, `cli`, `sys`) performs what the core decided. `tools` is the
+//! tool server, which knows nothing of the guard.
+
+pub mod http1;
+pub mod policy;
+pub mod upstream;
+pub mod wire;
+
+mod admin;
+pub mod cli;
+mod config;
+mod proxy;
+mod sys;
+mod telemetry;
+pub mod tools;

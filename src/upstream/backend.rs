@@ -1,0 +1,55 @@
+//! What one slot's backend is and what it receives: the `[slots.NAME]` table as domain types.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Where a backend listens.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Address {
+    Unix(PathBuf),
+    Tcp(SocketAddr),
+}
+
+/// What `Accept` the backend receives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Accept {
+    /// `application/json, text/event-stream`
+    Both,
+    /// `application/json`
+    Json,
+    /// Whatever the client sent.
+    Pass,
+}
+
+/// What `Authorization` the backend receives. The client's own never passes.
+#[derive(Clone, PartialEq, Eq)]
+pub enum UpstreamAuthorization {
+    Strip,
+    /// The value of the environment variable named in the config, sent as `Bearer …`.
+    Bearer(String),
+}
+
+/// One slot's backend.
+#[derive(Clone)]
+pub struct Backend {
+    pub address: Address,
+    /// The path requested of the backend, starting with `/`.
+    pub path: String,
+    /// The `Host` sent to the backend.
+    pub host: String,
+    pub accept: Accept,
+    pub authorization: UpstreamAuthorization,
+    /// Idle connections kept at most.
+    pub pool: usize,
+    /// Age at which an idle connection is closed; below the backend's own keep-alive time.
+    pub pool_idle: Duration,
+    /// Whether `Mcp-Session-Id` is removed in both directions (stateless backends).
+    pub strip_session: bool,
+    /// Fixed fields, replacing the client's under any spelling of the name.
+    pub set_headers: Vec<(String, String)>,
+    /// Whether the query string is forwarded.
+    pub query: bool,
+    /// Whether `X-MCP-Client: <name>` is added.
+    pub client_header: bool,
+}

@@ -1,0 +1,12 @@
+//! JSON-RPC and MCP on the wire: what a body says, without building a tree of it.
+//!
+//! Pure functions of bytes. Must not know HTTP status codes of refusals, clients or slots: that is `policy`.
+
+pub mod era;
+pub mod outcome;
+pub mod rpc;
+pub mod scan;
+
+pub use era::{Era, ProtocolVersion};
+pub use rpc::Method;
+pub use scan::{Kind, Message, ScanError, scan};
