@@ -1,0 +1,249 @@
+//! Keeps the house in order: import direction, file sizes, and documents in step with the code.
+//!
+//! Works on the source as text, so it sees what a reader sees. Function sizes are clippy's part (`clippy.toml`).
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+const FILE_LINES_MAX: usize = 500;
+
+/// The crate's modules and what each may import from the crate. `ARCHITECTURE.md` says why.
+const MAY_IMPORT: &[(&str, &[&str])] = &[
+    ("http1", &[]),
+    ("wire", &[]),
+    ("policy", &["http1", "wire"]),
+    ("upstream", &["http1"]),
+    ("config", &["http1", "wire", "policy", "upstream", "sys"]),
+    ("telemetry", &["http1", "wire", "policy", "upstream", "config"]),
+    ("proxy", &["http1", "wire", "policy", "upstream", "config", "telemetry", "sys"]),
+    ("admin", &["policy", "upstream", "proxy", "telemetry", "sys", "config"]),
+    ("tools", &["sys"]),
+    ("sys", &[]),
+];
+
+/// The pure core: decides, and can be tested without a clock, a socket or a file.
+const PURE: &[&str] = &["http1", "wire", "policy", "upstream"];
+
+/// What the pure core must never name.
+const IMPURE_WORDS: &[&str] = &[
+    "pingora",
+    "tokio::",
+    "prometheus::",
+    "Instant::now",
+    "SystemTime::now",
+    "std::fs",
+    "std::env",
+    "std::net::Tcp",
+    "std::os::unix::net",
+    "std::thread",
+];
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(path: &Path) -> String {
+    fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+fn relative(path: &Path) -> String {
+    path.strip_prefix(root()).unwrap_or(path).display().to_string()
+}
+
+/// Every Rust file below these folders.
+fn rust_files(folders: &[&str]) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut pending: Vec<PathBuf> = folders.iter().map(|folder| root().join(folder)).collect();
+    while let Some(folder) = pending.pop() {
+        let Ok(entries) = fs::read_dir(&folder) else { continue };
+        for entry in entries.filter_map(Result::ok) {
+            let path = entry.path();
+            if path.is_dir() && path.file_name().is_some_and(|name| name != "target") {
+                pending.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    assert!(!found.is_empty(), "no Rust files below {folders:?}: is the path right?");
+    found
+}
+
+/// A module's files: `src/name.rs` and everything below `src/name/`.
+fn module_files(module: &str) -> Vec<PathBuf> {
+    rust_files(&["src"])
+        .into_iter()
+        .filter(|path| {
+            let path = relative(path);
+            path == format!("src/{module}.rs") || path.starts_with(&format!("src/{module}/"))
+        })
+        .collect()
+}
+
+/// Code without its comments and without what follows `#[cfg(test)]`, which may import what it likes.
+fn code_of(path: &Path) -> String {
+    let text = read(path);
+    let shipped = text.split("#[cfg(test)]").next().unwrap_or_default();
+    shipped.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
+}
+
+fn report(problems: &[String]) {
+    assert!(problems.is_empty(), "\n{}\n", problems.join("\n"));
+}
+
+#[test]
+fn imports_follow_the_architecture() {
+    let mut problems = Vec::new();
+    for (module, allowed) in MAY_IMPORT {
+        for path in module_files(module) {
+            let code = code_of(&path);
+            for (other, _) in MAY_IMPORT.iter().chain(&[("cli", &[] as &[&str])]) {
+                let named =
+                    code.contains(&format!("crate::{other}::")) || code.contains(&format!("crate::{other};"));
+                if other != module && !allowed.contains(other) && named {
+                    problems.push(format!("{}: `{module}` must not import `{other}`", relative(&path)));
+                }
+            }
+        }
+    }
+    report(&problems);
+}
+
+#[test]
+fn the_core_is_pure() {
+    let mut problems = Vec::new();
+    for path in PURE.iter().flat_map(|module| module_files(module)) {
+        let code = code_of(&path);
+        for word in IMPURE_WORDS.iter().filter(|word| code.contains(**word)) {
+            problems.push(format!("{}: the core must not name `{word}`", relative(&path)));
+        }
+    }
+    report(&problems);
+}
+
+#[test]
+fn only_the_proxy_names_pingora() {
+    let outside = rust_files(&["src"]).into_iter().filter(|path| !relative(path).starts_with("src/proxy"));
+    let named = outside.filter(|path| code_of(path).contains("pingora::"));
+    report(&named.map(|path| format!("{}: names Pingora", relative(&path))).collect::<Vec<_>>());
+}
+
+#[test]
+fn only_the_command_lines_print() {
+    let mut problems = Vec::new();
+    for path in rust_files(&["src"]) {
+        let name = relative(&path);
+        if name.starts_with("src/cli/") || name.starts_with("src/tools/cli") {
+            continue;
+        }
+        let code = code_of(&path);
+        if ["println!", "eprintln!", "print!(", "eprint!("].iter().any(|word| code.contains(word)) {
+            problems.push(format!("{name}: prints; only a command line may"));
+        }
+    }
+    report(&problems);
+}
+
+#[test]
+fn files_are_small_and_say_what_they_are_for() {
+    let mut problems = Vec::new();
+    for path in rust_files(&["src", "tests", "benches", "fuzz"]) {
+        let text = read(&path);
+        let lines = text.lines().count();
+        if lines > FILE_LINES_MAX {
+            problems.push(format!("{}: {lines} lines, at most {FILE_LINES_MAX}", relative(&path)));
+        }
+        if !text.starts_with("//!") {
+            problems.push(format!("{}: does not open with a `//!` line", relative(&path)));
+        }
+    }
+    report(&problems);
+}
+
+#[test]
+fn nothing_is_left_unfinished() {
+    // Spelled in halves so that this file does not find itself.
+    let words = [["todo", "!("], ["unimplemented", "!("], ["#[ig", "nore"], ["FIX", "ME"], ["XX", "X:"]]
+        .map(|w| w.concat());
+    let mut problems = Vec::new();
+    for path in rust_files(&["src", "tests", "benches"]) {
+        let text = read(&path);
+        for word in words.iter().filter(|word| text.contains(word.as_str())) {
+            problems.push(format!("{}: contains `{word}`", relative(&path)));
+        }
+    }
+    report(&problems);
+}
+
+/// First cells of the table rows of a document: what it documents, by name.
+fn documented(document: &str) -> BTreeSet<String> {
+    read(&root().join(document))
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split('`').next().map(str::to_owned))
+        .collect()
+}
+
+fn compare(document: &str, defined: &BTreeSet<String>, what: &str) {
+    let documented = documented(document);
+    let missing =
+        defined.difference(&documented).map(|name| format!("{document}: {what} `{name}` is not documented"));
+    let stale = documented.difference(defined).map(|name| format!("{document}: `{name}` does not exist"));
+    report(&missing.chain(stale).collect::<Vec<_>>());
+}
+
+#[test]
+fn every_denial_is_documented() {
+    let defined = mcp_guard::policy::Denial::all().map(|denial| denial.code().to_owned()).collect();
+    compare("docs/denials.md", &defined, "denial");
+}
+
+#[test]
+fn every_metric_is_documented() {
+    let code = read(&root().join("src/telemetry/metrics.rs"));
+    let names = code.split('"').filter(|text| {
+        (text.starts_with("mcp_guard_") || text.starts_with("mcp_server_") || text.starts_with("mcp_client_"))
+            && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
+    });
+    compare("docs/metrics.md", &names.map(str::to_owned).collect(), "metric");
+}
+
+#[test]
+fn the_code_map_names_every_module() {
+    let map = read(&root().join("ARCHITECTURE.md"));
+    let mut problems = Vec::new();
+    for entry in fs::read_dir(root().join("src")).expect("src exists").filter_map(Result::ok) {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let shown = if entry.path().is_dir() { format!("{name}/") } else { name };
+        if !map.contains(&shown) {
+            problems.push(format!("ARCHITECTURE.md: the code map does not name `{shown}`"));
+        }
+    }
+    for (module, _) in MAY_IMPORT {
+        assert!(!module_files(module).is_empty(), "tests/tidy.rs lists `{module}`, which does not exist");
+    }
+    report(&problems);
+}
+
+#[test]
+fn links_between_documents_resolve() {
+    let mut problems = Vec::new();
+    let mut documents: Vec<PathBuf> = ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "SECURITY.md"]
+        .iter()
+        .map(|name| root().join(name))
+        .collect();
+    documents.extend(
+        fs::read_dir(root().join("docs")).expect("docs exists").filter_map(Result::ok).map(|e| e.path()),
+    );
+    for path in documents.iter().filter(|path| path.extension().is_some_and(|extension| extension == "md")) {
+        let text = read(path);
+        for target in text.split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next()) {
+            let local = !target.is_empty() && !target.contains("://");
+            if local && !path.parent().is_some_and(|folder| folder.join(target).exists()) {
+                problems.push(format!("{}: link to `{target}` leads nowhere", relative(path)));
+            }
+        }
+    }
+    report(&problems);
+}
