@@ -4,4 +4,4 @@ pub mod backend;
 pub mod split;
 
 pub use backend::{Accept, Address, Backend, UpstreamAuthorization};
-pub use split::{Slot, Split};
+pub use split::{Percent, Share, Slot, Split};
