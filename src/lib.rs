@@ -5,18 +5,21 @@
 //! * [`http1`] - HTTP/1.1 messages, judged strictly on raw bytes;
 //! * [`wire`] - JSON-RPC and MCP in the body: scan, era, outcome;
 //! * [`policy`] - the front-door order: one function on the head, one on the call;
-//! * [`upstream`] - slots, and which share of the traffic each gets.
+//! * [`upstream`] - slots, and which share of the traffic each gets;
+//! * [`parity`] - are two servers the same to their clients?
 //!
 //! The shell (`config`, `telemetry`, `proxy`, `admin`, `cli`, `sys`) performs what the core decided. `tools` is the
 //! tool server, which knows nothing of the guard.
 
 pub mod http1;
+pub mod parity;
 pub mod policy;
 pub mod upstream;
 pub mod wire;
 
 mod admin;
 pub mod cli;
+mod client;
 mod config;
 mod proxy;
 mod sys;

@@ -14,6 +14,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("wire", &[]),
     ("policy", &["http1", "wire"]),
     ("upstream", &["http1"]),
+    ("parity", &["wire"]),
+    ("client", &["wire", "upstream", "parity"]),
     ("config", &["http1", "wire", "policy", "upstream", "sys"]),
     ("telemetry", &["http1", "wire", "policy", "upstream", "config"]),
     ("proxy", &["http1", "wire", "policy", "upstream", "config", "telemetry", "sys"]),
@@ -23,7 +25,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
 ];
 
 /// The pure core: decides, and can be tested without a clock, a socket or a file.
-const PURE: &[&str] = &["http1", "wire", "policy", "upstream"];
+const PURE: &[&str] = &["http1", "wire", "policy", "upstream", "parity"];
 
 /// What the pure core must never name.
 const IMPURE_WORDS: &[&str] = &[

@@ -1,0 +1,123 @@
+//! What can go wrong when asking a server: every variant names where, what was asked and what happened instead.
+
+use std::fmt::Write as _;
+
+/// The most characters of a foreign answer that an error quotes.
+const EXCERPT_CHARS_MAX: usize = 160;
+
+/// Where a question went and what it was.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Question {
+    /// The server, without credentials.
+    pub(crate) at: String,
+    /// The MCP method, or the HTTP method and path.
+    pub(crate) what: String,
+}
+
+impl std::fmt::Display for Question {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} at {}", self.what, self.at)
+    }
+}
+
+/// Why a question has no usable answer.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    #[error("{question}: cannot connect: {source}")]
+    Connect { question: Question, source: std::io::Error },
+    #[error("{question}: not connected within {millis} ms")]
+    ConnectTimeout { question: Question, millis: u128 },
+    #[error("{question}: cannot load the certificate authorities: {reason}")]
+    Authorities { question: Question, reason: String },
+    #[error("{question}: no whole answer within {millis} ms")]
+    Timeout { question: Question, millis: u128 },
+    #[error("{question}: the connection broke before the answer was whole: {source}")]
+    Broken { question: Question, source: hyper::Error },
+    #[error("{question}: the request cannot be built: {reason}")]
+    Request { question: Question, reason: String },
+    #[error("{question}: the answer is larger than {max} bytes")]
+    TooLarge { question: Question, max: usize },
+    #[error("{question}: HTTP {status}{}", quoted(.excerpt))]
+    Status { question: Question, status: u16, excerpt: String },
+    #[error("{question}: HTTP {status}, but the body is no JSON-RPC answer ({content_type}){}", quoted(.excerpt))]
+    NotRpc { question: Question, status: u16, content_type: String, excerpt: String },
+    #[error("{question}: JSON-RPC error {code}: {message}")]
+    Rpc { question: Question, status: u16, code: i64, message: String },
+    #[error("{question}: the result lacks {lacks}")]
+    Shape { question: Question, lacks: &'static str },
+    #[error("{question}: more than {max} pages, or a page that repeats")]
+    Pages { question: Question, max: usize },
+}
+
+impl Error {
+    /// Whether nothing answered at all: no connection, or no whole HTTP answer.
+    pub(crate) fn is_silence(&self) -> bool {
+        matches!(
+            self,
+            Error::Connect { .. }
+                | Error::ConnectTimeout { .. }
+                | Error::Authorities { .. }
+                | Error::Timeout { .. }
+                | Error::Broken { .. }
+        )
+    }
+
+    /// The HTTP status of the answer that is not usable, if one came.
+    pub(crate) fn status(&self) -> Option<u16> {
+        match self {
+            Error::Status { status, .. } | Error::NotRpc { status, .. } | Error::Rpc { status, .. } => {
+                Some(*status)
+            }
+            Error::Connect { .. }
+            | Error::ConnectTimeout { .. }
+            | Error::Authorities { .. }
+            | Error::Timeout { .. }
+            | Error::Broken { .. }
+            | Error::Request { .. }
+            | Error::TooLarge { .. }
+            | Error::Shape { .. }
+            | Error::Pages { .. } => None,
+        }
+    }
+}
+
+fn quoted(excerpt: &str) -> String {
+    if excerpt.is_empty() { String::new() } else { format!(": `{excerpt}`") }
+}
+
+/// The beginning of a foreign text, fit for a terminal: control characters are escaped, length is bounded.
+pub(crate) fn excerpt(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(&bytes[..bytes.len().min(4 * EXCERPT_CHARS_MAX)]);
+    let mut out = String::new();
+    for (count, char) in text.trim().chars().enumerate() {
+        if count == EXCERPT_CHARS_MAX {
+            out.push('…');
+            break;
+        }
+        if char.is_control() {
+            let _ = write!(out, "{}", char.escape_default());
+        } else {
+            out.push(char);
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_excerpt_cannot_drive_a_terminal_and_is_bounded() {
+        assert_eq!(excerpt(b"a\x1b[2Jb\n"), "a\\u{1b}[2Jb");
+        assert_eq!(excerpt(&[b'x'; 5000]).chars().count(), EXCERPT_CHARS_MAX + 1);
+        assert_eq!(excerpt(b"\xff"), "\u{fffd}");
+    }
+
+    #[test]
+    fn an_error_says_what_and_where() {
+        let question = Question { at: "http://127.0.0.1:1/".to_owned(), what: "tools/list".to_owned() };
+        let error = Error::Status { question, status: 502, excerpt: "<html>".to_owned() };
+        assert_eq!(error.to_string(), "tools/list at http://127.0.0.1:1/: HTTP 502: `<html>`");
+    }
+}

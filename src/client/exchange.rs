@@ -1,0 +1,278 @@
+//! One HTTP exchange: connect, send, read the answer, each within its bound. A fresh connection each time, so that an
+//! answer never depends on what was asked before and its time never includes connecting.
+
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use http_body_util::{BodyExt, Full};
+pub(crate) use hyper::Method;
+use hyper::body::Incoming;
+use hyper::client::conn::http1::SendRequest;
+use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::task::JoinHandle;
+use tokio_rustls::rustls::ClientConfig;
+
+use super::error::{Error, Question};
+use super::sse::Events;
+use super::target::{Target, Transport};
+use super::tls;
+
+/// The bounds of one exchange.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    pub(crate) connect: Duration,
+    /// From the first byte sent to the last byte read.
+    pub(crate) total: Duration,
+    pub(crate) body_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits { connect: Duration::from_secs(2), total: Duration::from_secs(10), body_bytes: 32 << 20 }
+    }
+}
+
+/// An HTTP request to the target, for those who want to see the raw answer.
+#[derive(Debug, Clone)]
+pub(crate) struct Request {
+    pub(crate) method: Method,
+    /// Another path than the target's own.
+    pub(crate) path: Option<String>,
+    /// Sent besides the target's own fields, replacing those of the same name.
+    pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
+    pub(crate) body: Bytes,
+    /// Whether the target's token goes along.
+    pub(crate) authorized: bool,
+}
+
+impl Request {
+    /// A request without body and without token.
+    pub(crate) fn bare(method: Method, path: Option<&str>) -> Request {
+        let path = path.map(str::to_owned);
+        Request { method, path, headers: Vec::new(), body: Bytes::new(), authorized: false }
+    }
+
+    /// A POST of JSON to the target's path, with its token.
+    pub(crate) fn post(body: Bytes) -> Request {
+        let json = (header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        Request { method: Method::POST, path: None, headers: vec![json], body, authorized: true }
+    }
+}
+
+/// An HTTP answer.
+#[derive(Debug, Clone)]
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) headers: HeaderMap,
+    /// The whole body; of an event stream the message that was waited for, or nothing.
+    pub(crate) body: Bytes,
+    pub(crate) elapsed: Duration,
+}
+
+impl Reply {
+    /// A header field as text, if it is there and readable.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+
+    /// The media type, without parameters, in lower case.
+    pub(crate) fn media_type(&self) -> String {
+        media_type(&self.headers)
+    }
+}
+
+/// What of an event stream to wait for.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Await<'a> {
+    /// Only the head: an event stream may never end.
+    Head,
+    /// The message with this id.
+    Answer(&'a Value),
+}
+
+/// Asks one server.
+#[derive(Debug)]
+pub(crate) struct Client {
+    target: Target,
+    limits: Limits,
+    authorities: OnceLock<Result<Arc<ClientConfig>, String>>,
+}
+
+impl Client {
+    pub(crate) fn new(target: Target, limits: Limits) -> Client {
+        Client { target, limits, authorities: OnceLock::new() }
+    }
+
+    pub(crate) fn target(&self) -> &Target {
+        &self.target
+    }
+
+    /// Sends a request and returns whatever comes back; of an event stream only the head.
+    pub(crate) async fn raw(&self, request: Request) -> Result<Reply, Error> {
+        let path = request.path.as_deref().unwrap_or(self.target.path());
+        let what = format!("{} {path}", request.method);
+        self.exchange(&what, request, Await::Head).await
+    }
+
+    /// Where and what, for an error.
+    pub(super) fn question(&self, what: &str) -> Question {
+        Question { at: self.target.to_string(), what: what.to_owned() }
+    }
+
+    /// Sends a request named `what` and reads its answer.
+    pub(super) async fn exchange(
+        &self,
+        what: &str,
+        request: Request,
+        awaited: Await<'_>,
+    ) -> Result<Reply, Error> {
+        let request = self.build(what, request)?;
+        let connecting = tokio::time::timeout(self.limits.connect, self.connect(what));
+        let (mut sender, _driver) = connecting.await.map_err(|_| Error::ConnectTimeout {
+            question: self.question(what),
+            millis: self.limits.connect.as_millis(),
+        })??;
+        let started = Instant::now();
+        let answering = async {
+            let broken = |source| Error::Broken { question: self.question(what), source };
+            let response = sender.send_request(request).await.map_err(broken)?;
+            let (head, body) = response.into_parts();
+            let body = self.read(what, &head.headers, body, awaited).await?;
+            let (status, elapsed) = (head.status.as_u16(), started.elapsed());
+            Ok(Reply { status, headers: head.headers, body, elapsed })
+        };
+        tokio::time::timeout(self.limits.total, answering).await.map_err(|_| Error::Timeout {
+            question: self.question(what),
+            millis: self.limits.total.as_millis(),
+        })?
+    }
+
+    fn build(&self, what: &str, request: Request) -> Result<hyper::Request<Full<Bytes>>, Error> {
+        let target = &self.target;
+        let malformed = |reason: String| Error::Request { question: self.question(what), reason };
+        let mut built = hyper::Request::builder()
+            .method(request.method)
+            .uri(request.path.as_deref().unwrap_or(&target.path))
+            .header(header::HOST, &target.host)
+            .header(header::ACCEPT, target.accept)
+            .header(header::USER_AGENT, concat!("mcp-guard/", env!("CARGO_PKG_VERSION")))
+            .body(Full::new(request.body))
+            .map_err(|error| malformed(error.to_string()))?;
+        let headers = built.headers_mut();
+        headers.extend(target.set_headers.iter().cloned());
+        if let Some(token) = target.bearer.as_deref().filter(|_| request.authorized) {
+            let mut value = HeaderValue::try_from(format!("Bearer {token}"))
+                .map_err(|_| malformed("the token holds characters that no header may carry".to_owned()))?;
+            value.set_sensitive(true);
+            headers.insert(header::AUTHORIZATION, value);
+        }
+        for (name, value) in request.headers {
+            headers.insert(name, value);
+        }
+        Ok(built)
+    }
+
+    async fn connect(&self, what: &str) -> Result<(SendRequest<Full<Bytes>>, Driver), Error> {
+        let refused = |source| Error::Connect { question: self.question(what), source };
+        match &self.target.transport {
+            Transport::Tcp { host, port } => {
+                let stream = tcp(host, *port).await.map_err(refused)?;
+                self.handshake(what, stream).await
+            }
+            Transport::Tls { host, port } => {
+                let config = self
+                    .authorities
+                    .get_or_init(tls::load)
+                    .clone()
+                    .map_err(|reason| Error::Authorities { question: self.question(what), reason })?;
+                let stream = tcp(host, *port).await.map_err(refused)?;
+                let stream = tls::connect(config, host, stream).await.map_err(refused)?;
+                self.handshake(what, stream).await
+            }
+            Transport::Unix(path) => {
+                let stream = UnixStream::connect(path).await.map_err(refused)?;
+                self.handshake(what, stream).await
+            }
+        }
+    }
+
+    async fn handshake<S>(&self, what: &str, stream: S) -> Result<(SendRequest<Full<Bytes>>, Driver), Error>
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let broken = |source| Error::Broken { question: self.question(what), source };
+        let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream));
+        let (sender, connection) = handshake.await.map_err(broken)?;
+        // What breaks the connection is also told to whoever waits for the answer.
+        let task = tokio::spawn(async move {
+            let _told_to_the_asker = connection.await;
+        });
+        Ok((sender, Driver(task)))
+    }
+
+    async fn read(
+        &self,
+        what: &str,
+        headers: &HeaderMap,
+        mut body: Incoming,
+        awaited: Await<'_>,
+    ) -> Result<Bytes, Error> {
+        let streamed = media_type(headers) == "text/event-stream";
+        let wanted = match awaited {
+            Await::Head if streamed => return Ok(Bytes::new()),
+            Await::Answer(id) if streamed => Some(id),
+            Await::Head | Await::Answer(_) => None,
+        };
+        let (mut whole, mut seen, mut events) = (BytesMut::new(), 0_usize, Events::default());
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|source| Error::Broken { question: self.question(what), source })?;
+            let Ok(data) = frame.into_data() else { continue };
+            seen = seen.saturating_add(data.len());
+            if seen > self.limits.body_bytes {
+                return Err(Error::TooLarge { question: self.question(what), max: self.limits.body_bytes });
+            }
+            let Some(id) = wanted else {
+                whole.extend_from_slice(&data);
+                continue;
+            };
+            let mut answer = None;
+            events.push(&data, |event| answer = answer.take().or_else(|| answers(event, id)));
+            if let Some(answer) = answer {
+                return Ok(answer);
+            }
+        }
+        Ok(whole.freeze())
+    }
+}
+
+/// Ends the connection's task with the exchange, whatever the server still has to say.
+struct Driver(JoinHandle<()>);
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+async fn tcp(host: &str, port: u16) -> std::io::Result<TcpStream> {
+    let stream = TcpStream::connect((host, port)).await?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+fn media_type(headers: &HeaderMap) -> String {
+    let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+}
+
+/// The event, if it is the JSON-RPC answer with this id.
+fn answers(event: &[u8], id: &Value) -> Option<Bytes> {
+    let message: Value = serde_json::from_slice(event).ok()?;
+    let is_answer = message.get("id") == Some(id) && message.get("method").is_none();
+    is_answer.then(|| Bytes::copy_from_slice(event))
+}

@@ -1,0 +1,18 @@
+//! A small MCP client for health checks, parity and the watchdog: both eras, over TCP, TLS or a Unix socket.
+//!
+//! Everything is bounded (connecting, the whole answer, its size, the number of pages) and every failure is a value that
+//! says what was asked, where, and what came back instead. Must not know rollouts, slots' roles or the command line.
+
+mod error;
+mod exchange;
+mod session;
+mod sse;
+mod target;
+#[cfg(test)]
+mod tests;
+mod tls;
+
+pub(crate) use error::Error;
+pub(crate) use exchange::{Client, Limits, Method, Reply, Request};
+pub(crate) use session::{Answer, Answered, Session};
+pub(crate) use target::Target;

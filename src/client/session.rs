@@ -1,0 +1,288 @@
+//! MCP over the exchange: open in either era, list tools page by page, call a tool.
+//!
+//! A legacy session does what an SDK does (`initialize`, `notifications/initialized`, then the negotiated version and the
+//! session id, if the server gave one, on every request); a modern one describes itself in every request.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use hyper::header::{HeaderName, HeaderValue};
+use serde_json::{Value, json};
+
+use super::error::{Error, excerpt};
+use super::exchange::{Await, Client, Reply, Request};
+use crate::parity::facts::{Handshake, Tool};
+use crate::wire::Era;
+
+/// The version a legacy session asks for: the newest with `initialize`; the server answers with the one it speaks.
+const LEGACY_VERSION: &str = "2025-11-25";
+const MODERN_VERSION: &str = "2026-07-28";
+const PAGES_MAX: usize = 100;
+
+const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
+const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
+const MCP_METHOD: HeaderName = HeaderName::from_static("mcp-method");
+const MCP_NAME: HeaderName = HeaderName::from_static("mcp-name");
+
+/// What a JSON-RPC answer says.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Answer {
+    Result(Value),
+    Error { code: i64, message: String },
+}
+
+/// A JSON-RPC answer and how it came.
+#[derive(Debug, Clone)]
+pub(crate) struct Answered {
+    pub(crate) answer: Answer,
+    pub(crate) status: u16,
+    pub(crate) elapsed: Duration,
+}
+
+/// An open conversation with one server, in one era.
+#[derive(Debug)]
+pub(crate) struct Session<'c> {
+    client: &'c Client,
+    era: Era,
+    /// The version sent with every request, once negotiated.
+    version: Option<String>,
+    id: Option<HeaderValue>,
+    next: AtomicU64,
+    pub(crate) handshake: Handshake,
+    /// How long the opening answer took.
+    pub(crate) opened_in: Duration,
+}
+
+impl<'c> Session<'c> {
+    /// Opens as SDKs do: `server/discover` first, and `initialize` where that is not understood.
+    pub(crate) async fn open(client: &'c Client) -> Result<Session<'c>, Error> {
+        match Session::modern(client).await {
+            Err(error) if says_legacy(&error) => Session::legacy(client).await,
+            opened => opened,
+        }
+    }
+
+    /// Opens with `initialize`.
+    pub(crate) async fn legacy(client: &'c Client) -> Result<Session<'c>, Error> {
+        let mut session = Session::unopened(client, Era::Legacy);
+        let params =
+            json!({"protocolVersion": LEGACY_VERSION, "capabilities": {}, "clientInfo": client_info()});
+        let (reply, answered) = session.exchange("initialize", params, None).await?;
+        let result = session.result_of("initialize", &answered)?;
+        let lacks = |lacks| Error::Shape { question: client.question("initialize"), lacks };
+        let version = text(&result, "protocolVersion").ok_or_else(|| lacks("`protocolVersion`"))?;
+        let server = result.get("serverInfo");
+        session.handshake = handshake(version.clone(), vec![version.clone()], server, &result);
+        session.opened_in = answered.elapsed;
+        session.version = Some(version);
+        session.id = reply.headers.get(SESSION_ID).cloned();
+        session.notify_initialized().await?;
+        Ok(session)
+    }
+
+    /// Opens with `server/discover`.
+    pub(crate) async fn modern(client: &'c Client) -> Result<Session<'c>, Error> {
+        let mut session = Session::unopened(client, Era::Modern);
+        session.version = Some(MODERN_VERSION.to_owned());
+        let answered = session.ask("server/discover", json!({}), None).await?;
+        let result = session.result_of("server/discover", &answered)?;
+        let lacks = |lacks| Error::Shape { question: client.question("server/discover"), lacks };
+        let listed = result.get("supportedVersions").and_then(Value::as_array);
+        let versions: Vec<String> = listed
+            .ok_or_else(|| lacks("`supportedVersions`"))?
+            .iter()
+            .filter_map(|version| version.as_str().map(str::to_owned))
+            .collect();
+        let server = result.get("_meta").and_then(|meta| meta.get("io.modelcontextprotocol/serverInfo"));
+        session.handshake = handshake(MODERN_VERSION.to_owned(), versions, server, &result);
+        session.opened_in = answered.elapsed;
+        Ok(session)
+    }
+
+    fn unopened(client: &'c Client, era: Era) -> Session<'c> {
+        Session {
+            client,
+            era,
+            version: None,
+            id: None,
+            next: AtomicU64::new(1),
+            handshake: Handshake::default(),
+            opened_in: Duration::ZERO,
+        }
+    }
+
+    /// Every tool, over all pages, and how long it took.
+    pub(crate) async fn list_tools(&self) -> Result<(Vec<Tool>, Duration), Error> {
+        let (mut tools, mut elapsed, mut cursor) = (Vec::new(), Duration::ZERO, None::<String>);
+        for _ in 0..PAGES_MAX {
+            let params = cursor.as_ref().map_or_else(|| json!({}), |cursor| json!({"cursor": cursor}));
+            let answered = self.ask("tools/list", params, None).await?;
+            let result = self.result_of("tools/list", &answered)?;
+            let lacks = |lacks| Error::Shape { question: self.client.question("tools/list"), lacks };
+            let page =
+                result.get("tools").and_then(Value::as_array).ok_or_else(|| lacks("the array `tools`"))?;
+            for tool in page {
+                tools.push(Tool::from_json(tool).ok_or_else(|| lacks("the `name` of a tool"))?);
+            }
+            elapsed += answered.elapsed;
+            let next = text(&result, "nextCursor");
+            match next {
+                None => return Ok((tools, elapsed)),
+                Some(_) if next == cursor => break,
+                Some(_) => cursor = next,
+            }
+        }
+        Err(Error::Pages { question: self.client.question("tools/list"), max: PAGES_MAX })
+    }
+
+    /// Calls a tool. A JSON-RPC error is an answer here, not a failure.
+    pub(crate) async fn call_tool(&self, name: &str, arguments: &Value) -> Result<Answered, Error> {
+        self.ask("tools/call", json!({"name": name, "arguments": arguments}), Some(name)).await
+    }
+
+    /// Any request; `name` is what `Mcp-Name` repeats.
+    pub(crate) async fn ask(
+        &self,
+        method: &str,
+        params: Value,
+        name: Option<&str>,
+    ) -> Result<Answered, Error> {
+        Ok(self.exchange(method, params, name).await?.1)
+    }
+
+    /// The result, or the JSON-RPC error as an error.
+    pub(crate) fn result_of(&self, what: &str, answered: &Answered) -> Result<Value, Error> {
+        match &answered.answer {
+            Answer::Result(result) => Ok(result.clone()),
+            Answer::Error { code, message } => Err(Error::Rpc {
+                question: self.client.question(what),
+                status: answered.status,
+                code: *code,
+                message: excerpt(message.as_bytes()),
+            }),
+        }
+    }
+
+    async fn exchange(
+        &self,
+        method: &str,
+        mut params: Value,
+        name: Option<&str>,
+    ) -> Result<(Reply, Answered), Error> {
+        if self.era == Era::Modern {
+            params["_meta"] = json!({
+                "io.modelcontextprotocol/protocolVersion": MODERN_VERSION,
+                "io.modelcontextprotocol/clientInfo": client_info(),
+                "io.modelcontextprotocol/clientCapabilities": {},
+            });
+        }
+        let id = Value::from(self.next.fetch_add(1, Ordering::Relaxed));
+        let body = json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params}).to_string();
+        let request = self.request(method, name, body)?;
+        let reply = self.client.exchange(method, request, Await::Answer(&id)).await?;
+        let answered = self.read(method, &id, &reply)?;
+        Ok((reply, answered))
+    }
+
+    fn request(&self, method: &str, name: Option<&str>, body: String) -> Result<Request, Error> {
+        let mut request = Request::post(Bytes::from(body));
+        let mut fields = Vec::new();
+        if let Some(version) = &self.version {
+            fields.push((PROTOCOL_VERSION, HeaderValue::from_str(version)));
+        }
+        if self.era == Era::Modern {
+            fields.push((MCP_METHOD, HeaderValue::from_str(method)));
+            fields.extend(name.map(|name| (MCP_NAME, HeaderValue::from_str(&header_text(name)))));
+        }
+        for (field, value) in fields {
+            let malformed = |error: hyper::header::InvalidHeaderValue| Error::Request {
+                question: self.client.question(method),
+                reason: format!("{field}: {error}"),
+            };
+            request.headers.push((field.clone(), value.map_err(malformed)?));
+        }
+        request.headers.extend(self.id.clone().map(|id| (SESSION_ID, id)));
+        Ok(request)
+    }
+
+    fn read(&self, what: &str, id: &Value, reply: &Reply) -> Result<Answered, Error> {
+        let status = reply.status;
+        let message: Option<Value> = serde_json::from_slice(&reply.body).ok();
+        let answer = message.as_ref().and_then(|message| answer_in(message, id));
+        if let Some(answer) = answer {
+            return Ok(Answered { answer, status, elapsed: reply.elapsed });
+        }
+        let (question, excerpt) = (self.client.question(what), excerpt(&reply.body));
+        if !(200..300).contains(&status) {
+            return Err(Error::Status { question, status, excerpt });
+        }
+        let content_type = match reply.media_type() {
+            none if none.is_empty() => "no content type".to_owned(),
+            some => some,
+        };
+        Err(Error::NotRpc { question, status, content_type, excerpt })
+    }
+
+    async fn notify_initialized(&self) -> Result<(), Error> {
+        let what = "notifications/initialized";
+        let body = json!({"jsonrpc": "2.0", "method": what}).to_string();
+        let reply = self.client.exchange(what, self.request(what, None, body)?, Await::Head).await?;
+        if (200..300).contains(&reply.status) {
+            return Ok(());
+        }
+        let (question, excerpt) = (self.client.question(what), excerpt(&reply.body));
+        Err(Error::Status { question, status: reply.status, excerpt })
+    }
+}
+
+/// Whether this refusal of `server/discover` says that the server only knows `initialize`. Silence, 5xx and a refused
+/// token say nothing about that.
+pub(crate) fn says_legacy(error: &Error) -> bool {
+    match error.status() {
+        Some(status) => status < 500 && status != 401 && status != 403,
+        None => matches!(error, Error::Shape { .. }),
+    }
+}
+
+fn answer_in(message: &Value, id: &Value) -> Option<Answer> {
+    if message.get("jsonrpc")? != "2.0" {
+        return None;
+    }
+    if let Some(error) = message.get("error") {
+        let code = error.get("code")?.as_i64()?;
+        return Some(Answer::Error { code, message: text(error, "message").unwrap_or_default() });
+    }
+    (message.get("id")? == id).then(|| message.get("result").cloned().map(Answer::Result))?
+}
+
+fn handshake(version: String, versions: Vec<String>, server: Option<&Value>, result: &Value) -> Handshake {
+    Handshake {
+        protocol_version: version,
+        supported_versions: versions,
+        server_name: server.and_then(|server| text(server, "name")),
+        server_version: server.and_then(|server| text(server, "version")),
+        instructions: text(result, "instructions"),
+        capabilities: result.get("capabilities").cloned().unwrap_or(Value::Null),
+    }
+}
+
+fn client_info() -> Value {
+    json!({"name": "mcp-guard", "version": env!("CARGO_PKG_VERSION")})
+}
+
+fn text(value: &Value, key: &str) -> Option<String> {
+    value.get(key)?.as_str().map(str::to_owned)
+}
+
+/// A name as a header field carries it (2026-07-28, Streamable HTTP): as it is, or encoded where that is not possible.
+fn header_text(name: &str) -> String {
+    let plain = name.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic());
+    if plain && name.trim() == name && !name.starts_with("=?base64?") {
+        name.to_owned()
+    } else {
+        format!("=?base64?{}?=", STANDARD.encode(name))
+    }
+}
