@@ -1,51 +1,37 @@
 //! Header fields: spans into the head's bytes, with the names this program acts on recognised once.
+//!
+//! Judges the syntax of field lines and of `Connection`. Must not know start lines or body lengths.
 
-/// Field names that policy or forwarding act on. Everything else is [`Known::Other`] and is found by name if ever.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Known {
-    Accept,
-    Authorization,
-    Connection,
-    ContentEncoding,
-    ContentLength,
-    ContentType,
-    Cookie,
-    Expect,
-    Forwarded,
-    Host,
-    KeepAlive,
-    LastEventId,
-    McpMethod,
-    McpName,
-    McpProtocolVersion,
-    McpSessionId,
-    Origin,
-    Proxy,
-    ProxyAuthenticate,
-    ProxyAuthorization,
-    ProxyConnection,
-    RetryAfter,
-    Server,
-    SetCookie,
-    Te,
-    Traceparent,
-    Trailer,
-    TransferEncoding,
-    Upgrade,
-    Via,
-    XForwardedFor,
-    XForwardedHost,
-    XForwardedProto,
-    XRemoteUser,
-    XRequestId,
-    Other,
-}
+use super::bytes::{is_space, is_token, is_token_byte, is_value, trim};
+use super::{FramingError, HeadLimits, Known};
+
+/// More connection options than this in one head are an attack on the bookkeeping.
+const CONNECTION_OPTIONS_MAX: usize = 32;
 
 /// Reusable storage for the spans of one head's fields.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct FieldSpans {
-    // Owner: core. Spans of name and value, the known name, and for each known name its first index and count.
+    spans: Vec<Span>,
+    first: [u16; Known::COUNT],
+    count: [u16; Known::COUNT],
+    connection: Connection,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Span {
+    name: (u32, u32),
+    value: (u32, u32),
+    known: Known,
+    nominated: bool,
+}
+
+/// What the `Connection` fields ask for.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Connection {
+    pub(super) close: bool,
+    pub(super) keep_alive: bool,
+    /// A field that the guard relies on is named as an option of the connection.
+    pub(super) nominates_relied: bool,
 }
 
 /// The fields of one head: a view over the head's bytes and the spans found in them.
@@ -58,36 +44,211 @@ pub struct Fields<'b> {
 /// One field line: name as sent, value without surrounding white space.
 #[derive(Debug, Clone, Copy)]
 pub struct Field<'b> {
+    /// The name, recognised.
     pub known: Known,
+    /// The name as sent.
     pub name: &'b [u8],
+    /// The value, trimmed.
     pub value: &'b [u8],
+    /// Whether `Connection` names this field: it is hop-by-hop and not forwarded.
+    pub nominated: bool,
 }
 
 /// How often a known field occurs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Occurs<'b> {
+    /// The field is absent.
     Never,
+    /// The field is present once, with this value.
     Once(&'b [u8]),
     /// More than once; the value of the first is not to be trusted for anything.
     Repeated,
 }
 
 impl<'b> Fields<'b> {
+    pub(super) fn new(block: &'b [u8], spans: &'b FieldSpans) -> Fields<'b> {
+        Fields { block, spans }
+    }
+
     /// All fields in the order they were sent.
     pub fn iter(&self) -> impl Iterator<Item = Field<'b>> + use<'b> {
-        let _ = (self.block, self.spans);
-        std::iter::empty()
+        let block = self.block;
+        self.spans.spans.iter().map(move |span| span.field(block))
     }
 
-    /// How often `known` occurs; constant time.
+    /// How often `known` occurs; constant time. [`Known::Other`] is no name and never occurs.
     pub fn occurs(&self, known: Known) -> Occurs<'b> {
-        let _ = known;
-        todo!()
+        if known == Known::Other {
+            return Occurs::Never;
+        }
+        match self.spans.count[known as usize] {
+            0 => Occurs::Never,
+            1 => {
+                let first = self.spans.first[known as usize] as usize;
+                self.spans
+                    .spans
+                    .get(first)
+                    .map_or(Occurs::Never, |span| Occurs::Once(span.field(self.block).value))
+            }
+            _ => Occurs::Repeated,
+        }
     }
 
-    /// Whether any `Connection` field names `name` (ASCII case-insensitive): such a field is hop-by-hop and not forwarded.
-    pub fn connection_nominates(&self, name: &[u8]) -> bool {
-        let _ = name;
-        todo!()
+    /// The number of field lines.
+    pub fn len(&self) -> usize {
+        self.spans.spans.len()
     }
+
+    /// Whether there is no field line.
+    pub fn is_empty(&self) -> bool {
+        self.spans.spans.is_empty()
+    }
+}
+
+impl Span {
+    fn field<'b>(&self, block: &'b [u8]) -> Field<'b> {
+        let cut = |(start, end): (u32, u32)| &block[start as usize..end as usize];
+        Field { known: self.known, name: cut(self.name), value: cut(self.value), nominated: self.nominated }
+    }
+}
+
+impl Default for FieldSpans {
+    fn default() -> Self {
+        FieldSpans {
+            spans: Vec::new(),
+            first: [0; Known::COUNT],
+            count: [0; Known::COUNT],
+            connection: Connection::default(),
+        }
+    }
+}
+
+impl FieldSpans {
+    /// Reads the field lines of `block` from `start` to the empty line that must end it.
+    pub(super) fn read(
+        &mut self,
+        block: &[u8],
+        start: usize,
+        limits: &HeadLimits,
+    ) -> Result<(), FramingError> {
+        self.spans.clear();
+        self.count = [0; Known::COUNT];
+        self.connection = Connection::default();
+        let mut at = start;
+        loop {
+            let (end, next) = line(block, at)?;
+            if end == at {
+                // The caller hands over exactly one head: bytes behind its empty line would be judged by nobody.
+                return if next == block.len() {
+                    self.read_connection(block)
+                } else {
+                    Err(FramingError::StartLine)
+                };
+            }
+            if self.spans.len() >= limits.fields_max as usize {
+                return Err(FramingError::TooManyFields);
+            }
+            let span = field_line(block, at, end).map_err(|error| match error {
+                FramingError::ObsFold if at == start => FramingError::SpaceBeforeColon,
+                other => other,
+            })?;
+            self.add(span);
+            at = next;
+        }
+    }
+
+    pub(super) fn connection(&self) -> Connection {
+        self.connection
+    }
+
+    fn add(&mut self, span: Span) {
+        let index = span.known as usize;
+        if self.count[index] == 0 {
+            self.first[index] = u16::try_from(self.spans.len()).unwrap_or(u16::MAX);
+        }
+        self.count[index] = self.count[index].saturating_add(1);
+        self.spans.push(span);
+    }
+
+    fn read_connection(&mut self, block: &[u8]) -> Result<(), FramingError> {
+        if self.count[Known::Connection as usize] == 0 {
+            return Ok(());
+        }
+        let mut options = 0;
+        for index in 0..self.spans.len() {
+            if self.spans[index].known != Known::Connection {
+                continue;
+            }
+            for option in self.spans[index].field(block).value.split(|&byte| byte == b',').map(trim) {
+                // RFC 9110, 5.6.1.2: empty list elements are to be ignored.
+                if option.is_empty() {
+                    continue;
+                }
+                options += 1;
+                if options > CONNECTION_OPTIONS_MAX || !is_token(option) {
+                    return Err(FramingError::Nomination);
+                }
+                self.take_option(block, option);
+            }
+        }
+        Ok(())
+    }
+
+    fn take_option(&mut self, block: &[u8], option: &[u8]) {
+        if option.eq_ignore_ascii_case(b"close") {
+            self.connection.close = true;
+        } else if option.eq_ignore_ascii_case(b"keep-alive") {
+            self.connection.keep_alive = true;
+        }
+        let known = Known::recognise_any_spelling(option);
+        self.connection.nominates_relied |= super::forward::is_relied_on(known);
+        for span in &mut self.spans {
+            span.nominated |= option.eq_ignore_ascii_case(span.field(block).name);
+        }
+    }
+}
+
+/// The end of the content of the line at `at`, and the start of the next line. The line must end in CRLF.
+pub(super) fn line(block: &[u8], at: usize) -> Result<(usize, usize), FramingError> {
+    let rest = block.get(at..).unwrap_or_default();
+    let lf = at + memchr::memchr(b'\n', rest).ok_or(FramingError::StartLine)?;
+    if lf == at || block[lf - 1] != b'\r' {
+        return Err(FramingError::BareLf);
+    }
+    Ok((lf - 1, lf + 1))
+}
+
+/// Judges one field line without its CRLF. A line that starts with white space is `ObsFold`.
+fn field_line(block: &[u8], at: usize, end: usize) -> Result<Span, FramingError> {
+    let content = &block[at..end];
+    let name_length = content.iter().position(|&byte| !is_token_byte(byte)).ok_or(FramingError::FieldName)?;
+    match content[name_length] {
+        b':' if name_length > 0 => {}
+        b' ' | b'\t' if name_length == 0 => return Err(FramingError::ObsFold),
+        b' ' | b'\t' => return Err(FramingError::SpaceBeforeColon),
+        b'\r' => return Err(FramingError::BareCr),
+        byte if byte < b' ' || byte == 0x7f => return Err(FramingError::ControlByte),
+        _ => return Err(FramingError::FieldName),
+    }
+    let raw = &content[name_length + 1..];
+    if !is_value(raw) {
+        return Err(bad_value(raw));
+    }
+    let lead = raw.iter().position(|&byte| !is_space(byte)).unwrap_or(raw.len());
+    let value_start = at + name_length + 1 + lead;
+    Ok(Span {
+        name: (offset(at), offset(at + name_length)),
+        value: (offset(value_start), offset(value_start + trim(raw).len())),
+        known: Known::recognise(&content[..name_length]),
+        nominated: false,
+    })
+}
+
+fn bad_value(value: &[u8]) -> FramingError {
+    if value.contains(&b'\r') { FramingError::BareCr } else { FramingError::ControlByte }
+}
+
+/// Offsets fit: a head is never longer than `HeadLimits::bytes_max`, which is a `u32`.
+fn offset(at: usize) -> u32 {
+    u32::try_from(at).unwrap_or(u32::MAX)
 }
