@@ -1,15 +1,148 @@
-//! The configuration file: a serde mirror of the TOML becomes domain types, and every problem is reported at once.
+//! The configuration file becomes domain types, and every problem is reported at once.
 //!
-//! Each domain module owns its config type; this module builds them. Must not know Pingora or Tokio.
+//! Each domain module owns its config type; this module builds them: `file` and `slots` say which keys there are,
+//! `table` reads them, `checks` judges what concerns several, `tokens` knows who may call. Must not know Pingora or
+//! Tokio, nor print.
 
+mod checks;
+mod file;
+mod problem;
+mod slots;
+mod source;
+mod suggest;
+mod table;
+pub(crate) mod tokens;
+mod value;
+
+use std::ffi::OsString;
 use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::time::Duration;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
+pub(crate) use problem::{Findings, Problem};
+pub(crate) use source::ReadError;
+
+use crate::policy::auth::ClientConfig;
 use crate::policy::reply::ErrorMode;
 use crate::policy::{Limits, Timeouts, auth, origin, paths};
 use crate::upstream::{Address, Backend, Slot};
 use crate::wire::ProtocolVersion;
+use problem::{Invalid, Report};
+use table::Table;
+
+const FILE_BYTES_MAX: u64 = 1 << 20;
+
+/// What a configuration depends on besides its files.
+pub(crate) struct Surroundings<'s> {
+    /// An environment variable.
+    pub(crate) variable: &'s dyn Fn(&str) -> Option<OsString>,
+    /// Seconds since the epoch.
+    pub(crate) now: u64,
+}
+
+impl Surroundings<'static> {
+    /// Those of this process.
+    pub(crate) fn of_this_process() -> Surroundings<'static> {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        Surroundings { variable: &|name| std::env::var_os(name), now: now.as_secs() }
+    }
+}
+
+/// A valid configuration, and what else an operator may want to know of it.
+pub(crate) struct Loaded {
+    pub(crate) config: Config,
+    /// Every client as declared: what `Config::clients` indexes.
+    pub(crate) clients: Vec<ClientConfig>,
+    pub(crate) warnings: Vec<Problem>,
+}
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LoadError {
+    #[error(transparent)]
+    Unreadable(#[from] ReadError),
+    #[error("{} in the configuration", count(.0.problems.len()))]
+    Invalid(Findings),
+}
+
+fn count(problems: usize) -> String {
+    if problems == 1 { "1 problem".to_owned() } else { format!("{problems} problems") }
+}
+
+/// Reads and judges a configuration file and the token file it names.
+pub(crate) fn load(file: &Path, surroundings: &Surroundings<'_>) -> Result<Loaded, LoadError> {
+    let text = source::read(file, FILE_BYTES_MAX)?;
+    build(file, &text, surroundings).map_err(LoadError::Invalid)
+}
+
+/// Judges the text of a configuration file; `path` is what its relative paths are relative to.
+pub(crate) fn build(path: &Path, text: &str, surroundings: &Surroundings<'_>) -> Result<Loaded, Findings> {
+    let report = Report::new(path, text);
+    let mut more = Findings::default();
+    let read = source::parse(text, &report).map(|file| {
+        let root = Table::root(file.get_ref(), &report);
+        read(path, root, surroundings, &report, &mut more)
+    });
+    let mut findings = report.finish();
+    findings.problems.extend(more.problems);
+    findings.warnings.extend(more.warnings);
+    match read {
+        Some((config, clients)) if findings.problems.is_empty() => {
+            Ok(Loaded { config, clients, warnings: findings.warnings })
+        }
+        Some(_) | None => Err(findings),
+    }
+}
+
+fn read(
+    path: &Path,
+    mut root: Table<'_>,
+    surroundings: &Surroundings<'_>,
+    report: &Report,
+    more: &mut Findings,
+) -> (Config, Vec<ClientConfig>) {
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let auth = file::auth(root.table("auth"), folder);
+    let clients = tokens::clients(&auth, report, surroundings, more);
+
+    let (mut blue, mut green) = (None, None);
+    let mut slots = root.table("slots");
+    for (name, table) in slots.tables() {
+        match slots::named(&name) {
+            Some(Slot::Blue) => blue = slots::read(table, folder, surroundings),
+            Some(Slot::Green) => green = slots::read(table, folder, surroundings),
+            None => slots.refuse(
+                &name,
+                None,
+                Invalid::new("there is no such slot").hint("the slots are blue and green"),
+            ),
+        }
+    }
+    slots.finish();
+    let first = if blue.is_none() && green.is_some() { Slot::Green } else { Slot::Blue };
+    let (stable, split_key) = file::routing(root.table("routing"), first);
+    let config = Config {
+        listen: file::listen(root.table("listen"), folder),
+        auth: auth.config,
+        clients: auth::Clients::new(clients.clone()),
+        paths: file::paths(root.table("paths")),
+        origin: file::origin(root.table("origin")),
+        limits: file::limits(root.table("limits")),
+        timeouts: file::timeouts(root.table("timeouts")),
+        blue,
+        green,
+        stable,
+        split_key,
+        max_version: file::protocol(root.table("protocol")),
+        error_mode: file::errors(root.table("errors")),
+        log: file::log(root.table("log")),
+        health: file::health(root.table("health")),
+        rollout_plan: file::rollout(root.table("rollout"), folder),
+    };
+    root.finish();
+    checks::check(&config, report);
+    (config, clients)
+}
 
 /// A whole, valid configuration.
 pub(crate) struct Config {
@@ -29,6 +162,18 @@ pub(crate) struct Config {
     pub(crate) error_mode: ErrorMode,
     pub(crate) log: Log,
     pub(crate) health: Health,
+    /// `[rollout] plan`
+    pub(crate) rollout_plan: Option<PathBuf>,
+}
+
+impl Config {
+    /// The backend in a slot.
+    pub(crate) fn backend(&self, slot: Slot) -> Option<&Backend> {
+        match slot {
+            Slot::Blue => self.blue.as_ref(),
+            Slot::Green => self.green.as_ref(),
+        }
+    }
 }
 
 /// `[listen]`
@@ -80,3 +225,6 @@ pub(crate) struct Health {
     pub(crate) rise: u32,
     pub(crate) fall: u32,
 }
+
+#[cfg(test)]
+mod tests;

@@ -75,7 +75,7 @@ impl Drop for SocketFile {
 /// somebody connect whom the mode keeps out, and the path never names a socket that does not listen.
 pub(crate) fn bind_unix(path: &Path, mode: u32) -> Result<BoundSocket, BindError> {
     let failed = |action| move |source| BindError::Io { path: path.to_owned(), action, source };
-    check_length(path)?;
+    check_path(path)?;
     let directory = parent(path);
     let _lock = lock(directory)?;
     refuse_if_occupied(path)?;
@@ -83,7 +83,7 @@ pub(crate) fn bind_unix(path: &Path, mode: u32) -> Result<BoundSocket, BindError
     let private =
         private_directory(directory).map_err(failed("make a private directory beside the socket"))?;
     let made = private.path.join("s");
-    check_length(&made)?;
+    check_path(&made)?;
     let listener = UnixListener::bind(&made).map_err(failed("bind the socket"))?;
     fs::set_permissions(&made, fs::Permissions::from_mode(mode)).map_err(failed("set the socket's mode"))?;
     listener.set_nonblocking(true).map_err(failed("make the socket non-blocking"))?;
@@ -99,7 +99,8 @@ pub(crate) fn peer_uid(stream: impl AsFd) -> io::Result<u32> {
     Ok(rustix::net::sockopt::socket_peercred(stream)?.uid.as_raw())
 }
 
-fn check_length(path: &Path) -> Result<(), BindError> {
+/// Whether a socket can have this path at all.
+pub(crate) fn check_path(path: &Path) -> Result<(), BindError> {
     let length = path.as_os_str().as_bytes().len();
     if length > PATH_BYTES_MAX {
         return Err(BindError::PathTooLong { path: path.to_owned(), length });

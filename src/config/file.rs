@@ -1,0 +1,248 @@
+//! The tables of the configuration file, each turned into its domain type, with the defaults of the contract.
+//!
+//! One function a table; a key lives in exactly one line. What concerns several keys is in `checks`. Must not know
+//! how a key is read (`table`) nor what becomes of the result.
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::problem::Invalid;
+use super::table::Table;
+use super::{Health, Listen, Log, LogFormat, MaxVersionSetting, SplitKey, value};
+use crate::http1::HeadLimits;
+use crate::policy::reply::ErrorMode;
+use crate::policy::{Limits, Timeouts, auth, origin, paths};
+use crate::upstream::{Address, Slot};
+use crate::wire::ProtocolVersion;
+
+const MILLISECOND: Duration = Duration::from_millis(1);
+const SECOND: Duration = Duration::from_secs(1);
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// What a listener is set to in order to have none.
+const OFF: &str = "off";
+
+/// `[listen]`
+pub(super) fn listen(mut table: Table<'_>, folder: &Path) -> Listen {
+    let default = Address::Tcp(([127, 0, 0, 1], 8001).into());
+    let off = |text: &str| text == OFF;
+    let listen = Listen {
+        address: table.text("address", |text| value::address(text, folder)).unwrap_or(default),
+        metrics: table
+            .text("metrics", |text| if off(text) { Ok(None) } else { value::tcp(text).map(Some) })
+            .flatten(),
+        admin: table
+            .text("admin", |text| if off(text) { Ok(None) } else { socket_path(text, folder).map(Some) })
+            .flatten(),
+        state: table.text("state", |text| value::path(text, folder)),
+        trusted_proxies: table
+            .list("trusted_proxies", 64, ip)
+            .unwrap_or_else(|| vec![[127, 0, 0, 1].into(), std::net::Ipv6Addr::LOCALHOST.into()]),
+        threads: threads(&mut table),
+    };
+    table.finish();
+    listen
+}
+
+/// `[auth]`, and the names of what holds the tokens.
+pub(super) struct Auth {
+    pub(super) config: auth::Config,
+    pub(super) token_env: String,
+    pub(super) tokens_file: Option<PathBuf>,
+}
+
+/// `[auth]`
+pub(super) fn auth(mut table: Table<'_>, folder: &Path) -> Auth {
+    let auth = Auth {
+        token_env: table
+            .text("token_env", value::variable_name)
+            .unwrap_or_else(|| "MCP_BEARER_TOKEN".to_owned()),
+        tokens_file: table.text("tokens_file", |text| value::path(text, folder)),
+        config: auth::Config { wrong_token_status: wrong_token_status(&mut table) },
+    };
+    table.finish();
+    auth
+}
+
+/// `[paths]`
+pub(super) fn paths(mut table: Table<'_>) -> paths::Config {
+    let default = || ["/swf-monitor/mcp", "/mcp", "/"].map(str::to_owned).to_vec();
+    let prefixes = table.list("prefixes", 32, value::prefix);
+    if table.entry("prefixes").and_then(|value| value.as_array()).is_some_and(|list| list.is_empty()) {
+        let hint = "remove the line to use the default";
+        table.refuse("prefixes", None, Invalid::new("needs at least one prefix").hint(hint));
+    }
+    let prefixes = prefixes.unwrap_or_else(default);
+    refuse_repeats(&table, "prefixes", &prefixes);
+    table.finish();
+    paths::Config { prefixes }
+}
+
+/// `[origin]`
+pub(super) fn origin(mut table: Table<'_>) -> origin::Config {
+    let allowed = table.list("allowed", 1024, value::origin).unwrap_or_default();
+    let hosts = table.list("hosts", 1024, value::host_name).unwrap_or_default();
+    refuse_repeats(&table, "allowed", &allowed);
+    refuse_repeats(&table, "hosts", &hosts);
+    table.finish();
+    origin::Config { allowed, hosts }
+}
+
+/// `[limits]`
+pub(super) fn limits(mut table: Table<'_>) -> Limits {
+    let header_bytes = table.integer("header_bytes", 512..=1 << 20, 16 << 10);
+    let headers = table.integer("headers", 8..=1000, 100);
+    let limits = Limits {
+        head: HeadLimits {
+            bytes_max: u32::try_from(header_bytes).unwrap_or(u32::MAX),
+            fields_max: u16::try_from(headers).unwrap_or(u16::MAX),
+        },
+        body_bytes_max: table.integer("body_bytes", 1..=1 << 30, 4 << 20),
+        connections_max: table.count("connections", 1..=1_000_000, 1024),
+        in_flight_max: table.count("in_flight", 1..=100_000, 32),
+        waiting_max: table.count("waiting", 1..=100_000, 64),
+        held_max: table.count("held", 1..=100_000, 256),
+    };
+    table.finish();
+    limits
+}
+
+/// `[timeouts]`
+pub(super) fn timeouts(mut table: Table<'_>) -> Timeouts {
+    let range = || MILLISECOND..=HOUR;
+    let timeouts = Timeouts {
+        header: table.duration("header", range(), SECOND * 10),
+        body: table.duration("body", range(), SECOND * 30),
+        keepalive_idle: table.duration("keepalive_idle", range(), SECOND * 75),
+        connect: table.duration("connect", range(), SECOND),
+        total: table.duration("total", range(), SECOND * 55),
+        stream_idle: table.duration("stream_idle", range(), SECOND * 60),
+        waiting: table.duration("waiting", range(), SECOND * 2),
+        hold: table.duration("hold", range(), SECOND * 10),
+        drain: table.duration("drain", range(), SECOND * 15),
+    };
+    table.finish();
+    timeouts
+}
+
+/// `[routing]`; `first` is the slot that is stable when the file does not say.
+pub(super) fn routing(mut table: Table<'_>, first: Slot) -> (Slot, SplitKey) {
+    let slots = Slot::ALL.map(|slot| (slot.as_str(), slot));
+    let stable = table.choice("stable", &slots, first);
+    let keys = [("client", SplitKey::Client), ("request", SplitKey::Request)];
+    let key = table.choice("key", &keys, SplitKey::Client);
+    table.finish();
+    (stable, key)
+}
+
+/// `[protocol]`
+pub(super) fn protocol(mut table: Table<'_>) -> MaxVersionSetting {
+    let parse = |text: &str| match text {
+        "auto" => Ok(MaxVersionSetting::Auto),
+        "any" => Ok(MaxVersionSetting::Unbounded),
+        date => ProtocolVersion::parse(date.as_bytes()).map(MaxVersionSetting::Version).ok_or_else(|| {
+            Invalid::new("must be \"auto\", \"any\" or a protocol version").hint("as in \"2025-11-25\"")
+        }),
+    };
+    let max_version = table.text("max_version", parse).unwrap_or(MaxVersionSetting::Auto);
+    table.finish();
+    max_version
+}
+
+/// `[errors]`
+pub(super) fn errors(mut table: Table<'_>) -> ErrorMode {
+    let modes = [("survivable", ErrorMode::Survivable), ("http", ErrorMode::Http)];
+    let mode = table.choice("mode", &modes, ErrorMode::Survivable);
+    table.finish();
+    mode
+}
+
+/// `[log]`
+pub(super) fn log(mut table: Table<'_>) -> Log {
+    let formats = [("json", LogFormat::Json), ("text", LogFormat::Text)];
+    let levels = [
+        ("error", log::LevelFilter::Error),
+        ("warn", log::LevelFilter::Warn),
+        ("info", log::LevelFilter::Info),
+        ("debug", log::LevelFilter::Debug),
+        ("trace", log::LevelFilter::Trace),
+    ];
+    let log = Log {
+        format: table.choice("format", &formats, LogFormat::Json),
+        level: table.choice("level", &levels, log::LevelFilter::Info),
+    };
+    table.finish();
+    log
+}
+
+/// `[health]`
+pub(super) fn health(mut table: Table<'_>) -> Health {
+    let count = |count: u64| u32::try_from(count).unwrap_or(u32::MAX);
+    let health = Health {
+        interval: table.duration("interval", MILLISECOND * 10..=HOUR, SECOND * 5),
+        timeout: table.duration("timeout", MILLISECOND * 10..=SECOND * 60, SECOND * 2),
+        rise: count(table.integer("rise", 1..=100, 2)),
+        fall: count(table.integer("fall", 1..=100, 3)),
+    };
+    table.finish();
+    health
+}
+
+/// `[rollout]`
+pub(super) fn rollout(mut table: Table<'_>, folder: &Path) -> Option<PathBuf> {
+    let plan = table.text("plan", |text| {
+        let plan = value::path(text, folder)?;
+        if plan.is_file() {
+            Ok(plan)
+        } else {
+            Err(Invalid::new(format!("there is no file {}", plan.display())))
+        }
+    });
+    table.finish();
+    plan
+}
+
+/// Worker threads: a number, or `"auto"` for one a core.
+fn threads(table: &mut Table<'_>) -> usize {
+    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+    match table.entry("threads") {
+        None => cores(),
+        Some(value) if value.as_str() == Some("auto") => cores(),
+        Some(value) if value.is_integer() => table.count("threads", 1..=256, 1),
+        Some(value) => table.wrong_type("threads", value, "a whole number or \"auto\"").unwrap_or(1),
+    }
+}
+
+fn wrong_token_status(table: &mut Table<'_>) -> u16 {
+    match table.integer("wrong_token_status", 0..=u64::MAX, 403) {
+        401 => 401,
+        403 => 403,
+        other => {
+            let invalid = Invalid::new("must be 403 or 401").hint("401 is the RFC 6750 mode");
+            table.refuse("wrong_token_status", Some(other.to_string()), invalid);
+            403
+        }
+    }
+}
+
+fn socket_path(text: &str, folder: &Path) -> Result<PathBuf, Invalid> {
+    if text.starts_with("unix:") {
+        return Err(Invalid::new("is a path").hint("leave out \"unix:\""));
+    }
+    let path = value::path(text, folder)?;
+    crate::sys::socket::check_path(&path).map_err(|too_long| Invalid::new(too_long.to_string()))?;
+    Ok(path)
+}
+
+fn ip(text: &str) -> Result<IpAddr, Invalid> {
+    text.parse().map_err(|_| Invalid::new("must be an IP address").hint("as in \"127.0.0.1\""))
+}
+
+fn refuse_repeats(table: &Table<'_>, key: &str, items: &[String]) {
+    for (index, item) in items.iter().enumerate() {
+        if items.iter().take(index).any(|earlier| earlier == item) {
+            table.refuse(key, Some(format!("{item:?}")), Invalid::new("is listed twice"));
+        }
+    }
+}

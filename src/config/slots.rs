@@ -1,0 +1,190 @@
+//! `[slots.NAME]`: where a backend listens and what it receives.
+//!
+//! Fields that the guard sets itself, or that belong to one connection, cannot be set here: that would be a second
+//! opinion on framing or on identity. Must not know which slot is stable.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::problem::Invalid;
+use super::table::Table;
+use super::{Surroundings, value};
+use crate::upstream::{Accept, Backend, Slot, UpstreamAuthorization};
+
+const SET_HEADERS_MAX: usize = 32;
+const HEADER_VALUE_BYTES_MAX: usize = 4096;
+
+/// Fields the guard writes itself, with the key to use instead where there is one.
+const OWN_FIELDS: &[(&str, &str)] = &[
+    ("host", "use the key host"),
+    ("accept", "use the key accept"),
+    ("authorization", "use the key authorization"),
+    ("x-mcp-client", "use the key client_header"),
+    ("cookie", "cookies never reach a backend"),
+    ("origin", "the guard judges Origin; it never reaches a backend"),
+    ("content-length", "it follows from the body"),
+    ("content-type", "it is always application/json"),
+    ("via", "the guard sets it"),
+    ("x-request-id", "the guard sets it"),
+    ("x-forwarded-for", "the guard sets it"),
+    ("x-forwarded-proto", "the guard sets it"),
+    ("x-forwarded-host", "the guard sets it"),
+    ("traceparent", "it passes from the client"),
+];
+
+/// Fields that belong to one connection (RFC 9110, section 7.6.1), and `Proxy`, which CGI backends mistake for a setting.
+const CONNECTION_FIELDS: &[&str] = &[
+    "connection",
+    "keep-alive",
+    "proxy",
+    "proxy-authenticate",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "expect",
+];
+
+/// Reads one slot. `None` when it has no usable address, which is reported.
+pub(super) fn read(mut table: Table<'_>, folder: &Path, surroundings: &Surroundings<'_>) -> Option<Backend> {
+    let given = table.has("address");
+    let address = table.text("address", |text| value::address(text, folder));
+    if !given {
+        table.missing("address", "where the backend listens, as in \"unix:/run/mcp-tools/blue.sock\"");
+    }
+    let path = table.text("path", request_path).unwrap_or_else(|| "/mcp".to_owned());
+    let host = table.text("host", host_field).unwrap_or_else(|| "localhost:80".to_owned());
+    if value::split_port(&host).1.is_none() {
+        table.warn("host", Invalid::new("has no port; FastMCP answers 421 to such a Host"));
+    }
+    let accept = table.choice(
+        "accept",
+        &[("both", Accept::Both), ("json", Accept::Json), ("pass", Accept::Pass)],
+        Accept::Both,
+    );
+    let authorization = table
+        .text("authorization", |text| authorization(text, surroundings))
+        .unwrap_or(UpstreamAuthorization::Strip);
+    let pool = table.count("pool", 1..=10_000, 32);
+    let second = Duration::from_secs(1);
+    let pool_idle = table.duration("pool_idle", second / 1000..=second * 3600, second * 4);
+    let strip_session = table.flag("strip_session", false);
+    let query = table.flag("query", false);
+    let client_header = table.flag("client_header", false);
+    let set_headers = set_headers(table.table("set_headers"));
+    table.finish();
+    let address = address?;
+    Some(Backend {
+        address,
+        path,
+        host,
+        accept,
+        authorization,
+        pool,
+        pool_idle,
+        strip_session,
+        set_headers,
+        query,
+        client_header,
+    })
+}
+
+/// The slot of this name.
+pub(super) fn named(name: &str) -> Option<Slot> {
+    Slot::ALL.into_iter().find(|slot| slot.as_str() == name)
+}
+
+fn request_path(text: &str) -> Result<String, Invalid> {
+    let plain = |byte: u8| byte.is_ascii_graphic() && byte != b'?' && byte != b'#';
+    if text.starts_with('/') && text.len() <= 1024 && text.bytes().all(plain) {
+        return Ok(text.to_owned());
+    }
+    Err(Invalid::new("must be a path that starts with /, without a query").hint("as in \"/mcp\""))
+}
+
+fn host_field(text: &str) -> Result<String, Invalid> {
+    let (host, port) = value::split_port(text);
+    if value::host_name(host).is_ok() && port.is_none_or(|port| port.parse::<u16>().is_ok()) {
+        return Ok(text.to_owned());
+    }
+    Err(Invalid::new("must be host:port").hint("as in \"localhost:80\""))
+}
+
+fn authorization(text: &str, surroundings: &Surroundings<'_>) -> Result<UpstreamAuthorization, Invalid> {
+    if text == "strip" {
+        return Ok(UpstreamAuthorization::Strip);
+    }
+    let hint =
+        "\"env:NAME\" sends the token in the environment variable NAME; a token never stands in this file";
+    let Some(name) = text.strip_prefix("env:") else {
+        return Err(Invalid::new("must be \"strip\" or \"env:NAME\"").hint(hint).secret());
+    };
+    let name = value::variable_name(name)?;
+    let token = (surroundings.variable)(&name).and_then(|token| token.into_string().ok()).unwrap_or_default();
+    if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        let reason =
+            format!("the environment variable {name} is not set to a token (visible ASCII, no spaces)");
+        return Err(Invalid::new(reason).secret());
+    }
+    Ok(UpstreamAuthorization::Bearer(token))
+}
+
+fn set_headers(mut table: Table<'_>) -> Vec<(String, String)> {
+    let names = table.names();
+    if names.len() > SET_HEADERS_MAX {
+        table.refuse("", None, Invalid::new(format!("at most {SET_HEADERS_MAX} headers are allowed")));
+    }
+    let mut set: Vec<(String, String)> = Vec::new();
+    for name in names {
+        let value = table.text(&name, header_value);
+        if let Err(invalid) = header_name(&name) {
+            table.refuse(&name, None, invalid);
+        } else if set.iter().any(|(other, _)| spelling(other) == spelling(&name)) {
+            table.refuse(
+                &name,
+                None,
+                Invalid::new("is set twice: - and _ and letter case make no difference"),
+            );
+        } else if let Some(value) = value {
+            set.push((name, value));
+        }
+    }
+    table.finish();
+    set
+}
+
+/// One name for all spellings that some backend takes for the same field.
+fn spelling(name: &str) -> String {
+    name.to_ascii_lowercase().replace('_', "-")
+}
+
+fn header_name(name: &str) -> Result<(), Invalid> {
+    let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    if name.is_empty() || name.len() > 128 || !name.bytes().all(token) {
+        return Err(Invalid::new("is not a header name"));
+    }
+    let spelling = spelling(name);
+    if CONNECTION_FIELDS.contains(&spelling.as_str()) {
+        return Err(Invalid::new("belongs to one connection and cannot be set"));
+    }
+    if let Some((_, hint)) = OWN_FIELDS.iter().find(|(own, _)| *own == spelling) {
+        return Err(Invalid::new("is not free to set").hint(*hint));
+    }
+    if spelling.starts_with("mcp-") {
+        return Err(Invalid::new("is not free to set")
+            .hint("the fields of MCP pass from the client, as the body says"));
+    }
+    Ok(())
+}
+
+/// A fixed value: it may be a secret shared with the backend, so it is never quoted back.
+fn header_value(text: &str) -> Result<String, Invalid> {
+    let plain = text.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic());
+    if text.is_empty() || text.len() > HEADER_VALUE_BYTES_MAX || !plain || text.trim() != text {
+        let reason = "must be visible ASCII without spaces at its ends, at most 4096 bytes";
+        return Err(Invalid::new(reason).secret());
+    }
+    Ok(text.to_owned())
+}

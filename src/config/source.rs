@@ -1,0 +1,47 @@
+//! A file's text: read within bounds, parsed as TOML with every syntax error reported.
+//!
+//! Must not know what stands in the file.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use toml::Spanned;
+use toml::de::DeTable;
+
+use super::problem::Report;
+
+/// A file that could not be read.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ReadError {
+    #[error("cannot read {path}: {source}")]
+    Io { path: PathBuf, source: io::Error },
+    #[error("{path} is larger than {bytes_max} bytes")]
+    TooLarge { path: PathBuf, bytes_max: u64 },
+    #[error("{path} is not UTF-8 text")]
+    NotText { path: PathBuf },
+}
+
+/// Reads a text file of at most `bytes_max` bytes.
+pub(super) fn read(path: &Path, bytes_max: u64) -> Result<String, ReadError> {
+    let path = || path.to_owned();
+    let failed = |source| ReadError::Io { path: path(), source };
+    let file = File::open(path()).map_err(failed)?;
+    let mut bytes = Vec::new();
+    file.take(bytes_max + 1).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() as u64 > bytes_max {
+        return Err(ReadError::TooLarge { path: path(), bytes_max });
+    }
+    String::from_utf8(bytes).map_err(|_| ReadError::NotText { path: path() })
+}
+
+/// Parses TOML, or reports every syntax error. What could be recovered from a broken text is not judged: it is a guess.
+pub(super) fn parse<'t>(text: &'t str, report: &Report) -> Option<Spanned<DeTable<'t>>> {
+    let (table, errors) = DeTable::parse_recoverable(text);
+    let sound = errors.is_empty();
+    for error in errors {
+        // Only the message: the error's own display quotes the line, which may hold a secret.
+        report.syntax(error.span().map(|span| span.start), error.message());
+    }
+    sound.then_some(table)
+}

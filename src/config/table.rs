@@ -1,0 +1,207 @@
+//! Reads one TOML table key by key: typed, bounded, every mistake reported and none fatal.
+//!
+//! A reader that fails returns the default, so that the rest of the file is judged too; the report decides whether
+//! the result may be used. A key nobody asked for is unknown. (Serde stops at its first error, which is why it does
+//! not read this file.) Must not know what any key means.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::problem::{Invalid, Report, quote};
+use super::value;
+
+/// A table of the file, or an absent one, in which every key has its default.
+pub(super) struct Table<'a> {
+    path: String,
+    entries: Option<&'a DeTable<'a>>,
+    asked: Vec<String>,
+    report: &'a Report,
+}
+
+impl<'a> Table<'a> {
+    /// The whole file.
+    pub(super) fn root(entries: &'a DeTable<'a>, report: &'a Report) -> Table<'a> {
+        Table { path: String::new(), entries: Some(entries), asked: Vec::new(), report }
+    }
+
+    /// The table under `key`.
+    pub(super) fn table(&mut self, key: &str) -> Table<'a> {
+        let entries = self.entry(key).and_then(|value| match value.as_table() {
+            Some(entries) => Some(entries),
+            None => self.wrong_type(key, value, "a table"),
+        });
+        Table { path: self.full(key), entries, asked: Vec::new(), report: self.report }
+    }
+
+    /// Every table below this one, by name, for tables whose keys are names.
+    pub(super) fn tables(&mut self) -> Vec<(String, Table<'a>)> {
+        self.names().into_iter().map(|name| (name.clone(), self.table(&name))).collect()
+    }
+
+    /// The keys that are present, in the order of their names.
+    pub(super) fn names(&self) -> Vec<String> {
+        self.entries
+            .into_iter()
+            .flat_map(|entries| entries.keys())
+            .map(|key| key.get_ref().to_string())
+            .collect()
+    }
+
+    /// Whether the key stands in the file.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.entries.is_some_and(|entries| entries.contains_key(key))
+    }
+
+    /// A whole number within `range`.
+    pub(super) fn integer(&mut self, key: &str, range: RangeInclusive<u64>, default: u64) -> u64 {
+        let Some(value) = self.entry(key) else { return default };
+        let Some(integer) = value.as_integer() else {
+            return self.wrong_type(key, value, "a whole number").unwrap_or(default);
+        };
+        let parsed = u64::from_str_radix(integer.as_str(), integer.radix()).ok();
+        if let Some(parsed) = parsed.filter(|parsed| range.contains(parsed)) {
+            return parsed;
+        }
+        let reason = format!("must be {} to {}", range.start(), range.end());
+        let hint = format!("remove the line to use the default, {default}");
+        self.refuse(key, Some(integer.to_string()), Invalid::new(reason).hint(hint));
+        default
+    }
+
+    /// The same as [`Table::integer`], for counts held in memory.
+    pub(super) fn count(&mut self, key: &str, range: RangeInclusive<u64>, default: u64) -> usize {
+        usize::try_from(self.integer(key, range, default)).unwrap_or(usize::MAX)
+    }
+
+    /// A duration such as `"55s"` within `range`.
+    pub(super) fn duration(
+        &mut self,
+        key: &str,
+        range: RangeInclusive<Duration>,
+        default: Duration,
+    ) -> Duration {
+        let in_range = |text: &str| {
+            let duration = value::duration(text)?;
+            if range.contains(&duration) {
+                return Ok(duration);
+            }
+            let reason = format!("must be {} to {}", value::show(*range.start()), value::show(*range.end()));
+            Err(Invalid::new(reason)
+                .hint(format!("remove the line to use the default, {}", value::show(default))))
+        };
+        self.text(key, in_range).unwrap_or(default)
+    }
+
+    /// `true` or `false`.
+    pub(super) fn flag(&mut self, key: &str, default: bool) -> bool {
+        let Some(value) = self.entry(key) else { return default };
+        match value.as_bool() {
+            Some(flag) => flag,
+            None => self.wrong_type(key, value, "true or false").unwrap_or(default),
+        }
+    }
+
+    /// One of a few words.
+    pub(super) fn choice<T: Copy>(&mut self, key: &str, options: &[(&str, T)], default: T) -> T {
+        self.text(key, |text| value::choice(text, options)).unwrap_or(default)
+    }
+
+    /// A text, parsed. `None` when absent or refused.
+    pub(super) fn text<T>(&mut self, key: &str, parse: impl Fn(&str) -> Result<T, Invalid>) -> Option<T> {
+        let value = self.entry(key)?;
+        let Some(text) = value.as_str() else { return self.wrong_type(key, value, "a text in quotes") };
+        parse(text).map_err(|invalid| self.refuse(key, Some(quote(text)), invalid)).ok()
+    }
+
+    /// A list of at most `max` texts, each parsed. `None` when absent; refused items are left out.
+    pub(super) fn list<T>(
+        &mut self,
+        key: &str,
+        max: usize,
+        parse: impl Fn(&str) -> Result<T, Invalid>,
+    ) -> Option<Vec<T>> {
+        let value = self.entry(key)?;
+        let Some(items) = value.as_array() else { return self.wrong_type(key, value, "a list of texts") };
+        if items.len() > max {
+            let reason = format!("{} entries; at most {max} are allowed", items.len());
+            self.refuse(key, None, Invalid::new(reason));
+        }
+        let mut parsed = Vec::new();
+        for (index, item) in items.iter().enumerate() {
+            let item_key = format!("{key}[{index}]");
+            self.report.saw(&self.full(&item_key), item.span().start);
+            let Some(text) = item.get_ref().as_str() else {
+                let _: Option<T> = self.wrong_type(&item_key, item.get_ref(), "a text in quotes");
+                continue;
+            };
+            match parse(text) {
+                Ok(item) => parsed.push(item),
+                Err(invalid) => self.refuse(&item_key, Some(quote(text)), invalid),
+            }
+        }
+        Some(parsed)
+    }
+
+    /// The raw value under `key`, for keys with several legal types.
+    pub(super) fn entry(&mut self, key: &str) -> Option<&'a DeValue<'a>> {
+        self.asked.push(key.to_owned());
+        self.report.asked(self.full(key));
+        let (name, value) = self.entries?.get_key_value(key)?;
+        self.report.saw(&self.full(key), name.span().start);
+        Some(Spanned::get_ref(value))
+    }
+
+    /// Reports that `key` may not have this value.
+    pub(super) fn refuse(&self, key: &str, value: Option<String>, invalid: Invalid) {
+        self.report.problem(&self.full(key), value, invalid);
+    }
+
+    /// Reports that `key` is missing.
+    pub(super) fn missing(&self, key: &str, hint: &str) {
+        self.refuse(key, None, Invalid::new("missing").hint(hint));
+    }
+
+    /// Reports that `key` is legal but probably not meant.
+    pub(super) fn warn(&self, key: &str, invalid: Invalid) {
+        self.report.warn(&self.full(key), invalid);
+    }
+
+    /// Reports a value of the wrong type. The value is not shown: a misplaced one may be a secret.
+    pub(super) fn wrong_type<T>(&self, key: &str, value: &DeValue<'_>, expected: &str) -> Option<T> {
+        let mut invalid = Invalid::new(format!("must be {expected}, not {}", type_name(value)));
+        if value.is_integer() && expected.contains("text") {
+            invalid = invalid.hint("texts and durations stand in quotes, as in \"55s\"");
+        }
+        self.refuse(key, None, invalid);
+        None
+    }
+
+    /// Reports every key that nobody asked for.
+    pub(super) fn finish(self) {
+        for key in self.entries.into_iter().flat_map(|entries| entries.keys()) {
+            if !self.asked.iter().any(|asked| asked == key.get_ref()) {
+                self.report.unknown(self.full(key.get_ref()), key.span().start);
+            }
+        }
+    }
+
+    /// The dotted path of a key of this table.
+    pub(super) fn full(&self, key: &str) -> String {
+        if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
+    }
+}
+
+fn type_name(value: &DeValue<'_>) -> &'static str {
+    match value {
+        DeValue::String(_) => "a text",
+        DeValue::Integer(_) => "a whole number",
+        DeValue::Float(_) => "a number with a fraction",
+        DeValue::Boolean(_) => "true or false",
+        DeValue::Datetime(_) => "a date",
+        DeValue::Array(_) => "a list",
+        DeValue::Table(_) => "a table",
+    }
+}

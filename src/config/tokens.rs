@@ -1,0 +1,252 @@
+//! Who may call: the token in the environment, and the named clients of `tokens.toml`.
+//!
+//! A token exists in clear only in the environment; it becomes a hash here and nothing on the way quotes it, nor a
+//! hash (somebody may have pasted the token in its place). Must not know how a token is compared.
+
+use std::collections::HashMap;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use sha2::Digest;
+use toml::de::DeValue;
+
+use super::problem::{Findings, Invalid, Report};
+use super::table::Table;
+use super::{Surroundings, file, source};
+use crate::policy::auth::{ClientConfig, TokenHash};
+
+/// The client whose token is in the environment.
+pub(crate) const DEFAULT_CLIENT: &str = "default";
+/// Names with a meaning of their own in metrics and logs.
+const RESERVED: &[&str] = &[DEFAULT_CLIENT, "other"];
+const CLIENTS_MAX: usize = 1_000_000;
+const TOKENS_FILE_BYTES_MAX: u64 = 256 << 20;
+const STRONG_TOKEN_BYTES: usize = 16;
+const FILE_IN_CREDENTIALS: &str = "tokens.toml";
+
+/// Every client, in the order of metrics: `default` first, then by name.
+pub(super) fn clients(
+    auth: &file::Auth,
+    report: &Report,
+    surroundings: &Surroundings<'_>,
+    more: &mut Findings,
+) -> Vec<ClientConfig> {
+    let mut clients: Vec<ClientConfig> = from_environment(auth, report, surroundings).into_iter().collect();
+    if let Some(path) = tokens_file(auth, report, surroundings) {
+        match source::read(&path, TOKENS_FILE_BYTES_MAX) {
+            Ok(text) => {
+                let (read, findings) = from_file(&path, &text, surroundings, clients.first());
+                clients.extend(read);
+                more.problems.extend(findings.problems);
+                more.warnings.extend(findings.warnings);
+                warn_of_permissions(&path, report);
+            }
+            Err(unreadable) => report.problem("auth.tokens_file", None, Invalid::new(unreadable.to_string())),
+        }
+    }
+    if clients.is_empty() {
+        let reason =
+            format!("no token is configured: every call is answered 503 until {} is set", auth.token_env);
+        let hint = "mcp-guard token new NAME makes a token and its tokens.toml entry";
+        report.warn("auth", Invalid::new(reason).hint(hint));
+    }
+    clients
+}
+
+/// Hash of a token's bytes.
+pub(crate) fn hash(token: &[u8]) -> TokenHash {
+    TokenHash(sha2::Sha256::digest(token).into())
+}
+
+/// What may name a client: it becomes a metric label, a log field and a header value.
+pub(crate) fn check_name(name: &str) -> Result<(), &'static str> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    let first = name.bytes().next().is_some_and(|first| first.is_ascii_alphanumeric());
+    if !first || name.len() > 64 || !name.bytes().all(plain) {
+        return Err("a client's name is 1 to 64 letters, digits, - _ . and starts with a letter or digit");
+    }
+    if RESERVED.contains(&name) {
+        return Err("this name is reserved");
+    }
+    Ok(())
+}
+
+fn from_environment(
+    auth: &file::Auth,
+    report: &Report,
+    surroundings: &Surroundings<'_>,
+) -> Option<ClientConfig> {
+    let token = (surroundings.variable)(&auth.token_env)?;
+    let token = token.as_encoded_bytes();
+    let name = &auth.token_env;
+    if token.is_empty() {
+        return None;
+    }
+    if let Some(bad) = token.iter().find(|byte| !byte.is_ascii_graphic()) {
+        let what = if bad.is_ascii_whitespace() { "white space" } else { "a byte that is not visible ASCII" };
+        let invalid = Invalid::new(format!("the token in {name} holds {what}, so no client can send it"))
+            .hint("mcp-guard token new default prints a good one");
+        report.problem("auth.token_env", None, invalid);
+        return None;
+    }
+    if token.len() < STRONG_TOKEN_BYTES {
+        let reason =
+            format!("the token in {name} is shorter than {STRONG_TOKEN_BYTES} bytes and can be guessed");
+        report.warn(
+            "auth.token_env",
+            Invalid::new(reason).hint("mcp-guard token new default prints a good one"),
+        );
+    }
+    Some(ClientConfig { name: DEFAULT_CLIENT.to_owned(), hashes: vec![hash(token)], not_after: None })
+}
+
+/// The file named in the configuration, else the one systemd hands over.
+fn tokens_file(auth: &file::Auth, report: &Report, surroundings: &Surroundings<'_>) -> Option<PathBuf> {
+    let credential = (surroundings.variable)("CREDENTIALS_DIRECTORY")
+        .map(|folder| Path::new(&folder).join(FILE_IN_CREDENTIALS))
+        .filter(|path| path.exists());
+    match (&auth.tokens_file, credential) {
+        (Some(named), Some(_)) => {
+            let reason = "is read; the tokens.toml among systemd's credentials is ignored";
+            report.warn("auth.tokens_file", Invalid::new(reason).hint("remove one of the two"));
+            Some(named.clone())
+        }
+        (Some(named), None) => Some(named.clone()),
+        (None, credential) => credential,
+    }
+}
+
+fn warn_of_permissions(path: &Path, report: &Report) {
+    let Ok(metadata) = std::fs::metadata(path) else { return };
+    let mode = metadata.permissions().mode() & 0o777;
+    if mode & 0o026 != 0 {
+        let reason = format!("{} has mode {mode:04o}: others can read or change it", path.display());
+        report.warn("auth.tokens_file", Invalid::new(reason).hint("chmod 0640"));
+    }
+}
+
+fn from_file(
+    path: &Path,
+    text: &str,
+    surroundings: &Surroundings<'_>,
+    default: Option<&ClientConfig>,
+) -> (Vec<ClientConfig>, Findings) {
+    let report = Report::new(path, text);
+    let clients = source::parse(text, &report)
+        .map(|file| table_of_clients(Table::root(file.get_ref(), &report), surroundings, default))
+        .unwrap_or_default();
+    (clients, report.finish())
+}
+
+fn table_of_clients(
+    mut root: Table<'_>,
+    surroundings: &Surroundings<'_>,
+    default: Option<&ClientConfig>,
+) -> Vec<ClientConfig> {
+    let mut table = root.table("clients");
+    root.finish();
+    if table.names().len() > CLIENTS_MAX {
+        table.refuse("", None, Invalid::new(format!("at most {CLIENTS_MAX} clients are allowed")));
+    }
+    let mut owners: HashMap<TokenHash, String> = HashMap::new();
+    if let Some(client) = default {
+        owners.extend(client.hashes.iter().map(|hash| (*hash, client.name.clone())));
+    }
+    let mut clients = Vec::new();
+    for (name, entry) in table.tables() {
+        if let Err(reason) = check_name(&name) {
+            table.refuse(&name, None, Invalid::new(reason));
+        }
+        let client = client(name, entry, surroundings);
+        for hash in &client.hashes {
+            if let Some(owner) = owners.insert(*hash, client.name.clone()) {
+                let reason = format!("has the same token as {owner}: it could not be told who calls");
+                table.refuse(&format!("{}.sha256", client.name), None, Invalid::new(reason));
+            }
+        }
+        clients.push(client);
+    }
+    table.finish();
+    clients
+}
+
+fn client(name: String, mut table: Table<'_>, surroundings: &Surroundings<'_>) -> ClientConfig {
+    let hashes = hashes(&mut table);
+    let not_after = not_after(&mut table);
+    if not_after.is_some_and(|end| end <= surroundings.now) {
+        table.warn("not_after", Invalid::new("has passed: this client is refused"));
+    }
+    table.finish();
+    ClientConfig { name, hashes, not_after }
+}
+
+fn hashes(table: &mut Table<'_>) -> Vec<TokenHash> {
+    let hashes = match table.entry("sha256") {
+        None => {
+            table.missing("sha256", "mcp-guard token new NAME prints the lines to paste");
+            return Vec::new();
+        }
+        Some(DeValue::String(_)) => table.text("sha256", token_hash).map(|hash| vec![hash]),
+        Some(DeValue::Array(list)) if list.is_empty() => {
+            table.refuse("sha256", None, Invalid::new("needs at least one hash"));
+            None
+        }
+        Some(_) => table.list("sha256", 2, token_hash),
+    };
+    let hashes = hashes.unwrap_or_default();
+    if let [first, second] = hashes.as_slice()
+        && first == second
+    {
+        table.refuse("sha256", None, Invalid::new("lists the same hash twice"));
+        return vec![*first];
+    }
+    hashes
+}
+
+fn token_hash(text: &str) -> Result<TokenHash, Invalid> {
+    let invalid =
+        |reason| Invalid::new(reason).hint("mcp-guard token hash reads a token and prints its hash").secret();
+    let digits = text.as_bytes();
+    if digits.len() != 64 {
+        return Err(invalid("must be 64 hexadecimal digits, the SHA-256 of the token"));
+    }
+    let mut bytes = [0; 32];
+    for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
+        let pair =
+            std::str::from_utf8(pair).ok().filter(|pair| pair.bytes().all(|digit| digit.is_ascii_hexdigit()));
+        let parsed = pair.and_then(|pair| u8::from_str_radix(pair, 16).ok());
+        *byte = parsed.ok_or_else(|| invalid("must be 64 hexadecimal digits, the SHA-256 of the token"))?;
+    }
+    let parsed = TokenHash(bytes);
+    if parsed == hash(b"") || parsed == hash(b"\n") {
+        return Err(invalid("is the hash of an empty token"));
+    }
+    Ok(parsed)
+}
+
+/// Seconds since the epoch of a date (its last second, UTC) or of a date with time and offset.
+fn not_after(table: &mut Table<'_>) -> Option<u64> {
+    let text = match table.entry("not_after")? {
+        DeValue::String(text) => text.to_string(),
+        DeValue::Datetime(date) => date.to_string(),
+        other => return table.wrong_type("not_after", other, "a date"),
+    };
+    let instant = match text.parse::<jiff::Timestamp>() {
+        Ok(instant) => Some(instant),
+        Err(_) => text
+            .parse::<jiff::civil::Date>()
+            .ok()
+            .filter(|_| text.len() == "2027-01-31".len())
+            .and_then(|date| date.at(23, 59, 59, 0).to_zoned(jiff::tz::TimeZone::UTC).ok())
+            .map(|end| end.timestamp()),
+    };
+    let seconds = instant.and_then(|instant| u64::try_from(instant.as_second()).ok());
+    if seconds.is_none() {
+        let invalid = Invalid::new("must be a date, or a date with time and offset");
+        table.refuse("not_after", None, invalid.hint("as in 2027-01-31 or 2027-01-31T12:00:00Z"));
+    }
+    seconds
+}
+
+#[cfg(test)]
+mod tests;

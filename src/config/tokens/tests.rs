@@ -1,0 +1,183 @@
+//! Tokens from the environment and from files: what is accepted, what is refused, and that nothing is quoted.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+
+use super::*;
+use crate::config::{Loaded, Problem, build};
+
+const SLOT: &str = "[slots.blue]\naddress = \"127.0.0.1:1\"\n";
+const HASH_A: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+const HASH_B: &str = "BBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBB";
+/// 2027-01-15T08:00:00Z
+const NOW: u64 = 1_800_000_000;
+
+fn with_variable(value: OsString) -> Result<Loaded, Findings> {
+    let variable = |name: &str| (name == "MCP_BEARER_TOKEN").then(|| value.clone());
+    build(Path::new("g.toml"), SLOT, &Surroundings { variable: &variable, now: NOW })
+}
+
+fn with_file(tokens: &str, token: Option<&str>) -> Result<Loaded, Findings> {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("tokens.toml"), tokens).unwrap();
+    let text = format!("[auth]\ntokens_file = \"tokens.toml\"\n{SLOT}");
+    let variable = |name: &str| token.filter(|_| name == "MCP_BEARER_TOKEN").map(OsString::from);
+    build(&folder.path().join("guard.toml"), &text, &Surroundings { variable: &variable, now: NOW })
+}
+
+fn listed(findings: &[Problem]) -> String {
+    findings.iter().map(|finding| format!("{finding}\n")).collect()
+}
+
+#[track_caller]
+fn accepts(tokens: &str) -> Vec<ClientConfig> {
+    with_file(tokens, None).map_err(|findings| listed(&findings.problems)).unwrap().clients
+}
+
+/// Exactly one problem, in the token file, that says `why` and quotes no hash or token.
+#[track_caller]
+fn refuses(tokens: &str, why: &str) {
+    let problems = with_file(tokens, Some("swf_0123456789abcdef")).err().unwrap().problems;
+    let text = listed(&problems);
+    assert_eq!(problems.len(), 1, "{text}");
+    assert!(text.contains(why), "{text:?} does not say {why:?}");
+    assert!(problems[0].place.as_ref().unwrap().file.ends_with("tokens.toml"), "{text}");
+    assert!(!text.contains("aaaa") && !text.contains("swf_"), "{text}");
+}
+
+#[test]
+fn the_token_in_the_environment_is_the_client_default() {
+    let clients = with_variable("swf_0123456789abcdef".into()).ok().unwrap().clients;
+    assert_eq!(clients[0].name, "default");
+    assert!(clients[0].hashes == [hash(b"swf_0123456789abcdef")]);
+}
+
+#[test]
+fn a_token_that_no_client_can_send_is_a_problem_and_is_not_quoted() {
+    for token in [
+        "swf_0123456789abcdef\n",
+        " swf_0123456789abcdef",
+        "swf_0123 456789abcdef",
+        "swf_\u{7}89abcdef",
+        "swf_é",
+    ] {
+        let problems = with_variable(token.into()).err().unwrap().problems;
+        let text = listed(&problems);
+        assert!(text.contains("auth.token_env") && text.contains("no client can send it"), "{text}");
+        assert!(!text.contains("swf_"), "{text}");
+    }
+    let not_text = OsString::from_vec(vec![b'a', 0xff, b'b']);
+    assert!(with_variable(not_text).is_err());
+}
+
+#[test]
+fn a_short_token_and_an_empty_one_are_warned_of() {
+    let short = with_variable("s3cret".into()).ok().unwrap();
+    assert_eq!(short.clients.len(), 1);
+    let text = listed(&short.warnings);
+    assert!(text.contains("shorter than 16 bytes") && !text.contains("s3cret"), "{text}");
+    let empty = with_variable("".into()).ok().unwrap();
+    assert!(empty.clients.is_empty());
+    assert!(listed(&empty.warnings).contains("no token is configured"));
+}
+
+#[test]
+fn named_clients_have_one_or_two_hashes_and_an_end() {
+    let clients = accepts(&format!(
+        "[clients.bot]\nsha256 = \"{HASH_A}\"\nnot_after = 2027-01-31T00:00:00+01:00\n\
+         [clients.\"c.2\"]\nsha256 = [\"{}\", \"{HASH_B}\"]\nnot_after = \"2027-01-31\"\n",
+        "c".repeat(64)
+    ));
+    let names: Vec<&str> = clients.iter().map(|client| client.name.as_str()).collect();
+    assert_eq!(names, ["bot", "c.2"]);
+    assert!(clients[0].hashes == [TokenHash([0xaa; 32])]);
+    assert!(clients[1].hashes == [TokenHash([0xcc; 32]), TokenHash([0xbb; 32])]);
+    let midnight_utc = 1_801_353_600;
+    assert_eq!(clients[0].not_after, Some(midnight_utc - 3600));
+    assert_eq!(clients[1].not_after, Some(midnight_utc + 86_399), "a date includes its whole day");
+}
+
+#[test]
+fn refuses_what_is_not_a_hash() {
+    refuses("[clients.a]\nsha256 = \"swf_token\"", "must be 64 hexadecimal digits");
+    refuses(&format!("[clients.a]\nsha256 = \"{}g\"", &HASH_A[1..]), "must be 64 hexadecimal digits");
+    refuses(&format!("[clients.a]\nsha256 = \"+{}\"", &HASH_A[1..]), "must be 64 hexadecimal digits");
+    refuses(&format!("[clients.a]\nsha256 = \"{}é\"", &HASH_A[2..]), "must be 64 hexadecimal digits");
+    let empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+    refuses(&format!("[clients.a]\nsha256 = \"{empty}\""), "hash of an empty token");
+    refuses("[clients.a]\nsha256 = 5", "must be a list of texts");
+    refuses("[clients.a]", "sha256: missing");
+    refuses("[clients.a]\nsha256 = []", "at least one");
+    let three = format!("[\"{HASH_A}\", \"{HASH_B}\", \"{}\"]", "c".repeat(64));
+    refuses(&format!("[clients.a]\nsha256 = {three}"), "at most 2");
+    refuses(&format!("[clients.a]\nsha256 = [\"{HASH_A}\", \"{HASH_A}\"]"), "the same hash twice");
+}
+
+#[test]
+fn refuses_two_clients_with_one_token() {
+    let same =
+        format!("[clients.a]\nsha256 = \"{HASH_A}\"\n[clients.b]\nsha256 = \"{}\"", HASH_A.to_uppercase());
+    refuses(&same, "clients.b.sha256: has the same token as a");
+    let hex: String = hash(b"swf_0123456789abcdef").0.iter().map(|byte| format!("{byte:02x}")).collect();
+    refuses(&format!("[clients.a]\nsha256 = \"{hex}\""), "has the same token as default");
+}
+
+#[test]
+fn refuses_names_that_cannot_be_labels() {
+    for name in ["default", "other", "\"a b\"", "\"\"", "\"-a\"", "\"é\"", &"x".repeat(65)] {
+        let why = if matches!(name, "default" | "other") { "reserved" } else { "1 to 64 letters" };
+        refuses(&format!("[clients.{name}]\nsha256 = \"{HASH_A}\""), why);
+    }
+}
+
+#[test]
+fn refuses_unknown_keys_and_bad_dates() {
+    refuses(&format!("[clients.a]\nsha265 = \"x\"\nsha256 = \"{HASH_A}\""), "did you mean sha256?");
+    refuses(&format!("[client.a]\nsha256 = \"{HASH_A}\""), "did you mean clients?");
+    for date in ["\"soon\"", "12:00:00", "2027-01-31T12:00:00", "5", "1950-01-01"] {
+        refuses(&format!("[clients.a]\nsha256 = \"{HASH_A}\"\nnot_after = {date}"), "must be a date");
+    }
+    refuses("[clients.a\n", "not valid TOML");
+}
+
+#[test]
+fn warns_of_a_client_whose_time_has_passed() {
+    let tokens = format!("[clients.a]\nsha256 = \"{HASH_A}\"\nnot_after = 2027-01-14");
+    let loaded = with_file(&tokens, None).ok().unwrap();
+    assert!(listed(&loaded.warnings).contains("clients.a.not_after: has passed"), "{:?}", loaded.warnings);
+}
+
+#[test]
+fn reads_systemds_credential_unless_a_file_is_named() {
+    let credentials = tempfile::tempdir().unwrap();
+    let tokens = format!("[clients.from-systemd]\nsha256 = \"{HASH_A}\"");
+    std::fs::write(credentials.path().join("tokens.toml"), tokens).unwrap();
+    let named = credentials.path().join("named.toml");
+    std::fs::write(&named, format!("[clients.from-file]\nsha256 = \"{HASH_A}\"")).unwrap();
+    let variable =
+        |name: &str| (name == "CREDENTIALS_DIRECTORY").then(|| credentials.path().as_os_str().to_owned());
+    let surroundings = Surroundings { variable: &variable, now: NOW };
+    let names = |text: &str| {
+        let loaded = build(Path::new("g.toml"), text, &surroundings).ok().unwrap();
+        let names: Vec<String> = loaded.clients.into_iter().map(|client| client.name).collect();
+        (names, listed(&loaded.warnings))
+    };
+    assert_eq!(names(SLOT).0, ["from-systemd"]);
+    let (read, warned) = names(&format!("[auth]\ntokens_file = {named:?}\n{SLOT}"));
+    assert_eq!(read, ["from-file"]);
+    assert!(warned.contains("is ignored"), "{warned}");
+}
+
+#[test]
+fn warns_of_a_token_file_that_others_can_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tokens.toml");
+    std::fs::write(&path, format!("[clients.a]\nsha256 = \"{HASH_A}\"")).unwrap();
+    let text = format!("[auth]\ntokens_file = \"tokens.toml\"\n{SLOT}");
+    for (mode, warned) in [(0o600, false), (0o640, false), (0o644, true), (0o660, true)] {
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        let surroundings = Surroundings { variable: &|_| None, now: NOW };
+        let loaded = build(&folder.path().join("g.toml"), &text, &surroundings).ok().unwrap();
+        assert_eq!(listed(&loaded.warnings).contains("chmod 0640"), warned, "{mode:o}");
+    }
+}
