@@ -1,6 +1,12 @@
 //! Protocol versions: which era a request speaks, and whether its header and body agree.
+//!
+//! Must not know how a refusal is rendered, nor why a fence stands: `policy` is handed both.
 
-use super::scan::Message;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+use super::rpc::Method;
+use super::scan::{Kind, Message};
 
 /// The two generations of the protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,43 +24,66 @@ pub struct ProtocolVersion([u8; 10]);
 impl ProtocolVersion {
     /// The first version of the modern era.
     pub const MODERN: ProtocolVersion = ProtocolVersion(*b"2026-07-28");
+    /// The last version of the legacy era: where the fence stands.
+    pub const LEGACY_LAST: ProtocolVersion = ProtocolVersion(*b"2025-11-25");
     /// What an absent header means (2025-06-18, Transports).
     pub const DEFAULT: ProtocolVersion = ProtocolVersion(*b"2025-03-26");
+    /// Every published version, newest first.
+    pub const KNOWN: [ProtocolVersion; 5] = [
+        ProtocolVersion::MODERN,
+        ProtocolVersion::LEGACY_LAST,
+        ProtocolVersion(*b"2025-06-18"),
+        ProtocolVersion::DEFAULT,
+        ProtocolVersion(*b"2024-11-05"),
+    ];
 
     /// Parses `YYYY-MM-DD`.
     pub fn parse(text: &[u8]) -> Option<ProtocolVersion> {
-        let _ = text;
-        todo!()
+        let text: &[u8; 10] = text.try_into().ok()?;
+        let fits = |(index, byte): (usize, &u8)| match index {
+            4 | 7 => *byte == b'-',
+            _ => byte.is_ascii_digit(),
+        };
+        let date = text.iter().enumerate().all(fits);
+        date.then_some(ProtocolVersion(*text))
     }
 
     /// The version as text.
     pub fn as_str(&self) -> &str {
-        todo!()
+        // Digits and hyphens only: `parse` and the constants saw to that.
+        str::from_utf8(&self.0).unwrap_or_default()
     }
 
     /// The era this version belongs to.
     pub fn era(self) -> Era {
-        todo!()
+        era_of(&self.0)
     }
 }
 
 /// The newest version the guard lets through; `None` is no bound.
 pub type MaxVersion = Option<ProtocolVersion>;
 
-/// The MCP header fields of a request, each present at most once (policy has seen to that), raw values.
+/// The MCP header fields of a request, each present at most once (policy has seen to that), without the white space
+/// around the values.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct McpFields<'b> {
+    /// `MCP-Protocol-Version`
     pub protocol_version: Option<&'b [u8]>,
+    /// `Mcp-Method`
     pub method: Option<&'b [u8]>,
+    /// `Mcp-Name`
     pub name: Option<&'b [u8]>,
 }
 
 /// Why the era judgement refuses a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum EraError {
-    /// JSON-RPC -32600; the message lists the supported versions, as FastMCP does, so that every SDK falls back.
+    /// JSON-RPC -32600; the message is [`fence_message`], as FastMCP words it, so that every SDK falls back.
     #[error("protocol version is newer than the fence allows")]
-    Fenced { max: ProtocolVersion },
+    Fenced {
+        /// The newest version the fence lets through.
+        max: ProtocolVersion,
+    },
     /// JSON-RPC -32600.
     #[error("malformed MCP-Protocol-Version")]
     MalformedVersion,
@@ -63,14 +92,287 @@ pub enum EraError {
     HeaderMismatch,
 }
 
+impl EraError {
+    /// The JSON-RPC code.
+    pub fn code(self) -> i32 {
+        match self {
+            EraError::Fenced { .. } | EraError::MalformedVersion => -32600,
+            EraError::HeaderMismatch => -32020,
+        }
+    }
+}
+
+/// Longest version a backend is asked to judge.
+const VERSION_LENGTH_MAX: usize = 32;
+
 /// Judges the version of a request: fence first, then (modern only) agreement of header and body.
+///
+/// A version that is not a date, or a date nobody published, passes: only the backend knows what it speaks, and its
+/// refusal lists its versions (-32022). Such a value is of the era its text orders into, which is how servers sort it.
 pub fn judge(fields: &McpFields<'_>, message: &Message<'_>, max: MaxVersion) -> Result<Era, EraError> {
-    let _ = (fields, message, max);
-    todo!()
+    if fields.protocol_version.is_some_and(|version| !is_token(version)) {
+        return Err(EraError::MalformedVersion);
+    }
+    let meta = message.meta_version.as_deref().map(str::as_bytes);
+    if let Some(max) = max {
+        // A request whose body alone speaks a newer version comes from a client that must fall back as well.
+        let newest = fields.protocol_version.max(meta);
+        if newest.is_some_and(|version| version > max.0.as_slice()) {
+            return Err(EraError::Fenced { max });
+        }
+    }
+    let era = fields.protocol_version.map_or(Era::Legacy, era_of);
+    let agree = match era {
+        // 2026-07-28, Protocol Version Header: every POST MUST include the header, and it MUST match `_meta`. Without
+        // it a server takes the request for a legacy one, while its body, and whatever reads that, says otherwise.
+        Era::Legacy => meta.is_none_or(|meta| era_of(meta) == Era::Legacy),
+        Era::Modern => modern_fields_agree(fields, message, meta),
+    };
+    if agree { Ok(era) } else { Err(EraError::HeaderMismatch) }
+}
+
+/// The fence's message: FastMCP's words without the version asked for, which is client input.
+pub fn fence_message(max: ProtocolVersion) -> String {
+    format!("Bad Request: Unsupported protocol version. Supported versions: {}", supported_up_to(max))
 }
 
 /// Supported versions up to `max`, newest first, comma separated: for the fence's message.
 pub fn supported_up_to(max: ProtocolVersion) -> String {
-    let _ = max;
-    todo!()
+    let supported = ProtocolVersion::KNOWN.iter().filter(|version| **version <= max);
+    supported.map(ProtocolVersion::as_str).collect::<Vec<_>>().join(", ")
+}
+
+fn era_of(version: &[u8]) -> Era {
+    if version < ProtocolVersion::MODERN.0.as_slice() { Era::Legacy } else { Era::Modern }
+}
+
+fn is_token(version: &[u8]) -> bool {
+    !version.is_empty() && version.len() <= VERSION_LENGTH_MAX && version.iter().all(u8::is_ascii_graphic)
+}
+
+fn modern_fields_agree(fields: &McpFields<'_>, message: &Message<'_>, meta: Option<&[u8]>) -> bool {
+    // A body without the version is not a disagreement but an incomplete request: the backend owes it -32602.
+    if meta.is_some() && meta != fields.protocol_version {
+        return false;
+    }
+    // A method is plain ASCII wherever it is known, so its field has no encoded form.
+    let method_agrees = fields.method.map(|method| method == message.method_name.as_bytes());
+    match message.kind {
+        Kind::Request if message.method == Method::Initialize => {
+            // The handshake of the era before: its clients send the new fields only once a version is agreed on.
+            method_agrees.unwrap_or(true)
+        }
+        Kind::Request => method_agrees.unwrap_or(false) && name_agrees(fields.name, message),
+        // 2026-07-28 defines no notifications from clients and leaves their header fields open. Absent is fine, wrong
+        // is not: somebody on the way may route on it.
+        Kind::Notification => method_agrees.unwrap_or(true),
+        // Clients must not send these any more; the backend refuses them.
+        Kind::Response => true,
+    }
+}
+
+fn name_agrees(field: Option<&[u8]>, message: &Message<'_>) -> bool {
+    match (field, message.name.as_deref()) {
+        (Some(field), Some(name)) => field_names(field, name.as_bytes()),
+        (None, Some(_)) => !message.method.requires_name(),
+        (Some(_), None) => message.method.mirror().is_none(),
+        // Neither names anything: the backend owes a call without a name -32602.
+        (None, None) => true,
+    }
+}
+
+/// Whether the value of `Mcp-Name` stands for `name`, plainly or as `=?base64?…?=` (2026-07-28, Value Encoding).
+fn field_names(field: &[u8], name: &[u8]) -> bool {
+    let encoded = field.strip_prefix(b"=?base64?").and_then(|rest| rest.strip_suffix(b"?="));
+    match encoded {
+        // The strict engine takes canonical base64 only, as the SDKs do: one name has one encoding.
+        Some(encoded) => STANDARD.decode(encoded).is_ok_and(|decoded| decoded == name),
+        // "visible ASCII characters (0x21-0x7E), space (0x20), and horizontal tab (0x09)": the rest must be encoded.
+        None => field == name && field.iter().all(|byte| matches!(byte, b'\t' | b' '..=b'~')),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::scan;
+
+    const FENCE: MaxVersion = Some(ProtocolVersion::LEGACY_LAST);
+
+    /// Header values: version, method, name; empty for absent.
+    #[track_caller]
+    fn check(header: [&str; 3], body: &str, max: MaxVersion, expect: Result<Era, EraError>) {
+        let [protocol_version, method, name] =
+            header.map(|value| (!value.is_empty()).then_some(value).map(str::as_bytes));
+        let fields = McpFields { protocol_version, method, name };
+        let message = scan(body.as_bytes()).expect("a valid body");
+        assert_eq!(judge(&fields, &message, max), expect, "{header:?} {body}");
+    }
+
+    fn call(method: &str, params: &str) -> String {
+        format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{method}","params":{{{params}}}}}"#)
+    }
+
+    /// A modern call: the `_meta` every request carries is added to `params`.
+    fn modern(method: &str, params: &str) -> String {
+        let comma = if params.is_empty() { "" } else { "," };
+        let meta = r#""_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}"#;
+        call(method, &format!("{meta}{comma}{params}"))
+    }
+
+    const MISMATCH: Result<Era, EraError> = Err(EraError::HeaderMismatch);
+    const MODERN: Result<Era, EraError> = Ok(Era::Modern);
+    const LEGACY: Result<Era, EraError> = Ok(Era::Legacy);
+
+    #[test]
+    fn parses_iso_dates_and_orders_them() {
+        for version in ProtocolVersion::KNOWN {
+            assert_eq!(ProtocolVersion::parse(version.as_str().as_bytes()), Some(version));
+        }
+        assert!(ProtocolVersion::KNOWN.is_sorted_by(|newer, older| newer > older));
+        for wrong in ["", "2026-07-2", "2026-07-288", "2026/07/28", "2026-o7-28", "v999.0.0", "20260-7-28"] {
+            assert_eq!(ProtocolVersion::parse(wrong.as_bytes()), None, "{wrong}");
+        }
+    }
+
+    // Contract, section 5: "header absent = 2025-03-26".
+    #[test]
+    fn takes_a_request_without_the_header_for_a_legacy_one() {
+        check(["", "", ""], &call("tools/list", ""), None, LEGACY);
+        check(["", "", ""], &call("initialize", r#""protocolVersion":"2025-11-25""#), FENCE, LEGACY);
+        assert_eq!(ProtocolVersion::DEFAULT.era(), Era::Legacy);
+    }
+
+    #[test]
+    fn asks_nothing_more_of_legacy_versions() {
+        for version in ["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25", "2026-07-27", "1900-01-01"] {
+            check([version, "", ""], &call("tools/call", r#""name":"a""#), None, LEGACY);
+            check([version, "tools/list", "b"], &call("tools/call", r#""name":"a""#), None, LEGACY);
+        }
+    }
+
+    // The backend answers with its own versions (-32022), which the guard cannot know.
+    #[test]
+    fn leaves_unknown_versions_to_the_backend() {
+        let body = |version: &str| {
+            call("ping", &format!(r#""_meta":{{"io.modelcontextprotocol/protocolVersion":"{version}"}}"#))
+        };
+        check(["2099-01-01", "ping", ""], &body("2099-01-01"), None, MODERN);
+        check(["v999.0.0", "ping", ""], &body("v999.0.0"), None, MODERN);
+        check(["0.1", "", ""], &call("ping", ""), None, LEGACY);
+    }
+
+    #[test]
+    fn refuses_a_version_that_is_no_token() {
+        for version in ["2025-11-25, 2026-07-28", "2025\u{e9}", "x".repeat(33).as_str()] {
+            check([version, "", ""], &call("ping", ""), None, Err(EraError::MalformedVersion));
+        }
+        let empty = McpFields { protocol_version: Some(b""), ..McpFields::default() };
+        let body = call("ping", "");
+        let message = scan(body.as_bytes()).expect("a valid body");
+        assert_eq!(judge(&empty, &message, None), Err(EraError::MalformedVersion));
+    }
+
+    // Contract, section 5: "requests with a newer `MCP-Protocol-Version` get `400` with JSON-RPC -32600 and a message
+    // that lists the supported versions".
+    #[test]
+    fn fences_newer_versions_before_anything_else() {
+        let fenced = Err(EraError::Fenced { max: ProtocolVersion::LEGACY_LAST });
+        check(["2026-07-28", "server/discover", ""], &modern("server/discover", ""), FENCE, fenced);
+        check(["2026-07-28", "", ""], &modern("tools/list", ""), FENCE, fenced);
+        check(["", "", ""], &modern("tools/list", ""), FENCE, fenced);
+        check(["v999.0.0", "", ""], &call("ping", ""), FENCE, fenced);
+        check(["2025-11-25", "", ""], &call("tools/list", ""), FENCE, LEGACY);
+        let lower = ProtocolVersion::parse(b"2025-06-18").expect("a date");
+        check(["2025-11-25", "", ""], &call("ping", ""), Some(lower), Err(EraError::Fenced { max: lower }));
+    }
+
+    #[test]
+    fn words_the_fence_as_fastmcp_does_without_echoing_the_client() {
+        let message = "Bad Request: Unsupported protocol version. \
+                       Supported versions: 2025-11-25, 2025-06-18, 2025-03-26, 2024-11-05";
+        assert_eq!(fence_message(ProtocolVersion::LEGACY_LAST), message);
+    }
+
+    // 2026-07-28, Protocol Version Header: "If the values do not match, the server MUST reject the request".
+    #[test]
+    fn demands_that_header_and_meta_name_the_same_version() {
+        check(["2026-07-28", "tools/list", ""], &modern("tools/list", ""), None, MODERN);
+        check(["2026-07-29", "tools/list", ""], &modern("tools/list", ""), None, MISMATCH);
+        check(["2025-11-25", "tools/list", ""], &modern("tools/list", ""), None, MISMATCH);
+        check(["", "tools/list", ""], &modern("tools/list", ""), None, MISMATCH);
+        let older = call("tools/list", r#""_meta":{"io.modelcontextprotocol/protocolVersion":"2025-11-25"}"#);
+        check(["2026-07-28", "tools/list", ""], &older, None, MISMATCH);
+        check(["2026-07-28", "tools/list", ""], &call("tools/list", ""), None, MODERN);
+    }
+
+    // 2026-07-28, Standard Request Headers: `Mcp-Method` is required for all requests, and values are case-sensitive.
+    #[test]
+    fn demands_the_method_of_modern_requests() {
+        check(["2026-07-28", "", ""], &modern("tools/list", ""), None, MISMATCH);
+        check(["2026-07-28", "tools/call", ""], &modern("tools/list", ""), None, MISMATCH);
+        check(["2026-07-28", "Tools/List", ""], &modern("tools/list", ""), None, MISMATCH);
+        check(["2026-07-28", "=?base64?dG9vbHMvbGlzdA==?=", ""], &modern("tools/list", ""), None, MISMATCH);
+        check(["2026-07-28", "x/own", ""], &modern("x/own", ""), None, MODERN);
+    }
+
+    #[test]
+    fn lets_the_handshake_and_notifications_omit_the_method_but_not_contradict_it() {
+        let initialize = call("initialize", r#""protocolVersion":"2025-11-25""#);
+        check(["2026-07-28", "", ""], &initialize, None, MODERN);
+        check(["2026-07-28", "ping", ""], &initialize, None, MISMATCH);
+        let note = r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":1}}"#;
+        check(["2026-07-28", "", ""], note, None, MODERN);
+        check(["2026-07-28", "notifications/cancelled", ""], note, None, MODERN);
+        check(["2026-07-28", "tools/call", ""], note, None, MISMATCH);
+        check(["2026-07-28", "", ""], r#"{"jsonrpc":"2.0","id":1,"result":{}}"#, None, MODERN);
+    }
+
+    // 2026-07-28: `Mcp-Name` repeats `params.name` or `params.uri`; SEP-2663: `params.taskId`.
+    #[test]
+    fn demands_the_name_of_the_methods_that_have_one() {
+        let cases = [
+            ("tools/call", "name"),
+            ("prompts/get", "name"),
+            ("resources/read", "uri"),
+            ("tasks/get", "taskId"),
+            ("tasks/update", "taskId"),
+            ("tasks/cancel", "taskId"),
+        ];
+        for (method, member) in cases {
+            let body = modern(method, &format!(r#""{member}":"a""#));
+            check(["2026-07-28", method, "a"], &body, None, MODERN);
+            check(["2026-07-28", method, "b"], &body, None, MISMATCH);
+            check(["2026-07-28", method, "A"], &body, None, MISMATCH);
+            check(["2026-07-28", method, ""], &body, None, MISMATCH);
+            check(["2026-07-28", method, "a"], &modern(method, ""), None, MISMATCH);
+            check(["2026-07-28", method, "5"], &modern(method, &format!(r#""{member}":5"#)), None, MISMATCH);
+        }
+        check(["2026-07-28", "tools/list", "anything"], &modern("tools/list", ""), None, MODERN);
+        check(["2026-07-28", "tools/call", ""], &modern("tools/call", ""), None, MODERN);
+    }
+
+    // 2026-07-28, Value Encoding: "These markers are case-sensitive and MUST appear exactly as shown (lowercase)."
+    #[test]
+    fn decodes_names_that_are_not_plain_ascii() {
+        let check_name = |name: &str, field: &str, expect| {
+            let body = modern("tools/call", &format!(r#""name":"{name}""#));
+            check(["2026-07-28", "tools/call", field], &body, None, expect);
+        };
+        check_name("café", "=?base64?Y2Fmw6k=?=", MODERN);
+        check_name("caf\\u00e9", "=?base64?Y2Fmw6k=?=", MODERN);
+        check_name("a", "=?base64?YQ==?=", MODERN);
+        check_name(" padded ", "=?base64?IHBhZGRlZCA=?=", MODERN);
+        check_name("=?base64?literal?=", "=?base64?PT9iYXNlNjQ/bGl0ZXJhbD89?=", MODERN);
+        check_name("=?base64?literal?=", "=?base64?literal?=", MISMATCH);
+        check_name("", "=?base64??=", MODERN);
+        check_name("=?base64?=", "=?base64?=", MODERN);
+        check_name("a b\\tc", "a b\tc", MODERN);
+        check_name("café", "café", MISMATCH);
+        check_name("a", "=?BASE64?YQ==?=", MISMATCH);
+        check_name("a", "=?base64?YQ?=", MISMATCH);
+        check_name("a", "=?base64?YR==?=", MISMATCH);
+        check_name("a", "=?base64?YQ==", MISMATCH);
+        check_name("a", "=?base64?Y Q==?=", MISMATCH);
+    }
 }

@@ -1,7 +1,12 @@
 //! The closed set of MCP methods, and JSON-RPC error objects.
+//!
+//! Must not know when an error is sent or with which HTTP status: that is `policy`.
+
+use std::io::Write;
 
 /// An MCP method, as far as policy, retries and metrics tell methods apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[expect(missing_docs, reason = "a variant is the method of its name")]
 pub enum Method {
     Initialize,
     Discover,
@@ -33,22 +38,165 @@ pub enum Method {
     Other,
 }
 
+/// The member of `params` that the `Mcp-Name` field repeats.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mirror {
+    /// `params.name`
+    Name,
+    /// `params.uri`
+    Uri,
+    /// `params.taskId`
+    TaskId,
+}
+
 impl Method {
+    /// Every method once: for metrics and tests.
+    pub const ALL: [Method; 26] = [
+        Method::Initialize,
+        Method::Discover,
+        Method::Ping,
+        Method::ToolsList,
+        Method::ToolsCall,
+        Method::ResourcesList,
+        Method::ResourcesTemplatesList,
+        Method::ResourcesRead,
+        Method::ResourcesSubscribe,
+        Method::ResourcesUnsubscribe,
+        Method::PromptsList,
+        Method::PromptsGet,
+        Method::CompletionComplete,
+        Method::LoggingSetLevel,
+        Method::SubscriptionsListen,
+        Method::TasksGet,
+        Method::TasksUpdate,
+        Method::TasksCancel,
+        Method::TasksList,
+        Method::TasksResult,
+        Method::NotificationsInitialized,
+        Method::NotificationsCancelled,
+        Method::NotificationsProgress,
+        Method::NotificationsRootsListChanged,
+        Method::Response,
+        Method::Other,
+    ];
+
     /// The method of this exact name.
     pub fn from_name(name: &str) -> Method {
-        let _ = name;
-        todo!()
+        match name {
+            "initialize" => Method::Initialize,
+            "server/discover" => Method::Discover,
+            "ping" => Method::Ping,
+            "tools/list" => Method::ToolsList,
+            "tools/call" => Method::ToolsCall,
+            "resources/list" => Method::ResourcesList,
+            "resources/templates/list" => Method::ResourcesTemplatesList,
+            "resources/read" => Method::ResourcesRead,
+            "resources/subscribe" => Method::ResourcesSubscribe,
+            "resources/unsubscribe" => Method::ResourcesUnsubscribe,
+            "prompts/list" => Method::PromptsList,
+            "prompts/get" => Method::PromptsGet,
+            "completion/complete" => Method::CompletionComplete,
+            "logging/setLevel" => Method::LoggingSetLevel,
+            "subscriptions/listen" => Method::SubscriptionsListen,
+            "tasks/get" => Method::TasksGet,
+            "tasks/update" => Method::TasksUpdate,
+            "tasks/cancel" => Method::TasksCancel,
+            "tasks/list" => Method::TasksList,
+            "tasks/result" => Method::TasksResult,
+            "notifications/initialized" => Method::NotificationsInitialized,
+            "notifications/cancelled" => Method::NotificationsCancelled,
+            "notifications/progress" => Method::NotificationsProgress,
+            "notifications/roots/list_changed" => Method::NotificationsRootsListChanged,
+            _ => Method::Other,
+        }
     }
 
-    /// The name on the wire, `other` for [`Method::Other`]: a metric label.
+    /// The name on the wire; `response` and `other` for what has none. A metric label.
     pub fn as_str(self) -> &'static str {
-        todo!()
+        match self {
+            Method::Initialize => "initialize",
+            Method::Discover => "server/discover",
+            Method::Ping => "ping",
+            Method::ToolsList => "tools/list",
+            Method::ToolsCall => "tools/call",
+            Method::ResourcesList => "resources/list",
+            Method::ResourcesTemplatesList => "resources/templates/list",
+            Method::ResourcesRead => "resources/read",
+            Method::ResourcesSubscribe => "resources/subscribe",
+            Method::ResourcesUnsubscribe => "resources/unsubscribe",
+            Method::PromptsList => "prompts/list",
+            Method::PromptsGet => "prompts/get",
+            Method::CompletionComplete => "completion/complete",
+            Method::LoggingSetLevel => "logging/setLevel",
+            Method::SubscriptionsListen => "subscriptions/listen",
+            Method::TasksGet => "tasks/get",
+            Method::TasksUpdate => "tasks/update",
+            Method::TasksCancel => "tasks/cancel",
+            Method::TasksList => "tasks/list",
+            Method::TasksResult => "tasks/result",
+            Method::NotificationsInitialized => "notifications/initialized",
+            Method::NotificationsCancelled => "notifications/cancelled",
+            Method::NotificationsProgress => "notifications/progress",
+            Method::NotificationsRootsListChanged => "notifications/roots/list_changed",
+            Method::Response => "response",
+            Method::Other => "other",
+        }
     }
 
     /// Whether repeating it is known to change nothing (`initialize`, `server/discover`, `ping`, `*/list`): only these
     /// may be sent again once a byte has reached a backend.
     pub fn repeatable(self) -> bool {
-        todo!()
+        matches!(
+            self,
+            Method::Initialize
+                | Method::Discover
+                | Method::Ping
+                | Method::ToolsList
+                | Method::ResourcesList
+                | Method::ResourcesTemplatesList
+                | Method::PromptsList
+                | Method::TasksList
+        )
+    }
+
+    /// What the method's `Mcp-Name` repeats, if it has one.
+    pub fn mirror(self) -> Option<Mirror> {
+        match self {
+            Method::ToolsCall | Method::PromptsGet => Some(Mirror::Name),
+            Method::ResourcesRead | Method::ResourcesSubscribe | Method::ResourcesUnsubscribe => {
+                Some(Mirror::Uri)
+            }
+            Method::TasksGet | Method::TasksUpdate | Method::TasksCancel | Method::TasksResult => {
+                Some(Mirror::TaskId)
+            }
+            Method::Initialize
+            | Method::Discover
+            | Method::Ping
+            | Method::ToolsList
+            | Method::ResourcesList
+            | Method::ResourcesTemplatesList
+            | Method::PromptsList
+            | Method::CompletionComplete
+            | Method::LoggingSetLevel
+            | Method::SubscriptionsListen
+            | Method::TasksList
+            | Method::NotificationsInitialized
+            | Method::NotificationsCancelled
+            | Method::NotificationsProgress
+            | Method::NotificationsRootsListChanged
+            | Method::Response
+            | Method::Other => None,
+        }
+    }
+
+    /// Whether 2026-07-28 demands `Mcp-Name`. It has no `resources/subscribe`, `resources/unsubscribe`, `tasks/result`:
+    /// whether these carry one is their senders' affair, as long as it is the right one.
+    pub fn requires_name(self) -> bool {
+        self.mirror().is_some()
+            && !matches!(
+                self,
+                Method::ResourcesSubscribe | Method::ResourcesUnsubscribe | Method::TasksResult
+            )
     }
 }
 
@@ -57,7 +205,9 @@ impl Method {
 pub struct ErrorParts<'a> {
     /// The raw JSON of the request's `id`; `None` renders `null`.
     pub id: Option<&'a [u8]>,
+    /// The JSON-RPC code.
     pub code: i32,
+    /// Plain text; escaped here.
     pub message: &'a str,
     /// Raw JSON of `data`, if any.
     pub data: Option<&'a str>,
@@ -65,6 +215,83 @@ pub struct ErrorParts<'a> {
 
 /// Appends `{"jsonrpc":"2.0","id":…,"error":{…}}` to `out`.
 pub fn write_error(out: &mut Vec<u8>, parts: &ErrorParts<'_>) {
-    let _ = (out, parts);
-    todo!()
+    out.extend_from_slice(br#"{"jsonrpc":"2.0","id":"#);
+    out.extend_from_slice(parts.id.unwrap_or(b"null"));
+    // Writing to a Vec cannot fail.
+    let _ = write!(out, r#","error":{{"code":{},"message":"#, parts.code);
+    write_string(out, parts.message);
+    if let Some(data) = parts.data {
+        out.extend_from_slice(br#","data":"#);
+        out.extend_from_slice(data.as_bytes());
+    }
+    out.extend_from_slice(b"}}");
+}
+
+/// Appends `text` as a JSON string, quotes included.
+pub fn write_string(out: &mut Vec<u8>, text: &str) {
+    out.push(b'"');
+    for &byte in text.as_bytes() {
+        match byte {
+            b'"' | b'\\' => out.extend_from_slice(&[b'\\', byte]),
+            0..0x20 => {
+                let _ = write!(out, "\\u{byte:04x}");
+            }
+            _ => out.push(byte),
+        }
+    }
+    out.push(b'"');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_leads_back_to_its_method() {
+        // These names are labels, not methods: a client that sends them asks for an unknown method.
+        let unnamed = [Method::Response, Method::Other];
+        for method in Method::ALL {
+            let expect = if unnamed.contains(&method) { Method::Other } else { method };
+            assert_eq!(Method::from_name(method.as_str()), expect);
+        }
+    }
+
+    // Contract, section 7: "only `initialize`, `ping`, `*/list`, `server/discover` may be repeated. `tools/call` never is."
+    #[test]
+    fn repeats_nothing_but_reads_of_the_catalogue() {
+        let repeatable = |method: &Method| {
+            let name = method.as_str();
+            name.ends_with("/list") || ["initialize", "ping", "server/discover"].contains(&name)
+        };
+        for method in Method::ALL {
+            assert_eq!(method.repeatable(), repeatable(&method), "{}", method.as_str());
+        }
+    }
+
+    #[test]
+    fn renders_errors_that_any_parser_reads_back() {
+        let render = |id: Option<&[u8]>, data| {
+            let mut out = Vec::new();
+            let message = "a \"quoted\"\\ line\r\n\u{1}é\u{7f}";
+            write_error(&mut out, &ErrorParts { id, code: -31503, message, data });
+            serde_json::from_slice::<serde_json::Value>(&out).expect("valid JSON")
+        };
+        let message = "a \"quoted\"\\ line\r\n\u{1}é\u{7f}";
+        let full = serde_json::json!({"jsonrpc": "2.0", "id": "a\"b", "error": {"code": -31503, "message": message, "data": {"x": 1}}});
+        assert_eq!(render(Some(br#""a\"b""#), Some(r#"{"x":1}"#)), full);
+        let bare =
+            serde_json::json!({"jsonrpc": "2.0", "id": null, "error": {"code": -31503, "message": message}});
+        assert_eq!(render(None, None), bare);
+    }
+
+    // The id is echoed with its exact spelling: a client that sent 1 must not get "1".
+    #[test]
+    fn renders_the_exact_bytes() {
+        let mut out = Vec::new();
+        write_error(
+            &mut out,
+            &ErrorParts { id: Some(b"-7"), code: -32602, message: "Unknown tool", data: None },
+        );
+        assert_eq!(out, br#"{"jsonrpc":"2.0","id":-7,"error":{"code":-32602,"message":"Unknown tool"}}"#);
+    }
 }

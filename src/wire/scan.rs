@@ -1,10 +1,14 @@
 //! One pass over a JSON-RPC body: strict, no tree, byte ranges only.
+//!
+//! Judges the envelope and finds the few members that policy decides on. It must not know who is calling or what an
+//! HTTP header says.
 
 use std::borrow::Cow;
 
-use super::rpc::Method;
+use super::lexer::{Lexer, Text};
+use super::rpc::{Method, Mirror};
 
-/// Deepest nesting accepted.
+/// Deepest nesting accepted: the message itself is at depth 1.
 pub const DEPTH_MAX: u32 = 64;
 
 /// What kind of JSON-RPC message a body is.
@@ -21,13 +25,16 @@ pub enum Kind {
 /// What the guard needs to know of a body. Borrows from it.
 #[derive(Debug, Clone)]
 pub struct Message<'b> {
+    /// Request, notification or response.
     pub kind: Kind,
     /// Raw JSON of `id`: a string or an integer.
     pub id: Option<&'b [u8]>,
+    /// The method, if it is a known one.
     pub method: Method,
     /// The method as written, decoded; empty for a response. Never for a label.
     pub method_name: Cow<'b, str>,
-    /// `params.name`, `params.uri` or `params.taskId`, whichever the method's `Mcp-Name` mirrors; decoded.
+    /// `params.name`, `params.uri` or `params.taskId`, whichever the method's `Mcp-Name` mirrors; decoded. `None` also
+    /// when it is not a string.
     pub name: Option<Cow<'b, str>>,
     /// `params._meta["io.modelcontextprotocol/protocolVersion"]`, decoded.
     pub meta_version: Option<Cow<'b, str>>,
@@ -38,18 +45,25 @@ pub struct Message<'b> {
 /// Why a body is refused. [`ScanError::code`] is the JSON-RPC code; the text is for the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ScanError {
+    /// Nothing, or white space only.
     #[error("body is empty")]
     Empty,
+    /// RFC 8259, 8.1: JSON text MUST be UTF-8.
     #[error("body is not valid UTF-8")]
     Utf8,
+    /// RFC 8259, or half a surrogate pair.
     #[error("body is not one JSON value")]
     Syntax,
+    /// Valid JSON perhaps, but nested deeper than [`DEPTH_MAX`].
     #[error("nesting is deeper than {DEPTH_MAX}")]
     Depth,
+    /// Parsers differ in which of two equal keys they take.
     #[error("duplicate key on a path the guard reads")]
     DuplicateKey,
+    /// An array at the top.
     #[error("batches are not part of the protocol")]
     Batch,
+    /// JSON, but not a request, notification or response of JSON-RPC 2.0.
     #[error("body is not a JSON-RPC 2.0 message")]
     Envelope,
 }
@@ -57,14 +71,219 @@ pub enum ScanError {
 impl ScanError {
     /// -32700 for what is not JSON, -32600 for JSON that is not a request.
     pub fn code(self) -> i32 {
-        todo!()
+        match self {
+            ScanError::Empty | ScanError::Utf8 | ScanError::Syntax => -32700,
+            ScanError::Depth | ScanError::DuplicateKey | ScanError::Batch | ScanError::Envelope => -32600,
+        }
     }
 }
 
 /// Scans `body`, which must be exactly one JSON-RPC 2.0 message.
 ///
-/// On error the raw `id` is not reported: an answer to a refused body carries `id: null`.
+/// A body that is not JSON is told so ([`ScanError::Syntax`]) even when its envelope is wrong too. On error the raw `id`
+/// is not reported: an answer to a refused body carries `id: null`.
 pub fn scan(body: &[u8]) -> Result<Message<'_>, ScanError> {
-    let _ = body;
-    todo!()
+    let text = simdutf8::basic::from_utf8(body).map_err(|_| ScanError::Utf8)?;
+    let mut lexer = Lexer::new(text);
+    match lexer.peek() {
+        None => return Err(ScanError::Empty),
+        Some(b'[') => return Err(ScanError::Batch),
+        Some(b'{') => {}
+        Some(_) => {
+            lexer.skip_value(0)?;
+            lexer.end()?;
+            return Err(ScanError::Envelope);
+        }
+    }
+    let mut envelope = Envelope::default();
+    lexer.members(|lexer, key| envelope.member(lexer, key))?;
+    lexer.end()?;
+    envelope.message()
 }
+
+const META_VERSION: &str = "io.modelcontextprotocol/protocolVersion";
+/// No key that is looked for is longer.
+const KEY_LENGTH_MAX: usize = META_VERSION.len();
+
+/// The paths that must not occur twice: those read here, and `arguments`, which a tool acts on.
+#[derive(Debug, Clone, Copy)]
+enum Path {
+    Jsonrpc,
+    Id,
+    Method,
+    Params,
+    Result,
+    Error,
+    Name,
+    Uri,
+    TaskId,
+    ProtocolVersion,
+    Arguments,
+    Meta,
+    MetaVersion,
+}
+
+/// The members found so far.
+#[derive(Default)]
+struct Envelope<'b> {
+    /// One bit for each [`Path`] seen.
+    seen: u16,
+    /// The first thing wrong with the message, as long as its JSON is right.
+    fault: Option<ScanError>,
+    id: Option<&'b str>,
+    method: Option<Text<'b>>,
+    name: Option<Text<'b>>,
+    uri: Option<Text<'b>>,
+    task_id: Option<Text<'b>>,
+    protocol_version: Option<Text<'b>>,
+    meta_version: Option<Text<'b>>,
+}
+
+impl<'b> Envelope<'b> {
+    /// A member of the message.
+    fn member(&mut self, lexer: &mut Lexer<'b>, key: Text<'b>) -> Result<(), ScanError> {
+        const DEPTH: u32 = 1;
+        match key.decode_key(KEY_LENGTH_MAX).as_deref() {
+            Some("jsonrpc") => {
+                self.enter(Path::Jsonrpc);
+                let version = lexer.string_value(DEPTH)?;
+                self.require(version.is_some_and(|version| version.decode() == "2.0"));
+            }
+            Some("id") => {
+                self.enter(Path::Id);
+                self.id = lexer.id_value(DEPTH)?;
+                self.require(self.id.is_some());
+            }
+            Some("method") => {
+                self.enter(Path::Method);
+                self.method = lexer.string_value(DEPTH)?;
+                self.require(self.method.is_some());
+            }
+            Some("params") => {
+                self.enter(Path::Params);
+                let first = lexer.peek();
+                if first == Some(b'{') {
+                    return lexer.members(|lexer, key| self.param(lexer, key));
+                }
+                lexer.skip_value(DEPTH)?;
+                // MCP has no positional params. Careless clients send null for none, and backends take it.
+                self.require(first == Some(b'n'));
+            }
+            Some("result") => {
+                self.enter(Path::Result);
+                lexer.skip_value(DEPTH)?;
+            }
+            Some("error") => {
+                self.enter(Path::Error);
+                lexer.skip_value(DEPTH)?;
+            }
+            _ => lexer.skip_value(DEPTH)?,
+        }
+        Ok(())
+    }
+
+    /// A member of `params`.
+    fn param(&mut self, lexer: &mut Lexer<'b>, key: Text<'b>) -> Result<(), ScanError> {
+        const DEPTH: u32 = 2;
+        match key.decode_key(KEY_LENGTH_MAX).as_deref() {
+            Some("name") => {
+                self.enter(Path::Name);
+                self.name = lexer.string_value(DEPTH)?;
+            }
+            Some("uri") => {
+                self.enter(Path::Uri);
+                self.uri = lexer.string_value(DEPTH)?;
+            }
+            Some("taskId") => {
+                self.enter(Path::TaskId);
+                self.task_id = lexer.string_value(DEPTH)?;
+            }
+            Some("protocolVersion") => {
+                self.enter(Path::ProtocolVersion);
+                self.protocol_version = lexer.string_value(DEPTH)?;
+            }
+            Some("_meta") => {
+                self.enter(Path::Meta);
+                if lexer.peek() == Some(b'{') {
+                    return lexer.members(|lexer, key| self.meta(lexer, key));
+                }
+                lexer.skip_value(DEPTH)?;
+            }
+            Some("arguments") => {
+                self.enter(Path::Arguments);
+                lexer.skip_value(DEPTH)?;
+            }
+            _ => lexer.skip_value(DEPTH)?,
+        }
+        Ok(())
+    }
+
+    /// A member of `params._meta`.
+    fn meta(&mut self, lexer: &mut Lexer<'b>, key: Text<'b>) -> Result<(), ScanError> {
+        const DEPTH: u32 = 3;
+        if key.decode_key(KEY_LENGTH_MAX).as_deref() != Some(META_VERSION) {
+            return lexer.skip_value(DEPTH);
+        }
+        self.enter(Path::MetaVersion);
+        self.meta_version = lexer.string_value(DEPTH)?;
+        Ok(())
+    }
+
+    /// Parsers disagree on which of two equal keys counts, so neither may.
+    fn enter(&mut self, path: Path) {
+        if self.has(path) {
+            self.fault.get_or_insert(ScanError::DuplicateKey);
+        }
+        self.seen |= 1 << path as u16;
+    }
+
+    fn has(&self, path: Path) -> bool {
+        self.seen & 1 << path as u16 != 0
+    }
+
+    fn require(&mut self, holds: bool) {
+        if !holds {
+            self.fault.get_or_insert(ScanError::Envelope);
+        }
+    }
+
+    fn message(mut self) -> Result<Message<'b>, ScanError> {
+        self.require(self.has(Path::Jsonrpc));
+        let answers = u8::from(self.has(Path::Result)) + u8::from(self.has(Path::Error));
+        let kind = match (self.method, self.id, answers) {
+            (Some(_), Some(_), 0) => Kind::Request,
+            (Some(_), None, 0) => Kind::Notification,
+            (None, Some(_), 1) => Kind::Response,
+            // A method and a result at once: one parser sees a call where another sees an answer.
+            _ => return Err(self.fault.unwrap_or(ScanError::Envelope)),
+        };
+        if let Some(fault) = self.fault {
+            return Err(fault);
+        }
+        let method_name = self.method.map_or(Cow::Borrowed(""), Text::decode);
+        let method = match kind {
+            Kind::Response => Method::Response,
+            Kind::Request | Kind::Notification => Method::from_name(&method_name),
+        };
+        let name = match method.mirror() {
+            Some(Mirror::Name) => self.name,
+            Some(Mirror::Uri) => self.uri,
+            Some(Mirror::TaskId) => self.task_id,
+            None => None,
+        };
+        let initialize_version = self.protocol_version.filter(|_| method == Method::Initialize);
+        Ok(Message {
+            kind,
+            id: self.id.map(str::as_bytes),
+            method,
+            method_name,
+            name: name.map(Text::decode),
+            meta_version: self.meta_version.map(Text::decode),
+            initialize_version: initialize_version.map(Text::decode),
+        })
+    }
+}
+
+#[cfg(test)]
+#[path = "scan_tests.rs"]
+mod tests;

@@ -1,0 +1,161 @@
+//! A `text/event-stream` in pieces: finds the events, and the last one that is a JSON-RPC response decides.
+//!
+//! Follows the WHATWG's rules for event streams: lines end in LF, CR or CRLF; an event ends at an empty line; its data
+//! is its `data` lines joined by LF; an event without its empty line does not count.
+
+use super::Answer;
+use super::message::{MessageScan, Seen};
+
+/// The scan of one event stream.
+#[derive(Debug, Default)]
+pub(super) struct EventScan {
+    line: Line,
+    /// The name of the field, then the value of an `event` field: as much as is needed to tell them apart.
+    token: Token,
+    /// The line before ended in CR: an LF belongs to it.
+    after_cr: bool,
+    /// A line was seen: a byte order mark can no longer come.
+    past_first_line: bool,
+    has_data: bool,
+    is_foreign: bool,
+    message: MessageScan,
+    last: Option<Answer>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Line {
+    /// In the field's name.
+    #[default]
+    Name,
+    /// Behind the colon: one space may follow.
+    Space(Field),
+    Value(Field),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Field {
+    Data,
+    Event,
+    /// A comment, `id`, `retry`, or unknown.
+    Other,
+}
+
+/// The start of a short text, and how long the text is.
+#[derive(Debug, Default)]
+struct Token {
+    bytes: [u8; 8],
+    length: usize,
+}
+
+impl Token {
+    fn push(&mut self, bytes: &[u8]) {
+        for (place, byte) in self.bytes.iter_mut().skip(self.length).zip(bytes) {
+            *place = *byte;
+        }
+        self.length = self.length.saturating_add(bytes.len());
+    }
+
+    /// The text, or nothing if it was too long to keep.
+    fn take(&mut self) -> Option<Vec<u8>> {
+        let length = std::mem::take(&mut self.length);
+        self.bytes.get(..length).map(<[u8]>::to_vec)
+    }
+}
+
+impl EventScan {
+    /// Sees the next bytes of the stream.
+    pub(super) fn feed(&mut self, bytes: &[u8]) {
+        let mut at = 0;
+        while let Some(&byte) = bytes.get(at) {
+            if std::mem::take(&mut self.after_cr) && byte == b'\n' {
+                at += 1;
+                continue;
+            }
+            at += match (self.line, byte) {
+                (_, b'\r' | b'\n') => {
+                    self.end_line();
+                    self.after_cr = byte == b'\r';
+                    1
+                }
+                (Line::Name, b':') => {
+                    self.line = Line::Space(self.field());
+                    1
+                }
+                (Line::Name, _) => {
+                    self.token.push(&[byte]);
+                    1
+                }
+                (Line::Space(field), _) => {
+                    self.line = Line::Value(field);
+                    usize::from(byte == b' ')
+                }
+                (Line::Value(field), _) => {
+                    let rest = &bytes[at..];
+                    let length = memchr::memchr2(b'\r', b'\n', rest).unwrap_or(rest.len());
+                    self.value(field, &rest[..length]);
+                    length
+                }
+            };
+        }
+    }
+
+    /// The verdict of the stream, if it had one.
+    pub(super) fn finish(self) -> Option<Answer> {
+        self.last
+    }
+
+    /// The field whose name is complete; its value starts.
+    fn field(&mut self) -> Field {
+        let name = self.token.take().unwrap_or_default();
+        let name = name.strip_prefix(b"\xEF\xBB\xBF").filter(|_| !self.past_first_line).unwrap_or(&name);
+        match name {
+            b"data" => {
+                if std::mem::replace(&mut self.has_data, true) {
+                    self.message.feed(b"\n");
+                }
+                Field::Data
+            }
+            b"event" => {
+                self.is_foreign = false;
+                Field::Event
+            }
+            _ => Field::Other,
+        }
+    }
+
+    fn value(&mut self, field: Field, bytes: &[u8]) {
+        match field {
+            Field::Data => self.message.feed(bytes),
+            Field::Event => self.token.push(bytes),
+            Field::Other => {}
+        }
+    }
+
+    fn end_line(&mut self) {
+        match std::mem::take(&mut self.line) {
+            Line::Name if self.token.length == 0 => self.end_event(),
+            // A field without a colon has an empty value.
+            Line::Name => {
+                self.field();
+            }
+            Line::Space(Field::Event) | Line::Value(Field::Event) => {
+                // Clients of MCP take events of this type and of none; no type is the same as an empty one.
+                let name = self.token.take();
+                self.is_foreign = name.is_none_or(|name| !name.is_empty() && name != b"message");
+            }
+            Line::Space(Field::Data | Field::Other) | Line::Value(Field::Data | Field::Other) => {}
+        }
+        self.past_first_line = true;
+    }
+
+    fn end_event(&mut self) {
+        let message = std::mem::take(&mut self.message);
+        if let Seen::Answer(answer) = message.finish()
+            && !self.is_foreign
+        {
+            self.last = Some(answer);
+        }
+        self.has_data = false;
+        self.is_foreign = false;
+    }
+}

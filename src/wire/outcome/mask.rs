@@ -1,0 +1,82 @@
+//! Sixty-four bytes at a time: which of them equal a given byte, as one bit each.
+//!
+//! Plain 64-bit arithmetic: vector instructions would need `unsafe`, which has no place in the core.
+
+pub(super) const BLOCK: usize = 64;
+
+const WORD: usize = size_of::<u64>();
+/// The lowest bit of each byte.
+const ONES: u64 = u64::MAX / 255;
+
+/// A block as eight little-endian words.
+#[derive(Clone, Copy)]
+pub(super) struct Block([u64; BLOCK / WORD]);
+
+impl Block {
+    #[inline]
+    pub(super) fn new(bytes: &[u8; BLOCK]) -> Block {
+        let (words, _) = bytes.as_chunks::<WORD>();
+        Block(std::array::from_fn(|index| u64::from_le_bytes(words[index])))
+    }
+
+    /// Every byte with these bits set.
+    #[inline]
+    pub(super) fn with_bits(self, bits: u8) -> Block {
+        Block(self.0.map(|word| word | (ONES * u64::from(bits))))
+    }
+
+    /// Bit `n` of the result: byte `n` equals `byte`.
+    #[inline]
+    pub(super) fn equal(self, byte: u8) -> u64 {
+        // Bit `w` of byte `b`: byte `b` of word `w` equals `byte`.
+        let columns = self
+            .0
+            .iter()
+            .enumerate()
+            .fold(0, |all, (index, word)| all | equal_in_word(*word, byte) >> (7 - index));
+        transpose(columns)
+    }
+}
+
+/// The top bit of each byte that equals `byte`; exact for every byte, unlike the shorter forms that borrow.
+#[inline]
+fn equal_in_word(word: u64, byte: u8) -> u64 {
+    const LOW: u64 = ONES * 0x7F;
+    let differs = word ^ (ONES * u64::from(byte));
+    !(((differs & LOW) + LOW) | differs | LOW)
+}
+
+/// The 8 by 8 bits of `matrix`, rows as bytes, with rows and columns exchanged: in squares of 1, 2 and 4.
+#[inline]
+fn transpose(matrix: u64) -> u64 {
+    let exchange = |matrix: u64, distance: u32, upper: u64| {
+        let change = (matrix ^ matrix >> distance) & upper;
+        matrix ^ change ^ change << distance
+    };
+    let matrix = exchange(matrix, 7, 0x00AA_00AA_00AA_00AA);
+    let matrix = exchange(matrix, 14, 0x0000_CCCC_0000_CCCC);
+    exchange(matrix, 28, 0x0000_0000_F0F0_F0F0)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn finds_exactly_the_equal_bytes(low: [u8; 32], high: [u8; 32], wanted: u8, bits: u8) {
+            let mut bytes = [0; BLOCK];
+            bytes[..32].copy_from_slice(&low);
+            bytes[32..].copy_from_slice(&high);
+            for wanted in [wanted, low[0], low[7], high[31], wanted ^ 0x80] {
+                for bits in [0, bits] {
+                    let block = Block::new(&bytes).with_bits(bits);
+                    let expect = (0..BLOCK).fold(0, |all, n| all | u64::from(bytes[n] | bits == wanted) << n);
+                    prop_assert_eq!(block.equal(wanted), expect);
+                }
+            }
+        }
+    }
+}

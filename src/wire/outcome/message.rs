@@ -1,0 +1,322 @@
+//! One JSON-RPC message, pushed through in pieces: is it a response, and does it report an error?
+//!
+//! Looks at the members of the message, of `result` and of `error`, and follows everything else to its end. Of equal
+//! keys the last one counts, as in the parsers of Python and JavaScript: the client will read it that way.
+
+use super::Answer;
+use super::skip::Skip;
+use crate::wire::lexer::Lexer;
+
+/// What a complete message turned out to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Seen {
+    /// A JSON-RPC response.
+    Answer(Answer),
+    /// A JSON-RPC request or notification.
+    Call,
+    /// Anything else, or an incomplete message.
+    Nothing,
+}
+
+/// The scan of one message.
+#[derive(Debug, Default)]
+pub(super) struct MessageScan {
+    state: State,
+    object: Object,
+    /// The member whose value comes next.
+    member: Member,
+    token: Token,
+    facts: Facts,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+enum State {
+    /// Before the opening brace.
+    #[default]
+    Start,
+    /// Behind an opening brace: a key or the end.
+    FirstKey,
+    /// Behind a comma.
+    Key,
+    /// Inside a key.
+    InKey,
+    Colon,
+    Value,
+    /// Inside a string that is kept.
+    InText,
+    /// Inside a number or literal.
+    InScalar,
+    /// Inside a value of no interest.
+    Skipping(Skip),
+    /// Behind a value: a comma or the end.
+    Next,
+    /// Behind the closing brace: white space only.
+    End,
+    Broken,
+}
+
+/// The object whose members are being read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Object {
+    #[default]
+    Message,
+    Result,
+    Error,
+}
+
+/// A member that matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Member {
+    #[default]
+    Other,
+    Jsonrpc,
+    Method,
+    Result,
+    Error,
+    IsError,
+    Code,
+}
+
+#[derive(Debug, Default)]
+struct Facts {
+    is_version_2: bool,
+    has_method: bool,
+    has_result: bool,
+    is_error: bool,
+    error: ErrorMember,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+enum ErrorMember {
+    /// Not there, or null: JSON-RPC 1.0 servers send that beside a result.
+    #[default]
+    Absent,
+    /// An object, with its code so far.
+    Object(Option<i64>),
+    /// Something that JSON-RPC does not know.
+    Malformed,
+}
+
+/// The raw text of a short key or scalar. Longer ones match nothing that is looked for.
+#[derive(Debug)]
+struct Token {
+    bytes: [u8; Token::LENGTH_MAX],
+    length: usize,
+    /// The byte before was a backslash that was not escaped itself.
+    escaped: bool,
+}
+
+impl Token {
+    /// Room for `jsonrpc`, the longest key, with every character as a `\u` escape.
+    const LENGTH_MAX: usize = 48;
+
+    fn clear(&mut self) {
+        self.length = 0;
+        self.escaped = false;
+    }
+
+    fn push(&mut self, byte: u8) {
+        if let Some(place) = self.bytes.get_mut(self.length) {
+            *place = byte;
+        }
+        self.length = self.length.saturating_add(1);
+    }
+
+    /// The raw text, if it fitted.
+    fn raw(&self) -> Option<&str> {
+        self.bytes.get(..self.length).and_then(|raw| str::from_utf8(raw).ok())
+    }
+
+    /// Takes a byte of a string; returns whether it was the closing quote.
+    fn take_text(&mut self, byte: u8) -> bool {
+        let escaped = std::mem::take(&mut self.escaped);
+        match byte {
+            b'"' if !escaped => return true,
+            b'\\' => self.escaped = !escaped,
+            _ => {}
+        }
+        self.push(byte);
+        false
+    }
+}
+
+impl Default for Token {
+    fn default() -> Token {
+        Token { bytes: [0; Token::LENGTH_MAX], length: 0, escaped: false }
+    }
+}
+
+/// Whether the raw text of a string stands for `wanted`.
+fn is_text(raw: Option<&str>, wanted: &str) -> bool {
+    let Some(raw) = raw else { return false };
+    if !raw.contains('\\') {
+        return raw == wanted;
+    }
+    Lexer::new(&format!("\"{raw}\""))
+        .string_value(0)
+        .is_ok_and(|text| text.is_some_and(|text| text.decode() == wanted))
+}
+
+impl MessageScan {
+    /// Sees the next bytes of the message.
+    pub(super) fn feed(&mut self, bytes: &[u8]) {
+        let mut at = 0;
+        while let Some(&byte) = bytes.get(at) {
+            at += match self.state {
+                State::Skipping(mut skip) => {
+                    let taken = skip.feed(&bytes[at..]);
+                    self.state = if skip.done() { State::Next } else { State::Skipping(skip) };
+                    taken
+                }
+                State::InKey => {
+                    if self.token.take_text(byte) {
+                        self.member = self.member_of_key();
+                        self.state = State::Colon;
+                    }
+                    1
+                }
+                State::InText => {
+                    if self.token.take_text(byte) {
+                        self.end_text();
+                    }
+                    1
+                }
+                State::InScalar if matches!(byte, b'+' | b'-' | b'.' | b'0'..=b'9' | b'a'..=b'z' | b'E') => {
+                    self.token.push(byte);
+                    1
+                }
+                State::InScalar => {
+                    self.end_scalar();
+                    0
+                }
+                State::Broken => return,
+                State::Start
+                | State::FirstKey
+                | State::Key
+                | State::Colon
+                | State::Value
+                | State::Next
+                | State::End => {
+                    if !matches!(byte, b' ' | b'\t' | b'\r' | b'\n') {
+                        self.state = self.token_start(byte);
+                    }
+                    1
+                }
+            };
+        }
+    }
+
+    /// What the message was, given that it is complete.
+    pub(super) fn finish(self) -> Seen {
+        let Facts { is_version_2, has_method, has_result, is_error, error } = self.facts;
+        if !matches!(self.state, State::End) || !is_version_2 {
+            return Seen::Nothing;
+        }
+        if has_method {
+            return Seen::Call;
+        }
+        match error {
+            ErrorMember::Object(Some(code)) => Seen::Answer(Answer::RpcError(code)),
+            ErrorMember::Absent if has_result && is_error => Seen::Answer(Answer::ToolError),
+            ErrorMember::Absent if has_result => Seen::Answer(Answer::Ok),
+            ErrorMember::Absent | ErrorMember::Object(None) | ErrorMember::Malformed => Seen::Nothing,
+        }
+    }
+
+    /// A byte that is neither white space nor inside a token.
+    fn token_start(&mut self, byte: u8) -> State {
+        match (self.state, byte) {
+            (State::Start, b'{') => State::FirstKey,
+            (State::FirstKey | State::Key, b'"') => {
+                self.token.clear();
+                State::InKey
+            }
+            (State::Colon, b':') => State::Value,
+            (State::Value, _) => self.value_start(byte),
+            (State::Next, b',') => State::Key,
+            (State::FirstKey | State::Next, b'}') => match std::mem::take(&mut self.object) {
+                Object::Message => State::End,
+                Object::Result | Object::Error => State::Next,
+            },
+            _ => State::Broken,
+        }
+    }
+
+    /// The first byte of the member's value. What an earlier member of that name said is forgotten.
+    fn value_start(&mut self, byte: u8) -> State {
+        let facts = &mut self.facts;
+        match self.member {
+            Member::Jsonrpc => facts.is_version_2 = false,
+            Member::Method => facts.has_method = true,
+            Member::Result => {
+                facts.has_result = true;
+                facts.is_error = false;
+            }
+            Member::Error => facts.error = ErrorMember::Malformed,
+            Member::IsError => facts.is_error = false,
+            Member::Code => facts.error = ErrorMember::Object(None),
+            Member::Other => {}
+        }
+        match (byte, self.member) {
+            (b'{', Member::Result) => {
+                self.object = Object::Result;
+                State::FirstKey
+            }
+            (b'{', Member::Error) => {
+                facts.error = ErrorMember::Object(None);
+                self.object = Object::Error;
+                State::FirstKey
+            }
+            (b'"', Member::Jsonrpc) => {
+                self.token.clear();
+                State::InText
+            }
+            (b'"', _) => State::Skipping(Skip::string()),
+            (b'{' | b'[', _) => State::Skipping(Skip::container()),
+            (b'-' | b'0'..=b'9' | b't' | b'f' | b'n', _) => {
+                self.token.clear();
+                self.token.push(byte);
+                State::InScalar
+            }
+            _ => State::Broken,
+        }
+    }
+
+    fn member_of_key(&self) -> Member {
+        let members: &[(&str, Member)] = match self.object {
+            Object::Message => &[
+                ("jsonrpc", Member::Jsonrpc),
+                ("method", Member::Method),
+                ("result", Member::Result),
+                ("error", Member::Error),
+            ],
+            Object::Result => &[("isError", Member::IsError)],
+            Object::Error => &[("code", Member::Code)],
+        };
+        let raw = self.token.raw();
+        members.iter().find(|(name, _)| is_text(raw, name)).map_or(Member::Other, |(_, member)| *member)
+    }
+
+    /// The only string that is kept is the version.
+    fn end_text(&mut self) {
+        self.facts.is_version_2 = is_text(self.token.raw(), "2.0");
+        self.state = State::Next;
+    }
+
+    fn end_scalar(&mut self) {
+        self.state = State::Next;
+        // A number too long to keep is a number of no interest.
+        let Some(raw) = self.token.raw() else { return };
+        let mut lexer = Lexer::new(raw);
+        if lexer.skip_value(0).and_then(|()| lexer.end()).is_err() {
+            self.state = State::Broken;
+            return;
+        }
+        match self.member {
+            Member::IsError => self.facts.is_error = raw == "true",
+            Member::Code => self.facts.error = ErrorMember::Object(raw.parse().ok()),
+            Member::Error if raw == "null" => self.facts.error = ErrorMember::Absent,
+            Member::Error | Member::Other | Member::Jsonrpc | Member::Method | Member::Result => {}
+        }
+    }
+}
