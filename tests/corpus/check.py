@@ -1,0 +1,85 @@
+#!/usr/bin/env python3
+"""Starts the guard, lets run.py judge every case of the corpus, and demands 0 FAIL and no WARN without a reason.
+
+Standard library only. Arguments go to run.py: --only REGEX, --cat NAME, -v.
+"""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent / "e2e"))
+
+from harness.guard import Guard  # noqa: E402
+from harness.programs import Programs  # noqa: E402
+
+TOKEN = "s3cr3t-Tok3n-AbCdEf0123456789"
+PATH = "/swf-monitor/mcp/"
+# What the corpus demands of the configuration; and no health check, which the recorder would count as a request.
+SLOT = 'set_headers = { "X-Guard-Auth" = "ok" }\nquery = true'
+MORE = """
+[origin]
+hosts = ["mcp.test"]
+[paths]
+prefixes = ["/swf-monitor/mcp"]
+[timeouts]
+hold = "1ms"
+waiting = "1ms"
+[health]
+interval = "1h"
+"""
+
+
+def explained() -> dict[str, str]:
+    """The cases of warnings.md and their reasons."""
+    rows = re.findall(r"(?m)^\| `([^`]+)` \|(.+)\|$", (HERE / "warnings.md").read_text())
+    return {case: reason.strip() for case, reason in rows}
+
+
+def judge(corpus: str, options: list[str]) -> list[dict]:
+    """Runs one corpus file against a fresh guard; the result is run.py's list of verdicts."""
+    folder = Path(tempfile.mkdtemp(prefix="mcp-corpus-"))
+    programs = Programs(folder)
+    recorder = f"unix:{folder}/recorder.sock"
+    try:
+        guard = Guard(programs, recorder, PATH, token=TOKEN, slot=SLOT, more=MORE)
+        argv = [sys.executable, str(HERE / "run.py"), "--target", guard.address, "--backend", recorder, "--name", corpus, "--warn-ok"]
+        argv += ["--corpus", str(HERE / corpus), "--token", TOKEN, "--json", str(folder / "verdicts.json"), *options]
+        code = subprocess.run(argv, timeout=900).returncode
+        if code == 2:
+            print(programs.logs())
+            sys.exit(2)
+        return json.loads((folder / "verdicts.json").read_text())["cases"]
+    finally:
+        programs.stop_all()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def main() -> int:
+    options = sys.argv[1:]
+    cases = [case for corpus in ("http.jsonl", "mcp.jsonl") for case in judge(corpus, options)]
+    reasons = explained()
+    problems = []
+    for case in cases:
+        if case["verdict"] == "FAIL":
+            problems.append(f"{case['id']} ({case['title']}): {'; '.join(case['fails'])}")
+        elif case["verdict"] == "WARN" and case["id"] not in reasons:
+            problems.append(f"{case['id']} ({case['title']}): a WARN without a reason in warnings.md: {'; '.join(case['warns'])}")
+    if not options:  # Only a whole run knows that a row is stale.
+        quiet = reasons.keys() - {case["id"] for case in cases if case["verdict"] == "WARN"}
+        problems += [f"{case}: warnings.md explains a WARN that does not happen" for case in sorted(quiet)]
+    for problem in problems:
+        print(problem.encode("ascii", "backslashreplace").decode())
+    if problems:
+        print("rerun one case: scripts/corpus --only '^ID$' -v")
+    print(f"{max(0, len(cases) - len(problems))} passed, {len(problems)} failed")
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
