@@ -1,0 +1,96 @@
+"""Fixtures: each starts real programs once and ends them; a failing case reports their logs and how to run it alone."""
+
+import shutil
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from harness import backends  # noqa: E402
+from harness.apache import Apache  # noqa: E402
+from harness.guard import Guard  # noqa: E402
+from harness.paths import GUARD, TOOLS  # noqa: E402
+from harness.programs import Programs  # noqa: E402
+
+RUNNING: list[Programs] = []
+
+
+@dataclass
+class Stack:
+    """Apache, the guard and one backend, as in production."""
+
+    backend: backends.Backend
+    guard: Guard
+    apache: Apache
+
+    @property
+    def url(self) -> str:
+        return self.apache.url + "/swf-monitor/mcp"
+
+
+def new_programs() -> Programs:
+    # Short names: the path of a Unix socket has at most 107 bytes.
+    folder = Path(tempfile.mkdtemp(prefix="mcp-e2e-"))
+    folder.chmod(0o755)  # Apache's workers are another user.
+    programs = Programs(folder)
+    RUNNING.append(programs)
+    return programs
+
+
+def end(programs: Programs) -> None:
+    programs.stop_all()
+    RUNNING.remove(programs)
+    shutil.rmtree(programs.folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def built():
+    for program in (GUARD, TOOLS):
+        assert program.exists(), f"{program} is not built: run scripts/e2e, or cargo build --bins first"
+
+
+@pytest.fixture
+def programs():
+    started = new_programs()
+    yield started
+    end(started)
+
+
+@pytest.fixture(scope="session")
+def stacks():
+    """`stacks(name)` is Apache and guard in front of that backend, started once in a session."""
+    made: dict[str, Stack] = {}
+    started: list[Programs] = []
+
+    def stack(name: str) -> Stack:
+        if name not in made:
+            programs = new_programs()
+            started.append(programs)
+            backend = backends.BY_NAME[name](programs)
+            guard = Guard(programs, backend.address, backend.path)
+            made[name] = Stack(backend, guard, Apache(programs, guard.address))
+        return made[name]
+
+    yield stack
+    for programs in started:
+        end(programs)
+
+
+@pytest.fixture(scope="session")
+def tools(stacks) -> Stack:
+    """The stack in front of mcp-tools."""
+    return stacks("mcp-tools")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    report = yield
+    if report.failed:
+        report.sections.append(("rerun this case alone", f"scripts/e2e '{item.nodeid}'"))
+        for programs in RUNNING:
+            report.sections.append((f"programs in {programs.folder}", programs.logs()))
+    return report

@@ -1,0 +1,1 @@
+"""Starts real programs, watches them, ends them. Knows nothing of what a case asserts."""

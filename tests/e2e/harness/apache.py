@@ -1,0 +1,68 @@
+"""Apache 2.4 of the machine's user on a free port, with the shipped configuration inside a virtual host."""
+
+import os
+import re
+from pathlib import Path
+
+from harness.paths import ROOT, system
+from harness.programs import Program, Programs, free_port
+
+SHIPPED = ROOT / "conf" / "apache" / "mcp-guard.conf"
+MODULES = Path("/usr/lib/apache2/modules")
+NEEDED = "mpm_event authn_core authz_core headers env proxy proxy_http deflate filter reqtimeout".split()
+
+# What a Debian site has around the shipped file: compression on, a page of its own, an HTML error page.
+VHOST = """
+ServerRoot "{folder}"
+PidFile "{folder}/apache.pid"
+DefaultRuntimeDir "{folder}"
+Mutex file:{folder}
+{modules}
+{user}
+ServerName mcp.test
+Listen 127.0.0.1:{port}
+ErrorLog "{folder}/apache-error.log"
+LogLevel warn
+ThreadsPerChild 16
+StartServers 1
+<VirtualHost 127.0.0.1:{port}>
+    DocumentRoot "{folder}/site"
+    <Directory "{folder}/site">
+        Require all granted
+    </Directory>
+    SetOutputFilter DEFLATE
+    ErrorDocument 404 "<html>the site's own page</html>"
+    Include "{shipped}"
+</VirtualHost>
+"""
+
+
+class Apache:
+    def __init__(self, programs: Programs, guard_address: str):
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        folder = programs.folder
+        (folder / "site").mkdir(exist_ok=True)
+        (folder / "site" / "index.html").write_text("the site")
+        shipped = folder / "mcp-guard.conf"
+        shipped.write_text(pointed_at(SHIPPED.read_text(), guard_address))
+        config = folder / "apache.conf"
+        modules = "\n".join(f"LoadModule {name}_module {MODULES}/mod_{name}.so" for name in NEEDED)
+        config.write_text(
+            VHOST.format(
+                folder=folder,
+                port=self.port,
+                modules=modules,
+                user="User www-data\nGroup www-data" if os.geteuid() == 0 else "",
+                shipped=shipped,
+            )
+        )
+        self.program: Program = programs.start("apache", [system("apache2"), "-f", str(config), "-DFOREGROUND"])
+        self.program.wait_for(f"127.0.0.1:{self.port}")
+
+
+def pointed_at(shipped: str, guard_address: str) -> str:
+    """The shipped file with nothing but the guard's address replaced."""
+    text, count = re.subn(r"(?m)^Define MCP_GUARD_URL .*$", f"Define MCP_GUARD_URL http://{guard_address}", shipped)
+    assert count == 1, f"{SHIPPED} no longer defines MCP_GUARD_URL on one line"
+    return text

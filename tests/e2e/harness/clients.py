@@ -1,0 +1,63 @@
+"""The SDK clients: one conversation each, in a process of its own, told as one JSON object."""
+
+import json
+import os
+import shlex
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.paths import E2E, ENVS, NODE_MODULES, node, python
+
+
+@dataclass(frozen=True)
+class Client:
+    name: str  # sdk1, sdk2: Python; ts1, ts2: TypeScript
+    era: str
+
+    @property
+    def id(self) -> str:
+        return f"{self.name}-{self.era}"
+
+    def argv(self, url: str) -> list[str]:
+        if self.name.startswith("sdk"):
+            return [python(self.name), str(E2E / "clients" / f"{self.name}.py"), url, self.era]
+        return [node(), str(in_node_env(f"{self.name}.mjs")), url, self.era]
+
+    def converse(self, url: str, token: str | None) -> dict:
+        """Connects, lists, calls, notifies. The result has `error` instead when that did not work."""
+        argv = self.argv(url)
+        done = subprocess.run(argv, env={**os.environ, "MCP_TOKEN": token or ""}, capture_output=True, text=True, timeout=60)
+        told = json.loads(done.stdout or "{}")
+        assert told, f"$ MCP_TOKEN=... {shlex.join(argv)}\nsaid nothing:\n{done.stderr}"
+        return told
+
+
+def in_node_env(script: str) -> Path:
+    """Node looks for packages beside the script, so the scripts are copied to where the packages are."""
+    for source in (E2E / "clients").glob("*.mjs"):
+        shutil.copyfile(source, ENVS / "node" / source.name)
+    return ENVS / "node" / script
+
+
+CLIENTS = [
+    Client("sdk1", "legacy"),
+    Client("sdk2", "legacy"),
+    Client("sdk2", "auto"),
+    Client("sdk2", "modern"),
+    Client("ts1", "legacy"),
+    Client("ts2", "legacy"),
+    Client("ts2", "auto"),
+    Client("ts2", "modern"),
+]
+
+
+def inspector(url: str, era: str, token: str | None, *options: str) -> subprocess.CompletedProcess:
+    """The MCP Inspector's command line."""
+    argv = [node(), str(NODE_MODULES / ".bin" / "mcp-inspector"), "--cli", "--server-url", url, "--transport", "http"]
+    argv += ["--protocol-era", era, "--format", "json", *options]
+    argv += ["--header", f"Authorization: Bearer {token}"] if token else []
+    # A catalogue of its own: the default one is a file in the user's home.
+    env = {**os.environ, "MCP_CATALOG_PATH": str(ENVS / "inspector-catalog.json")}
+    return subprocess.run(argv, capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL, env=env)

@@ -1,0 +1,60 @@
+"""curl, as an operator would use it; an answer knows the command that got it."""
+
+import json
+import shlex
+import subprocess
+from dataclasses import dataclass
+
+from harness.guard import TOKEN
+from harness.paths import system
+
+
+@dataclass
+class Answer:
+    command: str
+    status: int
+    headers: dict[str, str]  # names in lower case
+    body: bytes
+
+    def json(self) -> dict:
+        return json.loads(self.body)
+
+    def __str__(self) -> str:
+        lines = "\n".join(f"{name}: {value}" for name, value in self.headers.items())
+        return f"\n$ {self.command}\n{self.status}\n{lines}\n\n{self.body.decode(errors='replace')}\n"
+
+
+def curl(url: str, *options: str, data: str | None = None, token: str | None = None, seconds: int = 15) -> Answer:
+    """One request. `data` makes it a JSON POST, `token` adds the bearer header."""
+    argv = [system("curl"), "-sS", "-i", "--path-as-is", "-m", str(seconds)]
+    if token is not None:
+        argv += ["-H", f"Authorization: Bearer {token}"]
+    if data is not None:
+        argv += ["-H", "Content-Type: application/json", "-H", "Accept: application/json, text/event-stream", "--data-binary", data]
+    argv += [*options, url]
+    command = shlex.join(argv)
+    done = subprocess.run(argv, capture_output=True, timeout=seconds + 5)
+    assert done.returncode == 0, f"curl failed with {done.returncode}: {done.stderr.decode()}\n$ {command}"
+    return parse(command, done.stdout)
+
+
+def call(url: str, method: str, params: dict | None = None, *options: str, id: object = 1) -> Answer:
+    """One JSON-RPC request with the right token."""
+    message = {"jsonrpc": "2.0", "id": id, "method": method, "params": params or {}}
+    return curl(url, *options, data=json.dumps(message), token=TOKEN)
+
+
+def parse(command: str, raw: bytes) -> Answer:
+    """The last answer in `raw`: interim ones (100 Continue) come before it."""
+    while True:
+        head, _, body = raw.partition(b"\r\n\r\n")
+        lines = head.decode("latin-1").split("\r\n")
+        status = int(lines[0].split(" ")[1])
+        if status >= 200:
+            break
+        raw = body
+    headers = {}
+    for line in lines[1:]:
+        name, _, value = line.partition(":")
+        headers[name.lower()] = value.strip()
+    return Answer(command, status, headers, body)

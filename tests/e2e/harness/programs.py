@@ -1,0 +1,125 @@
+"""One started program: its log, its readiness, its end. Every wait has a deadline, every program is ended by its pid."""
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+from typing import Callable
+
+READY_SECONDS = 20.0
+STOP_SECONDS = 20.0
+
+
+def free_port() -> int:
+    """A TCP port of the loopback address that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def accepts(address: str) -> bool:
+    """Whether `unix:/path` or `host:port` takes a connection."""
+    family = socket.AF_UNIX if address.startswith("unix:") else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.settimeout(1)
+        host, _, port = address.rpartition(":")
+        try:
+            probe.connect(address[5:] if family == socket.AF_UNIX else (host, int(port)))
+        except OSError:
+            return False
+    return True
+
+
+def wait_until(what: str, condition: Callable[[], object], seconds: float = READY_SECONDS) -> object:
+    """Polls until `condition()` is true; fails with `what` when the deadline passes."""
+    deadline = time.monotonic() + seconds
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise AssertionError(f"waited {seconds:g} s in vain for: {what}")
+        time.sleep(0.02)
+
+
+class Program:
+    """A child process with its output in a file, so that a failing case can show it."""
+
+    def __init__(self, name: str, argv: list[str], folder: Path, env: dict[str, str] | None = None):
+        self.name = name
+        self.log_path = folder / f"{name}.log"
+        self._log = self.log_path.open("ab")
+        self.process = subprocess.Popen(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=self._log,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, **(env or {})},
+            cwd=folder,
+            start_new_session=True,
+        )
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def log(self) -> str:
+        return self.log_path.read_text(errors="replace")
+
+    def wait_for(self, address: str) -> "Program":
+        """Returns once `address` takes connections; fails with the log when the program ends before."""
+
+        def ready() -> bool:
+            code = self.process.poll()
+            assert code is None, f"{self.name} ended with {code} before it was ready:\n{self.log()}"
+            return accepts(address)
+
+        wait_until(f"{self.name} to listen on {address}", ready)
+        return self
+
+    def signal(self, number: int) -> None:
+        self.process.send_signal(number)
+
+    def wait(self, seconds: float = STOP_SECONDS) -> int:
+        return self.process.wait(seconds)
+
+    def stop(self) -> int:
+        """Asks the program to end, insists after a while, and returns its exit code."""
+        if self.process.poll() is None:
+            self.signal(signal.SIGTERM)
+            try:
+                self.wait()
+            except subprocess.TimeoutExpired:
+                # The program is a session of its own, so this reaches its children and nobody else.
+                os.killpg(self.pid, signal.SIGKILL)
+                self.wait()
+        self._log.close()
+        return self.process.returncode
+
+
+class Programs:
+    """Everything one test or session started; ends it in reverse order."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self._started: list[Program] = []
+
+    def start(self, name: str, argv: list[str], env: dict[str, str] | None = None) -> Program:
+        program = Program(name, argv, self.folder, env)
+        self._started.append(program)
+        return program
+
+    def stop_all(self) -> None:
+        for program in reversed(self._started):
+            program.stop()
+        self._started.clear()
+
+    def logs(self, lines: int = 15) -> str:
+        """The last lines of every log, for the report of a failing case."""
+        parts = []
+        for program in self._started:
+            tail = "\n".join(program.log().splitlines()[-lines:])
+            parts.append(f"--- {program.name} (pid {program.pid})\n{tail}")
+        return "\n".join(parts)

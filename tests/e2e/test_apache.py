@@ -1,0 +1,155 @@
+"""What a client sees through Apache's virtual host, asked with curl. Expected bodies are the contract's, byte for byte."""
+
+import json
+
+import pytest
+
+from harness.curl import Answer, call, curl
+from harness.guard import TOKEN, WRONG_TOKEN, Guard
+from harness.programs import free_port
+
+PING = '{"jsonrpc":"2.0","id":1,"method":"ping"}'
+PATHS = ["/swf-monitor/mcp", "/swf-monitor/mcp/"]
+ONLY_POST = '{"error": "MCP endpoint accepts POST JSON-RPC only", "allowed_methods": ["POST"]}'
+NO_TOKEN = '{"error": "Authorization required"}'
+BAD_TOKEN = '{"error": "Invalid token"}'
+NOT_CONFIGURED = '{"error": "MCP token not configured"}'
+NO_OAUTH = '{"error":"access_denied","error_description":"This server uses a static bearer token; set the Authorization header"}'
+
+
+def check(answer: Answer, status: int, body: str | None = None, **headers: str) -> None:
+    """The answer is the guard's own, whole, with this status, body and these headers."""
+    __tracebackhide__ = True
+    assert answer.status == status, f"expected status {status}, saw {answer.status}: {answer}"
+    if body is not None:
+        assert answer.body.decode() == body, f"expected body {body!r}: {answer}"
+    for name, value in {"content-type": "application/json", **headers}.items():
+        name = name.replace("_", "-")
+        assert answer.headers.get(name) == value, f"expected {name}: {value}, saw {answer.headers.get(name)!r}: {answer}"
+    assert "content-encoding" not in answer.headers, f"the answer was compressed on the way: {answer}"
+    assert answer.headers.get("x-request-id"), f"expected an X-Request-Id: {answer}"
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_a_call_passes_with_and_without_the_slash(tools, path):
+    answer = call(tools.apache.url + path, "tools/list", id="cafe-é")
+    check(answer, 200)
+    assert answer.json()["id"] == "cafe-é" and answer.json()["result"]["tools"], answer
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("method", ["GET", "DELETE", "PUT", "OPTIONS"])
+def test_other_methods_are_405_before_auth(tools, path, method):
+    check(curl(tools.apache.url + path, "-X", method), 405, ONLY_POST, allow="POST")
+    check(curl(tools.apache.url + path, "-X", method, token=WRONG_TOKEN), 405, ONLY_POST, allow="POST")
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_a_missing_token_is_401_with_a_challenge(tools, path):
+    check(curl(tools.apache.url + path, data=PING), 401, NO_TOKEN, www_authenticate='Bearer realm="mcp"')
+
+
+def test_another_scheme_is_401(tools):
+    check(curl(tools.url, "-H", f"Authorization: Basic {TOKEN}", data=PING), 401, NO_TOKEN)
+
+
+def test_the_scheme_is_case_insensitive(tools):
+    check(curl(tools.url, "-H", f"Authorization: bEARER {TOKEN}", data=PING), 200)
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_a_wrong_token_is_403(tools, path):
+    check(curl(tools.apache.url + path, data=PING, token=WRONG_TOKEN), 403, BAD_TOKEN)
+
+
+def test_a_token_in_the_query_string_is_not_a_token(tools):
+    for name in ("access_token", "token"):
+        check(curl(f"{tools.url}?{name}={TOKEN}", data=PING), 401, NO_TOKEN)
+
+
+def test_a_guard_without_tokens_says_so(programs, stacks):
+    """It starts, is healthy, and refuses every call visibly; there is no switch that disables auth."""
+    from harness.apache import Apache
+
+    backend = stacks("mcp-tools").backend
+    guard = Guard(programs, backend.address, backend.path, token=None)
+    url = Apache(programs, guard.address).url + "/swf-monitor/mcp"
+    answer = curl(url, data=PING, token=TOKEN)
+    check(answer, 503, NOT_CONFIGURED)
+    assert answer.headers.get("retry-after"), answer
+    check(curl(url, data=PING), 401, NO_TOKEN)
+    check(curl(url), 405, ONLY_POST)
+    check(curl(url + "/health"), 200, '{"status": "ok"}')
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "PUT"])
+def test_health_needs_no_token_and_no_method(tools, method):
+    check(curl(tools.url + "/health", "-X", method), 200, '{"status": "ok"}')
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/.well-known/oauth-protected-resource",
+        "/.well-known/oauth-protected-resource/swf-monitor/mcp",
+        "/.well-known/oauth-authorization-server",
+        "/.well-known/oauth-authorization-server/swf-monitor/mcp",
+        "/.well-known/openid-configuration",
+        "/swf-monitor/mcp/.well-known/openid-configuration",
+    ],
+)
+def test_an_oauth_probe_finds_nothing(tools, path):
+    check(curl(tools.apache.url + path), 404, '{"error":"not_found"}')
+
+
+@pytest.mark.parametrize("path", ["/register", "/swf-monitor/mcp/register"])
+def test_client_registration_tells_how_to_authenticate(tools, path):
+    check(curl(tools.apache.url + path, data='{"redirect_uris":[]}'), 400, NO_OAUTH)
+
+
+@pytest.mark.parametrize("path", ["/", "/other", "/swf-monitor/mcpx", "/swf-monitor/", "/.well-known/acme-challenge/x"])
+def test_the_rest_of_the_site_is_apaches(tools, path):
+    answer = curl(tools.apache.url + path, token=TOKEN)
+    assert answer.status in (403, 404), answer
+    assert "x-request-id" not in answer.headers, f"this path must not reach the guard: {answer}"
+
+
+@pytest.mark.parametrize("path", ["/swf-monitor/mcp/x", "/swf-monitor/mcp//", "/swf-monitor/mcp/%2e%2e/mcp/"])
+def test_a_path_below_the_endpoint_is_never_a_call(tools, path):
+    answer = curl(tools.apache.url + path, data=PING, token=TOKEN)
+    assert answer.status == 404, f"expected 404: {answer}"
+
+
+def test_apache_is_no_open_proxy(tools):
+    answer = curl(tools.apache.url + "/", "--request-target", f"http://127.0.0.1:{free_port()}/", "-H", "Host: elsewhere.test")
+    assert answer.status in (403, 404), f"expected the site's own answer: {answer}"
+    assert curl(tools.apache.url + "/", "-X", "CONNECT", "--request-target", "127.0.0.1:22").status in (400, 403, 405)
+
+
+def test_a_chunked_body_of_3_mib_passes_whole(tools, programs):
+    """Far above every buffer on the way, below the guard's cap."""
+    arguments = {"name": "get_server_instructions", "arguments": {"pad": "x" * (3 << 20)}}
+    message = {"jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": arguments}
+    path = programs.folder / "big.json"
+    path.write_text(json.dumps(message))
+    answer = curl(tools.url, "-H", "Transfer-Encoding: chunked", data=f"@{path}", token=TOKEN)
+    check(answer, 200)
+    assert answer.json()["id"] == 7, answer
+
+
+def test_a_body_over_the_cap_is_413(tools, programs):
+    path = programs.folder / "bigger.json"
+    path.write_bytes(b" " * ((4 << 20) + 1))
+    answer = curl(tools.url, "-H", "Expect:", data=f"@{path}", token=TOKEN)
+    assert answer.status == 413, f"expected 413: {answer}"
+
+
+def test_a_batch_is_refused_in_json_rpc(tools):
+    answer = curl(tools.url, data=f"[{PING}]", token=TOKEN)
+    check(answer, 400)
+    assert answer.json()["error"]["code"] == -32600, answer
+
+
+def test_a_notification_is_202_without_a_body(tools):
+    answer = curl(tools.url, data='{"jsonrpc":"2.0","method":"notifications/initialized"}', token=TOKEN)
+    assert (answer.status, answer.body) == (202, b""), answer

@@ -1,0 +1,91 @@
+"""Prometheus of Debian scrapes the guard with the shipped job; its own checker judges metrics, job and rules."""
+
+import json
+import re
+import subprocess
+import urllib.parse
+import urllib.request
+
+import pytest
+
+from harness.curl import call, curl
+from harness.guard import WRONG_TOKEN, Guard
+from harness.paths import ROOT, system
+from harness.programs import Programs, free_port, wait_until
+
+CONF = ROOT / "conf" / "prometheus"
+
+
+def promtool(*arguments: str, stdin: bytes | None = None) -> None:
+    done = subprocess.run([system("promtool"), *arguments], input=stdin, capture_output=True, timeout=60)
+    said = (done.stdout + done.stderr).decode()
+    assert done.returncode == 0, f"promtool {' '.join(arguments)} found:\n{said}"
+
+
+def rendered(programs: Programs, metrics: str) -> str:
+    """A Prometheus configuration around the shipped job and rules; only the target's port is replaced, and the pace."""
+    job, count = re.subn(r"127\.0\.0\.1:9464", metrics, (CONF / "scrape.yml").read_text())
+    assert count == 1, "conf/prometheus/scrape.yml no longer names 127.0.0.1:9464 once"
+    config = programs.folder / "prometheus.yml"
+    head = f"global:\n  scrape_interval: 200ms\n  scrape_timeout: 200ms\n  evaluation_interval: 200ms\nrule_files:\n  - {CONF / 'alerts.yml'}\n"
+    config.write_text(head + re.sub(r"(?m)^(\s+scrape_(interval|timeout)): .*$", r"\1: 200ms", job))
+    return str(config)
+
+
+@pytest.fixture
+def metrics(tools) -> str:
+    """The text of /metrics after traffic of every sort."""
+    call(tools.url, "tools/list")
+    call(tools.url, "tools/call", {"name": "get_server_instructions", "arguments": {}})
+    call(tools.url, "tools/call", {"name": "no-such-tool", "arguments": {}})
+    call(tools.url, "no/such/method")
+    curl(tools.url, data="{}", token=WRONG_TOKEN)
+    curl(tools.url)
+    answer = curl(f"http://{tools.guard.metrics}/metrics")
+    assert answer.status == 200, answer
+    return answer.body.decode()
+
+
+def test_promtool_finds_nothing_to_say_of_the_metrics(metrics):
+    promtool("check", "metrics", stdin=metrics.encode())
+
+
+def test_promtool_accepts_job_and_rules(programs, tools):
+    promtool("check", "rules", str(CONF / "alerts.yml"))
+    promtool("check", "config", rendered(programs, tools.guard.metrics))
+
+
+def test_the_alerts_fire_when_they_should():
+    promtool("test", "rules", str(CONF / "alerts.test.yml"))
+
+
+def test_every_metric_of_an_alert_exists(metrics):
+    """A rule over a misspelt name never fires and never complains."""
+    exposed = set(re.findall(r"(?m)^# TYPE (\S+)", metrics))
+    used = set(re.findall(r"\b((?:mcp|process)_[a-z_]+)\b", (CONF / "alerts.yml").read_text()))
+    used = {re.sub(r"_(bucket|count|sum)$", "", name) if name not in exposed else name for name in used}
+    assert used, "conf/prometheus/alerts.yml names no metric of ours"
+    assert used <= exposed, f"alerts.yml uses {sorted(used - exposed)}, which the guard does not expose"
+
+
+def test_prometheus_scrapes_the_guard(programs, tools):
+    port = free_port()
+    config = rendered(programs, tools.guard.metrics)
+    argv = [system("prometheus"), f"--config.file={config}", f"--storage.tsdb.path={programs.folder}/tsdb", f"--web.listen-address=127.0.0.1:{port}"]
+    programs.start("prometheus", argv).wait_for(f"127.0.0.1:{port}")
+
+    def query(expression: str) -> list:
+        url = f"http://127.0.0.1:{port}/api/v1/query?query={urllib.parse.quote(expression)}"
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            return json.load(answer)["data"]["result"]
+
+    def value(expression: str) -> float:
+        return sum(float(sample["value"][1]) for sample in query(expression))
+
+    wait_until("Prometheus to see the guard up", lambda: value('up{job="mcp-guard"}') == 1)
+    before = value("sum(mcp_guard_requests_total)")
+    for _ in range(5):
+        call(tools.url, "tools/list")
+    wait_until("five more requests in mcp_guard_requests_total", lambda: value("sum(mcp_guard_requests_total)") >= before + 5)
+    ours = {sample["metric"]["__name__"] for sample in query('{job="mcp-guard"}')}
+    assert not [name for name in ours if not name.startswith(("mcp_", "process_", "up", "scrape_"))], ours

@@ -1,0 +1,51 @@
+"""The official SDKs, through Apache and the guard, in both protocol eras, on our backend and on one that others wrote."""
+
+import json
+
+import pytest
+
+from harness.backends import INSTRUCTIONS
+from harness.clients import CLIENTS, Client
+from harness.guard import TOKEN, WRONG_TOKEN
+
+LEGACY, MODERN = "2025-11-25", "2026-07-28"
+
+
+def expected_version(client: Client, modern_backend: bool) -> str | None:
+    """What the two should agree on; None where they cannot agree."""
+    if client.era == "legacy":
+        return LEGACY
+    if modern_backend:
+        return MODERN
+    return LEGACY if client.era == "auto" else None
+
+
+@pytest.mark.parametrize("backend", ["mcp-tools", "fastmcp1", "mcpserver2"])
+@pytest.mark.parametrize("client", CLIENTS, ids=lambda client: client.id)
+def test_a_conversation(stacks, backend, client):
+    stack = stacks(backend)
+    # One half of the clients takes the address with a slash, the other without.
+    url = stack.url + ("/" if client.name.startswith("ts") else "")
+    told = client.converse(url, TOKEN)
+    version = expected_version(client, stack.backend.modern)
+    if version is None:
+        assert "error" in told, f"expected no common version, saw {told}"
+        return
+    assert told.get("version") == version, f"expected {version}, saw {told}"
+    assert "get_server_instructions" in told["tools"], told
+    assert told["text"] == [INSTRUCTIONS], f"the instructions must pass byte for byte, saw {told['text']}"
+    assert [json.loads(text)["name"] for text in told["listed"]] == told["tools"], "swf_list_available_tools and tools/list drifted"
+    if client.era != "modern":  # A pinned client skips discovery and never learns these.
+        assert told["instructions"] == INSTRUCTIONS, told
+        assert told["server"] == "swf-testbed", told
+
+
+@pytest.mark.parametrize("token", [None, WRONG_TOKEN], ids=["no-token", "wrong-token"])
+@pytest.mark.parametrize("client", CLIENTS, ids=lambda client: client.id)
+def test_a_client_that_may_not_call_is_told_so(tools, client, token):
+    told = client.converse(tools.url, token)
+    assert "error" in told, f"expected a refusal, saw {told}"
+    assert "no end after" not in told["error"] and "Timeout" not in told["error"], f"the client hung: {told}"
+    if client.name.startswith("ts"):  # These show the body, so the reason reaches the user.
+        reason = "Invalid token" if token else "Authorization required"
+        assert reason in told["error"] or "401" in told["error"], told
