@@ -1,0 +1,27 @@
+# Every target sets up what it lacks (scripts/setup) or says exactly what to install.
+.DEFAULT_GOAL := help
+.PHONY: help demo check test bench setup
+
+help: ## Show this list.
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: ## Build, start the tool server and the guard, show them working, print the commands to try.
+	@scripts/setup build
+	cargo run --quiet --bin mcp-guard -- demo
+
+check: ## The quick gate before a commit: format, lints, and every test that needs no other program.
+	@scripts/setup build
+	cargo fmt --check
+	cargo clippy --quiet --all-targets -- -D warnings
+	cargo test --quiet
+
+test: ## Everything CI runs: check, fuzz targets for a moment, the bad-input corpus, the end-to-end tests.
+	@scripts/test
+
+bench: ## Criterion, then guard, nginx, HAProxy and no proxy at all in turn under the same load.
+	@scripts/setup bench
+	cargo bench
+	python3 benches/compare/compare.py
+
+setup: ## Install what the tests and the comparison need, and nothing else.
+	@scripts/setup bench
