@@ -1,0 +1,168 @@
+//! The TOML mirror of a catalogue file.
+//!
+//! Each `[[tool]]` is read on its own, so that a mistake in one does not hide the mistakes of the others. Must not
+//! judge what a declaration means.
+
+use indexmap::IndexMap;
+use serde::Deserialize;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue, ValueDeserializer};
+
+use super::{Problems, Source};
+
+/// One `[[tool]]` as written.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(in crate::tools) struct ToolFile {
+    pub(in crate::tools) name: String,
+    pub(in crate::tools) description: String,
+    pub(in crate::tools) read_only: bool,
+    #[serde(default)]
+    pub(in crate::tools) params: IndexMap<String, ParamFile>,
+    /// The whole input schema as JSON text, instead of `params`.
+    pub(in crate::tools) input_schema: Option<String>,
+    /// The output schema as JSON text: the answer then carries `structuredContent`.
+    pub(in crate::tools) output_schema: Option<String>,
+    pub(in crate::tools) text: Option<TextFile>,
+    pub(in crate::tools) catalog: Option<CatalogFile>,
+    pub(in crate::tools) server: Option<ServerFile>,
+    pub(in crate::tools) refuse: Option<RefuseFile>,
+}
+
+/// One parameter: the FastMCP form is generated from it.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(in crate::tools) struct ParamFile {
+    #[serde(rename = "type")]
+    pub(in crate::tools) kind: ParamKind,
+    #[serde(default)]
+    pub(in crate::tools) required: bool,
+    /// Absent and not required means: optional, and `null` by default.
+    pub(in crate::tools) default: Option<toml::Value>,
+    /// Whether `null` is a value of its own (`anyOf` with null in the schema).
+    #[serde(default)]
+    pub(in crate::tools) nullable: bool,
+    pub(in crate::tools) description: Option<String>,
+    #[serde(rename = "enum")]
+    pub(in crate::tools) choices: Option<Vec<String>>,
+    pub(in crate::tools) minimum: Option<i64>,
+    pub(in crate::tools) maximum: Option<i64>,
+}
+
+/// The JSON type of a parameter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(in crate::tools) enum ParamKind {
+    String,
+    Integer,
+    Number,
+    Boolean,
+    Array,
+    Object,
+}
+
+impl ParamKind {
+    pub(in crate::tools) fn as_str(self) -> &'static str {
+        match self {
+            ParamKind::String => "string",
+            ParamKind::Integer => "integer",
+            ParamKind::Number => "number",
+            ParamKind::Boolean => "boolean",
+            ParamKind::Array => "array",
+            ParamKind::Object => "object",
+        }
+    }
+}
+
+/// A fixed text, or the server's instructions.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(in crate::tools) struct TextFile {
+    pub(in crate::tools) body: Option<String>,
+    pub(in crate::tools) from: Option<TextSource>,
+}
+
+/// Where a text comes from when it is not written in the declaration.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(in crate::tools) enum TextSource {
+    Instructions,
+}
+
+/// The list of all tools; it has nothing to set.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(in crate::tools) struct CatalogFile {}
+
+/// What the process knows about itself.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(in crate::tools) struct ServerFile {
+    pub(in crate::tools) report: ServerReport,
+}
+
+/// Which facts about the process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(in crate::tools) enum ServerReport {
+    Time,
+    Status,
+}
+
+/// A tool that stays listed but cannot be carried out here.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(in crate::tools) struct RefuseFile {
+    pub(in crate::tools) reason: String,
+}
+
+/// A `[[tool]]` and the line it starts on.
+pub(in crate::tools) struct Declared {
+    pub(in crate::tools) line: usize,
+    pub(in crate::tools) tool: ToolFile,
+}
+
+/// Reads the tools of a file; what cannot be read is added to `problems`.
+pub(super) fn parse(source: &Source, problems: &mut Problems) -> Vec<Declared> {
+    let document = match DeTable::parse(&source.text) {
+        Ok(document) => document.into_inner(),
+        Err(error) => {
+            let line = line_of(&source.text, error.span().map_or(0, |span| span.start));
+            problems.add(source, line, "toml".into(), error.message().to_owned());
+            return Vec::new();
+        }
+    };
+    let mut declared = Vec::new();
+    for (key, value) in document {
+        let line = line_of(&source.text, key.span().start);
+        match (key.get_ref().as_ref(), value.into_inner()) {
+            ("tool", DeValue::Array(tools)) => {
+                declared.extend(tools.into_iter().filter_map(|tool| parse_tool(source, tool, problems)));
+            }
+            ("tool", _) => problems.add(source, line, "tool".into(), "must be written as [[tool]]".into()),
+            (other, _) => problems.add(source, line, other.into(), "is not a known key (known: tool)".into()),
+        }
+    }
+    declared
+}
+
+fn parse_tool(source: &Source, tool: Spanned<DeValue<'_>>, problems: &mut Problems) -> Option<Declared> {
+    let line = line_of(&source.text, tool.span().start);
+    let name = match tool.get_ref().get("name").map(Spanned::get_ref) {
+        Some(DeValue::String(name)) => format!("tool.{name}"),
+        Some(_) | None => "tool".to_owned(),
+    };
+    match ToolFile::deserialize(ValueDeserializer::from(tool)) {
+        Ok(tool) => Some(Declared { line, tool }),
+        Err(error) => {
+            let at = error.span().map_or(line, |span| line_of(&source.text, span.start));
+            problems.add(source, at, name, error.message().to_owned());
+            None
+        }
+    }
+}
+
+fn line_of(text: &str, offset: usize) -> usize {
+    let before = text.as_bytes().iter().take(offset);
+    1 + before.filter(|byte| **byte == b'\n').count()
+}

@@ -1,0 +1,70 @@
+//! What is wrong with a catalogue: file, line, key and reason, all problems at once.
+//!
+//! Must not know how a declaration is judged.
+
+use std::fmt;
+
+use super::Source;
+
+/// One thing that is wrong with a catalogue file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::tools) struct Problem {
+    pub(in crate::tools) file: String,
+    pub(in crate::tools) line: Option<usize>,
+    pub(in crate::tools) key: String,
+    pub(in crate::tools) reason: String,
+}
+
+impl Problem {
+    pub(in crate::tools) fn unread(file: String, error: &std::io::Error) -> Problem {
+        Problem { file, line: None, key: "file".into(), reason: format!("cannot be read: {error}") }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{}", self.file)?;
+        if let Some(line) = self.line {
+            write!(out, ":{line}")?;
+        }
+        write!(out, ": {}: {}", self.key, self.reason)
+    }
+}
+
+/// Every problem found so far.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(in crate::tools) struct Problems(Vec<Problem>);
+
+impl Problems {
+    pub(super) fn add(&mut self, source: &Source, line: usize, key: String, reason: String) {
+        self.0.push(Problem { file: source.name.clone(), line: Some(line), key, reason });
+    }
+
+    pub(super) fn into_result<T>(self, built: impl FnOnce() -> T) -> Result<T, Problems> {
+        if self.0.is_empty() { Ok(built()) } else { Err(self) }
+    }
+
+    pub(in crate::tools) fn len(&self) -> usize {
+        self.0.len()
+    }
+}
+
+impl From<Vec<Problem>> for Problems {
+    fn from(problems: Vec<Problem>) -> Problems {
+        Problems(problems)
+    }
+}
+
+impl fmt::Display for Problems {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, problem) in self.0.iter().enumerate() {
+            if index > 0 {
+                writeln!(out)?;
+            }
+            write!(out, "{problem}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Problems {}

@@ -1,0 +1,160 @@
+//! The socket and the process: connections within bounds, reload on SIGHUP, drain on SIGTERM.
+//!
+//! Must not know what is asked on a connection.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use rmcp::transport::StreamableHttpServerConfig;
+use rmcp::transport::streamable_http_server::session::never::NeverSessionManager;
+use tokio::net::UnixListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Semaphore;
+
+use super::call_log;
+use super::catalogue::Problems;
+use super::edge::{self, Mcp};
+use super::handler::Host;
+use super::protocol::Service;
+use super::registry::Registry;
+use crate::sys::socket::{BindError, BoundSocket, bind_unix};
+
+/// Owner and group may connect: the guard runs as another user of the group.
+const SOCKET_MODE: u32 = 0o660;
+/// Connections beyond this wait in the listen queue of the kernel.
+const CONNECTIONS_MAX: usize = 512;
+/// A request head that is not complete by then is given up.
+const HEADER_TIME_MAX: Duration = Duration::from_secs(10);
+/// After SIGTERM, calls have this long to finish.
+const DRAIN_TIME_MAX: Duration = Duration::from_secs(15);
+/// How long to wait when the process has no file descriptor left for the next connection.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Why the server could not run.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ServeError {
+    #[error("cannot serve")]
+    Bind(#[from] BindError),
+    #[error("cannot {action}")]
+    Io { action: &'static str, source: io::Error },
+}
+
+/// What requests are answered from: the registry of the moment, and the process.
+pub(super) struct Shared {
+    registry: ArcSwap<Registry>,
+    host: Arc<Host>,
+}
+
+impl Shared {
+    pub(super) fn new(registry: Registry, host: Host) -> Arc<Shared> {
+        Arc::new(Shared { registry: ArcSwap::from_pointee(registry), host: Arc::new(host) })
+    }
+
+    fn service(&self) -> Service {
+        Service { registry: self.registry.load_full(), host: Arc::clone(&self.host) }
+    }
+}
+
+/// Serves on `socket` until SIGTERM or SIGINT; `reload` builds the registry anew on SIGHUP.
+pub(super) async fn serve(
+    socket: &Path,
+    shared: Arc<Shared>,
+    reload: impl Fn() -> Result<Registry, Problems>,
+) -> Result<(), ServeError> {
+    let listen = |kind, action| signal(kind).map_err(|source| ServeError::Io { action, source });
+    let mut terminate = listen(SignalKind::terminate(), "listen for SIGTERM")?;
+    let mut interrupt = listen(SignalKind::interrupt(), "listen for SIGINT")?;
+    let mut hangup = listen(SignalKind::hangup(), "listen for SIGHUP")?;
+    let BoundSocket { listener, file } = bind_unix(socket, SOCKET_MODE)?;
+    let listener = UnixListener::from_std(listener)
+        .map_err(|source| ServeError::Io { action: "use the socket", source })?;
+    let mcp = mcp_service(&shared);
+    let connections =
+        Connections { room: Arc::new(Semaphore::new(CONNECTIONS_MAX)), open: GracefulShutdown::new() };
+    call_log::event(
+        "ready",
+        &format!("{} tools on {}", shared.registry.load().tools().len(), socket.display()),
+    );
+
+    loop {
+        tokio::select! {
+            () = connections.take(&listener, &mcp) => {}
+            _ = hangup.recv() => apply(&shared, reload()),
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+        }
+    }
+    // The path goes first: a successor may bind it while calls here finish.
+    drop(listener);
+    file.remove();
+    call_log::event("stopping", "finishing the calls under way");
+    if tokio::time::timeout(DRAIN_TIME_MAX, connections.open.shutdown()).await.is_err() {
+        call_log::event("stopping", "some calls did not finish in time");
+    }
+    Ok(())
+}
+
+fn apply(shared: &Shared, rebuilt: Result<Registry, Problems>) {
+    match rebuilt {
+        Ok(registry) => {
+            let tools = registry.tools().len();
+            shared.registry.store(Arc::new(registry));
+            call_log::event("reloaded", &format!("{tools} tools"));
+        }
+        Err(problems) => {
+            call_log::event(
+                "reload_refused",
+                &format!("the running catalogue stays; {} problems:\n{problems}", problems.len()),
+            );
+        }
+    }
+}
+
+fn mcp_service(shared: &Arc<Shared>) -> Mcp {
+    // Stateless, plain JSON; the guard has judged Host and Origin, and nobody else can reach a Unix socket.
+    let config = StreamableHttpServerConfig::default()
+        .with_legacy_session_mode(false)
+        .with_json_response(true)
+        .with_sse_keep_alive(None);
+    let shared = Arc::clone(shared);
+    Mcp::new(move || Ok(shared.service()), Arc::new(NeverSessionManager::default()), config)
+}
+
+/// The open connections, and the room for more.
+struct Connections {
+    room: Arc<Semaphore>,
+    open: GracefulShutdown,
+}
+
+impl Connections {
+    /// Takes the next connection when there is room for it.
+    async fn take(&self, listener: &UnixListener, mcp: &Mcp) {
+        let Ok(place) = Arc::clone(&self.room).acquire_owned().await else { return };
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                call_log::event("accept_failed", &error.to_string());
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                return;
+            }
+        };
+        let mcp = mcp.clone();
+        let service = hyper::service::service_fn(move |request| edge::answer(mcp.clone(), request));
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEADER_TIME_MAX)
+            .serve_connection(TokioIo::new(stream), service);
+        let connection = self.open.watch(connection);
+        tokio::spawn(async move {
+            // An error here is a client that left or spoke nonsense; hyper has answered what could be answered.
+            let _ = connection.await;
+            drop(place);
+        });
+    }
+}

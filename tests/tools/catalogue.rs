@@ -1,0 +1,142 @@
+//! Catalogue files: every problem at once with file, line, key and reason; reload keeps what works.
+
+use serde_json::json;
+
+use crate::harness::{Server, run, text};
+
+fn write(folder: &std::path::Path, name: &str, content: &str) -> String {
+    let path = folder.join(name);
+    std::fs::write(&path, content).expect("writes");
+    path.display().to_string()
+}
+
+const GREETING: &str = r#"
+[[tool]]
+name = "greeting"
+description = "Greets."
+read_only = true
+text = { body = "hello" }
+"#;
+
+#[track_caller]
+fn check(catalogue: &str, expected: &[&str]) {
+    let home = tempfile::tempdir().expect("a directory");
+    let file = write(home.path(), "c.toml", catalogue);
+    let output = run(&["check", &file]);
+    let told = text(&output.stdout).replace(&file, "c.toml");
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    let lines: Vec<&str> = told.lines().collect();
+    let (count, problems) = lines.split_last().expect("a count");
+    assert_eq!(problems, expected);
+    assert_eq!(*count, format!("{} problems", expected.len()));
+}
+
+#[test]
+fn tells_every_problem_at_once() {
+    check(
+        r#"
+[[tool]]
+name = "a b"
+description = " "
+read_only = true
+text = {}
+
+[[tool]]
+name = "late"
+description = "Has a mistake."
+read_only = true
+params.days = { type = "int" }
+catalog = {}
+
+[[tool]]
+name = "none"
+description = "Has no handler."
+read_only = true
+params.n = { type = "integer", default = "x" }
+params.m = { type = "integer", default = 1, required = true }
+"#,
+        &[
+            "c.toml:12: tool.late: unknown variant `int`, expected one of `string`, `integer`, `number`, `boolean`, `array`, `object`",
+            "c.toml:2: tool.a b: name: must be 1 to 128 of A-Z a-z 0-9 _ - .",
+            "c.toml:2: tool.a b: description: is empty; a model chooses tools by it",
+            "c.toml:2: tool.a b: text: needs one of body, from",
+            "c.toml:15: tool.none: params.n: default: \"x\" is not of type integer",
+            "c.toml:15: tool.none: params.m: has a default although it is required (remove one of the two)",
+            "c.toml:15: tool.none: has no handler (give one of text, catalog, server, refuse)",
+        ],
+    );
+}
+
+#[test]
+fn refuses_files_that_are_not_catalogues() {
+    check("tool = 3", &["c.toml:1: tool: must be written as [[tool]]"]);
+    check("\ntols = []", &["c.toml:2: tols: is not a known key (known: tool)"]);
+    check(&format!("{GREETING}{GREETING}"), &["c.toml:8: tool.greeting: is declared twice"]);
+}
+
+#[test]
+fn a_reload_takes_the_new_files_and_keeps_the_old_ones_when_they_are_bad() {
+    let home = tempfile::tempdir().expect("a directory");
+    let file = write(home.path(), "c.toml", GREETING);
+    let server = Server::start_in(home, &["--catalog", &file], &[]);
+    let greeting = |server: &Server| server.call("greeting", json!({}))["content"][0]["text"].clone();
+    assert_eq!(greeting(&server), "hello");
+
+    write(server.home.path(), "c.toml", &GREETING.replace("hello", "good day"));
+    server.signal("-HUP");
+    server.wait_for_log("\"event\":\"reloaded\"");
+    assert_eq!(greeting(&server), "good day");
+
+    write(server.home.path(), "c.toml", "[[tool]]\nname = 1");
+    server.signal("-HUP");
+    let line = server.wait_for_log("\"event\":\"reload_refused\"");
+    assert!(line.contains("c.toml:2"), "{line}");
+    assert_eq!(greeting(&server), "good day");
+}
+
+#[test]
+fn instructions_come_from_one_file_byte_for_byte() {
+    let home = tempfile::tempdir().expect("a directory");
+    let exact = "Line one \u{2192}\r\n\ttabbed\u{a0}\n\nno newline at the end";
+    let file = write(home.path(), "i.txt", exact);
+    let server = Server::start_in(home, &["--instructions", &file], &[]);
+    let asked = json!({ "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": { "name": "t", "version": "0" } });
+    assert_eq!(server.ask("initialize", asked)["result"]["instructions"], exact);
+    assert_eq!(server.call("get_server_instructions", json!({}))["content"][0]["text"], exact);
+}
+
+#[test]
+fn arguments_are_judged_with_a_message_a_model_can_act_on() {
+    let home = tempfile::tempdir().expect("a directory");
+    let file = write(
+        home.path(),
+        "c.toml",
+        r#"
+[[tool]]
+name = "picky"
+description = "Wants a number."
+read_only = true
+params.run_number = { type = "integer", required = true }
+params.status = { type = "string" }
+params.limit = { type = "integer", default = 20, minimum = 1 }
+text = { body = "taken" }
+"#,
+    );
+    let server = Server::start_in(home, &["--catalog", &file], &[]);
+    let told = |arguments| {
+        let result = server.call("picky", arguments);
+        (result["isError"] == json!(true), result["content"][0]["text"].as_str().expect("text").to_owned())
+    };
+    let (failed, message) = told(json!({}));
+    assert!(failed);
+    assert_eq!(
+        message,
+        "Invalid arguments for picky: \"run_number\" is a required property. \
+         Parameters: run_number (integer, required), status (string, optional), limit (integer, default 20)"
+    );
+    let (failed, message) = told(json!({ "run_number": {}, "limit": 0 }));
+    assert!(failed && message.contains("run_number: {} is not of type \"integer\""), "{message}");
+    assert!(message.contains("limit: 0 is less than the minimum of 1"), "{message}");
+    // What the old server forgave is forgiven: digits as text, null for "not given", unknown names.
+    assert_eq!(told(json!({ "run_number": "7", "status": null, "other": [1] })), (false, "taken".into()));
+}

@@ -1,0 +1,10 @@
+//! mcp-tools as its users meet it: the command line, and HTTP on the Unix socket.
+//!
+//! Knows nothing of the library's inside: it runs the program.
+
+#![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod catalogue;
+mod harness;
+mod process;
+mod protocol;

@@ -1,0 +1,62 @@
+//! The process: socket, signals, exit codes, log.
+
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
+
+use serde_json::{Value, json};
+
+use crate::harness::{Server, run, text};
+
+#[test]
+fn the_socket_is_for_owner_and_group_and_goes_with_the_process() {
+    let mut server = Server::start(&[]);
+    let mode = std::fs::metadata(&server.socket).expect("a socket").permissions().mode() & 0o777;
+    assert_eq!(mode, 0o660);
+    server.signal("-TERM");
+    assert_eq!(server.wait(), Some(0));
+    assert!(!server.socket.exists());
+}
+
+#[test]
+fn replaces_a_dead_socket_and_leaves_a_living_one_alone() {
+    let home = tempfile::tempdir().expect("a directory");
+    drop(UnixListener::bind(home.path().join("t.sock")).expect("binds"));
+    let server = Server::start_in(home, &[], &[]);
+    let second = run(&["serve", "--socket", &server.socket.display().to_string()]);
+    assert_eq!(second.status.code(), Some(2));
+    assert!(text(&second.stderr).contains("another process is serving"), "{}", text(&second.stderr));
+    assert_eq!(server.ask("ping", json!({}))["result"], json!({}));
+}
+
+#[test]
+fn logs_one_line_for_each_call_and_never_its_arguments() {
+    let server = Server::start(&[]);
+    server.call("get_server_instructions", json!({ "ignored": "s3cret" }));
+    let line = server.wait_for_log("\"event\":\"call\"");
+    let entry: Value = serde_json::from_str(&line).expect("JSON");
+    assert_eq!((&entry["tool"], &entry["outcome"]), (&json!("get_server_instructions"), &json!("ok")));
+    assert!(entry["ms"].as_f64().is_some_and(|ms| ms >= 0.0), "{line}");
+    assert!(!line.contains("s3cret"), "{line}");
+}
+
+#[test]
+fn exit_codes_tell_what_happened() {
+    let code = |arguments: &[&str]| run(arguments).status.code();
+    assert_eq!(code(&["list"]), Some(0));
+    assert_eq!(code(&["--help"]), Some(0));
+    assert_eq!(code(&["call", "get_server_instructions"]), Some(0));
+    assert_eq!(code(&["call", "no_such_tool", "{}"]), Some(1));
+    assert_eq!(code(&["call", "get_server_instructions", "[]"]), Some(64));
+    assert_eq!(code(&["check", "/no/such/file.toml"]), Some(1));
+    assert_eq!(code(&["list", "--catalog", "/no/such/file.toml"]), Some(2));
+    assert_eq!(code(&["serve"]), Some(64));
+    assert_eq!(code(&["fly"]), Some(64));
+}
+
+#[test]
+fn every_help_page_shows_an_example() {
+    for command in ["serve", "check", "list", "call"] {
+        let help = run(&[command, "--help"]);
+        assert!(text(&help.stdout).contains("Example"), "{command}");
+    }
+}
