@@ -1,5 +1,8 @@
-//! What the operating system is asked for directly: sockets, peers, files' modes, the service manager, the process.
+//! What the operating system is asked for directly: sockets, peers, the service manager, the process, the terminal.
 //!
 //! Small functions with clear errors. Must not know configuration, policy or the protocol.
 
+pub(crate) mod notify;
+pub(crate) mod process;
 pub(crate) mod socket;
+pub(crate) mod terminal;

@@ -1,0 +1,42 @@
+//! What this process allows itself: no core dumps with tokens in them, and enough open files.
+//!
+//! Must not know what the process does.
+
+use std::io;
+
+use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
+
+/// Keeps memory, and with it tokens, out of core dumps and away from other processes of the same user (debuggers,
+/// `/proc/PID/environ`, `/proc/PID/mem`).
+pub(crate) fn keep_memory_private() -> io::Result<()> {
+    setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
+    set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
+    Ok(())
+}
+
+/// Raises the number of files that may be open to what the system allows this process, and returns it.
+pub(crate) fn raise_open_files() -> io::Result<u64> {
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current != limit.maximum {
+        setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum })?;
+    }
+    Ok(limit.maximum.unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn raises_the_number_of_open_files_to_the_hard_limit() {
+        let allowed = raise_open_files().unwrap();
+        assert_eq!(getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX), allowed);
+    }
+
+    #[test]
+    fn a_private_process_leaves_no_core() {
+        keep_memory_private().unwrap();
+        assert_eq!(getrlimit(Resource::Core).current, Some(0));
+        assert_eq!(rustix::process::dumpable_behavior().unwrap(), DumpableBehavior::NotDumpable);
+    }
+}
