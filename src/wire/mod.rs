@@ -11,3 +11,6 @@ pub mod scan;
 pub use era::{Era, ProtocolVersion};
 pub use rpc::Method;
 pub use scan::{Kind, Message, ScanError, scan};
+
+#[cfg(test)]
+mod properties;

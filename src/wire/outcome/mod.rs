@@ -103,3 +103,6 @@ impl OutcomeScan {
         answer.unwrap_or(Answer::NotRpc)
     }
 }
+
+#[cfg(test)]
+mod tests;
