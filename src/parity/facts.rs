@@ -1,6 +1,10 @@
 //! What was learnt about one server, as plain data.
 
+use std::time::Duration;
+
 use serde_json::Value;
+
+use crate::wire::Era;
 
 /// How a server introduced itself, in `initialize` or `server/discover`.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -37,5 +41,117 @@ impl Tool {
             output_schema: field("outputSchema"),
             annotations: field("annotations"),
         })
+    }
+}
+
+/// Something asked of a server.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Learnt<T> {
+    /// The server does not offer it, which need not be wrong.
+    Absent(String),
+    /// It should have answered and did not, or not usably.
+    Failed(String),
+    Known(T),
+}
+
+impl<T> Learnt<T> {
+    /// What is known, if it is.
+    pub fn known(&self) -> Option<&T> {
+        match self {
+            Learnt::Known(value) => Some(value),
+            Learnt::Absent(_) | Learnt::Failed(_) => None,
+        }
+    }
+
+    /// Why it is not known.
+    pub fn why_not(&self) -> Option<&str> {
+        match self {
+            Learnt::Known(_) => None,
+            Learnt::Absent(why) | Learnt::Failed(why) => Some(why),
+        }
+    }
+}
+
+/// What a self-describing tool (`swf_list_available_tools`) says of one tool.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    pub name: String,
+    pub parameters: Option<Vec<String>>,
+}
+
+/// What was learnt in one era.
+#[derive(Debug, Clone, PartialEq)]
+pub struct EraFacts {
+    pub handshake: Handshake,
+    pub tools: Learnt<Vec<Tool>>,
+    /// `tools/list` once more: whether order and content are stable.
+    pub relisted: Learnt<Vec<Tool>>,
+    /// What the tool that returns the instructions returned.
+    pub instructions_tool: Learnt<String>,
+    /// What the self-describing tool returned.
+    pub discoverer: Learnt<Vec<Listed>>,
+    /// The recorded calls, in the order of the file, each asked up to twice.
+    pub calls: Vec<Learnt<Vec<Value>>>,
+}
+
+/// An HTTP answer, as far as the auth matrix judges it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HttpFacts {
+    pub status: u16,
+    pub allow: Option<String>,
+    pub body: Option<Value>,
+}
+
+/// The auth matrix: what a server answered to those who must not pass, and to `/health`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct AuthFacts {
+    pub no_token: Learnt<HttpFacts>,
+    pub wrong_token: Learnt<HttpFacts>,
+    pub get: Learnt<HttpFacts>,
+    pub health: Learnt<HttpFacts>,
+    /// A guard without any token, asked with one.
+    pub unconfigured: Learnt<HttpFacts>,
+}
+
+/// How long the answers to one question took.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Timings {
+    pub question: String,
+    pub samples: Vec<Duration>,
+}
+
+impl Timings {
+    /// The value below which this share (0 to 100) of the samples lies.
+    pub fn percentile(&self, share: usize) -> Option<Duration> {
+        let mut sorted = self.samples.clone();
+        sorted.sort_unstable();
+        let last = sorted.len().checked_sub(1)?;
+        sorted.get((last * share).div_ceil(100)).copied()
+    }
+}
+
+/// Everything that was learnt about one server.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Facts {
+    /// Where it is, without credentials.
+    pub at: String,
+    pub legacy: Learnt<EraFacts>,
+    pub modern: Learnt<EraFacts>,
+    pub auth: Learnt<AuthFacts>,
+    pub timings: Vec<Timings>,
+}
+
+impl Facts {
+    /// What was learnt in this era.
+    pub fn era(&self, era: Era) -> &Learnt<EraFacts> {
+        match era {
+            Era::Legacy => &self.legacy,
+            Era::Modern => &self.modern,
+        }
+    }
+
+    /// Whether the server answered in any era.
+    pub fn reached(&self) -> bool {
+        self.legacy.known().is_some() || self.modern.known().is_some()
     }
 }

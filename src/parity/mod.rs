@@ -3,4 +3,19 @@
 //! Pure: takes what was learnt about two servers and says what differs, where, and whether it breaks a client. The same
 //! code serves the command, the gate before each rollout stage and the shadow. Must not know how the facts were got.
 
+pub mod accept;
+pub mod answers;
+mod behaviour;
 pub mod facts;
+pub mod judge;
+pub mod normalize;
+pub mod render;
+pub mod report;
+pub mod schema;
+mod surface;
+pub mod verdict;
+
+pub use behaviour::says_healthy;
+pub use judge::{Expectations, judge};
+pub use report::{Check, CheckId, Report, Status};
+pub use verdict::{Finding, Verdict};

@@ -1,0 +1,52 @@
+//! Reviewed differences: a break that a person has accepted, with a reason, no longer fails its check.
+
+use super::report::{Check, CheckId, Report};
+use super::verdict::{Finding, Verdict};
+
+/// One reviewed difference. It covers exactly what was reviewed: the same change to the same thing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Acceptance {
+    pub check: CheckId,
+    /// The tool or client; `None` where the finding has none.
+    pub subject: Option<String>,
+    pub path: String,
+    pub change: String,
+    /// The candidate's value when it was reviewed; `None` accepts any.
+    pub candidate: Option<String>,
+    pub reason: String,
+}
+
+impl Acceptance {
+    fn covers(&self, check: &Check, finding: &Finding) -> bool {
+        self.check == check.id
+            && self.subject == finding.subject
+            && self.path == finding.path
+            && self.change == finding.change
+            && (self.candidate.is_none() || self.candidate == finding.candidate)
+    }
+}
+
+/// Turns accepted breaks into what they are now, and says which acceptances found nothing to accept.
+pub(super) fn apply(report: &mut Report, accepted: &[Acceptance]) {
+    let mut used = vec![false; accepted.len()];
+    for check in &mut report.checks {
+        let whole = check.clone();
+        for finding in check.findings.iter_mut().filter(|finding| finding.verdict == Verdict::Break) {
+            if let Some(position) = accepted.iter().position(|acceptance| acceptance.covers(&whole, finding))
+            {
+                finding.verdict = Verdict::Accepted;
+                finding.change = format!("{} (accepted: {})", finding.change, accepted[position].reason);
+                used[position] = true;
+            }
+        }
+    }
+    for (acceptance, _) in accepted.iter().zip(used).filter(|(_, used)| !used) {
+        let Some(check) = report.checks.iter_mut().find(|check| check.id == acceptance.check) else {
+            continue;
+        };
+        let mut note =
+            Finding::new(Verdict::Note, format!("accepted, but not found any more: {}", acceptance.change));
+        (note.subject, note.path) = (acceptance.subject.clone(), acceptance.path.clone());
+        check.findings.push(note);
+    }
+}

@@ -1,0 +1,168 @@
+//! The outcome of a comparison: checks with their findings, and what they come to.
+
+use std::time::Duration;
+
+use super::verdict::{Finding, Verdict};
+use crate::wire::Era;
+
+/// A check, numbered as the migration plan numbers the first eight.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum CheckId {
+    ToolNames,
+    Schemas,
+    ServerName,
+    Instructions,
+    InstructionsTool,
+    AuthMatrix,
+    SelfDescription,
+    ToolCounts,
+    Eras,
+    Calls,
+    Latency,
+}
+
+impl CheckId {
+    /// Every check, in the order of the report.
+    pub const ALL: [CheckId; 11] = [
+        CheckId::ToolNames,
+        CheckId::Schemas,
+        CheckId::ServerName,
+        CheckId::Instructions,
+        CheckId::InstructionsTool,
+        CheckId::AuthMatrix,
+        CheckId::SelfDescription,
+        CheckId::ToolCounts,
+        CheckId::Eras,
+        CheckId::Calls,
+        CheckId::Latency,
+    ];
+
+    /// The number in the migration plan; 9 and up are ours.
+    pub fn number(self) -> usize {
+        CheckId::ALL.iter().position(|id| *id == self).map_or(0, |position| position + 1)
+    }
+
+    /// The stable name, for reports and `--accept`.
+    pub fn code(self) -> &'static str {
+        match self {
+            CheckId::ToolNames => "tool-names",
+            CheckId::Schemas => "schemas",
+            CheckId::ServerName => "server-name",
+            CheckId::Instructions => "instructions",
+            CheckId::InstructionsTool => "instructions-tool",
+            CheckId::AuthMatrix => "auth-matrix",
+            CheckId::SelfDescription => "self-description",
+            CheckId::ToolCounts => "tool-counts",
+            CheckId::Eras => "eras",
+            CheckId::Calls => "calls",
+            CheckId::Latency => "latency",
+        }
+    }
+
+    /// The check of this name.
+    pub fn from_code(code: &str) -> Option<CheckId> {
+        CheckId::ALL.into_iter().find(|id| id.code() == code)
+    }
+}
+
+/// What a check came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Status {
+    Ok,
+    Fail,
+    Skip,
+}
+
+impl Status {
+    /// The stable name.
+    pub fn code(self) -> &'static str {
+        match self {
+            Status::Ok => "ok",
+            Status::Fail => "fail",
+            Status::Skip => "skip",
+        }
+    }
+}
+
+/// One check in one era (or in none, where eras do not matter).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Check {
+    pub id: CheckId,
+    pub era: Option<Era>,
+    /// One line: what was found, or why it was skipped.
+    pub summary: String,
+    pub skipped: bool,
+    pub findings: Vec<Finding>,
+}
+
+impl Check {
+    /// A check that was made.
+    pub fn made(id: CheckId, era: Option<Era>, summary: impl Into<String>, findings: Vec<Finding>) -> Check {
+        Check { id, era, summary: summary.into(), skipped: false, findings }
+    }
+
+    /// A check that was not made, and why.
+    pub fn skipped(id: CheckId, era: Option<Era>, why: impl Into<String>) -> Check {
+        Check { id, era, summary: why.into(), skipped: true, findings: Vec::new() }
+    }
+
+    /// A break fails the check; anything less does not.
+    pub fn status(&self) -> Status {
+        match (self.skipped, self.findings.iter().any(|finding| finding.verdict == Verdict::Break)) {
+            (_, true) => Status::Fail,
+            (true, false) => Status::Skip,
+            (false, false) => Status::Ok,
+        }
+    }
+}
+
+/// One line of the latency table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Latency {
+    pub question: String,
+    pub live: Option<Percentiles>,
+    pub candidate: Option<Percentiles>,
+}
+
+/// The middle and the slow end of some samples.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Percentiles {
+    pub p50: Duration,
+    pub p95: Duration,
+    pub samples: usize,
+}
+
+/// Two servers compared.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    pub live: String,
+    pub candidate: String,
+    pub checks: Vec<Check>,
+    pub latency: Vec<Latency>,
+}
+
+impl Report {
+    /// How many checks came to this.
+    pub fn count(&self, status: Status) -> usize {
+        self.checks.iter().filter(|check| check.status() == status).count()
+    }
+
+    /// Whether a client of the live server may be moved to the candidate.
+    pub fn passed(&self) -> bool {
+        self.count(Status::Fail) == 0
+    }
+
+    /// Every finding with its check.
+    pub fn findings(&self) -> impl Iterator<Item = (&Check, &Finding)> {
+        self.checks.iter().flat_map(|check| check.findings.iter().map(move |finding| (check, finding)))
+    }
+}
+
+/// How an era is called in a report.
+pub fn era_name(era: Option<Era>) -> &'static str {
+    match era {
+        Some(Era::Legacy) => "legacy",
+        Some(Era::Modern) => "2026-07-28",
+        None => "",
+    }
+}

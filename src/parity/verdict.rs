@@ -1,0 +1,72 @@
+//! What a difference means for a client, and the difference itself.
+
+/// What a difference means for the clients of the live server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Verdict {
+    /// A call that works on the live server may fail or mean something else on the candidate.
+    Break,
+    /// The candidate does all that the live server does, and more.
+    Compatible,
+    /// Worth knowing; no call changes.
+    Note,
+    /// A break that a person has reviewed and accepted, with a reason.
+    Accepted,
+}
+
+impl Verdict {
+    /// The stable name, for reports and metrics.
+    pub fn code(self) -> &'static str {
+        match self {
+            Verdict::Break => "break",
+            Verdict::Compatible => "compatible",
+            Verdict::Note => "note",
+            Verdict::Accepted => "accepted",
+        }
+    }
+}
+
+/// One difference, in words and values that an operator can act on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    pub verdict: Verdict,
+    /// The tool, client or question that it is about, if one.
+    pub subject: Option<String>,
+    /// Where in it: a parameter, a path in an answer.
+    pub path: String,
+    /// What happened, in a few words: `required parameter added`.
+    pub change: String,
+    pub live: Option<String>,
+    pub candidate: Option<String>,
+}
+
+impl Finding {
+    /// A finding about the whole: no subject, no path, no values yet.
+    pub fn new(verdict: Verdict, change: impl Into<String>) -> Finding {
+        Finding {
+            verdict,
+            subject: None,
+            path: String::new(),
+            change: change.into(),
+            live: None,
+            candidate: None,
+        }
+    }
+
+    /// The same, about this tool, client or question.
+    pub fn about(mut self, subject: impl Into<String>) -> Finding {
+        self.subject = Some(subject.into());
+        self
+    }
+
+    /// The same, at this path.
+    pub fn at(mut self, path: impl Into<String>) -> Finding {
+        self.path = path.into();
+        self
+    }
+
+    /// The same, with what each side has.
+    pub fn values(mut self, live: Option<String>, candidate: Option<String>) -> Finding {
+        (self.live, self.candidate) = (live, candidate);
+        self
+    }
+}
