@@ -87,7 +87,7 @@ fn recursion_ends_and_bombs_are_refused() {
     let tree = json!({"$defs": {"T": {"properties": {"next": {"$ref": "#/$defs/T"}}}}, "$ref": "#/$defs/T"});
     let once = normalize(&tree).expect("normal");
     assert_eq!(normalize(&once), Ok(once.clone()));
-    let mut defs = serde_json::Map::new();
+    let mut defs = Map::new();
     for level in 0..20 {
         let next = json!({"$ref": format!("#/$defs/d{}", level + 1)});
         defs.insert(format!("d{level}"), json!({"properties": {"a": next, "b": next}}));
@@ -122,7 +122,7 @@ pub(crate) fn any_schema() -> impl Strategy<Value = Value> {
             (named, inner).prop_map(|(named, defined)| {
                 let required: Vec<&str> =
                     named.iter().filter(|(_, _, required)| *required).map(|(name, ..)| name.as_str()).collect();
-                let properties: serde_json::Map<_, _> =
+                let properties: Map<_, _> =
                     named.iter().map(|(name, schema, _)| (name.clone(), schema.clone())).collect();
                 json!({"type": "object", "properties": properties, "required": required, "$defs": {"D": defined}})
             }),
