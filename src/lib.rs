@@ -7,6 +7,7 @@
 //! * [`policy`] - the front-door order: one function on the head, one on the call;
 //! * [`upstream`] - slots, and which share of the traffic each gets;
 //! * [`parity`] - are two servers the same to their clients?
+//! * [`rollout`] - how a candidate takes over, and when it must not.
 //!
 //! The shell (`config`, `telemetry`, `proxy`, `admin`, `cli`, `sys`) performs what the core decided. `tools` is the
 //! tool server, which knows nothing of the guard.
@@ -14,6 +15,7 @@
 pub mod http1;
 pub mod parity;
 pub mod policy;
+pub mod rollout;
 pub mod upstream;
 pub mod wire;
 

@@ -16,8 +16,9 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("upstream", &["http1"]),
     ("parity", &["wire"]),
     ("client", &["wire", "upstream", "parity"]),
-    ("config", &["http1", "wire", "policy", "upstream", "sys"]),
-    ("telemetry", &["http1", "wire", "policy", "upstream", "config"]),
+    ("rollout", &["upstream"]),
+    ("config", &["http1", "wire", "policy", "upstream", "rollout", "sys"]),
+    ("telemetry", &["http1", "wire", "policy", "upstream", "rollout", "config"]),
     ("proxy", &["http1", "wire", "policy", "upstream", "config", "telemetry", "sys"]),
     ("admin", &["policy", "upstream", "proxy", "telemetry", "sys", "config"]),
     ("tools", &["sys"]),
@@ -25,7 +26,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
 ];
 
 /// The pure core: decides, and can be tested without a clock, a socket or a file.
-const PURE: &[&str] = &["http1", "wire", "policy", "upstream", "parity"];
+const PURE: &[&str] = &["http1", "wire", "policy", "upstream", "parity", "rollout"];
 
 /// What the pure core must never name.
 const IMPURE_WORDS: &[&str] = &[

@@ -10,7 +10,9 @@ use std::collections::BTreeSet;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Slot {
+    /// The first of the two; where a single backend lives.
     Blue,
+    /// The second.
     Green,
 }
 

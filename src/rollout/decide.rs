@@ -1,0 +1,261 @@
+//! What follows from what was seen: at most one thing at a time, the gravest first.
+
+use super::analysis::{Conclusion, conclude};
+use super::conditions::{Streak, again};
+use super::machine::{Health, Rollout};
+use super::observe::Span;
+use super::plan::Advance;
+use super::sample::{Origin, Sample, Verdict};
+use super::state::{State, Surface};
+use super::transition::{Cause, Kind, Numbers, Transition};
+use super::triggers::{self, Action, Fired};
+use super::{Moment, Stage};
+use crate::upstream::Slot;
+
+impl Rollout {
+    pub(super) fn see_sample(&mut self, sample: &Sample) {
+        self.seen.record(sample);
+        let tried = self.state.run.is_some() && sample.slot == self.state.candidate();
+        if tried && sample.origin == Origin::Live {
+            let unanswered = match sample.verdict {
+                Verdict::Failed(failure) => failure.is_unanswered(),
+                Verdict::Answered | Verdict::ToolError => false,
+            };
+            self.conditions.call(unanswered, sample.at);
+        }
+    }
+
+    pub(super) fn see_health(&mut self, slot: Slot, health: Health, answered: bool, now: Moment) {
+        if slot == self.state.candidate() && self.state.run.is_some() {
+            match &health {
+                Health::Unhealthy(why) => {
+                    let words = format!("{} fails its health checks: {why}", slot.as_str());
+                    again(&mut self.conditions.unhealthy, now, &words);
+                }
+                Health::Healthy => self.conditions.unhealthy = None,
+                Health::Unknown => {}
+            }
+            if answered {
+                self.conditions.probed_well();
+            }
+        }
+        self.known_mut(slot).health = health;
+    }
+
+    pub(super) fn see_memory(&mut self, slot: Slot, used: u64, limit: u64, now: Moment) {
+        let Some(run) = self.state.run.as_ref().filter(|_| limit > 0 && slot == self.state.candidate())
+        else {
+            return;
+        };
+        let (threshold, part) = (run.plan.triggers.memory.threshold, used as f64 / limit as f64);
+        let mib = |bytes: u64| bytes / (1 << 20);
+        let words = format!(
+            "{} uses {:.1} % of its memory ({} of {} MiB), above {:.1} %",
+            slot.as_str(),
+            part * 100.0,
+            mib(used),
+            mib(limit),
+            threshold * 100.0
+        );
+        self.conditions.memory(part, threshold, now, &words);
+    }
+
+    pub(super) fn see_surface(&mut self, slot: Slot, surface: Surface, now: Moment) {
+        let candidate = self.state.candidate();
+        if let Some(run) = self.state.run.as_mut().filter(|_| slot == candidate) {
+            match &run.pinned {
+                Some(pinned) if *pinned != surface => {
+                    let words = format!("{} {}", slot.as_str(), describe_change(pinned, &surface));
+                    again(&mut self.conditions.changed, now, &words);
+                }
+                Some(_) => self.conditions.changed = None,
+                None => run.pinned = Some(surface.clone()),
+            }
+        }
+        self.known_mut(slot).surface = Some(surface);
+    }
+
+    /// Triggers first, then the step.
+    pub(super) fn decide(&mut self, now: Moment) -> Option<Transition> {
+        let candidate = self.state.candidate();
+        self.see_stall(now);
+        let run = self.state.run.as_ref()?;
+        let fired = triggers::fired(&run.plan, &self.conditions, &mut self.seen, candidate, now);
+        self.told.retain(|told| fired.iter().any(|fired| fired.trigger == *told));
+        for fired in fired {
+            if let Some(transition) = self.act_on(fired, now) {
+                return Some(transition);
+            }
+        }
+        self.advance(now)
+    }
+
+    /// What the present step has shown; none outside a rollout.
+    pub fn conclusion(&mut self, now: Moment) -> Option<Conclusion> {
+        let numbers = self.numbers(now)?;
+        let run = self.state.run.as_ref()?;
+        let step = run.step()?;
+        Some(conclude(&run.plan.analysis, step, &numbers.candidate, &numbers.stable, &numbers.shadow))
+    }
+
+    /// Both slots' numbers since the step began; none outside a rollout.
+    pub fn numbers(&mut self, now: Moment) -> Option<Numbers> {
+        self.state.run.as_ref()?;
+        let (stable, candidate) = (self.state.stable, self.state.candidate());
+        Some(Numbers {
+            candidate: self.seen.candidate(candidate, Span::Step, now),
+            stable: self.seen.stable(stable, Span::Step, now),
+            shadow: self.seen.shadow(),
+        })
+    }
+
+    fn act_on(&mut self, fired: Fired, now: Moment) -> Option<Transition> {
+        let (trigger, mut action) = (fired.trigger, fired.action);
+        if action == Action::Rollback && self.way_back_is_worse() {
+            action = Action::Pause;
+        }
+        if action != Action::Rollback && self.told.contains(&trigger) {
+            return None;
+        }
+        let cause = Cause::Trigger { fired };
+        match action {
+            Action::Rollback => Some(self.roll_back(None, cause, now)),
+            Action::Pause if !self.state.position().paused => {
+                self.told.push(trigger);
+                Some(self.pause(cause, now))
+            }
+            Action::Pause | Action::Notify => {
+                self.told.push(trigger);
+                Some(self.change(Kind::Noted, cause, now, |_| ()))
+            }
+            Action::Off => None,
+        }
+    }
+
+    /// Going back by itself to a slot that is known to be down, from one that is up, would turn a fault into an outage.
+    fn way_back_is_worse(&self) -> bool {
+        matches!(self.health(self.state.stable), Health::Unhealthy(_))
+            && *self.health(self.state.candidate()) == Health::Healthy
+    }
+
+    fn advance(&mut self, now: Moment) -> Option<Transition> {
+        let run = self.state.run.as_ref()?;
+        let step = run.step()?;
+        if run.paused.is_some() || now.since(run.since) < step.hold {
+            return None;
+        }
+        let (manual, on_fail) = (step.advance == Advance::Manual, run.plan.analysis.on_fail);
+        let conclusion = self.conclusion(now)?;
+        match &conclusion {
+            Conclusion::Inconclusive(_) => None,
+            Conclusion::Pass if manual || *self.health(self.state.candidate()) != Health::Healthy => None,
+            Conclusion::Pass => Some(self.next_step(Kind::Advanced, Cause::Analysis { conclusion }, now)),
+            Conclusion::Fail(_) => {
+                let action = if self.way_back_is_worse() { on_fail.max(Action::Pause) } else { on_fail };
+                let told = std::mem::replace(&mut self.told_analysis, true);
+                let cause = Cause::Analysis { conclusion };
+                match action {
+                    Action::Rollback => Some(self.roll_back(None, cause, now)),
+                    Action::Pause if !told => Some(self.pause(cause, now)),
+                    Action::Notify if !told => Some(self.change(Kind::Noted, cause, now, |_| ())),
+                    Action::Pause | Action::Notify | Action::Off => None,
+                }
+            }
+        }
+    }
+
+    /// A step stalls when it could go on by itself and does not. Waiting for a person is not a stall.
+    fn see_stall(&mut self, now: Moment) {
+        self.conditions.stalled = None;
+        let Some(run) = self.state.run.as_ref().filter(|run| run.paused.is_none()) else { return };
+        let Some(step) = run.step().filter(|step| step.advance == Advance::Automatic) else { return };
+        let over = (run.since + step.hold).max(self.awake);
+        if now < over {
+            return;
+        }
+        let window = run.plan.triggers.stage_stalled.window;
+        let stage = step.stage.as_str();
+        // The words cost an analysis; they are needed once the time has come.
+        let what = if now.since(over) < window {
+            String::new()
+        } else {
+            let conclusion = self.conclusion(now).unwrap_or(Conclusion::Pass);
+            let findings: Vec<String> = conclusion.findings().iter().map(ToString::to_string).collect();
+            format!("`{stage}` does not get on: {} {}", conclusion.as_str(), findings.join("; "))
+        };
+        self.conditions.stalled = Some(Streak { since: over, samples: 1, what });
+    }
+
+    pub(super) fn pause(&mut self, cause: Cause, now: Moment) -> Transition {
+        self.change(Kind::Paused, cause, now, |state| {
+            if let Some(run) = &mut state.run {
+                run.paused = Some(now);
+            }
+        })
+    }
+
+    /// To the next step of the plan; after the last one the roles swap.
+    pub(super) fn next_step(&mut self, kind: Kind, cause: Cause, now: Moment) -> Transition {
+        let next = self.state.run.as_ref().map_or(0, |run| run.step + 1);
+        let exists = self.state.run.as_ref().is_some_and(|run| run.plan.step(next).is_some());
+        if exists {
+            self.awake = now;
+            self.change(kind, cause, now, |state| {
+                if let Some(run) = &mut state.run {
+                    (run.step, run.since, run.paused) = (next, now, None);
+                }
+            })
+        } else {
+            self.change(Kind::Completed, cause, now, |state| {
+                state.stable = state.candidate();
+                state.run = None;
+                // The old backend is history: clients may use what only the new one speaks.
+                state.spare = false;
+            })
+        }
+    }
+
+    /// To an earlier step, where the rollout waits; or out of the rollout.
+    pub(super) fn roll_back(&mut self, step: Option<usize>, cause: Cause, now: Moment) -> Transition {
+        self.change(Kind::RolledBack, cause, now, |state| match (step, &mut state.run) {
+            (Some(step), Some(run)) => (run.step, run.since, run.paused) = (step, now, Some(now)),
+            (Some(_), None) | (None, _) => state.run = None,
+        })
+    }
+
+    /// The only place that writes the state: every change of it is a transition.
+    pub(super) fn change(
+        &mut self,
+        kind: Kind,
+        cause: Cause,
+        now: Moment,
+        edit: impl FnOnce(&mut State),
+    ) -> Transition {
+        let (from, rollout) = (self.state.position(), self.state.run.as_ref().map(|run| run.id.clone()));
+        let numbers = self.numbers(now);
+        edit(&mut self.state);
+        self.state.seq += 1;
+        let to = self.state.position();
+        if (from.step, from.stage) != (to.step, to.stage) {
+            self.seen.begin_step();
+            self.told_analysis = false;
+        }
+        let to = if kind == Kind::Completed {
+            super::transition::Position { stage: Stage::Complete, ..to }
+        } else {
+            to
+        };
+        let rollout = rollout.or_else(|| self.state.run.as_ref().map(|run| run.id.clone()));
+        Transition { seq: self.state.seq, at: now, rollout, kind, from, to, cause, numbers }
+    }
+}
+
+fn describe_change(pinned: &Surface, now: &Surface) -> String {
+    if (pinned.modern, pinned.legacy) != (now.modern, now.legacy) {
+        "speaks other protocol versions than at the start of the rollout".to_owned()
+    } else if pinned.tools != now.tools {
+        format!("lists {} tools, {} at the start of the rollout", now.tools, pinned.tools)
+    } else {
+        "lists tools that differ from those at the start of the rollout".to_owned()
+    }
+}

@@ -1,0 +1,285 @@
+//! What the guard's own samples say about each slot, over the windows that the plan asks for.
+//!
+//! Stable is watched all the time, also without a rollout: how often its users' calls end in a tool error is the measure
+//! for the candidate. Must not decide anything.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::Moment;
+use super::plan::Plan;
+use super::sample::{Origin, Sample, Verdict};
+use super::window::{CountWindow, Counts, LatencyWindow};
+use crate::upstream::Slot;
+
+/// How far back a slot's usual tool-error rate is remembered.
+const USUAL_WINDOW: Duration = Duration::from_secs(3_600);
+/// Calls that make a rate of tool errors a usual one.
+const USUAL_SAMPLES: u64 = 20;
+
+/// Numbers of one slot over one window, as shown and as recorded in the history.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    /// Calls that ended in the window.
+    pub requests: u64,
+    /// Calls that the slot failed.
+    pub failures: u64,
+    /// Calls answered with `isError: true`.
+    pub tool_errors: u64,
+    /// Failures, and tool errors beyond the usual rate, as a part of all calls.
+    pub error_rate: f64,
+    /// Half of the calls took no longer than this, in milliseconds.
+    pub p50_ms: Option<f64>,
+    /// 95 of 100 calls took no longer than this, in milliseconds.
+    pub p95_ms: Option<f64>,
+}
+
+/// Copies of calls, compared: since the step began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct ShadowTally {
+    /// Copies answered or failed by the candidate.
+    pub requests: u64,
+    /// Copies that the candidate failed.
+    pub failures: u64,
+    /// Copies whose answers differ from stable's.
+    pub mismatched: u64,
+}
+
+/// Which of the windows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Span {
+    /// The step so far, as far back as the analysis looks.
+    Step,
+    /// The window of the trigger on a high error rate.
+    ErrorRate,
+    /// The window of the trigger on a sustained error rate.
+    Sustained,
+    /// The window of the trigger on latency.
+    Latency,
+}
+
+/// All windows of both slots.
+#[derive(Debug)]
+pub struct Observations {
+    blue: SlotWindows,
+    green: SlotWindows,
+    shadow: ShadowTally,
+}
+
+impl Observations {
+    /// Empty windows as wide as this plan asks for.
+    pub fn new(plan: &Plan) -> Observations {
+        Observations {
+            blue: SlotWindows::new(plan),
+            green: SlotWindows::new(plan),
+            shadow: ShadowTally::default(),
+        }
+    }
+
+    /// A rollout begins: empty windows, as wide as its plan asks for. Only the usual rates are kept.
+    pub fn replan(&mut self, plan: &Plan) {
+        for slot in Slot::ALL {
+            let windows = self.windows(slot);
+            let usual = windows.usual.clone();
+            *windows = SlotWindows { usual, ..SlotWindows::new(plan) };
+        }
+        self.shadow = ShadowTally::default();
+    }
+
+    /// Takes note of a finished call.
+    pub fn record(&mut self, sample: &Sample) {
+        match sample.origin {
+            Origin::Live => self.windows(sample.slot).record(sample),
+            Origin::Shadow { matched } => {
+                self.shadow.requests += 1;
+                self.shadow.failures += u64::from(matches!(sample.verdict, Verdict::Failed(_)));
+                self.shadow.mismatched += u64::from(!matched);
+            }
+        }
+    }
+
+    /// A step begins: what was seen before it says nothing about it.
+    pub fn begin_step(&mut self) {
+        self.shadow = ShadowTally::default();
+        for slot in Slot::ALL {
+            let windows = self.windows(slot);
+            windows.step.reset();
+            windows.step_latency.reset();
+        }
+    }
+
+    /// Copies compared since the step began.
+    pub fn shadow(&self) -> ShadowTally {
+        self.shadow
+    }
+
+    /// How long ago the first call of this window's life ended: whether it can speak for its whole width.
+    pub fn watched(&mut self, slot: Slot, span: Span, now: Moment) -> Duration {
+        self.windows(slot).counter(span).first().map_or(Duration::ZERO, |first| now.since(first))
+    }
+
+    /// The candidate's numbers. Its tool errors count as failures as far as they exceed stable's own rate.
+    pub fn candidate(&mut self, candidate: Slot, span: Span, now: Moment) -> Summary {
+        let usual = self.usual_tool_error_rate(candidate.other(), span, now);
+        let windows = self.windows(candidate);
+        let counts = windows.counter(span).counts(now);
+        let excess = (counts.tool_errors as f64 - usual * counts.requests as f64).max(0.0);
+        windows.summary(counts, excess, span, now)
+    }
+
+    /// Stable's numbers. Its own tool errors are the measure, and never failures.
+    pub fn stable(&mut self, stable: Slot, span: Span, now: Moment) -> Summary {
+        let windows = self.windows(stable);
+        let counts = windows.counter(span).counts(now);
+        windows.summary(counts, 0.0, span, now)
+    }
+
+    /// Stable's tool-error rate: of the same minutes where these hold enough calls, else of the last hour.
+    fn usual_tool_error_rate(&mut self, stable: Slot, span: Span, now: Moment) -> f64 {
+        let windows = self.windows(stable);
+        let same_minutes = windows.counter(span).counts(now);
+        if same_minutes.requests >= USUAL_SAMPLES {
+            same_minutes.tool_error_rate()
+        } else {
+            windows.usual.counts(now).tool_error_rate()
+        }
+    }
+
+    fn windows(&mut self, slot: Slot) -> &mut SlotWindows {
+        match slot {
+            Slot::Blue => &mut self.blue,
+            Slot::Green => &mut self.green,
+        }
+    }
+}
+
+#[derive(Debug)]
+struct SlotWindows {
+    step: CountWindow,
+    step_latency: LatencyWindow,
+    error_rate: CountWindow,
+    sustained: CountWindow,
+    latency: LatencyWindow,
+    latency_counts: CountWindow,
+    usual: CountWindow,
+}
+
+impl SlotWindows {
+    fn new(plan: &Plan) -> SlotWindows {
+        let triggers = &plan.triggers;
+        SlotWindows {
+            step: CountWindow::new(plan.analysis.window),
+            step_latency: LatencyWindow::new(plan.analysis.window),
+            error_rate: CountWindow::new(triggers.error_rate.window),
+            sustained: CountWindow::new(triggers.error_rate_sustained.window),
+            latency: LatencyWindow::new(triggers.latency_p95.window),
+            latency_counts: CountWindow::new(triggers.latency_p95.window),
+            usual: CountWindow::new(USUAL_WINDOW),
+        }
+    }
+
+    fn record(&mut self, sample: &Sample) {
+        for window in [
+            &mut self.step,
+            &mut self.error_rate,
+            &mut self.sustained,
+            &mut self.latency_counts,
+            &mut self.usual,
+        ] {
+            window.record(sample.at, sample.verdict);
+        }
+        self.step_latency.record(sample.at, sample.latency);
+        self.latency.record(sample.at, sample.latency);
+    }
+
+    fn counter(&mut self, span: Span) -> &mut CountWindow {
+        match span {
+            Span::Step => &mut self.step,
+            Span::ErrorRate => &mut self.error_rate,
+            Span::Sustained => &mut self.sustained,
+            Span::Latency => &mut self.latency_counts,
+        }
+    }
+
+    fn summary(&mut self, counts: Counts, excess: f64, span: Span, now: Moment) -> Summary {
+        let latency = match span {
+            Span::Step => &mut self.step_latency,
+            // The error-rate windows are about counts; the latency beside them is the trigger's.
+            Span::ErrorRate | Span::Sustained | Span::Latency => &mut self.latency,
+        };
+        let mut millis = |fraction| latency.quantile(now, fraction).map(|time| time.as_secs_f64() * 1_000.0);
+        let (p50_ms, p95_ms) = (millis(0.5), millis(0.95));
+        let failed = counts.failures as f64 + excess;
+        Summary {
+            requests: counts.requests,
+            failures: counts.failures,
+            tool_errors: counts.tool_errors,
+            error_rate: if counts.requests == 0 { 0.0 } else { failed / counts.requests as f64 },
+            p50_ms,
+            p95_ms,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::sample::Failure;
+    use super::*;
+
+    fn at(millis: u64) -> Moment {
+        Moment::from_millis(1_700_000_000_000 + millis)
+    }
+
+    fn feed(observations: &mut Observations, slot: Slot, verdict: Verdict, times: u64) {
+        for _ in 0..times {
+            let latency = Duration::from_millis(10);
+            observations.record(&Sample { slot, at: at(0), verdict, latency, origin: Origin::Live });
+        }
+    }
+
+    // SPEC 9: "`isError:true` above the stable slot's own rate".
+    #[test]
+    fn tool_errors_count_only_beyond_the_stable_slots_own_rate() {
+        let mut seen = Observations::new(&Plan::default());
+        feed(&mut seen, Slot::Blue, Verdict::Answered, 90);
+        feed(&mut seen, Slot::Blue, Verdict::ToolError, 10);
+        feed(&mut seen, Slot::Green, Verdict::Answered, 80);
+        feed(&mut seen, Slot::Green, Verdict::ToolError, 20);
+        let candidate = seen.candidate(Slot::Green, Span::Step, at(1));
+        assert!((candidate.error_rate - 0.10).abs() < 1e-9, "{candidate:?}");
+        assert_eq!(seen.stable(Slot::Blue, Span::Step, at(1)).error_rate, 0.0);
+        feed(&mut seen, Slot::Green, Verdict::Failed(Failure::Garbage), 100);
+        let candidate = seen.candidate(Slot::Green, Span::Step, at(1));
+        assert!(
+            (candidate.error_rate - 0.5).abs() < 1e-9,
+            "fewer tool errors do not pay for failures: {candidate:?}"
+        );
+    }
+
+    #[test]
+    fn the_usual_rate_is_known_from_before_the_rollout() {
+        let mut seen = Observations::new(&Plan::default());
+        feed(&mut seen, Slot::Blue, Verdict::ToolError, 10);
+        feed(&mut seen, Slot::Blue, Verdict::Answered, 10);
+        seen.replan(&Plan::default());
+        feed(&mut seen, Slot::Green, Verdict::ToolError, 5);
+        feed(&mut seen, Slot::Green, Verdict::Answered, 5);
+        assert_eq!(seen.candidate(Slot::Green, Span::ErrorRate, at(1)).error_rate, 0.0);
+        assert_eq!(seen.stable(Slot::Blue, Span::Step, at(1)).requests, 0, "but no other number is");
+    }
+
+    #[test]
+    fn copies_are_counted_apart_from_clients_calls() {
+        let mut seen = Observations::new(&Plan::default());
+        for matched in [true, false] {
+            let verdict = if matched { Verdict::Answered } else { Verdict::Failed(Failure::Timeout) };
+            let (slot, latency, origin) = (Slot::Green, Duration::from_secs(9), Origin::Shadow { matched });
+            seen.record(&Sample { slot, at: at(0), verdict, latency, origin });
+        }
+        assert_eq!(seen.shadow(), ShadowTally { requests: 2, failures: 1, mismatched: 1 });
+        assert_eq!(seen.candidate(Slot::Green, Span::Step, at(1)).requests, 0);
+        seen.begin_step();
+        assert_eq!(seen.shadow(), ShadowTally::default());
+    }
+}

@@ -1,0 +1,102 @@
+//! What one finished call says about the slot that served it, and what counts as the slot's failure.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::Moment;
+use crate::upstream::Slot;
+
+/// Why a slot failed a call. A client's own error is not among these.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Failure {
+    /// No connection, or one that broke before an answer.
+    NoConnection,
+    /// No answer within the deadline.
+    Timeout,
+    /// An HTTP status of 500 or above without a JSON-RPC body.
+    Status,
+    /// A 200 whose body is not JSON-RPC, or an answer that is not HTTP.
+    Garbage,
+    /// JSON-RPC -32603, internal error.
+    Internal,
+}
+
+impl Failure {
+    /// The name in metrics, logs and status.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Failure::NoConnection => "no_connection",
+            Failure::Timeout => "timeout",
+            Failure::Status => "http_5xx",
+            Failure::Garbage => "not_json_rpc",
+            Failure::Internal => "internal_error",
+        }
+    }
+
+    /// Whether the backend did not answer at all: what a breaker counts.
+    pub fn is_unanswered(self) -> bool {
+        match self {
+            Failure::NoConnection | Failure::Timeout | Failure::Status | Failure::Garbage => true,
+            Failure::Internal => false,
+        }
+    }
+}
+
+/// How a call ended, from the slot's point of view.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Answered; also with an error that is the client's own (-32600 to -32602, -3202x, HTTP 400 and 404).
+    Answered,
+    /// `isError: true`. A failure only as far as it exceeds the stable slot's own rate: users make errors, too.
+    ToolError,
+    /// The slot's failure.
+    Failed(Failure),
+}
+
+/// Whether a client waited for the call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// A client's call.
+    Live,
+    /// A copy: its answer went nowhere, and was compared with stable's.
+    Shadow {
+        /// Whether the answers agreed.
+        matched: bool,
+    },
+}
+
+/// One finished call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sample {
+    /// The slot that served it.
+    pub slot: Slot,
+    /// When it ended.
+    pub at: Moment,
+    /// How it ended.
+    pub verdict: Verdict,
+    /// From the first byte to the backend until the last of its answer.
+    pub latency: Duration,
+    /// Whether a client waited for it.
+    pub origin: Origin,
+}
+
+/// The verdict on a JSON-RPC error code: only -32603 is the server's own fault.
+pub fn judge_rpc_error(code: i64) -> Verdict {
+    if code == -32603 { Verdict::Failed(Failure::Internal) } else { Verdict::Answered }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // SPEC 9: "client errors (-32600…-32602, -3202x, 400/404) are not" failures.
+    #[test]
+    fn only_an_internal_error_is_the_slots_failure() {
+        for code in [-32700, -32600, -32601, -32602, -32020, -32021, -32022, -32002, -1, 0, 404] {
+            assert_eq!(judge_rpc_error(code), Verdict::Answered, "{code}");
+        }
+        assert_eq!(judge_rpc_error(-32603), Verdict::Failed(Failure::Internal));
+    }
+}

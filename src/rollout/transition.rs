@@ -1,0 +1,195 @@
+//! A transition is a value: what changed, why, and the numbers that decided. Log line, metric, history and notification
+//! are readers of it.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::analysis::Conclusion;
+use super::observe::{ShadowTally, Summary};
+use super::triggers::{Fired, Trigger};
+use super::{Moment, Stage};
+use crate::upstream::{Percent, Slot};
+
+/// What kind of change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// A rollout began.
+    Started,
+    /// The analysis moved on to the next step.
+    Advanced,
+    /// An operator moved on to the next step.
+    Promoted,
+    /// The rollout stays where it is.
+    Paused,
+    /// The rollout goes on.
+    Resumed,
+    /// Traffic went back.
+    RolledBack,
+    /// The candidate became stable.
+    Completed,
+    /// An operator made the other slot stable, without a rollout.
+    Switched,
+    /// An operator took a slot out of service.
+    Retired,
+    /// Nothing changed, but somebody should know.
+    Noted,
+}
+
+impl Kind {
+    /// All kinds.
+    pub const ALL: [Kind; 10] = [
+        Kind::Started,
+        Kind::Advanced,
+        Kind::Promoted,
+        Kind::Paused,
+        Kind::Resumed,
+        Kind::RolledBack,
+        Kind::Completed,
+        Kind::Switched,
+        Kind::Retired,
+        Kind::Noted,
+    ];
+
+    /// The name in metrics, logs and notifications.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Kind::Started => "started",
+            Kind::Advanced => "advanced",
+            Kind::Promoted => "promoted",
+            Kind::Paused => "paused",
+            Kind::Resumed => "resumed",
+            Kind::RolledBack => "rolled_back",
+            Kind::Completed => "completed",
+            Kind::Switched => "switched",
+            Kind::Retired => "retired",
+            Kind::Noted => "noted",
+        }
+    }
+}
+
+/// Where things stand: before or after a transition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Position {
+    /// The slot that is stable.
+    pub stable: Slot,
+    /// The stage.
+    pub stage: Stage,
+    /// The step of the plan, counted from 1; none outside a rollout.
+    pub step: Option<usize>,
+    /// The candidate's share.
+    pub weight: Percent,
+    /// Whether the rollout waits for an operator.
+    pub paused: bool,
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.stage.as_str())?;
+        if self.step.is_some() {
+            write!(f, " {} %", self.weight.get())?;
+        }
+        if self.paused {
+            write!(f, " (paused)")?;
+        }
+        Ok(())
+    }
+}
+
+/// Why.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "by")]
+pub enum Cause {
+    /// An operator asked for it.
+    Operator {
+        /// Who, as far as known.
+        who: String,
+    },
+    /// The step has shown what it should, or the contrary.
+    Analysis {
+        /// What it has shown.
+        conclusion: Conclusion,
+    },
+    /// A trigger fired.
+    Trigger {
+        /// Which, and its numbers.
+        fired: Fired,
+    },
+}
+
+impl Cause {
+    /// Every code, for the metric's closed set of labels.
+    pub fn codes() -> impl Iterator<Item = &'static str> {
+        ["operator", "analysis"].into_iter().chain(Trigger::ALL.into_iter().map(Trigger::as_str))
+    }
+
+    /// `operator`, `analysis`, or the trigger's name.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Cause::Operator { .. } => "operator",
+            Cause::Analysis { .. } => "analysis",
+            Cause::Trigger { fired } => fired.trigger.as_str(),
+        }
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Cause::Operator { who } => write!(f, "by {who}"),
+            Cause::Analysis { conclusion } => {
+                write!(f, "analysis: {}", conclusion.as_str())?;
+                for finding in conclusion.findings() {
+                    write!(f, "; {finding}")?;
+                }
+                Ok(())
+            }
+            Cause::Trigger { fired } => write!(f, "trigger {}: {}", fired.trigger.as_str(), fired.detail),
+        }
+    }
+}
+
+/// Both slots' numbers since the step began.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Numbers {
+    /// The candidate's.
+    pub candidate: Summary,
+    /// Stable's.
+    pub stable: Summary,
+    /// Compared copies.
+    pub shadow: ShadowTally,
+}
+
+/// One change of the rollout.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Transition {
+    /// Counts up by one, over restarts as well.
+    pub seq: u64,
+    /// When.
+    pub at: Moment,
+    /// Which rollout; none for a switch outside one.
+    pub rollout: Option<String>,
+    /// What.
+    pub kind: Kind,
+    /// From where.
+    pub from: Position,
+    /// To where.
+    pub to: Position,
+    /// Why.
+    pub cause: Cause,
+    /// What was measured; none outside a rollout.
+    pub numbers: Option<Numbers>,
+}
+
+impl fmt::Display for Transition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: ", self.kind.as_str())?;
+        if self.from.stable == self.to.stable {
+            write!(f, "{} -> {}", self.from, self.to)?;
+        } else {
+            write!(f, "stable is {} now (was {})", self.to.stable.as_str(), self.from.stable.as_str())?;
+        }
+        write!(f, ", {}", self.cause)
+    }
+}

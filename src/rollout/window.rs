@@ -1,0 +1,286 @@
+//! Exact counts and latency quantiles over a sliding window.
+//!
+//! Counts lie in a ring of small intervals, so nothing decays and nothing is estimated: what lies in the window is counted,
+//! what has left it is not. Latencies lie in a ring of histograms, because quantiles cannot be subtracted from each other,
+//! but histograms can. Must not know what the numbers are used for.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use hdrhistogram::Histogram;
+use serde::{Deserialize, Serialize};
+
+use super::Moment;
+use super::sample::{Failure, Verdict};
+
+/// Counted intervals per window: a sample leaves at most this fraction of the window early.
+const COUNT_INTERVALS: u64 = 300;
+/// Histograms per window: coarser, since each takes kilobytes.
+const LATENCY_INTERVALS: u64 = 30;
+/// Latencies above this one are recorded as this one; no call lives longer.
+const LATENCY_MAX: u64 = 3_600_000_000;
+
+/// How calls ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Counts {
+    /// All calls, the ones below included.
+    pub requests: u64,
+    /// Calls that the slot failed.
+    pub failures: u64,
+    /// Calls answered with `isError: true`.
+    pub tool_errors: u64,
+    /// Failures without any usable answer (a part of `failures`).
+    pub unanswered: u64,
+}
+
+impl Counts {
+    fn add(&mut self, verdict: Verdict) {
+        self.requests += 1;
+        match verdict {
+            Verdict::Answered => {}
+            Verdict::ToolError => self.tool_errors += 1,
+            Verdict::Failed(failure) => self.add_failure(failure),
+        }
+    }
+
+    fn add_failure(&mut self, failure: Failure) {
+        self.failures += 1;
+        self.unanswered += u64::from(failure.is_unanswered());
+    }
+
+    fn subtract(&mut self, other: &Counts) {
+        self.requests -= other.requests;
+        self.failures -= other.failures;
+        self.tool_errors -= other.tool_errors;
+        self.unanswered -= other.unanswered;
+    }
+
+    /// The part of all calls that were answered with a tool error; zero without calls.
+    pub fn tool_error_rate(&self) -> f64 {
+        if self.requests == 0 { 0.0 } else { self.tool_errors as f64 / self.requests as f64 }
+    }
+}
+
+/// Counts of one sliding window.
+#[derive(Debug, Clone)]
+pub struct CountWindow {
+    interval: u64,
+    intervals: u64,
+    ring: VecDeque<(u64, Counts)>,
+    total: Counts,
+    first: Option<Moment>,
+}
+
+impl CountWindow {
+    /// A window of this width.
+    pub fn new(width: Duration) -> CountWindow {
+        let width = u64::try_from(width.as_millis()).unwrap_or(u64::MAX).max(1);
+        let intervals = COUNT_INTERVALS.min(width);
+        CountWindow {
+            interval: width.div_ceil(intervals),
+            intervals,
+            ring: VecDeque::new(),
+            total: Counts::default(),
+            first: None,
+        }
+    }
+
+    /// Counts a call. A call that ended before the newest one (clocks differ by thread) counts as ending with it.
+    pub fn record(&mut self, at: Moment, verdict: Verdict) {
+        let mut index = at.millis() / self.interval;
+        if let Some((newest, _)) = self.ring.back() {
+            index = index.max(*newest);
+        }
+        self.expire(index);
+        self.first.get_or_insert(at);
+        self.total.add(verdict);
+        match self.ring.back_mut() {
+            Some((newest, counts)) if *newest == index => counts.add(verdict),
+            Some(_) | None => {
+                let mut counts = Counts::default();
+                counts.add(verdict);
+                self.ring.push_back((index, counts));
+            }
+        }
+    }
+
+    /// What lies in the window that ends now.
+    pub fn counts(&mut self, now: Moment) -> Counts {
+        self.expire(now.millis() / self.interval);
+        self.total
+    }
+
+    /// When the first call since the last reset was counted, expired or not: how far back the window can speak.
+    pub fn first(&self) -> Option<Moment> {
+        self.first
+    }
+
+    /// Forgets everything.
+    pub fn reset(&mut self) {
+        self.ring.clear();
+        self.total = Counts::default();
+        self.first = None;
+    }
+
+    fn expire(&mut self, newest: u64) {
+        while let Some((index, counts)) = self.ring.front()
+            && index + self.intervals <= newest
+        {
+            self.total.subtract(counts);
+            self.ring.pop_front();
+        }
+    }
+}
+
+/// Latency quantiles of one sliding window, to two significant digits.
+#[derive(Debug)]
+pub struct LatencyWindow {
+    interval: u64,
+    intervals: u64,
+    ring: VecDeque<(u64, Histogram<u32>)>,
+    total: Histogram<u64>,
+}
+
+impl LatencyWindow {
+    /// A window of this width.
+    pub fn new(width: Duration) -> LatencyWindow {
+        let width = u64::try_from(width.as_millis()).unwrap_or(u64::MAX).max(1);
+        let intervals = LATENCY_INTERVALS.min(width);
+        LatencyWindow {
+            interval: width.div_ceil(intervals),
+            intervals,
+            ring: VecDeque::new(),
+            total: histogram(),
+        }
+    }
+
+    /// Records the latency of a call that ended now.
+    pub fn record(&mut self, at: Moment, latency: Duration) {
+        let mut index = at.millis() / self.interval;
+        if let Some((newest, _)) = self.ring.back() {
+            index = index.max(*newest);
+        }
+        self.expire(index);
+        if self.ring.back().is_none_or(|(newest, _)| *newest != index) {
+            self.ring.push_back((index, histogram()));
+        }
+        let micros = u64::try_from(latency.as_micros()).unwrap_or(LATENCY_MAX).clamp(1, LATENCY_MAX);
+        if let Some((_, newest)) = self.ring.back_mut() {
+            newest.saturating_record(micros);
+        }
+        self.total.saturating_record(micros);
+    }
+
+    /// The latency that this fraction of the calls in the window did not exceed; none without calls.
+    pub fn quantile(&mut self, now: Moment, fraction: f64) -> Option<Duration> {
+        self.expire(now.millis() / self.interval);
+        (!self.total.is_empty()).then(|| Duration::from_micros(self.total.value_at_quantile(fraction)))
+    }
+
+    /// Forgets everything.
+    pub fn reset(&mut self) {
+        self.ring.clear();
+        self.total.reset();
+    }
+
+    fn expire(&mut self, newest: u64) {
+        let mut expired = false;
+        while let Some((index, _)) = self.ring.front()
+            && index + self.intervals <= newest
+        {
+            self.ring.pop_front();
+            expired = true;
+        }
+        if expired {
+            // Rebuilt rather than subtracted: it happens once an interval, and cannot drift.
+            self.total.reset();
+            for (_, part) in &self.ring {
+                for value in part.iter_recorded() {
+                    self.total.saturating_record_n(value.value_iterated_to(), value.count_at_value().into());
+                }
+            }
+        }
+    }
+}
+
+/// Microseconds up to an hour, two significant digits; grows as needed.
+fn histogram<C: hdrhistogram::Counter>() -> Histogram<C> {
+    #[expect(clippy::expect_used, reason = "constant bounds that the crate documents as valid")]
+    Histogram::new_with_max(LATENCY_MAX, 2).expect("the bounds are valid")
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn at(millis: u64) -> Moment {
+        Moment::from_millis(1_700_000_000_000 + millis)
+    }
+
+    #[test]
+    fn counts_what_lies_in_the_window_and_nothing_else() {
+        let mut window = CountWindow::new(Duration::from_secs(60));
+        window.record(at(0), Verdict::Failed(Failure::Timeout));
+        window.record(at(30_000), Verdict::ToolError);
+        window.record(at(30_001), Verdict::Answered);
+        let counts = window.counts(at(59_000));
+        assert_eq!((counts.requests, counts.failures, counts.tool_errors, counts.unanswered), (3, 1, 1, 1));
+        let counts = window.counts(at(61_000));
+        assert_eq!((counts.requests, counts.failures, counts.tool_errors), (2, 0, 1));
+        assert_eq!(window.counts(at(200_000)), Counts::default());
+        assert_eq!(window.first(), Some(at(0)), "how long it has watched is remembered");
+    }
+
+    #[test]
+    fn quantiles_are_of_the_window_and_precise() {
+        let mut window = LatencyWindow::new(Duration::from_secs(60));
+        assert_eq!(window.quantile(at(0), 0.95), None);
+        for _ in 0..100 {
+            window.record(at(0), Duration::from_secs(20));
+        }
+        for n in 1..=100 {
+            window.record(at(30_000), Duration::from_millis(n));
+        }
+        let p95 = window.quantile(at(30_000), 0.95).unwrap();
+        assert!(p95 >= Duration::from_secs(20), "{p95:?}");
+        let p95 = window.quantile(at(63_000), 0.95).unwrap().as_secs_f64();
+        assert!((p95 - 0.095).abs() < 0.001, "{p95}");
+        let p50 = window.quantile(at(63_000), 0.5).unwrap().as_secs_f64();
+        assert!((p50 - 0.050).abs() < 0.001, "{p50}");
+    }
+
+    #[test]
+    fn endless_latencies_do_not_overflow() {
+        let mut window = LatencyWindow::new(Duration::from_secs(1));
+        window.record(at(0), Duration::MAX);
+        window.record(at(0), Duration::ZERO);
+        assert!(window.quantile(at(0), 1.0).unwrap() >= Duration::from_secs(3_600));
+    }
+
+    proptest! {
+        // Against the plain definition: keep every call, look at the last minute.
+        #[test]
+        fn agrees_with_a_list_of_all_calls(steps in prop::collection::vec((0u64..5_000, 0u8..3), 0..200)) {
+            let mut window = CountWindow::new(Duration::from_secs(60));
+            let mut all = Vec::new();
+            let mut now = 0;
+            for (step, kind) in steps {
+                now += step;
+                let verdict = match kind {
+                    0 => Verdict::Answered,
+                    1 => Verdict::ToolError,
+                    _ => Verdict::Failed(Failure::Garbage),
+                };
+                window.record(at(now), verdict);
+                all.push((now, verdict));
+                let within = |width: u64| all.iter().filter(|(ended, _)| ended + width > now).count() as u64;
+                let counts = window.counts(at(now));
+                // One interval of 200 ms is the resolution.
+                prop_assert!(counts.requests >= within(59_800) && counts.requests <= within(60_000));
+                prop_assert!(counts.failures + counts.tool_errors <= counts.requests);
+            }
+        }
+    }
+}
