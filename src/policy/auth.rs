@@ -1,10 +1,23 @@
 //! Who is calling: bearer tokens, looked up by hash and compared in constant time.
+//!
+//! Holds hashes only, never a token. Must not know where clients are configured.
+
+use std::collections::HashSet;
+use std::fmt;
+
+use sha2::{Digest, Sha256};
+use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
+
+use super::Denial;
+use super::tools::ToolPatterns;
+use crate::http1::{Fields, Known, Occurs};
 
 /// The index of a client in [`Clients`]: stable between reloads only by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ClientId(pub(super) u32);
 
 impl ClientId {
+    /// The client's place in the order of configuration.
     pub fn index(self) -> usize {
         self.0 as usize
     }
@@ -13,42 +26,301 @@ impl ClientId {
 /// `[auth]`
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Config {
-    /// 403, or 401 for RFC 6750 mode.
-    pub wrong_token_status: u16,
+    /// How a token that is not valid is answered.
+    pub wrong_token: WrongToken,
+}
+
+/// The status of the answer to a token that is not valid.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum WrongToken {
+    /// 403: what the fleet's clients know.
+    #[default]
+    Forbidden,
+    /// 401 with a challenge: RFC 6750 mode.
+    Challenge,
+}
+
+impl WrongToken {
+    /// The mode of `auth.wrong_token_status`.
+    pub fn from_status(status: u16) -> Option<WrongToken> {
+        match status {
+            403 => Some(WrongToken::Forbidden),
+            401 => Some(WrongToken::Challenge),
+            _ => None,
+        }
+    }
 }
 
 /// SHA-256 of a token.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TokenHash(pub [u8; 32]);
 
+impl TokenHash {
+    /// The hash of a token.
+    pub fn of(token: &[u8]) -> TokenHash {
+        TokenHash(Sha256::digest(token).into())
+    }
+
+    /// Eight hex digits that tell tokens apart for people; too few to be of use to anybody else.
+    pub fn fingerprint(&self) -> String {
+        self.0[..4].iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// Hashes are uniform, so their own leading bits spread them over the buckets.
+    fn leading_bits(&self) -> u32 {
+        u32::from_be_bytes([self.0[0], self.0[1], self.0[2], self.0[3]])
+    }
+}
+
+impl fmt::Debug for TokenHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "TokenHash({}..)", self.fingerprint())
+    }
+}
+
 /// A client before it is indexed.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct ClientConfig {
+    /// A metric label, and the key of the split.
     pub name: String,
     /// One or two: rotation overlaps.
     pub hashes: Vec<TokenHash>,
-    /// Seconds since the epoch.
+    /// Seconds since the epoch; from then on the tokens are refused.
     pub not_after: Option<u64>,
+    /// The tools the client may call.
+    pub tools: ToolPatterns,
+}
+
+/// Why a set of clients is contradictory.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ClientsError {
+    /// Names are metric labels and split keys.
+    #[error("client `{0}` is declared twice")]
+    RepeatedName(String),
+    /// A token would stand for two clients.
+    #[error("clients `{first}` and `{second}` have the same token hash")]
+    RepeatedHash {
+        /// The one declared first.
+        first: String,
+        /// The one declared later.
+        second: String,
+    },
+    /// More than can be counted.
+    #[error("too many clients")]
+    TooMany,
 }
 
 /// All clients, indexed by token hash: lookup is O(1), comparison is constant-time.
 #[derive(Clone, Default)]
-pub struct Clients {}
+pub struct Clients {
+    clients: Vec<ClientConfig>,
+    /// The tokens of all clients, ordered by bucket.
+    tokens: Vec<(TokenHash, ClientId)>,
+    /// Where each bucket starts in `tokens`, and the end of the last one; twice as many buckets as tokens, so that a
+    /// bucket holds one token or none as a rule.
+    starts: Vec<u32>,
+    /// How far leading bits are shifted to give the bucket.
+    shift: u32,
+}
+
+impl fmt::Debug for Clients {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Clients({})", self.clients.len())
+    }
+}
 
 impl Clients {
-    pub fn new(clients: Vec<ClientConfig>) -> Clients {
-        let _ = clients;
-        Clients {}
+    /// Indexes the clients, whose order is kept.
+    pub fn new(clients: Vec<ClientConfig>) -> Result<Clients, ClientsError> {
+        let mut names = HashSet::new();
+        if let Some(client) = clients.iter().find(|client| !names.insert(client.name.as_str())) {
+            return Err(ClientsError::RepeatedName(client.name.clone()));
+        }
+        let mut tokens = Vec::new();
+        for (index, client) in clients.iter().enumerate() {
+            let id = ClientId(u32::try_from(index).map_err(|_| ClientsError::TooMany)?);
+            tokens.extend(client.hashes.iter().map(|&hash| (hash, id)));
+        }
+        tokens.sort_by_key(|(hash, id)| (hash.0, id.0));
+        if let Some([(_, first), (_, second)]) = tokens.array_windows().find(|[a, b]| a.0 == b.0) {
+            let name = |id: &ClientId| clients[id.index()].name.clone();
+            return Err(ClientsError::RepeatedHash { first: name(first), second: name(second) });
+        }
+        let bits = (tokens.len().max(1) * 2).next_power_of_two().ilog2();
+        let shift = u32::BITS.checked_sub(bits).ok_or(ClientsError::TooMany)?;
+        let starts = (0..=1_u64 << bits)
+            .map(|bucket| {
+                tokens.partition_point(|(hash, _)| u64::from(hash.leading_bits() >> shift) < bucket)
+            })
+            .map(|start| u32::try_from(start).map_err(|_| ClientsError::TooMany))
+            .collect::<Result<_, _>>()?;
+        Ok(Clients { clients, tokens, starts, shift })
     }
+
+    /// Whether no token at all is configured: then nobody can be let in.
     pub fn is_empty(&self) -> bool {
-        true
+        self.tokens.is_empty()
     }
+
+    /// The number of clients.
     pub fn len(&self) -> usize {
-        0
+        self.clients.len()
     }
+
     /// The client's name: a metric label and the key of the split.
     pub fn name(&self, id: ClientId) -> &str {
-        let _ = id;
-        todo!()
+        self.clients.get(id.index()).map_or("", |client| &client.name)
+    }
+
+    /// Every client in the order of configuration.
+    pub fn iter(&self) -> impl Iterator<Item = &ClientConfig> {
+        self.clients.iter()
+    }
+
+    pub(super) fn tools(&self, id: ClientId) -> Option<&ToolPatterns> {
+        self.clients.get(id.index()).map(|client| &client.tools)
+    }
+
+    /// The client whose token this is. What an observer can time is which bucket the hash of his guess falls into, which
+    /// he knows already; how far it agrees with a stored hash he cannot.
+    pub(super) fn find(&self, token: &[u8]) -> Option<ClientId> {
+        let hash = TokenHash::of(token);
+        let bucket = (hash.leading_bits().checked_shr(self.shift).unwrap_or(0)) as usize;
+        let (start, end) = (*self.starts.get(bucket)?, *self.starts.get(bucket + 1)?);
+        let mut found = Choice::from(0);
+        let mut client = 0_u32;
+        for (stored, id) in &self.tokens[start as usize..end as usize] {
+            let same = stored.0.ct_eq(&hash.0);
+            client.conditional_assign(&id.0, same);
+            found |= same;
+        }
+        bool::from(found).then_some(ClientId(client))
+    }
+
+    /// Checks 7 and 8.
+    pub(super) fn authenticate(&self, token: &[u8], now: u64, config: Config) -> Result<ClientId, Denial> {
+        if self.is_empty() {
+            return Err(Denial::TokensNotConfigured);
+        }
+        let id = self.find(token).ok_or(Denial::TokenInvalid(config.wrong_token))?;
+        let not_after = self.clients.get(id.index()).and_then(|client| client.not_after);
+        if not_after.is_some_and(|not_after| now >= not_after) {
+            return Err(Denial::TokenExpired(config.wrong_token));
+        }
+        Ok(id)
+    }
+}
+
+/// Check 6: the credentials of `Authorization: Bearer …`, scheme without regard to case, then spaces (RFC 9110, 11.4).
+///
+/// Repeated fields are refused here already: check 10 could not make good a choice between them.
+pub(super) fn bearer<'b>(fields: &Fields<'b>) -> Result<&'b [u8], Denial> {
+    let value = match fields.occurs(Known::Authorization) {
+        Occurs::Once(value) => value,
+        Occurs::Never => return Err(Denial::AuthorizationMissing),
+        Occurs::Repeated => return Err(Denial::RepeatedField),
+    };
+    let scheme_length = value.iter().position(|&byte| byte == b' ').ok_or(Denial::AuthorizationMissing)?;
+    let (scheme, rest) = value.split_at(scheme_length);
+    if !scheme.eq_ignore_ascii_case(b"bearer") {
+        return Err(Denial::AuthorizationMissing);
+    }
+    let spaces = rest.iter().take_while(|&&byte| byte == b' ').count();
+    Ok(&rest[spaces..])
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn client(name: &str, tokens: &[&str]) -> ClientConfig {
+        ClientConfig {
+            name: name.to_owned(),
+            hashes: tokens.iter().map(|token| TokenHash::of(token.as_bytes())).collect(),
+            not_after: None,
+            tools: ToolPatterns::default(),
+        }
+    }
+
+    #[track_caller]
+    fn check(clients: &Clients, token: &str, expect: Result<&str, Denial>) {
+        let config = Config { wrong_token: WrongToken::Forbidden };
+        let found = clients.authenticate(token.as_bytes(), 100, config);
+        assert_eq!(found.map(|id| clients.name(id)), expect, "{token}");
+    }
+
+    const INVALID: Result<&str, Denial> = Err(Denial::TokenInvalid(WrongToken::Forbidden));
+
+    // "one or two SHA-256 token hashes (rotation overlaps)"
+    #[test]
+    fn either_token_of_a_client_is_the_client() {
+        let clients =
+            Clients::new(vec![client("bot", &["old", "new"]), client("default", &["other"])]).unwrap();
+        check(&clients, "old", Ok("bot"));
+        check(&clients, "new", Ok("bot"));
+        check(&clients, "other", Ok("default"));
+        for token in ["", "ol", "oldx", "OLD", "old ", " old", "bot"] {
+            check(&clients, token, INVALID);
+        }
+    }
+
+    #[test]
+    fn a_token_is_refused_from_not_after_on() {
+        let until = |not_after| ClientConfig { not_after: Some(not_after), ..client("bot", &["t"]) };
+        check(&Clients::new(vec![until(101)]).unwrap(), "t", Ok("bot"));
+        check(
+            &Clients::new(vec![until(100)]).unwrap(),
+            "t",
+            Err(Denial::TokenExpired(WrongToken::Forbidden)),
+        );
+        check(&Clients::new(vec![until(0)]).unwrap(), "x", INVALID);
+    }
+
+    // "at least one token is configured | 503"
+    #[test]
+    fn without_any_token_nobody_is_wrong() {
+        check(&Clients::default(), "t", Err(Denial::TokensNotConfigured));
+        check(&Clients::new(vec![client("idle", &[])]).unwrap(), "t", Err(Denial::TokensNotConfigured));
+    }
+
+    #[test]
+    fn contradictory_clients_are_refused() {
+        let twice = Clients::new(vec![client("a", &["1"]), client("a", &["2"])]);
+        assert_eq!(twice.err(), Some(ClientsError::RepeatedName("a".into())));
+        let shared = Clients::new(vec![client("b", &["1"]), client("a", &["1"])]);
+        assert_eq!(shared.err(), Some(ClientsError::RepeatedHash { first: "b".into(), second: "a".into() }));
+    }
+
+    #[test]
+    fn nothing_that_holds_hashes_prints_them() {
+        let config = client("bot", &["secret"]);
+        let hex: String = config.hashes[0].0.iter().map(|byte| format!("{byte:02x}")).collect();
+        let shown = format!("{config:?} {:?}", Clients::new(vec![config.clone()]).unwrap());
+        assert!(!shown.contains(&hex) && !shown.contains("secret"), "{shown}");
+    }
+
+    // "Lookup is O(1) in the number of clients": a bucket holds one token or none as a rule, however many there are.
+    #[test]
+    fn buckets_stay_small_with_many_clients() {
+        let many = (0..20_000).map(|n| client(&format!("c{n}"), &[&format!("token {n}")])).collect();
+        let clients = Clients::new(many).unwrap();
+        let largest = clients.starts.array_windows().map(|[a, b]| b - a).max();
+        assert!(largest < Some(10), "{largest:?}");
+        check(&clients, "token 19999", Ok("c19999"));
+        check(&clients, "token 20000", INVALID);
+    }
+
+    proptest! {
+        #[test]
+        fn exactly_the_configured_tokens_are_found(tokens in proptest::collection::hash_set("[a-z]{1,3}", 1..40), other in "[a-z]{1,3}") {
+            let clients = tokens.iter().map(|token| client(token, &[token])).collect();
+            let clients = Clients::new(clients).unwrap();
+            for token in &tokens {
+                prop_assert_eq!(clients.find(token.as_bytes()).map(|id| clients.name(id)), Some(token.as_str()));
+            }
+            prop_assert_eq!(clients.find(other.as_bytes()).is_some(), tokens.contains(&other));
+        }
     }
 }

@@ -6,29 +6,29 @@
 pub mod auth;
 pub mod call;
 pub mod denial;
-pub mod head;
+mod head;
+mod headers;
 pub mod limits;
 pub mod origin;
 pub mod paths;
 pub mod permit;
 pub mod reply;
+pub mod tools;
 
 pub use auth::{ClientId, Clients};
-pub use call::{Call, Refusal};
+pub use call::{Call, Refusal, ReplyTo};
 pub use denial::Denial;
 pub use limits::{Limits, Timeouts};
 pub use permit::Permit;
 
-use crate::http1::RequestHead;
-use crate::wire::era::MaxVersion;
-
 /// Everything the checks need, immutable: a reload builds a new one.
+#[derive(Debug)]
 pub struct Policy {
-    pub paths: paths::Config,
-    pub origin: origin::Config,
-    pub auth: auth::Config,
-    pub limits: Limits,
-    pub clients: Clients,
+    paths: paths::Paths,
+    origin: origin::Config,
+    auth: auth::Config,
+    limits: Limits,
+    clients: Clients,
 }
 
 /// What the guard answers itself without refusing anything.
@@ -40,30 +40,41 @@ pub enum Local {
     Ready,
 }
 
+impl Local {
+    /// The whole body of the answer to a health check.
+    pub const HEALTH_BODY: &'static str = r#"{"status": "ok"}"#;
+}
+
 /// The verdict on a request head.
+#[derive(Debug, PartialEq, Eq)]
 pub enum Verdict {
+    /// The guard answers itself.
     Answer(Local),
+    /// The request is refused.
     Deny(Denial),
     /// The head passes; the body may be read.
     Forward(Permit),
 }
 
 impl Policy {
-    /// Checks 1 to 10 of the decision order, and the declared body length. `now` is seconds since the epoch.
-    pub fn decide(&self, head: &RequestHead<'_>, now: u64) -> Verdict {
-        let _ = (head, now);
-        todo!()
+    /// Prepares the checks: what can be computed once is computed here.
+    pub fn new(
+        paths: &paths::Config,
+        origin: origin::Config,
+        auth: auth::Config,
+        limits: Limits,
+        clients: Clients,
+    ) -> Policy {
+        Policy { paths: paths::Paths::new(paths), origin, auth, limits, clients }
     }
 
-    /// Checks 12 to 14: scan, era, and what this client may call. Consumes the proof that the head passed.
-    pub fn decide_call<'b>(
-        &self,
-        permit: Permit,
-        head: &RequestHead<'b>,
-        body: &'b [u8],
-        max_version: MaxVersion,
-    ) -> Result<Call<'b>, Refusal<'b>> {
-        let _ = (permit, head, body, max_version);
-        todo!()
+    /// The bounds this policy was built with.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// The clients this policy knows.
+    pub fn clients(&self) -> &Clients {
+        &self.clients
     }
 }

@@ -3,7 +3,7 @@
 use super::auth::ClientId;
 
 /// Made only by [`super::Policy::decide`].
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Permit {
     client: ClientId,
 }

@@ -1,0 +1,118 @@
+//! Header hygiene: fields that must be single, and the media type of a call.
+//!
+//! Must not know what the fields mean to the protocol; that is `wire::era`.
+
+use super::Denial;
+use crate::http1::{Fields, Known, Occurs};
+
+/// Two of any of these could be read differently by two programs.
+const SINGLE: [Known; 6] = [
+    Known::Authorization,
+    Known::ContentType,
+    Known::McpProtocolVersion,
+    Known::McpMethod,
+    Known::McpName,
+    Known::McpSessionId,
+];
+
+/// Check 10.
+pub(super) fn check(fields: &Fields<'_>) -> Result<(), Denial> {
+    if SINGLE.iter().any(|&known| fields.occurs(known) == Occurs::Repeated) {
+        return Err(Denial::RepeatedField);
+    }
+    match fields.occurs(Known::ContentType) {
+        Occurs::Once(value) if is_json(value) => {}
+        Occurs::Once(_) | Occurs::Never | Occurs::Repeated => return Err(Denial::ContentType),
+    }
+    // The guard judges the bytes as they are: a coded body would be judged in another form than the backend reads it.
+    match fields.occurs(Known::ContentEncoding) {
+        Occurs::Never => Ok(()),
+        Occurs::Once(coding) if coding.eq_ignore_ascii_case(b"identity") => Ok(()),
+        Occurs::Once(_) | Occurs::Repeated => Err(Denial::ContentEncoding),
+    }
+}
+
+/// `application/json`, with any parameters as long as a charset says UTF-8.
+fn is_json(value: &[u8]) -> bool {
+    let mut parts = value.split(|&byte| byte == b';').map(<[u8]>::trim_ascii);
+    parts.next().is_some_and(|essence| essence.eq_ignore_ascii_case(b"application/json"))
+        && parts.all(|parameter| !names_other_charset(parameter))
+}
+
+/// RFC 8259, 8.1: "JSON text exchanged between systems that are not part of a closed ecosystem MUST be encoded using
+/// UTF-8"; a backend that believed a UTF-16 label would read another body than the guard did.
+fn names_other_charset(parameter: &[u8]) -> bool {
+    let mut halves = parameter.splitn(2, |&byte| byte == b'=');
+    let is_charset = halves.next().is_some_and(|name| name.trim_ascii().eq_ignore_ascii_case(b"charset"));
+    let value = halves.next().unwrap_or_default().trim_ascii();
+    let value = value.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\"")).unwrap_or(value);
+    is_charset && !value.eq_ignore_ascii_case(b"utf-8")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http1::{FieldSpans, HeadLimits, request};
+
+    #[track_caller]
+    fn check(lines: &str, expect: Result<(), Denial>) {
+        let head = format!("POST / HTTP/1.1\r\nHost: a\r\n{lines}\r\n");
+        let mut spans = FieldSpans::default();
+        let limits = HeadLimits { bytes_max: 4096, fields_max: 32 };
+        let head = request::parse(head.as_bytes(), &mut spans, &limits).unwrap();
+        assert_eq!(super::check(&head.fields), expect, "{lines}");
+    }
+
+    // "exactly one `Authorization`, `Content-Type`, `MCP-Protocol-Version`, `Mcp-Method`, `Mcp-Name`, `Mcp-Session-Id` at
+    // most"
+    #[test]
+    fn refuses_a_repeated_field_even_with_equal_values() {
+        for name in [
+            "Authorization",
+            "Content-Type",
+            "MCP-Protocol-Version",
+            "mcp-method",
+            "Mcp-Name",
+            "Mcp-Session-Id",
+        ] {
+            let twice = format!("Content-Type: application/json\r\n{name}: a\r\n{name}: a\r\n");
+            check(&twice, Err(Denial::RepeatedField));
+        }
+        check("Content-Type: application/json\r\nX-A: 1\r\nX-A: 1\r\n", Ok(()));
+    }
+
+    // "`Content-Type: application/json`"
+    #[test]
+    fn refuses_another_media_type() {
+        for value in [
+            "application/json",
+            "Application/JSON",
+            "application/json; charset=utf-8",
+            "application/json ;a=b; Charset=\"UTF-8\"",
+        ] {
+            check(&format!("Content-Type: {value}\r\n"), Ok(()));
+        }
+        for value in [
+            "",
+            "text/plain",
+            "application/jsonx",
+            "application/json, text/plain",
+            "application/json-seq",
+            "json",
+            "application/json; charset=utf-16",
+            "application/json; charset=utf-8; charset=utf-7",
+        ] {
+            check(&format!("Content-Type: {value}\r\n"), Err(Denial::ContentType));
+        }
+        check("", Err(Denial::ContentType));
+    }
+
+    #[test]
+    fn refuses_a_coded_body() {
+        check("Content-Type: application/json\r\nContent-Encoding: identity\r\n", Ok(()));
+        for coding in ["gzip", "chunked", "", "identity, gzip"] {
+            let lines = format!("Content-Type: application/json\r\nContent-Encoding: {coding}\r\n");
+            check(&lines, Err(Denial::ContentEncoding));
+        }
+    }
+}
