@@ -59,7 +59,7 @@ pub(super) fn auth(mut table: Table<'_>, folder: &Path) -> Auth {
             .text("token_env", value::variable_name)
             .unwrap_or_else(|| "MCP_BEARER_TOKEN".to_owned()),
         tokens_file: table.text("tokens_file", |text| value::path(text, folder)),
-        config: auth::Config { wrong_token_status: wrong_token_status(&mut table) },
+        config: auth::Config { wrong_token: wrong_token(&mut table) },
     };
     table.finish();
     auth
@@ -67,8 +67,12 @@ pub(super) fn auth(mut table: Table<'_>, folder: &Path) -> Auth {
 
 /// `[paths]`
 pub(super) fn paths(mut table: Table<'_>) -> paths::Config {
-    let default = || ["/swf-monitor/mcp", "/mcp", "/"].map(str::to_owned).to_vec();
-    let prefixes = table.list("prefixes", 32, value::prefix);
+    let default =
+        || ["/swf-monitor/mcp", "/mcp", "/"].iter().flat_map(|text| paths::Prefix::parse(text)).collect();
+    let prefixes = table.list("prefixes", 32, |text| {
+        let text = value::prefix(text)?;
+        paths::Prefix::parse(&text).map_err(|error| Invalid::new(error.to_string()))
+    });
     if table.entry("prefixes").and_then(|value| value.as_array()).is_some_and(|list| list.is_empty()) {
         let hint = "remove the line to use the default";
         table.refuse("prefixes", None, Invalid::new("needs at least one prefix").hint(hint));
@@ -81,8 +85,17 @@ pub(super) fn paths(mut table: Table<'_>) -> paths::Config {
 
 /// `[origin]`
 pub(super) fn origin(mut table: Table<'_>) -> origin::Config {
-    let allowed = table.list("allowed", 1024, value::origin).unwrap_or_default();
-    let hosts = table.list("hosts", 1024, value::host_name).unwrap_or_default();
+    let allowed = table.list("allowed", 1024, |text| {
+        let text = value::origin(text)?;
+        origin::Origin::parse(&text)
+            .ok_or_else(|| Invalid::new("must be an origin: scheme://host or scheme://host:port"))
+    });
+    let hosts = table.list("hosts", 1024, |text| {
+        let text = value::host_name(text)?;
+        origin::Host::parse(&text)
+            .ok_or_else(|| Invalid::new("must be a host name or an IP address, without a port"))
+    });
+    let (allowed, hosts) = (allowed.unwrap_or_default(), hosts.unwrap_or_default());
     refuse_repeats(&table, "allowed", &allowed);
     refuse_repeats(&table, "hosts", &hosts);
     table.finish();
@@ -214,16 +227,14 @@ fn threads(table: &mut Table<'_>) -> usize {
     }
 }
 
-fn wrong_token_status(table: &mut Table<'_>) -> u16 {
-    match table.integer("wrong_token_status", 0..=u64::MAX, 403) {
-        401 => 401,
-        403 => 403,
-        other => {
-            let invalid = Invalid::new("must be 403 or 401").hint("401 is the RFC 6750 mode");
-            table.refuse("wrong_token_status", Some(other.to_string()), invalid);
-            403
-        }
-    }
+fn wrong_token(table: &mut Table<'_>) -> auth::WrongToken {
+    let status = table.integer("wrong_token_status", 0..=u64::MAX, 403);
+    let parsed = u16::try_from(status).ok().and_then(auth::WrongToken::from_status);
+    parsed.unwrap_or_else(|| {
+        let invalid = Invalid::new("must be 403 or 401").hint("401 is the RFC 6750 mode");
+        table.refuse("wrong_token_status", Some(status.to_string()), invalid);
+        auth::WrongToken::default()
+    })
 }
 
 fn socket_path(text: &str, folder: &Path) -> Result<PathBuf, Invalid> {
@@ -239,10 +250,10 @@ fn ip(text: &str) -> Result<IpAddr, Invalid> {
     text.parse().map_err(|_| Invalid::new("must be an IP address").hint("as in \"127.0.0.1\""))
 }
 
-fn refuse_repeats(table: &Table<'_>, key: &str, items: &[String]) {
+fn refuse_repeats<T: PartialEq + std::fmt::Display>(table: &Table<'_>, key: &str, items: &[T]) {
     for (index, item) in items.iter().enumerate() {
         if items.iter().take(index).any(|earlier| earlier == item) {
-            table.refuse(key, Some(format!("{item:?}")), Invalid::new("is listed twice"));
+            table.refuse(key, Some(format!("\"{item}\"")), Invalid::new("is listed twice"));
         }
     }
 }

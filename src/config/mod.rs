@@ -124,7 +124,7 @@ fn read(
     let config = Config {
         listen: file::listen(root.table("listen"), folder),
         auth: auth.config,
-        clients: auth::Clients::new(clients.clone()),
+        clients: index(clients.clone(), report, more),
         paths: file::paths(root.table("paths")),
         origin: file::origin(root.table("origin")),
         limits: file::limits(root.table("limits")),
@@ -142,6 +142,16 @@ fn read(
     root.finish();
     checks::check(&config, report);
     (config, clients)
+}
+
+/// Contradictions between clients are known by now, to the line of the tokens file; were one missed, it is named here.
+fn index(clients: Vec<ClientConfig>, report: &Report, found: &Findings) -> auth::Clients {
+    auth::Clients::new(clients).unwrap_or_else(|error| {
+        if found.problems.is_empty() {
+            report.problem("auth.tokens_file", None, Invalid::new(error.to_string()));
+        }
+        auth::Clients::default()
+    })
 }
 
 /// A whole, valid configuration.

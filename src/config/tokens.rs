@@ -14,6 +14,7 @@ use super::problem::{Findings, Invalid, Report};
 use super::table::Table;
 use super::{Surroundings, file, source};
 use crate::policy::auth::{ClientConfig, TokenHash};
+use crate::policy::tools::ToolPatterns;
 
 /// The client whose token is in the environment.
 pub(crate) const DEFAULT_CLIENT: &str = "default";
@@ -97,7 +98,12 @@ fn from_environment(
             Invalid::new(reason).hint("mcp-guard token new default prints a good one"),
         );
     }
-    Some(ClientConfig { name: DEFAULT_CLIENT.to_owned(), hashes: vec![hash(token)], not_after: None })
+    Some(ClientConfig {
+        name: DEFAULT_CLIENT.to_owned(),
+        hashes: vec![hash(token)],
+        not_after: None,
+        tools: ToolPatterns::default(),
+    })
 }
 
 /// The file named in the configuration, else the one systemd hands over.
@@ -177,7 +183,7 @@ fn client(name: String, mut table: Table<'_>, surroundings: &Surroundings<'_>) -
         table.warn("not_after", Invalid::new("has passed: this client is refused"));
     }
     table.finish();
-    ClientConfig { name, hashes, not_after }
+    ClientConfig { name, hashes, not_after, tools: ToolPatterns::default() }
 }
 
 fn hashes(table: &mut Table<'_>) -> Vec<TokenHash> {
