@@ -1,6 +1,7 @@
 //! One HTTP exchange: connect, send, read the answer, each within its bound. A fresh connection each time, so that an
 //! answer never depends on what was asked before and its time never includes connecting.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -19,7 +20,7 @@ use tokio_rustls::rustls::ClientConfig;
 
 use super::error::{Error, Question};
 use super::sse::Events;
-use super::target::{Target, Transport};
+use super::target::{ACCEPT_JSON, Target, Transport};
 use super::tls;
 
 /// The bounds of one exchange.
@@ -101,15 +102,22 @@ pub(crate) struct Client {
     target: Target,
     limits: Limits,
     authorities: OnceLock<Result<Arc<ClientConfig>, String>>,
+    /// Set once the server has refused to be offered an event stream.
+    json_only: AtomicBool,
 }
 
 impl Client {
     pub(crate) fn new(target: Target, limits: Limits) -> Client {
-        Client { target, limits, authorities: OnceLock::new() }
+        Client { target, limits, authorities: OnceLock::new(), json_only: AtomicBool::new(false) }
     }
 
     pub(crate) fn target(&self) -> &Target {
         &self.target
+    }
+
+    /// Asks for JSON only from now on, which some servers insist on; false if that was so already.
+    pub(super) fn stop_offering_streams(&self) -> bool {
+        !self.json_only.swap(true, Ordering::Relaxed)
     }
 
     /// Sends a request and returns whatever comes back; of an event stream only the head.
@@ -154,12 +162,13 @@ impl Client {
 
     fn build(&self, what: &str, request: Request) -> Result<hyper::Request<Full<Bytes>>, Error> {
         let target = &self.target;
+        let json_only = self.json_only.load(Ordering::Relaxed);
         let malformed = |reason: String| Error::Request { question: self.question(what), reason };
         let mut built = hyper::Request::builder()
             .method(request.method)
             .uri(request.path.as_deref().unwrap_or(&target.path))
             .header(header::HOST, &target.host)
-            .header(header::ACCEPT, target.accept)
+            .header(header::ACCEPT, if json_only { ACCEPT_JSON } else { target.accept })
             .header(header::USER_AGENT, concat!("mcp-guard/", env!("CARGO_PKG_VERSION")))
             .body(Full::new(request.body))
             .map_err(|error| malformed(error.to_string()))?;

@@ -67,6 +67,15 @@ impl<'c> Session<'c> {
 
     /// Opens with `initialize`.
     pub(crate) async fn legacy(client: &'c Client) -> Result<Session<'c>, Error> {
+        match Session::initialize(client).await {
+            Err(error) if error.status() == Some(406) && client.stop_offering_streams() => {
+                Session::initialize(client).await
+            }
+            opened => opened,
+        }
+    }
+
+    async fn initialize(client: &'c Client) -> Result<Session<'c>, Error> {
         let mut session = Session::unopened(client, Era::Legacy);
         let params =
             json!({"protocolVersion": LEGACY_VERSION, "capabilities": {}, "clientInfo": client_info()});

@@ -8,7 +8,8 @@ use hyper::header::{HeaderName, HeaderValue};
 use crate::upstream::{Accept, Address, Backend, UpstreamAuthorization};
 
 const ACCEPT_BOTH: &str = "application/json, text/event-stream";
-const ACCEPT_JSON: &str = "application/json";
+/// What servers that refuse `text/event-stream` are asked for.
+pub(super) const ACCEPT_JSON: &str = "application/json";
 
 /// How to reach a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -133,12 +134,6 @@ impl Target {
         self
     }
 
-    /// The same server, asked for JSON only: what servers that refuse `text/event-stream` need.
-    pub(crate) fn accepting_json_only(mut self) -> Target {
-        self.accept = ACCEPT_JSON;
-        self
-    }
-
     /// The path asked.
     pub(crate) fn path(&self) -> &str {
         &self.path
@@ -147,6 +142,14 @@ impl Target {
     /// Whether questions carry a token.
     pub(crate) fn has_bearer(&self) -> bool {
         self.bearer.is_some()
+    }
+}
+
+impl std::str::FromStr for Target {
+    type Err = TargetError;
+
+    fn from_str(text: &str) -> Result<Target, TargetError> {
+        Target::parse(text)
     }
 }
 
