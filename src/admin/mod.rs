@@ -1,1 +1,11 @@
-//! Skeleton.
+//! Commands to a running guard over its Unix socket: one request, one answer.
+//!
+//! Who may connect is decided twice, by the socket's mode (0600) and by the peer's user; every command leaves a line in
+//! the log. Must not know Pingora, nor the command line.
+
+pub(crate) mod client;
+pub(crate) mod protocol;
+pub(crate) mod server;
+
+pub(crate) use protocol::{Answer, Command, Status};
+pub(crate) use server::Server;

@@ -1,0 +1,59 @@
+//! The operator's end of the admin socket: asks a running guard and waits for the answer, within bounds.
+//!
+//! Must not know what the answer is shown as.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixStream;
+
+use super::protocol::{self, ANSWER_BYTES_MAX, Answer, Command, Refusal};
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum AskError {
+    #[error("no guard is running: nobody answers on {path}")]
+    NotRunning { path: PathBuf },
+    #[error("cannot ask the guard on {path}: {source}")]
+    Io { path: PathBuf, source: io::Error },
+    #[error("the guard on {path} did not answer within {} s", PATIENCE.as_secs())]
+    Silent { path: PathBuf },
+    #[error("the guard on {path} answered something this program does not understand (is it newer?)")]
+    Garbled { path: PathBuf },
+    #[error("the guard refused: {0}")]
+    Refused(Refusal),
+}
+
+/// Sends one command and returns its answer. Blocks; for use outside a runtime.
+pub(crate) fn ask(path: &Path, command: &Command) -> Result<Answer, AskError> {
+    let failed = |source| AskError::Io { path: path.to_owned(), source };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+    let answer = runtime.block_on(async { tokio::time::timeout(PATIENCE, exchange(path, command)).await });
+    let line =
+        answer.map_err(|_| AskError::Silent { path: path.to_owned() })?.map_err(|error| {
+            match error.kind() {
+                io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+                    AskError::NotRunning { path: path.to_owned() }
+                }
+                _ => failed(error),
+            }
+        })?;
+    match protocol::decode_answer(&line) {
+        Ok(Answer::Refused(refusal)) => Err(AskError::Refused(refusal)),
+        Ok(answer) => Ok(answer),
+        Err(_) => Err(AskError::Garbled { path: path.to_owned() }),
+    }
+}
+
+async fn exchange(path: &Path, command: &Command) -> io::Result<Vec<u8>> {
+    let mut stream = UnixStream::connect(path).await?;
+    // A guard that refuses without reading answers all the same: what matters is what comes back.
+    let _ = stream.write_all(&protocol::encode_request(command)).await;
+    let mut line = Vec::new();
+    stream.take(ANSWER_BYTES_MAX as u64).read_to_end(&mut line).await?;
+    Ok(line)
+}

@@ -1,0 +1,195 @@
+//! The frames: one line of JSON each way, with a version, within a size.
+//!
+//! `{"version":1,"command":"status"}` is answered `{"version":1,"answer":{"status":{…}}}`. A command is added as a
+//! variant; a field is added with a default; anything else is a new version. Must not know sockets.
+
+use serde::{Deserialize, Serialize};
+
+use crate::proxy::StatusSnapshot;
+
+/// The only version so far.
+pub(crate) const VERSION: u32 = 1;
+/// Bytes of a request, its newline included.
+pub(crate) const REQUEST_BYTES_MAX: usize = 64 << 10;
+/// Bytes of an answer, its newline included.
+pub(crate) const ANSWER_BYTES_MAX: usize = 4 << 20;
+
+/// What an operator may ask of a running guard.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Command {
+    Status,
+}
+
+impl Command {
+    /// The name in frames and in the log.
+    pub(crate) fn as_str(&self) -> &'static str {
+        match self {
+            Command::Status => "status",
+        }
+    }
+}
+
+/// What comes back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Answer {
+    Status(Status),
+    Refused(Refusal),
+}
+
+/// Why a request was not carried out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Refusal {
+    #[error("the guard speaks another version of this protocol (is it older or newer than this program?)")]
+    Version,
+    #[error("the guard does not know this command (is it older than this program?)")]
+    Command,
+    #[error("the request is malformed, too large, or came too slowly")]
+    Malformed,
+    #[error("only root and the guard's own user may ask")]
+    User,
+    #[error("too many requests at a time")]
+    Busy,
+}
+
+/// The state of a running guard.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Status {
+    pub(crate) version: String,
+    pub(crate) pid: u32,
+    pub(crate) uptime_seconds: u64,
+    pub(crate) draining: bool,
+    /// The address really bound.
+    pub(crate) listen: String,
+    pub(crate) metrics: Option<String>,
+    pub(crate) connections: usize,
+    pub(crate) clients: usize,
+    pub(crate) stable: String,
+    pub(crate) slots: Vec<SlotStatus>,
+}
+
+/// The state of one slot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SlotStatus {
+    pub(crate) slot: String,
+    pub(crate) address: String,
+    /// `null` before anybody looked.
+    pub(crate) reachable: Option<bool>,
+    pub(crate) in_flight: usize,
+    pub(crate) waiting: usize,
+    pub(crate) held: usize,
+    pub(crate) idle_connections: usize,
+}
+
+impl From<StatusSnapshot> for Status {
+    fn from(snapshot: StatusSnapshot) -> Status {
+        let slot = |slot: crate::proxy::SlotStatus| SlotStatus {
+            slot: slot.slot.as_str().to_owned(),
+            address: slot.address,
+            reachable: slot.reachable,
+            in_flight: slot.in_flight,
+            waiting: slot.waiting,
+            held: slot.held,
+            idle_connections: slot.idle_connections,
+        };
+        Status {
+            version: snapshot.version.to_owned(),
+            pid: std::process::id(),
+            uptime_seconds: snapshot.uptime.as_secs(),
+            draining: snapshot.draining,
+            listen: snapshot.listen,
+            metrics: snapshot.metrics.map(|address| address.to_string()),
+            connections: snapshot.connections,
+            clients: snapshot.clients,
+            stable: snapshot.stable.as_str().to_owned(),
+            slots: snapshot.slots.into_iter().map(slot).collect(),
+        }
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct Versioned {
+    version: u32,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RequestFrame {
+    version: u32,
+    command: Command,
+}
+
+#[derive(Serialize, Deserialize)]
+struct AnswerFrame {
+    version: u32,
+    answer: Answer,
+}
+
+/// The line that asks for a command.
+pub(crate) fn encode_request(command: &Command) -> Vec<u8> {
+    line(&RequestFrame { version: VERSION, command: command.clone() })
+}
+
+/// The line that answers.
+pub(crate) fn encode_answer(answer: Answer) -> Vec<u8> {
+    line(&AnswerFrame { version: VERSION, answer })
+}
+
+/// Reads a request line. The version is judged before the command: a newer one may know commands we do not.
+pub(crate) fn decode_request(line: &[u8]) -> Result<Command, Refusal> {
+    let versioned: Versioned = serde_json::from_slice(line).map_err(|_| Refusal::Malformed)?;
+    if versioned.version != VERSION {
+        return Err(Refusal::Version);
+    }
+    let frame: RequestFrame = serde_json::from_slice(line).map_err(|_| Refusal::Command)?;
+    Ok(frame.command)
+}
+
+/// Reads an answer line.
+pub(crate) fn decode_answer(line: &[u8]) -> Result<Answer, serde_json::Error> {
+    serde_json::from_slice::<AnswerFrame>(line).map(|frame| frame.answer)
+}
+
+fn line(frame: &impl Serialize) -> Vec<u8> {
+    // Plain data with text keys: serialising it cannot fail, and an empty line would be refused as malformed.
+    let mut line = serde_json::to_vec(frame).unwrap_or_default();
+    line.push(b'\n');
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn frames_are_one_line_of_json_with_a_version() {
+        assert_eq!(encode_request(&Command::Status), b"{\"version\":1,\"command\":\"status\"}\n");
+        assert_eq!(decode_request(b"{\"version\":1,\"command\":\"status\"}\n"), Ok(Command::Status));
+        let refused = encode_answer(Answer::Refused(Refusal::User));
+        assert_eq!(refused, b"{\"version\":1,\"answer\":{\"refused\":\"user\"}}\n");
+        assert_eq!(decode_answer(&refused).unwrap(), Answer::Refused(Refusal::User));
+    }
+
+    #[test]
+    fn says_what_is_wrong_with_a_request() {
+        let refused = |line: &str| decode_request(line.as_bytes()).unwrap_err();
+        assert_eq!(refused(""), Refusal::Malformed);
+        assert_eq!(refused("[]"), Refusal::Malformed);
+        assert_eq!(refused("{\"command\":\"status\"}"), Refusal::Malformed);
+        assert_eq!(refused("{\"version\":2,\"command\":\"fly\"}"), Refusal::Version);
+        assert_eq!(refused("{\"version\":1,\"command\":\"fly\"}"), Refusal::Command);
+        assert_eq!(refused("{\"version\":1,\"command\":\"status\",\"x\":1}"), Refusal::Command);
+    }
+
+    proptest! {
+        #[test]
+        fn never_panics_whatever_the_line(line in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = decode_request(&line);
+            let _ = decode_answer(&line);
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! The guard's end of the admin socket.
+//!
+//! Bounded in connections, bytes and time, so that a stuck client cannot keep others out. Must not know what a command
+//! does: that is the function it is given.
+
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::Semaphore;
+
+use super::protocol::{self, Answer, Command, REQUEST_BYTES_MAX, Refusal};
+use crate::sys::socket::{self, BindError, BoundSocket, SocketFile};
+
+const SOCKET_MODE: u32 = 0o600;
+const CONNECTIONS_MAX: usize = 16;
+/// For the request to arrive, and again for the answer to be taken.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Carries out a command. Must return at once.
+pub(crate) type Carry = Arc<dyn Fn(Command) -> Answer + Send + Sync>;
+
+/// A bound admin socket; its file is removed on drop.
+pub(crate) struct Server {
+    listener: std::os::unix::net::UnixListener,
+    patience: Duration,
+    _file: SocketFile,
+}
+
+impl Server {
+    /// Binds the socket with mode 0600.
+    pub(crate) fn bind(path: &Path) -> Result<Server, BindError> {
+        let BoundSocket { listener, file } = socket::bind_unix(path, SOCKET_MODE)?;
+        Ok(Server { listener, patience: PATIENCE, _file: file })
+    }
+
+    /// Serves until the future is dropped.
+    pub(crate) async fn serve(self, carry: Carry) -> io::Result<()> {
+        let listener = UnixListener::from_std(self.listener.try_clone()?)?;
+        let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        loop {
+            let stream = match listener.accept().await {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    // Out of file descriptors, most likely: try again, but not in a tight loop.
+                    log::warn!("admin: cannot accept: {error}");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    continue;
+                }
+            };
+            let place = places.clone().try_acquire_owned();
+            let carry = carry.clone();
+            tokio::spawn(async move {
+                // Without a place the caller is told so and let go at once.
+                let carry = place.is_ok().then_some(carry);
+                converse(stream, carry, self.patience).await;
+                drop(place);
+            });
+        }
+    }
+}
+
+/// One request, one answer, one line in the log.
+async fn converse(mut stream: UnixStream, carry: Option<Carry>, patience: Duration) {
+    let uid = stream.peer_cred().ok().map(|peer| peer.uid());
+    let (name, answer) = match judge(&mut stream, uid, carry.is_some(), patience).await {
+        Ok(command) => (command.as_str(), carry.map(|carry| carry(command))),
+        Err(refusal) => ("-", Some(Answer::Refused(refusal))),
+    };
+    let answer = answer.unwrap_or(Answer::Refused(Refusal::Busy));
+    let asked_by = uid.map_or_else(|| "unknown".to_owned(), |uid| uid.to_string());
+    match &answer {
+        Answer::Refused(refusal) => log::warn!("admin: command={name} uid={asked_by} refused: {refusal}"),
+        Answer::Status(_) => log::info!("admin: command={name} uid={asked_by} done"),
+    }
+    let line = protocol::encode_answer(answer);
+    let send = async {
+        stream.write_all(&line).await?;
+        stream.shutdown().await?;
+        // Closing with a request unread would reset the connection, and the answer with it.
+        let mut rest = stream.take(REQUEST_BYTES_MAX as u64);
+        tokio::io::copy(&mut rest, &mut tokio::io::sink()).await
+    };
+    let sent = tokio::time::timeout(patience, send).await.unwrap_or_else(|late| Err(late.into()));
+    if let Err(error) = sent {
+        log::debug!("admin: the answer was not taken: {error}");
+    }
+}
+
+async fn judge(
+    stream: &mut UnixStream,
+    uid: Option<u32>,
+    has_place: bool,
+    patience: Duration,
+) -> Result<Command, Refusal> {
+    let own = rustix::process::geteuid().as_raw();
+    if !uid.is_some_and(|uid| uid == 0 || uid == own) {
+        return Err(Refusal::User);
+    }
+    if !has_place {
+        return Err(Refusal::Busy);
+    }
+    let mut line = Vec::new();
+    let mut reader = BufReader::new(stream).take(REQUEST_BYTES_MAX as u64);
+    match tokio::time::timeout(patience, reader.read_until(b'\n', &mut line)).await {
+        Ok(Ok(_)) if line.ends_with(b"\n") => protocol::decode_request(&line),
+        Ok(_) | Err(_) => Err(Refusal::Malformed),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::super::client::{AskError, ask};
+    use super::super::protocol::{SlotStatus, Status};
+    use super::*;
+
+    fn status() -> Status {
+        let slot = SlotStatus {
+            slot: "blue".to_owned(),
+            address: "unix:/a".to_owned(),
+            reachable: Some(true),
+            in_flight: 1,
+            waiting: 2,
+            held: 3,
+            idle_connections: 4,
+        };
+        Status {
+            version: "1.2.3".to_owned(),
+            pid: 1,
+            uptime_seconds: 5,
+            draining: false,
+            listen: "127.0.0.1:1".to_owned(),
+            metrics: None,
+            connections: 6,
+            clients: 7,
+            stable: "blue".to_owned(),
+            slots: vec![slot],
+        }
+    }
+
+    /// A served socket in a temporary folder, for as long as the test.
+    struct Served {
+        folder: tempfile::TempDir,
+        runtime: tokio::runtime::Runtime,
+    }
+
+    impl Served {
+        fn start() -> Served {
+            Served::with_patience(PATIENCE)
+        }
+
+        fn with_patience(patience: Duration) -> Served {
+            let folder = tempfile::tempdir().unwrap();
+            let mut server = Server::bind(&folder.path().join("admin.sock")).unwrap();
+            server.patience = patience;
+            let runtime =
+                tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+            let carry: Carry = Arc::new(|command| match command {
+                Command::Status => Answer::Status(status()),
+            });
+            runtime.spawn(server.serve(carry));
+            Served { folder, runtime }
+        }
+
+        fn path(&self) -> std::path::PathBuf {
+            self.folder.path().join("admin.sock")
+        }
+
+        /// What comes back for these bytes.
+        fn raw(&self, bytes: &[u8]) -> String {
+            self.runtime.block_on(async {
+                let mut stream = UnixStream::connect(self.path()).await.unwrap();
+                let _ = stream.write_all(bytes).await;
+                let _ = stream.shutdown().await;
+                let mut answer = String::new();
+                let read = stream.read_to_string(&mut answer);
+                tokio::time::timeout(PATIENCE * 2, read).await.unwrap().unwrap();
+                answer
+            })
+        }
+    }
+
+    #[test]
+    fn answers_its_own_user_over_a_private_socket() {
+        let served = Served::start();
+        assert_eq!(ask(&served.path(), &Command::Status).unwrap(), Answer::Status(status()));
+        let mode = std::fs::metadata(served.path()).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn refuses_what_it_does_not_understand_and_keeps_serving() {
+        let served = Served::start();
+        assert!(served.raw(b"hello\n").contains("malformed"));
+        assert!(served.raw(b"").contains("malformed"), "a request needs its newline");
+        assert!(served.raw(b"{\"version\":9}\n").contains("version"));
+        assert!(served.raw(b"{\"version\":1,\"command\":\"fly\"}\n").contains("\"command\""));
+        assert!(ask(&served.path(), &Command::Status).is_ok());
+    }
+
+    #[test]
+    fn refuses_a_request_that_is_too_large() {
+        let served = Served::start();
+        let endless = vec![b' '; REQUEST_BYTES_MAX];
+        assert!(served.raw(&endless).contains("malformed"));
+    }
+
+    #[test]
+    fn silent_connections_cannot_keep_others_out_for_long() {
+        let served = Served::with_patience(Duration::from_millis(200));
+        let silent: Vec<_> = (0..CONNECTIONS_MAX)
+            .map(|_| served.runtime.block_on(UnixStream::connect(served.path())).unwrap())
+            .collect();
+        let deadline = std::time::Instant::now() + PATIENCE * 3;
+        let mut busy = false;
+        loop {
+            match ask(&served.path(), &Command::Status) {
+                Ok(_) if busy => break,
+                Ok(_) => {}
+                Err(AskError::Refused(Refusal::Busy)) => busy = true,
+                Err(other) => panic!("{other}"),
+            }
+            assert!(std::time::Instant::now() < deadline);
+            std::thread::yield_now();
+        }
+        drop(silent);
+    }
+
+    #[test]
+    fn says_when_no_guard_is_running() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("admin.sock");
+        assert!(matches!(ask(&path, &Command::Status), Err(AskError::NotRunning { .. })));
+        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+        assert!(matches!(ask(&path, &Command::Status), Err(AskError::NotRunning { .. })), "a stale socket");
+    }
+}
