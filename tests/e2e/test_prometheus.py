@@ -68,6 +68,12 @@ def test_every_metric_of_an_alert_exists(metrics):
     assert used <= exposed, f"alerts.yml uses {sorted(used - exposed)}, which the guard does not expose"
 
 
+def test_every_denial_code_of_an_alert_exists(metrics):
+    exposed = set(re.findall(r'mcp_guard_denials_total\{code="([a-z_]+)"', metrics))
+    used = set(re.findall(r'code="([a-z_]+)"', (CONF / "alerts.yml").read_text()))
+    assert used and used <= exposed, f"alerts.yml uses the codes {sorted(used - exposed)}, which the guard does not have"
+
+
 def test_prometheus_scrapes_the_guard(programs, tools):
     port = free_port()
     config = rendered(programs, tools.guard.metrics)
