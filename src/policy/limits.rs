@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::http1::HeadLimits;
 
 /// `[limits]`
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     pub head: HeadLimits,
     pub body_bytes_max: u64,
@@ -19,7 +19,7 @@ pub struct Limits {
 }
 
 /// `[timeouts]`
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timeouts {
     pub header: Duration,
     pub body: Duration,

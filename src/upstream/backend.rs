@@ -31,7 +31,7 @@ pub enum UpstreamAuthorization {
 }
 
 /// One slot's backend.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Backend {
     pub address: Address,
     /// The path requested of the backend, starting with `/`.
