@@ -2,6 +2,11 @@
 //!
 //! Knows the core's closed enums (denials, methods, slots), never a body, an argument or a token, and not Pingora.
 
+pub(crate) mod access_log;
 pub(crate) mod log;
+pub(crate) mod metrics;
+pub(crate) mod record;
 
 pub(crate) use self::log::Log;
+pub(crate) use self::metrics::Metrics;
+pub(crate) use self::record::{Outcome, Record};

@@ -1,0 +1,300 @@
+//! Every metric family of the guard, in one file and one registry of its own.
+//!
+//! Labels are closed sets: outcomes, denial codes, methods and slots by `as_str()`/`code()`; tools only by names that the
+//! slot itself listed; clients only by the first names of the configuration. Nothing a client sends becomes a label.
+
+use std::time::Duration;
+
+use prometheus::core::Collector;
+use prometheus::process_collector::ProcessCollector;
+use prometheus::{
+    Encoder, GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder,
+};
+
+use super::record::{Outcome, Record};
+use crate::policy::Denial;
+use crate::upstream::Slot;
+
+/// Bucket boundaries of the OpenTelemetry conventions for MCP operation durations, in seconds.
+const OPERATION_BUCKETS: [f64; 14] =
+    [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0];
+/// Two more at the low end, where a proxy's own share is: most calls of this guard end below ten milliseconds.
+const FINE_BUCKETS: [f64; 2] = [0.001, 0.005];
+
+/// What stands where a label has no value of its own.
+const NONE: &str = "none";
+
+/// How a connection to a backend came about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum UpstreamConnection {
+    Opened,
+    Reused,
+    /// The backend could not be reached.
+    Failed,
+}
+
+/// Why a call was sent again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Retry {
+    /// A pooled connection was dead and nothing had been written.
+    Unsent,
+    /// The backend closed without answering a method that is known to change nothing.
+    Repeatable,
+}
+
+/// The state of one slot at the moment of a scrape.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SlotGauges {
+    pub(crate) in_flight: usize,
+    pub(crate) waiting: usize,
+    pub(crate) held: usize,
+    pub(crate) idle_connections: usize,
+    pub(crate) reachable: Option<bool>,
+    /// The share of traffic the split gives to the slot.
+    pub(crate) weight: f64,
+}
+
+/// The registry and handles of every family.
+pub(crate) struct Metrics {
+    registry: Registry,
+    requests: IntCounterVec,
+    server_duration: HistogramVec,
+    client_duration: HistogramVec,
+    denials: IntCounterVec,
+    auth_failures: IntCounterVec,
+    in_flight: IntGaugeVec,
+    waiting: IntGaugeVec,
+    held: IntGaugeVec,
+    idle_connections: IntGaugeVec,
+    reachable: IntGaugeVec,
+    weight: GaugeVec,
+    upstream_connections: IntCounterVec,
+    retries: IntCounterVec,
+    connections: IntGauge,
+    connections_accepted: IntCounter,
+    connections_refused: IntCounter,
+    draining: IntGauge,
+    log_lines_dropped: IntCounter,
+}
+
+impl Metrics {
+    /// A registry with every family.
+    pub(crate) fn new() -> Result<Metrics, prometheus::Error> {
+        let registry = Registry::new();
+        let add = Registration { registry: &registry };
+        let metrics = Metrics {
+            requests: add.counters(
+                "mcp_guard_requests_total",
+                "Finished requests by slot, MCP method, tool, client and outcome.",
+                &["slot", "method", "tool", "client", "outcome"],
+            )?,
+            server_duration: add.histogram(
+                "mcp_server_operation_duration_seconds",
+                "Time from a request's head to the end of its answer, by method, tool and error type.",
+                &["mcp_method_name", "gen_ai_tool_name", "error_type"],
+            )?,
+            client_duration: add.histogram(
+                "mcp_client_operation_duration_seconds",
+                "Time from the first byte sent to a backend to its last, by slot, method, tool and error type.",
+                &["slot", "mcp_method_name", "gen_ai_tool_name", "error_type"],
+            )?,
+            denials: add.counters(
+                "mcp_guard_denials_total",
+                "Refusals by denial code.",
+                &["code"],
+            )?,
+            auth_failures: add.counters(
+                "mcp_guard_auth_failures_total",
+                "Requests without a valid token, by reason.",
+                &["reason"],
+            )?,
+            in_flight: add.gauges("mcp_guard_in_flight", "Calls that hold a place, by slot.", &["slot"])?,
+            waiting: add.gauges("mcp_guard_waiting", "Calls that wait for a place, by slot.", &["slot"])?,
+            held: add.gauges(
+                "mcp_guard_held",
+                "Calls held because the backend cannot be reached, by slot.",
+                &["slot"],
+            )?,
+            idle_connections: add.gauges(
+                "mcp_guard_upstream_idle_connections",
+                "Idle pooled connections to a backend, by slot.",
+                &["slot"],
+            )?,
+            reachable: add.gauges(
+                "mcp_guard_slot_reachable",
+                "Whether the last attempt to reach the backend succeeded (1) or not (0), by slot.",
+                &["slot"],
+            )?,
+            weight: add.shares(
+                "mcp_guard_split_weight",
+                "Share of the traffic that the split gives to a slot, 0 to 1.",
+                &["slot"],
+            )?,
+            upstream_connections: add.counters(
+                "mcp_guard_upstream_connections_total",
+                "Connections to a backend by slot and result: opened, reused or failed.",
+                &["slot", "result"],
+            )?,
+            retries: add.counters(
+                "mcp_guard_retries_total",
+                "Calls sent again by slot and reason: unsent (nothing was written) or repeatable.",
+                &["slot", "reason"],
+            )?,
+            connections: add.gauge("mcp_guard_connections", "Open client connections.")?,
+            connections_accepted: add
+                .counter("mcp_guard_connections_accepted_total", "Client connections accepted and served.")?,
+            connections_refused: add.counter(
+                "mcp_guard_connections_refused_total",
+                "Client connections answered 503 because the limit was reached.",
+            )?,
+            draining: add.gauge("mcp_guard_draining", "1 while the guard finishes its last calls.")?,
+            log_lines_dropped: add.counter(
+                "mcp_guard_log_lines_dropped_total",
+                "Log lines dropped because the log's reader was too slow.",
+            )?,
+            registry: registry.clone(),
+        };
+        let build =
+            add.gauges("mcp_guard_build_info", "Always 1; the version is the label.", &["version"])?;
+        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        registry.register(Box::new(ProcessCollector::for_self()))?;
+        // Present from the first scrape, so that a rate over them starts at zero and an alert can name them.
+        for denial in Denial::all() {
+            metrics.denials.with_label_values(&[denial.code()]);
+        }
+        Ok(metrics)
+    }
+
+    /// Counts one finished request.
+    pub(crate) fn record(&self, record: &Record<'_>) {
+        let slot = record.slot.map_or(NONE, Slot::as_str);
+        let method = record.method.map_or(NONE, |method| method.as_str());
+        let tool = record.tool.unwrap_or_default();
+        let outcome = record.outcome.as_str();
+        self.requests.with_label_values(&[slot, method, tool, record.client_label, outcome]).inc();
+        if record.method.is_some() {
+            let error = if record.outcome == Outcome::Ok { "" } else { outcome };
+            self.server_duration.with_label_values(&[method, tool, error]).observe(seconds(record.total));
+            if let Some(upstream) = record.upstream {
+                let labels = [slot, method, tool, error];
+                self.client_duration.with_label_values(&labels).observe(seconds(upstream));
+            }
+        }
+        if let Some(denial) = record.denial {
+            self.denials.with_label_values(&[denial.code()]).inc();
+            if let Some(reason) = auth_failure(denial) {
+                self.auth_failures.with_label_values(&[reason]).inc();
+            }
+        }
+    }
+
+    pub(crate) fn connection_accepted(&self) {
+        self.connections_accepted.inc();
+    }
+
+    pub(crate) fn connection_refused(&self) {
+        self.connections_refused.inc();
+    }
+
+    pub(crate) fn upstream_connection(&self, slot: Slot, how: UpstreamConnection) {
+        let result = match how {
+            UpstreamConnection::Opened => "opened",
+            UpstreamConnection::Reused => "reused",
+            UpstreamConnection::Failed => "failed",
+        };
+        self.upstream_connections.with_label_values(&[slot.as_str(), result]).inc();
+    }
+
+    pub(crate) fn retried(&self, slot: Slot, why: Retry) {
+        let reason = match why {
+            Retry::Unsent => "unsent",
+            Retry::Repeatable => "repeatable",
+        };
+        self.retries.with_label_values(&[slot.as_str(), reason]).inc();
+    }
+
+    /// Sets what is measured at the moment of a scrape rather than counted as it happens.
+    pub(crate) fn set_slot(&self, slot: Slot, now: SlotGauges) {
+        let label = [slot.as_str()];
+        self.in_flight.with_label_values(&label).set(count(now.in_flight));
+        self.waiting.with_label_values(&label).set(count(now.waiting));
+        self.held.with_label_values(&label).set(count(now.held));
+        self.idle_connections.with_label_values(&label).set(count(now.idle_connections));
+        self.weight.with_label_values(&label).set(now.weight);
+        if let Some(reachable) = now.reachable {
+            self.reachable.with_label_values(&label).set(i64::from(reachable));
+        }
+    }
+
+    /// Sets what is measured of the whole process at the moment of a scrape.
+    pub(crate) fn set_process(&self, connections: usize, draining: bool, log_lines_dropped: u64) {
+        self.connections.set(count(connections));
+        self.draining.set(i64::from(draining));
+        self.log_lines_dropped.inc_by(log_lines_dropped.saturating_sub(self.log_lines_dropped.get()));
+    }
+
+    /// Every family in the Prometheus text format.
+    pub(crate) fn encode(&self) -> Result<Vec<u8>, prometheus::Error> {
+        let mut text = Vec::with_capacity(16 * 1024);
+        TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
+        Ok(text)
+    }
+}
+
+/// The label of `mcp_guard_auth_failures_total`, for the refusals that are about tokens.
+fn auth_failure(denial: Denial) -> Option<&'static str> {
+    let concerns_tokens = matches!(
+        denial,
+        Denial::AuthorizationMissing
+            | Denial::TokensNotConfigured
+            | Denial::TokenInvalid(_)
+            | Denial::TokenExpired(_)
+    );
+    concerns_tokens.then(|| denial.code())
+}
+
+fn seconds(duration: Duration) -> f64 {
+    duration.as_secs_f64()
+}
+
+fn count(number: usize) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// Makes a family and registers it in one step.
+struct Registration<'r> {
+    registry: &'r Registry,
+}
+
+impl Registration<'_> {
+    fn register<C: Collector + Clone + 'static>(&self, family: C) -> Result<C, prometheus::Error> {
+        self.registry.register(Box::new(family.clone()))?;
+        Ok(family)
+    }
+
+    fn counters(&self, name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec, prometheus::Error> {
+        self.register(IntCounterVec::new(Opts::new(name, help), labels)?)
+    }
+
+    fn counter(&self, name: &str, help: &str) -> Result<IntCounter, prometheus::Error> {
+        self.register(IntCounter::new(name, help)?)
+    }
+
+    fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> Result<IntGaugeVec, prometheus::Error> {
+        self.register(IntGaugeVec::new(Opts::new(name, help), labels)?)
+    }
+
+    fn gauge(&self, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
+        self.register(IntGauge::new(name, help)?)
+    }
+
+    fn shares(&self, name: &str, help: &str, labels: &[&str]) -> Result<GaugeVec, prometheus::Error> {
+        self.register(GaugeVec::new(Opts::new(name, help), labels)?)
+    }
+
+    fn histogram(&self, name: &str, help: &str, labels: &[&str]) -> Result<HistogramVec, prometheus::Error> {
+        let buckets = FINE_BUCKETS.iter().chain(&OPERATION_BUCKETS).copied().collect();
+        self.register(HistogramVec::new(HistogramOpts::new(name, help).buckets(buckets), labels)?)
+    }
+}

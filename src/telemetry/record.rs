@@ -1,0 +1,107 @@
+//! What is known about a request when it is over: the one value that metrics and the request's log line are made of.
+//!
+//! Every text in it is from a closed set, from the configuration or made here; never from the client.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use crate::policy::Denial;
+use crate::upstream::Slot;
+use crate::wire::Method;
+
+/// How a request ended, as the operator counts it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Outcome {
+    /// A result; or an answer of the guard's own that refuses nothing (health, readiness).
+    Ok,
+    /// `result.isError` was true.
+    ToolError,
+    /// The backend answered with a JSON-RPC error.
+    RpcError,
+    /// The guard refused.
+    Denied,
+    /// A deadline passed.
+    Timeout,
+    /// The backend could not be reached, cut its answer or did not speak JSON-RPC.
+    Upstream,
+    /// The client left before it had its answer.
+    ClientGone,
+}
+
+impl Outcome {
+    /// The metric label and log field.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Outcome::Ok => "ok",
+            Outcome::ToolError => "tool_error",
+            Outcome::RpcError => "rpc_error",
+            Outcome::Denied => "denied",
+            Outcome::Timeout => "timeout",
+            Outcome::Upstream => "upstream",
+            Outcome::ClientGone => "client_gone",
+        }
+    }
+
+    /// How a refusal counts: those that name the backend's state are the backend's outcome.
+    pub(crate) fn of_denial(denial: Denial) -> Outcome {
+        use Denial as D;
+        match denial {
+            D::Deadline => Outcome::Timeout,
+            D::NoBackend | D::BackendRefused | D::BackendReset | D::BackendInvalid | D::BackendStatus => {
+                Outcome::Upstream
+            }
+            D::Framing(_)
+            | D::HeaderTimeout
+            | D::BodyTimeout
+            | D::BodyTooLarge
+            | D::OauthMetadata
+            | D::OauthRegister
+            | D::MethodNotAllowed
+            | D::OriginNotAllowed
+            | D::HostNotAllowed
+            | D::AuthorizationMissing
+            | D::TokensNotConfigured
+            | D::TokenInvalid(_)
+            | D::TokenExpired(_)
+            | D::PathNotFound
+            | D::RepeatedField
+            | D::ContentType
+            | D::ContentEncoding
+            | D::Scan(_)
+            | D::Era(_)
+            | D::UnknownTool
+            | D::RateLimited
+            | D::Overloaded
+            | D::Draining => Outcome::Denied,
+        }
+    }
+}
+
+/// One finished request.
+#[derive(Debug, Clone)]
+pub(crate) struct Record<'a> {
+    pub(crate) request_id: &'a str,
+    /// `None` for a peer on a Unix socket.
+    pub(crate) peer: Option<IpAddr>,
+    /// The configured name of the client; `None` before the token matched.
+    pub(crate) client: Option<&'a str>,
+    /// The client as a metric label: its name if it has a row of its own, `other`, or empty.
+    pub(crate) client_label: &'a str,
+    /// The MCP method; `None` when no body was judged.
+    pub(crate) method: Option<Method>,
+    /// The tool, if the slot is known to have one of this name.
+    pub(crate) tool: Option<&'a str>,
+    /// The slot that was asked.
+    pub(crate) slot: Option<Slot>,
+    /// The status sent; `None` when the client left before one was.
+    pub(crate) status: Option<u16>,
+    pub(crate) outcome: Outcome,
+    pub(crate) denial: Option<Denial>,
+    /// Bytes of the request's body.
+    pub(crate) bytes_in: u64,
+    /// Bytes of the answer's body.
+    pub(crate) bytes_out: u64,
+    pub(crate) total: Duration,
+    /// From the first byte sent to a backend to the last one received.
+    pub(crate) upstream: Option<Duration>,
+}
