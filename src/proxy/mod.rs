@@ -1,12 +1,34 @@
 //! The data plane, and the only place that names Pingora: listeners, connections, calls, backends.
+//!
+//! Read `front.rs` (one connection), then `call.rs` (one call); everything else serves these two.
 
-use std::net::SocketAddr;
-use std::sync::Arc;
-use std::time::Duration;
+mod admission;
+mod answer;
+mod ask;
+mod backend;
+mod body;
+mod call;
+mod client;
+mod clock;
+mod drain;
+mod exchange;
+mod front;
+mod handle;
+mod io;
+mod learn;
+mod local;
+mod metrics_service;
+mod pool;
+mod ready;
+mod relay;
+mod report;
+mod request_id;
+mod runtime;
+mod server;
+mod slot;
 
-use crate::config::Config;
-use crate::telemetry::Log;
-use crate::upstream::Slot;
+pub(crate) use handle::{Handle, SlotStatus, StatusSnapshot};
+pub(crate) use server::Guard;
 
 /// Why the guard could not start.
 #[derive(Debug, thiserror::Error)]
@@ -17,28 +39,8 @@ pub(crate) enum Error {
     Thread(#[source] std::io::Error),
     #[error("set up the metrics")]
     Metrics(#[source] Box<dyn std::error::Error + Send + Sync>),
-}
-
-/// A guard whose listeners are bound: the kernel queues connections from here on.
-pub(crate) struct Guard {}
-
-impl Guard {
-    /// Binds every listener. Call it before anything claims readiness: when it returns, the addresses are really ours.
-    pub(crate) fn bind(config: Config, log: Log) -> Result<Guard, Error> {
-        let _ = (config, log);
-        todo!()
-    }
-
-    /// A handle for admin commands and signals.
-    pub(crate) fn handle(&self) -> Handle {
-        todo!()
-    }
-
-    /// Serves until SIGTERM, SIGINT or [`Handle::begin_shutdown`], then drains: returns as soon as nothing is in flight, and
-    /// when `timeouts.drain` has passed in any case. Must not be called from inside a Tokio runtime.
-    pub(crate) fn run(self) -> Result<Drained, Error> {
-        todo!()
-    }
+    #[error("get random numbers from the system")]
+    Random(#[source] getrandom::Error),
 }
 
 /// How a run ended.
@@ -48,57 +50,4 @@ pub(crate) enum Drained {
     Idle,
     /// The drain deadline cut this many calls.
     Cut(usize),
-}
-
-/// A running guard, seen from outside. Cheap to clone.
-#[derive(Clone)]
-pub(crate) struct Handle {
-    _shared: Arc<()>,
-}
-
-impl Handle {
-    /// A snapshot for `status`.
-    pub(crate) fn status(&self) -> StatusSnapshot {
-        todo!()
-    }
-
-    /// Replaces policy, limits and backends in one pointer swap; requests under way finish on what they started with. The
-    /// listeners stay as they are.
-    pub(crate) fn publish(&self, config: Config) {
-        let _ = config;
-        todo!()
-    }
-
-    /// Starts the drain, as SIGTERM does.
-    pub(crate) fn begin_shutdown(&self) {
-        todo!()
-    }
-}
-
-/// Plain data about a running guard.
-#[derive(Debug, Clone)]
-pub(crate) struct StatusSnapshot {
-    pub(crate) version: &'static str,
-    pub(crate) uptime: Duration,
-    pub(crate) draining: bool,
-    /// The address really bound, such as `127.0.0.1:8001` or `unix:/run/mcp-guard/guard.sock`.
-    pub(crate) listen: String,
-    pub(crate) metrics: Option<SocketAddr>,
-    pub(crate) connections: usize,
-    pub(crate) clients: usize,
-    pub(crate) stable: Slot,
-    pub(crate) slots: Vec<SlotStatus>,
-}
-
-/// Plain data about one slot.
-#[derive(Debug, Clone)]
-pub(crate) struct SlotStatus {
-    pub(crate) slot: Slot,
-    pub(crate) address: String,
-    /// Whether the last look at the backend (a call or a readiness check) reached it; `None` before the first.
-    pub(crate) reachable: Option<bool>,
-    pub(crate) in_flight: usize,
-    pub(crate) waiting: usize,
-    pub(crate) held: usize,
-    pub(crate) idle_connections: usize,
 }

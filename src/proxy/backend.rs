@@ -1,0 +1,158 @@
+//! The request head as the backend gets it (contract, section 6). A function of what it is given: no I/O, no state.
+
+use std::net::IpAddr;
+
+use super::local::{append_field, append_length};
+use crate::http1::forward::{passes_to_backend, same_name};
+use crate::http1::{Field, Known, Occurs, RequestHead};
+use crate::upstream::{Accept, Backend, UpstreamAuthorization};
+
+/// Where a request comes from, as far as the backend is told.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Origin<'a> {
+    /// `None` on a Unix socket.
+    pub(super) peer: Option<IpAddr>,
+    /// Whether the peer's own `X-Forwarded-*` is believed.
+    pub(super) trust: Trust,
+    pub(super) request_id: &'a str,
+    pub(super) client: &'a str,
+}
+
+/// Whether a peer may say for whom it speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Trust {
+    Proxy,
+    Stranger,
+}
+
+/// The whole head for a body of `length` bytes.
+pub(super) fn head(
+    backend: &Backend,
+    request: &RequestHead<'_>,
+    origin: &Origin<'_>,
+    length: usize,
+) -> Vec<u8> {
+    let mut out = Vec::with_capacity(1024);
+    out.extend_from_slice(b"POST ");
+    out.extend_from_slice(backend.path.as_bytes());
+    if let (true, Some(query)) = (backend.query, request.query) {
+        out.push(b'?');
+        out.extend_from_slice(query);
+    }
+    out.extend_from_slice(b" HTTP/1.1\r\n");
+    append_field(&mut out, b"Host", backend.host.as_bytes());
+    append_length(&mut out, length as u64);
+    append_accept(&mut out, backend.accept, request);
+    for field in request.fields.iter().filter(|field| passes(backend, field)) {
+        append_field(&mut out, field.name, field.value);
+    }
+    if let UpstreamAuthorization::Bearer(token) = &backend.authorization {
+        out.extend_from_slice(b"Authorization: Bearer ");
+        out.extend_from_slice(token.as_bytes());
+        out.extend_from_slice(b"\r\n");
+    }
+    append_forwarded(&mut out, request, origin);
+    append_trace(&mut out, request);
+    append_field(&mut out, b"X-Request-Id", origin.request_id.as_bytes());
+    append_via(&mut out, request);
+    if backend.client_header {
+        append_field(&mut out, b"X-MCP-Client", origin.client.as_bytes());
+    }
+    for (name, value) in &backend.set_headers {
+        append_field(&mut out, name.as_bytes(), value.as_bytes());
+    }
+    out.extend_from_slice(b"\r\n");
+    out
+}
+
+/// Whether a client's field reaches this backend as it is.
+fn passes(backend: &Backend, field: &Field<'_>) -> bool {
+    passes_to_backend(field)
+        && !(backend.strip_session && field.known == Known::McpSessionId)
+        // The outcome of an answer is read as it streams by, which a compressed answer would prevent; on this hop there
+        // is nothing to save. Apache compresses where there is.
+        && !field.name.eq_ignore_ascii_case(b"accept-encoding")
+        && !backend.set_headers.iter().any(|(name, _)| same_name(field.name, name.as_bytes()))
+}
+
+fn append_accept(out: &mut Vec<u8>, accept: Accept, request: &RequestHead<'_>) {
+    match accept {
+        Accept::Both => append_field(out, b"Accept", b"application/json, text/event-stream"),
+        Accept::Json => append_field(out, b"Accept", b"application/json"),
+        Accept::Pass => {
+            for field in request.fields.iter().filter(|field| field.known == Known::Accept) {
+                append_field(out, b"Accept", field.value);
+            }
+        }
+    }
+}
+
+fn append_forwarded(out: &mut Vec<u8>, request: &RequestHead<'_>, origin: &Origin<'_>) {
+    let said = |known| match (origin.trust, request.fields.occurs(known)) {
+        (Trust::Proxy, Occurs::Once(value)) if !value.is_empty() => Some(value),
+        (Trust::Proxy | Trust::Stranger, _) => None,
+    };
+    let mut chain = Vec::with_capacity(64);
+    if origin.trust == Trust::Proxy {
+        for field in request.fields.iter().filter(|field| field.known == Known::XForwardedFor) {
+            append_to_list(&mut chain, field.value);
+        }
+    }
+    if let Some(peer) = origin.peer {
+        append_to_list(&mut chain, peer.to_string().as_bytes());
+    }
+    if !chain.is_empty() {
+        append_field(out, b"X-Forwarded-For", &chain);
+    }
+    let proto = match said(Known::XForwardedProto) {
+        Some(https) if https.eq_ignore_ascii_case(b"https") => b"https".as_slice(),
+        Some(_) | None => b"http",
+    };
+    append_field(out, b"X-Forwarded-Proto", proto);
+    append_field(out, b"X-Forwarded-Host", said(Known::XForwardedHost).unwrap_or(request.host));
+}
+
+fn append_to_list(list: &mut Vec<u8>, value: &[u8]) {
+    if !list.is_empty() && !value.is_empty() {
+        list.extend_from_slice(b", ");
+    }
+    list.extend_from_slice(value);
+}
+
+/// A valid `traceparent` passes. `tracestate` without one says nothing, but harms nobody either and has passed already.
+fn append_trace(out: &mut Vec<u8>, request: &RequestHead<'_>) {
+    if let Occurs::Once(value) = request.fields.occurs(Known::Traceparent)
+        && is_traceparent(value)
+    {
+        append_field(out, b"traceparent", value);
+    }
+}
+
+/// W3C Trace Context: `version "-" trace-id "-" parent-id "-" trace-flags`, lower-case hex, ids not all zero.
+fn is_traceparent(value: &[u8]) -> bool {
+    let mut parts = value.split(|byte| *byte == b'-');
+    let mut hex = |length: usize| {
+        parts.next().filter(|part| {
+            part.len() == length && part.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+        })
+    };
+    let not_zero = |part: &&[u8]| part.iter().any(|byte| *byte != b'0');
+    let (Some(version), Some(trace), Some(parent), Some(_flags)) = (hex(2), hex(32), hex(16), hex(2)) else {
+        return false;
+    };
+    // A later version may carry more parts; version 00 has exactly four, and ff is forbidden.
+    let complete = match version {
+        b"00" => parts.next().is_none(),
+        version => version != b"ff",
+    };
+    complete && not_zero(&trace) && not_zero(&parent)
+}
+
+fn append_via(out: &mut Vec<u8>, request: &RequestHead<'_>) {
+    out.extend_from_slice(b"Via: ");
+    for field in request.fields.iter().filter(|field| field.known == Known::Via && !field.value.is_empty()) {
+        out.extend_from_slice(field.value);
+        out.extend_from_slice(b", ");
+    }
+    out.extend_from_slice(b"1.1 mcp-guard\r\n");
+}

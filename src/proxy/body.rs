@@ -1,0 +1,176 @@
+//! The request's body: buffered whole before a backend is asked, or read and forgotten when the request is refused.
+//!
+//! Memory grows with the bytes that arrive, never with what a head declares.
+
+use std::borrow::Cow;
+
+use super::client::{Client, Interrupt};
+use super::io::{Parts, READ_BYTES};
+use crate::http1::chunked::{Decoder, Piece};
+use crate::http1::{BodyLength, RequestHead};
+use crate::policy::Denial;
+
+/// Bytes of a refused request's body that are read so that its connection may live on.
+const FORGOTTEN_BYTES_MAX: u64 = 256 * 1024;
+
+/// A whole body.
+pub(super) struct Body<'b> {
+    pub(super) bytes: Cow<'b, [u8]>,
+    /// How much of what had arrived with the head belonged to the body.
+    pub(super) consumed: usize,
+}
+
+/// Why there is no body.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum NoBody {
+    Refused(Denial),
+    Gone,
+}
+
+impl From<Interrupt> for NoBody {
+    fn from(interrupt: Interrupt) -> NoBody {
+        match interrupt {
+            Interrupt::Deadline => NoBody::Refused(Denial::BodyTimeout),
+            Interrupt::Draining => NoBody::Refused(Denial::Draining),
+            Interrupt::ClientGone => NoBody::Gone,
+        }
+    }
+}
+
+/// Reads the body, at most `bytes_max`, until the client's deadline. `arrived` is what came behind the head.
+pub(super) async fn read<'b>(
+    client: &mut Client,
+    head: &RequestHead<'_>,
+    arrived: &'b [u8],
+    bytes_max: u64,
+) -> Result<Body<'b>, NoBody> {
+    match head.body {
+        BodyLength::None | BodyLength::UntilClose => Ok(Body { bytes: Cow::Borrowed(&[]), consumed: 0 }),
+        BodyLength::Bytes(length) => {
+            if length > bytes_max {
+                return Err(NoBody::Refused(Denial::BodyTooLarge));
+            }
+            let length = usize::try_from(length).map_err(|_| NoBody::Refused(Denial::BodyTooLarge))?;
+            if let Some(bytes) = arrived.get(..length) {
+                return Ok(Body { bytes: Cow::Borrowed(bytes), consumed: length });
+            }
+            invite(client, head, arrived).await?;
+            read_length(client, arrived, length).await
+        }
+        BodyLength::Chunked => {
+            invite(client, head, arrived).await?;
+            read_chunked(client, arrived, bytes_max).await
+        }
+    }
+}
+
+/// `100 Continue`, if the client waits for it and has not begun by itself (RFC 9110, 10.1.1).
+async fn invite(client: &mut Client, head: &RequestHead<'_>, arrived: &[u8]) -> Result<(), NoBody> {
+    if head.expects_continue && arrived.is_empty() {
+        client.write(Parts::new([b"HTTP/1.1 100 Continue\r\n\r\n".as_slice()])).await?;
+    }
+    Ok(())
+}
+
+async fn read_length<'b>(client: &mut Client, arrived: &[u8], length: usize) -> Result<Body<'b>, NoBody> {
+    let mut bytes = arrived.to_vec();
+    while bytes.len() < length {
+        // Doubling: a client that declares much and sends little costs little.
+        bytes.reserve(bytes.len().max(READ_BYTES).min(length - bytes.len()));
+        let limit = length - bytes.len();
+        if client.read_into(&mut bytes, limit).await? == 0 {
+            return Err(NoBody::Gone);
+        }
+    }
+    Ok(Body { bytes: Cow::Owned(bytes), consumed: arrived.len() })
+}
+
+async fn read_chunked<'b>(client: &mut Client, arrived: &[u8], bytes_max: u64) -> Result<Body<'b>, NoBody> {
+    let mut decoder = Decoder::new();
+    let mut bytes = Vec::new();
+    let first = decode(&mut decoder, arrived, &mut bytes, bytes_max).map_err(NoBody::Refused)?;
+    if let Progress::Complete { consumed } = first {
+        return Ok(Body { bytes: Cow::Owned(bytes), consumed });
+    }
+    let mut raw = Vec::new();
+    loop {
+        raw.clear();
+        if client.read(&mut raw).await? == 0 {
+            return Err(NoBody::Gone);
+        }
+        let progress = decode(&mut decoder, &raw, &mut bytes, bytes_max).map_err(NoBody::Refused)?;
+        if let Progress::Complete { consumed } = progress {
+            client.carry(&raw[consumed..]);
+            return Ok(Body { bytes: Cow::Owned(bytes), consumed: arrived.len() });
+        }
+    }
+}
+
+enum Progress {
+    NeedsMore,
+    Complete { consumed: usize },
+}
+
+fn decode(
+    decoder: &mut Decoder,
+    input: &[u8],
+    bytes: &mut Vec<u8>,
+    bytes_max: u64,
+) -> Result<Progress, Denial> {
+    let mut at = 0;
+    loop {
+        let piece = decoder.next(&input[at..]).map_err(Denial::Framing)?;
+        // A chunk that is announced too large is refused before it is sent.
+        if decoder.declared() > bytes_max {
+            return Err(Denial::BodyTooLarge);
+        }
+        match piece {
+            Piece::Data { start, end } => {
+                bytes.extend_from_slice(&input[at + start..at + end]);
+                at += end;
+            }
+            Piece::More { .. } => return Ok(Progress::NeedsMore),
+            Piece::End { consumed } => return Ok(Progress::Complete { consumed: at + consumed }),
+        }
+    }
+}
+
+/// Reads and forgets the body of a refused request, so that the next one on the connection can be read. Returns how
+/// much of `arrived` belonged to it; `None` when the connection must close instead.
+pub(super) async fn forget(client: &mut Client, head: &RequestHead<'_>, arrived: &[u8]) -> Option<usize> {
+    match head.body {
+        BodyLength::None => Some(0),
+        // Whether the body still comes is the client's choice now, so what follows cannot be told apart.
+        _ if head.expects_continue => None,
+        BodyLength::Bytes(length) if length > FORGOTTEN_BYTES_MAX => None,
+        BodyLength::Bytes(length) => {
+            let length = usize::try_from(length).ok()?;
+            let consumed = length.min(arrived.len());
+            let mut left = length - consumed;
+            let mut forgotten = Vec::new();
+            while left > 0 {
+                forgotten.clear();
+                forgotten.reserve(left.min(READ_BYTES));
+                match client.read_into(&mut forgotten, left.min(READ_BYTES)).await {
+                    Ok(0) | Err(_) => return None,
+                    Ok(read) => left -= read,
+                }
+            }
+            Some(consumed)
+        }
+        BodyLength::Chunked => {
+            read_chunked(client, arrived, FORGOTTEN_BYTES_MAX).await.ok().map(|body| body.consumed)
+        }
+        BodyLength::UntilClose => None,
+    }
+}
+
+/// Whether the body of a refused request is small enough, as far as is known, to be read for the sake of the connection.
+pub(super) fn is_forgettable(head: &RequestHead<'_>) -> bool {
+    match head.body {
+        BodyLength::None => true,
+        BodyLength::Bytes(length) => length <= FORGOTTEN_BYTES_MAX && !head.expects_continue,
+        BodyLength::Chunked => !head.expects_continue,
+        BodyLength::UntilClose => false,
+    }
+}

@@ -1,0 +1,57 @@
+//! The time of day: for token expiry and the `Date` of answers. Deadlines never use it.
+
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use arc_swap::ArcSwap;
+
+/// Formats the date at most once a second.
+pub(super) struct Clock {
+    formatted: ArcSwap<(u64, String)>,
+}
+
+impl Clock {
+    pub(super) fn new() -> Clock {
+        Clock { formatted: ArcSwap::from_pointee((0, String::new())) }
+    }
+
+    /// Seconds since the epoch.
+    pub(super) fn now(&self) -> u64 {
+        SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+    }
+
+    /// Appends `Date: …` and its line end.
+    pub(super) fn append_date(&self, out: &mut Vec<u8>) {
+        let now = self.now();
+        let mut formatted = self.formatted.load();
+        if formatted.0 != now {
+            self.formatted.store(Arc::new((now, format(now))));
+            formatted = self.formatted.load();
+        }
+        out.extend_from_slice(b"Date: ");
+        out.extend_from_slice(formatted.1.as_bytes());
+        out.extend_from_slice(b"\r\n");
+    }
+}
+
+/// RFC 9110, 5.6.7: IMF-fixdate.
+fn format(seconds: u64) -> String {
+    i64::try_from(seconds)
+        .ok()
+        .and_then(|seconds| jiff::Timestamp::from_second(seconds).ok())
+        .and_then(|time| jiff::fmt::rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&time).ok())
+        .unwrap_or_else(|| "Thu, 01 Jan 1970 00:00:00 GMT".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_are_imf_fixdate() {
+        assert_eq!(format(784_111_777), "Sun, 06 Nov 1994 08:49:37 GMT");
+        let mut out = Vec::new();
+        Clock::new().append_date(&mut out);
+        assert_eq!(out.len(), "Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n".len());
+    }
+}

@@ -1,0 +1,246 @@
+//! The end of a process's life: who is still here, who must be told, and who waits for the last one to leave.
+//!
+//! Every connection holds a ticket. A ticket costs a lock when it is made and dropped, and one atomic load when asked.
+
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::Instant;
+
+use tokio::sync::Notify;
+
+/// How far the end has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Phase {
+    Serving = 0,
+    /// No new connections; calls finish, idle connections close.
+    Draining = 1,
+    /// The time is up: calls are answered with a refusal now.
+    Expired = 2,
+}
+
+/// Shared by every connection, the signal watch and the thread that waits for the end.
+pub(super) struct Drain {
+    phase: AtomicU8,
+    registry: Mutex<Registry>,
+    /// For the thread that waits.
+    changed: Condvar,
+    /// For the task that waits for the signal to stop.
+    begun: Notify,
+    hurried: AtomicBool,
+}
+
+#[derive(Default)]
+struct Registry {
+    open: usize,
+    wakers: Vec<Option<Waker>>,
+    free: Vec<usize>,
+}
+
+impl Drain {
+    pub(super) fn new() -> Drain {
+        Drain {
+            phase: AtomicU8::new(Phase::Serving as u8),
+            registry: Mutex::new(Registry::default()),
+            changed: Condvar::new(),
+            begun: Notify::new(),
+            hurried: AtomicBool::new(false),
+        }
+    }
+
+    pub(super) fn phase(&self) -> Phase {
+        match self.phase.load(Ordering::Acquire) {
+            0 => Phase::Serving,
+            1 => Phase::Draining,
+            _ => Phase::Expired,
+        }
+    }
+
+    /// Open connections.
+    pub(super) fn open(&self) -> usize {
+        self.lock().open
+    }
+
+    /// Starts the drain. A second call changes nothing.
+    pub(super) fn begin(&self) {
+        self.advance(Phase::Draining);
+        self.begun.notify_waiters();
+    }
+
+    /// Ends the patience with calls under way.
+    pub(super) fn expire(&self) {
+        self.advance(Phase::Expired);
+    }
+
+    /// Ends the waiting for connections at once.
+    pub(super) fn hurry(&self) {
+        self.hurried.store(true, Ordering::Release);
+        let _registry = self.lock();
+        self.changed.notify_all();
+    }
+
+    fn advance(&self, phase: Phase) {
+        self.phase.fetch_max(phase as u8, Ordering::AcqRel);
+        // After the store: who registers from now on sees the new phase.
+        let wakers: Vec<Waker> = self.lock().wakers.iter_mut().filter_map(Option::take).collect();
+        self.changed.notify_all();
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    /// Returns when the drain has begun.
+    pub(super) async fn begun(&self) {
+        let begun = self.begun.notified();
+        if self.phase() == Phase::Serving {
+            begun.await;
+        }
+    }
+
+    /// Blocks this thread until the drain has begun.
+    pub(super) fn wait_begun(&self) {
+        let mut registry = self.lock();
+        while self.phase() == Phase::Serving {
+            registry = self.changed.wait(registry).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Blocks this thread until no connection is open; at the deadline, or when somebody is in a hurry, returns how many
+    /// still are.
+    pub(super) fn wait_idle(&self, deadline: Instant) -> Result<(), usize> {
+        let mut registry = self.lock();
+        while registry.open > 0 {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() || self.hurried.load(Ordering::Acquire) {
+                return Err(registry.open);
+            }
+            registry = self.changed.wait_timeout(registry, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        Ok(())
+    }
+
+    /// A ticket for a new connection, unless `max` are open.
+    pub(super) fn enter(self: &Arc<Drain>, max: usize) -> Option<Ticket> {
+        let mut registry = self.lock();
+        if registry.open >= max {
+            return None;
+        }
+        registry.open += 1;
+        let place = registry.free.pop().unwrap_or_else(|| {
+            registry.wakers.push(None);
+            registry.wakers.len() - 1
+        });
+        drop(registry);
+        Some(Ticket { drain: self.clone(), place, registered: None })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Registry> {
+        self.registry.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The presence of one connection.
+pub(super) struct Ticket {
+    drain: Arc<Drain>,
+    place: usize,
+    registered: Option<Waker>,
+}
+
+impl Ticket {
+    pub(super) fn phase(&self) -> Phase {
+        self.drain.phase()
+    }
+
+    /// Ready once the phase has come; otherwise the task is woken when the phase changes.
+    pub(super) fn poll_phase(&mut self, cx: &Context<'_>, phase: Phase) -> Poll<()> {
+        if self.drain.phase() >= phase {
+            return Poll::Ready(());
+        }
+        // A task's waker stays the same, so this happens once a connection and once a phase.
+        let known = self.registered.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()));
+        if !known || self.drain.phase() != Phase::Serving {
+            self.registered = Some(cx.waker().clone());
+            if let Some(place) = self.drain.lock().wakers.get_mut(self.place) {
+                *place = Some(cx.waker().clone());
+            }
+            if self.drain.phase() >= phase {
+                return Poll::Ready(());
+            }
+        }
+        Poll::Pending
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        let mut registry = self.drain.lock();
+        registry.open -= 1;
+        if let Some(place) = registry.wakers.get_mut(self.place) {
+            *place = None;
+        }
+        registry.free.push(self.place);
+        drop(registry);
+        self.drain.changed.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::time::Duration;
+
+    use super::*;
+
+    fn soon() -> Instant {
+        Instant::now() + Duration::from_secs(5)
+    }
+
+    #[test]
+    fn a_ticket_is_refused_beyond_the_limit_and_returned_on_drop() {
+        let drain = Arc::new(Drain::new());
+        let first = drain.enter(1).unwrap();
+        assert!(drain.enter(1).is_none());
+        drop(first);
+        assert!(drain.enter(1).is_some());
+        assert_eq!(drain.open(), 0);
+    }
+
+    #[tokio::test]
+    async fn each_phase_wakes_every_connection() {
+        let drain = Arc::new(Drain::new());
+        let waiting: Vec<_> = (0..3)
+            .map(|_| {
+                let mut ticket = drain.enter(9).unwrap();
+                tokio::spawn(async move {
+                    poll_fn(|cx| ticket.poll_phase(cx, Phase::Draining)).await;
+                    poll_fn(|cx| ticket.poll_phase(cx, Phase::Expired)).await;
+                })
+            })
+            .collect();
+        tokio::task::yield_now().await;
+        drain.begin();
+        drain.begun().await;
+        tokio::task::yield_now().await;
+        assert_eq!(drain.open(), 3);
+        drain.expire();
+        for task in waiting {
+            task.await.unwrap();
+        }
+        assert_eq!(drain.wait_idle(soon()), Ok(()));
+    }
+
+    #[test]
+    fn the_waiting_thread_leaves_with_the_last_connection() {
+        let drain = Arc::new(Drain::new());
+        let ticket = drain.enter(9).unwrap();
+        assert_eq!(drain.wait_idle(Instant::now()), Err(1));
+        let waiter = std::thread::spawn({
+            let drain = drain.clone();
+            move || {
+                drain.wait_begun();
+                drain.wait_idle(soon())
+            }
+        });
+        drain.begin();
+        drop(ticket);
+        assert_eq!(waiter.join().unwrap(), Ok(()));
+    }
+}

@@ -1,0 +1,313 @@
+//! One connection: a head within its deadline, the policy's verdict, then a call or an answer of the guard's own, and
+//! the same again while the framing allows it. Requests on one connection are answered in their order.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use pingora::apps::ServerApp;
+use pingora::protocols::Stream;
+use pingora::server::ShutdownWatch;
+use tokio::io::AsyncWriteExt;
+use tokio::time::Instant;
+
+use super::body;
+use super::call;
+use super::client::{Client, Interrupt};
+use super::io::Parts;
+use super::local::{Content, Persist, render};
+use super::ready;
+use super::report::Report;
+use super::request_id::RequestId;
+use super::runtime::{Runtime, Shared};
+use crate::http1::{FieldSpans, HeadLimits, Known, Occurs, RequestHead, head_end, request};
+use crate::policy::reply::{self, Reply};
+use crate::policy::{Denial, Local, Verdict};
+use crate::telemetry::Outcome;
+
+/// How long a connection that is closed lingers for the client to read the last answer.
+const LINGER: Duration = Duration::from_secs(1);
+const LINGER_BYTES_MAX: usize = 1 << 20;
+/// How long idle connections wait for one more request when a drain begins.
+const LAST_MOMENT: Duration = Duration::from_millis(250);
+
+/// The application behind the listener for clients.
+pub(super) struct Front {
+    pub(super) shared: Arc<Shared>,
+}
+
+#[async_trait]
+impl ServerApp for Front {
+    async fn process_new(self: &Arc<Self>, stream: Stream, _shutdown: &ShutdownWatch) -> Option<Stream> {
+        let connections_max = self.shared.runtime.load().policy.limits().connections_max;
+        let Some(ticket) = self.shared.drain.enter(connections_max) else {
+            self.shared.metrics.connection_refused();
+            turn_away(&self.shared, stream).await;
+            return None;
+        };
+        self.shared.metrics.connection_accepted();
+        let client = Client::new(stream, ticket);
+        Connection { shared: &self.shared, client, buffer: Vec::new(), spans: FieldSpans::default() }
+            .serve()
+            .await;
+        None
+    }
+}
+
+/// The answer to a connection beyond the limit. It is written without waiting for anything: a stranger must not be able
+/// to hold what is not counted.
+async fn turn_away(shared: &Shared, mut stream: Stream) {
+    let id = shared.ids.next();
+    let reply = reply::to_head(Denial::Overloaded);
+    let bytes = render(&reply, id.as_str(), &shared.clock, Persist::Close, Content::Full);
+    let _ = tokio::time::timeout(LINGER, async {
+        let _ = stream.write_all(&bytes).await;
+        let _ = stream.flush().await;
+    })
+    .await;
+}
+
+/// What happens to the connection after a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// It lives on; this much of what had arrived behind the head belonged to the request.
+    Keep {
+        consumed: usize,
+    },
+    Close,
+    /// It closes, but the client may still be sending what nobody will read.
+    Linger,
+}
+
+/// Why there is no next head.
+enum NoHead {
+    /// The client left, or had nothing more to say.
+    Quiet,
+    Refused(Denial),
+}
+
+/// One request while it is served.
+pub(super) struct Request<'r> {
+    pub(super) shared: &'r Shared,
+    pub(super) runtime: &'r Runtime,
+    pub(super) head: RequestHead<'r>,
+    /// What arrived behind the head.
+    pub(super) arrived: &'r [u8],
+    pub(super) id: RequestId,
+    pub(super) started: Instant,
+    /// Whether the peer is a proxy that may say for whom it speaks.
+    pub(super) trusted: bool,
+}
+
+struct Connection<'c> {
+    shared: &'c Shared,
+    client: Client,
+    /// What arrived and is not yet served. Empty, and without memory of its own, while the connection idles.
+    buffer: Vec<u8>,
+    spans: FieldSpans,
+}
+
+impl Connection<'_> {
+    async fn serve(mut self) {
+        let mut first = true;
+        loop {
+            let runtime = self.shared.runtime.load_full();
+            let patience = if first { runtime.timeouts.header } else { runtime.timeouts.keepalive_idle };
+            first = false;
+            let length = match self.next_head(&runtime, patience).await {
+                Ok(length) => length,
+                Err(NoHead::Quiet) => return,
+                Err(NoHead::Refused(denial)) => {
+                    self.refuse_head(&runtime, denial).await;
+                    return self.client.linger(LINGER, LINGER_BYTES_MAX).await;
+                }
+            };
+            match self.serve_request(&runtime, length).await {
+                Ending::Keep { consumed } => self.advance(length + consumed),
+                Ending::Close => return,
+                Ending::Linger => return self.client.linger(LINGER, LINGER_BYTES_MAX).await,
+            }
+        }
+    }
+
+    /// Drops what is served, and takes over what arrived meanwhile.
+    fn advance(&mut self, served: usize) {
+        let carried = self.client.take_carried();
+        if served >= self.buffer.len() {
+            self.buffer = carried;
+        } else {
+            self.buffer.drain(..served);
+            self.buffer.extend_from_slice(&carried);
+        }
+    }
+
+    /// Waits for the next complete head and returns its length.
+    async fn next_head(&mut self, runtime: &Runtime, patience: Duration) -> Result<usize, NoHead> {
+        let Connection { client, buffer, .. } = self;
+        let limits = &runtime.policy.limits().head;
+        if buffer.is_empty() {
+            client.set_timeout(patience);
+            match client.wait_for_bytes(buffer, LAST_MOMENT).await {
+                Ok(0) | Err(_) => return Err(NoHead::Quiet),
+                Ok(_) => {}
+            }
+        }
+        let mut scanned = 0;
+        loop {
+            match head_end(buffer, scanned, limits) {
+                Ok(Some(length)) => return Ok(length),
+                Ok(None) => {}
+                Err(error) => return Err(NoHead::Refused(Denial::Framing(error))),
+            }
+            if scanned == 0 {
+                // One deadline for the whole head, from its first byte, however often it dribbles.
+                client.set_timeout(runtime.timeouts.header);
+            }
+            scanned = buffer.len();
+            match client.read(buffer).await {
+                Ok(0) | Err(Interrupt::ClientGone | Interrupt::Draining) => return Err(NoHead::Quiet),
+                Ok(_) => {}
+                // Stray line ends after a body are not the beginning of a request.
+                Err(Interrupt::Deadline) if buffer.iter().all(|byte| matches!(byte, b'\r' | b'\n')) => {
+                    return Err(NoHead::Quiet);
+                }
+                Err(Interrupt::Deadline) => return Err(NoHead::Refused(Denial::HeaderTimeout)),
+            }
+        }
+    }
+
+    /// Answers a head that cannot be trusted.
+    async fn refuse_head(&mut self, runtime: &Runtime, denial: Denial) {
+        let started = Instant::now();
+        let id = self.shared.ids.next();
+        let reply = reply::to_head(denial);
+        let bytes = render(&reply, id.as_str(), &self.shared.clock, Persist::Close, Content::Full);
+        self.client.set_timeout(LINGER);
+        let mut report = Report::new(started);
+        report.denial = Some(denial);
+        report.outcome = Outcome::of_denial(denial);
+        report.status = Some(reply.status);
+        if self.client.write(Parts::new([bytes.as_slice()])).await.is_ok() {
+            report.bytes_out = reply.body.len() as u64;
+        }
+        report.record(self.shared, runtime, &id, self.client.peer());
+    }
+
+    /// Serves the request whose head is the first `length` bytes.
+    async fn serve_request(&mut self, runtime: &Runtime, length: usize) -> Ending {
+        let shared = self.shared;
+        let limits: &HeadLimits = &runtime.policy.limits().head;
+        let (block, arrived) = self.buffer.split_at(length);
+        let head = match request::parse(block, &mut self.spans, limits) {
+            Ok(head) => head,
+            Err(error) => {
+                self.refuse_head(runtime, Denial::Framing(error)).await;
+                return Ending::Linger;
+            }
+        };
+        let trusted = runtime.trusts(self.client.peer());
+        let given = match head.fields.occurs(Known::XRequestId) {
+            Occurs::Once(value) if trusted => RequestId::parse(value),
+            Occurs::Once(_) | Occurs::Never | Occurs::Repeated => None,
+        };
+        let id = given.unwrap_or_else(|| shared.ids.next());
+        let started = Instant::now();
+        let request = Request { shared, runtime, head, arrived, id, started, trusted };
+        let mut report = Report::new(started);
+        let client = &mut self.client;
+        let ending = match runtime.policy.decide(&request.head, shared.clock.now()) {
+            Verdict::Forward(permit) => call::serve(&request, client, permit, &mut report).await,
+            Verdict::Deny(denial) => {
+                let reply = reply::to_head(denial);
+                request.answer_unread(client, &reply, Some(denial), &mut report).await
+            }
+            Verdict::Answer(local) => {
+                let reply = match local {
+                    Local::Health => ready::health(),
+                    Local::Ready => ready::readiness(shared, runtime).await,
+                };
+                request.answer_unread(client, &reply, None, &mut report).await
+            }
+        };
+        report.record(shared, runtime, &id, client.peer());
+        ending
+    }
+}
+
+impl Request<'_> {
+    /// What the answer says about the connection.
+    pub(super) fn persist(&self, client: &Client) -> Persist {
+        if client.is_draining() { Persist::Close } else { Persist::wanted(&self.head) }
+    }
+
+    /// Sends an answer of the guard's own to a request whose body has been read.
+    pub(super) async fn answer(
+        &self,
+        client: &mut Client,
+        reply: &Reply,
+        denial: Option<Denial>,
+        report: &mut Report,
+    ) -> Persist {
+        let persist = self.persist(client);
+        self.send(client, reply, denial, persist, report).await
+    }
+
+    /// Sends an answer of the guard's own and closes: where the next request begins is not known.
+    pub(super) async fn answer_and_close(
+        &self,
+        client: &mut Client,
+        reply: &Reply,
+        denial: Option<Denial>,
+        report: &mut Report,
+    ) -> Ending {
+        self.send(client, reply, denial, Persist::Close, report).await;
+        Ending::Linger
+    }
+
+    /// Sends an answer of the guard's own to a request whose body nobody wants, and gets the body out of the way.
+    async fn answer_unread(
+        &self,
+        client: &mut Client,
+        reply: &Reply,
+        denial: Option<Denial>,
+        report: &mut Report,
+    ) -> Ending {
+        let wanted = self.persist(client);
+        if wanted == Persist::Close || !body::is_forgettable(&self.head) {
+            return self.answer_and_close(client, reply, denial, report).await;
+        }
+        if self.send(client, reply, denial, wanted, report).await == Persist::Close {
+            return Ending::Close;
+        }
+        client.set_deadline(self.started + self.runtime.timeouts.body);
+        match body::forget(client, &self.head, self.arrived).await {
+            Some(consumed) => Ending::Keep { consumed },
+            None => Ending::Linger,
+        }
+    }
+
+    async fn send(
+        &self,
+        client: &mut Client,
+        reply: &Reply,
+        denial: Option<Denial>,
+        persist: Persist,
+        report: &mut Report,
+    ) -> Persist {
+        let content = Content::of(&self.head);
+        let bytes = render(reply, self.id.as_str(), &self.shared.clock, persist, content);
+        // The call's own deadline may be what is being reported: the answer has a moment of its own.
+        client.set_timeout(LINGER);
+        report.denial = denial;
+        if let Some(denial) = denial {
+            report.outcome = Outcome::of_denial(denial);
+        }
+        if client.write(Parts::new([bytes.as_slice()])).await.is_err() {
+            report.client_gone();
+            return Persist::Close;
+        }
+        report.status = Some(reply.status);
+        report.bytes_out = reply.body.len() as u64;
+        persist
+    }
+}

@@ -1,0 +1,89 @@
+//! A running guard, seen from outside: status as plain data, a new configuration, the end.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::drain::Phase;
+use super::runtime::{Runtime, Shared};
+use crate::config::Config;
+use crate::upstream::Slot;
+
+/// A handle for admin commands and signals. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Handle {
+    shared: Arc<Shared>,
+    listen: String,
+    metrics: Option<SocketAddr>,
+}
+
+/// Plain data about a running guard.
+#[derive(Debug, Clone)]
+pub(crate) struct StatusSnapshot {
+    pub(crate) version: &'static str,
+    pub(crate) uptime: Duration,
+    pub(crate) draining: bool,
+    /// The address really bound, such as `127.0.0.1:8001` or `unix:/run/mcp-guard/guard.sock`.
+    pub(crate) listen: String,
+    pub(crate) metrics: Option<SocketAddr>,
+    pub(crate) connections: usize,
+    pub(crate) clients: usize,
+    pub(crate) stable: Slot,
+    pub(crate) slots: Vec<SlotStatus>,
+}
+
+/// Plain data about one slot.
+#[derive(Debug, Clone)]
+pub(crate) struct SlotStatus {
+    pub(crate) slot: Slot,
+    pub(crate) address: String,
+    /// Whether the last look at the backend (a call or a readiness check) reached it; `None` before the first.
+    pub(crate) reachable: Option<bool>,
+    pub(crate) in_flight: usize,
+    pub(crate) waiting: usize,
+    pub(crate) held: usize,
+    pub(crate) idle_connections: usize,
+}
+
+impl Handle {
+    pub(super) fn new(shared: Arc<Shared>, listen: String, metrics: Option<SocketAddr>) -> Handle {
+        Handle { shared, listen, metrics }
+    }
+
+    /// A snapshot for `status`.
+    pub(crate) fn status(&self) -> StatusSnapshot {
+        let runtime = self.shared.runtime.load();
+        let slots = runtime.slots().map(|slot| SlotStatus {
+            slot: slot.slot,
+            address: slot.address(),
+            reachable: slot.reachable(),
+            in_flight: slot.places.in_flight(),
+            waiting: slot.places.waiting(),
+            held: slot.hold.held(),
+            idle_connections: slot.pool.idle(),
+        });
+        StatusSnapshot {
+            version: env!("CARGO_PKG_VERSION"),
+            uptime: self.shared.started.elapsed(),
+            draining: self.shared.drain.phase() != Phase::Serving,
+            listen: self.listen.clone(),
+            metrics: self.metrics,
+            connections: self.shared.drain.open(),
+            clients: runtime.policy.clients().len(),
+            stable: runtime.split.stable(),
+            slots: slots.collect(),
+        }
+    }
+
+    /// Replaces policy, limits and backends in one pointer swap; requests under way finish on what they started with. The
+    /// listeners stay as they are.
+    pub(crate) fn publish(&self, config: Config) {
+        let previous = self.shared.runtime.load();
+        self.shared.runtime.store(Arc::new(Runtime::new(config, Some(&previous))));
+    }
+
+    /// Starts the drain, as SIGTERM does.
+    pub(crate) fn begin_shutdown(&self) {
+        self.shared.drain.begin();
+    }
+}

@@ -1,0 +1,135 @@
+//! Reading and writing on any stream: no buffer is kept while nothing arrives, and several parts go out in one call.
+
+use std::future::poll_fn;
+use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// Most bytes taken by one read. Larger than a head may be, so that head and small body come in one system call.
+pub(super) const READ_BYTES: usize = 16 * 1024;
+
+/// Appends what is there to `buffer`; zero is the end of the stream.
+///
+/// The bytes land on the stack first: a connection that waits owns no buffer at all. The stack buffer being larger than
+/// the request also tells Tokio that the socket is drained, which saves the read that would only say "not now".
+pub(super) fn poll_read_more<R: AsyncRead + Unpin + ?Sized>(
+    cx: &mut Context<'_>,
+    reader: &mut R,
+    buffer: &mut Vec<u8>,
+) -> Poll<io::Result<usize>> {
+    let mut scratch = [const { MaybeUninit::<u8>::uninit() }; READ_BYTES];
+    let mut read = ReadBuf::uninit(&mut scratch);
+    ready!(Pin::new(reader).poll_read(cx, &mut read))?;
+    buffer.extend_from_slice(read.filled());
+    Poll::Ready(Ok(read.filled().len()))
+}
+
+/// [`poll_read_more`] as a future.
+pub(super) async fn read_more<R: AsyncRead + Unpin + ?Sized>(
+    reader: &mut R,
+    buffer: &mut Vec<u8>,
+) -> io::Result<usize> {
+    poll_fn(|cx| poll_read_more(cx, reader, buffer)).await
+}
+
+/// Appends at most `limit` bytes to `buffer` without a detour: for bodies, where copying would cost.
+pub(super) async fn read_into<R: AsyncRead + Unpin + ?Sized>(
+    reader: &mut R,
+    buffer: &mut Vec<u8>,
+    limit: usize,
+) -> io::Result<usize> {
+    use bytes::BufMut;
+    use tokio::io::AsyncReadExt;
+    reader.read_buf(&mut buffer.limit(limit)).await
+}
+
+/// Up to four slices that are written as one.
+#[derive(Debug)]
+pub(super) struct Parts<'a> {
+    parts: [&'a [u8]; 4],
+    written: usize,
+}
+
+impl<'a> Parts<'a> {
+    pub(super) fn new<const N: usize>(parts: [&'a [u8]; N]) -> Parts<'a> {
+        let mut all: [&[u8]; 4] = [&[]; 4];
+        for (place, part) in all.iter_mut().zip(parts) {
+            *place = part;
+        }
+        Parts { parts: all, written: 0 }
+    }
+
+    /// Bytes that the stream has taken.
+    pub(super) fn written(&self) -> usize {
+        self.written
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.parts.iter().all(|part| part.is_empty())
+    }
+
+    fn advance(&mut self, mut count: usize) {
+        self.written += count;
+        for part in &mut self.parts {
+            let taken = count.min(part.len());
+            *part = &part[taken..];
+            count -= taken;
+        }
+    }
+
+    /// Writes until everything is taken.
+    pub(super) fn poll_write<W: AsyncWrite + Unpin + ?Sized>(
+        &mut self,
+        cx: &mut Context<'_>,
+        writer: &mut W,
+    ) -> Poll<io::Result<()>> {
+        while !self.is_empty() {
+            let mut left = self.parts.iter().filter(|part| !part.is_empty());
+            let written = match (left.next(), left.next()) {
+                (Some(only), None) => ready!(Pin::new(&mut *writer).poll_write(cx, only))?,
+                _ => {
+                    let slices = self.parts.map(IoSlice::new);
+                    ready!(Pin::new(&mut *writer).poll_write_vectored(cx, &slices))?
+                }
+            };
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.advance(written);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn parts_arrive_in_order_through_a_narrow_pipe() {
+        let (mut near, mut far) = duplex(3);
+        let write = async move {
+            let mut parts = Parts::new([b"one".as_slice(), b"", b"three", b"four"]);
+            poll_fn(|cx| parts.poll_write(cx, &mut near)).await.unwrap();
+            parts.written()
+        };
+        let mut read = Vec::new();
+        let (written, _) = tokio::join!(write, far.read_to_end(&mut read));
+        assert_eq!((written, read.as_slice()), (12, b"onethreefour".as_slice()));
+    }
+
+    #[tokio::test]
+    async fn reads_no_further_than_the_limit() {
+        let (mut near, mut far) = duplex(64);
+        near.write_all(b"0123456789").await.unwrap();
+        let mut buffer = Vec::with_capacity(64);
+        assert_eq!(read_into(&mut far, &mut buffer, 4).await.unwrap(), 4);
+        assert_eq!(read_more(&mut far, &mut buffer).await.unwrap(), 6);
+        assert_eq!(buffer, b"0123456789");
+    }
+}

@@ -1,0 +1,202 @@
+//! The guard's own answers as bytes, and the status line and connection fields of every answer.
+
+use super::clock::Clock;
+use crate::http1::{RequestHead, Version};
+use crate::policy::reply::Reply;
+
+/// What an answer says about the connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Persist {
+    Keep,
+    /// HTTP/1.0 has to be told.
+    KeepAloud,
+    Close,
+}
+
+impl Persist {
+    /// What this request asks for.
+    pub(super) fn wanted(head: &RequestHead<'_>) -> Persist {
+        match (head.keep_alive, head.version) {
+            (false, _) => Persist::Close,
+            (true, Version::Http10) => Persist::KeepAloud,
+            (true, Version::Http11) => Persist::Keep,
+        }
+    }
+
+    /// The field line for it.
+    pub(super) fn field(self) -> &'static [u8] {
+        match self {
+            Persist::Keep => b"",
+            Persist::KeepAloud => b"Connection: keep-alive\r\n",
+            Persist::Close => b"Connection: close\r\n",
+        }
+    }
+}
+
+/// Whether the body is sent: an answer to HEAD declares it but does not carry it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Content {
+    Full,
+    HeadOnly,
+}
+
+impl Content {
+    pub(super) fn of(head: &RequestHead<'_>) -> Content {
+        if head.method == b"HEAD" { Content::HeadOnly } else { Content::Full }
+    }
+}
+
+/// A complete answer of the guard's own.
+pub(super) fn render(
+    reply: &Reply,
+    request_id: &str,
+    clock: &Clock,
+    persist: Persist,
+    content: Content,
+) -> Vec<u8> {
+    let mut out = Vec::with_capacity(256 + reply.body.len());
+    append_status_line(&mut out, reply.status);
+    out.extend_from_slice(b"Content-Type: application/json\r\n");
+    append_length(&mut out, reply.body.len() as u64);
+    append_field(&mut out, b"X-Request-Id", request_id.as_bytes());
+    if let Some(seconds) = reply.retry_after {
+        append_field(&mut out, b"Retry-After", Decimal::new(seconds).as_bytes());
+    }
+    if let Some((name, value)) = reply.extra {
+        append_field(&mut out, name.as_bytes(), value.as_bytes());
+    }
+    clock.append_date(&mut out);
+    out.extend_from_slice(persist.field());
+    out.extend_from_slice(b"\r\n");
+    if content == Content::Full {
+        out.extend_from_slice(&reply.body);
+    }
+    out
+}
+
+/// Appends `HTTP/1.1 200 OK` and its line end.
+pub(super) fn append_status_line(out: &mut Vec<u8>, status: u16) {
+    out.extend_from_slice(b"HTTP/1.1 ");
+    out.extend_from_slice(Decimal::new(u64::from(status)).as_bytes());
+    out.push(b' ');
+    out.extend_from_slice(reason(status).as_bytes());
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Appends `Content-Length: …` and its line end.
+pub(super) fn append_length(out: &mut Vec<u8>, length: u64) {
+    append_field(out, b"Content-Length", Decimal::new(length).as_bytes());
+}
+
+/// Appends a field line.
+pub(super) fn append_field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+    out.extend_from_slice(name);
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// A number's decimal digits, without the machinery of formatting.
+pub(super) struct Decimal {
+    digits: [u8; 20],
+    start: usize,
+}
+
+impl Decimal {
+    pub(super) fn new(mut number: u64) -> Decimal {
+        let mut digits = [b'0'; 20];
+        let mut start = digits.len();
+        loop {
+            start -= 1;
+            digits[start] = b'0' + (number % 10) as u8;
+            number /= 10;
+            if number == 0 {
+                return Decimal { digits, start };
+            }
+        }
+    }
+
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        &self.digits[self.start..]
+    }
+}
+
+/// The reason phrase; empty for a status without a name, which RFC 9112 allows.
+fn reason(status: u16) -> &'static str {
+    match status {
+        200 => "OK",
+        201 => "Created",
+        202 => "Accepted",
+        204 => "No Content",
+        206 => "Partial Content",
+        304 => "Not Modified",
+        400 => "Bad Request",
+        401 => "Unauthorized",
+        403 => "Forbidden",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        406 => "Not Acceptable",
+        408 => "Request Timeout",
+        409 => "Conflict",
+        413 => "Content Too Large",
+        414 => "URI Too Long",
+        415 => "Unsupported Media Type",
+        417 => "Expectation Failed",
+        421 => "Misdirected Request",
+        422 => "Unprocessable Content",
+        429 => "Too Many Requests",
+        431 => "Request Header Fields Too Large",
+        500 => "Internal Server Error",
+        501 => "Not Implemented",
+        502 => "Bad Gateway",
+        503 => "Service Unavailable",
+        504 => "Gateway Timeout",
+        505 => "HTTP Version Not Supported",
+        _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_complete_and_carries_the_request_id() {
+        let reply = Reply {
+            status: 503,
+            retry_after: Some(1),
+            extra: Some(("Allow", "POST")),
+            body: b"{}".as_slice().into(),
+        };
+        let bytes = render(&reply, "id-1", &Clock::new(), Persist::Close, Content::Full);
+        let text = String::from_utf8(bytes).unwrap();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        let mut lines: Vec<_> = head.lines().filter(|line| !line.starts_with("Date: ")).collect();
+        assert_eq!(lines.remove(0), "HTTP/1.1 503 Service Unavailable");
+        lines.sort_unstable();
+        let expected = [
+            "Allow: POST",
+            "Connection: close",
+            "Content-Length: 2",
+            "Content-Type: application/json",
+            "Retry-After: 1",
+            "X-Request-Id: id-1",
+        ];
+        assert_eq!((lines.as_slice(), body), (expected.as_slice(), "{}"));
+    }
+
+    #[test]
+    fn an_answer_to_head_declares_its_body_but_does_not_carry_it() {
+        let reply = Reply { status: 200, retry_after: None, extra: None, body: b"{}".as_slice().into() };
+        let bytes = render(&reply, "i", &Clock::new(), Persist::Keep, Content::HeadOnly);
+        let text = String::from_utf8(bytes).unwrap();
+        assert!(text.contains("Content-Length: 2\r\n") && text.ends_with("\r\n\r\n"));
+    }
+
+    #[test]
+    fn decimals() {
+        for number in [0, 7, 10, 4_194_304, u64::MAX] {
+            assert_eq!(Decimal::new(number).as_bytes(), number.to_string().as_bytes());
+        }
+    }
+}

@@ -1,0 +1,309 @@
+//! Connections to one backend: opened, checked, and kept idle for the next call. Last in, first out; bounded; no task.
+//!
+//! Knows addresses and sockets, and nothing of HTTP: whether a connection is clean enough to return is the caller's word.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+
+use crate::upstream::Address;
+
+/// The idle connections of one backend.
+pub(super) struct Pool {
+    address: Address,
+    idle: Mutex<Vec<Idle>>,
+    idle_max: usize,
+    idle_time: Duration,
+    connect_time: Duration,
+    /// Who listens at the address now: a connection of an earlier generation is not used again.
+    generation: AtomicU64,
+}
+
+struct Idle {
+    connection: Connection,
+    since: Instant,
+}
+
+/// A connection to a backend, out of the pool.
+pub(super) struct Connection {
+    socket: Socket,
+    generation: u64,
+    reused: Reused,
+}
+
+/// Whether a connection has carried an exchange before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reused {
+    Fresh,
+    Pooled,
+}
+
+enum Socket {
+    Unix(UnixStream),
+    Tcp(TcpStream),
+}
+
+impl Pool {
+    pub(super) fn new(
+        address: Address,
+        idle_max: usize,
+        idle_time: Duration,
+        connect_time: Duration,
+    ) -> Pool {
+        let generation = AtomicU64::new(0);
+        Pool { address, idle: Mutex::new(Vec::new()), idle_max, idle_time, connect_time, generation }
+    }
+
+    /// An idle connection that is still good, the one used last first.
+    pub(super) fn take(&self) -> Option<Connection> {
+        let generation = self.generation.load(Ordering::Acquire);
+        let mut idle = self.lock();
+        while let Some(Idle { mut connection, since }) = idle.pop() {
+            if since.elapsed() >= self.idle_time {
+                // Those below are older still.
+                idle.clear();
+                break;
+            }
+            if connection.generation == generation && connection.is_quiet() {
+                connection.reused = Reused::Pooled;
+                return Some(connection);
+            }
+        }
+        None
+    }
+
+    /// Opens a connection, within the connect timeout.
+    pub(super) async fn connect(&self) -> io::Result<Connection> {
+        let generation = self.generation.load(Ordering::Acquire);
+        let opening = async {
+            match &self.address {
+                Address::Unix(path) => UnixStream::connect(path).await.map(Socket::Unix),
+                Address::Tcp(address) => {
+                    let stream = TcpStream::connect(address).await?;
+                    stream.set_nodelay(true)?;
+                    Ok(Socket::Tcp(stream))
+                }
+            }
+        };
+        let socket = tokio::time::timeout(self.connect_time, opening)
+            .await
+            .unwrap_or_else(|_elapsed| Err(io::ErrorKind::TimedOut.into()))?;
+        Ok(Connection { socket, generation, reused: Reused::Fresh })
+    }
+
+    /// Keeps a clean connection for the next call.
+    pub(super) fn put(&self, connection: Connection) {
+        if connection.generation != self.generation.load(Ordering::Acquire) {
+            return;
+        }
+        let mut idle = self.lock();
+        if idle.len() < self.idle_max {
+            idle.push(Idle { connection, since: Instant::now() });
+        }
+    }
+
+    /// Somebody else listens at the address from now on, or nobody: nothing opened before is used again.
+    pub(super) fn retire(&self) {
+        self.generation.fetch_add(1, Ordering::AcqRel);
+        let retired = std::mem::take(&mut *self.lock());
+        drop(retired);
+    }
+
+    /// Closes connections that have been idle for too long, or that the backend has closed.
+    pub(super) fn reap(&self) {
+        self.lock().retain_mut(|idle| idle.since.elapsed() < self.idle_time && idle.connection.is_quiet());
+    }
+
+    pub(super) fn idle(&self) -> usize {
+        self.lock().len()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Idle>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Connection {
+    pub(super) fn reused(&self) -> Reused {
+        self.reused
+    }
+
+    /// Whether the backend has neither closed the connection nor said anything unasked.
+    ///
+    /// On a Unix socket this costs no system call: Tokio remembers that nothing has arrived, and should the backend close
+    /// at this very moment, the write fails without a byte sent. TCP has no such mercy, so the kernel is asked.
+    fn is_quiet(&mut self) -> bool {
+        let mut byte = [0];
+        let unread = match &self.socket {
+            Socket::Unix(stream) => stream.try_read(&mut byte),
+            Socket::Tcp(stream) => {
+                let peek = rustix::net::RecvFlags::PEEK | rustix::net::RecvFlags::DONTWAIT;
+                rustix::net::recv(stream, &mut byte, peek).map(|(read, _)| read).map_err(io::Error::from)
+            }
+        };
+        matches!(unread, Err(nothing) if nothing.kind() == io::ErrorKind::WouldBlock)
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match &mut self.socket {
+            Socket::Unix(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Socket::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
+        }
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match &mut self.socket {
+            Socket::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Socket::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
+        }
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match &mut self.socket {
+            Socket::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            Socket::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // Sockets have no buffer of ours.
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.socket {
+            Socket::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+            Socket::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::UnixListener;
+
+    use super::*;
+
+    struct Backend {
+        _directory: tempfile::TempDir,
+        listener: UnixListener,
+        pool: Pool,
+    }
+
+    fn backend(idle_max: usize, idle_time: Duration) -> Backend {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("b.sock");
+        let listener = UnixListener::bind(&path).unwrap();
+        let pool = Pool::new(Address::Unix(path), idle_max, idle_time, Duration::from_secs(1));
+        Backend { _directory: directory, listener, pool }
+    }
+
+    impl Backend {
+        async fn open(&self) -> (Connection, UnixStream) {
+            let (ours, theirs) = tokio::join!(self.pool.connect(), self.listener.accept());
+            (ours.unwrap(), theirs.unwrap().0)
+        }
+    }
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    #[tokio::test]
+    async fn gives_back_the_connection_used_last() {
+        let backend = backend(8, LONG);
+        let (first, _peer_of_first) = backend.open().await;
+        let (second, mut peer_of_second) = backend.open().await;
+        backend.pool.put(first);
+        backend.pool.put(second);
+        let mut taken = backend.pool.take().unwrap();
+        assert_eq!(taken.reused(), Reused::Pooled);
+        peer_of_second.write_all(b"x").await.unwrap();
+        let mut read = Vec::new();
+        super::super::io::read_more(&mut taken, &mut read).await.unwrap();
+        assert_eq!(read, b"x");
+    }
+
+    #[tokio::test]
+    async fn keeps_no_more_than_the_bound() {
+        let backend = backend(1, LONG);
+        let (first, _peer) = backend.open().await;
+        let (second, _other) = backend.open().await;
+        backend.pool.put(first);
+        backend.pool.put(second);
+        assert_eq!(backend.pool.idle(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_the_backend_closed_or_spoke_on_is_not_used_again() {
+        for unasked in [&b""[..], b"HTTP/1.1 200 OK\r\n"] {
+            let backend = backend(8, LONG);
+            let (ours, mut theirs) = backend.open().await;
+            theirs.write_all(unasked).await.unwrap();
+            if unasked.is_empty() {
+                drop(theirs);
+            }
+            match &ours.socket {
+                Socket::Unix(stream) => stream.readable().await.unwrap(),
+                Socket::Tcp(stream) => stream.readable().await.unwrap(),
+            }
+            backend.pool.put(ours);
+            assert!(backend.pool.take().is_none());
+        }
+    }
+
+    #[tokio::test]
+    async fn old_age_and_a_new_generation_end_a_connection() {
+        let aged = backend(8, Duration::ZERO);
+        let (ours, _theirs) = aged.open().await;
+        aged.pool.put(ours);
+        assert!(aged.pool.take().is_none());
+
+        let moved = backend(8, LONG);
+        let (idle, _peer) = moved.open().await;
+        let (busy, _other) = moved.open().await;
+        moved.pool.put(idle);
+        moved.pool.retire();
+        moved.pool.put(busy);
+        assert_eq!(moved.pool.idle(), 0);
+    }
+
+    #[tokio::test]
+    async fn reaps_what_the_backend_closed() {
+        let backend = backend(8, LONG);
+        let (ours, theirs) = backend.open().await;
+        backend.pool.put(ours);
+        backend.pool.reap();
+        assert_eq!(backend.pool.idle(), 1);
+        drop(theirs);
+        tokio::time::timeout(LONG, async {
+            while backend.pool.idle() > 0 {
+                tokio::task::yield_now().await;
+                backend.pool.reap();
+            }
+        })
+        .await
+        .unwrap();
+    }
+}

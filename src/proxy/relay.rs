@@ -1,0 +1,292 @@
+//! The answer's body on its way to the client: byte-exact, in bounded memory, as it arrives, and never made to look
+//! complete when it is not.
+
+use super::client::{Client, Interrupt};
+use super::exchange::{Received, RequestSent};
+use super::io::{Parts, READ_BYTES, read_into, read_more};
+use super::local::{Persist, append_field, append_length};
+use super::pool::Connection;
+use crate::http1::chunked::{Decoder, Piece};
+use crate::http1::{BodyLength, FramingError, Version};
+use crate::wire::outcome::Format;
+
+/// An answer of declared length up to this is sent when it is whole: one write, and if the backend dies in the middle
+/// of it the client still gets a proper refusal.
+const WHOLE_BYTES_MAX: u64 = READ_BYTES as u64;
+/// The buffer for bodies that do not end soon.
+const BULK_BYTES: usize = 64 * 1024;
+
+/// Why a body ended early.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Cut {
+    /// The backend closed or reset the connection.
+    Closed,
+    Malformed(FramingError),
+    /// More than may be collected.
+    TooLong,
+    Interrupted(Interrupt),
+}
+
+impl From<Interrupt> for Cut {
+    fn from(interrupt: Interrupt) -> Cut {
+        Cut::Interrupted(interrupt)
+    }
+}
+
+/// The body as the backend sends it. `data` is what has arrived, decoded, and was not yet passed on.
+pub(super) struct Source {
+    connection: Connection,
+    pub(super) data: Vec<u8>,
+    framing: Framing,
+    state: State,
+    reusable: bool,
+    bulk: bool,
+}
+
+enum Framing {
+    Length(u64),
+    Chunked(Decoder),
+    UntilClose,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Open,
+    Complete,
+}
+
+impl Source {
+    /// The body of `received`; what came with the head is decoded at once.
+    pub(super) fn new(
+        connection: Connection,
+        body: BodyLength,
+        rest: Vec<u8>,
+        reusable: bool,
+    ) -> Result<Source, Cut> {
+        let framing = match body {
+            BodyLength::None => Framing::Length(0),
+            BodyLength::Bytes(length) => Framing::Length(length),
+            BodyLength::Chunked => Framing::Chunked(Decoder::new()),
+            BodyLength::UntilClose => Framing::UntilClose,
+        };
+        let bulk = matches!(framing, Framing::Length(length) if length > 2 * WHOLE_BYTES_MAX);
+        let mut source = Source { connection, data: rest, framing, state: State::Open, reusable, bulk };
+        source.decode(0).map_err(Cut::Malformed)?;
+        Ok(source)
+    }
+
+    pub(super) fn is_complete(&self) -> bool {
+        self.state == State::Complete
+    }
+
+    /// The connection, if it may carry another exchange.
+    pub(super) fn into_reusable(self) -> Option<Connection> {
+        (self.reusable && self.is_complete()).then_some(self.connection)
+    }
+
+    /// Adds what arrives next to `data`.
+    async fn read(&mut self) -> Result<(), Cut> {
+        let from = self.data.len();
+        let read = if self.bulk {
+            let limit = match self.framing {
+                Framing::Length(left) => usize::try_from(left).unwrap_or(BULK_BYTES).min(BULK_BYTES),
+                Framing::Chunked(_) | Framing::UntilClose => BULK_BYTES,
+            };
+            self.data.reserve(limit);
+            read_into(&mut self.connection, &mut self.data, limit).await
+        } else {
+            read_more(&mut self.connection, &mut self.data).await
+        };
+        match read {
+            Ok(0) if matches!(self.framing, Framing::UntilClose) => {
+                self.state = State::Complete;
+                Ok(())
+            }
+            Ok(0) | Err(_) => Err(Cut::Closed),
+            Ok(read) => {
+                self.bulk |= read >= READ_BYTES;
+                self.decode(from).map_err(Cut::Malformed)
+            }
+        }
+    }
+
+    /// Turns `data[from..]`, fresh from the wire, into body bytes in place.
+    fn decode(&mut self, from: usize) -> Result<(), FramingError> {
+        let arrived = self.data.len() - from;
+        match &mut self.framing {
+            Framing::UntilClose => {}
+            Framing::Length(left) => {
+                let ours = usize::try_from(*left).unwrap_or(usize::MAX).min(arrived);
+                *left -= ours as u64;
+                if *left == 0 {
+                    self.state = State::Complete;
+                }
+                // What follows the body was not asked for: whose answer would it be?
+                self.reusable &= ours == arrived;
+                self.data.truncate(from + ours);
+            }
+            Framing::Chunked(decoder) => {
+                let (mut read, mut end) = (from, from);
+                loop {
+                    match decoder.next(&self.data[read..])? {
+                        Piece::Data { start, end: until } => {
+                            self.data.copy_within(read + start..read + until, end);
+                            end += until - start;
+                            read += until;
+                        }
+                        Piece::More { .. } => break,
+                        Piece::End { consumed } => {
+                            self.state = State::Complete;
+                            self.reusable &= read + consumed == self.data.len();
+                            break;
+                        }
+                    }
+                }
+                self.data.truncate(end);
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for the whole body, up to `bytes_max`.
+    pub(super) async fn collect(&mut self, client: &mut Client, bytes_max: usize) -> Result<(), Cut> {
+        while !self.is_complete() {
+            if self.data.len() > bytes_max {
+                return Err(Cut::TooLong);
+            }
+            client.until(self.read()).await??;
+        }
+        Ok(())
+    }
+
+    /// Waits until sending makes sense: a stream is sent at once, a short answer when it is whole, a long one when its
+    /// first bytes are there.
+    pub(super) async fn gather(&mut self, client: &mut Client, format: Format) -> Result<(), Cut> {
+        if format == Format::EventStream {
+            return Ok(());
+        }
+        let short = |source: &Source| match source.framing {
+            Framing::Length(left) => left + source.data.len() as u64 <= WHOLE_BYTES_MAX,
+            Framing::Chunked(_) | Framing::UntilClose => false,
+        };
+        while !self.is_complete() && (self.data.is_empty() || short(self)) {
+            client.until(self.read()).await??;
+        }
+        Ok(())
+    }
+}
+
+/// How the client learns where the body ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Coding {
+    Length(u64),
+    Chunked,
+    /// HTTP/1.0 and a stream: by the end of the connection.
+    UntilClose,
+}
+
+/// What the client is to be told besides the backend's own words.
+pub(super) struct Sending<'s> {
+    /// Status line and fields.
+    pub(super) rendered: Vec<u8>,
+    pub(super) request_id: &'s str,
+    pub(super) persist: Persist,
+    pub(super) version: Version,
+    /// Time that a stream may be silent; `None` for answers that have a deadline.
+    pub(super) idle: Option<std::time::Duration>,
+    /// Whether a body is sent at all: 204 and 304 have none.
+    pub(super) bodiless: bool,
+}
+
+/// What became of an answer that was being sent.
+pub(super) struct Sent {
+    pub(super) bytes: u64,
+    pub(super) result: Result<(), Cut>,
+    /// Whether the connection to the client may live on.
+    pub(super) persist: Persist,
+}
+
+/// Sends the answer: its head with whatever has arrived, then the rest as it comes. `see` is shown every byte.
+pub(super) async fn send(
+    mut sending: Sending<'_>,
+    source: &mut Source,
+    client: &mut Client,
+    mut see: impl FnMut(&[u8]),
+) -> Sent {
+    let coding = match source.framing {
+        _ if source.is_complete() => Coding::Length(source.data.len() as u64),
+        Framing::Length(left) => Coding::Length(left + source.data.len() as u64),
+        Framing::Chunked(_) | Framing::UntilClose => match sending.version {
+            Version::Http11 => Coding::Chunked,
+            Version::Http10 => Coding::UntilClose,
+        },
+    };
+    let persist = if coding == Coding::UntilClose { Persist::Close } else { sending.persist };
+    finish_head(&mut sending, coding, persist);
+    let mut sent = Sent { bytes: 0, result: Ok(()), persist };
+    let mut head: &[u8] = &sending.rendered;
+    loop {
+        if let Some(idle) = sending.idle {
+            client.set_timeout(idle);
+        }
+        see(&source.data);
+        sent.bytes += source.data.len() as u64;
+        let written = write(client, head, source, coding).await;
+        if let Err(interrupt) = written {
+            sent.result = Err(interrupt.into());
+            return sent;
+        }
+        if source.is_complete() {
+            return sent;
+        }
+        head = &[];
+        source.data.clear();
+        let read = match client.until(source.read()).await {
+            Ok(read) => read,
+            Err(interrupt) => Err(interrupt.into()),
+        };
+        if let Err(cut) = read {
+            sent.result = Err(cut);
+            return sent;
+        }
+    }
+}
+
+/// Adds what is ours to the head.
+fn finish_head(sending: &mut Sending<'_>, coding: Coding, persist: Persist) {
+    let out = &mut sending.rendered;
+    append_field(out, b"X-Request-Id", sending.request_id.as_bytes());
+    match coding {
+        _ if sending.bodiless => {}
+        Coding::Length(length) => append_length(out, length),
+        Coding::Chunked => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
+        Coding::UntilClose => {}
+    }
+    out.extend_from_slice(persist.field());
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Writes the head, if it is still due, and what has arrived, in one call.
+async fn write(client: &mut Client, head: &[u8], source: &Source, coding: Coding) -> Result<(), Interrupt> {
+    let data = source.data.as_slice();
+    match coding {
+        Coding::Length(_) | Coding::UntilClose => client.write(Parts::new([head, data])).await,
+        Coding::Chunked => {
+            let end: &[u8] = match (data.is_empty(), source.is_complete()) {
+                (true, false) => b"",
+                (true, true) => b"0\r\n\r\n",
+                (false, false) => b"\r\n",
+                (false, true) => b"\r\n0\r\n\r\n",
+            };
+            let size = if data.is_empty() { String::new() } else { format!("{:x}\r\n", data.len()) };
+            client.write(Parts::new([head, size.as_bytes(), data, end])).await
+        }
+    }
+}
+
+/// The body of an answer whose head has arrived.
+pub(super) fn source_of(received: Received) -> Result<(Source, super::answer::AnswerHead), Cut> {
+    let Received { connection, head, rest, request } = received;
+    let reusable = head.keep_alive && request == RequestSent::Whole;
+    Ok((Source::new(connection, head.body, rest, reusable)?, head))
+}

@@ -1,0 +1,76 @@
+//! What is gathered about a request while it is served; recorded once, at its end.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::front::Ending;
+use super::request_id::RequestId;
+use super::runtime::{Runtime, Shared};
+use crate::policy::{ClientId, Denial};
+use crate::telemetry::{Outcome, Record};
+use crate::upstream::Slot;
+use crate::wire::Method;
+
+/// The makings of a [`Record`].
+pub(super) struct Report {
+    pub(super) started: Instant,
+    pub(super) client: Option<ClientId>,
+    pub(super) method: Option<Method>,
+    /// The tool's label.
+    pub(super) tool: Option<String>,
+    pub(super) slot: Option<Slot>,
+    pub(super) status: Option<u16>,
+    pub(super) outcome: Outcome,
+    pub(super) denial: Option<Denial>,
+    pub(super) bytes_in: u64,
+    pub(super) bytes_out: u64,
+    pub(super) upstream: Option<Duration>,
+}
+
+impl Report {
+    pub(super) fn new(started: Instant) -> Report {
+        Report {
+            started,
+            client: None,
+            method: None,
+            tool: None,
+            slot: None,
+            status: None,
+            outcome: Outcome::Ok,
+            denial: None,
+            bytes_in: 0,
+            bytes_out: 0,
+            upstream: None,
+        }
+    }
+
+    /// The client left; nothing more can be done for it.
+    pub(super) fn client_gone(&mut self) -> Ending {
+        self.outcome = Outcome::ClientGone;
+        Ending::Close
+    }
+
+    /// Counts and logs the request.
+    pub(super) fn record(self, shared: &Shared, runtime: &Runtime, id: &RequestId, peer: Option<IpAddr>) {
+        let record = Record {
+            request_id: id.as_str(),
+            peer,
+            client: self.client.map(|client| runtime.policy.clients().name(client)),
+            client_label: self.client.map_or("", |client| runtime.client_label(client)),
+            method: self.method,
+            tool: self.tool.as_deref(),
+            slot: self.slot,
+            status: self.status,
+            outcome: self.outcome,
+            denial: self.denial,
+            bytes_in: self.bytes_in,
+            bytes_out: self.bytes_out,
+            total: self.started.elapsed(),
+            upstream: self.upstream,
+        };
+        shared.metrics.record(&record);
+        shared.log.request(&record);
+    }
+}

@@ -1,0 +1,133 @@
+//! What a request reads once when it starts: policy, limits, split and slots, immutable, replaced as a whole.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use arc_swap::ArcSwap;
+
+use super::clock::Clock;
+use super::drain::Drain;
+use super::ready::Readiness;
+use super::request_id::RequestIds;
+use super::slot::SlotState;
+use crate::config::{Config, MaxVersionSetting, SplitKey};
+use crate::policy::reply::ErrorMode;
+use crate::policy::{ClientId, Policy, Timeouts};
+use crate::telemetry::metrics::SlotGauges;
+use crate::telemetry::{Log, Metrics};
+use crate::upstream::{Backend, Slot, Split};
+use crate::wire::era::MaxVersion;
+
+/// Clients beyond this many share one metric row.
+const CLIENT_ROWS_MAX: usize = 200;
+
+/// The published value.
+pub(super) struct Runtime {
+    pub(super) policy: Policy,
+    pub(super) timeouts: Timeouts,
+    pub(super) error_mode: ErrorMode,
+    pub(super) max_version: MaxVersion,
+    pub(super) split: Split,
+    split_key: SplitKey,
+    trusted_proxies: Vec<IpAddr>,
+    slots: [Option<Arc<SlotState>>; 2],
+}
+
+impl Runtime {
+    /// Builds the value for a configuration. Slots that it does not change keep their connections and calls.
+    pub(super) fn new(config: Config, previous: Option<&Runtime>) -> Runtime {
+        let (limits, timeouts) = (config.limits, config.timeouts);
+        let state = |slot: Slot, backend: Option<Backend>| {
+            let backend = backend?;
+            let kept = previous.and_then(|previous| previous.slot(slot)).filter(|kept| {
+                kept.backend == backend
+                    && previous.is_some_and(|old| *old.policy.limits() == limits && old.timeouts == timeouts)
+            });
+            let made = || Arc::new(SlotState::new(slot, backend.clone(), &limits, &timeouts));
+            Some(kept.cloned().unwrap_or_else(made))
+        };
+        Runtime {
+            slots: [state(Slot::Blue, config.blue), state(Slot::Green, config.green)],
+            policy: Policy::new(&config.paths, config.origin, config.auth, limits, config.clients),
+            timeouts,
+            error_mode: config.error_mode,
+            max_version: match config.max_version {
+                // Nothing is fenced until a rollback target is known that cannot speak the modern era.
+                MaxVersionSetting::Auto | MaxVersionSetting::Unbounded => None,
+                MaxVersionSetting::Version(version) => Some(version),
+            },
+            split: Split::all(config.stable),
+            split_key: config.split_key,
+            trusted_proxies: config.listen.trusted_proxies,
+        }
+    }
+
+    pub(super) fn slot(&self, slot: Slot) -> Option<&Arc<SlotState>> {
+        let [blue, green] = &self.slots;
+        match slot {
+            Slot::Blue => blue.as_ref(),
+            Slot::Green => green.as_ref(),
+        }
+    }
+
+    /// The configured slots.
+    pub(super) fn slots(&self) -> impl Iterator<Item = &Arc<SlotState>> {
+        self.slots.iter().flatten()
+    }
+
+    /// The slot of a call.
+    pub(super) fn pick(&self, client: ClientId, request_id: &str) -> Slot {
+        let client = self.policy.clients().name(client).as_bytes();
+        match self.split_key {
+            SplitKey::Client => self.split.assign(client, client),
+            SplitKey::Request => self.split.assign(client, request_id.as_bytes()),
+        }
+    }
+
+    /// Whether this peer's `X-Forwarded-*` and `X-Request-Id` are believed. A peer on a Unix socket has passed its mode.
+    pub(super) fn trusts(&self, peer: Option<IpAddr>) -> bool {
+        peer.is_none_or(|peer| self.trusted_proxies.contains(&peer.to_canonical()))
+    }
+
+    /// The metric label of a client.
+    pub(super) fn client_label(&self, client: ClientId) -> &str {
+        if client.index() < CLIENT_ROWS_MAX { self.policy.clients().name(client) } else { "other" }
+    }
+}
+
+/// What every connection shares.
+pub(super) struct Shared {
+    pub(super) runtime: ArcSwap<Runtime>,
+    pub(super) metrics: Metrics,
+    pub(super) log: Log,
+    pub(super) drain: Arc<Drain>,
+    pub(super) ids: RequestIds,
+    pub(super) clock: Clock,
+    pub(super) readiness: Readiness,
+    pub(super) started: Instant,
+}
+
+impl Shared {
+    /// Brings the gauges up to the moment, for a scrape.
+    pub(super) fn measure(&self) {
+        let runtime = self.runtime.load();
+        for slot in runtime.slots() {
+            let candidate = f64::from(runtime.split.candidate_weight().get()) / 100.0;
+            let stable = slot.slot == runtime.split.stable();
+            self.metrics.set_slot(
+                slot.slot,
+                SlotGauges {
+                    in_flight: slot.places.in_flight(),
+                    waiting: slot.places.waiting(),
+                    held: slot.hold.held(),
+                    idle_connections: slot.pool.idle(),
+                    reachable: slot.reachable(),
+                    weight: if stable { 1.0 - candidate } else { candidate },
+                },
+            );
+        }
+        let draining = self.drain.phase() != super::drain::Phase::Serving;
+        self.metrics.set_process(self.drain.open(), draining, self.log.dropped());
+    }
+}

@@ -1,0 +1,275 @@
+//! From a configuration to a running Pingora server: listeners that are really bound, services, signals, and the end.
+//!
+//! The listeners are bound here and handed to Pingora as if inherited: an address that is taken is an error at once
+//! (Pingora would retry for half a minute and then panic in a task), and when binding returns, the kernel queues clients.
+
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::{IntoRawFd, OwnedFd};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use async_trait::async_trait;
+use pingora::listeners::{L4BufferSettings, ListenerConfig};
+use pingora::server::configuration::ServerConf;
+use pingora::server::{ListenFds, RunArgs, Server, ShutdownSignal, ShutdownSignalWatch, ShutdownWatch};
+use pingora::services::listening::Service;
+use pingora::services::{ServiceReadyNotifier, ServiceWithDependents};
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::clock::Clock;
+use super::drain::Drain;
+use super::front::Front;
+use super::handle::Handle;
+use super::metrics_service::MetricsService;
+use super::request_id::RequestIds;
+use super::runtime::{Runtime, Shared};
+use super::slot::show;
+use super::{Drained, Error};
+use crate::config::Config;
+use crate::sys::socket::{SocketFile, bind_unix};
+use crate::telemetry::{Log, Metrics};
+use crate::upstream::Address;
+
+/// The listener for clients is for Apache's user and group, not for everybody.
+const SOCKET_MODE: u32 = 0o660;
+/// After the drain's time is up, calls have this long to be told so.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+/// How often idle backend connections are looked through.
+const HOUSEKEEPING: Duration = Duration::from_secs(1);
+
+/// A guard whose listeners are bound: the kernel queues connections from here on.
+pub(crate) struct Guard {
+    shared: Arc<Shared>,
+    front: Bound,
+    metrics: Option<Bound>,
+    threads: usize,
+    handle: Handle,
+    socket_file: Option<SocketFile>,
+}
+
+/// A bound listener and the name under which Pingora finds it.
+struct Bound {
+    name: String,
+    listener: OwnedFd,
+    config: ListenerConfig,
+}
+
+impl Guard {
+    /// Binds every listener. Call it before anything claims readiness: when it returns, the addresses are really ours.
+    pub(crate) fn bind(config: Config, log: Log) -> Result<Guard, Error> {
+        let (front, socket_file) = bind(&config.listen.address)?;
+        let metrics = match config.listen.metrics {
+            Some(address) => Some(bind(&Address::Tcp(address))?.0),
+            None => None,
+        };
+        let metrics_address = metrics.as_ref().and_then(|bound| bound.name.parse::<SocketAddr>().ok());
+        let threads = config.listen.threads.max(1);
+        let listen = match &config.listen.address {
+            Address::Unix(_) => show(&config.listen.address),
+            Address::Tcp(_) => front.name.clone(),
+        };
+        let shared = Arc::new(Shared {
+            runtime: ArcSwap::from_pointee(Runtime::new(config, None)),
+            metrics: Metrics::new().map_err(|source| Error::Metrics(Box::new(source)))?,
+            log,
+            drain: Arc::new(Drain::new()),
+            ids: RequestIds::new().map_err(Error::Random)?,
+            clock: Clock::new(),
+            readiness: super::ready::Readiness::default(),
+            started: Instant::now(),
+        });
+        let handle = Handle::new(shared.clone(), listen, metrics_address);
+        Ok(Guard { shared, front, metrics, threads, handle, socket_file })
+    }
+
+    /// A handle for admin commands and signals.
+    pub(crate) fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    /// Serves until SIGTERM, SIGINT or [`Handle::begin_shutdown`], then drains: returns as soon as nothing is in flight, and
+    /// when `timeouts.drain` has passed in any case. Must not be called from inside a Tokio runtime.
+    pub(crate) fn run(self) -> Result<Drained, Error> {
+        let Guard { shared, front, metrics, threads, socket_file, .. } = self;
+        let drain = shared.drain.clone();
+        let drain_time = shared.runtime.load().timeouts.drain;
+        let conf = ServerConf {
+            threads,
+            // Pingora sleeps this long after the signal. It does so on a thread of its own, which ends with the process.
+            grace_period_seconds: Some(drain_time.as_secs() + 1),
+            graceful_shutdown_timeout_seconds: Some(0),
+            ..ServerConf::default()
+        };
+        let mut server = Server::new_with_opt_and_conf(None, conf);
+        server.bootstrap();
+        let app = Front { shared: shared.clone() };
+        server.add_boxed_service(Box::new(Listening::new("front", app, front, Some(shared.clone()))));
+        if let Some(bound) = metrics {
+            let app = MetricsService::new(shared.clone());
+            let mut service = Listening::new("metrics", app, bound, None);
+            service.inner.threads = Some(1);
+            server.add_boxed_service(Box::new(service));
+        }
+
+        let signals = Signals { drain: drain.clone() };
+        let ended = BeginOnDrop(drain.clone());
+        let serving = std::thread::Builder::new().name("server".to_owned());
+        serving
+            .spawn(move || {
+                // If Pingora ever ends by itself, the process must not wait for it.
+                let _ended = ended;
+                server.run(RunArgs { shutdown_signal: Box::new(signals) });
+            })
+            .map_err(Error::Thread)?;
+
+        drain.wait_begun();
+        // Nobody shall find the socket's file once nobody accepts.
+        drop(socket_file);
+        log::info!("stopping: finishing {} connections, at most {} s", drain.open(), drain_time.as_secs());
+        let drained = match drain.wait_idle(Instant::now() + drain_time) {
+            Ok(()) => Drained::Idle,
+            Err(open) => {
+                drain.expire();
+                let _ = drain.wait_idle(Instant::now() + LAST_WORDS);
+                Drained::Cut(open)
+            }
+        };
+        Ok(drained)
+    }
+}
+
+fn bind(address: &Address) -> Result<(Bound, Option<SocketFile>), Error> {
+    let failed =
+        |source: Box<dyn std::error::Error + Send + Sync>| Error::Bind { address: show(address), source };
+    // The guard reads into buffers of its own, which it gives back while a connection idles; Pingora's would only be
+    // a second copy, kept for every connection.
+    let unbuffered = L4BufferSettings::unbuffered();
+    match address {
+        Address::Tcp(wanted) => {
+            let listener = TcpListener::bind(wanted).map_err(|source| failed(source.into()))?;
+            listener.set_nonblocking(true).map_err(|source| failed(source.into()))?;
+            let name = listener.local_addr().map_err(|source| failed(source.into()))?.to_string();
+            let config = ListenerConfig::tcp(name.as_str()).l4_buffer(unbuffered);
+            Ok((Bound { name, listener: listener.into(), config }, None))
+        }
+        Address::Unix(path) => {
+            let bound = bind_unix(path, SOCKET_MODE).map_err(|source| failed(source.into()))?;
+            let name = path_name(path).map_err(failed)?;
+            let config = ListenerConfig::uds(name.as_str())
+                .permissions(std::os::unix::fs::PermissionsExt::from_mode(SOCKET_MODE))
+                .l4_buffer(unbuffered);
+            Ok((Bound { name, listener: bound.listener.into(), config }, Some(bound.file)))
+        }
+    }
+}
+
+fn path_name(path: &Path) -> Result<String, Box<dyn std::error::Error + Send + Sync>> {
+    path.to_str().map(str::to_owned).ok_or_else(|| "the path is not valid UTF-8".into())
+}
+
+/// Pingora's listening service, given a listener that is bound already.
+struct Listening<A> {
+    inner: Service<A>,
+    name: String,
+    listener: Option<OwnedFd>,
+    /// The service that also keeps house among idle backend connections.
+    housekeeping: Option<Arc<Shared>>,
+}
+
+impl<A> Listening<A> {
+    fn new(title: &str, app: A, bound: Bound, housekeeping: Option<Arc<Shared>>) -> Listening<A> {
+        let mut inner = Service::new(title.to_owned(), app);
+        inner.add_listener(bound.config);
+        Listening { inner, name: bound.name, listener: Some(bound.listener), housekeeping }
+    }
+}
+
+#[async_trait]
+impl<A> ServiceWithDependents for Listening<A>
+where
+    A: pingora::apps::ServerApp + Send + Sync + 'static,
+{
+    async fn start_service(
+        &mut self,
+        fds: Option<ListenFds>,
+        shutdown: ShutdownWatch,
+        listeners_per_fd: usize,
+        ready: ServiceReadyNotifier,
+    ) {
+        if let (Some(fds), Some(listener)) = (&fds, self.listener.take()) {
+            fds.lock().add(self.name.clone(), listener.into_raw_fd());
+        }
+        if let Some(shared) = self.housekeeping.take() {
+            tokio::spawn(keep_house(shared));
+        }
+        ServiceWithDependents::start_service(&mut self.inner, fds, shutdown, listeners_per_fd, ready).await;
+    }
+
+    fn name(&self) -> &str {
+        ServiceWithDependents::name(&self.inner)
+    }
+
+    fn threads(&self) -> Option<usize> {
+        self.inner.threads
+    }
+
+    fn listen_addresses(&self) -> Option<Vec<String>> {
+        Some(vec![self.name.clone()])
+    }
+}
+
+/// Closes backend connections that have been idle for too long even when no call comes by to notice.
+async fn keep_house(shared: Arc<Shared>) {
+    while shared.drain.phase() == super::drain::Phase::Serving {
+        tokio::time::sleep(HOUSEKEEPING).await;
+        for slot in shared.runtime.load().slots() {
+            slot.pool.reap();
+        }
+    }
+}
+
+/// Tells Pingora when to stop listening, and the connections when to finish.
+struct Signals {
+    drain: Arc<Drain>,
+}
+
+#[async_trait]
+impl ShutdownSignalWatch for Signals {
+    async fn recv(&self) -> ShutdownSignal {
+        match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
+            (Ok(mut terminate), Ok(mut interrupt)) => {
+                tokio::select! {
+                    _ = terminate.recv() => log::info!("SIGTERM"),
+                    _ = interrupt.recv() => log::info!("SIGINT"),
+                    () = self.drain.begun() => {}
+                }
+                // A second signal means that somebody will not wait for the drain.
+                let drain = self.drain.clone();
+                tokio::spawn(async move {
+                    tokio::select! {
+                        _ = terminate.recv() => {}
+                        _ = interrupt.recv() => {}
+                    }
+                    drain.hurry();
+                });
+            }
+            (Err(error), _) | (_, Err(error)) => {
+                log::error!("cannot listen for signals: {error}");
+                self.drain.begun().await;
+            }
+        }
+        self.drain.begin();
+        ShutdownSignal::GracefulTerminate
+    }
+}
+
+/// Begins the drain when the thread that serves ends, for whatever reason.
+struct BeginOnDrop(Arc<Drain>);
+
+impl Drop for BeginOnDrop {
+    fn drop(&mut self) {
+        self.0.begin();
+    }
+}

@@ -1,0 +1,160 @@
+//! One slot as the data path sees it: where its backend is, what it receives, and everything that is counted per slot.
+
+use std::collections::HashSet;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::time::Instant;
+
+use super::admission::{HoldLine, Places};
+use super::pool::{Connection, Pool};
+use crate::policy::{Limits, Timeouts};
+use crate::upstream::{Address, Backend, Slot};
+
+/// Tool names that may become metric labels, per slot.
+const TOOLS_MAX: usize = 512;
+const TOOL_NAME_BYTES_MAX: usize = 128;
+
+/// How long the first held call pauses between attempts: short at first, so that a quick restart is hardly noticed.
+const PAUSE_FIRST: Duration = Duration::from_millis(2);
+const PAUSE_MAX: Duration = Duration::from_millis(50);
+
+/// The state of one slot. It outlives a reload that does not change the slot.
+pub(super) struct SlotState {
+    pub(super) slot: Slot,
+    pub(super) backend: Backend,
+    pub(super) pool: Pool,
+    pub(super) places: Places,
+    pub(super) hold: HoldLine,
+    reachable: AtomicU8,
+    tools: ArcSwap<HashSet<String>>,
+    /// Milliseconds since the state was made at which tools were last learned, plus one; 0 is never.
+    learned: AtomicU64,
+    made: Instant,
+}
+
+/// A list is learned from at most this often: parsing each one would cost more than relaying it.
+const LEARN_EVERY: Duration = Duration::from_secs(5);
+
+const UNKNOWN: u8 = 0;
+const REACHABLE: u8 = 1;
+const UNREACHABLE: u8 = 2;
+
+impl SlotState {
+    pub(super) fn new(slot: Slot, backend: Backend, limits: &Limits, timeouts: &Timeouts) -> SlotState {
+        let pool = Pool::new(backend.address.clone(), backend.pool, backend.pool_idle, timeouts.connect);
+        SlotState {
+            slot,
+            pool,
+            places: Places::new(limits.in_flight_max, limits.waiting_max, timeouts.waiting),
+            hold: HoldLine::new(limits.held_max),
+            backend,
+            reachable: AtomicU8::new(UNKNOWN),
+            tools: ArcSwap::from_pointee(HashSet::new()),
+            learned: AtomicU64::new(0),
+            made: Instant::now(),
+        }
+    }
+
+    /// Opens a connection and remembers whether that worked.
+    pub(super) async fn connect(&self) -> io::Result<Connection> {
+        let result = self.pool.connect().await;
+        match &result {
+            Ok(_) => self.reached(),
+            Err(cause) => self.missed(cause),
+        }
+        result
+    }
+
+    /// Tries until the backend can be reached, leaves the connection in the pool and returns. Never gives up by itself.
+    pub(super) async fn connect_patiently(&self) {
+        let mut pause = PAUSE_FIRST;
+        loop {
+            if let Ok(connection) = self.connect().await {
+                return self.pool.put(connection);
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(PAUSE_MAX);
+        }
+    }
+
+    /// Whether the last attempt to reach the backend succeeded.
+    pub(super) fn reachable(&self) -> Option<bool> {
+        match self.reachable.load(Ordering::Relaxed) {
+            REACHABLE => Some(true),
+            UNREACHABLE => Some(false),
+            _ => None,
+        }
+    }
+
+    fn reached(&self) {
+        if self.reachable.swap(REACHABLE, Ordering::Relaxed) == UNREACHABLE {
+            log::info!("slot {}: the backend at {} answers again", self.slot.as_str(), self.address());
+        }
+    }
+
+    fn missed(&self, cause: &io::Error) {
+        // Once for each time it goes away, not once for each call.
+        if self.reachable.swap(UNREACHABLE, Ordering::Relaxed) != UNREACHABLE {
+            let (slot, address) = (self.slot.as_str(), self.address());
+            log::warn!("slot {slot}: cannot connect to {address}: {cause}; calls are held until it answers");
+            self.pool.retire();
+        }
+    }
+
+    /// The backend's address for people.
+    pub(super) fn address(&self) -> String {
+        show(&self.backend.address)
+    }
+
+    /// The label for a tool's name: the name itself if the slot has listed it.
+    pub(super) fn tool_label(&self, name: &str) -> String {
+        if self.tools.load().contains(name) { name.to_owned() } else { "other".to_owned() }
+    }
+
+    /// Whether the next `tools/list` answer is worth learning from.
+    pub(super) fn wants_listing(&self) -> bool {
+        let last = self.learned.load(Ordering::Relaxed);
+        last == 0 || self.age().saturating_sub(last) > millis(LEARN_EVERY)
+    }
+
+    fn age(&self) -> u64 {
+        millis(self.made.elapsed()) + 1
+    }
+
+    /// Takes over the names of a `tools/list` answer. Names beyond the bounds stay `other`.
+    pub(super) fn learn_tools(&self, names: HashSet<String>) {
+        let acceptable = names.into_iter().filter(|name| name.len() <= TOOL_NAME_BYTES_MAX);
+        self.learned.store(self.age(), Ordering::Relaxed);
+        // A page of a longer list adds to what is known.
+        let mut known = HashSet::clone(&self.tools.load());
+        for name in acceptable {
+            if known.len() < TOOLS_MAX {
+                known.insert(name);
+            }
+        }
+        if known.len() != self.tools.load().len() {
+            self.tools.store(Arc::new(known));
+        }
+    }
+}
+
+/// An address as the configuration writes it.
+pub(super) fn show(address: &Address) -> String {
+    match address {
+        Address::Unix(path) => format!("unix:{}", path.display()),
+        Address::Tcp(address) => address.to_string(),
+    }
+}
+
+/// What is left until `end`.
+pub(super) fn left(end: Instant) -> Duration {
+    end.saturating_duration_since(Instant::now())
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
