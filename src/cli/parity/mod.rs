@@ -2,7 +2,7 @@
 //!
 //! Holds the flags and the order of work; what is asked is `client`, what it means is `parity`.
 
-mod files;
+pub(super) mod files;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

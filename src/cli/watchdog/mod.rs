@@ -1,0 +1,213 @@
+//! `mcp-guard watchdog`: one probe for a systemd timer, and a restart when it has failed often enough.
+
+mod policy;
+mod record;
+mod unit;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant, SystemTime};
+
+use clap::Args;
+
+use self::policy::{Policy, Record};
+use self::record::Held;
+use self::unit::Unit;
+use super::parity::files;
+use crate::client::{Client, Limits, Method, Request, Session, Target};
+use crate::parity::says_healthy;
+
+const PROBE_FAILED: u8 = 1;
+const RESTART_FAILED: u8 = 2;
+const DEFAULT_TOKEN_VARIABLE: &str = "MCP_BEARER_TOKEN";
+/// A deploy that takes longer has forgotten its file.
+const HOLD_FILE_AGE_MAX: Duration = Duration::from_secs(3600);
+
+const EXAMPLES: &str = "\
+Examples:
+  mcp-guard watchdog --url http://127.0.0.1:8001/swf-monitor/mcp/
+  mcp-guard watchdog --url http://127.0.0.1:8001/mcp --restart mcp-tools@blue.service --state /var/lib/mcp-watchdog/state.json
+  mcp-guard watchdog --report --state /var/lib/mcp-watchdog/state.json
+
+The token comes from MCP_BEARER_TOKEN unless another source is named.
+Exit codes: 0 all is well, 1 the probe failed, 2 the probe failed and so did the restart.";
+
+/// Probe health, the handshake and tools/list once; restart the unit when that failed often enough.
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct Watchdog {
+    /// The MCP endpoint.
+    #[arg(long, value_name = "URL", required_unless_present = "report")]
+    url: Option<Target>,
+    /// Where health is asked, at the same address.
+    #[arg(long, value_name = "PATH", default_value = "/health")]
+    health_path: String,
+    /// Environment variable that holds the bearer token.
+    #[arg(long, value_name = "NAME", conflicts_with = "token_file")]
+    token_env: Option<String>,
+    /// File that holds the bearer token.
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+    /// Seconds that each answer may take.
+    #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = clap::value_parser!(u64).range(1..=60))]
+    timeout: u64,
+    /// Unit to restart; without it nothing is ever restarted.
+    #[arg(long, value_name = "UNIT")]
+    restart: Option<Unit>,
+    /// Failed probes in a row before a restart.
+    #[arg(long, value_name = "N", default_value = "3", value_parser = clap::value_parser!(u32).range(1..=100))]
+    failures: u32,
+    /// Seconds after the unit's start in which it is not restarted.
+    #[arg(long, value_name = "SECONDS", default_value = "60", value_parser = clap::value_parser!(u64).range(0..=3600))]
+    start_window: u64,
+    /// A file that exists while a deploy is under way (believed for an hour): no restart then.
+    #[arg(long, value_name = "FILE")]
+    hold_file: Option<PathBuf>,
+    /// Where failures and restarts are remembered; `$STATE_DIRECTORY/watchdog.json` under systemd.
+    #[arg(long, value_name = "FILE")]
+    state: Option<PathBuf>,
+    /// Print how many probes failed and how many restarts were made, and do nothing else.
+    #[arg(long)]
+    report: bool,
+}
+
+/// What the probe found.
+struct Well {
+    tools: usize,
+    took: Duration,
+}
+
+/// Runs the watchdog once.
+#[expect(clippy::print_stdout, clippy::print_stderr, reason = "a command prints")]
+pub(super) fn run(watchdog: &Watchdog) -> ExitCode {
+    match once(watchdog) {
+        Ok(line) => {
+            println!("{line}");
+            ExitCode::SUCCESS
+        }
+        Err((code, line)) => {
+            eprintln!("{line}");
+            ExitCode::from(code)
+        }
+    }
+}
+
+fn once(watchdog: &Watchdog) -> Result<String, (u8, String)> {
+    let cannot = |reason: String| (PROBE_FAILED, format!("mcp-guard watchdog: {reason}"));
+    let state = state_file(watchdog).map_err(cannot)?;
+    let mut held = state.as_deref().map(Held::open).transpose().map_err(|error| cannot(error.to_string()))?;
+    let policy = Policy { failures: watchdog.failures, backoff: 10, restarts: 5, stable: 3_600 };
+    let now = now_seconds();
+    if watchdog.report {
+        return Ok(report(held.map(|held| held.record).unwrap_or_default(), now));
+    }
+    let probed = client(watchdog).and_then(|client| probe(&client, &watchdog.health_path));
+    match (probed, &mut held) {
+        (Ok(well), held) => {
+            if let Some(held) = held {
+                held.record.probe_succeeded(now, &policy);
+                held.save().map_err(|error| cannot(error.to_string()))?;
+            }
+            Ok(format!("MCP watchdog OK: {} tools in {:.3}s", well.tools, well.took.as_secs_f64()))
+        }
+        (Err(reason), None) => Err((PROBE_FAILED, format!("MCP watchdog FAILED: {reason}"))),
+        (Err(reason), Some(held)) => Err(failed(watchdog, held, &policy, now, &reason)),
+    }
+}
+
+/// Remembers the failure and restarts, if that is allowed.
+fn failed(watchdog: &Watchdog, held: &mut Held, policy: &Policy, now: u64, reason: &str) -> (u8, String) {
+    let Some(unit) = &watchdog.restart else {
+        let _counted = held.record.probe_failed(now, policy, || None);
+        let saved = held.save().err().map(|error| format!("; {error}")).unwrap_or_default();
+        return (PROBE_FAILED, format!("MCP watchdog FAILED: {reason}{saved}"));
+    };
+    let quiet = || hold(watchdog).or_else(|| unit::quiet(unit, Duration::from_secs(watchdog.start_window)));
+    let decision = held.record.probe_failed(now, policy, quiet);
+    if decision.is_ok() {
+        held.record.restarting(now);
+    }
+    // Without its memory the watchdog would restart without end, so it does not restart at all.
+    if let Err(error) = held.save() {
+        return (PROBE_FAILED, format!("MCP watchdog FAILED: {reason}; no restart: {error}"));
+    }
+    match decision {
+        Err(why) => (PROBE_FAILED, format!("MCP watchdog FAILED: {reason}; {why}")),
+        Ok(()) => match unit::restart(unit, Duration::from_secs(120)) {
+            Ok(()) => {
+                let made = format!("restarted {unit} ({} of {})", held.record.restarts, policy.restarts);
+                (PROBE_FAILED, format!("MCP watchdog FAILED: {reason}; {made}"))
+            }
+            Err(error) => (RESTART_FAILED, format!("MCP watchdog FAILED: {reason}; restart failed: {error}")),
+        },
+    }
+}
+
+fn client(watchdog: &Watchdog) -> Result<Client, String> {
+    let default = std::env::var_os(DEFAULT_TOKEN_VARIABLE).map(|_| DEFAULT_TOKEN_VARIABLE);
+    let variable = match (&watchdog.token_env, &watchdog.token_file) {
+        (Some(name), _) => Some(name.as_str()),
+        (None, Some(_)) => None,
+        (None, None) => default,
+    };
+    let token = files::token(variable, watchdog.token_file.as_deref())?;
+    let url = watchdog.url.clone().ok_or("no --url given")?;
+    let total = Duration::from_secs(watchdog.timeout);
+    let limits = Limits { connect: total.min(Duration::from_secs(2)), total, ..Limits::default() };
+    Ok(Client::new(url.with_bearer(token), limits))
+}
+
+/// Health, the handshake, the tools: what a client needs before its first call.
+fn probe(client: &Client, health_path: &str) -> Result<Well, String> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| format!("cannot start: {error}"))?;
+    let started = Instant::now();
+    runtime.block_on(async {
+        let health = client.raw(Request::bare(Method::GET, Some(health_path))).await;
+        let health = health.map_err(|error| error.to_string())?;
+        let body = serde_json::from_slice(&health.body).ok();
+        if health.status != 200 || !says_healthy(body.as_ref()) {
+            return Err(format!("GET {health_path}: HTTP {}, not healthy", health.status));
+        }
+        let session = Session::legacy(client).await.map_err(|error| error.to_string())?;
+        let (tools, _) = session.list_tools().await.map_err(|error| error.to_string())?;
+        Ok(Well { tools: tools.len(), took: started.elapsed() })
+    })
+}
+
+/// Why no restart may be made, if an operator or a deploy script says so.
+fn hold(watchdog: &Watchdog) -> Option<String> {
+    let path = watchdog.hold_file.as_deref()?;
+    let age = std::fs::metadata(path).ok()?.modified().ok()?.elapsed().unwrap_or_default();
+    (age < HOLD_FILE_AGE_MAX).then(|| format!("a deploy is under way ({} exists)", path.display()))
+}
+
+fn state_file(watchdog: &Watchdog) -> Result<Option<PathBuf>, String> {
+    let of_systemd = || {
+        let folders = std::env::var("STATE_DIRECTORY").ok()?;
+        Some(Path::new(folders.split(':').next()?).join("watchdog.json"))
+    };
+    let state = watchdog.state.clone().or_else(of_systemd);
+    if state.is_none() && (watchdog.restart.is_some() || watchdog.report) {
+        return Err("--state FILE is needed to remember failures and restarts".to_owned());
+    }
+    Ok(state)
+}
+
+fn report(record: Record, now: u64) -> String {
+    let days = record.counting_since.map_or(0.0, |since| now.saturating_sub(since) as f64 / 86_400.0);
+    let last = match record.last_restart {
+        Some(last) => format!(", the last one {:.1} days ago", now.saturating_sub(last) as f64 / 86_400.0),
+        None => String::new(),
+    };
+    format!(
+        "{} restarts in {days:.1} days{last}; {} of {} probes failed",
+        record.restarts_total, record.failures_total, record.probes_total
+    )
+}
+
+fn now_seconds() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
+}
