@@ -6,6 +6,8 @@
 
 mod checks;
 mod file;
+pub(crate) mod notify;
+pub(crate) mod plan;
 mod problem;
 mod slots;
 mod source;
@@ -121,6 +123,7 @@ fn read(
     slots.finish();
     let first = if blue.is_none() && green.is_some() { Slot::Green } else { Slot::Blue };
     let (stable, split_key) = file::routing(root.table("routing"), first);
+    let rollout_plan = file::rollout(root.table("rollout"), folder);
     let config = Config {
         listen: file::listen(root.table("listen"), folder),
         auth: auth.config,
@@ -137,7 +140,8 @@ fn read(
         error_mode: file::errors(root.table("errors")),
         log: file::log(root.table("log")),
         health: file::health(root.table("health")),
-        rollout_plan: file::rollout(root.table("rollout"), folder),
+        rollout: rollout_plan.as_deref().map(|path| plan::load(path, surroundings, more)).unwrap_or_default(),
+        rollout_plan,
     };
     root.finish();
     checks::check(&config, report);
@@ -174,6 +178,8 @@ pub(crate) struct Config {
     pub(crate) health: Health,
     /// `[rollout] plan`
     pub(crate) rollout_plan: Option<PathBuf>,
+    /// What that file says, or the built-in plan.
+    pub(crate) rollout: plan::Rollout,
 }
 
 impl Config {

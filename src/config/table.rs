@@ -41,6 +41,38 @@ impl<'a> Table<'a> {
         self.names().into_iter().map(|name| (name.clone(), self.table(&name))).collect()
     }
 
+    /// The tables of a list of tables (`[[key]]`), in the order of the file; at most `max`.
+    pub(super) fn list_of_tables(&mut self, key: &str, max: usize) -> Vec<Table<'a>> {
+        let Some(value) = self.entry(key) else { return Vec::new() };
+        let Some(items) = value.as_array() else {
+            let expected = format!("a list of tables, each opened by [[{key}]]");
+            return self.wrong_type(key, value, &expected).unwrap_or_default();
+        };
+        if items.len() > max {
+            self.refuse(
+                key,
+                None,
+                Invalid::new(format!("{} entries; at most {max} are allowed", items.len())),
+            );
+        }
+        let mut tables = Vec::new();
+        for (index, item) in items.iter().enumerate() {
+            let item_key = format!("{key}[{index}]");
+            self.report.saw(&self.full(&item_key), item.span().start);
+            let entries = match item.get_ref().as_table() {
+                Some(entries) => Some(entries),
+                None => self.wrong_type(&item_key, item.get_ref(), "a table"),
+            };
+            tables.push(Table {
+                path: self.full(&item_key),
+                entries,
+                asked: Vec::new(),
+                report: self.report,
+            });
+        }
+        tables
+    }
+
     /// The keys that are present, in the order of their names.
     pub(super) fn names(&self) -> Vec<String> {
         self.entries
@@ -157,6 +189,11 @@ impl<'a> Table<'a> {
     /// Reports that `key` may not have this value.
     pub(super) fn refuse(&self, key: &str, value: Option<String>, invalid: Invalid) {
         self.report.problem(&self.full(key), value, invalid);
+    }
+
+    /// Reports that the table as a whole is wrong.
+    pub(super) fn refuse_whole(&self, invalid: Invalid) {
+        self.report.problem(&self.path, None, invalid);
     }
 
     /// Reports that `key` is missing.

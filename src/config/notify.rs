@@ -1,0 +1,223 @@
+//! Critical checks and receivers of notifications, as the plan file declares them.
+//!
+//! A receiver's address may be a secret: it is never quoted back. Must not know how anything is sent or run.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::problem::Invalid;
+use super::table::Table;
+use super::{Surroundings, value};
+use crate::rollout::transition::Kind;
+
+const SECOND: Duration = Duration::from_secs(1);
+/// Where PagerDuty takes events.
+const PAGERDUTY: &str = "https://events.pagerduty.com/v2/enqueue";
+const WORDS_MAX: usize = 64;
+
+/// `[[critical_check]]`
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Check {
+    pub(crate) name: String,
+    pub(crate) interval: Duration,
+    pub(crate) timeout: Duration,
+    pub(crate) probe: Probe,
+}
+
+/// What a critical check does.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Probe {
+    /// Calls a tool of the candidate; a result without `isError` is good.
+    Tool { name: String, arguments: serde_json::Map<String, serde_json::Value> },
+    /// Runs a program; exit 0 is good.
+    Exec(Command),
+}
+
+/// A program and its arguments.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Command {
+    pub(crate) program: PathBuf,
+    pub(crate) arguments: Vec<String>,
+}
+
+/// A text that must not be shown.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Secret(pub(crate) String);
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(secret)")
+    }
+}
+
+/// `[[notify]]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Receiver {
+    pub(crate) name: String,
+    /// What is told; everything where empty.
+    pub(crate) on: Vec<Kind>,
+    pub(crate) way: Way,
+}
+
+/// How a receiver is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// POST of the transition as JSON.
+    Generic { url: Secret },
+    /// A Slack incoming webhook.
+    Slack { url: Secret },
+    /// `PagerDuty` Events API v2.
+    PagerDuty { url: Secret, routing_key: Secret },
+    /// A program that reads the transition as JSON from its input.
+    Exec(Command),
+}
+
+/// `[[critical_check]]`, all of them.
+pub(super) fn checks(tables: Vec<Table<'_>>, folder: &Path) -> Vec<Check> {
+    tables.into_iter().filter_map(|table| check(table, folder)).collect()
+}
+
+/// `[[notify]]`, all of them.
+pub(super) fn receivers(
+    tables: Vec<Table<'_>>,
+    folder: &Path,
+    surroundings: &Surroundings<'_>,
+) -> Vec<Receiver> {
+    tables.into_iter().filter_map(|table| receiver(table, folder, surroundings)).collect()
+}
+
+fn check(mut table: Table<'_>, folder: &Path) -> Option<Check> {
+    let interval = table.duration("interval", SECOND..=SECOND * 3_600, SECOND * 10);
+    let timeout = table.duration("timeout", SECOND..=SECOND * 60, SECOND * 5);
+    let (has_tool, has_exec) = (table.has("tool"), table.has("exec"));
+    let name = required_text(&mut table, "name", "what the check is called in status and history");
+    let tool = table.text("tool", word);
+    let arguments = table.text("arguments", json_object).unwrap_or_default();
+    let exec = command(&mut table, folder);
+    let way = "a read-only tool of the candidate, or a program that exits with 0";
+    match (has_tool, has_exec) {
+        (false, false) => table.refuse_whole(Invalid::new("needs tool or exec").hint(way)),
+        (true, true) => table.refuse_whole(Invalid::new("needs tool or exec, not both").hint(way)),
+        (true, false) | (false, true) => {}
+    }
+    table.finish();
+    let probe = match tool {
+        Some(name) => Probe::Tool { name, arguments },
+        None => Probe::Exec(exec?),
+    };
+    Some(Check { name: name?, interval, timeout, probe })
+}
+
+fn receiver(mut table: Table<'_>, folder: &Path, surroundings: &Surroundings<'_>) -> Option<Receiver> {
+    let kinds: Vec<(&str, Kind)> = Kind::ALL.into_iter().map(|kind| (kind.as_str(), kind)).collect();
+    let on = table.list("on", Kind::ALL.len(), |text| value::choice(text, &kinds)).unwrap_or_default();
+    let words = ["generic", "slack", "pagerduty", "exec"].map(|word| (word, word));
+    let has_kind = table.has("kind");
+    let kind = table.text("kind", |text| value::choice(text, &words));
+    if !has_kind {
+        table.missing("kind", "generic, slack, pagerduty or exec");
+    }
+    let name = table.text("name", word).or_else(|| kind.map(str::to_owned));
+    // Every key is asked for whatever the kind, so that a misplaced one is not called unknown.
+    let url = url(&mut table, surroundings, kind.is_some_and(|kind| kind == "generic" || kind == "slack"));
+    let routing_key = secret(&mut table, "routing_key_env", surroundings);
+    let has_exec = table.has("exec");
+    let exec = command(&mut table, folder);
+    let way = match kind {
+        Some("generic") => url.map(|url| Way::Generic { url }),
+        Some("slack") => url.map(|url| Way::Slack { url }),
+        Some("pagerduty") => {
+            if !table.has("routing_key_env") {
+                table.missing("routing_key_env", "the environment variable that holds the integration's key");
+            }
+            let url = url.unwrap_or(Secret(PAGERDUTY.to_owned()));
+            routing_key.map(|routing_key| Way::PagerDuty { url, routing_key })
+        }
+        Some(_) => {
+            if !has_exec {
+                table.missing("exec", "as in exec = [\"/usr/local/bin/tell\", \"ops\"]");
+            }
+            exec.map(Way::Exec)
+        }
+        None => None,
+    };
+    table.finish();
+    Some(Receiver { name: name?, on, way: way? })
+}
+
+/// `url`, or the variable that holds it.
+fn url(table: &mut Table<'_>, surroundings: &Surroundings<'_>, needed: bool) -> Option<Secret> {
+    let web = |text: &str| {
+        let web = ["http://", "https://"].iter().any(|scheme| text.starts_with(scheme));
+        let clean = text.bytes().all(|byte| byte.is_ascii_graphic());
+        if web && clean {
+            Ok(Secret(text.to_owned()))
+        } else {
+            Err(Invalid::new("must begin with http:// or https://, without spaces").secret())
+        }
+    };
+    let named = table.text("url", web);
+    let held = secret(table, "url_env", surroundings);
+    if needed && !table.has("url") && !table.has("url_env") {
+        let hint =
+            "url_env names an environment variable that holds the address, which is a secret with Slack";
+        table.refuse_whole(Invalid::new("needs url or url_env").hint(hint));
+    }
+    if let Some(Secret(text)) = &held
+        && let Err(invalid) = web(text)
+    {
+        table.refuse("url_env", None, invalid);
+    }
+    named.or(held)
+}
+
+/// The value of the environment variable named under `key`.
+fn secret(table: &mut Table<'_>, key: &str, surroundings: &Surroundings<'_>) -> Option<Secret> {
+    table.text(key, |text| {
+        let name = value::variable_name(text)?;
+        let held = (surroundings.variable)(&name).and_then(|value| value.into_string().ok());
+        let held = held.filter(|value| !value.is_empty());
+        held.map(Secret).ok_or_else(|| Invalid::new(format!("the environment variable {name} is not set")))
+    })
+}
+
+fn command(table: &mut Table<'_>, folder: &Path) -> Option<Command> {
+    let words = table.list("exec", WORDS_MAX, |text| {
+        if text.contains('\0') { Err(Invalid::new("must not hold NUL")) } else { Ok(text.to_owned()) }
+    })?;
+    let mut words = words.into_iter();
+    match words.next().filter(|program| !program.is_empty()) {
+        // A bare name is looked up in PATH; a path is relative to the file.
+        Some(program) => {
+            let program = if program.contains('/') { folder.join(program) } else { program.into() };
+            Some(Command { program, arguments: words.collect() })
+        }
+        None => {
+            table.refuse("exec", None, Invalid::new("needs a program"));
+            None
+        }
+    }
+}
+
+fn required_text(table: &mut Table<'_>, key: &str, hint: &str) -> Option<String> {
+    let has = table.has(key);
+    let text = table.text(key, word);
+    if !has {
+        table.missing(key, hint);
+    }
+    text
+}
+
+fn word(text: &str) -> Result<String, Invalid> {
+    let plain = |byte: u8| byte.is_ascii_graphic();
+    if text.is_empty() || text.len() > 128 || !text.bytes().all(plain) {
+        return Err(Invalid::new("must be 1 to 128 visible ASCII characters without spaces"));
+    }
+    Ok(text.to_owned())
+}
+
+fn json_object(text: &str) -> Result<serde_json::Map<String, serde_json::Value>, Invalid> {
+    serde_json::from_str(text)
+        .map_err(|_| Invalid::new("must be a JSON object").hint("as in '{\"days\": 1}'"))
+}
