@@ -239,3 +239,192 @@ impl Default for Decoder {
 fn expect(byte: u8, wanted: u8, error: FramingError) -> Result<(), FramingError> {
     if byte == wanted { Ok(()) } else { Err(error) }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Decodes `input` handed over in pieces of `step` bytes: the body, the bytes consumed, and whether it ended.
+    fn decode(input: &[u8], step: usize) -> Result<(Vec<u8>, usize, bool), FramingError> {
+        let mut decoder = Decoder::new();
+        let (mut body, mut at, mut seen) = (Vec::new(), 0, 0);
+        while seen < input.len() || at < seen {
+            seen = seen.max((at + step).min(input.len()));
+            match decoder.next(&input[at..seen])? {
+                Piece::Data { start, end } => {
+                    body.extend_from_slice(&input[at + start..at + end]);
+                    at += end;
+                }
+                Piece::More { consumed } => at += consumed,
+                Piece::End { consumed } => return Ok((body, at + consumed, true)),
+            }
+        }
+        Ok((body, at, false))
+    }
+
+    #[track_caller]
+    fn check(input: &str, expect: Result<(&str, &str), FramingError>) {
+        for step in [1, 2, 3, 7, input.len().max(1)] {
+            let decoded = decode(input.as_bytes(), step);
+            let found = decoded.map(|(body, consumed, ended)| {
+                assert!(ended, "{input:?} did not end");
+                (body, &input[consumed..])
+            });
+            assert_eq!(found, expect.map(|(body, rest)| (body.into(), rest)), "{input:?} by {step}");
+        }
+    }
+
+    #[track_caller]
+    fn check_refused(input: &str, error: FramingError) {
+        check(input, Err(error));
+    }
+
+    // RFC 9112, 7.1: `chunked-body = *chunk last-chunk trailer-section CRLF`
+    #[test]
+    fn chunks_are_joined_and_what_follows_is_left() {
+        check("0\r\n\r\n", Ok(("", "")));
+        check("5\r\nhello\r\n0\r\n\r\n", Ok(("hello", "")));
+        check("2\r\nhe\r\n03\r\nllo\r\n000\r\n\r\nPOST /", Ok(("hello", "POST /")));
+        check("A;x\r\n0123456789\r\na\r\n0123456789\r\n0\r\n\r\n", Ok(("01234567890123456789", "")));
+    }
+
+    #[test]
+    fn sizes_are_hex_digits_and_nothing_else() {
+        for size in [
+            "", "h", "5h", "+5", "-5", " 5", "5 ", "0x5", "5_0", "5,5", "5\0", "5.0", "\u{ff15}", "5\t",
+            "5\r\r", ";a",
+        ] {
+            check_refused(&format!("{size}\r\nhello\r\n0\r\n\r\n"), FramingError::Chunk);
+        }
+        for size in ["10000000000000005", "00000000000000005", "FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF"] {
+            check_refused(&format!("{size}\r\nhello\r\n0\r\n\r\n"), FramingError::Chunk);
+        }
+    }
+
+    #[test]
+    fn every_line_ends_in_crlf() {
+        for input in [
+            "5\nhello\r\n0\r\n\r\n",
+            "5\rhello\r\n0\r\n\r\n",
+            "5\r\nhello\n0\r\n\r\n",
+            "5\r\nhelloXX0\r\n\r\n",
+            "5\r\nhello\r\r\n0\r\n\r\n",
+            "5\r\nhello0\r\n\r\n",
+            "5\r\nhello\r\n0\n\r\n",
+            "5\r\nhello!\r\n0\r\n\r\n",
+        ] {
+            check_refused(input, FramingError::Chunk);
+        }
+        check_refused("0\r\n\n", FramingError::Trailer);
+        check_refused("0\r\n\rX", FramingError::Trailer);
+        check_refused("0\r\nPOST / HTTP/1.1\r\n\r\n", FramingError::Trailer);
+    }
+
+    // RFC 9112, 7.1.1: `chunk-ext = *( BWS ";" BWS chunk-ext-name [ BWS "=" BWS chunk-ext-val ] )`
+    #[test]
+    fn extensions_are_checked_bounded_and_dropped() {
+        for extension in [";a", ";a=b", " ; a = \"b;\\\"c\"", ";a;b=c;d", ";a=\"\"", "\t;a"] {
+            check(&format!("5{extension}\r\nhello\r\n0;z\r\n\r\n"), Ok(("hello", "")));
+        }
+        for extension in [
+            ";",
+            ";;a",
+            ";a=",
+            ";a=\"b",
+            ";a=b c",
+            ";a ",
+            ";a=b ",
+            ";a\nb",
+            ";=b",
+            ";a=\"b\"c",
+            ";(a)",
+            ";a=\"\0\"",
+            "g",
+            ";a\0",
+        ] {
+            check_refused(&format!("5{extension}\r\nhello\r\n0\r\n\r\n"), FramingError::Chunk);
+        }
+        check_refused(&format!("5;a={}\r\nhello\r\n0\r\n\r\n", "x".repeat(4096)), FramingError::Chunk);
+        let many = format!("1;{}\r\na\r\n", "x".repeat(1000)).repeat(5);
+        check_refused(&format!("{many}0\r\n\r\n"), FramingError::Chunk);
+    }
+
+    #[test]
+    fn trailers_are_checked_bounded_and_dropped() {
+        check("0\r\nX-T: a\r\nContent-Length: 3\r\n\r\nrest", Ok(("", "rest")));
+        check("0\r\nX-T:\r\n\r\n", Ok(("", "")));
+        for trailer in [
+            "nonsense\r\n",
+            "X-T : a\r\n",
+            " X-T: a\r\n",
+            "X-T: a\r\n b\r\n",
+            ": a\r\n",
+            "X-T: a\rb: c\r\n",
+            "X-T: a\nb: c\r\n",
+            "X-T: \0\r\n",
+        ] {
+            check_refused(&format!("0\r\n{trailer}\r\n"), FramingError::Trailer);
+        }
+        check_refused(&format!("0\r\nX-T: {}\r\n\r\n", "x".repeat(8192)), FramingError::Trailer);
+    }
+
+    #[test]
+    fn the_declared_size_is_known_before_the_data() {
+        let mut decoder = Decoder::new();
+        assert_eq!(decoder.next(b"2\r\nab\r\n"), Ok(Piece::Data { start: 3, end: 5 }));
+        assert_eq!(decoder.next(b"\r\n7FFFFFFF\r\n"), Ok(Piece::More { consumed: 12 }));
+        assert_eq!(decoder.declared(), 2 + 0x7fff_ffff);
+    }
+
+    #[test]
+    fn an_error_is_final() {
+        let mut decoder = Decoder::new();
+        assert_eq!(decoder.next(b"x"), Err(FramingError::Chunk));
+        assert_eq!(decoder.next(b"0\r\n\r\n"), Err(FramingError::Chunk));
+        assert_eq!(decoder.next(b""), Err(FramingError::Chunk));
+    }
+
+    #[test]
+    fn a_body_cut_short_never_ends() {
+        let whole = "5;a=\"b\"\r\nhello\r\n0\r\nX: y\r\n\r\n";
+        for length in 0..whole.len() {
+            assert!(matches!(decode(&whole.as_bytes()[..length], 64), Ok((_, _, false))), "{length}");
+        }
+    }
+
+    fn encode(body: &[u8], sizes: &[usize]) -> Vec<u8> {
+        let mut encoded = Vec::new();
+        let mut rest = body;
+        for size in sizes.iter().copied().chain([usize::MAX]) {
+            let (chunk, after) = rest.split_at(size.min(rest.len()));
+            rest = after;
+            if !chunk.is_empty() {
+                encoded.extend_from_slice(format!("{:x}\r\n", chunk.len()).as_bytes());
+                encoded.extend_from_slice(chunk);
+                encoded.extend_from_slice(b"\r\n");
+            }
+        }
+        encoded.extend_from_slice(b"0\r\n\r\n");
+        encoded
+    }
+
+    proptest! {
+        #[test]
+        fn decoding_gives_what_was_encoded_however_it_is_cut(
+            body in proptest::collection::vec(any::<u8>(), 0..200),
+            sizes in proptest::collection::vec(1_usize..50, 0..10),
+            step in 1_usize..60,
+        ) {
+            let encoded = encode(&body, &sizes);
+            let length = encoded.len();
+            prop_assert_eq!(decode(&encoded, step), Ok((body, length, true)));
+        }
+
+        #[test]
+        fn any_bytes_decode_the_same_at_once_and_byte_by_byte(input in "[0-9a-f;=\"\\\\ \r\nx:]{0,40}") {
+            prop_assert_eq!(decode(input.as_bytes(), 1), decode(input.as_bytes(), 64));
+        }
+    }
+}

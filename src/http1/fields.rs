@@ -2,6 +2,8 @@
 //!
 //! Judges the syntax of field lines and of `Connection`. Must not know start lines or body lengths.
 
+use std::fmt;
+
 use super::bytes::{is_space, is_token, is_token_byte, is_value, trim};
 use super::{FramingError, HeadLimits, Known};
 
@@ -35,14 +37,14 @@ pub(super) struct Connection {
 }
 
 /// The fields of one head: a view over the head's bytes and the spans found in them.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct Fields<'b> {
     block: &'b [u8],
     spans: &'b FieldSpans,
 }
 
 /// One field line: name as sent, value without surrounding white space.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct Field<'b> {
     /// The name, recognised.
     pub known: Known,
@@ -55,7 +57,7 @@ pub struct Field<'b> {
 }
 
 /// How often a known field occurs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Occurs<'b> {
     /// The field is absent.
     Never,
@@ -102,6 +104,30 @@ impl<'b> Fields<'b> {
     /// Whether there is no field line.
     pub fn is_empty(&self) -> bool {
         self.spans.spans.is_empty()
+    }
+}
+
+// Values may be tokens, cookies or a user's data, so what is shown for debugging is names and lengths.
+
+impl fmt::Debug for Fields<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter()).finish()
+    }
+}
+
+impl fmt::Debug for Field<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {} bytes", self.name.escape_ascii(), self.value.len())
+    }
+}
+
+impl fmt::Debug for Occurs<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Occurs::Never => f.write_str("Never"),
+            Occurs::Once(value) => write!(f, "Once({} bytes)", value.len()),
+            Occurs::Repeated => f.write_str("Repeated"),
+        }
     }
 }
 
@@ -251,4 +277,126 @@ fn bad_value(value: &[u8]) -> FramingError {
 /// Offsets fit: a head is never longer than `HeadLimits::bytes_max`, which is a `u32`.
 fn offset(at: usize) -> u32 {
     u32::try_from(at).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: HeadLimits = HeadLimits { bytes_max: 16384, fields_max: 100 };
+
+    #[track_caller]
+    fn check(lines: &str, expect: Result<&[(&str, &str)], FramingError>) {
+        let block = format!("{lines}\r\n");
+        let mut spans = FieldSpans::default();
+        let read = spans.read(block.as_bytes(), 0, &LIMITS);
+        let fields = Fields::new(block.as_bytes(), &spans);
+        let found: Vec<_> = fields.iter().map(|field| (field.name, field.value)).collect();
+        let expect = expect.map(|fields| fields.iter().map(|(n, v)| (n.as_bytes(), v.as_bytes())).collect());
+        assert_eq!(read.map(|()| found), expect, "{lines:?}");
+    }
+
+    // RFC 9112, 5: `field-line = field-name ":" OWS field-value OWS`
+    #[test]
+    fn names_are_kept_and_values_trimmed_of_space_and_tab_only() {
+        check("", Ok(&[]));
+        check("A: b\r\n", Ok(&[("A", "b")]));
+        check("A:b\r\nc: \t d e \t \r\n", Ok(&[("A", "b"), ("c", "d e")]));
+        check("A:\r\nB:   \r\n", Ok(&[("A", ""), ("B", "")]));
+        check("A: caf\u{e9}\r\n", Ok(&[("A", "caf\u{e9}")]));
+        check("!#$%&'*+-.^_`|~09azAZ: b\r\n", Ok(&[("!#$%&'*+-.^_`|~09azAZ", "b")]));
+    }
+
+    #[test]
+    fn every_malformed_line_is_refused_for_its_reason() {
+        for (lines, error) in [
+            ("A : b\r\n", FramingError::SpaceBeforeColon),
+            ("A\t: b\r\n", FramingError::SpaceBeforeColon),
+            (" A: b\r\n", FramingError::SpaceBeforeColon),
+            ("A: b\r\n c\r\n", FramingError::ObsFold),
+            ("A: b\r\n\tc: d\r\n", FramingError::ObsFold),
+            (": b\r\n", FramingError::FieldName),
+            ("A\r\n", FramingError::FieldName),
+            ("(A): b\r\n", FramingError::FieldName),
+            ("A\u{e9}: b\r\n", FramingError::FieldName),
+            ("A\0: b\r\n", FramingError::ControlByte),
+            ("A\u{b}: b\r\n", FramingError::ControlByte),
+            ("A: b\0c\r\n", FramingError::ControlByte),
+            ("A: b\u{1b}c\r\n", FramingError::ControlByte),
+            ("A: b\u{7f}\r\n", FramingError::ControlByte),
+            ("A: b\rC: d\r\n", FramingError::BareCr),
+            ("A\r: b\r\n", FramingError::BareCr),
+            ("A: b\nC: d\r\n", FramingError::BareLf),
+            ("\nA: b\r\n", FramingError::BareLf),
+        ] {
+            check(lines, Err(error));
+        }
+    }
+
+    #[test]
+    fn too_many_fields_are_refused() {
+        let lines = "A: b\r\n".repeat(100);
+        let hundred = vec![("A", "b"); 100];
+        check(&lines, Ok(&hundred));
+        check(&format!("{lines}A: b\r\n"), Err(FramingError::TooManyFields));
+    }
+
+    #[test]
+    fn known_fields_are_counted_whatever_their_case() {
+        let block = b"HOST: a\r\nX-A: 1\r\naccept: b\r\nAccept: c\r\n\r\n";
+        let mut spans = FieldSpans::default();
+        spans.read(block, 0, &LIMITS).unwrap();
+        let fields = Fields::new(block, &spans);
+        assert_eq!(fields.occurs(Known::Host), Occurs::Once(b"a"));
+        assert_eq!(fields.occurs(Known::Accept), Occurs::Repeated);
+        assert_eq!(fields.occurs(Known::Cookie), Occurs::Never);
+        assert_eq!(fields.occurs(Known::Other), Occurs::Never);
+        spans.read(b"\r\n", 0, &LIMITS).unwrap();
+        assert_eq!(
+            Fields::new(b"\r\n", &spans).occurs(Known::Host),
+            Occurs::Never,
+            "storage is reused, not its content"
+        );
+    }
+
+    #[track_caller]
+    fn check_connection(lines: &str, expect: Result<(bool, bool, bool, &[&str]), FramingError>) {
+        let block = format!("{lines}Te: a\r\nX-A: b\r\nAuthorization: c\r\n\r\n");
+        let mut spans = FieldSpans::default();
+        let read = spans.read(block.as_bytes(), 0, &LIMITS);
+        let Connection { close, keep_alive, nominates_relied } = spans.connection();
+        let nominated: Vec<_> = Fields::new(block.as_bytes(), &spans)
+            .iter()
+            .filter(|field| field.nominated)
+            .map(|field| std::str::from_utf8(field.name).unwrap())
+            .collect();
+        let found = read.map(|()| (close, keep_alive, nominates_relied, nominated.as_slice()));
+        assert_eq!(found, expect, "{lines:?}");
+    }
+
+    // RFC 9110, 7.6.1: "Intermediaries MUST parse a received Connection header field before a message is forwarded".
+    #[test]
+    fn connection_options_are_read_from_every_line() {
+        check_connection("", Ok((false, false, false, &[])));
+        check_connection("Connection: close\r\n", Ok((true, false, false, &[])));
+        check_connection("Connection: Keep-Alive, x-a\r\n", Ok((false, true, false, &["X-A"])));
+        check_connection("Connection: TE\r\nConnection: , ,Close\r\n", Ok((true, false, false, &["Te"])));
+        check_connection("Connection: authorization\r\n", Ok((false, false, true, &["Authorization"])));
+        check_connection("Connection: Content_Length\r\n", Ok((false, false, true, &[])));
+        for lines in ["Connection: \"close\", @\r\n", "Connection: a b\r\n", "Connection: close;q=1\r\n"] {
+            check_connection(lines, Err(FramingError::Nomination));
+        }
+        let many = format!("Connection: close{}\r\n", ",x".repeat(32));
+        check_connection(&many, Err(FramingError::Nomination));
+    }
+
+    #[test]
+    fn no_value_is_shown_for_debugging() {
+        let block = b"Authorization: Bearer s3cret\r\n\r\n";
+        let mut spans = FieldSpans::default();
+        spans.read(block, 0, &LIMITS).unwrap();
+        let fields = Fields::new(block, &spans);
+        let shown = format!("{fields:?} {:?} {spans:?}", fields.occurs(Known::Authorization));
+        assert!(!shown.contains("s3cret") && shown.contains("Authorization: 13 bytes"), "{shown}");
+    }
 }

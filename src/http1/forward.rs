@@ -14,8 +14,9 @@ pub fn same_name(left: &[u8], right: &[u8]) -> bool {
         })
 }
 
-/// Whether a client's field reaches the backend as it is. `Accept`, `Content-Length`, `Host`, `Via`, `X-Request-Id`,
-/// `traceparent` and the forwarding fields are the guard's own to write, so the client's never pass here.
+/// Whether a client's field reaches the backend as it is. `Accept`, `Content-Length`, `Host`, `X-Request-Id`,
+/// `traceparent` and the forwarding fields are the guard's own to write, so the client's never pass here; its own `Via`
+/// goes behind the others.
 pub fn passes_to_backend(field: &Field<'_>) -> bool {
     !field.nominated && !is_forwarding_claim(field.name) && request_disposition(field) == Disposition::Pass
 }
@@ -97,7 +98,8 @@ fn request_disposition(field: &Field<'_>) -> Disposition {
         | Known::RetryAfter
         | Known::Server
         | Known::SetCookie
-        | Known::Tracestate => Disposition::Pass,
+        | Known::Tracestate
+        | Known::Via => Disposition::Pass,
         Known::Accept
         | Known::Authorization
         | Known::Connection
@@ -118,7 +120,6 @@ fn request_disposition(field: &Field<'_>) -> Disposition {
         | Known::Trailer
         | Known::TransferEncoding
         | Known::Upgrade
-        | Known::Via
         | Known::XForwardedFor
         | Known::XForwardedHost
         | Known::XForwardedProto
@@ -177,5 +178,120 @@ fn response_disposition(known: Known) -> Disposition {
         | Known::XRealIp
         | Known::XRemoteUser
         | Known::Other => Disposition::Pass,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http1::{FieldSpans, HeadLimits, request, response};
+
+    const LIMITS: HeadLimits = HeadLimits { bytes_max: 4096, fields_max: 32 };
+
+    #[track_caller]
+    fn check_request(name: &str, connection: &str, expect: bool) {
+        let head = format!("POST / HTTP/1.1\r\nHost: a\r\n{connection}{name}: x\r\n\r\n");
+        let mut spans = FieldSpans::default();
+        let head = request::parse(head.as_bytes(), &mut spans, &LIMITS).unwrap();
+        let field = head.fields.iter().find(|field| field.name == name.as_bytes()).unwrap();
+        assert_eq!(passes_to_backend(&field), expect, "{name}");
+    }
+
+    #[track_caller]
+    fn check_response(name: &str, connection: &str, expect: bool) {
+        let head = format!("HTTP/1.1 200 OK\r\n{connection}{name}: 1\r\n\r\n");
+        let mut spans = FieldSpans::default();
+        let head = response::parse(head.as_bytes(), &mut spans, &LIMITS).unwrap();
+        let field = head.fields.iter().find(|field| field.name == name.as_bytes()).unwrap();
+        assert_eq!(passes_to_client(&field), expect, "{name}");
+    }
+
+    // "Always stripped: `Authorization`, `Cookie`, `Origin`, `X-Remote-User`, every hop-by-hop header"
+    #[test]
+    fn what_the_guard_answers_for_never_passes_from_a_client() {
+        for name in [
+            "Authorization",
+            "Cookie",
+            "Origin",
+            "X-Remote-User",
+            "Keep-Alive",
+            "Proxy-Connection",
+            "Proxy-Authorization",
+            "TE",
+            "Trailer",
+            "Proxy",
+            "HTTP2-Settings",
+            "X-Forwarded-For",
+            "X-Forwarded-Port",
+            "x-forwarded-user",
+            "Forwarded",
+            "X-Real-IP",
+            "X-MCP-Client",
+            "X-Request-Id",
+        ] {
+            check_request(name, "", false);
+        }
+        check_request("X-Hop", "Connection: x-hop\r\n", false);
+    }
+
+    // "in any spelling (`X_Guard_Auth` too)"
+    #[test]
+    fn an_imitation_of_a_known_name_does_not_pass() {
+        for name in [
+            "X_Remote_User",
+            "x.remote-user",
+            "Mcp_Method",
+            "Content_Length",
+            "X_Forwarded_Host",
+            "MCP.Session~Id",
+        ] {
+            check_request(name, "", false);
+        }
+        assert!(same_name(b"x_guard_auth", b"X-Guard-Auth"));
+        assert!(!same_name(b"xguardauth", b"X-Guard-Auth"));
+        assert!(!same_name(b"x-guard-autj", b"X-Guard-Auth"));
+        assert!(!same_name(b"x-guard-auth-", b"X-Guard-Auth"));
+    }
+
+    // RFC 9110, 5.1: "A proxy MUST forward unrecognized header fields".
+    #[test]
+    fn end_to_end_fields_pass_to_the_backend() {
+        for name in [
+            "Content-Type",
+            "Mcp-Session-Id",
+            "MCP-Protocol-Version",
+            "Mcp-Method",
+            "Mcp-Name",
+            "Mcp-Param-Region",
+            "Last-Event-ID",
+            "X-Custom",
+            "User-Agent",
+            "baggage",
+            "Via",
+        ] {
+            check_request(name, "", true);
+        }
+    }
+
+    // "Response hop-by-hop headers, `Server` and `Set-Cookie` are stripped."
+    #[test]
+    fn hop_by_hop_fields_of_a_backend_stay_behind() {
+        for name in [
+            "Server",
+            "Set-Cookie",
+            "Keep-Alive",
+            "Trailer",
+            "Upgrade",
+            "Proxy-Authenticate",
+            "Content-Length",
+        ] {
+            check_response(name, "", false);
+        }
+        check_response("X-Hop", "Connection: X-Hop\r\n", false);
+        for name in
+            ["Content-Type", "Mcp-Session-Id", "Cache-Control", "X-Accel-Buffering", "Retry-After", "Date"]
+        {
+            check_response(name, "", true);
+        }
     }
 }
