@@ -141,6 +141,10 @@ impl Delivery<'_> {
     async fn deliver(&self, asked: Asked<'_>, client: &mut Client, report: &mut Report) -> Persist {
         let Asked { slot, place, received, since } = asked;
         let (status, format) = (received.head.status, received.head.format);
+        if !received.head.keep_alive {
+            // A backend that says goodbye closes its idle connections next: one of them could break under a call.
+            slot.pool.retire();
+        }
         let (mut source, head) = match source_of(received) {
             Ok(both) => both,
             Err(cut) => return self.cut_before(cut, slot, since, client, report).await,

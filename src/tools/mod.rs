@@ -7,6 +7,7 @@
 mod call_log;
 mod catalogue;
 mod cli;
+mod connections;
 mod edge;
 mod handler;
 mod protocol;

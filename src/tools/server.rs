@@ -1,4 +1,4 @@
-//! The socket and the process: connections within bounds, reload on SIGHUP, drain on SIGTERM.
+//! The socket and the process: reload on SIGHUP, drain on SIGTERM.
 //!
 //! Must not know what is asked on a connection.
 
@@ -8,18 +8,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
 use rmcp::transport::StreamableHttpServerConfig;
 use rmcp::transport::streamable_http_server::session::never::NeverSessionManager;
 use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::Semaphore;
 
 use super::call_log;
 use super::catalogue::Problems;
-use super::edge::{self, Mcp};
+use super::connections::Connections;
+use super::edge::Mcp;
 use super::handler::Host;
 use super::protocol::Service;
 use super::registry::Registry;
@@ -27,14 +24,8 @@ use crate::sys::socket::{BindError, BoundSocket, bind_unix};
 
 /// Owner and group may connect: the guard runs as another user of the group.
 const SOCKET_MODE: u32 = 0o660;
-/// Connections beyond this wait in the listen queue of the kernel.
-const CONNECTIONS_MAX: usize = 512;
-/// A request head that is not complete by then is given up.
-const HEADER_TIME_MAX: Duration = Duration::from_secs(10);
 /// After SIGTERM, calls have this long to finish.
 const DRAIN_TIME_MAX: Duration = Duration::from_secs(15);
-/// How long to wait when the process has no file descriptor left for the next connection.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Why the server could not run.
 #[derive(Debug, thiserror::Error)]
@@ -75,8 +66,7 @@ pub(super) async fn serve(
     let listener = UnixListener::from_std(listener)
         .map_err(|source| ServeError::Io { action: "use the socket", source })?;
     let mcp = mcp_service(&shared);
-    let connections =
-        Connections { room: Arc::new(Semaphore::new(CONNECTIONS_MAX)), open: GracefulShutdown::new() };
+    let connections = Connections::new();
     call_log::event(
         "ready",
         &format!("{} tools on {}", shared.registry.load().tools().len(), socket.display()),
@@ -84,17 +74,16 @@ pub(super) async fn serve(
 
     loop {
         tokio::select! {
-            () = connections.take(&listener, &mcp) => {}
+            () = connections.accept(&listener, &mcp) => {}
             _ = hangup.recv() => apply(&shared, reload()),
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
         }
     }
-    // The path goes first: a successor may bind it while calls here finish.
-    drop(listener);
+    // The path goes first: nobody new can connect, and a successor may bind it while calls here finish.
     file.remove();
     call_log::event("stopping", "finishing the calls under way");
-    if tokio::time::timeout(DRAIN_TIME_MAX, connections.open.shutdown()).await.is_err() {
+    if tokio::time::timeout(DRAIN_TIME_MAX, connections.drain(listener, &mcp)).await.is_err() {
         call_log::event("stopping", "some calls did not finish in time");
     }
     Ok(())
@@ -124,37 +113,4 @@ fn mcp_service(shared: &Arc<Shared>) -> Mcp {
         .with_sse_keep_alive(None);
     let shared = Arc::clone(shared);
     Mcp::new(move || Ok(shared.service()), Arc::new(NeverSessionManager::default()), config)
-}
-
-/// The open connections, and the room for more.
-struct Connections {
-    room: Arc<Semaphore>,
-    open: GracefulShutdown,
-}
-
-impl Connections {
-    /// Takes the next connection when there is room for it.
-    async fn take(&self, listener: &UnixListener, mcp: &Mcp) {
-        let Ok(place) = Arc::clone(&self.room).acquire_owned().await else { return };
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
-            Err(error) => {
-                call_log::event("accept_failed", &error.to_string());
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-                return;
-            }
-        };
-        let mcp = mcp.clone();
-        let service = hyper::service::service_fn(move |request| edge::answer(mcp.clone(), request));
-        let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(HEADER_TIME_MAX)
-            .serve_connection(TokioIo::new(stream), service);
-        let connection = self.open.watch(connection);
-        tokio::spawn(async move {
-            // An error here is a client that left or spoke nonsense; hyper has answered what could be answered.
-            let _ = connection.await;
-            drop(place);
-        });
-    }
 }
