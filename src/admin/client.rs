@@ -33,15 +33,11 @@ pub(crate) fn ask(path: &Path, command: &Command) -> Result<Answer, AskError> {
     let failed = |source| AskError::Io { path: path.to_owned(), source };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
     let answer = runtime.block_on(async { tokio::time::timeout(PATIENCE, exchange(path, command)).await });
-    let line =
-        answer.map_err(|_| AskError::Silent { path: path.to_owned() })?.map_err(|error| {
-            match error.kind() {
-                io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
-                    AskError::NotRunning { path: path.to_owned() }
-                }
-                _ => failed(error),
-            }
-        })?;
+    let answer = answer.map_err(|_| AskError::Silent { path: path.to_owned() })?;
+    let line = answer.map_err(|error| {
+        let absent = matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused);
+        if absent { AskError::NotRunning { path: path.to_owned() } } else { failed(error) }
+    })?;
     match protocol::decode_answer(&line) {
         Ok(Answer::Refused(refusal)) => Err(AskError::Refused(refusal)),
         Ok(answer) => Ok(answer),

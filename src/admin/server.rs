@@ -23,23 +23,22 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Carries out a command. Must return at once.
 pub(crate) type Carry = Arc<dyn Fn(Command) -> Answer + Send + Sync>;
 
-/// A bound admin socket; its file is removed on drop.
+/// A bound admin socket.
 pub(crate) struct Server {
     listener: std::os::unix::net::UnixListener,
     patience: Duration,
-    _file: SocketFile,
 }
 
 impl Server {
-    /// Binds the socket with mode 0600.
-    pub(crate) fn bind(path: &Path) -> Result<Server, BindError> {
+    /// Binds the socket with mode 0600. Its file goes when the second value is dropped.
+    pub(crate) fn bind(path: &Path) -> Result<(Server, SocketFile), BindError> {
         let BoundSocket { listener, file } = socket::bind_unix(path, SOCKET_MODE)?;
-        Ok(Server { listener, patience: PATIENCE, _file: file })
+        Ok((Server { listener, patience: PATIENCE }, file))
     }
 
     /// Serves until the future is dropped.
     pub(crate) async fn serve(self, carry: Carry) -> io::Result<()> {
-        let listener = UnixListener::from_std(self.listener.try_clone()?)?;
+        let listener = UnixListener::from_std(self.listener)?;
         let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         loop {
             let stream = match listener.accept().await {
@@ -65,7 +64,7 @@ impl Server {
 
 /// One request, one answer, one line in the log.
 async fn converse(mut stream: UnixStream, carry: Option<Carry>, patience: Duration) {
-    let uid = stream.peer_cred().ok().map(|peer| peer.uid());
+    let uid = socket::peer_uid(&stream).ok();
     let (name, answer) = match judge(&mut stream, uid, carry.is_some(), patience).await {
         Ok(command) => (command.as_str(), carry.map(|carry| carry(command))),
         Err(refusal) => ("-", Some(Answer::Refused(refusal))),
@@ -147,6 +146,7 @@ mod tests {
     struct Served {
         folder: tempfile::TempDir,
         runtime: tokio::runtime::Runtime,
+        _file: SocketFile,
     }
 
     impl Served {
@@ -156,7 +156,7 @@ mod tests {
 
         fn with_patience(patience: Duration) -> Served {
             let folder = tempfile::tempdir().unwrap();
-            let mut server = Server::bind(&folder.path().join("admin.sock")).unwrap();
+            let (mut server, file) = Server::bind(&folder.path().join("admin.sock")).unwrap();
             server.patience = patience;
             let runtime =
                 tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
@@ -164,7 +164,7 @@ mod tests {
                 Command::Status => Answer::Status(status()),
             });
             runtime.spawn(server.serve(carry));
-            Served { folder, runtime }
+            Served { folder, runtime, _file: file }
         }
 
         fn path(&self) -> std::path::PathBuf {

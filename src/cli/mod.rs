@@ -1,9 +1,111 @@
 //! The operator's command line: clap types, one subcommand a file. The only place that prints and sets exit codes.
+//!
+//! Must not hold what a command does to a guard: that is `proxy` and `admin`.
 
+mod check;
+mod output;
 mod parity;
+mod run;
+mod status;
+mod token;
 mod watchdog;
 
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// A proxy that owns transport policy for MCP backends: tokens, limits, timeouts, and the switch between backends.
+#[derive(Debug, Parser)]
+#[command(name = "mcp-guard", version, after_help = EXAMPLES)]
+struct Cli {
+    /// Configuration file.
+    #[arg(long, global = true, value_name = "FILE", default_value = "/etc/mcp-guard/guard.toml")]
+    config: PathBuf,
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  mcp-guard demo                                   see it work, on this machine, in a minute
+  mcp-guard check --config conf/guard.toml         every problem of a configuration at once
+  mcp-guard run --config /etc/mcp-guard/guard.toml
+
+Exit codes: 0 done, 1 the answer is no, 2 could not run, 64 usage.";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Run(run::Run),
+    Check(check::Check),
+    Status(status::Status),
+    #[command(subcommand)]
+    Token(token::Token),
+    Parity(Box<parity::Parity>),
+    Watchdog(Box<watchdog::Watchdog>),
+}
+
+/// How a command ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Exit {
+    Done,
+    /// The answer is no.
+    No,
+    CouldNotRun,
+    Usage,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> ExitCode {
+        ExitCode::from(match exit {
+            Exit::Done => 0,
+            Exit::No => 1,
+            Exit::CouldNotRun => 2,
+            Exit::Usage => 64,
+        })
+    }
+}
+
 /// Runs the command line of `mcp-guard` and returns its exit code (0 done, 1 no, 2 could not run, 64 usage).
-pub fn main() -> std::process::ExitCode {
-    todo!()
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            let exit = if error.use_stderr() { Exit::Usage } else { Exit::Done };
+            return exit.into();
+        }
+    };
+    let exit = match cli.command {
+        Command::Run(_) => run::run(&cli.config),
+        Command::Check(check) => check.run(&cli.config),
+        Command::Status(status) => status.run(&cli.config),
+        Command::Token(token) => token.run(&cli.config),
+        Command::Parity(parity) => return parity::run(*parity),
+        Command::Watchdog(watchdog) => return watchdog::run(&watchdog),
+    };
+    exit.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_help_of_every_command_shows_an_example() {
+        fn visit(command: &mut clap::Command, path: &str) {
+            let help = command.render_long_help().to_string();
+            assert!(help.contains("Example"), "{path}: {help}");
+            for sub in command.get_subcommands_mut().filter(|sub| sub.get_name() != "help") {
+                let path = format!("{path} {}", sub.get_name());
+                visit(sub, &path);
+            }
+        }
+        let mut cli = Cli::command();
+        cli.build();
+        cli.clone().debug_assert();
+        visit(&mut cli, "mcp-guard");
+    }
 }

@@ -53,8 +53,6 @@ impl Surroundings<'static> {
 /// A valid configuration, and what else an operator may want to know of it.
 pub(crate) struct Loaded {
     pub(crate) config: Config,
-    /// Every client as declared: what `Config::clients` indexes.
-    pub(crate) clients: Vec<ClientConfig>,
     pub(crate) warnings: Vec<Problem>,
 }
 
@@ -63,18 +61,27 @@ pub(crate) struct Loaded {
 pub(crate) enum LoadError {
     #[error(transparent)]
     Unreadable(#[from] ReadError),
-    #[error("{} in the configuration", count(.0.problems.len()))]
+    #[error("{0}")]
     Invalid(Findings),
-}
-
-fn count(problems: usize) -> String {
-    if problems == 1 { "1 problem".to_owned() } else { format!("{problems} problems") }
 }
 
 /// Reads and judges a configuration file and the token file it names.
 pub(crate) fn load(file: &Path, surroundings: &Surroundings<'_>) -> Result<Loaded, LoadError> {
     let text = source::read(file, FILE_BYTES_MAX)?;
     build(file, &text, surroundings).map_err(LoadError::Invalid)
+}
+
+/// The admin socket that a configuration names, even when other keys are wrong.
+pub(crate) fn admin_socket(file: &Path) -> Result<Option<PathBuf>, ReadError> {
+    let text = source::read(file, FILE_BYTES_MAX)?;
+    let report = Report::new(file, &text);
+    let Some(entries) = source::parse(&text, &report) else { return Ok(None) };
+    let listen = Table::root(entries.get_ref(), &report).table("listen");
+    Ok(file::listen(listen, folder(file)).admin)
+}
+
+fn folder(file: &Path) -> &Path {
+    file.parent().unwrap_or(Path::new(""))
 }
 
 /// Judges the text of a configuration file; `path` is what its relative paths are relative to.
@@ -89,9 +96,7 @@ pub(crate) fn build(path: &Path, text: &str, surroundings: &Surroundings<'_>) ->
     findings.problems.extend(more.problems);
     findings.warnings.extend(more.warnings);
     match read {
-        Some((config, clients)) if findings.problems.is_empty() => {
-            Ok(Loaded { config, clients, warnings: findings.warnings })
-        }
+        Some(config) if findings.problems.is_empty() => Ok(Loaded { config, warnings: findings.warnings }),
         Some(_) | None => Err(findings),
     }
 }
@@ -102,8 +107,8 @@ fn read(
     surroundings: &Surroundings<'_>,
     report: &Report,
     more: &mut Findings,
-) -> (Config, Vec<ClientConfig>) {
-    let folder = path.parent().unwrap_or(Path::new(""));
+) -> Config {
+    let folder = folder(path);
     let auth = file::auth(root.table("auth"), folder);
     let clients = tokens::clients(&auth, report, surroundings, more);
 
@@ -127,7 +132,7 @@ fn read(
     let config = Config {
         listen: file::listen(root.table("listen"), folder),
         auth: auth.config,
-        clients: index(clients.clone(), report, more),
+        clients: index(clients, report, more),
         paths: file::paths(root.table("paths")),
         origin: file::origin(root.table("origin")),
         limits: file::limits(root.table("limits")),
@@ -145,7 +150,7 @@ fn read(
     };
     root.finish();
     checks::check(&config, report);
-    (config, clients)
+    config
 }
 
 /// Contradictions between clients are known by now, to the line of the tokens file; were one missed, it is named here.
@@ -193,6 +198,7 @@ impl Config {
 }
 
 /// `[listen]`
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Listen {
     pub(crate) address: Address,
     pub(crate) metrics: Option<SocketAddr>,

@@ -95,6 +95,17 @@ pub(crate) struct Findings {
     pub(crate) warnings: Vec<Problem>,
 }
 
+impl fmt::Display for Findings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let count = |count: usize, what| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
+        f.write_str(&count(self.problems.len(), "problem"))?;
+        if !self.warnings.is_empty() {
+            write!(f, ", {}", count(self.warnings.len(), "warning"))?;
+        }
+        Ok(())
+    }
+}
+
 impl Report {
     pub(super) fn new(file: &Path, text: &str) -> Report {
         let newlines = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at + 1);

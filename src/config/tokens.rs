@@ -7,7 +7,6 @@ use std::collections::HashMap;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use sha2::Digest;
 use toml::de::DeValue;
 
 use super::problem::{Findings, Invalid, Report};
@@ -25,7 +24,7 @@ const TOKENS_FILE_BYTES_MAX: u64 = 256 << 20;
 const STRONG_TOKEN_BYTES: usize = 16;
 const FILE_IN_CREDENTIALS: &str = "tokens.toml";
 
-/// Every client, in the order of metrics: `default` first, then by name.
+/// Every client, in the order of metrics: `default` first, then as the file has them.
 pub(super) fn clients(
     auth: &file::Auth,
     report: &Report,
@@ -52,11 +51,6 @@ pub(super) fn clients(
         report.warn("auth", Invalid::new(reason).hint(hint));
     }
     clients
-}
-
-/// Hash of a token's bytes.
-pub(crate) fn hash(token: &[u8]) -> TokenHash {
-    TokenHash(sha2::Sha256::digest(token).into())
 }
 
 /// What may name a client: it becomes a metric label, a log field and a header value.
@@ -100,7 +94,7 @@ fn from_environment(
     }
     Some(ClientConfig {
         name: DEFAULT_CLIENT.to_owned(),
-        hashes: vec![hash(token)],
+        hashes: vec![TokenHash::of(token)],
         not_after: None,
         tools: ToolPatterns::default(),
     })
@@ -224,7 +218,7 @@ fn token_hash(text: &str) -> Result<TokenHash, Invalid> {
         *byte = parsed.ok_or_else(|| invalid("must be 64 hexadecimal digits, the SHA-256 of the token"))?;
     }
     let parsed = TokenHash(bytes);
-    if parsed == hash(b"") || parsed == hash(b"\n") {
+    if parsed == TokenHash::of(b"") || parsed == TokenHash::of(b"\n") {
         return Err(invalid("is the hash of an empty token"));
     }
     Ok(parsed)
@@ -232,10 +226,11 @@ fn token_hash(text: &str) -> Result<TokenHash, Invalid> {
 
 /// Seconds since the epoch of a date (its last second, UTC) or of a date with time and offset.
 fn not_after(table: &mut Table<'_>) -> Option<u64> {
-    let text = match table.entry("not_after")? {
-        DeValue::String(text) => text.to_string(),
-        DeValue::Datetime(date) => date.to_string(),
-        other => return table.wrong_type("not_after", other, "a date"),
+    let value = table.entry("not_after")?;
+    let text = match (value.as_str(), value.as_datetime()) {
+        (Some(text), _) => text.to_owned(),
+        (None, Some(date)) => date.to_string(),
+        (None, None) => return table.wrong_type("not_after", value, "a date"),
     };
     let instant = match text.parse::<jiff::Timestamp>() {
         Ok(instant) => Some(instant),

@@ -1,5 +1,6 @@
 //! What one slot's backend is and what it receives: the `[slots.NAME]` table as domain types.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,6 +10,15 @@ use std::time::Duration;
 pub enum Address {
     Unix(PathBuf),
     Tcp(SocketAddr),
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Address::Unix(path) => write!(f, "unix:{}", path.display()),
+            Address::Tcp(address) => write!(f, "{address}"),
+        }
+    }
 }
 
 /// What `Accept` the backend receives.

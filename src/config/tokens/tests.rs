@@ -31,7 +31,14 @@ fn listed(findings: &[Problem]) -> String {
 
 #[track_caller]
 fn accepts(tokens: &str) -> Vec<ClientConfig> {
-    with_file(tokens, None).map_err(|findings| listed(&findings.problems)).unwrap().clients
+    with_file(tokens, None)
+        .map_err(|findings| listed(&findings.problems))
+        .unwrap()
+        .config
+        .clients
+        .iter()
+        .cloned()
+        .collect()
 }
 
 /// Exactly one problem, in the token file, that says `why` and quotes no hash or token.
@@ -47,9 +54,16 @@ fn refuses(tokens: &str, why: &str) {
 
 #[test]
 fn the_token_in_the_environment_is_the_client_default() {
-    let clients = with_variable("swf_0123456789abcdef".into()).ok().unwrap().clients;
+    let clients = with_variable("swf_0123456789abcdef".into())
+        .ok()
+        .unwrap()
+        .config
+        .clients
+        .iter()
+        .cloned()
+        .collect::<Vec<_>>();
     assert_eq!(clients[0].name, "default");
-    assert!(clients[0].hashes == [hash(b"swf_0123456789abcdef")]);
+    assert!(clients[0].hashes == [TokenHash::of(b"swf_0123456789abcdef")]);
 }
 
 #[test]
@@ -73,11 +87,11 @@ fn a_token_that_no_client_can_send_is_a_problem_and_is_not_quoted() {
 #[test]
 fn a_short_token_and_an_empty_one_are_warned_of() {
     let short = with_variable("s3cret".into()).ok().unwrap();
-    assert_eq!(short.clients.len(), 1);
+    assert_eq!(short.config.clients.len(), 1);
     let text = listed(&short.warnings);
     assert!(text.contains("shorter than 16 bytes") && !text.contains("s3cret"), "{text}");
     let empty = with_variable("".into()).ok().unwrap();
-    assert!(empty.clients.is_empty());
+    assert!(empty.config.clients.is_empty());
     assert!(listed(&empty.warnings).contains("no token is configured"));
 }
 
@@ -118,7 +132,8 @@ fn refuses_two_clients_with_one_token() {
     let same =
         format!("[clients.a]\nsha256 = \"{HASH_A}\"\n[clients.b]\nsha256 = \"{}\"", HASH_A.to_uppercase());
     refuses(&same, "clients.b.sha256: has the same token as a");
-    let hex: String = hash(b"swf_0123456789abcdef").0.iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex: String =
+        TokenHash::of(b"swf_0123456789abcdef").0.iter().map(|byte| format!("{byte:02x}")).collect();
     refuses(&format!("[clients.a]\nsha256 = \"{hex}\""), "has the same token as default");
 }
 
@@ -159,7 +174,7 @@ fn reads_systemds_credential_unless_a_file_is_named() {
     let surroundings = Surroundings { variable: &variable, now: NOW };
     let names = |text: &str| {
         let loaded = build(Path::new("g.toml"), text, &surroundings).ok().unwrap();
-        let names: Vec<String> = loaded.clients.into_iter().map(|client| client.name).collect();
+        let names: Vec<String> = loaded.config.clients.iter().map(|client| client.name.clone()).collect();
         (names, listed(&loaded.warnings))
     };
     assert_eq!(names(SLOT).0, ["from-systemd"]);

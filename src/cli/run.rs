@@ -1,0 +1,217 @@
+//! `mcp-guard run`: the composition root. Configuration, log, guard, admin socket, signals, service manager.
+//!
+//! The order is the point: nothing claims readiness before every listener is bound, and nothing is told to stop that is
+//! not ready to hear it. Must not know how calls are served.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clap::Args;
+use tokio::runtime::{Builder, Runtime};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::Exit;
+use super::output::{complain, complain_of};
+use crate::admin::{self, Answer, Command};
+use crate::config::{self, Config, Listen, LoadError, Loaded, Surroundings};
+use crate::proxy::{Drained, Guard, Handle};
+use crate::sys::notify::{State, notify, watchdog_interval};
+use crate::sys::process;
+use crate::telemetry::Log;
+use crate::upstream::Slot;
+
+/// Files open besides connections: listeners, log, runtime.
+const OTHER_FILES: usize = 64;
+
+/// Run the guard until SIGTERM. SIGHUP reads the configuration and the tokens again.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  MCP_BEARER_TOKEN=\"$(cat token)\" mcp-guard run --config /etc/mcp-guard/guard.toml
+
+The log goes to standard error, one JSON object a line.")]
+pub(super) struct Run {}
+
+/// Why the guard could not run.
+#[derive(Debug, thiserror::Error)]
+enum Error {
+    #[error("cannot start the log")]
+    Log(#[source] io::Error),
+    #[error("cannot start the guard")]
+    Guard(#[from] crate::proxy::Error),
+    #[error("cannot open the admin socket (listen.admin)")]
+    Admin(#[from] crate::sys::socket::BindError),
+    #[error("cannot start the thread for signals and admin commands")]
+    Control(#[source] io::Error),
+}
+
+pub(super) fn run(file: &Path) -> Exit {
+    let loaded = match config::load(file, &Surroundings::of_this_process()) {
+        Ok(loaded) => loaded,
+        Err(LoadError::Invalid(findings)) => {
+            for problem in &findings.problems {
+                complain(problem);
+            }
+            complain(format_args!("{findings}; nothing was started"));
+            return Exit::CouldNotRun;
+        }
+        Err(unreadable @ LoadError::Unreadable(_)) => {
+            complain_of(&unreadable);
+            return Exit::CouldNotRun;
+        }
+    };
+    match serve(file, loaded) {
+        Ok(Drained::Idle | Drained::Cut(_)) => Exit::Done,
+        Err(error) => {
+            complain_of(&error);
+            Exit::CouldNotRun
+        }
+    }
+}
+
+fn serve(file: &Path, loaded: Loaded) -> Result<Drained, Error> {
+    let Loaded { config, warnings } = loaded;
+    let log = Log::start(config.log).map_err(Error::Log)?;
+    for warning in &warnings {
+        log::warn!("{warning}");
+    }
+    if let Err(error) = process::keep_memory_private() {
+        log::warn!("memory is not kept out of core dumps: {error}");
+    }
+    provide_files(&config);
+
+    let listen = config.listen.clone();
+    let guard = Guard::bind(config, log.clone())?;
+    let handle = guard.handle();
+    let (admin, _admin_file) = listen.admin.as_deref().map(admin::Server::bind).transpose()?.unzip();
+    let control = Control::prepare(file.to_owned(), listen, handle.clone()).map_err(Error::Control)?;
+    std::thread::Builder::new()
+        .name("control".to_owned())
+        .spawn(move || control.run(admin))
+        .map_err(Error::Control)?;
+
+    let status = handle.status();
+    let clients = status.clients;
+    log::info!("mcp-guard {} serves on {} for {clients} clients", status.version, status.listen);
+    tell(State::Status(&format!("serving on {}", status.listen)));
+    tell(State::Ready);
+    let drained = guard.run()?;
+    match drained {
+        Drained::Idle => log::info!("stopped; nothing was in flight"),
+        Drained::Cut(calls) => log::warn!("stopped; the drain's deadline cut {calls} calls"),
+    }
+    log.flush();
+    Ok(drained)
+}
+
+/// Makes sure that connections, not files, are what runs out.
+fn provide_files(config: &Config) {
+    let slots = Slot::ALL.into_iter().filter_map(|slot| config.backend(slot));
+    let backend: usize = slots.map(|backend| backend.pool + config.limits.in_flight_max).sum();
+    let needed = config.limits.connections_max + backend + OTHER_FILES;
+    match process::raise_open_files() {
+        Ok(allowed) if allowed < needed as u64 => log::warn!(
+            "limits.connections: {needed} open files may be needed and {allowed} are allowed (hint: LimitNOFILE=)"
+        ),
+        Ok(_) => {}
+        Err(error) => log::warn!("cannot raise the number of open files: {error}"),
+    }
+}
+
+/// Signals, admin commands and the service manager's watchdog: everything that is not traffic, on one thread.
+struct Control {
+    runtime: Runtime,
+    reload: Signal,
+    terminate: Signal,
+    interrupt: Signal,
+    file: PathBuf,
+    listen: Listen,
+    handle: Handle,
+}
+
+impl Control {
+    /// Takes over the signals. From here on a SIGTERM is heard, however early it comes.
+    fn prepare(file: PathBuf, listen: Listen, handle: Handle) -> io::Result<Control> {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let _entered = runtime.enter();
+        let reload = signal(SignalKind::hangup())?;
+        let terminate = signal(SignalKind::terminate())?;
+        let interrupt = signal(SignalKind::interrupt())?;
+        drop(_entered);
+        Ok(Control { runtime, reload, terminate, interrupt, file, listen, handle })
+    }
+
+    fn run(self, admin: Option<admin::Server>) {
+        let Control { runtime, mut reload, mut terminate, mut interrupt, file, listen, handle } = self;
+        runtime.block_on(async {
+            if let Some(server) = admin {
+                let handle = handle.clone();
+                tokio::spawn(server.serve(Arc::new(move |command| carry_out(&handle, &command))));
+            }
+            if let Some(interval) = watchdog_interval() {
+                tokio::spawn(keep_watchdog_fed(interval, handle.clone()));
+            }
+            loop {
+                tokio::select! {
+                    _ = reload.recv() => load_again(&file, &listen, &handle),
+                    _ = terminate.recv() => stop(&handle),
+                    _ = interrupt.recv() => stop(&handle),
+                }
+            }
+        });
+    }
+}
+
+fn carry_out(handle: &Handle, command: &Command) -> Answer {
+    match command {
+        Command::Status => Answer::Status(handle.status().into()),
+    }
+}
+
+fn stop(handle: &Handle) {
+    tell(State::Stopping);
+    handle.begin_shutdown();
+}
+
+/// A status is read each time: were the guard's state locked up for good, the service manager would hear no more.
+async fn keep_watchdog_fed(interval: std::time::Duration, handle: Handle) {
+    let mut ticks = tokio::time::interval(interval);
+    loop {
+        ticks.tick().await;
+        let _ = handle.status();
+        tell(State::Alive);
+    }
+}
+
+fn load_again(file: &Path, listen: &Listen, handle: &Handle) {
+    let loaded = match config::load(file, &Surroundings::of_this_process()) {
+        Ok(loaded) => loaded,
+        Err(LoadError::Invalid(findings)) => {
+            for problem in &findings.problems {
+                log::error!("{problem}");
+            }
+            log::error!("not reloaded: {findings}; the running configuration stays");
+            return;
+        }
+        Err(unreadable @ LoadError::Unreadable(_)) => {
+            log::error!("not reloaded: {unreadable}; the running configuration stays");
+            return;
+        }
+    };
+    for warning in &loaded.warnings {
+        log::warn!("{warning}");
+    }
+    if loaded.config.listen != *listen {
+        log::warn!("listen: what changed in this table takes effect at the next start");
+    }
+    let clients = loaded.config.clients.len();
+    handle.publish(loaded.config);
+    log::info!("reloaded: {}, {clients} clients", file.display());
+}
+
+fn tell(state: State<'_>) {
+    if let Err(error) = notify(state) {
+        log::warn!("cannot tell the service manager: {error}");
+    }
+}

@@ -1,0 +1,137 @@
+//! `mcp-guard status`: what a running guard says of itself over its admin socket.
+//!
+//! Must not know how it is asked.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use super::Exit;
+use super::output::{complain, complain_of, say, table};
+use crate::admin::client::{AskError, ask};
+use crate::admin::{self, Answer, Command};
+use crate::config;
+
+/// Show what a running guard is doing: slots, calls in flight, connections.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  mcp-guard status --config /etc/mcp-guard/guard.toml
+  mcp-guard status --json | jq '.slots[] | {slot, in_flight}'
+
+Exit codes: 0 it runs, 1 no guard is running, 2 it could not be asked.")]
+pub(super) struct Status {
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Status {
+    pub(super) fn run(&self, file: &Path) -> Exit {
+        let status = match fetch(file) {
+            Ok(status) => status,
+            Err(exit) => return exit,
+        };
+        if self.json {
+            match serde_json::to_string_pretty(&status) {
+                Ok(text) => say(text),
+                Err(error) => complain_of(&error),
+            }
+        } else {
+            show(&status);
+        }
+        Exit::Done
+    }
+}
+
+/// Asks the guard that this configuration belongs to; complains and says how to exit when that fails.
+fn fetch(file: &Path) -> Result<admin::Status, Exit> {
+    let socket = admin_socket(file)?;
+    match ask(&socket, &Command::Status) {
+        Ok(Answer::Status(status)) => Ok(status),
+        Ok(Answer::Refused(refusal)) => {
+            complain_of(&refusal);
+            Err(Exit::CouldNotRun)
+        }
+        Err(error) => {
+            complain_of(&error);
+            Err(match error {
+                AskError::NotRunning { .. } => Exit::No,
+                AskError::Io { .. }
+                | AskError::Silent { .. }
+                | AskError::Garbled { .. }
+                | AskError::Refused(_) => Exit::CouldNotRun,
+            })
+        }
+    }
+}
+
+/// The admin socket named in a configuration, which need not be valid otherwise: it may be half edited.
+fn admin_socket(file: &Path) -> Result<PathBuf, Exit> {
+    match config::admin_socket(file) {
+        Ok(Some(socket)) => Ok(socket),
+        Ok(None) => {
+            complain(format_args!(
+                "{}: listen.admin: not set, so a guard with this configuration cannot be asked \
+                 (hint: admin = \"/run/mcp-guard/admin.sock\")",
+                file.display()
+            ));
+            Err(Exit::CouldNotRun)
+        }
+        Err(unreadable) => {
+            complain_of(&unreadable);
+            Err(Exit::CouldNotRun)
+        }
+    }
+}
+
+fn show(status: &admin::Status) {
+    let doing = if status.draining { "draining" } else { "serving" };
+    let (version, pid, up) = (&status.version, status.pid, uptime(status.uptime_seconds));
+    say(format_args!("mcp-guard {version}, pid {pid}, {doing}, up {up}"));
+    say(format_args!("listens on  {}  ({} connections)", status.listen, status.connections));
+    say(format_args!("metrics on  {}", status.metrics.as_deref().unwrap_or("-")));
+    say(format_args!("clients     {}", status.clients));
+    say("");
+    let rows: Vec<[String; 8]> = status.slots.iter().map(|slot| row(slot, &status.stable)).collect();
+    table(["SLOT", "ROLE", "ADDRESS", "REACHABLE", "IN FLIGHT", "WAITING", "HELD", "IDLE"], &rows);
+}
+
+fn row(slot: &admin::protocol::SlotStatus, stable: &str) -> [String; 8] {
+    let reachable = match slot.reachable {
+        Some(true) => "yes",
+        Some(false) => "no",
+        None => "not asked yet",
+    };
+    [
+        slot.slot.clone(),
+        if slot.slot == stable { "stable" } else { "candidate" }.to_owned(),
+        slot.address.clone(),
+        reachable.to_owned(),
+        slot.in_flight.to_string(),
+        slot.waiting.to_string(),
+        slot.held.to_string(),
+        slot.idle_connections.to_string(),
+    ]
+}
+
+/// A duration in its two largest units.
+pub(super) fn uptime(seconds: u64) -> String {
+    let units =
+        [("d", seconds / 86_400), ("h", seconds / 3_600 % 24), ("m", seconds / 60 % 60), ("s", seconds % 60)];
+    let first = units.iter().position(|(_, count)| *count > 0).unwrap_or(units.len() - 1);
+    let shown = units.iter().skip(first).take(2).map(|(unit, count)| format!("{count}{unit}"));
+    shown.collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_uptime_shows_its_two_largest_units() {
+        for (seconds, expect) in [(0, "0s"), (59, "59s"), (61, "1m 1s"), (3600, "1h 0m"), (90_061, "1d 1h")] {
+            assert_eq!(uptime(seconds), expect);
+        }
+    }
+}
