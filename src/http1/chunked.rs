@@ -107,24 +107,29 @@ impl Decoder {
     pub fn next(&mut self, input: &[u8]) -> Result<Piece, FramingError> {
         let mut at = 0;
         loop {
-            match self.state {
-                State::Done => return Ok(Piece::End { consumed: at }),
-                State::Failed(error) => return Err(error),
-                State::Data if at < input.len() => {
-                    let end =
-                        at + usize::try_from(self.remaining).unwrap_or(usize::MAX).min(input.len() - at);
-                    self.remaining -= (end - at) as u64;
-                    if self.remaining == 0 {
-                        self.state = State::DataCr;
-                    }
-                    return Ok(Piece::Data { start: at, end });
-                }
-                _framing_byte => {}
+            if self.state == State::Done {
+                return Ok(Piece::End { consumed: at });
+            }
+            if let State::Failed(error) = self.state {
+                return Err(error);
+            }
+            if self.state == State::Data && at < input.len() {
+                return Ok(self.data(at, input.len()));
             }
             let Some(&byte) = input.get(at) else { return Ok(Piece::More { consumed: at }) };
             self.state = self.step(byte).unwrap_or_else(State::Failed);
             at += 1;
         }
+    }
+
+    /// The data between `start` and the end of the chunk or of what is there.
+    fn data(&mut self, start: usize, available: usize) -> Piece {
+        let length = usize::try_from(self.remaining).unwrap_or(usize::MAX).min(available - start);
+        self.remaining -= length as u64;
+        if self.remaining == 0 {
+            self.state = State::DataCr;
+        }
+        Piece::Data { start, end: start + length }
     }
 
     /// The state after `byte`, which is not data.

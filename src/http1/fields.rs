@@ -174,9 +174,10 @@ impl FieldSpans {
             if self.spans.len() >= limits.fields_max as usize {
                 return Err(FramingError::TooManyFields);
             }
-            let span = field_line(block, at, end).map_err(|error| match error {
-                FramingError::ObsFold if at == start => FramingError::SpaceBeforeColon,
-                other => other,
+            let span = field_line(block, at, end).map_err(|error| {
+                // There is nothing before the first line that it could continue.
+                let first = error == FramingError::ObsFold && at == start;
+                if first { FramingError::SpaceBeforeColon } else { error }
             })?;
             self.add(span);
             at = next;

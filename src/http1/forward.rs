@@ -128,10 +128,8 @@ fn request_disposition(field: &Field<'_>) -> Disposition {
         | Known::XRemoteUser
         | Known::XRequestId => Disposition::Drop,
         // An imitation of a known name in another spelling would be merged with it behind a gateway interface.
-        Known::Other => match Known::recognise_any_spelling(field.name) {
-            Known::Other => Disposition::Pass,
-            _imitated => Disposition::Drop,
-        },
+        Known::Other if Known::recognise_any_spelling(field.name) != Known::Other => Disposition::Drop,
+        Known::Other => Disposition::Pass,
     }
 }
 

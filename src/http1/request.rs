@@ -145,7 +145,7 @@ mod tests {
 
     /// Parses and hands the head to `see`.
     #[track_caller]
-    fn check<T: PartialEq + std::fmt::Debug>(
+    fn check<T: PartialEq + fmt::Debug>(
         head: &str,
         see: impl Fn(RequestHead<'_>) -> T,
         expect: Result<T, FramingError>,

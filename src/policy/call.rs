@@ -120,3 +120,127 @@ fn mcp_fields<'b>(fields: &Fields<'b>) -> McpFields<'b> {
         name: single(Known::McpName),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::auth::{ClientConfig, Clients, Config, TokenHash, WrongToken};
+    use super::super::{Limits, Verdict, origin, paths};
+    use super::*;
+    use crate::http1::{FieldSpans, HeadLimits, request};
+    use crate::wire::ProtocolVersion;
+    use crate::wire::era::EraError;
+
+    const LIMITS: Limits = Limits {
+        head: HeadLimits { bytes_max: 16384, fields_max: 100 },
+        body_bytes_max: 1000,
+        connections_max: 1,
+        in_flight_max: 1,
+        waiting_max: 1,
+        held_max: 1,
+    };
+
+    fn policy(tools: ToolPatterns) -> Policy {
+        let hashes = vec![TokenHash::of(b"t")];
+        let clients = vec![ClientConfig { name: "bot".to_owned(), hashes, not_after: None, tools }];
+        let prefixes = vec![paths::Prefix::parse("/mcp").unwrap()];
+        let auth = Config { wrong_token: WrongToken::Forbidden };
+        Policy::new(
+            &paths::Config { prefixes },
+            origin::Config::default(),
+            auth,
+            LIMITS,
+            Clients::new(clients).unwrap(),
+        )
+    }
+
+    /// The tool and the method.
+    type Passed<'a> = (Option<&'a str>, Method);
+    /// The code, and the id that an answer would carry.
+    type Refused<'a> = (&'a str, Option<&'a str>);
+
+    #[track_caller]
+    fn check(tools: ToolPatterns, fields: &str, body: &str, expect: Result<Passed<'_>, Refused<'_>>) {
+        let head = format!(
+            "POST /mcp HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer t\r\nContent-Type: application/json\r\n{fields}\r\n"
+        );
+        let policy = policy(tools);
+        let mut spans = FieldSpans::default();
+        let head = request::parse(head.as_bytes(), &mut spans, &LIMITS.head).unwrap();
+        let Verdict::Forward(permit) = policy.decide(&head, 0) else { panic!("the head is refused") };
+        let max = ProtocolVersion::parse(b"2026-07-28");
+        let verdict = policy.decide_call(permit, &head, body.as_bytes(), max);
+        let found = match &verdict {
+            Ok(call) => Ok((call.tool(), call.method())),
+            Err(refusal) => {
+                Err((refusal.denial.code(), refusal.to.id.map(|id| std::str::from_utf8(id).unwrap())))
+            }
+        };
+        assert_eq!(found, expect, "{body}");
+    }
+
+    fn call_of(tool: &str) -> String {
+        format!(r#"{{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{{"name":"{tool}"}}}}"#)
+    }
+
+    #[test]
+    fn a_call_passes_with_what_admission_needs_to_know() {
+        check(ToolPatterns::default(), "", &call_of("echo"), Ok((Some("echo"), Method::ToolsCall)));
+        let ping = r#"{"jsonrpc":"2.0","id":7,"method":"ping","params":{"name":"echo"}}"#;
+        check(ToolPatterns::only(["x"]), "", ping, Ok((None, Method::Ping)));
+    }
+
+    // "may this client call this method / tool?"
+    #[test]
+    fn a_client_calls_only_the_tools_it_is_allowed() {
+        let swf = || ToolPatterns::only(["swf_*", "get_server_instructions"]);
+        check(swf(), "", &call_of("swf_list"), Ok((Some("swf_list"), Method::ToolsCall)));
+        check(swf(), "", &call_of("panda_kill"), Err(("unknown_tool", Some("7"))));
+        check(swf(), "", &call_of(r"swf_\u0061"), Ok((Some("swf_a"), Method::ToolsCall)));
+        check(
+            swf(),
+            "",
+            r#"{"jsonrpc":"2.0","id":7,"method":"tools/call"}"#,
+            Err(("unknown_tool", Some("7"))),
+        );
+    }
+
+    // "Policy is always decided on the body."
+    #[test]
+    fn a_header_cannot_name_another_tool_than_the_body() {
+        let fields = "MCP-Protocol-Version: 2026-07-28\r\nMcp-Method: tools/call\r\nMcp-Name: swf_list\r\n";
+        let body = r#"{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"panda_kill","_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}}}"#;
+        check(ToolPatterns::only(["swf_*"]), fields, body, Err(("era_header_mismatch", Some("7"))));
+        let legacy = "Mcp-Name: swf_list\r\n";
+        check(
+            ToolPatterns::only(["swf_*"]),
+            legacy,
+            &call_of("panda_kill"),
+            Err(("unknown_tool", Some("7"))),
+        );
+    }
+
+    #[test]
+    fn a_body_that_cannot_be_read_is_refused_to_nobody() {
+        check(ToolPatterns::default(), "", "hello", Err(("scan_syntax", None)));
+        check(ToolPatterns::default(), "", "[]", Err(("scan_batch", None)));
+        check(ToolPatterns::default(), "", "", Err(("scan_empty", None)));
+    }
+
+    // The id of a response belongs to the server's request: an error with it would answer the wrong party.
+    #[test]
+    fn notifications_and_responses_have_no_id_to_answer() {
+        let fields = "MCP-Protocol-Version: 20 25\r\n";
+        let response = r#"{"jsonrpc":"2.0","id":7,"result":{}}"#;
+        check(ToolPatterns::default(), fields, response, Err(("era_malformed_version", None)));
+        let notification = r#"{"jsonrpc":"2.0","method":"tools/call","params":{"name":"x"}}"#;
+        check(ToolPatterns::only(["y"]), "", notification, Err(("unknown_tool", None)));
+    }
+
+    #[test]
+    fn the_fence_refuses_newer_versions_with_the_request_s_id() {
+        let fields = "MCP-Protocol-Version: 2027-01-01\r\n";
+        let ping = r#"{"jsonrpc":"2.0","id":"a","method":"ping"}"#;
+        check(ToolPatterns::default(), fields, ping, Err(("era_fenced", Some("\"a\""))));
+        assert_eq!(Denial::Era(EraError::MalformedVersion).status(), 400);
+    }
+}

@@ -75,8 +75,6 @@ pub enum Body {
 
 const INVALID_REQUEST: i32 = -32600;
 const INVALID_PARAMS: i32 = -32602;
-/// 2026-07-28, Streamable HTTP.
-const HEADER_MISMATCH: i32 = -32020;
 // The guard's own codes lie outside -32768..-32000, which JSON-RPC and MCP reserve.
 const RATE: i32 = -31429;
 const BAD_UPSTREAM: i32 = -31502;
@@ -261,17 +259,13 @@ fn scan_row(error: ScanError) -> Row {
 }
 
 fn era_row(error: EraError) -> Row {
-    match error {
-        EraError::Fenced { max: _ } => {
-            Row::rpc("era_fenced", 400, INVALID_REQUEST, "Unsupported protocol version")
-        }
-        EraError::MalformedVersion => {
-            Row::rpc("era_malformed_version", 400, INVALID_REQUEST, "Malformed MCP-Protocol-Version")
-        }
-        EraError::HeaderMismatch => {
-            Row::rpc("era_header_mismatch", 400, HEADER_MISMATCH, "Header fields and body disagree")
-        }
-    }
+    let (code, message) = match error {
+        // The answer adds the versions a client may fall back to.
+        EraError::Fenced { max: _ } => ("era_fenced", "Bad Request: Unsupported protocol version"),
+        EraError::MalformedVersion => ("era_malformed_version", "Malformed MCP-Protocol-Version"),
+        EraError::HeaderMismatch => ("era_header_mismatch", "Header fields and body disagree"),
+    };
+    Row::rpc(code, 400, error.code(), message)
 }
 
 /// Whoever sends malformed bytes learns the status and no more.
@@ -339,5 +333,76 @@ fn framing_code(error: FramingError) -> &'static str {
         FramingError::TooManyFields => "framing_too_many_fields",
         FramingError::TargetTooLong => "framing_target_too_long",
         FramingError::StatusLine => "framing_status_line",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    /// The variants that the source of an enum declares.
+    fn declared(source: &str, name: &str) -> usize {
+        let start = source.find(&format!("pub enum {name} {{")).unwrap();
+        let body = &source[start..start + source[start..].find("\n}").unwrap()];
+        body.lines()
+            .skip(1)
+            .map(str::trim)
+            .filter(|line| line.starts_with(|c: char| c.is_ascii_uppercase()))
+            .count()
+    }
+
+    #[test]
+    fn all_names_every_refusal_once() {
+        let framing = declared(include_str!("../http1/framing.rs"), "FramingError");
+        let scan = declared(include_str!("../wire/scan.rs"), "ScanError");
+        let era = declared(include_str!("../wire/era.rs"), "EraError");
+        let own = declared(include_str!("denial.rs"), "Denial") - 3;
+        assert_eq!(Denial::all().count(), framing + scan + era + own);
+        let codes: HashSet<_> = Denial::all().map(Denial::code).collect();
+        assert_eq!(codes.len(), Denial::all().count(), "a code stands for one refusal");
+    }
+
+    // "Messages never contain the words "404", "405", "Not Found", "Method Not Allowed", "Unauthorized" (mcp-remote
+    // matches on them)."
+    #[test]
+    fn no_body_holds_a_word_that_sends_a_client_elsewhere() {
+        for denial in Denial::all() {
+            let row = denial.row();
+            let body = match row.body {
+                Body::Fixed(body) => body,
+                Body::Rpc(_) => row.message,
+            };
+            for word in ["404", "405", "Not Found", "Method Not Allowed", "Unauthorized"] {
+                assert!(!row.message.contains(word) && !body.contains(word), "{}: {word}", row.code);
+            }
+        }
+    }
+
+    #[test]
+    fn codes_are_fit_for_labels_and_statuses_refuse() {
+        for denial in Denial::all() {
+            let row = denial.row();
+            assert!(
+                row.code
+                    .bytes()
+                    .all(|byte| byte.is_ascii_lowercase() || byte == b'_' || byte.is_ascii_digit())
+            );
+            assert!((400..600).contains(&row.status), "{}", row.code);
+            if let Body::Fixed(body) = row.body {
+                assert!(serde_json::from_str::<serde_json::Value>(body).is_ok(), "{}", row.code);
+            }
+        }
+    }
+
+    // JSON-RPC 2.0 and MCP reserve -32768..-32000; 2026-07-28 allows -32020..-32099 only with their meanings.
+    #[test]
+    fn own_codes_lie_outside_the_reserved_range() {
+        for denial in Denial::all() {
+            let standard = [None, Some(-32700), Some(-32600), Some(-32602), Some(-32020)];
+            let code = denial.rpc_code();
+            assert!(standard.contains(&code) || code.is_some_and(|code| code > -32000), "{}", denial.code());
+        }
     }
 }

@@ -45,3 +45,240 @@ impl Policy {
 fn check_method(method: &[u8]) -> Result<(), Denial> {
     if method == b"POST" { Ok(()) } else { Err(Denial::MethodNotAllowed) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::auth::{ClientConfig, Clients, Config, TokenHash, WrongToken};
+    use super::super::tools::ToolPatterns;
+    use super::super::{Limits, origin, paths};
+    use super::*;
+    use crate::http1::{FieldSpans, HeadLimits, request};
+
+    const LIMITS: Limits = Limits {
+        head: HeadLimits { bytes_max: 16384, fields_max: 100 },
+        body_bytes_max: 1000,
+        connections_max: 1,
+        in_flight_max: 1,
+        waiting_max: 1,
+        held_max: 1,
+    };
+
+    fn clients() -> Clients {
+        let client = |name: &str, token: &str, not_after| ClientConfig {
+            name: name.to_owned(),
+            hashes: vec![TokenHash::of(token.as_bytes())],
+            not_after,
+            tools: ToolPatterns::default(),
+        };
+        Clients::new(vec![client("bot", "good", None), client("old", "expired", Some(100))]).unwrap()
+    }
+
+    fn policy(clients: Clients, wrong_token: WrongToken) -> Policy {
+        let prefixes = ["/swf-monitor/mcp", "/mcp", "/"].map(|prefix| paths::Prefix::parse(prefix).unwrap());
+        Policy::new(
+            &paths::Config { prefixes: prefixes.to_vec() },
+            origin::Config::default(),
+            Config { wrong_token },
+            LIMITS,
+            clients,
+        )
+    }
+
+    #[track_caller]
+    fn check_with(policy: &Policy, line: &str, fields: &str, expect: Result<Option<Local>, Denial>) {
+        let head = format!("{line} HTTP/1.1\r\n{fields}\r\n");
+        let mut spans = FieldSpans::default();
+        let head = request::parse(head.as_bytes(), &mut spans, &LIMITS.head).unwrap();
+        let verdict = match policy.decide(&head, 100) {
+            Verdict::Answer(local) => Ok(Some(local)),
+            Verdict::Deny(denial) => Err(denial),
+            Verdict::Forward(permit) => {
+                assert_eq!(policy.clients().name(permit.client()), "bot");
+                Ok(None)
+            }
+        };
+        assert_eq!(verdict, expect, "{line} {fields}");
+    }
+
+    #[track_caller]
+    fn check(line: &str, fields: &str, expect: Result<Option<Local>, Denial>) {
+        check_with(&policy(clients(), WrongToken::Forbidden), line, fields, expect);
+    }
+
+    const INVALID: Denial = Denial::TokenInvalid(WrongToken::Forbidden);
+    const GOOD: &str = "Host: localhost\r\nAuthorization: Bearer good\r\nContent-Type: application/json\r\nContent-Length: 40\r\n";
+
+    #[test]
+    fn a_good_call_passes_at_every_spelling_of_the_endpoint() {
+        for path in ["/swf-monitor/mcp", "/swf-monitor/mcp/", "/mcp", "/mcp/?a=b", "/", "http://localhost"] {
+            check(&format!("POST {path}"), GOOD, Ok(None));
+        }
+    }
+
+    // "Every request is judged in this order; the order is a security property". A request that is wrong in every way
+    // meets the checks one by one as its faults are mended.
+    #[test]
+    fn faults_are_named_in_the_order_of_the_contract() {
+        let type_twice = "Content-Type: a\r\nContent-Type: a\r\n";
+        let type_once = "Content-Type: application/json\r\n";
+        let big = "Content-Length: 1001\r\n";
+        for (line, fields, expect) in [
+            (
+                "GET /mcp/health",
+                format!("Host: evil\r\nOrigin: null\r\n{type_twice}{big}"),
+                Ok(Some(Local::Health)),
+            ),
+            (
+                "GET /ready",
+                format!("Host: evil\r\nOrigin: null\r\n{type_twice}{big}"),
+                Ok(Some(Local::Ready)),
+            ),
+            (
+                "GET /x/.well-known/y",
+                format!("Host: evil\r\nOrigin: null\r\n{big}"),
+                Err(Denial::OauthMetadata),
+            ),
+            ("POST /register", format!("Host: evil\r\nOrigin: null\r\n{big}"), Err(Denial::OauthRegister)),
+            (
+                "GET /x",
+                format!("Host: evil\r\nOrigin: null\r\n{type_twice}{big}"),
+                Err(Denial::MethodNotAllowed),
+            ),
+            (
+                "POST /x",
+                format!("Host: evil\r\nOrigin: null\r\n{type_twice}{big}"),
+                Err(Denial::OriginNotAllowed),
+            ),
+            ("POST /x", format!("Host: evil\r\n{type_twice}{big}"), Err(Denial::HostNotAllowed)),
+            ("POST /x", format!("Host: localhost\r\n{type_twice}{big}"), Err(Denial::AuthorizationMissing)),
+            (
+                "POST /x",
+                format!("Host: localhost\r\nAuthorization: Bearer no\r\n{type_twice}{big}"),
+                Err(INVALID),
+            ),
+            (
+                "POST /x",
+                format!("Host: localhost\r\nAuthorization: Bearer good\r\n{type_twice}{big}"),
+                Err(Denial::PathNotFound),
+            ),
+            (
+                "POST /",
+                format!("Host: localhost\r\nAuthorization: Bearer good\r\n{type_twice}{big}"),
+                Err(Denial::RepeatedField),
+            ),
+            (
+                "POST /",
+                format!("Host: localhost\r\nAuthorization: Bearer good\r\n{big}"),
+                Err(Denial::ContentType),
+            ),
+            (
+                "POST /",
+                format!("Host: localhost\r\nAuthorization: Bearer good\r\n{type_once}{big}"),
+                Err(Denial::BodyTooLarge),
+            ),
+            ("POST /", format!("Host: localhost\r\nAuthorization: Bearer good\r\n{type_once}"), Ok(None)),
+        ] {
+            check(line, &fields, expect);
+        }
+    }
+
+    // "any method, no auth"
+    #[test]
+    fn health_is_for_everybody_and_readiness_for_readers() {
+        for method in ["GET", "HEAD", "POST", "DELETE", "OPTIONS"] {
+            check(&format!("{method} /health"), "Host: evil\r\n", Ok(Some(Local::Health)));
+        }
+        check("HEAD /ready", "Host: evil\r\n", Ok(Some(Local::Ready)));
+        check("POST /ready", GOOD, Err(Denial::PathNotFound));
+        check("DELETE /ready", GOOD, Err(Denial::MethodNotAllowed));
+        check("GET /health/", GOOD, Err(Denial::MethodNotAllowed));
+        check("POST /health/../admin", GOOD, Err(Denial::PathNotFound));
+    }
+
+    #[test]
+    fn only_a_post_registers() {
+        check("POST /mcp/register", "Host: evil\r\n", Err(Denial::OauthRegister));
+        check("GET /register", "Host: evil\r\n", Err(Denial::MethodNotAllowed));
+        check("POST /x/register", GOOD, Err(Denial::PathNotFound));
+        check("DELETE /.well-known/x", "Host: evil\r\n", Err(Denial::OauthMetadata));
+    }
+
+    // RFC 9110, 9.1: "The method token is case-sensitive".
+    #[test]
+    fn every_method_but_post_is_refused_before_auth() {
+        for method in ["GET", "PUT", "DELETE", "OPTIONS", "HEAD", "post", "POSTX", "PATCH"] {
+            check(&format!("{method} /mcp"), "Host: localhost\r\n", Err(Denial::MethodNotAllowed));
+        }
+    }
+
+    // "`Authorization` present with scheme `Bearer` (scheme case-insensitive)", "token matches (constant time, over bytes)"
+    #[test]
+    fn credentials_are_the_bearer_token_and_nothing_else() {
+        let with = |value: &str| GOOD.replace("Bearer good", value);
+        for value in ["bearer good", "BEARER good", "Bearer   good", "Bearer good \t"] {
+            check("POST /mcp", &with(value), Ok(None));
+        }
+        for value in [
+            "",
+            "Bearer",
+            "Bearer ",
+            "good",
+            "Bearergood",
+            "Basic Z29vZA==",
+            "Bearer\tgood",
+            "Bearer, Bearer good",
+            "Digest good",
+        ] {
+            check("POST /mcp", &with(value), Err(Denial::AuthorizationMissing));
+        }
+        for value in [
+            "Bearer goo",
+            "Bearer goodx",
+            "Bearer good,",
+            "Bearer good x",
+            "Bearer \"good\"",
+            "Bearer GOOD",
+            "Bearer %67ood",
+            "Bearer null",
+        ] {
+            check("POST /mcp", &with(value), Err(INVALID));
+        }
+        check("POST /mcp", &with("Bearer expired"), Err(Denial::TokenExpired(WrongToken::Forbidden)));
+        let twice = with("Bearer good\r\nAuthorization: Bearer good");
+        check("POST /mcp", &twice, Err(Denial::RepeatedField));
+    }
+
+    // "a token in a query string is never accepted"
+    #[test]
+    fn a_token_elsewhere_is_no_token() {
+        let bare = "Host: localhost\r\nContent-Type: application/json\r\n";
+        check("POST /mcp?access_token=good", bare, Err(Denial::AuthorizationMissing));
+        for name in ["Proxy-Authorization", "X-Original-Authorization", "HTTP_AUTHORIZATION", "X-Api-Key"] {
+            let fields = format!("{bare}{name}: Bearer good\r\n");
+            check("POST /mcp", &fields, Err(Denial::AuthorizationMissing));
+        }
+    }
+
+    // "There is no switch that disables auth"; without tokens a request with credentials meets 503, one without 401.
+    #[test]
+    fn without_tokens_nobody_enters() {
+        let policy = policy(Clients::default(), WrongToken::Challenge);
+        check_with(&policy, "POST /mcp", GOOD, Err(Denial::TokensNotConfigured));
+        check_with(&policy, "POST /mcp", "Host: localhost\r\n", Err(Denial::AuthorizationMissing));
+        check_with(&policy, "GET /health", "Host: localhost\r\n", Ok(Some(Local::Health)));
+    }
+
+    #[test]
+    fn the_answer_to_a_wrong_token_is_chosen_by_configuration() {
+        let policy = policy(clients(), WrongToken::Challenge);
+        let fields = GOOD.replace("good", "bad");
+        check_with(&policy, "POST /mcp", &fields, Err(Denial::TokenInvalid(WrongToken::Challenge)));
+    }
+
+    #[test]
+    fn a_body_of_the_largest_size_passes() {
+        check("POST /mcp", &GOOD.replace(": 40", ": 1000"), Ok(None));
+        check("POST /mcp", &GOOD.replace("Content-Length: 40", "Transfer-Encoding: chunked"), Ok(None));
+        check("POST /mcp", &GOOD.replace(": 40", ": 18446744073709551615"), Err(Denial::BodyTooLarge));
+    }
+}

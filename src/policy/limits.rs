@@ -7,8 +7,11 @@ use crate::http1::HeadLimits;
 /// `[limits]`
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
+    /// Size and number of header fields.
     pub head: HeadLimits,
+    /// Bytes of a request body.
     pub body_bytes_max: u64,
+    /// Connections from clients.
     pub connections_max: usize,
     /// Calls in flight per slot.
     pub in_flight_max: usize,
@@ -21,13 +24,22 @@ pub struct Limits {
 /// `[timeouts]`
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timeouts {
+    /// A whole request head, from its first byte.
     pub header: Duration,
+    /// A whole request body.
     pub body: Duration,
+    /// Between two requests of a connection.
     pub keepalive_idle: Duration,
+    /// Reaching a backend.
     pub connect: Duration,
+    /// A whole call.
     pub total: Duration,
+    /// Between two pieces of a stream.
     pub stream_idle: Duration,
+    /// A call for a place in its slot.
     pub waiting: Duration,
+    /// A call for a backend that can be reached.
     pub hold: Duration,
+    /// Calls in flight, once the guard is told to stop.
     pub drain: Duration,
 }

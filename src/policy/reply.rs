@@ -6,7 +6,7 @@ use std::borrow::Cow;
 
 use super::denial::{Body, Row};
 use super::{Denial, call::ReplyTo};
-use crate::wire::era::{EraError, supported_up_to};
+use crate::wire::era::{EraError, fence_message};
 use crate::wire::rpc::{ErrorParts, write_error};
 use crate::wire::{Era, Method};
 
@@ -75,21 +75,17 @@ pub fn to_call(denial: Denial, to: &ReplyTo<'_>, circumstances: &Circumstances<'
     if survives(denial, &row, to, circumstances.mode) {
         return Reply { status: 200, retry_after: None, extra: None, body };
     }
-    let status = match (denial, to.method) {
-        // A client takes any 4xx to the opening probe for a verdict on the protocol era, and may remember it.
-        (Denial::RateLimited, Method::Discover) => 503,
-        _ => row.status,
-    };
+    // A client takes any 4xx to the opening probe for a verdict on the protocol era, and may remember it.
+    let rate_of_discover = denial == Denial::RateLimited && to.method == Method::Discover;
+    let status = if rate_of_discover { 503 } else { row.status };
     Reply { status, retry_after: retry_after_ms.map(whole_seconds), extra: row.extra, body }
 }
 
 /// Whether the refusal travels under HTTP 200. It never does without an id: `id: null` under 200 hangs clients.
 fn survives(denial: Denial, row: &Row, to: &ReplyTo<'_>, mode: ErrorMode) -> bool {
-    let translated = match denial {
-        // A forbidden tool must look like one that does not exist, in either era and mode.
-        Denial::UnknownTool => true,
-        _ => mode == ErrorMode::Survivable && to.era == Era::Legacy && !opens_session(to.method),
-    };
+    // A forbidden tool must look like one that does not exist, in either era and mode.
+    let translated = denial == Denial::UnknownTool
+        || mode == ErrorMode::Survivable && to.era == Era::Legacy && !opens_session(to.method);
     row.survivable && translated && to.id.is_some()
 }
 
@@ -99,12 +95,10 @@ fn opens_session(method: Method) -> bool {
 }
 
 fn message(denial: Denial, row: &Row) -> Cow<'static, str> {
-    match denial {
-        Denial::Era(EraError::Fenced { max }) => {
-            Cow::Owned(format!("{}. Supported versions: {}", row.message, supported_up_to(max)))
-        }
-        _ => Cow::Borrowed(row.message),
+    if let Denial::Era(EraError::Fenced { max }) = denial {
+        return Cow::Owned(fence_message(max));
     }
+    Cow::Borrowed(row.message)
 }
 
 fn data(row: &Row, retry_after_ms: u64, circumstances: &Circumstances<'_>) -> String {
@@ -128,4 +122,234 @@ fn rpc_body(id: Option<&[u8]>, code: i32, message: &str, data: Option<&str>) -> 
 /// `Retry-After` counts whole seconds; rounding down would invite a retry that is refused again.
 fn whole_seconds(milliseconds: u64) -> u64 {
     milliseconds.div_ceil(1000).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http1::FramingError;
+    use crate::policy::auth::WrongToken;
+    use crate::wire::{ProtocolVersion, ScanError};
+
+    #[track_caller]
+    fn check_head(denial: Denial, status: u16, body: &str, extra: Option<(&str, &str)>) {
+        let reply = to_head(denial);
+        assert_eq!(
+            (reply.status, std::str::from_utf8(&reply.body).unwrap(), reply.extra),
+            (status, body, extra)
+        );
+    }
+
+    // The exact bytes of the contract, section 2.
+    #[test]
+    fn the_front_door_answers_in_the_words_of_the_contract() {
+        let allow = Some(("Allow", "POST"));
+        let challenge = Some(("WWW-Authenticate", r#"Bearer realm="mcp""#));
+        check_head(Denial::OauthMetadata, 404, r#"{"error":"not_found"}"#, None);
+        check_head(
+            Denial::OauthRegister,
+            400,
+            r#"{"error":"access_denied","error_description":"This server uses a static bearer token; set the Authorization header"}"#,
+            None,
+        );
+        check_head(
+            Denial::MethodNotAllowed,
+            405,
+            r#"{"error": "MCP endpoint accepts POST JSON-RPC only", "allowed_methods": ["POST"]}"#,
+            allow,
+        );
+        check_head(Denial::OriginNotAllowed, 403, r#"{"error": "Origin not allowed"}"#, None);
+        check_head(Denial::HostNotAllowed, 421, r#"{"error": "Host not allowed"}"#, None);
+        check_head(Denial::AuthorizationMissing, 401, r#"{"error": "Authorization required"}"#, challenge);
+        check_head(Denial::TokensNotConfigured, 503, r#"{"error": "MCP token not configured"}"#, None);
+        assert_eq!(to_head(Denial::TokensNotConfigured).retry_after, Some(30));
+        check_head(Denial::TokenInvalid(WrongToken::Forbidden), 403, r#"{"error": "Invalid token"}"#, None);
+        check_head(Denial::PathNotFound, 404, r#"{"error": "Not found"}"#, None);
+    }
+
+    // RFC 6750, 3: the resource server includes the challenge with 401, and `invalid_token` for one that is expired.
+    #[test]
+    fn a_wrong_token_is_challenged_in_rfc_6750_mode() {
+        let challenge = Some(("WWW-Authenticate", r#"Bearer realm="mcp", error="invalid_token""#));
+        check_head(
+            Denial::TokenExpired(WrongToken::Challenge),
+            401,
+            r#"{"error": "Invalid token"}"#,
+            challenge,
+        );
+    }
+
+    #[test]
+    fn what_follows_authentication_is_json_rpc_shaped() {
+        for (denial, status, code) in [
+            (Denial::RepeatedField, 400, -32600),
+            (Denial::ContentType, 415, -32600),
+            (Denial::BodyTooLarge, 413, -32600),
+            (Denial::BodyTimeout, 408, -32600),
+            (Denial::Scan(ScanError::Syntax), 400, -32700),
+            (Denial::Scan(ScanError::Batch), 400, -32600),
+            (Denial::Era(EraError::HeaderMismatch), 400, -32020),
+        ] {
+            let reply = to_head(denial);
+            let body: serde_json::Value = serde_json::from_slice(&reply.body).unwrap();
+            assert_eq!((reply.status, &body["error"]["code"]), (status, &code.into()), "{}", denial.code());
+            assert!(body["id"].is_null() && body["jsonrpc"] == "2.0");
+        }
+        check_head(Denial::Framing(FramingError::BareLf), 400, r#"{"error": "Bad request"}"#, None);
+        check_head(
+            Denial::Framing(FramingError::Expectation),
+            417,
+            r#"{"error": "Expectation failed"}"#,
+            None,
+        );
+    }
+
+    const LEGACY: ReplyTo<'_> =
+        ReplyTo { id: Some(b"\"a\\u0062\""), era: Era::Legacy, method: Method::ToolsCall };
+    const PLAIN: Circumstances<'_> = Circumstances {
+        request_id: "r1",
+        executed: Executed::No,
+        retry_after_ms: None,
+        mode: ErrorMode::Survivable,
+    };
+
+    #[track_caller]
+    fn check(
+        denial: Denial,
+        to: ReplyTo<'_>,
+        circumstances: Circumstances<'_>,
+        status: u16,
+        retry_after: Option<u64>,
+    ) {
+        let reply = to_call(denial, &to, &circumstances);
+        assert_eq!((reply.status, reply.retry_after), (status, retry_after), "{denial:?} {to:?}");
+    }
+
+    // "`200`, `{"jsonrpc":"2.0","id":<same>,"error":{"code":C,"message":M,"data":{…}}}`"
+    #[test]
+    fn a_legacy_call_survives_under_200_with_its_own_id_in_its_own_bytes() {
+        let unknown = Circumstances { executed: Executed::Unknown, retry_after_ms: Some(1500), ..PLAIN };
+        let reply = to_call(Denial::BackendReset, &LEGACY, &unknown);
+        let expect = concat!(
+            r#"{"jsonrpc":"2.0","id":"a\u0062","error":{"code":-31502,"#,
+            r#""message":"The tool server closed the connection before it answered","#,
+            r#""data":{"reason":"backend_reset","retryAfterMs":1500,"requestId":"r1","executed":"unknown"}}}"#
+        );
+        assert_eq!(std::str::from_utf8(&reply.body).unwrap(), expect);
+        assert_eq!((reply.status, reply.retry_after), (200, None));
+        let body = to_call(Denial::Overloaded, &LEGACY, &PLAIN).body;
+        assert!(
+            String::from_utf8_lossy(&body)
+                .contains(r#""retryAfterMs":1000,"requestId":"r1","executed":"no""#)
+        );
+    }
+
+    #[test]
+    fn every_trouble_behind_the_door_is_translated_for_a_legacy_call() {
+        for denial in [
+            Denial::RateLimited,
+            Denial::Overloaded,
+            Denial::Draining,
+            Denial::NoBackend,
+            Denial::BackendRefused,
+            Denial::BackendReset,
+            Denial::BackendInvalid,
+            Denial::BackendStatus,
+            Denial::Deadline,
+            Denial::UnknownTool,
+        ] {
+            check(denial, LEGACY, PLAIN, 200, None);
+        }
+    }
+
+    // "2026-07-28 era: the same body under the real status, with `Retry-After`"; "`errors.mode = "http"` turns this
+    // translation off".
+    #[test]
+    fn a_modern_client_and_http_mode_meet_the_real_status() {
+        let modern = ReplyTo { era: Era::Modern, ..LEGACY };
+        let http = Circumstances { mode: ErrorMode::Http, ..PLAIN };
+        for (to, circumstances) in [(modern, PLAIN), (LEGACY, http)] {
+            check(Denial::RateLimited, to, circumstances, 429, Some(1));
+            check(Denial::NoBackend, to, circumstances, 503, Some(2));
+            check(Denial::BackendInvalid, to, circumstances, 502, Some(1));
+            check(Denial::Deadline, to, circumstances, 504, Some(1));
+        }
+        let survivable = to_call(Denial::Deadline, &LEGACY, &PLAIN).body;
+        assert_eq!(to_call(Denial::Deadline, &modern, &PLAIN).body, survivable);
+        let late = Circumstances { retry_after_ms: Some(1001), ..http };
+        check(Denial::Overloaded, LEGACY, late, 503, Some(2));
+    }
+
+    // "`initialize`, `server/discover`, notifications, unparsable bodies: the real status (… never 429 for discover)"
+    #[test]
+    fn the_opening_of_a_session_meets_the_real_status() {
+        for method in [Method::Initialize, Method::Discover] {
+            check(Denial::NoBackend, ReplyTo { method, ..LEGACY }, PLAIN, 503, Some(2));
+            check(Denial::Deadline, ReplyTo { method, ..LEGACY }, PLAIN, 504, Some(1));
+        }
+        check(Denial::RateLimited, ReplyTo { method: Method::Initialize, ..LEGACY }, PLAIN, 429, Some(1));
+        for era in [Era::Legacy, Era::Modern] {
+            check(
+                Denial::RateLimited,
+                ReplyTo { method: Method::Discover, era, ..LEGACY },
+                PLAIN,
+                503,
+                Some(1),
+            );
+        }
+        check(Denial::NoBackend, ReplyTo { id: None, ..LEGACY }, PLAIN, 503, Some(2));
+    }
+
+    // "a tool that this client may not call, in either era: `200` with `-32602` "Unknown tool""
+    #[test]
+    fn a_forbidden_tool_looks_like_one_that_does_not_exist() {
+        let expect = r#"{"jsonrpc":"2.0","id":7,"error":{"code":-32602,"message":"Unknown tool"}}"#;
+        for (era, mode) in [
+            (Era::Legacy, ErrorMode::Survivable),
+            (Era::Modern, ErrorMode::Survivable),
+            (Era::Legacy, ErrorMode::Http),
+        ] {
+            let to = ReplyTo { id: Some(b"7"), era, method: Method::ToolsCall };
+            let reply = to_call(Denial::UnknownTool, &to, &Circumstances { mode, ..PLAIN });
+            assert_eq!((reply.status, std::str::from_utf8(&reply.body).unwrap()), (200, expect));
+        }
+        check(Denial::UnknownTool, ReplyTo { id: None, ..LEGACY }, PLAIN, 400, None);
+    }
+
+    // "`id:null` under 200 hangs clients"
+    #[test]
+    fn nothing_travels_under_200_without_an_id() {
+        for denial in Denial::all() {
+            for era in [Era::Legacy, Era::Modern] {
+                let reply = to_call(denial, &ReplyTo { id: None, era, method: Method::ToolsCall }, &PLAIN);
+                assert!(reply.status >= 400, "{}", denial.code());
+            }
+            assert_eq!(to_head(denial).status, denial.status());
+        }
+    }
+
+    // "requests with a newer `MCP-Protocol-Version` get `400` with JSON-RPC -32600 and a message that lists the supported
+    // versions"
+    #[test]
+    fn the_era_fence_names_the_versions_a_client_may_fall_back_to() {
+        let max = ProtocolVersion::parse(b"2025-06-18").unwrap();
+        let to = ReplyTo { id: Some(b"1"), era: Era::Modern, method: Method::Discover };
+        let reply = to_call(Denial::Era(EraError::Fenced { max }), &to, &PLAIN);
+        let body: serde_json::Value = serde_json::from_slice(&reply.body).unwrap();
+        let message = body["error"]["message"].as_str().unwrap();
+        assert!(
+            message
+                .starts_with("Bad Request: Unsupported protocol version. Supported versions: 2025-06-18, "),
+            "{message}"
+        );
+        assert_eq!((reply.status, &body["error"]["code"], &body["id"]), (400, &(-32600).into(), &1.into()));
+    }
+
+    #[test]
+    fn a_request_id_cannot_break_out_of_its_string() {
+        let hostile = Circumstances { request_id: "a\"},\"x\":\"\n", ..PLAIN };
+        let body = to_call(Denial::Deadline, &LEGACY, &hostile).body;
+        let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!(body["error"]["data"]["requestId"], "a\"},\"x\":\"\n");
+    }
 }
