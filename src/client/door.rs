@@ -37,7 +37,8 @@ async fn health(client: &Client) -> Learnt<HttpFacts> {
         return at_root;
     }
     let below = asked(client, Request::bare(Method::GET, Some(&format!("{path}/health")))).await;
-    if below.known().is_some_and(|http| http.status == 200) { below } else { at_root }
+    let better = below.known().is_some_and(|http| http.status == 200) || at_root.known().is_none();
+    if better { below } else { at_root }
 }
 
 /// A harmless question, with this authorization or none.

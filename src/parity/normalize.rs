@@ -180,7 +180,12 @@ fn tidy_unions(schema: &mut Map<String, Value>) {
                     flat.extend(inner);
                 }
             }
-            variant => flat.push(variant),
+            variant @ (Value::Null
+            | Value::Bool(_)
+            | Value::Number(_)
+            | Value::String(_)
+            | Value::Array(_)
+            | Value::Object(_)) => flat.push(variant),
         }
     }
     sort_and_dedupe(&mut flat);

@@ -60,6 +60,14 @@ def programs():
     end(started)
 
 
+@pytest.fixture(scope="module")
+def module_programs():
+    """Programs that every test of a module may use."""
+    started = new_programs()
+    yield started
+    end(started)
+
+
 @pytest.fixture(scope="session")
 def stacks():
     """`stacks(name)` is Apache and guard in front of that backend, started once in a session."""
