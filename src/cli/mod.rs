@@ -81,8 +81,8 @@ pub fn main() -> ExitCode {
         Command::Check(check) => check.run(&cli.config),
         Command::Status(status) => status.run(&cli.config),
         Command::Token(token) => token.run(&cli.config),
-        Command::Parity(parity) => return parity::run(*parity),
-        Command::Watchdog(watchdog) => return watchdog::run(&watchdog),
+        Command::Parity(parity) => parity.run(),
+        Command::Watchdog(watchdog) => watchdog.run(&cli.config),
     };
     exit.into()
 }

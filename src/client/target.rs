@@ -1,6 +1,7 @@
 //! Where a server is and what it is sent besides the question: address, path, `Host`, fixed header fields.
 
 use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
 use hyper::header::{HeaderName, HeaderValue};
@@ -120,6 +121,23 @@ impl Target {
         });
         target.set_headers = parsed.collect();
         target
+    }
+
+    /// What listens on this address, asked at `path` from this machine.
+    pub(crate) fn of_listener(address: &Address, path: &str) -> Target {
+        match address {
+            Address::Unix(socket) => Target::new(Transport::Unix(socket.clone()), path, "localhost:80"),
+            Address::Tcp(address) => {
+                let (ip, port) = (address.ip(), address.port());
+                let ip = match ip {
+                    IpAddr::V4(v4) if v4.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+                    IpAddr::V6(v6) if v6.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+                    ip => ip,
+                };
+                let host = SocketAddr::new(ip, port).to_string();
+                Target::new(Transport::Tcp { host: ip.to_string(), port }, path, &host)
+            }
+        }
     }
 
     /// The same server, asked with this bearer token.

@@ -5,16 +5,14 @@
 pub(super) mod files;
 
 use std::path::PathBuf;
-use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
 
+use super::Exit;
+use super::output::{complain, say};
 use crate::client::{Client, Limits, Target, auth_matrix, survey, time_both};
 use crate::parity::{Expectations, Report, judge, render};
-
-const NO: u8 = 1;
-const COULD_NOT_RUN: u8 = 2;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -99,25 +97,26 @@ pub(super) struct Parity {
     verbose: bool,
 }
 
-/// Runs the comparison: 0 parity holds, 1 it does not, 2 it could not be made.
-#[expect(clippy::print_stdout, clippy::print_stderr, reason = "a command prints")]
-pub(super) fn run(parity: Parity) -> ExitCode {
-    let (json, junit, verbose) = (parity.json, parity.junit, parity.verbose);
-    let report = match compare(parity) {
-        Ok(report) => report,
-        Err(reason) => {
-            eprintln!("mcp-guard parity: {reason}");
-            return ExitCode::from(COULD_NOT_RUN);
+impl Parity {
+    /// Runs the comparison.
+    pub(super) fn run(self) -> Exit {
+        let (json, junit, verbose) = (self.json, self.junit, self.verbose);
+        let report = match compare(self) {
+            Ok(report) => report,
+            Err(reason) => {
+                complain(format_args!("parity: {reason}"));
+                return Exit::CouldNotRun;
+            }
+        };
+        if json {
+            say(format_args!("{:#}", render::json(&report)));
+        } else if junit {
+            say(render::junit(&report).trim_end());
+        } else {
+            say(render::text(&report, verbose).trim_end());
         }
-    };
-    if json {
-        println!("{:#}", render::json(&report));
-    } else if junit {
-        print!("{}", render::junit(&report));
-    } else {
-        print!("{}", render::text(&report, verbose));
+        if report.passed() { Exit::Done } else { Exit::No }
     }
-    if report.passed() { ExitCode::SUCCESS } else { ExitCode::from(NO) }
 }
 
 fn compare(parity: Parity) -> Result<Report, String> {

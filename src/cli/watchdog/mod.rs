@@ -5,7 +5,6 @@ mod record;
 mod unit;
 
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime};
 
 use clap::Args;
@@ -13,12 +12,15 @@ use clap::Args;
 use self::policy::{Policy, Record};
 use self::record::Held;
 use self::unit::Unit;
+use super::Exit;
+use super::output::{complain, say};
 use super::parity::files;
+use crate::admin::client::ask;
+use crate::admin::{Answer, Command};
 use crate::client::{Client, Limits, Method, Request, Session, Target};
+use crate::config::{self, Surroundings};
 use crate::parity::says_healthy;
 
-const PROBE_FAILED: u8 = 1;
-const RESTART_FAILED: u8 = 2;
 const DEFAULT_TOKEN_VARIABLE: &str = "MCP_BEARER_TOKEN";
 /// A deploy that takes longer has forgotten its file.
 const HOLD_FILE_AGE_MAX: Duration = Duration::from_secs(3600);
@@ -36,8 +38,8 @@ Exit codes: 0 all is well, 1 the probe failed, 2 the probe failed and so did the
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Watchdog {
-    /// The MCP endpoint.
-    #[arg(long, value_name = "URL", required_unless_present = "report")]
+    /// The MCP endpoint; without it the guard of the configuration, at its first path.
+    #[arg(long, value_name = "URL")]
     url: Option<Target>,
     /// Where health is asked, at the same address.
     #[arg(long, value_name = "PATH", default_value = "/health")]
@@ -77,73 +79,86 @@ struct Well {
     took: Duration,
 }
 
-/// Runs the watchdog once.
-#[expect(clippy::print_stdout, clippy::print_stderr, reason = "a command prints")]
-pub(super) fn run(watchdog: &Watchdog) -> ExitCode {
-    match once(watchdog) {
-        Ok(line) => {
-            println!("{line}");
-            ExitCode::SUCCESS
-        }
-        Err((code, line)) => {
-            eprintln!("{line}");
-            ExitCode::from(code)
-        }
-    }
-}
-
-fn once(watchdog: &Watchdog) -> Result<String, (u8, String)> {
-    let cannot = |reason: String| (PROBE_FAILED, format!("mcp-guard watchdog: {reason}"));
-    let state = state_file(watchdog).map_err(cannot)?;
-    let mut held = state.as_deref().map(Held::open).transpose().map_err(|error| cannot(error.to_string()))?;
-    let policy = Policy { failures: watchdog.failures, backoff: 10, restarts: 5, stable: 3_600 };
-    let now = now_seconds();
-    if watchdog.report {
-        return Ok(report(held.map(|held| held.record).unwrap_or_default(), now));
-    }
-    let probed = client(watchdog).and_then(|client| probe(&client, &watchdog.health_path));
-    match (probed, &mut held) {
-        (Ok(well), held) => {
-            if let Some(held) = held {
-                held.record.probe_succeeded(now, &policy);
-                held.save().map_err(|error| cannot(error.to_string()))?;
+impl Watchdog {
+    /// Runs the watchdog once; `config` is where the guard that it watches is configured.
+    pub(super) fn run(&self, config: &Path) -> Exit {
+        match self.once(config) {
+            Ok(line) => {
+                say(line);
+                Exit::Done
             }
-            Ok(format!("MCP watchdog OK: {} tools in {:.3}s", well.tools, well.took.as_secs_f64()))
+            Err((exit, line)) => {
+                complain(line);
+                exit
+            }
         }
-        (Err(reason), None) => Err((PROBE_FAILED, format!("MCP watchdog FAILED: {reason}"))),
-        (Err(reason), Some(held)) => Err(failed(watchdog, held, &policy, now, &reason)),
+    }
+
+    fn once(&self, config: &Path) -> Result<String, (Exit, String)> {
+        let cannot = |reason: String| (Exit::No, format!("watchdog: {reason}"));
+        let state = state_file(self).map_err(cannot)?;
+        let mut held =
+            state.as_deref().map(Held::open).transpose().map_err(|error| cannot(error.to_string()))?;
+        let policy = Policy { failures: self.failures, backoff: 10, restarts: 5, stable: 3_600 };
+        let now = now_seconds();
+        if self.report {
+            return Ok(report(held.map(|held| held.record).unwrap_or_default(), now));
+        }
+        let probed = client(self, config).and_then(|client| probe(&client, &self.health_path));
+        match (probed, &mut held) {
+            (Ok(well), held) => {
+                if let Some(held) = held {
+                    held.record.probe_succeeded(now, &policy);
+                    held.save().map_err(|error| cannot(error.to_string()))?;
+                }
+                Ok(format!("MCP watchdog OK: {} tools in {:.3}s", well.tools, well.took.as_secs_f64()))
+            }
+            (Err(reason), None) => Err((Exit::No, format!("MCP watchdog FAILED: {reason}"))),
+            (Err(reason), Some(held)) => Err(failed(self, config, held, &policy, &reason)),
+        }
     }
 }
 
 /// Remembers the failure and restarts, if that is allowed.
-fn failed(watchdog: &Watchdog, held: &mut Held, policy: &Policy, now: u64, reason: &str) -> (u8, String) {
+fn failed(
+    watchdog: &Watchdog,
+    config: &Path,
+    held: &mut Held,
+    policy: &Policy,
+    reason: &str,
+) -> (Exit, String) {
+    let now = now_seconds();
     let Some(unit) = &watchdog.restart else {
         let _counted = held.record.probe_failed(now, policy, || None);
         let saved = held.save().err().map(|error| format!("; {error}")).unwrap_or_default();
-        return (PROBE_FAILED, format!("MCP watchdog FAILED: {reason}{saved}"));
+        return (Exit::No, format!("MCP watchdog FAILED: {reason}{saved}"));
     };
-    let quiet = || hold(watchdog).or_else(|| unit::quiet(unit, Duration::from_secs(watchdog.start_window)));
+    let window = Duration::from_secs(watchdog.start_window);
+    let quiet =
+        || hold(watchdog).or_else(|| guard_is_changing(config, window)).or_else(|| unit::quiet(unit, window));
     let decision = held.record.probe_failed(now, policy, quiet);
     if decision.is_ok() {
         held.record.restarting(now);
     }
     // Without its memory the watchdog would restart without end, so it does not restart at all.
     if let Err(error) = held.save() {
-        return (PROBE_FAILED, format!("MCP watchdog FAILED: {reason}; no restart: {error}"));
+        return (Exit::No, format!("MCP watchdog FAILED: {reason}; no restart: {error}"));
     }
     match decision {
-        Err(why) => (PROBE_FAILED, format!("MCP watchdog FAILED: {reason}; {why}")),
+        Err(why) => (Exit::No, format!("MCP watchdog FAILED: {reason}; {why}")),
         Ok(()) => match unit::restart(unit, Duration::from_secs(120)) {
             Ok(()) => {
                 let made = format!("restarted {unit} ({} of {})", held.record.restarts, policy.restarts);
-                (PROBE_FAILED, format!("MCP watchdog FAILED: {reason}; {made}"))
+                (Exit::No, format!("MCP watchdog FAILED: {reason}; {made}"))
             }
-            Err(error) => (RESTART_FAILED, format!("MCP watchdog FAILED: {reason}; restart failed: {error}")),
+            Err(error) => {
+                (Exit::CouldNotRun, format!("MCP watchdog FAILED: {reason}; restart failed: {error}"))
+            }
         },
     }
 }
 
-fn client(watchdog: &Watchdog) -> Result<Client, String> {
+fn client(watchdog: &Watchdog, config: &Path) -> Result<Client, String> {
     let default = std::env::var_os(DEFAULT_TOKEN_VARIABLE).map(|_| DEFAULT_TOKEN_VARIABLE);
     let variable = match (&watchdog.token_env, &watchdog.token_file) {
         (Some(name), _) => Some(name.as_str()),
@@ -151,10 +166,21 @@ fn client(watchdog: &Watchdog) -> Result<Client, String> {
         (None, None) => default,
     };
     let token = files::token(variable, watchdog.token_file.as_deref())?;
-    let url = watchdog.url.clone().ok_or("no --url given")?;
+    let url = match &watchdog.url {
+        Some(url) => url.clone(),
+        None => front_door(config)?,
+    };
     let total = Duration::from_secs(watchdog.timeout);
     let limits = Limits { connect: total.min(Duration::from_secs(2)), total, ..Limits::default() };
     Ok(Client::new(url.with_bearer(token), limits))
+}
+
+/// Where the configured guard listens, at the first of its paths.
+fn front_door(file: &Path) -> Result<Target, String> {
+    let loaded = config::load(file, &Surroundings::of_this_process())
+        .map_err(|error| format!("no --url given, and {}: {error}", file.display()))?;
+    let path = loaded.config.paths.prefixes.first().map_or("/", |prefix| prefix.as_str());
+    Ok(Target::of_listener(&loaded.config.listen.address, path))
 }
 
 /// Health, the handshake, the tools: what a client needs before its first call.
@@ -175,6 +201,18 @@ fn probe(client: &Client, health_path: &str) -> Result<Well, String> {
         let (tools, _) = session.list_tools().await.map_err(|error| error.to_string())?;
         Ok(Well { tools: tools.len(), took: started.elapsed() })
     })
+}
+
+/// The guard says of itself that it is being replaced or has just been: what failed is not the unit's fault yet. A guard
+/// that cannot be asked holds nothing.
+fn guard_is_changing(config: &Path, started_within: Duration) -> Option<String> {
+    let socket = config::admin_socket(config).ok()??;
+    let Ok(Answer::Status(status)) = ask(&socket, &Command::Status) else { return None };
+    if status.draining {
+        return Some("the guard is handing over or shutting down".to_owned());
+    }
+    let fresh = status.uptime_seconds < started_within.as_secs();
+    fresh.then(|| format!("the guard started {} s ago", status.uptime_seconds))
 }
 
 /// Why no restart may be made, if an operator or a deploy script says so.
