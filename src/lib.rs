@@ -23,6 +23,7 @@ mod admin;
 pub mod cli;
 mod client;
 mod config;
+mod control;
 mod proxy;
 mod sys;
 mod telemetry;
