@@ -19,7 +19,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("rollout", &["upstream"]),
     ("config", &["http1", "wire", "policy", "upstream", "rollout", "sys"]),
     ("telemetry", &["http1", "wire", "policy", "upstream", "rollout", "config"]),
-    ("proxy", &["http1", "wire", "policy", "upstream", "config", "telemetry", "sys"]),
+    ("proxy", &["http1", "wire", "policy", "upstream", "rollout", "config", "telemetry", "sys"]),
     ("admin", &["policy", "upstream", "proxy", "telemetry", "sys", "config"]),
     ("tools", &["sys"]),
     ("sys", &[]),

@@ -56,7 +56,9 @@ pub(crate) enum StateError {
          {previous}: to use that one, stop the guard and copy it over {path}"
     )]
     Damaged { path: PathBuf, what: &'static str, previous: PathBuf },
-    #[error("{path} was written by a newer mcp-guard (format {found}, this one knows {VERSION}); it is left alone")]
+    #[error(
+        "{path} was written by a newer mcp-guard (format {found}, this one knows {VERSION}); it is left alone"
+    )]
     Newer { path: PathBuf, found: u32 },
 }
 
@@ -201,7 +203,8 @@ fn decode(bytes: &[u8]) -> Result<Saved, Refused> {
     if words.next() != Some(checksum(body).as_str()) || words.next().is_some() {
         return Err(Refused::Damaged("its checksum does not fit"));
     }
-    let saved: Saved = serde_json::from_slice(body).map_err(|_| Refused::Damaged("its content is not understood"))?;
+    let saved: Saved =
+        serde_json::from_slice(body).map_err(|_| Refused::Damaged("its content is not understood"))?;
     if saved.state.is_legal() { Ok(saved) } else { Err(Refused::Damaged("its content contradicts itself")) }
 }
 

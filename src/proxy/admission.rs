@@ -77,7 +77,12 @@ impl HoldLine {
 
     /// Joins the line, unless it is full.
     pub(super) fn join(&self) -> Option<Held<'_>> {
-        Some(Held { line: self, _count: Counted::enter(&self.held, self.held_max)? })
+        Some(Held { _count: Counted::enter(&self.held, self.held_max)? })
+    }
+
+    /// Waits until the caller is the first of the line. The turn passes on when the guard is dropped.
+    pub(super) async fn turn(&self) -> MutexGuard<'_, ()> {
+        self.turn.lock().await
     }
 
     pub(super) fn held(&self) -> usize {
@@ -87,15 +92,7 @@ impl HoldLine {
 
 /// A call in the line; leaving the line is dropping this.
 pub(super) struct Held<'l> {
-    line: &'l HoldLine,
     _count: Counted<'l>,
-}
-
-impl<'l> Held<'l> {
-    /// Waits until this call is the first of the line. The turn passes on when the guard is dropped.
-    pub(super) async fn turn(&self) -> MutexGuard<'l, ()> {
-        self.line.turn.lock().await
-    }
 }
 
 /// One of a bounded number.
@@ -177,14 +174,14 @@ mod tests {
         let line = HoldLine::new(2);
         let (first, second) = (line.join().unwrap(), line.join().unwrap());
         assert!(line.join().is_none());
-        let turn = first.turn().await;
+        let turn = line.turn().await;
         tokio::select! {
             biased;
-            _ = second.turn() => unreachable!("the first still has its turn"),
+            _ = line.turn() => unreachable!("the first still has its turn"),
             () = std::future::ready(()) => {}
         }
         drop(turn);
-        let _turn = second.turn().await;
+        let _turn = line.turn().await;
         drop((first, second));
     }
 }

@@ -2,8 +2,13 @@
 //!
 //! The rule of repetition: a request of which not one byte was taken may go again, anywhere. Once a byte was taken, only
 //! a method that is known to change nothing may.
+//!
+//! A call is admitted when its first byte is sent. Until then it goes where the route of that moment sends it: a rollback
+//! concerns calls that wait for a place, a connection or a backend, too.
 
+use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -13,11 +18,13 @@ use super::backend::{self, Origin};
 use super::client::{Client, Interrupt};
 use super::exchange::{Failure, Received, exchange};
 use super::pool::{Connection, Reused};
+use super::route::Route;
 use super::runtime::{Runtime, Shared};
 use super::slot::{SlotState, left};
 use crate::http1::RequestHead;
 use crate::policy::reply::Executed;
 use crate::policy::{Call, Denial};
+use crate::rollout::sample::{Failure as Failed, Verdict};
 use crate::telemetry::metrics::{Retry, UpstreamConnection};
 use crate::upstream::Slot;
 
@@ -25,6 +32,7 @@ use crate::upstream::Slot;
 const AGAIN_MAX: u32 = 2;
 
 /// What is asked of a backend.
+#[derive(Clone)]
 pub(super) struct Question<'q> {
     pub(super) shared: &'q Shared,
     pub(super) runtime: &'q Runtime,
@@ -32,7 +40,16 @@ pub(super) struct Question<'q> {
     pub(super) call: &'q Call<'q>,
     pub(super) body: &'q [u8],
     pub(super) origin: Origin<'q>,
-    pub(super) slot: Slot,
+    pub(super) to: To,
+}
+
+/// Where a question goes.
+#[derive(Debug, Clone)]
+pub(super) enum To {
+    /// Where the route sends it, this one to begin with.
+    Route(Arc<Route>),
+    /// To this slot, whatever the route says: the other one has failed.
+    Slot(Slot),
 }
 
 /// An answer has begun.
@@ -71,13 +88,33 @@ impl From<Interrupt> for Why {
     }
 }
 
+impl Question<'_> {
+    /// The slot that this route has for the call.
+    pub(super) fn pick(&self, route: &Route) -> Slot {
+        self.runtime.pick(&route.split, self.call.client(), self.origin.request_id)
+    }
+}
+
 /// Asks, until there is an answer or a reason why there is none.
 pub(super) async fn ask<'q>(question: &'q Question<'q>, client: &mut Client) -> Result<Asked<'q>, NotAsked> {
     let no_backend =
         NotAsked { why: Why::Refused(Denial::NoBackend), executed: Executed::No, slot: None, since: None };
-    let slot = question.runtime.slot(question.slot).ok_or(no_backend)?;
-    let mut asking =
-        Asking { question, slot, tried_fallback: false, again: 0, hold_until: None, since: None };
+    let (route, slot) = match &question.to {
+        To::Route(route) => (route.clone(), question.pick(route)),
+        To::Slot(slot) => (question.shared.routes.load(), *slot),
+    };
+    // A slot that the configuration no longer has is one that cannot be reached.
+    let known = |slot| question.runtime.slot(slot);
+    let slot = known(slot).or_else(|| route.split.fallback(slot).and_then(known)).ok_or(no_backend)?;
+    let mut asking = Asking {
+        question,
+        route,
+        slot,
+        fallback: Fallback::Untried,
+        again: 0,
+        hold_until: None,
+        since: None,
+    };
     let result = asking.run(client).await;
     result.map_err(|why| NotAsked {
         why,
@@ -87,10 +124,18 @@ pub(super) async fn ask<'q>(question: &'q Question<'q>, client: &mut Client) -> 
     })
 }
 
+/// Whether another slot has stood in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fallback {
+    Untried,
+    Tried,
+}
+
 struct Asking<'q> {
     question: &'q Question<'q>,
+    route: Arc<Route>,
     slot: &'q Arc<SlotState>,
-    tried_fallback: bool,
+    fallback: Fallback,
     again: u32,
     /// Set once the backend could not be reached: how long the call is held.
     hold_until: Option<Instant>,
@@ -109,13 +154,20 @@ impl<'q> Asking<'q> {
                     Ok(connection) => connection,
                     Err(_unreachable) => {
                         self.count(UpstreamConnection::Failed);
+                        self.sample(Failed::NoConnection, Duration::ZERO);
                         drop(place);
                         self.turn_elsewhere(client).await?;
                         continue;
                     }
                 },
             };
-            self.count(match connection.reused() {
+            let before = self.slot;
+            if self.is_sent_elsewhere() {
+                before.pool.put(connection);
+                continue;
+            }
+            let reused = connection.reused();
+            self.count(match reused {
                 Reused::Fresh => UpstreamConnection::Opened,
                 Reused::Pooled => UpstreamConnection::Reused,
             });
@@ -124,7 +176,7 @@ impl<'q> Asking<'q> {
                     let since = self.since.unwrap_or_else(Instant::now);
                     return Ok(Asked { slot: self.slot, place, received, since });
                 }
-                Err(failure) => self.judge(&failure)?,
+                Err(failure) => self.judge(&failure, reused)?,
             }
         }
     }
@@ -153,12 +205,21 @@ impl<'q> Asking<'q> {
         if written > 0 {
             self.since.get_or_insert(begun);
         }
+        if result.as_ref().err() == Some(&Interrupt::Deadline) {
+            self.sample(Failed::Timeout, begun.elapsed());
+        }
         Ok(result?)
     }
 
     /// Whether the call may be sent again after this failure.
-    fn judge(&mut self, failure: &Failure) -> Result<(), Why> {
+    fn judge(&mut self, failure: &Failure, reused: Reused) -> Result<(), Why> {
         let slot = self.slot.slot;
+        match failure {
+            // The backend may close an idle connection at any time: that is no failure of its.
+            Failure::Unsent | Failure::Cut if reused == Reused::Pooled && self.again < AGAIN_MAX => {}
+            Failure::Unsent | Failure::Cut => self.sample(Failed::NoConnection, Duration::ZERO),
+            Failure::Invalid(_) | Failure::TooManyInterim => self.sample(Failed::Garbage, Duration::ZERO),
+        }
         let why = match failure {
             Failure::Unsent if self.again < AGAIN_MAX => {
                 self.again += 1;
@@ -183,12 +244,37 @@ impl<'q> Asking<'q> {
         Err(Why::Refused(why))
     }
 
-    /// The backend cannot be reached: another one may stand in, or the call is held until it can.
+    /// Whether the route has changed while the call waited, and has another slot for it now.
+    fn is_sent_elsewhere(&mut self) -> bool {
+        let Some(newer) = self.question.shared.routes.newer_than(&self.route) else { return false };
+        self.route = newer;
+        let picked = match &self.question.to {
+            To::Route(_) => self.question.pick(&self.route),
+            To::Slot(_) => return false,
+        };
+        match self.question.runtime.slot(picked) {
+            Some(slot) if slot.slot != self.slot.slot => {
+                self.slot = slot;
+                (self.fallback, self.again) = (Fallback::Untried, 0);
+                true
+            }
+            Some(_) | None => false,
+        }
+    }
+
+    /// The backend cannot be reached: another one may stand in, or the call is held until one of them can.
     async fn turn_elsewhere(&mut self, client: &mut Client) -> Result<(), Why> {
-        let runtime = self.question.runtime;
-        if !self.tried_fallback {
-            self.tried_fallback = true;
-            if let Some(other) = runtime.split.fallback(self.slot.slot).and_then(|slot| runtime.slot(slot)) {
+        let (runtime, routes) = (self.question.runtime, &self.question.shared.routes);
+        let mut changed = pin!(routes.change());
+        // From here on no change is missed, not even one between looking and waiting.
+        changed.as_mut().enable();
+        if self.is_sent_elsewhere() {
+            return Ok(());
+        }
+        let other = self.route.split.fallback(self.slot.slot).and_then(|slot| runtime.slot(slot));
+        if self.fallback == Fallback::Untried {
+            self.fallback = Fallback::Tried;
+            if let Some(other) = other {
                 self.slot = other;
                 return Ok(());
             }
@@ -197,17 +283,33 @@ impl<'q> Asking<'q> {
         let until = *self.hold_until.get_or_insert_with(|| Instant::now() + hold);
         let Some(held) = self.slot.hold.join() else { return Err(Why::Refused(Denial::BackendRefused)) };
         let slot = self.slot;
-        let first_or_later = async {
-            let _turn = held.turn().await;
-            // Whoever had the turn before may have found it.
-            if slot.reachable() != Some(true) {
-                slot.connect_patiently().await;
+        let that = async {
+            match other {
+                Some(other) => other.come_back().await,
+                None => std::future::pending().await,
             }
         };
-        match client.until(tokio::time::timeout_at(until, first_or_later)).await? {
-            Ok(()) => Ok(()),
+        let waiting = async {
+            tokio::select! {
+                () = slot.come_back() => None,
+                () = that => other,
+                () = changed => None,
+            }
+        };
+        let waited = client.until(tokio::time::timeout_at(until, waiting)).await?;
+        drop(held);
+        match waited {
+            Ok(better) => {
+                self.slot = better.unwrap_or(slot);
+                Ok(())
+            }
             Err(_elapsed) => Err(Why::Refused(Denial::NoBackend)),
         }
+    }
+
+    /// Tells the control plane of a failure on this slot.
+    fn sample(&self, failed: Failed, latency: Duration) {
+        self.question.shared.ended(self.slot.slot, Verdict::Failed(failed), latency);
     }
 
     fn count(&self, how: UpstreamConnection) {

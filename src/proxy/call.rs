@@ -4,27 +4,27 @@
 //! at once. A legacy call "SHOULD NOT" be taken as cancelled: a method that changes nothing ends when the connection is
 //! broken, any other runs to its end, and its outcome is recorded even though nobody reads it.
 
-use tokio::time::Instant;
+use std::sync::Arc;
 
-use super::ask::{Asked, NotAsked, Question, Why, ask};
+use super::ask::{NotAsked, Question, To, Why, ask};
 use super::backend::{Origin, Trust};
 use super::body::{self, NoBody};
 use super::client::{Client, Interrupt, Leaving};
 use super::front::{Ending, Request};
 use super::learn::Listing;
 use super::local::Persist;
-use super::relay::{Cut, Sending, Sent, Source, send, source_of};
+use super::open::{Look, Opened, failure_of, open};
+use super::relay::{Cut, Sending, Sent, send};
 use super::report::Report;
-use super::slot::SlotState;
-use crate::http1::{BodyLength, Version};
+use super::route::Route;
+use super::trial::{self, Tried};
+use crate::http1::BodyLength;
 use crate::policy::reply::{self, Circumstances, Executed};
 use crate::policy::{Call, Denial, Permit};
+use crate::rollout::sample::{Failure, Verdict, judge_rpc_error};
 use crate::telemetry::Outcome;
 use crate::wire::outcome::{Answer, Format, OutcomeScan};
 use crate::wire::{Era, Kind, Method};
-
-/// Bytes of a failing backend's answer that are looked at to learn whether it speaks JSON-RPC.
-const FAILURE_BYTES_MAX: usize = 64 * 1024;
 
 /// Serves the call behind `permit`.
 pub(super) async fn serve(
@@ -45,9 +45,10 @@ pub(super) async fn serve(
         }
     };
     report.bytes_in = body.bytes.len() as u64;
-    let decided = runtime.policy.decide_call(permit, &request.head, &body.bytes, runtime.max_version);
-    let persist = match decided {
-        Ok(call) => conduct(request, client, &call, &body.bytes, report).await,
+    let route = request.shared.routes.load();
+    let max_version = runtime.max_version(route.fence);
+    let persist = match runtime.policy.decide_call(permit, &request.head, &body.bytes, max_version) {
+        Ok(call) => conduct(request, client, &call, &body.bytes, route, report).await,
         Err(refusal) => {
             report.method = Some(refusal.to.method);
             let circumstances = circumstances(request, Executed::No);
@@ -66,17 +67,14 @@ async fn conduct(
     client: &mut Client,
     call: &Call<'_>,
     body: &[u8],
+    route: Arc<Route>,
     report: &mut Report,
 ) -> Persist {
     let runtime = request.runtime;
     let name = runtime.policy.clients().name(call.client());
-    let slot = runtime.pick(call.client(), request.id.as_str());
     report.method = Some(call.method());
-    report.tool = call.tool().map(|tool| runtime.slot(slot).map_or_else(String::new, |s| s.tool_label(tool)));
-
-    let timeouts = &runtime.timeouts;
     let is_stream = call.method() == Method::SubscriptionsListen;
-    let patience = if is_stream { timeouts.stream_idle } else { timeouts.total };
+    let patience = if is_stream { runtime.timeouts.stream_idle } else { runtime.timeouts.total };
     client.set_deadline(request.started + patience);
     client.set_leaving(match (call.era(), call.method().repeatable()) {
         (Era::Modern, _) => Leaving::Ends,
@@ -85,15 +83,32 @@ async fn conduct(
     });
     let trust = if request.trusted { Trust::Proxy } else { Trust::Stranger };
     let origin = Origin { peer: client.peer(), trust, request_id: request.id.as_str(), client: name };
-    let question =
-        Question { shared: request.shared, runtime, request: &request.head, call, body, origin, slot };
-    let persist = match ask(&question, client).await {
-        Ok(asked) => {
-            report.slot = Some(asked.slot.slot);
-            Delivery { request, call, is_stream }.deliver(asked, client, report).await
-        }
+    let question = Question {
+        shared: request.shared,
+        runtime,
+        request: &request.head,
+        call,
+        body,
+        origin,
+        to: To::Route(route),
+    };
+    let again: Question<'_>;
+    let opened = match trial::stand_in(&question) {
+        None => ask_and_open(&question, client).await,
+        Some(stand_in) => match trial::try_out(&question, stand_in, client).await {
+            Tried::Ended(result) => result,
+            Tried::Failed(stand_in) => {
+                again = Question { to: To::Slot(stand_in), ..question.clone() };
+                ask_and_open(&again, client).await
+            }
+        },
+    };
+    let persist = match opened {
+        Ok(opened) => Delivery { request, call, is_stream }.deliver(opened, client, report).await,
         Err(NotAsked { why, executed, slot, since }) => {
             report.slot = slot;
+            report.tool =
+                call.tool().zip(slot.and_then(|slot| runtime.slot(slot))).map(|(t, s)| s.tool_label(t));
             report.upstream = since.map(|since| since.elapsed());
             match why {
                 Why::Refused(denial) => refuse(request, client, call, denial, executed, report).await,
@@ -106,6 +121,11 @@ async fn conduct(
     };
     client.set_leaving(Leaving::Ignored);
     persist
+}
+
+async fn ask_and_open<'q>(question: &'q Question<'q>, client: &mut Client) -> Result<Opened<'q>, NotAsked> {
+    let asked = ask(question, client).await?;
+    open(question, asked, Look::Beginning, client).await
 }
 
 /// The guard's own answer to a call it could not have answered.
@@ -138,27 +158,11 @@ struct Delivery<'d> {
 }
 
 impl Delivery<'_> {
-    async fn deliver(&self, asked: Asked<'_>, client: &mut Client, report: &mut Report) -> Persist {
-        let Asked { slot, place, received, since } = asked;
-        let (status, format) = (received.head.status, received.head.format);
-        if !received.head.keep_alive {
-            // A backend that says goodbye closes its idle connections next: one of them could break under a call.
-            slot.pool.retire();
-        }
-        let (mut source, head) = match source_of(received) {
-            Ok(both) => both,
-            Err(cut) => return self.cut_before(cut, slot, since, client, report).await,
-        };
-        if let Err(cut) = self.prepare(&mut source, status, format, client).await {
-            return self.cut_before(cut, slot, since, client, report).await;
-        }
-        if is_failure(status) && !(format == Format::Json && speaks_rpc(&source.data)) {
-            log::warn!("slot {}: the backend answered status {status} without JSON-RPC", slot.slot.as_str());
-            report.upstream = Some(since.elapsed());
-            drop(place);
-            return refuse(self.request, client, self.call, Denial::BackendStatus, Executed::Unknown, report)
-                .await;
-        }
+    async fn deliver(&self, opened: Opened<'_>, client: &mut Client, report: &mut Report) -> Persist {
+        let Opened { slot, place, mut source, head, since } = opened;
+        let (status, format) = (head.status, head.format);
+        report.slot = Some(slot.slot);
+        report.tool = self.call.tool().map(|tool| slot.tool_label(tool));
         let streams = self.is_stream || format == Format::EventStream;
         let sending = Sending {
             rendered: head.rendered,
@@ -176,10 +180,16 @@ impl Delivery<'_> {
         })
         .await;
         drop(place);
-        report.upstream = Some(since.elapsed());
+        let upstream = since.elapsed();
+        report.upstream = Some(upstream);
         report.status = Some(status);
         report.bytes_out = sent.bytes;
-        report.outcome = self.classify(&sent, scan.finish(), status);
+        let answer = scan.finish();
+        report.outcome = self.classify(&sent, answer, status);
+        // How long a subscription lives says nothing about how quick its slot is.
+        if let Some(verdict) = self.verdict(&sent, answer, status).filter(|_| !self.is_stream) {
+            self.request.shared.ended(slot.slot, verdict, upstream);
+        }
         if sent.result.is_err() {
             // The client must see that this is not all: no end marker, no further answer on this connection.
             return Persist::Close;
@@ -191,56 +201,6 @@ impl Delivery<'_> {
         sent.persist
     }
 
-    /// Waits for as much of the body as must be known before the first byte goes out.
-    async fn prepare(
-        &self,
-        source: &mut Source,
-        status: u16,
-        format: Format,
-        client: &mut Client,
-    ) -> Result<(), Cut> {
-        if is_failure(status) {
-            return match source.collect(client, FAILURE_BYTES_MAX).await {
-                // A longer page is no JSON-RPC answer either; the caller sees that it is incomplete.
-                Err(Cut::TooLong) => Ok(()),
-                result => result,
-            };
-        }
-        if self.request.head.version == Version::Http10 && format != Format::EventStream {
-            // HTTP/1.0 knows no chunks, and an answer that ends with its connection cannot be told from a cut one.
-            let limit = self.request.runtime.policy.limits().body_bytes_max;
-            return source.collect(client, usize::try_from(limit).unwrap_or(usize::MAX)).await;
-        }
-        source.gather(client, format).await
-    }
-
-    /// The body broke off before anything was sent: the client gets a whole refusal instead.
-    async fn cut_before(
-        &self,
-        cut: Cut,
-        slot: &SlotState,
-        since: Instant,
-        client: &mut Client,
-        report: &mut Report,
-    ) -> Persist {
-        report.upstream = Some(since.elapsed());
-        let denial = match cut {
-            Cut::Closed => Denial::BackendReset,
-            Cut::Malformed(error) => {
-                log::warn!("slot {}: the backend's answer is malformed: {error}", slot.slot.as_str());
-                Denial::BackendInvalid
-            }
-            Cut::TooLong => Denial::BackendInvalid,
-            Cut::Interrupted(Interrupt::Deadline) => Denial::Deadline,
-            Cut::Interrupted(Interrupt::Draining) => Denial::Draining,
-            Cut::Interrupted(Interrupt::ClientGone) => {
-                report.client_gone();
-                return Persist::Close;
-            }
-        };
-        refuse(self.request, client, self.call, denial, Executed::Unknown, report).await
-    }
-
     fn classify(&self, sent: &Sent, answer: Answer, status: u16) -> Outcome {
         match &sent.result {
             Err(Cut::Interrupted(Interrupt::ClientGone)) => return Outcome::ClientGone,
@@ -249,29 +209,33 @@ impl Delivery<'_> {
             Err(Cut::Closed | Cut::Malformed(_) | Cut::TooLong) => return Outcome::Upstream,
             Ok(()) => {}
         }
-        let success = (200..300).contains(&status);
         match answer {
-            // Notifications and posted responses are acknowledged, not answered.
-            _ if self.call.kind() != Kind::Request && success => Outcome::Ok,
+            _ if self.is_acknowledged(status) => Outcome::Ok,
             Answer::Ok => Outcome::Ok,
             Answer::ToolError => Outcome::ToolError,
             Answer::RpcError(_) => Outcome::RpcError,
             Answer::Empty | Answer::NotRpc => Outcome::Upstream,
         }
     }
-}
 
-/// Statuses that no JSON-RPC answer needs: the backend's own trouble, and redirects, which no client of ours should follow
-/// behind the guard's back.
-fn is_failure(status: u16) -> bool {
-    status >= 500 || (300..400).contains(&status)
-}
+    /// What the answer says about its slot; nothing, if it was the client or the guard who ended it.
+    fn verdict(&self, sent: &Sent, answer: Answer, status: u16) -> Option<Verdict> {
+        if let Err(cut) = &sent.result {
+            return failure_of(cut).map(Verdict::Failed);
+        }
+        Some(match answer {
+            _ if status >= 500 => Verdict::Failed(Failure::Status),
+            // A refusal by status (400, 404) is an answer, whatever its body.
+            _ if status >= 300 || self.is_acknowledged(status) => Verdict::Answered,
+            Answer::Ok => Verdict::Answered,
+            Answer::ToolError => Verdict::ToolError,
+            Answer::RpcError(code) => judge_rpc_error(code),
+            Answer::Empty | Answer::NotRpc => Verdict::Failed(Failure::Garbage),
+        })
+    }
 
-fn speaks_rpc(body: &[u8]) -> bool {
-    let mut scan = OutcomeScan::new(Format::Json);
-    scan.feed(body);
-    match scan.finish() {
-        Answer::Ok | Answer::ToolError | Answer::RpcError(_) => true,
-        Answer::NotRpc | Answer::Empty => false,
+    /// Notifications and posted responses are acknowledged, not answered.
+    fn is_acknowledged(&self, status: u16) -> bool {
+        self.call.kind() != Kind::Request && (200..300).contains(&status)
     }
 }

@@ -122,6 +122,8 @@ impl Connection<'_> {
                     return self.client.linger(LINGER, LINGER_BYTES_MAX).await;
                 }
             };
+            // The wait may have been long; the request goes by what holds now.
+            let runtime = self.shared.runtime.load_full();
             match self.serve_request(&runtime, length).await {
                 Ending::Keep { consumed } => self.advance(length + consumed),
                 Ending::Close => return,

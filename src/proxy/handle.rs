@@ -4,9 +4,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::mpsc;
+
 use super::drain::Phase;
+use super::route::Route;
 use super::runtime::{Runtime, Shared};
 use crate::config::Config;
+use crate::rollout::sample::Ended;
 use crate::upstream::Slot;
 
 /// A handle for admin commands and signals. Cheap to clone.
@@ -70,7 +74,7 @@ impl Handle {
             metrics: self.metrics,
             connections: self.shared.drain.open(),
             clients: runtime.policy.clients().len(),
-            stable: runtime.split.stable(),
+            stable: self.shared.routes.load().split.stable(),
             slots: slots.collect(),
         }
     }
@@ -80,6 +84,16 @@ impl Handle {
     pub(crate) fn publish(&self, config: Config) {
         let previous = self.shared.runtime.load();
         self.shared.runtime.store(Arc::new(Runtime::new(config, Some(&previous))));
+    }
+
+    /// Replaces the route in one pointer swap: the next call goes by it.
+    pub(crate) fn publish_route(&self, route: Route) {
+        self.shared.routes.publish(route);
+    }
+
+    /// Every finished call from here on, as what it says about its slot. Only the first to ask gets it.
+    pub(crate) fn samples(&self) -> Option<mpsc::Receiver<Ended>> {
+        self.shared.samples.take()
     }
 
     /// Starts the drain, as SIGTERM does.

@@ -18,16 +18,20 @@ mod io;
 mod learn;
 mod local;
 mod metrics_service;
+mod open;
 mod pool;
 mod ready;
 mod relay;
 mod report;
 mod request_id;
+mod route;
 mod runtime;
 mod server;
 mod slot;
+mod trial;
 
 pub(crate) use handle::{Handle, SlotStatus, StatusSnapshot};
+pub(crate) use route::{Fence, Route};
 pub(crate) use server::Guard;
 
 /// Why the guard could not start.

@@ -23,7 +23,15 @@ pub(super) struct Pool {
     connect_time: Duration,
     /// Who listens at the address now: a connection of an earlier generation is not used again.
     generation: AtomicU64,
+    made: Instant,
+    /// Milliseconds since `made` at which the socket's file was last looked at, plus one; 0 is never.
+    looked: AtomicU64,
+    /// What the socket's file was then.
+    file: AtomicU64,
 }
+
+/// The socket's file is looked at no more often than this: another process may have taken the path over.
+const LOOK_EVERY_MILLIS: u64 = 1;
 
 struct Idle {
     connection: Connection,
@@ -56,12 +64,22 @@ impl Pool {
         idle_time: Duration,
         connect_time: Duration,
     ) -> Pool {
-        let generation = AtomicU64::new(0);
-        Pool { address, idle: Mutex::new(Vec::new()), idle_max, idle_time, connect_time, generation }
+        Pool {
+            address,
+            idle: Mutex::new(Vec::new()),
+            idle_max,
+            idle_time,
+            connect_time,
+            generation: AtomicU64::new(0),
+            made: Instant::now(),
+            looked: AtomicU64::new(0),
+            file: AtomicU64::new(0),
+        }
     }
 
     /// An idle connection that is still good, the one used last first.
     pub(super) fn take(&self) -> Option<Connection> {
+        self.look_at_file();
         let generation = self.generation.load(Ordering::Acquire);
         let mut idle = self.lock();
         while let Some(Idle { mut connection, since }) = idle.pop() {
@@ -80,6 +98,7 @@ impl Pool {
 
     /// Opens a connection, within the connect timeout.
     pub(super) async fn connect(&self) -> io::Result<Connection> {
+        self.look_at_file();
         let generation = self.generation.load(Ordering::Acquire);
         let opening = async {
             match &self.address {
@@ -113,6 +132,26 @@ impl Pool {
         self.generation.fetch_add(1, Ordering::AcqRel);
         let retired = std::mem::take(&mut *self.lock());
         drop(retired);
+    }
+
+    /// Retires everything if the path leads to another socket than before: its old owner may live on for a while, and
+    /// would answer on connections that it still has.
+    fn look_at_file(&self) {
+        let Address::Unix(path) = &self.address else { return };
+        let now = u64::try_from(self.made.elapsed().as_millis()).unwrap_or(u64::MAX).saturating_add(1);
+        let last = self.looked.load(Ordering::Relaxed);
+        let due = last == 0 || now >= last + LOOK_EVERY_MILLIS;
+        if !due || self.looked.compare_exchange(last, now, Ordering::AcqRel, Ordering::Relaxed).is_err() {
+            return;
+        }
+        // A number may be given again to a new file; with the time of its making it is another one all the same.
+        let file = rustix::fs::stat(path).map_or(1, |stat| {
+            stat.st_ino.rotate_left(32) ^ stat.st_ctime.cast_unsigned().rotate_left(40) ^ stat.st_ctime_nsec
+        });
+        let before = self.file.swap(file, Ordering::AcqRel);
+        if before != file && before != 0 {
+            self.retire();
+        }
     }
 
     /// Closes connections that have been idle for too long, or that the backend has closed.
@@ -287,6 +326,30 @@ mod tests {
         moved.pool.retire();
         moved.pool.put(busy);
         assert_eq!(moved.pool.idle(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_path_taken_over_by_another_process_ends_the_connections_to_the_old_one() {
+        let old = backend(8, LONG);
+        let (idle, _peer) = old.open().await;
+        let (busy, _other) = old.open().await;
+        old.pool.put(idle);
+        let Address::Unix(path) = &old.pool.address else { unreachable!("it is a path") };
+        // As a new process does: bound beside, renamed over. The old listener and its connections live on.
+        let beside = path.with_extension("new");
+        let _new = UnixListener::bind(&beside).unwrap();
+        std::fs::rename(&beside, path).unwrap();
+        tokio::time::timeout(LONG, async {
+            while old.pool.idle() > 0 {
+                tokio::task::yield_now().await;
+                old.pool.look_at_file();
+            }
+        })
+        .await
+        .unwrap();
+        assert!(old.pool.take().is_none());
+        old.pool.put(busy);
+        assert_eq!(old.pool.idle(), 0, "a call that was under way does not bring its connection back");
     }
 
     #[tokio::test]

@@ -67,7 +67,8 @@ pub(super) async fn readiness(shared: &Shared, runtime: &Runtime) -> Reply {
 
 /// Whether the stable slot's backend accepts connections.
 async fn check_backend(shared: &Shared, runtime: &Runtime) -> Check {
-    let Some(slot) = runtime.slot(runtime.split.stable()) else { return Check::Failed };
+    let stable = shared.routes.load().split.stable();
+    let Some(slot) = runtime.slot(stable) else { return Check::Failed };
     let mut last = shared.readiness.last.lock().await;
     if let Some((at, check)) = *last
         && at.elapsed() < REMEMBERED

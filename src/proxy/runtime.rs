@@ -1,8 +1,8 @@
-//! What a request reads once when it starts: policy, limits, split and slots, immutable, replaced as a whole.
+//! What a request reads once when it starts: policy, limits and slots, immutable, replaced as a whole.
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 
@@ -10,13 +10,16 @@ use super::clock::Clock;
 use super::drain::Drain;
 use super::ready::Readiness;
 use super::request_id::RequestIds;
+use super::route::{Fence, Routes, Samples};
 use super::slot::SlotState;
 use crate::config::{Config, MaxVersionSetting, SplitKey};
 use crate::policy::reply::ErrorMode;
 use crate::policy::{ClientId, Policy, Timeouts};
+use crate::rollout::sample::Verdict;
 use crate::telemetry::metrics::SlotGauges;
 use crate::telemetry::{Log, Metrics};
 use crate::upstream::{Backend, Slot, Split};
+use crate::wire::ProtocolVersion;
 use crate::wire::era::MaxVersion;
 
 /// Clients beyond this many share one metric row.
@@ -27,8 +30,7 @@ pub(super) struct Runtime {
     pub(super) policy: Policy,
     pub(super) timeouts: Timeouts,
     pub(super) error_mode: ErrorMode,
-    pub(super) max_version: MaxVersion,
-    pub(super) split: Split,
+    max_version: MaxVersionSetting,
     split_key: SplitKey,
     trusted_proxies: Vec<IpAddr>,
     slots: [Option<Arc<SlotState>>; 2],
@@ -52,12 +54,7 @@ impl Runtime {
             policy: Policy::new(&config.paths, config.origin, config.auth, limits, config.clients),
             timeouts,
             error_mode: config.error_mode,
-            max_version: match config.max_version {
-                // Nothing is fenced until a rollback target is known that cannot speak the modern era.
-                MaxVersionSetting::Auto | MaxVersionSetting::Unbounded => None,
-                MaxVersionSetting::Version(version) => Some(version),
-            },
-            split: Split::all(config.stable),
+            max_version: config.max_version,
             split_key: config.split_key,
             trusted_proxies: config.listen.trusted_proxies,
         }
@@ -77,11 +74,20 @@ impl Runtime {
     }
 
     /// The slot of a call.
-    pub(super) fn pick(&self, client: ClientId, request_id: &str) -> Slot {
+    pub(super) fn pick(&self, split: &Split, client: ClientId, request_id: &str) -> Slot {
         let client = self.policy.clients().name(client).as_bytes();
         match self.split_key {
-            SplitKey::Client => self.split.assign(client, client),
-            SplitKey::Request => self.split.assign(client, request_id.as_bytes()),
+            SplitKey::Client => split.assign(client, client),
+            SplitKey::Request => split.assign(client, request_id.as_bytes()),
+        }
+    }
+
+    /// The newest protocol version that is let through. What the operator has set overrides the fence.
+    pub(super) fn max_version(&self, fence: Fence) -> MaxVersion {
+        match (self.max_version, fence) {
+            (MaxVersionSetting::Auto, Fence::Closed) => Some(ProtocolVersion::LEGACY_LAST),
+            (MaxVersionSetting::Auto, Fence::Open) | (MaxVersionSetting::Unbounded, _) => None,
+            (MaxVersionSetting::Version(version), _) => Some(version),
         }
     }
 
@@ -99,6 +105,8 @@ impl Runtime {
 /// What every connection shares.
 pub(super) struct Shared {
     pub(super) runtime: ArcSwap<Runtime>,
+    pub(super) routes: Routes,
+    pub(super) samples: Samples,
     pub(super) metrics: Metrics,
     pub(super) log: Log,
     pub(super) drain: Arc<Drain>,
@@ -109,12 +117,20 @@ pub(super) struct Shared {
 }
 
 impl Shared {
+    /// A client's call ended on this slot: what the rollout is judged by.
+    pub(super) fn ended(&self, slot: Slot, verdict: Verdict, latency: Duration) {
+        if !self.samples.ended(slot, verdict, latency) {
+            self.metrics.sample_dropped();
+        }
+    }
+
     /// Brings the gauges up to the moment, for a scrape.
     pub(super) fn measure(&self) {
         let runtime = self.runtime.load();
+        let split = &self.routes.load().split;
         for slot in runtime.slots() {
-            let candidate = f64::from(runtime.split.candidate_weight().get()) / 100.0;
-            let stable = slot.slot == runtime.split.stable();
+            let candidate = f64::from(split.candidate_weight().get()) / 100.0;
+            let stable = slot.slot == split.stable();
             self.metrics.set_slot(
                 slot.slot,
                 SlotGauges {

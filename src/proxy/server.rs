@@ -24,13 +24,14 @@ use super::front::Front;
 use super::handle::Handle;
 use super::metrics_service::MetricsService;
 use super::request_id::RequestIds;
+use super::route::{Fence, Route, Routes, Samples};
 use super::runtime::{Runtime, Shared};
 use super::slot::show;
 use super::{Drained, Error};
 use crate::config::Config;
 use crate::sys::socket::{SocketFile, bind_unix};
 use crate::telemetry::{Log, Metrics};
-use crate::upstream::Address;
+use crate::upstream::{Address, Split};
 
 /// The listener for clients is for Apache's user and group, not for everybody.
 const SOCKET_MODE: u32 = 0o660;
@@ -70,8 +71,11 @@ impl Guard {
             Address::Unix(_) => show(&config.listen.address),
             Address::Tcp(_) => front.name.clone(),
         };
+        let route = Route { split: Split::all(config.stable), fence: Fence::Open };
         let shared = Arc::new(Shared {
             runtime: ArcSwap::from_pointee(Runtime::new(config, None)),
+            routes: Routes::new(route),
+            samples: Samples::new(),
             metrics: Metrics::new().map_err(|source| Error::Metrics(Box::new(source)))?,
             log,
             drain: Arc::new(Drain::new()),

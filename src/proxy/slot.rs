@@ -69,8 +69,17 @@ impl SlotState {
         result
     }
 
+    /// Ends when the backend can be reached (again). Of those who wait, the first one tries.
+    pub(super) async fn come_back(&self) {
+        let _turn = self.hold.turn().await;
+        // Whoever had the turn before may have found it.
+        if self.reachable() != Some(true) {
+            self.connect_patiently().await;
+        }
+    }
+
     /// Tries until the backend can be reached, leaves the connection in the pool and returns. Never gives up by itself.
-    pub(super) async fn connect_patiently(&self) {
+    async fn connect_patiently(&self) {
         let mut pause = PAUSE_FIRST;
         loop {
             if let Ok(connection) = self.connect().await {

@@ -67,6 +67,27 @@ pub enum Origin {
     },
 }
 
+/// A finished call, as the data path reports it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ended {
+    /// The slot that served it.
+    pub slot: Slot,
+    /// How it ended.
+    pub verdict: Verdict,
+    /// From the first byte to the backend until the last of its answer.
+    pub latency: Duration,
+    /// Whether a client waited for it.
+    pub origin: Origin,
+}
+
+impl Ended {
+    /// The same, with the time at which it was noticed.
+    pub fn at(self, at: Moment) -> Sample {
+        let Ended { slot, verdict, latency, origin } = self;
+        Sample { slot, at, verdict, latency, origin }
+    }
+}
+
 /// One finished call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sample {

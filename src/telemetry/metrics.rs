@@ -41,6 +41,8 @@ pub(crate) enum Retry {
     Unsent,
     /// The backend closed without answering a method that is known to change nothing.
     Repeatable,
+    /// A candidate's answer to such a method was no good: stable was asked.
+    StandIn,
 }
 
 /// The state of one slot at the moment of a scrape.
@@ -76,6 +78,7 @@ pub(crate) struct Metrics {
     connections_refused: IntCounter,
     draining: IntGauge,
     log_lines_dropped: IntCounter,
+    samples_dropped: IntCounter,
 }
 
 impl Metrics {
@@ -138,7 +141,7 @@ impl Metrics {
             )?,
             retries: add.counters(
                 "mcp_guard_retries_total",
-                "Calls sent again by slot and reason: unsent (nothing was written) or repeatable.",
+                "Calls sent again by slot and reason: unsent (nothing was written), repeatable, or stand_in (a candidate's answer was no good).",
                 &["slot", "reason"],
             )?,
             connections: add.gauge("mcp_guard_connections", "Open client connections.")?,
@@ -152,6 +155,10 @@ impl Metrics {
             log_lines_dropped: add.counter(
                 "mcp_guard_log_lines_dropped_total",
                 "Log lines dropped because the log's reader was too slow.",
+            )?,
+            samples_dropped: add.counter(
+                "mcp_guard_samples_dropped_total",
+                "Finished calls that the analysis of a rollout did not see because it was too slow.",
             )?,
             registry: registry.clone(),
         };
@@ -210,8 +217,13 @@ impl Metrics {
         let reason = match why {
             Retry::Unsent => "unsent",
             Retry::Repeatable => "repeatable",
+            Retry::StandIn => "stand_in",
         };
         self.retries.with_label_values(&[slot.as_str(), reason]).inc();
+    }
+
+    pub(crate) fn sample_dropped(&self) {
+        self.samples_dropped.inc();
     }
 
     /// Sets what is measured at the moment of a scrape rather than counted as it happens.

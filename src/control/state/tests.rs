@@ -30,7 +30,8 @@ fn saved(number: u64) -> Saved {
     let mut state = State::new(if number.is_multiple_of(2) { Slot::Blue } else { Slot::Green });
     state.seq = number;
     state.run = (!number.is_multiple_of(3)).then(|| run(usize::try_from(number % 7).unwrap()));
-    let mut rollout = Rollout::new(State { run: Some(run(1)), ..state.clone() }, &Slot::ALL, &Plan::default(), at(0));
+    let mut rollout =
+        Rollout::new(State { run: Some(run(1)), ..state.clone() }, &Slot::ALL, &Plan::default(), at(0));
     let back = Event::Command { command: rollout::Command::Rollback { to: None }, who: "tests".to_owned() };
     Saved { state, history: rollout.handle(back, at(number)).into_iter().collect() }
 }
