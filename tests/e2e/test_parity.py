@@ -13,6 +13,7 @@ from itertools import permutations
 import pytest
 
 from harness.backends import INSTRUCTIONS, instructions_file
+from harness.guard import TOKEN, WRONG_TOKEN, Guard
 from harness.paths import GUARD, ROOT, TOOLS, python
 from harness.programs import Programs, free_port
 
@@ -211,3 +212,23 @@ def test_a_token_is_never_shown(seeded):
         arguments = [seeded("fastmcp1", "none"), seeded("fastmcp1", "door-good"), "--candidate-token-env", "CANDIDATE", *form]
         done = parity(*arguments, env={"CANDIDATE": token})
         assert done.returncode == 1 and token not in done.stdout + done.stderr
+
+
+def test_the_real_guard_passes_every_check(servers, module_programs, tmp_path):
+    tools = servers("mcp-tools")
+    guard = Guard(module_programs, tools.address, tools.path)
+    tokenless = Guard(module_programs, tools.address, tools.path, token=None, name="tokenless")
+    door = ["--candidate-token-env", "CANDIDATE", "--unconfigured-url", tokenless.url + "/mcp"]
+    for path in ("/mcp", "/swf-monitor/mcp/", "/"):
+        code, report = judged(tmp_path, tools.url, guard.url + path, *door, *UNTIMED, env={"CANDIDATE": TOKEN})
+        assert code == 0 and findings(report) == [], shown(report)
+        assert not [check for check in report["checks"] if check["status"] == "skip"], "every check must have been made"
+        matrix = next(check for check in report["checks"] if check["id"] == "auth-matrix")
+        assert matrix["summary"] == "no token 401, wrong token 403, GET 405, /health 200, unconfigured 503"
+
+
+def test_a_wrong_token_for_the_candidate_is_a_finding_not_a_crash(servers, module_programs):
+    tools = servers("mcp-tools")
+    guard = Guard(module_programs, tools.address, tools.path, name="guard2")
+    done = parity(tools.url, guard.url + "/mcp", "--candidate-token-env", "CANDIDATE", env={"CANDIDATE": WRONG_TOKEN})
+    assert done.returncode == 1 and "HTTP 403" in done.stdout and WRONG_TOKEN not in done.stdout, done.stdout

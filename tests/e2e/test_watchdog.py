@@ -1,0 +1,154 @@
+"""mcp-guard watchdog: what it prints and returns, and when it restarts; systemctl is a script that notes what it is told."""
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from harness.backends import mcp_tools
+from harness.guard import TOKEN, WRONG_TOKEN, Guard
+from harness.paths import GUARD
+from harness.programs import free_port
+
+SYSTEMCTL = """#!/bin/sh
+echo "$*" >>"{log}"
+[ "$1" = show ] && printf 'ActiveState=%s\\nActiveEnterTimestampMonotonic=%s\\n' {state} {entered}
+[ "$1" = restart ] && exit {restart}
+exit 0
+"""
+
+
+class Watchdog:
+    """The watchdog with a systemctl of ours before the system's, and its memory in a folder."""
+
+    def __init__(self, folder: Path):
+        self.folder, self.log = folder, folder / "systemctl.log"
+        self.state = folder / "watchdog.json"
+        self.unit(state="active", entered=1, restart=0)
+
+    def unit(self, **how) -> None:
+        script = self.folder / "systemctl"
+        script.write_text(SYSTEMCTL.format(log=self.log, **how))
+        script.chmod(0o755)
+
+    def run(self, *arguments: str, token: str | None = TOKEN) -> subprocess.CompletedProcess:
+        env = {"PATH": f"{self.folder}:/usr/bin:/bin", **({"MCP_BEARER_TOKEN": token} if token else {})}
+        return subprocess.run([str(GUARD), "watchdog", *arguments], capture_output=True, text=True, timeout=60, env=env)
+
+    def failing(self, *more: str) -> subprocess.CompletedProcess:
+        dead = f"http://127.0.0.1:{free_port()}/mcp"
+        return self.run("--url", dead, "--restart", "mcp-tools@blue.service", "--state", str(self.state), *more)
+
+    def restarts(self) -> int:
+        return self.log.read_text().count("restart -- mcp-tools@blue.service") if self.log.exists() else 0
+
+
+@pytest.fixture
+def watchdog(tmp_path):
+    return Watchdog(tmp_path)
+
+
+def test_all_is_well(programs, watchdog):
+    guard = Guard(programs, *(lambda backend: (backend.address, backend.path))(mcp_tools(programs)))
+    for arguments in (["--url", guard.url + "/swf-monitor/mcp/"], ["--config", str(guard.config)]):
+        done = watchdog.run(*arguments)
+        assert done.returncode == 0 and done.stdout.startswith("MCP watchdog OK: "), done
+        assert " tools in 0." in done.stdout
+    refused = watchdog.run("--url", guard.url + "/mcp", token=WRONG_TOKEN)
+    assert refused.returncode == 1 and "HTTP 403" in refused.stderr and WRONG_TOKEN not in refused.stderr
+
+
+def test_restarts_after_three_failures_and_counts(watchdog):
+    for number in (1, 2):
+        done = watchdog.failing()
+        assert done.returncode == 1 and f"failure {number} of 3" in done.stderr, done.stderr
+    assert watchdog.restarts() == 0
+    done = watchdog.failing()
+    assert done.returncode == 1 and "restarted mcp-tools@blue.service (1 of 5)" in done.stderr
+    assert watchdog.restarts() == 1
+    done = watchdog.failing("--failures", "1")
+    assert "no restart for another" in done.stderr and watchdog.restarts() == 1
+    report = watchdog.run("--report", "--state", str(watchdog.state))
+    assert report.returncode == 0 and report.stdout.startswith("1 restarts in 0.0 days"), report.stdout
+
+
+def test_a_restart_that_fails_is_exit_2(watchdog):
+    watchdog.unit(state="failed", entered=0, restart=1)
+    done = watchdog.failing("--failures", "1")
+    assert done.returncode == 2 and "restart failed" in done.stderr
+
+
+@pytest.mark.parametrize("state", ["activating", "deactivating", "inactive", "reloading"])
+def test_a_unit_that_is_changing_or_was_stopped_is_left_alone(watchdog, state):
+    watchdog.unit(state=state, entered=0, restart=0)
+    done = watchdog.failing("--failures", "1")
+    assert done.returncode == 1 and "no restart: the unit" in done.stderr and watchdog.restarts() == 0
+
+
+def test_a_unit_that_has_just_started_is_left_alone(watchdog):
+    uptime = float(Path("/proc/uptime").read_text().split()[0])
+    watchdog.unit(state="active", entered=int((uptime - 5) * 1e6), restart=0)
+    done = watchdog.failing("--failures", "1")
+    assert "the unit started" in done.stderr and watchdog.restarts() == 0
+
+
+def test_a_deploy_holds_restarts(watchdog, tmp_path):
+    hold = tmp_path / "hold"
+    hold.touch()
+    done = watchdog.failing("--failures", "1", "--hold-file", str(hold))
+    assert "a deploy is under way" in done.stderr and watchdog.restarts() == 0
+    hold.unlink()
+    assert "restarted" in watchdog.failing("--failures", "1", "--hold-file", str(hold)).stderr
+
+
+def test_a_guard_that_has_just_started_holds_restarts(programs, watchdog):
+    guard = Guard(programs, f"127.0.0.1:{free_port()}", "/mcp")
+    done = watchdog.failing("--failures", "1", "--config", str(guard.config))
+    assert "no restart: the guard started" in done.stderr and watchdog.restarts() == 0, done.stderr
+
+
+def test_without_memory_nothing_is_restarted(watchdog):
+    done = watchdog.run("--url", "http://127.0.0.1:1/", "--restart", "x.service")
+    assert done.returncode == 1 and "--state FILE is needed" in done.stderr and watchdog.restarts() == 0
+    watchdog.state.mkdir()
+    done = watchdog.failing("--failures", "1")
+    assert done.returncode == 1 and "cannot use the state file" in done.stderr and watchdog.restarts() == 0
+
+
+def test_both_health_bodies_are_accepted(programs, watchdog, tmp_path):
+    """The old site's `{"ok":true}` beside the guard's `{"status":"ok"}`; anything else is not healthy."""
+    for body, healthy in (({"ok": True, "database": "ok"}, True), ({"status": "ok"}, True), ({"status": "unhealthy"}, False)):
+        port = free_port()
+        script = tmp_path / "server.py"
+        script.write_text(SERVER.format(port=port, body=json.dumps(body)))
+        programs.start(f"site-{port}", ["python3", str(script)]).wait_for(f"127.0.0.1:{port}")
+        done = watchdog.run("--url", f"http://127.0.0.1:{port}/mcp", "--health-path", "/api/mcp-health/")
+        assert (done.returncode == 0) == healthy, done
+        assert healthy or "not healthy" in done.stderr
+
+
+SERVER = """
+import json
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+class Site(BaseHTTPRequestHandler):
+    def answer(self, value):
+        raw = json.dumps(value).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(raw)))
+        self.end_headers()
+        self.wfile.write(raw)
+
+    def do_GET(self):
+        self.answer({body})
+
+    def do_POST(self):
+        request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        results = {{"initialize": {{"protocolVersion": "2025-03-26"}}, "tools/list": {{"tools": [{{"name": "a"}}]}}}}
+        self.answer({{"jsonrpc": "2.0", "id": request.get("id"), "result": results.get(request["method"], {{}})}})
+
+true, false = True, False
+HTTPServer(("127.0.0.1", {port}), Site).serve_forever()
+"""
