@@ -62,7 +62,7 @@ params.m = { type = "integer", default = 1, required = true }
             "c.toml:2: tool.a b: text: needs one of body, from",
             "c.toml:15: tool.none: params.n: default: \"x\" is not of type integer",
             "c.toml:15: tool.none: params.m: has a default although it is required (remove one of the two)",
-            "c.toml:15: tool.none: has no handler (give one of text, catalog, server, refuse)",
+            "c.toml:15: tool.none: has no handler (give one of text, catalog, server, refuse, sql, http)",
         ],
     );
 }
@@ -70,8 +70,115 @@ params.m = { type = "integer", default = 1, required = true }
 #[test]
 fn refuses_files_that_are_not_catalogues() {
     check("tool = 3", &["c.toml:1: tool: must be written as [[tool]]"]);
-    check("\ntols = []", &["c.toml:2: tols: is not a known key (known: tool)"]);
+    check("\ntols = []", &["c.toml:2: tols: is not a known key (known: tool, service)"]);
     check(&format!("{GREETING}{GREETING}"), &["c.toml:8: tool.greeting: is declared twice"]);
+}
+
+#[test]
+fn tells_what_is_wrong_with_a_query() {
+    check(
+        r#"
+[[tool]]
+name = "wrong"
+description = "Everything is wrong."
+read_only = true
+params.days = { type = "integer", default = 7 }
+params.unused = { type = "string" }
+catalog = {}
+[tool.sql]
+shape = "page"
+limit = 0
+limit_from = "unused"
+timeout_ms = 99999999
+query = "SELECT :nobody; DROP TABLE t"
+let.since = { before = { param = "day", unit = "days" } }
+[[tool.sql.require]]
+query = "SELECT $1"
+message = "{who} and }"
+[[tool.sql.step]]
+query = "DELETE FROM t"
+"#,
+        &["c.toml:2: tool.wrong: has several handlers; give exactly one"],
+    );
+    let wrong = r#"
+[[tool]]
+name = "wrong"
+description = "Everything is wrong."
+read_only = true
+params.days = { type = "integer", default = 7 }
+params.unused = { type = "string" }
+params.idle = { type = "string" }
+[tool.sql]
+shape = "page"
+limit = 0
+limit_from = "unused"
+timeout_ms = 99999999
+query = "SELECT :nobody; DROP TABLE t"
+let.since = { before = { param = "day", unit = "days" } }
+[[tool.sql.require]]
+query = "SELECT $1"
+message = "{who} is wrong"
+[[tool.sql.step]]
+query = "DELETE FROM t WHERE a = :nobody"
+"#;
+    check(
+        wrong,
+        &[
+            "c.toml:2: tool.wrong: sql.let.since: there is no parameter day",
+            "c.toml:2: tool.wrong: sql.require.message: there is no parameter who",
+            "c.toml:2: tool.wrong: sql.require: has a '$' outside quotes; write :name for a value",
+            "c.toml:2: tool.wrong: sql.step: a tool that only reads has no steps",
+            "c.toml:2: tool.wrong: sql.step: there is no parameter or let :nobody",
+            "c.toml:2: tool.wrong: sql.limit: 0 is not allowed; must be 1 to 10000",
+            "c.toml:2: tool.wrong: sql.limit_from: unused is not an integer parameter",
+            "c.toml:2: tool.wrong: sql.query: holds more than one statement",
+            "c.toml:2: tool.wrong: sql.timeout_ms: 99999999 is not allowed; must be 1 to 45000",
+            "c.toml:2: tool.wrong: sql: the parameter days has no effect (hint: unused = [\"days\"] if that is meant)",
+            "c.toml:2: tool.wrong: sql: the parameter idle has no effect (hint: unused = [\"idle\"] if that is meant)",
+        ],
+    );
+}
+
+#[test]
+fn tells_what_is_wrong_with_a_service_and_its_calls() {
+    check(
+        r#"
+[service.odd]
+base_url = "ftp://example.org"
+[service.both]
+base_url = "http://a"
+base_url_env = "B"
+[service.fine]
+base_url = "http://127.0.0.1:1"
+
+[[tool]]
+name = "calls"
+description = "Calls a service."
+read_only = true
+params.idle = { type = "string" }
+[tool.http]
+service = "nowhere"
+method = "POST"
+path = "a/../b"
+query = { q = "{who}" }
+
+[[tool]]
+name = "elsewhere"
+description = "Calls a service."
+read_only = false
+http = { service = "fine", method = "PATCH", path = "/" }
+"#,
+        &[
+            "c.toml:25: tool.elsewhere: unknown variant `PATCH`, expected one of `GET`, `POST`, `PUT`, `DELETE`",
+            "c.toml:2: service.odd: base_url: must be http://HOST[:PORT][/PATH] or https://...",
+            "c.toml:4: service.both: needs one of base_url, base_url_env",
+            "c.toml:10: tool.calls: http.service: nowhere is not declared (hint: a [service.nowhere] table)",
+            "c.toml:10: tool.calls: http.path: must start with / and hold no ?, #, blank or ..",
+            "c.toml:10: tool.calls: http.method: a tool that only reads must use GET",
+            "c.toml:10: tool.calls: http: there is no parameter who",
+            "c.toml:10: tool.calls: http: the parameter idle has no effect",
+        ],
+    );
 }
 
 #[test]

@@ -8,3 +8,4 @@ mod catalogue;
 mod harness;
 mod process;
 mod protocol;
+mod surface;

@@ -8,6 +8,8 @@ use serde::Deserialize;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
 
+use super::http_file::{HttpFile, ServiceFile};
+use super::sql_file::SqlFile;
 use super::{Problems, Source};
 
 /// One `[[tool]]` as written.
@@ -27,6 +29,8 @@ pub(in crate::tools) struct ToolFile {
     pub(in crate::tools) catalog: Option<CatalogFile>,
     pub(in crate::tools) server: Option<ServerFile>,
     pub(in crate::tools) refuse: Option<RefuseFile>,
+    pub(in crate::tools) sql: Option<SqlFile>,
+    pub(in crate::tools) http: Option<HttpFile>,
 }
 
 /// One parameter: the FastMCP form is generated from it.
@@ -116,47 +120,76 @@ pub(in crate::tools) struct RefuseFile {
     pub(in crate::tools) reason: String,
 }
 
-/// A `[[tool]]` and the line it starts on.
-pub(in crate::tools) struct Declared {
+/// A declaration and the line it starts on.
+pub(in crate::tools) struct Declared<T> {
     pub(in crate::tools) line: usize,
-    pub(in crate::tools) tool: ToolFile,
+    pub(in crate::tools) declaration: T,
 }
 
-/// Reads the tools of a file; what cannot be read is added to `problems`.
-pub(super) fn parse(source: &Source, problems: &mut Problems) -> Vec<Declared> {
-    let document = match DeTable::parse(&source.text) {
-        Ok(document) => document.into_inner(),
+/// What one file declares.
+#[derive(Default)]
+pub(in crate::tools) struct Document {
+    pub(in crate::tools) tools: Vec<Declared<ToolFile>>,
+    pub(in crate::tools) services: Vec<Declared<(String, ServiceFile)>>,
+}
+
+/// Reads a file; what cannot be read is added to `problems`.
+pub(super) fn parse(source: &Source, problems: &mut Problems) -> Document {
+    let table = match DeTable::parse(&source.text) {
+        Ok(table) => table.into_inner(),
         Err(error) => {
             let line = line_of(&source.text, error.span().map_or(0, |span| span.start));
             problems.add(source, line, "toml".into(), error.message().to_owned());
-            return Vec::new();
+            return Document::default();
         }
     };
-    let mut declared = Vec::new();
-    for (key, value) in document {
+    let mut document = Document::default();
+    for (key, value) in table {
         let line = line_of(&source.text, key.span().start);
         match (key.get_ref().as_ref(), value.into_inner()) {
             ("tool", DeValue::Array(tools)) => {
-                declared.extend(tools.into_iter().filter_map(|tool| parse_tool(source, tool, problems)));
+                let read = tools.into_iter().filter_map(|tool| {
+                    let key = match tool.get_ref().get("name").map(Spanned::get_ref) {
+                        Some(DeValue::String(name)) => format!("tool.{name}"),
+                        Some(_) | None => "tool".to_owned(),
+                    };
+                    declared::<ToolFile>(source, &key, tool, problems)
+                });
+                document.tools.extend(read);
             }
             ("tool", _) => problems.add(source, line, "tool".into(), "must be written as [[tool]]".into()),
-            (other, _) => problems.add(source, line, other.into(), "is not a known key (known: tool)".into()),
+            ("service", DeValue::Table(services)) => {
+                let read = services.into_iter().filter_map(|(name, service)| {
+                    let name = name.into_inner().into_owned();
+                    let Declared { line, declaration } =
+                        declared(source, &format!("service.{name}"), service, problems)?;
+                    Some(Declared { line, declaration: (name, declaration) })
+                });
+                document.services.extend(read);
+            }
+            ("service", _) => {
+                problems.add(source, line, "service".into(), "must be written as [service.NAME]".into());
+            }
+            (other, _) => {
+                problems.add(source, line, other.into(), "is not a known key (known: tool, service)".into());
+            }
         }
     }
-    declared
+    document
 }
 
-fn parse_tool(source: &Source, tool: Spanned<DeValue<'_>>, problems: &mut Problems) -> Option<Declared> {
-    let line = line_of(&source.text, tool.span().start);
-    let name = match tool.get_ref().get("name").map(Spanned::get_ref) {
-        Some(DeValue::String(name)) => format!("tool.{name}"),
-        Some(_) | None => "tool".to_owned(),
-    };
-    match ToolFile::deserialize(ValueDeserializer::from(tool)) {
-        Ok(tool) => Some(Declared { line, tool }),
+fn declared<T: for<'de> Deserialize<'de>>(
+    source: &Source,
+    key: &str,
+    value: Spanned<DeValue<'_>>,
+    problems: &mut Problems,
+) -> Option<Declared<T>> {
+    let line = line_of(&source.text, value.span().start);
+    match T::deserialize(ValueDeserializer::from(value)) {
+        Ok(declaration) => Some(Declared { line, declaration }),
         Err(error) => {
             let at = error.span().map_or(line, |span| line_of(&source.text, span.start));
-            problems.add(source, at, name, error.message().to_owned());
+            problems.add(source, at, key.to_owned(), error.message().to_owned());
             None
         }
     }

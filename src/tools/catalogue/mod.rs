@@ -5,18 +5,25 @@
 
 mod builtin;
 mod file;
+mod http_file;
 mod problem;
 mod schema;
+mod sql_file;
 
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 pub(super) use builtin::{BUILTIN_INSTRUCTIONS, builtin_sources};
-pub(super) use file::{ServerReport, TextSource, ToolFile};
+pub(super) use file::{ServerReport, TextFile, TextSource, ToolFile};
+pub(super) use http_file::{HttpFile, HttpMethod, ServiceFile};
 pub(super) use problem::{Problem, Problems};
 pub(super) use schema::{Arguments, Input};
+pub(super) use sql_file::{BeforeFile, LetFile, SectionFile, Shape, SqlFile, TimeFile, Unit};
 
-use super::handler::Handler;
+use file::{Declared, Document};
+
+use super::handler::{Handler, Service, Services};
 use super::registry::{Registry, Tool, ToolParts};
 
 /// One catalogue file: where it came from, and its text.
@@ -38,71 +45,82 @@ impl Source {
 /// Builds the registry that `sources` declare, or says everything that is wrong with them.
 pub(super) fn build(sources: &[Source], instructions: Arc<str>) -> Result<Registry, Problems> {
     let mut problems = Problems::default();
+    let documents: Vec<(&Source, Document)> =
+        sources.iter().map(|source| (source, file::parse(source, &mut problems))).collect();
+    let services = build_services(&documents, &mut problems);
     let mut tools: Vec<Tool> = Vec::new();
-    for source in sources {
-        let declared = file::parse(source, &mut problems);
-        for declaration in declared {
-            let at = declaration.line;
-            let name = declaration.tool.name.clone();
-            if tools.iter().any(|tool| tool.name() == name) {
-                problems.add(source, at, format!("tool.{name}"), "is declared twice".into());
+    let mut seen = HashSet::new();
+    for (source, document) in documents {
+        for Declared { line, declaration: tool } in document.tools {
+            let key = format!("tool.{}", tool.name);
+            if !seen.insert(tool.name.clone()) {
+                problems.add(source, line, key, "is declared twice".into());
                 continue;
             }
-            if let Some(tool) = build_tool(source, declaration, &instructions, &mut problems) {
-                tools.push(tool);
+            match build_tool(tool, &instructions, &services) {
+                Ok(tool) => tools.push(tool),
+                Err(reasons) => {
+                    for reason in reasons {
+                        problems.add(source, line, key.clone(), reason);
+                    }
+                }
             }
         }
     }
     problems.into_result(|| Registry::new(tools, instructions))
 }
 
-fn build_tool(
-    source: &Source,
-    declaration: file::Declared,
-    instructions: &Arc<str>,
-    problems: &mut Problems,
-) -> Option<Tool> {
-    let file::Declared { line, tool } = declaration;
-    let key = format!("tool.{}", tool.name);
-    let mut report = |reason: String| problems.add(source, line, key.clone(), reason);
+/// The services of all files: a tool may use one that another file declares, and files may say the same twice.
+fn build_services(documents: &[(&Source, Document)], problems: &mut Problems) -> Services {
+    let mut services = Services::new();
+    let mut seen: HashMap<&str, &ServiceFile> = HashMap::new();
+    for (source, document) in documents {
+        for Declared { line, declaration: (name, file) } in &document.services {
+            let key = format!("service.{name}");
+            match seen.insert(name, file) {
+                Some(before) if before != file => {
+                    problems.add(source, *line, key, "is declared twice, and differently".into());
+                    continue;
+                }
+                Some(_) => continue,
+                None => {}
+            }
+            match Service::build(name, file) {
+                Ok(service) => {
+                    services.insert(name.clone(), service);
+                }
+                Err(reason) => problems.add(source, *line, key, reason),
+            }
+        }
+    }
+    services
+}
+
+fn build_tool(tool: ToolFile, instructions: &Arc<str>, services: &Services) -> Result<Tool, Vec<String>> {
+    let mut reasons: Vec<String> = Vec::new();
     if let Err(reason) = check_name(&tool.name) {
-        report(reason);
+        reasons.push(reason);
     }
     if tool.description.trim().is_empty() {
-        report("description: is empty; a model chooses tools by it".into());
+        reasons.push("description: is empty; a model chooses tools by it".into());
     }
-    let input = match schema::input_schema(&tool) {
-        Ok(input) => Some(input),
-        Err(reasons) => {
-            reasons.into_iter().for_each(&mut report);
-            None
+    let output_schema = tool.output_schema.as_deref().map(|text| schema::parse_object(text, "output_schema"));
+    let output_schema = output_schema.transpose().map_err(|reason| reasons.push(reason));
+    let input = schema::input_schema(&tool).map_err(|more| reasons.extend(more));
+    let (name, description, read_only) = (tool.name.clone(), tool.description.clone(), tool.read_only);
+    let declared = Handler::check_declared(&tool).map_err(|reason| reasons.push(reason));
+    let handler = match (&input, declared) {
+        (Ok(input), Ok(())) => {
+            Handler::build(tool, input, instructions, services).map_err(|more| reasons.extend(more))
         }
+        (_, _) => Err(()),
     };
-    let handler = match Handler::build(&tool, instructions) {
-        Ok(handler) => Some(handler),
-        Err(reasons) => {
-            reasons.into_iter().for_each(&mut report);
-            None
+    match (output_schema, input, handler, reasons.is_empty()) {
+        (Ok(output_schema), Ok(input), Ok(handler), true) => {
+            Ok(Tool::new(ToolParts { name, description, read_only, input, output_schema, handler }))
         }
-    };
-    let output_schema =
-        match tool.output_schema.as_deref().map(|text| schema::parse_object(text, "output_schema")) {
-            Some(Ok(schema)) => Some(schema),
-            Some(Err(reason)) => {
-                report(reason);
-                None
-            }
-            None => None,
-        };
-    let ToolFile { name, description, read_only, .. } = tool;
-    Some(Tool::new(ToolParts {
-        name,
-        description,
-        read_only,
-        input: input?,
-        output_schema,
-        handler: handler?,
-    }))
+        (_, _, _, _) => Err(reasons),
+    }
 }
 
 /// The protocol's own rule for tool names, which clients build function names from.

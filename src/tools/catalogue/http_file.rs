@@ -1,0 +1,45 @@
+//! The TOML mirror of `[service.NAME]` and `[tool.http]`. Must not judge what they say.
+
+use indexmap::IndexMap;
+use serde::Deserialize;
+
+/// A service that `http` tools may call. Nothing else can be reached.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(in crate::tools) struct ServiceFile {
+    pub(in crate::tools) base_url: Option<String>,
+    /// The environment variable that holds the base URL.
+    pub(in crate::tools) base_url_env: Option<String>,
+    /// The environment variable that holds the value of the `Authorization` header.
+    pub(in crate::tools) authorization_env: Option<String>,
+}
+
+/// A call of a service.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(in crate::tools) struct HttpFile {
+    pub(in crate::tools) service: String,
+    pub(in crate::tools) method: HttpMethod,
+    /// Below the base URL; `{parameter}` is encoded as one segment.
+    pub(in crate::tools) path: String,
+    /// `key = "{parameter}"`; left out when the parameter is null.
+    #[serde(default)]
+    pub(in crate::tools) query: IndexMap<String, String>,
+    /// The body; `"{parameter}"` alone keeps its type, and is left out when it is null.
+    pub(in crate::tools) json: Option<toml::Value>,
+    /// The answer of the tool when the service accepts; the service's own answer when absent.
+    pub(in crate::tools) result: Option<toml::Value>,
+    /// What to say when the service answers 404.
+    pub(in crate::tools) not_found: Option<String>,
+    pub(in crate::tools) timeout_ms: Option<u64>,
+}
+
+/// How a service is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub(in crate::tools) enum HttpMethod {
+    Get,
+    Post,
+    Put,
+    Delete,
+}
