@@ -405,4 +405,26 @@ mod tests {
             assert!(standard.contains(&code) || code.is_some_and(|code| code > -32000), "{}", denial.code());
         }
     }
+
+    /// The first columns of a denial's row in the document.
+    fn documented(denial: Denial) -> String {
+        let row = denial.row();
+        let answer = match row.body {
+            Body::Fixed(body) => format!("`{body}`"),
+            Body::Rpc(code) => format!("`{code}` {}", row.message),
+        };
+        format!("| `{}` | {} | {answer} |", row.code, row.status)
+    }
+
+    #[test]
+    fn the_document_has_one_row_for_each_refusal() {
+        let document = include_str!("../../docs/denials.md");
+        let rows: Vec<_> = document.lines().filter(|line| line.starts_with("| `")).collect();
+        for denial in Denial::all() {
+            let expect = documented(denial);
+            let found = rows.iter().filter(|row| row.starts_with(&expect)).count();
+            assert_eq!(found, 1, "docs/denials.md lacks: {expect}");
+        }
+        assert_eq!(rows.len(), Denial::all().count(), "docs/denials.md has rows for what is no denial");
+    }
 }

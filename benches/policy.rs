@@ -1,0 +1,105 @@
+//! How long the front door takes: `cargo bench --bench policy`.
+//!
+//! Every case asserts its result: a decision that takes a wrong turn would look fast.
+
+use std::hint::black_box;
+
+use criterion::Criterion;
+use mcp_guard::http1::{BodyLength, FieldSpans, HeadLimits, head_end, request};
+use mcp_guard::policy::auth::{ClientConfig, Config, TokenHash, WrongToken};
+use mcp_guard::policy::tools::ToolPatterns;
+use mcp_guard::policy::{Clients, Denial, Limits, Policy, Verdict, origin, paths};
+
+const LIMITS: Limits = Limits {
+    head: HeadLimits { bytes_max: 16384, fields_max: 100 },
+    body_bytes_max: 4 << 20,
+    connections_max: 1024,
+    in_flight_max: 32,
+    waiting_max: 64,
+    held_max: 256,
+};
+
+const TOKEN: &str = "swf_0123456789abcdefghijklmnopqrstuvwxyzABCDEF";
+
+fn main() {
+    let mut criterion = Criterion::default().configure_from_args();
+    decisions(&mut criterion);
+    heads(&mut criterion);
+    criterion.final_summary();
+}
+
+/// The head of a call as the Python SDK sends it and Apache hands it on.
+fn typical_head(token: &str) -> Vec<u8> {
+    format!(
+        "POST /swf-monitor/mcp/ HTTP/1.1\r\nHost: 127.0.0.1:8001\r\nAccept: application/json, text/event-stream\r\n\
+         Accept-Encoding: gzip, deflate\r\nUser-Agent: python-httpx/0.28.1\r\nAuthorization: Bearer {token}\r\n\
+         Content-Type: application/json\r\nMCP-Protocol-Version: 2025-11-25\r\nX-Forwarded-For: 192.0.2.7\r\n\
+         X-Forwarded-Host: monitor.example\r\nX-Forwarded-Server: monitor.example\r\nConnection: Keep-Alive\r\n\
+         Content-Length: 118\r\n\r\n"
+    )
+    .into_bytes()
+}
+
+fn policy(clients: u32) -> Policy {
+    let client = |number: u32| ClientConfig {
+        name: format!("bot-{number}"),
+        hashes: vec![TokenHash::of(format!("{TOKEN}{number}").as_bytes())],
+        not_after: None,
+        tools: ToolPatterns::default(),
+    };
+    let prefixes = ["/swf-monitor/mcp", "/mcp", "/"].iter().flat_map(|text| paths::Prefix::parse(text));
+    let clients = Clients::new((0..clients).map(client).collect()).unwrap_or_default();
+    let auth = Config { wrong_token: WrongToken::Forbidden };
+    Policy::new(
+        &paths::Config { prefixes: prefixes.collect() },
+        origin::Config::default(),
+        auth,
+        LIMITS,
+        clients,
+    )
+}
+
+fn decisions(criterion: &mut Criterion) {
+    let wrong: fn(&Verdict) -> bool =
+        |verdict| *verdict == Verdict::Deny(Denial::TokenInvalid(WrongToken::Forbidden));
+    let passes: fn(&Verdict) -> bool = |verdict| matches!(verdict, Verdict::Forward(_));
+    let mut group = criterion.benchmark_group("policy");
+    for (name, clients, token, expect) in [
+        ("decide_typical_head", 3, format!("{TOKEN}1"), passes),
+        ("decide_100k_clients", 100_000, format!("{TOKEN}77777"), passes),
+        ("decide_wrong_token", 3, format!("{TOKEN}9"), wrong),
+    ] {
+        let (policy, bytes) = (policy(clients), typical_head(&token));
+        let mut spans = FieldSpans::default();
+        let head = request::parse(&bytes, &mut spans, &LIMITS.head);
+        assert!(head.is_ok(), "{name}: {head:?}");
+        let Ok(head) = head else { return };
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| {
+                let verdict = policy.decide(black_box(&head), black_box(1_800_000_000));
+                assert!(expect(&verdict));
+                verdict
+            });
+        });
+    }
+    group.finish();
+}
+
+fn heads(criterion: &mut Criterion) {
+    let bytes = typical_head(TOKEN);
+    let mut spans = FieldSpans::default();
+    let mut group = criterion.benchmark_group("http1");
+    group.bench_function("find_typical_head", |bencher| {
+        bencher.iter(|| {
+            let end = head_end(black_box(&bytes), 0, &LIMITS.head);
+            assert_eq!(end, Ok(Some(bytes.len())));
+        });
+    });
+    group.bench_function("parse_typical_head", |bencher| {
+        bencher.iter(|| {
+            let head = request::parse(black_box(&bytes), &mut spans, &LIMITS.head);
+            assert!(head.is_ok_and(|head| head.body == BodyLength::Bytes(118) && head.fields.len() == 12));
+        });
+    });
+    group.finish();
+}

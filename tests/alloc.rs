@@ -1,0 +1,116 @@
+//! The path from bytes to a verdict on the head allocates nothing, whatever the verdict.
+//!
+//! A binary of its own, because counting needs an allocator of its own.
+
+use mcp_guard::http1::{FieldSpans, HeadLimits, RequestHead, chunked, head_end, request};
+use mcp_guard::policy::auth::{ClientConfig, Config, TokenHash, WrongToken};
+use mcp_guard::policy::tools::ToolPatterns;
+use mcp_guard::policy::{Clients, Limits, Local, Policy, Verdict, origin, paths};
+
+const LIMITS: Limits = Limits {
+    head: HeadLimits { bytes_max: 16384, fields_max: 100 },
+    body_bytes_max: 4 << 20,
+    connections_max: 1024,
+    in_flight_max: 32,
+    waiting_max: 64,
+    held_max: 256,
+};
+
+const TOKEN: &str = "swf_0123456789abcdefghijklmnopqrstuvwxyzABCDEFG";
+
+fn policy() -> Policy {
+    let client = |number: u32| ClientConfig {
+        name: format!("bot-{number}"),
+        hashes: vec![TokenHash::of(format!("{TOKEN}{number}").as_bytes())],
+        not_after: Some(u64::MAX),
+        tools: ToolPatterns::default(),
+    };
+    let prefixes = ["/swf-monitor/mcp", "/mcp", "/"].map(|prefix| paths::Prefix::parse(prefix).unwrap());
+    let origin = origin::Config {
+        allowed: vec![origin::Origin::parse("https://monitor.example").unwrap()],
+        hosts: vec![origin::Host::parse("mcp.test").unwrap()],
+    };
+    Policy::new(
+        &paths::Config { prefixes: prefixes.to_vec() },
+        origin,
+        Config { wrong_token: WrongToken::Forbidden },
+        LIMITS,
+        Clients::new((0..100).map(client).collect()).unwrap(),
+    )
+}
+
+fn head(line: &str, fields: &str) -> String {
+    format!(
+        "{line} HTTP/1.1\r\nHost: mcp.test\r\n{fields}Content-Type: application/json\r\nContent-Length: 40\r\n\
+         Accept: application/json, text/event-stream\r\nConnection: keep-alive, X-Hop\r\nX-Hop: 1\r\n\r\n"
+    )
+}
+
+/// Allocations while `work` runs on this thread.
+fn allocations(work: impl FnOnce()) -> u64 {
+    allocation_counter::measure(work).count_total
+}
+
+#[track_caller]
+fn check(line: &str, fields: &str, expect: impl Fn(&Verdict) -> bool) {
+    let (policy, bytes) = (policy(), head(line, fields));
+    let mut spans = FieldSpans::default();
+    let head: RequestHead<'_> = request::parse(bytes.as_bytes(), &mut spans, &LIMITS.head).unwrap();
+    let mut verdict = None;
+    let count = allocations(|| verdict = Some(policy.decide(&head, 1)));
+    assert!(verdict.as_ref().is_some_and(expect), "{line} {fields}: {verdict:?}");
+    assert_eq!(count, 0, "{line} {fields}");
+}
+
+fn denies(code: &'static str) -> impl Fn(&Verdict) -> bool {
+    move |verdict| matches!(verdict, Verdict::Deny(denial) if denial.code() == code)
+}
+
+#[test]
+fn the_counter_counts() {
+    assert_eq!(allocations(|| drop(std::hint::black_box(Box::new(1)))), 1);
+}
+
+// "zero heap allocations in the policy decision"
+#[test]
+fn no_verdict_on_a_head_allocates() {
+    let good = format!("Authorization: Bearer {TOKEN}7\r\n");
+    check("POST /swf-monitor/mcp/", &good, |verdict| matches!(verdict, Verdict::Forward(_)));
+    check("GET /mcp/health", "", |verdict| *verdict == Verdict::Answer(Local::Health));
+    check("GET /ready", "", |verdict| *verdict == Verdict::Answer(Local::Ready));
+    check("GET /.well-known/oauth-protected-resource", "", denies("oauth_metadata"));
+    check("GET /mcp", "", denies("method_not_allowed"));
+    check("POST /mcp", "Origin: https://evil.example\r\n", denies("origin_not_allowed"));
+    check("POST /mcp", "Origin: https://monitor.example\r\n", denies("authorization_missing"));
+    check("POST /mcp", "Authorization: Bearer wrong\r\n", denies("token_invalid"));
+    check("POST /mcp/x", &good, denies("path_not_found"));
+    check("POST /mcp", &format!("{good}Content-Encoding: gzip\r\n"), denies("content_encoding"));
+}
+
+#[test]
+fn a_warm_connection_finds_and_parses_heads_without_allocating() {
+    let bytes = head("POST /mcp", &format!("Authorization: Bearer {TOKEN}7\r\n"));
+    let mut spans = FieldSpans::default();
+    request::parse(bytes.as_bytes(), &mut spans, &LIMITS.head).unwrap();
+    let mut fields = 0;
+    let count = allocations(|| {
+        assert_eq!(head_end(bytes.as_bytes(), 0, &LIMITS.head), Ok(Some(bytes.len())));
+        fields =
+            request::parse(bytes.as_bytes(), &mut spans, &LIMITS.head).map_or(0, |head| head.fields.len());
+    });
+    assert_eq!((fields, count), (7, 0));
+}
+
+#[test]
+fn decoding_chunks_allocates_nothing() {
+    let mut data = 0;
+    let count = allocations(|| {
+        let (mut decoder, mut rest) =
+            (chunked::Decoder::new(), b"5;a=b\r\nhello\r\n0\r\nX: y\r\n\r\n".as_slice());
+        while let Ok(chunked::Piece::Data { start, end }) = decoder.next(rest) {
+            data += end - start;
+            rest = &rest[end..];
+        }
+    });
+    assert_eq!((data, count), (5, 0));
+}
