@@ -102,7 +102,8 @@ impl<'c> Counted<'c> {
     fn enter(count: &'c AtomicUsize, max: usize) -> Option<Counted<'c>> {
         let entered = count
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, |count| (count < max).then_some(count + 1));
-        entered.is_ok().then_some(Counted(count))
+        // Lazily: a guard that is made and dropped for a refused one would count down.
+        entered.is_ok().then(|| Counted(count))
     }
 }
 

@@ -54,7 +54,7 @@ pub(super) fn head(
     append_forwarded(&mut out, request, origin);
     append_trace(&mut out, request);
     append_field(&mut out, b"X-Request-Id", origin.request_id.as_bytes());
-    append_via(&mut out, request);
+    append_field(&mut out, b"Via", b"1.1 mcp-guard");
     if backend.client_header {
         append_field(&mut out, b"X-MCP-Client", origin.client.as_bytes());
     }
@@ -146,13 +146,4 @@ fn is_traceparent(value: &[u8]) -> bool {
         version => version != b"ff",
     };
     complete && not_zero(&trace) && not_zero(&parent)
-}
-
-fn append_via(out: &mut Vec<u8>, request: &RequestHead<'_>) {
-    out.extend_from_slice(b"Via: ");
-    for field in request.fields.iter().filter(|field| field.known == Known::Via && !field.value.is_empty()) {
-        out.extend_from_slice(field.value);
-        out.extend_from_slice(b", ");
-    }
-    out.extend_from_slice(b"1.1 mcp-guard\r\n");
 }

@@ -17,8 +17,8 @@ use crate::upstream::Slot;
 #[derive(Clone)]
 pub(crate) struct Handle {
     shared: Arc<Shared>,
-    listen: String,
-    metrics: Option<SocketAddr>,
+    pub(super) listen: String,
+    pub(super) metrics: Option<SocketAddr>,
 }
 
 /// Plain data about a running guard.
@@ -96,8 +96,12 @@ impl Handle {
         self.shared.samples.take()
     }
 
-    /// Starts the drain, as SIGTERM does.
+    /// Starts the drain. Asked a second time, somebody will not wait for its end: it is over at once.
     pub(crate) fn begin_shutdown(&self) {
-        self.shared.drain.begin();
+        if self.shared.drain.phase() == Phase::Serving {
+            self.shared.drain.begin();
+        } else {
+            self.shared.drain.hurry();
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! From a configuration to a running Pingora server: listeners that are really bound, services, signals, and the end.
+//! From a configuration to a running Pingora server: listeners that are really bound, services, and the end.
 //!
 //! The listeners are bound here and handed to Pingora as if inherited: an address that is taken is an error at once
 //! (Pingora would retry for half a minute and then panic in a task), and when binding returns, the kernel queues clients.
@@ -16,7 +16,6 @@ use pingora::server::configuration::ServerConf;
 use pingora::server::{ListenFds, RunArgs, Server, ShutdownSignal, ShutdownSignalWatch, ShutdownWatch};
 use pingora::services::listening::Service;
 use pingora::services::{ServiceReadyNotifier, ServiceWithDependents};
-use tokio::signal::unix::{SignalKind, signal};
 
 use super::clock::Clock;
 use super::drain::Drain;
@@ -93,10 +92,10 @@ impl Guard {
         self.handle.clone()
     }
 
-    /// Serves until SIGTERM, SIGINT or [`Handle::begin_shutdown`], then drains: returns as soon as nothing is in flight, and
+    /// Serves until [`Handle::begin_shutdown`], then drains: returns as soon as nothing is in flight, and
     /// when `timeouts.drain` has passed in any case. Must not be called from inside a Tokio runtime.
     pub(crate) fn run(self) -> Result<Drained, Error> {
-        let Guard { shared, front, metrics, threads, socket_file, .. } = self;
+        let Guard { shared, front, metrics, threads, handle, socket_file } = self;
         let drain = shared.drain.clone();
         let drain_time = shared.runtime.load().timeouts.drain;
         let conf = ServerConf {
@@ -117,17 +116,19 @@ impl Guard {
             server.add_boxed_service(Box::new(service));
         }
 
-        let signals = Signals { drain: drain.clone() };
+        let stop = Stop { drain: drain.clone() };
         let ended = BeginOnDrop(drain.clone());
         let serving = std::thread::Builder::new().name("server".to_owned());
         serving
             .spawn(move || {
                 // If Pingora ever ends by itself, the process must not wait for it.
                 let _ended = ended;
-                server.run(RunArgs { shutdown_signal: Box::new(signals) });
+                server.run(RunArgs { shutdown_signal: Box::new(stop) });
             })
             .map_err(Error::Thread)?;
 
+        let metrics = handle.metrics.map_or_else(|| "off".to_owned(), |address| address.to_string());
+        log::info!("serving on {}, metrics on {metrics}", handle.listen);
         drain.wait_begun();
         // Nobody shall find the socket's file once nobody accepts.
         drop(socket_file);
@@ -234,37 +235,15 @@ async fn keep_house(shared: Arc<Shared>) {
     }
 }
 
-/// Tells Pingora when to stop listening, and the connections when to finish.
-struct Signals {
+/// Tells Pingora when to stop listening. Which signals mean that is for the command line to say.
+struct Stop {
     drain: Arc<Drain>,
 }
 
 #[async_trait]
-impl ShutdownSignalWatch for Signals {
+impl ShutdownSignalWatch for Stop {
     async fn recv(&self) -> ShutdownSignal {
-        match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
-            (Ok(mut terminate), Ok(mut interrupt)) => {
-                tokio::select! {
-                    _ = terminate.recv() => log::info!("SIGTERM"),
-                    _ = interrupt.recv() => log::info!("SIGINT"),
-                    () = self.drain.begun() => {}
-                }
-                // A second signal means that somebody will not wait for the drain.
-                let drain = self.drain.clone();
-                tokio::spawn(async move {
-                    tokio::select! {
-                        _ = terminate.recv() => {}
-                        _ = interrupt.recv() => {}
-                    }
-                    drain.hurry();
-                });
-            }
-            (Err(error), _) | (_, Err(error)) => {
-                log::error!("cannot listen for signals: {error}");
-                self.drain.begun().await;
-            }
-        }
-        self.drain.begin();
+        self.drain.begun().await;
         ShutdownSignal::GracefulTerminate
     }
 }

@@ -7,7 +7,6 @@ mod lexer;
 pub mod outcome;
 pub mod rpc;
 pub mod scan;
-mod token;
 
 pub use era::{Era, ProtocolVersion};
 pub use rpc::Method;
