@@ -1,0 +1,102 @@
+//! Contract, section 13: start, readiness and the end.
+
+use rustix::process::Signal;
+
+use crate::harness::{backend, call, eventually, guard, ok, post, result};
+
+#[tokio::test]
+async fn readiness_follows_the_backend_and_health_does_not() {
+    let backend = backend().await;
+    let ready = guard().token("t").upstream(&backend).start().await;
+    let request = "GET /ready HTTP/1.1\r\nHost: h\r\n\r\n";
+    let answer = ready.connect().await.ask(request).await;
+    let json = answer.json();
+    assert_eq!((answer.status(), &json["status"]), (200, &"ready".into()));
+    assert_eq!(json["checks"], serde_json::json!({"listening": "ok", "tokens": "ok", "backend": "ok"}));
+    assert!(json["version"].is_string() && json["uptime_seconds"].is_u64());
+
+    let lost = guard().token("t").start().await;
+    let answer = lost.connect().await.ask(request).await;
+    assert_eq!((answer.status(), &answer.json()["checks"]["backend"]), (503, &"failed".into()));
+    assert_eq!(lost.connect().await.ask("GET /health HTTP/1.1\r\nHost: h\r\n\r\n").await.status(), 200);
+}
+
+// "SIGTERM: stop accepting, finish in-flight up to 15 s, exit as soon as idle."
+#[tokio::test]
+async fn sigterm_finishes_what_is_in_flight_and_ends_as_soon_as_that_is_done() {
+    let backend = backend().await;
+    let mut guard = guard().token("t").upstream(&backend).start().await;
+    let mut idle = guard.connect().await;
+    assert_eq!(idle.ask("GET /health HTTP/1.1\r\nHost: h\r\n\r\n").await.status(), 200);
+    let mut busy = guard.connect().await;
+    busy.send(post("t", "", &call(1, "tools/call"))).await;
+    let mut peer = backend.accept().await;
+    peer.request().await;
+
+    guard.signal(Signal::TERM);
+    eventually("the drain begins", || {
+        std::future::ready(guard.log().iter().any(|line| line.contains("stopping: ")))
+    })
+    .await;
+    // An idle connection that speaks at this very moment is still answered, and told to go. On a machine so busy that
+    // the moment has passed, it is closed.
+    if idle.try_send("GET /health HTTP/1.1\r\nHost: h\r\n\r\n").await {
+        if let Ok(last) = idle.try_answer().await {
+            assert_eq!((last.status(), last.field("connection")), (200, Some("close")));
+        }
+    }
+    assert_eq!(idle.rest().await, b"");
+    assert!(!guard.accepts().await);
+
+    peer.send(ok(&result(1))).await;
+    let answer = busy.answer().await;
+    assert_eq!((&answer.json()["id"], answer.field("connection")), (&1.into(), Some("close")));
+    let begun = std::time::Instant::now();
+    assert!(guard.ended().await.success());
+    assert!(begun.elapsed() < std::time::Duration::from_secs(3), "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn an_idle_guard_ends_at_once() {
+    let mut guard = guard().token("t").start().await;
+    let begun = std::time::Instant::now();
+    guard.signal(Signal::INT);
+    assert!(guard.ended().await.success());
+    assert!(begun.elapsed() < std::time::Duration::from_secs(3), "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn a_call_that_outlives_the_drain_is_told_so() {
+    let backend = backend().await;
+    let mut guard =
+        guard().token("t").upstream(&backend).config("[timeouts]\ndrain = \"300ms\"").start().await;
+    let mut client = guard.connect().await;
+    client.send(post("t", "", &call(1, "tools/call"))).await;
+    let mut peer = backend.accept().await;
+    peer.request().await;
+    guard.signal(Signal::TERM);
+    let answer = client.answer().await;
+    let json = answer.json();
+    assert_eq!(
+        (&json["error"]["data"]["reason"], answer.field("connection")),
+        (&"draining".into(), Some("close"))
+    );
+    assert_eq!(json["error"]["data"]["executed"], "unknown");
+    guard.ended().await;
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_the_drain() {
+    let backend = backend().await;
+    let mut guard = guard().token("t").upstream(&backend).start().await;
+    let mut client = guard.connect().await;
+    client.send(post("t", "", &call(1, "tools/call"))).await;
+    let mut peer = backend.accept().await;
+    peer.request().await;
+    guard.signal(Signal::TERM);
+    eventually("the listener is closed", || async { !guard.accepts().await }).await;
+    let begun = std::time::Instant::now();
+    guard.signal(Signal::TERM);
+    guard.ended().await;
+    assert!(begun.elapsed() < std::time::Duration::from_secs(5), "{:?}", begun.elapsed());
+}

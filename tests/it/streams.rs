@@ -1,0 +1,90 @@
+//! Server-sent events: flushed as they come, bounded by silence and not by length.
+
+use std::time::Duration;
+
+use crate::harness::{Client, Guard, Peer, backend, call, guard, post};
+
+const EVENTS: &str =
+    "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
+
+async fn streaming(tables: &str, body: &str) -> (Guard, Client, Peer) {
+    let backend = backend().await;
+    let guard = guard().token("t").upstream(&backend).config(tables).start().await;
+    let mut client = guard.connect().await;
+    client.send(post("t", "", body)).await;
+    let mut peer = backend.accept().await;
+    peer.request().await;
+    peer.send(EVENTS).await;
+    (guard, client, peer)
+}
+
+fn chunk(data: &str) -> String {
+    format!("{:x}\r\n{data}\r\n", data.len())
+}
+
+// "SSE flushed per chunk, never buffered"
+#[tokio::test]
+async fn each_event_arrives_before_the_next_one_is_sent() {
+    let (guard, mut client, mut peer) = streaming("", &call(1, "tools/call")).await;
+    let head = client.until("\r\n\r\n").await;
+    assert!(head.contains("Content-Type: text/event-stream\r\n"), "{head}");
+    for event in [
+        "event: a\ndata: 1\n\n",
+        ": keep-alive\n\n",
+        "data: {\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{}}\n\n",
+    ] {
+        peer.send(chunk(event)).await;
+        assert_eq!(client.until("\r\n").await, format!("{:x}\r\n", event.len()));
+        assert_eq!(client.until("\n\n\r\n").await, format!("{event}\r\n"));
+    }
+    peer.send("0\r\n\r\n").await;
+    assert_eq!(client.until("0\r\n\r\n").await, "0\r\n\r\n");
+    assert_eq!(guard.log_line(|_| true).await["outcome"], "ok");
+    assert_eq!(client.ask("GET /health HTTP/1.1\r\nHost: h\r\n\r\n").await.status(), 200);
+}
+
+#[tokio::test]
+async fn a_stream_outlives_the_deadline_of_calls_but_not_silence() {
+    let times = "[timeouts]\ntotal = \"300ms\"\nconnect = \"100ms\"\nwaiting = \"100ms\"\nhold = \"100ms\"\n\
+                 stream_idle = \"600ms\"";
+    let (guard, mut client, mut peer) = streaming(times, &call(1, "tools/call")).await;
+    client.until("\r\n\r\n").await;
+    let begun = std::time::Instant::now();
+    let mut clock = tokio::time::interval(Duration::from_millis(100));
+    while begun.elapsed() < Duration::from_secs(1) {
+        clock.tick().await;
+        peer.send(chunk(": x\n\n")).await;
+        client.until(": x\n\n\r\n").await;
+    }
+    let silent = std::time::Instant::now();
+    assert_eq!(client.rest().await, b"");
+    assert!(silent.elapsed() >= Duration::from_millis(400), "{:?}", silent.elapsed());
+    assert_eq!(guard.log_line(|_| true).await["outcome"], "timeout");
+    peer.closed().await;
+}
+
+#[tokio::test]
+async fn a_stream_that_the_backend_cuts_looks_cut() {
+    let (_guard, mut client, mut peer) = streaming("", &call(1, "tools/call")).await;
+    peer.send(chunk("data: 1\n\n")).await;
+    client.until("data: 1\n\n\r\n").await;
+    drop(peer);
+    assert_eq!(client.rest().await, b"");
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_a_stream_ends_it_at_the_backend() {
+    let body = r#"{"jsonrpc":"2.0","id":1,"method":"subscriptions/listen","params":{"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}}}"#;
+    let backend = backend().await;
+    let guard = guard().token("t").upstream(&backend).start().await;
+    let mut client = guard.connect().await;
+    let fields = "MCP-Protocol-Version: 2026-07-28\r\nMcp-Method: subscriptions/listen\r\n";
+    client.send(post("t", fields, body)).await;
+    let mut peer = backend.accept().await;
+    peer.request().await;
+    peer.send(EVENTS).await;
+    client.until("\r\n\r\n").await;
+    drop(client);
+    peer.closed().await;
+    assert_eq!(guard.log_line(|_| true).await["outcome"], "client_gone");
+}
