@@ -241,7 +241,7 @@ fn any_json() -> impl Strategy<Value = Value> {
     leaf.prop_recursive(2, 8, 3, |inner| {
         prop_oneof![
             prop::collection::vec(inner.clone(), 0..3).prop_map(Value::from),
-            prop::collection::vec(("[a-z]{1,4}", inner), 0..3).prop_map(|pairs| Value::from_iter(pairs)),
+            prop::collection::vec(("[a-z]{1,4}", inner), 0..3).prop_map(Value::from_iter),
         ]
     })
 }
