@@ -1,49 +1,50 @@
 //! Sixty-four bytes at a time: which of them equal a given byte, as one bit each.
 //!
-//! Plain 64-bit arithmetic: vector instructions would need `unsafe`, which has no place in the core.
+//! Written in plain loops that the compiler turns into vector instructions on every target; intrinsics would need
+//! `unsafe`, which has no place in the core.
 
 pub(super) const BLOCK: usize = 64;
 
 const WORD: usize = size_of::<u64>();
-/// The lowest bit of each byte.
-const ONES: u64 = u64::MAX / 255;
 
-/// A block as eight little-endian words.
+/// Byte `n` of the block answers with the bit of its word.
+const WORD_BITS: [u8; BLOCK] = {
+    let mut bits = [0; BLOCK];
+    let mut byte = 0;
+    while byte < BLOCK {
+        bits[byte] = 1 << (byte / WORD);
+        byte += 1;
+    }
+    bits
+};
+
+/// A block of bytes.
 #[derive(Clone, Copy)]
-pub(super) struct Block([u64; BLOCK / WORD]);
+pub(super) struct Block([u8; BLOCK]);
 
 impl Block {
     #[inline]
     pub(super) fn new(bytes: &[u8; BLOCK]) -> Block {
-        let (words, _) = bytes.as_chunks::<WORD>();
-        Block(std::array::from_fn(|index| u64::from_le_bytes(words[index])))
+        Block(*bytes)
     }
 
     /// Every byte with these bits set.
     #[inline]
     pub(super) fn with_bits(self, bits: u8) -> Block {
-        Block(self.0.map(|word| word | (ONES * u64::from(bits))))
+        Block(self.0.map(|byte| byte | bits))
     }
 
     /// Bit `n` of the result: byte `n` equals `byte`.
     #[inline]
-    pub(super) fn equal(self, byte: u8) -> u64 {
-        // Bit `w` of byte `b`: byte `b` of word `w` equals `byte`.
-        let columns = self
-            .0
-            .iter()
-            .enumerate()
-            .fold(0, |all, (index, word)| all | equal_in_word(*word, byte) >> (7 - index));
-        transpose(columns)
+    pub(super) fn equal(&self, byte: u8) -> u64 {
+        let mut marks = [0; BLOCK];
+        for ((mark, candidate), bit) in marks.iter_mut().zip(self.0).zip(WORD_BITS) {
+            *mark = if candidate == byte { bit } else { 0 };
+        }
+        // Bit `w` of byte `b`: byte `b` of word `w` equals `byte`. The words' bits differ, so none is lost.
+        let (words, _) = marks.as_chunks::<WORD>();
+        transpose(words.iter().fold(0, |columns, word| columns | u64::from_le_bytes(*word)))
     }
-}
-
-/// The top bit of each byte that equals `byte`; exact for every byte, unlike the shorter forms that borrow.
-#[inline]
-fn equal_in_word(word: u64, byte: u8) -> u64 {
-    const LOW: u64 = ONES * 0x7F;
-    let differs = word ^ (ONES * u64::from(byte));
-    !(((differs & LOW) + LOW) | differs | LOW)
 }
 
 /// The 8 by 8 bits of `matrix`, rows as bytes, with rows and columns exchanged: in squares of 1, 2 and 4.

@@ -123,20 +123,29 @@ impl Token {
     }
 
     /// The raw text, if it fitted.
-    fn raw(&self) -> Option<&str> {
-        self.bytes.get(..self.length).and_then(|raw| str::from_utf8(raw).ok())
+    fn raw(&self) -> Option<&[u8]> {
+        self.bytes.get(..self.length)
     }
 
-    /// Takes a byte of a string; returns whether it was the closing quote.
-    fn take_text(&mut self, byte: u8) -> bool {
-        let escaped = std::mem::take(&mut self.escaped);
-        match byte {
-            b'"' if !escaped => return true,
-            b'\\' => self.escaped = !escaped,
-            _ => {}
+    /// Takes the bytes of a string up to its closing quote; returns how many, and whether the quote was among them.
+    fn take_text(&mut self, bytes: &[u8]) -> (usize, bool) {
+        for (index, &byte) in bytes.iter().enumerate() {
+            let escaped = std::mem::take(&mut self.escaped);
+            match byte {
+                b'"' if !escaped => return (index + 1, true),
+                b'\\' => self.escaped = !escaped,
+                _ => {}
+            }
+            self.push(byte);
         }
-        self.push(byte);
-        false
+        (bytes.len(), false)
+    }
+
+    /// Takes the bytes of a number or literal; returns how many.
+    fn take_scalar(&mut self, bytes: &[u8]) -> usize {
+        let is_scalar = |byte: &u8| matches!(byte, b'+' | b'-' | b'.' | b'0'..=b'9' | b'a'..=b'z' | b'E');
+        let taken = bytes.iter().take_while(|byte| is_scalar(byte));
+        taken.map(|byte| self.push(*byte)).count()
     }
 }
 
@@ -147,11 +156,12 @@ impl Default for Token {
 }
 
 /// Whether the raw text of a string stands for `wanted`.
-fn is_text(raw: Option<&str>, wanted: &str) -> bool {
+fn is_text(raw: Option<&[u8]>, wanted: &str) -> bool {
     let Some(raw) = raw else { return false };
-    if !raw.contains('\\') {
-        return raw == wanted;
+    if !raw.contains(&b'\\') {
+        return raw == wanted.as_bytes();
     }
+    let Ok(raw) = str::from_utf8(raw) else { return false };
     Lexer::new(&format!("\"{raw}\""))
         .string_value(0)
         .is_ok_and(|text| text.is_some_and(|text| text.decode() == wanted))
@@ -169,25 +179,26 @@ impl MessageScan {
                     taken
                 }
                 State::InKey => {
-                    if self.token.take_text(byte) {
+                    let (taken, closed) = self.token.take_text(&bytes[at..]);
+                    if closed {
                         self.member = self.member_of_key();
                         self.state = State::Colon;
                     }
-                    1
+                    taken
                 }
                 State::InText => {
-                    if self.token.take_text(byte) {
+                    let (taken, closed) = self.token.take_text(&bytes[at..]);
+                    if closed {
                         self.end_text();
                     }
-                    1
-                }
-                State::InScalar if matches!(byte, b'+' | b'-' | b'.' | b'0'..=b'9' | b'a'..=b'z' | b'E') => {
-                    self.token.push(byte);
-                    1
+                    taken
                 }
                 State::InScalar => {
-                    self.end_scalar();
-                    0
+                    let taken = self.token.take_scalar(&bytes[at..]);
+                    if at + taken < bytes.len() {
+                        self.end_scalar();
+                    }
+                    taken
                 }
                 State::Broken => return,
                 State::Start
@@ -306,7 +317,7 @@ impl MessageScan {
     fn end_scalar(&mut self) {
         self.state = State::Next;
         // A number too long to keep is a number of no interest.
-        let Some(raw) = self.token.raw() else { return };
+        let Some(raw) = self.token.raw().and_then(|raw| str::from_utf8(raw).ok()) else { return };
         let mut lexer = Lexer::new(raw);
         if lexer.skip_value(0).and_then(|()| lexer.end()).is_err() {
             self.state = State::Broken;

@@ -74,6 +74,10 @@ impl Skip {
         }
         let (escaped, escaped_after) = escaped_bytes(backslashes, self.escaped);
         quotes &= !escaped;
+        if self.in_string && quotes == 0 {
+            self.escaped = escaped_after;
+            return BLOCK;
+        }
         // From each opening quote to the byte before its closing one.
         let inside = parity(quotes) ^ if self.in_string { u64::MAX } else { 0 };
         // Setting 0x20 makes `[` a `{` and `]` a `}`; nothing else becomes one.
@@ -114,18 +118,14 @@ impl Skip {
 
 /// The bytes that a backslash escapes, and whether the byte behind the block is one.
 fn escaped_bytes(backslashes: u64, first: bool) -> (u64, bool) {
-    let mut escaped = u64::from(first);
-    let mut escapers = backslashes & !escaped;
-    while escapers != 0 {
-        let at = escapers.trailing_zeros();
-        if at == u64::BITS - 1 {
-            return (escaped, true);
-        }
-        escaped |= 2 << at;
-        // A backslash that is escaped itself escapes nothing.
-        escapers &= !(3 << at);
-    }
-    (escaped, false)
+    const ODD: u64 = 0xAAAA_AAAA_AAAA_AAAA;
+    let first = u64::from(first);
+    // Along a run of backslashes every other one escapes. Subtracting the run borrows all through it and so leaves
+    // the alternating pattern in it, counted from where the run starts, whether that place is odd or even.
+    let runs = backslashes & !first;
+    let alternating = (runs << 1 | ODD).wrapping_sub(runs) ^ ODD;
+    let escaped = alternating ^ (backslashes | first);
+    (escaped, alternating & backslashes & 1 << 63 != 0)
 }
 
 /// Bit `n`: whether the number of set bits up to and including `n` is odd.
