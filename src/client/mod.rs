@@ -17,7 +17,7 @@ mod tls;
 
 pub(crate) use door::auth_matrix;
 pub(crate) use exchange::{Client, Limits, Method, Request};
-pub(crate) use session::{Answer, Answered, Session};
+pub(crate) use session::Session;
 pub(crate) use survey::survey;
 pub(crate) use target::Target;
 pub(crate) use timing::time_both;

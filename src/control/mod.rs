@@ -1,6 +1,2 @@
 //! The control plane.
-mod checks;
-mod clock;
-mod notify;
-mod probe;
 mod state;

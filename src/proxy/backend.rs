@@ -67,12 +67,12 @@ pub(super) fn head(
 
 /// Whether a client's field reaches this backend as it is.
 fn passes(backend: &Backend, field: &Field<'_>) -> bool {
-    passes_to_backend(field)
-        && !(backend.strip_session && field.known == Known::McpSessionId)
-        // The outcome of an answer is read as it streams by, which a compressed answer would prevent; on this hop there
-        // is nothing to save. Apache compresses where there is.
-        && !field.name.eq_ignore_ascii_case(b"accept-encoding")
-        && !backend.set_headers.iter().any(|(name, _)| same_name(field.name, name.as_bytes()))
+    let of_a_session = backend.strip_session && field.known == Known::McpSessionId;
+    // The outcome of an answer is read as it streams by, which a compressed answer would prevent; on this hop there is
+    // nothing to save. Apache compresses where there is.
+    let asks_for_compression = field.name.eq_ignore_ascii_case(b"accept-encoding");
+    let replaced = || backend.set_headers.iter().any(|(name, _)| same_name(field.name, name.as_bytes()));
+    passes_to_backend(field) && !of_a_session && !asks_for_compression && !replaced()
 }
 
 fn append_accept(out: &mut Vec<u8>, accept: Accept, request: &RequestHead<'_>) {

@@ -9,12 +9,13 @@ use pingora::apps::ServerApp;
 use pingora::protocols::Stream;
 use pingora::server::ShutdownWatch;
 use tokio::io::AsyncWriteExt;
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::body;
 use super::call;
 use super::client::{Client, Interrupt};
-use super::io::Parts;
+use super::io::{Parts, read_more};
 use super::local::{Content, Persist, render};
 use super::ready;
 use super::report::Report;
@@ -27,14 +28,49 @@ use crate::telemetry::Outcome;
 
 /// How long a connection that is closed lingers for the client to read the last answer.
 const LINGER: Duration = Duration::from_secs(1);
-/// Twice the default cap of a body: Apache reads our 413 only after it has sent the body that is too large.
-const LINGER_BYTES_MAX: usize = 8 << 20;
+const LINGER_BYTES_MAX: usize = 1 << 20;
 /// How long idle connections wait for one more request when a drain begins.
 const LAST_MOMENT: Duration = Duration::from_millis(250);
 
+/// Connections beyond the limit that are given the time to read why.
+const TURNED_AWAY_MAX: usize = 64;
+
 /// The application behind the listener for clients.
 pub(super) struct Front {
-    pub(super) shared: Arc<Shared>,
+    shared: Arc<Shared>,
+    turning_away: Semaphore,
+}
+
+impl Front {
+    pub(super) fn new(shared: Arc<Shared>) -> Front {
+        Front { shared, turning_away: Semaphore::new(TURNED_AWAY_MAX) }
+    }
+
+    /// The answer to a connection beyond the limit: written without reading, then lingered over by a few. A stranger must
+    /// not be able to hold what is not counted.
+    async fn turn_away(&self, mut stream: Stream) {
+        self.shared.metrics.connection_refused();
+        let Ok(_place) = self.turning_away.try_acquire() else { return };
+        let id = self.shared.ids.next();
+        let reply = reply::to_head(Denial::Overloaded);
+        let bytes = render(&reply, id.as_str(), &self.shared.clock, Persist::Close, Content::Full);
+        let _ = tokio::time::timeout(LINGER, async {
+            if stream.write_all(&bytes).await.is_err() {
+                return;
+            }
+            let _ = AsyncWriteExt::shutdown(&mut stream).await;
+            let mut forgotten = Vec::new();
+            let mut total = 0;
+            while total < LINGER_BYTES_MAX {
+                forgotten.clear();
+                match read_more(&mut stream, &mut forgotten).await {
+                    Ok(0) | Err(_) => return,
+                    Ok(read) => total += read,
+                }
+            }
+        })
+        .await;
+    }
 }
 
 #[async_trait]
@@ -42,8 +78,7 @@ impl ServerApp for Front {
     async fn process_new(self: &Arc<Self>, stream: Stream, _shutdown: &ShutdownWatch) -> Option<Stream> {
         let connections_max = self.shared.runtime.load().policy.limits().connections_max;
         let Some(ticket) = self.shared.drain.enter(connections_max) else {
-            self.shared.metrics.connection_refused();
-            turn_away(&self.shared, stream).await;
+            self.turn_away(stream).await;
             return None;
         };
         self.shared.metrics.connection_accepted();
@@ -53,19 +88,6 @@ impl ServerApp for Front {
             .await;
         None
     }
-}
-
-/// The answer to a connection beyond the limit. It is written without waiting for anything: a stranger must not be able
-/// to hold what is not counted.
-async fn turn_away(shared: &Shared, mut stream: Stream) {
-    let id = shared.ids.next();
-    let reply = reply::to_head(Denial::Overloaded);
-    let bytes = render(&reply, id.as_str(), &shared.clock, Persist::Close, Content::Full);
-    let _ = tokio::time::timeout(LINGER, async {
-        let _ = stream.write_all(&bytes).await;
-        let _ = stream.flush().await;
-    })
-    .await;
 }
 
 /// What happens to the connection after a request.

@@ -107,7 +107,7 @@ impl Guard {
         };
         let mut server = Server::new_with_opt_and_conf(None, conf);
         server.bootstrap();
-        let app = Front { shared: shared.clone() };
+        let app = Front::new(shared.clone());
         server.add_boxed_service(Box::new(Listening::new("front", app, front, Some(shared.clone()))));
         if let Some(bound) = metrics {
             let app = MetricsService::new(shared.clone());

@@ -75,10 +75,8 @@ struct Logger {
 impl ::log::Log for Logger {
     fn enabled(&self, metadata: &::log::Metadata<'_>) -> bool {
         // Pingora narrates its start and stop at `info`; to an operator that is detail.
-        let level = match metadata.level() {
-            ::log::Level::Info if metadata.target().starts_with("pingora") => ::log::Level::Debug,
-            level => level,
-        };
+        let narration = metadata.level() == ::log::Level::Info && metadata.target().starts_with("pingora");
+        let level = if narration { ::log::Level::Debug } else { metadata.level() };
         level <= self.level
     }
 

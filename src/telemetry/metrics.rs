@@ -1,20 +1,17 @@
-//! Every metric family of the guard, in one registry of its own; the control plane's families are in `rollout`.
+//! Every metric family of the guard, in one file and one registry of its own.
 //!
 //! Labels are closed sets: outcomes, denial codes, methods and slots by `as_str()`/`code()`; tools only by names that the
 //! slot itself listed; clients only by the first names of the configuration. Nothing a client sends becomes a label.
-
-mod rollout;
 
 use std::time::Duration;
 
 use prometheus::core::Collector;
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{
-    Encoder, Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
-    Opts, Registry, TextEncoder,
+    Encoder, GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder,
 };
 
-pub(crate) use self::rollout::{Notified, RolloutMetrics};
 use super::record::{Outcome, Record};
 use crate::policy::Denial;
 use crate::upstream::Slot;
@@ -68,12 +65,7 @@ pub(crate) struct Metrics {
     client_duration: HistogramVec,
     denials: IntCounterVec,
     auth_failures: IntCounterVec,
-    in_flight: IntGaugeVec,
-    waiting: IntGaugeVec,
-    held: IntGaugeVec,
-    idle_connections: IntGaugeVec,
-    reachable: IntGaugeVec,
-    weight: GaugeVec,
+    slots: SlotFamilies,
     upstream_connections: IntCounterVec,
     retries: IntCounterVec,
     connections: IntGauge,
@@ -82,7 +74,6 @@ pub(crate) struct Metrics {
     draining: IntGauge,
     log_lines_dropped: IntCounter,
     samples_dropped: IntCounter,
-    rollout: RolloutMetrics,
 }
 
 impl Metrics {
@@ -116,28 +107,7 @@ impl Metrics {
                 "Requests without a valid token, by reason.",
                 &["reason"],
             )?,
-            in_flight: add.gauges("mcp_guard_in_flight", "Calls that hold a place, by slot.", &["slot"])?,
-            waiting: add.gauges("mcp_guard_waiting", "Calls that wait for a place, by slot.", &["slot"])?,
-            held: add.gauges(
-                "mcp_guard_held",
-                "Calls held because the backend cannot be reached, by slot.",
-                &["slot"],
-            )?,
-            idle_connections: add.gauges(
-                "mcp_guard_upstream_idle_connections",
-                "Idle pooled connections to a backend, by slot.",
-                &["slot"],
-            )?,
-            reachable: add.gauges(
-                "mcp_guard_slot_reachable",
-                "Whether the last attempt to reach the backend succeeded (1) or not (0), by slot.",
-                &["slot"],
-            )?,
-            weight: add.shares(
-                "mcp_guard_split_weight",
-                "Share of the traffic that the split gives to a slot, 0 to 1.",
-                &["slot"],
-            )?,
+            slots: SlotFamilies::new(&add)?,
             upstream_connections: add.counters(
                 "mcp_guard_upstream_connections_total",
                 "Connections to a backend by slot and result: opened, reused or failed.",
@@ -145,7 +115,7 @@ impl Metrics {
             )?,
             retries: add.counters(
                 "mcp_guard_retries_total",
-                "Calls sent again by slot and reason: unsent (nothing was written), repeatable, or stand_in (a candidate's answer was no good).",
+                "Calls sent again by slot and reason: unsent (nothing was written), repeatable, or stand_in (for a candidate).",
                 &["slot", "reason"],
             )?,
             connections: add.gauge("mcp_guard_connections", "Open client connections.")?,
@@ -164,7 +134,6 @@ impl Metrics {
                 "mcp_guard_samples_dropped_total",
                 "Finished calls that the analysis of a rollout did not see because it was too slow.",
             )?,
-            rollout: RolloutMetrics::new(&add)?,
             registry: registry.clone(),
         };
         let build =
@@ -227,26 +196,13 @@ impl Metrics {
         self.retries.with_label_values(&[slot.as_str(), reason]).inc();
     }
 
-    /// The families of the control plane.
-    pub(crate) fn rollout(&self) -> RolloutMetrics {
-        self.rollout.clone()
-    }
-
     pub(crate) fn sample_dropped(&self) {
         self.samples_dropped.inc();
     }
 
     /// Sets what is measured at the moment of a scrape rather than counted as it happens.
     pub(crate) fn set_slot(&self, slot: Slot, now: SlotGauges) {
-        let label = [slot.as_str()];
-        self.in_flight.with_label_values(&label).set(count(now.in_flight));
-        self.waiting.with_label_values(&label).set(count(now.waiting));
-        self.held.with_label_values(&label).set(count(now.held));
-        self.idle_connections.with_label_values(&label).set(count(now.idle_connections));
-        self.weight.with_label_values(&label).set(now.weight);
-        if let Some(reachable) = now.reachable {
-            self.reachable.with_label_values(&label).set(i64::from(reachable));
-        }
+        self.slots.set(slot, now);
     }
 
     /// Sets what is measured of the whole process at the moment of a scrape.
@@ -284,6 +240,57 @@ fn count(number: usize) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 
+/// What is measured of a slot at the moment of a scrape.
+struct SlotFamilies {
+    in_flight: IntGaugeVec,
+    waiting: IntGaugeVec,
+    held: IntGaugeVec,
+    idle_connections: IntGaugeVec,
+    reachable: IntGaugeVec,
+    weight: GaugeVec,
+}
+
+impl SlotFamilies {
+    fn new(add: &Registration<'_>) -> Result<SlotFamilies, prometheus::Error> {
+        Ok(SlotFamilies {
+            in_flight: add.gauges("mcp_guard_in_flight", "Calls that hold a place, by slot.", &["slot"])?,
+            waiting: add.gauges("mcp_guard_waiting", "Calls that wait for a place, by slot.", &["slot"])?,
+            held: add.gauges(
+                "mcp_guard_held",
+                "Calls held because the backend cannot be reached, by slot.",
+                &["slot"],
+            )?,
+            idle_connections: add.gauges(
+                "mcp_guard_upstream_idle_connections",
+                "Idle pooled connections to a backend, by slot.",
+                &["slot"],
+            )?,
+            reachable: add.gauges(
+                "mcp_guard_slot_reachable",
+                "Whether the last attempt to reach the backend succeeded (1) or not (0), by slot.",
+                &["slot"],
+            )?,
+            weight: add.shares(
+                "mcp_guard_split_weight",
+                "Share of the traffic that the split gives to a slot, 0 to 1.",
+                &["slot"],
+            )?,
+        })
+    }
+
+    fn set(&self, slot: Slot, now: SlotGauges) {
+        let label = [slot.as_str()];
+        self.in_flight.with_label_values(&label).set(count(now.in_flight));
+        self.waiting.with_label_values(&label).set(count(now.waiting));
+        self.held.with_label_values(&label).set(count(now.held));
+        self.idle_connections.with_label_values(&label).set(count(now.idle_connections));
+        self.weight.with_label_values(&label).set(now.weight);
+        if let Some(reachable) = now.reachable {
+            self.reachable.with_label_values(&label).set(i64::from(reachable));
+        }
+    }
+}
+
 /// Makes a family and registers it in one step.
 struct Registration<'r> {
     registry: &'r Registry,
@@ -309,10 +316,6 @@ impl Registration<'_> {
 
     fn gauge(&self, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
         self.register(IntGauge::new(name, help)?)
-    }
-
-    fn share(&self, name: &str, help: &str) -> Result<Gauge, prometheus::Error> {
-        self.register(Gauge::new(name, help)?)
     }
 
     fn shares(&self, name: &str, help: &str, labels: &[&str]) -> Result<GaugeVec, prometheus::Error> {

@@ -8,7 +8,9 @@ use std::time::Duration;
 /// Where a backend listens.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Address {
+    /// A socket's path.
     Unix(PathBuf),
+    /// An address and a port.
     Tcp(SocketAddr),
 }
 
@@ -35,6 +37,7 @@ pub enum Accept {
 /// What `Authorization` the backend receives. The client's own never passes.
 #[derive(Clone, PartialEq, Eq)]
 pub enum UpstreamAuthorization {
+    /// None.
     Strip,
     /// The value of the environment variable named in the config, sent as `Bearer …`.
     Bearer(String),
@@ -43,12 +46,15 @@ pub enum UpstreamAuthorization {
 /// One slot's backend.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Backend {
+    /// Where it listens.
     pub address: Address,
     /// The path requested of the backend, starting with `/`.
     pub path: String,
     /// The `Host` sent to the backend.
     pub host: String,
+    /// The `Accept` it receives.
     pub accept: Accept,
+    /// The `Authorization` it receives.
     pub authorization: UpstreamAuthorization,
     /// Idle connections kept at most.
     pub pool: usize,
