@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use crate::harness::{
-    Message, backend, backend_at, backend_on_tcp, call, eventually, guard, ok, post, result, soon,
+    Message, STARTING, backend, backend_at, backend_on_tcp, call, eventually, guard, ok, post, result, soon,
 };
 
 fn id_of(request: &Message) -> u64 {
@@ -146,6 +146,7 @@ async fn a_dead_pooled_connection_is_never_noticed() {
         let backend = if tcp { backend_on_tcp().await } else { backend().await };
         let guard = guard().token("t").upstream(&backend).start().await;
         let mut client = guard.connect().await;
+        let _nobody_is_started = STARTING.lock().await;
         for id in 0..50 {
             client.send(post("t", "", &call(id, "tools/call"))).await;
             let mut peer = backend.accept().await;

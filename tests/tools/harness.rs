@@ -4,7 +4,6 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
@@ -34,7 +33,7 @@ pub(crate) struct Server {
     child: Child,
     pub(crate) home: TempDir,
     pub(crate) socket: PathBuf,
-    log: Mutex<Receiver<String>>,
+    log: Receiver<String>,
 }
 
 /// What an HTTP request was answered.
@@ -69,7 +68,7 @@ impl Server {
                 let _ = send.send(line);
             }
         });
-        let server = Server { child, home, socket, log: Mutex::new(log) };
+        let server = Server { child, home, socket, log };
         server.wait_for_log("\"event\":\"ready\"");
         server
     }
@@ -77,12 +76,11 @@ impl Server {
     /// The next log line that contains `what`.
     #[track_caller]
     pub(crate) fn wait_for_log(&self, what: &str) -> String {
-        let log = self.log.lock().expect("no waiter failed");
         let deadline = Instant::now() + PATIENCE;
         let mut seen = Vec::new();
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            match log.recv_timeout(left) {
+            match self.log.recv_timeout(left) {
                 Ok(line) if line.contains(what) => return line,
                 Ok(line) => seen.push(line),
                 Err(_) => panic!("no log line with {what:?}; seen: {seen:#?}"),

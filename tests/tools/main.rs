@@ -6,10 +6,6 @@
 
 mod catalogue;
 mod harness;
-mod limits;
-mod pg;
-mod postgresql;
 mod process;
 mod protocol;
-mod services;
 mod surface;

@@ -1,6 +1,6 @@
 //! Backends that do exactly what a test says, byte by byte.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -17,10 +17,9 @@ trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
 
 /// A listening backend. Its connections are accepted by the test, or served by [`Backend::serve`].
-pub struct Backend {
+pub(crate) struct Backend {
     listener: Listener,
     address: String,
-    path: Option<PathBuf>,
     _directory: Option<TempDir>,
 }
 
@@ -30,7 +29,7 @@ enum Listener {
 }
 
 /// A backend on a socket of its own.
-pub async fn backend() -> Backend {
+pub(crate) async fn backend() -> Backend {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let mut backend = backend_at(&directory.path().join("b.sock"));
     backend._directory = Some(directory);
@@ -38,36 +37,32 @@ pub async fn backend() -> Backend {
 }
 
 /// A backend on a socket at `path`, which must be free.
-pub fn backend_at(path: &Path) -> Backend {
+pub(crate) fn backend_at(path: &Path) -> Backend {
     let listener = UnixListener::bind(path).expect("a free path");
     let address = format!("unix:{}", path.display());
-    Backend { listener: Listener::Unix(listener), address, path: Some(path.to_owned()), _directory: None }
+    Backend { listener: Listener::Unix(listener), address, _directory: None }
 }
 
 /// A backend on a TCP port of the system's choice.
-pub async fn backend_on_tcp() -> Backend {
+pub(crate) async fn backend_on_tcp() -> Backend {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("an address").to_string();
-    Backend { listener: Listener::Tcp(listener), address, path: None, _directory: None }
+    Backend { listener: Listener::Tcp(listener), address, _directory: None }
 }
 
 impl Backend {
     /// As the configuration writes it.
-    pub fn address(&self) -> &str {
+    pub(crate) fn address(&self) -> &str {
         &self.address
     }
 
-    pub fn path(&self) -> &Path {
-        self.path.as_deref().expect("a Unix socket")
-    }
-
     /// The next connection.
-    pub async fn accept(&self) -> Peer {
+    pub(crate) async fn accept(&self) -> Peer {
         soon("a connection to the backend", self.accept_any()).await
     }
 
     /// Whether somebody connects within `time`.
-    pub async fn is_connected_within(&self, time: Duration) -> bool {
+    pub(crate) async fn is_connected_within(&self, time: Duration) -> bool {
         tokio::time::timeout(time, self.accept_any()).await.is_ok()
     }
 
@@ -80,13 +75,11 @@ impl Backend {
     }
 
     /// Answers every request with what `answer` makes of it, on kept connections, until dropped.
-    pub fn serve<F>(self, answer: F) -> Serving
+    pub(crate) fn serve<F>(self, answer: F) -> Serving
     where
         F: Fn(&Message) -> String + Send + Sync + 'static,
     {
-        let Backend { address, path, _directory: directory, .. } = &self;
-        let (address, path) = (address.clone(), path.clone());
-        let _ = directory;
+        let address = self.address.clone();
         let requests = Arc::new(AtomicUsize::new(0));
         let counted = requests.clone();
         let answer = Arc::new(answer);
@@ -105,34 +98,29 @@ impl Backend {
                 });
             }
         });
-        Serving { address, path, requests, task }
+        Serving { address, requests, task }
     }
 }
 
 /// A backend that serves by itself.
-pub struct Serving {
+pub(crate) struct Serving {
     address: String,
-    path: Option<PathBuf>,
     requests: Arc<AtomicUsize>,
     task: JoinHandle<()>,
 }
 
 impl Serving {
-    pub fn address(&self) -> &str {
+    pub(crate) fn address(&self) -> &str {
         &self.address
     }
 
-    pub fn path(&self) -> &Path {
-        self.path.as_deref().expect("a Unix socket")
-    }
-
     /// Requests received so far.
-    pub fn requests(&self) -> usize {
+    pub(crate) fn requests(&self) -> usize {
         self.requests.load(Ordering::SeqCst)
     }
 
     /// Closes the listener and every connection, and returns when that has happened.
-    pub async fn stop(mut self) {
+    pub(crate) async fn stop(mut self) {
         self.task.abort();
         let _ = (&mut self.task).await;
     }
@@ -145,31 +133,31 @@ impl Drop for Serving {
 }
 
 /// The backend's end of a connection.
-pub struct Peer {
+pub(crate) struct Peer {
     stream: Box<dyn Stream>,
     buffer: Vec<u8>,
 }
 
 impl Peer {
     /// The next request.
-    pub async fn request(&mut self) -> Message {
+    pub(crate) async fn request(&mut self) -> Message {
         soon("a request at the backend", self.try_request()).await.expect("a whole request")
     }
 
     /// The next request, or how the connection ended.
-    pub async fn try_request(&mut self) -> Result<Message, NoMessage> {
+    pub(crate) async fn try_request(&mut self) -> Result<Message, NoMessage> {
         message::read(&mut self.stream, &mut self.buffer, false).await
     }
 
     /// Sends these bytes.
-    pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
+    pub(crate) async fn send(&mut self, bytes: impl AsRef<[u8]>) {
         soon("a write by the backend", self.stream.write_all(bytes.as_ref()))
             .await
             .expect("an open connection");
     }
 
     /// Waits until the guard closes the connection.
-    pub async fn closed(&mut self) {
+    pub(crate) async fn closed(&mut self) {
         let end = soon("the end of the connection", self.try_request()).await;
         assert_eq!(end.expect_err("no request"), NoMessage::Closed);
     }

@@ -2,18 +2,22 @@
 
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use tempfile::TempDir;
 use tokio::net::{TcpStream, UnixStream};
+use tokio::sync::Mutex;
 
 use super::backend::Serving;
 use super::{Backend, Client, Message, eventually, post};
 
+/// Held while a process is started: between fork and exec the child has a copy of every socket, and what a test closes
+/// then is not closed yet. Who needs a socket to be closed at once holds it, too.
+pub(crate) static STARTING: Mutex<()> = Mutex::const_new(());
+
 /// A guard that is being described.
-pub struct Builder {
+pub(crate) struct Builder {
     token: Option<String>,
     slot: String,
     slot_keys: String,
@@ -24,7 +28,7 @@ pub struct Builder {
 }
 
 /// Describes a guard; see the methods for what differs from the defaults.
-pub fn guard() -> Builder {
+pub(crate) fn guard() -> Builder {
     Builder {
         token: None,
         slot: "unix:/nonexistent/backend.sock".to_owned(),
@@ -37,7 +41,7 @@ pub fn guard() -> Builder {
 }
 
 /// What a slot can point at.
-pub trait Upstream {
+pub(crate) trait Upstream {
     fn address(&self) -> &str;
 }
 
@@ -61,49 +65,49 @@ impl Upstream for str {
 
 impl Builder {
     /// The token of the client `default`.
-    pub fn token(mut self, token: &str) -> Builder {
+    pub(crate) fn token(mut self, token: &str) -> Builder {
         self.token = Some(token.to_owned());
         self
     }
 
     /// Where the slot blue points.
-    pub fn upstream(mut self, upstream: &(impl Upstream + ?Sized)) -> Builder {
+    pub(crate) fn upstream(mut self, upstream: &(impl Upstream + ?Sized)) -> Builder {
         upstream.address().clone_into(&mut self.slot);
         self
     }
 
     /// A line of `[slots.blue]`.
-    pub fn slot(mut self, line: &str) -> Builder {
+    pub(crate) fn slot(mut self, line: &str) -> Builder {
         let _ = writeln!(self.slot_keys, "{line}");
         self
     }
 
     /// Further tables of the configuration.
-    pub fn config(mut self, tables: &str) -> Builder {
+    pub(crate) fn config(mut self, tables: &str) -> Builder {
         let _ = writeln!(self.tables, "{tables}");
         self
     }
 
     /// Listens on a TCP port of the system's choice instead of a Unix socket.
-    pub fn on_tcp(mut self) -> Builder {
+    pub(crate) fn on_tcp(mut self) -> Builder {
         self.listen = Some("127.0.0.1:0".to_owned());
         self
     }
 
     /// A line of `[listen]`.
-    pub fn listen(mut self, line: &str) -> Builder {
+    pub(crate) fn listen(mut self, line: &str) -> Builder {
         let _ = writeln!(self.listen_keys, "{line}");
         self
     }
 
     /// A variable of the environment.
-    pub fn environment(mut self, name: &str, value: &str) -> Builder {
+    pub(crate) fn environment(mut self, name: &str, value: &str) -> Builder {
         self.environment.push((name.to_owned(), value.to_owned()));
         self
     }
 
     /// Starts the guard and returns when it serves.
-    pub async fn start(self) -> Guard {
+    pub(crate) async fn start(self) -> Guard {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let socket = directory.path().join("g.sock");
         let listen = self.listen.unwrap_or_else(|| format!("unix:{}", socket.display()));
@@ -120,7 +124,9 @@ impl Builder {
         if let Some(token) = &self.token {
             command.env("MCP_BEARER_TOKEN", token);
         }
+        let starting = STARTING.lock().await;
         let mut child = command.spawn().expect("the guard's binary");
+        drop(starting);
         let log = Log::default();
         let lines = BufReader::new(child.stderr.take().expect("piped"));
         let writer = log.clone();
@@ -131,7 +137,6 @@ impl Builder {
             listen: String::new(),
             metrics: String::new(),
             token: self.token.unwrap_or_default(),
-            config: file,
             _directory: directory,
         };
         guard.await_ready().await;
@@ -140,7 +145,7 @@ impl Builder {
 }
 
 #[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<String>>>);
+struct Log(Arc<std::sync::Mutex<Vec<String>>>);
 
 impl Log {
     fn push(&self, line: String) {
@@ -153,13 +158,12 @@ impl Log {
 }
 
 /// A running guard. It is killed when the test ends.
-pub struct Guard {
+pub(crate) struct Guard {
     child: Child,
     log: Log,
     listen: String,
     metrics: String,
     token: String,
-    pub config: PathBuf,
     _directory: TempDir,
 }
 
@@ -183,7 +187,7 @@ impl Guard {
     }
 
     /// A new connection.
-    pub async fn connect(&self) -> Client {
+    pub(crate) async fn connect(&self) -> Client {
         match self.listen.strip_prefix("unix:") {
             Some(path) => Client::unix(UnixStream::connect(path).await.expect("a listening guard")),
             None => Client::tcp(TcpStream::connect(&self.listen).await.expect("a listening guard")),
@@ -191,7 +195,7 @@ impl Guard {
     }
 
     /// Whether new connections are accepted.
-    pub async fn accepts(&self) -> bool {
+    pub(crate) async fn accepts(&self) -> bool {
         match self.listen.strip_prefix("unix:") {
             Some(path) => UnixStream::connect(path).await.is_ok(),
             None => TcpStream::connect(&self.listen).await.is_ok(),
@@ -199,41 +203,41 @@ impl Guard {
     }
 
     /// Posts a body on a connection of its own.
-    pub async fn post(&self, body: &str) -> Message {
+    pub(crate) async fn post(&self, body: &str) -> Message {
         self.post_with("", body).await
     }
 
     /// Posts a body with further header lines on a connection of its own.
-    pub async fn post_with(&self, fields: &str, body: &str) -> Message {
+    pub(crate) async fn post_with(&self, fields: &str, body: &str) -> Message {
         self.connect().await.ask(post(&self.token, fields, body)).await
     }
 
     /// The value of a metric: the name with its labels as Prometheus writes them; 0 if there is no such line.
-    pub async fn metric(&self, series: &str) -> f64 {
+    pub(crate) async fn metric(&self, series: &str) -> f64 {
         let text = self.metrics().await;
         let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
         line.map_or(0.0, |value| value.parse().expect("a number"))
     }
 
     /// The whole page of metrics.
-    pub async fn metrics(&self) -> String {
+    pub(crate) async fn metrics(&self) -> String {
         let stream = TcpStream::connect(&self.metrics).await.expect("a metrics listener");
         let request = "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n";
         Client::tcp(stream).ask(request).await.text().to_owned()
     }
 
     /// Where the metrics are.
-    pub fn metrics_address(&self) -> &str {
+    pub(crate) fn metrics_address(&self) -> &str {
         &self.metrics
     }
 
     /// What the guard has logged so far.
-    pub fn log(&self) -> Vec<String> {
+    pub(crate) fn log(&self) -> Vec<String> {
         self.log.lines()
     }
 
     /// The first request line of the log that `wanted` accepts.
-    pub async fn log_line(&self, wanted: impl Fn(&serde_json::Value) -> bool) -> serde_json::Value {
+    pub(crate) async fn log_line(&self, wanted: impl Fn(&serde_json::Value) -> bool) -> serde_json::Value {
         let find = || {
             let lines = self.log.lines();
             lines
@@ -246,13 +250,13 @@ impl Guard {
     }
 
     /// Sends a signal by its number.
-    pub fn signal(&self, signal: rustix::process::Signal) {
+    pub(crate) fn signal(&self, signal: rustix::process::Signal) {
         let pid = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(pid, signal).expect("a running guard");
     }
 
     /// Waits for the process to end.
-    pub async fn ended(&mut self) -> ExitStatus {
+    pub(crate) async fn ended(&mut self) -> ExitStatus {
         let mut status = None;
         eventually("the guard ends", || {
             status = self.child.try_wait().expect("a child of ours");
@@ -260,11 +264,6 @@ impl Guard {
         })
         .await;
         status.expect("ended a moment ago")
-    }
-
-    /// The process id.
-    pub fn pid(&self) -> u32 {
-        self.child.id()
     }
 }
 

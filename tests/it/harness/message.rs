@@ -4,37 +4,35 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 
 /// A request or an answer.
 #[derive(Debug, Clone)]
-pub struct Message {
+pub(crate) struct Message {
     /// The bytes of the head, up to and with the empty line.
-    pub head: String,
+    pub(crate) head: String,
     /// The first line.
-    pub start: String,
-    pub fields: Vec<(String, String)>,
+    pub(crate) start: String,
+    pub(crate) fields: Vec<(String, String)>,
     /// The body, decoded if it was chunked.
-    pub body: Vec<u8>,
-    /// The bytes of the body as they were on the wire.
-    pub raw_body: Vec<u8>,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Message {
     /// The status of an answer.
     #[track_caller]
-    pub fn status(&self) -> u16 {
+    pub(crate) fn status(&self) -> u16 {
         self.start.split(' ').nth(1).and_then(|code| code.parse().ok()).expect("a status line")
     }
 
-    pub fn text(&self) -> &str {
+    pub(crate) fn text(&self) -> &str {
         std::str::from_utf8(&self.body).expect("a text body")
     }
 
     #[track_caller]
-    pub fn json(&self) -> serde_json::Value {
+    pub(crate) fn json(&self) -> serde_json::Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.text()))
     }
 
     /// The value of the only field of this name.
     #[track_caller]
-    pub fn field(&self, name: &str) -> Option<&str> {
+    pub(crate) fn field(&self, name: &str) -> Option<&str> {
         let mut found = self.fields.iter().filter(|(key, _)| key.eq_ignore_ascii_case(name));
         let first = found.next().map(|(_, value)| value.as_str());
         assert!(found.next().is_none(), "{name} occurs more than once:\n{}", self.head);
@@ -44,7 +42,7 @@ impl Message {
 
 /// Why there is no message.
 #[derive(Debug, PartialEq, Eq)]
-pub enum NoMessage {
+pub(crate) enum NoMessage {
     /// The stream ended before the first byte.
     Closed,
     /// The stream ended inside of the message.
@@ -53,7 +51,7 @@ pub enum NoMessage {
 
 /// Reads one message; `buffer` keeps what lies behind it. `until_close` says that a body without length is one that ends
 /// with the connection.
-pub async fn read<R: AsyncRead + Unpin>(
+pub(crate) async fn read<R: AsyncRead + Unpin>(
     stream: &mut R,
     buffer: &mut Vec<u8>,
     until_close: bool,
@@ -80,7 +78,6 @@ pub async fn read<R: AsyncRead + Unpin>(
     let value = |name: &str| {
         fields.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
     };
-    let mut raw_body = Vec::new();
     let mut body = Vec::new();
     if let Some(length) = value("content-length") {
         let length: usize = length.parse().expect("a length");
@@ -89,11 +86,10 @@ pub async fn read<R: AsyncRead + Unpin>(
                 return Err(NoMessage::Truncated);
             }
         }
-        raw_body = buffer.drain(..length).collect();
-        body = raw_body.clone();
+        body = buffer.drain(..length).collect();
     } else if value("transfer-encoding") == Some("chunked") {
         loop {
-            let line = line(stream, buffer, &mut raw_body).await?;
+            let line = line(stream, buffer).await?;
             let size = usize::from_str_radix(&line, 16).expect("a chunk size");
             while buffer.len() < size + 2 {
                 if !more(stream, buffer).await {
@@ -102,28 +98,22 @@ pub async fn read<R: AsyncRead + Unpin>(
             }
             body.extend_from_slice(&buffer[..size]);
             assert_eq!(&buffer[size..size + 2], b"\r\n", "a chunk ends in CRLF");
-            raw_body.extend(buffer.drain(..size + 2));
+            buffer.drain(..size + 2);
             if size == 0 {
                 break;
             }
         }
     } else if until_close {
         while more(stream, buffer).await {}
-        raw_body = std::mem::take(buffer);
-        body = raw_body.clone();
+        body = std::mem::take(buffer);
     }
-    Ok(Message { head, start, fields, body, raw_body })
+    Ok(Message { head, start, fields, body })
 }
 
-async fn line<R: AsyncRead + Unpin>(
-    stream: &mut R,
-    buffer: &mut Vec<u8>,
-    raw: &mut Vec<u8>,
-) -> Result<String, NoMessage> {
+async fn line<R: AsyncRead + Unpin>(stream: &mut R, buffer: &mut Vec<u8>) -> Result<String, NoMessage> {
     loop {
         if let Some(at) = find(buffer, b"\r\n") {
             let line: Vec<u8> = buffer.drain(..at + 2).collect();
-            raw.extend_from_slice(&line);
             return Ok(String::from_utf8_lossy(&line[..at]).into_owned());
         }
         if !more(stream, buffer).await {

@@ -12,20 +12,20 @@ mod client;
 mod guard;
 mod message;
 
-pub use backend::{Backend, Peer, backend, backend_at, backend_on_tcp};
-pub use client::{Client, call, notification, post};
-pub use guard::{Guard, guard};
-pub use message::Message;
+pub(crate) use backend::{Backend, Peer, backend, backend_at, backend_on_tcp};
+pub(crate) use client::{Client, call, notification, post};
+pub(crate) use guard::{Guard, STARTING, guard};
+pub(crate) use message::Message;
 
 use std::future::Future;
 use std::time::Duration;
 
 /// How long anything may take before a test gives up: generous, because two cores are shared by many.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Awaits `future`, or fails the test.
 #[track_caller]
-pub fn soon<F: Future>(what: &str, future: F) -> impl Future<Output = F::Output> {
+pub(crate) fn soon<F: Future>(what: &str, future: F) -> impl Future<Output = F::Output> {
     let place = std::panic::Location::caller();
     async move {
         match tokio::time::timeout(PATIENCE, future).await {
@@ -36,7 +36,7 @@ pub fn soon<F: Future>(what: &str, future: F) -> impl Future<Output = F::Output>
 }
 
 /// Asks again and again until `condition` holds.
-pub async fn eventually<F: Future<Output = bool>>(what: &str, mut condition: impl FnMut() -> F) {
+pub(crate) async fn eventually<F: Future<Output = bool>>(what: &str, mut condition: impl FnMut() -> F) {
     soon(what, async {
         while !condition().await {
             tokio::time::sleep(Duration::from_millis(2)).await;
@@ -46,12 +46,12 @@ pub async fn eventually<F: Future<Output = bool>>(what: &str, mut condition: imp
 }
 
 /// The JSON-RPC answer that a test's backend gives when its content does not matter.
-pub fn result(id: u64) -> String {
+pub(crate) fn result(id: u64) -> String {
     format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{"content":[]}}}}"#)
 }
 
 /// A complete HTTP answer with a JSON body.
-pub fn ok(body: &str) -> String {
+pub(crate) fn ok(body: &str) -> String {
     format!(
         "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
         body.len()
