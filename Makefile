@@ -7,6 +7,7 @@ help: ## Show this list.
 
 demo: ## Build, start the tool server and the guard, show them working, print the commands to try.
 	@scripts/setup build
+	cargo build --quiet --bins
 	cargo run --quiet --bin mcp-guard -- demo
 
 check: ## The quick gate before a commit: format, lints, and every test that needs no other program.

@@ -3,6 +3,7 @@
 //! Must not hold what a command does to a guard: that is `proxy` and `admin`.
 
 mod check;
+mod demo;
 mod output;
 mod parity;
 mod run;
@@ -41,6 +42,7 @@ enum Command {
     Status(status::Status),
     #[command(subcommand)]
     Token(token::Token),
+    Demo(demo::Demo),
     Parity(Box<parity::Parity>),
     Watchdog(Box<watchdog::Watchdog>),
 }
@@ -81,6 +83,7 @@ pub fn main() -> ExitCode {
         Command::Check(check) => check.run(&cli.config),
         Command::Status(status) => status.run(&cli.config),
         Command::Token(token) => token.run(&cli.config),
+        Command::Demo(demo) => demo.run(),
         Command::Parity(parity) => parity.run(),
         Command::Watchdog(watchdog) => watchdog.run(&cli.config),
     };

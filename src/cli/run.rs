@@ -81,11 +81,11 @@ fn serve(file: &Path, loaded: Loaded) -> Result<Drained, Error> {
     }
     provide_files(&config);
 
-    let listen = config.listen.clone();
+    let started = Started { listen: config.listen.clone(), log: config.log };
     let guard = Guard::bind(config, log.clone())?;
     let handle = guard.handle();
-    let (admin, _admin_file) = listen.admin.as_deref().map(admin::Server::bind).transpose()?.unzip();
-    let control = Control::prepare(file.to_owned(), listen, handle.clone()).map_err(Error::Control)?;
+    let (admin, _admin_file) = started.listen.admin.as_deref().map(admin::Server::bind).transpose()?.unzip();
+    let control = Control::prepare(file.to_owned(), started, handle.clone()).map_err(Error::Control)?;
     std::thread::Builder::new()
         .name("control".to_owned())
         .spawn(move || control.run(admin))
@@ -126,24 +126,30 @@ struct Control {
     terminate: Signal,
     interrupt: Signal,
     file: PathBuf,
-    listen: Listen,
+    started: Started,
     handle: Handle,
+}
+
+/// What a reload cannot change.
+struct Started {
+    listen: Listen,
+    log: config::Log,
 }
 
 impl Control {
     /// Takes over the signals. From here on a SIGTERM is heard, however early it comes.
-    fn prepare(file: PathBuf, listen: Listen, handle: Handle) -> io::Result<Control> {
+    fn prepare(file: PathBuf, started: Started, handle: Handle) -> io::Result<Control> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let _entered = runtime.enter();
         let reload = signal(SignalKind::hangup())?;
         let terminate = signal(SignalKind::terminate())?;
         let interrupt = signal(SignalKind::interrupt())?;
         drop(_entered);
-        Ok(Control { runtime, reload, terminate, interrupt, file, listen, handle })
+        Ok(Control { runtime, reload, terminate, interrupt, file, started, handle })
     }
 
     fn run(self, admin: Option<admin::Server>) {
-        let Control { runtime, mut reload, mut terminate, mut interrupt, file, listen, handle } = self;
+        let Control { runtime, mut reload, mut terminate, mut interrupt, file, started, handle } = self;
         runtime.block_on(async {
             if let Some(server) = admin {
                 let handle = handle.clone();
@@ -154,7 +160,7 @@ impl Control {
             }
             loop {
                 tokio::select! {
-                    _ = reload.recv() => load_again(&file, &listen, &handle),
+                    _ = reload.recv() => load_again(&file, &started, &handle),
                     _ = terminate.recv() => stop(&handle),
                     _ = interrupt.recv() => stop(&handle),
                 }
@@ -184,7 +190,7 @@ async fn keep_watchdog_fed(interval: std::time::Duration, handle: Handle) {
     }
 }
 
-fn load_again(file: &Path, listen: &Listen, handle: &Handle) {
+fn load_again(file: &Path, started: &Started, handle: &Handle) {
     let loaded = match config::load(file, &Surroundings::of_this_process()) {
         Ok(loaded) => loaded,
         Err(LoadError::Invalid(findings)) => {
@@ -202,8 +208,11 @@ fn load_again(file: &Path, listen: &Listen, handle: &Handle) {
     for warning in &loaded.warnings {
         log::warn!("{warning}");
     }
-    if loaded.config.listen != *listen {
+    if loaded.config.listen != started.listen {
         log::warn!("listen: what changed in this table takes effect at the next start");
+    }
+    if loaded.config.log != started.log {
+        log::warn!("log: what changed in this table takes effect at the next start");
     }
     let clients = loaded.config.clients.len();
     handle.publish(loaded.config);

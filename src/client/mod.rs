@@ -16,8 +16,9 @@ mod timing;
 mod tls;
 
 pub(crate) use door::auth_matrix;
-pub(crate) use exchange::{Client, Limits, Method, Request};
-pub(crate) use session::Session;
+pub(crate) use error::Error;
+pub(crate) use exchange::{Client, Limits, Method, Reply, Request};
+pub(crate) use session::{Answer, Answered, Session};
 pub(crate) use survey::survey;
-pub(crate) use target::Target;
+pub(crate) use target::{Target, TargetError};
 pub(crate) use timing::time_both;

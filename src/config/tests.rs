@@ -327,6 +327,36 @@ fn the_shipped_file_names_every_key_with_a_comment() {
     assert_eq!(named, known);
 }
 
+#[test]
+fn the_documentation_has_a_row_for_every_key_with_its_default() {
+    let (path, text) = shipped("guard.toml");
+    let report = Report::new(&path, &text);
+    let file = source::parse(&text, &report).unwrap();
+    read(&path, Table::root(file.get_ref(), &report), &NOTHING, &report, &mut Findings::default());
+    let keys: BTreeSet<String> =
+        report.known().into_iter().filter(|key| key.contains('.') && key != "slots.blue").collect();
+
+    let (_, documentation) = shipped("../docs/configuration.md");
+    let rows: Vec<&str> = documentation.lines().filter(|line| line.starts_with("| `")).collect();
+    let of_guard_toml = rows.iter().filter(|row| !row.starts_with("| `clients."));
+    let documented: BTreeSet<String> = of_guard_toml
+        .filter_map(|row| row.split('`').nth(1))
+        .map(|key| key.replace("slots.NAME.", "slots.blue."))
+        .collect();
+    assert_eq!(documented, keys);
+
+    // `key = value  # comment` in the shipped file; the second cell of the row holds the same value.
+    let values: toml::Table = text.parse().unwrap();
+    for row in rows.iter().filter(|row| !row.starts_with("| `clients.") && !row.contains("(none)")) {
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        let key = cells[1].trim_matches('`').replace("slots.NAME.", "slots.blue.");
+        let value =
+            key.split('.').try_fold(&toml::Value::Table(values.clone()), |at, part| at.get(part)).cloned();
+        let default: toml::Table = format!("v = {}", cells[2].trim_matches('`')).parse().unwrap();
+        assert_eq!(value.as_ref(), default.get("v"), "{row}");
+    }
+}
+
 proptest! {
     #[test]
     fn never_panics_whatever_the_text(text in "\\PC*") {

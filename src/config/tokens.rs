@@ -20,6 +20,7 @@ pub(crate) const DEFAULT_CLIENT: &str = "default";
 /// Names with a meaning of their own in metrics and logs.
 const RESERVED: &[&str] = &[DEFAULT_CLIENT, "other"];
 const CLIENTS_MAX: usize = 1_000_000;
+const TOOL_PATTERNS_MAX: usize = 256;
 const TOKENS_FILE_BYTES_MAX: u64 = 256 << 20;
 const STRONG_TOKEN_BYTES: usize = 16;
 const FILE_IN_CREDENTIALS: &str = "tokens.toml";
@@ -176,8 +177,20 @@ fn client(name: String, mut table: Table<'_>, surroundings: &Surroundings<'_>) -
     if not_after.is_some_and(|end| end <= surroundings.now) {
         table.warn("not_after", Invalid::new("has passed: this client is refused"));
     }
+    let tools =
+        table.list("tools", TOOL_PATTERNS_MAX, tool_pattern).map(ToolPatterns::only).unwrap_or_default();
     table.finish();
-    ClientConfig { name, hashes, not_after, tools: ToolPatterns::default() }
+    ClientConfig { name, hashes, not_after, tools }
+}
+
+/// A tool's name, with `*` for any text.
+fn tool_pattern(text: &str) -> Result<String, Invalid> {
+    let plain = text.bytes().all(|byte| byte.is_ascii_graphic());
+    if text.is_empty() || text.len() > 128 || !plain {
+        let invalid = Invalid::new("must be a tool's name, in which * stands for any text");
+        return Err(invalid.hint("as in \"panda_list_*\""));
+    }
+    Ok(text.to_owned())
 }
 
 fn hashes(table: &mut Table<'_>) -> Vec<TokenHash> {

@@ -9,9 +9,10 @@ use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpabl
 /// Keeps memory, and with it tokens, out of core dumps and away from other processes of the same user (debuggers,
 /// `/proc/PID/environ`, `/proc/PID/mem`).
 pub(crate) fn keep_memory_private() -> io::Result<()> {
-    setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
+    // Either alone is worth having: a hardened unit may forbid one of the two.
+    let no_core = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
     set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
-    Ok(())
+    Ok(no_core?)
 }
 
 /// Raises the number of files that may be open to what the system allows this process, and returns it.

@@ -112,6 +112,26 @@ fn named_clients_have_one_or_two_hashes_and_an_end() {
 }
 
 #[test]
+fn the_documented_example_is_accepted() {
+    let page =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/configuration.md")).unwrap();
+    let example = page.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let clients = accepts(example);
+    assert_eq!(clients.iter().map(|client| client.hashes.len()).collect::<Vec<_>>(), [1, 2]);
+}
+
+#[test]
+fn a_client_may_be_bound_to_some_tools() {
+    let with = |tools: &str| format!("[clients.a]\nsha256 = \"{HASH_A}\"\n{tools}");
+    let tools = |text: &str| accepts(&with(text)).remove(0).tools;
+    assert_eq!(tools("tools = [\"panda_*\", \"pcs_*\"]"), ToolPatterns::only(["panda_*", "pcs_*"]));
+    assert_eq!(tools("tools = []"), ToolPatterns::only([""; 0]), "an empty list allows nothing");
+    assert_eq!(tools(""), ToolPatterns::default());
+    refuses(&with("tools = \"panda_*\""), "must be a list of texts");
+    refuses(&with("tools = [\"panda list\"]"), "must be a tool's name");
+}
+
+#[test]
 fn refuses_what_is_not_a_hash() {
     refuses("[clients.a]\nsha256 = \"swf_token\"", "must be 64 hexadecimal digits");
     refuses(&format!("[clients.a]\nsha256 = \"{}g\"", &HASH_A[1..]), "must be 64 hexadecimal digits");
