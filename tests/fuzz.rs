@@ -11,7 +11,7 @@
 )]
 mod targets;
 
-use targets::{chunked, head, path, replay, scan};
+use targets::{chunked, head, outcome, path, replay, scan};
 
 const RUNS: u64 = 4000;
 
@@ -28,6 +28,11 @@ fn any_path_holds() {
 #[test]
 fn any_chunked_body_holds() {
     replay::run(chunked::target, chunked::SEEDS, RUNS);
+}
+
+#[test]
+fn any_outcome_holds() {
+    replay::run(outcome::target, outcome::SEEDS, RUNS);
 }
 
 #[test]

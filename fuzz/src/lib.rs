@@ -6,6 +6,7 @@
 
 pub mod chunked;
 pub mod head;
+pub mod outcome;
 pub mod path;
 pub mod replay;
 pub mod scan;
