@@ -4,6 +4,7 @@
 //! the result may be used. A key nobody asked for is unknown. (Serde stops at its first error, which is why it does
 //! not read this file.) Must not know what any key means.
 
+use std::collections::HashSet;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -17,14 +18,14 @@ use super::value;
 pub(super) struct Table<'a> {
     path: String,
     entries: Option<&'a DeTable<'a>>,
-    asked: Vec<String>,
+    asked: HashSet<String>,
     report: &'a Report,
 }
 
 impl<'a> Table<'a> {
     /// The whole file.
     pub(super) fn root(entries: &'a DeTable<'a>, report: &'a Report) -> Table<'a> {
-        Table { path: String::new(), entries: Some(entries), asked: Vec::new(), report }
+        Table { path: String::new(), entries: Some(entries), asked: HashSet::new(), report }
     }
 
     /// The table under `key`.
@@ -33,7 +34,7 @@ impl<'a> Table<'a> {
             Some(entries) => Some(entries),
             None => self.wrong_type(key, value, "a table"),
         });
-        Table { path: self.full(key), entries, asked: Vec::new(), report: self.report }
+        Table { path: self.full(key), entries, asked: HashSet::new(), report: self.report }
     }
 
     /// Every table below this one, by name, for tables whose keys are names.
@@ -66,7 +67,7 @@ impl<'a> Table<'a> {
             tables.push(Table {
                 path: self.full(&item_key),
                 entries,
-                asked: Vec::new(),
+                asked: HashSet::new(),
                 report: self.report,
             });
         }
@@ -179,7 +180,7 @@ impl<'a> Table<'a> {
 
     /// The raw value under `key`, for keys with several legal types.
     pub(super) fn entry(&mut self, key: &str) -> Option<&'a DeValue<'a>> {
-        self.asked.push(key.to_owned());
+        self.asked.insert(key.to_owned());
         self.report.asked(self.full(key));
         let (name, value) = self.entries?.get_key_value(key)?;
         self.report.saw(&self.full(key), name.span().start);
@@ -219,7 +220,7 @@ impl<'a> Table<'a> {
     /// Reports every key that nobody asked for.
     pub(super) fn finish(self) {
         for key in self.entries.into_iter().flat_map(|entries| entries.keys()) {
-            if !self.asked.iter().any(|asked| asked == key.get_ref()) {
+            if !self.asked.contains(key.get_ref().as_ref()) {
                 self.report.unknown(self.full(key.get_ref()), key.span().start);
             }
         }

@@ -157,6 +157,16 @@ fn refuses_two_clients_with_one_token() {
     refuses(&format!("[clients.a]\nsha256 = \"{hex}\""), "has the same token as default");
 }
 
+// The contract: "100,000 clients cost the same per request as one"; they must also load in a moment.
+#[test]
+fn a_hundred_thousand_clients_load_in_seconds() {
+    let entry = |client: u32| format!("[clients.c{client}]\nsha256 = \"{client:064x}\"\n");
+    let tokens: String = (1..=100_000).map(entry).collect();
+    let started = std::time::Instant::now();
+    assert_eq!(accepts(&tokens).len(), 100_000);
+    assert!(started.elapsed().as_secs() < 20, "{:?}", started.elapsed());
+}
+
 #[test]
 fn refuses_names_that_cannot_be_labels() {
     for name in ["default", "other", "\"a b\"", "\"\"", "\"-a\"", "\"é\"", &"x".repeat(65)] {
