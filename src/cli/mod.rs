@@ -4,6 +4,7 @@
 
 mod check;
 mod demo;
+mod doctor;
 mod output;
 mod parity;
 mod run;
@@ -45,6 +46,7 @@ enum Command {
     Demo(demo::Demo),
     Parity(Box<parity::Parity>),
     Watchdog(Box<watchdog::Watchdog>),
+    Doctor(doctor::Doctor),
 }
 
 /// How a command ended.
@@ -86,6 +88,7 @@ pub fn main() -> ExitCode {
         Command::Demo(demo) => demo.run(),
         Command::Parity(parity) => parity.run(),
         Command::Watchdog(watchdog) => watchdog.run(&cli.config),
+        Command::Doctor(doctor) => doctor.run(&cli.config),
     };
     exit.into()
 }

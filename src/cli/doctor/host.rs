@@ -1,0 +1,205 @@
+//! What concerns this machine: the binary, the configuration, tokens, ports and sockets, permissions, the clock.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::process::Command as Process;
+use std::time::{Duration, SystemTime};
+
+use super::{Finding, State};
+use crate::admin::client::ask;
+use crate::admin::{Answer, Command, Status};
+use crate::config::{self, Config, Loaded};
+use crate::upstream::Address;
+
+/// No clock that is right shows an earlier time than this program was written: 2026-01-01.
+const CLOCK_MIN: Duration = Duration::from_secs(1_767_225_600);
+
+/// This program, and the guard that runs, if one does.
+pub(super) fn binary(file: &Path) -> Vec<Finding> {
+    let version = env!("CARGO_PKG_VERSION");
+    let at =
+        std::env::current_exe().map_or_else(|error| error.to_string(), |path| path.display().to_string());
+    let mut findings = vec![Finding::new(State::Ok, "binary", format!("mcp-guard {version} at {at}"))];
+    findings.push(match running(file) {
+        Some(status) if status.version == version => {
+            let doing = if status.draining { "draining" } else { "serving" };
+            Finding::new(State::Ok, "running guard", format!("pid {}, {doing}", status.pid))
+        }
+        Some(status) => {
+            let found = format!("pid {} is version {}, this program {version}", status.pid, status.version);
+            Finding::new(State::Warn, "running guard", found)
+                .advise("restart the guard to run the installed version")
+        }
+        None => Finding::new(
+            State::Skip,
+            "running guard",
+            "none answers on the admin socket of this configuration",
+        ),
+    });
+    findings
+}
+
+fn running(file: &Path) -> Option<Status> {
+    let socket = config::admin_socket(file).ok()??;
+    match ask(&socket, &Command::Status) {
+        Ok(Answer::Status(status)) => Some(status),
+        _ => None,
+    }
+}
+
+/// The configuration's warnings, who may change it, and whether anybody may call.
+pub(super) fn configuration(file: &Path, loaded: &Loaded) -> Vec<Finding> {
+    let mut findings = vec![Finding::new(State::Ok, "configuration", format!("{} is valid", file.display()))];
+    for warning in &loaded.warnings {
+        findings.push(Finding::new(State::Warn, "configuration", warning.to_string()));
+    }
+    if let Ok(metadata) = std::fs::metadata(file)
+        && metadata.mode() & 0o002 != 0
+    {
+        let found = format!("{} may be changed by everybody", file.display());
+        findings.push(
+            Finding::new(State::Bad, "configuration", found).advise(format!("chmod o-w {}", file.display())),
+        );
+    }
+    // That there is no client at all is one of the warnings above.
+    let clients = loaded.config.clients.len();
+    if clients > 0 {
+        findings.push(Finding::new(State::Ok, "tokens", format!("{clients} clients")));
+    }
+    findings
+}
+
+/// Each address is free, or held by the guard of this configuration.
+pub(super) fn addresses(file: &Path, config: &Config) -> Vec<Finding> {
+    let status = running(file);
+    let listen = match &config.listen.address {
+        Address::Tcp(address) => {
+            let ours = status.as_ref().is_some_and(|status| status.listen == address.to_string());
+            port("listen", *address, ours)
+        }
+        Address::Unix(path) => socket("listen", path, status.is_some()),
+    };
+    let metrics = config.listen.metrics.map(|address| {
+        let ours = status.as_ref().is_some_and(|status| status.metrics == Some(address.to_string()));
+        port("metrics", address, ours)
+    });
+    let admin = config.listen.admin.as_ref().map(|path| socket("admin", path, status.is_some()));
+    [Some(listen), metrics, admin].into_iter().flatten().collect()
+}
+
+fn port(what: &str, address: SocketAddr, ours: bool) -> Finding {
+    if ours {
+        return Finding::new(State::Ok, what, format!("{address} is held by our own guard"));
+    }
+    match TcpListener::bind(address) {
+        Ok(_) => Finding::new(State::Ok, what, format!("{address} is free")),
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+            Finding::new(State::Bad, what, format!("{address} is held by another program")).advise(format!(
+                "ss -ltnp 'sport = :{}' shows which; stop it, or change the address",
+                address.port()
+            ))
+        }
+        Err(error) => Finding::new(State::Bad, what, format!("{address} cannot be bound: {error}"))
+            .advise("choose an address of this machine, and a port that this user may open"),
+    }
+}
+
+fn socket(what: &str, path: &Path, guard_answers: bool) -> Finding {
+    let shown = path.display();
+    match std::fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let folder = path.parent().unwrap_or(Path::new("/"));
+            match folder.is_dir() {
+                true => Finding::new(State::Ok, what, format!("{shown} is free")),
+                false => Finding::new(State::Warn, what, format!("{} does not exist yet", folder.display()))
+                    .advise("the shipped unit makes it (RuntimeDirectory=); elsewhere make it before the guard starts"),
+            }
+        }
+        Err(error) => Finding::new(State::Warn, what, format!("{shown} cannot be looked at: {error}"))
+            .advise("run as the guard's user or as root"),
+        Ok(metadata) if !metadata.file_type().is_socket() => {
+            Finding::new(State::Bad, what, format!("{shown} is in the way and no socket"))
+                .advise("move it, or choose another path")
+        }
+        Ok(_) => match (UnixStream::connect(path), guard_answers) {
+            (Ok(_), true) => Finding::new(State::Ok, what, format!("{shown} is held by our own guard")),
+            (Ok(_), false) => Finding::new(State::Bad, what, format!("{shown} is held by another program"))
+                .advise("stop it, or choose another path"),
+            (Err(_), _) => {
+                Finding::new(State::Ok, what, format!("{shown} is left over; the guard replaces it"))
+            }
+        },
+    }
+}
+
+/// The state directory and the sockets' folders: usable by this user, and by nobody who should not.
+pub(super) fn permissions(config: &Config) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    match &config.listen.state {
+        None => findings.push(Finding::new(State::Skip, "state", "listen.state is not set")),
+        Some(path) => findings.push(state_directory(path)),
+    }
+    let sockets = [config.listen.admin.as_deref(), unix_path(&config.listen.address)];
+    for folder in sockets.into_iter().flatten().filter_map(Path::parent) {
+        if let Ok(metadata) = std::fs::metadata(folder)
+            && metadata.permissions().mode() & 0o1002 == 0o002
+        {
+            let found = format!("{}: everybody may replace what is in it", folder.display());
+            findings.push(
+                Finding::new(State::Bad, "permissions", found)
+                    .advise(format!("chmod o-w {}", folder.display())),
+            );
+        }
+    }
+    findings
+}
+
+fn unix_path(address: &Address) -> Option<&Path> {
+    match address {
+        Address::Unix(path) => Some(path),
+        Address::Tcp(_) => None,
+    }
+}
+
+fn state_directory(path: &Path) -> Finding {
+    let shown = path.display();
+    let metadata = match std::fs::metadata(path) {
+        Ok(metadata) if metadata.is_dir() => metadata,
+        Ok(_) => return Finding::new(State::Bad, "state", format!("{shown} is no directory")),
+        Err(error) => {
+            return Finding::new(State::Bad, "state", format!("{shown}: {error}")).advise(
+                "the shipped unit makes it (StateDirectory=); elsewhere: install -d -m 0700 -o mcp-guard DIR",
+            );
+        }
+    };
+    if metadata.mode() & 0o022 != 0 {
+        return Finding::new(State::Bad, "state", format!("{shown}: others may change the rollout's state"))
+            .advise(format!("chmod go-w {shown}"));
+    }
+    match rustix::fs::access(path, rustix::fs::Access::WRITE_OK) {
+        Ok(()) => Finding::new(State::Ok, "state", format!("{shown} can be written")),
+        Err(_) => Finding::new(State::Warn, "state", format!("{shown} cannot be written by this user"))
+            .advise("run the doctor as the guard's user; if it is that one: chown it"),
+    }
+}
+
+/// Tokens expire by this clock, and logs are read by it.
+pub(super) fn clock() -> Vec<Finding> {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    if now < CLOCK_MIN {
+        let found = Finding::new(State::Bad, "clock", "it shows a time before this program was written");
+        return vec![found.advise("timedatectl set-ntp true")];
+    }
+    let asked = Process::new("timedatectl").args(["show", "--property=NTPSynchronized", "--value"]).output();
+    let said = asked.ok().filter(|output| output.status.success());
+    let said = said.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
+    vec![match said.as_deref() {
+        Some("yes") => Finding::new(State::Ok, "clock", "synchronized"),
+        Some("no") => Finding::new(State::Warn, "clock", "not synchronized: tokens may expire early or late")
+            .advise("timedatectl set-ntp true"),
+        _ => Finding::new(State::Skip, "clock", "plausible; whether it is synchronized cannot be asked here"),
+    }]
+}

@@ -1,0 +1,154 @@
+//! `mcp-guard doctor`: looks at everything that must be right for the guard to serve, and says what to do where it is not.
+//!
+//! Changes nothing. Holds the order and the printing; what is looked at is one file each.
+
+mod apache;
+mod backends;
+mod host;
+mod units;
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde_json::json;
+
+use super::Exit;
+use super::output::{complain, say};
+use crate::config::{self, LoadError, Loaded, Surroundings};
+
+/// Check binary, configuration, tokens, addresses, permissions, clock, Apache, unit files and backends.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  mcp-guard doctor --config /etc/mcp-guard/guard.toml
+  mcp-guard doctor --apache /etc/httpd/conf.d/mcp-guard.conf --json | jq '.findings[] | select(.state == \"bad\")'
+
+Run it as the guard's user or as root, with the guard's environment, to see what the guard sees.
+Exit codes: 0 nothing is wrong (warnings are not), 1 something is, 2 the configuration cannot be read.")]
+pub(super) struct Doctor {
+    /// Apache configuration file that holds the ProxyPass lines, repeatable; otherwise the usual places are searched.
+    #[arg(long, value_name = "FILE")]
+    apache: Vec<PathBuf>,
+    /// Folder of the installed unit files.
+    #[arg(long, value_name = "DIR", default_value = "/etc/systemd/system")]
+    units: PathBuf,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+/// How something is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Ok,
+    /// It serves, but an operator should know.
+    Warn,
+    Bad,
+    /// There was nothing to look at.
+    Skip,
+}
+
+impl State {
+    fn tag(self) -> &'static str {
+        match self {
+            State::Ok => "[OK]  ",
+            State::Warn => "[WARN]",
+            State::Bad => "[BAD] ",
+            State::Skip => "[SKIP]",
+        }
+    }
+
+    fn code(self) -> &'static str {
+        match self {
+            State::Ok => "ok",
+            State::Warn => "warn",
+            State::Bad => "bad",
+            State::Skip => "skip",
+        }
+    }
+}
+
+/// One thing that was looked at, and what to do about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Finding {
+    state: State,
+    what: String,
+    found: String,
+    todo: Option<String>,
+}
+
+impl Finding {
+    fn new(state: State, what: impl Into<String>, found: impl Into<String>) -> Finding {
+        Finding { state, what: what.into(), found: found.into(), todo: None }
+    }
+
+    fn advise(mut self, todo: impl Into<String>) -> Finding {
+        self.todo = Some(todo.into());
+        self
+    }
+}
+
+impl Doctor {
+    pub(super) fn run(&self, file: &Path) -> Exit {
+        let mut findings = host::binary(file);
+        let exit = match config::load(file, &Surroundings::of_this_process()) {
+            Ok(loaded) => {
+                if let Err(reason) = self.look_at(file, &loaded, &mut findings) {
+                    complain(format_args!("doctor: {reason}"));
+                    return Exit::CouldNotRun;
+                }
+                None
+            }
+            Err(LoadError::Invalid(invalid)) => {
+                let bad = |problem: &config::Problem| {
+                    let found = Finding::new(State::Bad, "configuration", problem.to_string());
+                    found.advise(format!("mcp-guard check --config {} shows all of them", file.display()))
+                };
+                findings.extend(invalid.problems.iter().map(bad));
+                None
+            }
+            Err(LoadError::Unreadable(error)) => {
+                let found = Finding::new(State::Bad, "configuration", error.to_string());
+                findings.push(found.advise("name the file with --config, and run as a user who may read it"));
+                Some(Exit::CouldNotRun)
+            }
+        };
+        findings.extend(units::compare(&self.units));
+        self.print(&findings);
+        let bad = findings.iter().any(|finding| finding.state == State::Bad);
+        exit.unwrap_or(if bad { Exit::No } else { Exit::Done })
+    }
+
+    fn look_at(&self, file: &Path, loaded: &Loaded, findings: &mut Vec<Finding>) -> Result<(), String> {
+        let config = &loaded.config;
+        findings.extend(host::configuration(file, loaded));
+        findings.extend(host::addresses(file, config));
+        findings.extend(host::permissions(config));
+        findings.extend(host::clock());
+        findings.extend(backends::look(config)?);
+        findings.extend(apache::look(&self.apache, config));
+        Ok(())
+    }
+
+    fn print(&self, findings: &[Finding]) {
+        if self.json {
+            let finding = |finding: &Finding| {
+                let Finding { state, what, found, todo } = finding;
+                json!({"state": state.code(), "what": what, "found": found, "todo": todo})
+            };
+            let all: Vec<_> = findings.iter().map(finding).collect();
+            say(format_args!("{:#}", json!({ "findings": all })));
+            return;
+        }
+        for finding in findings {
+            say(format_args!("{} {:<14} {}", finding.state.tag(), finding.what, finding.found));
+            if let Some(todo) = &finding.todo {
+                say(format_args!("                      -> {todo}"));
+            }
+        }
+        let count = |state: State| findings.iter().filter(|finding| finding.state == state).count();
+        let (bad, warnings) = (count(State::Bad), count(State::Warn));
+        let verdict = if bad == 0 { "nothing is wrong" } else { "something is wrong" };
+        say(format_args!("\n{verdict}: {bad} bad, {warnings} warnings, {} ok", count(State::Ok)));
+    }
+}

@@ -1,0 +1,95 @@
+"""mcp-guard doctor: finds nothing wrong where nothing is, and names what is wrong with what to do."""
+
+import json
+import shutil
+import socket
+import subprocess
+
+from harness.backends import fastmcp1, mcp_tools
+from harness.guard import TOKEN, Guard
+from harness.paths import GUARD, ROOT
+from harness.programs import free_port
+
+
+def doctor(config, *arguments: str, token: str = TOKEN) -> tuple[int, dict[str, list[dict]]]:
+    """The exit code, and the findings by what they are about."""
+    argv = [str(GUARD), "doctor", "--json", "--config", str(config), *arguments]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, env={"MCP_BEARER_TOKEN": token, "PATH": "/usr/bin:/bin"})
+    assert token not in done.stdout + done.stderr or not token
+    by_subject: dict[str, list[dict]] = {}
+    for finding in json.loads(done.stdout)["findings"]:
+        by_subject.setdefault(finding["what"], []).append(finding)
+    return done.returncode, by_subject
+
+
+def bad(findings: dict) -> list[dict]:
+    return [each for several in findings.values() for each in several if each["state"] == "bad"]
+
+
+def apache_file(folder, guard):
+    text = (ROOT / "conf/apache/mcp-guard.conf").read_text().replace("http://127.0.0.1:8001", guard.url)
+    path = folder / "apache.conf"
+    path.write_text(text)
+    return path
+
+
+def test_a_running_guard_is_well(programs):
+    backend = mcp_tools(programs)
+    guard = Guard(programs, backend.address, backend.path)
+    units = programs.folder / "units"
+    shutil.copytree(ROOT / "conf/systemd", units)
+    code, findings = doctor(guard.config, "--apache", str(apache_file(programs.folder, guard)), "--units", str(units))
+    assert (code, bad(findings)) == (0, []), bad(findings)
+    assert "held by our own guard" in findings["listen"][0]["found"] and "held by our own guard" in findings["metrics"][0]["found"]
+    assert "initialize and 2026-07-28" in findings["slot blue"][0]["found"]
+    assert findings["tokens"][0]["found"] == "1 clients"
+    assert findings["apache"][0]["state"] == "ok" and {unit["state"] for unit in findings["unit"]} == {"ok"}
+
+
+def test_each_fault_is_named_with_what_to_do(programs):
+    backend = mcp_tools(programs)
+    guard = Guard(programs, backend.address, backend.path)
+    guard.program.stop()
+    backend.program.stop()
+    apache = apache_file(programs.folder, guard)
+    apache.write_text(apache.read_text().replace('ProxyPass "${MCP_PATH}" ', '# ProxyPass "${MCP_PATH}" ').replace("timeout=60", "timeout=20"))
+    guard.config.chmod(0o666)
+    (programs.folder / "guard.state").chmod(0o777)
+    with socket.socket() as squatter:
+        host, port = guard.address.split(":")
+        squatter.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        squatter.bind((host, int(port)))
+        squatter.listen()
+        code, findings = doctor(guard.config, "--apache", str(apache), token="")
+    assert code == 1
+    faults = {each["what"]: each for each in bad(findings)}
+    assert "held by another program" in faults["listen"]["found"]
+    assert "cannot connect" in faults["slot blue"]["found"]
+    assert "may be changed by everybody" in faults["configuration"]["found"]
+    assert "others may change" in faults["state"]["found"]
+    apache_faults = " ".join(each["found"] for each in findings["apache"])
+    assert "the slash-less form goes elsewhere" in apache_faults and "timeout=20 ends before" in apache_faults
+    assert "no token is configured" in " ".join(each["found"] for each in findings["configuration"])
+    assert all(each["todo"] for each in bad(findings)), "a fault without a remedy helps nobody"
+
+
+def test_a_one_way_door_is_pointed_out(programs):
+    """Stable speaks initialize only, the candidate is newer: clients that negotiated could not be rolled back."""
+    old, new = fastmcp1(programs), mcp_tools(programs)
+    candidate = f'[slots.green]\naddress = "{new.address}"\npath = "{new.path}"\n'
+    guard = Guard(programs, old.address, old.path, more=candidate)
+    code, findings = doctor(guard.config)
+    assert code == 0 and "could not be rolled back" in findings["eras"][0]["found"], findings
+    assert "initialize only" in findings["slot blue"][0]["found"]
+
+
+def test_a_configuration_that_cannot_be_read_is_exit_2(tmp_path):
+    code, findings = doctor(tmp_path / "none.toml")
+    assert code == 2 and "cannot read" in findings["configuration"][0]["found"]
+
+
+def test_every_problem_of_a_bad_configuration_is_a_finding(tmp_path):
+    config = tmp_path / "guard.toml"
+    config.write_text(f'[listen]\naddress = "127.0.0.1:{free_port()}"\nadres = 1\n[limits]\nin_flight = 0\n')
+    code, findings = doctor(config)
+    assert code == 1 and len([each for each in findings["configuration"] if each["state"] == "bad"]) >= 2, findings
