@@ -132,7 +132,7 @@ impl Target {
                 let ip = match ip {
                     IpAddr::V4(v4) if v4.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
                     IpAddr::V6(v6) if v6.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
-                    ip => ip,
+                    ip @ (IpAddr::V4(_) | IpAddr::V6(_)) => ip,
                 };
                 let host = SocketAddr::new(ip, port).to_string();
                 Target::new(Transport::Tcp { host: ip.to_string(), port }, path, &host)

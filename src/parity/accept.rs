@@ -6,13 +6,17 @@ use super::verdict::{Finding, Verdict};
 /// One reviewed difference. It covers exactly what was reviewed: the same change to the same thing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Acceptance {
+    /// The check that found it.
     pub check: CheckId,
     /// The tool or client; `None` where the finding has none.
     pub subject: Option<String>,
+    /// Where in the subject.
     pub path: String,
+    /// What happened, in the words of the report.
     pub change: String,
     /// The candidate's value when it was reviewed; `None` accepts any.
     pub candidate: Option<String>,
+    /// Why it may be: who agreed, and to what.
     pub reason: String,
 }
 

@@ -17,11 +17,17 @@ const TRANSPORT_FIELDS: &[&str] = &["_meta", "resultType", "ttlMs", "cacheScope"
 /// What happened at a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kind {
+    /// The candidate lacks it.
     Missing,
+    /// Only the candidate has it.
     Added,
+    /// Another JSON type.
     TypeDiffers,
+    /// Another value of the same type.
     ValueDiffers,
+    /// Lists of different lengths; their elements are not compared.
     LengthDiffers,
+    /// The same elements in another order.
     OrderDiffers,
     /// The same question twice to the candidate gives two values; the live server gives one.
     Unstable,
@@ -45,7 +51,9 @@ impl Kind {
 /// One step of a path.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Step {
+    /// A member of an object.
     Key(String),
+    /// An element of a list.
     Index(usize),
     /// Any index: how noise and rules name what is inside a list.
     Any,
@@ -137,15 +145,20 @@ impl IgnoreRule {
 /// One difference between two answers.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Difference {
+    /// Where.
     pub path: Path,
+    /// What happened.
     pub kind: Kind,
+    /// What the live server has there.
     pub live: Option<Value>,
+    /// What the candidate has there.
     pub candidate: Option<Value>,
 }
 
 /// What a comparison found.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Comparison {
+    /// The differences, at most a bounded number.
     pub differences: Vec<Difference>,
     /// Differences beyond those listed.
     pub unlisted: usize,

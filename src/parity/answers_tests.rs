@@ -80,7 +80,7 @@ fn rules_name_what_to_ignore() {
     let (live, candidate) = (json!({"a": [{"t": 1, "n": 1}]}), json!({"a": [{"t": 2, "n": 2}]}));
     let left = |rule: &str| {
         let rule = IgnoreRule::parse(rule).expect("a rule");
-        let found = compare(&[live.clone()], &[candidate.clone()], &[rule]);
+        let found = compare(std::slice::from_ref(&live), std::slice::from_ref(&candidate), &[rule]);
         found.differences.iter().map(|found| found.path.to_string()).collect::<Vec<_>>()
     };
     assert_eq!(left("a[*].t"), ["a[0].n"]);

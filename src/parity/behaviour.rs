@@ -264,11 +264,11 @@ fn percentiles(timings: &Timings) -> Option<Percentiles> {
 }
 
 /// A time in milliseconds, as a report shows it.
-pub fn millis(time: Duration) -> f64 {
+pub(super) fn millis(time: Duration) -> f64 {
     time.as_secs_f64() * 1_000.0
 }
 
 /// How many times `was` fits into `is`.
-pub fn ratio(was: Duration, is: Duration) -> f64 {
+pub(super) fn ratio(was: Duration, is: Duration) -> f64 {
     is.as_secs_f64() / was.as_secs_f64().max(1e-6)
 }

@@ -9,23 +9,32 @@ use crate::wire::Era;
 /// How a server introduced itself, in `initialize` or `server/discover`.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Handshake {
+    /// The version agreed on.
     pub protocol_version: String,
     /// All versions that it says it speaks: one in the legacy era.
     pub supported_versions: Vec<String>,
+    /// `serverInfo.name`.
     pub server_name: Option<String>,
+    /// `serverInfo.version`: often the library's, so never compared.
     pub server_version: Option<String>,
     /// `result.instructions`.
     pub instructions: Option<String>,
+    /// What the server announces.
     pub capabilities: Value,
 }
 
 /// A tool as `tools/list` declares it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Tool {
+    /// Its name.
     pub name: String,
+    /// What it is for, for a model.
     pub description: Option<String>,
+    /// The schema of its arguments.
     pub input_schema: Option<Value>,
+    /// The schema of its structured result.
     pub output_schema: Option<Value>,
+    /// Hints such as `readOnlyHint`.
     pub annotations: Option<Value>,
 }
 
@@ -51,6 +60,7 @@ pub enum Learnt<T> {
     Absent(String),
     /// It should have answered and did not, or not usably.
     Failed(String),
+    /// What the server said.
     Known(T),
 }
 
@@ -75,14 +85,18 @@ impl<T> Learnt<T> {
 /// What a self-describing tool (`swf_list_available_tools`) says of one tool.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listed {
+    /// Its name.
     pub name: String,
+    /// The parameters it names, if it names any.
     pub parameters: Option<Vec<String>>,
 }
 
 /// What was learnt in one era.
 #[derive(Debug, Clone, PartialEq)]
 pub struct EraFacts {
+    /// How the server introduced itself.
     pub handshake: Handshake,
+    /// `tools/list`, over all pages.
     pub tools: Learnt<Vec<Tool>>,
     /// `tools/list` once more: whether order and content are stable.
     pub relisted: Learnt<Vec<Tool>>,
@@ -97,17 +111,24 @@ pub struct EraFacts {
 /// An HTTP answer, as far as the auth matrix judges it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct HttpFacts {
+    /// The HTTP status.
     pub status: u16,
+    /// The `Allow` field.
     pub allow: Option<String>,
+    /// The body, if it is JSON.
     pub body: Option<Value>,
 }
 
 /// The auth matrix: what a server answered to those who must not pass, and to `/health`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AuthFacts {
+    /// A POST without a token.
     pub no_token: Learnt<HttpFacts>,
+    /// A POST with a token that nobody has.
     pub wrong_token: Learnt<HttpFacts>,
+    /// A GET of the endpoint.
     pub get: Learnt<HttpFacts>,
+    /// `/health`, without a token.
     pub health: Learnt<HttpFacts>,
     /// A guard without any token, asked with one.
     pub unconfigured: Learnt<HttpFacts>,
@@ -116,7 +137,9 @@ pub struct AuthFacts {
 /// How long the answers to one question took.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Timings {
+    /// What was asked.
     pub question: String,
+    /// One time an answer, in the order of asking.
     pub samples: Vec<Duration>,
 }
 
@@ -135,9 +158,13 @@ impl Timings {
 pub struct Facts {
     /// Where it is, without credentials.
     pub at: String,
+    /// With `initialize`.
     pub legacy: Learnt<EraFacts>,
+    /// With `server/discover`.
     pub modern: Learnt<EraFacts>,
+    /// The door.
     pub auth: Learnt<AuthFacts>,
+    /// How fast it answered.
     pub timings: Vec<Timings>,
 }
 

@@ -13,16 +13,22 @@ use crate::wire::Era;
 /// A client that sees only tools with some prefixes, and how many it must see.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExpectedCount {
+    /// The client's name.
     pub client: String,
+    /// It keeps the tools whose names start with one of these.
     pub prefixes: Vec<String>,
+    /// How many those must be.
     pub count: usize,
 }
 
 /// One recorded call, known to be read-only.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RecordedCall {
+    /// The tool called.
     pub tool: String,
+    /// What it is given.
     pub arguments: serde_json::Value,
+    /// Paths of its answer that say nothing.
     pub ignore: Vec<IgnoreRule>,
 }
 
@@ -33,9 +39,13 @@ pub struct Expectations {
     pub server_name: Option<String>,
     /// The instructions, byte for byte; without them the live server's own.
     pub instructions: Option<String>,
+    /// The tool that returns the instructions.
     pub instructions_tool: String,
+    /// The tool that lists the tools.
     pub self_description: String,
+    /// How many tools each client must see.
     pub counts: Vec<ExpectedCount>,
+    /// The calls to replay.
     pub calls: Vec<RecordedCall>,
     /// What a wrong token must be answered with.
     pub wrong_token_status: u16,
@@ -43,6 +53,7 @@ pub struct Expectations {
     pub slowdown_max: f64,
     /// Below this difference of medians nothing is slow.
     pub slowdown_floor: Duration,
+    /// Differences that somebody has reviewed.
     pub accepted: Vec<Acceptance>,
 }
 

@@ -210,7 +210,11 @@ fn merged_union(variants: &[Value]) -> Option<Value> {
             let map = variant.as_object().filter(|map| map.len() == 1)?;
             match map.get(key)? {
                 Value::Array(values) => all.extend(values.iter().cloned()),
-                value => all.push(value.clone()),
+                value @ (Value::Null
+                | Value::Bool(_)
+                | Value::Number(_)
+                | Value::String(_)
+                | Value::Object(_)) => all.push(value.clone()),
             }
         }
         Some(all)
@@ -227,7 +231,9 @@ fn with_null(others: &mut Vec<Value>) -> Option<Value> {
     let added = if key == "enum" { Value::Null } else { json!("null") };
     let mut values = match variant.remove(key)? {
         Value::Array(values) => values,
-        value => vec![value],
+        value @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Object(_)) => {
+            vec![value]
+        }
     };
     values.push(added);
     variant.insert(key.to_owned(), Value::Array(values));

@@ -8,16 +8,27 @@ use crate::wire::Era;
 /// A check, numbered as the migration plan numbers the first eight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum CheckId {
+    /// The same tools on both sides.
     ToolNames,
+    /// The same arguments.
     Schemas,
+    /// The same `serverInfo.name`.
     ServerName,
+    /// The same instructions, byte for byte.
     Instructions,
+    /// The tool that returns them does.
     InstructionsTool,
+    /// Who must not pass does not.
     AuthMatrix,
+    /// What the server says of its tools is what it lists.
     SelfDescription,
+    /// Each client sees as many tools as it must.
     ToolCounts,
+    /// No protocol era is lost.
     Eras,
+    /// Recorded calls are answered alike.
     Calls,
+    /// The candidate is not far slower.
     Latency,
 }
 
@@ -68,8 +79,11 @@ impl CheckId {
 /// What a check came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Status {
+    /// No break was found.
     Ok,
+    /// At least one break was found.
     Fail,
+    /// It was not made.
     Skip,
 }
 
@@ -87,11 +101,15 @@ impl Status {
 /// One check in one era (or in none, where eras do not matter).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Check {
+    /// Which check.
     pub id: CheckId,
+    /// The era it was made in.
     pub era: Option<Era>,
     /// One line: what was found, or why it was skipped.
     pub summary: String,
+    /// Whether it was not made.
     pub skipped: bool,
+    /// What differs.
     pub findings: Vec<Finding>,
 }
 
@@ -119,25 +137,35 @@ impl Check {
 /// One line of the latency table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Latency {
+    /// What was asked.
     pub question: String,
+    /// The live server's times.
     pub live: Option<Percentiles>,
+    /// The candidate's times.
     pub candidate: Option<Percentiles>,
 }
 
 /// The middle and the slow end of some samples.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Percentiles {
+    /// Half of the answers were faster.
     pub p50: Duration,
+    /// All but one in twenty were faster.
     pub p95: Duration,
+    /// How many answers these are of.
     pub samples: usize,
 }
 
 /// Two servers compared.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
+    /// Where the live server is.
     pub live: String,
+    /// Where the candidate is.
     pub candidate: String,
+    /// In the order of the report.
     pub checks: Vec<Check>,
+    /// The times side by side.
     pub latency: Vec<Latency>,
 }
 

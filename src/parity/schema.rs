@@ -18,25 +18,39 @@ pub enum Change {
     RequiredParameterAdded,
     /// An optional parameter that the live server does not know.
     OptionalParameterAdded,
+    /// A parameter that the candidate does not know.
     ParameterRemoved,
+    /// Optional before.
     BecameRequired,
+    /// Required before.
     BecameOptional,
+    /// Neither type covers the other.
     TypeChanged,
+    /// Some values are not accepted any more.
     TypeNarrowed,
+    /// More values are accepted.
     TypeWidened,
+    /// A value was taken out, or an enum put where there was none.
     EnumNarrowed,
+    /// A value was added, or the enum dropped.
     EnumWidened,
+    /// A call that leaves it out means something else.
     DefaultChanged,
+    /// A minimum, maximum or length accepts less.
     BoundTightened,
+    /// A minimum, maximum or length accepts more.
     BoundLoosened,
     /// `additionalProperties` became stricter.
     ExtraRefused,
     /// `additionalProperties` became laxer.
     ExtraAllowed,
+    /// A variant of a union is not covered any more.
     VariantRemoved,
+    /// A union covers more.
     VariantAdded,
     /// Any other keyword that validates.
     ConstraintChanged,
+    /// A validating keyword is gone.
     ConstraintDropped,
     /// An `x-…` keyword.
     ExtensionChanged,
@@ -125,8 +139,11 @@ impl Change {
 pub struct SchemaDifference {
     /// The parameter: `site`, `config.steps[].name`; empty for the arguments as a whole.
     pub path: String,
+    /// What happened.
     pub change: Change,
+    /// What the live schema says.
     pub live: Option<Value>,
+    /// What the candidate's says.
     pub candidate: Option<Value>,
 }
 
@@ -388,7 +405,9 @@ fn one_side_has_variants(
             }
             Value::Array(list)
         }
-        other => other,
+        other @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Object(_)) => {
+            other
+        }
     };
     let (was, is) = (without_default(whole(live)), without_default(whole(candidate)));
     variants(found, path, Some(&was), Some(&is));

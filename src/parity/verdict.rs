@@ -28,6 +28,7 @@ impl Verdict {
 /// One difference, in words and values that an operator can act on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
+    /// What it means.
     pub verdict: Verdict,
     /// The tool, client or question that it is about, if one.
     pub subject: Option<String>,
@@ -35,7 +36,9 @@ pub struct Finding {
     pub path: String,
     /// What happened, in a few words: `required parameter added`.
     pub change: String,
+    /// What the live server has.
     pub live: Option<String>,
+    /// What the candidate has.
     pub candidate: Option<String>,
 }
 
