@@ -161,3 +161,16 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn the_break_table_in_the_documentation_is_this_one() {
+    let document = include_str!("../../docs/parity.md");
+    for change in Change::ALL {
+        let row = format!("| {} | {} |", change.as_str(), change.verdict().code());
+        assert!(document.contains(&row), "docs/parity.md lacks `{row}`");
+    }
+    for id in super::super::report::CheckId::ALL {
+        let row = format!("| {} | {} |", id.number(), id.code());
+        assert!(document.contains(&row), "docs/parity.md lacks `{row}`");
+    }
+}

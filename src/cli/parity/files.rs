@@ -205,4 +205,11 @@ mod tests {
         assert!(token(None, Some(&path)).is_err_and(|error| error.contains("holds no token")));
         assert_eq!(token(None, None), Ok(None));
     }
+
+    #[test]
+    fn the_shipped_counts_are_read() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("conf/parity/clients.toml");
+        let counts = counts(&path).expect("they are valid");
+        assert_eq!(counts.iter().map(|client| client.count).collect::<Vec<_>>(), [13, 44]);
+    }
 }
