@@ -1,7 +1,8 @@
 //! From an admitted call to the head of its answer: a place, a connection, one exchange; and what may be tried again.
 //!
 //! The rule of repetition: a request of which not one byte was taken may go again, anywhere. Once a byte was taken, only
-//! a method that is known to change nothing may.
+//! a method that is known to change nothing may, and only if the backend that took it is gone: one that lives and hangs up
+//! has made up its mind, and would have to hear everything twice.
 //!
 //! A call is admitted when its first byte is sent. Until then it goes where the route of that moment sends it: a rollback
 //! concerns calls that wait for a place, a connection or a backend, too.
@@ -30,6 +31,9 @@ use crate::upstream::Slot;
 
 /// How often a call is sent again after a connection failed under it.
 const AGAIN_MAX: u32 = 2;
+
+/// A process that ends closes its connections and its listener one after the other; after this, both.
+const LAST_BREATH: Duration = Duration::from_millis(25);
 
 /// What is asked of a backend.
 #[derive(Clone)]
@@ -111,7 +115,8 @@ pub(super) async fn ask<'q>(question: &'q Question<'q>, client: &mut Client) -> 
         route,
         slot,
         fallback: Fallback::Untried,
-        again: 0,
+        unsent: 0,
+        repeated: 0,
         hold_until: None,
         since: None,
     };
@@ -131,12 +136,23 @@ enum Fallback {
     Tried,
 }
 
+/// What became of the backend that closed a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Backend {
+    Lives,
+    /// Nobody listens, or somebody else does.
+    Gone,
+}
+
 struct Asking<'q> {
     question: &'q Question<'q>,
     route: Arc<Route>,
     slot: &'q Arc<SlotState>,
     fallback: Fallback,
-    again: u32,
+    /// Sent again because nothing had been taken.
+    unsent: u32,
+    /// Sent again because the backend that took it was gone.
+    repeated: u32,
     /// Set once the backend could not be reached: how long the call is held.
     hold_until: Option<Instant>,
     since: Option<Instant>,
@@ -147,7 +163,7 @@ impl<'q> Asking<'q> {
         loop {
             let place = self.enter(client).await?;
             // A connection that failed under this call casts doubt on its fellows in the pool.
-            let pooled = if self.again == 0 { self.slot.pool.take() } else { None };
+            let pooled = if self.unsent == 0 { self.slot.pool.take() } else { None };
             let connection = match pooled {
                 Some(connection) => connection,
                 None => match client.until(self.slot.connect()).await? {
@@ -166,7 +182,7 @@ impl<'q> Asking<'q> {
                 before.pool.put(connection);
                 continue;
             }
-            let reused = connection.reused();
+            let (reused, generation) = (connection.reused(), connection.generation());
             self.count(match reused {
                 Reused::Fresh => UpstreamConnection::Opened,
                 Reused::Pooled => UpstreamConnection::Reused,
@@ -175,6 +191,14 @@ impl<'q> Asking<'q> {
                 Ok(received) => {
                     let since = self.since.unwrap_or_else(Instant::now);
                     return Ok(Asked { slot: self.slot, place, received, since });
+                }
+                Err(Failure::Cut) if self.may_repeat() => {
+                    drop(place);
+                    if self.look_after(generation, client).await? == Backend::Lives {
+                        self.judge(&Failure::Cut, reused)?;
+                    }
+                    self.repeated += 1;
+                    self.question.shared.metrics.retried(self.slot.slot, Retry::Repeatable);
                 }
                 Err(failure) => self.judge(&failure, reused)?,
             }
@@ -211,24 +235,36 @@ impl<'q> Asking<'q> {
         Ok(result?)
     }
 
+    fn may_repeat(&self) -> bool {
+        self.repeated < AGAIN_MAX && self.question.call.method().repeatable()
+    }
+
+    /// Whether the backend that was reached under this generation still listens.
+    async fn look_after(&self, generation: u64, client: &mut Client) -> Result<Backend, Why> {
+        let slot = self.slot;
+        let look = async {
+            tokio::time::sleep(LAST_BREATH).await;
+            slot.connect().await
+        };
+        let Ok(connection) = client.until(look).await? else { return Ok(Backend::Gone) };
+        let lives = connection.generation() == generation;
+        slot.pool.put(connection);
+        Ok(if lives { Backend::Lives } else { Backend::Gone })
+    }
+
     /// Whether the call may be sent again after this failure.
     fn judge(&mut self, failure: &Failure, reused: Reused) -> Result<(), Why> {
         let slot = self.slot.slot;
         match failure {
             // The backend may close an idle connection at any time: that is no failure of its.
-            Failure::Unsent | Failure::Cut if reused == Reused::Pooled && self.again < AGAIN_MAX => {}
+            Failure::Unsent | Failure::Cut if reused == Reused::Pooled && self.unsent < AGAIN_MAX => {}
             Failure::Unsent | Failure::Cut => self.sample(Failed::NoConnection, Duration::ZERO),
             Failure::Invalid(_) | Failure::TooManyInterim => self.sample(Failed::Garbage, Duration::ZERO),
         }
         let why = match failure {
-            Failure::Unsent if self.again < AGAIN_MAX => {
-                self.again += 1;
+            Failure::Unsent if self.unsent < AGAIN_MAX => {
+                self.unsent += 1;
                 self.question.shared.metrics.retried(slot, Retry::Unsent);
-                return Ok(());
-            }
-            Failure::Cut if self.again < AGAIN_MAX && self.question.call.method().repeatable() => {
-                self.again += 1;
-                self.question.shared.metrics.retried(slot, Retry::Repeatable);
                 return Ok(());
             }
             Failure::Unsent | Failure::Cut => Denial::BackendReset,
@@ -255,7 +291,7 @@ impl<'q> Asking<'q> {
         match self.question.runtime.slot(picked) {
             Some(slot) if slot.slot != self.slot.slot => {
                 self.slot = slot;
-                (self.fallback, self.again) = (Fallback::Untried, 0);
+                (self.fallback, self.unsent) = (Fallback::Untried, 0);
                 true
             }
             Some(_) | None => false,

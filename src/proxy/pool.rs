@@ -169,6 +169,11 @@ impl Pool {
 }
 
 impl Connection {
+    /// Who listened at the address when the connection was opened.
+    pub(super) fn generation(&self) -> u64 {
+        self.generation
+    }
+
     pub(super) fn reused(&self) -> Reused {
         self.reused
     }

@@ -103,40 +103,51 @@ async fn a_backend_can_be_restarted_under_load() {
 
 // "once one byte was sent, only `initialize`, `ping`, `*/list`, `server/discover` may be repeated. `tools/call` never is."
 #[tokio::test]
-async fn a_call_whose_connection_dies_is_not_sent_again_but_a_read_is() {
-    let backend = backend().await;
+async fn a_call_whose_backend_goes_away_is_not_sent_again_but_a_read_is() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("b.sock");
+    let mut backend = backend_at(&path);
     let guard = guard().token("t").upstream(&backend).start().await;
     let mut client = guard.connect().await;
-    client.send(post("t", "", &call(1, "tools/call"))).await;
-    let mut peer = backend.accept().await;
-    peer.request().await;
-    drop(peer);
-    let json = client.answer().await.json();
-    assert_eq!((&json["error"]["code"], &json["id"]), (&(-31502).into(), &1.into()));
-    assert_eq!(json["error"]["data"]["executed"], "unknown");
-
-    client.send(post("t", "", &call(2, "tools/list"))).await;
-    let mut peer = backend.accept().await;
-    peer.request().await;
-    drop(peer);
-    let mut again = backend.accept().await;
-    assert_eq!(id_of(&again.request().await), 2);
-    again.send(ok(&result(2))).await;
+    for (id, method) in [(1, "tools/call"), (2, "tools/list")] {
+        client.send(post("t", "", &call(id, method))).await;
+        let mut peer = backend.accept().await;
+        assert_eq!(id_of(&peer.request().await), id);
+        drop(backend);
+        std::fs::remove_file(&path).unwrap();
+        drop(peer);
+        backend = backend_at(&path);
+        if method == "tools/call" {
+            let json = client.answer().await.json();
+            assert_eq!((&json["error"]["code"], &json["id"]), (&(-31502).into(), &1.into()));
+            assert_eq!(json["error"]["data"]["executed"], "unknown");
+        }
+    }
+    let mut successor = backend.accept().await;
+    assert_eq!(id_of(&successor.request().await), 2);
+    successor.send(ok(&result(2))).await;
     assert_eq!(client.answer().await.json()["id"], 2);
     assert_eq!(guard.metric(r#"mcp_guard_retries_total{reason="repeatable",slot="blue"}"#).await, 1.0);
 }
 
 #[tokio::test]
-async fn a_read_is_not_repeated_forever() {
+async fn a_backend_that_lives_and_hangs_up_hears_nothing_twice() {
     let backend = backend().await;
     let guard = guard().token("t").upstream(&backend).start().await;
-    let mut client = guard.connect().await;
-    client.send(post("t", "", &call(1, "ping"))).await;
-    for _ in 0..3 {
+    for method in ["tools/call", "ping"] {
+        let mut client = guard.connect().await;
+        client.send(post("t", "", &call(1, method))).await;
+        // A connection made to see whether the backend lives stays idle: the request comes on the next one or on it.
         let mut peer = backend.accept().await;
-        peer.request().await;
+        assert_eq!(id_of(&peer.request().await), 1);
+        drop(peer);
+        assert_eq!(client.answer().await.json()["error"]["data"]["reason"], "backend_reset", "{method}");
+        if method == "ping" {
+            let mut idle = backend.accept().await;
+            let quiet = tokio::time::timeout(std::time::Duration::from_millis(100), idle.try_request()).await;
+            assert!(quiet.is_err(), "the request was sent twice");
+        }
     }
-    assert_eq!(client.answer().await.json()["error"]["data"]["reason"], "backend_reset");
 }
 
 // A pooled connection that the backend has closed meanwhile: nothing was sent, so even a call goes again.
