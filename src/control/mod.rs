@@ -1,2 +1,6 @@
 //! The control plane.
+mod checks;
+mod clock;
+mod notify;
+mod probe;
 mod state;

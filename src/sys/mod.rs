@@ -2,6 +2,7 @@
 //!
 //! Small functions with clear errors. Must not know configuration, policy or the protocol.
 
+pub(crate) mod memory;
 pub(crate) mod notify;
 pub(crate) mod process;
 pub(crate) mod socket;

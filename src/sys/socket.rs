@@ -99,6 +99,12 @@ pub(crate) fn peer_uid(stream: impl AsFd) -> io::Result<u32> {
     Ok(rustix::net::sockopt::socket_peercred(stream)?.uid.as_raw())
 }
 
+/// The process at the other end of a connected Unix socket; on the connecting side, the one that listens.
+pub(crate) fn peer_pid(stream: impl AsFd) -> io::Result<u32> {
+    let pid = rustix::net::sockopt::socket_peercred(stream)?.pid;
+    Ok(pid.as_raw_pid().cast_unsigned())
+}
+
 /// Whether a socket can have this path at all.
 pub(crate) fn check_path(path: &Path) -> Result<(), BindError> {
     let length = path.as_os_str().as_bytes().len();

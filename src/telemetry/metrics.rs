@@ -1,17 +1,20 @@
-//! Every metric family of the guard, in one file and one registry of its own.
+//! Every metric family of the guard, in one registry of its own; the control plane's families are in `rollout`.
 //!
 //! Labels are closed sets: outcomes, denial codes, methods and slots by `as_str()`/`code()`; tools only by names that the
 //! slot itself listed; clients only by the first names of the configuration. Nothing a client sends becomes a label.
+
+mod rollout;
 
 use std::time::Duration;
 
 use prometheus::core::Collector;
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{
-    Encoder, GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
-    Registry, TextEncoder,
+    Encoder, Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
+    Opts, Registry, TextEncoder,
 };
 
+pub(crate) use self::rollout::{Notified, RolloutMetrics};
 use super::record::{Outcome, Record};
 use crate::policy::Denial;
 use crate::upstream::Slot;
@@ -74,6 +77,7 @@ pub(crate) struct Metrics {
     draining: IntGauge,
     log_lines_dropped: IntCounter,
     samples_dropped: IntCounter,
+    rollout: RolloutMetrics,
 }
 
 impl Metrics {
@@ -134,6 +138,7 @@ impl Metrics {
                 "mcp_guard_samples_dropped_total",
                 "Finished calls that the analysis of a rollout did not see because it was too slow.",
             )?,
+            rollout: RolloutMetrics::new(&add)?,
             registry: registry.clone(),
         };
         let build =
@@ -194,6 +199,11 @@ impl Metrics {
             Retry::StandIn => "stand_in",
         };
         self.retries.with_label_values(&[slot.as_str(), reason]).inc();
+    }
+
+    /// The families of the control plane.
+    pub(crate) fn rollout(&self) -> RolloutMetrics {
+        self.rollout.clone()
     }
 
     pub(crate) fn sample_dropped(&self) {
@@ -316,6 +326,10 @@ impl Registration<'_> {
 
     fn gauge(&self, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
         self.register(IntGauge::new(name, help)?)
+    }
+
+    fn share(&self, name: &str, help: &str) -> Result<Gauge, prometheus::Error> {
+        self.register(Gauge::new(name, help)?)
     }
 
     fn shares(&self, name: &str, help: &str, labels: &[&str]) -> Result<GaugeVec, prometheus::Error> {

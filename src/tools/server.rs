@@ -1,4 +1,4 @@
-//! The socket and the process: reload on SIGHUP, drain on SIGTERM.
+//! The socket and the process: readiness, reload on SIGHUP, drain on SIGTERM.
 //!
 //! Must not know what is asked on a connection.
 
@@ -20,6 +20,8 @@ use super::edge::Mcp;
 use super::handler::Host;
 use super::protocol::Service;
 use super::registry::Registry;
+use crate::sys::notify::{State, notify, watchdog_interval};
+use crate::sys::process::keep_memory_private;
 use crate::sys::socket::{BindError, BoundSocket, bind_unix};
 
 /// Owner and group may connect: the guard runs as another user of the group.
@@ -58,6 +60,8 @@ pub(super) async fn serve(
     shared: Arc<Shared>,
     reload: impl Fn() -> Result<Registry, Problems>,
 ) -> Result<(), ServeError> {
+    // The environment may hold the passwords of databases.
+    keep_memory_private().map_err(|source| ServeError::Io { action: "keep memory private", source })?;
     let listen = |kind, action| signal(kind).map_err(|source| ServeError::Io { action, source });
     let mut terminate = listen(SignalKind::terminate(), "listen for SIGTERM")?;
     let mut interrupt = listen(SignalKind::interrupt(), "listen for SIGINT")?;
@@ -72,21 +76,43 @@ pub(super) async fn serve(
         &format!("{} tools on {}", shared.registry.load().tools().len(), socket.display()),
     );
 
+    tell(State::Ready);
+    let mut alive = watchdog_interval().map(tokio::time::interval);
+
     loop {
         tokio::select! {
             () = connections.accept(&listener, &mcp) => {}
             _ = hangup.recv() => apply(&shared, reload()),
+            () = due(&mut alive) => tell(State::Alive),
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
         }
     }
     // The path goes first: nobody new can connect, and a successor may bind it while calls here finish.
     file.remove();
+    tell(State::Stopping);
     call_log::event("stopping", "finishing the calls under way");
     if tokio::time::timeout(DRAIN_TIME_MAX, connections.drain(listener, &mcp)).await.is_err() {
         call_log::event("stopping", "some calls did not finish in time");
     }
     Ok(())
+}
+
+/// Tells the service manager; one that cannot be told is no reason to stop serving.
+fn tell(state: State<'_>) {
+    if let Err(error) = notify(state) {
+        call_log::event("notify_failed", &error.to_string());
+    }
+}
+
+/// The next moment at which the service manager wants a sign of life; never, when it wants none.
+async fn due(alive: &mut Option<tokio::time::Interval>) {
+    match alive {
+        Some(interval) => {
+            interval.tick().await;
+        }
+        None => std::future::pending().await,
+    }
 }
 
 fn apply(shared: &Shared, rebuilt: Result<Registry, Problems>) {

@@ -1,0 +1,114 @@
+//! Critical checks: what the candidate depends on, asked through one of its tools or by a program of the operator's.
+//!
+//! Bounded in time, and a program gets nothing of this process's environment but `PATH`: tokens live there.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::io::AsyncReadExt;
+
+use crate::client::{Answer, Client, Limits, Session, Target};
+use crate::config::notify::{Check, Command, Probe};
+use crate::upstream::Backend;
+
+const WORDS_MAX: u64 = 200;
+
+/// Makes the check once: nothing, or why it fails.
+pub(super) async fn check(check: &Check, candidate: &Backend) -> Option<String> {
+    let outcome = async {
+        match &check.probe {
+            Probe::Tool { name, arguments } => {
+                call(candidate, name, &serde_json::Value::Object(arguments.clone()), check.timeout).await
+            }
+            Probe::Exec(command) => run(command).await,
+        }
+    };
+    match tokio::time::timeout(check.timeout, outcome).await {
+        Ok(Ok(())) => None,
+        Ok(Err(why)) => Some(why),
+        Err(_elapsed) => Some(format!("no outcome within {} s", check.timeout.as_secs())),
+    }
+}
+
+async fn call(
+    candidate: &Backend,
+    tool: &str,
+    arguments: &serde_json::Value,
+    timeout: Duration,
+) -> Result<(), String> {
+    let limits = Limits { connect: timeout, total: timeout, ..Limits::default() };
+    let client = Client::new(Target::of_backend(candidate), limits);
+    let session = Session::open(&client).await.map_err(|error| error.to_string())?;
+    let answered = session.call_tool(tool, arguments).await.map_err(|error| error.to_string())?;
+    match answered.answer {
+        Answer::Error { code, .. } => Err(format!("tool `{tool}` is answered with JSON-RPC error {code}")),
+        Answer::Result(result) if result.get("isError") == Some(&true.into()) => {
+            Err(format!("tool `{tool}` answers isError"))
+        }
+        Answer::Result(_) => Ok(()),
+    }
+}
+
+async fn run(command: &Command) -> Result<(), String> {
+    let named = command.program.display();
+    let mut child = prepare(command)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(|error| format!("cannot run {named}: {error}"))?;
+    let mut words = Vec::new();
+    if let Some(stderr) = child.stderr.take() {
+        // Its first words tell why; a program that says more must not be blocked, so the pipe is closed after them.
+        let _ = stderr.take(WORDS_MAX).read_to_end(&mut words).await;
+    }
+    let status = child.wait().await.map_err(|error| format!("cannot wait for {named}: {error}"))?;
+    if status.success() {
+        return Ok(());
+    }
+    let words: String = String::from_utf8_lossy(&words).chars().filter(|char| !char.is_control()).collect();
+    let colon = if words.is_empty() { "" } else { ": " };
+    Err(format!("{named} ended with {status}{colon}{}", words.trim()))
+}
+
+/// The program with nothing in its environment but `PATH`; it dies with whoever waits for it.
+pub(super) fn prepare(command: &Command) -> tokio::process::Command {
+    let mut prepared = tokio::process::Command::new(&command.program);
+    prepared.args(&command.arguments).env_clear().kill_on_drop(true);
+    if let Some(path) = std::env::var_os("PATH") {
+        prepared.env("PATH", path);
+    }
+    prepared
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str) -> Command {
+        Command { program: "sh".into(), arguments: vec!["-c".to_owned(), script.to_owned()] }
+    }
+
+    #[tokio::test]
+    async fn a_program_says_yes_with_exit_0_and_otherwise_why_not() {
+        assert_eq!(run(&shell("exit 0")).await, Ok(()));
+        let why = run(&shell("echo connection refused >&2; exit 3")).await.unwrap_err();
+        assert_eq!(why, "sh ended with exit status: 3: connection refused");
+        let missing = Command { program: "/nonexistent/program".into(), arguments: Vec::new() };
+        assert!(run(&missing).await.unwrap_err().starts_with("cannot run /nonexistent/program"));
+    }
+
+    #[tokio::test]
+    async fn a_program_that_talks_without_end_is_not_listened_to_without_end() {
+        let talks = shell("while :; do echo x >&2 || exit 1; done");
+        let talking = tokio::time::timeout(Duration::from_secs(20), run(&talks));
+        assert!(talking.await.expect("it ends").is_err());
+    }
+
+    #[tokio::test]
+    async fn a_program_sees_no_environment_of_ours() {
+        // CARGO_MANIFEST_DIR stands for what is set in this process; tokens would be, too.
+        assert!(std::env::var_os("CARGO_MANIFEST_DIR").is_some());
+        assert_eq!(run(&shell("test -z \"$CARGO_MANIFEST_DIR\" && test -n \"$PATH\"")).await, Ok(()));
+    }
+}

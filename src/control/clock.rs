@@ -1,0 +1,24 @@
+//! The time as the rollout sees it: the wall clock at the start, and from then on what really passes.
+
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use crate::rollout::Moment;
+
+/// Never goes back and never jumps, whatever is done to the machine's clock.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Clock {
+    started: Moment,
+    since: Instant,
+}
+
+impl Clock {
+    pub(super) fn start() -> Clock {
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let started = Moment::from_millis(u64::try_from(wall.as_millis()).unwrap_or(u64::MAX));
+        Clock { started, since: Instant::now() }
+    }
+
+    pub(super) fn now(&self) -> Moment {
+        self.started + self.since.elapsed()
+    }
+}
