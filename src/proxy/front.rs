@@ -28,7 +28,8 @@ use crate::telemetry::Outcome;
 
 /// How long a connection that is closed lingers for the client to read the last answer.
 const LINGER: Duration = Duration::from_secs(1);
-const LINGER_BYTES_MAX: usize = 1 << 20;
+/// Twice the default cap of a body: Apache reads our 413 only after it has sent the body that is too large.
+const LINGER_BYTES_MAX: usize = 8 << 20;
 /// How long idle connections wait for one more request when a drain begins.
 const LAST_MOMENT: Duration = Duration::from_millis(250);
 

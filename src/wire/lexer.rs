@@ -1,4 +1,4 @@
-//! JSON tokens of a complete text, judged by the grammar of RFC 8259: strings, numbers, literals, members, whole values.
+//! A cursor over a complete JSON text: members, strings, whole values, judged by the grammar of RFC 8259.
 //!
 //! A backend parses the same bytes with another parser, so every rule of the grammar is kept: what this file accepts
 //! and a backend reads differently would be a way around the policy. It must not know what the keys mean.
@@ -6,57 +6,55 @@
 use std::borrow::Cow;
 
 use super::scan::{DEPTH_MAX, ScanError};
+use super::token::{literal_end, number_end, space_end, string_end, unescape};
 
 /// A string token: what stands between its quotes.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Text<'b> {
-    raw: &'b str,
+    raw: &'b [u8],
     escaped: bool,
-}
-
-/// What kind of number a token is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Number {
-    Integer,
-    /// Written with a fraction or an exponent.
-    Fraction,
 }
 
 /// A cursor over a JSON text.
 pub(super) struct Lexer<'b> {
-    text: &'b str,
+    bytes: &'b [u8],
     at: usize,
 }
 
 impl<'b> Text<'b> {
     /// The value of the string; borrowed when no escape occurs in it.
     pub(super) fn decode(self) -> Cow<'b, str> {
-        if self.escaped { Cow::Owned(unescape(self.raw)) } else { Cow::Borrowed(self.raw) }
+        if self.escaped {
+            return Cow::Owned(unescape(self.raw));
+        }
+        // Cut out of a `str` at its quotes, so this cannot fail.
+        Cow::Borrowed(str::from_utf8(self.raw).unwrap_or_default())
     }
 
-    /// The value, if it has at most `length_max` bytes of ASCII: enough for a known key, and no long key is copied.
-    pub(super) fn decode_key(self, length_max: usize) -> Option<Cow<'b, str>> {
+    /// What `find` knows of the value, read as a key that has at most `length_max` bytes, all of them ASCII.
+    #[inline]
+    pub(super) fn find<T>(self, length_max: usize, find: impl FnOnce(&[u8]) -> Option<T>) -> Option<T> {
         const LONGEST_ESCAPE: usize = r"\u0000".len();
-        (self.raw.len() <= length_max * LONGEST_ESCAPE).then(|| self.decode())
+        if !self.escaped {
+            find(self.raw)
+        } else if self.raw.len() <= length_max * LONGEST_ESCAPE {
+            find(unescape(self.raw).as_bytes())
+        } else {
+            None
+        }
     }
 }
 
 impl<'b> Lexer<'b> {
     pub(super) fn new(text: &'b str) -> Lexer<'b> {
-        Lexer { text, at: 0 }
+        Lexer { bytes: text.as_bytes(), at: 0 }
     }
 
     /// The first byte of the next token, or `None` at the end. White space is skipped.
     #[inline]
     pub(super) fn peek(&mut self) -> Option<u8> {
-        let bytes = self.text.as_bytes();
-        while let Some(&byte) = bytes.get(self.at) {
-            if !matches!(byte, b' ' | b'\n' | b'\r' | b'\t') {
-                return Some(byte);
-            }
-            self.at += 1;
-        }
-        None
+        self.at = space_end(self.bytes, self.at);
+        self.bytes.get(self.at).copied()
     }
 
     /// Nothing but white space may follow.
@@ -74,7 +72,11 @@ impl<'b> Lexer<'b> {
             return self.expect(b'}');
         }
         loop {
-            let key = self.key()?;
+            if self.peek() != Some(b'"') {
+                return Err(ScanError::Syntax);
+            }
+            let key = self.string()?;
+            self.expect(b':')?;
             member(self, key)?;
             match self.peek() {
                 Some(b',') => self.at += 1,
@@ -93,65 +95,58 @@ impl<'b> Lexer<'b> {
     }
 
     /// The raw JSON of the string or integer at the cursor, or `None` when another kind of value stands there.
-    pub(super) fn id_value(&mut self, depth: u32) -> Result<Option<&'b str>, ScanError> {
+    pub(super) fn id_value(&mut self, depth: u32) -> Result<Option<&'b [u8]>, ScanError> {
         let first = self.peek();
         let start = self.at;
+        let mut fraction = false;
         match first {
-            Some(b'"') => {
-                self.string()?;
-            }
-            Some(b'-' | b'0'..=b'9') => {
-                if self.number()? == Number::Fraction {
-                    return Ok(None);
-                }
-            }
+            Some(b'"') => self.at = string_end(self.bytes, start, &mut false)?,
+            Some(b'-' | b'0'..=b'9') => self.at = number_end(self.bytes, start, &mut fraction)?,
             _ => return self.skip_value(depth).map(|()| None),
         }
-        Ok(Some(&self.text[start..self.at]))
+        Ok((!fraction).then(|| &self.bytes[start..self.at]))
     }
 
     /// Reads past one value of any kind. `depth` counts the containers that are open around it.
     pub(super) fn skip_value(&mut self, depth: u32) -> Result<(), ScanError> {
+        let bytes = self.bytes;
         let floor = depth;
-        let mut depth = depth;
+        let (mut at, mut depth) = (self.at, depth);
         // One bit for each container opened here, the innermost lowest: set for an object.
         let mut objects: u64 = 0;
         loop {
-            let opener = self.peek();
-            match opener {
-                Some(b'"') => {
-                    self.string()?;
-                }
-                Some(b'-' | b'0'..=b'9') => {
-                    self.number()?;
-                }
+            at = space_end(bytes, at);
+            let first = bytes.get(at);
+            match first {
+                Some(b'"') => at = string_end(bytes, at, &mut false)?,
+                Some(b'-' | b'0'..=b'9') => at = number_end(bytes, at, &mut false)?,
                 Some(b'{' | b'[') => {
                     depth += 1;
                     if depth > DEPTH_MAX {
                         return Err(ScanError::Depth);
                     }
-                    self.at += 1;
-                    objects = objects << 1 | u64::from(opener == Some(b'{'));
-                    match (objects & 1, self.peek()) {
+                    objects = objects << 1 | u64::from(first == Some(&b'{'));
+                    at = space_end(bytes, at + 1);
+                    match (objects & 1, bytes.get(at)) {
                         (1, Some(b'}')) | (0, Some(b']')) => {}
                         (1, _) => {
-                            self.key()?;
+                            at = key_end(bytes, at)?;
                             continue;
                         }
                         _ => continue,
                     }
                 }
-                _ => self.literal()?,
+                _ => at = literal_end(bytes, at)?,
             }
             loop {
                 if depth == floor {
+                    self.at = at;
                     return Ok(());
                 }
-                let separator = self.peek();
-                self.at += 1;
-                match (objects & 1, separator) {
+                at = space_end(bytes, at) + 1;
+                match (objects & 1, bytes.get(at - 1)) {
                     (1, Some(b',')) => {
-                        self.key()?;
+                        at = key_end(bytes, at)?;
                         break;
                     }
                     (0, Some(b',')) => break,
@@ -163,17 +158,6 @@ impl<'b> Lexer<'b> {
                 }
             }
         }
-    }
-
-    /// A key and its colon.
-    #[inline]
-    fn key(&mut self) -> Result<Text<'b>, ScanError> {
-        if self.peek() != Some(b'"') {
-            return Err(ScanError::Syntax);
-        }
-        let key = self.string()?;
-        self.expect(b':')?;
-        Ok(key)
     }
 
     #[inline]
@@ -188,163 +172,20 @@ impl<'b> Lexer<'b> {
     /// The string whose opening quote is at the cursor.
     #[inline]
     fn string(&mut self) -> Result<Text<'b>, ScanError> {
-        let bytes = self.text.as_bytes();
-        let start = self.at + 1;
-        let mut at = start;
         let mut escaped = false;
-        loop {
-            at = plain_end(bytes, at);
-            match bytes.get(at) {
-                Some(b'"') => break,
-                Some(b'\\') => at = escape_end(bytes, at)?,
-                _ => return Err(ScanError::Syntax),
-            }
-            escaped = true;
-        }
-        self.at = at + 1;
-        let raw = &self.text[start..at];
-        Ok(Text { raw, escaped })
-    }
-
-    fn number(&mut self) -> Result<Number, ScanError> {
-        let bytes = self.text.as_bytes();
-        let mut at = self.at + usize::from(bytes.get(self.at) == Some(&b'-'));
-        let mut kind = Number::Integer;
-        // A digit after a leading zero is left over, and no separator: refused where the value ends.
-        at = match bytes.get(at) {
-            Some(b'0') => at + 1,
-            _ => digits_end(bytes, at)?,
-        };
-        if bytes.get(at) == Some(&b'.') {
-            kind = Number::Fraction;
-            at = digits_end(bytes, at + 1)?;
-        }
-        if matches!(bytes.get(at), Some(b'e' | b'E')) {
-            kind = Number::Fraction;
-            let signed = matches!(bytes.get(at + 1), Some(b'+' | b'-'));
-            at = digits_end(bytes, at + 1 + usize::from(signed))?;
-        }
-        self.at = at;
-        Ok(kind)
-    }
-
-    fn literal(&mut self) -> Result<(), ScanError> {
-        let rest = &self.text.as_bytes()[self.at..];
-        let literal: &[u8] = match rest.first() {
-            Some(b't') => b"true",
-            Some(b'f') => b"false",
-            _ => b"null",
-        };
-        if !rest.starts_with(literal) {
-            return Err(ScanError::Syntax);
-        }
-        self.at += literal.len();
-        Ok(())
+        let start = self.at + 1;
+        self.at = string_end(self.bytes, self.at, &mut escaped)?;
+        Ok(Text { raw: &self.bytes[start..self.at - 1], escaped })
     }
 }
 
-/// The end of the digits that start at `at`; at least one is needed.
-fn digits_end(bytes: &[u8], at: usize) -> Result<usize, ScanError> {
-    let count = bytes[at.min(bytes.len())..].iter().take_while(|byte| byte.is_ascii_digit()).count();
-    if count == 0 { Err(ScanError::Syntax) } else { Ok(at + count) }
-}
-
-/// The index of the next byte that a string may not hold plainly (quote, backslash, control), or the length.
+/// The index behind a key and its colon.
 #[inline]
-fn plain_end(bytes: &[u8], start: usize) -> usize {
-    const WORD: usize = size_of::<u64>();
-    const BLOCK: usize = 64;
-    let mut at = start;
-    // Most strings are short: look at four words exactly before paying for blocks.
-    while let Some(word) = bytes.get(at..).and_then(|rest| rest.first_chunk::<WORD>()) {
-        let stops = stops_in_word(u64::from_le_bytes(*word));
-        if stops != 0 {
-            return at + stops.trailing_zeros() as usize / 8;
-        }
-        at += WORD;
-        if at >= start + 4 * WORD {
-            while let Some(block) = bytes.get(at..).and_then(|rest| rest.first_chunk::<BLOCK>()) {
-                // No early exit in this loop: that is what lets the compiler use vector instructions.
-                if block.iter().fold(false, |stop, &byte| stop | is_stop(byte)) {
-                    break;
-                }
-                at += BLOCK;
-            }
-        }
+fn key_end(bytes: &[u8], at: usize) -> Result<usize, ScanError> {
+    let at = space_end(bytes, at);
+    if bytes.get(at) != Some(&b'"') {
+        return Err(ScanError::Syntax);
     }
-    while let Some(&byte) = bytes.get(at) {
-        if is_stop(byte) {
-            break;
-        }
-        at += 1;
-    }
-    at
-}
-
-#[inline]
-fn is_stop(byte: u8) -> bool {
-    (byte == b'"') | (byte == b'\\') | (byte < 0x20)
-}
-
-/// Sets the top bit of each byte that stops a string. Bits above the lowest one set may be wrong (borrows run upwards).
-#[inline]
-fn stops_in_word(word: u64) -> u64 {
-    const ONES: u64 = u64::MAX / 255;
-    let equals =
-        |byte: u8| (word ^ (ONES * u64::from(byte))).wrapping_sub(ONES) & !(word ^ (ONES * u64::from(byte)));
-    let control = word.wrapping_sub(ONES * 0x20) & !word;
-    (equals(b'"') | equals(b'\\') | control) & (ONES << 7)
-}
-
-/// The index behind the escape sequence at `at`. Half a surrogate pair is refused: it stands for no character.
-#[inline]
-fn escape_end(bytes: &[u8], at: usize) -> Result<usize, ScanError> {
-    match bytes.get(at + 1) {
-        Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => Ok(at + 2),
-        Some(b'u') => match hex4(bytes, at + 2) {
-            Some(0xD800..=0xDBFF) => match (bytes.get(at + 6), bytes.get(at + 7), hex4(bytes, at + 8)) {
-                (Some(b'\\'), Some(b'u'), Some(0xDC00..=0xDFFF)) => Ok(at + 12),
-                _ => Err(ScanError::Syntax),
-            },
-            Some(0xDC00..=0xDFFF) | None => Err(ScanError::Syntax),
-            Some(_) => Ok(at + 6),
-        },
-        _ => Err(ScanError::Syntax),
-    }
-}
-
-fn hex4(bytes: &[u8], at: usize) -> Option<u32> {
-    let digits = bytes.get(at..at + 4)?;
-    digits.iter().try_fold(0, |value, &byte| Some(value << 4 | char::from(byte).to_digit(16)?))
-}
-
-/// The value of a string whose escapes have been judged.
-fn unescape(raw: &str) -> String {
-    let bytes = raw.as_bytes();
-    let mut value = String::with_capacity(raw.len());
-    let mut plain = 0;
-    while let Some(offset) = memchr::memchr(b'\\', &bytes[plain..]) {
-        let at = plain + offset;
-        value.push_str(&raw[plain..at]);
-        let (character, length) = match bytes.get(at + 1) {
-            Some(b'b') => ('\u{8}', 2),
-            Some(b'f') => ('\u{c}', 2),
-            Some(b'n') => ('\n', 2),
-            Some(b'r') => ('\r', 2),
-            Some(b't') => ('\t', 2),
-            Some(b'u') => match (hex4(bytes, at + 2).unwrap_or(0), hex4(bytes, at + 8)) {
-                (high @ 0xD800..=0xDBFF, Some(low)) => {
-                    let code = 0x10000 + ((high - 0xD800) << 10) + (low & 0x3FF);
-                    (char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER), 12)
-                }
-                (code, _) => (char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER), 6),
-            },
-            Some(&byte) => (char::from(byte), 2),
-            None => break,
-        };
-        value.push(character);
-        plain = at + length;
-    }
-    value.push_str(&raw[plain..]);
-    value
+    let at = space_end(bytes, string_end(bytes, at, &mut false)?);
+    if bytes.get(at) == Some(&b':') { Ok(at + 1) } else { Err(ScanError::Syntax) }
 }

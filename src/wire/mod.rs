@@ -7,6 +7,7 @@ mod lexer;
 pub mod outcome;
 pub mod rpc;
 pub mod scan;
+mod token;
 
 pub use era::{Era, ProtocolVersion};
 pub use rpc::Method;

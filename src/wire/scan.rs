@@ -96,7 +96,7 @@ pub fn scan(body: &[u8]) -> Result<Message<'_>, ScanError> {
         }
     }
     let mut envelope = Envelope::default();
-    lexer.members(|lexer, key| envelope.member(lexer, key))?;
+    lexer.members(|lexer, key| envelope.value(lexer, key.find(KEY_LENGTH_MAX, Path::in_message), 1))?;
     lexer.end()?;
     envelope.message()
 }
@@ -123,6 +123,36 @@ enum Path {
     MetaVersion,
 }
 
+impl Path {
+    fn in_message(key: &[u8]) -> Option<Path> {
+        Some(match key {
+            b"jsonrpc" => Path::Jsonrpc,
+            b"id" => Path::Id,
+            b"method" => Path::Method,
+            b"params" => Path::Params,
+            b"result" => Path::Result,
+            b"error" => Path::Error,
+            _ => return None,
+        })
+    }
+
+    fn in_params(key: &[u8]) -> Option<Path> {
+        Some(match key {
+            b"name" => Path::Name,
+            b"uri" => Path::Uri,
+            b"taskId" => Path::TaskId,
+            b"protocolVersion" => Path::ProtocolVersion,
+            b"arguments" => Path::Arguments,
+            b"_meta" => Path::Meta,
+            _ => return None,
+        })
+    }
+
+    fn in_meta(key: &[u8]) -> Option<Path> {
+        (key == META_VERSION.as_bytes()).then_some(Path::MetaVersion)
+    }
+}
+
 /// The members found so far.
 #[derive(Default)]
 struct Envelope<'b> {
@@ -130,7 +160,7 @@ struct Envelope<'b> {
     seen: u16,
     /// The first thing wrong with the message, as long as its JSON is right.
     fault: Option<ScanError>,
-    id: Option<&'b str>,
+    id: Option<&'b [u8]>,
     method: Option<Text<'b>>,
     name: Option<Text<'b>>,
     uri: Option<Text<'b>>,
@@ -140,92 +170,48 @@ struct Envelope<'b> {
 }
 
 impl<'b> Envelope<'b> {
-    /// A member of the message.
-    fn member(&mut self, lexer: &mut Lexer<'b>, key: Text<'b>) -> Result<(), ScanError> {
-        const DEPTH: u32 = 1;
-        match key.decode_key(KEY_LENGTH_MAX).as_deref() {
-            Some("jsonrpc") => {
-                self.enter(Path::Jsonrpc);
-                let version = lexer.string_value(DEPTH)?;
+    /// The value behind `path`, in a container at `depth`.
+    fn value(&mut self, lexer: &mut Lexer<'b>, path: Option<Path>, depth: u32) -> Result<(), ScanError> {
+        let Some(path) = path else { return lexer.skip_value(depth) };
+        self.enter(path);
+        match path {
+            Path::Jsonrpc => {
+                let version = lexer.string_value(depth)?;
                 self.require(version.is_some_and(|version| version.decode() == "2.0"));
             }
-            Some("id") => {
-                self.enter(Path::Id);
-                self.id = lexer.id_value(DEPTH)?;
+            Path::Id => {
+                self.id = lexer.id_value(depth)?;
                 self.require(self.id.is_some());
             }
-            Some("method") => {
-                self.enter(Path::Method);
-                self.method = lexer.string_value(DEPTH)?;
+            Path::Method => {
+                self.method = lexer.string_value(depth)?;
                 self.require(self.method.is_some());
             }
-            Some("params") => {
-                self.enter(Path::Params);
+            Path::Params => {
                 let first = lexer.peek();
                 if first == Some(b'{') {
-                    return lexer.members(|lexer, key| self.param(lexer, key));
+                    let inside = depth + 1;
+                    return lexer.members(|lexer, key| {
+                        self.value(lexer, key.find(KEY_LENGTH_MAX, Path::in_params), inside)
+                    });
                 }
-                lexer.skip_value(DEPTH)?;
+                lexer.skip_value(depth)?;
                 // MCP has no positional params. Careless clients send null for none, and backends take it.
                 self.require(first == Some(b'n'));
             }
-            Some("result") => {
-                self.enter(Path::Result);
-                lexer.skip_value(DEPTH)?;
+            Path::Meta if lexer.peek() == Some(b'{') => {
+                let inside = depth + 1;
+                return lexer.members(|lexer, key| {
+                    self.value(lexer, key.find(KEY_LENGTH_MAX, Path::in_meta), inside)
+                });
             }
-            Some("error") => {
-                self.enter(Path::Error);
-                lexer.skip_value(DEPTH)?;
-            }
-            _ => lexer.skip_value(DEPTH)?,
+            Path::Meta | Path::Arguments | Path::Result | Path::Error => lexer.skip_value(depth)?,
+            Path::Name => self.name = lexer.string_value(depth)?,
+            Path::Uri => self.uri = lexer.string_value(depth)?,
+            Path::TaskId => self.task_id = lexer.string_value(depth)?,
+            Path::ProtocolVersion => self.protocol_version = lexer.string_value(depth)?,
+            Path::MetaVersion => self.meta_version = lexer.string_value(depth)?,
         }
-        Ok(())
-    }
-
-    /// A member of `params`.
-    fn param(&mut self, lexer: &mut Lexer<'b>, key: Text<'b>) -> Result<(), ScanError> {
-        const DEPTH: u32 = 2;
-        match key.decode_key(KEY_LENGTH_MAX).as_deref() {
-            Some("name") => {
-                self.enter(Path::Name);
-                self.name = lexer.string_value(DEPTH)?;
-            }
-            Some("uri") => {
-                self.enter(Path::Uri);
-                self.uri = lexer.string_value(DEPTH)?;
-            }
-            Some("taskId") => {
-                self.enter(Path::TaskId);
-                self.task_id = lexer.string_value(DEPTH)?;
-            }
-            Some("protocolVersion") => {
-                self.enter(Path::ProtocolVersion);
-                self.protocol_version = lexer.string_value(DEPTH)?;
-            }
-            Some("_meta") => {
-                self.enter(Path::Meta);
-                if lexer.peek() == Some(b'{') {
-                    return lexer.members(|lexer, key| self.meta(lexer, key));
-                }
-                lexer.skip_value(DEPTH)?;
-            }
-            Some("arguments") => {
-                self.enter(Path::Arguments);
-                lexer.skip_value(DEPTH)?;
-            }
-            _ => lexer.skip_value(DEPTH)?,
-        }
-        Ok(())
-    }
-
-    /// A member of `params._meta`.
-    fn meta(&mut self, lexer: &mut Lexer<'b>, key: Text<'b>) -> Result<(), ScanError> {
-        const DEPTH: u32 = 3;
-        if key.decode_key(KEY_LENGTH_MAX).as_deref() != Some(META_VERSION) {
-            return lexer.skip_value(DEPTH);
-        }
-        self.enter(Path::MetaVersion);
-        self.meta_version = lexer.string_value(DEPTH)?;
         Ok(())
     }
 
@@ -274,7 +260,7 @@ impl<'b> Envelope<'b> {
         let initialize_version = self.protocol_version.filter(|_| method == Method::Initialize);
         Ok(Message {
             kind,
-            id: self.id.map(str::as_bytes),
+            id: self.id,
             method,
             method_name,
             name: name.map(Text::decode),

@@ -19,6 +19,7 @@ from harness.guard import Guard  # noqa: E402
 from harness.programs import Programs  # noqa: E402
 
 TOKEN = "s3cr3t-Tok3n-AbCdEf0123456789"
+EXPLANATIONS = HERE.parents[1] / "docs" / "threat-model.md"
 PATH = "/swf-monitor/mcp/"
 # What the corpus demands of the configuration; and no health check, which the recorder would count as a request.
 SLOT = 'set_headers = { "X-Guard-Auth" = "ok" }\nquery = true'
@@ -33,23 +34,27 @@ waiting = "1ms"
 [health]
 interval = "1h"
 """
+# Bad answers of a backend are judged by the real status (README.md says why); everything else as shipped.
+REAL_STATUS = '[errors]\nmode = "http"\n'
 
 
 def explained() -> dict[str, str]:
-    """The cases of warnings.md and their reasons."""
-    rows = re.findall(r"(?m)^\| `([^`]+)` \|(.+)\|$", (HERE / "warnings.md").read_text())
+    """The cases in the table of the threat model, and their reasons."""
+    rows = re.findall(r"(?m)^\| `([a-z]+-\d+[a-z]?)` \|(.+)\|$", EXPLANATIONS.read_text())
     return {case: reason.strip() for case, reason in rows}
 
 
-def judge(corpus: str, options: list[str]) -> list[dict]:
-    """Runs one corpus file against a fresh guard; the result is run.py's list of verdicts."""
+def judge(name: str, lines: list[str], more: str, options: list[str]) -> list[dict]:
+    """Runs these cases against a fresh guard; the result is run.py's list of verdicts."""
     folder = Path(tempfile.mkdtemp(prefix="mcp-corpus-"))
     programs = Programs(folder)
     recorder = f"unix:{folder}/recorder.sock"
+    corpus = folder / "cases.jsonl"
+    corpus.write_text("".join(lines))
     try:
-        guard = Guard(programs, recorder, PATH, token=TOKEN, slot=SLOT, more=MORE)
-        argv = [sys.executable, str(HERE / "run.py"), "--target", guard.address, "--backend", recorder, "--name", corpus, "--warn-ok"]
-        argv += ["--corpus", str(HERE / corpus), "--token", TOKEN, "--json", str(folder / "verdicts.json"), *options]
+        guard = Guard(programs, recorder, PATH, token=TOKEN, slot=SLOT, more=more)
+        argv = [sys.executable, str(HERE / "run.py"), "--target", guard.address, "--backend", recorder, "--name", name, "--warn-ok"]
+        argv += ["--corpus", str(corpus), "--token", TOKEN, "--json", str(folder / "verdicts.json"), *options]
         code = subprocess.run(argv, timeout=900).returncode
         if code == 2:
             print(programs.logs())
@@ -62,17 +67,23 @@ def judge(corpus: str, options: list[str]) -> list[dict]:
 
 def main() -> int:
     options = sys.argv[1:]
-    cases = [case for corpus in ("http.jsonl", "mcp.jsonl") for case in judge(corpus, options)]
+    http = (HERE / "http.jsonl").read_text().splitlines(keepends=True)
+    answers = [line for line in http if json.loads(line)["cat"] == "upstream-response"]
+    requests = [line for line in http if line not in answers]
+    calls = (HERE / "mcp.jsonl").read_text().splitlines(keepends=True)
+    cases = judge("requests", requests, MORE, options)
+    cases += judge("calls", calls, MORE, options)
+    cases += judge("answers", answers, MORE + REAL_STATUS, options)
     reasons = explained()
     problems = []
     for case in cases:
         if case["verdict"] == "FAIL":
             problems.append(f"{case['id']} ({case['title']}): {'; '.join(case['fails'])}")
         elif case["verdict"] == "WARN" and case["id"] not in reasons:
-            problems.append(f"{case['id']} ({case['title']}): a WARN without a reason in warnings.md: {'; '.join(case['warns'])}")
+            problems.append(f"{case['id']} ({case['title']}): a WARN without a reason in docs/threat-model.md: {'; '.join(case['warns'])}")
     if not options:  # Only a whole run knows that a row is stale.
         quiet = reasons.keys() - {case["id"] for case in cases if case["verdict"] == "WARN"}
-        problems += [f"{case}: warnings.md explains a WARN that does not happen" for case in sorted(quiet)]
+        problems += [f"{case}: docs/threat-model.md explains a WARN that does not happen" for case in sorted(quiet)]
     for problem in problems:
         print(problem.encode("ascii", "backslashreplace").decode())
     if problems:

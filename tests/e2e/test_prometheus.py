@@ -3,6 +3,7 @@
 import json
 import re
 import subprocess
+import urllib.error
 import urllib.parse
 import urllib.request
 
@@ -82,8 +83,12 @@ def test_prometheus_scrapes_the_guard(programs, tools):
 
     def query(expression: str) -> list:
         url = f"http://127.0.0.1:{port}/api/v1/query?query={urllib.parse.quote(expression)}"
-        with urllib.request.urlopen(url, timeout=5) as answer:
-            return json.load(answer)["data"]["result"]
+        try:
+            with urllib.request.urlopen(url, timeout=5) as answer:
+                return json.load(answer)["data"]["result"]
+        except urllib.error.HTTPError as error:
+            assert error.code == 503, error  # It listens before its storage is ready.
+            return []
 
     def value(expression: str) -> float:
         return sum(float(sample["value"][1]) for sample in query(expression))

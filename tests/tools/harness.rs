@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
@@ -33,7 +34,7 @@ pub(crate) struct Server {
     child: Child,
     pub(crate) home: TempDir,
     pub(crate) socket: PathBuf,
-    log: Receiver<String>,
+    log: Mutex<Receiver<String>>,
 }
 
 /// What an HTTP request was answered.
@@ -68,7 +69,7 @@ impl Server {
                 let _ = send.send(line);
             }
         });
-        let server = Server { child, home, socket, log };
+        let server = Server { child, home, socket, log: Mutex::new(log) };
         server.wait_for_log("\"event\":\"ready\"");
         server
     }
@@ -76,11 +77,12 @@ impl Server {
     /// The next log line that contains `what`.
     #[track_caller]
     pub(crate) fn wait_for_log(&self, what: &str) -> String {
+        let log = self.log.lock().expect("no waiter failed");
         let deadline = Instant::now() + PATIENCE;
         let mut seen = Vec::new();
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            match self.log.recv_timeout(left) {
+            match log.recv_timeout(left) {
                 Ok(line) if line.contains(what) => return line,
                 Ok(line) => seen.push(line),
                 Err(_) => panic!("no log line with {what:?}; seen: {seen:#?}"),

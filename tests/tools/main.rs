@@ -6,6 +6,10 @@
 
 mod catalogue;
 mod harness;
+mod limits;
+mod pg;
+mod postgresql;
 mod process;
 mod protocol;
+mod services;
 mod surface;

@@ -1,7 +1,8 @@
 //! The process: socket, signals, exit codes, log.
 
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixDatagram, UnixListener};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -37,6 +38,30 @@ fn logs_one_line_for_each_call_and_never_its_arguments() {
     assert_eq!((&entry["tool"], &entry["outcome"]), (&json!("get_server_instructions"), &json!("ok")));
     assert!(entry["ms"].as_f64().is_some_and(|ms| ms >= 0.0), "{line}");
     assert!(!line.contains("s3cret"), "{line}");
+}
+
+#[test]
+fn tells_the_service_manager_when_it_is_ready_alive_and_stopping() {
+    let home = tempfile::tempdir().expect("a directory");
+    let path = home.path().join("notify");
+    let manager = UnixDatagram::bind(&path).expect("binds");
+    manager.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout");
+    let heard = |word: &str| {
+        let mut buffer = [0; 256];
+        loop {
+            let length = manager.recv(&mut buffer).unwrap_or_else(|error| panic!("no {word}: {error}"));
+            if text(&buffer[..length]).contains(word) {
+                return;
+            }
+        }
+    };
+    let path = path.display().to_string();
+    let mut server = Server::start_in(home, &[], &[("NOTIFY_SOCKET", &path), ("WATCHDOG_USEC", "100000")]);
+    heard("READY=1");
+    heard("WATCHDOG=1");
+    server.signal("-TERM");
+    heard("STOPPING=1");
+    assert_eq!(server.wait(), Some(0));
 }
 
 #[test]

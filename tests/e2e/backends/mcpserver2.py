@@ -108,7 +108,8 @@ def test_error_handling() -> str:
 async def test_sampling(prompt: str, ctx: Context) -> str:
     """Asks the client's model."""
     message = types.SamplingMessage(role="user", content=text(prompt))
-    answer = await ctx.session.create_message(messages=[message], max_tokens=100)
+    # Related to the call: the question travels on the call's own stream, not on a GET stream, which no POST-only endpoint has.
+    answer = await ctx.session.create_message(messages=[message], max_tokens=100, related_request_id=ctx.request_id)
     return f"LLM response: {answer.content}"
 
 

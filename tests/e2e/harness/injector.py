@@ -34,9 +34,12 @@ class Injector:
             upstream.connect(self._upstream[5:])
             return upstream
         host, _, port = self._upstream.rpartition(":")
-        return socket.create_connection((host, int(port)))
+        upstream = socket.create_connection((host, int(port)))
+        upstream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return upstream
 
     def _relay(self, client: socket.socket) -> None:
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         with client, self._connect() as upstream:
             back = threading.Thread(target=pump, args=(upstream, client), daemon=True)
             back.start()

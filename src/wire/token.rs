@@ -1,0 +1,177 @@
+//! Where JSON tokens end, by the grammar of RFC 8259: white space, strings, numbers, literals, and strings' values.
+//!
+//! Functions of bytes and an index, which the compiler keeps in registers: this is the inner loop of the scan. They must
+//! not know what a token is for.
+
+use super::scan::ScanError;
+
+/// The index of the first byte at or behind `at` that is not white space, or the length.
+#[inline]
+pub(super) fn space_end(bytes: &[u8], mut at: usize) -> usize {
+    while let Some(&byte) = bytes.get(at) {
+        // Most tokens follow each other directly, and all of them start above the space.
+        if byte > b' ' || !matches!(byte, b' ' | b'\n' | b'\r' | b'\t') {
+            break;
+        }
+        at += 1;
+    }
+    at
+}
+
+/// The index behind the string whose opening quote is at `at`. Sets `escaped` when it holds an escape sequence.
+#[inline]
+pub(super) fn string_end(bytes: &[u8], at: usize, escaped: &mut bool) -> Result<usize, ScanError> {
+    let mut at = at + 1;
+    loop {
+        at = plain_end(bytes, at);
+        match bytes.get(at) {
+            Some(b'"') => return Ok(at + 1),
+            Some(b'\\') => at = escape_end(bytes, at)?,
+            _ => return Err(ScanError::Syntax),
+        }
+        *escaped = true;
+    }
+}
+
+/// The index behind the number at `at`. Sets `fraction` when it is written with a fraction or an exponent.
+///
+/// A digit after a leading zero is left over: no token starts with it where the value ends.
+#[inline]
+pub(super) fn number_end(bytes: &[u8], at: usize, fraction: &mut bool) -> Result<usize, ScanError> {
+    let mut at = at + usize::from(bytes.get(at) == Some(&b'-'));
+    at = match bytes.get(at) {
+        Some(b'0') => at + 1,
+        _ => digits_end(bytes, at)?,
+    };
+    if bytes.get(at) == Some(&b'.') {
+        *fraction = true;
+        at = digits_end(bytes, at + 1)?;
+    }
+    if matches!(bytes.get(at), Some(b'e' | b'E')) {
+        *fraction = true;
+        let signed = matches!(bytes.get(at + 1), Some(b'+' | b'-'));
+        at = digits_end(bytes, at + 1 + usize::from(signed))?;
+    }
+    Ok(at)
+}
+
+/// The index behind the `true`, `false` or `null` at `at`.
+#[inline]
+pub(super) fn literal_end(bytes: &[u8], at: usize) -> Result<usize, ScanError> {
+    // Compared as words of fixed length: a table of rows has many of these.
+    match bytes.get(at..).and_then(|rest| rest.first_chunk::<4>()) {
+        Some(b"true" | b"null") => Ok(at + 4),
+        Some(b"fals") if bytes.get(at + 4) == Some(&b'e') => Ok(at + 5),
+        _ => Err(ScanError::Syntax),
+    }
+}
+
+/// The end of the digits that start at `at`; at least one is needed.
+#[inline]
+fn digits_end(bytes: &[u8], at: usize) -> Result<usize, ScanError> {
+    let mut end = at;
+    while bytes.get(end).is_some_and(u8::is_ascii_digit) {
+        end += 1;
+    }
+    if end == at { Err(ScanError::Syntax) } else { Ok(end) }
+}
+
+/// The index of the next byte that a string may not hold plainly (quote, backslash, control), or the length.
+#[inline]
+fn plain_end(bytes: &[u8], start: usize) -> usize {
+    const WORD: usize = size_of::<u64>();
+    const BLOCK: usize = 64;
+    let mut at = start;
+    // Most strings are short: look at four words exactly before paying for blocks.
+    while let Some(word) = bytes.get(at..).and_then(|rest| rest.first_chunk::<WORD>()) {
+        let stops = stops_in_word(u64::from_le_bytes(*word));
+        if stops != 0 {
+            return at + stops.trailing_zeros() as usize / 8;
+        }
+        at += WORD;
+        if at >= start + 4 * WORD {
+            while let Some(block) = bytes.get(at..).and_then(|rest| rest.first_chunk::<BLOCK>()) {
+                // No early exit in this loop: that is what lets the compiler use vector instructions.
+                if block.iter().fold(false, |stop, &byte| stop | is_stop(byte)) {
+                    break;
+                }
+                at += BLOCK;
+            }
+        }
+    }
+    while let Some(&byte) = bytes.get(at) {
+        if is_stop(byte) {
+            break;
+        }
+        at += 1;
+    }
+    at
+}
+
+#[inline]
+fn is_stop(byte: u8) -> bool {
+    (byte == b'"') | (byte == b'\\') | (byte < 0x20)
+}
+
+/// Sets the top bit of each byte that stops a string. Bits above the lowest one set may be wrong (borrows run upwards).
+#[inline]
+fn stops_in_word(word: u64) -> u64 {
+    const ONES: u64 = u64::MAX / 255;
+    let equals =
+        |byte: u8| (word ^ (ONES * u64::from(byte))).wrapping_sub(ONES) & !(word ^ (ONES * u64::from(byte)));
+    let control = word.wrapping_sub(ONES * 0x20) & !word;
+    (equals(b'"') | equals(b'\\') | control) & (ONES << 7)
+}
+
+/// The index behind the escape sequence at `at`. Half a surrogate pair is refused: it stands for no character.
+#[inline]
+fn escape_end(bytes: &[u8], at: usize) -> Result<usize, ScanError> {
+    match bytes.get(at + 1) {
+        Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => Ok(at + 2),
+        Some(b'u') => match hex4(bytes, at + 2) {
+            Some(0xD800..=0xDBFF) => match (bytes.get(at + 6), bytes.get(at + 7), hex4(bytes, at + 8)) {
+                (Some(b'\\'), Some(b'u'), Some(0xDC00..=0xDFFF)) => Ok(at + 12),
+                _ => Err(ScanError::Syntax),
+            },
+            Some(0xDC00..=0xDFFF) | None => Err(ScanError::Syntax),
+            Some(_) => Ok(at + 6),
+        },
+        _ => Err(ScanError::Syntax),
+    }
+}
+
+fn hex4(bytes: &[u8], at: usize) -> Option<u32> {
+    let digits = bytes.get(at..at + 4)?;
+    digits.iter().try_fold(0, |value, &byte| Some(value << 4 | char::from(byte).to_digit(16)?))
+}
+
+/// The value of a string whose escapes have been judged.
+#[cold]
+pub(super) fn unescape(raw: &[u8]) -> String {
+    let mut value = Vec::with_capacity(raw.len());
+    let mut plain = 0;
+    while let Some(offset) = memchr::memchr(b'\\', &raw[plain..]) {
+        let at = plain + offset;
+        value.extend_from_slice(&raw[plain..at]);
+        let (character, length) = match raw.get(at + 1) {
+            Some(b'b') => ('\u{8}', 2),
+            Some(b'f') => ('\u{c}', 2),
+            Some(b'n') => ('\n', 2),
+            Some(b'r') => ('\r', 2),
+            Some(b't') => ('\t', 2),
+            Some(b'u') => match (hex4(raw, at + 2).unwrap_or(0), hex4(raw, at + 8)) {
+                (high @ 0xD800..=0xDBFF, Some(low)) => {
+                    let code = 0x10000 + ((high - 0xD800) << 10) + (low & 0x3FF);
+                    (char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER), 12)
+                }
+                (code, _) => (char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER), 6),
+            },
+            Some(&byte) => (char::from(byte), 2),
+            None => break,
+        };
+        value.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
+        plain = at + length;
+    }
+    value.extend_from_slice(&raw[plain..]);
+    String::from_utf8(value).unwrap_or_default()
+}

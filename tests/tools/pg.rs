@@ -1,0 +1,125 @@
+//! A PostgreSQL server of our own for a test: Debian's program, a directory that goes with the test, no TCP port.
+//!
+//! PostgreSQL refuses to run as root, so a test that is root starts it as the package's own user.
+
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use crate::harness::text;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A running server; ended when dropped.
+pub(crate) struct Postgres {
+    programs: PathBuf,
+    home: TempDir,
+    server: Option<Child>,
+}
+
+impl Postgres {
+    pub(crate) fn start() -> Postgres {
+        let programs = programs();
+        let home = tempfile::tempdir().expect("a directory");
+        std::fs::set_permissions(home.path(), std::fs::Permissions::from_mode(0o777)).expect("a mode");
+        let mut postgres = Postgres { programs, home, server: None };
+        let data = postgres.home.path().join("data");
+        let mut initdb = postgres.unprivileged("initdb");
+        initdb.args(["-U", "swf", "--auth=trust", "--locale=C", "-E", "UTF8", "--no-sync", "-D"]).arg(data);
+        let made = initdb.output().expect("initdb runs");
+        assert!(made.status.success(), "initdb: {}", text(&made.stderr));
+        postgres.start_again();
+        postgres
+    }
+
+    pub(crate) fn start_again(&mut self) {
+        let folder = self.home.path().display().to_string();
+        let mut command = self.unprivileged("postgres");
+        command
+            .args(["-c", "listen_addresses=", "-c", "fsync=off", "-k", &folder, "-D"])
+            .arg(self.home.path().join("data"));
+        let log = std::fs::File::create(self.home.path().join("log")).expect("a log");
+        command.stdout(Stdio::null()).stderr(log);
+        self.server = Some(command.spawn().expect("postgres starts"));
+        let deadline = Instant::now() + PATIENCE;
+        while !self.psql("SELECT 1").status.success() {
+            let log = || std::fs::read_to_string(self.home.path().join("log")).unwrap_or_default();
+            assert!(Instant::now() < deadline, "postgres does not answer: {}", log());
+        }
+    }
+
+    /// Ends the server as its operator would, without waiting for clients.
+    pub(crate) fn stop(&mut self) {
+        let Some(mut server) = self.server.take() else { return };
+        let told = Command::new("kill").args(["-INT", &server.id().to_string()]).status().expect("kill runs");
+        assert!(told.success());
+        server.wait().expect("ends");
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("postgresql://swf@/postgres?host={}", self.home.path().display())
+    }
+
+    /// Runs a script; the first error ends it.
+    #[track_caller]
+    pub(crate) fn load(&self, script: &str) {
+        let loaded = self.psql(script);
+        assert!(loaded.status.success(), "psql: {}", text(&loaded.stderr));
+    }
+
+    fn psql(&self, script: &str) -> std::process::Output {
+        let mut psql = Command::new(self.programs.join("psql"))
+            .args(["-X", "-q", "-v", "ON_ERROR_STOP=1", "-U", "swf", "-d", "postgres", "-h"])
+            .arg(self.home.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("psql starts");
+        // A server that is not up yet ends psql before it has read anything.
+        let _ = psql.stdin.take().expect("piped").write_all(script.as_bytes());
+        psql.wait_with_output().expect("psql ends")
+    }
+
+    fn unprivileged(&self, program: &str) -> Command {
+        let path = self.programs.join(program);
+        let mut command = if rustix::process::geteuid().is_root() {
+            let mut command = Command::new("setpriv");
+            command.args(["--reuid=postgres", "--regid=postgres", "--clear-groups"]).arg(path);
+            command
+        } else {
+            Command::new(path)
+        };
+        command.current_dir(self.home.path()).stdin(Stdio::null());
+        command
+    }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        if let Some(mut server) = self.server.take() {
+            let _ = Command::new("kill").args(["-QUIT", &server.id().to_string()]).status();
+            let _ = server.wait();
+        }
+    }
+}
+
+/// Where Debian keeps the newest server: `/usr/lib/postgresql/VERSION/bin`, which is not on the path.
+fn programs() -> PathBuf {
+    let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().filter_map(Result::ok);
+    let folders = versions.map(|version| version.path().join("bin"));
+    let found =
+        folders.filter(|folder| folder.join("initdb").exists()).max_by_key(|folder| version_of(folder));
+    found.expect(
+        "PostgreSQL is not installed; `apt-get install postgresql` brings it, and `make setup` does that",
+    )
+}
+
+fn version_of(folder: &Path) -> u32 {
+    let name = folder.parent().and_then(Path::file_name).and_then(|name| name.to_str());
+    name.and_then(|name| name.parse().ok()).unwrap_or_default()
+}

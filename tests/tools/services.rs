@@ -1,0 +1,191 @@
+//! Tools that call a service: where the call goes, what it carries, and what every kind of answer becomes.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpListener;
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::harness::Server;
+use crate::surface::block;
+
+/// A service that answers every request with the same bytes and keeps what it was asked.
+struct Service {
+    url: String,
+    asked: Receiver<Asked>,
+}
+
+#[derive(Debug)]
+struct Asked {
+    line: String,
+    head: String,
+    body: String,
+}
+
+impl Service {
+    fn answering(answer: &'static str) -> Service {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("binds");
+        let url = format!("http://{}", listener.local_addr().expect("an address"));
+        let (send, asked) = channel();
+        std::thread::spawn(move || {
+            for stream in listener.incoming().map_while(Result::ok) {
+                let mut reader = BufReader::new(stream);
+                let mut head = String::new();
+                while reader.read_line(&mut head).is_ok_and(|length| length > 2) {}
+                let length = head
+                    .to_ascii_lowercase()
+                    .lines()
+                    .find_map(|line| line.strip_prefix("content-length: ")?.parse().ok());
+                let mut body = vec![0; length.unwrap_or(0)];
+                let _ = reader.read_exact(&mut body);
+                let line = head.lines().next().unwrap_or_default().to_owned();
+                let _ = send.send(Asked { line, head, body: String::from_utf8_lossy(&body).into_owned() });
+                let _ = reader.into_inner().write_all(answer.as_bytes());
+            }
+        });
+        Service { url, asked }
+    }
+
+    #[track_caller]
+    fn next(&self) -> Asked {
+        self.asked.recv_timeout(Duration::from_secs(10)).expect("the service is asked")
+    }
+}
+
+const SENT: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 12\r\n\r\nMessage sent";
+const WORKERS: &str =
+    "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 14\r\n\r\n{\"running\": 3}";
+
+fn with(variable: &str, url: &str) -> Server {
+    let home = tempfile::tempdir().expect("a directory");
+    Server::start_in(home, &[], &[(variable, url), ("MCP_TOOLS_ACTIVEMQ_AUTHORIZATION", "Basic c2VjcmV0")])
+}
+
+const ACTIVEMQ: &str = "MCP_TOOLS_ACTIVEMQ_URL";
+
+#[test]
+fn an_action_is_sent_to_its_queue_with_typed_values_and_nothing_that_was_not_given() {
+    let service = Service::answering(SENT);
+    let server = with(ACTIVEMQ, &format!("{}/broker/", service.url));
+    let result = server.call(
+        "swf_start_workflow",
+        json!({ "workflow_name": "stf \"x\"", "realtime": true, "stf_interval": 0.5 }),
+    );
+    assert_eq!(
+        block(&result),
+        json!({ "success": true, "message": "The start of a workflow was requested.", "workflow_name": "stf \"x\"" })
+    );
+    let asked = service.next();
+    assert_eq!(asked.line, "POST /broker/api/message/workflow_control?type=queue HTTP/1.1");
+    assert!(asked.head.contains("authorization: Basic c2VjcmV0\r\n"), "{}", asked.head);
+    let body: Value = serde_json::from_str(&asked.body).expect("JSON");
+    assert_eq!(
+        body,
+        json!({ "msg_type": "run_workflow", "workflow_name": "stf \"x\"", "realtime": true, "duration": 0, "params": { "stf_interval": 0.5 } })
+    );
+}
+
+#[test]
+fn a_message_to_all_goes_to_the_topic_with_its_metadata() {
+    let service = Service::answering(SENT);
+    let server = with(ACTIVEMQ, &service.url);
+    let result =
+        server.call("swf_send_message", json!({ "message": "hi {there}", "metadata": { "a": [1, "{b}"] } }));
+    assert_eq!(block(&result)["message_type"], "announcement");
+    let asked = service.next();
+    assert_eq!(asked.line, "POST /api/message/epictopic?type=topic HTTP/1.1");
+    let body: Value = serde_json::from_str(&asked.body).expect("JSON");
+    assert_eq!((&body["message"], &body["metadata"]), (&json!("hi {there}"), &json!({ "a": [1, "{b}"] })));
+}
+
+#[test]
+fn no_argument_leads_out_of_its_place_in_the_path_or_the_query() {
+    let service = Service::answering(SENT);
+    let server = with(ACTIVEMQ, &service.url);
+    for (username, place) in [
+        ("tom", "tom"),
+        ("../admin", "..%2Fadmin"),
+        ("a b?c#d", "a%20b%3Fc%23d"),
+        ("x\r\nHost: evil", "x%0D%0AHost%3A%20evil"),
+        ("\u{fc}%2f", "%C3%BC%252f"),
+    ] {
+        server.call("swf_stop_user_testbed", json!({ "username": username }));
+        let expected = format!("POST /api/message/agent_control.{place}?type=queue HTTP/1.1");
+        assert_eq!(service.next().line, expected);
+    }
+    for username in [json!(null), json!(""), json!("."), json!("..")] {
+        let told = block(&server.call("swf_stop_user_testbed", json!({ "username": username })));
+        assert!(told["error"].as_str().is_some_and(|told| told.contains("username")), "{told}");
+    }
+
+    let monitor = Service::answering(WORKERS);
+    let server = with("MCP_TOOLS_PANDA_MONITOR_URL", &monitor.url);
+    assert_eq!(
+        block(&server.call("panda_harvester_workers", json!({ "site": "A&b=c" }))),
+        json!({ "running": 3 })
+    );
+    assert_eq!(
+        monitor.next().line,
+        "GET /harvester/workers/?json=1&computingsite=A%26b%3Dc&hours=1 HTTP/1.1"
+    );
+    server.call("panda_harvester_workers", json!({ "hours": 6 }));
+    assert_eq!(monitor.next().line, "GET /harvester/workers/?json=1&hours=6 HTTP/1.1");
+}
+
+#[test]
+fn a_service_that_is_not_configured_is_named_in_band() {
+    let server = Server::start(&[]);
+    let result = server.call("swf_stop_workflow", json!({ "execution_id": "e" }));
+    assert_eq!(result["isError"], json!(false));
+    let told = block(&result);
+    assert_eq!(
+        told["error"],
+        "This tool needs the service activemq, which is not configured: the operator of mcp-tools must set MCP_TOOLS_ACTIVEMQ_URL to its base URL."
+    );
+    let killed = server.call("swf_kill_agent", json!({ "name": "daq" }));
+    assert_eq!(killed["isError"], json!(true));
+    assert!(killed["content"][0]["text"].as_str().is_some_and(|told| told.contains("Nothing was done")));
+}
+
+#[track_caller]
+fn check(answer: &'static str, told: &str) {
+    let service = Service::answering(answer);
+    let server = with(ACTIVEMQ, &service.url);
+    let result = server.call("swf_stop_workflow", json!({ "execution_id": "e" }));
+    assert_eq!((result["isError"].clone(), result["content"][0]["text"].clone()), (json!(true), json!(told)));
+}
+
+#[test]
+fn every_refusal_of_a_service_becomes_an_error_that_says_what_may_have_happened() {
+    check(
+        "HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n",
+        "activemq refused this server's credentials",
+    );
+    check(
+        "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n",
+        "activemq did not accept the call (status 404)",
+    );
+    check(
+        "HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\n\r\n",
+        "activemq redirected the call; redirects are not followed",
+    );
+    let doubt = "whether it was carried out is unknown, check before you repeat it";
+    let told = format!("activemq failed with status 500; {doubt}");
+    check("HTTP/1.1 500 Oops\r\nContent-Length: 4\r\n\r\nsecret", &told);
+    check(
+        "HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\nshort",
+        &format!("the connection to activemq broke; {doubt}"),
+    );
+    check("nonsense\r\n\r\n", &format!("the connection to activemq broke; {doubt}"));
+}
+
+#[test]
+fn a_service_that_is_down_is_told_apart_from_one_that_failed() {
+    let free = TcpListener::bind("127.0.0.1:0").expect("binds").local_addr().expect("an address");
+    let server = with(ACTIVEMQ, &format!("http://{free}"));
+    let result = server.call("swf_stop_workflow", json!({ "execution_id": "e" }));
+    assert_eq!(result["content"][0]["text"], "activemq cannot be reached; nothing was done, try again later");
+    let line = server.wait_for_log("\"event\":\"call\"");
+    assert!(line.contains("\"writes\":true") && line.contains("\"unavailable\""), "{line}");
+}
