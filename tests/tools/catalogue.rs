@@ -244,6 +244,12 @@ text = { body = "taken" }
     let (failed, message) = told(json!({ "run_number": {}, "limit": 0 }));
     assert!(failed && message.contains("run_number: {} is not of type \"integer\""), "{message}");
     assert!(message.contains("limit: 0 is less than the minimum of 1"), "{message}");
+    let (failed, message) = told(json!({ "run_number": "\u{2192}".repeat(1_000_000) }));
+    assert!(
+        failed && message.len() < 2_000,
+        "a complaint quotes a little, not a megabyte: {}",
+        message.len()
+    );
     // What the old server forgave is forgiven: digits as text, null for "not given", unknown names.
     assert_eq!(told(json!({ "run_number": "7", "status": null, "other": [1] })), (false, "taken".into()));
 }

@@ -11,6 +11,7 @@ use super::file::{ParamFile, ToolFile};
 
 /// Problems told in one message; a model needs the first few, not a page.
 const PROBLEMS_TOLD_MAX: usize = 8;
+const PROBLEM_LETTERS_MAX: usize = 200;
 
 /// A compiled input schema.
 #[derive(Debug)]
@@ -107,7 +108,12 @@ impl Input {
 fn told(error: jsonschema::ValidationError<'_>) -> String {
     let place = error.instance_path().to_string();
     let name = place.trim_start_matches('/');
-    if name.is_empty() { error.to_string() } else { format!("{name}: {error}") }
+    let told = if name.is_empty() { error.to_string() } else { format!("{name}: {error}") };
+    // The complaint quotes what was sent, which may be megabytes.
+    match told.char_indices().nth(PROBLEM_LETTERS_MAX) {
+        Some((end, _)) => format!("{} ...", told.get(..end).unwrap_or_default()),
+        None => told,
+    }
 }
 
 /// What the old server's validation forgave: numbers and booleans written as strings.
