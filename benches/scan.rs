@@ -87,7 +87,7 @@ fn outcomes(criterion: &mut Criterion) {
         format!("{note}event: message\r\ndata: {body}\r\n\r\n")
     };
     let cases = [
-        ("json_200b", Format::Json, small),
+        ("json_small", Format::Json, small),
         ("json_50kb", Format::Json, typical.clone()),
         ("text_50kb", Format::Json, text),
         ("dense_4mib", Format::Json, result("\"\"", &dense(4 * MIB))),

@@ -56,9 +56,8 @@ impl Token {
     }
 
     /// The text, or nothing if it was too long to keep.
-    fn take(&mut self) -> Option<Vec<u8>> {
-        let length = std::mem::take(&mut self.length);
-        self.bytes.get(..length).map(<[u8]>::to_vec)
+    fn text(&self) -> Option<&[u8]> {
+        self.bytes.get(..self.length)
     }
 }
 
@@ -106,8 +105,9 @@ impl EventScan {
 
     /// The field whose name is complete; its value starts.
     fn field(&mut self) -> Field {
-        let name = self.token.take().unwrap_or_default();
-        let name = name.strip_prefix(b"\xEF\xBB\xBF").filter(|_| !self.past_first_line).unwrap_or(&name);
+        let token = std::mem::take(&mut self.token);
+        let name = token.text().unwrap_or_default();
+        let name = name.strip_prefix(b"\xEF\xBB\xBF").filter(|_| !self.past_first_line).unwrap_or(name);
         match name {
             b"data" => {
                 if std::mem::replace(&mut self.has_data, true) {
@@ -140,8 +140,8 @@ impl EventScan {
             }
             Line::Space(Field::Event) | Line::Value(Field::Event) => {
                 // Clients of MCP take events of this type and of none; no type is the same as an empty one.
-                let name = self.token.take();
-                self.is_foreign = name.is_none_or(|name| !name.is_empty() && name != b"message");
+                let token = std::mem::take(&mut self.token);
+                self.is_foreign = token.text().is_none_or(|name| !name.is_empty() && name != b"message");
             }
             Line::Space(Field::Data | Field::Other) | Line::Value(Field::Data | Field::Other) => {}
         }
