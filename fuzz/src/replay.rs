@@ -48,9 +48,10 @@ fn files(path: &Path, target: Target) -> std::io::Result<()> {
         files = std::fs::read_dir(path)?
             .map(|entry| entry.map(|entry| entry.path()))
             .collect::<Result<_, _>>()?;
+        files.retain(|file| file.is_file());
         files.sort();
     }
-    for file in files.iter().filter(|file| file.is_file()) {
+    for file in &files {
         one(target, &std::fs::read(file)?);
     }
     Ok(())
