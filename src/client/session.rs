@@ -13,7 +13,7 @@ use hyper::header::{HeaderName, HeaderValue};
 use serde_json::{Value, json};
 
 use super::error::{Error, excerpt};
-use super::exchange::{Await, Client, Reply, Request};
+use super::exchange::{Await, Client, Method, Reply, Request};
 use crate::parity::facts::{Handshake, Tool};
 use crate::wire::Era;
 
@@ -160,6 +160,18 @@ impl<'c> Session<'c> {
         name: Option<&str>,
     ) -> Result<Answered, Error> {
         Ok(self.exchange(method, params, name).await?.1)
+    }
+
+    /// Lets a server that keeps sessions forget this one: probes that come again and again must not fill its memory. What
+    /// it answers does not matter.
+    pub(crate) async fn close(self) {
+        let Some(id) = &self.id else { return };
+        let mut request = Request::bare(Method::DELETE, None);
+        request.authorized = true;
+        request.headers.push((SESSION_ID, id.clone()));
+        let version = self.version.as_deref().and_then(|version| HeaderValue::from_str(version).ok());
+        request.headers.extend(version.map(|version| (PROTOCOL_VERSION, version)));
+        let _whatever = self.client.raw(request).await;
     }
 
     /// The result, or the JSON-RPC error as an error.

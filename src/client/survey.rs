@@ -29,7 +29,11 @@ async fn era(client: &Client, era: Era, expected: &Expectations) -> Learnt<EraFa
         Era::Modern => Session::modern(client).await,
     };
     match opened {
-        Ok(session) => Learnt::Known(era_facts(&session, expected).await),
+        Ok(session) => {
+            let facts = era_facts(&session, expected).await;
+            session.close().await;
+            Learnt::Known(facts)
+        }
         Err(error) if says_not_spoken(&error) => Learnt::Absent(error.to_string()),
         Err(error) => Learnt::Failed(error.to_string()),
     }

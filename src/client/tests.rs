@@ -179,3 +179,21 @@ async fn silence_is_told_apart_from_an_answer() {
     let error = Session::open(&client).await.expect_err("nobody is there");
     assert!(error.is_silence() && error.to_string().contains("cannot connect"), "{error}");
 }
+
+// MCP 2025-06-18, Transports: clients that no longer need a session SHOULD send a DELETE with its id.
+#[tokio::test]
+async fn a_session_is_given_back_and_its_absence_costs_nothing() {
+    let hello = json!({"protocolVersion": "2025-06-18"});
+    let with_id = result(1, &hello).replace("Content-Type", "Mcp-Session-Id: s-1\r\nContent-Type");
+    let (target, asked) =
+        scripted(vec![with_id, http(202, "text/plain", ""), http(200, "text/plain", "")]).await;
+    let client = Client::new(target, quick());
+    Session::legacy(&client).await.expect("it opens").close().await;
+    let last = asked.lock().expect("no test panicked").pop().expect("it was asked");
+    assert!(last.starts_with("DELETE /mcp ") && last.contains("mcp-session-id: s-1"), "{last}");
+
+    let (target, asked) = scripted(opened(vec![])).await;
+    let client = Client::new(target, quick());
+    Session::legacy(&client).await.expect("it opens").close().await;
+    assert_eq!(asked.lock().expect("no test panicked").len(), 2);
+}

@@ -39,6 +39,7 @@ async fn once(client: &Client, calls: &[RecordedCall], timings: &mut [Timings]) 
     for call in calls {
         took.push(session.call_tool(&call.tool, &call.arguments).await.ok().map(|answered| answered.elapsed));
     }
+    session.close().await;
     for (timing, elapsed) in timings.iter_mut().zip(took) {
         timing.samples.extend(elapsed);
     }

@@ -11,7 +11,7 @@ from harness.paths import GUARD, ROOT, TOOLS, system
 UNITS = ROOT / "conf" / "systemd"
 # Exposure 0.0 is best, 10.0 worst; systemd calls anything below 2.0 "OK" and most daemons score above 9.
 EXPOSURE_MAX = 1.9
-SERVICES = ["mcp-guard.service", "mcp-tools@.service"]
+SERVICES = ["mcp-guard.service", "mcp-tools@.service", "mcp-watchdog.service"]
 
 
 def analyze(*arguments: str) -> subprocess.CompletedProcess:

@@ -55,6 +55,7 @@ async fn ask(backend: &Backend, what: String) -> (Finding, Option<Eras>) {
     let client = Client::new(Target::of_backend(backend), limits);
     let (legacy, modern) = (Session::legacy(&client).await, Session::modern(&client).await);
     let eras = Eras { legacy: legacy.is_ok(), modern: modern.is_ok() };
+    // The modern era keeps no sessions, so the legacy one is what has to be closed.
     let session = match (legacy, modern) {
         (Ok(session), _) | (Err(_), Ok(session)) => session,
         (Err(error), Err(_)) => {
@@ -75,6 +76,7 @@ async fn ask(backend: &Backend, what: String) -> (Finding, Option<Eras>) {
             Finding::new(State::Ok, what, found)
         }
     };
+    session.close().await;
     (finding, Some(eras))
 }
 

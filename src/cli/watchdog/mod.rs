@@ -198,8 +198,10 @@ fn probe(client: &Client, health_path: &str) -> Result<Well, String> {
             return Err(format!("GET {health_path}: HTTP {}, not healthy", health.status));
         }
         let session = Session::legacy(client).await.map_err(|error| error.to_string())?;
-        let (tools, _) = session.list_tools().await.map_err(|error| error.to_string())?;
-        Ok(Well { tools: tools.len(), took: started.elapsed() })
+        let listed = session.list_tools().await.map_err(|error| error.to_string());
+        let took = started.elapsed();
+        session.close().await;
+        Ok(Well { tools: listed?.0.len(), took })
     })
 }
 
