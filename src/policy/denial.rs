@@ -145,7 +145,7 @@ impl Denial {
             Denial::NoBackend => Row::rpc("no_backend", 503, UNAVAILABLE, "No tool server is available; retry later").retry_after_ms(2000).survivable(),
             Denial::BackendRefused => Row::rpc("backend_refused", 503, UNAVAILABLE, "The tool server cannot be reached; retry later").retry_after_ms(2000).survivable(),
             Denial::BackendReset => Row::rpc("backend_reset", 502, BAD_UPSTREAM, "The tool server closed the connection before it answered").retry_after_ms(1000).survivable(),
-            Denial::BackendInvalid => Row::rpc("backend_invalid", 502, BAD_UPSTREAM, "The tool server sent an invalid answer").retry_after_ms(1000).survivable(),
+            Denial::BackendInvalid => Row::rpc("backend_invalid", 502, BAD_UPSTREAM, "The tool server sent an invalid answer").retry_after_ms(1000),
             Denial::BackendStatus => Row::rpc("backend_status", 502, BAD_UPSTREAM, "The tool server failed").retry_after_ms(1000).survivable(),
             Denial::Deadline => Row::rpc("deadline", 504, DEADLINE, "The tool server did not answer in time").retry_after_ms(1000).survivable(),
         }

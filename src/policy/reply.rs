@@ -253,13 +253,19 @@ mod tests {
             Denial::NoBackend,
             Denial::BackendRefused,
             Denial::BackendReset,
-            Denial::BackendInvalid,
             Denial::BackendStatus,
             Denial::Deadline,
             Denial::UnknownTool,
         ] {
             check(denial, LEGACY, PLAIN, 200, None);
         }
+    }
+
+    // "garbage -> the guard's own 502": what is no HTTP is not translated into an answer that looks like one.
+    #[test]
+    fn a_malformed_answer_is_a_502_in_either_era() {
+        check(Denial::BackendInvalid, LEGACY, PLAIN, 502, Some(1));
+        check(Denial::BackendInvalid, ReplyTo { era: Era::Modern, ..LEGACY }, PLAIN, 502, Some(1));
     }
 
     // "2026-07-28 era: the same body under the real status, with `Retry-After`"; "`errors.mode = "http"` turns this

@@ -91,7 +91,8 @@ fn refuse(question: &Question<'_>, slot: &SlotState, since: Instant, cut: &Cut) 
         question.shared.ended(slot.slot, Verdict::Failed(failure), since.elapsed());
     }
     let why = match cut {
-        Cut::Closed => Why::Refused(Denial::BackendReset),
+        // It had begun to answer, and half an answer is a malformed one.
+        Cut::Closed => Why::Refused(Denial::BackendInvalid),
         Cut::Malformed(error) => {
             log::warn!("slot {}: the backend's answer is malformed: {error}", slot.slot.as_str());
             Why::Refused(Denial::BackendInvalid)

@@ -134,7 +134,7 @@ async fn a_bad_answer_becomes_the_guards_own_refusal_and_its_connection_is_not_u
         let Asked { mut client, mut peer, backend, guard: _guard, .. } = asked(&call(5, "tools/call")).await;
         peer.send(bad).await;
         let answer = client.answer().await;
-        assert_eq!(answer.status(), 200, "{bad:?}");
+        assert_eq!(answer.status(), 502, "{bad:?}");
         let json = answer.json();
         assert_eq!((&json["id"], &json["error"]["code"]), (&5.into(), &(-31502).into()), "{bad:?}");
         assert_eq!(json["error"]["data"]["executed"], "unknown", "{bad:?}");
