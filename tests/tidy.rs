@@ -21,7 +21,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("telemetry", &["http1", "wire", "policy", "upstream", "rollout", "config"]),
     ("proxy", &["http1", "wire", "policy", "upstream", "rollout", "config", "telemetry", "sys"]),
     ("control", &["wire", "rollout", "upstream", "parity", "client", "config", "telemetry", "sys"]),
-    ("admin", &["control", "policy", "upstream", "proxy", "telemetry", "sys", "config"]),
+    ("admin", &["control", "policy", "rollout", "upstream", "proxy", "telemetry", "sys", "config"]),
     ("tools", &["sys"]),
     ("sys", &[]),
 ];

@@ -12,6 +12,8 @@ use tokio::net::UnixStream;
 use super::protocol::{self, ANSWER_BYTES_MAX, Answer, Command, Refusal};
 
 const PATIENCE: Duration = Duration::from_secs(10);
+/// A rollout starts once both backends have been compared.
+const PATIENCE_WITH_ORDERS: Duration = Duration::from_secs(90);
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -20,8 +22,8 @@ pub(crate) enum AskError {
     NotRunning { path: PathBuf },
     #[error("cannot ask the guard on {path}: {source}")]
     Io { path: PathBuf, source: io::Error },
-    #[error("the guard on {path} did not answer within {} s", PATIENCE.as_secs())]
-    Silent { path: PathBuf },
+    #[error("the guard on {path} did not answer within {seconds} s")]
+    Silent { path: PathBuf, seconds: u64 },
     #[error("the guard on {path} answered something this program does not understand (is it newer?)")]
     Garbled { path: PathBuf },
     #[error("the guard refused: {0}")]
@@ -32,8 +34,13 @@ pub(crate) enum AskError {
 pub(crate) fn ask(path: &Path, command: &Command) -> Result<Answer, AskError> {
     let failed = |source| AskError::Io { path: path.to_owned(), source };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
-    let answer = runtime.block_on(async { tokio::time::timeout(PATIENCE, exchange(path, command)).await });
-    let answer = answer.map_err(|_| AskError::Silent { path: path.to_owned() })?;
+    let patience = match command {
+        Command::Order(_) => PATIENCE_WITH_ORDERS,
+        Command::Status | Command::Rollout | Command::History => PATIENCE,
+    };
+    let answer = runtime.block_on(async { tokio::time::timeout(patience, exchange(path, command)).await });
+    let answer =
+        answer.map_err(|_| AskError::Silent { path: path.to_owned(), seconds: patience.as_secs() })?;
     let line = answer.map_err(|error| {
         let absent = matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused);
         if absent { AskError::NotRunning { path: path.to_owned() } } else { failed(error) }

@@ -8,4 +8,4 @@ pub(crate) mod protocol;
 pub(crate) mod server;
 
 pub(crate) use protocol::{Answer, Command, Status};
-pub(crate) use server::Server;
+pub(crate) use server::{Carrying, Server};

@@ -5,7 +5,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::control::{Done, Order, Overview};
 use crate::proxy::StatusSnapshot;
+use crate::rollout::Transition;
 
 /// The only version so far.
 pub(crate) const VERSION: u32 = 1;
@@ -19,6 +21,11 @@ pub(crate) const ANSWER_BYTES_MAX: usize = 4 << 20;
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Command {
     Status,
+    /// Where the rollout stands, and both slots side by side.
+    Rollout,
+    /// Its transitions, the oldest first.
+    History,
+    Order(Order),
 }
 
 impl Command {
@@ -26,15 +33,23 @@ impl Command {
     pub(crate) fn as_str(&self) -> &'static str {
         match self {
             Command::Status => "status",
+            Command::Rollout => "rollout status",
+            Command::History => "rollout history",
+            Command::Order(order) => order.as_str(),
         }
     }
 }
 
 /// What comes back.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Answer {
     Status(Status),
+    Rollout(Box<Overview>),
+    History(Vec<Transition>),
+    Done(Box<Done>),
+    /// The answer to an order is no, and why.
+    No(String),
     Refused(Refusal),
 }
 

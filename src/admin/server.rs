@@ -3,8 +3,10 @@
 //! Bounded in connections, bytes and time, so that a stuck client cannot keep others out. Must not know what a command
 //! does: that is the function it is given.
 
+use std::future::Future;
 use std::io;
 use std::path::Path;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,8 +22,10 @@ const CONNECTIONS_MAX: usize = 16;
 /// For the request to arrive, and again for the answer to be taken.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Carries out a command. Must return at once.
-pub(crate) type Carry = Arc<dyn Fn(Command) -> Answer + Send + Sync>;
+/// Carries out a command of this user, and says what came of it.
+pub(crate) type Carry = Arc<dyn Fn(Command, u32) -> Carrying + Send + Sync>;
+/// A command that is being carried out. Bounded in time by whoever does it.
+pub(crate) type Carrying = Pin<Box<dyn Future<Output = Answer> + Send>>;
 
 /// A bound admin socket.
 pub(crate) struct Server {
@@ -66,14 +70,24 @@ impl Server {
 async fn converse(mut stream: UnixStream, carry: Option<Carry>, patience: Duration) {
     let uid = socket::peer_uid(&stream).ok();
     let (name, answer) = match judge(&mut stream, uid, carry.is_some(), patience).await {
-        Ok(command) => (command.as_str(), carry.map(|carry| carry(command))),
+        Ok(command) => {
+            let name = command.as_str();
+            let answer = match carry.zip(uid) {
+                Some((carry, uid)) => Some(carry(command, uid).await),
+                None => None,
+            };
+            (name, answer)
+        }
         Err(refusal) => ("-", Some(Answer::Refused(refusal))),
     };
     let answer = answer.unwrap_or(Answer::Refused(Refusal::Busy));
     let asked_by = uid.map_or_else(|| "unknown".to_owned(), |uid| uid.to_string());
     match &answer {
         Answer::Refused(refusal) => log::warn!("admin: command={name} uid={asked_by} refused: {refusal}"),
-        Answer::Status(_) => log::info!("admin: command={name} uid={asked_by} done"),
+        Answer::No(why) => log::warn!("admin: command={name} uid={asked_by} refused: {why}"),
+        Answer::Status(_) | Answer::Rollout(_) | Answer::History(_) | Answer::Done(_) => {
+            log::info!("admin: command={name} uid={asked_by} done");
+        }
     }
     let line = protocol::encode_answer(answer);
     let send = async {
@@ -160,8 +174,11 @@ mod tests {
             server.patience = patience;
             let runtime =
                 tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-            let carry: Carry = Arc::new(|command| match command {
-                Command::Status => Answer::Status(status()),
+            let carry: Carry = Arc::new(|command, _uid| match command {
+                Command::Status => Box::pin(async { Answer::Status(status()) }),
+                Command::Rollout | Command::History | Command::Order(_) => {
+                    Box::pin(async { Answer::No("nothing is in rollout".to_owned()) })
+                }
             });
             runtime.spawn(server.serve(carry));
             Served { folder, runtime, _file: file }

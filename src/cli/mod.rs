@@ -7,7 +7,9 @@ mod demo;
 mod doctor;
 mod output;
 mod parity;
+mod rollout;
 mod run;
+mod slots;
 mod status;
 mod token;
 mod watchdog;
@@ -41,6 +43,8 @@ enum Command {
     Run(run::Run),
     Check(check::Check),
     Status(status::Status),
+    Slots(slots::Slots),
+    Rollout(rollout::Rollout),
     #[command(subcommand)]
     Token(token::Token),
     Demo(demo::Demo),
@@ -84,6 +88,8 @@ pub fn main() -> ExitCode {
         Command::Run(_) => run::run(&cli.config),
         Command::Check(check) => check.run(&cli.config),
         Command::Status(status) => status.run(&cli.config),
+        Command::Slots(slots) => slots.run(&cli.config),
+        Command::Rollout(rollout) => rollout.run(&cli.config),
         Command::Token(token) => token.run(&cli.config),
         Command::Demo(demo) => demo.run(),
         Command::Parity(parity) => parity.run(),

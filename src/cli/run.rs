@@ -13,9 +13,10 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::Exit;
 use super::output::{complain, complain_of};
-use crate::admin::{self, Answer, Command};
+use crate::admin::{self, Answer, Carrying, Command};
 use crate::config::{self, Config, Listen, LoadError, Loaded, Surroundings};
-use crate::proxy::{Drained, Guard, Handle};
+use crate::control::{self, Settings, Setup};
+use crate::proxy::{Drained, Fence, Guard, Handle, Route};
 use crate::sys::notify::{State, notify, watchdog_interval};
 use crate::sys::process;
 use crate::telemetry::Log;
@@ -82,10 +83,13 @@ fn serve(file: &Path, loaded: Loaded) -> Result<Drained, Error> {
     provide_files(&config);
 
     let started = Started { listen: config.listen.clone(), log: config.log };
+    let settings = Settings::of(&config);
     let guard = Guard::bind(config, log.clone())?;
     let handle = guard.handle();
     let (admin, _admin_file) = started.listen.admin.as_deref().map(admin::Server::bind).transpose()?.unzip();
-    let control = Control::prepare(file.to_owned(), started, handle.clone()).map_err(Error::Control)?;
+    let rollout = start_rollout(started.listen.state.clone(), settings, &handle).map_err(Error::Control)?;
+    let control =
+        Control::prepare(file.to_owned(), started, handle.clone(), rollout).map_err(Error::Control)?;
     std::thread::Builder::new()
         .name("control".to_owned())
         .spawn(move || control.run(admin))
@@ -103,6 +107,23 @@ fn serve(file: &Path, loaded: Loaded) -> Result<Drained, Error> {
     }
     log.flush();
     Ok(drained)
+}
+
+/// Starts the control plane: it publishes the route before the first call is served.
+fn start_rollout(
+    folder: Option<PathBuf>,
+    settings: Settings,
+    handle: &Handle,
+) -> io::Result<control::Control> {
+    let publishing = handle.clone();
+    let publish = move |split, fenced| {
+        let fence = if fenced { Fence::Closed } else { Fence::Open };
+        publishing.publish_route(Route { split, fence });
+    };
+    // Nobody has taken the samples yet: there is one guard in a process.
+    let samples = handle.samples().ok_or_else(|| io::Error::other("the samples are taken"))?;
+    let metrics = handle.rollout_metrics();
+    control::Control::start(Setup { folder, settings, samples, metrics, publish: Box::new(publish) })
 }
 
 /// Makes sure that connections, not files, are what runs out.
@@ -128,6 +149,7 @@ struct Control {
     file: PathBuf,
     started: Started,
     handle: Handle,
+    rollout: control::Control,
 }
 
 /// What a reload cannot change.
@@ -138,29 +160,38 @@ struct Started {
 
 impl Control {
     /// Takes over the signals. From here on a SIGTERM is heard, however early it comes.
-    fn prepare(file: PathBuf, started: Started, handle: Handle) -> io::Result<Control> {
+    fn prepare(
+        file: PathBuf,
+        started: Started,
+        handle: Handle,
+        rollout: control::Control,
+    ) -> io::Result<Control> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let _entered = runtime.enter();
         let reload = signal(SignalKind::hangup())?;
         let terminate = signal(SignalKind::terminate())?;
         let interrupt = signal(SignalKind::interrupt())?;
         drop(_entered);
-        Ok(Control { runtime, reload, terminate, interrupt, file, started, handle })
+        Ok(Control { runtime, reload, terminate, interrupt, file, started, handle, rollout })
     }
 
     fn run(self, admin: Option<admin::Server>) {
-        let Control { runtime, mut reload, mut terminate, mut interrupt, file, started, handle } = self;
+        let Control { runtime, mut reload, mut terminate, mut interrupt, file, started, handle, rollout } =
+            self;
         runtime.block_on(async {
             if let Some(server) = admin {
-                let handle = handle.clone();
-                tokio::spawn(server.serve(Arc::new(move |command| carry_out(&handle, &command))));
+                let (handle, rollout) = (handle.clone(), rollout.clone());
+                let carry = move |command, uid| -> Carrying {
+                    Box::pin(carry_out(handle.clone(), rollout.clone(), command, uid))
+                };
+                tokio::spawn(server.serve(Arc::new(carry)));
             }
             if let Some(interval) = watchdog_interval() {
                 tokio::spawn(keep_watchdog_fed(interval, handle.clone()));
             }
             loop {
                 tokio::select! {
-                    _ = reload.recv() => load_again(&file, &started, &handle),
+                    _ = reload.recv() => load_again(&file, &started, &handle, &rollout),
                     _ = terminate.recv() => stop(&handle),
                     _ = interrupt.recv() => stop(&handle),
                 }
@@ -169,10 +200,16 @@ impl Control {
     }
 }
 
-fn carry_out(handle: &Handle, command: &Command) -> Answer {
-    match command {
-        Command::Status => Answer::Status(handle.status().into()),
-    }
+async fn carry_out(handle: Handle, rollout: control::Control, command: Command, uid: u32) -> Answer {
+    let answer = match command {
+        Command::Status => Ok(Answer::Status(handle.status().into())),
+        Command::Rollout => rollout.overview().await.map(|overview| Answer::Rollout(Box::new(overview))),
+        Command::History => rollout.history().await.map(Answer::History),
+        Command::Order(order) => {
+            rollout.order(order, format!("uid {uid}")).await.map(|done| Answer::Done(Box::new(done)))
+        }
+    };
+    answer.unwrap_or_else(Answer::No)
 }
 
 fn stop(handle: &Handle) {
@@ -190,7 +227,7 @@ async fn keep_watchdog_fed(interval: std::time::Duration, handle: Handle) {
     }
 }
 
-fn load_again(file: &Path, started: &Started, handle: &Handle) {
+fn load_again(file: &Path, started: &Started, handle: &Handle, rollout: &control::Control) {
     let loaded = match config::load(file, &Surroundings::of_this_process()) {
         Ok(loaded) => loaded,
         Err(LoadError::Invalid(findings)) => {
@@ -215,7 +252,11 @@ fn load_again(file: &Path, started: &Started, handle: &Handle) {
         log::warn!("log: what changed in this table takes effect at the next start");
     }
     let clients = loaded.config.clients.len();
+    let settings = Settings::of(&loaded.config);
     handle.publish(loaded.config);
+    if !rollout.configure(settings) {
+        log::error!("the control plane did not take the new configuration over; reload once more");
+    }
     log::info!("reloaded: {}, {clients} clients", file.display());
 }
 

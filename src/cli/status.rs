@@ -44,24 +44,46 @@ impl Status {
     }
 }
 
-/// Asks the guard that this configuration belongs to; complains and says how to exit when that fails.
 fn fetch(file: &Path) -> Result<admin::Status, Exit> {
+    match ask_guard(file, &Command::Status)? {
+        Answer::Status(status) => Ok(status),
+        other @ (Answer::Rollout(_)
+        | Answer::History(_)
+        | Answer::Done(_)
+        | Answer::No(_)
+        | Answer::Refused(_)) => Err(unexpected(&other)),
+    }
+}
+
+/// Asks the guard that this configuration belongs to; complains and says how to exit when that fails.
+pub(super) fn ask_guard(file: &Path, command: &Command) -> Result<Answer, Exit> {
     let socket = admin_socket(file)?;
-    match ask(&socket, &Command::Status) {
-        Ok(Answer::Status(status)) => Ok(status),
-        Ok(Answer::Refused(refusal)) => {
-            complain_of(&refusal);
-            Err(Exit::CouldNotRun)
+    ask(&socket, command).map_err(|error| {
+        complain_of(&error);
+        match error {
+            AskError::NotRunning { .. } => Exit::No,
+            AskError::Io { .. }
+            | AskError::Silent { .. }
+            | AskError::Garbled { .. }
+            | AskError::Refused(_) => Exit::CouldNotRun,
         }
-        Err(error) => {
-            complain_of(&error);
-            Err(match error {
-                AskError::NotRunning { .. } => Exit::No,
-                AskError::Io { .. }
-                | AskError::Silent { .. }
-                | AskError::Garbled { .. }
-                | AskError::Refused(_) => Exit::CouldNotRun,
-            })
+    })
+}
+
+/// An answer to another question; or a no, which is shown.
+pub(super) fn unexpected(answer: &Answer) -> Exit {
+    match answer {
+        Answer::No(why) => {
+            complain(why);
+            Exit::No
+        }
+        Answer::Refused(refusal) => {
+            complain_of(refusal);
+            Exit::CouldNotRun
+        }
+        Answer::Status(_) | Answer::Rollout(_) | Answer::History(_) | Answer::Done(_) => {
+            complain("the guard answered another question (is it newer than this program?)");
+            Exit::CouldNotRun
         }
     }
 }

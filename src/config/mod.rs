@@ -146,7 +146,6 @@ fn read(
         log: file::log(root.table("log")),
         health: file::health(root.table("health")),
         rollout: rollout_plan.as_deref().map(|path| plan::load(path, surroundings, more)).unwrap_or_default(),
-        rollout_plan,
     };
     root.finish();
     checks::check(&config, report);
@@ -181,9 +180,7 @@ pub(crate) struct Config {
     pub(crate) error_mode: ErrorMode,
     pub(crate) log: Log,
     pub(crate) health: Health,
-    /// `[rollout] plan`
-    pub(crate) rollout_plan: Option<PathBuf>,
-    /// What that file says, or the built-in plan.
+    /// What the file named by `[rollout] plan` says, or the built-in plan.
     pub(crate) rollout: plan::Rollout,
 }
 

@@ -289,7 +289,7 @@ fn describe(config: &Config) -> String {
         (address, metrics, admin, state, trusted_proxies, threads, &config.auth),
         (&config.paths, &config.origin, &config.limits, &config.timeouts, config.error_mode),
         (Slot::ALL.map(backend), config.stable, config.split_key, config.max_version),
-        (config.log, config.health, &config.rollout_plan),
+        (config.log, config.health, &config.rollout.plan),
     )
 }
 

@@ -1,6 +1,136 @@
-//! The control plane.
+//! The control plane: the one task that owns the rollout. It hears samples, probes and commands, lets `rollout` decide,
+//! publishes the route, and tells everybody who should know.
+//!
+//! It has a thread of its own, so that the load on the data plane cannot delay a rollback. Must not know Pingora, nor how
+//! commands arrive.
+
 mod checks;
 mod clock;
+mod gate;
+mod keeper;
+mod keeping;
 mod notify;
+mod orders;
 mod probe;
 mod state;
+mod task;
+mod watch;
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+
+pub(crate) use orders::{Done, Order, Overview};
+
+use crate::config::{self, Config};
+use crate::rollout::Transition;
+use crate::rollout::sample::Ended;
+use crate::telemetry::metrics::RolloutMetrics;
+use crate::upstream::{Backend, Slot, Split};
+
+/// Requests that may wait; they come from an operator's hands.
+const REQUESTS_MAX: usize = 64;
+
+/// What of the configuration concerns the control plane.
+#[derive(Clone)]
+pub(crate) struct Settings {
+    backends: [Option<Backend>; 2],
+    stable: Slot,
+    health: config::Health,
+    rollout: config::plan::Rollout,
+}
+
+impl Settings {
+    pub(crate) fn of(config: &Config) -> Settings {
+        Settings {
+            backends: Slot::ALL.map(|slot| config.backend(slot).cloned()),
+            stable: config.stable,
+            health: config.health,
+            rollout: config.rollout.clone(),
+        }
+    }
+
+    fn backend(&self, slot: Slot) -> Option<&Backend> {
+        let [blue, green] = &self.backends;
+        match slot {
+            Slot::Blue => blue.as_ref(),
+            Slot::Green => green.as_ref(),
+        }
+    }
+
+    /// With a single slot there is nothing to choose, so nothing is urgent.
+    fn first_probe_after(&self) -> Duration {
+        if self.configured().len() > 1 { Duration::ZERO } else { self.health.interval }
+    }
+
+    fn configured(&self) -> Vec<Slot> {
+        Slot::ALL.into_iter().filter(|slot| self.backend(*slot).is_some()).collect()
+    }
+}
+
+/// What the control plane is given.
+pub(crate) struct Setup {
+    /// Where the state is kept; without it, it dies with the process.
+    pub(crate) folder: Option<PathBuf>,
+    pub(crate) settings: Settings,
+    /// Every finished call.
+    pub(crate) samples: mpsc::Receiver<Ended>,
+    pub(crate) metrics: RolloutMetrics,
+    /// Publishes the route: who gets what, and whether newer protocol versions are fenced off. Must return at once.
+    pub(crate) publish: Box<dyn Fn(Split, bool) + Send>,
+}
+
+/// A handle on the control plane. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Control {
+    requests: mpsc::Sender<Request>,
+}
+
+enum Request {
+    Order { order: Order, who: String, reply: oneshot::Sender<Result<Done, String>> },
+    Overview(oneshot::Sender<Overview>),
+    History(oneshot::Sender<Vec<Transition>>),
+    Configure(Box<Settings>),
+}
+
+impl Control {
+    /// Publishes the route that the saved state asks for, and starts. When this returns, calls may be served.
+    pub(crate) fn start(setup: Setup) -> io::Result<Control> {
+        let (requests, queue) = mpsc::channel(REQUESTS_MAX);
+        let task = task::Task::prepare(setup);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let thread = std::thread::Builder::new().name("rollout".to_owned());
+        thread.spawn(move || runtime.block_on(task.run(queue)))?;
+        Ok(Control { requests })
+    }
+
+    /// Carries out an order; `Err` says why not.
+    pub(crate) async fn order(&self, order: Order, who: String) -> Result<Done, String> {
+        let (reply, answer) = oneshot::channel();
+        self.ask(Request::Order { order, who, reply }, answer).await.and_then(|result| result)
+    }
+
+    pub(crate) async fn overview(&self) -> Result<Overview, String> {
+        let (reply, answer) = oneshot::channel();
+        self.ask(Request::Overview(reply), answer).await
+    }
+
+    /// The oldest transition first.
+    pub(crate) async fn history(&self) -> Result<Vec<Transition>, String> {
+        let (reply, answer) = oneshot::channel();
+        self.ask(Request::History(reply), answer).await
+    }
+
+    /// A new configuration holds. Never waits; false if the control plane does not listen.
+    pub(crate) fn configure(&self, settings: Settings) -> bool {
+        self.requests.try_send(Request::Configure(Box::new(settings))).is_ok()
+    }
+
+    async fn ask<T>(&self, request: Request, answer: oneshot::Receiver<T>) -> Result<T, String> {
+        let stopped = || "the control plane has stopped; see the log".to_owned();
+        self.requests.send(request).await.map_err(|_| stopped())?;
+        answer.await.map_err(|_| stopped())
+    }
+}

@@ -96,7 +96,7 @@ async fn conduct(
     let opened = match trial::stand_in(&question) {
         None => ask_and_open(&question, client).await,
         Some(stand_in) => match trial::try_out(&question, stand_in, client).await {
-            Tried::Ended(result) => result,
+            Tried::Ended(result) => *result,
             Tried::Failed(stand_in) => {
                 again = Question { to: To::Slot(stand_in), ..question.clone() };
                 ask_and_open(&again, client).await

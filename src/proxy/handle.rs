@@ -11,6 +11,7 @@ use super::route::Route;
 use super::runtime::{Runtime, Shared};
 use crate::config::Config;
 use crate::rollout::sample::Ended;
+use crate::telemetry::metrics::RolloutMetrics;
 use crate::upstream::Slot;
 
 /// A handle for admin commands and signals. Cheap to clone.
@@ -94,6 +95,11 @@ impl Handle {
     /// Every finished call from here on, as what it says about its slot. Only the first to ask gets it.
     pub(crate) fn samples(&self) -> Option<mpsc::Receiver<Ended>> {
         self.shared.samples.take()
+    }
+
+    /// The metric families of the control plane.
+    pub(crate) fn rollout_metrics(&self) -> RolloutMetrics {
+        self.shared.metrics.rollout()
     }
 
     /// Starts the drain. Asked a second time, somebody will not wait for its end: it is over at once.

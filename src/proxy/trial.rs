@@ -24,7 +24,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// What came of a trial.
 pub(super) enum Tried<'q> {
     /// There is an answer for the client, good or not.
-    Ended(Result<Opened<'q>, NotAsked>),
+    Ended(Box<Result<Opened<'q>, NotAsked>>),
     /// The candidate is no good; this slot is to be asked.
     Failed(Slot),
 }
@@ -51,7 +51,7 @@ pub(super) async fn try_out<'q>(
         Ok(asked) if asked.slot.slot == stand_in => {
             // It could not even be reached, and stable has been asked already.
             client.set_deadline(deadline);
-            return Tried::Ended(open(question, asked, Look::Beginning, client).await);
+            return Tried::Ended(Box::new(open(question, asked, Look::Beginning, client).await));
         }
         Ok(asked) => open(question, asked, Look::Whole, client).await,
         Err(not_asked) => Err(not_asked),
@@ -75,7 +75,7 @@ pub(super) async fn try_out<'q>(
         question.shared.metrics.retried(stand_in.other(), Retry::StandIn);
         Tried::Failed(stand_in)
     } else {
-        Tried::Ended(result)
+        Tried::Ended(Box::new(result))
     }
 }
 

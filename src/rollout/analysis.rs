@@ -316,7 +316,7 @@ mod tests {
     #[track_caller]
     fn check(candidate: Summary, stable: Summary, expect: &str) {
         let plan = Plan::default();
-        let step = plan.step(2).unwrap();
+        let step = plan.step(1).unwrap();
         let conclusion = conclude(&plan.analysis, step, &candidate, &stable, &ShadowTally::default());
         let findings: Vec<String> = conclusion.findings().iter().map(ToString::to_string).collect();
         assert_eq!(
@@ -398,7 +398,7 @@ mod tests {
     #[test]
     fn a_shadow_step_is_judged_by_its_copies() {
         let plan = Plan::default();
-        let step = plan.step(0).unwrap();
+        let step = &Step { stage: Stage::Shadow, ..plan.step(0).unwrap().clone() };
         let judge = |requests, failures, mismatched| {
             let shadow = ShadowTally { requests, failures, mismatched };
             let none = summary(0, 0.0, 0.0);

@@ -180,17 +180,15 @@ impl SlotWindows {
     }
 
     fn record(&mut self, sample: &Sample) {
-        for window in [
-            &mut self.step,
-            &mut self.error_rate,
-            &mut self.sustained,
-            &mut self.latency_counts,
-            &mut self.usual,
-        ] {
+        for window in [&mut self.step, &mut self.error_rate, &mut self.sustained, &mut self.usual] {
             window.record(sample.at, sample.verdict);
         }
-        self.step_latency.record(sample.at, sample.latency);
-        self.latency.record(sample.at, sample.latency);
+        // A call that was never sent has no latency: counted as zero, it would make a dead slot look quick.
+        if !sample.latency.is_zero() {
+            self.latency_counts.record(sample.at, sample.verdict);
+            self.step_latency.record(sample.at, sample.latency);
+            self.latency.record(sample.at, sample.latency);
+        }
     }
 
     fn counter(&mut self, span: Span) -> &mut CountWindow {
@@ -267,6 +265,20 @@ mod tests {
         feed(&mut seen, Slot::Green, Verdict::Answered, 5);
         assert_eq!(seen.candidate(Slot::Green, Span::ErrorRate, at(1)).error_rate, 0.0);
         assert_eq!(seen.stable(Slot::Blue, Span::Step, at(1)).requests, 0, "but no other number is");
+    }
+
+    #[test]
+    fn a_slot_that_cannot_be_reached_does_not_look_quick() {
+        let mut seen = Observations::new(&Plan::default());
+        feed(&mut seen, Slot::Green, Verdict::Answered, 10);
+        for _ in 0..100 {
+            let verdict = Verdict::Failed(Failure::NoConnection);
+            let (slot, latency, origin) = (Slot::Green, Duration::ZERO, Origin::Live);
+            seen.record(&Sample { slot, at: at(0), verdict, latency, origin });
+        }
+        let candidate = seen.candidate(Slot::Green, Span::Step, at(1));
+        assert_eq!((candidate.requests, candidate.failures), (110, 100));
+        assert!(candidate.p50_ms.unwrap() >= 9.9, "{candidate:?}");
     }
 
     #[test]

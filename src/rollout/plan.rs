@@ -153,7 +153,7 @@ impl Plan {
 }
 
 impl Default for Plan {
-    /// The stages of the contract: shadow, canary, 25/50/75, everybody, bake.
+    /// Canary, 25/50/75, everybody, bake. Not shadow: a step that gets no copies never passes.
     fn default() -> Plan {
         let minutes = |minutes: u64| Duration::from_secs(minutes * 60);
         let step = |stage, weight, hold, min_samples| Step {
@@ -166,7 +166,6 @@ impl Default for Plan {
         let percent = |share| Percent::new(share).unwrap_or(Percent::ALL);
         Plan {
             steps: vec![
-                step(Stage::Shadow, Percent::ZERO, minutes(10), 20),
                 step(Stage::Canary, percent(5), minutes(10), 20),
                 step(Stage::Progressive, percent(25), minutes(10), 50),
                 step(Stage::Progressive, percent(50), minutes(10), 50),
@@ -263,7 +262,7 @@ mod tests {
         let plan = Plan::default();
         assert_eq!(judge_steps(plan.steps()), vec![]);
         let weights: Vec<u8> = plan.steps().iter().map(|step| step.weight.get()).collect();
-        assert_eq!(weights, [0, 5, 25, 50, 75, 100, 100]);
+        assert_eq!(weights, [5, 25, 50, 75, 100, 100]);
     }
 
     #[test]

@@ -22,7 +22,6 @@ pub(super) fn transition() -> Transition {
     let plan = Box::new(Plan::default());
     let id = "r1".to_owned();
     rollout.handle(operator(rollout::Command::Start { id, plan, force: false }), at(2)).unwrap();
-    rollout.handle(operator(rollout::Command::Promote { force: false }), at(3)).unwrap();
     rollout.handle(health(Health::Unhealthy("refused".to_owned())), at(7)).unwrap()
 }
 

@@ -29,7 +29,7 @@ fn saved(number: u64) -> Saved {
     };
     let mut state = State::new(if number.is_multiple_of(2) { Slot::Blue } else { Slot::Green });
     state.seq = number;
-    state.run = (!number.is_multiple_of(3)).then(|| run(usize::try_from(number % 7).unwrap()));
+    state.run = (!number.is_multiple_of(3)).then(|| run(usize::try_from(number % 6).unwrap()));
     let mut rollout =
         Rollout::new(State { run: Some(run(1)), ..state.clone() }, &Slot::ALL, &Plan::default(), at(0));
     let back = Event::Command { command: rollout::Command::Rollback { to: None }, who: "tests".to_owned() };
@@ -153,7 +153,7 @@ fn child_that_saves_until_it_is_killed() {
     let first = store.load().unwrap().map_or(0, |saved| saved.state.seq);
     for number in first + 1.. {
         store.save(&saved(number)).unwrap();
-        println!("saved {number}");
+        writeln!(io::stdout(), "saved {number}").unwrap();
     }
 }
 

@@ -111,9 +111,11 @@ impl Builder {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let socket = directory.path().join("g.sock");
         let listen = self.listen.unwrap_or_else(|| format!("unix:{}", socket.display()));
+        // A scripted backend expects the calls of its test and no others.
+        let health = if self.tables.contains("[health]") { "" } else { "[health]\ninterval = \"1h\"\n" };
         let config = format!(
             "[listen]\naddress = \"{listen}\"\nmetrics = \"127.0.0.1:0\"\nadmin = \"off\"\n{}\n\
-             [slots.blue]\naddress = \"{}\"\n{}\n{}",
+             [slots.blue]\naddress = \"{}\"\n{}\n{health}{}",
             self.listen_keys, self.slot, self.slot_keys, self.tables
         );
         let file = directory.path().join("guard.toml");

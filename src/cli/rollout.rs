@@ -1,0 +1,255 @@
+//! `mcp-guard rollout`: from stable to candidate in steps, and back at any moment.
+//!
+//! Each command waits until its work is done, and says what happened. Must not know how a rollout is decided.
+
+use std::io::IsTerminal;
+use std::path::Path;
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+
+use super::Exit;
+use super::output::{complain, say, table};
+use super::slots::{drained, order, overview};
+use super::status::{ask_guard, unexpected};
+use crate::admin::{Answer, Command};
+use crate::control::{Order, Overview};
+use crate::rollout::status::{RunStatus, SlotStatus};
+use crate::rollout::transition::Kind;
+use crate::rollout::{Stage, Transition};
+
+const WATCH_EVERY: Duration = Duration::from_secs(1);
+/// How long `rollback` waits for calls on the candidate. They are not cut.
+const DRAIN_SECONDS: u64 = 60;
+
+/// Move the traffic to the candidate step by step, watched, and back by itself when it fails.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  mcp-guard rollout start --watch      compare both slots, start, and follow the steps of the plan
+  mcp-guard rollout promote            the next step now
+  mcp-guard rollout rollback           all traffic to stable, at once
+  mcp-guard rollout rollback --to canary
+  mcp-guard rollout status --json | jq .status.run.waits_for
+
+Exit codes: 0 done, 1 refused, nothing in rollout or rolled back, 2 the guard could not be asked.")]
+pub(super) struct Rollout {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Begin: compare candidate and stable, then follow the plan.
+    #[command(after_help = "Example:\n  mcp-guard rollout start --watch")]
+    Start {
+        /// Against the comparison, and though the candidate speaks less than stable.
+        #[arg(long)]
+        force: bool,
+        /// Show both slots side by side until the rollout ends.
+        #[arg(long)]
+        watch: bool,
+    },
+    /// Stay at this step. Triggers still roll back.
+    #[command(after_help = "Example:\n  mcp-guard rollout pause")]
+    Pause,
+    /// Go on.
+    #[command(after_help = "Example:\n  mcp-guard rollout resume")]
+    Resume,
+    /// Go to the next step now; after the last one, the candidate becomes stable.
+    #[command(after_help = "Example:\n  mcp-guard rollout promote")]
+    Promote {
+        /// Also against the analysis. Never to an unhealthy candidate.
+        #[arg(long)]
+        force: bool,
+    },
+    /// All traffic back to stable, or to an earlier stage, where the rollout waits.
+    #[command(
+        after_help = "Examples:\n  mcp-guard rollout rollback\n  mcp-guard rollout rollback --to dual_protocol"
+    )]
+    Rollback {
+        /// The earlier stage, also by the migration plan's name.
+        #[arg(long, value_name = "STAGE", value_parser = stage)]
+        to: Option<Stage>,
+    },
+    /// Where it stands, what it waits for, and both slots side by side.
+    #[command(
+        after_help = "Examples:\n  mcp-guard rollout status --watch\n  mcp-guard rollout status --json"
+    )]
+    Status {
+        /// Repeat every second until the rollout ends.
+        #[arg(long)]
+        watch: bool,
+        /// Print one JSON object (with --watch, one a line).
+        #[arg(long)]
+        json: bool,
+    },
+    /// Every transition, with its cause and numbers; the latest last.
+    #[command(after_help = "Example:\n  mcp-guard rollout history --json | jq '.[-1].cause'")]
+    History {
+        /// Print one JSON list.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+impl Rollout {
+    pub(super) fn run(&self, file: &Path) -> Exit {
+        let result = match &self.what {
+            What::Start { force, watch } => {
+                order(file, Order::Start { force: *force }).and_then(|_| match watch {
+                    true => follow(file, false),
+                    false => Ok(()),
+                })
+            }
+            What::Pause => order(file, Order::Pause).map(|_| ()),
+            What::Resume => order(file, Order::Resume).map(|_| ()),
+            What::Promote { force } => order(file, Order::Promote { force: *force }).map(|_| ()),
+            What::Rollback { to } => order(file, Order::Rollback { to: *to }).and_then(|done| {
+                // Back in the rollout, the candidate may go on serving some.
+                let ended = done.transition.to.step.is_none();
+                let candidate = done.transition.to.stable.other();
+                if ended { drained(file, candidate, DRAIN_SECONDS) } else { Ok(()) }
+            }),
+            What::Status { watch: true, json } => follow(file, *json),
+            What::Status { watch: false, json } => overview(file).map(|overview| show(&overview, *json)),
+            What::History { json } => history(file).map(|history| show_history(&history, *json)),
+        };
+        result.err().unwrap_or(Exit::Done)
+    }
+}
+
+fn stage(name: &str) -> Result<Stage, String> {
+    Stage::parse(name).ok_or_else(|| {
+        let names: Vec<&str> = Stage::ALL.into_iter().map(Stage::as_str).collect();
+        format!("the stages are {}", names.join(", "))
+    })
+}
+
+fn history(file: &Path) -> Result<Vec<Transition>, Exit> {
+    match ask_guard(file, &Command::History)? {
+        Answer::History(history) => Ok(history),
+        other @ (Answer::Status(_)
+        | Answer::Rollout(_)
+        | Answer::Done(_)
+        | Answer::No(_)
+        | Answer::Refused(_)) => Err(unexpected(&other)),
+    }
+}
+
+/// Shows the rollout again and again until it ends; a rollback is a no.
+fn follow(file: &Path, json: bool) -> Result<(), Exit> {
+    loop {
+        let overview = overview(file)?;
+        if std::io::stdout().is_terminal() && !json {
+            say("\x1b[2J\x1b[H");
+        }
+        show(&overview, json);
+        if overview.status.run.is_none() {
+            let history = history(file)?;
+            let Some(last) = history.last() else { return Ok(()) };
+            if !json {
+                say(last);
+            }
+            return if last.kind == Kind::RolledBack { Err(Exit::No) } else { Ok(()) };
+        }
+        std::thread::sleep(WATCH_EVERY);
+    }
+}
+
+fn show(overview: &Overview, json: bool) {
+    if json {
+        match serde_json::to_string(overview) {
+            Ok(line) => say(line),
+            Err(error) => complain(error),
+        }
+        return;
+    }
+    match &overview.status.run {
+        None => {
+            let stable = overview.status.position.stable.as_str();
+            say(format_args!("nothing is in rollout: {stable} serves all traffic"));
+        }
+        Some(run) => show_run(overview, run),
+    }
+    say("");
+    let [left, right] = match overview.status.slots.as_slice() {
+        [blue, green] => [blue, green],
+        _ => return,
+    };
+    let title = |slot: &SlotStatus| format!("{} ({})", slot.slot.as_str(), slot.role);
+    let rows = COLUMNS.map(|(name, of)| [name.to_owned(), of(left), of(right)]);
+    table(["", &title(left), &title(right)], &rows);
+    for problem in &overview.problems {
+        complain(problem);
+    }
+}
+
+fn show_run(overview: &Overview, run: &RunStatus) {
+    let position = &overview.status.position;
+    let step = position.step.unwrap_or_default();
+    say(format_args!("rollout {}: {position}, step {step} of {}, then {}", run.id, run.steps, run.next));
+    say(format_args!("waits for  {}", run.waits_for));
+    say(format_args!("verdict    {}", run.conclusion.as_str()));
+    for finding in run.conclusion.findings() {
+        say(format_args!("           {finding}"));
+    }
+    if position.stage == Stage::Shadow {
+        let shadow = &run.shadow;
+        let (copies, failed, differ) = (shadow.requests, shadow.failures, shadow.mismatched);
+        say(format_args!("copies     {copies} compared, {failed} failed, {differ} differ"));
+    }
+    if overview.status.fenced {
+        say("fence      protocol 2026-07-28 is held back: the way back does not speak it");
+    }
+}
+
+/// A line of the side-by-side table.
+type Line = (&'static str, fn(&SlotStatus) -> String);
+
+const COLUMNS: [Line; 6] = [
+    ("health", |slot| {
+        slot.why.as_ref().map_or_else(|| slot.health.clone(), |why| format!("{}: {why}", slot.health))
+    }),
+    ("calls", |slot| slot.summary.requests.to_string()),
+    ("errors", |slot| format!("{:.1} %", slot.summary.error_rate * 100.0)),
+    ("tool errors", |slot| slot.summary.tool_errors.to_string()),
+    ("p50", |slot| millis(slot.summary.p50_ms)),
+    ("p95", |slot| millis(slot.summary.p95_ms)),
+];
+
+fn millis(time: Option<f64>) -> String {
+    time.map_or_else(|| "-".to_owned(), |time| format!("{time:.1} ms"))
+}
+
+fn show_history(history: &[Transition], json: bool) {
+    if json {
+        match serde_json::to_string_pretty(history) {
+            Ok(text) => say(text),
+            Err(error) => complain(error),
+        }
+        return;
+    }
+    if history.is_empty() {
+        say("no transition so far");
+    }
+    for transition in history {
+        let at = i64::try_from(transition.at.millis()).ok();
+        let at = at.and_then(|millis| jiff::Timestamp::from_millisecond(millis).ok());
+        let at = at.map_or_else(String::new, |at| format!("{at:.0}"));
+        let rollout = transition.rollout.as_deref().unwrap_or("-");
+        say(format_args!("{at}  {rollout}  {transition}"));
+        if let Some(numbers) = &transition.numbers {
+            let (candidate, stable) = (&numbers.candidate, &numbers.stable);
+            say(format_args!(
+                "    candidate {} calls, {:.1} % errors, p95 {}; stable {} calls, {:.1} % errors, p95 {}",
+                candidate.requests,
+                candidate.error_rate * 100.0,
+                millis(candidate.p95_ms),
+                stable.requests,
+                stable.error_rate * 100.0,
+                millis(stable.p95_ms)
+            ));
+        }
+    }
+}

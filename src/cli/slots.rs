@@ -1,0 +1,173 @@
+//! `mcp-guard slots`: which backend serves, and the switch between the two.
+//!
+//! Each command waits until its work is done, and says what happened. Must not know how a switch is made: `control` does.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use clap::{Args, Subcommand};
+
+use super::Exit;
+use super::output::{complain, say, table};
+use super::status::{ask_guard, unexpected};
+use crate::admin::{Answer, Command};
+use crate::control::{Done, Order, Overview};
+use crate::rollout::status::SlotStatus;
+use crate::upstream::Slot;
+
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// Show the slots, switch to the other one, or take one out of service.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  mcp-guard slots list
+  mcp-guard slots switch green        all traffic to green; refused unless green is healthy
+  mcp-guard slots switch blue         and back
+  mcp-guard slots drain blue          blue takes no calls any more, not even in need; returns when it is idle
+
+Exit codes: 0 done, 1 refused or not drained in time, 2 the guard could not be asked.")]
+pub(super) struct Slots {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Both slots: role, health, what they speak, calls in flight.
+    #[command(after_help = "Example:\n  mcp-guard slots list --json | jq '.slots[] | {slot, health}'")]
+    List {
+        /// Print one JSON object.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Make the other slot stable: all traffic goes there. The way back is the same command.
+    #[command(after_help = "Example:\n  mcp-guard slots switch green")]
+    Switch {
+        /// `blue` or `green`.
+        #[arg(value_parser = slot)]
+        slot: Slot,
+        /// Also if it speaks less than the other, which breaks clients that use protocol 2026-07-28.
+        #[arg(long)]
+        force: bool,
+        /// Seconds to wait for the calls on the other slot to finish. They are not cut.
+        #[arg(long, value_name = "SECONDS", default_value = "60")]
+        drain_timeout: u64,
+    },
+    /// Take a slot out of service, and wait until it is idle.
+    #[command(after_help = "Example:\n  mcp-guard slots drain blue && systemctl stop mcp-tools@blue")]
+    Drain {
+        /// `blue` or `green`.
+        #[arg(value_parser = slot)]
+        slot: Slot,
+        /// Seconds to wait for its calls to finish. They are not cut.
+        #[arg(long, value_name = "SECONDS", default_value = "60")]
+        drain_timeout: u64,
+    },
+}
+
+impl Slots {
+    pub(super) fn run(&self, file: &Path) -> Exit {
+        let result = match &self.what {
+            What::List { json } => list(file, *json),
+            What::Switch { slot, force, drain_timeout } => {
+                order(file, Order::Switch { to: *slot, force: *force })
+                    .and_then(|_| drained(file, slot.other(), *drain_timeout))
+            }
+            What::Drain { slot, drain_timeout } => {
+                order(file, Order::Drain { slot: *slot }).and_then(|_| drained(file, *slot, *drain_timeout))
+            }
+        };
+        result.err().unwrap_or(Exit::Done)
+    }
+}
+
+/// Gives an order and tells what came of it.
+pub(super) fn order(file: &Path, order: Order) -> Result<Done, Exit> {
+    match ask_guard(file, &Command::Order(order))? {
+        Answer::Done(done) => {
+            say(&done.transition);
+            for note in &done.notes {
+                say(format_args!("note: {note}"));
+            }
+            Ok(*done)
+        }
+        other @ (Answer::Status(_)
+        | Answer::Rollout(_)
+        | Answer::History(_)
+        | Answer::No(_)
+        | Answer::Refused(_)) => Err(unexpected(&other)),
+    }
+}
+
+/// The rollout and both slots.
+pub(super) fn overview(file: &Path) -> Result<Overview, Exit> {
+    match ask_guard(file, &Command::Rollout)? {
+        Answer::Rollout(overview) => Ok(*overview),
+        other @ (Answer::Status(_)
+        | Answer::History(_)
+        | Answer::Done(_)
+        | Answer::No(_)
+        | Answer::Refused(_)) => Err(unexpected(&other)),
+    }
+}
+
+/// Waits until no call is on the slot any more.
+pub(super) fn drained(file: &Path, slot: Slot, timeout: u64) -> Result<(), Exit> {
+    let started = Instant::now();
+    let deadline = started + Duration::from_secs(timeout);
+    loop {
+        let Answer::Status(status) = ask_guard(file, &Command::Status)? else {
+            return Err(Exit::CouldNotRun);
+        };
+        let ours = status.slots.iter().find(|found| found.slot == slot.as_str());
+        let calls = ours.map_or(0, |found| found.in_flight);
+        if calls == 0 {
+            say(format_args!("{} is idle after {:.1} s", slot.as_str(), started.elapsed().as_secs_f64()));
+            return Ok(());
+        }
+        if Instant::now() >= deadline {
+            complain(format_args!("{} still has {calls} calls in flight; they are not cut", slot.as_str()));
+            return Err(Exit::No);
+        }
+        std::thread::sleep(LOOK_EVERY);
+    }
+}
+
+/// A slot's name, for the command line.
+pub(super) fn slot(name: &str) -> Result<Slot, String> {
+    Slot::parse(name).ok_or_else(|| "the slots are blue and green".to_owned())
+}
+
+fn list(file: &Path, json: bool) -> Result<(), Exit> {
+    let overview = overview(file)?;
+    if json {
+        say(serde_json::json!({ "slots": overview.status.slots, "problems": overview.problems }));
+        return Ok(());
+    }
+    let rows: Vec<[String; 6]> =
+        overview.status.slots.iter().filter(|slot| slot.configured).map(row).collect();
+    table(["SLOT", "ROLE", "HEALTH", "SPEAKS", "TOOLS", "WHY NOT"], &rows);
+    for problem in &overview.problems {
+        complain(problem);
+    }
+    Ok(())
+}
+
+fn row(slot: &SlotStatus) -> [String; 6] {
+    let speaks = slot.surface.as_ref().map_or("-", |surface| match (surface.legacy, surface.modern) {
+        (true, true) => "both eras",
+        (true, false) => "up to 2025-11-25",
+        (false, true) => "2026-07-28",
+        (false, false) => "-",
+    });
+    let tools = slot.surface.as_ref().map_or_else(|| "-".to_owned(), |surface| surface.tools.to_string());
+    [
+        slot.slot.as_str().to_owned(),
+        slot.role.clone(),
+        slot.health.clone(),
+        speaks.to_owned(),
+        tools,
+        slot.why.clone().unwrap_or_default(),
+    ]
+}

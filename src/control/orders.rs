@@ -1,0 +1,64 @@
+//! What operators may order, and what they are told. Plain data: the admin socket carries it.
+
+use serde::{Deserialize, Serialize};
+
+use crate::rollout::status::Status;
+use crate::rollout::{Stage, Transition};
+use crate::upstream::Slot;
+
+/// An order.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Order {
+    Start {
+        /// Against the parity gate, and though the candidate speaks less than stable.
+        force: bool,
+    },
+    Pause,
+    Resume,
+    Promote {
+        force: bool,
+    },
+    Rollback {
+        to: Option<Stage>,
+    },
+    Switch {
+        to: Slot,
+        force: bool,
+    },
+    /// Takes a slot out of service.
+    Drain {
+        slot: Slot,
+    },
+}
+
+impl Order {
+    /// The name in the log.
+    pub(crate) fn as_str(&self) -> &'static str {
+        match self {
+            Order::Start { .. } => "rollout start",
+            Order::Pause => "rollout pause",
+            Order::Resume => "rollout resume",
+            Order::Promote { .. } => "rollout promote",
+            Order::Rollback { .. } => "rollout rollback",
+            Order::Switch { .. } => "slots switch",
+            Order::Drain { .. } => "slots drain",
+        }
+    }
+}
+
+/// An order was carried out.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Done {
+    pub(crate) transition: Transition,
+    /// What the operator should know besides.
+    pub(crate) notes: Vec<String>,
+}
+
+/// The whole picture.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Overview {
+    pub(crate) status: Status,
+    /// What is not as it should be: state not saved, another guard owns it, and the like.
+    pub(crate) problems: Vec<String>,
+}

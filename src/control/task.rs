@@ -1,0 +1,424 @@
+//! The loop of the control plane, and the only owner of the rollout.
+//!
+//! Whatever comes in is handed to `Rollout::handle`; what comes out is published first (that is what protects clients),
+//! then told and saved. Must not decide anything itself.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::clock::Clock;
+use super::keeper::{Keeper, Progress};
+use super::keeping::{Keeping, adopt, answer, open};
+use super::notify::Notifier;
+use super::orders::{Done, Order, Overview};
+use super::probe::Prober;
+use super::state::Saved;
+use super::watch::{Seen, Watches};
+use super::{Request, Settings, Setup, gate};
+use crate::rollout::sample::Ended;
+use crate::rollout::{Command, Event, Health, Rollout, Transition};
+use crate::telemetry::metrics::RolloutMetrics;
+use crate::upstream::{Backend, Slot, Split};
+
+/// How often samples are looked through while a rollout is under way: a trigger fires at most this late.
+const BUSY: Duration = Duration::from_millis(20);
+const IDLE: Duration = Duration::from_millis(200);
+/// Between two looks at what is slow to change: gauges, and whether another guard has let go of the state.
+const NOW_AND_THEN: Duration = Duration::from_millis(500);
+const SEEN_MAX: usize = 256;
+
+/// The answer to an order.
+pub(super) type Reply = oneshot::Sender<Result<Done, String>>;
+
+pub(super) struct Task {
+    clock: Clock,
+    rollout: Rollout,
+    history: Vec<Transition>,
+    settings: Settings,
+    folder: Option<PathBuf>,
+    keeping: Keeping,
+    samples: mpsc::Receiver<Ended>,
+    metrics: RolloutMetrics,
+    publish: Box<dyn Fn(Split, bool) + Send>,
+    published: Option<(Split, bool)>,
+    /// Starts with the loop.
+    notifier: Option<Notifier>,
+    /// A start is being prepared.
+    comparing: bool,
+}
+
+impl Task {
+    /// Reads the state and publishes the route that it asks for.
+    pub(super) fn prepare(setup: Setup) -> Task {
+        let Setup { folder, settings, samples, metrics, publish } = setup;
+        let clock = Clock::start();
+        let (saved, keeping) = match &folder {
+            None => {
+                (None, Keeping::Lost("listen.state is not set: a restart forgets the rollout".to_owned()))
+            }
+            Some(folder) => open(folder),
+        };
+        let (state, history) = adopt(saved, &settings);
+        let rollout = Rollout::new(state, &settings.configured(), &settings.rollout.plan, clock.now());
+        let mut task = Task {
+            clock,
+            rollout,
+            history,
+            settings,
+            folder,
+            keeping,
+            samples,
+            metrics,
+            publish,
+            published: None,
+            notifier: None,
+            comparing: false,
+        };
+        task.publish();
+        task
+    }
+
+    pub(super) async fn run(mut self, mut requests: mpsc::Receiver<Request>) {
+        let (reports, mut seen) = mpsc::channel(SEEN_MAX);
+        self.notifier = Some(Notifier::start(self.settings.rollout.receivers.clone(), &self.metrics));
+        let mut watches = Watches::new(reports);
+        let (looked, mut looks) = mpsc::channel(SEEN_MAX);
+        self.keep();
+        watches.probe(&self.settings);
+        self.show();
+        let mut rarely = tokio::time::interval(NOW_AND_THEN);
+        loop {
+            watches.check(&self.settings, &self.rollout);
+            let pause = if self.rollout.state().run.is_some() { BUSY } else { IDLE };
+            tokio::select! {
+                biased;
+                request = requests.recv() => match request {
+                    None => return,
+                    Some(Request::Overview(reply)) => { let _ = reply.send(self.overview()); }
+                    Some(Request::History(reply)) => { let _ = reply.send(self.history.clone()); }
+                    Some(Request::Configure(settings)) => {
+                        watches.configure(&self.settings, &settings);
+                        self.configure(*settings);
+                    }
+                    Some(Request::Order { order, who, reply }) => {
+                        let pending = Pending { order, who, reply, notes: Vec::new() };
+                        self.take(pending, &looked);
+                    }
+                },
+                Some(looked) = looks.recv() => self.looked(looked),
+                Some(seen) = seen.recv() => self.see(seen),
+                _ = rarely.tick() => self.now_and_then(),
+                () = tokio::time::sleep(pause) => self.tick(),
+            }
+            self.publish();
+        }
+    }
+
+    /// Everything that ended since the last look, then the time.
+    fn tick(&mut self) {
+        let now = self.clock.now();
+        while let Ok(ended) = self.samples.try_recv() {
+            let _ = self.rollout.handle(Event::Sample(ended.at(now)), now);
+        }
+        self.handle(Event::Tick);
+    }
+
+    fn see(&mut self, seen: Seen) {
+        match seen {
+            Seen::Probe { slot, health, surface } => {
+                if *self.rollout.health(slot) != health {
+                    tell_health(slot, &health);
+                }
+                self.metrics.set_healthy(slot, health == Health::Healthy);
+                let answered = surface.is_some();
+                if let Some(surface) = surface {
+                    self.handle(Event::Surface { slot, surface });
+                }
+                self.handle(Event::Health { slot, health, answered });
+            }
+            Seen::Memory { slot, memory } => {
+                self.metrics.set_memory(slot, memory.part());
+                self.handle(Event::Memory { slot, used: memory.used, limit: memory.limit });
+            }
+            Seen::Check { name, failure } => {
+                self.handle(Event::Check { name, failure });
+            }
+        }
+    }
+
+    /// Lets the rollout decide. The route follows at once; then the transition is told and saved.
+    fn handle(&mut self, event: Event) -> Option<Transition> {
+        if matches!(self.keeping, Keeping::Theirs) {
+            return None;
+        }
+        let transition = self.rollout.handle(event, self.clock.now())?;
+        self.publish();
+        log::warn!("rollout: {transition}");
+        self.metrics.transition(&transition);
+        let mut saved =
+            Saved { state: self.rollout.state().clone(), history: std::mem::take(&mut self.history) };
+        saved.remember(transition.clone());
+        self.history.clone_from(&saved.history);
+        if let Keeping::Kept(keeper) = &self.keeping {
+            keeper.save(saved);
+        }
+        if let Some(notifier) = &self.notifier {
+            notifier.tell(&Arc::new(transition.clone()));
+        }
+        self.show();
+        Some(transition)
+    }
+
+    /// Publishes the route if it is another one than before.
+    fn publish(&mut self) {
+        let route = (self.rollout.split(), self.rollout.fenced());
+        if self.published.as_ref() != Some(&route) {
+            self.metrics.set_fence(route.1);
+            (self.publish)(route.0.clone(), route.1);
+            self.published = Some(route);
+        }
+    }
+
+    /// An order that sends more traffic to a slot waits for a fresh look at it: the last probe may be seconds old. The look
+    /// goes on beside everything else; any other order is carried out at once.
+    fn take(&mut self, pending: Pending, looked: &mpsc::Sender<Looked>) {
+        let (command, starts) = (self.command(&pending.order), matches!(pending.order, Order::Start { .. }));
+        let allowed = self.may_order().and_then(|()| {
+            let starting = self.comparing && starts;
+            if starting {
+                Err("a start that was ordered before is being prepared".to_owned())
+            } else {
+                Ok(())
+            }
+        });
+        let allowed = allowed.and_then(|()| self.check(&command));
+        let to = match &pending.order {
+            Order::Switch { to, .. } => *to,
+            Order::Start { .. } | Order::Promote { .. } => self.rollout.state().candidate(),
+            Order::Pause | Order::Resume | Order::Rollback { .. } | Order::Drain { .. } => {
+                return self.carry_out(pending);
+            }
+        };
+        let target = allowed.and_then(|()| {
+            self.settings.backend(to).cloned().ok_or_else(|| format!("{} is not configured", to.as_str()))
+        });
+        let target = match target {
+            Ok(target) => target,
+            Err(why) => return drop(pending.reply.send(Err(why))),
+        };
+        self.comparing |= starts;
+        let gate = starts && self.settings.rollout.plan.parity_gate;
+        let stable = self.settings.backend(self.rollout.state().stable).filter(|_| gate).cloned();
+        let (timeout, looked) = (self.settings.health.timeout, looked.clone());
+        tokio::spawn(async move {
+            let verdict = match look(to, &target, timeout).await {
+                Err(why) => Err(Obstacle::Down(why)),
+                Ok(()) => match stable {
+                    None => Ok(None),
+                    Some(stable) => {
+                        gate::compare(&stable, &target).await.map(Some).map_err(Obstacle::Differs)
+                    }
+                },
+            };
+            let _ = looked.send(Looked { pending, verdict }).await;
+        });
+    }
+
+    /// The look that an order waited for has ended.
+    fn looked(&mut self, looked: Looked) {
+        let Looked { mut pending, verdict } = looked;
+        let (starts, forced) = match pending.order {
+            Order::Start { force } => (true, force),
+            Order::Pause
+            | Order::Resume
+            | Order::Promote { .. }
+            | Order::Rollback { .. }
+            | Order::Switch { .. }
+            | Order::Drain { .. } => (false, false),
+        };
+        self.comparing &= !starts;
+        match verdict {
+            Ok(held) => pending.notes.extend(held),
+            Err(Obstacle::Differs(breaks)) if forced => pending.notes.extend(breaks),
+            Err(Obstacle::Differs(breaks)) => return drop(pending.reply.send(Err(breaks.join("\n  ")))),
+            Err(Obstacle::Down(why)) => return drop(pending.reply.send(Err(why))),
+        }
+        self.carry_out(pending);
+    }
+
+    fn carry_out(&mut self, pending: Pending) {
+        let Pending { order, who, reply, mut notes } = pending;
+        let command = self.command(&order);
+        if let Err(why) = self.may_order().and_then(|()| self.check(&command)) {
+            return drop(reply.send(Err(why)));
+        }
+        match self.handle(Event::Command { command, who }) {
+            Some(transition) => {
+                notes.extend(self.warnings());
+                answer(Done { transition, notes }, self.progress(), reply);
+            }
+            None => drop(reply.send(Err("the order does not fit any more; see `rollout status`".to_owned()))),
+        }
+    }
+
+    fn check(&mut self, command: &Command) -> Result<(), String> {
+        self.rollout.check(command, self.clock.now()).map_err(|refusal| refusal.to_string())
+    }
+
+    fn may_order(&self) -> Result<(), String> {
+        match &self.keeping {
+            Keeping::Theirs => {
+                Err("another guard still owns the rollout's state (is one being replaced?)".to_owned())
+            }
+            Keeping::Ours(_) | Keeping::Kept(_) | Keeping::Lost(_) => Ok(()),
+        }
+    }
+
+    fn command(&self, order: &Order) -> Command {
+        match *order {
+            Order::Start { force } => {
+                let id = format!("r{}", self.rollout.state().seq + 1);
+                Command::Start { id, plan: Box::new(self.settings.rollout.plan.clone()), force }
+            }
+            Order::Pause => Command::Pause,
+            Order::Resume => Command::Resume,
+            Order::Promote { force } => Command::Promote { force },
+            Order::Rollback { to } => Command::Rollback { to },
+            Order::Switch { to, force } => Command::Switch { to, force },
+            Order::Drain { slot } => Command::Retire { slot },
+        }
+    }
+
+    fn configure(&mut self, settings: Settings) {
+        self.rollout.configure(&settings.configured());
+        let gone = Slot::ALL.into_iter().filter(|slot| settings.backend(*slot).is_none());
+        for slot in gone {
+            let health = Health::Unhealthy("it is no longer configured".to_owned());
+            self.handle(Event::Health { slot, health, answered: false });
+        }
+        if self.settings.rollout.receivers != settings.rollout.receivers {
+            self.notifier = Some(Notifier::start(settings.rollout.receivers.clone(), &self.metrics));
+        }
+        self.settings = settings;
+    }
+
+    fn now_and_then(&mut self) {
+        if let (Keeping::Theirs, Some(folder)) = (&self.keeping, &self.folder) {
+            let (saved, keeping) = open(folder);
+            if !matches!(keeping, Keeping::Theirs) {
+                log::info!("rollout: the guard before this one has let go of the state");
+                let (state, history) = adopt(saved, &self.settings);
+                let plan = &self.settings.rollout.plan;
+                self.rollout = Rollout::new(state, &self.settings.configured(), plan, self.clock.now());
+                (self.history, self.keeping) = (history, keeping);
+                self.keep();
+            }
+        }
+        self.show();
+    }
+
+    /// Starts saving, now that there is a runtime to live in.
+    fn keep(&mut self) {
+        let keeping = std::mem::replace(&mut self.keeping, Keeping::Theirs);
+        self.keeping = match keeping {
+            Keeping::Ours(store) => match Keeper::start(store, self.rollout.state().seq) {
+                Ok(keeper) => Keeping::Kept(keeper),
+                Err(error) => Keeping::Lost(format!("cannot start the thread that saves it: {error}")),
+            },
+            other @ (Keeping::Kept(_) | Keeping::Theirs | Keeping::Lost(_)) => other,
+        };
+    }
+
+    fn progress(&self) -> Option<(tokio::sync::watch::Receiver<Progress>, u64)> {
+        match &self.keeping {
+            Keeping::Kept(keeper) => Some((keeper.progress(), self.rollout.state().seq)),
+            Keeping::Ours(_) | Keeping::Theirs | Keeping::Lost(_) => None,
+        }
+    }
+
+    fn overview(&mut self) -> Overview {
+        let mut problems = self.warnings();
+        if let Some((progress, _)) = self.progress()
+            && let Some(problem) = &progress.borrow().problem
+        {
+            problems.push(format!("the state is not saved: {problem}"));
+        }
+        if let Err(why) = self.may_order() {
+            problems.push(why);
+        }
+        Overview { status: self.rollout.status(self.clock.now()), problems }
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        if let Keeping::Lost(why) = &self.keeping {
+            warnings.push(format!("the state is not kept: {why}"));
+        }
+        let stable = self.rollout.state().stable;
+        if let Health::Unhealthy(why) = self.rollout.health(stable) {
+            warnings.push(format!("{} is stable and not healthy: {why}", stable.as_str()));
+        }
+        warnings
+    }
+
+    /// Brings the gauges up to the moment.
+    fn show(&mut self) {
+        let now = self.clock.now();
+        let position = self.rollout.state().position();
+        self.metrics.set_stage(position.stage, position.paused);
+        let saved = match &self.keeping {
+            Keeping::Kept(keeper) => keeper.progress().borrow().problem.is_none(),
+            Keeping::Ours(_) | Keeping::Theirs => true,
+            Keeping::Lost(_) => false,
+        };
+        self.metrics.set_state_saved(saved);
+        let status = self.rollout.status(now);
+        for slot in &status.slots {
+            let p95 = slot.summary.p95_ms.map(|millis| millis / 1_000.0);
+            self.metrics.set_summary(slot.slot, slot.summary.error_rate, p95);
+        }
+        let overdue = self.rollout.state().run.as_ref().filter(|run| run.paused.is_none()).and_then(|run| {
+            let over = run.since + run.step()?.hold;
+            Some(now.since(over).as_secs_f64())
+        });
+        self.metrics.set_overdue(overdue.unwrap_or(0.0));
+    }
+}
+
+/// An order on its way.
+struct Pending {
+    order: Order,
+    who: String,
+    reply: Reply,
+    notes: Vec<String>,
+}
+
+/// What a fresh look at the target of an order showed: what holds, or what does not.
+struct Looked {
+    pending: Pending,
+    verdict: Result<Option<String>, Obstacle>,
+}
+
+/// What stands against an order.
+enum Obstacle {
+    /// The target does not answer. Nobody can force that.
+    Down(String),
+    Differs(Vec<String>),
+}
+
+/// Whether a backend answers right now.
+async fn look(slot: Slot, backend: &Backend, timeout: Duration) -> Result<(), String> {
+    let mut prober = Prober::new(backend, timeout);
+    prober.probe().await.map(|_| ()).map_err(|why| format!("{} is not healthy: {why}", slot.as_str()))
+}
+
+fn tell_health(slot: Slot, health: &Health) {
+    match health {
+        Health::Healthy => log::info!("slot {}: healthy", slot.as_str()),
+        Health::Unhealthy(why) => log::warn!("slot {}: not healthy: {why}", slot.as_str()),
+        Health::Unknown => {}
+    }
+}

@@ -1,0 +1,147 @@
+//! The tasks that look after backends: probes of each slot, and critical checks while a rollout is under way.
+//!
+//! They only report; what they see is counted and judged elsewhere. Dropping a watch ends it.
+
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use super::Settings;
+use super::checks::check;
+use super::probe::{Prober, Pulse, listener};
+use crate::config;
+use crate::config::notify::Check;
+use crate::rollout::state::Surface;
+use crate::rollout::{Health, Rollout};
+use crate::sys::memory::{self, Memory, Roots};
+use crate::upstream::{Backend, Slot};
+
+/// What a task has seen.
+#[derive(Debug)]
+pub(super) enum Seen {
+    Probe {
+        slot: Slot,
+        health: Health,
+        /// What the backend offers, if this very probe was answered well.
+        surface: Option<Surface>,
+    },
+    Memory {
+        slot: Slot,
+        memory: Memory,
+    },
+    Check {
+        name: String,
+        failure: Option<String>,
+    },
+}
+
+/// What looks after the backends.
+pub(super) struct Watches {
+    reports: mpsc::Sender<Seen>,
+    probes: [Option<Watch>; 2],
+    /// While a rollout is under way.
+    checks: Vec<Watch>,
+}
+
+impl Watches {
+    pub(super) fn new(reports: mpsc::Sender<Seen>) -> Watches {
+        Watches { reports, probes: [None, None], checks: Vec::new() }
+    }
+
+    pub(super) fn probe(&mut self, settings: &Settings) {
+        for (slot, probe) in Slot::ALL.into_iter().zip(&mut self.probes) {
+            let backend = settings.backend(slot).cloned();
+            let start = |backend| {
+                look_after(slot, backend, settings.health, settings.first_probe_after(), self.reports.clone())
+            };
+            *probe = backend.map(start);
+        }
+    }
+
+    /// Critical checks run exactly while a rollout does.
+    pub(super) fn check(&mut self, settings: &Settings, rollout: &Rollout) {
+        let candidate =
+            rollout.state().run.as_ref().and_then(|_| settings.backend(rollout.state().candidate()));
+        match candidate {
+            None => self.checks.clear(),
+            Some(candidate) if self.checks.is_empty() => {
+                let start = |check: &Check| critical(check.clone(), candidate.clone(), self.reports.clone());
+                self.checks = settings.rollout.checks.iter().map(start).collect();
+            }
+            Some(_) => {}
+        }
+    }
+
+    /// What a new configuration does not change goes on, so that health is not forgotten.
+    pub(super) fn configure(&mut self, old: &Settings, new: &Settings) {
+        for (slot, probe) in Slot::ALL.into_iter().zip(&mut self.probes) {
+            if old.backend(slot) != new.backend(slot) || old.health != new.health {
+                let start = |backend| {
+                    look_after(slot, backend, new.health, new.first_probe_after(), self.reports.clone())
+                };
+                *probe = new.backend(slot).cloned().map(start);
+            }
+        }
+        self.checks.clear();
+    }
+}
+
+/// A task that ends with this value.
+struct Watch(JoinHandle<()>);
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Probes a slot for as long as somebody listens.
+fn look_after(
+    slot: Slot,
+    backend: Backend,
+    settings: config::Health,
+    first_after: Duration,
+    seen: mpsc::Sender<Seen>,
+) -> Watch {
+    Watch(tokio::spawn(async move {
+        let mut prober = Prober::new(&backend, settings.timeout);
+        let mut pulse = Pulse::new(&settings);
+        tokio::time::sleep(first_after).await;
+        loop {
+            let probed = prober.probe().await;
+            let (surface, counted) = match probed {
+                Ok(surface) => (Some(surface), Ok(())),
+                Err(why) => (None, Err(why)),
+            };
+            let health = pulse.count(counted);
+            if seen.send(Seen::Probe { slot, health, surface }).await.is_err() {
+                return;
+            }
+            if let Some(memory) = read_memory(&backend).await
+                && seen.send(Seen::Memory { slot, memory }).await.is_err()
+            {
+                return;
+            }
+            tokio::time::sleep(pulse.pause(settings.interval)).await;
+        }
+    }))
+}
+
+async fn read_memory(backend: &Backend) -> Option<Memory> {
+    let pid = listener(backend).await?;
+    memory::of_process(pid, &Roots::default())
+}
+
+/// Makes a critical check for as long as somebody listens.
+fn critical(what: Check, candidate: Backend, seen: mpsc::Sender<Seen>) -> Watch {
+    Watch(tokio::spawn(async move {
+        loop {
+            let failure = check(&what, &candidate).await;
+            if seen.send(Seen::Check { name: what.name.clone(), failure }).await.is_err() {
+                return;
+            }
+            tokio::time::sleep(what.interval).await;
+        }
+    }))
+}
