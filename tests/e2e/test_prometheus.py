@@ -15,6 +15,7 @@ from harness.paths import ROOT, system
 from harness.programs import Programs, free_port, wait_until
 
 CONF = ROOT / "conf" / "prometheus"
+RULES = [CONF / "alerts.yml", CONF / "rollout-alerts.yml"]
 
 
 def promtool(*arguments: str, stdin: bytes | None = None) -> None:
@@ -28,7 +29,8 @@ def rendered(programs: Programs, metrics: str) -> str:
     job, count = re.subn(r"127\.0\.0\.1:9464", metrics, (CONF / "scrape.yml").read_text())
     assert count == 1, "conf/prometheus/scrape.yml no longer names 127.0.0.1:9464 once"
     config = programs.folder / "prometheus.yml"
-    head = f"global:\n  scrape_interval: 200ms\n  scrape_timeout: 200ms\n  evaluation_interval: 200ms\nrule_files:\n  - {CONF / 'alerts.yml'}\n"
+    head = f"global:\n  scrape_interval: 200ms\n  scrape_timeout: 200ms\n  evaluation_interval: 200ms\nrule_files:\n"
+    head += "".join(f"  - {rules}\n" for rules in RULES)
     config.write_text(head + re.sub(r"(?m)^(\s+scrape_(interval|timeout)): .*$", r"\1: 200ms", job))
     return str(config)
 
@@ -52,27 +54,28 @@ def test_promtool_finds_nothing_to_say_of_the_metrics(metrics):
 
 
 def test_promtool_accepts_job_and_rules(programs, tools):
-    promtool("check", "rules", str(CONF / "alerts.yml"))
+    promtool("check", "rules", *map(str, RULES))
     promtool("check", "config", rendered(programs, tools.guard.metrics))
 
 
 def test_the_alerts_fire_when_they_should():
-    promtool("test", "rules", str(CONF / "alerts.test.yml"))
+    for rules in RULES:
+        promtool("test", "rules", str(rules.with_suffix(".test.yml")))
 
 
 def test_every_metric_of_an_alert_exists(metrics):
     """A rule over a misspelt name never fires and never complains."""
     exposed = set(re.findall(r"(?m)^# TYPE (\S+)", metrics))
-    used = set(re.findall(r"\b((?:mcp|process)_[a-z_]+)\b", (CONF / "alerts.yml").read_text()))
+    used = set(re.findall(r"\b((?:mcp|process)_[a-z_]+)\b", "".join(rules.read_text() for rules in RULES)))
     used = {re.sub(r"_(bucket|count|sum)$", "", name) if name not in exposed else name for name in used}
-    assert used, "conf/prometheus/alerts.yml names no metric of ours"
-    assert used <= exposed, f"alerts.yml uses {sorted(used - exposed)}, which the guard does not expose"
+    assert used, "the rules in conf/prometheus name no metric of ours"
+    assert used <= exposed, f"the rules use {sorted(used - exposed)}, which the guard does not expose"
 
 
 def test_every_denial_code_of_an_alert_exists(metrics):
     exposed = set(re.findall(r'mcp_guard_denials_total\{code="([a-z_]+)"', metrics))
-    used = set(re.findall(r'code="([a-z_]+)"', (CONF / "alerts.yml").read_text()))
-    assert used and used <= exposed, f"alerts.yml uses the codes {sorted(used - exposed)}, which the guard does not have"
+    used = set(re.findall(r'code="([a-z_]+)"', "".join(rules.read_text() for rules in RULES)))
+    assert used and used <= exposed, f"the rules use the codes {sorted(used - exposed)}, which the guard does not have"
 
 
 def test_prometheus_scrapes_the_guard(programs, tools):
