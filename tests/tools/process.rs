@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixDatagram, UnixListener};
+use std::process::Command;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -84,4 +85,13 @@ fn every_help_page_shows_an_example() {
         let help = run(&[command, "--help"]);
         assert!(text(&help.stdout).contains("Example"), "{command}");
     }
+}
+
+// `mcp-tools list | head -1`
+#[test]
+fn a_reader_that_leaves_early_is_no_failure() {
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let status = Command::new(env!("CARGO_BIN_EXE_mcp-tools")).arg("list").stdout(writer).status();
+    assert_eq!(status.expect("runs").code(), Some(0));
 }

@@ -2,10 +2,12 @@
 //!
 //! The only place of the tool server that prints. Must not hold what the commands do beyond that.
 
-#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command line prints")]
+#![expect(clippy::print_stderr, reason = "a command line prints")]
 
 mod input;
 
+use std::fmt::Display;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -184,11 +186,16 @@ fn serve(socket: &Path, files: &Files, databases: &DatabaseFlags) -> Result<Exit
     Ok(ExitCode::SUCCESS)
 }
 
+/// A line on standard output. A closed pipe (`mcp-tools list | head -1`) ends the output, not the program.
+fn say(line: impl Display) {
+    let _ = writeln!(io::stdout().lock(), "{line}");
+}
+
 fn check(files: &Files, databases: &DatabaseFlags) -> Result<ExitCode, CommandError> {
     let registry = match files.load() {
         Ok(registry) => registry,
         Err(problems) => {
-            println!("{problems}\n{} problems", problems.len());
+            say(format_args!("{problems}\n{} problems", problems.len()));
             return Ok(ExitCode::from(NO));
         }
     };
@@ -198,10 +205,10 @@ fn check(files: &Files, databases: &DatabaseFlags) -> Result<ExitCode, CommandEr
         unfit = runtime()?.block_on(check_statements(&registry, &databases));
     }
     if unfit.is_empty() {
-        println!("OK: {} tools", registry.tools().len());
+        say(format_args!("OK: {} tools", registry.tools().len()));
         return Ok(ExitCode::SUCCESS);
     }
-    println!("{}\n{} problems", unfit.join("\n"), unfit.len());
+    say(format_args!("{}\n{} problems", unfit.join("\n"), unfit.len()));
     Ok(ExitCode::from(NO))
 }
 
@@ -217,13 +224,13 @@ async fn check_statements(registry: &Registry, databases: &Databases) -> Vec<Str
 fn list(json: bool, files: &Files) -> Result<ExitCode, CommandError> {
     let registry = files.load()?;
     if json {
-        println!("{}", protocol::indented(&serde_json::json!(registry.listed())));
+        say(format_args!("{}", protocol::indented(&serde_json::json!(registry.listed()))));
         return Ok(ExitCode::SUCCESS);
     }
     for tool in registry.tools() {
         let params: Vec<&str> = tool.input().params().iter().map(|param| param.name.as_str()).collect();
         let access = if tool.read_only() { "reads " } else { "writes" };
-        println!("{access}  {}({})", tool.name(), params.join(", "));
+        say(format_args!("{access}  {}({})", tool.name(), params.join(", ")));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -243,7 +250,7 @@ fn call(name: &str, json: &str, files: &Files, databases: &DatabaseFlags) -> Res
     let done = runtime()?.block_on(called(arguments));
     let result = protocol::result_of(done, tool.structured());
     for text in result.content.iter().filter_map(|block| block.as_text()) {
-        println!("{}", text.text);
+        say(format_args!("{}", text.text));
     }
     Ok(if result.is_error == Some(true) { ExitCode::from(NO) } else { ExitCode::SUCCESS })
 }
@@ -253,9 +260,9 @@ fn schema(dialect: DialectName, demo: bool, at: Option<Timestamp>) -> ExitCode {
         DialectName::Sqlite => Dialect::Sqlite,
         DialectName::Postgres => Dialect::Postgres,
     };
-    print!("{}", schema_script(dialect));
+    say(schema_script(dialect).trim_end());
     if demo {
-        print!("{}", demo_script(dialect, at.unwrap_or_else(Timestamp::now)));
+        say(demo_script(dialect, at.unwrap_or_else(Timestamp::now)).trim_end());
     }
     ExitCode::SUCCESS
 }
