@@ -111,12 +111,13 @@ fn step(mut table: Table<'_>) -> Option<Step> {
     let advances = [("auto", Advance::Automatic), ("manual", Advance::Manual)];
     let advance = table.choice("advance", &advances, Advance::Automatic);
     let has_stage = table.has("stage");
-    let stage = table.text("stage", |text| match value::choice(text, STAGES)? {
+    let stage = table.text("stage", |text| {
+        let stage = value::choice(text, STAGES)?;
         // Without copies it could never pass, and would be rolled back as stalled.
-        Stage::Shadow => {
-            Err(Invalid::new("calls are not copied by this version").hint("begin with \"canary\""))
+        if stage == Stage::Shadow {
+            return Err(Invalid::new("calls are not copied by this version").hint("begin with \"canary\""));
         }
-        stage => Ok(stage),
+        Ok(stage)
     });
     if !has_stage {
         table.missing("stage", "as in stage = \"canary\"");

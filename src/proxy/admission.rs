@@ -167,7 +167,7 @@ mod tests {
         }
         assert_eq!(places.waiting(), 0);
         drop(busy);
-        places.enter().await.unwrap();
+        let _place = places.enter().await.unwrap();
     }
 
     #[tokio::test]
