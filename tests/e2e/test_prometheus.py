@@ -66,6 +66,8 @@ def test_the_alerts_fire_when_they_should():
 def test_every_metric_of_an_alert_exists(metrics):
     """A rule over a misspelt name never fires and never complains."""
     exposed = set(re.findall(r"(?m)^# TYPE (\S+)", metrics))
+    # A family without a series yet is not exposed; tests/tidy.rs holds this page to the code.
+    exposed |= set(re.findall(r"(?m)^\| `(mcp_\w+)` \|", (ROOT / "docs/metrics.md").read_text()))
     used = set(re.findall(r"\b((?:mcp|process)_[a-z_]+)\b", "".join(rules.read_text() for rules in RULES)))
     used = {re.sub(r"_(bucket|count|sum)$", "", name) if name not in exposed else name for name in used}
     assert used, "the rules in conf/prometheus name no metric of ours"
