@@ -18,7 +18,7 @@ mod tls;
 pub(crate) use door::auth_matrix;
 pub(crate) use error::Error;
 pub(crate) use exchange::{Client, Limits, Method, Reply, Request};
-pub(crate) use session::{Answer, Answered, Session};
+pub(crate) use session::{Answer, Answered, Session, says_legacy};
 pub(crate) use survey::survey;
 pub(crate) use target::{Target, TargetError};
 pub(crate) use timing::time_both;

@@ -19,6 +19,11 @@ impl Clock {
     }
 
     pub(super) fn now(&self) -> Moment {
-        self.started + self.since.elapsed()
+        self.at(Instant::now())
+    }
+
+    /// The moment that this instant was; the start for anything before it.
+    pub(super) fn at(&self, instant: Instant) -> Moment {
+        self.started + instant.saturating_duration_since(self.since)
     }
 }

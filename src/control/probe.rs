@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use sha2::Digest;
 
-use crate::client::{Client, Limits, Session, Target};
+use crate::client::{Client, Error, Limits, Session, Target, says_legacy};
 use crate::config;
 use crate::parity::facts::Tool;
 use crate::parity::normalize::normalize;
@@ -32,8 +32,9 @@ pub(super) struct Pulse {
 }
 
 impl Pulse {
-    pub(super) fn new(settings: &config::Health) -> Pulse {
-        Pulse { rise: settings.rise, fall: settings.fall, good: 0, bad: 0, health: Health::Unknown }
+    /// A pulse that begins with this health.
+    pub(super) fn new(settings: &config::Health, health: Health) -> Pulse {
+        Pulse { rise: settings.rise, fall: settings.fall, good: 0, bad: 0, health }
     }
 
     /// Counts one probe; a bad one says why.
@@ -137,6 +138,12 @@ impl Prober {
         let modern = Session::modern(&self.client).await;
         let legacy = Session::legacy(&self.client).await;
         let eras = Eras { modern: modern.is_ok(), legacy: legacy.is_ok() };
+        // Only a backend that says so does not speak an era. One that is slow or breaks says nothing about it.
+        for error in [modern.as_ref().err(), legacy.as_ref().err()].into_iter().flatten() {
+            if !says_legacy(error) || matches!(error, Error::Rpc { code: -32603, .. }) {
+                return (eras, Err(error.to_string()));
+            }
+        }
         let tools = match (modern, legacy) {
             (Ok(session), _) | (Err(_), Ok(session)) => {
                 session.list_tools().await.map(|(tools, _)| tools).map_err(|error| error.to_string())
@@ -183,7 +190,10 @@ mod tests {
 
     fn pulse() -> Pulse {
         let second = Duration::from_secs(1);
-        Pulse::new(&config::Health { interval: second * 5, timeout: second, rise: 2, fall: 3 })
+        Pulse::new(
+            &config::Health { interval: second * 5, timeout: second, rise: 2, fall: 3 },
+            Health::Unknown,
+        )
     }
 
     fn bad(why: &str) -> Result<(), String> {

@@ -108,7 +108,12 @@ impl Task {
                         self.take(pending, &looked);
                     }
                 },
-                Some(looked) = looks.recv() => self.looked(looked),
+                Some(looked) = looks.recv() => {
+                    if looked.verdict.is_ok() && *self.rollout.health(looked.at) == Health::Healthy {
+                        watches.begin_again(looked.at, &self.settings);
+                    }
+                    self.looked(looked);
+                }
                 Some(seen) = seen.recv() => self.see(seen),
                 _ = rarely.tick() => self.now_and_then(),
                 () = tokio::time::sleep(pause) => self.tick(),
@@ -121,7 +126,7 @@ impl Task {
     fn tick(&mut self) {
         let now = self.clock.now();
         while let Ok(ended) = self.samples.try_recv() {
-            let _ = self.rollout.handle(Event::Sample(ended.at(now)), now);
+            let _ = self.rollout.handle(Event::Sample(ended.at(self.clock.at(ended.when))), now);
         }
         self.handle(Event::Tick);
     }
@@ -223,13 +228,13 @@ impl Task {
                     }
                 },
             };
-            let _ = looked.send(Looked { pending, verdict }).await;
+            let _ = looked.send(Looked { at: to, pending, verdict }).await;
         });
     }
 
     /// The look that an order waited for has ended.
     fn looked(&mut self, looked: Looked) {
-        let Looked { mut pending, verdict } = looked;
+        let Looked { mut pending, verdict, .. } = looked;
         let (starts, forced) = match pending.order {
             Order::Start { force } => (true, force),
             Order::Pause
@@ -398,6 +403,7 @@ struct Pending {
 
 /// What a fresh look at the target of an order showed: what holds, or what does not.
 struct Looked {
+    at: Slot,
     pending: Pending,
     verdict: Result<Option<String>, Obstacle>,
 }

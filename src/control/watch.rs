@@ -53,7 +53,7 @@ impl Watches {
         for (slot, probe) in Slot::ALL.into_iter().zip(&mut self.probes) {
             let backend = settings.backend(slot).cloned();
             let start = |backend| {
-                look_after(slot, backend, settings.health, settings.first_probe_after(), self.reports.clone())
+                look_after(slot, backend, settings.health, First::of(settings), self.reports.clone())
             };
             *probe = backend.map(start);
         }
@@ -73,17 +73,37 @@ impl Watches {
         }
     }
 
+    /// A healthy slot has answered just now, outside of its probes: what they saw before that, or still wait for, is past.
+    pub(super) fn begin_again(&mut self, slot: Slot, settings: &Settings) {
+        for (_, probe) in Slot::ALL.into_iter().zip(&mut self.probes).filter(|(name, _)| *name == slot) {
+            let first = First { after: settings.health.interval, health: Health::Healthy };
+            let start = |backend| look_after(slot, backend, settings.health, first, self.reports.clone());
+            *probe = settings.backend(slot).cloned().map(start);
+        }
+    }
+
     /// What a new configuration does not change goes on, so that health is not forgotten.
     pub(super) fn configure(&mut self, old: &Settings, new: &Settings) {
         for (slot, probe) in Slot::ALL.into_iter().zip(&mut self.probes) {
             if old.backend(slot) != new.backend(slot) || old.health != new.health {
-                let start = |backend| {
-                    look_after(slot, backend, new.health, new.first_probe_after(), self.reports.clone())
-                };
+                let start =
+                    |backend| look_after(slot, backend, new.health, First::of(new), self.reports.clone());
                 *probe = new.backend(slot).cloned().map(start);
             }
         }
         self.checks.clear();
+    }
+}
+
+/// Where the probes of a slot begin.
+struct First {
+    after: Duration,
+    health: Health,
+}
+
+impl First {
+    fn of(settings: &Settings) -> First {
+        First { after: settings.first_probe_after(), health: Health::Unknown }
     }
 }
 
@@ -101,13 +121,13 @@ fn look_after(
     slot: Slot,
     backend: Backend,
     settings: config::Health,
-    first_after: Duration,
+    first: First,
     seen: mpsc::Sender<Seen>,
 ) -> Watch {
     Watch(tokio::spawn(async move {
         let mut prober = Prober::new(&backend, settings.timeout);
-        let mut pulse = Pulse::new(&settings);
-        tokio::time::sleep(first_after).await;
+        let mut pulse = Pulse::new(&settings, first.health);
+        tokio::time::sleep(first.after).await;
         loop {
             let probed = prober.probe().await;
             let (surface, counted) = match probed {

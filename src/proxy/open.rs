@@ -12,6 +12,7 @@ use crate::http1::Version;
 use crate::policy::Denial;
 use crate::policy::reply::Executed;
 use crate::rollout::sample::{Failure, Verdict};
+use crate::wire::Kind;
 use crate::wire::outcome::{Answer, Format, OutcomeScan};
 
 /// Bytes of a failing backend's answer that are looked at to learn whether it speaks JSON-RPC.
@@ -56,7 +57,31 @@ pub(super) async fn open<'q>(
         question.shared.ended(slot.slot, Verdict::Failed(Failure::Status), since.elapsed());
         return Err(not_asked(slot, since, Why::Refused(Denial::BackendStatus)));
     }
+    if is_candidate(question, slot) && is_garbage(question, &source, &head) {
+        log::warn!(
+            "slot {}: the backend answered {status} with something else than JSON-RPC",
+            slot.slot.as_str()
+        );
+        question.shared.ended(slot.slot, Verdict::Failed(Failure::Garbage), since.elapsed());
+        return Err(not_asked(slot, since, Why::Refused(Denial::BackendInvalid)));
+    }
     Ok(Opened { slot, place, source, head, since })
+}
+
+/// A candidate's answers are looked at more closely than stable's, also those that come after a rollback: nobody has relied
+/// on it so far.
+fn is_candidate(question: &Question<'_>, slot: &SlotState) -> bool {
+    slot.slot != question.shared.routes.load().split.stable()
+}
+
+/// Whether what claims to be an answer, and lies here whole, is none.
+fn is_garbage(question: &Question<'_>, source: &Source, head: &AnswerHead) -> bool {
+    let claims = question.call.kind() == Kind::Request && head.status < 300 && source.is_complete();
+    let mut scan = OutcomeScan::new(head.format);
+    claims && {
+        scan.feed(&source.data);
+        matches!(scan.finish(), Answer::NotRpc | Answer::Empty)
+    }
 }
 
 async fn prepare(

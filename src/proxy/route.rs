@@ -4,7 +4,7 @@
 //! rollback concerns calls that are waiting, too. Must not know why a route is what it is.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use tokio::sync::futures::Notified;
@@ -84,7 +84,7 @@ impl Samples {
 
     /// A client's call ended on this slot. False if the sample was dropped.
     pub(super) fn ended(&self, slot: Slot, verdict: Verdict, latency: Duration) -> bool {
-        let ended = Ended { slot, verdict, latency, origin: Origin::Live };
+        let ended = Ended { when: Instant::now(), slot, verdict, latency, origin: Origin::Live };
         // Closed is no loss: then there is no control plane.
         !matches!(self.sender.try_send(ended), Err(mpsc::error::TrySendError::Full(_)))
     }

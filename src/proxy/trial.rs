@@ -92,7 +92,7 @@ fn failure_in(opened: &Opened<'_>) -> Option<Failure> {
             Verdict::Failed(failure) => Some(failure),
             Verdict::Answered | Verdict::ToolError => None,
         },
-        // A refusal by status (400, 404, 406) is an answer, whatever its body.
-        Answer::NotRpc | Answer::Empty => (opened.head.status < 300).then_some(Failure::Garbage),
+        // `open` has judged what claims to be an answer; a refusal by status (400, 404, 406) is one, whatever its body.
+        Answer::NotRpc | Answer::Empty => None,
     }
 }

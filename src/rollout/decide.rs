@@ -14,8 +14,14 @@ use crate::upstream::Slot;
 
 impl Rollout {
     pub(super) fn see_sample(&mut self, sample: &Sample) {
+        let candidate = self.state.candidate();
+        let run = self.state.run.as_ref().filter(|_| sample.slot == candidate);
+        // A call that began before the rollout tells of the backend that was there before it.
+        if run.is_some_and(|run| sample.at < run.started || sample.at.since(run.started) < sample.latency) {
+            return;
+        }
+        let tried = run.is_some();
         self.seen.record(sample);
-        let tried = self.state.run.is_some() && sample.slot == self.state.candidate();
         if tried && sample.origin == Origin::Live {
             let unanswered = match sample.verdict {
                 Verdict::Failed(failure) => failure.is_unanswered(),

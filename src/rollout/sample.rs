@@ -1,6 +1,6 @@
 //! What one finished call says about the slot that served it, and what counts as the slot's failure.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
@@ -70,6 +70,8 @@ pub enum Origin {
 /// A finished call, as the data path reports it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ended {
+    /// When it ended. Whoever hears of it later knows what moment that was.
+    pub when: Instant,
     /// The slot that served it.
     pub slot: Slot,
     /// How it ended.
@@ -81,9 +83,9 @@ pub struct Ended {
 }
 
 impl Ended {
-    /// The same, with the time at which it was noticed.
+    /// The same, with its time as the rollout sees it.
     pub fn at(self, at: Moment) -> Sample {
-        let Ended { slot, verdict, latency, origin } = self;
+        let Ended { slot, verdict, latency, origin, .. } = self;
         Sample { slot, at, verdict, latency, origin }
     }
 }

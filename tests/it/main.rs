@@ -21,4 +21,7 @@ mod lifecycle;
 mod limits;
 mod observability;
 mod refusals;
+mod rollout;
+mod rollout_load;
+mod rollout_triggers;
 mod streams;

@@ -40,6 +40,16 @@ fn the_weight_changes_with_the_step_only() {
 }
 
 #[test]
+fn a_call_that_began_before_the_rollout_is_not_the_candidates() {
+    let mut drive = Drive::at(plan_of(vec![step(Stage::Canary, 5)]), Stage::Canary);
+    drive.calls_taking(GREEN, 50, UNANSWERED, seconds(31));
+    assert_eq!(drive.wait(10), None);
+    assert_eq!(drive.rollout.numbers(drive.now).unwrap().candidate.requests, 0);
+    drive.calls_taking(GREEN, 50, UNANSWERED, seconds(29));
+    assert_eq!(drive.wait(1).map(|t| t.kind), Some(Kind::RolledBack));
+}
+
+#[test]
 fn a_step_holds_for_its_time_whatever_the_samples_say() {
     let mut drive = Drive::at(plan(), Stage::Canary);
     drive.calls(GREEN, 1_000, Verdict::Answered);

@@ -77,6 +77,8 @@ impl Drive {
         let started =
             drive.command(Command::Start { id: "r1".to_owned(), plan: Box::new(plan), force: false });
         assert_eq!(started.map(|transition| transition.kind), Some(Kind::Started));
+        // Long enough that the calls of the tests have begun within the rollout.
+        drive.now = drive.now + seconds(30);
         drive
     }
 

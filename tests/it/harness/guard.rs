@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 
@@ -25,6 +26,8 @@ pub(crate) struct Builder {
     listen: Option<String>,
     listen_keys: String,
     environment: Vec<(String, String)>,
+    green: Option<String>,
+    plan: Option<String>,
 }
 
 /// Describes a guard; see the methods for what differs from the defaults.
@@ -37,6 +40,8 @@ pub(crate) fn guard() -> Builder {
         listen: None,
         listen_keys: String::new(),
         environment: Vec::new(),
+        green: None,
+        plan: None,
     }
 }
 
@@ -76,6 +81,13 @@ impl Builder {
         self
     }
 
+    /// A second slot, an operator's socket, a state, and this plan for rollouts.
+    pub(crate) fn rollout(mut self, green: &(impl Upstream + ?Sized), plan: &str) -> Builder {
+        self.green = Some(green.address().to_owned());
+        self.plan = Some(plan.to_owned());
+        self
+    }
+
     /// A line of `[slots.blue]`.
     pub(crate) fn slot(mut self, line: &str) -> Builder {
         let _ = writeln!(self.slot_keys, "{line}");
@@ -111,39 +123,51 @@ impl Builder {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let socket = directory.path().join("g.sock");
         let listen = self.listen.unwrap_or_else(|| format!("unix:{}", socket.display()));
+        let (mut admin, mut green) = ("admin = \"off\"", String::new());
+        if let (Some(address), Some(plan)) = (&self.green, &self.plan) {
+            std::fs::write(directory.path().join("plan.toml"), plan).expect("a writable directory");
+            admin = "admin = \"a.sock\"\nstate = \"state\"";
+            green = format!("[slots.green]\naddress = \"{address}\"\n[rollout]\nplan = \"plan.toml\"\n");
+        }
         // A scripted backend expects the calls of its test and no others.
         let health = if self.tables.contains("[health]") { "" } else { "[health]\ninterval = \"1h\"\n" };
         let config = format!(
-            "[listen]\naddress = \"{listen}\"\nmetrics = \"127.0.0.1:0\"\nadmin = \"off\"\n{}\n\
-             [slots.blue]\naddress = \"{}\"\n{}\n{health}{}",
+            "[listen]\naddress = \"{listen}\"\nmetrics = \"127.0.0.1:0\"\n{admin}\n{}\n\
+             [slots.blue]\naddress = \"{}\"\n{}\n{green}{health}{}",
             self.listen_keys, self.slot, self.slot_keys, self.tables
         );
         let file = directory.path().join("guard.toml");
         std::fs::write(&file, config).expect("a writable directory");
-        let mut command = Command::new(env!("CARGO_BIN_EXE_mcp-guard"));
-        command.arg("run").arg("--config").arg(&file).stdin(Stdio::null()).stderr(Stdio::piped());
-        command.env_clear().envs(self.environment);
-        if let Some(token) = &self.token {
-            command.env("MCP_BEARER_TOKEN", token);
-        }
-        let starting = STARTING.lock().await;
-        let mut child = command.spawn().expect("the guard's binary");
-        drop(starting);
-        let log = Log::default();
-        let lines = BufReader::new(child.stderr.take().expect("piped"));
-        let writer = log.clone();
-        std::thread::spawn(move || lines.lines().map_while(Result::ok).for_each(|line| writer.push(line)));
+        let mut environment = self.environment;
+        environment.extend(self.token.iter().map(|token| ("MCP_BEARER_TOKEN".to_owned(), token.clone())));
+        let (child, log) = spawn(&file, &environment).await;
         let mut guard = Guard {
             child,
             log,
             listen: String::new(),
             metrics: String::new(),
             token: self.token.unwrap_or_default(),
+            environment,
+            file,
             _directory: directory,
         };
         guard.await_ready().await;
         guard
     }
+}
+
+async fn spawn(file: &Path, environment: &[(String, String)]) -> (Child, Log) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mcp-guard"));
+    command.arg("run").arg("--config").arg(file).stdin(Stdio::null()).stderr(Stdio::piped());
+    command.env_clear().envs(environment.iter().cloned());
+    let starting = STARTING.lock().await;
+    let mut child = command.spawn().expect("the guard's binary");
+    drop(starting);
+    let log = Log::default();
+    let lines = BufReader::new(child.stderr.take().expect("piped"));
+    let writer = log.clone();
+    std::thread::spawn(move || lines.lines().map_while(Result::ok).for_each(|line| writer.push(line)));
+    (child, log)
 }
 
 #[derive(Clone, Default)]
@@ -166,6 +190,8 @@ pub(crate) struct Guard {
     listen: String,
     metrics: String,
     token: String,
+    environment: Vec<(String, String)>,
+    file: PathBuf,
     _directory: TempDir,
 }
 
@@ -186,6 +212,28 @@ impl Guard {
         };
         self.listen = after("serving on ");
         self.metrics = after("metrics on ");
+    }
+
+    /// The configuration file.
+    pub(crate) fn config(&self) -> &Path {
+        &self.file
+    }
+
+    /// Where the rollout's state is.
+    pub(crate) fn state(&self) -> PathBuf {
+        self.file.with_file_name("state")
+    }
+
+    pub(crate) fn token(&self) -> &str {
+        &self.token
+    }
+
+    /// SIGKILL, and another guard with the same configuration.
+    pub(crate) async fn kill_and_start_again(&mut self) {
+        self.child.kill().expect("a child of ours");
+        self.child.wait().expect("a child of ours");
+        (self.child, self.log) = spawn(&self.file, &self.environment).await;
+        self.await_ready().await;
     }
 
     /// A new connection.

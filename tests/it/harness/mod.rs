@@ -10,11 +10,16 @@
 mod backend;
 mod client;
 mod guard;
+mod load;
+mod mcp;
 mod message;
+mod operator;
 
 pub(crate) use backend::{Backend, Peer, backend, backend_at, backend_on_tcp};
 pub(crate) use client::{Client, call, notification, post};
 pub(crate) use guard::{Guard, STARTING, guard};
+pub(crate) use load::{Load, Told};
+pub(crate) use mcp::{Mcp, Mood, Tally, mcp, old_mcp};
 pub(crate) use message::Message;
 
 use std::future::Future;

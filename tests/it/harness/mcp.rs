@@ -1,0 +1,251 @@
+//! A backend that speaks MCP well until a test says otherwise.
+
+use std::collections::HashSet;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt;
+use tokio::net::UnixListener;
+use tokio::task::{JoinHandle, JoinSet};
+
+use super::message::{self, Message};
+use super::ok;
+
+/// How a backend answers calls. `initialize`, discover and, unless said otherwise, the probes are answered well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mood {
+    Good,
+    /// Of a hundred calls, this many are answered with JSON-RPC -32603.
+    Internal(u64),
+    /// Of a hundred `tools/call`, this many are answered with `isError`.
+    ToolErrors(u64),
+    /// Calls are answered after this time.
+    Slow(Duration),
+    /// Calls are never answered.
+    Hangs,
+    /// Calls are answered with something that is not JSON-RPC.
+    Garbage,
+    /// Calls are answered with 500 and a page.
+    Broken,
+    /// Connections are closed in the middle of an answer.
+    Cuts,
+    /// Nothing is answered, not even probes.
+    Dead,
+}
+
+/// A serving backend.
+pub(crate) struct Mcp {
+    address: String,
+    shared: Arc<Shared>,
+    task: JoinHandle<()>,
+}
+
+struct Shared {
+    mood: Mutex<Mood>,
+    modern: bool,
+    tools: AtomicUsize,
+    calls: AtomicU64,
+    /// Milliseconds since the epoch at which a client's request last arrived.
+    last: AtomicU64,
+    executed: Mutex<HashSet<u64>>,
+    fails_tool: AtomicBool,
+}
+
+/// A backend on `path` that speaks both eras.
+pub(crate) fn mcp(path: &Path) -> Mcp {
+    Mcp::start(path, true)
+}
+
+/// A backend on `path` that only knows `initialize`.
+pub(crate) fn old_mcp(path: &Path) -> Mcp {
+    Mcp::start(path, false)
+}
+
+impl Mcp {
+    fn start(path: &Path, modern: bool) -> Mcp {
+        let _ = std::fs::remove_file(path);
+        let listener = UnixListener::bind(path).expect("a free path");
+        let shared = Arc::new(Shared {
+            mood: Mutex::new(Mood::Good),
+            modern,
+            tools: AtomicUsize::new(3),
+            calls: AtomicU64::new(0),
+            last: AtomicU64::new(0),
+            executed: Mutex::default(),
+            fails_tool: AtomicBool::new(false),
+        });
+        let serving = shared.clone();
+        let task = tokio::spawn(async move {
+            let mut connections = JoinSet::new();
+            while let Ok((stream, _)) = listener.accept().await {
+                let shared = serving.clone();
+                connections.spawn(async move { shared.converse(stream).await });
+            }
+        });
+        Mcp { address: format!("unix:{}", path.display()), shared, task }
+    }
+
+    pub(crate) fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// From now on.
+    pub(crate) fn mood(&self, mood: Mood) {
+        *self.shared.lock(&self.shared.mood) = mood;
+    }
+
+    /// How many tools it lists from now on.
+    pub(crate) fn lists(&self, tools: usize) {
+        self.shared.tools.store(tools, Ordering::SeqCst);
+    }
+
+    /// Whether the tool `check` answers `isError` from now on.
+    pub(crate) fn check_fails(&self, fails: bool) {
+        self.shared.fails_tool.store(fails, Ordering::SeqCst);
+    }
+
+    /// Requests of clients so far.
+    pub(crate) fn calls(&self) -> u64 {
+        self.shared.calls.load(Ordering::SeqCst)
+    }
+
+    /// When a client's request last arrived, in milliseconds since the epoch.
+    pub(crate) fn last_call(&self) -> u64 {
+        self.shared.last.load(Ordering::SeqCst)
+    }
+
+    /// Whether a `tools/call` with this id was executed here.
+    pub(crate) fn executed(&self, id: u64) -> bool {
+        self.shared.lock(&self.shared.executed).contains(&id)
+    }
+
+    /// Ends at once, as SIGKILL ends a process: listener and connections are closed, the path stays.
+    pub(crate) async fn kill(self) -> Tally {
+        self.task.abort();
+        let shared = self.shared.clone();
+        drop(self);
+        tokio::task::yield_now().await;
+        Tally(shared)
+    }
+}
+
+impl Drop for Mcp {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// What a backend did while it lived.
+pub(crate) struct Tally(Arc<Shared>);
+
+impl Tally {
+    pub(crate) fn executed(&self, id: u64) -> bool {
+        self.0.lock(&self.0.executed).contains(&id)
+    }
+}
+
+impl Shared {
+    fn lock<'m, T>(&self, mutex: &'m Mutex<T>) -> MutexGuard<'m, T> {
+        mutex.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn converse(self: Arc<Shared>, mut stream: tokio::net::UnixStream) {
+        let mut buffer = Vec::new();
+        while let Ok(request) = message::read(&mut stream, &mut buffer, false).await {
+            let Some(answer) = self.answer(&request).await else { return };
+            if stream.write_all(answer.as_bytes()).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// The answer's bytes; none to close the connection.
+    async fn answer(&self, request: &Message) -> Option<String> {
+        let body = request.json();
+        let (method, id) = (body["method"].as_str().unwrap_or_default().to_owned(), body["id"].as_u64());
+        let is_probe = request.field("user-agent").is_some_and(|agent| agent.starts_with("mcp-guard/"));
+        let mut mood = *self.lock(&self.mood);
+        if mood == Mood::Dead {
+            std::future::pending::<()>().await;
+        }
+        let Some(id) = id else {
+            return Some("HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n".to_owned());
+        };
+        let mut number = 0;
+        if is_probe {
+            mood = Mood::Good;
+        } else {
+            number = self.calls.fetch_add(1, Ordering::SeqCst);
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
+            self.last
+                .store(u64::try_from(now.as_millis()).expect("before the year 584942417"), Ordering::SeqCst);
+        }
+        let calls_tool = method == "tools/call";
+        if calls_tool {
+            self.lock(&self.executed).insert(id);
+        }
+        match mood {
+            Mood::Good => {}
+            Mood::Internal(percent) if spread(number) < percent => {
+                let error = json!({"jsonrpc": "2.0", "id": id, "error": {"code": -32603, "message": "oops"}});
+                return Some(ok(&error.to_string()));
+            }
+            Mood::ToolErrors(percent) if calls_tool && spread(number) < percent => {
+                return Some(answer_with(id, json!({"content": [], "isError": true})));
+            }
+            Mood::Internal(_) | Mood::ToolErrors(_) => {}
+            Mood::Slow(time) => tokio::time::sleep(time).await,
+            Mood::Hangs | Mood::Dead => std::future::pending().await,
+            Mood::Garbage => return Some(ok("<html>It works!</html>")),
+            Mood::Broken => {
+                let page = "<h1>Server Error (500)</h1>";
+                let head = "HTTP/1.1 500 Internal Server Error\r\nContent-Type: text/html";
+                return Some(format!("{head}\r\nContent-Length: {}\r\n\r\n{page}", page.len()));
+            }
+            Mood::Cuts => return None,
+        }
+        self.good_answer(&method, id, &body)
+    }
+
+    fn good_answer(&self, method: &str, id: u64, body: &Value) -> Option<String> {
+        let server = json!({"name": "swf-testbed", "version": "1"});
+        let result = match method {
+            "server/discover" if self.modern => json!({
+                "supportedVersions": ["2026-07-28", "2025-11-25"], "capabilities": {"tools": {}},
+                "_meta": {"io.modelcontextprotocol/serverInfo": server},
+            }),
+            "server/discover" => {
+                let error =
+                    json!({"jsonrpc": "2.0", "id": id, "error": {"code": -32600, "message": "Unsupported"}});
+                let text = error.to_string();
+                let head = "HTTP/1.1 400 Bad Request\r\nContent-Type: application/json";
+                return Some(format!("{head}\r\nContent-Length: {}\r\n\r\n{text}", text.len()));
+            }
+            "initialize" => json!({
+                "protocolVersion": "2025-11-25", "capabilities": {"tools": {}}, "serverInfo": server,
+            }),
+            "tools/list" => {
+                let tools = self.tools.load(Ordering::SeqCst);
+                let tool = |n: usize| json!({"name": format!("tool_{n}"), "inputSchema": {"type": "object"}});
+                json!({"tools": (0..tools).map(tool).collect::<Vec<_>>()})
+            }
+            "tools/call" if body["params"]["name"] == "check" => {
+                json!({"content": [], "isError": self.fails_tool.load(Ordering::SeqCst)})
+            }
+            _ => json!({"content": []}),
+        };
+        Some(answer_with(id, result))
+    }
+}
+
+/// Every number below a hundred once in a hundred calls, not in a row.
+fn spread(number: u64) -> u64 {
+    number * 37 % 100
+}
+
+fn answer_with(id: u64, result: Value) -> String {
+    ok(&json!({"jsonrpc": "2.0", "id": id, "result": result}).to_string())
+}

@@ -1,0 +1,80 @@
+//! The operator's hands: commands to a running guard, as typed.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::guard::STARTING;
+use super::{Guard, eventually, soon};
+
+/// What a command printed, and how it ended.
+#[derive(Debug, Clone)]
+pub(crate) struct Typed {
+    pub(crate) code: i32,
+    pub(crate) said: String,
+    pub(crate) complained: String,
+}
+
+impl Guard {
+    /// Types `mcp-guard` with these words.
+    pub(crate) async fn types(&self, words: &str) -> Typed {
+        let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_mcp-guard"));
+        command.args(words.split_whitespace()).arg("--config").arg(self.config());
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        let starting = STARTING.lock().await;
+        let child = command.spawn().expect("the guard's binary");
+        drop(starting);
+        let output = child.wait_with_output().await.expect("a child of ours");
+        Typed {
+            code: output.status.code().unwrap_or(-1),
+            said: String::from_utf8_lossy(&output.stdout).into_owned(),
+            complained: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
+    /// The same; it must succeed.
+    #[track_caller]
+    pub(crate) fn does(&self, words: &str) -> impl Future<Output = String> {
+        let words = words.to_owned();
+        async move {
+            let typed = self.types(&words).await;
+            assert_eq!(typed.code, 0, "{words}: {typed:?}");
+            typed.said
+        }
+    }
+
+    /// `rollout status --json`
+    pub(crate) async fn rollout(&self) -> Value {
+        serde_json::from_str(&self.does("rollout status --json").await).expect("JSON")
+    }
+
+    /// `rollout history --json`
+    pub(crate) async fn history(&self) -> Vec<Value> {
+        serde_json::from_str(&self.does("rollout history --json").await).expect("a JSON list")
+    }
+
+    /// Waits until both slots are known to be healthy.
+    pub(crate) async fn both_healthy(&self) {
+        eventually("both slots are healthy", || async {
+            let page = self.metrics().await;
+            ["blue", "green"].iter().all(|slot| page.contains(&format!("slot_healthy{{slot=\"{slot}\"}} 1")))
+        })
+        .await;
+    }
+
+    /// Waits for the next transition of this kind after the one numbered `after`, and returns it.
+    pub(crate) async fn transition(&self, kind: &str, after: u64) -> Value {
+        soon(kind, async {
+            loop {
+                let history = self.history().await;
+                let wanted = |one: &Value| one["kind"] == kind && one["seq"].as_u64() > Some(after);
+                if let Some(found) = history.into_iter().find(wanted) {
+                    return found;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        })
+        .await
+    }
+}
