@@ -11,5 +11,6 @@ mod pg;
 mod postgresql;
 mod process;
 mod protocol;
+mod recorded;
 mod services;
 mod surface;
