@@ -16,7 +16,7 @@ check: ## The quick gate before a commit: format, lints, and every test that nee
 	cargo clippy --quiet --all-targets -- -D warnings
 	cargo test --quiet
 
-test: ## Everything CI runs: check, fuzz targets for a moment, the bad-input corpus, the end-to-end tests.
+test: ## Everything CI runs: check, fuzz targets for a moment, the bad-input corpus, the end-to-end tests, the instruction budget.
 	@scripts/test
 
 bench: ## Criterion, then guard, nginx, HAProxy and no proxy at all in turn under the same load.
