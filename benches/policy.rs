@@ -7,7 +7,6 @@ use std::hint::black_box;
 use criterion::Criterion;
 use mcp_guard::http1::{BodyLength, FieldSpans, HeadLimits, head_end, request};
 use mcp_guard::policy::auth::{ClientConfig, Config, TokenHash, WrongToken};
-use mcp_guard::policy::tools::ToolPatterns;
 use mcp_guard::policy::{Clients, Denial, Limits, Policy, Verdict, origin, paths};
 
 const LIMITS: Limits = Limits {
@@ -41,11 +40,9 @@ fn typical_head(token: &str) -> Vec<u8> {
 }
 
 fn policy(clients: u32) -> Policy {
-    let client = |number: u32| ClientConfig {
-        name: format!("bot-{number}"),
-        hashes: vec![TokenHash::of(format!("{TOKEN}{number}").as_bytes())],
-        not_after: None,
-        tools: ToolPatterns::default(),
+    let client = |number: u32| {
+        let hash = TokenHash::of(format!("{TOKEN}{number}").as_bytes());
+        ClientConfig::new(&format!("bot-{number}"), vec![hash])
     };
     let prefixes = ["/swf-monitor/mcp", "/mcp", "/"].iter().flat_map(|text| paths::Prefix::parse(text));
     let clients = Clients::new((0..clients).map(client).collect()).unwrap_or_default();

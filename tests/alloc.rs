@@ -6,7 +6,6 @@
 
 use mcp_guard::http1::{FieldSpans, HeadLimits, RequestHead, chunked, head_end, request};
 use mcp_guard::policy::auth::{ClientConfig, Config, TokenHash, WrongToken};
-use mcp_guard::policy::tools::ToolPatterns;
 use mcp_guard::policy::{Clients, Limits, Local, Policy, Verdict, origin, paths};
 
 const LIMITS: Limits = Limits {
@@ -22,10 +21,11 @@ const TOKEN: &str = "swf_0123456789abcdefghijklmnopqrstuvwxyzABCDEFG";
 
 fn policy() -> Policy {
     let client = |number: u32| ClientConfig {
-        name: format!("bot-{number}"),
-        hashes: vec![TokenHash::of(format!("{TOKEN}{number}").as_bytes())],
         not_after: Some(u64::MAX),
-        tools: ToolPatterns::default(),
+        ..ClientConfig::new(
+            &format!("bot-{number}"),
+            vec![TokenHash::of(format!("{TOKEN}{number}").as_bytes())],
+        )
     };
     let prefixes = ["/swf-monitor/mcp", "/mcp", "/"].map(|prefix| paths::Prefix::parse(prefix).unwrap());
     let origin = origin::Config {

@@ -4,7 +4,6 @@ use std::sync::LazyLock;
 
 use mcp_guard::http1::{FieldSpans, HeadLimits, request};
 use mcp_guard::policy::auth::{ClientConfig, Config, TokenHash, WrongToken};
-use mcp_guard::policy::tools::ToolPatterns;
 use mcp_guard::policy::{Clients, Limits, Policy, Verdict, origin, paths};
 
 /// Where mutation starts.
@@ -34,7 +33,7 @@ static POLICY: LazyLock<Policy> = LazyLock::new(|| {
     let prefixes =
         ["/swf-monitor/mcp", "/mcp", "/"].iter().flat_map(|text| paths::Prefix::parse(text)).collect();
     let hashes = vec![TokenHash::of(b"t")];
-    let bot = ClientConfig { name: "bot".into(), hashes, not_after: None, tools: ToolPatterns::default() };
+    let bot = ClientConfig::new("bot", hashes);
     let clients = Clients::new(vec![bot]).unwrap_or_default();
     let auth = Config { wrong_token: WrongToken::Forbidden };
     Policy::new(&paths::Config { prefixes }, origin::Config::default(), auth, LIMITS, clients)

@@ -17,6 +17,31 @@ pub(super) fn check(config: &Config, report: &Report) {
     slots(config, report);
     listeners(config, report);
     times(config, report);
+    tools(config, report);
+}
+
+fn tools(config: &Config, report: &Report) {
+    let readers = config.clients.iter().filter(|client| client.tools.read_only).count();
+    if readers > 0 && config.read_only.is_empty() {
+        let reason =
+            format!("no tool is known to change nothing, so {readers} read-only clients may call none");
+        let hint = "name tools in read_only, or the files of mcp-tools in catalogues";
+        report.warn("tools", Invalid::new(reason).hint(hint));
+    }
+    for rule in config.tool_rules.iter() {
+        let key = format!("limits.tools.{}", rule.pattern.as_str());
+        if rule.total.is_none() && !rule.quota.is_bounded() {
+            report.warn(&key, Invalid::new("says nothing").hint("rate, concurrency or total"));
+        }
+        if let Some(total) = rule.total.filter(|total| *total >= CLIENTS_WAIT) {
+            let reason = format!(
+                "{} is not below the {} that Apache and the bots wait: they give up before the guard answers",
+                value::show(total),
+                value::show(CLIENTS_WAIT)
+            );
+            report.warn(&format!("{key}.total"), Invalid::new(reason));
+        }
+    }
 }
 
 fn slots(config: &Config, report: &Report) {

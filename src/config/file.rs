@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use super::problem::Invalid;
 use super::table::Table;
-use super::{Health, Listen, Log, LogFormat, MaxVersionSetting, SplitKey, value};
+use super::{Health, Listen, Log, LogFormat, MaxVersionSetting, SplitKey, tools, value};
 use crate::http1::HeadLimits;
 use crate::policy::reply::ErrorMode;
-use crate::policy::{Limits, Timeouts, auth, origin, paths};
+use crate::policy::{Limits, Timeouts, ToolRules, auth, origin, paths};
 use crate::upstream::{Address, Slot};
 use crate::wire::ProtocolVersion;
 
@@ -103,7 +103,7 @@ pub(super) fn origin(mut table: Table<'_>) -> origin::Config {
 }
 
 /// `[limits]`
-pub(super) fn limits(mut table: Table<'_>) -> Limits {
+pub(super) fn limits(mut table: Table<'_>) -> (Limits, ToolRules) {
     let header_bytes = table.integer("header_bytes", 512..=1 << 20, 16 << 10);
     let headers = table.integer("headers", 8..=1000, 100);
     let limits = Limits {
@@ -117,8 +117,9 @@ pub(super) fn limits(mut table: Table<'_>) -> Limits {
         waiting_max: table.count("waiting", 1..=100_000, 64),
         held_max: table.count("held", 1..=100_000, 256),
     };
+    let rules = tools::rules(table.table("tools"));
     table.finish();
-    limits
+    (limits, rules)
 }
 
 /// `[timeouts]`

@@ -14,6 +14,7 @@ mod source;
 mod suggest;
 mod table;
 pub(crate) mod tokens;
+mod tools;
 mod value;
 
 use std::ffi::OsString;
@@ -26,7 +27,8 @@ pub(crate) use source::ReadError;
 
 use crate::policy::auth::ClientConfig;
 use crate::policy::reply::ErrorMode;
-use crate::policy::{Limits, Timeouts, auth, origin, paths};
+use crate::policy::tools::ReadOnlyTools;
+use crate::policy::{Limits, Timeouts, ToolRules, auth, origin, paths};
 use crate::upstream::{Address, Backend, Slot};
 use crate::wire::ProtocolVersion;
 use problem::{Invalid, Report};
@@ -129,13 +131,16 @@ fn read(
     let first = if blue.is_none() && green.is_some() { Slot::Green } else { Slot::Blue };
     let (stable, split_key) = file::routing(root.table("routing"), first);
     let rollout_plan = file::rollout(root.table("rollout"), folder);
+    let (limits, tool_rules) = file::limits(root.table("limits"));
     let config = Config {
         listen: file::listen(root.table("listen"), folder),
         auth: auth.config,
         clients: index(clients, report, more),
         paths: file::paths(root.table("paths")),
         origin: file::origin(root.table("origin")),
-        limits: file::limits(root.table("limits")),
+        limits,
+        tool_rules,
+        read_only: tools::read_only(root.table("tools"), folder, more),
         timeouts: file::timeouts(root.table("timeouts")),
         blue,
         green,
@@ -171,6 +176,10 @@ pub(crate) struct Config {
     pub(crate) paths: paths::Config,
     pub(crate) origin: origin::Config,
     pub(crate) limits: Limits,
+    /// `[limits.tools]`
+    pub(crate) tool_rules: ToolRules,
+    /// `[tools]`: what is known to change nothing.
+    pub(crate) read_only: ReadOnlyTools,
     pub(crate) timeouts: Timeouts,
     pub(crate) blue: Option<Backend>,
     pub(crate) green: Option<Backend>,

@@ -90,18 +90,27 @@ impl<'a> Table<'a> {
 
     /// A whole number within `range`.
     pub(super) fn integer(&mut self, key: &str, range: RangeInclusive<u64>, default: u64) -> u64 {
-        let Some(value) = self.entry(key) else { return default };
+        let hint = format!("remove the line to use the default, {default}");
+        self.integer_or(key, range, &hint).unwrap_or(default)
+    }
+
+    /// A whole number within `range`, for keys without a default.
+    pub(super) fn optional_integer(&mut self, key: &str, range: RangeInclusive<u64>) -> Option<u64> {
+        self.integer_or(key, range, "without the line there is no limit")
+    }
+
+    fn integer_or(&mut self, key: &str, range: RangeInclusive<u64>, hint: &str) -> Option<u64> {
+        let value = self.entry(key)?;
         let Some(integer) = value.as_integer() else {
-            return self.wrong_type(key, value, "a whole number").unwrap_or(default);
+            return self.wrong_type(key, value, "a whole number");
         };
         let parsed = u64::from_str_radix(integer.as_str(), integer.radix()).ok();
         if let Some(parsed) = parsed.filter(|parsed| range.contains(parsed)) {
-            return parsed;
+            return Some(parsed);
         }
         let reason = format!("must be {} to {}", range.start(), range.end());
-        let hint = format!("remove the line to use the default, {default}");
         self.refuse(key, Some(integer.to_string()), Invalid::new(reason).hint(hint));
-        default
+        None
     }
 
     /// The same as [`Table::integer`], for counts held in memory.
@@ -116,16 +125,28 @@ impl<'a> Table<'a> {
         range: RangeInclusive<Duration>,
         default: Duration,
     ) -> Duration {
-        let in_range = |text: &str| {
+        let hint = format!("remove the line to use the default, {}", value::show(default));
+        self.duration_or(key, range, &hint).unwrap_or(default)
+    }
+
+    /// A duration within `range`, for keys without a default.
+    pub(super) fn optional_duration(
+        &mut self,
+        key: &str,
+        range: RangeInclusive<Duration>,
+    ) -> Option<Duration> {
+        self.duration_or(key, range, "without the line the general one holds")
+    }
+
+    fn duration_or(&mut self, key: &str, range: RangeInclusive<Duration>, hint: &str) -> Option<Duration> {
+        self.text(key, |text| {
             let duration = value::duration(text)?;
             if range.contains(&duration) {
                 return Ok(duration);
             }
             let reason = format!("must be {} to {}", value::show(*range.start()), value::show(*range.end()));
-            Err(Invalid::new(reason)
-                .hint(format!("remove the line to use the default, {}", value::show(default))))
-        };
-        self.text(key, in_range).unwrap_or(default)
+            Err(Invalid::new(reason).hint(hint))
+        })
     }
 
     /// `true` or `false`.

@@ -285,9 +285,10 @@ fn describe(config: &Config) -> String {
     };
     let Listen { address, metrics, admin, state, trusted_proxies, threads } = &config.listen;
     format!(
-        "{:#?}\n{:#?}\n{:#?}\n{:#?}",
+        "{:#?}\n{:#?}\n{:#?}\n{:#?}\n{:#?}",
         (address, metrics, admin, state, trusted_proxies, threads, &config.auth),
         (&config.paths, &config.origin, &config.limits, &config.timeouts, config.error_mode),
+        (&config.tool_rules, &config.read_only),
         (Slot::ALL.map(backend), config.stable, config.split_key, config.max_version),
         (config.log, config.health, &config.rollout.plan),
     )
@@ -338,7 +339,8 @@ fn the_documentation_has_a_row_for_every_key_with_its_default() {
 
     let (_, documentation) = shipped("../docs/configuration.md");
     let rows: Vec<&str> = documentation.lines().filter(|line| line.starts_with("| `")).collect();
-    let of_guard_toml = rows.iter().filter(|row| !row.starts_with("| `clients."));
+    let is_named = |row: &str| row.starts_with("| `clients.") || row.starts_with("| `limits.tools.NAME.");
+    let of_guard_toml = rows.iter().filter(|row| !is_named(row));
     let documented: BTreeSet<String> = of_guard_toml
         .filter_map(|row| row.split('`').nth(1))
         .map(|key| key.replace("slots.NAME.", "slots.blue."))
@@ -347,7 +349,7 @@ fn the_documentation_has_a_row_for_every_key_with_its_default() {
 
     // `key = value  # comment` in the shipped file; the second cell of the row holds the same value.
     let values: toml::Table = text.parse().unwrap();
-    for row in rows.iter().filter(|row| !row.starts_with("| `clients.") && !row.contains("(none)")) {
+    for row in rows.iter().filter(|row| !is_named(row) && !row.contains("(none)")) {
         let cells: Vec<&str> = row.split('|').map(str::trim).collect();
         let key = cells[1].trim_matches('`').replace("slots.NAME.", "slots.blue.");
         let value =

@@ -11,16 +11,15 @@ use toml::de::DeValue;
 
 use super::problem::{Findings, Invalid, Report};
 use super::table::Table;
-use super::{Surroundings, file, source};
+use super::{Surroundings, file, source, tools};
 use crate::policy::auth::{ClientConfig, TokenHash};
-use crate::policy::tools::ToolPatterns;
+use crate::policy::tools::{ListView, ToolPatterns, ToolPolicy};
 
 /// The client whose token is in the environment.
 pub(crate) const DEFAULT_CLIENT: &str = "default";
 /// Names with a meaning of their own in metrics and logs.
 const RESERVED: &[&str] = &[DEFAULT_CLIENT, "other"];
 const CLIENTS_MAX: usize = 1_000_000;
-const TOOL_PATTERNS_MAX: usize = 256;
 const TOKENS_FILE_BYTES_MAX: u64 = 256 << 20;
 const STRONG_TOKEN_BYTES: usize = 16;
 const FILE_IN_CREDENTIALS: &str = "tokens.toml";
@@ -93,12 +92,7 @@ fn from_environment(
             Invalid::new(reason).hint("mcp-guard token new default prints a good one"),
         );
     }
-    Some(ClientConfig {
-        name: DEFAULT_CLIENT.to_owned(),
-        hashes: vec![TokenHash::of(token)],
-        not_after: None,
-        tools: ToolPatterns::default(),
-    })
+    Some(ClientConfig::new(DEFAULT_CLIENT, vec![TokenHash::of(token)]))
 }
 
 /// The file named in the configuration, else the one systemd hands over.
@@ -177,20 +171,31 @@ fn client(name: String, mut table: Table<'_>, surroundings: &Surroundings<'_>) -
     if not_after.is_some_and(|end| end <= surroundings.now) {
         table.warn("not_after", Invalid::new("has passed: this client is refused"));
     }
-    let tools =
-        table.list("tools", TOOL_PATTERNS_MAX, tool_pattern).map(ToolPatterns::only).unwrap_or_default();
+    let tools = tool_policy(&mut table);
+    let quota = tools::quota(&mut table);
+    let cohort = table.text("cohort", |text| {
+        check_name(text).map_err(Invalid::new)?;
+        Ok(text.to_owned())
+    });
     table.finish();
-    ClientConfig { name, hashes, not_after, tools }
+    ClientConfig { name, hashes, not_after, tools, quota, cohort }
 }
 
-/// A tool's name, with `*` for any text.
-fn tool_pattern(text: &str) -> Result<String, Invalid> {
-    let plain = text.bytes().all(|byte| byte.is_ascii_graphic());
-    if text.is_empty() || text.len() > 128 || !plain {
-        let invalid = Invalid::new("must be a tool's name, in which * stands for any text");
-        return Err(invalid.hint("as in \"panda_list_*\""));
+fn tool_policy(table: &mut Table<'_>) -> ToolPolicy {
+    let allow = table.list("tools", tools::PATTERNS_MAX, tools::pattern);
+    let deny = table.list("deny_tools", tools::PATTERNS_MAX, tools::pattern);
+    let views = [("filtered", ListView::Filtered), ("full", ListView::Full)];
+    let policy = ToolPolicy {
+        allow: allow.map(ToolPatterns::of).unwrap_or_default(),
+        deny: deny.unwrap_or_default(),
+        read_only: table.flag("read_only", false),
+        list: table.choice("tools_list", &views, ListView::default()),
+    };
+    if table.has("tools_list") && policy.is_unbounded() {
+        let hint = "tools, deny_tools or read_only bound a client";
+        table.warn("tools_list", Invalid::new("says nothing: this client may call every tool").hint(hint));
     }
-    Ok(text.to_owned())
+    policy
 }
 
 fn hashes(table: &mut Table<'_>) -> Vec<TokenHash> {

@@ -9,7 +9,8 @@ use sha2::{Digest, Sha256};
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
 use super::Denial;
-use super::tools::ToolPatterns;
+use super::quota::Quota;
+use super::tools::ToolPolicy;
 use crate::http1::{Fields, Known, Occurs};
 
 /// The index of a client in [`Clients`]: stable between reloads only by name.
@@ -88,7 +89,25 @@ pub struct ClientConfig {
     /// Seconds since the epoch; from then on the tokens are refused.
     pub not_after: Option<u64>,
     /// The tools the client may call.
-    pub tools: ToolPatterns,
+    pub tools: ToolPolicy,
+    /// How much it may ask for.
+    pub quota: Quota,
+    /// What it is split by instead of its name: clients of one cohort go to the same slot.
+    pub cohort: Option<String>,
+}
+
+impl ClientConfig {
+    /// A client of whom nothing is asked but its token.
+    pub fn new(name: &str, hashes: Vec<TokenHash>) -> ClientConfig {
+        ClientConfig {
+            name: name.to_owned(),
+            hashes,
+            not_after: None,
+            tools: ToolPolicy::default(),
+            quota: Quota::default(),
+            cohort: None,
+        }
+    }
 }
 
 /// Why a set of clients is contradictory.
@@ -172,12 +191,18 @@ impl Clients {
         self.clients.get(id.index()).map_or("", |client| &client.name)
     }
 
+    /// What the client is split by: its cohort, else its name.
+    pub fn split_key(&self, id: ClientId) -> &str {
+        let client = self.clients.get(id.index());
+        client.map_or("", |client| client.cohort.as_deref().unwrap_or(&client.name))
+    }
+
     /// Every client in the order of configuration.
     pub fn iter(&self) -> impl Iterator<Item = &ClientConfig> {
         self.clients.iter()
     }
 
-    pub(super) fn tools(&self, id: ClientId) -> Option<&ToolPatterns> {
+    pub(super) fn tools(&self, id: ClientId) -> Option<&ToolPolicy> {
         self.clients.get(id.index()).map(|client| &client.tools)
     }
 
@@ -236,12 +261,7 @@ mod tests {
     use super::*;
 
     fn client(name: &str, tokens: &[&str]) -> ClientConfig {
-        ClientConfig {
-            name: name.to_owned(),
-            hashes: tokens.iter().map(|token| TokenHash::of(token.as_bytes())).collect(),
-            not_after: None,
-            tools: ToolPatterns::default(),
-        }
+        ClientConfig::new(name, tokens.iter().map(|token| TokenHash::of(token.as_bytes())).collect())
     }
 
     #[track_caller]

@@ -4,7 +4,8 @@
 
 use std::borrow::Cow;
 
-use super::{ClientId, Denial, Permit, Policy, tools::ToolPatterns};
+use super::tools::{ListView, ReadOnlyTools, ToolPolicy};
+use super::{ClientId, Denial, Permit, Policy};
 use crate::http1::{Fields, Known, Occurs, RequestHead};
 use crate::wire::era::{self, MaxVersion, McpFields};
 use crate::wire::{Era, Kind, Message, Method, scan};
@@ -87,16 +88,42 @@ impl Policy {
             .map_err(|error| Refusal { denial: Denial::Era(error), to })?;
         let to = ReplyTo { era, ..to };
         let client = permit.client();
-        check_tool(self.clients.tools(client), &message).map_err(|denial| Refusal { denial, to })?;
+        check_tool(self.clients.tools(client), &message, &self.read_only)
+            .map_err(|denial| Refusal { denial, to })?;
         let tool = if message.method == Method::ToolsCall { message.name } else { None };
         Ok(Call { client, kind: message.kind, to, tool })
+    }
+
+    /// What may be shown of the answer to this call; `None` if all of it.
+    pub fn view(&self, call: &Call<'_>) -> Option<View<'_>> {
+        let policy = self.clients.tools(call.client).filter(|_| call.method() == Method::ToolsList)?;
+        let is_filtered = policy.list == ListView::Filtered && !policy.is_unbounded();
+        is_filtered.then_some(View { policy, read_only: &self.read_only })
+    }
+}
+
+/// The tools that one client is shown: those it may call.
+#[derive(Debug, Clone, Copy)]
+pub struct View<'p> {
+    policy: &'p ToolPolicy,
+    read_only: &'p ReadOnlyTools,
+}
+
+impl View<'_> {
+    /// Whether a tool of this name is shown.
+    pub fn shows(&self, tool: &str) -> bool {
+        self.policy.allows(Some(tool), self.read_only)
     }
 }
 
 /// Check 14. Other methods than `tools/call` act on nothing that is governed by tool.
-fn check_tool(patterns: Option<&ToolPatterns>, message: &Message<'_>) -> Result<(), Denial> {
+fn check_tool(
+    policy: Option<&ToolPolicy>,
+    message: &Message<'_>,
+    read_only: &ReadOnlyTools,
+) -> Result<(), Denial> {
     let allowed = message.method != Method::ToolsCall
-        || patterns.is_some_and(|patterns| patterns.allows(message.name.as_deref()));
+        || policy.is_some_and(|policy| policy.allows(message.name.as_deref(), read_only));
     if allowed { Ok(()) } else { Err(Denial::UnknownTool) }
 }
 
@@ -124,6 +151,7 @@ fn mcp_fields<'b>(fields: &Fields<'b>) -> McpFields<'b> {
 #[cfg(test)]
 mod tests {
     use super::super::auth::{ClientConfig, Clients, Config, TokenHash, WrongToken};
+    use super::super::tools::ToolPatterns;
     use super::super::{Limits, Verdict, origin, paths};
     use super::*;
     use crate::http1::{FieldSpans, HeadLimits, request};
@@ -139,9 +167,9 @@ mod tests {
         held_max: 1,
     };
 
-    fn policy(tools: ToolPatterns) -> Policy {
-        let hashes = vec![TokenHash::of(b"t")];
-        let clients = vec![ClientConfig { name: "bot".to_owned(), hashes, not_after: None, tools }];
+    fn policy(allow: ToolPatterns) -> Policy {
+        let tools = ToolPolicy { allow, ..ToolPolicy::default() };
+        let clients = vec![ClientConfig { tools, ..ClientConfig::new("bot", vec![TokenHash::of(b"t")]) }];
         let prefixes = vec![paths::Prefix::parse("/mcp").unwrap()];
         let auth = Config { wrong_token: WrongToken::Forbidden };
         Policy::new(

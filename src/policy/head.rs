@@ -49,7 +49,6 @@ fn check_method(method: &[u8]) -> Result<(), Denial> {
 #[cfg(test)]
 mod tests {
     use super::super::auth::{ClientConfig, Clients, Config, TokenHash, WrongToken};
-    use super::super::tools::ToolPatterns;
     use super::super::{Limits, origin, paths};
     use super::*;
     use crate::http1::{FieldSpans, HeadLimits, request};
@@ -65,10 +64,8 @@ mod tests {
 
     fn clients() -> Clients {
         let client = |name: &str, token: &str, not_after| ClientConfig {
-            name: name.to_owned(),
-            hashes: vec![TokenHash::of(token.as_bytes())],
             not_after,
-            tools: ToolPatterns::default(),
+            ..ClientConfig::new(name, vec![TokenHash::of(token.as_bytes())])
         };
         Clients::new(vec![client("bot", "good", None), client("old", "expired", Some(100))]).unwrap()
     }

@@ -12,6 +12,8 @@ pub mod limits;
 pub mod origin;
 pub mod paths;
 pub mod permit;
+pub mod quota;
+pub mod rate;
 pub mod reply;
 pub mod tools;
 
@@ -20,6 +22,7 @@ pub use call::{Call, Refusal, ReplyTo};
 pub use denial::Denial;
 pub use limits::{Limits, Timeouts};
 pub use permit::Permit;
+pub use quota::{Quota, ToolRules};
 
 /// Everything the checks need, immutable: a reload builds a new one.
 #[derive(Debug)]
@@ -29,6 +32,7 @@ pub struct Policy {
     auth: auth::Config,
     limits: Limits,
     clients: Clients,
+    read_only: tools::ReadOnlyTools,
 }
 
 /// What the guard answers itself without refusing anything.
@@ -65,7 +69,13 @@ impl Policy {
         limits: Limits,
         clients: Clients,
     ) -> Policy {
-        Policy { paths: paths::Paths::new(paths), origin, auth, limits, clients }
+        let read_only = tools::ReadOnlyTools::default();
+        Policy { paths: paths::Paths::new(paths), origin, auth, limits, clients, read_only }
+    }
+
+    /// The same, with these tools known to change nothing.
+    pub fn with_read_only_tools(self, read_only: tools::ReadOnlyTools) -> Policy {
+        Policy { read_only, ..self }
     }
 
     /// The bounds this policy was built with.

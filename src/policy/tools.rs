@@ -1,30 +1,113 @@
-//! Which tools a client may call: patterns on names, decided on the body's own words.
+//! Which tools a client may call, and which of them it is shown: patterns on names, decided on the body's own words.
 //!
 //! Must not know clients by name, nor what a tool does.
+
+use std::collections::HashSet;
+
+/// A tool's name in which `*` stands for any text, also none; every other character for itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pattern(Box<str>);
+
+impl Pattern {
+    /// The pattern of this text.
+    pub fn new(text: &str) -> Pattern {
+        Pattern(text.into())
+    }
+
+    /// As it was written.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether the whole name matches.
+    pub fn matches(&self, name: &str) -> bool {
+        matches(self.0.as_bytes(), name.as_bytes())
+    }
+}
 
 /// The tools a client may call; by default every one.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ToolPatterns {
     /// `None` allows everything, an empty list nothing.
-    patterns: Option<Vec<Box<str>>>,
+    patterns: Option<Vec<Pattern>>,
 }
 
 impl ToolPatterns {
-    /// Only tools whose whole name matches one of the patterns. `*` stands for any text, also none; every other
-    /// character for itself.
+    /// Only tools whose whole name matches one of the patterns.
     pub fn only<P: AsRef<str>>(patterns: impl IntoIterator<Item = P>) -> ToolPatterns {
-        ToolPatterns { patterns: Some(patterns.into_iter().map(|pattern| pattern.as_ref().into()).collect()) }
+        ToolPatterns::of(patterns.into_iter().map(|pattern| Pattern::new(pattern.as_ref())).collect())
+    }
+
+    /// The same, of patterns.
+    pub fn of(patterns: Vec<Pattern>) -> ToolPatterns {
+        ToolPatterns { patterns: Some(patterns) }
+    }
+
+    /// Whether a tool of this name is among them.
+    pub fn allows(&self, tool: &str) -> bool {
+        self.patterns.as_ref().is_none_or(|patterns| patterns.iter().any(|pattern| pattern.matches(tool)))
+    }
+}
+
+/// What of `tools/list` a client with a tool policy gets to see.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ListView {
+    /// The tools it may call.
+    #[default]
+    Filtered,
+    /// Every tool, byte for byte as the backend lists them.
+    Full,
+}
+
+/// What one client may do with tools; by default everything.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ToolPolicy {
+    /// The tools it may call, unless they are denied.
+    pub allow: ToolPatterns,
+    /// The tools it may not call, whatever else holds.
+    pub deny: Vec<Pattern>,
+    /// Only tools that are known to change nothing.
+    pub read_only: bool,
+    /// What it is shown.
+    pub list: ListView,
+}
+
+impl ToolPolicy {
+    /// Whether the client may call everything.
+    pub fn is_unbounded(&self) -> bool {
+        self.allow == ToolPatterns::default() && self.deny.is_empty() && !self.read_only
     }
 
     /// Whether the tool of this name may be called. A call that names no tool is fit only for clients without bounds.
-    pub(super) fn allows(&self, tool: Option<&str>) -> bool {
-        match (&self.patterns, tool) {
-            (None, _) => true,
-            (Some(_), None) => false,
-            (Some(patterns), Some(tool)) => {
-                patterns.iter().any(|pattern| matches(pattern.as_bytes(), tool.as_bytes()))
-            }
-        }
+    pub fn allows(&self, tool: Option<&str>, known: &ReadOnlyTools) -> bool {
+        let Some(tool) = tool else { return self.is_unbounded() };
+        self.allow.allows(tool)
+            && !self.deny.iter().any(|pattern| pattern.matches(tool))
+            && (!self.read_only || known.contains(tool))
+    }
+}
+
+/// The tools that change nothing, on the operator's word: a backend's own annotations are not asked.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ReadOnlyTools {
+    patterns: Vec<Pattern>,
+    names: HashSet<String>,
+}
+
+impl ReadOnlyTools {
+    /// Those that a pattern of the configuration or a declaration of a catalogue names.
+    pub fn new(patterns: Vec<Pattern>, names: HashSet<String>) -> ReadOnlyTools {
+        ReadOnlyTools { patterns, names }
+    }
+
+    /// Whether this tool is one of them.
+    pub fn contains(&self, tool: &str) -> bool {
+        self.names.contains(tool) || self.patterns.iter().any(|pattern| pattern.matches(tool))
+    }
+
+    /// Whether none is known.
+    pub fn is_empty(&self) -> bool {
+        self.patterns.is_empty() && self.names.is_empty()
     }
 }
 
@@ -58,7 +141,7 @@ mod tests {
 
     #[track_caller]
     fn check(patterns: &[&str], tool: &str, expect: bool) {
-        assert_eq!(ToolPatterns::only(patterns).allows(Some(tool)), expect, "{patterns:?} {tool}");
+        assert_eq!(ToolPatterns::only(patterns).allows(tool), expect, "{patterns:?} {tool}");
     }
 
     #[test]
@@ -78,9 +161,29 @@ mod tests {
     #[test]
     fn no_pattern_allows_nothing_and_no_list_allows_everything() {
         check(&[], "any", false);
-        assert!(ToolPatterns::default().allows(Some("any")));
-        assert!(ToolPatterns::default().allows(None));
-        assert!(!ToolPatterns::only(["*"]).allows(None));
+        assert!(ToolPatterns::default().allows("any"));
+        let (unbounded, none) = (ToolPolicy::default(), ReadOnlyTools::default());
+        assert!(unbounded.allows(Some("any"), &none) && unbounded.allows(None, &none));
+        let bounded = ToolPolicy { allow: ToolPatterns::only(["*"]), ..ToolPolicy::default() };
+        assert!(bounded.allows(Some("any"), &none) && !bounded.allows(None, &none));
+    }
+
+    #[test]
+    fn a_denied_tool_stays_denied_and_a_reader_calls_only_what_is_known_to_read() {
+        let names = HashSet::from(["panda_study_job".to_owned()]);
+        let known = ReadOnlyTools::new(vec![Pattern::new("*_list_*")], names);
+        let policy = ToolPolicy {
+            allow: ToolPatterns::only(["panda_*", "swf_*"]),
+            deny: vec![Pattern::new("panda_list_secret*")],
+            read_only: true,
+            ..ToolPolicy::default()
+        };
+        let allowed = |tool: &str| policy.allows(Some(tool), &known);
+        assert!(allowed("panda_list_jobs") && allowed("panda_study_job") && allowed("swf_list_runs"));
+        assert!(!allowed("panda_list_secrets"), "denied");
+        assert!(!allowed("panda_kill_job") && !allowed("swf_start_run"), "not known to change nothing");
+        assert!(!allowed("pcs_list_tags"), "not allowed");
+        assert!(!policy.allows(None, &known));
     }
 
     proptest! {

@@ -74,7 +74,7 @@ async fn conduct(
     let name = runtime.policy.clients().name(call.client());
     report.method = Some(call.method());
     let is_stream = call.method() == Method::SubscriptionsListen;
-    let patience = if is_stream { runtime.timeouts.stream_idle } else { runtime.timeouts.total };
+    let patience = if is_stream { runtime.timeouts.stream_idle } else { runtime.total(call.tool()) };
     client.set_deadline(request.started + patience);
     client.set_leaving(match (call.era(), call.method().repeatable()) {
         (Era::Modern, _) => Leaving::Ends,

@@ -14,7 +14,7 @@ use super::route::{Fence, Routes, Samples};
 use super::slot::SlotState;
 use crate::config::{Config, MaxVersionSetting, SplitKey};
 use crate::policy::reply::ErrorMode;
-use crate::policy::{ClientId, Policy, Timeouts};
+use crate::policy::{ClientId, Policy, Timeouts, ToolRules};
 use crate::rollout::sample::Verdict;
 use crate::telemetry::metrics::SlotGauges;
 use crate::telemetry::{Log, Metrics};
@@ -29,6 +29,7 @@ const CLIENT_ROWS_MAX: usize = 200;
 pub(super) struct Runtime {
     pub(super) policy: Policy,
     pub(super) timeouts: Timeouts,
+    tool_rules: ToolRules,
     pub(super) error_mode: ErrorMode,
     max_version: MaxVersionSetting,
     split_key: SplitKey,
@@ -51,7 +52,9 @@ impl Runtime {
         };
         Runtime {
             slots: [state(Slot::Blue, config.blue), state(Slot::Green, config.green)],
-            policy: Policy::new(&config.paths, config.origin, config.auth, limits, config.clients),
+            policy: Policy::new(&config.paths, config.origin, config.auth, limits, config.clients)
+                .with_read_only_tools(config.read_only),
+            tool_rules: config.tool_rules,
             timeouts,
             error_mode: config.error_mode,
             max_version: config.max_version,
@@ -75,11 +78,18 @@ impl Runtime {
 
     /// The slot of a call.
     pub(super) fn pick(&self, split: &Split, client: ClientId, request_id: &str) -> Slot {
-        let client = self.policy.clients().name(client).as_bytes();
+        let clients = self.policy.clients();
+        let name = clients.name(client).as_bytes();
         match self.split_key {
-            SplitKey::Client => split.assign(client, client),
-            SplitKey::Request => split.assign(client, request_id.as_bytes()),
+            SplitKey::Client => split.assign(name, clients.split_key(client).as_bytes()),
+            SplitKey::Request => split.assign(name, request_id.as_bytes()),
         }
+    }
+
+    /// How long a call may take in all.
+    pub(super) fn total(&self, tool: Option<&str>) -> Duration {
+        let rule = tool.and_then(|tool| self.tool_rules.find(tool));
+        rule.and_then(|(_, rule)| rule.total).unwrap_or(self.timeouts.total)
     }
 
     /// The newest protocol version that is let through. What the operator has set overrides the fence.

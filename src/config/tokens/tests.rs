@@ -1,10 +1,14 @@
 //! Tokens from the environment and from files: what is accepted, what is refused, and that nothing is quoted.
 
 use std::ffi::OsString;
+use std::num::NonZeroU32;
 use std::os::unix::ffi::OsStringExt;
+use std::time::Duration;
 
 use super::*;
 use crate::config::{Loaded, Problem, build};
+use crate::policy::rate::Rate;
+use crate::policy::tools::Pattern;
 
 const SLOT: &str = "[slots.blue]\naddress = \"127.0.0.1:1\"\n";
 const HASH_A: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
@@ -117,18 +121,51 @@ fn the_documented_example_is_accepted() {
         std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/configuration.md")).unwrap();
     let example = page.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
     let clients = accepts(example);
-    assert_eq!(clients.iter().map(|client| client.hashes.len()).collect::<Vec<_>>(), [1, 2]);
+    assert_eq!(clients.iter().map(|client| client.hashes.len()).collect::<Vec<_>>(), [1, 2, 1]);
+}
+
+#[test]
+fn the_shipped_example_is_accepted_and_shows_every_key() {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/conf/tokens.toml");
+    let text = std::fs::read_to_string(file).unwrap();
+    assert!(accepts(&text).len() >= 3);
+    let page =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/configuration.md")).unwrap();
+    for key in page.lines().filter_map(|line| line.strip_prefix("| `clients.NAME.")?.split('`').next()) {
+        assert!(text.contains(&format!("\n{key} = ")), "conf/tokens.toml does not show {key}");
+    }
 }
 
 #[test]
 fn a_client_may_be_bound_to_some_tools() {
     let with = |tools: &str| format!("[clients.a]\nsha256 = \"{HASH_A}\"\n{tools}");
-    let tools = |text: &str| accepts(&with(text)).remove(0).tools;
+    let tools = |text: &str| accepts(&with(text)).remove(0).tools.allow;
     assert_eq!(tools("tools = [\"panda_*\", \"pcs_*\"]"), ToolPatterns::only(["panda_*", "pcs_*"]));
     assert_eq!(tools("tools = []"), ToolPatterns::only([""; 0]), "an empty list allows nothing");
     assert_eq!(tools(""), ToolPatterns::default());
     refuses(&with("tools = \"panda_*\""), "must be a list of texts");
     refuses(&with("tools = [\"panda list\"]"), "must be a tool's name");
+    let policy = "deny_tools = [\"*_kill_*\"]\nread_only = true\ntools_list = \"full\"";
+    let policy = accepts(&with(policy)).remove(0).tools;
+    assert_eq!((policy.deny, policy.list), (vec![Pattern::new("*_kill_*")], ListView::Full));
+    assert!(policy.read_only && policy.allow == ToolPatterns::default());
+    refuses(&with("deny_tools = [\"\"]"), "must be a tool's name");
+    refuses(&with("read_only = \"yes\""), "must be true or false");
+    refuses(&with("tools_list = \"some\""), "must be one of");
+}
+
+#[test]
+fn a_client_may_be_bound_to_a_rate_and_to_a_number_of_calls_and_split_with_others() {
+    let with = |keys: &str| format!("[clients.a]\nsha256 = \"{HASH_A}\"\n{keys}");
+    let client = accepts(&with("rate = \"10/s\"\nconcurrency = 2\ncohort = \"early\"")).remove(0);
+    let ten = NonZeroU32::new(10).unwrap();
+    assert_eq!(client.quota.rate, Rate::new(ten, Duration::from_secs(1), ten), "a burst is the count");
+    assert_eq!((client.quota.concurrency, client.cohort), (NonZeroU32::new(2), Some("early".to_owned())));
+    refuses(&with("rate = \"10 per second\""), "a count of 1 to 100000 and s, m or h");
+    refuses(&with("rate = \"1/h\"\nburst = 0"), "must be 1 to 100000");
+    refuses(&with("burst = 5"), "says nothing without a rate");
+    refuses(&with("concurrency = 1.5"), "must be a whole number");
+    refuses(&with("cohort = \"a b\""), "1 to 64 letters");
 }
 
 #[test]

@@ -1,0 +1,225 @@
+//! What concerns tools: which are known to change nothing (`[tools]`), how much each may be asked for (`[limits.tools]`),
+//! and the keys of a quota, which clients have, too.
+//!
+//! A catalogue is read for two keys of each declaration, `name` and `read_only`; the rest of it is for `mcp-tools` to
+//! judge. Must not know who calls.
+
+use std::collections::HashSet;
+use std::num::NonZeroU32;
+use std::path::Path;
+use std::time::Duration;
+
+use toml::de::DeTable;
+
+use super::problem::{Findings, Invalid, Report};
+use super::source;
+use super::table::Table;
+use super::value;
+use crate::policy::quota::{Quota, ToolRule, ToolRules};
+use crate::policy::rate::Rate;
+use crate::policy::tools::{Pattern, ReadOnlyTools};
+
+/// Patterns in one list.
+pub(super) const PATTERNS_MAX: usize = 256;
+const PATTERN_BYTES_MAX: usize = 128;
+const CATALOGUES_MAX: usize = 64;
+const CATALOGUE_BYTES_MAX: u64 = 16 << 20;
+const RULES_MAX: usize = 256;
+const COUNT_MAX: u64 = 100_000;
+
+/// `[tools]`
+pub(super) fn read_only(mut table: Table<'_>, folder: &Path, more: &mut Findings) -> ReadOnlyTools {
+    let patterns = table.list("read_only", PATTERNS_MAX, pattern).unwrap_or_default();
+    let files =
+        table.list("catalogues", CATALOGUES_MAX, |text| value::path(text, folder)).unwrap_or_default();
+    let mut names = HashSet::new();
+    for (index, file) in files.iter().enumerate() {
+        match source::read(file, CATALOGUE_BYTES_MAX) {
+            Ok(text) => names.extend(from_catalogue(file, &text, more)),
+            Err(unreadable) => {
+                table.refuse(&format!("catalogues[{index}]"), None, Invalid::new(unreadable.to_string()));
+            }
+        }
+    }
+    table.finish();
+    ReadOnlyTools::new(patterns, names)
+}
+
+/// The declarations of a catalogue that say `read_only = true`.
+fn from_catalogue(file: &Path, text: &str, more: &mut Findings) -> Vec<String> {
+    let report = Report::new(file, text);
+    let declared = source::parse(text, &report).map(|parsed| declarations(parsed.get_ref()));
+    if declared.as_ref().is_some_and(|(count, _)| *count == 0) {
+        report.problem("tool", None, Invalid::new("declares no tool: is this a catalogue of mcp-tools?"));
+    }
+    let findings = report.finish();
+    more.problems.extend(findings.problems);
+    declared.map(|(_, names)| names).unwrap_or_default()
+}
+
+/// How many tools are declared, and which of them change nothing.
+fn declarations(catalogue: &DeTable<'_>) -> (usize, Vec<String>) {
+    let tools = catalogue.get("tool").and_then(|tools| tools.get_ref().as_array());
+    let tables: Vec<_> = tools.into_iter().flatten().filter_map(|tool| tool.get_ref().as_table()).collect();
+    let reads = |tool: &&&DeTable<'_>| {
+        tool.get("read_only").and_then(|value| value.get_ref().as_bool()).unwrap_or_default()
+    };
+    let name =
+        |tool: &&DeTable<'_>| tool.get("name").and_then(|name| name.get_ref().as_str()).map(str::to_owned);
+    (tables.len(), tables.iter().filter(reads).filter_map(name).collect())
+}
+
+/// `[limits.tools]`
+pub(super) fn rules(mut table: Table<'_>) -> ToolRules {
+    if table.names().len() > RULES_MAX {
+        table.refuse("", None, Invalid::new(format!("at most {RULES_MAX} patterns are allowed")));
+    }
+    let mut rules = Vec::new();
+    for (name, mut entry) in table.tables() {
+        let quota = quota(&mut entry);
+        let range = Duration::from_millis(1)..=Duration::from_secs(3600);
+        let total = entry.optional_duration("total", range);
+        entry.finish();
+        match pattern(&name) {
+            Ok(pattern) => rules.push(ToolRule { pattern, quota, total }),
+            Err(invalid) => table.refuse(&name, None, invalid),
+        }
+    }
+    table.finish();
+    ToolRules::new(rules)
+}
+
+/// `rate`, `burst` and `concurrency` of a client or a tool.
+pub(super) fn quota(table: &mut Table<'_>) -> Quota {
+    let written = table.text("rate", per_time);
+    let burst = table.optional_integer("burst", 1..=COUNT_MAX);
+    let concurrency = table.optional_integer("concurrency", 1..=COUNT_MAX);
+    if burst.is_some() && !table.has("rate") {
+        table.refuse(
+            "burst",
+            None,
+            Invalid::new("says nothing without a rate").hint("as in rate = \"10/s\""),
+        );
+    }
+    let rate = written.and_then(|(count, period)| {
+        let burst = burst.map_or(count, whole);
+        let rate = Rate::new(count, period, burst);
+        if rate.is_none() {
+            table.refuse("rate", None, Invalid::new("cannot be counted with this burst"));
+        }
+        rate
+    });
+    Quota { rate, concurrency: concurrency.map(whole) }
+}
+
+/// `"10/s"`: a count and the time it is for.
+fn per_time(text: &str) -> Result<(NonZeroU32, Duration), Invalid> {
+    let invalid = || {
+        Invalid::new("must be a count of 1 to 100000 and s, m or h")
+            .hint("as in \"10/s\" or \"600/m\"; without the line there is no limit")
+    };
+    let (count, unit) = text.split_once('/').ok_or_else(invalid)?;
+    let digits = !count.is_empty() && count.bytes().all(|byte| byte.is_ascii_digit());
+    let count = count.parse().ok().filter(|count| digits && (1..=COUNT_MAX).contains(count));
+    let seconds = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        _ => return Err(invalid()),
+    };
+    Ok((whole(count.ok_or_else(invalid)?), Duration::from_secs(seconds)))
+}
+
+/// A count that is known to be in range.
+fn whole(count: u64) -> NonZeroU32 {
+    u32::try_from(count).ok().and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MIN)
+}
+
+/// A tool's name, with `*` for any text.
+pub(super) fn pattern(text: &str) -> Result<Pattern, Invalid> {
+    let plain = text.bytes().all(|byte| byte.is_ascii_graphic());
+    if text.is_empty() || text.len() > PATTERN_BYTES_MAX || !plain {
+        let invalid = Invalid::new("must be a tool's name, in which * stands for any text");
+        return Err(invalid.hint("as in \"panda_list_*\""));
+    }
+    Ok(Pattern::new(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Config, Surroundings, build};
+
+    const NOTHING: Surroundings<'static> = Surroundings { variable: &|_| None, now: 0 };
+
+    fn load(file: &Path, tables: &str) -> Result<Config, Vec<String>> {
+        let text = format!("[slots.blue]\naddress = \"127.0.0.1:1\"\n{tables}");
+        let findings = |findings: Findings| findings.problems.iter().map(ToString::to_string).collect();
+        build(file, &text, &NOTHING).map(|loaded| loaded.config).map_err(findings)
+    }
+
+    /// Exactly one problem, that says `why`.
+    #[track_caller]
+    fn refuses(tables: &str, why: &str) {
+        let problems = load(Path::new("g.toml"), tables).err().unwrap();
+        assert!(problems.len() == 1 && problems[0].contains(why), "{problems:?} does not say {why:?}");
+    }
+
+    #[test]
+    fn tools_have_limits_by_pattern() {
+        let tables = "[limits.tools.\"panda_*\"]\nrate = \"600/m\"\nburst = 5\nconcurrency = 4\ntotal = \"20s\"\n\
+                      [limits.tools.slow]\ntotal = \"2m\"";
+        let config = load(Path::new("g.toml"), tables).unwrap();
+        let (place, rule) = config.tool_rules.find("panda_list").unwrap();
+        assert_eq!((place, rule.total), (1, Some(Duration::from_secs(20))));
+        let five = NonZeroU32::new(5).unwrap();
+        let rate = Rate::new(NonZeroU32::new(600).unwrap(), Duration::from_secs(60), five);
+        assert_eq!(rule.quota, Quota { rate, concurrency: NonZeroU32::new(4) });
+        assert!(config.tool_rules.find("echo").is_none());
+        refuses("[limits.tools.a]\nrate = \"10\"", "a count of 1 to 100000 and s, m or h");
+        refuses("[limits.tools.a]\nrate = \"0/s\"", "\"0/s\" is not allowed");
+        refuses("[limits.tools.a]\nrate = \"+1/s\"", "is not allowed");
+        refuses("[limits.tools.a]\nrate = \"1/d\"", "is not allowed");
+        refuses("[limits.tools.a]\nrate = 10", "must be a text in quotes");
+        refuses("[limits.tools.a]\nburst = 10", "says nothing without a rate");
+        refuses("[limits.tools.a]\nconcurrency = 0", "0 is not allowed; must be 1 to 100000");
+        refuses("[limits.tools.a]\ntotal = \"2h\"", "must be 1ms to 1h");
+        refuses("[limits.tools.a]\ntimeout = \"1s\"", "no such key");
+        refuses("[limits.tools.\"a b\"]\nrate = \"1/s\"", "must be a tool's name");
+        refuses("[limits]\ntools = 5", "must be a table");
+    }
+
+    #[test]
+    fn what_changes_nothing_is_named_here_or_in_a_catalogue() {
+        let folder = tempfile::tempdir().unwrap();
+        let catalogue = "[service.x]\nbase_url = \"http://a\"\n[[tool]]\nname = \"reads\"\nread_only = true\n\
+                         [[tool]]\nname = \"writes\"\nread_only = false\n[[tool]]\nname = \"silent\"\n";
+        std::fs::write(folder.path().join("tools.toml"), catalogue).unwrap();
+        let file = folder.path().join("guard.toml");
+        let config = load(&file, "[tools]\nread_only = [\"list_*\"]\ncatalogues = [\"tools.toml\"]").unwrap();
+        let known = |name: &str| config.read_only.contains(name);
+        assert!(known("reads") && known("list_runs"));
+        assert!(!known("writes") && !known("silent") && !known("other"));
+        std::fs::write(folder.path().join("empty.toml"), "a = 1").unwrap();
+        let refused = |tables: &str| load(&file, tables).err().unwrap().concat();
+        assert!(refused("[tools]\ncatalogues = [\"empty.toml\"]").contains("declares no tool"));
+        assert!(refused("[tools]\ncatalogues = [\"none.toml\"]").contains("cannot read"));
+        refuses("[tools]\nread_only = [\"\"]", "must be a tool's name");
+    }
+
+    #[test]
+    fn the_shipped_catalogues_say_what_changes_nothing() {
+        let conf = Path::new(env!("CARGO_MANIFEST_DIR")).join("conf");
+        let names: Vec<String> = std::fs::read_dir(conf.join("tools"))
+            .unwrap()
+            .map(|entry| format!("\"tools/{}\"", entry.unwrap().file_name().to_string_lossy()))
+            .filter(|name| name.ends_with(".toml\""))
+            .collect();
+        let config =
+            load(&conf.join("guard.toml"), &format!("[tools]\ncatalogues = [{}]", names.join(", "))).unwrap();
+        assert!(
+            config.read_only.contains("panda_list_tasks")
+                && config.read_only.contains("swf_get_system_state")
+        );
+    }
+}

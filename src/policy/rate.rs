@@ -1,0 +1,167 @@
+//! How many calls a client or a tool may make in a time: the generic cell rate algorithm, on one number.
+//!
+//! Pure: callers pass `now`. A meter never allocates, never locks, and says exactly when the next call fits. Must not know
+//! whose calls it counts.
+
+use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// So many calls in a time, and so many of them at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rate {
+    /// Between two calls, when all that may come at once have come.
+    interval_ns: u64,
+    burst: u32,
+}
+
+impl Rate {
+    /// `count` calls in each `period`, `burst` of them at once. `None` if they would follow each other within less than
+    /// a nanosecond, or if filling up again would take longer than a meter can count.
+    pub fn new(count: NonZeroU32, period: Duration, burst: NonZeroU32) -> Option<Rate> {
+        let interval_ns = u64::try_from(period.as_nanos()).ok()? / u64::from(count.get());
+        let whole = interval_ns.checked_mul(u64::from(burst.get()))?;
+        // A tenth of what 64 bits hold leaves room for any time a process can run.
+        (interval_ns > 0 && whole < u64::MAX / 10).then_some(Rate { interval_ns, burst: burst.get() })
+    }
+
+    /// The time in which an unused rate gathers all its calls.
+    fn depth_ns(&self) -> u64 {
+        self.interval_ns * u64::from(self.burst)
+    }
+}
+
+/// What has been used of a rate. Shared by every call it counts; it outlives the configuration that named the rate.
+#[derive(Debug, Default)]
+pub struct Meter {
+    /// When the calls so far would have been made, had they come evenly: the theoretical arrival time of the next one.
+    due_ns: AtomicU64,
+}
+
+impl Meter {
+    /// Counts a call at `now_ns` if the rate has room for it; else says how long it would have to wait.
+    pub fn admit(&self, rate: &Rate, now_ns: u64) -> Result<(), Duration> {
+        let limit = now_ns.saturating_add(rate.depth_ns());
+        let mut due = self.due_ns.load(Ordering::Acquire);
+        loop {
+            let start = Self::start(rate, due, now_ns);
+            let next = start.saturating_add(rate.interval_ns);
+            let admitted = next <= limit;
+            // A refused call leaves no trace, but what was no debt any more is forgotten.
+            let new = if admitted { next } else { start };
+            match self.due_ns.compare_exchange_weak(due, new, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) if admitted => return Ok(()),
+                Ok(_) => return Err(Duration::from_nanos(next - limit)),
+                Err(other) => due = other,
+            }
+        }
+    }
+
+    /// Counts a call at `now_ns` that is let through in any case. It cannot put others off for longer than a whole burst
+    /// could.
+    pub fn charge(&self, rate: &Rate, now_ns: u64) {
+        let limit = now_ns.saturating_add(rate.depth_ns());
+        let next = |due: u64| Self::start(rate, due, now_ns).saturating_add(rate.interval_ns).min(limit);
+        // The closure always gives a value, so this cannot fail.
+        let _ = self.due_ns.fetch_update(Ordering::AcqRel, Ordering::Acquire, |due| Some(next(due)));
+    }
+
+    /// Takes a counted call back: another limit refused it.
+    pub fn give_back(&self, rate: &Rate) {
+        let before = |due: u64| due.saturating_sub(rate.interval_ns);
+        let _ = self.due_ns.fetch_update(Ordering::AcqRel, Ordering::Acquire, |due| Some(before(due)));
+    }
+
+    /// Where the next call starts to count. What an earlier, slower rate left behind is no debt to the present one.
+    fn start(rate: &Rate, due: u64, now_ns: u64) -> u64 {
+        due.clamp(now_ns, now_ns.saturating_add(rate.depth_ns()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    fn rate(count: u32, period: Duration, burst: u32) -> Rate {
+        Rate::new(NonZeroU32::new(count).unwrap(), period, NonZeroU32::new(burst).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_burst_passes_and_then_one_call_an_interval() {
+        let (rate, meter) = (rate(10, Duration::from_secs(1), 3), Meter::default());
+        let now = 5 * SECOND;
+        for _ in 0..3 {
+            assert_eq!(meter.admit(&rate, now), Ok(()));
+        }
+        assert_eq!(meter.admit(&rate, now), Err(Duration::from_millis(100)));
+        assert_eq!(meter.admit(&rate, now + SECOND / 20), Err(Duration::from_millis(50)));
+        assert_eq!(meter.admit(&rate, now + SECOND / 10), Ok(()));
+        assert_eq!(meter.admit(&rate, now + SECOND / 10), Err(Duration::from_millis(100)));
+    }
+
+    #[test]
+    fn unused_calls_gather_up_to_the_burst_and_no_further() {
+        let (rate, meter) = (rate(10, Duration::from_secs(1), 3), Meter::default());
+        let passes = |now: u64| (0..10).filter(|_| meter.admit(&rate, now).is_ok()).count();
+        assert_eq!(passes(SECOND), 3);
+        assert_eq!(passes(SECOND + SECOND / 5), 2);
+        assert_eq!(passes(1000 * SECOND), 3);
+    }
+
+    #[test]
+    fn a_slow_rate_of_yesterday_is_no_debt_under_a_quick_one() {
+        let meter = Meter::default();
+        let slow = rate(1, Duration::from_secs(3600), 10);
+        assert!((0..10).all(|_| meter.admit(&slow, SECOND).is_ok()));
+        let quick = rate(100, Duration::from_secs(1), 5);
+        assert_eq!(meter.admit(&quick, SECOND), Err(Duration::from_millis(10)));
+        assert_eq!(meter.admit(&quick, SECOND + SECOND / 100), Ok(()));
+    }
+
+    #[test]
+    fn a_call_that_was_given_back_or_charged_counts_as_such() {
+        let (rate, meter) = (rate(1, Duration::from_secs(1), 1), Meter::default());
+        assert_eq!(meter.admit(&rate, SECOND), Ok(()));
+        meter.give_back(&rate);
+        assert_eq!(meter.admit(&rate, SECOND), Ok(()));
+        for _ in 0..100 {
+            meter.charge(&rate, SECOND);
+        }
+        assert_eq!(meter.admit(&rate, SECOND), Err(Duration::from_secs(1)), "charges do not pile up");
+    }
+
+    #[test]
+    fn rates_that_cannot_be_counted_are_refused() {
+        let one = NonZeroU32::MIN;
+        assert!(Rate::new(NonZeroU32::MAX, Duration::from_nanos(7), one).is_none());
+        assert!(Rate::new(one, Duration::from_secs(86_400 * 365), NonZeroU32::MAX).is_none());
+        assert!(Rate::new(one, Duration::from_secs(3600), NonZeroU32::new(100_000).unwrap()).is_some());
+    }
+
+    // Contract, section 7; the issue: "`retryAfterMs` right to 10 %".
+    proptest! {
+        #[test]
+        fn who_waits_as_told_is_admitted_and_who_does_not_is_not(
+            count in 1_u32..1000, burst in 1_u32..50, gaps in proptest::collection::vec(0_u64..200_000_000, 1..200),
+        ) {
+            let (rate, meter) = (rate(count, Duration::from_secs(1), burst), Meter::default());
+            let (mut now, mut admitted) = (SECOND, 0_u64);
+            for gap in &gaps {
+                now += gap;
+                if let Err(wait) = meter.admit(&rate, now) {
+                    let wait = u64::try_from(wait.as_nanos()).unwrap();
+                    prop_assert!(meter.admit(&rate, now + wait - 1).is_err());
+                    now += wait;
+                    prop_assert!(meter.admit(&rate, now).is_ok());
+                }
+                admitted += 1;
+            }
+            let most = u64::from(burst) + (now - SECOND) / (SECOND / u64::from(count));
+            prop_assert!(admitted <= most, "{admitted} of {most}");
+        }
+    }
+}
