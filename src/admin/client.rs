@@ -12,7 +12,7 @@ use tokio::net::UnixStream;
 use super::protocol::{self, ANSWER_BYTES_MAX, Answer, Command, Refusal};
 
 const PATIENCE: Duration = Duration::from_secs(10);
-/// A rollout starts once both backends have been compared.
+/// An upgrade is over when the new process serves; a rollout starts once both backends have been compared.
 const PATIENCE_WITH_ORDERS: Duration = Duration::from_secs(90);
 
 /// Why there is no answer.
@@ -35,7 +35,7 @@ pub(crate) fn ask(path: &Path, command: &Command) -> Result<Answer, AskError> {
     let failed = |source| AskError::Io { path: path.to_owned(), source };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
     let patience = match command {
-        Command::Order(_) => PATIENCE_WITH_ORDERS,
+        Command::Order(_) | Command::Upgrade => PATIENCE_WITH_ORDERS,
         Command::Status | Command::Rollout | Command::History => PATIENCE,
     };
     let answer = runtime.block_on(async { tokio::time::timeout(patience, exchange(path, command)).await });

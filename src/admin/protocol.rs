@@ -26,6 +26,8 @@ pub(crate) enum Command {
     /// Its transitions, the oldest first.
     History,
     Order(Order),
+    /// Hand the listeners to a newly started program and end.
+    Upgrade,
 }
 
 impl Command {
@@ -36,6 +38,7 @@ impl Command {
             Command::Rollout => "rollout status",
             Command::History => "rollout history",
             Command::Order(order) => order.as_str(),
+            Command::Upgrade => "upgrade",
         }
     }
 }
@@ -48,9 +51,18 @@ pub(crate) enum Answer {
     Rollout(Box<Overview>),
     History(Vec<Transition>),
     Done(Box<Done>),
+    /// Another process serves now.
+    Upgraded(Upgraded),
     /// The answer to an order is no, and why.
     No(String),
     Refused(Refusal),
+}
+
+/// The process that has taken over.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Upgraded {
+    pub(crate) pid: u32,
+    pub(crate) version: String,
 }
 
 /// Why a request was not carried out.

@@ -5,7 +5,7 @@
 
 use std::future::Future;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +15,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 
 use super::protocol::{self, Answer, Command, REQUEST_BYTES_MAX, Refusal};
+use crate::sys::inherit::{Inherited, Listening, Owner, Place};
 use crate::sys::socket::{self, BindError, BoundSocket, SocketFile};
 
 const SOCKET_MODE: u32 = 0o600;
@@ -30,14 +31,45 @@ pub(crate) type Carrying = Pin<Box<dyn Future<Output = Answer> + Send>>;
 /// A bound admin socket.
 pub(crate) struct Server {
     listener: std::os::unix::net::UnixListener,
+    path: PathBuf,
+    owner: Owner,
     patience: Duration,
 }
 
 impl Server {
-    /// Binds the socket with mode 0600. Its file goes when the second value is dropped.
-    pub(crate) fn bind(path: &Path) -> Result<(Server, SocketFile), BindError> {
-        let BoundSocket { listener, file } = socket::bind_unix(path, SOCKET_MODE)?;
-        Ok((Server { listener, patience: PATIENCE }, file))
+    /// Binds the socket with mode 0600, unless it is inherited. Its file goes when the second value is dropped.
+    pub(crate) fn bind(
+        path: &Path,
+        inherited: &mut Inherited,
+    ) -> Result<(Server, Option<SocketFile>), BindError> {
+        let (listener, owner, file) = match inherited.take_unix(path) {
+            Some((listener, owner)) => (listener, owner, None),
+            None => {
+                let BoundSocket { listener, file } = socket::bind_unix(path, SOCKET_MODE)?;
+                (listener, Owner::Server, Some(file))
+            }
+        };
+        Ok((Server { listener, path: path.to_owned(), owner, patience: PATIENCE }, file))
+    }
+
+    /// A copy of the listener, for the process that replaces this one.
+    pub(crate) fn listening(&self) -> io::Result<Listening> {
+        let socket = self.listener.try_clone()?.into();
+        Ok(Listening { place: Place::Unix(self.path.clone()), owner: self.owner, socket })
+    }
+
+    /// The process that had the socket has let go of it: the file is ours to remove, if anybody's here.
+    pub(crate) fn take_over(&self) -> Option<SocketFile> {
+        match self.owner {
+            Owner::Server => SocketFile::adopt(&self.path),
+            Owner::ServiceManager => None,
+        }
+    }
+
+    /// Another one on the same socket.
+    pub(crate) fn again(&self) -> io::Result<Server> {
+        let listener = self.listener.try_clone()?;
+        Ok(Server { listener, path: self.path.clone(), owner: self.owner, patience: self.patience })
     }
 
     /// Serves until the future is dropped.
@@ -85,7 +117,11 @@ async fn converse(mut stream: UnixStream, carry: Option<Carry>, patience: Durati
     match &answer {
         Answer::Refused(refusal) => log::warn!("admin: command={name} uid={asked_by} refused: {refusal}"),
         Answer::No(why) => log::warn!("admin: command={name} uid={asked_by} refused: {why}"),
-        Answer::Status(_) | Answer::Rollout(_) | Answer::History(_) | Answer::Done(_) => {
+        Answer::Status(_)
+        | Answer::Rollout(_)
+        | Answer::History(_)
+        | Answer::Done(_)
+        | Answer::Upgraded(_) => {
             log::info!("admin: command={name} uid={asked_by} done");
         }
     }
@@ -160,7 +196,7 @@ mod tests {
     struct Served {
         folder: tempfile::TempDir,
         runtime: tokio::runtime::Runtime,
-        _file: SocketFile,
+        _file: Option<SocketFile>,
     }
 
     impl Served {
@@ -170,13 +206,14 @@ mod tests {
 
         fn with_patience(patience: Duration) -> Served {
             let folder = tempfile::tempdir().unwrap();
-            let (mut server, file) = Server::bind(&folder.path().join("admin.sock")).unwrap();
+            let (mut server, file) =
+                Server::bind(&folder.path().join("admin.sock"), &mut Inherited::default()).unwrap();
             server.patience = patience;
             let runtime =
                 tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
             let carry: Carry = Arc::new(|command, _uid| match command {
                 Command::Status => Box::pin(async { Answer::Status(status()) }),
-                Command::Rollout | Command::History | Command::Order(_) => {
+                Command::Rollout | Command::History | Command::Order(_) | Command::Upgrade => {
                     Box::pin(async { Answer::No("nothing is in rollout".to_owned()) })
                 }
             });

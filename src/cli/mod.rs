@@ -5,6 +5,7 @@
 mod check;
 mod demo;
 mod doctor;
+mod handover;
 mod output;
 mod parity;
 mod rollout;
@@ -12,6 +13,7 @@ mod run;
 mod slots;
 mod status;
 mod token;
+mod upgrade;
 mod watchdog;
 
 use std::path::PathBuf;
@@ -51,6 +53,7 @@ enum Command {
     Parity(Box<parity::Parity>),
     Watchdog(Box<watchdog::Watchdog>),
     Doctor(doctor::Doctor),
+    Upgrade(upgrade::Upgrade),
 }
 
 /// How a command ended.
@@ -95,6 +98,7 @@ pub fn main() -> ExitCode {
         Command::Parity(parity) => parity.run(),
         Command::Watchdog(watchdog) => watchdog.run(&cli.config),
         Command::Doctor(doctor) => doctor.run(&cli.config),
+        Command::Upgrade(upgrade) => upgrade.run(&cli.config),
     };
     exit.into()
 }

@@ -19,6 +19,11 @@ pub(super) fn complain(line: impl Display) {
 
 /// An error and everything that caused it, on standard error.
 pub(super) fn complain_of(error: &dyn Error) {
+    complain(chain(error));
+}
+
+/// An error and everything that caused it, as one line.
+pub(super) fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
@@ -26,7 +31,7 @@ pub(super) fn complain_of(error: &dyn Error) {
         text.push_str(&error.to_string());
         cause = error.source();
     }
-    complain(text);
+    text
 }
 
 /// Rows under a heading, columns as wide as their widest cell.

@@ -132,6 +132,7 @@ fn history(file: &Path) -> Result<Vec<Transition>, Exit> {
         other @ (Answer::Status(_)
         | Answer::Rollout(_)
         | Answer::Done(_)
+        | Answer::Upgraded(_)
         | Answer::No(_)
         | Answer::Refused(_)) => Err(unexpected(&other)),
     }

@@ -12,7 +12,8 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::Exit;
-use super::output::{complain, complain_of};
+use super::handover::{Arrival, ArrivalError, Upgrader};
+use super::output::{chain, complain, complain_of};
 use crate::admin::{self, Answer, Carrying, Command};
 use crate::config::{self, Config, Listen, LoadError, Loaded, Surroundings};
 use crate::control::{self, Settings, Setup};
@@ -25,7 +26,8 @@ use crate::upstream::Slot;
 /// Files open besides connections: listeners, log, runtime.
 const OTHER_FILES: usize = 64;
 
-/// Run the guard until SIGTERM. SIGHUP reads the configuration and the tokens again.
+/// Run the guard until SIGTERM. SIGHUP reads the configuration and the tokens again; SIGUSR2 starts the program anew and
+/// hands the listeners over.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Example:
@@ -45,33 +47,54 @@ enum Error {
     Admin(#[from] crate::sys::socket::BindError),
     #[error("cannot start the thread for signals and admin commands")]
     Control(#[source] io::Error),
+    #[error("cannot take the listeners over")]
+    Arrival(#[from] ArrivalError),
 }
 
 pub(super) fn run(file: &Path) -> Exit {
-    let loaded = match config::load(file, &Surroundings::of_this_process()) {
-        Ok(loaded) => loaded,
-        Err(LoadError::Invalid(findings)) => {
-            for problem in &findings.problems {
-                complain(problem);
-            }
-            complain(format_args!("{findings}; nothing was started"));
-            return Exit::CouldNotRun;
-        }
-        Err(unreadable @ LoadError::Unreadable(_)) => {
-            complain_of(&unreadable);
+    let mut arrival = match Arrival::greet() {
+        Ok(arrival) => arrival,
+        Err(error) => {
+            complain_of(&error);
             return Exit::CouldNotRun;
         }
     };
-    match serve(file, loaded) {
+    let loaded = match load(file) {
+        Ok(loaded) => loaded,
+        Err(why) => {
+            arrival.failed(&why);
+            return Exit::CouldNotRun;
+        }
+    };
+    match serve(file, loaded, &mut arrival) {
         Ok(Drained::Idle | Drained::Cut(_)) => Exit::Done,
         Err(error) => {
             complain_of(&error);
+            arrival.failed(&chain(&error));
             Exit::CouldNotRun
         }
     }
 }
 
-fn serve(file: &Path, loaded: Loaded) -> Result<Drained, Error> {
+/// The configuration; its problems are shown, and told in short to whoever waits for this process.
+fn load(file: &Path) -> Result<Loaded, String> {
+    match config::load(file, &Surroundings::of_this_process()) {
+        Ok(loaded) => Ok(loaded),
+        Err(LoadError::Invalid(findings)) => {
+            for problem in &findings.problems {
+                complain(problem);
+            }
+            complain(format_args!("{findings}; nothing was started"));
+            Err(findings.to_string())
+        }
+        Err(unreadable @ LoadError::Unreadable(_)) => {
+            complain_of(&unreadable);
+            Err(unreadable.to_string())
+        }
+    }
+}
+
+fn serve(file: &Path, loaded: Loaded, arrival: &mut Arrival) -> Result<Drained, Error> {
     let Loaded { config, warnings } = loaded;
     let log = Log::start(config.log).map_err(Error::Log)?;
     for warning in &warnings {
@@ -84,16 +107,33 @@ fn serve(file: &Path, loaded: Loaded) -> Result<Drained, Error> {
 
     let started = Started { listen: config.listen.clone(), log: config.log };
     let settings = Settings::of(&config);
-    let guard = Guard::bind(config, log.clone())?;
+    let mut guard = Guard::bind(config, log.clone(), &mut arrival.inherited)?;
     let handle = guard.handle();
-    let (admin, _admin_file) = started.listen.admin.as_deref().map(admin::Server::bind).transpose()?.unzip();
+    let bind = |path: &Path| admin::Server::bind(path, &mut arrival.inherited);
+    let (admin, mut admin_file) = match started.listen.admin.as_deref().map(bind).transpose()? {
+        Some((server, file)) => (Some(server), file),
+        None => (None, None),
+    };
+    let mut sockets = guard.listening().map_err(Error::Control)?;
+    if let Some(admin) = &admin {
+        sockets.push(admin.listening().map_err(Error::Control)?);
+    }
+    // Up to here nothing was changed that another process could notice.
+    arrival.prepared()?;
+
     let rollout = start_rollout(started.listen.state.clone(), settings, &handle).map_err(Error::Control)?;
-    let control =
-        Control::prepare(file.to_owned(), started, handle.clone(), rollout).map_err(Error::Control)?;
+    let upgrader = Upgrader::new(sockets, handle.clone(), rollout.clone());
+    let control = Control::prepare(file.to_owned(), started, upgrader, handle.clone(), rollout)
+        .map_err(Error::Control)?;
+    let admin_again = admin.as_ref().map(admin::Server::again).transpose().map_err(Error::Control)?;
     std::thread::Builder::new()
         .name("control".to_owned())
-        .spawn(move || control.run(admin))
+        .spawn(move || control.run(admin_again))
         .map_err(Error::Control)?;
+    if arrival.serving() {
+        guard.take_over();
+        admin_file = admin_file.or_else(|| admin.as_ref().and_then(admin::Server::take_over));
+    }
 
     let status = handle.status();
     let clients = status.clients;
@@ -101,6 +141,9 @@ fn serve(file: &Path, loaded: Loaded) -> Result<Drained, Error> {
     tell(State::Status(&format!("serving on {}", status.listen)));
     tell(State::Ready);
     let drained = guard.run()?;
+    if let Some(file) = admin_file {
+        if handle.is_handed_over() { file.leave() } else { file.remove() }
+    }
     match drained {
         Drained::Idle => log::info!("stopped; nothing was in flight"),
         Drained::Cut(calls) => log::warn!("stopped; the drain's deadline cut {calls} calls"),
@@ -146,8 +189,10 @@ struct Control {
     reload: Signal,
     terminate: Signal,
     interrupt: Signal,
+    upgrade: Signal,
     file: PathBuf,
     started: Started,
+    upgrader: Arc<Upgrader>,
     handle: Handle,
     rollout: control::Control,
 }
@@ -163,6 +208,7 @@ impl Control {
     fn prepare(
         file: PathBuf,
         started: Started,
+        upgrader: Arc<Upgrader>,
         handle: Handle,
         rollout: control::Control,
     ) -> io::Result<Control> {
@@ -171,40 +217,68 @@ impl Control {
         let reload = signal(SignalKind::hangup())?;
         let terminate = signal(SignalKind::terminate())?;
         let interrupt = signal(SignalKind::interrupt())?;
+        let upgrade = signal(SignalKind::user_defined2())?;
         drop(_entered);
-        Ok(Control { runtime, reload, terminate, interrupt, file, started, handle, rollout })
+        Ok(Control {
+            runtime,
+            reload,
+            terminate,
+            interrupt,
+            upgrade,
+            file,
+            started,
+            upgrader,
+            handle,
+            rollout,
+        })
     }
 
     fn run(self, admin: Option<admin::Server>) {
-        let Control { runtime, mut reload, mut terminate, mut interrupt, file, started, handle, rollout } =
-            self;
+        let Control { runtime, mut reload, mut terminate, mut interrupt, mut upgrade, .. } = self;
+        let Control { file, started, upgrader, handle, rollout, .. } = self;
         runtime.block_on(async {
             if let Some(server) = admin {
-                let (handle, rollout) = (handle.clone(), rollout.clone());
+                let desk = upgrader.clone();
+                let (upgrader, handle, rollout) = (upgrader.clone(), handle.clone(), rollout.clone());
                 let carry = move |command, uid| -> Carrying {
-                    Box::pin(carry_out(handle.clone(), rollout.clone(), command, uid))
+                    Box::pin(carry_out(upgrader.clone(), handle.clone(), rollout.clone(), command, uid))
                 };
-                tokio::spawn(server.serve(Arc::new(carry)));
+                desk.open_desk(server, Arc::new(carry));
             }
             if let Some(interval) = watchdog_interval() {
                 tokio::spawn(keep_watchdog_fed(interval, handle.clone()));
             }
             loop {
                 tokio::select! {
-                    _ = reload.recv() => load_again(&file, &started, &handle, &rollout),
-                    _ = terminate.recv() => stop(&handle),
-                    _ = interrupt.recv() => stop(&handle),
+                    _ = reload.recv() => {
+                        tell(State::Reloading);
+                        load_again(&file, &started, &handle, &rollout);
+                        tell(State::Ready);
+                    }
+                    _ = terminate.recv() => stop(&upgrader, &handle),
+                    _ = interrupt.recv() => stop(&upgrader, &handle),
+                    _ = upgrade.recv() => {
+                        let upgrader = upgrader.clone();
+                        tokio::spawn(async move { upgrader.upgrade().await });
+                    }
                 }
             }
         });
     }
 }
 
-async fn carry_out(handle: Handle, rollout: control::Control, command: Command, uid: u32) -> Answer {
+async fn carry_out(
+    upgrader: Arc<Upgrader>,
+    handle: Handle,
+    rollout: control::Control,
+    command: Command,
+    uid: u32,
+) -> Answer {
     let answer = match command {
         Command::Status => Ok(Answer::Status(handle.status().into())),
         Command::Rollout => rollout.overview().await.map(|overview| Answer::Rollout(Box::new(overview))),
         Command::History => rollout.history().await.map(Answer::History),
+        Command::Upgrade => upgrader.upgrade().await.map(Answer::Upgraded),
         Command::Order(order) => {
             rollout.order(order, format!("uid {uid}")).await.map(|done| Answer::Done(Box::new(done)))
         }
@@ -212,15 +286,18 @@ async fn carry_out(handle: Handle, rollout: control::Control, command: Command, 
     answer.unwrap_or_else(Answer::No)
 }
 
-fn stop(handle: &Handle) {
-    tell(State::Stopping);
+fn stop(upgrader: &Upgrader, handle: &Handle) {
+    if !handle.is_handed_over() {
+        tell(State::Stopping);
+    }
+    upgrader.close();
     handle.begin_shutdown();
 }
 
 /// A status is read each time: were the guard's state locked up for good, the service manager would hear no more.
 async fn keep_watchdog_fed(interval: std::time::Duration, handle: Handle) {
     let mut ticks = tokio::time::interval(interval);
-    loop {
+    while !handle.is_handed_over() {
         ticks.tick().await;
         let _ = handle.status();
         tell(State::Alive);
@@ -260,7 +337,7 @@ fn load_again(file: &Path, started: &Started, handle: &Handle, rollout: &control
     log::info!("reloaded: {}, {clients} clients", file.display());
 }
 
-fn tell(state: State<'_>) {
+pub(super) fn tell(state: State<'_>) {
     if let Err(error) = notify(state) {
         log::warn!("cannot tell the service manager: {error}");
     }

@@ -95,6 +95,7 @@ pub(super) fn order(file: &Path, order: Order) -> Result<Done, Exit> {
         other @ (Answer::Status(_)
         | Answer::Rollout(_)
         | Answer::History(_)
+        | Answer::Upgraded(_)
         | Answer::No(_)
         | Answer::Refused(_)) => Err(unexpected(&other)),
     }
@@ -107,6 +108,7 @@ pub(super) fn overview(file: &Path) -> Result<Overview, Exit> {
         other @ (Answer::Status(_)
         | Answer::History(_)
         | Answer::Done(_)
+        | Answer::Upgraded(_)
         | Answer::No(_)
         | Answer::Refused(_)) => Err(unexpected(&other)),
     }

@@ -50,6 +50,7 @@ fn fetch(file: &Path) -> Result<admin::Status, Exit> {
         other @ (Answer::Rollout(_)
         | Answer::History(_)
         | Answer::Done(_)
+        | Answer::Upgraded(_)
         | Answer::No(_)
         | Answer::Refused(_)) => Err(unexpected(&other)),
     }
@@ -81,7 +82,11 @@ pub(super) fn unexpected(answer: &Answer) -> Exit {
             complain_of(refusal);
             Exit::CouldNotRun
         }
-        Answer::Status(_) | Answer::Rollout(_) | Answer::History(_) | Answer::Done(_) => {
+        Answer::Status(_)
+        | Answer::Rollout(_)
+        | Answer::History(_)
+        | Answer::Done(_)
+        | Answer::Upgraded(_) => {
             complain("the guard answered another question (is it newer than this program?)");
             Exit::CouldNotRun
         }

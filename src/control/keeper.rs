@@ -5,6 +5,7 @@
 
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -26,6 +27,7 @@ pub(super) struct Progress {
 pub(super) struct Keeper {
     desk: Arc<Desk>,
     progress: watch::Receiver<Progress>,
+    thread: Option<JoinHandle<()>>,
 }
 
 #[derive(Default)]
@@ -46,14 +48,26 @@ impl Keeper {
         let desk = Arc::new(Desk::default());
         let (sender, progress) = watch::channel(Progress { seq, problem: None });
         let theirs = desk.clone();
-        std::thread::Builder::new().name("state".to_owned()).spawn(move || theirs.work(&store, &sender))?;
-        Ok(Keeper { desk, progress })
+        let thread = std::thread::Builder::new().name("state".to_owned());
+        let thread = Some(thread.spawn(move || theirs.work(&store, &sender))?);
+        Ok(Keeper { desk, progress, thread })
     }
 
     /// Hands over the newest state; returns at once.
     pub(super) fn save(&self, saved: Saved) {
         self.desk.lock().waiting = Some(Arc::new(saved));
         self.desk.filled.notify_one();
+    }
+
+    /// Saves what waits, lets go of the directory and returns how far it has come. Takes as long as the disk does.
+    pub(super) fn close(mut self) -> Progress {
+        let (thread, progress) = (self.thread.take(), self.progress());
+        drop(self);
+        if thread.is_some_and(|thread| thread.join().is_err()) {
+            log::error!("the thread that saves the rollout's state has failed");
+        }
+        let reached = progress.borrow().clone();
+        reached
     }
 
     /// How far it has come, now and later.
@@ -152,6 +166,17 @@ mod tests {
         }
         until(&keeper, |progress| progress.seq == 50).await;
         assert_eq!(load(folder.path()).unwrap(), Some(saved(50)));
+    }
+
+    #[test]
+    fn closing_saves_what_waits_and_lets_go_of_the_directory() {
+        let folder = tempfile::tempdir().unwrap();
+        let keeper = Keeper::start(Store::open(folder.path()).unwrap().unwrap(), 0).unwrap();
+        assert!(Store::open(folder.path()).unwrap().is_none());
+        keeper.save(saved(1));
+        assert_eq!(keeper.close(), Progress { seq: 1, problem: None });
+        assert!(Store::open(folder.path()).unwrap().is_some());
+        assert_eq!(load(folder.path()).unwrap(), Some(saved(1)));
     }
 
     #[tokio::test]

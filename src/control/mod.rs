@@ -93,6 +93,8 @@ enum Request {
     Overview(oneshot::Sender<Overview>),
     History(oneshot::Sender<Vec<Transition>>),
     Configure(Box<Settings>),
+    LetGo(oneshot::Sender<Result<(), String>>),
+    TakeBack,
 }
 
 impl Control {
@@ -126,6 +128,19 @@ impl Control {
     /// A new configuration holds. Never waits; false if the control plane does not listen.
     pub(crate) fn configure(&self, settings: Settings) -> bool {
         self.requests.try_send(Request::Configure(Box::new(settings))).is_ok()
+    }
+
+    /// Another process is about to own the rollout: saves what is left to save, lets go of the state, and from then on
+    /// does as the state says. `Err` says why that process would not know what it must.
+    pub(crate) async fn let_go(&self) -> Result<(), String> {
+        let (reply, answer) = oneshot::channel();
+        self.ask(Request::LetGo(reply), answer).await.and_then(|result| result)
+    }
+
+    /// The other process did not come about: takes the state back as soon as nobody else has it.
+    pub(crate) async fn take_back(&self) {
+        // If the control plane has stopped there is nothing to take back.
+        let _ = self.requests.send(Request::TakeBack).await;
     }
 
     async fn ask<T>(&self, request: Request, answer: oneshot::Receiver<T>) -> Result<T, String> {

@@ -3,6 +3,8 @@
 //! Whatever comes in is handed to `Rollout::handle`; what comes out is published first (that is what protects clients),
 //! then told and saved. Must not decide anything itself.
 
+mod lending;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,6 +41,8 @@ pub(super) struct Task {
     history: Vec<Transition>,
     settings: Settings,
     folder: Option<PathBuf>,
+    /// The same directory, while it belongs to the process that replaces this one.
+    lent: Option<PathBuf>,
     keeping: Keeping,
     samples: mpsc::Receiver<Ended>,
     metrics: RolloutMetrics,
@@ -69,6 +73,7 @@ impl Task {
             history,
             settings,
             folder,
+            lent: None,
             keeping,
             samples,
             metrics,
@@ -103,6 +108,8 @@ impl Task {
                         watches.configure(&self.settings, &settings);
                         self.configure(*settings);
                     }
+                    Some(Request::LetGo(reply)) => self.let_go(reply),
+                    Some(Request::TakeBack) => self.take_back(),
                     Some(Request::Order { order, who, reply }) => {
                         let pending = Pending { order, who, reply, notes: Vec::new() };
                         self.take(pending, &looked);
@@ -129,6 +136,7 @@ impl Task {
             let _ = self.rollout.handle(Event::Sample(ended.at(self.clock.at(ended.when))), now);
         }
         self.handle(Event::Tick);
+        self.follow();
     }
 
     fn see(&mut self, seen: Seen) {

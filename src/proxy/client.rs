@@ -147,7 +147,7 @@ impl Client {
     pub(super) async fn wait_for_bytes(
         &mut self,
         buffer: &mut Vec<u8>,
-        moment: Duration,
+        moment: impl Fn() -> Duration,
     ) -> Result<usize, Interrupt> {
         let mut hurried = false;
         poll_fn(|cx| {
@@ -156,7 +156,7 @@ impl Client {
             }
             if !hurried && self.ticket.poll_phase(cx, Phase::Draining).is_ready() {
                 hurried = true;
-                self.timer.due = self.timer.due.min(Instant::now() + moment);
+                self.timer.due = self.timer.due.min(Instant::now() + moment());
             }
             self.poll_time(cx).map(Err)
         })

@@ -5,9 +5,14 @@
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
+
+/// How long idle connections wait for one more request when a drain begins.
+const LAST_MOMENT: Duration = Duration::from_millis(250);
+/// The same where new connections are served by another process already.
+const LAST_MOMENT_WITH_SUCCESSOR: Duration = Duration::from_secs(5);
 
 /// How far the end has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -28,11 +33,15 @@ pub(super) struct Drain {
     /// For the task that waits for the signal to stop.
     begun: Notify,
     hurried: AtomicBool,
+    /// Another process serves on: nobody is in a hurry to close idle connections.
+    handed_over: AtomicBool,
 }
 
 #[derive(Default)]
 struct Registry {
     open: usize,
+    /// Listeners that may have accepted connections which are not counted yet.
+    doors: usize,
     wakers: Vec<Option<Waker>>,
     free: Vec<usize>,
 }
@@ -45,6 +54,7 @@ impl Drain {
             changed: Condvar::new(),
             begun: Notify::new(),
             hurried: AtomicBool::new(false),
+            handed_over: AtomicBool::new(false),
         }
     }
 
@@ -65,6 +75,29 @@ impl Drain {
     pub(super) fn begin(&self) {
         self.advance(Phase::Draining);
         self.begun.notify_waiters();
+    }
+
+    /// Starts the drain of a process that another one has replaced.
+    pub(super) fn hand_over(&self) {
+        self.handed_over.store(true, Ordering::Release);
+        self.begin();
+    }
+
+    /// Whether another process has taken over.
+    pub(super) fn is_handed_over(&self) -> bool {
+        self.handed_over.load(Ordering::Acquire)
+    }
+
+    /// How long idle connections wait for one more request once the drain has begun: a client in the middle of its work
+    /// is told to go with that answer, and does not lose a request that crosses the closing on its way.
+    pub(super) fn last_moment(&self) -> Duration {
+        if self.is_handed_over() { LAST_MOMENT_WITH_SUCCESSOR } else { LAST_MOMENT }
+    }
+
+    /// The presence of a listener: the process does not end before the last connection it accepted is counted.
+    pub(super) fn open_door(self: &Arc<Drain>) -> Door {
+        self.lock().doors += 1;
+        Door(self.clone())
     }
 
     /// Ends the patience with calls under way.
@@ -107,7 +140,7 @@ impl Drain {
     /// still are.
     pub(super) fn wait_idle(&self, deadline: Instant) -> Result<(), usize> {
         let mut registry = self.lock();
-        while registry.open > 0 {
+        while registry.open > 0 || registry.doors > 0 {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() || self.hurried.load(Ordering::Acquire) {
                 return Err(registry.open);
@@ -134,6 +167,16 @@ impl Drain {
 
     fn lock(&self) -> MutexGuard<'_, Registry> {
         self.registry.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The presence of one listener.
+pub(super) struct Door(Arc<Drain>);
+
+impl Drop for Door {
+    fn drop(&mut self) {
+        self.0.lock().doors -= 1;
+        self.0.changed.notify_all();
     }
 }
 
@@ -185,7 +228,6 @@ impl Drop for Ticket {
 #[cfg(test)]
 mod tests {
     use std::future::poll_fn;
-    use std::time::Duration;
 
     use super::*;
 
@@ -225,6 +267,18 @@ mod tests {
             task.await.unwrap();
         }
         assert_eq!(drain.wait_idle(soon()), Ok(()));
+    }
+
+    #[test]
+    fn the_waiting_thread_waits_for_connections_that_are_not_counted_yet() {
+        let drain = Arc::new(Drain::new());
+        let door = drain.open_door();
+        assert_eq!(drain.wait_idle(Instant::now()), Err(0));
+        let ticket = drain.enter(9).unwrap();
+        drop(door);
+        assert_eq!(drain.wait_idle(Instant::now()), Err(1));
+        drop(ticket);
+        assert_eq!(drain.wait_idle(Instant::now()), Ok(()));
     }
 
     #[test]

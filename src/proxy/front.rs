@@ -30,8 +30,6 @@ use crate::telemetry::Outcome;
 const LINGER: Duration = Duration::from_secs(1);
 /// Twice the default cap of a body: Apache reads our 413 only after it has sent the body that is too large.
 const LINGER_BYTES_MAX: usize = 8 << 20;
-/// How long idle connections wait for one more request when a drain begins.
-const LAST_MOMENT: Duration = Duration::from_millis(250);
 
 /// Connections beyond the limit that are given the time to read why.
 const TURNED_AWAY_MAX: usize = 64;
@@ -173,7 +171,7 @@ impl Connection<'_> {
         let limits = &runtime.policy.limits().head;
         if buffer.is_empty() {
             client.set_timeout(patience);
-            match client.wait_for_bytes(buffer, LAST_MOMENT).await {
+            match client.wait_for_bytes(buffer, || self.shared.drain.last_moment()).await {
                 Ok(0) | Err(_) => return Err(NoHead::Quiet),
                 Ok(_) => {}
             }

@@ -110,4 +110,14 @@ impl Handle {
             self.shared.drain.hurry();
         }
     }
+
+    /// Another process accepts on the same listeners now: this one finishes what it has.
+    pub(crate) fn hand_over(&self) {
+        self.shared.drain.hand_over();
+    }
+
+    /// Whether another process has taken over.
+    pub(crate) fn is_handed_over(&self) -> bool {
+        self.shared.drain.is_handed_over()
+    }
 }

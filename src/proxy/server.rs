@@ -18,7 +18,7 @@ use pingora::services::listening::Service;
 use pingora::services::{ServiceReadyNotifier, ServiceWithDependents};
 
 use super::clock::Clock;
-use super::drain::Drain;
+use super::drain::{Door, Drain};
 use super::front::Front;
 use super::handle::Handle;
 use super::metrics_service::MetricsService;
@@ -28,6 +28,7 @@ use super::runtime::{Runtime, Shared};
 use super::slot::show;
 use super::{Drained, Error};
 use crate::config::Config;
+use crate::sys::inherit::{Inherited, Listening, Owner, Place};
 use crate::sys::socket::{SocketFile, bind_unix};
 use crate::telemetry::{Log, Metrics};
 use crate::upstream::{Address, Split};
@@ -36,6 +37,8 @@ use crate::upstream::{Address, Split};
 const SOCKET_MODE: u32 = 0o660;
 /// After the drain's time is up, calls have this long to be told so.
 const LAST_WORDS: Duration = Duration::from_millis(500);
+/// From the end of accepting until the last accepted connection is counted.
+const LAST_ACCEPTED: Duration = Duration::from_millis(100);
 /// How often idle backend connections are looked through.
 const HOUSEKEEPING: Duration = Duration::from_secs(1);
 
@@ -52,16 +55,19 @@ pub(crate) struct Guard {
 /// A bound listener and the name under which Pingora finds it.
 struct Bound {
     name: String,
+    place: Place,
+    owner: Owner,
     listener: OwnedFd,
     config: ListenerConfig,
 }
 
 impl Guard {
-    /// Binds every listener. Call it before anything claims readiness: when it returns, the addresses are really ours.
-    pub(crate) fn bind(config: Config, log: Log) -> Result<Guard, Error> {
-        let (front, socket_file) = bind(&config.listen.address)?;
+    /// Binds every listener that is not inherited. Call it before anything claims readiness: when it returns, the
+    /// addresses are really ours.
+    pub(crate) fn bind(config: Config, log: Log, inherited: &mut Inherited) -> Result<Guard, Error> {
+        let (front, socket_file) = bind(&config.listen.address, inherited)?;
         let metrics = match config.listen.metrics {
-            Some(address) => Some(bind(&Address::Tcp(address))?.0),
+            Some(address) => Some(bind(&Address::Tcp(address), inherited)?.0),
             None => None,
         };
         let metrics_address = metrics.as_ref().and_then(|bound| bound.name.parse::<SocketAddr>().ok());
@@ -92,7 +98,23 @@ impl Guard {
         self.handle.clone()
     }
 
-    /// Serves until [`Handle::begin_shutdown`], then drains: returns as soon as nothing is in flight, and
+    /// A copy of every listener, for the process that replaces this one.
+    pub(crate) fn listening(&self) -> std::io::Result<Vec<Listening>> {
+        let copy = |bound: &Bound| {
+            let socket = bound.listener.try_clone()?;
+            Ok(Listening { place: bound.place.clone(), owner: bound.owner, socket })
+        };
+        std::iter::once(&self.front).chain(&self.metrics).map(copy).collect()
+    }
+
+    /// The process that had the listeners has let go of them: what is left to clear up is ours.
+    pub(crate) fn take_over(&mut self) {
+        if let (Owner::Server, Place::Unix(path)) = (self.front.owner, &self.front.place) {
+            self.socket_file = self.socket_file.take().or_else(|| SocketFile::adopt(path));
+        }
+    }
+
+    /// Serves until [`Handle::begin_shutdown`] or [`Handle::hand_over`], then drains: returns as soon as nothing is in flight, and
     /// when `timeouts.drain` has passed in any case. Must not be called from inside a Tokio runtime.
     pub(crate) fn run(self) -> Result<Drained, Error> {
         let Guard { shared, front, metrics, threads, handle, socket_file } = self;
@@ -108,10 +130,10 @@ impl Guard {
         let mut server = Server::new_with_opt_and_conf(None, conf);
         server.bootstrap();
         let app = Front::new(shared.clone());
-        server.add_boxed_service(Box::new(Listening::new("front", app, front, Some(shared.clone()))));
+        server.add_boxed_service(Box::new(Listener::new("front", app, front, &drain, Some(shared.clone()))));
         if let Some(bound) = metrics {
             let app = MetricsService::new(shared.clone());
-            let mut service = Listening::new("metrics", app, bound, None);
+            let mut service = Listener::new("metrics", app, bound, &drain, None);
             service.inner.threads = Some(1);
             server.add_boxed_service(Box::new(service));
         }
@@ -130,8 +152,10 @@ impl Guard {
         let metrics = handle.metrics.map_or_else(|| "off".to_owned(), |address| address.to_string());
         log::info!("serving on {}, metrics on {metrics}", handle.listen);
         drain.wait_begun();
-        // Nobody shall find the socket's file once nobody accepts.
-        drop(socket_file);
+        if let Some(file) = socket_file {
+            // Nobody shall find the socket's file once nobody accepts.
+            if drain.is_handed_over() { file.leave() } else { file.remove() }
+        }
         log::info!("stopping: finishing {} connections, at most {} s", drain.open(), drain_time.as_secs());
         let drained = match drain.wait_idle(Instant::now() + drain_time) {
             Ok(()) => Drained::Idle,
@@ -145,7 +169,8 @@ impl Guard {
     }
 }
 
-fn bind(address: &Address) -> Result<(Bound, Option<SocketFile>), Error> {
+/// The listener for an address: inherited, or bound now.
+fn bind(address: &Address, inherited: &mut Inherited) -> Result<(Bound, Option<SocketFile>), Error> {
     let failed =
         |source: Box<dyn std::error::Error + Send + Sync>| Error::Bind { address: show(address), source };
     // The guard reads into buffers of its own, which it gives back while a connection idles; Pingora's would only be
@@ -153,19 +178,31 @@ fn bind(address: &Address) -> Result<(Bound, Option<SocketFile>), Error> {
     let unbuffered = L4BufferSettings::unbuffered();
     match address {
         Address::Tcp(wanted) => {
-            let listener = TcpListener::bind(wanted).map_err(|source| failed(source.into()))?;
+            let (listener, owner) = match inherited.take_tcp(*wanted) {
+                Some((listener, owner)) => (listener, owner),
+                None => (TcpListener::bind(wanted).map_err(|source| failed(source.into()))?, Owner::Server),
+            };
             listener.set_nonblocking(true).map_err(|source| failed(source.into()))?;
-            let name = listener.local_addr().map_err(|source| failed(source.into()))?.to_string();
+            let bound = listener.local_addr().map_err(|source| failed(source.into()))?;
+            let (name, place) = (bound.to_string(), Place::Tcp(bound));
             let config = ListenerConfig::tcp(name.as_str()).l4_buffer(unbuffered);
-            Ok((Bound { name, listener: listener.into(), config }, None))
+            Ok((Bound { name, place, owner, listener: listener.into(), config }, None))
         }
         Address::Unix(path) => {
-            let bound = bind_unix(path, SOCKET_MODE).map_err(|source| failed(source.into()))?;
+            let (listener, owner, file) = match inherited.take_unix(path) {
+                Some((listener, owner)) => (listener, owner, None),
+                None => {
+                    let bound = bind_unix(path, SOCKET_MODE).map_err(|source| failed(source.into()))?;
+                    (bound.listener, Owner::Server, Some(bound.file))
+                }
+            };
             let name = path_name(path).map_err(failed)?;
-            let config = ListenerConfig::uds(name.as_str())
-                .permissions(std::os::unix::fs::PermissionsExt::from_mode(SOCKET_MODE))
-                .l4_buffer(unbuffered);
-            Ok((Bound { name, listener: bound.listener.into(), config }, Some(bound.file)))
+            let mut config = ListenerConfig::uds(name.as_str()).l4_buffer(unbuffered);
+            if owner == Owner::Server {
+                config = config.permissions(std::os::unix::fs::PermissionsExt::from_mode(SOCKET_MODE));
+            }
+            let place = Place::Unix(path.clone());
+            Ok((Bound { name, place, owner, listener: listener.into(), config }, file))
         }
     }
 }
@@ -175,24 +212,33 @@ fn path_name(path: &Path) -> Result<String, Box<dyn std::error::Error + Send + S
 }
 
 /// Pingora's listening service, given a listener that is bound already.
-struct Listening<A> {
+struct Listener<A> {
     inner: Service<A>,
     name: String,
     listener: Option<OwnedFd>,
+    /// Open for as long as connections may be accepted that are not counted yet.
+    door: Option<Door>,
     /// The service that also keeps house among idle backend connections.
     housekeeping: Option<Arc<Shared>>,
 }
 
-impl<A> Listening<A> {
-    fn new(title: &str, app: A, bound: Bound, housekeeping: Option<Arc<Shared>>) -> Listening<A> {
+impl<A> Listener<A> {
+    fn new(
+        title: &str,
+        app: A,
+        bound: Bound,
+        drain: &Arc<Drain>,
+        housekeeping: Option<Arc<Shared>>,
+    ) -> Listener<A> {
         let mut inner = Service::new(title.to_owned(), app);
         inner.add_listener(bound.config);
-        Listening { inner, name: bound.name, listener: Some(bound.listener), housekeeping }
+        let (listener, door) = (Some(bound.listener), Some(drain.open_door()));
+        Listener { inner, name: bound.name, listener, door, housekeeping }
     }
 }
 
 #[async_trait]
-impl<A> ServiceWithDependents for Listening<A>
+impl<A> ServiceWithDependents for Listener<A>
 where
     A: pingora::apps::ServerApp + Send + Sync + 'static,
 {
@@ -210,6 +256,10 @@ where
             tokio::spawn(keep_house(shared));
         }
         ServiceWithDependents::start_service(&mut self.inner, fds, shutdown, listeners_per_fd, ready).await;
+        // Nothing is accepted any more. What was accepted last is a task in the queue of this runtime: it has this long
+        // to be counted among the open connections.
+        tokio::time::sleep(LAST_ACCEPTED).await;
+        drop(self.door.take());
     }
 
     fn name(&self) -> &str {

@@ -2,6 +2,8 @@
 //!
 //! Small functions with clear errors. Must not know configuration, policy or the protocol.
 
+pub(crate) mod handoff;
+pub(crate) mod inherit;
 pub(crate) mod memory;
 pub(crate) mod notify;
 pub(crate) mod process;

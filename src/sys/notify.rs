@@ -15,6 +15,10 @@ use std::time::Duration;
 pub(crate) enum State<'t> {
     /// The listeners are bound; start what depends on us.
     Ready,
+    /// The configuration is being read again, or another process is about to take over; [`State::Ready`] ends it.
+    Reloading,
+    /// The process with this number is the service from here on.
+    MainPid(u32),
     /// We are draining.
     Stopping,
     /// Still alive (`WatchdogSec=`).
@@ -56,10 +60,18 @@ fn send(socket: &OsStr, state: State<'_>) -> io::Result<()> {
 fn message(state: State<'_>) -> String {
     match state {
         State::Ready => "READY=1".to_owned(),
+        State::Reloading => format!("RELOADING=1\nMONOTONIC_USEC={}", monotonic_usec()),
+        State::MainPid(pid) => format!("MAINPID={pid}"),
         State::Stopping => "STOPPING=1".to_owned(),
         State::Alive => "WATCHDOG=1".to_owned(),
         State::Status(text) => format!("STATUS={}", text.replace('\n', " ")),
     }
+}
+
+/// The service manager tells a reload from the one before by this clock.
+fn monotonic_usec() -> u128 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    Duration::try_from(now).unwrap_or_default().as_micros()
 }
 
 #[cfg(test)]
@@ -76,12 +88,19 @@ mod tests {
             (State::Ready, "READY=1"),
             (State::Stopping, "STOPPING=1"),
             (State::Alive, "WATCHDOG=1"),
+            (State::MainPid(7), "MAINPID=7"),
             (State::Status("a\nREADY=1"), "STATUS=a READY=1"),
         ] {
             send(path.as_os_str(), state).unwrap();
             let length = manager.recv(&mut buffer).unwrap();
             assert_eq!(std::str::from_utf8(&buffer[..length]), Ok(expect));
         }
+        let before = monotonic_usec();
+        send(path.as_os_str(), State::Reloading).unwrap();
+        let length = manager.recv(&mut buffer).unwrap();
+        let text = std::str::from_utf8(&buffer[..length]).unwrap();
+        let usec = text.strip_prefix("RELOADING=1\nMONOTONIC_USEC=").unwrap().parse::<u128>().unwrap();
+        assert!((before..=monotonic_usec()).contains(&usec));
         let name = format!("mcp-guard-test-{}", std::process::id());
         let manager = UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
         send(OsStr::new(&format!("@{name}")), State::Ready).unwrap();

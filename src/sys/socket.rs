@@ -54,6 +54,17 @@ pub(crate) struct SocketFile {
 }
 
 impl SocketFile {
+    /// The file of a socket that another process bound and handed over; `None` if there is no socket at this path.
+    pub(crate) fn adopt(path: &Path) -> Option<SocketFile> {
+        let there = fs::symlink_metadata(path).ok().filter(|there| there.file_type().is_socket())?;
+        Some(SocketFile { path: path.to_owned(), identity: (there.dev(), there.ino()) })
+    }
+
+    /// Leaves the file to whoever serves on the socket now.
+    pub(crate) fn leave(self) {
+        std::mem::forget(self);
+    }
+
     /// Removes the file, unless it is gone or belongs to somebody else by now.
     pub(crate) fn remove(self) {
         drop(self);

@@ -133,7 +133,7 @@ async fn status(socket: PathBuf) -> Result<admin::Status, AskError> {
     match asked.await.map_err(|error| gone(io::Error::other(error)))?? {
         Answer::Status(status) => Ok(status),
         Answer::Refused(refusal) => Err(AskError::Refused(refusal)),
-        Answer::Rollout(_) | Answer::History(_) | Answer::Done(_) | Answer::No(_) => {
+        Answer::Rollout(_) | Answer::History(_) | Answer::Done(_) | Answer::Upgraded(_) | Answer::No(_) => {
             Err(gone(io::Error::other("the guard answered another question")))
         }
     }

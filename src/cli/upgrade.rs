@@ -1,0 +1,48 @@
+//! `mcp-guard upgrade`: the running guard starts the program anew and hands its listeners over.
+//!
+//! Must not know how it is done.
+
+use std::path::Path;
+
+use clap::Args;
+
+use super::Exit;
+use super::output::{complain, say};
+use super::status::{ask_guard, unexpected};
+use crate::admin::{Answer, Command};
+
+/// Replace the running guard by the program that is installed now, without losing a call.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Example:
+  apt-get install ./mcp-guard.deb && mcp-guard upgrade --config /etc/mcp-guard/guard.toml
+
+The new process takes the listeners over once it is ready; the old one finishes what it has and ends. If the new one does
+not become ready within 30 s, the old one carries on and says why. SIGUSR2 does the same.
+
+Exit codes: 0 the new process serves, 1 the old one carries on or no guard is running, 2 it could not be asked.")]
+pub(super) struct Upgrade {}
+
+impl Upgrade {
+    #[expect(clippy::unused_self, reason = "every command is a value that runs")]
+    pub(super) fn run(&self, file: &Path) -> Exit {
+        match ask_guard(file, &Command::Upgrade) {
+            Ok(Answer::Upgraded(upgraded)) => {
+                say(format_args!("process {} serves now, version {}", upgraded.pid, upgraded.version));
+                Exit::Done
+            }
+            Ok(Answer::No(why)) => {
+                complain(format_args!("not upgraded, the running guard carries on: {why}"));
+                Exit::No
+            }
+            Ok(
+                other @ (Answer::Status(_)
+                | Answer::Rollout(_)
+                | Answer::History(_)
+                | Answer::Done(_)
+                | Answer::Refused(_)),
+            ) => unexpected(&other),
+            Err(exit) => exit,
+        }
+    }
+}
