@@ -41,6 +41,7 @@ pub enum Denial {
     BackendRefused,
     BackendReset,
     BackendInvalid,
+    CandidateInvalid,
     BackendStatus,
     Deadline,
 }
@@ -146,6 +147,7 @@ impl Denial {
             Denial::BackendRefused => Row::rpc("backend_refused", 503, UNAVAILABLE, "The tool server cannot be reached; retry later").retry_after_ms(2000).survivable(),
             Denial::BackendReset => Row::rpc("backend_reset", 502, BAD_UPSTREAM, "The tool server closed the connection before it answered").retry_after_ms(1000).survivable(),
             Denial::BackendInvalid => Row::rpc("backend_invalid", 502, BAD_UPSTREAM, "The tool server sent an invalid answer").retry_after_ms(1000),
+            Denial::CandidateInvalid => Row::rpc("candidate_invalid", 502, BAD_UPSTREAM, "The tool server sent an invalid answer").retry_after_ms(1000).survivable(),
             Denial::BackendStatus => Row::rpc("backend_status", 502, BAD_UPSTREAM, "The tool server failed").retry_after_ms(1000).survivable(),
             Denial::Deadline => Row::rpc("deadline", 504, DEADLINE, "The tool server did not answer in time").retry_after_ms(1000).survivable(),
         }
@@ -223,7 +225,7 @@ const ERA_ERRORS: [EraError; 3] = [
     EraError::HeaderMismatch,
 ];
 
-const CALL: [Denial; 10] = [
+const CALL: [Denial; 11] = [
     Denial::UnknownTool,
     Denial::RateLimited,
     Denial::Overloaded,
@@ -232,6 +234,7 @@ const CALL: [Denial; 10] = [
     Denial::BackendRefused,
     Denial::BackendReset,
     Denial::BackendInvalid,
+    Denial::CandidateInvalid,
     Denial::BackendStatus,
     Denial::Deadline,
 ];

@@ -253,6 +253,7 @@ mod tests {
             Denial::NoBackend,
             Denial::BackendRefused,
             Denial::BackendReset,
+            Denial::CandidateInvalid,
             Denial::BackendStatus,
             Denial::Deadline,
             Denial::UnknownTool,

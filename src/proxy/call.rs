@@ -13,7 +13,7 @@ use super::client::{Client, Interrupt, Leaving};
 use super::front::{Ending, Request};
 use super::learn::Listing;
 use super::local::Persist;
-use super::open::{Look, Opened, failure_of, open};
+use super::open::{Look, Opened, blame, failure_of, open};
 use super::relay::{Cut, Sending, Sent, send};
 use super::report::Report;
 use super::route::Route;
@@ -111,7 +111,10 @@ async fn conduct(
                 call.tool().zip(slot.and_then(|slot| runtime.slot(slot))).map(|(t, s)| s.tool_label(t));
             report.upstream = since.map(|since| since.elapsed());
             match why {
-                Why::Refused(denial) => refuse(request, client, call, denial, executed, report).await,
+                Why::Refused(denial) => {
+                    let denial = blame(&question, slot, denial);
+                    refuse(request, client, call, denial, executed, report).await
+                }
                 Why::ClientGone => {
                     report.client_gone();
                     Persist::Close

@@ -12,6 +12,7 @@ use crate::http1::Version;
 use crate::policy::Denial;
 use crate::policy::reply::Executed;
 use crate::rollout::sample::{Failure, Verdict};
+use crate::upstream::Slot;
 use crate::wire::Kind;
 use crate::wire::outcome::{Answer, Format, OutcomeScan};
 
@@ -57,7 +58,7 @@ pub(super) async fn open<'q>(
         question.shared.ended(slot.slot, Verdict::Failed(Failure::Status), since.elapsed());
         return Err(not_asked(slot, since, Why::Refused(Denial::BackendStatus)));
     }
-    if is_candidate(question, slot) && is_garbage(question, &source, &head) {
+    if is_candidate(question, slot.slot) && is_garbage(question, &source, &head) {
         log::warn!(
             "slot {}: the backend answered {status} with something else than JSON-RPC",
             slot.slot.as_str()
@@ -70,8 +71,15 @@ pub(super) async fn open<'q>(
 
 /// A candidate's answers are looked at more closely than stable's, also those that come after a rollback: nobody has relied
 /// on it so far.
-fn is_candidate(question: &Question<'_>, slot: &SlotState) -> bool {
-    slot.slot != question.shared.routes.load().split.stable()
+fn is_candidate(question: &Question<'_>, slot: Slot) -> bool {
+    slot != question.shared.routes.load().split.stable()
+}
+
+/// The same denial, in a candidate's name where it is a candidate's: no session may die of a rollout that is taken back, so
+/// its garbage is told in a way that every client survives.
+pub(super) fn blame(question: &Question<'_>, slot: Option<Slot>, denial: Denial) -> Denial {
+    let candidate = slot.is_some_and(|slot| is_candidate(question, slot));
+    if candidate && denial == Denial::BackendInvalid { Denial::CandidateInvalid } else { denial }
 }
 
 /// Whether what claims to be an answer, and lies here whole, is none.

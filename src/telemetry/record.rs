@@ -47,9 +47,12 @@ impl Outcome {
         use Denial as D;
         match denial {
             D::Deadline => Outcome::Timeout,
-            D::NoBackend | D::BackendRefused | D::BackendReset | D::BackendInvalid | D::BackendStatus => {
-                Outcome::Upstream
-            }
+            D::NoBackend
+            | D::BackendRefused
+            | D::BackendReset
+            | D::BackendInvalid
+            | D::CandidateInvalid
+            | D::BackendStatus => Outcome::Upstream,
             D::Framing(_)
             | D::HeaderTimeout
             | D::BodyTimeout

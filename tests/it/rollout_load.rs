@@ -62,13 +62,15 @@ enum Mishap {
     Does(Mood),
 }
 
-const MISHAPS: [Mishap; 7] = [
+const MISHAPS: [Mishap; 9] = [
     Mishap::Killed,
     Mishap::SocketRemoved,
     Mishap::Does(Mood::Dead),
     Mishap::Does(Mood::Garbage),
     Mishap::Does(Mood::Broken),
     Mishap::Does(Mood::Cuts),
+    Mishap::Does(Mood::Noise),
+    Mishap::Does(Mood::Halves),
     Mishap::Does(Mood::Internal(100)),
 ];
 
@@ -76,6 +78,8 @@ const MISHAPS: [Mishap; 7] = [
 fn judge(told: &[Told], executed: impl Fn(u64) -> bool) {
     for one in told {
         assert_eq!(one.method, "tools/call", "a read failed: {one:?}");
+        // SPEC 8: "with the Python SDK v1 any HTTP error on one call kills every other call of that session".
+        assert_eq!(one.status, 200, "a session would not survive: {one:?}");
         let internal = one.body["error"]["code"] == -32603;
         match one.executed() {
             "no" => assert!(!executed(one.id), "it was executed all the same: {one:?}"),

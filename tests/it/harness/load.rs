@@ -23,6 +23,7 @@ pub(crate) struct Load {
 pub(crate) struct Told {
     pub(crate) id: u64,
     pub(crate) method: &'static str,
+    pub(crate) status: u16,
     pub(crate) body: Value,
 }
 
@@ -85,5 +86,5 @@ impl Load {
 fn judge(id: u64, method: &'static str, answer: &Message) -> Option<Told> {
     let (status, body) = (answer.status(), answer.json());
     assert_eq!(body["id"], id, "an answer to somebody else's call");
-    (status != 200 || body.get("result").is_none()).then_some(Told { id, method, body })
+    (status != 200 || body.get("result").is_none()).then_some(Told { id, method, status, body })
 }

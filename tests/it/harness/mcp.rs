@@ -30,8 +30,12 @@ pub(crate) enum Mood {
     Garbage,
     /// Calls are answered with 500 and a page.
     Broken,
-    /// Connections are closed in the middle of an answer.
+    /// Calls are answered with something that is not HTTP.
+    Noise,
+    /// Connections are closed instead of an answer.
     Cuts,
+    /// Connections are closed in the middle of an answer.
+    Halves,
     /// Nothing is answered, not even probes.
     Dead,
 }
@@ -155,7 +159,7 @@ impl Shared {
     async fn converse(self: Arc<Shared>, mut stream: tokio::net::UnixStream) {
         let mut buffer = Vec::new();
         while let Ok(request) = message::read(&mut stream, &mut buffer, false).await {
-            let Some(answer) = self.answer(&request).await else { return };
+            let Some(answer) = self.answer(&request, &mut stream).await else { return };
             if stream.write_all(answer.as_bytes()).await.is_err() {
                 return;
             }
@@ -163,7 +167,7 @@ impl Shared {
     }
 
     /// The answer's bytes; none to close the connection.
-    async fn answer(&self, request: &Message) -> Option<String> {
+    async fn answer(&self, request: &Message, stream: &mut tokio::net::UnixStream) -> Option<String> {
         let body = request.json();
         let (method, id) = (body["method"].as_str().unwrap_or_default().to_owned(), body["id"].as_u64());
         let is_probe = request.field("user-agent").is_some_and(|agent| agent.starts_with("mcp-guard/"));
@@ -205,7 +209,13 @@ impl Shared {
                 let head = "HTTP/1.1 500 Internal Server Error\r\nContent-Type: text/html";
                 return Some(format!("{head}\r\nContent-Length: {}\r\n\r\n{page}", page.len()));
             }
+            Mood::Noise => return Some("\u{1}\u{2} 200 oh my\r\n\r\n".to_owned()),
             Mood::Cuts => return None,
+            Mood::Halves => {
+                let whole = self.good_answer(&method, id, &body)?;
+                let _ = stream.write_all(&whole.as_bytes()[..whole.len() - 1]).await;
+                return None;
+            }
         }
         self.good_answer(&method, id, &body)
     }
