@@ -1,0 +1,38 @@
+"""`mcp-guard` as an operator types it."""
+
+import json
+import subprocess
+
+from harness.guard import Guard
+from harness.paths import GUARD
+from harness.programs import wait_until
+
+
+class Operator:
+    def __init__(self, guard: Guard):
+        self.guard = guard
+
+    def types(self, words: str) -> subprocess.CompletedProcess:
+        argv = [str(GUARD), *words.split(), "--config", str(self.guard.config)]
+        return subprocess.run(argv, capture_output=True, text=True, timeout=120)
+
+    def does(self, words: str) -> str:
+        done = self.types(words)
+        assert done.returncode == 0, f"$ mcp-guard {words}\n{done.stdout}{done.stderr}"
+        return done.stdout
+
+    def status(self) -> dict:
+        return json.loads(self.does("rollout status --json"))["status"]
+
+    def history(self) -> list[dict]:
+        return json.loads(self.does("rollout history --json"))
+
+    def both_healthy(self) -> None:
+        wait_until("both slots are healthy", lambda: all(slot["health"] == "healthy" for slot in self.status()["slots"]))
+
+    def rolled_back(self) -> dict:
+        """Waits until the rollout has ended; how it did."""
+        wait_until("the rollout has ended", lambda: self.status()["run"] is None)
+        last = self.history()[-1]
+        assert last["kind"] == "rolled_back", last
+        return last

@@ -1,0 +1,81 @@
+"""SDK clients that call all the time, in processes of their own, and what they were told."""
+
+import json
+import os
+import subprocess
+from dataclasses import dataclass, field
+
+from harness.clients import in_node_env
+from harness.guard import TOKEN
+from harness.paths import E2E, node, python
+
+#: Each SDK in each of its minds.
+KINDS = ["sdk1", "sdk2-legacy", "sdk2-auto", "ts1", "ts2-legacy", "ts2-auto"]
+
+
+@dataclass
+class Told:
+    kind: str
+    reads: int
+    calls: int
+    slowest_read: float
+    failed_reads: list = field(default_factory=list)
+    failed_calls: list = field(default_factory=list)
+
+
+class Steady:
+    """A client that goes on until it is told to stop."""
+
+    def __init__(self, url: str, kind: str):
+        sdk, _, mode = kind.partition("-")
+        if sdk.startswith("sdk"):
+            argv = [python(sdk), str(E2E / "clients" / "steady.py"), url + "/mcp", mode or sdk, kind]
+        else:
+            argv = [node(), str(in_node_env("steady.mjs")), url + "/mcp", mode or sdk, kind]
+        self.kind = kind
+        env = {**os.environ, "MCP_TOKEN": TOKEN}
+        self.process = subprocess.Popen(argv, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    def ready(self) -> str:
+        """Waits until it is connected; the version it negotiated."""
+        words = self.process.stdout.readline().split()
+        if words[:1] != ["ready"]:
+            self.process.kill()
+            raise AssertionError(f"{self.kind} did not connect:\n{self.process.communicate(timeout=30)}")
+        return words[1]
+
+    def alive(self) -> bool:
+        return self.process.poll() is None
+
+    def stop(self) -> Told:
+        said, complained = self.process.communicate(timeout=90)
+        assert self.process.returncode == 0, f"{self.kind} died:\n{complained}"
+        return Told(self.kind, **json.loads(said))
+
+    def kill(self) -> None:
+        if self.alive():
+            self.process.kill()
+            self.process.communicate(timeout=30)
+
+
+class Crowd:
+    """One client of each kind."""
+
+    def __init__(self, url: str, kinds: list[str] = KINDS):
+        self.clients = [Steady(url, kind) for kind in kinds]
+
+    def __enter__(self) -> "Crowd":
+        self.versions = {client.kind: client.ready() for client in self.clients}
+        return self
+
+    def __exit__(self, *_) -> None:
+        for client in self.clients:
+            client.kill()
+
+    def stop(self) -> list[Told]:
+        """Ends all of them. No session has died, and no read has failed."""
+        told = [client.stop() for client in self.clients]
+        for one in told:
+            assert one.failed_reads == [], f"{one.kind} lost {len(one.failed_reads)} reads, such as {one.failed_reads[:3]}"
+            assert one.reads > 20 and one.calls > 20, f"{one.kind} hardly called: {one}"
+        return told
