@@ -3,17 +3,19 @@
 //! Each command waits until its work is done, and says what happened. Must not know how a rollout is decided.
 
 use std::io::IsTerminal;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
 use super::Exit;
 use super::output::{complain, say, table};
+use super::parity::files;
 use super::slots::{drained, order, overview};
 use super::status::{ask_guard, unexpected};
 use crate::admin::{Answer, Command};
 use crate::control::{Order, Overview};
+use crate::parity::accept::Acceptance;
 use crate::rollout::status::{RunStatus, SlotStatus};
 use crate::rollout::transition::Kind;
 use crate::rollout::{Stage, Transition};
@@ -27,6 +29,7 @@ const DRAIN_SECONDS: u64 = 60;
 #[command(after_help = "\
 Examples:
   mcp-guard rollout start --watch      compare both slots, start, and follow the steps of the plan
+  mcp-guard rollout start --accept reviewed.toml
   mcp-guard rollout promote            the next step now
   mcp-guard rollout rollback           all traffic to stable, at once
   mcp-guard rollout rollback --to canary
@@ -46,6 +49,9 @@ enum What {
         /// Against the comparison, and though the candidate speaks less than stable.
         #[arg(long)]
         force: bool,
+        /// TOML file of reviewed differences that do not stop the rollout (docs/parity.md).
+        #[arg(long, value_name = "FILE")]
+        accept: Option<PathBuf>,
         /// Show both slots side by side until the rollout ends.
         #[arg(long)]
         watch: bool,
@@ -59,9 +65,12 @@ enum What {
     /// Go to the next step now; after the last one, the candidate becomes stable.
     #[command(after_help = "Example:\n  mcp-guard rollout promote")]
     Promote {
-        /// Also against the analysis. Never to an unhealthy candidate.
+        /// Also against the comparison and the analysis. Never to an unhealthy candidate.
         #[arg(long)]
         force: bool,
+        /// TOML file of reviewed differences, besides those that the rollout was started with.
+        #[arg(long, value_name = "FILE")]
+        accept: Option<PathBuf>,
     },
     /// All traffic back to stable, or to an earlier stage, where the rollout waits.
     #[command(
@@ -96,15 +105,13 @@ enum What {
 impl Rollout {
     pub(super) fn run(&self, file: &Path) -> Exit {
         let result = match &self.what {
-            What::Start { force, watch } => {
-                order(file, Order::Start { force: *force }).and_then(|_| match watch {
-                    true => follow(file, false),
-                    false => Ok(()),
-                })
-            }
+            What::Start { force, accept, watch } => accepted(accept.as_deref())
+                .and_then(|accept| order(file, Order::Start { force: *force, accept }))
+                .and_then(|_| if *watch { follow(file, false) } else { Ok(()) }),
             What::Pause => order(file, Order::Pause).map(|_| ()),
             What::Resume => order(file, Order::Resume).map(|_| ()),
-            What::Promote { force } => order(file, Order::Promote { force: *force }).map(|_| ()),
+            What::Promote { force, accept } => accepted(accept.as_deref())
+                .and_then(|accept| order(file, Order::Promote { force: *force, accept }).map(|_| ())),
             What::Rollback { to } => order(file, Order::Rollback { to: *to }).and_then(|done| {
                 // Back in the rollout, the candidate may go on serving some.
                 let ended = done.transition.to.step.is_none();
@@ -117,6 +124,14 @@ impl Rollout {
         };
         result.err().unwrap_or(Exit::Done)
     }
+}
+
+/// The reviewed differences of a file. They go along with the order: the guard need not be able to read the file.
+fn accepted(file: Option<&Path>) -> Result<Vec<Acceptance>, Exit> {
+    file.map(files::acceptances).transpose().map(Option::unwrap_or_default).map_err(|problem| {
+        complain(problem);
+        Exit::CouldNotRun
+    })
 }
 
 fn stage(name: &str) -> Result<Stage, String> {

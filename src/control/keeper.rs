@@ -148,7 +148,7 @@ mod tests {
     fn saved(seq: u64) -> Saved {
         let mut state = crate::rollout::State::new(Slot::Blue);
         state.seq = seq;
-        Saved { state, history: Vec::new() }
+        Saved { state, history: Vec::new(), accepted: Vec::new() }
     }
 
     async fn until(keeper: &Keeper, reached: impl FnMut(&Progress) -> bool) {

@@ -12,7 +12,7 @@ use super::keeper::{Keeper, Progress};
 use super::orders::Done;
 use super::state::{Saved, StateError, Store, load};
 use super::task::Reply;
-use crate::rollout::{State, Transition};
+use crate::rollout::State;
 
 /// How long an order waits to be on the disk before it is answered with a warning.
 const SAVING_MAX: Duration = Duration::from_secs(2);
@@ -73,17 +73,18 @@ pub(super) fn open(folder: &Path) -> (Option<Saved>, Keeping) {
     }
 }
 
-/// The state to go on from: the saved one, if its stable slot still has a backend; else the configured one.
-pub(super) fn adopt(saved: Option<Saved>, settings: &Settings) -> (State, Vec<Transition>) {
+/// What to go on from: the saved state, if its stable slot still has a backend; else the configured one.
+pub(super) fn adopt(saved: Option<Saved>, settings: &Settings) -> Saved {
     match saved {
-        Some(Saved { state, history }) if settings.backend(state.stable).is_some() => (state, history),
-        Some(Saved { state, history }) => {
+        Some(saved) if settings.backend(saved.state.stable).is_some() => saved,
+        Some(Saved { state, history, .. }) => {
             let (gone, stable) = (state.stable.as_str(), settings.stable.as_str());
             log::error!(
                 "rollout: the saved state names {gone} as stable, which has no backend; {stable} serves"
             );
-            (State { seq: state.seq, ..State::new(settings.stable) }, history)
+            let state = State { seq: state.seq, ..State::new(settings.stable) };
+            Saved { state, history, accepted: Vec::new() }
         }
-        None => (State::new(settings.stable), Vec::new()),
+        None => Saved { state: State::new(settings.stable), history: Vec::new(), accepted: Vec::new() },
     }
 }

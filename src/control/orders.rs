@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::parity::accept::Acceptance;
 use crate::rollout::status::Status;
 use crate::rollout::{Stage, Transition};
 use crate::upstream::Slot;
@@ -13,11 +14,18 @@ pub(crate) enum Order {
     Start {
         /// Against the parity gate, and though the candidate speaks less than stable.
         force: bool,
+        /// Reviewed differences, for the whole rollout.
+        #[serde(default)]
+        accept: Vec<Acceptance>,
     },
     Pause,
     Resume,
     Promote {
+        /// Against the parity gate and the analysis.
         force: bool,
+        /// Reviewed differences, besides those of the start.
+        #[serde(default)]
+        accept: Vec<Acceptance>,
     },
     Rollback {
         to: Option<Stage>,
@@ -33,6 +41,18 @@ pub(crate) enum Order {
 }
 
 impl Order {
+    /// The reviewed differences that come with it.
+    pub(crate) fn accept(&self) -> &[Acceptance] {
+        match self {
+            Order::Start { accept, .. } | Order::Promote { accept, .. } => accept,
+            Order::Pause
+            | Order::Resume
+            | Order::Rollback { .. }
+            | Order::Switch { .. }
+            | Order::Drain { .. } => &[],
+        }
+    }
+
     /// The name in the log.
     pub(crate) fn as_str(&self) -> &'static str {
         match self {

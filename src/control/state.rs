@@ -13,6 +13,7 @@ use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 use sha2::Digest;
 
+use crate::parity::accept::Acceptance;
 use crate::rollout::{State, Transition};
 
 const NAME: &str = "rollout.state";
@@ -33,6 +34,9 @@ pub(crate) struct Saved {
     pub(crate) state: State,
     /// The oldest first.
     pub(crate) history: Vec<Transition>,
+    /// Differences between the backends that somebody has reviewed, for the rollout under way.
+    #[serde(default)]
+    pub(crate) accepted: Vec<Acceptance>,
 }
 
 impl Saved {

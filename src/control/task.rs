@@ -12,6 +12,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 use super::clock::Clock;
+use super::gate::{Outcome, refused, told};
 use super::keeper::{Keeper, Progress};
 use super::keeping::{Keeping, adopt, answer, open};
 use super::notify::Notifier;
@@ -20,8 +21,10 @@ use super::probe::Prober;
 use super::state::Saved;
 use super::watch::{Seen, Watches};
 use super::{Request, Settings, Setup, gate};
+use crate::parity::accept::Acceptance;
 use crate::rollout::sample::Ended;
-use crate::rollout::{Command, Event, Health, Rollout, Transition};
+use crate::rollout::state::Surface;
+use crate::rollout::{Command, Compared, Event, Health, Rollout, Transition};
 use crate::telemetry::metrics::RolloutMetrics;
 use crate::upstream::{Backend, Slot, Split};
 
@@ -39,6 +42,8 @@ pub(super) struct Task {
     clock: Clock,
     rollout: Rollout,
     history: Vec<Transition>,
+    /// Reviewed differences, for the rollout under way.
+    accepted: Vec<Acceptance>,
     settings: Settings,
     folder: Option<PathBuf>,
     /// The same directory, while it belongs to the process that replaces this one.
@@ -65,12 +70,13 @@ impl Task {
             }
             Some(folder) => open(folder),
         };
-        let (state, history) = adopt(saved, &settings);
+        let Saved { state, history, accepted } = adopt(saved, &settings);
         let rollout = Rollout::new(state, &settings.configured(), &settings.rollout.plan, clock.now());
         let mut task = Task {
             clock,
             rollout,
             history,
+            accepted,
             settings,
             folder,
             lent: None,
@@ -91,6 +97,7 @@ impl Task {
         self.notifier = Some(Notifier::start(self.settings.rollout.receivers.clone(), &self.metrics));
         let mut watches = Watches::new(reports);
         let (looked, mut looks) = mpsc::channel(SEEN_MAX);
+        let (compared, mut gates) = mpsc::channel(SEEN_MAX);
         self.keep();
         watches.probe(&self.settings);
         self.show();
@@ -121,12 +128,35 @@ impl Task {
                     }
                     self.looked(looked);
                 }
+                Some((step, outcome)) = gates.recv() => self.pass(step, outcome),
                 Some(seen) = seen.recv() => self.see(seen),
                 _ = rarely.tick() => self.now_and_then(),
                 () = tokio::time::sleep(pause) => self.tick(),
             }
             self.publish();
+            self.come_to_gate(&compared);
         }
+    }
+
+    /// Compares the backends where the rollout waits for that. It goes on beside everything else.
+    fn come_to_gate(&mut self, compared: &mpsc::Sender<(usize, Outcome)>) {
+        let Some(step) = self.rollout.wants_comparison() else { return };
+        let state = self.rollout.state();
+        let (stable, candidate) =
+            (self.settings.backend(state.stable), self.settings.backend(state.candidate()));
+        let (Some(stable), Some(candidate)) = (stable.cloned(), candidate.cloned()) else { return };
+        let (accepted, compared) = (self.accepted.clone(), compared.clone());
+        tokio::spawn(async move {
+            let outcome = gate::compare(&stable, &candidate, accepted).await;
+            let _ = compared.send((step, outcome)).await;
+        });
+    }
+
+    /// The comparison before the end of a step has ended.
+    fn pass(&mut self, step: usize, outcome: Outcome) {
+        let Outcome { compared, notes } = outcome;
+        log::info!("rollout: parity before the end of step {}: {}", step + 1, told(&compared, &notes));
+        self.handle(Event::Gate { step, compared });
     }
 
     /// Everything that ended since the last look, then the time.
@@ -171,8 +201,14 @@ impl Task {
         self.publish();
         log::warn!("rollout: {transition}");
         self.metrics.transition(&transition);
-        let mut saved =
-            Saved { state: self.rollout.state().clone(), history: std::mem::take(&mut self.history) };
+        if self.rollout.state().run.is_none() {
+            self.accepted.clear();
+        }
+        let mut saved = Saved {
+            state: self.rollout.state().clone(),
+            history: std::mem::take(&mut self.history),
+            accepted: self.accepted.clone(),
+        };
         saved.remember(transition.clone());
         self.history.clone_from(&saved.history);
         if let Keeping::Kept(keeper) = &self.keeping {
@@ -223,18 +259,27 @@ impl Task {
             Err(why) => return drop(pending.reply.send(Err(why))),
         };
         self.comparing |= starts;
-        let gate = starts && self.settings.rollout.plan.parity_gate;
-        let stable = self.settings.backend(self.rollout.state().stable).filter(|_| gate).cloned();
+        let gated = match &pending.order {
+            Order::Start { .. } => self.settings.rollout.plan.parity_gate,
+            Order::Promote { .. } => self.rollout.is_gated(),
+            Order::Pause
+            | Order::Resume
+            | Order::Rollback { .. }
+            | Order::Switch { .. }
+            | Order::Drain { .. } => false,
+        };
+        let stable = self.settings.backend(self.rollout.state().stable).filter(|_| gated).cloned();
         let (timeout, looked) = (self.settings.health.timeout, looked.clone());
+        let mut accepted = if starts { Vec::new() } else { self.accepted.clone() };
+        accepted.extend_from_slice(pending.order.accept());
         tokio::spawn(async move {
-            let verdict = match look(to, &target, timeout).await {
-                Err(why) => Err(Obstacle::Down(why)),
-                Ok(()) => match stable {
-                    None => Ok(None),
-                    Some(stable) => {
-                        gate::compare(&stable, &target).await.map(Some).map_err(Obstacle::Differs)
-                    }
-                },
+            let looking = look(to, &target, timeout).await;
+            let verdict = match (looking, stable) {
+                (Err(why), _) => Err(why),
+                (Ok(surface), None) => Ok((surface, None)),
+                (Ok(surface), Some(stable)) => {
+                    Ok((surface, Some(gate::compare(&stable, &target, accepted).await)))
+                }
             };
             let _ = looked.send(Looked { at: to, pending, verdict }).await;
         });
@@ -242,22 +287,32 @@ impl Task {
 
     /// The look that an order waited for has ended.
     fn looked(&mut self, looked: Looked) {
-        let Looked { mut pending, verdict, .. } = looked;
+        let Looked { at, mut pending, verdict } = looked;
         let (starts, forced) = match pending.order {
-            Order::Start { force } => (true, force),
+            Order::Start { force, .. } => (true, force),
+            Order::Promote { force, .. } => (false, force),
             Order::Pause
             | Order::Resume
-            | Order::Promote { .. }
             | Order::Rollback { .. }
             | Order::Switch { .. }
             | Order::Drain { .. } => (false, false),
         };
         self.comparing &= !starts;
-        match verdict {
-            Ok(held) => pending.notes.extend(held),
-            Err(Obstacle::Differs(breaks)) if forced => pending.notes.extend(breaks),
-            Err(Obstacle::Differs(breaks)) => return drop(pending.reply.send(Err(breaks.join("\n  ")))),
-            Err(Obstacle::Down(why)) => return drop(pending.reply.send(Err(why))),
+        let (surface, outcome) = match verdict {
+            Ok(seen) => seen,
+            Err(why) => return drop(pending.reply.send(Err(why))),
+        };
+        // What a rollout starts with is what was seen just now, not what a probe saw seconds ago.
+        self.handle(Event::Surface { slot: at, surface });
+        if let Some(Outcome { compared, notes }) = outcome {
+            if let Compared::Breaks(differences) = &compared {
+                self.handle(Event::Differs(differences.clone()));
+            }
+            match (compared, forced) {
+                (Compared::Holds, _) => pending.notes.extend(notes),
+                (compared, true) => pending.notes.push(told(&compared, &notes)),
+                (compared, false) => return drop(pending.reply.send(Err(refused(&compared, &notes)))),
+            }
         }
         self.carry_out(pending);
     }
@@ -268,6 +323,7 @@ impl Task {
         if let Err(why) = self.may_order().and_then(|()| self.check(&command)) {
             return drop(reply.send(Err(why)));
         }
+        self.accepted.extend_from_slice(order.accept());
         match self.handle(Event::Command { command, who }) {
             Some(transition) => {
                 notes.extend(self.warnings());
@@ -292,13 +348,13 @@ impl Task {
 
     fn command(&self, order: &Order) -> Command {
         match *order {
-            Order::Start { force } => {
+            Order::Start { force, .. } => {
                 let id = format!("r{}", self.rollout.state().seq + 1);
                 Command::Start { id, plan: Box::new(self.settings.rollout.plan.clone()), force }
             }
             Order::Pause => Command::Pause,
             Order::Resume => Command::Resume,
-            Order::Promote { force } => Command::Promote { force },
+            Order::Promote { force, .. } => Command::Promote { force },
             Order::Rollback { to } => Command::Rollback { to },
             Order::Switch { to, force } => Command::Switch { to, force },
             Order::Drain { slot } => Command::Retire { slot },
@@ -323,10 +379,10 @@ impl Task {
             let (saved, keeping) = open(folder);
             if !matches!(keeping, Keeping::Theirs) {
                 log::info!("rollout: the guard before this one has let go of the state");
-                let (state, history) = adopt(saved, &self.settings);
+                let Saved { state, history, accepted } = adopt(saved, &self.settings);
                 let plan = &self.settings.rollout.plan;
                 self.rollout = Rollout::new(state, &self.settings.configured(), plan, self.clock.now());
-                (self.history, self.keeping) = (history, keeping);
+                (self.history, self.accepted, self.keeping) = (history, accepted, keeping);
                 self.keep();
             }
         }
@@ -409,24 +465,18 @@ struct Pending {
     notes: Vec<String>,
 }
 
-/// What a fresh look at the target of an order showed: what holds, or what does not.
+/// What a fresh look at the target of an order showed: why it does not answer, which nobody can force; else the
+/// comparison, where one is asked for.
 struct Looked {
     at: Slot,
     pending: Pending,
-    verdict: Result<Option<String>, Obstacle>,
-}
-
-/// What stands against an order.
-enum Obstacle {
-    /// The target does not answer. Nobody can force that.
-    Down(String),
-    Differs(Vec<String>),
+    verdict: Result<(Surface, Option<Outcome>), String>,
 }
 
 /// Whether a backend answers right now.
-async fn look(slot: Slot, backend: &Backend, timeout: Duration) -> Result<(), String> {
+async fn look(slot: Slot, backend: &Backend, timeout: Duration) -> Result<Surface, String> {
     let mut prober = Prober::new(backend, timeout);
-    prober.probe().await.map(|_| ()).map_err(|why| format!("{} is not healthy: {why}", slot.as_str()))
+    prober.probe().await.map_err(|why| format!("{} is not healthy: {why}", slot.as_str()))
 }
 
 fn tell_health(slot: Slot, health: &Health) {

@@ -1,10 +1,12 @@
 //! Reviewed differences: a break that a person has accepted, with a reason, no longer fails its check.
 
+use serde::{Deserialize, Serialize};
+
 use super::report::{Check, CheckId, Report};
 use super::verdict::{Finding, Verdict};
 
 /// One reviewed difference. It covers exactly what was reviewed: the same change to the same thing.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Acceptance {
     /// The check that found it.
     pub check: CheckId,
@@ -18,6 +20,8 @@ pub struct Acceptance {
     pub candidate: Option<String>,
     /// Why it may be: who agreed, and to what.
     pub reason: String,
+    /// Until when, in seconds since the epoch; `None` is for good.
+    pub expires: Option<u64>,
 }
 
 impl Acceptance {
@@ -30,14 +34,15 @@ impl Acceptance {
     }
 }
 
-/// Turns accepted breaks into what they are now, and says which acceptances found nothing to accept.
-pub(super) fn apply(report: &mut Report, accepted: &[Acceptance]) {
+/// Turns accepted breaks into what they are now, and says which acceptances are past or found nothing to accept.
+pub(super) fn apply(report: &mut Report, accepted: &[Acceptance], now: u64) {
+    let is_past = |acceptance: &Acceptance| acceptance.expires.is_some_and(|expires| expires <= now);
     let mut used = vec![false; accepted.len()];
     for check in &mut report.checks {
         let whole = check.clone();
         for finding in check.findings.iter_mut().filter(|finding| finding.verdict == Verdict::Break) {
-            if let Some(position) = accepted.iter().position(|acceptance| acceptance.covers(&whole, finding))
-            {
+            let covering = accepted.iter().position(|acceptance| acceptance.covers(&whole, finding));
+            if let Some(position) = covering.filter(|position| !is_past(&accepted[*position])) {
                 finding.verdict = Verdict::Accepted;
                 finding.change = format!("{} (accepted: {})", finding.change, accepted[position].reason);
                 used[position] = true;
@@ -48,8 +53,12 @@ pub(super) fn apply(report: &mut Report, accepted: &[Acceptance]) {
         let Some(check) = report.checks.iter_mut().find(|check| check.id == acceptance.check) else {
             continue;
         };
-        let mut note =
-            Finding::new(Verdict::Note, format!("accepted, but not found any more: {}", acceptance.change));
+        let why = if is_past(acceptance) {
+            "accepted, but not any more"
+        } else {
+            "accepted, but not found any more"
+        };
+        let mut note = Finding::new(Verdict::Note, format!("{why}: {}", acceptance.change));
         (note.subject, note.path) = (acceptance.subject.clone(), acceptance.path.clone());
         check.findings.push(note);
     }

@@ -55,6 +55,8 @@ pub struct Expectations {
     pub slowdown_floor: Duration,
     /// Differences that somebody has reviewed.
     pub accepted: Vec<Acceptance>,
+    /// When it is, in seconds since the epoch: what was accepted until then no longer is.
+    pub now: u64,
 }
 
 impl Default for Expectations {
@@ -70,6 +72,7 @@ impl Default for Expectations {
             slowdown_max: 5.0,
             slowdown_floor: Duration::from_millis(25),
             accepted: Vec::new(),
+            now: 0,
         }
     }
 }
@@ -122,7 +125,7 @@ pub fn judge(live: &Facts, candidate: &Facts, expected: &Expectations) -> Report
         checks,
         latency: behaviour::latency_table(live, candidate),
     };
-    apply(&mut report, &expected.accepted);
+    apply(&mut report, &expected.accepted, expected.now);
     report
 }
 

@@ -311,11 +311,17 @@ fn a_reviewed_difference_passes_and_only_that() {
         change: "default changed".to_owned(),
         candidate: Some("100".to_owned()),
         reason: "agreed with the bot's owner".to_owned(),
+        expires: None,
     };
     let with =
         |acceptance: &Acceptance| Expectations { accepted: vec![acceptance.clone()], ..expectations() };
     let report = judge(&server(), &candidate, &with(&acceptance));
     assert!(report.passed() && render::text(&report, true).contains("agreed with the bot's owner"));
+    let past = Acceptance { expires: Some(1_000), ..acceptance.clone() };
+    let report = judge(&server(), &candidate, &Expectations { now: 999, ..with(&past) });
+    assert!(report.passed());
+    let report = judge(&server(), &candidate, &Expectations { now: 1_000, ..with(&past) });
+    assert!(!report.passed() && render::text(&report, true).contains("accepted, but not any more"));
     let other = Acceptance { candidate: Some("50".to_owned()), ..acceptance };
     let report = judge(&server(), &candidate, &with(&other));
     assert!(!report.passed() && render::text(&report, true).contains("accepted, but not found any more"));

@@ -2,6 +2,7 @@
 
 use super::analysis::Conclusion;
 use super::conditions::Conditions;
+use super::gate::Gate;
 use super::machine::{Command, Health, Refusal, Rollout};
 use super::plan::Plan;
 use super::state::Run;
@@ -74,6 +75,7 @@ impl Rollout {
             Command::Pause => Some(self.pause(cause, now)),
             Command::Resume => {
                 self.awake = now;
+                self.gate = Gate::Far;
                 Some(self.change(Kind::Resumed, cause, now, |state| {
                     if let Some(run) = &mut state.run {
                         run.paused = None;

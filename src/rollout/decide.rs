@@ -2,6 +2,7 @@
 
 use super::analysis::{Conclusion, conclude};
 use super::conditions::{Streak, again};
+use super::gate::Gate;
 use super::machine::{Health, Rollout};
 use super::observe::Span;
 use super::plan::Advance;
@@ -155,6 +156,7 @@ impl Rollout {
         match &conclusion {
             Conclusion::Inconclusive(_) => None,
             Conclusion::Pass if manual || *self.health(self.state.candidate()) != Health::Healthy => None,
+            Conclusion::Pass if !self.may_pass(now) => None,
             Conclusion::Pass => Some(self.next_step(Kind::Advanced, Cause::Analysis { conclusion }, now)),
             Conclusion::Fail(_) => {
                 let action = if self.way_back_is_worse() { on_fail.max(Action::Pause) } else { on_fail };
@@ -245,6 +247,7 @@ impl Rollout {
         if (from.step, from.stage) != (to.step, to.stage) {
             self.seen.begin_step();
             self.told_analysis = false;
+            self.gate = Gate::Far;
         }
         let to = if kind == Kind::Completed {
             super::transition::Position { stage: Stage::Complete, ..to }

@@ -4,6 +4,7 @@
 //! commands are obeyed or refused. Nothing here panics on an event that does not fit: it returns `None`.
 
 use super::conditions::Conditions;
+use super::gate::{Compared, Difference, Gate};
 use super::observe::Observations;
 use super::plan::Plan;
 use super::sample::Sample;
@@ -97,6 +98,15 @@ pub enum Event {
         /// What it offers.
         surface: Surface,
     },
+    /// The comparison before the end of a step, counted from 0, has ended.
+    Gate {
+        /// The step.
+        step: usize,
+        /// What it came to.
+        compared: Compared,
+    },
+    /// The comparison that an order waited for found differences; whether it is forced is a matter of the command.
+    Differs(Vec<Difference>),
     /// Time has passed.
     Tick,
 }
@@ -182,6 +192,8 @@ pub struct Rollout {
     pub(super) told: Vec<Trigger>,
     /// Whether this step's failed analysis has been told.
     pub(super) told_analysis: bool,
+    /// What is known of the gate before the next step.
+    pub(super) gate: Gate,
     /// Since when the machine could have moved on: its start, or the latest resume.
     pub(super) awake: Moment,
 }
@@ -209,6 +221,7 @@ impl Rollout {
             slots: Slot::ALL.map(known),
             told: Vec::new(),
             told_analysis: false,
+            gate: Gate::Far,
             awake: now,
         }
     }
@@ -293,6 +306,12 @@ impl Rollout {
             Event::Check { name, failure } => self.conditions.check(&name, failure.as_deref(), now),
             Event::Memory { slot, used, limit } => self.see_memory(slot, used, limit, now),
             Event::Surface { slot, surface } => self.see_surface(slot, surface, now),
+            Event::Gate { step, compared } => {
+                if let Some(stopped) = self.see_gate(step, compared, now) {
+                    return Some(stopped);
+                }
+            }
+            Event::Differs(differences) => return Some(self.note_differences(differences, now)),
             Event::Tick => {}
         }
         self.decide(now)

@@ -8,6 +8,7 @@ pub mod analysis;
 mod commands;
 pub mod conditions;
 mod decide;
+pub mod gate;
 pub mod machine;
 pub mod moment;
 pub mod observe;
@@ -20,6 +21,7 @@ pub mod transition;
 pub mod triggers;
 pub mod window;
 
+pub use gate::Compared;
 pub use machine::{Command, Event, Health, Refusal, Rollout};
 pub use moment::Moment;
 pub use plan::Plan;

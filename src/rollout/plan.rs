@@ -50,7 +50,7 @@ pub struct Plan {
     pub candidate_clients: BTreeSet<String>,
     /// Clients that stay on stable until all traffic moves.
     pub stable_clients: BTreeSet<String>,
-    /// Whether candidate and stable are compared before the first step.
+    /// Whether candidate and stable are compared before each step.
     pub parity_gate: bool,
 }
 

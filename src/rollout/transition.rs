@@ -6,6 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::analysis::Conclusion;
+use super::gate::Difference;
 use super::observe::{ShadowTally, Summary};
 use super::triggers::{Fired, Trigger};
 use super::{Moment, Stage};
@@ -116,20 +117,26 @@ pub enum Cause {
         /// Which, and its numbers.
         fired: Fired,
     },
+    /// The backends differ where a client would notice.
+    Parity {
+        /// What breaks.
+        differences: Vec<Difference>,
+    },
 }
 
 impl Cause {
     /// Every code, for the metric's closed set of labels.
     pub fn codes() -> impl Iterator<Item = &'static str> {
-        ["operator", "analysis"].into_iter().chain(Trigger::ALL.into_iter().map(Trigger::as_str))
+        ["operator", "analysis", "parity"].into_iter().chain(Trigger::ALL.into_iter().map(Trigger::as_str))
     }
 
-    /// `operator`, `analysis`, or the trigger's name.
+    /// `operator`, `analysis`, `parity`, or the trigger's name.
     pub fn code(&self) -> &'static str {
         match self {
             Cause::Operator { .. } => "operator",
             Cause::Analysis { .. } => "analysis",
             Cause::Trigger { fired } => fired.trigger.as_str(),
+            Cause::Parity { .. } => "parity",
         }
     }
 }
@@ -146,6 +153,13 @@ impl fmt::Display for Cause {
                 Ok(())
             }
             Cause::Trigger { fired } => write!(f, "trigger {}: {}", fired.trigger.as_str(), fired.detail),
+            Cause::Parity { differences } => {
+                write!(f, "the candidate does not match stable")?;
+                for (number, difference) in differences.iter().enumerate() {
+                    write!(f, "{} {difference}", if number == 0 { ":" } else { ";" })?;
+                }
+                Ok(())
+            }
         }
     }
 }

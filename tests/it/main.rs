@@ -16,6 +16,7 @@ mod deadlines;
 mod forwarding;
 mod framing;
 mod front_door;
+mod gate;
 mod hold;
 mod lifecycle;
 mod limits;

@@ -156,9 +156,9 @@ async fn a_candidate_that_differs_is_refused_at_the_gate() {
     pair.green.lists(2);
     let refused = pair.guard.types("rollout start").await;
     assert_eq!(refused.code, 1);
-    assert!(refused.complained.contains("tool-names: tool missing on the candidate (tool_2)"), "{refused:?}");
+    assert!(refused.complained.contains("tool-names: tool_2 - tool missing on the candidate"), "{refused:?}");
     let forced = pair.guard.does("rollout start --force").await;
-    assert!(forced.contains("note: tool-names"), "{forced}");
+    assert!(forced.contains("note: the candidate does not match stable:"), "{forced}");
     pair.guard.does("rollout rollback").await;
     pair.green.lists(3);
     assert!(pair.guard.does("rollout start").await.contains("parity checks hold"));

@@ -143,10 +143,11 @@ struct AcceptEntry {
     change: String,
     candidate: Option<String>,
     reason: String,
+    expires: Option<toml::value::Datetime>,
 }
 
-/// `[[accept]]` tables: check, subject, path, change, candidate, reason.
-pub(super) fn acceptances(path: &Path) -> Result<Vec<Acceptance>, String> {
+/// `[[accept]]` tables: check, subject, path, change, candidate, reason, expires.
+pub(crate) fn acceptances(path: &Path) -> Result<Vec<Acceptance>, String> {
     let file: AcceptFile = parsed(path)?;
     let entry = |(number, entry): (usize, AcceptEntry)| {
         let at = format!("{}, entry {}", path.display(), number + 1);
@@ -156,10 +157,27 @@ pub(super) fn acceptances(path: &Path) -> Result<Vec<Acceptance>, String> {
         if entry.reason.trim().is_empty() {
             return Err(format!("{at}: a reviewed difference needs a reason"));
         }
+        let expires = entry.expires.as_ref().map(end_of_day).transpose();
+        let expires = expires.map_err(|problem| format!("{at}: expires: {problem}"))?;
         let AcceptEntry { subject, path, change, candidate, reason, .. } = entry;
-        Ok(Acceptance { check, subject, path, change, candidate, reason })
+        Ok(Acceptance { check, subject, path, change, candidate, reason, expires })
     };
     file.accept.into_iter().enumerate().map(entry).collect()
+}
+
+/// The end of a day, as in `expires = 2026-12-31`, in seconds since the epoch.
+fn end_of_day(date: &toml::value::Datetime) -> Result<u64, String> {
+    let not_a_day = || format!("{date} is not a day; write it as 2026-12-31, without quotes");
+    let toml::value::Datetime { date: Some(day), time: None, offset: None } = date else {
+        return Err(not_a_day());
+    };
+    let year = i16::try_from(day.year).map_err(|_| not_a_day())?;
+    let (month, day) = (i8::try_from(day.month), i8::try_from(day.day));
+    let (Ok(month), Ok(day)) = (month, day) else { return Err(not_a_day()) };
+    let day = jiff::civil::Date::new(year, month, day).map_err(|_| not_a_day())?;
+    let next = day.tomorrow().map_err(|_| not_a_day())?;
+    let midnight = next.to_zoned(jiff::tz::TimeZone::UTC).map_err(|_| not_a_day())?;
+    u64::try_from(midnight.timestamp().as_second()).map_err(|_| not_a_day())
 }
 
 fn parsed<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, String> {

@@ -173,6 +173,7 @@ fn expectations(parity: &Parity) -> Result<Expectations, String> {
             .map_err(|_| "--wrong-token-status: not a status")?,
         slowdown_max: parity.max_slowdown,
         accepted: parity.accept.as_deref().map(files::acceptances).transpose()?.unwrap_or_default(),
+        now: super::watchdog::now_seconds(),
         ..Expectations::default()
     })
 }

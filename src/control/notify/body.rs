@@ -71,7 +71,7 @@ fn summary(transition: &Transition) -> String {
 fn severity(transition: &Transition) -> &'static str {
     let by_itself = match transition.cause {
         Cause::Operator { .. } => false,
-        Cause::Analysis { .. } | Cause::Trigger { .. } => true,
+        Cause::Analysis { .. } | Cause::Trigger { .. } | Cause::Parity { .. } => true,
     };
     match transition.kind {
         Kind::RolledBack if by_itself => "critical",

@@ -6,7 +6,7 @@ use tokio::sync::oneshot;
 
 use super::Task;
 use crate::control::keeping::{Keeping, adopt};
-use crate::control::state::load;
+use crate::control::state::{Saved, load};
 use crate::rollout::Rollout;
 
 impl Task {
@@ -52,10 +52,10 @@ impl Task {
     pub(super) fn follow(&mut self) {
         let Some(Ok(Some(saved))) = self.lent.as_deref().map(load) else { return };
         if saved.state.seq != self.rollout.state().seq {
-            let (state, history) = adopt(Some(saved), &self.settings);
+            let Saved { state, history, accepted } = adopt(Some(saved), &self.settings);
             let plan = &self.settings.rollout.plan;
             self.rollout = Rollout::new(state, &self.settings.configured(), plan, self.clock.now());
-            self.history = history;
+            (self.history, self.accepted) = (history, accepted);
         }
     }
 

@@ -6,4 +6,5 @@ mod text;
 
 pub use json::json;
 pub use junit::junit;
+pub use text::safe;
 pub use text::text;

@@ -99,7 +99,7 @@ fn latency_table(out: &mut String, table: &[Latency]) {
 }
 
 /// Foreign text, fit for one line of a terminal.
-fn safe(text: &str) -> String {
+pub fn safe(text: &str) -> String {
     let mut out = String::new();
     for (count, char) in text.chars().enumerate() {
         if count == VALUE_CHARS_MAX {

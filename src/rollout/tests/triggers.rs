@@ -17,7 +17,7 @@ fn check_fired(transition: Option<Transition>, trigger: Trigger) {
     assert_eq!(transition.kind, Kind::RolledBack);
     match transition.cause {
         Cause::Trigger { fired } => assert_eq!(fired.trigger, trigger, "{}", fired.detail),
-        cause @ (Cause::Operator { .. } | Cause::Analysis { .. }) => panic!("{cause}"),
+        cause @ (Cause::Operator { .. } | Cause::Analysis { .. } | Cause::Parity { .. }) => panic!("{cause}"),
     }
 }
 

@@ -106,6 +106,9 @@ impl RolloutMetrics {
         for cause in Cause::codes() {
             metrics.transitions.with_label_values(&[Kind::RolledBack.as_str(), cause]);
         }
+        for kind in [Kind::Paused, Kind::Noted] {
+            metrics.transitions.with_label_values(&[kind.as_str(), "parity"]);
+        }
         for trigger in Trigger::ALL {
             metrics.transitions.with_label_values(&[Kind::Paused.as_str(), trigger.as_str()]);
             metrics.transitions.with_label_values(&[Kind::Noted.as_str(), trigger.as_str()]);

@@ -1,6 +1,6 @@
 //! A backend that speaks MCP well until a test says otherwise.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -56,6 +56,9 @@ struct Shared {
     last: AtomicU64,
     executed: Mutex<HashSet<u64>>,
     fails_tool: AtomicBool,
+    /// Results by method, or by `tools/call NAME`; the text `$n` in one stands for a number that grows.
+    results: Mutex<HashMap<String, String>>,
+    numbers: AtomicU64,
 }
 
 /// A backend on `path` that speaks both eras.
@@ -80,6 +83,8 @@ impl Mcp {
             last: AtomicU64::new(0),
             executed: Mutex::default(),
             fails_tool: AtomicBool::new(false),
+            results: Mutex::default(),
+            numbers: AtomicU64::new(0),
         });
         let serving = shared.clone();
         let task = tokio::spawn(async move {
@@ -109,6 +114,11 @@ impl Mcp {
     /// Whether the tool `check` answers `isError` from now on.
     pub(crate) fn check_fails(&self, fails: bool) {
         self.shared.fails_tool.store(fails, Ordering::SeqCst);
+    }
+
+    /// What a method, or `tools/call NAME`, is answered with from now on; `"$n"` in it is another number each time.
+    pub(crate) fn answers(&self, question: &str, result: &Value) {
+        self.shared.lock(&self.shared.results).insert(question.to_owned(), result.to_string());
     }
 
     /// Requests of clients so far.
@@ -221,6 +231,9 @@ impl Shared {
     }
 
     fn good_answer(&self, method: &str, id: u64, body: &Value) -> Option<String> {
+        if let Some(result) = self.told(method, body) {
+            return Some(answer_with(id, result));
+        }
         let server = json!({"name": "swf-testbed", "version": "1"});
         let result = match method {
             "server/discover" if self.modern => json!({
@@ -248,6 +261,17 @@ impl Shared {
             _ => json!({"content": []}),
         };
         Some(answer_with(id, result))
+    }
+}
+
+impl Shared {
+    /// What the test has told it to answer.
+    fn told(&self, method: &str, body: &Value) -> Option<Value> {
+        let named = format!("{method} {}", body["params"]["name"].as_str().unwrap_or_default());
+        let results = self.lock(&self.results);
+        let text = results.get(&named).or_else(|| results.get(method))?;
+        let number = self.numbers.fetch_add(1, Ordering::SeqCst).to_string();
+        serde_json::from_str(&text.replace("\"$n\"", &number)).ok()
     }
 }
 

@@ -1,0 +1,144 @@
+//! The parity gate before each step: asked for when a step has passed, and the next one waits for its answer.
+//!
+//! Whoever owns the rollout compares the two backends and tells; here it is only known whether that is wanted, what came
+//! of it, and for how long it holds. Must not know how backends are compared.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::Moment;
+use super::machine::Rollout;
+use super::transition::{Cause, Kind, Transition};
+
+/// A comparison that could not be made is made again after this time.
+const AGAIN_AFTER: Duration = Duration::from_secs(5);
+/// For how long a comparison speaks for the moment.
+const HOLDS_FOR: Duration = Duration::from_secs(30);
+
+/// One difference between the backends that would break a client, as the comparison words it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Difference {
+    /// The check that found it.
+    pub check: String,
+    /// The tool or client that it is about, if one.
+    pub subject: Option<String>,
+    /// Where in it.
+    pub path: String,
+    /// What happened.
+    pub change: String,
+    /// What stable has.
+    pub live: Option<String>,
+    /// What the candidate has.
+    pub candidate: Option<String>,
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: ", self.check)?;
+        match (&self.subject, self.path.as_str()) {
+            (Some(subject), "") => write!(f, "{subject} - ")?,
+            (Some(subject), path) => write!(f, "{subject} {path} - ")?,
+            (None, "") => {}
+            (None, path) => write!(f, "{path} - ")?,
+        }
+        write!(f, "{}", self.change)?;
+        let shown = |value: &Option<String>| value.clone().unwrap_or_else(|| "nothing".to_owned());
+        if self.live.is_some() || self.candidate.is_some() {
+            write!(f, " (live {}, candidate {})", shown(&self.live), shown(&self.candidate))?;
+        }
+        Ok(())
+    }
+}
+
+/// What a comparison came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Compared {
+    /// No client would break.
+    Holds,
+    /// Some would.
+    Breaks(Vec<Difference>),
+    /// It could not be made, and why.
+    Unknown(String),
+}
+
+/// What is known of the gate before the next step.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) enum Gate {
+    /// Nobody has come to it yet.
+    #[default]
+    Far,
+    Wanted,
+    Comparing,
+    Open(Moment),
+    Unknown {
+        at: Moment,
+        why: String,
+    },
+}
+
+impl Rollout {
+    /// Whether the backends are to be compared before the next step.
+    pub fn is_gated(&self) -> bool {
+        // After the last step there is nothing to pass to: everybody is on the candidate already.
+        self.state
+            .run
+            .as_ref()
+            .is_some_and(|run| run.plan.parity_gate && run.plan.step(run.step + 1).is_some())
+    }
+
+    /// Whether the step may be left: the plan asks for no gate, or it is open. Asks for a comparison where one is due.
+    pub(super) fn may_pass(&mut self, now: Moment) -> bool {
+        if !self.is_gated() {
+            return true;
+        }
+        match &self.gate {
+            Gate::Open(at) if now.since(*at) <= HOLDS_FOR => return true,
+            Gate::Unknown { at, .. } if now.since(*at) < AGAIN_AFTER => {}
+            Gate::Far | Gate::Open(_) | Gate::Unknown { .. } => self.gate = Gate::Wanted,
+            Gate::Wanted | Gate::Comparing => {}
+        }
+        false
+    }
+
+    /// The step before whose end the backends are to be compared now. Said once: the answer is an event.
+    pub fn wants_comparison(&mut self) -> Option<usize> {
+        let run = self.state.run.as_ref().filter(|_| self.gate == Gate::Wanted)?;
+        self.gate = Gate::Comparing;
+        Some(run.step)
+    }
+
+    /// What the step waits for at the gate, as a sentence.
+    pub(super) fn waits_at_gate(&self) -> Option<String> {
+        match &self.gate {
+            Gate::Far | Gate::Open(_) => None,
+            Gate::Wanted | Gate::Comparing => {
+                Some("the parity gate: both slots are being compared".to_owned())
+            }
+            Gate::Unknown { why, .. } => Some(format!("the parity gate: {why}")),
+        }
+    }
+
+    /// A comparison before the end of this step has ended. A break stops the rollout where it is.
+    pub(super) fn see_gate(&mut self, step: usize, compared: Compared, now: Moment) -> Option<Transition> {
+        let here = self.state.run.as_ref().is_some_and(|run| run.step == step && run.paused.is_none());
+        if !here || self.gate != Gate::Comparing {
+            return None;
+        }
+        match compared {
+            Compared::Holds => self.gate = Gate::Open(now),
+            Compared::Unknown(why) => self.gate = Gate::Unknown { at: now, why },
+            Compared::Breaks(differences) => {
+                self.gate = Gate::Far;
+                return Some(self.pause(Cause::Parity { differences }, now));
+            }
+        }
+        None
+    }
+
+    /// An order met differences at the gate: that changes nothing by itself, and everybody hears of it.
+    pub(super) fn note_differences(&mut self, differences: Vec<Difference>, now: Moment) -> Transition {
+        self.change(Kind::Noted, Cause::Parity { differences }, now, |_| ())
+    }
+}
