@@ -7,29 +7,31 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::handler::Done;
+use super::handler::Outcome;
+use super::registry::Tool;
 
 /// Writes the line of a call.
-pub(super) fn record(tool: &str, read_only: bool, took: Duration, done: &Done) {
-    let line = json!({
-        "time": format!("{:.3}", jiff::Timestamp::now()),
-        "event": "call",
-        "tool": tool,
-        "writes": !read_only,
-        "ms": (took.as_secs_f64() * 1e6).round() / 1e3,
-        "rows": done.rows,
-        "outcome": done.outcome.as_str(),
-    });
+pub(super) fn record(tool: &Tool, took: Duration, outcome: Outcome, rows: Option<usize>) {
+    // A tool's name holds nothing that JSON would escape.
+    let rows = rows.map_or("null".to_owned(), |rows| rows.to_string());
+    let line = format!(
+        "{{\"time\":\"{:.3}\",\"event\":\"call\",\"tool\":\"{}\",\"writes\":{},\"ms\":{:.3},\"rows\":{rows},\"outcome\":\"{}\"}}\n",
+        jiff::Timestamp::now(),
+        tool.name(),
+        !tool.read_only(),
+        took.as_secs_f64() * 1e3,
+        outcome.as_str(),
+    );
     write(&line);
 }
 
 /// Writes the line of something that happened to the server.
 pub(super) fn event(name: &str, detail: &str) {
     let line = json!({ "time": format!("{:.3}", jiff::Timestamp::now()), "event": name, "detail": detail });
-    write(&line);
+    write(&format!("{line}\n"));
 }
 
-fn write(line: &serde_json::Value) {
+fn write(line: &str) {
     // A lost log line must not cost the call: the reader of standard error may be gone.
-    let _ = std::io::stderr().lock().write_all(format!("{line}\n").as_bytes());
+    let _ = std::io::stderr().lock().write_all(line.as_bytes());
 }

@@ -14,7 +14,8 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::call_log;
-use super::edge::{self, Mcp};
+use super::edge;
+use super::server::Shared;
 
 /// Connections beyond this wait in the listen queue of the kernel.
 const CONNECTIONS_MAX: u32 = 512;
@@ -43,10 +44,10 @@ impl Connections {
     }
 
     /// Takes the next connection when there is room for it.
-    pub(super) async fn accept(&self, listener: &UnixListener, mcp: &Mcp) {
+    pub(super) async fn accept(&self, listener: &UnixListener, shared: &Arc<Shared>) {
         let Ok(place) = Arc::clone(&self.room).acquire_owned().await else { return };
         match listener.accept().await {
-            Ok((stream, _)) => self.serve(stream, mcp, Some(place)),
+            Ok((stream, _)) => self.serve(stream, shared, Some(place)),
             Err(error) => {
                 call_log::event("accept_failed", &error.to_string());
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -59,14 +60,14 @@ impl Connections {
     /// Two kinds of call would be lost by closing at once: those in the listen queue, whose clients believe themselves
     /// connected, and those on their way on a connection that is idle at this very moment. So the queue is emptied, and
     /// idle connections stay a little longer: whoever uses one gets his answer, and reads in it that the connection ends.
-    pub(super) async fn drain(self, listener: UnixListener, mcp: &Mcp) {
+    pub(super) async fn drain(self, listener: UnixListener, shared: &Arc<Shared>) {
         self.leaving.store(true, Ordering::Release);
         if let Ok(queue) = listener.into_std() {
             while let Ok((stream, _)) = queue.accept() {
                 let stream = stream.set_nonblocking(true).and_then(|()| UnixStream::from_std(stream));
                 if let Ok(stream) = stream {
                     // The queue is bounded by the kernel: it needs no place of ours.
-                    self.serve(stream, mcp, None);
+                    self.serve(stream, shared, None);
                 }
             }
         }
@@ -75,14 +76,14 @@ impl Connections {
         self.open.shutdown().await;
     }
 
-    fn serve(&self, stream: UnixStream, mcp: &Mcp, place: Option<OwnedSemaphorePermit>) {
-        let mcp = mcp.clone();
+    fn serve(&self, stream: UnixStream, shared: &Arc<Shared>, place: Option<OwnedSemaphorePermit>) {
+        let shared = Arc::clone(shared);
         let leaving = Arc::clone(&self.leaving);
         let service = hyper::service::service_fn(move |request| {
-            let answer = edge::answer(mcp.clone(), request);
+            let answer = edge::answer(shared.view(), request);
             let leaving = Arc::clone(&leaving);
             async move {
-                let mut answer = answer.await?;
+                let mut answer = answer.await;
                 if leaving.load(Ordering::Acquire) {
                     answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                 }

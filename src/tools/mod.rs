@@ -1,8 +1,8 @@
 //! mcp-tools: a minimal MCP tool server on a Unix socket, whose tools are declared as data.
 //!
 //! Read in this order: [`catalogue`] (TOML declarations, judged), [`registry`] (the tools of one moment, immutable),
-//! [`handler`] (what a call does), [`database`] (SQLite and PostgreSQL), [`protocol`] (rmcp asks the registry), [`edge`] (HTTP around rmcp), [`server`]
-//! (the socket and the process). Must not know the guard: of the rest of the crate only `sys` is used.
+//! [`handler`] (what a call does), [`database`] (SQLite and PostgreSQL), [`message`] (what a client sent), [`protocol`] (what it is
+//! answered), [`prepared`] (answers made ahead), [`edge`] (HTTP around it), [`server`] (the socket and the process). Must not know the guard: of the rest of the crate only `sys` is used.
 
 mod call_log;
 mod catalogue;
@@ -11,9 +11,13 @@ mod connections;
 mod database;
 mod edge;
 mod handler;
+mod message;
+mod prepared;
 mod protocol;
 mod registry;
+mod reply;
 mod server;
+mod standard_headers;
 mod tls;
 
 /// Runs the command line of `mcp-tools` and returns its exit code (0 done, 1 no, 2 could not run, 64 usage).

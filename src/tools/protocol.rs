@@ -1,145 +1,267 @@
-//! MCP through rmcp: each question is answered from one registry.
+//! MCP: each message is judged and answered from one registry.
 //!
-//! Must not know sockets, files or how a tool does its work.
+//! Stateless: nothing of a request is remembered for the next. The SDK's service would start two tasks and three channels for
+//! each request; its models are used, its service is not. Must not know sockets, files or how a tool does its work.
 
 use std::sync::Arc;
 use std::time::Instant;
 
-use rmcp::ServerHandler;
+use bytes::Bytes;
+use hyper::{HeaderMap, StatusCode};
 use rmcp::model::{
-    CallToolRequestParams, CallToolResponse, CallToolResult, CompleteRequestMethod, CompleteRequestParams,
-    CompleteResult, ContentBlock, CustomRequest, CustomResult, ErrorCode, ErrorData, GetPromptRequestParams,
-    GetPromptResponse, Implementation, ListToolsResult, PaginatedRequestParams, ReadResourceRequestParams,
-    ReadResourceResponse, ServerCapabilities, ServerConfig, Tool as ListedTool,
+    CallToolRequestParams, ErrorCode, ErrorData, GetPromptRequestParams, InitializeRequestParams,
+    ProtocolVersion, ReadResourceRequestParams,
 };
-use rmcp::service::{RequestContext, RoleServer};
-use serde_json::{Value, json};
+use serde_json::{Map, Value};
 
 use super::call_log;
-use super::handler::{self, Answer, Done, Host};
+use super::handler::{self, Host, Outcome};
+use super::message::{Call, Id, Message, Note};
+use super::prepared::{Era, in_era, result_of};
 use super::registry::Registry;
+use super::reply::{self, Reply, closed};
+use super::standard_headers as headers_of;
 
-/// The name clients and checks know this server by.
-pub(super) const SERVER_NAME: &str = "swf-testbed";
+/// The id of what has none.
+const NO_ID: &str = "null";
 
 /// One request's view: the registry of the moment it arrived, and the process.
-#[derive(Clone)]
-pub(super) struct Service {
+pub(super) struct View {
     pub(super) registry: Arc<Registry>,
     pub(super) host: Arc<Host>,
 }
 
-impl ServerHandler for Service {
-    fn get_info(&self) -> ServerConfig {
-        ServerConfig::new(capabilities())
-            .with_server_info(Implementation::new(SERVER_NAME, env!("CARGO_PKG_VERSION")))
-            .with_instructions(self.registry.instructions().to_string())
-    }
+/// A request whose method is known, with what was read of its parameters on the way.
+enum Asked {
+    Initialize(Box<InitializeRequestParams>),
+    Discover,
+    Call(Box<CallToolRequestParams>),
+    Other,
+}
 
-    async fn list_tools(
-        &self,
-        _request: Option<PaginatedRequestParams>,
-        _context: RequestContext<RoleServer>,
-    ) -> Result<ListToolsResult, ErrorData> {
-        Ok(ListToolsResult::with_all_items(self.registry.listed().to_vec()))
-    }
-
-    fn get_tool(&self, name: &str) -> Option<ListedTool> {
-        self.registry.tool(name).map(|tool| tool.listed().clone())
-    }
-
-    async fn call_tool(
-        &self,
-        request: CallToolRequestParams,
-        _context: RequestContext<RoleServer>,
-    ) -> Result<CallToolResponse, ErrorData> {
-        let Some(tool) = self.registry.tool(&request.name) else {
-            return Err(ErrorData::invalid_params(format!("Unknown tool: {}", request.name), None));
+impl Asked {
+    fn of(note: &Note<'_>) -> Asked {
+        let known = match &*note.method {
+            "initialize" => note.params().map(|params| Asked::Initialize(Box::new(params))),
+            "tools/call" => note.params().map(|params| Asked::Call(Box::new(params))),
+            "server/discover" => Some(Asked::Discover),
+            _ => None,
         };
-        let begun = Instant::now();
-        let sent = request.arguments.unwrap_or_default();
-        let done = handler::call(tool, sent, &self.host, &self.registry).await;
-        call_log::record(tool.name(), tool.read_only(), begun.elapsed(), &done);
-        Ok(result_of(done, tool.structured()).into())
+        known.unwrap_or(Asked::Other)
     }
+}
 
-    // rmcp answers an empty completion by default, although the capability is not declared.
-    async fn complete(
-        &self,
-        _request: CompleteRequestParams,
-        _context: RequestContext<RoleServer>,
-    ) -> Result<CompleteResult, ErrorData> {
-        Err(ErrorData::method_not_found::<CompleteRequestMethod>())
-    }
-
-    async fn get_prompt(
-        &self,
-        _request: GetPromptRequestParams,
-        _context: RequestContext<RoleServer>,
-    ) -> Result<GetPromptResponse, ErrorData> {
-        Err(ErrorData::invalid_params("Unknown prompt", None))
-    }
-
-    async fn read_resource(
-        &self,
-        _request: ReadResourceRequestParams,
-        _context: RequestContext<RoleServer>,
-    ) -> Result<ReadResourceResponse, ErrorData> {
-        Err(ErrorData::resource_not_found("Resource not found", None))
-    }
-
-    // rmcp hands us here what it knows by name but could not read, too: that is a mistake in the parameters.
-    async fn on_custom_request(
-        &self,
-        request: CustomRequest,
-        _context: RequestContext<RoleServer>,
-    ) -> Result<CustomResult, ErrorData> {
-        const SERVED: [&str; 5] = ["initialize", "tools/call", "tools/list", "prompts/get", "resources/read"];
-        if SERVED.contains(&request.method.as_str()) {
-            return Err(ErrorData::invalid_params(
-                format!("Invalid parameters for {}", request.method),
-                None,
-            ));
+/// Answers a message.
+pub(super) async fn answer(view: &View, headers: &HeaderMap, message: Message<'_>) -> Reply {
+    let bad = StatusCode::BAD_REQUEST;
+    match message {
+        Message::Request(call) => request(view, headers, &call).await,
+        Message::Notification(note) => {
+            if let Err(error) = check_version(headers) {
+                return reply::error(bad, Some(NO_ID), &error);
+            }
+            match check_notification(headers, &note) {
+                Ok(()) => reply::accepted(),
+                Err(reason) => reply::error(bad, None, &ErrorData::header_mismatch(reason, None)),
+            }
         }
-        Err(ErrorData::new(ErrorCode::METHOD_NOT_FOUND, "Method not found", None))
+        Message::Answer(id) => {
+            if let Err(error) = check_version(headers) {
+                return reply::error(bad, Some(id.as_ref().map_or(NO_ID, Id::json)), &error);
+            }
+            let told = "stateless server does not accept JSON-RPC responses";
+            reply::error(bad, None, &ErrorData::invalid_request(told, None))
+        }
     }
 }
 
-/// The shape FastMCP advertises, which clients compare: prompts and resources exist, and are empty.
-fn capabilities() -> ServerCapabilities {
-    let mut capabilities = ServerCapabilities::builder()
-        .enable_experimental()
-        .enable_prompts()
-        .enable_resources()
-        .enable_tools()
-        .build();
-    if let Some(prompts) = &mut capabilities.prompts {
-        prompts.list_changed = Some(false);
-    }
-    if let Some(resources) = &mut capabilities.resources {
-        resources.subscribe = Some(false);
-        resources.list_changed = Some(false);
-    }
-    if let Some(tools) = &mut capabilities.tools {
-        tools.list_changed = Some(false);
-    }
-    capabilities
-}
-
-/// A finished call in the form clients know: text blocks of JSON indented by two.
-pub(super) fn result_of(done: Done, structured: bool) -> CallToolResult {
-    let (blocks, value) = match done.answer {
-        Answer::Failure(told) => return CallToolResult::error(vec![ContentBlock::text(told)]),
-        Answer::Text(text) => (vec![text.clone()], json!({ "result": text })),
-        Answer::Value(value) => (vec![indented(&value)], value),
-        Answer::List(values) => (values.iter().map(indented).collect(), json!({ "result": values })),
+/// Where a message does not declare its version itself, the header must name one we know.
+fn check_version(headers: &HeaderMap) -> Result<(), ErrorData> {
+    let Some(sent) = headers.get(headers_of::VERSION) else { return Ok(()) };
+    let Ok(sent) = sent.to_str() else {
+        let told = "Bad Request: Invalid MCP-Protocol-Version header encoding";
+        return Err(ErrorData::invalid_request(told, None));
     };
-    let mut result = CallToolResult::success(blocks.into_iter().map(ContentBlock::text).collect());
-    result.structured_content = structured.then_some(value);
-    result
+    if ProtocolVersion::KNOWN_VERSIONS.iter().any(|version| version.as_str() == sent) {
+        return Ok(());
+    }
+    let told = format!("Bad Request: Unsupported MCP-Protocol-Version: {sent}");
+    Err(ErrorData::invalid_request(told, None))
 }
 
-/// JSON indented by two, as the old server writes it.
-pub(super) fn indented(value: &Value) -> String {
-    format!("{value:#}")
+async fn request(view: &View, headers: &HeaderMap, call: &Call<'_>) -> Reply {
+    let asked = Asked::of(&call.note);
+    let id = Some(call.id.json());
+    if let Err(error) = check_request(view, headers, call, &asked) {
+        return reply::error(StatusCode::BAD_REQUEST, id, &error);
+    }
+    let version = call.version();
+    let era = Era::of(version.as_ref());
+    match dispatch(view, call, asked, era).await {
+        Ok(tail) => reply::result(&call.id, tail),
+        // A request that declares its version learns of a missing method from HTTP as well; others expect 200.
+        Err(error) => {
+            let status = match error.code {
+                ErrorCode::METHOD_NOT_FOUND if version.is_some() => StatusCode::NOT_FOUND,
+                ErrorCode::INVALID_PARAMS if version.is_some() && !call.missing_metadata().is_empty() => {
+                    StatusCode::BAD_REQUEST
+                }
+                _ => StatusCode::OK,
+            };
+            reply::error(status, id, &error)
+        }
+    }
+}
+
+fn check_notification(headers: &HeaderMap, note: &Note<'_>) -> Result<(), String> {
+    if !headers_of::required(headers) {
+        return Ok(());
+    }
+    headers_of::check(headers, &note.method, named(note).as_deref())
+}
+
+/// What `Mcp-Name` must repeat.
+fn named(note: &Note<'_>) -> Option<String> {
+    let params: Map<String, Value> = note.params()?;
+    params.get(headers_of::naming_key(&note.method)?)?.as_str().map(str::to_owned)
+}
+
+/// Everything that must agree before a request is looked at: headers, body, version, metadata.
+fn check_request(view: &View, headers: &HeaderMap, call: &Call<'_>, asked: &Asked) -> Result<(), ErrorData> {
+    if let Asked::Initialize(params) = asked {
+        return check_initialize(headers, params);
+    }
+    let version = call.version();
+    if version.is_none() {
+        check_version(headers)?;
+    }
+    if headers_of::required(headers) {
+        check_standard_headers(view, headers, call, asked).map_err(mismatch)?;
+    }
+    let Some(version) = version else {
+        if matches!(asked, Asked::Discover) || headers_of::required(headers) {
+            return Err(lacking("Invalid params: ", call));
+        }
+        return Ok(());
+    };
+    match headers_of::version(headers) {
+        None => {
+            let told = "request _meta protocolVersion requires MCP-Protocol-Version header";
+            return Err(mismatch(told.to_owned()));
+        }
+        Some(sent) if sent != version.as_str() => {
+            return Err(mismatch(format!(
+                "MCP-Protocol-Version header ({sent}) does not match request _meta protocolVersion ({version})"
+            )));
+        }
+        Some(_) => {}
+    }
+    let known = ProtocolVersion::KNOWN_VERSIONS;
+    if !known.contains(&version) {
+        return Err(ErrorData::unsupported_protocol_version(version, known));
+    }
+    let stands_alone = matches!(asked, Asked::Discover) || Era::of(Some(&version)) == Era::PerRequest;
+    if stands_alone && !call.missing_metadata().is_empty() {
+        return Err(lacking("", call));
+    }
+    Ok(())
+}
+
+fn mismatch(reason: String) -> ErrorData {
+    ErrorData::header_mismatch(reason, None)
+}
+
+fn lacking(prefix: &str, call: &Call<'_>) -> ErrorData {
+    let missing = call.missing_metadata().join(", ");
+    let told = format!("{prefix}request _meta is missing or has malformed required fields: {missing}");
+    ErrorData::invalid_params(told, None)
+}
+
+fn check_initialize(headers: &HeaderMap, params: &InitializeRequestParams) -> Result<(), ErrorData> {
+    if let Some(sent) = headers.get(headers_of::VERSION) {
+        let Ok(sent) = sent.to_str() else {
+            let told = "Invalid Request: MCP-Protocol-Version header is not valid UTF-8";
+            return Err(ErrorData::invalid_request(told, None));
+        };
+        if sent != params.protocol_version.as_str() {
+            let told = format!(
+                "Invalid Request: MCP-Protocol-Version header ({sent}) does not match initialize params.protocolVersion ({})",
+                params.protocol_version
+            );
+            return Err(ErrorData::invalid_request(told, None));
+        }
+    }
+    if headers_of::required(headers) {
+        headers_of::check_handshake(headers).map_err(mismatch)?;
+    }
+    Ok(())
+}
+
+fn check_standard_headers(
+    view: &View,
+    headers: &HeaderMap,
+    call: &Call<'_>,
+    asked: &Asked,
+) -> Result<(), String> {
+    let method = &call.note.method;
+    let Asked::Call(params) = asked else {
+        return headers_of::check(headers, method, named(&call.note).as_deref());
+    };
+    headers_of::check(headers, method, Some(&params.name))?;
+    match view.registry.tool(&params.name) {
+        Some(tool) => headers_of::check_repeated(headers, tool.repeated(), params.arguments.as_ref()),
+        None => Ok(()),
+    }
+}
+
+/// The result, closed, or why there is none.
+async fn dispatch(view: &View, call: &Call<'_>, asked: Asked, era: Era) -> Result<Bytes, ErrorData> {
+    let prepared = view.registry.prepared();
+    match asked {
+        Asked::Initialize(params) => return Ok(prepared.initialized(&params)),
+        Asked::Discover => return Ok(prepared.discovered.clone()),
+        Asked::Call(params) => return call_tool(view, *params, era).await,
+        Asked::Other => {}
+    }
+    let method = &*call.note.method;
+    match method {
+        "ping" if era == Era::Handshake => Ok(Bytes::from_static(b"{}}")),
+        "tools/list" => Ok(prepared.tools.get(era)),
+        "prompts/list" => Ok(prepared.prompts.get(era)),
+        "resources/list" => Ok(prepared.resources.get(era)),
+        "resources/templates/list" => Ok(prepared.resource_templates.get(era)),
+        "prompts/get" if call.note.params::<GetPromptRequestParams>().is_some() => {
+            Err(ErrorData::invalid_params("Unknown prompt", None))
+        }
+        "resources/read" if call.note.params::<ReadResourceRequestParams>().is_some() => {
+            let told = "Resource not found";
+            Err(match era {
+                Era::Handshake => ErrorData::resource_not_found(told, None),
+                Era::PerRequest => ErrorData::invalid_params(told, None),
+            })
+        }
+        "initialize" | "tools/call" | "prompts/get" | "resources/read" => {
+            Err(ErrorData::invalid_params(format!("Invalid parameters for {method}"), None))
+        }
+        _ => Err(ErrorData::new(ErrorCode::METHOD_NOT_FOUND, "Method not found", None)),
+    }
+}
+
+async fn call_tool(view: &View, params: CallToolRequestParams, era: Era) -> Result<Bytes, ErrorData> {
+    let registry = &*view.registry;
+    let Some(tool) = registry.tool(&params.name) else {
+        return Err(ErrorData::invalid_params(format!("Unknown tool: {}", params.name), None));
+    };
+    let begun = Instant::now();
+    let sent = params.arguments.unwrap_or_default();
+    let done = match (handler::accept(tool, sent), tool.fixed()) {
+        (Err(refused), _) => refused,
+        (Ok(_), Some(fixed)) => {
+            call_log::record(tool, begun.elapsed(), Outcome::Ok, fixed.rows);
+            return Ok(fixed.wire.get(era));
+        }
+        (Ok(arguments), None) => handler::run(tool, &arguments, &view.host, registry).await,
+    };
+    call_log::record(tool, begun.elapsed(), done.outcome, done.rows);
+    Ok(closed(in_era(result_of(done, tool.structured()).into(), era)))
 }

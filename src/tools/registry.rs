@@ -1,8 +1,8 @@
 //! The tools of one moment: immutable, shared, and the single source of `tools/list`, `swf_list_available_tools` and
 //! of what can be called.
 //!
-//! A reload replaces the whole registry; a call that began on the old one finishes on it. Must not know HTTP or rmcp's
-//! service.
+//! A reload replaces the whole registry; a call that began on the old one finishes on it. Must not know how a request
+//! arrives.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,13 +12,17 @@ use serde_json::{Map, Value, json};
 
 use super::catalogue::Input;
 use super::handler::Handler;
+use super::prepared::{Fixed, Prepared};
+use super::standard_headers::{Repeated, repeated};
 
 /// A tool: what clients see of it, how its arguments are judged, and what it does.
 pub(super) struct Tool {
     listed: ListedTool,
     read_only: bool,
     input: Input,
+    repeated: Vec<Repeated>,
     handler: Handler,
+    fixed: Option<Fixed>,
 }
 
 /// What a tool is declared with.
@@ -34,10 +38,12 @@ pub(super) struct ToolParts {
 impl Tool {
     pub(super) fn new(parts: ToolParts) -> Tool {
         let schema = Arc::clone(parts.input.schema());
+        let repeated = repeated(&schema);
         let mut listed = ListedTool::new(parts.name, parts.description, schema);
         listed.output_schema = parts.output_schema.map(Arc::new);
         listed.annotations = Some(ToolAnnotations::new().read_only(parts.read_only));
-        Tool { listed, read_only: parts.read_only, input: parts.input, handler: parts.handler }
+        let ToolParts { read_only, input, handler, .. } = parts;
+        Tool { listed, read_only, input, repeated, handler, fixed: None }
     }
 
     pub(super) fn name(&self) -> &str {
@@ -68,6 +74,16 @@ impl Tool {
         &self.handler
     }
 
+    /// The parameters that a client must repeat in headers.
+    pub(super) fn repeated(&self) -> &[Repeated] {
+        &self.repeated
+    }
+
+    /// The answer, when it is the same for every call.
+    pub(super) fn fixed(&self) -> Option<&Fixed> {
+        self.fixed.as_ref()
+    }
+
     /// The entry of `swf_list_available_tools`.
     fn self_description(&self) -> Value {
         let parameters: Vec<&str> = self.input.params().iter().map(|param| param.name.as_str()).collect();
@@ -79,17 +95,21 @@ impl Tool {
 pub(super) struct Registry {
     tools: Vec<Tool>,
     places: HashMap<String, usize>,
-    listed: Vec<ListedTool>,
     self_descriptions: Vec<Value>,
-    instructions: Arc<str>,
+    prepared: Prepared,
 }
 
 impl Registry {
-    pub(super) fn new(tools: Vec<Tool>, instructions: Arc<str>) -> Registry {
+    pub(super) fn new(mut tools: Vec<Tool>, instructions: &str) -> Registry {
         let places = tools.iter().enumerate().map(|(place, tool)| (tool.name().to_owned(), place)).collect();
-        let listed = tools.iter().map(|tool| tool.listed().clone()).collect();
-        let self_descriptions = tools.iter().map(Tool::self_description).collect();
-        Registry { tools, places, listed, self_descriptions, instructions }
+        let self_descriptions: Vec<Value> = tools.iter().map(Tool::self_description).collect();
+        for tool in &mut tools {
+            let done = tool.handler.fixed(&self_descriptions);
+            tool.fixed = done.map(|done| Fixed::new(done, tool.structured()));
+        }
+        let listed: Vec<ListedTool> = tools.iter().map(|tool| tool.listed.clone()).collect();
+        let prepared = Prepared::new(listed, instructions);
+        Registry { tools, places, self_descriptions, prepared }
     }
 
     pub(super) fn tool(&self, name: &str) -> Option<&Tool> {
@@ -100,17 +120,13 @@ impl Registry {
         &self.tools
     }
 
-    /// The answer of `tools/list`.
-    pub(super) fn listed(&self) -> &[ListedTool] {
-        &self.listed
+    /// The answers that are ready.
+    pub(super) fn prepared(&self) -> &Prepared {
+        &self.prepared
     }
 
     /// The answer of the tool that lists tools.
     pub(super) fn self_descriptions(&self) -> &[Value] {
         &self.self_descriptions
-    }
-
-    pub(super) fn instructions(&self) -> &Arc<str> {
-        &self.instructions
     }
 }

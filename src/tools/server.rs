@@ -8,17 +8,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use rmcp::transport::StreamableHttpServerConfig;
-use rmcp::transport::streamable_http_server::session::never::NeverSessionManager;
 use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::call_log;
 use super::catalogue::Problems;
 use super::connections::Connections;
-use super::edge::Mcp;
 use super::handler::Host;
-use super::protocol::Service;
+use super::protocol::View;
 use super::registry::Registry;
 use crate::sys::notify::{State, notify, watchdog_interval};
 use crate::sys::process::keep_memory_private;
@@ -49,8 +46,9 @@ impl Shared {
         Arc::new(Shared { registry: ArcSwap::from_pointee(registry), host: Arc::new(host) })
     }
 
-    fn service(&self) -> Service {
-        Service { registry: self.registry.load_full(), host: Arc::clone(&self.host) }
+    /// What a request that arrives now is answered from.
+    pub(super) fn view(&self) -> View {
+        View { registry: self.registry.load_full(), host: Arc::clone(&self.host) }
     }
 }
 
@@ -69,7 +67,6 @@ pub(super) async fn serve(
     let BoundSocket { listener, file } = bind_unix(socket, SOCKET_MODE)?;
     let listener = UnixListener::from_std(listener)
         .map_err(|source| ServeError::Io { action: "use the socket", source })?;
-    let mcp = mcp_service(&shared);
     let connections = Connections::new();
     call_log::event(
         "ready",
@@ -81,7 +78,7 @@ pub(super) async fn serve(
 
     loop {
         tokio::select! {
-            () = connections.accept(&listener, &mcp) => {}
+            () = connections.accept(&listener, &shared) => {}
             _ = hangup.recv() => apply(&shared, reload()),
             () = due(&mut alive) => tell(State::Alive),
             _ = terminate.recv() => break,
@@ -92,7 +89,7 @@ pub(super) async fn serve(
     file.remove();
     tell(State::Stopping);
     call_log::event("stopping", "finishing the calls under way");
-    if tokio::time::timeout(DRAIN_TIME_MAX, connections.drain(listener, &mcp)).await.is_err() {
+    if tokio::time::timeout(DRAIN_TIME_MAX, connections.drain(listener, &shared)).await.is_err() {
         call_log::event("stopping", "some calls did not finish in time");
     }
     Ok(())
@@ -129,14 +126,4 @@ fn apply(shared: &Shared, rebuilt: Result<Registry, Problems>) {
             );
         }
     }
-}
-
-fn mcp_service(shared: &Arc<Shared>) -> Mcp {
-    // Stateless, plain JSON; the guard has judged Host and Origin, and nobody else can reach a Unix socket.
-    let config = StreamableHttpServerConfig::default()
-        .with_legacy_session_mode(false)
-        .with_json_response(true)
-        .with_sse_keep_alive(None);
-    let shared = Arc::clone(shared);
-    Mcp::new(move || Ok(shared.service()), Arc::new(NeverSessionManager::default()), config)
 }

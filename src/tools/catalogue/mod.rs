@@ -67,7 +67,7 @@ pub(super) fn build(sources: &[Source], instructions: Arc<str>) -> Result<Regist
             }
         }
     }
-    problems.into_result(|| Registry::new(tools, instructions))
+    problems.into_result(|| Registry::new(tools, &instructions))
 }
 
 /// The services of all files: a tool may use one that another file declares, and files may say the same twice.

@@ -13,13 +13,13 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
 use jiff::Timestamp;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::catalogue::Problems;
 use super::database::{Databases, Dialect, demo_script, schema_script};
 use super::handler::{self, Host};
-use super::protocol;
-use super::registry::Registry;
+use super::prepared::{indented, result_of};
+use super::registry::{Registry, Tool};
 use super::server::{self, Shared};
 use input::{DatabaseFlags, Files};
 
@@ -224,7 +224,8 @@ async fn check_statements(registry: &Registry, databases: &Databases) -> Vec<Str
 fn list(json: bool, files: &Files) -> Result<ExitCode, CommandError> {
     let registry = files.load()?;
     if json {
-        say(format_args!("{}", protocol::indented(&serde_json::json!(registry.listed()))));
+        let listed: Vec<_> = registry.tools().iter().map(Tool::listed).collect();
+        say(format_args!("{}", indented(&serde_json::json!(listed))));
         return Ok(ExitCode::SUCCESS);
     }
     for tool in registry.tools() {
@@ -246,9 +247,11 @@ fn call(name: &str, json: &str, files: &Files, databases: &DatabaseFlags) -> Res
         return Ok(ExitCode::from(NO));
     };
     let host = Host::new(databases.open().map_err(other)?);
-    let called = async |arguments: Map<String, Value>| handler::call(tool, arguments, &host, &registry).await;
-    let done = runtime()?.block_on(called(arguments));
-    let result = protocol::result_of(done, tool.structured());
+    let done = match handler::accept(tool, arguments) {
+        Ok(arguments) => runtime()?.block_on(handler::run(tool, &arguments, &host, &registry)),
+        Err(refused) => refused,
+    };
+    let result = result_of(done, tool.structured());
     for text in result.content.iter().filter_map(|block| block.as_text()) {
         say(format_args!("{}", text.text));
     }

@@ -111,15 +111,21 @@ impl Handler {
 
     async fn run(&self, arguments: &Arguments, host: &Host, registry: &Registry) -> Done {
         match self {
-            Handler::Text(text) => Done::ok(Answer::Text(text.to_string())),
-            Handler::Catalog => {
-                let tools = registry.self_descriptions();
-                Done::ok(Answer::List(tools.to_vec())).with_rows(tools.len())
-            }
+            Handler::Text(text) => text_answer(text),
+            Handler::Catalog => catalog_answer(registry.self_descriptions()),
             Handler::Server(report) => Done::ok(Answer::Value(report::report(*report, host, registry).await)),
             Handler::Refuse(reason) => Done::failed(Outcome::Refused, reason.clone()),
             Handler::Sql(sql) => sql.run(arguments, host).await,
             Handler::Http(http) => http.run(arguments, host).await,
+        }
+    }
+
+    /// The answer, when it is the same for every call. `tools` is what the list of all tools says.
+    pub(super) fn fixed(&self, tools: &[Value]) -> Option<Done> {
+        match self {
+            Handler::Text(text) => Some(text_answer(text)),
+            Handler::Catalog => Some(catalog_answer(tools)),
+            Handler::Server(_) | Handler::Refuse(_) | Handler::Sql(_) | Handler::Http(_) => None,
         }
     }
 
@@ -147,18 +153,24 @@ fn text_handler(text: TextFile, instructions: &Arc<str>) -> Result<Handler, Vec<
     }
 }
 
-/// Calls a tool: judges the arguments, runs the handler within the time a call may take.
-pub(super) async fn call(tool: &Tool, sent: Map<String, Value>, host: &Host, registry: &Registry) -> Done {
-    let arguments = match tool.input().accept(sent) {
-        Ok(arguments) => arguments,
-        Err(reason) => {
-            return Done::failed(
-                Outcome::Invalid,
-                format!("Invalid arguments for {}: {reason}", tool.name()),
-            );
-        }
-    };
-    let run = tool.handler().run(&arguments, host, registry);
+fn text_answer(text: &str) -> Done {
+    Done::ok(Answer::Text(text.to_owned()))
+}
+
+fn catalog_answer(tools: &[Value]) -> Done {
+    Done::ok(Answer::List(tools.to_vec())).with_rows(tools.len())
+}
+
+/// Judges the arguments of a call.
+pub(super) fn accept(tool: &Tool, sent: Map<String, Value>) -> Result<Arguments, Done> {
+    tool.input().accept(sent).map_err(|reason| {
+        Done::failed(Outcome::Invalid, format!("Invalid arguments for {}: {reason}", tool.name()))
+    })
+}
+
+/// Runs the handler within the time a call may take.
+pub(super) async fn run(tool: &Tool, arguments: &Arguments, host: &Host, registry: &Registry) -> Done {
+    let run = tool.handler().run(arguments, host, registry);
     match tokio::time::timeout(CALL_TIME_MAX, run).await {
         Ok(done) => done,
         Err(_) => {

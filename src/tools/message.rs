@@ -1,0 +1,177 @@
+//! One JSON-RPC message of a client, read from the body without building a tree of it.
+//!
+//! What is judged here is the envelope alone: `params` stays text until somebody wants it. Must not know HTTP or what a method
+//! does.
+
+use std::borrow::Cow;
+
+use rmcp::model::{ErrorCode, ErrorData, ProtocolVersion, RequestId, RequestMetaObject};
+use serde::de::{DeserializeOwned, Deserializer};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+/// What a client sent.
+pub(super) enum Message<'a> {
+    Request(Call<'a>),
+    /// Is taken, and has no effect here.
+    Notification(Note<'a>),
+    /// An answer to a question that this server never asks, with the id it names.
+    Answer(Option<Id<'a>>),
+}
+
+/// A message that wants an answer.
+pub(super) struct Call<'a> {
+    pub(super) id: Id<'a>,
+    pub(super) note: Note<'a>,
+    meta: Option<RequestMetaObject>,
+}
+
+/// What requests and notifications have in common.
+pub(super) struct Note<'a> {
+    pub(super) method: Cow<'a, str>,
+    params: Option<&'a RawValue>,
+}
+
+/// The id of a request, as JSON.
+pub(super) struct Id<'a>(Cow<'a, str>);
+
+impl Id<'_> {
+    pub(super) fn json(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Note<'_> {
+    /// The parameters as `T`, if they have its form. Leaving them out is the same as giving none.
+    pub(super) fn params<T: DeserializeOwned>(&self) -> Option<T> {
+        serde_json::from_str(self.params.map_or("{}", RawValue::get)).ok()
+    }
+}
+
+impl Call<'_> {
+    /// The version the request itself declares: what says that it belongs to the era without a handshake.
+    pub(super) fn version(&self) -> Option<ProtocolVersion> {
+        self.meta.as_ref()?.protocol_version()
+    }
+
+    /// What the request's metadata lacks to stand without a handshake.
+    pub(super) fn missing_metadata(&self) -> Vec<&'static str> {
+        let none = RequestMetaObject::default();
+        self.meta.as_ref().unwrap_or(&none).missing_required_keys(&ProtocolVersion::V_2026_07_28)
+    }
+}
+
+/// A body that is no message, and the id that its refusal carries.
+pub(super) struct Unread {
+    pub(super) error: ErrorData,
+    pub(super) id: Value,
+}
+
+#[derive(Deserialize)]
+struct Envelope<'a> {
+    #[serde(borrow)]
+    jsonrpc: Text<'a>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    method: Option<Text<'a>>,
+    #[serde(borrow)]
+    params: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    result: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    error: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+#[derive(Deserialize)]
+struct Params<'a> {
+    #[serde(borrow, rename = "_meta")]
+    meta: Option<&'a RawValue>,
+}
+
+/// A key that is there, even with `null`: JSON-RPC tells a request from a notification by that.
+fn present<'de: 'a, 'a, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'a RawValue>, D::Error> {
+    <&RawValue>::deserialize(deserializer).map(Some)
+}
+
+/// Reads a body.
+pub(super) fn read(body: &[u8]) -> Result<Message<'_>, Unread> {
+    message(body).ok_or_else(|| unread(body))
+}
+
+fn message(body: &[u8]) -> Option<Message<'_>> {
+    // An array would be read as the fields in their order.
+    if body.trim_ascii_start().first() != Some(&b'{') {
+        return None;
+    }
+    let envelope: Envelope<'_> = serde_json::from_slice(body).ok()?;
+    if envelope.jsonrpc.0 != "2.0" {
+        return None;
+    }
+    let is_error = |error: &RawValue| serde_json::from_str::<ErrorData>(error.get()).is_ok();
+    match (envelope.method, envelope.id, envelope.result, envelope.error) {
+        (Some(method), id, None, None) => {
+            let (params, meta) = params(envelope.params)?;
+            let note = Note { method: method.0, params };
+            let Some(id) = id else { return Some(Message::Notification(note)) };
+            Some(Message::Request(Call { id: id_of_request(id)?, note, meta }))
+        }
+        (None, Some(id), Some(_), None) => Some(Message::Answer(Some(id_of_request(id)?))),
+        (None, id, None, Some(error)) if is_error(error) => Some(Message::Answer(id.and_then(id_of_request))),
+        (_, _, _, _) => None,
+    }
+}
+
+/// The parameters must be an object, and so must their metadata.
+fn params(given: Option<&RawValue>) -> Option<(Option<&RawValue>, Option<RequestMetaObject>)> {
+    let Some(given) = given else { return Some((None, None)) };
+    if !given.get().starts_with('{') {
+        return None;
+    }
+    let read: Params<'_> = serde_json::from_str(given.get()).ok()?;
+    let meta = match read.meta {
+        Some(meta) => Some(serde_json::from_str(meta.get()).ok()?),
+        None => None,
+    };
+    Some((Some(given), meta))
+}
+
+/// An integer or a text, in one spelling. What is spelled so already is passed on as it is.
+fn id_of_request(id: &RawValue) -> Option<Id<'_>> {
+    const DIGITS_SAFE: usize = 18;
+    let text = id.get();
+    let is_plain_number = text.len() <= DIGITS_SAFE && text.bytes().all(|byte| byte.is_ascii_digit());
+    let is_plain_text = text.starts_with('"') && !text.contains('\\');
+    if is_plain_number || is_plain_text {
+        return Some(Id(Cow::Borrowed(text)));
+    }
+    let id: RequestId = serde_json::from_str(text).ok()?;
+    serde_json::to_string(&id).ok().map(|json| Id(Cow::Owned(json)))
+}
+
+/// Why a body is no message. Slow, because nothing depends on its speed.
+fn unread(body: &[u8]) -> Unread {
+    let error = match serde_json::from_slice::<Value>(body) {
+        Ok(_) => ErrorData::invalid_request("not a JSON-RPC 2.0 message of MCP", None),
+        Err(error) => ErrorData::new(ErrorCode::PARSE_ERROR, format!("the body is not JSON: {error}"), None),
+    };
+    Unread { error, id: id_told(body) }
+}
+
+/// The id for the refusal of a body that nobody has read: the caller's, where there is one of a legal kind.
+pub(super) fn id_told(body: &[u8]) -> Value {
+    let id = match serde_json::from_slice::<Value>(body) {
+        Ok(Value::Object(mut message)) => message.remove("id"),
+        Ok(_) | Err(_) => None,
+    };
+    id.filter(|id| id.is_string() || id.is_i64() || id.is_u64()).unwrap_or(Value::Null)
+}
+
+/// JSON of a value that has no way to fail.
+pub(super) fn json_of(value: &impl Serialize) -> String {
+    serde_json::to_string(value).unwrap_or_default()
+}

@@ -1,0 +1,157 @@
+//! Answers that are the same for every caller, made once for each registry.
+//!
+//! Every body is the SDK's own model, serialised: what the model says, clients of that SDK can read. Must not know HTTP.
+
+use bytes::Bytes;
+use rmcp::model::{
+    CallToolResult, ContentBlock, DiscoverResult, ExperimentalCapabilities, Implementation,
+    InitializeRequestParams, ListPromptsResult, ListResourceTemplatesResult, ListResourcesResult,
+    ListToolsResult, PromptsCapability, ProtocolVersion, ResourcesCapability, ServerCapabilities,
+    ServerConfig, ServerResult, Tool as ListedTool, ToolsCapability,
+};
+use serde_json::{Value, json};
+
+use super::handler::{Answer, Done};
+use super::message::json_of;
+use super::reply::closed;
+
+/// The name clients and checks know this server by.
+pub(super) const SERVER_NAME: &str = "swf-testbed";
+
+/// How a request says which version it speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Era {
+    /// Agreed once, by `initialize`.
+    Handshake,
+    /// Declared by each request: 2026-07-28 and later.
+    PerRequest,
+}
+
+impl Era {
+    pub(super) fn of(version: Option<&ProtocolVersion>) -> Era {
+        match version {
+            Some(version) if !version.has_initialize() => Era::PerRequest,
+            Some(_) | None => Era::Handshake,
+        }
+    }
+}
+
+/// One answer in the form of each era.
+pub(super) struct InEras {
+    handshake: Bytes,
+    per_request: Bytes,
+}
+
+impl InEras {
+    pub(super) fn get(&self, era: Era) -> Bytes {
+        match era {
+            Era::Handshake => self.handshake.clone(),
+            Era::PerRequest => self.per_request.clone(),
+        }
+    }
+
+    fn of(result: &ServerResult) -> InEras {
+        let made = |era| closed(in_era(result.clone(), era));
+        InEras { handshake: made(Era::Handshake), per_request: made(Era::PerRequest) }
+    }
+}
+
+/// The answer of a tool that always says the same.
+pub(super) struct Fixed {
+    pub(super) wire: InEras,
+    pub(super) rows: Option<usize>,
+}
+
+impl Fixed {
+    pub(super) fn new(done: Done, structured: bool) -> Fixed {
+        Fixed { rows: done.rows, wire: InEras::of(&result_of(done, structured).into()) }
+    }
+}
+
+/// A result as clients of an era know it: the SDK's own rules.
+pub(super) fn in_era(mut result: ServerResult, era: Era) -> String {
+    match era {
+        Era::Handshake => result.strip_result_type_for_legacy_peer(),
+        Era::PerRequest => result.fill_missing_cache_hints(),
+    }
+    json_of(&result)
+}
+
+/// What is asked of the server as a whole.
+pub(super) struct Prepared {
+    pub(super) tools: InEras,
+    pub(super) prompts: InEras,
+    pub(super) resources: InEras,
+    pub(super) resource_templates: InEras,
+    pub(super) discovered: Bytes,
+    /// The answer to `initialize` for each version that has it, the newest last.
+    initialized: Vec<(&'static str, Bytes)>,
+}
+
+impl Prepared {
+    pub(super) fn new(tools: Vec<ListedTool>, instructions: &str) -> Prepared {
+        let config = ServerConfig::new(capabilities())
+            .with_server_info(Implementation::new(SERVER_NAME, env!("CARGO_PKG_VERSION")))
+            .with_instructions(instructions);
+        let versions = ProtocolVersion::KNOWN_VERSIONS;
+        let initialized = |version: &'static ProtocolVersion| {
+            let mut result = config.clone();
+            result.protocol_version = version.clone();
+            (version.as_str(), closed(json_of(&result)))
+        };
+        Prepared {
+            tools: InEras::of(&ListToolsResult::with_all_items(tools).into()),
+            prompts: InEras::of(&ListPromptsResult::default().into()),
+            resources: InEras::of(&ListResourcesResult::default().into()),
+            resource_templates: InEras::of(&ListResourceTemplatesResult::default().into()),
+            discovered: closed(json_of(&DiscoverResult::from_server_info(versions.to_vec(), config.clone()))),
+            initialized: versions
+                .iter()
+                .filter(|version| version.has_initialize())
+                .map(initialized)
+                .collect(),
+        }
+    }
+
+    /// The version asked for where it has a handshake, or else the newest that has one.
+    pub(super) fn initialized(&self, asked: &InitializeRequestParams) -> Bytes {
+        let asked = asked.protocol_version.as_str();
+        let same = self.initialized.iter().find(|(version, _)| *version == asked);
+        same.or(self.initialized.last()).map(|(_, result)| result.clone()).unwrap_or_default()
+    }
+}
+
+/// The shape FastMCP advertises, which clients compare: prompts and resources exist, and are empty.
+fn capabilities() -> ServerCapabilities {
+    let mut prompts = PromptsCapability::default();
+    prompts.list_changed = Some(false);
+    let mut resources = ResourcesCapability::default();
+    resources.subscribe = Some(false);
+    resources.list_changed = Some(false);
+    let mut tools = ToolsCapability::default();
+    tools.list_changed = Some(false);
+    let mut capabilities = ServerCapabilities::default();
+    capabilities.experimental = Some(ExperimentalCapabilities::default());
+    capabilities.prompts = Some(prompts);
+    capabilities.resources = Some(resources);
+    capabilities.tools = Some(tools);
+    capabilities
+}
+
+/// A finished call in the form clients know: text blocks of JSON indented by two.
+pub(super) fn result_of(done: Done, structured: bool) -> CallToolResult {
+    let (blocks, value) = match done.answer {
+        Answer::Failure(told) => return CallToolResult::error(vec![ContentBlock::text(told)]),
+        Answer::Text(text) => (vec![text.clone()], json!({ "result": text })),
+        Answer::Value(value) => (vec![indented(&value)], value),
+        Answer::List(values) => (values.iter().map(indented).collect(), json!({ "result": values })),
+    };
+    let mut result = CallToolResult::success(blocks.into_iter().map(ContentBlock::text).collect());
+    result.structured_content = structured.then_some(value);
+    result
+}
+
+/// JSON indented by two, as the old server writes it.
+pub(super) fn indented(value: &Value) -> String {
+    format!("{value:#}")
+}

@@ -1,0 +1,90 @@
+//! An answer over HTTP: a status, and JSON that may share its larger part with other answers.
+//!
+//! Must not know MCP's methods or how a tool works.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use hyper::body::{Body, Frame, SizeHint};
+use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::{Response, StatusCode};
+use rmcp::model::ErrorData;
+use serde_json::Value;
+
+use super::message::{Id, json_of};
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+
+/// A body in two pieces: what is the caller's own, and what everybody gets.
+pub(super) struct Pieces {
+    own: Bytes,
+    shared: Bytes,
+}
+
+impl Body for Pieces {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let next = if self.own.is_empty() { &mut self.shared } else { &mut self.own };
+        let piece = std::mem::take(next);
+        Poll::Ready((!piece.is_empty()).then(|| Ok(Frame::data(piece))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.own.is_empty() && self.shared.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.own.len() as u64 + self.shared.len() as u64)
+    }
+}
+
+/// An answer.
+pub(super) type Reply = Response<Pieces>;
+
+/// A result of JSON-RPC. `tail` is [`closed`]: the result and the brace that ends the message.
+pub(super) fn result(id: &Id<'_>, tail: Bytes) -> Reply {
+    let own = ["{\"jsonrpc\":\"2.0\",\"id\":", id.json(), ",\"result\":"].concat();
+    json(StatusCode::OK, own.into(), tail)
+}
+
+/// A result as [`result`] wants it.
+pub(super) fn closed(mut result: String) -> Bytes {
+    result.push('}');
+    result.into()
+}
+
+/// An error of JSON-RPC, with the caller's id as JSON where there is one.
+pub(super) fn error(status: StatusCode, id: Option<&str>, error: &ErrorData) -> Reply {
+    let error = json_of(error);
+    let own = match id {
+        Some(id) => ["{\"jsonrpc\":\"2.0\",\"id\":", id, ",\"error\":", &error, "}"].concat(),
+        None => ["{\"jsonrpc\":\"2.0\",\"error\":", &error, "}"].concat(),
+    };
+    json(status, own.into(), Bytes::new())
+}
+
+/// The refusal of a body that nobody has read, with whatever id it has.
+pub(super) fn refused(status: StatusCode, id: &Value, reason: &ErrorData) -> Reply {
+    error(status, Some(&id.to_string()), reason)
+}
+
+/// The message was taken; there is nothing to say.
+pub(super) fn accepted() -> Reply {
+    let mut reply = Response::new(Pieces { own: Bytes::new(), shared: Bytes::new() });
+    *reply.status_mut() = StatusCode::ACCEPTED;
+    reply
+}
+
+fn json(status: StatusCode, own: Bytes, shared: Bytes) -> Reply {
+    let mut reply = Response::new(Pieces { own, shared });
+    *reply.status_mut() = status;
+    reply.headers_mut().insert(CONTENT_TYPE, JSON);
+    reply
+}

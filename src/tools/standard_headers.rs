@@ -1,0 +1,156 @@
+//! The headers that repeat what the body says (MCP 2026-07-28): they must agree with it.
+//!
+//! Whoever routes by a header must not be led astray by a body that says something else. Must not know what a method does.
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use hyper::HeaderMap;
+use hyper::header::{HeaderName, HeaderValue};
+use rmcp::model::ProtocolVersion;
+use serde_json::{Map, Value};
+
+pub(super) const VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
+const METHOD: HeaderName = HeaderName::from_static("mcp-method");
+const NAME: HeaderName = HeaderName::from_static("mcp-name");
+const PARAM_PREFIX: &str = "Mcp-Param-";
+const BASE64_OPEN: &str = "=?base64?";
+const BASE64_CLOSE: &str = "?=";
+
+/// The declared version, when it is text.
+pub(super) fn version(headers: &HeaderMap) -> Option<&str> {
+    headers.get(VERSION)?.to_str().ok()
+}
+
+/// Whether the declared version is one that has these headers.
+pub(super) fn required(headers: &HeaderMap) -> bool {
+    version(headers).is_some_and(|version| version >= ProtocolVersion::STANDARD_HEADERS.as_str())
+}
+
+/// The handshake may do without; what it does send must be right.
+pub(super) fn check_handshake(headers: &HeaderMap) -> Result<(), String> {
+    let mut values = headers.get_all(METHOD).iter();
+    let Some(first) = values.next() else { return Ok(()) };
+    if values.next().is_some() {
+        return Err("multiple Mcp-Method header values supplied; initialize requires exactly one".to_owned());
+    }
+    if first != HeaderValue::from_static("initialize") {
+        let sent = String::from_utf8_lossy(first.as_bytes());
+        return Err(format!("Mcp-Method header `{sent}` does not match body method `initialize`"));
+    }
+    Ok(())
+}
+
+/// `name` is what the body names: a tool, a prompt, a resource or a task.
+pub(super) fn check(headers: &HeaderMap, method: &str, name: Option<&str>) -> Result<(), String> {
+    match only(headers, METHOD, "Mcp-Method")? {
+        None => return Err("missing required Mcp-Method header".to_owned()),
+        Some(sent) if sent != method => {
+            return Err(format!("Mcp-Method header `{sent}` does not match body method `{method}`"));
+        }
+        Some(_) => {}
+    }
+    let Some(name) = name else { return Ok(()) };
+    let Some(sent) = only(headers, NAME, "Mcp-Name")? else {
+        return Err(format!("missing required Mcp-Name header for `{method}`"));
+    };
+    let sent = decoded(sent, "Mcp-Name")?;
+    if sent != name {
+        return Err(format!("Mcp-Name header `{sent}` does not match body value `{name}`"));
+    }
+    Ok(())
+}
+
+/// The key of the parameters that `Mcp-Name` repeats.
+pub(super) fn naming_key(method: &str) -> Option<&'static str> {
+    match method {
+        "tools/call" | "prompts/get" => Some("name"),
+        "resources/read" | "resources/subscribe" | "resources/unsubscribe" => Some("uri"),
+        "tasks/get" | "tasks/update" | "tasks/cancel" => Some("taskId"),
+        _ => None,
+    }
+}
+
+/// A parameter that the tool's schema wants repeated in a header.
+pub(super) struct Repeated {
+    path: Vec<String>,
+    header: String,
+}
+
+/// Every `x-mcp-header` of an input schema, nested ones included.
+pub(super) fn repeated(schema: &Map<String, Value>) -> Vec<Repeated> {
+    let mut found = Vec::new();
+    collect(schema.get("properties"), &mut Vec::new(), &mut found);
+    found
+}
+
+fn collect(properties: Option<&Value>, path: &mut Vec<String>, found: &mut Vec<Repeated>) {
+    for (name, schema) in properties.and_then(Value::as_object).into_iter().flatten() {
+        path.push(name.clone());
+        let header = schema.get("x-mcp-header").and_then(Value::as_str);
+        if let Some(header) = header.filter(|header| !header.is_empty()) {
+            found.push(Repeated { path: path.clone(), header: format!("{PARAM_PREFIX}{header}") });
+        }
+        collect(schema.get("properties"), path, found);
+        path.pop();
+    }
+}
+
+/// The headers of repeated parameters against the arguments.
+pub(super) fn check_repeated(
+    headers: &HeaderMap,
+    repeated: &[Repeated],
+    arguments: Option<&Map<String, Value>>,
+) -> Result<(), String> {
+    for Repeated { path, header } in repeated {
+        let mut steps = path.iter();
+        let top = steps.next().and_then(|key| arguments?.get(key));
+        let value = steps.fold(top, |value, key| value?.get(key)).and_then(spelled);
+        let sent = only(headers, header.as_str(), header)?;
+        match (sent, value) {
+            (None, None) => {}
+            (Some(_), None) => {
+                return Err(format!("unexpected {header} header for absent or null `{}`", path.join(".")));
+            }
+            (None, Some(_)) => return Err(format!("missing {header} header for `{}`", path.join("."))),
+            (Some(sent), Some(value)) => {
+                let sent = decoded(sent, header)?;
+                if sent != value {
+                    return Err(format!("{header} header `{sent}` does not match body value `{value}`"));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn spelled(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Bool(truth) => Some(truth.to_string()),
+        Value::Number(number) => Some(number.to_string()),
+        Value::Null | Value::Array(_) | Value::Object(_) => None,
+    }
+}
+
+/// The one value of a header. Two would let somebody on the way read another one than we do.
+fn only<'a>(
+    headers: &'a HeaderMap,
+    name: impl hyper::header::AsHeaderName,
+    told: &str,
+) -> Result<Option<&'a str>, String> {
+    let mut values = headers.get_all(name).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        return Err(format!("duplicate {told} header"));
+    }
+    value.to_str().map(Some).map_err(|_| format!("{told} header contains invalid characters"))
+}
+
+fn decoded(value: &str, told: &str) -> Result<String, String> {
+    let inner = value.strip_prefix(BASE64_OPEN).and_then(|rest| rest.strip_suffix(BASE64_CLOSE));
+    let Some(inner) = inner else { return Ok(value.to_owned()) };
+    let bytes = BASE64_STANDARD.decode(inner).ok();
+    bytes
+        .and_then(|bytes| String::from_utf8(bytes).ok())
+        .ok_or_else(|| format!("{told} header is not valid Base64"))
+}
