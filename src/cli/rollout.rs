@@ -11,11 +11,12 @@ use clap::{Args, Subcommand};
 use super::Exit;
 use super::output::{complain, say, table};
 use super::parity::files;
-use super::slots::{drained, order, overview};
-use super::status::{ask_guard, unexpected};
+use super::slots::{ask, drained, order, overview};
+use super::status::unexpected;
 use crate::admin::{Answer, Command};
 use crate::control::{Order, Overview};
 use crate::parity::accept::Acceptance;
+use crate::rollout::observe::Summary;
 use crate::rollout::status::{RunStatus, SlotStatus};
 use crate::rollout::transition::Kind;
 use crate::rollout::{Stage, Transition};
@@ -52,7 +53,7 @@ enum What {
         /// TOML file of reviewed differences that do not stop the rollout (docs/parity.md).
         #[arg(long, value_name = "FILE")]
         accept: Option<PathBuf>,
-        /// Show both slots side by side until the rollout ends.
+        /// Show both slots side by side until the rollout ends. Ctrl-C ends the watching, not the rollout.
         #[arg(long)]
         watch: bool,
     },
@@ -142,7 +143,7 @@ fn stage(name: &str) -> Result<Stage, String> {
 }
 
 fn history(file: &Path) -> Result<Vec<Transition>, Exit> {
-    match ask_guard(file, &Command::History)? {
+    match ask(file, &Command::History)? {
         Answer::History(history) => Ok(history),
         other @ (Answer::Status(_)
         | Answer::Rollout(_)
@@ -157,20 +158,39 @@ fn history(file: &Path) -> Result<Vec<Transition>, Exit> {
 fn follow(file: &Path, json: bool) -> Result<(), Exit> {
     loop {
         let overview = overview(file)?;
+        if overview.status.run.is_none() && !json {
+            return show_end(&overview, &history(file)?);
+        }
         if std::io::stdout().is_terminal() && !json {
             say("\x1b[2J\x1b[H");
         }
         show(&overview, json);
         if overview.status.run.is_none() {
-            let history = history(file)?;
-            let Some(last) = history.last() else { return Ok(()) };
-            if !json {
-                say(last);
-            }
-            return if last.kind == Kind::RolledBack { Err(Exit::No) } else { Ok(()) };
+            return verdict_of(&history(file)?);
+        }
+        if let (false, Some(latest)) = (json, history(file)?.last()) {
+            say(format_args!("\nlatest     {}", line_of(latest)));
         }
         std::thread::sleep(WATCH_EVERY);
     }
+}
+
+/// How it ended, with the numbers that decided: those of both slots start anew when a rollout ends.
+fn show_end(overview: &Overview, history: &[Transition]) -> Result<(), Exit> {
+    say("");
+    if let Some(last) = history.last() {
+        show_transition(last);
+    }
+    say(format_args!(
+        "nothing is in rollout: {} serves all traffic",
+        overview.status.position.stable.as_str()
+    ));
+    overview.problems.iter().for_each(complain);
+    verdict_of(history)
+}
+
+fn verdict_of(history: &[Transition]) -> Result<(), Exit> {
+    if history.last().is_some_and(|last| last.kind == Kind::RolledBack) { Err(Exit::No) } else { Ok(()) }
 }
 
 fn show(overview: &Overview, json: bool) {
@@ -196,6 +216,11 @@ fn show(overview: &Overview, json: bool) {
     let title = |slot: &SlotStatus| format!("{} ({})", slot.slot.as_str(), slot.role);
     let rows = COLUMNS.map(|(name, of)| [name.to_owned(), of(left), of(right)]);
     table(["", &title(left), &title(right)], &rows);
+    for slot in [left, right] {
+        if let Some(why) = &slot.why {
+            say(format_args!("{} is {}: {why}", slot.slot.as_str(), slot.health));
+        }
+    }
     for problem in &overview.problems {
         complain(problem);
     }
@@ -224,11 +249,9 @@ fn show_run(overview: &Overview, run: &RunStatus) {
 type Line = (&'static str, fn(&SlotStatus) -> String);
 
 const COLUMNS: [Line; 6] = [
-    ("health", |slot| {
-        slot.why.as_ref().map_or_else(|| slot.health.clone(), |why| format!("{}: {why}", slot.health))
-    }),
+    ("health", |slot| slot.health.clone()),
     ("calls", |slot| slot.summary.requests.to_string()),
-    ("errors", |slot| format!("{:.1} %", slot.summary.error_rate * 100.0)),
+    ("errors", |slot| format!("{} ({:.1} %)", slot.summary.failures, slot.summary.error_rate * 100.0)),
     ("tool errors", |slot| slot.summary.tool_errors.to_string()),
     ("p50", |slot| millis(slot.summary.p50_ms)),
     ("p95", |slot| millis(slot.summary.p95_ms)),
@@ -249,23 +272,35 @@ fn show_history(history: &[Transition], json: bool) {
     if history.is_empty() {
         say("no transition so far");
     }
-    for transition in history {
-        let at = i64::try_from(transition.at.millis()).ok();
-        let at = at.and_then(|millis| jiff::Timestamp::from_millisecond(millis).ok());
-        let at = at.map_or_else(String::new, |at| format!("{at:.0}"));
-        let rollout = transition.rollout.as_deref().unwrap_or("-");
-        say(format_args!("{at}  {rollout}  {transition}"));
-        if let Some(numbers) = &transition.numbers {
-            let (candidate, stable) = (&numbers.candidate, &numbers.stable);
-            say(format_args!(
-                "    candidate {} calls, {:.1} % errors, p95 {}; stable {} calls, {:.1} % errors, p95 {}",
-                candidate.requests,
-                candidate.error_rate * 100.0,
-                millis(candidate.p95_ms),
-                stable.requests,
-                stable.error_rate * 100.0,
-                millis(stable.p95_ms)
-            ));
-        }
+    history.iter().for_each(show_transition);
+}
+
+/// When, which rollout, and what.
+fn line_of(transition: &Transition) -> String {
+    let at = i64::try_from(transition.at.millis()).ok();
+    let at = at.and_then(|millis| jiff::Timestamp::from_millisecond(millis).ok());
+    let at = at.map_or_else(String::new, |at| format!("{at:.0}"));
+    format!("{at}  {}  {transition}", transition.rollout.as_deref().unwrap_or("-"))
+}
+
+fn show_transition(transition: &Transition) {
+    say(line_of(transition));
+    if let Some(numbers) = &transition.numbers {
+        say(format_args!(
+            "    candidate {}; stable {}",
+            numbers_of(&numbers.candidate),
+            numbers_of(&numbers.stable)
+        ));
     }
+}
+
+fn numbers_of(side: &Summary) -> String {
+    format!(
+        "{} calls, {} errors ({:.1} %), p50 {}, p95 {}",
+        side.requests,
+        side.failures,
+        side.error_rate * 100.0,
+        millis(side.p50_ms),
+        millis(side.p95_ms)
+    )
 }

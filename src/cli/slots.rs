@@ -82,9 +82,14 @@ impl Slots {
     }
 }
 
+/// Asks the guard. None that runs is no answer here: 1 is what a guard says no to.
+pub(super) fn ask(file: &Path, command: &Command) -> Result<Answer, Exit> {
+    ask_guard(file, command).map_err(|_told| Exit::CouldNotRun)
+}
+
 /// Gives an order and tells what came of it.
 pub(super) fn order(file: &Path, order: Order) -> Result<Done, Exit> {
-    match ask_guard(file, &Command::Order(order))? {
+    match ask(file, &Command::Order(order))? {
         Answer::Done(done) => {
             say(&done.transition);
             for note in &done.notes {
@@ -103,7 +108,7 @@ pub(super) fn order(file: &Path, order: Order) -> Result<Done, Exit> {
 
 /// The rollout and both slots.
 pub(super) fn overview(file: &Path) -> Result<Overview, Exit> {
-    match ask_guard(file, &Command::Rollout)? {
+    match ask(file, &Command::Rollout)? {
         Answer::Rollout(overview) => Ok(*overview),
         other @ (Answer::Status(_)
         | Answer::History(_)
@@ -119,7 +124,7 @@ pub(super) fn drained(file: &Path, slot: Slot, timeout: u64) -> Result<(), Exit>
     let started = Instant::now();
     let deadline = started + Duration::from_secs(timeout);
     loop {
-        let Answer::Status(status) = ask_guard(file, &Command::Status)? else {
+        let Answer::Status(status) = ask(file, &Command::Status)? else {
             return Err(Exit::CouldNotRun);
         };
         let ours = status.slots.iter().find(|found| found.slot == slot.as_str());

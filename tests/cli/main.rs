@@ -166,6 +166,12 @@ fn status_of_a_guard_that_does_not_run_is_1() {
     let output = run(&["status", "--config", &file]);
     assert_eq!(output.status.code(), Some(1), "a wrong key elsewhere does not matter");
     assert!(stderr(&output).contains("no guard is running"), "{}", stderr(&output));
+    // There, 1 is what a guard says no to.
+    for words in [["rollout", "status"], ["rollout", "rollback"], ["slots", "list"]] {
+        let output = run(&[words[0], words[1], "--config", &file]);
+        assert_eq!(output.status.code(), Some(2), "{words:?}");
+        assert!(stderr(&output).contains("no guard is running"), "{}", stderr(&output));
+    }
 }
 
 #[test]

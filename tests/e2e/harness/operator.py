@@ -5,12 +5,15 @@ import subprocess
 
 from harness.guard import Guard
 from harness.paths import GUARD
-from harness.programs import wait_until
+from harness.programs import accepts, wait_until
 
 
 class Operator:
     def __init__(self, guard: Guard):
         self.guard = guard
+        # The operators' socket comes up beside the clients' one, not before it.
+        admin = guard.config.with_name(f"{guard.name}.admin")
+        wait_until("the guard listens to operators", lambda: accepts(f"unix:{admin}"))
 
     def types(self, words: str) -> subprocess.CompletedProcess:
         argv = [str(GUARD), *words.split(), "--config", str(self.guard.config)]
