@@ -9,6 +9,7 @@ mod file;
 pub(crate) mod notify;
 pub(crate) mod plan;
 mod problem;
+pub(crate) mod routes;
 mod slots;
 mod source;
 mod suggest;
@@ -151,8 +152,11 @@ fn read(
         log: file::log(root.table("log")),
         health: file::health(root.table("health")),
         rollout: rollout_plan.as_deref().map(|path| plan::load(path, surroundings, more)).unwrap_or_default(),
+        routes: Vec::new(),
     };
+    let routes = routes::read(&mut root, &config, folder, surroundings);
     root.finish();
+    let config = Config { routes, ..config };
     checks::check(&config, report);
     config
 }
@@ -191,6 +195,8 @@ pub(crate) struct Config {
     pub(crate) health: Health,
     /// What the file named by `[rollout] plan` says, or the built-in plan.
     pub(crate) rollout: plan::Rollout,
+    /// What is open beside the endpoint.
+    pub(crate) routes: Vec<routes::Route>,
 }
 
 impl Config {

@@ -104,7 +104,7 @@ fn request_path(text: &str) -> Result<String, Invalid> {
     Err(Invalid::new("must be a path that starts with /, without a query").hint("as in \"/mcp\""))
 }
 
-fn host_field(text: &str) -> Result<String, Invalid> {
+pub(super) fn host_field(text: &str) -> Result<String, Invalid> {
     let (host, port) = value::split_port(text);
     if value::host_name(host).is_ok() && port.is_none_or(|port| port.parse::<u16>().is_ok()) {
         return Ok(text.to_owned());
@@ -112,7 +112,10 @@ fn host_field(text: &str) -> Result<String, Invalid> {
     Err(Invalid::new("must be host:port").hint("as in \"localhost:80\""))
 }
 
-fn authorization(text: &str, surroundings: &Surroundings<'_>) -> Result<UpstreamAuthorization, Invalid> {
+pub(super) fn authorization(
+    text: &str,
+    surroundings: &Surroundings<'_>,
+) -> Result<UpstreamAuthorization, Invalid> {
     if text == "strip" {
         return Ok(UpstreamAuthorization::Strip);
     }
@@ -131,7 +134,7 @@ fn authorization(text: &str, surroundings: &Surroundings<'_>) -> Result<Upstream
     Ok(UpstreamAuthorization::Bearer(token))
 }
 
-fn set_headers(mut table: Table<'_>) -> Vec<(String, String)> {
+pub(super) fn set_headers(mut table: Table<'_>) -> Vec<(String, String)> {
     let names = table.names();
     if names.len() > SET_HEADERS_MAX {
         table.refuse("", None, Invalid::new(format!("at most {SET_HEADERS_MAX} headers are allowed")));
@@ -160,7 +163,7 @@ fn spelling(name: &str) -> String {
     name.to_ascii_lowercase().replace('_', "-")
 }
 
-fn header_name(name: &str) -> Result<(), Invalid> {
+pub(super) fn header_name(name: &str) -> Result<(), Invalid> {
     let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     if name.is_empty() || name.len() > 128 || !name.bytes().all(token) {
         return Err(Invalid::new("is not a header name"));

@@ -221,7 +221,7 @@ fn hashes(table: &mut Table<'_>) -> Vec<TokenHash> {
     hashes
 }
 
-fn token_hash(text: &str) -> Result<TokenHash, Invalid> {
+pub(super) fn token_hash(text: &str) -> Result<TokenHash, Invalid> {
     let invalid =
         |reason| Invalid::new(reason).hint("mcp-guard token hash reads a token and prints its hash").secret();
     let digits = text.as_bytes();

@@ -91,9 +91,15 @@ pub(super) fn rules(mut table: Table<'_>) -> ToolRules {
 
 /// `rate`, `burst` and `concurrency` of a client or a tool.
 pub(super) fn quota(table: &mut Table<'_>) -> Quota {
+    let rate = rate(table);
+    let concurrency = table.optional_integer("concurrency", 1..=COUNT_MAX);
+    Quota { rate, concurrency: concurrency.map(whole) }
+}
+
+/// The keys of a rate: `rate`, and how much of it may come at once.
+pub(super) fn rate(table: &mut Table<'_>) -> Option<Rate> {
     let written = table.text("rate", per_time);
     let burst = table.optional_integer("burst", 1..=COUNT_MAX);
-    let concurrency = table.optional_integer("concurrency", 1..=COUNT_MAX);
     if burst.is_some() && !table.has("rate") {
         table.refuse(
             "burst",
@@ -101,15 +107,14 @@ pub(super) fn quota(table: &mut Table<'_>) -> Quota {
             Invalid::new("says nothing without a rate").hint("as in rate = \"10/s\""),
         );
     }
-    let rate = written.and_then(|(count, period)| {
+    written.and_then(|(count, period)| {
         let burst = burst.map_or(count, whole);
         let rate = Rate::new(count, period, burst);
         if rate.is_none() {
             table.refuse("rate", None, Invalid::new("cannot be counted with this burst"));
         }
         rate
-    });
-    Quota { rate, concurrency: concurrency.map(whole) }
+    })
 }
 
 /// `"10/s"`: a count and the time it is for.

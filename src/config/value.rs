@@ -91,6 +91,18 @@ pub(super) fn tcp(text: &str) -> Result<SocketAddr, Invalid> {
 
 /// A path prefix of the endpoint.
 pub(super) fn prefix(text: &str) -> Result<String, Invalid> {
+    let text = plain_path(text)?;
+    let last = text.rsplit('/').next();
+    if text.split('/').any(|segment| segment == ".well-known")
+        || matches!(last, Some("health" | "ready" | "register"))
+    {
+        return Err(Invalid::new("is a path the guard answers itself").hint("choose another prefix"));
+    }
+    Ok(text)
+}
+
+/// An absolute path that every program reads alike, without a final slash.
+pub(super) fn plain_path(text: &str) -> Result<String, Invalid> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte);
     let segments = || text.split('/').skip(1);
     if !text.starts_with('/') {
@@ -108,12 +120,6 @@ pub(super) fn prefix(text: &str) -> Result<String, Invalid> {
     }
     if segments().any(|segment| segment.is_empty() || segment == "." || segment == "..") {
         return Err(Invalid::new("must not hold empty, . or .. segments"));
-    }
-    let last = text.rsplit('/').next();
-    if segments().any(|segment| segment == ".well-known")
-        || matches!(last, Some("health" | "ready" | "register"))
-    {
-        return Err(Invalid::new("is a path the guard answers itself").hint("choose another prefix"));
     }
     Ok(text.to_owned())
 }

@@ -41,6 +41,13 @@ pub struct RequestHead<'b> {
     pub expects_continue: bool,
 }
 
+impl RequestHead<'_> {
+    /// Whether the client asks for another protocol, in whatever way.
+    pub fn asks_for_upgrade(&self) -> bool {
+        self.fields.occurs(Known::Upgrade) != Occurs::Never
+    }
+}
+
 impl fmt::Debug for RequestHead<'_> {
     /// Leaves out the query, in which people put secrets although the guard takes none from there.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -62,6 +69,16 @@ pub fn parse<'b>(
     spans: &'b mut FieldSpans,
     limits: &HeadLimits,
 ) -> Result<RequestHead<'b>, FramingError> {
+    let head = parse_upgradable(head, spans, limits)?;
+    if head.asks_for_upgrade() { Err(FramingError::Forbidden) } else { Ok(head) }
+}
+
+/// [`parse`] for a connection on which some place takes an `Upgrade`: the caller must refuse it everywhere else.
+pub fn parse_upgradable<'b>(
+    head: &'b [u8],
+    spans: &'b mut FieldSpans,
+    limits: &HeadLimits,
+) -> Result<RequestHead<'b>, FramingError> {
     if head.len() > limits.bytes_max as usize {
         return Err(FramingError::HeadTooLarge);
     }
@@ -79,9 +96,6 @@ pub fn parse<'b>(
         return Err(FramingError::Authority);
     }
     let body = declared_length(&fields, version)?;
-    if fields.occurs(Known::Upgrade) != Occurs::Never {
-        return Err(FramingError::Forbidden);
-    }
     if connection.nominates_relied {
         return Err(FramingError::Nomination);
     }

@@ -29,6 +29,10 @@ pub enum Denial {
     RepeatedField,
     ContentType,
     ContentEncoding,
+    // Routes (section 16).
+    RouteMethod,
+    ApiKeyMissing,
+    ApiKeyInvalid,
     // Body.
     Scan(ScanError),
     Era(EraError),
@@ -84,6 +88,8 @@ const DEADLINE: i32 = -31504;
 
 const ALLOW: (&str, &str) = ("Allow", "POST");
 const CHALLENGE: (&str, &str) = ("WWW-Authenticate", "Bearer realm=\"mcp\"");
+/// No scheme is registered for keys; RFC 9110, 11.6.1 wants a challenge with every 401 all the same.
+const CHALLENGE_KEY: (&str, &str) = ("WWW-Authenticate", "ApiKey realm=\"mcp\"");
 const CHALLENGE_INVALID: (&str, &str) = ("WWW-Authenticate", "Bearer realm=\"mcp\", error=\"invalid_token\"");
 
 impl Row {
@@ -135,6 +141,10 @@ impl Denial {
             Denial::RepeatedField => Row::rpc("repeated_field", 400, INVALID_REQUEST, "A header field that must be single is repeated"),
             Denial::ContentType => Row::rpc("content_type", 415, INVALID_REQUEST, "Content-Type must be application/json"),
             Denial::ContentEncoding => Row::rpc("content_encoding", 415, INVALID_REQUEST, "Content-Encoding is not supported"),
+
+            Denial::RouteMethod => Row::fixed("route_method", 405, "Method not allowed", r#"{"error": "Method not allowed"}"#),
+            Denial::ApiKeyMissing => Row::fixed("api_key_missing", 401, "API key required", r#"{"error": "API key required"}"#).with(CHALLENGE_KEY),
+            Denial::ApiKeyInvalid => Row::fixed("api_key_invalid", 401, "Invalid API key", r#"{"error": "Invalid API key"}"#).with(CHALLENGE_KEY),
 
             Denial::Scan(error) => scan_row(error),
             Denial::Era(error) => era_row(error),
@@ -190,7 +200,7 @@ impl Denial {
     }
 }
 
-const PLAIN: [Denial; 16] = [
+const PLAIN: [Denial; 19] = [
     Denial::HeaderTimeout,
     Denial::BodyTimeout,
     Denial::BodyTooLarge,
@@ -207,6 +217,9 @@ const PLAIN: [Denial; 16] = [
     Denial::RepeatedField,
     Denial::ContentType,
     Denial::ContentEncoding,
+    Denial::RouteMethod,
+    Denial::ApiKeyMissing,
+    Denial::ApiKeyInvalid,
 ];
 
 const SCAN_ERRORS: [ScanError; 7] = [

@@ -15,11 +15,15 @@ const SINGLE: [Known; 6] = [
     Known::McpSessionId,
 ];
 
+/// The part of check 10 that holds for every request: no field that must be single is repeated.
+pub(super) fn check_single(fields: &Fields<'_>) -> Result<(), Denial> {
+    let repeated = SINGLE.iter().any(|&known| fields.occurs(known) == Occurs::Repeated);
+    if repeated { Err(Denial::RepeatedField) } else { Ok(()) }
+}
+
 /// Check 10.
 pub(super) fn check(fields: &Fields<'_>) -> Result<(), Denial> {
-    if SINGLE.iter().any(|&known| fields.occurs(known) == Occurs::Repeated) {
-        return Err(Denial::RepeatedField);
-    }
+    check_single(fields)?;
     match fields.occurs(Known::ContentType) {
         Occurs::Once(value) if is_json(value) => {}
         Occurs::Once(_) | Occurs::Never | Occurs::Repeated => return Err(Denial::ContentType),

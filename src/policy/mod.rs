@@ -15,6 +15,7 @@ pub mod permit;
 pub mod quota;
 pub mod rate;
 pub mod reply;
+pub mod routes;
 pub mod tools;
 
 pub use auth::{ClientId, Clients};

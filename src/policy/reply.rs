@@ -49,8 +49,8 @@ pub struct Reply {
     pub status: u16,
     /// Seconds for `Retry-After`.
     pub retry_after: Option<u64>,
-    /// `Allow: POST`, `WWW-Authenticate: Bearer realm="mcp"`; static by construction.
-    pub extra: Option<(&'static str, &'static str)>,
+    /// `Allow: POST`, `WWW-Authenticate: Bearer realm="mcp"`; never a client's words.
+    pub extra: Option<(&'static str, Cow<'static, str>)>,
     /// `application/json`
     pub body: Cow<'static, [u8]>,
 }
@@ -62,7 +62,7 @@ pub fn to_head(denial: Denial) -> Reply {
         Body::Fixed(text) => Cow::Borrowed(text.as_bytes()),
         Body::Rpc(code) => Cow::Owned(rpc_body(None, code, &message(denial, &row), None)),
     };
-    Reply { status: row.status, retry_after: row.retry_after_ms.map(whole_seconds), extra: row.extra, body }
+    Reply { status: row.status, retry_after: row.retry_after_ms.map(whole_seconds), extra: extra(&row), body }
 }
 
 /// The answer to a refusal after the scan.
@@ -78,7 +78,27 @@ pub fn to_call(denial: Denial, to: &ReplyTo<'_>, circumstances: &Circumstances<'
     // A client takes any 4xx to the opening probe for a verdict on the protocol era, and may remember it.
     let rate_of_discover = denial == Denial::RateLimited && to.method == Method::Discover;
     let status = if rate_of_discover { 503 } else { row.status };
-    Reply { status, retry_after: retry_after_ms.map(whole_seconds), extra: row.extra, body }
+    Reply { status, retry_after: retry_after_ms.map(whole_seconds), extra: extra(&row), body }
+}
+
+/// The answer to a refusal on a route, where nobody speaks JSON-RPC: the real status, and the message as JSON.
+pub fn to_route(denial: Denial, retry_after_ms: Option<u64>) -> Reply {
+    let row = denial.row();
+    let body = match row.body {
+        Body::Fixed(text) => Cow::Borrowed(text.as_bytes()),
+        Body::Rpc(_) => Cow::Owned(format!("{{\"error\": \"{}\"}}", row.message).into_bytes()),
+    };
+    let retry_after = retry_after_ms.or(row.retry_after_ms).map(whole_seconds);
+    Reply { status: row.status, retry_after, extra: extra(&row), body }
+}
+
+/// The answer to a method that no route at the path takes.
+pub fn to_route_method(allow: String) -> Reply {
+    Reply { extra: Some(("Allow", Cow::Owned(allow))), ..to_route(Denial::RouteMethod, None) }
+}
+
+fn extra(row: &Row) -> Option<(&'static str, Cow<'static, str>)> {
+    row.extra.map(|(name, value)| (name, Cow::Borrowed(value)))
 }
 
 /// Whether the refusal travels under HTTP 200. It never does without an id: `id: null` under 200 hangs clients.
@@ -135,7 +155,11 @@ mod tests {
     fn check_head(denial: Denial, status: u16, body: &str, extra: Option<(&str, &str)>) {
         let reply = to_head(denial);
         assert_eq!(
-            (reply.status, std::str::from_utf8(&reply.body).unwrap(), reply.extra),
+            (
+                reply.status,
+                std::str::from_utf8(&reply.body).unwrap(),
+                reply.extra.as_ref().map(|(name, value)| (*name, value.as_ref()))
+            ),
             (status, body, extra)
         );
     }

@@ -87,7 +87,7 @@ fn append_accept(out: &mut Vec<u8>, accept: Accept, request: &RequestHead<'_>) {
     }
 }
 
-fn append_forwarded(out: &mut Vec<u8>, request: &RequestHead<'_>, origin: &Origin<'_>) {
+pub(super) fn append_forwarded(out: &mut Vec<u8>, request: &RequestHead<'_>, origin: &Origin<'_>) {
     let said = |known| match (origin.trust, request.fields.occurs(known)) {
         (Trust::Proxy, Occurs::Once(value)) if !value.is_empty() => Some(value),
         (Trust::Proxy | Trust::Stranger, _) => None,
@@ -120,7 +120,7 @@ fn append_to_list(list: &mut Vec<u8>, value: &[u8]) {
 }
 
 /// A valid `traceparent` passes. `tracestate` without one says nothing, but harms nobody either and has passed already.
-fn append_trace(out: &mut Vec<u8>, request: &RequestHead<'_>) {
+pub(super) fn append_trace(out: &mut Vec<u8>, request: &RequestHead<'_>) {
     if let Occurs::Once(value) = request.fields.occurs(Known::Traceparent)
         && is_traceparent(value)
     {

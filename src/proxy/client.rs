@@ -118,6 +118,17 @@ impl Client {
         .await
     }
 
+    /// The same, but `None` as soon as a drain begins.
+    pub(super) async fn until_drain<F: Future>(&mut self, future: F) -> Result<Option<F::Output>, Interrupt> {
+        let mut future = pin!(future);
+        poll_fn(|cx| match future.as_mut().poll(cx) {
+            Poll::Ready(output) => Poll::Ready(Ok(Some(output))),
+            Poll::Pending if self.ticket.poll_phase(cx, Phase::Draining).is_ready() => Poll::Ready(Ok(None)),
+            Poll::Pending => self.poll_interrupt(cx).map(Err),
+        })
+        .await
+    }
+
     /// Appends what the client sends to `buffer`; zero when it will send nothing more.
     pub(super) async fn read(&mut self, buffer: &mut Vec<u8>) -> Result<usize, Interrupt> {
         poll_fn(|cx| match self.poll_read(cx, buffer) {
@@ -176,6 +187,20 @@ impl Client {
         result
     }
 
+    /// Writes parts without the deadline. Ready when all of them are taken.
+    pub(super) fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        parts: &mut Parts<'_>,
+    ) -> Poll<Result<(), Interrupt>> {
+        parts.poll_write(cx, &mut self.stream).map(|result| {
+            result.map_err(|_broken| {
+                self.reading = Reading::Broken;
+                Interrupt::ClientGone
+            })
+        })
+    }
+
     /// Says that nothing more will be sent, then reads and forgets what the client still sends: closing at once would
     /// reset the connection and could take the answer back before the client has read it.
     pub(super) async fn linger(&mut self, time: Duration, bytes_max: usize) {
@@ -192,7 +217,12 @@ impl Client {
         }
     }
 
-    fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut Vec<u8>) -> Poll<Result<usize, Interrupt>> {
+    /// [`Client::read`] without its deadline.
+    pub(super) fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut Vec<u8>,
+    ) -> Poll<Result<usize, Interrupt>> {
         match self.reading {
             Reading::Open => {}
             Reading::Ended => return Poll::Ready(Ok(0)),
@@ -233,7 +263,8 @@ impl Client {
         if gone { Poll::Ready(Interrupt::ClientGone) } else { Poll::Pending }
     }
 
-    fn poll_time(&mut self, cx: &mut Context<'_>) -> Poll<Interrupt> {
+    /// Ready when the deadline or the end of a drain has come.
+    pub(super) fn poll_time(&mut self, cx: &mut Context<'_>) -> Poll<Interrupt> {
         poll_time(&mut self.ticket, &mut self.timer, cx)
     }
 }

@@ -20,9 +20,11 @@ use super::local::{Content, Persist, render};
 use super::ready;
 use super::report::Report;
 use super::request_id::RequestId;
+use super::routes;
 use super::runtime::{Runtime, Shared};
-use crate::http1::{FieldSpans, HeadLimits, Known, Occurs, RequestHead, head_end, request};
+use crate::http1::{FieldSpans, FramingError, HeadLimits, Known, Occurs, RequestHead, head_end, request};
 use crate::policy::reply::{self, Reply};
+use crate::policy::routes::Match;
 use crate::policy::{Denial, Local, Verdict};
 use crate::telemetry::Outcome;
 
@@ -222,13 +224,18 @@ impl Connection<'_> {
         let shared = self.shared;
         let limits: &HeadLimits = &runtime.policy.limits().head;
         let (block, arrived) = self.buffer.split_at(length);
-        let head = match request::parse(block, &mut self.spans, limits) {
+        let head = match request::parse_upgradable(block, &mut self.spans, limits) {
             Ok(head) => head,
             Err(error) => {
                 self.refuse_head(runtime, Denial::Framing(error)).await;
                 return Ending::Linger;
             }
         };
+        let found = runtime.open_routes.find(&head);
+        if head.asks_for_upgrade() && !runtime.open_routes.upgrades(found) {
+            self.refuse_head(runtime, Denial::Framing(FramingError::Forbidden)).await;
+            return Ending::Linger;
+        }
         let trusted = runtime.trusts(self.client.peer());
         let given = match head.fields.occurs(Known::XRequestId) {
             Occurs::Once(value) if trusted => RequestId::parse(value),
@@ -239,6 +246,11 @@ impl Connection<'_> {
         let request = Request { shared, runtime, head, arrived, id, started, trusted };
         let mut report = Report::new(started);
         let client = &mut self.client;
+        if found != Match::None {
+            let ending = routes::serve(&request, client, found, &mut report).await;
+            report.record(shared, runtime, &id, client.peer());
+            return ending;
+        }
         let ending = match runtime.policy.decide(&request.head, shared.clock.now()) {
             Verdict::Forward(permit) => call::serve(&request, client, permit, &mut report).await,
             Verdict::Deny(denial) => {
@@ -289,7 +301,7 @@ impl Request<'_> {
     }
 
     /// Sends an answer of the guard's own to a request whose body nobody wants, and gets the body out of the way.
-    async fn answer_unread(
+    pub(super) async fn answer_unread(
         &self,
         client: &mut Client,
         reply: &Reply,

@@ -62,7 +62,7 @@ pub(super) fn render(
     if let Some(seconds) = reply.retry_after {
         append_field(&mut out, b"Retry-After", Decimal::new(seconds).as_bytes());
     }
-    if let Some((name, value)) = reply.extra {
+    if let Some((name, value)) = &reply.extra {
         append_field(&mut out, name.as_bytes(), value.as_bytes());
     }
     clock.append_date(&mut out);
@@ -165,7 +165,7 @@ mod tests {
         let reply = Reply {
             status: 503,
             retry_after: Some(1),
-            extra: Some(("Allow", "POST")),
+            extra: Some(("Allow", "POST".into())),
             body: b"{}".as_slice().into(),
         };
         let bytes = render(&reply, "id-1", &Clock::new(), Persist::Close, Content::Full);

@@ -25,6 +25,7 @@ mod relay;
 mod report;
 mod request_id;
 mod route;
+mod routes;
 mod runtime;
 mod server;
 mod slot;

@@ -1,6 +1,8 @@
 //! The answer's body on its way to the client: byte-exact, in bounded memory, as it arrives, and never made to look
 //! complete when it is not.
 
+use tokio::io::AsyncRead;
+
 use super::client::{Client, Interrupt};
 use super::exchange::{Received, RequestSent};
 use super::io::{Parts, READ_BYTES, read_into, read_more};
@@ -34,8 +36,8 @@ impl From<Interrupt> for Cut {
 }
 
 /// The body as the backend sends it. `data` is what has arrived, decoded, and was not yet passed on.
-pub(super) struct Source {
-    connection: Connection,
+pub(super) struct Source<C = Connection> {
+    connection: C,
     pub(super) data: Vec<u8>,
     framing: Framing,
     state: State,
@@ -55,14 +57,14 @@ enum State {
     Complete,
 }
 
-impl Source {
+impl<C: AsyncRead + Unpin> Source<C> {
     /// The body of `received`; what came with the head is decoded at once.
     pub(super) fn new(
-        connection: Connection,
+        connection: C,
         body: BodyLength,
         rest: Vec<u8>,
         reusable: bool,
-    ) -> Result<Source, Cut> {
+    ) -> Result<Source<C>, Cut> {
         let framing = match body {
             BodyLength::None => Framing::Length(0),
             BodyLength::Bytes(length) => Framing::Length(length),
@@ -80,12 +82,12 @@ impl Source {
     }
 
     /// The connection, if it may carry another exchange.
-    pub(super) fn into_reusable(self) -> Option<Connection> {
+    pub(super) fn into_reusable(self) -> Option<C> {
         (self.reusable && self.is_complete()).then_some(self.connection)
     }
 
     /// Adds what arrives next to `data`.
-    async fn read(&mut self) -> Result<(), Cut> {
+    pub(super) async fn read(&mut self) -> Result<(), Cut> {
         let from = self.data.len();
         let read = if self.bulk {
             let limit = match self.framing {
@@ -148,6 +150,18 @@ impl Source {
         Ok(())
     }
 
+    /// How a client of this version learns where the body ends.
+    pub(super) fn coding(&self, version: Version) -> Coding {
+        match self.framing {
+            _ if self.is_complete() => Coding::Length(self.data.len() as u64),
+            Framing::Length(left) => Coding::Length(left + self.data.len() as u64),
+            Framing::Chunked(_) | Framing::UntilClose => match version {
+                Version::Http11 => Coding::Chunked,
+                Version::Http10 => Coding::UntilClose,
+            },
+        }
+    }
+
     /// Waits for the whole body, up to `bytes_max`.
     pub(super) async fn collect(&mut self, client: &mut Client, bytes_max: usize) -> Result<(), Cut> {
         while !self.is_complete() {
@@ -165,7 +179,7 @@ impl Source {
         if format == Format::EventStream {
             return Ok(());
         }
-        let short = |source: &Source| match source.framing {
+        let short = |source: &Source<C>| match source.framing {
             Framing::Length(left) => left + source.data.len() as u64 <= WHOLE_BYTES_MAX,
             Framing::Chunked(_) | Framing::UntilClose => false,
         };
@@ -178,7 +192,7 @@ impl Source {
 
 /// How the client learns where the body ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Coding {
+pub(super) enum Coding {
     Length(u64),
     Chunked,
     /// HTTP/1.0 and a stream: by the end of the connection.
@@ -213,14 +227,7 @@ pub(super) async fn send(
     client: &mut Client,
     mut see: impl FnMut(&[u8]),
 ) -> Sent {
-    let coding = match source.framing {
-        _ if source.is_complete() => Coding::Length(source.data.len() as u64),
-        Framing::Length(left) => Coding::Length(left + source.data.len() as u64),
-        Framing::Chunked(_) | Framing::UntilClose => match sending.version {
-            Version::Http11 => Coding::Chunked,
-            Version::Http10 => Coding::UntilClose,
-        },
-    };
+    let coding = source.coding(sending.version);
     let persist = if coding == Coding::UntilClose { Persist::Close } else { sending.persist };
     finish_head(&mut sending, coding, persist);
     let mut sent = Sent { bytes: 0, result: Ok(()), persist };
@@ -253,7 +260,7 @@ pub(super) async fn send(
 }
 
 /// Adds what is ours to the head.
-fn finish_head(sending: &mut Sending<'_>, coding: Coding, persist: Persist) {
+pub(super) fn finish_head(sending: &mut Sending<'_>, coding: Coding, persist: Persist) {
     let out = &mut sending.rendered;
     append_field(out, b"X-Request-Id", sending.request_id.as_bytes());
     match coding {
@@ -267,7 +274,12 @@ fn finish_head(sending: &mut Sending<'_>, coding: Coding, persist: Persist) {
 }
 
 /// Writes the head, if it is still due, and what has arrived, in one call.
-async fn write(client: &mut Client, head: &[u8], source: &Source, coding: Coding) -> Result<(), Interrupt> {
+pub(super) async fn write<C: AsyncRead + Unpin>(
+    client: &mut Client,
+    head: &[u8],
+    source: &Source<C>,
+    coding: Coding,
+) -> Result<(), Interrupt> {
     let data = source.data.as_slice();
     match coding {
         Coding::Length(_) | Coding::UntilClose => client.write(Parts::new([head, data])).await,

@@ -20,6 +20,12 @@ pub(super) struct Report {
     pub(super) method: Option<Method>,
     /// The tool's label.
     pub(super) tool: Option<String>,
+    /// The name of the route that the request belongs to.
+    pub(super) route: Option<String>,
+    /// Who uses the route, by the configured name.
+    pub(super) caller: Option<String>,
+    /// Whether the answer was a stream.
+    pub(super) streamed: bool,
     pub(super) slot: Option<Slot>,
     pub(super) status: Option<u16>,
     pub(super) outcome: Outcome,
@@ -36,6 +42,9 @@ impl Report {
             client: None,
             method: None,
             tool: None,
+            route: None,
+            caller: None,
+            streamed: false,
             slot: None,
             status: None,
             outcome: Outcome::Ok,
@@ -54,11 +63,16 @@ impl Report {
 
     /// Counts and logs the request.
     pub(super) fn record(self, shared: &Shared, runtime: &Runtime, id: &RequestId, peer: Option<IpAddr>) {
+        let caller = self.caller.as_deref();
         let record = Record {
             request_id: id.as_str(),
             peer,
-            client: self.client.map(|client| runtime.policy.clients().name(client)),
-            client_label: self.client.map_or("", |client| runtime.client_label(client)),
+            client: self.client.map(|client| runtime.policy.clients().name(client)).or(caller),
+            client_label: self
+                .client
+                .map_or(caller.unwrap_or_default(), |client| runtime.client_label(client)),
+            route: self.route.as_deref(),
+            streamed: self.streamed,
             method: self.method,
             tool: self.tool.as_deref(),
             slot: self.slot,

@@ -11,6 +11,7 @@ use super::drain::Drain;
 use super::ready::Readiness;
 use super::request_id::RequestIds;
 use super::route::{Fence, Routes, Samples};
+use super::routes::{Gateway, Routes as OpenRoutes};
 use super::slot::SlotState;
 use crate::config::{Config, MaxVersionSetting, SplitKey};
 use crate::policy::reply::ErrorMode;
@@ -34,6 +35,8 @@ pub(super) struct Runtime {
     max_version: MaxVersionSetting,
     split_key: SplitKey,
     trusted_proxies: Vec<IpAddr>,
+    /// What is open beside the endpoint.
+    pub(super) open_routes: OpenRoutes,
     slots: [Option<Arc<SlotState>>; 2],
 }
 
@@ -60,6 +63,7 @@ impl Runtime {
             max_version: config.max_version,
             split_key: config.split_key,
             trusted_proxies: config.listen.trusted_proxies,
+            open_routes: OpenRoutes::new(config.routes, previous.map(|previous| &previous.open_routes)),
         }
     }
 
@@ -123,6 +127,8 @@ pub(super) struct Shared {
     pub(super) ids: RequestIds,
     pub(super) clock: Clock,
     pub(super) readiness: Readiness,
+    /// Where requests of routes are handed over.
+    pub(super) gateway: Gateway,
     pub(super) started: Instant,
 }
 
@@ -153,6 +159,7 @@ impl Shared {
                 },
             );
         }
+        self.metrics.set_routes(runtime.open_routes.gauges());
         let draining = self.drain.phase() != super::drain::Phase::Serving;
         self.metrics.set_process(self.drain.open(), draining, self.log.dropped());
     }

@@ -87,6 +87,7 @@ impl Guard {
             ids: RequestIds::new().map_err(Error::Random)?,
             clock: Clock::new(),
             readiness: super::ready::Readiness::default(),
+            gateway: super::routes::Gateway::new(),
             started: Instant::now(),
         });
         let handle = Handle::new(shared.clone(), listen, metrics_address);

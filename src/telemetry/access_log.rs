@@ -16,6 +16,7 @@ pub(crate) fn json(record: &Record<'_>, now: Timestamp, out: &mut Vec<u8>) {
     }
     let texts = [
         ("client", record.client),
+        ("route", record.route),
         ("method", record.method.map(|method| method.as_str())),
         ("tool", record.tool),
         ("slot", record.slot.map(|slot| slot.as_str())),
@@ -54,6 +55,9 @@ pub(crate) fn text(record: &Record<'_>, now: Timestamp, out: &mut Vec<u8>) {
         record.client.unwrap_or("-"),
         record.tool.unwrap_or("-"),
     );
+    if let Some(route) = record.route {
+        let _ = write!(out, " route={route}");
+    }
     match record.status {
         Some(status) => drop(write!(out, " status={status}")),
         None => drop(write!(out, " status=-")),
@@ -141,6 +145,8 @@ mod tests {
             client_label: "bot \"7\"",
             method: Some(Method::ToolsCall),
             tool: Some("add"),
+            route: None,
+            streamed: false,
             slot: Some(Slot::Blue),
             status: Some(200),
             outcome: Outcome::Ok,

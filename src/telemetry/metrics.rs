@@ -4,6 +4,7 @@
 //! slot itself listed; clients only by the first names of the configuration. Nothing a client sends becomes a label.
 
 mod rollout;
+mod routes;
 
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use prometheus::{
 };
 
 pub(crate) use self::rollout::{Notified, RolloutMetrics};
+pub(crate) use self::routes::RouteGauges;
 use super::record::{Outcome, Record};
 use crate::policy::Denial;
 use crate::upstream::Slot;
@@ -78,6 +80,7 @@ pub(crate) struct Metrics {
     log_lines_dropped: IntCounter,
     samples_dropped: IntCounter,
     rollout: RolloutMetrics,
+    routes: routes::RouteFamilies,
 }
 
 impl Metrics {
@@ -139,6 +142,7 @@ impl Metrics {
                 "Finished calls that the analysis of a rollout did not see because it was too slow.",
             )?,
             rollout: RolloutMetrics::new(&add)?,
+            routes: routes::RouteFamilies::new(&add)?,
             registry: registry.clone(),
         };
         let build =
@@ -154,6 +158,19 @@ impl Metrics {
 
     /// Counts one finished request.
     pub(crate) fn record(&self, record: &Record<'_>) {
+        match record.route {
+            Some(route) => self.routes.record(route, record),
+            None => self.record_at_endpoint(record),
+        }
+        if let Some(denial) = record.denial {
+            self.denials.with_label_values(&[denial.code()]).inc();
+            if let Some(reason) = auth_failure(denial) {
+                self.auth_failures.with_label_values(&[reason]).inc();
+            }
+        }
+    }
+
+    fn record_at_endpoint(&self, record: &Record<'_>) {
         let slot = record.slot.map_or(NONE, Slot::as_str);
         let method = record.method.map_or(NONE, |method| method.as_str());
         let tool = record.tool.unwrap_or_default();
@@ -165,12 +182,6 @@ impl Metrics {
             if let Some(upstream) = record.upstream {
                 let labels = [slot, method, tool, error];
                 self.client_duration.with_label_values(&labels).observe(seconds(upstream));
-            }
-        }
-        if let Some(denial) = record.denial {
-            self.denials.with_label_values(&[denial.code()]).inc();
-            if let Some(reason) = auth_failure(denial) {
-                self.auth_failures.with_label_values(&[reason]).inc();
             }
         }
     }
@@ -215,6 +226,11 @@ impl Metrics {
         self.slots.set(slot, now);
     }
 
+    /// Sets what is measured of every route at the moment of a scrape.
+    pub(crate) fn set_routes<'r>(&self, routes: impl Iterator<Item = RouteGauges<'r>>) {
+        self.routes.set(routes);
+    }
+
     /// Sets what is measured of the whole process at the moment of a scrape.
     pub(crate) fn set_process(&self, connections: usize, draining: bool, log_lines_dropped: u64) {
         self.connections.set(count(connections));
@@ -238,6 +254,8 @@ fn auth_failure(denial: Denial) -> Option<&'static str> {
             | Denial::TokensNotConfigured
             | Denial::TokenInvalid(_)
             | Denial::TokenExpired(_)
+            | Denial::ApiKeyMissing
+            | Denial::ApiKeyInvalid
     );
     concerns_tokens.then(|| denial.code())
 }

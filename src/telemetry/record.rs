@@ -70,6 +70,9 @@ impl Outcome {
             | D::RepeatedField
             | D::ContentType
             | D::ContentEncoding
+            | D::RouteMethod
+            | D::ApiKeyMissing
+            | D::ApiKeyInvalid
             | D::Scan(_)
             | D::Era(_)
             | D::UnknownTool
@@ -94,6 +97,10 @@ pub(crate) struct Record<'a> {
     pub(crate) method: Option<Method>,
     /// The tool, if the slot is known to have one of this name.
     pub(crate) tool: Option<&'a str>,
+    /// The route that the request belongs to; `None` for everything at the endpoint.
+    pub(crate) route: Option<&'a str>,
+    /// Whether the answer was a stream, whose length in time says nothing.
+    pub(crate) streamed: bool,
     /// The slot that was asked.
     pub(crate) slot: Option<Slot>,
     /// The status sent; `None` when the client left before one was.

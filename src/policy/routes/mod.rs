@@ -1,0 +1,281 @@
+//! Routes that an operator opened beside the endpoint: which request belongs to one, and whether it may pass.
+//!
+//! Without a route nothing of this exists. Routes are disjoint (the configuration sees to that), so there is one answer
+//! to every request and no order among them. Must not know where a route leads, nor what becomes of the answer.
+
+mod path;
+
+use std::fmt;
+
+use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
+
+use super::auth::TokenHash;
+use super::{ClientId, Denial, Policy, auth, headers, origin};
+use crate::http1::{BodyLength, Known, Occurs, RequestHead, Version};
+
+/// A method that a route can take. `CONNECT` and `TRACE` never pass the front.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[expect(missing_docs, reason = "each is the method of its name")]
+pub enum Verb {
+    Get,
+    Head,
+    Post,
+    Put,
+    Patch,
+    Delete,
+    Options,
+}
+
+impl Verb {
+    /// Every method, in the order of the declaration.
+    pub const ALL: [Verb; 7] =
+        [Verb::Get, Verb::Head, Verb::Post, Verb::Put, Verb::Patch, Verb::Delete, Verb::Options];
+
+    /// The method as it is sent.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Verb::Get => "GET",
+            Verb::Head => "HEAD",
+            Verb::Post => "POST",
+            Verb::Put => "PUT",
+            Verb::Patch => "PATCH",
+            Verb::Delete => "DELETE",
+            Verb::Options => "OPTIONS",
+        }
+    }
+
+    /// The method of this name; methods are case-sensitive (RFC 9110, 9.1).
+    pub fn parse(name: &[u8]) -> Option<Verb> {
+        Verb::ALL.into_iter().find(|verb| verb.as_str().as_bytes() == name)
+    }
+}
+
+/// How far a route reaches from its prefix.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// The prefix itself, with or without a final slash.
+    Exact,
+    /// The prefix and every path below it.
+    Below,
+}
+
+/// Whether a route takes connections over to another protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Upgrades {
+    /// Not at all.
+    Refused,
+    /// To WebSocket, by GET.
+    WebSocket,
+}
+
+/// Who may use a route.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Entry {
+    /// The clients of the endpoint, with their tokens.
+    Bearer,
+    /// Whoever sends one of the keys.
+    ApiKey {
+        /// The field that carries it.
+        field: String,
+        /// The keys, each with the name of its holder.
+        keys: Vec<ApiKey>,
+    },
+    /// Everybody who reaches the listener.
+    Anyone,
+}
+
+/// A key that opens a route, by its hash.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ApiKey {
+    /// The name of its holder: a metric label.
+    pub name: String,
+    /// The hash of the key.
+    pub hash: TokenHash,
+}
+
+/// What belongs to a route, and who may pass.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rule {
+    /// The metric label and log field.
+    pub name: String,
+    /// Absolute, without a final slash.
+    pub prefix: String,
+    /// Whether what lies below the prefix belongs to it.
+    pub reach: Reach,
+    /// The methods it takes.
+    pub verbs: Vec<Verb>,
+    /// Whether it takes `Upgrade`.
+    pub upgrades: Upgrades,
+    /// Who may pass.
+    pub entry: Entry,
+    /// Bytes of a request's body.
+    pub body_bytes_max: u64,
+}
+
+/// Who passed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Caller {
+    /// A client of the endpoint.
+    Client(ClientId),
+    /// The holder of the key with this index.
+    Key(usize),
+    /// Nobody was asked.
+    Anyone,
+}
+
+/// Proof that a request may use a route.
+#[derive(Debug, PartialEq, Eq)]
+pub struct RoutePermit {
+    caller: Caller,
+    upgrade: bool,
+}
+
+impl RoutePermit {
+    /// Who is calling.
+    pub fn caller(&self) -> Caller {
+        self.caller
+    }
+
+    /// Whether the connection is to become a WebSocket.
+    pub fn is_upgrade(&self) -> bool {
+        self.upgrade
+    }
+}
+
+/// What a request has to do with a set of rules.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Match {
+    /// It belongs to no route.
+    None,
+    /// Its path belongs to the route with this index, which takes its method.
+    Route(usize),
+    /// Its path belongs to routes of which none takes its method.
+    OtherMethods,
+}
+
+impl Rule {
+    /// Whether the path belongs to the route. It must be plain.
+    fn covers(&self, path: &[u8]) -> bool {
+        match self.reach {
+            Reach::Exact => path::is_exactly(path, self.prefix.as_bytes()),
+            Reach::Below => path::is_below(path, self.prefix.as_bytes()),
+        }
+    }
+
+    /// Whether the route would serve some path that is `place` or its sub-path by configuration.
+    pub fn reaches(&self, place: &str) -> bool {
+        self.covers(place.as_bytes())
+    }
+
+    /// Whether some request would belong to both rules.
+    pub fn overlaps(&self, other: &Rule) -> bool {
+        let share_a_path = match (self.reach, other.reach) {
+            (Reach::Exact, Reach::Exact) => self.prefix == other.prefix,
+            (Reach::Below, Reach::Exact) => self.covers(other.prefix.as_bytes()),
+            (Reach::Exact, Reach::Below) => other.covers(self.prefix.as_bytes()),
+            (Reach::Below, Reach::Below) => {
+                self.covers(other.prefix.as_bytes()) || other.covers(self.prefix.as_bytes())
+            }
+        };
+        share_a_path && Verb::ALL.into_iter().any(|verb| self.takes(verb) && other.takes(verb))
+    }
+
+    fn takes(&self, verb: Verb) -> bool {
+        self.verbs.contains(&verb) || verb == Verb::Get && self.upgrades == Upgrades::WebSocket
+    }
+}
+
+/// The route that a request belongs to. What the guard answers itself belongs to none, whatever stands before it.
+pub fn find<'r>(rules: impl Iterator<Item = &'r Rule>, head: &RequestHead<'_>) -> Match {
+    if !path::is_plain(head.path) || memchr::memmem::find(head.path, b"/.well-known/").is_some() {
+        return Match::None;
+    }
+    let verb = Verb::parse(head.method);
+    let mut found = Match::None;
+    for (index, rule) in rules.enumerate().filter(|(_, rule)| rule.covers(head.path)) {
+        if verb.is_some_and(|verb| rule.takes(verb)) {
+            return Match::Route(index);
+        }
+        found = Match::OtherMethods;
+    }
+    found
+}
+
+/// The methods that the routes at this path take, as `Allow` lists them.
+pub fn allow<'r>(rules: impl Iterator<Item = &'r Rule>, path: &[u8]) -> String {
+    let there: Vec<&Rule> = rules.filter(|rule| rule.covers(path)).collect();
+    let taken = |verb: &Verb| there.iter().any(|rule| rule.takes(*verb));
+    Verb::ALL.into_iter().filter(taken).map(Verb::as_str).collect::<Vec<_>>().join(", ")
+}
+
+impl Policy {
+    /// The checks of the front door in their order, as far as they concern a request that belongs to `rule`. `now` is
+    /// seconds since the epoch.
+    pub fn decide_route(&self, rule: &Rule, head: &RequestHead<'_>, now: u64) -> Result<RoutePermit, Denial> {
+        origin::check(&self.origin, head)?;
+        let caller = match &rule.entry {
+            Entry::Bearer => {
+                let token = auth::bearer(&head.fields)?;
+                Caller::Client(self.clients.authenticate(token, now, self.auth)?)
+            }
+            Entry::ApiKey { field, keys } => Caller::Key(holder(head, field, keys)?),
+            Entry::Anyone => Caller::Anyone,
+        };
+        headers::check_single(&head.fields)?;
+        if matches!(head.body, BodyLength::Bytes(bytes) if bytes > rule.body_bytes_max) {
+            return Err(Denial::BodyTooLarge);
+        }
+        let upgrade = head.asks_for_upgrade();
+        if upgrade && !(rule.upgrades == Upgrades::WebSocket && is_websocket(head)) {
+            return Err(Denial::Framing(crate::http1::FramingError::Forbidden));
+        }
+        Ok(RoutePermit { caller, upgrade })
+    }
+}
+
+/// The index of the key that the request carries. Every key is looked at, each in constant time.
+fn holder(head: &RequestHead<'_>, name: &str, keys: &[ApiKey]) -> Result<usize, Denial> {
+    let mut sent = head.fields.iter().filter(|field| field.name.eq_ignore_ascii_case(name.as_bytes()));
+    let value = match (sent.next(), sent.next()) {
+        (None, _) => return Err(Denial::ApiKeyMissing),
+        (Some(field), None) if field.value.is_empty() => return Err(Denial::ApiKeyMissing),
+        (Some(field), None) => field.value,
+        (Some(_), Some(_)) => return Err(Denial::RepeatedField),
+    };
+    let hash = TokenHash::of(value);
+    let (mut found, mut holder) = (Choice::from(0), 0_u32);
+    for (index, key) in (0_u32..).zip(keys) {
+        let same = key.hash.0.ct_eq(&hash.0);
+        holder.conditional_assign(&index, same);
+        found |= same;
+    }
+    if bool::from(found) { Ok(holder as usize) } else { Err(Denial::ApiKeyInvalid) }
+}
+
+/// RFC 6455, 4.1: GET, at least HTTP/1.1, `Upgrade: websocket`, `Connection: Upgrade`, one key. What the backend makes of
+/// the rest is its own affair; what must not happen is that one of us takes this for a plain request.
+fn is_websocket(head: &RequestHead<'_>) -> bool {
+    let named =
+        |name: &[u8]| head.fields.iter().filter(move |field| field.name.eq_ignore_ascii_case(name)).count();
+    let upgrade = match head.fields.occurs(Known::Upgrade) {
+        Occurs::Once(value) => value.eq_ignore_ascii_case(b"websocket"),
+        Occurs::Never | Occurs::Repeated => false,
+    };
+    let nominated = head.fields.iter().any(|field| field.known == Known::Upgrade && field.nominated);
+    let bare = matches!(head.body, BodyLength::None | BodyLength::Bytes(0));
+    head.method == b"GET"
+        && head.version == Version::Http11
+        && upgrade
+        && nominated
+        && bare
+        && named(b"sec-websocket-key") == 1
+}
+
+impl fmt::Display for Verb {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests;

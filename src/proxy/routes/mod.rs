@@ -1,0 +1,169 @@
+//! Routes beside the endpoint: traffic that is not a call, on `pingora-proxy`, behind the same front.
+//!
+//! One request at a time: its head is judged and its body read by the front's own code, like a call's. Then `hand_over`
+//! gives pingora-proxy a stream that replays the request as we wrote it, `far` shows it a backend whose answer we have
+//! judged, and `answer` or `tunnel` carries what comes back to the client. Pingora never sees a byte of a client that was
+//! not judged, so it cannot be made to see another request than we did. Read `serve`, then `answer`.
+
+mod answer;
+mod far;
+mod hand_over;
+mod head;
+mod state;
+mod tunnel;
+
+pub(super) use hand_over::Gateway;
+pub(super) use state::Routes;
+use state::{Busy, RouteState, Visit};
+
+use super::body::{self, NoBody};
+use super::client::{Client, Interrupt, Leaving};
+use super::front::{Ending, Request};
+use super::local::Persist;
+use super::report::Report;
+use crate::policy::Denial;
+use crate::policy::reply::{self, Reply};
+use crate::policy::routes::{Caller, Match, RoutePermit};
+
+/// Serves a request that belongs to a route, or to the paths of routes that do not take its method.
+pub(super) async fn serve(
+    request: &Request<'_>,
+    client: &mut Client,
+    found: Match,
+    report: &mut Report,
+) -> Ending {
+    let routes = &request.runtime.open_routes;
+    let route = match found {
+        Match::Route(index) => routes.get(index),
+        Match::OtherMethods | Match::None => None,
+    };
+    let Some(route) = route else {
+        let reply = reply::to_route_method(routes.allow(request.head.path));
+        return request.answer_unread(client, &reply, Some(Denial::RouteMethod), report).await;
+    };
+    report.route = Some(route.name().to_owned());
+    let rule = &route.config.rule;
+    let permit = match request.runtime.policy.decide_route(rule, &request.head, request.shared.clock.now()) {
+        Ok(permit) => permit,
+        Err(denial) => {
+            let reply = reply::to_route(denial, None);
+            if denial.closes_connection() {
+                return request.answer_and_close(client, &reply, Some(denial), report).await;
+            }
+            return request.answer_unread(client, &reply, Some(denial), report).await;
+        }
+    };
+    let caller = route.caller_name(request.runtime, permit.caller());
+    match permit.caller() {
+        Caller::Client(client) => report.client = Some(client),
+        Caller::Key(_) | Caller::Anyone => report.caller = caller.map(str::to_owned),
+    }
+    client.set_deadline(request.started + request.runtime.timeouts.body);
+    let body = match body::read(client, &request.head, request.arrived, rule.body_bytes_max).await {
+        Ok(body) => body,
+        Err(NoBody::Gone) => return report.client_gone(),
+        Err(NoBody::Refused(denial)) => {
+            let reply = reply::to_route(denial, None);
+            return request.answer_and_close(client, &reply, Some(denial), report).await;
+        }
+    };
+    report.bytes_in = body.bytes.len() as u64;
+    let visit = match route.enter(caller.unwrap_or_default()) {
+        Ok(visit) => visit,
+        Err(busy) => {
+            let (denial, reply) = too_much(busy);
+            let persist = request.answer(client, &reply, Some(denial), report).await;
+            return ending(persist, body.consumed);
+        }
+    };
+    let passage = Passage { request, route, visit, permit };
+    let persist = passage.conduct(client, &body.bytes, caller, report).await;
+    ending(persist, body.consumed)
+}
+
+fn ending(persist: Persist, consumed: usize) -> Ending {
+    match persist {
+        Persist::Keep | Persist::KeepAloud => Ending::Keep { consumed },
+        Persist::Close => Ending::Close,
+    }
+}
+
+fn too_much(busy: Busy) -> (Denial, Reply) {
+    let (denial, wait) = match busy {
+        Busy::Rate(wait) => (Denial::RateLimited, Some(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX))),
+        Busy::Full => (Denial::Overloaded, None),
+    };
+    (denial, reply::to_route(denial, wait))
+}
+
+/// One admitted request on its way through a route.
+struct Passage<'p> {
+    request: &'p Request<'p>,
+    route: &'p RouteState,
+    /// The place it holds; given back when it is over.
+    visit: Visit<'p>,
+    permit: RoutePermit,
+}
+
+impl Passage<'_> {
+    async fn conduct(
+        &self,
+        client: &mut Client,
+        body: &[u8],
+        caller: Option<&str>,
+        report: &mut Report,
+    ) -> Persist {
+        let Passage { request, route, .. } = self;
+        let Some((backend, slot)) = route.backend(request.shared, request.runtime) else {
+            return self.refuse(client, Denial::NoBackend, report).await;
+        };
+        report.slot = slot;
+        client.set_deadline(request.started + route.config.total);
+        client.set_leaving(match request.head.method {
+            b"GET" | b"HEAD" => Leaving::Ends,
+            // A client that has only finished sending may still read.
+            _ => Leaving::EndsWhenBroken,
+        });
+        let replay = head::replay(request, route, backend, &self.permit, caller, body, client.peer());
+        let exchange = hand_over::Exchange::new(
+            backend.address.clone(),
+            request.runtime.timeouts.connect,
+            self.permit.is_upgrade(),
+            request.head.method == b"HEAD",
+        );
+        let handed = request.shared.gateway.hand_over(exchange, replay);
+        let persist = if self.permit.is_upgrade() {
+            tunnel::serve(self, client, handed, report).await
+        } else {
+            answer::serve(self, client, handed, report).await
+        };
+        client.set_leaving(Leaving::Ignored);
+        persist
+    }
+
+    /// Answers instead of the backend.
+    async fn refuse(&self, client: &mut Client, denial: Denial, report: &mut Report) -> Persist {
+        let reply = reply::to_route(denial, None);
+        self.request.answer(client, &reply, Some(denial), report).await
+    }
+
+    /// Answers for a backend that did not.
+    async fn give_up(&self, client: &mut Client, why: hand_over::NoAnswer, report: &mut Report) -> Persist {
+        use hand_over::NoAnswer;
+        let denial = match why {
+            NoAnswer::Interrupted(Interrupt::ClientGone) => {
+                report.client_gone();
+                return Persist::Close;
+            }
+            NoAnswer::Interrupted(Interrupt::Deadline) => Denial::Deadline,
+            NoAnswer::Interrupted(Interrupt::Draining) => Denial::Draining,
+            NoAnswer::Refused => Denial::BackendRefused,
+            NoAnswer::Closed => Denial::BackendReset,
+            NoAnswer::Invalid(error) => {
+                log::warn!("route {}: the backend's answer is malformed: {error}", self.route.name());
+                Denial::BackendInvalid
+            }
+        };
+        self.refuse(client, denial, report).await
+    }
+}

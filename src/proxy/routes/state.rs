@@ -1,0 +1,184 @@
+//! What is kept of each route from one request to the next: what was used of its rate, and who is in it now.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::super::runtime::{Runtime, Shared};
+use crate::config::routes::{Route, Target};
+use crate::http1::RequestHead;
+use crate::policy::rate::Meter;
+use crate::policy::routes::{self, Caller, Entry, Match, Rule, Upgrades};
+use crate::telemetry::metrics::RouteGauges;
+use crate::upstream::{Backend, Slot};
+
+/// Every route of a configuration.
+#[derive(Default)]
+pub(in crate::proxy) struct Routes {
+    routes: Vec<Arc<RouteState>>,
+}
+
+/// One route. It outlives a reload that does not change it.
+pub(in crate::proxy) struct RouteState {
+    pub(super) config: Route,
+    made: Instant,
+    /// By the caller's name: as many as there are callers in the configuration.
+    meters: Mutex<HashMap<String, Arc<Meter>>>,
+    inside: AtomicUsize,
+    streams: AtomicUsize,
+}
+
+/// Why a request may not enter now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Busy {
+    /// Its caller has used up the rate; the next request fits after this time.
+    Rate(Duration),
+    Full,
+}
+
+/// A request's place in its route.
+pub(super) struct Visit<'r> {
+    route: &'r RouteState,
+}
+
+/// The presence of a stream in the gauge of streams.
+pub(super) struct OpenStream<'r> {
+    route: &'r RouteState,
+}
+
+impl Routes {
+    pub(in crate::proxy) fn new(routes: Vec<Route>, previous: Option<&Routes>) -> Routes {
+        let state = |config: Route| {
+            let kept = previous.and_then(|old| old.routes.iter().find(|route| route.config == config));
+            kept.cloned().unwrap_or_else(|| Arc::new(RouteState::new(config)))
+        };
+        Routes { routes: routes.into_iter().map(state).collect() }
+    }
+
+    fn rules(&self) -> impl Iterator<Item = &Rule> {
+        self.routes.iter().map(|route| &route.config.rule)
+    }
+
+    /// The route that a request belongs to.
+    pub(in crate::proxy) fn find(&self, head: &RequestHead<'_>) -> Match {
+        if self.routes.is_empty() { Match::None } else { routes::find(self.rules(), head) }
+    }
+
+    /// Whether what was found takes the connection over to another protocol.
+    pub(in crate::proxy) fn upgrades(&self, found: Match) -> bool {
+        match found {
+            Match::Route(index) => {
+                self.get(index).is_some_and(|route| route.config.rule.upgrades == Upgrades::WebSocket)
+            }
+            Match::None | Match::OtherMethods => false,
+        }
+    }
+
+    /// The methods that are taken at this path.
+    pub(super) fn allow(&self, path: &[u8]) -> String {
+        routes::allow(self.rules(), path)
+    }
+
+    pub(super) fn get(&self, index: usize) -> Option<&RouteState> {
+        self.routes.get(index).map(Arc::as_ref)
+    }
+
+    /// Each route's name, requests and streams of this moment.
+    pub(in crate::proxy) fn gauges(&self) -> impl Iterator<Item = RouteGauges<'_>> {
+        self.routes.iter().map(|route| RouteGauges {
+            name: route.name(),
+            in_flight: route.inside.load(Ordering::Relaxed),
+            streams: route.streams.load(Ordering::Relaxed),
+        })
+    }
+}
+
+impl RouteState {
+    fn new(config: Route) -> RouteState {
+        RouteState {
+            config,
+            made: Instant::now(),
+            meters: Mutex::default(),
+            inside: AtomicUsize::new(0),
+            streams: AtomicUsize::new(0),
+        }
+    }
+
+    /// The metric label and log field.
+    pub(super) fn name(&self) -> &str {
+        &self.config.rule.name
+    }
+
+    /// Who calls, by the configured name.
+    pub(super) fn caller_name<'r>(&'r self, runtime: &'r Runtime, caller: Caller) -> Option<&'r str> {
+        match (caller, &self.config.rule.entry) {
+            (Caller::Client(client), _) => Some(runtime.policy.clients().name(client)),
+            (Caller::Key(index), Entry::ApiKey { keys, .. }) => keys.get(index).map(|key| key.name.as_str()),
+            (Caller::Key(_) | Caller::Anyone, _) => None,
+        }
+    }
+
+    /// Where the route leads now.
+    pub(super) fn backend<'r>(
+        &'r self,
+        shared: &Shared,
+        runtime: &'r Runtime,
+    ) -> Option<(&'r Backend, Option<Slot>)> {
+        let slot = match &self.config.target {
+            Target::Own(backend) => return Some((backend, None)),
+            Target::Slot(slot) => *slot,
+            Target::Stable => shared.routes.load().split.stable(),
+        };
+        runtime.slot(slot).map(|state| (&state.backend, Some(slot)))
+    }
+
+    /// Takes a place, if the caller's rate and the route have one.
+    pub(super) fn enter(&self, caller: &str) -> Result<Visit<'_>, Busy> {
+        let metered = self.config.rate.map(|rate| (rate, self.meter(caller)));
+        if let Some((rate, meter)) = &metered {
+            meter.admit(rate, self.age_ns()).map_err(Busy::Rate)?;
+        }
+        let inside = self.inside.fetch_add(1, Ordering::AcqRel);
+        let visit = Visit { route: self };
+        if inside < self.config.in_flight_max {
+            return Ok(visit);
+        }
+        if let Some((rate, meter)) = metered {
+            meter.give_back(&rate);
+        }
+        Err(Busy::Full)
+    }
+
+    fn meter(&self, caller: &str) -> Arc<Meter> {
+        let mut meters = self.meters.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(meter) = meters.get(caller) {
+            return meter.clone();
+        }
+        meters.entry(caller.to_owned()).or_default().clone()
+    }
+
+    fn age_ns(&self) -> u64 {
+        u64::try_from(self.made.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+}
+
+impl<'r> Visit<'r> {
+    /// From now on the request is a stream.
+    pub(super) fn stream(&self) -> OpenStream<'r> {
+        self.route.streams.fetch_add(1, Ordering::AcqRel);
+        OpenStream { route: self.route }
+    }
+}
+
+impl Drop for Visit<'_> {
+    fn drop(&mut self) {
+        self.route.inside.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+impl Drop for OpenStream<'_> {
+    fn drop(&mut self) {
+        self.route.streams.fetch_sub(1, Ordering::AcqRel);
+    }
+}

@@ -1,0 +1,217 @@
+//! A WebSocket: the backend's consent passed on, then bytes in both directions until one side ends or falls silent.
+//!
+//! Not a byte of the client reaches the backend before it has agreed: what comes early waits.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncWrite, DuplexStream};
+use tokio::time::Instant;
+
+use super::super::answer::HEAD_LIMITS;
+use super::super::client::{Client, Interrupt};
+use super::super::io::{Parts, poll_read_more};
+use super::super::local::{Persist, append_field};
+use super::super::report::Report;
+use super::Passage;
+use super::answer;
+use super::hand_over::{Handed, NoAnswer};
+use crate::http1::forward::passes_to_client;
+use crate::http1::{FieldSpans, response};
+use crate::telemetry::Outcome;
+
+/// Waits for the backend's consent. Without it the answer is one as any other.
+pub(super) async fn serve(
+    passage: &Passage<'_>,
+    client: &mut Client,
+    mut handed: Handed,
+    report: &mut Report,
+) -> Persist {
+    let since = Instant::now();
+    let arrived = match client.until(answer::head(&mut handed)).await {
+        Ok(arrived) => arrived,
+        Err(interrupt) => Err(NoAnswer::Interrupted(interrupt)),
+    };
+    let (block, rest) = match arrived {
+        Ok(arrived) => arrived,
+        Err(why) => return passage.give_up(client, why, report).await,
+    };
+    let persist = match consent(&block, passage.request.id.as_str()) {
+        Some(head) => {
+            report.status = Some(101);
+            report.streamed = true;
+            let _stream = passage.visit.stream();
+            let mut early = passage.request.arrived.to_vec();
+            early.extend_from_slice(&client.take_carried());
+            let mut tunnel = Tunnel::new(rest, early);
+            report.outcome = tunnel.run(client, &head, &mut handed.pipe, passage).await;
+            report.bytes_in = tunnel.upwards.bytes;
+            report.bytes_out = tunnel.downwards.bytes;
+            Persist::Close
+        }
+        None => {
+            // The client's next bytes might be a frame or a request: it said that it would speak another protocol.
+            answer::pass_on(passage, client, &mut handed, &block, rest, report).await;
+            Persist::Close
+        }
+    };
+    report.upstream = Some(since.elapsed());
+    persist
+}
+
+/// The head that tells the client that the backend agreed; `None` if it did not.
+fn consent(block: &[u8], request_id: &str) -> Option<Vec<u8>> {
+    let mut spans = FieldSpans::default();
+    let head = response::parse(block, &mut spans, &HEAD_LIMITS).ok().filter(|head| head.status == 101)?;
+    let mut out =
+        b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n".to_vec();
+    for field in head.fields.iter().filter(passes_to_client) {
+        append_field(&mut out, field.name, field.value);
+    }
+    append_field(&mut out, b"X-Request-Id", request_id.as_bytes());
+    out.extend_from_slice(b"\r\n");
+    Some(out)
+}
+
+/// Bytes on their way in one direction.
+struct Lane {
+    waiting: Vec<u8>,
+    written: usize,
+    bytes: u64,
+    ended: bool,
+}
+
+impl Lane {
+    fn new(waiting: Vec<u8>) -> Lane {
+        let bytes = waiting.len() as u64;
+        Lane { waiting, written: 0, bytes, ended: false }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.written == self.waiting.len()
+    }
+
+    /// Writes what waits. Ready when nothing does any more.
+    fn poll_write<W: AsyncWrite + Unpin + ?Sized>(
+        &mut self,
+        cx: &mut Context<'_>,
+        writer: &mut W,
+    ) -> Poll<std::io::Result<()>> {
+        while !self.is_empty() {
+            match std::task::ready!(Pin::new(&mut *writer).poll_write(cx, &self.waiting[self.written..]))? {
+                0 => return Poll::Ready(Err(std::io::ErrorKind::WriteZero.into())),
+                written => self.written += written,
+            }
+        }
+        self.waiting.clear();
+        self.written = 0;
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Lane {
+    /// [`Lane::poll_write`] to a client.
+    fn poll_to(&mut self, cx: &mut Context<'_>, client: &mut Client) -> Poll<Result<(), Interrupt>> {
+        let mut parts = Parts::new([&self.waiting[self.written..]]);
+        let result = client.poll_write(cx, &mut parts);
+        self.written += parts.written();
+        if matches!(result, Poll::Ready(Ok(()))) {
+            self.waiting.clear();
+            self.written = 0;
+        }
+        result
+    }
+}
+
+struct Tunnel {
+    upwards: Lane,
+    downwards: Lane,
+}
+
+impl Tunnel {
+    fn new(from_backend: Vec<u8>, from_client: Vec<u8>) -> Tunnel {
+        Tunnel { upwards: Lane::new(from_client), downwards: Lane::new(from_backend) }
+    }
+
+    /// Tells the client, then carries bytes to the end.
+    async fn run(
+        &mut self,
+        client: &mut Client,
+        head: &[u8],
+        pipe: &mut DuplexStream,
+        passage: &Passage<'_>,
+    ) -> Outcome {
+        let idle = passage.route.config.idle;
+        client.set_timeout(idle);
+        if client.write(Parts::new([head])).await.is_err() {
+            return Outcome::ClientGone;
+        }
+        loop {
+            client.set_timeout(idle);
+            match poll_fn(|cx| self.poll_move(cx, client, pipe)).await {
+                Ok(Moved::Some) => {}
+                Ok(Moved::End) => return Outcome::Ok,
+                Err(Interrupt::Deadline) => return Outcome::Timeout,
+                Err(Interrupt::Draining) => return Outcome::Denied,
+                Err(Interrupt::ClientGone) => return Outcome::ClientGone,
+            }
+        }
+    }
+
+    /// Moves what can be moved. Ready when something was, or when there is nothing left to wait for.
+    fn poll_move(
+        &mut self,
+        cx: &mut Context<'_>,
+        client: &mut Client,
+        pipe: &mut DuplexStream,
+    ) -> Poll<Result<Moved, Interrupt>> {
+        let mut moved = false;
+        if self.upwards.is_empty()
+            && !self.upwards.ended
+            && let Poll::Ready(read) = client.poll_read(cx, &mut self.upwards.waiting)
+        {
+            let read = read?;
+            self.upwards.ended = read == 0;
+            self.upwards.bytes += read as u64;
+            moved = true;
+        }
+        if self.downwards.is_empty()
+            && !self.downwards.ended
+            && let Poll::Ready(read) = poll_read_more(cx, pipe, &mut self.downwards.waiting)
+        {
+            let read = read.unwrap_or_default();
+            self.downwards.ended = read == 0;
+            self.downwards.bytes += read as u64;
+            moved = true;
+        }
+        if !self.upwards.is_empty()
+            && let Poll::Ready(written) = self.upwards.poll_write(cx, pipe)
+        {
+            // The backend takes nothing more; what it has said is still passed on.
+            self.upwards.ended |= written.is_err();
+            if written.is_err() {
+                self.upwards.waiting.clear();
+                self.upwards.written = 0;
+            }
+            moved = true;
+        }
+        if !self.downwards.is_empty()
+            && let Poll::Ready(written) = self.downwards.poll_to(cx, client)
+        {
+            written?;
+            moved = true;
+        }
+        let drained = self.upwards.is_empty() && self.downwards.is_empty();
+        if drained && (self.upwards.ended || self.downwards.ended) {
+            return Poll::Ready(Ok(Moved::End));
+        }
+        if moved { Poll::Ready(Ok(Moved::Some)) } else { client.poll_time(cx).map(Err) }
+    }
+}
+
+/// What became of an attempt to move bytes.
+enum Moved {
+    Some,
+    End,
+}
