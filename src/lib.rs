@@ -24,6 +24,8 @@ pub mod cli;
 mod client;
 mod config;
 mod control;
+#[doc(hidden)]
+pub mod fuzzing;
 mod proxy;
 mod sys;
 mod telemetry;

@@ -5,13 +5,14 @@
     dead_code,
     unreachable_pub,
     clippy::expect_used,
+    clippy::panic,
     clippy::print_stdout,
     clippy::print_stderr,
     reason = "a crate of its own there"
 )]
 mod targets;
 
-use targets::{chunked, head, outcome, path, replay, scan};
+use targets::{admin, catalogue, chunked, config, front, head, outcome, path, replay, scan, state, tokens};
 
 const RUNS: u64 = 4000;
 
@@ -38,6 +39,42 @@ fn any_outcome_holds() {
 #[test]
 fn any_scanned_body_holds() {
     replay::run(scan::target, scan::SEEDS, RUNS);
+}
+
+#[test]
+fn any_connection_holds() {
+    replay::run(front::target, front::SEEDS, RUNS / 4);
+}
+
+#[test]
+fn the_seeds_of_connections_reach_the_backend() {
+    let calls: Vec<usize> = front::SEEDS.iter().map(|seed| front::hold(seed)).collect();
+    assert_eq!(calls, [1, 1, 1, 1, 1, 1, 1]);
+}
+
+#[test]
+fn any_configuration_holds() {
+    replay::run(config::target, config::SEEDS, RUNS / 4);
+}
+
+#[test]
+fn any_token_file_holds() {
+    replay::run(tokens::target, tokens::SEEDS, RUNS);
+}
+
+#[test]
+fn any_catalogue_holds() {
+    replay::run(catalogue::target, catalogue::SEEDS, RUNS / 4);
+}
+
+#[test]
+fn any_admin_frame_holds() {
+    replay::run(admin::target, admin::SEEDS, RUNS);
+}
+
+#[test]
+fn any_state_file_holds() {
+    replay::run(state::target, state::SEEDS, RUNS);
 }
 
 #[test]

@@ -21,25 +21,50 @@ pub fn run(target: Target, seeds: &[&[u8]], runs: u64) {
     }
 }
 
-/// The whole of a replaying program: `[--runs N] [FILE OR FOLDER]…`
-pub fn main(target: Target, seeds: &[&[u8]]) -> ExitCode {
-    let mut runs = 100_000;
+/// The whole of a replaying program: `NAME [--runs N] [--write-seeds FOLDER] [FILE OR FOLDER]…`, or `--list`.
+pub fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
+    let name = arguments.next().unwrap_or_default();
+    if name == "--list" {
+        super::TARGETS.iter().for_each(|named| println!("{}", named.name));
+        return ExitCode::SUCCESS;
+    }
+    let Some(named) = super::find(&name) else {
+        eprintln!("there is no target {name:?}; --list shows them all");
+        return ExitCode::from(64);
+    };
+    let mut runs = 100_000;
     while let Some(argument) = arguments.next() {
-        if argument == "--runs" {
-            let Some(count) = arguments.next().and_then(|count| count.parse().ok()) else {
-                eprintln!("--runs needs a number, as in --runs 1000000");
-                return ExitCode::from(64);
-            };
-            runs = count;
-        } else if let Err(error) = files(Path::new(&argument), target) {
-            eprintln!("failed to read {argument}: {error}");
+        let done = match argument.as_str() {
+            "--runs" => match arguments.next().and_then(|count| count.parse().ok()) {
+                Some(count) => {
+                    runs = count;
+                    Ok(())
+                }
+                None => {
+                    eprintln!("--runs needs a number, as in --runs 1000000");
+                    return ExitCode::from(64);
+                }
+            },
+            "--write-seeds" => write_seeds(named.seeds, Path::new(&arguments.next().unwrap_or_default())),
+            file => files(Path::new(file), named.target),
+        };
+        if let Err(error) = done {
+            eprintln!("failed at {argument}: {error}");
             return ExitCode::from(2);
         }
     }
-    run(target, seeds, runs);
-    println!("{} seeds and {runs} mutations hold", seeds.len());
+    run(named.target, named.seeds, runs);
+    println!("{} seeds and {runs} mutations hold", named.seeds.len());
     ExitCode::SUCCESS
+}
+
+/// Writes the seeds as files, for libFuzzer to start from.
+fn write_seeds(seeds: &[&[u8]], folder: &Path) -> std::io::Result<()> {
+    for (number, seed) in seeds.iter().enumerate() {
+        std::fs::write(folder.join(format!("seed-{number}")), seed)?;
+    }
+    Ok(())
 }
 
 fn files(path: &Path, target: Target) -> std::io::Result<()> {

@@ -120,7 +120,8 @@ fn warn_of_permissions(path: &Path, report: &Report) {
     }
 }
 
-fn from_file(
+/// Judges the text of a token file.
+pub(crate) fn from_file(
     path: &Path,
     text: &str,
     surroundings: &Surroundings<'_>,

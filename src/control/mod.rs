@@ -12,7 +12,7 @@ mod keeping;
 mod notify;
 mod orders;
 mod probe;
-mod state;
+pub(crate) mod state;
 mod task;
 mod watch;
 

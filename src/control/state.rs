@@ -166,14 +166,16 @@ pub(crate) fn load(folder: &Path) -> Result<Option<Saved>, StateError> {
     })
 }
 
+/// Why bytes are no state of ours.
 #[derive(Debug, PartialEq, Eq)]
-enum Refused {
+pub(crate) enum Refused {
     Foreign,
     Damaged(&'static str),
     Newer(u32),
 }
 
-fn encode(saved: &Saved) -> Vec<u8> {
+/// The bytes of the file.
+pub(crate) fn encode(saved: &Saved) -> Vec<u8> {
     // Plain data with text keys: serialising it cannot fail; an empty body would be refused as damaged.
     let body = serde_json::to_vec(saved).unwrap_or_default();
     let mut bytes = format!("{MAGIC} {VERSION} {}\n", checksum(&body)).into_bytes();
@@ -182,7 +184,8 @@ fn encode(saved: &Saved) -> Vec<u8> {
     bytes
 }
 
-fn decode(bytes: &[u8]) -> Result<Saved, Refused> {
+/// Reads the bytes of the file.
+pub(crate) fn decode(bytes: &[u8]) -> Result<Saved, Refused> {
     if bytes.len() as u64 > BYTES_MAX {
         return Err(Refused::Foreign);
     }
@@ -219,7 +222,8 @@ fn headless(bytes: &[u8]) -> Refused {
     if alike >= likely { Refused::Damaged("its first line is not understood") } else { Refused::Foreign }
 }
 
-fn checksum(body: &[u8]) -> String {
+/// What the first line says of the rest.
+pub(crate) fn checksum(body: &[u8]) -> String {
     sha2::Sha256::digest(body).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

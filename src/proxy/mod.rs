@@ -24,6 +24,7 @@ mod ready;
 mod relay;
 mod report;
 mod request_id;
+mod rig;
 mod route;
 mod routes;
 mod runtime;
@@ -32,6 +33,7 @@ mod slot;
 mod trial;
 
 pub(crate) use handle::{Handle, SlotStatus, StatusSnapshot};
+pub(crate) use rig::Rig;
 pub(crate) use route::{Fence, Route};
 pub(crate) use server::Guard;
 

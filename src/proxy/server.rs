@@ -76,20 +76,7 @@ impl Guard {
             Address::Unix(_) => show(&config.listen.address),
             Address::Tcp(_) => front.name.clone(),
         };
-        let route = Route { split: Split::all(config.stable), fence: Fence::Open };
-        let shared = Arc::new(Shared {
-            runtime: ArcSwap::from_pointee(Runtime::new(config, None)),
-            routes: Routes::new(route),
-            samples: Samples::new(),
-            metrics: Metrics::new().map_err(|source| Error::Metrics(Box::new(source)))?,
-            log,
-            drain: Arc::new(Drain::new()),
-            ids: RequestIds::new().map_err(Error::Random)?,
-            clock: Clock::new(),
-            readiness: super::ready::Readiness::default(),
-            gateway: super::routes::Gateway::new(),
-            started: Instant::now(),
-        });
+        let shared = Arc::new(share(config, log)?);
         let handle = Handle::new(shared.clone(), listen, metrics_address);
         Ok(Guard { shared, front, metrics, threads, handle, socket_file })
     }
@@ -168,6 +155,24 @@ impl Guard {
         };
         Ok(drained)
     }
+}
+
+/// What every connection shares, for a configuration.
+pub(super) fn share(config: Config, log: Log) -> Result<Shared, Error> {
+    let route = Route { split: Split::all(config.stable), fence: Fence::Open };
+    Ok(Shared {
+        runtime: ArcSwap::from_pointee(Runtime::new(config, None)),
+        routes: Routes::new(route),
+        samples: Samples::new(),
+        metrics: Metrics::new().map_err(|source| Error::Metrics(Box::new(source)))?,
+        log,
+        drain: Arc::new(Drain::new()),
+        ids: RequestIds::new().map_err(Error::Random)?,
+        clock: Clock::new(),
+        readiness: super::ready::Readiness::default(),
+        gateway: super::routes::Gateway::new(),
+        started: Instant::now(),
+    })
 }
 
 /// The listener for an address: inherited, or bound now.

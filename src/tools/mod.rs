@@ -24,3 +24,11 @@ mod tls;
 pub fn main() -> std::process::ExitCode {
     cli::main()
 }
+
+/// Judges the text of one catalogue file: the tools it declares, or every problem. For fuzzing.
+#[doc(hidden)]
+pub fn judge_catalogue(text: &str) -> Result<Vec<String>, String> {
+    let source = catalogue::Source { name: "fuzz.toml".into(), text: text.into() };
+    let registry = catalogue::build(&[source], "".into()).map_err(|problems| problems.to_string())?;
+    Ok(registry.tools().iter().map(|tool| tool.name().to_owned()).collect())
+}

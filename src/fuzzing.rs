@@ -1,0 +1,77 @@
+//! The doors by which the fuzz targets of `fuzz/` reach what has no public interface: bytes in, plain data out.
+//!
+//! Decides nothing and is used by nothing else.
+
+use std::ffi::OsString;
+use std::path::Path;
+
+use tokio::io::DuplexStream;
+
+use crate::admin::protocol;
+use crate::config::{self, Surroundings, tokens};
+use crate::control::state;
+use crate::proxy::Rig;
+use crate::telemetry::Log;
+
+const NOW: u64 = 1_800_000_000;
+
+/// Judges a configuration: its numbers (limits and times, all of them bounds), or every problem as a line.
+pub fn config(text: &str) -> Result<Vec<u128>, Vec<String>> {
+    let nothing = Surroundings { variable: &|_| None, now: NOW };
+    let loaded = config::build(Path::new("/nonexistent/guard.toml"), text, &nothing)
+        .map_err(|findings| findings.problems.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+    let (limits, times, health) = (loaded.config.limits, loaded.config.timeouts, loaded.config.health);
+    let sizes = [limits.head.bytes_max.into(), limits.head.fields_max.into()];
+    let times = [times.header, times.body, times.connect, times.total, times.drain, health.timeout];
+    let counts = [limits.connections_max, limits.in_flight_max, limits.waiting_max, limits.held_max];
+    let counts = counts.map(|count| count as u128).into_iter().chain([limits.body_bytes_max as u128]);
+    Ok(counts.chain(sizes).chain(times.map(|time| time.as_millis())).collect())
+}
+
+/// Judges a token file: the clients' names with the number of their hashes, and every finding as a line.
+pub fn tokens(text: &str) -> (Vec<(String, usize)>, Vec<String>) {
+    let nothing = Surroundings { variable: &|_| None, now: NOW };
+    let (clients, findings) = tokens::from_file(Path::new("tokens.toml"), text, &nothing, None);
+    let lines = findings.problems.iter().chain(&findings.warnings).map(ToString::to_string).collect();
+    (clients.into_iter().map(|client| (client.name, client.hashes.len())).collect(), lines)
+}
+
+/// Reads a frame of the admin socket and writes what was read; `None` for what is refused.
+pub fn admin_request(line: &[u8]) -> Option<Vec<u8>> {
+    protocol::decode_request(line).ok().map(|command| protocol::encode_request(&command))
+}
+
+/// The same for an answer.
+pub fn admin_answer(line: &[u8]) -> Option<Vec<u8>> {
+    protocol::decode_answer(line).ok().map(protocol::encode_answer)
+}
+
+/// Reads a state file and writes what was read; `None` for what is refused.
+pub fn state(bytes: &[u8]) -> Option<Vec<u8>> {
+    state::decode(bytes).ok().map(|saved| state::encode(&saved))
+}
+
+/// The bytes of a state file with this content, whatever it is: what gets past the checksum.
+pub fn sealed_state(content: &[u8]) -> Vec<u8> {
+    let head = format!("mcp-guard-rollout 1 {}\n", state::checksum(content));
+    [head.as_bytes(), content, b"\n"].concat()
+}
+
+/// A guard without a listener.
+pub struct Connections(Rig);
+
+impl Connections {
+    /// For a configuration and the token of the client `default`; `None` if it is not valid.
+    pub fn new(text: &str, token: &'static str) -> Option<Connections> {
+        let variable = |name: &str| (name == "MCP_BEARER_TOKEN").then(|| OsString::from(token));
+        let surroundings = Surroundings { variable: &variable, now: NOW };
+        let config = config::build(Path::new("/nonexistent/guard.toml"), text, &surroundings).ok()?.config;
+        let log = Log::to(config.log.format, std::io::sink()).ok()?;
+        Rig::new(config, log).ok().map(Connections)
+    }
+
+    /// Serves one connection to its end, in the caller's runtime.
+    pub async fn serve(&self, stream: DuplexStream) {
+        self.0.serve(stream).await;
+    }
+}
