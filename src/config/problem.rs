@@ -9,6 +9,9 @@ use std::path::{Path, PathBuf};
 
 /// Characters of a value that are quoted back.
 const SHOWN_CHARS_MAX: usize = 60;
+/// Longer than any key we know. What is longer may be a token or a hash that was pasted on the wrong side of the `=`.
+const NAME_CHARS_MAX: usize = 40;
+const NAME_CHARS_SHOWN: usize = 8;
 
 /// Where in a file a key stands; lines and columns count from 1.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -200,10 +203,10 @@ impl Report {
         let offset = ancestors(key).find_map(|key| offsets.get(key)).copied();
         Problem {
             place: offset.map(|offset| self.place(offset)),
-            key: key.to_owned(),
-            value: value.filter(|_| !invalid.secret),
-            reason: invalid.reason,
-            hint: invalid.hint,
+            key: key.split('.').map(name).collect::<Vec<_>>().join("."),
+            value: value.filter(|_| !invalid.secret).map(|value| plain(&value)),
+            reason: plain(&invalid.reason),
+            hint: invalid.hint.map(|hint| plain(&hint)),
         }
     }
 
@@ -217,6 +220,20 @@ impl Report {
 /// A dotted path and the paths of the tables it is in, innermost first.
 fn ancestors(key: &str) -> impl Iterator<Item = &str> {
     std::iter::successors(Some(key), |key| key.rsplit_once('.').map(|(table, _)| table))
+}
+
+/// One name of a key, fit to be shown.
+fn name(name: &str) -> String {
+    match name.char_indices().nth(NAME_CHARS_MAX) {
+        Some(_) => plain(&name.chars().take(NAME_CHARS_SHOWN).collect::<String>()) + "…",
+        None => plain(name),
+    }
+}
+
+/// Text from a file on its way to a terminal: nothing in it commands the terminal or begins a line.
+fn plain(text: &str) -> String {
+    let shown = |c: char| if c.is_control() { c.escape_default().collect() } else { String::from(c) };
+    text.chars().map(shown).collect()
 }
 
 /// A text as it is quoted back: escaped, and cut when long.

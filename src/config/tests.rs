@@ -379,3 +379,11 @@ proptest! {
         let _ = build(Path::new("g.toml"), &text(table, &format!("{key} = {value}")), &NOTHING);
     }
 }
+
+#[test]
+fn what_a_file_says_neither_commands_the_terminal_nor_shows_a_pasted_secret() {
+    let found = problems("\"a\\u001b[2J\\n\" = 1\n[slots.blue]\naddress = \"127.0.0.1:1\"\n");
+    assert!(found[0].contains("a\\u{1b}[2J\\n: no such key"), "{found:?}");
+    let found = problems(&text("auth", "swf_0123456789abcdefghijklmnopqrstuvwxyz0123456789 = 1"));
+    assert!(found[0].contains("auth.swf_0123…: no such key"), "{found:?}");
+}

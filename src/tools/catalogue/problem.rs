@@ -37,6 +37,7 @@ pub(in crate::tools) struct Problems(Vec<Problem>);
 
 impl Problems {
     pub(super) fn add(&mut self, source: &Source, line: usize, key: String, reason: String) {
+        let (key, reason) = (plain(&key), plain(&reason));
         self.0.push(Problem { file: source.name.clone(), line: Some(line), key, reason });
     }
 
@@ -68,3 +69,13 @@ impl fmt::Display for Problems {
 }
 
 impl std::error::Error for Problems {}
+
+/// Text from a file on its way to a terminal: nothing in it commands the terminal or begins a line.
+fn plain(text: &str) -> String {
+    let shown = |c: char| match c {
+        '\n' | '\t' => String::from(' '),
+        _ if c.is_control() => c.escape_default().collect(),
+        _ => String::from(c),
+    };
+    text.chars().map(shown).collect()
+}

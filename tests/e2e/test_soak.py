@@ -1,0 +1,213 @@
+"""A long steady load while operators do what operators do: memory and descriptors stay flat, no call is lost.
+
+MCP_SOAK_SECONDS (default 25) is the length, MCP_SOAK_RATE (default 200) the calls a second. 60 % of a machine's capacity is what
+`benches/compare/compare.py` measures, times 0.6; the default leaves room on any. Figures are printed with `-s`.
+"""
+
+import itertools
+import json
+import os
+import random
+import signal
+import socket
+import subprocess
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from harness import backends
+from harness.guard import TOKEN, Guard
+from harness.load import Load
+from harness.paths import GUARD
+from harness.programs import accepts, wait_until
+
+SECONDS = float(os.environ.get("MCP_SOAK_SECONDS", "25"))
+RATE = int(os.environ.get("MCP_SOAK_RATE", "200"))
+TOOL = "get_server_instructions"
+# A slope needs time: within half a minute, a process that has only just begun is still filling its pools.
+LONG_SECONDS = 600
+# One step every so often, in turn. In a long run a process lives for eleven minutes, or a leak would never show.
+STEP_SECONDS = max(2.0, min(20.0, SECONDS / 10))
+STEPS = ["switch green", "reload", "switch blue", "reload"] * (8 if SECONDS >= LONG_SECONDS else 1) + ["upgrade"]
+SLOPE_KIB_PER_HOUR_MAX = 1024
+GROWTH_KIB_MAX = 12 * 1024
+FDS_GROWTH_MAX = 8
+
+
+@dataclass
+class Sample:
+    at: float
+    pid: int
+    age: float  # of the process
+    rss_kib: int
+    fds: int
+
+
+@dataclass
+class Soak:
+    """A guard, what is done to it, and what it looked like meanwhile."""
+
+    guard: Guard
+    samples: list[Sample] = field(default_factory=list)
+    done: dict[str, int] = field(default_factory=dict)
+    pids: list[int] = field(default_factory=list)
+
+    def types(self, *words: str) -> str:
+        argv = [str(GUARD), *words, "--config", str(self.guard.config)]
+        ran = subprocess.run(argv, capture_output=True, text=True, timeout=60)
+        assert ran.returncode == 0, f"{' '.join(words)} exited with {ran.returncode}:\n{ran.stdout}{ran.stderr}"
+        return ran.stdout
+
+    def pid(self) -> int:
+        return json.loads(self.types("status", "--json"))["pid"]
+
+    def step(self, what: str) -> None:
+        """One thing an operator does. It must work, whatever goes on."""
+        if what == "reload":
+            os.kill(self.pids[-1], signal.SIGHUP)
+        elif what == "upgrade":
+            self.types("upgrade")
+            wait_until("another process to answer", lambda: self.pid() != self.pids[-1])
+            self.pids.append(self.pid())
+        else:
+            self.types("slots", *what.split())
+        self.done[what] = self.done.get(what, 0) + 1
+
+    def sample(self, began: float, born: float) -> None:
+        pid = self.pids[-1]
+        status = Path(f"/proc/{pid}/status").read_text()
+        rss = int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmRSS:")))
+        fds = len(os.listdir(f"/proc/{pid}/fd"))
+        now = time.monotonic()
+        self.samples.append(Sample(now - began, pid, now - born, rss, fds))
+
+    def run(self, seconds: float) -> None:
+        began = born = time.monotonic()
+        self.pids = [self.pid()]
+        steps = itertools.cycle(STEPS)
+        due = began + STEP_SECONDS
+        while (now := time.monotonic()) < began + seconds:
+            if now >= due:
+                what = next(steps)
+                self.step(what)
+                born = time.monotonic() if what == "upgrade" else born
+                due += STEP_SECONDS
+            self.sample(began, born)
+            time.sleep(0.5)
+
+
+class Nuisance:
+    """Strangers who break off, send garbage or never finish: a few a second, for what they might leave behind."""
+
+    def __init__(self, address: str):
+        host, _, port = address.rpartition(":")
+        self._to = (host, int(port))
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self.count = 0
+
+    def __enter__(self) -> "Nuisance":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._stop.set()
+        self._thread.join(10)
+
+    def _run(self) -> None:
+        dice = random.Random(7)
+        head = f"POST /mcp HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKEN}\r\nContent-Type: application/json\r\nContent-Length: 60\r\n\r\n"
+        call = '{"jsonrpc":"2.0","id":1,"method":"tools/list"}'
+        kept: list[socket.socket] = []
+        while not self._stop.wait(0.2):
+            raw = [head[: dice.randrange(len(head))], head + call[: dice.randrange(len(call))], "\x00\xff" * 40, head.replace(TOKEN, "wrong") + call, ""]
+            try:
+                stream = socket.create_connection(self._to, 2)
+                stream.sendall(dice.choice(raw).encode("latin-1"))
+            except OSError:
+                continue
+            self.count += 1
+            kept.append(stream)
+            if len(kept) > 20:
+                kept.pop(dice.randrange(len(kept))).close()
+        for stream in kept:
+            stream.close()
+
+
+def slope_per_hour(samples: list[Sample], value) -> float:
+    """Least squares: how much `value` grows in an hour."""
+    n = len(samples)
+    mean_t, mean_v = sum(s.at for s in samples) / n, sum(value(s) for s in samples) / n
+    spread = sum((s.at - mean_t) ** 2 for s in samples)
+    return 3600 * sum((s.at - mean_t) * (value(s) - mean_v) for s in samples) / spread
+
+
+def median(values) -> float:
+    return sorted(values)[len(values) // 2]
+
+
+def test_memory_and_descriptors_stay_flat_and_no_call_is_lost(programs):
+    blue = backends.mcp_tools(programs)
+    socket_path = programs.folder / "green.sock"
+    argv = [str(socket_path) if word == blue.address.removeprefix("unix:") else word for word in blue.restart]
+    programs.start("green", argv).wait_for(f"unix:{socket_path}")
+    more = f'[slots.green]\naddress = "unix:{socket_path}"\npath = "/mcp"\n[log]\nlevel = "warn"\n'
+    guard = Guard(programs, blue.address, blue.path, more=more)
+    soak = Soak(guard)
+    wait_until("both slots to be healthy", lambda: metric_lines(guard, 'slot_healthy{') == ["1", "1"], 30)
+    try:
+        with Load(guard.address, TOOL, rate=RATE) as load, Nuisance(guard.address) as nuisance:
+            wait_until("answers", lambda: load.outcome.answered > 100)
+            soak.run(SECONDS)
+        outcome = load.stop()
+    finally:
+        end_successors(soak)
+    print(report(soak, outcome, nuisance.count))
+    assert not outcome.failures, outcome
+    assert outcome.refused == 0, outcome
+    assert outcome.answered > SECONDS * RATE * 0.5, f"the load never reached its rate: {outcome}"
+    judge(soak)
+
+
+def judge(soak: Soak) -> None:
+    # What a process does in its first seconds is its start; pools and caches fill up to their bounds.
+    warm = [s for s in soak.samples if s.age > min(30.0, SECONDS / 8)]
+    quarter = max(1, len(warm) // 4)
+    first, last = warm[:quarter], warm[-quarter:]
+    assert median([s.fds for s in last]) <= median([s.fds for s in first]) + FDS_GROWTH_MAX, "descriptors grow"
+    assert median([s.rss_kib for s in last]) <= median([s.rss_kib for s in first]) + GROWTH_KIB_MAX, "memory grows"
+    if SECONDS >= LONG_SECONDS:
+        slope = slope_per_hour(warm, lambda s: s.rss_kib)
+        assert slope <= SLOPE_KIB_PER_HOUR_MAX, f"memory grows by {slope:.0f} KiB an hour"
+
+
+def report(soak: Soak, outcome, strangers: int) -> str:
+    warm = [s for s in soak.samples if s.age > min(30.0, SECONDS / 8)]
+    rss, fds = [s.rss_kib for s in warm], [s.fds for s in warm]
+    slope = slope_per_hour(warm, lambda s: s.rss_kib)
+    by_process = "; ".join(
+        f"pid {pid}: {slope_per_hour(own, lambda s: s.rss_kib):+.0f} KiB/h in {own[-1].at - own[0].at:.0f} s"
+        for pid in dict.fromkeys(s.pid for s in warm)
+        if len(own := [s for s in warm if s.pid == pid]) > 60
+    )
+    return (
+        f"\nsoak: {SECONDS:g} s at {RATE}/s: {outcome.answered} answered, {len(outcome.failures)} failed, {outcome.refused} refused, "
+        f"slowest {outcome.slowest:.2f} s, {strangers} strangers\n"
+        f"done: {soak.done}, {len(soak.pids)} processes\n"
+        f"RSS {min(rss)}..{max(rss)} KiB, slope {slope:+.0f} KiB/h; descriptors {min(fds)}..{max(fds)}\n{by_process}"
+    )
+
+
+def metric_lines(guard: Guard, name: str) -> list[str]:
+    import urllib.request
+
+    page = urllib.request.urlopen(f"http://{guard.metrics}/metrics", timeout=5).read().decode()
+    return [line.split()[-1] for line in page.splitlines() if name in line and not line.startswith("#")]
+
+
+def end_successors(soak: Soak) -> None:
+    """The processes that upgrades started are not children of ours: ask the last one to end, by its number."""
+    if len(soak.pids) > 1:
+        os.kill(soak.pids[-1], signal.SIGTERM)
+        wait_until("the last guard to end", lambda: not accepts(soak.guard.address))
