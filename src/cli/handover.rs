@@ -41,7 +41,7 @@ pub(super) enum ArrivalError {
 }
 
 impl Arrival {
-    /// Call it first of all, and once: inherited files have numbers that anything opened later would take.
+    /// Takes over what this process was started with. Call it once.
     pub(super) fn greet() -> Result<Arrival, ArrivalError> {
         if let Some((predecessor, sockets)) = Predecessor::greet()? {
             return Ok(Arrival { predecessor: Some(predecessor), inherited: Inherited::new(sockets) });

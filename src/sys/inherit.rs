@@ -81,7 +81,7 @@ impl Inherited {
         Inherited { sockets }
     }
 
-    /// What the service manager passed to this very process. Call it before any file is opened, and once.
+    /// What the service manager passed to this very process. Call it once.
     pub(crate) fn from_service_manager() -> Result<Inherited, InheritError> {
         let number = |name| std::env::var(name).ok().and_then(|text| text.parse::<u32>().ok());
         if number("LISTEN_PID") != Some(std::process::id()) {
@@ -125,8 +125,8 @@ impl Inherited {
 
 /// Takes over one file of the service manager's, if it is what it should be.
 fn adopt(number: RawFd) -> Result<Listening, InheritError> {
-    // SAFETY: LISTEN_PID names this process, so the service manager opened the files from 3 on for us, and nobody here
-    // has opened or closed one before.
+    // SAFETY: LISTEN_PID names this process, so the files from 3 on were open when it began. Nobody else here owns them,
+    // and whatever was opened since has other numbers.
     #[expect(unsafe_code, reason = "socket activation passes open files by their number")]
     let socket = unsafe { OwnedFd::from_raw_fd(number) };
     let refused = |_| InheritError::NotListening(number);

@@ -3,7 +3,7 @@
 //! Must not know what is asked on a connection.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,9 +17,10 @@ use super::connections::Connections;
 use super::handler::Host;
 use super::protocol::View;
 use super::registry::Registry;
+use crate::sys::inherit::{InheritError, Inherited};
 use crate::sys::notify::{State, notify, watchdog_interval};
 use crate::sys::process::keep_memory_private;
-use crate::sys::socket::{BindError, BoundSocket, bind_unix};
+use crate::sys::socket::{BindError, BoundSocket, SocketFile, bind_unix};
 
 /// Owner and group may connect: the guard runs as another user of the group.
 const SOCKET_MODE: u32 = 0o660;
@@ -31,6 +32,10 @@ const DRAIN_TIME_MAX: Duration = Duration::from_secs(15);
 pub(super) enum ServeError {
     #[error("cannot serve")]
     Bind(#[from] BindError),
+    #[error("cannot take the service manager's socket over")]
+    Inherit(#[from] InheritError),
+    #[error("the service manager passed a socket for {place}, and --socket is {}", path.display())]
+    Unwanted { place: String, path: PathBuf },
     #[error("cannot {action}")]
     Io { action: &'static str, source: io::Error },
 }
@@ -64,7 +69,7 @@ pub(super) async fn serve(
     let mut terminate = listen(SignalKind::terminate(), "listen for SIGTERM")?;
     let mut interrupt = listen(SignalKind::interrupt(), "listen for SIGINT")?;
     let mut hangup = listen(SignalKind::hangup(), "listen for SIGHUP")?;
-    let BoundSocket { listener, file } = bind_unix(socket, SOCKET_MODE)?;
+    let (listener, file) = listen_on(socket)?;
     let listener = UnixListener::from_std(listener)
         .map_err(|source| ServeError::Io { action: "use the socket", source })?;
     let connections = Connections::new();
@@ -79,20 +84,39 @@ pub(super) async fn serve(
     loop {
         tokio::select! {
             () = connections.accept(&listener, &shared) => {}
-            _ = hangup.recv() => apply(&shared, reload()),
+            _ = hangup.recv() => {
+                tell(State::Reloading);
+                apply(&shared, reload());
+                tell(State::Ready);
+            }
             () = due(&mut alive) => tell(State::Alive),
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
         }
     }
     // The path goes first: nobody new can connect, and a successor may bind it while calls here finish.
-    file.remove();
+    if let Some(file) = file {
+        file.remove();
+    }
     tell(State::Stopping);
     call_log::event("stopping", "finishing the calls under way");
     if tokio::time::timeout(DRAIN_TIME_MAX, connections.drain(listener, &shared)).await.is_err() {
         call_log::event("stopping", "some calls did not finish in time");
     }
     Ok(())
+}
+
+/// The service manager's socket, if it passed one; else one of our own, with its file.
+fn listen_on(path: &Path) -> Result<(std::os::unix::net::UnixListener, Option<SocketFile>), ServeError> {
+    let mut inherited = Inherited::from_service_manager()?;
+    if let Some((listener, _owner)) = inherited.take_unix(path) {
+        return Ok((listener, None));
+    }
+    if let Some(place) = inherited.left().next() {
+        return Err(ServeError::Unwanted { place: place.to_string(), path: path.to_owned() });
+    }
+    let BoundSocket { listener, file } = bind_unix(path, SOCKET_MODE)?;
+    Ok((listener, Some(file)))
 }
 
 /// Tells the service manager; one that cannot be told is no reason to stop serving.

@@ -28,10 +28,11 @@ class Outcome:
 
 
 class Load:
-    def __init__(self, address: str, tool: str, *, rate: int = 500, connections: int = 16, path: str = "/swf-monitor/mcp"):
+    def __init__(self, address: str, tool: str, *, rate: int = 500, connections: int = 16, path: str = "/swf-monitor/mcp", fresh: bool = False):
         host, _, port = address.rpartition(":")
         self._host, self._port, self._path, self._tool = host, int(port), path, tool
         self._pause = connections / rate
+        self._closing = "Connection: close\r\n" if fresh else ""  # A connection for each call, or kept-alive ones.
         self._connections = connections
         self._stop = threading.Event()
         self.outcome = Outcome()
@@ -86,7 +87,7 @@ class Load:
         body = json.dumps(message)
         head = (
             f"POST {self._path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKEN}\r\nContent-Type: application/json\r\n"
-            f"Accept: application/json, text/event-stream\r\nContent-Length: {len(body)}\r\n\r\n"
+            f"Accept: application/json, text/event-stream\r\nContent-Length: {len(body)}\r\n{self._closing}\r\n"
         )
         started = time.monotonic()
         try:

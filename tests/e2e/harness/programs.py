@@ -1,5 +1,6 @@
 """One started program: its log, its readiness, its end. Every wait has a deadline, every program is ended by its pid."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -49,6 +50,7 @@ class Program:
 
     def __init__(self, name: str, argv: list[str], folder: Path, env: dict[str, str] | None = None):
         self.name = name
+        self.has_successors = False  # The program may hand its work to processes of its own and end.
         self.log_path = folder / f"{name}.log"
         self._log = self.log_path.open("ab")
         self.process = subprocess.Popen(
@@ -95,8 +97,33 @@ class Program:
                 # The program is a session of its own, so this reaches its children and nobody else.
                 os.killpg(self.pid, signal.SIGKILL)
                 self.wait()
+        if self.has_successors:
+            self._end_successors()
         self._log.close()
         return self.process.returncode
+
+    def _end_successors(self) -> None:
+        """They are of the session that this program began. Asked first, killed after a while."""
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            deadline = time.monotonic() + STOP_SECONDS
+            while members := in_session(self.pid):
+                for pid in members:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, number)
+                if time.monotonic() > deadline:
+                    break
+                time.sleep(0.1)
+
+
+def in_session(session: int) -> list[int]:
+    """The living processes of a session."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            pid, rest = int(stat.parent.name), stat.read_text().rsplit(")", 1)[1].split()
+            if int(rest[3]) == session and rest[0] != "Z":
+                found.append(pid)
+    return found
 
 
 class Programs:

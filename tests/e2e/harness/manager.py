@@ -1,0 +1,82 @@
+"""The service manager's side of sd_notify: a datagram socket that knows who sent what."""
+
+import os
+import re
+import socket
+import struct
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Message:
+    pid: int
+    fields: tuple[str, ...]
+
+    def has(self, field: str) -> bool:
+        return field in self.fields
+
+
+class Manager:
+    """Listens like systemd with NotifyAccess=main: what comes from another process than the main one is noted and ignored."""
+
+    def __init__(self, folder: Path):
+        self.path = folder / "notify.sock"
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
+        self._socket.bind(str(self.path))
+        self.main_pid: int | None = None
+        self.obeyed: list[Message] = []
+        self.ignored: list[Message] = []
+
+    def env(self, watchdog_seconds: float | None = None) -> dict[str, str]:
+        env = {"NOTIFY_SOCKET": str(self.path)}
+        if watchdog_seconds:
+            env["WATCHDOG_USEC"] = str(int(watchdog_seconds * 1e6))
+        return env
+
+    def supervise(self, pid: int) -> None:
+        self.main_pid = pid
+
+    def wait_for(self, field: str, since: int = 0, seconds: float = 20) -> Message:
+        """The first obeyed message from index `since` on that has a field matching this."""
+        deadline = time.monotonic() + seconds
+        while True:
+            for message in self.obeyed[since:]:
+                if any(re.fullmatch(field, part) for part in message.fields):
+                    return message
+            left = deadline - time.monotonic()
+            assert left > 0, f"waited {seconds:g} s in vain for {field}; obeyed {self.obeyed[since:]}, ignored {self.ignored}"
+            self._receive(left)
+
+    def drain(self) -> None:
+        """Takes in what has been sent already."""
+        while self._receive(0.05):
+            pass
+
+    def _receive(self, seconds: float) -> bool:
+        self._socket.settimeout(seconds)
+        try:
+            data, ancillary, _, _ = self._socket.recvmsg(4096, socket.CMSG_SPACE(struct.calcsize("3i")))
+        except TimeoutError:
+            return False
+        pid = struct.unpack("3i", ancillary[0][2])[0]
+        message = Message(pid, tuple(data.decode().split("\n")))
+        if self.main_pid is not None and pid != self.main_pid:
+            self.ignored.append(message)
+            return True
+        self.obeyed.append(message)
+        for field in message.fields:
+            if field.startswith("MAINPID="):
+                self.main_pid = int(field.removeprefix("MAINPID="))
+        return True
+
+
+def is_alive(pid: int) -> bool:
+    """Whether the process runs; one that has ended but was not waited for does not."""
+    try:
+        os.kill(pid, 0)
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except (ProcessLookupError, FileNotFoundError):
+        return False
