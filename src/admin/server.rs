@@ -221,7 +221,7 @@ mod tests {
             Served { folder, runtime, _file: file }
         }
 
-        fn path(&self) -> std::path::PathBuf {
+        fn path(&self) -> PathBuf {
             self.folder.path().join("admin.sock")
         }
 

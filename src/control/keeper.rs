@@ -66,8 +66,7 @@ impl Keeper {
         if thread.is_some_and(|thread| thread.join().is_err()) {
             log::error!("the thread that saves the rollout's state has failed");
         }
-        let reached = progress.borrow().clone();
-        reached
+        progress.borrow().clone()
     }
 
     /// How far it has come, now and later.

@@ -88,8 +88,11 @@ impl Successor {
         let deadline = Instant::now() + time_max;
         let channel = UnixStream::from(ours);
         let successor = Successor { child, channel, deadline, time_max, completed: false };
-        send_sockets(&successor.channel, sockets)?;
-        Ok(successor)
+        match send_sockets(&successor.channel, sockets) {
+            // It has ended already. Waiting for its answer finds out how.
+            Err(HandoffError::Channel(gone)) if gone.kind() == io::ErrorKind::BrokenPipe => Ok(successor),
+            sent => sent.map(|()| successor),
+        }
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -104,7 +107,8 @@ impl Successor {
 
     /// Lets it begin, and waits until it accepts.
     pub(crate) fn go(&mut self) -> Result<(), HandoffError> {
-        self.channel.write_all(GO.as_bytes())?;
+        // Should it have ended, waiting for its answer finds out how.
+        let _ = self.channel.write_all(GO.as_bytes());
         if self.receive()? == SERVING { Ok(()) } else { Err(HandoffError::Garbled) }
     }
 
