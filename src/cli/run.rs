@@ -107,13 +107,14 @@ fn serve(file: &Path, loaded: Loaded, arrival: &mut Arrival) -> Result<Drained, 
 
     let started = Started { listen: config.listen.clone(), log: config.log };
     let settings = Settings::of(&config);
-    let mut guard = Guard::bind(config, log.clone(), &mut arrival.inherited)?;
-    let handle = guard.handle();
+    // First: who can reach the guard can ask it.
     let bind = |path: &Path| admin::Server::bind(path, &mut arrival.inherited);
     let (admin, mut admin_file) = match started.listen.admin.as_deref().map(bind).transpose()? {
         Some((server, file)) => (Some(server), file),
         None => (None, None),
     };
+    let mut guard = Guard::bind(config, log.clone(), &mut arrival.inherited)?;
+    let handle = guard.handle();
     let mut sockets = guard.listening().map_err(Error::Control)?;
     if let Some(admin) = &admin {
         sockets.push(admin.listening().map_err(Error::Control)?);

@@ -4,7 +4,7 @@ import json
 import subprocess
 
 from harness.paths import GUARD
-from harness.programs import Program, Programs, free_port, wait_until
+from harness.programs import Program, Programs, free_port
 
 TOKEN = "e2e-Tok3n-0123456789abcdefghijklmnop"
 WRONG_TOKEN = "e2e-wr0ng-Tok3n-zyxwvutsrqponmlkji"
@@ -56,10 +56,7 @@ class Guard:
 
     def start(self) -> Program:
         self.program = self._programs.start(self.name, [str(GUARD), "run", "--config", str(self.config)], self._env)
-        self.program.wait_for(self.address)
-        # Bound last.
-        wait_until("the guard's admin socket", self.config.with_suffix(".admin").exists)
-        return self.program
+        return self.program.wait_for(self.address)
 
     def command(self, *arguments: str, seconds: float = 60) -> subprocess.CompletedProcess:
         """Runs a command of the operator's against this guard."""
