@@ -48,6 +48,33 @@ pub(super) fn is_value(text: &[u8]) -> bool {
     text.iter().fold(true, |fine, &byte| fine & is_value_byte(byte))
 }
 
+/// Where the first byte stands that may not be in a field value: a control other than tab. Eight bytes a step.
+pub(super) fn control(text: &[u8]) -> Option<usize> {
+    let (words, rest) = text.as_chunks::<8>();
+    for (index, word) in words.iter().enumerate() {
+        let controls = controls_in(u64::from_le_bytes(*word));
+        if controls != 0 {
+            let within = (controls.trailing_zeros() / 8) as usize;
+            let at = index * 8 + within;
+            if text[at] != b'\t' {
+                return Some(at);
+            }
+            return Some(at + text[at..].iter().position(|&byte| !is_value_byte(byte))?);
+        }
+    }
+    let at = words.len() * 8;
+    Some(at + rest.iter().position(|&byte| !is_value_byte(byte))?)
+}
+
+/// The high bit of each byte that is below a space or DEL; bytes above the lowest such one may be marked in error.
+fn controls_in(word: u64) -> u64 {
+    const ONES: u64 = u64::MAX / 255;
+    const HIGH: u64 = ONES << 7;
+    let below_space = word.wrapping_sub(ONES * 0x20) & !word;
+    let delete = word ^ (ONES * 0x7f);
+    (below_space | (delete.wrapping_sub(ONES) & !delete)) & HIGH
+}
+
 /// `text` without the optional white space (space, tab) around it.
 pub(super) fn trim(text: &[u8]) -> &[u8] {
     let start = text.iter().position(|&byte| !is_space(byte)).unwrap_or(text.len());
@@ -58,4 +85,20 @@ pub(super) fn trim(text: &[u8]) -> &[u8] {
 /// Space or tab.
 pub(super) fn is_space(byte: u8) -> bool {
     byte == b' ' || byte == b'\t'
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn the_first_control_is_found_wherever_it_stands(
+            text in proptest::collection::vec(prop_oneof![4 => 0x20..0x7f_u8, 1 => any::<u8>()], 0..40),
+        ) {
+            prop_assert_eq!(control(&text), text.iter().position(|&byte| !is_value_byte(byte)));
+        }
+    }
 }

@@ -146,9 +146,9 @@ impl Known {
 
     /// The field this name is, ASCII case-insensitive.
     pub fn recognise(name: &[u8]) -> Known {
-        let found = BY_LENGTH.get(name.len()).and_then(|candidates| {
-            candidates.iter().find(|known| name.eq_ignore_ascii_case(known.name().as_bytes()))
-        });
+        let Some(candidates) = BY_LENGTH.get(name.len()) else { return Known::Other };
+        let padded = Padded::of(name);
+        let found = candidates.iter().find(|known| PADDED[**known as usize] == padded);
         found.copied().unwrap_or(Known::Other)
     }
 
@@ -164,6 +164,31 @@ impl Known {
 
 /// The longest known name is `mcp-protocol-version`.
 const LENGTH_MAX: usize = 20;
+
+/// A name of at most [`LENGTH_MAX`] bytes in lower case with zeros behind it: of a fixed size, so that comparing takes two
+/// instructions and not a loop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Padded([u8; 24]);
+
+impl Padded {
+    const fn of(name: &[u8]) -> Padded {
+        let mut bytes = [0; 24];
+        bytes.split_at_mut(name.len()).0.copy_from_slice(name);
+        bytes.make_ascii_lowercase();
+        Padded(bytes)
+    }
+}
+
+/// The name of each variant, by its number.
+static PADDED: [Padded; Known::COUNT] = {
+    let mut all = [Padded([0; 24]); Known::COUNT];
+    let mut index = 0;
+    while index < Known::COUNT {
+        all[index] = Padded::of(Known::ALL[index].name().as_bytes());
+        index += 1;
+    }
+    all
+};
 
 /// The known names of each length, so that a name is compared with few others. A test holds it against
 /// [`Known::name`].

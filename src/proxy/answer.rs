@@ -1,7 +1,7 @@
 //! The backend's answer: its head judged and turned into what the client gets. A function of bytes: no I/O, no state.
 
 use super::clock::Clock;
-use super::local::{append_field, append_status_line};
+use super::local::append_status_line;
 use crate::http1::forward::passes_to_client;
 use crate::http1::{BodyLength, FieldSpans, FramingError, HeadLimits, Known, Occurs, response};
 use crate::wire::outcome::Format;
@@ -51,11 +51,9 @@ pub(super) fn judge(
     }
     let mut rendered = Vec::with_capacity(block.len() + 256);
     append_status_line(&mut rendered, head.status);
-    for field in head.fields.iter() {
-        if passes_to_client(&field) && !(session == Session::Strip && field.known == Known::McpSessionId) {
-            append_field(&mut rendered, field.name, field.value);
-        }
-    }
+    head.fields.append_lines(&mut rendered, |field| {
+        passes_to_client(field) && !(session == Session::Strip && field.known == Known::McpSessionId)
+    });
     if head.fields.occurs(Known::Date) == Occurs::Never {
         clock.append_date(&mut rendered);
     }

@@ -43,9 +43,7 @@ pub(super) fn head(
     append_field(&mut out, b"Host", backend.host.as_bytes());
     append_length(&mut out, length as u64);
     append_accept(&mut out, backend.accept, request);
-    for field in request.fields.iter().filter(|field| passes(backend, field)) {
-        append_field(&mut out, field.name, field.value);
-    }
+    request.fields.append_lines(&mut out, |field| passes(backend, field));
     if let UpstreamAuthorization::Bearer(token) = &backend.authorization {
         out.extend_from_slice(b"Authorization: Bearer ");
         out.extend_from_slice(token.as_bytes());
