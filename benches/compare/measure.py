@@ -1,0 +1,201 @@
+"""Starting programs, loading them, and reading what they cost from /proc. Knows nothing of what is compared with what.
+
+CPU is the scheduler's run time of all threads of a process tree (/proc/PID/task/*/schedstat): the figure that survives a
+noisy machine. Memory is the proportional share of the whole tree (Pss). Load comes from
+wrk (as fast as it goes) or from `Paced` (so many calls a second).
+"""
+
+import os
+import re
+import selectors
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+LUA = """
+wrk.method = "%(method)s"
+wrk.headers["Authorization"] = "Bearer %(token)s"
+wrk.headers["Content-Type"] = "application/json"
+wrk.headers["Accept"] = "application/json, text/event-stream"
+%(body)s
+%(tokens)s
+done = function(summary, latency, requests)
+  local bad = summary.errors.connect + summary.errors.read + summary.errors.write + summary.errors.timeout
+  io.write(string.format("RESULT %%d %%d %%d %%d %%d %%d\\n", summary.requests, summary.duration, bad, summary.errors.status,
+    latency:percentile(50), latency:percentile(99)))
+end
+"""
+
+TOKENS = """
+local requests, turn = {}, 0
+init = function()
+  for token in io.lines("%s/tokens.txt") do
+    wrk.headers["Authorization"] = "Bearer " .. token
+    requests[#requests + 1] = wrk.format()
+  end
+end
+request = function()
+  turn = turn %% #requests + 1
+  return requests[turn]
+end
+"""
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def program(name: str) -> str:
+    found = shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
+    if not found:
+        sys.exit(f"{name} is not installed: run scripts/setup bench")
+    return found
+
+
+def tree(pid: int) -> list[int]:
+    """The process and all its descendants."""
+    found = [pid]
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+        for child in task.read_text().split():
+            found += tree(int(child))
+    return found
+
+
+def cpu_ns(pid: int) -> int:
+    """CPU time of the process tree so far. Threads that have ended do not count: ask twice of the same threads."""
+    total = 0
+    for process in tree(pid):
+        for path in Path(f"/proc/{process}/task").glob("*/schedstat"):
+            total += int(path.read_text().split()[0])
+    return total
+
+
+def memory_kib(pid: int) -> int:
+    """The tree's share of memory: pages that its processes have in common count once."""
+    rollups = (Path(f"/proc/{one}/smaps_rollup").read_text() for one in tree(pid))
+    return sum(int(re.search(r"^Pss:\s+(\d+)", rollup, re.MULTILINE)[1]) for rollup in rollups)
+
+
+def start(argv: list[str], cores: set[int], port: str, log: Path, env: dict | None = None, log_pipe: int | None = None) -> subprocess.Popen:
+    """Starts a program on these cores and returns when its port is open. `log_pipe` takes stderr instead of the file."""
+    with log.open("ab") as file:
+        started = subprocess.Popen(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=file if log_pipe is None else log_pipe,
+            env={**os.environ, **(env or {})},
+            start_new_session=True,
+            preexec_fn=lambda: os.sched_setaffinity(0, cores),
+        )
+    deadline = time.monotonic() + 30
+    while True:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", int(port))) == 0:
+                return started
+        if started.poll() is not None or time.monotonic() > deadline:
+            end(started)
+            sys.exit(f"{argv[0]} did not start:\n{log.read_text()[-2000:]}")
+        time.sleep(0.02)
+
+
+def end(started: subprocess.Popen) -> None:
+    """SIGTERM, then after a moment SIGKILL, to this program and its children."""
+    if started.poll() is not None:
+        return
+    started.send_signal(signal.SIGTERM)
+    try:
+        started.wait(5)
+    except subprocess.TimeoutExpired:
+        os.killpg(started.pid, signal.SIGKILL)
+        started.wait()
+
+
+class Log:
+    """A pipe for a program's log and a reader on the load's cores, as journald would be."""
+
+    def __init__(self, cores: set[int]):
+        read, self.write = os.pipe()
+        argv = ["dd", "of=/dev/null", "bs=65536", "status=none"]
+        self.reader = subprocess.Popen(argv, stdin=read, stderr=subprocess.DEVNULL, preexec_fn=lambda: os.sched_setaffinity(0, cores))
+        os.close(read)
+
+    def close(self) -> None:
+        os.close(self.write)
+        try:
+            self.reader.wait(5)
+        except subprocess.TimeoutExpired:
+            self.reader.kill()
+            self.reader.wait()
+
+
+def wrk(folder: Path, cores: set[int], port: str, scenario, body: bytes, seconds: float, tokens: list[str]) -> dict:
+    """One thread, kept-alive connections, closed loop. Several tokens take turns."""
+    lines = {"method": scenario.method, "token": scenario.token, "body": "", "tokens": ""}
+    if scenario.method == "POST":
+        (folder / "body.json").write_bytes(body)
+        lines["body"] = f'local file = io.open("{folder}/body.json", "rb")\nwrk.body = file:read("*a")\nfile:close()'
+    if tokens:
+        (folder / "tokens.txt").write_text("\n".join(tokens))
+        lines["tokens"] = TOKENS % folder
+    script = folder / "load.lua"
+    script.write_text(LUA % lines)
+    argv = [program("wrk"), "-t1", f"-c{scenario.connections}", f"-d{seconds}s", "--timeout", "10s", "-s", str(script), f"http://127.0.0.1:{port}/mcp"]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=seconds + 60, preexec_fn=lambda: os.sched_setaffinity(0, cores))
+    result = re.search(r"RESULT (\d+) (\d+) (\d+) (\d+) (\d+) (\d+)", done.stdout)
+    if not result:
+        sys.exit(f"wrk said:\n{done.stdout}{done.stderr}")
+    requests, micros, broken, refused, p50, p99 = map(int, result.groups())
+    # wrk counts every status of 400 and above as an error: all of them or none must be.
+    if not requests or broken or refused != (requests if scenario.status >= 400 else 0):
+        sys.exit(f"{scenario.name}: {broken} broken and {refused} refused of {requests}: this run measures the wrong thing")
+    return {"requests": requests, "rps": requests / micros * 1e6, "p50": p50, "p99": p99}
+
+
+class Paced:
+    """Kept-alive connections that take turns: one call every 1/rate of a second, however long the answers take."""
+
+    def __init__(self, port: str, connections: int, request: bytes):
+        self.request, self.selector, self.connections = request, selectors.DefaultSelector(), []
+        for _ in range(connections):
+            connection = socket.create_connection(("127.0.0.1", int(port)), timeout=10)
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self.selector.register(connection, selectors.EVENT_READ)
+            self.connections.append(connection)
+
+    def run(self, rate: int, count: int) -> dict:
+        """Sends this many calls and waits for all answers. An answer is one read: they are small."""
+        sent_at, latencies, sent, skipped, begin = {}, [], 0, 0, time.perf_counter()
+        deadline = begin + count / rate + 30
+        while len(latencies) + skipped < count:
+            now = time.perf_counter()
+            if now > deadline:
+                sys.exit(f"paced load: {len(latencies)} of {count} calls were answered, {skipped} not sent")
+            while sent < count and begin + sent / rate <= now:
+                connection = self.connections[sent % len(self.connections)]
+                sent += 1
+                if connection in sent_at:
+                    skipped += 1  # Its last call is still under way: the rate is more than the connections carry.
+                    continue
+                sent_at[connection] = time.perf_counter()
+                connection.sendall(self.request)
+            due = begin + sent / rate - time.perf_counter() if sent < count else 1
+            for key, _ in self.selector.select(max(due, 0)):
+                data = key.fileobj.recv(65536)
+                if not data.startswith(b"HTTP/1.1 200 "):
+                    sys.exit(f"paced load: expected 200, saw {data[:300]!r}")
+                latencies.append(time.perf_counter() - sent_at.pop(key.fileobj))
+        latencies.sort()
+        microseconds = lambda share: latencies[min(int(len(latencies) * share), len(latencies) - 1)] * 1e6
+        elapsed = time.perf_counter() - begin
+        return {"requests": len(latencies), "rps": len(latencies) / elapsed, "p50": microseconds(0.5), "p99": microseconds(0.99)}
+
+    def close(self) -> None:
+        for connection in self.connections:
+            connection.close()
