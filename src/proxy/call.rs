@@ -82,7 +82,7 @@ async fn conduct(
         (Era::Legacy, false) => Leaving::Ignored,
     });
     let trust = if request.trusted { Trust::Proxy } else { Trust::Stranger };
-    let origin = Origin { peer: client.peer(), trust, request_id: request.id.as_str(), client: name };
+    let origin = Origin { peer: client.peer(), trust, request_id: request.id, client: name };
     let question = Question {
         shared: request.shared,
         runtime,
@@ -145,12 +145,7 @@ async fn refuse(
 }
 
 fn circumstances<'r>(request: &'r Request<'_>, executed: Executed) -> Circumstances<'r> {
-    Circumstances {
-        request_id: request.id.as_str(),
-        executed,
-        retry_after_ms: None,
-        mode: request.runtime.error_mode,
-    }
+    Circumstances { request_id: request.id, executed, retry_after_ms: None, mode: request.runtime.error_mode }
 }
 
 /// An answer on its way from the backend to the client.
@@ -169,7 +164,7 @@ impl Delivery<'_> {
         let streams = self.is_stream || format == Format::EventStream;
         let sending = Sending {
             rendered: head.rendered,
-            request_id: self.request.id.as_str(),
+            request_id: self.request.id,
             persist: self.request.persist(client),
             version: self.request.head.version,
             idle: streams.then_some(self.request.runtime.timeouts.stream_idle),

@@ -117,7 +117,7 @@ pub(super) struct Request<'r> {
     pub(super) head: RequestHead<'r>,
     /// What arrived behind the head.
     pub(super) arrived: &'r [u8],
-    pub(super) id: RequestId,
+    pub(super) id: &'r str,
     pub(super) started: Instant,
     /// Whether the peer is a proxy that may say for whom it speaks.
     pub(super) trusted: bool,
@@ -216,7 +216,7 @@ impl Connection<'_> {
         if self.client.write(Parts::new([bytes.as_slice()])).await.is_ok() {
             report.bytes_out = reply.body.len() as u64;
         }
-        report.record(self.shared, runtime, &id, self.client.peer());
+        report.record(self.shared, runtime, id.as_str(), self.client.peer());
     }
 
     /// Serves the request whose head is the first `length` bytes.
@@ -242,6 +242,7 @@ impl Connection<'_> {
             Occurs::Once(_) | Occurs::Never | Occurs::Repeated => None,
         };
         let id = given.unwrap_or_else(|| shared.ids.next());
+        let id = id.as_str();
         let started = Instant::now();
         let request = Request { shared, runtime, head, arrived, id, started, trusted };
         let mut report = Report::new(started);
@@ -265,7 +266,7 @@ impl Connection<'_> {
                 request.answer_unread(client, &reply, None, &mut report).await
             }
         };
-        report.record(shared, runtime, &id, client.peer());
+        report.record(shared, runtime, id, client.peer());
         ending
     }
 }
@@ -331,7 +332,7 @@ impl Request<'_> {
         report: &mut Report,
     ) -> Persist {
         let content = Content::of(&self.head);
-        let bytes = render(reply, self.id.as_str(), &self.shared.clock, persist, content);
+        let bytes = render(reply, self.id, &self.shared.clock, persist, content);
         // The call's own deadline may be what is being reported: the answer has a moment of its own.
         client.set_timeout(LINGER);
         report.denial = denial;

@@ -6,7 +6,6 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::front::Ending;
-use super::request_id::RequestId;
 use super::runtime::{Runtime, Shared};
 use crate::policy::{ClientId, Denial};
 use crate::telemetry::{Outcome, Record};
@@ -62,10 +61,10 @@ impl Report {
     }
 
     /// Counts and logs the request.
-    pub(super) fn record(self, shared: &Shared, runtime: &Runtime, id: &RequestId, peer: Option<IpAddr>) {
+    pub(super) fn record(self, shared: &Shared, runtime: &Runtime, id: &str, peer: Option<IpAddr>) {
         let caller = self.caller.as_deref();
         let record = Record {
-            request_id: id.as_str(),
+            request_id: id,
             peer,
             client: self.client.map(|client| runtime.policy.clients().name(client)).or(caller),
             client_label: self

@@ -217,10 +217,17 @@ fn digits<const N: usize>(mut number: u64) -> [u8; N] {
     digits
 }
 
-fn push_decimal(out: &mut Vec<u8>, number: u64) {
-    let all = digits::<20>(number);
-    let length = number.checked_ilog10().map_or(1, |log| log as usize + 1);
-    out.extend_from_slice(&all[all.len() - length..]);
+fn push_decimal(out: &mut Vec<u8>, mut number: u64) {
+    let mut digits = [b'0'; 20];
+    let mut start = digits.len();
+    loop {
+        start -= 1;
+        digits[start] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            return out.extend_from_slice(&digits[start..]);
+        }
+    }
 }
 
 #[cfg(test)]

@@ -92,7 +92,7 @@ pub(super) async fn pass_on(
     let stream = (head.format == Format::EventStream).then(|| passage.visit.stream());
     let sending = Sending {
         rendered: head.rendered,
-        request_id: passage.request.id.as_str(),
+        request_id: passage.request.id,
         persist: passage.request.persist(client),
         version: passage.request.head.version,
         idle: None,

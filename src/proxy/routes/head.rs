@@ -43,10 +43,10 @@ pub(super) fn replay(
     }
     let trust = if request.trusted { Trust::Proxy } else { Trust::Stranger };
     let client = caller.unwrap_or_default();
-    let origin = Origin { peer, trust, request_id: request.id.as_str(), client };
+    let origin = Origin { peer, trust, request_id: request.id, client };
     append_forwarded(&mut out, head, &origin);
     append_trace(&mut out, head);
-    append_field(&mut out, b"X-Request-Id", request.id.as_str().as_bytes());
+    append_field(&mut out, b"X-Request-Id", request.id.as_bytes());
     append_field(&mut out, b"Via", b"1.1 mcp-guard");
     if let (true, Some(caller)) = (backend.client_header, caller) {
         append_field(&mut out, b"X-MCP-Client", caller.as_bytes());

@@ -37,7 +37,7 @@ pub(super) async fn serve(
         Ok(arrived) => arrived,
         Err(why) => return passage.give_up(client, why, report).await,
     };
-    let persist = match consent(&block, passage.request.id.as_str()) {
+    let persist = match consent(&block, passage.request.id) {
         Some(head) => {
             report.status = Some(101);
             report.streamed = true;
