@@ -263,6 +263,11 @@ impl Client {
         if gone { Poll::Ready(Interrupt::ClientGone) } else { Poll::Pending }
     }
 
+    /// Ready once a drain has begun.
+    pub(super) fn poll_draining(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.ticket.poll_phase(cx, Phase::Draining)
+    }
+
     /// Ready when the deadline or the end of a drain has come.
     pub(super) fn poll_time(&mut self, cx: &mut Context<'_>) -> Poll<Interrupt> {
         poll_time(&mut self.ticket, &mut self.timer, cx)

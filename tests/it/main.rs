@@ -25,4 +25,6 @@ mod refusals;
 mod rollout;
 mod rollout_load;
 mod rollout_triggers;
+mod routes;
+mod routes_streams;
 mod streams;

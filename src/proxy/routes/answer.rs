@@ -86,6 +86,7 @@ pub(super) async fn pass_on(
         };
         return passage.give_up(client, why, report).await;
     }
+    passage.route.reached();
     report.status = Some(head.status);
     report.outcome = if head.status >= 500 { Outcome::Upstream } else { Outcome::Ok };
     report.streamed = head.format == Format::EventStream;

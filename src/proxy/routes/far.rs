@@ -53,8 +53,7 @@ impl L4Connect for Dialer {
                 Ok(VirtualSocketStream::new(Box::new(far)).into())
             }
             Err(cause) => {
-                log::warn!("cannot connect to {}: {cause}", exchange.address);
-                exchange.fail(NoAnswer::Refused);
+                exchange.fail(NoAnswer::Unreachable(cause.kind()));
                 Err(pingora::Error::because(pingora::ErrorType::ConnectError, "dial", cause))
             }
         }

@@ -41,7 +41,7 @@ const PIPE_BYTES: usize = 64 * 1024;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum NoAnswer {
     /// The backend could not be reached.
-    Refused,
+    Unreachable(io::ErrorKind),
     /// The connection ended before a complete head.
     Closed,
     /// What came is not an answer.

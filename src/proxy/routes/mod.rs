@@ -7,6 +7,7 @@
 
 mod answer;
 mod far;
+mod frames;
 mod hand_over;
 mod head;
 mod state;
@@ -78,7 +79,8 @@ pub(super) async fn serve(
     };
     let passage = Passage { request, route, visit, permit };
     let persist = passage.conduct(client, &body.bytes, caller, report).await;
-    ending(persist, body.consumed)
+    // What the client of a tunnel has sent last must not take back what it was sent last.
+    if passage.permit.is_upgrade() { Ending::Linger } else { ending(persist, body.consumed) }
 }
 
 fn ending(persist: Persist, consumed: usize) -> Ending {
@@ -157,7 +159,10 @@ impl Passage<'_> {
             }
             NoAnswer::Interrupted(Interrupt::Deadline) => Denial::Deadline,
             NoAnswer::Interrupted(Interrupt::Draining) => Denial::Draining,
-            NoAnswer::Refused => Denial::BackendRefused,
+            NoAnswer::Unreachable(kind) => {
+                self.route.missed(kind);
+                Denial::BackendRefused
+            }
             NoAnswer::Closed => Denial::BackendReset,
             NoAnswer::Invalid(error) => {
                 log::warn!("route {}: the backend's answer is malformed: {error}", self.route.name());

@@ -1,7 +1,7 @@
 //! What is kept of each route from one request to the next: what was used of its rate, and who is in it now.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -27,6 +27,7 @@ pub(in crate::proxy) struct RouteState {
     meters: Mutex<HashMap<String, Arc<Meter>>>,
     inside: AtomicUsize,
     streams: AtomicUsize,
+    away: AtomicBool,
 }
 
 /// Why a request may not enter now.
@@ -102,6 +103,7 @@ impl RouteState {
             meters: Mutex::default(),
             inside: AtomicUsize::new(0),
             streams: AtomicUsize::new(0),
+            away: AtomicBool::new(false),
         }
     }
 
@@ -148,6 +150,20 @@ impl RouteState {
             meter.give_back(&rate);
         }
         Err(Busy::Full)
+    }
+
+    /// The backend cannot be reached. Said once for each time it goes away, not once for each request.
+    pub(super) fn missed(&self, kind: std::io::ErrorKind) {
+        if !self.away.swap(true, Ordering::Relaxed) {
+            log::warn!("route {}: cannot connect to the backend: {kind}", self.name());
+        }
+    }
+
+    /// The backend has answered.
+    pub(super) fn reached(&self) {
+        if self.away.load(Ordering::Relaxed) && self.away.swap(false, Ordering::Relaxed) {
+            log::info!("route {}: the backend answers again", self.name());
+        }
     }
 
     fn meter(&self, caller: &str) -> Arc<Meter> {

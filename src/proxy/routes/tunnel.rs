@@ -5,6 +5,7 @@
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tokio::io::{AsyncWrite, DuplexStream};
 use tokio::time::Instant;
@@ -16,10 +17,14 @@ use super::super::local::{Persist, append_field};
 use super::super::report::Report;
 use super::Passage;
 use super::answer;
+use super::frames::{Frames, GOING_AWAY};
 use super::hand_over::{Handed, NoAnswer};
 use crate::http1::forward::passes_to_client;
 use crate::http1::{FieldSpans, response};
 use crate::telemetry::Outcome;
+
+/// How long a client that has been told to go has to do so.
+const GOODBYE: Duration = Duration::from_secs(1);
 
 /// Waits for the backend's consent. Without it the answer is one as any other.
 pub(super) async fn serve(
@@ -39,6 +44,7 @@ pub(super) async fn serve(
     };
     let persist = match consent(&block, passage.request.id) {
         Some(head) => {
+            passage.route.reached();
             report.status = Some(101);
             report.streamed = true;
             let _stream = passage.visit.stream();
@@ -127,11 +133,25 @@ impl Lane {
 struct Tunnel {
     upwards: Lane,
     downwards: Lane,
+    frames: Frames,
+    /// The client has been told to go.
+    leaving: bool,
+}
+
+/// What became of an attempt to move bytes.
+enum Moved {
+    Some,
+    /// The guard is about to stop, and nothing is under way to the client.
+    Stopping,
+    End,
 }
 
 impl Tunnel {
     fn new(from_backend: Vec<u8>, from_client: Vec<u8>) -> Tunnel {
-        Tunnel { upwards: Lane::new(from_client), downwards: Lane::new(from_backend) }
+        let mut frames = Frames::default();
+        frames.see(&from_backend);
+        let (upwards, downwards) = (Lane::new(from_client), Lane::new(from_backend));
+        Tunnel { upwards, downwards, frames, leaving: false }
     }
 
     /// Tells the client, then carries bytes to the end.
@@ -148,10 +168,20 @@ impl Tunnel {
             return Outcome::ClientGone;
         }
         loop {
-            client.set_timeout(idle);
+            if !self.leaving {
+                client.set_timeout(idle);
+            }
             match poll_fn(|cx| self.poll_move(cx, client, pipe)).await {
                 Ok(Moved::Some) => {}
+                Ok(Moved::Stopping) => {
+                    self.leaving = true;
+                    client.set_timeout(GOODBYE);
+                    if client.write(Parts::new([GOING_AWAY.as_slice()])).await.is_err() {
+                        return Outcome::Ok;
+                    }
+                }
                 Ok(Moved::End) => return Outcome::Ok,
+                Err(_) if self.leaving => return Outcome::Ok,
                 Err(Interrupt::Deadline) => return Outcome::Timeout,
                 Err(Interrupt::Draining) => return Outcome::Denied,
                 Err(Interrupt::ClientGone) => return Outcome::ClientGone,
@@ -166,52 +196,81 @@ impl Tunnel {
         client: &mut Client,
         pipe: &mut DuplexStream,
     ) -> Poll<Result<Moved, Interrupt>> {
-        let mut moved = false;
-        if self.upwards.is_empty()
-            && !self.upwards.ended
-            && let Poll::Ready(read) = client.poll_read(cx, &mut self.upwards.waiting)
-        {
-            let read = read?;
-            self.upwards.ended = read == 0;
-            self.upwards.bytes += read as u64;
-            moved = true;
-        }
-        if self.downwards.is_empty()
-            && !self.downwards.ended
-            && let Poll::Ready(read) = poll_read_more(cx, pipe, &mut self.downwards.waiting)
-        {
-            let read = read.unwrap_or_default();
-            self.downwards.ended = read == 0;
-            self.downwards.bytes += read as u64;
-            moved = true;
-        }
-        if !self.upwards.is_empty()
-            && let Poll::Ready(written) = self.upwards.poll_write(cx, pipe)
-        {
-            // The backend takes nothing more; what it has said is still passed on.
-            self.upwards.ended |= written.is_err();
-            if written.is_err() {
-                self.upwards.waiting.clear();
-                self.upwards.written = 0;
-            }
-            moved = true;
-        }
-        if !self.downwards.is_empty()
-            && let Poll::Ready(written) = self.downwards.poll_to(cx, client)
-        {
-            written?;
-            moved = true;
-        }
+        let up = self.poll_upwards(cx, client, pipe)?;
+        let down = self.poll_downwards(cx, client, pipe)?;
         let drained = self.upwards.is_empty() && self.downwards.is_empty();
         if drained && (self.upwards.ended || self.downwards.ended) {
             return Poll::Ready(Ok(Moved::End));
         }
-        if moved { Poll::Ready(Ok(Moved::Some)) } else { client.poll_time(cx).map(Err) }
+        if up || down {
+            return Poll::Ready(Ok(Moved::Some));
+        }
+        let quiet = !self.leaving && self.downwards.is_empty() && self.frames.is_between();
+        if quiet && client.poll_draining(cx).is_ready() {
+            return Poll::Ready(Ok(Moved::Stopping));
+        }
+        client.poll_time(cx).map(Err)
     }
-}
 
-/// What became of an attempt to move bytes.
-enum Moved {
-    Some,
-    End,
+    /// From the client to the backend. True if something moved.
+    fn poll_upwards(
+        &mut self,
+        cx: &mut Context<'_>,
+        client: &mut Client,
+        pipe: &mut DuplexStream,
+    ) -> Result<bool, Interrupt> {
+        let lane = &mut self.upwards;
+        let mut moved = false;
+        if lane.is_empty()
+            && !lane.ended
+            && let Poll::Ready(read) = client.poll_read(cx, &mut lane.waiting)
+        {
+            let read = read?;
+            lane.ended = read == 0;
+            lane.bytes += read as u64;
+            moved = true;
+        }
+        if !lane.is_empty()
+            && let Poll::Ready(written) = lane.poll_write(cx, pipe)
+        {
+            if written.is_err() {
+                // The backend takes nothing more; what it has said is still passed on.
+                *lane = Lane { ended: true, bytes: lane.bytes, ..Lane::new(Vec::new()) };
+            }
+            moved = true;
+        }
+        Ok(moved)
+    }
+
+    /// From the backend to the client, unless that has been told to go. True if something moved.
+    fn poll_downwards(
+        &mut self,
+        cx: &mut Context<'_>,
+        client: &mut Client,
+        pipe: &mut DuplexStream,
+    ) -> Result<bool, Interrupt> {
+        let lane = &mut self.downwards;
+        let mut moved = false;
+        if lane.is_empty()
+            && !lane.ended
+            && let Poll::Ready(read) = poll_read_more(cx, pipe, &mut lane.waiting)
+        {
+            let read = read.unwrap_or_default();
+            lane.ended = read == 0;
+            if self.leaving {
+                lane.waiting.clear();
+            } else {
+                self.frames.see(&lane.waiting);
+                lane.bytes += read as u64;
+            }
+            moved = true;
+        }
+        if !lane.is_empty()
+            && let Poll::Ready(written) = lane.poll_to(cx, client)
+        {
+            written?;
+            moved = true;
+        }
+        Ok(moved)
+    }
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tempfile::TempDir;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::task::JoinHandle;
 
@@ -154,6 +154,20 @@ impl Peer {
         soon("a write by the backend", self.stream.write_all(bytes.as_ref()))
             .await
             .expect("an open connection");
+    }
+
+    /// Reads until `wanted` has arrived, and returns everything up to it.
+    pub(crate) async fn until(&mut self, wanted: &str) -> String {
+        let reading = async {
+            while !self.buffer.windows(wanted.len()).any(|window| window == wanted.as_bytes()) {
+                let read = self.stream.read_buf(&mut self.buffer).await.expect("an open connection");
+                assert!(read > 0, "the connection ended before {wanted:?}");
+            }
+        };
+        soon(wanted, reading).await;
+        let at = self.buffer.windows(wanted.len()).position(|window| window == wanted.as_bytes());
+        let found: Vec<u8> = self.buffer.drain(..at.unwrap_or_default() + wanted.len()).collect();
+        String::from_utf8(found).expect("text")
     }
 
     /// Waits until the guard closes the connection.
