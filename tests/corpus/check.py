@@ -37,6 +37,19 @@ interval = "1h"
 # A backend that resets before it answers: the one case that is judged by the real status (README.md says why).
 RESETS = {"up-14b"}
 REAL_STATUS = '[errors]\nmode = "http"\n'
+# The same requests on a route at the same path, with the endpoint elsewhere: what is judged is HTTP, not MCP.
+ROUTE = """
+[[route]]
+name = "corpus"
+prefix = "/swf-monitor/mcp"
+exact = true
+methods = ["POST"]
+auth = "bearer"
+slot = "blue"
+"""
+# A route's backend sees the path as the client wrote it; the endpoint's always sees its slot's own.
+AT_THE_ENDPOINT_ONLY = {"pa-04"}
+ON_A_ROUTE = MORE.replace('prefixes = ["/swf-monitor/mcp"]', 'prefixes = ["/elsewhere"]') + ROUTE
 
 
 def explained() -> dict[str, str]:
@@ -75,6 +88,9 @@ def main() -> int:
     cases = judge("requests", requests, MORE, options)
     cases += judge("calls", calls, MORE, options)
     cases += judge("resets", resets, MORE + REAL_STATUS, options)
+    routed = [line for line in http if json.loads(line)["id"] not in AT_THE_ENDPOINT_ONLY]
+    for case in judge("requests on a route", routed, ON_A_ROUTE, options):
+        cases.append({**case, "title": f"on a route: {case['title']}"})
     reasons = explained()
     problems = []
     for case in cases:
