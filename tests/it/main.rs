@@ -24,6 +24,8 @@ mod observability;
 mod refusals;
 mod rollout;
 mod rollout_load;
+mod rollout_slots;
+mod rollout_state;
 mod rollout_triggers;
 mod routes;
 mod routes_streams;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::harness::{Guard, Load, Mcp, Mood, Tally, Told, eventually, guard, mcp};
+use crate::harness::{Guard, Load, Mcp, Mood, Tally, Told, eventually, guard, mcp, measured};
 use crate::rollout::{LONG, QUICK};
 
 const CLIENTS: u64 = 8;
@@ -51,7 +51,7 @@ async fn a_hundred_switches_lose_no_call() {
     let (made, told) = load.stop().await;
     assert!(told.is_empty(), "{} of {made} calls failed, such as {:?}", told.len(), told.first());
     assert!(stage.blue.calls() > 300 && stage.green.calls() > 300, "both have served");
-    eprintln!("100 switches under load: {made} calls, none failed");
+    measured(&format!("100 switches under load: {made} calls, none failed"));
 }
 
 /// What goes wrong with the candidate, in turn.
@@ -134,10 +134,10 @@ async fn twenty_rollouts_of_a_candidate_that_does_its_worst_lose_no_read() {
         stage.blue.executed(id) || stage.green.executed(id) || gone.iter().any(|tally| tally.executed(id))
     });
     assert!(automatic >= 12, "{automatic} of 21 were rolled back by a trigger");
-    eprintln!(
+    measured(&format!(
         "21 rollouts rolled back, {automatic} by a trigger: {made} calls, no read failed, {} tools/call did",
         told.len()
-    );
+    ));
 }
 
 /// Lets it happen; a killed candidate is replaced by one that nobody knows of.
@@ -190,6 +190,8 @@ async fn the_candidate_gets_nothing_any_more_within_a_tenth_of_a_second() {
         let fired = back["at"].as_u64().unwrap();
         worst = worst.max(stage.green.last_call().saturating_sub(fired));
     }
-    eprintln!("from trigger to the last call that the candidate got: at most {worst} ms in 5 rollbacks");
+    measured(&format!(
+        "from trigger to the last call that the candidate got: at most {worst} ms in 5 rollbacks"
+    ));
     assert!(worst < 100, "{worst} ms");
 }

@@ -23,7 +23,13 @@ pub(crate) use mcp::{Mcp, Mood, Tally, mcp, old_mcp};
 pub(crate) use message::Message;
 
 use std::future::Future;
+use std::io::Write;
 use std::time::Duration;
+
+/// Says what was measured, also where the output of tests that succeed is kept back.
+pub(crate) fn measured(what: &str) {
+    let _ = writeln!(std::io::stderr(), "measured: {what}");
+}
 
 /// How long anything may take before a test gives up: generous, because two cores are shared by many.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
