@@ -25,14 +25,14 @@ def instructions_file(folder: Path) -> Path:
     return path
 
 
-def mcp_tools(programs: Programs) -> Backend:
+def mcp_tools(programs: Programs, name: str = "tools") -> Backend:
     """Our tool server on a Unix socket, with the shipped catalogue."""
-    socket = programs.folder / "tools.sock"
+    socket = programs.folder / f"{name}.sock"
     argv = [str(TOOLS), "serve", "--socket", str(socket), "--instructions", str(instructions_file(programs.folder))]
     for catalog in sorted((ROOT / "conf" / "tools").glob("*.toml")):
         argv += ["--catalog", str(catalog)]
     address = f"unix:{socket}"
-    program = programs.start("mcp-tools", argv).wait_for(address)
+    program = programs.start(f"mcp-{name}", argv).wait_for(address)
     return Backend(address, "/mcp", True, program, argv)
 
 

@@ -1,0 +1,113 @@
+"""Who is told of a rollout: each kind of receiver, by a guard as shipped, with a receiver that fails at first."""
+
+import http.server
+import json
+import threading
+
+import pytest
+
+from harness.backends import mcp_tools
+from harness.guard import Guard
+from harness.operator import Operator
+from harness.programs import wait_until
+
+PLAN = """
+[gate]
+parity = false
+[[step]]
+stage = "canary"
+weight = 50
+hold = "1h"
+[[notify]]
+name = "hook"
+kind = "generic"
+url = "{url}/hook"
+[[notify]]
+name = "chat"
+kind = "slack"
+url_env = "CHAT_URL"
+[[notify]]
+name = "pager"
+kind = "pagerduty"
+routing_key_env = "PAGER_KEY"
+url = "{url}/pager"
+on = ["rolled_back"]
+[[notify]]
+name = "program"
+kind = "exec"
+exec = ["sh", "-c", "cat >> {told}; echo >> {told}"]
+"""
+MORE = """
+[slots.green]
+address = "{green}"
+[rollout]
+plan = "plan.toml"
+[health]
+interval = "250ms"
+timeout = "250ms"
+"""
+
+
+class Receiver(http.server.ThreadingHTTPServer):
+    """Answers the first request of every path with 503, and remembers the others."""
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.told: list[tuple[str, dict]] = []
+        self.refused: set[str] = set()
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+    def at(self, path: str) -> list[dict]:
+        return [body for where, body in list(self.told) if where == path]
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_POST(self):
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        first = self.path not in self.server.refused
+        self.server.refused.add(self.path)
+        if not first:
+            self.server.told.append((self.path, body))
+        self.send_response(503 if first else 202)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def receiver():
+    server = Receiver()
+    yield server
+    server.shutdown()
+
+
+def test_every_receiver_is_told_in_its_own_words_and_again_after_a_failure(programs, receiver, monkeypatch):
+    monkeypatch.setenv("CHAT_URL", receiver.url + "/services/T0/B0/chat-secret")
+    monkeypatch.setenv("PAGER_KEY", "pager-secret")
+    blue, told = mcp_tools(programs), programs.folder / "told"
+    green = mcp_tools(programs, "green")
+    (programs.folder / "plan.toml").write_text(PLAN.format(url=receiver.url, told=told))
+    operator = Operator(Guard(programs, blue.address, blue.path, more=MORE.format(green=green.address)))
+    operator.both_healthy()
+    operator.does("rollout start")
+    green.program.signal(9)
+    operator.rolled_back()
+
+    chat = "/services/T0/B0/chat-secret"
+    wait_until("everybody is told", lambda: len(receiver.at("/hook")) == 2 and len(receiver.at(chat)) == 2 and receiver.at("/pager"), 30)
+    started, back = receiver.at("/hook")
+    assert [started["transition"]["kind"], back["transition"]["kind"]] == ["started", "rolled_back"], "in order, though the first one failed"
+    assert back["transition"]["cause"]["fired"]["trigger"] == "candidate_health" and back["severity"] == "critical"
+    assert "candidate_health" in receiver.at(chat)[1]["text"]
+    (page,) = receiver.at("/pager")
+    assert (page["routing_key"], page["event_action"], page["payload"]["severity"]) == ("pager-secret", "trigger", "critical")
+    by_hand = [json.loads(line)["transition"]["kind"] for line in told.read_text().splitlines() if line]
+    assert by_hand == ["started", "rolled_back"]
+    said = operator.guard.program.log()
+    assert "secret" not in said, "an address is a secret"
