@@ -16,6 +16,7 @@ from harness.programs import Programs, free_port, wait_until
 
 CONF = ROOT / "conf" / "prometheus"
 RULES = [CONF / "alerts.yml", CONF / "rollout-alerts.yml"]
+DASHBOARD = json.loads((ROOT / "conf" / "grafana" / "mcp-guard.json").read_text())
 
 
 def promtool(*arguments: str, stdin: bytes | None = None) -> None:
@@ -63,15 +64,39 @@ def test_the_alerts_fire_when_they_should():
         promtool("test", "rules", str(rules.with_suffix(".test.yml")))
 
 
-def test_every_metric_of_an_alert_exists(metrics):
-    """A rule over a misspelt name never fires and never complains."""
+def expressions() -> list[str]:
+    """What the dashboard asks Prometheus, with its variables filled in."""
+    asked = [target["expr"] for panel in DASHBOARD["panels"] for target in panel.get("targets", [])]
+    asked += [annotation["expr"] for annotation in DASHBOARD["annotations"]["list"]]
+    return [expression.replace("$job", "mcp-guard").replace("$__rate_interval", "1m") for expression in asked]
+
+
+@pytest.mark.parametrize("what, text", [("the alerts", "".join(rules.read_text() for rules in RULES)), ("the dashboard", "\n".join(expressions()))])
+def test_every_metric_that_is_asked_for_exists(metrics, what, text):
+    """A rule over a misspelt name never fires, a panel over one stays empty, and neither complains."""
     exposed = set(re.findall(r"(?m)^# TYPE (\S+)", metrics))
     # A family without a series yet is not exposed; tests/tidy.rs holds this page to the code.
     exposed |= set(re.findall(r"(?m)^\| `(mcp_\w+)` \|", (ROOT / "docs/metrics.md").read_text()))
-    used = set(re.findall(r"\b((?:mcp|process)_[a-z_]+)\b", "".join(rules.read_text() for rules in RULES)))
+    used = set(re.findall(r"\b((?:mcp|process)_[a-z0-9_]+)\b", text))
     used = {re.sub(r"_(bucket|count|sum)$", "", name) if name not in exposed else name for name in used}
-    assert used, "the rules in conf/prometheus name no metric of ours"
-    assert used <= exposed, f"the rules use {sorted(used - exposed)}, which the guard does not expose"
+    assert used, f"{what} in conf/ name no metric of ours"
+    assert used <= exposed, f"{what} use {sorted(used - exposed)}, which the guard does not expose"
+
+
+def test_every_label_of_the_dashboard_exists():
+    """A legend or a grouping over a label that a family does not have shows nothing."""
+    documented = re.findall(r"(?m)^\| `(mcp_\w+)` \| \w+ \| (.*?) \|", (ROOT / "docs/metrics.md").read_text())
+    labels = {name: set(re.findall(r"`(\w+)`", said)) | {"job", "le"} for name, said in documented}
+    checked = 0
+    for panel in DASHBOARD["panels"]:
+        for target in panel.get("targets", []):
+            families = re.findall(r"\bmcp_[a-z0-9_]+", target["expr"])
+            known = set().union(*(labels.get(name.removesuffix("_bucket"), set()) for name in families), {"job"})
+            used = set(re.findall(r"\{\{(\w+)\}\}", target["legendFormat"]))
+            used |= {label.strip() for group in re.findall(r"by \(([^)]*)\)", target["expr"]) for label in group.split(",")}
+            assert used <= known, f"{panel['title']}: {sorted(used - known)}"
+            checked += len(used)
+    assert checked > 20
 
 
 def test_every_denial_code_of_an_alert_exists(metrics):
@@ -103,5 +128,8 @@ def test_prometheus_scrapes_the_guard(programs, tools):
     for _ in range(5):
         call(tools.url, "tools/list")
     wait_until("five more requests in mcp_guard_requests_total", lambda: value("sum(mcp_guard_requests_total)") >= before + 5)
+    for expression in expressions():
+        query(expression)  # Prometheus refuses what it does not understand.
+    assert query(expressions()[0]), "the dashboard's first panel is empty"
     ours = {sample["metric"]["__name__"] for sample in query('{job="mcp-guard"}')}
     assert not [name for name in ours if not name.startswith(("mcp_", "process_", "up", "scrape_"))], ours
