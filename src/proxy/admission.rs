@@ -1,14 +1,25 @@
 //! Places in flight, the waiting line before them, and the line of calls held while no backend can be reached.
 //!
-//! All three are bounded, and first come is first served. Must not know what a call is.
+//! All three are bounded. Who waits for a place waits in the line of its client, and clients take turns: one that floods
+//! waits behind itself. Must not know what a call is, nor who a client is.
 
+use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Mutex, MutexGuard, Semaphore, SemaphorePermit};
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+/// Who waits: calls of the same key wait behind each other.
+pub(super) type Key = u32;
 
 /// A place in flight; leaving it lets the next one in.
-pub(super) type Place<'p> = SemaphorePermit<'p>;
+#[derive(Debug)]
+pub(super) struct Place<'p> {
+    places: &'p Places,
+    since: Instant,
+}
 
 /// Why there is no place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,71 +28,253 @@ pub(super) enum NoPlace {
     WaitedTooLong,
 }
 
-/// The places of one slot.
+/// Whether the line's bound holds for a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Standing {
+    New,
+    /// It has waited its turn before, or must not be refused.
+    Privileged,
+}
+
+/// A number of places, and those who wait for one.
+#[derive(Debug)]
 pub(super) struct Places {
-    semaphore: Semaphore,
+    line: Mutex<Line>,
+}
+
+#[derive(Debug)]
+struct Line {
     max: usize,
-    waiting: AtomicUsize,
     waiting_max: usize,
-    patience: Duration,
+    taken: usize,
+    waiting: usize,
+    /// Every client that waits, once, in the order of their turns.
+    turns: VecDeque<Key>,
+    queues: HashMap<Key, VecDeque<Waiter>>,
+    next_number: u64,
+    /// How long a place is held, on a sliding average; zero before the first.
+    held_ns: u64,
+}
+
+#[derive(Debug)]
+struct Waiter {
+    number: u64,
+    standing: Standing,
+    grant: oneshot::Sender<()>,
 }
 
 impl Places {
-    pub(super) fn new(max: usize, waiting_max: usize, patience: Duration) -> Places {
-        let max = max.min(Semaphore::MAX_PERMITS);
-        Places { semaphore: Semaphore::new(max), max, waiting: AtomicUsize::new(0), waiting_max, patience }
+    pub(super) fn new(max: usize, waiting_max: usize) -> Places {
+        let line = Line {
+            max,
+            waiting_max,
+            taken: 0,
+            waiting: 0,
+            turns: VecDeque::new(),
+            queues: HashMap::new(),
+            next_number: 0,
+            held_ns: 0,
+        };
+        Places { line: Mutex::new(line) }
     }
 
-    /// Takes a place, or waits in the line for one.
-    pub(super) async fn enter(&self) -> Result<Place<'_>, NoPlace> {
-        if let Ok(place) = self.semaphore.try_acquire() {
-            return Ok(place);
-        }
-        let _waiting = Counted::enter(&self.waiting, self.waiting_max).ok_or(NoPlace::LineFull)?;
-        self.wait(self.patience).await
+    /// New bounds. Nobody is turned out: who is in stays, who waits goes on waiting.
+    pub(super) fn set_bounds(&self, max: usize, waiting_max: usize) {
+        let mut line = self.lock();
+        (line.max, line.waiting_max) = (max, waiting_max);
+        line.grant();
     }
 
-    /// Takes a place again for a call that was held: it has waited its turn, so the line's bound does not apply.
-    pub(super) async fn enter_again(&self, patience: Duration) -> Result<Place<'_>, NoPlace> {
-        self.wait(patience).await
-    }
-
-    async fn wait(&self, patience: Duration) -> Result<Place<'_>, NoPlace> {
-        // The semaphore is never closed, so the only other end is the patience's.
-        match tokio::time::timeout(patience, self.semaphore.acquire()).await {
-            Ok(Ok(place)) => Ok(place),
-            Ok(Err(_)) | Err(_) => Err(NoPlace::WaitedTooLong),
+    /// Takes a place, or waits in the line of `who` for one, at most `patience`.
+    pub(super) async fn enter(
+        &self,
+        who: Key,
+        standing: Standing,
+        patience: Duration,
+    ) -> Result<Place<'_>, NoPlace> {
+        let mut waiting = {
+            let mut line = self.lock();
+            if line.taken < line.max {
+                line.taken += 1;
+                return Ok(self.place());
+            }
+            let (number, granted) = line.join(who, standing).ok_or(NoPlace::LineFull)?;
+            Waiting { places: self, who, number, granted, served: false }
+        };
+        match tokio::time::timeout(patience, &mut waiting.granted).await {
+            Ok(Ok(())) => {
+                waiting.served = true;
+                Ok(self.place())
+            }
+            // The line is full, and somebody who has fewer calls in it came.
+            Ok(Err(_)) => Err(NoPlace::LineFull),
+            Err(_elapsed) => Err(NoPlace::WaitedTooLong),
         }
     }
 
     pub(super) fn in_flight(&self) -> usize {
-        self.max.saturating_sub(self.semaphore.available_permits())
+        self.lock().taken
     }
 
     pub(super) fn waiting(&self) -> usize {
-        self.waiting.load(Ordering::Relaxed)
+        self.lock().waiting
+    }
+
+    /// When one more call can expect a place, if they are held as long as lately. `None` before any was.
+    pub(super) fn expected_wait(&self) -> Option<Duration> {
+        let line = self.lock();
+        let ahead = u64::try_from(line.waiting + 1).unwrap_or(u64::MAX);
+        let max = u64::try_from(line.max.max(1)).unwrap_or(u64::MAX);
+        (line.held_ns > 0).then(|| Duration::from_nanos(line.held_ns.saturating_mul(ahead) / max))
+    }
+
+    fn place(&self) -> Place<'_> {
+        Place { places: self, since: Instant::now() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Line> {
+        // Nothing under this lock can panic half-way through a change.
+        self.line.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        let held = u64::try_from(self.since.elapsed().as_nanos()).unwrap_or(u64::MAX).max(1);
+        let mut line = self.places.lock();
+        line.held_ns = if line.held_ns == 0 { held } else { line.held_ns - line.held_ns / 8 + held / 8 };
+        line.leave();
+    }
+}
+
+impl Line {
+    /// Queues a call behind those of the same client; `None` if there is no room.
+    fn join(&mut self, who: Key, standing: Standing) -> Option<(u64, oneshot::Receiver<()>)> {
+        if standing == Standing::New && self.waiting >= self.waiting_max && !self.make_room(who) {
+            return None;
+        }
+        let (grant, granted) = oneshot::channel();
+        let number = self.next_number;
+        self.next_number += 1;
+        let queue = self.queues.entry(who).or_default();
+        if queue.is_empty() {
+            self.turns.push_back(who);
+        }
+        queue.push_back(Waiter { number, standing, grant });
+        self.waiting += 1;
+        Some((number, granted))
+    }
+
+    /// The line is full: the client with the longest queue gives up its latest place in it, if `who` has fewer even then.
+    fn make_room(&mut self, who: Key) -> bool {
+        let own = self.queues.get(&who).map_or(0, VecDeque::len);
+        let Some((&longest, queue)) = self.queues.iter_mut().max_by_key(|(_, queue)| queue.len()) else {
+            return false;
+        };
+        if queue.len() <= own + 1 {
+            return false;
+        }
+        let latest = queue.iter().rposition(|waiter| waiter.standing == Standing::New);
+        let Some(evicted) = latest.and_then(|at| queue.remove(at)) else { return false };
+        self.waiting -= 1;
+        self.forget_if_empty(longest);
+        // Dropping its sender tells it.
+        drop(evicted);
+        true
+    }
+
+    fn forget_if_empty(&mut self, who: Key) {
+        if self.queues.get(&who).is_some_and(VecDeque::is_empty) {
+            self.queues.remove(&who);
+            self.turns.retain(|other| *other != who);
+        }
+    }
+
+    fn leave(&mut self) {
+        self.taken -= 1;
+        self.grant();
+    }
+
+    /// Gives free places to those whose turn it is.
+    fn grant(&mut self) {
+        while self.taken < self.max {
+            let Some(who) = self.turns.pop_front() else { return };
+            let Some(queue) = self.queues.get_mut(&who) else { continue };
+            let first = queue.pop_front();
+            if queue.is_empty() {
+                self.queues.remove(&who);
+            } else {
+                self.turns.push_back(who);
+            }
+            let Some(waiter) = first else { continue };
+            self.waiting -= 1;
+            if waiter.grant.send(()).is_ok() {
+                self.taken += 1;
+            }
+        }
+    }
+}
+
+/// A call in the line; leaving the line is dropping this.
+struct Waiting<'p> {
+    places: &'p Places,
+    who: Key,
+    number: u64,
+    granted: oneshot::Receiver<()>,
+    served: bool,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        if self.served {
+            return;
+        }
+        let mut line = self.places.lock();
+        // Grants are made under this lock, so it is known now whether one was.
+        if self.granted.try_recv().is_ok() {
+            return line.leave();
+        }
+        let Some(queue) = line.queues.get_mut(&self.who) else { return };
+        if let Some(at) = queue.iter().position(|waiter| waiter.number == self.number) {
+            queue.remove(at);
+            line.waiting -= 1;
+            line.forget_if_empty(self.who);
+        }
     }
 }
 
 /// The line of held calls of one slot. Its first one tries the backend; the others wait for their turn.
 pub(super) struct HoldLine {
     held: AtomicUsize,
-    held_max: usize,
-    turn: Mutex<()>,
+    held_max: AtomicUsize,
+    turn: tokio::sync::Mutex<()>,
 }
 
 impl HoldLine {
     pub(super) fn new(held_max: usize) -> HoldLine {
-        HoldLine { held: AtomicUsize::new(0), held_max, turn: Mutex::new(()) }
+        HoldLine {
+            held: AtomicUsize::new(0),
+            held_max: AtomicUsize::new(held_max),
+            turn: tokio::sync::Mutex::new(()),
+        }
+    }
+
+    pub(super) fn set_bound(&self, held_max: usize) {
+        self.held_max.store(held_max, Ordering::Relaxed);
     }
 
     /// Joins the line, unless it is full.
     pub(super) fn join(&self) -> Option<Held<'_>> {
-        Some(Held { _count: Counted::enter(&self.held, self.held_max)? })
+        let held_max = self.held_max.load(Ordering::Relaxed);
+        let joined = self
+            .held
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |held| (held < held_max).then_some(held + 1));
+        // Lazily: a guard that is made and dropped for a refused one would count down.
+        joined.is_ok().then(|| Held(&self.held))
     }
 
     /// Waits until the caller is the first of the line. The turn passes on when the guard is dropped.
-    pub(super) async fn turn(&self) -> MutexGuard<'_, ()> {
+    pub(super) async fn turn(&self) -> tokio::sync::MutexGuard<'_, ()> {
         self.turn.lock().await
     }
 
@@ -91,98 +284,13 @@ impl HoldLine {
 }
 
 /// A call in the line; leaving the line is dropping this.
-pub(super) struct Held<'l> {
-    _count: Counted<'l>,
-}
+pub(super) struct Held<'l>(&'l AtomicUsize);
 
-/// One of a bounded number.
-struct Counted<'c>(&'c AtomicUsize);
-
-impl<'c> Counted<'c> {
-    fn enter(count: &'c AtomicUsize, max: usize) -> Option<Counted<'c>> {
-        let entered = count
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |count| (count < max).then_some(count + 1));
-        // Lazily: a guard that is made and dropped for a refused one would count down.
-        entered.is_ok().then(|| Counted(count))
-    }
-}
-
-impl Drop for Counted<'_> {
+impl Drop for Held<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use super::*;
-
-    const LONG: Duration = Duration::from_secs(60);
-
-    #[tokio::test]
-    async fn places_are_bounded_and_the_line_is_first_come_first_served() {
-        let places = Arc::new(Places::new(1, 2, LONG));
-        let first = places.enter().await.unwrap();
-        let (order, mut arrivals) = tokio::sync::mpsc::unbounded_channel();
-        let waiting: Vec<_> = (0..2)
-            .map(|number| {
-                let (places, order) = (places.clone(), order.clone());
-                tokio::spawn(async move {
-                    let _place = places.enter().await.unwrap();
-                    order.send(number).unwrap();
-                })
-            })
-            .collect();
-        while places.waiting() < 2 {
-            tokio::task::yield_now().await;
-        }
-        assert_eq!(places.enter().await.unwrap_err(), NoPlace::LineFull);
-        assert_eq!(places.in_flight(), 1);
-        drop(first);
-        for task in waiting {
-            task.await.unwrap();
-        }
-        assert_eq!((arrivals.recv().await, arrivals.recv().await), (Some(0), Some(1)));
-        assert_eq!((places.in_flight(), places.waiting()), (0, 0));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn nobody_waits_longer_than_the_patience() {
-        let places = Places::new(1, 2, Duration::from_secs(2));
-        let _busy = places.enter().await.unwrap();
-        assert_eq!(places.enter().await.unwrap_err(), NoPlace::WaitedTooLong);
-        assert_eq!(places.waiting(), 0);
-    }
-
-    #[tokio::test]
-    async fn a_caller_that_gives_up_leaves_the_line() {
-        let places = Places::new(1, 1, LONG);
-        let busy = places.enter().await.unwrap();
-        tokio::select! {
-            biased;
-            _ = places.enter() => unreachable!("the place is taken"),
-            () = std::future::ready(()) => {}
-        }
-        assert_eq!(places.waiting(), 0);
-        drop(busy);
-        let _place = places.enter().await.unwrap();
-    }
-
-    #[tokio::test]
-    async fn the_hold_line_is_bounded_and_gives_turns() {
-        let line = HoldLine::new(2);
-        let (first, second) = (line.join().unwrap(), line.join().unwrap());
-        assert!(line.join().is_none());
-        let turn = line.turn().await;
-        tokio::select! {
-            biased;
-            _ = line.turn() => unreachable!("the first still has its turn"),
-            () = std::future::ready(()) => {}
-        }
-        drop(turn);
-        let _turn = line.turn().await;
-        drop((first, second));
-    }
-}
+mod tests;

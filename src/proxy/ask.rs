@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::admission::{NoPlace, Place};
+use super::admission::{Key, NoPlace, Place, Standing};
 use super::answer::Session;
 use super::backend::{self, Origin};
 use super::client::{Client, Interrupt};
@@ -28,6 +28,7 @@ use crate::policy::{Call, Denial};
 use crate::rollout::sample::{Failure as Failed, Verdict};
 use crate::telemetry::metrics::{Retry, UpstreamConnection};
 use crate::upstream::Slot;
+use crate::wire::Method;
 
 /// How often a call is sent again after a connection failed under it.
 const AGAIN_MAX: u32 = 2;
@@ -206,11 +207,15 @@ impl<'q> Asking<'q> {
     }
 
     async fn enter(&self, client: &mut Client) -> Result<Place<'q>, Why> {
-        let places = &self.slot.places;
-        let entered = match self.hold_until {
-            None => client.until(places.enter()).await?,
-            Some(until) => client.until(places.enter_again(left(until))).await?,
+        let (runtime, call) = (self.question.runtime, self.question.call);
+        let (standing, patience) = match self.hold_until {
+            Some(until) => (Standing::Privileged, left(until)),
+            // It is how a client finds out whom it speaks to: it is not refused while a backend can answer.
+            None if call.method() == Method::Discover => (Standing::Privileged, left(client.deadline())),
+            None => (Standing::New, runtime.timeouts.waiting),
         };
+        let who = u32::try_from(call.client().index()).unwrap_or(Key::MAX);
+        let entered = client.until(self.slot.places.enter(who, standing, patience)).await?;
         entered.map_err(|(NoPlace::LineFull | NoPlace::WaitedTooLong)| Why::Refused(Denial::Overloaded))
     }
 

@@ -41,17 +41,12 @@ pub(super) struct Runtime {
 }
 
 impl Runtime {
-    /// Builds the value for a configuration. Slots that it does not change keep their connections and calls.
+    /// Builds the value for a configuration. What is counted and known of the slots goes on.
     pub(super) fn new(config: Config, previous: Option<&Runtime>) -> Runtime {
         let (limits, timeouts) = (config.limits, config.timeouts);
         let state = |slot: Slot, backend: Option<Backend>| {
-            let backend = backend?;
-            let kept = previous.and_then(|previous| previous.slot(slot)).filter(|kept| {
-                kept.backend == backend
-                    && previous.is_some_and(|old| *old.policy.limits() == limits && old.timeouts == timeouts)
-            });
-            let made = || Arc::new(SlotState::new(slot, backend.clone(), &limits, &timeouts));
-            Some(kept.cloned().unwrap_or_else(made))
+            let previous = previous.and_then(|previous| previous.slot(slot)).map(Arc::as_ref);
+            Some(Arc::new(SlotState::new(slot, backend?, &limits, &timeouts, previous)))
         };
         Runtime {
             slots: [state(Slot::Blue, config.blue), state(Slot::Green, config.green)],

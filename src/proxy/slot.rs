@@ -22,16 +22,22 @@ const TOOL_NAME_BYTES_MAX: usize = 128;
 const PAUSE_FIRST: Duration = Duration::from_millis(2);
 const PAUSE_MAX: Duration = Duration::from_millis(50);
 
-/// The state of one slot. It outlives a reload that does not change the slot.
+/// The state of one slot under one configuration.
 pub(super) struct SlotState {
     pub(super) slot: Slot,
     pub(super) backend: Backend,
-    pub(super) pool: Pool,
-    pub(super) places: Places,
-    pub(super) hold: HoldLine,
+    pub(super) pool: Arc<Pool>,
+    pub(super) places: Arc<Places>,
+    pub(super) hold: Arc<HoldLine>,
+    connect_time: Duration,
+    known: Arc<Known>,
+}
+
+/// What was learnt of the backend at an address.
+struct Known {
     reachable: AtomicU8,
     tools: ArcSwap<HashSet<String>>,
-    /// Milliseconds since the state was made at which tools were last learned, plus one; 0 is never.
+    /// Milliseconds since this was made at which tools were last learned, plus one; 0 is never.
     learned: AtomicU64,
     made: Instant,
 }
@@ -44,19 +50,40 @@ const REACHABLE: u8 = 1;
 const UNREACHABLE: u8 = 2;
 
 impl SlotState {
-    pub(super) fn new(slot: Slot, backend: Backend, limits: &Limits, timeouts: &Timeouts) -> SlotState {
-        let pool = Pool::new(backend.address.clone(), backend.pool, backend.pool_idle, timeouts.connect);
-        SlotState {
-            slot,
-            pool,
-            places: Places::new(limits.in_flight_max, limits.waiting_max, timeouts.waiting),
-            hold: HoldLine::new(limits.held_max),
-            backend,
+    /// The state for this configuration. As long as the backend stays where it is, the calls in flight and in line, and
+    /// what is known of it, outlive a reload; connections do if nothing changes for them.
+    pub(super) fn new(
+        slot: Slot,
+        backend: Backend,
+        limits: &Limits,
+        timeouts: &Timeouts,
+        previous: Option<&SlotState>,
+    ) -> SlotState {
+        let previous = previous.filter(|previous| previous.backend.address == backend.address);
+        let connect_time = timeouts.connect;
+        let same_pool = |old: &&SlotState| {
+            (old.backend.pool, old.backend.pool_idle, old.connect_time)
+                == (backend.pool, backend.pool_idle, connect_time)
+        };
+        let pool = previous.filter(same_pool).map(|previous| previous.pool.clone());
+        let pool = pool.unwrap_or_else(|| {
+            Arc::new(Pool::new(backend.address.clone(), backend.pool, backend.pool_idle, connect_time))
+        });
+        if let Some(SlotState { places, hold, known, .. }) = previous {
+            places.set_bounds(limits.in_flight_max, limits.waiting_max);
+            hold.set_bound(limits.held_max);
+            let (places, hold, known) = (places.clone(), hold.clone(), known.clone());
+            return SlotState { slot, backend, pool, places, hold, connect_time, known };
+        }
+        let places = Arc::new(Places::new(limits.in_flight_max, limits.waiting_max));
+        let hold = Arc::new(HoldLine::new(limits.held_max));
+        let known = Arc::new(Known {
             reachable: AtomicU8::new(UNKNOWN),
             tools: ArcSwap::from_pointee(HashSet::new()),
             learned: AtomicU64::new(0),
             made: Instant::now(),
-        }
+        });
+        SlotState { slot, backend, pool, places, hold, connect_time, known }
     }
 
     /// Opens a connection and remembers whether that worked.
@@ -92,7 +119,7 @@ impl SlotState {
 
     /// Whether the last attempt to reach the backend succeeded.
     pub(super) fn reachable(&self) -> Option<bool> {
-        match self.reachable.load(Ordering::Relaxed) {
+        match self.known.reachable.load(Ordering::Relaxed) {
             REACHABLE => Some(true),
             UNREACHABLE => Some(false),
             _ => None,
@@ -100,14 +127,14 @@ impl SlotState {
     }
 
     fn reached(&self) {
-        if self.reachable.swap(REACHABLE, Ordering::Relaxed) == UNREACHABLE {
+        if self.known.reachable.swap(REACHABLE, Ordering::Relaxed) == UNREACHABLE {
             log::info!("slot {}: the backend at {} answers again", self.slot.as_str(), self.address());
         }
     }
 
     fn missed(&self, cause: &io::Error) {
         // Once for each time it goes away, not once for each call.
-        if self.reachable.swap(UNREACHABLE, Ordering::Relaxed) != UNREACHABLE {
+        if self.known.reachable.swap(UNREACHABLE, Ordering::Relaxed) != UNREACHABLE {
             let (slot, address) = (self.slot.as_str(), self.address());
             log::warn!("slot {slot}: cannot connect to {address}: {cause}; calls are held until it answers");
             self.pool.retire();
@@ -121,32 +148,32 @@ impl SlotState {
 
     /// The label for a tool's name: the name itself if the slot has listed it.
     pub(super) fn tool_label(&self, name: &str) -> String {
-        if self.tools.load().contains(name) { name.to_owned() } else { "other".to_owned() }
+        if self.known.tools.load().contains(name) { name.to_owned() } else { "other".to_owned() }
     }
 
     /// Whether the next `tools/list` answer is worth learning from.
     pub(super) fn wants_listing(&self) -> bool {
-        let last = self.learned.load(Ordering::Relaxed);
+        let last = self.known.learned.load(Ordering::Relaxed);
         last == 0 || self.age().saturating_sub(last) > millis(LEARN_EVERY)
     }
 
     fn age(&self) -> u64 {
-        millis(self.made.elapsed()) + 1
+        millis(self.known.made.elapsed()) + 1
     }
 
     /// Takes over the names of a `tools/list` answer. Names beyond the bounds stay `other`.
     pub(super) fn learn_tools(&self, names: HashSet<String>) {
         let acceptable = names.into_iter().filter(|name| name.len() <= TOOL_NAME_BYTES_MAX);
-        self.learned.store(self.age(), Ordering::Relaxed);
+        self.known.learned.store(self.age(), Ordering::Relaxed);
         // A page of a longer list adds to what is known.
-        let mut known = HashSet::clone(&self.tools.load());
+        let mut known = HashSet::clone(&self.known.tools.load());
         for name in acceptable {
             if known.len() < TOOLS_MAX {
                 known.insert(name);
             }
         }
-        if known.len() != self.tools.load().len() {
-            self.tools.store(Arc::new(known));
+        if known.len() != self.known.tools.load().len() {
+            self.known.tools.store(Arc::new(known));
         }
     }
 }

@@ -1,0 +1,224 @@
+//! Places and lines: bounds, turns, and that nothing is lost when somebody gives up.
+
+use std::sync::Arc;
+
+use proptest::prelude::*;
+
+use super::*;
+
+const LONG: Duration = Duration::from_secs(60);
+
+/// Calls that wait, each a task that says its number when it has a place and gives it back at once.
+struct Waiters {
+    places: Arc<Places>,
+    order: tokio::sync::mpsc::UnboundedSender<(Key, u32)>,
+    served: tokio::sync::mpsc::UnboundedReceiver<(Key, u32)>,
+}
+
+impl Waiters {
+    fn of(places: Places) -> Waiters {
+        let (order, served) = tokio::sync::mpsc::unbounded_channel();
+        Waiters { places: Arc::new(places), order, served }
+    }
+
+    /// Returns when the call is in the line.
+    async fn add(&self, who: Key, number: u32) -> tokio::task::JoinHandle<Result<(), NoPlace>> {
+        let (places, order, before) = (self.places.clone(), self.order.clone(), self.places.waiting());
+        let task = tokio::spawn(async move {
+            let _place = places.enter(who, Standing::New, LONG).await?;
+            order.send((who, number)).unwrap();
+            Ok(())
+        });
+        while self.places.waiting() == before && !task.is_finished() {
+            tokio::task::yield_now().await;
+        }
+        task
+    }
+
+    async fn served(&mut self, count: usize) -> Vec<(Key, u32)> {
+        let mut served = Vec::new();
+        while served.len() < count {
+            served.push(self.served.recv().await.unwrap());
+        }
+        served
+    }
+}
+
+#[tokio::test]
+async fn places_are_bounded_and_a_client_s_own_line_is_first_come_first_served() {
+    let mut waiters = Waiters::of(Places::new(1, 2));
+    let places = waiters.places.clone();
+    let first = places.enter(1, Standing::New, LONG).await.unwrap();
+    let tasks = [waiters.add(1, 1).await, waiters.add(1, 2).await];
+    assert_eq!(places.enter(1, Standing::New, LONG).await.unwrap_err(), NoPlace::LineFull);
+    assert_eq!((places.in_flight(), places.waiting()), (1, 2));
+    drop(first);
+    for task in tasks {
+        task.await.unwrap().unwrap();
+    }
+    assert_eq!(waiters.served(2).await, [(1, 1), (1, 2)]);
+    assert_eq!((places.in_flight(), places.waiting()), (0, 0));
+}
+
+#[tokio::test]
+async fn clients_take_turns_however_many_calls_one_of_them_has_in_line() {
+    let mut waiters = Waiters::of(Places::new(1, 10));
+    let places = waiters.places.clone();
+    let first = places.enter(1, Standing::New, LONG).await.unwrap();
+    for number in 1..=5 {
+        waiters.add(1, number).await;
+    }
+    waiters.add(2, 1).await;
+    waiters.add(2, 2).await;
+    waiters.add(3, 1).await;
+    drop(first);
+    let served = waiters.served(8).await;
+    assert_eq!(served, [(1, 1), (2, 1), (3, 1), (1, 2), (2, 2), (1, 3), (1, 4), (1, 5)]);
+}
+
+#[tokio::test]
+async fn in_a_full_line_the_longest_queue_makes_room_for_others() {
+    let mut waiters = Waiters::of(Places::new(1, 4));
+    let places = waiters.places.clone();
+    let first = places.enter(1, Standing::New, LONG).await.unwrap();
+    let mut flood = Vec::new();
+    for number in 1..=4 {
+        flood.push(waiters.add(1, number).await);
+    }
+    let other = tokio::spawn({
+        let places = places.clone();
+        async move { places.enter(2, Standing::New, LONG).await.map(drop) }
+    });
+    assert_eq!(flood.pop().unwrap().await.unwrap().unwrap_err(), NoPlace::LineFull, "its latest");
+    assert_eq!(places.waiting(), 4);
+    assert_eq!(places.enter(1, Standing::New, LONG).await.unwrap_err(), NoPlace::LineFull);
+    drop(first);
+    other.await.unwrap().unwrap();
+    assert_eq!(waiters.served(3).await, [(1, 1), (1, 2), (1, 3)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_waits_longer_than_the_patience() {
+    let places = Places::new(1, 2);
+    let _busy = places.enter(1, Standing::New, LONG).await.unwrap();
+    let patience = Duration::from_secs(2);
+    assert_eq!(places.enter(1, Standing::New, patience).await.unwrap_err(), NoPlace::WaitedTooLong);
+    assert_eq!(places.waiting(), 0);
+}
+
+#[tokio::test]
+async fn a_caller_that_gives_up_leaves_the_line() {
+    let places = Places::new(1, 1);
+    let busy = places.enter(1, Standing::New, LONG).await.unwrap();
+    tokio::select! {
+        biased;
+        _ = places.enter(1, Standing::New, LONG) => unreachable!("the place is taken"),
+        () = std::future::ready(()) => {}
+    }
+    assert_eq!(places.waiting(), 0);
+    drop(busy);
+    let _place = places.enter(1, Standing::New, LONG).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_place_that_was_granted_to_somebody_who_left_goes_to_the_next() {
+    let places = Places::new(1, 2);
+    let busy = places.enter(1, Standing::New, LONG).await.unwrap();
+    let mut leaving = Box::pin(places.enter(2, Standing::New, LONG));
+    assert!(futures_poll(leaving.as_mut()).is_pending());
+    drop(busy);
+    assert_eq!(places.in_flight(), 1, "granted, and not yet noticed");
+    drop(leaving);
+    assert_eq!((places.in_flight(), places.waiting()), (0, 0));
+}
+
+fn futures_poll<F: Future>(future: std::pin::Pin<&mut F>) -> std::task::Poll<F::Output> {
+    future.poll(&mut std::task::Context::from_waker(std::task::Waker::noop()))
+}
+
+#[tokio::test]
+async fn new_bounds_let_in_who_waits_and_turn_nobody_out() {
+    let mut waiters = Waiters::of(Places::new(1, 8));
+    let places = waiters.places.clone();
+    let first = places.enter(1, Standing::New, LONG).await.unwrap();
+    waiters.add(1, 1).await;
+    places.set_bounds(2, 8);
+    assert_eq!(waiters.served(1).await, [(1, 1)]);
+    places.set_bounds(1, 0);
+    assert_eq!(places.enter(1, Standing::New, LONG).await.unwrap_err(), NoPlace::LineFull);
+    let privileged = tokio::spawn({
+        let places = places.clone();
+        async move { places.enter(1, Standing::Privileged, LONG).await.map(drop) }
+    });
+    while places.waiting() == 0 {
+        tokio::task::yield_now().await;
+    }
+    drop(first);
+    privileged.await.unwrap().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_expected_wait_follows_how_long_places_are_held() {
+    let places = Places::new(2, 8);
+    assert_eq!(places.expected_wait(), None);
+    for _ in 0..20 {
+        let _place = places.enter(1, Standing::New, LONG).await.unwrap();
+        tokio::time::advance(Duration::from_millis(100)).await;
+    }
+    let expected = places.expected_wait().unwrap().as_millis();
+    assert!((49..=51).contains(&expected), "{expected}");
+}
+
+#[tokio::test]
+async fn the_hold_line_is_bounded_and_gives_turns() {
+    let line = HoldLine::new(2);
+    let (first, second) = (line.join().unwrap(), line.join().unwrap());
+    assert!(line.join().is_none());
+    let turn = line.turn().await;
+    tokio::select! {
+        biased;
+        _ = line.turn() => unreachable!("the first still has its turn"),
+        () = std::future::ready(()) => {}
+    }
+    drop(turn);
+    let _turn = line.turn().await;
+    drop((first, second));
+    assert!(line.join().is_some());
+}
+
+proptest! {
+    /// Whatever joins, leaves and gives up in whatever order: the counts are right and nobody waits beside a free place.
+    #[test]
+    fn the_line_keeps_count(steps in proptest::collection::vec((0_u8..4, 0_u32..3, 0_usize..8), 1..120)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let _entered = runtime.enter();
+        let places = Places::new(2, 3);
+        let (mut inside, mut outside) = (Vec::new(), Vec::new());
+        for (what, who, which) in steps {
+            match what {
+                0 | 1 => outside.push(Box::pin(places.enter(who, Standing::New, LONG))),
+                2 if !inside.is_empty() => drop(inside.swap_remove(which % inside.len())),
+                _ if !outside.is_empty() => drop(outside.swap_remove(which % outside.len())),
+                _ => {}
+            }
+            // Whoever was granted a place, was refused or had to make room takes notice; a newcomer does that to others.
+            for _ in 0..2 {
+                outside.retain_mut(|waiting| match futures_poll(waiting.as_mut()) {
+                    std::task::Poll::Ready(Ok(place)) => {
+                        inside.push(place);
+                        false
+                    }
+                    std::task::Poll::Ready(Err(refused)) => {
+                        assert_eq!(refused, NoPlace::LineFull);
+                        false
+                    }
+                    std::task::Poll::Pending => true,
+                });
+            }
+            prop_assert_eq!(places.in_flight(), inside.len());
+            prop_assert_eq!(places.waiting(), outside.len());
+            prop_assert!(outside.len() <= 3);
+            prop_assert!(outside.is_empty() || inside.len() == 2);
+        }
+    }
+}
