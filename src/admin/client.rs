@@ -35,8 +35,8 @@ pub(crate) fn ask(path: &Path, command: &Command) -> Result<Answer, AskError> {
     let failed = |source| AskError::Io { path: path.to_owned(), source };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
     let patience = match command {
-        Command::Order(_) | Command::Upgrade => PATIENCE_WITH_ORDERS,
-        Command::Status | Command::Rollout | Command::History => PATIENCE,
+        Command::Order(_) | Command::Upgrade | Command::Reload => PATIENCE_WITH_ORDERS,
+        Command::Status | Command::Rollout | Command::History | Command::Tokens => PATIENCE,
     };
     let answer = runtime.block_on(async { tokio::time::timeout(patience, exchange(path, command)).await });
     let answer =

@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::control::{Done, Order, Overview};
-use crate::proxy::StatusSnapshot;
+use crate::proxy::{StatusSnapshot, TokenUsed};
 use crate::rollout::Transition;
 
 /// The only version so far.
@@ -28,6 +28,10 @@ pub(crate) enum Command {
     Order(Order),
     /// Hand the listeners to a newly started program and end.
     Upgrade,
+    /// Read configuration and tokens again.
+    Reload,
+    /// Which tokens have been used.
+    Tokens,
 }
 
 impl Command {
@@ -39,6 +43,8 @@ impl Command {
             Command::History => "rollout history",
             Command::Order(order) => order.as_str(),
             Command::Upgrade => "upgrade",
+            Command::Reload => "reload",
+            Command::Tokens => "token list",
         }
     }
 }
@@ -53,9 +59,37 @@ pub(crate) enum Answer {
     Done(Box<Done>),
     /// Another process serves now.
     Upgraded(Upgraded),
+    Reloaded(Reloaded),
+    /// What is wrong with the configuration; the running one stays.
+    NotReloaded(Vec<String>),
+    Tokens(Vec<TokenUse>),
     /// The answer to an order is no, and why.
     No(String),
     Refused(Refusal),
+}
+
+/// A configuration that was taken over.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Reloaded {
+    pub(crate) clients: usize,
+    /// Keys that changed and that only a new process can take over.
+    pub(crate) at_next_start: Vec<String>,
+    pub(crate) warnings: Vec<String>,
+}
+
+/// A token that somebody used, by its fingerprint.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct TokenUse {
+    pub(crate) client: String,
+    pub(crate) fingerprint: String,
+    /// Seconds since the epoch.
+    pub(crate) last_used: u64,
+}
+
+impl From<TokenUsed> for TokenUse {
+    fn from(used: TokenUsed) -> TokenUse {
+        TokenUse { client: used.client, fingerprint: used.fingerprint, last_used: used.last_used }
+    }
 }
 
 /// The process that has taken over.

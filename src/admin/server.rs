@@ -116,12 +116,17 @@ async fn converse(mut stream: UnixStream, carry: Option<Carry>, patience: Durati
     let asked_by = uid.map_or_else(|| "unknown".to_owned(), |uid| uid.to_string());
     match &answer {
         Answer::Refused(refusal) => log::warn!("admin: command={name} uid={asked_by} refused: {refusal}"),
+        Answer::NotReloaded(problems) => {
+            log::warn!("admin: command={name} uid={asked_by} refused: {} problems", problems.len());
+        }
         Answer::No(why) => log::warn!("admin: command={name} uid={asked_by} refused: {why}"),
         Answer::Status(_)
         | Answer::Rollout(_)
         | Answer::History(_)
         | Answer::Done(_)
-        | Answer::Upgraded(_) => {
+        | Answer::Upgraded(_)
+        | Answer::Reloaded(_)
+        | Answer::Tokens(_) => {
             log::info!("admin: command={name} uid={asked_by} done");
         }
     }
@@ -213,9 +218,12 @@ mod tests {
                 tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
             let carry: Carry = Arc::new(|command, _uid| match command {
                 Command::Status => Box::pin(async { Answer::Status(status()) }),
-                Command::Rollout | Command::History | Command::Order(_) | Command::Upgrade => {
-                    Box::pin(async { Answer::No("nothing is in rollout".to_owned()) })
-                }
+                Command::Rollout
+                | Command::History
+                | Command::Order(_)
+                | Command::Upgrade
+                | Command::Reload
+                | Command::Tokens => Box::pin(async { Answer::No("nothing is in rollout".to_owned()) }),
             });
             runtime.spawn(server.serve(carry));
             Served { folder, runtime, _file: file }

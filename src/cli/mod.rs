@@ -6,8 +6,10 @@ mod check;
 mod demo;
 mod doctor;
 mod handover;
+mod live;
 mod output;
 mod parity;
+mod reload;
 mod rollout;
 mod run;
 mod slots;
@@ -45,6 +47,7 @@ enum Command {
     Run(run::Run),
     Check(check::Check),
     Status(status::Status),
+    Reload(reload::Reload),
     Slots(slots::Slots),
     Rollout(rollout::Rollout),
     #[command(subcommand)]
@@ -91,6 +94,7 @@ pub fn main() -> ExitCode {
         Command::Run(_) => run::run(&cli.config),
         Command::Check(check) => check.run(&cli.config),
         Command::Status(status) => status.run(&cli.config),
+        Command::Reload(reload) => reload.run(&cli.config),
         Command::Slots(slots) => slots.run(&cli.config),
         Command::Rollout(rollout) => rollout.run(&cli.config),
         Command::Token(token) => token.run(&cli.config),

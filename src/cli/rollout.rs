@@ -149,6 +149,9 @@ fn history(file: &Path) -> Result<Vec<Transition>, Exit> {
         | Answer::Rollout(_)
         | Answer::Done(_)
         | Answer::Upgraded(_)
+        | Answer::Reloaded(_)
+        | Answer::NotReloaded(_)
+        | Answer::Tokens(_)
         | Answer::No(_)
         | Answer::Refused(_)) => Err(unexpected(&other)),
     }

@@ -13,9 +13,10 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::Exit;
 use super::handover::{Arrival, ArrivalError, Upgrader};
+use super::live::Live;
 use super::output::{chain, complain, complain_of};
-use crate::admin::{self, Answer, Carrying, Command};
-use crate::config::{self, Config, Listen, LoadError, Loaded, Surroundings};
+use crate::admin::{self, Answer, Carrying, Command, TokenUse};
+use crate::config::{self, Config, LoadError, Loaded, Surroundings};
 use crate::control::{self, Settings, Setup};
 use crate::proxy::{Drained, Fence, Guard, Handle, Route};
 use crate::sys::notify::{State, notify, watchdog_interval};
@@ -105,11 +106,11 @@ fn serve(file: &Path, loaded: Loaded, arrival: &mut Arrival) -> Result<Drained, 
     }
     provide_files(&config);
 
-    let started = Started { listen: config.listen.clone(), log: config.log };
+    let started = config.listen.clone();
     let settings = Settings::of(&config);
     // First: who can reach the guard can ask it.
     let bind = |path: &Path| admin::Server::bind(path, &mut arrival.inherited);
-    let (admin, mut admin_file) = match started.listen.admin.as_deref().map(bind).transpose()? {
+    let (admin, mut admin_file) = match started.admin.as_deref().map(bind).transpose()? {
         Some((server, file)) => (Some(server), file),
         None => (None, None),
     };
@@ -122,10 +123,10 @@ fn serve(file: &Path, loaded: Loaded, arrival: &mut Arrival) -> Result<Drained, 
     // Up to here nothing was changed that another process could notice.
     arrival.prepared()?;
 
-    let rollout = start_rollout(started.listen.state.clone(), settings, &handle).map_err(Error::Control)?;
+    let rollout = start_rollout(started.state.clone(), settings, &handle).map_err(Error::Control)?;
     let upgrader = Upgrader::new(sockets, handle.clone(), rollout.clone());
-    let control = Control::prepare(file.to_owned(), started, upgrader, handle.clone(), rollout)
-        .map_err(Error::Control)?;
+    let live = Live::new(file.to_owned(), started, handle.clone(), rollout.clone(), log.clone());
+    let control = Control::prepare(live, upgrader, handle.clone(), rollout).map_err(Error::Control)?;
     let admin_again = admin.as_ref().map(admin::Server::again).transpose().map_err(Error::Control)?;
     std::thread::Builder::new()
         .name("control".to_owned())
@@ -171,7 +172,7 @@ fn start_rollout(
 }
 
 /// Makes sure that connections, not files, are what runs out.
-fn provide_files(config: &Config) {
+pub(super) fn provide_files(config: &Config) {
     let slots = Slot::ALL.into_iter().filter_map(|slot| config.backend(slot));
     let backend: usize = slots.map(|backend| backend.pool + config.limits.in_flight_max).sum();
     let needed = config.limits.connections_max + backend + OTHER_FILES;
@@ -191,24 +192,16 @@ struct Control {
     terminate: Signal,
     interrupt: Signal,
     upgrade: Signal,
-    file: PathBuf,
-    started: Started,
+    live: Arc<Live>,
     upgrader: Arc<Upgrader>,
     handle: Handle,
     rollout: control::Control,
 }
 
-/// What a reload cannot change.
-struct Started {
-    listen: Listen,
-    log: config::Log,
-}
-
 impl Control {
     /// Takes over the signals. From here on a SIGTERM is heard, however early it comes.
     fn prepare(
-        file: PathBuf,
-        started: Started,
+        live: Arc<Live>,
         upgrader: Arc<Upgrader>,
         handle: Handle,
         rollout: control::Control,
@@ -220,30 +213,18 @@ impl Control {
         let interrupt = signal(SignalKind::interrupt())?;
         let upgrade = signal(SignalKind::user_defined2())?;
         drop(_entered);
-        Ok(Control {
-            runtime,
-            reload,
-            terminate,
-            interrupt,
-            upgrade,
-            file,
-            started,
-            upgrader,
-            handle,
-            rollout,
-        })
+        Ok(Control { runtime, reload, terminate, interrupt, upgrade, live, upgrader, handle, rollout })
     }
 
     fn run(self, admin: Option<admin::Server>) {
         let Control { runtime, mut reload, mut terminate, mut interrupt, mut upgrade, .. } = self;
-        let Control { file, started, upgrader, handle, rollout, .. } = self;
+        let Control { live, upgrader, handle, rollout, .. } = self;
         runtime.block_on(async {
             if let Some(server) = admin {
                 let desk = upgrader.clone();
-                let (upgrader, handle, rollout) = (upgrader.clone(), handle.clone(), rollout.clone());
-                let carry = move |command, uid| -> Carrying {
-                    Box::pin(carry_out(upgrader.clone(), handle.clone(), rollout.clone(), command, uid))
-                };
+                let at =
+                    Desk { live: live.clone(), upgrader: upgrader.clone(), handle: handle.clone(), rollout };
+                let carry = move |command, uid| -> Carrying { Box::pin(carry_out(at.clone(), command, uid)) };
                 desk.open_desk(server, Arc::new(carry));
             }
             if let Some(interval) = watchdog_interval() {
@@ -252,9 +233,7 @@ impl Control {
             loop {
                 tokio::select! {
                     _ = reload.recv() => {
-                        tell(State::Reloading);
-                        load_again(&file, &started, &handle, &rollout);
-                        tell(State::Ready);
+                        tokio::spawn(reload_on_signal(live.clone()));
                     }
                     _ = terminate.recv() => stop(&upgrader, &handle),
                     _ = interrupt.recv() => stop(&upgrader, &handle),
@@ -268,14 +247,20 @@ impl Control {
     }
 }
 
-async fn carry_out(
+/// What an operator's commands act on.
+#[derive(Clone)]
+struct Desk {
+    live: Arc<Live>,
     upgrader: Arc<Upgrader>,
     handle: Handle,
     rollout: control::Control,
-    command: Command,
-    uid: u32,
-) -> Answer {
+}
+
+async fn carry_out(at: Desk, command: Command, uid: u32) -> Answer {
+    let Desk { live, upgrader, handle, rollout } = at;
     let answer = match command {
+        Command::Reload => Ok(live.reload().await.map_or_else(Answer::NotReloaded, Answer::Reloaded)),
+        Command::Tokens => Ok(Answer::Tokens(handle.tokens_used().into_iter().map(TokenUse::from).collect())),
         Command::Status => Ok(Answer::Status(handle.status().into())),
         Command::Rollout => rollout.overview().await.map(|overview| Answer::Rollout(Box::new(overview))),
         Command::History => rollout.history().await.map(Answer::History),
@@ -305,37 +290,12 @@ async fn keep_watchdog_fed(interval: std::time::Duration, handle: Handle) {
     }
 }
 
-fn load_again(file: &Path, started: &Started, handle: &Handle, rollout: &control::Control) {
-    let loaded = match config::load(file, &Surroundings::of_this_process()) {
-        Ok(loaded) => loaded,
-        Err(LoadError::Invalid(findings)) => {
-            for problem in &findings.problems {
-                log::error!("{problem}");
-            }
-            log::error!("not reloaded: {findings}; the running configuration stays");
-            return;
-        }
-        Err(unreadable @ LoadError::Unreadable(_)) => {
-            log::error!("not reloaded: {unreadable}; the running configuration stays");
-            return;
-        }
-    };
-    for warning in &loaded.warnings {
-        log::warn!("{warning}");
-    }
-    if loaded.config.listen != started.listen {
-        log::warn!("listen: what changed in this table takes effect at the next start");
-    }
-    if loaded.config.log != started.log {
-        log::warn!("log: what changed in this table takes effect at the next start");
-    }
-    let clients = loaded.config.clients.len();
-    let settings = Settings::of(&loaded.config);
-    handle.publish(loaded.config);
-    if !rollout.configure(settings) {
-        log::error!("the control plane did not take the new configuration over; reload once more");
-    }
-    log::info!("reloaded: {}, {clients} clients", file.display());
+/// The service manager waits for the end of a reload, however it ends.
+async fn reload_on_signal(live: Arc<Live>) {
+    tell(State::Reloading);
+    // Its problems are in the log.
+    let _ = live.reload().await;
+    tell(State::Ready);
 }
 
 pub(super) fn tell(state: State<'_>) {

@@ -101,6 +101,9 @@ pub(super) fn order(file: &Path, order: Order) -> Result<Done, Exit> {
         | Answer::Rollout(_)
         | Answer::History(_)
         | Answer::Upgraded(_)
+        | Answer::Reloaded(_)
+        | Answer::NotReloaded(_)
+        | Answer::Tokens(_)
         | Answer::No(_)
         | Answer::Refused(_)) => Err(unexpected(&other)),
     }
@@ -114,6 +117,9 @@ pub(super) fn overview(file: &Path) -> Result<Overview, Exit> {
         | Answer::History(_)
         | Answer::Done(_)
         | Answer::Upgraded(_)
+        | Answer::Reloaded(_)
+        | Answer::NotReloaded(_)
+        | Answer::Tokens(_)
         | Answer::No(_)
         | Answer::Refused(_)) => Err(unexpected(&other)),
     }

@@ -51,6 +51,9 @@ fn fetch(file: &Path) -> Result<admin::Status, Exit> {
         | Answer::History(_)
         | Answer::Done(_)
         | Answer::Upgraded(_)
+        | Answer::Reloaded(_)
+        | Answer::NotReloaded(_)
+        | Answer::Tokens(_)
         | Answer::No(_)
         | Answer::Refused(_)) => Err(unexpected(&other)),
     }
@@ -86,7 +89,10 @@ pub(super) fn unexpected(answer: &Answer) -> Exit {
         | Answer::Rollout(_)
         | Answer::History(_)
         | Answer::Done(_)
-        | Answer::Upgraded(_) => {
+        | Answer::Upgraded(_)
+        | Answer::Reloaded(_)
+        | Answer::NotReloaded(_)
+        | Answer::Tokens(_) => {
             complain("the guard answered another question (is it newer than this program?)");
             Exit::CouldNotRun
         }

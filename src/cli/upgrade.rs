@@ -40,6 +40,9 @@ impl Upgrade {
                 | Answer::Rollout(_)
                 | Answer::History(_)
                 | Answer::Done(_)
+                | Answer::Reloaded(_)
+                | Answer::NotReloaded(_)
+                | Answer::Tokens(_)
                 | Answer::Refused(_)),
             ) => unexpected(&other),
             Err(exit) => exit,

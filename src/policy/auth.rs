@@ -202,37 +202,48 @@ impl Clients {
         self.clients.iter()
     }
 
+    /// Every token, in an order of its own that a permit refers to.
+    pub fn tokens(&self) -> impl Iterator<Item = (&TokenHash, ClientId)> {
+        self.tokens.iter().map(|(hash, id)| (hash, *id))
+    }
+
     pub(super) fn tools(&self, id: ClientId) -> Option<&ToolPolicy> {
         self.clients.get(id.index()).map(|client| &client.tools)
     }
 
-    /// The client whose token this is. What an observer can time is which bucket the hash of his guess falls into, which
+    /// The client whose token this is, and the token's place among all. What an observer can time is which bucket the hash of his guess falls into, which
     /// he knows already; how far it agrees with a stored hash he cannot.
-    pub(super) fn find(&self, token: &[u8]) -> Option<ClientId> {
+    pub(super) fn find(&self, token: &[u8]) -> Option<(ClientId, u32)> {
         let hash = TokenHash::of(token);
         let bucket = (hash.leading_bits().checked_shr(self.shift).unwrap_or(0)) as usize;
         let (start, end) = (*self.starts.get(bucket)?, *self.starts.get(bucket + 1)?);
         let mut found = Choice::from(0);
-        let mut client = 0_u32;
-        for (stored, id) in &self.tokens[start as usize..end as usize] {
+        let (mut client, mut which) = (0_u32, 0_u32);
+        for (place, (stored, id)) in (start..end).zip(&self.tokens[start as usize..end as usize]) {
             let same = stored.0.ct_eq(&hash.0);
             client.conditional_assign(&id.0, same);
+            which.conditional_assign(&place, same);
             found |= same;
         }
-        bool::from(found).then_some(ClientId(client))
+        bool::from(found).then_some((ClientId(client), which))
     }
 
     /// Checks 7 and 8.
-    pub(super) fn authenticate(&self, token: &[u8], now: u64, config: Config) -> Result<ClientId, Denial> {
+    pub(super) fn authenticate(
+        &self,
+        token: &[u8],
+        now: u64,
+        config: Config,
+    ) -> Result<(ClientId, u32), Denial> {
         if self.is_empty() {
             return Err(Denial::TokensNotConfigured);
         }
-        let id = self.find(token).ok_or(Denial::TokenInvalid(config.wrong_token))?;
+        let (id, which) = self.find(token).ok_or(Denial::TokenInvalid(config.wrong_token))?;
         let not_after = self.clients.get(id.index()).and_then(|client| client.not_after);
         if not_after.is_some_and(|not_after| now >= not_after) {
             return Err(Denial::TokenExpired(config.wrong_token));
         }
-        Ok(id)
+        Ok((id, which))
     }
 }
 
@@ -268,7 +279,7 @@ mod tests {
     fn check(clients: &Clients, token: &str, expect: Result<&str, Denial>) {
         let config = Config { wrong_token: WrongToken::Forbidden };
         let found = clients.authenticate(token.as_bytes(), 100, config);
-        assert_eq!(found.map(|id| clients.name(id)), expect, "{token}");
+        assert_eq!(found.map(|(id, _)| clients.name(id)), expect, "{token}");
     }
 
     const INVALID: Result<&str, Denial> = Err(Denial::TokenInvalid(WrongToken::Forbidden));
@@ -338,7 +349,9 @@ mod tests {
             let clients = tokens.iter().map(|token| client(token, &[token])).collect();
             let clients = Clients::new(clients).unwrap();
             for token in &tokens {
-                prop_assert_eq!(clients.find(token.as_bytes()).map(|id| clients.name(id)), Some(token.as_str()));
+                prop_assert_eq!(clients.find(token.as_bytes()).map(|(id, _)| clients.name(id)), Some(token.as_str()));
+                let (id, which) = clients.find(token.as_bytes()).unwrap();
+                prop_assert_eq!(clients.tokens().nth(which as usize), Some((&TokenHash::of(token.as_bytes()), id)));
             }
             prop_assert_eq!(clients.find(other.as_bytes()).is_some(), tokens.contains(&other));
         }

@@ -39,6 +39,7 @@ pub enum Denial {
     UnknownTool,
     // Admission and upstream (section 8).
     RateLimited,
+    ConcurrencyLimited,
     Overloaded,
     Draining,
     NoBackend,
@@ -151,6 +152,7 @@ impl Denial {
             Denial::UnknownTool => Row::rpc("unknown_tool", 400, INVALID_PARAMS, "Unknown tool").survivable(),
 
             Denial::RateLimited => Row::rpc("rate_limited", 429, RATE, "Rate limit reached; retry later").retry_after_ms(1000).survivable(),
+            Denial::ConcurrencyLimited => Row::rpc("concurrency_limited", 429, RATE, "Too many calls at a time; retry later").retry_after_ms(1000).survivable(),
             Denial::Overloaded => Row::rpc("overloaded", 503, UNAVAILABLE, "Too many calls in progress; retry later").retry_after_ms(1000).survivable(),
             Denial::Draining => Row::rpc("draining", 503, UNAVAILABLE, "The server is restarting; retry later").retry_after_ms(2000).survivable(),
             Denial::NoBackend => Row::rpc("no_backend", 503, UNAVAILABLE, "No tool server is available; retry later").retry_after_ms(2000).survivable(),
@@ -238,9 +240,10 @@ const ERA_ERRORS: [EraError; 3] = [
     EraError::HeaderMismatch,
 ];
 
-const CALL: [Denial; 11] = [
+const CALL: [Denial; 12] = [
     Denial::UnknownTool,
     Denial::RateLimited,
+    Denial::ConcurrencyLimited,
     Denial::Overloaded,
     Denial::Draining,
     Denial::NoBackend,

@@ -25,11 +25,11 @@ impl Policy {
         check_method(head.method)?;
         origin::check(&self.origin, head)?;
         let token = auth::bearer(&head.fields)?;
-        let client = self.clients.authenticate(token, now, self.auth)?;
+        let (client, token) = self.clients.authenticate(token, now, self.auth)?;
         paths::check_endpoint(place)?;
         headers::check(&head.fields)?;
         self.check_declared_length(head.body)?;
-        Ok(Verdict::Forward(Permit::new(client)))
+        Ok(Verdict::Forward(Permit::new(client, token)))
     }
 
     /// Check 11, as far as the head tells: a body that is too large is refused before it is read.

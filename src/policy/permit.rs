@@ -6,11 +6,17 @@ use super::auth::ClientId;
 #[derive(Debug, PartialEq, Eq)]
 pub struct Permit {
     client: ClientId,
+    token: u32,
 }
 
 impl Permit {
-    pub(super) fn new(client: ClientId) -> Permit {
-        Permit { client }
+    pub(super) fn new(client: ClientId, token: u32) -> Permit {
+        Permit { client, token }
+    }
+
+    /// Which token was shown: its place in [`super::Clients::tokens`].
+    pub fn token(&self) -> usize {
+        self.token as usize
     }
 
     /// Who is calling.

@@ -5,6 +5,7 @@
 //! broken, any other runs to its end, and its outcome is recorded even though nobody reads it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::ask::{NotAsked, Question, To, Why, ask};
 use super::backend::{Origin, Trust};
@@ -14,6 +15,7 @@ use super::front::{Ending, Request};
 use super::learn::Listing;
 use super::local::Persist;
 use super::open::{Look, Opened, blame, failure_of, open};
+use super::quota::Refused;
 use super::relay::{Cut, Sending, Sent, send};
 use super::report::Report;
 use super::route::Route;
@@ -35,6 +37,7 @@ pub(super) async fn serve(
 ) -> Ending {
     let runtime = request.runtime;
     report.client = Some(permit.client());
+    runtime.quotas.saw(&permit, request.shared.clock.now());
     client.set_deadline(request.started + runtime.timeouts.body);
     let limit = runtime.policy.limits().body_bytes_max;
     let body = match body::read(client, &request.head, request.arrived, limit).await {
@@ -81,6 +84,10 @@ async fn conduct(
         (Era::Legacy, true) => Leaving::EndsWhenBroken,
         (Era::Legacy, false) => Leaving::Ignored,
     });
+    let _pass = match runtime.admit(request.shared, call, client).await {
+        Ok(pass) => pass,
+        Err(refused) => return turn_down(request, client, call, &refused, report).await,
+    };
     let trust = if request.trusted { Trust::Proxy } else { Trust::Stranger };
     let origin = Origin { peer: client.peer(), trust, request_id: request.id, client: name };
     let question = Question {
@@ -111,6 +118,12 @@ async fn conduct(
                 call.tool().zip(slot.and_then(|slot| runtime.slot(slot))).map(|(t, s)| s.tool_label(t));
             report.upstream = since.map(|since| since.elapsed());
             match why {
+                Why::Refused(Denial::Overloaded) => {
+                    let wait = slot.and_then(|slot| runtime.slot(slot)?.places.expected_wait());
+                    let refused =
+                        Refused { why: Why::Refused(Denial::Overloaded), limit: None, retry_after: wait };
+                    turn_down(request, client, call, &refused, report).await
+                }
                 Why::Refused(denial) => {
                     let denial = blame(&question, slot, denial);
                     refuse(request, client, call, denial, executed, report).await
@@ -129,6 +142,32 @@ async fn conduct(
 async fn ask_and_open<'q>(question: &'q Question<'q>, client: &mut Client) -> Result<Opened<'q>, NotAsked> {
     let asked = ask(question, client).await?;
     open(question, asked, Look::Beginning, client).await
+}
+
+/// The answer to a call for which its client or its tool has no room.
+async fn turn_down(
+    request: &Request<'_>,
+    client: &mut Client,
+    call: &Call<'_>,
+    refused: &Refused,
+    report: &mut Report,
+) -> Persist {
+    client.set_leaving(Leaving::Ignored);
+    let Why::Refused(denial) = refused.why else {
+        report.client_gone();
+        return Persist::Close;
+    };
+    let circumstances = Circumstances {
+        retry_after_ms: refused.retry_after.map(milliseconds),
+        ..circumstances(request, Executed::No)
+    };
+    let reply = reply::to_call(denial, &call.reply_to(), &circumstances);
+    request.answer(client, &reply, Some(denial), report).await
+}
+
+/// Rounded up: who comes back a moment too early is refused again.
+fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
 }
 
 /// The guard's own answer to a call it could not have answered.
@@ -204,7 +243,9 @@ impl Delivery<'_> {
             Err(Cut::Interrupted(Interrupt::ClientGone)) => return Outcome::ClientGone,
             Err(Cut::Interrupted(Interrupt::Deadline)) => return Outcome::Timeout,
             Err(Cut::Interrupted(Interrupt::Draining)) => return Outcome::Denied,
-            Err(Cut::Closed | Cut::Malformed(_) | Cut::TooLong) => return Outcome::Upstream,
+            Err(Cut::Closed | Cut::Malformed(_) | Cut::TooLong | Cut::Unreadable) => {
+                return Outcome::Upstream;
+            }
             Ok(()) => {}
         }
         match answer {

@@ -10,8 +10,10 @@ use super::drain::Phase;
 use super::route::Route;
 use super::runtime::{Runtime, Shared};
 use crate::config::Config;
+use crate::policy::ClientId;
+use crate::policy::auth::TokenHash;
 use crate::rollout::sample::Ended;
-use crate::telemetry::metrics::RolloutMetrics;
+use crate::telemetry::metrics::{Reload, RolloutMetrics};
 use crate::upstream::Slot;
 
 /// A handle for admin commands and signals. Cheap to clone.
@@ -50,6 +52,18 @@ pub(crate) struct SlotStatus {
     pub(crate) idle_connections: usize,
 }
 
+/// Tokens whose use is told: what an answer to an operator can hold.
+const TOKENS_SHOWN_MAX: usize = 20_000;
+
+/// A token that somebody has used.
+#[derive(Debug, Clone)]
+pub(crate) struct TokenUsed {
+    pub(crate) client: String,
+    pub(crate) fingerprint: String,
+    /// Seconds since the epoch.
+    pub(crate) last_used: u64,
+}
+
 impl Handle {
     pub(super) fn new(shared: Arc<Shared>, listen: String, metrics: Option<SocketAddr>) -> Handle {
         Handle { shared, listen, metrics }
@@ -85,6 +99,30 @@ impl Handle {
     pub(crate) fn publish(&self, config: Config) {
         let previous = self.shared.runtime.load();
         self.shared.runtime.store(Arc::new(Runtime::new(config, Some(&previous))));
+    }
+
+    /// The tokens that were used: client, fingerprint, seconds since the epoch. The latest first, at most as many as an
+    /// answer holds.
+    pub(crate) fn tokens_used(&self) -> Vec<TokenUsed> {
+        let runtime = self.shared.runtime.load();
+        let clients = runtime.policy.clients();
+        let mut used: Vec<_> = clients
+            .tokens()
+            .enumerate()
+            .filter_map(|(place, token)| Some((runtime.quotas.last_used(place)?, token)))
+            .collect();
+        used.sort_by_key(|(when, _)| std::cmp::Reverse(*when));
+        let show = |(last_used, (hash, client)): (u64, (&TokenHash, ClientId))| TokenUsed {
+            client: clients.name(client).to_owned(),
+            fingerprint: hash.fingerprint(),
+            last_used,
+        };
+        used.into_iter().take(TOKENS_SHOWN_MAX).map(show).collect()
+    }
+
+    /// Counts what became of a new configuration.
+    pub(crate) fn reloaded(&self, outcome: Reload) {
+        self.shared.metrics.reloaded(outcome);
     }
 
     /// Replaces the route in one pointer swap: the next call goes by it.

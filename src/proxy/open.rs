@@ -6,6 +6,7 @@ use super::admission::Place;
 use super::answer::AnswerHead;
 use super::ask::{Asked, NotAsked, Question, Why};
 use super::client::{Client, Interrupt};
+use super::filter::show_only;
 use super::relay::{Cut, Source, source_of};
 use super::slot::SlotState;
 use crate::http1::Version;
@@ -65,6 +66,11 @@ pub(super) async fn open<'q>(
         );
         question.shared.ended(slot.slot, Verdict::Failed(Failure::Garbage), since.elapsed());
         return Err(not_asked(slot, since, Why::Refused(Denial::BackendInvalid)));
+    }
+    if let Some(view) = question.runtime.policy.view(question.call) {
+        show_only(view, &mut source, &head, client)
+            .await
+            .map_err(|cut| refuse(question, slot, since, &cut))?;
     }
     Ok(Opened { slot, place, source, head, since })
 }
@@ -130,7 +136,10 @@ fn refuse(question: &Question<'_>, slot: &SlotState, since: Instant, cut: &Cut) 
             log::warn!("slot {}: the backend's answer is malformed: {error}", slot.slot.as_str());
             Why::Refused(Denial::BackendInvalid)
         }
-        Cut::TooLong => Why::Refused(Denial::BackendInvalid),
+        Cut::TooLong | Cut::Unreadable => {
+            log::warn!("slot {}: the answer cannot be judged: {cut:?}", slot.slot.as_str());
+            Why::Refused(Denial::BackendInvalid)
+        }
         Cut::Interrupted(interrupt) => Why::from(*interrupt),
     };
     not_asked(slot, since, why)
@@ -144,7 +153,7 @@ fn not_asked(slot: &SlotState, since: Instant, why: Why) -> NotAsked {
 pub(super) fn failure_of(cut: &Cut) -> Option<Failure> {
     match cut {
         Cut::Closed => Some(Failure::NoConnection),
-        Cut::Malformed(_) | Cut::TooLong => Some(Failure::Garbage),
+        Cut::Malformed(_) | Cut::TooLong | Cut::Unreadable => Some(Failure::Garbage),
         Cut::Interrupted(Interrupt::Deadline) => Some(Failure::Timeout),
         Cut::Interrupted(Interrupt::Draining | Interrupt::ClientGone) => None,
     }

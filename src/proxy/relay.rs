@@ -26,6 +26,8 @@ pub(super) enum Cut {
     Malformed(FramingError),
     /// More than may be collected.
     TooLong,
+    /// It had to be edited, and cannot be read without doubt.
+    Unreadable,
     Interrupted(Interrupt),
 }
 
@@ -171,6 +173,32 @@ impl<C: AsyncRead + Unpin> Source<C> {
             client.until(self.read()).await??;
         }
         Ok(())
+    }
+
+    /// Waits for the whole body, or until what has arrived is `enough`.
+    pub(super) async fn collect_until(
+        &mut self,
+        client: &mut Client,
+        bytes_max: usize,
+        enough: impl Fn(&[u8]) -> bool,
+    ) -> Result<(), Cut> {
+        while !self.is_complete() && !enough(&self.data) {
+            if self.data.len() > bytes_max {
+                return Err(Cut::TooLong);
+            }
+            client.until(self.read()).await??;
+        }
+        Ok(())
+    }
+
+    /// What has been collected, or this instead, is all there is.
+    pub(super) fn end_with(&mut self, instead: Option<Vec<u8>>) {
+        if let Some(data) = instead {
+            self.data = data;
+        }
+        // A connection on which more may come is not used again.
+        self.reusable &= self.is_complete();
+        self.state = State::Complete;
     }
 
     /// Waits until sending makes sense: a stream is sent at once, a short answer when it is whole, a long one when its

@@ -6,8 +6,10 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 
+use super::client::Client;
 use super::clock::Clock;
 use super::drain::Drain;
+use super::quota::{Holders, Moment, Pass, Quotas, Refused};
 use super::ready::Readiness;
 use super::request_id::RequestIds;
 use super::route::{Fence, Routes, Samples};
@@ -15,7 +17,7 @@ use super::routes::{Gateway, Routes as OpenRoutes};
 use super::slot::SlotState;
 use crate::config::{Config, MaxVersionSetting, SplitKey};
 use crate::policy::reply::ErrorMode;
-use crate::policy::{ClientId, Policy, Timeouts, ToolRules};
+use crate::policy::{Call, ClientId, Policy, Timeouts, ToolRules};
 use crate::rollout::sample::Verdict;
 use crate::telemetry::metrics::SlotGauges;
 use crate::telemetry::{Log, Metrics};
@@ -31,6 +33,7 @@ pub(super) struct Runtime {
     pub(super) policy: Policy,
     pub(super) timeouts: Timeouts,
     tool_rules: ToolRules,
+    pub(super) quotas: Quotas,
     pub(super) error_mode: ErrorMode,
     max_version: MaxVersionSetting,
     split_key: SplitKey,
@@ -48,11 +51,14 @@ impl Runtime {
             let previous = previous.and_then(|previous| previous.slot(slot)).map(Arc::as_ref);
             Some(Arc::new(SlotState::new(slot, backend?, &limits, &timeouts, previous)))
         };
+        let holders = Holders { clients: &config.clients, rules: &config.tool_rules };
+        let quotas = Quotas::new(holders, &limits, previous.map(|old| (&old.quotas, old.holders())));
         Runtime {
             slots: [state(Slot::Blue, config.blue), state(Slot::Green, config.green)],
             policy: Policy::new(&config.paths, config.origin, config.auth, limits, config.clients)
                 .with_read_only_tools(config.read_only),
             tool_rules: config.tool_rules,
+            quotas,
             timeouts,
             error_mode: config.error_mode,
             max_version: config.max_version,
@@ -68,6 +74,26 @@ impl Runtime {
             Slot::Blue => blue.as_ref(),
             Slot::Green => green.as_ref(),
         }
+    }
+
+    fn holders(&self) -> Holders<'_> {
+        Holders { clients: self.policy.clients(), rules: &self.tool_rules }
+    }
+
+    /// Lets a call on, as far as the quotas of its client and its tool go.
+    pub(super) async fn admit(
+        &self,
+        shared: &Shared,
+        call: &Call<'_>,
+        client: &mut Client,
+    ) -> Result<Pass<'_>, Refused> {
+        let now_ns = u64::try_from(shared.started.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        let at = Moment { now_ns, patience: self.timeouts.waiting };
+        self.quotas.admit(&self.tool_rules, call, at, client).await.inspect_err(|refused| {
+            if let Some(limit) = refused.limit {
+                shared.metrics.limited(limit);
+            }
+        })
     }
 
     /// The configured slots.

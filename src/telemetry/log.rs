@@ -3,7 +3,7 @@
 //! A slow or full stderr never slows a request: what does not fit is dropped and counted. Must not know HTTP.
 
 use std::io::{self, Write};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -22,14 +22,15 @@ const BUFFER_BYTES_KEPT: usize = 64 * 1024;
 #[derive(Clone)]
 pub(crate) struct Log {
     queue: Arc<Queue>,
-    format: LogFormat,
+    /// Whether lines are text, for people.
+    is_text: Arc<AtomicBool>,
 }
 
 impl Log {
     /// Starts the writer thread on stderr and installs it as the process's logger. Once per process.
     pub(crate) fn start(config: config::Log) -> io::Result<Log> {
         let log = Log::to(config.format, io::stderr())?;
-        let logger = Logger { log: log.clone(), level: config.level };
+        let logger = Logger { log: log.clone() };
         // A second logger is refused by the `log` crate; the first one then keeps the operational lines.
         if ::log::set_boxed_logger(Box::new(logger)).is_ok() {
             ::log::set_max_level(config.level);
@@ -42,13 +43,23 @@ impl Log {
         let queue = Arc::new(Queue::default());
         let writer = queue.clone();
         std::thread::Builder::new().name("log".to_owned()).spawn(move || writer.drain_into(sink))?;
-        Ok(Log { queue, format })
+        Ok(Log { queue, is_text: Arc::new(AtomicBool::new(format == LogFormat::Text)) })
+    }
+
+    /// From the next line on, this format and level hold.
+    pub(crate) fn configure(&self, config: config::Log) {
+        self.is_text.store(config.format == LogFormat::Text, Ordering::Relaxed);
+        ::log::set_max_level(config.level);
+    }
+
+    fn format(&self) -> LogFormat {
+        if self.is_text.load(Ordering::Relaxed) { LogFormat::Text } else { LogFormat::Json }
     }
 
     /// Queues the line of one request.
     pub(crate) fn request(&self, record: &Record<'_>) {
         let mut line = Vec::with_capacity(512);
-        match self.format {
+        match self.format() {
             LogFormat::Json => access_log::json(record, jiff::Timestamp::now(), &mut line),
             LogFormat::Text => access_log::text(record, jiff::Timestamp::now(), &mut line),
         }
@@ -69,7 +80,6 @@ impl Log {
 /// The `log` crate's side of the queue.
 struct Logger {
     log: Log,
-    level: ::log::LevelFilter,
 }
 
 impl ::log::Log for Logger {
@@ -77,14 +87,14 @@ impl ::log::Log for Logger {
         // Pingora narrates its start and stop at `info`; to an operator that is detail.
         let narration = metadata.level() == ::log::Level::Info && metadata.target().starts_with("pingora");
         let level = if narration { ::log::Level::Debug } else { metadata.level() };
-        level <= self.level
+        level <= ::log::max_level()
     }
 
     fn log(&self, record: &::log::Record<'_>) {
         if self.enabled(record.metadata()) {
             let mut line = Vec::with_capacity(256);
             let now = jiff::Timestamp::now();
-            match self.log.format {
+            match self.log.format() {
                 LogFormat::Json => access_log::operational_json(record, now, &mut line),
                 LogFormat::Text => access_log::operational_text(record, now, &mut line),
             }

@@ -50,6 +50,43 @@ pub(crate) enum Retry {
     StandIn,
 }
 
+/// The quota that a call ran into.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Limit {
+    ClientRate,
+    ClientConcurrency,
+    ToolRate,
+    ToolConcurrency,
+}
+
+impl Limit {
+    fn as_str(self) -> &'static str {
+        match self {
+            Limit::ClientRate => "client_rate",
+            Limit::ClientConcurrency => "client_concurrency",
+            Limit::ToolRate => "tool_rate",
+            Limit::ToolConcurrency => "tool_concurrency",
+        }
+    }
+}
+
+/// What became of a new configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reload {
+    Done,
+    /// The running one stays.
+    Refused,
+}
+
+impl Reload {
+    fn as_str(self) -> &'static str {
+        match self {
+            Reload::Done => "done",
+            Reload::Refused => "refused",
+        }
+    }
+}
+
 /// The state of one slot at the moment of a scrape.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct SlotGauges {
@@ -79,6 +116,7 @@ pub(crate) struct Metrics {
     draining: IntGauge,
     log_lines_dropped: IntCounter,
     samples_dropped: IntCounter,
+    policy: PolicyFamilies,
     rollout: RolloutMetrics,
     routes: routes::RouteFamilies,
 }
@@ -141,6 +179,7 @@ impl Metrics {
                 "mcp_guard_samples_dropped_total",
                 "Finished calls that the analysis of a rollout did not see because it was too slow.",
             )?,
+            policy: PolicyFamilies::new(&add)?,
             rollout: RolloutMetrics::new(&add)?,
             routes: routes::RouteFamilies::new(&add)?,
             registry: registry.clone(),
@@ -217,6 +256,14 @@ impl Metrics {
         self.rollout.clone()
     }
 
+    pub(crate) fn limited(&self, by: Limit) {
+        self.policy.limited.with_label_values(&[by.as_str()]).inc();
+    }
+
+    pub(crate) fn reloaded(&self, outcome: Reload) {
+        self.policy.reloads.with_label_values(&[outcome.as_str()]).inc();
+    }
+
     pub(crate) fn sample_dropped(&self) {
         self.samples_dropped.inc();
     }
@@ -266,6 +313,33 @@ fn seconds(duration: Duration) -> f64 {
 
 fn count(number: usize) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// What is counted of the policy itself: what holds, and whom it stops.
+struct PolicyFamilies {
+    reloads: IntCounterVec,
+    limited: IntCounterVec,
+}
+
+impl PolicyFamilies {
+    fn new(add: &Registration<'_>) -> Result<PolicyFamilies, prometheus::Error> {
+        let families = PolicyFamilies {
+            reloads: add.counters(
+                "mcp_guard_reloads_total",
+                "Configurations read by a running guard, by outcome: done or refused.",
+                &["outcome"],
+            )?,
+            limited: add.counters(
+                "mcp_guard_limited_total",
+                "Calls refused by a quota, by limit: client_rate, client_concurrency, tool_rate or tool_concurrency.",
+                &["limit"],
+            )?,
+        };
+        for outcome in [Reload::Done, Reload::Refused] {
+            families.reloads.with_label_values(&[outcome.as_str()]);
+        }
+        Ok(families)
+    }
 }
 
 /// What is measured of a slot at the moment of a scrape.

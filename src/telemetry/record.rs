@@ -77,6 +77,7 @@ impl Outcome {
             | D::Era(_)
             | D::UnknownTool
             | D::RateLimited
+            | D::ConcurrencyLimited
             | D::Overloaded
             | D::Draining => Outcome::Denied,
         }

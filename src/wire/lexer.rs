@@ -86,6 +86,35 @@ impl<'b> Lexer<'b> {
         }
     }
 
+    /// Reads the array at the cursor; `element` gets the index at which each element starts, and must consume exactly
+    /// that. Returns the index behind the opening bracket and that of the closing one.
+    pub(super) fn elements(
+        &mut self,
+        mut element: impl FnMut(&mut Self, usize) -> Result<(), ScanError>,
+    ) -> Result<(usize, usize), ScanError> {
+        self.expect(b'[')?;
+        let start = self.at;
+        if self.peek() != Some(b']') {
+            loop {
+                self.peek();
+                let from = self.at;
+                element(self, from)?;
+                match self.peek() {
+                    Some(b',') => self.at += 1,
+                    _ => break,
+                }
+            }
+        }
+        self.peek();
+        let end = self.at;
+        self.expect(b']').map(|()| (start, end))
+    }
+
+    /// The index of the next byte.
+    pub(super) fn position(&self) -> usize {
+        self.at
+    }
+
     /// The string at the cursor, or `None` when another kind of value stands there; that value is skipped.
     pub(super) fn string_value(&mut self, depth: u32) -> Result<Option<Text<'b>>, ScanError> {
         if self.peek() == Some(b'"') {

@@ -4,6 +4,7 @@
 
 pub mod era;
 mod lexer;
+pub mod listing;
 pub mod outcome;
 pub mod rpc;
 pub mod scan;

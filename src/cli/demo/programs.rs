@@ -133,9 +133,14 @@ async fn status(socket: PathBuf) -> Result<admin::Status, AskError> {
     match asked.await.map_err(|error| gone(io::Error::other(error)))?? {
         Answer::Status(status) => Ok(status),
         Answer::Refused(refusal) => Err(AskError::Refused(refusal)),
-        Answer::Rollout(_) | Answer::History(_) | Answer::Done(_) | Answer::Upgraded(_) | Answer::No(_) => {
-            Err(gone(io::Error::other("the guard answered another question")))
-        }
+        Answer::Rollout(_)
+        | Answer::History(_)
+        | Answer::Done(_)
+        | Answer::Upgraded(_)
+        | Answer::Reloaded(_)
+        | Answer::NotReloaded(_)
+        | Answer::Tokens(_)
+        | Answer::No(_) => Err(gone(io::Error::other("the guard answered another question"))),
     }
 }
 

@@ -216,7 +216,7 @@ impl Policy {
         let caller = match &rule.entry {
             Entry::Bearer => {
                 let token = auth::bearer(&head.fields)?;
-                Caller::Client(self.clients.authenticate(token, now, self.auth)?)
+                Caller::Client(self.clients.authenticate(token, now, self.auth)?.0)
             }
             Entry::ApiKey { field, keys } => Caller::Key(holder(head, field, keys)?),
             Entry::Anyone => Caller::Anyone,

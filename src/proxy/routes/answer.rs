@@ -120,7 +120,7 @@ fn judge_answer(block: &[u8], head_only: bool, clock: &Clock) -> Result<AnswerHe
 
 fn no_answer(cut: &Cut) -> NoAnswer {
     match cut {
-        Cut::Closed | Cut::TooLong => NoAnswer::Closed,
+        Cut::Closed | Cut::TooLong | Cut::Unreadable => NoAnswer::Closed,
         Cut::Malformed(error) => NoAnswer::Invalid(*error),
         Cut::Interrupted(interrupt) => NoAnswer::Interrupted(*interrupt),
     }
@@ -170,7 +170,7 @@ impl Flow<'_> {
                     Cut::Interrupted(Interrupt::ClientGone) => Outcome::ClientGone,
                     Cut::Interrupted(Interrupt::Deadline) => Outcome::Timeout,
                     Cut::Interrupted(Interrupt::Draining) => Outcome::Denied,
-                    Cut::Closed | Cut::Malformed(_) | Cut::TooLong => Outcome::Upstream,
+                    Cut::Closed | Cut::Malformed(_) | Cut::TooLong | Cut::Unreadable => Outcome::Upstream,
                 };
                 Persist::Close
             }

@@ -28,6 +28,8 @@ pub(crate) struct Builder {
     environment: Vec<(String, String)>,
     green: Option<String>,
     plan: Option<String>,
+    tokens: Option<String>,
+    has_admin: bool,
 }
 
 /// Describes a guard; see the methods for what differs from the defaults.
@@ -42,6 +44,8 @@ pub(crate) fn guard() -> Builder {
         environment: Vec::new(),
         green: None,
         plan: None,
+        tokens: None,
+        has_admin: false,
     }
 }
 
@@ -88,6 +92,18 @@ impl Builder {
         self
     }
 
+    /// Named clients.
+    pub(crate) fn tokens(mut self, text: &str) -> Builder {
+        self.tokens = Some(text.to_owned());
+        self
+    }
+
+    /// An operator's socket, and a state.
+    pub(crate) fn admin(mut self) -> Builder {
+        self.has_admin = true;
+        self
+    }
+
     /// A line of `[slots.blue]`.
     pub(crate) fn slot(mut self, line: &str) -> Builder {
         let _ = writeln!(self.slot_keys, "{line}");
@@ -123,17 +139,24 @@ impl Builder {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let socket = directory.path().join("g.sock");
         let listen = self.listen.unwrap_or_else(|| format!("unix:{}", socket.display()));
-        let (mut admin, mut green) = ("admin = \"off\"", String::new());
+        let with_admin = "admin = \"a.sock\"\nstate = \"state\"";
+        let (mut admin, mut green) =
+            (if self.has_admin { with_admin } else { "admin = \"off\"" }, String::new());
+        let mut auth = "";
+        if let Some(tokens) = &self.tokens {
+            std::fs::write(directory.path().join("tokens.toml"), tokens).expect("a writable directory");
+            auth = "[auth]\ntokens_file = \"tokens.toml\"\n";
+        }
         if let (Some(address), Some(plan)) = (&self.green, &self.plan) {
             std::fs::write(directory.path().join("plan.toml"), plan).expect("a writable directory");
-            admin = "admin = \"a.sock\"\nstate = \"state\"";
+            admin = with_admin;
             green = format!("[slots.green]\naddress = \"{address}\"\n[rollout]\nplan = \"plan.toml\"\n");
         }
         // A scripted backend expects the calls of its test and no others.
         let health = if self.tables.contains("[health]") { "" } else { "[health]\ninterval = \"1h\"\n" };
         let config = format!(
             "[listen]\naddress = \"{listen}\"\nmetrics = \"127.0.0.1:0\"\n{admin}\n{}\n\
-             [slots.blue]\naddress = \"{}\"\n{}\n{green}{health}{}",
+             [slots.blue]\naddress = \"{}\"\n{}\n{green}{health}{auth}{}",
             self.listen_keys, self.slot, self.slot_keys, self.tables
         );
         let file = directory.path().join("guard.toml");
@@ -222,6 +245,18 @@ impl Guard {
     /// Where the rollout's state is.
     pub(crate) fn state(&self) -> PathBuf {
         self.file.with_file_name("state")
+    }
+
+    /// Changes the configuration file: what stands for `old` becomes `new`.
+    pub(crate) fn edit(&self, old: &str, new: &str) {
+        let text = std::fs::read_to_string(&self.file).expect("the configuration");
+        assert!(text.contains(old), "{old:?} is not in\n{text}");
+        std::fs::write(&self.file, text.replacen(old, new, 1)).expect("a writable directory");
+    }
+
+    /// Replaces the named clients.
+    pub(crate) fn set_tokens(&self, text: &str) {
+        std::fs::write(self.file.with_file_name("tokens.toml"), text).expect("a writable directory");
     }
 
     pub(crate) fn token(&self) -> &str {

@@ -1,0 +1,129 @@
+//! A new configuration for a running guard: read, judged as a whole, then taken over by everything at once, or not at all.
+//!
+//! A signal and an operator's command come to the same; one reload follows the other. What cannot change in a running
+//! process is answered by name. Must not know what is configured.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::run::provide_files;
+use crate::admin::Reloaded;
+use crate::config::{self, Listen, LoadError, Surroundings};
+use crate::control::{self, Settings};
+use crate::proxy::Handle;
+use crate::telemetry::Log;
+use crate::telemetry::metrics::Reload;
+
+/// Problems that an answer lists; a file with more is most likely another file.
+const PROBLEMS_MAX: usize = 1000;
+
+/// What a reload acts on.
+pub(super) struct Live {
+    file: PathBuf,
+    /// What this process was started with.
+    started: Listen,
+    handle: Handle,
+    rollout: control::Control,
+    log: Log,
+    turn: tokio::sync::Mutex<()>,
+}
+
+impl Live {
+    pub(super) fn new(
+        file: PathBuf,
+        started: Listen,
+        handle: Handle,
+        rollout: control::Control,
+        log: Log,
+    ) -> Arc<Live> {
+        Arc::new(Live { file, started, handle, rollout, log, turn: tokio::sync::Mutex::new(()) })
+    }
+
+    /// Reads the configuration and the tokens again. The problems, if there are any; then nothing has changed.
+    pub(super) async fn reload(self: &Arc<Live>) -> Result<Reloaded, Vec<String>> {
+        let _turn = self.turn.lock().await;
+        let this = self.clone();
+        // Reading a hundred thousand clients takes a moment, in which signals must be heard.
+        let loaded = tokio::task::spawn_blocking(move || this.take_over()).await;
+        let result = loaded.unwrap_or_else(|error| Err(vec![error.to_string()]));
+        self.handle.reloaded(if result.is_ok() { Reload::Done } else { Reload::Refused });
+        match &result {
+            Ok(reloaded) => self.tell(reloaded),
+            Err(problems) => {
+                for problem in problems {
+                    log::error!("{problem}");
+                }
+                log::error!("not reloaded: {}; the running configuration stays", count(problems.len()));
+            }
+        }
+        result
+    }
+
+    fn take_over(&self) -> Result<Reloaded, Vec<String>> {
+        let loaded = config::load(&self.file, &Surroundings::of_this_process()).map_err(listed)?;
+        let config = loaded.config;
+        let mut later = later(&self.started, &config.listen);
+        later.sort_unstable();
+        let reloaded = Reloaded {
+            clients: config.clients.len(),
+            at_next_start: later.into_iter().map(str::to_owned).collect(),
+            warnings: loaded.warnings.iter().take(PROBLEMS_MAX).map(ToString::to_string).collect(),
+        };
+        provide_files(&config);
+        let (settings, log) = (Settings::of(&config), config.log);
+        // Whoever can refuse is asked first: after that nothing can stop the rest.
+        if !self.rollout.configure(settings) {
+            let reason = "the control plane is busy and did not take [slots], [health] and [rollout] over";
+            return Err(vec![format!("{reason} (hint: reload once more)")]);
+        }
+        self.handle.publish(config);
+        self.log.configure(log);
+        Ok(reloaded)
+    }
+
+    fn tell(&self, reloaded: &Reloaded) {
+        for warning in &reloaded.warnings {
+            log::warn!("{warning}");
+        }
+        for key in &reloaded.at_next_start {
+            log::warn!("{key}: what changed here takes effect at the next start");
+        }
+        log::info!("reloaded: {}, {} clients", self.file.display(), reloaded.clients);
+    }
+}
+
+/// The keys that differ and that a running process cannot change: what is bound, owned or counted in threads.
+fn later(started: &Listen, now: &Listen) -> Vec<&'static str> {
+    // Every key is named here: one that is added has to be put on one side or the other.
+    let Listen { address, metrics, admin, state, trusted_proxies: _, threads } = started;
+    [
+        ("listen.address", *address != now.address),
+        ("listen.metrics", *metrics != now.metrics),
+        ("listen.admin", *admin != now.admin),
+        ("listen.state", *state != now.state),
+        ("listen.threads", *threads != now.threads),
+    ]
+    .into_iter()
+    .filter_map(|(key, differs)| differs.then_some(key))
+    .collect()
+}
+
+fn listed(error: LoadError) -> Vec<String> {
+    match error {
+        LoadError::Invalid(findings) => {
+            let all = findings.problems.len();
+            let mut problems: Vec<String> =
+                findings.problems.iter().take(PROBLEMS_MAX).map(ToString::to_string).collect();
+            if all > PROBLEMS_MAX {
+                problems.push(format!("and {} more", all - PROBLEMS_MAX));
+            }
+            problems
+        }
+        LoadError::Unreadable(unreadable) => vec![unreadable.to_string()],
+    }
+}
+
+/// `1 problem`, `2 problems`.
+pub(super) fn count(problems: usize) -> String {
+    format!("{problems} problem{}", if problems == 1 { "" } else { "s" })
+}

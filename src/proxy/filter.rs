@@ -1,0 +1,57 @@
+//! The answer to `tools/list` for a client that is shown only its own tools: waited for whole, within a bound, and edited.
+//!
+//! What cannot be edited without doubt is not passed on. Must not know which tools are a client's.
+
+use super::answer::AnswerHead;
+use super::client::Client;
+use super::relay::{Cut, Source};
+use crate::http1::BodyLength;
+use crate::policy::call::View;
+use crate::wire::listing::{self, Edited};
+use crate::wire::outcome::Format;
+
+/// A longer list is refused rather than passed on unread.
+const LIST_BYTES_MAX: usize = 4 << 20;
+
+/// Leaves out of the answer what the client may not see.
+pub(super) async fn show_only(
+    view: View<'_>,
+    source: &mut Source,
+    head: &AnswerHead,
+    client: &mut Client,
+) -> Result<(), Cut> {
+    if head.body == BodyLength::None {
+        return Ok(());
+    }
+    let shows = |tool: &str| view.shows(tool);
+    let edited = match head.format {
+        Format::Json => {
+            source.collect(client, LIST_BYTES_MAX).await?;
+            // No answer at all is not ours to judge.
+            if source.data.is_empty() {
+                Ok(Edited::default())
+            } else {
+                listing::message(&source.data, &shows)
+            }
+        }
+        Format::EventStream => {
+            source.collect_until(client, LIST_BYTES_MAX, |data| has_answer(data, &shows)).await?;
+            listing::events(&source.data, &shows)
+        }
+        Format::Opaque if head.status >= 300 => return Ok(()),
+        Format::Opaque => {
+            source.collect(client, LIST_BYTES_MAX).await?;
+            let nothing = source.data.is_empty();
+            return if nothing { Ok(()) } else { Err(Cut::Unreadable) };
+        }
+    };
+    let edited = edited.map_err(|_doubt| Cut::Unreadable)?;
+    source.end_with(edited.bytes);
+    Ok(())
+}
+
+/// Whether a stream has said what it was asked for: some servers keep it open after that, and nothing that matters follows.
+fn has_answer(data: &[u8], shows: &dyn Fn(&str) -> bool) -> bool {
+    let ends_event = [b"\n\n".as_slice(), b"\r\n\r\n", b"\r\r"].iter().any(|end| data.ends_with(end));
+    ends_event && listing::events(data, shows).is_ok_and(|edited| edited.is_answer)
+}

@@ -1,0 +1,221 @@
+//! What clients and tools have used of what they may ask for: rates, calls at a time, and when a token was last seen.
+//!
+//! The accounts outlive a reload: a client that keeps its name, and a rule that keeps its pattern, keep what they have used.
+//! Must not know slots: places in flight there come after these.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::admission::{Key, NoPlace, Place, Places, Standing};
+use super::ask::Why;
+use super::client::Client;
+use super::slot::left;
+use crate::policy::auth::TokenHash;
+use crate::policy::rate::Meter;
+use crate::policy::{Call, Clients, Denial, Limits, Permit, Quota, ToolRules};
+use crate::telemetry::metrics::Limit;
+use crate::wire::{Kind, Method};
+
+/// Every account of one configuration.
+pub(super) struct Quotas {
+    /// In the order of the clients; only those with a quota have an account.
+    clients: Vec<Option<Account>>,
+    /// In the order of the rules.
+    tools: Vec<Account>,
+    /// In the order of the tokens: seconds since the epoch, 0 for never.
+    used: Vec<AtomicU64>,
+}
+
+/// What the accounts are for.
+#[derive(Clone, Copy)]
+pub(super) struct Holders<'c> {
+    pub(super) clients: &'c Clients,
+    pub(super) rules: &'c ToolRules,
+}
+
+/// One holder's quota, and what was used of it.
+#[derive(Clone)]
+struct Account {
+    quota: Quota,
+    meter: Arc<Meter>,
+    gate: Arc<Places>,
+}
+
+/// A call's leave to go on; its places are given back when it is dropped.
+pub(super) struct Pass<'q> {
+    _client: Option<Place<'q>>,
+    _tool: Option<Place<'q>>,
+}
+
+/// Why a call may not go on.
+#[derive(Debug)]
+pub(super) struct Refused {
+    pub(super) why: Why,
+    /// Which limit it ran into; none if the client left or the call's time was up.
+    pub(super) limit: Option<Limit>,
+    pub(super) retry_after: Option<Duration>,
+}
+
+/// When a call is judged.
+#[derive(Clone, Copy)]
+pub(super) struct Moment {
+    /// Nanoseconds on a clock that only goes forward.
+    pub(super) now_ns: u64,
+    /// How long the call may wait for its turn.
+    pub(super) patience: Duration,
+}
+
+impl Quotas {
+    /// Opens the accounts; those that `previous` had for the same holders go on.
+    pub(super) fn new(
+        holders: Holders<'_>,
+        limits: &Limits,
+        previous: Option<(&Quotas, Holders<'_>)>,
+    ) -> Quotas {
+        let mut by_client: HashMap<&str, &Account> = HashMap::new();
+        let mut by_pattern: HashMap<&str, &Account> = HashMap::new();
+        let mut by_token: HashMap<TokenHash, u64> = HashMap::new();
+        if let Some((quotas, old)) = previous {
+            let names = old.clients.iter().map(|client| client.name.as_str());
+            by_client.extend(
+                names.zip(&quotas.clients).filter_map(|(name, account)| Some((name, account.as_ref()?))),
+            );
+            by_pattern.extend(old.rules.iter().map(|rule| rule.pattern.as_str()).zip(&quotas.tools));
+            let used = quotas.used.iter().map(|used| used.load(Ordering::Relaxed));
+            by_token
+                .extend(old.clients.tokens().map(|(hash, _)| *hash).zip(used).filter(|(_, used)| *used > 0));
+        }
+        let open = |quota: Quota, old: Option<&&Account>| Account::open(quota, limits, old.copied());
+        let client = |client: &crate::policy::auth::ClientConfig| {
+            client.quota.is_bounded().then(|| open(client.quota, by_client.get(client.name.as_str())))
+        };
+        let used = |hash: &TokenHash| AtomicU64::new(by_token.get(hash).copied().unwrap_or_default());
+        Quotas {
+            clients: holders.clients.iter().map(client).collect(),
+            tools: holders
+                .rules
+                .iter()
+                .map(|rule| open(rule.quota, by_pattern.get(rule.pattern.as_str())))
+                .collect(),
+            used: holders.clients.tokens().map(|(hash, _)| used(hash)).collect(),
+        }
+    }
+
+    /// A valid token was seen at `now`, in seconds since the epoch.
+    pub(super) fn saw(&self, permit: &Permit, now: u64) {
+        if let Some(used) = self.used.get(permit.token())
+            && used.load(Ordering::Relaxed) != now
+        {
+            used.store(now, Ordering::Relaxed);
+        }
+    }
+
+    /// When the token at this place was last seen.
+    pub(super) fn last_used(&self, token: usize) -> Option<u64> {
+        let used = self.used.get(token)?.load(Ordering::Relaxed);
+        (used > 0).then_some(used)
+    }
+
+    /// Lets a call on, at once or when its turn comes, or says which limit stands against it.
+    pub(super) async fn admit<'q>(
+        &'q self,
+        rules: &ToolRules,
+        call: &Call<'_>,
+        at: Moment,
+        client: &mut Client,
+    ) -> Result<Pass<'q>, Refused> {
+        let own = self.clients.get(call.client().index()).and_then(Option::as_ref);
+        let tool = call.tool().and_then(|tool| rules.find(tool)).and_then(|(place, _)| self.tools.get(place));
+        let mut pass = Pass { _client: None, _tool: None };
+        if own.is_none() && tool.is_none() {
+            return Ok(pass);
+        }
+        // A notification has nobody to read a refusal, and discover is how a client finds out whom it speaks to: they are
+        // counted, but not refused.
+        if call.kind() != Kind::Request || call.method() == Method::Discover {
+            for account in own.into_iter().chain(tool) {
+                account.charge(at.now_ns);
+            }
+            return Ok(pass);
+        }
+        if let Some(own) = own {
+            own.meet(at.now_ns).map_err(|wait| Refused::by_rate(Limit::ClientRate, wait))?;
+        }
+        if let Some(tool) = tool {
+            tool.meet(at.now_ns).map_err(|wait| {
+                // A call that is not made counts nowhere.
+                own.inspect(|own| own.give_back());
+                Refused::by_rate(Limit::ToolRate, wait)
+            })?;
+        }
+        let until = Instant::now() + at.patience;
+        let who = Key::try_from(call.client().index()).unwrap_or(Key::MAX);
+        if let Some(own) = own {
+            pass._client = own.enter(who, until, Limit::ClientConcurrency, client).await?;
+        }
+        if let Some(tool) = tool {
+            pass._tool = tool.enter(who, until, Limit::ToolConcurrency, client).await?;
+        }
+        Ok(pass)
+    }
+}
+
+impl Refused {
+    fn by_rate(limit: Limit, wait: Duration) -> Refused {
+        let why = Why::Refused(Denial::RateLimited);
+        Refused { why, limit: Some(limit), retry_after: Some(wait) }
+    }
+}
+
+impl Account {
+    fn open(quota: Quota, limits: &Limits, old: Option<&Account>) -> Account {
+        let places = quota.concurrency.map_or(usize::MAX, |places| places.get() as usize);
+        let Some(Account { meter, gate, .. }) = old.cloned() else {
+            let gate = Arc::new(Places::new(places, limits.waiting_max));
+            return Account { quota, meter: Arc::default(), gate };
+        };
+        gate.set_bounds(places, limits.waiting_max);
+        Account { quota, meter, gate }
+    }
+
+    fn charge(&self, now_ns: u64) {
+        if let Some(rate) = &self.quota.rate {
+            self.meter.charge(rate, now_ns);
+        }
+    }
+
+    fn meet(&self, now_ns: u64) -> Result<(), Duration> {
+        self.quota.rate.as_ref().map_or(Ok(()), |rate| self.meter.admit(rate, now_ns))
+    }
+
+    fn give_back(&self) {
+        if let Some(rate) = &self.quota.rate {
+            self.meter.give_back(rate);
+        }
+    }
+
+    async fn enter(
+        &self,
+        who: Key,
+        until: Instant,
+        limit: Limit,
+        client: &mut Client,
+    ) -> Result<Option<Place<'_>>, Refused> {
+        if self.quota.concurrency.is_none() {
+            return Ok(None);
+        }
+        match client.until(self.gate.enter(who, Standing::New, left(until))).await {
+            Ok(Ok(place)) => Ok(Some(place)),
+            Ok(Err(NoPlace::LineFull | NoPlace::WaitedTooLong)) => Err(Refused {
+                why: Why::Refused(Denial::ConcurrencyLimited),
+                limit: Some(limit),
+                retry_after: self.gate.expected_wait(),
+            }),
+            Err(interrupt) => Err(Refused { why: interrupt.into(), limit: None, retry_after: None }),
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! The answer to `tools/list` with some of its tools left out, and every other byte as it was.
+//!
+//! Fails closed: what cannot be read without doubt is an error, so that no list passes by being odd. Must not know who is
+//! shown what.
+
+use super::lexer::Lexer;
+use super::scan::{DEPTH_MAX, ScanError};
+
+/// What became of an answer.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Edited {
+    /// The new bytes; `None` if nothing was left out.
+    pub bytes: Option<Vec<u8>>,
+    /// Whether there was an answer in it: a result or an error.
+    pub is_answer: bool,
+}
+
+/// Leaves out of one JSON-RPC message the tools that `shows` does not show.
+pub fn message(json: &[u8], shows: &dyn Fn(&str) -> bool) -> Result<Edited, ScanError> {
+    let text = str::from_utf8(json).map_err(|_| ScanError::Utf8)?;
+    let mut lexer = Lexer::new(text);
+    if lexer.peek() == Some(b'[') {
+        return Err(ScanError::Batch);
+    }
+    let mut list = None;
+    let (mut has_result, mut has_error) = (false, false);
+    lexer.members(|lexer, key| {
+        if key.decode() == "result" {
+            once(&mut has_result)?;
+            return result(lexer, shows, &mut list);
+        }
+        has_error |= key.decode() == "error";
+        lexer.skip_value(1)
+    })?;
+    lexer.end()?;
+    let bytes = list.filter(List::lacks_some).map(|list| list.cut_out_of(json));
+    Ok(Edited { bytes, is_answer: has_result || has_error })
+}
+
+/// The same for the events of a `text/event-stream`. An event whose data is edited keeps its other lines.
+pub fn events(stream: &[u8], shows: &dyn Fn(&str) -> bool) -> Result<Edited, ScanError> {
+    let mut out = Vec::with_capacity(stream.len());
+    let mut edited = Edited::default();
+    let mut event: Vec<Line<'_>> = Vec::new();
+    let mut rest = stream.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(stream);
+    out.extend_from_slice(&stream[..stream.len() - rest.len()]);
+    while let Some(line) = Line::first(rest) {
+        rest = &rest[line.length()..];
+        let ends = line.text.is_empty();
+        event.push(line);
+        // Clients drop an event without its empty line; one that does not is served just as well.
+        if ends || rest.is_empty() {
+            edited.is_answer |= write_event(&event, shows, &mut out)?;
+            event.clear();
+        }
+    }
+    edited.bytes = (out != stream).then_some(out);
+    Ok(edited)
+}
+
+/// Writes an event, edited where need be. Whether it was an answer.
+fn write_event(
+    event: &[Line<'_>],
+    shows: &dyn Fn(&str) -> bool,
+    out: &mut Vec<u8>,
+) -> Result<bool, ScanError> {
+    let data = event.iter().filter_map(Line::data).collect::<Vec<_>>().join(b"\n".as_slice());
+    // An event without data is for nobody to read, such as the one that only carries an id.
+    let is_silent = data.iter().all(u8::is_ascii_whitespace);
+    let edited = if is_silent { Edited::default() } else { message(&data, shows)? };
+    let mut due = edited.bytes.as_deref();
+    for line in event {
+        match (line.data(), &edited.bytes, due.take()) {
+            (Some(_), Some(_), Some(bytes)) => {
+                for part in bytes.split(|byte| *byte == b'\n') {
+                    out.extend_from_slice(b"data: ");
+                    out.extend_from_slice(part);
+                    out.extend_from_slice(line.end);
+                }
+            }
+            // The rest of what has been written already.
+            (Some(_), Some(_), None) => {}
+            (_, _, still_due) => {
+                due = still_due;
+                out.extend_from_slice(line.text);
+                out.extend_from_slice(line.end);
+            }
+        }
+    }
+    Ok(edited.is_answer)
+}
+
+/// One line of an event stream, and what ends it: LF, CR, CRLF, or the end of the stream.
+struct Line<'s> {
+    text: &'s [u8],
+    end: &'s [u8],
+}
+
+impl<'s> Line<'s> {
+    fn first(stream: &'s [u8]) -> Option<Line<'s>> {
+        if stream.is_empty() {
+            return None;
+        }
+        let at = memchr::memchr2(b'\r', b'\n', stream).unwrap_or(stream.len());
+        let (text, rest) = stream.split_at(at);
+        let length = if rest.starts_with(b"\r\n") { 2 } else { rest.len().min(1) };
+        Some(Line { text, end: &rest[..length] })
+    }
+
+    fn length(&self) -> usize {
+        self.text.len() + self.end.len()
+    }
+
+    /// The value, if this is a `data` field.
+    fn data(&self) -> Option<&'s [u8]> {
+        if self.text == b"data" {
+            return Some(b"");
+        }
+        let value = self.text.strip_prefix(b"data:")?;
+        Some(value.strip_prefix(b" ").unwrap_or(value))
+    }
+}
+
+/// The elements of `result.tools`: where each is, and whether it stays.
+struct List {
+    /// Behind the opening bracket.
+    start: usize,
+    /// At the closing bracket.
+    end: usize,
+    tools: Vec<(usize, usize, bool)>,
+}
+
+impl List {
+    fn lacks_some(&self) -> bool {
+        self.tools.iter().any(|(_, _, stays)| !stays)
+    }
+
+    /// Each tool that stays keeps the comma and the white space before it; the first one has no comma.
+    fn cut_out_of(&self, json: &[u8]) -> Vec<u8> {
+        let mut out = Vec::with_capacity(json.len());
+        out.extend_from_slice(&json[..self.start]);
+        let (mut before, mut first) = (self.start, true);
+        let lead = self.tools.first().map_or(self.start, |(start, ..)| *start);
+        for (start, end, stays) in &self.tools {
+            if *stays {
+                let gap = if first { self.start..lead } else { before..*start };
+                out.extend_from_slice(&json[gap]);
+                out.extend_from_slice(&json[*start..*end]);
+                first = false;
+            }
+            before = *end;
+        }
+        if first {
+            out.extend_from_slice(&json[self.start..lead]);
+        }
+        out.extend_from_slice(&json[before..self.end]);
+        out.extend_from_slice(&json[self.end..]);
+        out
+    }
+}
+
+fn result(
+    lexer: &mut Lexer<'_>,
+    shows: &dyn Fn(&str) -> bool,
+    list: &mut Option<List>,
+) -> Result<(), ScanError> {
+    if lexer.peek() != Some(b'{') {
+        return lexer.skip_value(1);
+    }
+    let mut has_tools = false;
+    lexer.members(|lexer, key| {
+        if key.decode() != "tools" {
+            return lexer.skip_value(2);
+        }
+        once(&mut has_tools)?;
+        if lexer.peek() != Some(b'[') {
+            return lexer.skip_value(2);
+        }
+        let mut tools = Vec::new();
+        let (start, end) = lexer.elements(|lexer, start| {
+            // What has no name is no tool that anybody could call.
+            let stays = name(lexer)?.is_some_and(|name| shows(&name));
+            tools.push((start, lexer.position(), stays));
+            Ok(())
+        })?;
+        *list = Some(List { start, end, tools });
+        Ok(())
+    })
+}
+
+/// The name of the tool at the cursor, which is read past.
+fn name(lexer: &mut Lexer<'_>) -> Result<Option<String>, ScanError> {
+    const DEPTH: u32 = 4;
+    const _: () = assert!(DEPTH < DEPTH_MAX);
+    if lexer.peek() != Some(b'{') {
+        lexer.skip_value(DEPTH - 1)?;
+        return Ok(None);
+    }
+    let (mut name, mut has_name) = (None, false);
+    lexer.members(|lexer, key| {
+        if key.decode() != "name" {
+            return lexer.skip_value(DEPTH);
+        }
+        once(&mut has_name)?;
+        name = lexer.string_value(DEPTH)?.map(|text| text.decode().into_owned());
+        Ok(())
+    })?;
+    Ok(name)
+}
+
+/// Parsers differ in which of two equal keys they take: one of them would show what another leaves out.
+fn once(seen: &mut bool) -> Result<(), ScanError> {
+    if std::mem::replace(seen, true) { Err(ScanError::DuplicateKey) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests;

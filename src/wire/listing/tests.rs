@@ -1,0 +1,121 @@
+//! What is left out, what stays to the byte, and what is refused because it cannot be read without doubt.
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn shows(name: &str) -> bool {
+    name.starts_with("ok")
+}
+
+#[track_caller]
+fn check(json: &str, expect: &str) {
+    let edited = message(json.as_bytes(), &shows).unwrap();
+    let bytes = edited.bytes.map_or_else(|| json.to_owned(), |bytes| String::from_utf8(bytes).unwrap());
+    assert_eq!(bytes, expect);
+    assert!(edited.is_answer);
+}
+
+#[test]
+fn leaves_out_what_is_not_shown_and_keeps_every_other_byte() {
+    let before = "{\"jsonrpc\" : \"2.0\",\"id\":1e0, \"result\":{ \"nextCursor\":\"a\\u0062\",\"tools\":[ ";
+    let after = " ] , \"_meta\":{\"tools\":[{\"name\":\"secret\"}]}}}\r\n";
+    let (a, b, no) = (
+        "{\"name\":\"ok_a\",\"inputSchema\":{\"properties\":{\"name\":{}}}}",
+        "{\"title\":\"]\",\"name\":\"ok\\u005fb\"}",
+        "{\"x\":[1,{\"name\":\"ok\"}],\"name\":\"no\"}",
+    );
+    let with = |list: &str| format!("{before}{list}{after}");
+    check(&with(&format!("{a},\n {no} ,{b}")), &with(&format!("{a} ,{b}")));
+    check(&with(&format!("{no}, {a}")), &with(a));
+    check(&with(&format!("{a}, {no}")), &with(a));
+    check(&with(&format!("{no},{no}")), &with(""));
+    check(&with(&format!("{a},{b}")), &with(&format!("{a},{b}")));
+    check(&with("1, null,\"ok\",{\"title\":\"ok\"},{\"name\":5}"), &with(""));
+    check(&with(""), &with(""));
+}
+
+#[test]
+fn what_is_no_list_passes_as_it_is() {
+    for json in [
+        r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32601,"message":"no"}}"#,
+        r#"{"jsonrpc":"2.0","id":1,"result":{"resources":[{"name":"no"}]}}"#,
+        r#"{"jsonrpc":"2.0","id":1,"result":[{"name":"no"}]}"#,
+    ] {
+        check(json, json);
+    }
+    let notification = br#"{"jsonrpc":"2.0","method":"notifications/message","params":{"tools":[]}}"#;
+    assert_eq!(message(notification, &shows), Ok(Edited { bytes: None, is_answer: false }));
+}
+
+// A client whose parser takes the other one of two keys would see what was left out.
+#[test]
+fn what_two_parsers_could_read_differently_is_refused() {
+    for (json, error) in [
+        (r#"{"result":{"tools":[]},"result":{"tools":[{"name":"no"}]}}"#, ScanError::DuplicateKey),
+        (r#"{"result":{"tools":[],"tools":[{"name":"no"}]}}"#, ScanError::DuplicateKey),
+        (r#"{"result":{"tools":[],"to\u006fls":[{"name":"no"}]}}"#, ScanError::DuplicateKey),
+        (r#"{"result":{"tools":[{"name":"ok","name":"no"}]}}"#, ScanError::DuplicateKey),
+        (r#"[{"result":{"tools":[{"name":"no"}]}}]"#, ScanError::Batch),
+        (r#"{"result":{"tools":[{"name":"no"},]}}"#, ScanError::Syntax),
+        (r#"{"result":{"tools":[{"name":"no"}]}"#, ScanError::Syntax),
+        (r#"{"result":{"tools":[{"name":"no"}]}} {}"#, ScanError::Syntax),
+        ("", ScanError::Syntax),
+        ("<html>", ScanError::Syntax),
+    ] {
+        assert_eq!(message(json.as_bytes(), &shows), Err(error), "{json}");
+    }
+    assert_eq!(message(b"{\"result\":\"\xff\"}", &shows), Err(ScanError::Utf8));
+}
+
+#[track_caller]
+fn check_events(stream: &str, expect: &str, is_answer: bool) {
+    let edited = events(stream.as_bytes(), &shows).unwrap();
+    let bytes = edited.bytes.map_or_else(|| stream.to_owned(), |bytes| String::from_utf8(bytes).unwrap());
+    assert_eq!((bytes.as_str(), edited.is_answer), (expect, is_answer));
+}
+
+#[test]
+fn edits_the_data_of_events_and_nothing_else_of_a_stream() {
+    let list = r#"{"id":1,"result":{"tools":[{"name":"ok"},{"name":"no"}]}}"#;
+    let less = r#"{"id":1,"result":{"tools":[{"name":"ok"}]}}"#;
+    for end in ["\n", "\r\n", "\r"] {
+        let stream = |list: &str| {
+            [": ping", "", "id: 0", "data:", "", "event: message", &format!("data: {list}"), "id: 7", "", ""]
+                .join(end)
+        };
+        check_events(&stream(list), &stream(less), true);
+        check_events(&stream(less), &stream(less), true);
+    }
+    let split = "data: {\"id\":1,\"result\":\ndata:{\"tools\":[{\"name\":\"no\"},\nid: 1\ndata:  {\"name\":\"ok\"}]}}\n\n";
+    let joined = "data: {\"id\":1,\"result\":\ndata: {\"tools\":[{\"name\":\"ok\"}]}}\nid: 1\n\n";
+    check_events(split, joined, true);
+    let note = "data: {\"method\":\"notifications/progress\"}\n\n";
+    check_events(note, note, false);
+    check_events(&format!("\u{feff}data: {list}\n\n"), &format!("\u{feff}data: {less}\n\n"), true);
+    check_events(&format!("data: {list}"), &format!("data: {less}"), true);
+    assert!(events(b"data: [1]\n\n", &shows).is_err());
+    assert!(events(b"data: <html>\n\n", &shows).is_err());
+    assert_eq!(events(b"", &shows), Ok(Edited::default()));
+}
+
+proptest! {
+    /// Whatever the list and its spacing: the result is the same JSON with exactly the tools that are shown.
+    #[test]
+    fn the_rest_means_what_it_meant(names in proptest::collection::vec("(ok|no)[a-z\"\\\\é]{0,3}", 0..8), pretty in any::<bool>()) {
+        let tools: Vec<_> = names.iter().map(|name| serde_json::json!({"name": name, "inputSchema": {"a": [name]}})).collect();
+        let mut value = serde_json::json!({"jsonrpc": "2.0", "id": 3, "result": {"tools": tools, "nextCursor": "x"}});
+        let json = if pretty { serde_json::to_vec_pretty(&value) } else { serde_json::to_vec(&value) }.unwrap();
+        let edited = message(&json, &shows).unwrap();
+        let bytes = edited.bytes.clone().unwrap_or_else(|| json.clone());
+        value["result"]["tools"].as_array_mut().unwrap().retain(|tool| shows(tool["name"].as_str().unwrap()));
+        prop_assert_eq!(serde_json::from_slice::<serde_json::Value>(&bytes).unwrap(), value);
+        prop_assert_eq!(edited.bytes.is_none(), names.iter().all(|name| shows(name)));
+        prop_assert_eq!(message(&bytes, &shows).unwrap().bytes, None);
+    }
+
+    #[test]
+    fn never_panics_and_never_shows_more(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        let _ = (message(&bytes, &shows), events(&bytes, &shows));
+    }
+}
