@@ -27,6 +27,7 @@ mod control;
 #[doc(hidden)]
 pub mod fuzzing;
 mod proxy;
+mod shadow;
 mod sys;
 mod telemetry;
 pub mod tools;

@@ -17,11 +17,26 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("parity", &["wire"]),
     ("client", &["wire", "upstream", "parity"]),
     ("rollout", &["upstream"]),
-    ("config", &["http1", "wire", "policy", "upstream", "rollout", "sys"]),
-    ("telemetry", &["http1", "wire", "policy", "upstream", "rollout", "config"]),
-    ("proxy", &["http1", "wire", "policy", "upstream", "rollout", "config", "telemetry", "sys"]),
+    ("config", &["http1", "wire", "policy", "upstream", "parity", "rollout", "sys"]),
+    ("telemetry", &["http1", "wire", "policy", "upstream", "parity", "rollout", "config"]),
+    ("proxy", &["http1", "wire", "policy", "upstream", "parity", "rollout", "config", "telemetry", "sys"]),
     ("control", &["wire", "rollout", "upstream", "parity", "client", "config", "telemetry", "sys"]),
-    ("admin", &["control", "policy", "rollout", "upstream", "proxy", "telemetry", "sys", "config"]),
+    ("shadow", &["wire", "upstream", "parity", "client", "rollout", "config", "telemetry", "proxy", "sys"]),
+    (
+        "admin",
+        &[
+            "shadow",
+            "parity",
+            "control",
+            "policy",
+            "rollout",
+            "upstream",
+            "proxy",
+            "telemetry",
+            "sys",
+            "config",
+        ],
+    ),
     ("tools", &["sys"]),
     ("sys", &[]),
 ];
@@ -206,7 +221,8 @@ fn every_denial_is_documented() {
 
 #[test]
 fn every_metric_is_documented() {
-    let files = ["src/telemetry/metrics.rs", "src/telemetry/metrics/rollout.rs"];
+    let files =
+        ["src/telemetry/metrics.rs", "src/telemetry/metrics/rollout.rs", "src/telemetry/metrics/shadow.rs"];
     let code: String = files.map(|file| read(&root().join(file))).concat();
     let names = code.split('"').filter(|text| {
         (text.starts_with("mcp_guard_") || text.starts_with("mcp_server_") || text.starts_with("mcp_client_"))

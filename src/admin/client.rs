@@ -36,7 +36,9 @@ pub(crate) fn ask(path: &Path, command: &Command) -> Result<Answer, AskError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
     let patience = match command {
         Command::Order(_) | Command::Upgrade | Command::Reload => PATIENCE_WITH_ORDERS,
-        Command::Status | Command::Rollout | Command::History | Command::Tokens => PATIENCE,
+        Command::Status | Command::Rollout | Command::History | Command::Shadow { .. } | Command::Tokens => {
+            PATIENCE
+        }
     };
     let answer = runtime.block_on(async { tokio::time::timeout(patience, exchange(path, command)).await });
     let answer =

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::control::{Done, Order, Overview};
 use crate::proxy::{StatusSnapshot, TokenUsed};
 use crate::rollout::Transition;
+use crate::shadow::Diff;
 
 /// The only version so far.
 pub(crate) const VERSION: u32 = 1;
@@ -25,6 +26,10 @@ pub(crate) enum Command {
     Rollout,
     /// Its transitions, the oldest first.
     History,
+    /// Where the candidate's answers to copied calls differ.
+    Shadow {
+        show_arguments: bool,
+    },
     Order(Order),
     /// Hand the listeners to a newly started program and end.
     Upgrade,
@@ -41,6 +46,8 @@ impl Command {
             Command::Status => "status",
             Command::Rollout => "rollout status",
             Command::History => "rollout history",
+            Command::Shadow { show_arguments: false } => "shadow diff",
+            Command::Shadow { show_arguments: true } => "shadow diff --show-arguments",
             Command::Order(order) => order.as_str(),
             Command::Upgrade => "upgrade",
             Command::Reload => "reload",
@@ -56,6 +63,7 @@ pub(crate) enum Answer {
     Status(Status),
     Rollout(Box<Overview>),
     History(Vec<Transition>),
+    Shadow(Box<Diff>),
     Done(Box<Done>),
     /// Another process serves now.
     Upgraded(Upgraded),

@@ -123,6 +123,7 @@ async fn converse(mut stream: UnixStream, carry: Option<Carry>, patience: Durati
         Answer::Status(_)
         | Answer::Rollout(_)
         | Answer::History(_)
+        | Answer::Shadow(_)
         | Answer::Done(_)
         | Answer::Upgraded(_)
         | Answer::Reloaded(_)
@@ -220,6 +221,7 @@ mod tests {
                 Command::Status => Box::pin(async { Answer::Status(status()) }),
                 Command::Rollout
                 | Command::History
+                | Command::Shadow { .. }
                 | Command::Order(_)
                 | Command::Upgrade
                 | Command::Reload

@@ -11,6 +11,7 @@ use crate::admin::Reloaded;
 use crate::config::{self, Listen, LoadError, Surroundings};
 use crate::control::{self, Settings};
 use crate::proxy::Handle;
+use crate::shadow::{self, Shadow};
 use crate::telemetry::Log;
 use crate::telemetry::metrics::Reload;
 
@@ -25,6 +26,7 @@ pub(super) struct Live {
     handle: Handle,
     rollout: control::Control,
     log: Log,
+    shadow: Shadow,
     turn: tokio::sync::Mutex<()>,
 }
 
@@ -35,8 +37,9 @@ impl Live {
         handle: Handle,
         rollout: control::Control,
         log: Log,
+        shadow: Shadow,
     ) -> Arc<Live> {
-        Arc::new(Live { file, started, handle, rollout, log, turn: tokio::sync::Mutex::new(()) })
+        Arc::new(Live { file, started, handle, rollout, log, shadow, turn: tokio::sync::Mutex::new(()) })
     }
 
     /// Reads the configuration and the tokens again. The problems, if there are any; then nothing has changed.
@@ -76,6 +79,7 @@ impl Live {
             let reason = "the control plane is busy and did not take [slots], [health] and [rollout] over";
             return Err(vec![format!("{reason} (hint: reload once more)")]);
         }
+        self.shadow.configure(shadow::Settings::of(&config));
         self.handle.publish(config);
         self.log.configure(log);
         Ok(reloaded)

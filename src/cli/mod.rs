@@ -12,6 +12,7 @@ mod parity;
 mod reload;
 mod rollout;
 mod run;
+mod shadow;
 mod slots;
 mod status;
 mod token;
@@ -50,6 +51,7 @@ enum Command {
     Reload(reload::Reload),
     Slots(slots::Slots),
     Rollout(rollout::Rollout),
+    Shadow(shadow::Shadow),
     #[command(subcommand)]
     Token(token::Token),
     Demo(demo::Demo),
@@ -97,6 +99,7 @@ pub fn main() -> ExitCode {
         Command::Reload(reload) => reload.run(&cli.config),
         Command::Slots(slots) => slots.run(&cli.config),
         Command::Rollout(rollout) => rollout.run(&cli.config),
+        Command::Shadow(shadow) => shadow.run(&cli.config),
         Command::Token(token) => token.run(&cli.config),
         Command::Demo(demo) => demo.run(),
         Command::Parity(parity) => parity.run(),

@@ -62,6 +62,7 @@ impl Reload {
                 other @ (Answer::Status(_)
                 | Answer::Rollout(_)
                 | Answer::History(_)
+                | Answer::Shadow(_)
                 | Answer::Done(_)
                 | Answer::Upgraded(_)
                 | Answer::Tokens(_)

@@ -11,6 +11,7 @@ use clap::{Args, Subcommand};
 use super::Exit;
 use super::output::{complain, say, table};
 use super::parity::files;
+use super::shadow::{counted, placed};
 use super::slots::{ask, drained, order, overview};
 use super::status::unexpected;
 use crate::admin::{Answer, Command};
@@ -147,6 +148,7 @@ fn history(file: &Path) -> Result<Vec<Transition>, Exit> {
         Answer::History(history) => Ok(history),
         other @ (Answer::Status(_)
         | Answer::Rollout(_)
+        | Answer::Shadow(_)
         | Answer::Done(_)
         | Answer::Upgraded(_)
         | Answer::Reloaded(_)
@@ -238,10 +240,14 @@ fn show_run(overview: &Overview, run: &RunStatus) {
     for finding in run.conclusion.findings() {
         say(format_args!("           {finding}"));
     }
-    if position.stage == Stage::Shadow {
-        let shadow = &run.shadow;
-        let (copies, failed, differ) = (shadow.requests, shadow.failures, shadow.mismatched);
-        say(format_args!("copies     {copies} compared, {failed} failed, {differ} differ"));
+    if let Some(shadow) = overview.shadow.as_ref().filter(|_| position.stage == Stage::Shadow) {
+        say(format_args!("copies     {}", counted(&shadow.counts)));
+        for place in &shadow.worst {
+            say(format_args!("           {}", placed(place)));
+        }
+        if !shadow.worst.is_empty() {
+            say("           mcp-guard shadow diff shows examples");
+        }
     }
     if overview.status.fenced {
         say("fence      protocol 2026-07-28 is held back: the way back does not speak it");

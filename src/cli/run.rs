@@ -17,12 +17,14 @@ use super::live::Live;
 use super::output::{chain, complain, complain_of};
 use crate::admin::{self, Answer, Carrying, Command, TokenUse};
 use crate::config::{self, Config, LoadError, Loaded, Surroundings};
-use crate::control::{self, Settings, Setup};
+use crate::control::{self, Overview, Settings, Setup};
+use crate::parity::shadow::book::Arguments;
 use crate::proxy::{Drained, Fence, Guard, Handle, Route};
+use crate::shadow::{self, Shadow};
 use crate::sys::notify::{State, notify, watchdog_interval};
 use crate::sys::process;
 use crate::telemetry::Log;
-use crate::upstream::Slot;
+use crate::upstream::{Slot, Split};
 
 /// Files open besides connections: listeners, log, runtime.
 const OTHER_FILES: usize = 64;
@@ -107,7 +109,7 @@ fn serve(file: &Path, loaded: Loaded, arrival: &mut Arrival) -> Result<Drained, 
     provide_files(&config);
 
     let started = config.listen.clone();
-    let settings = Settings::of(&config);
+    let (settings, copied) = (Settings::of(&config), shadow::Settings::of(&config));
     // First: who can reach the guard can ask it.
     let bind = |path: &Path| admin::Server::bind(path, &mut arrival.inherited);
     let (admin, mut admin_file) = match started.admin.as_deref().map(bind).transpose()? {
@@ -123,10 +125,14 @@ fn serve(file: &Path, loaded: Loaded, arrival: &mut Arrival) -> Result<Drained, 
     // Up to here nothing was changed that another process could notice.
     arrival.prepared()?;
 
-    let rollout = start_rollout(started.state.clone(), settings, &handle).map_err(Error::Control)?;
+    let shadow = Shadow::start(copied, &handle).map_err(Error::Control)?;
+    let rollout = start_rollout(started.state.clone(), settings, &handle, &shadow);
+    let rollout = rollout.map_err(Error::Control)?;
     let upgrader = Upgrader::new(sockets, handle.clone(), rollout.clone());
-    let live = Live::new(file.to_owned(), started, handle.clone(), rollout.clone(), log.clone());
-    let control = Control::prepare(live, upgrader, handle.clone(), rollout).map_err(Error::Control)?;
+    let live =
+        Live::new(file.to_owned(), started, handle.clone(), rollout.clone(), log.clone(), shadow.clone());
+    let control =
+        Control::prepare(live, upgrader, handle.clone(), rollout, shadow).map_err(Error::Control)?;
     let admin_again = admin.as_ref().map(admin::Server::again).transpose().map_err(Error::Control)?;
     std::thread::Builder::new()
         .name("control".to_owned())
@@ -159,9 +165,11 @@ fn start_rollout(
     folder: Option<PathBuf>,
     settings: Settings,
     handle: &Handle,
+    shadow: &Shadow,
 ) -> io::Result<control::Control> {
-    let publishing = handle.clone();
-    let publish = move |split, fenced| {
+    let (publishing, shadow) = (handle.clone(), shadow.clone());
+    let publish = move |split: Split, fenced| {
+        shadow.turn(split.is_shadowing());
         let fence = if fenced { Fence::Closed } else { Fence::Open };
         publishing.publish_route(Route { split, fence });
     };
@@ -196,6 +204,7 @@ struct Control {
     upgrader: Arc<Upgrader>,
     handle: Handle,
     rollout: control::Control,
+    shadow: Shadow,
 }
 
 impl Control {
@@ -205,6 +214,7 @@ impl Control {
         upgrader: Arc<Upgrader>,
         handle: Handle,
         rollout: control::Control,
+        shadow: Shadow,
     ) -> io::Result<Control> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let _entered = runtime.enter();
@@ -213,17 +223,33 @@ impl Control {
         let interrupt = signal(SignalKind::interrupt())?;
         let upgrade = signal(SignalKind::user_defined2())?;
         drop(_entered);
-        Ok(Control { runtime, reload, terminate, interrupt, upgrade, live, upgrader, handle, rollout })
+        Ok(Control {
+            runtime,
+            reload,
+            terminate,
+            interrupt,
+            upgrade,
+            live,
+            upgrader,
+            handle,
+            rollout,
+            shadow,
+        })
     }
 
     fn run(self, admin: Option<admin::Server>) {
         let Control { runtime, mut reload, mut terminate, mut interrupt, mut upgrade, .. } = self;
-        let Control { live, upgrader, handle, rollout, .. } = self;
+        let Control { live, upgrader, handle, rollout, shadow, .. } = self;
         runtime.block_on(async {
             if let Some(server) = admin {
                 let desk = upgrader.clone();
-                let at =
-                    Desk { live: live.clone(), upgrader: upgrader.clone(), handle: handle.clone(), rollout };
+                let at = Desk {
+                    live: live.clone(),
+                    upgrader: upgrader.clone(),
+                    handle: handle.clone(),
+                    rollout,
+                    shadow,
+                };
                 let carry = move |command, uid| -> Carrying { Box::pin(carry_out(at.clone(), command, uid)) };
                 desk.open_desk(server, Arc::new(carry));
             }
@@ -254,15 +280,23 @@ struct Desk {
     upgrader: Arc<Upgrader>,
     handle: Handle,
     rollout: control::Control,
+    shadow: Shadow,
 }
 
 async fn carry_out(at: Desk, command: Command, uid: u32) -> Answer {
-    let Desk { live, upgrader, handle, rollout } = at;
+    let Desk { live, upgrader, handle, rollout, shadow } = at;
     let answer = match command {
         Command::Reload => Ok(live.reload().await.map_or_else(Answer::NotReloaded, Answer::Reloaded)),
         Command::Tokens => Ok(Answer::Tokens(handle.tokens_used().into_iter().map(TokenUse::from).collect())),
         Command::Status => Ok(Answer::Status(handle.status().into())),
-        Command::Rollout => rollout.overview().await.map(|overview| Answer::Rollout(Box::new(overview))),
+        Command::Rollout => rollout
+            .overview()
+            .await
+            .map(|overview| Answer::Rollout(Box::new(Overview { shadow: shadow.summary(), ..overview }))),
+        Command::Shadow { show_arguments } => {
+            let arguments = if show_arguments { Arguments::Shown } else { Arguments::Redacted };
+            Ok(Answer::Shadow(Box::new(shadow.diff(arguments))))
+        }
         Command::History => rollout.history().await.map(Answer::History),
         Command::Upgrade => upgrader.upgrade().await.map(Answer::Upgraded),
         Command::Order(order) => {

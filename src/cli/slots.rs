@@ -100,6 +100,7 @@ pub(super) fn order(file: &Path, order: Order) -> Result<Done, Exit> {
         other @ (Answer::Status(_)
         | Answer::Rollout(_)
         | Answer::History(_)
+        | Answer::Shadow(_)
         | Answer::Upgraded(_)
         | Answer::Reloaded(_)
         | Answer::NotReloaded(_)
@@ -115,6 +116,7 @@ pub(super) fn overview(file: &Path) -> Result<Overview, Exit> {
         Answer::Rollout(overview) => Ok(*overview),
         other @ (Answer::Status(_)
         | Answer::History(_)
+        | Answer::Shadow(_)
         | Answer::Done(_)
         | Answer::Upgraded(_)
         | Answer::Reloaded(_)

@@ -49,6 +49,7 @@ fn fetch(file: &Path) -> Result<admin::Status, Exit> {
         Answer::Status(status) => Ok(status),
         other @ (Answer::Rollout(_)
         | Answer::History(_)
+        | Answer::Shadow(_)
         | Answer::Done(_)
         | Answer::Upgraded(_)
         | Answer::Reloaded(_)
@@ -88,6 +89,7 @@ pub(super) fn unexpected(answer: &Answer) -> Exit {
         Answer::Status(_)
         | Answer::Rollout(_)
         | Answer::History(_)
+        | Answer::Shadow(_)
         | Answer::Done(_)
         | Answer::Upgraded(_)
         | Answer::Reloaded(_)

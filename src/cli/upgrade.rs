@@ -39,6 +39,7 @@ impl Upgrade {
                 other @ (Answer::Status(_)
                 | Answer::Rollout(_)
                 | Answer::History(_)
+                | Answer::Shadow(_)
                 | Answer::Done(_)
                 | Answer::Reloaded(_)
                 | Answer::NotReloaded(_)

@@ -280,7 +280,7 @@ fn media_type(headers: &HeaderMap) -> String {
 }
 
 /// The event, if it is the JSON-RPC answer with this id.
-fn answers(event: &[u8], id: &Value) -> Option<Bytes> {
+pub(super) fn answers(event: &[u8], id: &Value) -> Option<Bytes> {
     let message: Value = serde_json::from_slice(event).ok()?;
     let is_answer = message.get("id") == Some(id) && message.get("method").is_none();
     is_answer.then(|| Bytes::copy_from_slice(event))

@@ -3,6 +3,7 @@
 //! Everything is bounded (connecting, the whole answer, its size, the number of pages) and every failure is a value that
 //! says what was asked, where, and what came back instead. Must not know rollouts, slots' roles or the command line.
 
+mod copy;
 mod door;
 mod error;
 mod exchange;
@@ -15,6 +16,7 @@ mod tests;
 mod timing;
 mod tls;
 
+pub(crate) use copy::message_in_stream;
 pub(crate) use door::auth_matrix;
 pub(crate) use error::Error;
 pub(crate) use exchange::{Client, Limits, Method, Reply, Request};

@@ -10,6 +10,7 @@ pub(crate) mod notify;
 pub(crate) mod plan;
 mod problem;
 pub(crate) mod routes;
+pub(crate) mod shadow;
 mod slots;
 mod source;
 mod suggest;
@@ -151,6 +152,7 @@ fn read(
         error_mode: file::errors(root.table("errors")),
         log: file::log(root.table("log")),
         health: file::health(root.table("health")),
+        shadow: shadow::shadow(root.table("shadow")),
         rollout: rollout_plan.as_deref().map(|path| plan::load(path, surroundings, more)).unwrap_or_default(),
         routes: Vec::new(),
     };
@@ -193,6 +195,8 @@ pub(crate) struct Config {
     pub(crate) error_mode: ErrorMode,
     pub(crate) log: Log,
     pub(crate) health: Health,
+    /// What is copied to the candidate in a shadow stage.
+    pub(crate) shadow: shadow::Shadow,
     /// What the file named by `[rollout] plan` says, or the built-in plan.
     pub(crate) rollout: plan::Rollout,
     /// What is open beside the endpoint.

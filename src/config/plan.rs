@@ -111,14 +111,7 @@ fn step(mut table: Table<'_>) -> Option<Step> {
     let advances = [("auto", Advance::Automatic), ("manual", Advance::Manual)];
     let advance = table.choice("advance", &advances, Advance::Automatic);
     let has_stage = table.has("stage");
-    let stage = table.text("stage", |text| {
-        let stage = value::choice(text, STAGES)?;
-        // Without copies it could never pass, and would be rolled back as stalled.
-        if stage == Stage::Shadow {
-            return Err(Invalid::new("calls are not copied by this version").hint("begin with \"canary\""));
-        }
-        Ok(stage)
-    });
+    let stage = table.text("stage", |text| value::choice(text, STAGES));
     if !has_stage {
         table.missing("stage", "as in stage = \"canary\"");
     }
@@ -306,16 +299,21 @@ mod tests {
     #[test]
     fn steps_may_bear_the_migration_plans_names() {
         let (rollout, problems) = read(
-            "[[step]]\nstage = \"dual_protocol\"\n[[step]]\nstage = \"canary\"\nweight = 5\nadvance = \"manual\"\n\
+            "[[step]]\nstage = \"dual_protocol\"\n[[step]]\nstage = \"shadow_mode\"\n[[step]]\nstage = \"canary\"\nweight = 5\nadvance = \"manual\"\n\
              [[step]]\nstage = \"mcp_only\"\nhold = \"1h\"\nmin_samples = 7\n[[step]]\nstage = \"cleanup\"\n",
         );
         assert_eq!(problems, [""; 0]);
         let shape: Vec<_> = rollout.plan.steps().iter().map(|step| (step.stage, step.weight.get())).collect();
-        let expected =
-            [(Stage::DualProtocol, 0), (Stage::Canary, 5), (Stage::CandidateOnly, 100), (Stage::Bake, 100)];
+        let expected = [
+            (Stage::DualProtocol, 0),
+            (Stage::Shadow, 0),
+            (Stage::Canary, 5),
+            (Stage::CandidateOnly, 100),
+            (Stage::Bake, 100),
+        ];
         assert_eq!(shape, expected);
-        assert_eq!(rollout.plan.steps()[1].advance, Advance::Manual);
-        assert_eq!((rollout.plan.steps()[2].hold, rollout.plan.steps()[2].min_samples), (SECOND * 3_600, 7));
+        assert_eq!(rollout.plan.steps()[2].advance, Advance::Manual);
+        assert_eq!((rollout.plan.steps()[3].hold, rollout.plan.steps()[3].min_samples), (SECOND * 3_600, 7));
     }
 
     #[track_caller]
@@ -329,7 +327,7 @@ mod tests {
     fn every_mistake_is_named_with_its_key() {
         check("[[step]]\nweight = 5\n", "step[0].stage: missing");
         check("[[step]]\nstage = \"canary\"\n", "step[0].weight: missing");
-        check("[[step]]\nstage = \"shadow\"\n", "calls are not copied by this version");
+        check("[[step]]\nstage = \"shadow\"\nweight = 1\n", "`shadow` means a weight of 0, not 1");
         check("[[step]]\nstage = \"canery\"\nweight = 1\n", "did you mean \"canary\"?");
         check(
             "[[step]]\nstage = \"canary\"\nweight = 101\n",

@@ -186,6 +186,13 @@ fn keys_of_the_small_tables() {
     check("health", "timeout", "\"1s\"", "\"10s\"", "not be longer than health.interval");
     check("health", "rise", "1", "0", "must be 1 to 100");
     check("health", "fall", "1", "0", "must be 1 to 100");
+    check("shadow", "sample", "\"2.5%\"", "\"0%\"", "more than 0% and at most 100%");
+    check("shadow", "in_flight", "8", "0", "must be 1 to 64");
+    check("shadow", "queue", "1024", "0", "must be 1 to 1024");
+    check("shadow", "timeout", "\"2s\"", "\"2h\"", "must be 10ms to 1m");
+    check("shadow", "body_bytes", "1024", "0", "must be 1 to 4194304");
+    check("shadow", "tools", "[\"swf_list_agents\"]", "[\"swf_*\"]", "must be a tool's whole name");
+    check("shadow", "ignore", "[\"**.age\"]", "[\"a[\"]", "names no path");
     let plan = format!("{:?}", Path::new(env!("CARGO_MANIFEST_DIR")).join("conf/plan.toml"));
     check("rollout", "plan", &plan, "\"/nonexistent\"", "there is no file");
 }
@@ -290,7 +297,7 @@ fn describe(config: &Config) -> String {
         (&config.paths, &config.origin, &config.limits, &config.timeouts, config.error_mode),
         (&config.tool_rules, &config.read_only),
         (Slot::ALL.map(backend), config.stable, config.split_key, config.max_version),
-        (config.log, config.health, &config.rollout.plan),
+        (config.log, config.health, &config.shadow, &config.rollout.plan),
     )
 }
 

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::parity::accept::Acceptance;
+use crate::parity::shadow::book::Summary;
 use crate::rollout::status::Status;
 use crate::rollout::{Stage, Transition};
 use crate::upstream::Slot;
@@ -81,4 +82,7 @@ pub(crate) struct Overview {
     pub(crate) status: Status,
     /// What is not as it should be: state not saved, another guard owns it, and the like.
     pub(crate) problems: Vec<String>,
+    /// What copies of calls have shown since the latest shadow stage began; none before the first.
+    #[serde(default)]
+    pub(crate) shadow: Option<Summary>,
 }

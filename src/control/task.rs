@@ -418,7 +418,7 @@ impl Task {
         if let Err(why) = self.may_order() {
             problems.push(why);
         }
-        Overview { status: self.rollout.status(self.clock.now()), problems }
+        Overview { status: self.rollout.status(self.clock.now()), problems, shadow: None }
     }
 
     fn warnings(&self) -> Vec<String> {

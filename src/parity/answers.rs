@@ -71,7 +71,7 @@ impl Path {
     }
 
     /// The same place in every element of every list.
-    fn generalized(&self) -> Path {
+    pub(super) fn generalized(&self) -> Path {
         let step = |step: &Step| match step {
             Step::Index(_) => Step::Any,
             Step::Key(_) | Step::Any => step.clone(),

@@ -12,6 +12,7 @@ pub mod normalize;
 pub mod render;
 pub mod report;
 pub mod schema;
+pub mod shadow;
 mod surface;
 pub mod verdict;
 

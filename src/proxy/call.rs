@@ -19,6 +19,7 @@ use super::quota::Refused;
 use super::relay::{Cut, Sending, Sent, send};
 use super::report::Report;
 use super::route::Route;
+use super::shadow::{self, Copying};
 use super::trial::{self, Tried};
 use crate::http1::BodyLength;
 use crate::policy::reply::{self, Circumstances, Executed};
@@ -90,6 +91,7 @@ async fn conduct(
     };
     let trust = if request.trusted { Trust::Proxy } else { Trust::Stranger };
     let origin = Origin { peer: client.peer(), trust, request_id: request.id, client: name };
+    let mut copying = shadow::begin(request, call, body, &route.split);
     let question = Question {
         shared: request.shared,
         runtime,
@@ -111,7 +113,9 @@ async fn conduct(
         },
     };
     let persist = match opened {
-        Ok(opened) => Delivery { request, call, is_stream }.deliver(opened, client, report).await,
+        Ok(opened) => {
+            Delivery { request, call, is_stream }.deliver(opened, client, copying.take(), report).await
+        }
         Err(NotAsked { why, executed, slot, since }) => {
             report.slot = slot;
             report.tool =
@@ -195,7 +199,13 @@ struct Delivery<'d> {
 }
 
 impl Delivery<'_> {
-    async fn deliver(&self, opened: Opened<'_>, client: &mut Client, report: &mut Report) -> Persist {
+    async fn deliver(
+        &self,
+        opened: Opened<'_>,
+        client: &mut Client,
+        mut copying: Option<Copying<'_>>,
+        report: &mut Report,
+    ) -> Persist {
         let Opened { slot, place, mut source, head, since } = opened;
         let (status, format) = (head.status, head.format);
         report.slot = Some(slot.slot);
@@ -214,6 +224,9 @@ impl Delivery<'_> {
         let sent = send(sending, &mut source, client, |bytes| {
             scan.feed(bytes);
             listing.feed(bytes);
+            if let Some(copying) = &mut copying {
+                copying.feed(bytes);
+            }
         })
         .await;
         drop(place);
@@ -232,6 +245,9 @@ impl Delivery<'_> {
             return Persist::Close;
         }
         listing.learn(slot, format);
+        if let Some(copying) = copying {
+            copying.finish(slot.slot, format);
+        }
         if let Some(connection) = source.into_reusable() {
             slot.pool.put(connection);
         }

@@ -9,11 +9,12 @@ use tokio::sync::mpsc;
 use super::drain::Phase;
 use super::route::Route;
 use super::runtime::{Runtime, Shared};
+use super::shadow::CallCopy;
 use crate::config::Config;
 use crate::policy::ClientId;
 use crate::policy::auth::TokenHash;
 use crate::rollout::sample::Ended;
-use crate::telemetry::metrics::{Reload, RolloutMetrics};
+use crate::telemetry::metrics::{Reload, RolloutMetrics, ShadowMetrics};
 use crate::upstream::Slot;
 
 /// A handle for admin commands and signals. Cheap to clone.
@@ -133,6 +134,26 @@ impl Handle {
     /// Every finished call from here on, as what it says about its slot. Only the first to ask gets it.
     pub(crate) fn samples(&self) -> Option<mpsc::Receiver<Ended>> {
         self.shared.samples.take()
+    }
+
+    /// The copies of calls for the candidate. Only the first to ask gets them.
+    pub(crate) fn copies(&self) -> Option<mpsc::Receiver<CallCopy>> {
+        self.shared.copies.take()
+    }
+
+    /// How many calls were not copied since the start: dropped because too many were waiting, and skipped.
+    pub(crate) fn copies_left_out(&self) -> (u64, u64) {
+        self.shared.copies.left_out()
+    }
+
+    /// A copy has ended: what it says about its slot. Never waits.
+    pub(crate) fn copy_ended(&self, ended: Ended) {
+        self.shared.sample(ended);
+    }
+
+    /// The metric family of copies.
+    pub(crate) fn shadow_metrics(&self) -> ShadowMetrics {
+        self.shared.shadow.clone()
     }
 
     /// The metric families of the control plane.

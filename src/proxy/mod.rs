@@ -31,6 +31,7 @@ mod route;
 mod routes;
 mod runtime;
 mod server;
+mod shadow;
 mod slot;
 mod trial;
 
@@ -38,6 +39,7 @@ pub(crate) use handle::{Handle, SlotStatus, StatusSnapshot, TokenUsed};
 pub(crate) use rig::Rig;
 pub(crate) use route::{Fence, Route};
 pub(crate) use server::Guard;
+pub(crate) use shadow::CallCopy;
 
 /// Why the guard could not start.
 #[derive(Debug, thiserror::Error)]

@@ -84,7 +84,11 @@ impl Samples {
 
     /// A client's call ended on this slot. False if the sample was dropped.
     pub(super) fn ended(&self, slot: Slot, verdict: Verdict, latency: Duration) -> bool {
-        let ended = Ended { when: Instant::now(), slot, verdict, latency, origin: Origin::Live };
+        self.take_note(Ended { when: Instant::now(), slot, verdict, latency, origin: Origin::Live })
+    }
+
+    /// The same of any call. False if the sample was dropped.
+    pub(super) fn take_note(&self, ended: Ended) -> bool {
         // Closed is no loss: then there is no control plane.
         !matches!(self.sender.try_send(ended), Err(mpsc::error::TrySendError::Full(_)))
     }

@@ -14,12 +14,14 @@ use super::ready::Readiness;
 use super::request_id::RequestIds;
 use super::route::{Fence, Routes, Samples};
 use super::routes::{Gateway, Routes as OpenRoutes};
+use super::shadow::Copies;
 use super::slot::SlotState;
+use crate::config::shadow::Shadow;
 use crate::config::{Config, MaxVersionSetting, SplitKey};
 use crate::policy::reply::ErrorMode;
 use crate::policy::{Call, ClientId, Policy, Timeouts, ToolRules};
-use crate::rollout::sample::Verdict;
-use crate::telemetry::metrics::SlotGauges;
+use crate::rollout::sample::{Ended, Verdict};
+use crate::telemetry::metrics::{ShadowMetrics, SlotGauges};
 use crate::telemetry::{Log, Metrics};
 use crate::upstream::{Backend, Slot, Split};
 use crate::wire::ProtocolVersion;
@@ -35,6 +37,7 @@ pub(super) struct Runtime {
     tool_rules: ToolRules,
     pub(super) quotas: Quotas,
     pub(super) error_mode: ErrorMode,
+    pub(super) shadow: Shadow,
     max_version: MaxVersionSetting,
     split_key: SplitKey,
     trusted_proxies: Vec<IpAddr>,
@@ -61,6 +64,7 @@ impl Runtime {
             quotas,
             timeouts,
             error_mode: config.error_mode,
+            shadow: config.shadow,
             max_version: config.max_version,
             split_key: config.split_key,
             trusted_proxies: config.listen.trusted_proxies,
@@ -142,6 +146,8 @@ pub(super) struct Shared {
     pub(super) runtime: ArcSwap<Runtime>,
     pub(super) routes: Routes,
     pub(super) samples: Samples,
+    pub(super) copies: Copies,
+    pub(super) shadow: ShadowMetrics,
     pub(super) metrics: Metrics,
     pub(super) log: Log,
     pub(super) drain: Arc<Drain>,
@@ -157,6 +163,13 @@ impl Shared {
     /// A client's call ended on this slot: what the rollout is judged by.
     pub(super) fn ended(&self, slot: Slot, verdict: Verdict, latency: Duration) {
         if !self.samples.ended(slot, verdict, latency) {
+            self.metrics.sample_dropped();
+        }
+    }
+
+    /// A copy of a call ended.
+    pub(super) fn sample(&self, ended: Ended) {
+        if !self.samples.take_note(ended) {
             self.metrics.sample_dropped();
         }
     }
@@ -181,6 +194,7 @@ impl Shared {
             );
         }
         self.metrics.set_routes(runtime.open_routes.gauges());
+        self.shadow.set_waiting(self.copies.waiting());
         let draining = self.drain.phase() != super::drain::Phase::Serving;
         self.metrics.set_process(self.drain.open(), draining, self.log.dropped());
     }

@@ -25,6 +25,7 @@ use super::metrics_service::MetricsService;
 use super::request_id::RequestIds;
 use super::route::{Fence, Route, Routes, Samples};
 use super::runtime::{Runtime, Shared};
+use super::shadow::Copies;
 use super::slot::show;
 use super::{Drained, Error};
 use crate::config::Config;
@@ -160,11 +161,14 @@ impl Guard {
 /// What every connection shares, for a configuration.
 pub(super) fn share(config: Config, log: Log) -> Result<Shared, Error> {
     let route = Route { split: Split::all(config.stable), fence: Fence::Open };
+    let metrics = Metrics::new().map_err(|source| Error::Metrics(Box::new(source)))?;
     Ok(Shared {
         runtime: ArcSwap::from_pointee(Runtime::new(config, None)),
         routes: Routes::new(route),
         samples: Samples::new(),
-        metrics: Metrics::new().map_err(|source| Error::Metrics(Box::new(source)))?,
+        copies: Copies::new(),
+        shadow: metrics.shadow(),
+        metrics,
         log,
         drain: Arc::new(Drain::new()),
         ids: RequestIds::new().map_err(Error::Random)?,

@@ -93,8 +93,10 @@ impl Observations {
             Origin::Live => self.windows(sample.slot).record(sample),
             Origin::Shadow { matched } => {
                 self.shadow.requests += 1;
-                self.shadow.failures += u64::from(matches!(sample.verdict, Verdict::Failed(_)));
-                self.shadow.mismatched += u64::from(!matched);
+                let failed = matches!(sample.verdict, Verdict::Failed(_));
+                self.shadow.failures += u64::from(failed);
+                // No answer is not another answer: it has a limit of its own.
+                self.shadow.mismatched += u64::from(!matched && !failed);
             }
         }
     }
@@ -284,12 +286,12 @@ mod tests {
     #[test]
     fn copies_are_counted_apart_from_clients_calls() {
         let mut seen = Observations::new(&Plan::default());
-        for matched in [true, false] {
-            let verdict = if matched { Verdict::Answered } else { Verdict::Failed(Failure::Timeout) };
+        let failed = Verdict::Failed(Failure::Timeout);
+        for (matched, verdict) in [(true, Verdict::Answered), (false, Verdict::Answered), (false, failed)] {
             let (slot, latency, origin) = (Slot::Green, Duration::from_secs(9), Origin::Shadow { matched });
             seen.record(&Sample { slot, at: at(0), verdict, latency, origin });
         }
-        assert_eq!(seen.shadow(), ShadowTally { requests: 2, failures: 1, mismatched: 1 });
+        assert_eq!(seen.shadow(), ShadowTally { requests: 3, failures: 1, mismatched: 1 });
         assert_eq!(seen.candidate(Slot::Green, Span::Step, at(1)).requests, 0);
         seen.begin_step();
         assert_eq!(seen.shadow(), ShadowTally::default());

@@ -24,6 +24,12 @@ pub(crate) fn raise_open_files() -> io::Result<u64> {
     Ok(limit.maximum.unwrap_or(u64::MAX))
 }
 
+/// Lets every other thread of the machine go first. Concerns the calling thread alone.
+pub(crate) fn yield_to_others() -> io::Result<()> {
+    // On Linux, "this process" of setpriority(2) is the calling thread.
+    Ok(rustix::process::setpriority_process(None, 10)?)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

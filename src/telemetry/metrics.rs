@@ -5,6 +5,7 @@
 
 mod rollout;
 mod routes;
+mod shadow;
 
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use prometheus::{
 
 pub(crate) use self::rollout::{Notified, RolloutMetrics};
 pub(crate) use self::routes::RouteGauges;
+pub(crate) use self::shadow::ShadowMetrics;
 use super::record::{Outcome, Record};
 use crate::policy::Denial;
 use crate::upstream::Slot;
@@ -119,6 +121,7 @@ pub(crate) struct Metrics {
     policy: PolicyFamilies,
     rollout: RolloutMetrics,
     routes: routes::RouteFamilies,
+    shadow: ShadowMetrics,
 }
 
 impl Metrics {
@@ -182,6 +185,7 @@ impl Metrics {
             policy: PolicyFamilies::new(&add)?,
             rollout: RolloutMetrics::new(&add)?,
             routes: routes::RouteFamilies::new(&add)?,
+            shadow: ShadowMetrics::new(&add)?,
             registry: registry.clone(),
         };
         let build =
@@ -249,6 +253,11 @@ impl Metrics {
             Retry::StandIn => "stand_in",
         };
         self.retries.with_label_values(&[slot.as_str(), reason]).inc();
+    }
+
+    /// The family of copied calls.
+    pub(crate) fn shadow(&self) -> ShadowMetrics {
+        self.shadow.clone()
     }
 
     /// The families of the control plane.

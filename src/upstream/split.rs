@@ -151,6 +151,11 @@ impl Split {
         (self.shadow && self.ejected != Some(candidate)).then_some(candidate)
     }
 
+    /// Whether the rollout is at its shadow stage, also while the candidate takes no copies.
+    pub fn is_shadowing(&self) -> bool {
+        self.shadow
+    }
+
     /// The candidate's share of the keys; zero when there is no candidate or it is ejected.
     pub fn candidate_weight(&self) -> Percent {
         let ejected = self.ejected == Some(self.stable.other());

@@ -32,4 +32,5 @@ mod rollout_state;
 mod rollout_triggers;
 mod routes;
 mod routes_streams;
+mod shadow;
 mod streams;

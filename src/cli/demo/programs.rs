@@ -135,6 +135,7 @@ async fn status(socket: PathBuf) -> Result<admin::Status, AskError> {
         Answer::Refused(refusal) => Err(AskError::Refused(refusal)),
         Answer::Rollout(_)
         | Answer::History(_)
+        | Answer::Shadow(_)
         | Answer::Done(_)
         | Answer::Upgraded(_)
         | Answer::Reloaded(_)

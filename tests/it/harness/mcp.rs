@@ -52,6 +52,7 @@ struct Shared {
     modern: bool,
     tools: AtomicUsize,
     calls: AtomicU64,
+    copies: AtomicU64,
     /// Milliseconds since the epoch at which a client's request last arrived.
     last: AtomicU64,
     executed: Mutex<HashSet<u64>>,
@@ -80,6 +81,7 @@ impl Mcp {
             modern,
             tools: AtomicUsize::new(3),
             calls: AtomicU64::new(0),
+            copies: AtomicU64::new(0),
             last: AtomicU64::new(0),
             executed: Mutex::default(),
             fails_tool: AtomicBool::new(false),
@@ -124,6 +126,11 @@ impl Mcp {
     /// Requests of clients so far.
     pub(crate) fn calls(&self) -> u64 {
         self.shared.calls.load(Ordering::SeqCst)
+    }
+
+    /// Copies of clients' requests so far.
+    pub(crate) fn copies(&self) -> u64 {
+        self.shared.copies.load(Ordering::SeqCst)
     }
 
     /// When a client's request last arrived, in milliseconds since the epoch.
@@ -180,7 +187,9 @@ impl Shared {
     async fn answer(&self, request: &Message, stream: &mut tokio::net::UnixStream) -> Option<String> {
         let body = request.json();
         let (method, id) = (body["method"].as_str().unwrap_or_default().to_owned(), body["id"].as_u64());
-        let is_probe = request.field("user-agent").is_some_and(|agent| agent.starts_with("mcp-guard/"));
+        let ours = request.field("user-agent").is_some_and(|agent| agent.starts_with("mcp-guard/"));
+        let is_copy = request.field("x-mcp-shadow").is_some();
+        let is_probe = ours && !is_copy;
         let mut mood = *self.lock(&self.mood);
         if mood == Mood::Dead {
             std::future::pending::<()>().await;
@@ -192,7 +201,8 @@ impl Shared {
         if is_probe {
             mood = Mood::Good;
         } else {
-            number = self.calls.fetch_add(1, Ordering::SeqCst);
+            let count = if is_copy { &self.copies } else { &self.calls };
+            number = count.fetch_add(1, Ordering::SeqCst);
             let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
             self.last
                 .store(u64::try_from(now.as_millis()).expect("before the year 584942417"), Ordering::SeqCst);

@@ -1,0 +1,116 @@
+//! `mcp-guard shadow`: where the candidate answered copies of calls differently than stable answered the clients.
+
+use std::path::Path;
+
+use clap::{Args, Subcommand};
+
+use super::Exit;
+use super::output::{complain, say};
+use super::slots;
+use super::status::unexpected;
+use crate::admin::{Answer, Command};
+use crate::parity::shadow::book::{Counts, Entry, Place};
+use crate::shadow::Diff;
+
+/// What copies of read-only calls have shown of the candidate, in a rollout's shadow stage.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  mcp-guard shadow diff                    where the answers differ, with the first examples of each place
+  mcp-guard shadow diff --show-arguments   with what the tools were given
+  mcp-guard shadow diff --json | jq '.entries[].place'
+
+Exit codes: 0 nothing differs, 1 something does or was not answered, 2 the guard could not be asked.")]
+pub(super) struct Shadow {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Every place where the answers differ, and its first examples.
+    #[command(after_help = "Example:\n  mcp-guard shadow diff --show-arguments")]
+    Diff {
+        /// Show what the tools were given, too: it may be confidential, and that it was looked at is logged.
+        #[arg(long)]
+        show_arguments: bool,
+        /// Print one JSON object.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+impl Shadow {
+    pub(super) fn run(&self, file: &Path) -> Exit {
+        let What::Diff { show_arguments, json } = &self.what;
+        match ask(file, *show_arguments) {
+            Ok(diff) => {
+                show(&diff, *json);
+                let Counts { mismatched, failed, .. } = diff.summary.counts;
+                if mismatched + failed == 0 { Exit::Done } else { Exit::No }
+            }
+            Err(exit) => exit,
+        }
+    }
+}
+
+fn ask(file: &Path, show_arguments: bool) -> Result<Diff, Exit> {
+    match slots::ask(file, &Command::Shadow { show_arguments })? {
+        Answer::Shadow(diff) => Ok(*diff),
+        other @ (Answer::Status(_)
+        | Answer::Rollout(_)
+        | Answer::History(_)
+        | Answer::Done(_)
+        | Answer::Upgraded(_)
+        | Answer::Reloaded(_)
+        | Answer::NotReloaded(_)
+        | Answer::Tokens(_)
+        | Answer::No(_)
+        | Answer::Refused(_)) => Err(unexpected(&other)),
+    }
+}
+
+fn show(diff: &Diff, json: bool) {
+    if json {
+        match serde_json::to_string_pretty(diff) {
+            Ok(text) => say(text),
+            Err(error) => complain(error),
+        }
+        return;
+    }
+    say(counted(&diff.summary.counts));
+    for entry in &diff.entries {
+        show_entry(entry);
+    }
+    if diff.unlisted > 0 {
+        say(format_args!("\n{} more differences at further places", diff.unlisted));
+    }
+}
+
+fn show_entry(entry: &Entry) {
+    say(format_args!("\n{}", placed(&entry.place)));
+    for example in &entry.examples {
+        let given =
+            if example.arguments.is_null() { String::new() } else { format!(" {}", example.arguments) };
+        say(format_args!("  request {}{given}", example.request_id));
+        if example.live.is_some() || example.candidate.is_some() {
+            let shown = |value: &Option<String>| value.clone().unwrap_or_else(|| "(nothing)".to_owned());
+            say(format_args!("    stable     {}", shown(&example.live)));
+            say(format_args!("    candidate  {}", shown(&example.candidate)));
+        }
+    }
+}
+
+/// The counts on one line.
+pub(super) fn counted(counts: &Counts) -> String {
+    let Counts { matched, mismatched, failed, dropped, skipped } = counts;
+    format!(
+        "{matched} matched, {mismatched} mismatched, {failed} failed, {dropped} dropped, {skipped} skipped"
+    )
+}
+
+/// A place on one line.
+pub(super) fn placed(place: &Place) -> String {
+    let at = if place.path.is_empty() { String::new() } else { format!(" {}", place.path) };
+    format!("{} x {}{at} - {}", place.count, place.question, place.change)
+}

@@ -1,0 +1,161 @@
+//! One copy: the candidate is asked what stable was asked, and stable once more where the answers differ.
+//!
+//! A difference that stable shows to itself is noise, so stable is only asked again when there is something to explain.
+//! Must not know where the outcome is written.
+
+use std::time::{Duration, Instant};
+
+use hyper::header::{HeaderName, HeaderValue};
+use serde_json::Value;
+
+use crate::client::{Client, Error, Limits, Request, Target, message_in_stream};
+use crate::config::shadow::Shadow;
+use crate::parity::shadow::{Mismatch, compare};
+use crate::proxy::CallCopy;
+use crate::rollout::sample::{Failure, Verdict, judge_rpc_error};
+use crate::upstream::Backend;
+use crate::wire::Method;
+
+const CONNECT_MAX: Duration = Duration::from_secs(1);
+/// By how much a candidate's answer may be larger than the largest that is copied.
+const LARGER_BYTES_MAX: usize = 64 << 10;
+const SESSION: &str = "mcp-session-id";
+
+/// What a copy came to, and how long the candidate took.
+pub(super) enum Outcome {
+    Matched(Duration),
+    Mismatched(Vec<Mismatch>, Duration),
+    Failed(Failure, Duration),
+    /// It says nothing about the candidate.
+    Skipped,
+}
+
+/// What a copied call asks.
+pub(super) struct Asked {
+    /// The method, or `tools/call` and the tool.
+    pub(super) name: String,
+    pub(super) arguments: Value,
+    id: Value,
+}
+
+impl Asked {
+    pub(super) fn of(copy: &CallCopy) -> Asked {
+        // The guard has read it before: it is JSON, and what it asks is known.
+        let mut body: Value = serde_json::from_slice(&copy.body).unwrap_or_default();
+        let mut name = copy.method.as_str().to_owned();
+        let params = body.get_mut("params").map(Value::take).unwrap_or_default();
+        if let (Method::ToolsCall, Some(tool)) = (copy.method, params.get("name").and_then(Value::as_str)) {
+            name = format!("{name} {tool}");
+        }
+        let arguments = params.get("arguments").cloned().unwrap_or_default();
+        Asked { name, arguments, id: body.get_mut("id").map(Value::take).unwrap_or_default() }
+    }
+}
+
+pub(super) async fn ask(copy: &CallCopy, stable: &Backend, candidate: &Backend, rules: &Shadow) -> Outcome {
+    let asked = Asked::of(copy);
+    let live = if copy.streamed {
+        message_in_stream(&copy.answer, &asked.id)
+    } else {
+        serde_json::from_slice(&copy.answer).ok()
+    };
+    // What stable fails itself is no measure for anybody.
+    let Some(live) = live.filter(|live: &Value| fails(live).is_none()) else { return Outcome::Skipped };
+    let started = Instant::now();
+    let is = match put(copy, candidate, rules, &asked, Side::Candidate).await {
+        Ok(is) => is,
+        Err(error) => {
+            let latency = started.elapsed();
+            return match failure(&error) {
+                Some(failure) => Outcome::Failed(failure, latency),
+                None => Outcome::Mismatched(vec![unusable(&error)], latency),
+            };
+        }
+    };
+    let latency = started.elapsed();
+    if let Some(failure) = fails(&is) {
+        return Outcome::Failed(failure, latency);
+    }
+    if compare(copy.method, &live, None, &is, &rules.ignore).is_empty() {
+        return Outcome::Matched(latency);
+    }
+    let Ok(again) = put(copy, stable, rules, &asked, Side::Stable).await else { return Outcome::Skipped };
+    let mismatches = compare(copy.method, &live, Some(&again), &is, &rules.ignore);
+    if mismatches.is_empty() { Outcome::Matched(latency) } else { Outcome::Mismatched(mismatches, latency) }
+}
+
+/// Who is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Side {
+    /// The session that a client has with stable is nothing to it.
+    Candidate,
+    Stable,
+}
+
+async fn put(
+    copy: &CallCopy,
+    backend: &Backend,
+    rules: &Shadow,
+    asked: &Asked,
+    side: Side,
+) -> Result<Value, Error> {
+    let limits = Limits {
+        connect: rules.timeout.min(CONNECT_MAX),
+        total: rules.timeout,
+        body_bytes: rules.body_bytes + LARGER_BYTES_MAX,
+    };
+    let client = Client::new(Target::of_backend(backend), limits);
+    let mut request = Request::post(copy.body.clone());
+    let keeps =
+        |name: &str| !name.eq_ignore_ascii_case(SESSION) || (side == Side::Stable && !backend.strip_session);
+    let mut set = |name: &str, value: &str| {
+        let field = name.parse::<HeaderName>().ok().zip(HeaderValue::from_str(value).ok());
+        request.headers.extend(field);
+    };
+    for (name, value) in copy.fields.iter().filter(|(name, _)| keeps(name)) {
+        set(name, value);
+    }
+    set("x-request-id", &copy.request_id);
+    // So that a backend's log, and a test, can tell a copy from a client's call.
+    set("x-mcp-shadow", "1");
+    if backend.client_header {
+        set("x-mcp-client", &copy.client);
+    }
+    client.put(&asked.name, request, &asked.id).await
+}
+
+/// A message that is the server's own fault.
+fn fails(message: &Value) -> Option<Failure> {
+    match judge_rpc_error(message.pointer("/error/code")?.as_i64()?) {
+        Verdict::Failed(failure) => Some(failure),
+        Verdict::Answered | Verdict::ToolError => None,
+    }
+}
+
+/// The candidate's failure; none where it answered, but differently.
+fn failure(error: &Error) -> Option<Failure> {
+    match error {
+        Error::Connect { .. }
+        | Error::ConnectTimeout { .. }
+        | Error::Authorities { .. }
+        | Error::Broken { .. } => Some(Failure::NoConnection),
+        Error::Timeout { .. } => Some(Failure::Timeout),
+        Error::Status { status, .. } if *status >= 500 => Some(Failure::Status),
+        Error::NotRpc { .. } => Some(Failure::Garbage),
+        Error::Status { .. }
+        | Error::TooLarge { .. }
+        | Error::Request { .. }
+        | Error::Rpc { .. }
+        | Error::Shape { .. }
+        | Error::Pages { .. } => None,
+    }
+}
+
+fn unusable(error: &Error) -> Mismatch {
+    let change = match error.status() {
+        Some(_) => "refused by HTTP status on the candidate",
+        None => "far larger on the candidate",
+    };
+    let candidate = error.status().map(|status| format!("HTTP {status}"));
+    Mismatch { path: String::new(), change, live: None, candidate }
+}

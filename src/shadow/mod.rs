@@ -1,0 +1,198 @@
+//! The shadow: asks the candidate what clients have asked stable, and keeps a book of where the answers differ.
+//!
+//! It has a thread of its own, which yields to all others, so that neither asking nor comparing delays a client. Must not
+//! know when copies are made (`proxy`), nor what the rollout concludes from them.
+
+mod ask;
+
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use arc_swap::ArcSwap;
+use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use self::ask::Outcome;
+use crate::config::{self, Config};
+use crate::parity::shadow::book::{Arguments, Book, Call, Copied, Entry, Summary};
+use crate::proxy::{CallCopy, Handle};
+use crate::rollout::sample::{Ended, Failure, Origin, Verdict};
+use crate::sys::process;
+use crate::telemetry::metrics::ShadowMetrics;
+use crate::upstream::{Backend, Slot};
+
+/// What of the configuration concerns the shadow.
+pub(crate) struct Settings {
+    rules: config::shadow::Shadow,
+    backends: [Option<Backend>; 2],
+}
+
+impl Settings {
+    pub(crate) fn of(config: &Config) -> Settings {
+        let backends = Slot::ALL.map(|slot| config.backend(slot).cloned());
+        Settings { rules: config.shadow.clone(), backends }
+    }
+
+    fn backend(&self, slot: Slot) -> Option<&Backend> {
+        let [blue, green] = &self.backends;
+        match slot {
+            Slot::Blue => blue.as_ref(),
+            Slot::Green => green.as_ref(),
+        }
+    }
+}
+
+/// Everything that the copies have shown since the stage began.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Diff {
+    pub(crate) summary: Summary,
+    pub(crate) entries: Vec<Entry>,
+    /// Mismatches at places beyond those listed.
+    pub(crate) unlisted: u64,
+}
+
+/// A handle on the shadow. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Shadow(Arc<Inner>);
+
+struct Inner {
+    settings: ArcSwap<Settings>,
+    book: Mutex<Book>,
+    /// The rollout is at its shadow stage: what still waits when that is over is forgotten.
+    on: AtomicBool,
+    /// What had been left out when the stage began: dropped, and skipped.
+    left_out_before: [AtomicU64; 2],
+    metrics: ShadowMetrics,
+    handle: Handle,
+}
+
+impl Shadow {
+    /// Takes over the copies and starts.
+    pub(crate) fn start(settings: Settings, handle: &Handle) -> io::Result<Shadow> {
+        let copies = handle.copies().ok_or_else(|| io::Error::other("the copies are taken"))?;
+        let inner = Arc::new(Inner {
+            settings: ArcSwap::from_pointee(settings),
+            book: Mutex::default(),
+            on: AtomicBool::new(false),
+            left_out_before: [const { AtomicU64::new(0) }; 2],
+            metrics: handle.shadow_metrics(),
+            handle: handle.clone(),
+        });
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let worker = inner.clone();
+        std::thread::Builder::new().name("shadow".to_owned()).spawn(move || {
+            if let Err(error) = process::yield_to_others() {
+                log::debug!("the shadow's thread runs at the usual priority: {error}");
+            }
+            runtime.block_on(work(worker, copies));
+        })?;
+        Ok(Shadow(inner))
+    }
+
+    /// A new configuration holds.
+    pub(crate) fn configure(&self, settings: Settings) {
+        self.0.settings.store(Arc::new(settings));
+    }
+
+    /// The route has changed. A stage that begins begins with an empty book; one that has ended can still be read.
+    pub(crate) fn turn(&self, on: bool) {
+        if !self.0.on.swap(on, Ordering::SeqCst) && on {
+            *self.0.book() = Book::default();
+            let (dropped, skipped) = self.0.handle.copies_left_out();
+            let [dropped_before, skipped_before] = &self.0.left_out_before;
+            dropped_before.store(dropped, Ordering::SeqCst);
+            skipped_before.store(skipped, Ordering::SeqCst);
+        }
+    }
+
+    /// The first lines of the book; none before the first shadow stage.
+    pub(crate) fn summary(&self) -> Option<Summary> {
+        let summary = self.0.summary(&self.0.book());
+        let began = self.0.on.load(Ordering::SeqCst) || summary != Summary::default();
+        began.then_some(summary)
+    }
+
+    /// The whole book.
+    pub(crate) fn diff(&self, arguments: Arguments) -> Diff {
+        let book = self.0.book();
+        let (entries, unlisted) = book.entries(arguments);
+        Diff { summary: self.0.summary(&book), entries, unlisted }
+    }
+}
+
+/// So many copies at a time, and no more.
+async fn work(inner: Arc<Inner>, mut copies: mpsc::Receiver<CallCopy>) {
+    let mut under_way = JoinSet::new();
+    while let Some(copy) = copies.recv().await {
+        if !inner.on.load(Ordering::SeqCst) {
+            continue;
+        }
+        while under_way.len() >= inner.settings.load().rules.in_flight {
+            under_way.join_next().await;
+        }
+        let inner = inner.clone();
+        under_way.spawn(async move { inner.judge(copy).await });
+    }
+}
+
+impl Inner {
+    fn book(&self) -> MutexGuard<'_, Book> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn summary(&self, book: &Book) -> Summary {
+        let mut summary = book.summary();
+        let (dropped, skipped) = self.handle.copies_left_out();
+        let [dropped_before, skipped_before] = &self.left_out_before;
+        summary.counts.dropped = dropped.saturating_sub(dropped_before.load(Ordering::SeqCst));
+        summary.counts.skipped += skipped.saturating_sub(skipped_before.load(Ordering::SeqCst));
+        summary
+    }
+
+    /// Asks the candidate, compares, and writes it down.
+    async fn judge(&self, copy: CallCopy) {
+        let settings = self.settings.load_full();
+        let candidate = copy.stable.other();
+        let backends = settings.backend(copy.stable).zip(settings.backend(candidate));
+        let outcome = match backends {
+            Some((stable, next)) => ask::ask(&copy, stable, next, &settings.rules).await,
+            None => Outcome::Skipped,
+        };
+        if !self.on.load(Ordering::SeqCst) {
+            return;
+        }
+        let question = ask::Asked::of(&copy);
+        let call =
+            Call { question: &question.name, request_id: &copy.request_id, arguments: &question.arguments };
+        let ended = |verdict, matched, latency| {
+            let origin = Origin::Shadow { matched };
+            self.handle.copy_ended(Ended { when: Instant::now(), slot: candidate, verdict, latency, origin });
+        };
+        let mut book = self.book();
+        let copied = match outcome {
+            Outcome::Matched(latency) => {
+                ended(Verdict::Answered, true, latency);
+                book.count(Copied::Matched);
+                Copied::Matched
+            }
+            Outcome::Mismatched(mismatches, latency) => {
+                ended(Verdict::Answered, false, latency);
+                book.mismatched(&call, &mismatches);
+                Copied::Mismatched
+            }
+            Outcome::Failed(failure, latency) => {
+                ended(Verdict::Failed(failure), false, latency);
+                book.failed(&call, Failure::as_str(failure));
+                Copied::Failed
+            }
+            Outcome::Skipped => {
+                book.count(Copied::Skipped);
+                Copied::Skipped
+            }
+        };
+        self.metrics.copied(copy.method, copied);
+    }
+}

@@ -1,0 +1,239 @@
+//! Contract, sections 9, 10 and 12: in a shadow stage read-only calls are copied to the candidate and compared, and no client
+//! notices.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::harness::{Guard, Mcp, Message, Mood, call, eventually, guard, mcp};
+use crate::rollout::QUICK;
+
+/// A shadow stage that ends only by command.
+const LONG: &str = "[gate]\nparity = false\n\
+                    [[step]]\nstage = \"shadow\"\nhold = \"1h\"\nmin_samples = 5\n\
+                    [[step]]\nstage = \"canary\"\nweight = 50\nhold = \"1h\"\n";
+/// One that the analysis ends.
+const SHORT: &str = "[gate]\nparity = false\n[analysis]\non_fail = \"pause\"\n\
+                     [[step]]\nstage = \"shadow\"\nhold = \"200ms\"\nmin_samples = 5\n\
+                     [[step]]\nstage = \"canary\"\nweight = 50\nhold = \"1h\"\n";
+const TOOLS: &str = "[shadow]\ntools = [\"read\"]\n";
+
+struct Stage {
+    blue: Mcp,
+    green: Mcp,
+    guard: Guard,
+    _folder: tempfile::TempDir,
+}
+
+async fn stage(plan: &str, shadow: &str) -> Stage {
+    let folder = tempfile::tempdir().unwrap();
+    let (blue, green) = (mcp(&folder.path().join("blue")), mcp(&folder.path().join("green")));
+    let config = format!("{QUICK}{shadow}");
+    let guard = guard()
+        .token("t")
+        .upstream(blue.address())
+        .rollout(green.address(), plan)
+        .config(&config)
+        .start()
+        .await;
+    guard.both_healthy().await;
+    guard.does("rollout start").await;
+    Stage { blue, green, guard, _folder: folder }
+}
+
+impl Stage {
+    async fn reads(&self, arguments: Value) -> Message {
+        let params = json!({"name": "read", "arguments": arguments});
+        let body = json!({"jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": params});
+        self.guard.post(&body.to_string()).await
+    }
+
+    async fn counts(&self) -> Value {
+        self.guard.rollout().await["shadow"]["counts"].clone()
+    }
+
+    /// Waits until this many copies have come to this.
+    async fn counted(&self, what: &str, times: u64) {
+        eventually(&format!("{times} {what}"), || async { self.counts().await[what] == times }).await;
+    }
+
+    async fn diff(&self, flags: &str) -> Value {
+        let typed = self.guard.types(&format!("shadow diff --json{flags}")).await;
+        serde_json::from_str(&typed.said).unwrap_or_else(|error| panic!("{error}: {typed:?}"))
+    }
+}
+
+fn text(value: &Value) -> Value {
+    json!({"content": [{"type": "text", "text": value.to_string()}]})
+}
+
+#[tokio::test]
+async fn equal_backends_match_and_only_what_reads_is_copied() {
+    let stage = stage(LONG, TOOLS).await;
+    for method in ["initialize", "ping", "tools/list", "prompts/list", "resources/list"] {
+        stage.guard.post(&call(1, method)).await;
+    }
+    stage.reads(json!({"days": 1})).await;
+    stage.counted("matched", 6).await;
+    // A tool that nobody vouches for, and methods that are not known to only read.
+    for method in ["tools/call", "resources/read", "completion/complete", "logging/setLevel", "no/such"] {
+        stage.guard.post(&call(2, method)).await;
+    }
+    stage.guard.post(&call(3, "tools/list")).await;
+    stage.counted("matched", 7).await;
+    assert_eq!((stage.blue.calls(), stage.green.calls(), stage.green.copies()), (12, 0, 7));
+    assert_eq!(stage.blue.copies(), 0, "stable is not asked again where nothing differs");
+    assert_eq!(stage.guard.types("shadow diff").await.code, 0);
+    let series = "mcp_guard_shadow_copies_total{method=\"tools/list\",result=\"matched\"}";
+    assert_eq!(stage.guard.metric(series).await, 2.0);
+    let status = stage.guard.does("rollout status").await;
+    assert!(
+        status.contains("copies     7 matched, 0 mismatched, 0 failed, 0 dropped, 0 skipped"),
+        "{status}"
+    );
+}
+
+#[tokio::test]
+async fn a_difference_is_named_with_examples_whose_arguments_are_hidden_unless_asked_for() {
+    let stage = stage(LONG, TOOLS).await;
+    stage.blue.answers("tools/call read", &text(&json!({"items": [{"name": "a"}], "total": 1})));
+    stage.green.answers("tools/call read", &text(&json!({"items": [{"name": "b"}], "total": 1})));
+    for days in 0..5 {
+        assert!(stage.reads(json!({"secret": days})).await.text().contains("\\\"a\\\""), "stable answers");
+    }
+    stage.counted("mismatched", 5).await;
+    let diff = stage.diff("").await;
+    let entry = &diff["entries"][0];
+    assert_eq!(diff["entries"].as_array().map(Vec::len), Some(1), "{diff:#}");
+    let place = json!({"question": "tools/call read", "path": "content[*].text.items[*].name",
+        "change": "value differs", "count": 5});
+    assert_eq!(entry["place"], place);
+    assert_eq!(entry["examples"].as_array().map(Vec::len), Some(3), "the first ones");
+    let example = &entry["examples"][0];
+    assert_eq!((&example["live"], &example["candidate"]), (&json!("\"a\""), &json!("\"b\"")));
+    assert_eq!(example["arguments"], json!({"secret": "…"}));
+    let shown = stage.guard.types("shadow diff --show-arguments").await;
+    assert_eq!(shown.code, 1, "{shown:?}");
+    assert!(shown.said.contains("{\"secret\":0}") && shown.said.contains("5 x tools/call read"), "{shown:?}");
+    assert!(
+        stage.guard.log().iter().any(|line| line.contains("shadow diff --show-arguments uid=")),
+        "it is logged"
+    );
+    let status = stage.guard.does("rollout status").await;
+    assert!(status.contains("5 x tools/call read content[*].text.items[*].name - value differs"), "{status}");
+}
+
+// "noise is cancelled by calling stable twice and subtracting paths that differ with themselves"
+#[tokio::test]
+async fn a_field_that_stable_answers_differently_each_time_is_no_difference() {
+    let stage = stage(LONG, TOOLS).await;
+    let answer =
+        |age: &str, name: &str| json!({"content": [], "structuredContent": {"age": age, "name": name}});
+    stage.blue.answers("tools/call read", &answer("$n", "a"));
+    stage.green.answers("tools/call read", &answer("another", "a"));
+    for _ in 0..5 {
+        stage.reads(json!({})).await;
+    }
+    stage.counted("matched", 5).await;
+    assert_eq!(stage.blue.copies(), 5, "stable was asked a second time");
+    stage.green.answers("tools/call read", &answer("another", "b"));
+    stage.reads(json!({})).await;
+    stage.counted("mismatched", 1).await;
+    assert_eq!(stage.diff("").await["entries"][0]["place"]["path"], "structuredContent.name");
+}
+
+#[tokio::test]
+async fn a_candidate_that_does_its_worst_disturbs_no_client() {
+    let stage = stage(LONG, "[shadow]\ntimeout = \"1500ms\"\nin_flight = 2\nqueue = 4\n").await;
+    let moods = [
+        (Mood::Hangs, "timeout"),
+        (Mood::Garbage, "not_json_rpc"),
+        (Mood::Broken, "http_5xx"),
+        (Mood::Cuts, "no_connection"),
+        (Mood::Internal(100), "internal_error"),
+    ];
+    for (number, (mood, how)) in moods.into_iter().enumerate() {
+        stage.green.mood(mood);
+        let asked = Instant::now();
+        let answer = stage.guard.post(&call(1, "tools/list")).await;
+        assert!(answer.json()["result"]["tools"].is_array(), "{mood:?}: {}", answer.text());
+        assert!(
+            asked.elapsed() < Duration::from_secs(1),
+            "{mood:?}: the client waited {:?}",
+            asked.elapsed()
+        );
+        stage.counted("failed", number as u64 + 1).await;
+        let diff = stage.diff("").await;
+        let told =
+            diff["entries"].as_array().is_some_and(|all| all.iter().any(|one| one["place"]["change"] == how));
+        assert!(told, "{mood:?} is not told as {how}: {diff:#}");
+    }
+    assert_eq!(stage.guard.rollout().await["status"]["run"]["shadow"]["failures"], 5, "the analysis knows");
+}
+
+// "dropped first under load (dropped is counted)"
+#[tokio::test]
+async fn a_full_queue_drops_copies_and_counts_them() {
+    let stage = stage(LONG, "[shadow]\ntimeout = \"20s\"\nin_flight = 1\nqueue = 2\n").await;
+    stage.green.mood(Mood::Hangs);
+    for _ in 0..20 {
+        assert!(stage.guard.post(&call(1, "tools/list")).await.json().get("result").is_some());
+    }
+    let counts = stage.counts().await;
+    let dropped = counts["dropped"].as_u64().unwrap();
+    // One is under way, one has been taken from the queue for the next place, two wait.
+    assert_eq!(dropped, 16, "{counts}");
+    let series = "mcp_guard_shadow_copies_total{method=\"tools/list\",result=\"dropped\"}";
+    assert_eq!(stage.guard.metric(series).await, 16.0);
+    assert_eq!(stage.guard.metric("mcp_guard_shadow_waiting").await, 2.0);
+    assert_eq!(stage.blue.calls(), 20);
+    // What waits is forgotten with the stage.
+    stage.guard.does("rollout rollback").await;
+    assert!(stage.guard.post(&call(1, "tools/list")).await.json().get("result").is_some());
+    assert_eq!(stage.counts().await["dropped"], 16, "nothing is copied any more; the book can still be read");
+}
+
+#[tokio::test]
+async fn large_bodies_and_a_part_of_the_calls_are_left_out() {
+    let stage = stage(LONG, "[shadow]\nbody_bytes = 400\nsample = \"50%\"\n").await;
+    for _ in 0..10 {
+        stage.guard.post(&call(1, "tools/list")).await;
+    }
+    stage.counted("matched", 5).await;
+    stage.blue.answers("tools/list", &json!({"tools": [{"name": "x".repeat(500)}]}));
+    for _ in 0..2 {
+        stage.guard.post(&call(1, "tools/list")).await;
+    }
+    let skipped = "mcp_guard_shadow_copies_total{method=\"tools/list\",result=\"skipped\"}";
+    eventually("it is skipped", || async { stage.guard.metric(skipped).await == 1.0 }).await;
+    assert_eq!(stage.green.copies(), 5);
+}
+
+// "analysis of the stage (minimum samples, mismatch threshold -> pause/rollback by plan; inconclusive holds)"
+#[tokio::test]
+async fn the_stage_passes_with_enough_equal_answers_holds_with_few_and_stops_on_differences() {
+    let passes = stage(SHORT, "").await;
+    for _ in 0..4 {
+        passes.guard.post(&call(1, "tools/list")).await;
+    }
+    passes.counted("matched", 4).await;
+    tokio::time::sleep(Duration::from_millis(400)).await;
+    let waits = passes.guard.rollout().await["status"]["run"]["waits_for"].clone();
+    assert_eq!(waits, "4 of the 5 answers of the candidate that a verdict needs");
+    passes.guard.post(&call(1, "tools/list")).await;
+    let on = passes.guard.transition("advanced", 0).await;
+    assert_eq!(
+        (&on["to"]["stage"], &on["numbers"]["shadow"]["requests"]),
+        (&json!("canary"), &json!(5)),
+        "{on}"
+    );
+
+    let fails = stage(SHORT, "").await;
+    fails.green.lists(2);
+    for _ in 0..5 {
+        fails.guard.post(&call(1, "tools/list")).await;
+    }
+    let stopped = fails.guard.transition("paused", 0).await;
+    let finding = &stopped["cause"]["conclusion"]["findings"][0];
+    assert_eq!((&finding["finding"], &finding["mismatched"]), (&json!("mismatches"), &json!(5)), "{stopped}");
+}
