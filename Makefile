@@ -1,6 +1,6 @@
 # Every target sets up what it lacks (scripts/setup) or says exactly what to install.
 .DEFAULT_GOAL := help
-.PHONY: help demo check test bench setup
+.PHONY: help demo check test bench deb setup
 
 help: ## Show this list.
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,6 +23,9 @@ bench: ## Criterion, then guard, nginx, HAProxy and no proxy at all in turn unde
 	@scripts/setup bench
 	cargo bench
 	python3 benches/compare/compare.py
+
+deb: ## Build the Debian package: both programs, units, configuration, manual (target/deb).
+	@scripts/deb
 
 setup: ## Install what the tests and the comparison need, and nothing else.
 	@scripts/setup bench

@@ -26,6 +26,7 @@ mod config;
 mod control;
 #[doc(hidden)]
 pub mod fuzzing;
+mod manual;
 mod proxy;
 mod shadow;
 mod sys;

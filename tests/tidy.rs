@@ -37,7 +37,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "config",
         ],
     ),
-    ("tools", &["sys"]),
+    ("tools", &["manual", "sys"]),
+    ("manual", &[]),
     ("sys", &[]),
 ];
 

@@ -22,7 +22,9 @@ mod watchdog;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
+
+use crate::manual::Manual;
 
 /// A proxy that owns transport policy for MCP backends: tokens, limits, timeouts, and the switch between backends.
 #[derive(Debug, Parser)]
@@ -59,6 +61,7 @@ enum Command {
     Watchdog(Box<watchdog::Watchdog>),
     Doctor(doctor::Doctor),
     Upgrade(upgrade::Upgrade),
+    Manual(Manual),
 }
 
 /// How a command ended.
@@ -106,14 +109,19 @@ pub fn main() -> ExitCode {
         Command::Watchdog(watchdog) => watchdog.run(&cli.config),
         Command::Doctor(doctor) => doctor.run(&cli.config),
         Command::Upgrade(upgrade) => upgrade.run(&cli.config),
+        Command::Manual(manual) => match manual.write(Cli::command()) {
+            Ok(()) => Exit::Done,
+            Err(error) => {
+                output::complain_of(&error);
+                Exit::CouldNotRun
+            }
+        },
     };
     exit.into()
 }
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]

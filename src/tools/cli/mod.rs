@@ -11,7 +11,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -21,6 +21,7 @@ use super::handler::{self, Host};
 use super::prepared::{indented, result_of};
 use super::registry::{Registry, Tool};
 use super::server::{self, Shared};
+use crate::manual::Manual;
 use input::{DatabaseFlags, Files};
 
 const NO: u8 = 1;
@@ -112,6 +113,7 @@ enum Command {
         #[arg(long, value_name = "TIME")]
         at: Option<Timestamp>,
     },
+    Manual(Manual),
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -134,6 +136,10 @@ pub(super) fn main() -> ExitCode {
         Command::List { json, files } => list(json, &files),
         Command::Call { name, json, files, databases } => call(&name, &json, &files, &databases),
         Command::Schema { dialect, demo, at } => Ok(schema(dialect, demo, at)),
+        Command::Manual(manual) => match manual.write(Cli::command()) {
+            Ok(()) => Ok(ExitCode::SUCCESS),
+            Err(error) => Err(other(error)),
+        },
     };
     done.unwrap_or_else(|error| error.report())
 }
