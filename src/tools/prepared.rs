@@ -153,5 +153,6 @@ pub(super) fn result_of(done: Done, structured: bool) -> CallToolResult {
 
 /// JSON indented by two, as the old server writes it.
 pub(super) fn indented(value: &Value) -> String {
-    format!("{value:#}")
+    // The same bytes as `{value:#}`, without the detour through a formatter.
+    serde_json::to_string_pretty(value).unwrap_or_default()
 }

@@ -277,5 +277,6 @@ fn schema(dialect: DialectName, demo: bool, at: Option<Timestamp>) -> ExitCode {
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime, CommandError> {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(other)
+    // One thread: a call is cheaper than handing it to another thread. What takes long runs on threads of its own.
+    tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(other)
 }

@@ -7,6 +7,7 @@ mod address;
 mod embedded;
 mod postgres;
 mod sqlite;
+mod sqlite_rows;
 
 use std::collections::HashMap;
 use std::sync::Arc;

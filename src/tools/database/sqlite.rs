@@ -1,24 +1,25 @@
-//! SQLite: a bounded set of connections, each used by one call at a time on a blocking thread.
+//! SQLite: a bounded set of connections, each used by one call at a time.
 //!
-//! A read batch cannot write (`query_only`), and no statement outlives its deadline. Must not know which database it is.
+//! A read is tried on the spot and given up when it is not done at once; then it has a blocking thread, as every write has.
+//! Connections for reads cannot write (`query_only`), and no statement outlives its deadline. Must not know which database it is.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use rusqlite::types::{ToSql, ToSqlOutput, Value as SqlValue, ValueRef};
 use rusqlite::{Connection, ErrorCode, OpenFlags};
-use serde_json::Value;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::address::AddressError;
-use super::{
-    Access, Batch, Bind, CONNECTIONS_MAX, DatabaseError, ROW_BYTES_MAX, Ran, Row, Statement, TypedColumns,
-    WAIT_MAX,
-};
+use super::sqlite_rows::{Fault, read};
+use super::{Access, Batch, CONNECTIONS_MAX, DatabaseError, ROW_BYTES_MAX, Ran, WAIT_MAX};
 
 /// How often a running statement looks at the clock, in steps of SQLite's machine.
-const STEPS_BETWEEN_LOOKS: i32 = 2_000;
+const STEPS_BETWEEN_LOOKS: i32 = 200;
+/// A read that is done within this time is done on the spot: to wake another thread for it costs more than most reads.
+const QUICK_TIME_MAX: Duration = Duration::from_millis(1);
+/// How long a statement waits for another one's lock, where it may wait.
+const LOCK_TIME_MAX: Duration = Duration::from_secs(1);
 /// Prepared statements a connection keeps.
 const STATEMENTS_KEPT: usize = 128;
 
@@ -27,8 +28,26 @@ type Open = dyn Fn() -> Result<Connection, rusqlite::Error> + Send + Sync;
 /// A SQLite database.
 pub(in crate::tools) struct Sqlite {
     room: Arc<Semaphore>,
-    idle: Arc<Mutex<Vec<Connection>>>,
+    readers: Arc<Idle>,
+    writers: Arc<Idle>,
     open: Arc<Open>,
+}
+
+/// Connections that nobody uses at the moment.
+#[derive(Default)]
+struct Idle(Mutex<Vec<Connection>>);
+
+impl Idle {
+    fn take(&self) -> Option<Connection> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).pop()
+    }
+
+    /// A connection that is still inside a transaction is of no use to anybody else.
+    fn put(&self, connection: Connection) {
+        if connection.is_autocommit() {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+        }
+    }
 }
 
 /// Opens an existing file; sibling files `NAME.SCHEMA.db` are attached as SCHEMA.
@@ -80,66 +99,95 @@ impl Sqlite {
     ) -> Sqlite {
         Sqlite {
             room: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
-            idle: Arc::new(Mutex::new(Vec::new())),
+            readers: Arc::default(),
+            writers: Arc::default(),
             open: Arc::new(open),
         }
     }
 
     fn connect(&self) -> Result<Connection, rusqlite::Error> {
-        prepare_connection((self.open)()?)
+        prepare_connection((self.open)()?, Access::Read)
     }
 
-    /// Keeps a connection for the calls to come.
+    /// Keeps a connection for the reads to come.
     pub(super) fn keep(&self, connection: Connection) -> Result<(), rusqlite::Error> {
-        let connection = prepare_connection(connection)?;
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+        self.readers.put(prepare_connection(connection, Access::Read)?);
         Ok(())
     }
 
     pub(super) async fn run(&self, batch: Batch) -> Result<Ran, DatabaseError> {
-        self.with_connection(move |connection| run(connection, &batch)).await
+        let place = self.place().await?;
+        if batch.access == Access::Read
+            && let Some(ran) = self.run_quickly(&batch)
+        {
+            return ran;
+        }
+        let access = batch.access;
+        self.with_connection(place, access, move |connection| run(connection, &batch)).await
+    }
+
+    /// A read on the spot; nothing when it needs a lock or more time, or when there is no connection yet.
+    fn run_quickly(&self, batch: &Batch) -> Option<Result<Ran, DatabaseError>> {
+        let mut connection = self.readers.take()?;
+        let deadline = Instant::now() + QUICK_TIME_MAX.min(batch.time_max);
+        let ran = connection
+            .busy_timeout(Duration::ZERO)
+            .map_err(Fault::Sqlite)
+            .and_then(|()| run_until(&mut connection, batch, deadline));
+        self.readers.put(connection);
+        match ran {
+            Err(Fault::Sqlite(error)) if wants_time(&error) => None,
+            ran => Some(ran.map_err(|fault| of_fault(fault, batch.time_max))),
+        }
     }
 
     pub(super) async fn check(&self, text: String) -> Result<(), DatabaseError> {
-        self.with_connection(move |connection| match connection.prepare(&text) {
+        let place = self.place().await?;
+        self.with_connection(place, Access::Read, move |connection| match connection.prepare(&text) {
             Ok(_) => Ok(()),
             Err(error) => Err(DatabaseError::Failed { detail: error.to_string() }),
         })
         .await
     }
 
+    async fn place(&self) -> Result<OwnedSemaphorePermit, DatabaseError> {
+        let place = tokio::time::timeout(WAIT_MAX, Arc::clone(&self.room).acquire_owned()).await;
+        place.map_err(|_| DatabaseError::Busy)?.map_err(|_| DatabaseError::Busy)
+    }
+
     async fn with_connection<T: Send + 'static>(
         &self,
+        place: OwnedSemaphorePermit,
+        access: Access,
         work: impl FnOnce(&mut Connection) -> Result<T, DatabaseError> + Send + 'static,
     ) -> Result<T, DatabaseError> {
-        let place = tokio::time::timeout(WAIT_MAX, Arc::clone(&self.room).acquire_owned()).await;
-        let Ok(Ok(place)) = place else { return Err(DatabaseError::Busy) };
-        let (idle, open) = (Arc::clone(&self.idle), Arc::clone(&self.open));
+        let idle = Arc::clone(match access {
+            Access::Read => &self.readers,
+            Access::Write => &self.writers,
+        });
+        let open = Arc::clone(&self.open);
         let worked = tokio::task::spawn_blocking(move || {
             // The place is held until the work has ended, even when nobody waits for it any more.
             let _place = place;
-            let kept = idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-            let mut connection = match kept {
+            let mut connection = match idle.take() {
                 Some(connection) => connection,
-                None => open().and_then(prepare_connection).map_err(unreachable)?,
+                None => open().and_then(|made| prepare_connection(made, access)).map_err(unreachable)?,
             };
             let worked = work(&mut connection);
-            if connection.is_autocommit() {
-                idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
-            }
+            idle.put(connection);
             worked
         });
         worked.await.unwrap_or_else(|error| Err(DatabaseError::Failed { detail: error.to_string() }))
     }
 }
 
-fn prepare_connection(connection: Connection) -> Result<Connection, rusqlite::Error> {
-    connection.busy_timeout(Duration::from_secs(1))?;
+fn prepare_connection(connection: Connection, access: Access) -> Result<Connection, rusqlite::Error> {
     connection.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
     // As in PostgreSQL; and functions that a schema could bring along stay harmless.
     connection.execute_batch(
         "PRAGMA case_sensitive_like = ON; PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF;",
     )?;
+    connection.pragma_update(None, "query_only", access == Access::Read)?;
     Ok(connection)
 }
 
@@ -149,132 +197,62 @@ fn unreachable(error: rusqlite::Error) -> DatabaseError {
 
 fn run(connection: &mut Connection, batch: &Batch) -> Result<Ran, DatabaseError> {
     let deadline = Instant::now() + batch.time_max;
-    let failed = |error: rusqlite::Error| told(error, batch.time_max);
-    let late = move || Instant::now() >= deadline;
-    connection.progress_handler(STEPS_BETWEEN_LOOKS, Some(late)).map_err(failed)?;
-    let query_only = batch.access == Access::Read;
-    connection.pragma_update(None, "query_only", query_only).map_err(failed)?;
-    let ran = in_transaction(connection, batch).map_err(|error| match error {
-        Fault::Sqlite(error) => told(error, batch.time_max),
-        Fault::TooLarge => DatabaseError::TooLarge,
-    });
-    connection.progress_handler(0, None::<fn() -> bool>).map_err(failed)?;
+    connection.busy_timeout(LOCK_TIME_MAX).map_err(|error| told(error, batch.time_max))?;
+    run_until(connection, batch, deadline).map_err(|fault| of_fault(fault, batch.time_max))
+}
+
+/// Runs a batch; every statement is interrupted at the deadline.
+fn run_until(connection: &mut Connection, batch: &Batch, deadline: Instant) -> Result<Ran, Fault> {
+    connection.progress_handler(STEPS_BETWEEN_LOOKS, Some(move || Instant::now() >= deadline))?;
+    let ran = in_transaction(connection, batch);
+    // What ends the transaction must not be interrupted.
+    connection.progress_handler(0, None::<fn() -> bool>)?;
+    if !connection.is_autocommit() {
+        let end = if matches!(ran, Ok(Ran::Rows(_))) { "COMMIT" } else { "ROLLBACK" };
+        let ended = connection.prepare_cached(end).and_then(|mut statement| statement.execute([]));
+        if let (Err(error), true) = (ended, ran.is_ok()) {
+            connection.execute_batch("ROLLBACK")?;
+            return Err(Fault::Sqlite(error));
+        }
+    }
     ran
 }
 
-enum Fault {
-    Sqlite(rusqlite::Error),
-    TooLarge,
-}
-
-impl From<rusqlite::Error> for Fault {
-    fn from(error: rusqlite::Error) -> Fault {
-        Fault::Sqlite(error)
+fn in_transaction(connection: &Connection, batch: &Batch) -> Result<Ran, Fault> {
+    match (batch.access, batch.statements.len()) {
+        // One statement sees one state of the database as it is.
+        (Access::Read, 1) => {}
+        (Access::Read, _) => {
+            connection.prepare_cached("BEGIN")?.execute([])?;
+        }
+        (Access::Write, _) => {
+            connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+        }
     }
-}
-
-fn in_transaction(connection: &mut Connection, batch: &Batch) -> Result<Ran, Fault> {
-    let transaction = match batch.access {
-        Access::Read => connection.transaction()?,
-        Access::Write => connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?,
-    };
     let mut room = ROW_BYTES_MAX;
     let mut rows = Vec::with_capacity(batch.statements.len());
     for (place, statement) in batch.statements.iter().enumerate() {
-        let found = read(&transaction, statement, &mut room)?;
+        let found = read(connection, statement, &mut room)?;
         if statement.required && found.is_empty() {
-            transaction.rollback()?;
             return Ok(Ran::Unmet(place));
         }
         rows.push(found);
     }
-    transaction.commit()?;
     Ok(Ran::Rows(rows))
 }
 
-fn read(connection: &Connection, statement: &Statement, room: &mut usize) -> Result<Vec<Row>, Fault> {
-    let mut prepared = connection.prepare_cached(&statement.text)?;
-    let columns: Vec<Column> = prepared
-        .columns()
-        .map(|column| Column {
-            name: column.name().to_owned(),
-            kind: kind_of(column.name(), column.decl_type(), &statement.typed),
-        })
-        .collect();
-    let mut found = Vec::new();
-    let mut rows = prepared.query(rusqlite::params_from_iter(&statement.binds))?;
-    while let Some(row) = rows.next()? {
-        // A statement that writes must run to its end whatever it returns, so rows beyond are read and dropped.
-        if found.len() == statement.rows_max {
-            continue;
-        }
-        let mut made = Row::with_capacity(columns.len());
-        for (place, column) in columns.iter().enumerate() {
-            let value = row.get_ref(place)?;
-            *room = room.checked_sub(size(value)).ok_or(Fault::TooLarge)?;
-            made.insert(column.name.clone(), json_of(value, column.kind));
-        }
-        found.push(made);
-    }
-    Ok(found)
-}
-
-struct Column {
-    name: String,
-    kind: Kind,
-}
-
-#[derive(Clone, Copy)]
-enum Kind {
-    Plain,
-    Json,
-    Boolean,
-}
-
-fn kind_of(name: &str, declared: Option<&str>, typed: &TypedColumns) -> Kind {
-    let declared = declared.unwrap_or_default();
-    if declared.eq_ignore_ascii_case("JSONB") || typed.json.iter().any(|json| json == name) {
-        Kind::Json
-    } else if declared.eq_ignore_ascii_case("BOOLEAN") || typed.boolean.iter().any(|boolean| boolean == name)
-    {
-        Kind::Boolean
-    } else {
-        Kind::Plain
+fn of_fault(fault: Fault, time_max: Duration) -> DatabaseError {
+    match fault {
+        Fault::Sqlite(error) => told(error, time_max),
+        Fault::TooLarge => DatabaseError::TooLarge,
     }
 }
 
-fn size(value: ValueRef<'_>) -> usize {
-    match value {
-        ValueRef::Text(bytes) | ValueRef::Blob(bytes) => bytes.len(),
-        ValueRef::Null | ValueRef::Integer(_) | ValueRef::Real(_) => 8,
-    }
-}
-
-fn json_of(value: ValueRef<'_>, kind: Kind) -> Value {
-    match (value, kind) {
-        (ValueRef::Null, _) => Value::Null,
-        (ValueRef::Integer(number), Kind::Boolean) => Value::Bool(number != 0),
-        (ValueRef::Integer(number), Kind::Plain | Kind::Json) => Value::from(number),
-        (ValueRef::Real(number), _) => Value::from(number),
-        (ValueRef::Text(text), Kind::Json) => serde_json::from_slice(text)
-            .unwrap_or_else(|_| Value::from(String::from_utf8_lossy(text).into_owned())),
-        (ValueRef::Text(text), Kind::Plain | Kind::Boolean) => {
-            Value::from(String::from_utf8_lossy(text).into_owned())
-        }
-        (ValueRef::Blob(bytes), _) => Value::from(format!("{} bytes", bytes.len())),
-    }
-}
-
-impl ToSql for Bind {
-    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-        Ok(match self {
-            Bind::Null => ToSqlOutput::Owned(SqlValue::Null),
-            Bind::Integer(number) => ToSqlOutput::Owned(SqlValue::Integer(*number)),
-            Bind::Number(number) => ToSqlOutput::Owned(SqlValue::Real(*number)),
-            Bind::Boolean(truth) => ToSqlOutput::Owned(SqlValue::Integer(i64::from(*truth))),
-            Bind::Text(text) => ToSqlOutput::Borrowed(ValueRef::Text(text.as_bytes())),
-        })
-    }
+/// Whether a statement could still succeed with more patience.
+fn wants_time(error: &rusqlite::Error) -> bool {
+    let code = error.sqlite_error_code();
+    use ErrorCode::{DatabaseBusy, DatabaseLocked, OperationInterrupted};
+    matches!(code, Some(OperationInterrupted | DatabaseBusy | DatabaseLocked))
 }
 
 fn told(error: rusqlite::Error, time_max: Duration) -> DatabaseError {

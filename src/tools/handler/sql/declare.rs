@@ -23,7 +23,7 @@ pub(in crate::tools::handler) fn build(
     read_only: bool,
     input: &Input,
 ) -> Result<SqlTool, Vec<String>> {
-    let definitions = Definitions::new(input, std::mem::take(&mut file.values));
+    let mut definitions = Definitions::new(input, std::mem::take(&mut file.values));
     let mut builder =
         Builder { definitions: &definitions, used: Vec::new(), reasons: Vec::new(), queries: Vec::new() };
     builder.check_computed();
@@ -57,6 +57,8 @@ pub(in crate::tools::handler) fn build(
     if !reasons.is_empty() {
         return Err(reasons);
     }
+    let texts = queries.iter().flat_map(|query| [&query.sqlite, &query.postgres]);
+    definitions.note_uses(texts.flat_map(|text| text.names.iter().map(String::as_str)));
     Ok(SqlTool {
         database: file.database.unwrap_or_else(|| MAIN.to_owned()),
         access: if read_only { Access::Read } else { Access::Write },

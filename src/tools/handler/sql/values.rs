@@ -24,6 +24,8 @@ pub(super) const OFFSET: &str = "_offset";
 pub(super) struct Definitions {
     params: IndexMap<String, Kind>,
     computed: IndexMap<String, LetFile>,
+    /// Whether a statement asks for an identifier: randomness is not free.
+    uses_uuid: bool,
 }
 
 /// The values of one call.
@@ -49,7 +51,12 @@ impl Definitions {
             };
             (param.name.clone(), kind)
         });
-        Definitions { params: params.collect(), computed }
+        Definitions { params: params.collect(), computed, uses_uuid: false }
+    }
+
+    /// Takes note of the names that the statements use.
+    pub(super) fn note_uses<'a>(&mut self, mut names: impl Iterator<Item = &'a str>) {
+        self.uses_uuid = names.any(|name| name == UUID);
     }
 
     /// The type a name is bound as, if it exists.
@@ -112,7 +119,7 @@ impl Definitions {
             definitions: self,
             computed,
             now,
-            uuid: uuid()?,
+            uuid: if self.uses_uuid { uuid()? } else { String::new() },
             limit: asked(arguments, limit.rows_from.as_deref())
                 .unwrap_or(limit.rows)
                 .clamp(1, limit.rows.max(1)),
