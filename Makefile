@@ -23,6 +23,7 @@ bench: ## Criterion, then guard, nginx, HAProxy and no proxy at all in turn unde
 	@scripts/setup bench
 	cargo bench
 	python3 benches/compare/compare.py
+	python3 benches/compare/tools.py
 
 deb: ## Build the Debian package: both programs, units, configuration, manual (target/deb).
 	@scripts/deb

@@ -10,8 +10,18 @@ use serde_json::json;
 use super::handler::Outcome;
 use super::registry::Tool;
 
+/// Where the lines of calls go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum CallsTo {
+    StandardError,
+    Nowhere,
+}
+
 /// Writes the line of a call.
-pub(super) fn record(tool: &Tool, took: Duration, outcome: Outcome, rows: Option<usize>) {
+pub(super) fn record(to: CallsTo, tool: &Tool, took: Duration, outcome: Outcome, rows: Option<usize>) {
+    if to == CallsTo::Nowhere {
+        return;
+    }
     // A tool's name holds nothing that JSON would escape.
     let rows = rows.map_or("null".to_owned(), |rows| rows.to_string());
     let line = format!(

@@ -11,6 +11,7 @@ mod connections;
 mod database;
 mod edge;
 mod handler;
+mod in_process;
 mod message;
 mod prepared;
 mod protocol;
@@ -19,6 +20,8 @@ mod reply;
 mod server;
 mod standard_headers;
 mod tls;
+
+pub use in_process::{Answered, InProcess};
 
 /// Runs the command line of `mcp-tools` and returns its exit code (0 done, 1 no, 2 could not run, 64 usage).
 pub fn main() -> std::process::ExitCode {

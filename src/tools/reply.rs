@@ -23,6 +23,12 @@ pub(super) struct Pieces {
     shared: Bytes,
 }
 
+impl Pieces {
+    pub(super) fn into_pieces(self) -> [Bytes; 2] {
+        [self.own, self.shared]
+    }
+}
+
 impl Body for Pieces {
     type Data = Bytes;
     type Error = Infallible;

@@ -17,6 +17,7 @@ use tokio_rustls::rustls::{ClientConfig, Error as TlsError};
 pub(super) use answer::{Answer, Done, Outcome};
 pub(super) use http::{Service, Services};
 
+use super::call_log::CallsTo;
 use super::catalogue::{Arguments, Input, ServerReport, TextFile, TextSource, ToolFile};
 use super::database::Databases;
 use super::registry::{Registry, Tool};
@@ -31,12 +32,19 @@ const CALL_TIME_MAX: Duration = Duration::from_secs(50);
 pub(super) struct Host {
     pub(super) started: Instant,
     pub(super) databases: Databases,
+    pub(super) calls_to: CallsTo,
     tls: OnceLock<Arc<ClientConfig>>,
 }
 
 impl Host {
     pub(super) fn new(databases: Databases) -> Host {
-        Host { started: Instant::now(), databases, tls: OnceLock::new() }
+        let calls_to = CallsTo::StandardError;
+        Host { started: Instant::now(), databases, calls_to, tls: OnceLock::new() }
+    }
+
+    /// A host whose calls leave no line.
+    pub(super) fn quiet(databases: Databases) -> Host {
+        Host { calls_to: CallsTo::Nowhere, ..Host::new(databases) }
     }
 
     /// TLS settings, read from the machine when first needed.

@@ -1,0 +1,45 @@
+//! The server without its socket: one message in, one answer out. For benches, which measure what a call costs beside HTTP.
+//!
+//! Must not answer anything itself: it is the same way that a request on the socket takes.
+
+use std::error::Error;
+
+use bytes::Bytes;
+use hyper::HeaderMap;
+
+use super::catalogue::{self, BUILTIN_INSTRUCTIONS};
+use super::database::Databases;
+use super::handler::Host;
+use super::message;
+use super::protocol::{self, View};
+use super::server::Shared;
+
+/// The built-in catalogue with its embedded database.
+pub struct InProcess {
+    view: View,
+}
+
+/// What a message was answered.
+pub struct Answered {
+    /// The HTTP status.
+    pub status: u16,
+    /// The body: the caller's own part, and the part that everybody gets.
+    pub pieces: [Bytes; 2],
+}
+
+impl InProcess {
+    /// A server that writes no log.
+    pub fn new() -> Result<InProcess, Box<dyn Error>> {
+        let registry = catalogue::build(&catalogue::builtin_sources(), BUILTIN_INSTRUCTIONS.into())
+            .map_err(|problems| problems.to_string())?;
+        let host = Host::quiet(Databases::open(&[])?);
+        Ok(InProcess { view: Shared::new(registry, host).view() })
+    }
+
+    /// Answers one message of a client that sent no headers of MCP; nothing, if it is no message.
+    pub async fn answer(&self, body: &[u8]) -> Option<Answered> {
+        let message = message::read(body).ok()?;
+        let reply = protocol::answer(&self.view, &HeaderMap::new(), message).await;
+        Some(Answered { status: reply.status().as_u16(), pieces: reply.into_body().into_pieces() })
+    }
+}
