@@ -14,3 +14,4 @@ mod protocol;
 mod recorded;
 mod services;
 mod surface;
+mod tls;

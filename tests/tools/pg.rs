@@ -19,29 +19,65 @@ pub(crate) struct Postgres {
     programs: PathBuf,
     home: TempDir,
     server: Option<Child>,
+    /// Where it listens, when it serves TLS; else on a Unix socket alone.
+    port: Option<u16>,
 }
 
 impl Postgres {
     pub(crate) fn start() -> Postgres {
+        Postgres::prepare().started()
+    }
+
+    /// A server for `server.pem` and `server.key` of a folder, on a port of its own.
+    pub(crate) fn start_with_tls(certificates: &Path) -> Postgres {
+        let mut postgres = Postgres::prepare();
+        let data = postgres.home.path().join("data");
+        for name in ["server.pem", "server.key"] {
+            // It accepts a key of its own user alone.
+            let sent = std::fs::read(certificates.join(name)).expect("a certificate");
+            let mut copy = postgres.unprivileged_program(Path::new("/bin/sh"));
+            copy.args(["-c", "umask 077 && cat >\"$1\"", "sh"]).arg(data.join(name)).stdin(Stdio::piped());
+            let mut copy = copy.spawn().expect("sh runs");
+            copy.stdin.take().expect("piped").write_all(&sent).expect("writes");
+            assert!(copy.wait().expect("sh ends").success());
+        }
+        let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
+        postgres.port = Some(free.expect("a free port").port());
+        postgres.started()
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port.expect("started with TLS")
+    }
+
+    fn prepare() -> Postgres {
         let programs = programs();
         let home = tempfile::tempdir().expect("a directory");
         std::fs::set_permissions(home.path(), std::fs::Permissions::from_mode(0o777)).expect("a mode");
-        let mut postgres = Postgres { programs, home, server: None };
+        let postgres = Postgres { programs, home, server: None, port: None };
         let data = postgres.home.path().join("data");
         let mut initdb = postgres.unprivileged("initdb");
         initdb.args(["-U", "swf", "--auth=trust", "--locale=C", "-E", "UTF8", "--no-sync", "-D"]).arg(data);
         let made = initdb.output().expect("initdb runs");
         assert!(made.status.success(), "initdb: {}", text(&made.stderr));
-        postgres.start_again();
         postgres
+    }
+
+    fn started(mut self) -> Postgres {
+        self.start_again();
+        self
     }
 
     pub(crate) fn start_again(&mut self) {
         let folder = self.home.path().display().to_string();
         let mut command = self.unprivileged("postgres");
-        command
-            .args(["-c", "listen_addresses=", "-c", "fsync=off", "-k", &folder, "-D"])
-            .arg(self.home.path().join("data"));
+        match self.port {
+            None => command.args(["-c", "listen_addresses="]),
+            Some(port) => command
+                .args(["-c", "listen_addresses=127.0.0.1", "-c", &format!("port={port}"), "-c", "ssl=on"])
+                .args(["-c", "ssl_cert_file=server.pem", "-c", "ssl_key_file=server.key"]),
+        };
+        command.args(["-c", "fsync=off", "-k", &folder, "-D"]).arg(self.home.path().join("data"));
         let log = std::fs::File::create(self.home.path().join("log")).expect("a log");
         command.stdout(Stdio::null()).stderr(log);
         self.server = Some(command.spawn().expect("postgres starts"));
@@ -75,6 +111,7 @@ impl Postgres {
         let mut psql = Command::new(self.programs.join("psql"))
             .args(["-X", "-q", "-v", "ON_ERROR_STOP=1", "-U", "swf", "-d", "postgres", "-h"])
             .arg(self.home.path())
+            .args(["-p", &self.port.unwrap_or(5432).to_string()])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -86,7 +123,10 @@ impl Postgres {
     }
 
     fn unprivileged(&self, program: &str) -> Command {
-        let path = self.programs.join(program);
+        self.unprivileged_program(&self.programs.join(program))
+    }
+
+    fn unprivileged_program(&self, path: &Path) -> Command {
         let mut command = if rustix::process::geteuid().is_root() {
             let mut command = Command::new("setpriv");
             command.args(["--reuid=postgres", "--regid=postgres", "--clear-groups"]).arg(path);

@@ -1,0 +1,142 @@
+//! TLS towards databases and services: used where it is asked for, and only with a certificate that a known authority signed.
+//!
+//! The authority is made by the test; the server is told of it as any program is, by `SSL_CERT_FILE`.
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::harness::{Server, text};
+use crate::pg::Postgres;
+
+const CATALOGUE: &str = r#"
+[[tool]]
+name = "encrypted"
+description = "Whether this connection is."
+read_only = true
+[tool.sql]
+shape = "value"
+query = "SELECT 1 AS encrypted"
+postgres = "SELECT ssl AS encrypted FROM pg_stat_ssl WHERE pid = pg_backend_pid()"
+
+[service.monitor]
+base_url_env = "MONITOR_URL"
+
+[[tool]]
+name = "workers"
+description = "Asks a service."
+read_only = true
+[tool.http]
+service = "monitor"
+method = "GET"
+path = "/workers.json"
+"#;
+
+#[track_caller]
+fn openssl(folder: &Path, arguments: &str) {
+    let mut command = Command::new("openssl");
+    let made = command.args(arguments.split(' ')).current_dir(folder).output().expect("openssl runs");
+    assert!(made.status.success(), "openssl {arguments}: {}", text(&made.stderr));
+}
+
+/// An authority `NAME.pem` of its own.
+fn authority(folder: &Path, name: &str) {
+    let key = format!("-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout {name}.key");
+    openssl(folder, &format!("req -x509 {key} -out {name}.pem -days 2 -subj /CN={name}"));
+}
+
+/// A folder with two authorities, and a certificate for `localhost` that the first one signed.
+fn certificates() -> TempDir {
+    let folder = tempfile::tempdir().expect("a directory");
+    let path = folder.path();
+    authority(path, "ours");
+    authority(path, "other");
+    let key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout server.key";
+    openssl(path, &format!("req {key} -out server.csr -subj /CN=localhost"));
+    std::fs::write(path.join("names"), "subjectAltName=DNS:localhost\n").expect("writes");
+    openssl(
+        path,
+        "x509 -req -in server.csr -CA ours.pem -CAkey ours.key -CAcreateserial -days 2 -extfile names -out server.pem",
+    );
+    folder
+}
+
+/// Calls a tool of a server that trusts one authority alone.
+fn call(tool: &str, folder: &Path, trusted: &str, arguments: &[&str], monitor: &str) -> Value {
+    let home = tempfile::tempdir().expect("a directory");
+    let catalogue = home.path().join("tls.toml");
+    std::fs::write(&catalogue, CATALOGUE).expect("writes");
+    let trusted = folder.join(trusted).display().to_string();
+    let catalogue = catalogue.display().to_string();
+    let all = [&["--catalog", &catalogue], arguments].concat();
+    let server = Server::start_in(home, &all, &[("SSL_CERT_FILE", &trusted), ("MONITOR_URL", monitor)]);
+    server.call(tool, json!({}))
+}
+
+#[test]
+fn a_database_is_asked_over_tls_and_must_prove_its_name() {
+    let folder = certificates();
+    let postgres = Postgres::start_with_tls(folder.path());
+    let ask = |trusted, host: &str| {
+        let url = format!("postgresql://swf@{host}:{}/postgres?sslmode=require", postgres.port());
+        call("encrypted", folder.path(), trusted, &["--database", &url], "http://localhost")
+    };
+    let asked = ask("ours.pem", "localhost");
+    assert_eq!((&asked["isError"], &asked["content"][0]["text"]), (&json!(false), &json!("true")), "{asked}");
+    for (trusted, host) in [("other.pem", "localhost"), ("ours.pem", "127.0.0.1")] {
+        let refused = ask(trusted, host);
+        assert_eq!(refused["isError"], json!(true), "{trusted} {host}: {refused}");
+        let told = refused["content"][0]["text"].as_str().expect("text");
+        assert!(told.contains("cannot be reached"), "{trusted} {host}: {told}");
+    }
+}
+
+/// `openssl s_server`, answering from files that hold whole HTTP answers.
+struct Service(Child, u16);
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn service(folder: &Path) -> Service {
+    let answer =
+        "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 14\r\n\r\n{\"running\": 3}";
+    std::fs::write(folder.join("workers.json"), answer).expect("writes");
+    let mut child = Command::new("openssl")
+        .args(["s_server", "-accept", "127.0.0.1:0", "-cert", "server.pem", "-key", "server.key", "-HTTP"])
+        .current_dir(folder)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("openssl runs");
+    let lines = BufReader::new(child.stdout.take().expect("piped")).lines().map_while(Result::ok);
+    let mut ports = lines.filter_map(|line| line.strip_prefix("ACCEPT 127.0.0.1:")?.trim().parse().ok());
+    let port = ports.next().expect("openssl tells its port");
+    Service(child, port)
+}
+
+#[test]
+fn a_service_is_asked_over_tls_and_must_prove_its_name() {
+    let folder = certificates();
+    let service = service(folder.path());
+    let ask = |trusted, host: &str| {
+        let monitor = format!("https://{host}:{}", service.1);
+        call("workers", folder.path(), trusted, &[], &monitor)
+    };
+    let asked = ask("ours.pem", "localhost");
+    assert_eq!(asked["isError"], json!(false), "{asked}");
+    assert!(
+        asked["content"][0]["text"].as_str().is_some_and(|told| told.contains("\"running\": 3")),
+        "{asked}"
+    );
+    for (trusted, host) in [("other.pem", "localhost"), ("ours.pem", "127.0.0.1")] {
+        assert_eq!(ask(trusted, host)["isError"], json!(true), "{trusted} {host}");
+    }
+}
