@@ -44,6 +44,10 @@ const ENDPOINTS: [&[u8]; 5] = [b"/swf-monitor/mcp", b"/swf-monitor/mcp/", b"/mcp
 
 /// A target is forwarded exactly when its path is an endpoint, byte for byte.
 pub fn target(data: &[u8]) {
+    // A line end would end the request line: what follows is no target.
+    if data.contains(&b'\r') {
+        return;
+    }
     let fields =
         b" HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer t\r\nContent-Type: application/json\r\n\r\n";
     let head = [b"POST ", data, fields].concat();

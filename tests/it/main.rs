@@ -13,6 +13,9 @@ mod harness;
 
 mod answers;
 mod deadlines;
+mod faults;
+mod faults_crowd;
+mod faults_operator;
 mod forwarding;
 mod framing;
 mod front_door;

@@ -66,7 +66,8 @@ impl Backend {
         tokio::time::timeout(time, self.accept_any()).await.is_ok()
     }
 
-    async fn accept_any(&self) -> Peer {
+    /// The next connection, whenever it comes.
+    pub(crate) async fn accept_any(&self) -> Peer {
         let stream: Box<dyn Stream> = match &self.listener {
             Listener::Unix(listener) => Box::new(listener.accept().await.expect("accept").0),
             Listener::Tcp(listener) => Box::new(listener.accept().await.expect("accept").0),
