@@ -270,3 +270,34 @@ fn links_between_documents_resolve() {
     }
     report(&problems);
 }
+
+/// The crates of a section of `Cargo.toml`, each with the version it asks for.
+fn dependencies(manifest: &str, section: &str) -> Vec<(String, String)> {
+    let after = manifest.split(&format!("\n[{section}]\n")).nth(1).unwrap_or_default();
+    let lines = after.lines().take_while(|line| !line.starts_with('['));
+    let parts = lines.filter_map(|line| line.split_once(" = "));
+    parts
+        .map(|(name, asked)| {
+            let version = asked.split("version = ").last().and_then(|rest| rest.split('"').nth(1));
+            (name.to_owned(), version.unwrap_or_default().to_owned())
+        })
+        .collect()
+}
+
+#[test]
+fn every_dependency_is_accounted_for() {
+    let manifest = read(&root().join("Cargo.toml"));
+    let all: Vec<(String, String)> =
+        ["dependencies", "dev-dependencies"].iter().flat_map(|name| dependencies(&manifest, name)).collect();
+    assert!(all.len() > 30, "Cargo.toml is not read as it is written: {all:?}");
+    compare("docs/dependencies.md", &all.iter().map(|(name, _)| name.clone()).collect(), "crate");
+    let document = read(&root().join("docs/dependencies.md"));
+    let stale = all.iter().filter(|(name, version)| !document.contains(&format!("| `{name}` | {version} |")));
+    report(
+        &stale
+            .map(|(name, version)| {
+                format!("docs/dependencies.md: the row of `{name}` is not about version {version}: look at it again")
+            })
+            .collect::<Vec<_>>(),
+    );
+}
