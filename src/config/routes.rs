@@ -134,11 +134,11 @@ fn entry(table: &mut Table<'_>) -> Option<Entry> {
             }
             Some(Entry::ApiKey { field: field.unwrap_or_else(|| KEY_FIELD.to_owned()), keys })
         }
-        other => {
+        kind @ (EntryKind::Bearer | EntryKind::Anyone) => {
             for key in ["api_keys", "api_key_header"].into_iter().filter(|key| table.has(key)) {
                 table.refuse(key, None, Invalid::new("is only for auth = \"api_key\""));
             }
-            Some(if matches!(other, EntryKind::Bearer) { Entry::Bearer } else { Entry::Anyone })
+            Some(if matches!(kind, EntryKind::Bearer) { Entry::Bearer } else { Entry::Anyone })
         }
     }
 }

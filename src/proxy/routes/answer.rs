@@ -80,10 +80,8 @@ pub(super) async fn pass_on(
         Err(why) => return passage.give_up(client, why, report).await,
     };
     if let Err(cut) = source.gather(client, head.format).await {
-        let why = match no_answer(&cut) {
-            NoAnswer::Closed => handed.exchange.failure(),
-            why => why,
-        };
+        let why = no_answer(&cut);
+        let why = if why == NoAnswer::Closed { handed.exchange.failure() } else { why };
         return passage.give_up(client, why, report).await;
     }
     passage.route.reached();
