@@ -249,7 +249,7 @@ impl Connection<'_> {
         let client = &mut self.client;
         if found != Match::None {
             let ending = routes::serve(&request, client, found, &mut report).await;
-            report.record(shared, runtime, &id, client.peer());
+            report.record(shared, runtime, id, client.peer());
             return ending;
         }
         let ending = match runtime.policy.decide(&request.head, shared.clock.now()) {

@@ -166,7 +166,7 @@ async fn a_silent_tunnel_is_closed() {
 async fn a_tunnel_says_goodbye_between_two_frames_when_the_guard_stops() {
     let (mut guard, mut client, mut peer) = tunnel("idle = \"30s\"", "").await;
     // A text frame of five bytes, of which three have come.
-    peer.send([0x81, 5, b'h', b'e', b'l']).await;
+    peer.send([0x01, 5, b'h', b'e', b'l']).await;
     client.until("hel").await;
     guard.signal(Signal::TERM);
     assert!(!client.hears_within(Duration::from_millis(300)).await, "a frame is under way");

@@ -19,6 +19,7 @@ use tokio::net::{TcpStream, UnixStream};
 
 use super::super::answer::HEAD_LIMITS;
 use super::super::io::poll_read_more;
+use super::super::local::append_field;
 use super::hand_over::{Exchange, NoAnswer};
 use crate::http1::chunked::{Decoder, Piece};
 use crate::http1::{BodyLength, FieldSpans, FramingError, Known, Occurs, ResponseHead, head_end, response};
@@ -123,9 +124,11 @@ impl Far {
                 }
                 _ => body_of(&head, self.exchange.head_only),
             };
+            let passed = without_nominated(&self.raw[..end], &head);
+            self.raw.splice(..end, passed.iter().copied());
             self.exchange.answer();
             self.stage = Stage::Body(body);
-            return Ok(Some(end));
+            return Ok(Some(passed.len()));
         }
         self.scanned = self.raw.len();
         Ok(None)
@@ -178,6 +181,25 @@ fn body_of(head: &ResponseHead<'_>, head_only: bool) -> Body {
         BodyLength::Chunked => Body::Chunked(Decoder::new()),
         BodyLength::UntilClose => Body::UntilClose,
     }
+}
+
+/// The head without the fields that `Connection` names: Pingora writes a `Connection` of its own, behind which nobody could
+/// tell them from others. Framing is not the backend's to take away.
+fn without_nominated(block: &[u8], head: &ResponseHead<'_>) -> Vec<u8> {
+    let line = block.split_inclusive(|&byte| byte == b'\n').next().unwrap_or_default();
+    let mut out = Vec::with_capacity(block.len());
+    out.extend_from_slice(line);
+    for field in head.fields.iter() {
+        let needed = matches!(
+            field.known,
+            Known::Connection | Known::ContentLength | Known::TransferEncoding | Known::Upgrade
+        );
+        if needed || !field.nominated {
+            append_field(&mut out, field.name, field.value);
+        }
+    }
+    out.extend_from_slice(b"\r\n");
+    out
 }
 
 /// Where in `bytes` the chunked body ends, if it does.
