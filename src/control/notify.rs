@@ -38,6 +38,7 @@ impl Notifier {
     pub(super) fn start(receivers: Vec<Receiver>, metrics: &RolloutMetrics) -> Notifier {
         let start = |receiver: Receiver| {
             let (sender, queue) = mpsc::channel(WAITING_MAX);
+            metrics.receiver(&receiver.name);
             tokio::spawn(work(receiver.clone(), queue, metrics.clone(), PAUSE_FIRST));
             (receiver, sender)
         };

@@ -7,6 +7,7 @@ import threading
 import pytest
 
 from harness.backends import mcp_tools
+from harness.curl import curl
 from harness.guard import Guard
 from harness.operator import Operator
 from harness.programs import wait_until
@@ -95,6 +96,10 @@ def test_every_receiver_is_told_in_its_own_words_and_again_after_a_failure(progr
     (programs.folder / "plan.toml").write_text(PLAN.format(url=receiver.url, told=told))
     operator = Operator(Guard(programs, blue.address, blue.path, more=MORE.format(green=green.address)))
     operator.both_healthy()
+    # An alert on the increase of what is given up must see the first one, too.
+    page = curl(f"http://{operator.guard.metrics}/metrics").body.decode()
+    for name in ("hook", "chat", "pager", "program"):
+        assert f'mcp_guard_notifications_total{{receiver="{name}",result="given_up"}} 0' in page
     operator.does("rollout start")
     green.program.signal(9)
     operator.rolled_back()

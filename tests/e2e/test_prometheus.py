@@ -99,6 +99,13 @@ def test_every_label_of_the_dashboard_exists():
     assert checked > 20
 
 
+def test_every_transition_of_an_alert_is_there_before_it_happens(metrics):
+    """A counter that first appears as 1 has not increased: the first rollback would alert nobody."""
+    for cause, kinds in re.findall(r'transitions_total\{cause="(\w+)",kind=~"([\w|]+)"\}', "".join(rules.read_text() for rules in RULES)):
+        for kind in kinds.split("|"):
+            assert f'mcp_guard_rollout_transitions_total{{cause="{cause}",kind="{kind}"}} 0' in metrics
+
+
 def test_every_denial_code_of_an_alert_exists(metrics):
     exposed = set(re.findall(r'mcp_guard_denials_total\{code="([a-z_]+)"', metrics))
     used = set(re.findall(r'code="([a-z_]+)"', "".join(rules.read_text() for rules in RULES)))

@@ -6,7 +6,6 @@ use prometheus::{Gauge, GaugeVec, IntCounterVec, IntGauge, IntGaugeVec};
 
 use super::Registration;
 use crate::rollout::transition::{Cause, Kind};
-use crate::rollout::triggers::Trigger;
 use crate::rollout::{Stage, Transition};
 use crate::upstream::Slot;
 
@@ -104,14 +103,9 @@ impl RolloutMetrics {
         metrics.set_stage(Stage::Stable, false);
         // Present from the first scrape, so that an alert on their increase sees the first one.
         for cause in Cause::codes() {
-            metrics.transitions.with_label_values(&[Kind::RolledBack.as_str(), cause]);
-        }
-        for kind in [Kind::Paused, Kind::Noted] {
-            metrics.transitions.with_label_values(&[kind.as_str(), "parity"]);
-        }
-        for trigger in Trigger::ALL {
-            metrics.transitions.with_label_values(&[Kind::Paused.as_str(), trigger.as_str()]);
-            metrics.transitions.with_label_values(&[Kind::Noted.as_str(), trigger.as_str()]);
+            for kind in [Kind::RolledBack, Kind::Paused, Kind::Noted] {
+                metrics.transitions.with_label_values(&[kind.as_str(), cause]);
+            }
         }
         Ok(metrics)
     }
@@ -137,6 +131,13 @@ impl RolloutMetrics {
 
     pub(crate) fn transition(&self, transition: &Transition) {
         self.transitions.with_label_values(&[transition.kind.as_str(), transition.cause.code()]).inc();
+    }
+
+    /// A receiver is there: its series are present before it is first told, or not told, of anything.
+    pub(crate) fn receiver(&self, name: &str) {
+        for what in [Notified::Sent, Notified::Failed, Notified::GivenUp, Notified::Dropped] {
+            self.notifications.with_label_values(&[name, what.as_str()]);
+        }
     }
 
     pub(crate) fn notified(&self, receiver: &str, what: Notified) {
