@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
 use super::clock::Clock;
 use super::gate::{Outcome, refused, told};
@@ -30,7 +31,8 @@ use crate::upstream::{Backend, Slot, Split};
 
 /// How often samples are looked through while a rollout is under way: a trigger fires at most this late.
 const BUSY: Duration = Duration::from_millis(20);
-const IDLE: Duration = Duration::from_millis(200);
+/// And while none is: a wake-up costs more than what there is to do.
+const IDLE: Duration = Duration::from_millis(500);
 /// Between two looks at what is slow to change: gauges, and whether another guard has let go of the state.
 const NOW_AND_THEN: Duration = Duration::from_millis(500);
 const SEEN_MAX: usize = 256;
@@ -101,7 +103,7 @@ impl Task {
         self.keep();
         watches.probe(&self.settings);
         self.show();
-        let mut rarely = tokio::time::interval(NOW_AND_THEN);
+        let (mut ticked, mut shown) = (Instant::now(), Instant::now());
         loop {
             watches.check(&self.settings, &self.rollout);
             let pause = if self.rollout.state().run.is_some() { BUSY } else { IDLE };
@@ -130,8 +132,14 @@ impl Task {
                 }
                 Some((step, outcome)) = gates.recv() => self.pass(step, outcome),
                 Some(seen) = seen.recv() => self.see(seen),
-                _ = rarely.tick() => self.now_and_then(),
-                () = tokio::time::sleep(pause) => self.tick(),
+                () = tokio::time::sleep_until(ticked + pause) => {
+                    ticked = Instant::now();
+                    self.tick();
+                    if ticked >= shown + NOW_AND_THEN {
+                        shown = ticked;
+                        self.now_and_then();
+                    }
+                }
             }
             self.publish();
             self.come_to_gate(&compared);

@@ -11,6 +11,9 @@ use super::{FramingError, HeadLimits, Known};
 /// More connection options than this in one head are an attack on the bookkeeping.
 const CONNECTION_OPTIONS_MAX: usize = 32;
 
+/// Field lines of an ordinary head, and then some.
+const FIELDS_USUAL: usize = 16;
+
 /// Reusable storage for the spans of one head's fields.
 #[derive(Debug)]
 pub struct FieldSpans {
@@ -195,6 +198,8 @@ impl FieldSpans {
         limits: &HeadLimits,
     ) -> Result<(), FramingError> {
         self.spans.clear();
+        // Room for what most heads hold, in one allocation instead of three.
+        self.spans.reserve(FIELDS_USUAL.min(limits.fields_max as usize));
         self.count = [0; Known::COUNT];
         self.connection = Connection::default();
         let mut at = start;

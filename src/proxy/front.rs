@@ -148,7 +148,8 @@ impl Connection<'_> {
             };
             // The wait may have been long; the request goes by what holds now.
             let runtime = self.shared.runtime.load_full();
-            match self.serve_request(&runtime, length).await {
+            // Boxed, so that a connection that idles does not hold the room that a call needs.
+            match Box::pin(self.serve_request(&runtime, length)).await {
                 Ending::Keep { consumed } => self.advance(length + consumed),
                 Ending::Close => return,
                 Ending::Linger => return self.client.linger(LINGER, LINGER_BYTES_MAX).await,

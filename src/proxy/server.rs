@@ -114,6 +114,9 @@ impl Guard {
             // Pingora sleeps this long after the signal. It does so on a thread of its own, which ends with the process.
             grace_period_seconds: Some(drain_time.as_secs() + 1),
             graceful_shutdown_timeout_seconds: Some(0),
+            // Tokio's own timers for whatever is not over in a second: Pingora's come with a thread that wakes up a hundred
+            // times a second for good.
+            fast_timeout_to_tokio_threshold_seconds: Some(0),
             ..ServerConf::default()
         };
         let mut server = Server::new_with_opt_and_conf(None, conf);
