@@ -81,10 +81,12 @@ fn relevant(method: Method, message: &Value) -> Value {
         // In what words a call is refused is a library's business.
         return json!({"error": {"code": message.pointer("/error/code")}});
     };
-    match method {
-        Method::Initialize | Method::Discover => handshake(result),
-        _ if result.get("isError") == Some(&Value::Bool(true)) => json!({"isError": true}),
-        _ => comparable(result),
+    if matches!(method, Method::Initialize | Method::Discover) {
+        handshake(result)
+    } else if result.get("isError") == Some(&Value::Bool(true)) {
+        json!({"isError": true})
+    } else {
+        comparable(result)
     }
 }
 

@@ -122,12 +122,13 @@ pub(super) fn begin<'c>(
 
 /// Whether this call is known to change nothing: by its method, or because the operator says so of its tool.
 fn is_read_only(rules: &Shadow, call: &Call<'_>) -> bool {
-    call.kind() == Kind::Request
-        && match call.method() {
-            Method::ToolsCall => call.tool().is_some_and(|tool| rules.tools.contains(tool)),
-            Method::Ping => true,
-            method => method.repeatable(),
-        }
+    let method = call.method();
+    let reads = if method == Method::ToolsCall {
+        call.tool().is_some_and(|tool| rules.tools.contains(tool))
+    } else {
+        method == Method::Ping || method.repeatable()
+    };
+    call.kind() == Kind::Request && reads
 }
 
 impl Copying<'_> {

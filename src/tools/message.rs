@@ -99,8 +99,8 @@ fn present<'de: 'a, 'a, D: Deserializer<'de>>(deserializer: D) -> Result<Option<
 }
 
 /// Reads a body.
-pub(super) fn read(body: &[u8]) -> Result<Message<'_>, Unread> {
-    message(body).ok_or_else(|| unread(body))
+pub(super) fn read(body: &[u8]) -> Result<Message<'_>, Box<Unread>> {
+    message(body).ok_or_else(|| Box::new(unread(body)))
 }
 
 fn message(body: &[u8]) -> Option<Message<'_>> {

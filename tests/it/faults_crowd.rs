@@ -47,7 +47,7 @@ async fn ten_thousand_idle_connections_cost_little_and_disturb_nobody() {
     for _ in 0..wanted {
         idle.push(guard.connect().await);
         // The kernel's queue is short, and what is answered has been accepted with everything before it.
-        if idle.len() % 64 == 0 {
+        if idle.len().is_multiple_of(64) {
             assert_eq!(guard.connect().await.ask(health()).await.status(), 200);
         }
     }

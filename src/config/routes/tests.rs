@@ -78,8 +78,8 @@ fn every_key_has_a_good_and_a_bad_value() {
         ("total = \"600s\"", "total = \"600\"", "with a unit"),
         ("body_bytes = 10", "body_bytes = 0", "must be 1 to"),
         ("in_flight = 10", "in_flight = 0", "must be 1 to"),
-        ("rate = \"5/m\"", "rate = \"5\"", "as in \"5/m\""),
-        ("rate = \"100/h\"", "rate = \"0/h\"", "must be 1 to 100000"),
+        ("rate = \"5/m\"", "rate = \"5\"", "a count of 1 to 100000 and s, m or h"),
+        ("rate = \"100/h\"", "rate = \"0/h\"", "count of 1 to 100000"),
     ] {
         check(good, &[]);
         check(bad, &[why]);
@@ -87,7 +87,7 @@ fn every_key_has_a_good_and_a_bad_value() {
     check("methods = []", &["needs at least one method"]);
     check("methods = []\nwebsocket = true", &[]);
     check("slot = \"green\"", &["[slots.green]"]);
-    check("idel = \"1s\"", &["did you mean route[0].idle?"]);
+    check("idel = \"1s\"", &["did you mean idle?"]);
 }
 
 #[test]
