@@ -6,7 +6,7 @@
 
 use std::collections::HashSet;
 use std::num::NonZeroU32;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use toml::de::DeTable;
@@ -34,27 +34,47 @@ pub(super) fn read_only(mut table: Table<'_>, folder: &Path, more: &mut Findings
         table.list("catalogues", CATALOGUES_MAX, |text| value::path(text, folder)).unwrap_or_default();
     let mut names = HashSet::new();
     for (index, file) in files.iter().enumerate() {
-        match source::read(file, CATALOGUE_BYTES_MAX) {
-            Ok(text) => names.extend(from_catalogue(file, &text, more)),
-            Err(unreadable) => {
-                table.refuse(&format!("catalogues[{index}]"), None, Invalid::new(unreadable.to_string()));
-            }
+        let (included, own) = from_catalogue(file, &mut table, index, more);
+        names.extend(own);
+        for file in included.iter().take(CATALOGUES_MAX) {
+            names.extend(from_catalogue(file, &mut table, index, more).1);
         }
     }
     table.finish();
     ReadOnlyTools::new(patterns, names)
 }
 
-/// The declarations of a catalogue that say `read_only = true`.
-fn from_catalogue(file: &Path, text: &str, more: &mut Findings) -> Vec<String> {
-    let report = Report::new(file, text);
-    let declared = source::parse(text, &report).map(|parsed| declarations(parsed.get_ref()));
-    if declared.as_ref().is_some_and(|(count, _)| *count == 0) {
+/// The files that a catalogue includes, and its own declarations that say `read_only = true`.
+fn from_catalogue(
+    file: &Path,
+    table: &mut Table<'_>,
+    index: usize,
+    more: &mut Findings,
+) -> (Vec<PathBuf>, Vec<String>) {
+    let text = match source::read(file, CATALOGUE_BYTES_MAX) {
+        Ok(text) => text,
+        Err(unreadable) => {
+            table.refuse(&format!("catalogues[{index}]"), None, Invalid::new(unreadable.to_string()));
+            return (Vec::new(), Vec::new());
+        }
+    };
+    let report = Report::new(file, &text);
+    let parsed = source::parse(&text, &report);
+    let included = parsed.as_ref().map(|parsed| includes(parsed.get_ref(), file)).unwrap_or_default();
+    let declared = parsed.map(|parsed| declarations(parsed.get_ref()));
+    if included.is_empty() && declared.as_ref().is_some_and(|(count, _)| *count == 0) {
         report.problem("tool", None, Invalid::new("declares no tool: is this a catalogue of mcp-tools?"));
     }
     let findings = report.finish();
     more.problems.extend(findings.problems);
-    declared.map(|(_, names)| names).unwrap_or_default()
+    (included, declared.map(|(_, names)| names).unwrap_or_default())
+}
+
+/// The files that belong to a catalogue, relative to its folder.
+fn includes(catalogue: &DeTable<'_>, file: &Path) -> Vec<PathBuf> {
+    let names = catalogue.get("include").and_then(|names| names.get_ref().as_array());
+    let folder = file.parent().unwrap_or(Path::new(""));
+    names.into_iter().flatten().filter_map(|name| Some(folder.join(name.get_ref().as_str()?))).collect()
 }
 
 /// How many tools are declared, and which of them change nothing.
@@ -213,18 +233,14 @@ mod tests {
     }
 
     #[test]
-    fn the_shipped_catalogues_say_what_changes_nothing() {
+    fn the_shipped_catalogues_and_what_they_include_say_what_changes_nothing() {
         let conf = Path::new(env!("CARGO_MANIFEST_DIR")).join("conf");
-        let names: Vec<String> = std::fs::read_dir(conf.join("tools"))
-            .unwrap()
-            .map(|entry| format!("\"tools/{}\"", entry.unwrap().file_name().to_string_lossy()))
-            .filter(|name| name.ends_with(".toml\""))
-            .collect();
-        let config =
-            load(&conf.join("guard.toml"), &format!("[tools]\ncatalogues = [{}]", names.join(", "))).unwrap();
+        let tables = "[tools]\ncatalogues = [\"tools/swf.toml\", \"tools/server.toml\"]";
+        let config = load(&conf.join("guard.toml"), tables).unwrap();
         assert!(
             config.read_only.contains("panda_list_tasks")
                 && config.read_only.contains("swf_get_system_state")
+                && config.read_only.contains("server_time")
         );
     }
 }

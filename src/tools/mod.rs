@@ -31,7 +31,7 @@ pub fn main() -> std::process::ExitCode {
 /// Judges the text of one catalogue file: the tools it declares, or every problem. For fuzzing.
 #[doc(hidden)]
 pub fn judge_catalogue(text: &str) -> Result<Vec<String>, String> {
-    let source = catalogue::Source { name: "fuzz.toml".into(), text: text.into() };
+    let source = catalogue::Source { name: "fuzz.toml".into(), text: text.into(), included: false };
     let registry = catalogue::build(&[source], "".into()).map_err(|problems| problems.to_string())?;
     Ok(registry.tools().iter().map(|tool| tool.name().to_owned()).collect())
 }

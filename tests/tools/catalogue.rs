@@ -70,7 +70,7 @@ params.m = { type = "integer", default = 1, required = true }
 #[test]
 fn refuses_files_that_are_not_catalogues() {
     check("tool = 3", &["c.toml:1: tool: must be written as [[tool]]"]);
-    check("\ntols = []", &["c.toml:2: tols: is not a known key (known: tool, service)"]);
+    check("\ntols = []", &["c.toml:2: tols: is not a known key (known: include, tool, service)"]);
     check(&format!("{GREETING}{GREETING}"), &["c.toml:8: tool.greeting: is declared twice"]);
 }
 
@@ -252,4 +252,32 @@ text = { body = "taken" }
     );
     // What the old server forgave is forgiven: digits as text, null for "not given", unknown names.
     assert_eq!(told(json!({ "run_number": "7", "status": null, "other": [1] })), (false, "taken".into()));
+}
+
+/// Requirement: a catalogue split into files is one catalogue, in the order that its index names.
+#[test]
+fn the_shipped_catalogue_is_its_files_and_equals_the_built_in_one() {
+    let shipped = concat!(env!("CARGO_MANIFEST_DIR"), "/conf/tools/swf.toml");
+    let (built_in, read) = (run(&["list", "--json"]), run(&["list", "--json", "--catalog", shipped]));
+    assert_eq!(read.status.code(), Some(0), "{}", text(&read.stderr));
+    assert_eq!(text(&read.stdout), text(&built_in.stdout));
+}
+
+#[test]
+fn an_include_that_cannot_be_followed_is_a_problem_at_its_line() {
+    let home = tempfile::tempdir().expect("a directory");
+    let path = |name: &str| home.path().join(name).display().to_string();
+    write(home.path(), "deeper.toml", "include = [\"deepest.toml\"]");
+    let file = write(home.path(), "c.toml", "include = [\n\"deeper.toml\",\n\"away.toml\"]");
+    let told = text(&run(&["check", &file]).stdout);
+    let away = format!("{}:3: include: {} cannot be read", path("c.toml"), path("away.toml"));
+    assert!(told.contains(&away), "{told}");
+    write(home.path(), "away.toml", GREETING);
+    let told = text(&run(&["check", &file]).stdout);
+    let deeper = format!("{}:1: include: only a file that no other one includes", path("deeper.toml"));
+    assert!(told.contains(&deeper) && told.contains("1 problem"), "{told}");
+    check(
+        "include = \"a.toml\"",
+        &["c.toml:1: include: must be a list of file names, as in [\"pcs_tags.toml\"]"],
+    );
 }

@@ -6,11 +6,13 @@
 use indexmap::IndexMap;
 use serde::Deserialize;
 use toml::Spanned;
-use toml::de::{DeTable, DeValue, ValueDeserializer};
+use toml::de::{DeArray, DeTable, DeValue, ValueDeserializer};
 
 use super::http_file::{HttpFile, ServiceFile};
 use super::sql_file::SqlFile;
 use super::{Problems, Source};
+
+const MUST_BE_NAMES: &str = "must be a list of file names, as in [\"pcs_tags.toml\"]";
 
 /// One `[[tool]]` as written.
 #[derive(Debug, Deserialize)]
@@ -170,12 +172,43 @@ pub(super) fn parse(source: &Source, problems: &mut Problems) -> Document {
             ("service", _) => {
                 problems.add(source, line, "service".into(), "must be written as [service.NAME]".into());
             }
+            ("include", DeValue::Array(names)) => {
+                let reason = match included(names) {
+                    Some(_) if source.included => "only a file that no other one includes may include files",
+                    Some(_) => continue,
+                    None => MUST_BE_NAMES,
+                };
+                problems.add(source, line, "include".into(), reason.into());
+            }
+            ("include", _) => problems.add(source, line, "include".into(), MUST_BE_NAMES.into()),
             (other, _) => {
-                problems.add(source, line, other.into(), "is not a known key (known: tool, service)".into());
+                let reason = "is not a known key (known: include, tool, service)";
+                problems.add(source, line, other.into(), reason.into());
             }
         }
     }
     document
+}
+
+/// The files that a catalogue wants read beside itself, each with its line. None of a text that is not TOML, or where
+/// they are not spelled as such: [`parse`] says so.
+pub(super) fn includes(text: &str) -> Vec<(usize, String)> {
+    let Ok(table) = DeTable::parse(text) else { return Vec::new() };
+    let names = table.into_inner().into_iter().find(|(key, _)| key.get_ref() == "include");
+    let names = match names.map(|(_, value)| value.into_inner()) {
+        Some(DeValue::Array(names)) => included(names).unwrap_or_default(),
+        Some(_) | None => Vec::new(),
+    };
+    names.into_iter().map(|(at, name)| (line_of(text, at), name)).collect()
+}
+
+/// Every name with its offset, if they all are one.
+fn included(names: DeArray<'_>) -> Option<Vec<(usize, String)>> {
+    let name = |name: Spanned<DeValue<'_>>| match (name.span().start, name.into_inner()) {
+        (at, DeValue::String(name)) if !name.is_empty() => Some((at, name.into_owned())),
+        (_, _) => None,
+    };
+    names.into_iter().map(name).collect()
 }
 
 fn declared<T: for<'de> Deserialize<'de>>(

@@ -8,10 +8,10 @@ mod file;
 mod http_file;
 mod problem;
 mod schema;
+mod source;
 mod sql_file;
 
 use std::collections::{HashMap, HashSet};
-use std::path::PathBuf;
 use std::sync::Arc;
 
 pub(super) use builtin::{BUILTIN_INSTRUCTIONS, builtin_sources};
@@ -19,28 +19,13 @@ pub(super) use file::{ServerReport, TextFile, TextSource, ToolFile};
 pub(super) use http_file::{HttpFile, HttpMethod, ServiceFile};
 pub(super) use problem::{Problem, Problems};
 pub(super) use schema::{Arguments, Input};
+pub(super) use source::{Source, read_catalogue};
 pub(super) use sql_file::{BeforeFile, LetFile, SectionFile, Shape, SqlFile, TimeFile, Unit};
 
 use file::{Declared, Document};
 
 use super::handler::{Handler, Service, Services};
 use super::registry::{Registry, Tool, ToolParts};
-
-/// One catalogue file: where it came from, and its text.
-pub(super) struct Source {
-    pub(super) name: String,
-    pub(super) text: String,
-}
-
-impl Source {
-    /// Reads a catalogue file.
-    pub(super) fn read(path: &PathBuf) -> Result<Source, Problem> {
-        match std::fs::read_to_string(path) {
-            Ok(text) => Ok(Source { name: path.display().to_string(), text }),
-            Err(error) => Err(Problem::unread(path.display().to_string(), &error)),
-        }
-    }
-}
 
 /// Builds the registry that `sources` declare, or says everything that is wrong with them.
 pub(super) fn build(sources: &[Source], instructions: Arc<str>) -> Result<Registry, Problems> {

@@ -39,10 +39,7 @@ impl Files {
                 sources.extend(catalogue::builtin_sources());
                 continue;
             }
-            match Source::read(path) {
-                Ok(source) => sources.push(source),
-                Err(problem) => problems.push(problem),
-            }
+            sources.extend(catalogue::read_catalogue(path, &mut problems));
         }
         if self.catalog.is_empty() {
             sources = catalogue::builtin_sources();

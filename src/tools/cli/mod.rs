@@ -65,7 +65,7 @@ enum Command {
     },
     /// Check catalogue files and print every problem; with --database, also whether every statement could run there.
     #[command(
-        after_help = "Example:\n  mcp-tools check conf/tools/swf_data.toml\n  mcp-tools check conf/tools/swf_data.toml --database env:SWF_DATABASE_URL"
+        after_help = "Example:\n  mcp-tools check conf/tools/swf.toml\n  mcp-tools check conf/tools/swf.toml --database env:SWF_DATABASE_URL"
     )]
     Check {
         /// Catalogue files; `builtin` is the built-in catalogue.
