@@ -136,11 +136,12 @@ fn row(slot: &admin::protocol::SlotStatus, stable: &str) -> [String; 8] {
     let reachable = match slot.reachable {
         Some(true) => "yes",
         Some(false) => "no",
-        None => "not asked yet",
+        None => "not used yet",
     };
     [
         slot.slot.clone(),
-        if slot.slot == stable { "stable" } else { "candidate" }.to_owned(),
+        // What the other one is at the moment, `slots list` says.
+        if slot.slot == stable { "stable" } else { "-" }.to_owned(),
         slot.address.clone(),
         reachable.to_owned(),
         slot.in_flight.to_string(),

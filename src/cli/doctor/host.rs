@@ -111,7 +111,9 @@ fn socket(what: &str, path: &Path, guard_answers: bool) -> Finding {
     let shown = path.display();
     match std::fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            let folder = path.parent().unwrap_or(Path::new("/"));
+            // Of a name alone, that is here.
+            let folder =
+                path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
             match folder.is_dir() {
                 true => Finding::new(State::Ok, what, format!("{shown} is free")),
                 false => Finding::new(State::Warn, what, format!("{} does not exist yet", folder.display()))
