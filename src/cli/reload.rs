@@ -10,7 +10,7 @@ use super::Exit;
 use super::live::count;
 use super::output::{complain, say};
 use super::status::{ask_guard, unexpected};
-use crate::admin::{Answer, Command};
+use crate::admin::{Answer, Command, Reloaded};
 
 /// Let the running guard read its configuration and tokens again. SIGHUP does the same.
 #[derive(Debug, Args)]
@@ -29,47 +29,44 @@ pub(super) struct Reload {
 
 impl Reload {
     pub(super) fn run(&self, file: &Path) -> Exit {
-        match ask_guard(file, &Command::Reload) {
-            Ok(Answer::Reloaded(reloaded)) => {
-                if self.json {
-                    say(serde_json::json!({ "ok": true, "reloaded": reloaded }));
-                    return Exit::Done;
-                }
-                for warning in &reloaded.warnings {
-                    say(format_args!("warning: {warning}"));
-                }
-                for key in &reloaded.at_next_start {
-                    say(format_args!("{key}: what changed here takes effect at the next start"));
-                }
-                say(format_args!("reloaded: {} clients", reloaded.clients));
-                Exit::Done
-            }
-            Ok(Answer::NotReloaded(problems)) => {
-                if self.json {
-                    say(serde_json::json!({ "ok": false, "problems": problems }));
-                    return Exit::No;
-                }
-                for problem in &problems {
-                    say(problem);
-                }
-                complain(format_args!(
-                    "not reloaded: {}; the running configuration stays",
-                    count(problems.len())
-                ));
-                Exit::No
-            }
-            Ok(
-                other @ (Answer::Status(_)
-                | Answer::Rollout(_)
-                | Answer::History(_)
-                | Answer::Shadow(_)
-                | Answer::Done(_)
-                | Answer::Upgraded(_)
-                | Answer::Tokens(_)
-                | Answer::No(_)
-                | Answer::Refused(_)),
-            ) => unexpected(&other),
-            Err(exit) => exit,
+        let answer = match ask_guard(file, &Command::Reload) {
+            Ok(answer) => answer,
+            Err(exit) => return exit,
+        };
+        if let Answer::Reloaded(reloaded) = answer {
+            self.tell(&reloaded);
+            Exit::Done
+        } else if let Answer::NotReloaded(problems) = answer {
+            self.tell_problems(&problems);
+            Exit::No
+        } else {
+            unexpected(&answer)
         }
+    }
+
+    fn tell(&self, reloaded: &Reloaded) {
+        if self.json {
+            say(serde_json::json!({ "ok": true, "reloaded": reloaded }));
+            return;
+        }
+        for warning in &reloaded.warnings {
+            say(format_args!("warning: {warning}"));
+        }
+        for key in &reloaded.at_next_start {
+            say(format_args!("{key}: what changed here takes effect at the next start"));
+        }
+        say(format_args!("reloaded: {} clients", reloaded.clients));
+    }
+
+    fn tell_problems(&self, problems: &[String]) {
+        if self.json {
+            say(serde_json::json!({ "ok": false, "problems": problems }));
+            return;
+        }
+        for problem in problems {
+            say(problem);
+        }
+        let count = count(problems.len());
+        complain(format_args!("not reloaded: {count}; the running configuration stays"));
     }
 }

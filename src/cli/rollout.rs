@@ -144,19 +144,8 @@ fn stage(name: &str) -> Result<Stage, String> {
 }
 
 fn history(file: &Path) -> Result<Vec<Transition>, Exit> {
-    match ask(file, &Command::History)? {
-        Answer::History(history) => Ok(history),
-        other @ (Answer::Status(_)
-        | Answer::Rollout(_)
-        | Answer::Shadow(_)
-        | Answer::Done(_)
-        | Answer::Upgraded(_)
-        | Answer::Reloaded(_)
-        | Answer::NotReloaded(_)
-        | Answer::Tokens(_)
-        | Answer::No(_)
-        | Answer::Refused(_)) => Err(unexpected(&other)),
-    }
+    let answer = ask(file, &Command::History)?;
+    if let Answer::History(history) = answer { Ok(history) } else { Err(unexpected(&answer)) }
 }
 
 /// Shows the rollout again and again until it ends; a rollback is a no.

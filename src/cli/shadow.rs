@@ -55,19 +55,8 @@ impl Shadow {
 }
 
 fn ask(file: &Path, show_arguments: bool) -> Result<Diff, Exit> {
-    match slots::ask(file, &Command::Shadow { show_arguments })? {
-        Answer::Shadow(diff) => Ok(*diff),
-        other @ (Answer::Status(_)
-        | Answer::Rollout(_)
-        | Answer::History(_)
-        | Answer::Done(_)
-        | Answer::Upgraded(_)
-        | Answer::Reloaded(_)
-        | Answer::NotReloaded(_)
-        | Answer::Tokens(_)
-        | Answer::No(_)
-        | Answer::Refused(_)) => Err(unexpected(&other)),
-    }
+    let answer = slots::ask(file, &Command::Shadow { show_arguments })?;
+    if let Answer::Shadow(diff) = answer { Ok(*diff) } else { Err(unexpected(&answer)) }
 }
 
 fn show(diff: &Diff, json: bool) {

@@ -89,42 +89,19 @@ pub(super) fn ask(file: &Path, command: &Command) -> Result<Answer, Exit> {
 
 /// Gives an order and tells what came of it.
 pub(super) fn order(file: &Path, order: Order) -> Result<Done, Exit> {
-    match ask(file, &Command::Order(order))? {
-        Answer::Done(done) => {
-            say(&done.transition);
-            for note in &done.notes {
-                say(format_args!("note: {note}"));
-            }
-            Ok(*done)
-        }
-        other @ (Answer::Status(_)
-        | Answer::Rollout(_)
-        | Answer::History(_)
-        | Answer::Shadow(_)
-        | Answer::Upgraded(_)
-        | Answer::Reloaded(_)
-        | Answer::NotReloaded(_)
-        | Answer::Tokens(_)
-        | Answer::No(_)
-        | Answer::Refused(_)) => Err(unexpected(&other)),
+    let answer = ask(file, &Command::Order(order))?;
+    let Answer::Done(done) = answer else { return Err(unexpected(&answer)) };
+    say(&done.transition);
+    for note in &done.notes {
+        say(format_args!("note: {note}"));
     }
+    Ok(*done)
 }
 
 /// The rollout and both slots.
 pub(super) fn overview(file: &Path) -> Result<Overview, Exit> {
-    match ask(file, &Command::Rollout)? {
-        Answer::Rollout(overview) => Ok(*overview),
-        other @ (Answer::Status(_)
-        | Answer::History(_)
-        | Answer::Shadow(_)
-        | Answer::Done(_)
-        | Answer::Upgraded(_)
-        | Answer::Reloaded(_)
-        | Answer::NotReloaded(_)
-        | Answer::Tokens(_)
-        | Answer::No(_)
-        | Answer::Refused(_)) => Err(unexpected(&other)),
-    }
+    let answer = ask(file, &Command::Rollout)?;
+    if let Answer::Rollout(overview) = answer { Ok(*overview) } else { Err(unexpected(&answer)) }
 }
 
 /// Waits until no call is on the slot any more.

@@ -45,19 +45,8 @@ impl Status {
 }
 
 fn fetch(file: &Path) -> Result<admin::Status, Exit> {
-    match ask_guard(file, &Command::Status)? {
-        Answer::Status(status) => Ok(status),
-        other @ (Answer::Rollout(_)
-        | Answer::History(_)
-        | Answer::Shadow(_)
-        | Answer::Done(_)
-        | Answer::Upgraded(_)
-        | Answer::Reloaded(_)
-        | Answer::NotReloaded(_)
-        | Answer::Tokens(_)
-        | Answer::No(_)
-        | Answer::Refused(_)) => Err(unexpected(&other)),
-    }
+    let answer = ask_guard(file, &Command::Status)?;
+    if let Answer::Status(status) = answer { Ok(status) } else { Err(unexpected(&answer)) }
 }
 
 /// Asks the guard that this configuration belongs to; complains and says how to exit when that fails.
@@ -77,28 +66,16 @@ pub(super) fn ask_guard(file: &Path, command: &Command) -> Result<Answer, Exit> 
 
 /// An answer to another question; or a no, which is shown.
 pub(super) fn unexpected(answer: &Answer) -> Exit {
-    match answer {
-        Answer::No(why) => {
-            complain(why);
-            Exit::No
-        }
-        Answer::Refused(refusal) => {
-            complain_of(refusal);
-            Exit::CouldNotRun
-        }
-        Answer::Status(_)
-        | Answer::Rollout(_)
-        | Answer::History(_)
-        | Answer::Shadow(_)
-        | Answer::Done(_)
-        | Answer::Upgraded(_)
-        | Answer::Reloaded(_)
-        | Answer::NotReloaded(_)
-        | Answer::Tokens(_) => {
-            complain("the guard answered another question (is it newer than this program?)");
-            Exit::CouldNotRun
-        }
+    if let Answer::No(why) = answer {
+        complain(why);
+        return Exit::No;
     }
+    if let Answer::Refused(refusal) = answer {
+        complain_of(refusal);
+    } else {
+        complain("the guard answered another question (is it newer than this program?)");
+    }
+    Exit::CouldNotRun
 }
 
 /// The admin socket named in a configuration, which need not be valid otherwise: it may be half edited.

@@ -26,27 +26,18 @@ pub(super) struct Upgrade {}
 impl Upgrade {
     #[expect(clippy::unused_self, reason = "every command is a value that runs")]
     pub(super) fn run(&self, file: &Path) -> Exit {
-        match ask_guard(file, &Command::Upgrade) {
-            Ok(Answer::Upgraded(upgraded)) => {
-                say(format_args!("process {} serves now, version {}", upgraded.pid, upgraded.version));
-                Exit::Done
-            }
-            Ok(Answer::No(why)) => {
-                complain(format_args!("not upgraded, the running guard carries on: {why}"));
-                Exit::No
-            }
-            Ok(
-                other @ (Answer::Status(_)
-                | Answer::Rollout(_)
-                | Answer::History(_)
-                | Answer::Shadow(_)
-                | Answer::Done(_)
-                | Answer::Reloaded(_)
-                | Answer::NotReloaded(_)
-                | Answer::Tokens(_)
-                | Answer::Refused(_)),
-            ) => unexpected(&other),
-            Err(exit) => exit,
+        let answer = match ask_guard(file, &Command::Upgrade) {
+            Ok(answer) => answer,
+            Err(exit) => return exit,
+        };
+        if let Answer::Upgraded(upgraded) = answer {
+            say(format_args!("process {} serves now, version {}", upgraded.pid, upgraded.version));
+            Exit::Done
+        } else if let Answer::No(why) = answer {
+            complain(format_args!("not upgraded, the running guard carries on: {why}"));
+            Exit::No
+        } else {
+            unexpected(&answer)
         }
     }
 }

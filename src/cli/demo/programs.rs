@@ -130,19 +130,11 @@ impl Programs {
 async fn status(socket: PathBuf) -> Result<admin::Status, AskError> {
     let gone = |source| AskError::Io { path: PathBuf::new(), source };
     let asked = tokio::task::spawn_blocking(move || ask(&socket, &admin::Command::Status));
-    match asked.await.map_err(|error| gone(io::Error::other(error)))?? {
-        Answer::Status(status) => Ok(status),
-        Answer::Refused(refusal) => Err(AskError::Refused(refusal)),
-        Answer::Rollout(_)
-        | Answer::History(_)
-        | Answer::Shadow(_)
-        | Answer::Done(_)
-        | Answer::Upgraded(_)
-        | Answer::Reloaded(_)
-        | Answer::NotReloaded(_)
-        | Answer::Tokens(_)
-        | Answer::No(_) => Err(gone(io::Error::other("the guard answered another question"))),
-    }
+    let answer = asked.await.map_err(|error| gone(io::Error::other(error)))??;
+    let Answer::Status(status) = answer else {
+        return Err(gone(io::Error::other("the guard answered another question")));
+    };
+    Ok(status)
 }
 
 fn start_tools(folder: &Folder) -> Result<Program, StartError> {
