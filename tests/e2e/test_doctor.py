@@ -11,10 +11,10 @@ from harness.paths import GUARD, ROOT
 from harness.programs import free_port
 
 
-def doctor(config, *arguments: str, token: str = TOKEN) -> tuple[int, dict[str, list[dict]]]:
+def doctor(config, *arguments: str, token: str = TOKEN, path: str = "") -> tuple[int, dict[str, list[dict]]]:
     """The exit code, and the findings by what they are about."""
     argv = [str(GUARD), "doctor", "--json", "--config", str(config), *arguments]
-    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, env={"MCP_BEARER_TOKEN": token, "PATH": "/usr/bin:/bin"})
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, env={"MCP_BEARER_TOKEN": token, "PATH": f"{path}:/usr/bin:/bin"})
     assert token not in done.stdout + done.stderr or not token
     by_subject: dict[str, list[dict]] = {}
     for finding in json.loads(done.stdout)["findings"]:
@@ -81,6 +81,43 @@ def test_a_one_way_door_is_pointed_out(programs):
     code, findings = doctor(guard.config)
     assert code == 0 and "could not be rolled back" in findings["eras"][0]["found"], findings
     assert "initialize only" in findings["slot blue"][0]["found"]
+
+
+def test_what_a_route_leads_to_is_looked_at(programs):
+    backend = mcp_tools(programs)
+    routes = "".join(
+        f'[[route]]\nname = "{name}"\nprefix = "/{name}"\naddress = "{address}"\nauth = "none"\n'
+        for name, address in (("there", backend.address), ("away", f"127.0.0.1:{free_port()}"))
+    )
+    guard = Guard(programs, backend.address, backend.path, more=routes)
+    code, findings = doctor(guard.config)
+    assert code == 1 and [fault["what"] for fault in bad(findings)] == ["route away"], findings
+    assert "cannot connect" in findings["route away"][0]["found"] and findings["route there"][0]["state"] == "ok"
+
+
+SYSTEMCTL = """#!/bin/sh
+[ "$1 $2" = "show mcp-guard.socket" ] && printf 'ActiveState=active\\nListen=%s (Stream)\\n' {address}
+exit 0
+"""
+
+
+def test_an_address_that_systemd_holds_for_the_guard_is_no_fault(programs):
+    backend = mcp_tools(programs)
+    guard = Guard(programs, backend.address, backend.path)
+    guard.program.stop()
+    folder = programs.folder / "bin"
+    folder.mkdir()
+    script = folder / "systemctl"
+    with socket.socket() as systemd:
+        systemd.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        systemd.bind(("127.0.0.1", int(guard.address.split(":")[1])))
+        systemd.listen()
+        for address, state in ((guard.address, "ok"), ("127.0.0.1:1", "bad")):
+            script.write_text(SYSTEMCTL.format(address=address))
+            script.chmod(0o755)
+            _, findings = doctor(guard.config, path=str(folder))
+            assert findings["listen"][0]["state"] == state, findings["listen"]
+        assert "mcp-guard.socket" not in findings["listen"][0]["found"]
 
 
 def test_a_configuration_that_cannot_be_read_is_exit_2(tmp_path):

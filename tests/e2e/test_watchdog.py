@@ -1,6 +1,8 @@
 """mcp-guard watchdog: what it prints and returns, and when it restarts; systemctl is a script that notes what it is told."""
 
 import json
+import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -8,8 +10,8 @@ import pytest
 
 from harness.backends import mcp_tools
 from harness.guard import TOKEN, WRONG_TOKEN, Guard
-from harness.paths import GUARD
-from harness.programs import free_port
+from harness.paths import GUARD, ROOT
+from harness.programs import free_port, wait_until
 
 SYSTEMCTL = """#!/bin/sh
 echo "$*" >>"{log}"
@@ -32,13 +34,13 @@ class Watchdog:
         script.write_text(SYSTEMCTL.format(log=self.log, **how))
         script.chmod(0o755)
 
-    def run(self, *arguments: str, token: str | None = TOKEN) -> subprocess.CompletedProcess:
+    def run(self, *arguments: str, token: str | None = TOKEN, prefix: list[str] | None = None) -> subprocess.CompletedProcess:
         env = {"PATH": f"{self.folder}:/usr/bin:/bin", **({"MCP_BEARER_TOKEN": token} if token else {})}
-        return subprocess.run([str(GUARD), "watchdog", *arguments], capture_output=True, text=True, timeout=60, env=env)
+        return subprocess.run([*(prefix or []), str(GUARD), "watchdog", *arguments], capture_output=True, text=True, timeout=60, env=env)
 
-    def failing(self, *more: str) -> subprocess.CompletedProcess:
+    def failing(self, *more: str, **how) -> subprocess.CompletedProcess:
         dead = f"http://127.0.0.1:{free_port()}/mcp"
-        return self.run("--url", dead, "--restart", "mcp-tools@blue.service", "--state", str(self.state), *more)
+        return self.run("--url", dead, "--restart", "mcp-tools@blue.service", "--state", str(self.state), *more, **how)
 
     def restarts(self) -> int:
         return self.log.read_text().count("restart -- mcp-tools@blue.service") if self.log.exists() else 0
@@ -106,6 +108,37 @@ def test_a_guard_that_has_just_started_holds_restarts(programs, watchdog):
     guard = Guard(programs, f"127.0.0.1:{free_port()}", "/mcp")
     done = watchdog.failing("--failures", "1", "--config", str(guard.config))
     assert "no restart: the guard started" in done.stderr and watchdog.restarts() == 0, done.stderr
+
+
+def test_a_switch_of_slots_holds_restarts_for_a_while(programs, watchdog):
+    blue, green = mcp_tools(programs, "blue"), mcp_tools(programs, "green")
+    guard = Guard(programs, blue.address, blue.path, more=f'[slots.green]\naddress = "{green.address}"\n[health]\ninterval = "250ms"\ntimeout = "250ms"\n')
+    wait_until("a switch", lambda: guard.command("slots", "switch", "green").returncode == 0)
+    # The guard has been up for long enough by this window, and the switch is younger still.
+    wait_until("the guard is a second old", lambda: guard.status()["uptime_seconds"] >= 2)
+    failing = ["--failures", "1", "--config", str(guard.config), "--start-window"]
+    guard.command("slots", "switch", "blue")
+    uptime = guard.status()["uptime_seconds"]
+    done = watchdog.failing(*failing, str(uptime))
+    assert "the guard did this: switched: stable is blue now" in done.stderr and watchdog.restarts() == 0, done.stderr
+    assert "restarted" in watchdog.failing(*failing, "0").stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a guard of another user needs root")
+def test_the_unit_may_ask_a_guard_of_another_user(programs, watchdog):
+    """With no more of root than the shipped unit leaves it, and behind the modes of the guard's own folder and socket."""
+    unit = (ROOT / "conf/systemd/mcp-watchdog.service").read_text()
+    (bound,) = re.findall(r"(?m)^CapabilityBoundingSet=(.*)$", unit)
+    for name, capabilities, held in (("shipped", bound, True), ("none", "", False)):
+        guard = Guard(programs, f"127.0.0.1:{free_port()}", "/mcp", name=name)
+        owned = [Path(f"{programs.folder}/{name}.admin")]
+        for path in owned:
+            os.chown(path, 65534, 65534)
+        keep = ",".join(["-all", *(f"+{each.removeprefix('CAP_').lower()}" for each in capabilities.split())])
+        prefix = ["setpriv", f"--bounding-set={keep}", "--inh-caps=-all"]
+        done = watchdog.failing("--failures", "1", "--config", str(guard.config), prefix=prefix)
+        assert ("no restart: the guard started" in done.stderr) == held, done.stderr
+        assert ("cannot ask the guard" in done.stderr) != held, done.stderr
 
 
 def test_without_memory_nothing_is_restarted(watchdog):

@@ -17,6 +17,9 @@ use crate::upstream::Address;
 /// No clock that is right shows an earlier time than this program was written: 2026-01-01.
 const CLOCK_MIN: Duration = Duration::from_secs(1_767_225_600);
 
+/// Holds the guard's addresses while it is restarted, where it is in use.
+const SOCKET_UNIT: &str = "mcp-guard.socket";
+
 /// This program, and the guard that runs, if one does.
 pub(super) fn binary(file: &Path) -> Vec<Finding> {
     let version = env!("CARGO_PKG_VERSION");
@@ -96,6 +99,9 @@ fn port(what: &str, address: SocketAddr, ours: bool) -> Finding {
     }
     match TcpListener::bind(address) {
         Ok(_) => Finding::new(State::Ok, what, format!("{address} is free")),
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse && held_for_us(&address.to_string()) => {
+            Finding::new(State::Ok, what, format!("{address} is held by {SOCKET_UNIT} for our own guard"))
+        }
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
             Finding::new(State::Bad, what, format!("{address} is held by another program")).advise(format!(
                 "ss -ltnp 'sport = :{}' shows which; stop it, or change the address",
@@ -105,6 +111,16 @@ fn port(what: &str, address: SocketAddr, ours: bool) -> Finding {
         Err(error) => Finding::new(State::Bad, what, format!("{address} cannot be bound: {error}"))
             .advise("choose an address of this machine, and a port that this user may open"),
     }
+}
+
+/// Whether systemd listens on this address, to hand it to the guard when that starts.
+fn held_for_us(address: &str) -> bool {
+    let asked =
+        Process::new("systemctl").args(["show", SOCKET_UNIT, "--property=ActiveState,Listen"]).output();
+    let Ok(output) = asked else { return false };
+    let said = String::from_utf8_lossy(&output.stdout);
+    let listens = |line: &str| line.strip_prefix("Listen=").is_some_and(|rest| rest.starts_with(address));
+    said.lines().any(|line| line == "ActiveState=active") && said.lines().any(listens)
 }
 
 fn socket(what: &str, path: &Path, guard_answers: bool) -> Finding {
@@ -128,6 +144,9 @@ fn socket(what: &str, path: &Path, guard_answers: bool) -> Finding {
         }
         Ok(_) => match (UnixStream::connect(path), guard_answers) {
             (Ok(_), true) => Finding::new(State::Ok, what, format!("{shown} is held by our own guard")),
+            (Ok(_), false) if held_for_us(&shown.to_string()) => {
+                Finding::new(State::Ok, what, format!("{shown} is held by {SOCKET_UNIT} for our own guard"))
+            }
             (Ok(_), false) => Finding::new(State::Bad, what, format!("{shown} is held by another program"))
                 .advise("stop it, or choose another path"),
             (Err(_), _) => {

@@ -5,6 +5,7 @@
 mod apache;
 mod backends;
 mod host;
+mod routes;
 mod units;
 
 use std::path::{Path, PathBuf};
@@ -29,9 +30,9 @@ pub(super) struct Doctor {
     /// Apache configuration file that holds the ProxyPass lines, repeatable; otherwise the usual places are searched.
     #[arg(long, value_name = "FILE")]
     apache: Vec<PathBuf>,
-    /// Folder of the installed unit files.
-    #[arg(long, value_name = "DIR", default_value = "/etc/systemd/system")]
-    units: PathBuf,
+    /// Folder of the installed unit files; otherwise where systemd looks for them.
+    #[arg(long, value_name = "DIR")]
+    units: Option<PathBuf>,
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
@@ -113,7 +114,7 @@ impl Doctor {
                 Some(Exit::CouldNotRun)
             }
         };
-        findings.extend(units::compare(&self.units));
+        findings.extend(units::compare(self.units.as_deref()));
         self.print(&findings);
         let bad = findings.iter().any(|finding| finding.state == State::Bad);
         exit.unwrap_or(if bad { Exit::No } else { Exit::Done })
@@ -126,6 +127,7 @@ impl Doctor {
         findings.extend(host::permissions(config));
         findings.extend(host::clock());
         findings.extend(backends::look(config)?);
+        findings.extend(routes::look(config));
         findings.extend(apache::look(&self.apache, config));
         Ok(())
     }

@@ -1,27 +1,46 @@
 //! The installed unit files beside those this program was shipped with.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::{Finding, State};
 
 const SHIPPED: &[(&str, &str)] = &[
     ("mcp-guard.service", include_str!("../../../conf/systemd/mcp-guard.service")),
+    ("mcp-guard.socket", include_str!("../../../conf/systemd/mcp-guard.socket")),
     ("mcp-tools@.service", include_str!("../../../conf/systemd/mcp-tools@.service")),
+    ("mcp-tools@.socket", include_str!("../../../conf/systemd/mcp-tools@.socket")),
     ("mcp-watchdog.service", include_str!("../../../conf/systemd/mcp-watchdog.service")),
     ("mcp-watchdog.timer", include_str!("../../../conf/systemd/mcp-watchdog.timer")),
 ];
 
+/// Where systemd looks for units: of one that is there twice, the first counts.
+const FOLDERS: &[&str] = &[
+    "/etc/systemd/system",
+    "/usr/local/lib/systemd/system",
+    "/usr/lib/systemd/system",
+    "/lib/systemd/system",
+];
+
 /// What the shipped and the installed units say differently. A drop-in is the way to change one, and is not a difference.
-pub(super) fn compare(folder: &Path) -> Vec<Finding> {
-    SHIPPED.iter().map(|(name, shipped)| compare_unit(&folder.join(name), name, shipped)).collect()
+pub(super) fn compare(named: Option<&Path>) -> Vec<Finding> {
+    let usual = || FOLDERS.iter().map(PathBuf::from).collect();
+    compare_in(&named.map_or_else(usual, |folder| vec![folder.to_owned()]))
+}
+
+fn compare_in(folders: &[PathBuf]) -> Vec<Finding> {
+    let compared = |(name, shipped): &(&str, &str)| {
+        let found = folders.iter().map(|folder| folder.join(name)).find(|path| path.exists());
+        found.map_or_else(
+            || Finding::new(State::Skip, "unit", format!("{name} is not installed")),
+            |path| compare_unit(&path, name, shipped),
+        )
+    };
+    SHIPPED.iter().map(compared).collect()
 }
 
 fn compare_unit(path: &Path, name: &str, shipped: &str) -> Finding {
     let installed = match std::fs::read_to_string(path) {
         Ok(installed) => installed,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            return Finding::new(State::Skip, "unit", format!("{name} is not installed"));
-        }
         Err(error) => return Finding::new(State::Warn, "unit", format!("{}: {error}", path.display())),
     };
     let differences = differences(shipped, &installed);
@@ -71,13 +90,26 @@ mod tests {
 
     #[test]
     fn says_how_an_installed_unit_differs() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let states = || compare(folder.path()).iter().map(|finding| finding.state).collect::<Vec<_>>();
-        assert_eq!(states(), [State::Skip; 4]);
+        let (first, second) =
+            (tempfile::tempdir().expect("a folder"), tempfile::tempdir().expect("a folder"));
+        let folders = [first.path().to_owned(), second.path().to_owned()];
+        let states = || compare_in(&folders).iter().map(|finding| finding.state).collect::<Vec<_>>();
+        assert_eq!(states(), vec![State::Skip; SHIPPED.len()]);
         let (name, shipped) = SHIPPED[0];
-        std::fs::write(folder.path().join(name), shipped).expect("written");
-        assert_eq!(states()[0], State::Ok);
-        std::fs::write(folder.path().join(name), "[Service]\nExecStart=/bin/true\n").expect("written");
-        assert_eq!(states()[0], State::Warn);
+        std::fs::write(second.path().join(name), shipped).expect("written");
+        assert_eq!(states()[0], State::Ok, "as a package installs it");
+        std::fs::write(first.path().join(name), "[Service]\nExecStart=/bin/true\n").expect("written");
+        assert_eq!(states()[0], State::Warn, "an older copy of one's own hides it");
+    }
+
+    #[test]
+    fn every_shipped_unit_is_compared() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("conf/systemd");
+        let names =
+            std::fs::read_dir(folder).expect("the units").map(|entry| entry.expect("a file").file_name());
+        let mut names: Vec<String> = names.map(|name| name.to_string_lossy().into_owned()).collect();
+        names.retain(|name| [".service", ".socket", ".timer"].iter().any(|ending| name.ends_with(ending)));
+        names.sort();
+        assert_eq!(names, SHIPPED.iter().map(|(name, _)| *name).collect::<Vec<_>>());
     }
 }

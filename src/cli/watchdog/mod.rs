@@ -15,7 +15,7 @@ use self::unit::Unit;
 use super::Exit;
 use super::output::{complain, say};
 use super::parity::files;
-use crate::admin::client::ask;
+use crate::admin::client::{AskError, ask};
 use crate::admin::{Answer, Command};
 use crate::client::{Client, Limits, Method, Request, Session, Target};
 use crate::config::{self, Surroundings};
@@ -205,16 +205,29 @@ fn probe(client: &Client, health_path: &str) -> Result<Well, String> {
     })
 }
 
-/// The guard says of itself that it is being replaced or has just been: what failed is not the unit's fault yet. A guard
-/// that cannot be asked holds nothing.
-fn guard_is_changing(config: &Path, started_within: Duration) -> Option<String> {
+/// The guard says of itself that it is being replaced, has just started or has just changed slots: what failed is not the
+/// unit's fault yet. A guard that cannot be asked holds nothing, but one that may not be asked is a mistake to tell of.
+fn guard_is_changing(config: &Path, within: Duration) -> Option<String> {
     let socket = config::admin_socket(config).ok()??;
-    let Ok(Answer::Status(status)) = ask(&socket, &Command::Status) else { return None };
+    let status = match ask(&socket, &Command::Status) {
+        Ok(Answer::Status(status)) => status,
+        Ok(_) | Err(AskError::NotRunning { .. }) => return None,
+        Err(error) => {
+            complain(format_args!("watchdog: {error}; its deploys and switches hold no restart"));
+            return None;
+        }
+    };
     if status.draining {
         return Some("the guard is handing over or shutting down".to_owned());
     }
-    let fresh = status.uptime_seconds < started_within.as_secs();
-    fresh.then(|| format!("the guard started {} s ago", status.uptime_seconds))
+    if status.uptime_seconds < within.as_secs() {
+        return Some(format!("the guard started {} s ago", status.uptime_seconds));
+    }
+    let Ok(Answer::History(history)) = ask(&socket, &Command::History) else { return None };
+    let last = history.last()?;
+    // A clock that was set back makes it newer than now: then it is not believed.
+    let age = now_seconds().checked_sub(last.at.millis() / 1_000)?;
+    (age < within.as_secs()).then(|| format!("{age} s ago the guard did this: {last}"))
 }
 
 /// Why no restart may be made, if an operator or a deploy script says so.

@@ -1,0 +1,36 @@
+//! What `[[route]]` tables lead to, beside the slots: whether somebody takes connections there.
+//!
+//! What it would answer is not asked: a route may lead to anything.
+
+use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use super::{Finding, State};
+use crate::config::Config;
+use crate::config::routes::Target;
+use crate::upstream::Address;
+
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Connects to every route's own address.
+pub(super) fn look(config: &Config) -> Vec<Finding> {
+    let own = config.routes.iter().filter_map(|route| match &route.target {
+        Target::Own(backend) => Some((&route.rule.name, &backend.address)),
+        // A slot is looked at as such.
+        Target::Slot(_) | Target::Stable => None,
+    });
+    own.map(|(name, address)| {
+        let what = format!("route {name}");
+        let connected = match address {
+            Address::Unix(path) => UnixStream::connect(path).map(drop),
+            Address::Tcp(address) => TcpStream::connect_timeout(address, PATIENCE).map(drop),
+        };
+        match connected {
+            Ok(()) => Finding::new(State::Ok, what, format!("{address} takes connections")),
+            Err(error) => Finding::new(State::Bad, what, format!("cannot connect to {address}: {error}"))
+                .advise("start what serves the route, or correct its address; the guard must be allowed to open the socket"),
+        }
+    })
+    .collect()
+}
