@@ -1,7 +1,8 @@
 //! Copies of read-only calls for the candidate, in a shadow stage: taken beside the answer, handed over without waiting.
 //!
 //! A client waits for nothing here. Whether a call is copied is decided by a few comparisons; its answer is copied as it
-//! passes, within a bound; the copy is queued after the last byte has gone out, and dropped where the queue is full.
+//! passes, within a bound; the copy is queued after the last byte has gone out, and dropped where the queue is full or
+//! clients wait for places.
 //! Without a shadow stage the first comparison is the last. Must not know how a copy is asked or judged.
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -108,7 +109,10 @@ pub(super) fn begin<'c>(
         return None;
     }
     let (copies, metrics) = (&request.shared.copies, &request.shared.shadow);
-    if copies.waiting() >= rules.queue {
+    let (stable, room) = (split.stable(), rules.body_bytes);
+    // Where clients wait for a place, stable is not asked a second time for the sake of a comparison.
+    let busy = request.runtime.slot(stable).is_some_and(|slot| slot.places.waiting() > 0);
+    if busy || copies.waiting() >= rules.queue {
         copies.drop_one(call.method(), metrics);
         return None;
     }
@@ -116,7 +120,6 @@ pub(super) fn begin<'c>(
         copies.skip_one(call.method(), metrics);
         return None;
     }
-    let (stable, room) = (split.stable(), rules.body_bytes);
     Some(Copying { request, call, body, stable, answer: Vec::new(), room, too_large: false })
 }
 

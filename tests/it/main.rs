@@ -38,4 +38,5 @@ mod routes;
 mod routes_streams;
 mod secrets;
 mod shadow;
+mod shadow_cost;
 mod streams;

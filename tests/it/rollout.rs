@@ -128,6 +128,33 @@ async fn a_good_candidate_becomes_stable_by_itself() {
     assert_eq!(pair.blue.calls(), before, "blue has retired");
 }
 
+// "`--watch` showing a live side-by-side of both slots (requests, errors, p50, p95) as it progresses, `--json` for scripts"
+#[tokio::test]
+async fn a_rollout_can_be_watched_to_its_end() {
+    let pair = pair(PLAN).await;
+    let calls = eventually("it is complete", || async {
+        pair.call().await;
+        pair.guard.history().await.len() == 3
+    });
+    let (watched, ()) = tokio::join!(pair.guard.types("rollout start --watch"), calls);
+    assert_eq!(watched.code, 0, "{watched:?}");
+    for words in ["blue (", "green (", "calls", "errors", "p50", "p95", "verdict", "green serves all traffic"]
+    {
+        assert!(watched.said.contains(words), "no `{words}` in {}", watched.said);
+    }
+
+    // A rollback is a no, for scripts as for people.
+    pair.guard.does("rollout start").await;
+    let back = async { pair.guard.types("rollout rollback").await };
+    let (watched, back) = tokio::join!(pair.guard.types("rollout status --watch --json"), back);
+    assert_eq!((watched.code, back.code), (1, 0), "{watched:?}, {back:?}");
+    for line in watched.said.lines() {
+        let seen: serde_json::Value =
+            serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        assert_eq!(seen["status"]["slots"].as_array().map(Vec::len), Some(2), "{seen}");
+    }
+}
+
 #[tokio::test]
 async fn a_rollout_can_be_stopped_hurried_and_taken_back() {
     let pair = pair(LONG).await;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::harness::{Guard, Mcp, Message, Mood, call, eventually, guard, mcp};
+use crate::harness::{Guard, Mcp, Message, Mood, call, eventually, guard, mcp, post};
 use crate::rollout::QUICK;
 
 /// A shadow stage that ends only by command.
@@ -115,10 +115,10 @@ async fn a_difference_is_named_with_examples_whose_arguments_are_hidden_unless_a
     let shown = stage.guard.types("shadow diff --show-arguments").await;
     assert_eq!(shown.code, 1, "{shown:?}");
     assert!(shown.said.contains("{\"secret\":0}") && shown.said.contains("5 x tools/call read"), "{shown:?}");
-    assert!(
-        stage.guard.log().iter().any(|line| line.contains("shadow diff --show-arguments uid=")),
-        "it is logged"
-    );
+    eventually("it is logged", || async {
+        stage.guard.log().iter().any(|line| line.contains("shadow diff --show-arguments uid="))
+    })
+    .await;
     let status = stage.guard.does("rollout status").await;
     assert!(status.contains("5 x tools/call read content[*].text.items[*].name - value differs"), "{status}");
 }
@@ -168,7 +168,10 @@ async fn a_candidate_that_does_its_worst_disturbs_no_client() {
             diff["entries"].as_array().is_some_and(|all| all.iter().any(|one| one["place"]["change"] == how));
         assert!(told, "{mood:?} is not told as {how}: {diff:#}");
     }
-    assert_eq!(stage.guard.rollout().await["status"]["run"]["shadow"]["failures"], 5, "the analysis knows");
+    eventually("the analysis knows", || async {
+        stage.guard.rollout().await["status"]["run"]["shadow"]["failures"] == 5
+    })
+    .await;
 }
 
 // "dropped first under load (dropped is counted)"
@@ -181,16 +184,42 @@ async fn a_full_queue_drops_copies_and_counts_them() {
     }
     let counts = stage.counts().await;
     let dropped = counts["dropped"].as_u64().unwrap();
-    // One is under way, one has been taken from the queue for the next place, two wait.
-    assert_eq!(dropped, 16, "{counts}");
+    // One is under way, one has been taken from the queue for the next place, two wait. The last to be taken may have been
+    // taken too late to leave its room to another.
+    assert!((16..=18).contains(&dropped), "{counts}");
     let series = "mcp_guard_shadow_copies_total{method=\"tools/list\",result=\"dropped\"}";
-    assert_eq!(stage.guard.metric(series).await, 16.0);
-    assert_eq!(stage.guard.metric("mcp_guard_shadow_waiting").await, 2.0);
+    assert_eq!(stage.guard.metric(series).await, dropped as f64);
+    assert!(stage.guard.metric("mcp_guard_shadow_waiting").await <= 2.0);
     assert_eq!(stage.blue.calls(), 20);
     // What waits is forgotten with the stage.
     stage.guard.does("rollout rollback").await;
     assert!(stage.guard.post(&call(1, "tools/list")).await.json().get("result").is_some());
-    assert_eq!(stage.counts().await["dropped"], 16, "nothing is copied any more; the book can still be read");
+    assert_eq!(
+        stage.counts().await["dropped"],
+        dropped,
+        "nothing is copied any more; the book can still be read"
+    );
+}
+
+// "dropped first under load": who waits for a place on stable must not wait behind a comparison's second question.
+#[tokio::test]
+async fn where_clients_wait_for_places_no_copy_is_made() {
+    const CALLS: u64 = 8;
+    let stage = stage(LONG, "[limits]\nin_flight = 1\n[timeouts]\nwaiting = \"20s\"\n").await;
+    stage.blue.mood(Mood::Slow(Duration::from_millis(200)));
+    let mut clients = Vec::new();
+    for _ in 0..CALLS {
+        let mut client = stage.guard.connect().await;
+        client.send(post(stage.guard.token(), "", &call(1, "tools/list"))).await;
+        clients.push(client);
+    }
+    for mut client in clients {
+        let answer = client.answer().await;
+        assert!(answer.json().get("result").is_some(), "{}", answer.text());
+    }
+    let dropped = stage.counts().await["dropped"].as_u64().unwrap();
+    assert!(dropped > 0, "seven of eight had to wait, and each was copied");
+    stage.counted("matched", CALLS - dropped).await;
 }
 
 #[tokio::test]
