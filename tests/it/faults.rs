@@ -13,8 +13,7 @@ use tokio::net::TcpListener;
 
 use crate::harness::{backend, backend_at, call, eventually, guard, ok, post, result};
 
-const SHORT: &str =
-    "[timeouts]\ntotal = \"500ms\"\nconnect = \"200ms\"\nhold = \"200ms\"\nwaiting = \"200ms\"";
+const SHORT: &str = "[timeouts]\ntotal = \"1s\"\nconnect = \"200ms\"\nhold = \"200ms\"\nwaiting = \"200ms\"";
 
 // Drill 1: "backend socket absent: JSON < 50 ms" - beyond the hold, which is what the operator asked for.
 #[tokio::test]
@@ -24,7 +23,7 @@ async fn an_absent_socket_is_told_when_the_hold_is_over_and_leaves_nothing_behin
         let begun = Instant::now();
         let json = guard.post(&call(id, "tools/call")).await.json();
         assert_eq!((&json["id"], &json["error"]["data"]["executed"]), (&id.into(), &"no".into()), "{json}");
-        assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+        assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
     }
     eventually("nothing is held", || async { guard.metric(r#"mcp_guard_held{slot="blue"}"#).await == 0.0 })
         .await;
@@ -44,7 +43,7 @@ async fn a_full_backlog_is_a_refusal_and_no_storm() {
     let begun = Instant::now();
     let json = guard.post(&call(1, "tools/call")).await.json();
     assert_eq!(json["error"]["data"]["executed"], "no", "{json}");
-    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
     drop(socket);
 }
 
@@ -67,7 +66,7 @@ async fn a_backend_that_accepts_and_never_reads_meets_the_deadline() {
     let begun = Instant::now();
     let (json, peer) = tokio::join!(async { guard.post(&body).await.json() }, backend.accept());
     assert_eq!((&json["id"], &json["error"]["code"]), (&5.into(), &(-31504).into()), "{json}");
-    assert!(begun.elapsed() >= Duration::from_millis(490), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() >= Duration::from_millis(990), "{:?}", begun.elapsed());
     drop(peer);
     assert_eq!(guard.connect().await.ask("GET /health HTTP/1.1\r\nHost: h\r\n\r\n").await.status(), 200);
 }
@@ -121,7 +120,7 @@ async fn a_head_that_dribbles_meets_the_deadline_of_the_call() {
         answer = client.answer() => answer,
         () = dribble => unreachable!("it has no end"),
     };
-    assert!(begun.elapsed() >= Duration::from_millis(490), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() >= Duration::from_millis(990), "{:?}", begun.elapsed());
     assert_eq!(answer.json()["error"]["code"], -31504);
 }
 

@@ -15,15 +15,17 @@ fn health() -> &'static str {
     "GET /health HTTP/1.1\r\nHost: h\r\n\r\n"
 }
 
-/// The slowest of a hundred health checks, each on a connection of its own.
-async fn slowest_good_request(guard: &Guard) -> Duration {
-    let mut slowest = Duration::ZERO;
+/// What a health check usually takes, each on a connection of its own. The slowest of them would tell what else the machine
+/// does at that moment.
+async fn usual_good_request(guard: &Guard) -> Duration {
+    let mut times = Vec::new();
     for _ in 0..100 {
         let begun = Instant::now();
         assert_eq!(guard.connect().await.ask(health()).await.status(), 200);
-        slowest = slowest.max(begun.elapsed());
+        times.push(begun.elapsed());
     }
-    slowest
+    times.sort_unstable();
+    times[times.len() / 2]
 }
 
 /// Memory of the guard in KiB.
@@ -57,7 +59,7 @@ async fn ten_thousand_idle_connections_cost_little_and_disturb_nobody() {
     for client in idle.iter_mut().step_by(100) {
         assert_eq!(client.ask(post("t", "", &call(1, "tools/list"))).await.json()["id"], 1);
     }
-    assert!(slowest_good_request(&guard).await < Duration::from_secs(1));
+    assert!(usual_good_request(&guard).await < Duration::from_millis(100));
     let each = (rss(&guard) - before) * 1024 / wanted as u64;
     // Of which Tokio and Pingora hold most; a build for debugging has larger futures than a release.
     assert!(each < 20 * 1024, "{each} bytes for an idle connection");
@@ -84,7 +86,7 @@ async fn a_thousand_slow_senders_are_cut_off_and_nobody_else_waits() {
             assert_eq!(guard.connect().await.ask(health()).await.status(), 200);
         }
     }
-    assert!(slowest_good_request(&guard).await < Duration::from_secs(1));
+    assert!(usual_good_request(&guard).await < Duration::from_millis(100));
     // One more byte each now and then does not earn more time.
     tokio::time::sleep(Duration::from_millis(500)).await;
     for (client, last) in slow.iter_mut().step_by(2) {
@@ -108,7 +110,7 @@ async fn a_client_that_does_not_read_costs_no_memory_and_ends_with_its_call() {
     let pad = "x".repeat(8 << 20);
     let big = ok(&format!(r#"{{"jsonrpc":"2.0","id":1,"result":{{"pad":"{pad}"}}}}"#));
     let backend = backend().await.serve(move |_| big.clone());
-    let config = "[timeouts]\ntotal = \"2s\"\n[limits]\nin_flight = 64";
+    let config = "[timeouts]\ntotal = \"4s\"\n[limits]\nin_flight = 64";
     let guard = guard().token("t").upstream(&backend).config(config).start().await;
     let before = rss(&guard);
     let mut readers = Vec::new();

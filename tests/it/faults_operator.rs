@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rustix::process::Signal;
 
-use crate::harness::{Guard, Load, call, eventually, guard, mcp};
+use crate::harness::{Guard, Load, STARTING, call, eventually, guard, mcp};
 use crate::rollout::{LONG, QUICK};
 
 // Drills 26 and 27: "disk full / read-only state dir: keeps serving, last state kept, alarm metric". A directory in the
@@ -138,11 +138,12 @@ async fn status(guard: &Guard, token: &str) -> u16 {
 #[tokio::test]
 async fn a_second_guard_on_the_same_socket_says_so_and_ends() {
     let first = guard().token("t").start().await;
-    let output = std::process::Command::new(env!("CARGO_BIN_EXE_mcp-guard"))
-        .args(["run", "--config"])
-        .arg(first.config())
-        .output()
-        .unwrap();
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_mcp-guard"));
+    command.args(["run", "--config"]).arg(first.config()).stderr(std::process::Stdio::piped());
+    let starting = STARTING.lock().await;
+    let second = command.spawn().unwrap();
+    drop(starting);
+    let output = second.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(2));
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(said.contains("g.sock"), "{said}");

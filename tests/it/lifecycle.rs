@@ -34,10 +34,7 @@ async fn sigterm_finishes_what_is_in_flight_and_ends_as_soon_as_that_is_done() {
     peer.request().await;
 
     guard.signal(Signal::TERM);
-    eventually("the drain begins", || {
-        std::future::ready(guard.log().iter().any(|line| line.contains("stopping: ")))
-    })
-    .await;
+    guard.logged("stopping: ").await;
     // An idle connection that speaks at this very moment is still answered, and told to go. On a machine so busy that
     // the moment has passed, it is closed.
     if idle.try_send("GET /health HTTP/1.1\r\nHost: h\r\n\r\n").await
@@ -53,7 +50,7 @@ async fn sigterm_finishes_what_is_in_flight_and_ends_as_soon_as_that_is_done() {
     assert_eq!((&answer.json()["id"], answer.field("connection")), (&1.into(), Some("close")));
     let begun = std::time::Instant::now();
     assert!(guard.ended().await.success());
-    assert!(begun.elapsed() < std::time::Duration::from_secs(3), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < std::time::Duration::from_secs(10), "{:?}", begun.elapsed());
 }
 
 #[tokio::test]
@@ -62,7 +59,7 @@ async fn an_idle_guard_ends_at_once() {
     let begun = std::time::Instant::now();
     guard.signal(Signal::INT);
     assert!(guard.ended().await.success());
-    assert!(begun.elapsed() < std::time::Duration::from_secs(3), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < std::time::Duration::from_secs(10), "{:?}", begun.elapsed());
 }
 
 #[tokio::test]
@@ -98,5 +95,5 @@ async fn a_second_signal_ends_the_drain() {
     let begun = std::time::Instant::now();
     guard.signal(Signal::TERM);
     guard.ended().await;
-    assert!(begun.elapsed() < std::time::Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < std::time::Duration::from_secs(10), "{:?}", begun.elapsed());
 }

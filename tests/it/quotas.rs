@@ -36,7 +36,7 @@ async fn answering() -> Serving {
 #[tokio::test]
 async fn over_its_rate_a_client_is_told_when_to_come_back() {
     let backend = answering().await;
-    let tokens = client("bot", "rate = \"2/s\"\nburst = 2") + &client("second", "");
+    let tokens = client("bot", "rate = \"1800/h\"\nburst = 2") + &client("second", "");
     let guard = guard().tokens(&tokens).upstream(&backend).start().await;
     assert!(is_result(&call(&guard, "bot", "echo").await) && is_result(&call(&guard, "bot", "echo").await));
     let asked = Instant::now();
@@ -49,7 +49,7 @@ async fn over_its_rate_a_client_is_told_when_to_come_back() {
         (&"rate_limited".into(), &"no".into())
     );
     let told = Duration::from_millis(error["data"]["retryAfterMs"].as_u64().unwrap());
-    assert!(told <= Duration::from_millis(500) && told > Duration::ZERO, "{told:?}");
+    assert!(told <= Duration::from_secs(2) && told > Duration::ZERO, "{told:?}");
     assert!(is_result(&call(&guard, "second", "echo").await), "others are not concerned");
 
     // A tenth too early is too early, even counted from before the question; then is right, counted from the answer.
@@ -119,7 +119,7 @@ async fn hold_one(guard: &Guard, backend: &Backend, token: &str) -> (Client, Pee
 async fn beyond_its_concurrency_a_client_waits_for_itself_and_nobody_else_does() {
     let backend = backend().await;
     let tokens = client("bot", "concurrency = 1") + &client("second", "");
-    let config = "[timeouts]\nwaiting = \"300ms\"";
+    let config = "[timeouts]\nwaiting = \"2s\"";
     let guard = guard().tokens(&tokens).upstream(&backend).config(config).start().await;
     let (mut first, mut peer) = hold_one(&guard, &backend, "bot").await;
     let refused = call(&guard, "bot", "echo").await.json();

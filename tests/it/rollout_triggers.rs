@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::harness::{Guard, Load, Mcp, Mood, guard, mcp};
+use crate::harness::{Guard, Load, Mcp, Mood, eventually, guard, mcp};
 use crate::rollout::{LONG, QUICK};
 
 /// How long a candidate that almost misbehaves is watched for.
@@ -84,6 +84,8 @@ async fn candidate_health() {
     // Slow, but within the time of a probe; and stable's trouble is not the candidate's.
     fit.green.mood(Mood::Slow(Duration::from_millis(20)));
     fit.blue.mood(Mood::Dead);
+    let stable = "mcp_guard_slot_healthy{slot=\"blue\"}";
+    eventually("stable is unhealthy", || async { fit.guard.metric(stable).await == 0.0 }).await;
     fit.holds().await;
 }
 

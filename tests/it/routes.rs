@@ -1,6 +1,6 @@
 //! Routes beside the endpoint: what belongs to one, who may use it, what its backend sees and what comes back.
 
-use crate::harness::{Backend, Guard, Message, Peer, backend, call, guard};
+use crate::harness::{Backend, Guard, Message, Peer, backend, call, eventually, guard};
 
 const KEY_HASH: &str = "2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b";
 const KEY: &str = "X-API-Key: secret\r\n";
@@ -212,7 +212,7 @@ async fn a_rate_holds_for_each_caller_and_says_when_to_come_again() {
 
 #[tokio::test]
 async fn body_and_time_are_bounded_for_each_route() {
-    let (guard, backend) = opened(&format!("{OPEN}\nbody_bytes = 4\ntotal = \"300ms\"")).await;
+    let (guard, backend) = opened(&format!("{OPEN}\nbody_bytes = 4\ntotal = \"1s\"")).await;
     let declared = "POST /api HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\nabcde";
     let chunked =
         "POST /api HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nabcde\r\n0\r\n\r\n";
@@ -239,6 +239,8 @@ async fn no_more_requests_than_places_are_inside() {
     assert_eq!(guard.connect().await.ask(get("/api", "")).await.status(), 503);
     peer.send(answer("x")).await;
     assert_eq!(first.answer().await.status(), 200);
+    let inside = "mcp_guard_route_in_flight{route=\"api\"}";
+    eventually("the place is free again", || async { guard.metric(inside).await == 0.0 }).await;
     let (_, told) = exchange(&guard, &backend, &get("/api", ""), &answer("y")).await;
     assert_eq!(told.text(), "y");
 }

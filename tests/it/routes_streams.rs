@@ -43,11 +43,11 @@ async fn streaming(keys: &str) -> (Guard, Client, Peer) {
 // "flushed per event, idle timeout, no total"
 #[tokio::test]
 async fn events_arrive_one_by_one_beyond_the_total_time_until_silence() {
-    let (guard, mut client, mut peer) = streaming("total = \"200ms\"\nidle = \"500ms\"").await;
+    let (guard, mut client, mut peer) = streaming("total = \"1s\"\nidle = \"2s\"").await;
     assert_eq!(guard.metric("mcp_guard_route_streams{route=\"live\"}").await, 1.0);
     let begun = Instant::now();
-    let mut clock = tokio::time::interval(Duration::from_millis(50));
-    while begun.elapsed() < Duration::from_millis(700) {
+    let mut clock = tokio::time::interval(Duration::from_millis(100));
+    while begun.elapsed() < Duration::from_millis(1500) {
         clock.tick().await;
         peer.send(chunk("data: x\n\n")).await;
         client.until("data: x\n\n\r\n").await;

@@ -1,7 +1,7 @@
 //! Contract, sections 9, 10 and 12: in a shadow stage read-only calls are copied to the candidate and compared, and no client
 //! notices.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -115,10 +115,7 @@ async fn a_difference_is_named_with_examples_whose_arguments_are_hidden_unless_a
     let shown = stage.guard.types("shadow diff --show-arguments").await;
     assert_eq!(shown.code, 1, "{shown:?}");
     assert!(shown.said.contains("{\"secret\":0}") && shown.said.contains("5 x tools/call read"), "{shown:?}");
-    eventually("it is logged", || async {
-        stage.guard.log().iter().any(|line| line.contains("shadow diff --show-arguments uid="))
-    })
-    .await;
+    stage.guard.logged("shadow diff --show-arguments uid=").await;
     let status = stage.guard.does("rollout status").await;
     assert!(status.contains("5 x tools/call read content[*].text.items[*].name - value differs"), "{status}");
 }
@@ -144,7 +141,7 @@ async fn a_field_that_stable_answers_differently_each_time_is_no_difference() {
 
 #[tokio::test]
 async fn a_candidate_that_does_its_worst_disturbs_no_client() {
-    let stage = stage(LONG, "[shadow]\ntimeout = \"1500ms\"\nin_flight = 2\nqueue = 4\n").await;
+    let stage = stage(LONG, "[shadow]\ntimeout = \"4s\"\nin_flight = 2\nqueue = 4\n").await;
     let moods = [
         (Mood::Hangs, "timeout"),
         (Mood::Garbage, "not_json_rpc"),
@@ -154,14 +151,12 @@ async fn a_candidate_that_does_its_worst_disturbs_no_client() {
     ];
     for (number, (mood, how)) in moods.into_iter().enumerate() {
         stage.green.mood(mood);
-        let asked = Instant::now();
         let answer = stage.guard.post(&call(1, "tools/list")).await;
         assert!(answer.json()["result"]["tools"].is_array(), "{mood:?}: {}", answer.text());
-        assert!(
-            asked.elapsed() < Duration::from_secs(1),
-            "{mood:?}: the client waited {:?}",
-            asked.elapsed()
-        );
+        if mood == Mood::Hangs {
+            let failed = r#"mcp_guard_shadow_copies_total{method="tools/list",result="failed"}"#;
+            assert_eq!(stage.guard.metric(failed).await, 0.0, "the client waited for the copy");
+        }
         stage.counted("failed", number as u64 + 1).await;
         let diff = stage.diff("").await;
         let told =
@@ -179,26 +174,34 @@ async fn a_candidate_that_does_its_worst_disturbs_no_client() {
 async fn a_full_queue_drops_copies_and_counts_them() {
     let stage = stage(LONG, "[shadow]\ntimeout = \"20s\"\nin_flight = 1\nqueue = 2\n").await;
     stage.green.mood(Mood::Hangs);
-    for _ in 0..20 {
+    let series = "mcp_guard_shadow_copies_total{method=\"tools/list\",result=\"dropped\"}";
+    let numbers =
+        || async { (stage.guard.metric(series).await, stage.guard.metric("mcp_guard_shadow_waiting").await) };
+    // One is under way, one has been taken from the queue for the next place, two wait. A copy is queued behind the last
+    // byte of its answer and taken by somebody else, each in its time: until both have happened, others may find room.
+    let (mut sent, mut dropped) = (0.0, 0.0);
+    while sent - dropped < 4.0 {
+        assert!(stage.guard.post(&call(1, "tools/list")).await.json().get("result").is_some());
+        sent += 1.0;
+        let in_place = async |sent: f64| {
+            let (dropped, waiting) = numbers().await;
+            (waiting == (sent - dropped - 2.0).max(0.0), dropped)
+        };
+        eventually("all is in its place", || async { in_place(sent).await.0 }).await;
+        dropped = in_place(sent).await.1;
+    }
+    eventually("one is under way", || async { stage.green.copies() == 1 }).await;
+    for _ in 0..16 {
         assert!(stage.guard.post(&call(1, "tools/list")).await.json().get("result").is_some());
     }
-    let counts = stage.counts().await;
-    let dropped = counts["dropped"].as_u64().unwrap();
-    // One is under way, one has been taken from the queue for the next place, two wait. The last to be taken may have been
-    // taken too late to leave its room to another.
-    assert!((16..=18).contains(&dropped), "{counts}");
-    let series = "mcp_guard_shadow_copies_total{method=\"tools/list\",result=\"dropped\"}";
-    assert_eq!(stage.guard.metric(series).await, dropped as f64);
-    assert!(stage.guard.metric("mcp_guard_shadow_waiting").await <= 2.0);
-    assert_eq!(stage.blue.calls(), 20);
+    assert_eq!(numbers().await, (dropped + 16.0, 2.0));
+    assert_eq!(stage.counts().await["dropped"], dropped + 16.0);
+    assert_eq!(stage.blue.calls() as f64, sent + 16.0);
     // What waits is forgotten with the stage.
     stage.guard.does("rollout rollback").await;
     assert!(stage.guard.post(&call(1, "tools/list")).await.json().get("result").is_some());
-    assert_eq!(
-        stage.counts().await["dropped"],
-        dropped,
-        "nothing is copied any more; the book can still be read"
-    );
+    let book = stage.counts().await;
+    assert_eq!(book["dropped"], dropped + 16.0, "nothing is copied any more; the book can still be read");
 }
 
 // "dropped first under load": who waits for a place on stable must not wait behind a comparison's second question.

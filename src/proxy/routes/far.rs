@@ -28,6 +28,13 @@ use crate::upstream::Address;
 /// Interim answers (1xx) a backend may send before the real one.
 const INTERIM_MAX: usize = 16;
 
+/// How often Pingora finds nothing to read before it is shown a consent.
+///
+/// Pingora tells its half that writes to the backend that the request has no body. If that half sees a consent first, it
+/// takes the message for the end of the tunnel and hangs up. Both halves are polled in turn, so that between two of its
+/// polls it has been told, and it looks for messages whenever there is nothing to read.
+const CONSENT_POLLS: u8 = 2;
+
 /// Opens the connection of one exchange.
 #[derive(Debug)]
 pub(super) struct Dialer {
@@ -84,6 +91,8 @@ struct Far {
     raw: Vec<u8>,
     scanned: usize,
     interim: usize,
+    /// Times that a consent which has arrived was not shown yet.
+    held: u8,
     stage: Stage,
 }
 
@@ -104,7 +113,7 @@ enum Body {
 
 impl Far {
     fn new(socket: Socket, exchange: Arc<Exchange>) -> Far {
-        Far { socket, exchange, raw: Vec::new(), scanned: 0, interim: 0, stage: Stage::Head }
+        Far { socket, exchange, raw: Vec::new(), scanned: 0, interim: 0, held: 0, stage: Stage::Head }
     }
 
     /// Looks for the final head in what has arrived. What is found good stays in `raw`, to be passed on.
@@ -249,6 +258,11 @@ impl AsyncRead for Far {
                 return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, error)));
             }
         }
+        if matches!(far.stage, Stage::Body(Body::Tunnel)) && far.held < CONSENT_POLLS {
+            far.held += 1;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         let length = buffer.remaining().min(far.raw.len());
         buffer.put_slice(&far.raw[..length]);
         far.raw.drain(..length);
@@ -280,5 +294,44 @@ impl VirtualSocket for Far {
 impl fmt::Debug for Far {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Far").field("address", &self.exchange.address).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::io::AsyncWriteExt;
+
+    use super::*;
+
+    /// How often a reader finds nothing before it is shown this answer, all of which has arrived.
+    async fn polls_before(answer: &[u8]) -> u8 {
+        let (near, mut backend) = tokio::io::duplex(1024);
+        backend.write_all(answer).await.unwrap();
+        let address = Address::Unix("/nonexistent".into());
+        let exchange = Exchange::new(address, Duration::from_secs(1), true, false);
+        let mut far = Far::new(Box::new(near), Arc::new(exchange));
+        let mut polls = 0;
+        let mut shown = [0; 64];
+        std::future::poll_fn(|cx| {
+            let mut buffer = ReadBuf::new(&mut shown);
+            let read = Pin::new(&mut far).poll_read(cx, &mut buffer);
+            polls += u8::from(read.is_pending());
+            read
+        })
+        .await
+        .unwrap();
+        assert!(shown.starts_with(&answer[..12]));
+        polls
+    }
+
+    // pingora-proxy 0.9.1, proxy_h1.rs: its two halves are polled in turn, either of them first.
+    #[tokio::test]
+    async fn a_consent_is_shown_when_both_halves_of_pingora_have_had_their_turn() {
+        let consent =
+            b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+        assert_eq!(polls_before(consent).await, 2);
+        assert_eq!(polls_before(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\nx").await, 0);
     }
 }

@@ -11,7 +11,7 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::task::JoinHandle;
 
 use super::message::{self, Message, NoMessage};
-use super::soon;
+use super::{STARTING, soon};
 
 trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
@@ -122,6 +122,7 @@ impl Serving {
 
     /// Closes the listener and every connection, and returns when that has happened.
     pub(crate) async fn stop(mut self) {
+        let _nobody_is_started = STARTING.lock().await;
         self.task.abort();
         let _ = (&mut self.task).await;
     }

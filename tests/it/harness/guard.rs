@@ -326,6 +326,12 @@ impl Guard {
         self.log.lines()
     }
 
+    /// Waits until some line of the log contains this. What a process writes last arrives when it gets its turn.
+    pub(crate) async fn logged(&self, text: &str) {
+        let found = || std::future::ready(self.log.lines().iter().any(|line| line.contains(text)));
+        eventually(&format!("{text:?} in the log"), found).await;
+    }
+
     /// The first request line of the log that `wanted` accepts.
     pub(crate) async fn log_line(&self, wanted: impl Fn(&serde_json::Value) -> bool) -> serde_json::Value {
         let find = || {

@@ -12,7 +12,7 @@ use tokio::net::UnixListener;
 use tokio::task::{JoinHandle, JoinSet};
 
 use super::message::{self, Message};
-use super::ok;
+use super::{STARTING, ok};
 
 /// How a backend answers calls. `initialize`, discover and, unless said otherwise, the probes are answered well.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -144,12 +144,11 @@ impl Mcp {
     }
 
     /// Ends at once, as SIGKILL ends a process: listener and connections are closed, the path stays.
-    pub(crate) async fn kill(self) -> Tally {
+    pub(crate) async fn kill(mut self) -> Tally {
+        let _nobody_is_started = STARTING.lock().await;
         self.task.abort();
-        let shared = self.shared.clone();
-        drop(self);
-        tokio::task::yield_now().await;
-        Tally(shared)
+        let _ = (&mut self.task).await;
+        Tally(self.shared.clone())
     }
 }
 

@@ -32,7 +32,7 @@ pub(crate) fn measured(what: &str) {
 }
 
 /// How long anything may take before a test gives up: generous, because two cores are shared by many.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Awaits `future`, or fails the test.
 #[track_caller]
