@@ -234,25 +234,42 @@ fn every_metric_is_documented() {
 // A threat whose test is gone is a threat without an answer.
 #[test]
 fn every_threat_names_tests_that_exist() {
-    let code: String = rust_files(&["src", "tests"])
+    check_proofs("docs/threat-model.md", "## Threats");
+}
+
+// The same of a drill.
+#[test]
+fn every_drill_names_tests_that_exist() {
+    check_proofs("docs/testing.md", "## Fault drills");
+}
+
+/// The last column of the first table below `heading` names tests.
+#[track_caller]
+fn check_proofs(document: &str, heading: &str) {
+    let mut code: String = rust_files(&["src", "tests"])
         .iter()
         .filter(|path| !path.ends_with("tidy.rs"))
         .map(|path| read(path))
         .collect();
-    let page = read(&root().join("docs/threat-model.md"));
-    let threats =
-        page.split("## Threats").nth(1).and_then(|rest| rest.split("\n## ").next()).unwrap_or_default();
-    let rows: Vec<&str> = threats.lines().filter(|line| line.starts_with("| ")).skip(1).collect();
-    assert!(rows.len() > 10, "the table of threats is not where it was");
+    for file in fs::read_dir(root().join("tests/e2e")).unwrap().map(|entry| entry.unwrap().path()) {
+        if file.extension().is_some_and(|extension| extension == "py") {
+            code.push_str(&read(&file).replace("def test", "fn test"));
+        }
+    }
+    let page = read(&root().join(document));
+    let section = page.split(heading).nth(1).and_then(|rest| rest.split("\n## ").next()).unwrap_or_default();
+    let rows: Vec<&str> = section.lines().filter(|line| line.starts_with("| ")).skip(1).collect();
+    assert!(rows.len() > 10, "the table of {document} is not where it was");
     let mut problems = Vec::new();
     for row in rows {
         let proof = row.trim_end_matches(" |").rsplit(" | ").next().unwrap_or_default();
         let tests: Vec<&str> = proof.split('`').skip(1).step_by(2).collect();
         if tests.is_empty() {
-            problems.push(format!("docs/threat-model.md: nothing proves: {row}"));
+            problems.push(format!("{document}: nothing proves: {row}"));
         }
-        let missing = tests.iter().filter(|test| !code.contains(&format!("fn {test}(")));
-        problems.extend(missing.map(|test| format!("docs/threat-model.md: there is no test `{test}`")));
+        let is_missing = |test: &&str| !test.contains('/') && !code.contains(&format!("fn {test}("));
+        let missing = tests.into_iter().filter(is_missing);
+        problems.extend(missing.map(|test| format!("{document}: there is no test `{test}`")));
     }
     report(&problems);
 }
