@@ -1,138 +1,20 @@
-//! The break table: two normalized input schemas, and what each difference means for a caller of the live one.
+//! Two normalized input schemas: every difference that a caller of the live one would feel, and where.
+//!
+//! What a difference means is in `change`. Must not know how schemas are written: `normalize` has made them one.
+
+mod change;
 
 use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
 
+pub use self::change::Change;
 use super::verdict::Verdict;
 
 /// Bounds where a larger value accepts less.
 const LOWER_BOUNDS: &[&str] = &["minimum", "exclusiveMinimum", "minLength", "minItems", "minProperties"];
 /// Bounds where a larger value accepts more.
 const UPPER_BOUNDS: &[&str] = &["maximum", "exclusiveMaximum", "maxLength", "maxItems", "maxProperties"];
-
-/// What happened to a part of a schema.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Change {
-    /// A required parameter that the live server does not know.
-    RequiredParameterAdded,
-    /// An optional parameter that the live server does not know.
-    OptionalParameterAdded,
-    /// A parameter that the candidate does not know.
-    ParameterRemoved,
-    /// Optional before.
-    BecameRequired,
-    /// Required before.
-    BecameOptional,
-    /// Neither type covers the other.
-    TypeChanged,
-    /// Some values are not accepted any more.
-    TypeNarrowed,
-    /// More values are accepted.
-    TypeWidened,
-    /// A value was taken out, or an enum put where there was none.
-    EnumNarrowed,
-    /// A value was added, or the enum dropped.
-    EnumWidened,
-    /// A call that leaves it out means something else.
-    DefaultChanged,
-    /// A minimum, maximum or length accepts less.
-    BoundTightened,
-    /// A minimum, maximum or length accepts more.
-    BoundLoosened,
-    /// `additionalProperties` became stricter.
-    ExtraRefused,
-    /// `additionalProperties` became laxer.
-    ExtraAllowed,
-    /// A variant of a union is not covered any more.
-    VariantRemoved,
-    /// A union covers more.
-    VariantAdded,
-    /// Any other keyword that validates.
-    ConstraintChanged,
-    /// A validating keyword is gone.
-    ConstraintDropped,
-    /// An `x-…` keyword.
-    ExtensionChanged,
-}
-
-impl Change {
-    /// Every change there is: the table in `docs/parity.md`.
-    pub const ALL: [Change; 20] = [
-        Change::RequiredParameterAdded,
-        Change::OptionalParameterAdded,
-        Change::ParameterRemoved,
-        Change::BecameRequired,
-        Change::BecameOptional,
-        Change::TypeChanged,
-        Change::TypeNarrowed,
-        Change::TypeWidened,
-        Change::EnumNarrowed,
-        Change::EnumWidened,
-        Change::DefaultChanged,
-        Change::BoundTightened,
-        Change::BoundLoosened,
-        Change::ExtraRefused,
-        Change::ExtraAllowed,
-        Change::VariantRemoved,
-        Change::VariantAdded,
-        Change::ConstraintChanged,
-        Change::ConstraintDropped,
-        Change::ExtensionChanged,
-    ];
-
-    /// In words.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Change::RequiredParameterAdded => "required parameter added",
-            Change::OptionalParameterAdded => "optional parameter added",
-            Change::ParameterRemoved => "parameter removed",
-            Change::BecameRequired => "parameter became required",
-            Change::BecameOptional => "parameter became optional",
-            Change::TypeChanged => "type changed",
-            Change::TypeNarrowed => "type narrowed",
-            Change::TypeWidened => "type widened",
-            Change::EnumNarrowed => "enum narrowed",
-            Change::EnumWidened => "enum widened",
-            Change::DefaultChanged => "default changed",
-            Change::BoundTightened => "bound tightened",
-            Change::BoundLoosened => "bound loosened",
-            Change::ExtraRefused => "unknown parameters are refused now",
-            Change::ExtraAllowed => "unknown parameters are allowed now",
-            Change::VariantRemoved => "variant removed",
-            Change::VariantAdded => "variant added",
-            Change::ConstraintChanged => "constraint changed",
-            Change::ConstraintDropped => "constraint dropped",
-            Change::ExtensionChanged => "extension keyword changed",
-        }
-    }
-
-    /// The break table.
-    pub fn verdict(self) -> Verdict {
-        match self {
-            Change::RequiredParameterAdded
-            | Change::ParameterRemoved
-            | Change::BecameRequired
-            | Change::TypeChanged
-            | Change::TypeNarrowed
-            | Change::EnumNarrowed
-            | Change::DefaultChanged
-            | Change::BoundTightened
-            | Change::ExtraRefused
-            | Change::VariantRemoved
-            | Change::ConstraintChanged => Verdict::Break,
-            Change::OptionalParameterAdded
-            | Change::BecameOptional
-            | Change::TypeWidened
-            | Change::EnumWidened
-            | Change::BoundLoosened
-            | Change::ExtraAllowed
-            | Change::VariantAdded
-            | Change::ConstraintDropped => Verdict::Compatible,
-            Change::ExtensionChanged => Verdict::Note,
-        }
-    }
-}
 
 /// One difference between two schemas.
 #[derive(Debug, Clone, PartialEq)]
