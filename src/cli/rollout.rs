@@ -289,6 +289,11 @@ fn show_transition(transition: &Transition) {
             numbers_of(&numbers.candidate),
             numbers_of(&numbers.stable)
         ));
+        let shadow = &numbers.shadow;
+        if shadow.requests > 0 {
+            let (judged, differ, failed) = (shadow.requests, shadow.mismatched, shadow.failures);
+            say(format_args!("    shadow {judged} copies judged, {differ} differ, {failed} failed"));
+        }
     }
 }
 

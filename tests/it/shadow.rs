@@ -259,6 +259,8 @@ async fn the_stage_passes_with_enough_equal_answers_holds_with_few_and_stops_on_
         (&json!("canary"), &json!(5)),
         "{on}"
     );
+    let told = passes.guard.does("rollout history").await;
+    assert!(told.contains("shadow 5 copies judged, 0 differ, 0 failed"), "{told}");
 
     let fails = stage(SHORT, "").await;
     fails.green.lists(2);
