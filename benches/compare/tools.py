@@ -1,19 +1,23 @@
 #!/usr/bin/env python3
-"""mcp-tools and FastMCP 1.30 with the same 54 declarations, in turn, in one run, each on a Unix socket.
+"""mcp-tools beside FastMCP 1.30 with the same 54 declarations: alone on a Unix socket, then each behind its guard.
 
-    make bench          or: python3 benches/compare/tools.py [--rounds 5] [--calls 2000] [--resident 100000] [--tools PATH]
+    make bench          or: python3 benches/compare/tools.py [--rounds 5] [--calls 2000] [--resident 100000] [--tools PATH --guard PATH]
 
-Method: the FastMCP server is made from what `mcp-tools list --json` says, so both carry the same names, descriptions and
-schemas. One client, kept-alive connections (--connections), the same bytes to both; servers are warmed up, rounds are
-interleaved. CPU per call is the scheduler's run time of all threads of the server's process (/proc/PID/task/*/schedstat)
-divided by the calls; the table shows medians with the least and the most. The log of mcp-tools goes to a file, as under a
-service manager; FastMCP logs warnings only. Then the resident memory of mcp-tools after many calls of all kinds. Standard
-library only, but for the FastMCP server, which runs in the environment of `scripts/setup test`.
+Method: the FastMCP server is made from what `mcp-tools list --json` says (python_server.py), so both carry the same names,
+descriptions and schemas. The same bytes to both over kept-alive connections; servers are warmed up and have one core
+alone, rounds are interleaved. CPU per call is the scheduler's run time of all threads (/proc/PID/task/*/schedstat)
+divided by the calls; the table shows medians with the least and the most. Alone, one client fills 8 connections in turn.
+Behind the guards wrk does, on 32 connections over loopback: mcp-guard as shipped in front of mcp-tools, both processes
+counted and both on that one core, and a guard in Python in FastMCP's own process. The log of mcp-tools goes to a file, as
+under a service manager, and that of mcp-guard to a pipe; Python logs warnings only. Then the resident memory of mcp-tools
+after many calls of all kinds. Standard library only, but for the Python server, which runs in the environment of
+`scripts/setup test`.
 """
 
 import argparse
 import json
 import os
+import re
 import shutil
 import socket
 import statistics
@@ -23,10 +27,15 @@ import tempfile
 import time
 from pathlib import Path
 
-from compare import ROOT, cpu_ns, end, resident_kib
+from compare import HERE, ROOT
+from measure import Log, cpu_ns, end, free_port, wrk
+from measure import start as start_on_port
+from scenarios import TOKEN, Scenario
 
 PYTHON = ROOT / "target" / "e2e" / "sdk1" / "bin" / "python"
-TYPES = {"string": "str", "integer": "int", "number": "float", "boolean": "bool", "object": "dict", "array": "list"}
+PYTHON_SERVER = HERE / "python_server.py"
+INSTRUCTIONS = ROOT / "conf" / "tools" / "instructions.txt"
+BEHIND = Scenario("text", "a text tool, behind the guard")
 # name: (method, params, whether FastMCP is asked as well)
 SCENARIOS = {
     "tools/list": ("tools/list", {}, True),
@@ -37,26 +46,9 @@ SCENARIOS = {
 }
 
 
-def serve_fastmcp(path: str, listed: str, instructions: str) -> None:
-    """The other server; runs under the interpreter that has FastMCP."""
-    import uvicorn
-    from mcp.server.fastmcp import FastMCP
-    from mcp.server.transport_security import TransportSecuritySettings
-
-    # On a Unix socket there is no port for its check of Host to compare.
-    security = TransportSecuritySettings(enable_dns_rebinding_protection=False)
-    options = {"instructions": instructions, "stateless_http": True, "json_response": True, "transport_security": security}
-    server = FastMCP("swf-testbed", log_level="WARNING", **options)
-    for tool in json.loads(Path(listed).read_text()):
-        required = tool["inputSchema"].get("required", [])
-        signature = []
-        for name, property in tool["inputSchema"]["properties"].items():
-            kind = TYPES.get(property.get("type"), "str | None")
-            signature.append(f"{name}: {kind}" + ("" if name in required else f" = {property.get('default')!r}"))
-        made: dict = {"text": instructions}
-        exec(f"def {tool['name']}({', '.join(signature)}) -> str:\n    return text\n", made)
-        server.tool(description=tool["description"])(made[tool["name"]])
-    uvicorn.run(server.streamable_http_app(), uds=path, log_level="warning")
+def body_of(scenario: str) -> bytes:
+    method, params, _ = SCENARIOS[scenario]
+    return json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).encode()
 
 
 class Client:
@@ -69,8 +61,7 @@ class Client:
             self.sockets[-1].settimeout(30)
             self.sockets[-1].connect(str(path))
 
-    def request(self, method: str, params: dict) -> bytes:
-        body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).encode()
+    def request(self, body: bytes) -> bytes:
         return (
             f"POST {self.target} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
             f"Accept: application/json, text/event-stream\r\nContent-Length: {len(body)}\r\n\r\n"
@@ -100,7 +91,7 @@ class Client:
 
 def start(argv: list[str], path: Path, log: Path, cores: set[int]) -> subprocess.Popen:
     keep = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": log.open("ab"), "start_new_session": True}
-    started = subprocess.Popen(argv, cwd=Path(__file__).parent, preexec_fn=lambda: os.sched_setaffinity(0, cores), **keep)
+    started = subprocess.Popen(argv, preexec_fn=lambda: os.sched_setaffinity(0, cores), **keep)
     deadline = time.monotonic() + 60
     while True:
         with socket.socket(socket.AF_UNIX) as probe:
@@ -112,8 +103,7 @@ def start(argv: list[str], path: Path, log: Path, cores: set[int]) -> subprocess
 
 
 def measure(server: subprocess.Popen, client: Client, scenario: str, calls: int) -> float:
-    method, params, _ = SCENARIOS[scenario]
-    request = client.request(method, params)
+    request = client.request(body_of(scenario))
     answer = json.loads(client.calls(request, len(client.sockets)))
     if "result" not in answer or answer["result"].get("isError"):
         sys.exit(f"{scenario}: {answer}: this run measures the wrong thing")
@@ -122,70 +112,117 @@ def measure(server: subprocess.Popen, client: Client, scenario: str, calls: int)
     return (cpu_ns(server.pid) - before) / (calls // len(client.sockets) * len(client.sockets)) / 1000
 
 
-def compare(servers: dict, options: argparse.Namespace) -> None:
+def row(title: str, ours: list[float], theirs: list[float]) -> None:
+    told = [f"{statistics.median(run):.1f} ({min(run):.1f} to {max(run):.1f})" if run else "-" for run in (ours, theirs)]
+    ratio = f"{statistics.median(theirs) / statistics.median(ours):.0f}x" if theirs else ""
+    print(f"{title:22} {told[0]:>26} {told[1]:>28} {ratio:>7}", flush=True)
+
+
+def alone(servers: dict, options: argparse.Namespace) -> None:
     print(f"{'CPU us per call':22} {'mcp-tools':>26} {'FastMCP':>28} {'ratio':>7}")
     for scenario, (_, _, both) in SCENARIOS.items():
-        runs: dict[str, list[float]] = {}
+        runs: dict[str, list[float]] = {name: [] for name in servers}
+        for name, (server, client) in servers.items():
+            if both or name == "mcp-tools":
+                measure(server, client, scenario, 200)
         for _ in range(options.rounds):
             for name, (server, client) in servers.items():
                 if both or name == "mcp-tools":
                     # FastMCP needs a hundred times longer: a tenth of the calls tell as much.
                     calls = options.calls if name == "mcp-tools" else max(options.calls // 10, options.connections)
-                    runs.setdefault(name, []).append(measure(server, client, scenario, calls))
-        told = {name: f"{statistics.median(run):.1f} ({min(run):.1f} to {max(run):.1f})" for name, run in runs.items()}
-        ratio = f"{statistics.median(runs['FastMCP']) / statistics.median(runs['mcp-tools']):.0f}x" if "FastMCP" in runs else ""
-        print(f"{scenario:22} {told['mcp-tools']:>26} {told.get('FastMCP', '-'):>28} {ratio:>7}")
+                    runs[name].append(measure(server, client, scenario, calls))
+        row(scenario, runs["mcp-tools"], runs["FastMCP"])
+
+
+def guarded(folder: Path, tools: subprocess.Popen, socket_path: Path, listed: Path, cores: list[set[int]], options: argparse.Namespace) -> None:
+    """A text tool through everything a call passes, from a TCP connection to the tool and back."""
+    served, loading = cores
+    port, python_port = str(free_port()), str(free_port())
+    values = {"PORT": port, "THREADS": "1", "TOKENS_FILE": "", "UPSTREAM_SOCKET": str(socket_path), "UPSTREAM_PATH": "/"}
+    config = folder / "guard.toml"
+    config.write_text(re.sub(r"@([A-Z_]+)@", lambda name: values[name[1]], (HERE / "guard.toml").read_text()))
+    log = Log(loading)
+    started = []
+    try:
+        argv = [str(options.guard), "run", "--config", str(config)]
+        started.append(start_on_port(argv, served, port, folder / "stderr.log", {"MCP_BEARER_TOKEN": TOKEN}, log.write))
+        argv = [str(PYTHON), str(PYTHON_SERVER), f"127.0.0.1:{python_port}", str(listed), str(INSTRUCTIONS), TOKEN]
+        started.append(start_on_port(argv, served, python_port, folder / "stderr.log"))
+        sides = [(port, [started[0].pid, tools.pid]), (python_port, [started[1].pid])]
+        runs: list[list[float]] = [[], []]
+        for turn in range(options.rounds + 1):
+            for (port, pids), run in zip(sides, runs):
+                before = sum(map(cpu_ns, pids))
+                done = wrk(folder, loading, port, BEHIND, body_of("text tool"), 1 if turn == 0 else 2, [])
+                # The first turn warms up.
+                if turn:
+                    run.append((sum(map(cpu_ns, pids)) - before) / done["requests"] / 1000)
+        row("text tool, guarded", *runs)
+    finally:
+        for server in started:
+            end(server)
+        log.close()
+
+
+def resident_mib(pid: int) -> float:
+    return int(re.search(r"^VmRSS:\s+(\d+)", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)[1]) / 1024
 
 
 def resident(server: subprocess.Popen, client: Client, count: int) -> None:
     """Calls of every kind, also refused and large ones, until `count` have been answered."""
-    kinds = [client.request(method, params) for method, params, _ in SCENARIOS.values()]
-    kinds.append(client.request("tools/call", {"name": "swf_get_run", "arguments": {"run_number": "none"}}))
-    kinds.append(client.request("tools/call", {"name": "swf_list_logs", "arguments": {"search": "x" * 100_000}}))
-    done, began = 0, resident_kib(server.pid)
+    kinds = [client.request(body_of(scenario)) for scenario in SCENARIOS]
+    for name, arguments in (("swf_get_run", {"run_number": "none"}), ("swf_list_logs", {"search": "x" * 100_000})):
+        call = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": name, "arguments": arguments}}
+        kinds.append(client.request(json.dumps(call).encode()))
+    done, began = 0, resident_mib(server.pid)
     while done < count:
         for request in kinds:
             client.calls(request, 10 * len(client.sockets))
             done += 10 * len(client.sockets)
-    print(f"resident memory of mcp-tools: {began / 1024:.1f} MiB, and after {done} calls more {resident_kib(server.pid) / 1024:.1f} MiB")
+    print(f"resident memory of mcp-tools: {began:.1f} MiB, and after {done} calls more {resident_mib(server.pid):.1f} MiB")
 
 
-def main() -> None:
+def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--calls", type=int, default=2000)
     parser.add_argument("--connections", type=int, default=8)
     parser.add_argument("--resident", type=int, default=100_000)
     parser.add_argument("--tools", type=Path, help="a built mcp-tools instead of a fresh release build")
+    parser.add_argument("--guard", type=Path, help="a built mcp-guard instead of a fresh release build")
     options = parser.parse_args()
     if not PYTHON.exists():
         sys.exit("FastMCP is not set up: run scripts/setup test")
-    if not options.tools:
-        subprocess.run(["cargo", "build", "--release", "--quiet", "--bin", "mcp-tools"], cwd=ROOT, check=True)
-    tools = str((options.tools or ROOT / "target" / "release" / "mcp-tools").resolve())
-    cores = sorted(os.sched_getaffinity(0))
-    served = {cores[0]}
-    os.sched_setaffinity(0, {cores[-1]})
+    if not (options.tools and options.guard):
+        subprocess.run(["cargo", "build", "--release", "--quiet", "--bins"], cwd=ROOT, check=True)
+    options.tools = (options.tools or ROOT / "target" / "release" / "mcp-tools").resolve()
+    options.guard = (options.guard or ROOT / "target" / "release" / "mcp-guard").resolve()
+    return options
+
+
+def main() -> None:
+    options = arguments()
+    available = sorted(os.sched_getaffinity(0))
+    cores = [{available[0]}, set(available[1:]) or {available[0]}]
+    os.sched_setaffinity(0, cores[1])
     folder = Path(tempfile.mkdtemp(prefix="mcp-bench-"))
     started = []
     try:
-        listed, instructions = folder / "listed.json", ROOT / "conf" / "tools" / "instructions.txt"
-        listed.write_bytes(subprocess.run([tools, "list", "--json"], check=True, capture_output=True).stdout)
+        listed = folder / "listed.json"
+        listed.write_bytes(subprocess.run([options.tools, "list", "--json"], check=True, capture_output=True).stdout)
         ours, theirs = folder / "ours.sock", folder / "theirs.sock"
-        started.append(start([tools, "serve", "--socket", str(ours)], ours, folder / "ours.log", served))
-        argv = [str(PYTHON), __file__, "--serve-fastmcp", str(theirs), str(listed), str(instructions)]
-        started.append(start(argv, theirs, folder / "theirs.log", served))
+        started.append(start([str(options.tools), "serve", "--socket", str(ours)], ours, folder / "ours.log", cores[0]))
+        argv = [str(PYTHON), str(PYTHON_SERVER), f"unix:{theirs}", str(listed), str(INSTRUCTIONS)]
+        started.append(start(argv, theirs, folder / "theirs.log", cores[0]))
         servers = {
             "mcp-tools": (started[0], Client(ours, "/", options.connections)),
             "FastMCP": (started[1], Client(theirs, "/mcp", options.connections)),
         }
-        for server, client in servers.values():
-            for scenario, (_, _, both) in SCENARIOS.items():
-                if both or server is started[0]:
-                    measure(server, client, scenario, 200)
-        print(f"{options.rounds} interleaved rounds, {options.connections} connections, servers pinned to one core, the client to another")
-        compare(servers, options)
-        resident(*servers["mcp-tools"], options.resident)
+        print(f"{options.rounds} interleaved rounds, servers on one core, the client on another")
+        alone(servers, options)
+        guarded(folder, started[0], ours, listed, cores, options)
+        # A connection that was idle for long has been closed.
+        resident(started[0], Client(ours, "/", options.connections), options.resident)
     finally:
         for server in started:
             end(server)
@@ -193,7 +230,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--serve-fastmcp"]:
-        serve_fastmcp(sys.argv[2], sys.argv[3], Path(sys.argv[4]).read_text())
-    else:
-        main()
+    main()
