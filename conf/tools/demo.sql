@@ -162,9 +162,9 @@ VALUES
 INSERT INTO pcs_dataset
     (dataset_name, scope, detector_version, detector_config, physics_tag_id, evgen_tag_id, simu_tag_id, reco_tag_id, block_num, blocks, did, file_count, data_size, description, metadata, created_by, created_at)
 VALUES
-    ('group.EIC.26.02.0.epic_craterlake.p1001.e1.s1.r1', 'group.EIC', '26.02.0', 'epic_craterlake', 1, 1, 1, 1, 1, 1, 'group.EIC:group.EIC.26.02.0.epic_craterlake.p1001.e1.s1.r1.b1', 480, 1932735283200, 'NC DIS, first pass.', '{"stage": "reco", "source_kind": "composed"}', 'sakib', '@-50d@'),
-    ('group.EIC.26.02.0.epic_craterlake.p2001.e2.s1.r1', 'group.EIC', '26.02.0', 'epic_craterlake', 3, 2, 1, 1, 1, 1, 'group.EIC:group.EIC.26.02.0.epic_craterlake.p2001.e2.s1.r1.b1', 120, 418759311360, 'DVCS, first pass.', '{"stage": "reco", "source_kind": "composed"}', 'alex', '@-40d@'),
-    ('evgen.DIS.NC.10x100.q2min1', 'group.EIC.evgen', '26.02.0', 'epic_craterlake', 1, 1, 1, 1, 1, 1, 'group.EIC.evgen:evgen.DIS.NC.10x100.q2min1.b1', 96, 64424509440, 'Event generator files.', '{"stage": "evgen", "source_kind": "csv_manifest", "source_location": "DIS/NC/10x100/minQ2=1.csv"}', 'mcp', '@-55d@');
+    ('group.EIC.26.02.0.epic_craterlake.p1001.e1.s1.r1', 'group.EIC', '26.02.0', 'epic_craterlake', 1, 1, 1, 1, 1, 1, 'group.EIC:group.EIC.26.02.0.epic_craterlake.p1001.e1.s1.r1.b1', 480, 1932735283200, 'NC DIS, first pass.', '{"stage": "reco"}', 'sakib', '@-50d@'),
+    ('group.EIC.26.02.0.epic_craterlake.p2001.e2.s1.r1', 'group.EIC', '26.02.0', 'epic_craterlake', 3, 2, 1, 1, 1, 1, 'group.EIC:group.EIC.26.02.0.epic_craterlake.p2001.e2.s1.r1.b1', 120, 418759311360, 'DVCS, first pass.', '{"stage": "reco"}', 'alex', '@-40d@'),
+    ('evgen.DIS.NC.10x100.q2min1', 'group.EIC.evgen', '26.02.0', 'epic_craterlake', 1, 1, 1, 1, 1, 1, 'group.EIC.evgen:evgen.DIS.NC.10x100.q2min1.b1', 96, 64424509440, 'Event generator files.', '{"stage": "evgen", "source": {"kind": "csv_manifest", "location": "DIS/NC/10x100/minQ2=1.csv"}}', 'mcp', '@-55d@');
 
 INSERT INTO pcs_prod_config
     (name, description, container_image, jug_xl_tag, target_hours_per_job, events_per_task, panda_site, panda_queue, panda_working_group, panda_resource_type, rucio_rse, rucio_replication_rules, data, created_by, created_at, updated_at)

@@ -3,6 +3,7 @@
 //! Never arguments and never results: they may hold what a log must not. Must not decide anything.
 
 use std::io::Write;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use serde_json::json;
@@ -10,38 +11,70 @@ use serde_json::json;
 use super::handler::Outcome;
 use super::registry::Tool;
 
-/// Where the lines of calls go.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum CallsTo {
-    StandardError,
-    Nowhere,
+/// Bytes of lines that wait for the next [`CallLog::flush`], at most.
+const WAITING_BYTES_MAX: usize = 8 * 1024;
+
+/// The lines of calls. They wait until the server has nothing else to do: one write for all calls that came together.
+pub(super) struct CallLog {
+    /// Nothing, where calls leave no line.
+    waiting: Option<Mutex<Vec<u8>>>,
 }
 
-/// Writes the line of a call.
-pub(super) fn record(to: CallsTo, tool: &Tool, took: Duration, outcome: Outcome, rows: Option<usize>) {
-    if to == CallsTo::Nowhere {
-        return;
+impl CallLog {
+    pub(super) fn on_standard_error() -> CallLog {
+        CallLog { waiting: Some(Mutex::default()) }
     }
-    // A tool's name holds nothing that JSON would escape.
-    let rows = rows.map_or("null".to_owned(), |rows| rows.to_string());
-    let line = format!(
-        "{{\"time\":\"{:.3}\",\"event\":\"call\",\"tool\":\"{}\",\"writes\":{},\"ms\":{:.3},\"rows\":{rows},\"outcome\":\"{}\"}}\n",
-        jiff::Timestamp::now(),
-        tool.name(),
-        !tool.read_only(),
-        took.as_secs_f64() * 1e3,
-        outcome.as_str(),
-    );
-    write(&line);
+
+    pub(super) fn off() -> CallLog {
+        CallLog { waiting: None }
+    }
+
+    /// Takes the line of a call.
+    pub(super) fn record(&self, tool: &Tool, took: Duration, outcome: Outcome, rows: Option<usize>) {
+        let Some(waiting) = &self.waiting else { return };
+        let mut waiting = waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        // A tool's name holds nothing that JSON would escape. Memory takes whatever is written.
+        let _ = write!(
+            waiting,
+            "{{\"time\":\"{:.3}\",\"event\":\"call\",\"tool\":\"{}\",\"writes\":{},\"ms\":{}.{:03},\"rows\":",
+            jiff::Timestamp::now(),
+            tool.name(),
+            !tool.read_only(),
+            took.as_millis(),
+            took.subsec_micros() % 1000,
+        );
+        let _ = match rows {
+            Some(rows) => write!(waiting, "{rows}"),
+            None => waiting.write_all(b"null"),
+        };
+        let _ = writeln!(waiting, ",\"outcome\":\"{}\"}}", outcome.as_str());
+        if waiting.len() >= WAITING_BYTES_MAX {
+            put(&mut waiting);
+        }
+    }
+
+    /// Writes what waits.
+    pub(super) fn flush(&self) {
+        if let Some(waiting) = &self.waiting {
+            put(&mut waiting.lock().unwrap_or_else(PoisonError::into_inner));
+        }
+    }
+}
+
+fn put(lines: &mut Vec<u8>) {
+    if !lines.is_empty() {
+        write(lines);
+        lines.clear();
+    }
 }
 
 /// Writes the line of something that happened to the server.
 pub(super) fn event(name: &str, detail: &str) {
     let line = json!({ "time": format!("{:.3}", jiff::Timestamp::now()), "event": name, "detail": detail });
-    write(&format!("{line}\n"));
+    write(format!("{line}\n").as_bytes());
 }
 
-fn write(line: &str) {
+fn write(lines: &[u8]) {
     // A lost log line must not cost the call: the reader of standard error may be gone.
-    let _ = std::io::stderr().lock().write_all(line.as_bytes());
+    let _ = std::io::stderr().lock().write_all(lines);
 }

@@ -21,6 +21,8 @@ use super::server::Shared;
 const CONNECTIONS_MAX: u32 = 512;
 /// A request head that is not complete by then is given up.
 const HEADER_TIME_MAX: Duration = Duration::from_secs(10);
+/// What a connection's buffer grows to, and keeps, for a large body. A head must fit in it.
+const BUFFER_BYTES_MAX: usize = 32 * 1024;
 /// How long to wait when the process has no file descriptor left for the next connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// How long idle connections stay open when the server stops: see [`Connections::drain`].
@@ -93,6 +95,7 @@ impl Connections {
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEADER_TIME_MAX)
+            .max_buf_size(BUFFER_BYTES_MAX)
             .serve_connection(TokioIo::new(stream), service);
         let connection = self.open.watch(connection);
         tokio::spawn(async move {

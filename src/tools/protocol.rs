@@ -14,7 +14,6 @@ use rmcp::model::{
 };
 use serde_json::{Map, Value};
 
-use super::call_log;
 use super::handler::{self, Host, Outcome};
 use super::message::{Call, Id, Message, Note};
 use super::prepared::{Era, in_era, result_of};
@@ -257,11 +256,11 @@ async fn call_tool(view: &View, params: CallToolRequestParams, era: Era) -> Resu
     let done = match (handler::accept(tool, sent), tool.fixed()) {
         (Err(refused), _) => refused,
         (Ok(_), Some(fixed)) => {
-            call_log::record(view.host.calls_to, tool, begun.elapsed(), Outcome::Ok, fixed.rows);
+            view.host.call_log.record(tool, begun.elapsed(), Outcome::Ok, fixed.rows);
             return Ok(fixed.wire.get(era));
         }
         (Ok(arguments), None) => handler::run(tool, &arguments, &view.host, registry).await,
     };
-    call_log::record(view.host.calls_to, tool, begun.elapsed(), done.outcome, done.rows);
+    view.host.call_log.record(tool, begun.elapsed(), done.outcome, done.rows);
     Ok(closed(in_era(result_of(done, tool.structured()).into(), era)))
 }

@@ -167,6 +167,20 @@ name = "elsewhere"
 description = "Calls a service."
 read_only = false
 http = { service = "fine", method = "PATCH", path = "/" }
+
+[[tool]]
+name = "computes"
+description = "Calls a service."
+read_only = true
+params.a = { type = "integer" }
+[tool.http]
+service = "fine"
+method = "GET"
+path = "/{a}"
+let.a = { before = { param = "m", unit = "hours" } }
+let.k = { contains = "a" }
+defaults = { a = "x", z = 1 }
+needs = ["z"]
 "#,
         &[
             "c.toml:25: tool.elsewhere: unknown variant `PATCH`, expected one of `GET`, `POST`, `PUT`, `DELETE`",
@@ -177,6 +191,12 @@ http = { service = "fine", method = "PATCH", path = "/" }
             "c.toml:10: tool.calls: http.method: a tool that only reads must use GET",
             "c.toml:10: tool.calls: http: there is no parameter who",
             "c.toml:10: tool.calls: http: the parameter idle has no effect",
+            "c.toml:27: tool.computes: http.let.a: the name is taken",
+            "c.toml:27: tool.computes: http.let.a: there is no parameter m",
+            "c.toml:27: tool.computes: http.let.k: only before has a place here",
+            "c.toml:27: tool.computes: http.defaults.a: \"x\" is not of type integer",
+            "c.toml:27: tool.computes: http.defaults: there is no parameter z",
+            "c.toml:27: tool.computes: http.needs: there is no parameter z",
         ],
     );
 }

@@ -37,6 +37,8 @@ fn answers_the_same_as_sqlite() {
     let postgres = Postgres::start();
     let at = jiff::Timestamp::now().to_string();
     postgres.load(&text(&run(&["schema", "--dialect", "postgres", "--demo", "--at", &at]).stdout));
+    // The tables of the server that is replaced have no defaults: its framework writes them with each row.
+    postgres.load(NO_DEFAULTS);
     let home = tempfile::tempdir().expect("a directory");
     let file = sqlite_file(home.path(), &at);
     let on_sqlite = Server::start(&["--database", &format!("sqlite:{file}")]);
@@ -49,40 +51,96 @@ fn answers_the_same_as_sqlite() {
         assert_eq!(comparable(&block(&postgres)), comparable(&block(&sqlite)), "{name} {arguments}");
     }
     // The tools that write, one after the other, and what they left behind.
-    let intake = json!({ "source_location": "DIS/NC/18x275.csv", "physics_tag": "p1002", "evgen_tag": "e1", "simu_tag": "s1",
-        "reco_tag": "r2" });
-    let task = json!({ "public_catalog_issue": 300, "public_catalog_row_key": "r-1", "prod_config": "standard-26.02",
-        "dataset": "group.EIC.evgen:evgen.DIS.NC.18x275.b1" });
-    let writes = [
-        (
-            "swf_record_ai_memory",
-            json!({ "username": "zoe", "session_id": "s", "role": "user", "content": "it's \"quoted\"; -- \u{2192}" }),
-        ),
-        ("swf_end_execution", json!({ "execution_id": "stf_datataking-torre-0042" })),
-        ("swf_end_execution", json!({ "execution_id": "stf_datataking-torre-0042" })),
-        ("pcs_dataset_intake", intake.clone()),
-        ("pcs_dataset_intake", intake),
-        ("pcs_prodtask_intake", task.clone()),
-        ("pcs_prodtask_intake", task),
-        (
-            "pcs_prodtask_link_input",
-            json!({ "task_name": "catalog-300-r-1", "did": "group.EIC.evgen:evgen.DIS.NC.18x275.b1" }),
-        ),
-        ("pcs_prodtask_link_input", json!({ "task_name": "catalog-300-r-1", "dids": ["no:such"] })),
-        ("pcs_prodtask_set_status", json!({ "task_name": "catalog-300-r-1", "status": "READY" })),
-        ("pcs_prodtask_set_status", json!({ "task_name": "catalog-300-r-1", "status": "flying" })),
-        ("pcs_prodtask_get", json!({ "name": "catalog-300-r-1" })),
-        ("swf_get_ai_memory", json!({ "username": "zoe" })),
-    ];
-    for (name, arguments) in writes {
-        let answers = [&on_sqlite, &on_postgres].map(|server| {
+    for (name, arguments, expected) in writes() {
+        let [sqlite, postgres] = [&on_sqlite, &on_postgres].map(|server| {
             let mut answer = comparable(&block(&server.call(name, arguments.clone())));
             without_times(&mut answer);
             answer
         });
-        assert_eq!(answers[1], answers[0], "{name} {arguments}");
+        assert_eq!(postgres, sqlite, "{name} {arguments}");
+        let told = sqlite.to_string();
+        assert!(told.contains(expected), "{name} {arguments}: {told}");
     }
 }
+
+/// Calls that write or are refused to, in order, and what the answer of each holds.
+fn writes() -> Vec<(&'static str, Value, &'static str)> {
+    let mut calls = vec![
+        (
+            "swf_record_ai_memory",
+            json!({ "username": "zoe", "session_id": "s", "role": "user", "content": "it's \"quoted\"; -- \u{2192}" }),
+            "\"success\":true",
+        ),
+        ("swf_get_ai_memory", json!({ "username": "zoe" }), "quoted"),
+    ];
+    for expected in ["terminated", "is not running"] {
+        let id = json!({ "execution_id": "stf_datataking-torre-0042" });
+        calls.push(("swf_end_execution", id, expected));
+    }
+    // The tag r2 is a draft.
+    for (reco, expected) in
+        [("r2", "locked tag"), ("r1", "\"created\":true"), ("r1", "\"created\":false,\"created_by\":\"mcp\"")]
+    {
+        let intake = json!({ "source_location": "DIS/NC/18x275.csv", "physics_tag": "p1001", "evgen_tag": "e1", "simu_tag": "s1",
+            "reco_tag": reco, "detector_version": "26.03.0", "detector_config": "epic_craterlake" });
+        calls.push(("pcs_dataset_intake", intake, expected));
+    }
+    let from = json!({ "source_kind": "csv_manifest", "source_location": "DIS/NC/18x275.csv" });
+    calls.push(("pcs_dataset_list", from, DID));
+    calls.extend(writes_of_tasks());
+    calls
+}
+
+const DID: &str = "group.EIC.evgen:group.EIC.evgen.26.03.0.epic_craterlake.p1001.e1.s1.r1.b1";
+
+fn writes_of_tasks() -> Vec<(&'static str, Value, &'static str)> {
+    let row = |row: &str| {
+        json!({ "public_catalog_csv_path": "a.csv", "public_catalog_row_key": row, "prod_config": "standard-26.02", "name": "t-1",
+            "dataset": DID })
+    };
+    let again = json!({ "public_catalog_csv_path": "a.csv", "public_catalog_row_key": "r-1", "public_catalog_pr": 7, "description": "new" });
+    let overrides = "\"overrides\":{\"input_dataset_dids\":[\"group.EIC.evgen:group.EIC.evgen.26.03.0.epic_craterlake.p1001.e1.s1.r1.b1\"],\"public_catalog_csv_path\":\"a.csv\",\"public_catalog_pr\":7.0,\"public_catalog_row_key\":\"r-1\"}";
+    let mut calls = vec![
+        ("pcs_prodtask_intake", json!({ "name": "t-1" }), "Give public_catalog_issue"),
+        ("pcs_prodtask_intake", row("r-1"), "\"created\":true"),
+        ("pcs_prodtask_intake", row("r-2"), "Another production task is named t-1"),
+        ("pcs_prodtask_intake", again, "\"description\":\"new\""),
+    ];
+    for (inputs, expected) in [
+        (json!({ "did": DID }), "\"input_dataset_did\":\"group"),
+        (json!({ "dids": [DID] }), overrides),
+        (json!({ "dids": [] }), "Give did"),
+        (json!({ "dids": ["no:such"] }), "Not every did"),
+    ] {
+        let mut arguments = inputs;
+        arguments["task_name"] = json!("t-1");
+        calls.push(("pcs_prodtask_link_input", arguments, expected));
+    }
+    for (task, status, expected) in [
+        ("t-1", "READY", "\"status\":\"ready\""),
+        ("t-1", "flying", "it is flying"),
+        ("t-1", "completed", "cannot become completed"),
+        ("t-1", "submitted", "\"status\":\"submitted\""),
+        ("t-1", "draft", "cannot become draft"),
+        ("t-1", "completed", "\"status\":\"completed\""),
+        ("t-0", "ready", "t-0 not found"),
+    ] {
+        calls.push(("pcs_prodtask_set_status", json!({ "task_name": task, "status": status }), expected));
+    }
+    calls.push(("pcs_prodtask_get", json!({ "name": "t-1" }), overrides));
+    calls
+}
+
+const NO_DEFAULTS: &str = r#"
+DO $$
+DECLARE found record;
+BEGIN
+  FOR found IN SELECT table_schema, table_name, column_name FROM information_schema.columns
+               WHERE table_schema IN ('public', 'doma_panda') AND column_default IS NOT NULL LOOP
+    EXECUTE format('ALTER TABLE %I.%I ALTER COLUMN %I DROP DEFAULT', found.table_schema, found.table_name, found.column_name);
+  END LOOP;
+END $$;
+"#;
 
 /// Removes the moments of writing.
 fn without_times(value: &mut Value) {

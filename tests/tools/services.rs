@@ -54,8 +54,30 @@ impl Service {
 }
 
 const SENT: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 12\r\n\r\nMessage sent";
-const WORKERS: &str =
-    "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 14\r\n\r\n{\"running\": 3}";
+const WORKERS: &str = r#"[{"nworkers": 3, "status": "running", "computingsite": "A", "resourcetype": "SCORE"},
+    {"nworkers": 2, "status": "running", "computingsite": "B", "resourcetype": null}, {"nworkers": 4, "status": "submitted", "computingsite": "B"}]"#;
+
+fn ok(body: &str) -> &'static str {
+    format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len()).leak()
+}
+
+/// Takes the moments of the call out, which must be two within this test, `hours` apart.
+fn without_window(line: &str, hours: i64) -> String {
+    let (path, query) = line.split_once('?').expect("a query");
+    let mut moments = Vec::new();
+    let kept = query.split_inclusive(['&', ' ']).filter(|part| {
+        let moment = part.strip_prefix("lastupdate_from=").or(part.strip_prefix("lastupdate_to="));
+        let moment = moment.map(|moment| moment.trim_end_matches(['&', ' ']));
+        moments.extend(moment.map(|moment| moment.replace("%3A", ":").replace("%2B", "+")));
+        moment.is_none()
+    });
+    let kept = kept.collect::<String>();
+    let moments: Vec<jiff::Timestamp> =
+        moments.iter().map(|moment| moment.parse().expect("a moment")).collect();
+    assert_eq!(moments[1].as_microsecond() - moments[0].as_microsecond(), hours * 3_600_000_000);
+    assert!(moments[1].duration_until(jiff::Timestamp::now()).as_secs() < 60);
+    format!("{path}?{kept}")
+}
 
 fn with(variable: &str, url: &str) -> Server {
     let home = tempfile::tempdir().expect("a directory");
@@ -63,6 +85,7 @@ fn with(variable: &str, url: &str) -> Server {
 }
 
 const ACTIVEMQ: &str = "MCP_TOOLS_ACTIVEMQ_URL";
+const MONITOR: &str = "MCP_TOOLS_PANDA_MONITOR_URL";
 
 #[test]
 fn an_action_is_sent_to_its_queue_with_typed_values_and_nothing_that_was_not_given() {
@@ -70,20 +93,36 @@ fn an_action_is_sent_to_its_queue_with_typed_values_and_nothing_that_was_not_giv
     let server = with(ACTIVEMQ, &format!("{}/broker/", service.url));
     let result = server.call(
         "swf_start_workflow",
-        json!({ "workflow_name": "stf \"x\"", "realtime": true, "stf_interval": 0.5 }),
+        json!({ "workflow_name": "stf \"x\"", "namespace": "torre1", "realtime": false, "stf_interval": 0.5 }),
     );
     assert_eq!(
         block(&result),
-        json!({ "success": true, "message": "The start of a workflow was requested.", "workflow_name": "stf \"x\"" })
+        json!({ "success": true, "message": "The start of a workflow was requested.", "workflow_name": "stf \"x\"", "namespace": "torre1",
+            "config": "fast_processing_default", "realtime": false })
     );
     let asked = service.next();
     assert_eq!(asked.line, "POST /broker/api/message/workflow_control?type=queue HTTP/1.1");
     assert!(asked.head.contains("authorization: Basic c2VjcmV0\r\n"), "{}", asked.head);
-    let body: Value = serde_json::from_str(&asked.body).expect("JSON");
+    let mut body: Value = serde_json::from_str(&asked.body).expect("JSON");
+    let sent = body.as_object_mut().and_then(|body| body.remove("timestamp")).expect("a timestamp");
+    assert!(sent.as_str().is_some_and(|sent| sent.parse::<jiff::Timestamp>().is_ok()), "{sent}");
     assert_eq!(
         body,
-        json!({ "msg_type": "run_workflow", "workflow_name": "stf \"x\"", "realtime": true, "duration": 0, "params": { "stf_interval": 0.5 } })
+        json!({ "msg_type": "run_workflow", "source": "mcp", "workflow_name": "stf \"x\"", "namespace": "torre1", "config": "fast_processing_default",
+            "realtime": false, "duration": 0, "params": { "namespace": "torre1", "stf_interval": 0.5 } })
     );
+}
+
+// A runner takes a command of its own namespace, or of none: one without it would start a run in anybody's testbed.
+#[test]
+fn a_run_is_never_asked_for_without_saying_where() {
+    let service = Service::answering(SENT);
+    let server = with(ACTIVEMQ, &service.url);
+    let told = block(&server.call("swf_start_workflow", json!({})));
+    assert_eq!(told, json!({ "error": "Please give namespace: it is needed here." }));
+    server.call("swf_start_workflow", json!({ "namespace": "torre1" }));
+    let body: Value = serde_json::from_str(&service.next().body).expect("JSON");
+    assert_eq!((&body["workflow_name"], &body["realtime"]), (&json!("stf_datataking"), &json!(true)));
 }
 
 #[test]
@@ -119,18 +158,34 @@ fn no_argument_leads_out_of_its_place_in_the_path_or_the_query() {
         assert!(told["error"].as_str().is_some_and(|told| told.contains("username")), "{told}");
     }
 
-    let monitor = Service::answering(WORKERS);
-    let server = with("MCP_TOOLS_PANDA_MONITOR_URL", &monitor.url);
+    let monitor = Service::answering(ok(WORKERS));
+    let server = with(MONITOR, &monitor.url);
+    server.call("panda_harvester_workers", json!({ "site": "A&b=c" }));
     assert_eq!(
-        block(&server.call("panda_harvester_workers", json!({ "site": "A&b=c" }))),
-        json!({ "running": 3 })
-    );
-    assert_eq!(
-        monitor.next().line,
-        "GET /harvester/workers/?json=1&computingsite=A%26b%3Dc&hours=1 HTTP/1.1"
+        without_window(&monitor.next().line, 1),
+        "GET /harvester/getworkerstats/?computingsite=A%26b%3Dc HTTP/1.1"
     );
     server.call("panda_harvester_workers", json!({ "hours": 6 }));
-    assert_eq!(monitor.next().line, "GET /harvester/workers/?json=1&hours=6 HTTP/1.1");
+    assert_eq!(without_window(&monitor.next().line, 6), "GET /harvester/getworkerstats/?HTTP/1.1");
+}
+
+#[test]
+fn records_of_a_service_are_added_up() {
+    let monitor = Service::answering(ok(WORKERS));
+    let server = with(MONITOR, &monitor.url);
+    let mut told = block(&server.call("panda_harvester_workers", json!({})));
+    told.as_object_mut().and_then(|told| told.remove("time_window")).expect("a time window");
+    assert_eq!(
+        told,
+        json!({ "total": 9, "by_status": { "running": 5, "submitted": 4 }, "by_site": { "A": 3, "B": 6 },
+            "by_resourcetype": { "SCORE": 3, "unknown": 6 } })
+    );
+    let broken = Service::answering(ok("{\"error\": \"no\"}"));
+    let result = with(MONITOR, &broken.url).call("panda_harvester_workers", json!({}));
+    assert_eq!(result["isError"], json!(true));
+    assert_eq!(result["content"][0]["text"], "panda_monitor answered something else than a list of records");
+    let far = server.call("panda_harvester_workers", json!({ "hours": i64::MAX }));
+    assert!(block(&far)["error"].as_str().is_some_and(|told| told.contains("hours")), "{far}");
 }
 
 #[test]

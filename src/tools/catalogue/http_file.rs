@@ -3,6 +3,8 @@
 use indexmap::IndexMap;
 use serde::Deserialize;
 
+use super::sql_file::LetFile;
+
 /// A service that `http` tools may call. Nothing else can be reached.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -29,9 +31,29 @@ pub(in crate::tools) struct HttpFile {
     pub(in crate::tools) json: Option<toml::Value>,
     /// The answer of the tool when the service accepts; the service's own answer when absent.
     pub(in crate::tools) result: Option<toml::Value>,
+    /// Moments computed from parameters; the moment of the call is `{now}`.
+    #[serde(default, rename = "let")]
+    pub(in crate::tools) moments: IndexMap<String, LetFile>,
+    /// What a parameter stands for when it is not given.
+    #[serde(default)]
+    pub(in crate::tools) defaults: IndexMap<String, toml::Value>,
+    /// Parameters that must be given although the schema lets them be left out.
+    #[serde(default)]
+    pub(in crate::tools) needs: Vec<String>,
+    /// Sums over the list that the service answers with, beside what `result` says.
+    #[serde(default)]
+    pub(in crate::tools) totals: IndexMap<String, TotalFile>,
     /// What to say when the service answers 404.
     pub(in crate::tools) not_found: Option<String>,
     pub(in crate::tools) timeout_ms: Option<u64>,
+}
+
+/// A sum over a list of records: of one field, in all or for each value of another.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(in crate::tools) struct TotalFile {
+    pub(in crate::tools) sum: String,
+    pub(in crate::tools) by: Option<String>,
 }
 
 /// How a service is asked.

@@ -30,6 +30,13 @@ pub(in crate::tools) struct Param {
     pub(in crate::tools) default: Option<Value>,
 }
 
+impl Param {
+    /// Whether a value is of its type.
+    pub(in crate::tools) fn takes(&self, value: &Value) -> bool {
+        self.kind == "any" || matches_kind(value, self.kind)
+    }
+}
+
 /// Arguments that passed the schema: known names only, defaults filled in, `null` where nothing was given.
 #[derive(Debug, Clone, Default)]
 pub(in crate::tools) struct Arguments(Map<String, Value>);
@@ -38,6 +45,11 @@ impl Arguments {
     /// The value of a parameter; `null` when the caller left it out and it has no default.
     pub(in crate::tools) fn get(&self, name: &str) -> &Value {
         self.0.get(name).unwrap_or(&Value::Null)
+    }
+
+    /// Adds a value that the caller did not give.
+    pub(in crate::tools) fn set(&mut self, name: &str, value: Value) {
+        self.0.insert(name.to_owned(), value);
     }
 }
 

@@ -10,10 +10,12 @@ use std::fmt::Display;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use jiff::Timestamp;
 use serde_json::Value;
+use tokio::runtime::{Builder, Runtime};
 
 use super::catalogue::Problems;
 use super::database::{Databases, Dialect, demo_script, schema_script};
@@ -186,10 +188,15 @@ impl CommandError {
 fn serve(socket: &Path, files: &Files, databases: &DatabaseFlags) -> Result<ExitCode, CommandError> {
     let registry = files.load()?;
     let databases = databases.open().map_err(other)?;
-    let shared = Shared::new(registry, Host::new(databases));
-    let run = server::serve(socket, shared, || files.load());
-    runtime()?.block_on(run).map_err(other)?;
-    Ok(ExitCode::SUCCESS)
+    let host = Host::new(databases);
+    let call_log = Arc::clone(&host.call_log);
+    let flush = Arc::clone(&host.call_log);
+    // The thread parks when nothing is left to do.
+    let runtime = builder().on_thread_park(move || flush.flush()).build().map_err(other)?;
+    let run = server::serve(socket, Shared::new(registry, host), || files.load());
+    let served = runtime.block_on(run);
+    call_log.flush();
+    served.map(|()| ExitCode::SUCCESS).map_err(other)
 }
 
 /// A line on standard output. A closed pipe (`mcp-tools list | head -1`) ends the output, not the program.
@@ -276,7 +283,13 @@ fn schema(dialect: DialectName, demo: bool, at: Option<Timestamp>) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn runtime() -> Result<tokio::runtime::Runtime, CommandError> {
-    // One thread: a call is cheaper than handing it to another thread. What takes long runs on threads of its own.
-    tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(other)
+fn runtime() -> Result<Runtime, CommandError> {
+    builder().build().map_err(other)
+}
+
+/// One thread: a call is cheaper than handing it to another thread. What takes long runs on threads of its own.
+fn builder() -> Builder {
+    let mut builder = Builder::new_current_thread();
+    builder.enable_all();
+    builder
 }

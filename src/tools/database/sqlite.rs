@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -188,6 +189,8 @@ fn prepare_connection(connection: Connection, access: Access) -> Result<Connecti
         "PRAGMA case_sensitive_like = ON; PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF;",
     )?;
     connection.pragma_update(None, "query_only", access == Access::Read)?;
+    // Plan without looking at the values: else a statement is compiled anew whenever one changes.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     Ok(connection)
 }
 
@@ -266,5 +269,25 @@ fn told(error: rusqlite::Error, time_max: Duration) -> DatabaseError {
             | ErrorCode::SystemIoFailure,
         ) => DatabaseError::Unreachable { detail: error.to_string() },
         Some(_) | None => DatabaseError::Failed { detail: error.to_string() },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::StatementStatus;
+
+    use super::*;
+
+    #[test]
+    fn a_statement_is_compiled_once_whatever_is_bound() {
+        let connection = prepare_connection(Connection::open_in_memory().unwrap(), Access::Write).unwrap();
+        connection.execute_batch("CREATE TABLE t (a TEXT PRIMARY KEY, b TEXT)").unwrap();
+        for value in ["x", "y", "z"] {
+            let mut statement = connection
+                .prepare_cached("SELECT b FROM t WHERE a = ?1 AND (?2 IS NULL OR b LIKE ?2)")
+                .unwrap();
+            assert_eq!(statement.query((value, value)).unwrap().next().unwrap().map(|_| ()), None);
+            assert_eq!(statement.get_status(StatementStatus::RePrepare), 0, "{value}");
+        }
     }
 }

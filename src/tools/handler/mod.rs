@@ -3,6 +3,7 @@
 //! Must not know the protocol: an [`Answer`] becomes a result of `tools/call` elsewhere.
 
 mod answer;
+mod argument;
 mod http;
 mod report;
 mod sql;
@@ -17,7 +18,7 @@ use tokio_rustls::rustls::{ClientConfig, Error as TlsError};
 pub(super) use answer::{Answer, Done, Outcome};
 pub(super) use http::{Service, Services};
 
-use super::call_log::CallsTo;
+use super::call_log::CallLog;
 use super::catalogue::{Arguments, Input, ServerReport, TextFile, TextSource, ToolFile};
 use super::database::Databases;
 use super::registry::{Registry, Tool};
@@ -32,19 +33,19 @@ const CALL_TIME_MAX: Duration = Duration::from_secs(50);
 pub(super) struct Host {
     pub(super) started: Instant,
     pub(super) databases: Databases,
-    pub(super) calls_to: CallsTo,
+    pub(super) call_log: Arc<CallLog>,
     tls: OnceLock<Arc<ClientConfig>>,
 }
 
 impl Host {
     pub(super) fn new(databases: Databases) -> Host {
-        let calls_to = CallsTo::StandardError;
-        Host { started: Instant::now(), databases, calls_to, tls: OnceLock::new() }
+        let call_log = Arc::new(CallLog::on_standard_error());
+        Host { started: Instant::now(), databases, call_log, tls: OnceLock::new() }
     }
 
     /// A host whose calls leave no line.
     pub(super) fn quiet(databases: Databases) -> Host {
-        Host { calls_to: CallsTo::Nowhere, ..Host::new(databases) }
+        Host { call_log: Arc::new(CallLog::off()), ..Host::new(databases) }
     }
 
     /// TLS settings, read from the machine when first needed.

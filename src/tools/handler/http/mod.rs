@@ -7,11 +7,13 @@ mod declare;
 mod exchange;
 mod render;
 mod service;
+mod totals;
 
 use std::time::Duration;
 
 use hyper::{Method, StatusCode};
 use indexmap::IndexMap;
+use jiff::Timestamp;
 use serde_json::Value;
 
 pub(super) use declare::build;
@@ -21,9 +23,13 @@ use super::Host;
 use super::answer::{Answer, Done, Outcome};
 use super::template::Template;
 use crate::tools::call_log;
-use crate::tools::catalogue::Arguments;
+use crate::tools::catalogue::{Arguments, BeforeFile, TotalFile};
+use crate::tools::handler::argument::{canonical, moment_before};
 use exchange::{ExchangeError, Request};
 use render::JsonTemplate;
+
+/// The name of the moment of the call.
+const NOW: &str = "now";
 
 /// A compiled `[tool.http]`.
 pub(in crate::tools) struct HttpTool {
@@ -33,6 +39,10 @@ pub(in crate::tools) struct HttpTool {
     path: Template,
     query: IndexMap<String, Template>,
     json: Option<JsonTemplate>,
+    moments: IndexMap<String, BeforeFile>,
+    defaults: IndexMap<String, Value>,
+    needs: Vec<String>,
+    totals: IndexMap<String, TotalFile>,
     result: Option<JsonTemplate>,
     not_found: Option<Template>,
     time_max: Duration,
@@ -42,6 +52,11 @@ impl HttpTool {
     pub(super) async fn run(&self, arguments: &Arguments, host: &Host) -> Done {
         let Some(base) = &self.service.base else {
             return Done::in_band(Outcome::Refused, self.service.unset());
+        };
+        let completed = self.completed(arguments.clone());
+        let arguments = match &completed {
+            Ok(completed) => completed,
+            Err(reason) => return Done::in_band(Outcome::Invalid, reason.clone()),
         };
         let target = match render::target(base.path(), &self.path, &self.query, arguments) {
             Ok(target) => target,
@@ -65,14 +80,30 @@ impl HttpTool {
         }
     }
 
+    /// The arguments with what the declaration adds to them; the error is for the caller.
+    fn completed(&self, mut arguments: Arguments) -> Result<Arguments, String> {
+        if let Some(name) = self.needs.iter().find(|name| arguments.get(name).is_null()) {
+            return Err(format!("Please give {name}: it is needed here."));
+        }
+        for (name, value) in &self.defaults {
+            if arguments.get(name).is_null() {
+                arguments.set(name, value.clone());
+            }
+        }
+        let now = Timestamp::now();
+        arguments.set(NOW, Value::from(canonical(now)));
+        for (name, before) in &self.moments {
+            if let Some(then) = moment_before(before, &arguments, now)? {
+                arguments.set(name, Value::from(canonical(then)));
+            }
+        }
+        Ok(arguments)
+    }
+
     fn mapped(&self, status: StatusCode, body: &[u8], arguments: &Arguments) -> Done {
         let name = &self.service.name;
         if status.is_success() {
-            let answer = match &self.result {
-                Some(result) => Answer::Value(result.fill(arguments).unwrap_or_default()),
-                None => parsed(body),
-            };
-            return Done::ok(answer);
+            return self.answer(body, arguments);
         }
         if let (StatusCode::NOT_FOUND, Some(message)) = (status, &self.not_found) {
             return Done::in_band(Outcome::NotFound, message.told(arguments));
@@ -87,6 +118,22 @@ impl HttpTool {
             other => format!("{name} did not accept the call (status {other})"),
         };
         Done::failed(Outcome::Failed, told)
+    }
+
+    fn answer(&self, body: &[u8], arguments: &Arguments) -> Done {
+        let result = self.result.as_ref().map(|result| result.fill(arguments).unwrap_or_default());
+        if self.totals.is_empty() {
+            return Done::ok(result.map_or_else(|| parsed(body), Answer::Value));
+        }
+        let answered = serde_json::from_slice(body).unwrap_or_default();
+        let Some(mut totals) = totals::add_up(&answered, &self.totals) else {
+            let told = format!("{} answered something else than a list of records", self.service.name);
+            return Done::failed(Outcome::Failed, told);
+        };
+        if let Some(Value::Object(result)) = result {
+            totals.extend(result);
+        }
+        Done::ok(Answer::Value(Value::Object(totals)))
     }
 
     fn broken(&self, error: &ExchangeError) -> Done {

@@ -10,8 +10,9 @@ use serde_json::{Map, Value};
 
 use super::Limit;
 use super::text::Kind;
-use crate::tools::catalogue::{Arguments, BeforeFile, Input, LetFile, TimeFile, Unit};
+use crate::tools::catalogue::{Arguments, Input, LetFile, TimeFile};
 use crate::tools::database::Bind;
+use crate::tools::handler::argument::{canonical, integer, moment_before};
 
 /// Names that every statement may use.
 const NOW: &str = "now";
@@ -102,7 +103,8 @@ impl Definitions {
             let bind = match definition {
                 LetFile::Contains(param) => pattern(arguments.get(param)),
                 LetFile::Time(time) => moment(time, arguments, now)?,
-                LetFile::Before(before) => moment_before(before, arguments, now)?,
+                LetFile::Before(before) => moment_before(before, arguments, now)?
+                    .map_or(Bind::Null, |then| Bind::Text(canonical(then))),
                 LetFile::MinutesAgo(minutes) => {
                     let back = SignedDuration::from_mins(i64::from(*minutes));
                     now.checked_sub(back).map_or(Bind::Null, |then| Bind::Text(canonical(then)))
@@ -153,16 +155,6 @@ fn bound(value: &Value, kind: Option<Kind>) -> Bind {
         (Value::String(text), _) => Bind::Text(text.clone()),
         (Value::Array(_) | Value::Object(_), _) => Bind::Text(value.to_string()),
     }
-}
-
-/// A whole number, also when it is written `7.0`, which JSON Schema calls an integer.
-fn integer(value: &Value) -> Option<i64> {
-    const EXACT: f64 = 9_007_199_254_740_992.0;
-    value.as_i64().or_else(|| {
-        let number = value.as_f64().filter(|number| number.fract() == 0.0 && number.abs() <= EXACT)?;
-        #[expect(clippy::cast_possible_truncation, reason = "whole and within 2^53")]
-        Some(number as i64)
-    })
 }
 
 fn check_bindable(name: &str, value: &Value) -> Result<(), String> {
@@ -225,26 +217,6 @@ fn moment(time: &TimeFile, arguments: &Arguments, now: Timestamp) -> Result<Bind
             Err(format!("{}: is not a time; write ISO 8601 in UTC, such as {}", time.param, canonical(now)))
         }
     }
-}
-
-fn moment_before(before: &BeforeFile, arguments: &Arguments, now: Timestamp) -> Result<Bind, String> {
-    let Some(count) = integer(arguments.get(&before.param)) else { return Ok(Bind::Null) };
-    let hours = match before.unit {
-        Unit::Hours => 1,
-        Unit::Days => 24,
-    };
-    let back = count.checked_mul(hours).and_then(SignedDuration::try_from_hours);
-    match back.and_then(|back| now.checked_sub(back).ok()) {
-        Some(then) => Ok(Bind::Text(canonical(then))),
-        None => Err(format!("{}: {count} is out of range", before.param)),
-    }
-}
-
-/// The form in which SQLite keeps moments, and in which their order as text is their order in time.
-fn canonical(moment: Timestamp) -> String {
-    let micros = moment.as_microsecond();
-    let moment = Timestamp::from_microsecond(micros).unwrap_or(moment);
-    moment.strftime("%Y-%m-%dT%H:%M:%S%.f+00:00").to_string()
 }
 
 /// A random identifier (RFC 9562, version 4).
