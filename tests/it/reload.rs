@@ -62,6 +62,47 @@ async fn what_cannot_change_is_named_and_everything_else_changes() {
     assert!(!guard.log().iter().any(informed), "the level changed before the end of the reload was told");
 }
 
+// "everything in the config that can change at run time does, atomically"
+#[tokio::test]
+async fn slots_routes_limits_deadlines_versions_and_tools_change_and_change_back() {
+    let first = backend().await.serve(|_| ok(&result(1)));
+    let second = backend().await.serve(|_| ok(&result(2)));
+    let guard = guard().token("t").admin().upstream(&first).start().await;
+    let before = std::fs::read_to_string(guard.config()).unwrap();
+    let file = "GET /files/a HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let large = call(1, &"x".repeat(400));
+    let newer = "MCP-Protocol-Version: 2025-11-25\r\n";
+    for _ in 0..2 {
+        assert_eq!(guard.post(&call(1, "ping")).await.json()["id"], 1);
+        assert_eq!(guard.connect().await.ask(file).await.status(), 405, "no route leads there");
+        assert_eq!(
+            (guard.post(&large).await.status(), guard.post_with(newer, &call(1, "ping")).await.status()),
+            (200, 200)
+        );
+        assert!(guard.post(&tool_call(1, "echo")).await.json().get("result").is_some());
+
+        guard.edit(first.address(), second.address());
+        guard.edit(
+            "[slots.blue]",
+            "[limits]\nbody_bytes = 300\n[limits.tools.echo]\nrate = \"1/h\"\n[protocol]\nmax_version = \"2025-06-18\"\n\
+             [timeouts]\ntotal = \"20s\"\n[[route]]\nname = \"files\"\nprefix = \"/files\"\nslot = \"stable\"\nauth = \"none\"\n\
+             [slots.blue]",
+        );
+        assert!(!guard.does("reload").await.contains("next start"), "all of it changes");
+        assert_eq!(guard.post(&call(1, "ping")).await.json()["id"], 2, "the slot leads elsewhere");
+        assert_eq!(guard.connect().await.ask(file).await.status(), 200);
+        assert_eq!(
+            (guard.post(&large).await.status(), guard.post_with(newer, &call(1, "ping")).await.status()),
+            (413, 400)
+        );
+        let _ = guard.post(&tool_call(1, "echo")).await;
+        assert_eq!(guard.post(&tool_call(1, "echo")).await.json()["error"]["data"]["reason"], "rate_limited");
+
+        std::fs::write(guard.config(), &before).unwrap();
+        guard.does("reload").await;
+    }
+}
+
 #[tokio::test]
 async fn a_call_under_way_finishes_on_what_it_began_with_and_is_still_counted() {
     let backend = backend().await;

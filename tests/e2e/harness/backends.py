@@ -29,8 +29,7 @@ def mcp_tools(programs: Programs, name: str = "tools") -> Backend:
     """Our tool server on a Unix socket, with the shipped catalogue."""
     socket = programs.folder / f"{name}.sock"
     argv = [str(TOOLS), "serve", "--socket", str(socket), "--instructions", str(instructions_file(programs.folder))]
-    for catalog in sorted((ROOT / "conf" / "tools").glob("*.toml")):
-        argv += ["--catalog", str(catalog)]
+    argv += ["--catalog", str(ROOT / "conf" / "tools" / "swf.toml")]
     address = f"unix:{socket}"
     program = programs.start(f"mcp-{name}", argv).wait_for(address)
     return Backend(address, "/mcp", True, program, argv)
