@@ -1,10 +1,13 @@
 //! The loop of the control plane, and the only owner of the rollout.
 //!
 //! Whatever comes in is handed to `Rollout::handle`; what comes out is published first (that is what protects clients),
-//! then told and saved. Must not decide anything itself. Orders are `ordering`, a change of owner is `lending`.
+//! then told and saved. Must not decide anything itself. Orders are `ordering`, a change of owner is `lending`,
+//! what metrics show is `gauges`, when to look next is `pace`.
 
+mod gauges;
 mod lending;
 mod ordering;
+mod pace;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,6 +17,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use self::ordering::Pending;
+use self::pace::{BUSY, Pace};
 use super::clock::Clock;
 use super::gate::{Outcome, told};
 use super::keeper::{Keeper, Progress};
@@ -29,10 +33,6 @@ use crate::rollout::{Event, Health, Rollout, Transition};
 use crate::telemetry::metrics::RolloutMetrics;
 use crate::upstream::{Slot, Split};
 
-/// How often samples are looked through while a rollout is under way: a trigger fires at most this late.
-const BUSY: Duration = Duration::from_millis(20);
-/// And while none is: a wake-up costs more than what there is to do.
-const IDLE: Duration = Duration::from_millis(500);
 /// Between two looks at what is slow to change: gauges, and whether another guard has let go of the state.
 const NOW_AND_THEN: Duration = Duration::from_millis(500);
 const SEEN_MAX: usize = 256;
@@ -103,15 +103,18 @@ impl Task {
         self.keep();
         watches.probe(&self.settings);
         self.show();
-        let (mut ticked, mut shown) = (Instant::now(), Instant::now());
+        let (mut ticked, mut shown, mut pace) = (Instant::now(), Instant::now(), Pace::new());
         loop {
             watches.check(&self.settings, &self.rollout);
-            let pause = if self.rollout.state().run.is_some() { BUSY } else { IDLE };
+            let pause = self.pause(&pace);
             tokio::select! {
                 biased;
                 request = requests.recv() => match request {
                     None => return,
-                    Some(Request::Overview(reply)) => { let _ = reply.send(self.overview()); }
+                    Some(Request::Overview(reply)) => {
+                        self.tick();
+                        let _ = reply.send(self.overview());
+                    }
                     Some(Request::History(reply)) => { let _ = reply.send(self.history.clone()); }
                     Some(Request::Configure(settings)) => {
                         watches.configure(&self.settings, &settings);
@@ -132,9 +135,15 @@ impl Task {
                 }
                 Some((step, outcome)) = gates.recv() => self.pass(step, outcome),
                 Some(seen) = seen.recv() => self.see(seen),
+                // Whoever waits here is woken by every sample: so nobody does while they keep coming.
+                Some(ended) = self.samples.recv(), if pace.is_asleep() => {
+                    self.take_note(ended);
+                    pace.wake();
+                    ticked = Instant::now();
+                }
                 () = tokio::time::sleep_until(ticked + pause) => {
                     ticked = Instant::now();
-                    self.tick();
+                    pace.seen(self.tick());
                     if ticked >= shown + NOW_AND_THEN {
                         shown = ticked;
                         self.now_and_then();
@@ -167,14 +176,33 @@ impl Task {
         self.handle(Event::Gate { step, compared });
     }
 
-    /// Everything that ended since the last look, then the time.
-    fn tick(&mut self) {
-        let now = self.clock.now();
+    /// How long to wait for the next look.
+    fn pause(&self, pace: &Pace) -> Duration {
+        // The state may change hands at any moment.
+        let changing = matches!(self.keeping, Keeping::Theirs) || self.lent.is_some();
+        match self.rollout.state().run {
+            Some(_) => BUSY,
+            None if changing => pace.pause().min(NOW_AND_THEN),
+            None => pace.pause(),
+        }
+    }
+
+    /// Everything that ended since the last look, then the time. Returns how much it was.
+    fn tick(&mut self) -> usize {
+        let mut seen = 0;
         while let Ok(ended) = self.samples.try_recv() {
-            let _ = self.rollout.handle(Event::Sample(ended.at(self.clock.at(ended.when))), now);
+            seen += 1;
+            self.take_note(ended);
         }
         self.handle(Event::Tick);
         self.follow();
+        seen
+    }
+
+    fn take_note(&mut self, ended: Ended) {
+        let at = self.clock.at(ended.when);
+        // A sample alone decides nothing, so the time of the look does not matter to it.
+        let _ = self.rollout.handle(Event::Sample(ended.at(at)), at);
     }
 
     fn see(&mut self, seen: Seen) {
@@ -309,29 +337,6 @@ impl Task {
             warnings.push(format!("{} is stable and not healthy: {why}", stable.as_str()));
         }
         warnings
-    }
-
-    /// Brings the gauges up to the moment.
-    fn show(&mut self) {
-        let now = self.clock.now();
-        let position = self.rollout.state().position();
-        self.metrics.set_stage(position.stage, position.paused);
-        let saved = match &self.keeping {
-            Keeping::Kept(keeper) => keeper.progress().borrow().problem.is_none(),
-            Keeping::Ours(_) | Keeping::Theirs => true,
-            Keeping::Lost(_) => false,
-        };
-        self.metrics.set_state_saved(saved);
-        let status = self.rollout.status(now);
-        for slot in &status.slots {
-            let p95 = slot.summary.p95_ms.map(|millis| millis / 1_000.0);
-            self.metrics.set_summary(slot.slot, slot.summary.error_rate, p95);
-        }
-        let overdue = self.rollout.state().run.as_ref().filter(|run| run.paused.is_none()).and_then(|run| {
-            let over = run.since + run.step()?.hold;
-            Some(now.since(over).as_secs_f64())
-        });
-        self.metrics.set_overdue(overdue.unwrap_or(0.0));
     }
 }
 

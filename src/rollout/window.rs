@@ -87,21 +87,21 @@ impl CountWindow {
 
     /// Counts a call. A call that ended before the newest one (clocks differ by thread) counts as ending with it.
     pub fn record(&mut self, at: Moment, verdict: Verdict) {
-        let mut index = at.millis() / self.interval;
-        if let Some((newest, _)) = self.ring.back() {
-            index = index.max(*newest);
+        // Nearly every call belongs to the newest interval: then nothing can have left the window, and nothing is divided.
+        if let Some((newest, counts)) = self.ring.back_mut()
+            && at.millis() < (*newest + 1) * self.interval
+        {
+            counts.add(verdict);
+            self.total.add(verdict);
+            return;
         }
+        let index = at.millis() / self.interval;
         self.expire(index);
         self.first.get_or_insert(at);
         self.total.add(verdict);
-        match self.ring.back_mut() {
-            Some((newest, counts)) if *newest == index => counts.add(verdict),
-            Some(_) | None => {
-                let mut counts = Counts::default();
-                counts.add(verdict);
-                self.ring.push_back((index, counts));
-            }
-        }
+        let mut counts = Counts::default();
+        counts.add(verdict);
+        self.ring.push_back((index, counts));
     }
 
     /// What lies in the window that ends now.
@@ -156,18 +156,19 @@ impl LatencyWindow {
 
     /// Records the latency of a call that ended now.
     pub fn record(&mut self, at: Moment, latency: Duration) {
-        let mut index = at.millis() / self.interval;
-        if let Some((newest, _)) = self.ring.back() {
-            index = index.max(*newest);
-        }
-        self.expire(index);
-        if self.ring.back().is_none_or(|(newest, _)| *newest != index) {
-            self.ring.push_back((index, histogram()));
-        }
         let micros = u64::try_from(latency.as_micros()).unwrap_or(LATENCY_MAX).clamp(1, LATENCY_MAX);
-        if let Some((_, newest)) = self.ring.back_mut() {
-            newest.saturating_record(micros);
+        if let Some((newest, part)) = self.ring.back_mut()
+            && at.millis() < (*newest + 1) * self.interval
+        {
+            part.saturating_record(micros);
+            self.total.saturating_record(micros);
+            return;
         }
+        let index = at.millis() / self.interval;
+        self.expire(index);
+        let mut part = histogram();
+        part.saturating_record(micros);
+        self.ring.push_back((index, part));
         self.total.saturating_record(micros);
     }
 
