@@ -12,8 +12,9 @@ use crate::config::{self, LogFormat};
 
 /// Bytes that may wait for the writer; lines beyond are dropped.
 const PENDING_BYTES_MAX: usize = 1 << 20;
-/// The writer rests this long between writes, so that a busy guard writes hundreds of times a second, not thousands.
-const REST: Duration = Duration::from_millis(2);
+/// The writer rests this long between writes, so that a busy guard writes a hundred times a second, not thousands: each time
+/// it takes the core away from calls.
+const REST: Duration = Duration::from_millis(10);
 const FLUSH_WAIT_MAX: Duration = Duration::from_secs(1);
 /// A buffer that grew beyond this in a burst is given back.
 const BUFFER_BYTES_KEPT: usize = 64 * 1024;
