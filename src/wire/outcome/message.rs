@@ -104,6 +104,8 @@ struct Token {
     length: usize,
     /// The byte before was a backslash that was not escaped itself.
     escaped: bool,
+    /// There is a backslash in it: its text is not what it stands for.
+    has_escape: bool,
 }
 
 impl Token {
@@ -113,6 +115,7 @@ impl Token {
     fn clear(&mut self) {
         self.length = 0;
         self.escaped = false;
+        self.has_escape = false;
     }
 
     fn push(&mut self, byte: u8) {
@@ -133,7 +136,10 @@ impl Token {
             let escaped = std::mem::take(&mut self.escaped);
             match byte {
                 b'"' if !escaped => return (index + 1, true),
-                b'\\' => self.escaped = !escaped,
+                b'\\' => {
+                    self.escaped = !escaped;
+                    self.has_escape = true;
+                }
                 _ => {}
             }
             self.push(byte);
@@ -151,14 +157,14 @@ impl Token {
 
 impl Default for Token {
     fn default() -> Token {
-        Token { bytes: [0; Token::LENGTH_MAX], length: 0, escaped: false }
+        Token { bytes: [0; Token::LENGTH_MAX], length: 0, escaped: false, has_escape: false }
     }
 }
 
 /// Whether the raw text of a string stands for `wanted`.
-fn is_text(raw: Option<&[u8]>, wanted: &str) -> bool {
-    let Some(raw) = raw else { return false };
-    if !raw.contains(&b'\\') {
+fn is_text(token: &Token, wanted: &str) -> bool {
+    let Some(raw) = token.raw() else { return false };
+    if !token.has_escape {
         return raw == wanted.as_bytes();
     }
     let Ok(raw) = str::from_utf8(raw) else { return false };
@@ -304,13 +310,15 @@ impl MessageScan {
             Object::Result => &[("isError", Member::IsError)],
             Object::Error => &[("code", Member::Code)],
         };
-        let raw = self.token.raw();
-        members.iter().find(|(name, _)| is_text(raw, name)).map_or(Member::Other, |(_, member)| *member)
+        members
+            .iter()
+            .find(|(name, _)| is_text(&self.token, name))
+            .map_or(Member::Other, |(_, member)| *member)
     }
 
     /// The only string that is kept is the version.
     fn end_text(&mut self) {
-        self.facts.is_version_2 = is_text(self.token.raw(), "2.0");
+        self.facts.is_version_2 = is_text(&self.token, "2.0");
         self.state = State::Next;
     }
 
