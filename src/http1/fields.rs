@@ -272,6 +272,14 @@ impl FieldSpans {
     }
 
     fn take_option(&mut self, block: &[u8], option: &[u8]) {
+        if option == b"keep-alive" {
+            // What nearly every backend says. It is a field's name, too, and no other field's.
+            self.connection.keep_alive = true;
+            for span in &mut self.spans {
+                span.nominated |= span.known == Known::KeepAlive;
+            }
+            return;
+        }
         if option.eq_ignore_ascii_case(b"close") {
             self.connection.close = true;
         } else if option.eq_ignore_ascii_case(b"keep-alive") {
