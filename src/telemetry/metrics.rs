@@ -7,6 +7,7 @@ mod rollout;
 mod routes;
 mod shadow;
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use prometheus::core::Collector;
@@ -111,6 +112,8 @@ pub(crate) struct Metrics {
     auth_failures: IntCounterVec,
     slots: SlotFamilies,
     upstream_connections: IntCounterVec,
+    /// Of each slot and result, once there was one.
+    upstream_connections_resolved: [[OnceLock<IntCounter>; 3]; 2],
     retries: IntCounterVec,
     connections: IntGauge,
     connections_accepted: IntCounter,
@@ -161,6 +164,7 @@ impl Metrics {
                 "Connections to a backend by slot and result: opened, reused or failed.",
                 &["slot", "result"],
             )?,
+            upstream_connections_resolved: Default::default(),
             retries: add.counters(
                 "mcp_guard_retries_total",
                 "Calls sent again by slot and reason: unsent (nothing was written), repeatable, or stand_in (for a candidate).",
@@ -238,12 +242,14 @@ impl Metrics {
     }
 
     pub(crate) fn upstream_connection(&self, slot: Slot, how: UpstreamConnection) {
-        let result = match how {
-            UpstreamConnection::Opened => "opened",
-            UpstreamConnection::Reused => "reused",
-            UpstreamConnection::Failed => "failed",
+        let (place, result) = match how {
+            UpstreamConnection::Opened => (0, "opened"),
+            UpstreamConnection::Reused => (1, "reused"),
+            UpstreamConnection::Failed => (2, "failed"),
         };
-        self.upstream_connections.with_label_values(&[slot.as_str(), result]).inc();
+        let resolve = || self.upstream_connections.with_label_values(&[slot.as_str(), result]);
+        let of_slot = &self.upstream_connections_resolved[usize::from(slot == Slot::Green)];
+        of_slot[place].get_or_init(resolve).inc();
     }
 
     pub(crate) fn retried(&self, slot: Slot, why: Retry) {
