@@ -19,6 +19,7 @@ pub(super) type Key = u32;
 pub(super) struct Place<'p> {
     places: &'p Places,
     since: Instant,
+    until: Option<Instant>,
 }
 
 /// Why there is no place.
@@ -129,7 +130,7 @@ impl Places {
     }
 
     fn place(&self) -> Place<'_> {
-        Place { places: self, since: Instant::now() }
+        Place { places: self, since: Instant::now(), until: None }
     }
 
     fn lock(&self) -> MutexGuard<'_, Line> {
@@ -138,9 +139,22 @@ impl Places {
     }
 }
 
+impl Place<'_> {
+    /// When it was taken.
+    pub(super) fn since(&self) -> Instant {
+        self.since
+    }
+
+    /// Leaves it, for a caller who knows what time it is.
+    pub(super) fn leave(mut self, now: Instant) {
+        self.until = Some(now);
+    }
+}
+
 impl Drop for Place<'_> {
     fn drop(&mut self) {
-        let held = u64::try_from(self.since.elapsed().as_nanos()).unwrap_or(u64::MAX).max(1);
+        let held = self.until.unwrap_or_else(Instant::now).saturating_duration_since(self.since);
+        let held = u64::try_from(held.as_nanos()).unwrap_or(u64::MAX).max(1);
         let mut line = self.places.lock();
         line.held_ns = if line.held_ns == 0 { held } else { line.held_ns - line.held_ns / 8 + held / 8 };
         line.leave();

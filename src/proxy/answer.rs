@@ -9,6 +9,9 @@ use crate::wire::outcome::Format;
 /// Bounds on a backend's head: generous, for it is on our side, but bounds.
 pub(super) const HEAD_LIMITS: HeadLimits = HeadLimits { bytes_max: 64 * 1024, fields_max: 200 };
 
+/// Room for an ordinary head, and for a short body behind it.
+const RENDERED_BYTES: usize = 1024;
+
 /// A well-formed answer's head.
 #[derive(Debug)]
 pub(super) struct AnswerHead {
@@ -49,7 +52,7 @@ pub(super) fn judge(
         // Nothing we send asks for another protocol.
         return if head.status == 101 { Err(FramingError::Forbidden) } else { Ok(Judged::Interim) };
     }
-    let mut rendered = Vec::with_capacity(block.len() + 256);
+    let mut rendered = Vec::with_capacity((block.len() + 256).max(RENDERED_BYTES));
     append_status_line(&mut rendered, head.status);
     head.fields.append_lines(&mut rendered, |field| {
         passes_to_client(field) && !(session == Session::Strip && field.known == Known::McpSessionId)

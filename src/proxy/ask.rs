@@ -18,6 +18,7 @@ use super::answer::Session;
 use super::backend::{self, Origin};
 use super::client::{Client, Interrupt};
 use super::exchange::{Failure, Received, exchange};
+use super::io::TOGETHER_BYTES_MAX;
 use super::pool::{Connection, Reused};
 use super::route::Route;
 use super::runtime::{Runtime, Shared};
@@ -164,7 +165,7 @@ impl<'q> Asking<'q> {
         loop {
             let place = self.enter(client).await?;
             // A connection that failed under this call casts doubt on its fellows in the pool.
-            let pooled = if self.unsent == 0 { self.slot.pool.take() } else { None };
+            let pooled = if self.unsent == 0 { self.slot.pool.take(place.since().into()) } else { None };
             let connection = match pooled {
                 Some(connection) => connection,
                 None => match client.until(self.slot.connect()).await? {
@@ -180,7 +181,7 @@ impl<'q> Asking<'q> {
             };
             let before = self.slot;
             if self.is_sent_elsewhere() {
-                before.pool.put(connection);
+                before.pool.put(connection, Instant::now().into());
                 continue;
             }
             let (reused, generation) = (connection.reused(), connection.generation());
@@ -188,7 +189,11 @@ impl<'q> Asking<'q> {
                 Reused::Fresh => UpstreamConnection::Opened,
                 Reused::Pooled => UpstreamConnection::Reused,
             });
-            match self.exchange(connection, client).await? {
+            let begun = match reused {
+                Reused::Fresh => Instant::now(),
+                Reused::Pooled => place.since(),
+            };
+            match self.exchange(connection, begun, client).await? {
                 Ok(received) => {
                     let since = self.since.unwrap_or_else(Instant::now);
                     return Ok(Asked { slot: self.slot, place, received, since });
@@ -222,12 +227,19 @@ impl<'q> Asking<'q> {
     async fn exchange(
         &mut self,
         connection: Connection,
+        begun: Instant,
         client: &mut Client,
     ) -> Result<Result<Received, Failure>, Why> {
         let Question { shared, request, body, origin, .. } = self.question;
-        let head = backend::head(&self.slot.backend, request, origin, body.len());
+        let mut head = backend::head(&self.slot.backend, request, origin, body.len());
+        // One slice is written more cheaply than two.
+        let body = if body.len() <= TOGETHER_BYTES_MAX {
+            head.extend_from_slice(body);
+            &[]
+        } else {
+            *body
+        };
         let session = if self.slot.backend.strip_session { Session::Strip } else { Session::Keep };
-        let begun = Instant::now();
         let mut written = 0;
         let exchange = exchange(connection, &head, body, session, &shared.clock, &mut written);
         let result = client.until(exchange).await;
@@ -253,7 +265,7 @@ impl<'q> Asking<'q> {
         };
         let Ok(connection) = client.until(look).await? else { return Ok(Backend::Gone) };
         let lives = connection.generation() == generation;
-        slot.pool.put(connection);
+        slot.pool.put(connection, Instant::now().into());
         Ok(if lives { Backend::Lives } else { Backend::Gone })
     }
 

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::local::{append_field, append_length};
+use super::local::{append_address, append_field, append_length};
 use crate::http1::forward::{passes_to_backend, same_name};
 use crate::http1::{Field, Known, Occurs, RequestHead};
 use crate::upstream::{Accept, Backend, UpstreamAuthorization};
@@ -90,18 +90,7 @@ pub(super) fn append_forwarded(out: &mut Vec<u8>, request: &RequestHead<'_>, ori
         (Trust::Proxy, Occurs::Once(value)) if !value.is_empty() => Some(value),
         (Trust::Proxy | Trust::Stranger, _) => None,
     };
-    let mut chain = Vec::with_capacity(64);
-    if origin.trust == Trust::Proxy {
-        for field in request.fields.iter().filter(|field| field.known == Known::XForwardedFor) {
-            append_to_list(&mut chain, field.value);
-        }
-    }
-    if let Some(peer) = origin.peer {
-        append_to_list(&mut chain, peer.to_string().as_bytes());
-    }
-    if !chain.is_empty() {
-        append_field(out, b"X-Forwarded-For", &chain);
-    }
+    append_forwarded_for(out, request, origin);
     let proto = match said(Known::XForwardedProto) {
         Some(https) if https.eq_ignore_ascii_case(b"https") => b"https".as_slice(),
         Some(_) | None => b"http",
@@ -110,11 +99,30 @@ pub(super) fn append_forwarded(out: &mut Vec<u8>, request: &RequestHead<'_>, ori
     append_field(out, b"X-Forwarded-Host", said(Known::XForwardedHost).unwrap_or(request.host));
 }
 
-fn append_to_list(list: &mut Vec<u8>, value: &[u8]) {
-    if !list.is_empty() && !value.is_empty() {
-        list.extend_from_slice(b", ");
+/// The peer behind those that a trusted one names; no line where neither is known.
+fn append_forwarded_for(out: &mut Vec<u8>, request: &RequestHead<'_>, origin: &Origin<'_>) {
+    let line = out.len();
+    out.extend_from_slice(b"X-Forwarded-For: ");
+    let list = out.len();
+    if origin.trust == Trust::Proxy {
+        for field in request.fields.iter().filter(|field| field.known == Known::XForwardedFor) {
+            if out.len() > list && !field.value.is_empty() {
+                out.extend_from_slice(b", ");
+            }
+            out.extend_from_slice(field.value);
+        }
     }
-    list.extend_from_slice(value);
+    if let Some(peer) = origin.peer {
+        if out.len() > list {
+            out.extend_from_slice(b", ");
+        }
+        append_address(out, peer);
+    }
+    if out.len() > list {
+        out.extend_from_slice(b"\r\n");
+    } else {
+        out.truncate(line);
+    }
 }
 
 /// A valid `traceparent` passes. `tracestate` without one says nothing, but harms nobody either and has passed already.

@@ -7,6 +7,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::ask::{NotAsked, Question, To, Why, ask};
 use super::backend::{Origin, Trust};
 use super::body::{self, NoBody};
@@ -38,7 +40,7 @@ pub(super) async fn serve(
 ) -> Ending {
     let runtime = request.runtime;
     report.client = Some(permit.client());
-    runtime.quotas.saw(&permit, request.shared.clock.now());
+    runtime.quotas.saw(&permit, request.wall);
     client.set_deadline(request.started + runtime.timeouts.body);
     let limit = runtime.policy.limits().body_bytes_max;
     let body = match body::read(client, &request.head, request.arrived, limit).await {
@@ -229,8 +231,9 @@ impl Delivery<'_> {
             }
         })
         .await;
-        drop(place);
-        let upstream = since.elapsed();
+        let now = Instant::now();
+        place.leave(now);
+        let upstream = now.saturating_duration_since(since);
         report.upstream = Some(upstream);
         report.status = Some(status);
         report.bytes_out = sent.bytes;
@@ -238,7 +241,7 @@ impl Delivery<'_> {
         report.outcome = self.classify(&sent, answer, status);
         // How long a subscription lives says nothing about how quick its slot is.
         if let Some(verdict) = self.verdict(&sent, answer, status).filter(|_| !self.is_stream) {
-            self.request.shared.ended(slot.slot, verdict, upstream);
+            self.request.shared.ended_at(slot.slot, verdict, upstream, now.into());
         }
         if sent.result.is_err() {
             // The client must see that this is not all: no end marker, no further answer on this connection.
@@ -249,7 +252,7 @@ impl Delivery<'_> {
             copying.finish(slot.slot, format);
         }
         if let Some(connection) = source.into_reusable() {
-            slot.pool.put(connection);
+            slot.pool.put(connection, now.into());
         }
         sent.persist
     }

@@ -15,6 +15,9 @@ use tokio::time::{Instant, Sleep};
 use super::drain::{Phase, Ticket};
 use super::io::{Parts, poll_read_more};
 
+/// A timer that would fire this much too early is moved when a connection begins to idle: then it need not fire at all.
+const TOO_EARLY: Duration = Duration::from_secs(30);
+
 /// Bytes of further requests that are taken while one is being answered.
 const CARRY_BYTES_MAX: usize = 64 * 1024;
 
@@ -165,6 +168,7 @@ impl Client {
             if let Poll::Ready(result) = self.poll_read(cx, buffer) {
                 return Poll::Ready(result);
             }
+            self.timer.move_if_too_early();
             if !hurried && self.ticket.poll_phase(cx, Phase::Draining).is_ready() {
                 hurried = true;
                 self.timer.due = self.timer.due.min(Instant::now() + moment());
@@ -292,6 +296,12 @@ impl Timer {
     fn new() -> Timer {
         let now = Instant::now();
         Timer { sleep: Box::pin(tokio::time::sleep_until(now)), due: now }
+    }
+
+    fn move_if_too_early(&mut self) {
+        if self.due > self.sleep.deadline() + TOO_EARLY {
+            self.sleep.as_mut().reset(self.due);
+        }
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {

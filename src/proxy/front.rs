@@ -119,6 +119,8 @@ pub(super) struct Request<'r> {
     pub(super) arrived: &'r [u8],
     pub(super) id: &'r str,
     pub(super) started: Instant,
+    /// The same in seconds since the epoch.
+    pub(super) wall: u64,
     /// Whether the peer is a proxy that may say for whom it speaks.
     pub(super) trusted: bool,
 }
@@ -148,8 +150,10 @@ impl Connection<'_> {
             };
             // The wait may have been long; the request goes by what holds now.
             let runtime = self.shared.runtime.load_full();
-            // Boxed, so that a connection that idles does not hold the room that a call needs.
-            match Box::pin(self.serve_request(&runtime, length)).await {
+            // Boxed, so that a connection that idles does not hold the room that a call needs; and made where it lies, since
+            // moving it would cost more than all that it has to begin with.
+            let serving = Box::write(Box::new_uninit(), self.serve_request(&runtime, length));
+            match Box::into_pin(serving).await {
                 Ending::Keep { consumed } => self.advance(length + consumed),
                 Ending::Close => return,
                 Ending::Linger => return self.client.linger(LINGER, LINGER_BYTES_MAX).await,
@@ -245,7 +249,8 @@ impl Connection<'_> {
         let id = given.unwrap_or_else(|| shared.ids.next());
         let id = id.as_str();
         let started = Instant::now();
-        let request = Request { shared, runtime, head, arrived, id, started, trusted };
+        let wall = shared.clock.now();
+        let request = Request { shared, runtime, head, arrived, id, started, wall, trusted };
         let mut report = Report::new(started);
         let client = &mut self.client;
         if found != Match::None {
@@ -253,7 +258,7 @@ impl Connection<'_> {
             report.record(shared, runtime, id, client.peer());
             return ending;
         }
-        let ending = match runtime.policy.decide(&request.head, shared.clock.now()) {
+        let ending = match runtime.policy.decide(&request.head, wall) {
             Verdict::Forward(permit) => call::serve(&request, client, permit, &mut report).await,
             Verdict::Deny(denial) => {
                 let reply = reply::to_head(denial);

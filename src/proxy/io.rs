@@ -11,6 +11,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 /// Most bytes taken by one read. Larger than a head may be, so that head and small body come in one system call.
 pub(super) const READ_BYTES: usize = 16 * 1024;
 
+/// A body up to this is copied behind its head: writing one slice costs less than two, copying this much hardly anything.
+pub(super) const TOGETHER_BYTES_MAX: usize = 1024;
+
 /// Appends what is there to `buffer`; zero is the end of the stream.
 ///
 /// The bytes land on the stack first: a connection that waits owns no buffer at all. The stack buffer being larger than

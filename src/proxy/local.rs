@@ -1,5 +1,7 @@
 //! The guard's own answers as bytes, and the status line and connection fields of every answer.
 
+use std::net::IpAddr;
+
 use super::clock::Clock;
 use crate::http1::{RequestHead, Version};
 use crate::policy::reply::Reply;
@@ -94,6 +96,21 @@ pub(super) fn append_field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     out.extend_from_slice(b": ");
     out.extend_from_slice(value);
     out.extend_from_slice(b"\r\n");
+}
+
+/// Appends an address as it is usually written.
+pub(super) fn append_address(out: &mut Vec<u8>, address: IpAddr) {
+    match address {
+        IpAddr::V4(address) => {
+            let [first, rest @ ..] = address.octets();
+            out.extend_from_slice(Decimal::new(u64::from(first)).as_bytes());
+            for octet in rest {
+                out.push(b'.');
+                out.extend_from_slice(Decimal::new(u64::from(octet)).as_bytes());
+            }
+        }
+        IpAddr::V6(address) => out.extend_from_slice(address.to_string().as_bytes()),
+    }
 }
 
 /// A number's decimal digits, without the machinery of formatting.
@@ -191,6 +208,15 @@ mod tests {
         let bytes = render(&reply, "i", &Clock::new(), Persist::Keep, Content::HeadOnly);
         let text = String::from_utf8(bytes).unwrap();
         assert!(text.contains("Content-Length: 2\r\n") && text.ends_with("\r\n\r\n"));
+    }
+
+    #[test]
+    fn addresses_are_written_as_usual() {
+        for address in ["127.0.0.1", "10.200.30.4", "255.255.255.255", "::1", "2001:db8::7"] {
+            let mut out = Vec::new();
+            append_address(&mut out, address.parse().unwrap());
+            assert_eq!(out, address.as_bytes());
+        }
     }
 
     #[test]

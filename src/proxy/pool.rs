@@ -77,13 +77,14 @@ impl Pool {
         }
     }
 
-    /// An idle connection that is still good, the one used last first.
-    pub(super) fn take(&self) -> Option<Connection> {
-        self.look_at_file();
+    /// An idle connection that is still good, the one used last first. The caller knows what time it is: nobody asks the
+    /// clock twice for one call.
+    pub(super) fn take(&self, now: Instant) -> Option<Connection> {
+        self.look_at_file(now);
         let generation = self.generation.load(Ordering::Acquire);
         let mut idle = self.lock();
         while let Some(Idle { mut connection, since }) = idle.pop() {
-            if since.elapsed() >= self.idle_time {
+            if now.saturating_duration_since(since) >= self.idle_time {
                 // Those below are older still.
                 idle.clear();
                 break;
@@ -98,7 +99,7 @@ impl Pool {
 
     /// Opens a connection, within the connect timeout.
     pub(super) async fn connect(&self) -> io::Result<Connection> {
-        self.look_at_file();
+        self.look_at_file(Instant::now());
         let generation = self.generation.load(Ordering::Acquire);
         let opening = async {
             match &self.address {
@@ -117,13 +118,13 @@ impl Pool {
     }
 
     /// Keeps a clean connection for the next call.
-    pub(super) fn put(&self, connection: Connection) {
+    pub(super) fn put(&self, connection: Connection, now: Instant) {
         if connection.generation != self.generation.load(Ordering::Acquire) {
             return;
         }
         let mut idle = self.lock();
         if idle.len() < self.idle_max {
-            idle.push(Idle { connection, since: Instant::now() });
+            idle.push(Idle { connection, since: now });
         }
     }
 
@@ -136,9 +137,10 @@ impl Pool {
 
     /// Retires everything if the path leads to another socket than before: its old owner may live on for a while, and
     /// would answer on connections that it still has.
-    fn look_at_file(&self) {
+    fn look_at_file(&self, now: Instant) {
         let Address::Unix(path) = &self.address else { return };
-        let now = u64::try_from(self.made.elapsed().as_millis()).unwrap_or(u64::MAX).saturating_add(1);
+        let age = now.saturating_duration_since(self.made).as_millis();
+        let now = u64::try_from(age).unwrap_or(u64::MAX).saturating_add(1);
         let last = self.looked.load(Ordering::Relaxed);
         let due = last == 0 || now >= last + LOOK_EVERY_MILLIS;
         if !due || self.looked.compare_exchange(last, now, Ordering::AcqRel, Ordering::Relaxed).is_err() {
@@ -279,9 +281,9 @@ mod tests {
         let backend = backend(8, LONG);
         let (first, _peer_of_first) = backend.open().await;
         let (second, mut peer_of_second) = backend.open().await;
-        backend.pool.put(first);
-        backend.pool.put(second);
-        let mut taken = backend.pool.take().unwrap();
+        backend.pool.put(first, Instant::now());
+        backend.pool.put(second, Instant::now());
+        let mut taken = backend.pool.take(Instant::now()).unwrap();
         assert_eq!(taken.reused(), Reused::Pooled);
         peer_of_second.write_all(b"x").await.unwrap();
         let mut read = Vec::new();
@@ -294,8 +296,8 @@ mod tests {
         let backend = backend(1, LONG);
         let (first, _peer) = backend.open().await;
         let (second, _other) = backend.open().await;
-        backend.pool.put(first);
-        backend.pool.put(second);
+        backend.pool.put(first, Instant::now());
+        backend.pool.put(second, Instant::now());
         assert_eq!(backend.pool.idle(), 1);
     }
 
@@ -312,8 +314,8 @@ mod tests {
                 Socket::Unix(stream) => stream.readable().await.unwrap(),
                 Socket::Tcp(stream) => stream.readable().await.unwrap(),
             }
-            backend.pool.put(ours);
-            assert!(backend.pool.take().is_none());
+            backend.pool.put(ours, Instant::now());
+            assert!(backend.pool.take(Instant::now()).is_none());
         }
     }
 
@@ -321,15 +323,15 @@ mod tests {
     async fn old_age_and_a_new_generation_end_a_connection() {
         let aged = backend(8, Duration::ZERO);
         let (ours, _theirs) = aged.open().await;
-        aged.pool.put(ours);
-        assert!(aged.pool.take().is_none());
+        aged.pool.put(ours, Instant::now());
+        assert!(aged.pool.take(Instant::now()).is_none());
 
         let moved = backend(8, LONG);
         let (idle, _peer) = moved.open().await;
         let (busy, _other) = moved.open().await;
-        moved.pool.put(idle);
+        moved.pool.put(idle, Instant::now());
         moved.pool.retire();
-        moved.pool.put(busy);
+        moved.pool.put(busy, Instant::now());
         assert_eq!(moved.pool.idle(), 0);
     }
 
@@ -338,7 +340,7 @@ mod tests {
         let old = backend(8, LONG);
         let (idle, _peer) = old.open().await;
         let (busy, _other) = old.open().await;
-        old.pool.put(idle);
+        old.pool.put(idle, Instant::now());
         let Address::Unix(path) = &old.pool.address else { unreachable!("it is a path") };
         // As a new process does: bound beside, renamed over. The old listener and its connections live on.
         let beside = path.with_extension("new");
@@ -347,13 +349,13 @@ mod tests {
         tokio::time::timeout(LONG, async {
             while old.pool.idle() > 0 {
                 tokio::task::yield_now().await;
-                old.pool.look_at_file();
+                old.pool.look_at_file(Instant::now());
             }
         })
         .await
         .unwrap();
-        assert!(old.pool.take().is_none());
-        old.pool.put(busy);
+        assert!(old.pool.take(Instant::now()).is_none());
+        old.pool.put(busy, Instant::now());
         assert_eq!(old.pool.idle(), 0, "a call that was under way does not bring its connection back");
     }
 
@@ -361,7 +363,7 @@ mod tests {
     async fn reaps_what_the_backend_closed() {
         let backend = backend(8, LONG);
         let (ours, theirs) = backend.open().await;
-        backend.pool.put(ours);
+        backend.pool.put(ours, Instant::now());
         backend.pool.reap();
         assert_eq!(backend.pool.idle(), 1);
         drop(theirs);

@@ -63,10 +63,17 @@ pub(super) struct Refused {
 /// When a call is judged.
 #[derive(Clone, Copy)]
 pub(super) struct Moment {
-    /// Nanoseconds on a clock that only goes forward.
-    pub(super) now_ns: u64,
+    /// The beginning of the meters' time.
+    pub(super) started: Instant,
     /// How long the call may wait for its turn.
     pub(super) patience: Duration,
+}
+
+impl Moment {
+    /// Nanoseconds on a clock that only goes forward. Asked for only where a quota stands.
+    fn now_ns(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
 }
 
 impl Quotas {
@@ -134,19 +141,20 @@ impl Quotas {
         if own.is_none() && tool.is_none() {
             return Ok(pass);
         }
+        let now_ns = at.now_ns();
         // A notification has nobody to read a refusal, and discover is how a client finds out whom it speaks to: they are
         // counted, but not refused.
         if call.kind() != Kind::Request || call.method() == Method::Discover {
             for account in own.into_iter().chain(tool) {
-                account.charge(at.now_ns);
+                account.charge(now_ns);
             }
             return Ok(pass);
         }
         if let Some(own) = own {
-            own.meet(at.now_ns).map_err(|wait| Refused::by_rate(Limit::ClientRate, wait))?;
+            own.meet(now_ns).map_err(|wait| Refused::by_rate(Limit::ClientRate, wait))?;
         }
         if let Some(tool) = tool {
-            tool.meet(at.now_ns).map_err(|wait| {
+            tool.meet(now_ns).map_err(|wait| {
                 // A call that is not made counts nowhere.
                 own.inspect(|own| own.give_back());
                 Refused::by_rate(Limit::ToolRate, wait)

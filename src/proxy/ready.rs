@@ -77,7 +77,7 @@ async fn check_backend(shared: &Shared, runtime: &Runtime) -> Check {
     }
     let check = match slot.connect().await {
         Ok(connection) => {
-            slot.pool.put(connection);
+            slot.pool.put(connection, Instant::now().into());
             Check::Ok
         }
         Err(_unreachable) => Check::Failed,

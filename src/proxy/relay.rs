@@ -5,7 +5,7 @@ use tokio::io::AsyncRead;
 
 use super::client::{Client, Interrupt};
 use super::exchange::{Received, RequestSent};
-use super::io::{Parts, READ_BYTES, read_into, read_more};
+use super::io::{Parts, READ_BYTES, TOGETHER_BYTES_MAX, read_into, read_more};
 use super::local::{Persist, append_field, append_length};
 use super::pool::Connection;
 use crate::http1::chunked::{Decoder, Piece};
@@ -259,6 +259,17 @@ pub(super) async fn send(
     let persist = if coding == Coding::UntilClose { Persist::Close } else { sending.persist };
     finish_head(&mut sending, coding, persist);
     let mut sent = Sent { bytes: 0, result: Ok(()), persist };
+    if matches!(coding, Coding::Length(_)) && source.is_complete() && source.data.len() <= TOGETHER_BYTES_MAX
+    {
+        see(&source.data);
+        sending.rendered.extend_from_slice(&source.data);
+        sent.bytes = source.data.len() as u64;
+        if let Some(idle) = sending.idle {
+            client.set_timeout(idle);
+        }
+        sent.result = client.write(Parts::new([sending.rendered.as_slice()])).await.map_err(Cut::from);
+        return sent;
+    }
     let mut head: &[u8] = &sending.rendered;
     loop {
         if let Some(idle) = sending.idle {

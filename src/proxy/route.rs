@@ -13,8 +13,9 @@ use tokio::sync::{Notify, mpsc};
 use crate::rollout::sample::{Ended, Origin, Verdict};
 use crate::upstream::{Slot, Split};
 
-/// Samples that may wait for the control plane, which looks several times a second; more are dropped and counted.
-const SAMPLES_MAX: usize = 64 * 1024;
+/// Samples that may wait for the control plane, which looks once a second and more often when there are many; more are
+/// dropped and counted.
+const SAMPLES_MAX: usize = 128 * 1024;
 
 /// Whether newer protocol versions are let through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,9 +83,9 @@ impl Samples {
         self.receiver.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    /// A client's call ended on this slot. False if the sample was dropped.
-    pub(super) fn ended(&self, slot: Slot, verdict: Verdict, latency: Duration) -> bool {
-        self.take_note(Ended { when: Instant::now(), slot, verdict, latency, origin: Origin::Live })
+    /// A client's call ended on this slot now. False if the sample was dropped.
+    pub(super) fn ended(&self, slot: Slot, verdict: Verdict, latency: Duration, now: Instant) -> bool {
+        self.take_note(Ended { when: now, slot, verdict, latency, origin: Origin::Live })
     }
 
     /// The same of any call. False if the sample was dropped.
@@ -117,7 +118,7 @@ mod tests {
     #[test]
     fn samples_beyond_the_bound_are_dropped_and_never_block() {
         let samples = Samples::new();
-        let one = || samples.ended(Slot::Blue, Verdict::Answered, Duration::ZERO);
+        let one = || samples.ended(Slot::Blue, Verdict::Answered, Duration::ZERO, Instant::now());
         assert_eq!((0..SAMPLES_MAX + 10).filter(|_| one()).count(), SAMPLES_MAX);
         assert!(samples.take().is_some());
         assert!(samples.take().is_none());

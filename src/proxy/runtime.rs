@@ -91,8 +91,7 @@ impl Runtime {
         call: &Call<'_>,
         client: &mut Client,
     ) -> Result<Pass<'_>, Refused> {
-        let now_ns = u64::try_from(shared.started.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        let at = Moment { now_ns, patience: self.timeouts.waiting };
+        let at = Moment { started: shared.started.into(), patience: self.timeouts.waiting };
         self.quotas.admit(&self.tool_rules, call, at, client).await.inspect_err(|refused| {
             if let Some(limit) = refused.limit {
                 shared.metrics.limited(limit);
@@ -162,7 +161,12 @@ pub(super) struct Shared {
 impl Shared {
     /// A client's call ended on this slot: what the rollout is judged by.
     pub(super) fn ended(&self, slot: Slot, verdict: Verdict, latency: Duration) {
-        if !self.samples.ended(slot, verdict, latency) {
+        self.ended_at(slot, verdict, latency, Instant::now());
+    }
+
+    /// The same, for a caller who knows what time it is.
+    pub(super) fn ended_at(&self, slot: Slot, verdict: Verdict, latency: Duration, now: Instant) {
+        if !self.samples.ended(slot, verdict, latency, now) {
             self.metrics.sample_dropped();
         }
     }

@@ -41,7 +41,7 @@ const LAST_WORDS: Duration = Duration::from_millis(500);
 /// From the end of accepting until the last accepted connection is counted.
 const LAST_ACCEPTED: Duration = Duration::from_millis(100);
 /// How often idle backend connections are looked through.
-const HOUSEKEEPING: Duration = Duration::from_secs(1);
+const HOUSEKEEPING: Duration = Duration::from_secs(5);
 
 /// A guard whose listeners are bound: the kernel queues connections from here on.
 pub(crate) struct Guard {

@@ -110,7 +110,7 @@ impl SlotState {
         let mut pause = PAUSE_FIRST;
         loop {
             if let Ok(connection) = self.connect().await {
-                return self.pool.put(connection);
+                return self.pool.put(connection, Instant::now().into());
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(PAUSE_MAX);
