@@ -146,7 +146,7 @@ fn apply(shared: &Shared, rebuilt: Result<Registry, Problems>) {
         Err(problems) => {
             call_log::event(
                 "reload_refused",
-                &format!("the running catalogue stays; {} problems:\n{problems}", problems.len()),
+                &format!("the running catalogue stays; {}:\n{problems}", problems.counted()),
             );
         }
     }

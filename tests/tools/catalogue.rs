@@ -28,7 +28,7 @@ fn check(catalogue: &str, expected: &[&str]) {
     let lines: Vec<&str> = told.lines().collect();
     let (count, problems) = lines.split_last().expect("a count");
     assert_eq!(problems, expected);
-    assert_eq!(*count, format!("{} problems", expected.len()));
+    assert_eq!(*count, format!("{} problem{}", expected.len(), if expected.len() == 1 { "" } else { "s" }));
 }
 
 #[test]

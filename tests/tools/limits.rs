@@ -146,7 +146,7 @@ fn a_statement_is_ended_at_its_time_and_an_answer_at_its_size() {
 #[test]
 fn a_tool_that_reads_cannot_write_and_half_a_write_is_none() {
     let server = server();
-    assert!(failure(&server.call("secret_write", json!({}))).contains("did not accept the query"));
+    assert!(failure(&server.call("secret_write", json!({}))).contains("takes no changes"));
     assert!(server.wait_for_log("database_error").contains("readonly"));
     assert_eq!(block(&server.call("half_write", json!({}))), json!({ "error": "no such thing" }));
     assert_eq!(block(&server.call("runs", json!({}))), json!(3));
@@ -171,6 +171,16 @@ fn arguments_are_values_and_never_sql() {
         failure(&server.call("echo", json!({ "word": "a\u{0}" }))).contains("word: must not contain a NUL")
     );
     assert_eq!(block(&server.call("runs", json!({}))), json!(3));
+}
+
+// A filter that cannot be bound must not become no filter.
+#[test]
+fn a_number_that_no_database_holds_is_refused() {
+    let server = Server::start(&[]);
+    for number in [json!(1e20), json!(u64::MAX), json!(-1e300)] {
+        let told = failure(&server.call("panda_list_jobs", json!({ "taskid": number })));
+        assert!(told.contains("taskid") && told.contains("does not fit in 64 bits"), "{told}");
+    }
 }
 
 #[test]

@@ -17,7 +17,7 @@ use std::sync::Arc;
 pub(super) use builtin::{BUILTIN_INSTRUCTIONS, builtin_sources};
 pub(super) use file::{ServerReport, TextFile, TextSource, ToolFile};
 pub(super) use http_file::{HttpFile, HttpMethod, ServiceFile, TotalFile};
-pub(super) use problem::{Problem, Problems};
+pub(super) use problem::{Problem, Problems, counted};
 pub(super) use schema::{Arguments, Input, Param};
 pub(super) use source::{Source, read_catalogue};
 pub(super) use sql_file::{BeforeFile, LetFile, SectionFile, Shape, SqlFile, TimeFile, Unit};

@@ -45,8 +45,9 @@ impl Problems {
         if self.0.is_empty() { Ok(built()) } else { Err(self) }
     }
 
-    pub(in crate::tools) fn len(&self) -> usize {
-        self.0.len()
+    /// `1 problem`, `2 problems`.
+    pub(in crate::tools) fn counted(&self) -> String {
+        counted(self.0.len())
     }
 }
 
@@ -69,6 +70,11 @@ impl fmt::Display for Problems {
 }
 
 impl std::error::Error for Problems {}
+
+/// `1 problem`, `2 problems`.
+pub(in crate::tools) fn counted(problems: usize) -> String {
+    if problems == 1 { "1 problem".to_owned() } else { format!("{problems} problems") }
+}
 
 /// Text from a file on its way to a terminal: nothing in it commands the terminal or begins a line.
 fn plain(text: &str) -> String {

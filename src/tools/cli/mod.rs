@@ -17,7 +17,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 use tokio::runtime::{Builder, Runtime};
 
-use super::catalogue::Problems;
+use super::catalogue::{Problems, counted};
 use super::database::{Databases, Dialect, demo_script, schema_script};
 use super::handler::{self, Host};
 use super::prepared::{indented, result_of};
@@ -166,10 +166,7 @@ impl CommandError {
     fn report(&self) -> ExitCode {
         match self {
             CommandError::Problems(problems) => {
-                eprintln!(
-                    "{problems}\nmcp-tools: {} problems in the files; nothing was started",
-                    problems.len()
-                );
+                eprintln!("{problems}\nmcp-tools: {} in the files; nothing was started", problems.counted());
             }
             CommandError::Other(error) => {
                 let mut told = error.to_string();
@@ -208,7 +205,7 @@ fn check(files: &Files, databases: &DatabaseFlags) -> Result<ExitCode, CommandEr
     let registry = match files.load() {
         Ok(registry) => registry,
         Err(problems) => {
-            say(format_args!("{problems}\n{} problems", problems.len()));
+            say(format_args!("{problems}\n{}", problems.counted()));
             return Ok(ExitCode::from(NO));
         }
     };
@@ -221,7 +218,7 @@ fn check(files: &Files, databases: &DatabaseFlags) -> Result<ExitCode, CommandEr
         say(format_args!("OK: {} tools", registry.tools().len()));
         return Ok(ExitCode::SUCCESS);
     }
-    say(format_args!("{}\n{} problems", unfit.join("\n"), unfit.len()));
+    say(format_args!("{}\n{}", unfit.join("\n"), counted(unfit.len())));
     Ok(ExitCode::from(NO))
 }
 
@@ -250,9 +247,15 @@ fn list(json: bool, files: &Files) -> Result<ExitCode, CommandError> {
 }
 
 fn call(name: &str, json: &str, files: &Files, databases: &DatabaseFlags) -> Result<ExitCode, CommandError> {
-    let Ok(Value::Object(arguments)) = serde_json::from_str(json) else {
-        eprintln!("mcp-tools: the arguments must be a JSON object (hint: '{{\"name\": \"value\"}}')");
-        return Ok(ExitCode::from(USAGE));
+    let arguments = match serde_json::from_str(json) {
+        Ok(Value::Object(arguments)) => arguments,
+        read => {
+            let reason = read.err().map(|error| format!(": {error}")).unwrap_or_default();
+            eprintln!(
+                "mcp-tools: the arguments must be a JSON object{reason} (hint: '{{\"name\": \"value\"}}')"
+            );
+            return Ok(ExitCode::from(USAGE));
+        }
     };
     let registry = files.load()?;
     let Some(tool) = registry.tool(name) else {

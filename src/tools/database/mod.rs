@@ -107,6 +107,8 @@ pub(super) enum DatabaseError {
     Timeout(Duration),
     #[error("the answer is larger than {} MiB; narrow the filters", ROW_BYTES_MAX / 1024 / 1024)]
     TooLarge,
+    #[error("the database takes no changes from here (it is read-only)")]
+    ReadOnly { detail: String },
     #[error("this would be more than a number of 64 bits can hold")]
     OutOfRange,
     #[error("the database did not accept the query")]
@@ -117,7 +119,9 @@ impl DatabaseError {
     /// What only the log may know.
     pub(super) fn detail(&self) -> Option<&str> {
         match self {
-            DatabaseError::Unreachable { detail } | DatabaseError::Failed { detail } => Some(detail),
+            DatabaseError::Unreachable { detail }
+            | DatabaseError::ReadOnly { detail }
+            | DatabaseError::Failed { detail } => Some(detail),
             DatabaseError::NotConfigured(_)
             | DatabaseError::Busy
             | DatabaseError::Timeout(_)

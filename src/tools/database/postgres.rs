@@ -157,6 +157,9 @@ fn told(error: &tokio_postgres::Error, time_max: Duration) -> DatabaseError {
     match error.code() {
         Some(code) if *code == SqlState::QUERY_CANCELED => DatabaseError::Timeout(time_max),
         Some(code) if *code == SqlState::NUMERIC_VALUE_OUT_OF_RANGE => DatabaseError::OutOfRange,
+        Some(code) if *code == SqlState::READ_ONLY_SQL_TRANSACTION => {
+            DatabaseError::ReadOnly { detail: chain(error) }
+        }
         // Class 57 is an operator's intervention, class 53 a lack of resources, class 08 a lost connection.
         Some(code) if ["57", "53", "08"].iter().any(|class| code.code().starts_with(class)) => {
             DatabaseError::Unreachable { detail: chain(error) }

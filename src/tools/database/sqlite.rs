@@ -58,6 +58,7 @@ pub(super) fn open_file(path: &Path) -> Result<Sqlite, AddressError> {
         return Err(AddressError::Sqlite(format!("{} does not exist ({hint})", path.display())));
     }
     let attached = siblings(path).map_err(|error| AddressError::Sqlite(error.to_string()))?;
+    let shown = path;
     let path = path.to_owned();
     let open = move || {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -69,9 +70,11 @@ pub(super) fn open_file(path: &Path) -> Result<Sqlite, AddressError> {
     };
     let sqlite = Sqlite::new(open);
     // A file that is not a database is told now, not by the first call.
-    let connection = sqlite.connect().map_err(|error| AddressError::Sqlite(error.to_string()))?;
-    let read = connection.query_row("SELECT COUNT(*) FROM sqlite_schema", [], |row| row.get::<_, i64>(0));
-    read.map_err(|error| AddressError::Sqlite(error.to_string()))?;
+    let count = |connection: Connection| {
+        connection.query_row("SELECT COUNT(*) FROM sqlite_schema", [], |row| row.get::<_, i64>(0))
+    };
+    let counted = sqlite.connect().and_then(count);
+    counted.map_err(|error| AddressError::Sqlite(format!("{}: {error}", shown.display())))?;
     Ok(sqlite)
 }
 
@@ -268,6 +271,7 @@ fn told(error: rusqlite::Error, time_max: Duration) -> DatabaseError {
             | ErrorCode::DiskFull
             | ErrorCode::SystemIoFailure,
         ) => DatabaseError::Unreachable { detail: error.to_string() },
+        Some(ErrorCode::ReadOnly) => DatabaseError::ReadOnly { detail: error.to_string() },
         Some(_) | None => DatabaseError::Failed { detail: error.to_string() },
     }
 }

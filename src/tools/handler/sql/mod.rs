@@ -155,7 +155,10 @@ fn told(error: &DatabaseError) -> Done {
         DatabaseError::NotConfigured(_) => Outcome::Refused,
         DatabaseError::Unreachable { .. } | DatabaseError::Busy => Outcome::Unavailable,
         DatabaseError::Timeout(_) => Outcome::Timeout,
-        DatabaseError::TooLarge | DatabaseError::OutOfRange | DatabaseError::Failed { .. } => Outcome::Failed,
+        DatabaseError::TooLarge
+        | DatabaseError::ReadOnly { .. }
+        | DatabaseError::OutOfRange
+        | DatabaseError::Failed { .. } => Outcome::Failed,
     };
     Done::failed(outcome, error.to_string())
 }

@@ -113,8 +113,8 @@ impl Definitions {
             };
             computed.insert(name.as_str(), bind);
         }
-        for name in self.params.keys() {
-            check_bindable(name, arguments.get(name))?;
+        for (name, kind) in &self.params {
+            check_bindable(name, *kind, arguments.get(name))?;
         }
         Ok(Values {
             arguments,
@@ -157,12 +157,13 @@ fn bound(value: &Value, kind: Option<Kind>) -> Bind {
     }
 }
 
-fn check_bindable(name: &str, value: &Value) -> Result<(), String> {
+fn check_bindable(name: &str, kind: Kind, value: &Value) -> Result<(), String> {
     match value {
         Value::String(text) if text.contains('\0') => {
             Err(format!("{name}: must not contain a NUL character"))
         }
-        Value::Number(number) if !number.is_f64() && integer(value).is_none() => {
+        // It would be bound as if it had not been given.
+        Value::Number(number) if kind == Kind::Integer && integer(value).is_none() => {
             Err(format!("{name}: {number} does not fit in 64 bits"))
         }
         Value::Null
