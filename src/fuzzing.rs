@@ -24,7 +24,8 @@ pub fn config(text: &str) -> Result<Vec<u128>, Vec<String>> {
     let sizes = [limits.head.bytes_max.into(), limits.head.fields_max.into()];
     let times = [times.header, times.body, times.connect, times.total, times.drain, health.timeout];
     let counts = [limits.connections_max, limits.in_flight_max, limits.waiting_max, limits.held_max];
-    let counts = counts.map(|count| count as u128).into_iter().chain([limits.body_bytes_max as u128]);
+    let counts = counts.into_iter().chain([limits.bodies_bytes_max]);
+    let counts = counts.map(|count| count as u128).chain([limits.body_bytes_max as u128]);
     Ok(counts.chain(sizes).chain(times.map(|time| time.as_millis())).collect())
 }
 

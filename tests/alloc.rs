@@ -11,6 +11,7 @@ use mcp_guard::policy::{Clients, Limits, Local, Policy, Verdict, origin, paths};
 const LIMITS: Limits = Limits {
     head: HeadLimits { bytes_max: 16384, fields_max: 100 },
     body_bytes_max: 4 << 20,
+    bodies_bytes_max: 1 << 20,
     connections_max: 1024,
     in_flight_max: 32,
     waiting_max: 64,

@@ -23,6 +23,7 @@ pub const SEEDS: &[&[u8]] = &[
 const LIMITS: Limits = Limits {
     head: HeadLimits { bytes_max: 8192, fields_max: 16 },
     body_bytes_max: 1,
+    bodies_bytes_max: 1 << 20,
     connections_max: 1,
     in_flight_max: 1,
     waiting_max: 1,

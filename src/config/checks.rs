@@ -132,6 +132,11 @@ fn times(config: &Config, report: &Report) {
             report.warn(&format!("timeouts.{name}"), Invalid::new(reason));
         }
     }
+    let (one, all) = (config.limits.body_bytes_max, config.limits.bodies_bytes_max);
+    if one > all as u64 {
+        let invalid = Invalid::new(format!("must not be less than limits.body_bytes, {one}"));
+        report.problem("limits.bodies_bytes", Some(all.to_string()), invalid);
+    }
     if config.health.timeout > config.health.interval {
         let interval = value::show(config.health.interval);
         let invalid = Invalid::new(format!("must not be longer than health.interval, {interval}"));

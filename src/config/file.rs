@@ -112,6 +112,7 @@ pub(super) fn limits(mut table: Table<'_>) -> (Limits, ToolRules) {
             fields_max: u16::try_from(headers).unwrap_or(u16::MAX),
         },
         body_bytes_max: table.integer("body_bytes", 1..=1 << 30, 4 << 20),
+        bodies_bytes_max: table.count("bodies_bytes", 1..=1 << 40, 256 << 20),
         connections_max: table.count("connections", 1..=1_000_000, 1024),
         in_flight_max: table.count("in_flight", 1..=100_000, 32),
         waiting_max: table.count("waiting", 1..=100_000, 64),

@@ -90,6 +90,7 @@ fn paths_and_origin_keys() {
 #[test]
 fn limits_keys() {
     check("limits", "body_bytes", "1_000_000", "0", "0 is not allowed; must be 1 to");
+    check("limits", "bodies_bytes", "16_777_216", "4096", "must not be less than limits.body_bytes, 4194304");
     check("limits", "header_bytes", "0x4000", "100", "must be 512 to");
     check("limits", "headers", "50", "-1", "-1 is not allowed");
     check("limits", "connections", "5000", "10.5", "must be a whole number");

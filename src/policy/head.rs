@@ -56,6 +56,7 @@ mod tests {
     const LIMITS: Limits = Limits {
         head: HeadLimits { bytes_max: 16384, fields_max: 100 },
         body_bytes_max: 1000,
+        bodies_bytes_max: 1 << 20,
         connections_max: 1,
         in_flight_max: 1,
         waiting_max: 1,

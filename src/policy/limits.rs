@@ -11,6 +11,8 @@ pub struct Limits {
     pub head: HeadLimits,
     /// Bytes of a request body.
     pub body_bytes_max: u64,
+    /// Bytes of all request bodies that are held at a time.
+    pub bodies_bytes_max: usize,
     /// Connections from clients.
     pub connections_max: usize,
     /// Calls in flight per slot.

@@ -1,11 +1,12 @@
 //! The request's body: buffered whole before a backend is asked, or read and forgotten when the request is refused.
 //!
-//! Memory grows with the bytes that arrive, never with what a head declares.
+//! Memory grows with the bytes that arrive, never with what a head declares, and all bodies together have an end.
 
 use std::borrow::Cow;
 
 use super::client::{Client, Interrupt};
 use super::io::{Parts, READ_BYTES};
+use super::room::{Full, Share};
 use crate::http1::chunked::{Decoder, Piece};
 use crate::http1::{BodyLength, RequestHead};
 use crate::policy::Denial;
@@ -16,6 +17,8 @@ const FORGOTTEN_BYTES_MAX: u64 = 256 * 1024;
 /// A whole body.
 pub(super) struct Body<'b> {
     pub(super) bytes: Cow<'b, [u8]>,
+    /// What it takes of the room for all of them. What arrived with the head lies in the connection's buffer.
+    _share: Share<'b>,
     /// How much of what had arrived with the head belonged to the body.
     pub(super) consumed: usize,
 }
@@ -25,6 +28,12 @@ pub(super) struct Body<'b> {
 pub(super) enum NoBody {
     Refused(Denial),
     Gone,
+}
+
+impl From<Full> for NoBody {
+    fn from(Full: Full) -> NoBody {
+        NoBody::Refused(Denial::Overloaded)
+    }
 }
 
 impl From<Interrupt> for NoBody {
@@ -37,29 +46,35 @@ impl From<Interrupt> for NoBody {
     }
 }
 
-/// Reads the body, at most `bytes_max`, until the client's deadline. `arrived` is what came behind the head.
+/// Reads the body, at most `bytes_max`, until the client's deadline. `arrived` is what came behind the head, `share` what may
+/// be taken of the room for all bodies.
 pub(super) async fn read<'b>(
     client: &mut Client,
     head: &RequestHead<'_>,
     arrived: &'b [u8],
     bytes_max: u64,
+    share: Share<'b>,
 ) -> Result<Body<'b>, NoBody> {
     match head.body {
-        BodyLength::None | BodyLength::UntilClose => Ok(Body { bytes: Cow::Borrowed(&[]), consumed: 0 }),
+        BodyLength::None | BodyLength::UntilClose => {
+            Ok(Body { bytes: Cow::Borrowed(&[]), _share: share, consumed: 0 })
+        }
         BodyLength::Bytes(length) => {
             if length > bytes_max {
                 return Err(NoBody::Refused(Denial::BodyTooLarge));
             }
             let length = usize::try_from(length).map_err(|_| NoBody::Refused(Denial::BodyTooLarge))?;
             if let Some(bytes) = arrived.get(..length) {
-                return Ok(Body { bytes: Cow::Borrowed(bytes), consumed: length });
+                return Ok(Body { bytes: Cow::Borrowed(bytes), _share: share, consumed: length });
             }
             invite(client, head, arrived).await?;
-            read_length(client, arrived, length).await
+            read_length(client, arrived, length, share).await
         }
         BodyLength::Chunked => {
             invite(client, head, arrived).await?;
-            read_chunked(client, arrived, bytes_max).await
+            let mut bytes = Kept { bytes: Vec::new(), share };
+            let consumed = read_chunked(client, arrived, bytes_max, Some(&mut bytes)).await?;
+            Ok(Body { bytes: Cow::Owned(bytes.bytes), _share: bytes.share, consumed })
         }
     }
 }
@@ -72,25 +87,57 @@ async fn invite(client: &mut Client, head: &RequestHead<'_>, arrived: &[u8]) -> 
     Ok(())
 }
 
-async fn read_length<'b>(client: &mut Client, arrived: &[u8], length: usize) -> Result<Body<'b>, NoBody> {
-    let mut bytes = arrived.to_vec();
-    while bytes.len() < length {
+/// Bytes that are kept, and the room they take.
+struct Kept<'r> {
+    bytes: Vec<u8>,
+    share: Share<'r>,
+}
+
+impl Kept<'_> {
+    /// Makes sure that there is memory for some bytes more, but for no more than `bytes_max` in all.
+    fn make_room(&mut self, bytes: usize, bytes_max: usize) -> Result<(), Full> {
+        if self.bytes.capacity() - self.bytes.len() >= bytes {
+            return Ok(());
+        }
         // Doubling: a client that declares much and sends little costs little.
-        bytes.reserve(bytes.len().max(READ_BYTES).min(length - bytes.len()));
-        let limit = length - bytes.len();
-        if client.read_into(&mut bytes, limit).await? == 0 {
+        let doubled = self.bytes.capacity().max(bytes).max(READ_BYTES);
+        let wanted = (self.bytes.len() + doubled).min(bytes_max).max(self.bytes.len() + bytes);
+        self.share.grow(wanted - self.bytes.capacity())?;
+        self.bytes.reserve_exact(wanted - self.bytes.len());
+        Ok(())
+    }
+}
+
+async fn read_length<'b>(
+    client: &mut Client,
+    arrived: &[u8],
+    length: usize,
+    share: Share<'b>,
+) -> Result<Body<'b>, NoBody> {
+    let mut kept = Kept { bytes: Vec::new(), share };
+    kept.make_room(arrived.len(), length)?;
+    kept.bytes.extend_from_slice(arrived);
+    while kept.bytes.len() < length {
+        kept.make_room(1, length)?;
+        let limit = (length - kept.bytes.len()).min(kept.bytes.capacity() - kept.bytes.len());
+        if client.read_into(&mut kept.bytes, limit).await? == 0 {
             return Err(NoBody::Gone);
         }
     }
-    Ok(Body { bytes: Cow::Owned(bytes), consumed: arrived.len() })
+    Ok(Body { bytes: Cow::Owned(kept.bytes), _share: kept.share, consumed: arrived.len() })
 }
 
-async fn read_chunked<'b>(client: &mut Client, arrived: &[u8], bytes_max: u64) -> Result<Body<'b>, NoBody> {
+/// Reads a chunked body and returns how much of `arrived` belonged to it. Without a place to keep them, its bytes are
+/// forgotten as they come.
+async fn read_chunked(
+    client: &mut Client,
+    arrived: &[u8],
+    bytes_max: u64,
+    mut kept: Option<&mut Kept<'_>>,
+) -> Result<usize, NoBody> {
     let mut decoder = Decoder::new();
-    let mut bytes = Vec::new();
-    let first = decode(&mut decoder, arrived, &mut bytes, bytes_max).map_err(NoBody::Refused)?;
-    if let Progress::Complete { consumed } = first {
-        return Ok(Body { bytes: Cow::Owned(bytes), consumed });
+    if let Progress::Complete { consumed } = decode(&mut decoder, arrived, kept.as_deref_mut(), bytes_max)? {
+        return Ok(consumed);
     }
     let mut raw = Vec::new();
     loop {
@@ -98,10 +145,10 @@ async fn read_chunked<'b>(client: &mut Client, arrived: &[u8], bytes_max: u64) -
         if client.read(&mut raw).await? == 0 {
             return Err(NoBody::Gone);
         }
-        let progress = decode(&mut decoder, &raw, &mut bytes, bytes_max).map_err(NoBody::Refused)?;
+        let progress = decode(&mut decoder, &raw, kept.as_deref_mut(), bytes_max)?;
         if let Progress::Complete { consumed } = progress {
             client.carry(&raw[consumed..]);
-            return Ok(Body { bytes: Cow::Owned(bytes), consumed: arrived.len() });
+            return Ok(arrived.len());
         }
     }
 }
@@ -114,19 +161,23 @@ enum Progress {
 fn decode(
     decoder: &mut Decoder,
     input: &[u8],
-    bytes: &mut Vec<u8>,
+    mut kept: Option<&mut Kept<'_>>,
     bytes_max: u64,
-) -> Result<Progress, Denial> {
+) -> Result<Progress, NoBody> {
     let mut at = 0;
     loop {
-        let piece = decoder.next(&input[at..]).map_err(Denial::Framing)?;
+        let piece = decoder.next(&input[at..]).map_err(|error| NoBody::Refused(Denial::Framing(error)))?;
         // A chunk that is announced too large is refused before it is sent.
         if decoder.declared() > bytes_max {
-            return Err(Denial::BodyTooLarge);
+            return Err(NoBody::Refused(Denial::BodyTooLarge));
         }
         match piece {
             Piece::Data { start, end } => {
-                bytes.extend_from_slice(&input[at + start..at + end]);
+                let data = &input[at + start..at + end];
+                if let Some(kept) = kept.as_deref_mut() {
+                    kept.make_room(data.len(), usize::try_from(bytes_max).unwrap_or(usize::MAX))?;
+                    kept.bytes.extend_from_slice(data);
+                }
                 at += end;
             }
             Piece::More { .. } => return Ok(Progress::NeedsMore),
@@ -158,9 +209,7 @@ pub(super) async fn forget(client: &mut Client, head: &RequestHead<'_>, arrived:
             }
             Some(consumed)
         }
-        BodyLength::Chunked => {
-            read_chunked(client, arrived, FORGOTTEN_BYTES_MAX).await.ok().map(|body| body.consumed)
-        }
+        BodyLength::Chunked => read_chunked(client, arrived, FORGOTTEN_BYTES_MAX, None).await.ok(),
         BodyLength::UntilClose => None,
     }
 }

@@ -42,8 +42,9 @@ pub(super) async fn serve(
     report.client = Some(permit.client());
     runtime.quotas.saw(&permit, request.wall);
     client.set_deadline(request.started + runtime.timeouts.body);
-    let limit = runtime.policy.limits().body_bytes_max;
-    let body = match body::read(client, &request.head, request.arrived, limit).await {
+    let limits = runtime.policy.limits();
+    let share = request.shared.room.share(limits.bodies_bytes_max);
+    let body = match body::read(client, &request.head, request.arrived, limits.body_bytes_max, share).await {
         Ok(body) => body,
         Err(NoBody::Gone) => return report.client_gone(),
         Err(NoBody::Refused(denial)) => {
@@ -232,6 +233,12 @@ impl Delivery<'_> {
         })
         .await;
         let now = Instant::now();
+        // The connection first: who gets the place looks for it.
+        if sent.result.is_ok()
+            && let Some(connection) = source.into_reusable()
+        {
+            slot.pool.put(connection, now.into());
+        }
         place.leave(now);
         let upstream = now.saturating_duration_since(since);
         report.upstream = Some(upstream);
@@ -250,9 +257,6 @@ impl Delivery<'_> {
         listing.learn(slot, format);
         if let Some(copying) = copying {
             copying.finish(slot.slot, format);
-        }
-        if let Some(connection) = source.into_reusable() {
-            slot.pool.put(connection, now.into());
         }
         sent.persist
     }

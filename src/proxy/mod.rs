@@ -27,6 +27,7 @@ mod relay;
 mod report;
 mod request_id;
 mod rig;
+mod room;
 mod route;
 mod routes;
 mod runtime;

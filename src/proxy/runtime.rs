@@ -12,6 +12,7 @@ use super::drain::Drain;
 use super::quota::{Holders, Moment, Pass, Quotas, Refused};
 use super::ready::Readiness;
 use super::request_id::RequestIds;
+use super::room::Room;
 use super::route::{Fence, Routes, Samples};
 use super::routes::{Gateway, Routes as OpenRoutes};
 use super::shadow::Copies;
@@ -155,6 +156,8 @@ pub(super) struct Shared {
     pub(super) readiness: Readiness,
     /// Where requests of routes are handed over.
     pub(super) gateway: Gateway,
+    /// For the bodies of all requests.
+    pub(super) room: Room,
     pub(super) started: Instant,
 }
 

@@ -178,6 +178,7 @@ pub(super) fn share(config: Config, log: Log) -> Result<Shared, Error> {
         clock: Clock::new(),
         readiness: super::ready::Readiness::default(),
         gateway: super::routes::Gateway::new(),
+        room: super::room::Room::default(),
         started: Instant::now(),
     })
 }

@@ -1,6 +1,8 @@
 //! Contract, section 7: connections, places in flight and the waiting line are bounded.
 
-use crate::harness::{backend, call, eventually, guard, ok, post, result};
+use std::time::Duration;
+
+use crate::harness::{backend, call, eventually, guard, ok, post, result, soon};
 
 #[tokio::test]
 async fn connections_beyond_the_limit_are_turned_away() {
@@ -70,4 +72,49 @@ async fn nobody_waits_longer_than_the_line_allows() {
     assert_eq!(guard.post(&call(2, "tools/call")).await.json()["error"]["data"]["reason"], "overloaded");
     peer.send(ok(&result(1))).await;
     assert_eq!(first.answer().await.json()["id"], 1);
+}
+
+// Memory has an end: all bodies together take no more than the operator says, and what they took is given back.
+#[tokio::test]
+async fn a_body_for_which_there_is_no_room_is_refused_and_the_room_is_given_back() {
+    let backend = backend().await.serve(|_| ok(&result(1)));
+    let limits = "[limits]\nbody_bytes = 100_000\nbodies_bytes = 100_000";
+    let guard = guard().token("t").upstream(&backend).config(limits).start().await;
+    let pad = "x".repeat(90_000);
+    let body = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"pad":"{pad}"}}}}"#);
+    let counted = post("t", "", &body);
+    let head = post("t", "", "").replace("Content-Length: 0", "Transfer-Encoding: chunked");
+    let chunked = format!("{head}{:x}\r\n{body}\r\n0\r\n\r\n", body.len());
+    for request in [&counted, &chunked] {
+        let (most, rest) = request.split_at(80_000);
+        let other = async || {
+            let mut other = guard.connect().await;
+            other.try_send(&counted).await;
+            other.answer().await
+        };
+        // What it has sent arrives in its time: until then there is room for others, who may even be quicker.
+        let mut slow = soon("there is no room for another", async {
+            loop {
+                let mut slow = guard.connect().await;
+                slow.send(most).await;
+                while !slow.hears_within(Duration::from_millis(20)).await {
+                    let answer = other().await;
+                    if answer.status() == 200 {
+                        continue;
+                    }
+                    assert_eq!((answer.status(), answer.field("connection")), (503, Some("close")));
+                    assert_eq!(answer.json()["error"]["code"], -31503, "{}", answer.text());
+                    assert!(answer.field("retry-after").is_some());
+                    if !slow.hears_within(Duration::from_millis(20)).await {
+                        return slow;
+                    }
+                }
+            }
+        })
+        .await;
+        assert_eq!(guard.post(&call(1, "tools/call")).await.json()["id"], 1, "a small one needs none");
+        slow.send(rest).await;
+        assert!(slow.answer().await.json().get("result").is_some());
+        eventually("there is room again", || async { other().await.status() == 200 }).await;
+    }
 }

@@ -24,6 +24,7 @@ fn policy() -> Policy {
     let limits = Limits {
         head: HEAD,
         body_bytes_max: 1000,
+        bodies_bytes_max: 1 << 20,
         connections_max: 1,
         in_flight_max: 1,
         waiting_max: 1,

@@ -60,7 +60,8 @@ pub(super) async fn serve(
         Caller::Key(_) | Caller::Anyone => report.caller = caller.map(str::to_owned),
     }
     client.set_deadline(request.started + request.runtime.timeouts.body);
-    let body = match body::read(client, &request.head, request.arrived, rule.body_bytes_max).await {
+    let share = request.shared.room.share(request.runtime.policy.limits().bodies_bytes_max);
+    let body = match body::read(client, &request.head, request.arrived, rule.body_bytes_max, share).await {
         Ok(body) => body,
         Err(NoBody::Gone) => return report.client_gone(),
         Err(NoBody::Refused(denial)) => {
