@@ -251,7 +251,8 @@ fn check_proofs(document: &str, heading: &str) {
         .filter(|path| !path.ends_with("tidy.rs"))
         .map(|path| read(path))
         .collect();
-    for file in fs::read_dir(root().join("tests/e2e")).unwrap().map(|entry| entry.unwrap().path()) {
+    let scripts = fs::read_dir(root().join("tests/e2e")).into_iter().flatten().flatten();
+    for file in scripts.map(|entry| entry.path()) {
         if file.extension().is_some_and(|extension| extension == "py") {
             code.push_str(&read(&file).replace("def test", "fn test"));
         }
