@@ -129,9 +129,10 @@ async fn stage_stalled() {
     assert!(detail.contains("of the 1000000 answers of the candidate that a verdict needs"), "{detail}");
     load.stop().await;
 
-    let fit = stage("stage_stalled", "window = \"300ms\"").await;
+    // Long enough for the order to arrive on a busy machine, and watched for longer.
+    let fit = stage("stage_stalled", "window = \"3s\"").await;
     fit.guard.does("rollout pause").await;
-    tokio::time::sleep(WATCHED).await;
+    tokio::time::sleep(Duration::from_secs(3) + WATCHED).await;
     assert!(fit.guard.rollout().await["status"]["run"].is_object(), "who waits for a person does not stall");
 }
 
