@@ -2,6 +2,8 @@
 //!
 //! They only report; what they see is counted and judged elsewhere. Dropping a watch ends it.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::mpsc;
@@ -38,14 +40,18 @@ pub(super) enum Seen {
 
 /// What looks after the backends.
 pub(super) struct Watches {
-    reports: mpsc::Sender<Seen>,
+    reports: Reporting,
     probes: [Option<Watch>; 2],
     /// While a rollout is under way.
     checks: Vec<Watch>,
 }
 
+/// While no rollout is under way, memory decides nothing: it is read with every so many probes, for the gauge.
+const MEMORY_EVERY: u32 = 6;
+
 impl Watches {
     pub(super) fn new(reports: mpsc::Sender<Seen>) -> Watches {
+        let reports = Reporting { seen: reports, under_way: Arc::default() };
         Watches { reports, probes: [None, None], checks: Vec::new() }
     }
 
@@ -61,12 +67,14 @@ impl Watches {
 
     /// Critical checks run exactly while a rollout does.
     pub(super) fn check(&mut self, settings: &Settings, rollout: &Rollout) {
+        self.reports.under_way.store(rollout.state().run.is_some(), Ordering::Relaxed);
         let candidate =
             rollout.state().run.as_ref().and_then(|_| settings.backend(rollout.state().candidate()));
         match candidate {
             None => self.checks.clear(),
             Some(candidate) if self.checks.is_empty() => {
-                let start = |check: &Check| critical(check.clone(), candidate.clone(), self.reports.clone());
+                let start =
+                    |check: &Check| critical(check.clone(), candidate.clone(), self.reports.seen.clone());
                 self.checks = settings.rollout.checks.iter().map(start).collect();
             }
             Some(_) => {}
@@ -93,6 +101,14 @@ impl Watches {
         }
         self.checks.clear();
     }
+}
+
+/// Where probes report, and what they are told.
+#[derive(Clone)]
+struct Reporting {
+    seen: mpsc::Sender<Seen>,
+    /// Whether a rollout is.
+    under_way: Arc<AtomicBool>,
 }
 
 /// Where the probes of a slot begin.
@@ -122,9 +138,11 @@ fn look_after(
     backend: Backend,
     settings: config::Health,
     first: First,
-    seen: mpsc::Sender<Seen>,
+    reporting: Reporting,
 ) -> Watch {
+    let Reporting { seen, under_way } = reporting;
     Watch(tokio::spawn(async move {
+        let mut unread = MEMORY_EVERY;
         let mut prober = Prober::new(&backend, settings.timeout);
         let mut pulse = Pulse::new(&settings, first.health);
         tokio::time::sleep(first.after).await;
@@ -138,10 +156,16 @@ fn look_after(
             if seen.send(Seen::Probe { slot, health, surface }).await.is_err() {
                 return;
             }
-            if let Some(memory) = read_memory(&backend).await
+            unread += 1;
+            let due = unread >= MEMORY_EVERY || under_way.load(Ordering::Relaxed);
+            if due
+                && let Some(memory) = read_memory(&backend).await
                 && seen.send(Seen::Memory { slot, memory }).await.is_err()
             {
                 return;
+            }
+            if due {
+                unread = 0;
             }
             tokio::time::sleep(pulse.pause(settings.interval)).await;
         }
