@@ -36,6 +36,15 @@ impl InProcess {
         Ok(InProcess { view: Shared::new(registry, host).view() })
     }
 
+    /// The same process with the tools that `text` declares, or why they are refused.
+    #[cfg(test)]
+    pub(super) fn with_catalogue(&self, text: &str) -> Result<InProcess, String> {
+        let source = catalogue::Source { name: "any.toml".into(), text: text.into(), included: false };
+        let registry = catalogue::build(&[source], "".into()).map_err(|problems| problems.to_string())?;
+        let host = std::sync::Arc::clone(&self.view.host);
+        Ok(InProcess { view: View { registry: registry.into(), host } })
+    }
+
     /// Answers one message of a client that sent no headers of MCP; nothing, if it is no message.
     pub async fn answer(&self, body: &[u8]) -> Option<Answered> {
         let message = message::read(body).ok()?;

@@ -1,5 +1,7 @@
 //! The process: socket, signals, exit codes, log.
 
+use std::io::ErrorKind;
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::process::Command;
@@ -39,6 +41,40 @@ fn logs_one_line_for_each_call_and_never_its_arguments() {
     assert_eq!((&entry["tool"], &entry["outcome"]), (&json!("get_server_instructions"), &json!("ok")));
     assert!(entry["ms"].as_f64().is_some_and(|ms| ms >= 0.0), "{line}");
     assert!(!line.contains("s3cret"), "{line}");
+}
+
+// A second process that subscribed at its start once saved every message twice.
+#[test]
+fn starting_and_listing_touch_nothing_outside() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("binds");
+    listener.set_nonblocking(true).expect("does not wait");
+    let address = listener.local_addr().expect("an address");
+    let home = tempfile::tempdir().expect("a directory");
+    let file = home.path().join("swf.db");
+    let script = "CREATE TABLE t (a)";
+    rusqlite::Connection::open(&file).expect("opens").execute_batch(script).expect("runs");
+    let before = std::fs::read(&file).expect("a file");
+    let (url, database) = (format!("http://{address}"), format!("postgresql://u@{address}/d"));
+    let env = [
+        ("MCP_TOOLS_ACTIVEMQ_URL", url.as_str()),
+        ("MCP_TOOLS_PANDA_MONITOR_URL", url.as_str()),
+        ("PANDA", database.as_str()),
+    ];
+    let main = format!("sqlite:{}", file.display());
+    let server = Server::start_in(home, &["--database", &main, "--database", "panda=env:PANDA"], &env);
+    server.ask("tools/list", json!({}));
+    server.call("get_server_instructions", json!({}));
+    let connected = listener.accept().map(|_| ()).map_err(|error| error.kind());
+    assert_eq!(connected, Err(ErrorKind::WouldBlock));
+    assert_eq!(std::fs::read(&file).expect("a file"), before);
+    let folder = server.socket.parent().expect("a folder");
+    let mut left: Vec<_> =
+        folder.read_dir().expect("lists").map(|entry| entry.expect("an entry").file_name()).collect();
+    left.sort();
+    assert_eq!(left, ["swf.db", "t.sock"]);
+    // The listener would have told.
+    server.call("panda_list_queues", json!({}));
+    assert!(listener.accept().is_ok());
 }
 
 #[test]
