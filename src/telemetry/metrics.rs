@@ -3,11 +3,11 @@
 //! Labels are closed sets: outcomes, denial codes, methods and slots by `as_str()`/`code()`; tools only by names that the
 //! slot itself listed; clients only by the first names of the configuration. Nothing a client sends becomes a label.
 
-mod resolved;
 mod rollout;
 mod routes;
 mod shadow;
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use prometheus::core::Collector;
@@ -17,7 +17,6 @@ use prometheus::{
     Opts, Registry, TextEncoder,
 };
 
-use self::resolved::{Resolved, Series};
 pub(crate) use self::rollout::{Notified, RolloutMetrics};
 pub(crate) use self::routes::RouteGauges;
 pub(crate) use self::shadow::ShadowMetrics;
@@ -112,8 +111,9 @@ pub(crate) struct Metrics {
     denials: IntCounterVec,
     auth_failures: IntCounterVec,
     slots: SlotFamilies,
-    resolved: Resolved,
     upstream_connections: IntCounterVec,
+    /// Of each slot and result, once there was one.
+    upstream_connections_resolved: [[OnceLock<IntCounter>; 3]; 2],
     retries: IntCounterVec,
     connections: IntGauge,
     connections_accepted: IntCounter,
@@ -164,7 +164,7 @@ impl Metrics {
                 "Connections to a backend by slot and result: opened, reused or failed.",
                 &["slot", "result"],
             )?,
-            resolved: Resolved::new(),
+            upstream_connections_resolved: Default::default(),
             retries: add.counters(
                 "mcp_guard_retries_total",
                 "Calls sent again by slot and reason: unsent (nothing was written), repeatable, or stand_in (for a candidate).",
@@ -218,33 +218,18 @@ impl Metrics {
     }
 
     fn record_at_endpoint(&self, record: &Record<'_>) {
-        let count = |series: &Series| {
-            series.requests.inc();
-            if let Some(duration) = &series.server_duration {
-                duration.observe(seconds(record.total));
-            }
-            if let (Some(duration), Some(upstream)) = (&series.client_duration, record.upstream) {
-                duration.observe(seconds(upstream));
-            }
-        };
-        self.resolved.count(record, || self.resolve(record), count);
-    }
-
-    fn resolve(&self, record: &Record<'_>) -> Series {
         let slot = record.slot.map_or(NONE, Slot::as_str);
         let method = record.method.map_or(NONE, |method| method.as_str());
         let tool = record.tool.unwrap_or_default();
         let outcome = record.outcome.as_str();
-        let error = if record.outcome == Outcome::Ok { "" } else { outcome };
-        // What has no method was refused before its body was read: it was no operation.
-        let operation = record.method.is_some();
-        let asked = operation && record.upstream.is_some();
-        Series {
-            requests: self.requests.with_label_values(&[slot, method, tool, record.client_label, outcome]),
-            server_duration: operation
-                .then(|| self.server_duration.with_label_values(&[method, tool, error])),
-            client_duration: asked
-                .then(|| self.client_duration.with_label_values(&[slot, method, tool, error])),
+        self.requests.with_label_values(&[slot, method, tool, record.client_label, outcome]).inc();
+        if record.method.is_some() {
+            let error = if record.outcome == Outcome::Ok { "" } else { outcome };
+            self.server_duration.with_label_values(&[method, tool, error]).observe(seconds(record.total));
+            if let Some(upstream) = record.upstream {
+                let labels = [slot, method, tool, error];
+                self.client_duration.with_label_values(&labels).observe(seconds(upstream));
+            }
         }
     }
 
@@ -263,7 +248,7 @@ impl Metrics {
             UpstreamConnection::Failed => (2, "failed"),
         };
         let resolve = || self.upstream_connections.with_label_values(&[slot.as_str(), result]);
-        let of_slot = &self.resolved.connections[usize::from(slot == Slot::Green)];
+        let of_slot = &self.upstream_connections_resolved[usize::from(slot == Slot::Green)];
         of_slot[place].get_or_init(resolve).inc();
     }
 
