@@ -53,7 +53,7 @@ async fn over_its_rate_a_client_is_told_when_to_come_back() {
     assert!(is_result(&call(&guard, "second", "echo").await), "others are not concerned");
 
     // A tenth too early is too early, even counted from before the question; then is right, counted from the answer.
-    tokio::time::sleep((asked + told.mul_f64(0.85)).saturating_duration_since(Instant::now())).await;
+    tokio::time::sleep((asked + told.mul_f64(0.9)).saturating_duration_since(Instant::now())).await;
     let early = call(&guard, "bot", "echo").await;
     if Instant::now() < asked + told {
         assert!(!is_result(&early), "it was early by a tenth and let in");
