@@ -7,6 +7,7 @@
 mod authority;
 mod bytes;
 pub mod chunked;
+pub(crate) mod digits;
 pub mod fields;
 pub mod forward;
 pub mod framing;

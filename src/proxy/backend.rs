@@ -2,7 +2,8 @@
 
 use std::net::IpAddr;
 
-use super::local::{append_address, append_field, append_length};
+use super::local::{append_field, append_length};
+use crate::http1::digits::push_address;
 use crate::http1::forward::{passes_to_backend, same_name};
 use crate::http1::{Field, Known, Occurs, RequestHead};
 use crate::upstream::{Accept, Backend, UpstreamAuthorization};
@@ -116,7 +117,7 @@ fn append_forwarded_for(out: &mut Vec<u8>, request: &RequestHead<'_>, origin: &O
         if out.len() > list {
             out.extend_from_slice(b", ");
         }
-        append_address(out, peer);
+        push_address(out, peer);
     }
     if out.len() > list {
         out.extend_from_slice(b"\r\n");

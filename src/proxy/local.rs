@@ -1,8 +1,7 @@
 //! The guard's own answers as bytes, and the status line and connection fields of every answer.
 
-use std::net::IpAddr;
-
 use super::clock::Clock;
+use crate::http1::digits::{Decimal, push_decimal};
 use crate::http1::{RequestHead, Version};
 use crate::policy::reply::Reply;
 
@@ -79,7 +78,7 @@ pub(super) fn render(
 /// Appends `HTTP/1.1 200 OK` and its line end.
 pub(super) fn append_status_line(out: &mut Vec<u8>, status: u16) {
     out.extend_from_slice(b"HTTP/1.1 ");
-    out.extend_from_slice(Decimal::new(u64::from(status)).as_bytes());
+    push_decimal(out, u64::from(status));
     out.push(b' ');
     out.extend_from_slice(reason(status).as_bytes());
     out.extend_from_slice(b"\r\n");
@@ -96,46 +95,6 @@ pub(super) fn append_field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     out.extend_from_slice(b": ");
     out.extend_from_slice(value);
     out.extend_from_slice(b"\r\n");
-}
-
-/// Appends an address as it is usually written.
-pub(super) fn append_address(out: &mut Vec<u8>, address: IpAddr) {
-    match address {
-        IpAddr::V4(address) => {
-            let [first, rest @ ..] = address.octets();
-            out.extend_from_slice(Decimal::new(u64::from(first)).as_bytes());
-            for octet in rest {
-                out.push(b'.');
-                out.extend_from_slice(Decimal::new(u64::from(octet)).as_bytes());
-            }
-        }
-        IpAddr::V6(address) => out.extend_from_slice(address.to_string().as_bytes()),
-    }
-}
-
-/// A number's decimal digits, without the machinery of formatting.
-pub(super) struct Decimal {
-    digits: [u8; 20],
-    start: usize,
-}
-
-impl Decimal {
-    pub(super) fn new(mut number: u64) -> Decimal {
-        let mut digits = [b'0'; 20];
-        let mut start = digits.len();
-        loop {
-            start -= 1;
-            digits[start] = b'0' + (number % 10) as u8;
-            number /= 10;
-            if number == 0 {
-                return Decimal { digits, start };
-            }
-        }
-    }
-
-    pub(super) fn as_bytes(&self) -> &[u8] {
-        &self.digits[self.start..]
-    }
 }
 
 /// The reason phrase; empty for a status without a name, which RFC 9112 allows.
@@ -208,21 +167,5 @@ mod tests {
         let bytes = render(&reply, "i", &Clock::new(), Persist::Keep, Content::HeadOnly);
         let text = String::from_utf8(bytes).unwrap();
         assert!(text.contains("Content-Length: 2\r\n") && text.ends_with("\r\n\r\n"));
-    }
-
-    #[test]
-    fn addresses_are_written_as_usual() {
-        for address in ["127.0.0.1", "10.200.30.4", "255.255.255.255", "::1", "2001:db8::7"] {
-            let mut out = Vec::new();
-            append_address(&mut out, address.parse().unwrap());
-            assert_eq!(out, address.as_bytes());
-        }
-    }
-
-    #[test]
-    fn decimals() {
-        for number in [0, 7, 10, 4_194_304, u64::MAX] {
-            assert_eq!(Decimal::new(number).as_bytes(), number.to_string().as_bytes());
-        }
     }
 }

@@ -1,12 +1,12 @@
 //! The lines of the log, as JSON for machines and as text for people. Fields, not prose; never a body or a token.
 
 use std::io::Write;
-use std::net::IpAddr;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
 pub(crate) use super::record::Record;
+use crate::http1::digits::{last_digits, push_address, push_decimal};
 
 /// Appends the JSON line of a request. By hand: every request pays for it, and formatting machinery would cost ten times
 /// as much.
@@ -163,22 +163,7 @@ fn push_milliseconds(out: &mut Vec<u8>, key: &[u8], duration: Duration) {
     let microseconds = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
     push_number(out, key, microseconds / 1000);
     out.push(b'.');
-    out.extend_from_slice(&digits::<3>(microseconds % 1000));
-}
-
-fn push_address(out: &mut Vec<u8>, address: IpAddr) {
-    match address {
-        IpAddr::V4(address) => {
-            let [first, rest @ ..] = address.octets();
-            push_decimal(out, u64::from(first));
-            for octet in rest {
-                out.push(b'.');
-                push_decimal(out, u64::from(octet));
-            }
-        }
-        // Writing to a Vec cannot fail.
-        IpAddr::V6(address) => drop(write!(out, "{address}")),
-    }
+    out.extend_from_slice(&last_digits::<3>(microseconds % 1000));
 }
 
 /// Appends `2026-11-21T14:40:40.123Z`.
@@ -191,14 +176,14 @@ fn push_time(out: &mut Vec<u8>, now: Timestamp) {
     let seconds = milliseconds / 1000;
     let (year, month, day) = civil(seconds / DAY);
     let time = seconds % DAY;
-    out.extend_from_slice(&digits::<4>(year));
+    out.extend_from_slice(&last_digits::<4>(year));
     for (before, number) in
         [(b'-', month), (b'-', day), (b'T', time / 3600), (b':', time / 60 % 60), (b':', time % 60)]
     {
-        let [tens, ones] = digits::<2>(number);
+        let [tens, ones] = last_digits::<2>(number);
         out.extend_from_slice(&[before, tens, ones]);
     }
-    let [hundreds, tens, ones] = digits::<3>(milliseconds % 1000);
+    let [hundreds, tens, ones] = last_digits::<3>(milliseconds % 1000);
     out.extend_from_slice(&[b'.', hundreds, tens, ones, b'Z']);
 }
 
@@ -213,36 +198,6 @@ fn civil(days: u64) -> (u64, u64, u64) {
     let day = day_of_year - (153 * march_month + 2) / 5 + 1;
     let month = if march_month < 10 { march_month + 3 } else { march_month - 9 };
     (era * 400 + year_of_era + u64::from(month <= 2), month, day)
-}
-
-/// The last `N` decimal digits of a number.
-fn digits<const N: usize>(mut number: u64) -> [u8; N] {
-    let mut digits = [b'0'; N];
-    for digit in digits.iter_mut().rev() {
-        *digit += (number % 10) as u8;
-        number /= 10;
-    }
-    digits
-}
-
-fn push_decimal(out: &mut Vec<u8>, mut number: u64) {
-    // Most numbers of a line are short.
-    match number {
-        0..10 => return out.push(b'0' + number as u8),
-        10..100 => return out.extend_from_slice(&digits::<2>(number)),
-        100..1000 => return out.extend_from_slice(&digits::<3>(number)),
-        _ => {}
-    }
-    let mut digits = [b'0'; 20];
-    let mut start = digits.len();
-    loop {
-        start -= 1;
-        digits[start] = b'0' + (number % 10) as u8;
-        number /= 10;
-        if number == 0 {
-            return out.extend_from_slice(&digits[start..]);
-        }
-    }
 }
 
 #[cfg(test)]
@@ -322,20 +277,6 @@ mod tests {
             let mut out = Vec::new();
             push_time(&mut out, now);
             assert_eq!(String::from_utf8(out).unwrap(), format!("{now:.3}"));
-        }
-    }
-
-    #[test]
-    fn numbers_and_addresses_are_written_as_usual() {
-        for number in [0, 9, 10, 99, 100, 999, 1000, 4_194_304, u64::MAX] {
-            let mut out = Vec::new();
-            push_decimal(&mut out, number);
-            assert_eq!(out, number.to_string().as_bytes());
-        }
-        for address in ["127.0.0.1", "10.200.30.4", "::1", "2001:db8::7"] {
-            let mut out = Vec::new();
-            push_address(&mut out, address.parse().unwrap());
-            assert_eq!(out, address.as_bytes());
         }
     }
 
