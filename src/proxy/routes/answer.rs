@@ -17,8 +17,13 @@ use crate::http1::{BodyLength, FieldSpans, head_end};
 use crate::telemetry::Outcome;
 use crate::wire::outcome::Format;
 
+/// Waits for the head of the answer, as long as the client does.
+pub(super) async fn wait(client: &mut Client, handed: &mut Handed) -> Result<(Vec<u8>, Vec<u8>), NoAnswer> {
+    client.until(head(handed)).await.unwrap_or_else(|interrupt| Err(NoAnswer::Interrupted(interrupt)))
+}
+
 /// Reads the head of the answer, as Pingora passes it on. What comes behind it is returned, too.
-pub(super) async fn head(handed: &mut Handed) -> Result<(Vec<u8>, Vec<u8>), NoAnswer> {
+async fn head(handed: &mut Handed) -> Result<(Vec<u8>, Vec<u8>), NoAnswer> {
     let mut raw = Vec::new();
     let mut scanned = 0;
     loop {
@@ -46,11 +51,7 @@ pub(super) async fn serve(
     report: &mut Report,
 ) -> Persist {
     let since = Instant::now();
-    let arrived = match client.until(head(&mut handed)).await {
-        Ok(arrived) => arrived,
-        Err(interrupt) => Err(NoAnswer::Interrupted(interrupt)),
-    };
-    let persist = match arrived {
+    let persist = match wait(client, &mut handed).await {
         Ok((block, rest)) => pass_on(passage, client, &mut handed, &block, rest, report).await,
         Err(why) => passage.give_up(client, why, report).await,
     };

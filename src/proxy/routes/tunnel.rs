@@ -18,7 +18,7 @@ use super::super::report::Report;
 use super::Passage;
 use super::answer;
 use super::frames::{Frames, GOING_AWAY};
-use super::hand_over::{Handed, NoAnswer};
+use super::hand_over::Handed;
 use crate::http1::forward::passes_to_client;
 use crate::http1::{FieldSpans, response};
 use crate::telemetry::Outcome;
@@ -34,11 +34,7 @@ pub(super) async fn serve(
     report: &mut Report,
 ) -> Persist {
     let since = Instant::now();
-    let arrived = match client.until(answer::head(&mut handed)).await {
-        Ok(arrived) => arrived,
-        Err(interrupt) => Err(NoAnswer::Interrupted(interrupt)),
-    };
-    let (block, rest) = match arrived {
+    let (block, rest) = match answer::wait(client, &mut handed).await {
         Ok(arrived) => arrived,
         Err(why) => return passage.give_up(client, why, report).await,
     };
