@@ -154,19 +154,9 @@ mod tests {
     use super::super::tools::ToolPatterns;
     use super::super::{Limits, Verdict, origin, paths};
     use super::*;
-    use crate::http1::{FieldSpans, HeadLimits, request};
+    use crate::http1::{FieldSpans, request};
     use crate::wire::ProtocolVersion;
     use crate::wire::era::EraError;
-
-    const LIMITS: Limits = Limits {
-        head: HeadLimits { bytes_max: 16384, fields_max: 100 },
-        body_bytes_max: 1000,
-        bodies_bytes_max: 1 << 20,
-        connections_max: 1,
-        in_flight_max: 1,
-        waiting_max: 1,
-        held_max: 1,
-    };
 
     fn policy(allow: ToolPatterns) -> Policy {
         let tools = ToolPolicy { allow, ..ToolPolicy::default() };
@@ -177,7 +167,7 @@ mod tests {
             &paths::Config { prefixes },
             origin::Config::default(),
             auth,
-            LIMITS,
+            Limits::SMALL,
             Clients::new(clients).unwrap(),
         )
     }
@@ -194,7 +184,7 @@ mod tests {
         );
         let policy = policy(tools);
         let mut spans = FieldSpans::default();
-        let head = request::parse(head.as_bytes(), &mut spans, &LIMITS.head).unwrap();
+        let head = request::parse(head.as_bytes(), &mut spans, &Limits::SMALL.head).unwrap();
         let Verdict::Forward(permit) = policy.decide(&head, 0) else { panic!("the head is refused") };
         let max = ProtocolVersion::parse(b"2026-07-28");
         let verdict = policy.decide_call(permit, &head, body.as_bytes(), max);

@@ -51,17 +51,7 @@ mod tests {
     use super::super::auth::{ClientConfig, Clients, Config, TokenHash, WrongToken};
     use super::super::{Limits, origin, paths};
     use super::*;
-    use crate::http1::{FieldSpans, HeadLimits, request};
-
-    const LIMITS: Limits = Limits {
-        head: HeadLimits { bytes_max: 16384, fields_max: 100 },
-        body_bytes_max: 1000,
-        bodies_bytes_max: 1 << 20,
-        connections_max: 1,
-        in_flight_max: 1,
-        waiting_max: 1,
-        held_max: 1,
-    };
+    use crate::http1::{FieldSpans, request};
 
     fn clients() -> Clients {
         let client = |name: &str, token: &str, not_after| ClientConfig {
@@ -77,7 +67,7 @@ mod tests {
             &paths::Config { prefixes: prefixes.to_vec() },
             origin::Config::default(),
             Config { wrong_token },
-            LIMITS,
+            Limits::SMALL,
             clients,
         )
     }
@@ -86,7 +76,7 @@ mod tests {
     fn check_with(policy: &Policy, line: &str, fields: &str, expect: Result<Option<Local>, Denial>) {
         let head = format!("{line} HTTP/1.1\r\n{fields}\r\n");
         let mut spans = FieldSpans::default();
-        let head = request::parse(head.as_bytes(), &mut spans, &LIMITS.head).unwrap();
+        let head = request::parse(head.as_bytes(), &mut spans, &Limits::SMALL.head).unwrap();
         let verdict = match policy.decide(&head, 100) {
             Verdict::Answer(local) => Ok(Some(local)),
             Verdict::Deny(denial) => Err(denial),

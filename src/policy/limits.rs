@@ -45,3 +45,17 @@ pub struct Timeouts {
     /// Calls in flight, once the guard is told to stop.
     pub drain: Duration,
 }
+
+#[cfg(test)]
+impl Limits {
+    /// What the tests of this module decide by: the head as by default, everything else small.
+    pub(super) const SMALL: Limits = Limits {
+        head: HeadLimits { bytes_max: 16384, fields_max: 100 },
+        body_bytes_max: 1000,
+        bodies_bytes_max: 1 << 20,
+        connections_max: 1,
+        in_flight_max: 1,
+        waiting_max: 1,
+        held_max: 1,
+    };
+}

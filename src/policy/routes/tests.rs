@@ -3,9 +3,7 @@
 use super::super::auth::{ClientConfig, Clients, Config, WrongToken};
 use super::super::{Limits, origin, paths};
 use super::*;
-use crate::http1::{FieldSpans, FramingError, HeadLimits, request};
-
-const HEAD: HeadLimits = HeadLimits { bytes_max: 16384, fields_max: 100 };
+use crate::http1::{FieldSpans, FramingError, request};
 
 fn rule(prefix: &str, entry: Entry) -> Rule {
     Rule {
@@ -21,24 +19,21 @@ fn rule(prefix: &str, entry: Entry) -> Rule {
 
 fn policy() -> Policy {
     let bot = ClientConfig::new("bot", vec![TokenHash::of(b"good")]);
-    let limits = Limits {
-        head: HEAD,
-        body_bytes_max: 1000,
-        bodies_bytes_max: 1 << 20,
-        connections_max: 1,
-        in_flight_max: 1,
-        waiting_max: 1,
-        held_max: 1,
-    };
     let clients = Clients::new(vec![bot]).unwrap();
     let auth = Config { wrong_token: WrongToken::Forbidden };
-    Policy::new(&paths::Config { prefixes: Vec::new() }, origin::Config::default(), auth, limits, clients)
+    Policy::new(
+        &paths::Config { prefixes: Vec::new() },
+        origin::Config::default(),
+        auth,
+        Limits::SMALL,
+        clients,
+    )
 }
 
 fn with_head<T>(line: &str, fields: &str, see: impl FnOnce(&RequestHead<'_>) -> T) -> T {
     let text = format!("{line} HTTP/1.1\r\nHost: localhost\r\n{fields}\r\n");
     let mut spans = FieldSpans::default();
-    see(&request::parse_upgradable(text.as_bytes(), &mut spans, &HEAD).unwrap())
+    see(&request::parse_upgradable(text.as_bytes(), &mut spans, &Limits::SMALL.head).unwrap())
 }
 
 #[track_caller]
