@@ -6,13 +6,13 @@ import json
 import os
 import signal
 import subprocess
-import threading
 import time
 from pathlib import Path
 
 import pytest
 
 from harness import backends
+from harness.background import Background
 from harness.guard import TOKEN, Guard
 from harness.load import Load, read_answer
 from harness.paths import GUARD
@@ -196,22 +196,13 @@ def test_many_large_bodies_fit_into_little_memory(programs):
             programs.stop_all()
 
 
-class Watched:
+class Watched(Background):
     """The most memory that a process held of its own, pages of files left aside."""
 
     def __init__(self, pid: int):
+        super().__init__()
         self._status = Path(f"/proc/{pid}/status")
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
         self.worst_kib = 0
-
-    def __enter__(self) -> "Watched":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_) -> None:
-        self._stop.set()
-        self._thread.join(10)
 
     def _run(self) -> None:
         while not self._stop.wait(0.02):

@@ -27,6 +27,12 @@ def typescript(module_programs) -> int:
     return port
 
 
+@pytest.fixture(scope="module")
+def encrypted(module_programs, typescript) -> tls.Tls:
+    """The example server behind TLS, with an authority of its own."""
+    return tls.in_front_of(module_programs, typescript)
+
+
 def parity(live: str, candidate: str, *more: str, env: dict[str, str] | None = None) -> tuple[int, dict]:
     argv = [str(GUARD), "parity", "--json", "--live-url", live, "--candidate-url", candidate, *UNTIMED, *more]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=60, env=env or {})
@@ -54,25 +60,21 @@ def test_another_server_is_told_tool_by_tool(typescript, module_programs):
     assert code == 1 and any("greet" in words for words in missing), findings(report)
 
 
-def test_https_is_the_same_server(typescript, module_programs):
-    front = tls.in_front_of(module_programs, typescript)
-    trusting = {"SSL_CERT_FILE": str(front.authority)}
-    code, report = parity(f"http://localhost:{typescript}/mcp", front.url("/mcp"), env=trusting)
+def test_https_is_the_same_server(typescript, encrypted):
+    trusting = {"SSL_CERT_FILE": str(encrypted.authority)}
+    code, report = parity(f"http://localhost:{typescript}/mcp", encrypted.url("/mcp"), env=trusting)
     assert (code, findings(report)) == (0, []), findings(report)
     assert report["candidate"].startswith("https://localhost:")
 
 
 @pytest.mark.parametrize(("host", "trusted"), [("localhost", False), ("127.0.0.1", True)])
-def test_a_certificate_that_does_not_fit_is_a_finding(typescript, module_programs, host, trusted, request):
-    key = "tls_front"
-    front = getattr(request.config, key, None) or tls.in_front_of(module_programs, free_port())
-    setattr(request.config, key, front)
+def test_a_certificate_that_does_not_fit_is_a_finding(typescript, encrypted, host, trusted):
     # An authority of another make, where this one is not to be trusted.
-    other = front.authority.with_name("other.pem")
+    other = encrypted.authority.with_name("other.pem")
     if not trusted:
         tls.openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout",
                     str(other.with_suffix(".key")), "-out", str(other), "-days", "2", "-subj", "/CN=other authority")
-    authority = front.authority if trusted else other
-    code, report = parity(f"http://localhost:{typescript}/mcp", front.url("/mcp", host), env={"SSL_CERT_FILE": str(authority)})
+    authority = encrypted.authority if trusted else other
+    code, report = parity(f"http://localhost:{typescript}/mcp", encrypted.url("/mcp", host), env={"SSL_CERT_FILE": str(authority)})
     broken = " ".join(findings(report, "break"))
     assert code == 1 and "the candidate fails to answer" in broken and "certificate" in broken, broken

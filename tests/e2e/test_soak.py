@@ -11,12 +11,12 @@ import random
 import signal
 import socket
 import subprocess
-import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness import backends
+from harness.background import Background
 from harness.guard import TOKEN, Guard
 from harness.load import Load
 from harness.paths import GUARD
@@ -97,23 +97,14 @@ class Soak:
             time.sleep(0.5)
 
 
-class Nuisance:
+class Nuisance(Background):
     """Strangers who break off, send garbage or never finish: a few a second, for what they might leave behind."""
 
     def __init__(self, address: str):
+        super().__init__()
         host, _, port = address.rpartition(":")
         self._to = (host, int(port))
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
         self.count = 0
-
-    def __enter__(self) -> "Nuisance":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_) -> None:
-        self._stop.set()
-        self._thread.join(10)
 
     def _run(self) -> None:
         dice = random.Random(7)
