@@ -27,12 +27,21 @@ RATE = int(os.environ.get("MCP_SOAK_RATE", "200"))
 TOOL = "get_server_instructions"
 # A slope needs time: within half a minute, a process that has only just begun is still filling its pools.
 LONG_SECONDS = 600
-# One step every so often, in turn. In a long run a process lives for eleven minutes, or a leak would never show.
+# One step every so often, in turn.
 STEP_SECONDS = max(2.0, min(20.0, SECONDS / 10))
-STEPS = ["switch green", "reload", "switch blue", "reload"] * (8 if SECONDS >= LONG_SECONDS else 1) + ["upgrade"]
+ROUTINE = ["switch green", "reload", "switch blue", "reload"]
 SLOPE_KIB_PER_HOUR_MAX = 1024
 GROWTH_KIB_MAX = 12 * 1024
 FDS_GROWTH_MAX = 8
+LOG_BYTES_MAX = 64 << 20
+
+
+def is_upgrade(number: int) -> bool:
+    """Whether this step is an upgrade. In a long run they come at its ends, and one process lives through all between: a leak
+    shows in a life, not in a line through several."""
+    if SECONDS < LONG_SECONDS:
+        return number % 5 == 4
+    return number in (3, 6, int(SECONDS / STEP_SECONDS) - 3)
 
 
 @dataclass
@@ -49,7 +58,9 @@ class Soak:
     """A guard, what is done to it, and what it looked like meanwhile."""
 
     guard: Guard
+    backend_pids: list[int]
     samples: list[Sample] = field(default_factory=list)
+    backends: list[Sample] = field(default_factory=list)  # The larger of the two.
     done: dict[str, int] = field(default_factory=dict)
     pids: list[int] = field(default_factory=list)
 
@@ -76,25 +87,38 @@ class Soak:
 
     def sample(self, began: float, born: float) -> None:
         pid = self.pids[-1]
-        status = Path(f"/proc/{pid}/status").read_text()
-        rss = int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmRSS:")))
+        rss = rss_kib(pid)
         fds = len(os.listdir(f"/proc/{pid}/fd"))
         now = time.monotonic()
         self.samples.append(Sample(now - began, pid, now - born, rss, fds))
+        self.backends.append(Sample(now - began, 0, now - began, max(map(rss_kib, self.backend_pids)), 0))
+
+    def cut_log(self) -> None:
+        """Millions of request lines: looked through, and given back to the disk."""
+        path = self.guard.program.log_path
+        if path.stat().st_size > LOG_BYTES_MAX:
+            text = path.read_bytes()
+            os.truncate(path, 0)
+            assert b"panicked" not in text, text[text.index(b"panicked") :][:2000]
 
     def run(self, seconds: float) -> None:
         began = born = time.monotonic()
         self.pids = [self.pid()]
-        steps = itertools.cycle(STEPS)
-        due = began + STEP_SECONDS
+        routine, number, due = itertools.cycle(ROUTINE), 0, began + STEP_SECONDS
         while (now := time.monotonic()) < began + seconds:
             if now >= due:
-                what = next(steps)
+                what = "upgrade" if is_upgrade(number) else next(routine)
                 self.step(what)
                 born = time.monotonic() if what == "upgrade" else born
-                due += STEP_SECONDS
+                number, due = number + 1, due + STEP_SECONDS
+                self.cut_log()
             self.sample(began, born)
             time.sleep(0.5)
+
+
+def rss_kib(pid: int) -> int:
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmRSS:")))
 
 
 class Nuisance(Background):
@@ -126,12 +150,12 @@ class Nuisance(Background):
             stream.close()
 
 
-def slope_per_hour(samples: list[Sample], value) -> float:
-    """Least squares: how much `value` grows in an hour."""
+def slope_per_hour(samples: list[Sample]) -> float:
+    """Least squares: by how many KiB memory grows in an hour."""
     n = len(samples)
-    mean_t, mean_v = sum(s.at for s in samples) / n, sum(value(s) for s in samples) / n
+    mean_t, mean_v = sum(s.at for s in samples) / n, sum(s.rss_kib for s in samples) / n
     spread = sum((s.at - mean_t) ** 2 for s in samples)
-    return 3600 * sum((s.at - mean_t) * (value(s) - mean_v) for s in samples) / spread
+    return 3600 * sum((s.at - mean_t) * (s.rss_kib - mean_v) for s in samples) / spread
 
 
 def median(values) -> float:
@@ -142,10 +166,10 @@ def test_memory_and_descriptors_stay_flat_and_no_call_is_lost(programs):
     blue = backends.mcp_tools(programs)
     socket_path = programs.folder / "green.sock"
     argv = [str(socket_path) if word == blue.address.removeprefix("unix:") else word for word in blue.restart]
-    programs.start("green", argv).wait_for(f"unix:{socket_path}")
+    green = programs.start("green", argv).wait_for(f"unix:{socket_path}")
     more = f'[slots.green]\naddress = "unix:{socket_path}"\npath = "/mcp"\n[log]\nlevel = "warn"\n'
     guard = Guard(programs, blue.address, blue.path, more=more)
-    soak = Soak(guard)
+    soak = Soak(guard, [blue.program.pid, green.pid])
     wait_until("both slots to be healthy", lambda: metric_lines(guard, 'slot_healthy{') == ["1", "1"], 30)
     try:
         with Load(guard.address, TOOL, rate=RATE) as load, Nuisance(guard.address) as nuisance:
@@ -161,32 +185,39 @@ def test_memory_and_descriptors_stay_flat_and_no_call_is_lost(programs):
     judge(soak)
 
 
+def warm(samples: list[Sample]) -> list[Sample]:
+    """Without the first part of each life: that is its start, and pools and caches fill up to their bounds."""
+    return [s for s in samples if s.age > min(300.0, SECONDS / 8)]
+
+
+def longest_life(samples: list[Sample]) -> list[Sample]:
+    lives = [[s for s in samples if s.pid == pid] for pid in dict.fromkeys(s.pid for s in samples)]
+    return max(lives, key=lambda life: life[-1].at - life[0].at)
+
+
 def judge(soak: Soak) -> None:
-    # What a process does in its first seconds is its start; pools and caches fill up to their bounds.
-    warm = [s for s in soak.samples if s.age > min(30.0, SECONDS / 8)]
-    quarter = max(1, len(warm) // 4)
-    first, last = warm[:quarter], warm[-quarter:]
+    seen = warm(soak.samples)
+    quarter = max(1, len(seen) // 4)
+    first, last = seen[:quarter], seen[-quarter:]
     assert median([s.fds for s in last]) <= median([s.fds for s in first]) + FDS_GROWTH_MAX, "descriptors grow"
     assert median([s.rss_kib for s in last]) <= median([s.rss_kib for s in first]) + GROWTH_KIB_MAX, "memory grows"
     if SECONDS >= LONG_SECONDS:
-        slope = slope_per_hour(warm, lambda s: s.rss_kib)
-        assert slope <= SLOPE_KIB_PER_HOUR_MAX, f"memory grows by {slope:.0f} KiB an hour"
+        for who, samples in ("the guard", longest_life(seen)), ("the tool server", warm(soak.backends)):
+            slope = slope_per_hour(samples)
+            assert slope <= SLOPE_KIB_PER_HOUR_MAX, f"memory of {who} grows by {slope:.0f} KiB an hour"
 
 
 def report(soak: Soak, outcome, strangers: int) -> str:
-    warm = [s for s in soak.samples if s.age > min(30.0, SECONDS / 8)]
-    rss, fds = [s.rss_kib for s in warm], [s.fds for s in warm]
-    slope = slope_per_hour(warm, lambda s: s.rss_kib)
-    by_process = "; ".join(
-        f"pid {pid}: {slope_per_hour(own, lambda s: s.rss_kib):+.0f} KiB/h in {own[-1].at - own[0].at:.0f} s"
-        for pid in dict.fromkeys(s.pid for s in warm)
-        if len(own := [s for s in warm if s.pid == pid]) > 60
-    )
+    seen, served = longest_life(warm(soak.samples)), warm(soak.backends)
+    rss, fds = [s.rss_kib for s in seen], [s.fds for s in seen]
+    tenth = max(1, len(rss) // 10)
+    medians = ", ".join(f"{median(rss[at : at + tenth]) / 1024:.1f}" for at in range(0, len(rss) - tenth + 1, tenth))
     return (
         f"\nsoak: {SECONDS:g} s at {RATE}/s: {outcome.answered} answered, {len(outcome.failures)} failed, {outcome.refused} refused, "
-        f"slowest {outcome.slowest:.2f} s, {strangers} strangers\n"
-        f"done: {soak.done}, {len(soak.pids)} processes\n"
-        f"RSS {min(rss)}..{max(rss)} KiB, slope {slope:+.0f} KiB/h; descriptors {min(fds)}..{max(fds)}\n{by_process}"
+        f"slowest {outcome.slowest:.2f} s, {strangers} strangers\ndone: {soak.done}, {len(soak.pids)} processes\n"
+        f"the process that lived longest, {seen[-1].at - seen[0].at:.0f} s of it: descriptors {min(fds)}..{max(fds)}, RSS {min(rss)}..{max(rss)} KiB, "
+        f"slope {slope_per_hour(seen):+.0f} KiB/h, medians of its tenths {medians} MiB\n"
+        f"the tool server: RSS {min(s.rss_kib for s in served)}..{max(s.rss_kib for s in served)} KiB, slope {slope_per_hour(served):+.0f} KiB/h"
     )
 
 

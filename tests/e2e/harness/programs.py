@@ -11,6 +11,7 @@ from typing import Callable
 
 READY_SECONDS = 20.0
 STOP_SECONDS = 20.0
+TAIL_BYTES = 64 * 1024
 
 
 def free_port() -> int:
@@ -69,6 +70,12 @@ class Program:
 
     def log(self) -> str:
         return self.log_path.read_text(errors="replace")
+
+    def log_tail(self, lines: int) -> str:
+        """The last lines, of a log that may be large."""
+        with self.log_path.open("rb") as file:
+            file.seek(max(0, self.log_path.stat().st_size - TAIL_BYTES))
+            return "\n".join(file.read().decode(errors="replace").splitlines()[-lines:])
 
     def wait_for(self, address: str) -> "Program":
         """Returns once `address` takes connections; fails with the log when the program ends before."""
@@ -147,6 +154,5 @@ class Programs:
         """The last lines of every log, for the report of a failing case."""
         parts = []
         for program in self._started:
-            tail = "\n".join(program.log().splitlines()[-lines:])
-            parts.append(f"--- {program.name} (pid {program.pid})\n{tail}")
+            parts.append(f"--- {program.name} (pid {program.pid})\n{program.log_tail(lines)}")
         return "\n".join(parts)
