@@ -25,6 +25,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::manual::Manual;
+use crate::sys::process;
 
 /// A proxy that owns transport policy for MCP backends: tokens, limits, timeouts, and the switch between backends.
 #[derive(Debug, Parser)]
@@ -87,6 +88,8 @@ impl From<Exit> for ExitCode {
 
 /// Runs the command line of `mcp-guard` and returns its exit code (0 done, 1 no, 2 could not run, 64 usage).
 pub fn main() -> ExitCode {
+    // Before anything else: a huge page that is there stays.
+    process::take_small_pages();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {

@@ -1,4 +1,5 @@
-//! What this process allows itself: no core dumps with tokens in them, and enough open files.
+//! What this process allows itself: no core dumps with tokens in them, enough open files, and pages of memory as small as
+//! what it needs.
 //!
 //! Must not know what the process does.
 
@@ -24,6 +25,13 @@ pub(crate) fn raise_open_files() -> io::Result<u64> {
     Ok(limit.maximum.unwrap_or(u64::MAX))
 }
 
+/// Takes memory in small pages. The allocator asks for huge ones, of which a few live bytes keep 2 MiB: a guard under load
+/// then holds 18 MiB where 8 do, for no measurable gain. Programs that this process starts inherit it.
+pub(crate) fn take_small_pages() {
+    // Refused, more memory is taken, and that is all.
+    let _ = rustix::thread::disable_transparent_huge_pages(true);
+}
+
 /// Lets every other thread of the machine go first. Concerns the calling thread alone.
 pub(crate) fn yield_to_others() -> io::Result<()> {
     // On Linux, "this process" of setpriority(2) is the calling thread.
@@ -38,6 +46,12 @@ mod tests {
     fn raises_the_number_of_open_files_to_the_hard_limit() {
         let allowed = raise_open_files().unwrap();
         assert_eq!(getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX), allowed);
+    }
+
+    #[test]
+    fn no_huge_pages_are_taken_from_then_on() {
+        take_small_pages();
+        assert!(rustix::thread::transparent_huge_pages_are_disabled().unwrap());
     }
 
     #[test]

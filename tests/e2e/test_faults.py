@@ -15,7 +15,7 @@ from harness import backends
 from harness.background import Background
 from harness.guard import TOKEN, Guard
 from harness.load import Load, read_answer
-from harness.paths import GUARD
+from harness.paths import GUARD, ROOT
 from harness.programs import Programs, wait_until
 
 TOOL = "get_server_instructions"
@@ -142,8 +142,9 @@ def saved(guard: Guard) -> str:
     return next(line.split()[-1] for line in page.splitlines() if line.startswith("mcp_guard_rollout_state_saved "))
 
 
-# Twice what the drill says: a program that is not optimized holds 100 KiB for a connection under way.
-MEMORY_KIB = 128 * 1024
+MEMORY_KIB = 64 * 1024
+# What docs/configuration.md advises.
+BODIES_BYTES = MEMORY_KIB * 1024 // 8
 BODY_BYTES = 1 << 20
 SENDERS = 200
 PIECE_BYTES = 32 * 1024
@@ -172,28 +173,35 @@ def small_memory():
 
 
 def test_many_large_bodies_fit_into_little_memory(programs):
-    """Drill 20: 200 slow bodies of 1 MiB and 128 MiB of memory: answered or 503, nothing is killed.
+    """Drill 20: 200 slow bodies of 1 MiB and 64 MiB of memory: answered or 503, nothing is killed.
 
     Where no control group may be made, what the process itself holds is measured all the same.
     """
     backend = backends.mcp_tools(programs)
-    guard = Guard(programs, backend.address, backend.path, more="[limits]\nbodies_bytes = 16_777_216\n")
+    guard = Guard(programs, backend.address, backend.path, more=f"[limits]\nbodies_bytes = {BODIES_BYTES}\n")
     guard.program.stop()
+    env = {"MCP_BEARER_TOKEN": TOKEN, **unit_environment()}
     with small_memory() as procs:
         try:
             enter = ["sh", "-c", 'echo $$ >"$0" && exec "$@"', str(procs or "/dev/null")]
-            guard.program = programs.start("guard-little", [*enter, str(GUARD), "run", "--config", str(guard.config)], {"MCP_BEARER_TOKEN": TOKEN})
+            guard.program = programs.start("guard-little", [*enter, str(GUARD), "run", "--config", str(guard.config)], env)
             guard.program.wait_for(guard.address)
             with Watched(guard.program.pid) as memory:
                 statuses = asyncio.run(send_slowly(guard.address))
             assert guard.program.process.poll() is None, guard.program.log()
             assert set(statuses) == {200, 503}, statuses
-            assert 5 <= statuses.count(200), f"too few were answered: {statuses}"
+            assert 4 <= statuses.count(200), f"too few were answered: {statuses}"
             assert memory.worst_kib < MEMORY_KIB, memory.worst_kib
             # What was taken is given back.
-            assert asyncio.run(send_slowly(guard.address, senders=8)) == [200] * 8
+            assert asyncio.run(send_slowly(guard.address, senders=4)) == [200] * 4
         finally:
             programs.stop_all()
+
+
+def unit_environment() -> dict[str, str]:
+    """What the shipped unit sets."""
+    lines = (ROOT / "conf" / "systemd" / "mcp-guard.service").read_text().splitlines()
+    return dict(line.removeprefix("Environment=").split("=", 1) for line in lines if line.startswith("Environment="))
 
 
 class Watched(Background):
