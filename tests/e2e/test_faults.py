@@ -15,7 +15,7 @@ from harness import backends
 from harness.background import Background
 from harness.guard import TOKEN, Guard
 from harness.load import Load, read_answer
-from harness.paths import GUARD, ROOT
+from harness.paths import GUARD, ROOT, system
 from harness.programs import Programs, wait_until
 
 TOOL = "get_server_instructions"
@@ -125,6 +125,42 @@ def test_a_full_disk_is_said_and_the_guard_keeps_serving(programs):
             assert (state / "rollout.state").read_bytes() != kept
         finally:
             programs.stop_all()
+
+
+@pytest.mark.parametrize("call", ["write", "fsync"])
+def test_a_failing_disk_is_said_and_the_guard_keeps_serving(programs, call):
+    """Drill 27: EIO, when the state is written or when it is to reach the disk."""
+    _, guard = pair(programs)
+    switch(guard, "green")
+    state = programs.folder / "guard.state"
+    kept = (state / "rollout.state").read_bytes()
+    with Load(guard.address, TOOL, rate=100) as load:
+        with failing(programs, guard.program.pid, state / "rollout.state.new", call) as failures:
+            said = switch(guard, "blue")
+            assert "not saved" in said.stdout + said.stderr, said
+            wait_until("the alarm", lambda: saved(guard) == "0")
+            wait_until("answers", lambda: load.outcome.answered > 50)
+            assert (state / "rollout.state").read_bytes() == kept
+            assert "EIO" in failures.read_text()
+        wait_until("the state to be saved again", lambda: saved(guard) == "1")
+    outcome = load.stop()
+    assert not outcome.failures, outcome
+    assert (state / "rollout.state").read_bytes() != kept
+
+
+@contextlib.contextmanager
+def failing(programs: Programs, pid: int, file: Path, call: str):
+    """Every such call on that file fails with EIO; where the calls are written down."""
+    notes = programs.folder / "strace"
+    inject = ["--attach", str(pid), "--follow-forks", "--trace-path", str(file), "-e", f"trace={call}", "-e", f"inject={call}:error=EIO"]
+    tracer = programs.start(f"strace-{call}", [system("strace"), "--output", str(notes), *inject])
+    wait_until("strace to be attached or refused", lambda: "attached" in tracer.log() or tracer.process.poll() is not None)
+    if "not permitted" in tracer.log():
+        pytest.skip("this user may not trace: a full disk is drilled all the same")
+    try:
+        yield notes
+    finally:
+        tracer.stop()
 
 
 def fill(path: Path) -> None:
