@@ -99,7 +99,8 @@ fn is_allowed_host(config: &Config, authority: &Authority<'_>) -> bool {
 }
 
 fn is_loopback(host: &[u8]) -> bool {
-    if host.eq_ignore_ascii_case(b"localhost") {
+    // The plain spellings, which nearly every client sends, need no parser.
+    if matches!(host, b"127.0.0.1" | b"::1") || host.eq_ignore_ascii_case(b"localhost") {
         return true;
     }
     let Ok(text) = std::str::from_utf8(host) else { return false };
@@ -111,6 +112,10 @@ fn is_loopback(host: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
+    use proptest::prelude::*;
+
     use super::*;
 
     fn config() -> Config {
@@ -194,6 +199,17 @@ mod tests {
             "1localhost",
         ] {
             check_host(host, false);
+        }
+    }
+
+    proptest! {
+        // "Same result for all input": what is told by its spelling is told the same by the standard library's parser.
+        #[test]
+        fn knows_loopback_by_its_spelling_as_by_parsing(
+            host in r"(127\.0\.0\.1|::1|[lL]ocal[hH]ost|[0:]{1,9}1?|[0-9:.]{0,12})[0-9a-z.:]{0,1}",
+        ) {
+            let parsed = host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
+            prop_assert_eq!(is_loopback(host.as_bytes()), parsed || host.to_lowercase() == "localhost", "{}", host);
         }
     }
 
