@@ -132,6 +132,12 @@ impl Client {
         Question { at: self.target.to_string(), what: what.to_owned() }
     }
 
+    /// An error once an answer has more bytes than one may have.
+    pub(super) fn bound(&self, what: &str, bytes: usize) -> Result<(), Error> {
+        let max = self.limits.body_bytes;
+        if bytes > max { Err(Error::TooLarge { question: self.question(what), max }) } else { Ok(()) }
+    }
+
     /// Sends a request named `what` and reads its answer.
     pub(super) async fn exchange(
         &self,
@@ -242,9 +248,7 @@ impl Client {
             let frame = frame.map_err(|source| Error::Broken { question: self.question(what), source })?;
             let Ok(data) = frame.into_data() else { continue };
             seen = seen.saturating_add(data.len());
-            if seen > self.limits.body_bytes {
-                return Err(Error::TooLarge { question: self.question(what), max: self.limits.body_bytes });
-            }
+            self.bound(what, seen)?;
             let Some(id) = wanted else {
                 whole.extend_from_slice(&data);
                 continue;

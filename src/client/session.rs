@@ -1,4 +1,4 @@
-//! MCP over the exchange: open in either era, list tools page by page, call a tool.
+//! MCP over the exchange: open in either era, ask, call a tool. Listing tools page by page is `listing`.
 //!
 //! A legacy session does what an SDK does (`initialize`, `notifications/initialized`, then the negotiated version and the
 //! session id, if the server gave one, on every request); a modern one describes itself in every request.
@@ -14,13 +14,12 @@ use serde_json::{Value, json};
 
 use super::error::{Error, excerpt};
 use super::exchange::{Await, Client, Method, Reply, Request};
-use crate::parity::facts::{Handshake, Tool};
+use crate::parity::facts::Handshake;
 use crate::wire::Era;
 
 /// The version a legacy session asks for: the newest with `initialize`; the server answers with the one it speaks.
 const LEGACY_VERSION: &str = "2025-11-25";
 const MODERN_VERSION: &str = "2026-07-28";
-const PAGES_MAX: usize = 100;
 
 const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
 const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
@@ -45,7 +44,7 @@ pub(crate) struct Answered {
 /// An open conversation with one server, in one era.
 #[derive(Debug)]
 pub(crate) struct Session<'c> {
-    client: &'c Client,
+    pub(super) client: &'c Client,
     era: Era,
     /// The version sent with every request, once negotiated.
     version: Option<String>,
@@ -80,12 +79,12 @@ impl<'c> Session<'c> {
         let params =
             json!({"protocolVersion": LEGACY_VERSION, "capabilities": {}, "clientInfo": client_info()});
         let (reply, answered) = session.exchange("initialize", params, None).await?;
-        let result = session.result_of("initialize", &answered)?;
+        session.opened_in = answered.elapsed;
+        let result = session.result_of("initialize", answered)?;
         let lacks = |lacks| Error::Shape { question: client.question("initialize"), lacks };
         let version = text(&result, "protocolVersion").ok_or_else(|| lacks("`protocolVersion`"))?;
         let server = result.get("serverInfo");
         session.handshake = handshake(version.clone(), vec![version.clone()], server, &result);
-        session.opened_in = answered.elapsed;
         session.version = Some(version);
         session.id = reply.headers.get(SESSION_ID).cloned();
         session.notify_initialized().await?;
@@ -97,7 +96,8 @@ impl<'c> Session<'c> {
         let mut session = Session::unopened(client, Era::Modern);
         session.version = Some(MODERN_VERSION.to_owned());
         let answered = session.ask("server/discover", json!({}), None).await?;
-        let result = session.result_of("server/discover", &answered)?;
+        session.opened_in = answered.elapsed;
+        let result = session.result_of("server/discover", answered)?;
         let lacks = |lacks| Error::Shape { question: client.question("server/discover"), lacks };
         let listed = result.get("supportedVersions").and_then(Value::as_array);
         let versions: Vec<String> = listed
@@ -107,7 +107,6 @@ impl<'c> Session<'c> {
             .collect();
         let server = result.get("_meta").and_then(|meta| meta.get("io.modelcontextprotocol/serverInfo"));
         session.handshake = handshake(MODERN_VERSION.to_owned(), versions, server, &result);
-        session.opened_in = answered.elapsed;
         Ok(session)
     }
 
@@ -121,30 +120,6 @@ impl<'c> Session<'c> {
             handshake: Handshake::default(),
             opened_in: Duration::ZERO,
         }
-    }
-
-    /// Every tool, over all pages, and how long it took.
-    pub(crate) async fn list_tools(&self) -> Result<(Vec<Tool>, Duration), Error> {
-        let (mut tools, mut elapsed, mut cursor) = (Vec::new(), Duration::ZERO, None::<String>);
-        for _ in 0..PAGES_MAX {
-            let params = cursor.as_ref().map_or_else(|| json!({}), |cursor| json!({"cursor": cursor}));
-            let answered = self.ask("tools/list", params, None).await?;
-            let result = self.result_of("tools/list", &answered)?;
-            let lacks = |lacks| Error::Shape { question: self.client.question("tools/list"), lacks };
-            let page =
-                result.get("tools").and_then(Value::as_array).ok_or_else(|| lacks("the array `tools`"))?;
-            for tool in page {
-                tools.push(Tool::from_json(tool).ok_or_else(|| lacks("the `name` of a tool"))?);
-            }
-            elapsed += answered.elapsed;
-            let next = text(&result, "nextCursor");
-            match next {
-                None => return Ok((tools, elapsed)),
-                Some(_) if next == cursor => break,
-                Some(_) => cursor = next,
-            }
-        }
-        Err(Error::Pages { question: self.client.question("tools/list"), max: PAGES_MAX })
     }
 
     /// Calls a tool. A JSON-RPC error is an answer here, not a failure.
@@ -175,13 +150,13 @@ impl<'c> Session<'c> {
     }
 
     /// The result, or the JSON-RPC error as an error.
-    pub(crate) fn result_of(&self, what: &str, answered: &Answered) -> Result<Value, Error> {
-        match &answered.answer {
-            Answer::Result(result) => Ok(result.clone()),
+    pub(crate) fn result_of(&self, what: &str, answered: Answered) -> Result<Value, Error> {
+        match answered.answer {
+            Answer::Result(result) => Ok(result),
             Answer::Error { code, message } => Err(Error::Rpc {
                 question: self.client.question(what),
                 status: answered.status,
-                code: *code,
+                code,
                 message: excerpt(message.as_bytes()),
             }),
         }
@@ -190,9 +165,21 @@ impl<'c> Session<'c> {
     async fn exchange(
         &self,
         method: &str,
-        mut params: Value,
+        params: Value,
         name: Option<&str>,
     ) -> Result<(Reply, Answered), Error> {
+        let (id, reply) = self.send(method, params, name).await?;
+        let answered = self.read(method, &id, &reply)?;
+        Ok((reply, answered))
+    }
+
+    /// Sends a request; what comes back is not read yet. Its id is the number of the request in this session.
+    pub(super) async fn send(
+        &self,
+        method: &str,
+        mut params: Value,
+        name: Option<&str>,
+    ) -> Result<(Value, Reply), Error> {
         if self.era == Era::Modern {
             params["_meta"] = json!({
                 "io.modelcontextprotocol/protocolVersion": MODERN_VERSION,
@@ -204,8 +191,7 @@ impl<'c> Session<'c> {
         let body = json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params}).to_string();
         let request = self.request(method, name, body)?;
         let reply = self.client.exchange(method, request, Await::Answer(&id)).await?;
-        let answered = self.read(method, &id, &reply)?;
-        Ok((reply, answered))
+        Ok((id, reply))
     }
 
     fn request(&self, method: &str, name: Option<&str>, body: String) -> Result<Request, Error> {
@@ -229,10 +215,10 @@ impl<'c> Session<'c> {
         Ok(request)
     }
 
-    fn read(&self, what: &str, id: &Value, reply: &Reply) -> Result<Answered, Error> {
+    pub(super) fn read(&self, what: &str, id: &Value, reply: &Reply) -> Result<Answered, Error> {
         let status = reply.status;
         let message: Option<Value> = serde_json::from_slice(&reply.body).ok();
-        let answer = message.as_ref().and_then(|message| answer_in(message, id));
+        let answer = message.and_then(|message| answer_in(message, id));
         if let Some(answer) = answer {
             return Ok(Answered { answer, status, elapsed: reply.elapsed });
         }
@@ -268,7 +254,7 @@ pub(crate) fn says_legacy(error: &Error) -> bool {
     }
 }
 
-fn answer_in(message: &Value, id: &Value) -> Option<Answer> {
+fn answer_in(mut message: Value, id: &Value) -> Option<Answer> {
     if message.get("jsonrpc")? != "2.0" {
         return None;
     }
@@ -276,7 +262,8 @@ fn answer_in(message: &Value, id: &Value) -> Option<Answer> {
         let code = error.get("code")?.as_i64()?;
         return Some(Answer::Error { code, message: text(error, "message").unwrap_or_default() });
     }
-    (message.get("id")? == id).then(|| message.get("result").cloned().map(Answer::Result))?
+    (message.get("id")? == id)
+        .then(|| message.get_mut("result").map(|result| Answer::Result(result.take())))?
 }
 
 fn handshake(version: String, versions: Vec<String>, server: Option<&Value>, result: &Value) -> Handshake {
@@ -294,7 +281,7 @@ fn client_info() -> Value {
     json!({"name": "mcp-guard", "version": env!("CARGO_PKG_VERSION")})
 }
 
-fn text(value: &Value, key: &str) -> Option<String> {
+pub(super) fn text(value: &Value, key: &str) -> Option<String> {
     value.get(key)?.as_str().map(str::to_owned)
 }
 

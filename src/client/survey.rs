@@ -95,7 +95,7 @@ async fn text_of(session: &Session<'_>, tools: &[Tool], name: &str) -> Learnt<Ve
         Ok(answered) => answered,
         Err(error) => return Learnt::Failed(error.to_string()),
     };
-    match session.result_of(name, &answered) {
+    match session.result_of(name, answered) {
         Err(error) => Learnt::Failed(error.to_string()),
         Ok(result) if result.get("isError") == Some(&Value::Bool(true)) => {
             Learnt::Failed(format!("the tool reports an error: {}", text_blocks(&result).concat()))

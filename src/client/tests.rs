@@ -93,6 +93,28 @@ async fn lists_tools_over_pages_and_speaks_the_negotiated_version() {
 }
 
 #[tokio::test]
+async fn a_list_is_read_only_where_a_byte_has_changed() {
+    let page = |name: &str| json!({"tools": [{"name": name}]});
+    let answers = ["a", "a", "b", "b"].map(|name| opened(vec![result(2, &page(name))])).concat();
+    let (target, _) = scripted(answers).await;
+    let (client, mut known) = (Client::new(target, quick()), Listing::default());
+    let mut read = Vec::new();
+    for _ in 0..4 {
+        let session = Session::legacy(&client).await.expect("it opens");
+        let tools = session.list_tools_again(&mut known).await.expect("it lists");
+        read.push(tools.map(|tools| tools.into_iter().map(|tool| tool.name).collect::<String>()));
+    }
+    assert_eq!(read, [Some("a".to_owned()), None, Some("b".to_owned()), None]);
+}
+
+#[tokio::test]
+async fn a_list_is_bounded_over_all_its_pages() {
+    let page = |next: Option<&str>| json!({"tools": [], "pad": "x".repeat(1_200), "nextCursor": next});
+    let pages = vec![result(2, &page(Some("p2"))), result(3, &page(None))];
+    refused(listed(pages).await, "larger than 2000 bytes");
+}
+
+#[tokio::test]
 async fn reads_an_answer_out_of_a_stream_that_stays_open() {
     let noise = r#"data: {"jsonrpc":"2.0","method":"notifications/progress","params":{}}"#;
     let answer = r#"data: {"jsonrpc":"2.0","id":2,"result":{"tools":[{"name":"a"}]}}"#;

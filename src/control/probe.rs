@@ -1,13 +1,14 @@
 //! Health of a slot: an MCP conversation every few seconds, counted into healthy or not; and what it shows of the backend.
 //!
 //! A probe opens in the era that the backend is known to speak and lists its tools; now and then it asks for the other era,
-//! too. It uses a connection of its own, so that a full pool or a stuck one does not hide in it. Must not know roles.
+//! too. It uses connections of its own, so that a full pool or a stuck one does not hide in it. A list that has not changed by
+//! a byte stands for what it stood for. Must not know roles.
 
 use std::time::Duration;
 
 use sha2::Digest;
 
-use crate::client::{Client, Error, Limits, Session, Target, says_legacy};
+use crate::client::{Client, Error, Limits, Listing, Session, Target, says_legacy};
 use crate::config;
 use crate::parity::facts::Tool;
 use crate::parity::normalize::normalize;
@@ -20,6 +21,8 @@ const UNSETTLED: Duration = Duration::from_secs(1);
 /// Every so many probes, both eras are asked for.
 const BOTH_ERAS_EVERY: u32 = 12;
 const ANSWER_BYTES_MAX: usize = 16 << 20;
+/// How long a backend may take to forget a session: that is no part of its health.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Counts probes into health: `rise` good ones in a row make a slot healthy, `fall` bad ones unhealthy.
 #[derive(Debug)]
@@ -76,8 +79,17 @@ impl Pulse {
 pub(super) struct Prober {
     client: Client,
     timeout: Duration,
+    known: Known,
+}
+
+/// What earlier probes have learnt.
+#[derive(Default)]
+struct Known {
     /// What the backend spoke when it was last asked for both eras.
     eras: Option<Eras>,
+    /// Its list, and what that stands for.
+    listing: Listing,
+    offer: Offer,
     probes: u32,
 }
 
@@ -87,71 +99,83 @@ struct Eras {
     legacy: bool,
 }
 
+/// What a list of tools stands for.
+#[derive(Debug, Clone, Default)]
+struct Offer {
+    tools: usize,
+    fingerprint: String,
+}
+
+/// Sessions that have served their purpose.
+type Done<'c> = Vec<Session<'c>>;
+
 impl Prober {
     pub(super) fn new(backend: &Backend, timeout: Duration) -> Prober {
         let limits = Limits { connect: timeout, total: timeout, body_bytes: ANSWER_BYTES_MAX };
-        Prober { client: Client::new(Target::of_backend(backend), limits), timeout, eras: None, probes: 0 }
+        Prober { client: Client::new(Target::of_backend(backend), limits), timeout, known: Known::default() }
     }
 
     /// One probe, within its time.
     pub(super) async fn probe(&mut self) -> Result<Surface, String> {
-        let timeout = self.timeout;
-        match tokio::time::timeout(timeout, self.ask()).await {
+        let (timeout, mut done) = (self.timeout, Done::new());
+        let result = match tokio::time::timeout(timeout, self.known.ask(&self.client, &mut done)).await {
             Ok(result) => result,
             Err(_elapsed) => Err(format!("no answer within {} ms", timeout.as_millis())),
+        };
+        // A backend that keeps sessions would otherwise keep one a probe.
+        for session in done {
+            let _whatever = tokio::time::timeout(CLOSE_TIMEOUT, session.close()).await;
         }
+        result
     }
+}
 
-    async fn ask(&mut self) -> Result<Surface, String> {
+impl Known {
+    async fn ask<'c>(&mut self, client: &'c Client, done: &mut Done<'c>) -> Result<Surface, String> {
         let due = self.eras.is_none() || self.probes.is_multiple_of(BOTH_ERAS_EVERY);
         self.probes = self.probes.wrapping_add(1);
-        let known = self.eras.filter(|_| !due);
-        let (eras, tools) = match known {
-            Some(eras) => (eras, self.list(eras).await),
-            None => self.learn().await,
-        };
-        let tools = match tools {
-            Ok(tools) => tools,
-            Err(why) => {
-                // Perhaps another backend lives there now.
-                self.eras = None;
-                return Err(why);
+        // If it fails, perhaps another backend lives there now.
+        let eras = match self.eras.take().filter(|_| !due) {
+            Some(eras) => {
+                let opened =
+                    if eras.modern { Session::modern(client).await } else { Session::legacy(client).await };
+                done.push(opened.map_err(|error| error.to_string())?);
+                eras
             }
+            None => learn(client, done).await?,
         };
-        self.eras = Some(eras);
-        let Eras { modern, legacy } = eras;
-        Ok(Surface { modern, legacy, tools: tools.len(), fingerprint: fingerprint(&tools) })
-    }
-
-    async fn list(&self, eras: Eras) -> Result<Vec<Tool>, String> {
-        let opened = if eras.modern {
-            Session::modern(&self.client).await
-        } else {
-            Session::legacy(&self.client).await
-        };
-        let session = opened.map_err(|error| error.to_string())?;
-        session.list_tools().await.map(|(tools, _)| tools).map_err(|error| error.to_string())
-    }
-
-    /// Asks for both eras; the tools are of the newer one that it speaks.
-    async fn learn(&self) -> (Eras, Result<Vec<Tool>, String>) {
-        let modern = Session::modern(&self.client).await;
-        let legacy = Session::legacy(&self.client).await;
-        let eras = Eras { modern: modern.is_ok(), legacy: legacy.is_ok() };
-        // Only a backend that says so does not speak an era. One that is slow or breaks says nothing about it.
-        for error in [modern.as_ref().err(), legacy.as_ref().err()].into_iter().flatten() {
-            if !says_legacy(error) || matches!(error, Error::Rpc { code: -32603, .. }) {
-                return (eras, Err(error.to_string()));
+        if let Some(session) = done.first() {
+            let listed = session.list_tools_again(&mut self.listing).await;
+            if let Some(tools) = listed.map_err(|error| error.to_string())? {
+                self.offer = Offer { tools: tools.len(), fingerprint: fingerprint(&tools) };
             }
         }
-        let tools = match (modern, legacy) {
-            (Ok(session), _) | (Err(_), Ok(session)) => {
-                session.list_tools().await.map(|(tools, _)| tools).map_err(|error| error.to_string())
-            }
-            // What the older protocol says is the plainer reason.
-            (Err(_), Err(error)) => Err(error.to_string()),
-        };
-        (eras, tools)
+        self.eras = Some(eras);
+        let (Eras { modern, legacy }, Offer { tools, fingerprint }) = (eras, self.offer.clone());
+        Ok(Surface { modern, legacy, tools, fingerprint })
+    }
+}
+
+/// Asks for both eras: which it speaks, and a session in each, of which the first is of the newer one.
+async fn learn<'c>(client: &'c Client, done: &mut Done<'c>) -> Result<Eras, String> {
+    let (modern, legacy) = (Session::modern(client).await, Session::legacy(client).await);
+    let eras = Eras { modern: modern.is_ok(), legacy: legacy.is_ok() };
+    let mut refusals = Vec::new();
+    for opened in [modern, legacy] {
+        match opened {
+            Ok(session) => done.push(session),
+            Err(refusal) => refusals.push(refusal),
+        }
+    }
+    // Only a backend that says so does not speak an era. One that is slow or breaks says nothing about it.
+    let vague = |error: &&Error| !says_legacy(error) || matches!(error, Error::Rpc { code: -32603, .. });
+    if let Some(vague) = refusals.iter().find(vague) {
+        return Err(vague.to_string());
+    }
+    match refusals.pop() {
+        // What the older protocol says is the plainer reason.
+        Some(refusal) if done.is_empty() => Err(refusal.to_string()),
+        Some(_) | None => Ok(eras),
     }
 }
 
@@ -183,69 +207,4 @@ pub(super) async fn listener(backend: &Backend) -> Option<u32> {
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    fn pulse() -> Pulse {
-        let second = Duration::from_secs(1);
-        Pulse::new(
-            &config::Health { interval: second * 5, timeout: second, rise: 2, fall: 3 },
-            Health::Unknown,
-        )
-    }
-
-    fn bad(why: &str) -> Result<(), String> {
-        Err(why.to_owned())
-    }
-
-    // SPEC 11: "rise 2 / fall 3".
-    #[test]
-    fn two_good_probes_in_a_row_make_a_slot_healthy_and_three_bad_ones_unhealthy() {
-        let mut pulse = pulse();
-        assert_eq!(pulse.count(Ok(())), Health::Unknown);
-        assert_eq!(pulse.count(bad("refused")), Health::Unknown);
-        assert_eq!(pulse.count(Ok(())), Health::Unknown, "not in a row");
-        assert_eq!(pulse.count(Ok(())), Health::Healthy);
-        assert_eq!(pulse.count(bad("a")), Health::Healthy);
-        assert_eq!(pulse.count(bad("b")), Health::Healthy);
-        assert_eq!(pulse.count(Ok(())), Health::Healthy);
-        for _ in 0..2 {
-            assert_eq!(pulse.count(bad("c")), Health::Healthy);
-        }
-        assert_eq!(pulse.count(bad("d")), Health::Unhealthy("d".to_owned()));
-        assert_eq!(pulse.count(bad("e")), Health::Unhealthy("e".to_owned()), "the latest reason");
-        assert_eq!(pulse.count(Ok(())), Health::Unhealthy("e".to_owned()));
-        assert_eq!(pulse.count(Ok(())), Health::Healthy);
-    }
-
-    #[test]
-    fn an_unsettled_slot_is_looked_at_more_often() {
-        let (five, mut pulse) = (Duration::from_secs(5), pulse());
-        assert_eq!(pulse.pause(five), UNSETTLED);
-        pulse.count(Ok(()));
-        pulse.count(Ok(()));
-        assert_eq!(pulse.pause(five), five);
-        pulse.count(bad("refused"));
-        assert_eq!(pulse.pause(five), UNSETTLED);
-        assert_eq!(pulse.pause(Duration::from_millis(50)), Duration::from_millis(50));
-    }
-
-    #[test]
-    fn the_fingerprint_is_of_names_and_arguments_and_of_nothing_else() {
-        let tool = |name: &str, schema| {
-            Tool::from_json(&json!({"name": name, "description": name, "inputSchema": schema})).unwrap()
-        };
-        let schema = || json!({"type": "object", "properties": {"days": {"type": "integer"}}});
-        let print = |tools: &[Tool]| fingerprint(tools);
-        let base = print(&[tool("a", schema()), tool("b", schema())]);
-        assert_eq!(base, print(&[tool("b", schema()), tool("a", schema())]), "order does not matter");
-        let described = json!({"type": "object", "title": "X", "properties": {"days": {"type": "integer", "description": "d"}}});
-        assert_eq!(base, print(&[tool("a", described), tool("b", schema())]), "descriptions may drift");
-        let retyped = json!({"type": "object", "properties": {"days": {"type": "string"}}});
-        assert_ne!(base, print(&[tool("a", retyped), tool("b", schema())]));
-        assert_ne!(base, print(&[tool("a", schema())]));
-        assert_ne!(base, print(&[tool("a", schema()), tool("c", schema())]));
-    }
-}
+mod tests;

@@ -1,0 +1,124 @@
+//! `tools/list` over all pages. Who asks again and again keeps the answers: a list of which no byte has changed is known
+//! without being read.
+//!
+//! Bytes are compared, not a digest of them: that is quicker, and cannot be deceived. Must not know what a list is for.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::header::HeaderMap;
+use serde_json::{Value, json};
+
+use super::error::Error;
+use super::exchange::Reply;
+use super::session::{Session, text};
+use crate::parity::facts::Tool;
+
+const WHAT: &str = "tools/list";
+const PAGES_MAX: usize = 100;
+/// A list of more bytes than this is not kept, and read every time.
+const KEPT_BYTES_MAX: usize = 1 << 20;
+
+/// The answers of a list that has been read.
+#[derive(Debug, Default)]
+pub(crate) struct Listing {
+    pages: Vec<Page>,
+}
+
+/// One answer, the id it was asked with, and the cursor in it.
+#[derive(Debug)]
+struct Page {
+    id: Value,
+    reply: Reply,
+    next: Option<String>,
+}
+
+impl Page {
+    /// The same without what nobody asks for again: a copied body has no more room than it needs.
+    fn slim(mut self) -> Page {
+        self.reply.body = Bytes::copy_from_slice(&self.reply.body);
+        self.reply.headers = HeaderMap::default();
+        self
+    }
+}
+
+/// The answers to one walk through all pages.
+#[derive(Debug, Default)]
+struct Walk {
+    /// What each page declares; nothing of a page that is known.
+    read: Vec<Option<Vec<Tool>>>,
+    pages: Vec<Page>,
+    bytes: usize,
+    elapsed: Duration,
+}
+
+impl Session<'_> {
+    /// Every tool, over all pages, and how long it took.
+    pub(crate) async fn list_tools(&self) -> Result<(Vec<Tool>, Duration), Error> {
+        let walk = self.walk(&[]).await?;
+        Ok((walk.read.into_iter().flatten().flatten().collect(), walk.elapsed))
+    }
+
+    /// Every tool, over all pages, unless the answers are byte by byte those of `known`, which then stands. Otherwise
+    /// `known` becomes what was answered now; after an error it is empty.
+    pub(crate) async fn list_tools_again(&self, known: &mut Listing) -> Result<Option<Vec<Tool>>, Error> {
+        let before = std::mem::take(known);
+        let walk = self.walk(&before.pages).await?;
+        if walk.read.iter().all(Option::is_none) {
+            *known = before;
+            return Ok(None);
+        }
+        let mut tools = Vec::new();
+        for (index, read) in walk.read.into_iter().enumerate() {
+            match (read, before.pages.get(index)) {
+                (Some(read), _) => tools.extend(read),
+                (None, Some(page)) => tools.extend(self.read_page(&page.id, &page.reply)?.0),
+                (None, None) => {}
+            }
+        }
+        if walk.bytes <= KEPT_BYTES_MAX {
+            known.pages = walk.pages.into_iter().map(Page::slim).collect();
+        }
+        Ok(Some(tools))
+    }
+
+    async fn walk(&self, known: &[Page]) -> Result<Walk, Error> {
+        let (mut walk, mut cursor) = (Walk::default(), None::<String>);
+        for index in 0..PAGES_MAX {
+            let params = cursor.as_ref().map_or_else(|| json!({}), |cursor| json!({"cursor": cursor}));
+            let (id, reply) = self.send(WHAT, params, None).await?;
+            walk.elapsed += reply.elapsed;
+            walk.bytes += reply.body.len();
+            self.client.bound(WHAT, walk.bytes)?;
+            let alike = known.get(index).filter(|page| page.id == id && page.reply.body == reply.body);
+            let (read, next) = match alike {
+                Some(page) => (None, page.next.clone()),
+                None => {
+                    let (tools, next) = self.read_page(&id, &reply)?;
+                    (Some(tools), next)
+                }
+            };
+            walk.read.push(read);
+            if walk.bytes <= KEPT_BYTES_MAX {
+                walk.pages.push(Page { id, reply, next: next.clone() });
+            }
+            match next {
+                None => return Ok(walk),
+                Some(_) if next == cursor => break,
+                Some(_) => cursor = next,
+            }
+        }
+        Err(Error::Pages { question: self.client.question(WHAT), max: PAGES_MAX })
+    }
+
+    /// The tools of one page, and the cursor to the next.
+    fn read_page(&self, id: &Value, reply: &Reply) -> Result<(Vec<Tool>, Option<String>), Error> {
+        let answered = self.read(WHAT, id, reply)?;
+        let result = self.result_of(WHAT, answered)?;
+        let lacks = |lacks| Error::Shape { question: self.client.question(WHAT), lacks };
+        let page = result.get("tools").and_then(Value::as_array).ok_or_else(|| lacks("the array `tools`"))?;
+        let read = |tool| Tool::from_json(tool).ok_or_else(|| lacks("the `name` of a tool"));
+        let tools = page.iter().map(read).collect::<Result<Vec<Tool>, Error>>()?;
+        Ok((tools, text(&result, "nextCursor")))
+    }
+}
