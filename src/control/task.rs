@@ -11,6 +11,7 @@ mod pace;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
@@ -36,6 +37,8 @@ use crate::upstream::{Slot, Split};
 /// Between two looks at what is slow to change: gauges, and whether another guard has let go of the state.
 const NOW_AND_THEN: Duration = Duration::from_millis(500);
 const SEEN_MAX: usize = 256;
+/// Samples taken out of their queue at a time.
+const BATCH: usize = 256;
 
 /// The answer to an order.
 pub(super) type Reply = oneshot::Sender<Result<Done, String>>;
@@ -52,6 +55,8 @@ pub(super) struct Task {
     lent: Option<PathBuf>,
     keeping: Keeping,
     samples: mpsc::Receiver<Ended>,
+    /// Samples just taken out of their queue; empty between looks.
+    batch: Vec<Ended>,
     metrics: RolloutMetrics,
     publish: Box<dyn Fn(Split, bool) + Send>,
     published: Option<(Split, bool)>,
@@ -84,6 +89,7 @@ impl Task {
             lent: None,
             keeping,
             samples,
+            batch: Vec::new(),
             metrics,
             publish,
             published: None,
@@ -189,13 +195,22 @@ impl Task {
 
     /// Everything that ended since the last look, then the time. Returns how much it was.
     fn tick(&mut self) -> usize {
-        let mut seen = 0;
-        while let Ok(ended) = self.samples.try_recv() {
-            seen += 1;
-            self.take_note(ended);
-        }
+        let seen = self.take_notes();
         self.handle(Event::Tick);
         self.follow();
+        seen
+    }
+
+    /// All samples that wait, in batches: one by one, each would take and give back a lock.
+    fn take_notes(&mut self) -> usize {
+        // Nobody is woken: whoever looks again does so by the clock.
+        let (mut seen, mut context) = (0, Context::from_waker(Waker::noop()));
+        let mut batch = std::mem::take(&mut self.batch);
+        while let Poll::Ready(1..) = self.samples.poll_recv_many(&mut context, &mut batch, BATCH) {
+            seen += batch.len();
+            batch.drain(..).for_each(|ended| self.take_note(ended));
+        }
+        self.batch = batch;
         seen
     }
 

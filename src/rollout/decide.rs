@@ -22,7 +22,10 @@ impl Rollout {
             return;
         }
         let tried = run.is_some();
-        self.seen.record(sample);
+        match self.state.run {
+            Some(_) => self.seen.record(sample),
+            None => self.seen.record_idle(sample),
+        }
         if tried && sample.origin == Origin::Live {
             let unanswered = match sample.verdict {
                 Verdict::Failed(failure) => failure.is_unanswered(),

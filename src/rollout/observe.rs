@@ -87,10 +87,23 @@ impl Observations {
         self.shadow = ShadowTally::default();
     }
 
-    /// Takes note of a finished call.
+    /// Takes note of a call that ended while no rollout is under way: only where somebody looks then. The windows of the
+    /// triggers stay as they are, and begin empty with the next rollout.
+    pub fn record_idle(&mut self, sample: &Sample) {
+        match sample.origin {
+            Origin::Live => self.windows(sample.slot).record_shown(sample),
+            Origin::Shadow { .. } => {}
+        }
+    }
+
+    /// Takes note of a call that ended while a rollout is under way.
     pub fn record(&mut self, sample: &Sample) {
         match sample.origin {
-            Origin::Live => self.windows(sample.slot).record(sample),
+            Origin::Live => {
+                let windows = self.windows(sample.slot);
+                windows.record_shown(sample);
+                windows.record_judged(sample);
+            }
             Origin::Shadow { matched } => {
                 self.shadow.requests += 1;
                 let failed = matches!(sample.verdict, Verdict::Failed(_));
@@ -181,14 +194,21 @@ impl SlotWindows {
         }
     }
 
-    fn record(&mut self, sample: &Sample) {
-        for window in [&mut self.step, &mut self.error_rate, &mut self.sustained, &mut self.usual] {
-            window.record(sample.at, sample.verdict);
-        }
-        // A call that was never sent has no latency: counted as zero, it would make a dead slot look quick.
-        if !sample.latency.is_zero() {
-            self.latency_counts.record(sample.at, sample.verdict);
+    /// What status, metrics and the usual rate are read from, at any time.
+    fn record_shown(&mut self, sample: &Sample) {
+        self.step.record(sample.at, sample.verdict);
+        self.usual.record(sample.at, sample.verdict);
+        if has_latency(sample) {
             self.step_latency.record(sample.at, sample.latency);
+        }
+    }
+
+    /// What the triggers alone are read from.
+    fn record_judged(&mut self, sample: &Sample) {
+        self.error_rate.record(sample.at, sample.verdict);
+        self.sustained.record(sample.at, sample.verdict);
+        if has_latency(sample) {
+            self.latency_counts.record(sample.at, sample.verdict);
             self.latency.record(sample.at, sample.latency);
         }
     }
@@ -220,6 +240,11 @@ impl SlotWindows {
             p95_ms,
         }
     }
+}
+
+/// A call that was never sent has none: counted as zero, it would make a dead slot look quick.
+fn has_latency(sample: &Sample) -> bool {
+    !sample.latency.is_zero()
 }
 
 #[cfg(test)]
@@ -267,6 +292,32 @@ mod tests {
         feed(&mut seen, Slot::Green, Verdict::Answered, 5);
         assert_eq!(seen.candidate(Slot::Green, Span::ErrorRate, at(1)).error_rate, 0.0);
         assert_eq!(seen.stable(Slot::Blue, Span::Step, at(1)).requests, 0, "but no other number is");
+    }
+
+    #[test]
+    fn outside_a_rollout_all_that_is_shown_is_known_and_a_rollout_begins_with_the_usual_rate_alone() {
+        let mut seen = Observations::new(&Plan::default());
+        let calls = |verdict, times| std::iter::repeat_n(verdict, times);
+        for verdict in calls(Verdict::Answered, 15).chain(calls(Verdict::ToolError, 5)) {
+            let (slot, latency, origin) = (Slot::Blue, Duration::from_millis(10), Origin::Live);
+            seen.record_idle(&Sample { slot, at: at(0), verdict, latency, origin });
+        }
+        let shown = seen.stable(Slot::Blue, Span::Step, at(1));
+        assert_eq!((shown.requests, shown.tool_errors), (20, 5));
+        assert!(shown.p50_ms.unwrap() >= 9.9 && shown.p95_ms.unwrap() >= 9.9, "{shown:?}");
+        seen.replan(&Plan::default());
+        for span in [Span::Step, Span::ErrorRate, Span::Sustained, Span::Latency] {
+            let before = seen.stable(Slot::Blue, span, at(1));
+            assert_eq!((before.requests, before.p95_ms), (0, None), "{span:?}");
+        }
+        feed(&mut seen, Slot::Green, Verdict::ToolError, 5);
+        feed(&mut seen, Slot::Green, Verdict::Answered, 15);
+        for span in [Span::Step, Span::ErrorRate, Span::Sustained, Span::Latency] {
+            let candidate = seen.candidate(Slot::Green, span, at(1));
+            assert_eq!((candidate.requests, candidate.tool_errors), (20, 5), "{span:?}");
+            assert_eq!(candidate.error_rate, 0.0, "{span:?}: as usual");
+            assert!(candidate.p95_ms.is_some_and(|p95| p95 >= 9.9), "{span:?}");
+        }
     }
 
     #[test]
