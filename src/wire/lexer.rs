@@ -8,30 +8,35 @@ use std::borrow::Cow;
 use super::scan::{DEPTH_MAX, ScanError};
 use super::token::{literal_end, number_end, space_end, string_end, unescape};
 
-/// A string token: what stands between its quotes.
+/// A key: what stands between its quotes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Key<'b> {
+    raw: &'b [u8],
+    escaped: bool,
+}
+
+/// A string that is a value: what stands between its quotes.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Text<'b> {
-    raw: &'b [u8],
+    raw: &'b str,
     escaped: bool,
 }
 
 /// A cursor over a JSON text.
 pub(super) struct Lexer<'b> {
+    text: &'b str,
+    /// The bytes of `text`.
     bytes: &'b [u8],
     at: usize,
 }
 
-impl<'b> Text<'b> {
-    /// The value of the string; borrowed when no escape occurs in it.
-    pub(super) fn decode(self) -> Cow<'b, str> {
-        if self.escaped {
-            return Cow::Owned(unescape(self.raw));
-        }
-        // Cut out of a `str` at its quotes, so this cannot fail.
-        Cow::Borrowed(str::from_utf8(self.raw).unwrap_or_default())
+impl Key<'_> {
+    /// Whether it stands for `name`.
+    pub(super) fn is(self, name: &str) -> bool {
+        self.find(name.len(), |key| (key == name.as_bytes()).then_some(())).is_some()
     }
 
-    /// What `find` knows of the value, read as a key that has at most `length_max` bytes, all of them ASCII.
+    /// What `find` knows of the key, given that those it looks for have at most `length_max` bytes, all of them ASCII.
     #[inline]
     pub(super) fn find<T>(self, length_max: usize, find: impl FnOnce(&[u8]) -> Option<T>) -> Option<T> {
         const LONGEST_ESCAPE: usize = r"\u0000".len();
@@ -45,9 +50,21 @@ impl<'b> Text<'b> {
     }
 }
 
+impl<'b> Text<'b> {
+    /// The value of the string; borrowed when no escape occurs in it.
+    pub(super) fn decode(self) -> Cow<'b, str> {
+        if self.escaped { Cow::Owned(unescape(self.raw.as_bytes())) } else { Cow::Borrowed(self.raw) }
+    }
+
+    /// Whether it stands for `wanted`.
+    pub(super) fn is(self, wanted: &str) -> bool {
+        if self.escaped { self.decode() == wanted } else { self.raw == wanted }
+    }
+}
+
 impl<'b> Lexer<'b> {
     pub(super) fn new(text: &'b str) -> Lexer<'b> {
-        Lexer { bytes: text.as_bytes(), at: 0 }
+        Lexer { text, bytes: text.as_bytes(), at: 0 }
     }
 
     /// The first byte of the next token, or `None` at the end. White space is skipped.
@@ -65,7 +82,7 @@ impl<'b> Lexer<'b> {
     /// Reads the object at the cursor; `member` gets each key and must consume exactly its value.
     pub(super) fn members(
         &mut self,
-        mut member: impl FnMut(&mut Self, Text<'b>) -> Result<(), ScanError>,
+        mut member: impl FnMut(&mut Self, Key<'b>) -> Result<(), ScanError>,
     ) -> Result<(), ScanError> {
         self.expect(b'{')?;
         if self.peek() == Some(b'}') {
@@ -75,7 +92,8 @@ impl<'b> Lexer<'b> {
             if self.peek() != Some(b'"') {
                 return Err(ScanError::Syntax);
             }
-            let key = self.string()?;
+            let (start, end, escaped) = self.string()?;
+            let key = Key { raw: &self.bytes[start..end], escaped };
             self.expect(b':')?;
             member(self, key)?;
             match self.peek() {
@@ -118,7 +136,9 @@ impl<'b> Lexer<'b> {
     /// The string at the cursor, or `None` when another kind of value stands there; that value is skipped.
     pub(super) fn string_value(&mut self, depth: u32) -> Result<Option<Text<'b>>, ScanError> {
         if self.peek() == Some(b'"') {
-            return self.string().map(Some);
+            let (start, end, escaped) = self.string()?;
+            // Cut at its quotes, so between characters.
+            return Ok(self.text.get(start..end).map(|raw| Text { raw, escaped }));
         }
         self.skip_value(depth).map(|()| None)
     }
@@ -198,13 +218,14 @@ impl<'b> Lexer<'b> {
         Ok(())
     }
 
-    /// The string whose opening quote is at the cursor.
+    /// Reads the string whose opening quote is at the cursor: where it starts and ends between its quotes, and whether it
+    /// holds an escape sequence.
     #[inline]
-    fn string(&mut self) -> Result<Text<'b>, ScanError> {
+    fn string(&mut self) -> Result<(usize, usize, bool), ScanError> {
         let mut escaped = false;
         let start = self.at + 1;
         self.at = string_end(self.bytes, self.at, &mut escaped)?;
-        Ok(Text { raw: &self.bytes[start..self.at - 1], escaped })
+        Ok((start, self.at - 1, escaped))
     }
 }
 

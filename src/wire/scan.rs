@@ -177,7 +177,7 @@ impl<'b> Envelope<'b> {
         match path {
             Path::Jsonrpc => {
                 let version = lexer.string_value(depth)?;
-                self.require(version.is_some_and(|version| version.decode() == "2.0"));
+                self.require(version.is_some_and(|version| version.is("2.0")));
             }
             Path::Id => {
                 self.id = lexer.id_value(depth)?;

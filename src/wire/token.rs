@@ -5,6 +5,10 @@
 
 use super::scan::ScanError;
 
+const WORD: usize = size_of::<u64>();
+/// Most strings are this short, or the pieces between their escapes are: longer ones are worth a look at whole blocks.
+const SHORT: usize = 4 * WORD;
+
 /// The index of the first byte at or behind `at` that is not white space, or the length.
 #[inline]
 pub(super) fn space_end(bytes: &[u8], mut at: usize) -> usize {
@@ -21,15 +25,48 @@ pub(super) fn space_end(bytes: &[u8], mut at: usize) -> usize {
 /// The index behind the string whose opening quote is at `at`. Sets `escaped` when it holds an escape sequence.
 #[inline]
 pub(super) fn string_end(bytes: &[u8], at: usize, escaped: &mut bool) -> Result<usize, ScanError> {
-    let mut at = at + 1;
+    match short_string_end(bytes, at + 1) {
+        Ok(quote) => Ok(quote + 1),
+        Err(seen) => long_string_end(bytes, at + 1, seen, escaped),
+    }
+}
+
+/// The index of the quote that ends the string whose inside starts at `start`, if a few words show it and the string is
+/// plain. Otherwise up to where it is known to be plain; that decides nothing.
+#[inline]
+pub(super) fn short_string_end(bytes: &[u8], start: usize) -> Result<usize, usize> {
+    let mut at = start;
+    let (words, _) = bytes.get(start..).unwrap_or_default().as_chunks::<WORD>();
+    // Nearly all keys and most values end here: the compiler puts these few instructions where they are needed.
+    for word in words.iter().take(SHORT / WORD) {
+        let stops = stops_in_word(u64::from_le_bytes(*word));
+        if stops != 0 {
+            let stop = at + stops.trailing_zeros() as usize / 8;
+            return if bytes.get(stop) == Some(&b'"') { Ok(stop) } else { Err(stop) };
+        }
+        at += WORD;
+    }
+    Err(at)
+}
+
+/// The index behind the string whose inside starts at `start` and is plain up to `at`.
+#[inline(never)]
+fn long_string_end(
+    bytes: &[u8],
+    start: usize,
+    mut at: usize,
+    escaped: &mut bool,
+) -> Result<usize, ScanError> {
+    let mut blocks_from = start + SHORT;
     loop {
-        at = plain_end(bytes, at);
+        at = plain_end(bytes, at, blocks_from);
         match bytes.get(at) {
             Some(b'"') => return Ok(at + 1),
             Some(b'\\') => at = escape_end(bytes, at)?,
             _ => return Err(ScanError::Syntax),
         }
         *escaped = true;
+        blocks_from = at + SHORT;
     }
 }
 
@@ -76,20 +113,23 @@ fn digits_end(bytes: &[u8], at: usize) -> Result<usize, ScanError> {
     if end == at { Err(ScanError::Syntax) } else { Ok(end) }
 }
 
-/// The index of the next byte that a string may not hold plainly (quote, backslash, control), or the length.
+/// Sets the top bit of each byte that stops a string. Bits above the lowest one set may be wrong (borrows run upwards).
 #[inline]
-fn plain_end(bytes: &[u8], start: usize) -> usize {
-    const WORD: usize = size_of::<u64>();
+fn stops_in_word(word: u64) -> u64 {
+    const ONES: u64 = u64::MAX / 255;
+    // Flipping 0x02 makes the quote 0x20 and keeps control characters below it: one comparison finds both.
+    let quote_or_control = (word ^ (ONES * 0x02)).wrapping_sub(ONES * 0x21);
+    let backslash = (word ^ (ONES * u64::from(b'\\'))).wrapping_sub(ONES);
+    (quote_or_control | backslash) & !word & (ONES << 7)
+}
+
+/// The index of the next byte that a string may not hold plainly (quote, backslash, control), or the length. Goes by
+/// words, but from `blocks_from` on, should it get there, by blocks.
+#[inline]
+fn plain_end(bytes: &[u8], mut at: usize, blocks_from: usize) -> usize {
     const BLOCK: usize = 64;
-    let mut at = start;
-    // Most strings are short: look at four words exactly before paying for blocks.
-    while let Some(word) = bytes.get(at..).and_then(|rest| rest.first_chunk::<WORD>()) {
-        let stops = stops_in_word(u64::from_le_bytes(*word));
-        if stops != 0 {
-            return at + stops.trailing_zeros() as usize / 8;
-        }
-        at += WORD;
-        if at >= start + 4 * WORD {
+    loop {
+        if at == blocks_from {
             while let Some(block) = bytes.get(at..).and_then(|rest| rest.first_chunk::<BLOCK>()) {
                 // No early exit in this loop: that is what lets the compiler use vector instructions.
                 if block.iter().fold(false, |stop, &byte| stop | is_stop(byte)) {
@@ -98,6 +138,12 @@ fn plain_end(bytes: &[u8], start: usize) -> usize {
                 at += BLOCK;
             }
         }
+        let Some(word) = bytes.get(at..).and_then(|rest| rest.first_chunk::<WORD>()) else { break };
+        let stops = stops_in_word(u64::from_le_bytes(*word));
+        if stops != 0 {
+            return at + stops.trailing_zeros() as usize / 8;
+        }
+        at += WORD;
     }
     while let Some(&byte) = bytes.get(at) {
         if is_stop(byte) {
@@ -111,16 +157,6 @@ fn plain_end(bytes: &[u8], start: usize) -> usize {
 #[inline]
 fn is_stop(byte: u8) -> bool {
     (byte == b'"') | (byte == b'\\') | (byte < 0x20)
-}
-
-/// Sets the top bit of each byte that stops a string. Bits above the lowest one set may be wrong (borrows run upwards).
-#[inline]
-fn stops_in_word(word: u64) -> u64 {
-    const ONES: u64 = u64::MAX / 255;
-    let equals =
-        |byte: u8| (word ^ (ONES * u64::from(byte))).wrapping_sub(ONES) & !(word ^ (ONES * u64::from(byte)));
-    let control = word.wrapping_sub(ONES * 0x20) & !word;
-    (equals(b'"') | equals(b'\\') | control) & (ONES << 7)
 }
 
 /// The index behind the escape sequence at `at`. Half a surrogate pair is refused: it stands for no character.
@@ -174,4 +210,56 @@ pub(super) fn unescape(raw: &[u8]) -> String {
     }
     value.extend_from_slice(&raw[plain..]);
     String::from_utf8(value).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// The same by the rules, one byte at a time.
+    fn oracle(bytes: &[u8], at: usize) -> Result<(usize, bool), ScanError> {
+        let (mut at, mut escaped) = (at + 1, false);
+        loop {
+            match bytes.get(at) {
+                Some(b'"') => return Ok((at + 1, escaped)),
+                Some(b'\\') => {
+                    escaped = true;
+                    at = escape_end(bytes, at)?;
+                }
+                Some(0x20..) => at += 1,
+                Some(..0x20) | None => return Err(ScanError::Syntax),
+            }
+        }
+    }
+
+    /// Plain stretches of every length around those at which words and blocks begin, and what may stop them.
+    fn stretch() -> impl Strategy<Value = Vec<u8>> {
+        let stops: Vec<&[u8]> =
+            vec![b"\"", b"\\\"", b"\\n", b"\\u00e9", b"\\x", b"\\", b"\x1F", b"\n", b"\0", b"", b"", b""];
+        let plain = prop_oneof![Just(b'a'), Just(b' '), Just(b'!'), Just(b'#'), Just(0x7F), 0x80..=0xFFu8];
+        (prop::collection::vec(plain, 0..140), prop::sample::select(stops))
+            .prop_map(|(plain, stop)| [&plain, stop].concat())
+    }
+
+    proptest! {
+        #[test]
+        fn a_string_ends_where_single_bytes_say(
+            stretches in prop::collection::vec(stretch(), 1..4),
+            closed: bool,
+            start in 0usize..9,
+        ) {
+            let mut bytes = [vec![b'x'; start], vec![b'"'], stretches.concat()].concat();
+            if closed {
+                bytes.extend(b"\",1]");
+            }
+            let mut escaped = false;
+            let end = string_end(&bytes, start, &mut escaped);
+            prop_assert_eq!(end.map(|end| (end, escaped)), oracle(&bytes, start));
+            if let Ok(quote) = short_string_end(&bytes, start + 1) {
+                prop_assert_eq!((end, escaped), (Ok(quote + 1), false));
+            }
+        }
+    }
 }
