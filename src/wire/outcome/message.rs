@@ -3,9 +3,12 @@
 //! Looks at the members of the message, of `result` and of `error`, and follows everything else to its end. Of equal
 //! keys the last one counts, as in the parsers of Python and JavaScript: the client will read it that way.
 
+use std::borrow::Cow;
+
 use super::Answer;
 use super::skip::Skip;
 use crate::wire::lexer::Lexer;
+use crate::wire::token::{literal_end, number_end, short_string_end, space_end};
 
 /// What a complete message turned out to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +28,9 @@ pub(super) struct MessageScan {
     object: Object,
     /// The member whose value comes next.
     member: Member,
+    /// How far the value of no interest has been followed, in [`State::Skipping`].
+    skip: Skip,
+    /// The token that an earlier piece began.
     token: Token,
     facts: Facts,
 }
@@ -38,16 +44,16 @@ enum State {
     FirstKey,
     /// Behind a comma.
     Key,
-    /// Inside a key.
+    /// Inside a key that did not end with its piece, or has an escape.
     InKey,
     Colon,
     Value,
-    /// Inside a string that is kept.
+    /// The same of a string that is kept.
     InText,
-    /// Inside a number or literal.
+    /// Inside a number or literal that may not have ended with its piece.
     InScalar,
     /// Inside a value of no interest.
-    Skipping(Skip),
+    Skipping,
     /// Behind a value: a comma or the end.
     Next,
     /// Behind the closing brace: white space only.
@@ -130,6 +136,17 @@ impl Token {
         self.bytes.get(..self.length)
     }
 
+    /// What the raw text of a string stands for, if it fitted and does.
+    fn text(&self) -> Option<Cow<'_, [u8]>> {
+        let raw = self.raw()?;
+        if !self.has_escape {
+            return Some(Cow::Borrowed(raw));
+        }
+        let quoted = format!("\"{}\"", str::from_utf8(raw).ok()?);
+        let text = Lexer::new(&quoted).string_value(0).ok()??;
+        Some(Cow::Owned(text.decode().into_owned().into_bytes()))
+    }
+
     /// Takes the bytes of a string up to its closing quote; returns how many, and whether the quote was among them.
     fn take_text(&mut self, bytes: &[u8]) -> (usize, bool) {
         for (index, &byte) in bytes.iter().enumerate() {
@@ -149,7 +166,6 @@ impl Token {
 
     /// Takes the bytes of a number or literal; returns how many.
     fn take_scalar(&mut self, bytes: &[u8]) -> usize {
-        let is_scalar = |byte: &u8| matches!(byte, b'+' | b'-' | b'.' | b'0'..=b'9' | b'a'..=b'z' | b'E');
         let taken = bytes.iter().take_while(|byte| is_scalar(byte));
         taken.map(|byte| self.push(*byte)).count()
     }
@@ -161,51 +177,53 @@ impl Default for Token {
     }
 }
 
-/// Whether the raw text of a string stands for `wanted`.
-fn is_text(token: &Token, wanted: &str) -> bool {
-    let Some(raw) = token.raw() else { return false };
-    if !token.has_escape {
-        return raw == wanted.as_bytes();
+impl Member {
+    /// The member of this object that has this key.
+    #[inline]
+    fn of(object: Object, key: &[u8]) -> Member {
+        match (object, key) {
+            (Object::Message, b"jsonrpc") => Member::Jsonrpc,
+            (Object::Message, b"method") => Member::Method,
+            (Object::Message, b"result") => Member::Result,
+            (Object::Message, b"error") => Member::Error,
+            (Object::Result, b"isError") => Member::IsError,
+            (Object::Error, b"code") => Member::Code,
+            (Object::Message | Object::Result | Object::Error, _) => Member::Other,
+        }
     }
-    let Ok(raw) = str::from_utf8(raw) else { return false };
-    Lexer::new(&format!("\"{raw}\""))
-        .string_value(0)
-        .is_ok_and(|text| text.is_some_and(|text| text.decode() == wanted))
+}
+
+/// The bytes that numbers and literals consist of.
+#[inline]
+fn is_scalar(byte: &u8) -> bool {
+    matches!(byte, b'+' | b'-' | b'.' | b'0'..=b'9' | b'a'..=b'z' | b'E')
+}
+
+/// The index behind the number or literal at `at`, if it is one by the grammar.
+#[inline]
+fn scalar_end(bytes: &[u8], at: usize) -> Option<usize> {
+    let end = match bytes.get(at) {
+        Some(b'-' | b'0'..=b'9') => number_end(bytes, at, &mut false),
+        _ => literal_end(bytes, at),
+    };
+    end.ok()
 }
 
 impl MessageScan {
     /// Sees the next bytes of the message.
     pub(super) fn feed(&mut self, bytes: &[u8]) {
         let mut at = 0;
-        while let Some(&byte) = bytes.get(at) {
-            at += match self.state {
-                State::Skipping(mut skip) => {
-                    let taken = skip.feed(&bytes[at..]);
-                    self.state = if skip.done() { State::Next } else { State::Skipping(skip) };
-                    taken
-                }
-                State::InKey => {
-                    let (taken, closed) = self.token.take_text(&bytes[at..]);
-                    if closed {
-                        self.member = self.member_of_key();
-                        self.state = State::Colon;
+        while at < bytes.len() {
+            at = match self.state {
+                State::Skipping => {
+                    let taken = self.skip.feed(&bytes[at..]);
+                    if self.skip.done() {
+                        self.state = State::Next;
                     }
-                    taken
+                    at + taken
                 }
-                State::InText => {
-                    let (taken, closed) = self.token.take_text(&bytes[at..]);
-                    if closed {
-                        self.end_text();
-                    }
-                    taken
-                }
-                State::InScalar => {
-                    let taken = self.token.take_scalar(&bytes[at..]);
-                    if at + taken < bytes.len() {
-                        self.end_scalar();
-                    }
-                    taken
-                }
+                State::InKey | State::InText => self.string_rest(bytes, at),
+                State::InScalar => self.scalar_rest(bytes, at),
                 State::Broken => return,
                 State::Start
                 | State::FirstKey
@@ -213,12 +231,7 @@ impl MessageScan {
                 | State::Colon
                 | State::Value
                 | State::Next
-                | State::End => {
-                    if !matches!(byte, b' ' | b'\t' | b'\r' | b'\n') {
-                        self.state = self.token_start(byte);
-                    }
-                    1
-                }
+                | State::End => self.token_start(bytes, at),
             };
         }
     }
@@ -240,27 +253,50 @@ impl MessageScan {
         }
     }
 
-    /// A byte that is neither white space nor inside a token.
-    fn token_start(&mut self, byte: u8) -> State {
-        match (self.state, byte) {
+    /// Takes the token that starts at or, with white space before it, behind `at`, and those that usually follow. Returns
+    /// the index behind what was taken.
+    #[inline]
+    fn token_start(&mut self, bytes: &[u8], at: usize) -> usize {
+        let at = space_end(bytes, at);
+        let Some(&byte) = bytes.get(at) else { return at };
+        self.state = match (self.state, byte) {
             (State::Start, b'{') => State::FirstKey,
-            (State::FirstKey | State::Key, b'"') => {
-                self.token.clear();
-                State::InKey
-            }
-            (State::Colon, b':') => State::Value,
-            (State::Value, _) => self.value_start(byte),
+            (State::FirstKey | State::Key, b'"') => return self.key(bytes, at + 1),
+            (State::Colon, b':') => return self.value(bytes, at + 1),
+            (State::Value, _) => return self.value(bytes, at),
             (State::Next, b',') => State::Key,
             (State::FirstKey | State::Next, b'}') => match std::mem::take(&mut self.object) {
                 Object::Message => State::End,
                 Object::Result | Object::Error => State::Next,
             },
             _ => State::Broken,
-        }
+        };
+        at + 1
     }
 
-    /// The first byte of the member's value. What an earlier member of that name said is forgotten.
-    fn value_start(&mut self, byte: u8) -> State {
+    /// The key whose inside starts at `start`: usually short, plain and in one piece, its colon and value behind it.
+    #[inline]
+    fn key(&mut self, bytes: &[u8], start: usize) -> usize {
+        let Ok(end) = short_string_end(bytes, start) else {
+            self.token.clear();
+            self.state = State::InKey;
+            return start;
+        };
+        self.member = Member::of(self.object, &bytes[start..end]);
+        self.state = State::Colon;
+        let at = space_end(bytes, end + 1);
+        if bytes.get(at) == Some(&b':') { self.value(bytes, at + 1) } else { at }
+    }
+
+    /// The member's value, which starts at or, with white space before it, behind `at`. What an earlier member of that
+    /// name said is forgotten.
+    #[inline]
+    fn value(&mut self, bytes: &[u8], at: usize) -> usize {
+        let at = space_end(bytes, at);
+        let Some(&byte) = bytes.get(at) else {
+            self.state = State::Value;
+            return at;
+        };
         let facts = &mut self.facts;
         match self.member {
             Member::Jsonrpc => facts.is_version_2 = false,
@@ -274,7 +310,8 @@ impl MessageScan {
             Member::Code => facts.error = ErrorMember::Object(None),
             Member::Other => {}
         }
-        match (byte, self.member) {
+        let inside = at + 1;
+        self.state = match (byte, self.member) {
             (b'{', Member::Result) => {
                 self.object = Object::Result;
                 State::FirstKey
@@ -284,57 +321,87 @@ impl MessageScan {
                 self.object = Object::Error;
                 State::FirstKey
             }
-            (b'"', Member::Jsonrpc) => {
-                self.token.clear();
-                State::InText
+            (b'"', member) => {
+                if let Ok(end) = short_string_end(bytes, inside) {
+                    if member == Member::Jsonrpc {
+                        facts.is_version_2 = &bytes[inside..end] == b"2.0";
+                    }
+                    self.state = State::Next;
+                    return end + 1;
+                }
+                if member == Member::Jsonrpc {
+                    self.token.clear();
+                    State::InText
+                } else {
+                    self.skip = Skip::string();
+                    State::Skipping
+                }
             }
-            (b'"', _) => State::Skipping(Skip::string()),
-            (b'{' | b'[', _) => State::Skipping(Skip::container()),
+            (b'{' | b'[', _) => {
+                self.skip = Skip::container();
+                State::Skipping
+            }
             (b'-' | b'0'..=b'9' | b't' | b'f' | b'n', _) => {
+                if let Some(end) = scalar_end(bytes, at)
+                    && bytes.get(end).is_some_and(|next| !is_scalar(next))
+                {
+                    self.scalar(&bytes[at..end]);
+                    return end;
+                }
                 self.token.clear();
-                self.token.push(byte);
-                State::InScalar
+                self.state = State::InScalar;
+                return at;
             }
             _ => State::Broken,
-        }
-    }
-
-    fn member_of_key(&self) -> Member {
-        let members: &[(&str, Member)] = match self.object {
-            Object::Message => &[
-                ("jsonrpc", Member::Jsonrpc),
-                ("method", Member::Method),
-                ("result", Member::Result),
-                ("error", Member::Error),
-            ],
-            Object::Result => &[("isError", Member::IsError)],
-            Object::Error => &[("code", Member::Code)],
         };
-        members
-            .iter()
-            .find(|(name, _)| is_text(&self.token, name))
-            .map_or(Member::Other, |(_, member)| *member)
+        inside
     }
 
-    /// The only string that is kept is the version.
-    fn end_text(&mut self) {
-        self.facts.is_version_2 = is_text(&self.token, "2.0");
-        self.state = State::Next;
-    }
-
-    fn end_scalar(&mut self) {
-        self.state = State::Next;
-        // A number too long to keep is a number of no interest.
-        let Some(raw) = self.token.raw().and_then(|raw| str::from_utf8(raw).ok()) else { return };
-        let mut lexer = Lexer::new(raw);
-        if lexer.skip_value(0).and_then(|()| lexer.end()).is_err() {
-            self.state = State::Broken;
-            return;
+    /// More of a key or of the version, the only string that is kept.
+    #[cold]
+    fn string_rest(&mut self, bytes: &[u8], at: usize) -> usize {
+        let (taken, closed) = self.token.take_text(&bytes[at..]);
+        if closed {
+            let text = self.token.text();
+            let text = text.as_deref().unwrap_or_default();
+            if matches!(self.state, State::InKey) {
+                self.member = Member::of(self.object, text);
+                self.state = State::Colon;
+            } else {
+                self.facts.is_version_2 = text == b"2.0";
+                self.state = State::Next;
+            }
         }
+        at + taken
+    }
+
+    /// More of a number or literal, or what looks like one.
+    #[cold]
+    fn scalar_rest(&mut self, bytes: &[u8], at: usize) -> usize {
+        let taken = self.token.take_scalar(&bytes[at..]);
+        if at + taken < bytes.len() {
+            let token = std::mem::take(&mut self.token);
+            match token.raw() {
+                Some(raw) if scalar_end(raw, 0) != Some(raw.len()) => self.state = State::Broken,
+                Some(raw) => self.scalar(raw),
+                // A number too long to keep is a number of no interest.
+                None => self.state = State::Next,
+            }
+        }
+        at + taken
+    }
+
+    /// The value is this number or literal.
+    #[inline]
+    fn scalar(&mut self, raw: &[u8]) {
+        self.state = State::Next;
         match self.member {
-            Member::IsError => self.facts.is_error = raw == "true",
-            Member::Code => self.facts.error = ErrorMember::Object(raw.parse().ok()),
-            Member::Error if raw == "null" => self.facts.error = ErrorMember::Absent,
+            Member::IsError => self.facts.is_error = raw == b"true",
+            Member::Code => {
+                let code = str::from_utf8(raw).ok().and_then(|code| code.parse().ok());
+                self.facts.error = ErrorMember::Object(code);
+            }
+            Member::Error if raw == b"null" => self.facts.error = ErrorMember::Absent,
             Member::Error | Member::Other | Member::Jsonrpc | Member::Method | Member::Result => {}
         }
     }

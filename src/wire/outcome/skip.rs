@@ -6,8 +6,8 @@
 
 use super::mask::{BLOCK, Block};
 
-/// A value whose first byte (its quote or bracket) has been seen.
-#[derive(Debug, Clone, Copy)]
+/// A value whose first byte (its quote or bracket) has been seen; by default one that has ended.
+#[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Skip {
     /// Open brackets. Their kinds are not compared.
     depth: u64,

@@ -137,6 +137,14 @@ fn reads_the_end_of_answers_of_any_size() {
         r#"{{"jsonrpc":"2.0","id":1,"result":{{"content":[{{"text":"{text}"}}],"s":[{item}0],"isError":true}}}}"#
     );
     check_json(&body, Answer::ToolError);
+    // A number that is too long to keep is not judged, in one piece or in many.
+    for digit in ["1", "0", "-"] {
+        let number = digit.repeat(60);
+        check_json(
+            &format!(r#"{{"jsonrpc":"2.0","result":{{"n":{number},"isError":true}}}}"#),
+            Answer::ToolError,
+        );
+    }
     let deep = "[".repeat(100_000) + &"]".repeat(100_000);
     check_json(
         &format!(r#"{{"jsonrpc":"2.0","x":{deep},"error":{{"code":-32603}}}}"#),
@@ -307,4 +315,52 @@ proptest! {
             prop_assert_eq!(read(format, &pieces(bytes, &cuts)), read(format, &[bytes]));
         }
     }
+
+    // A token that lies in one piece is told at a glance; byte by byte each goes the long way.
+    #[test]
+    fn reads_a_token_at_a_glance_as_byte_by_byte(
+        parts in prop::collection::vec(part(), 0..6),
+        result: bool,
+        cuts: [prop::sample::Index; 2],
+    ) {
+        let head = if result { r#"{"jsonrpc":"2.0","result":{"#} else { r#"{"jsonrpc":"2.0","error":{"# };
+        let body = [head, &parts.concat(), r#""z":0}}"#].concat();
+        let single: Vec<&[u8]> = body.as_bytes().chunks(1).collect();
+        let expect = read(Format::Json, &single);
+        prop_assert_eq!(read(Format::Json, &[body.as_bytes()]), expect, "{}", body);
+        prop_assert_eq!(read(Format::Json, &pieces(body.as_bytes(), &cuts)), expect, "{}", body);
+    }
+}
+
+/// Pieces of members, well and badly formed: tokens of every length, escapes, numbers that are nearly some.
+fn part() -> impl Strategy<Value = String> {
+    let keys =
+        vec!["isError", "code", "is\\u0045rror", "cod\\u0065", "cod", "code\u{1}", "k\\", "jsonrpc", ""];
+    let token = prop_oneof![
+        prop::sample::select(vec![
+            "true", "false", "null", "truE", "tru", "true1", "nulll", "-", "0", "-0", "01"
+        ]),
+        prop::sample::select(vec![
+            "-32603",
+            "1.",
+            "1.5",
+            "2e9",
+            "+1",
+            "{}",
+            "[1]",
+            "\"2.0\"",
+            "\"a\\\"b\"",
+            "\"",
+            ""
+        ]),
+    ];
+    let member = (prop::sample::select(keys), token, prop::sample::select(vec!["", " ", "\r\n\t "]))
+        .prop_map(|(key, token, space)| format!("{space}\"{key}\"{space}:{space}{token}{space}"));
+    let long = (0usize..70, prop::sample::select(vec!["1", "0", "e", "-", "\\", "a", "é"]))
+        .prop_map(|(length, of)| of.repeat(length));
+    prop_oneof![
+        4 => (member, prop::sample::select(vec![",", ",", ",", ",", ",", "", "}"])).prop_map(|(member, end)| member + end),
+        1 => long.clone().prop_map(|key| format!("\"{key}\":1,")),
+        2 => long.prop_map(|value| format!("\"code\":{value},")),
+    ]
 }
