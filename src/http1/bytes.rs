@@ -48,31 +48,53 @@ pub(super) fn is_value(text: &[u8]) -> bool {
     text.iter().fold(true, |fine, &byte| fine & is_value_byte(byte))
 }
 
-/// Where the first byte stands that may not be in a field value: a control other than tab. Eight bytes a step.
-pub(super) fn control(text: &[u8]) -> Option<usize> {
+/// Where the name of a field line ends, and its content: its first colon, and the first control behind that. Eight bytes a
+/// step. `None` if there is no such line in `text`, or a control before the colon.
+pub(super) fn colon_and_control(text: &[u8]) -> Option<(usize, usize)> {
     let (words, rest) = text.as_chunks::<8>();
+    let mut colon = None;
     for (index, word) in words.iter().enumerate() {
-        let controls = controls_in(u64::from_le_bytes(*word));
-        if controls != 0 {
-            let within = (controls.trailing_zeros() / 8) as usize;
-            let at = index * 8 + within;
-            if text[at] != b'\t' {
-                return Some(at);
-            }
-            return Some(at + text[at..].iter().position(|&byte| !is_value_byte(byte))?);
+        let word = u64::from_le_bytes(*word);
+        if colon.is_none() {
+            colon = first(equal(word, b':')).map(|within| index * 8 + within);
+        }
+        if let Some(within) = first(controls(word)) {
+            let control = index * 8 + within;
+            return colon.filter(|colon| *colon < control).map(|colon| (colon, control));
         }
     }
     let at = words.len() * 8;
-    Some(at + rest.iter().position(|&byte| !is_value_byte(byte))?)
+    let control = at + rest.iter().position(|&byte| byte < b' ' || byte == 0x7f)?;
+    let colon = colon.or_else(|| rest.iter().position(|&byte| byte == b':').map(|within| at + within));
+    colon.filter(|colon| *colon < control).map(|colon| (colon, control))
 }
 
-/// The high bit of each byte that is below a space or DEL; bytes above the lowest such one may be marked in error.
-fn controls_in(word: u64) -> u64 {
-    const ONES: u64 = u64::MAX / 255;
-    const HIGH: u64 = ONES << 7;
-    let below_space = word.wrapping_sub(ONES * 0x20) & !word;
-    let delete = word ^ (ONES * 0x7f);
-    (below_space | (delete.wrapping_sub(ONES) & !delete)) & HIGH
+const ONES: u64 = u64::MAX / 255;
+const HIGH: u64 = ONES << 7;
+
+/// The index of the lowest byte that is marked in its high bit.
+fn first(marks: u64) -> Option<usize> {
+    (marks != 0).then(|| (marks.trailing_zeros() / 8) as usize)
+}
+
+/// Marks each byte that is `wanted`; bytes above the lowest such one may be marked in error.
+fn equal(word: u64, wanted: u8) -> u64 {
+    let zeros = word ^ (ONES * u64::from(wanted));
+    zeros.wrapping_sub(ONES) & !zeros & HIGH
+}
+
+/// Marks each byte that is below a space or DEL; bytes above the lowest such one may be marked in error.
+fn controls(word: u64) -> u64 {
+    let below_space = word.wrapping_sub(ONES * 0x20) & !word & HIGH;
+    below_space | equal(word, 0x7f)
+}
+
+/// A word of text in lower case: ASCII letters only.
+pub(super) const fn lower_case(word: u64) -> u64 {
+    let low = word & !HIGH;
+    let from_a = low + ONES * (0x80 - b'A' as u64);
+    let above_z = low + ONES * (0x7f - b'Z' as u64);
+    word | ((from_a & !above_z & !word & HIGH) >> 2)
 }
 
 /// `text` without the optional white space (space, tab) around it.
@@ -95,10 +117,19 @@ mod tests {
 
     proptest! {
         #[test]
-        fn the_first_control_is_found_wherever_it_stands(
-            text in proptest::collection::vec(prop_oneof![4 => 0x20..0x7f_u8, 1 => any::<u8>()], 0..40),
+        fn colon_and_control_are_found_wherever_they_stand(
+            text in proptest::collection::vec(prop_oneof![6 => 0x20..0x80_u8, 1 => Just(b':'), 1 => any::<u8>()], 0..40),
         ) {
-            prop_assert_eq!(control(&text), text.iter().position(|&byte| !is_value_byte(byte)));
+            let control = text.iter().position(|&byte| byte < b' ' || byte == 0x7f);
+            let colon = text.iter().position(|&byte| byte == b':');
+            let expected = colon.zip(control).filter(|(colon, control)| colon < control);
+            prop_assert_eq!(colon_and_control(&text), expected);
+        }
+
+        #[test]
+        fn a_word_in_lower_case_is_its_bytes_in_lower_case(bytes: [u8; 8]) {
+            let lower = lower_case(u64::from_le_bytes(bytes)).to_le_bytes();
+            prop_assert_eq!(lower, bytes.map(|byte| byte.to_ascii_lowercase()));
         }
     }
 }

@@ -5,7 +5,7 @@
 use std::fmt;
 use std::ops::Range;
 
-use super::bytes::{control, is_space, is_token, is_token_byte, is_value, trim};
+use super::bytes::{colon_and_control, is_space, is_token, is_token_byte, is_value, trim};
 use super::{FramingError, HeadLimits, Known};
 
 /// More connection options than this in one head are an attack on the bookkeeping.
@@ -304,28 +304,29 @@ pub(super) fn line(block: &[u8], at: usize) -> Result<(usize, usize), FramingErr
 }
 
 /// The field line at `at`, CRLF included, and the start of the next one, in a single pass. `None` for whatever is not
-/// plainly one: [`field_line`] then says what is wrong, or that it is the empty line.
+/// plainly one: [`field_line`] then says what is wrong, or that nothing is, or that it is the empty line.
 fn plain_line(block: &[u8], at: usize) -> Option<(Span, usize)> {
     let rest = block.get(at..)?;
-    let name_length = rest.iter().position(|&byte| !is_token_byte(byte)).filter(|&length| length > 0)?;
-    if rest[name_length] != b':' {
+    let (colon, end) = colon_and_control(rest)?;
+    if rest.get(end..end + 2)? != b"\r\n" {
         return None;
     }
-    let raw = &rest[name_length + 1..];
-    let value_length = control(raw)?;
-    if raw.get(value_length..value_length + 2)? != b"\r\n" {
+    let (name, raw) = (&rest[..colon], &rest[colon + 1..end]);
+    let known = Known::recognise(name);
+    // A known name is a token.
+    if known == Known::Other && !is_token(name) {
         return None;
     }
-    let raw = &raw[..value_length];
-    let lead = raw.iter().position(|&byte| !is_space(byte)).unwrap_or(raw.len());
-    let value_start = at + name_length + 1 + lead;
+    let lead = raw.iter().position(|&byte| byte != b' ').unwrap_or(raw.len());
+    let value_start = at + colon + 1 + lead;
+    let value_length = raw[lead..].iter().rposition(|&byte| byte != b' ').map_or(0, |last| last + 1);
     let span = Span {
-        name: (offset(at), offset(at + name_length)),
-        value: (offset(value_start), offset(value_start + trim(&raw[lead..]).len())),
-        known: Known::recognise(&rest[..name_length]),
+        name: (offset(at), offset(at + colon)),
+        value: (offset(value_start), offset(value_start + value_length)),
+        known,
         nominated: false,
     };
-    Some((span, at + name_length + 1 + value_length + 2))
+    Some((span, at + end + 2))
 }
 
 /// Judges one field line without its CRLF. A line that starts with white space is `ObsFold`.

@@ -74,7 +74,8 @@ proptest! {
             prop_assert_eq!(next, after);
             prop_assert_eq!(quick, field_line(&block, 0, end).unwrap());
         } else if let Ok((end, _)) = super::line(&block, 0) {
-            prop_assert!(end == 0 || field_line(&block, 0, end).is_err());
+            // A tab is nothing plain.
+            prop_assert!(end == 0 || block.contains(&b'\t') || field_line(&block, 0, end).is_err());
         }
     }
 }

@@ -16,6 +16,10 @@ pub mod request;
 pub mod response;
 mod target;
 
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
+
 pub use authority::Authority;
 pub use fields::{Field, FieldSpans, Fields, Occurs};
 pub use framing::{BodyLength, FramingError};
@@ -32,6 +36,10 @@ pub struct HeadLimits {
     pub fields_max: u16,
 }
 
+/// The end of the last field line, and the empty line.
+const EMPTY_LINE: &[u8] = b"\r\n\r\n";
+static FINDER: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(EMPTY_LINE));
+
 /// Looks for the end of a head block in `bytes`, resuming at `scanned` (what an earlier call already saw).
 ///
 /// Returns the length of the head including its final empty line, `None` when more bytes are needed, and an error as
@@ -41,17 +49,14 @@ pub struct HeadLimits {
 pub fn head_end(bytes: &[u8], scanned: usize, limits: &HeadLimits) -> Result<Option<usize>, FramingError> {
     let start = leading_empty_lines(bytes);
     let from = scanned.min(bytes.len()).max(start);
+    let begun = from.saturating_sub(EMPTY_LINE.len() - 1).max(start);
+    if let Some(found) = FINDER.find(&bytes[begun..]) {
+        let end = begun + found + EMPTY_LINE.len();
+        return if end > limits.bytes_max as usize { Err(too_large(bytes, limits)) } else { Ok(Some(end)) };
+    }
     for lf in memchr::memchr_iter(b'\n', &bytes[from..]).map(|at| from + at) {
         if lf == start || bytes[lf - 1] != b'\r' {
             return Err(FramingError::BareLf);
-        }
-        if bytes[start..lf - 1].last() == Some(&b'\n') {
-            let end = lf + 1;
-            return if end > limits.bytes_max as usize {
-                Err(too_large(bytes, limits))
-            } else {
-                Ok(Some(end))
-            };
         }
     }
     // A byte before `scanned` may have been a CR whose LF is only now due.
