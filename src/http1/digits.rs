@@ -49,19 +49,28 @@ pub(crate) fn push_decimal(out: &mut Vec<u8>, number: u64) {
     }
 }
 
-/// Appends an address as it is usually written.
-pub(crate) fn push_address(out: &mut Vec<u8>, address: IpAddr) {
-    match address {
-        IpAddr::V4(address) => {
-            let [first, rest @ ..] = address.octets();
-            push_decimal(out, u64::from(first));
-            for octet in rest {
-                out.push(b'.');
-                push_decimal(out, u64::from(octet));
-            }
-        }
-        // Writing to a Vec cannot fail.
-        IpAddr::V6(address) => drop(write!(out, "{address}")),
+/// An address as it is usually written: made once for a connection, used for each of its requests.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct AddressText {
+    bytes: [u8; AddressText::LENGTH_MAX],
+    length: u8,
+}
+
+impl AddressText {
+    /// The longest is an IPv6 address that ends in an IPv4 one.
+    const LENGTH_MAX: usize = 45;
+
+    pub(crate) fn new(address: IpAddr) -> AddressText {
+        let mut bytes = [0; AddressText::LENGTH_MAX];
+        let mut rest = bytes.as_mut_slice();
+        // Writing cannot fail: there is room for the longest.
+        let _ = write!(rest, "{address}");
+        let left = rest.len();
+        AddressText { bytes, length: (AddressText::LENGTH_MAX - left) as u8 }
+    }
+
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.length)]
     }
 }
 
@@ -77,10 +86,9 @@ mod tests {
             assert_eq!(out, number.to_string().as_bytes());
             assert_eq!(Decimal::new(number).as_bytes(), out);
         }
-        for address in ["127.0.0.1", "10.200.30.4", "255.255.255.255", "::1", "2001:db8::7"] {
-            let mut out = Vec::new();
-            push_address(&mut out, address.parse().unwrap());
-            assert_eq!(out, address.as_bytes());
+        let longest = "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff";
+        for address in ["127.0.0.1", "10.200.30.4", "255.255.255.255", "::1", "2001:db8::7", longest] {
+            assert_eq!(AddressText::new(address.parse().unwrap()).as_bytes(), address.as_bytes());
         }
     }
 }

@@ -1,18 +1,18 @@
 //! The request head as the backend gets it (contract, section 6). A function of what it is given: no I/O, no state.
 
-use std::net::IpAddr;
-
-use super::local::{append_field, append_length};
-use crate::http1::digits::push_address;
+use super::local::{append_field, append_length, append_line};
 use crate::http1::forward::{passes_to_backend, same_name};
 use crate::http1::{Field, Known, Occurs, RequestHead};
 use crate::upstream::{Accept, Backend, UpstreamAuthorization};
 
+/// The line that says who passed a request on (RFC 9110, 7.6.3).
+pub(super) const VIA: &[u8] = b"Via: 1.1 mcp-guard\r\n";
+
 /// Where a request comes from, as far as the backend is told.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Origin<'a> {
-    /// `None` on a Unix socket.
-    pub(super) peer: Option<IpAddr>,
+    /// Its address as text; `None` on a Unix socket.
+    pub(super) peer: Option<&'a [u8]>,
     /// Whether the peer's own `X-Forwarded-*` is believed.
     pub(super) trust: Trust,
     pub(super) request_id: &'a str,
@@ -41,7 +41,7 @@ pub(super) fn head(
         out.extend_from_slice(query);
     }
     out.extend_from_slice(b" HTTP/1.1\r\n");
-    append_field(&mut out, b"Host", backend.host.as_bytes());
+    append_line(&mut out, b"Host: ", backend.host.as_bytes());
     append_length(&mut out, length as u64);
     append_accept(&mut out, backend.accept, request);
     request.fields.append_lines(&mut out, |field| passes(backend, field));
@@ -52,10 +52,10 @@ pub(super) fn head(
     }
     append_forwarded(&mut out, request, origin);
     append_trace(&mut out, request);
-    append_field(&mut out, b"X-Request-Id", origin.request_id.as_bytes());
-    append_field(&mut out, b"Via", b"1.1 mcp-guard");
+    append_line(&mut out, b"X-Request-Id: ", origin.request_id.as_bytes());
+    out.extend_from_slice(VIA);
     if backend.client_header {
-        append_field(&mut out, b"X-MCP-Client", origin.client.as_bytes());
+        append_line(&mut out, b"X-MCP-Client: ", origin.client.as_bytes());
     }
     for (name, value) in &backend.set_headers {
         append_field(&mut out, name.as_bytes(), value.as_bytes());
@@ -76,11 +76,11 @@ fn passes(backend: &Backend, field: &Field<'_>) -> bool {
 
 fn append_accept(out: &mut Vec<u8>, accept: Accept, request: &RequestHead<'_>) {
     match accept {
-        Accept::Both => append_field(out, b"Accept", b"application/json, text/event-stream"),
-        Accept::Json => append_field(out, b"Accept", b"application/json"),
+        Accept::Both => out.extend_from_slice(b"Accept: application/json, text/event-stream\r\n"),
+        Accept::Json => out.extend_from_slice(b"Accept: application/json\r\n"),
         Accept::Pass => {
             for field in request.fields.iter().filter(|field| field.known == Known::Accept) {
-                append_field(out, b"Accept", field.value);
+                append_line(out, b"Accept: ", field.value);
             }
         }
     }
@@ -93,11 +93,11 @@ pub(super) fn append_forwarded(out: &mut Vec<u8>, request: &RequestHead<'_>, ori
     };
     append_forwarded_for(out, request, origin);
     let proto = match said(Known::XForwardedProto) {
-        Some(https) if https.eq_ignore_ascii_case(b"https") => b"https".as_slice(),
-        Some(_) | None => b"http",
+        Some(https) if https.eq_ignore_ascii_case(b"https") => b"X-Forwarded-Proto: https\r\n".as_slice(),
+        Some(_) | None => b"X-Forwarded-Proto: http\r\n",
     };
-    append_field(out, b"X-Forwarded-Proto", proto);
-    append_field(out, b"X-Forwarded-Host", said(Known::XForwardedHost).unwrap_or(request.host));
+    out.extend_from_slice(proto);
+    append_line(out, b"X-Forwarded-Host: ", said(Known::XForwardedHost).unwrap_or(request.host));
 }
 
 /// The peer behind those that a trusted one names; no line where neither is known.
@@ -117,7 +117,7 @@ fn append_forwarded_for(out: &mut Vec<u8>, request: &RequestHead<'_>, origin: &O
         if out.len() > list {
             out.extend_from_slice(b", ");
         }
-        push_address(out, peer);
+        out.extend_from_slice(peer);
     }
     if out.len() > list {
         out.extend_from_slice(b"\r\n");
@@ -131,7 +131,7 @@ pub(super) fn append_trace(out: &mut Vec<u8>, request: &RequestHead<'_>) {
     if let Occurs::Once(value) = request.fields.occurs(Known::Traceparent)
         && is_traceparent(value)
     {
-        append_field(out, b"traceparent", value);
+        append_line(out, b"traceparent: ", value);
     }
 }
 

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::ask::{NotAsked, Question, To, Why, ask};
 use super::backend::{Origin, Trust};
 use super::body::{self, NoBody};
-use super::client::{Client, Interrupt, Leaving};
+use super::client::{Client, Interrupt, Leaving, Peer};
 use super::front::{Ending, Request};
 use super::learn::Listing;
 use super::local::Persist;
@@ -93,7 +93,9 @@ async fn conduct(
         Err(refused) => return turn_down(request, client, call, &refused, report).await,
     };
     let trust = if request.trusted { Trust::Proxy } else { Trust::Stranger };
-    let origin = Origin { peer: client.peer(), trust, request_id: request.id, client: name };
+    let peer = client.peer();
+    let peer = peer.as_ref().map(Peer::text);
+    let origin = Origin { peer, trust, request_id: request.id, client: name };
     let mut copying = shadow::begin(request, call, body, &route.split);
     let question = Question {
         shared: request.shared,
@@ -233,6 +235,7 @@ impl Delivery<'_> {
         })
         .await;
         let now = Instant::now();
+        report.ended = Some(now);
         // The connection first: who gets the place looks for it.
         if sent.result.is_ok()
             && let Some(connection) = source.into_reusable()

@@ -1,6 +1,6 @@
 //! The client's side of a connection: reading, writing and waiting, each with one deadline and an eye on the client.
 //!
-//! Knows bytes and time. Must not know HTTP, policy or backends.
+//! Knows bytes, addresses and time. Must not know HTTP, policy or backends.
 
 use std::future::{Future, poll_fn};
 use std::net::IpAddr;
@@ -14,6 +14,7 @@ use tokio::time::{Instant, Sleep};
 
 use super::drain::{Phase, Ticket};
 use super::io::{Parts, poll_read_more};
+use crate::http1::digits::AddressText;
 
 /// A timer that would fire this much too early is moved when a connection begins to idle: then it need not fire at all.
 const TOO_EARLY: Duration = Duration::from_secs(30);
@@ -24,13 +25,27 @@ const CARRY_BYTES_MAX: usize = 64 * 1024;
 /// A connected client.
 pub(super) struct Client {
     stream: Stream,
-    peer: Option<IpAddr>,
+    peer: Option<Peer>,
     ticket: Ticket,
     timer: Timer,
     reading: Reading,
     leaving: Leaving,
     /// What arrived behind the request that is being served.
     carry: Vec<u8>,
+}
+
+/// Where a client connects from.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Peer {
+    pub(super) address: IpAddr,
+    text: AddressText,
+}
+
+impl Peer {
+    /// The address as it is usually written.
+    pub(super) fn text(&self) -> &[u8] {
+        self.text.as_bytes()
+    }
 }
 
 /// What the read side is known to be.
@@ -65,7 +80,10 @@ pub(super) enum Interrupt {
 impl Client {
     pub(super) fn new(stream: Stream, ticket: Ticket) -> Client {
         let peer = stream.get_socket_digest().and_then(|digest| match digest.peer_addr() {
-            Some(SocketAddr::Inet(address)) => Some(address.ip().to_canonical()),
+            Some(SocketAddr::Inet(address)) => {
+                let address = address.ip().to_canonical();
+                Some(Peer { address, text: AddressText::new(address) })
+            }
             Some(SocketAddr::Unix(_)) | None => None,
         });
         let timer = Timer::new();
@@ -73,8 +91,8 @@ impl Client {
         Client { stream, peer, ticket, timer, reading, leaving, carry: Vec::new() }
     }
 
-    /// The peer's address; `None` on a Unix socket.
-    pub(super) fn peer(&self) -> Option<IpAddr> {
+    /// The peer; `None` on a Unix socket.
+    pub(super) fn peer(&self) -> Option<Peer> {
         self.peer
     }
 

@@ -17,7 +17,7 @@ impl Clock {
 
     /// Seconds since the epoch.
     pub(super) fn now(&self) -> u64 {
-        SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+        seconds(SystemTime::now())
     }
 
     /// Appends `Date: …` and its line end.
@@ -32,6 +32,11 @@ impl Clock {
         out.extend_from_slice(formatted.1.as_bytes());
         out.extend_from_slice(b"\r\n");
     }
+}
+
+/// A time of day in seconds since the epoch.
+pub(super) fn seconds(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 /// RFC 9110, 5.6.7: IMF-fixdate.

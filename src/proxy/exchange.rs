@@ -9,7 +9,7 @@ use super::answer::{AnswerHead, HEAD_LIMITS, Judged, Session, judge};
 use super::clock::Clock;
 use super::io::{Parts, poll_read_more, read_more};
 use super::pool::Connection;
-use crate::http1::{FieldSpans, FramingError, head_end};
+use crate::http1::{FramingError, head_end};
 
 /// Interim answers (1xx) a backend may send before the real one.
 const INTERIM_MAX: usize = 16;
@@ -67,7 +67,7 @@ pub(super) async fn exchange(
                 }
             }
             Some(end) => {
-                let judged = judge(&raw[..end], &mut FieldSpans::default(), session, clock);
+                let judged = judge(&raw[..end], &mut connection.spans, session, clock);
                 raw.drain(..end);
                 match judged.map_err(Failure::Invalid)? {
                     Judged::Final(head) => return Ok(Received { connection, head, rest: raw, request }),

@@ -2,7 +2,7 @@
 //! the same again while the framing allows it. Requests on one connection are answered in their order.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use pingora::apps::ServerApp;
@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use super::body;
 use super::call;
 use super::client::{Client, Interrupt};
+use super::clock::seconds;
 use super::io::{Parts, read_more};
 use super::local::{Content, Persist, render};
 use super::ready;
@@ -84,9 +85,15 @@ impl ServerApp for Front {
         };
         self.shared.metrics.connection_accepted();
         let client = Client::new(stream, ticket);
-        Connection { shared: &self.shared, client, buffer: Vec::new(), spans: FieldSpans::default() }
-            .serve()
-            .await;
+        Connection {
+            shared: &self.shared,
+            client,
+            buffer: Vec::new(),
+            spans: FieldSpans::default(),
+            idle_since: Instant::now(),
+        }
+        .serve()
+        .await;
         None
     }
 }
@@ -131,6 +138,8 @@ struct Connection<'c> {
     /// What arrived and is not yet served. Empty, and without memory of its own, while the connection idles.
     buffer: Vec<u8>,
     spans: FieldSpans,
+    /// When it was opened, or the last request was answered.
+    idle_since: Instant,
 }
 
 impl Connection<'_> {
@@ -174,10 +183,10 @@ impl Connection<'_> {
 
     /// Waits for the next complete head and returns its length.
     async fn next_head(&mut self, runtime: &Runtime, patience: Duration) -> Result<usize, NoHead> {
-        let Connection { client, buffer, .. } = self;
+        let Connection { client, buffer, idle_since, .. } = self;
         let limits = &runtime.policy.limits().head;
         if buffer.is_empty() {
-            client.set_timeout(patience);
+            client.set_deadline(*idle_since + patience);
             match client.wait_for_bytes(buffer, || self.shared.drain.last_moment()).await {
                 Ok(0) | Err(_) => return Err(NoHead::Quiet),
                 Ok(_) => {}
@@ -214,14 +223,14 @@ impl Connection<'_> {
         let reply = reply::to_head(denial);
         let bytes = render(&reply, id.as_str(), &self.shared.clock, Persist::Close, Content::Full);
         self.client.set_timeout(LINGER);
-        let mut report = Report::new(started);
+        let mut report = Report::new(started, SystemTime::now());
         report.denial = Some(denial);
         report.outcome = Outcome::of_denial(denial);
         report.status = Some(reply.status);
         if self.client.write(Parts::new([bytes.as_slice()])).await.is_ok() {
             report.bytes_out = reply.body.len() as u64;
         }
-        report.record(self.shared, runtime, id.as_str(), self.client.peer());
+        self.idle_since = report.record(self.shared, runtime, id.as_str(), self.client.peer());
     }
 
     /// Serves the request whose head is the first `length` bytes.
@@ -249,13 +258,14 @@ impl Connection<'_> {
         let id = given.unwrap_or_else(|| shared.ids.next());
         let id = id.as_str();
         let started = Instant::now();
-        let wall = shared.clock.now();
+        let time_of_day = SystemTime::now();
+        let wall = seconds(time_of_day);
         let request = Request { shared, runtime, head, arrived, id, started, wall, trusted };
-        let mut report = Report::new(started);
+        let mut report = Report::new(started, time_of_day);
         let client = &mut self.client;
         if found != Match::None {
             let ending = routes::serve(&request, client, found, &mut report).await;
-            report.record(shared, runtime, id, client.peer());
+            self.idle_since = report.record(shared, runtime, id, client.peer());
             return ending;
         }
         let ending = match runtime.policy.decide(&request.head, wall) {
@@ -272,7 +282,7 @@ impl Connection<'_> {
                 request.answer_unread(client, &reply, None, &mut report).await
             }
         };
-        report.record(shared, runtime, id, client.peer());
+        self.idle_since = report.record(shared, runtime, id, client.peer());
         ending
     }
 }

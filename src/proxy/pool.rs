@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
+use crate::http1::FieldSpans;
 use crate::upstream::Address;
 
 /// The idle connections of one backend.
@@ -43,6 +44,8 @@ pub(super) struct Connection {
     socket: Socket,
     generation: u64,
     reused: Reused,
+    /// Room for the fields of answers, so that it is not made anew for each. Boxed: a connection changes hands often.
+    pub(super) spans: Box<FieldSpans>,
 }
 
 /// Whether a connection has carried an exchange before.
@@ -114,7 +117,7 @@ impl Pool {
         let socket = tokio::time::timeout(self.connect_time, opening)
             .await
             .unwrap_or_else(|_elapsed| Err(io::ErrorKind::TimedOut.into()))?;
-        Ok(Connection { socket, generation, reused: Reused::Fresh })
+        Ok(Connection { socket, generation, reused: Reused::Fresh, spans: Box::default() })
     }
 
     /// Keeps a clean connection for the next call.

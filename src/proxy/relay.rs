@@ -6,7 +6,7 @@ use tokio::io::AsyncRead;
 use super::client::{Client, Interrupt};
 use super::exchange::{Received, RequestSent};
 use super::io::{Parts, READ_BYTES, TOGETHER_BYTES_MAX, read_into, read_more};
-use super::local::{Persist, append_field, append_length};
+use super::local::{Persist, append_length, append_line};
 use super::pool::Connection;
 use crate::http1::chunked::{Decoder, Piece};
 use crate::http1::{BodyLength, FramingError, Version};
@@ -301,7 +301,7 @@ pub(super) async fn send(
 /// Adds what is ours to the head.
 pub(super) fn finish_head(sending: &mut Sending<'_>, coding: Coding, persist: Persist) {
     let out = &mut sending.rendered;
-    append_field(out, b"X-Request-Id", sending.request_id.as_bytes());
+    append_line(out, b"X-Request-Id: ", sending.request_id.as_bytes());
     match coding {
         _ if sending.bodiless => {}
         Coding::Length(length) => append_length(out, length),

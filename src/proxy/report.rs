@@ -1,10 +1,10 @@
 //! What is gathered about a request while it is served; recorded once, at its end.
 
-use std::net::IpAddr;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
+use super::client::Peer;
 use super::front::Ending;
 use super::runtime::{Runtime, Shared};
 use crate::policy::{ClientId, Denial};
@@ -14,7 +14,11 @@ use crate::wire::Method;
 
 /// The makings of a [`Record`].
 pub(super) struct Report {
-    pub(super) started: Instant,
+    started: Instant,
+    /// The same by the clock of the day.
+    wall: SystemTime,
+    /// Set by who has just looked at the clock.
+    pub(super) ended: Option<Instant>,
     pub(super) client: Option<ClientId>,
     pub(super) method: Option<Method>,
     /// The tool's label.
@@ -35,9 +39,11 @@ pub(super) struct Report {
 }
 
 impl Report {
-    pub(super) fn new(started: Instant) -> Report {
+    pub(super) fn new(started: Instant, wall: SystemTime) -> Report {
         Report {
             started,
+            wall,
+            ended: None,
             client: None,
             method: None,
             tool: None,
@@ -60,12 +66,14 @@ impl Report {
         Ending::Close
     }
 
-    /// Counts and logs the request.
-    pub(super) fn record(self, shared: &Shared, runtime: &Runtime, id: &str, peer: Option<IpAddr>) {
+    /// Counts and logs the request; returns when it ended.
+    pub(super) fn record(self, shared: &Shared, runtime: &Runtime, id: &str, peer: Option<Peer>) -> Instant {
+        let ended = self.ended.unwrap_or_else(Instant::now);
+        let total = ended.saturating_duration_since(self.started);
         let caller = self.caller.as_deref();
         let record = Record {
             request_id: id,
-            peer,
+            peer: peer.as_ref().map(Peer::text),
             client: self.client.map(|client| runtime.policy.clients().name(client)).or(caller),
             client_label: self
                 .client
@@ -80,10 +88,11 @@ impl Report {
             denial: self.denial,
             bytes_in: self.bytes_in,
             bytes_out: self.bytes_out,
-            total: self.started.elapsed(),
+            total,
             upstream: self.upstream,
         };
         shared.metrics.record(&record);
-        shared.log.request(&record);
+        shared.log.request(&record, self.wall.checked_add(total).unwrap_or(self.wall));
+        ended
     }
 }

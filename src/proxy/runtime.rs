@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 
-use super::client::Client;
+use super::client::{Client, Peer};
 use super::clock::Clock;
 use super::drain::Drain;
 use super::quota::{Holders, Moment, Pass, Quotas, Refused};
@@ -131,8 +131,8 @@ impl Runtime {
     }
 
     /// Whether this peer's `X-Forwarded-*` and `X-Request-Id` are believed. A peer on a Unix socket has passed its mode.
-    pub(super) fn trusts(&self, peer: Option<IpAddr>) -> bool {
-        peer.is_none_or(|peer| self.trusted_proxies.contains(&peer.to_canonical()))
+    pub(super) fn trusts(&self, peer: Option<Peer>) -> bool {
+        peer.is_none_or(|peer| self.trusted_proxies.contains(&peer.address))
     }
 
     /// The metric label of a client.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 pub(crate) use super::record::Record;
-use crate::http1::digits::{last_digits, push_address, push_decimal};
+use crate::http1::digits::{last_digits, push_decimal};
 
 /// Appends the JSON line of a request. By hand: every request pays for it, and formatting machinery would cost ten times
 /// as much.
@@ -17,7 +17,7 @@ pub(crate) fn json(record: &Record<'_>, now: Timestamp, out: &mut Vec<u8>) {
     push_json_string(out, record.request_id);
     if let Some(peer) = record.peer {
         out.extend_from_slice(b",\"peer\":\"");
-        push_address(out, peer);
+        out.extend_from_slice(peer);
         out.push(b'"');
     }
     push_text(out, ",\"client\":", record.client);
@@ -213,7 +213,7 @@ mod tests {
     fn record() -> Record<'static> {
         Record {
             request_id: "0a1b",
-            peer: Some([127, 0, 0, 1].into()),
+            peer: Some(b"127.0.0.1"),
             client: Some("bot \"7\""),
             client_label: "bot \"7\"",
             method: Some(Method::ToolsCall),

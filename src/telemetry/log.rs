@@ -5,7 +5,7 @@
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::access_log::{self, Record};
 use crate::config::{self, LogFormat};
@@ -57,12 +57,13 @@ impl Log {
         if self.is_text.load(Ordering::Relaxed) { LogFormat::Text } else { LogFormat::Json }
     }
 
-    /// Queues the line of one request.
-    pub(crate) fn request(&self, record: &Record<'_>) {
+    /// Queues the line of one request that ended at this time of day.
+    pub(crate) fn request(&self, record: &Record<'_>, ended: SystemTime) {
+        let ended = jiff::Timestamp::try_from(ended).unwrap_or_default();
         let mut line = Vec::with_capacity(512);
         match self.format() {
-            LogFormat::Json => access_log::json(record, jiff::Timestamp::now(), &mut line),
-            LogFormat::Text => access_log::text(record, jiff::Timestamp::now(), &mut line),
+            LogFormat::Json => access_log::json(record, ended, &mut line),
+            LogFormat::Text => access_log::text(record, ended, &mut line),
         }
         self.queue.push(&line);
     }

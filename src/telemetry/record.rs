@@ -2,7 +2,6 @@
 //!
 //! Every text in it is from a closed set, from the configuration or made here; never from the client.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::policy::Denial;
@@ -88,8 +87,8 @@ impl Outcome {
 #[derive(Debug, Clone)]
 pub(crate) struct Record<'a> {
     pub(crate) request_id: &'a str,
-    /// `None` for a peer on a Unix socket.
-    pub(crate) peer: Option<IpAddr>,
+    /// The peer's address as text; `None` on a Unix socket.
+    pub(crate) peer: Option<&'a [u8]>,
     /// The configured name of the client; `None` before the token matched.
     pub(crate) client: Option<&'a str>,
     /// The client as a metric label: its name if it has a row of its own, `other`, or empty.

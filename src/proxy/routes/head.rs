@@ -1,11 +1,9 @@
 //! The request as a route's backend gets it: the same hygiene as for calls, with the path, the query and `Accept` of the
 //! client. A function of what it is given: no I/O, no state.
 
-use std::net::IpAddr;
-
 use bytes::Bytes;
 
-use super::super::backend::{Origin, Trust, append_forwarded, append_trace};
+use super::super::backend::{Origin, Trust, VIA, append_forwarded, append_trace};
 use super::super::front::Request;
 use super::super::local::{append_field, append_length};
 use super::state::RouteState;
@@ -22,7 +20,7 @@ pub(super) fn replay(
     permit: &RoutePermit,
     caller: Option<&str>,
     body: &[u8],
-    peer: Option<IpAddr>,
+    peer: Option<&[u8]>,
 ) -> Bytes {
     let head = &request.head;
     let mut out = Vec::with_capacity(1024 + body.len());
@@ -47,7 +45,7 @@ pub(super) fn replay(
     append_forwarded(&mut out, head, &origin);
     append_trace(&mut out, head);
     append_field(&mut out, b"X-Request-Id", request.id.as_bytes());
-    append_field(&mut out, b"Via", b"1.1 mcp-guard");
+    out.extend_from_slice(VIA);
     if let (true, Some(caller)) = (backend.client_header, caller) {
         append_field(&mut out, b"X-MCP-Client", caller.as_bytes());
     }

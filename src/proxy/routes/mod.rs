@@ -18,7 +18,7 @@ pub(super) use state::Routes;
 use state::{Busy, RouteState, Visit};
 
 use super::body::{self, NoBody};
-use super::client::{Client, Interrupt, Leaving};
+use super::client::{Client, Interrupt, Leaving, Peer};
 use super::front::{Ending, Request};
 use super::local::Persist;
 use super::report::Report;
@@ -127,7 +127,9 @@ impl Passage<'_> {
             // A client that has only finished sending may still read.
             _ => Leaving::EndsWhenBroken,
         });
-        let replay = head::replay(request, route, backend, &self.permit, caller, body, client.peer());
+        let peer = client.peer();
+        let peer = peer.as_ref().map(Peer::text);
+        let replay = head::replay(request, route, backend, &self.permit, caller, body, peer);
         let exchange = hand_over::Exchange::new(
             backend.address.clone(),
             request.runtime.timeouts.connect,
