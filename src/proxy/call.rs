@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::ask::{NotAsked, Question, To, Why, ask};
-use super::backend::{Origin, Trust};
+use super::backend::Origin;
 use super::body::{self, NoBody};
 use super::client::{Client, Interrupt, Leaving, Peer};
 use super::front::{Ending, Request};
@@ -92,10 +92,9 @@ async fn conduct(
         Ok(pass) => pass,
         Err(refused) => return turn_down(request, client, call, &refused, report).await,
     };
-    let trust = if request.trusted { Trust::Proxy } else { Trust::Stranger };
     let peer = client.peer();
     let peer = peer.as_ref().map(Peer::text);
-    let origin = Origin { peer, trust, request_id: request.id, client: name };
+    let origin = Origin { peer, trust: request.trust, request_id: request.id, client: name };
     let mut copying = shadow::begin(request, call, body, &route.split);
     let question = Question {
         shared: request.shared,

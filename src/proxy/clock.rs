@@ -15,9 +15,14 @@ impl Clock {
         Clock { formatted: ArcSwap::from_pointee((0, String::new())) }
     }
 
-    /// Seconds since the epoch.
+    /// The time of day.
+    pub(super) fn time(&self) -> SystemTime {
+        SystemTime::now()
+    }
+
+    /// The same in seconds since the epoch.
     pub(super) fn now(&self) -> u64 {
-        seconds(SystemTime::now())
+        seconds(self.time())
     }
 
     /// Appends `Date: …` and its line end.

@@ -2,7 +2,7 @@
 //! the same again while the framing allows it. Requests on one connection are answered in their order.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use pingora::apps::ServerApp;
@@ -12,6 +12,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
+use super::backend::Trust;
 use super::body;
 use super::call;
 use super::client::{Client, Interrupt};
@@ -128,8 +129,7 @@ pub(super) struct Request<'r> {
     pub(super) started: Instant,
     /// The same in seconds since the epoch.
     pub(super) wall: u64,
-    /// Whether the peer is a proxy that may say for whom it speaks.
-    pub(super) trusted: bool,
+    pub(super) trust: Trust,
 }
 
 struct Connection<'c> {
@@ -223,7 +223,7 @@ impl Connection<'_> {
         let reply = reply::to_head(denial);
         let bytes = render(&reply, id.as_str(), &self.shared.clock, Persist::Close, Content::Full);
         self.client.set_timeout(LINGER);
-        let mut report = Report::new(started, SystemTime::now());
+        let mut report = Report::new(started, self.shared.clock.time());
         report.denial = Some(denial);
         report.outcome = Outcome::of_denial(denial);
         report.status = Some(reply.status);
@@ -250,18 +250,18 @@ impl Connection<'_> {
             self.refuse_head(runtime, Denial::Framing(FramingError::Forbidden)).await;
             return Ending::Linger;
         }
-        let trusted = runtime.trusts(self.client.peer());
+        let trust = runtime.trust(self.client.peer());
         let given = match head.fields.occurs(Known::XRequestId) {
-            Occurs::Once(value) if trusted => RequestId::parse(value),
+            Occurs::Once(value) if trust == Trust::Proxy => RequestId::parse(value),
             Occurs::Once(_) | Occurs::Never | Occurs::Repeated => None,
         };
         let id = given.unwrap_or_else(|| shared.ids.next());
         let id = id.as_str();
         let started = Instant::now();
-        let time_of_day = SystemTime::now();
-        let wall = seconds(time_of_day);
-        let request = Request { shared, runtime, head, arrived, id, started, wall, trusted };
-        let mut report = Report::new(started, time_of_day);
+        let time = shared.clock.time();
+        let wall = seconds(time);
+        let request = Request { shared, runtime, head, arrived, id, started, wall, trust };
+        let mut report = Report::new(started, time);
         let client = &mut self.client;
         if found != Match::None {
             let ending = routes::serve(&request, client, found, &mut report).await;

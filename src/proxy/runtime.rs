@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 
+use super::backend::Trust;
 use super::client::{Client, Peer};
 use super::clock::Clock;
 use super::drain::Drain;
@@ -131,8 +132,9 @@ impl Runtime {
     }
 
     /// Whether this peer's `X-Forwarded-*` and `X-Request-Id` are believed. A peer on a Unix socket has passed its mode.
-    pub(super) fn trusts(&self, peer: Option<Peer>) -> bool {
-        peer.is_none_or(|peer| self.trusted_proxies.contains(&peer.address))
+    pub(super) fn trust(&self, peer: Option<Peer>) -> Trust {
+        let believed = peer.is_none_or(|peer| self.trusted_proxies.contains(&peer.address));
+        if believed { Trust::Proxy } else { Trust::Stranger }
     }
 
     /// The metric label of a client.

@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 
-use super::super::backend::{Origin, Trust, VIA, append_forwarded, append_trace};
+use super::super::backend::{Origin, VIA, append_forwarded, append_trace};
 use super::super::front::Request;
 use super::super::local::{append_field, append_length};
 use super::state::RouteState;
@@ -39,9 +39,8 @@ pub(super) fn replay(
         out.extend_from_slice(token.as_bytes());
         out.extend_from_slice(b"\r\n");
     }
-    let trust = if request.trusted { Trust::Proxy } else { Trust::Stranger };
     let client = caller.unwrap_or_default();
-    let origin = Origin { peer, trust, request_id: request.id, client };
+    let origin = Origin { peer, trust: request.trust, request_id: request.id, client };
     append_forwarded(&mut out, head, &origin);
     append_trace(&mut out, head);
     append_field(&mut out, b"X-Request-Id", request.id.as_bytes());
