@@ -22,6 +22,13 @@ const WORD_BITS: [u8; BLOCK] = {
 #[derive(Clone, Copy)]
 pub(super) struct Block([u8; BLOCK]);
 
+/// Some bytes of a block.
+#[derive(Clone, Copy)]
+pub(super) struct Marks {
+    /// Bit `w` of byte `b`: byte `b` of word `w`.
+    columns: u64,
+}
+
 impl Block {
     #[inline]
     pub(super) fn new(bytes: &[u8; BLOCK]) -> Block {
@@ -34,16 +41,30 @@ impl Block {
         Block(self.0.map(|byte| byte | bits))
     }
 
-    /// Bit `n` of the result: byte `n` equals `byte`.
+    /// Which bytes equal `byte`.
     #[inline]
-    pub(super) fn equal(&self, byte: u8) -> u64 {
+    pub(super) fn equal(&self, byte: u8) -> Marks {
         let mut marks = [0; BLOCK];
         for ((mark, candidate), bit) in marks.iter_mut().zip(self.0).zip(WORD_BITS) {
             *mark = if candidate == byte { bit } else { 0 };
         }
-        // Bit `w` of byte `b`: byte `b` of word `w` equals `byte`. The words' bits differ, so none is lost.
+        // The words' bits differ, so none is lost.
         let (words, _) = marks.as_chunks::<WORD>();
-        transpose(words.iter().fold(0, |columns, word| columns | u64::from_le_bytes(*word)))
+        Marks { columns: words.iter().fold(0, |columns, word| columns | u64::from_le_bytes(*word)) }
+    }
+}
+
+impl Marks {
+    /// No byte is marked: cheaper to tell than which ones are.
+    #[inline]
+    pub(super) fn is_empty(self) -> bool {
+        self.columns == 0
+    }
+
+    /// Bit `n` of the result: byte `n` is marked.
+    #[inline]
+    pub(super) fn bits(self) -> u64 {
+        transpose(self.columns)
     }
 }
 
@@ -75,7 +96,8 @@ mod tests {
                 for bits in [0, bits] {
                     let block = Block::new(&bytes).with_bits(bits);
                     let expect = (0..BLOCK).fold(0, |all, n| all | u64::from(bytes[n] | bits == wanted) << n);
-                    prop_assert_eq!(block.equal(wanted), expect);
+                    let marks = block.equal(wanted);
+                    prop_assert_eq!((marks.bits(), marks.is_empty()), (expect, expect == 0));
                 }
             }
         }

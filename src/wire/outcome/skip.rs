@@ -68,12 +68,12 @@ impl Skip {
     fn block(&mut self, bytes: &[u8; BLOCK], rest: &[u8]) -> usize {
         let block = Block::new(bytes);
         let backslashes = block.equal(b'\\');
-        let mut quotes = block.equal(b'"');
-        if self.in_string && !self.escaped && quotes | backslashes == 0 {
+        let quotes = block.equal(b'"');
+        if self.in_string && !self.escaped && quotes.is_empty() && backslashes.is_empty() {
             return self.string_end(rest);
         }
-        let (escaped, escaped_after) = escaped_bytes(backslashes, self.escaped);
-        quotes &= !escaped;
+        let (escaped, escaped_after) = escaped_bytes(backslashes.bits(), self.escaped);
+        let quotes = quotes.bits() & !escaped;
         if self.in_string && quotes == 0 {
             self.escaped = escaped_after;
             return BLOCK;
@@ -82,8 +82,8 @@ impl Skip {
         let inside = parity(quotes) ^ if self.in_string { u64::MAX } else { 0 };
         // Setting 0x20 makes `[` a `{` and `]` a `}`; nothing else becomes one.
         let folded = block.with_bits(0x20);
-        let opens = folded.equal(b'{') & !inside;
-        let closes = folded.equal(b'}') & !inside;
+        let opens = folded.equal(b'{').bits() & !inside;
+        let closes = folded.equal(b'}').bits() & !inside;
         if u64::from(closes.count_ones()) >= self.depth
             && let Some(end) = self.end_in_block(opens, closes)
         {
