@@ -85,23 +85,25 @@ impl<'b> Lexer<'b> {
         mut member: impl FnMut(&mut Self, Key<'b>) -> Result<(), ScanError>,
     ) -> Result<(), ScanError> {
         self.expect(b'{')?;
-        if self.peek() == Some(b'}') {
-            return self.expect(b'}');
+        let mut next = self.peek();
+        if next == Some(b'}') {
+            self.at += 1;
+            return Ok(());
         }
-        loop {
-            if self.peek() != Some(b'"') {
-                return Err(ScanError::Syntax);
-            }
+        while next == Some(b'"') {
             let (start, end, escaped) = self.string()?;
             let key = Key { raw: &self.bytes[start..end], escaped };
             self.expect(b':')?;
             member(self, key)?;
-            match self.peek() {
-                Some(b',') => self.at += 1,
-                Some(b'}') => return self.expect(b'}'),
-                _ => return Err(ScanError::Syntax),
+            let behind = self.peek();
+            self.at += 1;
+            match behind {
+                Some(b',') => next = self.peek(),
+                Some(b'}') => return Ok(()),
+                _ => break,
             }
         }
+        Err(ScanError::Syntax)
     }
 
     /// Reads the array at the cursor; `element` gets the index at which each element starts, and must consume exactly

@@ -35,18 +35,25 @@ pub(super) fn string_end(bytes: &[u8], at: usize, escaped: &mut bool) -> Result<
 /// plain. Otherwise up to where it is known to be plain; that decides nothing.
 #[inline]
 pub(super) fn short_string_end(bytes: &[u8], start: usize) -> Result<usize, usize> {
+    let at = plain_words_end(bytes, start);
+    if bytes.get(at) == Some(&b'"') { Ok(at) } else { Err(at) }
+}
+
+/// Up to where a string is plain, as far as a few words show it. Nearly all keys and most values end there.
+///
+/// Called, not inlined: its constants would push what its many callers hold out of the registers.
+#[inline(never)]
+fn plain_words_end(bytes: &[u8], start: usize) -> usize {
     let mut at = start;
     let (words, _) = bytes.get(start..).unwrap_or_default().as_chunks::<WORD>();
-    // Nearly all keys and most values end here: the compiler puts these few instructions where they are needed.
     for word in words.iter().take(SHORT / WORD) {
         let stops = stops_in_word(u64::from_le_bytes(*word));
         if stops != 0 {
-            let stop = at + stops.trailing_zeros() as usize / 8;
-            return if bytes.get(stop) == Some(&b'"') { Ok(stop) } else { Err(stop) };
+            return at + stops.trailing_zeros() as usize / 8;
         }
         at += WORD;
     }
-    Err(at)
+    at
 }
 
 /// The index behind the string whose inside starts at `start` and is plain up to `at`.
