@@ -2,8 +2,9 @@
 
 use serde_json::Value;
 
+use super::envelope::answers;
 use super::error::{Error, excerpt};
-use super::exchange::{Await, Client, Request, answers};
+use super::exchange::{Await, Client, Request};
 use super::sse::Events;
 
 impl Client {

@@ -18,6 +18,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::task::JoinHandle;
 use tokio_rustls::rustls::ClientConfig;
 
+use super::envelope::answers;
 use super::error::{Error, Question};
 use super::sse::Events;
 use super::target::{ACCEPT_JSON, Target, Transport};
@@ -281,11 +282,4 @@ async fn tcp(host: &str, port: u16) -> std::io::Result<TcpStream> {
 fn media_type(headers: &HeaderMap) -> String {
     let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
-}
-
-/// The event, if it is the JSON-RPC answer with this id.
-pub(super) fn answers(event: &[u8], id: &Value) -> Option<Bytes> {
-    let message: Value = serde_json::from_slice(event).ok()?;
-    let is_answer = message.get("id") == Some(id) && message.get("method").is_none();
-    is_answer.then(|| Bytes::copy_from_slice(event))
 }

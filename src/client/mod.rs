@@ -5,6 +5,7 @@
 
 mod copy;
 mod door;
+mod envelope;
 mod error;
 mod exchange;
 mod listing;

@@ -12,14 +12,20 @@ pub(super) struct Events {
 impl Events {
     /// Takes the next bytes and calls `event` with the data of each event that they complete.
     pub(super) fn push(&mut self, bytes: &[u8], mut event: impl FnMut(&[u8])) {
-        for &byte in bytes {
-            let ended_by_pair = byte == b'\n' && self.after_carriage_return;
-            self.after_carriage_return = byte == b'\r';
-            match byte {
-                b'\n' if ended_by_pair => {}
-                b'\n' | b'\r' => self.end_line(&mut event),
-                _ => self.line.push(byte),
+        let mut rest = bytes;
+        while let Some(first) = rest.first() {
+            if std::mem::take(&mut self.after_carriage_return) && *first == b'\n' {
+                rest = &rest[1..];
+                continue;
             }
+            let Some(end) = memchr::memchr2(b'\n', b'\r', rest) else {
+                self.line.extend_from_slice(rest);
+                return;
+            };
+            self.line.extend_from_slice(&rest[..end]);
+            self.after_carriage_return = rest[end] == b'\r';
+            rest = &rest[end + 1..];
+            self.end_line(&mut event);
         }
     }
 
@@ -62,5 +68,6 @@ mod tests {
         check(b"event: message\r\ndata: a\r\ndata: b\r\n\r\n: ping\r\n\r\ndata:c\r\r", &["a\nb", "c"]);
         check(b"id: 1\nretry: 5\n\n", &[]);
         check(b"data\n\ndata: unfinished", &[]);
+        check(b"data: a\r\r\ndata: b\n\r\n\n", &["a", "b"]);
     }
 }

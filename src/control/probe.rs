@@ -106,8 +106,18 @@ struct Offer {
     fingerprint: String,
 }
 
-/// Sessions that have served their purpose.
-type Done<'c> = Vec<Session<'c>>;
+/// The sessions of a probe that has ended. A backend that keeps sessions would otherwise keep one a probe.
+#[derive(Default)]
+pub(super) struct Done<'c>(Vec<Session<'c>>);
+
+impl Done<'_> {
+    /// Gives them back. What the probe found need not wait for that.
+    pub(super) async fn close(self) {
+        for session in self.0 {
+            let _whatever = tokio::time::timeout(CLOSE_TIMEOUT, session.close()).await;
+        }
+    }
+}
 
 impl Prober {
     pub(super) fn new(backend: &Backend, timeout: Duration) -> Prober {
@@ -116,17 +126,13 @@ impl Prober {
     }
 
     /// One probe, within its time.
-    pub(super) async fn probe(&mut self) -> Result<Surface, String> {
-        let (timeout, mut done) = (self.timeout, Done::new());
-        let result = match tokio::time::timeout(timeout, self.known.ask(&self.client, &mut done)).await {
-            Ok(result) => result,
+    pub(super) async fn probe(&mut self) -> (Result<Surface, String>, Done<'_>) {
+        let (timeout, mut done) = (self.timeout, Done::default());
+        let found = match tokio::time::timeout(timeout, self.known.ask(&self.client, &mut done)).await {
+            Ok(found) => found,
             Err(_elapsed) => Err(format!("no answer within {} ms", timeout.as_millis())),
         };
-        // A backend that keeps sessions would otherwise keep one a probe.
-        for session in done {
-            let _whatever = tokio::time::timeout(CLOSE_TIMEOUT, session.close()).await;
-        }
-        result
+        (found, done)
     }
 }
 
@@ -139,12 +145,12 @@ impl Known {
             Some(eras) => {
                 let opened =
                     if eras.modern { Session::modern(client).await } else { Session::legacy(client).await };
-                done.push(opened.map_err(|error| error.to_string())?);
+                done.0.push(opened.map_err(|error| error.to_string())?);
                 eras
             }
             None => learn(client, done).await?,
         };
-        if let Some(session) = done.first() {
+        if let Some(session) = done.0.first() {
             let listed = session.list_tools_again(&mut self.listing).await;
             if let Some(tools) = listed.map_err(|error| error.to_string())? {
                 self.offer = Offer { tools: tools.len(), fingerprint: fingerprint(&tools) };
@@ -163,7 +169,7 @@ async fn learn<'c>(client: &'c Client, done: &mut Done<'c>) -> Result<Eras, Stri
     let mut refusals = Vec::new();
     for opened in [modern, legacy] {
         match opened {
-            Ok(session) => done.push(session),
+            Ok(session) => done.0.push(session),
             Err(refusal) => refusals.push(refusal),
         }
     }
@@ -174,7 +180,7 @@ async fn learn<'c>(client: &'c Client, done: &mut Done<'c>) -> Result<Eras, Stri
     }
     match refusals.pop() {
         // What the older protocol says is the plainer reason.
-        Some(refusal) if done.is_empty() => Err(refusal.to_string()),
+        Some(refusal) if done.0.is_empty() => Err(refusal.to_string()),
         Some(_) | None => Ok(eras),
     }
 }

@@ -140,7 +140,14 @@ impl Task {
                     self.looked(looked);
                 }
                 Some((step, outcome)) = gates.recv() => self.pass(step, outcome),
-                Some(seen) = seen.recv() => self.see(seen),
+                Some(seen) = seen.recv() => {
+                    self.see(seen);
+                    // Awake for this anyway: while nobody calls, what is slow to change needs no wake-up of its own.
+                    if pace.is_asleep() && shown.elapsed() >= NOW_AND_THEN {
+                        shown = Instant::now();
+                        self.now_and_then();
+                    }
+                }
                 // Whoever waits here is woken by every sample: so nobody does while they keep coming.
                 Some(ended) = self.samples.recv(), if pace.is_asleep() => {
                     self.take_note(ended);

@@ -147,8 +147,8 @@ fn look_after(
         let mut pulse = Pulse::new(&settings, first.health);
         tokio::time::sleep(first.after).await;
         loop {
-            let probed = prober.probe().await;
-            let (surface, counted) = match probed {
+            let (found, done) = prober.probe().await;
+            let (surface, counted) = match found {
                 Ok(surface) => (Some(surface), Ok(())),
                 Err(why) => (None, Err(why)),
             };
@@ -167,7 +167,7 @@ fn look_after(
             if due {
                 unread = 0;
             }
-            tokio::time::sleep(pulse.pause(settings.interval)).await;
+            tokio::join!(tokio::time::sleep(pulse.pause(settings.interval)), done.close());
         }
     }))
 }

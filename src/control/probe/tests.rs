@@ -117,6 +117,13 @@ fn script(modern: bool, legacy: bool) -> Script {
     Script { modern, legacy, sessions: false, streams: false, pages, broken: None, asked: Vec::new() }
 }
 
+/// What a probe finds, when all is given back.
+async fn probed(prober: &mut Prober) -> Result<Surface, String> {
+    let (found, done) = prober.probe().await;
+    done.close().await;
+    found
+}
+
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Probes with one prober after each of these changes, and each time also with one that knows nothing: both must see the
@@ -124,11 +131,11 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 async fn followed(script: Script, changes: Vec<Vec<Value>>) -> Vec<Surface> {
     let (backend, shared) = scripted(script).await;
     let mut prober = Prober::new(&backend, TIMEOUT);
-    let mut seen = vec![prober.probe().await.unwrap()];
+    let mut seen = vec![probed(&mut prober).await.unwrap()];
     for pages in changes {
         shared.lock().unwrap().pages = pages;
-        let surface = prober.probe().await.unwrap();
-        assert_eq!(Ok(&surface), Prober::new(&backend, TIMEOUT).probe().await.as_ref());
+        let surface = probed(&mut prober).await.unwrap();
+        assert_eq!(Ok(&surface), probed(&mut Prober::new(&backend, TIMEOUT)).await.as_ref());
         seen.push(surface);
     }
     seen
@@ -180,34 +187,34 @@ async fn a_change_on_any_page_is_noticed() {
 async fn another_era_is_noticed_and_the_list_still_known() {
     let (backend, shared) = scripted(script(true, true)).await;
     let mut prober = Prober::new(&backend, TIMEOUT);
-    let both = prober.probe().await.unwrap();
+    let both = probed(&mut prober).await.unwrap();
     assert!(both.modern && both.legacy);
     shared.lock().unwrap().modern = false;
-    assert!(prober.probe().await.unwrap_err().starts_with("server/discover at "));
-    assert_eq!(prober.probe().await, Ok(Surface { modern: false, ..both.clone() }));
+    assert!(probed(&mut prober).await.unwrap_err().starts_with("server/discover at "));
+    assert_eq!(probed(&mut prober).await, Ok(Surface { modern: false, ..both.clone() }));
     shared.lock().unwrap().modern = true;
     for _ in 0..BOTH_ERAS_EVERY {
-        prober.probe().await.unwrap();
+        probed(&mut prober).await.unwrap();
     }
-    assert_eq!(prober.probe().await, Ok(both));
+    assert_eq!(probed(&mut prober).await, Ok(both));
 }
 
 #[tokio::test]
 async fn what_was_known_does_not_hide_a_broken_answer() {
     let (backend, shared) = scripted(script(false, true)).await;
     let mut prober = Prober::new(&backend, TIMEOUT);
-    let before = prober.probe().await.unwrap();
+    let before = probed(&mut prober).await.unwrap();
     let other_id = r#"{"jsonrpc":"2.0","id":7,"result":{"tools":[]}}"#;
     let error = r#"{"jsonrpc":"2.0","id":2,"error":{"code":-32603,"message":"boom"}}"#;
     for (broken, why) in [("<html>", "no JSON-RPC answer"), (other_id, "no JSON-RPC answer"), (error, "boom")]
     {
         shared.lock().unwrap().broken = Some(broken);
         for _ in 0..2 {
-            let refused = prober.probe().await.unwrap_err();
+            let refused = probed(&mut prober).await.unwrap_err();
             assert!(refused.contains(why), "{refused}");
         }
         shared.lock().unwrap().broken = None;
-        assert_eq!(prober.probe().await.as_ref(), Ok(&before));
+        assert_eq!(probed(&mut prober).await.as_ref(), Ok(&before));
     }
 }
 
@@ -218,11 +225,11 @@ async fn every_session_is_given_back() {
     let mut prober = Prober::new(&backend, TIMEOUT);
     let counted = |method: &str| shared.lock().unwrap().asked.iter().filter(|one| *one == method).count();
     for probes in 1..=3 {
-        prober.probe().await.unwrap();
+        probed(&mut prober).await.unwrap();
         assert_eq!((counted("initialize"), counted("DELETE")), (probes, probes));
     }
     shared.lock().unwrap().broken = Some("<html>");
-    prober.probe().await.unwrap_err();
+    probed(&mut prober).await.unwrap_err();
     assert_eq!((counted("initialize"), counted("DELETE")), (4, 4), "also where the probe failed");
 }
 

@@ -165,5 +165,7 @@ impl Task {
 /// Whether a backend answers right now.
 async fn look(slot: Slot, backend: &Backend, timeout: Duration) -> Result<Surface, String> {
     let mut prober = Prober::new(backend, timeout);
-    prober.probe().await.map_err(|why| format!("{} is not healthy: {why}", slot.as_str()))
+    let (found, done) = prober.probe().await;
+    done.close().await;
+    found.map_err(|why| format!("{} is not healthy: {why}", slot.as_str()))
 }

@@ -9,8 +9,9 @@ use std::time::Duration;
 pub(super) const BUSY: Duration = Duration::from_millis(20);
 /// The longest pause while samples come: a sudden rush fits into their queue.
 const AWAKE_MAX: Duration = Duration::from_millis(500);
-/// The longest pause while none come: a wake-up costs more than what there is to do. The next call ends it.
-const ASLEEP_MAX: Duration = Duration::from_secs(5);
+/// The longest pause while none come: a wake-up costs more than what there is to do, and a probe is one anyway. The next
+/// call ends it.
+const ASLEEP_MAX: Duration = Duration::from_secs(30);
 /// From the sample that ends such a pause until the next look.
 const AWAKENING: Duration = Duration::from_millis(100);
 /// Samples for one look. More at once would take the core away from calls for as long as it takes to count them.
