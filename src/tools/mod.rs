@@ -27,6 +27,8 @@ pub use in_process::{Answered, InProcess};
 
 /// Runs the command line of `mcp-tools` and returns its exit code (0 done, 1 no, 2 could not run, 64 usage).
 pub fn main() -> std::process::ExitCode {
+    // Before anything else: a huge page that is there stays.
+    crate::sys::process::take_small_pages();
     cli::main()
 }
 
