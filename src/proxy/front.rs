@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::Cache;
 use async_trait::async_trait;
 use pingora::apps::ServerApp;
 use pingora::protocols::Stream;
@@ -144,24 +145,24 @@ struct Connection<'c> {
 
 impl Connection<'_> {
     async fn serve(mut self) {
-        let mut first = true;
+        // Asking it for the value costs a look at a pointer; asking the original, a handful of locked instructions.
+        let mut published = Cache::new(&self.shared.runtime);
+        let mut patience = published.load().timeouts.header;
         loop {
-            let runtime = self.shared.runtime.load_full();
-            let patience = if first { runtime.timeouts.header } else { runtime.timeouts.keepalive_idle };
-            first = false;
-            let length = match self.next_head(&runtime, patience).await {
+            let length = match self.next_head(published.load(), patience).await {
                 Ok(length) => length,
                 Err(NoHead::Quiet) => return,
                 Err(NoHead::Refused(denial)) => {
-                    self.refuse_head(&runtime, denial).await;
+                    self.refuse_head(published.load(), denial).await;
                     return self.client.linger(LINGER, LINGER_BYTES_MAX).await;
                 }
             };
             // The wait may have been long; the request goes by what holds now.
-            let runtime = self.shared.runtime.load_full();
+            let runtime = published.load();
+            patience = runtime.timeouts.keepalive_idle;
             // Boxed, so that a connection that idles does not hold the room that a call needs; and made where it lies, since
             // moving it would cost more than all that it has to begin with.
-            let serving = Box::write(Box::new_uninit(), self.serve_request(&runtime, length));
+            let serving = Box::write(Box::new_uninit(), self.serve_request(runtime, length));
             match Box::into_pin(serving).await {
                 Ending::Keep { consumed } => self.advance(length + consumed),
                 Ending::Close => return,

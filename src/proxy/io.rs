@@ -14,6 +14,9 @@ pub(super) const READ_BYTES: usize = 16 * 1024;
 /// A body up to this is copied behind its head: writing one slice costs less than two, copying this much hardly anything.
 pub(super) const TOGETHER_BYTES_MAX: usize = 1024;
 
+/// The least that is allocated for what arrives. The allocator serves small powers of two without a detour.
+const SMALL_BYTES: usize = 512;
+
 /// Appends what is there to `buffer`; zero is the end of the stream.
 ///
 /// The bytes land on the stack first: a connection that waits owns no buffer at all. The stack buffer being larger than
@@ -26,8 +29,12 @@ pub(super) fn poll_read_more<R: AsyncRead + Unpin + ?Sized>(
     let mut scratch = [const { MaybeUninit::<u8>::uninit() }; READ_BYTES];
     let mut read = ReadBuf::uninit(&mut scratch);
     ready!(Pin::new(reader).poll_read(cx, &mut read))?;
-    buffer.extend_from_slice(read.filled());
-    Poll::Ready(Ok(read.filled().len()))
+    let filled = read.filled();
+    if buffer.capacity() == 0 && !filled.is_empty() {
+        buffer.reserve_exact(filled.len().next_power_of_two().max(SMALL_BYTES));
+    }
+    buffer.extend_from_slice(filled);
+    Poll::Ready(Ok(filled.len()))
 }
 
 /// [`poll_read_more`] as a future.

@@ -55,7 +55,7 @@ pub(super) fn render(
     persist: Persist,
     content: Content,
 ) -> Vec<u8> {
-    let mut out = Vec::with_capacity(256 + reply.body.len());
+    let mut out = Vec::with_capacity((256 + reply.body.len()).next_power_of_two());
     append_status_line(&mut out, reply.status);
     out.extend_from_slice(b"Content-Type: application/json\r\n");
     append_length(&mut out, reply.body.len() as u64);
