@@ -25,8 +25,8 @@ from harness.programs import accepts, wait_until
 SECONDS = float(os.environ.get("MCP_SOAK_SECONDS", "25"))
 RATE = int(os.environ.get("MCP_SOAK_RATE", "200"))
 TOOL = "get_server_instructions"
-# A slope needs time: within half a minute, a process that has only just begun is still filling its pools.
-LONG_SECONDS = 600
+# A slope needs time: within ten minutes, a fifth of a MiB that a young process still takes looks like two in an hour.
+LONG_SECONDS = 1800
 # One step every so often, in turn.
 STEP_SECONDS = max(2.0, min(20.0, SECONDS / 10))
 ROUTINE = ["switch green", "reload", "switch blue", "reload"]
