@@ -13,6 +13,7 @@ import pytest
 
 from harness import backends
 from harness.background import Background
+from harness.curl import curl
 from harness.guard import TOKEN, Guard
 from harness.load import Load, read_answer
 from harness.paths import GUARD, ROOT, system
@@ -22,17 +23,10 @@ TOOL = "get_server_instructions"
 CONNECTIONS = 16
 
 
-def types(guard: Guard, *words: str) -> subprocess.CompletedProcess:
-    return subprocess.run([str(GUARD), *words, "--config", str(guard.config)], capture_output=True, text=True, timeout=60)
-
-
 def pair(programs: Programs) -> tuple[backends.Backend, Guard]:
     """Two tool servers and a guard that may switch between them."""
-    blue = backends.mcp_tools(programs)
-    socket = programs.folder / "green.sock"
-    argv = [str(socket) if word == blue.address.removeprefix("unix:") else word for word in blue.restart]
-    programs.start("green", argv).wait_for(f"unix:{socket}")
-    more = f'[slots.green]\naddress = "unix:{socket}"\npath = "/mcp"\n[health]\ninterval = "250ms"\ntimeout = "250ms"\n'
+    blue, green = backends.mcp_tools(programs), backends.mcp_tools(programs, "green")
+    more = f'[slots.green]\naddress = "{green.address}"\npath = "{green.path}"\n[health]\ninterval = "250ms"\ntimeout = "250ms"\n'
     return blue, Guard(programs, blue.address, blue.path, more=more)
 
 
@@ -41,7 +35,7 @@ def switch(guard: Guard, slot: str) -> subprocess.CompletedProcess:
     done: list[subprocess.CompletedProcess] = []
 
     def switched() -> bool:
-        done.append(types(guard, "slots", "switch", slot))
+        done.append(guard.command("slots", "switch", slot))
         return done[-1].returncode == 0
 
     wait_until(f"a switch to {slot}", switched)
@@ -65,7 +59,7 @@ def test_sigkill_of_the_guard_costs_what_was_in_flight_and_the_side_is_kept(prog
     # One call a connection can have been under way; each was told nothing rather than something wrong.
     assert len(outcome.failures) <= CONNECTIONS, outcome
     assert all("no answer" in failure for failure in outcome.failures), outcome
-    status = json.loads(types(guard, "status", "--json").stdout)
+    status = guard.status()
     assert status["stable"] == "green", status
 
 
@@ -172,9 +166,7 @@ def fill(path: Path) -> None:
 
 
 def saved(guard: Guard) -> str:
-    import urllib.request
-
-    page = urllib.request.urlopen(f"http://{guard.metrics}/metrics", timeout=5).read().decode()
+    page = curl(f"http://{guard.metrics}/metrics").body.decode()
     return next(line.split()[-1] for line in page.splitlines() if line.startswith("mcp_guard_rollout_state_saved "))
 
 

@@ -5,12 +5,10 @@ MCP_SOAK_SECONDS (default 25) is the length, MCP_SOAK_RATE (default 200) the cal
 """
 
 import itertools
-import json
 import os
 import random
 import signal
 import socket
-import subprocess
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,8 +17,8 @@ from harness import backends
 from harness.background import Background
 from harness.guard import TOKEN, Guard
 from harness.load import Load
-from harness.paths import GUARD
-from harness.programs import accepts, wait_until
+from harness.operator import Operator
+from harness.programs import wait_until
 
 SECONDS = float(os.environ.get("MCP_SOAK_SECONDS", "25"))
 RATE = int(os.environ.get("MCP_SOAK_RATE", "200"))
@@ -58,32 +56,25 @@ class Sample:
 class Soak:
     """A guard, what is done to it, and what it looked like meanwhile."""
 
-    guard: Guard
+    operator: Operator
     backend_pids: list[int]
     samples: list[Sample] = field(default_factory=list)
     backends: list[Sample] = field(default_factory=list)  # The larger of the two.
     done: dict[str, int] = field(default_factory=dict)
     pids: list[int] = field(default_factory=list)
 
-    def types(self, *words: str) -> str:
-        argv = [str(GUARD), *words, "--config", str(self.guard.config)]
-        ran = subprocess.run(argv, capture_output=True, text=True, timeout=60)
-        assert ran.returncode == 0, f"{' '.join(words)} exited with {ran.returncode}:\n{ran.stdout}{ran.stderr}"
-        return ran.stdout
-
     def pid(self) -> int:
-        return json.loads(self.types("status", "--json"))["pid"]
+        return self.operator.guard.status()["pid"]
 
     def step(self, what: str) -> None:
         """One thing an operator does. It must work, whatever goes on."""
         if what == "reload":
             os.kill(self.pids[-1], signal.SIGHUP)
         elif what == "upgrade":
-            self.types("upgrade")
-            wait_until("another process to answer", lambda: self.pid() != self.pids[-1])
-            self.pids.append(self.pid())
+            self.pids.append(self.operator.guard.upgrade())
+            wait_until("the new process to answer", lambda: self.pid() == self.pids[-1])
         else:
-            self.types("slots", *what.split())
+            self.operator.does(f"slots {what}")
         self.done[what] = self.done.get(what, 0) + 1
 
     def sample(self, began: float, born: float) -> None:
@@ -96,7 +87,7 @@ class Soak:
 
     def cut_log(self) -> None:
         """Millions of request lines: looked through, and given back to the disk."""
-        path = self.guard.program.log_path
+        path = self.operator.guard.program.log_path
         if path.stat().st_size > LOG_BYTES_MAX:
             text = path.read_bytes()
             os.truncate(path, 0)
@@ -169,21 +160,15 @@ def median(values) -> float:
 
 
 def test_memory_and_descriptors_stay_flat_and_no_call_is_lost(programs):
-    blue = backends.mcp_tools(programs)
-    socket_path = programs.folder / "green.sock"
-    argv = [str(socket_path) if word == blue.address.removeprefix("unix:") else word for word in blue.restart]
-    green = programs.start("green", argv).wait_for(f"unix:{socket_path}")
-    more = f'[slots.green]\naddress = "unix:{socket_path}"\npath = "/mcp"\n[log]\nlevel = "warn"\n'
+    blue, green = backends.mcp_tools(programs), backends.mcp_tools(programs, "green")
+    more = f'[slots.green]\naddress = "{green.address}"\npath = "{green.path}"\n[log]\nlevel = "warn"\n'
     guard = Guard(programs, blue.address, blue.path, more=more)
-    soak = Soak(guard, [blue.program.pid, green.pid])
-    wait_until("both slots to be healthy", lambda: metric_lines(guard, 'slot_healthy{') == ["1", "1"], 30)
-    try:
-        with Load(guard.address, TOOL, rate=RATE) as load, Nuisance(guard.address) as nuisance:
-            wait_until("answers", lambda: load.outcome.answered > 100)
-            soak.run(SECONDS)
-        outcome = load.stop()
-    finally:
-        end_successors(soak)
+    soak = Soak(Operator(guard), [blue.program.pid, green.program.pid])
+    soak.operator.both_healthy()
+    with Load(guard.address, TOOL, rate=RATE) as load, Nuisance(guard.address) as nuisance:
+        wait_until("answers", lambda: load.outcome.answered > 100)
+        soak.run(SECONDS)
+    outcome = load.stop()
     print(report(soak, outcome, nuisance.count))
     assert not outcome.failures, outcome
     assert outcome.refused == 0, outcome
@@ -225,17 +210,3 @@ def report(soak: Soak, outcome, strangers: int) -> str:
         f"slope {slope_per_hour(seen):+.0f} KiB/h, medians of its tenths {medians} MiB\n"
         f"the tool server: RSS {min(s.rss_kib for s in served)}..{max(s.rss_kib for s in served)} KiB, slope {slope_per_hour(served):+.0f} KiB/h"
     )
-
-
-def metric_lines(guard: Guard, name: str) -> list[str]:
-    import urllib.request
-
-    page = urllib.request.urlopen(f"http://{guard.metrics}/metrics", timeout=5).read().decode()
-    return [line.split()[-1] for line in page.splitlines() if name in line and not line.startswith("#")]
-
-
-def end_successors(soak: Soak) -> None:
-    """The processes that upgrades started are not children of ours: ask the last one to end, by its number."""
-    if len(soak.pids) > 1:
-        os.kill(soak.pids[-1], signal.SIGTERM)
-        wait_until("the last guard to end", lambda: not accepts(soak.guard.address))
