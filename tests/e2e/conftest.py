@@ -1,5 +1,6 @@
 """Fixtures: each starts real programs once and ends them; a failing case reports their logs and how to run it alone."""
 
+import os
 import shutil
 import sys
 import tempfile
@@ -10,13 +11,21 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from harness import backends  # noqa: E402
+from harness import backends, container  # noqa: E402
+from harness import package as packaging  # noqa: E402
 from harness.apache import Apache  # noqa: E402
 from harness.guard import Guard  # noqa: E402
 from harness.paths import GUARD, TOOLS  # noqa: E402
 from harness.programs import Programs  # noqa: E402
 
 RUNNING: list[Programs] = []
+
+
+def unable(why: str) -> None:
+    """A test that cannot run here is skipped; in CI that is a failure."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(why)
+    pytest.skip(why)
 
 
 @dataclass
@@ -92,6 +101,27 @@ def stacks():
 def tools(stacks) -> Stack:
     """The stack in front of mcp-tools."""
     return stacks("mcp-tools")
+
+
+@pytest.fixture(scope="session")
+def packed_programs(tmp_path_factory) -> Path:
+    return packaging.stripped(tmp_path_factory.mktemp("bin"))
+
+
+@pytest.fixture(scope="session")
+def package(packed_programs, tmp_path_factory) -> Path:
+    """The Debian package, built once in a session."""
+    return packaging.build(packed_programs, tmp_path_factory.mktemp("deb"))
+
+
+@pytest.fixture(scope="module")
+def machine(request):
+    """A booted Debian of the module's own, with nothing of ours in it."""
+    if why := container.missing():
+        unable(why)
+    booted = container.Machine(request.module.__name__.removeprefix("test_").replace("_", "-"))
+    yield booted
+    booted.destroy()
 
 
 @pytest.hookimpl(wrapper=True)

@@ -8,38 +8,19 @@ from pathlib import Path
 
 import pytest
 
+from conftest import unable
 from harness.cleanroot import CleanRoot
 from harness.curl import curl
 from harness.guard import TOKEN
-from harness.paths import BIN, ROOT, system
+from harness.package import build
+from harness.paths import ROOT, system
 from harness.programs import accepts, free_port, wait_until
-
-
-@pytest.fixture(scope="module")
-def stripped(tmp_path_factory) -> Path:
-    """The programs without what debuggers want: most of their bytes."""
-    folder = tmp_path_factory.mktemp("bin")
-    for program in ("mcp-guard", "mcp-tools"):
-        subprocess.run(["strip", "-o", str(folder / program), str(BIN / program)], check=True)
-    return folder
-
-
-def build(programs: Path, out: Path) -> Path:
-    env = {**os.environ, "MCP_DEB_BIN": str(programs), "MCP_DEB_LEVEL": "0", "MCP_DEB_OUT": str(out)}
-    done = subprocess.run([ROOT / "scripts" / "deb"], capture_output=True, text=True, timeout=300, env=env)
-    assert done.returncode == 0, done.stderr
-    return Path(done.stdout.strip())
-
-
-@pytest.fixture(scope="module")
-def package(stripped, tmp_path_factory) -> Path:
-    return build(stripped, tmp_path_factory.mktemp("deb"))
 
 
 @pytest.fixture
 def root(tmp_path) -> CleanRoot:
     if os.geteuid() != 0:
-        pytest.skip("only root can install a package into another root")
+        unable("only root can install a package into another root")
     return CleanRoot(tmp_path / "root")
 
 
@@ -66,8 +47,8 @@ def test_what_is_in_the_package(package):
     assert set(conffiles.split()) == {path for path in entries if path.startswith("/etc/") and not path.endswith("/")}
 
 
-def test_the_same_sources_give_the_same_package(package, stripped, tmp_path):
-    assert build(stripped, tmp_path).read_bytes() == package.read_bytes()
+def test_the_same_sources_give_the_same_package(package, packed_programs, tmp_path):
+    assert build(packed_programs, tmp_path).read_bytes() == package.read_bytes()
 
 
 def test_the_manual_is_well_formed(package, tmp_path):
