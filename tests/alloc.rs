@@ -16,6 +16,8 @@ const LIMITS: Limits = Limits {
     in_flight_max: 32,
     waiting_max: 64,
     held_max: 256,
+    streams_max: 256,
+    streams_per_client_max: 256,
 };
 
 const TOKEN: &str = "swf_0123456789abcdefghijklmnopqrstuvwxyzABCDEFG";

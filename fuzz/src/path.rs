@@ -28,6 +28,8 @@ const LIMITS: Limits = Limits {
     in_flight_max: 1,
     waiting_max: 1,
     held_max: 1,
+    streams_max: 1,
+    streams_per_client_max: 1,
 };
 
 static POLICY: LazyLock<Policy> = LazyLock::new(|| {

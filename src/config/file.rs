@@ -117,6 +117,8 @@ pub(super) fn limits(mut table: Table<'_>) -> (Limits, ToolRules) {
         in_flight_max: table.count("in_flight", 1..=100_000, 32),
         waiting_max: table.count("waiting", 1..=100_000, 64),
         held_max: table.count("held", 1..=100_000, 256),
+        streams_max: table.count("streams", 1..=1_000_000, 512),
+        streams_per_client_max: table.count("streams_per_client", 1..=1_000_000, 16),
     };
     let rules = tools::rules(table.table("tools"));
     table.finish();
@@ -133,6 +135,7 @@ pub(super) fn timeouts(mut table: Table<'_>) -> Timeouts {
         connect: table.duration("connect", range(), SECOND),
         total: table.duration("total", range(), SECOND * 55),
         stream_idle: table.duration("stream_idle", range(), SECOND * 60),
+        stream_total: table.duration("stream_total", MILLISECOND..=HOUR * 24, SECOND * 600),
         waiting: table.duration("waiting", range(), SECOND * 2),
         hold: table.duration("hold", range(), SECOND * 10),
         drain: table.duration("drain", range(), SECOND * 15),

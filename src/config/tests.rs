@@ -97,10 +97,14 @@ fn limits_keys() {
     check("limits", "in_flight", "1", "0", "hint: remove the line to use the default, 32");
     check("limits", "waiting", "1", "99999999999999999999", "must be 1 to 100000");
     check("limits", "held", "1", "\"many\"", "must be a whole number, not a text");
+    check("limits", "streams", "1000", "0", "must be 1 to 1000000");
+    check("limits", "streams_per_client", "4", "0", "must be 1 to 1000000");
 }
 
 #[test]
 fn timeouts_keys() {
+    check("timeouts", "stream_total", "\"2h\"", "\"25h\"", "must be 1ms to 24h");
+    check("limits.tools.a", "stream_total", "\"2h\"", "\"25h\"", "must be 1ms to 24h");
     for key in
         ["header", "body", "keepalive_idle", "connect", "total", "stream_idle", "waiting", "hold", "drain"]
     {

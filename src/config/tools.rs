@@ -99,9 +99,11 @@ pub(super) fn rules(mut table: Table<'_>) -> ToolRules {
         let quota = quota(&mut entry);
         let range = Duration::from_millis(1)..=Duration::from_secs(3600);
         let total = entry.optional_duration("total", range);
+        let range = Duration::from_millis(1)..=Duration::from_secs(24 * 3600);
+        let stream_total = entry.optional_duration("stream_total", range);
         entry.finish();
         match pattern(&name) {
-            Ok(pattern) => rules.push(ToolRule { pattern, quota, total }),
+            Ok(pattern) => rules.push(ToolRule { pattern, quota, total, stream_total }),
             Err(invalid) => table.refuse(&name, None, invalid),
         }
     }

@@ -41,6 +41,8 @@ pub enum Denial {
     RateLimited,
     ConcurrencyLimited,
     Overloaded,
+    ClientShare,
+    StreamsLimited,
     Draining,
     NoBackend,
     BackendRefused,
@@ -154,6 +156,8 @@ impl Denial {
             Denial::RateLimited => Row::rpc("rate_limited", 429, RATE, "Rate limit reached; retry later").retry_after_ms(1000).survivable(),
             Denial::ConcurrencyLimited => Row::rpc("concurrency_limited", 429, RATE, "Too many calls at a time; retry later").retry_after_ms(1000).survivable(),
             Denial::Overloaded => Row::rpc("overloaded", 503, UNAVAILABLE, "Too many calls in progress; retry later").retry_after_ms(1000).survivable(),
+            Denial::ClientShare => Row::rpc("client_share", 503, UNAVAILABLE, "This client has more than its share under way; retry later").retry_after_ms(1000).survivable(),
+            Denial::StreamsLimited => Row::rpc("streams_limited", 503, UNAVAILABLE, "Too many open streams; close one or retry later").retry_after_ms(5000).survivable(),
             Denial::Draining => Row::rpc("draining", 503, UNAVAILABLE, "The server is restarting; retry later").retry_after_ms(2000).survivable(),
             Denial::NoBackend => Row::rpc("no_backend", 503, UNAVAILABLE, "No tool server is available; retry later").retry_after_ms(2000).survivable(),
             Denial::BackendRefused => Row::rpc("backend_refused", 503, UNAVAILABLE, "The tool server cannot be reached; retry later").retry_after_ms(2000).survivable(),
@@ -240,11 +244,13 @@ const ERA_ERRORS: [EraError; 3] = [
     EraError::HeaderMismatch,
 ];
 
-const CALL: [Denial; 12] = [
+const CALL: [Denial; 14] = [
     Denial::UnknownTool,
     Denial::RateLimited,
     Denial::ConcurrencyLimited,
     Denial::Overloaded,
+    Denial::ClientShare,
+    Denial::StreamsLimited,
     Denial::Draining,
     Denial::NoBackend,
     Denial::BackendRefused,

@@ -21,6 +21,10 @@ pub struct Limits {
     pub waiting_max: usize,
     /// Calls held while no backend can be reached.
     pub held_max: usize,
+    /// Open streams of all clients, apart from calls in flight.
+    pub streams_max: usize,
+    /// Open streams of one client.
+    pub streams_per_client_max: usize,
 }
 
 /// `[timeouts]`
@@ -38,6 +42,8 @@ pub struct Timeouts {
     pub total: Duration,
     /// Between two pieces of a stream.
     pub stream_idle: Duration,
+    /// A stream that answers a call; subscriptions have no end of their own.
+    pub stream_total: Duration,
     /// A call for a place in its slot.
     pub waiting: Duration,
     /// A call for a backend that can be reached.
@@ -57,5 +63,7 @@ impl Limits {
         in_flight_max: 1,
         waiting_max: 1,
         held_max: 1,
+        streams_max: 1,
+        streams_per_client_max: 1,
     };
 }

@@ -33,6 +33,8 @@ pub struct ToolRule {
     pub quota: Quota,
     /// How long one call may take.
     pub total: Option<Duration>,
+    /// How long an answer that streams may take.
+    pub stream_total: Option<Duration>,
 }
 
 /// `[limits.tools]`: one rule at most holds for a tool, the one that names it most exactly.
@@ -69,8 +71,12 @@ mod tests {
 
     #[test]
     fn the_most_exact_rule_is_the_tool_s_own() {
-        let rule =
-            |pattern: &str| ToolRule { pattern: Pattern::new(pattern), quota: Quota::default(), total: None };
+        let rule = |pattern: &str| ToolRule {
+            pattern: Pattern::new(pattern),
+            quota: Quota::default(),
+            total: None,
+            stream_total: None,
+        };
         let rules =
             ToolRules::new(["*", "swf_*", "swf_start_*", "swf_start_run_now", "panda_*"].map(rule).into());
         let found = |tool: &str| rules.find(tool).map(|(_, rule)| rule.pattern.as_str());

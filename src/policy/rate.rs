@@ -57,15 +57,6 @@ impl Meter {
         }
     }
 
-    /// Counts a call at `now_ns` that is let through in any case. It cannot put others off for longer than a whole burst
-    /// could.
-    pub fn charge(&self, rate: &Rate, now_ns: u64) {
-        let limit = now_ns.saturating_add(rate.depth_ns());
-        let next = |due: u64| Self::start(rate, due, now_ns).saturating_add(rate.interval_ns).min(limit);
-        // The closure always gives a value, so this cannot fail.
-        let _ = self.due_ns.fetch_update(Ordering::AcqRel, Ordering::Acquire, |due| Some(next(due)));
-    }
-
     /// Takes a counted call back: another limit refused it.
     pub fn give_back(&self, rate: &Rate) {
         let before = |due: u64| due.saturating_sub(rate.interval_ns);
@@ -123,15 +114,11 @@ mod tests {
     }
 
     #[test]
-    fn a_call_that_was_given_back_or_charged_counts_as_such() {
+    fn a_call_that_was_given_back_does_not_count() {
         let (rate, meter) = (rate(1, Duration::from_secs(1), 1), Meter::default());
         assert_eq!(meter.admit(&rate, SECOND), Ok(()));
         meter.give_back(&rate);
         assert_eq!(meter.admit(&rate, SECOND), Ok(()));
-        for _ in 0..100 {
-            meter.charge(&rate, SECOND);
-        }
-        assert_eq!(meter.admit(&rate, SECOND), Err(Duration::from_secs(1)), "charges do not pile up");
     }
 
     #[test]

@@ -1,23 +1,54 @@
-//! Places in flight, the waiting line before them, and the line of calls held while no backend can be reached.
+//! Places in flight, and the waiting line before them.
 //!
-//! All three are bounded. Who waits for a place waits in the line of its client, and clients take turns: one that floods
-//! waits behind itself. Must not know what a call is, nor who a client is.
+//! Both are bounded. Calls that wait for a place wait in the line of their client, and clients take turns: one that floods
+//! waits behind itself. No client holds all the places where there are others: a part of them is left free for those.
+//! Must not know what a call is, nor who a client is.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::hash::{BuildHasherDefault, Hasher};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use super::sync::{Mutex, MutexGuard, PoisonError};
+
 /// Who waits: calls of the same key wait behind each other.
 pub(super) type Key = u32;
+
+/// Places, and a client's part of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Bounds {
+    /// Places of all clients.
+    pub(super) max: usize,
+    /// Places of one client.
+    pub(super) own_max: usize,
+    /// Calls that wait.
+    pub(super) waiting_max: usize,
+}
+
+impl Bounds {
+    /// Places that one holder may take whole.
+    pub(super) fn of_one(max: usize, waiting_max: usize) -> Bounds {
+        Bounds { max, own_max: max, waiting_max }
+    }
+
+    /// Places that several clients share.
+    pub(super) fn shared(max: usize, waiting_max: usize) -> Bounds {
+        Bounds { max, own_max: most_of_one(max), waiting_max }
+    }
+}
+
+/// What one client may hold of what several share: three quarters. The last one is always left to the others.
+pub(super) fn most_of_one(max: usize) -> usize {
+    max - max / 4
+}
 
 /// A place in flight; leaving it lets the next one in.
 #[derive(Debug)]
 pub(super) struct Place<'p> {
     places: &'p Places,
+    who: Key,
     since: Instant,
     until: Option<Instant>,
 }
@@ -33,7 +64,7 @@ pub(super) enum NoPlace {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Standing {
     New,
-    /// It has waited its turn before, or must not be refused.
+    /// It has waited its turn before, or must not be refused. It takes no room in the line from others.
     Privileged,
 }
 
@@ -45,16 +76,26 @@ pub(super) struct Places {
 
 #[derive(Debug)]
 struct Line {
-    max: usize,
-    waiting_max: usize,
+    bounds: Bounds,
     taken: usize,
+    taken_by: HashMap<Key, usize, BuildHasherDefault<KeyHasher>>,
     waiting: usize,
+    /// Those of them for whom the line's bound holds.
+    new: usize,
     /// Every client that waits, once, in the order of their turns.
     turns: VecDeque<Key>,
-    queues: HashMap<Key, VecDeque<Waiter>>,
+    queues: HashMap<Key, Queue>,
     next_number: u64,
     /// How long a place is held, on a sliding average; zero before the first.
     held_ns: u64,
+}
+
+/// The calls of one client that wait.
+#[derive(Debug, Default)]
+struct Queue {
+    waiters: VecDeque<Waiter>,
+    /// Those of them for whom the line's bound holds.
+    new: usize,
 }
 
 #[derive(Debug)]
@@ -64,13 +105,34 @@ struct Waiter {
     grant: oneshot::Sender<()>,
 }
 
+/// Clients are numbers of ours: one multiplication spreads them.
+#[derive(Debug, Default)]
+struct KeyHasher(u64);
+
+impl Hasher for KeyHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.write_u32(u32::from(*byte) ^ u32::try_from(self.0 >> 32).unwrap_or_default());
+        }
+    }
+
+    fn write_u32(&mut self, key: u32) {
+        self.0 = (u64::from(key) + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
 impl Places {
-    pub(super) fn new(max: usize, waiting_max: usize) -> Places {
+    pub(super) fn new(bounds: Bounds) -> Places {
         let line = Line {
-            max,
-            waiting_max,
+            bounds,
             taken: 0,
+            taken_by: HashMap::default(),
             waiting: 0,
+            new: 0,
             turns: VecDeque::new(),
             queues: HashMap::new(),
             next_number: 0,
@@ -80,9 +142,9 @@ impl Places {
     }
 
     /// New bounds. Nobody is turned out: who is in stays, who waits goes on waiting.
-    pub(super) fn set_bounds(&self, max: usize, waiting_max: usize) {
+    pub(super) fn set_bounds(&self, bounds: Bounds) {
         let mut line = self.lock();
-        (line.max, line.waiting_max) = (max, waiting_max);
+        line.bounds = bounds;
         line.grant();
     }
 
@@ -93,24 +155,31 @@ impl Places {
         standing: Standing,
         patience: Duration,
     ) -> Result<Place<'_>, NoPlace> {
-        let mut waiting = {
-            let mut line = self.lock();
-            if line.taken < line.max {
-                line.taken += 1;
-                return Ok(self.place());
+        match self.join(who, standing)? {
+            Joined::In(place) => Ok(place),
+            Joined::Waiting(waiting) => {
+                let granted = tokio::time::timeout(patience, waiting.granted()).await;
+                granted.unwrap_or(Err(NoPlace::WaitedTooLong))
             }
-            let (number, granted) = line.join(who, standing).ok_or(NoPlace::LineFull)?;
-            Waiting { places: self, who, number, granted, served: false }
-        };
-        match tokio::time::timeout(patience, &mut waiting.granted).await {
-            Ok(Ok(())) => {
-                waiting.served = true;
-                Ok(self.place())
-            }
-            // The line is full, and somebody who has fewer calls in it came.
-            Ok(Err(_)) => Err(NoPlace::LineFull),
-            Err(_elapsed) => Err(NoPlace::WaitedTooLong),
         }
+    }
+
+    /// Takes a place if one is free.
+    #[cfg(test)]
+    pub(super) fn try_enter(&self, who: Key) -> Option<Place<'_>> {
+        let taken = self.lock().take(who);
+        taken.then(|| self.place(who))
+    }
+
+    /// Takes a place or joins the line.
+    pub(super) fn join(&self, who: Key, standing: Standing) -> Result<Joined<'_>, NoPlace> {
+        let mut line = self.lock();
+        if line.take(who) {
+            drop(line);
+            return Ok(Joined::In(self.place(who)));
+        }
+        let (number, granted) = line.join(who, standing).ok_or(NoPlace::LineFull)?;
+        Ok(Joined::Waiting(Waiting { places: self, who, number, granted, served: false }))
     }
 
     pub(super) fn in_flight(&self) -> usize {
@@ -125,12 +194,12 @@ impl Places {
     pub(super) fn expected_wait(&self) -> Option<Duration> {
         let line = self.lock();
         let ahead = u64::try_from(line.waiting + 1).unwrap_or(u64::MAX);
-        let max = u64::try_from(line.max.max(1)).unwrap_or(u64::MAX);
+        let max = u64::try_from(line.bounds.max.max(1)).unwrap_or(u64::MAX);
         (line.held_ns > 0).then(|| Duration::from_nanos(line.held_ns.saturating_mul(ahead) / max))
     }
 
-    fn place(&self) -> Place<'_> {
-        Place { places: self, since: Instant::now(), until: None }
+    fn place(&self, who: Key) -> Place<'_> {
+        Place { places: self, who, since: Instant::now(), until: None }
     }
 
     fn lock(&self) -> MutexGuard<'_, Line> {
@@ -157,85 +226,134 @@ impl Drop for Place<'_> {
         let held = u64::try_from(held.as_nanos()).unwrap_or(u64::MAX).max(1);
         let mut line = self.places.lock();
         line.held_ns = if line.held_ns == 0 { held } else { line.held_ns - line.held_ns / 8 + held / 8 };
-        line.leave();
+        line.leave(self.who);
     }
 }
 
 impl Line {
+    /// Takes a place for a client that may have one now.
+    fn take(&mut self, who: Key) -> bool {
+        if self.taken >= self.bounds.max {
+            return false;
+        }
+        let own = self.taken_by.entry(who).or_default();
+        if *own >= self.bounds.own_max {
+            return false;
+        }
+        *own += 1;
+        self.taken += 1;
+        true
+    }
+
     /// Queues a call behind those of the same client; `None` if there is no room.
     fn join(&mut self, who: Key, standing: Standing) -> Option<(u64, oneshot::Receiver<()>)> {
-        if standing == Standing::New && self.waiting >= self.waiting_max && !self.make_room(who) {
+        let is_new = standing == Standing::New;
+        if is_new && self.new >= self.bounds.waiting_max && !self.make_room(who) {
             return None;
         }
         let (grant, granted) = oneshot::channel();
         let number = self.next_number;
         self.next_number += 1;
         let queue = self.queues.entry(who).or_default();
-        if queue.is_empty() {
+        if queue.waiters.is_empty() {
             self.turns.push_back(who);
         }
-        queue.push_back(Waiter { number, standing, grant });
+        queue.waiters.push_back(Waiter { number, standing, grant });
+        queue.new += usize::from(is_new);
+        self.new += usize::from(is_new);
         self.waiting += 1;
         Some((number, granted))
     }
 
     /// The line is full: the client with the longest queue gives up its latest place in it, if `who` has fewer even then.
     fn make_room(&mut self, who: Key) -> bool {
-        let own = self.queues.get(&who).map_or(0, VecDeque::len);
-        let Some((&longest, queue)) = self.queues.iter_mut().max_by_key(|(_, queue)| queue.len()) else {
+        let own = self.queues.get(&who).map_or(0, |queue| queue.new);
+        let Some((&longest, queue)) = self.queues.iter().max_by_key(|(_, queue)| queue.new) else {
             return false;
         };
-        if queue.len() <= own + 1 {
+        if queue.new <= own + 1 {
             return false;
         }
-        let latest = queue.iter().rposition(|waiter| waiter.standing == Standing::New);
-        let Some(evicted) = latest.and_then(|at| queue.remove(at)) else { return false };
-        self.waiting -= 1;
-        self.forget_if_empty(longest);
+        let latest = queue.waiters.iter().rposition(|waiter| waiter.standing == Standing::New);
         // Dropping its sender tells it.
-        drop(evicted);
-        true
+        latest.is_some_and(|at| self.remove(longest, at).is_some())
     }
 
-    fn forget_if_empty(&mut self, who: Key) {
-        if self.queues.get(&who).is_some_and(VecDeque::is_empty) {
+    /// Takes a waiter out of its queue.
+    fn remove(&mut self, who: Key, at: usize) -> Option<Waiter> {
+        let queue = self.queues.get_mut(&who)?;
+        let waiter = queue.waiters.remove(at)?;
+        let new = usize::from(waiter.standing == Standing::New);
+        queue.new -= new;
+        self.new -= new;
+        self.waiting -= 1;
+        if queue.waiters.is_empty() {
             self.queues.remove(&who);
             self.turns.retain(|other| *other != who);
         }
+        Some(waiter)
     }
 
-    fn leave(&mut self) {
-        self.taken -= 1;
+    fn leave(&mut self, who: Key) {
+        self.put_back(who);
         self.grant();
     }
 
-    /// Gives free places to those whose turn it is.
-    fn grant(&mut self) {
-        while self.taken < self.max {
-            let Some(who) = self.turns.pop_front() else { return };
-            let Some(queue) = self.queues.get_mut(&who) else { continue };
-            let first = queue.pop_front();
-            if queue.is_empty() {
-                self.queues.remove(&who);
-            } else {
-                self.turns.push_back(who);
+    fn put_back(&mut self, who: Key) {
+        self.taken -= 1;
+        if let Some(own) = self.taken_by.get_mut(&who) {
+            *own = own.saturating_sub(1);
+            if *own == 0 {
+                self.taken_by.remove(&who);
             }
-            let Some(waiter) = first else { continue };
-            self.waiting -= 1;
-            if waiter.grant.send(()).is_ok() {
-                self.taken += 1;
+        }
+    }
+
+    /// Gives free places to those whose turn it is, and who may have one.
+    fn grant(&mut self) {
+        let mut passed_over = 0;
+        while self.taken < self.bounds.max && passed_over < self.turns.len() {
+            let Some(who) = self.turns.pop_front() else { return };
+            // It keeps its turn, or comes last again.
+            self.turns.push_back(who);
+            if !self.take(who) {
+                passed_over += 1;
+                continue;
+            }
+            let is_gone = self.remove(who, 0).is_none_or(|waiter| waiter.grant.send(()).is_err());
+            if is_gone {
+                self.put_back(who);
             }
         }
     }
 }
 
+/// What joining came to.
+pub(super) enum Joined<'p> {
+    In(Place<'p>),
+    Waiting(Waiting<'p>),
+}
+
 /// A call in the line; leaving the line is dropping this.
-struct Waiting<'p> {
+pub(super) struct Waiting<'p> {
     places: &'p Places,
     who: Key,
     number: u64,
     granted: oneshot::Receiver<()>,
     served: bool,
+}
+
+impl<'p> Waiting<'p> {
+    /// Ends when its turn has come, or when the line is full and it makes room for a client that has fewer calls in it.
+    pub(super) async fn granted(mut self) -> Result<Place<'p>, NoPlace> {
+        match (&mut self.granted).await {
+            Ok(()) => {
+                self.served = true;
+                Ok(self.places.place(self.who))
+            }
+            Err(_) => Err(NoPlace::LineFull),
+        }
+    }
 }
 
 impl Drop for Waiting<'_> {
@@ -246,63 +364,13 @@ impl Drop for Waiting<'_> {
         let mut line = self.places.lock();
         // Grants are made under this lock, so it is known now whether one was.
         if self.granted.try_recv().is_ok() {
-            return line.leave();
+            return line.leave(self.who);
         }
-        let Some(queue) = line.queues.get_mut(&self.who) else { return };
-        if let Some(at) = queue.iter().position(|waiter| waiter.number == self.number) {
-            queue.remove(at);
-            line.waiting -= 1;
-            line.forget_if_empty(self.who);
+        let queue = line.queues.get(&self.who);
+        let at = queue.and_then(|queue| queue.waiters.iter().position(|waiter| waiter.number == self.number));
+        if let Some(at) = at {
+            line.remove(self.who, at);
         }
-    }
-}
-
-/// The line of held calls of one slot. Its first one tries the backend; the others wait for their turn.
-pub(super) struct HoldLine {
-    held: AtomicUsize,
-    held_max: AtomicUsize,
-    turn: tokio::sync::Mutex<()>,
-}
-
-impl HoldLine {
-    pub(super) fn new(held_max: usize) -> HoldLine {
-        HoldLine {
-            held: AtomicUsize::new(0),
-            held_max: AtomicUsize::new(held_max),
-            turn: tokio::sync::Mutex::new(()),
-        }
-    }
-
-    pub(super) fn set_bound(&self, held_max: usize) {
-        self.held_max.store(held_max, Ordering::Relaxed);
-    }
-
-    /// Joins the line, unless it is full.
-    pub(super) fn join(&self) -> Option<Held<'_>> {
-        let held_max = self.held_max.load(Ordering::Relaxed);
-        let joined = self
-            .held
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |held| (held < held_max).then_some(held + 1));
-        // Lazily: a guard that is made and dropped for a refused one would count down.
-        joined.is_ok().then(|| Held(&self.held))
-    }
-
-    /// Waits until the caller is the first of the line. The turn passes on when the guard is dropped.
-    pub(super) async fn turn(&self) -> tokio::sync::MutexGuard<'_, ()> {
-        self.turn.lock().await
-    }
-
-    pub(super) fn held(&self) -> usize {
-        self.held.load(Ordering::Relaxed)
-    }
-}
-
-/// A call in the line; leaving the line is dropping this.
-pub(super) struct Held<'l>(&'l AtomicUsize);
-
-impl Drop for Held<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
     }
 }
 

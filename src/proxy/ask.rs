@@ -13,11 +13,12 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::admission::{Key, NoPlace, Place, Standing};
+use super::admission::{NoPlace, Place, Standing};
 use super::answer::Session;
 use super::backend::{self, Origin};
 use super::client::{Client, Interrupt};
 use super::exchange::{Failure, Received, exchange};
+use super::hold::NotHeld;
 use super::io::TOGETHER_BYTES_MAX;
 use super::pool::{Connection, Reused};
 use super::route::Route;
@@ -219,7 +220,7 @@ impl<'q> Asking<'q> {
             None if call.method() == Method::Discover => (Standing::Privileged, left(client.deadline())),
             None => (Standing::New, runtime.timeouts.waiting),
         };
-        let who = u32::try_from(call.client().index()).unwrap_or(Key::MAX);
+        let who = runtime.key(call.client());
         let entered = client.until(self.slot.places.enter(who, standing, patience)).await?;
         entered.map_err(|(NoPlace::LineFull | NoPlace::WaitedTooLong)| Why::Refused(Denial::Overloaded))
     }
@@ -334,8 +335,12 @@ impl<'q> Asking<'q> {
         }
         let hold = runtime.timeouts.hold;
         let until = *self.hold_until.get_or_insert_with(|| Instant::now() + hold);
-        let Some(held) = self.slot.hold.join() else { return Err(Why::Refused(Denial::BackendRefused)) };
         let slot = self.slot;
+        let joined = slot.hold.join(runtime.key(self.question.call.client()));
+        let mut held = joined.map_err(|not_held| match not_held {
+            NotHeld::Full => Why::Refused(Denial::BackendRefused),
+            NotHeld::OwnExcess => Why::Refused(Denial::ClientShare),
+        })?;
         let that = async {
             match other {
                 Some(other) => other.come_back().await,
@@ -344,16 +349,17 @@ impl<'q> Asking<'q> {
         };
         let waiting = async {
             tokio::select! {
-                () = slot.come_back() => None,
-                () = that => other,
-                () = changed => None,
+                () = slot.come_back() => Ok(None),
+                () = that => Ok(other),
+                () = changed => Ok(None),
+                () = held.evicted() => Err(Why::Refused(Denial::ClientShare)),
             }
         };
         let waited = client.until(tokio::time::timeout_at(until, waiting)).await?;
         drop(held);
         match waited {
             Ok(better) => {
-                self.slot = better.unwrap_or(slot);
+                self.slot = better?.unwrap_or(slot);
                 Ok(())
             }
             Err(_elapsed) => Err(Why::Refused(Denial::NoBackend)),

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::admission::Place;
 use super::ask::{NotAsked, Question, To, Why, ask};
 use super::backend::Origin;
 use super::body::{self, NoBody};
@@ -18,10 +19,11 @@ use super::learn::Listing;
 use super::local::Persist;
 use super::open::{Look, Opened, blame, failure_of, open};
 use super::quota::Refused;
-use super::relay::{Cut, Sending, Sent, send};
+use super::relay::{Cut, Sending, Sent, StreamTime, send};
 use super::report::Report;
 use super::route::Route;
 use super::shadow::{self, Copying};
+use super::streams::OpenStream;
 use super::trial::{self, Tried};
 use crate::http1::BodyLength;
 use crate::policy::reply::{self, Circumstances, Executed};
@@ -88,10 +90,18 @@ async fn conduct(
         (Era::Legacy, true) => Leaving::EndsWhenBroken,
         (Era::Legacy, false) => Leaving::Ignored,
     });
-    let _pass = match runtime.admit(request.shared, call, client).await {
-        Ok(pass) => pass,
+    let pass = match runtime.admit(request.shared, call, client).await {
+        Ok(pass) => Some(pass),
+        // It is how a client finds out whom it speaks to: it is not refused while a backend can answer.
+        Err(Refused { why: Why::Refused(_), .. }) if call.method() == Method::Discover => None,
         Err(refused) => return turn_down(request, client, call, &refused, report).await,
     };
+    let who = runtime.key(call.client());
+    let stream = is_stream.then(|| request.shared.streams.open(who, runtime.stream_bounds()));
+    if let Some(None) = stream {
+        client.set_leaving(Leaving::Ignored);
+        return refuse(request, client, call, Denial::StreamsLimited, Executed::No, report).await;
+    }
     let peer = client.peer();
     let peer = peer.as_ref().map(Peer::text);
     let origin = Origin { peer, trust: request.trust, request_id: request.id, client: name };
@@ -118,30 +128,13 @@ async fn conduct(
     };
     let persist = match opened {
         Ok(opened) => {
-            Delivery { request, call, is_stream }.deliver(opened, client, copying.take(), report).await
+            // A subscription is no call under way.
+            let _pass = pass.filter(|_| !is_stream);
+            let stream = stream.flatten();
+            let delivery = Delivery { request, call, is_stream };
+            delivery.deliver(opened, stream, client, copying.take(), report).await
         }
-        Err(NotAsked { why, executed, slot, since }) => {
-            report.slot = slot;
-            report.tool =
-                call.tool().zip(slot.and_then(|slot| runtime.slot(slot))).map(|(t, s)| s.tool_label(t));
-            report.upstream = since.map(|since| since.elapsed());
-            match why {
-                Why::Refused(Denial::Overloaded) => {
-                    let wait = slot.and_then(|slot| runtime.slot(slot)?.places.expected_wait());
-                    let refused =
-                        Refused { why: Why::Refused(Denial::Overloaded), limit: None, retry_after: wait };
-                    turn_down(request, client, call, &refused, report).await
-                }
-                Why::Refused(denial) => {
-                    let denial = blame(&question, slot, denial);
-                    refuse(request, client, call, denial, executed, report).await
-                }
-                Why::ClientGone => {
-                    report.client_gone();
-                    Persist::Close
-                }
-            }
-        }
+        Err(not_asked) => answer_instead(&question, request, not_asked, client, report).await,
     };
     client.set_leaving(Leaving::Ignored);
     persist
@@ -150,6 +143,36 @@ async fn conduct(
 async fn ask_and_open<'q>(question: &'q Question<'q>, client: &mut Client) -> Result<Opened<'q>, NotAsked> {
     let asked = ask(question, client).await?;
     open(question, asked, Look::Beginning, client).await
+}
+
+/// The answer to a call for which there is none of a backend.
+async fn answer_instead(
+    question: &Question<'_>,
+    request: &Request<'_>,
+    not_asked: NotAsked,
+    client: &mut Client,
+    report: &mut Report,
+) -> Persist {
+    let NotAsked { why, executed, slot, since } = not_asked;
+    let (runtime, call) = (request.runtime, question.call);
+    report.slot = slot;
+    report.tool = call.tool().zip(slot.and_then(|slot| runtime.slot(slot))).map(|(t, s)| s.tool_label(t));
+    report.upstream = since.map(|since| since.elapsed());
+    match why {
+        Why::Refused(Denial::Overloaded) => {
+            let wait = slot.and_then(|slot| runtime.slot(slot)?.places.expected_wait());
+            let refused = Refused { why: Why::Refused(Denial::Overloaded), limit: None, retry_after: wait };
+            turn_down(request, client, call, &refused, report).await
+        }
+        Why::Refused(denial) => {
+            let denial = blame(question, slot, denial);
+            refuse(request, client, call, denial, executed, report).await
+        }
+        Why::ClientGone => {
+            report.client_gone();
+            Persist::Close
+        }
+    }
 }
 
 /// The answer to a call for which its client or its tool has no room.
@@ -206,6 +229,7 @@ impl Delivery<'_> {
     async fn deliver(
         &self,
         opened: Opened<'_>,
+        stream: Option<OpenStream<'_>>,
         client: &mut Client,
         mut copying: Option<Copying<'_>>,
         report: &mut Report,
@@ -215,12 +239,13 @@ impl Delivery<'_> {
         report.slot = Some(slot.slot);
         report.tool = self.call.tool().map(|tool| slot.tool_label(tool));
         let streams = self.is_stream || format == Format::EventStream;
+        let (stream, place) = self.count_apart(streams, stream, place);
         let sending = Sending {
             rendered: head.rendered,
             request_id: self.request.id,
             persist: self.request.persist(client),
             version: self.request.head.version,
-            idle: streams.then_some(self.request.runtime.timeouts.stream_idle),
+            stream: streams.then(|| self.stream_time(stream.is_some())),
             bodiless: head.body == BodyLength::None,
         };
         let mut scan = OutcomeScan::new(format);
@@ -241,7 +266,9 @@ impl Delivery<'_> {
         {
             slot.pool.put(connection, now.into());
         }
-        place.leave(now);
+        if let Some(place) = place {
+            place.leave(now);
+        }
         let upstream = now.saturating_duration_since(since);
         report.upstream = Some(upstream);
         report.status = Some(status);
@@ -261,6 +288,39 @@ impl Delivery<'_> {
             copying.finish(slot.slot, format);
         }
         sent.persist
+    }
+
+    /// An answer that streams is counted among the streams from its head on, and its place in flight is free. Where its
+    /// client has no stream left, it stays a call like any other: it may have been executed, so it is not refused.
+    fn count_apart<'p>(
+        &self,
+        streams: bool,
+        stream: Option<OpenStream<'p>>,
+        place: Place<'p>,
+    ) -> (Option<OpenStream<'p>>, Option<Place<'p>>)
+    where
+        Self: 'p,
+    {
+        if !streams {
+            return (None, Some(place));
+        }
+        let Request { shared, runtime, .. } = self.request;
+        let open = || shared.streams.open(runtime.key(self.call.client()), runtime.stream_bounds());
+        let stream = stream.or_else(open);
+        let place = stream.is_none().then_some(place);
+        (stream, place)
+    }
+
+    /// Silence ends every stream. One that answers a call has an end besides, and one that holds a place has a call's.
+    fn stream_time(&self, is_counted_apart: bool) -> StreamTime {
+        let Request { runtime, started, .. } = *self.request;
+        let tool = self.call.tool();
+        let total = match (self.is_stream, is_counted_apart) {
+            (true, _) => None,
+            (false, true) => Some(runtime.stream_total(tool)),
+            (false, false) => Some(runtime.total(tool)),
+        };
+        StreamTime { idle: runtime.timeouts.stream_idle, end: total.map(|total| started + total) }
     }
 
     fn classify(&self, sent: &Sent, answer: Answer, status: u16) -> Outcome {

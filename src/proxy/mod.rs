@@ -15,6 +15,7 @@ mod exchange;
 mod filter;
 mod front;
 mod handle;
+mod hold;
 mod io;
 mod learn;
 mod local;
@@ -34,6 +35,8 @@ mod runtime;
 mod server;
 mod shadow;
 mod slot;
+mod streams;
+mod sync;
 mod trial;
 
 pub(crate) use handle::{Handle, SlotStatus, StatusSnapshot, TokenUsed};

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::admission::{Key, NoPlace, Place, Places, Standing};
+use super::admission::{Bounds, Key, NoPlace, Place, Places, Standing};
 use super::ask::Why;
 use super::client::Client;
 use super::slot::left;
@@ -18,7 +18,7 @@ use crate::policy::auth::TokenHash;
 use crate::policy::rate::Meter;
 use crate::policy::{Call, Clients, Denial, Limits, Permit, Quota, ToolRules};
 use crate::telemetry::metrics::Limit;
-use crate::wire::{Kind, Method};
+use crate::wire::Kind;
 
 /// Every account of one configuration.
 pub(super) struct Quotas {
@@ -41,6 +41,15 @@ pub(super) struct Holders<'c> {
 #[derive(Clone)]
 struct Account {
     quota: Quota,
+    requests: Usage,
+    /// Notifications and posted responses: as many as requests, and apart from them. A client that has used up its rate can
+    /// still cancel each of its calls, and one that cancels them all can still call.
+    others: Usage,
+}
+
+/// What was used of a quota.
+#[derive(Clone)]
+struct Usage {
     meter: Arc<Meter>,
     gate: Arc<Places>,
 }
@@ -96,18 +105,19 @@ impl Quotas {
             by_token
                 .extend(old.clients.tokens().map(|(hash, _)| *hash).zip(used).filter(|(_, used)| *used > 0));
         }
-        let open = |quota: Quota, old: Option<&&Account>| Account::open(quota, limits, old.copied());
+        let shares = if holders.clients.len() > 1 { Bounds::shared } else { Bounds::of_one };
         let client = |client: &crate::policy::auth::ClientConfig| {
-            client.quota.is_bounded().then(|| open(client.quota, by_client.get(client.name.as_str())))
+            let old = by_client.get(client.name.as_str()).copied();
+            client.quota.is_bounded().then(|| Account::open(client.quota, limits, Bounds::of_one, old))
+        };
+        let tool = |rule: &crate::policy::quota::ToolRule| {
+            let old = by_pattern.get(rule.pattern.as_str()).copied();
+            Account::open(rule.quota, limits, shares, old)
         };
         let used = |hash: &TokenHash| AtomicU64::new(by_token.get(hash).copied().unwrap_or_default());
         Quotas {
             clients: holders.clients.iter().map(client).collect(),
-            tools: holders
-                .rules
-                .iter()
-                .map(|rule| open(rule.quota, by_pattern.get(rule.pattern.as_str())))
-                .collect(),
+            tools: holders.rules.iter().map(tool).collect(),
             used: holders.clients.tokens().map(|(hash, _)| used(hash)).collect(),
         }
     }
@@ -142,31 +152,24 @@ impl Quotas {
             return Ok(pass);
         }
         let now_ns = at.now_ns();
-        // A notification has nobody to read a refusal, and discover is how a client finds out whom it speaks to: they are
-        // counted, but not refused.
-        if call.kind() != Kind::Request || call.method() == Method::Discover {
-            for account in own.into_iter().chain(tool) {
-                account.charge(now_ns);
-            }
-            return Ok(pass);
-        }
+        let kind = call.kind();
         if let Some(own) = own {
-            own.meet(now_ns).map_err(|wait| Refused::by_rate(Limit::ClientRate, wait))?;
+            own.meet(kind, now_ns).map_err(|wait| Refused::by_rate(Limit::ClientRate, wait))?;
         }
         if let Some(tool) = tool {
-            tool.meet(now_ns).map_err(|wait| {
+            tool.meet(kind, now_ns).map_err(|wait| {
                 // A call that is not made counts nowhere.
-                own.inspect(|own| own.give_back());
+                own.inspect(|own| own.give_back(kind));
                 Refused::by_rate(Limit::ToolRate, wait)
             })?;
         }
         let until = Instant::now() + at.patience;
         let who = Key::try_from(call.client().index()).unwrap_or(Key::MAX);
         if let Some(own) = own {
-            pass._client = own.enter(who, until, Limit::ClientConcurrency, client).await?;
+            pass._client = own.enter(kind, (who, until), Limit::ClientConcurrency, client).await?;
         }
         if let Some(tool) = tool {
-            pass._tool = tool.enter(who, until, Limit::ToolConcurrency, client).await?;
+            pass._tool = tool.enter(kind, (who, until), Limit::ToolConcurrency, client).await?;
         }
         Ok(pass)
     }
@@ -180,48 +183,60 @@ impl Refused {
 }
 
 impl Account {
-    fn open(quota: Quota, limits: &Limits, old: Option<&Account>) -> Account {
+    fn open(
+        quota: Quota,
+        limits: &Limits,
+        shares: impl Fn(usize, usize) -> Bounds,
+        old: Option<&Account>,
+    ) -> Account {
         let places = quota.concurrency.map_or(usize::MAX, |places| places.get() as usize);
-        let Some(Account { meter, gate, .. }) = old.cloned() else {
-            let gate = Arc::new(Places::new(places, limits.waiting_max));
-            return Account { quota, meter: Arc::default(), gate };
+        let bounds = shares(places, limits.waiting_max);
+        let usage = |old: Option<&Usage>| {
+            let Some(old) = old.cloned() else {
+                return Usage { meter: Arc::default(), gate: Arc::new(Places::new(bounds)) };
+            };
+            old.gate.set_bounds(bounds);
+            old
         };
-        gate.set_bounds(places, limits.waiting_max);
-        Account { quota, meter, gate }
+        let (requests, others) = old.map(|old| (&old.requests, &old.others)).unzip();
+        Account { quota, requests: usage(requests), others: usage(others) }
     }
 
-    fn charge(&self, now_ns: u64) {
-        if let Some(rate) = &self.quota.rate {
-            self.meter.charge(rate, now_ns);
+    fn usage(&self, kind: Kind) -> &Usage {
+        match kind {
+            Kind::Request => &self.requests,
+            Kind::Notification | Kind::Response => &self.others,
         }
     }
 
-    fn meet(&self, now_ns: u64) -> Result<(), Duration> {
-        self.quota.rate.as_ref().map_or(Ok(()), |rate| self.meter.admit(rate, now_ns))
+    fn meet(&self, kind: Kind, now_ns: u64) -> Result<(), Duration> {
+        let meter = &self.usage(kind).meter;
+        self.quota.rate.as_ref().map_or(Ok(()), |rate| meter.admit(rate, now_ns))
     }
 
-    fn give_back(&self) {
+    fn give_back(&self, kind: Kind) {
         if let Some(rate) = &self.quota.rate {
-            self.meter.give_back(rate);
+            self.usage(kind).meter.give_back(rate);
         }
     }
 
     async fn enter(
         &self,
-        who: Key,
-        until: Instant,
+        kind: Kind,
+        (who, until): (Key, Instant),
         limit: Limit,
         client: &mut Client,
     ) -> Result<Option<Place<'_>>, Refused> {
         if self.quota.concurrency.is_none() {
             return Ok(None);
         }
-        match client.until(self.gate.enter(who, Standing::New, left(until))).await {
+        let gate = &self.usage(kind).gate;
+        match client.until(gate.enter(who, Standing::New, left(until))).await {
             Ok(Ok(place)) => Ok(Some(place)),
             Ok(Err(NoPlace::LineFull | NoPlace::WaitedTooLong)) => Err(Refused {
                 why: Why::Refused(Denial::ConcurrencyLimited),
                 limit: Some(limit),
-                retry_after: self.gate.expected_wait(),
+                retry_after: gate.expected_wait(),
             }),
             Err(interrupt) => Err(Refused { why: interrupt.into(), limit: None, retry_after: None }),
         }

@@ -234,10 +234,27 @@ pub(super) struct Sending<'s> {
     pub(super) request_id: &'s str,
     pub(super) persist: Persist,
     pub(super) version: Version,
-    /// Time that a stream may be silent; `None` for answers that have a deadline.
-    pub(super) idle: Option<std::time::Duration>,
+    /// What bounds a stream; `None` for answers that have a deadline.
+    pub(super) stream: Option<StreamTime>,
     /// Whether a body is sent at all: 204 and 304 have none.
     pub(super) bodiless: bool,
+}
+
+/// How long a stream may be silent, and when it ends in any case.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct StreamTime {
+    pub(super) idle: std::time::Duration,
+    pub(super) end: Option<tokio::time::Instant>,
+}
+
+impl StreamTime {
+    /// From now on, waiting ends when the stream is silent for too long or has lasted long enough.
+    pub(super) fn begin_silence(self, client: &mut Client) {
+        client.set_timeout(self.idle);
+        if let Some(end) = self.end {
+            client.set_deadline(client.deadline().min(end));
+        }
+    }
 }
 
 /// What became of an answer that was being sent.
@@ -264,16 +281,16 @@ pub(super) async fn send(
         see(&source.data);
         sending.rendered.extend_from_slice(&source.data);
         sent.bytes = source.data.len() as u64;
-        if let Some(idle) = sending.idle {
-            client.set_timeout(idle);
+        if let Some(stream) = sending.stream {
+            stream.begin_silence(client);
         }
         sent.result = client.write(Parts::new([sending.rendered.as_slice()])).await.map_err(Cut::from);
         return sent;
     }
     let mut head: &[u8] = &sending.rendered;
     loop {
-        if let Some(idle) = sending.idle {
-            client.set_timeout(idle);
+        if let Some(stream) = sending.stream {
+            stream.begin_silence(client);
         }
         see(&source.data);
         sent.bytes += source.data.len() as u64;

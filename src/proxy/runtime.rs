@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 
+use super::admission::{Bounds, Key};
 use super::backend::Trust;
 use super::client::{Client, Peer};
 use super::clock::Clock;
@@ -18,6 +19,7 @@ use super::route::{Fence, Routes, Samples};
 use super::routes::{Gateway, Routes as OpenRoutes};
 use super::shadow::Copies;
 use super::slot::SlotState;
+use super::streams::{StreamBounds, Streams};
 use crate::config::shadow::Shadow;
 use crate::config::{Config, MaxVersionSetting, SplitKey};
 use crate::policy::reply::ErrorMode;
@@ -52,9 +54,11 @@ impl Runtime {
     /// Builds the value for a configuration. What is counted and known of the slots goes on.
     pub(super) fn new(config: Config, previous: Option<&Runtime>) -> Runtime {
         let (limits, timeouts) = (config.limits, config.timeouts);
+        let shares = if config.clients.len() > 1 { Bounds::shared } else { Bounds::of_one };
+        let bounds = shares(limits.in_flight_max, limits.waiting_max);
         let state = |slot: Slot, backend: Option<Backend>| {
             let previous = previous.and_then(|previous| previous.slot(slot)).map(Arc::as_ref);
-            Some(Arc::new(SlotState::new(slot, backend?, &limits, &timeouts, previous)))
+            Some(Arc::new(SlotState::new(slot, backend?, &limits, &timeouts, bounds, previous)))
         };
         let holders = Holders { clients: &config.clients, rules: &config.tool_rules };
         let quotas = Quotas::new(holders, &limits, previous.map(|old| (&old.quotas, old.holders())));
@@ -122,6 +126,18 @@ impl Runtime {
         rule.and_then(|(_, rule)| rule.total).unwrap_or(self.timeouts.total)
     }
 
+    /// How long an answer to a call may stream.
+    pub(super) fn stream_total(&self, tool: Option<&str>) -> Duration {
+        let rule = tool.and_then(|tool| self.tool_rules.find(tool));
+        rule.and_then(|(_, rule)| rule.stream_total).unwrap_or(self.timeouts.stream_total)
+    }
+
+    /// How many streams may be open.
+    pub(super) fn stream_bounds(&self) -> StreamBounds {
+        let limits = self.policy.limits();
+        StreamBounds { all_max: limits.streams_max, per_client_max: limits.streams_per_client_max }
+    }
+
     /// The newest protocol version that is let through. What the operator has set overrides the fence.
     pub(super) fn max_version(&self, fence: Fence) -> MaxVersion {
         match (self.max_version, fence) {
@@ -135,6 +151,11 @@ impl Runtime {
     pub(super) fn trust(&self, peer: Option<Peer>) -> Trust {
         let believed = peer.is_none_or(|peer| self.trusted_proxies.contains(&peer.address));
         if believed { Trust::Proxy } else { Trust::Stranger }
+    }
+
+    /// By what a client's part of shared bounds is counted.
+    pub(super) fn key(&self, client: ClientId) -> Key {
+        Key::try_from(client.index()).unwrap_or(Key::MAX)
     }
 
     /// The metric label of a client.
@@ -160,6 +181,7 @@ pub(super) struct Shared {
     pub(super) gateway: Gateway,
     /// For the bodies of all requests.
     pub(super) room: Room,
+    pub(super) streams: Streams,
     pub(super) started: Instant,
 }
 
@@ -205,6 +227,6 @@ impl Shared {
         self.metrics.set_routes(runtime.open_routes.gauges());
         self.shadow.set_waiting(self.copies.waiting());
         let draining = self.drain.phase() != super::drain::Phase::Serving;
-        self.metrics.set_process(self.drain.open(), draining, self.log.dropped());
+        self.metrics.set_process(self.drain.open(), self.streams.count(), draining, self.log.dropped());
     }
 }

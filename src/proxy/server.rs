@@ -179,6 +179,7 @@ pub(super) fn share(config: Config, log: Log) -> Result<Shared, Error> {
         readiness: super::ready::Readiness::default(),
         gateway: super::routes::Gateway::new(),
         room: super::room::Room::default(),
+        streams: super::streams::Streams::default(),
         started: Instant::now(),
     })
 }

@@ -9,7 +9,8 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio::time::Instant;
 
-use super::admission::{HoldLine, Places};
+use super::admission::{Bounds, Places};
+use super::hold::HoldLine;
 use super::pool::{Connection, Pool};
 use crate::policy::{Limits, Timeouts};
 use crate::upstream::{Address, Backend, Slot};
@@ -57,6 +58,7 @@ impl SlotState {
         backend: Backend,
         limits: &Limits,
         timeouts: &Timeouts,
+        bounds: Bounds,
         previous: Option<&SlotState>,
     ) -> SlotState {
         let previous = previous.filter(|previous| previous.backend.address == backend.address);
@@ -70,12 +72,12 @@ impl SlotState {
             Arc::new(Pool::new(backend.address.clone(), backend.pool, backend.pool_idle, connect_time))
         });
         if let Some(SlotState { places, hold, known, .. }) = previous {
-            places.set_bounds(limits.in_flight_max, limits.waiting_max);
+            places.set_bounds(bounds);
             hold.set_bound(limits.held_max);
             let (places, hold, known) = (places.clone(), hold.clone(), known.clone());
             return SlotState { slot, backend, pool, places, hold, connect_time, known };
         }
-        let places = Arc::new(Places::new(limits.in_flight_max, limits.waiting_max));
+        let places = Arc::new(Places::new(bounds));
         let hold = Arc::new(HoldLine::new(limits.held_max));
         let known = Arc::new(Known {
             reachable: AtomicU8::new(UNKNOWN),

@@ -294,8 +294,15 @@ impl Metrics {
     }
 
     /// Sets what is measured of the whole process at the moment of a scrape.
-    pub(crate) fn set_process(&self, connections: usize, draining: bool, log_lines_dropped: u64) {
+    pub(crate) fn set_process(
+        &self,
+        connections: usize,
+        streams: usize,
+        draining: bool,
+        log_lines_dropped: u64,
+    ) {
         self.connections.set(count(connections));
+        self.policy.streams.set(count(streams));
         self.draining.set(i64::from(draining));
         self.log_lines_dropped.inc_by(log_lines_dropped.saturating_sub(self.log_lines_dropped.get()));
     }
@@ -334,6 +341,7 @@ fn count(number: usize) -> i64 {
 struct PolicyFamilies {
     reloads: IntCounterVec,
     limited: IntCounterVec,
+    streams: IntGauge,
 }
 
 impl PolicyFamilies {
@@ -349,6 +357,7 @@ impl PolicyFamilies {
                 "Calls refused by a quota, by limit: client_rate, client_concurrency, tool_rate or tool_concurrency.",
                 &["limit"],
             )?,
+            streams: add.gauge("mcp_guard_streams", "Open streams of the endpoint.")?,
         };
         for outcome in [Reload::Done, Reload::Refused] {
             families.reloads.with_label_values(&[outcome.as_str()]);

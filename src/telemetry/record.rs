@@ -78,6 +78,8 @@ impl Outcome {
             | D::RateLimited
             | D::ConcurrencyLimited
             | D::Overloaded
+            | D::ClientShare
+            | D::StreamsLimited
             | D::Draining => Outcome::Denied,
         }
     }

@@ -40,3 +40,4 @@ mod secrets;
 mod shadow;
 mod shadow_cost;
 mod streams;
+mod streams_apart;

@@ -46,7 +46,7 @@ impl Waiters {
 
 #[tokio::test]
 async fn places_are_bounded_and_a_client_s_own_line_is_first_come_first_served() {
-    let mut waiters = Waiters::of(Places::new(1, 2));
+    let mut waiters = Waiters::of(Places::new(Bounds::of_one(1, 2)));
     let places = waiters.places.clone();
     let first = places.enter(1, Standing::New, LONG).await.unwrap();
     let tasks = [waiters.add(1, 1).await, waiters.add(1, 2).await];
@@ -62,7 +62,7 @@ async fn places_are_bounded_and_a_client_s_own_line_is_first_come_first_served()
 
 #[tokio::test]
 async fn clients_take_turns_however_many_calls_one_of_them_has_in_line() {
-    let mut waiters = Waiters::of(Places::new(1, 10));
+    let mut waiters = Waiters::of(Places::new(Bounds::of_one(1, 10)));
     let places = waiters.places.clone();
     let first = places.enter(1, Standing::New, LONG).await.unwrap();
     for number in 1..=5 {
@@ -78,7 +78,7 @@ async fn clients_take_turns_however_many_calls_one_of_them_has_in_line() {
 
 #[tokio::test]
 async fn in_a_full_line_the_longest_queue_makes_room_for_others() {
-    let mut waiters = Waiters::of(Places::new(1, 4));
+    let mut waiters = Waiters::of(Places::new(Bounds::of_one(1, 4)));
     let places = waiters.places.clone();
     let first = places.enter(1, Standing::New, LONG).await.unwrap();
     let mut flood = Vec::new();
@@ -99,7 +99,7 @@ async fn in_a_full_line_the_longest_queue_makes_room_for_others() {
 
 #[tokio::test(start_paused = true)]
 async fn nobody_waits_longer_than_the_patience() {
-    let places = Places::new(1, 2);
+    let places = Places::new(Bounds::of_one(1, 2));
     let _busy = places.enter(1, Standing::New, LONG).await.unwrap();
     let patience = Duration::from_secs(2);
     assert_eq!(places.enter(1, Standing::New, patience).await.unwrap_err(), NoPlace::WaitedTooLong);
@@ -108,7 +108,7 @@ async fn nobody_waits_longer_than_the_patience() {
 
 #[tokio::test]
 async fn a_caller_that_gives_up_leaves_the_line() {
-    let places = Places::new(1, 1);
+    let places = Places::new(Bounds::of_one(1, 1));
     let busy = places.enter(1, Standing::New, LONG).await.unwrap();
     tokio::select! {
         biased;
@@ -122,7 +122,7 @@ async fn a_caller_that_gives_up_leaves_the_line() {
 
 #[tokio::test]
 async fn a_place_that_was_granted_to_somebody_who_left_goes_to_the_next() {
-    let places = Places::new(1, 2);
+    let places = Places::new(Bounds::of_one(1, 2));
     let busy = places.enter(1, Standing::New, LONG).await.unwrap();
     let mut leaving = Box::pin(places.enter(2, Standing::New, LONG));
     assert!(futures_poll(leaving.as_mut()).is_pending());
@@ -138,13 +138,13 @@ fn futures_poll<F: Future>(future: std::pin::Pin<&mut F>) -> std::task::Poll<F::
 
 #[tokio::test]
 async fn new_bounds_let_in_who_waits_and_turn_nobody_out() {
-    let mut waiters = Waiters::of(Places::new(1, 8));
+    let mut waiters = Waiters::of(Places::new(Bounds::of_one(1, 8)));
     let places = waiters.places.clone();
     let first = places.enter(1, Standing::New, LONG).await.unwrap();
     waiters.add(1, 1).await;
-    places.set_bounds(2, 8);
+    places.set_bounds(Bounds::of_one(2, 8));
     assert_eq!(waiters.served(1).await, [(1, 1)]);
-    places.set_bounds(1, 0);
+    places.set_bounds(Bounds::of_one(1, 0));
     assert_eq!(places.enter(1, Standing::New, LONG).await.unwrap_err(), NoPlace::LineFull);
     let privileged = tokio::spawn({
         let places = places.clone();
@@ -159,7 +159,7 @@ async fn new_bounds_let_in_who_waits_and_turn_nobody_out() {
 
 #[tokio::test(start_paused = true)]
 async fn the_expected_wait_follows_how_long_places_are_held() {
-    let places = Places::new(2, 8);
+    let places = Places::new(Bounds::of_one(2, 8));
     assert_eq!(places.expected_wait(), None);
     for _ in 0..20 {
         let _place = places.enter(1, Standing::New, LONG).await.unwrap();
@@ -170,20 +170,35 @@ async fn the_expected_wait_follows_how_long_places_are_held() {
 }
 
 #[tokio::test]
-async fn the_hold_line_is_bounded_and_gives_turns() {
-    let line = HoldLine::new(2);
-    let (first, second) = (line.join().unwrap(), line.join().unwrap());
-    assert!(line.join().is_none());
-    let turn = line.turn().await;
-    tokio::select! {
-        biased;
-        _ = line.turn() => unreachable!("the first still has its turn"),
-        () = std::future::ready(()) => {}
-    }
-    drop(turn);
-    let _turn = line.turn().await;
-    drop((first, second));
-    assert!(line.join().is_some());
+async fn a_quarter_of_the_places_is_left_to_other_clients() {
+    let places = Places::new(Bounds::shared(8, 8));
+    let mut flood: Vec<_> = (0..6).map(|_| places.try_enter(1).unwrap()).collect();
+    assert!(places.try_enter(1).is_none(), "two are free, and not for this client");
+    let mut waiting = Box::pin(places.enter(1, Standing::New, LONG));
+    assert!(futures_poll(waiting.as_mut()).is_pending());
+    let (second, third) = (places.try_enter(2).unwrap(), places.try_enter(3).unwrap());
+    drop(second);
+    assert!(
+        futures_poll(waiting.as_mut()).is_pending(),
+        "a place that another one left is not for it either"
+    );
+    flood.pop();
+    assert!(futures_poll(waiting.as_mut()).is_ready(), "one of its own is");
+    drop(third);
+}
+
+#[tokio::test]
+async fn calls_that_must_not_be_refused_take_no_room_in_the_line() {
+    let places = Places::new(Bounds::of_one(1, 2));
+    let busy = places.try_enter(1).unwrap();
+    let mut privileged: Vec<_> =
+        (0..9).map(|_| Box::pin(places.enter(1, Standing::Privileged, LONG))).collect();
+    assert!(privileged.iter_mut().all(|waiting| futures_poll(waiting.as_mut()).is_pending()));
+    let mut other = Box::pin(places.enter(2, Standing::New, LONG));
+    assert!(futures_poll(other.as_mut()).is_pending(), "there is room for two");
+    drop(busy);
+    assert!(futures_poll(privileged[0].as_mut()).is_ready());
+    assert!(futures_poll(other.as_mut()).is_ready(), "its turn is the next");
 }
 
 proptest! {
@@ -192,7 +207,7 @@ proptest! {
     fn the_line_keeps_count(steps in proptest::collection::vec((0_u8..4, 0_u32..3, 0_usize..8), 1..120)) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         let _entered = runtime.enter();
-        let places = Places::new(2, 3);
+        let places = Places::new(Bounds { max: 4, own_max: 2, waiting_max: 3 });
         let (mut inside, mut outside) = (Vec::new(), Vec::new());
         for (what, who, which) in steps {
             match what {
@@ -218,7 +233,11 @@ proptest! {
             prop_assert_eq!(places.in_flight(), inside.len());
             prop_assert_eq!(places.waiting(), outside.len());
             prop_assert!(outside.len() <= 3);
-            prop_assert!(outside.is_empty() || inside.len() == 2);
+            let own = |who: u32| inside.iter().filter(|place| place.who == who).count();
+            prop_assert!((0..3).all(|who| own(who) <= 2));
+            // Nobody waits beside a place that would be for it.
+            let waits = |who: u32| places.lock().queues.contains_key(&who);
+            prop_assert!((0..3).all(|who| !waits(who) || inside.len() == 4 || own(who) == 2));
         }
     }
 }

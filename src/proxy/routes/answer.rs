@@ -95,7 +95,7 @@ pub(super) async fn pass_on(
         request_id: passage.request.id,
         persist: passage.request.persist(client),
         version: passage.request.head.version,
-        idle: None,
+        stream: None,
         bodiless,
     };
     let flow = Flow { passage, tail: Tail::default(), is_events: stream.is_some() };

@@ -158,6 +158,11 @@ impl Peer {
             .expect("an open connection");
     }
 
+    /// Sends what may no longer be wanted.
+    pub(crate) async fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> bool {
+        soon("a write by the backend", self.stream.write_all(bytes.as_ref())).await.is_ok()
+    }
+
     /// Reads until `wanted` has arrived, and returns everything up to it.
     pub(crate) async fn until(&mut self, wanted: &str) -> String {
         let reading = async {

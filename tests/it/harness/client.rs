@@ -104,6 +104,19 @@ impl Client {
         rest
     }
 
+    /// Whether the connection ends within `time`; what arrives before is forgotten.
+    pub(crate) async fn ended_within(&mut self, time: Duration) -> bool {
+        let reading = async {
+            loop {
+                self.buffer.clear();
+                if !matches!(self.stream.read_buf(&mut self.buffer).await, Ok(read) if read > 0) {
+                    return;
+                }
+            }
+        };
+        tokio::time::timeout(time, reading).await.is_ok()
+    }
+
     /// Whether anything arrives within `time`.
     pub(crate) async fn hears_within(&mut self, time: Duration) -> bool {
         let arrived = !self.buffer.is_empty();
