@@ -1,6 +1,8 @@
 //! Any bytes as the head of a request or an answer.
 
-use mcp_guard::http1::{BodyLength, FieldSpans, HeadLimits, Known, Occurs, head_end, request, response};
+use mcp_guard::http1::{
+    Arriving, BodyLength, FieldSpans, HeadLimits, Known, Occurs, head_end, request, response,
+};
 
 const LIMITS: HeadLimits = HeadLimits { bytes_max: 2048, fields_max: 16 };
 
@@ -13,7 +15,7 @@ pub const SEEDS: &[&[u8]] = &[
     b"HTTP/1.0 204 \r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n",
 ];
 
-/// Looking in pieces finds what one look finds; what parses has one length, one host, and lies inside its bytes.
+/// Looking in pieces finds what one look finds, and refuses early only what is refused whole; what parses has one length, one host, and lies inside its bytes.
 pub fn target(data: &[u8]) {
     let whole = head_end(data, 0, &LIMITS);
     let mut pieces = Ok(None);
@@ -32,6 +34,10 @@ pub fn target(data: &[u8]) {
     match pieces {
         Ok(found) => assert_eq!(found, Some(end)),
         Err(_) => assert!(request::parse(&data[..end], &mut spans, &LIMITS).is_err()),
+    }
+    let mut arriving = Arriving::default();
+    if (1..end).any(|seen| arriving.judge(&data[..seen], &LIMITS).is_err()) {
+        assert!(request::parse(&data[..end], &mut spans, &LIMITS).is_err(), "refused early, and not whole");
     }
     check_request(&data[..end], &mut spans);
     let _ = response::parse(&data[..end], &mut spans, &LIMITS);

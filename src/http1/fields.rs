@@ -24,7 +24,7 @@ pub struct FieldSpans {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Span {
+pub(super) struct Span {
     name: (u32, u32),
     value: (u32, u32),
     known: Known,
@@ -330,7 +330,7 @@ fn plain_line(block: &[u8], at: usize) -> Option<(Span, usize)> {
 }
 
 /// Judges one field line without its CRLF. A line that starts with white space is `ObsFold`.
-fn field_line(block: &[u8], at: usize, end: usize) -> Result<Span, FramingError> {
+pub(super) fn field_line(block: &[u8], at: usize, end: usize) -> Result<Span, FramingError> {
     let content = &block[at..end];
     let name_length = content.iter().position(|&byte| !is_token_byte(byte)).ok_or(FramingError::FieldName)?;
     match content[name_length] {

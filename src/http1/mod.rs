@@ -4,6 +4,7 @@
 //! reuses the caller's span storage, so a warm connection parses without allocating. What is not plainly valid is an
 //! error: there is no lenient mode.
 
+mod arriving;
 mod authority;
 mod bytes;
 pub mod chunked;
@@ -20,6 +21,7 @@ use std::sync::LazyLock;
 
 use memchr::memmem::Finder;
 
+pub use arriving::Arriving;
 pub use authority::Authority;
 pub use fields::{Field, FieldSpans, Fields, Occurs};
 pub use framing::{BodyLength, FramingError};

@@ -118,7 +118,7 @@ pub fn parse_upgradable<'b>(
 }
 
 /// `method SP request-target SP HTTP-version`, each space exactly one.
-fn start_line(line: &[u8]) -> Result<(&[u8], &[u8], Version), FramingError> {
+pub(super) fn start_line(line: &[u8]) -> Result<(&[u8], &[u8], Version), FramingError> {
     if !super::bytes::is_value(line) {
         return Err(if line.contains(&b'\r') { FramingError::BareCr } else { FramingError::ControlByte });
     }
@@ -133,13 +133,16 @@ fn start_line(line: &[u8]) -> Result<(&[u8], &[u8], Version), FramingError> {
         b"HTTP/1.0" => Version::Http10,
         _ => return Err(FramingError::Version),
     };
-    if !is_token(method) {
-        return Err(FramingError::Method);
-    }
-    if method == b"CONNECT" || method == b"TRACE" {
-        return Err(FramingError::Forbidden);
-    }
+    judge_method(method)?;
     Ok((method, target, version))
+}
+
+pub(super) fn judge_method(method: &[u8]) -> Result<(), FramingError> {
+    match method {
+        b"CONNECT" | b"TRACE" => Err(FramingError::Forbidden),
+        method if is_token(method) => Ok(()),
+        _ => Err(FramingError::Method),
+    }
 }
 
 /// RFC 9110, 10.1.1: a 100-continue expectation in HTTP/1.0 must be ignored.

@@ -26,6 +26,43 @@ pub(super) fn parse(target: &[u8]) -> Result<Target<'_>, FramingError> {
     path_and_query(rest, Some(authority))
 }
 
+/// Judges the beginning of a target whose end has not arrived.
+pub(super) fn judge_open(open: &[u8]) -> Result<(), FramingError> {
+    let fits = match open.first() {
+        None => true,
+        Some(b'/') => is_open_well_formed(open),
+        Some(_) => is_open_absolute(open),
+    };
+    if fits { Ok(()) } else { Err(FramingError::Target) }
+}
+
+fn is_open_absolute(open: &[u8]) -> bool {
+    let Some(rest) = without_scheme(open) else {
+        return [b"http://".as_slice(), b"https://"]
+            .into_iter()
+            .any(|scheme| scheme.get(..open.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(open)));
+    };
+    match rest.iter().position(|byte| matches!(byte, b'/' | b'?' | b'#')) {
+        Some(end) => Authority::parse(&rest[..end]).is_some() && is_open_well_formed(&rest[end..]),
+        None if rest.is_empty() => true,
+        // An address in brackets is judged when its bracket closes.
+        None if rest[0] == b'[' && !rest.contains(&b']') => {
+            rest[1..].iter().all(|byte| byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.'))
+        }
+        None => Authority::parse(rest).is_some(),
+    }
+}
+
+/// [`is_well_formed`] but for an escape that is cut off at the end.
+fn is_open_well_formed(open: &[u8]) -> bool {
+    let cut = match open {
+        [.., b'%'] => 1,
+        [.., b'%', high] if high.is_ascii_hexdigit() => 2,
+        _ => 0,
+    };
+    is_well_formed(&open[..open.len() - cut])
+}
+
 fn without_scheme(target: &[u8]) -> Option<&[u8]> {
     [b"http://".as_slice(), b"https://"].into_iter().find_map(|scheme| {
         let (start, rest) = target.split_at_checked(scheme.len())?;

@@ -25,7 +25,9 @@ use super::report::Report;
 use super::request_id::RequestId;
 use super::routes;
 use super::runtime::{Runtime, Shared};
-use crate::http1::{FieldSpans, FramingError, HeadLimits, Known, Occurs, RequestHead, head_end, request};
+use crate::http1::{
+    Arriving, FieldSpans, FramingError, HeadLimits, Known, Occurs, RequestHead, head_end, request,
+};
 use crate::policy::reply::{self, Reply};
 use crate::policy::routes::Match;
 use crate::policy::{Denial, Local, Verdict};
@@ -193,13 +195,13 @@ impl Connection<'_> {
                 Ok(_) => {}
             }
         }
-        let mut scanned = 0;
+        let (mut scanned, mut arriving) = (0, Arriving::default());
         loop {
-            match head_end(buffer, scanned, limits) {
-                Ok(Some(length)) => return Ok(length),
-                Ok(None) => {}
-                Err(error) => return Err(NoHead::Refused(Denial::Framing(error))),
+            let refused = |error| NoHead::Refused(Denial::Framing(error));
+            if let Some(length) = head_end(buffer, scanned, limits).map_err(refused)? {
+                return Ok(length);
             }
+            arriving.judge(buffer, limits).map_err(refused)?;
             if scanned == 0 {
                 // One deadline for the whole head, from its first byte, however often it dribbles.
                 client.set_timeout(runtime.timeouts.header);

@@ -50,6 +50,33 @@ async fn a_bare_line_feed_is_refused_at_once() {
     assert_eq!(client.answer().await.status(), 400);
 }
 
+// A request line is judged as soon as it is complete, or one byte has spoiled it: not when the head ends, nor when the
+// deadline strikes.
+#[tokio::test]
+async fn a_bad_request_line_is_refused_before_its_head_ends() {
+    let (guard, _backend) = fresh("[timeouts]\nheader = \"60s\"").await;
+    for begun in [
+        b"GET /\r\n".as_slice(),
+        b"hello\r\n",
+        b"GET / HTTP/2.0\r\n",
+        b"GET / HTTP/1.1x",
+        b"PROXY TCP4 1.2.3.4 5.6.7.8 1 2\r\n",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+        b"\x80\x2e\x01\x03\x01",
+        b"CONNECT h:80",
+        b"POST /mcp HTTP/1.1\r\nHost : h\r\n",
+    ] {
+        let mut client = guard.connect().await;
+        client.send(begun).await;
+        let answer = client.answer().await;
+        assert_eq!(answer.status(), 400, "{}", begun.escape_ascii());
+        assert_eq!(answer.field("connection"), Some("close"), "{}", begun.escape_ascii());
+    }
+    let mut client = guard.connect().await;
+    client.send(format!("POST /{} HTTP/1.1\r\n", "a".repeat(17 * 1024))).await;
+    assert_eq!(client.answer().await.status(), 414);
+}
+
 #[tokio::test]
 async fn heads_beyond_the_limits_have_their_own_statuses() {
     let (guard, _backend) = fresh("").await;
