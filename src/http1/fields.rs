@@ -285,8 +285,7 @@ impl FieldSpans {
         } else if option.eq_ignore_ascii_case(b"keep-alive") {
             self.connection.keep_alive = true;
         }
-        let known = Known::recognise_any_spelling(option);
-        self.connection.nominates_relied |= super::forward::is_relied_on(known);
+        self.connection.nominates_relied |= super::forward::is_relied_on(option);
         for span in &mut self.spans {
             span.nominated |= option.eq_ignore_ascii_case(span.field(block).name);
         }

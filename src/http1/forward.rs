@@ -18,7 +18,15 @@ pub fn same_name(left: &[u8], right: &[u8]) -> bool {
 /// `traceparent` and the forwarding fields are the guard's own to write, so the client's never pass here; its own `Via`
 /// goes behind the others.
 pub fn passes_to_backend(field: &Field<'_>) -> bool {
-    !field.nominated && !is_forwarding_claim(field.name) && request_disposition(field) == Disposition::Pass
+    !field.nominated
+        && request_disposition(field) == Disposition::Pass
+        && !is_of_family(field.name, FORWARDING_CLAIMS)
+        && !is_of_websocket(field.name)
+}
+
+/// Whether a field belongs to a WebSocket handshake, without which it says nothing: it passes with the upgrade only.
+pub fn is_of_websocket(name: &[u8]) -> bool {
+    is_of_family(name, WEBSOCKET)
 }
 
 /// Whether a backend's field reaches the client as it is. Framing and `X-Request-Id` are the guard's own to write.
@@ -26,8 +34,19 @@ pub fn passes_to_client(field: &Field<'_>) -> bool {
     !field.nominated && response_disposition(field.known) == Disposition::Pass
 }
 
-/// Fields that decide framing, authentication or policy: `Connection` must not be able to take them away.
-pub(super) fn is_relied_on(known: Known) -> bool {
+/// Families of names that a check, a handshake or a backend's own check relies on, beside the known names.
+const RELIED_FAMILIES: [&[u8]; 4] = [b"access-control-request-", b"mcp-", WEBSOCKET, FORWARDING_CLAIMS];
+
+const WEBSOCKET: &[u8] = b"sec-websocket-";
+
+/// Fields that decide framing, authentication, policy or a handshake, in any spelling: `Connection` must not be able to
+/// take them away.
+pub(super) fn is_relied_on(name: &[u8]) -> bool {
+    is_relied_on_known(Known::recognise_any_spelling(name))
+        || RELIED_FAMILIES.iter().any(|family| is_of_family(name, family))
+}
+
+fn is_relied_on_known(known: Known) -> bool {
     match known {
         Known::Connection
         | Known::Cookie
@@ -80,9 +99,11 @@ enum Disposition {
 }
 
 /// Proxies name clients, schemes and addresses in a family of fields; the guard writes the ones it stands for.
-fn is_forwarding_claim(name: &[u8]) -> bool {
-    const PREFIX: &[u8] = b"x-forwarded-";
-    name.len() >= PREFIX.len() && same_name(&name[..PREFIX.len()], PREFIX)
+const FORWARDING_CLAIMS: &[u8] = b"x-forwarded-";
+
+/// Whether `name` begins like this, in any spelling.
+fn is_of_family(name: &[u8], family: &[u8]) -> bool {
+    name.len() >= family.len() && same_name(&name[..family.len()], family)
 }
 
 fn request_disposition(field: &Field<'_>) -> Disposition {
@@ -219,6 +240,9 @@ mod tests {
             "Trailer",
             "Proxy",
             "HTTP2-Settings",
+            "Upgrade",
+            "Sec-WebSocket-Key",
+            "Sec_WebSocket_Version",
             "X-Forwarded-For",
             "X-Forwarded-Port",
             "x-forwarded-user",
@@ -268,6 +292,33 @@ mod tests {
             "Via",
         ] {
             check_request(name, "", true);
+        }
+    }
+
+    // "`Connection`-nominated headers must not be able to remove `Authorization`": what a check reads, it reads as sent.
+    #[test]
+    fn whatever_a_check_reads_cannot_be_nominated() {
+        const SOURCES: [&str; 7] = [
+            include_str!("request.rs"),
+            include_str!("framing.rs"),
+            include_str!("../policy/head.rs"),
+            include_str!("../policy/headers.rs"),
+            include_str!("../policy/origin.rs"),
+            include_str!("../policy/auth.rs"),
+            include_str!("../policy/call.rs"),
+        ];
+        // An offered upgrade is an option of the connection, and is nominated by whoever offers it.
+        let of_this_hop =
+            [Known::Connection, Known::Upgrade, Known::Http2Settings, Known::KeepAlive, Known::Other];
+        let code = |source: &'static str| source.split("#[cfg(test)]").next().unwrap_or_default();
+        for known in Known::ALL.into_iter().filter(|known| !of_this_hop.contains(known)) {
+            let variant = format!("Known::{known:?}");
+            let is_read = SOURCES.iter().any(|source| {
+                code(source).match_indices(&variant).any(|(at, _)| {
+                    !code(source)[at + variant.len()..].starts_with(|next: char| next.is_alphanumeric())
+                })
+            });
+            assert!(!is_read || is_relied_on(known.name().as_bytes()), "{known:?}");
         }
     }
 

@@ -27,7 +27,7 @@ pub struct RequestHead<'b> {
     pub query: Option<&'b [u8]>,
     /// HTTP/1.0 or HTTP/1.1.
     pub version: Version,
-    /// The value of `Host`, present and single.
+    /// The value of `Host`, single. Empty if the client sent none in HTTP/1.0, or an empty one.
     pub host: &'b [u8],
     /// The same, in parts.
     pub authority: Authority<'b>,
@@ -42,9 +42,13 @@ pub struct RequestHead<'b> {
 }
 
 impl RequestHead<'_> {
-    /// Whether the client asks for another protocol, in whatever way.
-    pub fn asks_for_upgrade(&self) -> bool {
+    /// Whether the client offers to speak WebSocket, well-formed or not. Any other `Upgrade` is ignored (RFC 9110, 7.8).
+    pub fn offers_websocket(&self) -> bool {
+        let offers = self.fields.iter().filter(|field| field.known == Known::Upgrade);
         self.fields.occurs(Known::Upgrade) != Occurs::Never
+            && offers
+                .flat_map(|field| field.value.split(|&byte| byte == b','))
+                .any(|protocol| protocol.trim_ascii().eq_ignore_ascii_case(b"websocket"))
     }
 }
 
@@ -69,16 +73,6 @@ pub fn parse<'b>(
     spans: &'b mut FieldSpans,
     limits: &HeadLimits,
 ) -> Result<RequestHead<'b>, FramingError> {
-    let head = parse_upgradable(head, spans, limits)?;
-    if head.asks_for_upgrade() { Err(FramingError::Forbidden) } else { Ok(head) }
-}
-
-/// [`parse`] for a connection on which some place takes an `Upgrade`: the caller must refuse it everywhere else.
-pub fn parse_upgradable<'b>(
-    head: &'b [u8],
-    spans: &'b mut FieldSpans,
-    limits: &HeadLimits,
-) -> Result<RequestHead<'b>, FramingError> {
     if head.len() > limits.bytes_max as usize {
         return Err(FramingError::HeadTooLarge);
     }
@@ -90,8 +84,7 @@ pub fn parse_upgradable<'b>(
     let fields = Fields::new(head, spans);
 
     let target = target::parse(target)?;
-    let Occurs::Once(host) = fields.occurs(Known::Host) else { return Err(FramingError::Host) };
-    let authority = Authority::parse(host).ok_or(FramingError::Host)?;
+    let (host, authority) = host(&fields, version)?;
     if target.authority.is_some_and(|target| !target.eq_ignore_ascii_case(host)) {
         return Err(FramingError::Authority);
     }
@@ -135,6 +128,17 @@ pub(super) fn start_line(line: &[u8]) -> Result<(&[u8], &[u8], Version), Framing
     };
     judge_method(method)?;
     Ok((method, target, version))
+}
+
+/// RFC 9112, 3.2: `Host` is required of HTTP/1.1, and empty where the target has no authority. Who may leave it out is policy.
+fn host<'b>(fields: &Fields<'b>, version: Version) -> Result<(&'b [u8], Authority<'b>), FramingError> {
+    const NONE: Authority<'_> = Authority { host: b"", port: None };
+    match fields.occurs(Known::Host) {
+        Occurs::Never if version == Version::Http10 => Ok((b"", NONE)),
+        Occurs::Once(b"") => Ok((b"", NONE)),
+        Occurs::Once(host) => Authority::parse(host).map(|parts| (host, parts)).ok_or(FramingError::Host),
+        Occurs::Never | Occurs::Repeated => Err(FramingError::Host),
+    }
 }
 
 pub(super) fn judge_method(method: &[u8]) -> Result<(), FramingError> {
@@ -234,24 +238,42 @@ mod tests {
         }
     }
 
-    // "`Upgrade`, `CONNECT`, `TRACE`"
+    // "`CONNECT`, `TRACE`"
     #[test]
     fn what_would_open_a_tunnel_or_echo_a_token_is_refused() {
         check_start("CONNECT 127.0.0.1:80 HTTP/1.1", Err(FramingError::Forbidden));
         check_start("TRACE /mcp HTTP/1.1", Err(FramingError::Forbidden));
-        check_start("POST /mcp HTTP/1.1\r\nUpgrade: websocket", Err(FramingError::Forbidden));
-        check_start("POST /mcp HTTP/1.1\r\nUpgrade:", Err(FramingError::Forbidden));
+    }
+
+    // RFC 9110, 7.8: "A server MAY ignore a received Upgrade header field"
+    #[test]
+    fn an_offered_upgrade_is_ignored_by_the_parser() {
+        for (lines, websocket) in [
+            ("Upgrade: h2c\r\nConnection: Upgrade, HTTP2-Settings\r\nHTTP2-Settings: AAMAAABk\r\n", false),
+            ("Upgrade:\r\n", false),
+            ("Upgrade: h2c, WebSocket\r\n", true),
+            ("Upgrade: h2c\r\nUpgrade: websocket\r\n", true),
+            ("Upgrade: websocket/13\r\n", false),
+        ] {
+            let head = format!("POST / HTTP/1.1\r\nHost: a\r\n{lines}\r\n");
+            check(&head, |head| head.offers_websocket(), Ok(websocket));
+        }
     }
 
     // RFC 9112, 3.2: "A server MUST respond with a 400 (Bad Request) status code to any HTTP/1.1 request message that
     // lacks a Host header field and to any request message that contains more than one".
     #[test]
     fn host_is_single_and_well_formed() {
+        check("POST / HTTP/1.1\r\n\r\n", |_| (), Err(FramingError::Host));
+        for head in
+            ["GET / HTTP/1.0\r\n\r\n", "GET / HTTP/1.0\r\nHost:\r\n\r\n", "GET / HTTP/1.1\r\nHost: \r\n\r\n"]
+        {
+            check(head, |head| head.host.is_empty() && head.authority.host.is_empty(), Ok(true));
+        }
         let bad = [
-            "",
             "Host: a\r\nHost: a\r\n",
             "Host: a\r\nhost: b\r\n",
-            "Host:\r\n",
+            "Host:\r\nHost:\r\n",
             "Host: a/x\r\n",
             "Host: a b\r\n",
             "Host: u@a\r\n",
@@ -355,6 +377,10 @@ mod tests {
             "Mcp-Method",
             "X_Forwarded_For",
             "content-type",
+            "Sec-WebSocket-Key",
+            "sec_websocket_version",
+            "Mcp-Param-Region",
+            "Access-Control-Request-Method",
         ] {
             check_body("1.1", &format!("Connection: close, {name}\r\n"), Err(FramingError::Nomination));
         }

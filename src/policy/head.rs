@@ -13,6 +13,15 @@ impl Policy {
         self.judge(head, now).unwrap_or_else(Verdict::Deny)
     }
 
+    /// Whether the request is one of checks 1 and 2, which load balancers and monitors send without naming a host.
+    pub fn is_probe(&self, head: &RequestHead<'_>) -> bool {
+        match self.paths.locate(head.path) {
+            Place::Health => true,
+            Place::Ready => matches!(head.method, b"GET" | b"HEAD"),
+            Place::Endpoint | Place::WellKnown | Place::Register | Place::Elsewhere => false,
+        }
+    }
+
     fn judge(&self, head: &RequestHead<'_>, now: u64) -> Result<Verdict, Denial> {
         let place = self.paths.locate(head.path);
         if place == Place::Health {
@@ -181,6 +190,28 @@ mod tests {
         check("DELETE /ready", GOOD, Err(Denial::MethodNotAllowed));
         check("GET /health/", GOOD, Err(Denial::MethodNotAllowed));
         check("POST /health/../admin", GOOD, Err(Denial::PathNotFound));
+    }
+
+    // What HAProxy, Nagios, AWS and Kubernetes send by default, and old ones that name no host.
+    #[test]
+    fn a_probe_needs_no_host_and_nothing_else_goes_without() {
+        for (line, expect) in [
+            ("OPTIONS /health", true),
+            ("HEAD /mcp/health?x", true),
+            ("GET /ready", true),
+            ("HEAD /ready?verbose", true),
+            ("POST /ready", false),
+            ("GET /", false),
+            ("POST /mcp", false),
+            ("GET /health/", false),
+            ("GET /.well-known/x", false),
+        ] {
+            let head = format!("{line} HTTP/1.0\r\n\r\n");
+            let mut spans = FieldSpans::default();
+            let head = request::parse(head.as_bytes(), &mut spans, &Limits::SMALL.head).unwrap();
+            assert_eq!(policy(clients(), WrongToken::Forbidden).is_probe(&head), expect, "{line}");
+        }
+        check("POST /mcp", &GOOD.replace("Host: localhost", "Host:"), Err(Denial::HostNotAllowed));
     }
 
     #[test]

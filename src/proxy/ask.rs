@@ -98,7 +98,7 @@ impl From<Interrupt> for Why {
 impl Question<'_> {
     /// The slot that this route has for the call.
     pub(super) fn pick(&self, route: &Route) -> Slot {
-        self.runtime.pick(&route.split, self.call.client(), self.origin.request_id)
+        self.runtime.pick(&route.split, self.call.client(), self.origin.routing_id)
     }
 }
 

@@ -16,6 +16,8 @@ pub(super) struct Origin<'a> {
     /// Whether the peer's own `X-Forwarded-*` is believed.
     pub(super) trust: Trust,
     pub(super) request_id: &'a str,
+    /// What `routing.key = "request"` goes by.
+    pub(super) routing_id: &'a str,
     pub(super) client: &'a str,
 }
 

@@ -11,7 +11,6 @@ use tokio::time::Instant;
 
 use super::admission::Place;
 use super::ask::{NotAsked, Question, To, Why, ask};
-use super::backend::Origin;
 use super::body::{self, NoBody};
 use super::client::{Client, Interrupt, Leaving, Peer};
 use super::front::{Ending, Request};
@@ -104,7 +103,7 @@ async fn conduct(
     }
     let peer = client.peer();
     let peer = peer.as_ref().map(Peer::text);
-    let origin = Origin { peer, trust: request.trust, request_id: request.id, client: name };
+    let origin = request.origin(peer, name);
     let mut copying = shadow::begin(request, call, body, &route.split);
     let question = Question {
         shared: request.shared,

@@ -13,7 +13,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use super::backend::Trust;
+use super::backend::{Origin, Trust};
 use super::body;
 use super::call;
 use super::client::{Client, Interrupt};
@@ -128,7 +128,10 @@ pub(super) struct Request<'r> {
     pub(super) head: RequestHead<'r>,
     /// What arrived behind the head.
     pub(super) arrived: &'r [u8],
+    /// In the answer, in the log and in what the backend receives; a trusted proxy may have chosen it.
     pub(super) id: &'r str,
+    /// What `routing.key = "request"` goes by: never chosen by a client.
+    pub(super) routing_id: &'r str,
     pub(super) started: Instant,
     /// The same in seconds since the epoch.
     pub(super) wall: u64,
@@ -241,7 +244,7 @@ impl Connection<'_> {
         let shared = self.shared;
         let limits: &HeadLimits = &runtime.policy.limits().head;
         let (block, arrived) = self.buffer.split_at(length);
-        let head = match request::parse_upgradable(block, &mut self.spans, limits) {
+        let head = match request::parse(block, &mut self.spans, limits) {
             Ok(head) => head,
             Err(error) => {
                 self.refuse_head(runtime, Denial::Framing(error)).await;
@@ -249,35 +252,41 @@ impl Connection<'_> {
             }
         };
         let found = runtime.open_routes.find(&head);
-        if head.asks_for_upgrade() && !runtime.open_routes.upgrades(found) {
-            self.refuse_head(runtime, Denial::Framing(FramingError::Forbidden)).await;
+        if head.host.is_empty() && !runtime.policy.is_probe(&head) {
+            self.refuse_head(runtime, Denial::Framing(FramingError::Host)).await;
             return Ending::Linger;
         }
         let trust = runtime.trust(self.client.peer());
-        let given = match head.fields.occurs(Known::XRequestId) {
-            Occurs::Once(value) if trust == Trust::Proxy => RequestId::parse(value),
-            Occurs::Once(_) | Occurs::Never | Occurs::Repeated => None,
-        };
-        let id = given.unwrap_or_else(|| shared.ids.next());
-        let id = id.as_str();
         let started = Instant::now();
         let time = shared.clock.time();
         let wall = seconds(time);
-        let request = Request { shared, runtime, head, arrived, id, started, wall, trust };
+        let verdict = match found {
+            Match::None => Judged::AtTheDoor(runtime.policy.decide(&head, wall)),
+            Match::Route(_) | Match::OtherMethods => {
+                Judged::OnARoute(routes::judge(runtime, found, &head, wall))
+            }
+        };
+        let given = match head.fields.occurs(Known::XRequestId) {
+            // What the guard answers itself before it knows the client never repeats the client's words.
+            Occurs::Once(value) if trust == Trust::Proxy && verdict.is_permitted() => RequestId::parse(value),
+            Occurs::Once(_) | Occurs::Never | Occurs::Repeated => None,
+        };
+        let own = shared.ids.next();
+        let id = given.as_ref().unwrap_or(&own).as_str();
+        let routing_id = own.as_str();
+        let request = Request { shared, runtime, head, arrived, id, routing_id, started, wall, trust };
         let mut report = Report::new(started, time);
         let client = &mut self.client;
-        if found != Match::None {
-            let ending = routes::serve(&request, client, found, &mut report).await;
-            self.idle_since = report.record(shared, runtime, id, client.peer());
-            return ending;
-        }
-        let ending = match runtime.policy.decide(&request.head, wall) {
-            Verdict::Forward(permit) => call::serve(&request, client, permit, &mut report).await,
-            Verdict::Deny(denial) => {
+        let ending = match verdict {
+            Judged::OnARoute(judged) => routes::serve(&request, client, judged, &mut report).await,
+            Judged::AtTheDoor(Verdict::Forward(permit)) => {
+                call::serve(&request, client, permit, &mut report).await
+            }
+            Judged::AtTheDoor(Verdict::Deny(denial)) => {
                 let reply = reply::to_head(denial);
                 request.answer_unread(client, &reply, Some(denial), &mut report).await
             }
-            Verdict::Answer(local) => {
+            Judged::AtTheDoor(Verdict::Answer(local)) => {
                 let reply = match local {
                     Local::Health => ready::health(),
                     Local::Ready => ready::readiness(shared, runtime).await,
@@ -290,7 +299,28 @@ impl Connection<'_> {
     }
 }
 
+/// What the policy says of a head.
+enum Judged<'r> {
+    AtTheDoor(Verdict),
+    OnARoute(routes::Judged<'r>),
+}
+
+impl Judged<'_> {
+    fn is_permitted(&self) -> bool {
+        match self {
+            Judged::AtTheDoor(verdict) => matches!(verdict, Verdict::Forward(_)),
+            Judged::OnARoute(judged) => judged.is_permitted(),
+        }
+    }
+}
+
 impl Request<'_> {
+    /// Where it comes from, as far as a backend is told. `peer` is the peer's address as text.
+    pub(super) fn origin<'a>(&'a self, peer: Option<&'a [u8]>, client: &'a str) -> Origin<'a> {
+        let Request { trust, id, routing_id, .. } = *self;
+        Origin { peer, trust, request_id: id, routing_id, client }
+    }
+
     /// What the answer says about the connection.
     pub(super) fn persist(&self, client: &Client) -> Persist {
         if client.is_draining() { Persist::Close } else { Persist::wanted(&self.head) }

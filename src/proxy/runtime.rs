@@ -110,13 +110,13 @@ impl Runtime {
         self.slots.iter().flatten()
     }
 
-    /// The slot of a call.
-    pub(super) fn pick(&self, split: &Split, client: ClientId, request_id: &str) -> Slot {
+    /// The slot of a call. `routing_id` is the request's, and not of the client's choosing.
+    pub(super) fn pick(&self, split: &Split, client: ClientId, routing_id: &str) -> Slot {
         let clients = self.policy.clients();
         let name = clients.name(client).as_bytes();
         match self.split_key {
             SplitKey::Client => split.assign(name, clients.split_key(client).as_bytes()),
-            SplitKey::Request => split.assign(name, request_id.as_bytes()),
+            SplitKey::Request => split.assign(name, routing_id.as_bytes()),
         }
     }
 

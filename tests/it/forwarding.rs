@@ -53,6 +53,23 @@ async fn a_chunked_body_goes_to_the_backend_with_a_content_length() {
     }
 }
 
+// RFC 9110, 7.8: "A server MAY ignore a received Upgrade header field". curl --http2 and java.net.http offer h2c with every
+// plain request.
+#[tokio::test]
+async fn an_offered_upgrade_is_ignored_and_does_not_pass() {
+    for fields in [
+        "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n",
+        "Upgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n",
+        "Connection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n",
+        "Upgrade:\r\nUpgrade: a, b/2\r\n",
+    ] {
+        let request = forwarded("", fields, &call(1, "ping")).await;
+        for gone in ["Upgrade", "HTTP2-Settings", "Connection", "Sec-WebSocket-Key"] {
+            assert_eq!(request.field(gone), None, "{}", request.head);
+        }
+    }
+}
+
 #[tokio::test]
 async fn what_concerns_the_guard_or_this_hop_is_stripped() {
     let fields = "Cookie: a=b\r\nOrigin: http://localhost\r\nX-Remote-User: root\r\nX_Remote_User: root\r\n\
@@ -160,6 +177,26 @@ async fn a_trusted_proxy_is_believed_and_appended_to() {
     assert_eq!(via, ["1.1 apache", "1.1 mcp-guard"]);
     peer.send(ok(&result(1))).await;
     assert_eq!(client.answer().await.field("x-request-id"), Some("Zx9@apache-1"));
+}
+
+// "never echoes client input": through a proxy that does not replace it, anybody chooses the id.
+#[tokio::test]
+async fn a_chosen_request_id_is_not_repeated_to_who_has_no_token() {
+    let backend = backend_on_tcp().await;
+    let route =
+        "[[route]]\nname = \"r\"\nprefix = \"/r\"\nmethods = [\"GET\"]\nauth = \"bearer\"\nslot = \"blue\"\n";
+    let guard = guard().token("t").upstream(&backend).config(route).on_tcp().start().await;
+    let chosen = "X-Request-Id: evil-client-id\r\n";
+    let wrong = post("no", chosen, &call(1, "ping"));
+    let missing = post("t", chosen, &call(1, "ping")).replace("Authorization: Bearer t\r\n", "");
+    let get = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n{chosen}\r\n");
+    for request in
+        [wrong, missing, get("/mcp"), get("/health"), get("/ready"), get("/.well-known/x"), get("/r")]
+    {
+        let answer = guard.connect().await.ask(&request).await;
+        assert!(answer.field("x-request-id").is_some_and(|id| id.len() == 32), "{request}: {}", answer.head);
+    }
+    assert!(!guard.log().concat().contains("evil-client-id"));
 }
 
 #[tokio::test]

@@ -48,6 +48,39 @@ async fn health_answers_these_exact_bytes_for_any_method_without_a_token() {
     }
 }
 
+// What load balancers and monitors send without being told: HTTP/1.0, no Host or an empty one, HEAD, OPTIONS, a query.
+#[tokio::test]
+async fn probes_of_load_balancers_are_answered() {
+    let (guard, _backend) = fresh().await;
+    for (request, status) in [
+        ("OPTIONS /health HTTP/1.0\r\n\r\n", 200),
+        ("GET /health HTTP/1.0\r\nUser-Agent: check_http/v2.3\r\nConnection: close\r\n\r\n", 200),
+        ("HEAD /mcp/health HTTP/1.0\r\n\r\n", 200),
+        ("GET /health HTTP/1.1\r\nHost:\r\nConnection: close\r\n\r\n", 200),
+        (
+            "GET /health?lb=1 HTTP/1.1\r\nHost: 10.0.0.7:8001\r\nUser-Agent: ELB-HealthChecker/2.0\r\n\r\n",
+            200,
+        ),
+        (
+            "GET /health HTTP/1.1\r\nHost: 10.1.2.3:8001\r\nUser-Agent: kube-probe/1.31\r\nAccept: */*\r\n\r\n",
+            200,
+        ),
+        ("HEAD /ready HTTP/1.0\r\n\r\n", 200),
+        ("GET /ready HTTP/1.1\r\nHost: \r\n\r\n", 200),
+        ("GET / HTTP/1.0\r\n\r\n", 400),
+        ("GET /.well-known/x HTTP/1.0\r\n\r\n", 400),
+        ("GET /health HTTP/1.1\r\n\r\n", 400),
+        ("GET /health HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n", 400),
+        ("GET /health HTTP/1.0\r\nHost: a/b\r\n\r\n", 400),
+    ] {
+        let mut client = guard.connect().await;
+        client.send(request).await;
+        client.finish().await;
+        let answer = String::from_utf8(client.rest().await).unwrap();
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{request}: {answer}");
+    }
+}
+
 #[tokio::test]
 async fn an_answer_to_head_has_no_body() {
     let (guard, _backend) = fresh().await;

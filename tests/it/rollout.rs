@@ -106,6 +106,18 @@ async fn commands_without_a_rollout_say_so() {
     assert_eq!(pair.guard.types("rollout rollback --to nowhere").await.code, 64);
 }
 
+// `routing.key = "request"`: a client that repeats one id must not stay with the slot it likes.
+#[tokio::test]
+async fn a_client_cannot_choose_its_slot_by_the_request_id() {
+    let pair = pair(LONG).await;
+    pair.guard.does("rollout start").await;
+    for _ in 0..40 {
+        pair.guard.post_with("X-Request-Id: chosen\r\n", &call(1, "tools/list")).await;
+    }
+    let (blue, green) = (pair.blue.calls(), pair.green.calls());
+    assert!(blue > 0 && green > 0, "all 40 calls of one id went to one slot: {blue}, {green}");
+}
+
 #[tokio::test]
 async fn a_good_candidate_becomes_stable_by_itself() {
     let pair = pair(PLAN).await;

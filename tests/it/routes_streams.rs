@@ -118,7 +118,8 @@ async fn who_may_not_enter_is_refused_before_the_upgrade() {
         assert_eq!(guard.connect().await.ask(request).await.status(), status, "{fields}");
     }
     for malformed in [
-        UPGRADE.replace("websocket", "h2c"),
+        UPGRADE.replace("keep-alive, Upgrade", "Upgrade, Sec-WebSocket-Key"),
+        UPGRADE.replace("keep-alive, Upgrade", "Upgrade, sec_websocket_version"),
         UPGRADE.replace("Upgrade: websocket", "Upgrade: websocket, h2c"),
         UPGRADE.replace("keep-alive, Upgrade", "keep-alive"),
         format!("{UPGRADE}Upgrade: websocket\r\n"),
@@ -132,8 +133,23 @@ async fn who_may_not_enter_is_refused_before_the_upgrade() {
         assert_eq!(client.rest().await, b"");
     }
     let at_the_endpoint = get(UPGRADE).replace("/live/7", "/mcp");
-    assert_eq!(guard.connect().await.ask(at_the_endpoint).await.status(), 400);
+    assert_eq!(guard.connect().await.ask(at_the_endpoint).await.status(), 405);
     assert!(!backend.is_connected_within(Duration::from_millis(50)).await);
+}
+
+// RFC 9110, 7.8: an upgrade that is not taken is ignored, and never passed on.
+#[tokio::test]
+async fn another_upgrade_on_a_websocket_route_is_a_plain_request() {
+    let (guard, backend) = opened("websocket = true").await;
+    let mut client = guard.connect().await;
+    client.send(get(&UPGRADE.replace("websocket", "h2c"))).await;
+    let mut peer = backend.accept().await;
+    let seen = peer.request().await;
+    for gone in ["Upgrade", "Sec-WebSocket-Key", "Sec-WebSocket-Version"] {
+        assert_eq!(seen.field(gone), None, "{}", seen.head);
+    }
+    peer.send("HTTP/1.1 426 Upgrade Required\r\nContent-Length: 0\r\n\r\n").await;
+    assert_eq!(client.answer().await.status(), 426);
 }
 
 #[tokio::test]

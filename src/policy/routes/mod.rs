@@ -11,7 +11,7 @@ use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
 use super::auth::TokenHash;
 use super::{ClientId, Denial, Policy, auth, headers, origin};
-use crate::http1::{BodyLength, Known, Occurs, RequestHead, Version};
+use crate::http1::{BodyLength, FramingError, Known, Occurs, RequestHead, Version};
 
 /// A method that a route can take. `CONNECT` and `TRACE` never pass the front.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -225,9 +225,10 @@ impl Policy {
         if matches!(head.body, BodyLength::Bytes(bytes) if bytes > rule.body_bytes_max) {
             return Err(Denial::BodyTooLarge);
         }
-        let upgrade = head.asks_for_upgrade();
-        if upgrade && !(rule.upgrades == Upgrades::WebSocket && is_websocket(head)) {
-            return Err(Denial::Framing(crate::http1::FramingError::Forbidden));
+        // Anywhere else an offered upgrade is ignored (RFC 9110, 7.8); half a handshake is no plain request.
+        let upgrade = rule.upgrades == Upgrades::WebSocket && head.offers_websocket();
+        if upgrade && !is_websocket(head) {
+            return Err(Denial::Framing(FramingError::Forbidden));
         }
         Ok(RoutePermit { caller, upgrade })
     }
@@ -238,6 +239,7 @@ fn holder(head: &RequestHead<'_>, name: &str, keys: &[ApiKey]) -> Result<usize, 
     let mut sent = head.fields.iter().filter(|field| field.name.eq_ignore_ascii_case(name.as_bytes()));
     let value = match (sent.next(), sent.next()) {
         (None, _) => return Err(Denial::ApiKeyMissing),
+        (Some(field), None) if field.nominated => return Err(Denial::Framing(FramingError::Nomination)),
         (Some(field), None) if field.value.is_empty() => return Err(Denial::ApiKeyMissing),
         (Some(field), None) => field.value,
         (Some(_), Some(_)) => return Err(Denial::RepeatedField),

@@ -3,7 +3,7 @@
 use super::super::auth::{ClientConfig, Clients, Config, WrongToken};
 use super::super::{Limits, origin, paths};
 use super::*;
-use crate::http1::{FieldSpans, FramingError, request};
+use crate::http1::{FieldSpans, request};
 
 fn rule(prefix: &str, entry: Entry) -> Rule {
     Rule {
@@ -33,7 +33,7 @@ fn policy() -> Policy {
 fn with_head<T>(line: &str, fields: &str, see: impl FnOnce(&RequestHead<'_>) -> T) -> T {
     let text = format!("{line} HTTP/1.1\r\nHost: localhost\r\n{fields}\r\n");
     let mut spans = FieldSpans::default();
-    see(&request::parse_upgradable(text.as_bytes(), &mut spans, &Limits::SMALL.head).unwrap())
+    see(&request::parse(text.as_bytes(), &mut spans, &Limits::SMALL.head).unwrap())
 }
 
 #[track_caller]
@@ -107,6 +107,7 @@ fn each_key_is_its_holders() {
         ("X_Key: one", Err(Denial::ApiKeyMissing)),
         ("X-API-Key: one", Err(Denial::ApiKeyMissing)),
         ("X-Key: one\r\nX-Key: one", Err(Denial::RepeatedField)),
+        ("X-Key: one\r\nConnection: x-key", Err(Denial::Framing(FramingError::Nomination))),
     ] {
         check(&route, "GET /a?X-Key=one", &format!("{sent}\r\n"), expect);
     }
@@ -124,7 +125,7 @@ fn an_upgrade_is_a_whole_handshake_or_nothing() {
     assert!(permit.is_ok_and(|permit| permit.is_upgrade()));
     let forbidden = Err(Denial::Framing(FramingError::Forbidden));
     for bad in [
-        good.replace("WebSocket\r\nSec", "h2c\r\nSec"),
+        good.replace("WebSocket\r\nSec", "h2c, websocket\r\nSec"),
         good.replace("Connection: Upgrade\r\n", ""),
         good.replace("Sec-WebSocket-Key: x\r\n", ""),
         format!("{good}Upgrade: websocket\r\n"),
@@ -133,5 +134,19 @@ fn an_upgrade_is_a_whole_handshake_or_nothing() {
         check(&route, "GET /a", &bad, forbidden);
     }
     check(&route, "POST /a", good, forbidden);
-    check(&rule("/a", Entry::Anyone), "GET /a", good, forbidden);
+}
+
+// RFC 9110, 7.8: an offered upgrade "cannot be used to insist on a protocol change"
+#[test]
+fn an_offered_upgrade_is_ignored_off_its_route() {
+    let websocket = Rule { upgrades: Upgrades::WebSocket, ..rule("/a", Entry::Anyone) };
+    let plain = rule("/a", Entry::Anyone);
+    let h2c = "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AA\r\n";
+    let handshake = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: x\r\n";
+    for (route, fields) in
+        [(&websocket, h2c), (&plain, h2c), (&plain, handshake), (&plain, "Upgrade: x/2\r\n")]
+    {
+        let permit = with_head("GET /a", fields, |head| policy().decide_route(route, head, 1));
+        assert!(permit.is_ok_and(|permit| !permit.is_upgrade()), "{fields}");
+    }
 }

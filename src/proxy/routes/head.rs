@@ -3,11 +3,11 @@
 
 use bytes::Bytes;
 
-use super::super::backend::{Origin, VIA, append_forwarded, append_trace};
+use super::super::backend::{VIA, append_forwarded, append_trace};
 use super::super::front::Request;
 use super::super::local::{append_field, append_length};
 use super::state::RouteState;
-use crate::http1::forward::{passes_to_backend, same_name};
+use crate::http1::forward::{is_of_websocket, passes_to_backend, same_name};
 use crate::http1::{BodyLength, Field, Known, RequestHead};
 use crate::policy::routes::{Entry, RoutePermit};
 use crate::upstream::{Backend, UpstreamAuthorization};
@@ -31,7 +31,7 @@ pub(super) fn replay(
     } else if !matches!(head.body, BodyLength::None) {
         append_length(&mut out, body.len() as u64);
     }
-    for field in head.fields.iter().filter(|field| passes(route, backend, field)) {
+    for field in head.fields.iter().filter(|field| passes(route, backend, permit, field)) {
         append_field(&mut out, field.name, field.value);
     }
     if let UpstreamAuthorization::Bearer(token) = &backend.authorization {
@@ -40,7 +40,7 @@ pub(super) fn replay(
         out.extend_from_slice(b"\r\n");
     }
     let client = caller.unwrap_or_default();
-    let origin = Origin { peer, trust: request.trust, request_id: request.id, client };
+    let origin = request.origin(peer, client);
     append_forwarded(&mut out, head, &origin);
     append_trace(&mut out, head);
     append_field(&mut out, b"X-Request-Id", request.id.as_bytes());
@@ -70,12 +70,13 @@ fn append_request_line(out: &mut Vec<u8>, head: &RequestHead<'_>, stripped: usiz
 }
 
 /// Whether a client's field reaches the backend as it is.
-fn passes(route: &RouteState, backend: &Backend, field: &Field<'_>) -> bool {
+fn passes(route: &RouteState, backend: &Backend, permit: &RoutePermit, field: &Field<'_>) -> bool {
     let is_key = match &route.config.rule.entry {
         Entry::ApiKey { field: name, .. } => same_name(field.name, name.as_bytes()),
         Entry::Bearer | Entry::Anyone => false,
     };
     let replaced = || backend.set_headers.iter().any(|(name, _)| same_name(field.name, name.as_bytes()));
     let accept = field.known == Known::Accept && !field.nominated;
-    (accept || passes_to_backend(field)) && !is_key && !replaced()
+    let handshake = permit.is_upgrade() && is_of_websocket(field.name);
+    (accept || handshake || passes_to_backend(field)) && !is_key && !replaced()
 }

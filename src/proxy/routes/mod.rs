@@ -22,38 +22,72 @@ use super::client::{Client, Interrupt, Leaving, Peer};
 use super::front::{Ending, Request};
 use super::local::Persist;
 use super::report::Report;
+use super::runtime::Runtime;
+use crate::http1::RequestHead;
 use crate::policy::Denial;
 use crate::policy::reply::{self, Reply};
 use crate::policy::routes::{Caller, Match, RoutePermit};
+
+/// What the policy says of a request that belongs to a route, or to the paths of routes.
+pub(super) enum Judged<'r> {
+    /// No route at this path takes its method.
+    OtherMethods,
+    Refused(&'r RouteState, Denial),
+    Permitted(&'r RouteState, RoutePermit),
+}
+
+impl Judged<'_> {
+    pub(super) fn is_permitted(&self) -> bool {
+        matches!(self, Judged::Permitted(..))
+    }
+}
+
+/// Judges the head of a request that `found` says belongs to routes. `now` is seconds since the epoch.
+pub(super) fn judge<'r>(runtime: &'r Runtime, found: Match, head: &RequestHead<'_>, now: u64) -> Judged<'r> {
+    let route = match found {
+        Match::Route(index) => runtime.open_routes.get(index),
+        Match::OtherMethods | Match::None => None,
+    };
+    let Some(route) = route else { return Judged::OtherMethods };
+    match runtime.policy.decide_route(&route.config.rule, head, now) {
+        Ok(permit) => Judged::Permitted(route, permit),
+        Err(denial) => Judged::Refused(route, denial),
+    }
+}
 
 /// Serves a request that belongs to a route, or to the paths of routes that do not take its method.
 pub(super) async fn serve(
     request: &Request<'_>,
     client: &mut Client,
-    found: Match,
+    judged: Judged<'_>,
     report: &mut Report,
 ) -> Ending {
-    let routes = &request.runtime.open_routes;
-    let route = match found {
-        Match::Route(index) => routes.get(index),
-        Match::OtherMethods | Match::None => None,
-    };
-    let Some(route) = route else {
-        let reply = reply::to_route_method(routes.allow(request.head.path));
-        return request.answer_unread(client, &reply, Some(Denial::RouteMethod), report).await;
-    };
-    report.route = Some(route.name().to_owned());
-    let rule = &route.config.rule;
-    let permit = match request.runtime.policy.decide_route(rule, &request.head, request.shared.clock.now()) {
-        Ok(permit) => permit,
-        Err(denial) => {
+    match judged {
+        Judged::OtherMethods => {
+            let reply = reply::to_route_method(request.runtime.open_routes.allow(request.head.path));
+            request.answer_unread(client, &reply, Some(Denial::RouteMethod), report).await
+        }
+        Judged::Refused(route, denial) => {
+            report.route = Some(route.name().to_owned());
             let reply = reply::to_route(denial, None);
             if denial.closes_connection() {
                 return request.answer_and_close(client, &reply, Some(denial), report).await;
             }
-            return request.answer_unread(client, &reply, Some(denial), report).await;
+            request.answer_unread(client, &reply, Some(denial), report).await
         }
-    };
+        Judged::Permitted(route, permit) => serve_permitted(request, client, route, permit, report).await,
+    }
+}
+
+async fn serve_permitted(
+    request: &Request<'_>,
+    client: &mut Client,
+    route: &RouteState,
+    permit: RoutePermit,
+    report: &mut Report,
+) -> Ending {
+    report.route = Some(route.name().to_owned());
+    let rule = &route.config.rule;
     let caller = route.caller_name(request.runtime, permit.caller());
     match permit.caller() {
         Caller::Client(client) => report.client = Some(client),

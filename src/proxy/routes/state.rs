@@ -9,7 +9,7 @@ use super::super::runtime::{Runtime, Shared};
 use crate::config::routes::{Route, Target};
 use crate::http1::RequestHead;
 use crate::policy::rate::Meter;
-use crate::policy::routes::{self, Caller, Entry, Match, Rule, Upgrades};
+use crate::policy::routes::{self, Caller, Entry, Match, Rule};
 use crate::telemetry::metrics::RouteGauges;
 use crate::upstream::{Backend, Slot};
 
@@ -64,16 +64,6 @@ impl Routes {
     /// The route that a request belongs to.
     pub(in crate::proxy) fn find(&self, head: &RequestHead<'_>) -> Match {
         if self.routes.is_empty() { Match::None } else { routes::find(self.rules(), head) }
-    }
-
-    /// Whether what was found takes the connection over to another protocol.
-    pub(in crate::proxy) fn upgrades(&self, found: Match) -> bool {
-        match found {
-            Match::Route(index) => {
-                self.get(index).is_some_and(|route| route.config.rule.upgrades == Upgrades::WebSocket)
-            }
-            Match::None | Match::OtherMethods => false,
-        }
     }
 
     /// The methods that are taken at this path.
