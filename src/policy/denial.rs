@@ -228,12 +228,13 @@ const PLAIN: [Denial; 19] = [
     Denial::ApiKeyInvalid,
 ];
 
-const SCAN_ERRORS: [ScanError; 7] = [
+const SCAN_ERRORS: [ScanError; 8] = [
     ScanError::Empty,
     ScanError::Utf8,
     ScanError::Syntax,
     ScanError::Depth,
     ScanError::DuplicateKey,
+    ScanError::FoldedKey,
     ScanError::Batch,
     ScanError::Envelope,
 ];
@@ -277,6 +278,9 @@ fn scan_row(error: ScanError) -> Row {
         ScanError::Syntax => ("scan_syntax", "Parse error: the body is not one JSON value"),
         ScanError::Depth => ("scan_depth", "Invalid Request: the body is nested too deeply"),
         ScanError::DuplicateKey => ("scan_duplicate_key", "Invalid Request: the body repeats a key"),
+        ScanError::FoldedKey => {
+            ("scan_folded_key", "Invalid Request: a key differs in case only from one of the protocol")
+        }
         ScanError::Batch => ("scan_batch", "Invalid Request: batches are not supported"),
         ScanError::Envelope => ("scan_envelope", "Invalid Request: the body is not a JSON-RPC 2.0 message"),
     };

@@ -3,6 +3,7 @@
 //! Pure functions of bytes. Must not know HTTP status codes of refusals, clients or slots: that is `policy`.
 
 pub mod era;
+mod fold;
 mod lexer;
 pub mod listing;
 pub mod outcome;

@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 
+use super::fold::folds_to_any;
 use super::lexer::{Lexer, Text};
 use super::rpc::{Method, Mirror};
 
@@ -60,6 +61,9 @@ pub enum ScanError {
     /// Parsers differ in which of two equal keys they take.
     #[error("duplicate key on a path the guard reads")]
     DuplicateKey,
+    /// A decoder that ignores case takes the key for the one that is read.
+    #[error("key that differs in case only from one the guard reads")]
+    FoldedKey,
     /// An array at the top.
     #[error("batches are not part of the protocol")]
     Batch,
@@ -73,7 +77,11 @@ impl ScanError {
     pub fn code(self) -> i32 {
         match self {
             ScanError::Empty | ScanError::Utf8 | ScanError::Syntax => -32700,
-            ScanError::Depth | ScanError::DuplicateKey | ScanError::Batch | ScanError::Envelope => -32600,
+            ScanError::Depth
+            | ScanError::DuplicateKey
+            | ScanError::FoldedKey
+            | ScanError::Batch
+            | ScanError::Envelope => -32600,
         }
     }
 }
@@ -102,8 +110,11 @@ pub fn scan(body: &[u8]) -> Result<Message<'_>, ScanError> {
 }
 
 const META_VERSION: &str = "io.modelcontextprotocol/protocolVersion";
-/// No key that is looked for is longer.
+/// No key that is looked for has more characters.
 const KEY_LENGTH_MAX: usize = META_VERSION.len();
+
+const NAMES_IN_MESSAGE: &[&str] = &["jsonrpc", "id", "method", "params", "result", "error"];
+const NAMES_IN_PARAMS: &[&str] = &["name", "uri", "taskId", "protocolVersion", "arguments", "_meta"];
 
 /// The paths that must not occur twice: those read here, and `arguments`, which a tool acts on.
 #[derive(Debug, Clone, Copy)]
@@ -121,6 +132,8 @@ enum Path {
     Arguments,
     Meta,
     MetaVersion,
+    /// A key that only folding makes one of these. It stands for none of them.
+    Folded,
 }
 
 impl Path {
@@ -132,7 +145,7 @@ impl Path {
             b"params" => Path::Params,
             b"result" => Path::Result,
             b"error" => Path::Error,
-            _ => return None,
+            _ => return Path::folded(key, NAMES_IN_MESSAGE),
         })
     }
 
@@ -144,12 +157,20 @@ impl Path {
             b"protocolVersion" => Path::ProtocolVersion,
             b"arguments" => Path::Arguments,
             b"_meta" => Path::Meta,
-            _ => return None,
+            _ => return Path::folded(key, NAMES_IN_PARAMS),
         })
     }
 
     fn in_meta(key: &[u8]) -> Option<Path> {
-        (key == META_VERSION.as_bytes()).then_some(Path::MetaVersion)
+        if key == META_VERSION.as_bytes() {
+            Some(Path::MetaVersion)
+        } else {
+            Path::folded(key, &[META_VERSION])
+        }
+    }
+
+    fn folded(key: &[u8], names: &[&str]) -> Option<Path> {
+        folds_to_any(key, names).then_some(Path::Folded)
     }
 }
 
@@ -175,6 +196,10 @@ impl<'b> Envelope<'b> {
         let Some(path) = path else { return lexer.skip_value(depth) };
         self.enter(path);
         match path {
+            Path::Folded => {
+                self.fault.get_or_insert(ScanError::FoldedKey);
+                lexer.skip_value(depth)?;
+            }
             Path::Jsonrpc => {
                 let version = lexer.string_value(depth)?;
                 self.require(version.is_some_and(|version| version.is("2.0")));
@@ -217,7 +242,7 @@ impl<'b> Envelope<'b> {
 
     /// Parsers disagree on which of two equal keys counts, so neither may.
     fn enter(&mut self, path: Path) {
-        if self.has(path) {
+        if self.has(path) && !matches!(path, Path::Folded) {
             self.fault.get_or_insert(ScanError::DuplicateKey);
         }
         self.seen |= 1 << path as u16;

@@ -22,6 +22,7 @@ fn with_value(value: &str) -> String {
 const REQUEST: Result<Kind, ScanError> = Ok(Kind::Request);
 const SYNTAX: Result<Kind, ScanError> = Err(ScanError::Syntax);
 const ENVELOPE: Result<Kind, ScanError> = Err(ScanError::Envelope);
+const FOLDED: Result<Kind, ScanError> = Err(ScanError::FoldedKey);
 const DUPLICATE: Result<Kind, ScanError> = Err(ScanError::DuplicateKey);
 
 #[test]
@@ -96,6 +97,53 @@ fn refuses_duplicates_of_every_key_it_reads() {
         call(&format!(r#""_meta":{{{version},"io.modelcontextprotocol\/protocolVersion":""}}"#)),
         DUPLICATE,
     );
+}
+
+// Contract, section 5: "keys that equal a name it reads under case folding (ASCII case, U+017F, U+212A: Go's decoder)
+// without being that name".
+#[test]
+fn refuses_every_other_spelling_of_a_key_it_reads() {
+    let member = |key: &str| format!(r#"{{"jsonrpc":"2.0","id":1,"method":"ping","params":{{}},"{key}":1}}"#);
+    let param = |key: &str| {
+        format!(
+            r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"ok_a","{key}":"hidden"}}}}"#
+        )
+    };
+    let meta = |key: &str| {
+        format!(r#"{{"jsonrpc":"2.0","id":1,"method":"ping","params":{{"_meta":{{"{key}":"2026-07-28"}}}}}}"#)
+    };
+    let read_in_meta: &[&str] = &[META_VERSION];
+    let places: [(&[&str], &dyn Fn(&str) -> String); 3] =
+        [(NAMES_IN_MESSAGE, &member), (NAMES_IN_PARAMS, &param), (read_in_meta, &meta)];
+    for (names, body) in places {
+        for name in names {
+            for key in spellings(name) {
+                check(body(&key), FOLDED);
+            }
+            for other in [format!("{name}s"), format!(" {name}"), name.replace('e', "é") + "x"] {
+                check(body(&other), REQUEST);
+            }
+        }
+    }
+    // One spelling alone, too: what it stands for, the guard would not have judged.
+    check(r#"{"jsonrpc":"2.0","id":1,"Method":"tools/call","method":"ping"}"#, FOLDED);
+    check(r#"{"jsonrpc":"2.0","id":1,"METHOD":"tools/call"}"#, FOLDED);
+    check(param("arguments\":{\"Name\":1},\"x"), REQUEST);
+}
+
+/// Other spellings of `name` that fold to it, plain and escaped.
+fn spellings(name: &str) -> Vec<String> {
+    let mut first = name.to_owned();
+    let letter = name.find(|character: char| character.is_ascii_alphabetic()).expect("a letter");
+    first[letter..=letter].make_ascii_uppercase();
+    let escaped =
+        |text: &str| text.chars().map(|one| format!("\\u{:04x}", u32::from(one))).collect::<String>();
+    let mut all =
+        vec![name.to_uppercase(), first, name.replace('s', "\u{17f}"), name.replace('k', "\u{212a}")];
+    all.retain(|spelling| spelling != name);
+    let escapes: Vec<_> = all.iter().map(|spelling| escaped(spelling)).collect();
+    all.extend(escapes);
+    all
 }
 
 // Corpus jd-05, jz-05: what a tool does with its arguments is the tool's affair.
@@ -253,7 +301,7 @@ fn refuses_envelopes_that_are_not_json_rpc_2() {
     check(r#"{"jsonrpc":"2.0","id":1,"method":"ping","params":null}"#, REQUEST);
     check(r#"{"jsonrpc":"2.0","id":1,"method":""}"#, REQUEST);
     check(r#"{"jsonrpc":"2.0","id":1,"method":"ping\r\nX-Injected: 1"}"#, REQUEST);
-    check(r#"{"jsonrpc":"2.0","id":1,"method":"ping","Method":"x","__proto__":{}}"#, REQUEST);
+    check(r#"{"jsonrpc":"2.0","id":1,"method":"ping","methods":"x","__proto__":{}}"#, REQUEST);
 }
 
 #[test]
@@ -273,7 +321,12 @@ fn reports_broken_json_before_a_broken_envelope() {
     check(r#"{"jsonrpc":"1.0","id":null,"id":2,"method":"pi"#, SYNTAX);
     let codes = [ScanError::Empty, ScanError::Utf8, ScanError::Syntax].map(ScanError::code);
     assert_eq!(codes, [-32700; 3]);
-    let codes = [ScanError::Depth, ScanError::DuplicateKey, ScanError::Batch, ScanError::Envelope]
-        .map(ScanError::code);
-    assert_eq!(codes, [-32600; 4]);
+    let codes = [
+        ScanError::Depth,
+        ScanError::DuplicateKey,
+        ScanError::FoldedKey,
+        ScanError::Batch,
+        ScanError::Envelope,
+    ];
+    assert_eq!(codes.map(ScanError::code), [-32600; 5]);
 }
