@@ -8,6 +8,7 @@ pub mod admin;
 pub mod catalogue;
 pub mod chunked;
 pub mod config;
+pub mod decoder;
 pub mod exchange;
 pub mod front;
 pub mod head;

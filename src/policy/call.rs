@@ -251,8 +251,8 @@ mod tests {
         let fields = "MCP-Protocol-Version: 20 25\r\n";
         let response = r#"{"jsonrpc":"2.0","id":7,"result":{}}"#;
         check(ToolPatterns::default(), fields, response, Err(("era_malformed_version", None)));
-        let notification = r#"{"jsonrpc":"2.0","method":"tools/call","params":{"name":"x"}}"#;
-        check(ToolPatterns::only(["y"]), "", notification, Err(("unknown_tool", None)));
+        let without_id = r#"{"jsonrpc":"2.0","method":"tools/call","params":{"name":"x"}}"#;
+        check(ToolPatterns::default(), "", without_id, Err(("scan_missing_id", None)));
     }
 
     #[test]

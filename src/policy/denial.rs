@@ -228,13 +228,14 @@ const PLAIN: [Denial; 19] = [
     Denial::ApiKeyInvalid,
 ];
 
-const SCAN_ERRORS: [ScanError; 8] = [
+const SCAN_ERRORS: [ScanError; 9] = [
     ScanError::Empty,
     ScanError::Utf8,
     ScanError::Syntax,
     ScanError::Depth,
     ScanError::DuplicateKey,
     ScanError::FoldedKey,
+    ScanError::MissingId,
     ScanError::Batch,
     ScanError::Envelope,
 ];
@@ -281,6 +282,7 @@ fn scan_row(error: ScanError) -> Row {
         ScanError::FoldedKey => {
             ("scan_folded_key", "Invalid Request: a key differs in case only from one of the protocol")
         }
+        ScanError::MissingId => ("scan_missing_id", "Invalid Request: a request needs an id"),
         ScanError::Batch => ("scan_batch", "Invalid Request: batches are not supported"),
         ScanError::Envelope => ("scan_envelope", "Invalid Request: the body is not a JSON-RPC 2.0 message"),
     };

@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 
+use super::fold::folds_to_any;
 use super::scan::{DEPTH_MAX, ScanError};
 use super::token::{literal_end, number_end, space_end, string_end, unescape};
 
@@ -31,12 +32,19 @@ pub(super) struct Lexer<'b> {
 }
 
 impl Key<'_> {
-    /// Whether it stands for `name`.
-    pub(super) fn is(self, name: &str) -> bool {
-        self.find(name.len(), |key| (key == name.as_bytes()).then_some(())).is_some()
+    /// Whether it stands for `name`; an error if only a decoder that ignores case takes it for that.
+    pub(super) fn is(self, name: &str) -> Result<bool, ScanError> {
+        let is_name = self.find(name.len(), |key| {
+            (key == name.as_bytes()).then_some(true).or_else(|| folds_to_any(key, &[name]).then_some(false))
+        });
+        match is_name {
+            Some(true) => Ok(true),
+            Some(false) => Err(ScanError::FoldedKey),
+            None => Ok(false),
+        }
     }
 
-    /// What `find` knows of the key, given that those it looks for have at most `length_max` bytes, all of them ASCII.
+    /// What `find` knows of the key, given that those it looks for have at most `length_max` characters.
     #[inline]
     pub(super) fn find<T>(self, length_max: usize, find: impl FnOnce(&[u8]) -> Option<T>) -> Option<T> {
         const LONGEST_ESCAPE: usize = r"\u0000".len();
@@ -145,17 +153,16 @@ impl<'b> Lexer<'b> {
         self.skip_value(depth).map(|()| None)
     }
 
-    /// The raw JSON of the string or integer at the cursor, or `None` when another kind of value stands there.
+    /// The raw JSON of the string or number at the cursor, or `None` when another kind of value stands there.
     pub(super) fn id_value(&mut self, depth: u32) -> Result<Option<&'b [u8]>, ScanError> {
         let first = self.peek();
         let start = self.at;
-        let mut fraction = false;
         match first {
             Some(b'"') => self.at = string_end(self.bytes, start, &mut false)?,
-            Some(b'-' | b'0'..=b'9') => self.at = number_end(self.bytes, start, &mut fraction)?,
+            Some(b'-' | b'0'..=b'9') => self.at = number_end(self.bytes, start)?,
             _ => return self.skip_value(depth).map(|()| None),
         }
-        Ok((!fraction).then(|| &self.bytes[start..self.at]))
+        Ok(Some(&self.bytes[start..self.at]))
     }
 
     /// Reads past one value of any kind. `depth` counts the containers that are open around it.
@@ -170,7 +177,7 @@ impl<'b> Lexer<'b> {
             let first = bytes.get(at);
             match first {
                 Some(b'"') => at = string_end(bytes, at, &mut false)?,
-                Some(b'-' | b'0'..=b'9') => at = number_end(bytes, at, &mut false)?,
+                Some(b'-' | b'0'..=b'9') => at = number_end(bytes, at)?,
                 Some(b'{' | b'[') => {
                     depth += 1;
                     if depth > DEPTH_MAX {

@@ -25,11 +25,11 @@ pub fn message(json: &[u8], shows: &dyn Fn(&str) -> bool) -> Result<Edited, Scan
     let mut list = None;
     let (mut has_result, mut has_error) = (false, false);
     lexer.members(|lexer, key| {
-        if key.is("result") {
+        if key.is("result")? {
             once(&mut has_result)?;
             return result(lexer, shows, &mut list);
         }
-        has_error |= key.is("error");
+        has_error |= key.is("error")?;
         lexer.skip_value(1)
     })?;
     lexer.end()?;
@@ -169,7 +169,7 @@ fn result(
     }
     let mut has_tools = false;
     lexer.members(|lexer, key| {
-        if !key.is("tools") {
+        if !key.is("tools")? {
             return lexer.skip_value(2);
         }
         once(&mut has_tools)?;
@@ -198,7 +198,7 @@ fn name(lexer: &mut Lexer<'_>) -> Result<Option<String>, ScanError> {
     }
     let (mut name, mut has_name) = (None, false);
     lexer.members(|lexer, key| {
-        if !key.is("name") {
+        if !key.is("name")? {
             return lexer.skip_value(DEPTH);
         }
         once(&mut has_name)?;

@@ -17,7 +17,7 @@ pub const DEPTH_MAX: u32 = 64;
 pub enum Kind {
     /// Has a method and an id.
     Request,
-    /// Has a method and no id (an `id` of null is refused).
+    /// Has a method in `notifications/` and no id (an `id` of null is refused).
     Notification,
     /// Has an id and a result or error: the client answers a server's request.
     Response,
@@ -28,7 +28,7 @@ pub enum Kind {
 pub struct Message<'b> {
     /// Request, notification or response.
     pub kind: Kind,
-    /// Raw JSON of `id`: a string or an integer.
+    /// Raw JSON of `id`: a string or a number.
     pub id: Option<&'b [u8]>,
     /// The method, if it is a known one.
     pub method: Method,
@@ -52,7 +52,7 @@ pub enum ScanError {
     /// RFC 8259, 8.1: JSON text MUST be UTF-8.
     #[error("body is not valid UTF-8")]
     Utf8,
-    /// RFC 8259, or half a surrogate pair.
+    /// Not what RFC 8259 describes.
     #[error("body is not one JSON value")]
     Syntax,
     /// Valid JSON perhaps, but nested deeper than [`DEPTH_MAX`].
@@ -64,6 +64,9 @@ pub enum ScanError {
     /// A decoder that ignores case takes the key for the one that is read.
     #[error("key that differs in case only from one the guard reads")]
     FoldedKey,
+    /// A method other than `notifications/…` and no id: some backends run it, though nobody can be answered.
+    #[error("request method without an id")]
+    MissingId,
     /// An array at the top.
     #[error("batches are not part of the protocol")]
     Batch,
@@ -80,6 +83,7 @@ impl ScanError {
             ScanError::Depth
             | ScanError::DuplicateKey
             | ScanError::FoldedKey
+            | ScanError::MissingId
             | ScanError::Batch
             | ScanError::Envelope => -32600,
         }
@@ -109,6 +113,8 @@ pub fn scan(body: &[u8]) -> Result<Message<'_>, ScanError> {
     envelope.message()
 }
 
+/// What the method of every notification starts with.
+const NOTIFICATIONS: &str = "notifications/";
 const META_VERSION: &str = "io.modelcontextprotocol/protocolVersion";
 /// No key that is looked for has more characters.
 const KEY_LENGTH_MAX: usize = META_VERSION.len();
@@ -272,6 +278,9 @@ impl<'b> Envelope<'b> {
             return Err(fault);
         }
         let method_name = self.method.map_or(Cow::Borrowed(""), Text::decode);
+        if kind == Kind::Notification && !method_name.starts_with(NOTIFICATIONS) {
+            return Err(ScanError::MissingId);
+        }
         let method = match kind {
             Kind::Response => Method::Response,
             Kind::Request | Kind::Notification => Method::from_name(&method_name),

@@ -215,9 +215,13 @@ fn keeps_the_grammar_of_numbers_strings_and_literals() {
     {
         check(with_value(string), SYNTAX);
     }
-    for string in
-        [r#""\ud800""#, r#""\ud800x""#, r#""\ud800\u0041""#, r#""\udc00""#, r#""\udc00\ud800""#, "'a'"]
-    {
+    // RFC 8259, 8.2: "this ABNF allows member names and string values to contain bit sequences that cannot encode Unicode
+    // characters; for example, "\uDEAD"".
+    for string in [r#""\ud800""#, r#""\ud800x""#, r#""\ud800\u0041""#, r#""\udc00""#, r#""\udc00\ud800""#] {
+        check(with_value(string), REQUEST);
+        check(with_id(string), REQUEST);
+    }
+    for string in [r#""\ud80""#, r#""\ud800\""#, r#""\ud800\u""#, r#""\ud800\udc0g""#, "'a'"] {
         check(with_value(string), SYNTAX);
     }
     for literal in ["true", "false", "null", "[]", "{}", "[ ]", "{ }", r#"[true,{"a":[null]}]"#] {
@@ -259,18 +263,30 @@ fn bounds_the_nesting() {
     check(r#"{"a":"#.repeat(100_000), Err(ScanError::Depth));
 }
 
-// Decision on JSON-RPC 2.0, 4: an id is a string or a whole number; MCP: it MUST NOT be null.
+// JSON-RPC 2.0, 4: "Numbers SHOULD NOT contain fractional parts", so they may; MCP: an id MUST NOT be null.
 #[test]
-fn takes_strings_and_integers_as_ids_and_nothing_else() {
+fn takes_strings_and_numbers_as_ids_and_nothing_else() {
     let long = format!("\"{}\"", "a".repeat(1_000_000));
-    for id in ["0", "-0", "-7", "18446744073709551616", r#""""#, r#""a\r\n\"b""#, long.as_str()] {
+    for id in [
+        "0",
+        "-0",
+        "-7",
+        "1.0",
+        "1e2",
+        "-0.5E-9",
+        "18446744073709551616",
+        "1e999",
+        r#""""#,
+        r#""a\r\n\"b""#,
+        long.as_str(),
+    ] {
         check(with_id(id), REQUEST);
         assert_eq!(scan(with_id(id).as_bytes()).expect("valid").id, Some(id.as_bytes()));
     }
-    for id in ["null", "true", "1.0", "1e2", "[1]", r#"{"a":1}"#] {
+    for id in ["null", "true", "[1]", r#"{"a":1}"#] {
         check(with_id(id), ENVELOPE);
     }
-    for id in ["01", "NaN", "\"a\nb\""] {
+    for id in ["01", "1.", "1e", "NaN", "\"a\nb\""] {
         check(with_id(id), SYNTAX);
     }
 }
@@ -307,11 +323,25 @@ fn refuses_envelopes_that_are_not_json_rpc_2() {
 #[test]
 fn tells_requests_notifications_and_responses_apart() {
     check(r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#, Ok(Kind::Notification));
-    check(r#"{"jsonrpc":"2.0","method":"ping"}"#, Ok(Kind::Notification));
+    check(r#"{"jsonrpc":"2.0","method":"notifications/own/x"}"#, Ok(Kind::Notification));
+    check(r#"{"jsonrpc":"2.0","method":"notif\u0069cations/own"}"#, Ok(Kind::Notification));
     check(r#"{"jsonrpc":"2.0","id":1,"result":{}}"#, Ok(Kind::Response));
     check(r#"{"jsonrpc":"2.0","id":1,"error":{"code":-1,"message":""}}"#, Ok(Kind::Response));
     let response = scan(br#"{"jsonrpc":"2.0","id":1,"result":{}}"#).expect("valid");
     assert_eq!((response.method, &*response.method_name), (Method::Response, ""));
+}
+
+// Contract, section 5: "a request method without an id (-32600)". JSON-RPC calls it a notification, and some backends
+// run it: no answer, no limit.
+#[test]
+fn refuses_every_method_without_an_id_that_is_no_notification() {
+    let known = Method::ALL.map(Method::as_str).into_iter().filter(|name| !name.starts_with(NOTIFICATIONS));
+    for method in
+        known.chain(["", "x", "tools/call ", " notifications/x", "Notifications/x", "notifications"])
+    {
+        check(format!(r#"{{"jsonrpc":"2.0","method":"{method}"}}"#), Err(ScanError::MissingId));
+        check(format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{method}"}}"#), REQUEST);
+    }
 }
 
 // What is not JSON is -32700 even where the envelope is wrong as well (corpus jp-05, jp-07, jp-09).
@@ -325,8 +355,9 @@ fn reports_broken_json_before_a_broken_envelope() {
         ScanError::Depth,
         ScanError::DuplicateKey,
         ScanError::FoldedKey,
+        ScanError::MissingId,
         ScanError::Batch,
         ScanError::Envelope,
     ];
-    assert_eq!(codes.map(ScanError::code), [-32600; 5]);
+    assert_eq!(codes.map(ScanError::code), [-32600; 6]);
 }

@@ -77,22 +77,20 @@ fn long_string_end(
     }
 }
 
-/// The index behind the number at `at`. Sets `fraction` when it is written with a fraction or an exponent.
+/// The index behind the number at `at`.
 ///
 /// A digit after a leading zero is left over: no token starts with it where the value ends.
 #[inline]
-pub(super) fn number_end(bytes: &[u8], at: usize, fraction: &mut bool) -> Result<usize, ScanError> {
+pub(super) fn number_end(bytes: &[u8], at: usize) -> Result<usize, ScanError> {
     let mut at = at + usize::from(bytes.get(at) == Some(&b'-'));
     at = match bytes.get(at) {
         Some(b'0') => at + 1,
         _ => digits_end(bytes, at)?,
     };
     if bytes.get(at) == Some(&b'.') {
-        *fraction = true;
         at = digits_end(bytes, at + 1)?;
     }
     if matches!(bytes.get(at), Some(b'e' | b'E')) {
-        *fraction = true;
         let signed = matches!(bytes.get(at + 1), Some(b'+' | b'-'));
         at = digits_end(bytes, at + 1 + usize::from(signed))?;
     }
@@ -166,19 +164,13 @@ fn is_stop(byte: u8) -> bool {
     (byte == b'"') | (byte == b'\\') | (byte < 0x20)
 }
 
-/// The index behind the escape sequence at `at`. Half a surrogate pair is refused: it stands for no character.
+/// The index behind the escape sequence at `at`. Half a surrogate pair is legal (RFC 8259, 8.2), though it stands for no
+/// character.
 #[inline]
 fn escape_end(bytes: &[u8], at: usize) -> Result<usize, ScanError> {
     match bytes.get(at + 1) {
         Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => Ok(at + 2),
-        Some(b'u') => match hex4(bytes, at + 2) {
-            Some(0xD800..=0xDBFF) => match (bytes.get(at + 6), bytes.get(at + 7), hex4(bytes, at + 8)) {
-                (Some(b'\\'), Some(b'u'), Some(0xDC00..=0xDFFF)) => Ok(at + 12),
-                _ => Err(ScanError::Syntax),
-            },
-            Some(0xDC00..=0xDFFF) | None => Err(ScanError::Syntax),
-            Some(_) => Ok(at + 6),
-        },
+        Some(b'u') if hex4(bytes, at + 2).is_some() => Ok(at + 6),
         _ => Err(ScanError::Syntax),
     }
 }
@@ -188,7 +180,13 @@ fn hex4(bytes: &[u8], at: usize) -> Option<u32> {
     digits.iter().try_fold(0, |value, &byte| Some(value << 4 | char::from(byte).to_digit(16)?))
 }
 
-/// The value of a string whose escapes have been judged.
+/// The second half of a surrogate pair, if one is escaped at `at`.
+fn low_surrogate(raw: &[u8], at: usize) -> Option<u32> {
+    let is_escape = raw.get(at..at + 2) == Some(br"\u");
+    hex4(raw, at + 2).filter(|code| is_escape && matches!(code, 0xDC00..=0xDFFF))
+}
+
+/// The value of a string whose escapes have been judged. Half a surrogate pair becomes U+FFFD.
 #[cold]
 pub(super) fn unescape(raw: &[u8]) -> String {
     let mut value = Vec::with_capacity(raw.len());
@@ -202,9 +200,9 @@ pub(super) fn unescape(raw: &[u8]) -> String {
             Some(b'n') => ('\n', 2),
             Some(b'r') => ('\r', 2),
             Some(b't') => ('\t', 2),
-            Some(b'u') => match (hex4(raw, at + 2).unwrap_or(0), hex4(raw, at + 8)) {
+            Some(b'u') => match (hex4(raw, at + 2).unwrap_or(0), low_surrogate(raw, at + 6)) {
                 (high @ 0xD800..=0xDBFF, Some(low)) => {
-                    let code = 0x10000 + ((high - 0xD800) << 10) + (low & 0x3FF);
+                    let code = 0x10000 + ((high - 0xD800) << 10) + (low - 0xDC00);
                     (char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER), 12)
                 }
                 (code, _) => (char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER), 6),

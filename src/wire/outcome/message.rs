@@ -203,7 +203,7 @@ fn is_scalar(byte: &u8) -> bool {
 #[inline]
 fn scalar_end(bytes: &[u8], at: usize) -> Option<usize> {
     let end = match bytes.get(at) {
-        Some(b'-' | b'0'..=b'9') => number_end(bytes, at, &mut false),
+        Some(b'-' | b'0'..=b'9') => number_end(bytes, at),
         _ => literal_end(bytes, at),
     };
     end.ok()
