@@ -19,8 +19,9 @@ use crate::policy::tools::{ListView, ToolPatterns, ToolPolicy};
 pub(crate) const DEFAULT_CLIENT: &str = "default";
 /// Names with a meaning of their own in metrics and logs.
 const RESERVED: &[&str] = &[DEFAULT_CLIENT, "other"];
-const CLIENTS_MAX: usize = 1_000_000;
-const TOKENS_FILE_BYTES_MAX: u64 = 256 << 20;
+/// A client costs some 2 KiB while the file is read, and a reload has two files in memory: this many fit the shipped unit.
+const CLIENTS_MAX: usize = 200_000;
+const TOKENS_FILE_BYTES_MAX: u64 = 64 << 20;
 const STRONG_TOKEN_BYTES: usize = 16;
 const FILE_IN_CREDENTIALS: &str = "tokens.toml";
 
@@ -128,6 +129,12 @@ pub(crate) fn from_file(
     default: Option<&ClientConfig>,
 ) -> (Vec<ClientConfig>, Findings) {
     let report = Report::new(path, text);
+    // Before the text is parsed: each client has this key, and a tree of too many is what must not be built.
+    if let Some(beyond) = memchr::memmem::find_iter(text.as_bytes(), "sha256").nth(CLIENTS_MAX) {
+        report.saw("clients", beyond);
+        report.problem("clients", None, too_many_clients());
+        return (Vec::new(), report.finish());
+    }
     let clients = source::parse(text, &report)
         .map(|file| table_of_clients(Table::root(file.get_ref(), &report), surroundings, default))
         .unwrap_or_default();
@@ -142,7 +149,7 @@ fn table_of_clients(
     let mut table = root.table("clients");
     root.finish();
     if table.names().len() > CLIENTS_MAX {
-        table.refuse("", None, Invalid::new(format!("at most {CLIENTS_MAX} clients are allowed")));
+        table.refuse("", None, too_many_clients());
     }
     let mut owners: HashMap<TokenHash, String> = HashMap::new();
     if let Some(client) = default {
@@ -166,6 +173,11 @@ fn table_of_clients(
     clients
 }
 
+fn too_many_clients() -> Invalid {
+    Invalid::new(format!("at most {CLIENTS_MAX} clients are allowed"))
+        .hint("remove those that are no longer used")
+}
+
 fn client(name: String, mut table: Table<'_>, surroundings: &Surroundings<'_>) -> ClientConfig {
     let hashes = hashes(&mut table);
     let not_after = not_after(&mut table);
@@ -185,16 +197,22 @@ fn client(name: String, mut table: Table<'_>, surroundings: &Surroundings<'_>) -
 fn tool_policy(table: &mut Table<'_>) -> ToolPolicy {
     let allow = table.list("tools", tools::PATTERNS_MAX, tools::pattern);
     let deny = table.list("deny_tools", tools::PATTERNS_MAX, tools::pattern);
+    let methods = table.list("methods", tools::PATTERNS_MAX, tools::method_pattern);
     let views = [("filtered", ListView::Filtered), ("full", ListView::Full)];
     let policy = ToolPolicy {
         allow: allow.map(ToolPatterns::of).unwrap_or_default(),
         deny: deny.unwrap_or_default(),
         read_only: table.flag("read_only", false),
         list: table.choice("tools_list", &views, ListView::default()),
+        methods: methods.unwrap_or_default(),
     };
     if table.has("tools_list") && policy.is_unbounded() {
         let hint = "tools, deny_tools or read_only bound a client";
         table.warn("tools_list", Invalid::new("says nothing: this client may call every tool").hint(hint));
+    }
+    if table.has("methods") && policy.is_unbounded() {
+        let hint = "tools, deny_tools or read_only bound a client";
+        table.warn("methods", Invalid::new("says nothing: this client may call every method").hint(hint));
     }
     policy
 }

@@ -164,12 +164,19 @@ fn whole(count: u64) -> NonZeroU32 {
 
 /// A tool's name, with `*` for any text.
 pub(super) fn pattern(text: &str) -> Result<Pattern, Invalid> {
+    let invalid = || Invalid::new("must be a tool's name, in which * stands for any text");
+    plain_pattern(text).ok_or_else(|| invalid().hint("as in \"panda_list_*\""))
+}
+
+/// A method's name, with `*` for any text.
+pub(super) fn method_pattern(text: &str) -> Result<Pattern, Invalid> {
+    let invalid = || Invalid::new("must be a method's name, in which * stands for any text");
+    plain_pattern(text).ok_or_else(|| invalid().hint("as in \"tasks/*\""))
+}
+
+fn plain_pattern(text: &str) -> Option<Pattern> {
     let plain = text.bytes().all(|byte| byte.is_ascii_graphic());
-    if text.is_empty() || text.len() > PATTERN_BYTES_MAX || !plain {
-        let invalid = Invalid::new("must be a tool's name, in which * stands for any text");
-        return Err(invalid.hint("as in \"panda_list_*\""));
-    }
-    Ok(Pattern::new(text))
+    (!text.is_empty() && text.len() <= PATTERN_BYTES_MAX && plain).then(|| Pattern::new(text))
 }
 
 #[cfg(test)]

@@ -88,7 +88,7 @@ impl Policy {
             .map_err(|error| Refusal { denial: Denial::Era(error), to })?;
         let to = ReplyTo { era, ..to };
         let client = permit.client();
-        check_tool(self.clients.tools(client), &message, &self.read_only)
+        check_policy(self.clients.tools(client), &message, &self.read_only)
             .map_err(|denial| Refusal { denial, to })?;
         let tool = if message.method == Method::ToolsCall { message.name } else { None };
         Ok(Call { client, kind: message.kind, to, tool })
@@ -116,15 +116,18 @@ impl View<'_> {
     }
 }
 
-/// Check 14. Other methods than `tools/call` act on nothing that is governed by tool.
-fn check_tool(
+/// Check 14: may this client call this method, or this tool?
+fn check_policy(
     policy: Option<&ToolPolicy>,
     message: &Message<'_>,
     read_only: &ReadOnlyTools,
 ) -> Result<(), Denial> {
-    let allowed = message.method != Method::ToolsCall
-        || policy.is_some_and(|policy| policy.allows(message.name.as_deref(), read_only));
-    if allowed { Ok(()) } else { Err(Denial::UnknownTool) }
+    if message.method == Method::ToolsCall {
+        let allowed = policy.is_some_and(|policy| policy.allows(message.name.as_deref(), read_only));
+        return if allowed { Ok(()) } else { Err(Denial::UnknownTool) };
+    }
+    let allowed = policy.is_some_and(|policy| policy.allows_method(message.method, &message.method_name));
+    if allowed { Ok(()) } else { Err(Denial::UnknownMethod) }
 }
 
 /// Only a request has an id that answers carry; the id of a client's response is the server's own.
@@ -221,6 +224,28 @@ mod tests {
             r#"{"jsonrpc":"2.0","id":7,"method":"tools/call"}"#,
             Err(("unknown_tool", Some("7"))),
         );
+    }
+
+    // "A client with a tool policy calls only methods that the guard knows".
+    #[test]
+    fn a_bounded_client_calls_only_methods_that_are_known() {
+        let named = |method: &str| {
+            format!(r#"{{"jsonrpc":"2.0","id":7,"method":"{method}","params":{{"name":"ok_a"}}}}"#)
+        };
+        let bounded = || ToolPatterns::only(["ok_*"]);
+        let unknown = Err(("unknown_method", Some("7")));
+        for method in ["workflow/start", "tools/call ", "Tools/Call", r"tools\u200b/call", "rpc.x", ""] {
+            check(bounded(), "", &named(method), unknown);
+        }
+        for method in ["ping", "tools/list", "tasks/cancel"] {
+            check(bounded(), "", &named(method), Ok((None, Method::from_name(method))));
+        }
+        check(ToolPatterns::default(), "", &named("workflow/start"), Ok((None, Method::Other)));
+        check(ToolPatterns::default(), "", &named("Tools/Call"), unknown);
+        let note = r#"{"jsonrpc":"2.0","method":"notifications/own"}"#;
+        check(bounded(), "", note, Err(("unknown_method", None)));
+        check(ToolPatterns::default(), "", note, Ok((None, Method::Other)));
+        check(bounded(), "", r#"{"jsonrpc":"2.0","id":7,"result":{}}"#, Ok((None, Method::Response)));
     }
 
     // "Policy is always decided on the body."

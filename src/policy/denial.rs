@@ -37,6 +37,7 @@ pub enum Denial {
     Scan(ScanError),
     Era(EraError),
     UnknownTool,
+    UnknownMethod,
     // Admission and upstream (section 8).
     RateLimited,
     ConcurrencyLimited,
@@ -82,6 +83,7 @@ pub enum Body {
 }
 
 const INVALID_REQUEST: i32 = -32600;
+const METHOD_NOT_FOUND: i32 = -32601;
 const INVALID_PARAMS: i32 = -32602;
 // The guard's own codes lie outside -32768..-32000, which JSON-RPC and MCP reserve.
 const RATE: i32 = -31429;
@@ -152,6 +154,7 @@ impl Denial {
             Denial::Scan(error) => scan_row(error),
             Denial::Era(error) => era_row(error),
             Denial::UnknownTool => Row::rpc("unknown_tool", 400, INVALID_PARAMS, "Unknown tool").survivable(),
+            Denial::UnknownMethod => Row::rpc("unknown_method", 400, METHOD_NOT_FOUND, "Method not found").survivable(),
 
             Denial::RateLimited => Row::rpc("rate_limited", 429, RATE, "Rate limit reached; retry later").retry_after_ms(1000).survivable(),
             Denial::ConcurrencyLimited => Row::rpc("concurrency_limited", 429, RATE, "Too many calls at a time; retry later").retry_after_ms(1000).survivable(),
@@ -246,8 +249,9 @@ const ERA_ERRORS: [EraError; 3] = [
     EraError::HeaderMismatch,
 ];
 
-const CALL: [Denial; 14] = [
+const CALL: [Denial; 15] = [
     Denial::UnknownTool,
+    Denial::UnknownMethod,
     Denial::RateLimited,
     Denial::ConcurrencyLimited,
     Denial::Overloaded,
@@ -431,7 +435,7 @@ mod tests {
     #[test]
     fn own_codes_lie_outside_the_reserved_range() {
         for denial in Denial::all() {
-            let standard = [None, Some(-32700), Some(-32600), Some(-32602), Some(-32020)];
+            let standard = [None, Some(-32700), Some(-32600), Some(-32601), Some(-32602), Some(-32020)];
             let code = denial.rpc_code();
             assert!(standard.contains(&code) || code.is_some_and(|code| code > -32000), "{}", denial.code());
         }

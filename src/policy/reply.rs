@@ -77,7 +77,13 @@ pub fn to_call(denial: Denial, to: &ReplyTo<'_>, circumstances: &Circumstances<'
     }
     // A client takes any 4xx to the opening probe for a verdict on the protocol era, and may remember it.
     let rate_of_discover = denial == Denial::RateLimited && to.method == Method::Discover;
-    let status = if rate_of_discover { 503 } else { row.status };
+    // 2026-07-28: an unknown method is answered 404 with -32601.
+    let unknown_method = denial == Denial::UnknownMethod && to.era == Era::Modern && to.id.is_some();
+    let status = match (rate_of_discover, unknown_method) {
+        (true, _) => 503,
+        (_, true) => 404,
+        (false, false) => row.status,
+    };
     Reply { status, retry_after: retry_after_ms.map(whole_seconds), extra: extra(&row), body }
 }
 
@@ -103,8 +109,9 @@ fn extra(row: &Row) -> Option<(&'static str, Cow<'static, str>)> {
 
 /// Whether the refusal travels under HTTP 200. It never does without an id: `id: null` under 200 hangs clients.
 fn survives(denial: Denial, row: &Row, to: &ReplyTo<'_>, mode: ErrorMode) -> bool {
-    // A forbidden tool must look like one that does not exist, in either era and mode.
+    // A forbidden tool must look like one that does not exist, in either era and mode; so must a method.
     let translated = denial == Denial::UnknownTool
+        || denial == Denial::UnknownMethod && to.era == Era::Legacy
         || mode == ErrorMode::Survivable && to.era == Era::Legacy && !opens_session(to.method);
     row.survivable && translated && to.id.is_some()
 }
@@ -345,6 +352,26 @@ mod tests {
             assert_eq!((reply.status, std::str::from_utf8(&reply.body).unwrap()), (200, expect));
         }
         check(Denial::UnknownTool, ReplyTo { id: None, ..LEGACY }, PLAIN, 400, None);
+    }
+
+    // A backend answers an unknown method under 200 in the older versions, under 404 in 2026-07-28.
+    #[test]
+    fn a_forbidden_method_looks_like_one_that_does_not_exist() {
+        let expect = r#"{"jsonrpc":"2.0","id":7,"error":{"code":-32601,"message":"Method not found"}}"#;
+        let http = Circumstances { mode: ErrorMode::Http, ..PLAIN };
+        for (era, circumstances, status) in [
+            (Era::Legacy, PLAIN, 200),
+            (Era::Legacy, http, 200),
+            (Era::Modern, PLAIN, 404),
+            (Era::Modern, http, 404),
+        ] {
+            let to = ReplyTo { id: Some(b"7"), era, method: Method::Other };
+            let reply = to_call(Denial::UnknownMethod, &to, &circumstances);
+            assert_eq!((reply.status, std::str::from_utf8(&reply.body).unwrap()), (status, expect));
+        }
+        for era in [Era::Legacy, Era::Modern] {
+            check(Denial::UnknownMethod, ReplyTo { id: None, era, method: Method::Other }, PLAIN, 400, None);
+        }
     }
 
     // "`id:null` under 200 hangs clients"

@@ -1,10 +1,18 @@
-//! Which tools a client may call, and which of them it is shown: patterns on names, decided on the body's own words.
+//! Which tools and methods a client may call, and which tools it is shown: patterns on names, decided on the body's own
+//! words.
 //!
 //! Must not know clients by name, nor what a tool does.
 
 use std::collections::HashSet;
 
-/// A tool's name in which `*` stands for any text, also none; every other character for itself.
+use crate::wire::Method;
+use crate::wire::rpc::is_dropped;
+
+/// The protocol's own bound on a tool's name. A longer name is unknown before any pattern is matched: matching takes time
+/// by its length.
+pub const NAME_BYTES_MAX: usize = 128;
+
+/// A name in which `*` stands for any text, also none; every other character for itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pattern(Box<str>);
 
@@ -70,6 +78,8 @@ pub struct ToolPolicy {
     pub read_only: bool,
     /// What it is shown.
     pub list: ListView,
+    /// The methods it may call although the guard does not know them, or although they change something.
+    pub methods: Vec<Pattern>,
 }
 
 impl ToolPolicy {
@@ -81,10 +91,32 @@ impl ToolPolicy {
     /// Whether the tool of this name may be called. A call that names no tool is fit only for clients without bounds.
     pub fn allows(&self, tool: Option<&str>, known: &ReadOnlyTools) -> bool {
         let Some(tool) = tool else { return self.is_unbounded() };
+        if tool.len() > NAME_BYTES_MAX || !self.is_unbounded() && !reads_one_way(tool) {
+            return false;
+        }
         self.allow.allows(tool)
             && !self.deny.iter().any(|pattern| pattern.matches(tool))
             && (!self.read_only || known.contains(tool))
     }
+
+    /// Whether a method other than `tools/call` may be called; `name` is the method as the body has it. A client with
+    /// bounds calls only what the guard knows, for a backend may have methods that do what a tool does.
+    pub fn allows_method(&self, method: Method, name: &str) -> bool {
+        if method == Method::Other && Method::is_imitated_by(name) {
+            return false;
+        }
+        let is_known = method != Method::Other;
+        let is_open = self.is_unbounded() || is_known && !(self.read_only && method.changes_something());
+        is_open || name.len() <= NAME_BYTES_MAX && self.methods.iter().any(|pattern| pattern.matches(name))
+    }
+}
+
+/// Whether every program reads the same tool in this name: none of its characters is dropped by one that trims or cleans.
+fn reads_one_way(tool: &str) -> bool {
+    let is_trimmed = tool.trim().len() == tool.len();
+    let is_seen = |character: char| character == ' ' || !is_dropped(character);
+    // Half a surrogate pair in the body is a replacement character here, and something else to other decoders.
+    is_trimmed && tool.chars().all(|character| is_seen(character) && character != char::REPLACEMENT_CHARACTER)
 }
 
 /// The tools that change nothing, on the operator's word: a backend's own annotations are not asked.
@@ -166,6 +198,84 @@ mod tests {
         assert!(unbounded.allows(Some("any"), &none) && unbounded.allows(None, &none));
         let bounded = ToolPolicy { allow: ToolPatterns::only(["*"]), ..ToolPolicy::default() };
         assert!(bounded.allows(Some("any"), &none) && !bounded.allows(None, &none));
+    }
+
+    #[test]
+    fn a_name_that_programs_read_differently_is_unknown_to_a_bounded_client() {
+        let (none, unbounded) = (ReadOnlyTools::default(), ToolPolicy::default());
+        let denied = ToolPolicy { deny: vec![Pattern::new("hidden")], ..ToolPolicy::default() };
+        let allowed = ToolPolicy { allow: ToolPatterns::only(["*"]), ..ToolPolicy::default() };
+        let names = [
+            "hidden ",
+            "\thidden",
+            "hidden\u{a0}",
+            "hidden\0",
+            "hid\u{200b}den",
+            "hidden\u{feff}",
+            "a\u{fffd}",
+        ];
+        for name in names {
+            assert!(!denied.allows(Some(name), &none) && !allowed.allows(Some(name), &none), "{name:?}");
+            assert!(unbounded.allows(Some(name), &none), "{name:?}");
+        }
+        for name in ["shown", "a tool", "café", ""] {
+            assert!(denied.allows(Some(name), &none) && allowed.allows(Some(name), &none), "{name:?}");
+        }
+    }
+
+    // MCP 2025-11-25, Tool Names: "SHOULD be between 1 and 128 characters in length".
+    #[test]
+    fn a_name_beyond_the_protocol_s_bound_is_unknown_to_everybody() {
+        let (fits, long) = ("a".repeat(NAME_BYTES_MAX), "a".repeat(NAME_BYTES_MAX + 1));
+        let everything = ToolPolicy {
+            allow: ToolPatterns::only(["*"]),
+            methods: vec![Pattern::new("*")],
+            ..ToolPolicy::default()
+        };
+        for policy in [&everything, &ToolPolicy::default()] {
+            assert!(policy.allows(Some(&fits), &ReadOnlyTools::default()));
+            assert!(!policy.allows(Some(&long), &ReadOnlyTools::default()));
+        }
+        assert!(everything.allows_method(Method::Other, &fits));
+        assert!(!everything.allows_method(Method::Other, &long));
+    }
+
+    #[test]
+    fn a_bounded_client_calls_the_methods_that_are_known_and_those_it_is_given() {
+        let bounded = ToolPolicy { allow: ToolPatterns::only(["ok_*"]), ..ToolPolicy::default() };
+        let given = ToolPolicy { methods: vec![Pattern::new("workflow/*")], ..bounded.clone() };
+        for own in ["workflow/start", "x", "", "rpc.discover"] {
+            assert!(ToolPolicy::default().allows_method(Method::Other, own), "{own:?}");
+            assert!(!bounded.allows_method(Method::Other, own), "{own:?}");
+        }
+        assert!(
+            given.allows_method(Method::Other, "workflow/start") && !given.allows_method(Method::Other, "x")
+        );
+        for method in Method::ALL.into_iter().filter(|method| *method != Method::Other) {
+            assert!(bounded.allows_method(method, method.as_str()), "{method:?}");
+        }
+        // A backend that trims or ignores case would run the known one: nobody is given that.
+        let all = ToolPolicy { methods: vec![Pattern::new("*")], ..bounded };
+        for imitation in ["tools/call ", "Tools/Call", "tools\u{200b}/call"] {
+            assert!(!all.allows_method(Method::Other, imitation), "{imitation:?}");
+            assert!(!ToolPolicy::default().allows_method(Method::Other, imitation), "{imitation:?}");
+        }
+    }
+
+    #[test]
+    fn a_reader_calls_no_method_that_changes_something_unless_it_is_given() {
+        let reader = ToolPolicy { read_only: true, ..ToolPolicy::default() };
+        let refused = [Method::TasksUpdate, Method::TasksCancel, Method::LoggingSetLevel, Method::Other];
+        for method in Method::ALL {
+            assert_eq!(
+                !reader.allows_method(method, method.as_str()),
+                refused.contains(&method),
+                "{method:?}"
+            );
+        }
+        let given = ToolPolicy { methods: vec![Pattern::new("tasks/*")], ..reader };
+        assert!(given.allows_method(Method::TasksCancel, "tasks/cancel"));
+        assert!(!given.allows_method(Method::LoggingSetLevel, "logging/setLevel"));
     }
 
     #[test]

@@ -75,6 +75,7 @@ impl Outcome {
             | D::Scan(_)
             | D::Era(_)
             | D::UnknownTool
+            | D::UnknownMethod
             | D::RateLimited
             | D::ConcurrencyLimited
             | D::Overloaded

@@ -4,6 +4,8 @@
 
 use std::io::Write;
 
+use super::fold::folds_to_any;
+
 /// An MCP method, as far as policy, retries and metrics tell methods apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[expect(missing_docs, reason = "a variant is the method of its name")]
@@ -36,6 +38,14 @@ pub enum Method {
     Response,
     /// Anything else; its name is not kept.
     Other,
+}
+
+/// Whether careless programs drop the character from a name: white space and controls when they trim, what has no width
+/// when they clean.
+pub fn is_dropped(character: char) -> bool {
+    let has_no_width =
+        matches!(character, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2060}'..='\u{2064}' | '\u{feff}');
+    has_no_width || character.is_whitespace() || character.is_control()
 }
 
 /// The member of `params` that the `Mcp-Name` field repeats.
@@ -159,6 +169,48 @@ impl Method {
         )
     }
 
+    /// Whether it changes something that another client can notice: such a method is not for clients that may only read.
+    /// What a tool changes is judged by tool; a subscription, a completion or a cancelled request is the client's own.
+    pub fn changes_something(self) -> bool {
+        match self {
+            // A task belongs to whoever knows its id, and a level of logging often to the whole server.
+            Method::TasksUpdate | Method::TasksCancel | Method::LoggingSetLevel => true,
+            Method::Initialize
+            | Method::Discover
+            | Method::Ping
+            | Method::ToolsList
+            | Method::ToolsCall
+            | Method::ResourcesList
+            | Method::ResourcesTemplatesList
+            | Method::ResourcesRead
+            | Method::ResourcesSubscribe
+            | Method::ResourcesUnsubscribe
+            | Method::PromptsList
+            | Method::PromptsGet
+            | Method::CompletionComplete
+            | Method::SubscriptionsListen
+            | Method::TasksGet
+            | Method::TasksList
+            | Method::TasksResult
+            | Method::NotificationsInitialized
+            | Method::NotificationsCancelled
+            | Method::NotificationsProgress
+            | Method::NotificationsRootsListChanged
+            | Method::Response
+            | Method::Other => false,
+        }
+    }
+
+    /// Whether a careless program takes `name` for a known method, which it is not: by dropping white space and what
+    /// cannot be seen, or by ignoring case.
+    #[cold]
+    pub fn is_imitated_by(name: &str) -> bool {
+        let seen: String = name.chars().filter(|character| !is_dropped(*character)).collect();
+        let known = |method: &Method| !matches!(method, Method::Response | Method::Other);
+        let mut names = Method::ALL.iter().filter(|method| known(method)).map(|method| method.as_str());
+        Method::from_name(name) == Method::Other && names.any(|known| folds_to_any(seen.as_bytes(), &[known]))
+    }
+
     /// What the method's `Mcp-Name` repeats, if it has one.
     pub fn mirror(self) -> Option<Mirror> {
         match self {
@@ -245,6 +297,27 @@ pub fn write_string(out: &mut Vec<u8>, text: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_imitation_is_what_trimming_or_folding_makes_a_known_method() {
+        let known = Method::ALL.into_iter().filter(|method| Method::from_name(method.as_str()) == *method);
+        for name in known.map(Method::as_str).filter(|name| *name != "other") {
+            let imitations = [
+                format!("{name} "),
+                format!("\t{name}"),
+                name.to_uppercase(),
+                name.replacen('/', "\u{200b}/", 1) + "\0",
+            ];
+            for imitation in imitations {
+                assert!(Method::is_imitated_by(&imitation), "{imitation:?}");
+            }
+            assert!(!Method::is_imitated_by(name) && !Method::is_imitated_by(&format!("{name}/x")), "{name}");
+        }
+        assert!(Method::is_imitated_by("ta\u{17f}\u{212a}s/cancel"));
+        for own in ["", " ", "workflow/start", "other", "response", "Response"] {
+            assert!(!Method::is_imitated_by(own), "{own}");
+        }
+    }
 
     #[test]
     fn every_name_leads_back_to_its_method() {

@@ -112,23 +112,25 @@ fn refuses_every_other_spelling_of_a_key_it_reads() {
     let meta = |key: &str| {
         format!(r#"{{"jsonrpc":"2.0","id":1,"method":"ping","params":{{"_meta":{{"{key}":"2026-07-28"}}}}}}"#)
     };
-    let read_in_meta: &[&str] = &[META_VERSION];
-    let places: [(&[&str], &dyn Fn(&str) -> String); 3] =
-        [(NAMES_IN_MESSAGE, &member), (NAMES_IN_PARAMS, &param), (read_in_meta, &meta)];
-    for (names, body) in places {
-        for name in names {
-            for key in spellings(name) {
-                check(body(&key), FOLDED);
-            }
-            for other in [format!("{name}s"), format!(" {name}"), name.replace('e', "é") + "x"] {
-                check(body(&other), REQUEST);
-            }
-        }
-    }
+    check_spellings(NAMES_IN_MESSAGE, member);
+    check_spellings(NAMES_IN_PARAMS, param);
+    check_spellings(&[META_VERSION], meta);
     // One spelling alone, too: what it stands for, the guard would not have judged.
     check(r#"{"jsonrpc":"2.0","id":1,"Method":"tools/call","method":"ping"}"#, FOLDED);
     check(r#"{"jsonrpc":"2.0","id":1,"METHOD":"tools/call"}"#, FOLDED);
     check(param("arguments\":{\"Name\":1},\"x"), REQUEST);
+}
+
+#[track_caller]
+fn check_spellings(names: &[&str], body: impl Fn(&str) -> String) {
+    for name in names {
+        for key in spellings(name) {
+            check(body(&key), FOLDED);
+        }
+        for other in [format!("{name}s"), format!(" {name}"), name.replace('e', "é") + "x"] {
+            check(body(&other), REQUEST);
+        }
+    }
 }
 
 /// Other spellings of `name` that fold to it, plain and escaped.

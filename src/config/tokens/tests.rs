@@ -155,6 +155,17 @@ fn a_client_may_be_bound_to_some_tools() {
 }
 
 #[test]
+fn a_bounded_client_may_be_given_further_methods() {
+    let with = |keys: &str| format!("[clients.a]\nsha256 = \"{HASH_A}\"\n{keys}");
+    let policy =
+        accepts(&with("read_only = true\nmethods = [\"tasks/*\", \"workflow/start\"]")).remove(0).tools;
+    assert_eq!(policy.methods, [Pattern::new("tasks/*"), Pattern::new("workflow/start")]);
+    assert!(accepts(&with("read_only = true")).remove(0).tools.methods.is_empty());
+    refuses(&with("read_only = true\nmethods = [\"tasks cancel\"]"), "must be a method's name");
+    refuses(&with("read_only = true\nmethods = \"tasks/*\""), "must be a list of texts");
+}
+
+#[test]
 fn a_client_may_be_bound_to_a_rate_and_to_a_number_of_calls_and_split_with_others() {
     let with = |keys: &str| format!("[clients.a]\nsha256 = \"{HASH_A}\"\n{keys}");
     let client = accepts(&with("rate = \"10/s\"\nconcurrency = 2\ncohort = \"early\"")).remove(0);
@@ -202,6 +213,25 @@ fn a_hundred_thousand_clients_load_in_seconds() {
     let started = std::time::Instant::now();
     assert_eq!(accepts(&tokens).len(), 100_000);
     assert!(started.elapsed().as_secs() < 20, "{:?}", started.elapsed());
+}
+
+// More would end a guard under the shipped unit's `MemoryMax` when it reloads.
+#[test]
+fn refuses_more_clients_than_the_memory_is_made_for() {
+    let mut tokens = "# sha256\n".repeat(CLIENTS_MAX - 1);
+    tokens.push_str(&format!("[clients.a]\nsha256 = \"{HASH_A}\"\n"));
+    assert_eq!(accepts(&tokens).len(), 1, "as many as are allowed");
+    tokens.push_str(&format!("[clients.b]\nsha256 = \"{HASH_B}\"\n"));
+    refuses(&tokens, "clients: at most 200000 clients are allowed (hint: remove those");
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tokens.toml");
+    std::fs::File::create(&path).unwrap().set_len(TOKENS_FILE_BYTES_MAX + 1).unwrap();
+    let text = format!("[auth]\ntokens_file = {path:?}\n{SLOT}");
+    let problems = build(Path::new("g.toml"), &text, &Surroundings { variable: &|_| None, now: NOW })
+        .err()
+        .unwrap()
+        .problems;
+    assert!(listed(&problems).contains("is larger than 67108864 bytes"), "{problems:?}");
 }
 
 #[test]
