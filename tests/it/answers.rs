@@ -262,7 +262,8 @@ async fn an_early_answer_to_a_large_request_is_heard() {
     let backend = backend().await;
     let guard = guard().token("t").upstream(&backend).start().await;
     let text = "x".repeat(3_000_000);
-    let body = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"name":"{text}"}}}}"#);
+    let params = format!(r#"{{"name":"x","arguments":{{"text":"{text}"}}}}"#);
+    let body = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{params}}}"#);
     let mut client = guard.connect().await;
     client.send(post("t", "", &body)).await;
     let mut peer = backend.accept().await;
