@@ -77,15 +77,23 @@ impl Server {
     /// The next log line that contains `what`.
     #[track_caller]
     pub(crate) fn wait_for_log(&self, what: &str) -> String {
+        self.log_until(what).pop().expect("the line that was waited for")
+    }
+
+    /// Every log line up to the next one that contains `what`.
+    #[track_caller]
+    pub(crate) fn log_until(&self, what: &str) -> Vec<String> {
         let log = self.log.lock().expect("no waiter failed");
         let deadline = Instant::now() + PATIENCE;
         let mut seen = Vec::new();
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             match log.recv_timeout(left) {
-                Ok(line) if line.contains(what) => return line,
                 Ok(line) => seen.push(line),
                 Err(_) => panic!("no log line with {what:?}; seen: {seen:#?}"),
+            }
+            if seen.last().is_some_and(|line| line.contains(what)) {
+                return seen;
             }
         }
     }

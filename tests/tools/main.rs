@@ -7,6 +7,7 @@
 mod catalogue;
 mod harness;
 mod limits;
+mod log_secrets;
 mod pg;
 mod postgresql;
 mod process;

@@ -5,6 +5,7 @@
 
 mod address;
 mod embedded;
+mod log_detail;
 mod postgres;
 mod sqlite;
 mod sqlite_rows;

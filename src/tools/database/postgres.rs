@@ -10,12 +10,13 @@ use deadpool_postgres::{
     Manager, ManagerConfig, Pool, PoolError, RecyclingMethod, Runtime, TimeoutType, Transaction,
 };
 use futures_util::TryStreamExt;
-use tokio_postgres::error::SqlState;
+use tokio_postgres::error::{DbError, SqlState};
 use tokio_postgres::types::Type;
 use tokio_postgres::{Config, IsolationLevel};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::address::AddressError;
+use super::log_detail;
 use super::{
     Access, Batch, Bind, CONNECTIONS_MAX, DatabaseError, ROW_BYTES_MAX, Ran, Row, Statement, WAIT_MAX,
 };
@@ -68,11 +69,13 @@ impl Postgres {
         let client = self.pool.get().await.map_err(|error| of_pool(&error))?;
         let types = vec![Type::TEXT; binds];
         let prepared = client.prepare_typed(&as_json(text, access), &types).await;
-        prepared.map(drop).map_err(|error| told(&error, Duration::ZERO))
+        prepared.map(drop).map_err(|error| told(&error, Duration::ZERO, log_detail::of_statement))
     }
 
     async fn in_transaction(&self, batch: &Batch) -> Result<Ran, DatabaseError> {
-        let failed = |error: tokio_postgres::Error| told(&error, batch.time_max);
+        let failed = |error: tokio_postgres::Error| {
+            told(&error, batch.time_max, |error| log_detail::of_values(error, &[]))
+        };
         let mut client = self.pool.get().await.map_err(|error| of_pool(&error))?;
         let transaction = client
             .build_transaction()
@@ -104,10 +107,15 @@ async fn read(
     batch: &Batch,
     room: &mut usize,
 ) -> Result<Vec<Row>, DatabaseError> {
-    let failed = |error: tokio_postgres::Error| told(&error, batch.time_max);
+    let failed = |error: tokio_postgres::Error| {
+        told(&error, batch.time_max, |error| log_detail::of_values(error, &statement.binds))
+    };
     let text = as_json(&statement.text, batch.access);
     let types = vec![Type::TEXT; statement.binds.len()];
-    let prepared = transaction.prepare_typed_cached(&text, &types).await.map_err(failed)?;
+    let prepared = transaction
+        .prepare_typed_cached(&text, &types)
+        .await
+        .map_err(|error| told(&error, batch.time_max, log_detail::of_statement))?;
     let binds: Vec<Option<String>> = statement.binds.iter().map(as_text).collect();
     let mut stream = pin!(transaction.query_raw(&prepared, binds).await.map_err(failed)?);
     let mut found = Vec::new();
@@ -117,8 +125,9 @@ async fn read(
         }
         let json: &str = row.try_get(0).map_err(failed)?;
         *room = room.checked_sub(json.len()).ok_or(DatabaseError::TooLarge)?;
-        let made = serde_json::from_str(json)
-            .map_err(|error| DatabaseError::Failed { detail: error.to_string() })?;
+        let made = serde_json::from_str(json).map_err(|_| DatabaseError::Failed {
+            detail: "a row is no JSON object that can be read".to_owned(),
+        })?;
         found.push(made);
     }
     Ok(found)
@@ -153,21 +162,32 @@ fn of_pool(error: &PoolError) -> DatabaseError {
     }
 }
 
-fn told(error: &tokio_postgres::Error, time_max: Duration) -> DatabaseError {
-    match error.code() {
-        Some(code) if *code == SqlState::QUERY_CANCELED => DatabaseError::Timeout(time_max),
-        Some(code) if *code == SqlState::NUMERIC_VALUE_OUT_OF_RANGE => DatabaseError::OutOfRange,
-        Some(code) if *code == SqlState::READ_ONLY_SQL_TRANSACTION => {
-            DatabaseError::ReadOnly { detail: chain(error) }
-        }
-        // Class 57 is an operator's intervention, class 53 a lack of resources, class 08 a lost connection.
-        Some(code) if ["57", "53", "08"].iter().any(|class| code.code().starts_with(class)) => {
-            DatabaseError::Unreachable { detail: chain(error) }
-        }
-        Some(_) => DatabaseError::Failed { detail: chain(error) },
+/// `keep` makes of the server's error what the log may hold.
+fn told(
+    error: &tokio_postgres::Error,
+    time_max: Duration,
+    keep: impl Fn(&DbError) -> String,
+) -> DatabaseError {
+    let Some(told) = error.as_db_error() else {
         // Not the server's answer but the way to it: the connection broke.
-        None => DatabaseError::Unreachable { detail: chain(error) },
+        return DatabaseError::Unreachable { detail: chain(error) };
+    };
+    let code = told.code();
+    if *code == SqlState::QUERY_CANCELED {
+        return DatabaseError::Timeout(time_max);
     }
+    if *code == SqlState::NUMERIC_VALUE_OUT_OF_RANGE {
+        return DatabaseError::OutOfRange;
+    }
+    let detail = keep(told);
+    if *code == SqlState::READ_ONLY_SQL_TRANSACTION {
+        return DatabaseError::ReadOnly { detail };
+    }
+    // Class 57 is an operator's intervention, class 53 a lack of resources, class 08 a lost connection.
+    if ["57", "53", "08"].iter().any(|class| code.code().starts_with(class)) {
+        return DatabaseError::Unreachable { detail };
+    }
+    DatabaseError::Failed { detail }
 }
 
 fn chain(error: &dyn std::error::Error) -> String {

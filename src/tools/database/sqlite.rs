@@ -12,6 +12,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::address::AddressError;
+use super::log_detail;
 use super::sqlite_rows::{Fault, read};
 use super::{Access, Batch, CONNECTIONS_MAX, DatabaseError, ROW_BYTES_MAX, Ran, WAIT_MAX};
 
@@ -149,7 +150,7 @@ impl Sqlite {
         let place = self.place().await?;
         self.with_connection(place, Access::Read, move |connection| match connection.prepare(&text) {
             Ok(_) => Ok(()),
-            Err(error) => Err(DatabaseError::Failed { detail: error.to_string() }),
+            Err(error) => Err(DatabaseError::Failed { detail: log_detail::of_sqlite(&error) }),
         })
         .await
     }
@@ -181,7 +182,10 @@ impl Sqlite {
             idle.put(connection);
             worked
         });
-        worked.await.unwrap_or_else(|error| Err(DatabaseError::Failed { detail: error.to_string() }))
+        worked.await.unwrap_or_else(|_| {
+            // The text of a panic may hold a value.
+            Err(DatabaseError::Failed { detail: "the work on the connection ended early".to_owned() })
+        })
     }
 }
 
@@ -270,9 +274,9 @@ fn told(error: rusqlite::Error, time_max: Duration) -> DatabaseError {
             | ErrorCode::NotADatabase
             | ErrorCode::DiskFull
             | ErrorCode::SystemIoFailure,
-        ) => DatabaseError::Unreachable { detail: error.to_string() },
-        Some(ErrorCode::ReadOnly) => DatabaseError::ReadOnly { detail: error.to_string() },
-        Some(_) | None => DatabaseError::Failed { detail: error.to_string() },
+        ) => DatabaseError::Unreachable { detail: log_detail::of_sqlite(&error) },
+        Some(ErrorCode::ReadOnly) => DatabaseError::ReadOnly { detail: log_detail::of_sqlite(&error) },
+        Some(_) | None => DatabaseError::Failed { detail: log_detail::of_sqlite(&error) },
     }
 }
 
