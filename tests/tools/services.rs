@@ -138,10 +138,29 @@ fn a_message_to_all_goes_to_the_topic_with_its_metadata() {
     assert_eq!((&body["message"], &body["metadata"]), (&json!("hi {there}"), &json!({ "a": [1, "{b}"] })));
 }
 
+const PATHS: &str = r#"
+[service.s]
+base_url_env = "MCP_TOOLS_ACTIVEMQ_URL"
+[[tool]]
+name = "open"
+description = "d"
+read_only = false
+params.username = { type = "string" }
+[tool.http]
+service = "s"
+method = "POST"
+path = "/api/message/agent_control.{username}"
+query = { type = "queue" }
+"#;
+
 #[test]
 fn no_argument_leads_out_of_its_place_in_the_path_or_the_query() {
     let service = Service::answering(SENT);
-    let server = with(ACTIVEMQ, &service.url);
+    let home = tempfile::tempdir().expect("a directory");
+    let file = home.path().join("paths.toml");
+    std::fs::write(&file, PATHS).expect("writes");
+    let file = file.display().to_string();
+    let server = Server::start_in(home, &["--catalog", &file], &[(ACTIVEMQ, &service.url)]);
     for (username, place) in [
         ("tom", "tom"),
         ("../admin", "..%2Fadmin"),
@@ -149,12 +168,12 @@ fn no_argument_leads_out_of_its_place_in_the_path_or_the_query() {
         ("x\r\nHost: evil", "x%0D%0AHost%3A%20evil"),
         ("\u{fc}%2f", "%C3%BC%252f"),
     ] {
-        server.call("swf_stop_user_testbed", json!({ "username": username }));
+        server.call("open", json!({ "username": username }));
         let expected = format!("POST /api/message/agent_control.{place}?type=queue HTTP/1.1");
         assert_eq!(service.next().line, expected);
     }
     for username in [json!(null), json!(""), json!("."), json!("..")] {
-        let told = block(&server.call("swf_stop_user_testbed", json!({ "username": username })));
+        let told = block(&server.call("open", json!({ "username": username })));
         assert!(told["error"].as_str().is_some_and(|told| told.contains("username")), "{told}");
     }
 
@@ -186,6 +205,63 @@ fn records_of_a_service_are_added_up() {
     assert_eq!(result["content"][0]["text"], "panda_monitor answered something else than a list of records");
     let far = server.call("panda_harvester_workers", json!({ "hours": i64::MAX }));
     assert!(block(&far)["error"].as_str().is_some_and(|told| told.contains("hours")), "{far}");
+}
+
+// ActiveMQ, Composite Destinations: "use , to separate destinations"; Wildcards: "." separates, "*" and ">" match.
+#[test]
+fn a_name_of_a_destination_holds_nothing_a_broker_could_read_as_two() {
+    let service = Service::answering(SENT);
+    let server = with(ACTIVEMQ, &service.url);
+    let hostile = [
+        "bob,workflow_control",
+        "bob,topic://epictopic",
+        "bob?consumer.exclusive=true",
+        "*",
+        "bob.>",
+        "bob/../admin",
+        "bob\nadmin",
+        "b\u{f6}b",
+        "",
+        " bob",
+        &"b".repeat(65),
+    ];
+    let refused = |tool: &str, arguments: Value, name: &str| {
+        let answer = server.call(tool, arguments);
+        let told = block(&answer)["error"].as_str().unwrap_or_default().to_owned();
+        assert!(told.starts_with(name) && told.contains("must match ^["), "{answer}");
+    };
+    for value in hostile {
+        refused("swf_stop_user_testbed", json!({ "username": value }), "username");
+        refused("swf_start_user_testbed", json!({ "username": value }), "username");
+    }
+    for value in ["../../etc/passwd", "a/b", ".hidden", "a b"] {
+        refused("swf_start_user_testbed", json!({ "username": "bob", "config_name": value }), "config_name");
+        refused("swf_start_workflow", json!({ "namespace": "n", "config": value }), "config");
+    }
+    server.call("swf_stop_user_testbed", json!({ "username": "bob.O-Neil_2" }));
+    // Only the last call was sent.
+    assert_eq!(service.next().line, "POST /api/message/agent_control.bob.O-Neil_2?type=queue HTTP/1.1");
+    assert!(service.asked.try_recv().is_err());
+}
+
+#[test]
+fn every_argument_in_a_path_of_the_shipped_catalogue_has_a_pattern() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/conf/tools");
+    let mut paths = 0;
+    for file in std::fs::read_dir(folder).expect("the folder").map(|entry| entry.expect("an entry").path()) {
+        let Some("toml") = file.extension().and_then(|kind| kind.to_str()) else { continue };
+        let text = std::fs::read_to_string(&file).expect("reads");
+        let catalogue: toml::Table = toml::from_str(&text).expect("TOML");
+        for tool in catalogue.get("tool").and_then(toml::Value::as_array).into_iter().flatten() {
+            let Some(path) = tool.get("http").and_then(|http| http["path"].as_str()) else { continue };
+            for name in path.split('{').skip(1).filter_map(|rest| rest.split('}').next()) {
+                paths += 1;
+                let pattern = tool["http"].get("patterns").and_then(|patterns| patterns.get(name));
+                assert!(pattern.is_some(), "{}: {} has no pattern for {name}", file.display(), tool["name"]);
+            }
+        }
+    }
+    assert!(paths >= 2, "the shipped catalogue has paths with arguments: {paths}");
 }
 
 #[test]

@@ -53,6 +53,8 @@ pub(in crate::tools) struct ParamFile {
     pub(in crate::tools) choices: Option<Vec<String>>,
     pub(in crate::tools) minimum: Option<i64>,
     pub(in crate::tools) maximum: Option<i64>,
+    /// A regular expression of JSON Schema, which clients see.
+    pub(in crate::tools) pattern: Option<String>,
 }
 
 /// The JSON type of a parameter.

@@ -40,6 +40,9 @@ pub(in crate::tools) struct HttpFile {
     /// Parameters that must be given although the schema lets them be left out.
     #[serde(default)]
     pub(in crate::tools) needs: Vec<String>,
+    /// Regular expressions that whole values must match, by parameter. They are not part of the schema.
+    #[serde(default)]
+    pub(in crate::tools) patterns: IndexMap<String, String>,
     /// Sums over the list that the service answers with, beside what `result` says.
     #[serde(default)]
     pub(in crate::tools) totals: IndexMap<String, TotalFile>,

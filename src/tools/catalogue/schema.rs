@@ -200,6 +200,9 @@ fn property(name: &str, param: &ParamFile) -> Result<Map<String, Value>, String>
     if param.required && param.default.is_some() {
         return Err("has a default although it is required (remove one of the two)".into());
     }
+    if param.pattern.is_some() && kind != "string" {
+        return Err(format!("pattern: is for a string; the parameter is of type {kind}"));
+    }
     let default = match &param.default {
         Some(value) => json_of(value)?,
         None => Value::Null,
@@ -227,6 +230,7 @@ fn property(name: &str, param: &ParamFile) -> Result<Map<String, Value>, String>
     put("items", (kind == "array").then(|| json!({})));
     put("maximum", param.maximum.map(Value::from));
     put("minimum", param.minimum.map(Value::from));
+    put("pattern", param.pattern.clone().map(Value::from));
     put("title", Some(Value::from(title(name))));
     put("type", (!param.nullable).then(|| Value::from(kind)));
     Ok(property)

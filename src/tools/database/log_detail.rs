@@ -110,6 +110,7 @@ fn add_names(told: &mut String, error: &DbError) {
 }
 
 /// An error of SQLite: the text of a statement that cannot be compiled, the names of a constraint, else the code alone.
+#[expect(clippy::wildcard_enum_match_arm, reason = "a kind that is new to us may hold a value")]
 pub(super) fn of_sqlite(error: &rusqlite::Error) -> String {
     match error {
         rusqlite::Error::SqlInputError { msg, offset, .. } => {

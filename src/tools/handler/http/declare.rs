@@ -8,6 +8,7 @@ use hyper::Method;
 use indexmap::IndexMap;
 use serde_json::Value;
 
+use super::patterns::Patterns;
 use super::render::JsonTemplate;
 use super::{HttpTool, NOW, Services};
 use crate::tools::catalogue::{BeforeFile, HttpFile, HttpMethod, Input, LetFile, Param};
@@ -40,6 +41,7 @@ pub(in crate::tools::handler) fn build(
     let moments = builder.moments(file.moments);
     let defaults = builder.defaults(&file.defaults);
     builder.needs(&file.needs);
+    let patterns = Patterns::build(file.patterns, builder.params, &mut builder.reasons);
     let names: Vec<String> = moments.keys().cloned().chain([NOW.to_owned()]).collect();
     let path = builder.template("http.path", &file.path);
     let query: IndexMap<String, Template> = file
@@ -75,6 +77,7 @@ pub(in crate::tools::handler) fn build(
             moments,
             defaults,
             needs,
+            patterns,
             totals,
             result,
             not_found,

@@ -5,6 +5,7 @@
 
 mod declare;
 mod exchange;
+mod patterns;
 mod render;
 mod service;
 mod totals;
@@ -26,6 +27,7 @@ use crate::tools::call_log;
 use crate::tools::catalogue::{Arguments, BeforeFile, TotalFile};
 use crate::tools::handler::argument::{canonical, moment_before};
 use exchange::{ExchangeError, Request};
+use patterns::Patterns;
 use render::JsonTemplate;
 
 /// The name of the moment of the call.
@@ -42,6 +44,7 @@ pub(in crate::tools) struct HttpTool {
     moments: IndexMap<String, BeforeFile>,
     defaults: IndexMap<String, Value>,
     needs: Vec<String>,
+    patterns: Patterns,
     totals: IndexMap<String, TotalFile>,
     result: Option<JsonTemplate>,
     not_found: Option<Template>,
@@ -90,6 +93,7 @@ impl HttpTool {
                 arguments.set(name, value.clone());
             }
         }
+        self.patterns.check(&arguments)?;
         let now = Timestamp::now();
         arguments.set(NOW, Value::from(canonical(now)));
         for (name, before) in &self.moments {
