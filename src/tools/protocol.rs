@@ -59,7 +59,7 @@ pub(super) async fn answer(view: &View, headers: &HeaderMap, message: Message<'_
             if let Err(error) = check_version(headers) {
                 return reply::error(bad, Some(NO_ID), &error);
             }
-            match check_notification(headers, &note) {
+            match headers_of::check_notification(headers, &note.method, named(&note).as_deref()) {
                 Ok(()) => reply::accepted(),
                 Err(reason) => reply::error(bad, None, &ErrorData::header_mismatch(reason, None)),
             }
@@ -110,13 +110,6 @@ async fn request(view: &View, headers: &HeaderMap, call: &Call<'_>) -> Reply {
             reply::error(status, id, &error)
         }
     }
-}
-
-fn check_notification(headers: &HeaderMap, note: &Note<'_>) -> Result<(), String> {
-    if !headers_of::required(headers) {
-        return Ok(());
-    }
-    headers_of::check(headers, &note.method, named(note).as_deref())
 }
 
 /// What `Mcp-Name` must repeat.

@@ -16,7 +16,7 @@ use super::catalogue::Problems;
 use super::connections::Connections;
 use super::handler::Host;
 use super::protocol::View;
-use super::registry::Registry;
+use super::registry::{Registry, Tool};
 use crate::sys::inherit::{InheritError, Inherited};
 use crate::sys::notify::{State, notify, watchdog_interval};
 use crate::sys::process::keep_memory_private;
@@ -26,6 +26,9 @@ use crate::sys::socket::{BindError, BoundSocket, SocketFile, bind_unix};
 const SOCKET_MODE: u32 = 0o660;
 /// After SIGTERM, calls have this long to finish.
 const DRAIN_TIME_MAX: Duration = Duration::from_secs(15);
+
+/// Names of tools in one line of the log.
+const NAMES_TOLD_MAX: usize = 10;
 
 /// Why the server could not run.
 #[derive(Debug, thiserror::Error)]
@@ -139,9 +142,10 @@ async fn due(alive: &mut Option<tokio::time::Interval>) {
 fn apply(shared: &Shared, rebuilt: Result<Registry, Problems>) {
     match rebuilt {
         Ok(registry) => {
+            let changed = changed(&shared.registry.load(), &registry);
             let tools = registry.tools().len();
             shared.registry.store(Arc::new(registry));
-            call_log::event("reloaded", &format!("{tools} tools"));
+            call_log::event("reloaded", &format!("{tools} tools{changed}"));
         }
         Err(problems) => {
             call_log::event(
@@ -150,4 +154,22 @@ fn apply(shared: &Shared, rebuilt: Result<Registry, Problems>) {
             );
         }
     }
+}
+
+/// Which tools a reload took away and brought: a file that was read half shows here.
+fn changed(old: &Registry, new: &Registry) -> String {
+    let only_in = |one: &Registry, other: &Registry, word: &str| {
+        let names: Vec<&str> = one.tools().iter().map(Tool::name).collect();
+        let names: Vec<&str> = names.into_iter().filter(|name| other.tool(name).is_none()).collect();
+        match names.len() {
+            0 => String::new(),
+            1..=NAMES_TOLD_MAX => format!("; {word}: {}", names.join(", ")),
+            count => format!(
+                "; {word}: {}, and {} more",
+                names[..NAMES_TOLD_MAX].join(", "),
+                count - NAMES_TOLD_MAX
+            ),
+        }
+    };
+    only_in(old, new, "gone") + &only_in(new, old, "new")
 }

@@ -40,6 +40,15 @@ pub(super) fn check_handshake(headers: &HeaderMap) -> Result<(), String> {
     Ok(())
 }
 
+/// A notification may do without, as in the servers of the SDKs; what it does send must be right.
+pub(super) fn check_notification(
+    headers: &HeaderMap,
+    method: &str,
+    name: Option<&str>,
+) -> Result<(), String> {
+    if required(headers) && headers.contains_key(METHOD) { check(headers, method, name) } else { Ok(()) }
+}
+
 /// `name` is what the body names: a tool, a prompt, a resource or a task.
 pub(super) fn check(headers: &HeaderMap, method: &str, name: Option<&str>) -> Result<(), String> {
     match only(headers, METHOD, "Mcp-Method")? {

@@ -56,7 +56,7 @@ params.n = { type = "integer", default = "x" }
 params.m = { type = "integer", default = 1, required = true }
 "#,
         &[
-            "c.toml:12: tool.late: unknown variant `int`, expected one of `string`, `integer`, `number`, `boolean`, `array`, `object`",
+            "c.toml:12: tool.late: params.days.type: unknown variant `int`, expected one of `string`, `integer`, `number`, `boolean`, `array`, `object`",
             "c.toml:2: tool.a b: name: must be 1 to 128 of A-Z a-z 0-9 _ - .",
             "c.toml:2: tool.a b: description: is empty; a model chooses tools by it",
             "c.toml:2: tool.a b: text: needs one of body, from",
@@ -65,6 +65,138 @@ params.m = { type = "integer", default = 1, required = true }
             "c.toml:15: tool.none: has no handler (give one of text, catalog, server, refuse, sql, http)",
         ],
     );
+}
+
+#[test]
+fn tells_every_mistake_of_every_tool_with_its_key() {
+    check(
+        r#"
+[[tool]]
+name = "bad"
+description = "d"
+read_only = "yes"
+colour = "red"
+params.days = { type = "int", required = 1 }
+params.ok = { type = "string", min = 3 }
+[tool.sql]
+shape = "rowz"
+query = "SELECT :days, :nobody"
+limit = "many"
+[[tool.sql.require]]
+message = "m"
+[tool.sql.let]
+since = { befor = { param = "days", unit = "days" } }
+
+[[tool]]
+description = 3
+text = { body = 4, from = "instructionz" }
+
+[[tool]]
+name = "third"
+read_only = true
+description = ""
+sql = { query = "SELECT 1" }
+[service.x]
+base_url = 3
+base = "x"
+"#,
+        &[
+            "c.toml:5: tool.bad: read_only: invalid type: string \"yes\", expected a boolean",
+            "c.toml:6: tool.bad: colour: unknown field `colour`, expected one of `name`, `description`, `read_only`, `params`, `input_schema`, `output_schema`, `text`, `catalog`, `server`, `refuse`, `sql`, `http`",
+            "c.toml:7: tool.bad: params.days.type: unknown variant `int`, expected one of `string`, `integer`, `number`, `boolean`, `array`, `object`",
+            "c.toml:7: tool.bad: params.days.required: invalid type: integer `1`, expected a boolean",
+            "c.toml:8: tool.bad: params.ok.min: unknown field `min`, expected one of `type`, `required`, `default`, `nullable`, `description`, `enum`, `minimum`, `maximum`, `pattern`",
+            "c.toml:10: tool.bad: sql.shape: unknown variant `rowz`, expected one of `page`, `row`, `rows`, `sections`, `value`, `map`",
+            "c.toml:12: tool.bad: sql.limit: invalid type: string \"many\", expected a whole number",
+            "c.toml:13: tool.bad: sql.require[1].query: is missing",
+            "c.toml:16: tool.bad: sql.let.since.befor: unknown variant `befor`, expected one of `contains`, `time`, `before`, `minutes_ago`, `object`",
+            "c.toml:19: tool: description: invalid type: integer `3`, expected a string",
+            "c.toml:20: tool: text.body: invalid type: integer `4`, expected a string",
+            "c.toml:20: tool: text.from: unknown variant `instructionz`, expected `instructions`",
+            "c.toml:18: tool: name: is missing",
+            "c.toml:18: tool: read_only: is missing",
+            "c.toml:26: tool.third: sql.shape: is missing",
+            "c.toml:28: service.x: base_url: invalid type: integer `3`, expected a string",
+            "c.toml:29: service.x: base: unknown field `base`, expected one of `base_url`, `base_url_env`, `authorization_env`",
+            "c.toml:2: tool.bad: sql.query: there is no parameter or let :nobody",
+            "c.toml:22: tool.third: description: is empty; a model chooses tools by it",
+        ],
+    );
+}
+
+#[test]
+fn a_catalogue_without_tools_is_a_problem() {
+    let told = "tool: no tool is declared; clients would find nothing to call (hint: is the file whole?)";
+    check("", &[&format!("c.toml:1: {told}")]);
+    check("tool = []\n[service.s]\nbase_url = \"http://a\"", &[&format!("c.toml:1: {told}")]);
+    check("\n\na = 1\na = 2\n", &["c.toml:4: toml: duplicate key a"]);
+}
+
+#[test]
+fn a_tool_name_that_model_apis_refuse_is_warned_of() {
+    let home = tempfile::tempdir().expect("a directory");
+    for (name, warned) in [
+        ("plain_name-1".to_owned(), false),
+        ("n".repeat(64), false),
+        ("with.dot".to_owned(), true),
+        ("n".repeat(65), true),
+    ] {
+        let file = write(home.path(), "c.toml", &GREETING.replace("\"greeting\"", &format!("\"{name}\"")));
+        let output = run(&["check", &file]);
+        let told = text(&output.stdout);
+        assert_eq!(output.status.code(), Some(0), "{told}");
+        assert!(told.ends_with("OK: 1 tools\n"), "{told}");
+        assert_eq!(told.contains(&format!("warning: tool.{name}: name: ")), warned, "{told}");
+    }
+}
+
+/// Tools that say they only read, with statements that write.
+const READS_BY_WRITING: &str = r#"
+[[tool]]
+name = "inserts"
+description = "d"
+read_only = true
+[tool.sql]
+shape = "value"
+query = "INSERT INTO t(a) VALUES (1) RETURNING a"
+
+[[tool]]
+name = "hides"
+description = "d"
+read_only = true
+[tool.sql]
+shape = "sections"
+[[tool.sql.section]]
+name = "part"
+shape = "rows"
+query = "WITH x AS (SELECT 1) DELETE FROM t RETURNING a"
+
+[[tool]]
+name = "reads"
+description = "d"
+read_only = true
+[tool.sql]
+shape = "rows"
+query = "WITH x AS (SELECT a FROM t) SELECT a FROM x"
+"#;
+
+#[test]
+fn a_tool_that_only_reads_must_not_write() {
+    let home = tempfile::tempdir().expect("a directory");
+    let file = write(home.path(), "c.toml", READS_BY_WRITING);
+    let database = home.path().join("t.db");
+    let connection = rusqlite::Connection::open(&database).expect("opens");
+    connection.execute_batch("CREATE TABLE t (a INTEGER)").expect("runs");
+    let postgres = crate::pg::Postgres::start();
+    postgres.load("CREATE TABLE t (a integer)");
+    for url in [format!("sqlite:{}", database.display()), postgres.url()] {
+        let output = run(&["check", &file, "--database", &url]);
+        let told = text(&output.stdout);
+        assert_eq!(output.status.code(), Some(1), "{told}");
+        assert!(told.contains("tool.inserts: sql.query: this statement writes"), "{told}");
+        assert!(told.contains("tool.hides: sql.section part: "), "{told}");
+        assert!(!told.contains("tool.reads") && told.ends_with("2 problems\n"), "{told}");
+    }
 }
 
 #[test]
@@ -183,7 +315,7 @@ defaults = { a = "x", z = 1 }
 needs = ["z"]
 "#,
         &[
-            "c.toml:25: tool.elsewhere: unknown variant `PATCH`, expected one of `GET`, `POST`, `PUT`, `DELETE`",
+            "c.toml:25: tool.elsewhere: http.method: unknown variant `PATCH`, expected one of `GET`, `POST`, `PUT`, `DELETE`",
             "c.toml:2: service.odd: base_url: must be http://HOST[:PORT][/PATH] or https://...",
             "c.toml:4: service.both: needs one of base_url, base_url_env",
             "c.toml:10: tool.calls: http.service: nowhere is not declared (hint: a [service.nowhere] table)",
@@ -219,6 +351,19 @@ fn a_reload_takes_the_new_files_and_keeps_the_old_ones_when_they_are_bad() {
     let line = server.wait_for_log("\"event\":\"reload_refused\"");
     assert!(line.contains("c.toml:2"), "{line}");
     assert_eq!(greeting(&server), "good day");
+
+    // An editor that empties the file before it writes; and one that is cut off in the middle.
+    for cut in ["", "[[tool]]\nname = \"greeting\"\ndescrip"] {
+        write(server.home.path(), "c.toml", cut);
+        server.signal("-HUP");
+        server.wait_for_log("\"event\":\"reload_refused\"");
+        assert_eq!(greeting(&server), "good day");
+    }
+
+    write(server.home.path(), "c.toml", &GREETING.replace("greeting", "farewell"));
+    server.signal("-HUP");
+    let line = server.wait_for_log("\"event\":\"reloaded\"");
+    assert!(line.contains("1 tools; gone: greeting; new: farewell"), "{line}");
 }
 
 #[test]

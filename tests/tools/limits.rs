@@ -99,7 +99,11 @@ fn server() -> Server {
     std::fs::write(&file, CATALOGUE).expect("writes");
     let file = file.display().to_string();
     let checked = run(&["check", &file, "--database", "sqlite::memory:"]);
-    assert_eq!(text(&checked.stdout), "OK: 8 tools\n");
+    // The tool is there to show that it cannot write.
+    let told = text(&checked.stdout);
+    let lines: Vec<&str> = told.lines().collect();
+    assert!(lines[0].starts_with("tool.secret_write: sql.query: this statement writes"), "{told}");
+    assert_eq!(lines[1..], ["1 problem"]);
     Server::start_in(home, &["--catalog", &file], &[])
 }
 

@@ -177,3 +177,27 @@ fn a_notification_is_taken_without_an_answer() {
     let reply = server.post(&json!({ "jsonrpc": "2.0", "method": "notifications/initialized" }));
     assert_eq!((reply.status, reply.body.as_str()), (202, ""));
 }
+
+// The servers of the SDKs take a notification of 2026-07-28 without Mcp-Method; what it does send must agree.
+#[test]
+fn a_notification_of_the_newer_era_needs_no_standard_headers() {
+    let server = Server::start(&[]);
+    let sent = |method: &str, headers: &[(&str, &str)]| {
+        let mut all = vec![("Content-Type", "application/json"), ("MCP-Protocol-Version", MODERN)];
+        all.extend_from_slice(headers);
+        let body = json!({ "jsonrpc": "2.0", "method": method, "params": { "requestId": 1 } });
+        server.http("POST", &all, body.to_string().as_bytes())
+    };
+    for method in [
+        "notifications/cancelled",
+        "notifications/progress",
+        "notifications/initialized",
+        "notifications/of/tomorrow",
+    ] {
+        let bare = sent(method, &[]);
+        assert_eq!((bare.status, bare.body.as_str()), (202, ""), "{method}");
+        assert_eq!(sent(method, &[("Mcp-Method", method)]).status, 202, "{method}");
+        let other = sent(method, &[("Mcp-Method", "tools/list")]);
+        assert_eq!((other.status, other.json()["error"]["code"].clone()), (400, json!(-32020)), "{method}");
+    }
+}

@@ -1,14 +1,15 @@
 //! The TOML mirror of a catalogue file.
 //!
-//! Each `[[tool]]` is read on its own, so that a mistake in one does not hide the mistakes of the others. Must not
+//! Each `[[tool]]` is read on its own, and what is wrong in one hides nothing of the rest. Must not
 //! judge what a declaration means.
 
 use indexmap::IndexMap;
 use serde::Deserialize;
 use toml::Spanned;
-use toml::de::{DeArray, DeTable, DeValue, ValueDeserializer};
+use toml::de::{DeArray, DeTable, DeValue};
 
 use super::http_file::{HttpFile, ServiceFile};
+use super::mistakes::{self, Mistake, Read};
 use super::sql_file::SqlFile;
 use super::{Problems, Source};
 
@@ -127,6 +128,8 @@ pub(in crate::tools) struct RefuseFile {
 /// A declaration and the line it starts on.
 pub(in crate::tools) struct Declared<T> {
     pub(in crate::tools) line: usize,
+    /// Keys that could not be read, and that the declaration lacks therefore.
+    pub(in crate::tools) mistaken: Vec<String>,
     pub(in crate::tools) declaration: T,
 }
 
@@ -142,8 +145,13 @@ pub(super) fn parse(source: &Source, problems: &mut Problems) -> Document {
     let table = match DeTable::parse(&source.text) {
         Ok(table) => table.into_inner(),
         Err(error) => {
-            let line = line_of(&source.text, error.span().map_or(0, |span| span.start));
-            problems.add(source, line, "toml".into(), error.message().to_owned());
+            let span = error.span().unwrap_or_default();
+            let line = line_of(&source.text, span.start);
+            let reason = match (error.message(), source.text.get(span)) {
+                ("duplicate key", Some(key)) => format!("duplicate key {key}"),
+                (message, _) => message.to_owned(),
+            };
+            problems.add(source, line, "toml".into(), reason);
             return Document::default();
         }
     };
@@ -165,9 +173,9 @@ pub(super) fn parse(source: &Source, problems: &mut Problems) -> Document {
             ("service", DeValue::Table(services)) => {
                 let read = services.into_iter().filter_map(|(name, service)| {
                     let name = name.into_inner().into_owned();
-                    let Declared { line, declaration } =
+                    let Declared { line, mistaken, declaration } =
                         declared(source, &format!("service.{name}"), service, problems)?;
-                    Some(Declared { line, declaration: (name, declaration) })
+                    Some(Declared { line, mistaken, declaration: (name, declaration) })
                 });
                 document.services.extend(read);
             }
@@ -220,14 +228,14 @@ fn declared<T: for<'de> Deserialize<'de>>(
     problems: &mut Problems,
 ) -> Option<Declared<T>> {
     let line = line_of(&source.text, value.span().start);
-    match T::deserialize(ValueDeserializer::from(value)) {
-        Ok(declaration) => Some(Declared { line, declaration }),
-        Err(error) => {
-            let at = error.span().map_or(line, |span| line_of(&source.text, span.start));
-            problems.add(source, at, key.to_owned(), error.message().to_owned());
-            None
-        }
+    let Read { declaration, mistakes } = mistakes::read::<T>(value);
+    let mut mistaken = Vec::new();
+    for Mistake { at, key: below, reason } in mistakes {
+        let reason = if below.is_empty() { reason } else { format!("{below}: {reason}") };
+        problems.add(source, line_of(&source.text, at), key.to_owned(), reason);
+        mistaken.push(below);
     }
+    Some(Declared { line, mistaken, declaration: declaration? })
 }
 
 fn line_of(text: &str, offset: usize) -> usize {

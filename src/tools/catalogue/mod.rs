@@ -6,6 +6,7 @@
 mod builtin;
 mod file;
 mod http_file;
+mod mistakes;
 mod problem;
 mod schema;
 mod source;
@@ -36,23 +37,48 @@ pub(super) fn build(sources: &[Source], instructions: Arc<str>) -> Result<Regist
     let mut tools: Vec<Tool> = Vec::new();
     let mut seen = HashSet::new();
     for (source, document) in documents {
-        for Declared { line, declaration: tool } in document.tools {
-            let key = format!("tool.{}", tool.name);
-            if !seen.insert(tool.name.clone()) {
+        for Declared { line, mistaken, declaration: tool } in document.tools {
+            let nameless = mistaken.iter().any(|key| key == "name");
+            let key = if nameless { "tool".to_owned() } else { format!("tool.{}", tool.name) };
+            if !nameless && !seen.insert(tool.name.clone()) {
                 problems.add(source, line, key, "is declared twice".into());
                 continue;
             }
             match build_tool(tool, &instructions, &services) {
                 Ok(tool) => tools.push(tool),
                 Err(reasons) => {
-                    for reason in reasons {
+                    for reason in reasons.into_iter().filter(|reason| !follows(reason, &mistaken)) {
                         problems.add(source, line, key.clone(), reason);
                     }
                 }
             }
         }
     }
+    if let (true, true, Some(first)) = (tools.is_empty(), problems.is_empty(), sources.first()) {
+        let reason = "no tool is declared; clients would find nothing to call (hint: is the file whole?)";
+        problems.add(first, 1, "tool".into(), reason.into());
+    }
     problems.into_result(|| Registry::new(tools, &instructions))
+}
+
+/// Whether a reason only tells that something is gone which a mistake took out.
+fn follows(reason: &str, mistaken: &[String]) -> bool {
+    const HANDLERS: [&str; 6] = ["text", "catalog", "server", "refuse", "sql", "http"];
+    let names = |word: &str| {
+        let is_part = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
+        reason.split(|letter| !is_part(letter)).any(|part| part == word)
+    };
+    mistaken.iter().any(|key| {
+        let outside = key.split('[').next().unwrap_or_default();
+        let steps: Vec<&str> = outside.split('.').collect();
+        let named = match steps.as_slice() {
+            ["params"] => true,
+            ["params", name, ..] | [_, "let", name, ..] => names(name),
+            [handler, ..] => HANDLERS.contains(handler) && reason.starts_with("has no handler"),
+            [] => false,
+        };
+        named || reason.starts_with(outside)
+    })
 }
 
 /// The services of all files: a tool may use one that another file declares, and files may say the same twice.
@@ -60,7 +86,12 @@ fn build_services(documents: &[(&Source, Document)], problems: &mut Problems) ->
     let mut services = Services::new();
     let mut seen: HashMap<&str, &ServiceFile> = HashMap::new();
     for (source, document) in documents {
-        for Declared { line, declaration: (name, file) } in &document.services {
+        for Declared { line, mistaken, declaration: (name, file) } in &document.services {
+            if !mistaken.is_empty() {
+                // It exists, so that tools which use it are not told that it does not.
+                services.insert(name.clone(), Service::unknown(name));
+                continue;
+            }
             let key = format!("service.{name}");
             match seen.insert(name, file) {
                 Some(before) if before != file => {

@@ -41,6 +41,10 @@ impl Problems {
         self.0.push(Problem { file: source.name.clone(), line: Some(line), key, reason });
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     pub(super) fn into_result<T>(self, built: impl FnOnce() -> T) -> Result<T, Problems> {
         if self.0.is_empty() { Ok(built()) } else { Err(self) }
     }

@@ -209,6 +209,12 @@ fn check(files: &Files, databases: &DatabaseFlags) -> Result<ExitCode, CommandEr
             return Ok(ExitCode::from(NO));
         }
     };
+    for tool in registry.tools().iter().filter(|tool| !fits_model_apis(tool.name())) {
+        say(format_args!(
+            "warning: tool.{}: name: APIs of models take names of 1 to 64 of A-Z a-z 0-9 _ - only; clients that pass it on are refused",
+            tool.name()
+        ));
+    }
     let mut unfit = Vec::new();
     if !databases.is_empty() {
         let databases = databases.open().map_err(other)?;
@@ -220,6 +226,11 @@ fn check(files: &Files, databases: &DatabaseFlags) -> Result<ExitCode, CommandEr
     }
     say(format_args!("{}\n{}", unfit.join("\n"), counted(unfit.len())));
     Ok(ExitCode::from(NO))
+}
+
+/// Whether the APIs of models, which make a function of each tool, take this name.
+fn fits_model_apis(name: &str) -> bool {
+    name.len() <= 64 && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
 }
 
 async fn check_statements(registry: &Registry, databases: &Databases) -> Vec<String> {

@@ -5,6 +5,8 @@
 
 use std::path::PathBuf;
 
+use tokio_postgres::config::Host;
+
 use super::MAIN;
 
 /// The address of one database.
@@ -29,6 +31,10 @@ pub(in crate::tools) enum AddressError {
     PasswordShown(String),
     #[error("--database {0}: is given twice")]
     Twice(String),
+    #[error(
+        "--database {0}: the host or the database's name holds an @ (hint: in a user name or password write @ as %40, : as %3A, / as %2F, ? as %3F, # as %23 and % as %25)"
+    )]
+    NotEncoded(String),
     #[error("--database {name}: {reason}")]
     Postgres { name: String, reason: String },
     #[error("cannot open the SQLite database: {0}")]
@@ -76,6 +82,13 @@ impl Address {
                 let reason = format!("{error}").split(':').next().unwrap_or_default().to_owned();
                 AddressError::Postgres { name: name.to_owned(), reason }
             })?;
+            // The first @ ends a password that is not encoded; the rest of it is taken for a host.
+            let holds_at = |host: &Host| matches!(host, Host::Tcp(name) if name.contains(['@', '#']));
+            if config.get_hosts().iter().any(holds_at)
+                || config.get_dbname().is_some_and(|name| name.contains('@'))
+            {
+                return Err(AddressError::NotEncoded(name.to_owned()));
+            }
             return Ok(Address::Postgres(Box::new(config)));
         }
         Err(AddressError::Unknown(name.to_owned()))
@@ -128,6 +141,18 @@ mod tests {
         check("env:NO_SUCH_VARIABLE", "--database main: the variable NO_SUCH_VARIABLE is not set");
         let shown = Address::parse("postgresql://u:hunter2@h/d").unwrap_err().to_string();
         assert!(shown.contains("env:NAME") && !shown.contains("hunter2"), "{shown}");
+        for url in [
+            "postgresql://u:hunter@2@h/d",
+            "postgresql://u:hunt#er@2@h/d",
+            "postgres://u:a@b/hunter2@h/d",
+            "postgresql://u:@hunter2@h:5432",
+        ] {
+            let told = Address::parse_url("main", url).unwrap_err().to_string();
+            assert!(told.contains("write @ as %40") && !told.contains("hunt"), "{url}: {told}");
+        }
+        for url in ["postgresql://u:p%40ss%23@h/d", "postgresql://u:p#s@h/d?application_name=a%40b"] {
+            assert!(Address::parse_url("main", url).is_ok(), "{url}");
+        }
         let broken = Address::parse("postgresql://u:hunter2@h:port/d").unwrap_err().to_string();
         assert!(!broken.contains("hunter2"), "{broken}");
     }

@@ -31,6 +31,9 @@ const WAIT_MAX: Duration = Duration::from_secs(2);
 /// Bytes of one answer's rows; beyond that the caller must narrow the question.
 const ROW_BYTES_MAX: usize = 8 * 1024 * 1024;
 
+/// Said of a statement of a tool that only reads.
+const WRITES: &str = "this statement writes, and the tool says read_only = true, so it can never run (hint: read_only = false)";
+
 /// The two dialects of SQL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Dialect {
@@ -166,7 +169,7 @@ impl Database {
     /// Whether a statement could run: names, columns, syntax.
     pub(super) async fn check(&self, text: &str, binds: usize, access: Access) -> Result<(), DatabaseError> {
         match self {
-            Database::Sqlite(sqlite) => sqlite.check(text.to_owned()).await,
+            Database::Sqlite(sqlite) => sqlite.check(text.to_owned(), access).await,
             Database::Postgres(postgres) => postgres.check(text, binds, access).await,
         }
     }

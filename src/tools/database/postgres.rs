@@ -18,7 +18,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 use super::address::AddressError;
 use super::log_detail;
 use super::{
-    Access, Batch, Bind, CONNECTIONS_MAX, DatabaseError, ROW_BYTES_MAX, Ran, Row, Statement, WAIT_MAX,
+    Access, Batch, Bind, CONNECTIONS_MAX, DatabaseError, ROW_BYTES_MAX, Ran, Row, Statement, WAIT_MAX, WRITES,
 };
 use crate::tools::tls::client_config;
 
@@ -66,6 +66,9 @@ impl Postgres {
     }
 
     pub(super) async fn check(&self, text: &str, binds: usize, access: Access) -> Result<(), DatabaseError> {
+        if access == Access::Read && begins_as_a_write(text) {
+            return Err(DatabaseError::Failed { detail: WRITES.to_owned() });
+        }
         let client = self.pool.get().await.map_err(|error| of_pool(&error))?;
         let types = vec![Type::TEXT; binds];
         let prepared = client.prepare_typed(&as_json(text, access), &types).await;
@@ -139,6 +142,13 @@ fn as_json(text: &str, access: Access) -> String {
         Access::Read => format!("SELECT row_to_json(_row)::text FROM ({text}\n) AS _row"),
         Access::Write => format!("WITH _row AS ({text}\n) SELECT row_to_json(_row)::text FROM _row"),
     }
+}
+
+/// A statement within a `WITH` that changes something is PostgreSQL's to refuse: a read runs inside a `SELECT`.
+fn begins_as_a_write(text: &str) -> bool {
+    let lines = text.lines().map(str::trim_start).filter(|line| !line.is_empty() && !line.starts_with("--"));
+    let first = lines.flat_map(str::split_whitespace).next().unwrap_or_default();
+    ["INSERT", "UPDATE", "DELETE", "MERGE", "TRUNCATE"].iter().any(|word| first.eq_ignore_ascii_case(word))
 }
 
 fn as_text(bind: &Bind) -> Option<String> {

@@ -14,7 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::address::AddressError;
 use super::log_detail;
 use super::sqlite_rows::{Fault, read};
-use super::{Access, Batch, CONNECTIONS_MAX, DatabaseError, ROW_BYTES_MAX, Ran, WAIT_MAX};
+use super::{Access, Batch, CONNECTIONS_MAX, DatabaseError, ROW_BYTES_MAX, Ran, WAIT_MAX, WRITES};
 
 /// How often a running statement looks at the clock, in steps of SQLite's machine.
 const STEPS_BETWEEN_LOOKS: i32 = 200;
@@ -146,9 +146,12 @@ impl Sqlite {
         }
     }
 
-    pub(super) async fn check(&self, text: String) -> Result<(), DatabaseError> {
+    pub(super) async fn check(&self, text: String, access: Access) -> Result<(), DatabaseError> {
         let place = self.place().await?;
         self.with_connection(place, Access::Read, move |connection| match connection.prepare(&text) {
+            Ok(statement) if access == Access::Read && !statement.readonly() => {
+                Err(DatabaseError::Failed { detail: WRITES.to_owned() })
+            }
             Ok(_) => Ok(()),
             Err(error) => Err(DatabaseError::Failed { detail: log_detail::of_sqlite(&error) }),
         })

@@ -5,7 +5,6 @@
 
 use indexmap::IndexMap;
 use regex::{Regex, RegexBuilder};
-use serde_json::Value;
 
 use crate::tools::catalogue::{Arguments, Param};
 use crate::tools::handler::template::plain;
@@ -51,9 +50,9 @@ impl Patterns {
 
     /// The first argument that does not fit; the error is for the caller. What was not given has nothing to fit.
     pub(super) fn check(&self, arguments: &Arguments) -> Result<(), String> {
-        let unfit = self.0.iter().find(|pattern| match arguments.get(&pattern.name) {
-            Value::Null => false,
-            value => !pattern.whole.is_match(&plain(value)),
+        let unfit = self.0.iter().find(|pattern| {
+            let value = arguments.get(&pattern.name);
+            !value.is_null() && !pattern.whole.is_match(&plain(value))
         });
         match unfit {
             Some(Pattern { name, text, .. }) => {

@@ -86,6 +86,11 @@ impl Service {
         Ok(Service { name: name.to_owned(), base, authorization, variable: file.base_url_env.clone() })
     }
 
+    /// A service whose declaration could not be read.
+    pub(in crate::tools) fn unknown(name: &str) -> Service {
+        Service { name: name.to_owned(), base: None, authorization: None, variable: None }
+    }
+
     /// What to say when the operator has not said where the service is.
     pub(super) fn unset(&self) -> String {
         let variable = self.variable.as_deref().unwrap_or("base_url");
