@@ -164,6 +164,13 @@ impl Places {
         }
     }
 
+    /// Whether a call of this client would get a place at once.
+    pub(super) fn has_room(&self, who: Key) -> bool {
+        let line = self.lock();
+        let own = line.taken_by.get(&who).copied().unwrap_or_default();
+        line.taken < line.bounds.max && own < line.bounds.own_max
+    }
+
     /// Takes a place if one is free.
     #[cfg(test)]
     pub(super) fn try_enter(&self, who: Key) -> Option<Place<'_>> {

@@ -216,7 +216,7 @@ impl<'q> Asking<'q> {
         let (runtime, call) = (self.question.runtime, self.question.call);
         let (standing, patience) = match self.hold_until {
             Some(until) => (Standing::Privileged, left(until)),
-            // It is how a client finds out whom it speaks to: it is not refused while a backend can answer.
+            // It is not refused while a backend can answer; each client has a few of them under way at a time.
             None if call.method() == Method::Discover => (Standing::Privileged, left(client.deadline())),
             None => (Standing::New, runtime.timeouts.waiting),
         };

@@ -13,6 +13,7 @@ use super::admission::Place;
 use super::ask::{NotAsked, Question, To, Why, ask};
 use super::body::{self, NoBody};
 use super::client::{Client, Interrupt, Leaving, Peer};
+use super::discover::{self, Keeping, Turn};
 use super::front::{Ending, Request};
 use super::learn::Listing;
 use super::local::Persist;
@@ -84,15 +85,11 @@ async fn conduct(
     let is_stream = call.method() == Method::SubscriptionsListen;
     let patience = if is_stream { runtime.timeouts.stream_idle } else { runtime.total(call.tool()) };
     client.set_deadline(request.started + patience);
-    client.set_leaving(match (call.era(), call.method().repeatable()) {
-        (Era::Modern, _) => Leaving::Ends,
-        (Era::Legacy, true) => Leaving::EndsWhenBroken,
-        (Era::Legacy, false) => Leaving::Ignored,
-    });
+    client.set_leaving(leaving(call));
     let pass = match runtime.admit(request.shared, call, client).await {
         Ok(pass) => Some(pass),
         // It is how a client finds out whom it speaks to: it is not refused while a backend can answer.
-        Err(Refused { why: Why::Refused(_), .. }) if call.method() == Method::Discover => None,
+        Err(Refused { why: Why::Refused(_), .. }) if discover::is_discover(call) => None,
         Err(refused) => return turn_down(request, client, call, &refused, report).await,
     };
     let who = runtime.key(call.client());
@@ -115,6 +112,18 @@ async fn conduct(
         to: To::Route(route),
     };
     let again: Question<'_>;
+    let lane = match take_turn(&question, request, client, pass.is_none(), report).await {
+        Ok(Turn::Ask(lane)) => lane,
+        Ok(Turn::Answered(persist)) => {
+            client.set_leaving(Leaving::Ignored);
+            return persist;
+        }
+        Err(interrupt) => {
+            let not_asked =
+                NotAsked { why: interrupt.into(), executed: Executed::No, slot: None, since: None };
+            return answer_instead(&question, request, not_asked, client, report).await;
+        }
+    };
     let opened = match trial::stand_in(&question) {
         None => ask_and_open(&question, client).await,
         Some(stand_in) => match trial::try_out(&question, stand_in, client).await {
@@ -135,8 +144,35 @@ async fn conduct(
         }
         Err(not_asked) => answer_instead(&question, request, not_asked, client, report).await,
     };
+    drop(lane);
     client.set_leaving(Leaving::Ignored);
     persist
+}
+
+/// What it means to the call that its client leaves.
+fn leaving(call: &Call<'_>) -> Leaving {
+    match (call.era(), call.method().repeatable()) {
+        (Era::Modern, _) => Leaving::Ends,
+        (Era::Legacy, true) => Leaving::EndsWhenBroken,
+        (Era::Legacy, false) => Leaving::Ignored,
+    }
+}
+
+/// Any call asks at once, but for a discover whose client has others under way.
+async fn take_turn(
+    question: &Question<'_>,
+    request: &Request<'_>,
+    client: &mut Client,
+    refused: bool,
+    report: &mut Report,
+) -> Result<Turn, Interrupt> {
+    let To::Route(route) = &question.to else { return Ok(Turn::Ask(None)) };
+    match request.runtime.slot(question.pick(route)) {
+        Some(slot) if discover::is_discover(question.call) => {
+            discover::turn(request, client, question.call, slot, refused, report).await
+        }
+        Some(_) | None => Ok(Turn::Ask(None)),
+    }
 }
 
 async fn ask_and_open<'q>(question: &'q Question<'q>, client: &mut Client) -> Result<Opened<'q>, NotAsked> {
@@ -157,6 +193,12 @@ async fn answer_instead(
     report.slot = slot;
     report.tool = call.tool().zip(slot.and_then(|slot| runtime.slot(slot))).map(|(t, s)| s.tool_label(t));
     report.upstream = since.map(|since| since.elapsed());
+    if let (Why::Refused(_), true) = (why, discover::is_discover(call))
+        && let Some(slot) = slot.and_then(|slot| runtime.slot(slot))
+        && let Some(persist) = discover::stand_in(request, client, call, slot, report).await
+    {
+        return persist;
+    }
     match why {
         Why::Refused(Denial::Overloaded) => {
             let wait = slot.and_then(|slot| runtime.slot(slot)?.places.expected_wait());
@@ -239,6 +281,7 @@ impl Delivery<'_> {
         report.tool = self.call.tool().map(|tool| slot.tool_label(tool));
         let streams = self.is_stream || format == Format::EventStream;
         let (stream, place) = self.count_apart(streams, stream, place);
+        let mut keeping = Keeping::of(self.request, self.call, slot, (status, format, &head.rendered));
         let sending = Sending {
             rendered: head.rendered,
             request_id: self.request.id,
@@ -252,6 +295,9 @@ impl Delivery<'_> {
         let sent = send(sending, &mut source, client, |bytes| {
             scan.feed(bytes);
             listing.feed(bytes);
+            if let Some(keeping) = &mut keeping {
+                keeping.feed(bytes);
+            }
             if let Some(copying) = &mut copying {
                 copying.feed(bytes);
             }
@@ -283,6 +329,9 @@ impl Delivery<'_> {
             return Persist::Close;
         }
         listing.learn(slot, format);
+        if let Some(keeping) = keeping {
+            keeping.finish(slot, answer);
+        }
         if let Some(copying) = copying {
             copying.finish(slot.slot, format);
         }

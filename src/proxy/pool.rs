@@ -131,6 +131,11 @@ impl Pool {
         }
     }
 
+    /// The generation of connections that are opened now.
+    pub(super) fn who_listens(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
+    }
+
     /// Somebody else listens at the address from now on, or nobody: nothing opened before is used again.
     pub(super) fn retire(&self) {
         self.generation.fetch_add(1, Ordering::AcqRel);

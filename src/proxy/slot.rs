@@ -10,6 +10,7 @@ use arc_swap::ArcSwap;
 use tokio::time::Instant;
 
 use super::admission::{Bounds, Places};
+use super::discover::Discover;
 use super::hold::HoldLine;
 use super::pool::{Connection, Pool};
 use crate::policy::{Limits, Timeouts};
@@ -30,6 +31,7 @@ pub(super) struct SlotState {
     pub(super) pool: Arc<Pool>,
     pub(super) places: Arc<Places>,
     pub(super) hold: Arc<HoldLine>,
+    pub(super) discover: Arc<Discover>,
     connect_time: Duration,
     known: Arc<Known>,
 }
@@ -71,11 +73,13 @@ impl SlotState {
         let pool = pool.unwrap_or_else(|| {
             Arc::new(Pool::new(backend.address.clone(), backend.pool, backend.pool_idle, connect_time))
         });
+        let discover = previous.filter(|old| old.backend == backend).map(|old| old.discover.clone());
+        let discover = discover.unwrap_or_default();
         if let Some(SlotState { places, hold, known, .. }) = previous {
             places.set_bounds(bounds);
             hold.set_bound(limits.held_max);
             let (places, hold, known) = (places.clone(), hold.clone(), known.clone());
-            return SlotState { slot, backend, pool, places, hold, connect_time, known };
+            return SlotState { slot, backend, pool, places, hold, discover, connect_time, known };
         }
         let places = Arc::new(Places::new(bounds));
         let hold = Arc::new(HoldLine::new(limits.held_max));
@@ -85,7 +89,7 @@ impl SlotState {
             learned: AtomicU64::new(0),
             made: Instant::now(),
         });
-        SlotState { slot, backend, pool, places, hold, connect_time, known }
+        SlotState { slot, backend, pool, places, hold, discover, connect_time, known }
     }
 
     /// Opens a connection and remembers whether that worked.

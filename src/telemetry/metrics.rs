@@ -275,6 +275,11 @@ impl Metrics {
         self.policy.limited.with_label_values(&[by.as_str()]).inc();
     }
 
+    /// A slot's last answer to `server/discover` was sent again.
+    pub(crate) fn stood_in(&self, slot: Slot) {
+        self.policy.stood_in.with_label_values(&[slot.as_str()]).inc();
+    }
+
     pub(crate) fn reloaded(&self, outcome: Reload) {
         self.policy.reloads.with_label_values(&[outcome.as_str()]).inc();
     }
@@ -342,6 +347,7 @@ struct PolicyFamilies {
     reloads: IntCounterVec,
     limited: IntCounterVec,
     streams: IntGauge,
+    stood_in: IntCounterVec,
 }
 
 impl PolicyFamilies {
@@ -358,6 +364,11 @@ impl PolicyFamilies {
                 &["limit"],
             )?,
             streams: add.gauge("mcp_guard_streams", "Open streams of the endpoint.")?,
+            stood_in: add.counters(
+                "mcp_guard_discover_kept_total",
+                "Answers to server/discover that stood in for another one of the slot.",
+                &["slot"],
+            )?,
         };
         for outcome in [Reload::Done, Reload::Refused] {
             families.reloads.with_label_values(&[outcome.as_str()]);

@@ -13,6 +13,7 @@ mod harness;
 
 mod answers;
 mod deadlines;
+mod discover;
 mod faults;
 mod faults_crowd;
 mod faults_operator;
