@@ -6,12 +6,13 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::run::provide_files;
+use super::run::{provide_files, tell};
 use crate::admin::Reloaded;
 use crate::config::{self, Listen, LoadError, Surroundings};
 use crate::control::{self, Settings};
 use crate::proxy::Handle;
 use crate::shadow::{self, Shadow};
+use crate::sys::notify::State;
 use crate::telemetry::Log;
 use crate::telemetry::metrics::Reload;
 
@@ -50,13 +51,21 @@ impl Live {
         let loaded = tokio::task::spawn_blocking(move || this.take_over()).await;
         let result = loaded.unwrap_or_else(|error| Err(vec![error.to_string()]));
         self.handle.reloaded(if result.is_ok() { Reload::Done } else { Reload::Refused });
+        let listen = self.handle.status().listen;
         match &result {
-            Ok(reloaded) => self.tell(reloaded),
+            Ok(reloaded) => {
+                self.tell(reloaded);
+                tell(State::Status(&format!("serving on {listen}")));
+            }
             Err(problems) => {
                 for problem in problems {
                     log::error!("{problem}");
                 }
-                log::error!("not reloaded: {}; the running configuration stays", count(problems.len()));
+                let count = count(problems.len());
+                log::error!("not reloaded: {count}; the running configuration stays");
+                let first = problems.first().map_or("", String::as_str);
+                let status = format!("serving on {listen}; the last reload was refused, {count}: {first}");
+                tell(State::Status(&status));
             }
         }
         result
@@ -112,7 +121,8 @@ fn later(started: &Listen, now: &Listen) -> Vec<&'static str> {
     .collect()
 }
 
-fn listed(error: LoadError) -> Vec<String> {
+/// The problems of a configuration, one a line.
+pub(super) fn listed(error: LoadError) -> Vec<String> {
     match error {
         LoadError::Invalid(findings) => {
             let all = findings.problems.len();

@@ -2,15 +2,19 @@
 //!
 //! Must not know what is in it.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use clap::Args;
+use rustix::process::{Pid, Signal, geteuid, kill_process};
 
 use super::Exit;
-use super::live::count;
-use super::output::{complain, say};
+use super::live::{count, listed};
+use super::output::{complain, complain_of, say};
 use super::status::{ask_guard, unexpected};
 use crate::admin::{Answer, Command, Reloaded};
+use crate::config::{self, SecretFile, Surroundings};
+use crate::sys::lend::{self, Lent, To};
 
 /// Let the running guard read its configuration and tokens again. SIGHUP does the same.
 #[derive(Debug, Args)]
@@ -18,7 +22,9 @@ use crate::admin::{Answer, Command, Reloaded};
 Example:
   mcp-guard check --config /etc/mcp-guard/guard.toml && mcp-guard reload --config /etc/mcp-guard/guard.toml
 
-Calls under way finish on what they began with. If there is a problem, all are listed and nothing changes.
+Calls under way finish on what they began with. If there is a problem, all are listed and nothing changes. A token that was
+taken out of its file is refused when this command returns. Run by root, it makes files of secrets that belong to root alone
+(tokens.toml, /etc/mcp-guard/env) readable for the guard.
 
 Exit codes: 0 reloaded, 1 refused or no guard is running, 2 it could not be asked.")]
 pub(super) struct Reload {
@@ -29,6 +35,10 @@ pub(super) struct Reload {
 
 impl Reload {
     pub(super) fn run(&self, file: &Path) -> Exit {
+        lend_secrets(file);
+        if let Some(main) = only_signals(file) {
+            return self.signal(file, main);
+        }
         let answer = match ask_guard(file, &Command::Reload) {
             Ok(answer) => answer,
             Err(exit) => return exit,
@@ -41,6 +51,24 @@ impl Reload {
             Exit::No
         } else {
             unexpected(&answer)
+        }
+    }
+
+    /// The guard has no admin socket: its configuration is judged here, and its log has what came of it.
+    fn signal(&self, file: &Path, main: Pid) -> Exit {
+        if let Err(error) = config::load(file, &Surroundings::of_this_process()) {
+            self.tell_problems(&listed(error));
+            return Exit::No;
+        }
+        match kill_process(main, Signal::HUP) {
+            Ok(()) => {
+                say("the guard reloads; its log has the result (listen.admin lets it answer)");
+                Exit::Done
+            }
+            Err(error) => {
+                complain_of(&std::io::Error::from(error));
+                Exit::CouldNotRun
+            }
         }
     }
 
@@ -68,5 +96,37 @@ impl Reload {
         }
         let count = count(problems.len());
         complain(format_args!("not reloaded: {count}; the running configuration stays"));
+    }
+}
+
+/// The process to signal, where a service manager reloads a guard that has no admin socket.
+fn only_signals(file: &Path) -> Option<Pid> {
+    if !matches!(config::admin_socket(file), Ok(None)) {
+        return None;
+    }
+    Pid::from_raw(std::env::var("MAINPID").ok()?.parse().ok()?)
+}
+
+/// Makes the files that an operator wrote as root readable for the guard that runs as another user.
+pub(super) fn lend_secrets(file: &Path) {
+    let Some(socket) = config::admin_socket(file).ok().flatten().filter(|_| geteuid().is_root()) else {
+        return;
+    };
+    let Ok(guard) = std::fs::symlink_metadata(socket) else { return };
+    if guard.uid() == 0 {
+        return;
+    }
+    for secret in config::secret_files(file) {
+        let (path, to) = match &secret {
+            SecretFile::Environment(path) => (path, To::User(guard.uid())),
+            SecretFile::Tokens(path) => (path, To::Group(guard.gid())),
+        };
+        match lend::lend(path, to) {
+            Ok(Lent::AsItWas) => {}
+            Ok(Lent::ToTheService) => {
+                complain(format_args!("{}: is readable for the guard now", path.display()));
+            }
+            Err(error) => complain(format_args!("{}: cannot let the guard read it: {error}", path.display())),
+        }
     }
 }

@@ -8,6 +8,7 @@ use clap::Args;
 
 use super::Exit;
 use super::output::{complain, say};
+use super::reload::lend_secrets;
 use super::status::{ask_guard, unexpected};
 use crate::admin::{Answer, Command};
 
@@ -26,6 +27,7 @@ pub(super) struct Upgrade {}
 impl Upgrade {
     #[expect(clippy::unused_self, reason = "every command is a value that runs")]
     pub(super) fn run(&self, file: &Path) -> Exit {
+        lend_secrets(file);
         let answer = match ask_guard(file, &Command::Upgrade) {
             Ok(answer) => answer,
             Err(exit) => return exit,

@@ -5,6 +5,7 @@
 //! Tokio, nor print.
 
 mod checks;
+mod environment;
 mod file;
 pub(crate) mod notify;
 pub(crate) mod plan;
@@ -33,6 +34,7 @@ use crate::policy::tools::ReadOnlyTools;
 use crate::policy::{Limits, Timeouts, ToolRules, auth, origin, paths};
 use crate::upstream::{Address, Backend, Slot};
 use crate::wire::ProtocolVersion;
+use environment::{Environment, PACKAGED};
 use problem::{Invalid, Report};
 use table::Table;
 
@@ -69,10 +71,51 @@ pub(crate) enum LoadError {
     Invalid(Findings),
 }
 
-/// Reads and judges a configuration file and the token file it names.
+/// Reads and judges a configuration file, and the files that belong to it: named clients, the package's variables.
 pub(crate) fn load(file: &Path, surroundings: &Surroundings<'_>) -> Result<Loaded, LoadError> {
     let text = source::read(file, FILE_BYTES_MAX)?;
-    build(file, &text, surroundings).map_err(LoadError::Invalid)
+    let (environment, mut found) = Environment::beside(file, Path::new(PACKAGED));
+    let variable = |name: &str| environment.variable(name, surroundings.variable);
+    let built = build(file, &text, &Surroundings { variable: &variable, now: surroundings.now });
+    found.warnings.extend(environment.warnings());
+    match built {
+        Ok(mut loaded) if found.problems.is_empty() => {
+            loaded.warnings.extend(found.warnings);
+            Ok(loaded)
+        }
+        Ok(Loaded { warnings, .. }) => {
+            found.warnings.extend(warnings);
+            Err(LoadError::Invalid(found))
+        }
+        Err(findings) => {
+            found.problems.extend(findings.problems);
+            found.warnings.extend(findings.warnings);
+            Err(LoadError::Invalid(found))
+        }
+    }
+}
+
+/// A file that holds secrets.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum SecretFile {
+    /// Tokens in clear.
+    Environment(PathBuf),
+    /// Their hashes.
+    Tokens(PathBuf),
+}
+
+/// The files of secrets that a configuration reads by name or by place, even when other keys are wrong. They need not exist.
+pub(crate) fn secret_files(file: &Path) -> Vec<SecretFile> {
+    let named = source::read(file, FILE_BYTES_MAX).ok().and_then(|text| {
+        let report = Report::new(file, &text);
+        let entries = source::parse(&text, &report)?;
+        file::auth(Table::root(entries.get_ref(), &report).table("auth"), folder(file)).tokens_file
+    });
+    let packaged = folder(file) == Path::new(PACKAGED);
+    let tokens = named.or_else(|| packaged.then(|| Path::new(PACKAGED).join(tokens::FILE_NAME)));
+    let environment = packaged.then(|| Path::new(PACKAGED).join(environment::FILE));
+    let tokens = tokens.map(SecretFile::Tokens);
+    environment.map(SecretFile::Environment).into_iter().chain(tokens).collect()
 }
 
 /// The admin socket that a configuration names, even when other keys are wrong.
@@ -114,7 +157,7 @@ fn read(
 ) -> Config {
     let folder = folder(path);
     let auth = file::auth(root.table("auth"), folder);
-    let clients = tokens::clients(&auth, report, surroundings, more);
+    let clients = tokens::clients(&auth, folder, report, surroundings, more);
 
     let (mut blue, mut green) = (None, None);
     let mut slots = root.table("slots");

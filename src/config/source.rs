@@ -22,6 +22,13 @@ pub(crate) enum ReadError {
     NotText { path: PathBuf },
 }
 
+impl ReadError {
+    /// Whether this process may not read the file.
+    pub(super) fn is_forbidden(&self) -> bool {
+        matches!(self, ReadError::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied)
+    }
+}
+
 /// Reads a text file of at most `bytes_max` bytes.
 pub(super) fn read(path: &Path, bytes_max: u64) -> Result<String, ReadError> {
     let path = || path.to_owned();

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use toml::de::DeValue;
 
+use super::environment::PACKAGED;
 use super::problem::{Findings, Invalid, Report};
 use super::table::Table;
 use super::{Surroundings, file, source, tools};
@@ -23,17 +24,21 @@ const RESERVED: &[&str] = &[DEFAULT_CLIENT, "other"];
 const CLIENTS_MAX: usize = 200_000;
 const TOKENS_FILE_BYTES_MAX: u64 = 64 << 20;
 const STRONG_TOKEN_BYTES: usize = 16;
-const FILE_IN_CREDENTIALS: &str = "tokens.toml";
+/// In the package's folder, and among systemd's credentials.
+pub(super) const FILE_NAME: &str = "tokens.toml";
+/// Where systemd says that its copies are.
+pub(super) const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
 
 /// Every client, in the order of metrics: `default` first, then as the file has them.
 pub(super) fn clients(
     auth: &file::Auth,
+    folder: &Path,
     report: &Report,
     surroundings: &Surroundings<'_>,
     more: &mut Findings,
 ) -> Vec<ClientConfig> {
     let mut clients: Vec<ClientConfig> = from_environment(auth, report, surroundings).into_iter().collect();
-    if let Some(path) = tokens_file(auth, report, surroundings) {
+    if let Some(path) = tokens_file(auth, folder, report, surroundings) {
         match source::read(&path, TOKENS_FILE_BYTES_MAX) {
             Ok(text) => {
                 let (read, findings) = from_file(&path, &text, surroundings, clients.first());
@@ -42,7 +47,12 @@ pub(super) fn clients(
                 more.warnings.extend(findings.warnings);
                 warn_of_permissions(&path, report);
             }
-            Err(unreadable) => report.problem("auth.tokens_file", None, Invalid::new(unreadable.to_string())),
+            Err(unreadable) => {
+                let hint = "chgrp mcp-guard and chmod 0640: the guard reads it with its own rights";
+                let invalid = Invalid::new(unreadable.to_string());
+                let invalid = if unreadable.is_forbidden() { invalid.hint(hint) } else { invalid };
+                report.problem("auth.tokens_file", None, invalid);
+            }
         }
     }
     if clients.is_empty() {
@@ -96,20 +106,40 @@ fn from_environment(
     Some(ClientConfig::new(DEFAULT_CLIENT, vec![TokenHash::of(token)]))
 }
 
-/// The file named in the configuration, else the one systemd hands over.
-fn tokens_file(auth: &file::Auth, report: &Report, surroundings: &Surroundings<'_>) -> Option<PathBuf> {
-    let credential = (surroundings.variable)("CREDENTIALS_DIRECTORY")
-        .map(|folder| Path::new(&folder).join(FILE_IN_CREDENTIALS))
+/// The file named in the configuration, else the package's, else the one systemd hands over.
+fn tokens_file(
+    auth: &file::Auth,
+    folder: &Path,
+    report: &Report,
+    surroundings: &Surroundings<'_>,
+) -> Option<PathBuf> {
+    let credential = (surroundings.variable)(CREDENTIALS)
+        .map(|folder| Path::new(&folder).join(FILE_NAME))
         .filter(|path| path.exists());
-    match (&auth.tokens_file, credential) {
-        (Some(named), Some(_)) => {
-            let reason = "is read; the tokens.toml among systemd's credentials is ignored";
+    let packaged =
+        || Some(folder.join(FILE_NAME)).filter(|path| folder == Path::new(PACKAGED) && is_there(path));
+    match (auth.tokens_file.clone().or_else(packaged), credential) {
+        (Some(file), Some(_)) => {
+            let reason =
+                format!("{} is read; the tokens.toml among systemd's credentials is ignored", file.display());
             report.warn("auth.tokens_file", Invalid::new(reason).hint("remove one of the two"));
-            Some(named.clone())
+            Some(file)
         }
-        (Some(named), None) => Some(named.clone()),
-        (None, credential) => credential,
+        (Some(file), None) => Some(file),
+        (None, Some(credential)) => {
+            let reason =
+                "the clients are in systemd's copy of their file, which it makes when the unit starts";
+            let hint = "a change takes systemctl restart; name the file here, and a reload will do";
+            report.warn("auth.tokens_file", Invalid::new(reason).hint(hint));
+            Some(credential)
+        }
+        (None, None) => None,
     }
+}
+
+/// Whether there is a file of this name, readable or not.
+fn is_there(path: &Path) -> bool {
+    !std::fs::symlink_metadata(path).is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
 }
 
 fn warn_of_permissions(path: &Path, report: &Report) {

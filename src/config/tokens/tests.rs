@@ -274,7 +274,9 @@ fn reads_systemds_credential_unless_a_file_is_named() {
         let names: Vec<String> = loaded.config.clients.iter().map(|client| client.name.clone()).collect();
         (names, listed(&loaded.warnings))
     };
-    assert_eq!(names(SLOT).0, ["from-systemd"]);
+    let (read, warned) = names(SLOT);
+    assert_eq!(read, ["from-systemd"]);
+    assert!(warned.contains("a change takes systemctl restart"), "{warned}");
     let (read, warned) = names(&format!("[auth]\ntokens_file = {named:?}\n{SLOT}"));
     assert_eq!(read, ["from-file"]);
     assert!(warned.contains("is ignored"), "{warned}");

@@ -137,6 +137,17 @@ class Machine:
         which = ["-u", unit] if unit else []
         return self.run("journalctl", "--no-pager", "-q", "-n", str(lines), "-o", "short-monotonic", *which, *options).stdout
 
+    def cursor(self) -> str:
+        """Where the journal ends now."""
+        return self.do("journalctl", "-q", "-n", "0", "--show-cursor").split("cursor: ")[1].strip()
+
+    def since(self, cursor: str, *options: str) -> str:
+        return self.do("journalctl", "--no-pager", "-q", "-o", "cat", f"--after-cursor={cursor}", *options)
+
+    def wait_journal(self, cursor: str, text: str, seconds: float = 20) -> None:
+        """Returns when a text has come into the journal behind `cursor`."""
+        wait_until(f"'{text}' in the journal\n{self.journal()}", lambda: text in self.since(cursor), seconds)
+
     def console(self) -> str:
         return (self.folder / "console.log").read_text(errors="replace")[-4000:]
 
