@@ -9,7 +9,7 @@ use super::answer::{AnswerHead, HEAD_LIMITS, Judged, Session, judge};
 use super::clock::Clock;
 use super::io::{Parts, poll_read_more, read_more};
 use super::pool::Connection;
-use crate::http1::{FramingError, head_end};
+use crate::http1::{FieldSpans, FramingError, head_end};
 
 /// Interim answers (1xx) a backend may send before the real one.
 const INTERIM_MAX: usize = 16;
@@ -43,7 +43,7 @@ pub(super) enum Failure {
     TooManyInterim,
 }
 
-/// Sends `head` and `body` in one write and reads the answer's head. `written` follows the bytes taken, so that it is
+/// Sends `head` and `body` in one write and reads the response's head. `written` follows the bytes taken, so that it is
 /// right even when the caller stops waiting.
 pub(super) async fn exchange(
     mut connection: Connection,
@@ -53,61 +53,81 @@ pub(super) async fn exchange(
     clock: &Clock,
     written: &mut usize,
 ) -> Result<Received, Failure> {
-    let mut raw = Vec::new();
-    let request = send(&mut connection, Parts::new([head, body]), &mut raw, written).await?;
-    let mut interim = 0;
-    let mut scanned = 0;
+    let mut heads = Heads { raw: Vec::new(), scanned: 0, interim: 0, session, clock };
+    let (request, mut found) = send(&mut connection, Parts::new([head, body]), &mut heads, written).await?;
     loop {
-        match head_end(&raw, scanned, &HEAD_LIMITS).map_err(Failure::Invalid)? {
-            None => {
-                scanned = raw.len();
-                match read_more(&mut connection, &mut raw).await {
-                    Ok(0) | Err(_) => return Err(Failure::Cut),
-                    Ok(_) => {}
-                }
-            }
-            Some(end) => {
-                let judged = judge(&raw[..end], &mut connection.spans, session, clock);
-                raw.drain(..end);
-                match judged.map_err(Failure::Invalid)? {
-                    Judged::Final(head) => return Ok(Received { connection, head, rest: raw, request }),
-                    Judged::Interim if interim == INTERIM_MAX => return Err(Failure::TooManyInterim),
-                    Judged::Interim => {
-                        interim += 1;
-                        scanned = 0;
-                    }
-                }
-            }
+        if let Some(head) = found {
+            return Ok(Received { connection, head, rest: heads.raw, request });
+        }
+        match read_more(&mut connection, &mut heads.raw).await {
+            Ok(0) | Err(_) => return Err(Failure::Cut),
+            Ok(_) => found = heads.next(&mut connection.spans)?,
         }
     }
 }
 
-/// Writes everything, unless the backend answers or closes first.
+/// The heads that a backend sends for one request: interim ones, which are skipped, and the final one.
+struct Heads<'c> {
+    /// What has arrived and is not yet judged.
+    raw: Vec<u8>,
+    /// How much of it is known not to end a head.
+    scanned: usize,
+    interim: usize,
+    session: Session,
+    clock: &'c Clock,
+}
+
+impl Heads<'_> {
+    /// The final head, if it has arrived; `raw` is then what lies behind it.
+    fn next(&mut self, spans: &mut FieldSpans) -> Result<Option<AnswerHead>, Failure> {
+        while let Some(end) = head_end(&self.raw, self.scanned, &HEAD_LIMITS).map_err(Failure::Invalid)? {
+            let judged = judge(&self.raw[..end], spans, self.session, self.clock);
+            self.raw.drain(..end);
+            self.scanned = 0;
+            match judged.map_err(Failure::Invalid)? {
+                Judged::Final(head) => return Ok(Some(head)),
+                Judged::Interim if self.interim == INTERIM_MAX => return Err(Failure::TooManyInterim),
+                Judged::Interim => self.interim += 1,
+            }
+        }
+        self.scanned = self.raw.len();
+        Ok(None)
+    }
+}
+
+/// Writes everything, unless the backend sends its final head or closes first. An interim response changes nothing: the
+/// backend may send one at any moment and still waits for the rest of the request (RFC 9110, 15.2).
 async fn send(
     connection: &mut Connection,
     mut parts: Parts<'_>,
-    raw: &mut Vec<u8>,
+    heads: &mut Heads<'_>,
     written: &mut usize,
-) -> Result<RequestSent, Failure> {
-    let result = poll_fn(|cx| {
-        let write = parts.poll_write(cx, connection);
-        *written = parts.written();
-        match write {
-            Poll::Ready(Ok(())) => Poll::Ready(Ok(RequestSent::Whole)),
-            Poll::Ready(Err(_broken)) => Poll::Ready(Err(())),
-            // The backend does not take more now. It may have made up its mind from the head.
-            Poll::Pending => match poll_read_more(cx, connection, raw) {
-                Poll::Pending => Poll::Pending,
-                Poll::Ready(Ok(0) | Err(_)) => Poll::Ready(Err(())),
-                Poll::Ready(Ok(_)) => Poll::Ready(Ok(RequestSent::Part)),
-            },
+) -> Result<(RequestSent, Option<AnswerHead>), Failure> {
+    poll_fn(|cx| {
+        loop {
+            let write = parts.poll_write(cx, connection);
+            *written = parts.written();
+            let closed = match write {
+                Poll::Ready(Ok(())) => return Poll::Ready(Ok((RequestSent::Whole, None))),
+                Poll::Ready(Err(_broken)) => true,
+                // The backend does not take more now. It may have answered from the head alone.
+                Poll::Pending => match poll_read_more(cx, connection, &mut heads.raw) {
+                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready(Ok(0) | Err(_)) => true,
+                    Poll::Ready(Ok(_)) => false,
+                },
+            };
+            if closed && *written == 0 {
+                return Poll::Ready(Err(Failure::Unsent));
+            }
+            match heads.next(&mut connection.spans) {
+                Err(failure) => return Poll::Ready(Err(failure)),
+                Ok(Some(head)) => return Poll::Ready(Ok((RequestSent::Part, Some(head)))),
+                // It closed while we wrote; a response may lie before the end of what it sent.
+                Ok(None) if closed => return Poll::Ready(Ok((RequestSent::Part, None))),
+                Ok(None) => {}
+            }
         }
     })
-    .await;
-    match result {
-        Ok(sent) => Ok(sent),
-        Err(()) if *written == 0 => Err(Failure::Unsent),
-        // It closed while we wrote; an answer may lie before the end of what it sent.
-        Err(()) => Ok(RequestSent::Part),
-    }
+    .await
 }

@@ -22,6 +22,7 @@ mod framing;
 mod front_door;
 mod gate;
 mod hold;
+mod interim;
 mod lifecycle;
 mod limits;
 mod listing;

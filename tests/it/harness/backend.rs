@@ -151,6 +151,17 @@ impl Peer {
         message::read(&mut self.stream, &mut self.buffer, false).await
     }
 
+    /// Reads until this many bytes of the next request have arrived.
+    pub(crate) async fn takes(&mut self, bytes: usize) {
+        let reading = async {
+            while self.buffer.len() < bytes {
+                let read = self.stream.read_buf(&mut self.buffer).await.expect("an open connection");
+                assert!(read > 0, "the connection ended before {bytes} bytes");
+            }
+        };
+        soon("the beginning of a request", reading).await;
+    }
+
     /// Sends these bytes.
     pub(crate) async fn send(&mut self, bytes: impl AsRef<[u8]>) {
         soon("a write by the backend", self.stream.write_all(bytes.as_ref()))
