@@ -102,7 +102,7 @@ fn outcomes(criterion: &mut Criterion) {
                 for chunk in black_box(body.as_bytes()).chunks(CHUNK) {
                     scan.feed(chunk);
                 }
-                assert_eq!(scan.finish(), Answer::ToolError);
+                assert_eq!(scan.answer(), Answer::ToolError);
             });
         });
     }

@@ -30,7 +30,7 @@ pub fn target(data: &[u8]) {
 fn read(format: Format, data: &[u8], step: usize) -> Answer {
     let mut scan = OutcomeScan::new(format);
     data.chunks(step).for_each(|piece| scan.feed(piece));
-    scan.finish()
+    scan.answer()
 }
 
 /// The verdict, read off a tree, where the last of equal keys has won as well.

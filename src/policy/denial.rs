@@ -49,6 +49,8 @@ pub enum Denial {
     BackendRefused,
     BackendReset,
     BackendInvalid,
+    /// Well-formed HTTP that is no answer to a call. Its code is that of [`Denial::BackendInvalid`].
+    BackendNoAnswer,
     CandidateInvalid,
     BackendStatus,
     Deadline,
@@ -166,6 +168,7 @@ impl Denial {
             Denial::BackendRefused => Row::rpc("backend_refused", 503, UNAVAILABLE, "The tool server cannot be reached; retry later").retry_after_ms(2000).survivable(),
             Denial::BackendReset => Row::rpc("backend_reset", 502, BAD_UPSTREAM, "The tool server closed the connection before it answered").retry_after_ms(1000).survivable(),
             Denial::BackendInvalid => Row::rpc("backend_invalid", 502, BAD_UPSTREAM, "The tool server sent an invalid answer").retry_after_ms(1000),
+            Denial::BackendNoAnswer => Denial::BackendInvalid.row().survivable(),
             Denial::CandidateInvalid => Row::rpc("candidate_invalid", 502, BAD_UPSTREAM, "The tool server sent an invalid answer").retry_after_ms(1000).survivable(),
             Denial::BackendStatus => Row::rpc("backend_status", 502, BAD_UPSTREAM, "The tool server failed").retry_after_ms(1000).survivable(),
             Denial::Deadline => Row::rpc("deadline", 504, DEADLINE, "The tool server did not answer in time").retry_after_ms(1000).survivable(),

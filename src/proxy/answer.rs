@@ -3,7 +3,9 @@
 use super::clock::Clock;
 use super::local::append_status_line;
 use crate::http1::forward::passes_to_client;
-use crate::http1::{BodyLength, FieldSpans, FramingError, HeadLimits, Known, Occurs, response};
+use crate::http1::{
+    BodyLength, Field, FieldSpans, Fields, FramingError, HeadLimits, Known, Occurs, response,
+};
 use crate::wire::outcome::Format;
 
 /// Bounds on a backend's head: generous, for it is on our side, but bounds.
@@ -23,6 +25,21 @@ pub(super) struct AnswerHead {
     pub(super) format: Format,
     /// Status line and fields for the client; framing, `X-Request-Id` and the empty line are still missing.
     pub(super) rendered: Vec<u8>,
+    /// The field that clients read once, and that the backend sent with two values.
+    pub(super) conflict: Option<&'static str>,
+    /// Where a redirect leads, for the log.
+    pub(super) location: Option<String>,
+}
+
+impl AnswerHead {
+    /// Replaces the status line: the response says nothing but that the message was taken.
+    pub(super) fn accept(&mut self) {
+        let line = memchr::memchr(b'\n', &self.rendered).map_or(0, |end| end + 1);
+        let mut rendered = Vec::with_capacity(self.rendered.len() + 16);
+        append_status_line(&mut rendered, 202);
+        rendered.extend_from_slice(&self.rendered[line..]);
+        (self.status, self.rendered, self.body) = (202, rendered, BodyLength::Bytes(0));
+    }
 }
 
 /// What a block of head bytes turned out to be.
@@ -40,11 +57,32 @@ pub(super) enum Session {
     Strip,
 }
 
+/// Whether `WWW-Authenticate` passes. At the endpoint it speaks of the guard's credentials, and would send a client whose
+/// token was good to an authorization server of the backend's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Challenge {
+    Pass,
+    Drop,
+}
+
+/// Fields of which a client reads one value.
+const SINGLE: [(Known, &str); 5] = [
+    (Known::ContentType, "Content-Type"),
+    (Known::McpSessionId, "Mcp-Session-Id"),
+    (Known::McpProtocolVersion, "MCP-Protocol-Version"),
+    (Known::RetryAfter, "Retry-After"),
+    (Known::Date, "Date"),
+];
+
+/// Bytes of a redirect's target that the log shows.
+const LOCATION_BYTES_MAX: usize = 200;
+
 /// Judges `block`, which is exactly one head.
 pub(super) fn judge(
     block: &[u8],
     spans: &mut FieldSpans,
     session: Session,
+    challenge: Challenge,
     clock: &Clock,
 ) -> Result<Judged, FramingError> {
     let head = response::parse(block, spans, &HEAD_LIMITS)?;
@@ -54,21 +92,74 @@ pub(super) fn judge(
     }
     let mut rendered = Vec::with_capacity((block.len() + 256).max(RENDERED_BYTES));
     append_status_line(&mut rendered, head.status);
-    head.fields.append_lines(&mut rendered, |field| {
-        passes_to_client(field) && !(session == Session::Strip && field.known == Known::McpSessionId)
+    let fields = &head.fields;
+    let repeats = SINGLE.iter().any(|(known, _)| fields.occurs(*known) == Occurs::Repeated);
+    fields.append_lines(&mut rendered, |field| {
+        passes_to_client(field)
+            && !(session == Session::Strip && field.known == Known::McpSessionId)
+            && !(challenge == Challenge::Drop && is_challenge(field))
+            && !(repeats && is_copy(fields, field))
     });
-    if head.fields.occurs(Known::Date) == Occurs::Never {
+    if fields.occurs(Known::Date) == Occurs::Never {
         clock.append_date(&mut rendered);
     }
-    let format = match (head.fields.occurs(Known::ContentType), head.fields.occurs(Known::ContentEncoding)) {
-        (Occurs::Once(kind), Occurs::Never) => Format::from_content_type(kind),
-        (Occurs::Once(kind), Occurs::Once(coding)) if coding.eq_ignore_ascii_case(b"identity") => {
+    let kind = match fields.occurs(Known::ContentType) {
+        Occurs::Never => None,
+        Occurs::Once(kind) => Some(kind),
+        Occurs::Repeated => first(fields, Known::ContentType),
+    };
+    let format = match (kind, fields.occurs(Known::ContentEncoding)) {
+        (Some(kind), Occurs::Never) => Format::from_content_type(kind),
+        (Some(kind), Occurs::Once(coding)) if coding.eq_ignore_ascii_case(b"identity") => {
             Format::from_content_type(kind)
         }
-        (Occurs::Never | Occurs::Once(_) | Occurs::Repeated, _) => Format::Opaque,
+        (None | Some(_), _) => Format::Opaque,
     };
+    let conflict = if repeats { conflict(fields) } else { None };
+    let location = if (300..400).contains(&head.status) { location(fields) } else { None };
     let (status, body, keep_alive) = (head.status, head.body, head.keep_alive);
-    Ok(Judged::Final(AnswerHead { status, body, keep_alive, format, rendered }))
+    Ok(Judged::Final(AnswerHead { status, body, keep_alive, format, rendered, conflict, location }))
+}
+
+fn is_challenge(field: &Field<'_>) -> bool {
+    field.known == Known::Other && field.name.eq_ignore_ascii_case(b"www-authenticate")
+}
+
+fn first<'b>(fields: &Fields<'b>, known: Known) -> Option<&'b [u8]> {
+    fields.iter().find(|field| field.known == known).map(|field| field.value)
+}
+
+/// Whether this is a further value of a field that has one.
+#[cold]
+fn is_copy(fields: &Fields<'_>, field: &Field<'_>) -> bool {
+    SINGLE.iter().any(|(known, _)| *known == field.known)
+        && first(fields, field.known).is_some_and(|first| !std::ptr::eq(first, field.value))
+}
+
+/// The field whose values disagree. Which `Retry-After` or `Date` counts is of no consequence.
+#[cold]
+fn conflict(fields: &Fields<'_>) -> Option<&'static str> {
+    let disagrees = |known| {
+        let mut values = fields.iter().filter(|field| field.known == known).map(|field| field.value);
+        let first = values.next();
+        values.any(|value| Some(value) != first)
+    };
+    SINGLE.iter().take(3).find(|(known, _)| disagrees(*known)).map(|(_, name)| *name)
+}
+
+/// The target of a redirect without its query, which may hold a secret: escaped and cut.
+fn location(fields: &Fields<'_>) -> Option<String> {
+    let field = fields.iter().find(|field| field.name.eq_ignore_ascii_case(b"location"))?;
+    let end = field.value.iter().position(|byte| matches!(byte, b'?' | b'#')).unwrap_or(field.value.len());
+    let mut shown = field.value[..end].escape_ascii().to_string();
+    // `user:password@` before the host.
+    if let Some((before, after)) = shown.split_once("//")
+        && let Some(at) = after[..after.find('/').unwrap_or(after.len())].rfind('@')
+    {
+        shown = format!("{before}//{}", &after[at + 1..]);
+    }
+    shown.truncate(LOCATION_BYTES_MAX);
+    Some(shown)
 }
 
 #[cfg(test)]
@@ -76,7 +167,7 @@ mod tests {
     use super::*;
 
     fn judged(block: &str, session: Session) -> Result<Judged, FramingError> {
-        judge(block.as_bytes(), &mut FieldSpans::default(), session, &Clock::new())
+        judge(block.as_bytes(), &mut FieldSpans::default(), session, Challenge::Drop, &Clock::new())
     }
 
     fn rendered(block: &str, session: Session) -> String {
@@ -112,5 +203,56 @@ mod tests {
         let switching = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n";
         assert!(judged(switching, Session::Keep).is_err());
         assert!(matches!(judged("HTTP/1.1 103 Hints\r\n\r\n", Session::Keep), Ok(Judged::Interim)));
+    }
+
+    fn head(block: &str) -> AnswerHead {
+        match judged(block, Session::Keep).unwrap() {
+            Judged::Final(head) => head,
+            Judged::Interim => panic!("interim"),
+        }
+    }
+
+    #[test]
+    fn a_field_that_is_read_once_is_passed_on_once_and_two_values_are_a_conflict() {
+        let twice = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nMcp-Session-Id: a\r\n\
+                     content-type: application/json\r\nMcp-Session-Id: a\r\nRetry-After: 1\r\nRetry-After: 2\r\nDate: d\r\n\
+                     X-Own: 1\r\nX-Own: 1\r\n\r\n";
+        assert_eq!(
+            rendered(twice, Session::Keep),
+            "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nMcp-Session-Id: a\r\nRetry-After: 1\r\nDate: d\r\n\
+             X-Own: 1\r\nX-Own: 1\r\n"
+        );
+        assert_eq!((head(twice).conflict, head(twice).format), (None, Format::Json));
+        let two = |field: &str, left: &str, right: &str| {
+            head(&format!("HTTP/1.1 200 OK\r\n{field}: {left}\r\n{field}: {right}\r\n\r\n")).conflict
+        };
+        assert_eq!(two("Content-Type", "application/json", "text/html"), Some("Content-Type"));
+        assert_eq!(two("mcp-session-id", "a", "b"), Some("Mcp-Session-Id"));
+        assert_eq!(two("MCP-Protocol-Version", "2025-06-18", "2025-11-25"), Some("MCP-Protocol-Version"));
+        assert_eq!(two("Date", "a", "b"), None);
+    }
+
+    #[test]
+    fn a_redirect_names_its_target_without_secrets() {
+        let to = |location: &str| head(&format!("HTTP/1.1 307 X\r\nLocation: {location}\r\n\r\n")).location;
+        assert_eq!(to("/mcp/").as_deref(), Some("/mcp/"));
+        assert_eq!(to("http://u:pass@in:80/login?token=s#t").as_deref(), Some("http://in:80/login"));
+        assert_eq!(to("/\"\t\u{e9}").as_deref(), Some(r#"/\"\t\xc3\xa9"#));
+        assert_eq!(to(&"x".repeat(5000)).map(|shown| shown.len()), Some(LOCATION_BYTES_MAX));
+        assert_eq!(head("HTTP/1.1 200 OK\r\nLocation: /x\r\n\r\n").location, None);
+    }
+
+    #[test]
+    fn a_challenge_to_the_guard_does_not_pass() {
+        let text = rendered("HTTP/1.1 401 U\r\nwww-authenticate: Bearer\r\nDate: d\r\n\r\n", Session::Keep);
+        assert_eq!(text, "HTTP/1.1 401 Unauthorized\r\nDate: d\r\n");
+    }
+
+    #[test]
+    fn an_acknowledgement_has_the_status_of_one() {
+        let mut taken = head("HTTP/1.1 204 N\r\nX-Own: 1\r\nDate: d\r\n\r\n");
+        taken.accept();
+        assert_eq!((taken.status, taken.body), (202, BodyLength::Bytes(0)));
+        assert_eq!(taken.rendered, b"HTTP/1.1 202 Accepted\r\nX-Own: 1\r\nDate: d\r\n");
     }
 }

@@ -7,31 +7,22 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::Instant;
-
-use super::admission::Place;
 use super::ask::{NotAsked, Question, To, Why, ask};
 use super::body::{self, NoBody};
 use super::client::{Client, Interrupt, Leaving, Peer};
-use super::discover::{self, Keeping, Turn};
+use super::deliver::Delivery;
+use super::discover::{self, Turn};
 use super::front::{Ending, Request};
-use super::learn::Listing;
 use super::local::Persist;
-use super::open::{Look, Opened, blame, failure_of, open};
+use super::open::{Look, Opened, blame, open};
 use super::quota::Refused;
-use super::relay::{Cut, Sending, Sent, StreamTime, send};
 use super::report::Report;
 use super::route::Route;
-use super::shadow::{self, Copying};
-use super::streams::OpenStream;
+use super::shadow;
 use super::trial::{self, Tried};
-use crate::http1::BodyLength;
 use crate::policy::reply::{self, Circumstances, Executed};
 use crate::policy::{Call, Denial, Permit};
-use crate::rollout::sample::{Failure, Verdict, judge_rpc_error};
-use crate::telemetry::Outcome;
-use crate::wire::outcome::{Answer, Format, OutcomeScan};
-use crate::wire::{Era, Kind, Method};
+use crate::wire::{Era, Method};
 
 /// Serves the call behind `permit`.
 pub(super) async fn serve(
@@ -206,7 +197,7 @@ async fn answer_instead(
             turn_down(request, client, call, &refused, report).await
         }
         Why::Refused(denial) => {
-            let denial = blame(question, slot, denial);
+            let denial = blame(question.shared, slot, denial);
             refuse(request, client, call, denial, executed, report).await
         }
         Why::ClientGone => {
@@ -255,159 +246,6 @@ async fn refuse(
     request.answer(client, &reply, Some(denial), report).await
 }
 
-fn circumstances<'r>(request: &'r Request<'_>, executed: Executed) -> Circumstances<'r> {
+pub(super) fn circumstances<'r>(request: &'r Request<'_>, executed: Executed) -> Circumstances<'r> {
     Circumstances { request_id: request.id, executed, retry_after_ms: None, mode: request.runtime.error_mode }
-}
-
-/// An answer on its way from the backend to the client.
-struct Delivery<'d> {
-    request: &'d Request<'d>,
-    call: &'d Call<'d>,
-    is_stream: bool,
-}
-
-impl Delivery<'_> {
-    async fn deliver(
-        &self,
-        opened: Opened<'_>,
-        stream: Option<OpenStream<'_>>,
-        client: &mut Client,
-        mut copying: Option<Copying<'_>>,
-        report: &mut Report,
-    ) -> Persist {
-        let Opened { slot, place, mut source, head, since } = opened;
-        let (status, format) = (head.status, head.format);
-        report.slot = Some(slot.slot);
-        report.tool = self.call.tool().map(|tool| slot.tool_label(tool));
-        let streams = self.is_stream || format == Format::EventStream;
-        let (stream, place) = self.count_apart(streams, stream, place);
-        let mut keeping = Keeping::of(self.request, self.call, slot, (status, format, &head.rendered));
-        let sending = Sending {
-            rendered: head.rendered,
-            request_id: self.request.id,
-            persist: self.request.persist(client),
-            version: self.request.head.version,
-            stream: streams.then(|| self.stream_time(stream.is_some())),
-            bodiless: head.body == BodyLength::None,
-        };
-        let mut scan = OutcomeScan::new(format);
-        let mut listing = Listing::of(self.call.method(), slot);
-        let sent = send(sending, &mut source, client, |bytes| {
-            scan.feed(bytes);
-            listing.feed(bytes);
-            if let Some(keeping) = &mut keeping {
-                keeping.feed(bytes);
-            }
-            if let Some(copying) = &mut copying {
-                copying.feed(bytes);
-            }
-        })
-        .await;
-        let now = Instant::now();
-        report.ended = Some(now);
-        // The connection first: who gets the place looks for it.
-        if sent.result.is_ok()
-            && let Some(connection) = source.into_reusable()
-        {
-            slot.pool.put(connection, now.into());
-        }
-        if let Some(place) = place {
-            place.leave(now);
-        }
-        let upstream = now.saturating_duration_since(since);
-        report.upstream = Some(upstream);
-        report.status = Some(status);
-        report.bytes_out = sent.bytes;
-        let answer = scan.finish();
-        report.outcome = self.classify(&sent, answer, status);
-        // How long a subscription lives says nothing about how quick its slot is.
-        if let Some(verdict) = self.verdict(&sent, answer, status).filter(|_| !self.is_stream) {
-            self.request.shared.ended_at(slot.slot, verdict, upstream, now.into());
-        }
-        if sent.result.is_err() {
-            // The client must see that this is not all: no end marker, no further answer on this connection.
-            return Persist::Close;
-        }
-        listing.learn(slot, format);
-        if let Some(keeping) = keeping {
-            keeping.finish(slot, answer);
-        }
-        if let Some(copying) = copying {
-            copying.finish(slot.slot, format);
-        }
-        sent.persist
-    }
-
-    /// An answer that streams is counted among the streams from its head on, and its place in flight is free. Where its
-    /// client has no stream left, it stays a call like any other: it may have been executed, so it is not refused.
-    fn count_apart<'p>(
-        &self,
-        streams: bool,
-        stream: Option<OpenStream<'p>>,
-        place: Place<'p>,
-    ) -> (Option<OpenStream<'p>>, Option<Place<'p>>)
-    where
-        Self: 'p,
-    {
-        if !streams {
-            return (None, Some(place));
-        }
-        let Request { shared, runtime, .. } = self.request;
-        let open = || shared.streams.open(runtime.key(self.call.client()), runtime.stream_bounds());
-        let stream = stream.or_else(open);
-        let place = stream.is_none().then_some(place);
-        (stream, place)
-    }
-
-    /// Silence ends every stream. One that answers a call has an end besides, and one that holds a place has a call's.
-    fn stream_time(&self, is_counted_apart: bool) -> StreamTime {
-        let Request { runtime, started, .. } = *self.request;
-        let tool = self.call.tool();
-        let total = match (self.is_stream, is_counted_apart) {
-            (true, _) => None,
-            (false, true) => Some(runtime.stream_total(tool)),
-            (false, false) => Some(runtime.total(tool)),
-        };
-        StreamTime { idle: runtime.timeouts.stream_idle, end: total.map(|total| started + total) }
-    }
-
-    fn classify(&self, sent: &Sent, answer: Answer, status: u16) -> Outcome {
-        match &sent.result {
-            Err(Cut::Interrupted(Interrupt::ClientGone)) => return Outcome::ClientGone,
-            Err(Cut::Interrupted(Interrupt::Deadline)) => return Outcome::Timeout,
-            Err(Cut::Interrupted(Interrupt::Draining)) => return Outcome::Denied,
-            Err(Cut::Closed | Cut::Malformed(_) | Cut::TooLong | Cut::Unreadable) => {
-                return Outcome::Upstream;
-            }
-            Ok(()) => {}
-        }
-        match answer {
-            _ if self.is_acknowledged(status) => Outcome::Ok,
-            Answer::Ok => Outcome::Ok,
-            Answer::ToolError => Outcome::ToolError,
-            Answer::RpcError(_) => Outcome::RpcError,
-            Answer::Empty | Answer::NotRpc => Outcome::Upstream,
-        }
-    }
-
-    /// What the answer says about its slot; nothing, if it was the client or the guard who ended it.
-    fn verdict(&self, sent: &Sent, answer: Answer, status: u16) -> Option<Verdict> {
-        if let Err(cut) = &sent.result {
-            return failure_of(cut).map(Verdict::Failed);
-        }
-        Some(match answer {
-            _ if status >= 500 => Verdict::Failed(Failure::Status),
-            // A refusal by status (400, 404) is an answer, whatever its body.
-            _ if status >= 300 || self.is_acknowledged(status) => Verdict::Answered,
-            Answer::Ok => Verdict::Answered,
-            Answer::ToolError => Verdict::ToolError,
-            Answer::RpcError(code) => judge_rpc_error(code),
-            Answer::Empty | Answer::NotRpc => Verdict::Failed(Failure::Garbage),
-        })
-    }
-
-    /// Notifications and posted responses are acknowledged, not answered.
-    fn is_acknowledged(&self, status: u16) -> bool {
-        self.call.kind() != Kind::Request && (200..300).contains(&status)
-    }
 }

@@ -5,7 +5,7 @@
 use std::future::poll_fn;
 use std::task::Poll;
 
-use super::answer::{AnswerHead, HEAD_LIMITS, Judged, Session, judge};
+use super::answer::{AnswerHead, Challenge, HEAD_LIMITS, Judged, Session, judge};
 use super::clock::Clock;
 use super::io::{Parts, poll_read_more, read_more};
 use super::pool::Connection;
@@ -81,7 +81,7 @@ impl Heads<'_> {
     /// The final head, if it has arrived; `raw` is then what lies behind it.
     fn next(&mut self, spans: &mut FieldSpans) -> Result<Option<AnswerHead>, Failure> {
         while let Some(end) = head_end(&self.raw, self.scanned, &HEAD_LIMITS).map_err(Failure::Invalid)? {
-            let judged = judge(&self.raw[..end], spans, self.session, self.clock);
+            let judged = judge(&self.raw[..end], spans, self.session, Challenge::Drop, self.clock);
             self.raw.drain(..end);
             self.scanned = 0;
             match judged.map_err(Failure::Invalid)? {

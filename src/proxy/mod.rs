@@ -10,6 +10,7 @@ mod body;
 mod call;
 mod client;
 mod clock;
+mod deliver;
 mod discover;
 mod drain;
 mod exchange;

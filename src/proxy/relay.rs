@@ -1,6 +1,8 @@
 //! The answer's body on its way to the client: byte-exact, in bounded memory, as it arrives, and never made to look
 //! complete when it is not.
 
+use std::time::Duration;
+
 use tokio::io::AsyncRead;
 
 use super::client::{Client, Interrupt};
@@ -15,8 +17,15 @@ use crate::wire::outcome::Format;
 /// An answer of declared length up to this is sent when it is whole: one write, and if the backend dies in the middle
 /// of it the client still gets a proper refusal.
 const WHOLE_BYTES_MAX: u64 = READ_BYTES as u64;
+/// A JSON answer of unknown length is looked at up to this before its first byte goes out.
+const JUDGED_BYTES_MAX: usize = READ_BYTES;
 /// The buffer for bodies that do not end soon.
 const BULK_BYTES: usize = 64 * 1024;
+
+/// A comment, which clients of event streams skip.
+const PING: &[u8] = b": \n\n";
+/// How long the client has to take the event that ends a stream.
+const LAST_EVENT_TIME: Duration = Duration::from_secs(1);
 
 /// Why a body ended early.
 #[derive(Debug, PartialEq, Eq)]
@@ -45,6 +54,8 @@ pub(super) struct Source<C = Connection> {
     state: State,
     reusable: bool,
     bulk: bool,
+    /// Whether the client learns the length ahead, where the backend declares one.
+    announced: bool,
 }
 
 enum Framing {
@@ -74,7 +85,8 @@ impl<C: AsyncRead + Unpin> Source<C> {
             BodyLength::UntilClose => Framing::UntilClose,
         };
         let bulk = matches!(framing, Framing::Length(length) if length > 2 * WHOLE_BYTES_MAX);
-        let mut source = Source { connection, data: rest, framing, state: State::Open, reusable, bulk };
+        let mut source =
+            Source { connection, data: rest, framing, state: State::Open, reusable, bulk, announced: true };
         source.decode(0).map_err(Cut::Malformed)?;
         Ok(source)
     }
@@ -156,12 +168,17 @@ impl<C: AsyncRead + Unpin> Source<C> {
     pub(super) fn coding(&self, version: Version) -> Coding {
         match self.framing {
             _ if self.is_complete() => Coding::Length(self.data.len() as u64),
-            Framing::Length(left) => Coding::Length(left + self.data.len() as u64),
-            Framing::Chunked(_) | Framing::UntilClose => match version {
+            Framing::Length(left) if self.announced => Coding::Length(left + self.data.len() as u64),
+            Framing::Length(_) | Framing::Chunked(_) | Framing::UntilClose => match version {
                 Version::Http11 => Coding::Chunked,
                 Version::Http10 => Coding::UntilClose,
             },
         }
+    }
+
+    /// Leaves room for an event of the guard's own: a length that is announced cannot be taken back.
+    pub(super) fn leave_length_open(&mut self) {
+        self.announced = false;
     }
 
     /// Waits for the whole body, up to `bytes_max`.
@@ -180,7 +197,7 @@ impl<C: AsyncRead + Unpin> Source<C> {
         &mut self,
         client: &mut Client,
         bytes_max: usize,
-        enough: impl Fn(&[u8]) -> bool,
+        mut enough: impl FnMut(&[u8]) -> bool,
     ) -> Result<(), Cut> {
         while !self.is_complete() && !enough(&self.data) {
             if self.data.len() > bytes_max {
@@ -202,8 +219,13 @@ impl<C: AsyncRead + Unpin> Source<C> {
     }
 
     /// Waits until sending makes sense: a stream is sent at once, a short answer when it is whole, a long one when its
-    /// first bytes are there.
-    pub(super) async fn gather(&mut self, client: &mut Client, format: Format) -> Result<(), Cut> {
+    /// first bytes are there and are `judged`, which is asked with all that has arrived.
+    pub(super) async fn gather(
+        &mut self,
+        client: &mut Client,
+        format: Format,
+        mut judged: impl FnMut(&[u8]) -> bool,
+    ) -> Result<(), Cut> {
         if format == Format::EventStream {
             return Ok(());
         }
@@ -211,7 +233,11 @@ impl<C: AsyncRead + Unpin> Source<C> {
             Framing::Length(left) => left + source.data.len() as u64 <= WHOLE_BYTES_MAX,
             Framing::Chunked(_) | Framing::UntilClose => false,
         };
-        while !self.is_complete() && (self.data.is_empty() || short(self)) {
+        while !self.is_complete()
+            && (self.data.is_empty()
+                || short(self)
+                || (self.data.len() < JUDGED_BYTES_MAX && !judged(&self.data)))
+        {
             client.until(self.read()).await??;
         }
         Ok(())
@@ -243,8 +269,10 @@ pub(super) struct Sending<'s> {
 /// How long a stream may be silent, and when it ends in any case.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct StreamTime {
-    pub(super) idle: std::time::Duration,
+    pub(super) idle: Duration,
     pub(super) end: Option<tokio::time::Instant>,
+    /// After this much silence, a comment is sent.
+    pub(super) ping: Option<Duration>,
 }
 
 impl StreamTime {
@@ -257,42 +285,64 @@ impl StreamTime {
     }
 }
 
+/// What is shown every byte of an answer, and knows how an event stream may end.
+pub(super) trait Watch {
+    fn see(&mut self, bytes: &[u8]);
+
+    /// What a body that ends like this still lacks: an error for the call, as a whole event. `None` for a body that is
+    /// complete, or that nothing can be appended to. A body that was not cut has ended by itself.
+    fn last_event(&mut self, cut: Option<&Cut>) -> Option<Vec<u8>>;
+
+    /// Whether the stream stands behind a whole event.
+    fn is_between_events(&self) -> bool;
+}
+
 /// What became of an answer that was being sent.
 pub(super) struct Sent {
     pub(super) bytes: u64,
     pub(super) result: Result<(), Cut>,
+    /// Whether the body was ended properly: it was whole, or an event of the guard's own completed it.
+    pub(super) ended: Ended,
     /// Whether the connection to the client may live on.
     pub(super) persist: Persist,
 }
 
-/// Sends the answer: its head with whatever has arrived, then the rest as it comes. `see` is shown every byte.
+/// How a body ends for the client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ended {
+    Properly,
+    Cut,
+}
+
+/// Sends the answer: its head with whatever has arrived, then the rest as it comes. `watch` is shown every byte of the
+/// backend's.
 pub(super) async fn send(
     mut sending: Sending<'_>,
     source: &mut Source,
     client: &mut Client,
-    mut see: impl FnMut(&[u8]),
+    watch: &mut impl Watch,
 ) -> Sent {
+    show(source, watch);
     let coding = source.coding(sending.version);
     let persist = if coding == Coding::UntilClose { Persist::Close } else { sending.persist };
     finish_head(&mut sending, coding, persist);
-    let mut sent = Sent { bytes: 0, result: Ok(()), persist };
+    let mut sent = Sent { bytes: 0, result: Ok(()), ended: Ended::Cut, persist };
+    if let Some(stream) = sending.stream {
+        stream.begin_silence(client);
+    }
     if matches!(coding, Coding::Length(_)) && source.is_complete() && source.data.len() <= TOGETHER_BYTES_MAX
     {
-        see(&source.data);
         sending.rendered.extend_from_slice(&source.data);
         sent.bytes = source.data.len() as u64;
-        if let Some(stream) = sending.stream {
-            stream.begin_silence(client);
-        }
         sent.result = client.write(Parts::new([sending.rendered.as_slice()])).await.map_err(Cut::from);
+        if sent.result.is_ok() {
+            sent.ended = Ended::Properly;
+        }
         return sent;
     }
+    let ping = sending.stream.and_then(|stream| stream.ping);
     let mut head: &[u8] = &sending.rendered;
     loop {
-        if let Some(stream) = sending.stream {
-            stream.begin_silence(client);
-        }
-        see(&source.data);
         sent.bytes += source.data.len() as u64;
         let written = write(client, head, source, coding).await;
         if let Err(interrupt) = written {
@@ -300,17 +350,57 @@ pub(super) async fn send(
             return sent;
         }
         if source.is_complete() {
+            sent.ended = Ended::Properly;
             return sent;
         }
         head = &[];
         source.data.clear();
-        let read = match client.until(source.read()).await {
-            Ok(read) => read,
-            Err(interrupt) => Err(interrupt.into()),
-        };
-        if let Err(cut) = read {
+        if let Err(cut) = next_piece(source, client, ping, coding, watch).await {
+            if let Some(event) = watch.last_event(Some(&cut)) {
+                sent.bytes += event.len() as u64;
+                source.end_with(Some(event));
+                // What passed may have been the call's own time.
+                client.set_timeout(LAST_EVENT_TIME);
+                if write(client, head, source, coding).await.is_ok() {
+                    sent.ended = Ended::Properly;
+                }
+            }
             sent.result = Err(cut);
             return sent;
+        }
+        if let Some(stream) = sending.stream {
+            stream.begin_silence(client);
+        }
+        show(source, watch);
+    }
+}
+
+/// Shows what has arrived; what a complete body lacks is added to it.
+fn show(source: &mut Source, watch: &mut impl Watch) {
+    watch.see(&source.data);
+    if source.is_complete()
+        && let Some(event) = watch.last_event(None)
+    {
+        source.data.extend_from_slice(&event);
+    }
+}
+
+/// Waits for the next piece. Comments fill the silence of a stream; they do not count as its backend's.
+async fn next_piece(
+    source: &mut Source,
+    client: &mut Client,
+    ping: Option<Duration>,
+    coding: Coding,
+    watch: &impl Watch,
+) -> Result<(), Cut> {
+    let Some(ping) = ping else { return client.until(source.read()).await? };
+    loop {
+        match client.until(tokio::time::timeout(ping, source.read())).await? {
+            Ok(read) => return read,
+            Err(_silent) if watch.is_between_events() => {
+                write_piece(client, &[], PING, End::Open, coding).await?;
+            }
+            Err(_silent) => {}
         }
     }
 }
@@ -336,15 +426,32 @@ pub(super) async fn write<C: AsyncRead + Unpin>(
     source: &Source<C>,
     coding: Coding,
 ) -> Result<(), Interrupt> {
-    let data = source.data.as_slice();
+    let end = if source.is_complete() { End::Last } else { End::Open };
+    write_piece(client, head, &source.data, end, coding).await
+}
+
+/// Whether more of a body follows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    Open,
+    Last,
+}
+
+async fn write_piece(
+    client: &mut Client,
+    head: &[u8],
+    data: &[u8],
+    end: End,
+    coding: Coding,
+) -> Result<(), Interrupt> {
     match coding {
         Coding::Length(_) | Coding::UntilClose => client.write(Parts::new([head, data])).await,
         Coding::Chunked => {
-            let end: &[u8] = match (data.is_empty(), source.is_complete()) {
-                (true, false) => b"",
-                (true, true) => b"0\r\n\r\n",
-                (false, false) => b"\r\n",
-                (false, true) => b"\r\n0\r\n\r\n",
+            let end: &[u8] = match (data.is_empty(), end) {
+                (true, End::Open) => b"",
+                (true, End::Last) => b"0\r\n\r\n",
+                (false, End::Open) => b"\r\n",
+                (false, End::Last) => b"\r\n0\r\n\r\n",
             };
             let size = if data.is_empty() { String::new() } else { format!("{:x}\r\n", data.len()) };
             client.write(Parts::new([head, size.as_bytes(), data, end])).await

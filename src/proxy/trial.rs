@@ -15,7 +15,7 @@ use crate::rollout::sample::{Failure, Verdict, judge_rpc_error};
 use crate::telemetry::Outcome;
 use crate::telemetry::metrics::Retry;
 use crate::upstream::Slot;
-use crate::wire::outcome::{Answer, OutcomeScan};
+use crate::wire::outcome::Answer;
 use crate::wire::{Kind, Method};
 
 /// A candidate that has not answered by then is not waited for: stable needs time, too.
@@ -84,9 +84,7 @@ fn failure_in(opened: &Opened<'_>) -> Option<Failure> {
     if !opened.source.is_complete() {
         return None;
     }
-    let mut scan = OutcomeScan::new(opened.head.format);
-    scan.feed(&opened.source.data);
-    match scan.finish() {
+    match opened.read.answer() {
         Answer::Ok | Answer::ToolError => None,
         Answer::RpcError(code) => match judge_rpc_error(code) {
             Verdict::Failed(failure) => Some(failure),

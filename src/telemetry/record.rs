@@ -50,6 +50,7 @@ impl Outcome {
             | D::BackendRefused
             | D::BackendReset
             | D::BackendInvalid
+            | D::BackendNoAnswer
             | D::CandidateInvalid
             | D::BackendStatus => Outcome::Upstream,
             D::Framing(_)

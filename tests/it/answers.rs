@@ -107,7 +107,7 @@ async fn what_an_answer_says_is_what_is_recorded() {
         (r#"{"jsonrpc":"2.0","id":1,"result":{"content":[],"isError":false}}"#, "ok"),
         (r#"{"jsonrpc":"2.0","id":1,"result":{"content":[],"isError":true}}"#, "tool_error"),
         (r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32603,"message":"x"}}"#, "rpc_error"),
-        ("<html>It works!</html>", "upstream"),
+        ("{}", "upstream"),
     ] {
         let Asked { mut client, mut peer, guard, .. } = asked(&call(1, "tools/call")).await;
         peer.send(ok(body)).await;
@@ -195,7 +195,8 @@ async fn a_short_answer_that_is_cut_becomes_a_refusal() {
 
 #[tokio::test]
 async fn a_long_answer_that_is_cut_looks_cut() {
-    let part = "x".repeat(40_000);
+    let begin = r#"{"jsonrpc":"2.0","id":1,"result":""#;
+    let part = format!("{begin}{}", "x".repeat(40_000 - begin.len()));
     let json = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n";
     for cut in [
         format!("{json}Content-Length: 100000\r\n\r\n{part}"),
@@ -227,22 +228,6 @@ async fn trouble_without_json_rpc_is_translated() {
         assert_eq!(json["error"]["data"]["reason"], "backend_status", "{head}");
         assert_eq!(answer.field("location"), None);
     }
-}
-
-#[tokio::test]
-async fn a_status_without_a_body_has_none() {
-    let Asked { mut client, mut peer, backend, guard: _guard, .. } = asked(&call(1, "ping")).await;
-    peer.send("HTTP/1.1 204 No Content\r\nContent-Length: 8\r\n\r\nPOISONED").await;
-    let answer = client.until("\r\n\r\n").await;
-    assert!(
-        answer.starts_with("HTTP/1.1 204 No Content\r\n") && !answer.contains("Content-Length"),
-        "{answer}"
-    );
-    client.send(post("t", "", &call(2, "ping"))).await;
-    let mut fresh = backend.accept().await;
-    fresh.request().await;
-    fresh.send(ok(&result(2))).await;
-    assert_eq!(client.answer().await.json()["id"], 2);
 }
 
 #[tokio::test]

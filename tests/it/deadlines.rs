@@ -54,9 +54,12 @@ async fn an_answer_that_stalls_meets_the_same_deadline() {
     client.send(post("t", "", &call(1, "tools/call"))).await;
     let mut peer = backend.accept().await;
     peer.request().await;
-    peer.send("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 100000\r\n\r\n{\"a\"")
-        .await;
-    client.until("{\"a\"").await;
+    let begin = r#"{"jsonrpc":"2.0","id":1,"result":{"a""#;
+    peer.send(format!(
+        "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 100000\r\n\r\n{begin}"
+    ))
+    .await;
+    client.until(begin).await;
     assert_eq!(client.rest().await, b"");
     peer.closed().await;
 }

@@ -95,7 +95,7 @@ async fn what_cannot_be_edited_is_not_passed_on() {
     let backend = backend().await.serve(|request| {
         let wanted = request.field("x-wanted").unwrap_or_default().to_owned();
         let long = format!(
-            r#"{{"id":1,"result":{{"tools":[{{"name":"swf_a","description":"{}"}}]}}}}"#,
+            r#"{{"jsonrpc":"2.0","id":1,"result":{{"tools":[{{"name":"swf_a","description":"{}"}}]}}}}"#,
             "x".repeat(5 << 20)
         );
         let with = |kind: &str, body: &str| {
@@ -103,9 +103,10 @@ async fn what_cannot_be_edited_is_not_passed_on() {
         };
         match wanted.as_str() {
             "long" => with("application/json", &long),
-            "twice" => {
-                with("application/json", r#"{"id":1,"result":{"tools":[],"tools":[{"name":"panda_kill"}]}}"#)
-            }
+            "twice" => with(
+                "application/json",
+                r#"{"jsonrpc":"2.0","id":1,"result":{"tools":[],"tools":[{"name":"panda_kill"}]}}"#,
+            ),
             "page" => with("text/html", "<ul><li>panda_kill</ul>"),
             "batch" => with("application/json", &format!("[{LIST}]")),
             _ => with("text/event-stream", "data: <panda_kill>\n\n"),
@@ -115,10 +116,8 @@ async fn what_cannot_be_edited_is_not_passed_on() {
     for wanted in ["long", "twice", "page", "batch", "event"] {
         let fields = format!("X-Wanted: {wanted}\r\n");
         let answer = guard.connect().await.ask(post("own", &fields, &call(1, "tools/list"))).await;
-        assert_eq!((answer.status(), &answer.json()["error"]["code"]), (502, &(-31502).into()), "{wanted}");
+        assert_eq!((answer.status(), &answer.json()["error"]["code"]), (200, &(-31502).into()), "{wanted}");
         assert!(!answer.text().contains("panda_kill"), "{wanted}");
-        let whole = guard.connect().await.ask(post("all", &fields, &call(1, "tools/list"))).await;
-        assert_eq!(whole.status(), 200, "{wanted}: nobody edits for this client");
     }
     eventually("it is counted", || async {
         guard.metric(r#"mcp_guard_denials_total{code="backend_invalid"}"#).await >= 5.0

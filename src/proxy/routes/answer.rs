@@ -4,7 +4,7 @@
 use tokio::io::DuplexStream;
 use tokio::time::Instant;
 
-use super::super::answer::{AnswerHead, HEAD_LIMITS, Judged, Session, judge};
+use super::super::answer::{AnswerHead, Challenge, HEAD_LIMITS, Judged, Session, judge};
 use super::super::client::{Client, Interrupt};
 use super::super::clock::Clock;
 use super::super::io::{Parts, read_more};
@@ -80,7 +80,7 @@ pub(super) async fn pass_on(
         Ok(opened) => opened,
         Err(why) => return passage.give_up(client, why, report).await,
     };
-    if let Err(cut) = source.gather(client, head.format).await {
+    if let Err(cut) = source.gather(client, head.format, |_| true).await {
         let why = no_answer(&cut);
         let why = if why == NoAnswer::Closed { handed.exchange.failure() } else { why };
         return passage.give_up(client, why, report).await;
@@ -104,7 +104,7 @@ pub(super) async fn pass_on(
 
 /// The head for the client. To HEAD it carries the length that a body would have.
 fn judge_answer(block: &[u8], head_only: bool, clock: &Clock) -> Result<AnswerHead, NoAnswer> {
-    match judge(block, &mut FieldSpans::default(), Session::Keep, clock) {
+    match judge(block, &mut FieldSpans::default(), Session::Keep, Challenge::Pass, clock) {
         Ok(Judged::Final(mut head)) => {
             if let (true, BodyLength::Bytes(length)) = (head_only, head.body) {
                 append_length(&mut head.rendered, length);

@@ -3,12 +3,13 @@
 //! Follows the WHATWG's rules for event streams: lines end in LF, CR or CRLF; an event ends at an empty line; its data
 //! is its `data` lines joined by LF; an event without its empty line does not count.
 
-use super::Answer;
+use super::id::Expected;
 use super::message::{MessageScan, Seen};
+use super::{Answer, Boundary};
 
 /// The scan of one event stream.
 #[derive(Debug, Default)]
-pub(super) struct EventScan {
+pub(super) struct EventScan<'i> {
     line: Line,
     /// The name of the field, then the value of an `event` field: as much as is needed to tell them apart.
     token: Token,
@@ -17,8 +18,12 @@ pub(super) struct EventScan {
     /// A line was seen: a byte order mark can no longer come.
     past_first_line: bool,
     has_data: bool,
+    /// A line, or the beginning of one, was seen since the last event ended.
+    is_inside: bool,
+    /// There is something in the data of the event so far.
+    has_content: bool,
     is_foreign: bool,
-    message: MessageScan,
+    message: MessageScan<'i>,
     last: Option<Answer>,
 }
 
@@ -61,7 +66,11 @@ impl Token {
     }
 }
 
-impl EventScan {
+impl<'i> EventScan<'i> {
+    pub(super) fn new(expected: Expected<'i>) -> EventScan<'i> {
+        EventScan { message: MessageScan::new(expected), ..EventScan::default() }
+    }
+
     /// Sees the next bytes of the stream.
     pub(super) fn feed(&mut self, bytes: &[u8]) {
         let mut at = 0;
@@ -70,6 +79,7 @@ impl EventScan {
                 at += 1;
                 continue;
             }
+            self.is_inside = true;
             at += match (self.line, byte) {
                 (_, b'\r' | b'\n') => {
                     self.end_line();
@@ -99,8 +109,17 @@ impl EventScan {
     }
 
     /// The verdict of the stream, if it had one.
-    pub(super) fn finish(self) -> Option<Answer> {
+    pub(super) fn answer(&self) -> Option<Answer> {
         self.last
+    }
+
+    /// Where the stream stands.
+    pub(super) fn boundary(&self) -> Boundary {
+        match (self.is_inside, self.has_content) {
+            (false, _) => Boundary::Between,
+            (true, false) => Boundary::Blank,
+            (true, true) => Boundary::Inside,
+        }
     }
 
     /// The field whose name is complete; its value starts.
@@ -125,7 +144,10 @@ impl EventScan {
 
     fn value(&mut self, field: Field, bytes: &[u8]) {
         match field {
-            Field::Data => self.message.feed(bytes),
+            Field::Data => {
+                self.has_content |= !bytes.is_empty();
+                self.message.feed(bytes);
+            }
             Field::Event => self.token.push(bytes),
             Field::Other => {}
         }
@@ -149,13 +171,15 @@ impl EventScan {
     }
 
     fn end_event(&mut self) {
-        let message = std::mem::take(&mut self.message);
-        if let Seen::Answer(answer) = message.finish()
+        if let Seen::Answer(answer) = self.message.seen()
             && !self.is_foreign
         {
             self.last = Some(answer);
         }
-        self.has_data = false;
+        if std::mem::take(&mut self.has_data) {
+            self.message = self.message.again();
+        }
+        (self.is_inside, self.has_content) = (false, false);
         self.is_foreign = false;
     }
 }

@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 
 use super::Answer;
+use super::id::Expected;
 use super::skip::Skip;
 use crate::wire::lexer::Lexer;
 use crate::wire::token::{literal_end, number_end, short_string_end, space_end};
@@ -17,13 +18,15 @@ pub(super) enum Seen {
     Answer(Answer),
     /// A JSON-RPC request or notification.
     Call,
-    /// Anything else, or an incomplete message.
+    /// Anything else, an incomplete message, or a response to another call.
     Nothing,
 }
 
 /// The scan of one message.
 #[derive(Debug, Default)]
-pub(super) struct MessageScan {
+pub(super) struct MessageScan<'i> {
+    /// The id that makes a response the answer to the call.
+    expected: Expected<'i>,
     state: State,
     object: Object,
     /// The member whose value comes next.
@@ -76,6 +79,7 @@ enum Member {
     #[default]
     Other,
     Jsonrpc,
+    Id,
     Method,
     Result,
     Error,
@@ -86,10 +90,25 @@ enum Member {
 #[derive(Debug, Default)]
 struct Facts {
     is_version_2: bool,
+    id: IdMember,
     has_method: bool,
     has_result: bool,
     is_error: bool,
     error: ErrorMember,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum IdMember {
+    #[default]
+    Absent,
+    Expected,
+    Other,
+}
+
+impl IdMember {
+    fn of(is_expected: bool) -> IdMember {
+        if is_expected { IdMember::Expected } else { IdMember::Other }
+    }
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -183,6 +202,7 @@ impl Member {
     fn of(object: Object, key: &[u8]) -> Member {
         match (object, key) {
             (Object::Message, b"jsonrpc") => Member::Jsonrpc,
+            (Object::Message, b"id") => Member::Id,
             (Object::Message, b"method") => Member::Method,
             (Object::Message, b"result") => Member::Result,
             (Object::Message, b"error") => Member::Error,
@@ -209,7 +229,40 @@ fn scalar_end(bytes: &[u8], at: usize) -> Option<usize> {
     end.ok()
 }
 
-impl MessageScan {
+impl<'i> MessageScan<'i> {
+    pub(super) fn new(expected: Expected<'i>) -> MessageScan<'i> {
+        MessageScan { expected, ..MessageScan::default() }
+    }
+
+    /// The scan of another message for the same call.
+    pub(super) fn again(&self) -> MessageScan<'i> {
+        MessageScan::new(self.expected.again())
+    }
+
+    /// Whether what has been seen is the beginning of the answer to the call.
+    pub(super) fn is_begun(&self) -> bool {
+        let Facts { is_version_2, has_method, .. } = self.facts;
+        is_version_2 && self.is_to_call() && self.has_outcome() && !has_method && !self.is_broken()
+    }
+
+    /// Whether what has been seen is the beginning of no JSON object, or of a response to another call.
+    pub(super) fn is_other(&self) -> bool {
+        let is_to_another = self.facts.id == IdMember::Other && !self.expected.is_any();
+        self.is_broken() || is_to_another && self.has_outcome()
+    }
+
+    fn has_outcome(&self) -> bool {
+        self.facts.has_result || !matches!(self.facts.error, ErrorMember::Absent)
+    }
+
+    fn is_broken(&self) -> bool {
+        matches!(self.state, State::Broken)
+    }
+
+    fn is_to_call(&self) -> bool {
+        self.expected.is_any() || self.facts.id == IdMember::Expected
+    }
+
     /// Sees the next bytes of the message.
     pub(super) fn feed(&mut self, bytes: &[u8]) {
         let mut at = 0;
@@ -237,13 +290,16 @@ impl MessageScan {
     }
 
     /// What the message was, given that it is complete.
-    pub(super) fn finish(self) -> Seen {
-        let Facts { is_version_2, has_method, has_result, is_error, error } = self.facts;
+    pub(super) fn seen(&self) -> Seen {
+        let Facts { is_version_2, has_method, has_result, is_error, error, .. } = self.facts;
         if !matches!(self.state, State::End) || !is_version_2 {
             return Seen::Nothing;
         }
         if has_method {
             return Seen::Call;
+        }
+        if !self.is_to_call() {
+            return Seen::Nothing;
         }
         match error {
             ErrorMember::Object(Some(code)) => Seen::Answer(Answer::RpcError(code)),
@@ -300,6 +356,7 @@ impl MessageScan {
         let facts = &mut self.facts;
         match self.member {
             Member::Jsonrpc => facts.is_version_2 = false,
+            Member::Id => facts.id = IdMember::Absent,
             Member::Method => facts.has_method = true,
             Member::Result => {
                 facts.has_result = true;
@@ -323,14 +380,13 @@ impl MessageScan {
             }
             (b'"', member) => {
                 if let Ok(end) = short_string_end(bytes, inside) {
-                    if member == Member::Jsonrpc {
-                        facts.is_version_2 = &bytes[inside..end] == b"2.0";
-                    }
+                    self.text(&bytes[at..=end]);
                     self.state = State::Next;
                     return end + 1;
                 }
-                if member == Member::Jsonrpc {
+                if member == Member::Jsonrpc || member == Member::Id {
                     self.token.clear();
+                    self.expected.begin();
                     State::InText
                 } else {
                     self.skip = Skip::string();
@@ -357,11 +413,28 @@ impl MessageScan {
         inside
     }
 
-    /// More of a key or of the version, the only string that is kept.
+    /// The value is this plain string, its quotes included.
+    #[inline]
+    fn text(&mut self, quoted: &[u8]) {
+        if self.member == Member::Jsonrpc {
+            self.facts.is_version_2 = quoted == br#""2.0""#;
+        } else if self.member == Member::Id {
+            self.facts.id = IdMember::of(self.expected.is(quoted));
+        }
+    }
+
+    /// More of a key, of the version or of the id, the only strings that are kept.
     #[cold]
     fn string_rest(&mut self, bytes: &[u8], at: usize) -> usize {
         let (taken, closed) = self.token.take_text(&bytes[at..]);
-        if closed {
+        let is_id = self.member == Member::Id && matches!(self.state, State::InText);
+        if is_id {
+            self.expected.keep(&bytes[at..at + taken]);
+        }
+        if closed && is_id {
+            self.facts.id = IdMember::of(self.expected.is_in_pieces());
+            self.state = State::Next;
+        } else if closed {
             let text = self.token.text();
             let text = text.as_deref().unwrap_or_default();
             if matches!(self.state, State::InKey) {
@@ -379,13 +452,22 @@ impl MessageScan {
     #[cold]
     fn scalar_rest(&mut self, bytes: &[u8], at: usize) -> usize {
         let taken = self.token.take_scalar(&bytes[at..]);
+        if self.member == Member::Id {
+            self.expected.keep(&bytes[at..at + taken]);
+        }
         if at + taken < bytes.len() {
             let token = std::mem::take(&mut self.token);
+            let is_expected = self.member == Member::Id && self.expected.is_in_pieces();
             match token.raw() {
                 Some(raw) if scalar_end(raw, 0) != Some(raw.len()) => self.state = State::Broken,
                 Some(raw) => self.scalar(raw),
-                // A number too long to keep is a number of no interest.
-                None => self.state = State::Next,
+                // A number too long to keep is of no interest, unless it is the id.
+                None => {
+                    if is_expected {
+                        self.facts.id = IdMember::Expected;
+                    }
+                    self.state = State::Next;
+                }
             }
         }
         at + taken
@@ -401,6 +483,7 @@ impl MessageScan {
                 let code = str::from_utf8(raw).ok().and_then(|code| code.parse().ok());
                 self.facts.error = ErrorMember::Object(code);
             }
+            Member::Id => self.facts.id = IdMember::of(self.expected.is(raw)),
             Member::Error if raw == b"null" => self.facts.error = ErrorMember::Absent,
             Member::Error | Member::Other | Member::Jsonrpc | Member::Method | Member::Result => {}
         }

@@ -4,11 +4,13 @@
 //! checks the grammar only down to the members it reads; what lies deeper is only followed to its end.
 
 mod events;
+mod id;
 mod mask;
 mod message;
 mod skip;
 
 use events::EventScan;
+use id::Expected;
 use message::{MessageScan, Seen};
 
 /// What an answer's body says about the call.
@@ -52,26 +54,54 @@ impl Format {
     }
 }
 
+/// Where an event stream stands, for whoever appends to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Boundary {
+    /// Behind a whole event, or at the beginning.
+    Between,
+    /// In an event without data so far: an empty line ends it, and it says nothing.
+    Blank,
+    /// In an event with data.
+    Inside,
+}
+
+/// How much is known of a JSON answer that has not ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Beginning {
+    /// The beginning of the answer to the call.
+    Answer,
+    /// The beginning of something else: no JSON object, or a response to another call.
+    Other,
+    /// Either is still possible.
+    Unknown,
+}
+
 /// An incremental scan beside the stream. Feeding never fails and never needs the bytes to be kept.
 #[derive(Debug)]
-pub struct OutcomeScan {
+pub struct OutcomeScan<'i> {
     empty: bool,
-    reader: Reader,
+    reader: Reader<'i>,
 }
 
 #[derive(Debug)]
-enum Reader {
-    Json(MessageScan),
-    EventStream(EventScan),
+enum Reader<'i> {
+    Json(MessageScan<'i>),
+    EventStream(EventScan<'i>),
     Opaque,
 }
 
-impl OutcomeScan {
-    /// A scan for a body of this format.
-    pub fn new(format: Format) -> OutcomeScan {
+impl<'i> OutcomeScan<'i> {
+    /// A scan for a body of this format, in which a response with any id is the answer.
+    pub fn new(format: Format) -> OutcomeScan<'i> {
+        OutcomeScan::of_call(format, None)
+    }
+
+    /// The same, but only a response with this id, raw JSON, is the answer.
+    pub fn of_call(format: Format, id: Option<&'i [u8]>) -> OutcomeScan<'i> {
+        let expected = Expected::new(id);
         let reader = match format {
-            Format::Json => Reader::Json(MessageScan::default()),
-            Format::EventStream => Reader::EventStream(EventScan::default()),
+            Format::Json => Reader::Json(MessageScan::new(expected)),
+            Format::EventStream => Reader::EventStream(EventScan::new(expected)),
             Format::Opaque => Reader::Opaque,
         };
         OutcomeScan { empty: true, reader }
@@ -87,22 +117,41 @@ impl OutcomeScan {
         }
     }
 
-    /// The verdict once the body is complete.
-    pub fn finish(self) -> Answer {
+    /// The verdict, given that the body is complete.
+    pub fn answer(&self) -> Answer {
         if self.empty {
             return Answer::Empty;
         }
-        let answer = match self.reader {
-            Reader::Json(message) => match message.finish() {
+        let answer = match &self.reader {
+            Reader::Json(message) => match message.seen() {
                 Seen::Answer(answer) => Some(answer),
                 Seen::Call | Seen::Nothing => None,
             },
-            Reader::EventStream(events) => events.finish(),
+            Reader::EventStream(events) => events.answer(),
             Reader::Opaque => None,
         };
         answer.unwrap_or(Answer::NotRpc)
     }
+
+    /// Whether an event with the answer has ended, and where the stream stands; `None` for other formats.
+    pub fn events(&self) -> Option<(bool, Boundary)> {
+        match &self.reader {
+            Reader::EventStream(events) => Some((events.answer().is_some(), events.boundary())),
+            Reader::Json(_) | Reader::Opaque => None,
+        }
+    }
+
+    /// What the beginning of a JSON answer is.
+    pub fn beginning(&self) -> Beginning {
+        match &self.reader {
+            Reader::Json(message) if message.is_begun() => Beginning::Answer,
+            Reader::Json(message) if message.is_other() => Beginning::Other,
+            Reader::Json(_) | Reader::EventStream(_) | Reader::Opaque => Beginning::Unknown,
+        }
+    }
 }
 
+#[cfg(test)]
+mod call_tests;
 #[cfg(test)]
 mod tests;

@@ -10,7 +10,7 @@ fn read(format: Format, pieces: &[&[u8]]) -> Answer {
     for piece in pieces {
         scan.feed(piece);
     }
-    scan.finish()
+    scan.answer()
 }
 
 /// Read at once, byte by byte, and cut in two anywhere: always the same.
