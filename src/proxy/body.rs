@@ -31,8 +31,11 @@ pub(super) enum NoBody {
 }
 
 impl From<Full> for NoBody {
-    fn from(Full: Full) -> NoBody {
-        NoBody::Refused(Denial::Overloaded)
+    fn from(full: Full) -> NoBody {
+        NoBody::Refused(match full {
+            Full::OwnExcess => Denial::ClientShare,
+            Full::All => Denial::Overloaded,
+        })
     }
 }
 
@@ -94,15 +97,21 @@ struct Kept<'r> {
 }
 
 impl Kept<'_> {
-    /// Makes sure that there is memory for some bytes more, but for no more than `bytes_max` in all.
-    fn make_room(&mut self, bytes: usize, bytes_max: usize) -> Result<(), Full> {
+    /// Makes sure that there is memory for some bytes more, but for no more than `bytes_max` in all. Waits for room, which
+    /// is better than a refusal: the id of a body that was not read is not known.
+    async fn make_room(&mut self, client: &mut Client, bytes: usize, bytes_max: usize) -> Result<(), NoBody> {
         if self.bytes.capacity() - self.bytes.len() >= bytes {
             return Ok(());
         }
         // Doubling: a client that declares much and sends little costs little.
         let doubled = self.bytes.capacity().max(bytes).max(READ_BYTES);
         let wanted = (self.bytes.len() + doubled).min(bytes_max).max(self.bytes.len() + bytes);
-        self.share.grow(wanted - self.bytes.capacity())?;
+        let more = wanted - self.bytes.capacity();
+        let patience = self.share.patience();
+        match client.until(tokio::time::timeout(patience, self.share.grow(more))).await? {
+            Ok(grown) => grown?,
+            Err(_elapsed) => return Err(self.share.reason(more).into()),
+        }
         self.bytes.reserve_exact(wanted - self.bytes.len());
         Ok(())
     }
@@ -115,10 +124,10 @@ async fn read_length<'b>(
     share: Share<'b>,
 ) -> Result<Body<'b>, NoBody> {
     let mut kept = Kept { bytes: Vec::new(), share };
-    kept.make_room(arrived.len(), length)?;
+    kept.make_room(client, arrived.len(), length).await?;
     kept.bytes.extend_from_slice(arrived);
     while kept.bytes.len() < length {
-        kept.make_room(1, length)?;
+        kept.make_room(client, 1, length).await?;
         let limit = (length - kept.bytes.len()).min(kept.bytes.capacity() - kept.bytes.len());
         if client.read_into(&mut kept.bytes, limit).await? == 0 {
             return Err(NoBody::Gone);
@@ -136,6 +145,11 @@ async fn read_chunked(
     mut kept: Option<&mut Kept<'_>>,
 ) -> Result<usize, NoBody> {
     let mut decoder = Decoder::new();
+    let most = usize::try_from(bytes_max).unwrap_or(usize::MAX);
+    // What is decoded is never longer than what it is decoded from.
+    if let Some(kept) = kept.as_deref_mut() {
+        kept.make_room(client, arrived.len(), most).await?;
+    }
     if let Progress::Complete { consumed } = decode(&mut decoder, arrived, kept.as_deref_mut(), bytes_max)? {
         return Ok(consumed);
     }
@@ -144,6 +158,9 @@ async fn read_chunked(
         raw.clear();
         if client.read(&mut raw).await? == 0 {
             return Err(NoBody::Gone);
+        }
+        if let Some(kept) = kept.as_deref_mut() {
+            kept.make_room(client, raw.len(), most).await?;
         }
         let progress = decode(&mut decoder, &raw, kept.as_deref_mut(), bytes_max)?;
         if let Progress::Complete { consumed } = progress {
@@ -175,7 +192,6 @@ fn decode(
             Piece::Data { start, end } => {
                 let data = &input[at + start..at + end];
                 if let Some(kept) = kept.as_deref_mut() {
-                    kept.make_room(data.len(), usize::try_from(bytes_max).unwrap_or(usize::MAX))?;
                     kept.bytes.extend_from_slice(data);
                 }
                 at += end;

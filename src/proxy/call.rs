@@ -36,7 +36,8 @@ pub(super) async fn serve(
     runtime.quotas.saw(&permit, request.wall);
     client.set_deadline(request.started + runtime.timeouts.body);
     let limits = runtime.policy.limits();
-    let share = request.shared.room.share(limits.bodies_bytes_max);
+    let patience = runtime.timeouts.waiting;
+    let share = request.shared.room.share(runtime.key(permit.client()), limits.bodies_bytes_max, patience);
     let body = match body::read(client, &request.head, request.arrived, limits.body_bytes_max, share).await {
         Ok(body) => body,
         Err(NoBody::Gone) => return report.client_gone(),

@@ -94,7 +94,10 @@ async fn serve_permitted(
         Caller::Key(_) | Caller::Anyone => report.caller = caller.map(str::to_owned),
     }
     client.set_deadline(request.started + request.runtime.timeouts.body);
-    let share = request.shared.room.share(request.runtime.policy.limits().bodies_bytes_max);
+    let runtime = request.runtime;
+    let (bytes_max, patience) = (runtime.policy.limits().bodies_bytes_max, runtime.timeouts.waiting);
+    let who = route.visitor(runtime, permit.caller(), client.peer());
+    let share = request.shared.room.share(who.key, bytes_max, patience);
     let body = match body::read(client, &request.head, request.arrived, rule.body_bytes_max, share).await {
         Ok(body) => body,
         Err(NoBody::Gone) => return report.client_gone(),
@@ -104,7 +107,7 @@ async fn serve_permitted(
         }
     };
     report.bytes_in = body.bytes.len() as u64;
-    let visit = match route.enter(caller.unwrap_or_default()) {
+    let visit = match route.enter(caller.unwrap_or_default(), who) {
         Ok(visit) => visit,
         Err(busy) => {
             let (denial, reply) = too_much(busy);
@@ -129,6 +132,7 @@ fn too_much(busy: Busy) -> (Denial, Reply) {
     let (denial, wait) = match busy {
         Busy::Rate(wait) => (Denial::RateLimited, Some(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX))),
         Busy::Full => (Denial::Overloaded, None),
+        Busy::OwnExcess => (Denial::ClientShare, None),
     };
     (denial, reply::to_route(denial, wait))
 }

@@ -1,10 +1,14 @@
 //! What is kept of each route from one request to the next: what was used of its rate, and who is in it now.
 
 use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::super::admission::{Key, most_of_one};
+use super::super::backend::Trust;
+use super::super::client::Peer;
 use super::super::runtime::{Runtime, Shared};
 use crate::config::routes::{Route, Target};
 use crate::http1::RequestHead;
@@ -25,7 +29,7 @@ pub(in crate::proxy) struct RouteState {
     made: Instant,
     /// By the caller's name: as many as there are callers in the configuration.
     meters: Mutex<HashMap<String, Arc<Meter>>>,
-    inside: AtomicUsize,
+    inside: Mutex<Inside>,
     streams: AtomicUsize,
     away: AtomicBool,
 }
@@ -36,11 +40,29 @@ pub(super) enum Busy {
     /// Its caller has used up the rate; the next request fits after this time.
     Rate(Duration),
     Full,
+    /// Its visitor has all the places that one may have.
+    OwnExcess,
+}
+
+/// Who is in a route.
+#[derive(Default)]
+struct Inside {
+    all: usize,
+    by_visitor: HashMap<Key, usize>,
+}
+
+/// Whose requests are counted together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Visitor {
+    pub(super) key: Key,
+    /// Whether there are others: then a part of the places is left to them.
+    has_others: bool,
 }
 
 /// A request's place in its route.
 pub(super) struct Visit<'r> {
     route: &'r RouteState,
+    who: Key,
 }
 
 /// The presence of a stream in the gauge of streams.
@@ -79,7 +101,7 @@ impl Routes {
     pub(in crate::proxy) fn gauges(&self) -> impl Iterator<Item = RouteGauges<'_>> {
         self.routes.iter().map(|route| RouteGauges {
             name: route.name(),
-            in_flight: route.inside.load(Ordering::Relaxed),
+            in_flight: route.inside().all,
             streams: route.streams.load(Ordering::Relaxed),
         })
     }
@@ -91,7 +113,7 @@ impl RouteState {
             config,
             made: Instant::now(),
             meters: Mutex::default(),
-            inside: AtomicUsize::new(0),
+            inside: Mutex::default(),
             streams: AtomicUsize::new(0),
             away: AtomicBool::new(false),
         }
@@ -126,20 +148,53 @@ impl RouteState {
     }
 
     /// Takes a place, if the caller's rate and the route have one.
-    pub(super) fn enter(&self, caller: &str) -> Result<Visit<'_>, Busy> {
+    pub(super) fn enter(&self, caller: &str, who: Visitor) -> Result<Visit<'_>, Busy> {
         let metered = self.config.rate.map(|rate| (rate, self.meter(caller)));
         if let Some((rate, meter)) = &metered {
             meter.admit(rate, self.age_ns()).map_err(Busy::Rate)?;
         }
-        let inside = self.inside.fetch_add(1, Ordering::AcqRel);
-        let visit = Visit { route: self };
-        if inside < self.config.in_flight_max {
-            return Ok(visit);
+        let max = self.config.in_flight_max;
+        let own_max = if who.has_others { most_of_one(max) } else { max };
+        let mut inside = self.inside();
+        let own = inside.by_visitor.get(&who.key).copied().unwrap_or_default();
+        if inside.all < max && own < own_max {
+            inside.all += 1;
+            inside.by_visitor.insert(who.key, own + 1);
+            return Ok(Visit { route: self, who: who.key });
         }
+        let why = if inside.all < max { Busy::OwnExcess } else { Busy::Full };
+        drop(inside);
         if let Some((rate, meter)) = metered {
             meter.give_back(&rate);
         }
-        Err(Busy::Full)
+        Err(why)
+    }
+
+    /// Whose request this is. Those that a route lets in without a name are told apart by their address, but not behind a
+    /// proxy or a socket, which have one for all.
+    pub(super) fn visitor(&self, runtime: &Runtime, caller: Caller, peer: Option<Peer>) -> Visitor {
+        let stranger = peer.filter(|_| runtime.trust(peer) == Trust::Stranger);
+        let hashed = |name: &dyn Fn(&mut DefaultHasher)| {
+            let mut hasher = DefaultHasher::new();
+            self.name().hash(&mut hasher);
+            name(&mut hasher);
+            // Above the numbers of clients.
+            Key::try_from(hasher.finish() >> 33).unwrap_or_default() | 1 << 31
+        };
+        let (key, has_others) = match (caller, &self.config.rule.entry) {
+            (Caller::Client(client), _) => (runtime.key(client), runtime.policy.clients().len() > 1),
+            (Caller::Key(index), Entry::ApiKey { keys, .. }) => {
+                (hashed(&|hasher| index.hash(hasher)), keys.len() > 1)
+            }
+            (Caller::Key(_) | Caller::Anyone, _) => {
+                (hashed(&|hasher| stranger.map(|peer| peer.address).hash(hasher)), stranger.is_some())
+            }
+        };
+        Visitor { key, has_others }
+    }
+
+    fn inside(&self) -> MutexGuard<'_, Inside> {
+        self.inside.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The backend cannot be reached. Said once for each time it goes away, not once for each request.
@@ -179,7 +234,14 @@ impl<'r> Visit<'r> {
 
 impl Drop for Visit<'_> {
     fn drop(&mut self) {
-        self.route.inside.fetch_sub(1, Ordering::AcqRel);
+        let mut inside = self.route.inside();
+        inside.all -= 1;
+        if let Some(own) = inside.by_visitor.get_mut(&self.who) {
+            *own -= 1;
+            if *own == 0 {
+                inside.by_visitor.remove(&self.who);
+            }
+        }
     }
 }
 
