@@ -176,7 +176,10 @@ fn start_rollout(
     // Nobody has taken the samples yet: there is one guard in a process.
     let samples = handle.samples().ok_or_else(|| io::Error::other("the samples are taken"))?;
     let metrics = handle.rollout_metrics();
-    control::Control::start(Setup { folder, settings, samples, metrics, publish: Box::new(publish) })
+    let learning = handle.clone();
+    let learn = move |slot, names| learning.learn_tools(slot, names);
+    let (publish, learn) = (Box::new(publish), Box::new(learn));
+    control::Control::start(Setup { folder, settings, samples, metrics, publish, learn })
 }
 
 /// Makes sure that connections, not files, are what runs out.

@@ -3,24 +3,25 @@
 use serde_json::Value;
 
 use super::envelope::answers;
-use super::error::{Error, excerpt};
+use super::error::Error;
 use super::exchange::{Await, Client, Request};
 use super::sse::Events;
+use crate::parity::bounded;
 
 impl Client {
     /// Sends the request, named `what` in errors, and returns the message that answers this id.
     pub(crate) async fn put(&self, what: &str, request: Request, id: &Value) -> Result<Value, Error> {
         let reply = self.exchange(what, request, Await::Answer(id)).await?;
-        if let Ok(message) = serde_json::from_slice::<Value>(&reply.body)
+        if let Some(message) = self.tree(what, &reply.body)?
             && (message.get("result").is_some() || message.get("error").is_some())
         {
             return Ok(message);
         }
-        let (question, excerpt, status) = (self.question(what), excerpt(&reply.body), reply.status);
+        let (question, excerpt, status) = (self.question(what), reply.excerpt(), reply.status);
         if !(200..300).contains(&status) {
             return Err(Error::Status { question, status, excerpt });
         }
-        Err(Error::NotRpc { question, status, content_type: reply.media_type(), excerpt })
+        Err(Error::NotRpc { question, status, content_type: reply.content_type(), excerpt })
     }
 }
 
@@ -28,5 +29,5 @@ impl Client {
 pub(crate) fn message_in_stream(stream: &[u8], id: &Value) -> Option<Value> {
     let mut found = None;
     Events::default().push(stream, |event| found = found.take().or_else(|| answers(event, id)));
-    serde_json::from_slice(&found?).ok()
+    bounded::parse(&found?).ok()
 }

@@ -5,6 +5,7 @@ use hyper::header::{self, HeaderValue};
 use serde_json::json;
 
 use super::exchange::{Client, Method, Request};
+use crate::parity::bounded;
 use crate::parity::facts::{AuthFacts, HttpFacts, Learnt};
 use crate::parity::says_healthy;
 
@@ -54,8 +55,8 @@ async fn asked(client: &Client, request: Request) -> Learnt<HttpFacts> {
     match client.raw(request).await {
         Ok(reply) => Learnt::Known(HttpFacts {
             status: reply.status,
-            allow: reply.header("allow").map(str::to_owned),
-            body: serde_json::from_slice(&reply.body).ok(),
+            allow: reply.header("allow").map(|value| client.clean_text(value)),
+            body: bounded::parse(&reply.body).ok(),
         }),
         Err(error) => Learnt::Failed(error.to_string()),
     }

@@ -37,10 +37,14 @@ pub(crate) enum Error {
     Request { question: Question, reason: String },
     #[error("{question}: the answer is larger than {max} bytes")]
     TooLarge { question: Question, max: usize },
+    #[error("{question}: the answer takes more than {max} bytes of memory to read")]
+    TooHeavy { question: Question, max: usize },
+    #[error("{question}: more than {max} tools are listed")]
+    TooMany { question: Question, max: usize },
     #[error("{question}: HTTP {status}{}", quoted(.excerpt))]
     Status { question: Question, status: u16, excerpt: String },
     #[error("{question}: HTTP {status}, but the body is no JSON-RPC answer ({content_type}){}", quoted(.excerpt))]
-    NotRpc { question: Question, status: u16, content_type: String, excerpt: String },
+    NotRpc { question: Question, status: u16, content_type: &'static str, excerpt: String },
     #[error("{question}: JSON-RPC error {code}: {message}")]
     Rpc { question: Question, status: u16, code: i64, message: String },
     #[error("{question}: the result lacks {lacks}")]
@@ -75,6 +79,8 @@ impl Error {
             | Error::Broken { .. }
             | Error::Request { .. }
             | Error::TooLarge { .. }
+            | Error::TooHeavy { .. }
+            | Error::TooMany { .. }
             | Error::Shape { .. }
             | Error::Pages { .. } => None,
         }

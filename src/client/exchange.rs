@@ -1,6 +1,7 @@
 //! One HTTP exchange: connect, send, read the answer, each within its bound. A fresh connection each time, so that an
 //! answer never depends on what was asked before and its time never includes connecting.
 
+use std::borrow::Cow;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -19,10 +20,12 @@ use tokio::task::JoinHandle;
 use tokio_rustls::rustls::ClientConfig;
 
 use super::envelope::answers;
-use super::error::{Error, Question};
+use super::error::{Error, Question, excerpt};
 use super::sse::Events;
 use super::target::{ACCEPT_JSON, Target, Transport};
 use super::tls;
+use crate::parity::bounded::{self, Unread};
+use crate::upstream::Secrets;
 
 /// The bounds of one exchange.
 #[derive(Debug, Clone, Copy)]
@@ -35,7 +38,7 @@ pub(crate) struct Limits {
 
 impl Default for Limits {
     fn default() -> Limits {
-        Limits { connect: Duration::from_secs(2), total: Duration::from_secs(10), body_bytes: 32 << 20 }
+        Limits { connect: Duration::from_secs(2), total: Duration::from_secs(10), body_bytes: 4 << 20 }
     }
 }
 
@@ -66,6 +69,18 @@ impl Request {
     }
 }
 
+/// Media types that an error names; another one may be any text of the server's.
+const MEDIA_TYPES: [&str; 8] = [
+    "application/json",
+    "text/event-stream",
+    "text/html",
+    "text/plain",
+    "application/xml",
+    "text/xml",
+    "application/problem+json",
+    "application/octet-stream",
+];
+
 /// An HTTP answer.
 #[derive(Debug, Clone)]
 pub(crate) struct Reply {
@@ -82,9 +97,19 @@ impl Reply {
         self.headers.get(name)?.to_str().ok()
     }
 
-    /// The media type, without parameters, in lower case.
-    pub(crate) fn media_type(&self) -> String {
-        media_type(&self.headers)
+    /// The beginning of the body, for an error. What refuses a token may repeat it, so that is not quoted at all.
+    pub(super) fn excerpt(&self) -> String {
+        if matches!(self.status, 401 | 403 | 407) { String::new() } else { excerpt(&self.body) }
+    }
+
+    /// The media type for an error.
+    pub(super) fn content_type(&self) -> &'static str {
+        let found = media_type(&self.headers);
+        match MEDIA_TYPES.into_iter().find(|known| *known == found) {
+            Some(known) => known,
+            None if found.is_empty() => "no content type",
+            None => "another content type",
+        }
     }
 }
 
@@ -102,6 +127,8 @@ pub(super) enum Await<'a> {
 pub(crate) struct Client {
     target: Target,
     limits: Limits,
+    /// Taken out of every answer before anything of it is looked at.
+    secrets: Secrets,
     authorities: OnceLock<Result<Arc<ClientConfig>, String>>,
     /// Set once the server has refused to be offered an event stream.
     json_only: AtomicBool,
@@ -109,7 +136,27 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) fn new(target: Target, limits: Limits) -> Client {
-        Client { target, limits, authorities: OnceLock::new(), json_only: AtomicBool::new(false) }
+        let secrets = target.secrets();
+        Client { target, limits, secrets, authorities: OnceLock::new(), json_only: AtomicBool::new(false) }
+    }
+
+    /// The same, which also removes these from whatever the server answers.
+    pub(crate) fn with_secrets(mut self, secrets: &Secrets) -> Client {
+        self.secrets = self.secrets.and(secrets);
+        self
+    }
+
+    /// An answer's bytes without any secret.
+    pub(crate) fn clean(&self, body: Bytes) -> Bytes {
+        match self.secrets.clean(&body) {
+            Cow::Borrowed(_) => body,
+            Cow::Owned(clean) => clean.into(),
+        }
+    }
+
+    /// A header field's value without any secret.
+    pub(super) fn clean_text(&self, text: &str) -> String {
+        self.secrets.clean_text(text)
     }
 
     pub(crate) fn target(&self) -> &Target {
@@ -139,6 +186,15 @@ impl Client {
         if bytes > max { Err(Error::TooLarge { question: self.question(what), max }) } else { Ok(()) }
     }
 
+    /// The body as JSON; nothing if it is none, an error if it is too heavy to be read.
+    pub(super) fn tree(&self, what: &str, body: &[u8]) -> Result<Option<Value>, Error> {
+        match bounded::parse(body) {
+            Ok(tree) => Ok(Some(tree)),
+            Err(Unread::Malformed) => Ok(None),
+            Err(Unread::TooHeavy(max)) => Err(Error::TooHeavy { question: self.question(what), max }),
+        }
+    }
+
     /// Sends a request named `what` and reads its answer.
     pub(super) async fn exchange(
         &self,
@@ -157,7 +213,7 @@ impl Client {
             let broken = |source| Error::Broken { question: self.question(what), source };
             let response = sender.send_request(request).await.map_err(broken)?;
             let (head, body) = response.into_parts();
-            let body = self.read(what, &head.headers, body, awaited).await?;
+            let body = self.clean(self.read(what, &head.headers, body, awaited).await?);
             let (status, elapsed) = (head.status.as_u16(), started.elapsed());
             Ok(Reply { status, headers: head.headers, body, elapsed })
         };

@@ -7,17 +7,22 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::header::HeaderMap;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
+use super::envelope::ID_BYTES_MAX;
 use super::error::Error;
 use super::exchange::Reply;
-use super::session::{Session, text};
+use super::session::Session;
+use crate::parity::bounded;
 use crate::parity::facts::Tool;
 
 const WHAT: &str = "tools/list";
 const PAGES_MAX: usize = 100;
-/// A list of more bytes than this is not kept, and read every time.
-const KEPT_BYTES_MAX: usize = 1 << 20;
+/// All pages together. A list that has not changed is kept whole, so this is also what it may take in memory.
+const LIST_BYTES_MAX: usize = 2 << 20;
+/// More tools than any server has; each takes some room besides its text.
+const TOOLS_MAX: usize = 10_000;
 
 /// The answers of a list that has been read.
 #[derive(Debug, Default)]
@@ -49,6 +54,7 @@ struct Walk {
     read: Vec<Option<Vec<Tool>>>,
     pages: Vec<Page>,
     bytes: usize,
+    tools: usize,
     elapsed: Duration,
 }
 
@@ -76,9 +82,7 @@ impl Session<'_> {
                 (None, None) => {}
             }
         }
-        if walk.bytes <= KEPT_BYTES_MAX {
-            known.pages = walk.pages.into_iter().map(Page::slim).collect();
-        }
+        known.pages = walk.pages.into_iter().map(Page::slim).collect();
         Ok(Some(tools))
     }
 
@@ -90,6 +94,9 @@ impl Session<'_> {
             walk.elapsed += reply.elapsed;
             walk.bytes += reply.body.len();
             self.client.bound(WHAT, walk.bytes)?;
+            if walk.bytes > LIST_BYTES_MAX {
+                return Err(Error::TooLarge { question: self.client.question(WHAT), max: LIST_BYTES_MAX });
+            }
             let alike = known.get(index).filter(|page| page.id == id && page.reply.body == reply.body);
             let (read, next) = match alike {
                 Some(page) => (None, page.next.clone()),
@@ -98,10 +105,10 @@ impl Session<'_> {
                     (Some(tools), next)
                 }
             };
+            walk.tools += read.as_ref().map_or(0, Vec::len);
+            self.bound_tools(walk.tools)?;
             walk.read.push(read);
-            if walk.bytes <= KEPT_BYTES_MAX {
-                walk.pages.push(Page { id, reply, next: next.clone() });
-            }
+            walk.pages.push(Page { id, reply, next: next.clone() });
             match next {
                 None => return Ok(walk),
                 Some(_) if next == cursor => break,
@@ -112,13 +119,46 @@ impl Session<'_> {
     }
 
     /// The tools of one page, and the cursor to the next.
-    fn read_page(&self, id: &Value, reply: &Reply) -> Result<(Vec<Tool>, Option<String>), Error> {
-        let answered = self.read(WHAT, id, reply)?;
-        let result = self.result_of(WHAT, answered)?;
+    fn read_page<'r>(&self, id: &Value, reply: &'r Reply) -> Result<(Vec<Tool>, Option<String>), Error> {
+        let envelope = bounded::members(&reply.body, ["jsonrpc", "id", "result", "error"]);
+        let usable = |[version, found, result, error]: [Option<&'r RawValue>; 4]| {
+            let is = |json: Option<&RawValue>, wanted: &Value| {
+                let short = json.filter(|json| json.get().len() <= ID_BYTES_MAX);
+                short.is_some_and(|json| json.get().parse().is_ok_and(|found: Value| found == *wanted))
+            };
+            let answers = is(version, &"2.0".into()) && is(found, id) && error.is_none();
+            result.filter(|_| answers)
+        };
+        let Some(result) = envelope.and_then(usable) else {
+            // Not a list: what it is instead may be read as a whole.
+            let answered = self.read(WHAT, id, reply)?;
+            self.result_of(WHAT, answered)?;
+            return Err(self.unusable(WHAT, reply));
+        };
         let lacks = |lacks| Error::Shape { question: self.client.question(WHAT), lacks };
-        let page = result.get("tools").and_then(Value::as_array).ok_or_else(|| lacks("the array `tools`"))?;
-        let read = |tool| Tool::from_json(tool).ok_or_else(|| lacks("the `name` of a tool"));
-        let tools = page.iter().map(read).collect::<Result<Vec<Tool>, Error>>()?;
-        Ok((tools, text(&result, "nextCursor")))
+        let [list, next] =
+            bounded::members(result.get().as_bytes(), ["tools", "nextCursor"]).unwrap_or_default();
+        let list = list.ok_or_else(|| lacks("the array `tools`"))?;
+        let (mut tools, mut nameless) = (Vec::new(), false);
+        let is_list = bounded::elements(list.get().as_bytes(), |element| {
+            match Tool::read(element.get().as_bytes()) {
+                Some(tool) => tools.push(tool),
+                None => nameless = true,
+            }
+            !nameless && tools.len() <= TOOLS_MAX
+        });
+        if !is_list {
+            return Err(lacks("the array `tools`"));
+        }
+        if nameless {
+            return Err(lacks("the `name` of a tool"));
+        }
+        self.bound_tools(tools.len())?;
+        Ok((tools, next.and_then(bounded::text)))
+    }
+
+    fn bound_tools(&self, tools: usize) -> Result<(), Error> {
+        let (question, max) = (self.client.question(WHAT), TOOLS_MAX);
+        if tools > max { Err(Error::TooMany { question, max }) } else { Ok(()) }
     }
 }

@@ -217,20 +217,21 @@ impl<'c> Session<'c> {
 
     pub(super) fn read(&self, what: &str, id: &Value, reply: &Reply) -> Result<Answered, Error> {
         let status = reply.status;
-        let message: Option<Value> = serde_json::from_slice(&reply.body).ok();
-        let answer = message.and_then(|message| answer_in(message, id));
+        let answer = self.client.tree(what, &reply.body)?.and_then(|message| answer_in(message, id));
         if let Some(answer) = answer {
             return Ok(Answered { answer, status, elapsed: reply.elapsed });
         }
-        let (question, excerpt) = (self.client.question(what), excerpt(&reply.body));
+        Err(self.unusable(what, reply))
+    }
+
+    /// An answer that is no JSON-RPC answer.
+    pub(super) fn unusable(&self, what: &str, reply: &Reply) -> Error {
+        let (question, status, excerpt) = (self.client.question(what), reply.status, reply.excerpt());
         if !(200..300).contains(&status) {
-            return Err(Error::Status { question, status, excerpt });
+            return Error::Status { question, status, excerpt };
         }
-        let content_type = match reply.media_type() {
-            none if none.is_empty() => "no content type".to_owned(),
-            some => some,
-        };
-        Err(Error::NotRpc { question, status, content_type, excerpt })
+        let content_type = reply.content_type();
+        Error::NotRpc { question, status, content_type, excerpt }
     }
 
     async fn notify_initialized(&self) -> Result<(), Error> {
@@ -240,7 +241,7 @@ impl<'c> Session<'c> {
         if (200..300).contains(&reply.status) {
             return Ok(());
         }
-        let (question, excerpt) = (self.client.question(what), excerpt(&reply.body));
+        let (question, excerpt) = (self.client.question(what), reply.excerpt());
         Err(Error::Status { question, status: reply.status, excerpt })
     }
 }

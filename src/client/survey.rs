@@ -8,9 +8,15 @@ use super::error::Error;
 use super::exchange::Client;
 use super::session::{Answer, Session};
 use crate::parity::answers::comparable;
+use crate::parity::bounded;
 use crate::parity::facts::{EraFacts, Facts, Learnt, Listed, Tool};
 use crate::parity::judge::{Expectations, RecordedCall};
 use crate::wire::Era;
+
+/// The answers to recorded calls that are kept of one server in one era.
+const ANSWERS_BYTES_MAX: usize = 6 << 20;
+/// Tools that a self-describing tool may name: more than a list may have.
+const LISTED_MAX: usize = 20_000;
 
 /// What is learnt about the server in both eras. The door and the times are learnt elsewhere.
 pub(crate) async fn survey(client: &Client, expected: &Expectations) -> Facts {
@@ -51,6 +57,8 @@ fn says_not_spoken(error: &Error) -> bool {
         | Error::Broken { .. }
         | Error::Request { .. }
         | Error::TooLarge { .. }
+        | Error::TooHeavy { .. }
+        | Error::TooMany { .. }
         | Error::NotRpc { .. }
         | Error::Shape { .. }
         | Error::Pages { .. } => false,
@@ -71,9 +79,9 @@ async fn era_facts(session: &Session<'_>, expected: &Expectations) -> EraFacts {
         Learnt::Absent(why) => Learnt::Absent(why),
         Learnt::Failed(why) => Learnt::Failed(why),
     };
-    let mut calls = Vec::with_capacity(expected.calls.len());
+    let (mut calls, mut room) = (Vec::with_capacity(expected.calls.len()), ANSWERS_BYTES_MAX);
     for call in &expected.calls {
-        calls.push(recorded(session, known, call).await);
+        calls.push(recorded(session, known, call, &mut room).await);
     }
     let handshake = session.handshake.clone();
     EraFacts { handshake, tools, relisted, instructions_tool, discoverer, calls }
@@ -113,7 +121,7 @@ fn text_blocks(result: &Value) -> Vec<String> {
 fn described(blocks: &[String]) -> Learnt<Vec<Listed>> {
     let mut found = Vec::new();
     for block in blocks {
-        if let Ok(value) = serde_json::from_str::<Value>(block) {
+        if let Ok(value) = bounded::parse(block.as_bytes()) {
             collect(&mut found, &value);
         }
     }
@@ -133,6 +141,9 @@ fn collect(found: &mut Vec<Listed>, value: &Value) {
 }
 
 fn collect_object(found: &mut Vec<Listed>, value: &Value) {
+    if found.len() >= LISTED_MAX {
+        return;
+    }
     if let Some(name) = value.get("name").and_then(Value::as_str) {
         let parameters = value
             .get("parameters")
@@ -151,23 +162,37 @@ fn collect_object(found: &mut Vec<Listed>, value: &Value) {
 }
 
 /// A recorded call, asked twice to tell noise from difference.
-async fn recorded(session: &Session<'_>, tools: &[Tool], call: &RecordedCall) -> Learnt<Vec<Value>> {
+async fn recorded(
+    session: &Session<'_>,
+    tools: &[Tool],
+    call: &RecordedCall,
+    room: &mut usize,
+) -> Learnt<Vec<Box<str>>> {
     let Some(tool) = tools.iter().find(|tool| tool.name == call.tool) else {
         return Learnt::Absent("the tool is not listed".to_owned());
     };
-    let hint = tool.annotations.as_ref().and_then(|annotations| annotations.get("readOnlyHint"));
-    if hint == Some(&Value::Bool(false)) {
+    let annotations = tool.annotations.as_ref().and_then(|annotations| annotations.value().ok());
+    if annotations.is_some_and(|annotations| annotations.get("readOnlyHint") == Some(&Value::Bool(false))) {
         return Learnt::Absent("not called: the server declares that the tool writes".to_owned());
     }
     let mut answers = Vec::with_capacity(2);
     for _ in 0..2 {
-        match session.call_tool(&call.tool, &call.arguments).await {
-            Ok(answered) => answers.push(match answered.answer {
-                Answer::Result(result) => comparable(&result),
-                Answer::Error { code, message } => json!({"error": {"code": code, "message": message}}),
-            }),
+        let answered = match session.call_tool(&call.tool, &call.arguments).await {
+            Ok(answered) => answered,
             Err(error) => return Learnt::Failed(error.to_string()),
-        }
+        };
+        let answer = match answered.answer {
+            Answer::Result(result) => comparable(&result).to_string(),
+            Answer::Error { code, message } => {
+                json!({"error": {"code": code, "message": message}}).to_string()
+            }
+        };
+        let Some(left) = room.checked_sub(answer.len()) else {
+            let why = format!("the answers so far and this one have more than {ANSWERS_BYTES_MAX} bytes");
+            return Learnt::Failed(why);
+        };
+        *room = left;
+        answers.push(answer.into());
     }
     Learnt::Known(answers)
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use hyper::header::{HeaderName, HeaderValue};
 
-use crate::upstream::{Accept, Address, Backend, UpstreamAuthorization};
+use crate::upstream::{Accept, Address, Backend, Secrets, UpstreamAuthorization};
 
 const ACCEPT_BOTH: &str = "application/json, text/event-stream";
 /// What servers that refuse `text/event-stream` are asked for.
@@ -150,6 +150,12 @@ impl Target {
     pub(crate) fn with_host(mut self, host: &str) -> Target {
         self.host = host.to_owned();
         self
+    }
+
+    /// What it is sent and must not be quoted with.
+    pub(super) fn secrets(&self) -> Secrets {
+        let fixed = self.set_headers.iter().filter_map(|(_, value)| value.to_str().ok());
+        Secrets::new(self.bearer.as_deref().into_iter().chain(fixed))
     }
 
     /// The path asked.

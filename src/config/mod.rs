@@ -11,6 +11,7 @@ pub(crate) mod notify;
 pub(crate) mod plan;
 mod problem;
 pub(crate) mod routes;
+mod secrets;
 pub(crate) mod shadow;
 mod slots;
 mod source;
@@ -32,7 +33,7 @@ use crate::policy::auth::ClientConfig;
 use crate::policy::reply::ErrorMode;
 use crate::policy::tools::ReadOnlyTools;
 use crate::policy::{Limits, Timeouts, ToolRules, auth, origin, paths};
-use crate::upstream::{Address, Backend, Slot};
+use crate::upstream::{Address, Backend, Secrets, Slot};
 use crate::wire::ProtocolVersion;
 use environment::{Environment, PACKAGED};
 use problem::{Invalid, Report};
@@ -198,10 +199,12 @@ fn read(
         shadow: shadow::shadow(root.table("shadow")),
         rollout: rollout_plan.as_deref().map(|path| plan::load(path, surroundings, more)).unwrap_or_default(),
         routes: Vec::new(),
+        secrets: Secrets::default(),
     };
     let routes = routes::read(&mut root, &config, folder, surroundings);
     root.finish();
     let config = Config { routes, ..config };
+    let config = Config { secrets: secrets::held(&config, surroundings), ..config };
     checks::check(&config, report);
     config
 }
@@ -244,6 +247,8 @@ pub(crate) struct Config {
     pub(crate) rollout: plan::Rollout,
     /// What is open beside the endpoint.
     pub(crate) routes: Vec<routes::Route>,
+    /// What must not be quoted, whoever sends it.
+    pub(crate) secrets: Secrets,
 }
 
 impl Config {

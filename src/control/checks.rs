@@ -3,24 +3,26 @@
 //! Bounded in time, and a program gets nothing of this process's environment but `PATH`: tokens live there.
 
 use std::process::Stdio;
-use std::time::Duration;
 
 use tokio::io::AsyncReadExt;
 
 use crate::client::{Answer, Client, Limits, Session, Target};
 use crate::config::notify::{Check, Command, Probe};
-use crate::upstream::Backend;
+use crate::upstream::{Backend, Secrets};
 
 const WORDS_MAX: u64 = 200;
 
 /// Makes the check once: nothing, or why it fails.
-pub(super) async fn check(check: &Check, candidate: &Backend) -> Option<String> {
+pub(super) async fn check(check: &Check, candidate: &Backend, secrets: &Secrets) -> Option<String> {
     let outcome = async {
         match &check.probe {
             Probe::Tool { name, arguments } => {
-                call(candidate, name, &serde_json::Value::Object(arguments.clone()), check.timeout).await
+                let limits = Limits { connect: check.timeout, total: check.timeout, ..Limits::default() };
+                let client = Client::new(Target::of_backend(candidate), limits).with_secrets(secrets);
+                call(&client, name, &serde_json::Value::Object(arguments.clone())).await
             }
-            Probe::Exec(command) => run(command).await,
+            // What it says may come from the backend.
+            Probe::Exec(command) => run(command).await.map_err(|why| secrets.clean_text(&why)),
         }
     };
     match tokio::time::timeout(check.timeout, outcome).await {
@@ -30,15 +32,8 @@ pub(super) async fn check(check: &Check, candidate: &Backend) -> Option<String> 
     }
 }
 
-async fn call(
-    candidate: &Backend,
-    tool: &str,
-    arguments: &serde_json::Value,
-    timeout: Duration,
-) -> Result<(), String> {
-    let limits = Limits { connect: timeout, total: timeout, ..Limits::default() };
-    let client = Client::new(Target::of_backend(candidate), limits);
-    let session = Session::open(&client).await.map_err(|error| error.to_string())?;
+async fn call(client: &Client, tool: &str, arguments: &serde_json::Value) -> Result<(), String> {
+    let session = Session::open(client).await.map_err(|error| error.to_string())?;
     let answered = session.call_tool(tool, arguments).await.map_err(|error| error.to_string())?;
     match answered.answer {
         Answer::Error { code, .. } => Err(format!("tool `{tool}` is answered with JSON-RPC error {code}")),
@@ -83,6 +78,8 @@ pub(super) fn prepare(command: &Command) -> tokio::process::Command {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn shell(script: &str) -> Command {

@@ -9,12 +9,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use crate::client::{Client, Limits, Target, survey};
 use crate::parity::accept::Acceptance;
 use crate::parity::render::safe;
-use crate::parity::report::Status;
+use crate::parity::report::{Report, Status};
 use crate::parity::verdict::{Finding, Verdict};
 use crate::parity::{Check, Expectations, judge};
 use crate::rollout::Compared;
 use crate::rollout::gate::Difference;
-use crate::upstream::Backend;
+use crate::sys::process;
+use crate::upstream::{Backend, Secrets};
 
 /// For the whole comparison.
 const TIMEOUT: Duration = Duration::from_secs(60);
@@ -30,8 +31,13 @@ pub(super) struct Outcome {
 }
 
 /// Compares two backends; a reviewed difference is no break.
-pub(super) async fn compare(stable: &Backend, candidate: &Backend, accepted: Vec<Acceptance>) -> Outcome {
-    tokio::time::timeout(TIMEOUT, ask_both(stable, candidate, accepted))
+pub(super) async fn compare(
+    stable: &Backend,
+    candidate: &Backend,
+    secrets: &Secrets,
+    accepted: Vec<Acceptance>,
+) -> Outcome {
+    tokio::time::timeout(TIMEOUT, ask_both(stable, candidate, secrets, accepted))
         .await
         .unwrap_or_else(|_elapsed| Outcome::unknown(format!("no verdict within {} s", TIMEOUT.as_secs())))
 }
@@ -42,11 +48,16 @@ impl Outcome {
     }
 }
 
-async fn ask_both(stable: &Backend, candidate: &Backend, accepted: Vec<Acceptance>) -> Outcome {
+async fn ask_both(
+    stable: &Backend,
+    candidate: &Backend,
+    secrets: &Secrets,
+    accepted: Vec<Acceptance>,
+) -> Outcome {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let expected = Expectations { accepted, now, ..Expectations::default() };
     let limits = Limits { connect: Duration::from_secs(2), total: ANSWER, ..Limits::default() };
-    let client = |backend| Client::new(Target::of_backend(backend), limits);
+    let client = |backend| Client::new(Target::of_backend(backend), limits).with_secrets(secrets);
     let (live, next) = (client(stable), client(candidate));
     let (was, is) = tokio::join!(survey(&live, &expected), survey(&next, &expected));
     for (facts, side) in [(&was, "stable"), (&is, "the candidate")] {
@@ -55,7 +66,15 @@ async fn ask_both(stable: &Backend, candidate: &Backend, accepted: Vec<Acceptanc
             return Outcome::unknown(format!("{side} does not answer: {why}"));
         }
     }
-    let report = judge(&was, &is, &expected);
+    let judging = tokio::task::spawn_blocking(move || {
+        // Whoever answers calls goes first.
+        let _ = process::yield_to_others();
+        concluded(&judge(&was, &is, &expected))
+    });
+    judging.await.unwrap_or_else(|_failed| Outcome::unknown("the comparison has failed".to_owned()))
+}
+
+fn concluded(report: &Report) -> Outcome {
     let mut notes: Vec<String> = report
         .findings()
         .filter(|(_, finding)| {

@@ -18,7 +18,6 @@ mod watch;
 
 use std::io;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -28,10 +27,13 @@ use crate::config::{self, Config};
 use crate::rollout::Transition;
 use crate::rollout::sample::Ended;
 use crate::telemetry::metrics::RolloutMetrics;
-use crate::upstream::{Backend, Slot, Split};
+use crate::upstream::{Backend, Secrets, Slot, Split};
 
 /// Requests that may wait; they come from an operator's hands.
 const REQUESTS_MAX: usize = 64;
+
+/// Threads that read long lists and compare: one for each slot and one for a comparison.
+const READERS_MAX: usize = 3;
 
 /// What of the configuration concerns the control plane.
 #[derive(Clone)]
@@ -40,6 +42,8 @@ pub(crate) struct Settings {
     stable: Slot,
     health: config::Health,
     rollout: config::plan::Rollout,
+    /// Must not be quoted from a backend's answer.
+    secrets: Secrets,
 }
 
 impl Settings {
@@ -49,6 +53,7 @@ impl Settings {
             stable: config.stable,
             health: config.health,
             rollout: config.rollout.clone(),
+            secrets: config.secrets.clone(),
         }
     }
 
@@ -58,11 +63,6 @@ impl Settings {
             Slot::Blue => blue.as_ref(),
             Slot::Green => green.as_ref(),
         }
-    }
-
-    /// With a single slot there is nothing to choose, so nothing is urgent.
-    fn first_probe_after(&self) -> Duration {
-        if self.configured().len() > 1 { Duration::ZERO } else { self.health.interval }
     }
 
     fn configured(&self) -> Vec<Slot> {
@@ -80,6 +80,8 @@ pub(crate) struct Setup {
     pub(crate) metrics: RolloutMetrics,
     /// Publishes the route: who gets what, and whether newer protocol versions are fenced off. Must return at once.
     pub(crate) publish: Box<dyn Fn(Split, bool) + Send>,
+    /// Hands on the names of a slot's tools. Must return at once.
+    pub(crate) learn: Box<dyn Fn(Slot, Vec<String>) + Send>,
 }
 
 /// A handle on the control plane. Cheap to clone.
@@ -103,8 +105,18 @@ impl Control {
         let (requests, queue) = mpsc::channel(REQUESTS_MAX);
         let task = task::Task::prepare(setup);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        // What backends send is read apart from the decisions: no answer, however it is made, delays a rollback.
+        let reader = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .max_blocking_threads(READERS_MAX)
+            .thread_name("probes")
+            .enable_all()
+            .build()?;
         let thread = std::thread::Builder::new().name("rollout".to_owned());
-        thread.spawn(move || runtime.block_on(task.run(queue)))?;
+        thread.spawn(move || {
+            runtime.block_on(task.run(queue, reader.handle().clone()));
+            reader.shutdown_background();
+        })?;
         Ok(Control { requests })
     }
 

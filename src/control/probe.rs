@@ -2,7 +2,8 @@
 //!
 //! A probe opens in the era that the backend is known to speak and lists its tools; now and then it asks for the other era,
 //! too. It uses connections of its own, so that a full pool or a stuck one does not hide in it. A list that has not changed by
-//! a byte stands for what it stood for. Must not know roles.
+//! a byte stands for what it stood for; a new one is read on another thread, within bounds of memory and work. Must not know
+//! roles.
 
 use std::time::Duration;
 
@@ -11,16 +12,20 @@ use sha2::Digest;
 use crate::client::{Client, Error, Limits, Listing, Session, Target, says_legacy};
 use crate::config;
 use crate::parity::facts::Tool;
-use crate::parity::normalize::normalize;
+use crate::parity::normalize::{Work, normalize_within};
 use crate::rollout::Health;
 use crate::rollout::state::Surface;
-use crate::upstream::{Address, Backend};
+use crate::sys::process;
+use crate::upstream::{Address, Backend, Secrets};
 
 /// While a slot's health is unsettled, it is looked at more often.
 const UNSETTLED: Duration = Duration::from_secs(1);
 /// Every so many probes, both eras are asked for.
 const BOTH_ERAS_EVERY: u32 = 12;
-const ANSWER_BYTES_MAX: usize = 16 << 20;
+const ANSWER_BYTES_MAX: usize = 2 << 20;
+/// Names of tools that are told to those who label by them; they bound names themselves.
+const NAMES_MAX: usize = 1_000;
+const NAME_BYTES_MAX: usize = 128;
 /// How long a backend may take to forget a session: that is no part of its health.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -106,23 +111,44 @@ struct Offer {
     fingerprint: String,
 }
 
+/// A list becomes its offer, and the names in it.
+async fn read(tools: Vec<Tool>) -> Result<(Offer, Vec<String>), String> {
+    let reading = tokio::task::spawn_blocking(move || {
+        // Whoever answers calls goes first.
+        let _ = process::yield_to_others();
+        let fit = tools.iter().map(|tool| &tool.name).filter(|name| name.len() <= NAME_BYTES_MAX);
+        let names = fit.take(NAMES_MAX).cloned().collect();
+        (Offer { tools: tools.len(), fingerprint: fingerprint(&tools) }, names)
+    });
+    reading.await.map_err(|_failed| "the list of tools cannot be read".to_owned())
+}
+
 /// The sessions of a probe that has ended. A backend that keeps sessions would otherwise keep one a probe.
 #[derive(Default)]
-pub(super) struct Done<'c>(Vec<Session<'c>>);
+pub(super) struct Done<'c> {
+    sessions: Vec<Session<'c>>,
+    names: Option<Vec<String>>,
+}
 
 impl Done<'_> {
+    /// The names of the tools, where this probe has read a new list.
+    pub(super) fn names(&self) -> Option<Vec<String>> {
+        self.names.clone()
+    }
+
     /// Gives them back. What the probe found need not wait for that.
     pub(super) async fn close(self) {
-        for session in self.0 {
+        for session in self.sessions {
             let _whatever = tokio::time::timeout(CLOSE_TIMEOUT, session.close()).await;
         }
     }
 }
 
 impl Prober {
-    pub(super) fn new(backend: &Backend, timeout: Duration) -> Prober {
+    pub(super) fn new(backend: &Backend, timeout: Duration, secrets: &Secrets) -> Prober {
         let limits = Limits { connect: timeout, total: timeout, body_bytes: ANSWER_BYTES_MAX };
-        Prober { client: Client::new(Target::of_backend(backend), limits), timeout, known: Known::default() }
+        let client = Client::new(Target::of_backend(backend), limits).with_secrets(secrets);
+        Prober { client, timeout, known: Known::default() }
     }
 
     /// One probe, within its time.
@@ -145,16 +171,22 @@ impl Known {
             Some(eras) => {
                 let opened =
                     if eras.modern { Session::modern(client).await } else { Session::legacy(client).await };
-                done.0.push(opened.map_err(|error| error.to_string())?);
+                done.sessions.push(opened.map_err(|error| error.to_string())?);
                 eras
             }
             None => learn(client, done).await?,
         };
-        if let Some(session) = done.0.first() {
+        if let Some(session) = done.sessions.first() {
             let listed = session.list_tools_again(&mut self.listing).await;
             if let Some(tools) = listed.map_err(|error| error.to_string())? {
-                self.offer = Offer { tools: tools.len(), fingerprint: fingerprint(&tools) };
+                // Until the list has been read it is not known, also if the time is up before that.
+                let listing = std::mem::take(&mut self.listing);
+                let (offer, names) = read(tools).await?;
+                (self.listing, self.offer, done.names) = (listing, offer, Some(names));
             }
+        }
+        if self.offer.tools == 0 {
+            return Err("tools/list is answered with an empty list".to_owned());
         }
         self.eras = Some(eras);
         let (Eras { modern, legacy }, Offer { tools, fingerprint }) = (eras, self.offer.clone());
@@ -169,7 +201,7 @@ async fn learn<'c>(client: &'c Client, done: &mut Done<'c>) -> Result<Eras, Stri
     let mut refusals = Vec::new();
     for opened in [modern, legacy] {
         match opened {
-            Ok(session) => done.0.push(session),
+            Ok(session) => done.sessions.push(session),
             Err(refusal) => refusals.push(refusal),
         }
     }
@@ -180,28 +212,35 @@ async fn learn<'c>(client: &'c Client, done: &mut Done<'c>) -> Result<Eras, Stri
     }
     match refusals.pop() {
         // What the older protocol says is the plainer reason.
-        Some(refusal) if done.0.is_empty() => Err(refusal.to_string()),
+        Some(refusal) if done.sessions.is_empty() => Err(refusal.to_string()),
         Some(_) | None => Ok(eras),
     }
 }
 
-/// Names and arguments of all tools, in no particular order: what a client depends on. Descriptions may drift.
+/// Names and arguments of all tools, in no particular order: what a client depends on. Descriptions may drift. A schema that
+/// has no normal form stands for itself.
 fn fingerprint(tools: &[Tool]) -> String {
-    let mut lines: Vec<String> = tools
-        .iter()
+    let mut sorted: Vec<&Tool> = tools.iter().collect();
+    sorted.sort_by_key(|tool| &tool.name);
+    let mut work = Work::default();
+    let mut lines: Vec<[u8; 32]> = sorted
+        .into_iter()
         .map(|tool| {
-            let schema =
-                tool.input_schema.as_ref().map(|schema| normalize(schema).unwrap_or_else(|_| schema.clone()));
-            format!("{}\0{}", tool.name, schema.unwrap_or_default())
+            let mut line = sha2::Sha256::new_with_prefix(tool.name.as_bytes());
+            if let Some(schema) = &tool.input_schema {
+                let normal = schema.value().ok().and_then(|schema| normalize_within(&schema, &mut work).ok());
+                line.update([0]);
+                match normal {
+                    Some(normal) => line.update(normal.to_string()),
+                    None => line.update(schema.text()),
+                }
+            }
+            line.finalize().into()
         })
         .collect();
-    lines.sort();
-    let mut hash = sha2::Sha256::new();
-    for line in lines {
-        hash.update(line.as_bytes());
-        hash.update([0, 0]);
-    }
-    hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    lines.sort_unstable();
+    let hash = sha2::Sha256::digest(lines.concat());
+    hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The process behind a Unix socket: the one that listens. `None` for TCP, and for a socket that systemd opened.

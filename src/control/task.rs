@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
@@ -59,6 +60,7 @@ pub(super) struct Task {
     batch: Vec<Ended>,
     metrics: RolloutMetrics,
     publish: Box<dyn Fn(Split, bool) + Send>,
+    learn: Box<dyn Fn(Slot, Vec<String>) + Send>,
     published: Option<(Split, bool)>,
     /// Starts with the loop.
     notifier: Option<Notifier>,
@@ -69,7 +71,7 @@ pub(super) struct Task {
 impl Task {
     /// Reads the state and publishes the route that it asks for.
     pub(super) fn prepare(setup: Setup) -> Task {
-        let Setup { folder, settings, samples, metrics, publish } = setup;
+        let Setup { folder, settings, samples, metrics, publish, learn } = setup;
         let clock = Clock::start();
         let (saved, keeping) = match &folder {
             None => {
@@ -92,6 +94,7 @@ impl Task {
             batch: Vec::new(),
             metrics,
             publish,
+            learn,
             published: None,
             notifier: None,
             comparing: false,
@@ -100,10 +103,10 @@ impl Task {
         task
     }
 
-    pub(super) async fn run(mut self, mut requests: mpsc::Receiver<Request>) {
+    pub(super) async fn run(mut self, mut requests: mpsc::Receiver<Request>, reader: Handle) {
         let (reports, mut seen) = mpsc::channel(SEEN_MAX);
         self.notifier = Some(Notifier::start(self.settings.rollout.receivers.clone(), &self.metrics));
-        let mut watches = Watches::new(reports);
+        let mut watches = Watches::new(reports, reader.clone());
         let (looked, mut looks) = mpsc::channel(SEEN_MAX);
         let (compared, mut gates) = mpsc::channel(SEEN_MAX);
         self.keep();
@@ -130,7 +133,7 @@ impl Task {
                     Some(Request::TakeBack) => self.take_back(),
                     Some(Request::Order { order, who, reply }) => {
                         let pending = Pending { order, who, reply, notes: Vec::new() };
-                        self.take(pending, &looked);
+                        self.take(pending, &reader, &looked);
                     }
                 },
                 Some(looked) = looks.recv() => {
@@ -164,20 +167,21 @@ impl Task {
                 }
             }
             self.publish();
-            self.come_to_gate(&compared);
+            self.come_to_gate(&reader, &compared);
         }
     }
 
     /// Compares the backends where the rollout waits for that. It goes on beside everything else.
-    fn come_to_gate(&mut self, compared: &mpsc::Sender<(usize, Outcome)>) {
+    fn come_to_gate(&mut self, reader: &Handle, compared: &mpsc::Sender<(usize, Outcome)>) {
         let Some(step) = self.rollout.wants_comparison() else { return };
         let state = self.rollout.state();
         let (stable, candidate) =
             (self.settings.backend(state.stable), self.settings.backend(state.candidate()));
         let (Some(stable), Some(candidate)) = (stable.cloned(), candidate.cloned()) else { return };
         let (accepted, compared) = (self.accepted.clone(), compared.clone());
-        tokio::spawn(async move {
-            let outcome = gate::compare(&stable, &candidate, accepted).await;
+        let secrets = self.settings.secrets.clone();
+        reader.spawn(async move {
+            let outcome = gate::compare(&stable, &candidate, &secrets, accepted).await;
             let _ = compared.send((step, outcome)).await;
         });
     }
@@ -229,7 +233,10 @@ impl Task {
 
     fn see(&mut self, seen: Seen) {
         match seen {
-            Seen::Probe { slot, health, surface } => {
+            Seen::Probe { slot, health, surface, names } => {
+                if let Some(names) = names {
+                    (self.learn)(slot, names);
+                }
                 if *self.rollout.health(slot) != health {
                     tell_health(slot, &health);
                 }

@@ -6,18 +6,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::Settings;
 use super::checks::check;
 use super::probe::{Prober, Pulse, listener};
-use crate::config;
 use crate::config::notify::Check;
 use crate::rollout::state::Surface;
 use crate::rollout::{Health, Rollout};
 use crate::sys::memory::{self, Memory, Roots};
-use crate::upstream::{Backend, Slot};
+use crate::upstream::{Backend, Secrets, Slot};
 
 /// What a task has seen.
 #[derive(Debug)]
@@ -27,6 +27,8 @@ pub(super) enum Seen {
         health: Health,
         /// What the backend offers, if this very probe was answered well.
         surface: Option<Surface>,
+        /// The names of its tools, where they are news.
+        names: Option<Vec<String>>,
     },
     Memory {
         slot: Slot,
@@ -40,6 +42,8 @@ pub(super) enum Seen {
 
 /// What looks after the backends.
 pub(super) struct Watches {
+    /// Where the backends' answers are read.
+    reader: Handle,
     reports: Reporting,
     probes: [Option<Watch>; 2],
     /// While a rollout is under way.
@@ -50,19 +54,21 @@ pub(super) struct Watches {
 const MEMORY_EVERY: u32 = 6;
 
 impl Watches {
-    pub(super) fn new(reports: mpsc::Sender<Seen>) -> Watches {
+    pub(super) fn new(reports: mpsc::Sender<Seen>, reader: Handle) -> Watches {
         let reports = Reporting { seen: reports, under_way: Arc::default() };
-        Watches { reports, probes: [None, None], checks: Vec::new() }
+        Watches { reader, reports, probes: [None, None], checks: Vec::new() }
+    }
+
+    fn look_after(&self, slot: Slot, backend: Backend, settings: &Settings, first: First) -> Watch {
+        let looking = look_after(slot, backend, settings.clone(), first, self.reports.clone());
+        Watch(self.reader.spawn(looking))
     }
 
     pub(super) fn probe(&mut self, settings: &Settings) {
-        for (slot, probe) in Slot::ALL.into_iter().zip(&mut self.probes) {
+        self.probes = Slot::ALL.map(|slot| {
             let backend = settings.backend(slot).cloned();
-            let start = |backend| {
-                look_after(slot, backend, settings.health, First::of(settings), self.reports.clone())
-            };
-            *probe = backend.map(start);
-        }
+            backend.map(|backend| self.look_after(slot, backend, settings, First::AT_ONCE))
+        });
     }
 
     /// Critical checks run exactly while a rollout does.
@@ -73,8 +79,12 @@ impl Watches {
         match candidate {
             None => self.checks.clear(),
             Some(candidate) if self.checks.is_empty() => {
-                let start =
-                    |check: &Check| critical(check.clone(), candidate.clone(), self.reports.seen.clone());
+                let start = |check: &Check| {
+                    let secrets = settings.secrets.clone();
+                    let checking =
+                        critical(check.clone(), candidate.clone(), secrets, self.reports.seen.clone());
+                    Watch(self.reader.spawn(checking))
+                };
                 self.checks = settings.rollout.checks.iter().map(start).collect();
             }
             Some(_) => {}
@@ -83,22 +93,30 @@ impl Watches {
 
     /// A healthy slot has answered just now, outside of its probes: what they saw before that, or still wait for, is past.
     pub(super) fn begin_again(&mut self, slot: Slot, settings: &Settings) {
-        for (_, probe) in Slot::ALL.into_iter().zip(&mut self.probes).filter(|(name, _)| *name == slot) {
-            let first = First { after: settings.health.interval, health: Health::Healthy };
-            let start = |backend| look_after(slot, backend, settings.health, first, self.reports.clone());
-            *probe = settings.backend(slot).cloned().map(start);
+        let first = First { after: settings.health.interval, health: Health::Healthy };
+        let backend = settings.backend(slot).cloned();
+        let probe = backend.map(|backend| self.look_after(slot, backend, settings, first));
+        let [blue, green] = &mut self.probes;
+        match slot {
+            Slot::Blue => *blue = probe,
+            Slot::Green => *green = probe,
         }
     }
 
     /// What a new configuration does not change goes on, so that health is not forgotten.
     pub(super) fn configure(&mut self, old: &Settings, new: &Settings) {
-        for (slot, probe) in Slot::ALL.into_iter().zip(&mut self.probes) {
-            if old.backend(slot) != new.backend(slot) || old.health != new.health {
-                let start =
-                    |backend| look_after(slot, backend, new.health, First::of(new), self.reports.clone());
-                *probe = new.backend(slot).cloned().map(start);
-            }
+        let all = old.health != new.health || old.secrets != new.secrets;
+        let before = std::mem::take(&mut self.probes);
+        let mut after = [None, None];
+        for ((slot, before), after) in Slot::ALL.into_iter().zip(before).zip(&mut after) {
+            *after = if all || old.backend(slot) != new.backend(slot) {
+                let backend = new.backend(slot).cloned();
+                backend.map(|backend| self.look_after(slot, backend, new, First::AT_ONCE))
+            } else {
+                before
+            };
         }
+        self.probes = after;
         self.checks.clear();
     }
 }
@@ -112,15 +130,14 @@ struct Reporting {
 }
 
 /// Where the probes of a slot begin.
+#[derive(Clone)]
 struct First {
     after: Duration,
     health: Health,
 }
 
 impl First {
-    fn of(settings: &Settings) -> First {
-        First { after: settings.first_probe_after(), health: Health::Unknown }
-    }
+    const AT_ONCE: First = First { after: Duration::ZERO, health: Health::Unknown };
 }
 
 /// A task that ends with this value.
@@ -133,43 +150,41 @@ impl Drop for Watch {
 }
 
 /// Probes a slot for as long as somebody listens.
-fn look_after(
-    slot: Slot,
-    backend: Backend,
-    settings: config::Health,
-    first: First,
-    reporting: Reporting,
-) -> Watch {
+async fn look_after(slot: Slot, backend: Backend, settings: Settings, first: First, reporting: Reporting) {
     let Reporting { seen, under_way } = reporting;
-    Watch(tokio::spawn(async move {
-        let mut unread = MEMORY_EVERY;
-        let mut prober = Prober::new(&backend, settings.timeout);
-        let mut pulse = Pulse::new(&settings, first.health);
-        tokio::time::sleep(first.after).await;
-        loop {
-            let (found, done) = prober.probe().await;
-            let (surface, counted) = match found {
-                Ok(surface) => (Some(surface), Ok(())),
-                Err(why) => (None, Err(why)),
-            };
+    let mut unread = MEMORY_EVERY;
+    let mut prober = Prober::new(&backend, settings.health.timeout, &settings.secrets);
+    let mut pulse = Pulse::new(&settings.health, first.health);
+    tokio::time::sleep(first.after).await;
+    loop {
+        let (found, done) = prober.probe().await;
+        let (surface, counted) = match found {
+            Ok(surface) => (Some(surface), Ok(())),
+            Err(why) => (None, Err(why)),
+        };
+        let pause = {
             let health = pulse.count(counted);
-            if seen.send(Seen::Probe { slot, health, surface }).await.is_err() {
+            let pause = pulse.pause(settings.health.interval);
+            // The sessions are given back beside the pause, not before what was found is told.
+            let names = done.names();
+            if seen.send(Seen::Probe { slot, health, surface, names }).await.is_err() {
                 return;
             }
-            unread += 1;
-            let due = unread >= MEMORY_EVERY || under_way.load(Ordering::Relaxed);
-            if due
-                && let Some(memory) = read_memory(&backend).await
-                && seen.send(Seen::Memory { slot, memory }).await.is_err()
-            {
-                return;
-            }
-            if due {
-                unread = 0;
-            }
-            tokio::join!(tokio::time::sleep(pulse.pause(settings.interval)), done.close());
+            pause
+        };
+        unread += 1;
+        let due = unread >= MEMORY_EVERY || under_way.load(Ordering::Relaxed);
+        if due
+            && let Some(memory) = read_memory(&backend).await
+            && seen.send(Seen::Memory { slot, memory }).await.is_err()
+        {
+            return;
         }
-    }))
+        if due {
+            unread = 0;
+        }
+        tokio::join!(tokio::time::sleep(pause), done.close());
+    }
 }
 
 async fn read_memory(backend: &Backend) -> Option<Memory> {
@@ -178,14 +193,12 @@ async fn read_memory(backend: &Backend) -> Option<Memory> {
 }
 
 /// Makes a critical check for as long as somebody listens.
-fn critical(what: Check, candidate: Backend, seen: mpsc::Sender<Seen>) -> Watch {
-    Watch(tokio::spawn(async move {
-        loop {
-            let failure = check(&what, &candidate).await;
-            if seen.send(Seen::Check { name: what.name.clone(), failure }).await.is_err() {
-                return;
-            }
-            tokio::time::sleep(what.interval).await;
+async fn critical(what: Check, candidate: Backend, secrets: Secrets, seen: mpsc::Sender<Seen>) {
+    loop {
+        let failure = check(&what, &candidate, &secrets).await;
+        if seen.send(Seen::Check { name: what.name.clone(), failure }).await.is_err() {
+            return;
         }
-    }))
+        tokio::time::sleep(what.interval).await;
+    }
 }

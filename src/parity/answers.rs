@@ -2,14 +2,25 @@
 //!
 //! A text that holds JSON is compared as JSON too: how a server indents is not what it says.
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
+
+use super::bounded::{TREE_BYTES_MAX, weigh, weigh_text};
 
 /// The most differences that one comparison lists; the rest is only counted.
 const DIFFERENCES_MAX: usize = 200;
 
 const EMBEDDED_DEPTH_MAX: usize = 32;
+/// What all differences of a comparison may take in memory.
+const FOUND_BYTES_MAX: usize = 4 << 20;
+const DIFFERENCE_BYTES: usize = 256;
+/// What is looked at more than once.
+const WORK_BYTES_MAX: usize = 64 << 20;
+/// Places that may be noisy.
+const PLACES_MAX: usize = 500;
+const TOO_LONG: &str = "(too long to show)";
 
 /// Fields of a result that say how it travelled, not what it says.
 const TRANSPORT_FIELDS: &[&str] = &["_meta", "resultType", "ttlMs", "cacheScope"];
@@ -64,12 +75,6 @@ pub enum Step {
 pub struct Path(Vec<Step>);
 
 impl Path {
-    fn with(&self, step: Step) -> Path {
-        let mut steps = self.0.clone();
-        steps.push(step);
-        Path(steps)
-    }
-
     /// The same place in every element of every list.
     pub(super) fn generalized(&self) -> Path {
         let step = |step: &Step| match step {
@@ -170,30 +175,37 @@ pub struct Comparison {
 /// tell noise from difference; without them nothing is noise.
 pub fn compare(live: &[Value], candidate: &[Value], ignore: &[IgnoreRule]) -> Comparison {
     let noise: BTreeSet<Path> = pair(live).map(|(one, two)| noisy(one, two)).unwrap_or_default();
-    let ignored = |path: &Path| {
-        let general = path.generalized();
-        noise.iter().any(|noisy| general.starts_with(noisy)) || ignore.iter().any(|rule| rule.covers(path))
+    let said = |path: &Path, general: &Path| {
+        !noise.iter().any(|noisy| general.starts_with(noisy)) && !ignore.iter().any(|rule| rule.covers(path))
     };
     let (Some(live), Some(first)) = (live.first(), candidate.first()) else { return Comparison::default() };
-    let mut differences: Vec<Difference> = diff(live, first);
+    let mut found = Found::new(&said);
+    walk(&mut found, &Here::ROOT, live, first);
+    let (mut differences, mut unlisted) = (found.differences, found.unlisted);
     if let Some((one, two)) = pair(candidate) {
-        for (place, mut found) in noisy_places(one, two) {
-            differences.retain(|difference| !difference.path.generalized().starts_with(&place));
-            found.kind = Kind::Unstable;
-            differences.push(found);
+        let places = noisy_places(one, two);
+        differences.retain(|difference| {
+            let general = difference.path.generalized();
+            !places.iter().any(|(place, _)| general.starts_with(place))
+        });
+        for (place, mut found) in places {
+            if said(&found.path, &place) {
+                found.kind = Kind::Unstable;
+                differences.push(found);
+            }
         }
     }
-    differences.retain(|difference| !ignored(&difference.path));
-    let unlisted = differences.len().saturating_sub(DIFFERENCES_MAX);
+    unlisted += differences.len().saturating_sub(DIFFERENCES_MAX);
     differences.truncate(DIFFERENCES_MAX);
     Comparison { differences, unlisted, noise: noise.into_iter().collect() }
 }
 
-/// Every difference between two JSON values.
+/// Every difference between two JSON values, as far as there is room.
 pub fn diff(live: &Value, candidate: &Value) -> Vec<Difference> {
-    let mut found = Vec::new();
-    walk(&mut found, &Path::default(), live, candidate);
-    found
+    let all = |_: &Path, _: &Path| true;
+    let mut found = Found::new(&all);
+    walk(&mut found, &Here::ROOT, live, candidate);
+    found.differences
 }
 
 /// A tool's result (or error) without what only says how it travelled, and with what its absence means spelled out.
@@ -221,25 +233,125 @@ fn noisy(one: &Value, two: &Value) -> BTreeSet<Path> {
 
 /// The places where two answers of one server differ, each with its first example.
 fn noisy_places(one: &Value, two: &Value) -> Vec<(Path, Difference)> {
-    let mut places: Vec<(Path, Difference)> = Vec::new();
-    for difference in diff(one, two) {
-        let place = difference.path.generalized();
-        if !places.iter().any(|(known, _)| place.starts_with(known)) {
-            places.push((place, difference));
+    let known = RefCell::new(Vec::<Path>::new());
+    // Of each place the first difference only, so that a long list of noise leaves room for the other places.
+    let new = |_: &Path, general: &Path| {
+        let mut known = known.borrow_mut();
+        let new = known.len() < PLACES_MAX && !known.iter().any(|place| general.starts_with(place));
+        if new {
+            known.push(general.clone());
         }
-    }
-    places
+        new
+    };
+    let mut found = Found::new(&new);
+    walk(&mut found, &Here::ROOT, one, two);
+    found.differences.into_iter().map(|difference| (difference.path.generalized(), difference)).collect()
 }
 
-fn walk(found: &mut Vec<Difference>, path: &Path, live: &Value, candidate: &Value) {
+/// Whether a difference is worth telling: its path, and the same place in every element.
+type Wanted<'f> = &'f dyn Fn(&Path, &Path) -> bool;
+
+/// What was found, and how much memory it may still take.
+struct Found<'f> {
+    differences: Vec<Difference>,
+    /// Differences of all kinds, wanted or not.
+    seen: usize,
+    unlisted: usize,
+    left: usize,
+    /// For comparisons of lists regardless of order, and for texts that are read as JSON.
+    work: usize,
+    wanted: Wanted<'f>,
+}
+
+impl<'f> Found<'f> {
+    fn new(wanted: Wanted<'f>) -> Found<'f> {
+        Found {
+            differences: Vec::new(),
+            seen: 0,
+            unlisted: 0,
+            left: FOUND_BYTES_MAX,
+            work: WORK_BYTES_MAX,
+            wanted,
+        }
+    }
+
+    fn spend(&mut self, weight: Option<usize>) -> bool {
+        let left = weight.and_then(|weight| self.work.checked_sub(weight));
+        self.work = left.unwrap_or(self.work);
+        left.is_some()
+    }
+
+    fn push(&mut self, here: &Here<'_>, kind: Kind, live: Option<&Value>, candidate: Option<&Value>) {
+        self.seen += 1;
+        let Some(left) = self.left.checked_sub(DIFFERENCE_BYTES + here.bytes()) else {
+            self.unlisted += 1;
+            return;
+        };
+        let path = here.path();
+        if !(self.wanted)(&path, &path.generalized()) {
+            return;
+        }
+        self.left = left;
+        let mut kept = |value: &Value| match weigh(value, self.left) {
+            Some(weight) => {
+                self.left -= weight;
+                value.clone()
+            }
+            None => TOO_LONG.into(),
+        };
+        let (live, candidate) = (live.map(&mut kept), candidate.map(&mut kept));
+        self.differences.push(Difference { path, kind, live, candidate });
+    }
+}
+
+/// A place on the way down. Only what differs becomes a path of its own.
+struct Here<'a> {
+    above: Option<(&'a Here<'a>, StepHere<'a>)>,
+    depth: usize,
+}
+
+#[derive(Clone, Copy)]
+enum StepHere<'a> {
+    Key(&'a str),
+    Index(usize),
+}
+
+impl<'a> Here<'a> {
+    const ROOT: Here<'static> = Here { above: None, depth: 0 };
+
+    fn below(&'a self, step: StepHere<'a>) -> Here<'a> {
+        Here { above: Some((self, step)), depth: self.depth + 1 }
+    }
+
+    fn steps(&self) -> impl Iterator<Item = StepHere<'_>> {
+        std::iter::successors(self.above.as_ref(), |(here, _)| here.above.as_ref()).map(|(_, step)| *step)
+    }
+
+    fn bytes(&self) -> usize {
+        self.steps()
+            .map(|step| size_of::<Step>() + if let StepHere::Key(key) = step { key.len() } else { 0 })
+            .sum()
+    }
+
+    fn path(&self) -> Path {
+        let owned = |step| match step {
+            StepHere::Key(key) => Step::Key(key.to_owned()),
+            StepHere::Index(index) => Step::Index(index),
+        };
+        let mut steps: Vec<Step> = self.steps().map(owned).collect();
+        steps.reverse();
+        Path(steps)
+    }
+}
+
+fn walk(found: &mut Found<'_>, here: &Here<'_>, live: &Value, candidate: &Value) {
     match (live, candidate) {
-        (Value::Object(live), Value::Object(candidate)) => objects(found, path, live, candidate),
-        (Value::Array(live), Value::Array(candidate)) => arrays(found, path, live, candidate),
-        (Value::String(live), Value::String(candidate)) if live != candidate => {
-            let texts = (Some(live.as_str().into()), Some(candidate.as_str().into()));
-            match (embedded(path, live), embedded(path, candidate)) {
-                (Some(live), Some(candidate)) => walk(found, path, &live, &candidate),
-                (_, _) => push(found, path, Kind::ValueDiffers, texts.0, texts.1),
+        (Value::Object(live), Value::Object(candidate)) => objects(found, here, live, candidate),
+        (Value::Array(live), Value::Array(candidate)) => arrays(found, here, live, candidate),
+        (Value::String(was), Value::String(is)) if was != is => {
+            match (embedded(found, here, was), embedded(found, here, is)) {
+                (Some(was), Some(is)) => walk(found, here, &was, &is),
+                (_, _) => found.push(here, Kind::ValueDiffers, Some(live), Some(candidate)),
             }
         }
         (Value::Number(one), Value::Number(two))
@@ -248,57 +360,63 @@ fn walk(found: &mut Vec<Difference>, path: &Path, live: &Value, candidate: &Valu
         _ => {
             let same_type = std::mem::discriminant(live) == std::mem::discriminant(candidate);
             let kind = if same_type { Kind::ValueDiffers } else { Kind::TypeDiffers };
-            push(found, path, kind, Some(live.clone()), Some(candidate.clone()));
+            found.push(here, kind, Some(live), Some(candidate));
         }
     }
 }
 
-fn push(found: &mut Vec<Difference>, path: &Path, kind: Kind, live: Option<Value>, candidate: Option<Value>) {
-    found.push(Difference { path: path.clone(), kind, live, candidate });
-}
-
 /// The object or list that a text holds. Not looked for deep down: a text in a text in a text says it another way.
-fn embedded(path: &Path, text: &str) -> Option<Value> {
-    let worth_it = path.0.len() < EMBEDDED_DEPTH_MAX && text.trim_start().starts_with(['{', '[']);
-    worth_it.then(|| serde_json::from_str(text).ok())?
+fn embedded(found: &mut Found<'_>, here: &Here<'_>, text: &str) -> Option<Value> {
+    let worth_it = here.depth < EMBEDDED_DEPTH_MAX && text.trim_start().starts_with(['{', '[']);
+    let weight = weigh_text(text.as_bytes());
+    let may = worth_it && weight <= TREE_BYTES_MAX && found.spend(Some(weight));
+    may.then(|| serde_json::from_str(text).ok())?
 }
 
 fn objects(
-    found: &mut Vec<Difference>,
-    path: &Path,
+    found: &mut Found<'_>,
+    here: &Here<'_>,
     live: &Map<String, Value>,
     candidate: &Map<String, Value>,
 ) {
     for (key, was) in live {
-        let inner = path.with(Step::Key(key.clone()));
+        let inner = here.below(StepHere::Key(key));
         match candidate.get(key) {
             Some(is) => walk(found, &inner, was, is),
-            None => push(found, &inner, Kind::Missing, Some(was.clone()), None),
+            None => found.push(&inner, Kind::Missing, Some(was), None),
         }
     }
     for (key, is) in candidate.iter().filter(|(key, _)| !live.contains_key(*key)) {
-        push(found, &path.with(Step::Key(key.clone())), Kind::Added, None, Some(is.clone()));
+        found.push(&here.below(StepHere::Key(key)), Kind::Added, None, Some(is));
     }
 }
 
-fn arrays(found: &mut Vec<Difference>, path: &Path, live: &[Value], candidate: &[Value]) {
+fn arrays(found: &mut Found<'_>, here: &Here<'_>, live: &[Value], candidate: &[Value]) {
     if live.len() != candidate.len() {
-        push(found, path, Kind::LengthDiffers, Some(live.len().into()), Some(candidate.len().into()));
+        let lengths: [Value; 2] = [live.len().into(), candidate.len().into()];
+        found.push(here, Kind::LengthDiffers, Some(&lengths[0]), Some(&lengths[1]));
         return;
     }
-    let mut inner = Vec::new();
+    let (before, unlisted, left, seen) = (found.differences.len(), found.unlisted, found.left, found.seen);
     for (index, (was, is)) in live.iter().zip(candidate).enumerate() {
-        walk(&mut inner, &path.with(Step::Index(index)), was, is);
+        walk(found, &here.below(StepHere::Index(index)), was, is);
     }
+    if found.seen <= seen + 1 {
+        return;
+    }
+    let work = found.work;
+    let weigh_all =
+        |list: &[Value]| list.iter().try_fold(0, |sum: usize, value| Some(sum + weigh(value, work)?));
     let sorted = |list: &[Value]| {
         let mut texts: Vec<String> = list.iter().map(canonical).collect();
         texts.sort();
         texts
     };
-    if inner.len() > 1 && sorted(live) == sorted(candidate) {
-        push(found, path, Kind::OrderDiffers, None, None);
-    } else {
-        found.append(&mut inner);
+    let weight = weigh_all(live).zip(weigh_all(candidate)).map(|(one, two)| one + two);
+    if found.spend(weight) && sorted(live) == sorted(candidate) {
+        found.differences.truncate(before);
+        (found.unlisted, found.left) = (unlisted, left);
+        found.push(here, Kind::OrderDiffers, None, None);
     }
 }
 

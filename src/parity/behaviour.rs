@@ -1,16 +1,17 @@
 //! What a server does when asked: the self-describing tools, the auth matrix, recorded calls, and how fast.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde_json::Value;
 
 use super::answers::{self, Comparison, Kind};
-use super::facts::{AuthFacts, Facts, HttpFacts, Learnt, Timings};
+use super::bounded;
+use super::facts::{AuthFacts, Facts, HttpFacts, Learnt, Timings, Tool};
 use super::judge::{Expectations, Pair, RecordedCall};
 use super::report::{Check, CheckId, Latency, Percentiles};
 use super::surface::text_difference;
-use super::verdict::{Finding, Verdict};
+use super::verdict::{Finding, Verdict, value_text};
 
 /// Check 5: the tool that returns the instructions returns those of the handshake, byte for byte.
 pub(super) fn instructions_tool(pair: &Pair<'_>, expected: &Expectations) -> Check {
@@ -84,7 +85,7 @@ pub(super) fn auth_matrix(learnt: &Learnt<AuthFacts>, expected: &Expectations) -
     {
         let finding =
             Finding::new(Verdict::Break, "neither {\"status\":\"ok\"} nor {\"ok\":true}").about("/health");
-        findings.push(finding.values(None, http.body.as_ref().map(ToString::to_string)));
+        findings.push(finding.values(None, http.body.as_ref().map(|body| value_text(&body.to_string()))));
     }
     Check::made(id, None, seen.join(", "), findings)
 }
@@ -125,9 +126,10 @@ pub(super) fn self_description(pair: &Pair<'_>, expected: &Expectations) -> Chec
         let change = format!("named by {tool}, but not in tools/list");
         findings.push(Finding::new(Verdict::Break, change).about(*name));
     }
+    let by_name: BTreeMap<&str, &Tool> = tools.iter().map(|tool| (tool.name.as_str(), tool)).collect();
     for listed in listed {
-        let declared = tools.iter().find(|tool| tool.name == listed.name).map(parameters);
-        if let (Some(said), Some(declared)) = (&listed.parameters, declared) {
+        let Some(said) = &listed.parameters else { continue };
+        if let Some(declared) = by_name.get(listed.name.as_str()).map(|tool| parameters(tool)) {
             let said: BTreeSet<String> = said.iter().cloned().collect();
             if said != declared {
                 let shown = |set: &BTreeSet<String>| set.iter().cloned().collect::<Vec<_>>().join(", ");
@@ -140,8 +142,9 @@ pub(super) fn self_description(pair: &Pair<'_>, expected: &Expectations) -> Chec
     Check::made(id, Some(pair.era), format!("{} named, {} listed", said.len(), real.len()), findings)
 }
 
-fn parameters(tool: &super::facts::Tool) -> BTreeSet<String> {
-    let properties = tool.input_schema.as_ref().and_then(|schema| schema.get("properties"));
+fn parameters(tool: &Tool) -> BTreeSet<String> {
+    let schema = tool.input_schema.as_ref().and_then(|schema| schema.value().ok());
+    let properties = schema.as_ref().and_then(|schema| schema.get("properties"));
     properties.and_then(Value::as_object).map(|map| map.keys().cloned().collect()).unwrap_or_default()
 }
 
@@ -156,9 +159,10 @@ pub(super) fn calls(pair: &Pair<'_>, expected: &Expectations) -> Check {
         match (pair.live.calls.get(position), pair.candidate.calls.get(position)) {
             (Some(Learnt::Known(was)), Some(Learnt::Known(is))) => {
                 compared += 1;
-                let comparison = answers::compare(was, is, &call.ignore);
+                let (was, is) = (trees(was), trees(is));
+                let comparison = answers::compare(&was, &is, &call.ignore);
                 noisy += usize::from(!comparison.noise.is_empty());
-                call_findings(&mut findings, call, &comparison, failed_alike(was, is));
+                call_findings(&mut findings, call, &comparison, failed_alike(&was, &is));
             }
             (was, is) => {
                 for (side, learnt) in [("live server", was), ("candidate", is)] {
@@ -176,6 +180,11 @@ pub(super) fn calls(pair: &Pair<'_>, expected: &Expectations) -> Check {
     let noise = if noisy == 0 { String::new() } else { format!(", {noisy} with unstable fields left out") };
     let summary = format!("{compared} of {} calls compared{noise}", expected.calls.len());
     Check::made(id, Some(pair.era), summary, findings)
+}
+
+/// Only while they are compared: their texts are far smaller.
+fn trees(answers: &[Box<str>]) -> Vec<Value> {
+    answers.iter().map(|answer| bounded::parse(answer.as_bytes()).unwrap_or_default()).collect()
 }
 
 fn named(call: &RecordedCall) -> String {
@@ -207,7 +216,7 @@ fn call_findings(
             | Kind::OrderDiffers
             | Kind::Unstable => Verdict::Break,
         };
-        let shown = |value: &Option<Value>| value.as_ref().map(ToString::to_string);
+        let shown = |value: &Option<Value>| value.as_ref().map(|value| value_text(&value.to_string()));
         let finding = Finding::new(verdict, difference.kind.as_str()).about(named(call));
         let values = (shown(&difference.live), shown(&difference.candidate));
         findings.push(finding.at(difference.path.to_string()).values(values.0, values.1));

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use serde_json::Value;
+use serde_json::value::RawValue;
 
+use super::bounded::{self, Unread};
 use crate::wire::Era;
 
 /// How a server introduced itself, in `initialize` or `server/discover`.
@@ -23,6 +25,40 @@ pub struct Handshake {
     pub capabilities: Value,
 }
 
+/// A part of a tool's declaration, kept as the text it came in: as a tree it may be a hundred times as large.
+#[derive(Debug, Clone)]
+pub struct Declared(Box<str>);
+
+impl Declared {
+    /// From the text of a JSON value; nothing for `null`.
+    pub fn new(json: &str) -> Option<Declared> {
+        (json != "null").then(|| Declared(json.into()))
+    }
+
+    /// As it came.
+    pub fn text(&self) -> &str {
+        &self.0
+    }
+
+    /// As a tree, if one may be made of it.
+    pub fn value(&self) -> Result<Value, Unread> {
+        bounded::parse(self.0.as_bytes())
+    }
+}
+
+impl From<&Value> for Declared {
+    fn from(value: &Value) -> Declared {
+        Declared(value.to_string().into())
+    }
+}
+
+impl PartialEq for Declared {
+    /// The order of an object's members says nothing.
+    fn eq(&self, other: &Declared) -> bool {
+        self.0 == other.0 || self.value().is_ok_and(|value| other.value().as_ref() == Ok(&value))
+    }
+}
+
 /// A tool as `tools/list` declares it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Tool {
@@ -31,24 +67,25 @@ pub struct Tool {
     /// What it is for, for a model.
     pub description: Option<String>,
     /// The schema of its arguments.
-    pub input_schema: Option<Value>,
+    pub input_schema: Option<Declared>,
     /// The schema of its structured result.
-    pub output_schema: Option<Value>,
+    pub output_schema: Option<Declared>,
     /// Hints such as `readOnlyHint`.
-    pub annotations: Option<Value>,
+    pub annotations: Option<Declared>,
 }
 
 impl Tool {
     /// Reads one element of `tools`; only a missing name makes it unreadable.
-    pub fn from_json(value: &Value) -> Option<Tool> {
-        let field = |key: &str| value.get(key).filter(|value| !value.is_null()).cloned();
-        let text = |key: &str| value.get(key).and_then(Value::as_str).map(str::to_owned);
+    pub fn read(json: &[u8]) -> Option<Tool> {
+        let names = ["name", "description", "inputSchema", "outputSchema", "annotations"];
+        let [name, description, input, output, annotations] = bounded::members(json, names)?;
+        let declared = |json: Option<&RawValue>| json.and_then(|json| Declared::new(json.get()));
         Some(Tool {
-            name: text("name")?,
-            description: text("description"),
-            input_schema: field("inputSchema"),
-            output_schema: field("outputSchema"),
-            annotations: field("annotations"),
+            name: name.and_then(bounded::text)?,
+            description: description.and_then(bounded::text),
+            input_schema: declared(input),
+            output_schema: declared(output),
+            annotations: declared(annotations),
         })
     }
 }
@@ -104,8 +141,8 @@ pub struct EraFacts {
     pub instructions_tool: Learnt<String>,
     /// What the self-describing tool returned.
     pub discoverer: Learnt<Vec<Listed>>,
-    /// The recorded calls, in the order of the file, each asked up to twice.
-    pub calls: Vec<Learnt<Vec<Value>>>,
+    /// The answers to the recorded calls as JSON, in the order of the file, each asked up to twice.
+    pub calls: Vec<Learnt<Vec<Box<str>>>>,
 }
 
 /// An HTTP answer, as far as the auth matrix judges it.

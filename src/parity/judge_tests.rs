@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::super::facts::{AuthFacts, Handshake, HttpFacts, Listed, Timings, Tool};
+use super::super::facts::{AuthFacts, Declared, Handshake, HttpFacts, Listed, Timings, Tool};
 use super::super::render;
 use super::super::report::Status;
 use super::*;
 
 fn tool(name: &str, schema: Value) -> Tool {
     let declared = json!({"name": name, "description": format!("About {name}."), "inputSchema": schema});
-    Tool::from_json(&declared).expect("it has a name")
+    Tool::read(declared.to_string().as_bytes()).expect("it has a name")
 }
 
 fn tools() -> Vec<Tool> {
@@ -34,6 +34,7 @@ fn tools() -> Vec<Tool> {
 fn era() -> EraFacts {
     let listed = tools().iter().map(|tool| Listed { name: tool.name.clone(), parameters: None }).collect();
     let answer = json!({"content": [{"type": "text", "text": "{\"n\": 1}"}], "isError": false});
+    let answer: Box<str> = answer.to_string().into();
     EraFacts {
         handshake: Handshake {
             protocol_version: "2025-11-25".to_owned(),
@@ -122,8 +123,9 @@ fn change_tool(facts: &mut EraFacts, name: &str, change: impl Fn(&mut Tool)) {
 
 fn change_schema(facts: &mut EraFacts, name: &str, pointer: &str, value: &Value) {
     change_tool(facts, name, |tool| {
-        let schema = tool.input_schema.as_mut().expect("it has a schema");
+        let mut schema = tool.input_schema.as_ref().expect("it has a schema").value().expect("it is JSON");
         *schema.pointer_mut(pointer).expect("the place exists") = value.clone();
+        tool.input_schema = Some(Declared::from(&schema));
     });
 }
 
@@ -237,7 +239,9 @@ fn differences_in_identity_and_instructions_are_found() {
 #[test]
 fn differences_in_behaviour_are_found() {
     let broken = Verdict::Break;
-    let answer = |text: &str| json!({"content": [{"type": "text", "text": text}], "isError": false});
+    let answer = |text: &str| -> Box<str> {
+        json!({"content": [{"type": "text", "text": text}], "isError": false}).to_string().into()
+    };
     let answers = |one: &str, two: &str| vec![Learnt::Known(vec![answer(one), answer(two)])];
     seed(
         |facts| facts.calls = answers("{\"n\": 2}", "{\"n\": 2}"),

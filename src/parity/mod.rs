@@ -6,6 +6,7 @@
 pub mod accept;
 pub mod answers;
 mod behaviour;
+pub mod bounded;
 pub mod facts;
 pub mod judge;
 pub mod normalize;

@@ -3,12 +3,21 @@
 //! Drops what only people read, inlines local references, and writes nullability, enums, unions and emptiness one way.
 //! The result is a schema again; normalizing it once more changes nothing.
 
+use std::collections::HashSet;
+
 use serde_json::{Map, Value, json};
+
+use super::bounded::weigh;
 
 /// Rounds until nothing changes: each simplification may enable one more, a handful is the most ever seen.
 const ROUNDS_MAX: usize = 16;
 const DEPTH_MAX: usize = 64;
 const NODES_MAX: usize = 10_000;
+/// What is cloned in a round: a reference may name a long list, and so may a thousand references.
+const BYTES_MAX: usize = 4 << 20;
+/// The work for one schema, and for all schemas of a list.
+const SCHEMA_WORK_MAX: usize = 64 << 20;
+const LIST_WORK_MAX: usize = 256 << 20;
 
 /// For people or for code generators: no request is accepted or refused because of them.
 const IGNORED: &[&str] = &[
@@ -52,13 +61,52 @@ pub enum NormalizeError {
     /// Often a small schema whose references multiply.
     #[error("the schema has more than {NODES_MAX} parts once its references are inlined")]
     TooLarge,
+    /// Few parts, of which some are long or copied often.
+    #[error("the schema takes more than {BYTES_MAX} bytes of memory once its references are inlined")]
+    TooHeavy,
+    /// Bringing it into one form takes too many steps.
+    #[error("the schema takes too much work to compare")]
+    TooMuchWork,
+}
+
+/// The work that may still be spent, as bytes of trees looked at. One is shared by all schemas of a list: so the time that a
+/// list takes is bounded, however many schemas it holds.
+#[derive(Debug)]
+pub struct Work(usize);
+
+impl Default for Work {
+    /// For all schemas of a list: about a second.
+    fn default() -> Work {
+        Work(LIST_WORK_MAX)
+    }
+}
+
+impl Work {
+    fn spend(&mut self, bytes: usize) -> Result<(), NormalizeError> {
+        self.0 = self.0.checked_sub(bytes).ok_or(NormalizeError::TooMuchWork)?;
+        Ok(())
+    }
 }
 
 /// The normal form of a schema.
 pub fn normalize(schema: &Value) -> Result<Value, NormalizeError> {
+    normalize_within(schema, &mut Work::default())
+}
+
+/// The same, within what is left of the work for a list.
+pub fn normalize_within(schema: &Value, list: &mut Work) -> Result<Value, NormalizeError> {
+    let mut work = Work(SCHEMA_WORK_MAX.min(list.0));
+    let before = work.0;
+    let normal = rounds(schema, &mut work);
+    list.0 -= before - work.0;
+    normal
+}
+
+fn rounds(schema: &Value, work: &mut Work) -> Result<Value, NormalizeError> {
+    weigh(schema, BYTES_MAX).ok_or(NormalizeError::TooHeavy)?;
     let mut current = schema.clone();
     for _ in 0..ROUNDS_MAX {
-        let mut pass = Pass { root: &current, nodes_left: NODES_MAX };
+        let mut pass = Pass { root: &current, nodes_left: NODES_MAX, bytes_left: BYTES_MAX, work };
         let next = pass.schema(&current, &mut vec!["#".to_owned()], 0)?;
         if next == current {
             break;
@@ -72,9 +120,20 @@ pub fn normalize(schema: &Value) -> Result<Value, NormalizeError> {
 struct Pass<'v> {
     root: &'v Value,
     nodes_left: usize,
+    /// What may still be cloned into the result.
+    bytes_left: usize,
+    work: &'v mut Work,
 }
 
 impl Pass<'_> {
+    /// Counts what is about to be cloned.
+    fn clone_of(&mut self, value: &Value) -> Result<Value, NormalizeError> {
+        let weight = weigh(value, self.bytes_left).ok_or(NormalizeError::TooHeavy)?;
+        self.bytes_left -= weight;
+        self.work.spend(weight)?;
+        Ok(value.clone())
+    }
+
     fn schema(
         &mut self,
         value: &Value,
@@ -90,7 +149,7 @@ impl Pass<'_> {
                 Value::Bool(true) => json!({}),
                 Value::Bool(false) => json!({"not": {}}),
                 Value::Null | Value::Number(_) | Value::String(_) | Value::Array(_) | Value::Object(_) => {
-                    value.clone()
+                    self.clone_of(value)?
                 }
             });
         };
@@ -103,9 +162,10 @@ impl Pass<'_> {
             let key = if key == "oneOf" && !schema.contains_key("anyOf") { "anyOf" } else { key };
             out.insert(key.to_owned(), self.keyword(key, value, refs, depth)?);
         }
-        tidy_unions(&mut out);
-        tidy_enum_and_type(&mut out);
-        tidy_object(&mut out);
+        self.work.spend(size_of::<Value>() * (out.len() + 1))?;
+        tidy_unions(&mut out, self.work)?;
+        tidy_enum_and_type(&mut out, self.work)?;
+        tidy_object(&mut out, self.work)?;
         tidy_empty(&mut out);
         out.sort_keys();
         Ok(Value::Object(out))
@@ -137,7 +197,7 @@ impl Pass<'_> {
             | Value::String(_)
             | Value::Array(_)
             | Value::Object(_) => {
-                let mut value = value.clone();
+                let mut value = self.clone_of(value)?;
                 value.sort_all_objects();
                 Ok(value)
             }
@@ -157,10 +217,12 @@ impl Pass<'_> {
         if let Some(position) = refs.iter().rposition(|open| open == reference) {
             return Ok(Some(json!({"$ref": format!("recursion:{}", refs.len() - position)})));
         }
-        let Some(Value::Object(found)) = self.root.pointer(pointer) else { return Ok(None) };
-        let mut merged = found.clone();
-        let siblings = schema.iter().filter(|(key, _)| key.as_str() != "$ref");
-        merged.extend(siblings.map(|(key, value)| (key.clone(), value.clone())));
+        let root = self.root;
+        let Some(found @ Value::Object(_)) = root.pointer(pointer) else { return Ok(None) };
+        let Value::Object(mut merged) = self.clone_of(found)? else { return Ok(None) };
+        for (key, value) in schema.iter().filter(|(key, _)| key.as_str() != "$ref") {
+            merged.insert(key.clone(), self.clone_of(value)?);
+        }
         refs.push(reference.clone());
         let inlined = self.schema(&Value::Object(merged), refs, depth + 1);
         refs.pop();
@@ -169,9 +231,9 @@ impl Pass<'_> {
 }
 
 /// `allOf` of one is that one; `anyOf` of plain types is a type list; of enums, one enum; of one, that one.
-fn tidy_unions(schema: &mut Map<String, Value>) {
+fn tidy_unions(schema: &mut Map<String, Value>, work: &mut Work) -> Result<(), NormalizeError> {
     merge_only_variant(schema, "allOf");
-    let Some(Value::Array(variants)) = schema.remove("anyOf") else { return };
+    let Some(Value::Array(variants)) = schema.remove("anyOf") else { return Ok(()) };
     let mut flat = Vec::new();
     for variant in variants {
         match variant {
@@ -188,18 +250,17 @@ fn tidy_unions(schema: &mut Map<String, Value>) {
             | Value::Object(_)) => flat.push(variant),
         }
     }
-    sort_and_dedupe(&mut flat);
+    sort_and_dedupe(&mut flat, work)?;
     // A variant that accepts everything makes the others moot.
     if flat.iter().any(|variant| variant.as_object().is_some_and(Map::is_empty)) {
-        return;
+        return Ok(());
     }
-    let nullable = flat.iter().any(accepts_only_null);
-    let mut others: Vec<Value> = flat.iter().filter(|variant| !accepts_only_null(variant)).cloned().collect();
-    if let Some(merged) = merged_union(&flat).or_else(|| nullable.then(|| with_null(&mut others)).flatten()) {
+    if let Some(merged) = merged_union(&flat).or_else(|| with_null(&flat)) {
         flat = vec![merged];
     }
     schema.insert("anyOf".to_owned(), Value::Array(flat));
     merge_only_variant(schema, "anyOf");
+    Ok(())
 }
 
 /// One schema for variants that are all enums, or all nothing but a type.
@@ -224,9 +285,13 @@ fn merged_union(variants: &[Value]) -> Option<Value> {
 }
 
 /// The only variant besides null, made to accept null itself; `None` if it has no place to say so.
-fn with_null(others: &mut Vec<Value>) -> Option<Value> {
-    let [Value::Object(_)] = others.as_slice() else { return None };
-    let Some(Value::Object(mut variant)) = others.pop() else { return None };
+fn with_null(variants: &[Value]) -> Option<Value> {
+    let mut others = variants.iter().filter(|variant| !accepts_only_null(variant));
+    let (Some(Value::Object(only)), None) = (others.next(), others.next()) else { return None };
+    if variants.len() < 2 {
+        return None;
+    }
+    let mut variant = only.clone();
     let key = if variant.contains_key("enum") { "enum" } else { "type" };
     let added = if key == "enum" { Value::Null } else { json!("null") };
     let mut values = match variant.remove(key)? {
@@ -249,9 +314,11 @@ fn merge_only_variant(schema: &mut Map<String, Value>, key: &str) {
     {
         return;
     }
-    let only = only.clone();
-    schema.remove(key);
-    schema.extend(only);
+    if let Some(Value::Array(mut variants)) = schema.remove(key)
+        && let Some(Value::Object(only)) = variants.pop()
+    {
+        schema.extend(only);
+    }
 }
 
 fn accepts_only_null(schema: &Value) -> bool {
@@ -260,14 +327,14 @@ fn accepts_only_null(schema: &Value) -> bool {
 }
 
 /// `const` is an enum of one; types and enums are sets; an enum makes its type superfluous.
-fn tidy_enum_and_type(schema: &mut Map<String, Value>) {
+fn tidy_enum_and_type(schema: &mut Map<String, Value>, work: &mut Work) -> Result<(), NormalizeError> {
     if !schema.contains_key("enum")
         && let Some(value) = schema.remove("const")
     {
         schema.insert("enum".to_owned(), json!([value]));
     }
     if let Some(Value::Array(types)) = schema.get_mut("type") {
-        sort_and_dedupe(types);
+        sort_and_dedupe(types, work)?;
         if types.contains(&json!("number")) {
             types.retain(|name| name != "integer");
         }
@@ -277,45 +344,54 @@ fn tidy_enum_and_type(schema: &mut Map<String, Value>) {
         }
     }
     let declared = schema.get("type").cloned();
-    let Some(Value::Array(values)) = schema.get_mut("enum") else { return };
-    sort_and_dedupe(values);
-    let Some(declared) = declared else { return };
-    if values.iter().any(|value| has_type(value, &declared)) {
-        values.retain(|value| has_type(value, &declared));
+    let Some(Value::Array(values)) = schema.get_mut("enum") else { return Ok(()) };
+    sort_and_dedupe(values, work)?;
+    let Some(declared) = declared else { return Ok(()) };
+    let names: HashSet<&str> = match &declared {
+        Value::String(name) => HashSet::from([name.as_str()]),
+        Value::Array(names) => names.iter().filter_map(Value::as_str).collect(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => {
+            if !values.is_empty() {
+                schema.remove("type");
+            }
+            return Ok(());
+        }
+    };
+    if values.iter().any(|value| has_type(value, &names)) {
+        values.retain(|value| has_type(value, &names));
         schema.remove("type");
     }
+    Ok(())
 }
 
-fn has_type(value: &Value, declared: &Value) -> bool {
-    let is = |name: &str| match value {
-        Value::Null => name == "null",
-        Value::Bool(_) => name == "boolean",
-        Value::Number(number) => name == "number" || (name == "integer" && !number.is_f64()),
-        Value::String(_) => name == "string",
-        Value::Array(_) => name == "array",
-        Value::Object(_) => name == "object",
-    };
-    match declared {
-        Value::String(name) => is(name),
-        Value::Array(names) => names.iter().filter_map(Value::as_str).any(is),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => true,
+fn has_type(value: &Value, names: &HashSet<&str>) -> bool {
+    match value {
+        Value::Null => names.contains("null"),
+        Value::Bool(_) => names.contains("boolean"),
+        Value::Number(number) => names.contains("number") || (names.contains("integer") && !number.is_f64()),
+        Value::String(_) => names.contains("string"),
+        Value::Array(_) => names.contains("array"),
+        Value::Object(_) => names.contains("object"),
     }
 }
 
 /// An optional parameter may be left out, so that it may also be null says nothing more.
-fn tidy_object(schema: &mut Map<String, Value>) {
-    if let Some(Value::Array(names)) = schema.get_mut("required") {
-        sort_and_dedupe(names);
+fn tidy_object(schema: &mut Map<String, Value>, work: &mut Work) -> Result<(), NormalizeError> {
+    let mut required = schema.remove("required");
+    if let Some(Value::Array(names)) = &mut required {
+        sort_and_dedupe(names, work)?;
     }
-    let required = schema.get("required").cloned().unwrap_or(Value::Null);
-    let Some(Value::Object(properties)) = schema.get_mut("properties") else { return };
-    for (name, property) in properties.iter_mut() {
-        let optional =
-            !required.as_array().is_some_and(|names| names.iter().any(|other| other == name.as_str()));
-        if let (true, Value::Object(property)) = (optional, property) {
-            strip_null(property);
+    let names = required.as_ref().and_then(Value::as_array).into_iter().flatten();
+    let names: HashSet<&str> = names.filter_map(Value::as_str).collect();
+    if let Some(Value::Object(properties)) = schema.get_mut("properties") {
+        for (name, property) in properties.iter_mut() {
+            if let (false, Value::Object(property)) = (names.contains(name.as_str()), property) {
+                strip_null(property);
+            }
         }
     }
+    schema.extend(required.map(|names| ("required".to_owned(), names)));
+    Ok(())
 }
 
 fn strip_null(property: &mut Map<String, Value>) {
@@ -346,9 +422,12 @@ fn tidy_empty(schema: &mut Map<String, Value>) {
     });
 }
 
-fn sort_and_dedupe(values: &mut Vec<Value>) {
+fn sort_and_dedupe(values: &mut Vec<Value>, work: &mut Work) -> Result<(), NormalizeError> {
+    let weight: Option<usize> = values.iter().try_fold(0, |sum, value| Some(sum + weigh(value, work.0)?));
+    work.spend(weight.ok_or(NormalizeError::TooMuchWork)?)?;
     values.sort_by_cached_key(ToString::to_string);
     values.dedup();
+    Ok(())
 }
 
 #[cfg(test)]

@@ -92,7 +92,9 @@ fn recursion_ends_and_bombs_are_refused() {
         let next = json!({"$ref": format!("#/$defs/d{}", level + 1)});
         defs.insert(format!("d{level}"), json!({"properties": {"a": next, "b": next}}));
     }
-    assert_eq!(normalize(&json!({"$defs": defs, "$ref": "#/$defs/d0"})), Err(NormalizeError::TooLarge));
+    assert_eq!(normalize(&json!({"$defs": defs, "$ref": "#/$defs/d0"})), Err(NormalizeError::TooHeavy));
+    let many: Vec<Value> = (0..NODES_MAX).map(|_| json!(true)).collect();
+    assert_eq!(normalize(&json!({"allOf": many})), Err(NormalizeError::TooLarge));
     let mut deep = json!({"type": "string"});
     for _ in 0..100 {
         deep = json!({"items": deep});

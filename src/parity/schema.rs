@@ -4,11 +4,12 @@
 
 mod change;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use serde_json::{Map, Value, json};
 
 pub use self::change::Change;
+use super::bounded::weigh;
 use super::verdict::Verdict;
 
 /// Bounds where a larger value accepts less.
@@ -29,15 +30,67 @@ pub struct SchemaDifference {
     pub candidate: Option<Value>,
 }
 
-/// Every difference between two normalized schemas.
+/// What the differences of two schemas may take in memory.
+const FOUND_BYTES_MAX: usize = 2 << 20;
+const DIFFERENCE_BYTES: usize = 256;
+/// About what a node weighs.
+const NODE_BYTES: usize = 128;
+/// Subschemas compared or cloned. Variants are compared each with each, which multiplies from level to level.
+const STEPS_MAX: usize = 500_000;
+/// A path beyond this is cut: it is for people.
+const PATH_BYTES_MAX: usize = 1_024;
+const TOO_LONG: &str = "(too long to show)";
+
+/// Every difference between two normalized schemas, as far as there is room; if there is not, that is the last one.
 pub fn compare(live: &Value, candidate: &Value) -> Vec<SchemaDifference> {
-    let mut found = Vec::new();
+    let mut found = Found { differences: Vec::new(), left: FOUND_BYTES_MAX, steps: STEPS_MAX, full: false };
     walk(&mut found, "", live, candidate);
-    found
+    if found.full {
+        let (change, cut) = (Change::ConstraintChanged, json!("(too many differences to compare them all)"));
+        let (live, candidate) = (Some(cut.clone()), Some(cut));
+        found.differences.push(SchemaDifference { path: String::new(), change, live, candidate });
+    }
+    found.differences
 }
 
-fn walk(found: &mut Vec<SchemaDifference>, path: &str, live: &Value, candidate: &Value) {
-    if live == candidate {
+/// What was found, and how much may still be.
+struct Found {
+    differences: Vec<SchemaDifference>,
+    left: usize,
+    steps: usize,
+    full: bool,
+}
+
+impl Found {
+    /// Whether there is room for so many more steps.
+    fn spend(&mut self, steps: usize) -> bool {
+        match self.steps.checked_sub(steps) {
+            Some(left) if !self.full => {
+                self.steps = left;
+                true
+            }
+            Some(_) | None => {
+                self.full = true;
+                false
+            }
+        }
+    }
+}
+
+/// A parameter inside of another.
+fn under(path: &str, step: &str) -> String {
+    let room = PATH_BYTES_MAX.saturating_sub(path.len());
+    if step.len() < room {
+        return format!("{path}{step}");
+    }
+    if path.ends_with('…') {
+        return path.to_owned();
+    }
+    format!("{path}{}…", &step[..step.floor_char_boundary(room)])
+}
+
+fn walk(found: &mut Found, path: &str, live: &Value, candidate: &Value) {
+    if !found.spend(1) || live == candidate {
         return;
     }
     let (Value::Object(live), Value::Object(candidate)) = (live, candidate) else {
@@ -59,31 +112,30 @@ fn walk(found: &mut Vec<SchemaDifference>, path: &str, live: &Value, candidate: 
     }
 }
 
-fn push(
-    found: &mut Vec<SchemaDifference>,
-    path: &str,
-    change: Change,
-    live: Option<&Value>,
-    candidate: Option<&Value>,
-) {
-    found.push(SchemaDifference {
-        path: path.to_owned(),
-        change,
-        live: live.cloned(),
-        candidate: candidate.cloned(),
-    });
+fn push(found: &mut Found, path: &str, change: Change, live: Option<&Value>, candidate: Option<&Value>) {
+    let Some(left) = found.left.checked_sub(DIFFERENCE_BYTES + path.len()) else {
+        found.full = true;
+        return;
+    };
+    found.left = left;
+    let mut kept = |value: &Value| match weigh(value, found.left) {
+        Some(weight) => {
+            found.left -= weight;
+            value.clone()
+        }
+        None => TOO_LONG.into(),
+    };
+    let (live, candidate) = (live.map(&mut kept), candidate.map(&mut kept));
+    found.differences.push(SchemaDifference { path: path.to_owned(), change, live, candidate });
 }
 
 /// Type and enum together: both say which values are accepted.
-fn accepted_values(
-    found: &mut Vec<SchemaDifference>,
-    path: &str,
-    live: &Map<String, Value>,
-    candidate: &Map<String, Value>,
-) {
+fn accepted_values(found: &mut Found, path: &str, live: &Map<String, Value>, candidate: &Map<String, Value>) {
     let (was, is) = (live.get("enum"), candidate.get("enum"));
     if was.is_some() || is.is_some() {
-        let shown = |map: &Map<String, Value>| map.get("enum").or_else(|| map.get("type")).cloned();
+        fn shown(map: &Map<String, Value>) -> Option<&Value> {
+            map.get("enum").or_else(|| map.get("type"))
+        }
         let lost = was.is_none() || missing(was, is);
         let change = match (is.is_some() && lost, was == is) {
             (_, true) => return,
@@ -91,7 +143,7 @@ fn accepted_values(
             (false, false) if is.is_none() && !type_covers(candidate.get("type"), was) => Change::TypeChanged,
             (false, false) => Change::EnumWidened,
         };
-        push(found, path, change, shown(live).as_ref(), shown(candidate).as_ref());
+        push(found, path, change, shown(live), shown(candidate));
         return;
     }
     let (was, is) = (live.get("type"), candidate.get("type"));
@@ -109,9 +161,12 @@ fn accepted_values(
 
 /// Whether a value of `was` is not in `is`.
 fn missing(was: Option<&Value>, is: Option<&Value>) -> bool {
-    let list = |value: Option<&Value>| value.and_then(Value::as_array).cloned().unwrap_or_default();
-    let is = list(is);
-    list(was).iter().any(|value| !is.contains(value))
+    let is: HashSet<String> = list(is).iter().map(ToString::to_string).collect();
+    list(was).iter().any(|value| !is.contains(&value.to_string()))
+}
+
+fn list(value: Option<&Value>) -> &[Value] {
+    value.and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
 }
 
 /// Whether every enum value has one of the declared types.
@@ -152,21 +207,20 @@ fn covers(outer: &Option<BTreeSet<&str>>, inner: &Option<BTreeSet<&str>>) -> boo
     }
 }
 
-fn properties(
-    found: &mut Vec<SchemaDifference>,
-    path: &str,
-    live: &Map<String, Value>,
-    candidate: &Map<String, Value>,
-) {
+fn properties(found: &mut Found, path: &str, live: &Map<String, Value>, candidate: &Map<String, Value>) {
     let none = Map::new();
-    let map = |schema: &Map<String, Value>| {
-        schema.get("properties").and_then(Value::as_object).unwrap_or(&none).clone()
-    };
-    let (was, is) = (map(live), map(candidate));
+    let [was, is] =
+        [live, candidate].map(|schema| schema.get("properties").and_then(Value::as_object).unwrap_or(&none));
+    let [were_required, are_required] = [live, candidate].map(required);
     let names: BTreeSet<&String> = was.keys().chain(is.keys()).collect();
     for name in names {
-        let inner = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
-        let (was_required, is_required) = (requires(live, name), requires(candidate, name));
+        // What is the same on both sides needs no path.
+        let (was_required, is_required) =
+            (were_required.contains(name.as_str()), are_required.contains(name.as_str()));
+        if was.get(name) == is.get(name) && was_required == is_required {
+            continue;
+        }
+        let inner = if path.is_empty() { under("", name) } else { under(&under(path, "."), name) };
         match (was.get(name), is.get(name)) {
             (Some(was), Some(is)) => {
                 match (was_required, is_required) {
@@ -181,53 +235,27 @@ fn properties(
             (None, is) => push(found, &inner, Change::OptionalParameterAdded, None, is),
         }
     }
-    undeclared_requirements(found, path, live, candidate);
-}
-
-/// `required` may name what `properties` does not declare.
-fn undeclared_requirements(
-    found: &mut Vec<SchemaDifference>,
-    path: &str,
-    live: &Map<String, Value>,
-    candidate: &Map<String, Value>,
-) {
-    let declared = |name: &str| {
-        [live, candidate].iter().any(|schema| {
-            schema.get("properties").and_then(Value::as_object).is_some_and(|map| map.contains_key(name))
-        })
+    // `required` may name what `properties` does not declare.
+    let new = |name: &&&str| {
+        !were_required.contains(**name) && !was.contains_key(**name) && !is.contains_key(**name)
     };
-    let none = Vec::new();
-    let list = |schema: &Map<String, Value>| {
-        schema.get("required").and_then(Value::as_array).unwrap_or(&none).clone()
-    };
-    for name in list(candidate).iter().filter_map(Value::as_str).filter(|name| !declared(name)) {
-        if !requires(live, name) {
-            let at = if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
-            push(found, &at, Change::RequiredParameterAdded, None, Some(&json!({})));
-        }
+    for name in are_required.iter().filter(new) {
+        let at = if path.is_empty() { under("", name) } else { under(&under(path, "."), name) };
+        push(found, &at, Change::RequiredParameterAdded, None, Some(&json!({})));
     }
 }
 
-fn requires(schema: &Map<String, Value>, name: &str) -> bool {
-    schema
-        .get("required")
-        .and_then(Value::as_array)
-        .is_some_and(|names| names.iter().any(|other| other == name))
+fn required(schema: &Map<String, Value>) -> BTreeSet<&str> {
+    list(schema.get("required")).iter().filter_map(Value::as_str).collect()
 }
 
-fn keyword(
-    found: &mut Vec<SchemaDifference>,
-    path: &str,
-    key: &str,
-    was: Option<&Value>,
-    is: Option<&Value>,
-) {
+fn keyword(found: &mut Found, path: &str, key: &str, was: Option<&Value>, is: Option<&Value>) {
     match key {
         "type" | "enum" | "properties" | "required" => {}
         "default" => push(found, path, Change::DefaultChanged, was, is),
         "items" => {
             let any = json!({});
-            walk(found, &format!("{path}[]"), was.unwrap_or(&any), is.unwrap_or(&any));
+            walk(found, &under(path, "[]"), was.unwrap_or(&any), is.unwrap_or(&any));
         }
         "additionalProperties" => extra(found, path, was, is),
         "anyOf" => variants(found, path, was, is),
@@ -240,7 +268,7 @@ fn keyword(
 }
 
 fn bound(
-    found: &mut Vec<SchemaDifference>,
+    found: &mut Found,
     path: &str,
     key: &str,
     (was, is): (Option<&Value>, Option<&Value>),
@@ -255,11 +283,11 @@ fn bound(
     push(found, path, change, named(was).as_ref(), named(is).as_ref());
 }
 
-fn extra(found: &mut Vec<SchemaDifference>, path: &str, was: Option<&Value>, is: Option<&Value>) {
+fn extra(found: &mut Found, path: &str, was: Option<&Value>, is: Option<&Value>) {
     let refused = json!({"not": {}});
     match (was, is) {
         (Some(was), Some(is)) if *was != refused && *is != refused => {
-            walk(found, &format!("{path}.*"), was, is)
+            walk(found, &under(path, ".*"), was, is)
         }
         (_, None) => push(found, path, Change::ExtraAllowed, was, is),
         (Some(was_schema), Some(_)) if *was_schema == refused => {
@@ -271,11 +299,20 @@ fn extra(found: &mut Vec<SchemaDifference>, path: &str, was: Option<&Value>, is:
 
 /// A schema without variants is its own only variant.
 fn one_side_has_variants(
-    found: &mut Vec<SchemaDifference>,
+    found: &mut Found,
     path: &str,
     live: &Map<String, Value>,
     candidate: &Map<String, Value>,
 ) {
+    let nodes = |schema: &Map<String, Value>| {
+        schema
+            .values()
+            .try_fold(1, |sum: usize, value| Some(sum + weigh(value, FOUND_BYTES_MAX * 4)? / NODE_BYTES))
+    };
+    // Both are about to be cloned.
+    if !found.spend(nodes(live).zip(nodes(candidate)).map_or(usize::MAX, |(one, two)| one + two)) {
+        return;
+    }
     let whole = |schema: &Map<String, Value>| match schema.get("anyOf") {
         Some(variants) => variants.clone(),
         None => json!([schema]),
@@ -298,13 +335,18 @@ fn one_side_has_variants(
     }
 }
 
-fn variants(found: &mut Vec<SchemaDifference>, path: &str, was: Option<&Value>, is: Option<&Value>) {
-    let list = |value: Option<&Value>| value.and_then(Value::as_array).cloned().unwrap_or_default();
-    let accepts = |outer: &Value, inner: &Value| {
-        compare(inner, outer).iter().all(|difference| difference.change.verdict() != Verdict::Break)
+fn variants(found: &mut Found, path: &str, was: Option<&Value>, is: Option<&Value>) {
+    let mut accepts = |outer: &Value, inner: &Value| {
+        let mut within = Found { differences: Vec::new(), left: found.left, steps: found.steps, full: false };
+        walk(&mut within, "", inner, outer);
+        (found.steps, found.full) = (within.steps, found.full || within.full);
+        let breaks = |difference: &SchemaDifference| difference.change.verdict() == Verdict::Break;
+        !within.full && !within.differences.iter().any(breaks)
     };
-    let (was_list, is_list) = (list(was), list(is));
-    let covered = was_list.iter().all(|inner| is_list.iter().any(|outer| accepts(outer, inner)));
+    let mut covered = true;
+    for inner in list(was) {
+        covered = covered && list(is).iter().any(|outer| accepts(outer, inner));
+    }
     let change = if covered { Change::VariantAdded } else { Change::VariantRemoved };
     push(found, path, change, was, is);
 }

@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use super::facts::{Learnt, Tool};
+use super::facts::{Declared, Learnt, Tool};
 use super::judge::{Expectations, Pair};
-use super::normalize::normalize;
+use super::normalize::{Work, normalize_within};
 use super::report::{Check, CheckId};
 use super::schema;
-use super::verdict::{Finding, Verdict};
+use super::verdict::{Finding, Verdict, value_text};
 
 /// How much of a text around its first difference is shown.
 const CONTEXT_BYTES: usize = 24;
@@ -59,12 +59,14 @@ pub(super) fn schemas(pair: &Pair<'_>) -> Check {
     };
     let by_name: BTreeMap<&str, &Tool> = candidate.iter().map(|tool| (tool.name.as_str(), tool)).collect();
     let mut findings = Vec::new();
+    // One side must not use up the work that the other's schemas need.
+    let mut works = [Work::default(), Work::default()];
     let mut shared = 0;
     for was in live {
         if let Some(is) = by_name.get(was.name.as_str()) {
             shared += 1;
-            input_schemas(&mut findings, was, is);
-            descriptions(&mut findings, was, is);
+            input_schemas(&mut findings, &mut works, was, is);
+            descriptions(&mut findings, &mut works, was, is);
         }
     }
     let breaks = findings.iter().filter(|finding| finding.verdict == Verdict::Break).count();
@@ -75,19 +77,23 @@ pub(super) fn schemas(pair: &Pair<'_>) -> Check {
     Check::made(id, Some(pair.era), summary, findings)
 }
 
-fn input_schemas(findings: &mut Vec<Finding>, was: &Tool, is: &Tool) {
+fn input_schemas(findings: &mut Vec<Finding>, works: &mut [Work; 2], was: &Tool, is: &Tool) {
     let (live, candidate) = match (&was.input_schema, &is.input_schema) {
         (Some(live), Some(candidate)) => (live, candidate),
         (None, None) => return,
         (live, candidate) => {
             let side = if candidate.is_none() { "candidate" } else { "live server" };
             let finding = Finding::new(Verdict::Break, format!("inputSchema missing on the {side}"));
-            let shown = |schema: &Option<Value>| schema.as_ref().map(ToString::to_string);
+            let shown = |schema: &Option<Declared>| schema.as_ref().map(|schema| value_text(schema.text()));
             findings.push(finding.about(&was.name).values(shown(live), shown(candidate)));
             return;
         }
     };
-    let (live, candidate) = match (normalize(live), normalize(candidate)) {
+    if live.text() == candidate.text() {
+        return;
+    }
+    let [live_work, candidate_work] = works;
+    let (live, candidate) = match (normal(live, live_work), normal(candidate, candidate_work)) {
         (Ok(live), Ok(candidate)) => (live, candidate),
         (Err(error), _) | (_, Err(error)) => {
             findings
@@ -96,33 +102,44 @@ fn input_schemas(findings: &mut Vec<Finding>, was: &Tool, is: &Tool) {
         }
     };
     for difference in schema::compare(&live, &candidate) {
-        let shown = |value: &Option<Value>| value.as_ref().map(ToString::to_string);
+        let shown = |value: &Option<Value>| value.as_ref().map(|value| value_text(&value.to_string()));
         let finding = Finding::new(difference.change.verdict(), difference.change.as_str());
         let values = (shown(&difference.live), shown(&difference.candidate));
         findings.push(finding.about(&was.name).at(difference.path).values(values.0, values.1));
     }
 }
 
+/// The normal form of a schema, or why it has none.
+fn normal(schema: &Declared, work: &mut Work) -> Result<Value, String> {
+    let value = schema.value().map_err(|error| format!("the schema: {error}"))?;
+    normalize_within(&value, work).map_err(|error| error.to_string())
+}
+
 /// What may drift without breaking a call.
-fn descriptions(findings: &mut Vec<Finding>, was: &Tool, is: &Tool) {
+fn descriptions(findings: &mut Vec<Finding>, works: &mut [Work; 2], was: &Tool, is: &Tool) {
     let mut note = |what: &str, live: Option<String>, candidate: Option<String>| {
         if live != candidate {
             let finding = Finding::new(Verdict::Note, format!("{what} differs"));
-            findings.push(finding.about(&was.name).values(live, candidate));
+            let shown = |text: Option<String>| text.map(|text| value_text(&text));
+            findings.push(finding.about(&was.name).values(shown(live), shown(candidate)));
         }
     };
     note("description", was.description.clone(), is.description.clone());
-    let normal = |schema: &Option<Value>| {
-        schema.as_ref().map(|schema| normalize(schema).unwrap_or_else(|_| schema.clone()).to_string())
-    };
-    note("outputSchema", normal(&was.output_schema), normal(&is.output_schema));
-    let shown = |value: &Option<Value>| {
-        value.clone().map(|mut value| {
-            value.sort_all_objects();
-            value.to_string()
-        })
-    };
-    note("annotations", shown(&was.annotations), shown(&is.annotations));
+    let texts = |schema: &Option<Declared>| schema.as_ref().map(|schema| schema.text().to_owned());
+    if texts(&was.output_schema) != texts(&is.output_schema) {
+        let mut shown = |schema: &Option<Declared>, side: usize| {
+            let schema = schema.as_ref()?;
+            let normal = works.get_mut(side).map(|work| normal(schema, work));
+            Some(
+                normal.and_then(Result::ok).map_or_else(|| schema.text().to_owned(), |form| form.to_string()),
+            )
+        };
+        let (live, candidate) = (shown(&was.output_schema, 0), shown(&is.output_schema, 1));
+        note("outputSchema", live, candidate);
+    }
+    if was.annotations != is.annotations {
+        note("annotations", texts(&was.annotations), texts(&is.annotations));
+    }
 }
 
 /// Check 3: the name by which clients know the server.

@@ -1,5 +1,7 @@
 //! What a difference means for a client, and the difference itself.
 
+use sha2::Digest;
+
 /// What a difference means for the clients of the live server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Verdict {
@@ -72,4 +74,18 @@ impl Finding {
         (self.live, self.candidate) = (live, candidate);
         self
     }
+}
+
+/// The most bytes of a value that a finding keeps. A report may have thousands of findings.
+const VALUE_BYTES_MAX: usize = 4_096;
+
+/// A value as a finding keeps it: whole, or its beginning with a digest, so that two long ones are still told apart.
+pub fn value_text(text: &str) -> String {
+    if text.len() <= VALUE_BYTES_MAX {
+        return text.to_owned();
+    }
+    let digest = sha2::Sha256::digest(text.as_bytes());
+    let digest: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    let beginning = &text[..text.floor_char_boundary(VALUE_BYTES_MAX)];
+    format!("{beginning}… ({} bytes, sha256 {digest})", text.len())
 }

@@ -121,6 +121,14 @@ impl Handle {
         used.into_iter().take(TOKENS_SHOWN_MAX).map(show).collect()
     }
 
+    /// The names of a slot's tools, as its own list has them: they may be labels.
+    pub(crate) fn learn_tools(&self, slot: Slot, names: Vec<String>) {
+        let runtime = self.shared.runtime.load();
+        if let Some(state) = runtime.slots().find(|state| state.slot == slot) {
+            state.learn_tools(names.into_iter().collect());
+        }
+    }
+
     /// Counts what became of a new configuration.
     pub(crate) fn reloaded(&self, outcome: Reload) {
         self.shared.metrics.reloaded(outcome);

@@ -10,10 +10,11 @@ use serde_json::Value;
 
 use crate::client::{Client, Error, Limits, Request, Target, message_in_stream};
 use crate::config::shadow::Shadow;
+use crate::parity::bounded;
 use crate::parity::shadow::{Mismatch, compare};
 use crate::proxy::CallCopy;
 use crate::rollout::sample::{Failure, Verdict, judge_rpc_error};
-use crate::upstream::Backend;
+use crate::upstream::{Backend, Secrets};
 use crate::wire::Method;
 
 const CONNECT_MAX: Duration = Duration::from_secs(1);
@@ -41,7 +42,7 @@ pub(super) struct Asked {
 impl Asked {
     pub(super) fn of(copy: &CallCopy) -> Asked {
         // The guard has read it before: it is JSON, and what it asks is known.
-        let mut body: Value = serde_json::from_slice(&copy.body).unwrap_or_default();
+        let mut body: Value = bounded::parse(&copy.body).unwrap_or_default();
         let mut name = copy.method.as_str().to_owned();
         let params = body.get_mut("params").map(Value::take).unwrap_or_default();
         if let (Method::ToolsCall, Some(tool)) = (copy.method, params.get("name").and_then(Value::as_str)) {
@@ -52,17 +53,22 @@ impl Asked {
     }
 }
 
-pub(super) async fn ask(copy: &CallCopy, stable: &Backend, candidate: &Backend, rules: &Shadow) -> Outcome {
+pub(super) async fn ask(
+    copy: &CallCopy,
+    stable: &Backend,
+    candidate: &Backend,
+    rules: &Shadow,
+    secrets: &Secrets,
+) -> Outcome {
     let asked = Asked::of(copy);
-    let live = if copy.streamed {
-        message_in_stream(&copy.answer, &asked.id)
-    } else {
-        serde_json::from_slice(&copy.answer).ok()
-    };
+    let [to_stable, to_candidate] = [stable, candidate].map(|backend| client(backend, rules, secrets));
+    let answer = to_stable.clean(copy.answer.clone());
+    let live =
+        if copy.streamed { message_in_stream(&answer, &asked.id) } else { bounded::parse(&answer).ok() };
     // What stable fails itself is no measure for anybody.
     let Some(live) = live.filter(|live: &Value| fails(live).is_none()) else { return Outcome::Skipped };
     let started = Instant::now();
-    let is = match put(copy, candidate, rules, &asked, Side::Candidate).await {
+    let is = match put(copy, candidate, &to_candidate, &asked, Side::Candidate).await {
         Ok(is) => is,
         Err(error) => {
             let latency = started.elapsed();
@@ -79,7 +85,9 @@ pub(super) async fn ask(copy: &CallCopy, stable: &Backend, candidate: &Backend, 
     if compare(copy.method, &live, None, &is, &rules.ignore).is_empty() {
         return Outcome::Matched(latency);
     }
-    let Ok(again) = put(copy, stable, rules, &asked, Side::Stable).await else { return Outcome::Skipped };
+    let Ok(again) = put(copy, stable, &to_stable, &asked, Side::Stable).await else {
+        return Outcome::Skipped;
+    };
     let mismatches = compare(copy.method, &live, Some(&again), &is, &rules.ignore);
     if mismatches.is_empty() { Outcome::Matched(latency) } else { Outcome::Mismatched(mismatches, latency) }
 }
@@ -92,19 +100,22 @@ enum Side {
     Stable,
 }
 
-async fn put(
-    copy: &CallCopy,
-    backend: &Backend,
-    rules: &Shadow,
-    asked: &Asked,
-    side: Side,
-) -> Result<Value, Error> {
+fn client(backend: &Backend, rules: &Shadow, secrets: &Secrets) -> Client {
     let limits = Limits {
         connect: rules.timeout.min(CONNECT_MAX),
         total: rules.timeout,
         body_bytes: rules.body_bytes + LARGER_BYTES_MAX,
     };
-    let client = Client::new(Target::of_backend(backend), limits);
+    Client::new(Target::of_backend(backend), limits).with_secrets(secrets)
+}
+
+async fn put(
+    copy: &CallCopy,
+    backend: &Backend,
+    client: &Client,
+    asked: &Asked,
+    side: Side,
+) -> Result<Value, Error> {
     let mut request = Request::post(copy.body.clone());
     let keeps =
         |name: &str| !name.eq_ignore_ascii_case(SESSION) || (side == Side::Stable && !backend.strip_session);
@@ -144,6 +155,8 @@ fn failure(error: &Error) -> Option<Failure> {
         Error::NotRpc { .. } => Some(Failure::Garbage),
         Error::Status { .. }
         | Error::TooLarge { .. }
+        | Error::TooHeavy { .. }
+        | Error::TooMany { .. }
         | Error::Request { .. }
         | Error::Rpc { .. }
         | Error::Shape { .. }

@@ -22,18 +22,19 @@ use crate::proxy::{CallCopy, Handle};
 use crate::rollout::sample::{Ended, Failure, Origin, Verdict};
 use crate::sys::process;
 use crate::telemetry::metrics::ShadowMetrics;
-use crate::upstream::{Backend, Slot};
+use crate::upstream::{Backend, Secrets, Slot};
 
 /// What of the configuration concerns the shadow.
 pub(crate) struct Settings {
     rules: config::shadow::Shadow,
     backends: [Option<Backend>; 2],
+    secrets: Secrets,
 }
 
 impl Settings {
     pub(crate) fn of(config: &Config) -> Settings {
         let backends = Slot::ALL.map(|slot| config.backend(slot).cloned());
-        Settings { rules: config.shadow.clone(), backends }
+        Settings { rules: config.shadow.clone(), backends, secrets: config.secrets.clone() }
     }
 
     fn backend(&self, slot: Slot) -> Option<&Backend> {
@@ -158,7 +159,7 @@ impl Inner {
         let candidate = copy.stable.other();
         let backends = settings.backend(copy.stable).zip(settings.backend(candidate));
         let outcome = match backends {
-            Some((stable, next)) => ask::ask(&copy, stable, next, &settings.rules).await,
+            Some((stable, next)) => ask::ask(&copy, stable, next, &settings.rules, &settings.secrets).await,
             None => Outcome::Skipped,
         };
         if !self.on.load(Ordering::SeqCst) {

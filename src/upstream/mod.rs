@@ -1,7 +1,9 @@
 //! Where backends live and which share of the traffic each gets. Pure: health and sockets are elsewhere.
 
 pub mod backend;
+pub mod secrets;
 pub mod split;
 
 pub use backend::{Accept, Address, Backend, UpstreamAuthorization};
+pub use secrets::Secrets;
 pub use split::{Percent, Share, Slot, Split};

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{Finding, State};
 use crate::client::{Client, Limits, Session, Target};
 use crate::config::Config;
-use crate::upstream::{Backend, Slot};
+use crate::upstream::{Backend, Secrets, Slot};
 
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -30,7 +30,7 @@ pub(super) fn look(config: &Config) -> Result<Vec<Finding>, String> {
             findings.push(Finding::new(State::Skip, what, "empty"));
             continue;
         };
-        let (finding, spoken) = runtime.block_on(ask(backend, what));
+        let (finding, spoken) = runtime.block_on(ask(backend, what, &config.secrets));
         findings.push(finding);
         eras.extend(spoken.map(|spoken| (slot, spoken)));
     }
@@ -49,10 +49,10 @@ pub(super) fn look(config: &Config) -> Result<Vec<Finding>, String> {
     Ok(findings)
 }
 
-async fn ask(backend: &Backend, what: String) -> (Finding, Option<Eras>) {
+async fn ask(backend: &Backend, what: String, secrets: &Secrets) -> (Finding, Option<Eras>) {
     let limits =
         Limits { connect: PATIENCE.min(Duration::from_secs(2)), total: PATIENCE, ..Limits::default() };
-    let client = Client::new(Target::of_backend(backend), limits);
+    let client = Client::new(Target::of_backend(backend), limits).with_secrets(secrets);
     let (legacy, modern) = (Session::legacy(&client).await, Session::modern(&client).await);
     let eras = Eras { legacy: legacy.is_ok(), modern: modern.is_ok() };
     // The modern era keeps no sessions, so the legacy one is what has to be closed.

@@ -11,6 +11,7 @@ use crate::parity::CheckId;
 use crate::parity::accept::Acceptance;
 use crate::parity::answers::IgnoreRule;
 use crate::parity::judge::{ExpectedCount, RecordedCall};
+use crate::upstream::Secrets;
 
 /// More than any of these files needs; a device or a log named by mistake ends here.
 const FILE_BYTES_MAX: u64 = 16 << 20;
@@ -182,6 +183,12 @@ fn end_of_day(date: &toml::value::Datetime) -> Result<u64, String> {
 
 fn parsed<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, String> {
     toml::from_str(&text(path)?).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+/// What a command holds and must not quote: the tokens it was given, and the one in the environment.
+pub(in crate::cli) fn secrets<const N: usize>(tokens: [&Option<String>; N]) -> Secrets {
+    let default = std::env::var("MCP_BEARER_TOKEN").ok();
+    Secrets::new(tokens.into_iter().flatten().chain(&default).map(String::as_str))
 }
 
 #[cfg(test)]

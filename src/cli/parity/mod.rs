@@ -125,15 +125,18 @@ fn compare(parity: Parity) -> Result<Report, String> {
     let limits = Limits { connect: total.min(Duration::from_secs(5)), total, ..Limits::default() };
     let token =
         |name: &Option<String>, file: &Option<PathBuf>| files::token(name.as_deref(), file.as_deref());
-    let side = |url: Target, token: Option<String>, host: &Option<String>| {
-        let url = url.with_bearer(token);
-        Client::new(host.iter().fold(url, |url, host| url.with_host(host)), limits)
-    };
     let live_token = token(&parity.live_token_env, &parity.live_token_file)?;
     let candidate_token = token(&parity.candidate_token_env, &parity.candidate_token_file)?;
+    // Neither server's answers are quoted with the other one's token.
+    let secrets = files::secrets([&live_token, &candidate_token]);
+    let side = |url: Target, token: Option<String>, host: &Option<String>| {
+        let url = url.with_bearer(token);
+        let url = host.iter().fold(url, |url, host| url.with_host(host));
+        Client::new(url, limits).with_secrets(&secrets)
+    };
     let live = side(parity.live_url, live_token, &parity.live_host);
     let candidate = side(parity.candidate_url, candidate_token, &parity.candidate_host);
-    let unconfigured = parity.unconfigured_url.map(|url| Client::new(url, limits));
+    let unconfigured = parity.unconfigured_url.map(|url| Client::new(url, limits).with_secrets(&secrets));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

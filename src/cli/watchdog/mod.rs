@@ -19,7 +19,7 @@ use crate::admin::client::{AskError, ask};
 use crate::admin::{Answer, Command};
 use crate::client::{Client, Limits, Method, Request, Session, Target};
 use crate::config::{self, Surroundings};
-use crate::parity::says_healthy;
+use crate::parity::{bounded, says_healthy};
 
 const DEFAULT_TOKEN_VARIABLE: &str = "MCP_BEARER_TOKEN";
 /// A deploy that takes longer has forgotten its file.
@@ -172,7 +172,8 @@ fn client(watchdog: &Watchdog, config: &Path) -> Result<Client, String> {
     };
     let total = Duration::from_secs(watchdog.timeout);
     let limits = Limits { connect: total.min(Duration::from_secs(2)), total, ..Limits::default() };
-    Ok(Client::new(url.with_bearer(token), limits))
+    let secrets = files::secrets([&token]);
+    Ok(Client::new(url.with_bearer(token), limits).with_secrets(&secrets))
 }
 
 /// Where the configured guard listens, at the first of its paths.
@@ -193,7 +194,7 @@ fn probe(client: &Client, health_path: &str) -> Result<Well, String> {
     runtime.block_on(async {
         let health = client.raw(Request::bare(Method::GET, Some(health_path))).await;
         let health = health.map_err(|error| error.to_string())?;
-        let body = serde_json::from_slice(&health.body).ok();
+        let body = bounded::parse(&health.body).ok();
         if health.status != 200 || !says_healthy(body.as_ref()) {
             return Err(format!("GET {health_path}: HTTP {}, not healthy", health.status));
         }

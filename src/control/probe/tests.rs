@@ -130,12 +130,15 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 /// same. Returns what was seen.
 async fn followed(script: Script, changes: Vec<Vec<Value>>) -> Vec<Surface> {
     let (backend, shared) = scripted(script).await;
-    let mut prober = Prober::new(&backend, TIMEOUT);
+    let mut prober = Prober::new(&backend, TIMEOUT, &Secrets::default());
     let mut seen = vec![probed(&mut prober).await.unwrap()];
     for pages in changes {
         shared.lock().unwrap().pages = pages;
         let surface = probed(&mut prober).await.unwrap();
-        assert_eq!(Ok(&surface), probed(&mut Prober::new(&backend, TIMEOUT)).await.as_ref());
+        assert_eq!(
+            Ok(&surface),
+            probed(&mut Prober::new(&backend, TIMEOUT, &Secrets::default())).await.as_ref()
+        );
         seen.push(surface);
     }
     seen
@@ -186,7 +189,7 @@ async fn a_change_on_any_page_is_noticed() {
 #[tokio::test]
 async fn another_era_is_noticed_and_the_list_still_known() {
     let (backend, shared) = scripted(script(true, true)).await;
-    let mut prober = Prober::new(&backend, TIMEOUT);
+    let mut prober = Prober::new(&backend, TIMEOUT, &Secrets::default());
     let both = probed(&mut prober).await.unwrap();
     assert!(both.modern && both.legacy);
     shared.lock().unwrap().modern = false;
@@ -202,7 +205,7 @@ async fn another_era_is_noticed_and_the_list_still_known() {
 #[tokio::test]
 async fn what_was_known_does_not_hide_a_broken_answer() {
     let (backend, shared) = scripted(script(false, true)).await;
-    let mut prober = Prober::new(&backend, TIMEOUT);
+    let mut prober = Prober::new(&backend, TIMEOUT, &Secrets::default());
     let before = probed(&mut prober).await.unwrap();
     let other_id = r#"{"jsonrpc":"2.0","id":7,"result":{"tools":[]}}"#;
     let error = r#"{"jsonrpc":"2.0","id":2,"error":{"code":-32603,"message":"boom"}}"#;
@@ -222,7 +225,7 @@ async fn what_was_known_does_not_hide_a_broken_answer() {
 #[tokio::test]
 async fn every_session_is_given_back() {
     let (backend, shared) = scripted(Script { sessions: true, ..script(false, true) }).await;
-    let mut prober = Prober::new(&backend, TIMEOUT);
+    let mut prober = Prober::new(&backend, TIMEOUT, &Secrets::default());
     let counted = |method: &str| shared.lock().unwrap().asked.iter().filter(|one| *one == method).count();
     for probes in 1..=3 {
         probed(&mut prober).await.unwrap();
@@ -277,7 +280,8 @@ fn an_unsettled_slot_is_looked_at_more_often() {
 #[test]
 fn the_fingerprint_is_of_names_and_arguments_and_of_nothing_else() {
     let tool = |name: &str, schema| {
-        Tool::from_json(&json!({"name": name, "description": name, "inputSchema": schema})).unwrap()
+        let declared = json!({"name": name, "description": name, "inputSchema": schema});
+        Tool::read(declared.to_string().as_bytes()).unwrap()
     };
     let schema = || json!({"type": "object", "properties": {"days": {"type": "integer"}}});
     let print = |tools: &[Tool]| fingerprint(tools);

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
 use super::{Reply, Task};
@@ -13,7 +14,7 @@ use crate::control::orders::{Done, Order};
 use crate::control::probe::Prober;
 use crate::rollout::state::Surface;
 use crate::rollout::{Command, Compared, Event};
-use crate::upstream::{Backend, Slot};
+use crate::upstream::{Backend, Secrets, Slot};
 /// An order on its way.
 pub(super) struct Pending {
     pub(super) order: Order,
@@ -33,7 +34,7 @@ pub(super) struct Looked {
 impl Task {
     /// An order that sends more traffic to a slot waits for a fresh look at it: the last probe may be seconds old. The look
     /// goes on beside everything else; any other order is carried out at once.
-    pub(super) fn take(&mut self, pending: Pending, looked: &mpsc::Sender<Looked>) {
+    pub(super) fn take(&mut self, pending: Pending, reader: &Handle, looked: &mpsc::Sender<Looked>) {
         let (command, starts) = (self.command(&pending.order), matches!(pending.order, Order::Start { .. }));
         let allowed = self.may_order().and_then(|()| {
             let starting = self.comparing && starts;
@@ -72,13 +73,14 @@ impl Task {
         let (timeout, looked) = (self.settings.health.timeout, looked.clone());
         let mut accepted = if starts { Vec::new() } else { self.accepted.clone() };
         accepted.extend_from_slice(pending.order.accept());
-        tokio::spawn(async move {
-            let looking = look(to, &target, timeout).await;
+        let secrets = self.settings.secrets.clone();
+        reader.spawn(async move {
+            let looking = look(to, &target, timeout, &secrets).await;
             let verdict = match (looking, stable) {
                 (Err(why), _) => Err(why),
                 (Ok(surface), None) => Ok((surface, None)),
                 (Ok(surface), Some(stable)) => {
-                    Ok((surface, Some(gate::compare(&stable, &target, accepted).await)))
+                    Ok((surface, Some(gate::compare(&stable, &target, &secrets, accepted).await)))
                 }
             };
             let _ = looked.send(Looked { at: to, pending, verdict }).await;
@@ -163,8 +165,13 @@ impl Task {
 }
 
 /// Whether a backend answers right now.
-async fn look(slot: Slot, backend: &Backend, timeout: Duration) -> Result<Surface, String> {
-    let mut prober = Prober::new(backend, timeout);
+async fn look(
+    slot: Slot,
+    backend: &Backend,
+    timeout: Duration,
+    secrets: &Secrets,
+) -> Result<Surface, String> {
+    let mut prober = Prober::new(backend, timeout, secrets);
     let (found, done) = prober.probe().await;
     done.close().await;
     found.map_err(|why| format!("{} is not healthy: {why}", slot.as_str()))

@@ -21,6 +21,7 @@ pub(crate) use guard::{Guard, STARTING, guard};
 pub(crate) use load::{Load, Told};
 pub(crate) use mcp::{Mcp, Mood, Tally, mcp, old_mcp};
 pub(crate) use message::Message;
+pub(crate) use operator::Typed;
 
 use std::future::Future;
 use std::io::Write;
@@ -33,6 +34,14 @@ pub(crate) fn measured(what: &str) {
 
 /// How long anything may take before a test gives up: generous, because two cores are shared by many.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Reads one request of a test's own backend.
+pub(crate) async fn read_message<R: tokio::io::AsyncRead + Unpin>(
+    stream: &mut R,
+    buffer: &mut Vec<u8>,
+) -> Result<Message, message::NoMessage> {
+    message::read(stream, buffer, false).await
+}
 
 /// Awaits `future`, or fails the test.
 #[track_caller]
