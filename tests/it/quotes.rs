@@ -71,8 +71,10 @@ fn http(status: &str, kind: &str, body: &str) -> String {
     format!("HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n\r\n{body}")
 }
 
+type Way = fn(&Value) -> String;
+
 /// The ways in which a backend repeats what it was sent, by name: refusals, pages, JSON-RPC errors, and whole answers.
-fn ways() -> Vec<(&'static str, fn(&Value) -> String)> {
+fn ways() -> Vec<(&'static str, Way)> {
     fn everything() -> String {
         repeated(TOKEN) + &repeated(OTHER)
     }
