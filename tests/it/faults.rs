@@ -11,7 +11,7 @@ use rustix::net::sockopt::set_socket_linger;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-use crate::harness::{backend, backend_at, call, eventually, guard, ok, post, result};
+use crate::harness::{backend, backend_at, call, eventually, guard, is_probe, ok, post, result};
 
 const SHORT: &str = "[timeouts]\ntotal = \"1s\"\nconnect = \"200ms\"\nhold = \"200ms\"\nwaiting = \"200ms\"";
 
@@ -83,9 +83,15 @@ async fn a_reset_at_any_byte_is_a_refusal_or_looks_cut() {
     for (whole, at) in [(&short, 0), (&short, 20), (&short, short.len() - 1), (&long, 150_000)] {
         let mut client = guard.connect().await;
         client.send(post("t", "", &call(1, "tools/call"))).await;
-        let (mut peer, _) = listener.accept().await.unwrap();
-        let mut read = vec![0; 4096];
-        assert!(peer.read(&mut read).await.unwrap() > 0);
+        let mut peer = loop {
+            let (mut peer, _) = listener.accept().await.unwrap();
+            let mut read = vec![0; 4096];
+            let length = peer.read(&mut read).await.unwrap();
+            assert!(length > 0);
+            if !is_probe(&read[..length]) {
+                break peer;
+            }
+        };
         peer.write_all(&whole.as_bytes()[..at]).await.unwrap();
         // What was sent has arrived before the reset overtakes it, or not: both must come out right.
         set_socket_linger(&peer, Some(Duration::ZERO)).unwrap();

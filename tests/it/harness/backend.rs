@@ -76,13 +76,15 @@ impl Backend {
                     break;
                 }
             }
-            if !is_probe(&peer.buffer) {
+            // It also connects to ask the kernel for the process at the other end, and says nothing.
+            if !peer.buffer.is_empty() && !is_probe(&peer.buffer) {
                 return peer;
             }
         }
     }
 
-    async fn accept_next(&self) -> Peer {
+    /// The very next connection, also a silent one and one of the guard's own.
+    pub(crate) async fn accept_next(&self) -> Peer {
         let stream: Box<dyn Stream> = match &self.listener {
             Listener::Unix(listener) => Box::new(listener.accept().await.expect("accept").0),
             Listener::Tcp(listener) => Box::new(listener.accept().await.expect("accept").0),
@@ -122,7 +124,7 @@ impl Backend {
 }
 
 /// Whether the guard asks for itself.
-fn is_probe(head: &[u8]) -> bool {
+pub(crate) fn is_probe(head: &[u8]) -> bool {
     let mark = b"user-agent: mcp-guard/";
     head.windows(mark.len()).any(|window| window == mark)
 }

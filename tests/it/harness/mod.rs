@@ -15,7 +15,7 @@ mod mcp;
 mod message;
 mod operator;
 
-pub(crate) use backend::{Backend, Peer, Serving, backend, backend_at, backend_on_tcp};
+pub(crate) use backend::{Backend, Peer, Serving, backend, backend_at, backend_on_tcp, is_probe};
 pub(crate) use client::{Client, call, notification, post};
 pub(crate) use guard::{Guard, STARTING, guard};
 pub(crate) use load::{Load, Told};
