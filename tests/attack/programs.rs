@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process_group};
 use sha2::{Digest, Sha256};
 
-use crate::ledger::{CLIENTS, Ledger, TOKEN_MARK};
+use crate::ledger::{CLIENTS, Client, Ledger, TOKEN_MARK};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -90,33 +90,48 @@ pub(crate) struct Guard {
     log: Arc<Mutex<Log>>,
     pub(crate) address: SocketAddr,
     metrics: SocketAddr,
+    file: PathBuf,
 }
 
 impl Guard {
+    /// Before this backend, with the clients of the ledger.
     pub(crate) fn start(folder: &Path, backend: &Path) -> Guard {
-        let binary =
-            std::env::var("ATTACK_BIN").unwrap_or_else(|_| env!("CARGO_BIN_EXE_mcp-guard").to_owned());
-        std::fs::write(folder.join("tokens.toml"), tokens()).expect("a writable directory");
+        Guard::with(folder, &configuration(backend), &tokens(|client| client.policy.to_owned()))
+    }
+
+    /// With this configuration and these clients.
+    pub(crate) fn with(folder: &Path, configuration: &str, tokens: &str) -> Guard {
+        let binary = binary();
+        std::fs::write(folder.join("tokens.toml"), tokens).expect("a writable directory");
         let file = folder.join("guard.toml");
-        std::fs::write(&file, configuration(backend)).expect("a writable directory");
+        std::fs::write(&file, configuration).expect("a writable directory");
         let mut command = Command::new(&binary);
         command.arg("run").arg("--config").arg(&file).stdin(Stdio::null()).stderr(Stdio::piped()).env_clear();
-        let mut child = command.spawn().unwrap_or_else(|error| panic!("{binary}: {error}"));
+        let mut child = command.spawn().unwrap_or_else(|error| panic!("{}: {error}", binary.display()));
         let log = Arc::new(Mutex::new(Log::default()));
         let (lines, writer) = (BufReader::new(child.stderr.take().expect("piped")), log.clone());
         std::thread::spawn(move || lines.lines().map_while(Result::ok).for_each(|line| note(&writer, line)));
         let line = eventually("the guard serves", || {
-            let ended = matches!(child.try_wait(), Ok(Some(_)));
-            let log = log.lock().expect("no panic while held");
-            assert!(!ended, "the guard ended: {:#?}", log.last);
-            log.serving.clone()
+            if matches!(child.try_wait(), Ok(Some(_))) {
+                eventually("the guard's last words", || (!last_lines(&log).is_empty()).then_some(()));
+                panic!("the guard ended: {}", last_lines(&log));
+            }
+            log.lock().expect("no panic while held").serving.clone()
         });
         let after = |mark: &str| {
             let text = line.split(mark).nth(1).unwrap_or_default();
             let address = text.split([',', '"', ' ']).next().unwrap_or_default().to_owned();
             address.parse().unwrap_or_else(|_| panic!("no address behind {mark:?} in {line}"))
         };
-        Guard { address: after("serving on "), metrics: after("metrics on "), child, log }
+        Guard { address: after("serving on "), metrics: after("metrics on "), child, log, file }
+    }
+
+    /// Types a command to it. Tells whether it succeeded.
+    pub(crate) fn types(&self, words: &[&str]) -> bool {
+        let mut command = Command::new(binary());
+        command.args(words).arg("--config").arg(&self.file).stdin(Stdio::null());
+        let ended = command.stdout(Stdio::null()).stderr(Stdio::null()).status();
+        ended.is_ok_and(|status| status.success())
     }
 
     /// The gauges that say how much is under way.
@@ -175,6 +190,10 @@ impl Drop for Guard {
     }
 }
 
+fn last_lines(log: &Mutex<Log>) -> String {
+    log.lock().expect("no panic while held").last.join("\n")
+}
+
 fn note(log: &Mutex<Log>, line: String) {
     let mut log = log.lock().expect("no panic while held");
     log.lines += 1;
@@ -191,10 +210,17 @@ fn note(log: &Mutex<Log>, line: String) {
     log.last.push(line);
 }
 
-fn tokens() -> String {
-    let table = |client: &crate::ledger::Client| {
+/// The guard's binary.
+fn binary() -> PathBuf {
+    std::env::var_os("ATTACK_BIN")
+        .map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_mcp-guard")), PathBuf::from)
+}
+
+/// `tokens.toml` of the ledger's clients, each with a policy.
+pub(crate) fn tokens(policy: impl Fn(&Client) -> String) -> String {
+    let table = |client: &Client| {
         let hash: String = Sha256::digest(client.token).iter().map(|byte| format!("{byte:02x}")).collect();
-        format!("[clients.{}]\nsha256 = \"{hash}\"\n{}\n", client.name, client.policy)
+        format!("[clients.{}]\nsha256 = \"{hash}\"\n{}\n", client.name, policy(client))
     };
     CLIENTS.iter().map(table).collect()
 }
