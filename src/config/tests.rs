@@ -84,6 +84,7 @@ fn paths_and_origin_keys() {
     check("paths", "prefixes", "[\"/a\"]", "[]", "at least one");
     check("paths", "prefixes", "[\"/a\"]", "[\"/a\", \"/a\"]", "listed twice");
     check("origin", "allowed", "[\"https://example.org\"]", "[\"*\"]", "list each origin");
+    check("origin", "allowed", "[\"vscode-webview://0abc\", \"app://-\"]", "[\"null\"]", "it names nobody");
     check("origin", "hosts", "[\"example.org\"]", "[\"example.org:443\"]", "any port is accepted");
 }
 

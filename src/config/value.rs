@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::problem::Invalid;
 use super::suggest;
+use crate::policy::origin::Origin;
 use crate::upstream::Address;
 
 /// A duration with its unit: `200ms`, `55s`, `5m`, `1h`.
@@ -127,11 +128,22 @@ pub(super) fn plain_path(text: &str) -> Result<String, Invalid> {
 /// A web origin as browsers send it: scheme, host, optional port.
 pub(super) fn origin(text: &str) -> Result<String, Invalid> {
     let invalid = Invalid::new("must be an origin: scheme://host or scheme://host:port");
-    if text == "*" || text == "null" {
+    if text == "*" {
         return Err(invalid.hint("list each origin; there is no way to allow any"));
     }
-    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
-    let Some(authority) = rest else { return Err(invalid.hint("as in \"https://example.org\"")) };
+    if text == "null" {
+        return Err(invalid.hint("every sandboxed page sends null: it names nobody"));
+    }
+    let web = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    // Extensions and desktop programs have schemes of their own.
+    let Some(authority) = web.or_else(|| text.split_once("://").map(|(_scheme, host)| host)) else {
+        return Err(invalid.hint("as in \"https://example.org\" or \"vscode-webview://ID\""));
+    };
+    if web.is_none() {
+        let exact = text.to_ascii_lowercase();
+        let hint = "write it as the client sends it: the guard's log shows it under detail";
+        return Origin::parse(&exact).map(|_| exact).ok_or_else(|| invalid.hint(hint));
+    }
     let (host, port) = split_port(authority);
     if authority.contains('/') {
         return Err(invalid.hint("an origin has no path and no slash at its end"));
@@ -267,6 +279,11 @@ mod tests {
         for text in ["https://example.org", "http://localhost:6274", "http://[::1]:80", "https://a-b.c"] {
             assert_eq!(says(origin(text)), Ok(text.to_owned()));
         }
+        for text in
+            ["vscode-webview://0abc", "chrome-extension://abc", "app://-", "tauri://localhost", "file://"]
+        {
+            assert_eq!(says(origin(text)), Ok(text.to_owned()));
+        }
         assert_eq!(says(origin("https://Example.ORG")), Ok("https://example.org".to_owned()));
         for text in [
             "",
@@ -277,7 +294,10 @@ mod tests {
             "https://a/",
             "https://a/b",
             "https://a:b",
-            "ftp://a",
+            "vscode webview://a",
+            "app:",
+            "app://a/b",
+            "file:///home",
         ] {
             assert!(origin(text).is_err(), "{text}");
         }

@@ -29,6 +29,8 @@ pub(super) struct Span {
     value: (u32, u32),
     known: Known,
     nominated: bool,
+    /// It says what another line says already.
+    copy: bool,
 }
 
 /// What the `Connection` fields ask for.
@@ -79,7 +81,7 @@ impl<'b> Fields<'b> {
     /// All fields in the order they were sent.
     pub fn iter(&self) -> impl Iterator<Item = Field<'b>> + use<'b> {
         let block = self.block;
-        self.spans.spans.iter().map(move |span| span.field(block))
+        self.spans.spans.iter().filter(|span| !span.copy).map(move |span| span.field(block))
     }
 
     /// Appends the lines of the fields that pass, each as `name: value` and CRLF. Neighbours that were sent like that are
@@ -89,7 +91,7 @@ impl<'b> Fields<'b> {
         for span in &self.spans.spans {
             let field = span.field(self.block);
             let line = match span.canonical(self.block) {
-                _ if !passes(&field) => continue,
+                _ if span.copy || !passes(&field) => continue,
                 Some(line) => line,
                 None => {
                     out.extend_from_slice(&self.block[std::mem::take(&mut run)]);
@@ -215,11 +217,11 @@ impl FieldSpans {
             let (end, next) = line(block, at)?;
             if end == at {
                 // The caller hands over exactly one head: bytes behind its empty line would be judged by nobody.
-                return if next == block.len() {
-                    self.read_connection(block)
-                } else {
-                    Err(FramingError::StartLine)
-                };
+                if next != block.len() {
+                    return Err(FramingError::StartLine);
+                }
+                self.fold_copies(block);
+                return self.read_connection(block);
             }
             if self.spans.len() >= limits.fields_max as usize {
                 return Err(FramingError::TooManyFields);
@@ -236,6 +238,31 @@ impl FieldSpans {
 
     pub(super) fn connection(&self) -> Connection {
         self.connection
+    }
+
+    /// The number of lines of this name.
+    pub(super) fn count(&self, known: Known) -> u16 {
+        self.count[known as usize]
+    }
+
+    /// The values of the lines of this name.
+    pub(super) fn lines_of<'b>(&self, block: &'b [u8], known: Known) -> impl Iterator<Item = &'b [u8]> {
+        self.spans.iter().filter(move |span| span.known == known).map(move |span| span.field(block).value)
+    }
+
+    /// Leaves one line of this name, with the first `length` bytes of its value.
+    pub(super) fn keep_one(&mut self, known: Known, length: usize) {
+        let mut lines = self.spans.iter_mut().filter(|span| span.known == known);
+        if let Some(first) = lines.next() {
+            first.value.1 = first.value.0 + offset(length);
+        }
+        lines.for_each(|span| span.copy = true);
+        self.count[known as usize] = 1;
+    }
+
+    /// Takes the one line of this name for several.
+    pub(super) fn mark_repeated(&mut self, known: Known) {
+        self.count[known as usize] = self.count[known as usize].max(2);
     }
 
     fn add(&mut self, span: Span) {
@@ -324,6 +351,7 @@ fn plain_line(block: &[u8], at: usize) -> Option<(Span, usize)> {
         value: (offset(value_start), offset(value_start + value_length)),
         known,
         nominated: false,
+        copy: false,
     };
     Some((span, at + end + 2))
 }
@@ -351,6 +379,7 @@ pub(super) fn field_line(block: &[u8], at: usize, end: usize) -> Result<Span, Fr
         value: (offset(value_start), offset(value_start + trim(raw).len())),
         known: Known::recognise(&content[..name_length]),
         nominated: false,
+        copy: false,
     })
 }
 

@@ -29,10 +29,15 @@ pub fn is_of_websocket(name: &[u8]) -> bool {
     is_of_family(name, WEBSOCKET)
 }
 
-/// Whether a backend's field reaches the client as it is. Framing and `X-Request-Id` are the guard's own to write.
+/// Whether a backend's field reaches the client as it is. Framing, `X-Request-Id` and CORS are the guard's own to write.
 pub fn passes_to_client(field: &Field<'_>) -> bool {
-    !field.nominated && response_disposition(field.known) == Disposition::Pass
+    !field.nominated
+        && response_disposition(field.known) == Disposition::Pass
+        && !is_of_family(field.name, CORS_GRANTS)
 }
+
+/// What a page may read is the guard's to say: a backend never sees the page's origin.
+const CORS_GRANTS: &[u8] = b"access-control-";
 
 /// Families of names that a check, a handshake or a backend's own check relies on, beside the known names.
 const RELIED_FAMILIES: [&[u8]; 4] = [b"access-control-request-", b"mcp-", WEBSOCKET, FORWARDING_CLAIMS];
@@ -102,7 +107,7 @@ enum Disposition {
 const FORWARDING_CLAIMS: &[u8] = b"x-forwarded-";
 
 /// Whether `name` begins like this, in any spelling.
-fn is_of_family(name: &[u8], family: &[u8]) -> bool {
+pub fn is_of_family(name: &[u8], family: &[u8]) -> bool {
     name.len() >= family.len() && same_name(&name[..family.len()], family)
 }
 
@@ -333,6 +338,8 @@ mod tests {
             "Upgrade",
             "Proxy-Authenticate",
             "Content-Length",
+            "Access-Control-Allow-Origin",
+            "access-control-allow-credentials",
         ] {
             check_response(name, "", false);
         }

@@ -8,6 +8,7 @@ mod arriving;
 mod authority;
 mod bytes;
 pub mod chunked;
+mod copies;
 pub(crate) mod digits;
 pub mod fields;
 pub mod forward;

@@ -2,7 +2,7 @@
 //!
 //! The order is a security property: it stands here once, in straight lines. What each check means is in its own file.
 
-use super::{Denial, Local, Permit, Policy, Verdict, auth, headers, origin, paths, paths::Place};
+use super::{Denial, Local, Permit, Policy, Verdict, auth, cors, headers, origin, paths, paths::Place};
 use crate::http1::{BodyLength, RequestHead};
 
 impl Policy {
@@ -31,6 +31,9 @@ impl Policy {
             return Ok(Verdict::Answer(Local::Ready));
         }
         paths::check_oauth_probe(place, head.method)?;
+        if self.is_preflight(head) {
+            return Ok(Verdict::Answer(Local::Preflight));
+        }
         check_method(head.method)?;
         origin::check(&self.origin, head)?;
         let token = auth::bearer(&head.fields)?;
@@ -39,6 +42,11 @@ impl Policy {
         headers::check(&head.fields)?;
         self.check_declared_length(head.body)?;
         Ok(Verdict::Forward(Permit::new(client, token)))
+    }
+
+    /// Check 4a: a browser asks whether a page of an allowed origin may call.
+    fn is_preflight(&self, head: &RequestHead<'_>) -> bool {
+        cors::asked_method(head) == Some(b"POST") && self.allowed_origin(head).is_some()
     }
 
     /// Check 11, as far as the head tells: a body that is too large is refused before it is read.
@@ -174,6 +182,47 @@ mod tests {
                 Err(Denial::BodyTooLarge),
             ),
             ("POST /", format!("Host: localhost\r\nAuthorization: Bearer good\r\n{type_once}"), Ok(None)),
+        ] {
+            check(line, &fields, expect);
+        }
+    }
+
+    // Check 4a: "answered before 4 ... Others: 405 as in 4".
+    #[test]
+    fn a_preflight_of_an_allowed_origin_is_answered_before_the_method_is_judged() {
+        let asks = "Access-Control-Request-Method: POST\r\n";
+        let preflight = Ok(Some(Local::Preflight));
+        for (line, fields, expect) in [
+            ("OPTIONS /mcp", format!("Host: evil\r\nOrigin: http://localhost:6274\r\n{asks}"), preflight),
+            ("OPTIONS /x", format!("Host: a\r\nOrigin: http://[::1]\r\n{asks}"), preflight),
+            ("OPTIONS /mcp/register", format!("Host: a\r\nOrigin: http://localhost\r\n{asks}"), preflight),
+            ("OPTIONS /mcp", format!("Host: a\r\nOrigin: null\r\n{asks}"), Err(Denial::MethodNotAllowed)),
+            (
+                "OPTIONS /mcp",
+                format!("Host: a\r\nOrigin: https://evil.test\r\n{asks}"),
+                Err(Denial::MethodNotAllowed),
+            ),
+            ("OPTIONS /mcp", format!("Host: a\r\n{asks}"), Err(Denial::MethodNotAllowed)),
+            (
+                "OPTIONS /mcp",
+                "Host: a\r\nOrigin: http://localhost\r\n".to_owned(),
+                Err(Denial::MethodNotAllowed),
+            ),
+            (
+                "OPTIONS /mcp",
+                "Host: a\r\nOrigin: http://localhost\r\nAccess-Control-Request-Method: DELETE\r\n".to_owned(),
+                Err(Denial::MethodNotAllowed),
+            ),
+            (
+                "OPTIONS /health",
+                format!("Host: a\r\nOrigin: http://localhost\r\n{asks}"),
+                Ok(Some(Local::Health)),
+            ),
+            (
+                "OPTIONS /.well-known/x",
+                format!("Host: a\r\nOrigin: http://localhost\r\n{asks}"),
+                Err(Denial::OauthMetadata),
+            ),
         ] {
             check(line, &fields, expect);
         }

@@ -5,6 +5,7 @@
 
 pub mod auth;
 pub mod call;
+pub mod cors;
 pub mod denial;
 mod head;
 mod headers;
@@ -43,6 +44,8 @@ pub enum Local {
     Health,
     /// Readiness; the shell knows the state of the backends.
     Ready,
+    /// A browser's question on behalf of a page of an allowed origin: [`cors`].
+    Preflight,
 }
 
 impl Local {

@@ -25,9 +25,15 @@ pub struct Origin(String);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Host(String);
 
+const FILE: &str = "file://";
+
 impl Origin {
     /// Parses `scheme://host[:port]`; a final slash, as copied from an address bar, is taken off.
     pub fn parse(text: &str) -> Option<Origin> {
+        // Pages of some desktop programs have no host.
+        if text.eq_ignore_ascii_case(FILE) {
+            return Some(Origin(FILE.to_owned()));
+        }
         let text = text.strip_suffix('/').unwrap_or(text);
         let (scheme, authority) = text.split_once("://")?;
         let is_scheme = scheme.starts_with(|c: char| c.is_ascii_alphabetic())
@@ -80,7 +86,7 @@ pub(super) fn check(config: &Config, head: &RequestHead<'_>) -> Result<(), Denia
     if is_allowed_host(config, &head.authority) { Ok(()) } else { Err(Denial::HostNotAllowed) }
 }
 
-fn is_allowed_origin(config: &Config, origin: &[u8]) -> bool {
+pub(super) fn is_allowed_origin(config: &Config, origin: &[u8]) -> bool {
     config.allowed.iter().any(|allowed| allowed.0.as_bytes().eq_ignore_ascii_case(origin))
         || is_loopback_origin(origin)
 }
@@ -229,6 +235,17 @@ mod tests {
         for (text, expect) in [
             ("https://a.b:1", Some("https://a.b:1")),
             ("vscode-webview://0abc", Some("vscode-webview://0abc")),
+            (
+                "chrome-extension://aapbdbdomjkkjkaonfhkkikfgjllcleb",
+                Some("chrome-extension://aapbdbdomjkkjkaonfhkkikfgjllcleb"),
+            ),
+            ("moz-extension://0a-1", Some("moz-extension://0a-1")),
+            ("app://-", Some("app://-")),
+            ("app://obsidian.md/", Some("app://obsidian.md")),
+            ("capacitor://localhost", Some("capacitor://localhost")),
+            ("file://", Some("file://")),
+            ("file:///", None),
+            ("file:///home", None),
             ("a.b", None),
             ("https://a.b/c", None),
             ("https://", None),

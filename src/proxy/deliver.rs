@@ -52,6 +52,7 @@ impl Delivery<'_> {
         let sending = Sending {
             rendered: head.rendered,
             request_id: self.request.id,
+            page: self.request.page,
             persist: self.request.persist(client),
             version: self.request.head.version,
             stream: streams.then(|| self.stream_time(stream.is_some())),

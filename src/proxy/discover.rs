@@ -155,6 +155,7 @@ pub(super) async fn stand_in(
     let mut sending = Sending {
         rendered: kept.rendered.clone(),
         request_id: request.id,
+        page: request.page,
         persist,
         version: request.head.version,
         stream: None,

@@ -1,6 +1,7 @@
 //! One connection: a head within its deadline, the policy's verdict, then a call or an answer of the guard's own, and
 //! the same again while the framing allows it. Requests on one connection are answered in their order.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,15 +20,16 @@ use super::call;
 use super::client::{Client, Interrupt};
 use super::clock::seconds;
 use super::io::{Parts, read_more};
-use super::local::{Content, Persist, render};
+use super::local::{Content, Persist, render, render_preflight};
 use super::ready;
 use super::report::Report;
 use super::request_id::RequestId;
 use super::routes;
 use super::runtime::{Runtime, Shared};
 use crate::http1::{
-    Arriving, FieldSpans, FramingError, HeadLimits, Known, Occurs, RequestHead, head_end, request,
+    Arriving, BodyLength, FieldSpans, FramingError, HeadLimits, Known, Occurs, RequestHead, head_end, request,
 };
+use crate::policy::cors::{AllowedOrigin, Sendable};
 use crate::policy::reply::{self, Reply};
 use crate::policy::routes::Match;
 use crate::policy::{Denial, Local, Verdict};
@@ -59,7 +61,7 @@ impl Front {
         let Ok(_place) = self.turning_away.try_acquire() else { return };
         let id = self.shared.ids.next();
         let reply = reply::to_head(Denial::Overloaded);
-        let bytes = render(&reply, id.as_str(), &self.shared.clock, Persist::Close, Content::Full);
+        let bytes = render(&reply, id.as_str(), &self.shared.clock, Persist::Close, Content::Full, None);
         let _ = tokio::time::timeout(LINGER, async {
             if stream.write_all(&bytes).await.is_err() {
                 return;
@@ -136,6 +138,8 @@ pub(super) struct Request<'r> {
     /// The same in seconds since the epoch.
     pub(super) wall: u64,
     pub(super) trust: Trust,
+    /// The web page that asks, if one does: it is told what it may read.
+    pub(super) page: Option<AllowedOrigin<'r>>,
 }
 
 struct Connection<'c> {
@@ -227,7 +231,7 @@ impl Connection<'_> {
         let started = Instant::now();
         let id = self.shared.ids.next();
         let reply = reply::to_head(denial);
-        let bytes = render(&reply, id.as_str(), &self.shared.clock, Persist::Close, Content::Full);
+        let bytes = render(&reply, id.as_str(), &self.shared.clock, Persist::Close, Content::Full, None);
         self.client.set_timeout(LINGER);
         let mut report = Report::new(started, self.shared.clock.time());
         report.denial = Some(denial);
@@ -274,7 +278,8 @@ impl Connection<'_> {
         let own = shared.ids.next();
         let id = given.as_ref().unwrap_or(&own).as_str();
         let routing_id = own.as_str();
-        let request = Request { shared, runtime, head, arrived, id, routing_id, started, wall, trust };
+        let page = runtime.policy.allowed_origin(&head);
+        let request = Request { shared, runtime, head, arrived, id, routing_id, started, wall, trust, page };
         let mut report = Report::new(started, time);
         let client = &mut self.client;
         let ending = match verdict {
@@ -286,11 +291,14 @@ impl Connection<'_> {
                 let reply = reply::to_head(denial);
                 request.answer_unread(client, &reply, Some(denial), &mut report).await
             }
-            Judged::AtTheDoor(Verdict::Answer(local)) => {
-                let reply = match local {
-                    Local::Health => ready::health(),
-                    Local::Ready => ready::readiness(shared, runtime).await,
-                };
+            Judged::AtTheDoor(Verdict::Answer(Local::Preflight)) => {
+                request.answer_preflight(client, "POST".into(), Sendable::Parameters, &mut report).await
+            }
+            Judged::AtTheDoor(Verdict::Answer(Local::Health)) => {
+                request.answer_unread(client, &ready::health(), None, &mut report).await
+            }
+            Judged::AtTheDoor(Verdict::Answer(Local::Ready)) => {
+                let reply = ready::readiness(shared, runtime).await;
                 request.answer_unread(client, &reply, None, &mut report).await
             }
         };
@@ -381,19 +389,53 @@ impl Request<'_> {
         report: &mut Report,
     ) -> Persist {
         let content = Content::of(&self.head);
-        let bytes = render(reply, self.id, &self.shared.clock, persist, content);
-        // The call's own deadline may be what is being reported: the answer has a moment of its own.
-        client.set_timeout(LINGER);
+        let bytes = render(reply, self.id, &self.shared.clock, persist, content, self.page);
         report.denial = denial;
         if let Some(denial) = denial {
             report.outcome = Outcome::of_denial(denial);
         }
-        if client.write(Parts::new([bytes.as_slice()])).await.is_err() {
-            report.client_gone();
+        if self.write(client, &bytes, reply.status, report).await.is_err() {
             return Persist::Close;
         }
-        report.status = Some(reply.status);
         report.bytes_out = reply.body.len() as u64;
         persist
+    }
+
+    /// Answers the preflight of an allowed page, where these methods are taken.
+    pub(super) async fn answer_preflight(
+        &self,
+        client: &mut Client,
+        methods: Cow<'static, str>,
+        sendable: Sendable,
+        report: &mut Report,
+    ) -> Ending {
+        let Some(page) = self.page else { return Ending::Close };
+        // A browser sends no body with it.
+        let bare = matches!(self.head.body, BodyLength::None | BodyLength::Bytes(0));
+        let persist = if bare { self.persist(client) } else { Persist::Close };
+        let preflight = page.preflight(&self.head, methods, sendable);
+        let bytes = render_preflight(&preflight, self.id, &self.shared.clock, persist);
+        match self.write(client, &bytes, 204, report).await {
+            Err(gone) => gone,
+            Ok(()) if persist == Persist::Close => Ending::Linger,
+            Ok(()) => Ending::Keep { consumed: 0 },
+        }
+    }
+
+    /// Writes an answer of the guard's own.
+    async fn write(
+        &self,
+        client: &mut Client,
+        bytes: &[u8],
+        status: u16,
+        report: &mut Report,
+    ) -> Result<(), Ending> {
+        // The call's own deadline may be what is being reported: the answer has a moment of its own.
+        client.set_timeout(LINGER);
+        if client.write(Parts::new([bytes])).await.is_err() {
+            return Err(report.client_gone());
+        }
+        report.status = Some(status);
+        Ok(())
     }
 }

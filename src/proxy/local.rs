@@ -3,6 +3,7 @@
 use super::clock::Clock;
 use crate::http1::digits::{Decimal, push_decimal};
 use crate::http1::{RequestHead, Version};
+use crate::policy::cors::{AllowedOrigin, Preflight};
 use crate::policy::reply::Reply;
 
 /// What an answer says about the connection.
@@ -54,6 +55,7 @@ pub(super) fn render(
     clock: &Clock,
     persist: Persist,
     content: Content,
+    origin: Option<AllowedOrigin<'_>>,
 ) -> Vec<u8> {
     let mut out = Vec::with_capacity((256 + reply.body.len()).next_power_of_two());
     append_status_line(&mut out, reply.status);
@@ -66,12 +68,32 @@ pub(super) fn render(
     if let Some((name, value)) = &reply.extra {
         append_field(&mut out, name.as_bytes(), value.as_bytes());
     }
+    if let Some(origin) = origin {
+        origin.append_fields(&mut out);
+    }
     clock.append_date(&mut out);
     out.extend_from_slice(persist.field());
     out.extend_from_slice(b"\r\n");
     if content == Content::Full {
         out.extend_from_slice(&reply.body);
     }
+    out
+}
+
+/// The answer to a preflight: 204, without content.
+pub(super) fn render_preflight(
+    preflight: &Preflight<'_>,
+    request_id: &str,
+    clock: &Clock,
+    persist: Persist,
+) -> Vec<u8> {
+    let mut out = Vec::with_capacity(1024);
+    append_status_line(&mut out, 204);
+    append_line(&mut out, b"X-Request-Id: ", request_id.as_bytes());
+    preflight.append_fields(&mut out);
+    clock.append_date(&mut out);
+    out.extend_from_slice(persist.field());
+    out.extend_from_slice(b"\r\n");
     out
 }
 
@@ -152,7 +174,7 @@ mod tests {
             extra: Some(("Allow", "POST".into())),
             body: b"{}".as_slice().into(),
         };
-        let bytes = render(&reply, "id-1", &Clock::new(), Persist::Close, Content::Full);
+        let bytes = render(&reply, "id-1", &Clock::new(), Persist::Close, Content::Full, None);
         let text = String::from_utf8(bytes).unwrap();
         let (head, body) = text.split_once("\r\n\r\n").unwrap();
         let mut lines: Vec<_> = head.lines().filter(|line| !line.starts_with("Date: ")).collect();
@@ -172,7 +194,7 @@ mod tests {
     #[test]
     fn an_answer_to_head_declares_its_body_but_does_not_carry_it() {
         let reply = Reply { status: 200, retry_after: None, extra: None, body: b"{}".as_slice().into() };
-        let bytes = render(&reply, "i", &Clock::new(), Persist::Keep, Content::HeadOnly);
+        let bytes = render(&reply, "i", &Clock::new(), Persist::Keep, Content::HeadOnly, None);
         let text = String::from_utf8(bytes).unwrap();
         assert!(text.contains("Content-Length: 2\r\n") && text.ends_with("\r\n\r\n"));
     }

@@ -12,6 +12,7 @@ use super::local::{Persist, append_length, append_line};
 use super::pool::Connection;
 use crate::http1::chunked::{Decoder, Piece};
 use crate::http1::{BodyLength, FramingError, Version};
+use crate::policy::cors::AllowedOrigin;
 use crate::wire::outcome::Format;
 
 /// An answer of declared length up to this is sent when it is whole: one write, and if the backend dies in the middle
@@ -258,6 +259,8 @@ pub(super) struct Sending<'s> {
     /// Status line and fields.
     pub(super) rendered: Vec<u8>,
     pub(super) request_id: &'s str,
+    /// The web page that asks, if one does.
+    pub(super) page: Option<AllowedOrigin<'s>>,
     pub(super) persist: Persist,
     pub(super) version: Version,
     /// What bounds a stream; `None` for answers that have a deadline.
@@ -409,6 +412,9 @@ async fn next_piece(
 pub(super) fn finish_head(sending: &mut Sending<'_>, coding: Coding, persist: Persist) {
     let out = &mut sending.rendered;
     append_line(out, b"X-Request-Id: ", sending.request_id.as_bytes());
+    if let Some(page) = sending.page {
+        page.append_fields(out);
+    }
     match coding {
         _ if sending.bodiless => {}
         Coding::Length(length) => append_length(out, length),

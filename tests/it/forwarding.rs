@@ -70,6 +70,34 @@ async fn an_offered_upgrade_is_ignored_and_does_not_pass() {
     }
 }
 
+// "copies that agree byte for byte, on one line or several, are one": `fetch` joins a configured field with its own.
+#[tokio::test]
+async fn copies_of_a_field_that_agree_are_passed_on_as_one() {
+    let meta = r#"{"jsonrpc":"2.0","id":1,"method":"ping","params":{"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{}}}}"#;
+    for (fields, body, version) in [
+        ("MCP-Protocol-Version: 2025-11-25, 2025-11-25\r\n".to_owned(), call(1, "ping"), "2025-11-25"),
+        ("MCP-Protocol-Version: 2025-11-25\r\n".repeat(2), call(1, "ping"), "2025-11-25"),
+        (
+            "MCP-Protocol-Version: 2026-07-28,2026-07-28\r\nMcp-Method: ping\r\n".to_owned(),
+            meta.to_owned(),
+            "2026-07-28",
+        ),
+    ] {
+        let session = "Mcp-Session-Id: s-1\r\nmcp-session-id: s-1, s-1\r\n";
+        let request = forwarded("", &format!("{fields}{session}"), &body).await;
+        for (name, value) in [("mcp-protocol-version", version), ("mcp-session-id", "s-1")] {
+            let sent: Vec<_> =
+                request.fields.iter().filter(|(sent, _)| sent.eq_ignore_ascii_case(name)).collect();
+            assert_eq!(
+                sent.iter().map(|(_, value)| value.as_str()).collect::<Vec<_>>(),
+                [value],
+                "{}",
+                request.head
+            );
+        }
+    }
+}
+
 #[tokio::test]
 async fn what_concerns_the_guard_or_this_hop_is_stripped() {
     let fields = "Cookie: a=b\r\nOrigin: http://localhost\r\nX-Remote-User: root\r\nX_Remote_User: root\r\n\

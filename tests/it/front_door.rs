@@ -228,8 +228,9 @@ async fn header_hygiene_comes_last_and_speaks_json_rpc() {
         ("Content-Type: text/plain\r\n", 415),
         (&format!("{json}{json}"), 400),
         (&format!("{json}Mcp-Method: ping\r\nMCP-METHOD: ping\r\n"), 400),
-        (&format!("{json}Mcp-Session-Id: a\r\nMcp-Session-Id: a\r\n"), 400),
-        (&format!("{json}MCP-Protocol-Version: 2025-06-18\r\nMCP-Protocol-Version: 2025-06-18\r\n"), 400),
+        (&format!("{json}Mcp-Session-Id: a\r\nMcp-Session-Id: b\r\n"), 400),
+        (&format!("{json}MCP-Protocol-Version: 2025-06-18\r\nMCP-Protocol-Version: 2025-03-26\r\n"), 400),
+        (&format!("{json}MCP-Protocol-Version: 2025-06-18, 2025-03-26\r\n"), 400),
     ] {
         let mut client = guard.connect().await;
         let answer = client.ask(post(fields)).await;

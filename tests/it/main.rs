@@ -12,6 +12,7 @@
 mod harness;
 
 mod answers;
+mod cors;
 mod deadlines;
 mod discover;
 mod faults;

@@ -201,6 +201,11 @@ pub fn find<'r>(rules: impl Iterator<Item = &'r Rule>, head: &RequestHead<'_>) -
     found
 }
 
+/// Whether a route at this path, which is a plain one, takes the method.
+pub fn takes<'r>(mut rules: impl Iterator<Item = &'r Rule>, path: &[u8], method: &[u8]) -> bool {
+    Verb::parse(method).is_some_and(|verb| rules.any(|rule| rule.covers(path) && rule.takes(verb)))
+}
+
 /// The methods that the routes at this path take, as `Allow` lists them.
 pub fn allow<'r>(rules: impl Iterator<Item = &'r Rule>, path: &[u8]) -> String {
     let there: Vec<&Rule> = rules.filter(|rule| rule.covers(path)).collect();

@@ -93,6 +93,7 @@ pub(super) async fn pass_on(
     let sending = Sending {
         rendered: head.rendered,
         request_id: passage.request.id,
+        page: passage.request.page,
         persist: passage.request.persist(client),
         version: passage.request.head.version,
         stream: None,

@@ -25,6 +25,7 @@ use super::report::Report;
 use super::runtime::Runtime;
 use crate::http1::RequestHead;
 use crate::policy::Denial;
+use crate::policy::cors::{self, Sendable};
 use crate::policy::reply::{self, Reply};
 use crate::policy::routes::{Caller, Match, RoutePermit};
 
@@ -32,6 +33,8 @@ use crate::policy::routes::{Caller, Match, RoutePermit};
 pub(super) enum Judged<'r> {
     /// No route at this path takes its method.
     OtherMethods,
+    /// A browser asks whether a page of an allowed origin may send what a route here takes.
+    Preflight,
     Refused(&'r RouteState, Denial),
     Permitted(&'r RouteState, RoutePermit),
 }
@@ -44,8 +47,15 @@ impl Judged<'_> {
 
 /// Judges the head of a request that `found` says belongs to routes. `now` is seconds since the epoch.
 pub(super) fn judge<'r>(runtime: &'r Runtime, found: Match, head: &RequestHead<'_>, now: u64) -> Judged<'r> {
+    let routes = &runtime.open_routes;
+    if let Some(method) = cors::asked_method(head)
+        && routes.takes(head.path, method)
+        && runtime.policy.allowed_origin(head).is_some()
+    {
+        return Judged::Preflight;
+    }
     let route = match found {
-        Match::Route(index) => runtime.open_routes.get(index),
+        Match::Route(index) => routes.get(index),
         Match::OtherMethods | Match::None => None,
     };
     let Some(route) = route else { return Judged::OtherMethods };
@@ -66,6 +76,10 @@ pub(super) async fn serve(
         Judged::OtherMethods => {
             let reply = reply::to_route_method(request.runtime.open_routes.allow(request.head.path));
             request.answer_unread(client, &reply, Some(Denial::RouteMethod), report).await
+        }
+        Judged::Preflight => {
+            let methods = request.runtime.open_routes.allow(request.head.path).into();
+            request.answer_preflight(client, methods, Sendable::Any, report).await
         }
         Judged::Refused(route, denial) => {
             report.route = Some(route.name().to_owned());

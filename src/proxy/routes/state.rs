@@ -88,6 +88,11 @@ impl Routes {
         if self.routes.is_empty() { Match::None } else { routes::find(self.rules(), head) }
     }
 
+    /// Whether a route at this path takes the method.
+    pub(super) fn takes(&self, path: &[u8], method: &[u8]) -> bool {
+        routes::takes(self.rules(), path, method)
+    }
+
     /// The methods that are taken at this path.
     pub(super) fn allow(&self, path: &[u8]) -> String {
         routes::allow(self.rules(), path)

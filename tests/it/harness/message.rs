@@ -103,7 +103,7 @@ pub(crate) async fn read<R: AsyncRead + Unpin>(
                 break;
             }
         }
-    } else if until_close {
+    } else if until_close && !start.starts_with("HTTP/1.1 204 ") {
         while more(stream, buffer).await {}
         body = std::mem::take(buffer);
     }
