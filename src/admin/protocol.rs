@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::control::{Done, Order, Overview};
-use crate::proxy::{StatusSnapshot, TokenUsed};
+use crate::proxy::{KnownToken, StatusSnapshot};
 use crate::rollout::Transition;
 use crate::shadow::Diff;
 
@@ -35,7 +35,7 @@ pub(crate) enum Command {
     Upgrade,
     /// Read configuration and tokens again.
     Reload,
-    /// Which tokens have been used.
+    /// Which tokens the guard knows, and when each was last used.
     Tokens,
 }
 
@@ -85,18 +85,23 @@ pub(crate) struct Reloaded {
     pub(crate) warnings: Vec<String>,
 }
 
-/// A token that somebody used, by its fingerprint.
+/// A token that the guard knows, by its fingerprint.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct TokenUse {
     pub(crate) client: String,
     pub(crate) fingerprint: String,
-    /// Seconds since the epoch.
-    pub(crate) last_used: u64,
+    /// Seconds since the epoch; nothing since the guard started, where it is absent.
+    #[serde(default)]
+    pub(crate) last_used: Option<u64>,
+    /// Until when it is valid, in seconds since the epoch.
+    #[serde(default)]
+    pub(crate) not_after: Option<u64>,
 }
 
-impl From<TokenUsed> for TokenUse {
-    fn from(used: TokenUsed) -> TokenUse {
-        TokenUse { client: used.client, fingerprint: used.fingerprint, last_used: used.last_used }
+impl From<KnownToken> for TokenUse {
+    fn from(known: KnownToken) -> TokenUse {
+        let KnownToken { client, fingerprint, last_used, not_after } = known;
+        TokenUse { client, fingerprint, last_used, not_after }
     }
 }
 

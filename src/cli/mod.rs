@@ -5,6 +5,7 @@
 mod check;
 mod demo;
 mod doctor;
+mod guard;
 mod handover;
 mod live;
 mod output;
@@ -26,14 +27,20 @@ use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::manual::Manual;
 use crate::sys::process;
+use guard::Guard;
+
+const DEFAULT_FILE: &str = "/etc/mcp-guard/guard.toml";
 
 /// A proxy that owns transport policy for MCP backends: tokens, limits, timeouts, and the switch between backends.
 #[derive(Debug, Parser)]
 #[command(name = "mcp-guard", version, after_help = EXAMPLES)]
 struct Cli {
     /// Configuration file.
-    #[arg(long, global = true, value_name = "FILE", default_value = "/etc/mcp-guard/guard.toml")]
+    #[arg(long, global = true, value_name = "FILE", default_value = DEFAULT_FILE)]
     config: PathBuf,
+    /// Admin socket of the guard to ask, for commands that ask a running guard; else the one in the configuration.
+    #[arg(long, global = true, value_name = "PATH")]
+    socket: Option<PathBuf>,
     #[command(subcommand)]
     command: Command,
 }
@@ -98,20 +105,21 @@ pub fn main() -> ExitCode {
             return exit.into();
         }
     };
+    let guard = Guard::new(cli.config, cli.socket);
     let exit = match cli.command {
-        Command::Run(_) => run::run(&cli.config),
-        Command::Check(check) => check.run(&cli.config),
-        Command::Status(status) => status.run(&cli.config),
-        Command::Reload(reload) => reload.run(&cli.config),
-        Command::Slots(slots) => slots.run(&cli.config),
-        Command::Rollout(rollout) => rollout.run(&cli.config),
-        Command::Shadow(shadow) => shadow.run(&cli.config),
-        Command::Token(token) => token.run(&cli.config),
+        Command::Run(_) => run::run(&guard.file),
+        Command::Check(check) => check.run(&guard.file),
+        Command::Status(status) => status.run(&guard),
+        Command::Reload(reload) => reload.run(&guard),
+        Command::Slots(slots) => slots.run(&guard),
+        Command::Rollout(rollout) => rollout.run(&guard),
+        Command::Shadow(shadow) => shadow.run(&guard),
+        Command::Token(token) => token.run(&guard),
         Command::Demo(demo) => demo.run(),
         Command::Parity(parity) => parity.run(),
-        Command::Watchdog(watchdog) => watchdog.run(&cli.config),
-        Command::Doctor(doctor) => doctor.run(&cli.config),
-        Command::Upgrade(upgrade) => upgrade.run(&cli.config),
+        Command::Watchdog(watchdog) => watchdog.run(&guard),
+        Command::Doctor(doctor) => doctor.run(&guard),
+        Command::Upgrade(upgrade) => upgrade.run(&guard),
         Command::Manual(manual) => match manual.write(Cli::command()) {
             Ok(()) => Exit::Done,
             Err(error) => {

@@ -22,13 +22,16 @@ pub(super) fn complain_of(error: &dyn Error) {
     complain(chain(error));
 }
 
-/// An error and everything that caused it, as one line.
+/// An error and everything that caused it, as one line. A cause that the text already ends with is not told again.
 pub(super) fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
+        let more = error.to_string();
+        if !text.ends_with(&more) {
+            text.push_str(": ");
+            text.push_str(&more);
+        }
         cause = error.source();
     }
     text

@@ -9,9 +9,10 @@ use clap::Args;
 use rustix::process::{Pid, Signal, geteuid, kill_process};
 
 use super::Exit;
+use super::guard::Guard;
 use super::live::{count, listed};
 use super::output::{complain, complain_of, say};
-use super::status::{ask_guard, unexpected};
+use super::status::unexpected;
 use crate::admin::{Answer, Command, Reloaded};
 use crate::config::{self, SecretFile, Surroundings};
 use crate::sys::lend::{self, Lent, To};
@@ -34,12 +35,12 @@ pub(super) struct Reload {
 }
 
 impl Reload {
-    pub(super) fn run(&self, file: &Path) -> Exit {
-        lend_secrets(file);
-        if let Some(main) = only_signals(file) {
-            return self.signal(file, main);
+    pub(super) fn run(&self, guard: &Guard) -> Exit {
+        lend_secrets(guard);
+        if let Some(main) = only_signals(guard) {
+            return self.signal(&guard.file, main);
         }
-        let answer = match ask_guard(file, &Command::Reload) {
+        let answer = match guard.ask(&Command::Reload) {
             Ok(answer) => answer,
             Err(exit) => return exit,
         };
@@ -100,22 +101,21 @@ impl Reload {
 }
 
 /// The process to signal, where a service manager reloads a guard that has no admin socket.
-fn only_signals(file: &Path) -> Option<Pid> {
-    if !matches!(config::admin_socket(file), Ok(None)) {
+fn only_signals(guard: &Guard) -> Option<Pid> {
+    if !guard.sockets().is_empty() {
         return None;
     }
     Pid::from_raw(std::env::var("MAINPID").ok()?.parse().ok()?)
 }
 
 /// Makes the files that an operator wrote as root readable for the guard that runs as another user.
-pub(super) fn lend_secrets(file: &Path) {
-    let Some(socket) = config::admin_socket(file).ok().flatten().filter(|_| geteuid().is_root()) else {
-        return;
-    };
-    let Ok(guard) = std::fs::symlink_metadata(socket) else { return };
-    if guard.uid() == 0 {
+pub(super) fn lend_secrets(guard: &Guard) {
+    if !geteuid().is_root() {
         return;
     }
+    let file = &guard.file;
+    let owner = guard.sockets().into_iter().find_map(|socket| std::fs::symlink_metadata(socket).ok());
+    let Some(guard) = owner.filter(|guard| guard.uid() != 0) else { return };
     for secret in config::secret_files(file) {
         let (path, to) = match &secret {
             SecretFile::Environment(path) => (path, To::User(guard.uid())),

@@ -9,6 +9,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 
 use super::Exit;
+use super::guard::Guard;
 use super::output::{complain, say, table};
 use super::parity::files;
 use super::shadow::{counted, placed};
@@ -105,24 +106,24 @@ enum What {
 }
 
 impl Rollout {
-    pub(super) fn run(&self, file: &Path) -> Exit {
+    pub(super) fn run(&self, guard: &Guard) -> Exit {
         let result = match &self.what {
             What::Start { force, accept, watch } => accepted(accept.as_deref())
-                .and_then(|accept| order(file, Order::Start { force: *force, accept }))
-                .and_then(|_| if *watch { follow(file, false) } else { Ok(()) }),
-            What::Pause => order(file, Order::Pause).map(|_| ()),
-            What::Resume => order(file, Order::Resume).map(|_| ()),
+                .and_then(|accept| order(guard, Order::Start { force: *force, accept }))
+                .and_then(|_| if *watch { follow(guard, false) } else { Ok(()) }),
+            What::Pause => order(guard, Order::Pause).map(|_| ()),
+            What::Resume => order(guard, Order::Resume).map(|_| ()),
             What::Promote { force, accept } => accepted(accept.as_deref())
-                .and_then(|accept| order(file, Order::Promote { force: *force, accept }).map(|_| ())),
-            What::Rollback { to } => order(file, Order::Rollback { to: *to }).and_then(|done| {
+                .and_then(|accept| order(guard, Order::Promote { force: *force, accept }).map(|_| ())),
+            What::Rollback { to } => order(guard, Order::Rollback { to: *to }).and_then(|done| {
                 // Back in the rollout, the candidate may go on serving some.
                 let ended = done.transition.to.step.is_none();
                 let candidate = done.transition.to.stable.other();
-                if ended { drained(file, candidate, DRAIN_SECONDS) } else { Ok(()) }
+                if ended { drained(guard, candidate, DRAIN_SECONDS) } else { Ok(()) }
             }),
-            What::Status { watch: true, json } => follow(file, *json),
-            What::Status { watch: false, json } => overview(file).map(|overview| show(&overview, *json)),
-            What::History { json } => history(file).map(|history| show_history(&history, *json)),
+            What::Status { watch: true, json } => follow(guard, *json),
+            What::Status { watch: false, json } => overview(guard).map(|overview| show(&overview, *json)),
+            What::History { json } => history(guard).map(|history| show_history(&history, *json)),
         };
         result.err().unwrap_or(Exit::Done)
     }
@@ -143,26 +144,26 @@ fn stage(name: &str) -> Result<Stage, String> {
     })
 }
 
-fn history(file: &Path) -> Result<Vec<Transition>, Exit> {
-    let answer = ask(file, &Command::History)?;
+fn history(guard: &Guard) -> Result<Vec<Transition>, Exit> {
+    let answer = ask(guard, &Command::History)?;
     if let Answer::History(history) = answer { Ok(history) } else { Err(unexpected(&answer)) }
 }
 
 /// Shows the rollout again and again until it ends; a rollback is a no.
-fn follow(file: &Path, json: bool) -> Result<(), Exit> {
+fn follow(guard: &Guard, json: bool) -> Result<(), Exit> {
     loop {
-        let overview = overview(file)?;
+        let overview = overview(guard)?;
         if overview.status.run.is_none() && !json {
-            return show_end(&overview, &history(file)?);
+            return show_end(&overview, &history(guard)?);
         }
         if std::io::stdout().is_terminal() && !json {
             say("\x1b[2J\x1b[H");
         }
         show(&overview, json);
         if overview.status.run.is_none() {
-            return verdict_of(&history(file)?);
+            return verdict_of(&history(guard)?);
         }
-        if let (false, Some(latest)) = (json, history(file)?.last()) {
+        if let (false, Some(latest)) = (json, history(guard)?.last()) {
             say(format_args!("\nlatest     {}", line_of(latest)));
         }
         std::thread::sleep(WATCH_EVERY);

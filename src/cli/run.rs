@@ -290,7 +290,9 @@ async fn carry_out(at: Desk, command: Command, uid: u32) -> Answer {
     let Desk { live, upgrader, handle, rollout, shadow } = at;
     let answer = match command {
         Command::Reload => Ok(live.reload().await.map_or_else(Answer::NotReloaded, Answer::Reloaded)),
-        Command::Tokens => Ok(Answer::Tokens(handle.tokens_used().into_iter().map(TokenUse::from).collect())),
+        Command::Tokens => {
+            Ok(Answer::Tokens(handle.tokens_known().into_iter().map(TokenUse::from).collect()))
+        }
         Command::Status => Ok(Answer::Status(handle.status().into())),
         Command::Rollout => rollout
             .overview()

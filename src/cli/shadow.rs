@@ -1,10 +1,9 @@
 //! `mcp-guard shadow`: where the candidate answered copies of calls differently than stable answered the clients.
 
-use std::path::Path;
-
 use clap::{Args, Subcommand};
 
 use super::Exit;
+use super::guard::Guard;
 use super::output::{complain, say};
 use super::slots;
 use super::status::unexpected;
@@ -41,9 +40,9 @@ enum What {
 }
 
 impl Shadow {
-    pub(super) fn run(&self, file: &Path) -> Exit {
+    pub(super) fn run(&self, guard: &Guard) -> Exit {
         let What::Diff { show_arguments, json } = &self.what;
-        match ask(file, *show_arguments) {
+        match ask(guard, *show_arguments) {
             Ok(diff) => {
                 show(&diff, *json);
                 let Counts { mismatched, failed, .. } = diff.summary.counts;
@@ -54,8 +53,8 @@ impl Shadow {
     }
 }
 
-fn ask(file: &Path, show_arguments: bool) -> Result<Diff, Exit> {
-    let answer = slots::ask(file, &Command::Shadow { show_arguments })?;
+fn ask(guard: &Guard, show_arguments: bool) -> Result<Diff, Exit> {
+    let answer = slots::ask(guard, &Command::Shadow { show_arguments })?;
     if let Answer::Shadow(diff) = answer { Ok(*diff) } else { Err(unexpected(&answer)) }
 }
 

@@ -2,14 +2,14 @@
 //!
 //! Each command waits until its work is done, and says what happened. Must not know how a switch is made: `control` does.
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand};
 
 use super::Exit;
+use super::guard::Guard;
 use super::output::{complain, say, table};
-use super::status::{ask_guard, unexpected};
+use super::status::unexpected;
 use crate::admin::{Answer, Command};
 use crate::control::{Done, Order, Overview};
 use crate::rollout::status::SlotStatus;
@@ -67,15 +67,15 @@ enum What {
 }
 
 impl Slots {
-    pub(super) fn run(&self, file: &Path) -> Exit {
+    pub(super) fn run(&self, guard: &Guard) -> Exit {
         let result = match &self.what {
-            What::List { json } => list(file, *json),
+            What::List { json } => list(guard, *json),
             What::Switch { slot, force, drain_timeout } => {
-                order(file, Order::Switch { to: *slot, force: *force })
-                    .and_then(|_| drained(file, slot.other(), *drain_timeout))
+                order(guard, Order::Switch { to: *slot, force: *force })
+                    .and_then(|_| drained(guard, slot.other(), *drain_timeout))
             }
             What::Drain { slot, drain_timeout } => {
-                order(file, Order::Drain { slot: *slot }).and_then(|_| drained(file, *slot, *drain_timeout))
+                order(guard, Order::Drain { slot: *slot }).and_then(|_| drained(guard, *slot, *drain_timeout))
             }
         };
         result.err().unwrap_or(Exit::Done)
@@ -83,13 +83,13 @@ impl Slots {
 }
 
 /// Asks the guard. None that runs is no answer here: 1 is what a guard says no to.
-pub(super) fn ask(file: &Path, command: &Command) -> Result<Answer, Exit> {
-    ask_guard(file, command).map_err(|_told| Exit::CouldNotRun)
+pub(super) fn ask(guard: &Guard, command: &Command) -> Result<Answer, Exit> {
+    guard.ask(command).map_err(|_told| Exit::CouldNotRun)
 }
 
 /// Gives an order and tells what came of it.
-pub(super) fn order(file: &Path, order: Order) -> Result<Done, Exit> {
-    let answer = ask(file, &Command::Order(order))?;
+pub(super) fn order(guard: &Guard, order: Order) -> Result<Done, Exit> {
+    let answer = ask(guard, &Command::Order(order))?;
     let Answer::Done(done) = answer else { return Err(unexpected(&answer)) };
     say(&done.transition);
     for note in &done.notes {
@@ -99,17 +99,17 @@ pub(super) fn order(file: &Path, order: Order) -> Result<Done, Exit> {
 }
 
 /// The rollout and both slots.
-pub(super) fn overview(file: &Path) -> Result<Overview, Exit> {
-    let answer = ask(file, &Command::Rollout)?;
+pub(super) fn overview(guard: &Guard) -> Result<Overview, Exit> {
+    let answer = ask(guard, &Command::Rollout)?;
     if let Answer::Rollout(overview) = answer { Ok(*overview) } else { Err(unexpected(&answer)) }
 }
 
 /// Waits until no call is on the slot any more.
-pub(super) fn drained(file: &Path, slot: Slot, timeout: u64) -> Result<(), Exit> {
+pub(super) fn drained(guard: &Guard, slot: Slot, timeout: u64) -> Result<(), Exit> {
     let started = Instant::now();
     let deadline = started + Duration::from_secs(timeout);
     loop {
-        let Answer::Status(status) = ask(file, &Command::Status)? else {
+        let Answer::Status(status) = ask(guard, &Command::Status)? else {
             return Err(Exit::CouldNotRun);
         };
         let ours = status.slots.iter().find(|found| found.slot == slot.as_str());
@@ -131,8 +131,8 @@ pub(super) fn slot(name: &str) -> Result<Slot, String> {
     Slot::parse(name).ok_or_else(|| "the slots are blue and green".to_owned())
 }
 
-fn list(file: &Path, json: bool) -> Result<(), Exit> {
-    let overview = overview(file)?;
+fn list(guard: &Guard, json: bool) -> Result<(), Exit> {
+    let overview = overview(guard)?;
     if json {
         say(serde_json::json!({ "slots": overview.status.slots, "problems": overview.problems }));
         return Ok(());

@@ -2,15 +2,12 @@
 //!
 //! Must not know how it is asked.
 
-use std::path::{Path, PathBuf};
-
 use clap::Args;
 
 use super::Exit;
+use super::guard::Guard;
 use super::output::{complain, complain_of, say, table};
-use crate::admin::client::{AskError, ask};
 use crate::admin::{self, Answer, Command};
-use crate::config;
 
 /// Show what a running guard is doing: slots, calls in flight, connections.
 #[derive(Debug, Args)]
@@ -27,8 +24,8 @@ pub(super) struct Status {
 }
 
 impl Status {
-    pub(super) fn run(&self, file: &Path) -> Exit {
-        let status = match fetch(file) {
+    pub(super) fn run(&self, guard: &Guard) -> Exit {
+        let status = match fetch(guard) {
             Ok(status) => status,
             Err(exit) => return exit,
         };
@@ -44,24 +41,9 @@ impl Status {
     }
 }
 
-fn fetch(file: &Path) -> Result<admin::Status, Exit> {
-    let answer = ask_guard(file, &Command::Status)?;
+fn fetch(guard: &Guard) -> Result<admin::Status, Exit> {
+    let answer = guard.ask(&Command::Status)?;
     if let Answer::Status(status) = answer { Ok(status) } else { Err(unexpected(&answer)) }
-}
-
-/// Asks the guard that this configuration belongs to; complains and says how to exit when that fails.
-pub(super) fn ask_guard(file: &Path, command: &Command) -> Result<Answer, Exit> {
-    let socket = admin_socket(file)?;
-    ask(&socket, command).map_err(|error| {
-        complain_of(&error);
-        match error {
-            AskError::NotRunning { .. } => Exit::No,
-            AskError::Io { .. }
-            | AskError::Silent { .. }
-            | AskError::Garbled { .. }
-            | AskError::Refused(_) => Exit::CouldNotRun,
-        }
-    })
 }
 
 /// An answer to another question; or a no, which is shown.
@@ -76,25 +58,6 @@ pub(super) fn unexpected(answer: &Answer) -> Exit {
         complain("the guard answered another question (is it newer than this program?)");
     }
     Exit::CouldNotRun
-}
-
-/// The admin socket named in a configuration, which need not be valid otherwise: it may be half edited.
-fn admin_socket(file: &Path) -> Result<PathBuf, Exit> {
-    match config::admin_socket(file) {
-        Ok(Some(socket)) => Ok(socket),
-        Ok(None) => {
-            complain(format_args!(
-                "{}: listen.admin: not set, so a guard with this configuration cannot be asked \
-                 (hint: admin = \"/run/mcp-guard/admin.sock\")",
-                file.display()
-            ));
-            Err(Exit::CouldNotRun)
-        }
-        Err(unreadable) => {
-            complain_of(&unreadable);
-            Err(Exit::CouldNotRun)
-        }
-    }
 }
 
 fn show(status: &admin::Status) {

@@ -3,7 +3,7 @@
 //! A token is printed once, by `new`, and read only from standard input: arguments are visible to every user of the
 //! machine. Must not store anything.
 
-use std::collections::HashMap;
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use base64::Engine;
@@ -11,8 +11,9 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use clap::Subcommand;
 
 use super::Exit;
+use super::guard::Guard;
 use super::output::{complain, complain_of, say, table};
-use crate::admin::client::ask;
+use crate::admin::protocol::TokenUse;
 use crate::admin::{Answer, Command};
 use crate::config::{self, LoadError, Surroundings, tokens};
 use crate::policy::auth::{ClientConfig, TokenHash};
@@ -40,7 +41,7 @@ The token is not stored anywhere. To rotate, list two hashes until the client ha
         /// The client: 1 to 64 letters, digits, - _ .
         name: String,
     },
-    /// List the clients: fingerprint, expiry and last use of their tokens.
+    /// List the clients of the running guard, else of the files: fingerprint, expiry and last use of their tokens.
     #[command(after_help = "Example:\n  mcp-guard token list --config /etc/mcp-guard/guard.toml")]
     List {
         /// Print a JSON array.
@@ -56,10 +57,10 @@ Examples:
 }
 
 impl Token {
-    pub(super) fn run(&self, file: &Path) -> Exit {
+    pub(super) fn run(&self, guard: &Guard) -> Exit {
         match self {
             Token::New { name } => new(name),
-            Token::List { json } => list(file, *json),
+            Token::List { json } => list(guard, *json),
             Token::Hash => hash(),
         }
     }
@@ -120,99 +121,98 @@ fn hash() -> Exit {
     Exit::Done
 }
 
-fn list(file: &Path, json: bool) -> Exit {
-    let surroundings = Surroundings::of_this_process();
-    let loaded = match config::load(file, &surroundings) {
-        Ok(loaded) => loaded,
-        Err(LoadError::Invalid(findings)) => {
-            for problem in &findings.problems {
-                complain(problem);
-            }
-            return Exit::CouldNotRun;
+fn list(guard: &Guard, json: bool) -> Exit {
+    let (asked, notes) = guard.ask_quietly(&Command::Tokens);
+    for note in notes {
+        complain(note);
+    }
+    let (listed, unknown) = match asked {
+        Ok(Answer::Tokens(known)) => {
+            warn_of_changes(&guard.file, &known);
+            (known, None)
         }
-        Err(unreadable @ LoadError::Unreadable(_)) => {
-            complain_of(&unreadable);
-            return Exit::CouldNotRun;
-        }
+        Ok(_other) => (Vec::new(), Some("the guard answered another question".to_owned())),
+        Err(unasked) => (Vec::new(), Some(unasked.reason)),
     };
-    let clients = &loaded.config.clients;
-    let usage = Usage::of(loaded.config.listen.admin.as_deref());
+    // Without a guard to ask, the files say who may call once it runs.
+    let listed = match &unknown {
+        None => listed,
+        Some(why) => match of_files(&guard.file) {
+            Ok(listed) => {
+                complain(format_args!("when tokens were last used is not known: {why}"));
+                listed
+            }
+            Err(exit) => return exit,
+        },
+    };
     if json {
-        let listed: Vec<_> = clients.iter().map(|client| described(client, &usage)).collect();
-        say(serde_json::Value::Array(listed));
+        let clients = listed.chunk_by(|one, next| one.client == next.client);
+        say(serde_json::Value::Array(clients.map(described).collect()));
         return Exit::Done;
     }
-    let rows: Vec<[String; 4]> =
-        clients.iter().flat_map(|client| rows(client, &usage, surroundings.now)).collect();
+    let now = Surroundings::of_this_process().now;
+    let rows: Vec<[String; 4]> = listed.iter().map(|token| row(token, unknown.is_none(), now)).collect();
     table(["CLIENT", "FINGERPRINT", "EXPIRES", "LAST USED"], &rows);
-    if let Usage::Unknown(why) = usage {
-        complain(format_args!("when tokens were last used is not known: {why}"));
-    }
     Exit::Done
 }
 
-/// When tokens were last used, as the running guard says.
-enum Usage {
-    /// By client and fingerprint, in seconds since the epoch.
-    Known(HashMap<(String, String), u64>),
-    Unknown(String),
+/// The tokens that the configuration's files name.
+fn of_files(file: &Path) -> Result<Vec<TokenUse>, Exit> {
+    let loaded = config::load(file, &Surroundings::of_this_process()).map_err(|error| {
+        match error {
+            LoadError::Invalid(findings) => findings.problems.iter().for_each(complain),
+            unreadable @ LoadError::Unreadable(_) => complain_of(&unreadable),
+        }
+        Exit::CouldNotRun
+    })?;
+    Ok(loaded.config.clients.iter().flat_map(tokens_of).collect())
 }
 
-impl Usage {
-    fn of(socket: Option<&Path>) -> Usage {
-        let Some(socket) = socket else { return Usage::Unknown("listen.admin is not set".to_owned()) };
-        match ask(socket, &Command::Tokens) {
-            Ok(Answer::Tokens(used)) => Usage::Known(
-                used.into_iter().map(|one| ((one.client, one.fingerprint), one.last_used)).collect(),
-            ),
-            Ok(_other) => Usage::Unknown("the guard answered another question".to_owned()),
-            Err(error) => Usage::Unknown(error.to_string()),
-        }
-    }
+fn tokens_of(client: &ClientConfig) -> impl Iterator<Item = TokenUse> {
+    client.hashes.iter().map(|hash| TokenUse {
+        client: client.name.clone(),
+        fingerprint: hash.fingerprint(),
+        last_used: None,
+        not_after: client.not_after,
+    })
+}
 
-    fn last(&self, client: &str, fingerprint: &str) -> Option<u64> {
-        match self {
-            Usage::Known(used) => used.get(&(client.to_owned(), fingerprint.to_owned())).copied(),
-            Usage::Unknown(_) => None,
-        }
-    }
-
-    fn show(&self, client: &str, fingerprint: &str) -> String {
-        match (self, self.last(client, fingerprint).and_then(date)) {
-            (_, Some(when)) => when,
-            (Usage::Known(_), None) => "not since the guard started".to_owned(),
-            (Usage::Unknown(_), None) => "-".to_owned(),
-        }
+/// Says when the files name other tokens than the guard accepts. Files that cannot be read say nothing: `check` does.
+fn warn_of_changes(file: &Path, known: &[TokenUse]) {
+    let Ok(loaded) = config::load(file, &Surroundings::of_this_process()) else { return };
+    let name = |token: TokenUse| (token.client, token.fingerprint);
+    let in_files: BTreeSet<_> = loaded.config.clients.iter().flat_map(tokens_of).map(name).collect();
+    let running: BTreeSet<_> = known.iter().cloned().map(name).collect();
+    if in_files.len() <= running.len() + 1_000 && in_files != running {
+        complain("the files name other tokens than the running guard accepts (hint: mcp-guard reload)");
     }
 }
 
-fn described(client: &ClientConfig, usage: &Usage) -> serde_json::Value {
-    let tokens = client.hashes.iter().map(TokenHash::fingerprint).map(|fingerprint| {
-        let last = usage.last(&client.name, &fingerprint).and_then(date);
-        serde_json::json!({ "fingerprint": fingerprint, "last_used": last })
-    });
+fn described(tokens: &[TokenUse]) -> serde_json::Value {
+    let one = |token: &TokenUse| serde_json::json!({ "fingerprint": token.fingerprint, "last_used": token.last_used.and_then(date) });
     serde_json::json!({
-        "client": client.name,
-        "fingerprints": client.hashes.iter().map(TokenHash::fingerprint).collect::<Vec<_>>(),
-        "tokens": tokens.collect::<Vec<_>>(),
-        "not_after": client.not_after.and_then(date),
+        "client": tokens.first().map(|token| &token.client),
+        "fingerprints": tokens.iter().map(|token| &token.fingerprint).collect::<Vec<_>>(),
+        "tokens": tokens.iter().map(one).collect::<Vec<_>>(),
+        "not_after": tokens.first().and_then(|token| token.not_after).and_then(date),
     })
 }
 
 /// One row a token: while a client changes over it has two, and it matters which is still used.
-fn rows(client: &ClientConfig, usage: &Usage, now: u64) -> Vec<[String; 4]> {
-    let expires = match client.not_after {
+fn row(token: &TokenUse, asked: bool, now: u64) -> [String; 4] {
+    let expires = match token.not_after {
         None => "never".to_owned(),
         Some(end) => {
             let passed = if end <= now { " (passed)" } else { "" };
             format!("{}{passed}", date(end).unwrap_or_else(|| end.to_string()))
         }
     };
-    let row = |fingerprint: String| {
-        let last = usage.show(&client.name, &fingerprint);
-        [client.name.clone(), fingerprint, expires.clone(), last]
+    let last = match (token.last_used.and_then(date), asked) {
+        (Some(when), _) => when,
+        (None, true) => "not since the guard started".to_owned(),
+        (None, false) => "-".to_owned(),
     };
-    client.hashes.iter().map(TokenHash::fingerprint).map(row).collect()
+    [token.client.clone(), token.fingerprint.clone(), expires, last]
 }
 
 fn date(seconds: u64) -> Option<String> {

@@ -2,14 +2,13 @@
 //!
 //! Must not know how it is done.
 
-use std::path::Path;
-
 use clap::Args;
 
 use super::Exit;
+use super::guard::Guard;
 use super::output::{complain, say};
 use super::reload::lend_secrets;
-use super::status::{ask_guard, unexpected};
+use super::status::unexpected;
 use crate::admin::{Answer, Command};
 
 /// Replace the running guard by the program that is installed now, without losing a call.
@@ -26,9 +25,9 @@ pub(super) struct Upgrade {}
 
 impl Upgrade {
     #[expect(clippy::unused_self, reason = "every command is a value that runs")]
-    pub(super) fn run(&self, file: &Path) -> Exit {
-        lend_secrets(file);
-        let answer = match ask_guard(file, &Command::Upgrade) {
+    pub(super) fn run(&self, guard: &Guard) -> Exit {
+        lend_secrets(guard);
+        let answer = match guard.ask(&Command::Upgrade) {
             Ok(answer) => answer,
             Err(exit) => return exit,
         };

@@ -21,7 +21,7 @@ const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3600);
 
 /// What a listener is set to in order to have none.
-const OFF: &str = "off";
+pub(super) const OFF: &str = "off";
 
 /// `[listen]`
 pub(super) fn listen(mut table: Table<'_>, folder: &Path) -> Listen {

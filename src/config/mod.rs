@@ -10,6 +10,7 @@ mod file;
 pub(crate) mod notify;
 pub(crate) mod plan;
 mod problem;
+mod recover;
 pub(crate) mod routes;
 mod secrets;
 pub(crate) mod shadow;
@@ -27,6 +28,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 pub(crate) use problem::{Findings, Problem};
+pub(crate) use recover::{AdminSockets, admin_sockets};
 pub(crate) use source::ReadError;
 
 use crate::policy::auth::ClientConfig;
@@ -117,15 +119,6 @@ pub(crate) fn secret_files(file: &Path) -> Vec<SecretFile> {
     let environment = packaged.then(|| Path::new(PACKAGED).join(environment::FILE));
     let tokens = tokens.map(SecretFile::Tokens);
     environment.map(SecretFile::Environment).into_iter().chain(tokens).collect()
-}
-
-/// The admin socket that a configuration names, even when other keys are wrong.
-pub(crate) fn admin_socket(file: &Path) -> Result<Option<PathBuf>, ReadError> {
-    let text = source::read(file, FILE_BYTES_MAX)?;
-    let report = Report::new(file, &text);
-    let Some(entries) = source::parse(&text, &report) else { return Ok(None) };
-    let listen = Table::root(entries.get_ref(), &report).table("listen");
-    Ok(file::listen(listen, folder(file)).admin)
 }
 
 fn folder(file: &Path) -> &Path {

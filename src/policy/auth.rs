@@ -191,6 +191,11 @@ impl Clients {
         self.clients.get(id.index()).map_or("", |client| &client.name)
     }
 
+    /// Until when the client's tokens are valid, in seconds since the epoch.
+    pub fn not_after(&self, id: ClientId) -> Option<u64> {
+        self.clients.get(id.index())?.not_after
+    }
+
     /// What the client is split by: its cohort, else its name.
     pub fn split_key(&self, id: ClientId) -> &str {
         let client = self.clients.get(id.index());

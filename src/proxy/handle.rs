@@ -53,16 +53,18 @@ pub(crate) struct SlotStatus {
     pub(crate) idle_connections: usize,
 }
 
-/// Tokens whose use is told: what an answer to an operator can hold.
+/// Tokens that are told: what an answer to an operator can hold.
 const TOKENS_SHOWN_MAX: usize = 20_000;
 
-/// A token that somebody has used.
+/// A token that is accepted.
 #[derive(Debug, Clone)]
-pub(crate) struct TokenUsed {
+pub(crate) struct KnownToken {
     pub(crate) client: String,
     pub(crate) fingerprint: String,
     /// Seconds since the epoch.
-    pub(crate) last_used: u64,
+    pub(crate) last_used: Option<u64>,
+    /// Seconds since the epoch.
+    pub(crate) not_after: Option<u64>,
 }
 
 impl Handle {
@@ -102,23 +104,27 @@ impl Handle {
         self.shared.runtime.store(Arc::new(Runtime::new(config, Some(&previous))));
     }
 
-    /// The tokens that were used: client, fingerprint, seconds since the epoch. The latest first, at most as many as an
-    /// answer holds.
-    pub(crate) fn tokens_used(&self) -> Vec<TokenUsed> {
+    /// The tokens of the running configuration, client by client; of more than an answer holds, those used last.
+    pub(crate) fn tokens_known(&self) -> Vec<KnownToken> {
         let runtime = self.shared.runtime.load();
         let clients = runtime.policy.clients();
-        let mut used: Vec<_> = clients
+        let mut known: Vec<_> = clients
             .tokens()
             .enumerate()
-            .filter_map(|(place, token)| Some((runtime.quotas.last_used(place)?, token)))
+            .map(|(place, token)| (runtime.quotas.last_used(place), token))
             .collect();
-        used.sort_by_key(|(when, _)| std::cmp::Reverse(*when));
-        let show = |(last_used, (hash, client)): (u64, (&TokenHash, ClientId))| TokenUsed {
+        if known.len() > TOKENS_SHOWN_MAX {
+            known.sort_by_key(|(when, _)| std::cmp::Reverse(*when));
+            known.truncate(TOKENS_SHOWN_MAX);
+        }
+        known.sort_by_key(|(_, (_, client))| client.index());
+        let show = |(last_used, (hash, client)): (Option<u64>, (&TokenHash, ClientId))| KnownToken {
             client: clients.name(client).to_owned(),
             fingerprint: hash.fingerprint(),
             last_used,
+            not_after: clients.not_after(client),
         };
-        used.into_iter().take(TOKENS_SHOWN_MAX).map(show).collect()
+        known.into_iter().map(show).collect()
     }
 
     /// The names of a slot's tools, as its own list has them: they may be labels.

@@ -41,7 +41,7 @@ mod streams;
 mod sync;
 mod trial;
 
-pub(crate) use handle::{Handle, SlotStatus, StatusSnapshot, TokenUsed};
+pub(crate) use handle::{Handle, KnownToken, SlotStatus, StatusSnapshot};
 pub(crate) use rig::Rig;
 pub(crate) use route::{Fence, Route};
 pub(crate) use server::Guard;

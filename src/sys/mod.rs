@@ -7,6 +7,7 @@ pub(crate) mod inherit;
 pub(crate) mod lend;
 pub(crate) mod memory;
 pub(crate) mod notify;
+pub(crate) mod peers;
 pub(crate) mod process;
 pub(crate) mod socket;
 pub(crate) mod terminal;

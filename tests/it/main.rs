@@ -29,6 +29,7 @@ mod limits;
 mod listing;
 mod no_answer;
 mod observability;
+mod orders;
 mod overload;
 mod quotas;
 mod quotes;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::host::Running;
 use super::{Finding, State};
 use crate::client::{Client, Limits, Session, Target};
 use crate::config::Config;
@@ -17,7 +18,7 @@ struct Eras {
 }
 
 /// Asks both slots.
-pub(super) fn look(config: &Config) -> Result<Vec<Finding>, String> {
+pub(super) fn look(config: &Config, running: &Running) -> Result<Vec<Finding>, String> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -30,7 +31,10 @@ pub(super) fn look(config: &Config) -> Result<Vec<Finding>, String> {
             findings.push(Finding::new(State::Skip, what, "empty"));
             continue;
         };
-        let (finding, spoken) = runtime.block_on(ask(backend, what, &config.secrets));
+        let (mut finding, spoken) = runtime.block_on(ask(backend, what, &config.secrets));
+        if finding.state == State::Bad {
+            finding.state = severity(slot, config, running, &finding.found);
+        }
         findings.push(finding);
         eras.extend(spoken.map(|spoken| (slot, spoken)));
     }
@@ -47,6 +51,20 @@ pub(super) fn look(config: &Config) -> Result<Vec<Finding>, String> {
         ));
     }
     Ok(findings)
+}
+
+/// How bad it is that a backend does not answer as it should.
+fn severity(slot: Slot, config: &Config, running: &Running, found: &str) -> State {
+    let stable = match running {
+        Running::Serves(status) => status.stable.as_str(),
+        Running::None | Running::Unasked(_) => config.stable.as_str(),
+    };
+    // This user may not open the socket; that says nothing about the guard.
+    if matches!(running, Running::Unasked(_)) && found.contains("Permission denied") {
+        return State::Skip;
+    }
+    // Between two deploys the other slot's backend is stopped: nobody is served less.
+    if stable == slot.as_str() { State::Bad } else { State::Warn }
 }
 
 async fn ask(backend: &Backend, what: String, secrets: &Secrets) -> (Finding, Option<Eras>) {

@@ -9,9 +9,10 @@ use std::process::Command as Process;
 use std::time::{Duration, SystemTime};
 
 use super::{Finding, State};
-use crate::admin::client::ask;
 use crate::admin::{Answer, Command, Status};
-use crate::config::{self, Config, Loaded};
+use crate::cli::Exit;
+use crate::cli::guard::{Guard, Unasked};
+use crate::config::{Config, Loaded};
 use crate::upstream::Address;
 
 /// No clock that is right shows an earlier time than this program was written: 2026-01-01.
@@ -20,41 +21,77 @@ const CLOCK_MIN: Duration = Duration::from_secs(1_767_225_600);
 /// Holds the guard's addresses while it is restarted, where it is in use.
 const SOCKET_UNIT: &str = "mcp-guard.socket";
 
+/// The guard of the configuration, as far as this user may ask it.
+pub(super) enum Running {
+    Serves(Box<Status>),
+    None,
+    /// It answers, but not this user; or it could not be asked for another reason.
+    Unasked(String),
+}
+
+impl Running {
+    pub(super) fn of(guard: &Guard) -> Running {
+        match guard.ask_quietly(&Command::Status).0 {
+            Ok(Answer::Status(status)) => Running::Serves(Box::new(status)),
+            Ok(_) => Running::Unasked("the guard answered another question".to_owned()),
+            Err(Unasked { exit: Exit::No, .. }) => Running::None,
+            Err(Unasked { reason, .. }) => Running::Unasked(reason),
+        }
+    }
+
+    fn status(&self) -> Option<&Status> {
+        match self {
+            Running::Serves(status) => Some(status),
+            Running::None | Running::Unasked(_) => None,
+        }
+    }
+
+    /// Whose a place is that is taken.
+    fn holder(&self, ours: bool) -> Holder {
+        match self {
+            Running::Serves(_) if ours => Holder::Ours,
+            Running::Serves(_) | Running::None => Holder::Another,
+            Running::Unasked(_) => Holder::NotKnown,
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Holder {
+    Ours,
+    Another,
+    NotKnown,
+}
+
 /// This program, and the guard that runs, if one does.
-pub(super) fn binary(file: &Path) -> Vec<Finding> {
+pub(super) fn binary(running: &Running) -> Vec<Finding> {
     let version = env!("CARGO_PKG_VERSION");
     let at =
         std::env::current_exe().map_or_else(|error| error.to_string(), |path| path.display().to_string());
     let mut findings = vec![Finding::new(State::Ok, "binary", format!("mcp-guard {version} at {at}"))];
-    findings.push(match running(file) {
-        Some(status) if status.version == version => {
+    findings.push(match running {
+        Running::Serves(status) if status.version == version => {
             let doing = if status.draining { "draining" } else { "serving" };
             Finding::new(State::Ok, "running guard", format!("pid {}, {doing}", status.pid))
         }
-        Some(status) => {
+        Running::Serves(status) => {
             let found = format!("pid {} is version {}, this program {version}", status.pid, status.version);
             Finding::new(State::Warn, "running guard", found)
-                .advise("restart the guard to run the installed version")
+                .advise("mcp-guard upgrade: the installed version takes over without losing a call")
         }
-        None => Finding::new(
+        Running::None => Finding::new(
             State::Skip,
             "running guard",
             "none answers on the admin socket of this configuration",
         ),
+        Running::Unasked(reason) => Finding::new(State::Skip, "running guard", reason.clone())
+            .advise("run the doctor as root or as the guard's user to see what the guard sees"),
     });
     findings
 }
 
-fn running(file: &Path) -> Option<Status> {
-    let socket = config::admin_socket(file).ok()??;
-    match ask(&socket, &Command::Status) {
-        Ok(Answer::Status(status)) => Some(status),
-        _ => None,
-    }
-}
-
 /// The configuration's warnings, who may change it, and whether anybody may call.
-pub(super) fn configuration(file: &Path, loaded: &Loaded) -> Vec<Finding> {
+pub(super) fn configuration(file: &Path, loaded: &Loaded, running: &Running) -> Vec<Finding> {
     let mut findings = vec![Finding::new(State::Ok, "configuration", format!("{} is valid", file.display()))];
     for warning in &loaded.warnings {
         findings.push(Finding::new(State::Warn, "configuration", warning.to_string()));
@@ -72,29 +109,37 @@ pub(super) fn configuration(file: &Path, loaded: &Loaded) -> Vec<Finding> {
     if clients > 0 {
         findings.push(Finding::new(State::Ok, "tokens", format!("{clients} clients")));
     }
+    if let Some(status) = running.status()
+        && status.clients != clients
+    {
+        let found = format!("{clients} clients in the files, {} in the running guard", status.clients);
+        findings.push(Finding::new(State::Warn, "tokens", found).advise(
+            "mcp-guard reload puts the files in force; a token that only the unit's environment holds is not seen here",
+        ));
+    }
     findings
 }
 
 /// Each address is free, or held by the guard of this configuration.
-pub(super) fn addresses(file: &Path, config: &Config) -> Vec<Finding> {
-    let status = running(file);
+pub(super) fn addresses(running: &Running, config: &Config) -> Vec<Finding> {
+    let status = running.status();
     let listen = match &config.listen.address {
         Address::Tcp(address) => {
-            let ours = status.as_ref().is_some_and(|status| status.listen == address.to_string());
-            port("listen", *address, ours)
+            let ours = status.is_some_and(|status| status.listen == address.to_string());
+            port("listen", *address, running.holder(ours))
         }
-        Address::Unix(path) => socket("listen", path, status.is_some()),
+        Address::Unix(path) => socket("listen", path, running.holder(true)),
     };
     let metrics = config.listen.metrics.map(|address| {
-        let ours = status.as_ref().is_some_and(|status| status.metrics == Some(address.to_string()));
-        port("metrics", address, ours)
+        let ours = status.is_some_and(|status| status.metrics == Some(address.to_string()));
+        port("metrics", address, running.holder(ours))
     });
-    let admin = config.listen.admin.as_ref().map(|path| socket("admin", path, status.is_some()));
+    let admin = config.listen.admin.as_ref().map(|path| socket("admin", path, running.holder(true)));
     [Some(listen), metrics, admin].into_iter().flatten().collect()
 }
 
-fn port(what: &str, address: SocketAddr, ours: bool) -> Finding {
-    if ours {
+fn port(what: &str, address: SocketAddr, holder: Holder) -> Finding {
+    if let Holder::Ours = holder {
         return Finding::new(State::Ok, what, format!("{address} is held by our own guard"));
     }
     match TcpListener::bind(address) {
@@ -102,15 +147,30 @@ fn port(what: &str, address: SocketAddr, ours: bool) -> Finding {
         Err(error) if error.kind() == io::ErrorKind::AddrInUse && held_for_us(&address.to_string()) => {
             Finding::new(State::Ok, what, format!("{address} is held by {SOCKET_UNIT} for our own guard"))
         }
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
-            Finding::new(State::Bad, what, format!("{address} is held by another program")).advise(format!(
-                "ss -ltnp 'sport = :{}' shows which; stop it, or change the address",
-                address.port()
-            ))
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => match holder {
+            Holder::NotKnown => not_known(what, &address.to_string()),
+            Holder::Ours | Holder::Another => {
+                Finding::new(State::Bad, what, format!("{address} is held by another program")).advise(
+                    format!(
+                        "ss -ltnp 'sport = :{}' shows which; stop it, or change the address",
+                        address.port()
+                    ),
+                )
+            }
+        },
+        // A port below 1024 is the unit's to open, not this user's.
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            Finding::new(State::Skip, what, format!("{address} cannot be bound by this user"))
+                .advise("run the doctor as root to see whether it is free")
         }
         Err(error) => Finding::new(State::Bad, what, format!("{address} cannot be bound: {error}"))
             .advise("choose an address of this machine, and a port that this user may open"),
     }
+}
+
+fn not_known(what: &str, place: &str) -> Finding {
+    let found = format!("{place} is in use; whether by our own guard, this user may not ask");
+    Finding::new(State::Skip, what, found).advise("run the doctor as root or as the guard's user")
 }
 
 /// Whether systemd listens on this address, to hand it to the guard when that starts.
@@ -123,7 +183,7 @@ fn held_for_us(address: &str) -> bool {
     said.lines().any(|line| line == "ActiveState=active") && said.lines().any(listens)
 }
 
-fn socket(what: &str, path: &Path, guard_answers: bool) -> Finding {
+fn socket(what: &str, path: &Path, holder: Holder) -> Finding {
     let shown = path.display();
     match std::fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -142,13 +202,21 @@ fn socket(what: &str, path: &Path, guard_answers: bool) -> Finding {
             Finding::new(State::Bad, what, format!("{shown} is in the way and no socket"))
                 .advise("move it, or choose another path")
         }
-        Ok(_) => match (UnixStream::connect(path), guard_answers) {
-            (Ok(_), true) => Finding::new(State::Ok, what, format!("{shown} is held by our own guard")),
-            (Ok(_), false) if held_for_us(&shown.to_string()) => {
+        Ok(_) => match (UnixStream::connect(path), holder) {
+            (Ok(_), Holder::Ours) => {
+                Finding::new(State::Ok, what, format!("{shown} is held by our own guard"))
+            }
+            (Ok(_), Holder::NotKnown) => not_known(what, &shown.to_string()),
+            (Err(error), _) if error.kind() == io::ErrorKind::PermissionDenied => {
+                not_known(what, &shown.to_string())
+            }
+            (Ok(_), Holder::Another) if held_for_us(&shown.to_string()) => {
                 Finding::new(State::Ok, what, format!("{shown} is held by {SOCKET_UNIT} for our own guard"))
             }
-            (Ok(_), false) => Finding::new(State::Bad, what, format!("{shown} is held by another program"))
-                .advise("stop it, or choose another path"),
+            (Ok(_), Holder::Another) => {
+                Finding::new(State::Bad, what, format!("{shown} is held by another program"))
+                    .advise("stop it, or choose another path")
+            }
             (Err(_), _) => {
                 Finding::new(State::Ok, what, format!("{shown} is left over; the guard replaces it"))
             }

@@ -13,7 +13,9 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde_json::json;
 
+use self::host::Running;
 use super::Exit;
+use super::guard::Guard;
 use super::output::{complain, say};
 use crate::config::{self, LoadError, Loaded, Surroundings};
 
@@ -90,11 +92,13 @@ impl Finding {
 }
 
 impl Doctor {
-    pub(super) fn run(&self, file: &Path) -> Exit {
-        let mut findings = host::binary(file);
+    pub(super) fn run(&self, guard: &Guard) -> Exit {
+        let file = guard.file.as_path();
+        let running = Running::of(guard);
+        let mut findings = host::binary(&running);
         let exit = match config::load(file, &Surroundings::of_this_process()) {
             Ok(loaded) => {
-                if let Err(reason) = self.look_at(file, &loaded, &mut findings) {
+                if let Err(reason) = self.look_at(file, &loaded, &running, &mut findings) {
                     complain(format_args!("doctor: {reason}"));
                     return Exit::CouldNotRun;
                 }
@@ -120,13 +124,19 @@ impl Doctor {
         exit.unwrap_or(if bad { Exit::No } else { Exit::Done })
     }
 
-    fn look_at(&self, file: &Path, loaded: &Loaded, findings: &mut Vec<Finding>) -> Result<(), String> {
+    fn look_at(
+        &self,
+        file: &Path,
+        loaded: &Loaded,
+        running: &Running,
+        findings: &mut Vec<Finding>,
+    ) -> Result<(), String> {
         let config = &loaded.config;
-        findings.extend(host::configuration(file, loaded));
-        findings.extend(host::addresses(file, config));
+        findings.extend(host::configuration(file, loaded, running));
+        findings.extend(host::addresses(running, config));
         findings.extend(host::permissions(config));
         findings.extend(host::clock());
-        findings.extend(backends::look(config)?);
+        findings.extend(backends::look(config, running)?);
         findings.extend(routes::look(config));
         findings.extend(apache::look(&self.apache, config));
         Ok(())

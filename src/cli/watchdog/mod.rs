@@ -13,9 +13,9 @@ use self::policy::{Policy, Record};
 use self::record::Held;
 use self::unit::Unit;
 use super::Exit;
+use super::guard::Guard;
 use super::output::{complain, say};
 use super::parity::files;
-use crate::admin::client::{AskError, ask};
 use crate::admin::{Answer, Command};
 use crate::client::{Client, Limits, Method, Request, Session, Target};
 use crate::config::{self, Surroundings};
@@ -80,9 +80,9 @@ struct Well {
 }
 
 impl Watchdog {
-    /// Runs the watchdog once; `config` is where the guard that it watches is configured.
-    pub(super) fn run(&self, config: &Path) -> Exit {
-        match self.once(config) {
+    /// Runs the watchdog once; `guard` is the one that it watches.
+    pub(super) fn run(&self, guard: &Guard) -> Exit {
+        match self.once(guard) {
             Ok(line) => {
                 say(line);
                 Exit::Done
@@ -94,7 +94,7 @@ impl Watchdog {
         }
     }
 
-    fn once(&self, config: &Path) -> Result<String, (Exit, String)> {
+    fn once(&self, guard: &Guard) -> Result<String, (Exit, String)> {
         let cannot = |reason: String| (Exit::No, format!("watchdog: {reason}"));
         let state = state_file(self).map_err(cannot)?;
         let mut held =
@@ -104,7 +104,7 @@ impl Watchdog {
         if self.report {
             return Ok(report(held.map(|held| held.record).unwrap_or_default(), now));
         }
-        let probed = client(self, config).and_then(|client| probe(&client, &self.health_path));
+        let probed = client(self, &guard.file).and_then(|client| probe(&client, &self.health_path));
         match (probed, &mut held) {
             (Ok(well), held) => {
                 if let Some(held) = held {
@@ -114,7 +114,7 @@ impl Watchdog {
                 Ok(format!("MCP watchdog OK: {} tools in {:.3}s", well.tools, well.took.as_secs_f64()))
             }
             (Err(reason), None) => Err((Exit::No, format!("MCP watchdog FAILED: {reason}"))),
-            (Err(reason), Some(held)) => Err(failed(self, config, held, &policy, &reason)),
+            (Err(reason), Some(held)) => Err(failed(self, guard, held, &policy, &reason)),
         }
     }
 }
@@ -122,7 +122,7 @@ impl Watchdog {
 /// Remembers the failure and restarts, if that is allowed.
 fn failed(
     watchdog: &Watchdog,
-    config: &Path,
+    guard: &Guard,
     held: &mut Held,
     policy: &Policy,
     reason: &str,
@@ -135,7 +135,7 @@ fn failed(
     };
     let window = Duration::from_secs(watchdog.start_window);
     let quiet =
-        || hold(watchdog).or_else(|| guard_is_changing(config, window)).or_else(|| unit::quiet(unit, window));
+        || hold(watchdog).or_else(|| guard_is_changing(guard, window)).or_else(|| unit::quiet(unit, window));
     let decision = held.record.probe_failed(now, policy, quiet);
     if decision.is_ok() {
         held.record.restarting(now);
@@ -208,13 +208,15 @@ fn probe(client: &Client, health_path: &str) -> Result<Well, String> {
 
 /// The guard says of itself that it is being replaced, has just started or has just changed slots: what failed is not the
 /// unit's fault yet. A guard that cannot be asked holds nothing, but one that may not be asked is a mistake to tell of.
-fn guard_is_changing(config: &Path, within: Duration) -> Option<String> {
-    let socket = config::admin_socket(config).ok()??;
-    let status = match ask(&socket, &Command::Status) {
+fn guard_is_changing(guard: &Guard, within: Duration) -> Option<String> {
+    let status = match guard.ask_quietly(&Command::Status).0 {
         Ok(Answer::Status(status)) => status,
-        Ok(_) | Err(AskError::NotRunning { .. }) => return None,
-        Err(error) => {
-            complain(format_args!("watchdog: {error}; its deploys and switches hold no restart"));
+        Ok(_) => return None,
+        Err(unasked) => {
+            if unasked.exit != Exit::No {
+                let reason = unasked.reason;
+                complain(format_args!("watchdog: {reason}; its deploys and switches hold no restart"));
+            }
             return None;
         }
     };
@@ -224,7 +226,7 @@ fn guard_is_changing(config: &Path, within: Duration) -> Option<String> {
     if status.uptime_seconds < within.as_secs() {
         return Some(format!("the guard started {} s ago", status.uptime_seconds));
     }
-    let Ok(Answer::History(history)) = ask(&socket, &Command::History) else { return None };
+    let Ok(Answer::History(history)) = guard.ask_quietly(&Command::History).0 else { return None };
     let last = history.last()?;
     // A clock that was set back makes it newer than now: then it is not believed.
     let age = now_seconds().checked_sub(last.at.millis() / 1_000)?;

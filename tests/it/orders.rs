@@ -1,0 +1,179 @@
+//! Orders reach a running guard whatever state its file is in: half edited, moved away, with another admin socket in it.
+//!
+//! SPEC section 17: commands "talk to a running guard over its admin socket".
+
+use crate::harness::{Guard, backend, call, guard, mcp, ok, post, result};
+use crate::quotas::client;
+use crate::rollout::{LONG, QUICK};
+
+/// What happens to a file: its name here, and what becomes of the text; nothing, when it is moved away.
+type Breakage = (&'static str, fn(&str) -> Option<String>);
+
+/// The file still names the socket somewhere.
+const NAMED: &[Breakage] = &[
+    ("an assignment without a value", |text| Some(format!("{text}x = \n"))),
+    ("a table header that is not closed", |text| Some(format!("{text}[limits\n"))),
+    ("a text that is not closed", |text| Some(format!("{text}a = \"b\n"))),
+    ("a text over lines that is not closed", |text| Some(format!("{text}a = \"\"\"\nb\n"))),
+    ("a second [listen]", |text| Some(format!("{text}[listen]\n"))),
+    ("a second [listen] with another socket", |text| {
+        Some(format!("{text}[listen]\nadmin = \"/nowhere/admin.sock\"\n"))
+    }),
+    ("a first [listen] with another socket", |text| {
+        Some(format!("[listen]\nadmin = \"/nowhere/admin.sock\"\n{text}"))
+    }),
+    ("a broken first line", |text| Some(format!("= 3\n{text}"))),
+    ("a broken line in [listen]", |text| Some(text.replacen("[listen]", "[listen]\nthreads = = 3", 1))),
+    ("a key that is twice", |text| Some(text.replacen("[listen]", "[listen]\nthreads = 1\nthreads = 1", 1))),
+    ("an unknown key", |text| Some(format!("{text}[unknown]\nkey = 1\n"))),
+];
+
+/// The file names another socket, or none: the process that was started with it is found.
+const ELSEWHERE: &[Breakage] = &[
+    ("moved away", |_| None),
+    ("empty", |_| Some(String::new())),
+    ("the head is gone", |text| Some(text.split_once("[listen]").map_or("", |(_, rest)| rest).to_owned())),
+    ("another socket", |text| Some(text.replacen("admin = \"", "admin = \"/nowhere/", 1))),
+    ("no socket", |text| {
+        Some(text.lines().filter(|line| !line.starts_with("admin")).collect::<Vec<_>>().join("\n"))
+    }),
+    ("not text", |_| Some("\u{0}\u{1}".to_owned())),
+];
+
+/// Orders of every kind, the exit code of each, and what it says.
+const ORDERS: &[(&str, i32, &str)] = &[
+    ("status", 0, "serving"),
+    ("status --json", 0, "\"draining\": false"),
+    ("slots list", 0, "green"),
+    ("slots switch green", 0, "green"),
+    ("slots switch blue", 0, "blue"),
+    ("rollout status", 0, ""),
+    ("rollout history", 0, "blue"),
+    ("rollout rollback", 1, "nothing is in rollout"),
+    ("rollout pause", 1, "nothing is in rollout"),
+    ("shadow diff", 0, ""),
+    ("token list", 0, "default"),
+];
+
+async fn pair(folder: &std::path::Path) -> (crate::harness::Mcp, crate::harness::Mcp, Guard) {
+    let (blue, green) = (mcp(&folder.join("blue")), mcp(&folder.join("green")));
+    let started = guard().token("t").upstream(blue.address()).rollout(green.address(), LONG).config(QUICK);
+    let guard = started.start().await;
+    guard.both_healthy().await;
+    (blue, green, guard)
+}
+
+async fn every_order_arrives(guard: &Guard, breakages: &[Breakage], socket: &str) {
+    let whole = std::fs::read_to_string(guard.config()).unwrap();
+    for (name, breakage) in breakages {
+        match breakage(&whole) {
+            Some(text) => std::fs::write(guard.config(), text).unwrap(),
+            None => std::fs::remove_file(guard.config()).unwrap(),
+        }
+        for (words, code, said) in ORDERS {
+            let typed = guard.types(&format!("{words} {socket}")).await;
+            let told = format!("{}{}", typed.said, typed.complained);
+            assert_eq!(typed.code, *code, "{name}: {words}: {typed:?}");
+            assert!(told.contains(said), "{name}: {words}: {typed:?}");
+        }
+        // What the file would change is refused, and the guard carries on.
+        if *name != "an unknown key" && socket.is_empty() {
+            let typed = guard.types("status").await;
+            assert!(typed.complained.contains("; asked the guard on "), "{name}: {typed:?}");
+        }
+        std::fs::write(guard.config(), &whole).unwrap();
+    }
+    assert_eq!(guard.post(&call(1, "ping")).await.status(), 200);
+}
+
+#[tokio::test]
+async fn a_half_edited_file_takes_no_order_away() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_blue, _green, guard) = pair(folder.path()).await;
+    every_order_arrives(&guard, NAMED, "").await;
+}
+
+#[tokio::test]
+async fn a_file_that_names_another_socket_takes_no_order_away() {
+    // Only root may look into the processes of the guard's user.
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let (_blue, _green, guard) = pair(folder.path()).await;
+    every_order_arrives(&guard, ELSEWHERE, "").await;
+}
+
+#[tokio::test]
+async fn the_socket_option_needs_no_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_blue, _green, guard) = pair(folder.path()).await;
+    let text = std::fs::read_to_string(guard.config()).unwrap();
+    let named = text.lines().find_map(|line| line.strip_prefix("admin = \"")?.strip_suffix('"')).unwrap();
+    let socket = guard.config().with_file_name(named);
+    assert!(socket.exists());
+    let option = format!("--socket {}", socket.display());
+    every_order_arrives(&guard, ELSEWHERE, &option).await;
+    let typed = guard.types("status --socket /nowhere/admin.sock").await;
+    assert_eq!(typed.code, 1, "the operator's word alone counts: {typed:?}");
+    assert!(typed.complained.contains("nobody answers on /nowhere/admin.sock"), "{typed:?}");
+}
+
+#[tokio::test]
+async fn a_reload_and_an_upgrade_of_a_broken_file_are_refused_with_its_mistake() {
+    let backend = backend().await.serve(|_| ok(&result(1)));
+    let guard = guard().tokens(&client("bot", "")).admin().upstream(&backend).start().await;
+    let whole = std::fs::read_to_string(guard.config()).unwrap();
+    std::fs::write(guard.config(), format!("{whole}x = \n")).unwrap();
+    for (words, said) in
+        [("reload", "not reloaded: 1 problem"), ("upgrade", "not upgraded, the running guard carries on")]
+    {
+        let typed = guard.types(words).await;
+        assert_eq!(typed.code, 1, "{words}: {typed:?}");
+        assert!(typed.complained.contains(said), "{words}: {typed:?}");
+        assert!(format!("{typed:?}").contains("not valid TOML"), "{words}: {typed:?}");
+    }
+    assert_eq!(guard.connect().await.ask(post("bot", "", &call(1, "ping"))).await.status(), 200);
+}
+
+#[tokio::test]
+async fn without_a_guard_the_command_says_what_it_looked_for() {
+    let elsewhere = tempfile::tempdir().unwrap();
+    for (text, code, said) in [
+        ("[listen]\nadmin = \"admin.sock\"\n", 1, "no guard is running: nobody answers on "),
+        ("[listen]\nadmin = \"admin.sock\"\nx = \n", 2, "not valid TOML"),
+        ("x = \n", 2, "no guard that was started with this file is running"),
+        ("[slots.blue]\n", 2, "listen.admin: not set"),
+    ] {
+        let file = elsewhere.path().join("guard.toml");
+        std::fs::write(&file, text).unwrap();
+        let output = tokio::process::Command::new(env!("CARGO_BIN_EXE_mcp-guard"))
+            .args(["status", "--config"])
+            .arg(&file)
+            .output()
+            .await
+            .unwrap();
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{text}: {told}");
+        assert!(told.contains(said) && told.contains("--socket PATH"), "{text}: {told}");
+    }
+}
+
+#[tokio::test]
+async fn the_list_of_tokens_is_what_the_running_guard_accepts() {
+    let backend = backend().await.serve(|_| ok(&result(1)));
+    let guard =
+        guard().tokens(&client("bot", "not_after = 2099-01-31")).admin().upstream(&backend).start().await;
+    let as_read = guard.types("token list").await;
+    assert!(as_read.said.contains("bot") && as_read.complained.is_empty(), "{as_read:?}");
+    for text in [client("new", ""), "junk".to_owned(), String::new()] {
+        guard.set_tokens(&text);
+        let typed = guard.types("token list").await;
+        assert_eq!((typed.code, &typed.said), (0, &as_read.said), "{typed:?}");
+        let told = typed.complained.contains("the files name other tokens than the running guard accepts");
+        assert_eq!(told, text != "junk", "{typed:?}");
+        // What the guard would read at its next start is no secret either: `check` says it.
+        let check = guard.types("check").await;
+        assert_eq!(check.code, i32::from(text == "junk"), "{check:?}");
+    }
+}
