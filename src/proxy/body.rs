@@ -49,6 +49,11 @@ impl From<Interrupt> for NoBody {
     }
 }
 
+/// Why a body was not read. A connection that makes room for another one ends like one that is drained.
+pub(super) fn reason(client: &Client, denial: Denial) -> Denial {
+    if denial == Denial::Draining && client.ticket().is_evicted() { Denial::Overloaded } else { denial }
+}
+
 /// Reads the body, at most `bytes_max`, until the client's deadline. `arrived` is what came behind the head, `share` what may
 /// be taken of the room for all bodies.
 pub(super) async fn read<'b>(
@@ -70,13 +75,18 @@ pub(super) async fn read<'b>(
             if let Some(bytes) = arrived.get(..length) {
                 return Ok(Body { bytes: Cow::Borrowed(bytes), _share: share, consumed: length });
             }
+            client.ticket().reading();
             invite(client, head, arrived).await?;
-            read_length(client, arrived, length, share).await
+            let body = read_length(client, arrived, length, share).await?;
+            client.ticket().served();
+            Ok(body)
         }
         BodyLength::Chunked => {
+            client.ticket().reading();
             invite(client, head, arrived).await?;
             let mut bytes = Kept { bytes: Vec::new(), share };
             let consumed = read_chunked(client, arrived, bytes_max, Some(&mut bytes)).await?;
+            client.ticket().served();
             Ok(Body { bytes: Cow::Owned(bytes.bytes), _share: bytes.share, consumed })
         }
     }

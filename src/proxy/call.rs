@@ -33,6 +33,7 @@ pub(super) async fn serve(
 ) -> Ending {
     let runtime = request.runtime;
     report.client = Some(permit.client());
+    client.ticket().set_client(runtime.key(permit.client()));
     runtime.quotas.saw(&permit, request.wall);
     client.set_deadline(request.started + runtime.timeouts.body);
     let limits = runtime.policy.limits();
@@ -42,6 +43,7 @@ pub(super) async fn serve(
         Ok(body) => body,
         Err(NoBody::Gone) => return report.client_gone(),
         Err(NoBody::Refused(denial)) => {
+            let denial = body::reason(client, denial);
             return request.answer_and_close(client, &reply::to_head(denial), Some(denial), report).await;
         }
     };

@@ -79,13 +79,7 @@ pub(super) enum Interrupt {
 
 impl Client {
     pub(super) fn new(stream: Stream, ticket: Ticket) -> Client {
-        let peer = stream.get_socket_digest().and_then(|digest| match digest.peer_addr() {
-            Some(SocketAddr::Inet(address)) => {
-                let address = address.ip().to_canonical();
-                Some(Peer { address, text: AddressText::new(address) })
-            }
-            Some(SocketAddr::Unix(_)) | None => None,
-        });
+        let peer = address_of(&stream).map(|address| Peer { address, text: AddressText::new(address) });
         let timer = Timer::new();
         let (reading, leaving) = (Reading::Open, Leaving::Ignored);
         Client { stream, peer, ticket, timer, reading, leaving, carry: Vec::new() }
@@ -94,6 +88,11 @@ impl Client {
     /// The peer; `None` on a Unix socket.
     pub(super) fn peer(&self) -> Option<Peer> {
         self.peer
+    }
+
+    /// The connection's part in the count of all.
+    pub(super) fn ticket(&self) -> &Ticket {
+        &self.ticket
     }
 
     pub(super) fn is_draining(&self) -> bool {
@@ -154,7 +153,7 @@ impl Client {
     pub(super) async fn read(&mut self, buffer: &mut Vec<u8>) -> Result<usize, Interrupt> {
         poll_fn(|cx| match self.poll_read(cx, buffer) {
             Poll::Ready(result) => Poll::Ready(result),
-            Poll::Pending => self.poll_time(cx).map(Err),
+            Poll::Pending => poll_reading_time(&mut self.ticket, &mut self.timer, cx).map(Err),
         })
         .await
     }
@@ -165,7 +164,7 @@ impl Client {
         let mut read = pin!(super::io::read_into(stream, buffer, limit));
         let result = poll_fn(|cx| match read.as_mut().poll(cx) {
             Poll::Ready(result) => Poll::Ready(result.map_err(|_broken| Interrupt::ClientGone)),
-            Poll::Pending => poll_time(ticket, timer, cx).map(Err),
+            Poll::Pending => poll_reading_time(ticket, timer, cx).map(Err),
         })
         .await;
         if result == Ok(0) {
@@ -191,7 +190,7 @@ impl Client {
                 hurried = true;
                 self.timer.due = self.timer.due.min(Instant::now() + moment());
             }
-            self.poll_time(cx).map(Err)
+            poll_reading_time(&mut self.ticket, &mut self.timer, cx).map(Err)
         })
         .await
     }
@@ -227,6 +226,7 @@ impl Client {
     /// reset the connection and could take the answer back before the client has read it.
     pub(super) async fn linger(&mut self, time: Duration, bytes_max: usize) {
         self.set_timeout(time);
+        self.ticket.reading();
         self.stream.shutdown().await;
         let mut forgotten = Vec::new();
         let mut total = 0;
@@ -294,6 +294,21 @@ impl Client {
     pub(super) fn poll_time(&mut self, cx: &mut Context<'_>) -> Poll<Interrupt> {
         poll_time(&mut self.ticket, &mut self.timer, cx)
     }
+}
+
+/// The peer's address; none on a Unix socket.
+pub(super) fn address_of(stream: &Stream) -> Option<IpAddr> {
+    match stream.get_socket_digest()?.peer_addr() {
+        Some(SocketAddr::Inet(address)) => Some(address.ip().to_canonical()),
+        Some(SocketAddr::Unix(_)) | None => None,
+    }
+}
+
+/// The same, for a connection that waits for its client: then it can make room for another one, too.
+fn poll_reading_time(ticket: &mut Ticket, timer: &mut Timer, cx: &mut Context<'_>) -> Poll<Interrupt> {
+    let time = poll_time(ticket, timer, cx);
+    // Asked after the task is known to be woken up.
+    if time.is_pending() && ticket.is_evicted() { Poll::Ready(Interrupt::Draining) } else { time }
 }
 
 fn poll_time(ticket: &mut Ticket, timer: &mut Timer, cx: &mut Context<'_>) -> Poll<Interrupt> {

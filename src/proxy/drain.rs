@@ -2,12 +2,15 @@
 //!
 //! Every connection holds a ticket. A ticket costs a lock when it is made and dropped, and one atomic load when asked.
 
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::net::IpAddr;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
+
+use super::admission::Key;
+use super::seat::{Doing, Seat, choose};
+use super::sync::{Arc, AtomicBool, AtomicU8, Condvar, Mutex, MutexGuard, Ordering, PoisonError};
 
 /// How long idle connections wait for one more request when a drain begins.
 const LAST_MOMENT: Duration = Duration::from_millis(250);
@@ -35,14 +38,18 @@ pub(super) struct Drain {
     hurried: AtomicBool,
     /// Another process serves on: nobody is in a hurry to close idle connections.
     handed_over: AtomicBool,
+    made: Instant,
 }
 
 #[derive(Default)]
 struct Registry {
     open: usize,
+    /// Those of them that have been told to make room.
+    leaving: usize,
     /// Listeners that may have accepted connections which are not counted yet.
     doors: usize,
     wakers: Vec<Option<Waker>>,
+    seats: Vec<Option<Arc<Seat>>>,
     free: Vec<usize>,
 }
 
@@ -55,6 +62,7 @@ impl Drain {
             begun: Notify::new(),
             hurried: AtomicBool::new(false),
             handed_over: AtomicBool::new(false),
+            made: Instant::now(),
         }
     }
 
@@ -150,23 +158,64 @@ impl Drain {
         Ok(())
     }
 
-    /// A ticket for a new connection, unless `max` are open.
-    pub(super) fn enter(self: &Arc<Drain>, max: usize) -> Option<Ticket> {
+    /// A ticket for a new connection, unless `max` are open and none of them waits for its client: one that does makes room.
+    pub(super) fn enter(self: &Arc<Drain>, max: usize, peer: Option<IpAddr>) -> Option<(Ticket, Room)> {
+        let now = self.millis(Instant::now());
         let mut registry = self.lock();
-        if registry.open >= max {
-            return None;
+        let mut room = Room::Free;
+        let mut evicted = Vec::new();
+        while registry.open - registry.leaving >= max {
+            room = Room::Made;
+            evicted.push(registry.evict(max, now)?);
         }
         registry.open += 1;
         let place = registry.free.pop().unwrap_or_else(|| {
             registry.wakers.push(None);
+            registry.seats.push(None);
             registry.wakers.len() - 1
         });
+        let seat = Arc::new(Seat::new(peer, now));
+        if let Some(of_place) = registry.seats.get_mut(place) {
+            *of_place = Some(seat.clone());
+        }
         drop(registry);
-        Some(Ticket { drain: self.clone(), place, registered: None })
+        evicted.into_iter().flatten().for_each(Waker::wake);
+        Some((Ticket { drain: self.clone(), place, seat, registered: None }, room))
+    }
+
+    fn millis(&self, now: Instant) -> u64 {
+        u64::try_from(now.saturating_duration_since(self.made).as_millis()).unwrap_or(u64::MAX >> 2)
     }
 
     fn lock(&self) -> MutexGuard<'_, Registry> {
         self.registry.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether another connection had to make room for a new one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Room {
+    Free,
+    Made,
+}
+
+impl Registry {
+    /// Tells one connection to make room, and returns what wakes it up.
+    fn evict(&mut self, max: usize, now: u64) -> Option<Option<Waker>> {
+        loop {
+            let seats = self.seats.iter().enumerate();
+            let place = choose(seats.filter_map(|(place, seat)| Some((place, seat.as_deref()?))), max, now)?;
+            let seat = self.seats.get(place)?.as_ref()?;
+            seat.set_evicted(true);
+            if seat.is_served() {
+                // Its request arrived at this very moment.
+                seat.set_evicted(false);
+                continue;
+            }
+            self.leaving += 1;
+            // It stays registered: the connection may be served after all, and the drain must reach it.
+            return Some(self.wakers.get(place).and_then(Option::clone));
+        }
     }
 }
 
@@ -184,12 +233,42 @@ impl Drop for Door {
 pub(super) struct Ticket {
     drain: Arc<Drain>,
     place: usize,
+    seat: Arc<Seat>,
     registered: Option<Waker>,
 }
 
 impl Ticket {
     pub(super) fn phase(&self) -> Phase {
         self.drain.phase()
+    }
+
+    /// The connection waits for its next request since then.
+    pub(super) fn idle(&self, since: Instant) {
+        self.seat.set(Doing::Idle, self.drain.millis(since));
+    }
+
+    /// The connection waits for more of what its client is sending.
+    pub(super) fn reading(&self) {
+        self.seat.set(Doing::Reading, self.drain.millis(Instant::now()));
+    }
+
+    /// The connection is served: it makes no room, even if it was told to a moment ago.
+    pub(super) fn served(&self) {
+        self.seat.set(Doing::Served, 0);
+        if self.seat.is_evicted() {
+            let mut registry = self.drain.lock();
+            registry.leaving -= usize::from(self.seat.set_evicted(false));
+        }
+    }
+
+    /// The client behind the connection.
+    pub(super) fn set_client(&self, who: Key) {
+        self.seat.set_client(who);
+    }
+
+    /// Whether the connection has to make room for another one.
+    pub(super) fn is_evicted(&self) -> bool {
+        self.seat.is_evicted()
     }
 
     /// Ready once the phase has come; otherwise the task is woken when the phase changes.
@@ -216,6 +295,10 @@ impl Drop for Ticket {
     fn drop(&mut self) {
         let mut registry = self.drain.lock();
         registry.open -= 1;
+        registry.leaving -= usize::from(self.seat.set_evicted(false));
+        if let Some(seat) = registry.seats.get_mut(self.place) {
+            *seat = None;
+        }
         if let Some(place) = registry.wakers.get_mut(self.place) {
             *place = None;
         }
@@ -231,6 +314,12 @@ mod tests {
 
     use super::*;
 
+    fn enter(drain: &Arc<Drain>, max: usize) -> Option<Ticket> {
+        let (ticket, _) = drain.enter(max, None)?;
+        ticket.served();
+        Some(ticket)
+    }
+
     fn soon() -> Instant {
         Instant::now() + Duration::from_secs(5)
     }
@@ -238,11 +327,40 @@ mod tests {
     #[test]
     fn a_ticket_is_refused_beyond_the_limit_and_returned_on_drop() {
         let drain = Arc::new(Drain::new());
-        let first = drain.enter(1).unwrap();
-        assert!(drain.enter(1).is_none());
+        let first = enter(&drain, 1).unwrap();
+        assert!(enter(&drain, 1).is_none());
         drop(first);
-        assert!(drain.enter(1).is_some());
+        assert!(enter(&drain, 1).is_some());
         assert_eq!(drain.open(), 0);
+    }
+
+    #[tokio::test]
+    async fn an_idle_connection_makes_room_and_one_that_is_served_does_not() {
+        let drain = Arc::new(Drain::new());
+        let (mut idle, _) = drain.enter(2, None).unwrap();
+        idle.idle(Instant::now());
+        let served = enter(&drain, 2).unwrap();
+        let waiting = tokio::spawn(async move {
+            poll_fn(|cx| match idle.poll_phase(cx, Phase::Draining) {
+                Poll::Pending if !idle.is_evicted() => Poll::Pending,
+                Poll::Ready(()) | Poll::Pending => Poll::Ready(()),
+            })
+            .await;
+            idle
+        });
+        tokio::task::yield_now().await;
+        let (third, room) = drain.enter(2, None).unwrap();
+        third.served();
+        assert_eq!(room, Room::Made);
+        assert!(drain.enter(2, None).is_none(), "there is no other one that waits");
+        let idle = waiting.await.unwrap();
+        // Its request arrived at the same moment: it is served, and the next new connection finds no room.
+        idle.served();
+        drop(served);
+        assert_eq!(drain.open(), 2);
+        assert!(drain.enter(2, None).is_none());
+        drop((idle, third));
+        assert!(enter(&drain, 1).is_some());
     }
 
     #[tokio::test]
@@ -250,7 +368,7 @@ mod tests {
         let drain = Arc::new(Drain::new());
         let waiting: Vec<_> = (0..3)
             .map(|_| {
-                let mut ticket = drain.enter(9).unwrap();
+                let mut ticket = enter(&drain, 9).unwrap();
                 tokio::spawn(async move {
                     poll_fn(|cx| ticket.poll_phase(cx, Phase::Draining)).await;
                     poll_fn(|cx| ticket.poll_phase(cx, Phase::Expired)).await;
@@ -274,7 +392,7 @@ mod tests {
         let drain = Arc::new(Drain::new());
         let door = drain.open_door();
         assert_eq!(drain.wait_idle(Instant::now()), Err(0));
-        let ticket = drain.enter(9).unwrap();
+        let ticket = enter(&drain, 9).unwrap();
         drop(door);
         assert_eq!(drain.wait_idle(Instant::now()), Err(1));
         drop(ticket);
@@ -284,7 +402,7 @@ mod tests {
     #[test]
     fn the_waiting_thread_leaves_with_the_last_connection() {
         let drain = Arc::new(Drain::new());
-        let ticket = drain.enter(9).unwrap();
+        let ticket = enter(&drain, 9).unwrap();
         assert_eq!(drain.wait_idle(Instant::now()), Err(1));
         let waiter = std::thread::spawn({
             let drain = drain.clone();

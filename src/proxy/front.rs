@@ -17,8 +17,9 @@ use tokio::time::Instant;
 use super::backend::{Origin, Trust};
 use super::body;
 use super::call;
-use super::client::{Client, Interrupt};
+use super::client::{Client, Interrupt, address_of};
 use super::clock::seconds;
+use super::drain::Room;
 use super::io::{Parts, read_more};
 use super::local::{Content, Persist, render, render_preflight};
 use super::ready;
@@ -58,12 +59,14 @@ impl Front {
     /// not be able to hold what is not counted.
     async fn turn_away(&self, mut stream: Stream) {
         self.shared.metrics.connection_refused();
-        let Ok(_place) = self.turning_away.try_acquire() else { return };
         let id = self.shared.ids.next();
         let reply = reply::to_head(Denial::Overloaded);
         let bytes = render(&reply, id.as_str(), &self.shared.clock, Persist::Close, Content::Full, None);
+        // A new connection takes so few bytes at once: this does not wait.
+        let written = tokio::time::timeout(Duration::ZERO, stream.write_all(&bytes)).await;
+        let Ok(_place) = self.turning_away.try_acquire() else { return };
         let _ = tokio::time::timeout(LINGER, async {
-            if stream.write_all(&bytes).await.is_err() {
+            if !matches!(written, Ok(Ok(()))) {
                 return;
             }
             let _ = AsyncWriteExt::shutdown(&mut stream).await;
@@ -85,11 +88,14 @@ impl Front {
 impl ServerApp for Front {
     async fn process_new(self: &Arc<Self>, stream: Stream, _shutdown: &ShutdownWatch) -> Option<Stream> {
         let connections_max = self.shared.runtime.load().policy.limits().connections_max;
-        let Some(ticket) = self.shared.drain.enter(connections_max) else {
+        let Some((ticket, room)) = self.shared.drain.enter(connections_max, address_of(&stream)) else {
             self.turn_away(stream).await;
             return None;
         };
         self.shared.metrics.connection_accepted();
+        if room == Room::Made {
+            self.shared.metrics.connection_evicted();
+        }
         let client = Client::new(stream, ticket);
         Connection {
             shared: &self.shared,
@@ -166,6 +172,7 @@ impl Connection<'_> {
                     return self.client.linger(LINGER, LINGER_BYTES_MAX).await;
                 }
             };
+            self.client.ticket().served();
             // The wait may have been long; the request goes by what holds now.
             let runtime = published.load();
             patience = runtime.timeouts.keepalive_idle;
@@ -173,7 +180,10 @@ impl Connection<'_> {
             // moving it would cost more than all that it has to begin with.
             let serving = Box::write(Box::new_uninit(), self.serve_request(runtime, length));
             match Box::into_pin(serving).await {
-                Ending::Keep { consumed } => self.advance(length + consumed),
+                Ending::Keep { consumed } => {
+                    self.client.ticket().idle(self.idle_since.into());
+                    self.advance(length + consumed);
+                }
                 Ending::Close => return,
                 Ending::Linger => return self.client.linger(LINGER, LINGER_BYTES_MAX).await,
             }
@@ -212,9 +222,13 @@ impl Connection<'_> {
             if scanned == 0 {
                 // One deadline for the whole head, from its first byte, however often it dribbles.
                 client.set_timeout(runtime.timeouts.header);
+                client.ticket().reading();
             }
             scanned = buffer.len();
             match client.read(buffer).await {
+                Err(Interrupt::Draining) if client.ticket().is_evicted() => {
+                    return Err(NoHead::Refused(Denial::Overloaded));
+                }
                 Ok(0) | Err(Interrupt::ClientGone | Interrupt::Draining) => return Err(NoHead::Quiet),
                 Ok(_) => {}
                 // Stray line ends after a body are not the beginning of a request.
@@ -374,6 +388,7 @@ impl Request<'_> {
             return Ending::Close;
         }
         client.set_deadline(self.started + self.runtime.timeouts.body);
+        client.ticket().reading();
         match body::forget(client, &self.head, self.arrived).await {
             Some(consumed) => Ending::Keep { consumed },
             None => Ending::Linger,

@@ -1,6 +1,6 @@
 //! `GET /metrics` on its own listener and its own thread: a scrape never waits for traffic, nor traffic for a scrape.
 
-use std::sync::Arc;
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -8,12 +8,14 @@ use pingora::apps::ServerApp;
 use pingora::protocols::Stream;
 use pingora::server::ShutdownWatch;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::oneshot;
 
 use super::local::{append_field, append_length, append_status_line};
 use super::runtime::Shared;
+use super::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::http1::{FieldSpans, HeadLimits, RequestHead, head_end, request};
 
-/// A scraper has this long for its request, and as long to take the answer.
+/// A scrape has this long in all, however slowly its bytes come and go.
 const TIME_MAX: Duration = Duration::from_secs(10);
 const HEAD_LIMITS: HeadLimits = HeadLimits { bytes_max: 16 * 1024, fields_max: 100 };
 /// Scrapers at the same time.
@@ -22,12 +24,38 @@ const SCRAPES_MAX: usize = 16;
 /// The application behind the metrics listener.
 pub(super) struct MetricsService {
     shared: Arc<Shared>,
-    places: tokio::sync::Semaphore,
+    scrapes: Mutex<Scrapes>,
+}
+
+/// The scrapes under way, the oldest first.
+#[derive(Default)]
+struct Scrapes {
+    begun: u64,
+    /// Dropping what is here ends a scrape.
+    under_way: VecDeque<(u64, oneshot::Sender<()>)>,
 }
 
 impl MetricsService {
     pub(super) fn new(shared: Arc<Shared>) -> MetricsService {
-        MetricsService { shared, places: tokio::sync::Semaphore::new(SCRAPES_MAX) }
+        MetricsService { shared, scrapes: Mutex::default() }
+    }
+
+    /// Begins a scrape. With too many of them the oldest ends: a scraper that does its work is done in no time, so what is
+    /// old only holds its place.
+    fn begin(&self) -> (u64, oneshot::Receiver<()>) {
+        let mut scrapes = self.lock();
+        if scrapes.under_way.len() >= SCRAPES_MAX {
+            scrapes.under_way.pop_front();
+        }
+        scrapes.begun += 1;
+        let (stay, staying) = oneshot::channel();
+        let number = scrapes.begun;
+        scrapes.under_way.push_back((number, stay));
+        (number, staying)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Scrapes> {
+        self.scrapes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// One request a connection: a scrape every few seconds is not worth keeping one open for.
@@ -80,9 +108,12 @@ impl MetricsService {
 #[async_trait]
 impl ServerApp for MetricsService {
     async fn process_new(self: &Arc<Self>, mut stream: Stream, _shutdown: &ShutdownWatch) -> Option<Stream> {
-        if let Ok(_place) = self.places.try_acquire() {
-            let _ = tokio::time::timeout(TIME_MAX, self.scrape(&mut stream)).await;
+        let (number, ended) = self.begin();
+        tokio::select! {
+            _ = tokio::time::timeout(TIME_MAX, self.scrape(&mut stream)) => {}
+            _ = ended => {}
         }
+        self.lock().under_way.retain(|(other, _)| *other != number);
         None
     }
 }

@@ -34,6 +34,7 @@ mod room;
 mod route;
 mod routes;
 mod runtime;
+mod seat;
 mod server;
 mod shadow;
 mod slot;

@@ -241,6 +241,10 @@ impl Metrics {
         self.connections_refused.inc();
     }
 
+    pub(crate) fn connection_evicted(&self) {
+        self.policy.connections_evicted.inc();
+    }
+
     pub(crate) fn upstream_connection(&self, slot: Slot, how: UpstreamConnection) {
         let (place, result) = match how {
             UpstreamConnection::Opened => (0, "opened"),
@@ -348,6 +352,7 @@ struct PolicyFamilies {
     limited: IntCounterVec,
     streams: IntGauge,
     stood_in: IntCounterVec,
+    connections_evicted: IntCounter,
 }
 
 impl PolicyFamilies {
@@ -364,6 +369,10 @@ impl PolicyFamilies {
                 &["limit"],
             )?,
             streams: add.gauge("mcp_guard_streams", "Open streams of the endpoint.")?,
+            connections_evicted: add.counter(
+                "mcp_guard_connections_evicted_total",
+                "Client connections for which one that waited for its client was closed.",
+            )?,
             stood_in: add.counters(
                 "mcp_guard_discover_kept_total",
                 "Answers to server/discover that stood in for another one of the slot.",

@@ -4,23 +4,52 @@ use std::time::Duration;
 
 use crate::harness::{backend, call, eventually, guard, ok, post, result, soon};
 
+const HEALTH: &str = "GET /health HTTP/1.1\r\nHost: h\r\n\r\n";
+
 #[tokio::test]
 async fn connections_beyond_the_limit_are_turned_away() {
     let backend = backend().await;
     let guard = guard().token("t").upstream(&backend).config("[limits]\nconnections = 2").start().await;
-    let mut kept = guard.connect().await;
-    assert_eq!(kept.ask("GET /health HTTP/1.1\r\nHost: h\r\n\r\n").await.status(), 200);
-    let mut other = guard.connect().await;
-    assert_eq!(other.ask("GET /health HTTP/1.1\r\nHost: h\r\n\r\n").await.status(), 200);
+    let (mut first, mut second) = (guard.connect().await, guard.connect().await);
+    let mut peers = Vec::new();
+    for client in [&mut first, &mut second] {
+        client.send(post("t", "", &call(1, "tools/call"))).await;
+        peers.push(backend.accept().await);
+    }
     let mut third = guard.connect().await;
     let answer = third.answer().await;
     assert_eq!((answer.status(), answer.field("connection")), (503, Some("close")));
     assert!(answer.field("retry-after").is_some());
     assert_eq!(third.rest().await, b"");
     assert!(guard.metric("mcp_guard_connections_refused_total").await >= 1.0);
-    drop(kept);
+    peers[0].request().await;
+    peers[0].send(ok(&result(1))).await;
+    assert_eq!(first.answer().await.json()["id"], 1);
+    drop(first);
     eventually("a place is free again", || async { guard.metric("mcp_guard_connections").await < 2.0 }).await;
-    assert_eq!(guard.connect().await.ask("GET /health HTTP/1.1\r\nHost: h\r\n\r\n").await.status(), 200);
+    assert_eq!(guard.connect().await.ask(HEALTH).await.status(), 200);
+}
+
+// Field note L8: 1,024 idle keep-alive connections, without a token, and the next client got 503.
+#[tokio::test]
+async fn when_there_are_too_many_the_idlest_connection_makes_room() {
+    let backend = backend().await.serve(|_| ok(&result(1)));
+    let guard = guard().token("t").upstream(&backend).config("[limits]\nconnections = 3").start().await;
+    let mut idle = Vec::new();
+    for _ in 0..3 {
+        let mut client = guard.connect().await;
+        assert_eq!(client.ask(HEALTH).await.status(), 200);
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        idle.push(client);
+    }
+    assert_eq!(idle[0].ask(HEALTH).await.status(), 200, "now the second is the idlest");
+    assert_eq!(guard.post(&call(1, "tools/call")).await.json()["id"], 1);
+    assert_eq!(idle.remove(1).rest().await, b"");
+    for client in &mut idle {
+        assert_eq!(client.ask(HEALTH).await.status(), 200, "the others live on");
+    }
+    assert_eq!(guard.metric("mcp_guard_connections_evicted_total").await, 1.0);
+    assert_eq!(guard.metric("mcp_guard_connections_refused_total").await, 0.0);
 }
 
 #[tokio::test]

@@ -15,6 +15,7 @@ mod answers;
 mod cors;
 mod deadlines;
 mod discover;
+mod fair;
 mod faults;
 mod faults_crowd;
 mod faults_operator;

@@ -111,11 +111,13 @@ async fn serve_permitted(
     let runtime = request.runtime;
     let (bytes_max, patience) = (runtime.policy.limits().bodies_bytes_max, runtime.timeouts.waiting);
     let who = route.visitor(runtime, permit.caller(), client.peer());
+    client.ticket().set_client(who.key);
     let share = request.shared.room.share(who.key, bytes_max, patience);
     let body = match body::read(client, &request.head, request.arrived, rule.body_bytes_max, share).await {
         Ok(body) => body,
         Err(NoBody::Gone) => return report.client_gone(),
         Err(NoBody::Refused(denial)) => {
+            let denial = body::reason(client, denial);
             let reply = reply::to_route(denial, None);
             return request.answer_and_close(client, &reply, Some(denial), report).await;
         }

@@ -30,6 +30,11 @@ impl Message {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.text()))
     }
 
+    /// The id of a JSON-RPC request, if it is a number.
+    pub(crate) fn try_id(&self) -> Option<u64> {
+        serde_json::from_slice::<serde_json::Value>(&self.body).ok()?["id"].as_u64()
+    }
+
     /// The value of the only field of this name.
     #[track_caller]
     pub(crate) fn field(&self, name: &str) -> Option<&str> {
