@@ -9,8 +9,8 @@ use crate::ledger::{CLIENTS, Client, FULL};
 /// Ways to have no right token.
 const WAYS_WITHOUT_TOKEN: usize = 16;
 
-/// What Apache says itself to what is not for the guard.
-const APACHES_OWN: &[u16] = &[400, 403, 404, 405, 501];
+/// A page that may call, by default.
+pub(crate) const ORIGIN: &str = "Origin: http://localhost:3000";
 
 /// What must come of a request.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -65,7 +65,8 @@ impl Grammar {
                 self.without_token(dice, number, which)
             }
             56..76 => self.framing(dice, number),
-            76..80 if self.has_policy => self.elsewhere(dice, number),
+            76..78 if self.has_policy => self.elsewhere(dice, number),
+            78..80 if self.has_policy => self.hygiene(dice, number),
             80..87 if self.has_policy => self.forbidden_tool(dice, number),
             87..93 if self.has_policy => self.bad_body(dice, number),
             _ => self.mutated(dice, number),
@@ -73,7 +74,7 @@ impl Grammar {
     }
 
     /// A draft that is valid, from its client.
-    fn draft(&self, dice: &mut Dice, client: &Client, body: Vec<u8>) -> Draft {
+    pub(crate) fn draft(&self, dice: &mut Dice, client: &Client, body: Vec<u8>) -> Draft {
         let fields = [
             "Host: localhost".to_owned(),
             format!("Authorization: Bearer {}", client.token),
@@ -87,7 +88,13 @@ impl Grammar {
         draft
     }
 
-    fn request(&self, kind: &'static str, number: u64, client: &'static Client, draft: &Draft) -> Request {
+    pub(crate) fn request(
+        &self,
+        kind: &'static str,
+        number: u64,
+        client: &'static Client,
+        draft: &Draft,
+    ) -> Request {
         let bytes = [draft.head(), draft.wire_body().to_vec()].concat();
         Request {
             kind,
@@ -136,7 +143,7 @@ impl Grammar {
             "X_MCP_Client: full",
             "x-mcp-CLIENT:full",
             "X-Forwarded-For: 10.0.0.1",
-            "Origin: http://localhost:3000",
+            ORIGIN,
             "Proxy: http://elsewhere",
             "TE: trailers",
             "Connection: keep-alive",
@@ -152,6 +159,8 @@ impl Grammar {
             "Accept-Encoding: gzip",
             "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
             "Mcp-Session-Id: abc",
+            "Mcp-Session-Id: abc, abc",
+            "MCP-Protocol-Version: 2025-06-18\r\nmcp-protocol-version: 2025-06-18",
         ];
         draft.line = format!("POST {} HTTP/1.1", dice.pick(self.targets)).into_bytes();
         for _ in 0..dice.below(4) {
@@ -250,40 +259,8 @@ impl Grammar {
         request.name = fault.name;
         request.want = match fault.apache {
             Apache::Mended if self.is_behind_apache => Want::Unclear,
-            Apache::Answered if self.is_behind_apache => Want::Refused(APACHES_OWN),
+            Apache::Answered if self.is_behind_apache => Want::Refused(crate::places::APACHES_OWN),
             Apache::Refused | Apache::Mended | Apache::Answered => Want::Fatal,
-        };
-        request
-    }
-
-    /// Requests for something else than the endpoint, with a token that is right.
-    fn elsewhere(&self, dice: &mut Dice, number: u64) -> Request {
-        const PLACES: &[(&str, &str, &[u16])] = &[
-            ("POST", "/x", &[404]),
-            ("POST", "//", &[404]),
-            ("POST", "/../mcp", &[404]),
-            ("POST", "%2f", &[404]),
-            ("POST", ";x", &[404]),
-            ("POST", "/health", &[200]),
-            ("GET", "", &[405]),
-            ("PUT", "", &[405]),
-            ("DELETE", "", &[405]),
-            ("post", "", &[405]),
-            ("POST", "/.well-known/oauth-protected-resource", &[404]),
-            ("POST", "/register", &[400]),
-        ];
-        let (method, tail, statuses) = *dice.pick(PLACES);
-        let body = bodies::call(dice, number, "ok_a", false);
-        let mut draft = self.draft(dice, FULL, body);
-        draft.line = format!("{method} {}{tail} HTTP/1.1", self.targets[0]).into_bytes();
-        let mut request = self.request("elsewhere", number, FULL, &draft);
-        request.name = tail;
-        request.want = match self.is_behind_apache {
-            false => Want::Refused(statuses),
-            // Apache merges slashes before it looks for the endpoint.
-            true if tail == "//" => Want::Unclear,
-            true if tail == "/health" => Want::Refused(statuses),
-            true => Want::Refused(APACHES_OWN),
         };
         request
     }

@@ -23,6 +23,7 @@ mod fronts;
 mod grammar;
 mod ledger;
 mod liars;
+mod places;
 mod programs;
 mod session;
 mod unruly;

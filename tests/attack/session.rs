@@ -168,7 +168,12 @@ impl Attack {
 
     fn answered(&self, request: &Request, answer: &Answer) -> Result<(), String> {
         let name = || format!("{} ({}) with {}", request.kind, request.name, answer.status);
-        let is_json = answer.field("content-type") == Some("application/json");
+        let is_json = answer.status == 204 || answer.field("content-type") == Some("application/json");
+        // "never `*`", and a page that is not allowed is never named.
+        if answer.field("access-control-allow-origin").is_some_and(|origin| origin != "http://localhost:3000")
+        {
+            return Err(format!("opened to a page: {}", name()));
+        }
         let has_id = answer.field("x-request-id").is_some();
         let is_guards = self.grammar.is_behind_apache || (is_json && has_id);
         match &request.want {
