@@ -26,7 +26,6 @@ use super::sync::{Mutex, MutexGuard, PoisonError};
 use crate::http1::Known;
 use crate::http1::Occurs;
 use crate::policy::Call;
-use crate::rollout::sample::{Verdict, judge_rpc_error};
 use crate::telemetry::Outcome;
 use crate::upstream::Accept;
 use crate::wire::outcome::{Answer, Format};
@@ -36,6 +35,10 @@ use crate::wire::{Kind, Method, scan};
 const FRESH: Duration = Duration::from_secs(5);
 /// Discovers of one client that ask a slot at a time.
 const LANES: usize = 2;
+/// The errors that the slot and the version asked for decide. Any other may be about what else one client sent, and is
+/// not what another asked for.
+const METHOD_NOT_FOUND: i64 = -32601;
+const UNSUPPORTED_VERSION: i64 = -32022;
 const BODY_BYTES_MAX: usize = 64 * 1024;
 const HEAD_BYTES_MAX: usize = 4 * 1024;
 /// Answers kept for a slot: one for each protocol version that clients speak, and some more.
@@ -235,7 +238,7 @@ impl Keeping {
     pub(super) fn finish(self, slot: &SlotState, answer: Answer) {
         let outcome = match answer {
             Answer::Ok => Outcome::Ok,
-            Answer::RpcError(code) if judge_rpc_error(code) == Verdict::Answered => Outcome::RpcError,
+            Answer::RpcError(METHOD_NOT_FOUND | UNSUPPORTED_VERSION) => Outcome::RpcError,
             Answer::RpcError(_) | Answer::ToolError | Answer::NotRpc | Answer::Empty => return,
         };
         let Keeping { view, generation, status, format, rendered, body } = self;

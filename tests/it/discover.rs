@@ -99,11 +99,16 @@ async fn over_its_rate_a_discover_gets_the_last_answer_with_its_own_id() {
 async fn only_a_whole_and_good_answer_without_a_session_is_kept() {
     let answer = |id: &str, rest: &str| format!(r#"{{"jsonrpc":"2.0","id":{id},{rest}}}"#);
     let failed = answer("1", r#""error":{"code":-32603,"message":"oops"}"#);
+    // What one client asked wrongly must not be what another is answered.
+    let asked_wrongly = answer("1", r#""error":{"code":-32602,"message":"bad params"}"#);
     let good = answer("1", r#""result":{}"#);
     let session = ok(&good).replace("Content-Type", "Mcp-Session-Id: s\r\nContent-Type");
-    for reply in
-        [ok(&failed), session, ok(&answer("1", &format!(r#""result":{{"x":"{}"}}"#, "x".repeat(70_000))))]
-    {
+    for reply in [
+        ok(&failed),
+        ok(&asked_wrongly),
+        session,
+        ok(&answer("1", &format!(r#""result":{{"x":"{}"}}"#, "x".repeat(70_000)))),
+    ] {
         let backend = backend().await.serve(move |_| reply.clone());
         let guard = guard().tokens(&client("bot", "rate = \"1/h\"")).upstream(&backend).start().await;
         let mut connection = guard.connect().await;
