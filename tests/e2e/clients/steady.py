@@ -66,4 +66,5 @@ async def main(url: str, mode: str, name: str) -> None:
     print(json.dumps(told), flush=True)
 
 
-asyncio.run(main(*sys.argv[1:]))
+if __name__ == "__main__":
+    asyncio.run(main(*sys.argv[1:]))

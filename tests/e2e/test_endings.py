@@ -1,0 +1,90 @@
+"""What the official SDKs make of calls that a backend does not answer: an error in time, and a session that lives on."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from harness.clients import in_node_env
+from harness.guard import TOKEN, Guard
+from harness.paths import E2E, node, python
+from harness.programs import Program, wait_until
+
+CLIENTS = {"sdk1": "sdk1", "sdk2-legacy": "legacy", "sdk2-auto": "auto", "ts1": "ts1", "ts2-legacy": "legacy", "ts2-auto": "auto"}
+TOLD = {
+    "closes": (-31502, "backend_reset"),
+    "resets": (-31502, "backend_reset"),
+    "ends": (-31502, "backend_invalid"),
+    "polls": (-31502, "backend_invalid"),
+    "silent": (-31504, "deadline"),
+    "html": (-31502, "backend_invalid"),
+    "empty": (-31502, "backend_invalid"),
+    "accepted": (-31502, "backend_invalid"),
+    "nothing": (-31502, "backend_invalid"),
+    "unauthorized": (-31502, "backend_status"),
+    "forbidden": (-31502, "backend_status"),
+    "missing": (-31502, "backend_status"),
+    "moved": (-31502, "backend_status"),
+}
+SILENCE = 1  # Longer than the call beside takes.
+
+
+def argv(client: str, url: str, tools: list[str]) -> list[str]:
+    if client.startswith("ts"):
+        return [node(), str(in_node_env("endings.mjs")), url, CLIENTS[client], *tools]
+    return [python(client.partition("-")[0]), str(E2E / "clients" / "endings.py"), url, CLIENTS[client], *tools]
+
+
+def start(client: str, url: str, tools: list[str]) -> subprocess.Popen:
+    env = {**os.environ, "MCP_TOKEN": TOKEN}
+    return subprocess.Popen(argv(client, url, tools), env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def told_by(process: subprocess.Popen) -> dict:
+    out, err = process.communicate(timeout=120)
+    assert out, f"the client said nothing:\n{err}"
+    return json.loads(out)
+
+
+def guarded(programs, name: str, more: str) -> tuple[Guard, Program]:
+    path = programs.folder / f"{name}.sock"
+    backend = programs.start(f"{name}-backend", [sys.executable, str(E2E / "backends" / "broken.py"), str(path)]).wait_for(f"unix:{path}")
+    return Guard(programs, f"unix:{path}", "/mcp", name=name, more=more), backend
+
+
+@pytest.fixture(scope="module")
+def guard(module_programs) -> Guard:
+    return guarded(module_programs, "endings", f'[timeouts]\nstream_idle = "{SILENCE}s"')[0]
+
+
+def assert_told(told: dict, code: int, reason: str, tool: str) -> None:
+    assert "hung" not in told, f"{tool}: the call hung: {told}"
+    if told["error"].startswith("SdkHttpError"):  # The real status of 2026-07-28: the 2.x TypeScript SDK shows the body as text.
+        assert f'"code":{code}' in told["error"] and f'"reason":"{reason}"' in told["error"], f"{tool}: {told}"
+    else:
+        assert (told["code"], told["data"]["reason"], told["data"]["executed"]) == (code, reason, "unknown"), f"{tool}: {told}"
+    assert told["beside"].get("text") == ["done"], f"{tool}: the call beside it did not survive: {told}"
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+def test_a_call_that_is_not_answered_ends_with_an_error_and_harms_no_other(guard, client):
+    tools = list(TOLD)
+    told = told_by(start(client, f"{guard.url}/mcp", [*tools, "good"]))
+    for tool in tools:
+        assert_told(told[tool], *TOLD[tool], tool)
+        assert told[tool]["seconds"] < SILENCE + 1.5, f"{tool}: {told[tool]}"
+    assert told["good"]["text"] == ["done"], "the session lives on"
+
+
+def test_a_stream_that_is_drained_ends_with_an_error(programs):
+    guard, backend = guarded(programs, "drained", '[timeouts]\ndrain = "1500ms"')
+    clients = {client: start(client, f"{guard.url}/mcp", ["silent"]) for client in ("sdk1", "sdk2-auto", "ts1", "ts2-auto")}
+    wait_until("each client's stream", lambda: backend.log().count("a silent stream") == len(clients))
+    guard.program.process.send_signal(signal.SIGTERM)
+    for client, process in clients.items():
+        told = told_by(process)["silent"]
+        assert "hung" not in told and told["code"] == -31503, f"{client}: {told}"
+        assert told["data"]["reason"] == "draining", f"{client}: {told}"
