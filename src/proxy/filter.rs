@@ -7,7 +7,7 @@ use super::client::Client;
 use super::relay::{Cut, Source};
 use crate::http1::BodyLength;
 use crate::policy::call::View;
-use crate::wire::listing::{self, Edited};
+use crate::wire::listing::{self, Edited, EventEditor};
 use crate::wire::outcome::Format;
 
 /// A longer list is refused rather than passed on unread.
@@ -35,8 +35,17 @@ pub(super) async fn show_only(
             }
         }
         Format::EventStream => {
-            source.collect_until(client, LIST_BYTES_MAX, |data| has_answer(data, &shows)).await?;
-            listing::events(&source.data, &shows)
+            let (mut editor, mut fed) = (EventEditor::default(), Ok(()));
+            // Some servers keep a stream open after they have answered, and nothing that matters follows.
+            let answered = |data: &[u8]| {
+                fed = editor.feed(data, &shows);
+                fed.is_err() || editor.is_answer()
+            };
+            source.collect_until(client, LIST_BYTES_MAX, answered).await?;
+            fed.and_then(|()| {
+                editor.feed(&source.data, &shows)?;
+                editor.finish(&source.data, &shows)
+            })
         }
         Format::Opaque if head.status >= 300 => return Ok(()),
         Format::Opaque => {
@@ -48,10 +57,4 @@ pub(super) async fn show_only(
     let edited = edited.map_err(|_doubt| Cut::Unreadable)?;
     source.end_with(edited.bytes);
     Ok(())
-}
-
-/// Whether a stream has said what it was asked for: some servers keep it open after that, and nothing that matters follows.
-fn has_answer(data: &[u8], shows: &dyn Fn(&str) -> bool) -> bool {
-    let ends_event = [b"\n\n".as_slice(), b"\r\n\r\n", b"\r\r"].iter().any(|end| data.ends_with(end));
-    ends_event && listing::events(data, shows).is_ok_and(|edited| edited.is_answer)
 }

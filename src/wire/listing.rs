@@ -39,23 +39,89 @@ pub fn message(json: &[u8], shows: &dyn Fn(&str) -> bool) -> Result<Edited, Scan
 
 /// The same for the events of a `text/event-stream`. An event whose data is edited keeps its other lines.
 pub fn events(stream: &[u8], shows: &dyn Fn(&str) -> bool) -> Result<Edited, ScanError> {
-    let mut out = Vec::with_capacity(stream.len());
-    let mut edited = Edited::default();
-    let mut event: Vec<Line<'_>> = Vec::new();
-    let mut rest = stream.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(stream);
-    out.extend_from_slice(&stream[..stream.len() - rest.len()]);
-    while let Some(line) = Line::first(rest) {
-        rest = &rest[line.length()..];
-        let ends = line.text.is_empty();
-        event.push(line);
-        // Clients drop an event without its empty line; one that does not is served just as well.
-        if ends || rest.is_empty() {
-            edited.is_answer |= write_event(&event, shows, &mut out)?;
-            event.clear();
+    let mut editor = EventEditor::default();
+    editor.feed(stream, shows)?;
+    editor.finish(stream, shows)
+}
+
+/// Edits an event stream that arrives in pieces and is kept by the caller. Each event is read once, when it is whole.
+#[derive(Debug, Default)]
+pub struct EventEditor {
+    out: Vec<u8>,
+    /// Up to where the stream's events are in `out`.
+    done: usize,
+    /// Where the line begins that has not ended.
+    line: usize,
+    /// Up to where no line ends.
+    scanned: usize,
+    is_answer: bool,
+    parsed: usize,
+}
+
+const BOM: &[u8] = b"\xEF\xBB\xBF";
+
+impl EventEditor {
+    /// Edits the events that have become whole. `stream` is all that has arrived, its beginning the same as before.
+    pub fn feed(&mut self, stream: &[u8], shows: &dyn Fn(&str) -> bool) -> Result<(), ScanError> {
+        if self.done == 0 && BOM.starts_with(&stream[..stream.len().min(BOM.len())]) {
+            if stream.len() < BOM.len() {
+                return Ok(());
+            }
+            self.out.extend_from_slice(BOM);
+            (self.done, self.line, self.scanned) = (BOM.len(), BOM.len(), BOM.len());
         }
+        while let Some(found) = memchr::memchr2(b'\r', b'\n', stream.get(self.scanned..).unwrap_or_default())
+        {
+            let at = self.scanned + found;
+            let is_blank = at == self.line;
+            // Of a CR that ends a line with text, an LF may be part. One behind an empty line is an empty line, which says
+            // nothing.
+            if stream[at] == b'\r' && at + 1 == stream.len() && !is_blank {
+                self.scanned = at;
+                return Ok(());
+            }
+            let end = at + if stream[at..].starts_with(b"\r\n") { 2 } else { 1 };
+            (self.line, self.scanned) = (end, end);
+            if is_blank {
+                self.write_up_to(end, stream, shows)?;
+            }
+        }
+        self.scanned = stream.len();
+        Ok(())
     }
-    edited.bytes = (out != stream).then_some(out);
-    Ok(edited)
+
+    /// Whether an event was an answer.
+    pub fn is_answer(&self) -> bool {
+        self.is_answer
+    }
+
+    /// What became of the stream. Nothing that matters follows an answer; before one, an event without its empty line counts,
+    /// too: clients drop it, and one that does not is served just as well.
+    pub fn finish(mut self, stream: &[u8], shows: &dyn Fn(&str) -> bool) -> Result<Edited, ScanError> {
+        if !self.is_answer && self.done < stream.len() {
+            self.write_up_to(stream.len(), stream, shows)?;
+        }
+        let EventEditor { out, is_answer, .. } = self;
+        Ok(Edited { bytes: (out != stream).then_some(out), is_answer })
+    }
+
+    fn write_up_to(
+        &mut self,
+        end: usize,
+        stream: &[u8],
+        shows: &dyn Fn(&str) -> bool,
+    ) -> Result<(), ScanError> {
+        let mut rest = &stream[self.done..end];
+        self.parsed += rest.len();
+        self.done = end;
+        let mut event: Vec<Line<'_>> = Vec::new();
+        while let Some(line) = Line::first(rest) {
+            rest = &rest[line.length()..];
+            event.push(line);
+        }
+        self.is_answer |= write_event(&event, shows, &mut self.out)?;
+        Ok(())
+    }
 }
 
 /// Writes an event, edited where need be. Whether it was an answer.

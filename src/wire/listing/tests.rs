@@ -122,3 +122,42 @@ proptest! {
         let _ = (message(&bytes, &shows), events(&bytes, &shows));
     }
 }
+
+// A list as one event, or one event for each tool: the work is the bytes, not their square, however they arrive.
+#[test]
+fn each_event_is_read_once_however_the_stream_is_cut() {
+    let note = "event: message\r\ndata: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/message\"}\r\n\r\n: ping\n\n";
+    let answer = "data: {\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{\"tools\":[{\"name\":\"ok\"},{\"name\":\"no\"}]}}\n\n";
+    let edited = answer.replace(",{\"name\":\"no\"}", "");
+    let stream = note.repeat(2000) + answer;
+    let expect = note.repeat(2000) + &edited;
+    for step in [1, 7, 4096, stream.len()] {
+        let mut editor = EventEditor::default();
+        let mut seen = 0;
+        while seen < stream.len() {
+            assert!(!editor.is_answer());
+            seen = (seen + step).min(stream.len());
+            editor.feed(&stream.as_bytes()[..seen], &shows).unwrap();
+        }
+        assert!(editor.is_answer());
+        assert_eq!(editor.parsed, stream.len(), "in pieces of {step}");
+        let edited = editor.finish(stream.as_bytes(), &shows).unwrap();
+        assert!(edited.bytes.unwrap() == expect.as_bytes(), "in pieces of {step}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn pieces_do_not_show_in_an_edited_stream(
+        stream in r"\u{feff}?(data: \{\}|data|id: 1|: x|\n|\r|\r\n|\n\n|\r\r|data: \{\x22result\x22:\{\x22tools\x22:\[\{\x22name\x22:\x22no\x22\}\]\}\}){0,12}",
+        cuts: [prop::sample::Index; 3],
+    ) {
+        let bytes = stream.as_bytes();
+        let whole = events(bytes, &shows);
+        let mut places: Vec<usize> = cuts.iter().map(|cut| cut.index(bytes.len() + 1)).collect();
+        places.sort_unstable();
+        let mut editor = EventEditor::default();
+        let fed = places.iter().chain([&bytes.len()]).try_for_each(|end| editor.feed(&bytes[..*end], &shows));
+        prop_assert_eq!(fed.and_then(|()| editor.finish(bytes, &shows)), whole, "{:?}", stream);
+    }
+}
