@@ -1,8 +1,8 @@
 //! From an admitted call to the head of its answer: a place, a connection, one exchange; and what may be tried again.
 //!
 //! The rule of repetition: a request of which not one byte was taken may go again, anywhere. Once a byte was taken, only
-//! a method that is known to change nothing may, and only if the backend that took it is gone: one that lives and hangs up
-//! has made up its mind, and would have to hear everything twice.
+//! a method that is known to change nothing may: again where the backend that took it is gone, and once more where a live
+//! backend closed the connection without a byte.
 //!
 //! A call is admitted when its first byte is sent. Until then it goes where the route of that moment sends it: a rollback
 //! concerns calls that wait for a place, a connection or a backend, too.
@@ -154,7 +154,7 @@ struct Asking<'q> {
     fallback: Fallback,
     /// Sent again because nothing had been taken.
     unsent: u32,
-    /// Sent again because the backend that took it was gone.
+    /// Sent again although it had been taken.
     repeated: u32,
     /// Set once the backend could not be reached: how long the call is held.
     hold_until: Option<Instant>,
@@ -199,10 +199,12 @@ impl<'q> Asking<'q> {
                     let since = self.since.unwrap_or_else(Instant::now);
                     return Ok(Asked { slot: self.slot, place, received, since });
                 }
-                Err(Failure::Cut) if self.may_repeat() => {
+                Err(failure @ (Failure::Silent | Failure::Cut)) if self.may_repeat() => {
                     drop(place);
-                    if self.look_after(generation, client).await? == Backend::Lives {
-                        self.judge(&Failure::Cut, reused)?;
+                    if self.look_after(generation, client).await? == Backend::Lives
+                        && (failure == Failure::Cut || self.repeated > 0)
+                    {
+                        self.judge(&failure, reused)?;
                     }
                     self.repeated += 1;
                     self.question.shared.metrics.retried(self.slot.slot, Retry::Repeatable);
@@ -275,8 +277,11 @@ impl<'q> Asking<'q> {
         let slot = self.slot.slot;
         match failure {
             // The backend may close an idle connection at any time: that is no failure of its.
-            Failure::Unsent | Failure::Cut if reused == Reused::Pooled && self.unsent < AGAIN_MAX => {}
-            Failure::Unsent | Failure::Cut => self.sample(Failed::NoConnection, Duration::ZERO),
+            Failure::Unsent | Failure::Silent | Failure::Cut
+                if reused == Reused::Pooled && self.unsent < AGAIN_MAX => {}
+            Failure::Unsent | Failure::Silent | Failure::Cut => {
+                self.sample(Failed::NoConnection, Duration::ZERO)
+            }
             Failure::Invalid(_) | Failure::TooManyInterim => self.sample(Failed::Garbage, Duration::ZERO),
         }
         let why = match failure {
@@ -285,7 +290,7 @@ impl<'q> Asking<'q> {
                 self.question.shared.metrics.retried(slot, Retry::Unsent);
                 return Ok(());
             }
-            Failure::Unsent | Failure::Cut => Denial::BackendReset,
+            Failure::Unsent | Failure::Silent | Failure::Cut => Denial::BackendReset,
             Failure::Invalid(error) => {
                 log::warn!("slot {}: the backend's answer is malformed: {error}", slot.as_str());
                 Denial::BackendInvalid

@@ -36,6 +36,8 @@ pub(super) enum RequestSent {
 pub(super) enum Failure {
     /// Not one byte was taken: no backend can have acted on it.
     Unsent,
+    /// The connection ended before a byte came back.
+    Silent,
     /// The connection ended before a complete head.
     Cut,
     /// What came is not an answer.
@@ -60,6 +62,7 @@ pub(super) async fn exchange(
             return Ok(Received { connection, head, rest: heads.raw, request });
         }
         match read_more(&mut connection, &mut heads.raw).await {
+            Ok(0) | Err(_) if heads.raw.is_empty() && heads.interim == 0 => return Err(Failure::Silent),
             Ok(0) | Err(_) => return Err(Failure::Cut),
             Ok(_) => found = heads.next(&mut connection.spans)?,
         }

@@ -4,8 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use crate::harness::{
-    Message, STARTING, backend, backend_at, backend_on_tcp, call, eventually, guard, is_probe, ok, post,
-    result, soon,
+    Message, STARTING, backend, backend_at, backend_on_tcp, call, eventually, guard, ok, post, result, soon,
 };
 
 fn id_of(request: &Message) -> u64 {
@@ -131,32 +130,45 @@ async fn a_call_whose_backend_goes_away_is_not_sent_again_but_a_read_is() {
     assert_eq!(guard.metric(r#"mcp_guard_retries_total{reason="repeatable",slot="blue"}"#).await, 1.0);
 }
 
+// Contract, section 7: "once one byte was sent, only `initialize`, `ping`, `*/list`, `server/discover` may be repeated.
+// `tools/call` never is." A ping is not: it asks whether the backend answers.
 #[tokio::test]
-async fn a_backend_that_lives_and_hangs_up_hears_nothing_twice() {
-    let backend = backend().await;
-    let guard = guard().token("t").upstream(&backend).start().await;
-    for method in ["tools/call", "tools/list"] {
+async fn a_live_backend_that_hangs_up_is_asked_once_more_if_that_changes_nothing() {
+    for method in ["tools/list", "initialize", "resources/list"] {
+        let backend = backend().await;
+        let guard = guard().token("t").upstream(&backend).start().await;
         let mut client = guard.connect().await;
         client.send(post("t", "", &call(1, method))).await;
-        // A connection made to see whether the backend lives stays idle: the request comes on the next one or on it.
+        assert_eq!(id_of(&backend.accept().await.request().await), 1);
+        // The connection that shows that the backend lives carries the second try.
+        let mut peer = backend.accept().await;
+        assert_eq!(id_of(&peer.request().await), 1, "{method}");
+        peer.send(ok(&result(1))).await;
+        assert_eq!(client.answer().await.json()["id"], 1, "{method}");
+        assert_eq!(guard.metric(r#"mcp_guard_retries_total{reason="repeatable",slot="blue"}"#).await, 1.0);
+        // Not a third time.
+        client.send(post("t", "", &call(2, method))).await;
+        assert_eq!(id_of(&peer.request().await), 2);
+        drop(peer);
+        assert_eq!(id_of(&backend.accept().await.request().await), 2);
+        assert_eq!(client.answer().await.json()["error"]["data"]["reason"], "backend_reset", "{method}");
+    }
+}
+
+#[tokio::test]
+async fn a_backend_that_lives_and_hangs_up_hears_nothing_twice_that_may_act() {
+    // Where the answer has begun, even a read is not asked again.
+    for (method, begun) in [("tools/call", ""), ("ping", ""), ("tools/list", "HTTP/1.1 200 OK\r\n")] {
+        let backend = backend().await;
+        let guard = guard().token("t").upstream(&backend).start().await;
+        let mut client = guard.connect().await;
+        client.send(post("t", "", &call(1, method))).await;
         let mut peer = backend.accept().await;
         assert_eq!(id_of(&peer.request().await), 1);
+        peer.send(begun).await;
         drop(peer);
         assert_eq!(client.answer().await.json()["error"]["data"]["reason"], "backend_reset", "{method}");
-        if method == "tools/list" {
-            // The guard's first probe may be among the next connections.
-            loop {
-                let mut idle = soon("an idle connection", backend.accept_next()).await;
-                let quiet = std::time::Duration::from_millis(100);
-                match tokio::time::timeout(quiet, idle.try_request()).await {
-                    Err(_quiet) => break,
-                    Ok(Ok(request)) => {
-                        assert!(is_probe(request.head.as_bytes()), "the request was sent twice")
-                    }
-                    Ok(Err(_closed)) => {}
-                }
-            }
-        }
+        assert_eq!(guard.metric(r#"mcp_guard_retries_total{reason="repeatable",slot="blue"}"#).await, 0.0);
     }
 }
 
