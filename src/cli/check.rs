@@ -9,7 +9,8 @@ use serde_json::json;
 
 use super::Exit;
 use super::output::{complain_of, say};
-use crate::config::{self, Findings, LoadError, Loaded, Surroundings};
+use crate::config::{self, Config, Findings, LoadError, Loaded, Problem, Surroundings};
+use crate::control;
 use crate::upstream::Slot;
 
 /// Check the configuration and the tokens, and print every problem. Nothing is started or changed.
@@ -31,8 +32,15 @@ pub(super) struct Check {
 impl Check {
     pub(super) fn run(&self, file: &Path) -> Exit {
         let (findings, summary) = match config::load(file, &Surroundings::of_this_process()) {
-            Ok(loaded) => {
-                let summary = summary(&loaded);
+            Ok(mut loaded) => {
+                let serves = serving(&loaded.config);
+                let contradiction =
+                    control::contradiction(loaded.config.stable, loaded.config.says_stable, serves);
+                if let Some(reason) = contradiction {
+                    let (place, key, value, hint) = (None, String::new(), None, None);
+                    loaded.warnings.push(Problem { place, key, value, reason, hint });
+                }
+                let summary = summary(&loaded, serves);
                 (Findings { problems: Vec::new(), warnings: loaded.warnings }, Some(summary))
             }
             Err(LoadError::Invalid(findings)) => (findings, None),
@@ -64,11 +72,18 @@ fn print(findings: &Findings, summary: Option<&str>, file: &Path) {
     }
 }
 
-fn summary(loaded: &Loaded) -> String {
+/// The slot that serves, or would: the saved state's where there is one that can be read, else the file's.
+fn serving(config: &Config) -> Slot {
+    let saved = config.listen.state.as_deref().and_then(|folder| control::state::load(folder).ok().flatten());
+    let stable = saved.map(|saved| saved.state.stable).filter(|slot| config.backend(*slot).is_some());
+    stable.unwrap_or(config.stable)
+}
+
+fn summary(loaded: &Loaded, serves: Slot) -> String {
     let config = &loaded.config;
     let slots = Slot::ALL.into_iter().filter_map(|slot| {
         let backend = config.backend(slot)?;
-        let role = if slot == config.stable { " (stable)" } else { "" };
+        let role = if slot == serves { " (stable)" } else { "" };
         Some(format!("{}{role} at {}", slot.as_str(), backend.address))
     });
     let slots = slots.collect::<Vec<_>>().join(", ");

@@ -76,7 +76,7 @@ impl Live {
         let config = loaded.config;
         let mut later = later(&self.started, &config.listen);
         later.sort_unstable();
-        let reloaded = Reloaded {
+        let mut reloaded = Reloaded {
             clients: config.clients.len(),
             at_next_start: later.into_iter().map(str::to_owned).collect(),
             warnings: loaded.warnings.iter().take(PROBLEMS_MAX).map(ToString::to_string).collect(),
@@ -84,10 +84,7 @@ impl Live {
         provide_files(&config);
         let (settings, log) = (Settings::of(&config), config.log);
         // Whoever can refuse is asked first: after that nothing can stop the rest.
-        if !self.rollout.configure(settings) {
-            let reason = "the control plane is busy and did not take [slots], [health] and [rollout] over";
-            return Err(vec![format!("{reason} (hint: reload once more)")]);
-        }
+        reloaded.warnings.extend(self.rollout.configure(settings).map_err(|why| vec![why])?);
         self.shadow.configure(shadow::Settings::of(&config));
         self.handle.publish(config);
         self.log.configure(log);

@@ -22,6 +22,7 @@ use crate::rollout::observe::Summary;
 use crate::rollout::status::{RunStatus, SlotStatus};
 use crate::rollout::transition::Kind;
 use crate::rollout::{Stage, Transition};
+use crate::upstream::Percent;
 
 const WATCH_EVERY: Duration = Duration::from_secs(1);
 /// How long `rollback` waits for calls on the candidate. They are not cut.
@@ -117,9 +118,9 @@ impl Rollout {
                 .and_then(|accept| order(guard, Order::Promote { force: *force, accept }).map(|_| ())),
             What::Rollback { to } => order(guard, Order::Rollback { to: *to }).and_then(|done| {
                 // Back in the rollout, the candidate may go on serving some.
-                let ended = done.transition.to.step.is_none();
-                let candidate = done.transition.to.stable.other();
-                if ended { drained(guard, candidate, DRAIN_SECONDS) } else { Ok(()) }
+                let to = done.transition.to;
+                let candidate = to.stable.other();
+                if to.weight == Percent::ZERO { drained(guard, candidate, DRAIN_SECONDS) } else { Ok(()) }
             }),
             What::Status { watch: true, json } => follow(guard, *json),
             What::Status { watch: false, json } => overview(guard).map(|overview| show(&overview, *json)),
@@ -200,6 +201,9 @@ fn show(overview: &Overview, json: bool) {
         None => {
             let stable = overview.status.position.stable.as_str();
             say(format_args!("nothing is in rollout: {stable} serves all traffic"));
+            if let Some(last) = &overview.last {
+                say(format_args!("latest     {}", line_of(last)));
+            }
         }
         Some(run) => show_run(overview, run),
     }
@@ -247,11 +251,12 @@ fn show_run(overview: &Overview, run: &RunStatus) {
 /// A line of the side-by-side table.
 type Line = (&'static str, fn(&SlotStatus) -> String);
 
-const COLUMNS: [Line; 6] = [
+const COLUMNS: [Line; 7] = [
     ("health", |slot| slot.health.clone()),
     ("calls", |slot| slot.summary.requests.to_string()),
-    ("errors", |slot| format!("{} ({:.1} %)", slot.summary.failures, slot.summary.error_rate * 100.0)),
+    ("failures", |slot| slot.summary.failures.to_string()),
     ("tool errors", |slot| slot.summary.tool_errors.to_string()),
+    ("error rate", |slot| format!("{:.1} %", slot.summary.error_rate * 100.0)),
     ("p50", |slot| millis(slot.summary.p50_ms)),
     ("p95", |slot| millis(slot.summary.p95_ms)),
 ];
@@ -300,9 +305,10 @@ fn show_transition(transition: &Transition) {
 
 fn numbers_of(side: &Summary) -> String {
     format!(
-        "{} calls, {} errors ({:.1} %), p50 {}, p95 {}",
+        "{} calls, {} failures, {} tool errors, error rate {:.1} %, p50 {}, p95 {}",
         side.requests,
         side.failures,
+        side.tool_errors,
         side.error_rate * 100.0,
         millis(side.p50_ms),
         millis(side.p95_ms)

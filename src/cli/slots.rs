@@ -16,6 +16,7 @@ use crate::rollout::status::SlotStatus;
 use crate::upstream::Slot;
 
 const LOOK_EVERY: Duration = Duration::from_millis(50);
+const ASK_EVERY: Duration = Duration::from_millis(500);
 
 /// Show the slots, switch to the other one, or take one out of service.
 #[derive(Debug, Args)]
@@ -24,6 +25,7 @@ Examples:
   mcp-guard slots list
   mcp-guard slots switch green        all traffic to green; refused unless green is healthy
   mcp-guard slots switch blue         and back
+  mcp-guard slots switch green --wait 30    as soon as green is healthy
   mcp-guard slots drain blue          blue takes no calls any more, not even in need; returns when it is idle
 
 Exit codes: 0 done, 1 refused or not drained in time, 2 the guard could not be asked.")]
@@ -47,9 +49,12 @@ enum What {
         /// `blue` or `green`.
         #[arg(value_parser = slot)]
         slot: Slot,
-        /// Also if it speaks less than the other, which breaks clients that use protocol 2026-07-28.
+        /// Also if it lists no tools, or speaks less than the other, which breaks clients that use protocol 2026-07-28.
         #[arg(long)]
         force: bool,
+        /// Seconds to wait for the slot to be healthy, as after its backend was started a moment ago.
+        #[arg(long, value_name = "SECONDS", default_value = "0")]
+        wait: u64,
         /// Seconds to wait for the calls on the other slot to finish. They are not cut.
         #[arg(long, value_name = "SECONDS", default_value = "60")]
         drain_timeout: u64,
@@ -70,8 +75,8 @@ impl Slots {
     pub(super) fn run(&self, guard: &Guard) -> Exit {
         let result = match &self.what {
             What::List { json } => list(guard, *json),
-            What::Switch { slot, force, drain_timeout } => {
-                order(guard, Order::Switch { to: *slot, force: *force })
+            What::Switch { slot, force, wait, drain_timeout } => {
+                patient(guard, &Order::Switch { to: *slot, force: *force }, Duration::from_secs(*wait))
                     .and_then(|_| drained(guard, slot.other(), *drain_timeout))
             }
             What::Drain { slot, drain_timeout } => {
@@ -87,9 +92,25 @@ pub(super) fn ask(guard: &Guard, command: &Command) -> Result<Answer, Exit> {
     guard.ask(command).map_err(|_told| Exit::CouldNotRun)
 }
 
+/// Gives an order again and again while its slot is not healthy, for so long.
+fn patient(guard: &Guard, order: &Order, wait: Duration) -> Result<Done, Exit> {
+    let deadline = Instant::now() + wait;
+    loop {
+        let answer = ask(guard, &Command::Order(order.clone()))?;
+        let early = matches!(&answer, Answer::No(why) if why.contains("is not healthy"));
+        if !early || Instant::now() >= deadline {
+            return told(answer);
+        }
+        std::thread::sleep(ASK_EVERY);
+    }
+}
+
 /// Gives an order and tells what came of it.
 pub(super) fn order(guard: &Guard, order: Order) -> Result<Done, Exit> {
-    let answer = ask(guard, &Command::Order(order))?;
+    told(ask(guard, &Command::Order(order))?)
+}
+
+fn told(answer: Answer) -> Result<Done, Exit> {
     let Answer::Done(done) = answer else { return Err(unexpected(&answer)) };
     say(&done.transition);
     for note in &done.notes {
@@ -134,12 +155,15 @@ pub(super) fn slot(name: &str) -> Result<Slot, String> {
 fn list(guard: &Guard, json: bool) -> Result<(), Exit> {
     let overview = overview(guard)?;
     if json {
-        say(serde_json::json!({ "slots": overview.status.slots, "problems": overview.problems }));
+        let status = &overview.status;
+        let (slots, standby) = (&status.slots, &status.standby);
+        say(serde_json::json!({ "slots": slots, "standby": standby, "problems": overview.problems }));
         return Ok(());
     }
     let rows: Vec<[String; 6]> =
         overview.status.slots.iter().filter(|slot| slot.configured).map(row).collect();
     table(["SLOT", "ROLE", "HEALTH", "SPEAKS", "TOOLS", "WHY NOT"], &rows);
+    say(&overview.status.standby);
     for problem in &overview.problems {
         complain(problem);
     }

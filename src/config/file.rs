@@ -144,14 +144,25 @@ pub(super) fn timeouts(mut table: Table<'_>) -> Timeouts {
     timeouts
 }
 
+/// `[routing]`
+pub(super) struct Routing {
+    pub(super) stable: Slot,
+    /// Whether the file says which slot is stable.
+    pub(super) says_stable: bool,
+    pub(super) key: SplitKey,
+    pub(super) standby: bool,
+}
+
 /// `[routing]`; `first` is the slot that is stable when the file does not say.
-pub(super) fn routing(mut table: Table<'_>, first: Slot) -> (Slot, SplitKey) {
+pub(super) fn routing(mut table: Table<'_>, first: Slot) -> Routing {
     let slots = Slot::ALL.map(|slot| (slot.as_str(), slot));
+    let says_stable = table.has("stable");
     let stable = table.choice("stable", &slots, first);
+    let standby = table.flag("standby", false);
     let keys = [("client", SplitKey::Client), ("request", SplitKey::Request)];
     let key = table.choice("key", &keys, SplitKey::Client);
     table.finish();
-    (stable, key)
+    Routing { stable, says_stable, key, standby }
 }
 
 /// `[protocol]`

@@ -168,7 +168,7 @@ fn read(
     }
     slots.finish();
     let first = if blue.is_none() && green.is_some() { Slot::Green } else { Slot::Blue };
-    let (stable, split_key) = file::routing(root.table("routing"), first);
+    let routing = file::routing(root.table("routing"), first);
     let rollout_plan = file::rollout(root.table("rollout"), folder);
     let (limits, tool_rules) = file::limits(root.table("limits"));
     let config = Config {
@@ -183,8 +183,10 @@ fn read(
         timeouts: file::timeouts(root.table("timeouts")),
         blue,
         green,
-        stable,
-        split_key,
+        stable: routing.stable,
+        says_stable: routing.says_stable,
+        standby: routing.standby,
+        split_key: routing.key,
         max_version: file::protocol(root.table("protocol")),
         error_mode: file::errors(root.table("errors")),
         log: file::log(root.table("log")),
@@ -228,7 +230,12 @@ pub(crate) struct Config {
     pub(crate) timeouts: Timeouts,
     pub(crate) blue: Option<Backend>,
     pub(crate) green: Option<Backend>,
+    /// The slot that is stable where no state says otherwise.
     pub(crate) stable: Slot,
+    /// Whether the file says so, or it is a default.
+    pub(crate) says_stable: bool,
+    /// Whether the other slot stands by although it has never been stable.
+    pub(crate) standby: bool,
     pub(crate) split_key: SplitKey,
     pub(crate) max_version: MaxVersionSetting,
     pub(crate) error_mode: ErrorMode,

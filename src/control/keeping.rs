@@ -13,6 +13,7 @@ use super::orders::Done;
 use super::state::{Saved, StateError, Store, load};
 use super::task::Reply;
 use crate::rollout::State;
+use crate::upstream::Slot;
 
 /// How long an order waits to be on the disk before it is answered with a warning.
 const SAVING_MAX: Duration = Duration::from_secs(2);
@@ -73,10 +74,26 @@ pub(super) fn open(folder: &Path) -> (Option<Saved>, Keeping) {
     }
 }
 
+/// What to say where the file names another stable slot than the one that serves.
+pub(crate) fn contradiction(file: Slot, says: bool, serves: Slot) -> Option<String> {
+    let (file_slot, serving) = (file.as_str(), serves.as_str());
+    (says && file != serves).then(|| {
+        format!(
+            "routing.stable: {serving} serves, as the saved state says; the file's {file_slot} counts only where there \
+             is no state (hint: mcp-guard slots switch {file_slot}, or stable = \"{serving}\")"
+        )
+    })
+}
+
 /// What to go on from: the saved state, if its stable slot still has a backend; else the configured one.
 pub(super) fn adopt(saved: Option<Saved>, settings: &Settings) -> Saved {
     match saved {
-        Some(saved) if settings.backend(saved.state.stable).is_some() => saved,
+        Some(saved) if settings.backend(saved.state.stable).is_some() => {
+            if let Some(words) = contradiction(settings.stable, settings.says_stable, saved.state.stable) {
+                log::warn!("{words}");
+            }
+            saved
+        }
         Some(Saved { state, history, .. }) => {
             let (gone, stable) = (state.stable.as_str(), settings.stable.as_str());
             log::error!(

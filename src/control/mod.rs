@@ -18,14 +18,17 @@ mod watch;
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 
+pub(crate) use keeping::contradiction;
 pub(crate) use orders::{Done, Order, Overview};
 
-use crate::config::{self, Config};
-use crate::rollout::Transition;
+use crate::config::{self, Config, SplitKey};
+use crate::policy::auth::ClientConfig;
 use crate::rollout::sample::Ended;
+use crate::rollout::{Member, Surroundings, Transition};
 use crate::telemetry::metrics::RolloutMetrics;
 use crate::upstream::{Backend, Secrets, Slot, Split};
 
@@ -40,6 +43,8 @@ const READERS_MAX: usize = 3;
 pub(crate) struct Settings {
     backends: [Option<Backend>; 2],
     stable: Slot,
+    says_stable: bool,
+    surroundings: Surroundings,
     health: config::Health,
     rollout: config::plan::Rollout,
     /// Must not be quoted from a backend's answer.
@@ -51,6 +56,8 @@ impl Settings {
         Settings {
             backends: Slot::ALL.map(|slot| config.backend(slot).cloned()),
             stable: config.stable,
+            says_stable: config.says_stable,
+            surroundings: Surroundings { standby: config.standby, clients: members(config) },
             health: config.health,
             rollout: config.rollout.clone(),
             secrets: config.secrets.clone(),
@@ -67,6 +74,23 @@ impl Settings {
 
     fn configured(&self) -> Vec<Slot> {
         Slot::ALL.into_iter().filter(|slot| self.backend(*slot).is_some()).collect()
+    }
+}
+
+/// With more clients than this, no share is empty, and they need not be known by name.
+const MEMBERS_MAX: usize = 1_000;
+
+/// The clients that a share is made of; none where each request is split for itself.
+fn members(config: &Config) -> Arc<[Member]> {
+    match config.split_key {
+        SplitKey::Client if config.clients.len() <= MEMBERS_MAX => {
+            let member = |client: &ClientConfig| Member {
+                name: client.name.clone(),
+                key: client.cohort.as_ref().unwrap_or(&client.name).clone(),
+            };
+            config.clients.iter().map(member).collect()
+        }
+        SplitKey::Client | SplitKey::Request => Arc::default(),
     }
 }
 
@@ -94,7 +118,7 @@ enum Request {
     Order { order: Order, who: String, reply: oneshot::Sender<Result<Done, String>> },
     Overview(oneshot::Sender<Overview>),
     History(oneshot::Sender<Vec<Transition>>),
-    Configure(Box<Settings>),
+    Configure(Box<Settings>, oneshot::Sender<Result<Vec<String>, String>>),
     LetGo(oneshot::Sender<Result<(), String>>),
     TakeBack,
 }
@@ -137,9 +161,18 @@ impl Control {
         self.ask(Request::History(reply), answer).await
     }
 
-    /// A new configuration holds. Never waits; false if the control plane does not listen.
-    pub(crate) fn configure(&self, settings: Settings) -> bool {
-        self.requests.try_send(Request::Configure(Box::new(settings))).is_ok()
+    /// A new configuration is to hold: what an operator should know of it, or why it must not. Waits, so not for a thread
+    /// that serves.
+    pub(crate) fn configure(&self, settings: Settings) -> Result<Vec<String>, String> {
+        let (reply, answer) = oneshot::channel();
+        let busy = |_| {
+            let reason = "the control plane is busy and did not take [slots], [health] and [rollout] over";
+            format!("{reason} (hint: reload once more)")
+        };
+        self.requests.try_send(Request::Configure(Box::new(settings), reply)).map_err(busy)?;
+        answer
+            .blocking_recv()
+            .unwrap_or_else(|_| Err("the control plane has stopped; see the log".to_owned()))
     }
 
     /// Another process is about to own the rollout: saves what is left to save, lets go of the state, and from then on

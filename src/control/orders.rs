@@ -85,4 +85,7 @@ pub(crate) struct Overview {
     /// What copies of calls have shown since the latest shadow stage began; none before the first.
     #[serde(default)]
     pub(crate) shadow: Option<Summary>,
+    /// The latest transition.
+    #[serde(default)]
+    pub(crate) last: Option<Transition>,
 }

@@ -185,9 +185,6 @@ impl Known {
                 (self.listing, self.offer, done.names) = (listing, offer, Some(names));
             }
         }
-        if self.offer.tools == 0 {
-            return Err("tools/list is answered with an empty list".to_owned());
-        }
         self.eras = Some(eras);
         let (Eras { modern, legacy }, Offer { tools, fingerprint }) = (eras, self.offer.clone());
         Ok(Surface { modern, legacy, tools, fingerprint })

@@ -23,7 +23,7 @@ use self::pace::{BUSY, Pace};
 use super::clock::Clock;
 use super::gate::{Outcome, told};
 use super::keeper::{Keeper, Progress};
-use super::keeping::{Keeping, adopt, open};
+use super::keeping::{Keeping, adopt, contradiction, open};
 use super::notify::Notifier;
 use super::orders::{Done, Overview};
 use super::state::Saved;
@@ -31,7 +31,7 @@ use super::watch::{Seen, Watches};
 use super::{Request, Settings, Setup, gate};
 use crate::parity::accept::Acceptance;
 use crate::rollout::sample::Ended;
-use crate::rollout::{Event, Health, Rollout, Transition};
+use crate::rollout::{Event, Health, Rollout, State, Transition};
 use crate::telemetry::metrics::RolloutMetrics;
 use crate::upstream::{Slot, Split};
 
@@ -62,6 +62,8 @@ pub(super) struct Task {
     publish: Box<dyn Fn(Split, bool) + Send>,
     learn: Box<dyn Fn(Slot, Vec<String>) + Send>,
     published: Option<(Split, bool)>,
+    /// The names of each slot's tools, as its probes last saw them.
+    names: [Option<Vec<String>>; 2],
     /// Starts with the loop.
     notifier: Option<Notifier>,
     /// A start is being prepared.
@@ -80,7 +82,7 @@ impl Task {
             Some(folder) => open(folder),
         };
         let Saved { state, history, accepted } = adopt(saved, &settings);
-        let rollout = Rollout::new(state, &settings.configured(), &settings.rollout.plan, clock.now());
+        let rollout = rollout_from(state, &settings, &clock);
         let mut task = Task {
             clock,
             rollout,
@@ -96,6 +98,7 @@ impl Task {
             publish,
             learn,
             published: None,
+            names: [None, None],
             notifier: None,
             comparing: false,
         };
@@ -125,9 +128,13 @@ impl Task {
                         let _ = reply.send(self.overview());
                     }
                     Some(Request::History(reply)) => { let _ = reply.send(self.history.clone()); }
-                    Some(Request::Configure(settings)) => {
-                        watches.configure(&self.settings, &settings);
-                        self.configure(*settings);
+                    Some(Request::Configure(settings, reply)) => {
+                        let may = self.may_configure(&settings);
+                        if may.is_ok() {
+                            watches.configure(&self.settings, &settings);
+                            self.configure(*settings);
+                        }
+                        let _ = reply.send(may);
                     }
                     Some(Request::LetGo(reply)) => self.let_go(reply),
                     Some(Request::TakeBack) => self.take_back(),
@@ -235,13 +242,14 @@ impl Task {
         match seen {
             Seen::Probe { slot, health, surface, names } => {
                 if let Some(names) = names {
+                    self.names[usize::from(slot == Slot::Green)] = Some(names.clone());
                     (self.learn)(slot, names);
                 }
                 if *self.rollout.health(slot) != health {
                     tell_health(slot, &health);
                 }
                 self.metrics.set_healthy(slot, health == Health::Healthy);
-                let answered = surface.is_some();
+                let answered = surface.as_ref().is_some_and(|surface| surface.tools > 0);
                 if let Some(surface) = surface {
                     self.handle(Event::Surface { slot, surface });
                 }
@@ -265,6 +273,11 @@ impl Task {
         let transition = self.rollout.handle(event, self.clock.now())?;
         self.publish();
         log::warn!("rollout: {transition}");
+        if transition.from.step != transition.to.step
+            && let Some(nobody) = self.rollout.empty_share()
+        {
+            log::warn!("rollout: {nobody}");
+        }
         self.metrics.transition(&transition);
         if self.rollout.state().run.is_none() {
             self.accepted.clear();
@@ -296,12 +309,26 @@ impl Task {
         }
     }
 
+    /// What an operator should know of a new configuration, or why it must not hold.
+    fn may_configure(&self, settings: &Settings) -> Result<Vec<String>, String> {
+        let serves = self.rollout.state().stable;
+        if settings.backend(serves).is_none() {
+            let (slot, other) = (serves.as_str(), serves.other().as_str());
+            return Err(format!(
+                "slots.{slot}: {slot} serves and must not be removed (hint: mcp-guard slots switch {other} first)"
+            ));
+        }
+        Ok(contradiction(settings.stable, settings.says_stable, serves).into_iter().collect())
+    }
+
     fn configure(&mut self, settings: Settings) {
-        self.rollout.configure(&settings.configured());
+        self.rollout.configure(&settings.configured(), settings.surroundings.clone());
         let gone = Slot::ALL.into_iter().filter(|slot| settings.backend(*slot).is_none());
         for slot in gone {
             let health = Health::Unhealthy("it is no longer configured".to_owned());
             self.handle(Event::Health { slot, health, answered: false });
+            self.names[usize::from(slot == Slot::Green)] = None;
+            self.metrics.remove(slot);
         }
         if self.settings.rollout.receivers != settings.rollout.receivers {
             self.notifier = Some(Notifier::start(settings.rollout.receivers.clone(), &self.metrics));
@@ -315,8 +342,7 @@ impl Task {
             if !matches!(keeping, Keeping::Theirs) {
                 log::info!("rollout: the guard before this one has let go of the state");
                 let Saved { state, history, accepted } = adopt(saved, &self.settings);
-                let plan = &self.settings.rollout.plan;
-                self.rollout = Rollout::new(state, &self.settings.configured(), plan, self.clock.now());
+                self.rollout = rollout_from(state, &self.settings, &self.clock);
                 (self.history, self.accepted, self.keeping) = (history, accepted, keeping);
                 self.keep();
             }
@@ -353,7 +379,8 @@ impl Task {
         if let Err(why) = self.may_order() {
             problems.push(why);
         }
-        Overview { status: self.rollout.status(self.clock.now()), problems, shadow: None }
+        let (status, last) = (self.rollout.status(self.clock.now()), self.history.last().cloned());
+        Overview { status, problems, shadow: None, last }
     }
 
     fn warnings(&self) -> Vec<String> {
@@ -367,6 +394,12 @@ impl Task {
         }
         warnings
     }
+}
+
+/// Takes up a state in the surroundings that the configuration makes.
+fn rollout_from(state: State, settings: &Settings, clock: &Clock) -> Rollout {
+    Rollout::new(state, &settings.configured(), &settings.rollout.plan, clock.now())
+        .within(settings.surroundings.clone())
 }
 
 fn tell_health(slot: Slot, health: &Health) {

@@ -159,6 +159,8 @@ async fn look_after(slot: Slot, backend: Backend, settings: Settings, first: Fir
     loop {
         let (found, done) = prober.probe().await;
         let (surface, counted) = match found {
+            // It answers, but not one call could succeed.
+            Ok(surface) if surface.tools == 0 => (Some(surface), Err("it lists no tools".to_owned())),
             Ok(surface) => (Some(surface), Ok(())),
             Err(why) => (None, Err(why)),
         };

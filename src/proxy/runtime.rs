@@ -209,19 +209,23 @@ impl Shared {
     pub(super) fn measure(&self) {
         let runtime = self.runtime.load();
         let split = &self.routes.load().split;
+        let gone = |slot: &Slot| !runtime.slots().any(|state| state.slot == *slot);
+        for slot in Slot::ALL.into_iter().filter(gone) {
+            self.metrics.set_slot(slot, None);
+        }
         for slot in runtime.slots() {
             let candidate = f64::from(split.candidate_weight().get()) / 100.0;
             let stable = slot.slot == split.stable();
             self.metrics.set_slot(
                 slot.slot,
-                SlotGauges {
+                Some(SlotGauges {
                     in_flight: slot.places.in_flight(),
                     waiting: slot.places.waiting(),
                     held: slot.hold.held(),
                     idle_connections: slot.pool.idle(),
                     reachable: slot.reachable(),
                     weight: if stable { 1.0 - candidate } else { candidate },
-                },
+                }),
             );
         }
         self.metrics.set_routes(runtime.open_routes.gauges());

@@ -10,6 +10,17 @@ use super::transition::{Cause, Kind, Transition};
 use super::{Moment, Stage};
 use crate::upstream::Slot;
 
+/// Where a rollback leads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Back {
+    /// Out of the rollout.
+    End,
+    /// To this step of the plan.
+    Step(usize),
+    /// To before the plan's first step: both slots are up, all traffic is on stable.
+    Hold,
+}
+
 impl Rollout {
     /// Whether a command would be obeyed, and why not. A refused command changes nothing.
     pub fn check(&mut self, command: &Command, now: Moment) -> Result<(), Refusal> {
@@ -25,7 +36,7 @@ impl Rollout {
                 if *to == stable {
                     return Err(Refusal::AlreadyStable(*to));
                 }
-                self.check_serves(*to)?;
+                self.check_lists(*to, *force)?;
                 self.check_speaks(*to, *force)
             }
             Command::Retire { slot } => {
@@ -67,11 +78,11 @@ impl Rollout {
             Command::Start { id, plan, .. } => Some(self.start(id, *plan, cause, now)),
             Command::Switch { to, .. } => Some(self.change(Kind::Switched, cause, now, |state| {
                 state.stable = to;
-                state.spare = true;
+                (state.spare, state.retired) = (true, false);
             })),
-            Command::Retire { .. } => {
-                Some(self.change(Kind::Retired, cause, now, |state| state.spare = false))
-            }
+            Command::Retire { .. } => Some(self.change(Kind::Retired, cause, now, |state| {
+                (state.spare, state.retired) = (false, true);
+            })),
             Command::Pause => Some(self.pause(cause, now)),
             Command::Resume => {
                 self.awake = now;
@@ -84,8 +95,8 @@ impl Rollout {
             }
             Command::Promote { .. } => Some(self.next_step(Kind::Promoted, cause, now)),
             Command::Rollback { to } => {
-                let step = self.rollback_step(to).ok()?;
-                Some(self.roll_back(step, cause, now))
+                let back = self.rollback_step(to).ok()?;
+                Some(self.roll_back(back, cause, now))
             }
         }
     }
@@ -99,19 +110,22 @@ impl Rollout {
         let run = Run { id, plan, step: 0, started: now, since: now, paused: None, pinned };
         self.change(Kind::Started, cause, now, |state| {
             state.run = Some(run);
-            state.spare = false;
+            (state.spare, state.retired) = (false, false);
         })
     }
 
-    /// The step that a rollback to this stage leads to; none is the end of the rollout.
-    fn rollback_step(&self, to: Option<Stage>) -> Result<Option<usize>, Refusal> {
+    /// Where a rollback to this stage leads.
+    fn rollback_step(&self, to: Option<Stage>) -> Result<Back, Refusal> {
         let run = self.run()?;
         let at = self.state.position().stage;
         match to {
-            None | Some(Stage::Stable) => Ok(None),
-            // Also where the plan has no such step: before its first one, both are up and all traffic is on stable.
+            None | Some(Stage::Stable) => Ok(Back::End),
             Some(to) if to >= at => Err(Refusal::NotBack { to, at }),
-            Some(to) => run.plan.first_of(to).map(Some).ok_or(Refusal::NoSuchStage(to)),
+            // A plan that lacks the stage must not keep traffic on the candidate: then it is what comes before.
+            Some(to) => {
+                let before = || run.plan.steps().iter().rposition(|step| step.stage < to);
+                Ok(run.plan.first_of(to).or_else(before).map_or(Back::Hold, Back::Step))
+            }
         }
     }
 
@@ -136,6 +150,20 @@ impl Rollout {
             Health::Unknown => {
                 Err(Refusal::Unhealthy { slot, why: "not probed often enough yet".to_owned() })
             }
+        }
+    }
+
+    /// A slot that lists no tools is not healthy, but an operator may have a reason.
+    fn check_lists(&self, slot: Slot, force: bool) -> Result<(), Refusal> {
+        match self.surface(slot) {
+            Some(surface) if surface.tools == 0 && self.known(slot).configured => {
+                if force {
+                    Ok(())
+                } else {
+                    Err(Refusal::ListsNothing(slot))
+                }
+            }
+            Some(_) | None => self.check_serves(slot),
         }
     }
 

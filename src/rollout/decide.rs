@@ -1,6 +1,7 @@
 //! What follows from what was seen: at most one thing at a time, the gravest first.
 
-use super::analysis::{Conclusion, conclude};
+use super::analysis::{Conclusion, Finding, conclude};
+use super::commands::Back;
 use super::conditions::{Streak, again};
 use super::gate::Gate;
 use super::machine::{Health, Rollout};
@@ -9,7 +10,7 @@ use super::plan::Advance;
 use super::sample::{Origin, Sample, Verdict};
 use super::state::{State, Surface};
 use super::transition::{Cause, Kind, Numbers, Transition};
-use super::triggers::{self, Action, Fired};
+use super::triggers::{self, Action, Fired, Trigger};
 use super::{Moment, Stage};
 use crate::upstream::Slot;
 
@@ -121,6 +122,9 @@ impl Rollout {
 
     fn act_on(&mut self, fired: Fired, now: Moment) -> Option<Transition> {
         let (trigger, mut action) = (fired.trigger, fired.action);
+        if action == Action::Rollback && trigger == Trigger::StageStalled && self.lacks_only_calls(now) {
+            action = Action::Pause;
+        }
         if action == Action::Rollback && self.way_back_is_worse() {
             action = Action::Pause;
         }
@@ -129,7 +133,7 @@ impl Rollout {
         }
         let cause = Cause::Trigger { fired };
         match action {
-            Action::Rollback => Some(self.roll_back(None, cause, now)),
+            Action::Rollback => Some(self.roll_back(Back::End, cause, now)),
             Action::Pause if !self.state.position().paused => {
                 self.told.push(trigger);
                 Some(self.pause(cause, now))
@@ -139,6 +143,16 @@ impl Rollout {
                 Some(self.change(Kind::Noted, cause, now, |_| ()))
             }
             Action::Off => None,
+        }
+    }
+
+    /// Whether the step waits for nothing but calls: their lack says nothing against the candidate.
+    fn lacks_only_calls(&mut self, now: Moment) -> bool {
+        match self.conclusion(now) {
+            Some(Conclusion::Inconclusive(findings)) => {
+                findings.iter().all(|finding| matches!(finding, Finding::TooFewSamples { .. }))
+            }
+            Some(Conclusion::Pass | Conclusion::Fail(_)) | None => false,
         }
     }
 
@@ -166,7 +180,7 @@ impl Rollout {
                 let told = std::mem::replace(&mut self.told_analysis, true);
                 let cause = Cause::Analysis { conclusion };
                 match action {
-                    Action::Rollback => Some(self.roll_back(None, cause, now)),
+                    Action::Rollback => Some(self.roll_back(Back::End, cause, now)),
                     Action::Pause if !told => Some(self.pause(cause, now)),
                     Action::Notify if !told => Some(self.change(Kind::Noted, cause, now, |_| ())),
                     Action::Pause | Action::Notify | Action::Off => None,
@@ -192,7 +206,8 @@ impl Rollout {
         } else {
             let conclusion = self.conclusion(now).unwrap_or(Conclusion::Pass);
             let findings: Vec<String> = conclusion.findings().iter().map(ToString::to_string).collect();
-            format!("`{stage}` does not get on: {} {}", conclusion.as_str(), findings.join("; "))
+            let nobody = self.empty_share().map_or_else(String::new, |words| format!("; {words}"));
+            format!("`{stage}` does not get on: {} {}{nobody}", conclusion.as_str(), findings.join("; "))
         };
         self.conditions.stalled = Some(Streak { since: over, samples: 1, what });
     }
@@ -221,16 +236,28 @@ impl Rollout {
                 state.stable = state.candidate();
                 state.run = None;
                 // The old backend is history: clients may use what only the new one speaks.
-                state.spare = false;
+                (state.spare, state.retired) = (false, false);
             })
         }
     }
 
     /// To an earlier step, where the rollout waits; or out of the rollout.
-    pub(super) fn roll_back(&mut self, step: Option<usize>, cause: Cause, now: Moment) -> Transition {
-        self.change(Kind::RolledBack, cause, now, |state| match (step, &mut state.run) {
-            (Some(step), Some(run)) => (run.step, run.since, run.paused) = (step, now, Some(now)),
-            (Some(_), None) | (None, _) => state.run = None,
+    pub(super) fn roll_back(&mut self, back: Back, cause: Cause, now: Moment) -> Transition {
+        self.change(Kind::RolledBack, cause, now, |state| {
+            let step = match (back, &mut state.run) {
+                (Back::End, _) | (_, None) => {
+                    state.run = None;
+                    return;
+                }
+                (Back::Step(step), Some(_)) => step,
+                (Back::Hold, Some(run)) => {
+                    run.plan.begin_on_stable();
+                    0
+                }
+            };
+            if let Some(run) = &mut state.run {
+                (run.step, run.since, run.paused) = (step, now, Some(now));
+            }
         })
     }
 
@@ -243,6 +270,7 @@ impl Rollout {
         edit: impl FnOnce(&mut State),
     ) -> Transition {
         let (from, rollout) = (self.state.position(), self.state.run.as_ref().map(|run| run.id.clone()));
+        let slot = Some(self.state.candidate());
         let numbers = self.numbers(now);
         edit(&mut self.state);
         self.state.seq += 1;
@@ -258,7 +286,7 @@ impl Rollout {
             to
         };
         let rollout = rollout.or_else(|| self.state.run.as_ref().map(|run| run.id.clone()));
-        Transition { seq: self.state.seq, at: now, rollout, kind, from, to, cause, numbers }
+        Transition { seq: self.state.seq, at: now, rollout, slot, kind, from, to, cause, numbers }
     }
 }
 

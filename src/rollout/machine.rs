@@ -3,6 +3,8 @@
 //! Events that observe update what is known; the clock tick (and any observation but a sample) may lead to a decision;
 //! commands are obeyed or refused. Nothing here panics on an event that does not fit: it returns `None`.
 
+use std::sync::Arc;
+
 use super::conditions::Conditions;
 use super::gate::{Compared, Difference, Gate};
 use super::observe::Observations;
@@ -161,9 +163,6 @@ pub enum Refusal {
         /// The stage it is at.
         at: Stage,
     },
-    /// The plan has no such step.
-    #[error("the plan has no step of stage `{}`", .0.as_str())]
-    NoSuchStage(Stage),
     /// Moving on against the evidence.
     #[error("the analysis of this step fails: {0} (add --force to promote all the same)")]
     AnalysisFails(String),
@@ -176,6 +175,9 @@ pub enum Refusal {
         /// The slot that would receive them.
         slot: Slot,
     },
+    /// Every call would be refused.
+    #[error("{} lists no tools (add --force to switch all the same)", .0.as_str())]
+    ListsNothing(Slot),
     /// Stable cannot be taken out of service.
     #[error("{} is stable and serves; switch to the other slot first", .0.as_str())]
     Serves(Slot),
@@ -196,6 +198,25 @@ pub struct Rollout {
     pub(super) gate: Gate,
     /// Since when the machine could have moved on: its start, or the latest resume.
     pub(super) awake: Moment,
+    pub(super) surroundings: Surroundings,
+}
+
+/// What of the configuration the rollout goes by, besides its plan.
+#[derive(Debug, Clone, Default)]
+pub struct Surroundings {
+    /// Whether a slot that has never been stable stands by.
+    pub standby: bool,
+    /// The clients that a share is made of, where they are few enough for one to be empty.
+    pub clients: Arc<[Member]>,
+}
+
+/// A client, as the split sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    /// Its name.
+    pub name: String,
+    /// What it is split by.
+    pub key: String,
 }
 
 #[derive(Debug)]
@@ -223,7 +244,13 @@ impl Rollout {
             told_analysis: false,
             gate: Gate::Far,
             awake: now,
+            surroundings: Surroundings::default(),
         }
+    }
+
+    /// The same in these surroundings.
+    pub fn within(self, surroundings: Surroundings) -> Rollout {
+        Rollout { surroundings, ..self }
     }
 
     /// What is to be kept.
@@ -242,7 +269,8 @@ impl Rollout {
     }
 
     /// A configuration was loaded: these slots have a backend now.
-    pub fn configure(&mut self, configured: &[Slot]) {
+    pub fn configure(&mut self, configured: &[Slot], surroundings: Surroundings) {
+        self.surroundings = surroundings;
         for slot in Slot::ALL {
             self.known_mut(slot).configured = configured.contains(&slot);
         }
@@ -250,12 +278,29 @@ impl Rollout {
 
     /// Who gets which share now.
     pub fn split(&self) -> Split {
-        let stable = self.state.stable;
-        let split = Split::all(stable);
-        let split = match self.state.run.as_ref().and_then(|run| Some((run, run.step()?))) {
-            None if self.state.spare => split.with_spare(),
-            // Nobody could stand in for stable: nothing to choose.
-            None => return split,
+        let (stable, split) = (self.state.stable, self.planned());
+        // Nothing could stand in for stable: nothing to choose.
+        if self.state.run.is_none() && split.fallback(stable).is_none() {
+            return split;
+        }
+        let sick = |slot| matches!(self.health(slot), Health::Unhealthy(_));
+        let candidate = stable.other();
+        let broken = self.state.run.is_some() && self.conditions.breaker_open().is_some();
+        if (sick(candidate) || broken) && !sick(stable) {
+            split.without(candidate)
+        } else if sick(stable) && *self.health(candidate) == Health::Healthy && !broken {
+            split.without(stable)
+        } else {
+            split
+        }
+    }
+
+    /// Who would get which share if both slots were healthy.
+    pub(super) fn planned(&self) -> Split {
+        let split = Split::all(self.state.stable);
+        match self.state.run.as_ref().and_then(|run| Some((run, run.step()?))) {
+            None if self.state.spare || self.stands_by() => split.with_spare(),
+            None => split,
             Some((run, step)) => match step.stage {
                 Stage::Stable | Stage::DualProtocol | Stage::Complete => split,
                 Stage::Shadow => split.with_shadow(),
@@ -268,16 +313,6 @@ impl Rollout {
                     })
                 }
             },
-        };
-        let sick = |slot| matches!(self.health(slot), Health::Unhealthy(_));
-        let candidate = stable.other();
-        let broken = self.state.run.is_some() && self.conditions.breaker_open().is_some();
-        if (sick(candidate) || broken) && !sick(stable) {
-            split.without(candidate)
-        } else if sick(stable) && *self.health(candidate) == Health::Healthy && !broken {
-            split.without(stable)
-        } else {
-            split
         }
     }
 

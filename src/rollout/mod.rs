@@ -15,6 +15,7 @@ pub mod observe;
 pub mod plan;
 pub mod sample;
 pub mod stage;
+pub mod standby;
 pub mod state;
 pub mod status;
 pub mod transition;
@@ -22,7 +23,7 @@ pub mod triggers;
 pub mod window;
 
 pub use gate::Compared;
-pub use machine::{Command, Event, Health, Refusal, Rollout};
+pub use machine::{Command, Event, Health, Member, Refusal, Rollout, Surroundings};
 pub use moment::Moment;
 pub use plan::Plan;
 pub use sample::Sample;

@@ -146,6 +146,18 @@ impl Plan {
         self.steps.get(number)
     }
 
+    /// Begins with a step in which both slots are up and all traffic is on stable, which an operator ends.
+    pub(super) fn begin_on_stable(&mut self) {
+        let step = Step {
+            stage: Stage::DualProtocol,
+            weight: Percent::ZERO,
+            hold: Duration::ZERO,
+            min_samples: 1,
+            advance: Advance::Manual,
+        };
+        self.steps.insert(0, step);
+    }
+
     /// The first step of this stage.
     pub fn first_of(&self, stage: Stage) -> Option<usize> {
         self.steps.iter().position(|step| step.stage == stage)

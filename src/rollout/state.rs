@@ -28,6 +28,9 @@ pub struct State {
     pub stable: Slot,
     /// Whether the other slot was stable before and still stands by: after a switch, until it is retired.
     pub spare: bool,
+    /// Whether that slot was taken out of service since: then it does not stand by at all.
+    #[serde(default)]
+    pub retired: bool,
     /// The number of the latest transition.
     pub seq: u64,
     /// The rollout under way.
@@ -56,7 +59,7 @@ pub struct Run {
 impl State {
     /// No rollout: this slot serves.
     pub fn new(stable: Slot) -> State {
-        State { stable, spare: false, seq: 0, run: None }
+        State { stable, spare: false, retired: false, seq: 0, run: None }
     }
 
     /// The slot that is tried.

@@ -24,6 +24,9 @@ pub struct Status {
     pub slots: Vec<SlotStatus>,
     /// Whether protocol 2026-07-28 is fenced off.
     pub fenced: bool,
+    /// Which slot stands by for stable, or why none does.
+    #[serde(default)]
+    pub standby: String,
 }
 
 /// The rollout under way.
@@ -77,6 +80,7 @@ impl Rollout {
             run: self.run_status(now),
             slots: Slot::ALL.map(|slot| self.slot_status(slot, now)).into(),
             fenced: self.fenced(),
+            standby: self.standby(),
         }
     }
 
@@ -102,6 +106,10 @@ impl Rollout {
             at_gate
         } else {
             format!("nothing; {next} is next")
+        };
+        let waits_for = match self.empty_share().filter(|_| run.paused.is_none()) {
+            Some(nobody) => format!("{waits_for}; {nobody}"),
+            None => waits_for,
         };
         Some(RunStatus {
             id: run.id.clone(),

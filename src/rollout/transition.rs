@@ -184,6 +184,9 @@ pub struct Transition {
     pub at: Moment,
     /// Which rollout; none for a switch outside one.
     pub rollout: Option<String>,
+    /// The slot that it is about: the one that was not stable before it. None in what older versions wrote.
+    #[serde(default)]
+    pub slot: Option<Slot>,
     /// What.
     pub kind: Kind,
     /// From where.
@@ -199,7 +202,9 @@ pub struct Transition {
 impl fmt::Display for Transition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: ", self.kind.as_str())?;
-        if self.from.stable == self.to.stable {
+        if let (Kind::Retired, Some(slot)) = (self.kind, self.slot) {
+            write!(f, "{} takes no calls any more, not even in need", slot.as_str())?;
+        } else if self.from.stable == self.to.stable {
             write!(f, "{} -> {}", self.from, self.to)?;
         } else {
             write!(f, "stable is {} now (was {})", self.to.stable.as_str(), self.from.stable.as_str())?;

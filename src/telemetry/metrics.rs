@@ -293,8 +293,12 @@ impl Metrics {
     }
 
     /// Sets what is measured at the moment of a scrape rather than counted as it happens.
-    pub(crate) fn set_slot(&self, slot: Slot, now: SlotGauges) {
-        self.slots.set(slot, now);
+    /// What a slot is doing at the moment; nothing where it has no backend.
+    pub(crate) fn set_slot(&self, slot: Slot, now: Option<SlotGauges>) {
+        match now {
+            Some(now) => self.slots.set(slot, now),
+            None => self.slots.remove(slot),
+        }
     }
 
     /// Sets what is measured of every route at the moment of a scrape.
@@ -422,6 +426,15 @@ impl SlotFamilies {
                 &["slot"],
             )?,
         })
+    }
+
+    fn remove(&self, slot: Slot) {
+        let families = [&self.in_flight, &self.waiting, &self.held, &self.idle_connections, &self.reachable];
+        // One that was never set is not there, which is as good.
+        for family in families {
+            let _ = family.remove_label_values(&[slot.as_str()]);
+        }
+        let _ = self.weight.remove_label_values(&[slot.as_str()]);
     }
 
     fn set(&self, slot: Slot, now: SlotGauges) {

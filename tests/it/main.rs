@@ -50,3 +50,4 @@ mod stream_ends;
 mod streams;
 mod streams_apart;
 mod swelling;
+mod truth;

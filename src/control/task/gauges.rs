@@ -16,7 +16,7 @@ impl Task {
         };
         self.metrics.set_state_saved(saved);
         let status = self.rollout.status(now);
-        for slot in &status.slots {
+        for slot in status.slots.iter().filter(|slot| slot.configured) {
             let p95 = slot.summary.p95_ms.map(|millis| millis / 1_000.0);
             self.metrics.set_summary(slot.slot, slot.summary.error_rate, p95);
         }

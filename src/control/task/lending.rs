@@ -4,10 +4,9 @@
 
 use tokio::sync::oneshot;
 
-use super::Task;
+use super::{Task, rollout_from};
 use crate::control::keeping::{Keeping, adopt};
 use crate::control::state::{Saved, load};
-use crate::rollout::Rollout;
 
 impl Task {
     /// Lets go of the state, unless the next owner would then not know where the rollout stands.
@@ -53,8 +52,7 @@ impl Task {
         let Some(Ok(Some(saved))) = self.lent.as_deref().map(load) else { return };
         if saved.state.seq != self.rollout.state().seq {
             let Saved { state, history, accepted } = adopt(Some(saved), &self.settings);
-            let plan = &self.settings.rollout.plan;
-            self.rollout = Rollout::new(state, &self.settings.configured(), plan, self.clock.now());
+            self.rollout = rollout_from(state, &self.settings, &self.clock);
             (self.history, self.accepted) = (history, accepted);
         }
     }

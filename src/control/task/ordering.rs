@@ -2,6 +2,7 @@
 //!
 //! The look, and the comparison that may follow it, go on beside everything else; what has changed meanwhile is judged again.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use tokio::runtime::Handle;
@@ -12,9 +13,13 @@ use crate::control::gate::{self, Outcome, refused, told};
 use crate::control::keeping::{Keeping, answer};
 use crate::control::orders::{Done, Order};
 use crate::control::probe::Prober;
+use crate::parity::render::safe;
 use crate::rollout::state::Surface;
 use crate::rollout::{Command, Compared, Event};
 use crate::upstream::{Backend, Secrets, Slot};
+/// Names of lacking tools that are told one by one.
+const LACKING_TOLD_MAX: usize = 10;
+
 /// An order on its way.
 pub(super) struct Pending {
     pub(super) order: Order,
@@ -29,6 +34,8 @@ pub(super) struct Looked {
     pub(super) at: Slot,
     pub(super) pending: Pending,
     pub(super) verdict: Result<(Surface, Option<Outcome>), String>,
+    /// The names of its tools.
+    pub(super) names: Vec<String>,
 }
 
 impl Task {
@@ -76,20 +83,21 @@ impl Task {
         let secrets = self.settings.secrets.clone();
         reader.spawn(async move {
             let looking = look(to, &target, timeout, &secrets).await;
+            let names = looking.as_ref().map(|(_, names)| names.clone()).unwrap_or_default();
             let verdict = match (looking, stable) {
                 (Err(why), _) => Err(why),
-                (Ok(surface), None) => Ok((surface, None)),
-                (Ok(surface), Some(stable)) => {
+                (Ok((surface, _)), None) => Ok((surface, None)),
+                (Ok((surface, _)), Some(stable)) => {
                     Ok((surface, Some(gate::compare(&stable, &target, &secrets, accepted).await)))
                 }
             };
-            let _ = looked.send(Looked { at: to, pending, verdict }).await;
+            let _ = looked.send(Looked { at: to, pending, verdict, names }).await;
         });
     }
 
     /// The look that an order waited for has ended.
     pub(super) fn looked(&mut self, looked: Looked) {
-        let Looked { at, mut pending, verdict } = looked;
+        let Looked { at, mut pending, verdict, names } = looked;
         let (starts, forced) = match pending.order {
             Order::Start { force, .. } => (true, force),
             Order::Promote { force, .. } => (false, force),
@@ -104,6 +112,13 @@ impl Task {
             Ok(seen) => seen,
             Err(why) => return drop(pending.reply.send(Err(why))),
         };
+        if surface.tools == 0 && !matches!(pending.order, Order::Switch { .. }) {
+            let why = format!("{} is not healthy: it lists no tools", at.as_str());
+            return drop(pending.reply.send(Err(why)));
+        }
+        if matches!(pending.order, Order::Switch { .. }) {
+            pending.notes.extend(self.lacks(at, &names));
+        }
         // What a rollout starts with is what was seen just now, not what a probe saw seconds ago.
         self.handle(Event::Surface { slot: at, surface });
         if let Some(Outcome { compared, notes }) = outcome {
@@ -129,10 +144,40 @@ impl Task {
         match self.handle(Event::Command { command, who }) {
             Some(transition) => {
                 notes.extend(self.warnings());
+                notes.extend(self.rollout.empty_share());
                 answer(Done { transition, notes }, self.progress(), reply);
             }
             None => drop(reply.send(Err("the order does not fit any more; see `rollout status`".to_owned()))),
         }
+    }
+
+    /// How many rollouts there have been: the number of the latest one.
+    fn rollouts(&self) -> u64 {
+        let number = |id: &str| id.strip_prefix('r')?.parse::<u64>().ok();
+        let known = self.history.iter().filter_map(|transition| number(transition.rollout.as_deref()?));
+        known.max().unwrap_or_default()
+    }
+
+    /// The tools that the serving slot lists and the target of a switch does not, as a sentence.
+    fn lacks(&self, target: Slot, names: &[String]) -> Option<String> {
+        let serves = self.rollout.state().stable;
+        let listed = self.names[usize::from(serves == Slot::Green)].as_ref()?;
+        let has: HashSet<&String> = names.iter().collect();
+        let missing: Vec<&str> =
+            listed.iter().filter(|name| !has.contains(name)).map(String::as_str).collect();
+        let told: Vec<String> = missing.iter().take(LACKING_TOLD_MAX).map(|name| safe(name)).collect();
+        let more = missing.len().saturating_sub(told.len());
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        (!missing.is_empty()).then(|| {
+            format!(
+                "{} lacks {} of the {} tools that {} lists: {}{more}",
+                target.as_str(),
+                missing.len(),
+                listed.len(),
+                serves.as_str(),
+                told.join(", ")
+            )
+        })
     }
 
     fn check(&mut self, command: &Command) -> Result<(), String> {
@@ -151,7 +196,7 @@ impl Task {
     fn command(&self, order: &Order) -> Command {
         match *order {
             Order::Start { force, .. } => {
-                let id = format!("r{}", self.rollout.state().seq + 1);
+                let id = format!("r{}", self.rollouts() + 1);
                 Command::Start { id, plan: Box::new(self.settings.rollout.plan.clone()), force }
             }
             Order::Pause => Command::Pause,
@@ -170,9 +215,10 @@ async fn look(
     backend: &Backend,
     timeout: Duration,
     secrets: &Secrets,
-) -> Result<Surface, String> {
+) -> Result<(Surface, Vec<String>), String> {
     let mut prober = Prober::new(backend, timeout, secrets);
     let (found, done) = prober.probe().await;
+    let names = done.names().unwrap_or_default();
     done.close().await;
-    found.map_err(|why| format!("{} is not healthy: {why}", slot.as_str()))
+    found.map(|surface| (surface, names)).map_err(|why| format!("{} is not healthy: {why}", slot.as_str()))
 }

@@ -182,7 +182,7 @@ fn a_rollout_needs_a_healthy_candidate_and_no_other_rollout() {
     drive.sick(GREEN);
     let refusal = drive.refusal(start()).unwrap();
     assert_eq!(refusal.to_string(), "green is not healthy: connection refused");
-    drive.rollout.configure(&[BLUE]);
+    drive.rollout.configure(&[BLUE], crate::rollout::Surroundings::default());
     let refusal = drive.refusal(start()).unwrap();
     assert_eq!(refusal.to_string(), "green is not configured (hint: add [slots.green])");
     let mut drive = Drive::started(plan());

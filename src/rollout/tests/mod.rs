@@ -3,6 +3,7 @@
 mod gate;
 mod machine;
 mod properties;
+mod standby;
 mod triggers;
 
 use std::collections::BTreeSet;

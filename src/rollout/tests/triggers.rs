@@ -90,18 +90,37 @@ fn breaker_open_does_not_fire_when_an_answer_closes_it_in_time() {
 
 #[test]
 fn stage_stalled_fires_an_hour_after_the_hold() {
-    let mut drive = Drive::at(plan(), Stage::Canary);
-    assert_eq!(drive.wait(60 + 3_599), None);
+    let mut drive = stalling();
+    busy(&mut drive, 60);
+    assert_eq!(drive.wait(59), None);
     check_fired(drive.wait(1), Trigger::StageStalled);
+}
+
+/// A step that does not get on though there are calls enough: the candidate is not healthy, and that trigger is off.
+fn stalling() -> Drive {
+    let mut plan = plan();
+    plan.triggers.candidate_health.action = Action::Off;
+    let mut drive = Drive::at(plan, Stage::Canary);
+    drive.sick(GREEN);
+    drive
+}
+
+/// Minutes with calls, in which nothing happens.
+fn busy(drive: &mut Drive, minutes: u64) {
+    for _ in 0..minutes {
+        traffic(drive, 20);
+        assert_eq!(drive.wait(60), None);
+    }
 }
 
 #[test]
 fn stage_stalled_does_not_count_the_hold_nor_a_pause() {
-    let mut drive = Drive::at(plan(), Stage::Canary);
+    let mut drive = stalling();
     drive.command(Command::Pause).unwrap();
     assert_eq!(drive.wait(5_000), None);
     drive.command(Command::Resume).unwrap();
-    assert_eq!(drive.wait(3_599), None);
+    busy(&mut drive, 59);
+    assert_eq!(drive.wait(59), None);
     check_fired(drive.wait(1), Trigger::StageStalled);
 }
 

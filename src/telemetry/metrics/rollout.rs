@@ -118,6 +118,16 @@ impl RolloutMetrics {
         self.memory.with_label_values(&[slot.as_str()]).set(part);
     }
 
+    /// The slot has no backend any more: neither has it a health.
+    pub(crate) fn remove(&self, slot: Slot) {
+        let label = [slot.as_str()];
+        // One that was never set is not there, which is as good.
+        let _ = self.healthy.remove_label_values(&label);
+        for family in [&self.memory, &self.error_rate, &self.p95] {
+            let _ = family.remove_label_values(&label);
+        }
+    }
+
     pub(crate) fn set_stage(&self, now: Stage, paused: bool) {
         for stage in Stage::ALL {
             self.stage.with_label_values(&[stage.as_str()]).set(i64::from(stage == now));
