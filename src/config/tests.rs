@@ -182,6 +182,7 @@ fn keys_of_the_small_tables() {
     check("routing", "stable", "\"blue\"", "\"blu\"", "did you mean \"blue\"?");
     check("routing", "stable", "\"blue\"", "\"green\"", "that slot is not configured");
     check("routing", "key", "\"request\"", "\"ip\"", "must be one of \"client\", \"request\"");
+    check("routing", "standby", "true", "\"yes\"", "must be true or false");
     check("protocol", "max_version", "\"auto\"", "\"newest\"", "a protocol version");
     check("protocol", "max_version", "\"2025-11-25\"", "\"2025-13\"", "a protocol version");
     check("protocol", "max_version", "\"any\"", "2025", "a text in quotes");

@@ -26,7 +26,6 @@ pub(crate) use keeping::contradiction;
 pub(crate) use orders::{Done, Order, Overview};
 
 use crate::config::{self, Config, SplitKey};
-use crate::policy::auth::ClientConfig;
 use crate::rollout::sample::Ended;
 use crate::rollout::{Member, Surroundings, Transition};
 use crate::telemetry::metrics::RolloutMetrics;
@@ -84,11 +83,11 @@ const MEMBERS_MAX: usize = 1_000;
 fn members(config: &Config) -> Arc<[Member]> {
     match config.split_key {
         SplitKey::Client if config.clients.len() <= MEMBERS_MAX => {
-            let member = |client: &ClientConfig| Member {
+            let members = config.clients.iter().map(|client| Member {
                 name: client.name.clone(),
                 key: client.cohort.as_ref().unwrap_or(&client.name).clone(),
-            };
-            config.clients.iter().map(member).collect()
+            });
+            members.collect()
         }
         SplitKey::Client | SplitKey::Request => Arc::default(),
     }

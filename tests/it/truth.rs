@@ -119,7 +119,7 @@ async fn a_rollout_whose_share_holds_no_client_says_so_at_its_start_and_while_it
     let (blue, green) = (mcp(&folder.path().join("blue")), mcp(&folder.path().join("green")));
     let plan = LONG.replace("weight = 50", "weight = 5");
     let tokens: String =
-        CLIENTS.map(|name| format!("[clients.{name}]\ntoken_sha256 = \"{}\"\n", hash(name))).concat();
+        CLIENTS.map(|name| format!("[clients.{name}]\nsha256 = \"{}\"\n", hash(name))).concat();
     let tables = QUICK.replace("key = \"request\"", "key = \"client\"");
     let started =
         guard().tokens(&tokens).upstream(blue.address()).rollout(green.address(), &plan).config(&tables);
