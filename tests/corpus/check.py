@@ -47,6 +47,8 @@ methods = ["POST"]
 auth = "bearer"
 slot = "blue"
 """
+# A short answer that is cut is translated as a reset is, so it is judged by the real status, too.
+CUT = {"up-09a", "own-up-06", "own-up-07", "own-up-08", "own-up-09", "own-up-10", "own-up-11"}
 # A route's backend sees the path as the client wrote it; the endpoint's always sees its slot's own.
 AT_THE_ENDPOINT_ONLY = {"pa-04"}
 ON_A_ROUTE = MORE.replace('prefixes = ["/swf-monitor/mcp"]', 'prefixes = ["/elsewhere"]') + ROUTE
@@ -82,7 +84,7 @@ def judge(name: str, lines: list[str], more: str, options: list[str]) -> list[di
 def main() -> int:
     options = sys.argv[1:]
     http = (HERE / "http.jsonl").read_text().splitlines(keepends=True)
-    resets = [line for line in http if json.loads(line)["id"] in RESETS]
+    resets = [line for line in http if json.loads(line)["id"] in RESETS | CUT]
     requests = [line for line in http if line not in resets]
     calls = (HERE / "mcp.jsonl").read_text().splitlines(keepends=True)
     cases = judge("requests", requests, MORE, options)
