@@ -235,6 +235,6 @@ mod tests {
     fn the_shipped_counts_are_read() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("conf/parity/clients.toml");
         let counts = counts(&path).expect("they are valid");
-        assert_eq!(counts.iter().map(|client| client.count).collect::<Vec<_>>(), [13, 44]);
+        assert_eq!(counts.iter().map(|client| client.count).collect::<Vec<_>>(), [22, 53]);
     }
 }
