@@ -100,7 +100,8 @@ impl Server {
 
 /// One request, one answer, one line in the log.
 async fn converse(mut stream: UnixStream, carry: Option<Carry>, patience: Duration) {
-    let uid = socket::peer_uid(&stream).ok();
+    // The user alone: a process of another PID namespace has no number here.
+    let uid = stream.peer_cred().ok().map(|peer| peer.uid());
     let (name, answer) = match judge(&mut stream, uid, carry.is_some(), patience).await {
         Ok(command) => {
             let name = command.as_str();

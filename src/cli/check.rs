@@ -8,9 +8,11 @@ use clap::Args;
 use serde_json::json;
 
 use super::Exit;
-use super::output::{complain_of, say};
+use super::output::{complain_of, say, say_at};
+use super::receivers;
 use crate::config::{self, Config, Findings, LoadError, Loaded, Problem, Surroundings};
 use crate::control;
+use crate::sys::journal::Priority;
 use crate::upstream::Slot;
 
 /// Check the configuration and the tokens, and print every problem. Nothing is started or changed.
@@ -40,6 +42,7 @@ impl Check {
                     let (place, key, value, hint) = (None, String::new(), None, None);
                     loaded.warnings.push(Problem { place, key, value, reason, hint });
                 }
+                loaded.warnings.extend(receivers::out_of_reach(&loaded.config));
                 let summary = summary(&loaded, serves);
                 (Findings { problems: Vec::new(), warnings: loaded.warnings }, Some(summary))
             }
@@ -61,10 +64,10 @@ impl Check {
 
 fn print(findings: &Findings, summary: Option<&str>, file: &Path) {
     for problem in &findings.problems {
-        say(problem);
+        say_at(Priority::Error, problem);
     }
     for warning in &findings.warnings {
-        say(format_args!("warning: {warning}"));
+        say_at(Priority::Warning, format_args!("warning: {warning}"));
     }
     match summary {
         Some(summary) => say(format_args!("OK: {}: {summary}", file.display())),

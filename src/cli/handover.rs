@@ -16,6 +16,7 @@ use crate::proxy::Handle;
 use crate::sys::handoff::{HandoffError, Predecessor, Successor};
 use crate::sys::inherit::{InheritError, Inherited, Listening};
 use crate::sys::notify::State;
+use crate::sys::process;
 
 /// For the new process to read its configuration and be ready to accept.
 const READY_TIME_MAX: Duration = Duration::from_secs(30);
@@ -124,6 +125,10 @@ impl Upgrader {
 
     /// Starts the program anew and lets it take over; `Err` says why this process carries on.
     pub(super) async fn upgrade(&self) -> Result<Upgraded, String> {
+        if let Err(why) = process::may_be_replaced() {
+            log::error!("upgrade: {why}");
+            return Err(why.to_string());
+        }
         let Ok(_busy) = self.busy.try_lock() else {
             return Err("an upgrade is under way already".to_owned());
         };
@@ -164,7 +169,8 @@ impl Upgrader {
             Ok(successor)
         });
         match begun.await {
-            Ok(successor) if self.is_serving() => {
+            Ok(mut successor) if self.is_serving() => {
+                successor.orphan();
                 // In this order: the service manager listens to the main process only.
                 tell(State::MainPid(pid));
                 successor.complete();

@@ -105,9 +105,10 @@ impl Live {
 /// The keys that differ and that a running process cannot change: what is bound, owned or counted in threads.
 fn later(started: &Listen, now: &Listen) -> Vec<&'static str> {
     // Every key is named here: one that is added has to be put on one side or the other.
-    let Listen { address, metrics, admin, state, trusted_proxies: _, threads } = started;
+    let Listen { address, mode, metrics, admin, state, trusted_proxies: _, threads } = started;
     [
         ("listen.address", *address != now.address),
+        ("listen.mode", *mode != now.mode),
         ("listen.metrics", *metrics != now.metrics),
         ("listen.admin", *admin != now.admin),
         ("listen.state", *state != now.state),

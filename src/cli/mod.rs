@@ -10,6 +10,7 @@ mod handover;
 mod live;
 mod output;
 mod parity;
+mod receivers;
 mod reload;
 mod rollout;
 mod run;
@@ -26,7 +27,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::manual::Manual;
-use crate::sys::process;
+use crate::sys::{handoff, process};
 use guard::Guard;
 
 const DEFAULT_FILE: &str = "/etc/mcp-guard/guard.toml";
@@ -97,6 +98,9 @@ impl From<Exit> for ExitCode {
 pub fn main() -> ExitCode {
     // Before anything else: a huge page that is there stays.
     process::take_small_pages();
+    if let Some(ended) = handoff::launch() {
+        return ended;
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {

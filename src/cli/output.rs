@@ -6,15 +6,24 @@ use std::error::Error;
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
 
+use crate::sys::journal::{self, Priority};
+
 /// A line on standard output.
 pub(super) fn say(line: impl Display) {
     // `mcp-guard token list | head -1` closes the pipe early; there is nobody to tell.
     let _ = writeln!(io::stdout().lock(), "{line}");
 }
 
+/// A line on standard output that stands out where the journal reads it.
+pub(super) fn say_at(priority: Priority, line: impl Display) {
+    let priority = if journal::reads(io::stdout()) { priority.prefix() } else { "" };
+    say(format_args!("{priority}{line}"));
+}
+
 /// A line on standard error, with the program's name.
 pub(super) fn complain(line: impl Display) {
-    let _ = writeln!(io::stderr().lock(), "mcp-guard: {line}");
+    let priority = if journal::reads(io::stderr()) { Priority::Error.prefix() } else { "" };
+    let _ = writeln!(io::stderr().lock(), "{priority}mcp-guard: {line}");
 }
 
 /// An error and everything that caused it, on standard error.

@@ -11,10 +11,11 @@ use rustix::process::{Pid, Signal, geteuid, kill_process};
 use super::Exit;
 use super::guard::Guard;
 use super::live::{count, listed};
-use super::output::{complain, complain_of, say};
+use super::output::{complain, complain_of, say, say_at};
 use super::status::unexpected;
 use crate::admin::{Answer, Command, Reloaded};
 use crate::config::{self, SecretFile, Surroundings};
+use crate::sys::journal::Priority;
 use crate::sys::lend::{self, Lent, To};
 
 /// Let the running guard read its configuration and tokens again. SIGHUP does the same.
@@ -79,7 +80,7 @@ impl Reload {
             return;
         }
         for warning in &reloaded.warnings {
-            say(format_args!("warning: {warning}"));
+            say_at(Priority::Warning, format_args!("warning: {warning}"));
         }
         for key in &reloaded.at_next_start {
             say(format_args!("{key}: what changed here takes effect at the next start"));
@@ -93,7 +94,7 @@ impl Reload {
             return;
         }
         for problem in problems {
-            say(problem);
+            say_at(Priority::Error, problem);
         }
         let count = count(problems.len());
         complain(format_args!("not reloaded: {count}; the running configuration stays"));
@@ -124,7 +125,7 @@ pub(super) fn lend_secrets(guard: &Guard) {
         match lend::lend(path, to) {
             Ok(Lent::AsItWas) => {}
             Ok(Lent::ToTheService) => {
-                complain(format_args!("{}: is readable for the guard now", path.display()));
+                say(format_args!("{}: is readable for the guard now", path.display()));
             }
             Err(error) => complain(format_args!("{}: cannot let the guard read it: {error}", path.display())),
         }

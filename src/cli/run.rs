@@ -22,8 +22,8 @@ use crate::parity::shadow::book::Arguments;
 use crate::proxy::{Drained, Fence, Guard, Handle, Route};
 use crate::shadow::{self, Shadow};
 use crate::sys::notify::{State, notify, watchdog_interval};
-use crate::sys::process;
-use crate::telemetry::Log;
+use crate::sys::{journal, process};
+use crate::telemetry::{Log, Reader};
 use crate::upstream::{Slot, Split};
 
 /// Files open besides connections: listeners, log, runtime.
@@ -99,7 +99,7 @@ fn load(file: &Path) -> Result<Loaded, String> {
 
 fn serve(file: &Path, loaded: Loaded, arrival: &mut Arrival) -> Result<Drained, Error> {
     let Loaded { config, warnings } = loaded;
-    let log = Log::start(config.log).map_err(Error::Log)?;
+    let log = Log::start(config.log, reader()).map_err(Error::Log)?;
     for warning in &warnings {
         log::warn!("{warning}");
     }
@@ -158,6 +158,10 @@ fn serve(file: &Path, loaded: Loaded, arrival: &mut Arrival) -> Result<Drained, 
     }
     log.flush();
     Ok(drained)
+}
+
+fn reader() -> Reader {
+    if journal::reads(io::stderr()) { Reader::Journal } else { Reader::Other }
 }
 
 /// Starts the control plane: it publishes the route before the first call is served.

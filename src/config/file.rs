@@ -29,6 +29,7 @@ pub(super) fn listen(mut table: Table<'_>, folder: &Path) -> Listen {
     let off = |text: &str| text == OFF;
     let listen = Listen {
         address: table.text("address", |text| value::address(text, folder)).unwrap_or(default),
+        mode: table.choice("mode", &[("0600", 0o600), ("0660", 0o660), ("0666", 0o666)], 0o660),
         metrics: table
             .text("metrics", |text| if off(text) { Ok(None) } else { value::tcp(text).map(Some) })
             .flatten(),

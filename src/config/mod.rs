@@ -265,6 +265,8 @@ impl Config {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Listen {
     pub(crate) address: Address,
+    /// Of the file, when the address is a Unix socket.
+    pub(crate) mode: u32,
     pub(crate) metrics: Option<SocketAddr>,
     pub(crate) admin: Option<PathBuf>,
     pub(crate) state: Option<PathBuf>,

@@ -57,6 +57,7 @@ fn listen_keys() {
     check("listen", "address", "\"[::1]:9\"", "\"localhost:9\"", "did you mean \"127.0.0.1:9\"?");
     check("listen", "address", "\"unix:/run/g.sock\"", "\"/run/g.sock\"", "unix:/run/g.sock");
     check("listen", "metrics", "\"127.0.0.1:9\"", "9464", "must be a text in quotes");
+    check("listen", "mode", "\"0666\"", "\"666\"", "must be one of \"0600\", \"0660\", \"0666\"");
     check("listen", "metrics", "\"off\"", "\"on\"", "must be ip:port");
     check("listen", "admin", "\"/run/a.sock\"", "\"unix:/run/a.sock\"", "leave out");
     check("listen", "state", "\"state\"", "\"\"", "must be a path");
@@ -297,10 +298,10 @@ fn describe(config: &Config) -> String {
             format!("{sent:?} {:?}", (b.pool, b.pool_idle, b.strip_session, b.query, b.client_header))
         })
     };
-    let Listen { address, metrics, admin, state, trusted_proxies, threads } = &config.listen;
+    let Listen { address, mode, metrics, admin, state, trusted_proxies, threads } = &config.listen;
     format!(
         "{:#?}\n{:#?}\n{:#?}\n{:#?}\n{:#?}",
-        (address, metrics, admin, state, trusted_proxies, threads, &config.auth),
+        (address, mode, metrics, admin, state, trusted_proxies, threads, &config.auth),
         (&config.paths, &config.origin, &config.limits, &config.timeouts, config.error_mode),
         (&config.tool_rules, &config.read_only),
         (Slot::ALL.map(backend), config.stable, config.split_key, config.max_version),

@@ -35,7 +35,6 @@ use crate::telemetry::{Log, Metrics};
 use crate::upstream::{Address, Split};
 
 /// The listener for clients is for Apache's user and group, not for everybody.
-const SOCKET_MODE: u32 = 0o660;
 /// After the drain's time is up, calls have this long to be told so.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 /// From the end of accepting until the last accepted connection is counted.
@@ -66,9 +65,9 @@ impl Guard {
     /// Binds every listener that is not inherited. Call it before anything claims readiness: when it returns, the
     /// addresses are really ours.
     pub(crate) fn bind(config: Config, log: Log, inherited: &mut Inherited) -> Result<Guard, Error> {
-        let (front, socket_file) = bind(&config.listen.address, inherited)?;
+        let (front, socket_file) = bind(&config.listen.address, config.listen.mode, inherited)?;
         let metrics = match config.listen.metrics {
-            Some(address) => Some(bind(&Address::Tcp(address), inherited)?.0),
+            Some(address) => Some(bind(&Address::Tcp(address), config.listen.mode, inherited)?.0),
             None => None,
         };
         let metrics_address = metrics.as_ref().and_then(|bound| bound.name.parse::<SocketAddr>().ok());
@@ -185,7 +184,11 @@ pub(super) fn share(config: Config, log: Log) -> Result<Shared, Error> {
 }
 
 /// The listener for an address: inherited, or bound now.
-fn bind(address: &Address, inherited: &mut Inherited) -> Result<(Bound, Option<SocketFile>), Error> {
+fn bind(
+    address: &Address,
+    mode: u32,
+    inherited: &mut Inherited,
+) -> Result<(Bound, Option<SocketFile>), Error> {
     let failed =
         |source: Box<dyn std::error::Error + Send + Sync>| Error::Bind { address: show(address), source };
     // The guard reads into buffers of its own, which it gives back while a connection idles; Pingora's would only be
@@ -207,14 +210,14 @@ fn bind(address: &Address, inherited: &mut Inherited) -> Result<(Bound, Option<S
             let (listener, owner, file) = match inherited.take_unix(path) {
                 Some((listener, owner)) => (listener, owner, None),
                 None => {
-                    let bound = bind_unix(path, SOCKET_MODE).map_err(|source| failed(source.into()))?;
+                    let bound = bind_unix(path, mode).map_err(|source| failed(source.into()))?;
                     (bound.listener, Owner::Server, Some(bound.file))
                 }
             };
             let name = path_name(path).map_err(failed)?;
             let mut config = ListenerConfig::uds(name.as_str()).l4_buffer(unbuffered);
             if owner == Owner::Server {
-                config = config.permissions(std::os::unix::fs::PermissionsExt::from_mode(SOCKET_MODE));
+                config = config.permissions(std::os::unix::fs::PermissionsExt::from_mode(mode));
             }
             let place = Place::Unix(path.clone());
             Ok((Bound { name, place, owner, listener: listener.into(), config }, file))

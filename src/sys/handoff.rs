@@ -11,18 +11,23 @@ use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
 };
+use rustix::process::{Pid, Signal, kill_process, set_parent_process_death_signal};
 
 use super::inherit::{Listening, Owner, Place};
 
-/// Tells the new program that its standard input is a hand-off.
+/// Tells the new program that its standard input is a hand-off, and how it was started.
 const MARK: &str = "MCP_GUARD_HANDOFF";
+/// It starts itself once more and waits: see [`launch`].
+const LAUNCHER: &str = "launch";
+/// It was started by such a launcher.
+const LAUNCHED: &str = "launched";
 const GREETING: &str = "mcp-guard hand-off 1";
 const PREPARED: &str = "prepared ";
 const FAILED: &str = "failed ";
@@ -55,7 +60,10 @@ pub(crate) enum HandoffError {
 
 /// The new process, seen from the old one. Unless the hand-off is completed, dropping this ends it.
 pub(crate) struct Successor {
+    /// The program as it was started: a launcher, or (an older version) what serves.
     child: Child,
+    /// What serves, where that is a child of the launcher's.
+    launched: Option<Pid>,
     channel: UnixStream,
     deadline: Instant,
     time_max: Duration,
@@ -75,7 +83,7 @@ impl Successor {
                 .map_err(io::Error::from)?;
         let started = Command::new(&program)
             .args(arguments)
-            .env(MARK, "stdin")
+            .env(MARK, LAUNCHER)
             // These were meant for this process.
             .env_remove("LISTEN_PID")
             .env_remove("LISTEN_FDS")
@@ -87,7 +95,7 @@ impl Successor {
         let child = started.map_err(|source| HandoffError::Start { program: program(), source })?;
         let deadline = Instant::now() + time_max;
         let channel = UnixStream::from(ours);
-        let successor = Successor { child, channel, deadline, time_max, completed: false };
+        let successor = Successor { child, launched: None, channel, deadline, time_max, completed: false };
         match send_sockets(&successor.channel, sockets) {
             // It has ended already. Waiting for its answer finds out how.
             Err(HandoffError::Channel(gone)) if gone.kind() == io::ErrorKind::BrokenPipe => Ok(successor),
@@ -96,13 +104,16 @@ impl Successor {
     }
 
     pub(crate) fn pid(&self) -> u32 {
-        self.child.id()
+        self.launched.map_or_else(|| self.child.id(), |pid| pid.as_raw_pid().cast_unsigned())
     }
 
     /// Waits until it has loaded everything, and returns its version. It has not begun to accept.
     pub(crate) fn wait_prepared(&mut self) -> Result<String, HandoffError> {
         let message = self.receive()?;
-        message.strip_prefix(PREPARED).map(str::to_owned).ok_or(HandoffError::Garbled)
+        let version = message.strip_prefix(PREPARED).ok_or(HandoffError::Garbled)?;
+        let Some((version, pid)) = version.split_once(' ') else { return Ok(version.to_owned()) };
+        self.launched = Some(pid.parse().ok().and_then(Pid::from_raw).ok_or(HandoffError::Garbled)?);
+        Ok(version.to_owned())
     }
 
     /// Lets it begin, and waits until it accepts.
@@ -110,6 +121,14 @@ impl Successor {
         // Should it have ended, waiting for its answer finds out how.
         let _ = self.channel.write_all(GO.as_bytes());
         if self.receive()? == SERVING { Ok(()) } else { Err(HandoffError::Garbled) }
+    }
+
+    /// Ends its launcher. From here on the new process is a child of the service manager's.
+    pub(crate) fn orphan(&mut self) {
+        if self.launched.is_some() {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
     }
 
     /// From here on it is the one that serves.
@@ -141,37 +160,71 @@ impl Successor {
 impl Drop for Successor {
     fn drop(&mut self) {
         if !self.completed {
+            // The launcher is its parent and waits for it, so the number is still its own.
+            if let (Some(pid), Ok(None)) = (self.launched, self.child.try_wait()) {
+                let _ = kill_process(pid, Signal::KILL);
+            }
             let _ = self.child.kill();
             let _ = self.child.wait();
         }
     }
 }
 
+/// If this process is a launcher: starts the program itself, waits, and returns how it ended.
+///
+/// A service manager does not wait for the end of a main process that is not its child: it would kill an upgraded guard instead
+/// of letting it drain. The old process ends the launcher before it names the new main process, which thereby becomes the
+/// service manager's.
+pub(crate) fn launch() -> Option<ExitCode> {
+    if std::env::var_os(MARK).is_none_or(|mark| mark != LAUNCHER) {
+        return None;
+    }
+    let mut arguments = std::env::args_os();
+    let program = arguments.next().unwrap_or_else(|| OsString::from("mcp-guard"));
+    let ended = Command::new(program).args(arguments).env(MARK, LAUNCHED).status();
+    let code = ended.ok().and_then(|status| status.code()).and_then(|code| u8::try_from(code).ok());
+    Some(ExitCode::from(code.unwrap_or(1)))
+}
+
 /// The old process, seen from the new one.
 #[derive(Debug)]
 pub(crate) struct Predecessor {
     channel: UnixStream,
+    /// Whether a launcher is between the two.
+    launched: bool,
 }
 
 impl Predecessor {
     /// The process that this one replaces and its sockets, if there is one. Standard input is empty from here on.
     pub(crate) fn greet() -> Result<Option<(Predecessor, Vec<Listening>)>, HandoffError> {
-        if std::env::var_os(MARK).is_none() {
-            return Ok(None);
+        let Some(mark) = std::env::var_os(MARK) else { return Ok(None) };
+        let launched = mark == LAUNCHED;
+        if launched {
+            // Until it is told to begin, this process ends with its launcher.
+            set_parent_process_death_signal(Some(Signal::KILL)).map_err(io::Error::from)?;
         }
         let channel =
             UnixStream::from(rustix::io::fcntl_dupfd_cloexec(io::stdin(), 3).map_err(io::Error::from)?);
         rustix::stdio::dup2_stdin(std::fs::File::open("/dev/null")?).map_err(io::Error::from)?;
         channel.set_read_timeout(Some(PREDECESSOR_TIME_MAX))?;
         let sockets = receive_sockets(&channel)?;
-        Ok(Some((Predecessor { channel }, sockets)))
+        Ok(Some((Predecessor { channel, launched }, sockets)))
     }
 
     /// Says that everything is loaded, and waits to be told to begin.
     pub(crate) fn prepared(&mut self, version: &str) -> Result<(), HandoffError> {
-        self.channel.write_all(format!("{PREPARED}{version}").as_bytes())?;
+        let mut message = format!("{PREPARED}{version}");
+        if self.launched {
+            message.push_str(&format!(" {}", std::process::id()));
+        }
+        self.channel.write_all(message.as_bytes())?;
         match receive(&self.channel, PREDECESSOR_TIME_MAX)? {
-            Some(message) if message == GO => Ok(()),
+            Some(message) if message == GO => {
+                if self.launched {
+                    set_parent_process_death_signal(None).map_err(io::Error::from)?;
+                }
+                Ok(())
+            }
             Some(_) => Err(HandoffError::Garbled),
             None => Err(HandoffError::Abandoned),
         }
@@ -318,7 +371,8 @@ mod tests {
     #[test]
     fn the_new_process_begins_only_when_it_is_told_to() {
         let (old, new) = pair();
-        let theirs = std::thread::spawn(move || Predecessor { channel: new }.prepared("1.2.3"));
+        let theirs =
+            std::thread::spawn(move || Predecessor { channel: new, launched: false }.prepared("1.2.3"));
         assert_eq!(receive(&old, PREDECESSOR_TIME_MAX).unwrap().as_deref(), Some("prepared 1.2.3"));
         drop(old);
         assert!(matches!(theirs.join().unwrap(), Err(HandoffError::Abandoned)));

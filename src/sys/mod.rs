@@ -4,6 +4,7 @@
 
 pub(crate) mod handoff;
 pub(crate) mod inherit;
+pub(crate) mod journal;
 pub(crate) mod lend;
 pub(crate) mod memory;
 pub(crate) mod notify;

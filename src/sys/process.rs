@@ -38,6 +38,40 @@ pub(crate) fn yield_to_others() -> io::Result<()> {
     Ok(rustix::process::setpriority_process(None, 10)?)
 }
 
+/// Why a container would end with this process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Irreplaceable {
+    #[error(
+        "this guard is the first process of its container (PID 1), which ends with it; nothing was done (hint: replace \
+         the container)"
+    )]
+    First,
+    #[error(
+        "the container ends with this process: its first process waits for no other; nothing was done (hint: replace \
+         the container)"
+    )]
+    OnlyChild,
+}
+
+/// The first processes of containers that end together with the child they started (`docker run --init` and its like).
+const INITS_OF_ONE_CHILD: &[&str] =
+    &["catatonit", "docker-init", "dumb-init", "podman-init", "tini", "tini-static"];
+
+/// Whether another process may take this one's place.
+pub(crate) fn may_be_replaced() -> Result<(), Irreplaceable> {
+    let first = std::fs::read_to_string("/proc/1/comm").unwrap_or_default();
+    judge_place(std::process::id(), std::os::unix::process::parent_id(), first.trim_end())
+}
+
+/// `first` is the name of process 1.
+fn judge_place(own: u32, parent: u32, first: &str) -> Result<(), Irreplaceable> {
+    match (own, parent) {
+        (1, _) => Err(Irreplaceable::First),
+        (_, 1) if INITS_OF_ONE_CHILD.contains(&first) => Err(Irreplaceable::OnlyChild),
+        (_, _) => Ok(()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -52,6 +86,20 @@ mod tests {
     fn no_huge_pages_are_taken_from_then_on() {
         take_small_pages();
         assert!(rustix::thread::transparent_huge_pages_are_disabled().unwrap());
+    }
+
+    #[test]
+    fn a_process_with_which_its_container_ends_is_not_replaced() {
+        for (own, parent, first, expect) in [
+            (1, 0, "mcp-guard", Err(Irreplaceable::First)),
+            (7, 1, "tini", Err(Irreplaceable::OnlyChild)),
+            (7, 1, "docker-init", Err(Irreplaceable::OnlyChild)),
+            (7, 1, "systemd", Ok(())),
+            (7, 3, "tini", Ok(())),
+            (7, 1, "init", Ok(())),
+        ] {
+            assert_eq!(judge_place(own, parent, first), expect, "{own} {parent} {first}");
+        }
     }
 
     #[test]

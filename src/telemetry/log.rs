@@ -19,18 +19,30 @@ const FLUSH_WAIT_MAX: Duration = Duration::from_secs(1);
 /// A buffer that grew beyond this in a burst is given back.
 const BUFFER_BYTES_KEPT: usize = 64 * 1024;
 
+/// Where the lines go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reader {
+    /// The service manager's journal, which takes a priority off the front of each line.
+    Journal,
+    Other,
+}
+
+/// syslog(3)
+const REQUEST_PRIORITY: u8 = 6;
+
 /// A handle on the writer. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Log {
     queue: Arc<Queue>,
     /// Whether lines are text, for people.
     is_text: Arc<AtomicBool>,
+    reader: Reader,
 }
 
 impl Log {
     /// Starts the writer thread on stderr and installs it as the process's logger. Once per process.
-    pub(crate) fn start(config: config::Log) -> io::Result<Log> {
-        let log = Log::to(config.format, io::stderr())?;
+    pub(crate) fn start(config: config::Log, reader: Reader) -> io::Result<Log> {
+        let log = Log { reader, ..Log::to(config.format, io::stderr())? };
         let logger = Logger { log: log.clone() };
         // A second logger is refused by the `log` crate; the first one then keeps the operational lines.
         if ::log::set_boxed_logger(Box::new(logger)).is_ok() {
@@ -44,7 +56,8 @@ impl Log {
         let queue = Arc::new(Queue::default());
         let writer = queue.clone();
         std::thread::Builder::new().name("log".to_owned()).spawn(move || writer.drain_into(sink))?;
-        Ok(Log { queue, is_text: Arc::new(AtomicBool::new(format == LogFormat::Text)) })
+        let is_text = Arc::new(AtomicBool::new(format == LogFormat::Text));
+        Ok(Log { queue, is_text, reader: Reader::Other })
     }
 
     /// From the next line on, this format and level hold.
@@ -57,10 +70,20 @@ impl Log {
         if self.is_text.load(Ordering::Relaxed) { LogFormat::Text } else { LogFormat::Json }
     }
 
+    /// An empty line, but for its priority where that is read.
+    fn line(&self, bytes: usize, priority: u8) -> Vec<u8> {
+        let mut line = Vec::with_capacity(bytes);
+        match self.reader {
+            Reader::Journal => line.extend([b'<', b'0' + priority, b'>']),
+            Reader::Other => {}
+        }
+        line
+    }
+
     /// Queues the line of one request that ended at this time of day.
     pub(crate) fn request(&self, record: &Record<'_>, ended: SystemTime) {
         let ended = jiff::Timestamp::try_from(ended).unwrap_or_default();
-        let mut line = Vec::with_capacity(512);
+        let mut line = self.line(512, REQUEST_PRIORITY);
         match self.format() {
             LogFormat::Json => access_log::json(record, ended, &mut line),
             LogFormat::Text => access_log::text(record, ended, &mut line),
@@ -94,7 +117,7 @@ impl ::log::Log for Logger {
 
     fn log(&self, record: &::log::Record<'_>) {
         if self.enabled(record.metadata()) {
-            let mut line = Vec::with_capacity(256);
+            let mut line = self.log.line(256, priority(record.level()));
             let now = jiff::Timestamp::now();
             match self.log.format() {
                 LogFormat::Json => access_log::operational_json(record, now, &mut line),
@@ -106,6 +129,15 @@ impl ::log::Log for Logger {
 
     fn flush(&self) {
         self.log.flush();
+    }
+}
+
+fn priority(level: ::log::Level) -> u8 {
+    match level {
+        ::log::Level::Error => 3,
+        ::log::Level::Warn => 4,
+        ::log::Level::Info => 6,
+        ::log::Level::Debug | ::log::Level::Trace => 7,
     }
 }
 
@@ -236,6 +268,15 @@ mod tests {
         log.flush();
         let kept: usize = output.try_iter().map(|bytes| bytes.len()).sum();
         assert_eq!(kept as u64, (4096 - dropped) * 1024);
+    }
+
+    #[test]
+    fn a_line_for_the_journal_begins_with_its_priority() {
+        let plain = Log::to(LogFormat::Json, io::sink()).unwrap();
+        assert_eq!(plain.line(8, priority(::log::Level::Error)), b"");
+        let journal = Log { reader: Reader::Journal, ..plain };
+        assert_eq!(journal.line(8, priority(::log::Level::Error)), b"<3>");
+        assert_eq!(journal.line(8, REQUEST_PRIORITY), b"<6>");
     }
 
     #[test]

@@ -7,6 +7,6 @@ pub(crate) mod log;
 pub(crate) mod metrics;
 pub(crate) mod record;
 
-pub(crate) use self::log::Log;
+pub(crate) use self::log::{Log, Reader};
 pub(crate) use self::metrics::Metrics;
 pub(crate) use self::record::{Outcome, Record};

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process::Command as Process;
 use std::time::{Duration, SystemTime};
 
+use super::super::receivers;
 use super::{Finding, State};
 use crate::admin::{Answer, Command, Status};
 use crate::cli::Exit;
@@ -93,7 +94,7 @@ pub(super) fn binary(running: &Running) -> Vec<Finding> {
 /// The configuration's warnings, who may change it, and whether anybody may call.
 pub(super) fn configuration(file: &Path, loaded: &Loaded, running: &Running) -> Vec<Finding> {
     let mut findings = vec![Finding::new(State::Ok, "configuration", format!("{} is valid", file.display()))];
-    for warning in &loaded.warnings {
+    for warning in loaded.warnings.iter().chain(&receivers::out_of_reach(&loaded.config)) {
         findings.push(Finding::new(State::Warn, "configuration", warning.to_string()));
     }
     if let Ok(metadata) = std::fs::metadata(file)

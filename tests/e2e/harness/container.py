@@ -18,7 +18,7 @@ from harness.paths import ROOT, system
 from harness.programs import wait_until
 
 KEPT = ROOT / "target" / "container"
-PACKAGES = ["systemd", "systemd-sysv", "dbus", "curl", "apache2"]
+PACKAGES = ["systemd", "systemd-sysv", "dbus", "curl", "apache2", "python3-minimal", "libpython3-stdlib"]
 # Enabled by their packages.
 QUIET = ["apache2.service", "apache-htcacheclean.service", "apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer"]
 BOOT_SECONDS = 60
@@ -103,6 +103,10 @@ class Machine:
 
     def run(self, *command: str, user: str | None = None, input: str | None = None, seconds: float = COMMAND_SECONDS) -> subprocess.CompletedProcess:
         return subprocess.run(self.argv(*command, user=user), capture_output=True, text=True, timeout=seconds, input=input)
+
+    def start(self, *command: str) -> subprocess.Popen:
+        """A command that goes on; it ends with the machine at the latest."""
+        return subprocess.Popen(self.argv(*command), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
     def do(self, *command: str, user: str | None = None, input: str | None = None, seconds: float = COMMAND_SECONDS) -> str:
         """Runs a command that must succeed, and returns what it printed."""

@@ -1,7 +1,9 @@
 """The package on a booted machine: installed as an operator does it, called as a client on that machine."""
 
 import json
+import time
 from pathlib import Path
+from typing import Callable
 
 from harness.container import Machine
 from harness.curl import Answer, parse
@@ -46,5 +48,29 @@ class Installed:
         """What a list of tools is answered with."""
         return self.post(token).status
 
+    def under_load(self, token: str, busy: Callable[[], object], seconds: float = 1) -> tuple[int, list[str]]:
+        """Calls, each on a connection of its own, while `busy` runs and for so long: how many, and those not answered."""
+        program = (
+            "n=0; while [ ! -e /run/load.stop ]; do n=$((n + 1)); "
+            f"code=$(curl -sS -m 15 -o /dev/null -w '%{{http_code}}' -H 'Authorization: Bearer {token}' -H 'Content-Type: application/json' "
+            "-H 'Accept: application/json, text/event-stream' --data-binary @/root/list.json http://127.0.0.1:8001/mcp 2>&1); "
+            '[ "$code" = 200 ] || echo "call $n: $code"; done; echo "calls $n"'
+        )
+        self.machine.write("/root/list.json", LIST)
+        self.machine.do("rm", "-f", "/run/load.stop")
+        load = self.machine.start("sh", "-c", program)
+        begun = time.monotonic()
+        try:
+            busy()
+            time.sleep(max(0.0, begun + seconds - time.monotonic()))
+        finally:
+            self.machine.do("touch", "/run/load.stop")
+            out, _ = load.communicate(timeout=60)
+        lines = out.decode().splitlines()
+        return int(lines[-1].split()[1]), lines[:-1]
+
     def serves(self, token: str) -> None:
-        wait_until(f"a call to be answered\n{self.machine.journal()}", lambda: self.status(token) == 200)
+        """Returns when a call is answered. Until then, nobody may listen."""
+        request = ["curl", "-sS", "-m", "5", "-o", "/dev/null", "-w", "%{http_code}", "-H", "Content-Type: application/json"]
+        request += ["-H", "Accept: application/json, text/event-stream", "-H", f"Authorization: Bearer {token}", "--data-binary", LIST, URL]
+        wait_until("a call to be answered", lambda: self.machine.run(*request).stdout == "200")

@@ -1,0 +1,183 @@
+"""The shipped units on a booted systemd: start and stop, sockets, watchdog, a Unix socket for a real Apache, the journal."""
+
+import pytest
+
+from harness.guard import TOKEN
+from harness.installed import LIST, Installed
+from harness.programs import wait_until
+
+GUARD = "/etc/mcp-guard/guard.toml"
+
+
+@pytest.fixture(scope="module")
+def installed(machine, package) -> Installed:
+    there = Installed(machine, package)
+    machine.write("/etc/mcp-guard/env", f"MCP_BEARER_TOKEN={TOKEN}\n", mode=0o600)
+    there.shipped = machine.do("cat", GUARD)
+    there.start()
+    return there
+
+
+@pytest.fixture(autouse=True)
+def as_shipped(installed):
+    yield
+    installed.machine.write(GUARD, installed.shipped)
+    installed.machine.do("systemctl", "restart", "mcp-tools@blue", "mcp-guard")
+    installed.serves(TOKEN)
+
+
+def slow_backend(installed: Installed, seconds: float) -> None:
+    """In front of a backend that answers each call so late."""
+    machine = installed.machine
+    program = (
+        "import socketserver, time\n"
+        "class Late(socketserver.StreamRequestHandler):\n"
+        "    def handle(self):\n"
+        "        self.request.recv(65536)\n"
+        f"        time.sleep({seconds})\n"
+        '        body = b\'{"jsonrpc":"2.0","id":1,"result":{"tools":[]}}\'\n'
+        '        self.wfile.write(b"HTTP/1.1 200 OK\\r\\nContent-Type: application/json\\r\\nContent-Length: %d\\r\\n\\r\\n%s" % (len(body), body))\n'
+        "socketserver.ThreadingTCPServer.allow_reuse_address = True\n"
+        'socketserver.ThreadingTCPServer(("127.0.0.1", 8009), Late).serve_forever()\n'
+    )
+    machine.write("/root/late.py", program)
+    machine.run("systemctl", "stop", "late")
+    machine.do("systemd-run", "--unit=late", "--collect", "python3", "/root/late.py")
+    machine.write(GUARD, installed.shipped.replace('"unix:/run/mcp-tools/blue.sock"', '"127.0.0.1:8009"'))
+    machine.do("systemctl", "restart", "mcp-guard")
+
+
+@pytest.mark.parametrize("upgraded", [False, True], ids=["started", "upgraded"])
+def test_a_stop_lets_a_call_under_way_finish(installed, upgraded):
+    machine = installed.machine
+    slow_backend(installed, 2)
+    if upgraded:
+        machine.do("mcp-guard", "upgrade")
+        assert int(machine.do("ps", "-o", "ppid=", "-p", machine.show("mcp-guard", "MainPID"))) == 1
+    call = machine.start("curl", "-sS", "-m", "15", "-w", "%{http_code}", "-H", f"Authorization: Bearer {TOKEN}", "-H", "Content-Type: application/json",
+                         "-H", "Accept: application/json", "--data-binary", LIST, "http://127.0.0.1:8001/mcp")
+    wait_until("the call to be under way", lambda: '"in_flight": 1' in machine.do("mcp-guard", "status", "--json"))
+    machine.do("systemctl", "stop", "mcp-guard")
+    out, _ = call.communicate(timeout=30)
+    assert out.decode().endswith("200"), out.decode() + machine.journal("mcp-guard")
+    assert "Killing" not in machine.journal("mcp-guard", lines=5)
+
+
+def test_a_unit_that_could_not_start_for_long_recovers_by_itself(installed):
+    machine = installed.machine
+    machine.write(GUARD, installed.shipped + "\n[nonsense]\n")
+    machine.do("systemctl", "kill", "--signal=KILL", "mcp-guard")
+    wait_until("more failed starts than systemd's own limit", lambda: int(machine.show("mcp-guard", "NRestarts")) > 6, 40)
+    machine.write(GUARD, installed.shipped)
+    machine.wait_active("mcp-guard")
+    installed.serves(TOKEN)
+
+
+def test_a_killed_guard_and_a_killed_tool_server_come_back(installed):
+    machine = installed.machine
+    for unit in ("mcp-guard", "mcp-tools@blue"):
+        before = machine.show(unit, "MainPID")
+        machine.do("systemctl", "kill", "--signal=KILL", unit)
+        wait_until(f"{unit} to be restarted", lambda: machine.show(unit, "MainPID") not in (before, "0"))
+        installed.serves(TOKEN)
+
+
+def test_a_guard_that_hangs_is_restarted_by_the_watchdog(installed):
+    machine = installed.machine
+    machine.write("/run/systemd/system/mcp-guard.service.d/soon.conf", "[Service]\nWatchdogSec=2s\n")
+    machine.do("systemctl", "daemon-reload")
+    try:
+        machine.do("systemctl", "restart", "mcp-guard")
+        before = machine.show("mcp-guard", "MainPID")
+        machine.do("kill", "-STOP", before)
+        wait_until("the watchdog", lambda: machine.show("mcp-guard", "MainPID") not in (before, "0"), 30)
+        installed.serves(TOKEN)
+    finally:
+        machine.do("rm", "-r", "/run/systemd/system/mcp-guard.service.d")
+        machine.do("systemctl", "daemon-reload")
+
+
+def test_socket_activation_is_turned_on_while_the_guard_runs(installed):
+    machine = installed.machine
+    commands = [line.lstrip("# ") for line in machine.do("cat", "/lib/systemd/system/mcp-guard.socket").splitlines() if "systemctl enable" in line]
+    try:
+        machine.do("sh", "-c", commands[0])
+        assert machine.is_active("mcp-guard.socket") and installed.status(TOKEN) == 200
+        calls, failed = installed.under_load(TOKEN, lambda: machine.do("systemctl", "restart", "mcp-guard"))
+        assert calls > 5 and not failed, failed
+        machine.do("mcp-guard", "upgrade")
+        assert installed.status(TOKEN) == 200
+        machine.do("systemctl", "enable", "mcp-tools@blue.socket")
+        machine.do("systemctl", "restart", "mcp-tools@blue")
+        calls, failed = installed.under_load(TOKEN, lambda: machine.do("systemctl", "restart", "mcp-tools@blue"))
+        assert calls > 5 and not failed, failed
+    finally:
+        machine.do("systemctl", "disable", "--now", "--quiet", "mcp-guard.socket", "mcp-tools@blue.socket")
+
+
+def test_a_real_apache_opens_the_guards_unix_socket(installed):
+    machine = installed.machine
+    machine.write(GUARD, installed.shipped.replace('address = "127.0.0.1:8001" ', 'address = "unix:/run/mcp-guard/guard.sock" ').replace('mode = "0660"', 'mode = "0666"'))
+    machine.do("systemctl", "restart", "mcp-guard")
+    shipped = machine.do("cat", "/usr/share/doc/mcp-guard/examples/apache/mcp-guard.conf")
+    define = "Define MCP_GUARD_URL "
+    assert f"{define}http://127.0.0.1:8001\n" in shipped
+    socket = shipped.replace(f"{define}http://127.0.0.1:8001", f'{define}"unix:/run/mcp-guard/guard.sock|http://127.0.0.1:8001"')
+    machine.write("/etc/apache2/conf-available/mcp-guard.conf", socket)
+    machine.write("/etc/apache2/sites-available/000-default.conf", "<VirtualHost *:80>\nInclude /etc/apache2/conf-available/mcp-guard.conf\n</VirtualHost>\n")
+    machine.do("a2enmod", "--quiet", "proxy", "proxy_http", "headers", "unique_id")
+    machine.do("systemctl", "restart", "apache2")
+    url = "http://127.0.0.1/swf-monitor/mcp"
+    try:
+        assert "www-data" in machine.do("ps", "-C", "apache2", "-o", "user=")
+        answers = [installed.post(token, LIST, url=url + slash).status for slash in ("", "/") for token in (TOKEN, "swf_wrong")]
+        assert answers == [200, 403, 200, 403], machine.do("tail", "/var/log/apache2/error.log")
+        machine.do("mcp-guard", "upgrade")
+        assert installed.post(TOKEN, LIST, url=url).status == 200
+        assert machine.run("curl", "-s", "--unix-socket", "/run/mcp-guard/admin.sock", "http://x/", user="www-data").returncode != 0
+    finally:
+        machine.do("systemctl", "stop", "apache2")
+
+
+def test_errors_have_their_priority_in_the_journal(installed):
+    machine = installed.machine
+    before = machine.cursor()
+    machine.write(GUARD, installed.shipped + "\n[nonsense]\n")
+    machine.run("systemctl", "reload", "mcp-guard")
+    errors = machine.since(before, "-u", "mcp-guard", "-p", "err")
+    assert "no such key" in errors and "not reloaded: 1 problem" in errors
+    assert "<3>" not in machine.since(before), "the number is systemd's, not the reader's"
+    assert installed.status(TOKEN) == 200
+    assert TOKEN not in machine.since(before)
+    request = machine.since(before, "-u", "mcp-guard", "-p", "info")
+    assert '"status":200' in request and '"status":200' not in machine.since(before, "-u", "mcp-guard", "-p", "notice")
+
+
+def test_check_and_doctor_say_that_the_unit_keeps_a_receiver_out_of_reach(installed):
+    machine = installed.machine
+    machine.write("/etc/mcp-guard/plan.toml", '[[notify]]\nkind = "generic"\nurl = "https://hooks.example.org/secret"\n')
+    machine.write(GUARD, installed.shipped.replace('# plan = "plan.toml"', 'plan = "plan.toml"'))
+    try:
+        for command in ("check", "doctor"):
+            said = machine.run("mcp-guard", command).stdout
+            assert "hooks.example.org is on another machine" in said and "/secret" not in said, said
+        machine.write("/etc/systemd/system/mcp-guard.service.d/notify.conf", "[Service]\nIPAddressAllow=any\n")
+        assert "on another machine" not in machine.run("mcp-guard", "check").stdout
+    finally:
+        machine.run("rm", "-r", "/etc/systemd/system/mcp-guard.service.d")
+
+
+def test_the_watchdog_timer_asks_the_guard(installed):
+    machine = installed.machine
+    machine.do("systemctl", "enable", "--now", "--quiet", "mcp-watchdog.timer")
+    try:
+        before = machine.cursor()
+        machine.do("systemctl", "start", "mcp-watchdog.service")
+        assert machine.show("mcp-watchdog.service", "Result") == "success"
+        assert machine.show("mcp-watchdog.timer", "NextElapseUSecMonotonic") != "infinity"
+        machine.do("systemctl", "stop", "mcp-guard")
+        assert machine.run("systemctl", "start", "mcp-watchdog.service").returncode != 0
+        assert "mcp-watchdog" in machine.since(before, "-o", "short")
+    finally:
+        machine.do("systemctl", "disable", "--now", "--quiet", "mcp-watchdog.timer")
+        machine.run("systemctl", "reset-failed", "mcp-watchdog.service")
