@@ -117,6 +117,8 @@ pub(crate) enum Read {
     Whole(Answer, usize),
     /// More is to come.
     Part,
+    /// The connection ended, behind interim answers at most.
+    Nothing,
     Malformed(String),
 }
 
@@ -124,6 +126,9 @@ pub(crate) enum Read {
 pub(crate) fn read(bytes: &[u8], is_ended: bool) -> Read {
     let mut at = 0;
     loop {
+        if is_ended && at == bytes.len() {
+            return Read::Nothing;
+        }
         let Some(length) = memchr::memmem::find(&bytes[at..], b"\r\n\r\n") else { return Read::Part };
         let head = String::from_utf8_lossy(&bytes[at..at + length + 2]).into_owned();
         at += length + 4;
@@ -191,4 +196,11 @@ fn chunks(bytes: &[u8]) -> Result<Option<Content>, String> {
             return Ok(Some((body, at, false)));
         }
     }
+}
+
+#[test]
+fn an_invitation_is_no_answer() {
+    let invitation = b"HTTP/1.1 100 Continue\r\n\r\n";
+    assert!(matches!(read(invitation, true), Read::Nothing) && matches!(read(invitation, false), Read::Part));
+    assert!(matches!(read(&invitation[..20], true), Read::Part));
 }

@@ -275,7 +275,7 @@ impl Reader {
                     return Ok(Some(answer));
                 }
                 Read::Malformed(problem) => return Err(format!("malformed answer: {problem}")),
-                Read::Part if self.is_ended && self.bytes.is_empty() => return Ok(None),
+                Read::Nothing => return Ok(None),
                 Read::Part if self.is_ended => return Err(CUT.to_owned()),
                 Read::Part => {}
             }
