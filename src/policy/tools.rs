@@ -3,6 +3,7 @@
 //!
 //! Must not know clients by name, nor what a tool does.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 
 use crate::wire::Method;
@@ -94,9 +95,16 @@ impl ToolPolicy {
         if tool.len() > NAME_BYTES_MAX || !self.is_unbounded() && !reads_one_way(tool) {
             return false;
         }
-        self.allow.allows(tool)
-            && !self.deny.iter().any(|pattern| pattern.matches(tool))
-            && (!self.read_only || known.contains(tool))
+        self.allow.allows(tool) && !self.denies(tool) && (!self.read_only || known.contains(tool))
+    }
+
+    /// Whether the name is a denied one to a backend that ignores case.
+    fn denies(&self, tool: &str) -> bool {
+        let denies = |pattern: &Pattern| {
+            pattern.matches(tool)
+                || matches(without_case(&pattern.0).as_bytes(), without_case(tool).as_bytes())
+        };
+        self.deny.iter().any(denies)
     }
 
     /// Whether a method other than `tools/call` may be called; `name` is the method as the body has it. A client with
@@ -117,6 +125,12 @@ fn reads_one_way(tool: &str) -> bool {
     let is_seen = |character: char| character == ' ' || !is_dropped(character);
     // Half a surrogate pair in the body is a replacement character here, and something else to other decoders.
     is_trimmed && tool.chars().all(|character| is_seen(character) && character != char::REPLACEMENT_CHARACTER)
+}
+
+/// The text as programs see it that take `K`, `k` and the Kelvin sign for one letter. An ordinary name is itself.
+fn without_case(text: &str) -> Cow<'_, str> {
+    let is_plain = text.bytes().all(|byte| byte.is_ascii() && !byte.is_ascii_uppercase());
+    if is_plain { Cow::Borrowed(text) } else { Cow::Owned(text.to_uppercase().to_lowercase()) }
 }
 
 /// The tools that change nothing, on the operator's word: a backend's own annotations are not asked.
@@ -220,6 +234,22 @@ mod tests {
         }
         for name in ["shown", "a tool", "café", ""] {
             assert!(denied.allows(Some(name), &none) && allowed.allows(Some(name), &none), "{name:?}");
+        }
+    }
+
+    // A pattern that allows is exact: what it does not name is not allowed.
+    #[test]
+    fn a_denied_tool_is_denied_in_any_case() {
+        let none = ReadOnlyTools::default();
+        let denied = ToolPolicy {
+            deny: vec![Pattern::new("act_*"), Pattern::new("*_KILL_*"), Pattern::new("tasks")],
+            ..ToolPolicy::default()
+        };
+        for name in ["act_a", "ACT_a", "Act_A", "x_kill_y", "X_Kill_Y", "ta\u{17f}\u{212a}s", "TASKS"] {
+            assert!(!denied.allows(Some(name), &none), "{name:?}");
+        }
+        for name in ["act", "fact_a", "xkilly", "Task", "caf\u{e9}"] {
+            assert!(denied.allows(Some(name), &none), "{name:?}");
         }
     }
 
