@@ -5,8 +5,12 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use mcp_guard::http1::{FieldSpans, HeadLimits, RequestHead, chunked, head_end, request};
+use mcp_guard::parity::answers::compare;
+use mcp_guard::parity::normalize::normalize;
+use mcp_guard::parity::schema;
 use mcp_guard::policy::auth::{ClientConfig, Config, TokenHash, WrongToken};
 use mcp_guard::policy::{Clients, Limits, Local, Policy, Verdict, origin, paths};
+use serde_json::{Map, Value, json};
 
 const LIMITS: Limits = Limits {
     head: HeadLimits { bytes_max: 16384, fields_max: 100 },
@@ -118,4 +122,87 @@ fn decoding_chunks_allocates_nothing() {
         }
     });
     assert_eq!((data, count), (5, 0));
+}
+
+/// What a comparison of two answers, or of two schemas, may take above its input.
+const COMPARED_BYTES_MAX: u64 = 32 << 20;
+
+/// The most that `work` has allocated at a time.
+fn peak(work: impl FnOnce()) -> u64 {
+    allocation_counter::measure(work).bytes_max
+}
+
+fn nested(levels: usize, leaf: &Value, width: usize) -> Value {
+    (0..levels).fold(leaf.clone(), |inner, level| {
+        let mut list: Vec<Value> = (0..width).map(|n| json!([level, n])).collect();
+        list.push(inner);
+        Value::Array(list)
+    })
+}
+
+/// Pairs of answers of which a naive comparison keeps, or looks at, far more than it was given.
+fn answers() -> Vec<(&'static str, Value, Value)> {
+    let numbers = |from: usize| -> Vec<Value> { (0..20_000).map(|n| json!(n + from)).collect() };
+    let long = "k".repeat(256 << 10);
+    let keyed = |from| json!({ long.clone(): numbers(from) });
+    let texts = |n: usize| -> Value {
+        (0..500).map(|m| json!(json!({"n": n + m, "list": vec![m; 50]}).to_string())).collect()
+    };
+    vec![
+        ("many differences below a long key", keyed(0), keyed(1)),
+        ("many members on one side", json!({}), (0..20_000).map(|n| (format!("m{n}"), json!([n]))).collect()),
+        ("the other order at every level", nested(100, &json!(0), 100), nested(100, &json!("x"), 100)),
+        ("texts that hold JSON", texts(0), texts(1)),
+        ("long values", json!(vec!["a".repeat(1 << 20); 4]), json!(vec!["b".repeat(1 << 20); 4])),
+    ]
+}
+
+#[test]
+fn a_comparison_of_answers_takes_bounded_memory() {
+    for (name, live, candidate) in answers() {
+        for lives in [vec![live.clone()], vec![live.clone(), candidate.clone()]] {
+            let candidates = vec![candidate.clone(), live.clone()];
+            let mut found = None;
+            let bytes = peak(|| found = Some(compare(&lives, &candidates, &[])));
+            assert!(bytes < COMPARED_BYTES_MAX, "{name}: {bytes}");
+            let found = found.unwrap();
+            let noisy = lives.len() > 1;
+            assert!(noisy || !found.differences.is_empty() || found.unlisted > 0, "{name} is found");
+        }
+    }
+}
+
+#[test]
+fn a_comparison_of_schemas_takes_bounded_memory() {
+    let variants = |kind: &str, n: usize| -> Vec<Value> {
+        (0..n).map(|n| json!({"type": "object", "properties": {"p": {"enum": [kind, n]}}})).collect()
+    };
+    let names = |n: usize, value: &Value| -> Map<String, Value> {
+        (0..n).map(|n| (format!("p{n}"), value.clone())).collect()
+    };
+    let long = "n".repeat(200 << 10);
+    let below = |kind: &str| json!({"properties": {long.clone(): {"properties": names(5_000, &json!({"type": kind}))}}});
+    let pairs = [
+        ("variants", json!({"anyOf": variants("a", 2_000)}), json!({"anyOf": variants("b", 2_000)})),
+        (
+            "variants on one side",
+            json!({"properties": names(2_000, &json!({}))}),
+            json!({"anyOf": variants("b", 2_000)}),
+        ),
+        ("parameters below a long name", below("string"), below("integer")),
+        (
+            "wide enums",
+            json!({"enum": (0..20_000).collect::<Vec<u32>>()}),
+            json!({"enum": (1..20_000).collect::<Vec<u32>>()}),
+        ),
+    ];
+    for (name, live, candidate) in pairs {
+        let mut normal = None;
+        let bytes = peak(|| normal = Some([normalize(&live), normalize(&candidate)]));
+        assert!(bytes < COMPARED_BYTES_MAX, "{name}: {bytes}");
+        let mut found = Vec::new();
+        let bytes = peak(|| found = schema::compare(&live, &candidate));
+        assert!(bytes < COMPARED_BYTES_MAX, "{name}: {bytes}");
+        assert!(!found.is_empty(), "{name} is found");
+    }
 }
