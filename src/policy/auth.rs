@@ -259,7 +259,7 @@ pub(super) fn bearer<'b>(fields: &Fields<'b>) -> Result<&'b [u8], Denial> {
     let value = match fields.occurs(Known::Authorization) {
         Occurs::Once(value) => value,
         Occurs::Never => return Err(Denial::AuthorizationMissing),
-        Occurs::Repeated => return Err(Denial::RepeatedField),
+        Occurs::Repeated => return Err(Denial::RepeatedField(Known::Authorization)),
     };
     let scheme_length = value.iter().position(|&byte| byte == b' ').ok_or(Denial::AuthorizationMissing)?;
     let (scheme, rest) = value.split_at(scheme_length);

@@ -3,8 +3,11 @@
 //! A row is everything an answer needs to know of its kind of refusal. How a row becomes an answer is `reply`.
 
 use super::auth::WrongToken;
-use crate::http1::FramingError;
-use crate::wire::{ProtocolVersion, ScanError, era::EraError};
+use crate::http1::{FramingError, Known};
+use crate::wire::{
+    ProtocolVersion, ScanError,
+    era::{EraError, Mismatch},
+};
 
 /// Every way the guard says no.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,7 +29,7 @@ pub enum Denial {
     TokenInvalid(WrongToken),
     TokenExpired(WrongToken),
     PathNotFound,
-    RepeatedField,
+    RepeatedField(Known),
     ContentType,
     ContentEncoding,
     // Routes (section 16).
@@ -145,7 +148,7 @@ impl Denial {
             Denial::TokenInvalid(mode) => wrong_token_row("token_invalid", mode),
             Denial::TokenExpired(mode) => wrong_token_row("token_expired", mode),
             Denial::PathNotFound => Row::fixed("path_not_found", 404, "Not found", r#"{"error": "Not found"}"#),
-            Denial::RepeatedField => Row::rpc("repeated_field", 400, INVALID_REQUEST, "A header field that must be single is repeated"),
+            Denial::RepeatedField(_) => Row::rpc("repeated_field", 400, INVALID_REQUEST, "A header field that must be single is repeated"),
             Denial::ContentType => Row::rpc("content_type", 415, INVALID_REQUEST, "Content-Type must be application/json"),
             Denial::ContentEncoding => Row::rpc("content_encoding", 415, INVALID_REQUEST, "Content-Encoding is not supported"),
 
@@ -226,7 +229,7 @@ const PLAIN: [Denial; 19] = [
     Denial::TokenInvalid(WrongToken::Forbidden),
     Denial::TokenExpired(WrongToken::Forbidden),
     Denial::PathNotFound,
-    Denial::RepeatedField,
+    Denial::RepeatedField(Known::McpName),
     Denial::ContentType,
     Denial::ContentEncoding,
     Denial::RouteMethod,
@@ -249,7 +252,7 @@ const SCAN_ERRORS: [ScanError; 9] = [
 const ERA_ERRORS: [EraError; 3] = [
     EraError::Fenced { max: ProtocolVersion::DEFAULT },
     EraError::MalformedVersion,
-    EraError::HeaderMismatch,
+    EraError::HeaderMismatch(Mismatch::Name),
 ];
 
 const CALL: [Denial; 15] = [
@@ -301,7 +304,7 @@ fn era_row(error: EraError) -> Row {
         // The answer adds the versions a client may fall back to.
         EraError::Fenced { max: _ } => ("era_fenced", "Bad Request: Unsupported protocol version"),
         EraError::MalformedVersion => ("era_malformed_version", "Malformed MCP-Protocol-Version"),
-        EraError::HeaderMismatch => ("era_header_mismatch", "Header fields and body disagree"),
+        EraError::HeaderMismatch(_) => ("era_header_mismatch", "Header fields and body disagree"),
     };
     Row::rpc(code, 400, error.code(), message)
 }

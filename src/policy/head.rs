@@ -68,7 +68,7 @@ mod tests {
     use super::super::auth::{ClientConfig, Clients, Config, TokenHash, WrongToken};
     use super::super::{Limits, origin, paths};
     use super::*;
-    use crate::http1::{FieldSpans, request};
+    use crate::http1::{FieldSpans, Known, request};
 
     fn clients() -> Clients {
         let client = |name: &str, token: &str, not_after| ClientConfig {
@@ -169,7 +169,7 @@ mod tests {
             (
                 "POST /",
                 format!("Host: localhost\r\nAuthorization: Bearer good\r\n{type_twice}{big}"),
-                Err(Denial::RepeatedField),
+                Err(Denial::RepeatedField(Known::ContentType)),
             ),
             (
                 "POST /",
@@ -313,7 +313,7 @@ mod tests {
         }
         check("POST /mcp", &with("Bearer expired"), Err(Denial::TokenExpired(WrongToken::Forbidden)));
         let twice = with("Bearer good\r\nAuthorization: Bearer good");
-        check("POST /mcp", &twice, Err(Denial::RepeatedField));
+        check("POST /mcp", &twice, Err(Denial::RepeatedField(Known::Authorization)));
     }
 
     // "a token in a query string is never accepted"

@@ -17,8 +17,8 @@ const SINGLE: [Known; 6] = [
 
 /// The part of check 10 that holds for every request: no field that must be single is repeated.
 pub(super) fn check_single(fields: &Fields<'_>) -> Result<(), Denial> {
-    let repeated = SINGLE.iter().any(|&known| fields.occurs(known) == Occurs::Repeated);
-    if repeated { Err(Denial::RepeatedField) } else { Ok(()) }
+    let repeated = SINGLE.into_iter().find(|&known| fields.occurs(known) == Occurs::Repeated);
+    repeated.map_or(Ok(()), |known| Err(Denial::RepeatedField(known)))
 }
 
 /// Check 10.
@@ -36,11 +36,44 @@ pub(super) fn check(fields: &Fields<'_>) -> Result<(), Denial> {
     }
 }
 
-/// `application/json`, with any parameters as long as a charset says UTF-8.
+/// `application/json`, with any parameters as long as a charset says UTF-8. The plain spelling needs no parser.
 fn is_json(value: &[u8]) -> bool {
-    let mut parts = value.split(|&byte| byte == b';').map(<[u8]>::trim_ascii);
-    parts.next().is_some_and(|essence| essence.eq_ignore_ascii_case(b"application/json"))
-        && parts.all(|parameter| !names_other_charset(parameter))
+    const ESSENCE: &[u8] = b"application/json";
+    let Some((essence, rest)) = value.split_at_checked(ESSENCE.len()) else { return false };
+    essence.eq_ignore_ascii_case(ESSENCE) && (rest.is_empty() || are_parameters_of_utf8(rest))
+}
+
+/// RFC 9110, 5.6.6: `*( OWS ";" OWS [ parameter ] )`. A semicolon in quotes ends nothing.
+fn are_parameters_of_utf8(mut rest: &[u8]) -> bool {
+    loop {
+        rest = rest.trim_ascii_start();
+        rest = match rest {
+            [] => return true,
+            [b';', rest @ ..] => rest,
+            _ => return false,
+        };
+        let Some(end) = parameter_end(rest) else { return false };
+        let (parameter, behind) = rest.split_at(end);
+        if names_other_charset(parameter.trim_ascii()) {
+            return false;
+        }
+        rest = behind;
+    }
+}
+
+/// Where the parameter at the beginning ends; `None` if its quotes do not close.
+fn parameter_end(text: &[u8]) -> Option<usize> {
+    let (mut quoted, mut escaped) = (false, false);
+    for (at, &byte) in text.iter().enumerate() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if quoted => escaped = true,
+            b'"' => quoted = !quoted,
+            b';' if !quoted => return Some(at),
+            _ => {}
+        }
+    }
+    (!quoted).then_some(text.len())
 }
 
 /// RFC 8259, 8.1: "JSON text exchanged between systems that are not part of a closed ecosystem MUST be encoded using
@@ -49,9 +82,19 @@ fn names_other_charset(parameter: &[u8]) -> bool {
     let mut halves = parameter.splitn(2, |&byte| byte == b'=');
     let is_charset = halves.next().is_some_and(|name| name.trim_ascii().eq_ignore_ascii_case(b"charset"));
     let value = halves.next().unwrap_or_default().trim_ascii();
-    let value = value.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\"")).unwrap_or(value);
-    is_charset && !value.eq_ignore_ascii_case(b"utf-8")
+    is_charset && !is_utf8_label(value)
 }
+
+/// Every spelling under which the registry and browsers know UTF-8, quoted or not; some clients quote as their language does.
+fn is_utf8_label(value: &[u8]) -> bool {
+    let bare = |quote: &[u8]| value.strip_prefix(quote).and_then(|rest| rest.strip_suffix(quote));
+    let value = bare(b"\"").or_else(|| bare(b"'")).unwrap_or(value).trim_ascii();
+    // A quoted pair stands for its second byte.
+    let plain = value.iter().copied().filter(|byte| *byte != b'\\').map(|byte| byte.to_ascii_lowercase());
+    LABELS.iter().any(|label| plain.clone().eq(label.iter().copied()))
+}
+
+const LABELS: [&[u8]; 4] = [b"utf-8", b"utf8", b"utf_8", b"csutf8"];
 
 #[cfg(test)]
 mod tests {
@@ -75,11 +118,11 @@ mod tests {
             format!("Content-Type: application/json\r\n{name}: a\r\n{name}: {second}\r\n")
         };
         for name in ["Authorization", "Content-Type", "mcp-method", "Mcp-Name"] {
-            check(&lines(name, "a"), Err(Denial::RepeatedField));
+            check(&lines(name, "a"), Err(Denial::RepeatedField(Known::recognise(name.as_bytes()))));
         }
         for name in ["MCP-Protocol-Version", "Mcp-Session-Id"] {
             check(&lines(name, "a"), Ok(()));
-            check(&lines(name, "b"), Err(Denial::RepeatedField));
+            check(&lines(name, "b"), Err(Denial::RepeatedField(Known::recognise(name.as_bytes()))));
         }
         check("Content-Type: application/json\r\nX-A: 1\r\nX-A: 1\r\n", Ok(()));
     }
@@ -92,6 +135,20 @@ mod tests {
             "Application/JSON",
             "application/json; charset=utf-8",
             "application/json ;a=b; Charset=\"UTF-8\"",
+            "Application/JSON; charset=\"utf-8\"",
+            "application/json;charset=UTF8",
+            "application/json; charset=utf8",
+            "application/json;charset='utf-8'",
+            "application/json; charset=\"ut\\f-8\"",
+            "application/json; charset=utf_8",
+            "application/json;charset=csUTF8",
+            "application/json;",
+            "application/json ; ; charset=utf-8 ;\t",
+            "application/json; charset = utf-8",
+            "application/json; charset=utf-8; charset=UTF8",
+            "application/json; a=\"x;charset=utf-16\"",
+            "application/json; profile=\"https://a/b\\\"c\"; charset=utf-8",
+            "application/json; x",
         ] {
             check(&format!("Content-Type: {value}\r\n"), Ok(()));
         }
@@ -103,6 +160,16 @@ mod tests {
             "application/json-seq",
             "json",
             "application/json; charset=utf-16",
+            "application/json; charset=\"utf-16\"",
+            "application/json; charset=",
+            "application/json; charset",
+            "application/json; charset=utf-8x",
+            "application/json; charset=latin1; charset=utf-8",
+            "application/json; charset=\"utf-8",
+            "application/json charset=utf-8",
+            "application/json, application/json",
+            "application/json; a=\"x; charset=utf-8",
+            "application/json;a=\"\\\";charset=utf-8\"; charset=utf-7",
             "application/json; charset=utf-8; charset=utf-7",
         ] {
             check(&format!("Content-Type: {value}\r\n"), Err(Denial::ContentType));

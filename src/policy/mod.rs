@@ -7,6 +7,7 @@ pub mod auth;
 pub mod call;
 pub mod cors;
 pub mod denial;
+mod detail;
 mod head;
 mod headers;
 pub mod limits;

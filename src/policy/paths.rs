@@ -110,6 +110,11 @@ impl Paths {
         }
     }
 
+    /// The prefixes but the bare root.
+    pub(super) fn prefixes(&self) -> impl Iterator<Item = &[u8]> {
+        self.prefixes.iter().map(|prefix| &**prefix)
+    }
+
     /// The place a path names. The kinds are disjoint, because a [`Prefix`] cannot be one of the reserved places, so the
     /// order here is only one of speed.
     pub(super) fn locate(&self, path: &[u8]) -> Place {

@@ -92,7 +92,7 @@ pub fn to_route(denial: Denial, retry_after_ms: Option<u64>) -> Reply {
     let row = denial.row();
     let body = match row.body {
         Body::Fixed(text) => Cow::Borrowed(text.as_bytes()),
-        Body::Rpc(_) => Cow::Owned(format!("{{\"error\": \"{}\"}}", row.message).into_bytes()),
+        Body::Rpc(_) => Cow::Owned(format!("{{\"error\": \"{}\"}}", message(denial, &row)).into_bytes()),
     };
     let retry_after = retry_after_ms.or(row.retry_after_ms).map(whole_seconds);
     Reply { status: row.status, retry_after, extra: extra(&row), body }
@@ -125,7 +125,18 @@ fn message(denial: Denial, row: &Row) -> Cow<'static, str> {
     if let Denial::Era(EraError::Fenced { max }) = denial {
         return Cow::Owned(fence_message(max));
     }
-    Cow::Borrowed(row.message)
+    let named = if let Denial::Era(EraError::HeaderMismatch(mismatch)) = denial {
+        mismatch.as_str()
+    } else if let Denial::RepeatedField(known) = denial {
+        known.name()
+    } else {
+        ""
+    };
+    if named.is_empty() {
+        Cow::Borrowed(row.message)
+    } else {
+        Cow::Owned(format!("{}: {named}", row.message))
+    }
 }
 
 fn data(row: &Row, retry_after_ms: u64, circumstances: &Circumstances<'_>) -> String {
@@ -154,8 +165,9 @@ fn whole_seconds(milliseconds: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http1::FramingError;
+    use crate::http1::{FramingError, Known};
     use crate::policy::auth::WrongToken;
+    use crate::wire::era::Mismatch;
     use crate::wire::{ProtocolVersion, ScanError};
 
     #[track_caller]
@@ -168,6 +180,30 @@ mod tests {
                 reply.extra.as_ref().map(|(name, value)| (*name, value.as_ref()))
             ),
             (status, body, extra)
+        );
+    }
+
+    // "messages name the field that disagrees", in words of the guard's own
+    #[test]
+    fn a_refused_field_is_named_to_the_client() {
+        for (denial, expect) in [
+            (
+                Denial::RepeatedField(Known::McpName),
+                "A header field that must be single is repeated: mcp-name",
+            ),
+            (Denial::RepeatedField(Known::Other), "A header field that must be single is repeated"),
+            (
+                Denial::Era(EraError::HeaderMismatch(Mismatch::NameMissing)),
+                "Header fields and body disagree: Mcp-Name is missing",
+            ),
+        ] {
+            let body: serde_json::Value = serde_json::from_slice(&to_head(denial).body).unwrap();
+            assert_eq!(body["error"]["message"], expect);
+        }
+        let route = to_route(Denial::RepeatedField(Known::Authorization), None);
+        assert_eq!(
+            &*route.body,
+            br#"{"error": "A header field that must be single is repeated: authorization"}"#
         );
     }
 
@@ -213,13 +249,13 @@ mod tests {
     #[test]
     fn what_follows_authentication_is_json_rpc_shaped() {
         for (denial, status, code) in [
-            (Denial::RepeatedField, 400, -32600),
+            (Denial::RepeatedField(Known::McpMethod), 400, -32600),
             (Denial::ContentType, 415, -32600),
             (Denial::BodyTooLarge, 413, -32600),
             (Denial::BodyTimeout, 408, -32600),
             (Denial::Scan(ScanError::Syntax), 400, -32700),
             (Denial::Scan(ScanError::Batch), 400, -32600),
-            (Denial::Era(EraError::HeaderMismatch), 400, -32020),
+            (Denial::Era(EraError::HeaderMismatch(Mismatch::Method)), 400, -32020),
         ] {
             let reply = to_head(denial);
             let body: serde_json::Value = serde_json::from_slice(&reply.body).unwrap();

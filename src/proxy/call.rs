@@ -54,6 +54,7 @@ pub(super) async fn serve(
         Ok(call) => conduct(request, client, &call, &body.bytes, route, report).await,
         Err(refusal) => {
             report.method = Some(refusal.to.method);
+            report.detail = runtime.policy.detail(refusal.denial, &request.head);
             let circumstances = circumstances(request, Executed::No);
             let reply = reply::to_call(refusal.denial, &refusal.to, &circumstances);
             request.answer(client, &reply, Some(refusal.denial), report).await

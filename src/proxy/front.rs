@@ -302,6 +302,7 @@ impl Connection<'_> {
                 call::serve(&request, client, permit, &mut report).await
             }
             Judged::AtTheDoor(Verdict::Deny(denial)) => {
+                report.detail = runtime.policy.detail(denial, &request.head);
                 let reply = reply::to_head(denial);
                 request.answer_unread(client, &reply, Some(denial), &mut report).await
             }

@@ -10,10 +10,10 @@ use pingora::server::ShutdownWatch;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::oneshot;
 
-use super::local::{append_field, append_length, append_status_line};
+use super::local::{Content, append_field, append_length, append_status_line};
 use super::runtime::Shared;
 use super::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use crate::http1::{FieldSpans, HeadLimits, RequestHead, head_end, request};
+use crate::http1::{Arriving, FieldSpans, HeadLimits, RequestHead, head_end, request};
 
 /// A scrape has this long in all, however slowly its bytes come and go.
 const TIME_MAX: Duration = Duration::from_secs(10);
@@ -61,9 +61,13 @@ impl MetricsService {
     /// One request a connection: a scrape every few seconds is not worth keeping one open for.
     async fn scrape(&self, stream: &mut Stream) -> std::io::Result<()> {
         let mut buffer = Vec::with_capacity(1024);
-        let (status, body) = loop {
+        let mut arriving = Arriving::default();
+        let (status, body, content) = loop {
             match head_end(&buffer, 0, &HEAD_LIMITS) {
-                Err(_malformed) => break (400, Vec::new()),
+                Err(_malformed) => break (400, Vec::new(), Content::Full),
+                Ok(None) if arriving.judge(&buffer, &HEAD_LIMITS).is_err() => {
+                    break (400, Vec::new(), Content::Full);
+                }
                 Ok(None) => {
                     if stream.read_buf(&mut buffer).await? == 0 {
                         return Ok(());
@@ -71,8 +75,11 @@ impl MetricsService {
                 }
                 Ok(Some(end)) => {
                     let mut spans = FieldSpans::default();
-                    let head = request::parse(&buffer[..end], &mut spans, &HEAD_LIMITS);
-                    break head.map_or((400, Vec::new()), |head| self.answer(&head));
+                    let Ok(head) = request::parse(&buffer[..end], &mut spans, &HEAD_LIMITS) else {
+                        break (400, Vec::new(), Content::Full);
+                    };
+                    let (status, body) = self.answer(&head);
+                    break (status, body, Content::of(&head));
                 }
             }
         };
@@ -80,16 +87,21 @@ impl MetricsService {
         append_status_line(&mut out, status);
         append_field(&mut out, b"Content-Type", b"text/plain; version=0.0.4; charset=utf-8");
         append_length(&mut out, body.len() as u64);
+        if status == 405 {
+            append_field(&mut out, b"Allow", b"GET, HEAD");
+        }
         self.shared.clock.append_date(&mut out);
         out.extend_from_slice(b"Connection: close\r\n\r\n");
-        out.extend_from_slice(&body);
+        if content == Content::Full {
+            out.extend_from_slice(&body);
+        }
         stream.write_all(&out).await?;
         stream.flush().await
     }
 
     fn answer(&self, head: &RequestHead<'_>) -> (u16, Vec<u8>) {
         match (head.method, head.path) {
-            (b"GET", b"/metrics") => {
+            (b"GET" | b"HEAD", b"/metrics") => {
                 self.shared.measure();
                 match self.shared.metrics.encode() {
                     Ok(text) => (200, text),

@@ -36,6 +36,7 @@ pub(crate) fn json(record: &Record<'_>, now: Timestamp, out: &mut Vec<u8>) {
         out.extend_from_slice(denial.code().as_bytes());
         out.push(b'"');
     }
+    push_text(out, ",\"detail\":", record.detail);
     push_number(out, b",\"bytes_in\":", record.bytes_in);
     push_number(out, b",\"bytes_out\":", record.bytes_out);
     push_milliseconds(out, b",\"total_ms\":", record.total);
@@ -66,6 +67,9 @@ pub(crate) fn text(record: &Record<'_>, now: Timestamp, out: &mut Vec<u8>) {
     let _ = write!(out, " outcome={}", record.outcome.as_str());
     if let Some(denial) = record.denial {
         let _ = write!(out, " denial={}", denial.code());
+    }
+    if let Some(detail) = record.detail {
+        let _ = write!(out, " detail={detail:?}");
     }
     let total = Milliseconds(record.total);
     let _ = write!(out, " in={} out={} total={total}ms", record.bytes_in, record.bytes_out);
@@ -224,6 +228,7 @@ mod tests {
             status: Some(200),
             outcome: Outcome::Ok,
             denial: None,
+            detail: None,
             bytes_in: 250,
             bytes_out: 300,
             total: Duration::from_micros(1_234),
@@ -257,6 +262,7 @@ mod tests {
             status: Some(404),
             outcome: Outcome::Denied,
             denial: Some(Denial::PathNotFound),
+            detail: Some("below /mcp"),
             upstream: None,
             ..record()
         };
@@ -264,6 +270,10 @@ mod tests {
         json(&refused, Timestamp::UNIX_EPOCH, &mut line);
         let value: serde_json::Value = serde_json::from_slice(&line).unwrap();
         assert_eq!(value["denial"], Denial::PathNotFound.code());
+        assert_eq!(value["detail"], "below /mcp");
+        let mut line = Vec::new();
+        text(&refused, Timestamp::UNIX_EPOCH, &mut line);
+        assert!(String::from_utf8(line).unwrap().contains(" denial=path_not_found detail=\"below /mcp\" "));
         for absent in ["client", "method", "tool", "slot", "peer", "upstream_ms"] {
             assert!(value.get(absent).is_none(), "{absent}");
         }

@@ -1,6 +1,7 @@
 //! What is known about a request when it is over: the one value that metrics and the request's log line are made of.
 //!
-//! Every text in it is from a closed set, from the configuration or made here; never from the client.
+//! Every text in it is from a closed set, from the configuration or made here. A client's words stand in `detail` only, which
+//! `policy::detail` has escaped and cut.
 
 use std::time::Duration;
 
@@ -67,7 +68,7 @@ impl Outcome {
             | D::TokenInvalid(_)
             | D::TokenExpired(_)
             | D::PathNotFound
-            | D::RepeatedField
+            | D::RepeatedField(_)
             | D::ContentType
             | D::ContentEncoding
             | D::RouteMethod
@@ -111,6 +112,8 @@ pub(crate) struct Record<'a> {
     pub(crate) status: Option<u16>,
     pub(crate) outcome: Outcome,
     pub(crate) denial: Option<Denial>,
+    /// What the code does not say: escaped and cut where it holds a client's words.
+    pub(crate) detail: Option<&'a str>,
     /// Bytes of the request's body.
     pub(crate) bytes_in: u64,
     /// Bytes of the answer's body.

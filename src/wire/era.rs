@@ -89,7 +89,35 @@ pub enum EraError {
     MalformedVersion,
     /// JSON-RPC -32020 (2026-07-28, Streamable HTTP: HeaderMismatch).
     #[error("header fields and body disagree, or a required field is missing")]
-    HeaderMismatch,
+    HeaderMismatch(Mismatch),
+}
+
+/// What disagrees. A client that fills in its own fields learns which, in fixed words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mismatch {
+    /// `MCP-Protocol-Version` is absent, or is not the version of `_meta`.
+    Version,
+    /// `Mcp-Method` is absent.
+    MethodMissing,
+    /// `Mcp-Method` is another one than the body's.
+    Method,
+    /// `Mcp-Name` is absent.
+    NameMissing,
+    /// `Mcp-Name` is another one than the body's.
+    Name,
+}
+
+impl Mismatch {
+    /// The field, and what is wrong with it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Mismatch::Version => "MCP-Protocol-Version differs from _meta",
+            Mismatch::MethodMissing => "Mcp-Method is missing",
+            Mismatch::Method => "Mcp-Method differs from the method",
+            Mismatch::NameMissing => "Mcp-Name is missing",
+            Mismatch::Name => "Mcp-Name differs from the name",
+        }
+    }
 }
 
 impl EraError {
@@ -97,7 +125,7 @@ impl EraError {
     pub fn code(self) -> i32 {
         match self {
             EraError::Fenced { .. } | EraError::MalformedVersion => -32600,
-            EraError::HeaderMismatch => -32020,
+            EraError::HeaderMismatch(_) => -32020,
         }
     }
 }
@@ -122,13 +150,13 @@ pub fn judge(fields: &McpFields<'_>, message: &Message<'_>, max: MaxVersion) -> 
         }
     }
     let era = fields.protocol_version.map_or(Era::Legacy, era_of);
-    let agree = match era {
+    let disagreement = match era {
         // 2026-07-28, Protocol Version Header: every POST MUST include the header, and it MUST match `_meta`. Without
         // it a server takes the request for a legacy one, while its body, and whatever reads that, says otherwise.
-        Era::Legacy => meta.is_none_or(|meta| era_of(meta) == Era::Legacy),
-        Era::Modern => modern_fields_agree(fields, message, meta),
+        Era::Legacy => meta.filter(|meta| era_of(meta) == Era::Modern).map(|_| Mismatch::Version),
+        Era::Modern => modern_mismatch(fields, message, meta),
     };
-    if agree { Ok(era) } else { Err(EraError::HeaderMismatch) }
+    disagreement.map_or(Ok(era), |mismatch| Err(EraError::HeaderMismatch(mismatch)))
 }
 
 /// The fence's message: FastMCP's words without the version asked for, which is client input.
@@ -150,34 +178,35 @@ fn is_token(version: &[u8]) -> bool {
     !version.is_empty() && version.len() <= VERSION_LENGTH_MAX && version.iter().all(u8::is_ascii_graphic)
 }
 
-fn modern_fields_agree(fields: &McpFields<'_>, message: &Message<'_>, meta: Option<&[u8]>) -> bool {
+fn modern_mismatch(fields: &McpFields<'_>, message: &Message<'_>, meta: Option<&[u8]>) -> Option<Mismatch> {
     // A body without the version is not a disagreement but an incomplete request: the backend owes it -32602.
     if meta.is_some() && meta != fields.protocol_version {
-        return false;
+        return Some(Mismatch::Version);
     }
     // A method is plain ASCII wherever it is known, so its field has no encoded form.
     let method_agrees = fields.method.map(|method| method == message.method_name.as_bytes());
+    let wrong_method = (method_agrees == Some(false)).then_some(Mismatch::Method);
     match message.kind {
-        Kind::Request if message.method == Method::Initialize => {
-            // The handshake of the era before: its clients send the new fields only once a version is agreed on.
-            method_agrees.unwrap_or(true)
-        }
-        Kind::Request => method_agrees.unwrap_or(false) && name_agrees(fields.name, message),
+        // The handshake of the era before: its clients send the new fields only once a version is agreed on.
+        Kind::Request if message.method == Method::Initialize => wrong_method,
+        Kind::Request if method_agrees.is_none() => Some(Mismatch::MethodMissing),
+        Kind::Request => wrong_method.or_else(|| name_mismatch(fields.name, message)),
         // 2026-07-28 defines no notifications from clients and leaves their header fields open. Absent is fine, wrong
         // is not: somebody on the way may route on it.
-        Kind::Notification => method_agrees.unwrap_or(true),
+        Kind::Notification => wrong_method,
         // Clients must not send these any more; the backend refuses them.
-        Kind::Response => true,
+        Kind::Response => None,
     }
 }
 
-fn name_agrees(field: Option<&[u8]>, message: &Message<'_>) -> bool {
+fn name_mismatch(field: Option<&[u8]>, message: &Message<'_>) -> Option<Mismatch> {
+    let differs = |differs: bool| differs.then_some(Mismatch::Name);
     match (field, message.name.as_deref()) {
-        (Some(field), Some(name)) => field_names(field, name.as_bytes()),
-        (None, Some(_)) => !message.method.requires_name(),
-        (Some(_), None) => message.method.mirror().is_none(),
+        (Some(field), Some(name)) => differs(!field_names(field, name.as_bytes())),
+        (None, Some(_)) => message.method.requires_name().then_some(Mismatch::NameMissing),
+        (Some(_), None) => differs(message.method.mirror().is_some()),
         // Neither names anything: the backend owes a call without a name -32602.
-        (None, None) => true,
+        (None, None) => None,
     }
 }
 
@@ -206,7 +235,33 @@ mod tests {
             header.map(|value| (!value.is_empty()).then_some(value).map(str::as_bytes));
         let fields = McpFields { protocol_version, method, name };
         let message = scan(body.as_bytes()).expect("a valid body");
-        assert_eq!(judge(&fields, &message, max), expect, "{header:?} {body}");
+        let found = match judge(&fields, &message, max) {
+            Err(EraError::HeaderMismatch(_)) => MISMATCH,
+            found => found,
+        };
+        assert_eq!(found, expect, "{header:?} {body}");
+    }
+
+    #[test]
+    fn the_field_that_disagrees_is_named() {
+        let body = modern("tools/call", r#""name":"a""#);
+        let modern = "2026-07-28";
+        for ([version, method, name], expect) in [
+            (["", "tools/call", "a"], Mismatch::Version),
+            (["2025-11-25", "tools/call", "a"], Mismatch::Version),
+            (["2026-08-01", "tools/call", "a"], Mismatch::Version),
+            ([modern, "", "a"], Mismatch::MethodMissing),
+            ([modern, "tools/list", "a"], Mismatch::Method),
+            ([modern, "tools/call", ""], Mismatch::NameMissing),
+            ([modern, "tools/call", "b"], Mismatch::Name),
+        ] {
+            let field = |value: &'static str| (!value.is_empty()).then_some(value.as_bytes());
+            let fields =
+                McpFields { protocol_version: field(version), method: field(method), name: field(name) };
+            let message = scan(body.as_bytes()).expect("a valid body");
+            let found = judge(&fields, &message, None);
+            assert_eq!(found, Err(EraError::HeaderMismatch(expect)), "{version} {method} {name}");
+        }
     }
 
     fn call(method: &str, params: &str) -> String {
@@ -220,7 +275,8 @@ mod tests {
         call(method, &format!("{meta}{comma}{params}"))
     }
 
-    const MISMATCH: Result<Era, EraError> = Err(EraError::HeaderMismatch);
+    /// Stands for every mismatch; [`the_field_that_disagrees_is_named`] tells them apart.
+    const MISMATCH: Result<Era, EraError> = Err(EraError::HeaderMismatch(Mismatch::Name));
     const MODERN: Result<Era, EraError> = Ok(Era::Modern);
     const LEGACY: Result<Era, EraError> = Ok(Era::Legacy);
 

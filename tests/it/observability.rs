@@ -96,6 +96,38 @@ async fn the_metrics_listener_serves_metrics_and_nothing_else() {
         let stream = tokio::net::TcpStream::connect(guard.metrics_address()).await.unwrap();
         assert_eq!(Client::tcp(stream).ask(request).await.status(), status, "{request}");
     }
+    let stream = tokio::net::TcpStream::connect(guard.metrics_address()).await.unwrap();
+    let mut head = Client::tcp(stream);
+    head.send("HEAD /metrics HTTP/1.0\r\n\r\n").await;
+    let answer = String::from_utf8(head.rest().await).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("\r\n\r\n"), "{answer}");
+}
+
+// "the refused Host or Origin (escaped, 100 bytes at most, no path, no token) in the log line"
+#[tokio::test]
+async fn the_log_line_of_a_refusal_names_what_was_refused() {
+    let guard = guard().token("t").start().await;
+    let good = post("t", "", "{}");
+    for (request, denial, detail) in [
+        (
+            good.replace("Host: localhost", "Host: host.docker.internal:8001"),
+            "host_not_allowed",
+            "host.docker.internal:8001",
+        ),
+        (post("t", "Origin: https://app.test/p?q\r\n", "{}"), "origin_not_allowed", "https://app.test"),
+        (good.replace("/mcp", "/mcp/s3cr3t"), "path_not_found", "below /mcp"),
+        (post("t", "Mcp-Name: a\r\nMcp-Name: a\r\n", "{}"), "repeated_field", "mcp-name"),
+        (good.replace("application/json", "text/plain"), "content_type", "text/plain"),
+        (
+            post("t", "MCP-Protocol-Version: 2026-07-28\r\n", &call(1, "tools/list")),
+            "era_header_mismatch",
+            "Mcp-Method is missing",
+        ),
+    ] {
+        guard.connect().await.ask(&request).await;
+        assert_eq!(guard.log_line(|line| line["denial"] == denial).await["detail"], detail);
+    }
+    assert!(!guard.log().concat().contains("s3cr3t"));
 }
 
 #[tokio::test]

@@ -65,8 +65,10 @@ fn requests(token: &str) -> Vec<String> {
         post(token, &format!("MCP-Protocol-Version: {}\r\n", planted("version")), &tool("echo")),
         good.replace("POST /mcp", &format!("POST /mcp/{}", planted("path"))),
         good.replace("POST /mcp", &format!("GET /mcp?access_token={}", planted("query"))),
-        good.replace("Host: localhost", &format!("Host: {}", planted("host"))),
-        good.replace("Cookie:", &format!("Origin: http://{}\r\nCookie:", planted("origin"))),
+        // A refused host and origin are named in the log, so that the operator can allow them; what stands behind is not.
+        good.replace("Host: localhost", "Host: elsewhere.test"),
+        good.replace("Cookie:", &format!("Origin: http://elsewhere.test/{}\r\nCookie:", planted("origin"))),
+        good.replace("Cookie:", &format!("Origin: {}\r\nCookie:", planted("origin"))),
         good.replace("Bearer", "Basic"),
         good.replace("Cookie: ", &format!("Bad {} : ", planted("field"))),
         good.replace("application/json", &planted("type")),

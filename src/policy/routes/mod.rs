@@ -247,7 +247,7 @@ fn holder(head: &RequestHead<'_>, name: &str, keys: &[ApiKey]) -> Result<usize, 
         (Some(field), None) if field.nominated => return Err(Denial::Framing(FramingError::Nomination)),
         (Some(field), None) if field.value.is_empty() => return Err(Denial::ApiKeyMissing),
         (Some(field), None) => field.value,
-        (Some(_), Some(_)) => return Err(Denial::RepeatedField),
+        (Some(_), Some(_)) => return Err(Denial::RepeatedField(Known::Other)),
     };
     let hash = TokenHash::of(value);
     let (mut found, mut holder) = (Choice::from(0), 0_u32);

@@ -74,6 +74,7 @@ pub(super) async fn serve(
 ) -> Ending {
     match judged {
         Judged::OtherMethods => {
+            report.detail = request.runtime.policy.detail(Denial::RouteMethod, &request.head);
             let reply = reply::to_route_method(request.runtime.open_routes.allow(request.head.path));
             request.answer_unread(client, &reply, Some(Denial::RouteMethod), report).await
         }
@@ -83,6 +84,7 @@ pub(super) async fn serve(
         }
         Judged::Refused(route, denial) => {
             report.route = Some(route.name().to_owned());
+            report.detail = request.runtime.policy.detail(denial, &request.head);
             let reply = reply::to_route(denial, None);
             if denial.closes_connection() {
                 return request.answer_and_close(client, &reply, Some(denial), report).await;
