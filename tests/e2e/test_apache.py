@@ -1,6 +1,7 @@
 """What a client sees through Apache's virtual host, asked with curl. Expected bodies are the contract's, byte for byte."""
 
 import json
+import re
 
 import pytest
 
@@ -142,6 +143,30 @@ def test_a_body_over_the_cap_is_413(tools, programs):
     path.write_bytes(b" " * ((4 << 20) + 1))
     answer = curl(tools.url, "-H", "Expect:", data=f"@{path}", token=TOKEN)
     assert answer.status == 413, f"expected 413: {answer}"
+
+
+@pytest.mark.parametrize("mib", [5, 10, 16])
+def test_a_refusal_of_a_body_of_any_size_reaches_the_client(tools, programs, mib):
+    """Apache asks before it sends a body: otherwise it is still sending when the guard is done, and answers 502 itself."""
+    path = programs.folder / "huge.json"
+    path.write_bytes(b" " * (mib << 20))
+    check(curl(tools.url, "-H", "Expect:", data=f"@{path}", token=WRONG_TOKEN), 403, BAD_TOKEN)
+    check(curl(tools.url, "-H", "Expect:", data=f"@{path}", token=TOKEN), 413)
+
+
+def test_the_request_id_is_apaches_and_never_the_clients(tools):
+    chosen = ("-H", "X-Request-Id: chosen-by-the-client")
+    good = call(tools.url, "ping", None, *chosen).headers["x-request-id"]
+    assert re.fullmatch(r"[A-Za-z0-9@-]{20,32}", good) and "chosen" not in good, f"no UNIQUE_ID: {good}"
+    assert call(tools.url, "ping", None, *chosen).headers["x-request-id"] != good
+    refused = curl(tools.url, *chosen, data=PING, token=WRONG_TOKEN)
+    assert "chosen" not in refused.headers["x-request-id"], refused
+
+
+def test_an_offer_of_http2_is_ignored(tools):
+    """curl --http2 and Java's HTTP client offer h2c with every plain request."""
+    for url in (tools.url, f"{tools.guard.url}/mcp"):
+        check(curl(url, "--http2", data=PING, token=TOKEN), 200)
 
 
 def test_a_batch_is_refused_in_json_rpc(tools):

@@ -9,7 +9,7 @@ from harness.programs import Program, Programs, free_port
 
 SHIPPED = ROOT / "conf" / "apache" / "mcp-guard.conf"
 MODULES = Path("/usr/lib/apache2/modules")
-NEEDED = "mpm_event authn_core authz_core headers env proxy proxy_http deflate filter reqtimeout".split()
+NEEDED = "mpm_event authn_core authz_core headers env proxy proxy_http deflate filter reqtimeout unique_id".split()
 
 # What a Debian site has around the shipped file: compression on, a page of its own, an HTML error page.
 VHOST = """
