@@ -136,6 +136,7 @@ pub(super) fn timeouts(mut table: Table<'_>) -> Timeouts {
         connect: table.duration("connect", range(), SECOND),
         total: table.duration("total", range(), SECOND * 55),
         stream_idle: table.duration("stream_idle", range(), SECOND * 60),
+        stream_ping: table.optional_duration("stream_ping", SECOND..=HOUR),
         stream_total: table.duration("stream_total", MILLISECOND..=HOUR * 24, SECOND * 600),
         waiting: table.duration("waiting", range(), SECOND * 2),
         hold: table.duration("hold", range(), SECOND * 10),

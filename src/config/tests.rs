@@ -106,6 +106,7 @@ fn limits_keys() {
 #[test]
 fn timeouts_keys() {
     check("timeouts", "stream_total", "\"2h\"", "\"25h\"", "must be 1ms to 24h");
+    check("timeouts", "stream_ping", "\"15s\"", "\"200ms\"", "must be 1s to 1h");
     check("limits.tools.a", "stream_total", "\"2h\"", "\"25h\"", "must be 1ms to 24h");
     for key in
         ["header", "body", "keepalive_idle", "connect", "total", "stream_idle", "waiting", "hold", "drain"]

@@ -134,7 +134,12 @@ impl Delivery<'_> {
             (false, true) => Some(runtime.stream_total(tool)),
             (false, false) => Some(runtime.total(tool)),
         };
-        StreamTime { idle: runtime.timeouts.stream_idle, end: total.map(|total| started + total), ping: None }
+        let times = &runtime.timeouts;
+        StreamTime {
+            idle: times.stream_idle,
+            end: total.map(|total| started + total),
+            ping: times.stream_ping,
+        }
     }
 
     fn classify(&self, sent: &Sent, answer: Answer, status: u16) -> Outcome {

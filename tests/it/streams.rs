@@ -79,3 +79,23 @@ async fn a_client_that_leaves_a_stream_ends_it_at_the_backend() {
     peer.closed().await;
     assert_eq!(guard.log_line(|_| true).await["outcome"], "client_gone");
 }
+
+// "Optional keep-alive comments": between events only, and no sign of life of the backend's.
+#[tokio::test]
+async fn comments_fill_the_silence_of_a_stream_but_never_an_event() {
+    let times = "[timeouts]\nstream_ping = \"1s\"\nstream_idle = \"4s\"";
+    let (guard, mut client, mut peer) = streaming(times, &call(1, "tools/call")).await;
+    client.until("\r\n\r\n").await;
+    assert_eq!(client.until("\n\n\r\n").await, "4\r\n: \n\n\r\n");
+    peer.send(chunk("data: {\"a\"")).await;
+    client.until("{\"a\"\r\n").await;
+    assert!(!client.hears_within(Duration::from_millis(1500)).await, "a comment inside an event");
+    peer.send(chunk(":1}\n\n")).await;
+    client.until(":1}\n\n\r\n").await;
+    let silent = std::time::Instant::now();
+    let rest = client.until("0\r\n\r\n").await;
+    assert!(silent.elapsed() < Duration::from_secs(8), "comments are no sign of life of the backend");
+    assert!(rest.starts_with("4\r\n: \n\n\r\n4\r\n: \n\n\r\n"), "{rest}");
+    assert!(rest.contains(r#""id":1,"error":{"code":-31504"#), "{rest}");
+    assert_eq!(guard.log_line(|_| true).await["outcome"], "timeout");
+}
