@@ -185,3 +185,70 @@ class Site(BaseHTTPRequestHandler):
 true, false = True, False
 HTTPServer(("127.0.0.1", {port}), Site).serve_forever()
 """
+
+
+ONE = ["--restart", "mcp-tools@blue.service", "--failures", "1", "--start-window", "0"]
+
+
+def test_its_own_mistake_never_restarts_the_backend(programs, watchdog):
+    """What the guard says about the caller, and what keeps the watchdog from asking, says nothing about the service."""
+    blue = mcp_tools(programs)
+    guard = Guard(programs, blue.address, blue.path)
+    unguarded = Guard(programs, blue.address, blue.path, name="unguarded", token=None)
+    state = ["--state", str(watchdog.state)]
+    good = guard.url + "/mcp"
+    mistakes = [
+        ("HTTP 403", [good], WRONG_TOKEN),
+        ("HTTP 401", [good], None),
+        ("HTTP 404", [guard.url + "/nowhere"], TOKEN),
+        ("HTTP 404", [guard.url + "/mcp/x"], TOKEN),
+        ("HTTP 405", [good, "--health-path", "/mcp"], TOKEN),
+        ("HTTP 503", [unguarded.url + "/mcp"], TOKEN),
+        ("HTTP 421", [good.replace("127.0.0.1", "ip6-localhost.example.invalid")], TOKEN),
+        ("NOT_SET", [good, "--token-env", "NOT_SET"], TOKEN),
+        ("token.txt", [good, "--token-file", str(watchdog.folder / "token.txt")], None),
+        ("cannot connect", [good.replace("http:", "https:")], TOKEN),
+        ("lookup", ["http://no-such-host.invalid/mcp"], TOKEN),
+    ]
+    for told, arguments, token in mistakes:
+        for _ in range(2):
+            done = watchdog.run("--url", *arguments, *state, *ONE, token=token)
+            assert done.returncode == 1, (arguments, done)
+            if told != "HTTP 421":  # a name that leads here is not at hand everywhere; then it is a failed lookup
+                assert told in done.stderr, (arguments, done.stderr)
+            assert "not counted toward a restart (hint: " in done.stderr, (arguments, done.stderr)
+    assert watchdog.restarts() == 0
+    report = watchdog.run("--report", *state)
+    assert report.stdout.startswith("0 restarts") and "0 of 0 probes failed" in report.stdout, report.stdout
+    done = watchdog.run(*state, *ONE, "--config", str(watchdog.folder / "none.toml"))
+    assert done.returncode == 1 and "not counted toward a restart" in done.stderr, done.stderr
+    # And the service's own failure still restarts it.
+    blue.program.stop()
+    done = watchdog.run("--url", good, *state, *ONE)
+    assert "restarted mcp-tools@blue.service" in done.stderr and watchdog.restarts() == 1, done.stderr
+
+
+def test_a_state_file_without_a_folder_is_used(watchdog):
+    """`--state wd.json` beside nothing: the restart is made, and counted once."""
+    for number in range(1, 4):
+        dead = f"http://127.0.0.1:{free_port()}/mcp"
+        env = {"PATH": f"{watchdog.folder}:/usr/bin:/bin"}
+        argv = [str(GUARD), "watchdog", "--url", dead, "--restart", "mcp-tools@blue.service", "--state", "wd.json"]
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=60, env=env, cwd=watchdog.folder)
+        assert "cannot use the state file" not in done.stderr, done.stderr
+    assert "restarted mcp-tools@blue.service (1 of 5)" in done.stderr and watchdog.restarts() == 1
+    assert watchdog.run("--report", "--state", str(watchdog.folder / "wd.json")).stdout.startswith("1 restarts")
+
+
+def test_a_restart_that_was_not_made_is_not_counted(watchdog):
+    watchdog.unit(state="failed", entered=0, restart=1)
+    assert watchdog.failing("--failures", "1").returncode == 2
+    assert watchdog.run("--report", "--state", str(watchdog.state)).stdout.startswith("0 restarts")
+
+
+def test_a_damaged_state_file_is_told_and_kept(watchdog):
+    watchdog.state.write_text('{"failures": 2, "rest')
+    done = watchdog.failing()
+    assert "could not be understood; it is kept as " in done.stderr and "failure 1 of 3" in done.stderr, done.stderr
+    assert Path(f"{watchdog.state}.unreadable").read_text() == '{"failures": 2, "rest'
+    assert "could not be understood" not in watchdog.failing().stderr

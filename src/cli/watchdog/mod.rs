@@ -1,5 +1,6 @@
 //! `mcp-guard watchdog`: one probe for a systemd timer, and a restart when it has failed often enough.
 
+mod blame;
 mod policy;
 mod record;
 mod unit;
@@ -9,6 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use clap::Args;
 
+use self::blame::Failure;
 use self::policy::{Policy, Record};
 use self::record::Held;
 use self::unit::Unit;
@@ -100,11 +102,19 @@ impl Watchdog {
         let mut held =
             state.as_deref().map(Held::open).transpose().map_err(|error| cannot(error.to_string()))?;
         let policy = Policy { failures: self.failures, backoff: 10, restarts: 5, stable: 3_600 };
+        if let Some(aside) = held.as_ref().and_then(|held| held.set_aside.as_ref()) {
+            complain(format_args!(
+                "watchdog: the state file could not be understood; it is kept as {}, and counting begins anew",
+                aside.display()
+            ));
+        }
         let now = now_seconds();
         if self.report {
             return Ok(report(held.map(|held| held.record).unwrap_or_default(), now));
         }
-        let probed = client(self, &guard.file).and_then(|client| probe(&client, &self.health_path));
+        let probed = client(self, &guard.file)
+            .map_err(Failure::unprepared)
+            .and_then(|client| probe(&client, &self.health_path));
         match (probed, &mut held) {
             (Ok(well), held) => {
                 if let Some(held) = held {
@@ -113,8 +123,11 @@ impl Watchdog {
                 }
                 Ok(format!("MCP watchdog OK: {} tools in {:.3}s", well.tools, well.took.as_secs_f64()))
             }
-            (Err(reason), None) => Err((Exit::No, format!("MCP watchdog FAILED: {reason}"))),
-            (Err(reason), Some(held)) => Err(failed(self, guard, held, &policy, &reason)),
+            // Nothing is remembered of the watchdog's own mistake: it says nothing about the service.
+            (Err(failure @ Failure::Own { .. }), _) | (Err(failure), None) => {
+                Err((Exit::No, format!("MCP watchdog FAILED: {failure}")))
+            }
+            (Err(Failure::Service(reason)), Some(held)) => Err(failed(self, guard, held, &policy, &reason)),
         }
     }
 }
@@ -142,6 +155,11 @@ fn failed(
     }
     // Without its memory the watchdog would restart without end, so it does not restart at all.
     if let Err(error) = held.save() {
+        if decision.is_ok() {
+            held.record.not_restarted();
+            // It may have been written although something failed after that.
+            let _again = held.save();
+        }
         return (Exit::No, format!("MCP watchdog FAILED: {reason}; no restart: {error}"));
     }
     match decision {
@@ -152,6 +170,8 @@ fn failed(
                 (Exit::No, format!("MCP watchdog FAILED: {reason}; {made}"))
             }
             Err(error) => {
+                held.record.not_restarted();
+                let _kept = held.save();
                 (Exit::CouldNotRun, format!("MCP watchdog FAILED: {reason}; restart failed: {error}"))
             }
         },
@@ -185,24 +205,27 @@ fn front_door(file: &Path) -> Result<Target, String> {
 }
 
 /// Health, the handshake, the tools: what a client needs before its first call.
-fn probe(client: &Client, health_path: &str) -> Result<Well, String> {
+fn probe(client: &Client, health_path: &str) -> Result<Well, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|error| format!("cannot start: {error}"))?;
+        .map_err(|error| Failure::unprepared(format!("cannot start: {error}")))?;
     let started = Instant::now();
     runtime.block_on(async {
         let health = client.raw(Request::bare(Method::GET, Some(health_path))).await;
-        let health = health.map_err(|error| error.to_string())?;
+        let health = health.map_err(|error| Failure::of(&error))?;
         let body = bounded::parse(&health.body).ok();
         if health.status != 200 || !says_healthy(body.as_ref()) {
-            return Err(format!("GET {health_path}: HTTP {}, not healthy", health.status));
+            return Err(Failure::of_health(health_path, health.status, body.is_some()));
         }
-        let session = Session::legacy(client).await.map_err(|error| error.to_string())?;
-        let listed = session.list_tools().await.map_err(|error| error.to_string());
+        let session = Session::legacy(client).await.map_err(|error| Failure::of(&error))?;
+        let listed = session.list_tools().await.map_err(|error| Failure::of(&error));
         let took = started.elapsed();
         session.close().await;
-        Ok(Well { tools: listed?.0.len(), took })
+        match listed?.0.len() {
+            0 => Err(Failure::no_tools()),
+            tools => Ok(Well { tools, took }),
+        }
     })
 }
 

@@ -114,6 +114,11 @@ impl Record {
         self.failures = 0;
     }
 
+    /// The restart that was noted was not made. It still counts for the backoff: it was tried.
+    pub(super) fn not_restarted(&mut self) {
+        self.restarts_total = self.restarts_total.saturating_sub(1);
+    }
+
     fn note(&mut self, now: u64) {
         self.probes_total = self.probes_total.saturating_add(1);
         // A clock that was set back must not hold restarts off until it has caught up.

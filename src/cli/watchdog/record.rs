@@ -14,6 +14,8 @@ pub(super) struct Held {
     path: PathBuf,
     _lock: File,
     pub(super) record: Record,
+    /// Where the former file is now, if it could not be understood.
+    pub(super) set_aside: Option<PathBuf>,
 }
 
 /// Why there is no record to work with.
@@ -41,6 +43,7 @@ impl Held {
             Err(TryLockError::WouldBlock) => return Err(RecordError::Busy { path: path.to_owned() }),
             Err(TryLockError::Error(source)) => return Err(failed(source)),
         }
+        let mut set_aside = None;
         let record = match File::open(path) {
             Ok(file) => {
                 let mut bytes = Vec::new();
@@ -48,7 +51,9 @@ impl Held {
                 match serde_json::from_slice(&bytes) {
                     Ok(record) => record,
                     Err(_) => {
-                        std::fs::rename(path, beside(path, "unreadable")).map_err(failed)?;
+                        let aside = beside(path, "unreadable");
+                        std::fs::rename(path, &aside).map_err(failed)?;
+                        set_aside = Some(aside);
                         Record::default()
                     }
                 }
@@ -56,7 +61,7 @@ impl Held {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Record::default(),
             Err(error) => return Err(failed(error)),
         };
-        Ok(Held { path: path.to_owned(), _lock: lock, record })
+        Ok(Held { path: path.to_owned(), _lock: lock, record, set_aside })
     }
 
     /// Writes the record so that a crash leaves the old or the new one, never half of one.
@@ -68,7 +73,9 @@ impl Held {
             file.write_all(serde_json::to_string_pretty(&self.record)?.as_bytes())?;
             file.sync_all()?;
             std::fs::rename(&next, &self.path)?;
-            File::open(self.path.parent().unwrap_or(Path::new(".")))?.sync_all()
+            // Of a name alone, the folder is this one.
+            let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty());
+            File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
         };
         write().map_err(failed)
     }
@@ -102,7 +109,9 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("watchdog.json");
         std::fs::write(&path, "{\"failures\":").expect("written");
-        assert_eq!(Held::open(&path).expect("a new record").record, Record::default());
-        assert!(folder.path().join("watchdog.json.unreadable").exists());
+        let held = Held::open(&path).expect("a new record");
+        assert_eq!(held.record, Record::default());
+        let aside = held.set_aside.as_deref().expect("it is told");
+        assert_eq!(std::fs::read_to_string(aside).expect("the old file"), "{\"failures\":");
     }
 }
