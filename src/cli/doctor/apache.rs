@@ -3,22 +3,40 @@
 //! Judges the mistakes that were really made: only one slash form mapped, the error state that `retry` leaves, a timeout
 //! that ends before the guard's own, a Host that the guard refuses, error pages in place of JSON.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::apache_map::{Directives, Door};
 use super::{Finding, State};
+use crate::client::{Client, Limits, Method, Request, Target};
 use crate::config::Config;
 use crate::upstream::Address;
 
 const USUAL_FOLDERS: &[&str] =
     &["/etc/apache2/conf-enabled", "/etc/apache2/sites-enabled", "/etc/httpd/conf.d"];
 const FILE_BYTES_MAX: u64 = 1 << 20;
+/// Files that are read for one, itself and what it includes.
+const FILES_MAX: usize = 200;
+/// How deep includes are followed.
+const DEPTH_MAX: usize = 8;
+const PATIENCE: Duration = Duration::from_secs(5);
 /// Apache's `ProxyTimeout` default, which is `Timeout`'s.
 const TIMEOUT_DEFAULT: u64 = 60;
 
-/// Looks at the named files, or at those of the usual places that name the guard's address.
-pub(super) fn look(named: &[PathBuf], config: &Config) -> Vec<Finding> {
+/// Looks at the named files, or at those of the usual places that name the guard's address; `through` is the public URL of
+/// the endpoint, which settles what reading cannot.
+pub(super) fn look(named: &[PathBuf], through: Option<&Target>, config: &Config) -> Vec<Finding> {
+    let asked = through.map(ask_through).unwrap_or_default();
+    let arrives = !asked.is_empty() && asked.iter().all(|finding| finding.state == State::Ok);
+    let mut findings = look_at_files(named, config);
+    for finding in findings.iter_mut().filter(|finding| arrives && finding.state == State::Bad) {
+        // Apache itself has answered: what was read is a guess at the most.
+        finding.state = State::Warn;
+    }
+    asked.into_iter().chain(findings).collect()
+}
+
+fn look_at_files(named: &[PathBuf], config: &Config) -> Vec<Finding> {
     let Address::Tcp(guard) = &config.listen.address else {
         return vec![Finding::new(
             State::Skip,
@@ -26,12 +44,12 @@ pub(super) fn look(named: &[PathBuf], config: &Config) -> Vec<Finding> {
             "the guard listens on a Unix socket; only ports are looked for",
         )];
     };
-    let url = format!("http://{guard}");
+    let (door, url) = (Door(*guard), format!("http://{guard}"));
     let mut findings = Vec::new();
-    let mut texts = Vec::new();
+    let mut found = Vec::new();
     for path in if named.is_empty() { usual_files() } else { named.to_vec() } {
-        match read(&path) {
-            Ok(text) if text.contains(&url) => texts.push(text),
+        match read(&path).map(|text| Directives::parse(&text)) {
+            Ok(directives) if directives.names(&door) => found.push(directives),
             Ok(_) if named.is_empty() => {}
             Ok(_) => {
                 let found = format!("{} does not name {url}", path.display());
@@ -46,15 +64,50 @@ pub(super) fn look(named: &[PathBuf], config: &Config) -> Vec<Finding> {
             }
         }
     }
-    if texts.is_empty() && findings.is_empty() {
+    if found.is_empty() && findings.is_empty() {
         return vec![Finding::new(
             State::Skip,
             "apache",
             format!("no configuration that names {url} was found"),
         )];
     }
-    findings.extend(texts.iter().flat_map(|text| judge(text, &url, config.timeouts.total)));
+    let prefixes: Vec<&str> = config.paths.prefixes.iter().map(|prefix| prefix.as_str()).collect();
+    let judged = found.iter().flat_map(|found| judge(found, &door, &prefixes, config.timeouts.total));
+    findings.extend(judged);
     findings
+}
+
+/// One request for each slash form through Apache, without a token: the guard's own refusal proves the way.
+fn ask_through(through: &Target) -> Vec<Finding> {
+    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else {
+        return Vec::new();
+    };
+    let limits = Limits { connect: PATIENCE, total: PATIENCE, ..Limits::default() };
+    let client = Client::new(through.clone(), limits);
+    let bare = through.path().trim_end_matches('/');
+    let forms = [bare.to_owned(), format!("{bare}/")];
+    let ask = |path: String| {
+        let asked = runtime.block_on(client.raw(Request::bare(Method::POST, Some(&path))));
+        let what = format!("POST {path} through Apache");
+        match asked {
+            Ok(reply) if reply.status == 401 && is_the_guards(&reply.body) => {
+                Finding::new(State::Ok, "apache", format!("{what}: the guard answers"))
+            }
+            Ok(reply) => {
+                let found = format!("{what}: HTTP {}, and not from the guard", reply.status);
+                Finding::new(State::Bad, "apache", found).advise(
+                    "map the path to the guard before everything else, as conf/apache/mcp-guard.conf does",
+                )
+            }
+            Err(error) => Finding::new(State::Bad, "apache", format!("{what}: {error}"))
+                .advise("give --apache-url the public URL of the MCP endpoint"),
+        }
+    };
+    forms.into_iter().filter(|path| !path.is_empty()).map(ask).collect()
+}
+
+fn is_the_guards(body: &[u8]) -> bool {
+    body.starts_with(b"{\"error\": \"Authorization required\"}")
 }
 
 fn usual_files() -> Vec<PathBuf> {
@@ -65,69 +118,87 @@ fn usual_files() -> Vec<PathBuf> {
     files
 }
 
+/// A file's text, with the files that it includes in their places.
 fn read(path: &Path) -> std::io::Result<String> {
+    let mut left = FILES_MAX;
+    read_whole(path, DEPTH_MAX, &mut left)
+}
+
+fn read_whole(path: &Path, depth: usize, left: &mut usize) -> std::io::Result<String> {
     use std::io::Read as _;
     let mut text = String::new();
     std::fs::File::open(path)?.take(FILE_BYTES_MAX).read_to_string(&mut text)?;
-    Ok(text)
-}
-
-/// A configuration, with its `Define`s put in.
-struct Directives(Vec<Vec<String>>);
-
-impl Directives {
-    fn parse(text: &str) -> Directives {
-        let mut defined: BTreeMap<String, String> = BTreeMap::new();
-        let (mut lines, mut location) = (Vec::new(), None::<String>);
-        for line in text.replace("\\\n", " ").lines().map(str::trim) {
-            if line.is_empty() || line.starts_with('#') {
-                continue;
+    let mut whole = String::with_capacity(text.len());
+    for line in text.lines() {
+        let mut words = line.split_whitespace();
+        let named = match words.next().map(str::to_ascii_lowercase).as_deref() {
+            Some("include" | "includeoptional") => words.next(),
+            _ => None,
+        };
+        let Some(named) = named.filter(|_| depth > 0) else {
+            whole.push_str(line);
+            whole.push('\n');
+            continue;
+        };
+        for file in included(path, named.trim_matches('"')) {
+            if let Some(fewer) = left.checked_sub(1) {
+                *left = fewer;
+                // What cannot be read here, Apache refuses or passes over: the other lines are judged all the same.
+                whole.push_str(&read_whole(&file, depth - 1, left).unwrap_or_default());
             }
-            let mut line = line.to_owned();
-            for (name, value) in &defined {
-                line = line.replace(&format!("${{{name}}}"), value);
-            }
-            let words = line.trim_matches(['<', '>']).split_whitespace();
-            let mut words: Vec<String> = words.map(|word| word.trim_matches('"').to_owned()).collect();
-            match words.as_slice() {
-                [directive, path] if directive.eq_ignore_ascii_case("Location") => {
-                    location = Some(path.clone())
-                }
-                [directive, ..] if directive.eq_ignore_ascii_case("/Location") => location = None,
-                _ => {}
-            }
-            // Inside a Location the path is the Location's own.
-            if let (Some(path), Some("ProxyPass"), Some(true)) =
-                (&location, words.first().map(String::as_str), words.get(1).map(|word| word.contains("://")))
-            {
-                words.insert(1, path.clone());
-            }
-            if let [directive, name, value] = words.as_slice()
-                && directive.eq_ignore_ascii_case("Define")
-            {
-                defined.insert(name.clone(), value.clone());
-            }
-            lines.push(words);
         }
-        Directives(lines)
     }
-
-    fn named<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [String]> {
-        let named = |words: &&Vec<String>| words.first().is_some_and(|word| word.eq_ignore_ascii_case(name));
-        self.0.iter().filter(named).map(Vec::as_slice)
-    }
-
-    /// Whether an on-off directive is on anywhere.
-    fn on(&self, name: &str) -> bool {
-        self.named(name).any(|words| words.get(1).is_some_and(|value| value.eq_ignore_ascii_case("on")))
-    }
+    Ok(whole)
 }
 
-fn judge(text: &str, url: &str, total: Duration) -> Vec<Finding> {
-    let directives = Directives::parse(text);
-    let mut findings = slash_forms(&directives, url);
-    findings.extend(parameters(&directives, url, total));
-    if directives.on("ProxyPreserveHost") {
+/// The files that an `Include` of `from` names: relative to Apache's root, which is above the usual folders; `*` in the last
+/// part stands for anything.
+fn included(from: &Path, named: &str) -> Vec<PathBuf> {
+    let folder = from.parent().unwrap_or(Path::new("."));
+    let roots = [Path::new(""), folder, folder.parent().unwrap_or(folder)];
+    for root in
+        roots.into_iter().filter(|root| Path::new(named).is_absolute() || !root.as_os_str().is_empty())
+    {
+        let path = root.join(named);
+        let (Some(parent), Some(pattern)) = (path.parent(), path.file_name().and_then(|name| name.to_str()))
+        else {
+            continue;
+        };
+        let mut found: Vec<PathBuf> = match pattern.split_once('*') {
+            None if path.is_dir() => listed(&path, "", ""),
+            None if path.is_file() => vec![path.clone()],
+            None => Vec::new(),
+            Some((before, after)) => listed(parent, before, after),
+        };
+        if !found.is_empty() {
+            found.sort();
+            return found;
+        }
+    }
+    Vec::new()
+}
+
+fn listed(folder: &Path, before: &str, after: &str) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok);
+    let fits = |entry: &std::fs::DirEntry| {
+        entry.file_name().to_str().is_some_and(|name| name.starts_with(before) && name.ends_with(after))
+    };
+    entries.filter(fits).map(|entry| entry.path()).filter(|path| path.is_file()).collect()
+}
+
+fn judge(directives: &Directives, door: &Door, prefixes: &[&str], total: Duration) -> Vec<Finding> {
+    let url = format!("http://{}", door.0);
+    let (mut findings, reached) = ways(directives, door, prefixes);
+    let Some(path) = reached.first() else {
+        if findings.is_empty() {
+            let found = format!("no ProxyPass leads to {url}");
+            findings
+                .push(Finding::new(State::Bad, "apache", found).advise("include conf/apache/mcp-guard.conf"));
+        }
+        return findings;
+    };
+    findings.extend(parameters(directives, door, total));
+    if directives.is_on("ProxyPreserveHost", path) {
         findings.push(
             Finding::new(
                 State::Bad,
@@ -137,7 +208,7 @@ fn judge(text: &str, url: &str, total: Duration) -> Vec<Finding> {
             .advise("ProxyPreserveHost Off for the MCP path, or add the name to [origin] hosts"),
         );
     }
-    if directives.on("ProxyErrorOverride") {
+    if directives.is_on("ProxyErrorOverride", path) {
         findings.push(
             Finding::new(
                 State::Bad,
@@ -157,45 +228,83 @@ fn judge(text: &str, url: &str, total: Duration) -> Vec<Finding> {
     findings
 }
 
-/// Every path that is mapped to the guard is mapped with and without its final slash; well-known files have no such form.
-fn slash_forms(directives: &Directives, url: &str) -> Vec<Finding> {
-    let mapped =
-        directives.named("ProxyPass").filter(|words| words.get(2).is_some_and(|to| to.starts_with(url)));
-    let paths: Vec<&str> = mapped.filter_map(|words| words.get(1).map(String::as_str)).collect();
-    let mut findings = Vec::new();
-    for path in &paths {
-        let file = path.contains("/.well-known/")
-            || *path == "/register"
-            || *path == "/"
-            || path.ends_with("/health");
-        let other = path.strip_suffix('/').map_or_else(|| format!("{path}/"), str::to_owned);
-        if file || paths.contains(&other.as_str()) {
+/// What becomes of every path that is meant for the guard, in both slash forms; and those that reach an endpoint.
+fn ways(directives: &Directives, door: &Door, prefixes: &[&str]) -> (Vec<Finding>, Vec<String>) {
+    let is_file =
+        |path: &str| path.contains("/.well-known/") || path == "/register" || path.ends_with("/health");
+    let mapped = directives.mapped(door);
+    let meant = mapped.iter().map(String::as_str).filter(|path| !is_file(path));
+    let mut bases: Vec<&str> = meant.map(|path| path.trim_end_matches('/')).collect();
+    let by_name = bases.len();
+    bases.extend(prefixes.iter().map(|prefix| prefix.trim_end_matches('/')));
+    let (mut findings, mut reached, mut seen) = (Vec::new(), Vec::new(), Vec::new());
+    for (place, base) in bases.iter().enumerate() {
+        if base.is_empty() || seen.contains(base) {
             continue;
         }
-        let lost = if path.ends_with('/') {
-            "the slash-less form goes elsewhere"
+        seen.push(base);
+        let slashed = format!("{base}/");
+        let ends = [*base, slashed.as_str()].map(|path| End::of(directives.target(path), door, prefixes));
+        let bad = |found: String, todo: String| Finding::new(State::Bad, "apache", found).advise(todo);
+        match &ends {
+            [End::Endpoint, End::Endpoint] => reached.push((*base).to_owned()),
+            [End::Elsewhere(_), End::Elsewhere(_)] if place >= by_name => {}
+            [End::Elsewhere(to), End::Elsewhere(_)] => findings.push(bad(
+                format!("{base} is mapped to the guard, but an earlier line sends it to {to}"),
+                "Apache takes the first ProxyPass that fits: put the guard's lines first".to_owned(),
+            )),
+            [End::NoEndpoint(path), _] | [_, End::NoEndpoint(path)] => findings.push(bad(
+                format!("{base} reaches the guard as {path}, which is none of its [paths] prefixes: 404"),
+                format!("map it to one of {}, or add it to [paths] prefixes", prefixes.join(", ")),
+            )),
+            [End::Elsewhere(_), End::Endpoint] => {
+                reached.push(slashed.clone());
+                findings.push(bad(
+                    format!(
+                        "{slashed} reaches the guard, but not {base}: the slash-less form goes elsewhere"
+                    ),
+                    format!("a ProxyPass for \"{base}\" beside the one for \"{slashed}\""),
+                ));
+            }
+            [End::Endpoint, End::Elsewhere(_)] => {
+                reached.push((*base).to_owned());
+                findings.push(bad(
+                    format!(
+                        "{base} reaches the guard, but not {slashed}: the form with a slash goes elsewhere"
+                    ),
+                    format!("put the line for \"{base}\" before the one that takes \"{slashed}\""),
+                ));
+            }
+        }
+    }
+    (findings, reached)
+}
+
+/// Where a request ends.
+enum End {
+    Endpoint,
+    /// At the guard, at a path that is no endpoint.
+    NoEndpoint(String),
+    Elsewhere(String),
+}
+
+impl End {
+    fn of(target: Option<String>, door: &Door, prefixes: &[&str]) -> End {
+        let Some(target) = target else { return End::Elsewhere("no backend".to_owned()) };
+        let Some(path) = door.path_of(&target) else { return End::Elsewhere(target) };
+        let bare = path.strip_suffix('/').unwrap_or(path);
+        if prefixes.iter().any(|prefix| prefix.trim_end_matches('/') == bare) {
+            End::Endpoint
         } else {
-            "the form with a slash is not exact"
-        };
-        let found = format!("ProxyPass {path} is there, but not {other}: {lost}");
-        // Apache maps by prefix: the path without a slash covers the other, and only the other way round a form is lost.
-        let state = if path.ends_with('/') { State::Bad } else { State::Warn };
-        findings.push(
-            Finding::new(state, "apache", found)
-                .advise(format!("add: ProxyPass \"{other}\" \"{url}{other}\" nocanon")),
-        );
+            End::NoEndpoint(path.to_owned())
+        }
     }
-    if paths.is_empty() {
-        let found = format!("no ProxyPass leads to {url}");
-        findings.push(Finding::new(State::Bad, "apache", found).advise("include conf/apache/mcp-guard.conf"));
-    }
-    findings
 }
 
 /// `key=value` of the guard's worker, wherever it is set.
-fn parameters(directives: &Directives, url: &str, total: Duration) -> Vec<Finding> {
-    let workers = directives.named("ProxyPass").chain(directives.named("ProxySet"));
-    let all: Vec<&str> = workers.flatten().map(String::as_str).collect();
+fn parameters(directives: &Directives, door: &Door, total: Duration) -> Vec<Finding> {
+    let url = format!("http://{}", door.0);
+    let all = directives.worker(door);
     let value = |key: &str| all.iter().find_map(|word| word.strip_prefix(key)?.strip_prefix('='));
     let mut findings = Vec::new();
     if value("retry") != Some("0") {
@@ -204,7 +313,7 @@ fn parameters(directives: &Directives, url: &str, total: Duration) -> Vec<Findin
         );
         findings.push(Finding::new(State::Warn, "apache", found).advise("ProxySet retry=0"));
     }
-    let of_directive = directives.named("ProxyTimeout").find_map(|words| words.get(1)?.parse().ok());
+    let of_directive = directives.number("ProxyTimeout");
     let timeout =
         value("timeout").and_then(|text| text.parse().ok()).or(of_directive).unwrap_or(TIMEOUT_DEFAULT);
     if Duration::from_secs(timeout) <= total {
@@ -223,12 +332,13 @@ mod tests {
     use super::*;
 
     const SHIPPED: &str = include_str!("../../../conf/apache/mcp-guard.conf");
-    const URL: &str = "http://127.0.0.1:8001";
+    const PREFIXES: &[&str] = &["/swf-monitor/mcp", "/mcp", "/"];
 
     /// Judges a text; expects these words, each in a finding of its own, and no other bad or warned finding.
     #[track_caller]
     fn check(text: &str, expect: &[&str]) {
-        let findings = judge(text, URL, Duration::from_secs(55));
+        let door = Door(([127, 0, 0, 1], 8001).into());
+        let findings = judge(&Directives::parse(text), &door, PREFIXES, Duration::from_secs(55));
         let wrong: Vec<&Finding> = findings.iter().filter(|finding| finding.state != State::Ok).collect();
         assert_eq!(wrong.len(), expect.len(), "{wrong:?}");
         for words in expect {
@@ -262,5 +372,79 @@ mod tests {
             &SHIPPED.replace("ProxyErrorOverride Off", "ProxyErrorOverride On"),
             &["ProxyErrorOverride is On"],
         );
+    }
+
+    /// The shipped file with lines before and after it.
+    fn beside(before: &str, after: &str) -> String {
+        format!("{before}\n{SHIPPED}\n{after}\n")
+    }
+
+    const SET: &str = "ProxySet http://127.0.0.1:8001 retry=0 timeout=60\n";
+
+    #[test]
+    fn lines_are_read_in_apaches_order() {
+        let takes_all = "ProxyPass \"/\" http://127.0.0.1:9/";
+        check(&beside(takes_all, ""), &["an earlier line sends it to http://127.0.0.1:9/"]);
+        check(&beside("", takes_all), &[]);
+        check(&beside("ProxyPass /swf-monitor/mcp !", ""), &["an earlier line sends it to no backend"]);
+    }
+
+    #[test]
+    fn a_path_that_is_no_prefix_of_the_guard_is_named() {
+        check(
+            &format!("{SET}ProxyPass /mpc http://127.0.0.1:8001/mpc\n"),
+            &["/mpc reaches the guard as /mpc"],
+        );
+        check(&format!("{SET}ProxyPass /api/mcp http://127.0.0.1:8001/mcp\n"), &[]);
+    }
+
+    #[test]
+    fn one_line_without_a_slash_covers_both_forms() {
+        check(&format!("{SET}ProxyPass /mcp http://127.0.0.1:8001/mcp\n"), &[]);
+    }
+
+    #[test]
+    fn parameters_of_other_workers_do_not_count() {
+        check(&beside("", "ProxyPass /app http://127.0.0.1:9/app timeout=30 retry=60"), &[]);
+        check(&beside("ProxyPass /app http://127.0.0.1:9/app timeout=30 retry=60", ""), &[]);
+    }
+
+    #[test]
+    fn a_section_about_the_path_overrides_the_server() {
+        check(&beside("ProxyPreserveHost On\nProxyErrorOverride On", ""), &[]);
+        let elsewhere = "<Location /app>\nProxyPreserveHost On\n</Location>";
+        check(&beside(elsewhere, ""), &[]);
+    }
+
+    #[test]
+    fn other_ways_to_the_guard_are_known() {
+        for line in [
+            "ProxyPassMatch \"^(/mcp/?)$\" http://127.0.0.1:8001$1",
+            "ProxyPassMatch \"^/mcp\" http://127.0.0.1:8001",
+            "RewriteEngine On\nRewriteRule ^(/mcp/?)$ http://127.0.0.1:8001$1 [P,L]",
+            "ProxyPass /mcp http://localhost:8001/mcp",
+            "<Location /mcp>\nProxyPass http://127.0.0.1:8001/mcp\n</Location>",
+            "<LocationMatch \"^(/mcp/?)$\">\nProxyPass http://127.0.0.1:8001$1\n</LocationMatch>",
+        ] {
+            check(&format!("{SET}{line}\n"), &[]);
+        }
+    }
+
+    #[test]
+    fn included_files_are_read_in_their_places() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("conf-available")).unwrap();
+        std::fs::create_dir(folder.path().join("sites")).unwrap();
+        std::fs::write(folder.path().join("conf-available/mcp-guard.conf"), SHIPPED).unwrap();
+        let site = folder.path().join("sites/site.conf");
+        for named in ["conf-available/mcp-guard.conf", "\"conf-available/*.conf\"", "conf-available"] {
+            let text = format!(
+                "<VirtualHost *:443>\nInclude {named}\nProxyPass / http://127.0.0.1:9/\n</VirtualHost>\n"
+            );
+            std::fs::write(&site, text).unwrap();
+            check(&read(&site).unwrap(), &[]);
+        }
+        std::fs::write(&site, "Include site.conf\nInclude sites/*.conf\n").unwrap();
+        assert!(read(&site).is_ok(), "a circle ends");
     }
 }

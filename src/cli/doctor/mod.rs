@@ -3,6 +3,7 @@
 //! Changes nothing. Holds the order and the printing; what is looked at is one file each.
 
 mod apache;
+mod apache_map;
 mod backends;
 mod host;
 mod routes;
@@ -17,6 +18,7 @@ use self::host::Running;
 use super::Exit;
 use super::guard::Guard;
 use super::output::{complain, say};
+use crate::client::Target;
 use crate::config::{self, LoadError, Loaded, Surroundings};
 
 /// Check binary, configuration, tokens, addresses, permissions, clock, Apache, unit files and backends.
@@ -32,6 +34,9 @@ pub(super) struct Doctor {
     /// Apache configuration file that holds the ProxyPass lines, repeatable; otherwise the usual places are searched.
     #[arg(long, value_name = "FILE")]
     apache: Vec<PathBuf>,
+    /// Public URL of the MCP endpoint, asked through Apache without a token: settles what reading its files cannot.
+    #[arg(long, value_name = "URL")]
+    apache_url: Option<Target>,
     /// Folder of the installed unit files; otherwise where systemd looks for them.
     #[arg(long, value_name = "DIR")]
     units: Option<PathBuf>,
@@ -138,7 +143,7 @@ impl Doctor {
         findings.extend(host::clock());
         findings.extend(backends::look(config, running)?);
         findings.extend(routes::look(config));
-        findings.extend(apache::look(&self.apache, config));
+        findings.extend(apache::look(&self.apache, self.apache_url.as_ref(), config));
         Ok(())
     }
 

@@ -107,6 +107,10 @@ fn of_status(status: u16) -> Option<&'static str> {
     }
 }
 
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "what is not known is the service's, which is probed again"
+)]
 fn of_connect(source: &io::Error) -> Option<&'static str> {
     match source.kind() {
         io::ErrorKind::PermissionDenied => Some(OPEN),
