@@ -382,4 +382,5 @@ impl Drop for Waiting<'_> {
 }
 
 #[cfg(test)]
+#[path = "admission/tests.rs"]
 mod tests;

@@ -204,17 +204,13 @@ impl Registry {
     fn evict(&mut self, max: usize, now: u64) -> Option<Option<Waker>> {
         loop {
             let seats = self.seats.iter().enumerate();
-            let place = choose(seats.filter_map(|(place, seat)| Some((place, seat.as_deref()?))), max, now)?;
-            let seat = self.seats.get(place)?.as_ref()?;
-            seat.set_evicted(true);
-            if seat.is_served() {
-                // Its request arrived at this very moment.
-                seat.set_evicted(false);
-                continue;
+            let seats = seats.filter_map(|(place, seat)| Some((place, seat.as_deref()?)));
+            let chosen = choose(seats, max, now)?;
+            if self.seats.get(chosen.place)?.as_ref()?.evict(chosen) {
+                self.leaving += 1;
+                // It stays registered: the connection may be served after all, and the drain must reach it.
+                return Some(self.wakers.get(chosen.place).and_then(Option::clone));
             }
-            self.leaving += 1;
-            // It stays registered: the connection may be served after all, and the drain must reach it.
-            return Some(self.wakers.get(place).and_then(Option::clone));
         }
     }
 }
@@ -244,20 +240,18 @@ impl Ticket {
 
     /// The connection waits for its next request since then.
     pub(super) fn idle(&self, since: Instant) {
-        self.seat.set(Doing::Idle, self.drain.millis(since));
+        self.seat.wait(Doing::Idle, self.drain.millis(since));
     }
 
     /// The connection waits for more of what its client is sending.
     pub(super) fn reading(&self) {
-        self.seat.set(Doing::Reading, self.drain.millis(Instant::now()));
+        self.seat.wait(Doing::Reading, self.drain.millis(Instant::now()));
     }
 
     /// The connection is served: it makes no room, even if it was told to a moment ago.
     pub(super) fn served(&self) {
-        self.seat.set(Doing::Served, 0);
-        if self.seat.is_evicted() {
-            let mut registry = self.drain.lock();
-            registry.leaving -= usize::from(self.seat.set_evicted(false));
+        if self.seat.serve() {
+            self.drain.lock().leaving -= 1;
         }
     }
 
@@ -295,7 +289,7 @@ impl Drop for Ticket {
     fn drop(&mut self) {
         let mut registry = self.drain.lock();
         registry.open -= 1;
-        registry.leaving -= usize::from(self.seat.set_evicted(false));
+        registry.leaving -= usize::from(self.seat.serve());
         if let Some(seat) = registry.seats.get_mut(self.place) {
             *seat = None;
         }

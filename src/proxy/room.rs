@@ -250,4 +250,5 @@ impl Drop for Waiting<'_> {
 }
 
 #[cfg(test)]
+#[path = "room/tests.rs"]
 mod tests;

@@ -1,14 +1,14 @@
 //! What each connection is doing, as far as it matters when there are too many: one that waits for its client can make
 //! room for a new one, one that is served cannot.
 //!
-//! A seat costs two plain stores a request. It is looked at only when the limit is reached. Must not know sockets.
+//! A seat costs two exchanges of a number a request. It is looked at only when the limit is reached. Must not know sockets.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use super::admission::Key;
-use super::sync::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use super::sync::{AtomicU32, AtomicU64, Ordering};
 
 /// A connection that has just begun to send is not closed for another one, unless those of its owner are most of all.
 const GRACE: Duration = Duration::from_millis(500);
@@ -24,15 +24,19 @@ pub(super) enum Doing {
     Served = 2,
 }
 
+/// Set beside what a connection does once it has to make room.
+const EVICTED: u64 = 4;
+const BITS: u32 = 3;
+
 /// One connection's seat.
 #[derive(Debug)]
 pub(super) struct Seat {
     peer: Option<IpAddr>,
-    /// Milliseconds at which it began, and what: two bits.
+    /// What it does, whether it has to make room, and above these bits the milliseconds since when. One number, so that
+    /// a connection either begins to be served or makes room, and never both.
     state: AtomicU64,
     /// The client that last showed a token, plus one; 0 is none.
     client: AtomicU32,
-    evicted: AtomicBool,
 }
 
 /// Whose a connection is: the client's that showed a token, else the peer's.
@@ -45,19 +49,26 @@ enum Owner {
 
 impl Seat {
     pub(super) fn new(peer: Option<IpAddr>, now: u64) -> Seat {
-        let seat = Seat {
-            peer,
-            state: AtomicU64::new(0),
-            client: AtomicU32::new(0),
-            evicted: AtomicBool::new(false),
-        };
-        seat.set(Doing::Reading, now);
-        seat
+        let state = AtomicU64::new(now << BITS | Doing::Reading as u64);
+        Seat { peer, state, client: AtomicU32::new(0) }
     }
 
-    pub(super) fn set(&self, doing: Doing, now: u64) {
-        // In one order with `evicted`: a connection that begins to be served, or who tells it to go, sees the other.
-        self.state.store(now << 2 | doing as u64, Ordering::SeqCst);
+    /// The connection waits for its client since then. If it has to make room, it still has to.
+    pub(super) fn wait(&self, doing: Doing, since: u64) {
+        let waits = |state: u64| Some(since << BITS | state & EVICTED | doing as u64);
+        // The closure always gives a value, so this cannot fail.
+        let _ = self.state.fetch_update(Ordering::AcqRel, Ordering::Acquire, waits);
+    }
+
+    /// The connection is served from now on. Says whether it had to make room, and does not have to any more.
+    pub(super) fn serve(&self) -> bool {
+        self.state.swap(Doing::Served as u64, Ordering::AcqRel) & EVICTED != 0
+    }
+
+    /// Tells a connection that was chosen to make room, if it still does what it did then.
+    pub(super) fn evict(&self, chosen: Chosen) -> bool {
+        let (state, relaxed) = (chosen.state, Ordering::Acquire);
+        self.state.compare_exchange(state, state | EVICTED, Ordering::AcqRel, relaxed).is_ok()
     }
 
     pub(super) fn set_client(&self, who: Key) {
@@ -65,28 +76,7 @@ impl Seat {
     }
 
     pub(super) fn is_evicted(&self) -> bool {
-        self.evicted.load(Ordering::SeqCst)
-    }
-
-    /// Its connection has to make room, or need not any more. Says whether that changes anything.
-    pub(super) fn set_evicted(&self, evicted: bool) -> bool {
-        self.evicted.swap(evicted, Ordering::SeqCst) != evicted
-    }
-
-    /// Whether it is served.
-    pub(super) fn is_served(&self) -> bool {
-        self.doing().0 == Doing::Served
-    }
-
-    /// What it does, and since when.
-    fn doing(&self) -> (Doing, u64) {
-        let state = self.state.load(Ordering::SeqCst);
-        let doing = match state & 3 {
-            0 => Doing::Idle,
-            1 => Doing::Reading,
-            _ => Doing::Served,
-        };
-        (doing, state >> 2)
+        self.state.load(Ordering::Acquire) & EVICTED != 0
     }
 
     fn owner(&self) -> Owner {
@@ -98,20 +88,38 @@ impl Seat {
     }
 }
 
+/// A connection that could make room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Chosen {
+    pub(super) place: usize,
+    state: u64,
+}
+
+/// What a connection does, and since when.
+fn doing(state: u64) -> (Doing, u64) {
+    let doing = match state & 3 {
+        0 => Doing::Idle,
+        1 => Doing::Reading,
+        _ => Doing::Served,
+    };
+    (doing, state >> BITS)
+}
+
 /// Which of these makes room: of the owner with the most connections, the one that has been idle for longest, else the one
 /// that has been sending for longest.
 pub(super) fn choose<'s>(
     seats: impl Iterator<Item = (usize, &'s Seat)> + Clone,
     max: usize,
     now: u64,
-) -> Option<usize> {
+) -> Option<Chosen> {
     let mut owners: HashMap<Owner, usize> = HashMap::new();
     for (_, seat) in seats.clone() {
         *owners.entry(seat.owner()).or_default() += 1;
     }
     let grace = u64::try_from(GRACE.as_millis()).unwrap_or(u64::MAX);
     let rank = |(place, seat): (usize, &Seat)| {
-        let (doing, since) = seat.doing();
+        let state = seat.state.load(Ordering::Acquire);
+        let (doing, since) = doing(state);
         let of_owner = owners.get(&seat.owner()).copied().unwrap_or_default();
         let age = now.saturating_sub(since);
         let may_go = match doing {
@@ -119,9 +127,14 @@ pub(super) fn choose<'s>(
             Doing::Reading => age >= grace || of_owner > max / 2,
             Doing::Served => false,
         };
-        (may_go && !seat.is_evicted()).then_some((of_owner, doing == Doing::Idle, age, place))
+        (may_go && state & EVICTED == 0).then_some((
+            of_owner,
+            doing == Doing::Idle,
+            age,
+            Chosen { place, state },
+        ))
     };
-    seats.filter_map(rank).max().map(|(.., place)| place)
+    seats.filter_map(rank).max().map(|(.., chosen)| chosen)
 }
 
 #[cfg(test)]
@@ -133,13 +146,14 @@ mod tests {
         if let Some(client) = client {
             seat.set_client(client);
         }
-        seat.set(doing, since);
+        seat.wait(doing, since);
         seat
     }
 
     #[track_caller]
     fn check(seats: &[Seat], max: usize, expect: Option<usize>) {
-        assert_eq!(choose(seats.iter().enumerate(), max, 1000), expect, "{seats:?}");
+        let chosen = choose(seats.iter().enumerate(), max, 1000);
+        assert_eq!(chosen.map(|chosen| chosen.place), expect, "{seats:?}");
     }
 
     #[test]
@@ -169,7 +183,13 @@ mod tests {
         check(&[seat(1, None, Reading, 900), seat(2, None, Idle, 999)], 4, Some(1));
         check(&[seat(1, None, Reading, 900), seat(2, None, Reading, 400)], 4, Some(1));
         let gone = seat(1, None, Idle, 0);
-        assert!(gone.set_evicted(true) && !gone.set_evicted(true));
+        let chosen = choose([(0, &gone)].into_iter(), 1, 1000).unwrap();
+        assert!(gone.evict(chosen) && !gone.evict(chosen) && gone.is_evicted());
+        gone.wait(Reading, 5);
+        assert!(gone.is_evicted());
         check(&[gone], 1, None);
+        let served = seat(1, None, Idle, 0);
+        let chosen = choose([(0, &served)].into_iter(), 1, 1000).unwrap();
+        assert!(!served.serve() && !served.evict(chosen), "its request arrived in between");
     }
 }

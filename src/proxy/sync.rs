@@ -1,4 +1,4 @@
-//! The locks and atomics of what is shared between connections, under one name: `tests/concurrency/` compiles the same
+//! The locks and atomics of what is shared between connections, under one name: `tests/concurrency/` compiles these
 //! files against Shuttle's, which runs them through other interleavings than a machine would.
 
 pub(super) use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};

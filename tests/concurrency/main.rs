@@ -1,0 +1,87 @@
+//! What connections share, run through other interleavings than a machine would: every one of two actors, many of more.
+//!
+//! The files of `src/proxy/` are compiled here once more, against the locks of Shuttle in `sync.rs`. An actor that waits for
+//! ever is found as a deadlock, a wrong count by an assertion; the schedule is printed and can be replayed.
+//! An example and not a test, because the unit tests of these files must not be compiled with them:
+//! `cargo run --example concurrency`, as `make test` does.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a model fails by panicking and says what it has run"
+)]
+#![expect(dead_code, reason = "no model uses all of these files")]
+
+#[path = "../../src/proxy/admission.rs"]
+mod admission;
+#[path = "../../src/proxy/drain.rs"]
+mod drain;
+#[path = "../../src/proxy/hold.rs"]
+mod hold;
+mod models;
+#[path = "../../src/proxy/room.rs"]
+mod room;
+#[path = "../../src/proxy/route.rs"]
+mod route;
+#[path = "../../src/proxy/seat.rs"]
+mod seat;
+#[path = "../../src/proxy/streams.rs"]
+mod streams;
+mod sync;
+
+/// What the files above name by way of their own crate.
+mod rollout {
+    pub(crate) use mcp_guard::rollout::sample;
+}
+mod upstream {
+    pub(crate) use mcp_guard::upstream::{Slot, Split};
+}
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+
+/// Schedules of a model with more than two actors.
+const RANDOM: usize = 3000;
+/// The most schedules of one with two; none of them has as many.
+const EVERY: usize = 400_000;
+
+/// A model of something that connections share.
+struct Model {
+    name: &'static str,
+    how: How,
+    run: fn(),
+}
+
+#[derive(Debug, Clone, Copy)]
+enum How {
+    /// Every interleaving.
+    Every,
+    Random,
+}
+
+fn main() {
+    for Model { name, how, run } in models::ALL {
+        let begun = Instant::now();
+        let schedules = match how {
+            How::Every => {
+                let counted = Arc::new(AtomicUsize::new(0));
+                let counting = counted.clone();
+                let run = move || {
+                    counting.fetch_add(1, Ordering::Relaxed);
+                    run();
+                };
+                shuttle::check_dfs(run, Some(EVERY));
+                let schedules = counted.load(Ordering::Relaxed);
+                assert!(schedules < EVERY, "{name}: not every schedule was run");
+                schedules
+            }
+            How::Random => {
+                shuttle::check_random(run, RANDOM);
+                shuttle::check_pct(run, RANDOM, 3);
+                2 * RANDOM
+            }
+        };
+        println!("{name}: {schedules} schedules, {:.1} s", begun.elapsed().as_secs_f64());
+    }
+}

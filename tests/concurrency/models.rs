@@ -1,0 +1,273 @@
+//! The models: what a few actors do with one shared thing, and what must hold whoever goes first.
+
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use mcp_guard::upstream::{Slot, Split};
+use shuttle::future::block_on;
+use shuttle::thread;
+
+use crate::admission::{Bounds, Joined, NoPlace, Places, Standing};
+use crate::drain::{Drain, Phase};
+use crate::hold::HoldLine;
+use crate::room::{Full, Room};
+use crate::route::{Fence, Route, Routes};
+use crate::streams::{StreamBounds, Streams};
+use crate::{How, Model};
+
+pub(super) const ALL: [Model; 12] = [
+    Model { name: "a place passes from one call to the next", how: How::Every, run: a_place_passes_on },
+    Model { name: "a call gives up while its place is granted", how: How::Every, run: a_waiter_gives_up },
+    Model { name: "calls of three clients take turns", how: How::Random, run: three_clients_take_turns },
+    Model { name: "a full line makes room", how: How::Random, run: a_full_line_makes_room },
+    Model { name: "two bodies do not wait for each other for ever", how: How::Every, run: two_bodies },
+    Model { name: "bodies of three clients", how: How::Random, run: three_bodies },
+    Model { name: "a held call makes room", how: How::Every, run: a_held_call_makes_room },
+    Model { name: "streams are counted", how: How::Every, run: streams_are_counted },
+    Model { name: "the drain reaches a connection", how: How::Every, run: the_drain_reaches },
+    Model { name: "a connection makes room or is served", how: How::Every, run: a_connection_makes_room },
+    Model {
+        name: "the last of three connections ends the drain",
+        how: How::Random,
+        run: the_last_ends_the_drain,
+    },
+    Model { name: "who waits sees the new route", how: How::Every, run: a_new_route_is_seen },
+];
+
+/// Runs these, each as an actor of its own, to their ends.
+fn together(actors: Vec<Box<dyn FnOnce() + Send>>) {
+    let threads: Vec<_> = actors.into_iter().map(|actor| thread::spawn(actor)).collect();
+    for thread in threads {
+        thread.join().unwrap();
+    }
+}
+
+/// Takes a place as soon as there is one.
+fn enter(places: &Places, who: u32, inside: &AtomicUsize, max: usize) -> Result<(), NoPlace> {
+    let place = match places.join(who, Standing::New)? {
+        Joined::In(place) => place,
+        Joined::Waiting(waiting) => block_on(waiting.granted())?,
+    };
+    assert!(inside.fetch_add(1, Ordering::SeqCst) < max, "more are in than there are places");
+    thread::yield_now();
+    inside.fetch_sub(1, Ordering::SeqCst);
+    drop(place);
+    Ok(())
+}
+
+fn is_empty(places: &Places) -> bool {
+    places.in_flight() == 0 && places.waiting() == 0
+}
+
+fn callers(bounds: Bounds, callers: &[u32]) -> Arc<Places> {
+    let places = Arc::new(Places::new(bounds));
+    let inside = Arc::new(AtomicUsize::new(0));
+    let actor = |who: u32| -> Box<dyn FnOnce() + Send> {
+        let (places, inside) = (places.clone(), inside.clone());
+        Box::new(move || enter(&places, who, &inside, bounds.max).unwrap())
+    };
+    together(callers.iter().map(|who| actor(*who)).collect());
+    assert!(is_empty(&places));
+    places
+}
+
+fn a_place_passes_on() {
+    callers(Bounds::of_one(1, 8), &[1, 2]);
+}
+
+fn three_clients_take_turns() {
+    callers(Bounds { max: 2, own_max: 1, waiting_max: 8 }, &[1, 1, 2, 2, 3]);
+}
+
+fn a_waiter_gives_up() {
+    let places = Arc::new(Places::new(Bounds::of_one(1, 8)));
+    let leaving = places.clone();
+    let staying = places.clone();
+    let actors: Vec<Box<dyn FnOnce() + Send>> = vec![
+        Box::new(move || match leaving.join(1, Standing::New).unwrap() {
+            Joined::In(place) => drop(place),
+            Joined::Waiting(waiting) => {
+                let mut waiting = pin!(waiting.granted());
+                let _ = waiting.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+                thread::yield_now();
+            }
+        }),
+        Box::new(move || enter(&staying, 2, &AtomicUsize::new(0), 1).unwrap()),
+    ];
+    together(actors);
+    assert!(is_empty(&places));
+}
+
+fn a_full_line_makes_room() {
+    let places = Arc::new(Places::new(Bounds::of_one(1, 2)));
+    let (served, refused) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let inside = Arc::new(AtomicUsize::new(0));
+    let actor = |who: u32| -> Box<dyn FnOnce() + Send> {
+        let (places, inside, served, refused) =
+            (places.clone(), inside.clone(), served.clone(), refused.clone());
+        Box::new(move || match enter(&places, who, &inside, 1) {
+            Ok(()) => drop(served.fetch_add(1, Ordering::SeqCst)),
+            Err(why) => {
+                assert_eq!(
+                    (who, why),
+                    (1, NoPlace::LineFull),
+                    "only the client with the most calls gives way"
+                );
+                refused.fetch_add(1, Ordering::SeqCst);
+            }
+        })
+    };
+    together([1, 1, 1, 1, 2].map(actor).into());
+    assert_eq!(served.load(Ordering::SeqCst) + refused.load(Ordering::SeqCst), 5);
+    assert!(is_empty(&places));
+}
+
+/// A body that comes in two pieces.
+fn body(room: &Room, who: u32, pieces: [usize; 2], bytes_max: usize) -> Result<(), Full> {
+    let mut share = room.share(who, bytes_max, Duration::MAX);
+    for piece in pieces {
+        block_on(share.grow(piece))?;
+    }
+    Ok(())
+}
+
+fn bodies(of: &[u32], pieces: [usize; 2], bytes_max: usize) -> usize {
+    let (room, done) = (Arc::new(Room::default()), Arc::new(AtomicUsize::new(0)));
+    let actor = |who: u32| -> Box<dyn FnOnce() + Send> {
+        let (room, done) = (room.clone(), done.clone());
+        Box::new(move || {
+            done.fetch_add(usize::from(body(&room, who, pieces, bytes_max).is_ok()), Ordering::SeqCst);
+        })
+    };
+    together(of.iter().map(|who| actor(*who)).collect());
+    let mut whole = room.share(9, bytes_max, Duration::MAX);
+    assert_eq!(block_on(whole.grow(bytes_max)), Ok(()), "all of it is given back");
+    done.load(Ordering::SeqCst)
+}
+
+fn two_bodies() {
+    assert!(bodies(&[1, 2], [5, 5], 10) >= 1, "one of them comes to its end");
+}
+
+fn three_bodies() {
+    assert!(bodies(&[1, 1, 2, 3], [4, 3], 10) >= 1);
+}
+
+fn a_held_call_makes_room() {
+    let line = Arc::new(HoldLine::new(2));
+    let (first, second) = (line.clone(), line.clone());
+    let actors: Vec<Box<dyn FnOnce() + Send>> = vec![
+        Box::new(move || {
+            let held: Vec<_> = (0..2).filter_map(|_| first.join(1).ok()).collect();
+            assert!(!held.is_empty());
+        }),
+        Box::new(move || drop(second.join(2).expect("it has none in the line"))),
+    ];
+    together(actors);
+    assert_eq!(line.held(), 0);
+}
+
+fn streams_are_counted() {
+    let streams = Arc::new(Streams::default());
+    let bounds = StreamBounds { all_max: 1, per_client_max: 1 };
+    let opened = Arc::new(AtomicUsize::new(0));
+    let actor = |who: u32| -> Box<dyn FnOnce() + Send> {
+        let (streams, opened) = (streams.clone(), opened.clone());
+        Box::new(move || {
+            let open = streams.open(who, bounds);
+            assert!(streams.count() <= 1);
+            opened.fetch_add(usize::from(open.is_some()), Ordering::SeqCst);
+        })
+    };
+    together(vec![actor(1), actor(2)]);
+    assert!(opened.load(Ordering::SeqCst) >= 1);
+    assert_eq!(streams.count(), 0);
+}
+
+const NEVER: Duration = Duration::from_secs(3600);
+
+fn the_drain_reaches() {
+    let drain = Arc::new(Drain::new());
+    let (mut ticket, _) = drain.enter(1, None).unwrap();
+    let actors: Vec<Box<dyn FnOnce() + Send>> = vec![
+        Box::new(move || block_on(poll_fn(|cx| ticket.poll_phase(cx, Phase::Draining)))),
+        Box::new({
+            let drain = drain.clone();
+            move || drain.begin()
+        }),
+    ];
+    together(actors);
+    assert_eq!(drain.wait_idle(Instant::now() + NEVER), Ok(()));
+}
+
+fn the_last_ends_the_drain() {
+    let drain = Arc::new(Drain::new());
+    let connection = |_: usize| -> Box<dyn FnOnce() + Send> {
+        let (mut ticket, _) = drain.enter(3, None).unwrap();
+        Box::new(move || block_on(poll_fn(|cx| ticket.poll_phase(cx, Phase::Draining))))
+    };
+    let mut actors: Vec<_> = (0..3).map(connection).collect();
+    let (waiting, beginning) = (drain.clone(), drain.clone());
+    actors.push(Box::new(move || {
+        waiting.wait_begun();
+        assert_eq!(waiting.wait_idle(Instant::now() + NEVER), Ok(()));
+    }));
+    actors.push(Box::new(move || beginning.begin()));
+    together(actors);
+    assert_eq!(drain.open(), 0);
+}
+
+/// A new connection comes when a request arrives on the only one, which idles.
+fn a_connection_makes_room() {
+    let drain = Arc::new(Drain::new());
+    let (mut idle, _) = drain.enter(1, None).unwrap();
+    idle.idle(Instant::now());
+    let coming = drain.clone();
+    let actors: Vec<Box<dyn FnOnce() + Send>> = vec![
+        Box::new(move || {
+            // It idles until a request is there: here, at once.
+            let evicted = block_on(poll_fn(|cx| match idle.poll_phase(cx, Phase::Draining) {
+                Poll::Ready(()) => Poll::Ready(true),
+                Poll::Pending => Poll::Ready(idle.is_evicted()),
+            }));
+            if !evicted {
+                idle.served();
+                assert!(!idle.is_evicted(), "what is served is not told to go");
+            }
+            drop(idle);
+        }),
+        Box::new(move || drop(coming.enter(1, None))),
+    ];
+    together(actors);
+    assert_eq!(drain.open(), 0);
+    let (_ticket, _) = drain.enter(1, None).expect("every place is free again");
+}
+
+fn a_new_route_is_seen() {
+    let route = |slot| Route { split: Split::all(slot), fence: Fence::Open };
+    let routes = Arc::new(Routes::new(route(Slot::Blue)));
+    let known = routes.load();
+    let publishing = routes.clone();
+    let actors: Vec<Box<dyn FnOnce() + Send>> = vec![
+        Box::new(move || {
+            thread::yield_now();
+            let mut changed = pin!(routes.change());
+            thread::yield_now();
+            changed.as_mut().enable();
+            thread::yield_now();
+            if routes.newer_than(&known).is_none() {
+                block_on(changed);
+                assert!(routes.newer_than(&known).is_some());
+            }
+        }),
+        Box::new(move || {
+            thread::yield_now();
+            publishing.publish(route(Slot::Green));
+        }),
+    ];
+    together(actors);
+}
