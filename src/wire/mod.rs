@@ -7,6 +7,7 @@ mod fold;
 mod lexer;
 pub mod listing;
 pub mod outcome;
+pub mod reply_id;
 pub mod rpc;
 pub mod scan;
 mod token;
