@@ -8,6 +8,7 @@ use super::tools::{ListView, ReadOnlyTools, ToolPolicy};
 use super::{ClientId, Denial, Permit, Policy};
 use crate::http1::{Fields, Known, Occurs, RequestHead};
 use crate::wire::era::{self, MaxVersion, McpFields};
+use crate::wire::reply_id::{self, Addressee};
 use crate::wire::{Era, Kind, Message, Method, scan};
 
 /// To whom and how an answer of the guard's own is addressed (contract, section 8).
@@ -71,6 +72,20 @@ pub struct Refusal<'b> {
     pub to: ReplyTo<'b>,
 }
 
+impl<'b> ReplyTo<'b> {
+    /// Where the refusal of a body goes that was not kept.
+    pub fn unkept(head: &RequestHead<'_>, addressee: &'b Addressee) -> ReplyTo<'b> {
+        ReplyTo::unjudged(head, addressee.id.as_deref(), addressee.method)
+    }
+
+    /// Without a method that can be read it is not known what the client waits for, and it gets the real status: a body with
+    /// two methods, say, is none that an SDK or a model writes.
+    fn unjudged(head: &RequestHead<'_>, id: Option<&'b [u8]>, method: Option<Method>) -> ReplyTo<'b> {
+        let era = method.map_or(Era::Modern, |_| era::presume(mcp_fields(&head.fields).protocol_version));
+        ReplyTo { id, era, method: method.unwrap_or(Method::Other) }
+    }
+}
+
 impl Policy {
     /// Checks 12 to 14: scan, era, and what this client may call. Consumes the proof that the head passed.
     pub fn decide_call<'b>(
@@ -80,10 +95,12 @@ impl Policy {
         body: &'b [u8],
         max_version: MaxVersion,
     ) -> Result<Call<'b>, Refusal<'b>> {
+        let message = scan(body).map_err(|error| {
+            let (id, method) = reply_id::read(body);
+            Refusal { denial: Denial::Scan(error), to: ReplyTo::unjudged(head, id, method) }
+        })?;
         // Until the era is known, a modern client is assumed: it copes with the real status.
-        let nobody = ReplyTo { id: None, era: Era::Modern, method: Method::Other };
-        let message = scan(body).map_err(|error| Refusal { denial: Denial::Scan(error), to: nobody })?;
-        let to = ReplyTo { id: reply_id(&message), method: message.method, ..nobody };
+        let to = ReplyTo { id: id_to_answer(&message), era: Era::Modern, method: message.method };
         let era = era::judge(&mcp_fields(&head.fields), &message, max_version)
             .map_err(|error| Refusal { denial: Denial::Era(error), to })?;
         let to = ReplyTo { era, ..to };
@@ -131,7 +148,7 @@ fn check_policy(
 }
 
 /// Only a request has an id that answers carry; the id of a client's response is the server's own.
-fn reply_id<'b>(message: &Message<'b>) -> Option<&'b [u8]> {
+fn id_to_answer<'b>(message: &Message<'b>) -> Option<&'b [u8]> {
     match message.kind {
         Kind::Request => message.id,
         Kind::Notification | Kind::Response => None,
@@ -261,6 +278,40 @@ mod tests {
             &call_of("panda_kill"),
             Err(("unknown_tool", Some("7"))),
         );
+    }
+
+    // "once the body has a readable `id` - also where something behind it is refused"
+    #[test]
+    fn a_refused_body_is_answered_under_its_id() {
+        let call = |argument: &str| {
+            format!(
+                r#"{{"method":"tools/call","params":{{"name":"x","arguments":{{"a":{argument}}}}},"jsonrpc":"2.0","id":7}}"#
+            )
+        };
+        check(ToolPatterns::default(), "", &call(&"[".repeat(70)), Err(("scan_depth", None)));
+        let deep = "[".repeat(70) + &"]".repeat(70);
+        check(ToolPatterns::default(), "", &call(&deep), Err(("scan_depth", Some("7"))));
+        check(ToolPatterns::default(), "", &call("NaN"), Err(("scan_syntax", Some("7"))));
+        check(ToolPatterns::default(), "", &call(r#"1},"Name":{"#), Err(("scan_folded_key", Some("7"))));
+        let positional = r#"{"jsonrpc":"2.0","id":7,"method":"ping","params":[1]}"#;
+        check(ToolPatterns::default(), "", positional, Err(("scan_envelope", Some("7"))));
+        let twice = r#"{"jsonrpc":"2.0","id":7,"id":8,"method":"ping"}"#;
+        check(ToolPatterns::default(), "", twice, Err(("scan_duplicate_key", None)));
+    }
+
+    // The era is that of the header: the body was not judged.
+    #[test]
+    fn a_refused_body_without_one_method_meets_the_real_status() {
+        let era = |fields: &str, method| {
+            let head = format!("POST /mcp HTTP/1.1\r\nHost: localhost\r\n{fields}\r\n");
+            let mut spans = FieldSpans::default();
+            let head = request::parse(head.as_bytes(), &mut spans, &Limits::SMALL.head).unwrap();
+            ReplyTo::unjudged(&head, Some(b"7"), method).era
+        };
+        assert_eq!(era("", Some(Method::ToolsCall)), Era::Legacy);
+        assert_eq!(era("MCP-Protocol-Version: 2025-06-18\r\n", Some(Method::Other)), Era::Legacy);
+        assert_eq!(era("MCP-Protocol-Version: 2026-07-28\r\n", Some(Method::ToolsCall)), Era::Modern);
+        assert_eq!(era("", None), Era::Modern);
     }
 
     #[test]

@@ -134,7 +134,7 @@ impl Denial {
             Denial::Framing(error) => framing_row(error),
             Denial::HeaderTimeout => Row::fixed("header_timeout", 408, "Request timeout", r#"{"error": "Request timeout"}"#),
             Denial::BodyTimeout => Row::rpc("body_timeout", 408, INVALID_REQUEST, "Request body did not arrive in time"),
-            Denial::BodyTooLarge => Row::rpc("body_too_large", 413, INVALID_REQUEST, "Request body too large"),
+            Denial::BodyTooLarge => Row::rpc("body_too_large", 413, INVALID_REQUEST, "Request body too large").survivable(),
 
             Denial::OauthMetadata => Row::fixed("oauth_metadata", 404, "not_found", r#"{"error":"not_found"}"#),
             Denial::OauthRegister => Row::fixed("oauth_register", 400, "This server uses a static bearer token; set the Authorization header",
@@ -296,7 +296,8 @@ fn scan_row(error: ScanError) -> Row {
         ScanError::Batch => ("scan_batch", "Invalid Request: batches are not supported"),
         ScanError::Envelope => ("scan_envelope", "Invalid Request: the body is not a JSON-RPC 2.0 message"),
     };
-    Row::rpc(code, 400, error.code(), message)
+    // A language model writes the arguments: they must not end a session.
+    Row::rpc(code, 400, error.code(), message).survivable()
 }
 
 fn era_row(error: EraError) -> Row {

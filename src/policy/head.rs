@@ -2,6 +2,7 @@
 //!
 //! The order is a security property: it stands here once, in straight lines. What each check means is in its own file.
 
+use super::limits::excess_max;
 use super::{Denial, Local, Permit, Policy, Verdict, auth, cors, headers, origin, paths, paths::Place};
 use crate::http1::{BodyLength, RequestHead};
 
@@ -49,10 +50,12 @@ impl Policy {
         cors::asked_method(head) == Some(b"POST") && self.allowed_origin(head).is_some()
     }
 
-    /// Check 11, as far as the head tells: a body that is too large is refused before it is read.
+    /// Check 11, as far as the head tells: a body that is not even read for its id is refused at once.
     fn check_declared_length(&self, body: BodyLength) -> Result<(), Denial> {
         match body {
-            BodyLength::Bytes(bytes) if bytes > self.limits.body_bytes_max => Err(Denial::BodyTooLarge),
+            BodyLength::Bytes(bytes) if bytes > excess_max(self.limits.body_bytes_max) => {
+                Err(Denial::BodyTooLarge)
+            }
             BodyLength::Bytes(_) | BodyLength::None | BodyLength::Chunked | BodyLength::UntilClose => Ok(()),
         }
     }
@@ -126,7 +129,7 @@ mod tests {
     fn faults_are_named_in_the_order_of_the_contract() {
         let type_twice = "Content-Type: a\r\nContent-Type: a\r\n";
         let type_once = "Content-Type: application/json\r\n";
-        let big = "Content-Length: 1001\r\n";
+        let big = "Content-Length: 8001\r\n";
         for (line, fields, expect) in [
             (
                 "GET /mcp/health",
@@ -346,6 +349,9 @@ mod tests {
     #[test]
     fn a_body_of_the_largest_size_passes() {
         check("POST /mcp", &GOOD.replace(": 40", ": 1000"), Ok(None));
+        // Beyond the limit it is read for the id that its refusal carries.
+        check("POST /mcp", &GOOD.replace(": 40", ": 8000"), Ok(None));
+        check("POST /mcp", &GOOD.replace(": 40", ": 8001"), Err(Denial::BodyTooLarge));
         check("POST /mcp", &GOOD.replace("Content-Length: 40", "Transfer-Encoding: chunked"), Ok(None));
         check("POST /mcp", &GOOD.replace(": 40", ": 18446744073709551615"), Err(Denial::BodyTooLarge));
     }

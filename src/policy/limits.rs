@@ -27,6 +27,15 @@ pub struct Limits {
     pub streams_per_client_max: usize,
 }
 
+/// How many times the largest body a refused one may be for its id to be looked for.
+const EXCESS_MAX: u64 = 8;
+
+/// Up to how many bytes a body is read, without being kept, that is larger than `body_bytes_max`: its refusal carries the
+/// id of the call.
+pub fn excess_max(body_bytes_max: u64) -> u64 {
+    body_bytes_max.saturating_mul(EXCESS_MAX)
+}
+
 /// `[timeouts]`
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timeouts {

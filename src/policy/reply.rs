@@ -70,7 +70,8 @@ pub fn to_call(denial: Denial, to: &ReplyTo<'_>, circumstances: &Circumstances<'
     let row = denial.row();
     let Body::Rpc(code) = row.body else { return to_head(denial) };
     let retry_after_ms = circumstances.retry_after_ms.or(row.retry_after_ms);
-    let data = retry_after_ms.map(|retry_after_ms| data(&row, retry_after_ms, circumstances));
+    let says_more = retry_after_ms.is_some() || is_of_a_body(denial) && to.id.is_some();
+    let data = says_more.then(|| data(&row, retry_after_ms, circumstances));
     let body = Cow::Owned(rpc_body(to.id, code, &message(denial, &row), data.as_deref()));
     if survives(denial, &row, to, circumstances.mode) {
         return Reply { status: 200, retry_after: None, extra: None, body };
@@ -116,6 +117,11 @@ fn survives(denial: Denial, row: &Row, to: &ReplyTo<'_>, mode: ErrorMode) -> boo
     row.survivable && translated && to.id.is_some()
 }
 
+/// Whether the body is refused, whatever it asks for: repeating it as it is will not help.
+fn is_of_a_body(denial: Denial) -> bool {
+    matches!(denial, Denial::Scan(_) | Denial::BodyTooLarge)
+}
+
 /// A client that cannot even connect does best with the real status.
 fn opens_session(method: Method) -> bool {
     matches!(method, Method::Initialize | Method::Discover)
@@ -139,16 +145,15 @@ fn message(denial: Denial, row: &Row) -> Cow<'static, str> {
     }
 }
 
-fn data(row: &Row, retry_after_ms: u64, circumstances: &Circumstances<'_>) -> String {
+fn data(row: &Row, retry_after_ms: Option<u64>, circumstances: &Circumstances<'_>) -> String {
     let executed = match circumstances.executed {
         Executed::No => "no",
         Executed::Unknown => "unknown",
     };
     let request_id = serde_json::Value::from(circumstances.request_id);
     let reason = row.code;
-    format!(
-        r#"{{"reason":"{reason}","retryAfterMs":{retry_after_ms},"requestId":{request_id},"executed":"{executed}"}}"#
-    )
+    let retry = retry_after_ms.map(|time| format!(r#""retryAfterMs":{time},"#)).unwrap_or_default();
+    format!(r#"{{"reason":"{reason}",{retry}"requestId":{request_id},"executed":"{executed}"}}"#)
 }
 
 fn rpc_body(id: Option<&[u8]>, code: i32, message: &str, data: Option<&str>) -> Vec<u8> {
@@ -327,6 +332,37 @@ mod tests {
         ] {
             check(denial, LEGACY, PLAIN, 200, None);
         }
+    }
+
+    // "once the body has a readable `id` - also where something behind it is refused (depth, size, UTF-8 of an argument)"
+    #[test]
+    fn a_refused_body_is_survived_under_its_own_id() {
+        let expect = concat!(
+            r#"{"jsonrpc":"2.0","id":7,"error":{"code":-32600,"message":"Invalid Request: the body is nested too deeply","#,
+            r#""data":{"reason":"scan_depth","requestId":"r1","executed":"no"}}}"#
+        );
+        let to = ReplyTo { id: Some(b"7"), ..LEGACY };
+        let modern = ReplyTo { era: Era::Modern, ..to };
+        let http = Circumstances { mode: ErrorMode::Http, ..PLAIN };
+        for (to, circumstances, status) in [(to, PLAIN, 200), (modern, PLAIN, 400), (to, http, 400)] {
+            let reply = to_call(Denial::Scan(ScanError::Depth), &to, &circumstances);
+            assert_eq!((reply.status, std::str::from_utf8(&reply.body).unwrap()), (status, expect));
+            assert_eq!(reply.retry_after, None);
+        }
+        for error in [
+            ScanError::Utf8,
+            ScanError::Syntax,
+            ScanError::DuplicateKey,
+            ScanError::FoldedKey,
+            ScanError::Envelope,
+        ] {
+            check(Denial::Scan(error), LEGACY, PLAIN, 200, None);
+            check(Denial::Scan(error), ReplyTo { method: Method::Initialize, ..LEGACY }, PLAIN, 400, None);
+        }
+        check(Denial::BodyTooLarge, LEGACY, PLAIN, 200, None);
+        check(Denial::BodyTooLarge, modern, PLAIN, 413, None);
+        let nobody = ReplyTo { id: None, ..LEGACY };
+        assert_eq!(to_call(Denial::BodyTooLarge, &nobody, &PLAIN), to_head(Denial::BodyTooLarge));
     }
 
     // "garbage -> the guard's own 502": what is no HTTP is not translated into an answer that looks like one.

@@ -1,6 +1,7 @@
 //! The request's body: buffered whole before a backend is asked, or read and forgotten when the request is refused.
 //!
-//! Memory grows with the bytes that arrive, never with what a head declares, and all bodies together have an end.
+//! Memory grows with the bytes that arrive, never with what a head declares, and all bodies together have an end. The body of
+//! a call that is refused for its size, or for want of room, is read on within bounds: the refusal carries the call's id.
 
 use std::borrow::Cow;
 
@@ -10,6 +11,8 @@ use super::room::{Full, Share};
 use crate::http1::chunked::{Decoder, Piece};
 use crate::http1::{BodyLength, RequestHead};
 use crate::policy::Denial;
+use crate::policy::limits::excess_max;
+use crate::wire::reply_id::{Addressee, Reader};
 
 /// Bytes of a refused request's body that are read so that its connection may live on.
 const FORGOTTEN_BYTES_MAX: u64 = 256 * 1024;
@@ -26,7 +29,15 @@ pub(super) struct Body<'b> {
 /// Why there is no body.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum NoBody {
+    /// The connection must close: where the next request begins is not known.
     Refused(Denial),
+    /// It was read to its end, but not kept.
+    Unkept {
+        denial: Denial,
+        addressee: Addressee,
+        /// How much of what had arrived with the head belonged to the body.
+        consumed: usize,
+    },
     Gone,
 }
 
@@ -37,6 +48,14 @@ impl From<Full> for NoBody {
             Full::All => Denial::Overloaded,
         })
     }
+}
+
+/// What becomes of a body that is too large, or for which there is no room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Excess {
+    /// It is read for the id of the call.
+    ReadOn,
+    Refuse,
 }
 
 impl From<Interrupt> for NoBody {
@@ -62,33 +81,40 @@ pub(super) async fn read<'b>(
     arrived: &'b [u8],
     bytes_max: u64,
     share: Share<'b>,
+    excess: Excess,
 ) -> Result<Body<'b>, NoBody> {
-    match head.body {
-        BodyLength::None | BodyLength::UntilClose => {
-            Ok(Body { bytes: Cow::Borrowed(&[]), _share: share, consumed: 0 })
+    let length = match head.body {
+        BodyLength::None | BodyLength::UntilClose => Some(0),
+        BodyLength::Bytes(length) => Some(length),
+        BodyLength::Chunked => None,
+    };
+    let here = length.filter(|length| *length <= bytes_max).and_then(|length| usize::try_from(length).ok());
+    if let Some(bytes) = here.and_then(|length| arrived.get(..length)) {
+        return Ok(Body { bytes: Cow::Borrowed(bytes), _share: share, consumed: bytes.len() });
+    }
+    let mut sink = Sink::Keep { kept: Kept { bytes: Vec::new(), share }, bytes_max, excess };
+    sink.expect(length.unwrap_or(0))?;
+    client.ticket().reading();
+    invite(client, head, arrived).await?;
+    let read = match length {
+        Some(length) => read_length(client, arrived, length, &mut sink).await,
+        None => read_chunked(client, arrived, &mut sink).await,
+    };
+    let consumed = match (read, &sink) {
+        (Ok(consumed), _) => consumed,
+        // It was refused before its time was over.
+        (Err(NoBody::Refused(Denial::BodyTimeout)), Sink::Address { denial, .. }) => {
+            return Err(NoBody::Refused(*denial));
         }
-        BodyLength::Bytes(length) => {
-            if length > bytes_max {
-                return Err(NoBody::Refused(Denial::BodyTooLarge));
-            }
-            let length = usize::try_from(length).map_err(|_| NoBody::Refused(Denial::BodyTooLarge))?;
-            if let Some(bytes) = arrived.get(..length) {
-                return Ok(Body { bytes: Cow::Borrowed(bytes), _share: share, consumed: length });
-            }
-            client.ticket().reading();
-            invite(client, head, arrived).await?;
-            let body = read_length(client, arrived, length, share).await?;
-            client.ticket().served();
-            Ok(body)
+        (Err(none), _) => return Err(none),
+    };
+    client.ticket().served();
+    match sink {
+        Sink::Keep { kept, .. } => Ok(Body { bytes: Cow::Owned(kept.bytes), _share: kept.share, consumed }),
+        Sink::Address { reader, denial, .. } => {
+            Err(NoBody::Unkept { denial, addressee: reader.finish(), consumed })
         }
-        BodyLength::Chunked => {
-            client.ticket().reading();
-            invite(client, head, arrived).await?;
-            let mut bytes = Kept { bytes: Vec::new(), share };
-            let consumed = read_chunked(client, arrived, bytes_max, Some(&mut bytes)).await?;
-            client.ticket().served();
-            Ok(Body { bytes: Cow::Owned(bytes.bytes), _share: bytes.share, consumed })
-        }
+        Sink::Forget => Err(NoBody::Gone),
     }
 }
 
@@ -127,40 +153,124 @@ impl Kept<'_> {
     }
 }
 
-async fn read_length<'b>(
-    client: &mut Client,
-    arrived: &[u8],
-    length: usize,
-    share: Share<'b>,
-) -> Result<Body<'b>, NoBody> {
-    let mut kept = Kept { bytes: Vec::new(), share };
-    kept.make_room(client, arrived.len(), length).await?;
-    kept.bytes.extend_from_slice(arrived);
-    while kept.bytes.len() < length {
-        kept.make_room(client, 1, length).await?;
-        let limit = (length - kept.bytes.len()).min(kept.bytes.capacity() - kept.bytes.len());
-        if client.read_into(&mut kept.bytes, limit).await? == 0 {
-            return Err(NoBody::Gone);
-        }
-    }
-    Ok(Body { bytes: Cow::Owned(kept.bytes), _share: kept.share, consumed: arrived.len() })
+/// Where the bytes of a body go.
+enum Sink<'r> {
+    Keep {
+        kept: Kept<'r>,
+        bytes_max: u64,
+        excess: Excess,
+    },
+    /// To the search for the id: the body is refused.
+    Address {
+        reader: Box<Reader>,
+        denial: Denial,
+        bytes_max: u64,
+    },
+    Forget,
 }
 
-/// Reads a chunked body and returns how much of `arrived` belonged to it. Without a place to keep them, its bytes are
-/// forgotten as they come.
-async fn read_chunked(
+impl Sink<'_> {
+    /// The body has so many bytes at least.
+    fn expect(&mut self, bytes: u64) -> Result<(), NoBody> {
+        if bytes > self.bytes_max() {
+            self.refuse(Denial::BodyTooLarge)?;
+        }
+        // Far more than that is not even read.
+        if bytes > self.bytes_max() { self.refuse(Denial::BodyTooLarge) } else { Ok(()) }
+    }
+
+    fn bytes_max(&self) -> u64 {
+        match self {
+            Sink::Keep { bytes_max, .. } | Sink::Address { bytes_max, .. } => *bytes_max,
+            Sink::Forget => FORGOTTEN_BYTES_MAX,
+        }
+    }
+
+    /// What was kept is given back, and the rest is only read.
+    fn refuse(&mut self, denial: Denial) -> Result<(), NoBody> {
+        match self {
+            Sink::Keep { kept, bytes_max, excess: Excess::ReadOn } => {
+                let mut reader = Box::<Reader>::default();
+                reader.feed(&kept.bytes);
+                let bytes_max = excess_max(*bytes_max);
+                *self = Sink::Address { reader, denial, bytes_max };
+                Ok(())
+            }
+            Sink::Address { denial, .. } => Err(NoBody::Refused(*denial)),
+            Sink::Keep { excess: Excess::Refuse, .. } | Sink::Forget => Err(NoBody::Refused(denial)),
+        }
+    }
+
+    /// Makes room for some bytes more, of at most `bytes_max` in all, if they are kept. Without room, the rest is only read.
+    async fn make_room(&mut self, client: &mut Client, bytes: usize, bytes_max: usize) -> Result<(), NoBody> {
+        let Sink::Keep { kept, .. } = self else { return Ok(()) };
+        match kept.make_room(client, bytes, bytes_max).await {
+            Err(NoBody::Refused(full @ (Denial::Overloaded | Denial::ClientShare))) => self.refuse(full),
+            result => result,
+        }
+    }
+
+    /// For these bytes there is room.
+    fn take(&mut self, bytes: &[u8]) {
+        match self {
+            Sink::Keep { kept, .. } => kept.bytes.extend_from_slice(bytes),
+            Sink::Address { reader, .. } => reader.feed(bytes),
+            Sink::Forget => {}
+        }
+    }
+
+    /// Reads at most `limit` bytes of the body; zero when the client sends nothing more. What is kept is read to its place.
+    async fn read(
+        &mut self,
+        client: &mut Client,
+        scratch: &mut Vec<u8>,
+        limit: usize,
+    ) -> Result<usize, NoBody> {
+        if let Sink::Keep { kept, .. } = self {
+            let length = kept.bytes.len() + limit;
+            self.make_room(client, 1, length).await?;
+        }
+        if let Sink::Keep { kept, .. } = self {
+            let limit = limit.min(kept.bytes.capacity() - kept.bytes.len());
+            return Ok(client.read_into(&mut kept.bytes, limit).await?);
+        }
+        scratch.clear();
+        scratch.reserve(limit.min(READ_BYTES));
+        let read = client.read_into(scratch, limit.min(READ_BYTES)).await?;
+        self.take(scratch);
+        Ok(read)
+    }
+}
+
+/// Reads a body of known length and returns how much of `arrived` belonged to it.
+async fn read_length(
     client: &mut Client,
     arrived: &[u8],
-    bytes_max: u64,
-    mut kept: Option<&mut Kept<'_>>,
+    length: u64,
+    sink: &mut Sink<'_>,
 ) -> Result<usize, NoBody> {
-    let mut decoder = Decoder::new();
-    let most = usize::try_from(bytes_max).unwrap_or(usize::MAX);
-    // What is decoded is never longer than what it is decoded from.
-    if let Some(kept) = kept.as_deref_mut() {
-        kept.make_room(client, arrived.len(), most).await?;
+    let length = usize::try_from(length).map_err(|_| NoBody::Refused(Denial::BodyTooLarge))?;
+    let consumed = length.min(arrived.len());
+    sink.make_room(client, consumed, length).await?;
+    sink.take(&arrived[..consumed]);
+    let mut left = length - consumed;
+    let mut scratch = Vec::new();
+    while left > 0 {
+        match sink.read(client, &mut scratch, left).await? {
+            0 => return Err(NoBody::Gone),
+            read => left -= read,
+        }
     }
-    if let Progress::Complete { consumed } = decode(&mut decoder, arrived, kept.as_deref_mut(), bytes_max)? {
+    Ok(consumed)
+}
+
+/// Reads a chunked body and returns how much of `arrived` belonged to it.
+async fn read_chunked(client: &mut Client, arrived: &[u8], sink: &mut Sink<'_>) -> Result<usize, NoBody> {
+    let mut decoder = Decoder::new();
+    let most = usize::try_from(sink.bytes_max()).unwrap_or(usize::MAX);
+    // What is decoded is never longer than what it is decoded from.
+    sink.make_room(client, arrived.len(), most).await?;
+    if let Progress::Complete { consumed } = decode(&mut decoder, arrived, sink)? {
         return Ok(consumed);
     }
     let mut raw = Vec::new();
@@ -169,11 +279,8 @@ async fn read_chunked(
         if client.read(&mut raw).await? == 0 {
             return Err(NoBody::Gone);
         }
-        if let Some(kept) = kept.as_deref_mut() {
-            kept.make_room(client, raw.len(), most).await?;
-        }
-        let progress = decode(&mut decoder, &raw, kept.as_deref_mut(), bytes_max)?;
-        if let Progress::Complete { consumed } = progress {
+        sink.make_room(client, raw.len(), most).await?;
+        if let Progress::Complete { consumed } = decode(&mut decoder, &raw, sink)? {
             client.carry(&raw[consumed..]);
             return Ok(arrived.len());
         }
@@ -185,25 +292,15 @@ enum Progress {
     Complete { consumed: usize },
 }
 
-fn decode(
-    decoder: &mut Decoder,
-    input: &[u8],
-    mut kept: Option<&mut Kept<'_>>,
-    bytes_max: u64,
-) -> Result<Progress, NoBody> {
+fn decode(decoder: &mut Decoder, input: &[u8], sink: &mut Sink<'_>) -> Result<Progress, NoBody> {
     let mut at = 0;
     loop {
         let piece = decoder.next(&input[at..]).map_err(|error| NoBody::Refused(Denial::Framing(error)))?;
         // A chunk that is announced too large is refused before it is sent.
-        if decoder.declared() > bytes_max {
-            return Err(NoBody::Refused(Denial::BodyTooLarge));
-        }
+        sink.expect(decoder.declared())?;
         match piece {
             Piece::Data { start, end } => {
-                let data = &input[at + start..at + end];
-                if let Some(kept) = kept.as_deref_mut() {
-                    kept.bytes.extend_from_slice(data);
-                }
+                sink.take(&input[at + start..at + end]);
                 at += end;
             }
             Piece::More { .. } => return Ok(Progress::NeedsMore),
@@ -220,22 +317,8 @@ pub(super) async fn forget(client: &mut Client, head: &RequestHead<'_>, arrived:
         // Whether the body still comes is the client's choice now, so what follows cannot be told apart.
         _ if head.expects_continue => None,
         BodyLength::Bytes(length) if length > FORGOTTEN_BYTES_MAX => None,
-        BodyLength::Bytes(length) => {
-            let length = usize::try_from(length).ok()?;
-            let consumed = length.min(arrived.len());
-            let mut left = length - consumed;
-            let mut forgotten = Vec::new();
-            while left > 0 {
-                forgotten.clear();
-                forgotten.reserve(left.min(READ_BYTES));
-                match client.read_into(&mut forgotten, left.min(READ_BYTES)).await {
-                    Ok(0) | Err(_) => return None,
-                    Ok(read) => left -= read,
-                }
-            }
-            Some(consumed)
-        }
-        BodyLength::Chunked => read_chunked(client, arrived, FORGOTTEN_BYTES_MAX, None).await.ok(),
+        BodyLength::Bytes(length) => read_length(client, arrived, length, &mut Sink::Forget).await.ok(),
+        BodyLength::Chunked => read_chunked(client, arrived, &mut Sink::Forget).await.ok(),
         BodyLength::UntilClose => None,
     }
 }

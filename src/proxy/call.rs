@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::ask::{NotAsked, Question, To, Why, ask};
-use super::body::{self, NoBody};
+use super::body::{self, Excess, NoBody};
 use super::client::{Client, Interrupt, Leaving, Peer};
 use super::deliver::Delivery;
 use super::discover::{self, Turn};
@@ -21,7 +21,7 @@ use super::route::Route;
 use super::shadow;
 use super::trial::{self, Tried};
 use crate::policy::reply::{self, Circumstances, Executed};
-use crate::policy::{Call, Denial, Permit};
+use crate::policy::{Call, Denial, Permit, Refusal, ReplyTo};
 use crate::wire::{Era, Method};
 
 /// Serves the call behind `permit`.
@@ -39,29 +39,49 @@ pub(super) async fn serve(
     let limits = runtime.policy.limits();
     let patience = runtime.timeouts.waiting;
     let share = request.shared.room.share(runtime.key(permit.client()), limits.bodies_bytes_max, patience);
-    let body = match body::read(client, &request.head, request.arrived, limits.body_bytes_max, share).await {
+    let (head, arrived) = (&request.head, request.arrived);
+    let body = match body::read(client, head, arrived, limits.body_bytes_max, share, Excess::ReadOn).await {
         Ok(body) => body,
         Err(NoBody::Gone) => return report.client_gone(),
         Err(NoBody::Refused(denial)) => {
             let denial = body::reason(client, denial);
             return request.answer_and_close(client, &reply::to_head(denial), Some(denial), report).await;
         }
+        Err(NoBody::Unkept { denial, addressee, consumed }) => {
+            let to = ReplyTo::unkept(head, &addressee);
+            return refuse_body(request, client, &Refusal { denial, to }, consumed, report).await;
+        }
     };
     report.bytes_in = body.bytes.len() as u64;
     let route = request.shared.routes.load();
     let max_version = runtime.max_version(route.fence);
-    let persist = match runtime.policy.decide_call(permit, &request.head, &body.bytes, max_version) {
-        Ok(call) => conduct(request, client, &call, &body.bytes, route, report).await,
-        Err(refusal) => {
-            report.method = Some(refusal.to.method);
-            report.detail = runtime.policy.detail(refusal.denial, &request.head);
-            let circumstances = circumstances(request, Executed::No);
-            let reply = reply::to_call(refusal.denial, &refusal.to, &circumstances);
-            request.answer(client, &reply, Some(refusal.denial), report).await
+    match runtime.policy.decide_call(permit, head, &body.bytes, max_version) {
+        Ok(call) => {
+            let persist = conduct(request, client, &call, &body.bytes, route, report).await;
+            ending(persist, body.consumed)
         }
-    };
+        Err(refusal) => refuse_body(request, client, &refusal, body.consumed, report).await,
+    }
+}
+
+/// The answer to a body or call that is refused, once the body has been read.
+async fn refuse_body(
+    request: &Request<'_>,
+    client: &mut Client,
+    refusal: &Refusal<'_>,
+    consumed: usize,
+    report: &mut Report,
+) -> Ending {
+    report.method = Some(refusal.to.method);
+    report.detail = request.runtime.policy.detail(refusal.denial, &request.head);
+    let circumstances = circumstances(request, Executed::No);
+    let reply = reply::to_call(refusal.denial, &refusal.to, &circumstances);
+    ending(request.answer(client, &reply, Some(refusal.denial), report).await, consumed)
+}
+
+fn ending(persist: Persist, consumed: usize) -> Ending {
     match persist {
-        Persist::Keep | Persist::KeepAloud => Ending::Keep { consumed: body.consumed },
+        Persist::Keep | Persist::KeepAloud => Ending::Keep { consumed },
         Persist::Close => Ending::Close,
     }
 }

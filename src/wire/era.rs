@@ -141,6 +141,10 @@ pub fn judge(fields: &McpFields<'_>, message: &Message<'_>, max: MaxVersion) -> 
     if fields.protocol_version.is_some_and(|version| !is_token(version)) {
         return Err(EraError::MalformedVersion);
     }
+    // White space around it, say: some programs would trim it, and speak another version than the one that is judged.
+    if message.meta_version.as_deref().is_some_and(|version| !is_token(version.as_bytes())) {
+        return Err(EraError::MalformedVersion);
+    }
     let meta = message.meta_version.as_deref().map(str::as_bytes);
     if let Some(max) = max {
         // A request whose body alone speaks a newer version comes from a client that must fall back as well.
@@ -157,6 +161,16 @@ pub fn judge(fields: &McpFields<'_>, message: &Message<'_>, max: MaxVersion) -> 
         Era::Modern => modern_mismatch(fields, message, meta),
     };
     disagreement.map_or(Ok(era), |mismatch| Err(EraError::HeaderMismatch(mismatch)))
+}
+
+/// The era of a request whose body could not be judged, by its header alone. A client whose header is no version copes with
+/// the real status.
+pub fn presume(protocol_version: Option<&[u8]>) -> Era {
+    match protocol_version {
+        None => Era::Legacy,
+        Some(version) if is_token(version) => era_of(version),
+        Some(_) => Era::Modern,
+    }
 }
 
 /// The fence's message: FastMCP's words without the version asked for, which is client input.
@@ -300,6 +314,20 @@ mod tests {
     }
 
     #[test]
+    fn presumes_the_era_of_the_header() {
+        let cases: [(Option<&[u8]>, Era); 5] = [
+            (None, Era::Legacy),
+            (Some(b"2025-11-25"), Era::Legacy),
+            (Some(b"2026-07-28"), Era::Modern),
+            (Some(b"2025-11-25, 2026-07-28"), Era::Modern),
+            (Some(b""), Era::Modern),
+        ];
+        for (header, era) in cases {
+            assert_eq!(presume(header), era, "{header:?}");
+        }
+    }
+
+    #[test]
     fn asks_nothing_more_of_legacy_versions() {
         for version in ["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25", "2026-07-27", "1900-01-01"] {
             check([version, "", ""], &call("tools/call", r#""name":"a""#), None, LEGACY);
@@ -322,6 +350,12 @@ mod tests {
     fn refuses_a_version_that_is_no_token() {
         for version in ["2025-11-25, 2026-07-28", "2025\u{e9}", "x".repeat(33).as_str()] {
             check([version, "", ""], &call("ping", ""), None, Err(EraError::MalformedVersion));
+        }
+        for version in
+            [" 2026-07-28", "2026-07-28\\n", "2026-07-28\\u0000", "\\ufeff2026-07-28", "", "\\ud800"]
+        {
+            let meta = format!(r#""_meta":{{"io.modelcontextprotocol/protocolVersion":"{version}"}}"#);
+            check(["2025-11-25", "", ""], &call("ping", &meta), None, Err(EraError::MalformedVersion));
         }
         let empty = McpFields { protocol_version: Some(b""), ..McpFields::default() };
         let body = call("ping", "");

@@ -193,14 +193,15 @@ impl Reader {
         let closes = end.is_some_and(|end| rest[end] == b'"');
         self.escaped = end.is_some() && !closes;
         self.keep(&rest[..used]);
+        let is_key = self.state == State::InKey;
         if closes {
-            self.state = match self.state {
-                State::InKey => {
-                    self.end_key();
-                    State::Colon
-                }
-                State::InContainerString => State::InContainer,
-                _ => State::Next,
+            self.state = if is_key {
+                self.end_key();
+                State::Colon
+            } else if self.state == State::InContainerString {
+                State::InContainer
+            } else {
+                State::Next
             };
         }
         used

@@ -34,7 +34,7 @@ waiting = "1ms"
 [health]
 interval = "1h"
 """
-# A backend that resets before it answers: the one case that is judged by the real status (README.md says why).
+# A backend that resets before it answers: judged by the real status, as all calls are (README.md says why).
 RESETS = {"up-14b"}
 REAL_STATUS = '[errors]\nmode = "http"\n'
 # The same requests on a route at the same path, with the endpoint elsewhere: what is judged is HTTP, not MCP.
@@ -88,7 +88,7 @@ def main() -> int:
     requests = [line for line in http if line not in resets]
     calls = (HERE / "mcp.jsonl").read_text().splitlines(keepends=True)
     cases = judge("requests", requests, MORE, options)
-    cases += judge("calls", calls, MORE, options)
+    cases += judge("calls", calls, MORE + REAL_STATUS, options)
     cases += judge("resets", resets, MORE + REAL_STATUS, options)
     routed = [line for line in http if json.loads(line)["id"] not in AT_THE_ENDPOINT_ONLY]
     for case in judge("requests on a route", routed, ON_A_ROUTE, options):

@@ -1,6 +1,6 @@
 //! Contract, section 8: errors that clients survive.
 
-use crate::harness::{backend, call, guard, notification, post};
+use crate::harness::{backend, call, guard, notification, ok, post};
 
 const GONE: &str = "[timeouts]\nhold = \"50ms\"\ntotal = \"5s\"";
 
@@ -51,22 +51,92 @@ async fn bodies_that_are_not_one_json_rpc_message_are_refused_and_never_echoed()
     let backend = backend().await;
     let guard = guard().token("t").upstream(&backend).start().await;
     let deep = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"CANARY","params":{}}}"#, "[".repeat(100));
-    for (body, code) in [
-        ("", -32700),
-        ("CANARY", -32700),
-        (r#"{"jsonrpc":"2.0","id":1,"method":"CANARY"} x"#, -32700),
-        (r#"[{"jsonrpc":"2.0","id":1,"method":"CANARY"}]"#, -32600),
-        (r#"{"jsonrpc":"1.0","id":1,"method":"CANARY"}"#, -32600),
-        (r#"{"jsonrpc":"2.0","id":1,"method":"CANARY","method":"ping"}"#, -32600),
-        (deep.as_str(), -32600),
+    for (body, status, id, code) in [
+        ("", 400, null(), -32700),
+        ("CANARY", 400, null(), -32700),
+        (r#"{"jsonrpc":"2.0","id":1,"method":"CANARY"} x"#, 200, 1.into(), -32700),
+        (r#"{"jsonrpc":"2.0","id":1,"method":"CANARY"}{"id":2}"#, 400, null(), -32700),
+        (r#"[{"jsonrpc":"2.0","id":1,"method":"CANARY"}]"#, 400, null(), -32600),
+        (r#"{"jsonrpc":"1.0","id":1,"method":"CANARY"}"#, 200, 1.into(), -32600),
+        (r#"{"jsonrpc":"2.0","id":1,"method":"CANARY","method":"ping"}"#, 400, 1.into(), -32600),
+        (r#"{"jsonrpc":"2.0","id":1,"id":2,"method":"CANARY"}"#, 400, null(), -32600),
+        (r#"{"jsonrpc":"2.0","method":"CANARY"}"#, 400, null(), -32600),
+        (deep.as_str(), 200, 1.into(), -32600),
     ] {
         let mut client = guard.connect().await;
         let answer = client.ask(post("t", "", body)).await;
-        assert_eq!(answer.status(), 400, "{body}");
+        assert_eq!(answer.status(), status, "{body}");
         let json = answer.json();
-        assert_eq!((&json["id"], &json["error"]["code"]), (&serde_json::Value::Null, &code.into()), "{body}");
+        assert_eq!((&json["id"], &json["error"]["code"]), (&id, &code.into()), "{body}");
         assert!(!answer.text().contains("CANARY"), "{body}");
         assert_eq!(client.ask("GET /health HTTP/1.1\r\nHost: h\r\n\r\n").await.status(), 200, "{body}");
+    }
+}
+
+fn null() -> serde_json::Value {
+    serde_json::Value::Null
+}
+
+// "once the body has a readable `id` - also where something behind it is refused (depth, size, UTF-8 of an argument)".
+// Python SDK 1 writes the id last, and any HTTP error ends all other calls of its session.
+#[tokio::test]
+async fn what_a_model_writes_into_an_argument_never_ends_a_session() {
+    let backend = backend().await;
+    let guard = guard().token("t").upstream(&backend).start().await;
+    let deep = [b"[".repeat(70), b"]".repeat(70)].concat();
+    let arguments: [(&[u8], &str); 4] = [
+        (&deep, "scan_depth"),
+        (b"\"\xff\"", "scan_utf8"),
+        (b"NaN", "scan_syntax"),
+        (b"\"\t\"", "scan_syntax"),
+    ];
+    for (argument, reason) in arguments {
+        let params = [br#""params":{"name":"x","arguments":{"id":5,"a":"#, argument, b"}}"].concat();
+        let envelope = br#""jsonrpc":"2.0","id":"a-9","method":"tools/call""#.as_slice();
+        for body in [
+            [b"{", envelope, b",", &params, b"}"].concat(),
+            [b"{", params.as_slice(), b",", envelope, b"}"].concat(),
+        ] {
+            for (fields, status) in
+                [("", 200), ("MCP-Protocol-Version: 2026-07-28\r\nMcp-Method: tools/call\r\n", 400)]
+            {
+                let mut client = guard.connect().await;
+                client.send(post_bytes(fields, &body)).await;
+                let answer = client.answer().await;
+                let json = answer.json();
+                assert_eq!((answer.status(), &json["id"]), (status, &"a-9".into()), "{reason} {fields}");
+                let data = &json["error"]["data"];
+                assert_eq!((&data["reason"], &data["executed"]), (&reason.into(), &"no".into()));
+                assert_eq!(data["requestId"], answer.field("x-request-id").unwrap());
+                assert_eq!(client.ask("GET /health HTTP/1.1\r\nHost: h\r\n\r\n").await.status(), 200);
+            }
+        }
+    }
+}
+
+fn post_bytes(fields: &str, body: &[u8]) -> Vec<u8> {
+    let head = post("t", fields, "").replace("Content-Length: 0", &format!("Content-Length: {}", body.len()));
+    [head.as_bytes(), body].concat()
+}
+
+// RFC 8259, 8.2, and JSON-RPC 2.0, 4: half a surrogate pair in a text is legal, and so is an id such as 1.0.
+#[tokio::test]
+async fn legal_json_reaches_the_backend_byte_for_byte() {
+    let backend = backend().await;
+    let guard = guard().token("t").upstream(&backend).start().await;
+    for (id, argument) in
+        [("1.0", r#""\ud83d""#), ("1e2", r#""\udc00 \ud800""#), ("18446744073709551616", "1e999")]
+    {
+        let body = format!(
+            r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/call","params":{{"name":"x","arguments":{{"a":{argument}}}}}}}"#
+        );
+        let mut client = guard.connect().await;
+        client.send(post("t", "", &body)).await;
+        let mut peer = backend.accept().await;
+        assert_eq!(peer.request().await.text(), body);
+        let answer = format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{}}}}"#);
+        peer.send(ok(&answer)).await;
+        assert_eq!(client.answer().await.text(), answer);
     }
 }
 
@@ -104,16 +174,45 @@ async fn a_fenced_version_is_told_what_is_supported() {
 }
 
 #[tokio::test]
-async fn a_body_beyond_the_limit_is_refused_before_it_is_read() {
+async fn a_body_far_beyond_the_limit_is_refused_before_it_is_read() {
     let backend = backend().await;
     let guard = guard().token("t").upstream(&backend).config("[limits]\nbody_bytes = 1000").start().await;
     let mut client = guard.connect().await;
-    client.send(post("t", "", "").replace("Content-Length: 0", "Content-Length: 1001")).await;
+    client.send(post("t", "", "").replace("Content-Length: 0", "Content-Length: 8001")).await;
     let answer = client.answer().await;
     assert_eq!((answer.status(), &answer.json()["jsonrpc"]), (413, &"2.0".into()));
 
     let mut client = guard.connect().await;
     let chunked = post("t", "", "").replace("Content-Length: 0", "Transfer-Encoding: chunked");
-    client.send(format!("{chunked}3e9\r\n")).await;
+    client.send(format!("{chunked}1f41\r\n")).await;
     assert_eq!(client.answer().await.status(), 413);
+}
+
+// "For 413 within some multiple of the cap: read on, keep only the id."
+#[tokio::test]
+async fn a_body_beyond_the_limit_is_refused_under_its_id() {
+    let backend = backend().await;
+    let guard = guard().token("t").upstream(&backend).config("[limits]\nbody_bytes = 20000").start().await;
+    let params = format!(r#""params":{{"name":"x","arguments":{{"id":5,"a":"{}"}}}}"#, "x".repeat(100_000));
+    let envelope = r#""jsonrpc":"2.0","id":9,"method":"tools/call""#;
+    let modern = "MCP-Protocol-Version: 2026-07-28\r\nMcp-Method: tools/call\r\nMcp-Name: x\r\n";
+    for body in [format!("{{{envelope},{params}}}"), format!("{{{params},{envelope}}}")] {
+        for (fields, status) in [("", 200), (modern, 413)] {
+            let chunked = post("t", fields, "").replace("Content-Length: 0", "Transfer-Encoding: chunked");
+            let chunk = |part: &str| format!("{:x}\r\n{part}\r\n", part.len());
+            let (first, second) = body.split_at(19_000);
+            let in_chunks = format!("{chunked}{}{}0\r\n\r\n", chunk(first), chunk(second));
+            let expecting = post("t", &format!("Expect: 100-continue\r\n{fields}"), &body);
+            for request in [post("t", fields, &body), in_chunks, expecting] {
+                let mut client = guard.connect().await;
+                client.send(request).await;
+                let answer = client.answer().await;
+                let json = answer.json();
+                assert_eq!((answer.status(), &json["id"]), (status, &9.into()), "{fields}");
+                assert_eq!(json["error"]["data"]["reason"], "body_too_large");
+                assert_eq!(json["error"]["data"]["executed"], "no");
+                assert_eq!(client.ask("GET /health HTTP/1.1\r\nHost: h\r\n\r\n").await.status(), 200);
+            }
+        }
+    }
 }

@@ -17,7 +17,7 @@ pub(super) use hand_over::Gateway;
 pub(super) use state::Routes;
 use state::{Busy, RouteState, Visit};
 
-use super::body::{self, NoBody};
+use super::body::{self, Excess, NoBody};
 use super::client::{Client, Interrupt, Leaving, Peer};
 use super::front::{Ending, Request};
 use super::local::Persist;
@@ -115,10 +115,11 @@ async fn serve_permitted(
     let who = route.visitor(runtime, permit.caller(), client.peer());
     client.ticket().set_client(who.key);
     let share = request.shared.room.share(who.key, bytes_max, patience);
-    let body = match body::read(client, &request.head, request.arrived, rule.body_bytes_max, share).await {
+    let (head, arrived) = (&request.head, request.arrived);
+    let body = match body::read(client, head, arrived, rule.body_bytes_max, share, Excess::Refuse).await {
         Ok(body) => body,
         Err(NoBody::Gone) => return report.client_gone(),
-        Err(NoBody::Refused(denial)) => {
+        Err(NoBody::Refused(denial) | NoBody::Unkept { denial, .. }) => {
             let denial = body::reason(client, denial);
             let reply = reply::to_route(denial, None);
             return request.answer_and_close(client, &reply, Some(denial), report).await;
