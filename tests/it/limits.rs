@@ -1,5 +1,7 @@
 //! Contract, section 7: connections, places in flight and the waiting line are bounded.
 
+use std::time::Duration;
+
 use crate::harness::{backend, call, eventually, guard, ok, post, result, soon};
 
 const HEALTH: &str = "GET /health HTTP/1.1\r\nHost: h\r\n\r\n";
