@@ -172,11 +172,11 @@ impl Directives {
     pub(super) fn is_on(&self, name: &str, path: &str) -> bool {
         let on = |directive: &Directive| directive.word(1).eq_ignore_ascii_case("on");
         let named = || self.0.iter().filter(|directive| directive.is(name));
-        let outside = named().filter(|directive| directive.place().is_none()).map(on).last();
+        let outside = named().filter(|directive| directive.place().is_none()).map(on).next_back();
         let inside = named()
             .filter(|directive| directive.place().is_some_and(|place| place.covers(path) == Some(true)))
             .map(on)
-            .last();
+            .next_back();
         inside.or(outside).unwrap_or(false)
     }
 
