@@ -15,7 +15,7 @@ impl Door {
     /// The path at which a target reaches the guard; nothing when it leads elsewhere.
     pub(super) fn path_of<'a>(&self, target: &'a str) -> Option<&'a str> {
         let rest = target.strip_prefix("http://")?;
-        let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        let (authority, path) = rest.split_at(rest.find(['/', '$']).unwrap_or(rest.len()));
         let (host, port) = authority.rsplit_once(':').unwrap_or((authority, "80"));
         let ip = self.0.ip();
         let local = ip.is_loopback() || ip.is_unspecified();
