@@ -393,7 +393,10 @@ impl<'i> MessageScan<'i> {
                     State::Skipping
                 }
             }
-            (b'{' | b'[', _) => {
+            (b'{' | b'[', member) => {
+                if member == Member::Id {
+                    facts.id = IdMember::Other;
+                }
                 self.skip = Skip::container();
                 State::Skipping
             }
