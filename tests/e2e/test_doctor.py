@@ -5,7 +5,11 @@ import shutil
 import socket
 import subprocess
 
+import pytest
+
+from harness.apache import SHIPPED, Apache, pointed_at
 from harness.backends import fastmcp1, mcp_tools
+from harness.curl import call
 from harness.guard import TOKEN, Guard
 from harness.paths import GUARD, ROOT
 from harness.programs import free_port
@@ -130,3 +134,65 @@ def test_every_problem_of_a_bad_configuration_is_a_finding(tmp_path):
     config.write_text(f'[listen]\naddress = "127.0.0.1:{free_port()}"\nadres = 1\n[limits]\nin_flight = 0\n')
     code, findings = doctor(config)
     assert code == 1 and len([each for each in findings["configuration"] if each["state"] == "bad"]) >= 2, findings
+
+
+SET = '<Proxy "http://{guard}">\nProxySet retry=0 timeout=60\n</Proxy>\n'
+OTHER = "http://127.0.0.1:{other}"
+# What a site's configuration does with the path of a client, and whether the shipped lines are in it.
+APACHE = {
+    "another app takes everything first": ('ProxyPass "/" "' + OTHER + '/"\n{shipped}', "/swf-monitor/mcp"),
+    "another app takes the rest": ('{shipped}\nProxyPass "/" "' + OTHER + '/"', "/swf-monitor/mcp"),
+    "a path that is no prefix": (SET + "ProxyPass /mpc http://{guard}/mpc", "/mpc"),
+    "another worker's parameters": ("ProxyPass /app " + OTHER + "/app timeout=30 retry=60\n{shipped}", "/swf-monitor/mcp"),
+    "host kept outside the path": ("ProxyPreserveHost On\n{shipped}", "/swf-monitor/mcp"),
+    "another name for the path": (SET + "ProxyPass /api/mcp http://{guard}/mcp", "/api/mcp"),
+    "one line without a slash": (SET + "ProxyPass /mcp http://{guard}/mcp", "/mcp"),
+    "one line with a slash": (SET + "ProxyPass /mcp/ http://{guard}/mcp/", "/mcp"),
+    "a pattern": (SET + 'ProxyPassMatch "^(/mcp/?)$" "http://{guard}$1"', "/mcp"),
+    "a rewrite": (SET + 'RewriteEngine On\nRewriteRule "^(/mcp/?)$" "http://{guard}$1" [P,L]', "/mcp"),
+    "a name of this machine": (SET + "ProxyPass /mcp http://localhost:{port}/mcp", "/mcp"),
+    "an exclusion first": ('ProxyPass "/swf-monitor/mcp" "!"\n{shipped}', "/swf-monitor/mcp"),
+    "another app's location": ('{shipped}\n<Location "/swf-monitor">\nProxyPass "' + OTHER + '"\n</Location>', "/swf-monitor/mcp"),
+    "a longer path behind a shorter one": ('ProxyPass "/swf-monitor" "' + OTHER + '"\n{shipped}', "/swf-monitor/mcp"),
+    "a pattern for both forms of one path": (SET + 'ProxyPassMatch "^/x/?$" "http://{guard}/mcp"', "/x"),
+    "a pattern that is no prefix": (SET + 'ProxyPassMatch "^(/mpc/?)$" "http://{guard}$1"', "/mpc"),
+    "a rewrite to no prefix": (SET + 'RewriteEngine On\nRewriteRule "^/mcp(/?)$" "http://{guard}/mpc$1" [P,L]', "/mcp"),
+    "a location by pattern": (SET + '<LocationMatch "^(/mcp/?)$">\nProxyPass "http://{guard}$1"\n</LocationMatch>', "/mcp"),
+    "a location": (SET + "<Location /mcp>\nProxyPass http://{guard}/mcp\n</Location>", "/mcp"),
+}
+
+
+@pytest.mark.parametrize("name", APACHE)
+def test_apache_is_judged_as_it_behaves(programs, name):
+    """What doctor reads in the files, and what one request through Apache shows it, is what a real Apache does with calls."""
+    backend = mcp_tools(programs)
+    guard = Guard(programs, backend.address, backend.path)
+    text, path = APACHE[name]
+    shipped = pointed_at(SHIPPED.read_text(), guard.address)
+    text = text.format(guard=guard.address, port=guard.address.split(":")[1], other=free_port(), shipped=shipped)
+    apache = Apache(programs, guard.address, conf=text)
+    answers = [call(apache.url + form, "tools/list") for form in (path, path + "/")]
+    arrives = all(answer.status == 200 and b"swf_list_agents" in answer.body for answer in answers)
+    # The vhost includes the file, as the header of the shipped one says.
+    code, findings = doctor(guard.config, "--apache", str(programs.folder / "apache.conf"))
+    read = [each for each in findings["apache"] if each["state"] == "bad"]
+    assert (not read) == arrives, (answers, findings["apache"])
+    code, findings = doctor(guard.config, "--apache", str(programs.folder / "apache.conf"), "--apache-url", apache.url + path)
+    asked = [each for each in findings["apache"] if each["state"] == "bad"]
+    assert (not asked) == arrives and code == (0 if arrives else 1), (answers, findings["apache"])
+    # The request alone: nothing was read, so a path that is no prefix is either seen to be mapped or not settled.
+    none = programs.folder / "none.conf"
+    none.write_text("# nothing\n")
+    _, findings = doctor(guard.config, "--apache", str(none), "--apache-url", apache.url + path)
+    alone = [each["state"] for each in findings["apache"] if "through Apache" in each["found"]]
+    assert "bad" not in alone if arrives else (alone != ["ok", "ok"] or name == "a rewrite to no prefix"), findings["apache"]
+    assert alone == ["ok", "ok"] or name != "another name for the path", findings["apache"]
+
+
+def test_a_request_that_arrives_says_nothing_of_a_timeout(programs):
+    backend = mcp_tools(programs)
+    guard = Guard(programs, backend.address, backend.path)
+    shipped = pointed_at(SHIPPED.read_text(), guard.address).replace("timeout=60", "timeout=20")
+    apache = Apache(programs, guard.address, conf=shipped)
+    code, findings = doctor(guard.config, "--apache", str(programs.folder / "apache.conf"), "--apache-url", apache.url + "/swf-monitor/mcp")
+    assert code == 1 and [each["found"] for each in findings["apache"] if each["state"] == "bad"][0].startswith("timeout=20"), findings

@@ -6,9 +6,10 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::apache_ask::{Read, ask};
 use super::apache_map::{Directives, Door};
 use super::{Finding, State};
-use crate::client::{Client, Limits, Method, Request, Target};
+use crate::client::Target;
 use crate::config::Config;
 use crate::upstream::Address;
 
@@ -19,95 +20,79 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 const FILES_MAX: usize = 200;
 /// How deep includes are followed.
 const DEPTH_MAX: usize = 8;
-const PATIENCE: Duration = Duration::from_secs(5);
 /// Apache's `ProxyTimeout` default, which is `Timeout`'s.
 const TIMEOUT_DEFAULT: u64 = 60;
 
 /// Looks at the named files, or at those of the usual places that name the guard's address; `through` is the public URL of
 /// the endpoint, which settles what reading cannot.
 pub(super) fn look(named: &[PathBuf], through: Option<&Target>, config: &Config) -> Vec<Finding> {
-    let asked = through.map(ask_through).unwrap_or_default();
-    let arrives = !asked.is_empty() && asked.iter().all(|finding| finding.state == State::Ok);
-    let mut findings = look_at_files(named, config);
-    for finding in findings.iter_mut().filter(|finding| arrives && finding.state == State::Bad) {
-        // Apache itself has answered: what was read is a guess at the most.
-        finding.state = State::Warn;
-    }
-    asked.into_iter().chain(findings).collect()
-}
-
-fn look_at_files(named: &[PathBuf], config: &Config) -> Vec<Finding> {
     let Address::Tcp(guard) = &config.listen.address else {
-        return vec![Finding::new(
-            State::Skip,
-            "apache",
-            "the guard listens on a Unix socket; only ports are looked for",
-        )];
+        let found = "the guard listens on a Unix socket; only ports are looked for";
+        let skipped = Finding::new(State::Skip, "apache", found);
+        let asked = through.map(|through| ask(through, &Read::Unknown).findings);
+        return asked.unwrap_or_else(|| vec![skipped]);
     };
-    let (door, url) = (Door(*guard), format!("http://{guard}"));
-    let mut findings = Vec::new();
-    let mut found = Vec::new();
-    for path in if named.is_empty() { usual_files() } else { named.to_vec() } {
-        match read(&path).map(|text| Directives::parse(&text)) {
-            Ok(directives) if directives.names(&door) => found.push(directives),
-            Ok(_) if named.is_empty() => {}
-            Ok(_) => {
-                let found = format!("{} does not name {url}", path.display());
-                let todo = "map the MCP path to the guard, as conf/apache/mcp-guard.conf does";
-                findings.push(Finding::new(State::Bad, "apache", found).advise(todo));
-            }
-            Err(error) if named.is_empty() => {
-                findings.push(Finding::new(State::Warn, "apache", format!("{}: {error}", path.display())));
-            }
-            Err(error) => {
-                findings.push(Finding::new(State::Bad, "apache", format!("{}: {error}", path.display())))
-            }
-        }
+    let door = Door(*guard);
+    let prefixes: Vec<&str> = config.paths.prefixes.iter().map(|prefix| prefix.as_str()).collect();
+    let Files { found, strangers, mut findings } = Files::read(named, &door);
+    let asked = through.map(|through| ask(through, &expected(through.path(), &found, &door, &prefixes)));
+    let arrives = asked.as_ref().and_then(|asked| asked.arrives.as_deref());
+    let url = format!("http://{guard}");
+    for path in strangers {
+        // Apache itself has answered: what was read is a guess at the most.
+        let state = if arrives.is_some() { State::Warn } else { State::Bad };
+        let found = format!("{} does not name {url}", path.display());
+        let todo = "map the MCP path to the guard, as conf/apache/mcp-guard.conf does";
+        findings.push(Finding::new(state, "apache", found).advise(todo));
     }
     if found.is_empty() && findings.is_empty() {
-        return vec![Finding::new(
-            State::Skip,
-            "apache",
-            format!("no configuration that names {url} was found"),
-        )];
+        let nothing = format!("no configuration that names {url} was found");
+        findings.push(Finding::new(State::Skip, "apache", nothing));
     }
-    let prefixes: Vec<&str> = config.paths.prefixes.iter().map(|prefix| prefix.as_str()).collect();
-    let judged = found.iter().flat_map(|found| judge(found, &door, &prefixes, config.timeouts.total));
+    let site = Site { door: &door, prefixes: &prefixes, total: config.timeouts.total, arrives };
+    let judged: Vec<Finding> = found.iter().flat_map(|found| site.judge(found)).collect();
     findings.extend(judged);
-    findings
+    asked.map(|asked| asked.findings).into_iter().flatten().chain(findings).collect()
 }
 
-/// One request for each slash form through Apache, without a token: the guard's own refusal proves the way.
-fn ask_through(through: &Target) -> Vec<Finding> {
-    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else {
-        return Vec::new();
-    };
-    let limits = Limits { connect: PATIENCE, total: PATIENCE, ..Limits::default() };
-    let client = Client::new(through.clone(), limits);
-    let bare = through.path().trim_end_matches('/');
-    let forms = [bare.to_owned(), format!("{bare}/")];
-    let ask = |path: String| {
-        let asked = runtime.block_on(client.raw(Request::bare(Method::POST, Some(&path))));
-        let what = format!("POST {path} through Apache");
-        match asked {
-            Ok(reply) if reply.status == 401 && is_the_guards(&reply.body) => {
-                Finding::new(State::Ok, "apache", format!("{what}: the guard answers"))
+/// What was read.
+struct Files {
+    /// Those that name the guard.
+    found: Vec<Directives>,
+    /// Those that the operator named and that do not name the guard.
+    strangers: Vec<PathBuf>,
+    /// Of those that could not be read.
+    findings: Vec<Finding>,
+}
+
+impl Files {
+    fn read(named: &[PathBuf], door: &Door) -> Files {
+        let mut files = Files { found: Vec::new(), strangers: Vec::new(), findings: Vec::new() };
+        let unreadable = if named.is_empty() { State::Warn } else { State::Bad };
+        for path in if named.is_empty() { usual_files() } else { named.to_vec() } {
+            match read(&path).map(|text| Directives::parse(&text)) {
+                Ok(directives) if directives.names(door) => files.found.push(directives),
+                Ok(_) if named.is_empty() => {}
+                Ok(_) => files.strangers.push(path),
+                Err(error) => {
+                    let found = format!("{}: {error}", path.display());
+                    files.findings.push(Finding::new(unreadable, "apache", found));
+                }
             }
-            Ok(reply) => {
-                let found = format!("{what}: HTTP {}, and not from the guard", reply.status);
-                Finding::new(State::Bad, "apache", found).advise(
-                    "map the path to the guard before everything else, as conf/apache/mcp-guard.conf does",
-                )
-            }
-            Err(error) => Finding::new(State::Bad, "apache", format!("{what}: {error}"))
-                .advise("give --apache-url the public URL of the MCP endpoint"),
         }
-    };
-    forms.into_iter().filter(|path| !path.is_empty()).map(ask).collect()
+        files
+    }
 }
 
-fn is_the_guards(body: &[u8]) -> bool {
-    body.starts_with(b"{\"error\": \"Authorization required\"}")
+/// What the files, else the path itself, let expect of a request for the public path.
+fn expected(path: &str, found: &[Directives], door: &Door, prefixes: &[&str]) -> Read {
+    let mut ends = found.iter().map(|directives| End::of(directives.target(path), door, prefixes));
+    match ends.find(|end| !matches!(end, End::Elsewhere(_))) {
+        Some(End::Endpoint) => Read::Endpoint,
+        Some(End::NoEndpoint(to)) => Read::NoEndpoint(to),
+        Some(End::Elsewhere(_)) | None if End::is_endpoint(path, prefixes) => Read::Endpoint,
+        Some(End::Elsewhere(_)) | None => Read::Unknown,
+    }
 }
 
 fn usual_files() -> Vec<PathBuf> {
@@ -186,98 +171,119 @@ fn listed(folder: &Path, before: &str, after: &str) -> Vec<PathBuf> {
     entries.filter(fits).map(|entry| entry.path()).filter(|path| path.is_file()).collect()
 }
 
-fn judge(directives: &Directives, door: &Door, prefixes: &[&str], total: Duration) -> Vec<Finding> {
-    let url = format!("http://{}", door.0);
-    let (mut findings, reached) = ways(directives, door, prefixes);
-    let Some(path) = reached.first() else {
-        if findings.is_empty() {
-            let found = format!("no ProxyPass leads to {url}");
-            findings
-                .push(Finding::new(State::Bad, "apache", found).advise("include conf/apache/mcp-guard.conf"));
-        }
-        return findings;
-    };
-    findings.extend(parameters(directives, door, total));
-    if directives.is_on("ProxyPreserveHost", path) {
-        findings.push(
-            Finding::new(
-                State::Bad,
-                "apache",
-                "ProxyPreserveHost is On: the guard refuses the public name (421)",
-            )
-            .advise("ProxyPreserveHost Off for the MCP path, or add the name to [origin] hosts"),
-        );
-    }
-    if directives.is_on("ProxyErrorOverride", path) {
-        findings.push(
-            Finding::new(
-                State::Bad,
-                "apache",
-                "ProxyErrorOverride is On: clients get HTML instead of the guard's JSON",
-            )
-            .advise("ProxyErrorOverride Off for the MCP path"),
-        );
-    }
-    if findings.is_empty() {
-        findings.push(Finding::new(
-            State::Ok,
-            "apache",
-            format!("both slash forms reach {url}, retry and timeout fit"),
-        ));
-    }
-    findings
+/// What files are judged by.
+struct Site<'a> {
+    door: &'a Door,
+    prefixes: &'a [&'a str],
+    /// The guard's own deadline.
+    total: Duration,
+    /// The path that Apache was seen to bring to the endpoint, in both slash forms.
+    arrives: Option<&'a str>,
 }
 
-/// What becomes of every path that is meant for the guard, in both slash forms; and those that reach an endpoint.
-fn ways(directives: &Directives, door: &Door, prefixes: &[&str]) -> (Vec<Finding>, Vec<String>) {
-    let is_file =
-        |path: &str| path.contains("/.well-known/") || path == "/register" || path.ends_with("/health");
-    let mapped = directives.mapped(door);
-    let meant = mapped.iter().map(String::as_str).filter(|path| !is_file(path));
-    let mut bases: Vec<&str> = meant.map(|path| path.trim_end_matches('/')).collect();
-    let by_name = bases.len();
-    bases.extend(prefixes.iter().map(|prefix| prefix.trim_end_matches('/')));
-    let (mut findings, mut reached, mut seen) = (Vec::new(), Vec::new(), Vec::new());
-    for (place, base) in bases.iter().enumerate() {
-        if base.is_empty() || seen.contains(base) {
-            continue;
-        }
-        seen.push(base);
-        let slashed = format!("{base}/");
-        let ends = [*base, slashed.as_str()].map(|path| End::of(directives.target(path), door, prefixes));
-        let bad = |found: String, todo: String| Finding::new(State::Bad, "apache", found).advise(todo);
-        match &ends {
-            [End::Endpoint, End::Endpoint] => reached.push((*base).to_owned()),
-            [End::Elsewhere(_), End::Elsewhere(_)] if place >= by_name => {}
-            [End::Elsewhere(to), End::Elsewhere(_)] => findings.push(bad(
-                format!("{base} is mapped to the guard, but an earlier line sends it to {to}"),
-                "Apache takes the first ProxyPass that fits: put the guard's lines first".to_owned(),
-            )),
-            [End::NoEndpoint(path), _] | [_, End::NoEndpoint(path)] => findings.push(bad(
-                format!("{base} reaches the guard as {path}, which is none of its [paths] prefixes: 404"),
-                format!("map it to one of {}, or add it to [paths] prefixes", prefixes.join(", ")),
-            )),
-            [End::Elsewhere(_), End::Endpoint] => {
-                reached.push(slashed.clone());
-                findings.push(bad(
-                    format!(
-                        "{slashed} reaches the guard, but not {base}: the slash-less form goes elsewhere"
-                    ),
-                    format!("a ProxyPass for \"{base}\" beside the one for \"{slashed}\""),
-                ));
+impl Site<'_> {
+    /// How bad a fault is that was read: a guess, if a request has shown the contrary.
+    fn unless(&self, disproved: bool) -> State {
+        if disproved { State::Warn } else { State::Bad }
+    }
+
+    fn judge(&self, directives: &Directives) -> Vec<Finding> {
+        let url = format!("http://{}", self.door.0);
+        let guessed = self.unless(self.arrives.is_some());
+        let (mut findings, reached) = self.ways(directives);
+        let Some(path) = reached.first() else {
+            if findings.is_empty() {
+                let found = format!("no ProxyPass leads to {url}");
+                findings.push(
+                    Finding::new(guessed, "apache", found).advise("include conf/apache/mcp-guard.conf"),
+                );
             }
-            [End::Endpoint, End::Elsewhere(_)] => {
-                reached.push((*base).to_owned());
-                findings.push(bad(
+            return findings;
+        };
+        findings.extend(parameters(directives, self.door, self.total));
+        if directives.is_on("ProxyPreserveHost", path) {
+            findings.push(
+                Finding::new(
+                    guessed,
+                    "apache",
+                    "ProxyPreserveHost is On: the guard refuses the public name (421)",
+                )
+                .advise("ProxyPreserveHost Off for the MCP path, or add the name to [origin] hosts"),
+            );
+        }
+        if directives.is_on("ProxyErrorOverride", path) {
+            findings.push(
+                Finding::new(
+                    guessed,
+                    "apache",
+                    "ProxyErrorOverride is On: clients get HTML instead of the guard's JSON",
+                )
+                .advise("ProxyErrorOverride Off for the MCP path"),
+            );
+        }
+        if findings.is_empty() {
+            findings.push(Finding::new(
+                State::Ok,
+                "apache",
+                format!("both slash forms reach {url}, retry and timeout fit"),
+            ));
+        }
+        findings
+    }
+
+    /// What becomes of every path that is meant for the guard, in both slash forms; and those that reach an endpoint.
+    fn ways(&self, directives: &Directives) -> (Vec<Finding>, Vec<String>) {
+        let Site { door, prefixes, .. } = *self;
+        let is_file =
+            |path: &str| path.contains("/.well-known/") || path == "/register" || path.ends_with("/health");
+        let mapped = directives.mapped(door);
+        let meant = mapped.iter().map(String::as_str).filter(|path| !is_file(path));
+        let mut bases: Vec<&str> = meant.map(|path| path.trim_end_matches('/')).collect();
+        let by_name = bases.len();
+        bases.extend(prefixes.iter().map(|prefix| prefix.trim_end_matches('/')));
+        let (mut findings, mut reached, mut seen) = (Vec::new(), Vec::new(), Vec::new());
+        for (place, base) in bases.iter().enumerate() {
+            if base.is_empty() || seen.contains(base) {
+                continue;
+            }
+            seen.push(base);
+            let slashed = format!("{base}/");
+            let ends = [*base, slashed.as_str()].map(|path| End::of(directives.target(path), door, prefixes));
+            let state = self.unless(self.arrives == Some(*base));
+            let bad = |found: String, todo: String| Finding::new(state, "apache", found).advise(todo);
+            match &ends {
+                [End::Endpoint, End::Endpoint] => reached.push((*base).to_owned()),
+                [End::Elsewhere(_), End::Elsewhere(_)] if place >= by_name => {}
+                [End::Elsewhere(to), End::Elsewhere(_)] => findings.push(bad(
+                    format!("{base} is mapped to the guard, but an earlier line sends it to {to}"),
+                    "Apache takes the first ProxyPass that fits: put the guard's lines first".to_owned(),
+                )),
+                [End::NoEndpoint(path), _] | [_, End::NoEndpoint(path)] => findings.push(bad(
+                    format!("{base} reaches the guard as {path}, which is none of its [paths] prefixes: 404"),
+                    format!("map it to one of {}, or add it to [paths] prefixes", prefixes.join(", ")),
+                )),
+                [End::Elsewhere(_), End::Endpoint] => {
+                    reached.push(slashed.clone());
+                    findings.push(bad(
+                        format!(
+                            "{slashed} reaches the guard, but not {base}: the slash-less form goes elsewhere"
+                        ),
+                        format!("a ProxyPass for \"{base}\" beside the one for \"{slashed}\""),
+                    ));
+                }
+                [End::Endpoint, End::Elsewhere(_)] => {
+                    reached.push((*base).to_owned());
+                    findings.push(bad(
                     format!(
                         "{base} reaches the guard, but not {slashed}: the form with a slash goes elsewhere"
                     ),
                     format!("put the line for \"{base}\" before the one that takes \"{slashed}\""),
                 ));
+                }
             }
         }
+        (findings, reached)
     }
-    (findings, reached)
 }
 
 /// Where a request ends.
@@ -292,12 +298,12 @@ impl End {
     fn of(target: Option<String>, door: &Door, prefixes: &[&str]) -> End {
         let Some(target) = target else { return End::Elsewhere("no backend".to_owned()) };
         let Some(path) = door.path_of(&target) else { return End::Elsewhere(target) };
+        if End::is_endpoint(path, prefixes) { End::Endpoint } else { End::NoEndpoint(path.to_owned()) }
+    }
+
+    fn is_endpoint(path: &str, prefixes: &[&str]) -> bool {
         let bare = path.strip_suffix('/').unwrap_or(path);
-        if prefixes.iter().any(|prefix| prefix.trim_end_matches('/') == bare) {
-            End::Endpoint
-        } else {
-            End::NoEndpoint(path.to_owned())
-        }
+        prefixes.iter().any(|prefix| prefix.trim_end_matches('/') == bare)
     }
 }
 
@@ -338,7 +344,8 @@ mod tests {
     #[track_caller]
     fn check(text: &str, expect: &[&str]) {
         let door = Door(([127, 0, 0, 1], 8001).into());
-        let findings = judge(&Directives::parse(text), &door, PREFIXES, Duration::from_secs(55));
+        let site = Site { door: &door, prefixes: PREFIXES, total: Duration::from_secs(55), arrives: None };
+        let findings = site.judge(&Directives::parse(text));
         let wrong: Vec<&Finding> = findings.iter().filter(|finding| finding.state != State::Ok).collect();
         assert_eq!(wrong.len(), expect.len(), "{wrong:?}");
         for words in expect {

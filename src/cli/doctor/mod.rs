@@ -3,6 +3,7 @@
 //! Changes nothing. Holds the order and the printing; what is looked at is one file each.
 
 mod apache;
+mod apache_ask;
 mod apache_map;
 mod backends;
 mod host;

@@ -9,7 +9,7 @@ from harness.programs import Program, Programs, free_port
 
 SHIPPED = ROOT / "conf" / "apache" / "mcp-guard.conf"
 MODULES = Path("/usr/lib/apache2/modules")
-NEEDED = "mpm_event authn_core authz_core headers env proxy proxy_http deflate filter reqtimeout unique_id".split()
+NEEDED = "mpm_event authn_core authz_core headers env proxy proxy_http rewrite deflate filter reqtimeout unique_id".split()
 
 # What a Debian site has around the shipped file: compression on, a page of its own, an HTML error page.
 VHOST = """
@@ -38,14 +38,14 @@ StartServers 1
 
 
 class Apache:
-    def __init__(self, programs: Programs, guard_address: str):
+    def __init__(self, programs: Programs, guard_address: str, conf: str | None = None):
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         folder = programs.folder
         (folder / "site").mkdir(exist_ok=True)
         (folder / "site" / "index.html").write_text("the site")
         shipped = folder / "mcp-guard.conf"
-        shipped.write_text(pointed_at(SHIPPED.read_text(), guard_address))
+        shipped.write_text(conf or pointed_at(SHIPPED.read_text(), guard_address))
         config = folder / "apache.conf"
         modules = "\n".join(f"LoadModule {name}_module {MODULES}/mod_{name}.so" for name in NEEDED)
         config.write_text(
