@@ -39,9 +39,18 @@ impl Bounds {
     }
 }
 
-/// What one client may hold of what several share: three quarters. The last one is always left to the others.
+/// What one client may hold of what several share: three quarters. The last one, of two as of a hundred, is always left to
+/// the others.
 pub(super) fn most_of_one(max: usize) -> usize {
-    max - max / 4
+    if max < 2 { max } else { max - (max / 4).max(1) }
+}
+
+/// The fewest places of a reserve: of four, one client leaves one to the others.
+const RESERVE_MIN: usize = 4;
+
+/// Places beside this many that are kept for what must not wait for them: a quarter as many.
+pub(super) fn reserve_of(max: usize) -> usize {
+    (max / 4).max(RESERVE_MIN)
 }
 
 /// A place in flight; leaving it lets the next one in.
@@ -171,8 +180,7 @@ impl Places {
         line.taken < line.bounds.max && own < line.bounds.own_max
     }
 
-    /// Takes a place if one is free.
-    #[cfg(test)]
+    /// Takes a place if this client may have one now.
     pub(super) fn try_enter(&self, who: Key) -> Option<Place<'_>> {
         let taken = self.lock().take(who);
         taken.then(|| self.place(who))

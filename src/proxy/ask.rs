@@ -30,7 +30,7 @@ use crate::policy::{Call, Denial};
 use crate::rollout::sample::{Failure as Failed, Verdict};
 use crate::telemetry::metrics::{Retry, UpstreamConnection};
 use crate::upstream::Slot;
-use crate::wire::Method;
+use crate::wire::{Kind, Method};
 
 /// How often a call is sent again after a connection failed under it.
 const AGAIN_MAX: u32 = 2;
@@ -222,8 +222,15 @@ impl<'q> Asking<'q> {
             None if call.method() == Method::Discover => (Standing::Privileged, left(client.deadline())),
             None => (Standing::New, runtime.timeouts.waiting),
         };
-        let who = runtime.key(call.client());
-        let entered = client.until(self.slot.places.enter(who, standing, patience)).await?;
+        let (who, slot) = (runtime.key(call.client()), self.slot);
+        let places = match call.kind() {
+            Kind::Request => &slot.places,
+            Kind::Notification | Kind::Response => match slot.places.try_enter(who) {
+                Some(place) => return Ok(place),
+                None => &slot.reserve,
+            },
+        };
+        let entered = client.until(places.enter(who, standing, patience)).await?;
         entered.map_err(|(NoPlace::LineFull | NoPlace::WaitedTooLong)| Why::Refused(Denial::Overloaded))
     }
 

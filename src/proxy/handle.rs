@@ -79,8 +79,8 @@ impl Handle {
             slot: slot.slot,
             address: slot.address(),
             reachable: slot.reachable(),
-            in_flight: slot.places.in_flight(),
-            waiting: slot.places.waiting(),
+            in_flight: slot.in_flight(),
+            waiting: slot.waiting(),
             held: slot.hold.held(),
             idle_connections: slot.pool.idle(),
         });

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 
-use super::admission::{Bounds, Key};
+use super::admission::{Bounds, Key, most_of_one};
 use super::backend::Trust;
 use super::client::{Client, Peer};
 use super::clock::Clock;
@@ -55,10 +55,9 @@ impl Runtime {
     pub(super) fn new(config: Config, previous: Option<&Runtime>) -> Runtime {
         let (limits, timeouts) = (config.limits, config.timeouts);
         let shares = if config.clients.len() > 1 { Bounds::shared } else { Bounds::of_one };
-        let bounds = shares(limits.in_flight_max, limits.waiting_max);
         let state = |slot: Slot, backend: Option<Backend>| {
             let previous = previous.and_then(|previous| previous.slot(slot)).map(Arc::as_ref);
-            Some(Arc::new(SlotState::new(slot, backend?, &limits, &timeouts, bounds, previous)))
+            Some(Arc::new(SlotState::new(slot, backend?, &limits, &timeouts, shares, previous)))
         };
         let holders = Holders { clients: &config.clients, rules: &config.tool_rules };
         let quotas = Quotas::new(holders, &limits, previous.map(|old| (&old.quotas, old.holders())));
@@ -135,7 +134,10 @@ impl Runtime {
     /// How many streams may be open.
     pub(super) fn stream_bounds(&self) -> StreamBounds {
         let limits = self.policy.limits();
-        StreamBounds { all_max: limits.streams_max, per_client_max: limits.streams_per_client_max }
+        let (all_max, own_max) = (limits.streams_max, limits.streams_per_client_max);
+        let has_others = self.policy.clients().len() > 1;
+        let per_client_max = if has_others { own_max.min(most_of_one(all_max)) } else { own_max };
+        StreamBounds { all_max, per_client_max }
     }
 
     /// The newest protocol version that is let through. What the operator has set overrides the fence.
@@ -219,8 +221,8 @@ impl Shared {
             self.metrics.set_slot(
                 slot.slot,
                 Some(SlotGauges {
-                    in_flight: slot.places.in_flight(),
-                    waiting: slot.places.waiting(),
+                    in_flight: slot.in_flight(),
+                    waiting: slot.waiting(),
                     held: slot.hold.held(),
                     idle_connections: slot.pool.idle(),
                     reachable: slot.reachable(),

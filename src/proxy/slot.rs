@@ -9,7 +9,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio::time::Instant;
 
-use super::admission::{Bounds, Places};
+use super::admission::{Bounds, Places, reserve_of};
 use super::discover::Discover;
 use super::hold::HoldLine;
 use super::pool::{Connection, Pool};
@@ -30,6 +30,8 @@ pub(super) struct SlotState {
     pub(super) backend: Backend,
     pub(super) pool: Arc<Pool>,
     pub(super) places: Arc<Places>,
+    /// For notifications and posted responses whose client gets none of those places now: it can cancel calls that hang.
+    pub(super) reserve: Arc<Places>,
     pub(super) hold: Arc<HoldLine>,
     pub(super) discover: Arc<Discover>,
     connect_time: Duration,
@@ -60,11 +62,13 @@ impl SlotState {
         backend: Backend,
         limits: &Limits,
         timeouts: &Timeouts,
-        bounds: Bounds,
+        shares: fn(usize, usize) -> Bounds,
         previous: Option<&SlotState>,
     ) -> SlotState {
         let previous = previous.filter(|previous| previous.backend.address == backend.address);
         let connect_time = timeouts.connect;
+        let bounds = shares(limits.in_flight_max, limits.waiting_max);
+        let reserve_bounds = shares(reserve_of(limits.in_flight_max), limits.waiting_max);
         let same_pool = |old: &&SlotState| {
             (old.backend.pool, old.backend.pool_idle, old.connect_time)
                 == (backend.pool, backend.pool_idle, connect_time)
@@ -75,13 +79,16 @@ impl SlotState {
         });
         let discover = previous.filter(|old| old.backend == backend).map(|old| old.discover.clone());
         let discover = discover.unwrap_or_default();
-        if let Some(SlotState { places, hold, known, .. }) = previous {
+        if let Some(SlotState { places, reserve, hold, known, .. }) = previous {
             places.set_bounds(bounds);
+            reserve.set_bounds(reserve_bounds);
             hold.set_bound(limits.held_max);
-            let (places, hold, known) = (places.clone(), hold.clone(), known.clone());
-            return SlotState { slot, backend, pool, places, hold, discover, connect_time, known };
+            let (places, reserve) = (places.clone(), reserve.clone());
+            let (hold, known) = (hold.clone(), known.clone());
+            return SlotState { slot, backend, pool, places, reserve, hold, discover, connect_time, known };
         }
         let places = Arc::new(Places::new(bounds));
+        let reserve = Arc::new(Places::new(reserve_bounds));
         let hold = Arc::new(HoldLine::new(limits.held_max));
         let known = Arc::new(Known {
             reachable: AtomicU8::new(UNKNOWN),
@@ -89,7 +96,17 @@ impl SlotState {
             learned: AtomicU64::new(0),
             made: Instant::now(),
         });
-        SlotState { slot, backend, pool, places, hold, discover, connect_time, known }
+        SlotState { slot, backend, pool, places, reserve, hold, discover, connect_time, known }
+    }
+
+    /// Calls and other messages that hold a place.
+    pub(super) fn in_flight(&self) -> usize {
+        self.places.in_flight() + self.reserve.in_flight()
+    }
+
+    /// Calls and other messages that wait for one.
+    pub(super) fn waiting(&self) -> usize {
+        self.places.waiting() + self.reserve.waiting()
     }
 
     /// Opens a connection and remembers whether that worked.

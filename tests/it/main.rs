@@ -29,6 +29,7 @@ mod lifecycle;
 mod limits;
 mod listing;
 mod no_answer;
+mod notifications;
 mod observability;
 mod orders;
 mod overload;

@@ -97,6 +97,21 @@ async fn a_client_has_so_many_streams_and_all_together_so_many() {
     );
 }
 
+// The bound of one client may be set higher than what all of them share.
+#[tokio::test]
+async fn the_last_streams_are_left_to_other_clients() {
+    let backend = backend().await;
+    let tokens = client("bot", "") + &client("second", "");
+    let guard = guard().tokens(&tokens).config("[limits]\nstreams = 4").upstream(&backend).start().await;
+    let mut open = Vec::new();
+    for _ in 0..3 {
+        open.push(stream(&guard, &backend, subscription("bot")).await);
+    }
+    assert_eq!(guard.connect().await.ask(subscription("bot")).await.status(), 503);
+    open.push(stream(&guard, &backend, subscription("second")).await);
+    assert_eq!(guard.metric("mcp_guard_streams").await, 4.0);
+}
+
 /// Comments, until the client's connection ends; returns how long that took.
 async fn lasts(client: &mut Client, peer: &mut Peer) -> Duration {
     let begun = Instant::now();

@@ -169,6 +169,15 @@ async fn the_expected_wait_follows_how_long_places_are_held() {
     assert!((49..=51).contains(&expected), "{expected}");
 }
 
+#[test]
+fn the_last_place_is_left_to_other_clients() {
+    for max in 2..100 {
+        let share = most_of_one(max);
+        assert!(share >= max / 2 && share < max && most_of_one(reserve_of(max)) < reserve_of(max), "{max}");
+    }
+    assert_eq!([1, 2, 3, 4, 8, 32].map(most_of_one), [1, 1, 2, 3, 6, 24]);
+}
+
 #[tokio::test]
 async fn a_quarter_of_the_places_is_left_to_other_clients() {
     let places = Places::new(Bounds::shared(8, 8));
