@@ -6,6 +6,7 @@
 //! `cargo run --example concurrency`, as `make test` does.
 
 #![expect(
+    clippy::expect_used,
     clippy::unwrap_used,
     clippy::print_stdout,
     reason = "a model fails by panicking and says what it has run"
