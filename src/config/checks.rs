@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::problem::{Invalid, Report};
-use super::{Config, value};
+use super::{Config, SplitKey, value};
 use crate::upstream::{Address, Slot};
 
 /// Apache's default timeout, and what the bots' HTTP client waits.
@@ -69,6 +69,15 @@ fn slots(config: &Config, report: &Report) {
         let invalid =
             Invalid::new("is the same backend as [slots.blue]").hint("a second slot is for another backend");
         report.problem("slots.green.address", None, invalid);
+    }
+    if let (Some(blue), Some(green), SplitKey::Request) = (&config.blue, &config.green, config.split_key)
+        && (blue.sessions || green.sessions)
+    {
+        let reason = "splits the calls of one session between two backends, of which only one knows it";
+        report.warn(
+            "routing.key",
+            Invalid::new(reason).hint("\"client\" keeps a client's sessions in one slot"),
+        );
     }
     for slot in Slot::ALL {
         let Some(backend) = config.backend(slot) else { continue };

@@ -247,6 +247,7 @@ fn own_backend(table: &mut Table<'_>, folder: &Path, surroundings: &Surroundings
         pool: 1,
         pool_idle: Duration::from_secs(1),
         strip_session: false,
+        sessions: false,
         set_headers,
         query: true,
         client_header,

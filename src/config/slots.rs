@@ -71,6 +71,15 @@ pub(super) fn read(mut table: Table<'_>, folder: &Path, surroundings: &Surroundi
     let second = Duration::from_secs(1);
     let pool_idle = table.duration("pool_idle", second / 1000..=second * 3600, second * 4);
     let strip_session = table.flag("strip_session", false);
+    let sessions = table.flag("sessions", false);
+    if sessions && strip_session {
+        let invalid = Invalid::new("contradicts strip_session, which removes the session's id");
+        table.refuse(
+            "sessions",
+            Some("true".to_owned()),
+            invalid.hint("a slot keeps sessions or strips them"),
+        );
+    }
     let query = table.flag("query", false);
     let client_header = table.flag("client_header", false);
     let set_headers = set_headers(table.table("set_headers"));
@@ -85,6 +94,7 @@ pub(super) fn read(mut table: Table<'_>, folder: &Path, surroundings: &Surroundi
         pool,
         pool_idle,
         strip_session,
+        sessions,
         set_headers,
         query,
         client_header,

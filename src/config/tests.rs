@@ -132,9 +132,15 @@ fn slot_keys() {
     check("slots.blue", "pool", "1", "0", "must be 1 to");
     check("slots.blue", "pool_idle", "\"4s\"", "\"2h\"", "must be 1ms to 1h");
     check("slots.blue", "strip_session", "true", "\"yes\"", "must be true or false");
+    check("slots.blue", "sessions", "true", "1", "must be true or false");
     check("slots.blue", "query", "true", "1", "must be true or false");
     check("slots.blue", "client_header", "true", "1", "must be true or false");
     check("slots.blue", "set_headers", "{ \"X-Guard-Auth\" = \"ok\" }", "[]", "must be a table");
+    let both = problems(&text("slots.blue", "strip_session = true\nsessions = true"));
+    assert!(
+        both.len() == 1 && both[0].contains("slots.blue.sessions: true is not allowed; contradicts"),
+        "{both:?}"
+    );
     let found = problems("[slots.blue]\naddress = \"there\"\n");
     assert!(found[0].starts_with("guard.toml:2: slots.blue.address: \"there\" is not allowed"), "{found:?}");
     assert!(problems("[slots.blue]\n")[0].contains("slots.blue.address: missing"));
@@ -255,6 +261,14 @@ fn warns_of_what_is_legal_but_unlikely_to_be_meant() {
     assert!(found[1].starts_with("guard.toml:5: listen.metrics"), "{found:?}");
     assert!(warnings(&text("timeouts", "total = \"60s\""), &with_token)[0].contains("they give up before"));
     assert!(warnings(&text("slots.blue", "host = \"localhost\""), &with_token)[0].contains("FastMCP"));
+    let by = |key: &str| {
+        let routing = text("routing", &format!("key = \"{key}\""));
+        format!("{routing}\n[slots.green]\naddress = \"127.0.0.1:2\"\nsessions = true")
+    };
+    assert_eq!(warnings(&by("client"), &with_token), [""; 0]);
+    assert!(
+        warnings(&by("request"), &with_token)[0].contains("routing.key: splits the calls of one session")
+    );
 }
 
 #[test]
@@ -296,7 +310,10 @@ fn describe(config: &Config) -> String {
         config.backend(slot).map(|b| {
             let strips = b.authorization == crate::upstream::UpstreamAuthorization::Strip;
             let sent = (&b.address, &b.path, &b.host, b.accept, strips, &b.set_headers);
-            format!("{sent:?} {:?}", (b.pool, b.pool_idle, b.strip_session, b.query, b.client_header))
+            format!(
+                "{sent:?} {:?}",
+                (b.pool, b.pool_idle, b.strip_session, b.sessions, b.query, b.client_header)
+            )
         })
     };
     let Listen { address, mode, metrics, admin, state, trusted_proxies, threads } = &config.listen;

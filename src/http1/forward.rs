@@ -303,7 +303,7 @@ mod tests {
     // "`Connection`-nominated headers must not be able to remove `Authorization`": what a check reads, it reads as sent.
     #[test]
     fn whatever_a_check_reads_cannot_be_nominated() {
-        const SOURCES: [&str; 7] = [
+        const SOURCES: [&str; 8] = [
             include_str!("request.rs"),
             include_str!("framing.rs"),
             include_str!("../policy/head.rs"),
@@ -311,6 +311,7 @@ mod tests {
             include_str!("../policy/origin.rs"),
             include_str!("../policy/auth.rs"),
             include_str!("../policy/call.rs"),
+            include_str!("../policy/session.rs"),
         ];
         // An offered upgrade is an option of the connection, and is nominated by whoever offers it.
         let of_this_hop =

@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 
 use super::tools::{ListView, ReadOnlyTools, ToolPolicy};
-use super::{ClientId, Denial, Permit, Policy};
+use super::{ClientId, Denial, Permit, Policy, SessionRequest};
 use crate::http1::{Fields, Known, Occurs, RequestHead};
 use crate::wire::era::{self, MaxVersion, McpFields};
 use crate::wire::reply_id::{self, Addressee};
@@ -29,6 +29,7 @@ pub struct Call<'b> {
     kind: Kind,
     to: ReplyTo<'b>,
     tool: Option<Cow<'b, str>>,
+    session: Option<SessionRequest>,
 }
 
 impl<'b> Call<'b> {
@@ -60,6 +61,11 @@ impl<'b> Call<'b> {
     /// The tool of a `tools/call`, as the body names it.
     pub fn tool(&self) -> Option<&str> {
         self.tool.as_deref()
+    }
+
+    /// What it asks of a session, if it is no call: it has no body and no id, like a notification.
+    pub fn session(&self) -> Option<SessionRequest> {
+        self.session
     }
 }
 
@@ -108,14 +114,46 @@ impl Policy {
         check_policy(self.clients.tools(client), &message, &self.read_only)
             .map_err(|denial| Refusal { denial, to })?;
         let tool = if message.method == Method::ToolsCall { message.name } else { None };
-        Ok(Call { client, kind: message.kind, to, tool })
+        Ok(Call { client, kind: message.kind, to, tool, session: None })
+    }
+
+    /// Check 13 for a request of a session. It calls no method and no tool: check 14 has nothing to judge. Consumes the proof
+    /// that the head passed.
+    pub fn decide_session(
+        &self,
+        (asked, permit): (SessionRequest, Permit),
+        head: &RequestHead<'_>,
+        max_version: MaxVersion,
+    ) -> Result<Call<'static>, Denial> {
+        let version = mcp_fields(&head.fields).protocol_version;
+        // A stream that is resumed repeats answers to calls, and a list of tools would not be edited.
+        let resumes = head.fields.occurs(Known::LastEventId) != Occurs::Never;
+        if resumes && self.filtered(permit.client()).is_some() {
+            return Err(Denial::MethodNotAllowed);
+        }
+        match era::judge_bodiless(version, max_version).map_err(Denial::Era)? {
+            // 2026-07-28, Streamable HTTP: "MUST return HTTP 405 Method Not Allowed".
+            Era::Modern => Err(Denial::MethodNotAllowed),
+            Era::Legacy => Ok(Call {
+                client: permit.client(),
+                kind: Kind::Notification,
+                to: ReplyTo { id: None, era: Era::Legacy, method: Method::Other },
+                tool: None,
+                session: Some(asked),
+            }),
+        }
     }
 
     /// What may be shown of the answer to this call; `None` if all of it.
     pub fn view(&self, call: &Call<'_>) -> Option<View<'_>> {
-        let policy = self.clients.tools(call.client).filter(|_| call.method() == Method::ToolsList)?;
-        let is_filtered = policy.list == ListView::Filtered && !policy.is_unbounded();
-        is_filtered.then_some(View { policy, read_only: &self.read_only })
+        let policy = (call.method() == Method::ToolsList).then(|| self.filtered(call.client)).flatten()?;
+        Some(View { policy, read_only: &self.read_only })
+    }
+
+    /// The tools of a client that is not shown those of others.
+    fn filtered(&self, client: ClientId) -> Option<&ToolPolicy> {
+        let policy = self.clients.tools(client)?;
+        (policy.list == ListView::Filtered && !policy.is_unbounded()).then_some(policy)
     }
 }
 

@@ -23,6 +23,9 @@ impl Policy {
             Denial::Era(error) => Some(era(error, head)),
             Denial::ContentType => Some(content_type(head)),
             Denial::ContentEncoding => Some(coding(head)),
+            Denial::BodyTooLarge if self.session_request(head).is_some() => {
+                Some(format!("a body with {}", method(head.method)))
+            }
             Denial::BodyTooLarge => declared(head, self.limits.body_bytes_max),
             Denial::Framing(_)
             | Denial::HeaderTimeout

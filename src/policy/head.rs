@@ -3,7 +3,10 @@
 //! The order is a security property: it stands here once, in straight lines. What each check means is in its own file.
 
 use super::limits::excess_max;
-use super::{Denial, Local, Permit, Policy, Verdict, auth, cors, headers, origin, paths, paths::Place};
+use super::session::{SessionRequest, check_bodiless};
+use super::{
+    Denial, Local, Permit, Policy, Sessions, Verdict, auth, cors, headers, origin, paths, paths::Place,
+};
 use crate::http1::{BodyLength, RequestHead};
 
 impl Policy {
@@ -35,11 +38,19 @@ impl Policy {
         if self.is_preflight(head) {
             return Ok(Verdict::Answer(Local::Preflight));
         }
-        check_method(head.method)?;
+        let session = self.session_request(head);
+        if session.is_none() {
+            check_method(head.method)?;
+        }
         origin::check(&self.origin, head)?;
         let token = auth::bearer(&head.fields)?;
         let (client, token) = self.clients.authenticate(token, now, self.auth)?;
         paths::check_endpoint(place)?;
+        if let Some(session) = session {
+            headers::check_single(&head.fields)?;
+            check_bodiless(head.body)?;
+            return Ok(Verdict::Session(session, Permit::new(client, token)));
+        }
         headers::check(&head.fields)?;
         self.check_declared_length(head.body)?;
         Ok(Verdict::Forward(Permit::new(client, token)))
@@ -48,6 +59,13 @@ impl Policy {
     /// Check 4a: a browser asks whether a page of an allowed origin may call.
     fn is_preflight(&self, head: &RequestHead<'_>) -> bool {
         cors::asked_method(head) == Some(b"POST") && self.allowed_origin(head).is_some()
+    }
+
+    /// The exception to check 4: `GET` and `DELETE` of a session at the endpoint, where a slot asks for them.
+    pub(super) fn session_request(&self, head: &RequestHead<'_>) -> Option<SessionRequest> {
+        let may_be = self.sessions == Sessions::Passed && head.method != b"POST";
+        let asked = may_be.then(|| SessionRequest::of(head)).flatten();
+        asked.filter(|_| self.paths.locate(head.path) == Place::Endpoint)
     }
 
     /// Check 11, as far as the head tells: a body that is not even read for its id is refused at once.
@@ -100,7 +118,7 @@ mod tests {
         let verdict = match policy.decide(&head, 100) {
             Verdict::Answer(local) => Ok(Some(local)),
             Verdict::Deny(denial) => Err(denial),
-            Verdict::Forward(permit) => {
+            Verdict::Forward(permit) | Verdict::Session(_, permit) => {
                 assert_eq!(policy.clients().name(permit.client()), "bot");
                 Ok(None)
             }
@@ -229,6 +247,44 @@ mod tests {
         ] {
             check(line, &fields, expect);
         }
+    }
+
+    // The exception to check 4 where a slot asks for it: the order of the others stays.
+    #[test]
+    fn session_requests_pass_every_check_but_the_one_of_the_method() {
+        let open = || policy(clients(), WrongToken::Forbidden).with_sessions(Sessions::Passed);
+        let refused = Err(Denial::MethodNotAllowed);
+        for (method, asks) in [("GET", "Accept: text/event-stream\r\n"), ("DELETE", "Mcp-Session-Id: s\r\n")]
+        {
+            let auth = "Host: localhost\r\nAuthorization: Bearer good\r\n";
+            for (line, fields, expect) in [
+                ("/mcp", format!("Host: localhost\r\nOrigin: null\r\n{asks}"), Err(Denial::OriginNotAllowed)),
+                ("/mcp", format!("Host: evil\r\n{asks}"), Err(Denial::HostNotAllowed)),
+                ("/mcp", format!("Host: localhost\r\n{asks}"), Err(Denial::AuthorizationMissing)),
+                ("/mcp", format!("Host: localhost\r\nAuthorization: Bearer no\r\n{asks}"), Err(INVALID)),
+                (
+                    "/mcp",
+                    format!("{auth}{asks}Mcp-Session-Id: a\r\nMcp-Session-Id: b\r\nContent-Length: 1\r\n"),
+                    Err(Denial::RepeatedField(Known::McpSessionId)),
+                ),
+                ("/mcp", format!("{auth}{asks}Content-Length: 1\r\n"), Err(Denial::BodyTooLarge)),
+                ("/mcp", format!("{auth}{asks}Transfer-Encoding: chunked\r\n"), Err(Denial::BodyTooLarge)),
+                ("/mcp", format!("{auth}{asks}"), Ok(None)),
+                ("/mcp/?q", format!("{auth}{asks}Content-Length: 0\r\n"), Ok(None)),
+                ("/health", asks.to_owned(), Ok(Some(Local::Health))),
+                ("/x", format!("{auth}{asks}"), refused),
+                ("/mcp", auth.to_owned(), refused),
+                ("/mcp", "Host: evil\r\nOrigin: null\r\n".to_owned(), refused),
+            ] {
+                let fields = if line == "/health" { format!("Host: a\r\n{fields}") } else { fields };
+                check_with(&open(), &format!("{method} {line}"), &fields, expect);
+                let closed = if line == "/health" { expect } else { refused };
+                check(&format!("{method} {line}"), &fields, closed);
+            }
+            check_with(&open(), "PUT /mcp", &format!("{auth}{asks}"), refused);
+            check_with(&open(), "HEAD /mcp", &format!("{auth}{asks}"), refused);
+        }
+        check_with(&open(), "POST /mcp", GOOD, Ok(None));
     }
 
     // "any method, no auth"

@@ -18,6 +18,7 @@ pub mod quota;
 pub mod rate;
 pub mod reply;
 pub mod routes;
+pub mod session;
 pub mod tools;
 
 pub use auth::{ClientId, Clients};
@@ -26,6 +27,7 @@ pub use denial::Denial;
 pub use limits::{Limits, Timeouts};
 pub use permit::Permit;
 pub use quota::{Quota, ToolRules};
+pub use session::SessionRequest;
 
 /// Everything the checks need, immutable: a reload builds a new one.
 #[derive(Debug)]
@@ -36,6 +38,16 @@ pub struct Policy {
     limits: Limits,
     clients: Clients,
     read_only: tools::ReadOnlyTools,
+    sessions: Sessions,
+}
+
+/// Whether any slot takes the requests of a session that are no calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sessions {
+    /// The endpoint takes POST only.
+    Refused,
+    /// `GET` and `DELETE` of a session pass to the slots that ask for them.
+    Passed,
 }
 
 /// What the guard answers itself without refusing anything.
@@ -63,6 +75,8 @@ pub enum Verdict {
     Deny(Denial),
     /// The head passes; the body may be read.
     Forward(Permit),
+    /// The head passes, and has no body: a request of a session.
+    Session(SessionRequest, Permit),
 }
 
 impl Policy {
@@ -75,12 +89,25 @@ impl Policy {
         clients: Clients,
     ) -> Policy {
         let read_only = tools::ReadOnlyTools::default();
-        Policy { paths: paths::Paths::new(paths), origin, auth, limits, clients, read_only }
+        Policy {
+            paths: paths::Paths::new(paths),
+            origin,
+            auth,
+            limits,
+            clients,
+            read_only,
+            sessions: Sessions::Refused,
+        }
     }
 
     /// The same, with these tools known to change nothing.
     pub fn with_read_only_tools(self, read_only: tools::ReadOnlyTools) -> Policy {
         Policy { read_only, ..self }
+    }
+
+    /// The same, with requests of sessions passed or refused.
+    pub fn with_sessions(self, sessions: Sessions) -> Policy {
+        Policy { sessions, ..self }
     }
 
     /// The bounds this policy was built with.

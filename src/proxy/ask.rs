@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use super::admission::{NoPlace, Place, Standing};
 use super::answer::Session;
-use super::backend::{self, Origin};
+use super::backend::{self, Ask, Origin};
 use super::client::{Client, Interrupt};
 use super::exchange::{Failure, Received, exchange};
 use super::hold::NotHeld;
@@ -164,6 +164,10 @@ struct Asking<'q> {
 impl<'q> Asking<'q> {
     async fn run(&mut self, client: &mut Client) -> Result<Asked<'q>, Why> {
         loop {
+            if self.question.call.session().is_some() && !self.slot.backend.sessions {
+                // Without `sessions` a slot is asked by POST only.
+                return Err(Why::Refused(Denial::MethodNotAllowed));
+            }
             let place = self.enter(client).await?;
             // A connection that failed under this call casts doubt on its fellows in the pool.
             let pooled = if self.unsent == 0 { self.slot.pool.take(place.since().into()) } else { None };
@@ -240,8 +244,9 @@ impl<'q> Asking<'q> {
         begun: Instant,
         client: &mut Client,
     ) -> Result<Result<Received, Failure>, Why> {
-        let Question { shared, request, body, origin, .. } = self.question;
-        let mut head = backend::head(&self.slot.backend, request, origin, body.len());
+        let Question { shared, request, call, body, origin, .. } = self.question;
+        let what = call.session().map_or(Ask::Call(body.len()), Ask::Session);
+        let mut head = backend::head(&self.slot.backend, request, origin, what);
         // One slice is written more cheaply than two.
         let body = if body.len() <= TOGETHER_BYTES_MAX {
             head.extend_from_slice(body);
@@ -263,7 +268,9 @@ impl<'q> Asking<'q> {
     }
 
     fn may_repeat(&self) -> bool {
-        self.repeated < AGAIN_MAX && self.question.call.method().repeatable()
+        let call = self.question.call;
+        // GET and DELETE are idempotent (RFC 9110, 9.2.2).
+        self.repeated < AGAIN_MAX && (call.method().repeatable() || call.session().is_some())
     }
 
     /// Whether the backend that was reached under this generation still listens.
@@ -337,7 +344,10 @@ impl<'q> Asking<'q> {
         if self.is_sent_elsewhere() {
             return Ok(());
         }
-        let other = self.route.split.fallback(self.slot.slot).and_then(|slot| runtime.slot(slot));
+        // A session lives in one backend: the other one does not know it.
+        let fallback = self.route.split.fallback(self.slot.slot);
+        let fallback = fallback.filter(|_| self.question.call.session().is_none());
+        let other = fallback.and_then(|slot| runtime.slot(slot));
         if self.fallback == Fallback::Untried {
             self.fallback = Fallback::Tried;
             if let Some(other) = other {

@@ -3,6 +3,7 @@
 use super::local::{append_field, append_length, append_line};
 use crate::http1::forward::{passes_to_backend, same_name};
 use crate::http1::{Field, Known, Occurs, RequestHead};
+use crate::policy::SessionRequest;
 use crate::upstream::{Accept, Backend, UpstreamAuthorization};
 
 /// The line that says who passed a request on (RFC 9110, 7.6.3).
@@ -28,15 +29,25 @@ pub(super) enum Trust {
     Stranger,
 }
 
-/// The whole head for a body of `length` bytes.
-pub(super) fn head(
-    backend: &Backend,
-    request: &RequestHead<'_>,
-    origin: &Origin<'_>,
-    length: usize,
-) -> Vec<u8> {
+/// What is asked of the backend.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Ask {
+    /// A call whose body has so many bytes.
+    Call(usize),
+    /// Something of a session; without a body.
+    Session(SessionRequest),
+}
+
+/// The whole head.
+pub(super) fn head(backend: &Backend, request: &RequestHead<'_>, origin: &Origin<'_>, what: Ask) -> Vec<u8> {
     let mut out = Vec::with_capacity(1024);
-    out.extend_from_slice(b"POST ");
+    match what {
+        Ask::Call(_) => out.extend_from_slice(b"POST "),
+        Ask::Session(asked) => {
+            out.extend_from_slice(asked.as_str().as_bytes());
+            out.push(b' ');
+        }
+    }
     out.extend_from_slice(backend.path.as_bytes());
     if let (true, Some(query)) = (backend.query, request.query) {
         out.push(b'?');
@@ -44,8 +55,16 @@ pub(super) fn head(
     }
     out.extend_from_slice(b" HTTP/1.1\r\n");
     append_line(&mut out, b"Host: ", backend.host.as_bytes());
-    append_length(&mut out, length as u64);
-    append_accept(&mut out, backend.accept, request);
+    match (what, backend.accept) {
+        (Ask::Session(SessionRequest::Stream), Accept::Both | Accept::Json) => {
+            out.extend_from_slice(b"Accept: text/event-stream\r\n");
+        }
+        (Ask::Session(_), accept) => append_accept(&mut out, accept, request),
+        (Ask::Call(length), accept) => {
+            append_length(&mut out, length as u64);
+            append_accept(&mut out, accept, request);
+        }
+    }
     request.fields.append_lines(&mut out, |field| passes(backend, field));
     if let UpstreamAuthorization::Bearer(token) = &backend.authorization {
         out.extend_from_slice(b"Authorization: Bearer ");

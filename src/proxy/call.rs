@@ -21,8 +21,34 @@ use super::route::Route;
 use super::shadow;
 use super::trial::{self, Tried};
 use crate::policy::reply::{self, Circumstances, Executed};
-use crate::policy::{Call, Denial, Permit, Refusal, ReplyTo};
+use crate::policy::{Call, Denial, Permit, Refusal, ReplyTo, SessionRequest};
 use crate::wire::{Era, Method};
+
+/// Serves a request of a session, which has no body: it is passed on like a notification, its stream like a subscription.
+pub(super) async fn serve_session(
+    request: &Request<'_>,
+    client: &mut Client,
+    session: (SessionRequest, Permit),
+    report: &mut Report,
+) -> Ending {
+    let Request { runtime, ref head, wall, .. } = *request;
+    let (asked, permit) = &session;
+    report.client = Some(permit.client());
+    report.detail = Some(format!("{} of a session", asked.as_str()));
+    client.ticket().set_client(runtime.key(permit.client()));
+    runtime.quotas.saw(permit, wall);
+    let route = request.shared.routes.load();
+    let persist = match runtime.policy.decide_session(session, head, runtime.max_version(route.fence)) {
+        Ok(call) => conduct(request, client, &call, &[], route, report).await,
+        Err(denial) => {
+            report.detail = runtime.policy.detail(denial, head);
+            request.answer(client, &reply::to_head(denial), Some(denial), report).await
+        }
+    };
+    // It has no method of MCP, and how long a stream lives says nothing about how quick its slot is.
+    report.method = None;
+    ending(persist, 0)
+}
 
 /// Serves the call behind `permit`.
 pub(super) async fn serve(
@@ -97,7 +123,8 @@ async fn conduct(
     let runtime = request.runtime;
     let name = runtime.policy.clients().name(call.client());
     report.method = Some(call.method());
-    let is_stream = call.method() == Method::SubscriptionsListen;
+    let is_stream =
+        call.method() == Method::SubscriptionsListen || call.session() == Some(SessionRequest::Stream);
     let patience = if is_stream { runtime.timeouts.stream_idle } else { runtime.total(call.tool()) };
     client.set_deadline(request.started + patience);
     client.set_leaving(leaving(call));
@@ -166,6 +193,9 @@ async fn conduct(
 
 /// What it means to the call that its client leaves.
 fn leaving(call: &Call<'_>) -> Leaving {
+    if call.session() == Some(SessionRequest::Stream) {
+        return Leaving::Ends;
+    }
     match (call.era(), call.method().repeatable()) {
         (Era::Modern, _) => Leaving::Ends,
         (Era::Legacy, true) => Leaving::EndsWhenBroken,

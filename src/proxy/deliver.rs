@@ -13,13 +13,13 @@ use super::front::Request;
 use super::learn::Listing;
 use super::local::Persist;
 use super::open::{Opened, Read, blame, failure_of};
-use super::relay::{Cut, Ended, Sending, Sent, StreamTime, Watch, send};
+use super::relay::{AtDrain, Cut, Ended, Sending, Sent, StreamTime, Watch, send};
 use super::report::Report;
 use super::shadow::Copying;
 use super::streams::OpenStream;
 use crate::http1::BodyLength;
 use crate::policy::reply::{self, Executed};
-use crate::policy::{Call, Denial};
+use crate::policy::{Call, Denial, SessionRequest};
 use crate::rollout::sample::{Failure, Verdict, judge_rpc_error};
 use crate::telemetry::Outcome;
 use crate::upstream::Slot;
@@ -139,13 +139,20 @@ impl Delivery<'_> {
             idle: times.stream_idle,
             end: total.map(|total| started + total),
             ping: times.stream_ping,
+            at_drain: if self.is_session_stream() { AtDrain::Ends } else { AtDrain::Finishes },
         }
+    }
+
+    /// Whether the answer is what a server sends outside of calls: it answers nothing, and may end behind any event.
+    fn is_session_stream(&self) -> bool {
+        self.call.session() == Some(SessionRequest::Stream)
     }
 
     fn classify(&self, sent: &Sent, answer: Answer, status: u16) -> Outcome {
         match &sent.result {
             Err(Cut::Interrupted(Interrupt::ClientGone)) => return Outcome::ClientGone,
             Err(Cut::Interrupted(Interrupt::Deadline)) => return Outcome::Timeout,
+            Err(Cut::Interrupted(Interrupt::Draining)) if self.is_session_stream() => return Outcome::Ok,
             Err(Cut::Interrupted(Interrupt::Draining)) => return Outcome::Denied,
             Err(Cut::Closed | Cut::Malformed(_) | Cut::TooLong | Cut::Unreadable) => {
                 return Outcome::Upstream;
@@ -225,7 +232,8 @@ impl Watch for Watching<'_, '_> {
     fn last_event(&mut self, cut: Option<&Cut>) -> Option<Vec<u8>> {
         let (is_answered, boundary) = self.read.events()?;
         let call = self.delivery.call;
-        if is_answered || call.kind() != Kind::Request || self.status >= 300 {
+        let is_session_stream = self.delivery.is_session_stream();
+        if is_answered || call.kind() != Kind::Request && !is_session_stream || self.status >= 300 {
             return None;
         }
         let end: &[u8] = match boundary {
@@ -234,6 +242,10 @@ impl Watch for Watching<'_, '_> {
             Boundary::Blank => b"\n\n",
             Boundary::Inside => return None,
         };
+        if is_session_stream {
+            // What the guard ends, it ends properly; what the backend cuts stays cut.
+            return matches!(cut, Some(Cut::Interrupted(_))).then(|| end.to_vec());
+        }
         let refusal = self.delivery.refusal(cut)?;
         let request = self.delivery.request;
         let denial = blame(request.shared, Some(self.slot), refusal);

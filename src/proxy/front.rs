@@ -301,6 +301,9 @@ impl Connection<'_> {
             Judged::AtTheDoor(Verdict::Forward(permit)) => {
                 call::serve(&request, client, permit, &mut report).await
             }
+            Judged::AtTheDoor(Verdict::Session(asked, permit)) => {
+                call::serve_session(&request, client, (asked, permit), &mut report).await
+            }
             Judged::AtTheDoor(Verdict::Deny(denial)) => {
                 report.detail = runtime.policy.detail(denial, &request.head);
                 let reply = reply::to_head(denial);
@@ -331,7 +334,7 @@ enum Judged<'r> {
 impl Judged<'_> {
     fn is_permitted(&self) -> bool {
         match self {
-            Judged::AtTheDoor(verdict) => matches!(verdict, Verdict::Forward(_)),
+            Judged::AtTheDoor(verdict) => matches!(verdict, Verdict::Forward(_) | Verdict::Session(..)),
             Judged::OnARoute(judged) => judged.is_permitted(),
         }
     }

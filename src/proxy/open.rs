@@ -103,6 +103,7 @@ pub(super) async fn open<'q>(
         return Err(not_asked(slot, since, Why::Refused(fault.denial)));
     }
     if question.call.kind() != Kind::Request
+        && question.call.session().is_none()
         && matches!(head.status, 200 | 204)
         && source.is_complete()
         && source.data.is_empty()

@@ -276,6 +276,16 @@ pub(super) struct StreamTime {
     pub(super) end: Option<tokio::time::Instant>,
     /// After this much silence, a comment is sent.
     pub(super) ping: Option<Duration>,
+    pub(super) at_drain: AtDrain,
+}
+
+/// What a drain means to a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum AtDrain {
+    /// It has the drain's time to end by itself.
+    Finishes,
+    /// It ends behind a whole event as soon as the drain begins: it has no end of its own.
+    Ends,
 }
 
 impl StreamTime {
@@ -343,7 +353,6 @@ pub(super) async fn send(
         }
         return sent;
     }
-    let ping = sending.stream.and_then(|stream| stream.ping);
     let mut head: &[u8] = &sending.rendered;
     loop {
         sent.bytes += source.data.len() as u64;
@@ -358,7 +367,7 @@ pub(super) async fn send(
         }
         head = &[];
         source.data.clear();
-        if let Err(cut) = next_piece(source, client, ping, coding, watch).await {
+        if let Err(cut) = next_piece(source, client, sending.stream, coding, watch).await {
             if let Some(event) = watch.last_event(Some(&cut)) {
                 sent.bytes += event.len() as u64;
                 source.end_with(Some(event));
@@ -392,13 +401,23 @@ fn show(source: &mut Source, watch: &mut impl Watch) {
 async fn next_piece(
     source: &mut Source,
     client: &mut Client,
-    ping: Option<Duration>,
+    stream: Option<StreamTime>,
     coding: Coding,
     watch: &impl Watch,
 ) -> Result<(), Cut> {
-    let Some(ping) = ping else { return client.until(source.read()).await? };
+    let ends_at_drain = stream.is_some_and(|stream| stream.at_drain == AtDrain::Ends);
+    let ping = stream.and_then(|stream| stream.ping);
+    if ping.is_none() && !ends_at_drain {
+        return client.until(source.read()).await?;
+    }
     loop {
-        match client.until(tokio::time::timeout(ping, source.read())).await? {
+        let read = tokio::time::timeout(ping.unwrap_or(Duration::MAX), source.read());
+        let read = if ends_at_drain && watch.is_between_events() {
+            client.until_drain(read).await?.ok_or(Cut::Interrupted(Interrupt::Draining))?
+        } else {
+            client.until(read).await?
+        };
+        match read {
             Ok(read) => return read,
             Err(_silent) if watch.is_between_events() => {
                 write_piece(client, &[], PING, End::Open, coding).await?;

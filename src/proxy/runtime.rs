@@ -23,7 +23,7 @@ use super::streams::{StreamBounds, Streams};
 use crate::config::shadow::Shadow;
 use crate::config::{Config, MaxVersionSetting, SplitKey};
 use crate::policy::reply::ErrorMode;
-use crate::policy::{Call, ClientId, Policy, Timeouts, ToolRules};
+use crate::policy::{Call, ClientId, Policy, Sessions, Timeouts, ToolRules};
 use crate::rollout::sample::{Ended, Verdict};
 use crate::telemetry::metrics::{ShadowMetrics, SlotGauges};
 use crate::telemetry::{Log, Metrics};
@@ -61,10 +61,13 @@ impl Runtime {
         };
         let holders = Holders { clients: &config.clients, rules: &config.tool_rules };
         let quotas = Quotas::new(holders, &limits, previous.map(|old| (&old.quotas, old.holders())));
+        let passes = [&config.blue, &config.green].into_iter().flatten().any(|backend| backend.sessions);
+        let sessions = if passes { Sessions::Passed } else { Sessions::Refused };
         Runtime {
             slots: [state(Slot::Blue, config.blue), state(Slot::Green, config.green)],
             policy: Policy::new(&config.paths, config.origin, config.auth, limits, config.clients)
-                .with_read_only_tools(config.read_only),
+                .with_read_only_tools(config.read_only)
+                .with_sessions(sessions),
             tool_rules: config.tool_rules,
             quotas,
             timeouts,

@@ -62,6 +62,8 @@ pub struct Backend {
     pub pool_idle: Duration,
     /// Whether `Mcp-Session-Id` is removed in both directions (stateless backends).
     pub strip_session: bool,
+    /// Whether `GET` and `DELETE` of a session pass (stateful backends).
+    pub sessions: bool,
     /// Fixed fields, replacing the client's under any spelling of the name.
     pub set_headers: Vec<(String, String)>,
     /// Whether the query string is forwarded.

@@ -163,6 +163,16 @@ pub fn judge(fields: &McpFields<'_>, message: &Message<'_>, max: MaxVersion) -> 
     disagreement.map_or(Ok(era), |mismatch| Err(EraError::HeaderMismatch(mismatch)))
 }
 
+/// Judges the version of a request without a body: of a session, which the modern era does not have.
+pub fn judge_bodiless(version: Option<&[u8]>, max: MaxVersion) -> Result<Era, EraError> {
+    let Some(version) = version else { return Ok(Era::Legacy) };
+    match max {
+        _ if !is_token(version) => Err(EraError::MalformedVersion),
+        Some(max) if version > max.0.as_slice() => Err(EraError::Fenced { max }),
+        Some(_) | None => Ok(era_of(version)),
+    }
+}
+
 /// The era of a request whose body could not be judged, by its header alone. A client whose header is no version copes with
 /// the real status.
 pub fn presume(protocol_version: Option<&[u8]>) -> Era {

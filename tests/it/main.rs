@@ -45,6 +45,7 @@ mod rollout_triggers;
 mod routes;
 mod routes_streams;
 mod secrets;
+mod sessions;
 mod shadow;
 mod shadow_cost;
 mod stream_ends;

@@ -46,6 +46,7 @@ async fn scripted(script: Script) -> (Backend, Shared) {
         pool: 1,
         pool_idle: Duration::from_secs(1),
         strip_session: false,
+        sessions: false,
         set_headers: Vec::new(),
         query: false,
         client_header: false,
