@@ -199,7 +199,7 @@ fn read(
     let routes = routes::read(&mut root, &config, folder, surroundings);
     root.finish();
     let config = Config { routes, ..config };
-    let config = Config { secrets: secrets::held(&config, surroundings), ..config };
+    let config = Config { secrets: secrets::held(&config, &auth.token_env, surroundings), ..config };
     checks::check(&config, report);
     config
 }

@@ -16,7 +16,7 @@ use crate::policy::rate::Rate;
 use crate::policy::routes::{ApiKey, Entry, Reach, Rule, Upgrades, Verb};
 use crate::upstream::{Accept, Backend, Slot, UpstreamAuthorization};
 
-const ROUTES_MAX: usize = 64;
+pub(super) const ROUTES_MAX: usize = 64;
 const KEYS_MAX: usize = 64;
 const KEY_FIELD: &str = "X-API-Key";
 

@@ -11,7 +11,7 @@ use super::table::Table;
 use super::{Surroundings, value};
 use crate::upstream::{Accept, Backend, Slot, UpstreamAuthorization};
 
-const SET_HEADERS_MAX: usize = 32;
+pub(super) const SET_HEADERS_MAX: usize = 32;
 const HEADER_VALUE_BYTES_MAX: usize = 4096;
 
 /// Fields the guard writes itself, with the key to use instead where there is one.

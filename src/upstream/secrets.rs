@@ -5,7 +5,7 @@
 //! hexadecimal. One that means to hide a secret in its answer can: that is no defence against that. Must not know who quotes.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -17,8 +17,6 @@ use base64::engine::general_purpose::{GeneralPurpose, NO_PAD};
 pub const REMOVED: &str = "[secret]";
 /// Shorter texts are not searched for: they are parts of ordinary words.
 pub const SECRET_BYTES_MIN: usize = 6;
-/// Secrets searched for at most; an installation has a handful.
-const SECRETS_MAX: usize = 64;
 
 /// The secrets of this process. Cheap to clone. `Debug` shows none.
 #[derive(Clone, Default)]
@@ -27,9 +25,8 @@ pub struct Secrets(Arc<Inner>);
 #[derive(Default)]
 struct Inner {
     values: BTreeSet<String>,
-    needles: Vec<Vec<u8>>,
-    /// By the first byte, whether something may begin with it.
-    begins: Vec<bool>,
+    /// By their first byte, the longest first.
+    needles: BTreeMap<u8, Vec<Vec<u8>>>,
 }
 
 impl fmt::Debug for Secrets {
@@ -54,20 +51,20 @@ impl Secrets {
         let values: BTreeSet<String> = bare
             .map(|value| value.trim_matches('"'))
             .filter(|value| value.len() >= SECRET_BYTES_MIN)
-            .take(SECRETS_MAX)
             .map(str::to_owned)
             .collect();
-        let mut needles: Vec<Vec<u8>> = values.iter().flat_map(|value| needles(value)).collect();
-        // A longer one may contain a shorter one.
-        needles.sort_by(|one, two| two.len().cmp(&one.len()).then_with(|| one.cmp(two)));
-        needles.dedup();
-        let mut begins = vec![false; 256];
-        for first in needles.iter().filter_map(|needle| needle.first()).chain(b"\\%&") {
-            if let Some(place) = begins.get_mut(usize::from(*first)) {
-                *place = !needles.is_empty();
+        let mut needles: BTreeMap<u8, Vec<Vec<u8>>> = BTreeMap::new();
+        for needle in values.iter().flat_map(|value| forms(value)) {
+            if let Some(first) = needle.first() {
+                needles.entry(*first).or_default().push(needle);
             }
         }
-        Secrets(Arc::new(Inner { values, needles, begins }))
+        for group in needles.values_mut() {
+            // A longer one may contain a shorter one.
+            group.sort_by(|one, two| two.len().cmp(&one.len()).then_with(|| one.cmp(two)));
+            group.dedup();
+        }
+        Secrets(Arc::new(Inner { values, needles }))
     }
 
     /// These and those.
@@ -80,12 +77,9 @@ impl Secrets {
 
     /// The same bytes without any of the secrets. Copies only where there is one.
     pub fn clean<'b>(&self, bytes: &'b [u8]) -> Cow<'b, [u8]> {
-        let Inner { needles, begins, .. } = &*self.0;
         let (mut out, mut kept, mut at) = (Vec::new(), 0, 0);
-        while let Some(first) = bytes.get(at) {
-            let may = begins.get(usize::from(*first)).is_some_and(|may| *may);
-            let rest = &bytes[at..];
-            match needles.iter().filter(|_| may).find_map(|needle| length(rest, needle)) {
+        while at < bytes.len() {
+            match self.0.begins(&bytes[at..]) {
                 Some(length) => {
                     out.extend_from_slice(&bytes[kept..at]);
                     out.extend_from_slice(REMOVED.as_bytes());
@@ -106,6 +100,24 @@ impl Secrets {
     pub fn clean_text(&self, text: &str) -> String {
         String::from_utf8_lossy(&self.clean(text.as_bytes())).into_owned()
     }
+}
+
+impl Inner {
+    /// How many bytes at the start of `text` spell a secret. However many secrets there are, only those are compared whose
+    /// first byte stands there.
+    fn begins(&self, text: &[u8]) -> Option<usize> {
+        let first = text.first()?;
+        if !matches!(first, b'\\' | b'%' | b'&') {
+            return spelled(text, self.needles.get(first)?).map(|(_, length)| length);
+        }
+        let may = self.needles.iter().filter(|(first, _)| sign(text, **first).is_some());
+        may.filter_map(|(_, group)| spelled(text, group)).max().map(|(_, length)| length)
+    }
+}
+
+/// The bytes of the first needle that `text` begins with, and how many bytes spell it there.
+fn spelled(text: &[u8], needles: &[Vec<u8>]) -> Option<(usize, usize)> {
+    needles.iter().find_map(|needle| Some((needle.len(), length(text, needle)?)))
 }
 
 /// How many bytes at the start of `text` spell the needle, in whatever mixture of escapes.
@@ -187,7 +199,7 @@ fn hexadecimal(digits: &[u8]) -> Option<u32> {
 }
 
 /// What a value is searched for as; how each is escaped is for the comparison.
-fn needles(value: &str) -> Vec<Vec<u8>> {
+fn forms(value: &str) -> Vec<Vec<u8>> {
     let hexadecimal: String = value.bytes().map(|byte| format!("{byte:02x}")).collect();
     let mut found = vec![value.to_owned(), hexadecimal.to_uppercase(), hexadecimal];
     found.extend(base64_forms(value));
