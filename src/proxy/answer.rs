@@ -6,6 +6,7 @@ use crate::http1::forward::passes_to_client;
 use crate::http1::{
     BodyLength, Field, FieldSpans, Fields, FramingError, HeadLimits, Known, Occurs, response,
 };
+use crate::upstream::Secrets;
 use crate::wire::outcome::Format;
 
 /// Bounds on a backend's head: generous, for it is on our side, but bounds.
@@ -27,8 +28,8 @@ pub(super) struct AnswerHead {
     pub(super) rendered: Vec<u8>,
     /// The field that clients read once, and that the backend sent with two values.
     pub(super) conflict: Option<&'static str>,
-    /// Where a redirect leads, for the log.
-    pub(super) location: Option<String>,
+    /// Where a redirect leads, as the backend says it: for the log only through `show_location`.
+    pub(super) location: Option<Vec<u8>>,
 }
 
 impl AnswerHead {
@@ -147,11 +148,18 @@ fn conflict(fields: &Fields<'_>) -> Option<&'static str> {
     SINGLE.iter().take(3).find(|(known, _)| disagrees(*known)).map(|(_, name)| *name)
 }
 
-/// The target of a redirect without its query, which may hold a secret: escaped and cut.
-fn location(fields: &Fields<'_>) -> Option<String> {
+fn location(fields: &Fields<'_>) -> Option<Vec<u8>> {
     let field = fields.iter().find(|field| field.name.eq_ignore_ascii_case(b"location"))?;
-    let end = field.value.iter().position(|byte| matches!(byte, b'?' | b'#')).unwrap_or(field.value.len());
-    let mut shown = field.value[..end].escape_ascii().to_string();
+    Some(field.value.to_vec())
+}
+
+/// The target of a redirect without secrets and without its query, which may hold others: escaped and cut. Cleaned before
+/// that: a part of a secret is not found.
+#[cold]
+pub(super) fn show_location(location: &[u8], secrets: &Secrets) -> String {
+    let clean = secrets.clean(location);
+    let end = clean.iter().position(|byte| matches!(byte, b'?' | b'#')).unwrap_or(clean.len());
+    let mut shown = clean[..end].escape_ascii().to_string();
     // `user:password@` before the host.
     if let Some((before, after)) = shown.split_once("//")
         && let Some(at) = after[..after.find('/').unwrap_or(after.len())].rfind('@')
@@ -159,7 +167,7 @@ fn location(fields: &Fields<'_>) -> Option<String> {
         shown = format!("{before}//{}", &after[at + 1..]);
     }
     shown.truncate(LOCATION_BYTES_MAX);
-    Some(shown)
+    shown
 }
 
 #[cfg(test)]
@@ -234,10 +242,27 @@ mod tests {
 
     #[test]
     fn a_redirect_names_its_target_without_secrets() {
-        let to = |location: &str| head(&format!("HTTP/1.1 307 X\r\nLocation: {location}\r\n\r\n")).location;
+        let secrets = Secrets::new(["t0k/en?1#2", "long-secret"]);
+        let to = |location: &str| {
+            let location = head(&format!("HTTP/1.1 307 X\r\nLocation: {location}\r\n\r\n")).location;
+            location.map(|location| show_location(&location, &secrets))
+        };
         assert_eq!(to("/mcp/").as_deref(), Some("/mcp/"));
         assert_eq!(to("http://u:pass@in:80/login?token=s#t").as_deref(), Some("http://in:80/login"));
         assert_eq!(to("/\"\t\u{e9}").as_deref(), Some(r#"/\"\t\xc3\xa9"#));
+        for (sent, shown) in [
+            ("/login/t0k/en?1#2/x", "/login/[secret]/x"),
+            ("http://t0k%2fen%3F1%232.in/x", "http://[secret].in/x"),
+            ("http://u:t0k/en?1#2@in/x?y", "http://in/x"),
+            ("/a?back=t0k/en?1#2", "/a"),
+        ] {
+            assert_eq!(to(sent).as_deref(), Some(shown), "{sent}");
+        }
+        // A secret at any place about the cut.
+        for before in LOCATION_BYTES_MAX - 12..LOCATION_BYTES_MAX {
+            let shown = to(&format!("{}long-secret", "x".repeat(before))).unwrap();
+            assert!(!shown.contains("lo"), "{before}: {shown}");
+        }
         assert_eq!(to(&"x".repeat(5000)).map(|shown| shown.len()), Some(LOCATION_BYTES_MAX));
         assert_eq!(head("HTTP/1.1 200 OK\r\nLocation: /x\r\n\r\n").location, None);
     }

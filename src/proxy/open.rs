@@ -3,7 +3,7 @@
 use tokio::time::Instant;
 
 use super::admission::Place;
-use super::answer::AnswerHead;
+use super::answer::{AnswerHead, show_location};
 use super::ask::{Asked, NotAsked, Question, Why};
 use super::client::{Client, Interrupt};
 use super::filter::show_only;
@@ -168,7 +168,9 @@ fn judge(
     match status {
         ..300 => judge_success(question, slot, source, head, read),
         300..400 => {
-            let to = head.location.as_deref().unwrap_or("nowhere");
+            let secrets = &question.runtime.secrets;
+            let to = head.location.as_ref().map(|location| show_location(location, secrets));
+            let to = to.as_deref().unwrap_or("nowhere");
             let what = format!(
                 "the backend redirects ({status}) to `{to}`, which is not followed; correct the slot's address or path"
             );

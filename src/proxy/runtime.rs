@@ -27,7 +27,7 @@ use crate::policy::{Call, ClientId, Policy, Sessions, Timeouts, ToolRules};
 use crate::rollout::sample::{Ended, Verdict};
 use crate::telemetry::metrics::{ShadowMetrics, SlotGauges};
 use crate::telemetry::{Log, Metrics};
-use crate::upstream::{Backend, Slot, Split};
+use crate::upstream::{Backend, Secrets, Slot, Split};
 use crate::wire::ProtocolVersion;
 use crate::wire::era::MaxVersion;
 
@@ -45,6 +45,8 @@ pub(super) struct Runtime {
     max_version: MaxVersionSetting,
     split_key: SplitKey,
     trusted_proxies: Vec<IpAddr>,
+    /// What is removed from a backend's words before the log shows them.
+    pub(super) secrets: Secrets,
     /// What is open beside the endpoint.
     pub(super) open_routes: OpenRoutes,
     slots: [Option<Arc<SlotState>>; 2],
@@ -76,6 +78,7 @@ impl Runtime {
             max_version: config.max_version,
             split_key: config.split_key,
             trusted_proxies: config.listen.trusted_proxies,
+            secrets: config.secrets,
             open_routes: OpenRoutes::new(config.routes, previous.map(|previous| &previous.open_routes)),
         }
     }

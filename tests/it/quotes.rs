@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 use tokio::net::UnixListener;
 
-use crate::harness::{Message, STARTING, eventually, guard, mcp, read_message};
+use crate::harness::{Message, STARTING, call, eventually, guard, mcp, read_message};
 
 const TOKEN: &str = "upstream-S3cr3t/9876+43210<x>";
 const OTHER: &str = "candidate-T0ken-5566778899";
@@ -181,6 +181,65 @@ async fn no_secret_is_quoted_by_log_status_history_doctor_or_notification() {
             assert_clean(&format!("{way}: {place}"), &text);
         }
     }
+}
+
+/// What a backend may answer a call with that the guard logs, or could: the ways above, redirects, and heads that are none.
+fn answers() -> Vec<(String, String)> {
+    let whole = json!({"id": 1, "method": "tools/call"});
+    let mut answers: Vec<(String, String)> =
+        ways().into_iter().map(|(way, answer)| (way.to_owned(), answer(&whole))).collect();
+    for to in [
+        format!("/login/{TOKEN}/x"),
+        format!("http://{OTHER}.example/"),
+        format!("http://{TOKEN}@host/{OTHER}?{TOKEN}"),
+        format!("/{}/x", TOKEN.replace('/', "%2F").replace('<', "%3C")),
+        format!("/{}{TOKEN}", "x".repeat(185)),
+    ] {
+        answers.push((to.clone(), format!("HTTP/1.1 307 X\r\nLocation: {to}\r\nContent-Length: 0\r\n\r\n")));
+    }
+    for head in [
+        format!("HTTP/1.1 {TOKEN} X\r\n\r\n"),
+        format!("{TOKEN}\r\n\r\n"),
+        format!("HTTP/1.1 200 {TOKEN}\r\n{TOKEN}\r\n\r\n"),
+        format!("HTTP/1.1 200 OK\r\nContent-Length: {TOKEN}\r\n\r\n"),
+        format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{TOKEN}\r\n"),
+        format!(
+            "HTTP/1.1 200 OK\r\nMcp-Session-Id: {TOKEN}\r\nMcp-Session-Id: {OTHER}\r\nContent-Length: 0\r\n\r\n"
+        ),
+    ] {
+        answers.push((head.clone(), head));
+    }
+    answers
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_secret_is_quoted_from_the_answer_to_a_call() {
+    let folder = tempfile::tempdir().unwrap();
+    let answers = answers();
+    let served = answers.clone();
+    let next = std::sync::atomic::AtomicUsize::new(0);
+    let backend = answering(&folder.path().join("blue"), move |_, body| {
+        // Probes are told nothing of interest: the other tests look at them.
+        if body["method"] != "tools/call" {
+            return http("500 Internal Server Error", "text/html", "");
+        }
+        let at = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        served.get(at).map(|(_, answer)| answer.clone()).unwrap_or_default()
+    });
+    let guard = guard()
+        .token("t")
+        .environment("UPTOK", TOKEN)
+        .upstream(backend.as_str())
+        .slot("authorization = \"env:UPTOK\"\nset_headers = { \"X-Key\" = \"candidate-T0ken-5566778899\" }")
+        .start()
+        .await;
+    for (way, _) in &answers {
+        guard.post(&call(1, "tools/call")).await;
+        assert_clean(way, &guard.log().join("\n"));
+    }
+    guard.logged("/login/[secret]/x").await;
+    guard.logged("malformed").await;
+    assert_clean("all", &guard.log().join("\n"));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
