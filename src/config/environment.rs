@@ -29,7 +29,7 @@ impl Environment {
     /// The variables that belong to the configuration in this file; packages keep theirs in `packaged`.
     pub(super) fn beside(configuration: &Path, packaged: &Path) -> (Environment, Findings) {
         let mut findings = Findings::default();
-        if configuration.parent() != Some(packaged) {
+        if !is_folder(super::folder(configuration), packaged) {
             return (Environment::default(), findings);
         }
         let path = packaged.join(FILE);
@@ -83,6 +83,13 @@ impl Environment {
         };
         self.from_the_start.borrow().iter().map(warning).collect()
     }
+}
+
+/// Whether a folder is the packaged one, under whatever name: relative, or by a link.
+pub(super) fn is_folder(folder: &Path, packaged: &Path) -> bool {
+    let here = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    folder == packaged
+        || matches!((here.canonicalize(), packaged.canonicalize()), (Ok(here), Ok(there)) if here == there)
 }
 
 /// A file of the packaged configuration that the guard cannot read.
@@ -246,6 +253,22 @@ mod tests {
         assert_eq!(read(), ("".into(), 0));
         std::fs::write(packaged.path().join("env"), "OTHER=two").unwrap();
         assert_eq!(read(), ("of the process".into(), 1), "and that a restart is needed is said");
+    }
+
+    #[test]
+    fn the_packaged_folder_is_known_under_every_name() {
+        let packaged = tempfile::tempdir().unwrap();
+        std::fs::write(packaged.path().join("env"), "TOKEN=one").unwrap();
+        std::fs::create_dir(packaged.path().join("plan.d")).unwrap();
+        let elsewhere = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink(packaged.path(), elsewhere.path().join("link")).unwrap();
+        for folder in [packaged.path().join("plan.d/.."), elsewhere.path().join("link")] {
+            let (environment, _) = Environment::beside(&folder.join("guard.toml"), packaged.path());
+            assert_eq!(environment.variable("TOKEN", &|_| None), Some("one".into()), "{}", folder.display());
+        }
+        // A name alone, asked in the folder itself.
+        assert!(is_folder(Path::new(""), &std::env::current_dir().unwrap()));
+        assert!(!is_folder(Path::new(""), packaged.path()));
     }
 
     #[test]

@@ -114,7 +114,7 @@ pub(crate) fn secret_files(file: &Path) -> Vec<SecretFile> {
         let entries = source::parse(&text, &report)?;
         file::auth(Table::root(entries.get_ref(), &report).table("auth"), folder(file)).tokens_file
     });
-    let packaged = folder(file) == Path::new(PACKAGED);
+    let packaged = environment::is_folder(folder(file), Path::new(PACKAGED));
     let tokens = named.or_else(|| packaged.then(|| Path::new(PACKAGED).join(tokens::FILE_NAME)));
     let environment = packaged.then(|| Path::new(PACKAGED).join(environment::FILE));
     let tokens = tokens.map(SecretFile::Tokens);

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::problem::Invalid;
 use super::table::Table;
-use super::{Surroundings, value};
+use super::{Surroundings, tokens, value};
 use crate::upstream::{Accept, Backend, Slot, UpstreamAuthorization};
 
 pub(super) const SET_HEADERS_MAX: usize = 32;
@@ -67,6 +67,11 @@ pub(super) fn read(mut table: Table<'_>, folder: &Path, surroundings: &Surroundi
     let authorization = table
         .text("authorization", |text| authorization(text, surroundings))
         .unwrap_or(UpstreamAuthorization::Strip);
+    if let UpstreamAuthorization::Bearer(token) = &authorization
+        && let Some(reason) = tokens::copied_with_more(token.as_bytes(), "the variable")
+    {
+        table.warn("authorization", Invalid::new(reason).hint(tokens::CLEAN));
+    }
     let pool = table.count("pool", 1..=10_000, 32);
     let second = Duration::from_secs(1);
     let pool_idle = table.duration("pool_idle", second / 1000..=second * 3600, second * 4);

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use toml::de::DeValue;
 
-use super::environment::PACKAGED;
+use super::environment::{PACKAGED, is_folder};
 use super::problem::{Findings, Invalid, Report};
 use super::table::Table;
 use super::{Surroundings, file, source, tools};
@@ -103,7 +103,35 @@ fn from_environment(
             Invalid::new(reason).hint("mcp-guard token new default prints a good one"),
         );
     }
+    if let Some(reason) = copied_with_more(token, name) {
+        report.warn("auth.token_env", Invalid::new(reason).hint(CLEAN));
+    }
     Some(ClientConfig::new(DEFAULT_CLIENT, vec![TokenHash::of(token)]))
+}
+
+/// What to do about a value that has more in it than a token.
+pub(super) const CLEAN: &str =
+    "the value is the token alone: docker --env-file and most programs strip no quotes";
+
+/// Why a token's value looks as if a part of the line around it was copied, too.
+pub(super) fn copied_with_more(token: &[u8], name: &str) -> Option<String> {
+    let edges = [token.first(), token.last()];
+    if edges.into_iter().flatten().any(|byte| matches!(byte, b'"' | b'\'' | b'`')) {
+        return Some(format!(
+            "the token in {name} has a quotation mark at its edge, which clients would have to send"
+        ));
+    }
+    let equals = token.iter().position(|byte| *byte == b'=')?;
+    let before = token.get(..equals)?;
+    let upper = |byte: &u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || *byte == b'_';
+    // A token of base64 may end with `=`; one that begins with the name of a variable is a line of a file.
+    let is_name =
+        !before.is_empty() && before.iter().all(upper) && before.contains(&b'_') && equals + 1 < token.len();
+    (is_name || before == name.as_bytes()).then(|| {
+        format!(
+            "the token in {name} begins with the name of a variable and =, which clients would have to send"
+        )
+    })
 }
 
 /// The file named in the configuration, else the package's, else the one systemd hands over.
@@ -116,8 +144,9 @@ fn tokens_file(
     let credential = (surroundings.variable)(CREDENTIALS)
         .map(|folder| Path::new(&folder).join(FILE_NAME))
         .filter(|path| path.exists());
-    let packaged =
-        || Some(folder.join(FILE_NAME)).filter(|path| folder == Path::new(PACKAGED) && is_there(path));
+    let packaged = || {
+        Some(folder.join(FILE_NAME)).filter(|path| is_folder(folder, Path::new(PACKAGED)) && is_there(path))
+    };
     match (auth.tokens_file.clone().or_else(packaged), credential) {
         (Some(file), Some(_)) => {
             let reason =

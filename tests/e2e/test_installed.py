@@ -111,6 +111,40 @@ def test_tokens_in_clear_are_for_the_guard_alone(installed):
         assert machine.do("stat", "-c", "%U:%G %a", path).strip() == expect
 
 
+@pytest.mark.parametrize("user", [None, "mcp-guard"])
+def test_check_doctor_and_token_list_see_what_the_unit_sees(installed, user):
+    """Two clients, and a slot whose token is in the unit's file of variables: no false alarm, and no false all-clear."""
+    machine, config = installed.machine, "/etc/mcp-guard/guard.toml"
+    shipped = machine.do("cat", config)
+    slot = 'authorization = "env:BACKEND_TOKEN"'
+    try:
+        machine.write(ENV, bearer(installed.bob) + "BACKEND_TOKEN=swf_backend-0123456789\n", mode=0o600)
+        machine.write(config, shipped.replace('authorization = "strip"', slot, 1))
+        assert slot in machine.do("cat", config)
+        machine.do("systemctl", "reload", "mcp-guard")
+        for words in ("mcp-guard {}", "cd /etc/mcp-guard && mcp-guard {} --config guard.toml"):
+
+            def ask(order: str):
+                return machine.run("sh", "-c", words.format(order), user=user)
+
+            check, doctor, listed = ask("check"), ask("doctor --json"), ask("token list")
+            assert check.returncode == 0 and "clients: 2" in check.stdout and "no token" not in check.stdout, check
+            findings = json.loads(doctor.stdout)["findings"]
+            assert doctor.returncode == 0 and [each["found"] for each in findings if each["what"] == "tokens"] == ["2 clients"], findings
+            names = [line.split()[0] for line in listed.stdout.splitlines()[1:]]
+            assert (listed.returncode, names, listed.stderr) == (0, ["default", "alice"], ""), listed
+        machine.write(TOKENS, "junk\n")
+        assert ask("check").returncode == 1 and "tokens.toml:1: not valid TOML" in ask("check").stdout
+        doctor = ask("doctor --json")
+        assert doctor.returncode == 1 and "tokens.toml:1: not valid TOML" in doctor.stdout, doctor
+        # The guard that runs knows what it accepts, whatever is in the file now.
+        assert "alice" in ask("token list").stdout
+    finally:
+        machine.write(config, shipped)
+        machine.write(TOKENS, installed.alice_lines)
+        machine.do("systemctl", "reload", "mcp-guard")
+
+
 def test_the_token_file_named_in_the_configuration_keeps_its_documented_mode(installed, package, tmp_path):
     machine = installed.machine
     shipped = machine.do("cat", "/etc/mcp-guard/guard.toml")

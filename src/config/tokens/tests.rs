@@ -89,6 +89,33 @@ fn a_token_that_no_client_can_send_is_a_problem_and_is_not_quoted() {
 }
 
 #[test]
+fn a_token_with_quotes_or_with_the_name_of_a_variable_is_warned_of() {
+    const TOKEN: &str = "swf_0123456789abcdef";
+    let warnings = |value: String| listed(&with_variable(value.into()).ok().unwrap().warnings);
+    for (value, why) in [
+        (format!("\"{TOKEN}\""), "quotation mark"),
+        (format!("'{TOKEN}'"), "quotation mark"),
+        (format!("{TOKEN}\""), "quotation mark"),
+        (format!("MCP_BEARER_TOKEN={TOKEN}"), "name of a variable"),
+        (format!("BOT_TOKEN={TOKEN}"), "name of a variable"),
+    ] {
+        let text = warnings(value);
+        assert!(text.contains("auth.token_env") && text.contains(why) && !text.contains("swf_"), "{text}");
+    }
+    for value in
+        [TOKEN.to_owned(), format!("{TOKEN}=="), "QUJDREVGR0hJSktMTU5PUA==".to_owned(), format!("{TOKEN}=x")]
+    {
+        assert_eq!(warnings(value), "");
+    }
+    // What the guard sends to a backend is judged in the same way.
+    let text = format!("{SLOT}authorization = \"env:MCP_BEARER_TOKEN\"\n");
+    let variable = |_: &str| Some(OsString::from(format!("\"{TOKEN}\"")));
+    let loaded = build(Path::new("g.toml"), &text, &Surroundings { variable: &variable, now: NOW });
+    let text = listed(&loaded.ok().unwrap().warnings);
+    assert!(text.contains("slots.blue.authorization: ") && !text.contains("swf_"), "{text}");
+}
+
+#[test]
 fn a_short_token_and_an_empty_one_are_warned_of() {
     let short = with_variable("s3cret".into()).ok().unwrap();
     assert_eq!(short.config.clients.len(), 1);
