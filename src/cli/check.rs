@@ -2,7 +2,7 @@
 //!
 //! Must not know what the keys mean: `config` does.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::json;
@@ -13,7 +13,7 @@ use super::receivers;
 use crate::config::{self, Config, Findings, LoadError, Loaded, Problem, Surroundings};
 use crate::control;
 use crate::sys::journal::Priority;
-use crate::upstream::Slot;
+use crate::upstream::{Address, Slot};
 
 /// Check the configuration and the tokens, and print every problem. Nothing is started or changed.
 ///
@@ -43,6 +43,7 @@ impl Check {
                     loaded.warnings.push(Problem { place, key, value, reason, hint });
                 }
                 loaded.warnings.extend(receivers::out_of_reach(&loaded.config));
+                loaded.warnings.extend(missing_folders(&loaded.config));
                 let summary = summary(&loaded, serves);
                 (Findings { problems: Vec::new(), warnings: loaded.warnings }, Some(summary))
             }
@@ -73,6 +74,30 @@ fn print(findings: &Findings, summary: Option<&str>, file: &Path) {
         Some(summary) => say(format_args!("OK: {}: {summary}", file.display())),
         None => say(format_args!("{}: {}", file.display(), findings)),
     }
+}
+
+/// Folders that must be there before the guard, or a backend, can start. The units make theirs when they start.
+fn missing_folders(config: &Config) -> Vec<Problem> {
+    let unix = |address: &Address| match address {
+        Address::Unix(path) => Some(path.clone()),
+        Address::Tcp(_) => None,
+    };
+    let mut sockets: Vec<(String, Option<PathBuf>, &str)> = vec![
+        ("listen.address".to_owned(), unix(&config.listen.address), "the guard does not start"),
+        ("listen.admin".to_owned(), config.listen.admin.clone(), "the guard does not start"),
+    ];
+    for slot in Slot::ALL {
+        let address = config.backend(slot).and_then(|backend| unix(&backend.address));
+        sockets.push((format!("slots.{}.address", slot.as_str()), address, "no backend can listen there"));
+    }
+    let missing = |(key, socket, what): (String, Option<PathBuf>, &str)| {
+        let socket = std::path::absolute(socket?).ok()?;
+        let folder = socket.parent().filter(|folder| !folder.exists())?;
+        let reason = format!("the folder {} does not exist: {what} without it", folder.display());
+        let hint = "the shipped units make theirs when they start; elsewhere make it before";
+        Some(Problem { place: None, key, value: None, reason, hint: Some(hint.to_owned()) })
+    };
+    sockets.into_iter().filter_map(missing).collect()
 }
 
 /// The slot that serves, or would: the saved state's where there is one that can be read, else the file's.

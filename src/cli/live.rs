@@ -96,7 +96,7 @@ impl Live {
             log::warn!("{warning}");
         }
         for key in &reloaded.at_next_start {
-            log::warn!("{key}: what changed here takes effect at the next start");
+            log::warn!("{key}: what changed here takes effect at the next start or upgrade");
         }
         log::info!("reloaded: {}, {} clients", self.file.display(), reloaded.clients);
     }

@@ -83,7 +83,7 @@ impl Reload {
             say_at(Priority::Warning, format_args!("warning: {warning}"));
         }
         for key in &reloaded.at_next_start {
-            say(format_args!("{key}: what changed here takes effect at the next start"));
+            say(format_args!("{key}: what changed here takes effect at the next start or upgrade"));
         }
         say(format_args!("reloaded: {} clients", reloaded.clients));
     }

@@ -26,6 +26,8 @@ use crate::sys::{journal, process};
 use crate::telemetry::{Log, Reader};
 use crate::upstream::{Slot, Split};
 
+/// Problems that the process to be replaced is told; its log has the others.
+const TOLD_MAX: usize = 5;
 /// Files open besides connections: listeners, log, runtime.
 const OTHER_FILES: usize = 64;
 
@@ -88,7 +90,11 @@ fn load(file: &Path) -> Result<Loaded, String> {
                 complain(problem);
             }
             complain(format_args!("{findings}; nothing was started"));
-            Err(findings.to_string())
+            let count = findings.problems.len();
+            let first: Vec<String> =
+                findings.problems.iter().take(TOLD_MAX).map(ToString::to_string).collect();
+            let more = if count > TOLD_MAX { "; the log has all of them" } else { "" };
+            Err(format!("{}: {}{more}", super::live::count(count), first.join("; ")))
         }
         Err(unreadable @ LoadError::Unreadable(_)) => {
             complain_of(&unreadable);

@@ -223,7 +223,7 @@ fn ancestors(key: &str) -> impl Iterator<Item = &str> {
 }
 
 /// One name of a key, fit to be shown.
-fn name(name: &str) -> String {
+pub(super) fn name(name: &str) -> String {
     match name.char_indices().nth(NAME_CHARS_MAX) {
         Some(_) => plain(&name.chars().take(NAME_CHARS_SHOWN).collect::<String>()) + "…",
         None => plain(name),

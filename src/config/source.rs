@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::DeTable;
 
-use super::problem::Report;
+use super::problem::{self, Report};
 
 /// A file that could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -48,7 +48,12 @@ pub(super) fn parse<'t>(text: &'t str, report: &Report) -> Option<Spanned<DeTabl
     let sound = errors.is_empty();
     for error in errors {
         // Only the message: the error's own display quotes the line, which may hold a secret.
-        report.syntax(error.span().map(|span| span.start), error.message());
+        let key = error.span().and_then(|span| text.get(span)).filter(|_| error.message() == "duplicate key");
+        let reason = match key {
+            Some(key) => format!("{} {}", error.message(), problem::name(key)),
+            None => error.message().to_owned(),
+        };
+        report.syntax(error.span().map(|span| span.start), &reason);
     }
     sound.then_some(table)
 }

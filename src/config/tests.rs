@@ -237,7 +237,18 @@ fn reports_syntax_errors_with_their_line_and_without_the_text() {
     assert!(found[1].starts_with("guard.toml:3: not valid TOML"), "{found:?}");
     assert!(!found.concat().contains("swf_secret"), "{found:?}");
     let found = problems("[slots.blue]\naddress = \"127.0.0.1:1\"\npool = 1\npool = 2\n");
-    assert!(found.iter().any(|problem| problem.contains("duplicate key")), "{found:?}");
+    assert!(
+        found.iter().any(|problem| problem.contains("guard.toml:4: not valid TOML: duplicate key pool")),
+        "{found:?}"
+    );
+    let found = problems("[listen]\naddress = \"127.0.0.1:1\"\n[slots.blue]\nx = 1\n[listen]\ny = 1\n");
+    assert!(
+        found.iter().any(|problem| problem.contains("guard.toml:5: not valid TOML: duplicate key listen")),
+        "{found:?}"
+    );
+    let secret = "swf_0123456789abcdefghijklmnopqrstuvwxyz0123";
+    let found = problems(&format!("{secret} = 1\n{secret} = 2\n"));
+    assert!(!found.concat().contains(secret), "{found:?}");
 }
 
 #[test]

@@ -80,13 +80,25 @@ pub(super) fn tcp(text: &str) -> Result<SocketAddr, Invalid> {
     Err(match text.split_once(':') {
         _ if text.starts_with('/') => invalid.hint(format!("did you mean \"unix:{text}\"?")),
         _ if text.starts_with("http:") => invalid.hint("write only the address; the path has its own key"),
-        Some((name, port)) if name == "localhost" && port.parse::<u16>().is_ok() => {
-            invalid.hint(format!("did you mean \"127.0.0.1:{port}\"?"))
+        Some((name @ ("localhost" | "" | "*"), port)) if port.parse::<u16>().is_ok() => {
+            let all = if name == "*" { "0.0.0.0" } else { "127.0.0.1" };
+            invalid.hint(format!("did you mean \"{all}:{port}\"?"))
+        }
+        Some(_) if misses_only_a_port(text) => {
+            invalid.hint("the port is a number up to 65535, as in \"127.0.0.1:8001\"")
         }
         Some(_) => {
             invalid.hint("names are not resolved; an IPv6 address stands in brackets, as in \"[::1]:8001\"")
         }
+        None if text.parse::<u16>().is_ok() => invalid.hint(format!("did you mean \"127.0.0.1:{text}\"?")),
         None => invalid.hint("as in \"127.0.0.1:8001\""),
+    })
+}
+
+/// Whether an address stands before the last colon, and no port behind it.
+fn misses_only_a_port(text: &str) -> bool {
+    text.rsplit_once(':').is_some_and(|(host, port)| {
+        port.parse::<u16>().is_err() && format!("{host}:1").parse::<SocketAddr>().is_ok()
     })
 }
 
@@ -241,6 +253,15 @@ mod tests {
         let hint = |text| address(text, folder).unwrap_err().hint.unwrap();
         assert_eq!(hint("localhost:80"), "did you mean \"127.0.0.1:80\"?");
         assert_eq!(hint("/run/a.sock"), "did you mean \"unix:/run/a.sock\"?");
+        assert_eq!(hint(":8001"), "did you mean \"127.0.0.1:8001\"?");
+        assert_eq!(hint("8001"), "did you mean \"127.0.0.1:8001\"?");
+        assert_eq!(hint("*:8001"), "did you mean \"0.0.0.0:8001\"?");
+        for text in ["127.0.0.1:99999", "127.0.0.1:", "127.0.0.1:http", "[::1]:65536", "[::1]:"] {
+            assert!(hint(text).contains("up to 65535"), "{text}");
+        }
+        for text in ["guard:8001", "::1:80", "256.0.0.1:80"] {
+            assert!(hint(text).contains("names are not resolved"), "{text}");
+        }
     }
 
     #[test]

@@ -81,6 +81,13 @@ impl Task {
             }
             Some(folder) => open(folder),
         };
+        if let (Keeping::Theirs, Some(folder)) = (&keeping, &folder) {
+            log::warn!(
+                "rollout: another guard keeps its state in {}: this one follows it and takes no orders about slots and \
+                 rollouts before that one ends (hint: give each guard a listen.state of its own)",
+                folder.display()
+            );
+        }
         let Saved { state, history, accepted } = adopt(saved, &settings);
         let rollout = rollout_from(state, &settings, &clock);
         let mut task = Task {

@@ -30,9 +30,14 @@ pub(crate) struct Ended {
 impl Guard {
     /// Starts a guard and returns when it is ready.
     pub(crate) fn start() -> Guard {
+        Guard::start_with("")
+    }
+
+    /// The same, with these lines in `[listen]`.
+    pub(crate) fn start_with(listen: &str) -> Guard {
         let folder = tempfile::tempdir().unwrap();
         let config = folder.path().join("guard.toml");
-        fs::write(&config, CONFIG).unwrap();
+        fs::write(&config, CONFIG.replacen("[listen]\n", &format!("[listen]\n{listen}"), 1)).unwrap();
         let notify = folder.path().join("notify");
         let manager = UnixDatagram::bind(&notify).unwrap();
         manager.set_read_timeout(Some(PATIENCE)).unwrap();

@@ -85,6 +85,34 @@ fn check_accepts_the_shipped_files_and_warns_of_a_missing_token() {
 }
 
 #[test]
+fn check_names_the_folders_that_are_missing() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = "[listen]\naddress = \"unix:front/guard.sock\"\nadmin = \"run/admin.sock\"\n\
+                [slots.blue]\naddress = \"unix:tools/blue.sock\"\n";
+    let file = write(folder.path(), "guard.toml", text);
+    let output = run(&["check", "--config", &file]);
+    assert_eq!(output.status.code(), Some(0), "the units make them when they start");
+    for (key, name) in [("listen.address", "front"), ("listen.admin", "run"), ("slots.blue.address", "tools")]
+    {
+        let missing = format!("{key}: the folder {}/{name} does not exist", folder.path().display());
+        assert!(stdout(&output).contains(&missing), "{}", stdout(&output));
+        std::fs::create_dir(folder.path().join(name)).unwrap();
+    }
+    let output = run(&["check", "--config", &file]);
+    assert!(!stdout(&output).contains("does not exist"), "{}", stdout(&output));
+}
+
+#[test]
+fn a_second_guard_on_the_state_of_another_says_so_in_its_log() {
+    let first = Guard::start_with("state = \"state\"\n");
+    assert!(!first.log().contains("another guard keeps its state"), "{}", first.log());
+    let state = Path::new(first.config()).parent().unwrap().join("state");
+    let second = Guard::start_with(&format!("state = \"{}\"\n", state.display()));
+    let said = format!("another guard keeps its state in {}", state.display());
+    assert_eq!(second.log().matches(&said).count(), 1, "{}", second.log());
+}
+
+#[test]
 fn a_file_that_cannot_be_read_is_2() {
     for command in ["check", "run", "status"] {
         let output = run(&[command, "--config", "/nonexistent/guard.toml"]);
@@ -189,7 +217,7 @@ fn a_reload_with_problems_lists_them_and_changes_nothing() {
     let text = std::fs::read_to_string(guard.config()).unwrap();
     std::fs::write(guard.config(), text.replacen("[listen]", "[listen]\nstate = \"state\"", 1)).unwrap();
     guard.hang_up();
-    guard.wait_for_log("listen.state: what changed here takes effect at the next start");
+    guard.wait_for_log("listen.state: what changed here takes effect at the next start or upgrade");
     assert_eq!(run(&["status", "--config", guard.config()]).status.code(), Some(0));
     assert_eq!(guard.terminate().code, Some(0));
 }

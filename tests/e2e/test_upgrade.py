@@ -124,7 +124,8 @@ def test_an_upgrade_that_fails_changes_nothing_and_says_why(programs):
     with Load(guard.address, TOOL, rate=100) as load:
         wait_until("answers", lambda: load.outcome.answered > 20)
         done = guard.command("upgrade")
-        assert done.returncode == 1 and "carries on: the new process said: " in done.stderr, done
+        assert done.returncode == 1 and "carries on: the new process said: 1 problem: " in done.stderr, done
+        assert "guard.toml:" in done.stderr and "nonsense: no such key" in done.stderr, done
         seen = load.outcome.answered
         wait_until("answers after the failure", lambda: load.outcome.answered > seen + 20)
     outcome = load.stop()
