@@ -1,5 +1,5 @@
-//! The most careless decoder that a backend may have: it ignores the case of keys as Go does, takes the last of equal keys,
-//! and trims texts.
+//! The most careless decoder that a backend may have: it ignores the case of keys as Go and Java do, ends them at a zero byte
+//! as C does, takes the last of equal keys, and trims texts.
 //!
 //! Written apart from the guard's scan, character by character, so that the two can be held against each other. It reads
 //! only what is JSON.
@@ -56,14 +56,16 @@ pub fn trim(text: &str) -> &str {
     text.trim_matches(|one: char| one.is_whitespace() || one.is_control() || one == '\u{feff}')
 }
 
-/// `encoding/json`'s comparison of keys, where it concerns ASCII names.
+/// A key as it is compared, where that concerns ASCII names: `encoding/json`, Java's `equalsIgnoreCase`, cJSON.
 pub fn fold(key: &str) -> String {
     let one = |character| match character {
+        '\u{130}' | '\u{131}' => 'i',
         '\u{17f}' => 's',
         '\u{212a}' => 'k',
         other => other.to_ascii_lowercase(),
     };
-    key.chars().map(one).collect()
+    let key = key.split('\0').next().unwrap_or_default();
+    trim(key).chars().map(one).collect()
 }
 
 impl Node {

@@ -20,6 +20,7 @@ pub const SEEDS: &[&[u8]] = &[
     "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"tools/call\",\"param\u{17f}\":{\"name\":\"hidden\"},\"ta\u{17f}\u{212a}ID\":1}".as_bytes(),
     br#"{"jsonrpc":"2.0","id":"\ud800","method":" tools/call\u0000","params":{"name":" \udc00 ","ar\u0047uments":{}}}"#,
     br#"{"jsonrpc":"2.0","method":"tools/call","ID":7,"params":{"taskId":"t","_META":{"IO.modelcontextprotocol/protocolVersion":"2026-07-28"}}}"#,
+    br#"{"params\u0000x":{"name":"hidden"},"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"\u0130d":1," name":"b","name":"ok_a"}}"#,
 ];
 
 /// What is accepted is the call that every other decoder reads: `serde_json`, the parser of one backend, and the most

@@ -290,7 +290,7 @@ fn scan_row(error: ScanError) -> Row {
         ScanError::Depth => ("scan_depth", "Invalid Request: the body is nested too deeply"),
         ScanError::DuplicateKey => ("scan_duplicate_key", "Invalid Request: the body repeats a key"),
         ScanError::FoldedKey => {
-            ("scan_folded_key", "Invalid Request: a key differs in case only from one of the protocol")
+            ("scan_folded_key", "Invalid Request: a key can be mistaken for one of the protocol")
         }
         ScanError::MissingId => ("scan_missing_id", "Invalid Request: a request needs an id"),
         ScanError::Batch => ("scan_batch", "Invalid Request: batches are not supported"),

@@ -6,8 +6,7 @@
 use std::borrow::Cow;
 use std::collections::HashSet;
 
-use crate::wire::Method;
-use crate::wire::rpc::is_dropped;
+use crate::wire::{Method, is_dropped};
 
 /// The protocol's own bound on a tool's name. A longer name is unknown before any pattern is matched: matching takes time
 /// by its length.
@@ -127,10 +126,14 @@ fn reads_one_way(tool: &str) -> bool {
     is_trimmed && tool.chars().all(|character| is_seen(character) && character != char::REPLACEMENT_CHARACTER)
 }
 
-/// The text as programs see it that take `K`, `k` and the Kelvin sign for one letter. An ordinary name is itself.
+/// The text as programs see it that take `K`, `k` and the Kelvin sign for one letter, or the four letters i. An ordinary name
+/// is itself.
 fn without_case(text: &str) -> Cow<'_, str> {
     let is_plain = text.bytes().all(|byte| byte.is_ascii() && !byte.is_ascii_uppercase());
-    if is_plain { Cow::Borrowed(text) } else { Cow::Owned(text.to_uppercase().to_lowercase()) }
+    if is_plain {
+        return Cow::Borrowed(text);
+    }
+    Cow::Owned(text.replace('\u{130}', "i").to_uppercase().to_lowercase())
 }
 
 /// The tools that change nothing, on the operator's word: a backend's own annotations are not asked.
@@ -245,7 +248,17 @@ mod tests {
             deny: vec![Pattern::new("act_*"), Pattern::new("*_KILL_*"), Pattern::new("tasks")],
             ..ToolPolicy::default()
         };
-        for name in ["act_a", "ACT_a", "Act_A", "x_kill_y", "X_Kill_Y", "ta\u{17f}\u{212a}s", "TASKS"] {
+        for name in [
+            "act_a",
+            "ACT_a",
+            "Act_A",
+            "x_kill_y",
+            "X_Kill_Y",
+            "ta\u{17f}\u{212a}s",
+            "TASKS",
+            "x_k\u{130}ll_y",
+            "x_k\u{131}ll_y",
+        ] {
             assert!(!denied.allows(Some(name), &none), "{name:?}");
         }
         for name in ["act", "fact_a", "xkilly", "Task", "caf\u{e9}"] {
@@ -286,7 +299,7 @@ mod tests {
         }
         // A backend that trims or ignores case would run the known one: nobody is given that.
         let all = ToolPolicy { methods: vec![Pattern::new("*")], ..bounded };
-        for imitation in ["tools/call ", "Tools/Call", "tools\u{200b}/call"] {
+        for imitation in ["tools/call ", "Tools/Call", "tools\u{200b}/call", "tools/call\0x", "p\u{131}ng"] {
             assert!(!all.allows_method(Method::Other, imitation), "{imitation:?}");
             assert!(!ToolPolicy::default().allows_method(Method::Other, imitation), "{imitation:?}");
         }

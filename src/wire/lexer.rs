@@ -32,9 +32,9 @@ pub(super) struct Lexer<'b> {
 }
 
 impl Key<'_> {
-    /// Whether it stands for `name`; an error if only a decoder that ignores case takes it for that.
+    /// Whether it stands for `name`; an error if only a careless decoder takes it for that.
     pub(super) fn is(self, name: &str) -> Result<bool, ScanError> {
-        let is_name = self.find(name.len(), |key| {
+        let is_name = self.find(|key| {
             (key == name.as_bytes()).then_some(true).or_else(|| folds_to_any(key, &[name]).then_some(false))
         });
         match is_name {
@@ -44,17 +44,10 @@ impl Key<'_> {
         }
     }
 
-    /// What `find` knows of the key, given that those it looks for have at most `length_max` characters.
+    /// What `find` knows of the key.
     #[inline]
-    pub(super) fn find<T>(self, length_max: usize, find: impl FnOnce(&[u8]) -> Option<T>) -> Option<T> {
-        const LONGEST_ESCAPE: usize = r"\u0000".len();
-        if !self.escaped {
-            find(self.raw)
-        } else if self.raw.len() <= length_max * LONGEST_ESCAPE {
-            find(unescape(self.raw).as_bytes())
-        } else {
-            None
-        }
+    pub(super) fn find<T>(self, find: impl FnOnce(&[u8]) -> Option<T>) -> Option<T> {
+        if self.escaped { find(unescape(self.raw).as_bytes()) } else { find(self.raw) }
     }
 }
 

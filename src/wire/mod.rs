@@ -13,6 +13,7 @@ pub mod scan;
 mod token;
 
 pub use era::{Era, ProtocolVersion};
+pub use fold::is_dropped;
 pub use rpc::Method;
 pub use scan::{Kind, Message, ScanError, scan};
 

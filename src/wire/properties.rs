@@ -104,6 +104,9 @@ fn json() -> impl Strategy<Value = Value> {
                 "Name",
                 "ta\u{17f}\u{212a}id",
                 "_Meta",
+                "ur\u{131}",
+                "name\0x",
+                " _meta",
             ])
             .prop_map(str::to_owned),
             any::<String>(),

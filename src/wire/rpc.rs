@@ -40,14 +40,6 @@ pub enum Method {
     Other,
 }
 
-/// Whether careless programs drop the character from a name: white space and controls when they trim, what has no width
-/// when they clean.
-pub fn is_dropped(character: char) -> bool {
-    let has_no_width =
-        matches!(character, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2060}'..='\u{2064}' | '\u{feff}');
-    has_no_width || character.is_whitespace() || character.is_control()
-}
-
 /// The member of `params` that the `Mcp-Name` field repeats.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mirror {
@@ -202,13 +194,12 @@ impl Method {
     }
 
     /// Whether a careless program takes `name` for a known method, which it is not: by dropping white space and what
-    /// cannot be seen, or by ignoring case.
+    /// cannot be seen, by ending it at a zero byte, or by ignoring case.
     #[cold]
     pub fn is_imitated_by(name: &str) -> bool {
-        let seen: String = name.chars().filter(|character| !is_dropped(*character)).collect();
         let known = |method: &Method| !matches!(method, Method::Response | Method::Other);
         let mut names = Method::ALL.iter().filter(|method| known(method)).map(|method| method.as_str());
-        Method::from_name(name) == Method::Other && names.any(|known| folds_to_any(seen.as_bytes(), &[known]))
+        Method::from_name(name) == Method::Other && names.any(|known| folds_to_any(name.as_bytes(), &[known]))
     }
 
     /// What the method's `Mcp-Name` repeats, if it has one.

@@ -61,8 +61,8 @@ pub enum ScanError {
     /// Parsers differ in which of two equal keys they take.
     #[error("duplicate key on a path the guard reads")]
     DuplicateKey,
-    /// A decoder that ignores case takes the key for the one that is read.
-    #[error("key that differs in case only from one the guard reads")]
+    /// A decoder that ignores case, or what cannot be seen, takes the key for the one that is read.
+    #[error("key that some decoder takes for one the guard reads")]
     FoldedKey,
     /// A method other than `notifications/…` and no id: some backends run it, though nobody can be answered.
     #[error("request method without an id")]
@@ -108,7 +108,7 @@ pub fn scan(body: &[u8]) -> Result<Message<'_>, ScanError> {
         }
     }
     let mut envelope = Envelope::default();
-    lexer.members(|lexer, key| envelope.value(lexer, key.find(KEY_LENGTH_MAX, Path::in_message), 1))?;
+    lexer.members(|lexer, key| envelope.value(lexer, key.find(Path::in_message), 1))?;
     lexer.end()?;
     envelope.message()
 }
@@ -116,8 +116,6 @@ pub fn scan(body: &[u8]) -> Result<Message<'_>, ScanError> {
 /// What the method of every notification starts with.
 const NOTIFICATIONS: &str = "notifications/";
 const META_VERSION: &str = "io.modelcontextprotocol/protocolVersion";
-/// No key that is looked for has more characters.
-const KEY_LENGTH_MAX: usize = META_VERSION.len();
 
 const NAMES_IN_MESSAGE: &[&str] = &["jsonrpc", "id", "method", "params", "result", "error"];
 const NAMES_IN_PARAMS: &[&str] = &["name", "uri", "taskId", "protocolVersion", "arguments", "_meta"];
@@ -138,7 +136,7 @@ enum Path {
     Arguments,
     Meta,
     MetaVersion,
-    /// A key that only folding makes one of these. It stands for none of them.
+    /// A key that only a careless decoder takes for one of these. It stands for none of them.
     Folded,
 }
 
@@ -222,9 +220,7 @@ impl<'b> Envelope<'b> {
                 let first = lexer.peek();
                 if first == Some(b'{') {
                     let inside = depth + 1;
-                    return lexer.members(|lexer, key| {
-                        self.value(lexer, key.find(KEY_LENGTH_MAX, Path::in_params), inside)
-                    });
+                    return lexer.members(|lexer, key| self.value(lexer, key.find(Path::in_params), inside));
                 }
                 lexer.skip_value(depth)?;
                 // MCP has no positional params. Careless clients send null for none, and backends take it.
@@ -232,9 +228,7 @@ impl<'b> Envelope<'b> {
             }
             Path::Meta if lexer.peek() == Some(b'{') => {
                 let inside = depth + 1;
-                return lexer.members(|lexer, key| {
-                    self.value(lexer, key.find(KEY_LENGTH_MAX, Path::in_meta), inside)
-                });
+                return lexer.members(|lexer, key| self.value(lexer, key.find(Path::in_meta), inside));
             }
             Path::Meta | Path::Arguments | Path::Result | Path::Error => lexer.skip_value(depth)?,
             Path::Name => self.name = lexer.string_value(depth)?,

@@ -100,7 +100,7 @@ fn refuses_duplicates_of_every_key_it_reads() {
 }
 
 // Contract, section 5: "keys that equal a name it reads under case folding (ASCII case, U+017F, U+212A: Go's decoder)
-// without being that name".
+// without being that name". And what cJSON, Java and programs that trim take for it.
 #[test]
 fn refuses_every_other_spelling_of_a_key_it_reads() {
     let member = |key: &str| format!(r#"{{"jsonrpc":"2.0","id":1,"method":"ping","params":{{}},"{key}":1}}"#);
@@ -127,7 +127,7 @@ fn check_spellings(names: &[&str], body: impl Fn(&str) -> String) {
         for key in spellings(name) {
             check(body(&key), FOLDED);
         }
-        for other in [format!("{name}s"), format!(" {name}"), name.replace('e', "é") + "x"] {
+        for other in [format!("{name}s"), format!("x {name}"), name.replace('e', "é") + "x"] {
             check(body(&other), REQUEST);
         }
     }
@@ -142,9 +142,17 @@ fn spellings(name: &str) -> Vec<String> {
         |text: &str| text.chars().map(|one| format!("\\u{:04x}", u32::from(one))).collect::<String>();
     let mut all =
         vec![name.to_uppercase(), first, name.replace('s', "\u{17f}"), name.replace('k', "\u{212a}")];
+    all.extend([
+        name.replace('i', "\u{131}"),
+        name.replace('i', "\u{130}"),
+        format!(" {name}"),
+        format!("\u{feff}{name}"),
+    ]);
     all.retain(|spelling| spelling != name);
     let escapes: Vec<_> = all.iter().map(|spelling| escaped(spelling)).collect();
     all.extend(escapes);
+    all.extend([r"\u0000", r"\u0000x", r"\ud800"].map(|end| format!("{name}{end}")));
+    all.push(format!(r"{name}\u0000{}", "x".repeat(1000)));
     all
 }
 
