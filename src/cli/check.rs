@@ -10,6 +10,7 @@ use serde_json::json;
 use super::Exit;
 use super::output::{complain_of, say, say_at};
 use super::receivers;
+use crate::config::routes::Target;
 use crate::config::{self, Config, Findings, LoadError, Loaded, Problem, Surroundings};
 use crate::control;
 use crate::sys::journal::Priority;
@@ -89,6 +90,12 @@ fn missing_folders(config: &Config) -> Vec<Problem> {
     for slot in Slot::ALL {
         let address = config.backend(slot).and_then(|backend| unix(&backend.address));
         sockets.push((format!("slots.{}.address", slot.as_str()), address, "no backend can listen there"));
+    }
+    for route in &config.routes {
+        if let Target::Own(backend) = &route.target {
+            let key = format!("route.{}.address", route.rule.name);
+            sockets.push((key, unix(&backend.address), "no backend can listen there"));
+        }
     }
     let missing = |(key, socket, what): (String, Option<PathBuf>, &str)| {
         let socket = std::path::absolute(socket?).ok()?;

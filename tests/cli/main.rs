@@ -88,12 +88,17 @@ fn check_accepts_the_shipped_files_and_warns_of_a_missing_token() {
 fn check_names_the_folders_that_are_missing() {
     let folder = tempfile::tempdir().unwrap();
     let text = "[listen]\naddress = \"unix:front/guard.sock\"\nadmin = \"run/admin.sock\"\n\
-                [slots.blue]\naddress = \"unix:tools/blue.sock\"\n";
+                [slots.blue]\naddress = \"unix:tools/blue.sock\"\n\
+                [[route]]\nname = \"rest\"\nprefix = \"/rest\"\naddress = \"unix:rest/a.sock\"\nauth = \"none\"\n";
     let file = write(folder.path(), "guard.toml", text);
     let output = run(&["check", "--config", &file]);
-    assert_eq!(output.status.code(), Some(0), "the units make them when they start");
-    for (key, name) in [("listen.address", "front"), ("listen.admin", "run"), ("slots.blue.address", "tools")]
-    {
+    assert_eq!(output.status.code(), Some(0), "the units make them when they start: {}", stdout(&output));
+    for (key, name) in [
+        ("listen.address", "front"),
+        ("listen.admin", "run"),
+        ("slots.blue.address", "tools"),
+        ("route.rest.address", "rest"),
+    ] {
         let missing = format!("{key}: the folder {}/{name} does not exist", folder.path().display());
         assert!(stdout(&output).contains(&missing), "{}", stdout(&output));
         std::fs::create_dir(folder.path().join(name)).unwrap();

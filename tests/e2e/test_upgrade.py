@@ -58,6 +58,7 @@ def test_upgrades_reloads_and_backend_restarts_under_load_lose_no_call(programs)
         assert not outcome.failures and outcome.refused == 0, outcome
     assert "error" not in told and told["answered"] > 10, told
     wait_until("only the last process is left", lambda: in_session(guard.program.pid) == [guard.status()["pid"]])
+    assert "another guard keeps its state" not in guard.program.log(), "the one before it is no other guard"
 
 
 class Bot:
