@@ -339,6 +339,7 @@ impl Line {
             if is_gone {
                 self.put_back(who);
             }
+            passed_over = 0;
         }
     }
 }

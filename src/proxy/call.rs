@@ -84,6 +84,8 @@ pub(super) async fn serve(
     match runtime.policy.decide_call(permit, head, &body.bytes, max_version) {
         Ok(call) => {
             let persist = conduct(request, client, &call, &body.bytes, route, report).await;
+            // The watch on the client ends with the call: beside it, the next request's body would be read twice.
+            client.set_leaving(Leaving::Ignored);
             ending(persist, body.consumed)
         }
         Err(refusal) => refuse_body(request, client, &refusal, body.consumed, report).await,
@@ -137,7 +139,6 @@ async fn conduct(
     let who = runtime.key(call.client());
     let stream = is_stream.then(|| request.shared.streams.open(who, runtime.stream_bounds()));
     if let Some(None) = stream {
-        client.set_leaving(Leaving::Ignored);
         return refuse(request, client, call, Denial::StreamsLimited, Executed::No, report).await;
     }
     let peer = client.peer();
@@ -156,10 +157,7 @@ async fn conduct(
     let again: Question<'_>;
     let lane = match take_turn(&question, request, client, pass.is_none(), report).await {
         Ok(Turn::Ask(lane)) => lane,
-        Ok(Turn::Answered(persist)) => {
-            client.set_leaving(Leaving::Ignored);
-            return persist;
-        }
+        Ok(Turn::Answered(persist)) => return persist,
         Err(interrupt) => {
             let not_asked =
                 NotAsked { why: interrupt.into(), executed: Executed::No, slot: None, since: None };
@@ -187,7 +185,6 @@ async fn conduct(
         Err(not_asked) => answer_instead(&question, request, not_asked, client, report).await,
     };
     drop(lane);
-    client.set_leaving(Leaving::Ignored);
     persist
 }
 
@@ -269,7 +266,6 @@ async fn turn_down(
     refused: &Refused,
     report: &mut Report,
 ) -> Persist {
-    client.set_leaving(Leaving::Ignored);
     let Why::Refused(denial) = refused.why else {
         report.client_gone();
         return Persist::Close;

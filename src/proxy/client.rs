@@ -15,6 +15,7 @@ use tokio::time::{Instant, Sleep};
 use super::drain::{Phase, Ticket};
 use super::io::{Parts, poll_read_more};
 use crate::http1::digits::AddressText;
+use crate::telemetry::Outcome;
 
 /// A timer that would fire this much too early is moved when a connection begins to idle: then it need not fire at all.
 const TOO_EARLY: Duration = Duration::from_secs(30);
@@ -75,6 +76,17 @@ pub(super) enum Interrupt {
     /// The drain's time is up.
     Draining,
     ClientGone,
+}
+
+impl Interrupt {
+    /// How a request ends that was interrupted like this.
+    pub(super) fn outcome(self) -> Outcome {
+        match self {
+            Interrupt::Deadline => Outcome::Timeout,
+            Interrupt::Draining => Outcome::Denied,
+            Interrupt::ClientGone => Outcome::ClientGone,
+        }
+    }
 }
 
 impl Client {

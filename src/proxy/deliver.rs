@@ -150,10 +150,8 @@ impl Delivery<'_> {
 
     fn classify(&self, sent: &Sent, answer: Answer, status: u16) -> Outcome {
         match &sent.result {
-            Err(Cut::Interrupted(Interrupt::ClientGone)) => return Outcome::ClientGone,
-            Err(Cut::Interrupted(Interrupt::Deadline)) => return Outcome::Timeout,
             Err(Cut::Interrupted(Interrupt::Draining)) if self.is_session_stream() => return Outcome::Ok,
-            Err(Cut::Interrupted(Interrupt::Draining)) => return Outcome::Denied,
+            Err(Cut::Interrupted(interrupt) | Cut::Unwritten(interrupt)) => return interrupt.outcome(),
             Err(Cut::Closed | Cut::Malformed(_) | Cut::TooLong | Cut::Unreadable) => {
                 return Outcome::Upstream;
             }
@@ -199,7 +197,8 @@ impl Delivery<'_> {
             Some(Cut::Malformed(_) | Cut::TooLong | Cut::Unreadable) => Some(Denial::BackendInvalid),
             Some(Cut::Interrupted(Interrupt::Deadline)) => Some(Denial::Deadline),
             Some(Cut::Interrupted(Interrupt::Draining)) => Some(Denial::Draining),
-            Some(Cut::Interrupted(Interrupt::ClientGone)) => None,
+            // Behind half a piece, an event of the guard's own would not be one.
+            Some(Cut::Interrupted(Interrupt::ClientGone) | Cut::Unwritten(_)) => None,
         }
     }
 }

@@ -88,7 +88,12 @@ impl Discover {
         let mut kept = lock(&self.kept);
         kept.retain(|other| other.view != answer.view);
         if kept.len() >= KEPT_MAX {
-            kept.remove(0);
+            // A client may name any version and gets an error for it: that drives out no good answer.
+            let of_error = kept.iter().position(|other| other.outcome != Outcome::Ok);
+            if of_error.is_none() && answer.outcome != Outcome::Ok {
+                return;
+            }
+            kept.remove(of_error.unwrap_or(0));
         }
         kept.push(Arc::new(answer));
     }
@@ -191,6 +196,7 @@ fn view(request: &Request<'_>, call: &Call<'_>, slot: &SlotState) -> View {
     (call.era() as u8).hash(&mut hasher);
     slot.backend.client_header.then(|| request.runtime.key(call.client())).hash(&mut hasher);
     (slot.backend.accept == Accept::Pass).then(|| field(Known::Accept)).hash(&mut hasher);
+    slot.backend.query.then_some(request.head.query).hash(&mut hasher);
     hasher.finish()
 }
 

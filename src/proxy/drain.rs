@@ -163,10 +163,15 @@ impl Drain {
         let now = self.millis(Instant::now());
         let mut registry = self.lock();
         let mut room = Room::Free;
-        let mut evicted = Vec::new();
+        let mut evicted: Vec<Option<Waker>> = Vec::new();
         while registry.open - registry.leaving >= max {
             room = Room::Made;
-            evicted.push(registry.evict(max, now)?);
+            let Some(waker) = registry.evict(max, now) else {
+                drop(registry);
+                evicted.into_iter().flatten().for_each(Waker::wake);
+                return None;
+            };
+            evicted.push(waker);
         }
         registry.open += 1;
         let place = registry.free.pop().unwrap_or_else(|| {

@@ -19,6 +19,7 @@ mod front;
 mod handle;
 mod hold;
 mod io;
+mod keys;
 mod learn;
 mod local;
 mod metrics_service;

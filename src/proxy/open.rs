@@ -297,7 +297,7 @@ fn refuse(question: &Question<'_>, slot: &SlotState, since: Instant, cut: &Cut) 
             log::warn!("slot {}: the answer cannot be judged: {cut:?}", slot.slot.as_str());
             Why::Refused(Denial::BackendNoAnswer)
         }
-        Cut::Interrupted(interrupt) => Why::from(*interrupt),
+        Cut::Interrupted(interrupt) | Cut::Unwritten(interrupt) => Why::from(*interrupt),
     };
     not_asked(slot, since, why)
 }
@@ -312,6 +312,6 @@ pub(super) fn failure_of(cut: &Cut) -> Option<Failure> {
         Cut::Closed => Some(Failure::NoConnection),
         Cut::Malformed(_) | Cut::TooLong | Cut::Unreadable => Some(Failure::Garbage),
         Cut::Interrupted(Interrupt::Deadline) => Some(Failure::Timeout),
-        Cut::Interrupted(Interrupt::Draining | Interrupt::ClientGone) => None,
+        Cut::Interrupted(Interrupt::Draining | Interrupt::ClientGone) | Cut::Unwritten(_) => None,
     }
 }

@@ -76,6 +76,8 @@ pub(super) struct Moment {
     pub(super) started: Instant,
     /// How long the call may wait for its turn.
     pub(super) patience: Duration,
+    /// Whose turn it is.
+    pub(super) who: Key,
 }
 
 impl Moment {
@@ -163,15 +165,19 @@ impl Quotas {
                 Refused::by_rate(Limit::ToolRate, wait)
             })?;
         }
-        let until = Instant::now() + at.patience;
-        let who = Key::try_from(call.client().index()).unwrap_or(Key::MAX);
-        if let Some(own) = own {
-            pass._client = own.enter(kind, (who, until), Limit::ClientConcurrency, client).await?;
-        }
-        if let Some(tool) = tool {
-            pass._tool = tool.enter(kind, (who, until), Limit::ToolConcurrency, client).await?;
-        }
-        Ok(pass)
+        let turn = (at.who, Instant::now() + at.patience);
+        let entered = async {
+            if let Some(own) = own {
+                pass._client = own.enter(kind, turn, Limit::ClientConcurrency, client).await?;
+            }
+            if let Some(tool) = tool {
+                pass._tool = tool.enter(kind, turn, Limit::ToolConcurrency, client).await?;
+            }
+            Ok(pass)
+        };
+        entered
+            .await
+            .inspect_err(|_refused| own.into_iter().chain(tool).for_each(|used| used.give_back(kind)))
     }
 }
 

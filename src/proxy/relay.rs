@@ -39,6 +39,8 @@ pub(super) enum Cut {
     /// It had to be edited, and cannot be read without doubt.
     Unreadable,
     Interrupted(Interrupt),
+    /// The client did not take what was sent to it.
+    Unwritten(Interrupt),
 }
 
 impl From<Interrupt> for Cut {
@@ -347,7 +349,7 @@ pub(super) async fn send(
     {
         sending.rendered.extend_from_slice(&source.data);
         sent.bytes = source.data.len() as u64;
-        sent.result = client.write(Parts::new([sending.rendered.as_slice()])).await.map_err(Cut::from);
+        sent.result = client.write(Parts::new([sending.rendered.as_slice()])).await.map_err(Cut::Unwritten);
         if sent.result.is_ok() {
             sent.ended = Ended::Properly;
         }
@@ -358,7 +360,7 @@ pub(super) async fn send(
         sent.bytes += source.data.len() as u64;
         let written = write(client, head, source, coding).await;
         if let Err(interrupt) = written {
-            sent.result = Err(interrupt.into());
+            sent.result = Err(Cut::Unwritten(interrupt));
             return sent;
         }
         if source.is_complete() {
@@ -420,7 +422,7 @@ async fn next_piece(
         match read {
             Ok(read) => return read,
             Err(_silent) if watch.is_between_events() => {
-                write_piece(client, &[], PING, End::Open, coding).await?;
+                write_piece(client, &[], PING, End::Open, coding).await.map_err(Cut::Unwritten)?;
             }
             Err(_silent) => {}
         }

@@ -11,6 +11,7 @@ use super::backend::Trust;
 use super::client::{Client, Peer};
 use super::clock::Clock;
 use super::drain::Drain;
+use super::keys::Keys;
 use super::quota::{Holders, Moment, Pass, Quotas, Refused};
 use super::ready::Readiness;
 use super::request_id::RequestIds;
@@ -44,6 +45,7 @@ pub(super) struct Runtime {
     pub(super) shadow: Shadow,
     max_version: MaxVersionSetting,
     split_key: SplitKey,
+    keys: Keys,
     trusted_proxies: Vec<IpAddr>,
     /// What is removed from a backend's words before the log shows them.
     pub(super) secrets: Secrets,
@@ -62,6 +64,7 @@ impl Runtime {
             Some(Arc::new(SlotState::new(slot, backend?, &limits, &timeouts, shares, previous)))
         };
         let holders = Holders { clients: &config.clients, rules: &config.tool_rules };
+        let keys = Keys::new(&config.clients, previous.map(|old| (&old.keys, old.policy.clients())));
         let quotas = Quotas::new(holders, &limits, previous.map(|old| (&old.quotas, old.holders())));
         let passes = [&config.blue, &config.green].into_iter().flatten().any(|backend| backend.sessions);
         let sessions = if passes { Sessions::Passed } else { Sessions::Refused };
@@ -77,6 +80,7 @@ impl Runtime {
             shadow: config.shadow,
             max_version: config.max_version,
             split_key: config.split_key,
+            keys,
             trusted_proxies: config.listen.trusted_proxies,
             secrets: config.secrets,
             open_routes: OpenRoutes::new(config.routes, previous.map(|previous| &previous.open_routes)),
@@ -102,7 +106,8 @@ impl Runtime {
         call: &Call<'_>,
         client: &mut Client,
     ) -> Result<Pass<'_>, Refused> {
-        let at = Moment { started: shared.started.into(), patience: self.timeouts.waiting };
+        let (patience, who) = (self.timeouts.waiting, self.key(call.client()));
+        let at = Moment { started: shared.started.into(), patience, who };
         self.quotas.admit(&self.tool_rules, call, at, client).await.inspect_err(|refused| {
             if let Some(limit) = refused.limit {
                 shared.metrics.limited(limit);
@@ -163,7 +168,7 @@ impl Runtime {
 
     /// By what a client's part of shared bounds is counted.
     pub(super) fn key(&self, client: ClientId) -> Key {
-        Key::try_from(client.index()).unwrap_or(Key::MAX)
+        self.keys.of(client)
     }
 
     /// The metric label of a client.

@@ -305,7 +305,11 @@ async fn a_client_that_fills_the_hold_line_makes_room_for_others() {
         greedy.push(connection);
     }
     let held = || guard.metric(r#"mcp_guard_held{slot="blue"}"#);
-    eventually("the line is full", || async { held().await == 8.0 }).await;
+    let refused = || guard.metric(r#"mcp_guard_denials_total{code="backend_refused"}"#);
+    eventually("the line is full, and all have come", || async {
+        held().await == 8.0 && refused().await == 12.0
+    })
+    .await;
     let mut polite: Vec<Client> = Vec::new();
     for _ in 0..4 {
         let mut connection = guard.connect().await;

@@ -172,3 +172,27 @@ async fn a_tool_may_have_a_deadline_of_its_own() {
     assert_eq!(refused["error"]["data"]["reason"], "concurrency_limited");
     assert_eq!(guard.metric(r#"mcp_guard_limited_total{limit="tool_concurrency"}"#).await, 1.0);
 }
+
+// A call that is not made counts nowhere.
+#[tokio::test]
+async fn what_its_concurrency_refuses_is_not_counted_against_a_client_s_rate() {
+    let backend = backend().await;
+    let tokens = client("bot", "rate = \"3/h\"\nburst = 3\nconcurrency = 1") + &client("second", "");
+    let waiting = "[timeouts]\nwaiting = \"20ms\"";
+    let guard = guard().tokens(&tokens).config(waiting).upstream(&backend).start().await;
+    let mut first = guard.connect().await;
+    first.send(post("bot", "", &tool_call(1, "echo"))).await;
+    let mut peer = backend.accept().await;
+    peer.request().await;
+    for _ in 0..5 {
+        let refused = call(&guard, "bot", "echo").await.json();
+        assert_eq!(refused["error"]["data"]["reason"], "concurrency_limited");
+    }
+    peer.send(ok(&result(1))).await;
+    first.answer().await;
+    drop(peer);
+    let backend = backend.serve(|request| ok(&result(request.json()["id"].as_u64().unwrap_or_default())));
+    assert!(is_result(&call(&guard, "bot", "echo").await) && is_result(&call(&guard, "bot", "echo").await));
+    assert_eq!(call(&guard, "bot", "echo").await.json()["error"]["data"]["reason"], "rate_limited");
+    drop(backend);
+}

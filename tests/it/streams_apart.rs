@@ -140,3 +140,22 @@ async fn a_stream_that_answers_a_call_ends_in_time_and_a_subscription_does_not()
         assert!(lasts(&mut client, &mut peer).await >= Duration::from_secs(2));
     }
 }
+
+// What is counted for a client outlives a reload, while the order of the clients changes with the file.
+#[tokio::test]
+async fn the_streams_of_a_client_that_was_removed_are_not_counted_for_another() {
+    let backend = backend().await;
+    let tokens = client("bot", "") + &client("second", "") + &client("third", "");
+    let limits = "[limits]\nstreams_per_client = 2";
+    let guard = guard().tokens(&tokens).config(limits).admin().upstream(&backend).start().await;
+    let _streams = [
+        stream(&guard, &backend, subscription("bot")).await,
+        stream(&guard, &backend, subscription("bot")).await,
+    ];
+    guard.set_tokens(&(client("second", "") + &client("third", "")));
+    guard.does("reload").await;
+    for token in ["second", "third"] {
+        let _stream = stream(&guard, &backend, subscription(token)).await;
+    }
+    assert_eq!(guard.connect().await.ask(subscription("bot")).await.status(), 403);
+}

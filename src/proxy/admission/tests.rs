@@ -157,6 +157,20 @@ async fn new_bounds_let_in_who_waits_and_turn_nobody_out() {
     privileged.await.unwrap().unwrap();
 }
 
+#[tokio::test]
+async fn every_place_that_becomes_free_finds_its_waiter_beside_clients_at_their_bound() {
+    let places = Places::new(Bounds { max: 3, own_max: 2, waiting_max: 8 });
+    let _own: Vec<_> = (0..2).map(|_| places.try_enter(1).unwrap()).collect();
+    let _other = places.try_enter(3).unwrap();
+    let mut at_its_bound = Box::pin(places.enter(1, Standing::New, LONG));
+    assert!(futures_poll(at_its_bound.as_mut()).is_pending());
+    let mut waiting: Vec<_> = (0..2).map(|_| Box::pin(places.enter(2, Standing::New, LONG))).collect();
+    assert!(waiting.iter_mut().all(|call| futures_poll(call.as_mut()).is_pending()));
+    places.set_bounds(Bounds { max: 5, own_max: 2, waiting_max: 8 });
+    assert!(waiting.iter_mut().all(|call| futures_poll(call.as_mut()).is_ready()));
+    assert!(futures_poll(at_its_bound.as_mut()).is_pending());
+}
+
 #[tokio::test(start_paused = true)]
 async fn the_expected_wait_follows_how_long_places_are_held() {
     let places = Places::new(Bounds::of_one(2, 8));

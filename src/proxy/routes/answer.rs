@@ -5,7 +5,7 @@ use tokio::io::DuplexStream;
 use tokio::time::Instant;
 
 use super::super::answer::{AnswerHead, Challenge, HEAD_LIMITS, Judged, Session, judge};
-use super::super::client::{Client, Interrupt};
+use super::super::client::Client;
 use super::super::clock::Clock;
 use super::super::io::{Parts, read_more};
 use super::super::local::{Persist, append_length};
@@ -122,7 +122,7 @@ fn no_answer(cut: &Cut) -> NoAnswer {
     match cut {
         Cut::Closed | Cut::TooLong | Cut::Unreadable => NoAnswer::Closed,
         Cut::Malformed(error) => NoAnswer::Invalid(*error),
-        Cut::Interrupted(interrupt) => NoAnswer::Interrupted(*interrupt),
+        Cut::Interrupted(interrupt) | Cut::Unwritten(interrupt) => NoAnswer::Interrupted(*interrupt),
     }
 }
 
@@ -167,9 +167,7 @@ impl Flow<'_> {
             }
             End::Cut(cut) => {
                 report.outcome = match cut {
-                    Cut::Interrupted(Interrupt::ClientGone) => Outcome::ClientGone,
-                    Cut::Interrupted(Interrupt::Deadline) => Outcome::Timeout,
-                    Cut::Interrupted(Interrupt::Draining) => Outcome::Denied,
+                    Cut::Interrupted(interrupt) | Cut::Unwritten(interrupt) => interrupt.outcome(),
                     Cut::Closed | Cut::Malformed(_) | Cut::TooLong | Cut::Unreadable => Outcome::Upstream,
                 };
                 Persist::Close
