@@ -253,6 +253,10 @@ impl Watch for Watching<'_, '_> {
         Some([end, b"data: ", &reply.body, b"\n\n"].concat())
     }
 
+    fn is_torn(&self) -> bool {
+        self.delivery.call.kind() == Kind::Request && self.status < 300 && self.read.is_torn()
+    }
+
     fn is_between_events(&self) -> bool {
         matches!(self.read.events(), Some((_, Boundary::Between)))
     }

@@ -73,6 +73,11 @@ impl<'q> Read<'q> {
     pub(super) fn events(&self) -> Option<(bool, Boundary)> {
         self.scan.events()
     }
+
+    /// Whether an event stream without the answer stands inside an event: ended there, it must look cut.
+    pub(super) fn is_torn(&self) -> bool {
+        matches!(self.events(), Some((false, Boundary::Inside)))
+    }
 }
 
 /// How much is waited for before an answer is passed on.
@@ -176,7 +181,7 @@ fn judge(
             );
             Err(Fault::status(Verdict::Failed(Failure::Status), what))
         }
-        401 | 403 if status == 401 || !speaks_rpc => {
+        401 | 403 => {
             let what = format!(
                 "the backend refuses the guard's own credentials ({status}); see `slots.{}.authorization`",
                 slot.as_str()
@@ -222,6 +227,9 @@ fn judge_success(
     if source.is_complete() && source.data.is_empty() {
         return fault("without a body");
     }
+    if matches!(head.status, 202 | 204 | 205) {
+        return fault("which says that there is no answer to wait for");
+    }
     let candidate = is_candidate(question.shared, slot);
     let is_plain_http = !candidate && source.is_complete() && source.data.trim_ascii() == EMPTY_OBJECT;
     match head.format {
@@ -229,6 +237,9 @@ fn judge_success(
         Format::Opaque => fault("with a body that is neither JSON nor an event stream"),
         Format::EventStream if candidate && source.is_complete() && read.answer() == Answer::NotRpc => {
             fault("with an event stream without an answer")
+        }
+        Format::EventStream if source.is_complete() && read.is_torn() => {
+            fault("with an event stream that ends inside an event")
         }
         Format::EventStream => Ok(()),
         Format::Json if source.is_complete() => match read.answer() {

@@ -71,6 +71,8 @@ enum Framing {
 enum State {
     Open,
     Complete,
+    /// It ended where no body may end: what has arrived is sent, without an end.
+    Torn,
 }
 
 impl<C: AsyncRead + Unpin> Source<C> {
@@ -96,6 +98,10 @@ impl<C: AsyncRead + Unpin> Source<C> {
 
     pub(super) fn is_complete(&self) -> bool {
         self.state == State::Complete
+    }
+
+    fn is_torn(&self) -> bool {
+        self.state == State::Torn
     }
 
     /// The connection, if it may carry another exchange.
@@ -308,6 +314,9 @@ pub(super) trait Watch {
     /// complete, or that nothing can be appended to. A body that was not cut has ended by itself.
     fn last_event(&mut self, cut: Option<&Cut>) -> Option<Vec<u8>>;
 
+    /// Whether a body that ends here would be a torn event: it must look cut.
+    fn is_torn(&self) -> bool;
+
     /// Whether the stream stands behind a whole event.
     fn is_between_events(&self) -> bool;
 }
@@ -363,6 +372,10 @@ pub(super) async fn send(
             sent.result = Err(Cut::Unwritten(interrupt));
             return sent;
         }
+        if source.is_torn() {
+            sent.result = Err(Cut::Closed);
+            return sent;
+        }
         if source.is_complete() {
             sent.ended = Ended::Properly;
             return sent;
@@ -396,6 +409,9 @@ fn show(source: &mut Source, watch: &mut impl Watch) {
         && let Some(event) = watch.last_event(None)
     {
         source.data.extend_from_slice(&event);
+    }
+    if source.is_complete() && watch.is_torn() {
+        source.state = State::Torn;
     }
 }
 

@@ -46,7 +46,7 @@ fn assert_refused(told: &Message, status: u16, reason: &str, context: &str) {
 #[tokio::test]
 async fn a_request_is_not_answered_by_what_is_no_answer() {
     let long = format!("<html>{}</html>", "x".repeat(100_000));
-    let long_other = format!(r#"{{"jsonrpc":"2.0","id":[7],"result":{{"t":"{}"}}}}"#, "x".repeat(100_000));
+    let long_other = format!(r#"{{"jsonrpc":"2.0","id":8,"result":{{"t":"{}"}}}}"#, "x".repeat(100_000));
     for bad in [
         typed("text/html", "<h1>It works!</h1>"),
         typed("text/html", &long),
@@ -61,9 +61,17 @@ async fn a_request_is_not_answered_by_what_is_no_answer() {
         chunked("application/json", "null"),
         typed("application/json", "\"ok\""),
         typed("application/json", &format!("[{}]", result(7))),
+        typed("application/json", &result(8)),
         typed("application/json", &long_other),
         chunked("application/json", &long_other),
+        typed("application/json", &long_other.replace(":8,", ":[7],")),
         typed("application/json", r#"{"jsonrpc":"2.0","result":{}}"#),
+        http("202 Accepted", "Content-Type: application/json\r\n", &result(7)),
+        http("202 Accepted", "Content-Type: text/event-stream\r\n", &format!("data: {}\n\n", result(7))),
+        http("205 Reset Content", "Content-Type: application/json\r\n", &result(7)),
+        typed("text/event-stream", &format!("data: {}\n", result(7))),
+        typed("text/event-stream", "data: {\"jso"),
+        chunked("text/event-stream", "data: {\"jso"),
         typed("application/json", r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32603,"message":"x"}}"#),
         typed("application/json", r#"{"jsonrpc":"2.0","id":7,"method":"ping"}"#),
         typed("application/json", r#"{"error":"unauthorized"}"#),
@@ -121,6 +129,7 @@ async fn a_client_error_without_json_rpc_is_translated() {
         ("401 Unauthorized", challenge, r#"{"error":"unauthorized"}"#),
         ("401 Unauthorized", challenge, rpc),
         ("403 Forbidden", challenge, r#"{"error":"unauthorized"}"#),
+        ("403 Forbidden", challenge, rpc),
         ("400 Bad Request", "Content-Type: text/html\r\n", page),
         ("404 Not Found", "Content-Type: text/html\r\n", page),
         ("405 Method Not Allowed", "Allow: GET\r\n", ""),
@@ -157,7 +166,6 @@ async fn what_clients_read_by_its_status_passes_untouched() {
     for (fields, body, status, answer_fields, answer) in [
         ("", &call, "400 Bad Request", json, rpc),
         ("", &call, "404 Not Found", json, rpc),
-        ("", &call, "403 Forbidden", json, rpc),
         (session, &call, "404 Not Found", html, "<h1>gone</h1>"),
         (discover_fields, &discover, "404 Not Found", html, "<h1>what?</h1>"),
         (discover_fields, &discover, "400 Bad Request", html, "<h1>what?</h1>"),

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use crate::harness::{Load, backend, call, eventually, guard, mcp, ok, post, result};
+use crate::harness::{Load, Message, backend, call, eventually, guard, mcp, ok, post, result};
 use crate::quotas::{client, tool_call};
 
 #[tokio::test]
@@ -68,15 +68,19 @@ async fn what_cannot_change_is_named_and_everything_else_changes() {
 // "everything in the config that can change at run time does, atomically"
 #[tokio::test]
 async fn slots_routes_limits_deadlines_versions_and_tools_change_and_change_back() {
-    let first = backend().await.serve(|_| ok(&result(1)));
-    let second = backend().await.serve(|_| ok(&result(2)));
+    let answer = |request: &Message, from: &str| {
+        let id = request.try_id().unwrap_or_default();
+        ok(&format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{"from":"{from}","content":[]}}}}"#))
+    };
+    let first = backend().await.serve(move |request| answer(request, "first"));
+    let second = backend().await.serve(move |request| answer(request, "second"));
     let guard = guard().token("t").admin().upstream(&first).start().await;
     let before = std::fs::read_to_string(guard.config()).unwrap();
     let file = "GET /files/a HTTP/1.1\r\nHost: localhost\r\n\r\n";
     let large = call(1, &"x".repeat(400));
     let newer = "MCP-Protocol-Version: 2025-11-25\r\n";
     for _ in 0..2 {
-        assert_eq!(guard.post(&call(1, "ping")).await.json()["id"], 1);
+        assert_eq!(guard.post(&call(1, "ping")).await.json()["result"]["from"], "first");
         assert_eq!(guard.connect().await.ask(file).await.status(), 405, "no route leads there");
         assert_eq!(
             (guard.post(&large).await.status(), guard.post_with(newer, &call(1, "ping")).await.status()),
@@ -92,7 +96,11 @@ async fn slots_routes_limits_deadlines_versions_and_tools_change_and_change_back
              [slots.blue]",
         );
         assert!(!guard.does("reload").await.contains("next start"), "all of it changes");
-        assert_eq!(guard.post(&call(1, "ping")).await.json()["id"], 2, "the slot leads elsewhere");
+        assert_eq!(
+            guard.post(&call(1, "ping")).await.json()["result"]["from"],
+            "second",
+            "the slot leads elsewhere"
+        );
         assert_eq!(guard.connect().await.ask(file).await.status(), 200);
         assert_eq!(
             (guard.post(&large).await.status(), guard.post_with(newer, &call(1, "ping")).await.status()),

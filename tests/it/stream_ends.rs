@@ -79,7 +79,7 @@ fn assert_error(own: Option<&Value>, code: i64, reason: &str, context: &str) {
 async fn a_stream_that_ends_without_the_answer_tells_the_error_last() {
     let server_request =
         "data: {\"jsonrpc\":\"2.0\",\"id\":7,\"method\":\"sampling/createMessage\",\"params\":{}}\n\n";
-    let other_answer = "data: {\"jsonrpc\":\"2.0\",\"id\":8,\"result\":{}}\n\ndata: {\"jsonrpc\":\"2.0\",\"id\":\"7\",\"result\":{}}\n\n";
+    let other_answer = "data: {\"jsonrpc\":\"2.0\",\"id\":8,\"result\":{}}\n\ndata: {\"jsonrpc\":\"2.0\",\"id\":\"x7\",\"result\":{}}\n\n";
     let polling = "id: 1\nretry: 100\ndata: \n\n";
     let mixed = format!(": hello\r\n\r\n{NOTE}{server_request}");
     for events in [
@@ -129,6 +129,17 @@ async fn a_stream_that_has_answered_gets_no_event() {
         assert_eq!(guard.log_line(|_| true).await["outcome"], "ok");
         let (_, own, whole, _guard) = ended(&events, End::Closes).await;
         assert_eq!((own, whole), (None, false), "a cut looks cut: {events:?}");
+    }
+}
+
+// Contract, section 6: "never a clean-looking truncated answer": the backend's proper end does not make half an event whole.
+#[tokio::test]
+async fn a_stream_that_ends_inside_an_event_looks_cut() {
+    for unfinished in ["data: {\"jso", DONE.trim_end(), "data: {\"jsonrpc\":\n"] {
+        let events = format!("{NOTE}{unfinished}");
+        let (_, own, whole, guard) = ended(&events, End::Ends).await;
+        assert_eq!((own, whole), (None, false), "{unfinished:?}");
+        assert_eq!(guard.log_line(|_| true).await["outcome"], "upstream", "{unfinished:?}");
     }
 }
 

@@ -1,68 +1,36 @@
 //! Whether the id of a response is the id of the call: raw JSON compared as a client's parser would compare it.
 //!
-//! Strings are equal after unescaping, numbers by value (`1`, `1.0` and `1e0` are one number); a string is never a number
-//! (JSON-RPC 2.0, 5: the id "MUST be the same as the value of the id member in the Request Object").
-//!
-//! In an event stream that decides which message is the answer. A JSON body is the only answer there can be, and clients
-//! differ in which ids they take for theirs (Python SDK 1 takes `"1"` for 1): it passes with any id but null.
+//! Strings are equal after unescaping, numbers by value (`1`, `1.0` and `1e0` are one number). A string of digits passes for
+//! the number: some servers answer so, and clients take it. JSON-RPC 2.0, 5, is stricter: the id "MUST be the same as the
+//! value of the id member in the Request Object".
 
 use crate::wire::lexer::Lexer;
 
 /// The id that a response must carry, and the bytes of one that arrives in pieces.
 #[derive(Debug, Default)]
 pub(super) struct Expected<'i> {
-    wanted: Wanted<'i>,
+    raw: Option<&'i [u8]>,
     pieces: Vec<u8>,
 }
 
-#[derive(Debug, Clone, Copy, Default)]
-enum Wanted<'i> {
-    /// None is needed.
-    #[default]
-    Any,
-    /// A string or a number.
-    Present,
-    /// This raw JSON.
-    Same(&'i [u8]),
-}
-
 impl<'i> Expected<'i> {
-    fn new(wanted: Wanted<'i>) -> Expected<'i> {
-        Expected { wanted, pieces: Vec::new() }
-    }
-
-    /// Any id, or none.
-    pub(super) fn any() -> Expected<'i> {
-        Expected::new(Wanted::Any)
-    }
-
-    /// Any id but null.
-    pub(super) fn present() -> Expected<'i> {
-        Expected::new(Wanted::Present)
-    }
-
-    /// The id of this raw JSON.
-    pub(super) fn same(raw: &'i [u8]) -> Expected<'i> {
-        Expected::new(Wanted::Same(raw))
+    pub(super) fn new(raw: Option<&'i [u8]>) -> Expected<'i> {
+        Expected { raw, pieces: Vec::new() }
     }
 
     /// The same id for the next message.
     pub(super) fn again(&self) -> Expected<'i> {
-        Expected::new(self.wanted)
+        Expected::new(self.raw)
     }
 
     /// Whether any id will do.
     pub(super) fn is_any(&self) -> bool {
-        matches!(self.wanted, Wanted::Any)
+        self.raw.is_none()
     }
 
     /// Whether this raw JSON is the id.
     pub(super) fn is(&self, found: &[u8]) -> bool {
-        match self.wanted {
-            Wanted::Any => true,
-            Wanted::Present => matches!(found.first(), Some(b'"' | b'-' | b'0'..=b'9')),
-            Wanted::Same(raw) => raw == found || is_same(raw, found),
-        }
+        self.raw.is_none_or(|raw| raw == found || is_same(raw, found))
     }
 
     /// A string begins that may be the id, and arrives in pieces.
@@ -73,11 +41,7 @@ impl<'i> Expected<'i> {
 
     /// Keeps a piece of an id. What is much longer than the id, however it is escaped, cannot be it.
     pub(super) fn keep(&mut self, piece: &[u8]) {
-        let most = match self.wanted {
-            Wanted::Any => 0,
-            Wanted::Present => 1,
-            Wanted::Same(raw) => 6 * raw.len() + 64,
-        };
+        let most = self.raw.map_or(0, |raw| 6 * raw.len() + 64);
         let room = most.saturating_sub(self.pieces.len());
         self.pieces.extend_from_slice(&piece[..piece.len().min(room)]);
     }
@@ -101,8 +65,14 @@ fn is_same(expected: &[u8], found: &[u8]) -> bool {
             }
         }
         (false, false) => is_same_number(expected, found),
-        (true, false) | (false, true) => false,
+        (true, false) => is_number_in_string(found, expected),
+        (false, true) => is_number_in_string(expected, found),
     }
+}
+
+fn is_number_in_string(number: &str, string: &str) -> bool {
+    let inside = string.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+    is_number(number) && inside == Some(number)
 }
 
 fn is_same_number(expected: &str, found: &str) -> bool {
@@ -130,7 +100,7 @@ mod tests {
 
     #[track_caller]
     fn check(expected: &str, found: &str, same: bool) {
-        let mut id = Expected::same(expected.as_bytes());
+        let mut id = Expected::new(Some(expected.as_bytes()));
         assert_eq!(id.is(found.as_bytes()), same, "{expected} {found}");
         found.as_bytes().chunks(3).for_each(|piece| id.keep(piece));
         assert_eq!(id.is_in_pieces(), same, "{expected} {found} in pieces");
@@ -148,13 +118,17 @@ mod tests {
             (r#""a""#, r#""a""#),
             (r#""a""#, r#""\u0061""#),
             (r#""\u00e9""#, r#""é""#),
+            ("1", r#""1""#),
+            (r#""-17""#, "-17"),
         ] {
             check(left, right, true);
         }
         for (left, right) in [
             ("1", "2"),
-            ("1", r#""1""#),
-            (r#""1""#, "1"),
+            ("1", r#""2""#),
+            ("1", r#""""#),
+            ("null", r#""null""#),
+            (r#""1""#, "11"),
             ("1", "1.5"),
             ("1", "null"),
             ("null", "nan"),
