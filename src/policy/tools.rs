@@ -31,6 +31,13 @@ impl Pattern {
     pub fn matches(&self, name: &str) -> bool {
         matches(self.0.as_bytes(), name.as_bytes())
     }
+
+    /// Whether a backend that ignores case could take the name for one that matches.
+    pub(super) fn matches_in_any_case(&self, name: &str) -> bool {
+        let (pattern, text) = (without_case(&self.0), without_case(name));
+        let is_plain = matches!((&pattern, &text), (Cow::Borrowed(_), Cow::Borrowed(_)));
+        self.matches(name) || !is_plain && matches(pattern.as_bytes(), text.as_bytes())
+    }
 }
 
 /// The tools a client may call; by default every one.
@@ -99,11 +106,7 @@ impl ToolPolicy {
 
     /// Whether the name is a denied one to a backend that ignores case.
     fn denies(&self, tool: &str) -> bool {
-        let denies = |pattern: &Pattern| {
-            pattern.matches(tool)
-                || matches(without_case(&pattern.0).as_bytes(), without_case(tool).as_bytes())
-        };
-        self.deny.iter().any(denies)
+        self.deny.iter().any(|pattern| pattern.matches_in_any_case(tool))
     }
 
     /// Whether a method other than `tools/call` may be called; `name` is the method as the body has it. A client with
@@ -124,6 +127,19 @@ fn reads_one_way(tool: &str) -> bool {
     let is_seen = |character: char| character == ' ' || !is_dropped(character);
     // Half a surrogate pair in the body is a replacement character here, and something else to other decoders.
     is_trimmed && tool.chars().all(|character| is_seen(character) && character != char::REPLACEMENT_CHARACTER)
+}
+
+/// The name as programs see it that trim, clean, or end it at a zero byte. An ordinary name is itself.
+pub(super) fn without_dropped(tool: &str) -> Cow<'_, str> {
+    if reads_one_way(tool) {
+        return Cow::Borrowed(tool);
+    }
+    let end = tool.find('\0').unwrap_or(tool.len());
+    let is_seen = |character: &char| {
+        *character == ' ' || !is_dropped(*character) && *character != char::REPLACEMENT_CHARACTER
+    };
+    let seen: String = tool[..end].chars().filter(is_seen).collect();
+    Cow::Owned(seen.trim().to_owned())
 }
 
 /// The text as programs see it that take `K`, `k` and the Kelvin sign for one letter, or the four letters i. An ordinary name
