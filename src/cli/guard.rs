@@ -7,14 +7,16 @@ use std::cell::OnceCell;
 use std::ffi::{OsStr, OsString};
 use std::fmt::Write;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::output::{chain, complain};
+use super::users::Users;
 use super::{DEFAULT_FILE, Exit};
-use crate::admin::client::{AskError, ask};
+use crate::admin::client::{AskError, ask_user};
 use crate::admin::{Answer, Command};
 use crate::config::{self, AdminSockets};
-use crate::sys::peers::{self, Near};
+use crate::sys::peers;
 
 /// Where a guard answers whose file has the default place, should nothing else be known.
 const DEFAULT_SOCKET: &str = "/run/mcp-guard/admin.sock";
@@ -25,7 +27,33 @@ pub(super) struct Guard {
     /// The operator's word; nothing else is asked then.
     socket: Option<PathBuf>,
     /// Where it has answered once.
-    answers: OnceCell<PathBuf>,
+    answers: OnceCell<Place>,
+}
+
+/// A socket on which the guard may answer.
+#[derive(Clone)]
+struct Place {
+    socket: PathBuf,
+    /// Whose processes may: anyone's on a socket that the operator or the file names.
+    users: Option<Users>,
+}
+
+impl Place {
+    fn named(socket: &Path) -> Place {
+        Place { socket: socket.to_owned(), users: None }
+    }
+
+    fn ask(&self, command: &Command) -> Result<Answer, AskError> {
+        ask_user(&self.socket, command, &|uid| self.users.as_ref().is_none_or(|users| users.trust(uid)))
+    }
+}
+
+/// What is found among the processes of the machine.
+#[derive(Default)]
+struct Elsewhere {
+    places: Vec<Place>,
+    /// What looks like this guard and is not asked, for it is another user's.
+    strangers: Vec<String>,
 }
 
 /// Why a guard could not be asked.
@@ -53,24 +81,27 @@ impl Guard {
 
     /// Asks, and says what the operator should know about the way to it.
     pub(super) fn ask_quietly(&self, command: &Command) -> (Result<Answer, Unasked>, Vec<String>) {
-        if let Some(socket) = self.answers.get().or(self.socket.as_ref()) {
-            let asked = ask(socket, command).map_err(|error| Unasked::of(&error));
-            return (asked, Vec::new());
+        let known = self.answers.get().cloned().or_else(|| self.socket.as_deref().map(Place::named));
+        if let Some(place) = known {
+            return (place.ask(command).map_err(|error| Unasked::of(&error)), Vec::new());
         }
         let AdminSockets { sockets, trouble } = config::admin_sockets(&self.file);
         let mut tried = Tried { command, absent: Vec::new() };
-        if let Some((socket, asked)) = tried.first_of(&sockets) {
-            let note = trouble.map(|trouble| format!("{trouble}; asked the guard on {}", socket.display()));
-            return (self.remembered(socket, asked), note.into_iter().collect());
+        let named: Vec<Place> = sockets.iter().map(|socket| Place::named(socket)).collect();
+        if let Some((place, asked)) = tried.first_of(&named) {
+            let socket = place.socket.display();
+            let note = trouble.map(|trouble| format!("{trouble}; asked the guard on {socket}"));
+            return (self.remembered(place, asked), note.into_iter().collect());
         }
-        if let Some((socket, asked)) = tried.first_of(&self.elsewhere()) {
+        let Elsewhere { places, strangers } = self.elsewhere(&sockets);
+        if let Some((place, asked)) = tried.first_of(&places) {
             let why = trouble.unwrap_or_else(|| {
                 let named = sockets.iter().map(|socket| socket.display().to_string());
                 format!("no guard answers on {} (listen.admin)", named.collect::<Vec<_>>().join(", "))
             });
-            let found =
-                format!("{why}; asked the guard on {}, which was started with this file", socket.display());
-            return (self.remembered(socket, asked), vec![found]);
+            let socket = place.socket.display();
+            let found = format!("{why}; asked the guard on {socket}, which was started with this file");
+            return (self.remembered(place, asked), vec![found]);
         }
         // A broken file may name a socket that is not meant: then nothing is sure.
         let exit = if trouble.is_some() { Exit::CouldNotRun } else { Exit::No };
@@ -85,6 +116,9 @@ impl Guard {
                 write!(reason, "no guard is running: nobody answers on {}", absent.join(", "))
             }
         };
+        if let Some(stranger) = strangers.first() {
+            let _ = write!(reason, "; {stranger}");
+        }
         reason.push_str(" (hint: --socket PATH asks the guard on that socket)");
         (Err(Unasked { exit, reason }), Vec::new())
     }
@@ -97,28 +131,41 @@ impl Guard {
         }
     }
 
-    fn remembered(&self, socket: PathBuf, asked: Result<Answer, AskError>) -> Result<Answer, Unasked> {
+    fn remembered(&self, place: Place, asked: Result<Answer, AskError>) -> Result<Answer, Unasked> {
         match asked {
             Ok(answer) => {
-                let _first = self.answers.set(socket);
+                let _first = self.answers.set(place);
                 Ok(answer)
             }
             Err(error) => Err(Unasked::of(&error)),
         }
     }
 
-    /// Where a guard answers that was started with this file; then the default place, for the default file.
-    fn elsewhere(&self) -> Vec<PathBuf> {
+    /// Where a guard answers that was started with this file; then the default place, for the default file. Any user may
+    /// start a program that looks like it: see `Users`.
+    fn elsewhere(&self, named: &[PathBuf]) -> Elsewhere {
+        let is_default = self.file == Path::new(DEFAULT_FILE);
+        let mut known = named.to_vec();
+        known.extend(is_default.then(|| DEFAULT_SOCKET.into()));
+        let owner = |path: &Path| std::fs::metadata(path).ok().map(|metadata| metadata.uid());
+        let users = Users::of(&self.file, &known, rustix::process::geteuid().as_raw(), owner);
         let near = peers::listening(|arguments, folder| {
             started_with(arguments, folder).is_some_and(|file| is_same(&file, &self.file))
         });
-        // Another guard may have its socket in the same folder: each says which process it is.
-        let is_this = |near: &Near| matches!(ask(&near.socket, &Command::Status), Ok(Answer::Status(status)) if status.pid == near.process);
-        let mut sockets: Vec<PathBuf> = near.into_iter().filter(is_this).map(|near| near.socket).collect();
-        if self.file == Path::new(DEFAULT_FILE) {
-            sockets.push(DEFAULT_SOCKET.into());
+        let mut elsewhere = Elsewhere::default();
+        for near in near {
+            let place = Place { socket: near.socket, users: Some(users.clone()) };
+            match place.ask(&Command::Status) {
+                // Another guard may have its socket in the same folder: each says which process it is.
+                Ok(Answer::Status(status)) if status.pid == near.process => elsewhere.places.push(place),
+                Err(stranger @ AskError::Stranger { .. }) => elsewhere.strangers.push(stranger.to_string()),
+                Ok(_) | Err(_) => {}
+            }
         }
-        sockets
+        if is_default {
+            elsewhere.places.push(Place { socket: DEFAULT_SOCKET.into(), users: Some(users) });
+        }
+        elsewhere
     }
 }
 
@@ -129,6 +176,7 @@ impl Unasked {
             AskError::Io { .. }
             | AskError::Silent { .. }
             | AskError::Garbled { .. }
+            | AskError::Stranger { .. }
             | AskError::Refused(_) => Exit::CouldNotRun,
         };
         Unasked { exit, reason: chain(error) }
@@ -143,16 +191,16 @@ struct Tried<'a> {
 
 impl Tried<'_> {
     /// The first socket on which a guard answers, or may not be asked, with what came of it.
-    fn first_of(&mut self, sockets: &[PathBuf]) -> Option<(PathBuf, Result<Answer, AskError>)> {
-        for socket in sockets {
-            match ask(socket, self.command) {
+    fn first_of(&mut self, places: &[Place]) -> Option<(Place, Result<Answer, AskError>)> {
+        for place in places {
+            match place.ask(self.command) {
                 Err(AskError::NotRunning { .. } | AskError::Garbled { .. })
-                    if !self.absent.contains(socket) =>
+                    if !self.absent.contains(&place.socket) =>
                 {
-                    self.absent.push(socket.clone());
+                    self.absent.push(place.socket.clone());
                 }
                 Err(AskError::NotRunning { .. }) => {}
-                asked => return Some((socket.clone(), asked)),
+                asked => return Some((place.clone(), asked)),
             }
         }
         None

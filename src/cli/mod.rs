@@ -19,6 +19,7 @@ mod slots;
 mod status;
 mod token;
 mod upgrade;
+mod users;
 mod watchdog;
 
 use std::path::PathBuf;

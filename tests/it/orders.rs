@@ -104,6 +104,59 @@ async fn a_file_that_names_another_socket_takes_no_order_away() {
     every_order_arrives(&guard, ELSEWHERE, "").await;
 }
 
+/// A program that looks like a guard with the given file, answers on a socket that it makes, and keeps what it is sent.
+const LOOK_ALIKE: &str = r#"use IO::Socket::UNIX; my ($socket, $kept) = splice(@ARGV, 0, 2);
+    my $listener = IO::Socket::UNIX->new(Type => SOCK_STREAM, Local => $socket, Listen => 9) or die;
+    chmod 0666, $socket; print STDOUT "ready\n"; close STDOUT;
+    while (my $asked = $listener->accept) {
+        my $line = <$asked>; next unless defined $line;
+        open my $file, ">>", $kept; print $file $line; close $file;
+        print $asked qq({"version":1,"answer":{"status":{"version":"1","pid":$$,"uptime_seconds":1,"draining":false,"listen":"x",)
+            . qq("metrics":null,"connections":0,"clients":0,"stable":"blue","slots":[]}}}\n); close $asked;
+    }"#;
+
+#[tokio::test]
+async fn an_order_is_not_given_to_another_user_s_program_that_looks_like_a_guard() {
+    use std::os::unix::fs::{PermissionsExt, chown};
+    use tokio::io::AsyncReadExt;
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    const STRANGER: u32 = 65533;
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let theirs = folder.path().join("theirs");
+    std::fs::create_dir(&theirs).unwrap();
+    chown(&theirs, Some(STRANGER), Some(STRANGER)).unwrap();
+    let (file, socket, kept) = (folder.path().join("guard.toml"), theirs.join("s"), theirs.join("kept"));
+    std::fs::write(&file, "[listen]\nadmin = \"/nowhere/admin.sock\"\n").unwrap();
+    let mut look_alike = tokio::process::Command::new("perl");
+    look_alike.args(["-e", LOOK_ALIKE]).args([&socket, &kept]).args(["run", "--config"]).arg(&file);
+    look_alike.uid(STRANGER).gid(STRANGER).stdout(std::process::Stdio::piped()).kill_on_drop(true);
+    let mut look_alike = look_alike.spawn().expect("perl runs");
+    let mut ready = String::new();
+    look_alike.stdout.take().unwrap().read_to_string(&mut ready).await.unwrap();
+    assert_eq!(ready, "ready\n");
+    let typed = async |words: &'static [&'static str]| {
+        let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_mcp-guard"));
+        let output = command.args(words).arg("--config").arg(&file).output().await.unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    for words in
+        [&["status"] as &[&str], &["rollout", "rollback"], &["slots", "switch", "green"], &["reload"]]
+    {
+        let (code, told) = typed(words).await;
+        assert_ne!(code, Some(0), "{words:?}: {told}");
+        assert!(told.contains("is a socket of user 65533"), "{words:?}: {told}");
+        assert!(!kept.exists(), "{words:?}: {:?}", std::fs::read_to_string(&kept));
+    }
+    // Who owns the file says where the guard listens: then it is asked.
+    chown(&file, Some(STRANGER), None).unwrap();
+    let (code, told) = typed(&["status"]).await;
+    assert_eq!(code, Some(0), "{told}");
+    assert!(kept.exists() && told.contains("; asked the guard on "), "{told}");
+}
+
 #[tokio::test]
 async fn the_socket_option_needs_no_file() {
     let folder = tempfile::tempdir().unwrap();
