@@ -34,7 +34,6 @@ use crate::sys::socket::{SocketFile, bind_unix};
 use crate::telemetry::{Log, Metrics};
 use crate::upstream::{Address, Split};
 
-/// The listener for clients is for Apache's user and group, not for everybody.
 /// After the drain's time is up, calls have this long to be told so.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 /// From the end of accepting until the last accepted connection is counted.

@@ -37,14 +37,8 @@ pub fn message(json: &[u8], shows: &dyn Fn(&str) -> bool) -> Result<Edited, Scan
     Ok(Edited { bytes, is_answer: has_result || has_error })
 }
 
-/// The same for the events of a `text/event-stream`. An event whose data is edited keeps its other lines.
-pub fn events(stream: &[u8], shows: &dyn Fn(&str) -> bool) -> Result<Edited, ScanError> {
-    let mut editor = EventEditor::default();
-    editor.feed(stream, shows)?;
-    editor.finish(stream, shows)
-}
-
-/// Edits an event stream that arrives in pieces and is kept by the caller. Each event is read once, when it is whole.
+/// The same for the events of a `text/event-stream` that arrives in pieces and is kept by the caller. Each event is read once,
+/// when it is whole. One whose data is edited keeps its other lines.
 #[derive(Debug, Default)]
 pub struct EventEditor {
     out: Vec<u8>,
@@ -55,6 +49,8 @@ pub struct EventEditor {
     /// Up to where no line ends.
     scanned: usize,
     is_answer: bool,
+    /// Bytes of events that have been read.
+    #[cfg(test)]
     parsed: usize,
 }
 
@@ -112,7 +108,10 @@ impl EventEditor {
         shows: &dyn Fn(&str) -> bool,
     ) -> Result<(), ScanError> {
         let mut rest = &stream[self.done..end];
-        self.parsed += rest.len();
+        #[cfg(test)]
+        {
+            self.parsed += rest.len();
+        }
         self.done = end;
         let mut event: Vec<Line<'_>> = Vec::new();
         while let Some(line) = Line::first(rest) {

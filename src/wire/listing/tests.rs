@@ -8,6 +8,13 @@ fn shows(name: &str) -> bool {
     name.starts_with("ok")
 }
 
+/// A stream that has arrived whole.
+fn events(stream: &[u8], shows: &dyn Fn(&str) -> bool) -> Result<Edited, ScanError> {
+    let mut editor = EventEditor::default();
+    editor.feed(stream, shows)?;
+    editor.finish(stream, shows)
+}
+
 #[track_caller]
 fn check(json: &str, expect: &str) {
     let edited = message(json.as_bytes(), &shows).unwrap();
