@@ -38,6 +38,7 @@ mod runtime;
 mod seat;
 mod server;
 mod shadow;
+mod shelf;
 mod slot;
 mod streams;
 mod sync;

@@ -5,25 +5,22 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
+use super::shelf::Shelf;
 use crate::http1::FieldSpans;
 use crate::upstream::Address;
 
 /// The idle connections of one backend.
 pub(super) struct Pool {
     address: Address,
-    idle: Mutex<Vec<Idle>>,
-    idle_max: usize,
-    idle_time: Duration,
+    /// A generation is who listens at the address: a connection of an earlier one is not used again.
+    idle: Shelf<Connection>,
     connect_time: Duration,
-    /// Who listens at the address now: a connection of an earlier generation is not used again.
-    generation: AtomicU64,
     made: Instant,
     /// Milliseconds since `made` at which the socket's file was last looked at, plus one; 0 is never.
     looked: AtomicU64,
@@ -33,11 +30,6 @@ pub(super) struct Pool {
 
 /// The socket's file is looked at no more often than this: another process may have taken the path over.
 const LOOK_EVERY_MILLIS: u64 = 1;
-
-struct Idle {
-    connection: Connection,
-    since: Instant,
-}
 
 /// A connection to a backend, out of the pool.
 pub(super) struct Connection {
@@ -69,11 +61,8 @@ impl Pool {
     ) -> Pool {
         Pool {
             address,
-            idle: Mutex::new(Vec::new()),
-            idle_max,
-            idle_time,
+            idle: Shelf::new(idle_max, idle_time),
             connect_time,
-            generation: AtomicU64::new(0),
             made: Instant::now(),
             looked: AtomicU64::new(0),
             file: AtomicU64::new(0),
@@ -84,26 +73,15 @@ impl Pool {
     /// clock twice for one call.
     pub(super) fn take(&self, now: Instant) -> Option<Connection> {
         self.look_at_file(now);
-        let generation = self.generation.load(Ordering::Acquire);
-        let mut idle = self.lock();
-        while let Some(Idle { mut connection, since }) = idle.pop() {
-            if now.saturating_duration_since(since) >= self.idle_time {
-                // Those below are older still.
-                idle.clear();
-                break;
-            }
-            if connection.generation == generation && connection.is_quiet() {
-                connection.reused = Reused::Pooled;
-                return Some(connection);
-            }
-        }
-        None
+        let mut connection = self.idle.take(now, Connection::is_quiet)?;
+        connection.reused = Reused::Pooled;
+        Some(connection)
     }
 
     /// Opens a connection, within the connect timeout.
     pub(super) async fn connect(&self) -> io::Result<Connection> {
         self.look_at_file(Instant::now());
-        let generation = self.generation.load(Ordering::Acquire);
+        let generation = self.who_listens();
         let opening = async {
             match &self.address {
                 Address::Unix(path) => UnixStream::connect(path).await.map(Socket::Unix),
@@ -122,25 +100,18 @@ impl Pool {
 
     /// Keeps a clean connection for the next call.
     pub(super) fn put(&self, connection: Connection, now: Instant) {
-        if connection.generation != self.generation.load(Ordering::Acquire) {
-            return;
-        }
-        let mut idle = self.lock();
-        if idle.len() < self.idle_max {
-            idle.push(Idle { connection, since: now });
-        }
+        let generation = connection.generation;
+        self.idle.put(connection, generation, now);
     }
 
     /// The generation of connections that are opened now.
     pub(super) fn who_listens(&self) -> u64 {
-        self.generation.load(Ordering::Acquire)
+        self.idle.generation()
     }
 
     /// Somebody else listens at the address from now on, or nobody: nothing opened before is used again.
     pub(super) fn retire(&self) {
-        self.generation.fetch_add(1, Ordering::AcqRel);
-        let retired = std::mem::take(&mut *self.lock());
-        drop(retired);
+        self.idle.retire();
     }
 
     /// Retires everything if the path leads to another socket than before: its old owner may live on for a while, and
@@ -166,15 +137,11 @@ impl Pool {
 
     /// Closes connections that have been idle for too long, or that the backend has closed.
     pub(super) fn reap(&self) {
-        self.lock().retain_mut(|idle| idle.since.elapsed() < self.idle_time && idle.connection.is_quiet());
+        self.idle.reap(Connection::is_quiet);
     }
 
     pub(super) fn idle(&self) -> usize {
-        self.lock().len()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Vec<Idle>> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+        self.idle.idle()
     }
 }
 

@@ -26,6 +26,8 @@ mod room;
 mod route;
 #[path = "../../src/proxy/seat.rs"]
 mod seat;
+#[path = "../../src/proxy/shelf.rs"]
+mod shelf;
 #[path = "../../src/proxy/streams.rs"]
 mod streams;
 mod sync;

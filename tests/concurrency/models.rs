@@ -16,10 +16,11 @@ use crate::drain::{Drain, Phase};
 use crate::hold::HoldLine;
 use crate::room::{Full, Room};
 use crate::route::{Fence, Route, Routes};
+use crate::shelf::Shelf;
 use crate::streams::{StreamBounds, Streams};
 use crate::{How, Model};
 
-pub(super) const ALL: [Model; 12] = [
+pub(super) const ALL: [Model; 13] = [
     Model { name: "a place passes from one call to the next", how: How::Every, run: a_place_passes_on },
     Model { name: "a call gives up while its place is granted", how: How::Every, run: a_waiter_gives_up },
     Model { name: "calls of three clients take turns", how: How::Random, run: three_clients_take_turns },
@@ -35,6 +36,7 @@ pub(super) const ALL: [Model; 12] = [
         how: How::Random,
         run: the_last_ends_the_drain,
     },
+    Model { name: "nothing of before is taken again", how: How::Every, run: nothing_retired_is_taken },
     Model { name: "who waits sees the new route", how: How::Every, run: a_new_route_is_seen },
 ];
 
@@ -245,6 +247,27 @@ fn a_connection_makes_room() {
     together(actors);
     assert_eq!(drain.open(), 0);
     let (_ticket, _) = drain.enter(1, None).expect("every place is free again");
+}
+
+/// A call puts its connection back, and takes one, while the backend is replaced. Each connection is its generation.
+fn nothing_retired_is_taken() {
+    let shelf = Arc::new(Shelf::new(1, NEVER));
+    shelf.put(0, 0, Instant::now());
+    let (calling, replacing) = (shelf.clone(), shelf.clone());
+    let actors: Vec<Box<dyn FnOnce() + Send>> = vec![
+        Box::new(move || {
+            let own = calling.take(Instant::now(), |_| true).unwrap_or_else(|| calling.generation());
+            calling.put(own, own, Instant::now());
+            assert!(calling.idle() <= 1);
+        }),
+        Box::new(move || {
+            replacing.retire();
+            let taken = replacing.take(Instant::now(), |_| true);
+            assert_eq!(taken.unwrap_or(1), 1, "it was made before");
+        }),
+    ];
+    together(actors);
+    assert_eq!(shelf.take(Instant::now(), |_| true).unwrap_or(1), 1, "it was made before");
 }
 
 fn a_new_route_is_seen() {
