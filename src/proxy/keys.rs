@@ -48,7 +48,7 @@ mod tests {
     use crate::policy::auth::{ClientConfig, TokenHash};
 
     fn clients(names: &[&str]) -> Clients {
-        let client = |name: &&str| ClientConfig::new(*name, vec![TokenHash::of(name.as_bytes())]);
+        let client = |name: &&str| ClientConfig::new(name, vec![TokenHash::of(name.as_bytes())]);
         Clients::new(names.iter().map(client).collect()).unwrap()
     }
 
