@@ -7,6 +7,12 @@ use crate::wire::era::EraError;
 
 /// Most bytes of a client's words in a log line, escapes included.
 const DETAIL_BYTES_MAX: usize = 100;
+/// As much of a client's words is looked at.
+const LOOKED_AT_BYTES_MAX: usize = 1024;
+/// Shorter words are no tokens.
+const TOKEN_BYTES_MIN: usize = 6;
+/// What stands in a token's place.
+const HIDDEN: &[u8] = b"[token]";
 /// The longest method that is plainly one.
 const METHOD_BYTES_MAX: usize = 16;
 
@@ -14,15 +20,15 @@ impl Policy {
     /// What the log adds to this refusal of `head`; `None` where the code says it all.
     pub fn detail(&self, denial: Denial, head: &RequestHead<'_>) -> Option<String> {
         match denial {
-            Denial::HostNotAllowed => Some(shown(head.host)),
-            Denial::OriginNotAllowed => Some(origin(head)),
+            Denial::HostNotAllowed => Some(self.shown(head.host)),
+            Denial::OriginNotAllowed => Some(self.origin(head)),
             Denial::MethodNotAllowed | Denial::RouteMethod => Some(method(head.method)),
             Denial::AuthorizationMissing => Some(authorization(head).to_owned()),
             Denial::PathNotFound => Some(self.paths.near(head.path)),
             Denial::RepeatedField(known) => Some(known.name().to_owned()).filter(|name| !name.is_empty()),
             Denial::Era(error) => Some(era(error, head)),
-            Denial::ContentType => Some(content_type(head)),
-            Denial::ContentEncoding => Some(coding(head)),
+            Denial::ContentType => Some(self.content_type(head)),
+            Denial::ContentEncoding => Some(self.coding(head)),
             Denial::BodyTooLarge if self.session_request(head).is_some() => {
                 Some(format!("a body with {}", method(head.method)))
             }
@@ -56,42 +62,84 @@ impl Policy {
             | Denial::Deadline => None,
         }
     }
-}
 
-/// A client's words, escaped and cut.
-fn shown(text: &[u8]) -> String {
-    let mut out = String::new();
-    for &byte in text {
-        let escaped = byte.escape_ascii().to_string();
-        if out.len() + escaped.len() > DETAIL_BYTES_MAX - "...".len() {
-            return out + "...";
+    /// A client's words without tokens, escaped and cut.
+    fn shown(&self, text: &[u8]) -> String {
+        let text = &text[..text.len().min(LOOKED_AT_BYTES_MAX)];
+        let whole = |run: &[u8]| self.is_token(run.strip_prefix(b"//").unwrap_or(run));
+        if text.split(|byte| !is_of_token(*byte)).any(whole) {
+            return String::from_utf8_lossy(HIDDEN).into_owned();
         }
-        out.push_str(&escaped);
+        let is_of_word = |byte: u8| is_of_token(byte) && !b"/=".contains(&byte);
+        let without = text.split_inclusive(|byte| !is_of_word(*byte)).flat_map(|piece| {
+            let at = piece.iter().position(|byte| !is_of_word(*byte)).unwrap_or(piece.len());
+            let (word, rest) = piece.split_at(at);
+            let hides =
+                self.is_token(word) || word.split(|byte| *byte == b'.').any(|part| self.is_token(part));
+            [if hides { HIDDEN } else { word }, rest]
+        });
+        let mut out = String::new();
+        for &byte in without.flatten() {
+            let escaped = byte.escape_ascii().to_string();
+            if out.len() + escaped.len() > DETAIL_BYTES_MAX - "...".len() {
+                return out + "...";
+            }
+            out.push_str(&escaped);
+        }
+        out
     }
-    out
+
+    /// Whether a client put a token where none belongs: one that is configured, or one of the form that `token new` gives.
+    fn is_token(&self, part: &[u8]) -> bool {
+        part.len() >= TOKEN_BYTES_MIN && (part.starts_with(b"swf_") || self.clients.find(part).is_some())
+    }
+
+    /// Scheme, host and port; what stands before and behind them is no part of an origin and may be anything.
+    fn origin(&self, head: &RequestHead<'_>) -> String {
+        let value = match head.fields.occurs(Known::Origin) {
+            Occurs::Once(b"null") => return "null".to_owned(),
+            Occurs::Once(value) => value,
+            Occurs::Repeated => return "several Origin fields".to_owned(),
+            Occurs::Never => return "no Origin".to_owned(),
+        };
+        let Some(at) = memchr::memmem::find(value, b"://") else {
+            return format!("no origin, {} bytes", value.len());
+        };
+        let (scheme, rest) = value.split_at(at + "://".len());
+        let end = rest.iter().position(|byte| b"/?# ".contains(byte)).unwrap_or(rest.len());
+        let host = rest[..end].rsplit(|byte| *byte == b'@').next().unwrap_or_default();
+        self.shown(&[scheme, host].concat())
+    }
+
+    fn content_type(&self, head: &RequestHead<'_>) -> String {
+        match head.fields.occurs(Known::ContentType) {
+            Occurs::Once(value) if is_plain_media_type(value) => self.shown(value),
+            Occurs::Once(value) => format!("no media type, {} bytes", value.len()),
+            Occurs::Never | Occurs::Repeated => "no Content-Type".to_owned(),
+        }
+    }
+
+    fn coding(&self, head: &RequestHead<'_>) -> String {
+        match head.fields.occurs(Known::ContentEncoding) {
+            Occurs::Once(value) if value.len() <= METHOD_BYTES_MAX => self.shown(value),
+            Occurs::Once(_) | Occurs::Repeated | Occurs::Never => "several codings".to_owned(),
+        }
+    }
 }
 
-/// Scheme, host and port; what stands behind them is no part of an origin and may be anything.
-fn origin(head: &RequestHead<'_>) -> String {
-    let value = match head.fields.occurs(Known::Origin) {
-        Occurs::Once(b"null") => return "null".to_owned(),
-        Occurs::Once(value) => value,
-        Occurs::Repeated => return "several Origin fields".to_owned(),
-        Occurs::Never => return "no Origin".to_owned(),
-    };
-    let Some(at) = memchr::memmem::find(value, b"://") else {
-        return format!("no origin, {} bytes", value.len());
-    };
-    let host = at + 3;
-    let end =
-        value[host..].iter().position(|byte| b"/?#@ ".contains(byte)).map_or(value.len(), |end| host + end);
-    shown(&value[..end])
+/// RFC 6750, 2.1: what a bearer token is made of.
+fn is_of_token(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~+/=".contains(&byte)
 }
 
 fn method(method: &[u8]) -> String {
     let plain = method.len() <= METHOD_BYTES_MAX
         && method.iter().all(|byte| byte.is_ascii_alphabetic() || *byte == b'-');
-    if plain { shown(method) } else { format!("a method of {} bytes", method.len()) }
+    if plain {
+        String::from_utf8_lossy(method).into_owned()
+    } else {
+        format!("a method of {} bytes", method.len())
+    }
 }
 
 fn authorization(head: &RequestHead<'_>) -> &'static str {
@@ -111,18 +159,10 @@ fn era(error: EraError, head: &RequestHead<'_>) -> String {
     match (error, head.fields.occurs(Known::McpProtocolVersion)) {
         (EraError::HeaderMismatch(mismatch), _) => mismatch.as_str().to_owned(),
         (EraError::Fenced { .. } | EraError::MalformedVersion, Occurs::Once(version)) if plain(&version) => {
-            shown(version)
+            String::from_utf8_lossy(version).into_owned()
         }
         (EraError::Fenced { .. }, Occurs::Never) => "a version in _meta only".to_owned(),
         (EraError::Fenced { .. } | EraError::MalformedVersion, _) => "no date".to_owned(),
-    }
-}
-
-fn content_type(head: &RequestHead<'_>) -> String {
-    match head.fields.occurs(Known::ContentType) {
-        Occurs::Once(value) if is_plain_media_type(value) => shown(value),
-        Occurs::Once(value) => format!("no media type, {} bytes", value.len()),
-        Occurs::Never | Occurs::Repeated => "no Content-Type".to_owned(),
     }
 }
 
@@ -130,13 +170,6 @@ fn content_type(head: &RequestHead<'_>) -> String {
 fn is_plain_media_type(value: &[u8]) -> bool {
     let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"/;=\"+-._, ".contains(byte);
     value.contains(&b'/') && value.iter().all(plain)
-}
-
-fn coding(head: &RequestHead<'_>) -> String {
-    match head.fields.occurs(Known::ContentEncoding) {
-        Occurs::Once(value) if value.len() <= METHOD_BYTES_MAX => shown(value),
-        Occurs::Once(_) | Occurs::Repeated | Occurs::Never => "several codings".to_owned(),
-    }
 }
 
 fn declared(head: &RequestHead<'_>, bytes_max: u64) -> Option<String> {
@@ -169,7 +202,7 @@ impl paths::Paths {
 
 #[cfg(test)]
 mod tests {
-    use super::super::auth::{Clients, Config, WrongToken};
+    use super::super::auth::{ClientConfig, Clients, Config, TokenHash, WrongToken};
     use super::super::{Limits, origin};
     use super::*;
     use crate::http1::{FieldSpans, request};
@@ -183,7 +216,8 @@ mod tests {
             origin::Config::default(),
             Config { wrong_token: WrongToken::Forbidden },
             Limits::SMALL,
-            Clients::default(),
+            Clients::new(vec![ClientConfig::new("bot", vec![TokenHash::of(b"s3cret.t0ken-of-bot")])])
+                .unwrap(),
         )
     }
 
@@ -218,6 +252,38 @@ mod tests {
         let long = format!("https://{}", "a".repeat(500));
         let cut = format!("{}...", &long[..97]);
         origin(&long, &cut);
+    }
+
+    // "a token that appears in any log [..] is a defect": also where a client puts it by mistake.
+    #[test]
+    fn the_log_shows_no_token_wherever_it_was_put() {
+        for token in ["s3cret.t0ken-of-bot", "swf_0123456789abcdefghijklmnopqrstuvwxyzABCDEFG"] {
+            let host = |value: String, expect: &str| {
+                check(Denial::HostNotAllowed, "POST /", &format!("Host: {value}\r\n"), expect);
+            };
+            host(token.to_owned(), "[token]");
+            host(format!("{token}:80"), "[token]");
+            let origin = |value: String, expect: &str| {
+                check(Denial::OriginNotAllowed, "POST /", &format!("Host: a\r\nOrigin: {value}\r\n"), expect);
+            };
+            origin(format!("https://{token}"), "[token]");
+            origin(format!("{token}://a"), "[token]");
+            origin(format!("https://{token}@evil.test"), "https://evil.test");
+            origin(format!("https://user:{token}@evil.test/x"), "https://evil.test");
+            let kind = |value: String, expect: &str| {
+                check(
+                    Denial::ContentType,
+                    "POST /",
+                    &format!("Host: a\r\nContent-Type: {value}\r\n"),
+                    expect,
+                );
+            };
+            if token.starts_with("swf_") {
+                origin(format!("https://{token}.evil.test"), "[token]");
+                kind(format!("text/{token}"), "text/[token]");
+                kind(format!("text/plain; charset={token}"), "text/plain; charset=[token]");
+            }
+        }
     }
 
     #[test]

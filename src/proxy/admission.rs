@@ -39,10 +39,10 @@ impl Bounds {
     }
 }
 
-/// What one client may hold of what several share: three quarters. The last one, of two as of a hundred, is always left to
-/// the others.
+/// What one client may hold of what several share: three quarters. Fewer than four are too few to be divided: an operator
+/// who allows two calls at a time means two.
 pub(super) fn most_of_one(max: usize) -> usize {
-    if max < 2 { max } else { max - (max / 4).max(1) }
+    max - max / 4
 }
 
 /// The fewest places of a reserve: of four, one client leaves one to the others.
