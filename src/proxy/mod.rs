@@ -40,6 +40,7 @@ mod server;
 mod shadow;
 mod shelf;
 mod slot;
+mod stream_time;
 mod streams;
 mod sync;
 mod trial;

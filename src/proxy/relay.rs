@@ -10,6 +10,7 @@ use super::exchange::{Received, RequestSent};
 use super::io::{Parts, READ_BYTES, TOGETHER_BYTES_MAX, read_into, read_more};
 use super::local::{Persist, append_length, append_line};
 use super::pool::Connection;
+use super::stream_time::{AtDrain, StreamTime};
 use crate::http1::chunked::{Decoder, Piece};
 use crate::http1::{BodyLength, FramingError, Version};
 use crate::policy::cors::AllowedOrigin;
@@ -275,35 +276,6 @@ pub(super) struct Sending<'s> {
     pub(super) stream: Option<StreamTime>,
     /// Whether a body is sent at all: 204 and 304 have none.
     pub(super) bodiless: bool,
-}
-
-/// How long a stream may be silent, and when it ends in any case.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct StreamTime {
-    pub(super) idle: Duration,
-    pub(super) end: Option<tokio::time::Instant>,
-    /// After this much silence, a comment is sent.
-    pub(super) ping: Option<Duration>,
-    pub(super) at_drain: AtDrain,
-}
-
-/// What a drain means to a stream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum AtDrain {
-    /// It has the drain's time to end by itself.
-    Finishes,
-    /// It ends behind a whole event as soon as the drain begins: it has no end of its own.
-    Ends,
-}
-
-impl StreamTime {
-    /// From now on, waiting ends when the stream is silent for too long or has lasted long enough.
-    pub(super) fn begin_silence(self, client: &mut Client) {
-        client.set_timeout(self.idle);
-        if let Some(end) = self.end {
-            client.set_deadline(client.deadline().min(end));
-        }
-    }
 }
 
 /// What is shown every byte of an answer, and knows how an event stream may end.

@@ -22,7 +22,7 @@ const CALLS: usize = 11;
 const POLITE: [&str; 2] = ["polite", "kind"];
 
 const LIMITS: &str = "[limits]\nin_flight = 8\nwaiting = 8\nheld = 8\nconnections = 64\nstreams = 64\nbody_bytes = 1_048_576\n\
-    bodies_bytes = 4_194_304\n[[route]]\nname = \"feed\"\nprefix = \"/feed\"\nauth = \"bearer\"\naddress = \"ADDRESS\"\nmethods = [\"GET\"]\nin_flight = 8\n";
+    bodies_bytes = 4_194_304\n[[route]]\nname = \"feed\"\nprefix = \"/feed\"\nauth = \"bearer\"\naddress = \"ADDRESS\"\nmethods = [\"GET\"]\nin_flight = 16\n";
 
 /// Calls take their time; the tool `stuck` is never answered, and `stream` and subscriptions stream for ever.
 fn serve(backend: Backend) -> tokio::task::JoinHandle<()> {
