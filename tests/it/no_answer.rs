@@ -46,7 +46,7 @@ fn assert_refused(told: &Message, status: u16, reason: &str, context: &str) {
 #[tokio::test]
 async fn a_request_is_not_answered_by_what_is_no_answer() {
     let long = format!("<html>{}</html>", "x".repeat(100_000));
-    let long_other = format!(r#"{{"jsonrpc":"2.0","id":8,"result":{{"t":"{}"}}}}"#, "x".repeat(100_000));
+    let long_other = format!(r#"{{"jsonrpc":"2.0","id":[7],"result":{{"t":"{}"}}}}"#, "x".repeat(100_000));
     for bad in [
         typed("text/html", "<h1>It works!</h1>"),
         typed("text/html", &long),
@@ -61,10 +61,8 @@ async fn a_request_is_not_answered_by_what_is_no_answer() {
         chunked("application/json", "null"),
         typed("application/json", "\"ok\""),
         typed("application/json", &format!("[{}]", result(7))),
-        typed("application/json", &result(8)),
         typed("application/json", &long_other),
         chunked("application/json", &long_other),
-        typed("application/json", &long_other.replace(":8,", ":[7],")),
         typed("application/json", r#"{"jsonrpc":"2.0","result":{}}"#),
         http("202 Accepted", "Content-Type: application/json\r\n", &result(7)),
         http("202 Accepted", "Content-Type: text/event-stream\r\n", &format!("data: {}\n\n", result(7))),

@@ -17,33 +17,36 @@ fn read_of_call(format: Format, pieces: &[&[u8]]) -> Answer {
     scan.answer()
 }
 
-// JSON-RPC 2.0, 5: "It MUST be the same as the value of the id member in the Request Object."
+// JSON-RPC 2.0, 5: "It MUST be the same as the value of the id member in the Request Object." A JSON body is the only
+// answer there can be: there, any id but null will do.
 #[test]
 fn only_a_response_with_the_id_of_the_call_is_its_answer() {
-    for (id, expect) in [
-        ("\"id\":1,", Answer::Ok),
-        ("\"id\": 1.0 ,", Answer::Ok),
-        ("\"\\u0069d\":1e0,", Answer::Ok),
-        ("\"id\":\"1\",", Answer::Ok),
-        ("\"id\":2,\"id\":1,", Answer::Ok),
-        ("\"id\":1,\"id\":2,", Answer::NotRpc),
-        ("\"id\":1,\"id\":null,", Answer::NotRpc),
-        ("\"id\":\"2\",", Answer::NotRpc),
-        ("\"id\":-1.5e3,", Answer::NotRpc),
-        ("\"id\":123456789012345678901234567890123456789012345678901234567890123456789,", Answer::NotRpc),
-        ("\"id\":null,", Answer::NotRpc),
-        ("\"id\":true,", Answer::NotRpc),
-        ("\"id\":[1],", Answer::NotRpc),
-        ("\"id\":{\"a\":1},", Answer::NotRpc),
-        ("\"id\":11,", Answer::NotRpc),
-        ("", Answer::NotRpc),
+    let (ok, none) = (Answer::Ok, Answer::NotRpc);
+    for (id, in_json, in_events) in [
+        ("\"id\":1,", ok, ok),
+        ("\"id\": 1.0 ,", ok, ok),
+        ("\"\\u0069d\":1e0,", ok, ok),
+        ("\"id\":\"1\",", ok, ok),
+        ("\"id\":2,\"id\":1,", ok, ok),
+        ("\"id\":1,\"id\":2,", ok, none),
+        ("\"id\":\"2\",", ok, none),
+        ("\"id\":-1.5e3,", ok, none),
+        ("\"id\":123456789012345678901234567890123456789012345678901234567890123456789,", ok, none),
+        ("\"id\":11,", ok, none),
+        ("\"id\":1,\"id\":null,", none, none),
+        ("\"id\":null,", none, none),
+        ("\"id\":true,", none, none),
+        ("\"id\":[1],", none, none),
+        ("\"id\":{\"a\":1},", none, none),
+        ("", none, none),
     ] {
         for body in [
             format!(r#"{{{id}"jsonrpc":"2.0","result":{{}}}}"#),
             format!(r#"{{"jsonrpc":"2.0",{id}"result":{{}}}}"#),
         ] {
             let event = format!("data: {body}\n\n");
-            for (format, bytes) in [(Format::Json, body.as_bytes()), (Format::EventStream, event.as_bytes())]
+            for (format, bytes, expect) in
+                [(Format::Json, body.as_bytes(), in_json), (Format::EventStream, event.as_bytes(), in_events)]
             {
                 assert_eq!(read_of_call(format, &[bytes]), expect, "{body}");
                 assert_eq!(
@@ -165,8 +168,9 @@ fn tells_the_beginning_of_an_answer() {
         (r#"{"jsonrpc":"2.0","id":1,"error":{"#, Beginning::Answer),
         (r#"{"jsonrpc":"2.0","result":{},"id":"#, Beginning::Unknown),
         (r#"{"jsonrpc":"2.0","result":{},"id":1,"#, Beginning::Answer),
-        (r#"{"jsonrpc":"2.0","result":{},"id":2,"#, Beginning::Other),
-        (r#"{"jsonrpc":"2.0","id":2,"result":{"#, Beginning::Other),
+        (r#"{"jsonrpc":"2.0","result":{},"id":2,"#, Beginning::Answer),
+        (r#"{"jsonrpc":"2.0","result":{},"id":null,"#, Beginning::Other),
+        (r#"{"jsonrpc":"2.0","id":true,"result":{"#, Beginning::Other),
         ("<", Beginning::Other),
         ("[", Beginning::Other),
         ("nu", Beginning::Other),

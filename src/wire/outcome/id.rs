@@ -9,28 +9,58 @@ use crate::wire::lexer::Lexer;
 /// The id that a response must carry, and the bytes of one that arrives in pieces.
 #[derive(Debug, Default)]
 pub(super) struct Expected<'i> {
-    raw: Option<&'i [u8]>,
+    wanted: Wanted<'i>,
     pieces: Vec<u8>,
 }
 
+#[derive(Debug, Clone, Copy, Default)]
+enum Wanted<'i> {
+    /// None is needed.
+    #[default]
+    Any,
+    /// A string or a number. A JSON body is the only answer there can be: whose it is, its connection says.
+    Present,
+    /// This raw JSON.
+    Same(&'i [u8]),
+}
+
 impl<'i> Expected<'i> {
-    pub(super) fn new(raw: Option<&'i [u8]>) -> Expected<'i> {
-        Expected { raw, pieces: Vec::new() }
+    fn new(wanted: Wanted<'i>) -> Expected<'i> {
+        Expected { wanted, pieces: Vec::new() }
+    }
+
+    /// Any id, or none.
+    pub(super) fn any() -> Expected<'i> {
+        Expected::new(Wanted::Any)
+    }
+
+    /// Any id but null.
+    pub(super) fn present() -> Expected<'i> {
+        Expected::new(Wanted::Present)
+    }
+
+    /// The id of this raw JSON.
+    pub(super) fn same(raw: &'i [u8]) -> Expected<'i> {
+        Expected::new(Wanted::Same(raw))
     }
 
     /// The same id for the next message.
     pub(super) fn again(&self) -> Expected<'i> {
-        Expected::new(self.raw)
+        Expected::new(self.wanted)
     }
 
     /// Whether any id will do.
     pub(super) fn is_any(&self) -> bool {
-        self.raw.is_none()
+        matches!(self.wanted, Wanted::Any)
     }
 
     /// Whether this raw JSON is the id.
     pub(super) fn is(&self, found: &[u8]) -> bool {
-        self.raw.is_none_or(|raw| raw == found || is_same(raw, found))
+        match self.wanted {
+            Wanted::Any => true,
+            Wanted::Present => matches!(found.first(), Some(b'"' | b'-' | b'0'..=b'9')),
+            Wanted::Same(raw) => raw == found || is_same(raw, found),
+        }
     }
 
     /// A string begins that may be the id, and arrives in pieces.
@@ -41,7 +71,11 @@ impl<'i> Expected<'i> {
 
     /// Keeps a piece of an id. What is much longer than the id, however it is escaped, cannot be it.
     pub(super) fn keep(&mut self, piece: &[u8]) {
-        let most = self.raw.map_or(0, |raw| 6 * raw.len() + 64);
+        let most = match self.wanted {
+            Wanted::Any => 0,
+            Wanted::Present => 1,
+            Wanted::Same(raw) => 6 * raw.len() + 64,
+        };
         let room = most.saturating_sub(self.pieces.len());
         self.pieces.extend_from_slice(&piece[..piece.len().min(room)]);
     }
@@ -100,7 +134,7 @@ mod tests {
 
     #[track_caller]
     fn check(expected: &str, found: &str, same: bool) {
-        let mut id = Expected::new(Some(expected.as_bytes()));
+        let mut id = Expected::same(expected.as_bytes());
         assert_eq!(id.is(found.as_bytes()), same, "{expected} {found}");
         found.as_bytes().chunks(3).for_each(|piece| id.keep(piece));
         assert_eq!(id.is_in_pieces(), same, "{expected} {found} in pieces");

@@ -70,7 +70,7 @@ pub enum Boundary {
 pub enum Beginning {
     /// The beginning of the answer to the call.
     Answer,
-    /// The beginning of something else: no JSON object, or a response to another call.
+    /// The beginning of something else: no JSON object, or a response without an id.
     Other,
     /// Either is still possible.
     Unknown,
@@ -96,13 +96,14 @@ impl<'i> OutcomeScan<'i> {
         OutcomeScan::of_call(format, None)
     }
 
-    /// The same, but only a response with this id, raw JSON, is the answer.
+    /// The same, but of a stream only a response with this id, raw JSON, is the answer. JSON needs an id that is not null.
     pub fn of_call(format: Format, id: Option<&'i [u8]>) -> OutcomeScan<'i> {
-        let expected = Expected::new(id);
-        let reader = match format {
-            Format::Json => Reader::Json(MessageScan::new(expected)),
-            Format::EventStream => Reader::EventStream(EventScan::new(expected)),
-            Format::Opaque => Reader::Opaque,
+        let reader = match (format, id) {
+            (Format::Json, None) => Reader::Json(MessageScan::new(Expected::any())),
+            (Format::Json, Some(_)) => Reader::Json(MessageScan::new(Expected::present())),
+            (Format::EventStream, None) => Reader::EventStream(EventScan::new(Expected::any())),
+            (Format::EventStream, Some(id)) => Reader::EventStream(EventScan::new(Expected::same(id))),
+            (Format::Opaque, _) => Reader::Opaque,
         };
         OutcomeScan { empty: true, reader }
     }
