@@ -39,7 +39,7 @@ pub(crate) fn ask(path: &Path, command: &Command) -> Result<Answer, AskError> {
     ask_user(path, command, &|_anyone| true)
 }
 
-/// The same, if a process of a user that `trusts` accepts listens there. Nobody else is sent a byte.
+/// The same, if a process of a user that `trusts` accepts listens there. No byte goes to another process.
 pub(crate) fn ask_user(
     path: &Path,
     command: &Command,

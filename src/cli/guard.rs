@@ -183,7 +183,7 @@ impl Unasked {
     }
 }
 
-/// The sockets on which nobody answered.
+/// The sockets that gave no answer.
 struct Tried<'a> {
     command: &'a Command,
     absent: Vec<PathBuf>,

@@ -63,7 +63,7 @@ mod tests {
             (packaged, &[], 0, true),
             // Of two sockets in a broken file either counts.
             (packaged, &["/nowhere/a.sock", "/run/mcp-guard/admin.sock"], GUARD, true),
-            // Whoever owns the file, or may replace it, says where the guard listens.
+            // The owner of the file, or of its folder, decides where the guard listens.
             ("/home/guard/gone.toml", &[], GUARD, true),
             ("/home/guard/gone.toml", &[], OTHER, false),
             ("/tmp/other.toml", &[], OTHER, true),

@@ -247,7 +247,7 @@ pub(crate) struct Config {
     pub(crate) rollout: plan::Rollout,
     /// What is open beside the endpoint.
     pub(crate) routes: Vec<routes::Route>,
-    /// What must not be quoted, whoever sends it.
+    /// What must not be quoted from any answer.
     pub(crate) secrets: Secrets,
 }
 

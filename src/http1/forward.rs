@@ -313,7 +313,7 @@ mod tests {
             include_str!("../policy/call.rs"),
             include_str!("../policy/session.rs"),
         ];
-        // An offered upgrade is an option of the connection, and is nominated by whoever offers it.
+        // An offered upgrade is an option of the connection, and the client that offers it nominates it.
         let of_this_hop =
             [Known::Connection, Known::Upgrade, Known::Http2Settings, Known::KeepAlive, Known::Other];
         let code = |source: &'static str| source.split("#[cfg(test)]").next().unwrap_or_default();

@@ -313,7 +313,7 @@ mod tests {
         for method in Method::ALL.into_iter().filter(|method| *method != Method::Other) {
             assert!(bounded.allows_method(method, method.as_str()), "{method:?}");
         }
-        // A backend that trims or ignores case would run the known one: nobody is given that.
+        // A backend that trims or ignores case would run the known one, so no client is given that.
         let all = ToolPolicy { methods: vec![Pattern::new("*")], ..bounded };
         for imitation in ["tools/call ", "Tools/Call", "tools\u{200b}/call", "tools/call\0x", "p\u{131}ng"] {
             assert!(!all.allows_method(Method::Other, imitation), "{imitation:?}");

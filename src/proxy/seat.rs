@@ -18,7 +18,7 @@ const GRACE: Duration = Duration::from_millis(500);
 pub(super) enum Doing {
     /// The next request.
     Idle = 0,
-    /// The rest of a head, of a body, or of what nobody reads.
+    /// The rest of a head, of a body, or of what is discarded.
     Reading = 1,
     /// The guard or a backend: it is not closed for another one.
     Served = 2,

@@ -165,7 +165,7 @@ impl Method {
     /// What a tool changes is judged by tool; a subscription, a completion or a cancelled request is the client's own.
     pub fn changes_something(self) -> bool {
         match self {
-            // A task belongs to whoever knows its id, and a level of logging often to the whole server.
+            // A task belongs to any client that knows its id, and a level of logging often to the whole server.
             Method::TasksUpdate | Method::TasksCancel | Method::LoggingSetLevel => true,
             Method::Initialize
             | Method::Discover

@@ -64,7 +64,7 @@ pub enum ScanError {
     /// A decoder that ignores case, or what cannot be seen, takes the key for the one that is read.
     #[error("key that some decoder takes for one the guard reads")]
     FoldedKey,
-    /// A method other than `notifications/…` and no id: some backends run it, though nobody can be answered.
+    /// A method other than `notifications/…` and no id: some backends run it, though it can have no answer.
     #[error("request method without an id")]
     MissingId,
     /// An array at the top.

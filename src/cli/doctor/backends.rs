@@ -63,7 +63,7 @@ fn severity(slot: Slot, config: &Config, running: &Running, found: &str) -> Stat
     if matches!(running, Running::Unasked(_)) && found.contains("Permission denied") {
         return State::Skip;
     }
-    // Between two deploys the other slot's backend is stopped: nobody is served less.
+    // Between two deploys the other slot's backend is stopped, which takes no calls away.
     if stable == slot.as_str() { State::Bad } else { State::Warn }
 }
 

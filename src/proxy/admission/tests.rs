@@ -258,7 +258,7 @@ proptest! {
             prop_assert!(outside.len() <= 3);
             let own = |who: u32| inside.iter().filter(|place| place.who == who).count();
             prop_assert!((0..3).all(|who| own(who) <= 2));
-            // Nobody waits beside a place that would be for it.
+            // No call waits beside a place that would be for it.
             let waits = |who: u32| places.lock().queues.contains_key(&who);
             prop_assert!((0..3).all(|who| !waits(who) || inside.len() == 4 || own(who) == 2));
         }

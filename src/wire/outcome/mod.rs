@@ -54,7 +54,7 @@ impl Format {
     }
 }
 
-/// Where an event stream stands, for whoever appends to it.
+/// Where an event stream stands, for code that appends to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Boundary {
     /// Behind a whole event, or at the beginning.
