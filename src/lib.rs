@@ -26,9 +26,8 @@ mod config;
 mod control;
 #[doc(hidden)]
 pub mod fuzzing;
-mod manual;
+
 mod proxy;
 mod shadow;
-mod sys;
+
 mod telemetry;
-pub mod tools;

@@ -1,6 +1,6 @@
 //! Any text as a catalogue of tools.
 
-use mcp_guard::tools::judge_catalogue;
+use mcp_tools::judge_catalogue;
 
 use super::config::check_line;
 

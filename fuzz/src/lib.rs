@@ -1,7 +1,7 @@
 //! Fuzz targets: what must hold for any bytes at all.
 //!
 //! Each target is a plain function that panics when something does not hold, with the seeds it starts from. They run
-//! three ways: in `cargo test` (tests/fuzz.rs, bounded and the same each time), as a program that replays files and mutated
+//! three ways: in `cargo test` (tests/replay.rs, bounded and the same each time), as a program that replays files and mutated
 //! seeds (`scripts/fuzz`), and under libFuzzer, guided by coverage (`scripts/fuzz guided`).
 
 pub mod admin;

@@ -15,8 +15,8 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 
 use super::protocol::{self, Answer, Command, REQUEST_BYTES_MAX, Refusal};
-use crate::sys::inherit::{Inherited, Listening, Owner, Place};
-use crate::sys::socket::{self, BindError, BoundSocket, SocketFile};
+use mcp_host::socket::{self, BindError, BoundSocket, SocketFile};
+use mcp_host::socket_activation::{Inherited, Listening, Owner, Place};
 
 const SOCKET_MODE: u32 = 0o600;
 const CONNECTIONS_MAX: usize = 16;

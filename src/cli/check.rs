@@ -13,8 +13,8 @@ use super::receivers;
 use crate::config::routes::Target;
 use crate::config::{self, Config, Findings, LoadError, Loaded, Problem, Surroundings};
 use crate::control;
-use crate::sys::journal::Priority;
 use crate::upstream::{Address, Slot};
+use mcp_host::journal::Priority;
 
 /// Check the configuration and the tokens, and print every problem. Nothing is started or changed.
 ///

@@ -16,7 +16,7 @@ use super::{DEFAULT_FILE, Exit};
 use crate::admin::client::{AskError, ask_user};
 use crate::admin::{Answer, Command};
 use crate::config::{self, AdminSockets};
-use crate::sys::peers;
+use mcp_host::peers;
 
 /// Where a guard answers whose file has the default place, should nothing else be known.
 const DEFAULT_SOCKET: &str = "/run/mcp-guard/admin.sock";

@@ -13,10 +13,10 @@ use super::run::tell;
 use crate::admin::{self, Upgraded};
 use crate::control;
 use crate::proxy::Handle;
-use crate::sys::handoff::{HandoffError, Predecessor, Successor};
-use crate::sys::inherit::{InheritError, Inherited, Listening};
-use crate::sys::notify::State;
-use crate::sys::process;
+use mcp_host::handoff::{HandoffError, Predecessor, Successor};
+use mcp_host::process;
+use mcp_host::sd_notify::State;
+use mcp_host::socket_activation::{InheritError, Inherited, Listening};
 
 /// For the new process to read its configuration and be ready to accept.
 const READY_TIME_MAX: Duration = Duration::from_secs(30);

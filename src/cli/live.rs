@@ -12,9 +12,9 @@ use crate::config::{self, Listen, LoadError, Surroundings};
 use crate::control::{self, Settings};
 use crate::proxy::Handle;
 use crate::shadow::{self, Shadow};
-use crate::sys::notify::State;
 use crate::telemetry::Log;
 use crate::telemetry::metrics::Reload;
+use mcp_host::sd_notify::State;
 
 /// Problems that an answer lists; a file with more is most likely another file.
 const PROBLEMS_MAX: usize = 1000;

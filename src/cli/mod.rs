@@ -27,9 +27,9 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
-use crate::manual::Manual;
-use crate::sys::{handoff, process};
 use guard::Guard;
+use mcp_host::manual::Manual;
+use mcp_host::{handoff, process};
 
 const DEFAULT_FILE: &str = "/etc/mcp-guard/guard.toml";
 

@@ -6,7 +6,7 @@ use std::error::Error;
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
 
-use crate::sys::journal::{self, Priority};
+use mcp_host::journal::{self, Priority};
 
 /// A line on standard output.
 pub(super) fn say(line: impl Display) {

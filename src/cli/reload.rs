@@ -15,8 +15,8 @@ use super::output::{complain, complain_of, say, say_at};
 use super::status::unexpected;
 use crate::admin::{Answer, Command, Reloaded};
 use crate::config::{self, SecretFile, Surroundings};
-use crate::sys::journal::Priority;
-use crate::sys::lend::{self, Lent, To};
+use mcp_host::journal::Priority;
+use mcp_host::lend::{self, Lent, To};
 
 /// Let the running guard read its configuration and tokens again. SIGHUP does the same.
 #[derive(Debug, Args)]

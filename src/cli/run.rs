@@ -21,10 +21,10 @@ use crate::control::{self, Overview, Settings, Setup};
 use crate::parity::shadow::book::Arguments;
 use crate::proxy::{Drained, Fence, Guard, Handle, Route};
 use crate::shadow::{self, Shadow};
-use crate::sys::notify::{State, notify, watchdog_interval};
-use crate::sys::{journal, process};
 use crate::telemetry::{Log, Reader};
 use crate::upstream::{Slot, Split};
+use mcp_host::sd_notify::{State, notify, watchdog_interval};
+use mcp_host::{journal, process};
 
 /// Problems that the process to be replaced is told; its log has the others.
 const TOLD_MAX: usize = 5;
@@ -49,7 +49,7 @@ enum Error {
     #[error("cannot start the guard")]
     Guard(#[from] crate::proxy::Error),
     #[error("cannot open the admin socket (listen.admin)")]
-    Admin(#[from] crate::sys::socket::BindError),
+    Admin(#[from] mcp_host::socket::BindError),
     #[error("cannot start the thread for signals and admin commands")]
     Control(#[source] io::Error),
     #[error("cannot take the listeners over")]

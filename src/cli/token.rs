@@ -17,7 +17,7 @@ use crate::admin::protocol::TokenUse;
 use crate::admin::{Answer, Command};
 use crate::config::{self, LoadError, Surroundings, tokens};
 use crate::policy::auth::{ClientConfig, TokenHash};
-use crate::sys::terminal;
+use mcp_host::terminal;
 
 const TOKEN_BYTES: usize = 32;
 const TOKEN_PREFIX: &str = "swf_";

@@ -260,7 +260,7 @@ fn socket_path(text: &str, folder: &Path) -> Result<PathBuf, Invalid> {
         return Err(Invalid::new("is a path").hint("leave out \"unix:\""));
     }
     let path = value::path(text, folder)?;
-    crate::sys::socket::check_path(&path).map_err(|too_long| Invalid::new(too_long.to_string()))?;
+    mcp_host::socket::check_path(&path).map_err(|too_long| Invalid::new(too_long.to_string()))?;
     Ok(path)
 }
 

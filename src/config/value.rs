@@ -65,7 +65,7 @@ pub(super) fn path(text: &str, folder: &Path) -> Result<PathBuf, Invalid> {
 pub(super) fn address(text: &str, folder: &Path) -> Result<Address, Invalid> {
     let Some(socket) = text.strip_prefix("unix:") else { return Ok(Address::Tcp(tcp(text)?)) };
     let socket = path(socket, folder)?;
-    match crate::sys::socket::check_path(&socket) {
+    match mcp_host::socket::check_path(&socket) {
         Ok(()) => Ok(Address::Unix(socket)),
         Err(too_long) => Err(Invalid::new(too_long.to_string()).hint("choose a shorter path")),
     }

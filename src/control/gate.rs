@@ -14,8 +14,8 @@ use crate::parity::verdict::{Finding, Verdict};
 use crate::parity::{Check, Expectations, judge};
 use crate::rollout::Compared;
 use crate::rollout::gate::Difference;
-use crate::sys::process;
 use crate::upstream::{Backend, Secrets};
+use mcp_host::process;
 
 /// For the whole comparison.
 const TIMEOUT: Duration = Duration::from_secs(60);

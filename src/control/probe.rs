@@ -15,8 +15,8 @@ use crate::parity::facts::Tool;
 use crate::parity::normalize::{Work, normalize_within};
 use crate::rollout::Health;
 use crate::rollout::state::Surface;
-use crate::sys::process;
 use crate::upstream::{Address, Backend, Secrets};
+use mcp_host::process;
 
 /// While a slot's health is unsettled, it is looked at more often.
 const UNSETTLED: Duration = Duration::from_secs(1);
@@ -245,7 +245,7 @@ pub(super) async fn listener(backend: &Backend) -> Option<u32> {
     let Address::Unix(path) = &backend.address else { return None };
     let connecting = tokio::time::timeout(Duration::from_secs(1), tokio::net::UnixStream::connect(path));
     let stream = connecting.await.ok()?.ok()?;
-    crate::sys::socket::peer_pid(&stream).ok().filter(|pid| *pid > 1)
+    mcp_host::socket::peer_pid(&stream).ok().filter(|pid| *pid > 1)
 }
 
 #[cfg(test)]

@@ -16,8 +16,8 @@ use super::probe::{Prober, Pulse, listener};
 use crate::config::notify::Check;
 use crate::rollout::state::Surface;
 use crate::rollout::{Health, Rollout};
-use crate::sys::memory::{self, Memory, Roots};
 use crate::upstream::{Backend, Secrets, Slot};
+use mcp_host::cgroup_memory::{self, Memory, Roots};
 
 /// What a task has seen.
 #[derive(Debug)]
@@ -191,7 +191,7 @@ async fn look_after(slot: Slot, backend: Backend, settings: Settings, first: Fir
 
 async fn read_memory(backend: &Backend) -> Option<Memory> {
     let pid = listener(backend).await?;
-    memory::of_process(pid, &Roots::default())
+    cgroup_memory::of_process(pid, &Roots::default())
 }
 
 /// Makes a critical check for as long as somebody listens.

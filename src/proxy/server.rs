@@ -29,10 +29,10 @@ use super::shadow::Copies;
 use super::slot::show;
 use super::{Drained, Error};
 use crate::config::Config;
-use crate::sys::inherit::{Inherited, Listening, Owner, Place};
-use crate::sys::socket::{SocketFile, bind_unix};
 use crate::telemetry::{Log, Metrics};
 use crate::upstream::{Address, Split};
+use mcp_host::socket::{SocketFile, bind_unix};
+use mcp_host::socket_activation::{Inherited, Listening, Owner, Place};
 
 /// After the drain's time is up, calls have this long to be told so.
 const LAST_WORDS: Duration = Duration::from_millis(500);

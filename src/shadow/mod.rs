@@ -20,9 +20,9 @@ use crate::config::{self, Config};
 use crate::parity::shadow::book::{Arguments, Book, Call, Copied, Entry, Summary};
 use crate::proxy::{CallCopy, Handle};
 use crate::rollout::sample::{Ended, Failure, Origin, Verdict};
-use crate::sys::process;
 use crate::telemetry::metrics::ShadowMetrics;
 use crate::upstream::{Backend, Secrets, Slot};
+use mcp_host::process;
 
 /// What of the configuration concerns the shadow.
 pub(crate) struct Settings {

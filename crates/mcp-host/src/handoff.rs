@@ -1,0 +1,380 @@
+//! One process hands its listening sockets to the program that replaces it, step by step, so that at every moment exactly
+//! one of the two is sure to accept.
+//!
+//! The running process starts the new program with one end of a socket pair as its standard input and sends the sockets
+//! over it. Then: "prepared" (everything is loaded, nothing has begun), "go", "serving", "yours" (the old one will accept no
+//! more). Whatever goes wrong before the end leaves the old process as it was: it ends the new one and says why. Must
+//! not know what is served.
+
+use std::ffi::OsString;
+use std::io::{self, IoSlice, IoSliceMut, Read, Write};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
+};
+use rustix::process::{Pid, Signal, kill_process, set_parent_process_death_signal};
+
+use super::socket_activation::{Listening, Owner, Place};
+
+/// Tells the new program that its standard input is a hand-off, and how it was started.
+const MARK: &str = "MCP_GUARD_HANDOFF";
+/// It starts itself once more and waits: see [`launch`].
+const LAUNCHER: &str = "launch";
+/// It was started by such a launcher.
+const LAUNCHED: &str = "launched";
+const GREETING: &str = "mcp-guard hand-off 1";
+const PREPARED: &str = "prepared ";
+const FAILED: &str = "failed ";
+const GO: &str = "go";
+const SERVING: &str = "serving";
+const YOURS: &str = "yours";
+const MESSAGE_BYTES_MAX: usize = 16 * 1024;
+const SOCKETS_MAX: usize = 8;
+/// What the new process waits for the old one. The old one's own deadline is shorter.
+const PREDECESSOR_TIME_MAX: Duration = Duration::from_secs(60);
+
+/// Why a hand-off did not come about.
+#[derive(Debug, thiserror::Error)]
+pub enum HandoffError {
+    #[error("{program}: cannot start it")]
+    Start { program: String, source: io::Error },
+    #[error("the new process said: {0}")]
+    Failed(String),
+    #[error("the new process ended ({0}) before it was ready; its log says more")]
+    Ended(String),
+    #[error("the new process was not ready within {0} s")]
+    Late(u64),
+    #[error("the other process does not understand hand-offs of this version")]
+    Garbled,
+    #[error("the old process has gone, or has changed its mind")]
+    Abandoned,
+    #[error("the channel between the two processes failed")]
+    Channel(#[from] io::Error),
+}
+
+/// The new process, seen from the old one. Unless the hand-off is completed, dropping this ends it.
+pub struct Successor {
+    /// The program as it was started: a launcher, or (an older version) what serves.
+    child: Child,
+    /// What serves, where that is a child of the launcher's.
+    launched: Option<Pid>,
+    channel: UnixStream,
+    deadline: Instant,
+    time_max: Duration,
+    /// Whether it stands on its own feet.
+    completed: bool,
+}
+
+impl Successor {
+    /// Starts the program that this process was started as, by the same name and with the same arguments, and passes the
+    /// sockets on. It has `time_max` for all the rest.
+    pub fn start(sockets: &[Listening], time_max: Duration) -> Result<Successor, HandoffError> {
+        let mut arguments = std::env::args_os();
+        // By name, not /proc/self/exe: that is the file this process runs, and a newer one may have replaced it.
+        let program = arguments.next().unwrap_or_else(|| OsString::from("mcp-guard"));
+        let (ours, theirs) =
+            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
+                .map_err(io::Error::from)?;
+        let started = Command::new(&program)
+            .args(arguments)
+            .env(MARK, LAUNCHER)
+            // These were meant for this process.
+            .env_remove("LISTEN_PID")
+            .env_remove("LISTEN_FDS")
+            .env_remove("LISTEN_FDNAMES")
+            .env_remove("WATCHDOG_PID")
+            .stdin(Stdio::from(theirs))
+            .spawn();
+        let program = || program.to_string_lossy().into_owned();
+        let child = started.map_err(|source| HandoffError::Start { program: program(), source })?;
+        let deadline = Instant::now() + time_max;
+        let channel = UnixStream::from(ours);
+        let successor = Successor { child, launched: None, channel, deadline, time_max, completed: false };
+        match send_sockets(&successor.channel, sockets) {
+            // It has ended already. Waiting for its answer finds out how.
+            Err(HandoffError::Channel(gone)) if gone.kind() == io::ErrorKind::BrokenPipe => Ok(successor),
+            sent => sent.map(|()| successor),
+        }
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.launched.map_or_else(|| self.child.id(), |pid| pid.as_raw_pid().cast_unsigned())
+    }
+
+    /// Waits until it has loaded everything, and returns its version. It has not begun to accept.
+    pub fn wait_prepared(&mut self) -> Result<String, HandoffError> {
+        let message = self.receive()?;
+        let version = message.strip_prefix(PREPARED).ok_or(HandoffError::Garbled)?;
+        let Some((version, pid)) = version.split_once(' ') else { return Ok(version.to_owned()) };
+        self.launched = Some(pid.parse().ok().and_then(Pid::from_raw).ok_or(HandoffError::Garbled)?);
+        Ok(version.to_owned())
+    }
+
+    /// Lets it begin, and waits until it accepts.
+    pub fn go(&mut self) -> Result<(), HandoffError> {
+        // Should it have ended, waiting for its answer finds out how.
+        let _ = self.channel.write_all(GO.as_bytes());
+        if self.receive()? == SERVING { Ok(()) } else { Err(HandoffError::Garbled) }
+    }
+
+    /// Ends its launcher. From here on the new process is a child of the service manager's.
+    pub fn orphan(&mut self) {
+        if self.launched.is_some() {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+    }
+
+    /// From here on it is the one that serves.
+    pub fn complete(mut self) {
+        self.completed = true;
+        // Should it not read this, it learns the same from our end.
+        let _ = self.channel.write_all(YOURS.as_bytes());
+    }
+
+    fn receive(&mut self) -> Result<String, HandoffError> {
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        let message =
+            if left.is_zero() { Err(HandoffError::Abandoned) } else { receive(&self.channel, left) };
+        match message {
+            Ok(Some(message)) => match message.strip_prefix(FAILED) {
+                Some(why) => Err(HandoffError::Failed(why.to_owned())),
+                None => Ok(message),
+            },
+            Ok(None) => Err(HandoffError::Ended(match self.child.wait() {
+                Ok(status) => status.to_string(),
+                Err(error) => error.to_string(),
+            })),
+            Err(_) if self.deadline <= Instant::now() => Err(HandoffError::Late(self.time_max.as_secs())),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl Drop for Successor {
+    fn drop(&mut self) {
+        if !self.completed {
+            // The launcher is its parent and waits for it, so the number is still its own.
+            if let (Some(pid), Ok(None)) = (self.launched, self.child.try_wait()) {
+                let _ = kill_process(pid, Signal::KILL);
+            }
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+    }
+}
+
+/// If this process is a launcher: starts the program itself, waits, and returns how it ended.
+///
+/// A service manager does not wait for the end of a main process that is not its child: it would kill an upgraded guard instead
+/// of letting it drain. The old process ends the launcher before it names the new main process, which thereby becomes the
+/// service manager's.
+pub fn launch() -> Option<ExitCode> {
+    if std::env::var_os(MARK).is_none_or(|mark| mark != LAUNCHER) {
+        return None;
+    }
+    let mut arguments = std::env::args_os();
+    let program = arguments.next().unwrap_or_else(|| OsString::from("mcp-guard"));
+    let ended = Command::new(program).args(arguments).env(MARK, LAUNCHED).status();
+    let code = ended.ok().and_then(|status| status.code()).and_then(|code| u8::try_from(code).ok());
+    Some(ExitCode::from(code.unwrap_or(1)))
+}
+
+/// The old process, seen from the new one.
+#[derive(Debug)]
+pub struct Predecessor {
+    channel: UnixStream,
+    /// Whether a launcher is between the two.
+    launched: bool,
+}
+
+impl Predecessor {
+    /// The process that this one replaces and its sockets, if there is one. Standard input is empty from here on.
+    pub fn greet() -> Result<Option<(Predecessor, Vec<Listening>)>, HandoffError> {
+        let Some(mark) = std::env::var_os(MARK) else { return Ok(None) };
+        let launched = mark == LAUNCHED;
+        if launched {
+            // Until it is told to begin, this process ends with its launcher.
+            set_parent_process_death_signal(Some(Signal::KILL)).map_err(io::Error::from)?;
+        }
+        let channel =
+            UnixStream::from(rustix::io::fcntl_dupfd_cloexec(io::stdin(), 3).map_err(io::Error::from)?);
+        rustix::stdio::dup2_stdin(std::fs::File::open("/dev/null")?).map_err(io::Error::from)?;
+        channel.set_read_timeout(Some(PREDECESSOR_TIME_MAX))?;
+        let sockets = receive_sockets(&channel)?;
+        Ok(Some((Predecessor { channel, launched }, sockets)))
+    }
+
+    /// Says that everything is loaded, and waits to be told to begin.
+    pub fn prepared(&mut self, version: &str) -> Result<(), HandoffError> {
+        let mut message = format!("{PREPARED}{version}");
+        if self.launched {
+            message.push_str(&format!(" {}", std::process::id()));
+        }
+        self.channel.write_all(message.as_bytes())?;
+        match receive(&self.channel, PREDECESSOR_TIME_MAX)? {
+            Some(message) if message == GO => {
+                if self.launched {
+                    set_parent_process_death_signal(None).map_err(io::Error::from)?;
+                }
+                Ok(())
+            }
+            Some(_) => Err(HandoffError::Garbled),
+            None => Err(HandoffError::Abandoned),
+        }
+    }
+
+    /// Says that this process accepts, and waits until the old one agrees that it is in charge.
+    pub fn serving(mut self) -> Result<(), HandoffError> {
+        self.channel.write_all(SERVING.as_bytes())?;
+        match receive(&self.channel, PREDECESSOR_TIME_MAX)? {
+            Some(message) if message == YOURS => Ok(()),
+            Some(_) => Err(HandoffError::Garbled),
+            None => Err(HandoffError::Abandoned),
+        }
+    }
+
+    /// Says why this process will not serve.
+    pub fn failed(mut self, why: &str) {
+        let text: String = format!("{FAILED}{why}").chars().take(MESSAGE_BYTES_MAX / 4).collect();
+        let _ = self.channel.write_all(text.as_bytes());
+    }
+}
+
+/// One message; none when the other end is closed.
+fn receive(mut channel: &UnixStream, time: Duration) -> Result<Option<String>, HandoffError> {
+    channel.set_read_timeout(Some(time))?;
+    let mut message = vec![0; MESSAGE_BYTES_MAX];
+    let length = match channel.read(&mut message) {
+        Err(reset) if reset.kind() == io::ErrorKind::ConnectionReset => 0,
+        other => other?,
+    };
+    message.truncate(length);
+    if length == 0 {
+        return Ok(None);
+    }
+    String::from_utf8(message).map(Some).map_err(|_| HandoffError::Garbled)
+}
+
+fn send_sockets(channel: &UnixStream, sockets: &[Listening]) -> Result<(), HandoffError> {
+    let mut message = GREETING.to_owned();
+    for Listening { place, owner, .. } in sockets {
+        let owner = match owner {
+            Owner::Server => "ours",
+            Owner::ServiceManager => "lent",
+        };
+        let (family, address) = match place {
+            Place::Tcp(address) => ("tcp", address.to_string()),
+            Place::Unix(path) => ("unix", path.to_str().map(str::to_owned).ok_or(HandoffError::Garbled)?),
+        };
+        message.push_str(&format!("\n{owner} {family} {address}"));
+    }
+    let files: Vec<BorrowedFd<'_>> = sockets.iter().map(|listening| listening.socket.as_fd()).collect();
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(SOCKETS_MAX))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    if !files.is_empty() && !ancillary.push(SendAncillaryMessage::ScmRights(&files)) {
+        return Err(HandoffError::Garbled);
+    }
+    sendmsg(channel, &[IoSlice::new(message.as_bytes())], &mut ancillary, SendFlags::NOSIGNAL)
+        .map_err(io::Error::from)?;
+    Ok(())
+}
+
+fn receive_sockets(channel: &UnixStream) -> Result<Vec<Listening>, HandoffError> {
+    let mut message = vec![0; MESSAGE_BYTES_MAX];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(SOCKETS_MAX))];
+    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+    let received =
+        recvmsg(channel, &mut [IoSliceMut::new(&mut message)], &mut ancillary, RecvFlags::CMSG_CLOEXEC)
+            .map_err(io::Error::from)?;
+    let mut files: Vec<OwnedFd> = Vec::new();
+    for part in ancillary.drain() {
+        if let RecvAncillaryMessage::ScmRights(rights) = part {
+            files.extend(rights);
+        }
+    }
+    let text = std::str::from_utf8(&message[..received.bytes]).map_err(|_| HandoffError::Garbled)?;
+    let mut lines = text.split('\n');
+    if lines.next() != Some(GREETING) {
+        return Err(HandoffError::Garbled);
+    }
+    let places: Vec<_> = lines.map(parse).collect::<Option<_>>().ok_or(HandoffError::Garbled)?;
+    if places.len() != files.len() {
+        return Err(HandoffError::Garbled);
+    }
+    let sockets = places.into_iter().zip(files);
+    Ok(sockets.map(|((owner, place), socket)| Listening { place, owner, socket }).collect())
+}
+
+fn parse(line: &str) -> Option<(Owner, Place)> {
+    let (owner, rest) = line.split_once(' ')?;
+    let owner = match owner {
+        "ours" => Owner::Server,
+        "lent" => Owner::ServiceManager,
+        _ => return None,
+    };
+    match rest.split_once(' ')? {
+        ("tcp", address) => Some((owner, Place::Tcp(address.parse().ok()?))),
+        ("unix", path) => Some((owner, Place::Unix(path.into()))),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    fn pair() -> (UnixStream, UnixStream) {
+        let (one, other) =
+            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
+        (one.into(), other.into())
+    }
+
+    #[test]
+    fn sockets_arrive_with_their_places() {
+        let (old, new) = pair();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("a b");
+        let unix = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        let sockets = [
+            Listening { place: Place::Tcp(address), owner: Owner::Server, socket: listener.into() },
+            Listening { place: Place::Unix(path), owner: Owner::ServiceManager, socket: unix.into() },
+        ];
+        send_sockets(&old, &sockets).unwrap();
+        let received = receive_sockets(&new).unwrap();
+        for (sent, received) in sockets.iter().zip(&received) {
+            assert_eq!((&sent.place, sent.owner), (&received.place, received.owner));
+        }
+        drop(sockets);
+        assert!(std::net::TcpStream::connect(address).is_ok(), "the copy listens on");
+    }
+
+    #[test]
+    fn a_stranger_on_the_channel_is_refused() {
+        for message in ["hello", "mcp-guard hand-off 2", "mcp-guard hand-off 1\nours tcp 127.0.0.1:1"] {
+            let (mut old, new) = pair();
+            old.write_all(message.as_bytes()).unwrap();
+            assert!(matches!(receive_sockets(&new), Err(HandoffError::Garbled)), "{message}");
+        }
+    }
+
+    #[test]
+    fn the_new_process_begins_only_when_it_is_told_to() {
+        let (old, new) = pair();
+        let theirs =
+            std::thread::spawn(move || Predecessor { channel: new, launched: false }.prepared("1.2.3"));
+        assert_eq!(receive(&old, PREDECESSOR_TIME_MAX).unwrap().as_deref(), Some("prepared 1.2.3"));
+        drop(old);
+        assert!(matches!(theirs.join().unwrap(), Err(HandoffError::Abandoned)));
+    }
+}

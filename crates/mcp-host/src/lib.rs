@@ -1,0 +1,16 @@
+//! What the operating system is asked for directly: sockets, peers, the service manager, the process, the terminal.
+//!
+//! Small functions with clear errors. Must not know configuration, policy or the protocol.
+
+pub mod cgroup_memory;
+pub mod handoff;
+pub mod journal;
+pub mod lend;
+pub mod manual;
+
+pub mod peers;
+pub mod process;
+pub mod sd_notify;
+pub mod socket;
+pub mod socket_activation;
+pub mod terminal;

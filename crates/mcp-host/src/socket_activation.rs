@@ -1,0 +1,201 @@
+//! Listening sockets that somebody else has bound: the service manager (`LISTEN_FDS`, socket activation) or the process
+//! that this one replaces ([`super::handoff`]). They are found again by their address, and what nobody wants is told.
+//!
+//! Must not know who serves on a socket.
+
+use std::ffi::OsStr;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::{AsFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+
+use rustix::io::FdFlags;
+use rustix::net::sockopt;
+
+use super::socket::SocketFile;
+
+/// Where inherited sockets begin (`SD_LISTEN_FDS_START`).
+const FIRST: RawFd = 3;
+const SOCKETS_MAX: RawFd = 16;
+
+/// Why an inherited socket cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum InheritError {
+    #[error("LISTEN_FDS={0} is not a number from 1 to {SOCKETS_MAX}")]
+    Count(String),
+    #[error("file {0} from the service manager is not a listening stream socket")]
+    NotListening(RawFd),
+    #[error("an inherited socket cannot be used")]
+    Io(#[from] io::Error),
+}
+
+/// Where a listening socket is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Place {
+    Tcp(SocketAddr),
+    Unix(PathBuf),
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Place::Tcp(address) => address.fmt(formatter),
+            Place::Unix(path) => write!(formatter, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// Who removes the file of a Unix socket in the end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Owner {
+    /// We do.
+    Server,
+    ServiceManager,
+}
+
+/// A socket that listens already.
+#[derive(Debug)]
+pub struct Listening {
+    pub place: Place,
+    pub owner: Owner,
+    pub socket: OwnedFd,
+}
+
+impl Listening {
+    pub fn try_clone(&self) -> io::Result<Listening> {
+        let socket = self.socket.try_clone()?;
+        Ok(Listening { place: self.place.clone(), owner: self.owner, socket })
+    }
+}
+
+/// The inherited sockets that nobody has taken yet.
+#[derive(Debug, Default)]
+pub struct Inherited {
+    sockets: Vec<Listening>,
+}
+
+impl Inherited {
+    pub fn new(sockets: Vec<Listening>) -> Inherited {
+        Inherited { sockets }
+    }
+
+    /// What the service manager passed to this very process. Call it once.
+    pub fn from_service_manager() -> Result<Inherited, InheritError> {
+        let number = |name| std::env::var(name).ok().and_then(|text| text.parse::<u32>().ok());
+        if number("LISTEN_PID") != Some(std::process::id()) {
+            return Ok(Inherited::default());
+        }
+        let text = std::env::var("LISTEN_FDS").unwrap_or_default();
+        let count = text.parse().ok().filter(|count| (1..=SOCKETS_MAX).contains(count));
+        let count: RawFd = count.ok_or(InheritError::Count(text))?;
+        let sockets = (FIRST..FIRST + count).map(adopt).collect::<Result<_, _>>()?;
+        Ok(Inherited { sockets })
+    }
+
+    /// The socket that listens on this address. Port 0 means any port of that address.
+    pub fn take_tcp(&mut self, wanted: SocketAddr) -> Option<(TcpListener, Owner)> {
+        let Listening { socket, owner, .. } = self.take(|place| match place {
+            Place::Tcp(bound) => *bound == wanted || (wanted.port() == 0 && wanted.ip() == bound.ip()),
+            Place::Unix(_) => false,
+        })?;
+        Some((socket.into(), owner))
+    }
+
+    /// The socket that listens on this path. One whose file is gone, or belongs to something else by now, is nobody's: no
+    /// client would find it.
+    pub fn take_unix(&mut self, path: &Path) -> Option<(UnixListener, Owner)> {
+        let Listening { socket, owner, .. } =
+            self.take(|place| matches!(place, Place::Unix(bound) if bound == path))?;
+        SocketFile::adopt(path)?.leave();
+        Some((socket.into(), owner))
+    }
+
+    /// What nobody has taken.
+    pub fn left(&self) -> impl Iterator<Item = &Place> {
+        self.sockets.iter().map(|listening| &listening.place)
+    }
+
+    fn take(&mut self, wanted: impl Fn(&Place) -> bool) -> Option<Listening> {
+        let at = self.sockets.iter().position(|listening| wanted(&listening.place))?;
+        Some(self.sockets.remove(at))
+    }
+}
+
+/// Takes over one file of the service manager's, if it is what it should be.
+fn adopt(number: RawFd) -> Result<Listening, InheritError> {
+    // SAFETY: LISTEN_PID names this process, so the files from 3 on were open when it began. Nobody else here owns them,
+    // and whatever was opened since has other numbers.
+    #[expect(unsafe_code, reason = "socket activation passes open files by their number")]
+    let socket = unsafe { OwnedFd::from_raw_fd(number) };
+    let refused = |_| InheritError::NotListening(number);
+    if !sockopt::socket_acceptconn(&socket).map_err(refused)? {
+        return Err(InheritError::NotListening(number));
+    }
+    rustix::io::fcntl_setfd(&socket, FdFlags::CLOEXEC).map_err(io::Error::from)?;
+    rustix::io::ioctl_fionbio(&socket, true).map_err(io::Error::from)?;
+    let place = place_of(&socket)?;
+    Ok(Listening { place, owner: Owner::ServiceManager, socket })
+}
+
+/// Where a socket listens, in the kernel's view.
+fn place_of(socket: impl AsFd) -> Result<Place, InheritError> {
+    let address = rustix::net::getsockname(socket).map_err(io::Error::from)?;
+    if let Ok(address) = SocketAddr::try_from(address.clone()) {
+        return Ok(Place::Tcp(address));
+    }
+    let unix = rustix::net::SocketAddrUnix::try_from(address).map_err(io::Error::from)?;
+    Ok(Place::Unix(OsStr::from_bytes(unix.path_bytes().unwrap_or_default()).into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tcp() -> (SocketAddr, Listening) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let place = place_of(&listener).unwrap();
+        let address = listener.local_addr().unwrap();
+        assert_eq!(place, Place::Tcp(address));
+        (address, Listening { place, owner: Owner::ServiceManager, socket: listener.into() })
+    }
+
+    #[test]
+    fn a_socket_is_found_by_its_address_and_only_once() {
+        let (address, listening) = tcp();
+        let (other, another) = tcp();
+        let mut inherited = Inherited::new(vec![listening, another]);
+        assert_eq!(inherited.take_tcp(address).unwrap().0.local_addr().unwrap(), address);
+        assert!(inherited.take_tcp(address).is_none());
+        assert_eq!(inherited.left().collect::<Vec<_>>(), [&Place::Tcp(other)]);
+        let any = SocketAddr::new(other.ip(), 0);
+        assert_eq!(inherited.take_tcp(any).unwrap().0.local_addr().unwrap(), other);
+    }
+
+    #[test]
+    fn a_unix_socket_is_found_by_its_path_and_its_file_stays() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("s");
+        let listener = UnixListener::bind(&path).unwrap();
+        assert_eq!(place_of(&listener).unwrap(), Place::Unix(path.clone()));
+        let place = Place::Unix(path.clone());
+        let mut inherited =
+            Inherited::new(vec![Listening { place, owner: Owner::ServiceManager, socket: listener.into() }]);
+        let (listener, owner) = inherited.take_unix(&path).unwrap();
+        assert_eq!(owner, Owner::ServiceManager);
+        drop(listener);
+        assert!(path.exists());
+    }
+
+    #[test]
+    fn a_unix_socket_without_its_file_is_not_taken() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("s");
+        let listener = UnixListener::bind(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        let place = Place::Unix(path.clone());
+        let listening = Listening { place, owner: Owner::Server, socket: listener.into() };
+        assert!(Inherited::new(vec![listening]).take_unix(&path).is_none());
+    }
+}

@@ -1,0 +1,70 @@
+//! The TOML mirror of `[service.NAME]` and `[tool.http]`. Must not judge what they say.
+
+use indexmap::IndexMap;
+use serde::Deserialize;
+
+use super::sql_file::LetFile;
+
+/// A service that `http` tools may call. Nothing else can be reached.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ServiceFile {
+    pub(crate) base_url: Option<String>,
+    /// The environment variable that holds the base URL.
+    pub(crate) base_url_env: Option<String>,
+    /// The environment variable that holds the value of the `Authorization` header.
+    pub(crate) authorization_env: Option<String>,
+}
+
+/// A call of a service.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct HttpFile {
+    pub(crate) service: String,
+    pub(crate) method: HttpMethod,
+    /// Below the base URL; `{parameter}` is encoded as one segment.
+    pub(crate) path: String,
+    /// `key = "{parameter}"`; left out when the parameter is null.
+    #[serde(default)]
+    pub(crate) query: IndexMap<String, String>,
+    /// The body; `"{parameter}"` alone keeps its type, and is left out when it is null.
+    pub(crate) json: Option<toml::Value>,
+    /// The answer of the tool when the service accepts; the service's own answer when absent.
+    pub(crate) result: Option<toml::Value>,
+    /// Moments computed from parameters; the moment of the call is `{now}`.
+    #[serde(default, rename = "let")]
+    pub(crate) moments: IndexMap<String, LetFile>,
+    /// What a parameter stands for when it is not given.
+    #[serde(default)]
+    pub(crate) defaults: IndexMap<String, toml::Value>,
+    /// Parameters that must be given although the schema lets them be left out.
+    #[serde(default)]
+    pub(crate) needs: Vec<String>,
+    /// Regular expressions that whole values must match, by parameter. They are not part of the schema.
+    #[serde(default)]
+    pub(crate) patterns: IndexMap<String, String>,
+    /// Sums over the list that the service answers with, beside what `result` says.
+    #[serde(default)]
+    pub(crate) totals: IndexMap<String, TotalFile>,
+    /// What to say when the service answers 404.
+    pub(crate) not_found: Option<String>,
+    pub(crate) timeout_ms: Option<u64>,
+}
+
+/// A sum over a list of records: of one field, in all or for each value of another.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TotalFile {
+    pub(crate) sum: String,
+    pub(crate) by: Option<String>,
+}
+
+/// How a service is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub(crate) enum HttpMethod {
+    Get,
+    Post,
+    Put,
+    Delete,
+}

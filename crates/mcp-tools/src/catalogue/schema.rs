@@ -1,0 +1,300 @@
+//! Input schemas in the form FastMCP gives them, and arguments judged by them.
+//!
+//! A title for each property, a default for each optional one, no `$schema`: clients compare schemas with those of the
+//! server they knew. Must not know what the arguments are used for.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value, json};
+
+use super::file::{ParamFile, ToolFile};
+
+/// Problems told in one message; a model needs the first few, not a page.
+const PROBLEMS_TOLD_MAX: usize = 8;
+const PROBLEM_LETTERS_MAX: usize = 200;
+
+/// A compiled input schema.
+#[derive(Debug)]
+pub(crate) struct Input {
+    schema: Arc<Map<String, Value>>,
+    validator: jsonschema::Validator,
+    params: Vec<Param>,
+}
+
+/// One parameter, as a handler may rely on it.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Param {
+    pub(crate) name: String,
+    pub(crate) kind: &'static str,
+    pub(crate) required: bool,
+    pub(crate) default: Option<Value>,
+}
+
+impl Param {
+    /// Whether a value is of its type.
+    pub(crate) fn takes(&self, value: &Value) -> bool {
+        self.kind == "any" || matches_kind(value, self.kind)
+    }
+}
+
+/// Arguments that passed the schema: known names only, defaults filled in, `null` where nothing was given.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Arguments(Map<String, Value>);
+
+impl Arguments {
+    /// The value of a parameter; `null` when the caller left it out and it has no default.
+    pub(crate) fn get(&self, name: &str) -> &Value {
+        self.0.get(name).unwrap_or(&Value::Null)
+    }
+
+    /// Adds a value that the caller did not give.
+    pub(crate) fn set(&mut self, name: &str, value: Value) {
+        self.0.insert(name.to_owned(), value);
+    }
+}
+
+impl Input {
+    pub(crate) fn compile(schema: Map<String, Value>) -> Result<Input, String> {
+        let params = params_of(&schema)?;
+        let whole = Value::Object(schema);
+        let validator = jsonschema::options()
+            .with_draft(jsonschema::Draft::Draft202012)
+            .build(&whole)
+            .map_err(|error| format!("input_schema: is not a valid JSON Schema: {error}"))?;
+        let Value::Object(schema) = whole else { return Err("input_schema: must be an object".into()) };
+        Ok(Input { schema: Arc::new(schema), validator, params })
+    }
+
+    pub(crate) fn schema(&self) -> &Arc<Map<String, Value>> {
+        &self.schema
+    }
+
+    pub(crate) fn params(&self) -> &[Param] {
+        &self.params
+    }
+
+    /// Judges what a caller sent. The error is written for a model: what is wrong, and what would be right.
+    pub(crate) fn accept(&self, sent: Map<String, Value>) -> Result<Arguments, String> {
+        let mut given = Map::new();
+        for param in &self.params {
+            match sent.get(&param.name) {
+                // Models spell "not given" as null; where null is what leaving out means, both are the same.
+                None => {}
+                Some(Value::Null) if param.default == Some(Value::Null) => {}
+                Some(value) => {
+                    given.insert(param.name.clone(), lax(value, param.kind));
+                }
+            }
+        }
+        let judged = Value::Object(given);
+        let problems: Vec<String> =
+            self.validator.iter_errors(&judged).take(PROBLEMS_TOLD_MAX).map(told).collect();
+        let Value::Object(mut given) = judged else { return Err("arguments must be an object".into()) };
+        if !problems.is_empty() {
+            return Err(format!("{}. Parameters: {}", problems.join("; "), self.signature()));
+        }
+        for param in &self.params {
+            if let (Some(default), false) = (&param.default, given.contains_key(&param.name)) {
+                given.insert(param.name.clone(), default.clone());
+            }
+        }
+        Ok(Arguments(given))
+    }
+
+    fn signature(&self) -> String {
+        if self.params.is_empty() {
+            return "none".into();
+        }
+        let told = self.params.iter().map(|param| match (&param.default, param.required) {
+            (_, true) => format!("{} ({}, required)", param.name, param.kind),
+            (Some(default), false) if !default.is_null() => {
+                format!("{} ({}, default {default})", param.name, param.kind)
+            }
+            (_, false) => format!("{} ({}, optional)", param.name, param.kind),
+        });
+        told.collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// The schema's own complaint with the parameter's name in front.
+fn told(error: jsonschema::ValidationError<'_>) -> String {
+    let place = error.instance_path().to_string();
+    let name = place.trim_start_matches('/');
+    let told = if name.is_empty() { error.to_string() } else { format!("{name}: {error}") };
+    // The complaint quotes what was sent, which may be megabytes.
+    match told.char_indices().nth(PROBLEM_LETTERS_MAX) {
+        Some((end, _)) => format!("{} ...", told.get(..end).unwrap_or_default()),
+        None => told,
+    }
+}
+
+/// What the old server's validation forgave: numbers and booleans written as strings.
+fn lax(value: &Value, kind: &str) -> Value {
+    let Value::String(text) = value else { return value.clone() };
+    let text = text.trim();
+    let read = match kind {
+        "integer" => text.parse::<i64>().ok().map(Value::from),
+        "number" => text.parse::<f64>().ok().filter(|number| number.is_finite()).map(Value::from),
+        "boolean" => match text.to_ascii_lowercase().as_str() {
+            "true" => Some(Value::Bool(true)),
+            "false" => Some(Value::Bool(false)),
+            _ => None,
+        },
+        _ => None,
+    };
+    read.unwrap_or_else(|| value.clone())
+}
+
+/// The input schema a declaration asks for.
+pub(crate) fn input_schema(tool: &ToolFile) -> Result<Input, Vec<String>> {
+    let schema = match &tool.input_schema {
+        Some(_) if !tool.params.is_empty() => {
+            return Err(vec!["input_schema: must not be given beside params".into()]);
+        }
+        Some(text) => parse_object(text, "input_schema").map_err(|reason| vec![reason])?,
+        None => generate(tool)?,
+    };
+    Input::compile(schema).map_err(|reason| vec![reason])
+}
+
+/// Reads a JSON object written as text.
+pub(crate) fn parse_object(text: &str, key: &str) -> Result<Map<String, Value>, String> {
+    match serde_json::from_str(text) {
+        Ok(Value::Object(object)) => Ok(object),
+        Ok(_) => Err(format!("{key}: must be a JSON object")),
+        Err(error) => Err(format!("{key}: is not JSON: {error}")),
+    }
+}
+
+fn generate(tool: &ToolFile) -> Result<Map<String, Value>, Vec<String>> {
+    let mut reasons = Vec::new();
+    let mut properties = Map::new();
+    let mut required = Vec::new();
+    for (name, param) in &tool.params {
+        match property(name, param) {
+            Ok(property) => {
+                properties.insert(name.clone(), Value::Object(property));
+            }
+            Err(reason) => reasons.push(format!("params.{name}: {reason}")),
+        }
+        if param.required {
+            required.push(Value::from(name.as_str()));
+        }
+    }
+    if !reasons.is_empty() {
+        return Err(reasons);
+    }
+    let mut schema = Map::new();
+    schema.insert("properties".into(), Value::Object(properties));
+    if !required.is_empty() {
+        schema.insert("required".into(), Value::Array(required));
+    }
+    schema.insert("title".into(), Value::from(format!("{}Arguments", tool.name)));
+    schema.insert("type".into(), Value::from("object"));
+    Ok(schema)
+}
+
+/// One property; keys in alphabetical order, as FastMCP writes them.
+fn property(name: &str, param: &ParamFile) -> Result<Map<String, Value>, String> {
+    let kind = param.kind.as_str();
+    if param.required && param.default.is_some() {
+        return Err("has a default although it is required (remove one of the two)".into());
+    }
+    if param.pattern.is_some() && kind != "string" {
+        return Err(format!("pattern: is for a string; the parameter is of type {kind}"));
+    }
+    let default = match &param.default {
+        Some(value) => json_of(value)?,
+        None => Value::Null,
+    };
+    let mut property = Map::new();
+    if kind == "object" {
+        property.insert("additionalProperties".into(), Value::Bool(true));
+    }
+    if param.nullable {
+        property.insert("anyOf".into(), json!([{ "type": kind }, { "type": "null" }]));
+    }
+    if !param.required {
+        if !default.is_null() && !matches_kind(&default, kind) {
+            return Err(format!("default: {default} is not of type {kind}"));
+        }
+        property.insert("default".into(), default);
+    }
+    let mut put = |key: &str, value: Option<Value>| {
+        if let Some(value) = value {
+            property.insert(key.into(), value);
+        }
+    };
+    put("description", param.description.clone().map(Value::from));
+    put("enum", param.choices.clone().map(Value::from));
+    put("items", (kind == "array").then(|| json!({})));
+    put("maximum", param.maximum.map(Value::from));
+    put("minimum", param.minimum.map(Value::from));
+    put("pattern", param.pattern.clone().map(Value::from));
+    put("title", Some(Value::from(title(name))));
+    put("type", (!param.nullable).then(|| Value::from(kind)));
+    Ok(property)
+}
+
+fn json_of(value: &toml::Value) -> Result<Value, String> {
+    serde_json::to_value(value).map_err(|error| format!("default: {error}"))
+}
+
+fn matches_kind(value: &Value, kind: &str) -> bool {
+    match value {
+        Value::String(_) => kind == "string",
+        Value::Bool(_) => kind == "boolean",
+        Value::Number(number) => kind == "number" || (kind == "integer" && !number.is_f64()),
+        Value::Array(_) => kind == "array",
+        Value::Object(_) => kind == "object",
+        Value::Null => true,
+    }
+}
+
+/// `public_catalog_csv_path` -> `Public Catalog Csv Path`.
+fn title(name: &str) -> String {
+    let words = name.split('_').map(|word| {
+        let mut letters = word.chars();
+        letters.next().map(|first| first.to_ascii_uppercase()).into_iter().chain(letters).collect::<String>()
+    });
+    words.collect::<Vec<_>>().join(" ")
+}
+
+fn params_of(schema: &Map<String, Value>) -> Result<Vec<Param>, String> {
+    if schema.get("type") != Some(&Value::from("object")) {
+        return Err("input_schema: must say \"type\": \"object\"".into());
+    }
+    let required: Vec<&str> = schema
+        .get("required")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect();
+    let Some(properties) = schema.get("properties").and_then(Value::as_object) else {
+        return Err("input_schema: must have \"properties\" (may be empty)".into());
+    };
+    let params = properties.iter().map(|(name, property)| Param {
+        name: name.clone(),
+        kind: kind_of(property),
+        required: required.contains(&name.as_str()),
+        default: property.get("default").cloned(),
+    });
+    Ok(params.collect())
+}
+
+/// The one type a handler binds a value as; `any` when the schema leaves it open.
+fn kind_of(property: &Value) -> &'static str {
+    const KINDS: [&str; 6] = ["string", "integer", "number", "boolean", "array", "object"];
+    let named = |kind: &Value| KINDS.into_iter().find(|known| kind.as_str() == Some(known));
+    if let Some(kind) = property.get("type").and_then(named) {
+        return kind;
+    }
+    let listed = property.get("type").and_then(Value::as_array).into_iter().flatten();
+    let branches = property.get("anyOf").and_then(Value::as_array).into_iter().flatten();
+    let mut found = listed.filter_map(named).chain(branches.filter_map(|branch| named(branch.get("type")?)));
+    match (found.next(), found.next()) {
+        (Some(only), None) => only,
+        (_, _) => "any",
+    }
+}

@@ -1,0 +1,309 @@
+//! The command line of `mcp-tools`: clap types, one function a command, and the exit codes.
+//!
+//! The only place of the tool server that prints. Must not hold what the commands do beyond that.
+
+#![expect(clippy::print_stderr, reason = "a command line prints")]
+
+mod input;
+
+use std::fmt::Display;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
+use jiff::Timestamp;
+use serde_json::Value;
+use tokio::runtime::{Builder, Runtime};
+
+use super::cached_responses::{indented, result_of};
+use super::catalogue::{Problems, counted};
+use super::database::{Databases, Dialect, demo_script, schema_script};
+use super::handler::{self, Host};
+use super::registry::{Registry, Tool};
+use super::server::{self, Shared};
+use input::{DatabaseFlags, Files};
+use mcp_host::manual::Manual;
+
+const NO: u8 = 1;
+const COULD_NOT_RUN: u8 = 2;
+const USAGE: u8 = 64;
+
+/// A minimal MCP tool server on a Unix socket. Its tools are declared as data.
+#[derive(Debug, Parser)]
+#[command(
+    name = "mcp-tools",
+    version,
+    after_help = "Example:\n  mcp-tools serve --socket /run/mcp-tools/blue.sock"
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const SERVE_EXAMPLE: &str = "\
+Example:
+  mcp-tools serve --socket /run/mcp-tools/blue.sock
+  mcp-tools serve --socket /run/mcp-tools/blue.sock --catalog /etc/mcp-tools/swf.toml \\
+    --instructions /etc/mcp-tools/instructions.txt --database env:SWF_DATABASE_URL --database panda=env:PANDA_DATABASE_URL
+
+Try it:
+  curl --unix-socket /run/mcp-tools/blue.sock http://localhost/ -H 'Content-Type: application/json' \\
+    -d '{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"tools/list\"}'";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve the tools on a Unix socket until SIGTERM; SIGHUP reads the files again.
+    #[command(after_help = SERVE_EXAMPLE)]
+    Serve {
+        /// Path of the socket to serve on.
+        #[arg(long, value_name = "PATH")]
+        socket: PathBuf,
+        #[command(flatten)]
+        files: Files,
+        #[command(flatten)]
+        databases: DatabaseFlags,
+    },
+    /// Check catalogue files and print every problem; with --database, also whether every statement could run there.
+    #[command(
+        after_help = "Example:\n  mcp-tools check conf/tools/swf.toml\n  mcp-tools check conf/tools/swf.toml --database env:SWF_DATABASE_URL"
+    )]
+    Check {
+        /// Catalogue files; `builtin` is the built-in catalogue.
+        #[arg(required = true, value_name = "FILE")]
+        file: Vec<PathBuf>,
+        #[command(flatten)]
+        databases: DatabaseFlags,
+    },
+    /// List the tools: whether they write, name, parameters.
+    #[command(after_help = "Example:\n  mcp-tools list\n  mcp-tools list --json")]
+    List {
+        /// Print what tools/list answers.
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        files: Files,
+    },
+    /// Call a tool without a server and print its answer.
+    #[command(
+        after_help = "Example:\n  mcp-tools call swf_list_runs\n  mcp-tools call swf_get_run '{\"run_number\": 100042}'"
+    )]
+    Call {
+        /// Name of the tool.
+        name: String,
+        /// Arguments as a JSON object.
+        #[arg(default_value = "{}")]
+        json: String,
+        #[command(flatten)]
+        files: Files,
+        #[command(flatten)]
+        databases: DatabaseFlags,
+    },
+    /// Print the SQL that makes the tables of the built-in catalogue, for a database to try it on.
+    #[command(
+        after_help = "Example:\n  mcp-tools schema --dialect postgres --demo | psql swf_trial\n  mcp-tools schema --demo | sqlite3 swf.db"
+    )]
+    Schema {
+        /// The dialect of SQL.
+        #[arg(long, value_enum, default_value = "sqlite")]
+        dialect: DialectName,
+        /// Also print a small data set.
+        #[arg(long)]
+        demo: bool,
+        /// The moment the data set is made for; now when not given.
+        #[arg(long, value_name = "TIME")]
+        at: Option<Timestamp>,
+    },
+    Manual(Manual),
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum DialectName {
+    Sqlite,
+    Postgres,
+}
+
+pub(super) fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { USAGE } else { 0 });
+        }
+    };
+    let done = match cli.command {
+        Command::Serve { socket, files, databases } => serve(&socket, &files, &databases),
+        Command::Check { file, databases } => check(&Files::of(file), &databases),
+        Command::List { json, files } => list(json, &files),
+        Command::Call { name, json, files, databases } => call(&name, &json, &files, &databases),
+        Command::Schema { dialect, demo, at } => Ok(schema(dialect, demo, at)),
+        Command::Manual(manual) => match manual.write(Cli::command()) {
+            Ok(()) => Ok(ExitCode::SUCCESS),
+            Err(error) => Err(other(error)),
+        },
+    };
+    done.unwrap_or_else(|error| error.report())
+}
+
+/// Why a command could not run.
+enum CommandError {
+    Problems(Problems),
+    Other(Box<dyn std::error::Error>),
+}
+
+impl From<Problems> for CommandError {
+    fn from(problems: Problems) -> CommandError {
+        CommandError::Problems(problems)
+    }
+}
+
+fn other(error: impl std::error::Error + 'static) -> CommandError {
+    CommandError::Other(Box::new(error))
+}
+
+impl CommandError {
+    fn report(&self) -> ExitCode {
+        match self {
+            CommandError::Problems(problems) => {
+                eprintln!("{problems}\nmcp-tools: {} in the files; nothing was started", problems.counted());
+            }
+            CommandError::Other(error) => {
+                let mut told = error.to_string();
+                let mut cause = error.source();
+                while let Some(error) = cause {
+                    told = format!("{told}: {error}");
+                    cause = error.source();
+                }
+                eprintln!("mcp-tools: {told}");
+            }
+        }
+        ExitCode::from(COULD_NOT_RUN)
+    }
+}
+
+fn serve(socket: &Path, files: &Files, databases: &DatabaseFlags) -> Result<ExitCode, CommandError> {
+    let registry = files.load()?;
+    let databases = databases.open().map_err(other)?;
+    let host = Host::new(databases);
+    let call_log = Arc::clone(&host.call_log);
+    let flush = Arc::clone(&host.call_log);
+    // The thread parks when nothing is left to do.
+    let runtime = builder().on_thread_park(move || flush.flush()).build().map_err(other)?;
+    let run = server::serve(socket, Shared::new(registry, host), || files.load());
+    let served = runtime.block_on(run);
+    call_log.flush();
+    served.map(|()| ExitCode::SUCCESS).map_err(other)
+}
+
+/// A line on standard output. A closed pipe (`mcp-tools list | head -1`) ends the output, not the program.
+fn say(line: impl Display) {
+    let _ = writeln!(io::stdout().lock(), "{line}");
+}
+
+fn check(files: &Files, databases: &DatabaseFlags) -> Result<ExitCode, CommandError> {
+    let registry = match files.load() {
+        Ok(registry) => registry,
+        Err(problems) => {
+            say(format_args!("{problems}\n{}", problems.counted()));
+            return Ok(ExitCode::from(NO));
+        }
+    };
+    for tool in registry.tools().iter().filter(|tool| !fits_model_apis(tool.name())) {
+        say(format_args!(
+            "warning: tool.{}: name: APIs of models take names of 1 to 64 of A-Z a-z 0-9 _ - only; clients that pass it on are refused",
+            tool.name()
+        ));
+    }
+    let mut unfit = Vec::new();
+    if !databases.is_empty() {
+        let databases = databases.open().map_err(other)?;
+        unfit = runtime()?.block_on(check_statements(&registry, &databases));
+    }
+    if unfit.is_empty() {
+        say(format_args!("OK: {} tools", registry.tools().len()));
+        return Ok(ExitCode::SUCCESS);
+    }
+    say(format_args!("{}\n{}", unfit.join("\n"), counted(unfit.len())));
+    Ok(ExitCode::from(NO))
+}
+
+/// Whether the APIs of models, which make a function of each tool, take this name.
+fn fits_model_apis(name: &str) -> bool {
+    name.len() <= 64 && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
+}
+
+async fn check_statements(registry: &Registry, databases: &Databases) -> Vec<String> {
+    let mut unfit = Vec::new();
+    for tool in registry.tools() {
+        let reasons = tool.handler().check(databases).await;
+        unfit.extend(reasons.iter().map(|reason| format!("tool.{}: {reason}", tool.name())));
+    }
+    unfit
+}
+
+fn list(json: bool, files: &Files) -> Result<ExitCode, CommandError> {
+    let registry = files.load()?;
+    if json {
+        let listed: Vec<_> = registry.tools().iter().map(Tool::listed).collect();
+        say(format_args!("{}", indented(&serde_json::json!(listed))));
+        return Ok(ExitCode::SUCCESS);
+    }
+    for tool in registry.tools() {
+        let params: Vec<&str> = tool.input().params().iter().map(|param| param.name.as_str()).collect();
+        let access = if tool.read_only() { "reads " } else { "writes" };
+        say(format_args!("{access}  {}({})", tool.name(), params.join(", ")));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn call(name: &str, json: &str, files: &Files, databases: &DatabaseFlags) -> Result<ExitCode, CommandError> {
+    let arguments = match serde_json::from_str(json) {
+        Ok(Value::Object(arguments)) => arguments,
+        read => {
+            let reason = read.err().map(|error| format!(": {error}")).unwrap_or_default();
+            eprintln!(
+                "mcp-tools: the arguments must be a JSON object{reason} (hint: '{{\"name\": \"value\"}}')"
+            );
+            return Ok(ExitCode::from(USAGE));
+        }
+    };
+    let registry = files.load()?;
+    let Some(tool) = registry.tool(name) else {
+        eprintln!("mcp-tools: unknown tool: {name} (hint: mcp-tools list)");
+        return Ok(ExitCode::from(NO));
+    };
+    let host = Host::new(databases.open().map_err(other)?);
+    let done = match handler::accept(tool, arguments) {
+        Ok(arguments) => runtime()?.block_on(handler::run(tool, &arguments, &host, &registry)),
+        Err(refused) => refused,
+    };
+    let result = result_of(done, tool.structured());
+    for text in result.content.iter().filter_map(|block| block.as_text()) {
+        say(format_args!("{}", text.text));
+    }
+    Ok(if result.is_error == Some(true) { ExitCode::from(NO) } else { ExitCode::SUCCESS })
+}
+
+fn schema(dialect: DialectName, demo: bool, at: Option<Timestamp>) -> ExitCode {
+    let dialect = match dialect {
+        DialectName::Sqlite => Dialect::Sqlite,
+        DialectName::Postgres => Dialect::Postgres,
+    };
+    say(schema_script(dialect).trim_end());
+    if demo {
+        say(demo_script(dialect, at.unwrap_or_else(Timestamp::now)).trim_end());
+    }
+    ExitCode::SUCCESS
+}
+
+fn runtime() -> Result<Runtime, CommandError> {
+    builder().build().map_err(other)
+}
+
+/// One thread: a call is cheaper than handing it to another thread. What takes long runs on threads of its own.
+fn builder() -> Builder {
+    let mut builder = Builder::new_current_thread();
+    builder.enable_all();
+    builder
+}

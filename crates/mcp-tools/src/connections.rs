@@ -1,0 +1,107 @@
+//! Connections within bounds, and their end without a call lost.
+//!
+//! Must not know what is asked on a connection, nor why the server stops.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use hyper::header::{CONNECTION, HeaderValue};
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::call_log;
+use super::http;
+use super::server::Shared;
+
+/// Connections beyond this wait in the listen queue of the kernel.
+const CONNECTIONS_MAX: u32 = 512;
+/// A request head that is not complete by then is given up.
+const HEADER_TIME_MAX: Duration = Duration::from_secs(10);
+/// What a connection's buffer grows to, and keeps, for a large body. A head must fit in it.
+const BUFFER_BYTES_MAX: usize = 32 * 1024;
+/// How long to wait when the process has no file descriptor left for the next connection.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// How long idle connections stay open when the server stops: see [`Connections::drain`].
+const FAREWELL: Duration = Duration::from_millis(500);
+
+/// The open connections, and the room for more.
+pub(super) struct Connections {
+    room: Arc<Semaphore>,
+    open: GracefulShutdown,
+    /// Whether every answer announces that its connection ends.
+    leaving: Arc<AtomicBool>,
+}
+
+impl Connections {
+    pub(super) fn new() -> Connections {
+        Connections {
+            room: Arc::new(Semaphore::new(CONNECTIONS_MAX as usize)),
+            open: GracefulShutdown::new(),
+            leaving: Arc::default(),
+        }
+    }
+
+    /// Takes the next connection when there is room for it.
+    pub(super) async fn accept(&self, listener: &UnixListener, shared: &Arc<Shared>) {
+        let Ok(place) = Arc::clone(&self.room).acquire_owned().await else { return };
+        match listener.accept().await {
+            Ok((stream, _)) => self.serve(stream, shared, Some(place)),
+            Err(error) => {
+                call_log::event("accept_failed", &error.to_string());
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+
+    /// Finishes what was begun, once nobody new can connect.
+    ///
+    /// Two kinds of call would be lost by closing at once: those in the listen queue, whose clients believe themselves
+    /// connected, and those on their way on a connection that is idle at this very moment. So the queue is emptied, and
+    /// idle connections stay a little longer: whoever uses one gets his answer, and reads in it that the connection ends.
+    pub(super) async fn drain(self, listener: UnixListener, shared: &Arc<Shared>) {
+        self.leaving.store(true, Ordering::Release);
+        if let Ok(queue) = listener.into_std() {
+            while let Ok((stream, _)) = queue.accept() {
+                let stream = stream.set_nonblocking(true).and_then(|()| UnixStream::from_std(stream));
+                if let Ok(stream) = stream {
+                    // The queue is bounded by the kernel: it needs no place of ours.
+                    self.serve(stream, shared, None);
+                }
+            }
+        }
+        let all_closed = self.room.acquire_many(CONNECTIONS_MAX);
+        let _ = tokio::time::timeout(FAREWELL, all_closed).await;
+        self.open.shutdown().await;
+    }
+
+    fn serve(&self, stream: UnixStream, shared: &Arc<Shared>, place: Option<OwnedSemaphorePermit>) {
+        let shared = Arc::clone(shared);
+        let leaving = Arc::clone(&self.leaving);
+        let service = hyper::service::service_fn(move |request| {
+            let answer = http::answer(shared.view(), request);
+            let leaving = Arc::clone(&leaving);
+            async move {
+                let mut answer = answer.await;
+                if leaving.load(Ordering::Acquire) {
+                    answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                }
+                Ok::<_, std::convert::Infallible>(answer)
+            }
+        });
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEADER_TIME_MAX)
+            .max_buf_size(BUFFER_BYTES_MAX)
+            .serve_connection(TokioIo::new(stream), service);
+        let connection = self.open.watch(connection);
+        tokio::spawn(async move {
+            // An error here is a client that left or spoke nonsense; hyper has answered what could be answered.
+            let _ = connection.await;
+            drop(place);
+        });
+    }
+}

@@ -1,0 +1,211 @@
+//! PostgreSQL: a bounded pool, every batch in one transaction with a statement timeout.
+//!
+//! Rows are turned into JSON by the server itself, and every value travels as text that the statement casts, so no type of
+//! a column or parameter is unknown here. Must not know which database it is.
+
+use std::pin::pin;
+use std::time::Duration;
+
+use deadpool_postgres::{
+    Manager, ManagerConfig, Pool, PoolError, RecyclingMethod, Runtime, TimeoutType, Transaction,
+};
+use futures_util::TryStreamExt;
+use tokio_postgres::error::{DbError, SqlState};
+use tokio_postgres::types::Type;
+use tokio_postgres::{Config, IsolationLevel};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use super::address::AddressError;
+use super::log_detail;
+use super::{
+    Access, Batch, Bind, CONNECTIONS_MAX, DatabaseError, ROW_BYTES_MAX, Ran, Row, Statement, WAIT_MAX, WRITES,
+};
+use crate::tls::client_config;
+
+/// A server that does not answer within this is down.
+const CONNECT_MAX: Duration = Duration::from_secs(2);
+/// The statement timeout is the server's; the client waits a little longer before it gives up itself.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// A PostgreSQL database.
+pub(crate) struct Postgres {
+    pool: Pool,
+}
+
+pub(super) fn open(config: &Config) -> Result<Postgres, AddressError> {
+    let mut config = config.clone();
+    config.connect_timeout(CONNECT_MAX);
+    if config.get_application_name().is_none() {
+        config.application_name("mcp-tools");
+    }
+    let options = config.get_options().unwrap_or_default().to_owned();
+    config.options(format!("{options} -c TimeZone=UTC -c DateStyle=ISO"));
+    let tls = client_config().map_err(|error| AddressError::Tls(error.to_string()))?;
+    let manager = Manager::from_config(
+        config,
+        MakeRustlsConnect::new(tls),
+        ManagerConfig { recycling_method: RecyclingMethod::Fast },
+    );
+    let pool = Pool::builder(manager)
+        .max_size(CONNECTIONS_MAX)
+        .wait_timeout(Some(WAIT_MAX))
+        .create_timeout(Some(CONNECT_MAX))
+        .recycle_timeout(Some(CONNECT_MAX))
+        .runtime(Runtime::Tokio1)
+        .build()
+        .map_err(|error| AddressError::Tls(error.to_string()))?;
+    Ok(Postgres { pool })
+}
+
+impl Postgres {
+    pub(super) async fn run(&self, batch: Batch) -> Result<Ran, DatabaseError> {
+        match tokio::time::timeout(batch.time_max + WAIT_MAX + GRACE, self.in_transaction(&batch)).await {
+            Ok(ran) => ran,
+            Err(_) => Err(DatabaseError::Timeout(batch.time_max)),
+        }
+    }
+
+    pub(super) async fn check(&self, text: &str, binds: usize, access: Access) -> Result<(), DatabaseError> {
+        if access == Access::Read && begins_as_a_write(text) {
+            return Err(DatabaseError::Failed { detail: WRITES.to_owned() });
+        }
+        let client = self.pool.get().await.map_err(|error| of_pool(&error))?;
+        let types = vec![Type::TEXT; binds];
+        let prepared = client.prepare_typed(&as_json(text, access), &types).await;
+        prepared.map(drop).map_err(|error| told(&error, Duration::ZERO, log_detail::of_statement))
+    }
+
+    async fn in_transaction(&self, batch: &Batch) -> Result<Ran, DatabaseError> {
+        let failed = |error: tokio_postgres::Error| {
+            told(&error, batch.time_max, |error| log_detail::of_values(error, &[]))
+        };
+        let mut client = self.pool.get().await.map_err(|error| of_pool(&error))?;
+        let transaction = client
+            .build_transaction()
+            .isolation_level(IsolationLevel::RepeatableRead)
+            .read_only(batch.access == Access::Read)
+            .start()
+            .await
+            .map_err(failed)?;
+        let limit = format!("SET LOCAL statement_timeout = {}", batch.time_max.as_millis().max(1));
+        transaction.batch_execute(&limit).await.map_err(failed)?;
+        let mut room = ROW_BYTES_MAX;
+        let mut rows = Vec::with_capacity(batch.statements.len());
+        for (place, statement) in batch.statements.iter().enumerate() {
+            let found = read(&transaction, statement, batch, &mut room).await?;
+            if statement.required && found.is_empty() {
+                transaction.rollback().await.map_err(failed)?;
+                return Ok(Ran::Unmet(place));
+            }
+            rows.push(found);
+        }
+        transaction.commit().await.map_err(failed)?;
+        Ok(Ran::Rows(rows))
+    }
+}
+
+async fn read(
+    transaction: &Transaction<'_>,
+    statement: &Statement,
+    batch: &Batch,
+    room: &mut usize,
+) -> Result<Vec<Row>, DatabaseError> {
+    let failed = |error: tokio_postgres::Error| {
+        told(&error, batch.time_max, |error| log_detail::of_values(error, &statement.binds))
+    };
+    let text = as_json(&statement.text, batch.access);
+    let types = vec![Type::TEXT; statement.binds.len()];
+    let prepared = transaction
+        .prepare_typed_cached(&text, &types)
+        .await
+        .map_err(|error| told(&error, batch.time_max, log_detail::of_statement))?;
+    let binds: Vec<Option<String>> = statement.binds.iter().map(as_text).collect();
+    let mut stream = pin!(transaction.query_raw(&prepared, binds).await.map_err(failed)?);
+    let mut found = Vec::new();
+    while let Some(row) = stream.try_next().await.map_err(failed)? {
+        if found.len() == statement.rows_max {
+            continue;
+        }
+        let json: &str = row.try_get(0).map_err(failed)?;
+        *room = room.checked_sub(json.len()).ok_or(DatabaseError::TooLarge)?;
+        let made = serde_json::from_str(json).map_err(|_| DatabaseError::Failed {
+            detail: "a row is no JSON object that can be read".to_owned(),
+        })?;
+        found.push(made);
+    }
+    Ok(found)
+}
+
+/// Lets the server write each row as JSON. A statement that changes something must stand in a `WITH`.
+fn as_json(text: &str, access: Access) -> String {
+    match access {
+        Access::Read => format!("SELECT row_to_json(_row)::text FROM ({text}\n) AS _row"),
+        Access::Write => format!("WITH _row AS ({text}\n) SELECT row_to_json(_row)::text FROM _row"),
+    }
+}
+
+/// A statement within a `WITH` that changes something is PostgreSQL's to refuse: a read runs inside a `SELECT`.
+fn begins_as_a_write(text: &str) -> bool {
+    let lines = text.lines().map(str::trim_start).filter(|line| !line.is_empty() && !line.starts_with("--"));
+    let first = lines.flat_map(str::split_whitespace).next().unwrap_or_default();
+    ["INSERT", "UPDATE", "DELETE", "MERGE", "TRUNCATE"].iter().any(|word| first.eq_ignore_ascii_case(word))
+}
+
+fn as_text(bind: &Bind) -> Option<String> {
+    match bind {
+        Bind::Null => None,
+        Bind::Integer(number) => Some(number.to_string()),
+        Bind::Number(number) => Some(number.to_string()),
+        Bind::Boolean(truth) => Some(truth.to_string()),
+        Bind::Text(text) => Some(text.clone()),
+    }
+}
+
+fn of_pool(error: &PoolError) -> DatabaseError {
+    match error {
+        PoolError::Timeout(TimeoutType::Wait) => DatabaseError::Busy,
+        PoolError::Timeout(TimeoutType::Create | TimeoutType::Recycle)
+        | PoolError::Backend(_)
+        | PoolError::Closed
+        | PoolError::NoRuntimeSpecified
+        | PoolError::PostCreateHook(_) => DatabaseError::Unreachable { detail: chain(error) },
+    }
+}
+
+/// `keep` makes of the server's error what the log may hold.
+fn told(
+    error: &tokio_postgres::Error,
+    time_max: Duration,
+    keep: impl Fn(&DbError) -> String,
+) -> DatabaseError {
+    let Some(told) = error.as_db_error() else {
+        // Not the server's answer but the way to it: the connection broke.
+        return DatabaseError::Unreachable { detail: chain(error) };
+    };
+    let code = told.code();
+    if *code == SqlState::QUERY_CANCELED {
+        return DatabaseError::Timeout(time_max);
+    }
+    if *code == SqlState::NUMERIC_VALUE_OUT_OF_RANGE {
+        return DatabaseError::OutOfRange;
+    }
+    let detail = keep(told);
+    if *code == SqlState::READ_ONLY_SQL_TRANSACTION {
+        return DatabaseError::ReadOnly { detail };
+    }
+    // Class 57 is an operator's intervention, class 53 a lack of resources, class 08 a lost connection.
+    if ["57", "53", "08"].iter().any(|class| code.code().starts_with(class)) {
+        return DatabaseError::Unreachable { detail };
+    }
+    DatabaseError::Failed { detail }
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut told = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        told = format!("{told}: {error}");
+        cause = error.source();
+    }
+    told
+}

@@ -1,0 +1,304 @@
+//! SQLite: a bounded set of connections, each used by one call at a time.
+//!
+//! A read is tried on the spot and given up when it is not done at once; then it has a blocking thread, as every write has.
+//! Connections for reads cannot write (`query_only`), and no statement outlives its deadline. Must not know which database it is.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::address::AddressError;
+use super::log_detail;
+use super::sqlite_rows::{Fault, read};
+use super::{Access, Batch, CONNECTIONS_MAX, DatabaseError, ROW_BYTES_MAX, Ran, WAIT_MAX, WRITES};
+
+/// How often a running statement looks at the clock, in steps of SQLite's machine.
+const STEPS_BETWEEN_LOOKS: i32 = 200;
+/// A read that is done within this time is done on the spot: to wake another thread for it costs more than most reads.
+const QUICK_TIME_MAX: Duration = Duration::from_millis(1);
+/// How long a statement waits for another one's lock, where it may wait.
+const LOCK_TIME_MAX: Duration = Duration::from_secs(1);
+/// Prepared statements a connection keeps.
+const STATEMENTS_KEPT: usize = 128;
+
+type Open = dyn Fn() -> Result<Connection, rusqlite::Error> + Send + Sync;
+
+/// A SQLite database.
+pub(crate) struct Sqlite {
+    room: Arc<Semaphore>,
+    readers: Arc<Idle>,
+    writers: Arc<Idle>,
+    open: Arc<Open>,
+}
+
+/// Connections that nobody uses at the moment.
+#[derive(Default)]
+struct Idle(Mutex<Vec<Connection>>);
+
+impl Idle {
+    fn take(&self) -> Option<Connection> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).pop()
+    }
+
+    /// A connection that is still inside a transaction is of no use to anybody else.
+    fn put(&self, connection: Connection) {
+        if connection.is_autocommit() {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+        }
+    }
+}
+
+/// Opens an existing file; sibling files `NAME.SCHEMA.db` are attached as SCHEMA.
+pub(super) fn open_file(path: &Path) -> Result<Sqlite, AddressError> {
+    if !path.is_file() {
+        let hint = "hint: mcp-tools schema --demo | sqlite3 PATH makes one for a trial";
+        return Err(AddressError::Sqlite(format!("{} does not exist ({hint})", path.display())));
+    }
+    let attached = siblings(path).map_err(|error| AddressError::Sqlite(error.to_string()))?;
+    let shown = path;
+    let path = path.to_owned();
+    let open = move || {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(&path, flags)?;
+        for (schema, file) in &attached {
+            connection.execute(&format!("ATTACH ?1 AS \"{schema}\""), [file.display().to_string()])?;
+        }
+        Ok(connection)
+    };
+    let sqlite = Sqlite::new(open);
+    // A file that is not a database is told now, not by the first call.
+    let count = |connection: Connection| {
+        connection.query_row("SELECT COUNT(*) FROM sqlite_schema", [], |row| row.get::<_, i64>(0))
+    };
+    let counted = sqlite.connect().and_then(count);
+    counted.map_err(|error| AddressError::Sqlite(format!("{}: {error}", shown.display())))?;
+    Ok(sqlite)
+}
+
+fn siblings(path: &Path) -> std::io::Result<Vec<(String, PathBuf)>> {
+    let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let Some(stem) = path.file_stem().and_then(|stem| stem.to_str()) else { return Ok(Vec::new()) };
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder)? {
+        let file = entry?.path();
+        let name = file.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let schema = name.strip_prefix(stem).and_then(|rest| rest.strip_prefix('.')?.strip_suffix(".db"));
+        let is_name = |schema: &&str| {
+            !schema.is_empty() && schema.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+        };
+        if let Some(schema) = schema.filter(is_name) {
+            found.push((schema.to_owned(), file));
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+impl Sqlite {
+    pub(super) fn new(
+        open: impl Fn() -> Result<Connection, rusqlite::Error> + Send + Sync + 'static,
+    ) -> Sqlite {
+        Sqlite {
+            room: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
+            readers: Arc::default(),
+            writers: Arc::default(),
+            open: Arc::new(open),
+        }
+    }
+
+    fn connect(&self) -> Result<Connection, rusqlite::Error> {
+        prepare_connection((self.open)()?, Access::Read)
+    }
+
+    /// Keeps a connection for the reads to come.
+    pub(super) fn keep(&self, connection: Connection) -> Result<(), rusqlite::Error> {
+        self.readers.put(prepare_connection(connection, Access::Read)?);
+        Ok(())
+    }
+
+    pub(super) async fn run(&self, batch: Batch) -> Result<Ran, DatabaseError> {
+        let place = self.place().await?;
+        if batch.access == Access::Read
+            && let Some(ran) = self.run_quickly(&batch)
+        {
+            return ran;
+        }
+        let access = batch.access;
+        self.with_connection(place, access, move |connection| run(connection, &batch)).await
+    }
+
+    /// A read on the spot; nothing when it needs a lock or more time, or when there is no connection yet.
+    fn run_quickly(&self, batch: &Batch) -> Option<Result<Ran, DatabaseError>> {
+        let mut connection = self.readers.take()?;
+        let deadline = Instant::now() + QUICK_TIME_MAX.min(batch.time_max);
+        let ran = connection
+            .busy_timeout(Duration::ZERO)
+            .map_err(Fault::Sqlite)
+            .and_then(|()| run_until(&mut connection, batch, deadline));
+        self.readers.put(connection);
+        match ran {
+            Err(Fault::Sqlite(error)) if wants_time(&error) => None,
+            ran => Some(ran.map_err(|fault| of_fault(fault, batch.time_max))),
+        }
+    }
+
+    pub(super) async fn check(&self, text: String, access: Access) -> Result<(), DatabaseError> {
+        let place = self.place().await?;
+        self.with_connection(place, Access::Read, move |connection| match connection.prepare(&text) {
+            Ok(statement) if access == Access::Read && !statement.readonly() => {
+                Err(DatabaseError::Failed { detail: WRITES.to_owned() })
+            }
+            Ok(_) => Ok(()),
+            Err(error) => Err(DatabaseError::Failed { detail: log_detail::of_sqlite(&error) }),
+        })
+        .await
+    }
+
+    async fn place(&self) -> Result<OwnedSemaphorePermit, DatabaseError> {
+        let place = tokio::time::timeout(WAIT_MAX, Arc::clone(&self.room).acquire_owned()).await;
+        place.map_err(|_| DatabaseError::Busy)?.map_err(|_| DatabaseError::Busy)
+    }
+
+    async fn with_connection<T: Send + 'static>(
+        &self,
+        place: OwnedSemaphorePermit,
+        access: Access,
+        work: impl FnOnce(&mut Connection) -> Result<T, DatabaseError> + Send + 'static,
+    ) -> Result<T, DatabaseError> {
+        let idle = Arc::clone(match access {
+            Access::Read => &self.readers,
+            Access::Write => &self.writers,
+        });
+        let open = Arc::clone(&self.open);
+        let worked = tokio::task::spawn_blocking(move || {
+            // The place is held until the work has ended, even when nobody waits for it any more.
+            let _place = place;
+            let mut connection = match idle.take() {
+                Some(connection) => connection,
+                None => open().and_then(|made| prepare_connection(made, access)).map_err(unreachable)?,
+            };
+            let worked = work(&mut connection);
+            idle.put(connection);
+            worked
+        });
+        worked.await.unwrap_or_else(|_| {
+            // The text of a panic may hold a value.
+            Err(DatabaseError::Failed { detail: "the work on the connection ended early".to_owned() })
+        })
+    }
+}
+
+fn prepare_connection(connection: Connection, access: Access) -> Result<Connection, rusqlite::Error> {
+    connection.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
+    // As in PostgreSQL; and functions that a schema could bring along stay harmless.
+    connection.execute_batch(
+        "PRAGMA case_sensitive_like = ON; PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF;",
+    )?;
+    connection.pragma_update(None, "query_only", access == Access::Read)?;
+    // Plan without looking at the values: else a statement is compiled anew whenever one changes.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
+    Ok(connection)
+}
+
+fn unreachable(error: rusqlite::Error) -> DatabaseError {
+    DatabaseError::Unreachable { detail: error.to_string() }
+}
+
+fn run(connection: &mut Connection, batch: &Batch) -> Result<Ran, DatabaseError> {
+    let deadline = Instant::now() + batch.time_max;
+    connection.busy_timeout(LOCK_TIME_MAX).map_err(|error| told(error, batch.time_max))?;
+    run_until(connection, batch, deadline).map_err(|fault| of_fault(fault, batch.time_max))
+}
+
+/// Runs a batch; every statement is interrupted at the deadline.
+fn run_until(connection: &mut Connection, batch: &Batch, deadline: Instant) -> Result<Ran, Fault> {
+    connection.progress_handler(STEPS_BETWEEN_LOOKS, Some(move || Instant::now() >= deadline))?;
+    let ran = in_transaction(connection, batch);
+    // What ends the transaction must not be interrupted.
+    connection.progress_handler(0, None::<fn() -> bool>)?;
+    if !connection.is_autocommit() {
+        let end = if matches!(ran, Ok(Ran::Rows(_))) { "COMMIT" } else { "ROLLBACK" };
+        let ended = connection.prepare_cached(end).and_then(|mut statement| statement.execute([]));
+        if let (Err(error), true) = (ended, ran.is_ok()) {
+            connection.execute_batch("ROLLBACK")?;
+            return Err(Fault::Sqlite(error));
+        }
+    }
+    ran
+}
+
+fn in_transaction(connection: &Connection, batch: &Batch) -> Result<Ran, Fault> {
+    match (batch.access, batch.statements.len()) {
+        // One statement sees one state of the database as it is.
+        (Access::Read, 1) => {}
+        (Access::Read, _) => {
+            connection.prepare_cached("BEGIN")?.execute([])?;
+        }
+        (Access::Write, _) => {
+            connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+        }
+    }
+    let mut room = ROW_BYTES_MAX;
+    let mut rows = Vec::with_capacity(batch.statements.len());
+    for (place, statement) in batch.statements.iter().enumerate() {
+        let found = read(connection, statement, &mut room)?;
+        if statement.required && found.is_empty() {
+            return Ok(Ran::Unmet(place));
+        }
+        rows.push(found);
+    }
+    Ok(Ran::Rows(rows))
+}
+
+fn of_fault(fault: Fault, time_max: Duration) -> DatabaseError {
+    match fault {
+        Fault::Sqlite(error) => told(error, time_max),
+        Fault::TooLarge => DatabaseError::TooLarge,
+    }
+}
+
+/// Whether a statement could still succeed with more patience.
+fn wants_time(error: &rusqlite::Error) -> bool {
+    let code = error.sqlite_error_code();
+    use ErrorCode::{DatabaseBusy, DatabaseLocked, OperationInterrupted};
+    matches!(code, Some(OperationInterrupted | DatabaseBusy | DatabaseLocked))
+}
+
+fn told(error: rusqlite::Error, time_max: Duration) -> DatabaseError {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::OperationInterrupted) => DatabaseError::Timeout(time_max),
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => DatabaseError::Busy,
+        Some(
+            ErrorCode::CannotOpen
+            | ErrorCode::NotADatabase
+            | ErrorCode::DiskFull
+            | ErrorCode::SystemIoFailure,
+        ) => DatabaseError::Unreachable { detail: log_detail::of_sqlite(&error) },
+        Some(ErrorCode::ReadOnly) => DatabaseError::ReadOnly { detail: log_detail::of_sqlite(&error) },
+        Some(_) | None => DatabaseError::Failed { detail: log_detail::of_sqlite(&error) },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::StatementStatus;
+
+    use super::*;
+
+    #[test]
+    fn a_statement_is_compiled_once_whatever_is_bound() {
+        let connection = prepare_connection(Connection::open_in_memory().unwrap(), Access::Write).unwrap();
+        connection.execute_batch("CREATE TABLE t (a TEXT PRIMARY KEY, b TEXT)").unwrap();
+        for value in ["x", "y", "z"] {
+            let mut statement = connection
+                .prepare_cached("SELECT b FROM t WHERE a = ?1 AND (?2 IS NULL OR b LIKE ?2)")
+                .unwrap();
+            assert_eq!(statement.query((value, value)).unwrap().next().unwrap().map(|_| ()), None);
+            assert_eq!(statement.get_status(StatementStatus::RePrepare), 0, "{value}");
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! What a handler hands back, and how a call went.
+//!
+//! Must not know where an answer came from.
+
+use serde_json::{Map, Value};
+
+/// The content of an answer.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Answer {
+    /// A text as it is.
+    Text(String),
+    /// One JSON value, one block.
+    Value(Value),
+    /// One block for each element.
+    List(Vec<Value>),
+    /// The call failed; the text says why, to a model.
+    Failure(String),
+}
+
+/// How a call went: one word for the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Ok,
+    NotFound,
+    Invalid,
+    Refused,
+    Unavailable,
+    Timeout,
+    Failed,
+}
+
+impl Outcome {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Outcome::Ok => "ok",
+            Outcome::NotFound => "not_found",
+            Outcome::Invalid => "invalid",
+            Outcome::Refused => "refused",
+            Outcome::Unavailable => "unavailable",
+            Outcome::Timeout => "timeout",
+            Outcome::Failed => "failed",
+        }
+    }
+}
+
+/// A finished call.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Done {
+    pub(crate) answer: Answer,
+    pub(crate) outcome: Outcome,
+    pub(crate) rows: Option<usize>,
+}
+
+impl Done {
+    pub(crate) fn ok(answer: Answer) -> Done {
+        Done { answer, outcome: Outcome::Ok, rows: None }
+    }
+
+    pub(crate) fn failed(outcome: Outcome, told: String) -> Done {
+        Done { answer: Answer::Failure(told), outcome, rows: None }
+    }
+
+    /// An error that the caller finds inside a good answer, as clients know it from the old server.
+    pub(crate) fn in_band(outcome: Outcome, told: String) -> Done {
+        let mut error = Map::new();
+        error.insert("error".into(), Value::from(told));
+        Done { answer: Answer::Value(Value::Object(error)), outcome, rows: Some(0) }
+    }
+
+    pub(crate) fn with_rows(self, rows: usize) -> Done {
+        Done { rows: Some(rows), ..self }
+    }
+}

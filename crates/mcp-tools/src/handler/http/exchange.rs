@@ -1,0 +1,107 @@
+//! One HTTP/1.1 exchange on a connection of its own, over TCP or TLS, bounded in size.
+//!
+//! The caller bounds it in time. Redirects are not followed: they could lead away from the declared service. Must not know
+//! what the answer means.
+
+use std::error::Error;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::client::conn::http1;
+use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue, USER_AGENT};
+use hyper::{Method, StatusCode};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::pki_types::ServerName;
+
+use super::service::Base;
+use crate::handler::Host;
+
+/// The largest answer.
+const ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// A request ready to be sent.
+pub(super) struct Request<'a> {
+    pub(super) base: &'a Base,
+    pub(super) method: Method,
+    pub(super) target: String,
+    pub(super) authorization: Option<&'a HeaderValue>,
+    /// JSON.
+    pub(super) body: Option<String>,
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ExchangeError {
+    #[error("cannot connect: {0}")]
+    Connect(String),
+    #[error("the exchange broke: {0}")]
+    Broken(String),
+    #[error("the answer is too large")]
+    TooLarge,
+}
+
+/// Sends a request and reads the whole answer.
+pub(super) async fn exchange(
+    request: Request<'_>,
+    host: &Host,
+) -> Result<(StatusCode, Bytes), ExchangeError> {
+    let base = request.base;
+    let stream = TcpStream::connect((base.host.as_str(), base.port)).await.map_err(connect)?;
+    if !base.tls {
+        return talk(stream, request).await;
+    }
+    let config = host.tls().map_err(connect)?;
+    let name = ServerName::try_from(base.host.clone()).map_err(connect)?;
+    let stream = TlsConnector::from(Arc::clone(config)).connect(name, stream).await.map_err(connect)?;
+    talk(stream, request).await
+}
+
+async fn talk<S>(stream: S, request: Request<'_>) -> Result<(StatusCode, Bytes), ExchangeError>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
+    let driver = tokio::spawn(connection);
+    let answered = send(&mut sender, request).await;
+    driver.abort();
+    answered
+}
+
+async fn send(
+    sender: &mut http1::SendRequest<Full<Bytes>>,
+    request: Request<'_>,
+) -> Result<(StatusCode, Bytes), ExchangeError> {
+    let mut builder = hyper::Request::builder()
+        .method(request.method)
+        .uri(request.target)
+        .header(HOST, request.base.authority.as_str())
+        .header(ACCEPT, "application/json, text/plain;q=0.5")
+        .header(USER_AGENT, concat!("mcp-tools/", env!("CARGO_PKG_VERSION")));
+    if let Some(authorization) = request.authorization {
+        builder = builder.header(AUTHORIZATION, authorization);
+    }
+    if request.body.is_some() {
+        builder = builder.header(CONTENT_TYPE, "application/json");
+    }
+    let body = Full::new(Bytes::from(request.body.unwrap_or_default()));
+    let message = builder.body(body).map_err(connect)?;
+    let answer = sender.send_request(message).await.map_err(broken)?;
+    let status = answer.status();
+    match Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect().await {
+        Ok(body) => Ok((status, body.to_bytes())),
+        Err(error) if error.is::<LengthLimitError>() => Err(ExchangeError::TooLarge),
+        Err(error) => Err(ExchangeError::Broken(error.to_string())),
+    }
+}
+
+fn connect(error: impl Error) -> ExchangeError {
+    ExchangeError::Connect(error.to_string())
+}
+
+fn broken(error: impl Error) -> ExchangeError {
+    ExchangeError::Broken(error.to_string())
+}

@@ -1,0 +1,128 @@
+//! The services `http` tools may call, as the operator configured them.
+//!
+//! Must not call anything.
+
+use hyper::Uri;
+use hyper::header::HeaderValue;
+use indexmap::IndexMap;
+
+use crate::catalogue::ServiceFile;
+
+/// Services by name.
+pub(crate) type Services = IndexMap<String, Service>;
+
+/// A service: where it is, if the operator said so.
+#[derive(Debug, Clone)]
+pub(crate) struct Service {
+    pub(super) name: String,
+    pub(super) base: Option<Base>,
+    pub(super) authorization: Option<HeaderValue>,
+    variable: Option<String>,
+}
+
+/// A base URL: scheme, authority and a path without a slash at its end.
+#[derive(Debug, Clone)]
+pub(super) struct Base {
+    pub(super) tls: bool,
+    pub(super) host: String,
+    pub(super) port: u16,
+    /// As it stands in the `Host` header.
+    pub(super) authority: String,
+    path: String,
+}
+
+impl Base {
+    pub(super) fn path(&self) -> &str {
+        &self.path
+    }
+
+    fn parse(url: &str) -> Result<Base, String> {
+        let hint = "must be http://HOST[:PORT][/PATH] or https://...";
+        let uri: Uri = url.trim().parse().map_err(|_| hint.to_owned())?;
+        let tls = match uri.scheme_str() {
+            Some("https") => true,
+            Some("http") => false,
+            Some(_) | None => return Err(hint.into()),
+        };
+        let authority = uri.authority().filter(|authority| !authority.host().is_empty()).ok_or(hint)?;
+        if authority.as_str().contains('@') {
+            return Err("must not hold a user name or password (hint: authorization_env)".into());
+        }
+        if uri.query().is_some() {
+            return Err("must not have a query".into());
+        }
+        let port = authority.port_u16().unwrap_or(if tls { 443 } else { 80 });
+        let host = authority.host().trim_matches(['[', ']']).to_owned();
+        let path = uri.path().trim_end_matches('/').to_owned();
+        Ok(Base { tls, host, port, authority: authority.to_string(), path })
+    }
+}
+
+impl Service {
+    /// Reads what the environment says about a service.
+    pub(crate) fn build(name: &str, file: &ServiceFile) -> Result<Service, String> {
+        let url = match (&file.base_url, &file.base_url_env) {
+            (Some(url), None) => Some(url.clone()),
+            (None, Some(variable)) => std::env::var(variable).ok().filter(|url| !url.trim().is_empty()),
+            (Some(_), Some(_)) | (None, None) => return Err("needs one of base_url, base_url_env".into()),
+        };
+        let base = url.map(|url| Base::parse(&url)).transpose();
+        let base = base.map_err(|reason| match &file.base_url_env {
+            Some(variable) => format!("the value of {variable} {reason}"),
+            None => format!("base_url: {reason}"),
+        })?;
+        let authorization = match &file.authorization_env {
+            Some(variable) => match std::env::var(variable) {
+                Ok(value) => {
+                    let mut value = HeaderValue::from_str(value.trim())
+                        .map_err(|_| format!("the value of {variable} cannot stand in a header"))?;
+                    value.set_sensitive(true);
+                    Some(value)
+                }
+                Err(_) => None,
+            },
+            None => None,
+        };
+        Ok(Service { name: name.to_owned(), base, authorization, variable: file.base_url_env.clone() })
+    }
+
+    /// A service whose declaration could not be read.
+    pub(crate) fn unknown(name: &str) -> Service {
+        Service { name: name.to_owned(), base: None, authorization: None, variable: None }
+    }
+
+    /// What to say when the operator has not said where the service is.
+    pub(super) fn unset(&self) -> String {
+        let variable = self.variable.as_deref().unwrap_or("base_url");
+        format!(
+            "This tool needs the service {}, which is not configured: the operator of mcp-tools must set {variable} to its base URL.",
+            self.name
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(url: &str, expect: &str) {
+        let told = match Base::parse(url) {
+            Ok(base) => format!("{} {} {} {}", base.tls, base.host, base.port, base.path),
+            Err(reason) => reason.split(' ').take(3).collect::<Vec<_>>().join(" "),
+        };
+        assert_eq!(told, expect, "{url}");
+    }
+
+    #[test]
+    fn reads_base_urls() {
+        check("http://mq:8161", "false mq 8161 ");
+        check("https://mon.example.org/panda/", "true mon.example.org 443 /panda");
+        check("http://[::1]:80", "false ::1 80 ");
+        check("ftp://mq", "must be http://HOST[:PORT][/PATH]");
+        check("mq:8161", "must be http://HOST[:PORT][/PATH]");
+        check("http://user:secret@mq", "must not hold");
+        check("http://mq/?a=b", "must not have");
+        check("", "must be http://HOST[:PORT][/PATH]");
+    }
+}

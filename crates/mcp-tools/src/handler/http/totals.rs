@@ -1,0 +1,47 @@
+//! A list of records that a service answers with, added up.
+//!
+//! Must not know the service.
+
+use indexmap::IndexMap;
+use serde_json::{Map, Number, Value};
+
+use crate::catalogue::TotalFile;
+use crate::handler::template::plain;
+
+/// The totals of a list of objects; nothing when the service answered something else.
+pub(super) fn add_up(answered: &Value, totals: &IndexMap<String, TotalFile>) -> Option<Map<String, Value>> {
+    let records: Vec<&Map<String, Value>> =
+        answered.as_array()?.iter().map(Value::as_object).collect::<Option<_>>()?;
+    let made = totals.iter().map(|(name, total)| {
+        let made = match &total.by {
+            Some(by) => Value::Object(sums_by(&records, &total.sum, by)),
+            None => number(sum(records.iter().copied(), &total.sum)),
+        };
+        (name.clone(), made)
+    });
+    Some(made.collect())
+}
+
+fn sums_by(records: &[&Map<String, Value>], field: &str, by: &str) -> Map<String, Value> {
+    let mut groups: IndexMap<String, Vec<&Map<String, Value>>> = IndexMap::new();
+    for record in records {
+        let group = record.get(by).filter(|group| !group.is_null()).map_or("unknown".to_owned(), plain);
+        groups.entry(group).or_default().push(record);
+    }
+    groups.sort_unstable_keys();
+    groups.into_iter().map(|(group, records)| (group, number(sum(records.into_iter(), field)))).collect()
+}
+
+fn sum<'a>(records: impl Iterator<Item = &'a Map<String, Value>>, field: &str) -> f64 {
+    records.filter_map(|record| record.get(field)?.as_f64()).sum()
+}
+
+/// Without a fraction where there is none.
+fn number(sum: f64) -> Value {
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    if sum.fract() == 0.0 && sum.abs() <= EXACT {
+        #[expect(clippy::cast_possible_truncation, reason = "whole and within 2^53")]
+        return Value::from(sum as i64);
+    }
+    Number::from_f64(sum).map_or(Value::Null, Value::Number)
+}

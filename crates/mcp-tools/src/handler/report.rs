@@ -1,0 +1,52 @@
+//! What the process knows about itself: the time, and how it and its databases are.
+//!
+//! Must not know what the databases hold.
+
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+
+use super::Host;
+use crate::catalogue::ServerReport;
+use crate::database::{Access, Batch, Database, Statement};
+use crate::registry::Registry;
+
+/// A database that does not answer by then is not well.
+const PROBE_TIME_MAX: Duration = Duration::from_secs(2);
+
+pub(super) async fn report(report: ServerReport, host: &Host, registry: &Registry) -> Value {
+    match report {
+        ServerReport::Time => {
+            let now = jiff::Timestamp::now();
+            json!({ "utc": format!("{now:.3}"), "unix_seconds": now.as_second() })
+        }
+        ServerReport::Status => {
+            let mut databases = Map::new();
+            for (name, database) in host.databases.all() {
+                databases.insert(name.to_owned(), Value::from(probe(database).await));
+            }
+            json!({
+                "server": "swf-testbed",
+                "version": env!("CARGO_PKG_VERSION"),
+                "uptime_seconds": host.started.elapsed().as_secs(),
+                "tools": registry.tools().len(),
+                "databases": databases,
+            })
+        }
+    }
+}
+
+async fn probe(database: &Database) -> String {
+    let statement = Statement {
+        text: "SELECT 1 AS one".into(),
+        binds: Vec::new(),
+        rows_max: 1,
+        required: false,
+        typed: std::sync::Arc::default(),
+    };
+    let batch = Batch { access: Access::Read, time_max: PROBE_TIME_MAX, statements: vec![statement] };
+    match database.run(batch).await {
+        Ok(_) => "ok".to_owned(),
+        Err(error) => error.to_string(),
+    }
+}

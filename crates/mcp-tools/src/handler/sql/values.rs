@@ -1,0 +1,231 @@
+//! The values a call binds: its parameters, and what the declaration computes from them.
+//!
+//! Must not know the statements they go into.
+
+use indexmap::IndexMap;
+use jiff::civil::{Date, DateTime};
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Map, Value};
+
+use super::Limit;
+use super::text::Kind;
+use crate::catalogue::{Arguments, Input, LetFile, TimeFile};
+use crate::database::Bind;
+use crate::handler::argument::{canonical, integer, moment_before};
+
+/// Names that every statement may use.
+const NOW: &str = "now";
+const UUID: &str = "uuid";
+/// Names that the main query of a page is given.
+pub(super) const LIMIT: &str = "_limit";
+pub(super) const OFFSET: &str = "_offset";
+
+/// What can be bound, by name.
+pub(super) struct Definitions {
+    params: IndexMap<String, Kind>,
+    computed: IndexMap<String, LetFile>,
+    /// Whether a statement asks for an identifier: randomness is not free.
+    uses_uuid: bool,
+}
+
+/// The values of one call.
+pub(super) struct Values<'a> {
+    arguments: &'a Arguments,
+    definitions: &'a Definitions,
+    computed: IndexMap<&'a str, Bind>,
+    now: Timestamp,
+    uuid: String,
+    pub(super) limit: usize,
+    pub(super) offset: usize,
+}
+
+impl Definitions {
+    pub(super) fn new(input: &Input, computed: IndexMap<String, LetFile>) -> Definitions {
+        let params = input.params().iter().map(|param| {
+            let kind = match param.kind {
+                "string" => Kind::Text,
+                "integer" => Kind::Integer,
+                "number" => Kind::Number,
+                "boolean" => Kind::Boolean,
+                _ => Kind::Json,
+            };
+            (param.name.clone(), kind)
+        });
+        Definitions { params: params.collect(), computed, uses_uuid: false }
+    }
+
+    /// Takes note of the names that the statements use.
+    pub(super) fn note_uses<'a>(&mut self, mut names: impl Iterator<Item = &'a str>) {
+        self.uses_uuid = names.any(|name| name == UUID);
+    }
+
+    /// The type a name is bound as, if it exists.
+    pub(super) fn kind(&self, name: &str) -> Option<Kind> {
+        match (name, self.computed.get(name)) {
+            (_, Some(LetFile::Contains(_))) => Some(Kind::Text),
+            (_, Some(LetFile::Time(_) | LetFile::Before(_) | LetFile::MinutesAgo(_))) => Some(Kind::Moment),
+            (_, Some(LetFile::Object(_))) => Some(Kind::Json),
+            (NOW, None) => Some(Kind::Moment),
+            (UUID, None) => Some(Kind::Text),
+            (LIMIT | OFFSET, None) => Some(Kind::Integer),
+            (_, None) => self.params.get(name).copied(),
+        }
+    }
+
+    /// Computed values, each with the parameters it uses.
+    pub(super) fn sources(&self) -> impl Iterator<Item = (&str, Vec<&str>)> {
+        self.computed.iter().map(|(name, computed)| {
+            let sources = match computed {
+                LetFile::Contains(param) => vec![param.as_str()],
+                LetFile::Time(time) => vec![time.param.as_str()],
+                LetFile::Before(before) => vec![before.param.as_str()],
+                LetFile::MinutesAgo(_) => Vec::new(),
+                LetFile::Object(params) => params.iter().map(String::as_str).collect(),
+            };
+            (name.as_str(), sources)
+        })
+    }
+
+    pub(super) fn has_param(&self, name: &str) -> bool {
+        self.params.contains_key(name)
+    }
+
+    pub(super) fn params(&self) -> impl Iterator<Item = &str> {
+        self.params.keys().map(String::as_str)
+    }
+
+    /// The values of a call; the error is for the caller.
+    pub(super) fn of<'a>(&'a self, arguments: &'a Arguments, limit: &Limit) -> Result<Values<'a>, String> {
+        let now = Timestamp::now();
+        let mut computed = IndexMap::new();
+        for (name, definition) in &self.computed {
+            let bind = match definition {
+                LetFile::Contains(param) => pattern(arguments.get(param)),
+                LetFile::Time(time) => moment(time, arguments, now)?,
+                LetFile::Before(before) => moment_before(before, arguments, now)?
+                    .map_or(Bind::Null, |then| Bind::Text(canonical(then))),
+                LetFile::MinutesAgo(minutes) => {
+                    let back = SignedDuration::from_mins(i64::from(*minutes));
+                    now.checked_sub(back).map_or(Bind::Null, |then| Bind::Text(canonical(then)))
+                }
+                LetFile::Object(params) => object(params, arguments),
+            };
+            computed.insert(name.as_str(), bind);
+        }
+        for (name, kind) in &self.params {
+            check_bindable(name, *kind, arguments.get(name))?;
+        }
+        Ok(Values {
+            arguments,
+            definitions: self,
+            computed,
+            now,
+            uuid: if self.uses_uuid { uuid()? } else { String::new() },
+            limit: asked(arguments, limit.rows_from.as_deref())
+                .unwrap_or(limit.rows)
+                .clamp(1, limit.rows.max(1)),
+            offset: asked(arguments, limit.offset_from.as_deref()).unwrap_or(0),
+        })
+    }
+}
+
+impl Values<'_> {
+    pub(super) fn get(&self, name: &str) -> Bind {
+        if let Some(bind) = self.computed.get(name) {
+            return bind.clone();
+        }
+        match name {
+            NOW => Bind::Text(canonical(self.now)),
+            UUID => Bind::Text(self.uuid.clone()),
+            LIMIT => Bind::Integer(i64::try_from(self.limit).unwrap_or(i64::MAX)),
+            OFFSET => Bind::Integer(i64::try_from(self.offset).unwrap_or(i64::MAX)),
+            name => bound(self.arguments.get(name), self.definitions.params.get(name).copied()),
+        }
+    }
+}
+
+fn bound(value: &Value, kind: Option<Kind>) -> Bind {
+    match (value, kind) {
+        (Value::Null, _) => Bind::Null,
+        (_, Some(Kind::Json)) => Bind::Text(value.to_string()),
+        (Value::Bool(truth), _) => Bind::Boolean(*truth),
+        (Value::Number(number), Some(Kind::Number)) => number.as_f64().map_or(Bind::Null, Bind::Number),
+        (Value::Number(_), _) => integer(value).map_or(Bind::Null, Bind::Integer),
+        (Value::String(text), _) => Bind::Text(text.clone()),
+        (Value::Array(_) | Value::Object(_), _) => Bind::Text(value.to_string()),
+    }
+}
+
+fn check_bindable(name: &str, kind: Kind, value: &Value) -> Result<(), String> {
+    match value {
+        Value::String(text) if text.contains('\0') => {
+            Err(format!("{name}: must not contain a NUL character"))
+        }
+        // It would be bound as if it had not been given.
+        Value::Number(number) if kind == Kind::Integer && integer(value).is_none() => {
+            Err(format!("{name}: {number} does not fit in 64 bits"))
+        }
+        Value::Null
+        | Value::Bool(_)
+        | Value::Number(_)
+        | Value::String(_)
+        | Value::Array(_)
+        | Value::Object(_) => Ok(()),
+    }
+}
+
+fn asked(arguments: &Arguments, param: Option<&str>) -> Option<usize> {
+    let value = integer(arguments.get(param?))?;
+    Some(usize::try_from(value.max(0)).unwrap_or(usize::MAX))
+}
+
+/// A pattern for `LIKE ... ESCAPE '\'` in which nothing of the text is a wildcard.
+fn pattern(value: &Value) -> Bind {
+    let Value::String(text) = value else { return Bind::Null };
+    let mut pattern = String::from("%");
+    for letter in text.to_lowercase().chars() {
+        if matches!(letter, '%' | '_' | '\\') {
+            pattern.push('\\');
+        }
+        pattern.push(letter);
+    }
+    pattern.push('%');
+    Bind::Text(pattern)
+}
+
+fn object(params: &[String], arguments: &Arguments) -> Bind {
+    let given = params.iter().map(|param| (param.clone(), arguments.get(param).clone()));
+    let object: Map<String, Value> = given.filter(|(_, value)| !value.is_null()).collect();
+    Bind::Text(Value::Object(object).to_string())
+}
+
+fn moment(time: &TimeFile, arguments: &Arguments, now: Timestamp) -> Result<Bind, String> {
+    let Value::String(text) = arguments.get(&time.param) else {
+        let back = time.default_hours.map(|hours| SignedDuration::from_hours(i64::from(hours)));
+        let then = back.and_then(|back| now.checked_sub(back).ok());
+        return Ok(then.map_or(Bind::Null, |then| Bind::Text(canonical(then))));
+    };
+    let text = text.trim();
+    let in_utc = |civil: DateTime| civil.to_zoned(TimeZone::UTC).map(|zoned| zoned.timestamp());
+    let read = text
+        .parse::<Timestamp>()
+        .or_else(|_| text.parse::<DateTime>().and_then(in_utc))
+        .or_else(|_| text.parse::<Date>().map(|date| date.at(0, 0, 0, 0)).and_then(in_utc));
+    match read {
+        Ok(then) => Ok(Bind::Text(canonical(then))),
+        Err(_) => {
+            Err(format!("{}: is not a time; write ISO 8601 in UTC, such as {}", time.param, canonical(now)))
+        }
+    }
+}
+
+/// A random identifier (RFC 9562, version 4).
+fn uuid() -> Result<String, String> {
+    let mut bytes = [0_u8; 16];
+    getrandom::fill(&mut bytes).map_err(|_| "no randomness for an identifier".to_owned())?;
+    bytes[6] = bytes[6] & 0x0f | 0x40;
+    bytes[8] = bytes[8] & 0x3f | 0x80;
+    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    Ok(format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]))
+}

@@ -1,0 +1,98 @@
+//! Texts with `{parameter}` in them.
+//!
+//! What a value must look like where it is put (a path, a message) is decided by the caller of [`Template::fill`]. Must not
+//! know what the text is for.
+
+use serde_json::Value;
+
+use crate::catalogue::Arguments;
+
+/// A text cut at its parameters. `{{` and `}}` are braces.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Template {
+    pieces: Vec<Piece>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Piece {
+    Text(String),
+    Name(String),
+}
+
+impl Template {
+    pub(super) fn parse(text: &str) -> Result<Template, String> {
+        let mut pieces = Vec::new();
+        let mut plain = String::new();
+        let mut letters = text.chars().peekable();
+        while let Some(letter) = letters.next() {
+            match letter {
+                '{' | '}' if letters.peek() == Some(&letter) => {
+                    letters.next();
+                    plain.push(letter);
+                }
+                '{' => {
+                    let name: String = letters.by_ref().take_while(|letter| *letter != '}').collect();
+                    let legal = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
+                    if name.is_empty() || !name.chars().all(legal) {
+                        return Err(format!(
+                            "has {{{name}}}, which names no parameter (a brace is written {{{{)"
+                        ));
+                    }
+                    pieces.push(Piece::Text(std::mem::take(&mut plain)));
+                    pieces.push(Piece::Name(name));
+                }
+                '}' => return Err("has a } that closes nothing (a brace is written }})".into()),
+                other => plain.push(other),
+            }
+        }
+        pieces.push(Piece::Text(plain));
+        pieces.retain(|piece| *piece != Piece::Text(String::new()));
+        Ok(Template { pieces })
+    }
+
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.pieces.iter().filter_map(|piece| match piece {
+            Piece::Name(name) => Some(name.as_str()),
+            Piece::Text(_) => None,
+        })
+    }
+
+    /// The parameter, when the template is nothing but one.
+    pub(super) fn only_name(&self) -> Option<&str> {
+        match self.pieces.as_slice() {
+            [Piece::Name(name)] => Some(name),
+            _ => None,
+        }
+    }
+
+    /// The text with each parameter as `write` writes it; the first refusal ends it.
+    pub(super) fn fill<E>(
+        &self,
+        arguments: &Arguments,
+        mut write: impl FnMut(&str, &Value) -> Result<String, E>,
+    ) -> Result<String, E> {
+        let mut made = String::new();
+        for piece in &self.pieces {
+            match piece {
+                Piece::Text(text) => made.push_str(text),
+                Piece::Name(name) => made.push_str(&write(name, arguments.get(name))?),
+            }
+        }
+        Ok(made)
+    }
+
+    /// The text for a reader.
+    pub(super) fn told(&self, arguments: &Arguments) -> String {
+        self.fill(arguments, |_, value| Ok::<_, std::convert::Infallible>(plain(value))).unwrap_or_default()
+    }
+}
+
+/// A value as a reader expects it: text without quotes, everything else as JSON.
+pub(super) fn plain(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
+            value.to_string()
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! The tool server's binary: everything is in the library.
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> std::process::ExitCode {
+    mcp_tools::main()
+}

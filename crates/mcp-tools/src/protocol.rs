@@ -1,0 +1,259 @@
+//! MCP: each message is judged and answered from one registry.
+//!
+//! Stateless: nothing of a request is remembered for the next. The SDK's service would start two tasks and three channels for
+//! each request; its models are used, its service is not. Must not know sockets, files or how a tool does its work.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use hyper::{HeaderMap, StatusCode};
+use rmcp::model::{
+    CallToolRequestParams, ErrorCode, ErrorData, GetPromptRequestParams, InitializeRequestParams,
+    ProtocolVersion, ReadResourceRequestParams,
+};
+use serde_json::{Map, Value};
+
+use super::cached_responses::{Era, in_era, result_of};
+use super::handler::{self, Host, Outcome};
+use super::mcp_headers as headers_of;
+use super::message::{Call, Id, Message, Note};
+use super::registry::Registry;
+use super::reply::{self, Reply, closed};
+
+/// The id of what has none.
+const NO_ID: &str = "null";
+
+/// One request's view: the registry of the moment it arrived, and the process.
+pub(super) struct View {
+    pub(super) registry: Arc<Registry>,
+    pub(super) host: Arc<Host>,
+}
+
+/// A request whose method is known, with what was read of its parameters on the way.
+enum Asked {
+    Initialize(Box<InitializeRequestParams>),
+    Discover,
+    Call(Box<CallToolRequestParams>),
+    Other,
+}
+
+impl Asked {
+    fn of(note: &Note<'_>) -> Asked {
+        let known = match &*note.method {
+            "initialize" => note.params().map(|params| Asked::Initialize(Box::new(params))),
+            "tools/call" => note.params().map(|params| Asked::Call(Box::new(params))),
+            "server/discover" => Some(Asked::Discover),
+            _ => None,
+        };
+        known.unwrap_or(Asked::Other)
+    }
+}
+
+/// Answers a message.
+pub(super) async fn answer(view: &View, headers: &HeaderMap, message: Message<'_>) -> Reply {
+    let bad = StatusCode::BAD_REQUEST;
+    match message {
+        Message::Request(call) => request(view, headers, &call).await,
+        Message::Notification(note) => {
+            if let Err(error) = check_version(headers) {
+                return reply::error(bad, Some(NO_ID), &error);
+            }
+            match headers_of::check_notification(headers, &note.method, named(&note).as_deref()) {
+                Ok(()) => reply::accepted(),
+                Err(reason) => reply::error(bad, None, &ErrorData::header_mismatch(reason, None)),
+            }
+        }
+        Message::Answer(id) => {
+            if let Err(error) = check_version(headers) {
+                return reply::error(bad, Some(id.as_ref().map_or(NO_ID, Id::json)), &error);
+            }
+            let told = "stateless server does not accept JSON-RPC responses";
+            reply::error(bad, None, &ErrorData::invalid_request(told, None))
+        }
+    }
+}
+
+/// Where a message does not declare its version itself, the header must name one we know.
+fn check_version(headers: &HeaderMap) -> Result<(), ErrorData> {
+    let Some(sent) = headers.get(headers_of::VERSION) else { return Ok(()) };
+    let Ok(sent) = sent.to_str() else {
+        let told = "Bad Request: Invalid MCP-Protocol-Version header encoding";
+        return Err(ErrorData::invalid_request(told, None));
+    };
+    if ProtocolVersion::KNOWN_VERSIONS.iter().any(|version| version.as_str() == sent) {
+        return Ok(());
+    }
+    let told = format!("Bad Request: Unsupported MCP-Protocol-Version: {sent}");
+    Err(ErrorData::invalid_request(told, None))
+}
+
+async fn request(view: &View, headers: &HeaderMap, call: &Call<'_>) -> Reply {
+    let asked = Asked::of(&call.note);
+    let id = Some(call.id.json());
+    if let Err(error) = check_request(view, headers, call, &asked) {
+        return reply::error(StatusCode::BAD_REQUEST, id, &error);
+    }
+    let version = call.version();
+    let era = Era::of(version.as_ref());
+    match dispatch(view, call, asked, era).await {
+        Ok(tail) => reply::result(&call.id, tail),
+        // A request that declares its version learns of a missing method from HTTP as well; others expect 200.
+        Err(error) => {
+            let status = match error.code {
+                ErrorCode::METHOD_NOT_FOUND if version.is_some() => StatusCode::NOT_FOUND,
+                ErrorCode::INVALID_PARAMS if version.is_some() && !call.missing_metadata().is_empty() => {
+                    StatusCode::BAD_REQUEST
+                }
+                _ => StatusCode::OK,
+            };
+            reply::error(status, id, &error)
+        }
+    }
+}
+
+/// What `Mcp-Name` must repeat.
+fn named(note: &Note<'_>) -> Option<String> {
+    let params: Map<String, Value> = note.params()?;
+    params.get(headers_of::naming_key(&note.method)?)?.as_str().map(str::to_owned)
+}
+
+/// Everything that must agree before a request is looked at: headers, body, version, metadata.
+fn check_request(view: &View, headers: &HeaderMap, call: &Call<'_>, asked: &Asked) -> Result<(), ErrorData> {
+    if let Asked::Initialize(params) = asked {
+        return check_initialize(headers, params);
+    }
+    let version = call.version();
+    if version.is_none() {
+        check_version(headers)?;
+    }
+    if headers_of::required(headers) {
+        check_standard_headers(view, headers, call, asked).map_err(mismatch)?;
+    }
+    let Some(version) = version else {
+        if matches!(asked, Asked::Discover) || headers_of::required(headers) {
+            return Err(lacking("Invalid params: ", call));
+        }
+        return Ok(());
+    };
+    match headers_of::version(headers) {
+        None => {
+            let told = "request _meta protocolVersion requires MCP-Protocol-Version header";
+            return Err(mismatch(told.to_owned()));
+        }
+        Some(sent) if sent != version.as_str() => {
+            return Err(mismatch(format!(
+                "MCP-Protocol-Version header ({sent}) does not match request _meta protocolVersion ({version})"
+            )));
+        }
+        Some(_) => {}
+    }
+    let known = ProtocolVersion::KNOWN_VERSIONS;
+    if !known.contains(&version) {
+        return Err(ErrorData::unsupported_protocol_version(version, known));
+    }
+    let stands_alone = matches!(asked, Asked::Discover) || Era::of(Some(&version)) == Era::PerRequest;
+    if stands_alone && !call.missing_metadata().is_empty() {
+        return Err(lacking("", call));
+    }
+    Ok(())
+}
+
+fn mismatch(reason: String) -> ErrorData {
+    ErrorData::header_mismatch(reason, None)
+}
+
+fn lacking(prefix: &str, call: &Call<'_>) -> ErrorData {
+    let missing = call.missing_metadata().join(", ");
+    let told = format!("{prefix}request _meta is missing or has malformed required fields: {missing}");
+    ErrorData::invalid_params(told, None)
+}
+
+fn check_initialize(headers: &HeaderMap, params: &InitializeRequestParams) -> Result<(), ErrorData> {
+    if let Some(sent) = headers.get(headers_of::VERSION) {
+        let Ok(sent) = sent.to_str() else {
+            let told = "Invalid Request: MCP-Protocol-Version header is not valid UTF-8";
+            return Err(ErrorData::invalid_request(told, None));
+        };
+        if sent != params.protocol_version.as_str() {
+            let told = format!(
+                "Invalid Request: MCP-Protocol-Version header ({sent}) does not match initialize params.protocolVersion ({})",
+                params.protocol_version
+            );
+            return Err(ErrorData::invalid_request(told, None));
+        }
+    }
+    if headers_of::required(headers) {
+        headers_of::check_handshake(headers).map_err(mismatch)?;
+    }
+    Ok(())
+}
+
+fn check_standard_headers(
+    view: &View,
+    headers: &HeaderMap,
+    call: &Call<'_>,
+    asked: &Asked,
+) -> Result<(), String> {
+    let method = &call.note.method;
+    let Asked::Call(params) = asked else {
+        return headers_of::check(headers, method, named(&call.note).as_deref());
+    };
+    headers_of::check(headers, method, Some(&params.name))?;
+    match view.registry.tool(&params.name) {
+        Some(tool) => headers_of::check_repeated(headers, tool.repeated(), params.arguments.as_ref()),
+        None => Ok(()),
+    }
+}
+
+/// The result, closed, or why there is none.
+async fn dispatch(view: &View, call: &Call<'_>, asked: Asked, era: Era) -> Result<Bytes, ErrorData> {
+    let prepared = view.registry.prepared();
+    match asked {
+        Asked::Initialize(params) => return Ok(prepared.initialized(&params)),
+        Asked::Discover => return Ok(prepared.discovered.clone()),
+        Asked::Call(params) => return call_tool(view, *params, era).await,
+        Asked::Other => {}
+    }
+    let method = &*call.note.method;
+    match method {
+        "ping" if era == Era::Handshake => Ok(Bytes::from_static(b"{}}")),
+        "tools/list" => Ok(prepared.tools.get(era)),
+        "prompts/list" => Ok(prepared.prompts.get(era)),
+        "resources/list" => Ok(prepared.resources.get(era)),
+        "resources/templates/list" => Ok(prepared.resource_templates.get(era)),
+        "prompts/get" if call.note.params::<GetPromptRequestParams>().is_some() => {
+            Err(ErrorData::invalid_params("Unknown prompt", None))
+        }
+        "resources/read" if call.note.params::<ReadResourceRequestParams>().is_some() => {
+            let told = "Resource not found";
+            Err(match era {
+                Era::Handshake => ErrorData::resource_not_found(told, None),
+                Era::PerRequest => ErrorData::invalid_params(told, None),
+            })
+        }
+        "initialize" | "tools/call" | "prompts/get" | "resources/read" => {
+            Err(ErrorData::invalid_params(format!("Invalid parameters for {method}"), None))
+        }
+        _ => Err(ErrorData::new(ErrorCode::METHOD_NOT_FOUND, "Method not found", None)),
+    }
+}
+
+async fn call_tool(view: &View, params: CallToolRequestParams, era: Era) -> Result<Bytes, ErrorData> {
+    let registry = &*view.registry;
+    let Some(tool) = registry.tool(&params.name) else {
+        return Err(ErrorData::invalid_params(format!("Unknown tool: {}", params.name), None));
+    };
+    let begun = Instant::now();
+    let sent = params.arguments.unwrap_or_default();
+    let done = match (handler::accept(tool, sent), tool.fixed()) {
+        (Err(refused), _) => refused,
+        (Ok(_), Some(fixed)) => {
+            view.host.call_log.record(tool, begun.elapsed(), Outcome::Ok, fixed.rows);
+            return Ok(fixed.wire.get(era));
+        }
+        (Ok(arguments), None) => handler::run(tool, &arguments, &view.host, registry).await,
+    };
+    view.host.call_log.record(tool, begun.elapsed(), done.outcome, done.rows);
+    Ok(closed(in_era(result_of(done, tool.structured()).into(), era)))
+}

@@ -1,0 +1,175 @@
+//! The socket and the process: readiness, reload on SIGHUP, drain on SIGTERM.
+//!
+//! Must not know what is asked on a connection.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::net::UnixListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::call_log;
+use super::catalogue::Problems;
+use super::connections::Connections;
+use super::handler::Host;
+use super::protocol::View;
+use super::registry::{Registry, Tool};
+use mcp_host::process::keep_memory_private;
+use mcp_host::sd_notify::{State, notify, watchdog_interval};
+use mcp_host::socket::{BindError, BoundSocket, SocketFile, bind_unix};
+use mcp_host::socket_activation::{InheritError, Inherited};
+
+/// Owner and group may connect: the guard runs as another user of the group.
+const SOCKET_MODE: u32 = 0o660;
+/// After SIGTERM, calls have this long to finish.
+const DRAIN_TIME_MAX: Duration = Duration::from_secs(15);
+
+/// Names of tools in one line of the log.
+const NAMES_TOLD_MAX: usize = 10;
+
+/// Why the server could not run.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ServeError {
+    #[error("cannot serve")]
+    Bind(#[from] BindError),
+    #[error("cannot take the service manager's socket over")]
+    Inherit(#[from] InheritError),
+    #[error("the service manager passed a socket for {place}, and --socket is {}", path.display())]
+    Unwanted { place: String, path: PathBuf },
+    #[error("cannot {action}")]
+    Io { action: &'static str, source: io::Error },
+}
+
+/// What requests are answered from: the registry of the moment, and the process.
+pub(super) struct Shared {
+    registry: ArcSwap<Registry>,
+    host: Arc<Host>,
+}
+
+impl Shared {
+    pub(super) fn new(registry: Registry, host: Host) -> Arc<Shared> {
+        Arc::new(Shared { registry: ArcSwap::from_pointee(registry), host: Arc::new(host) })
+    }
+
+    /// What a request that arrives now is answered from.
+    pub(super) fn view(&self) -> View {
+        View { registry: self.registry.load_full(), host: Arc::clone(&self.host) }
+    }
+}
+
+/// Serves on `socket` until SIGTERM or SIGINT; `reload` builds the registry anew on SIGHUP.
+pub(super) async fn serve(
+    socket: &Path,
+    shared: Arc<Shared>,
+    reload: impl Fn() -> Result<Registry, Problems>,
+) -> Result<(), ServeError> {
+    // The environment may hold the passwords of databases.
+    keep_memory_private().map_err(|source| ServeError::Io { action: "keep memory private", source })?;
+    let listen = |kind, action| signal(kind).map_err(|source| ServeError::Io { action, source });
+    let mut terminate = listen(SignalKind::terminate(), "listen for SIGTERM")?;
+    let mut interrupt = listen(SignalKind::interrupt(), "listen for SIGINT")?;
+    let mut hangup = listen(SignalKind::hangup(), "listen for SIGHUP")?;
+    let (listener, file) = listen_on(socket)?;
+    let listener = UnixListener::from_std(listener)
+        .map_err(|source| ServeError::Io { action: "use the socket", source })?;
+    let connections = Connections::new();
+    call_log::event(
+        "ready",
+        &format!("{} tools on {}", shared.registry.load().tools().len(), socket.display()),
+    );
+
+    tell(State::Ready);
+    let mut alive = watchdog_interval().map(tokio::time::interval);
+
+    loop {
+        tokio::select! {
+            () = connections.accept(&listener, &shared) => {}
+            _ = hangup.recv() => {
+                tell(State::Reloading);
+                apply(&shared, reload());
+                tell(State::Ready);
+            }
+            () = due(&mut alive) => tell(State::Alive),
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+        }
+    }
+    // The path goes first: nobody new can connect, and a successor may bind it while calls here finish.
+    if let Some(file) = file {
+        file.remove();
+    }
+    tell(State::Stopping);
+    call_log::event("stopping", "finishing the calls under way");
+    if tokio::time::timeout(DRAIN_TIME_MAX, connections.drain(listener, &shared)).await.is_err() {
+        call_log::event("stopping", "some calls did not finish in time");
+    }
+    Ok(())
+}
+
+/// The service manager's socket, if it passed one; else one of our own, with its file.
+fn listen_on(path: &Path) -> Result<(std::os::unix::net::UnixListener, Option<SocketFile>), ServeError> {
+    let mut inherited = Inherited::from_service_manager()?;
+    if let Some((listener, _owner)) = inherited.take_unix(path) {
+        return Ok((listener, None));
+    }
+    if let Some(place) = inherited.left().next() {
+        return Err(ServeError::Unwanted { place: place.to_string(), path: path.to_owned() });
+    }
+    let BoundSocket { listener, file } = bind_unix(path, SOCKET_MODE)?;
+    Ok((listener, Some(file)))
+}
+
+/// Tells the service manager; one that cannot be told is no reason to stop serving.
+fn tell(state: State<'_>) {
+    if let Err(error) = notify(state) {
+        call_log::event("notify_failed", &error.to_string());
+    }
+}
+
+/// The next moment at which the service manager wants a sign of life; never, when it wants none.
+async fn due(alive: &mut Option<tokio::time::Interval>) {
+    match alive {
+        Some(interval) => {
+            interval.tick().await;
+        }
+        None => std::future::pending().await,
+    }
+}
+
+fn apply(shared: &Shared, rebuilt: Result<Registry, Problems>) {
+    match rebuilt {
+        Ok(registry) => {
+            let changed = changed(&shared.registry.load(), &registry);
+            let tools = registry.tools().len();
+            shared.registry.store(Arc::new(registry));
+            call_log::event("reloaded", &format!("{tools} tools{changed}"));
+        }
+        Err(problems) => {
+            call_log::event(
+                "reload_refused",
+                &format!("the running catalogue stays; {}:\n{problems}", problems.counted()),
+            );
+        }
+    }
+}
+
+/// Which tools a reload took away and brought: a file that was read half shows here.
+fn changed(old: &Registry, new: &Registry) -> String {
+    let only_in = |one: &Registry, other: &Registry, word: &str| {
+        let names: Vec<&str> = one.tools().iter().map(Tool::name).collect();
+        let names: Vec<&str> = names.into_iter().filter(|name| other.tool(name).is_none()).collect();
+        match names.len() {
+            0 => String::new(),
+            1..=NAMES_TOLD_MAX => format!("; {word}: {}", names.join(", ")),
+            count => format!(
+                "; {word}: {}, and {} more",
+                names[..NAMES_TOLD_MAX].join(", "),
+                count - NAMES_TOLD_MAX
+            ),
+        }
+    };
+    only_in(old, new, "gone") + &only_in(new, old, "new")
+}
