@@ -5,7 +5,7 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput};
-use mcp_guard::wire::outcome::{Answer, Format, OutcomeScan};
+use mcp_guard::wire::response_scan::{Answer, Format, OutcomeScan};
 use mcp_guard::wire::{Kind, Method, scan};
 
 const MIB: usize = 1 << 20;

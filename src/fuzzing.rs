@@ -9,7 +9,7 @@ use tokio::io::DuplexStream;
 
 use crate::admin::protocol;
 use crate::config::{self, Surroundings, tokens};
-use crate::control::state;
+use crate::control::state_file;
 use crate::proxy::Rig;
 use crate::telemetry::Log;
 
@@ -49,12 +49,12 @@ pub fn admin_answer(line: &[u8]) -> Option<Vec<u8>> {
 
 /// Reads a state file and writes what was read; `None` for what is refused.
 pub fn state(bytes: &[u8]) -> Option<Vec<u8>> {
-    state::decode(bytes).ok().map(|saved| state::encode(&saved))
+    state_file::decode(bytes).ok().map(|saved| state_file::encode(&saved))
 }
 
 /// The bytes of a state file with this content, whatever it is: what gets past the checksum.
 pub fn sealed_state(content: &[u8]) -> Vec<u8> {
-    let head = format!("mcp-guard-rollout 1 {}\n", state::checksum(content));
+    let head = format!("mcp-guard-rollout 1 {}\n", state_file::checksum(content));
     [head.as_bytes(), content, b"\n"].concat()
 }
 

@@ -22,6 +22,7 @@ pub mod wire;
 mod admin;
 pub mod cli;
 mod client;
+mod collect;
 mod config;
 mod control;
 #[doc(hidden)]

@@ -5,8 +5,8 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use mcp_guard::http1::{FieldSpans, HeadLimits, RequestHead, chunked, head_end, request};
-use mcp_guard::parity::answers::compare;
 use mcp_guard::parity::normalize::normalize;
+use mcp_guard::parity::results::compare;
 use mcp_guard::parity::schema;
 use mcp_guard::policy::auth::{ClientConfig, Config, TokenHash, WrongToken};
 use mcp_guard::policy::{Clients, Limits, Local, Policy, Verdict, origin, paths};

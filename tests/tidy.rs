@@ -16,11 +16,12 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("upstream", &["http1"]),
     ("parity", &["wire"]),
     ("client", &["wire", "upstream", "parity"]),
+    ("collect", &["wire", "upstream", "parity", "client"]),
     ("rollout", &["upstream"]),
     ("config", &["http1", "wire", "policy", "upstream", "parity", "rollout"]),
     ("telemetry", &["http1", "wire", "policy", "upstream", "parity", "rollout", "config"]),
     ("proxy", &["http1", "wire", "policy", "upstream", "parity", "rollout", "config", "telemetry"]),
-    ("control", &["wire", "rollout", "upstream", "parity", "client", "config", "telemetry"]),
+    ("control", &["wire", "rollout", "upstream", "parity", "client", "collect", "config", "telemetry"]),
     ("shadow", &["wire", "upstream", "parity", "client", "rollout", "config", "telemetry", "proxy"]),
     (
         "admin",

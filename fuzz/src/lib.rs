@@ -12,9 +12,10 @@ pub mod decoder;
 pub mod exchange;
 pub mod front;
 pub mod head;
-pub mod outcome;
+
 pub mod path;
 pub mod replay;
+pub mod response_scan;
 pub mod scan;
 pub mod state;
 pub mod tokens;
@@ -37,7 +38,7 @@ pub const TARGETS: &[Named] = &[
     Named { name: "config", target: config::target, seeds: config::SEEDS },
     Named { name: "front", target: front::target, seeds: front::SEEDS },
     Named { name: "head", target: head::target, seeds: head::SEEDS },
-    Named { name: "outcome", target: outcome::target, seeds: outcome::SEEDS },
+    Named { name: "outcome", target: response_scan::target, seeds: response_scan::SEEDS },
     Named { name: "path", target: path::target, seeds: path::SEEDS },
     Named { name: "scan", target: scan::target, seeds: scan::SEEDS },
     Named { name: "state", target: state::target, seeds: state::SEEDS },

@@ -1,7 +1,7 @@
 //! A short run of every fuzz target, the same each time: `scripts/fuzz` runs them for longer.
 
 use mcp_guard_fuzz::{
-    admin, catalogue, chunked, config, front, head, outcome, path, replay, scan, state, tokens,
+    admin, catalogue, chunked, config, front, head, path, replay, response_scan, scan, state, tokens,
 };
 
 const RUNS: u64 = 4000;
@@ -23,7 +23,7 @@ fn any_chunked_body_holds() {
 
 #[test]
 fn any_outcome_holds() {
-    replay::run(outcome::target, outcome::SEEDS, RUNS);
+    replay::run(response_scan::target, response_scan::SEEDS, RUNS);
 }
 
 #[test]

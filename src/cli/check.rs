@@ -109,7 +109,8 @@ fn missing_folders(config: &Config) -> Vec<Problem> {
 
 /// The slot that serves, or would: the saved state's where there is one that can be read, else the file's.
 fn serving(config: &Config) -> Slot {
-    let saved = config.listen.state.as_deref().and_then(|folder| control::state::load(folder).ok().flatten());
+    let saved =
+        config.listen.state.as_deref().and_then(|folder| control::state_file::load(folder).ok().flatten());
     let stable = saved.map(|saved| saved.state.stable).filter(|slot| config.backend(*slot).is_some());
     stable.unwrap_or(config.stable)
 }

@@ -18,7 +18,7 @@ use super::status::unexpected;
 use crate::admin::{Answer, Command};
 use crate::control::{Order, Overview};
 use crate::parity::accept::Acceptance;
-use crate::rollout::observe::Summary;
+use crate::rollout::observations::Summary;
 use crate::rollout::status::{RunStatus, SlotStatus};
 use crate::rollout::transition::Kind;
 use crate::rollout::{Stage, Transition};

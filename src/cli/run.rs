@@ -18,7 +18,7 @@ use super::output::{chain, complain, complain_of};
 use crate::admin::{self, Answer, Carrying, Command, TokenUse};
 use crate::config::{self, Config, LoadError, Loaded, Surroundings};
 use crate::control::{self, Overview, Settings, Setup};
-use crate::parity::shadow::book::Arguments;
+use crate::parity::shadow::mismatch_log::Arguments;
 use crate::proxy::{Drained, Fence, Guard, Handle, Route};
 use crate::shadow::{self, Shadow};
 use crate::telemetry::{Log, Reader};

@@ -8,7 +8,7 @@ use super::output::{complain, say};
 use super::slots;
 use super::status::unexpected;
 use crate::admin::{Answer, Command};
-use crate::parity::shadow::book::{Counts, Entry, Place};
+use crate::parity::shadow::mismatch_log::{Counts, Entry, Place};
 use crate::shadow::Diff;
 
 /// What copies of read-only calls have shown of the candidate, in a rollout's shadow stage.

@@ -19,11 +19,11 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::task::JoinHandle;
 use tokio_rustls::rustls::ClientConfig;
 
-use super::envelope::answers;
 use super::error::{Error, Question, excerpt};
 use super::sse::Events;
 use super::target::{ACCEPT_JSON, Target, Transport};
 use super::tls;
+use crate::client::jsonrpc::answers;
 use crate::parity::bounded::{self, Unread};
 use crate::upstream::Secrets;
 
@@ -155,7 +155,7 @@ impl Client {
     }
 
     /// A header field's value without any secret.
-    pub(super) fn clean_text(&self, text: &str) -> String {
+    pub(crate) fn clean_text(&self, text: &str) -> String {
         self.secrets.clean_text(text)
     }
 

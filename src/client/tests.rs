@@ -125,7 +125,7 @@ async fn reads_an_answer_out_of_a_stream_that_stays_open() {
 // JSON-RPC 2.0: an answer repeats the id, and has no method; an id of another type is another id.
 #[test]
 fn an_answer_is_told_from_what_else_a_stream_carries() {
-    let is = |event: &str| envelope::answers(event.as_bytes(), &json!(2)).is_some();
+    let is = |event: &str| jsonrpc::answers(event.as_bytes(), &json!(2)).is_some();
     assert!(is(r#"{"jsonrpc":"2.0","id":2,"result":{"id":7,"method":"x"}}"#));
     assert!(is(r#"{"error":{"code":1,"message":""},"\u0069d":2}"#), "an escaped key is the same key");
     assert!(is(r#"{"id":1,"id":2,"result":{}}"#), "the last of two counts, as for every reader here");

@@ -9,8 +9,8 @@ use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::problem::{Findings, Place, Problem};
 use super::source::{self, ReadError};
+use crate::config::diagnostics::{Findings, Place, Problem};
 
 /// The folder of a packaged configuration. Only there do files count that the configuration does not name.
 pub(super) const PACKAGED: &str = "/etc/mcp-guard";

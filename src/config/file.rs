@@ -7,9 +7,9 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::problem::Invalid;
 use super::table::Table;
 use super::{Health, Listen, Log, LogFormat, MaxVersionSetting, SplitKey, tools, value};
+use crate::config::diagnostics::Invalid;
 use crate::http1::HeadLimits;
 use crate::policy::reply::ErrorMode;
 use crate::policy::{Limits, Timeouts, ToolRules, auth, origin, paths};

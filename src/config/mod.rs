@@ -4,12 +4,11 @@
 //! `table` reads them, `checks` judges what concerns several, `tokens` knows who may call. Must not know Pingora or
 //! Tokio, nor print.
 
-mod checks;
+mod diagnostics;
 mod environment;
 mod file;
 pub(crate) mod notify;
 pub(crate) mod plan;
-mod problem;
 mod recover;
 pub(crate) mod routes;
 mod secrets;
@@ -20,6 +19,7 @@ mod suggest;
 mod table;
 pub(crate) mod tokens;
 mod tools;
+mod validate;
 mod value;
 
 use std::ffi::OsString;
@@ -27,7 +27,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-pub(crate) use problem::{Findings, Problem};
+pub(crate) use diagnostics::{Findings, Problem};
 pub(crate) use recover::{AdminSockets, admin_sockets};
 pub(crate) use source::ReadError;
 
@@ -37,8 +37,8 @@ use crate::policy::tools::ReadOnlyTools;
 use crate::policy::{Limits, Timeouts, ToolRules, auth, origin, paths};
 use crate::upstream::{Address, Backend, Secrets, Slot};
 use crate::wire::ProtocolVersion;
+use diagnostics::{Invalid, Report};
 use environment::{Environment, PACKAGED};
-use problem::{Invalid, Report};
 use table::Table;
 
 const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -200,7 +200,7 @@ fn read(
     root.finish();
     let config = Config { routes, ..config };
     let config = Config { secrets: secrets::held(&config, &auth.token_env, surroundings), ..config };
-    checks::check(&config, report);
+    validate::check(&config, report);
     config
 }
 

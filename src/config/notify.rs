@@ -6,9 +6,9 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::problem::Invalid;
 use super::table::Table;
 use super::{Surroundings, value};
+use crate::config::diagnostics::Invalid;
 use crate::rollout::transition::Kind;
 
 const SECOND: Duration = Duration::from_secs(1);

@@ -6,9 +6,9 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
-use super::problem::{Findings, Invalid, Report};
 use super::table::Table;
 use super::{FILE_BYTES_MAX, Surroundings, notify, source, value};
+use crate::config::diagnostics::{Findings, Invalid, Report};
 use crate::rollout::Stage;
 use crate::rollout::analysis::Analysis;
 use crate::rollout::plan::{Advance, Plan, Step};

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use toml::de::{DeTable, DeValue};
 
 use super::file::OFF;
-use super::problem::Report;
 use super::table::Table;
 use super::{FILE_BYTES_MAX, file, folder, source};
+use crate::config::diagnostics::Report;
 
 /// The admin sockets that a file names, and what kept it from being read as it is meant.
 pub(crate) struct AdminSockets {

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use toml::de::DeValue;
 
-use super::problem::{Invalid, quote};
 use super::table::Table;
 use super::{Config, Surroundings, slots, tokens, tools, value};
+use crate::config::diagnostics::{Invalid, quote};
 use crate::policy::auth::TokenHash;
 use crate::policy::rate::Rate;
 use crate::policy::routes::{ApiKey, Entry, Reach, Rule, Upgrades, Verb};

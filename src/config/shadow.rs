@@ -5,9 +5,9 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use super::problem::Invalid;
 use super::table::Table;
-use crate::parity::answers::IgnoreRule;
+use crate::config::diagnostics::Invalid;
+use crate::parity::results::IgnoreRule;
 
 const TOOLS_MAX: usize = 1_000;
 const RULES_MAX: usize = 200;

@@ -6,9 +6,9 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::problem::Invalid;
 use super::table::Table;
 use super::{Surroundings, tokens, value};
+use crate::config::diagnostics::Invalid;
 use crate::upstream::{Accept, Backend, Slot, UpstreamAuthorization};
 
 pub(super) const SET_HEADERS_MAX: usize = 32;

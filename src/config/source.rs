@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 use toml::de::DeTable;
 
-use super::problem::{self, Report};
+use crate::config::diagnostics;
+use crate::config::diagnostics::Report;
 
 /// A file that could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -50,7 +51,7 @@ pub(super) fn parse<'t>(text: &'t str, report: &Report) -> Option<Spanned<DeTabl
         // Only the message: the error's own display quotes the line, which may hold a secret.
         let key = error.span().and_then(|span| text.get(span)).filter(|_| error.message() == "duplicate key");
         let reason = match key {
-            Some(key) => format!("{} {}", error.message(), problem::name(key)),
+            Some(key) => format!("{} {}", error.message(), diagnostics::name(key)),
             None => error.message().to_owned(),
         };
         report.syntax(error.span().map(|span| span.start), &reason);

@@ -11,8 +11,8 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::problem::{Invalid, Report, quote};
 use super::value;
+use crate::config::diagnostics::{Invalid, Report, quote};
 
 /// A table of the file, or an absent one, in which every key has its default.
 pub(super) struct Table<'a> {

@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 use toml::de::DeValue;
 
 use super::environment::{PACKAGED, is_folder};
-use super::problem::{Findings, Invalid, Report};
 use super::table::Table;
 use super::{Surroundings, file, source, tools};
+use crate::config::diagnostics::{Findings, Invalid, Report};
 use crate::policy::auth::{ClientConfig, TokenHash};
 use crate::policy::tools::{ListView, ToolPatterns, ToolPolicy};
 

@@ -11,10 +11,10 @@ use std::time::Duration;
 
 use toml::de::DeTable;
 
-use super::problem::{Findings, Invalid, Report};
 use super::source;
 use super::table::Table;
 use super::value;
+use crate::config::diagnostics::{Findings, Invalid, Report};
 use crate::policy::quota::{Quota, ToolRule, ToolRules};
 use crate::policy::rate::Rate;
 use crate::policy::tools::{Pattern, ReadOnlyTools};

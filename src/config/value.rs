@@ -6,8 +6,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::problem::Invalid;
 use super::suggest;
+use crate::config::diagnostics::Invalid;
 use crate::policy::origin::Origin;
 use crate::upstream::Address;
 

@@ -4,17 +4,17 @@
 //! It has a thread of its own, so that the load on the data plane cannot delay a rollback. Must not know Pingora, nor how
 //! commands arrive.
 
-mod checks;
 mod clock;
-mod gate;
-mod keeper;
-mod keeping;
+mod commands;
+mod controller;
+mod critical_checks;
 mod notify;
-mod orders;
+mod parity_check;
+mod persistence;
 mod probe;
-pub(crate) mod state;
-mod task;
-mod watch;
+mod probe_tasks;
+pub(crate) mod state_file;
+mod state_writer;
 
 use std::io;
 use std::path::PathBuf;
@@ -22,8 +22,8 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 
-pub(crate) use keeping::contradiction;
-pub(crate) use orders::{Done, Order, Overview};
+pub(crate) use commands::{Done, Order, Overview};
+pub(crate) use persistence::contradiction;
 
 use crate::config::{self, Config, SplitKey};
 use crate::rollout::sample::Ended;
@@ -126,7 +126,7 @@ impl Control {
     /// Publishes the route that the saved state asks for, and starts. When this returns, calls may be served.
     pub(crate) fn start(setup: Setup) -> io::Result<Control> {
         let (requests, queue) = mpsc::channel(REQUESTS_MAX);
-        let task = task::Task::prepare(setup);
+        let task = controller::Task::prepare(setup);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         // What backends send is read apart from the decisions: no answer, however it is made, delays a rollback.
         let reader = tokio::runtime::Builder::new_multi_thread()

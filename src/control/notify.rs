@@ -13,9 +13,9 @@ use bytes::Bytes;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::mpsc;
 
-use super::checks::prepare;
 use crate::client::{Client, Limits, Request, Target};
 use crate::config::notify::{Command, Receiver, Secret, Way};
+use crate::control::critical_checks::prepare;
 use crate::rollout::Transition;
 use crate::telemetry::metrics::{Notified, RolloutMetrics};
 

@@ -312,7 +312,7 @@ impl FieldSpans {
         } else if option.eq_ignore_ascii_case(b"keep-alive") {
             self.connection.keep_alive = true;
         }
-        self.connection.nominates_relied |= super::forward::is_relied_on(option);
+        self.connection.nominates_relied |= crate::http1::hop_by_hop::is_relied_on(option);
         for span in &mut self.spans {
             span.nominated |= option.eq_ignore_ascii_case(span.field(block).name);
         }

@@ -158,7 +158,7 @@ impl Known {
     /// `_`: `X_Remote_User` is `X-Remote-User` to the program behind it.
     pub fn recognise_any_spelling(name: &[u8]) -> Known {
         let found = BY_LENGTH.get(name.len()).and_then(|candidates| {
-            candidates.iter().find(|known| super::forward::same_name(name, known.name().as_bytes()))
+            candidates.iter().find(|known| crate::http1::hop_by_hop::same_name(name, known.name().as_bytes()))
         });
         found.copied().unwrap_or(Known::Other)
     }

@@ -4,20 +4,18 @@
 //! code serves the command, the gate before each rollout stage and the shadow. Must not know how the facts were got.
 
 pub mod accept;
-pub mod answers;
-mod behaviour;
 pub mod bounded;
+pub mod checks;
 pub mod facts;
-pub mod judge;
 pub mod normalize;
 pub mod render;
 pub mod report;
+pub mod results;
 pub mod schema;
 pub mod shadow;
-mod surface;
 pub mod verdict;
 
-pub use behaviour::says_healthy;
-pub use judge::{Expectations, judge};
+pub use checks::behaviour::says_healthy;
+pub use checks::{Expectations, judge};
 pub use report::{Check, CheckId, Report, Status};
 pub use verdict::{Finding, Verdict};

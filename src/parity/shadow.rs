@@ -4,17 +4,18 @@
 //! path; what only says how an answer travelled, in which words it failed, or what the candidate has besides, is no
 //! mismatch. Must not know how calls are copied.
 
-pub mod book;
+pub mod mismatch_log;
 
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::answers::{self, IgnoreRule, comparable};
 use super::normalize::normalize;
 use super::render::safe;
 use super::schema;
 use super::verdict::Verdict;
+use crate::parity::results;
+use crate::parity::results::{IgnoreRule, comparable};
 use crate::wire::Method;
 
 /// Mismatches of one pair of answers that are told apart.
@@ -52,11 +53,11 @@ pub fn compare(
         _ => {
             let mut lives = vec![relevant(method, live)];
             lives.extend(again.map(|again| relevant(method, again)));
-            let compared = answers::compare(&lives, &[relevant(method, candidate)], ignore);
+            let compared = results::compare(&lives, &[relevant(method, candidate)], ignore);
             compared
                 .differences
                 .into_iter()
-                .filter(|one| one.kind != answers::Kind::Added)
+                .filter(|one| one.kind != results::Kind::Added)
                 .map(named)
                 .collect()
         }
@@ -66,7 +67,7 @@ pub fn compare(
     found
 }
 
-fn named(difference: answers::Difference) -> Mismatch {
+fn named(difference: results::Difference) -> Mismatch {
     Mismatch {
         path: safe(&difference.path.generalized().to_string()),
         change: difference.kind.as_str(),

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use super::denial::{Body, Row};
 use super::{Denial, call::ReplyTo};
 use crate::wire::era::{EraError, fence_message};
-use crate::wire::rpc::{ErrorParts, write_error};
+use crate::wire::jsonrpc::{ErrorParts, write_error};
 use crate::wire::{Era, Method};
 
 /// Whether call errors are translated so that clients survive them.

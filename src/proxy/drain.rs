@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use super::admission::Key;
-use super::seat::{Doing, Seat, choose};
 use super::sync::{Arc, AtomicBool, AtomicU8, Condvar, Mutex, MutexGuard, Ordering, PoisonError};
+use crate::proxy::fairness::eviction::{Doing, Seat, choose};
+use crate::proxy::fairness::semaphore::Key;
 
 /// How long idle connections wait for one more request when a drain begins.
 const LAST_MOMENT: Duration = Duration::from_millis(250);
@@ -19,7 +19,7 @@ const LAST_MOMENT_WITH_SUCCESSOR: Duration = Duration::from_secs(5);
 
 /// How far the end has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Phase {
+pub(crate) enum Phase {
     Serving = 0,
     /// No new connections; calls finish, idle connections close.
     Draining = 1,
@@ -28,7 +28,7 @@ pub(super) enum Phase {
 }
 
 /// Shared by every connection, the signal watch and the thread that waits for the end.
-pub(super) struct Drain {
+pub(crate) struct Drain {
     phase: AtomicU8,
     registry: Mutex<Registry>,
     /// For the thread that waits.
@@ -54,7 +54,7 @@ struct Registry {
 }
 
 impl Drain {
-    pub(super) fn new() -> Drain {
+    pub(crate) fn new() -> Drain {
         Drain {
             phase: AtomicU8::new(Phase::Serving as u8),
             registry: Mutex::new(Registry::default()),
@@ -66,7 +66,7 @@ impl Drain {
         }
     }
 
-    pub(super) fn phase(&self) -> Phase {
+    pub(crate) fn phase(&self) -> Phase {
         match self.phase.load(Ordering::Acquire) {
             0 => Phase::Serving,
             1 => Phase::Draining,
@@ -75,46 +75,46 @@ impl Drain {
     }
 
     /// Open connections.
-    pub(super) fn open(&self) -> usize {
+    pub(crate) fn open(&self) -> usize {
         self.lock().open
     }
 
     /// Starts the drain. A second call changes nothing.
-    pub(super) fn begin(&self) {
+    pub(crate) fn begin(&self) {
         self.advance(Phase::Draining);
         self.begun.notify_waiters();
     }
 
     /// Starts the drain of a process that another one has replaced.
-    pub(super) fn hand_over(&self) {
+    pub(crate) fn hand_over(&self) {
         self.handed_over.store(true, Ordering::Release);
         self.begin();
     }
 
     /// Whether another process has taken over.
-    pub(super) fn is_handed_over(&self) -> bool {
+    pub(crate) fn is_handed_over(&self) -> bool {
         self.handed_over.load(Ordering::Acquire)
     }
 
     /// How long idle connections wait for one more request once the drain has begun: a client in the middle of its work
     /// is told to go with that answer, and does not lose a request that crosses the closing on its way.
-    pub(super) fn last_moment(&self) -> Duration {
+    pub(crate) fn last_moment(&self) -> Duration {
         if self.is_handed_over() { LAST_MOMENT_WITH_SUCCESSOR } else { LAST_MOMENT }
     }
 
     /// The presence of a listener: the process does not end before the last connection it accepted is counted.
-    pub(super) fn open_door(self: &Arc<Drain>) -> Door {
+    pub(crate) fn open_door(self: &Arc<Drain>) -> Door {
         self.lock().doors += 1;
         Door(self.clone())
     }
 
     /// Ends the patience with calls under way.
-    pub(super) fn expire(&self) {
+    pub(crate) fn expire(&self) {
         self.advance(Phase::Expired);
     }
 
     /// Ends the waiting for connections at once.
-    pub(super) fn hurry(&self) {
+    pub(crate) fn hurry(&self) {
         self.hurried.store(true, Ordering::Release);
         let _registry = self.lock();
         self.changed.notify_all();
@@ -129,7 +129,7 @@ impl Drain {
     }
 
     /// Returns when the drain has begun.
-    pub(super) async fn begun(&self) {
+    pub(crate) async fn begun(&self) {
         let begun = self.begun.notified();
         if self.phase() == Phase::Serving {
             begun.await;
@@ -137,7 +137,7 @@ impl Drain {
     }
 
     /// Blocks this thread until the drain has begun.
-    pub(super) fn wait_begun(&self) {
+    pub(crate) fn wait_begun(&self) {
         let mut registry = self.lock();
         while self.phase() == Phase::Serving {
             registry = self.changed.wait(registry).unwrap_or_else(PoisonError::into_inner);
@@ -146,7 +146,7 @@ impl Drain {
 
     /// Blocks this thread until no connection is open; at the deadline, or when somebody is in a hurry, returns how many
     /// still are.
-    pub(super) fn wait_idle(&self, deadline: Instant) -> Result<(), usize> {
+    pub(crate) fn wait_idle(&self, deadline: Instant) -> Result<(), usize> {
         let mut registry = self.lock();
         while registry.open > 0 || registry.doors > 0 {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -159,7 +159,7 @@ impl Drain {
     }
 
     /// A ticket for a new connection, unless `max` are open and none of them waits for its client: one that does makes room.
-    pub(super) fn enter(self: &Arc<Drain>, max: usize, peer: Option<IpAddr>) -> Option<(Ticket, Room)> {
+    pub(crate) fn enter(self: &Arc<Drain>, max: usize, peer: Option<IpAddr>) -> Option<(Ticket, Room)> {
         let now = self.millis(Instant::now());
         let mut registry = self.lock();
         let mut room = Room::Free;
@@ -199,7 +199,7 @@ impl Drain {
 
 /// Whether another connection had to make room for a new one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Room {
+pub(crate) enum Room {
     Free,
     Made,
 }
@@ -221,7 +221,7 @@ impl Registry {
 }
 
 /// The presence of one listener.
-pub(super) struct Door(Arc<Drain>);
+pub(crate) struct Door(Arc<Drain>);
 
 impl Drop for Door {
     fn drop(&mut self) {
@@ -231,7 +231,7 @@ impl Drop for Door {
 }
 
 /// The presence of one connection.
-pub(super) struct Ticket {
+pub(crate) struct Ticket {
     drain: Arc<Drain>,
     place: usize,
     seat: Arc<Seat>,
@@ -239,39 +239,39 @@ pub(super) struct Ticket {
 }
 
 impl Ticket {
-    pub(super) fn phase(&self) -> Phase {
+    pub(crate) fn phase(&self) -> Phase {
         self.drain.phase()
     }
 
     /// The connection waits for its next request since then.
-    pub(super) fn idle(&self, since: Instant) {
+    pub(crate) fn idle(&self, since: Instant) {
         self.seat.wait(Doing::Idle, self.drain.millis(since));
     }
 
     /// The connection waits for more of what its client is sending.
-    pub(super) fn reading(&self) {
+    pub(crate) fn reading(&self) {
         self.seat.wait(Doing::Reading, self.drain.millis(Instant::now()));
     }
 
     /// The connection is served: it makes no room, even if it was told to a moment ago.
-    pub(super) fn served(&self) {
+    pub(crate) fn served(&self) {
         if self.seat.serve() {
             self.drain.lock().leaving -= 1;
         }
     }
 
     /// The client behind the connection.
-    pub(super) fn set_client(&self, who: Key) {
+    pub(crate) fn set_client(&self, who: Key) {
         self.seat.set_client(who);
     }
 
     /// Whether the connection has to make room for another one.
-    pub(super) fn is_evicted(&self) -> bool {
+    pub(crate) fn is_evicted(&self) -> bool {
         self.seat.is_evicted()
     }
 
     /// Ready once the phase has come; otherwise the task is woken when the phase changes.
-    pub(super) fn poll_phase(&mut self, cx: &Context<'_>, phase: Phase) -> Poll<()> {
+    pub(crate) fn poll_phase(&mut self, cx: &Context<'_>, phase: Phase) -> Poll<()> {
         if self.drain.phase() >= phase {
             return Poll::Ready(());
         }

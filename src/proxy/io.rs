@@ -9,10 +9,10 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// Most bytes taken by one read. Larger than a head may be, so that head and small body come in one system call.
-pub(super) const READ_BYTES: usize = 16 * 1024;
+pub(crate) const READ_BYTES: usize = 16 * 1024;
 
 /// A body up to this is copied behind its head: writing one slice costs less than two, copying this much hardly anything.
-pub(super) const TOGETHER_BYTES_MAX: usize = 1024;
+pub(crate) const TOGETHER_BYTES_MAX: usize = 1024;
 
 /// The least that is allocated for what arrives. The allocator serves small powers of two without a detour.
 const SMALL_BYTES: usize = 512;
@@ -21,7 +21,7 @@ const SMALL_BYTES: usize = 512;
 ///
 /// The bytes land on the stack first: a connection that waits owns no buffer at all. The stack buffer being larger than
 /// the request also tells Tokio that the socket is drained, which saves the read that would only say "not now".
-pub(super) fn poll_read_more<R: AsyncRead + Unpin + ?Sized>(
+pub(crate) fn poll_read_more<R: AsyncRead + Unpin + ?Sized>(
     cx: &mut Context<'_>,
     reader: &mut R,
     buffer: &mut Vec<u8>,
@@ -38,7 +38,7 @@ pub(super) fn poll_read_more<R: AsyncRead + Unpin + ?Sized>(
 }
 
 /// [`poll_read_more`] as a future.
-pub(super) async fn read_more<R: AsyncRead + Unpin + ?Sized>(
+pub(crate) async fn read_more<R: AsyncRead + Unpin + ?Sized>(
     reader: &mut R,
     buffer: &mut Vec<u8>,
 ) -> io::Result<usize> {
@@ -46,7 +46,7 @@ pub(super) async fn read_more<R: AsyncRead + Unpin + ?Sized>(
 }
 
 /// Appends at most `limit` bytes to `buffer` without a detour: for bodies, where copying would cost.
-pub(super) async fn read_into<R: AsyncRead + Unpin + ?Sized>(
+pub(crate) async fn read_into<R: AsyncRead + Unpin + ?Sized>(
     reader: &mut R,
     buffer: &mut Vec<u8>,
     limit: usize,
@@ -58,13 +58,13 @@ pub(super) async fn read_into<R: AsyncRead + Unpin + ?Sized>(
 
 /// Up to four slices that are written as one.
 #[derive(Debug)]
-pub(super) struct Parts<'a> {
+pub(crate) struct Parts<'a> {
     parts: [&'a [u8]; 4],
     written: usize,
 }
 
 impl<'a> Parts<'a> {
-    pub(super) fn new<const N: usize>(parts: [&'a [u8]; N]) -> Parts<'a> {
+    pub(crate) fn new<const N: usize>(parts: [&'a [u8]; N]) -> Parts<'a> {
         let mut all: [&[u8]; 4] = [&[]; 4];
         for (place, part) in all.iter_mut().zip(parts) {
             *place = part;
@@ -73,11 +73,11 @@ impl<'a> Parts<'a> {
     }
 
     /// Bytes that the stream has taken.
-    pub(super) fn written(&self) -> usize {
+    pub(crate) fn written(&self) -> usize {
         self.written
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.parts.iter().all(|part| part.is_empty())
     }
 
@@ -91,7 +91,7 @@ impl<'a> Parts<'a> {
     }
 
     /// Writes until everything is taken.
-    pub(super) fn poll_write<W: AsyncWrite + Unpin + ?Sized>(
+    pub(crate) fn poll_write<W: AsyncWrite + Unpin + ?Sized>(
         &mut self,
         cx: &mut Context<'_>,
         writer: &mut W,

@@ -1,55 +1,24 @@
 //! The data plane, and the only place that names Pingora: listeners, connections, calls, backends.
 //!
-//! Read `front.rs` (one connection), then `call.rs` (one call); everything else serves these two.
+//! Read `downstream/connection.rs` (one connection), then `call/mod.rs` (one call); everything else serves these two.
 
-mod admission;
-mod answer;
-mod ask;
 mod backend;
-mod body;
 mod call;
-mod client;
-mod clock;
-mod deliver;
-mod discover;
+mod date;
+mod downstream;
 mod drain;
-mod exchange;
-mod filter;
-mod front;
-mod handle;
-mod hold;
+mod fairness;
 mod io;
-mod keys;
-mod learn;
-mod local;
-mod metrics_service;
-mod open;
-mod pool;
-mod quota;
-mod ready;
-mod relay;
-mod report;
-mod request_id;
-mod rig;
-mod room;
 mod route;
-mod routes;
-mod runtime;
-mod seat;
 mod server;
-mod shadow;
-mod shelf;
-mod slot;
-mod stream_time;
-mod streams;
+mod state;
 mod sync;
-mod trial;
 
-pub(crate) use handle::{Handle, KnownToken, SlotStatus, StatusSnapshot};
-pub(crate) use rig::Rig;
-pub(crate) use route::{Fence, Route};
+pub(crate) use call::shadow::CallCopy;
 pub(crate) use server::Guard;
-pub(crate) use shadow::CallCopy;
+pub(crate) use server::handle::{Handle, KnownToken, SlotStatus, StatusSnapshot};
+pub(crate) use server::in_process::Rig;
+pub(crate) use state::traffic_split::{Fence, Route};
 
 /// Why the guard could not start.
 #[derive(Debug, thiserror::Error)]

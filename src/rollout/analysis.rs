@@ -9,9 +9,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::Stage;
-use super::observe::{ShadowTally, Summary};
 use super::plan::Step;
 use super::triggers::Action;
+use crate::rollout::observations::{ShadowTally, Summary};
 
 /// What a step must show.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -5,13 +5,13 @@ use super::commands::Back;
 use super::conditions::{Streak, again};
 use super::gate::Gate;
 use super::machine::{Health, Rollout};
-use super::observe::Span;
 use super::plan::Advance;
 use super::sample::{Origin, Sample, Verdict};
 use super::state::{State, Surface};
 use super::transition::{Cause, Kind, Numbers, Transition};
 use super::triggers::{self, Action, Fired, Trigger};
 use super::{Moment, Stage};
+use crate::rollout::observations::Span;
 use crate::upstream::Slot;
 
 impl Rollout {

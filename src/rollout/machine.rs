@@ -7,13 +7,13 @@ use std::sync::Arc;
 
 use super::conditions::Conditions;
 use super::gate::{Compared, Difference, Gate};
-use super::observe::Observations;
 use super::plan::Plan;
 use super::sample::Sample;
 use super::state::{State, Surface};
 use super::transition::Transition;
 use super::triggers::Trigger;
 use super::{Moment, Stage};
+use crate::rollout::observations::Observations;
 use crate::upstream::{Share, Slot, Split};
 
 /// What an operator may ask for.

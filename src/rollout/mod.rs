@@ -10,25 +10,25 @@ pub mod conditions;
 mod decide;
 pub mod gate;
 pub mod machine;
-pub mod moment;
-pub mod observe;
+pub mod observations;
 pub mod plan;
 pub mod sample;
 pub mod stage;
 pub mod standby;
 pub mod state;
 pub mod status;
+pub mod timestamp;
 pub mod transition;
 pub mod triggers;
 pub mod window;
 
 pub use gate::Compared;
 pub use machine::{Command, Event, Health, Member, Refusal, Rollout, Surroundings};
-pub use moment::Moment;
 pub use plan::Plan;
 pub use sample::Sample;
 pub use stage::Stage;
 pub use state::State;
+pub use timestamp::Moment;
 pub use transition::{Cause, Transition};
 
 #[cfg(test)]

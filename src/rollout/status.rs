@@ -4,11 +4,11 @@ use serde::{Deserialize, Serialize};
 
 use super::analysis::Conclusion;
 use super::machine::{Health, Rollout};
-use super::observe::{ShadowTally, Span, Summary};
 use super::plan::{Advance, Step};
 use super::state::Surface;
 use super::transition::Position;
 use super::{Moment, Stage};
+use crate::rollout::observations::{ShadowTally, Span, Summary};
 use crate::upstream::Slot;
 
 /// The whole picture.

@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use super::analysis::Conclusion;
 use super::gate::Difference;
-use super::observe::{ShadowTally, Summary};
 use super::triggers::{Fired, Trigger};
 use super::{Moment, Stage};
+use crate::rollout::observations::{ShadowTally, Summary};
 use crate::upstream::{Percent, Slot};
 
 /// What kind of change.

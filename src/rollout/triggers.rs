@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::Moment;
 use super::conditions::{Conditions, Streak};
-use super::observe::{Observations, Span, Summary};
 use super::plan::Plan;
+use crate::rollout::observations::{Observations, Span, Summary};
 use crate::upstream::Slot;
 
 /// What a trigger leads to, the gravest first.

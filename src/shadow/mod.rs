@@ -3,7 +3,7 @@
 //! It has a thread of its own, which yields to all others, so that neither asking nor comparing delays a client. Must not
 //! know when copies are made (`proxy`), nor what the rollout concludes from them.
 
-mod ask;
+mod replay;
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -15,11 +15,11 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use self::ask::Outcome;
 use crate::config::{self, Config};
-use crate::parity::shadow::book::{Arguments, Book, Call, Copied, Entry, Summary};
+use crate::parity::shadow::mismatch_log::{Arguments, Book, Call, Copied, Entry, Summary};
 use crate::proxy::{CallCopy, Handle};
 use crate::rollout::sample::{Ended, Failure, Origin, Verdict};
+use crate::shadow::replay::Outcome;
 use crate::telemetry::metrics::ShadowMetrics;
 use crate::upstream::{Backend, Secrets, Slot};
 use mcp_host::process;
@@ -159,13 +159,15 @@ impl Inner {
         let candidate = copy.stable.other();
         let backends = settings.backend(copy.stable).zip(settings.backend(candidate));
         let outcome = match backends {
-            Some((stable, next)) => ask::ask(&copy, stable, next, &settings.rules, &settings.secrets).await,
+            Some((stable, next)) => {
+                replay::ask(&copy, stable, next, &settings.rules, &settings.secrets).await
+            }
             None => Outcome::Skipped,
         };
         if !self.on.load(Ordering::SeqCst) {
             return;
         }
-        let question = ask::Asked::of(&copy);
+        let question = replay::Asked::of(&copy);
         let call =
             Call { question: &question.name, request_id: &copy.request_id, arguments: &question.arguments };
         let ended = |verdict, matched, latency| {

@@ -4,17 +4,17 @@
 
 pub mod era;
 mod fold;
+pub mod jsonrpc;
 mod lexer;
-pub mod listing;
-pub mod outcome;
 pub mod reply_id;
-pub mod rpc;
+pub mod response_scan;
 pub mod scan;
 mod token;
+pub mod tools_list;
 
 pub use era::{Era, ProtocolVersion};
 pub use fold::is_dropped;
-pub use rpc::Method;
+pub use jsonrpc::Method;
 pub use scan::{Kind, Message, ScanError, scan};
 
 #[cfg(test)]

@@ -6,8 +6,8 @@
 use proptest::prelude::*;
 use serde_json::Value;
 
-use super::rpc::Method;
 use super::scan::{Kind, ScanError, scan};
+use crate::wire::jsonrpc::Method;
 
 #[path = "../../fuzz/src/decoder.rs"]
 #[expect(unreachable_pub, reason = "a crate of its own there")]

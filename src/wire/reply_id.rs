@@ -4,8 +4,8 @@
 //! are no JSON. An id that two parsers could read differently is no id. Must not know why the body is refused.
 
 use super::fold::folds_to_any;
-use super::rpc::Method;
 use super::token::{number_end, string_end, unescape};
+use crate::wire::jsonrpc::Method;
 
 /// A longer id is not kept.
 pub const ID_BYTES_MAX: usize = 64 * 1024;

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use super::fold::folds_to_any;
 use super::lexer::{Lexer, Text};
-use super::rpc::{Method, Mirror};
+use crate::wire::jsonrpc::{Method, Mirror};
 
 /// Deepest nesting accepted: the message itself is at depth 1.
 pub const DEPTH_MAX: u32 = 64;

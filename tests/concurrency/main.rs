@@ -13,24 +13,34 @@
 )]
 #![expect(dead_code, reason = "no model uses all of these files")]
 
-#[path = "../../src/proxy/admission.rs"]
-mod admission;
-#[path = "../../src/proxy/drain.rs"]
-mod drain;
-#[path = "../../src/proxy/hold.rs"]
-mod hold;
 mod models;
-#[path = "../../src/proxy/room.rs"]
-mod room;
-#[path = "../../src/proxy/route.rs"]
-mod route;
-#[path = "../../src/proxy/seat.rs"]
-mod seat;
-#[path = "../../src/proxy/shelf.rs"]
-mod shelf;
-#[path = "../../src/proxy/streams.rs"]
-mod streams;
-mod sync;
+
+/// The files under test, at the paths by which they name each other.
+#[path = "../../src/proxy"]
+mod proxy {
+    pub(crate) mod drain;
+    #[path = "../../tests/concurrency/sync.rs"]
+    pub(crate) mod sync;
+
+    pub(crate) mod backend {
+        pub(crate) mod hold;
+        pub(crate) mod idle_connections;
+    }
+
+    pub(crate) mod downstream {
+        pub(crate) mod body_budget;
+    }
+
+    pub(crate) mod fairness {
+        pub(crate) mod eviction;
+        pub(crate) mod open_streams;
+        pub(crate) mod semaphore;
+    }
+
+    pub(crate) mod state {
+        pub(crate) mod traffic_split;
+    }
+}
 
 /// What the files above name by way of their own crate.
 mod rollout {

@@ -11,13 +11,13 @@ use mcp_guard::upstream::{Slot, Split};
 use shuttle::future::block_on;
 use shuttle::thread;
 
-use crate::admission::{Bounds, Joined, NoPlace, Places, Standing};
-use crate::drain::{Drain, Phase};
-use crate::hold::HoldLine;
-use crate::room::{Full, Room};
-use crate::route::{Fence, Route, Routes};
-use crate::shelf::Shelf;
-use crate::streams::{StreamBounds, Streams};
+use crate::proxy::backend::hold::HoldLine;
+use crate::proxy::backend::idle_connections::Shelf;
+use crate::proxy::downstream::body_budget::{Full, Room};
+use crate::proxy::drain::{Drain, Phase};
+use crate::proxy::fairness::open_streams::{StreamBounds, Streams};
+use crate::proxy::fairness::semaphore::{Bounds, Joined, NoPlace, Places, Standing};
+use crate::proxy::state::traffic_split::{Fence, Route, Routes};
 use crate::{How, Model};
 
 pub(super) const ALL: [Model; 13] = [

@@ -2,9 +2,9 @@
 //!
 //! Nothing outside that folder is touched, and it is removed at the end. Must not know how anything it shows is done.
 
-mod folder;
 mod programs;
-mod tour;
+mod walkthrough;
+mod workdir;
 
 use std::io::{self, IsTerminal};
 use std::time::Duration;
@@ -12,12 +12,12 @@ use std::time::Duration;
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
-use self::folder::Folder;
 use self::programs::{Programs, StartError};
-use self::tour::{Seen, Tour};
 use super::Exit;
 use super::output::{Style, complain, complain_of, say};
 use super::token;
+use crate::cli::demo::walkthrough::{Seen, Tour};
+use crate::cli::demo::workdir::Folder;
 
 /// How often the programs are looked at while the visitor tries things.
 const LOOK_AFTER: Duration = Duration::from_millis(200);

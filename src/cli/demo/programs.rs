@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use super::folder::Folder;
 use crate::admin::client::{AskError, ask};
 use crate::admin::{self, Answer};
+use crate::cli::demo::workdir::Folder;
 
 const TOOLS: &str = "mcp-tools";
 const GUARD: &str = "mcp-guard";

@@ -9,8 +9,8 @@ use serde_json::Value;
 
 use crate::parity::CheckId;
 use crate::parity::accept::Acceptance;
-use crate::parity::answers::IgnoreRule;
-use crate::parity::judge::{ExpectedCount, RecordedCall};
+use crate::parity::checks::{ExpectedCount, RecordedCall};
+use crate::parity::results::IgnoreRule;
 use crate::upstream::Secrets;
 
 /// More than any of these files needs; a device or a log named by mistake ends here.

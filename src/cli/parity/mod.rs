@@ -11,7 +11,9 @@ use clap::Args;
 
 use super::Exit;
 use super::output::{complain, say};
-use crate::client::{Client, Limits, Target, auth_matrix, survey, time_both};
+use crate::client::{Client, Limits, Target};
+use crate::collect::survey;
+use crate::collect::{auth_matrix, time_both};
 use crate::parity::{Expectations, Report, judge, render};
 
 const EXAMPLES: &str = "\

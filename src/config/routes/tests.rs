@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use super::super::problem::Report;
 use super::super::source;
 use super::super::tests::{NOTHING, accepted, problems};
 use super::*;
+use crate::config::diagnostics::Report;
 
 const HASH: &str = "2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b";
 

@@ -20,7 +20,7 @@ pub(super) fn generic(transition: &Transition) -> Value {
 pub(super) fn slack(transition: &Transition) -> Value {
     let mut lines = vec![format!("*mcp-guard* {}", escape(&summary(transition)))];
     if let Some(numbers) = &transition.numbers {
-        let side = |name: &str, of: &crate::rollout::observe::Summary| {
+        let side = |name: &str, of: &crate::rollout::observations::Summary| {
             let p95 = of.p95_ms.map_or_else(|| "-".to_owned(), |p95| format!("{p95:.0} ms"));
             format!("{name}: {} calls, {:.1} % errors, p95 {p95}", of.requests, of.error_rate * 100.0)
         };

@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::super::behaviour::{millis, ratio};
 use super::super::report::{Check, Latency, Percentiles, Report, Status, era_name};
 use super::super::verdict::Finding;
+use crate::parity::checks::behaviour::{millis, ratio};
 
 /// Renders the report. `version` rises when a name changes or goes.
 pub fn json(report: &Report) -> Value {

@@ -4,9 +4,9 @@
 
 use std::fmt::Write as _;
 
-use super::super::behaviour::{millis, ratio};
 use super::super::report::{Check, Latency, Report, Status, era_name};
 use super::super::verdict::{Finding, Verdict};
+use crate::parity::checks::behaviour::{millis, ratio};
 
 const VALUE_CHARS_MAX: usize = 120;
 /// Notes and compatible differences of one kind beyond these are only counted.

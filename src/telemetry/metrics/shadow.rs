@@ -3,7 +3,7 @@
 use prometheus::{IntCounterVec, IntGauge};
 
 use super::Registration;
-use crate::parity::shadow::book::Copied;
+use crate::parity::shadow::mismatch_log::Copied;
 use crate::wire::Method;
 
 /// What became of copies.

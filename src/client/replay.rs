@@ -1,0 +1,33 @@
+//! A request that somebody else has written, sent as it is: what comes back is the whole JSON-RPC message.
+
+use serde_json::Value;
+
+use super::error::Error;
+use super::exchange::{Await, Client, Request};
+use super::sse::Events;
+use crate::client::jsonrpc::answers;
+use crate::parity::bounded;
+
+impl Client {
+    /// Sends the request, named `what` in errors, and returns the message that answers this id.
+    pub(crate) async fn put(&self, what: &str, request: Request, id: &Value) -> Result<Value, Error> {
+        let reply = self.exchange(what, request, Await::Answer(id)).await?;
+        if let Some(message) = self.tree(what, &reply.body)?
+            && (message.get("result").is_some() || message.get("error").is_some())
+        {
+            return Ok(message);
+        }
+        let (question, excerpt, status) = (self.question(what), reply.excerpt(), reply.status);
+        if !(200..300).contains(&status) {
+            return Err(Error::Status { question, status, excerpt });
+        }
+        Err(Error::NotRpc { question, status, content_type: reply.content_type(), excerpt })
+    }
+}
+
+/// The message in a recorded event stream that answers this id.
+pub(crate) fn message_in_stream(stream: &[u8], id: &Value) -> Option<Value> {
+    let mut found = None;
+    Events::default().push(stream, |event| found = found.take().or_else(|| answers(event, id)));
+    bounded::parse(&found?).ok()
+}

@@ -1,0 +1,29 @@
+//! What the control plane shows of itself in the metrics. Must not change anything else.
+
+use super::Task;
+use crate::control::persistence::Keeping;
+
+impl Task {
+    /// Brings the gauges up to the moment.
+    pub(super) fn show(&mut self) {
+        let now = self.clock.now();
+        let position = self.rollout.state().position();
+        self.metrics.set_stage(position.stage, position.paused);
+        let saved = match &self.keeping {
+            Keeping::Kept(keeper) => keeper.progress().borrow().problem.is_none(),
+            Keeping::Ours(_) | Keeping::Theirs => true,
+            Keeping::Lost(_) => false,
+        };
+        self.metrics.set_state_saved(saved);
+        let status = self.rollout.status(now);
+        for slot in status.slots.iter().filter(|slot| slot.configured) {
+            let p95 = slot.summary.p95_ms.map(|millis| millis / 1_000.0);
+            self.metrics.set_summary(slot.slot, slot.summary.error_rate, p95);
+        }
+        let overdue = self.rollout.state().run.as_ref().filter(|run| run.paused.is_none()).and_then(|run| {
+            let over = run.since + run.step()?.hold;
+            Some(now.since(over).as_secs_f64())
+        });
+        self.metrics.set_overdue(overdue.unwrap_or(0.0));
+    }
+}

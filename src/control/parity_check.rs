@@ -1,0 +1,138 @@
+//! The parity gate: candidate and stable compared as `mcp-guard parity` compares them, asked as the guard asks them.
+//!
+//! Made when a rollout is ordered, when an operator promotes, and before each step that the analysis would begin. Must not
+//! know what a break leads to.
+
+use std::collections::HashSet;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crate::client::{Client, Limits, Target};
+use crate::collect::survey;
+use crate::parity::accept::Acceptance;
+use crate::parity::render::safe;
+use crate::parity::report::{Report, Status};
+use crate::parity::verdict::{Finding, Verdict};
+use crate::parity::{Check, Expectations, judge};
+use crate::rollout::Compared;
+use crate::rollout::gate::Difference;
+use crate::upstream::{Backend, Secrets};
+use mcp_host::process;
+
+/// For the whole comparison.
+const TIMEOUT: Duration = Duration::from_secs(60);
+const ANSWER: Duration = Duration::from_secs(10);
+/// Differences told one by one.
+const TOLD_MAX: usize = 20;
+
+/// What a comparison came to.
+pub(super) struct Outcome {
+    pub(super) compared: Compared,
+    /// What an operator should know besides: how much holds, what was accepted, which acceptances are of no use.
+    pub(super) notes: Vec<String>,
+}
+
+/// Compares two backends; a reviewed difference is no break.
+pub(super) async fn compare(
+    stable: &Backend,
+    candidate: &Backend,
+    secrets: &Secrets,
+    accepted: Vec<Acceptance>,
+) -> Outcome {
+    tokio::time::timeout(TIMEOUT, ask_both(stable, candidate, secrets, accepted))
+        .await
+        .unwrap_or_else(|_elapsed| Outcome::unknown(format!("no verdict within {} s", TIMEOUT.as_secs())))
+}
+
+impl Outcome {
+    fn unknown(why: String) -> Outcome {
+        Outcome { compared: Compared::Unknown(why), notes: Vec::new() }
+    }
+}
+
+async fn ask_both(
+    stable: &Backend,
+    candidate: &Backend,
+    secrets: &Secrets,
+    accepted: Vec<Acceptance>,
+) -> Outcome {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let expected = Expectations { accepted, now, ..Expectations::default() };
+    let limits = Limits { connect: Duration::from_secs(2), total: ANSWER, ..Limits::default() };
+    let client = |backend| Client::new(Target::of_backend(backend), limits).with_secrets(secrets);
+    let (live, next) = (client(stable), client(candidate));
+    let (was, is) = tokio::join!(survey(&live, &expected), survey(&next, &expected));
+    for (facts, side) in [(&was, "stable"), (&is, "the candidate")] {
+        if !facts.reached() {
+            let why = facts.legacy.why_not().unwrap_or_default();
+            return Outcome::unknown(format!("{side} does not answer: {why}"));
+        }
+    }
+    let judging = tokio::task::spawn_blocking(move || {
+        // Whoever answers calls goes first.
+        let _ = process::yield_to_others();
+        concluded(&judge(&was, &is, &expected))
+    });
+    judging.await.unwrap_or_else(|_failed| Outcome::unknown("the comparison has failed".to_owned()))
+}
+
+fn concluded(report: &Report) -> Outcome {
+    let mut notes: Vec<String> = report
+        .findings()
+        .filter(|(_, finding)| {
+            finding.verdict == Verdict::Accepted || finding.change.starts_with("accepted, but not")
+        })
+        .map(|(check, finding)| difference(check, finding).to_string())
+        .collect();
+    let mut breaks: Vec<Difference> = report
+        .findings()
+        .filter(|(_, finding)| finding.verdict == Verdict::Break)
+        .map(|(check, finding)| difference(check, finding))
+        .collect();
+    if breaks.is_empty() {
+        notes.insert(0, format!("{} parity checks hold", report.count(Status::Ok)));
+        return Outcome { compared: Compared::Holds, notes };
+    }
+    // What differs in both eras is told once.
+    let mut seen = HashSet::new();
+    breaks.retain(|difference| seen.insert(difference.to_string()));
+    let more = breaks.len().saturating_sub(TOLD_MAX);
+    breaks.truncate(TOLD_MAX);
+    if let (1.., Some(last)) = (more, breaks.last_mut()) {
+        last.change.push_str(&format!(" (and {more} more differences: see mcp-guard parity)"));
+    }
+    Outcome { compared: Compared::Breaks(breaks), notes }
+}
+
+/// The comparison for people.
+pub(super) fn told(compared: &Compared, notes: &[String]) -> String {
+    let mut lines: Vec<String> = match compared {
+        Compared::Holds => Vec::new(),
+        Compared::Unknown(why) => vec![format!("candidate and stable cannot be compared: {why}")],
+        Compared::Breaks(differences) => std::iter::once("the candidate does not match stable:".to_owned())
+            .chain(differences.iter().map(ToString::to_string))
+            .collect(),
+    };
+    lines.extend_from_slice(notes);
+    lines.join("\n  ")
+}
+
+/// The same, as the reason why an order is not carried out.
+pub(super) fn refused(compared: &Compared, notes: &[String]) -> String {
+    format!(
+        "{}\n(--accept FILE for reviewed differences, --force to go on all the same)",
+        told(compared, notes)
+    )
+}
+
+/// Bounded, and fit for a terminal: what a server sent ends up in the history.
+fn difference(check: &Check, finding: &Finding) -> Difference {
+    let cut = |value: &Option<String>| value.as_deref().map(safe);
+    Difference {
+        check: check.id.code().to_owned(),
+        subject: cut(&finding.subject),
+        path: safe(&finding.path),
+        change: safe(&finding.change),
+        live: cut(&finding.live),
+        candidate: cut(&finding.candidate),
+    }
+}

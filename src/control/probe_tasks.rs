@@ -1,0 +1,206 @@
+//! The tasks that look after backends: probes of each slot, and critical checks while a rollout is under way.
+//!
+//! They only report; what they see is counted and judged elsewhere. Dropping a watch ends it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use super::Settings;
+use super::probe::{Prober, Pulse, listener};
+use crate::config::notify::Check;
+use crate::control::critical_checks::check;
+use crate::rollout::state::Surface;
+use crate::rollout::{Health, Rollout};
+use crate::upstream::{Backend, Secrets, Slot};
+use mcp_host::cgroup_memory::{self, Memory, Roots};
+
+/// What a task has seen.
+#[derive(Debug)]
+pub(super) enum Seen {
+    Probe {
+        slot: Slot,
+        health: Health,
+        /// What the backend offers, if this very probe was answered well.
+        surface: Option<Surface>,
+        /// The names of its tools, where they are news.
+        names: Option<Vec<String>>,
+    },
+    Memory {
+        slot: Slot,
+        memory: Memory,
+    },
+    Check {
+        name: String,
+        failure: Option<String>,
+    },
+}
+
+/// What looks after the backends.
+pub(super) struct Watches {
+    /// Where the backends' answers are read.
+    reader: Handle,
+    reports: Reporting,
+    probes: [Option<Watch>; 2],
+    /// While a rollout is under way.
+    checks: Vec<Watch>,
+}
+
+/// While no rollout is under way, memory decides nothing: it is read with every so many probes, for the gauge.
+const MEMORY_EVERY: u32 = 6;
+
+impl Watches {
+    pub(super) fn new(reports: mpsc::Sender<Seen>, reader: Handle) -> Watches {
+        let reports = Reporting { seen: reports, under_way: Arc::default() };
+        Watches { reader, reports, probes: [None, None], checks: Vec::new() }
+    }
+
+    fn look_after(&self, slot: Slot, backend: Backend, settings: &Settings, first: First) -> Watch {
+        let looking = look_after(slot, backend, settings.clone(), first, self.reports.clone());
+        Watch(self.reader.spawn(looking))
+    }
+
+    pub(super) fn probe(&mut self, settings: &Settings) {
+        self.probes = Slot::ALL.map(|slot| {
+            let backend = settings.backend(slot).cloned();
+            backend.map(|backend| self.look_after(slot, backend, settings, First::AT_ONCE))
+        });
+    }
+
+    /// Critical checks run exactly while a rollout does.
+    pub(super) fn check(&mut self, settings: &Settings, rollout: &Rollout) {
+        self.reports.under_way.store(rollout.state().run.is_some(), Ordering::Relaxed);
+        let candidate =
+            rollout.state().run.as_ref().and_then(|_| settings.backend(rollout.state().candidate()));
+        match candidate {
+            None => self.checks.clear(),
+            Some(candidate) if self.checks.is_empty() => {
+                let start = |check: &Check| {
+                    let secrets = settings.secrets.clone();
+                    let checking =
+                        critical(check.clone(), candidate.clone(), secrets, self.reports.seen.clone());
+                    Watch(self.reader.spawn(checking))
+                };
+                self.checks = settings.rollout.checks.iter().map(start).collect();
+            }
+            Some(_) => {}
+        }
+    }
+
+    /// A healthy slot has answered just now, outside of its probes: what they saw before that, or still wait for, is past.
+    pub(super) fn begin_again(&mut self, slot: Slot, settings: &Settings) {
+        let first = First { after: settings.health.interval, health: Health::Healthy };
+        let backend = settings.backend(slot).cloned();
+        let probe = backend.map(|backend| self.look_after(slot, backend, settings, first));
+        let [blue, green] = &mut self.probes;
+        match slot {
+            Slot::Blue => *blue = probe,
+            Slot::Green => *green = probe,
+        }
+    }
+
+    /// What a new configuration does not change goes on, so that health is not forgotten.
+    pub(super) fn configure(&mut self, old: &Settings, new: &Settings) {
+        let all = old.health != new.health || old.secrets != new.secrets;
+        let before = std::mem::take(&mut self.probes);
+        let mut after = [None, None];
+        for ((slot, before), after) in Slot::ALL.into_iter().zip(before).zip(&mut after) {
+            *after = if all || old.backend(slot) != new.backend(slot) {
+                let backend = new.backend(slot).cloned();
+                backend.map(|backend| self.look_after(slot, backend, new, First::AT_ONCE))
+            } else {
+                before
+            };
+        }
+        self.probes = after;
+        self.checks.clear();
+    }
+}
+
+/// Where probes report, and what they are told.
+#[derive(Clone)]
+struct Reporting {
+    seen: mpsc::Sender<Seen>,
+    /// Whether a rollout is.
+    under_way: Arc<AtomicBool>,
+}
+
+/// Where the probes of a slot begin.
+#[derive(Clone)]
+struct First {
+    after: Duration,
+    health: Health,
+}
+
+impl First {
+    const AT_ONCE: First = First { after: Duration::ZERO, health: Health::Unknown };
+}
+
+/// A task that ends with this value.
+struct Watch(JoinHandle<()>);
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Probes a slot for as long as somebody listens.
+async fn look_after(slot: Slot, backend: Backend, settings: Settings, first: First, reporting: Reporting) {
+    let Reporting { seen, under_way } = reporting;
+    let mut unread = MEMORY_EVERY;
+    let mut prober = Prober::new(&backend, settings.health.timeout, &settings.secrets);
+    let mut pulse = Pulse::new(&settings.health, first.health);
+    tokio::time::sleep(first.after).await;
+    loop {
+        let (found, done) = prober.probe().await;
+        let (surface, counted) = match found {
+            // It answers, but not one call could succeed.
+            Ok(surface) if surface.tools == 0 => (Some(surface), Err("it lists no tools".to_owned())),
+            Ok(surface) => (Some(surface), Ok(())),
+            Err(why) => (None, Err(why)),
+        };
+        let pause = {
+            let health = pulse.count(counted);
+            let pause = pulse.pause(settings.health.interval);
+            // The sessions are given back beside the pause, not before what was found is told.
+            let names = done.names();
+            if seen.send(Seen::Probe { slot, health, surface, names }).await.is_err() {
+                return;
+            }
+            pause
+        };
+        unread += 1;
+        let due = unread >= MEMORY_EVERY || under_way.load(Ordering::Relaxed);
+        if due
+            && let Some(memory) = read_memory(&backend).await
+            && seen.send(Seen::Memory { slot, memory }).await.is_err()
+        {
+            return;
+        }
+        if due {
+            unread = 0;
+        }
+        tokio::join!(tokio::time::sleep(pause), done.close());
+    }
+}
+
+async fn read_memory(backend: &Backend) -> Option<Memory> {
+    let pid = listener(backend).await?;
+    cgroup_memory::of_process(pid, &Roots::default())
+}
+
+/// Makes a critical check for as long as somebody listens.
+async fn critical(what: Check, candidate: Backend, secrets: Secrets, seen: mpsc::Sender<Seen>) {
+    loop {
+        let failure = check(&what, &candidate, &secrets).await;
+        if seen.send(Seen::Check { name: what.name.clone(), failure }).await.is_err() {
+            return;
+        }
+        tokio::time::sleep(what.interval).await;
+    }
+}

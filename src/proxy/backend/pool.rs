@@ -1,0 +1,354 @@
+//! Connections to one backend: opened, checked, and kept idle for the next call. Last in, first out; bounded; no task.
+//!
+//! Knows addresses and sockets, and nothing of HTTP: whether a connection is clean enough to return is the caller's word.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+
+use crate::http1::FieldSpans;
+use crate::proxy::backend::idle_connections::Shelf;
+use crate::upstream::Address;
+
+/// The idle connections of one backend.
+pub(crate) struct Pool {
+    address: Address,
+    /// A generation is who listens at the address: a connection of an earlier one is not used again.
+    idle: Shelf<Connection>,
+    connect_time: Duration,
+    made: Instant,
+    /// Milliseconds since `made` at which the socket's file was last looked at, plus one; 0 is never.
+    looked: AtomicU64,
+    /// What the socket's file was then.
+    file: AtomicU64,
+}
+
+/// The socket's file is looked at no more often than this: another process may have taken the path over.
+const LOOK_EVERY_MILLIS: u64 = 1;
+
+/// A connection to a backend, out of the pool.
+pub(crate) struct Connection {
+    socket: Socket,
+    generation: u64,
+    reused: Reused,
+    /// Room for the fields of answers, so that it is not made anew for each. Boxed: a connection changes hands often.
+    pub(crate) spans: Box<FieldSpans>,
+}
+
+/// Whether a connection has carried an exchange before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reused {
+    Fresh,
+    Pooled,
+}
+
+enum Socket {
+    Unix(UnixStream),
+    Tcp(TcpStream),
+}
+
+impl Pool {
+    pub(crate) fn new(
+        address: Address,
+        idle_max: usize,
+        idle_time: Duration,
+        connect_time: Duration,
+    ) -> Pool {
+        Pool {
+            address,
+            idle: Shelf::new(idle_max, idle_time),
+            connect_time,
+            made: Instant::now(),
+            looked: AtomicU64::new(0),
+            file: AtomicU64::new(0),
+        }
+    }
+
+    /// An idle connection that is still good, the one used last first. The caller knows what time it is: nobody asks the
+    /// clock twice for one call.
+    pub(crate) fn take(&self, now: Instant) -> Option<Connection> {
+        self.look_at_file(now);
+        let mut connection = self.idle.take(now, Connection::is_quiet)?;
+        connection.reused = Reused::Pooled;
+        Some(connection)
+    }
+
+    /// Opens a connection, within the connect timeout.
+    pub(crate) async fn connect(&self) -> io::Result<Connection> {
+        self.look_at_file(Instant::now());
+        let generation = self.who_listens();
+        let opening = async {
+            match &self.address {
+                Address::Unix(path) => UnixStream::connect(path).await.map(Socket::Unix),
+                Address::Tcp(address) => {
+                    let stream = TcpStream::connect(address).await?;
+                    stream.set_nodelay(true)?;
+                    Ok(Socket::Tcp(stream))
+                }
+            }
+        };
+        let socket = tokio::time::timeout(self.connect_time, opening)
+            .await
+            .unwrap_or_else(|_elapsed| Err(io::ErrorKind::TimedOut.into()))?;
+        Ok(Connection { socket, generation, reused: Reused::Fresh, spans: Box::default() })
+    }
+
+    /// Keeps a clean connection for the next call.
+    pub(crate) fn put(&self, connection: Connection, now: Instant) {
+        let generation = connection.generation;
+        self.idle.put(connection, generation, now);
+    }
+
+    /// The generation of connections that are opened now.
+    pub(crate) fn who_listens(&self) -> u64 {
+        self.idle.generation()
+    }
+
+    /// Somebody else listens at the address from now on, or nobody: nothing opened before is used again.
+    pub(crate) fn retire(&self) {
+        self.idle.retire();
+    }
+
+    /// Retires everything if the path leads to another socket than before: its old owner may live on for a while, and
+    /// would answer on connections that it still has.
+    fn look_at_file(&self, now: Instant) {
+        let Address::Unix(path) = &self.address else { return };
+        let age = now.saturating_duration_since(self.made).as_millis();
+        let now = u64::try_from(age).unwrap_or(u64::MAX).saturating_add(1);
+        let last = self.looked.load(Ordering::Relaxed);
+        let due = last == 0 || now >= last + LOOK_EVERY_MILLIS;
+        if !due || self.looked.compare_exchange(last, now, Ordering::AcqRel, Ordering::Relaxed).is_err() {
+            return;
+        }
+        // A number may be given again to a new file; with the time of its making it is another one all the same.
+        let file = rustix::fs::stat(path).map_or(1, |stat| {
+            stat.st_ino.rotate_left(32) ^ stat.st_ctime.cast_unsigned().rotate_left(40) ^ stat.st_ctime_nsec
+        });
+        let before = self.file.swap(file, Ordering::AcqRel);
+        if before != file && before != 0 {
+            self.retire();
+        }
+    }
+
+    /// Closes connections that have been idle for too long, or that the backend has closed.
+    pub(crate) fn reap(&self) {
+        self.idle.reap(Connection::is_quiet);
+    }
+
+    pub(crate) fn idle(&self) -> usize {
+        self.idle.idle()
+    }
+}
+
+impl Connection {
+    /// Who listened at the address when the connection was opened.
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    pub(crate) fn reused(&self) -> Reused {
+        self.reused
+    }
+
+    /// Whether the backend has neither closed the connection nor said anything unasked.
+    ///
+    /// On a Unix socket this costs no system call: Tokio remembers that nothing has arrived, and should the backend close
+    /// at this very moment, the write fails without a byte sent. TCP has no such mercy, so the kernel is asked.
+    fn is_quiet(&mut self) -> bool {
+        let mut byte = [0];
+        let unread = match &self.socket {
+            Socket::Unix(stream) => stream.try_read(&mut byte),
+            Socket::Tcp(stream) => {
+                let peek = rustix::net::RecvFlags::PEEK | rustix::net::RecvFlags::DONTWAIT;
+                rustix::net::recv(stream, &mut byte, peek).map(|(read, _)| read).map_err(io::Error::from)
+            }
+        };
+        matches!(unread, Err(nothing) if nothing.kind() == io::ErrorKind::WouldBlock)
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match &mut self.socket {
+            Socket::Unix(stream) => Pin::new(stream).poll_read(cx, buffer),
+            Socket::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
+        }
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match &mut self.socket {
+            Socket::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Socket::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
+        }
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match &mut self.socket {
+            Socket::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            Socket::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // Sockets have no buffer of ours.
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.socket {
+            Socket::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
+            Socket::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::UnixListener;
+
+    use super::*;
+
+    struct Backend {
+        _directory: tempfile::TempDir,
+        listener: UnixListener,
+        pool: Pool,
+    }
+
+    fn backend(idle_max: usize, idle_time: Duration) -> Backend {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("b.sock");
+        let listener = UnixListener::bind(&path).unwrap();
+        let pool = Pool::new(Address::Unix(path), idle_max, idle_time, Duration::from_secs(1));
+        Backend { _directory: directory, listener, pool }
+    }
+
+    impl Backend {
+        async fn open(&self) -> (Connection, UnixStream) {
+            let (ours, theirs) = tokio::join!(self.pool.connect(), self.listener.accept());
+            (ours.unwrap(), theirs.unwrap().0)
+        }
+    }
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    #[tokio::test]
+    async fn gives_back_the_connection_used_last() {
+        let backend = backend(8, LONG);
+        let (first, _peer_of_first) = backend.open().await;
+        let (second, mut peer_of_second) = backend.open().await;
+        backend.pool.put(first, Instant::now());
+        backend.pool.put(second, Instant::now());
+        let mut taken = backend.pool.take(Instant::now()).unwrap();
+        assert_eq!(taken.reused(), Reused::Pooled);
+        peer_of_second.write_all(b"x").await.unwrap();
+        let mut read = Vec::new();
+        crate::proxy::io::read_more(&mut taken, &mut read).await.unwrap();
+        assert_eq!(read, b"x");
+    }
+
+    #[tokio::test]
+    async fn keeps_no_more_than_the_bound() {
+        let backend = backend(1, LONG);
+        let (first, _peer) = backend.open().await;
+        let (second, _other) = backend.open().await;
+        backend.pool.put(first, Instant::now());
+        backend.pool.put(second, Instant::now());
+        assert_eq!(backend.pool.idle(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_the_backend_closed_or_spoke_on_is_not_used_again() {
+        for unasked in [&b""[..], b"HTTP/1.1 200 OK\r\n"] {
+            let backend = backend(8, LONG);
+            let (ours, mut theirs) = backend.open().await;
+            theirs.write_all(unasked).await.unwrap();
+            if unasked.is_empty() {
+                drop(theirs);
+            }
+            match &ours.socket {
+                Socket::Unix(stream) => stream.readable().await.unwrap(),
+                Socket::Tcp(stream) => stream.readable().await.unwrap(),
+            }
+            backend.pool.put(ours, Instant::now());
+            assert!(backend.pool.take(Instant::now()).is_none());
+        }
+    }
+
+    #[tokio::test]
+    async fn old_age_and_a_new_generation_end_a_connection() {
+        let aged = backend(8, Duration::ZERO);
+        let (ours, _theirs) = aged.open().await;
+        aged.pool.put(ours, Instant::now());
+        assert!(aged.pool.take(Instant::now()).is_none());
+
+        let moved = backend(8, LONG);
+        let (idle, _peer) = moved.open().await;
+        let (busy, _other) = moved.open().await;
+        moved.pool.put(idle, Instant::now());
+        moved.pool.retire();
+        moved.pool.put(busy, Instant::now());
+        assert_eq!(moved.pool.idle(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_path_taken_over_by_another_process_ends_the_connections_to_the_old_one() {
+        let old = backend(8, LONG);
+        let (idle, _peer) = old.open().await;
+        let (busy, _other) = old.open().await;
+        old.pool.put(idle, Instant::now());
+        let Address::Unix(path) = &old.pool.address else { unreachable!("it is a path") };
+        // As a new process does: bound beside, renamed over. The old listener and its connections live on.
+        let beside = path.with_extension("new");
+        let _new = UnixListener::bind(&beside).unwrap();
+        std::fs::rename(&beside, path).unwrap();
+        tokio::time::timeout(LONG, async {
+            while old.pool.idle() > 0 {
+                tokio::task::yield_now().await;
+                old.pool.look_at_file(Instant::now());
+            }
+        })
+        .await
+        .unwrap();
+        assert!(old.pool.take(Instant::now()).is_none());
+        old.pool.put(busy, Instant::now());
+        assert_eq!(old.pool.idle(), 0, "a call that was under way does not bring its connection back");
+    }
+
+    #[tokio::test]
+    async fn reaps_what_the_backend_closed() {
+        let backend = backend(8, LONG);
+        let (ours, theirs) = backend.open().await;
+        backend.pool.put(ours, Instant::now());
+        backend.pool.reap();
+        assert_eq!(backend.pool.idle(), 1);
+        drop(theirs);
+        tokio::time::timeout(LONG, async {
+            while backend.pool.idle() > 0 {
+                tokio::task::yield_now().await;
+                backend.pool.reap();
+            }
+        })
+        .await
+        .unwrap();
+    }
+}

@@ -1,0 +1,177 @@
+//! The request head as the backend gets it (contract, section 6). A function of what it is given: no I/O, no state.
+
+use crate::http1::hop_by_hop::{passes_to_backend, same_name};
+use crate::http1::{Field, Known, Occurs, RequestHead};
+use crate::policy::SessionRequest;
+use crate::proxy::downstream::local_reply::{append_field, append_length, append_line};
+use crate::upstream::{Accept, Backend, UpstreamAuthorization};
+
+/// The line that says who passed a request on (RFC 9110, 7.6.3).
+pub(crate) const VIA: &[u8] = b"Via: 1.1 mcp-guard\r\n";
+
+/// Where a request comes from, as far as the backend is told.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Origin<'a> {
+    /// Its address as text; `None` on a Unix socket.
+    pub(crate) peer: Option<&'a [u8]>,
+    /// Whether the peer's own `X-Forwarded-*` is believed.
+    pub(crate) trust: Trust,
+    pub(crate) request_id: &'a str,
+    /// What `routing.key = "request"` goes by.
+    pub(crate) routing_id: &'a str,
+    pub(crate) client: &'a str,
+}
+
+/// Whether a peer may say for whom it speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Trust {
+    Proxy,
+    Stranger,
+}
+
+/// What is asked of the backend.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Ask {
+    /// A call whose body has so many bytes.
+    Call(usize),
+    /// Something of a session; without a body.
+    Session(SessionRequest),
+}
+
+/// The whole head.
+pub(crate) fn head(backend: &Backend, request: &RequestHead<'_>, origin: &Origin<'_>, what: Ask) -> Vec<u8> {
+    let mut out = Vec::with_capacity(1024);
+    match what {
+        Ask::Call(_) => out.extend_from_slice(b"POST "),
+        Ask::Session(asked) => {
+            out.extend_from_slice(asked.as_str().as_bytes());
+            out.push(b' ');
+        }
+    }
+    out.extend_from_slice(backend.path.as_bytes());
+    if let (true, Some(query)) = (backend.query, request.query) {
+        out.push(b'?');
+        out.extend_from_slice(query);
+    }
+    out.extend_from_slice(b" HTTP/1.1\r\n");
+    append_line(&mut out, b"Host: ", backend.host.as_bytes());
+    match (what, backend.accept) {
+        (Ask::Session(SessionRequest::Stream), Accept::Both | Accept::Json) => {
+            out.extend_from_slice(b"Accept: text/event-stream\r\n");
+        }
+        (Ask::Session(_), accept) => append_accept(&mut out, accept, request),
+        (Ask::Call(length), accept) => {
+            append_length(&mut out, length as u64);
+            append_accept(&mut out, accept, request);
+        }
+    }
+    request.fields.append_lines(&mut out, |field| passes(backend, field));
+    if let UpstreamAuthorization::Bearer(token) = &backend.authorization {
+        out.extend_from_slice(b"Authorization: Bearer ");
+        out.extend_from_slice(token.as_bytes());
+        out.extend_from_slice(b"\r\n");
+    }
+    append_forwarded(&mut out, request, origin);
+    append_trace(&mut out, request);
+    append_line(&mut out, b"X-Request-Id: ", origin.request_id.as_bytes());
+    out.extend_from_slice(VIA);
+    if backend.client_header {
+        append_line(&mut out, b"X-MCP-Client: ", origin.client.as_bytes());
+    }
+    for (name, value) in &backend.set_headers {
+        append_field(&mut out, name.as_bytes(), value.as_bytes());
+    }
+    out.extend_from_slice(b"\r\n");
+    out
+}
+
+/// Whether a client's field reaches this backend as it is.
+fn passes(backend: &Backend, field: &Field<'_>) -> bool {
+    let of_a_session = backend.strip_session && field.known == Known::McpSessionId;
+    // The outcome of an answer is read as it streams by, which a compressed answer would prevent; on this hop there is
+    // nothing to save. Apache compresses where there is.
+    let asks_for_compression = field.name.eq_ignore_ascii_case(b"accept-encoding");
+    let replaced = || backend.set_headers.iter().any(|(name, _)| same_name(field.name, name.as_bytes()));
+    passes_to_backend(field) && !of_a_session && !asks_for_compression && !replaced()
+}
+
+fn append_accept(out: &mut Vec<u8>, accept: Accept, request: &RequestHead<'_>) {
+    match accept {
+        Accept::Both => out.extend_from_slice(b"Accept: application/json, text/event-stream\r\n"),
+        Accept::Json => out.extend_from_slice(b"Accept: application/json\r\n"),
+        Accept::Pass => {
+            for field in request.fields.iter().filter(|field| field.known == Known::Accept) {
+                append_line(out, b"Accept: ", field.value);
+            }
+        }
+    }
+}
+
+pub(crate) fn append_forwarded(out: &mut Vec<u8>, request: &RequestHead<'_>, origin: &Origin<'_>) {
+    let said = |known| match (origin.trust, request.fields.occurs(known)) {
+        (Trust::Proxy, Occurs::Once(value)) if !value.is_empty() => Some(value),
+        (Trust::Proxy | Trust::Stranger, _) => None,
+    };
+    append_forwarded_for(out, request, origin);
+    let proto = match said(Known::XForwardedProto) {
+        Some(https) if https.eq_ignore_ascii_case(b"https") => b"X-Forwarded-Proto: https\r\n".as_slice(),
+        Some(_) | None => b"X-Forwarded-Proto: http\r\n",
+    };
+    out.extend_from_slice(proto);
+    append_line(out, b"X-Forwarded-Host: ", said(Known::XForwardedHost).unwrap_or(request.host));
+}
+
+/// The peer behind those that a trusted one names; no line where neither is known.
+fn append_forwarded_for(out: &mut Vec<u8>, request: &RequestHead<'_>, origin: &Origin<'_>) {
+    let line = out.len();
+    out.extend_from_slice(b"X-Forwarded-For: ");
+    let list = out.len();
+    if origin.trust == Trust::Proxy {
+        for field in request.fields.iter().filter(|field| field.known == Known::XForwardedFor) {
+            if out.len() > list && !field.value.is_empty() {
+                out.extend_from_slice(b", ");
+            }
+            out.extend_from_slice(field.value);
+        }
+    }
+    if let Some(peer) = origin.peer {
+        if out.len() > list {
+            out.extend_from_slice(b", ");
+        }
+        out.extend_from_slice(peer);
+    }
+    if out.len() > list {
+        out.extend_from_slice(b"\r\n");
+    } else {
+        out.truncate(line);
+    }
+}
+
+/// A valid `traceparent` passes. `tracestate` without one says nothing, but harms nobody either and has passed already.
+pub(crate) fn append_trace(out: &mut Vec<u8>, request: &RequestHead<'_>) {
+    if let Occurs::Once(value) = request.fields.occurs(Known::Traceparent)
+        && is_traceparent(value)
+    {
+        append_line(out, b"traceparent: ", value);
+    }
+}
+
+/// W3C Trace Context: `version "-" trace-id "-" parent-id "-" trace-flags`, lower-case hex, ids not all zero.
+fn is_traceparent(value: &[u8]) -> bool {
+    let mut parts = value.split(|byte| *byte == b'-');
+    let mut hex = |length: usize| {
+        parts.next().filter(|part| {
+            part.len() == length && part.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+        })
+    };
+    let not_zero = |part: &&[u8]| part.iter().any(|byte| *byte != b'0');
+    let (Some(version), Some(trace), Some(parent), Some(_flags)) = (hex(2), hex(32), hex(16), hex(2)) else {
+        return false;
+    };
+    // A later version may carry more parts; version 00 has exactly four, and ff is forbidden.
+    let complete = match version {
+        b"00" => parts.next().is_none(),
+        version => version != b"ff",
+    };
+    complete && not_zero(&trace) && not_zero(&parent)
+}

@@ -1,0 +1,283 @@
+//! The backend's answer: its head judged and turned into what the client gets. A function of bytes: no I/O, no state.
+
+use crate::http1::hop_by_hop::passes_to_client;
+use crate::http1::{
+    BodyLength, Field, FieldSpans, Fields, FramingError, HeadLimits, Known, Occurs, response,
+};
+use crate::proxy::date::Clock;
+use crate::proxy::downstream::local_reply::append_status_line;
+use crate::upstream::Secrets;
+use crate::wire::response_scan::Format;
+
+/// Bounds on a backend's head: generous, for it is on our side, but bounds.
+pub(crate) const HEAD_LIMITS: HeadLimits = HeadLimits { bytes_max: 64 * 1024, fields_max: 200 };
+
+/// Room for an ordinary head, and for a short body behind it.
+const RENDERED_BYTES: usize = 1024;
+
+/// A well-formed answer's head.
+#[derive(Debug)]
+pub(crate) struct AnswerHead {
+    pub(crate) status: u16,
+    pub(crate) body: BodyLength,
+    /// Whether the backend lets the connection live on.
+    pub(crate) keep_alive: bool,
+    /// How the body says what became of the call.
+    pub(crate) format: Format,
+    /// Status line and fields for the client; framing, `X-Request-Id` and the empty line are still missing.
+    pub(crate) rendered: Vec<u8>,
+    /// The field that clients read once, and that the backend sent with two values.
+    pub(crate) conflict: Option<&'static str>,
+    /// Where a redirect leads, as the backend says it: for the log only through `show_location`.
+    pub(crate) location: Option<Vec<u8>>,
+}
+
+impl AnswerHead {
+    /// Replaces the status line: the response says nothing but that the message was taken.
+    pub(crate) fn accept(&mut self) {
+        let line = memchr::memchr(b'\n', &self.rendered).map_or(0, |end| end + 1);
+        let mut rendered = Vec::with_capacity(self.rendered.len() + 16);
+        append_status_line(&mut rendered, 202);
+        rendered.extend_from_slice(&self.rendered[line..]);
+        (self.status, self.rendered, self.body) = (202, rendered, BodyLength::Bytes(0));
+    }
+}
+
+/// What a block of head bytes turned out to be.
+#[derive(Debug)]
+pub(crate) enum Judged {
+    Final(AnswerHead),
+    /// 1xx: the real one is still to come.
+    Interim,
+}
+
+/// Whether `Mcp-Session-Id` is removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Session {
+    Keep,
+    Strip,
+}
+
+/// Whether `WWW-Authenticate` passes. At the endpoint it speaks of the guard's credentials, and would send a client whose
+/// token was good to an authorization server of the backend's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Challenge {
+    Pass,
+    Drop,
+}
+
+/// Fields of which a client reads one value.
+const SINGLE: [(Known, &str); 5] = [
+    (Known::ContentType, "Content-Type"),
+    (Known::McpSessionId, "Mcp-Session-Id"),
+    (Known::McpProtocolVersion, "MCP-Protocol-Version"),
+    (Known::RetryAfter, "Retry-After"),
+    (Known::Date, "Date"),
+];
+
+/// Bytes of a redirect's target that the log shows.
+const LOCATION_BYTES_MAX: usize = 200;
+
+/// Judges `block`, which is exactly one head.
+pub(crate) fn judge(
+    block: &[u8],
+    spans: &mut FieldSpans,
+    session: Session,
+    challenge: Challenge,
+    clock: &Clock,
+) -> Result<Judged, FramingError> {
+    let head = response::parse(block, spans, &HEAD_LIMITS)?;
+    if head.status < 200 {
+        // Nothing we send asks for another protocol.
+        return if head.status == 101 { Err(FramingError::Forbidden) } else { Ok(Judged::Interim) };
+    }
+    let mut rendered = Vec::with_capacity((block.len() + 256).max(RENDERED_BYTES));
+    append_status_line(&mut rendered, head.status);
+    let fields = &head.fields;
+    let repeats = SINGLE.iter().any(|(known, _)| fields.occurs(*known) == Occurs::Repeated);
+    fields.append_lines(&mut rendered, |field| {
+        passes_to_client(field)
+            && !(session == Session::Strip && field.known == Known::McpSessionId)
+            && !(challenge == Challenge::Drop && is_challenge(field))
+            && !(repeats && is_copy(fields, field))
+    });
+    if fields.occurs(Known::Date) == Occurs::Never {
+        clock.append_date(&mut rendered);
+    }
+    let kind = match fields.occurs(Known::ContentType) {
+        Occurs::Never => None,
+        Occurs::Once(kind) => Some(kind),
+        Occurs::Repeated => first(fields, Known::ContentType),
+    };
+    let format = match (kind, fields.occurs(Known::ContentEncoding)) {
+        (Some(kind), Occurs::Never) => Format::from_content_type(kind),
+        (Some(kind), Occurs::Once(coding)) if coding.eq_ignore_ascii_case(b"identity") => {
+            Format::from_content_type(kind)
+        }
+        (None | Some(_), _) => Format::Opaque,
+    };
+    let conflict = if repeats { conflict(fields) } else { None };
+    let location = if (300..400).contains(&head.status) { location(fields) } else { None };
+    let (status, body, keep_alive) = (head.status, head.body, head.keep_alive);
+    Ok(Judged::Final(AnswerHead { status, body, keep_alive, format, rendered, conflict, location }))
+}
+
+fn is_challenge(field: &Field<'_>) -> bool {
+    field.known == Known::Other && field.name.eq_ignore_ascii_case(b"www-authenticate")
+}
+
+fn first<'b>(fields: &Fields<'b>, known: Known) -> Option<&'b [u8]> {
+    fields.iter().find(|field| field.known == known).map(|field| field.value)
+}
+
+/// Whether this is a further value of a field that has one.
+#[cold]
+fn is_copy(fields: &Fields<'_>, field: &Field<'_>) -> bool {
+    SINGLE.iter().any(|(known, _)| *known == field.known)
+        && first(fields, field.known).is_some_and(|first| !std::ptr::eq(first, field.value))
+}
+
+/// The field whose values disagree. Which `Retry-After` or `Date` counts is of no consequence.
+#[cold]
+fn conflict(fields: &Fields<'_>) -> Option<&'static str> {
+    let disagrees = |known| {
+        let mut values = fields.iter().filter(|field| field.known == known).map(|field| field.value);
+        let first = values.next();
+        values.any(|value| Some(value) != first)
+    };
+    SINGLE.iter().take(3).find(|(known, _)| disagrees(*known)).map(|(_, name)| *name)
+}
+
+fn location(fields: &Fields<'_>) -> Option<Vec<u8>> {
+    let field = fields.iter().find(|field| field.name.eq_ignore_ascii_case(b"location"))?;
+    Some(field.value.to_vec())
+}
+
+/// The target of a redirect without secrets and without its query, which may hold others: escaped and cut. Cleaned before
+/// that: a part of a secret is not found.
+#[cold]
+pub(crate) fn show_location(location: &[u8], secrets: &Secrets) -> String {
+    let clean = secrets.clean(location);
+    let end = clean.iter().position(|byte| matches!(byte, b'?' | b'#')).unwrap_or(clean.len());
+    let mut shown = clean[..end].escape_ascii().to_string();
+    // `user:password@` before the host.
+    if let Some((before, after)) = shown.split_once("//")
+        && let Some(at) = after[..after.find('/').unwrap_or(after.len())].rfind('@')
+    {
+        shown = format!("{before}//{}", &after[at + 1..]);
+    }
+    shown.truncate(LOCATION_BYTES_MAX);
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn judged(block: &str, session: Session) -> Result<Judged, FramingError> {
+        judge(block.as_bytes(), &mut FieldSpans::default(), session, Challenge::Drop, &Clock::new())
+    }
+
+    fn rendered(block: &str, session: Session) -> String {
+        match judged(block, session).unwrap() {
+            Judged::Final(head) => String::from_utf8(head.rendered).unwrap(),
+            Judged::Interim => panic!("interim"),
+        }
+    }
+
+    #[test]
+    fn what_concerns_only_this_hop_or_the_backend_does_not_pass() {
+        let text = rendered(
+            "HTTP/1.1 200 Fine\r\nServer: uvicorn\r\nSet-Cookie: a=b\r\nConnection: x-hop\r\nX-Hop: 1\r\n\
+             Keep-Alive: 5\r\nMcp-Session-Id: s1\r\nContent-Type: application/json\r\nX-Own: v\r\n\
+             Date: Sun, 06 Nov 1994 08:49:37 GMT\r\nContent-Length: 2\r\n\r\n",
+            Session::Keep,
+        );
+        assert_eq!(
+            text,
+            "HTTP/1.1 200 OK\r\nMcp-Session-Id: s1\r\nContent-Type: application/json\r\nX-Own: v\r\n\
+             Date: Sun, 06 Nov 1994 08:49:37 GMT\r\n"
+        );
+    }
+
+    #[test]
+    fn a_stateless_slot_hands_out_no_session() {
+        let text = rendered("HTTP/1.1 202 A\r\nmcp-session-id: s\r\nDate: d\r\n\r\n", Session::Strip);
+        assert_eq!(text, "HTTP/1.1 202 Accepted\r\nDate: d\r\n");
+    }
+
+    #[test]
+    fn an_unasked_101_is_an_error_and_other_interim_answers_are_skipped() {
+        let switching = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n";
+        assert!(judged(switching, Session::Keep).is_err());
+        assert!(matches!(judged("HTTP/1.1 103 Hints\r\n\r\n", Session::Keep), Ok(Judged::Interim)));
+    }
+
+    fn head(block: &str) -> AnswerHead {
+        match judged(block, Session::Keep).unwrap() {
+            Judged::Final(head) => head,
+            Judged::Interim => panic!("interim"),
+        }
+    }
+
+    #[test]
+    fn a_field_that_is_read_once_is_passed_on_once_and_two_values_are_a_conflict() {
+        let twice = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nMcp-Session-Id: a\r\n\
+                     content-type: application/json\r\nMcp-Session-Id: a\r\nRetry-After: 1\r\nRetry-After: 2\r\nDate: d\r\n\
+                     X-Own: 1\r\nX-Own: 1\r\n\r\n";
+        assert_eq!(
+            rendered(twice, Session::Keep),
+            "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nMcp-Session-Id: a\r\nRetry-After: 1\r\nDate: d\r\n\
+             X-Own: 1\r\nX-Own: 1\r\n"
+        );
+        assert_eq!((head(twice).conflict, head(twice).format), (None, Format::Json));
+        let two = |field: &str, left: &str, right: &str| {
+            head(&format!("HTTP/1.1 200 OK\r\n{field}: {left}\r\n{field}: {right}\r\n\r\n")).conflict
+        };
+        assert_eq!(two("Content-Type", "application/json", "text/html"), Some("Content-Type"));
+        assert_eq!(two("mcp-session-id", "a", "b"), Some("Mcp-Session-Id"));
+        assert_eq!(two("MCP-Protocol-Version", "2025-06-18", "2025-11-25"), Some("MCP-Protocol-Version"));
+        assert_eq!(two("Date", "a", "b"), None);
+    }
+
+    #[test]
+    fn a_redirect_names_its_target_without_secrets() {
+        let secrets = Secrets::new(["t0k/en?1#2", "long-secret"]);
+        let to = |location: &str| {
+            let location = head(&format!("HTTP/1.1 307 X\r\nLocation: {location}\r\n\r\n")).location;
+            location.map(|location| show_location(&location, &secrets))
+        };
+        assert_eq!(to("/mcp/").as_deref(), Some("/mcp/"));
+        assert_eq!(to("http://u:pass@in:80/login?token=s#t").as_deref(), Some("http://in:80/login"));
+        assert_eq!(to("/\"\t\u{e9}").as_deref(), Some(r#"/\"\t\xc3\xa9"#));
+        for (sent, shown) in [
+            ("/login/t0k/en?1#2/x", "/login/[secret]/x"),
+            ("http://t0k%2fen%3F1%232.in/x", "http://[secret].in/x"),
+            ("http://u:t0k/en?1#2@in/x?y", "http://in/x"),
+            ("/a?back=t0k/en?1#2", "/a"),
+        ] {
+            assert_eq!(to(sent).as_deref(), Some(shown), "{sent}");
+        }
+        // A secret at any place about the cut.
+        for before in LOCATION_BYTES_MAX - 12..LOCATION_BYTES_MAX {
+            let shown = to(&format!("{}long-secret", "x".repeat(before))).unwrap();
+            assert!(!shown.contains("lo"), "{before}: {shown}");
+        }
+        assert_eq!(to(&"x".repeat(5000)).map(|shown| shown.len()), Some(LOCATION_BYTES_MAX));
+        assert_eq!(head("HTTP/1.1 200 OK\r\nLocation: /x\r\n\r\n").location, None);
+    }
+
+    #[test]
+    fn a_challenge_to_the_guard_does_not_pass() {
+        let text = rendered("HTTP/1.1 401 U\r\nwww-authenticate: Bearer\r\nDate: d\r\n\r\n", Session::Keep);
+        assert_eq!(text, "HTTP/1.1 401 Unauthorized\r\nDate: d\r\n");
+    }
+
+    #[test]
+    fn an_acknowledgement_has_the_status_of_one() {
+        let mut taken = head("HTTP/1.1 204 N\r\nX-Own: 1\r\nDate: d\r\n\r\n");
+        taken.accept();
+        assert_eq!((taken.status, taken.body), (202, BodyLength::Bytes(0)));
+        assert_eq!(taken.rendered, b"HTTP/1.1 202 Accepted\r\nX-Own: 1\r\nDate: d\r\n");
+    }
+}

@@ -1,0 +1,61 @@
+//! The answer to `tools/list` for a client that is shown only its own tools: waited for whole, within a bound, and edited.
+//!
+//! What cannot be edited without doubt is not passed on. Must not know which tools are a client's.
+
+use crate::http1::BodyLength;
+use crate::policy::call::View;
+use crate::proxy::backend::response_body::{Cut, Source};
+use crate::proxy::backend::response_head::AnswerHead;
+use crate::proxy::downstream::stream::Client;
+use crate::wire::response_scan::Format;
+use crate::wire::tools_list;
+use crate::wire::tools_list::{Edited, EventEditor};
+
+/// A longer list is refused rather than passed on unread.
+const LIST_BYTES_MAX: usize = 4 << 20;
+
+/// Leaves out of the answer what the client may not see.
+pub(crate) async fn show_only(
+    view: View<'_>,
+    source: &mut Source,
+    head: &AnswerHead,
+    client: &mut Client,
+) -> Result<(), Cut> {
+    if head.body == BodyLength::None {
+        return Ok(());
+    }
+    let shows = |tool: &str| view.shows(tool);
+    let edited = match head.format {
+        Format::Json => {
+            source.collect(client, LIST_BYTES_MAX).await?;
+            // No answer at all is not ours to judge.
+            if source.data.is_empty() {
+                Ok(Edited::default())
+            } else {
+                tools_list::message(&source.data, &shows)
+            }
+        }
+        Format::EventStream => {
+            let (mut editor, mut fed) = (EventEditor::default(), Ok(()));
+            // Some servers keep a stream open after they have answered, and nothing that matters follows.
+            let answered = |data: &[u8]| {
+                fed = editor.feed(data, &shows);
+                fed.is_err() || editor.is_answer()
+            };
+            source.collect_until(client, LIST_BYTES_MAX, answered).await?;
+            fed.and_then(|()| {
+                editor.feed(&source.data, &shows)?;
+                editor.finish(&source.data, &shows)
+            })
+        }
+        Format::Opaque if head.status >= 300 => return Ok(()),
+        Format::Opaque => {
+            source.collect(client, LIST_BYTES_MAX).await?;
+            let nothing = source.data.is_empty();
+            return if nothing { Ok(()) } else { Err(Cut::Unreadable) };
+        }
+    };
+    let edited = edited.map_err(|_doubt| Cut::Unreadable)?;
+    source.end_with(edited.bytes);
+    Ok(())
+}

@@ -1,0 +1,201 @@
+//! The guard's own answers as bytes, and the status line and connection fields of every answer.
+
+use crate::http1::digits::{Decimal, push_decimal};
+use crate::http1::{RequestHead, Version};
+use crate::policy::cors::{AllowedOrigin, Preflight};
+use crate::policy::reply::Reply;
+use crate::proxy::date::Clock;
+
+/// What an answer says about the connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Persist {
+    Keep,
+    /// HTTP/1.0 has to be told.
+    KeepAloud,
+    Close,
+}
+
+impl Persist {
+    /// What this request asks for.
+    pub(crate) fn wanted(head: &RequestHead<'_>) -> Persist {
+        match (head.keep_alive, head.version) {
+            (false, _) => Persist::Close,
+            (true, Version::Http10) => Persist::KeepAloud,
+            (true, Version::Http11) => Persist::Keep,
+        }
+    }
+
+    /// The field line for it.
+    pub(crate) fn field(self) -> &'static [u8] {
+        match self {
+            Persist::Keep => b"",
+            Persist::KeepAloud => b"Connection: keep-alive\r\n",
+            Persist::Close => b"Connection: close\r\n",
+        }
+    }
+}
+
+/// Whether the body is sent: an answer to HEAD declares it but does not carry it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Content {
+    Full,
+    HeadOnly,
+}
+
+impl Content {
+    pub(crate) fn of(head: &RequestHead<'_>) -> Content {
+        if head.method == b"HEAD" { Content::HeadOnly } else { Content::Full }
+    }
+}
+
+/// A complete answer of the guard's own.
+pub(crate) fn render(
+    reply: &Reply,
+    request_id: &str,
+    clock: &Clock,
+    persist: Persist,
+    content: Content,
+    origin: Option<AllowedOrigin<'_>>,
+) -> Vec<u8> {
+    let mut out = Vec::with_capacity((256 + reply.body.len()).next_power_of_two());
+    append_status_line(&mut out, reply.status);
+    out.extend_from_slice(b"Content-Type: application/json\r\n");
+    append_length(&mut out, reply.body.len() as u64);
+    append_line(&mut out, b"X-Request-Id: ", request_id.as_bytes());
+    if let Some(seconds) = reply.retry_after {
+        append_field(&mut out, b"Retry-After", Decimal::new(seconds).as_bytes());
+    }
+    if let Some((name, value)) = &reply.extra {
+        append_field(&mut out, name.as_bytes(), value.as_bytes());
+    }
+    if let Some(origin) = origin {
+        origin.append_fields(&mut out);
+    }
+    clock.append_date(&mut out);
+    out.extend_from_slice(persist.field());
+    out.extend_from_slice(b"\r\n");
+    if content == Content::Full {
+        out.extend_from_slice(&reply.body);
+    }
+    out
+}
+
+/// The answer to a preflight: 204, without content.
+pub(crate) fn render_preflight(
+    preflight: &Preflight<'_>,
+    request_id: &str,
+    clock: &Clock,
+    persist: Persist,
+) -> Vec<u8> {
+    let mut out = Vec::with_capacity(1024);
+    append_status_line(&mut out, 204);
+    append_line(&mut out, b"X-Request-Id: ", request_id.as_bytes());
+    preflight.append_fields(&mut out);
+    clock.append_date(&mut out);
+    out.extend_from_slice(persist.field());
+    out.extend_from_slice(b"\r\n");
+    out
+}
+
+/// Appends `HTTP/1.1 200 OK` and its line end.
+pub(crate) fn append_status_line(out: &mut Vec<u8>, status: u16) {
+    out.extend_from_slice(b"HTTP/1.1 ");
+    push_decimal(out, u64::from(status));
+    out.push(b' ');
+    out.extend_from_slice(reason(status).as_bytes());
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Appends `Content-Length: …` and its line end.
+pub(crate) fn append_length(out: &mut Vec<u8>, length: u64) {
+    append_line(out, b"Content-Length: ", Decimal::new(length).as_bytes());
+}
+
+/// Appends a field line that begins like this: cheaper than [`append_field`] where the name is known.
+#[inline]
+pub(crate) fn append_line<const N: usize>(out: &mut Vec<u8>, begin: &[u8; N], value: &[u8]) {
+    out.extend_from_slice(begin);
+    out.extend_from_slice(value);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Appends a field line.
+pub(crate) fn append_field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+    out.extend_from_slice(name);
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// The reason phrase; empty for a status without a name, which RFC 9112 allows.
+fn reason(status: u16) -> &'static str {
+    match status {
+        200 => "OK",
+        201 => "Created",
+        202 => "Accepted",
+        204 => "No Content",
+        206 => "Partial Content",
+        304 => "Not Modified",
+        400 => "Bad Request",
+        401 => "Unauthorized",
+        403 => "Forbidden",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        406 => "Not Acceptable",
+        408 => "Request Timeout",
+        409 => "Conflict",
+        413 => "Content Too Large",
+        414 => "URI Too Long",
+        415 => "Unsupported Media Type",
+        417 => "Expectation Failed",
+        421 => "Misdirected Request",
+        422 => "Unprocessable Content",
+        429 => "Too Many Requests",
+        431 => "Request Header Fields Too Large",
+        500 => "Internal Server Error",
+        501 => "Not Implemented",
+        502 => "Bad Gateway",
+        503 => "Service Unavailable",
+        504 => "Gateway Timeout",
+        505 => "HTTP Version Not Supported",
+        _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_complete_and_carries_the_request_id() {
+        let reply = Reply {
+            status: 503,
+            retry_after: Some(1),
+            extra: Some(("Allow", "POST".into())),
+            body: b"{}".as_slice().into(),
+        };
+        let bytes = render(&reply, "id-1", &Clock::new(), Persist::Close, Content::Full, None);
+        let text = String::from_utf8(bytes).unwrap();
+        let (head, body) = text.split_once("\r\n\r\n").unwrap();
+        let mut lines: Vec<_> = head.lines().filter(|line| !line.starts_with("Date: ")).collect();
+        assert_eq!(lines.remove(0), "HTTP/1.1 503 Service Unavailable");
+        lines.sort_unstable();
+        let expected = [
+            "Allow: POST",
+            "Connection: close",
+            "Content-Length: 2",
+            "Content-Type: application/json",
+            "Retry-After: 1",
+            "X-Request-Id: id-1",
+        ];
+        assert_eq!((lines.as_slice(), body), (expected.as_slice(), "{}"));
+    }
+
+    #[test]
+    fn an_answer_to_head_declares_its_body_but_does_not_carry_it() {
+        let reply = Reply { status: 200, retry_after: None, extra: None, body: b"{}".as_slice().into() };
+        let bytes = render(&reply, "i", &Clock::new(), Persist::Keep, Content::HeadOnly, None);
+        let text = String::from_utf8(bytes).unwrap();
+        assert!(text.contains("Content-Length: 2\r\n") && text.ends_with("\r\n\r\n"));
+    }
+}

@@ -1,0 +1,102 @@
+//! What is gathered about a request while it is served; recorded once, at its end.
+
+use std::time::{Duration, SystemTime};
+
+use tokio::time::Instant;
+
+use crate::policy::{ClientId, Denial};
+use crate::proxy::downstream::connection::Ending;
+use crate::proxy::downstream::stream::Peer;
+use crate::proxy::state::snapshot::{Runtime, Shared};
+use crate::telemetry::{Outcome, Record};
+use crate::upstream::Slot;
+use crate::wire::Method;
+
+/// The makings of a [`Record`].
+pub(crate) struct Report {
+    started: Instant,
+    /// The same by the clock of the day.
+    wall: SystemTime,
+    /// Set by who has just looked at the clock.
+    pub(crate) ended: Option<Instant>,
+    pub(crate) client: Option<ClientId>,
+    pub(crate) method: Option<Method>,
+    /// The tool's label.
+    pub(crate) tool: Option<String>,
+    /// The name of the route that the request belongs to.
+    pub(crate) route: Option<String>,
+    /// Who uses the route, by the configured name.
+    pub(crate) caller: Option<String>,
+    /// Whether the answer was a stream.
+    pub(crate) streamed: bool,
+    pub(crate) slot: Option<Slot>,
+    pub(crate) status: Option<u16>,
+    pub(crate) outcome: Outcome,
+    pub(crate) denial: Option<Denial>,
+    /// What the log adds to the refusal.
+    pub(crate) detail: Option<String>,
+    pub(crate) bytes_in: u64,
+    pub(crate) bytes_out: u64,
+    pub(crate) upstream: Option<Duration>,
+}
+
+impl Report {
+    pub(crate) fn new(started: Instant, wall: SystemTime) -> Report {
+        Report {
+            started,
+            wall,
+            ended: None,
+            client: None,
+            method: None,
+            tool: None,
+            route: None,
+            caller: None,
+            streamed: false,
+            slot: None,
+            status: None,
+            outcome: Outcome::Ok,
+            denial: None,
+            detail: None,
+            bytes_in: 0,
+            bytes_out: 0,
+            upstream: None,
+        }
+    }
+
+    /// The client left; nothing more can be done for it.
+    pub(crate) fn client_gone(&mut self) -> Ending {
+        self.outcome = Outcome::ClientGone;
+        Ending::Close
+    }
+
+    /// Counts and logs the request; returns when it ended.
+    pub(crate) fn record(self, shared: &Shared, runtime: &Runtime, id: &str, peer: Option<Peer>) -> Instant {
+        let ended = self.ended.unwrap_or_else(Instant::now);
+        let total = ended.saturating_duration_since(self.started);
+        let caller = self.caller.as_deref();
+        let record = Record {
+            request_id: id,
+            peer: peer.as_ref().map(Peer::text),
+            client: self.client.map(|client| runtime.policy.clients().name(client)).or(caller),
+            client_label: self
+                .client
+                .map_or(caller.unwrap_or_default(), |client| runtime.client_label(client)),
+            route: self.route.as_deref(),
+            streamed: self.streamed,
+            method: self.method,
+            tool: self.tool.as_deref(),
+            slot: self.slot,
+            status: self.status,
+            outcome: self.outcome,
+            denial: self.denial,
+            detail: self.detail.as_deref(),
+            bytes_in: self.bytes_in,
+            bytes_out: self.bytes_out,
+            total,
+            upstream: self.upstream,
+        };
+        shared.metrics.record(&record);
+        shared.log.request(&record, self.wall.checked_add(total).unwrap_or(self.wall));
+        ended
+    }
+}

@@ -1,0 +1,36 @@
+//! What bounds an event stream in time: silence, its own end, and a drain.
+//!
+//! Must not know what a stream carries, nor who counts it.
+
+use std::time::Duration;
+
+use crate::proxy::downstream::stream::Client;
+
+/// How long a stream may be silent, and when it ends in any case.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct StreamTime {
+    pub(crate) idle: Duration,
+    pub(crate) end: Option<tokio::time::Instant>,
+    /// After this much silence, a comment is sent.
+    pub(crate) ping: Option<Duration>,
+    pub(crate) at_drain: AtDrain,
+}
+
+/// What a drain means to a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum AtDrain {
+    /// It has the drain's time to end by itself.
+    Finishes,
+    /// It ends behind a whole event as soon as the drain begins: it has no end of its own.
+    Ends,
+}
+
+impl StreamTime {
+    /// From now on, waiting ends when the stream is silent for too long or has lasted long enough.
+    pub(crate) fn begin_silence(self, client: &mut Client) {
+        client.set_timeout(self.idle);
+        if let Some(end) = self.end {
+            client.set_deadline(client.deadline().min(end));
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! A running guard, seen from outside: status as plain data, a new configuration, the end.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use crate::config::Config;
+use crate::policy::ClientId;
+use crate::policy::auth::TokenHash;
+use crate::proxy::call::shadow::CallCopy;
+use crate::proxy::drain::Phase;
+use crate::proxy::state::snapshot::{Runtime, Shared};
+use crate::proxy::state::traffic_split::Route;
+use crate::rollout::sample::Ended;
+use crate::telemetry::metrics::{Reload, RolloutMetrics, ShadowMetrics};
+use crate::upstream::Slot;
+
+/// A handle for admin commands and signals. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Handle {
+    shared: Arc<Shared>,
+    pub(crate) listen: String,
+    pub(crate) metrics: Option<SocketAddr>,
+}
+
+/// Plain data about a running guard.
+#[derive(Debug, Clone)]
+pub(crate) struct StatusSnapshot {
+    pub(crate) version: &'static str,
+    pub(crate) uptime: Duration,
+    pub(crate) draining: bool,
+    /// The address really bound, such as `127.0.0.1:8001` or `unix:/run/mcp-guard/guard.sock`.
+    pub(crate) listen: String,
+    pub(crate) metrics: Option<SocketAddr>,
+    pub(crate) connections: usize,
+    pub(crate) clients: usize,
+    pub(crate) stable: Slot,
+    pub(crate) slots: Vec<SlotStatus>,
+}
+
+/// Plain data about one slot.
+#[derive(Debug, Clone)]
+pub(crate) struct SlotStatus {
+    pub(crate) slot: Slot,
+    pub(crate) address: String,
+    /// Whether the last look at the backend (a call or a readiness check) reached it; `None` before the first.
+    pub(crate) reachable: Option<bool>,
+    pub(crate) in_flight: usize,
+    pub(crate) waiting: usize,
+    pub(crate) held: usize,
+    pub(crate) idle_connections: usize,
+}
+
+/// Tokens that are told: what an answer to an operator can hold.
+const TOKENS_SHOWN_MAX: usize = 20_000;
+
+/// A token that is accepted.
+#[derive(Debug, Clone)]
+pub(crate) struct KnownToken {
+    pub(crate) client: String,
+    pub(crate) fingerprint: String,
+    /// Seconds since the epoch.
+    pub(crate) last_used: Option<u64>,
+    /// Seconds since the epoch.
+    pub(crate) not_after: Option<u64>,
+}
+
+impl Handle {
+    pub(crate) fn new(shared: Arc<Shared>, listen: String, metrics: Option<SocketAddr>) -> Handle {
+        Handle { shared, listen, metrics }
+    }
+
+    /// A snapshot for `status`.
+    pub(crate) fn status(&self) -> StatusSnapshot {
+        let runtime = self.shared.runtime.load();
+        let slots = runtime.slots().map(|slot| SlotStatus {
+            slot: slot.slot,
+            address: slot.address(),
+            reachable: slot.reachable(),
+            in_flight: slot.in_flight(),
+            waiting: slot.waiting(),
+            held: slot.hold.held(),
+            idle_connections: slot.pool.idle(),
+        });
+        StatusSnapshot {
+            version: env!("CARGO_PKG_VERSION"),
+            uptime: self.shared.started.elapsed(),
+            draining: self.shared.drain.phase() != Phase::Serving,
+            listen: self.listen.clone(),
+            metrics: self.metrics,
+            connections: self.shared.drain.open(),
+            clients: runtime.policy.clients().len(),
+            stable: self.shared.routes.load().split.stable(),
+            slots: slots.collect(),
+        }
+    }
+
+    /// Replaces policy, limits and backends in one pointer swap; requests under way finish on what they started with. The
+    /// listeners stay as they are.
+    pub(crate) fn publish(&self, config: Config) {
+        let previous = self.shared.runtime.load();
+        self.shared.runtime.store(Arc::new(Runtime::new(config, Some(&previous))));
+    }
+
+    /// The tokens of the running configuration, client by client; of more than an answer holds, those used last.
+    pub(crate) fn tokens_known(&self) -> Vec<KnownToken> {
+        let runtime = self.shared.runtime.load();
+        let clients = runtime.policy.clients();
+        let mut known: Vec<_> = clients
+            .tokens()
+            .enumerate()
+            .map(|(place, token)| (runtime.quotas.last_used(place), token))
+            .collect();
+        if known.len() > TOKENS_SHOWN_MAX {
+            known.sort_by_key(|(when, _)| std::cmp::Reverse(*when));
+            known.truncate(TOKENS_SHOWN_MAX);
+        }
+        known.sort_by_key(|(_, (_, client))| client.index());
+        let show = |(last_used, (hash, client)): (Option<u64>, (&TokenHash, ClientId))| KnownToken {
+            client: clients.name(client).to_owned(),
+            fingerprint: hash.fingerprint(),
+            last_used,
+            not_after: clients.not_after(client),
+        };
+        known.into_iter().map(show).collect()
+    }
+
+    /// The names of a slot's tools, as its own list has them: they may be labels.
+    pub(crate) fn learn_tools(&self, slot: Slot, names: Vec<String>) {
+        let runtime = self.shared.runtime.load();
+        if let Some(state) = runtime.slots().find(|state| state.slot == slot) {
+            state.learn_tools(names.into_iter().collect());
+        }
+    }
+
+    /// Counts what became of a new configuration.
+    pub(crate) fn reloaded(&self, outcome: Reload) {
+        self.shared.metrics.reloaded(outcome);
+    }
+
+    /// Replaces the route in one pointer swap: the next call goes by it.
+    pub(crate) fn publish_route(&self, route: Route) {
+        self.shared.routes.publish(route);
+    }
+
+    /// Every finished call from here on, as what it says about its slot. Only the first to ask gets it.
+    pub(crate) fn samples(&self) -> Option<mpsc::Receiver<Ended>> {
+        self.shared.samples.take()
+    }
+
+    /// The copies of calls for the candidate. Only the first to ask gets them.
+    pub(crate) fn copies(&self) -> Option<mpsc::Receiver<CallCopy>> {
+        self.shared.copies.take()
+    }
+
+    /// How many calls were not copied since the start: dropped because too many were waiting, and skipped.
+    pub(crate) fn copies_left_out(&self) -> (u64, u64) {
+        self.shared.copies.left_out()
+    }
+
+    /// A copy has ended: what it says about its slot. Never waits.
+    pub(crate) fn copy_ended(&self, ended: Ended) {
+        self.shared.sample(ended);
+    }
+
+    /// The metric family of copies.
+    pub(crate) fn shadow_metrics(&self) -> ShadowMetrics {
+        self.shared.shadow.clone()
+    }
+
+    /// The metric families of the control plane.
+    pub(crate) fn rollout_metrics(&self) -> RolloutMetrics {
+        self.shared.metrics.rollout()
+    }
+
+    /// Starts the drain. Asked a second time, somebody will not wait for its end: it is over at once.
+    pub(crate) fn begin_shutdown(&self) {
+        if self.shared.drain.phase() == Phase::Serving {
+            self.shared.drain.begin();
+        } else {
+            self.shared.drain.hurry();
+        }
+    }
+
+    /// Another process accepts on the same listeners now: this one finishes what it has.
+    pub(crate) fn hand_over(&self) {
+        self.shared.drain.hand_over();
+    }
+
+    /// Whether another process has taken over.
+    pub(crate) fn is_handed_over(&self) -> bool {
+        self.shared.drain.is_handed_over()
+    }
+}

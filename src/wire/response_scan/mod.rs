@@ -1,0 +1,158 @@
+//! Reads the outcome of an answer from the bytes as they stream by, in bounded memory, at any size, SSE included.
+//!
+//! It watches: it must not delay, keep or change a byte, and its verdict never decides what the client gets. Hence it
+//! checks the grammar only down to the members it reads; what lies deeper is only followed to its end.
+
+mod byte_mask;
+mod events;
+mod id;
+mod message;
+mod skip;
+
+use events::EventScan;
+use id::Expected;
+use message::{MessageScan, Seen};
+
+/// What an answer's body says about the call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    /// A JSON-RPC result, `isError` absent or false.
+    Ok,
+    /// `result.isError` is true.
+    ToolError,
+    /// A JSON-RPC error with this code.
+    RpcError(i64),
+    /// Not a JSON-RPC answer: garbage, HTML, a request, or cut short.
+    NotRpc,
+    /// No body (202 to a notification).
+    Empty,
+}
+
+/// How the body is to be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// `application/json`: one JSON-RPC response.
+    Json,
+    /// `text/event-stream`: the last `data:` event that is a JSON-RPC response decides.
+    EventStream,
+    /// Anything else is not read.
+    Opaque,
+}
+
+impl Format {
+    /// The format that a `Content-Type` value announces; parameters and case do not matter.
+    pub fn from_content_type(value: &[u8]) -> Format {
+        let end = memchr::memchr(b';', value).unwrap_or(value.len());
+        let essence = value[..end].trim_ascii();
+        if essence.eq_ignore_ascii_case(b"application/json") {
+            Format::Json
+        } else if essence.eq_ignore_ascii_case(b"text/event-stream") {
+            Format::EventStream
+        } else {
+            Format::Opaque
+        }
+    }
+}
+
+/// Where an event stream stands, for code that appends to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Boundary {
+    /// Behind a whole event, or at the beginning.
+    Between,
+    /// In an event without data so far: an empty line ends it, and it says nothing.
+    Blank,
+    /// In an event with data.
+    Inside,
+}
+
+/// How much is known of a JSON answer that has not ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Beginning {
+    /// The beginning of the answer to the call.
+    Answer,
+    /// The beginning of something else: no JSON object, or a response without an id.
+    Other,
+    /// Either is still possible.
+    Unknown,
+}
+
+/// An incremental scan beside the stream. Feeding never fails and never needs the bytes to be kept.
+#[derive(Debug)]
+pub struct OutcomeScan<'i> {
+    empty: bool,
+    reader: Reader<'i>,
+}
+
+#[derive(Debug)]
+enum Reader<'i> {
+    Json(MessageScan<'i>),
+    EventStream(EventScan<'i>),
+    Opaque,
+}
+
+impl<'i> OutcomeScan<'i> {
+    /// A scan for a body of this format, in which a response with any id is the answer.
+    pub fn new(format: Format) -> OutcomeScan<'i> {
+        OutcomeScan::of_call(format, None)
+    }
+
+    /// The same, but of a stream only a response with this id, raw JSON, is the answer. JSON needs an id that is not null.
+    pub fn of_call(format: Format, id: Option<&'i [u8]>) -> OutcomeScan<'i> {
+        let reader = match (format, id) {
+            (Format::Json, None) => Reader::Json(MessageScan::new(Expected::any())),
+            (Format::Json, Some(_)) => Reader::Json(MessageScan::new(Expected::present())),
+            (Format::EventStream, None) => Reader::EventStream(EventScan::new(Expected::any())),
+            (Format::EventStream, Some(id)) => Reader::EventStream(EventScan::new(Expected::same(id))),
+            (Format::Opaque, _) => Reader::Opaque,
+        };
+        OutcomeScan { empty: true, reader }
+    }
+
+    /// Sees the next bytes of the body.
+    pub fn feed(&mut self, bytes: &[u8]) {
+        self.empty &= bytes.is_empty();
+        match &mut self.reader {
+            Reader::Json(message) => message.feed(bytes),
+            Reader::EventStream(events) => events.feed(bytes),
+            Reader::Opaque => {}
+        }
+    }
+
+    /// The verdict, given that the body is complete.
+    pub fn answer(&self) -> Answer {
+        if self.empty {
+            return Answer::Empty;
+        }
+        let answer = match &self.reader {
+            Reader::Json(message) => match message.seen() {
+                Seen::Answer(answer) => Some(answer),
+                Seen::Call | Seen::Nothing => None,
+            },
+            Reader::EventStream(events) => events.answer(),
+            Reader::Opaque => None,
+        };
+        answer.unwrap_or(Answer::NotRpc)
+    }
+
+    /// Whether an event with the answer has ended, and where the stream stands; `None` for other formats.
+    pub fn events(&self) -> Option<(bool, Boundary)> {
+        match &self.reader {
+            Reader::EventStream(events) => Some((events.answer().is_some(), events.boundary())),
+            Reader::Json(_) | Reader::Opaque => None,
+        }
+    }
+
+    /// What the beginning of a JSON answer is.
+    pub fn beginning(&self) -> Beginning {
+        match &self.reader {
+            Reader::Json(message) if message.is_begun() => Beginning::Answer,
+            Reader::Json(message) if message.is_other() => Beginning::Other,
+            Reader::Json(_) | Reader::EventStream(_) | Reader::Opaque => Beginning::Unknown,
+        }
+    }
+}
+
+#[cfg(test)]
+mod call_tests;
+#[cfg(test)]
+mod tests;
