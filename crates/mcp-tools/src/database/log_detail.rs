@@ -123,6 +123,10 @@ pub(super) fn of_sqlite(error: &rusqlite::Error) -> String {
                 None => format!("{} {meaning}", failure.extended_code),
             }
         }
+        // What SQLite itself reports when such a statement is run.
+        rusqlite::Error::Empty => {
+            format!("{} {}", ffi::SQLITE_MISUSE, ffi::code_to_str(ffi::SQLITE_MISUSE))
+        }
         // What the driver itself refuses names places and types; some kinds of it name a value.
         rusqlite::Error::InvalidColumnIndex(_)
         | rusqlite::Error::InvalidColumnType(_, _, _)

@@ -152,7 +152,8 @@ impl Sqlite {
             Ok(statement) if access == Access::Read && !statement.readonly() => {
                 Err(DatabaseError::Failed { detail: WRITES.to_owned() })
             }
-            Ok(_) => Ok(()),
+            // Comments alone: PostgreSQL prepares them too.
+            Ok(_) | Err(rusqlite::Error::Empty) => Ok(()),
             Err(error) => Err(DatabaseError::Failed { detail: log_detail::of_sqlite(&error) }),
         })
         .await
@@ -288,6 +289,7 @@ mod tests {
     use rusqlite::StatementStatus;
 
     use super::*;
+    use crate::database::Statement;
 
     #[test]
     fn a_statement_is_compiled_once_whatever_is_bound() {
@@ -299,6 +301,25 @@ mod tests {
                 .unwrap();
             assert_eq!(statement.query((value, value)).unwrap().next().unwrap().map(|_| ()), None);
             assert_eq!(statement.get_status(StatementStatus::RePrepare), 0, "{value}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_statement_of_comments_alone_is_accepted_at_start_and_fails_in_a_call() {
+        let sqlite = Sqlite::new(Connection::open_in_memory);
+        for text in ["-- nothing", "/* nothing */", "-- nothing\n;"] {
+            assert!(sqlite.check(text.to_owned(), Access::Read).await.is_ok(), "{text}");
+            let statement = Statement {
+                text: text.into(),
+                binds: Vec::new(),
+                rows_max: 1,
+                required: false,
+                typed: Arc::default(),
+            };
+            let (access, time_max) = (Access::Read, Duration::from_secs(1));
+            let ran = sqlite.run(Batch { access, time_max, statements: vec![statement] }).await;
+            let Err(DatabaseError::Failed { detail }) = ran else { panic!("{text}: {ran:?}") };
+            assert_eq!(detail, "21 bad parameter or other API misuse", "{text}");
         }
     }
 }
