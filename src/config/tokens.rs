@@ -334,7 +334,7 @@ fn not_after(table: &mut Table<'_>) -> Option<u64> {
             .parse::<jiff::civil::Date>()
             .ok()
             .filter(|_| text.len() == "2027-01-31".len())
-            .and_then(|date| date.at(23, 59, 59, 0).to_zoned(jiff::tz::TimeZone::UTC).ok())
+            .and_then(|date| date.at(23, 59, 59, 0).to_zoned_datetime(jiff::tz::TimeZone::UTC).ok())
             .map(|end| end.timestamp()),
     };
     let seconds = instant.and_then(|instant| u64::try_from(instant.as_second()).ok());

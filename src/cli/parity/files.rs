@@ -177,7 +177,7 @@ fn end_of_day(date: &toml::value::Datetime) -> Result<u64, String> {
     let (Ok(month), Ok(day)) = (month, day) else { return Err(not_a_day()) };
     let day = jiff::civil::Date::new(year, month, day).map_err(|_| not_a_day())?;
     let next = day.tomorrow().map_err(|_| not_a_day())?;
-    let midnight = next.to_zoned(jiff::tz::TimeZone::UTC).map_err(|_| not_a_day())?;
+    let midnight = next.to_zoned_datetime(jiff::tz::TimeZone::UTC).map_err(|_| not_a_day())?;
     u64::try_from(midnight.timestamp().as_second()).map_err(|_| not_a_day())
 }
 

@@ -207,7 +207,7 @@ fn moment(time: &TimeFile, arguments: &Arguments, now: Timestamp) -> Result<Bind
         return Ok(then.map_or(Bind::Null, |then| Bind::Text(canonical(then))));
     };
     let text = text.trim();
-    let in_utc = |civil: DateTime| civil.to_zoned(TimeZone::UTC).map(|zoned| zoned.timestamp());
+    let in_utc = |civil: DateTime| civil.to_zoned_datetime(TimeZone::UTC).map(|zoned| zoned.timestamp());
     let read = text
         .parse::<Timestamp>()
         .or_else(|_| text.parse::<DateTime>().and_then(in_utc))
