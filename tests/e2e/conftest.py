@@ -19,6 +19,8 @@ from harness.paths import GUARD, TOOLS  # noqa: E402
 from harness.programs import Programs  # noqa: E402
 
 RUNNING: list[Programs] = []
+#: The files that run longest, in the order in which the workers of pytest-xdist take them; the others follow.
+LONGEST = ["installed", "installed_package", "installed_units"]
 
 
 def unable(why: str) -> None:
@@ -124,11 +126,22 @@ def machine(request):
     booted.destroy()
 
 
+def pytest_collection_modifyitems(items) -> None:
+    """With `-n`, a file stays on one worker, because its tests share programs, and so do all files that boot containers."""
+    rank = {f"test_{name}": number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.path.stem, len(rank)))  # Stable: a file's own order stays.
+    for item in items:
+        group = "containers" if item.path.stem.startswith("test_installed") else item.path.stem
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item, call):
     report = yield
     if report.failed:
-        report.sections.append(("rerun this case alone", f"scripts/e2e '{item.nodeid}'"))
+        # pytest-xdist appends the group.
+        case = item.nodeid.removesuffix("@" + item.get_closest_marker("xdist_group").args[0])
+        report.sections.append(("rerun this case alone", f"scripts/e2e '{case}'"))
         for programs in RUNNING:
             report.sections.append((f"programs in {programs.folder}", programs.logs()))
     return report

@@ -3,8 +3,8 @@
 import json
 import os
 import shlex
-import shutil
 import subprocess
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,10 +35,14 @@ class Client:
 
 
 def in_node_env(script: str) -> Path:
-    """Node looks for packages beside the script, so the scripts are copied to where the packages are."""
-    for source in (E2E / "clients").glob("*.mjs"):
-        shutil.copyfile(source, ENVS / "node" / source.name)
-    return ENVS / "node" / script
+    """Node looks for packages beside the script, so the script is copied to where the packages are."""
+    source, target = E2E / "clients" / script, ENVS / "node" / script
+    if not target.exists() or target.read_bytes() != source.read_bytes():
+        # Replaced in one step: another worker may be starting the same script.
+        with tempfile.NamedTemporaryFile(dir=target.parent, delete=False) as copy:
+            copy.write(source.read_bytes())
+        os.replace(copy.name, target)
+    return target
 
 
 CLIENTS = [
@@ -59,5 +63,5 @@ def inspector(url: str, era: str, token: str | None, *options: str) -> subproces
     argv += ["--protocol-era", era, "--format", "json", *options]
     argv += ["--header", f"Authorization: Bearer {token}"] if token else []
     # A catalogue of its own: the default one is a file in the user's home.
-    env = {**os.environ, "MCP_CATALOG_PATH": str(ENVS / "inspector-catalog.json")}
+    env = {**os.environ, "MCP_CATALOG_PATH": str(ENVS / f"inspector-catalog-{os.getpid()}.json")}
     return subprocess.run(argv, capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL, env=env)

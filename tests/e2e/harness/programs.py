@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -12,13 +13,20 @@ from typing import Callable
 READY_SECONDS = 20.0
 STOP_SECONDS = 20.0
 TAIL_BYTES = 64 * 1024
+# Below the ports that Linux gives to outgoing connections, so that no client takes a port before its server does.
+PORTS = range(15000, 32000)
+_given: set[int] = set()
 
 
 def free_port() -> int:
-    """A TCP port of the loopback address that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A free TCP port of the loopback address, given once to this process. Other processes draw at random from the same range."""
+    while True:
+        port = random.SystemRandom().choice(PORTS)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            if port not in _given:
+                _given.add(port)
+                return port
 
 
 def accepts(address: str) -> bool:
