@@ -251,3 +251,10 @@ def signal_if_there(pid: int, number: int) -> None:
         os.kill(pid, number)
     except ProcessLookupError:
         pass
+
+
+if __name__ == "__main__":
+    if why := missing():
+        print(f"no container is prepared: {why}")
+    else:
+        print(base_root())
