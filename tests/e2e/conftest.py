@@ -20,7 +20,7 @@ from harness.programs import Programs  # noqa: E402
 
 RUNNING: list[Programs] = []
 #: The files that run longest, in the order in which the workers of pytest-xdist take them; the others follow.
-LONGEST = ["installed", "installed_package", "installed_units"]
+LONGEST = ["installed", "installed_package", "installed_units", "parity", "rollout", "conformance", "sdks", "soak"]
 
 
 def unable(why: str) -> None:
@@ -127,21 +127,27 @@ def machine(request):
 
 
 def pytest_collection_modifyitems(items) -> None:
-    """With `-n`, a file stays on one worker, because its tests share programs, and so do all files that boot containers."""
     rank = {f"test_{name}": number for number, name in enumerate(LONGEST)}
     items.sort(key=lambda item: rank.get(item.path.stem, len(rank)))  # Stable: a file's own order stays.
-    for item in items:
-        group = "containers" if item.path.stem.startswith("test_installed") else item.path.stem
-        item.add_marker(pytest.mark.xdist_group(group))
+
+
+def pytest_xdist_make_scheduler(config, log):
+    """With `-n`, a file stays on one worker, because its tests share programs, and so do all files that boot containers."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return "containers" if file.startswith("test_installed") else file
+
+    return ByFile(config, log)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item, call):
     report = yield
     if report.failed:
-        # pytest-xdist appends the group.
-        case = item.nodeid.removesuffix("@" + item.get_closest_marker("xdist_group").args[0])
-        report.sections.append(("rerun this case alone", f"scripts/e2e '{case}'"))
+        report.sections.append(("rerun this case alone", f"scripts/e2e '{item.nodeid}'"))
         for programs in RUNNING:
             report.sections.append((f"programs in {programs.folder}", programs.logs()))
     return report

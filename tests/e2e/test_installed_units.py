@@ -129,7 +129,7 @@ def test_a_real_apache_opens_the_guards_unix_socket(installed):
     machine.do("systemctl", "restart", "apache2")
     url = "http://127.0.0.1/swf-monitor/mcp"
     try:
-        assert "www-data" in machine.do("ps", "-C", "apache2", "-o", "user=")
+        wait_until("Apache's workers to run as www-data", lambda: "www-data" in machine.do("ps", "-C", "apache2", "-o", "user="))
         answers = [installed.post(token, LIST, url=url + slash).status for slash in ("", "/") for token in (TOKEN, "swf_wrong")]
         assert answers == [200, 403, 200, 403], machine.do("tail", "/var/log/apache2/error.log")
         machine.do("mcp-guard", "upgrade")

@@ -4,6 +4,8 @@ The root file system is made once and kept under target/; every machine writes i
 run inside through nsenter. Every wait has a deadline, and a machine is ended by the pid of its systemd-nspawn.
 """
 
+import contextlib
+import fcntl
 import hashlib
 import os
 import re
@@ -13,11 +15,15 @@ import subprocess
 import tempfile
 import time
 from pathlib import Path
+from typing import IO
 
 from harness.paths import ROOT, system
 from harness.programs import wait_until
 
 KEPT = ROOT / "target" / "container"
+# Containers of one host share control groups of the same names, so only one machine may run at a time.
+LOCK = Path("/run/lock/mcp-guard-test-container")
+LOCK_SECONDS = 900
 PACKAGES = ["systemd", "systemd-sysv", "dbus", "curl", "apache2", "python3-minimal", "libpython3-stdlib"]
 # Enabled by their packages.
 QUIET = ["apache2.service", "apache-htcacheclean.service", "apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer"]
@@ -39,8 +45,12 @@ class Machine:
     """One booted container."""
 
     def __init__(self, name: str):
-        base = base_root()
-        KEPT.mkdir(parents=True, exist_ok=True)
+        self._lock = locked()
+        try:
+            base = base_root()
+        except BaseException:
+            self._lock.close()
+            raise
         # Machine names are one for the whole host.
         self.name = f"mcp-{os.getpid()}-{name}"
         self.folder = Path(tempfile.mkdtemp(prefix="run-", dir=KEPT))
@@ -188,6 +198,21 @@ class Machine:
         subprocess.run(["umount", "--lazy", str(self.root)], capture_output=True, timeout=30)
         shutil.rmtree(Path("/run/systemd/nspawn/propagate") / self.name, ignore_errors=True)
         shutil.rmtree(self.folder, ignore_errors=True)
+        self._lock.close()
+
+
+def locked() -> IO:
+    """The lock of the host's one test container; it is free again when this file is closed."""
+    lock = LOCK.open("w")
+
+    def taken() -> bool:
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        return False
+
+    wait_until("another test container to end", taken, LOCK_SECONDS)
+    return lock
 
 
 def base_root() -> Path:
@@ -257,4 +282,5 @@ if __name__ == "__main__":
     if why := missing():
         print(f"no container is prepared: {why}")
     else:
-        print(base_root())
+        with locked():
+            print(base_root())
