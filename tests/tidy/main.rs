@@ -2,6 +2,8 @@
 //!
 //! Works on the source as text, so it sees what a reader sees. Function sizes are clippy's part (`clippy.toml`).
 
+mod imports;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -77,6 +79,16 @@ fn rust_files(folders: &[&str]) -> Vec<PathBuf> {
     found.sort();
     assert!(!found.is_empty(), "no Rust files below {folders:?}: is the path right?");
     found
+}
+
+/// The path of a file's module inside the crate whose sources are in `folder`.
+fn module_path(folder: &str, file: &Path) -> Vec<String> {
+    let inside = file.strip_prefix(root().join(folder)).unwrap_or(file).with_extension("");
+    let mut parts: Vec<String> = inside.iter().map(|part| part.to_string_lossy().into_owned()).collect();
+    if parts.last().is_some_and(|last| ["mod", "lib", "main"].contains(&last.as_str())) {
+        parts.pop();
+    }
+    parts
 }
 
 /// A module's files: `src/name.rs` and everything below `src/name/`.
