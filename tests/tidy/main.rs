@@ -240,7 +240,7 @@ fn every_threat_names_tests_that_exist() {
 // The same of a drill.
 #[test]
 fn every_drill_names_tests_that_exist() {
-    check_proofs("docs/testing.md", "## Fault drills");
+    check_proofs("docs/testing.md", "## Fault tests");
 }
 
 /// The last column of the first table below `heading` names tests.
