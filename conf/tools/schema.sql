@@ -1,5 +1,5 @@
 -- The tables the built-in catalogue reads, in SQL that both SQLite and PostgreSQL take. In production they exist already:
--- this script serves the embedded database and trials. What stands between two at-signs is the dialect's own numbered key.
+-- this script is for the embedded database and trials. A word between two at-signs is the dialect's own numbered key.
 
 CREATE TABLE swf_systemagent (
     id @serial@,
