@@ -7,14 +7,14 @@ export RUSTUP_AUTO_INSTALL ?= 0
 help: ## Show this list.
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: ## Build, start the tool server and the guard, show them working, print the commands to try.
+demo: ## Build both programs (no more), start them, show them at work, print the commands to try.
 	@scripts/setup build
-	cargo build --quiet --workspace --bins
+	cargo build --quiet --bins
 	cargo run --quiet --bin mcp-guard -- demo
 
 check: ## The quick gate before a commit: format, lints, and every test that needs no other program.
 	@scripts/setup build
-	cargo fmt --check
+	cargo fmt --all --check
 	cargo clippy --quiet --workspace --all-targets -- -D warnings
 	cargo test --quiet --workspace
 
