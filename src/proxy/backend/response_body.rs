@@ -10,8 +10,8 @@ use super::pool::Connection;
 use crate::http1::chunked::{Decoder, Piece};
 use crate::http1::{BodyLength, FramingError, Version};
 use crate::policy::cors::AllowedOrigin;
-use crate::proxy::downstream::local_reply::{Persist, append_length, append_line};
-use crate::proxy::downstream::stream::{Client, Interrupt};
+use crate::proxy::downstream::local_reply::{KeepAlive, append_length, append_line};
+use crate::proxy::downstream::stream::{Downstream, Interrupt};
 use crate::proxy::downstream::stream_timeouts::{AtDrain, StreamTime};
 use crate::proxy::io::{Parts, READ_BYTES, TOGETHER_BYTES_MAX, read_into, read_more};
 use crate::wire::response_scan::Format;
@@ -192,7 +192,7 @@ impl<C: AsyncRead + Unpin> Source<C> {
     }
 
     /// Waits for the whole body, up to `bytes_max`.
-    pub(crate) async fn collect(&mut self, client: &mut Client, bytes_max: usize) -> Result<(), Cut> {
+    pub(crate) async fn collect(&mut self, client: &mut Downstream, bytes_max: usize) -> Result<(), Cut> {
         while !self.is_complete() {
             if self.data.len() > bytes_max {
                 return Err(Cut::TooLong);
@@ -205,7 +205,7 @@ impl<C: AsyncRead + Unpin> Source<C> {
     /// Waits for the whole body, or until what has arrived is `enough`.
     pub(crate) async fn collect_until(
         &mut self,
-        client: &mut Client,
+        client: &mut Downstream,
         bytes_max: usize,
         mut enough: impl FnMut(&[u8]) -> bool,
     ) -> Result<(), Cut> {
@@ -232,7 +232,7 @@ impl<C: AsyncRead + Unpin> Source<C> {
     /// first bytes are there and are `judged`, which is asked with all that has arrived.
     pub(crate) async fn gather(
         &mut self,
-        client: &mut Client,
+        client: &mut Downstream,
         format: Format,
         mut judged: impl FnMut(&[u8]) -> bool,
     ) -> Result<(), Cut> {
@@ -270,7 +270,7 @@ pub(crate) struct Sending<'s> {
     pub(crate) request_id: &'s str,
     /// The web page that asks, if one does.
     pub(crate) page: Option<AllowedOrigin<'s>>,
-    pub(crate) persist: Persist,
+    pub(crate) keep_alive: KeepAlive,
     pub(crate) version: Version,
     /// What bounds a stream; `None` for answers that have a deadline.
     pub(crate) stream: Option<StreamTime>,
@@ -300,7 +300,7 @@ pub(crate) struct Sent {
     /// Whether the body was ended properly: it was whole, or an event of the guard's own completed it.
     pub(crate) ended: Ended,
     /// Whether the connection to the client may live on.
-    pub(crate) persist: Persist,
+    pub(crate) keep_alive: KeepAlive,
 }
 
 /// How a body ends for the client.
@@ -315,14 +315,14 @@ pub(crate) enum Ended {
 pub(crate) async fn send(
     mut sending: Sending<'_>,
     source: &mut Source,
-    client: &mut Client,
+    client: &mut Downstream,
     watch: &mut impl Watch,
 ) -> Sent {
     show(source, watch);
     let coding = source.coding(sending.version);
-    let persist = if coding == Coding::UntilClose { Persist::Close } else { sending.persist };
-    finish_head(&mut sending, coding, persist);
-    let mut sent = Sent { bytes: 0, result: Ok(()), ended: Ended::Cut, persist };
+    let keep_alive = if coding == Coding::UntilClose { KeepAlive::Close } else { sending.keep_alive };
+    finish_head(&mut sending, coding, keep_alive);
+    let mut sent = Sent { bytes: 0, result: Ok(()), ended: Ended::Cut, keep_alive };
     if let Some(stream) = sending.stream {
         stream.begin_silence(client);
     }
@@ -390,7 +390,7 @@ fn show(source: &mut Source, watch: &mut impl Watch) {
 /// Waits for the next piece. Comments fill the silence of a stream; they do not count as its backend's.
 async fn next_piece(
     source: &mut Source,
-    client: &mut Client,
+    client: &mut Downstream,
     stream: Option<StreamTime>,
     coding: Coding,
     watch: &impl Watch,
@@ -418,7 +418,7 @@ async fn next_piece(
 }
 
 /// Adds what is ours to the head.
-pub(crate) fn finish_head(sending: &mut Sending<'_>, coding: Coding, persist: Persist) {
+pub(crate) fn finish_head(sending: &mut Sending<'_>, coding: Coding, keep_alive: KeepAlive) {
     let out = &mut sending.rendered;
     append_line(out, b"X-Request-Id: ", sending.request_id.as_bytes());
     if let Some(page) = sending.page {
@@ -430,13 +430,13 @@ pub(crate) fn finish_head(sending: &mut Sending<'_>, coding: Coding, persist: Pe
         Coding::Chunked => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
         Coding::UntilClose => {}
     }
-    out.extend_from_slice(persist.field());
+    out.extend_from_slice(keep_alive.header());
     out.extend_from_slice(b"\r\n");
 }
 
 /// Writes the head, if it is still due, and what has arrived, in one call.
 pub(crate) async fn write<C: AsyncRead + Unpin>(
-    client: &mut Client,
+    client: &mut Downstream,
     head: &[u8],
     source: &Source<C>,
     coding: Coding,
@@ -453,7 +453,7 @@ enum End {
 }
 
 async fn write_piece(
-    client: &mut Client,
+    client: &mut Downstream,
     head: &[u8],
     data: &[u8],
     end: End,

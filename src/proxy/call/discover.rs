@@ -20,9 +20,9 @@ use crate::policy::Call;
 use crate::proxy::backend::response_body::{Coding, Sending, finish_head};
 use crate::proxy::backend::slot::SlotState;
 use crate::proxy::downstream::connection::Request;
-use crate::proxy::downstream::local_reply::Persist;
-use crate::proxy::downstream::record::Report;
-use crate::proxy::downstream::stream::{Client, Interrupt};
+use crate::proxy::downstream::local_reply::KeepAlive;
+use crate::proxy::downstream::record::RecordBuilder;
+use crate::proxy::downstream::stream::{Downstream, Interrupt};
 use crate::proxy::fairness::semaphore::Key;
 use crate::proxy::io::Parts;
 use crate::proxy::sync::{Mutex, MutexGuard, PoisonError};
@@ -74,7 +74,7 @@ pub(crate) enum Turn {
     /// It asks the backend, holding this.
     Ask(Option<OwnedSemaphorePermit>),
     /// The answer that is kept has been sent.
-    Answered(Persist),
+    Answered(KeepAlive),
 }
 
 impl Discover {
@@ -124,27 +124,27 @@ pub(crate) fn is_discover(call: &Call<'_>) -> bool {
 /// Decides how a discover goes on. `refused` says that a quota stands against it.
 pub(crate) async fn turn(
     request: &Request<'_>,
-    client: &mut Client,
+    client: &mut Downstream,
     call: &Call<'_>,
     slot: &SlotState,
     refused: bool,
-    report: &mut Report,
+    record: &mut RecordBuilder,
 ) -> Result<Turn, Interrupt> {
-    let who = request.runtime.key(call.client());
+    let who = request.snapshot.key(call.client());
     let lane = slot.discover.lane(who);
     let permit = lane.clone().try_acquire_owned().ok();
     if (refused || permit.is_none() || !slot.places.has_room(who))
-        && let Some(persist) = stand_in(request, client, call, slot, report).await
+        && let Some(keep_alive) = stand_in(request, client, call, slot, record).await
     {
-        return Ok(Turn::Answered(persist));
+        return Ok(Turn::Answered(keep_alive));
     }
     if permit.is_some() {
         return Ok(Turn::Ask(permit));
     }
     // The lane is never closed.
     let permit = client.until(lane.acquire_owned()).await?.ok();
-    match stand_in(request, client, call, slot, report).await {
-        Some(persist) => Ok(Turn::Answered(persist)),
+    match stand_in(request, client, call, slot, record).await {
+        Some(keep_alive) => Ok(Turn::Answered(keep_alive)),
         None => Ok(Turn::Ask(permit)),
     }
 }
@@ -152,37 +152,37 @@ pub(crate) async fn turn(
 /// Sends the answer that is kept, if there is one and it is fresh.
 pub(crate) async fn stand_in(
     request: &Request<'_>,
-    client: &mut Client,
+    client: &mut Downstream,
     call: &Call<'_>,
     slot: &SlotState,
-    report: &mut Report,
-) -> Option<Persist> {
+    record: &mut RecordBuilder,
+) -> Option<KeepAlive> {
     let kept = slot.discover.fresh(view(request, call, slot), slot.pool.who_listens())?;
     let id = call.reply_to().id?;
-    let persist = request.persist(client);
+    let keep_alive = request.keep_alive(client);
     let mut sending = Sending {
         rendered: kept.rendered.clone(),
         request_id: request.id,
         page: request.page,
-        persist,
+        keep_alive,
         version: request.head.version,
         stream: None,
         bodiless: false,
     };
     let length = kept.body.len() - kept.id.len() + id.len();
-    finish_head(&mut sending, Coding::Length(length as u64), persist);
+    finish_head(&mut sending, Coding::Length(length as u64), keep_alive);
     client.set_timeout(WRITE_TIME);
     let (before, after) = (&kept.body[..kept.id.start], &kept.body[kept.id.end..]);
-    report.slot = Some(slot.slot);
-    request.shared.metrics.stood_in(slot.slot);
+    record.slot = Some(slot.slot);
+    request.state.metrics.stood_in(slot.slot);
     if client.write(Parts::new([sending.rendered.as_slice(), before, id, after])).await.is_err() {
-        report.client_gone();
-        return Some(Persist::Close);
+        record.set_client_gone();
+        return Some(KeepAlive::Close);
     }
-    report.status = Some(kept.status);
-    report.outcome = kept.outcome;
-    report.bytes_out = length as u64;
-    Some(persist)
+    record.status = Some(kept.status);
+    record.outcome = kept.outcome;
+    record.bytes_out = length as u64;
+    Some(keep_alive)
 }
 
 /// What an answer depends on: the version asked for and, where the slot is told of them, the client and what it accepts.
@@ -194,7 +194,7 @@ fn view(request: &Request<'_>, call: &Call<'_>, slot: &SlotState) -> View {
     let mut hasher = DefaultHasher::new();
     field(Known::McpProtocolVersion).hash(&mut hasher);
     (call.era() as u8).hash(&mut hasher);
-    slot.backend.client_header.then(|| request.runtime.key(call.client())).hash(&mut hasher);
+    slot.backend.client_header.then(|| request.snapshot.key(call.client())).hash(&mut hasher);
     (slot.backend.accept == Accept::Pass).then(|| field(Known::Accept)).hash(&mut hasher);
     slot.backend.query.then_some(request.head.query).hash(&mut hasher);
     hasher.finish()

@@ -23,10 +23,10 @@ use crate::proxy::backend::request_head;
 use crate::proxy::backend::request_head::{Ask, Origin};
 use crate::proxy::backend::response_head::Session;
 use crate::proxy::backend::slot::{SlotState, left};
-use crate::proxy::downstream::stream::{Client, Interrupt};
+use crate::proxy::downstream::stream::{Downstream, Interrupt};
 use crate::proxy::fairness::semaphore::{NoPlace, Place, Standing};
 use crate::proxy::io::TOGETHER_BYTES_MAX;
-use crate::proxy::state::snapshot::{Runtime, Shared};
+use crate::proxy::state::snapshot::{ProxyState, Snapshot};
 use crate::proxy::state::traffic_split::Route;
 use crate::rollout::sample::{Failure as Failed, Verdict};
 use crate::telemetry::metrics::{Retry, UpstreamConnection};
@@ -42,8 +42,8 @@ const LAST_BREATH: Duration = Duration::from_millis(25);
 /// What is asked of a backend.
 #[derive(Clone)]
 pub(crate) struct Question<'q> {
-    pub(crate) shared: &'q Shared,
-    pub(crate) runtime: &'q Runtime,
+    pub(crate) state: &'q ProxyState,
+    pub(crate) snapshot: &'q Snapshot,
     pub(crate) request: &'q RequestHead<'q>,
     pub(crate) call: &'q Call<'q>,
     pub(crate) body: &'q [u8],
@@ -99,20 +99,23 @@ impl From<Interrupt> for Why {
 impl Question<'_> {
     /// The slot that this route has for the call.
     pub(crate) fn pick(&self, route: &Route) -> Slot {
-        self.runtime.pick(&route.split, self.call.client(), self.origin.routing_id)
+        self.snapshot.pick(&route.split, self.call.client(), self.origin.routing_id)
     }
 }
 
 /// Asks, until there is an answer or a reason why there is none.
-pub(crate) async fn ask<'q>(question: &'q Question<'q>, client: &mut Client) -> Result<Asked<'q>, NotAsked> {
+pub(crate) async fn ask<'q>(
+    question: &'q Question<'q>,
+    client: &mut Downstream,
+) -> Result<Asked<'q>, NotAsked> {
     let no_backend =
         NotAsked { why: Why::Refused(Denial::NoBackend), executed: Executed::No, slot: None, since: None };
     let (route, slot) = match &question.to {
         To::Route(route) => (route.clone(), question.pick(route)),
-        To::Slot(slot) => (question.shared.routes.load(), *slot),
+        To::Slot(slot) => (question.state.routes.load(), *slot),
     };
     // A slot that the configuration no longer has is one that cannot be reached.
-    let known = |slot| question.runtime.slot(slot);
+    let known = |slot| question.snapshot.slot(slot);
     let slot = known(slot).or_else(|| route.split.fallback(slot).and_then(known)).ok_or(no_backend)?;
     let mut asking = Asking {
         question,
@@ -163,7 +166,7 @@ struct Asking<'q> {
 }
 
 impl<'q> Asking<'q> {
-    async fn run(&mut self, client: &mut Client) -> Result<Asked<'q>, Why> {
+    async fn run(&mut self, client: &mut Downstream) -> Result<Asked<'q>, Why> {
         loop {
             if self.question.call.session().is_some() && !self.slot.backend.sessions {
                 // Without `sessions` a slot is asked by POST only.
@@ -212,22 +215,22 @@ impl<'q> Asking<'q> {
                         self.judge(&failure, reused)?;
                     }
                     self.repeated += 1;
-                    self.question.shared.metrics.retried(self.slot.slot, Retry::Repeatable);
+                    self.question.state.metrics.retried(self.slot.slot, Retry::Repeatable);
                 }
                 Err(failure) => self.judge(&failure, reused)?,
             }
         }
     }
 
-    async fn enter(&self, client: &mut Client) -> Result<Place<'q>, Why> {
-        let (runtime, call) = (self.question.runtime, self.question.call);
+    async fn enter(&self, client: &mut Downstream) -> Result<Place<'q>, Why> {
+        let (snapshot, call) = (self.question.snapshot, self.question.call);
         let (standing, patience) = match self.hold_until {
             Some(until) => (Standing::Privileged, left(until)),
             // It is not refused while a backend can answer; each client has a few of them under way at a time.
             None if call.method() == Method::Discover => (Standing::Privileged, left(client.deadline())),
-            None => (Standing::New, runtime.timeouts.waiting),
+            None => (Standing::New, snapshot.timeouts.waiting),
         };
-        let (who, slot) = (runtime.key(call.client()), self.slot);
+        let (who, slot) = (snapshot.key(call.client()), self.slot);
         let places = match call.kind() {
             Kind::Request => &slot.places,
             Kind::Notification | Kind::Response => match slot.places.try_enter(who) {
@@ -243,9 +246,9 @@ impl<'q> Asking<'q> {
         &mut self,
         connection: Connection,
         begun: Instant,
-        client: &mut Client,
+        client: &mut Downstream,
     ) -> Result<Result<Received, Failure>, Why> {
-        let Question { shared, request, call, body, origin, .. } = self.question;
+        let Question { state, request, call, body, origin, .. } = self.question;
         let what = call.session().map_or(Ask::Call(body.len()), Ask::Session);
         let mut head = request_head::head(&self.slot.backend, request, origin, what);
         // One slice is written more cheaply than two.
@@ -257,7 +260,7 @@ impl<'q> Asking<'q> {
         };
         let session = if self.slot.backend.strip_session { Session::Strip } else { Session::Keep };
         let mut written = 0;
-        let exchange = exchange(connection, &head, body, session, &shared.clock, &mut written);
+        let exchange = exchange(connection, &head, body, session, &state.clock, &mut written);
         let result = client.until(exchange).await;
         if written > 0 {
             self.since.get_or_insert(begun);
@@ -275,7 +278,7 @@ impl<'q> Asking<'q> {
     }
 
     /// Whether the backend that was reached under this generation still listens.
-    async fn look_after(&self, generation: u64, client: &mut Client) -> Result<Backend, Why> {
+    async fn look_after(&self, generation: u64, client: &mut Downstream) -> Result<Backend, Why> {
         let slot = self.slot;
         let look = async {
             tokio::time::sleep(LAST_BREATH).await;
@@ -302,7 +305,7 @@ impl<'q> Asking<'q> {
         let why = match failure {
             Failure::Unsent if self.unsent < AGAIN_MAX => {
                 self.unsent += 1;
-                self.question.shared.metrics.retried(slot, Retry::Unsent);
+                self.question.state.metrics.retried(slot, Retry::Unsent);
                 return Ok(());
             }
             Failure::Unsent | Failure::Silent | Failure::Cut => Denial::BackendReset,
@@ -320,13 +323,13 @@ impl<'q> Asking<'q> {
 
     /// Whether the route has changed while the call waited, and has another slot for it now.
     fn is_sent_elsewhere(&mut self) -> bool {
-        let Some(newer) = self.question.shared.routes.newer_than(&self.route) else { return false };
+        let Some(newer) = self.question.state.routes.newer_than(&self.route) else { return false };
         self.route = newer;
         let picked = match &self.question.to {
             To::Route(_) => self.question.pick(&self.route),
             To::Slot(_) => return false,
         };
-        match self.question.runtime.slot(picked) {
+        match self.question.snapshot.slot(picked) {
             Some(slot) if slot.slot != self.slot.slot => {
                 self.slot = slot;
                 (self.fallback, self.unsent) = (Fallback::Untried, 0);
@@ -337,8 +340,8 @@ impl<'q> Asking<'q> {
     }
 
     /// The backend cannot be reached: another one may stand in, or the call is held until one of them can.
-    async fn turn_elsewhere(&mut self, client: &mut Client) -> Result<(), Why> {
-        let (runtime, routes) = (self.question.runtime, &self.question.shared.routes);
+    async fn turn_elsewhere(&mut self, client: &mut Downstream) -> Result<(), Why> {
+        let (snapshot, routes) = (self.question.snapshot, &self.question.state.routes);
         let mut changed = pin!(routes.change());
         // From here on no change is missed, not even one between looking and waiting.
         changed.as_mut().enable();
@@ -348,7 +351,7 @@ impl<'q> Asking<'q> {
         // A session lives in one backend: the other one does not know it.
         let fallback = self.route.split.fallback(self.slot.slot);
         let fallback = fallback.filter(|_| self.question.call.session().is_none());
-        let other = fallback.and_then(|slot| runtime.slot(slot));
+        let other = fallback.and_then(|slot| snapshot.slot(slot));
         if self.fallback == Fallback::Untried {
             self.fallback = Fallback::Tried;
             if let Some(other) = other {
@@ -356,10 +359,10 @@ impl<'q> Asking<'q> {
                 return Ok(());
             }
         }
-        let hold = runtime.timeouts.hold;
+        let hold = snapshot.timeouts.hold;
         let until = *self.hold_until.get_or_insert_with(|| Instant::now() + hold);
         let slot = self.slot;
-        let joined = slot.hold.join(runtime.key(self.question.call.client()));
+        let joined = slot.hold.join(snapshot.key(self.question.call.client()));
         let mut held = joined.map_err(|not_held| match not_held {
             NotHeld::Full => Why::Refused(Denial::BackendRefused),
             NotHeld::OwnExcess => Why::Refused(Denial::ClientShare),
@@ -391,10 +394,10 @@ impl<'q> Asking<'q> {
 
     /// Tells the control plane of a failure on this slot.
     fn sample(&self, failed: Failed, latency: Duration) {
-        self.question.shared.ended(self.slot.slot, Verdict::Failed(failed), latency);
+        self.question.state.ended(self.slot.slot, Verdict::Failed(failed), latency);
     }
 
     fn count(&self, how: UpstreamConnection) {
-        self.question.shared.metrics.upstream_connection(self.slot.slot, how);
+        self.question.state.metrics.upstream_connection(self.slot.slot, how);
     }
 }

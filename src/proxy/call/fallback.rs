@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use crate::policy::Denial;
 use crate::proxy::call::dispatch::{NotAsked, Question, To, Why, ask};
 use crate::proxy::call::peek::{Look, Opened, open};
-use crate::proxy::downstream::stream::Client;
+use crate::proxy::downstream::stream::Downstream;
 use crate::rollout::sample::{Failure, Verdict, judge_rpc_error};
 use crate::telemetry::Outcome;
 use crate::telemetry::metrics::Retry;
@@ -43,7 +43,7 @@ pub(crate) fn stand_in(question: &Question<'_>) -> Option<Slot> {
 pub(crate) async fn try_out<'q>(
     question: &'q Question<'q>,
     stand_in: Slot,
-    client: &mut Client,
+    client: &mut Downstream,
 ) -> Tried<'q> {
     let deadline = client.deadline();
     client.set_deadline(deadline.min(Instant::now() + PATIENCE));
@@ -61,7 +61,7 @@ pub(crate) async fn try_out<'q>(
         Ok(opened) => {
             let failure = failure_in(opened);
             if let Some(failure) = failure {
-                question.shared.ended(opened.slot.slot, Verdict::Failed(failure), opened.since.elapsed());
+                question.state.ended(opened.slot.slot, Verdict::Failed(failure), opened.since.elapsed());
             }
             failure.is_some()
         }
@@ -72,7 +72,7 @@ pub(crate) async fn try_out<'q>(
         Err(NotAsked { why: Why::ClientGone, .. }) => false,
     };
     if failed && Instant::now() < deadline {
-        question.shared.metrics.retried(stand_in.other(), Retry::StandIn);
+        question.state.metrics.retried(stand_in.other(), Retry::StandIn);
         Tried::Failed(stand_in)
     } else {
         Tried::Ended(Box::new(result))

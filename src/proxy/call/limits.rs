@@ -15,7 +15,7 @@ use crate::policy::rate::Meter;
 use crate::policy::{Call, Clients, Denial, Limits, Permit, Quota, ToolRules};
 use crate::proxy::backend::slot::left;
 use crate::proxy::call::dispatch::Why;
-use crate::proxy::downstream::stream::Client;
+use crate::proxy::downstream::stream::Downstream;
 use crate::proxy::fairness::semaphore::{Bounds, Key, NoPlace, Place, Places, Standing};
 use crate::telemetry::metrics::Limit;
 use crate::wire::Kind;
@@ -145,7 +145,7 @@ impl Quotas {
         rules: &ToolRules,
         call: &Call<'_>,
         at: Moment,
-        client: &mut Client,
+        client: &mut Downstream,
     ) -> Result<Pass<'q>, Refused> {
         let own = self.clients.get(call.client().index()).and_then(Option::as_ref);
         let tool = call.tool().and_then(|tool| rules.find(tool)).and_then(|(place, _)| self.tools.get(place));
@@ -231,7 +231,7 @@ impl Account {
         kind: Kind,
         (who, until): (Key, Instant),
         limit: Limit,
-        client: &mut Client,
+        client: &mut Downstream,
     ) -> Result<Option<Place<'_>>, Refused> {
         if self.quota.concurrency.is_none() {
             return Ok(None);

@@ -10,9 +10,9 @@ use crate::proxy::backend::response_head::{AnswerHead, show_location};
 use crate::proxy::backend::slot::SlotState;
 use crate::proxy::call::dispatch::{Asked, NotAsked, Question, Why};
 use crate::proxy::call::tools_list_filter::show_only;
-use crate::proxy::downstream::stream::{Client, Interrupt};
+use crate::proxy::downstream::stream::{Downstream, Interrupt};
 use crate::proxy::fairness::semaphore::Place;
-use crate::proxy::state::snapshot::Shared;
+use crate::proxy::state::snapshot::ProxyState;
 use crate::rollout::sample::{Failure, Verdict};
 use crate::upstream::Slot;
 use crate::wire::response_scan::{Answer, Beginning, Boundary, Format, OutcomeScan};
@@ -94,7 +94,7 @@ pub(crate) async fn open<'q>(
     question: &Question<'q>,
     asked: Asked<'q>,
     look: Look,
-    client: &mut Client,
+    client: &mut Downstream,
 ) -> Result<Opened<'q>, NotAsked> {
     let Asked { slot, place, received, since } = asked;
     let refused = |cut: Cut| refuse(question, slot, since, &cut);
@@ -104,7 +104,7 @@ pub(crate) async fn open<'q>(
     read.look_at(&source.data);
     if let Err(fault) = judge(question, slot.slot, &source, &head, &read) {
         log::warn!("slot {}: {}", slot.slot.as_str(), fault.what);
-        question.shared.ended(slot.slot, fault.verdict, since.elapsed());
+        question.state.ended(slot.slot, fault.verdict, since.elapsed());
         return Err(not_asked(slot, since, Why::Refused(fault.denial)));
     }
     if question.call.kind() != Kind::Request
@@ -116,7 +116,7 @@ pub(crate) async fn open<'q>(
         // 2025-11-25, Sending Messages to the Server: "the server MUST return HTTP status code 202 Accepted with no body".
         head.accept();
     }
-    if let Some(view) = question.runtime.policy.view(question.call) {
+    if let Some(view) = question.snapshot.policy.view(question.call) {
         show_only(view, &mut source, &head, client).await.map_err(refused)?;
         read = Read::new(question, &head);
     }
@@ -125,15 +125,15 @@ pub(crate) async fn open<'q>(
 
 /// A candidate's answers are looked at more closely than stable's, also those that come after a rollback: nobody has relied
 /// on it so far.
-fn is_candidate(shared: &Shared, slot: Slot) -> bool {
-    slot != shared.routes.load().split.stable()
+fn is_candidate(state: &ProxyState, slot: Slot) -> bool {
+    slot != state.routes.load().split.stable()
 }
 
 /// The same denial, in a candidate's name where it is a candidate's: no session may die of a rollout that is taken back, so
 /// its garbage is told in a way that every client survives.
-pub(crate) fn blame(shared: &Shared, slot: Option<Slot>, denial: Denial) -> Denial {
+pub(crate) fn blame(state: &ProxyState, slot: Option<Slot>, denial: Denial) -> Denial {
     let is_garbage = matches!(denial, Denial::BackendInvalid | Denial::BackendNoAnswer);
-    if is_garbage && slot.is_some_and(|slot| is_candidate(shared, slot)) {
+    if is_garbage && slot.is_some_and(|slot| is_candidate(state, slot)) {
         Denial::CandidateInvalid
     } else {
         denial
@@ -173,7 +173,7 @@ fn judge(
     match status {
         ..300 => judge_success(question, slot, source, head, read),
         300..400 => {
-            let secrets = &question.runtime.secrets;
+            let secrets = &question.snapshot.secrets;
             let to = head.location.as_ref().map(|location| show_location(location, secrets));
             let to = to.as_deref().unwrap_or("nowhere");
             let what = format!(
@@ -203,7 +203,7 @@ fn is_translated(question: &Question<'_>, status: u16) -> bool {
     let (call, request) = (question.call, question.request);
     let ends_session = status == 404 && request.fields.occurs(Known::McpSessionId) != Occurs::Never;
     call.kind() == Kind::Request
-        && question.runtime.error_mode == ErrorMode::Survivable
+        && question.snapshot.error_mode == ErrorMode::Survivable
         && call.method() != Method::Discover
         && !ends_session
 }
@@ -230,7 +230,7 @@ fn judge_success(
     if matches!(head.status, 202 | 204 | 205) {
         return fault("which says that there is no answer to wait for");
     }
-    let candidate = is_candidate(question.shared, slot);
+    let candidate = is_candidate(question.state, slot);
     let is_plain_http = !candidate && source.is_complete() && source.data.trim_ascii() == EMPTY_OBJECT;
     match head.format {
         _ if is_plain_http => Ok(()),
@@ -261,7 +261,7 @@ async fn prepare(
     head: &AnswerHead,
     read: &mut Read<'_>,
     look: Look,
-    client: &mut Client,
+    client: &mut Downstream,
 ) -> Result<(), Cut> {
     let enough = |result| match result {
         // What is longer than we look at: the caller sees that it is incomplete.
@@ -270,7 +270,7 @@ async fn prepare(
     };
     // HTTP/1.0 knows no chunks, and an answer that ends with its connection cannot be told from a cut one.
     let whole = question.request.version == Version::Http10 && head.format != Format::EventStream;
-    let limit = usize::try_from(question.runtime.policy.limits().body_bytes_max).unwrap_or(usize::MAX);
+    let limit = usize::try_from(question.snapshot.policy.limits().body_bytes_max).unwrap_or(usize::MAX);
     if head.status >= 300 {
         enough(source.collect(client, FAILURE_BYTES_MAX).await)?;
         let passes = whole && (400..500).contains(&head.status);
@@ -295,7 +295,7 @@ async fn prepare(
 /// The body broke off before anything was sent: the client gets a whole refusal instead.
 fn refuse(question: &Question<'_>, slot: &SlotState, since: Instant, cut: &Cut) -> NotAsked {
     if let Some(failure) = failure_of(cut) {
-        question.shared.ended(slot.slot, Verdict::Failed(failure), since.elapsed());
+        question.state.ended(slot.slot, Verdict::Failed(failure), since.elapsed());
     }
     let why = match cut {
         // It had begun to answer, and half an answer is a malformed one.

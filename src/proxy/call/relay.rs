@@ -15,9 +15,9 @@ use crate::proxy::call::circumstances;
 use crate::proxy::call::peek::{Opened, Read, blame, failure_of};
 use crate::proxy::call::tool_names::Listing;
 use crate::proxy::downstream::connection::Request;
-use crate::proxy::downstream::local_reply::Persist;
-use crate::proxy::downstream::record::Report;
-use crate::proxy::downstream::stream::{Client, Interrupt};
+use crate::proxy::downstream::local_reply::KeepAlive;
+use crate::proxy::downstream::record::RecordBuilder;
+use crate::proxy::downstream::stream::{Downstream, Interrupt};
 use crate::proxy::downstream::stream_timeouts::{AtDrain, StreamTime};
 use crate::proxy::fairness::open_streams::OpenStream;
 use crate::proxy::fairness::semaphore::Place;
@@ -39,14 +39,14 @@ impl Delivery<'_> {
         &self,
         opened: Opened<'_>,
         stream: Option<OpenStream<'_>>,
-        client: &mut Client,
+        client: &mut Downstream,
         copying: Option<Copying<'_>>,
-        report: &mut Report,
-    ) -> Persist {
+        record: &mut RecordBuilder,
+    ) -> KeepAlive {
         let Opened { slot, place, mut source, head, read, since } = opened;
         let (status, format) = (head.status, head.format);
-        report.slot = Some(slot.slot);
-        report.tool = self.call.tool().map(|tool| slot.tool_label(tool));
+        record.slot = Some(slot.slot);
+        record.tool = self.call.tool().map(|tool| slot.tool_label(tool));
         let streams = self.is_stream || format == Format::EventStream;
         let (stream, place) = self.count_apart(streams, stream, place);
         let keeping = Keeping::of(self.request, self.call, slot, (status, format, &head.rendered));
@@ -54,7 +54,7 @@ impl Delivery<'_> {
             rendered: head.rendered,
             request_id: self.request.id,
             page: self.request.page,
-            persist: self.request.persist(client),
+            keep_alive: self.request.keep_alive(client),
             version: self.request.head.version,
             stream: streams.then(|| self.stream_time(stream.is_some())),
             bodiless: head.body == BodyLength::None,
@@ -68,7 +68,7 @@ impl Delivery<'_> {
         let sent = send(sending, &mut source, client, &mut watching).await;
         let Watching { read, listing, keeping, copying, told, .. } = watching;
         let now = Instant::now();
-        report.ended = Some(now);
+        record.ended = Some(now);
         // The connection first: who gets the place looks for it.
         if sent.result.is_ok()
             && let Some(connection) = source.into_reusable()
@@ -79,19 +79,19 @@ impl Delivery<'_> {
             place.leave(now);
         }
         let upstream = now.saturating_duration_since(since);
-        report.upstream = Some(upstream);
-        report.status = Some(status);
-        report.bytes_out = sent.bytes;
+        record.upstream = Some(upstream);
+        record.status = Some(status);
+        record.bytes_out = sent.bytes;
         let answer = read.answer();
-        report.denial = told;
-        report.outcome = told.map_or_else(|| self.classify(&sent, answer, status), Outcome::of_denial);
+        record.denial = told;
+        record.outcome = told.map_or_else(|| self.classify(&sent, answer, status), Outcome::of_denial);
         // How long a subscription lives says nothing about how quick its slot is.
         if let Some(verdict) = self.verdict(&sent, answer, status).filter(|_| !self.is_stream) {
-            self.request.shared.ended_at(slot.slot, verdict, upstream, now.into());
+            self.request.state.ended_at(slot.slot, verdict, upstream, now.into());
         }
         if sent.ended == Ended::Cut {
             // The client must see that this is not all: no end marker, no further answer on this connection.
-            return Persist::Close;
+            return KeepAlive::Close;
         }
         if sent.result.is_ok() && told.is_none() {
             listing.learn(slot, format);
@@ -102,7 +102,7 @@ impl Delivery<'_> {
                 copying.finish(slot.slot, format);
             }
         }
-        sent.persist
+        sent.keep_alive
     }
 
     /// An answer that streams is counted among the streams from its head on, and its place in flight is free. Where its
@@ -119,8 +119,8 @@ impl Delivery<'_> {
         if !streams {
             return (None, Some(place));
         }
-        let Request { shared, runtime, .. } = self.request;
-        let open = || shared.streams.open(runtime.key(self.call.client()), runtime.stream_bounds());
+        let Request { state, snapshot, .. } = self.request;
+        let open = || state.streams.open(snapshot.key(self.call.client()), snapshot.stream_bounds());
         let stream = stream.or_else(open);
         let place = stream.is_none().then_some(place);
         (stream, place)
@@ -128,14 +128,14 @@ impl Delivery<'_> {
 
     /// Silence ends every stream. One that answers a call has an end besides, and one that holds a place has a call's.
     fn stream_time(&self, is_counted_apart: bool) -> StreamTime {
-        let Request { runtime, started, .. } = *self.request;
+        let Request { snapshot, started, .. } = *self.request;
         let tool = self.call.tool();
         let total = match (self.is_stream, is_counted_apart) {
             (true, _) => None,
-            (false, true) => Some(runtime.stream_total(tool)),
-            (false, false) => Some(runtime.total(tool)),
+            (false, true) => Some(snapshot.stream_total(tool)),
+            (false, false) => Some(snapshot.total(tool)),
         };
-        let times = &runtime.timeouts;
+        let times = &snapshot.timeouts;
         StreamTime {
             idle: times.stream_idle,
             end: total.map(|total| started + total),
@@ -248,7 +248,7 @@ impl Watch for Watching<'_, '_> {
         }
         let refusal = self.delivery.refusal(cut)?;
         let request = self.delivery.request;
-        let denial = blame(request.shared, Some(self.slot), refusal);
+        let denial = blame(request.state, Some(self.slot), refusal);
         self.told = Some(denial);
         let reply = reply::to_call(denial, &call.reply_to(), &circumstances(request, Executed::Unknown));
         Some([end, b"data: ", &reply.body, b"\n\n"].concat())

@@ -104,14 +104,14 @@ pub(crate) fn begin<'c>(
     split: &Split,
 ) -> Option<Copying<'c>> {
     split.shadow()?;
-    let rules = &request.runtime.shadow;
-    if !is_read_only(rules, call) || !request.shared.copies.is_sampled(rules.per_million) {
+    let rules = &request.snapshot.shadow;
+    if !is_read_only(rules, call) || !request.state.copies.is_sampled(rules.per_million) {
         return None;
     }
-    let (copies, metrics) = (&request.shared.copies, &request.shared.shadow);
+    let (copies, metrics) = (&request.state.copies, &request.state.shadow);
     let (stable, room) = (split.stable(), rules.body_bytes);
     // Where clients wait for a place, stable is not asked a second time for the sake of a comparison.
-    let busy = request.runtime.slot(stable).is_some_and(|slot| slot.places.waiting() > 0);
+    let busy = request.snapshot.slot(stable).is_some_and(|slot| slot.places.waiting() > 0);
     if busy || copies.waiting() >= rules.queue {
         copies.drop_one(call.method(), metrics);
         return None;
@@ -150,7 +150,7 @@ impl Copying<'_> {
 
     /// The whole answer has gone out: hands the copy over, or drops it.
     pub(crate) fn finish(self, slot: Slot, format: Format) {
-        let (copies, metrics) = (&self.request.shared.copies, &self.request.shared.shadow);
+        let (copies, metrics) = (&self.request.state.copies, &self.request.state.shadow);
         let method = self.call.method();
         if slot != self.stable || self.too_large || format == Format::Opaque {
             return copies.skip_one(method, metrics);
@@ -162,7 +162,7 @@ impl Copying<'_> {
             method,
             stable: self.stable,
             request_id: self.request.id.to_owned(),
-            client: self.request.runtime.policy.clients().name(self.call.client()).to_owned(),
+            client: self.request.snapshot.policy.clients().name(self.call.client()).to_owned(),
             fields: fields.filter_map(|field| Some((text(field.name)?, text(field.value)?))).collect(),
             body: Bytes::copy_from_slice(self.body),
             answer: Bytes::from(self.answer),

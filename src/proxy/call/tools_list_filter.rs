@@ -6,7 +6,7 @@ use crate::http1::BodyLength;
 use crate::policy::call::View;
 use crate::proxy::backend::response_body::{Cut, Source};
 use crate::proxy::backend::response_head::AnswerHead;
-use crate::proxy::downstream::stream::Client;
+use crate::proxy::downstream::stream::Downstream;
 use crate::wire::response_scan::Format;
 use crate::wire::tools_list;
 use crate::wire::tools_list::{Edited, EventEditor};
@@ -19,7 +19,7 @@ pub(crate) async fn show_only(
     view: View<'_>,
     source: &mut Source,
     head: &AnswerHead,
-    client: &mut Client,
+    client: &mut Downstream,
 ) -> Result<(), Cut> {
     if head.body == BodyLength::None {
         return Ok(());

@@ -10,7 +10,7 @@ use crate::http1::{BodyLength, RequestHead};
 use crate::policy::Denial;
 use crate::policy::limits::excess_max;
 use crate::proxy::downstream::body_budget::{Full, Share};
-use crate::proxy::downstream::stream::{Client, Interrupt};
+use crate::proxy::downstream::stream::{Downstream, Interrupt};
 use crate::proxy::io::{Parts, READ_BYTES};
 use crate::wire::reply_id::{Addressee, Reader};
 
@@ -69,14 +69,14 @@ impl From<Interrupt> for NoBody {
 }
 
 /// Why a body was not read. A connection that makes room for another one ends like one that is drained.
-pub(crate) fn reason(client: &Client, denial: Denial) -> Denial {
+pub(crate) fn reason(client: &Downstream, denial: Denial) -> Denial {
     if denial == Denial::Draining && client.ticket().is_evicted() { Denial::Overloaded } else { denial }
 }
 
 /// Reads the body, at most `bytes_max`, until the client's deadline. `arrived` is what came behind the head, `share` what may
 /// be taken of the room for all bodies.
 pub(crate) async fn read<'b>(
-    client: &mut Client,
+    client: &mut Downstream,
     head: &RequestHead<'_>,
     arrived: &'b [u8],
     bytes_max: u64,
@@ -119,7 +119,7 @@ pub(crate) async fn read<'b>(
 }
 
 /// `100 Continue`, if the client waits for it and has not begun by itself (RFC 9110, 10.1.1).
-async fn invite(client: &mut Client, head: &RequestHead<'_>, arrived: &[u8]) -> Result<(), NoBody> {
+async fn invite(client: &mut Downstream, head: &RequestHead<'_>, arrived: &[u8]) -> Result<(), NoBody> {
     if head.expects_continue && arrived.is_empty() {
         client.write(Parts::new([b"HTTP/1.1 100 Continue\r\n\r\n".as_slice()])).await?;
     }
@@ -135,7 +135,12 @@ struct Kept<'r> {
 impl Kept<'_> {
     /// Makes sure that there is memory for some bytes more, but for no more than `bytes_max` in all. Waits for room, which
     /// is better than a refusal: the id of a body that was not read is not known.
-    async fn make_room(&mut self, client: &mut Client, bytes: usize, bytes_max: usize) -> Result<(), NoBody> {
+    async fn make_room(
+        &mut self,
+        client: &mut Downstream,
+        bytes: usize,
+        bytes_max: usize,
+    ) -> Result<(), NoBody> {
         if self.bytes.capacity() - self.bytes.len() >= bytes {
             return Ok(());
         }
@@ -202,7 +207,12 @@ impl Sink<'_> {
     }
 
     /// Makes room for some bytes more, of at most `bytes_max` in all, if they are kept. Without room, the rest is only read.
-    async fn make_room(&mut self, client: &mut Client, bytes: usize, bytes_max: usize) -> Result<(), NoBody> {
+    async fn make_room(
+        &mut self,
+        client: &mut Downstream,
+        bytes: usize,
+        bytes_max: usize,
+    ) -> Result<(), NoBody> {
         let Sink::Keep { kept, .. } = self else { return Ok(()) };
         match kept.make_room(client, bytes, bytes_max).await {
             Err(NoBody::Refused(full @ (Denial::Overloaded | Denial::ClientShare))) => self.refuse(full),
@@ -222,7 +232,7 @@ impl Sink<'_> {
     /// Reads at most `limit` bytes of the body; zero when the client sends nothing more. What is kept is read to its place.
     async fn read(
         &mut self,
-        client: &mut Client,
+        client: &mut Downstream,
         scratch: &mut Vec<u8>,
         limit: usize,
     ) -> Result<usize, NoBody> {
@@ -244,7 +254,7 @@ impl Sink<'_> {
 
 /// Reads a body of known length and returns how much of `arrived` belonged to it.
 async fn read_length(
-    client: &mut Client,
+    client: &mut Downstream,
     arrived: &[u8],
     length: u64,
     sink: &mut Sink<'_>,
@@ -265,7 +275,7 @@ async fn read_length(
 }
 
 /// Reads a chunked body and returns how much of `arrived` belonged to it.
-async fn read_chunked(client: &mut Client, arrived: &[u8], sink: &mut Sink<'_>) -> Result<usize, NoBody> {
+async fn read_chunked(client: &mut Downstream, arrived: &[u8], sink: &mut Sink<'_>) -> Result<usize, NoBody> {
     let mut decoder = Decoder::new();
     let most = usize::try_from(sink.bytes_max()).unwrap_or(usize::MAX);
     // What is decoded is never longer than what it is decoded from.
@@ -311,7 +321,7 @@ fn decode(decoder: &mut Decoder, input: &[u8], sink: &mut Sink<'_>) -> Result<Pr
 
 /// Reads and forgets the body of a refused request, so that the next one on the connection can be read. Returns how
 /// much of `arrived` belonged to it; `None` when the connection must close instead.
-pub(crate) async fn forget(client: &mut Client, head: &RequestHead<'_>, arrived: &[u8]) -> Option<usize> {
+pub(crate) async fn forget(client: &mut Downstream, head: &RequestHead<'_>, arrived: &[u8]) -> Option<usize> {
     match head.body {
         BodyLength::None => Some(0),
         // Whether the body still comes is the client's choice now, so what follows cannot be told apart.

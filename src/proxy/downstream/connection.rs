@@ -27,13 +27,13 @@ use crate::proxy::backend::request_head::{Origin, Trust};
 use crate::proxy::call;
 use crate::proxy::date::seconds;
 use crate::proxy::downstream::health;
-use crate::proxy::downstream::local_reply::{Content, Persist, render, render_preflight};
-use crate::proxy::downstream::record::Report;
-use crate::proxy::downstream::stream::{Client, Interrupt, address_of};
+use crate::proxy::downstream::local_reply::{Content, KeepAlive, render, render_preflight};
+use crate::proxy::downstream::record::RecordBuilder;
+use crate::proxy::downstream::stream::{Downstream, Interrupt, address_of};
 use crate::proxy::drain::Room;
 use crate::proxy::io::{Parts, read_more};
 use crate::proxy::route;
-use crate::proxy::state::snapshot::{Runtime, Shared};
+use crate::proxy::state::snapshot::{ProxyState, Snapshot};
 use crate::telemetry::Outcome;
 
 /// How long a connection that is closed lingers for the client to read the last answer.
@@ -46,22 +46,22 @@ const TURNED_AWAY_MAX: usize = 64;
 
 /// The application behind the listener for clients.
 pub(crate) struct Front {
-    shared: Arc<Shared>,
+    state: Arc<ProxyState>,
     turning_away: Semaphore,
 }
 
 impl Front {
-    pub(crate) fn new(shared: Arc<Shared>) -> Front {
-        Front { shared, turning_away: Semaphore::new(TURNED_AWAY_MAX) }
+    pub(crate) fn new(state: Arc<ProxyState>) -> Front {
+        Front { state, turning_away: Semaphore::new(TURNED_AWAY_MAX) }
     }
 
     /// The answer to a connection beyond the limit: written without reading, then lingered over by a few. A stranger must
     /// not be able to hold what is not counted.
     async fn turn_away(&self, mut stream: Stream) {
-        self.shared.metrics.connection_refused();
-        let id = self.shared.ids.next();
+        self.state.metrics.connection_refused();
+        let id = self.state.ids.next();
         let reply = reply::to_head(Denial::Overloaded);
-        let bytes = render(&reply, id.as_str(), &self.shared.clock, Persist::Close, Content::Full, None);
+        let bytes = render(&reply, id.as_str(), &self.state.clock, KeepAlive::Close, Content::Full, None);
         // A new connection takes so few bytes at once: this does not wait.
         let written = tokio::time::timeout(Duration::ZERO, stream.write_all(&bytes)).await;
         let Ok(_place) = self.turning_away.try_acquire() else { return };
@@ -87,18 +87,18 @@ impl Front {
 #[async_trait]
 impl ServerApp for Front {
     async fn process_new(self: &Arc<Self>, stream: Stream, _shutdown: &ShutdownWatch) -> Option<Stream> {
-        let connections_max = self.shared.runtime.load().policy.limits().connections_max;
-        let Some((ticket, room)) = self.shared.drain.enter(connections_max, address_of(&stream)) else {
+        let connections_max = self.state.snapshot.load().policy.limits().connections_max;
+        let Some((ticket, room)) = self.state.drain.enter(connections_max, address_of(&stream)) else {
             self.turn_away(stream).await;
             return None;
         };
-        self.shared.metrics.connection_accepted();
+        self.state.metrics.connection_accepted();
         if room == Room::Made {
-            self.shared.metrics.connection_evicted();
+            self.state.metrics.connection_evicted();
         }
-        let client = Client::new(stream, ticket);
+        let client = Downstream::new(stream, ticket);
         Connection {
-            shared: &self.shared,
+            state: &self.state,
             client,
             buffer: Vec::new(),
             spans: FieldSpans::default(),
@@ -112,7 +112,7 @@ impl ServerApp for Front {
 
 /// What happens to the connection after a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Ending {
+pub(crate) enum AfterRequest {
     /// It lives on; this much of what had arrived behind the head belonged to the request.
     Keep {
         consumed: usize,
@@ -131,8 +131,8 @@ enum NoHead {
 
 /// One request while it is served.
 pub(crate) struct Request<'r> {
-    pub(crate) shared: &'r Shared,
-    pub(crate) runtime: &'r Runtime,
+    pub(crate) state: &'r ProxyState,
+    pub(crate) snapshot: &'r Snapshot,
     pub(crate) head: RequestHead<'r>,
     /// What arrived behind the head.
     pub(crate) arrived: &'r [u8],
@@ -149,8 +149,8 @@ pub(crate) struct Request<'r> {
 }
 
 struct Connection<'c> {
-    shared: &'c Shared,
-    client: Client,
+    state: &'c ProxyState,
+    client: Downstream,
     /// What arrived and is not yet served. Empty, and without memory of its own, while the connection idles.
     buffer: Vec<u8>,
     spans: FieldSpans,
@@ -161,7 +161,7 @@ struct Connection<'c> {
 impl Connection<'_> {
     async fn serve(mut self) {
         // Asking it for the value costs a look at a pointer; asking the original, a handful of locked instructions.
-        let mut published = Cache::new(&self.shared.runtime);
+        let mut published = Cache::new(&self.state.snapshot);
         let mut patience = published.load().timeouts.header;
         loop {
             let length = match self.next_head(published.load(), patience).await {
@@ -174,18 +174,18 @@ impl Connection<'_> {
             };
             self.client.ticket().served();
             // The wait may have been long; the request goes by what holds now.
-            let runtime = published.load();
-            patience = runtime.timeouts.keepalive_idle;
+            let snapshot = published.load();
+            patience = snapshot.timeouts.keepalive_idle;
             // Boxed, so that a connection that idles does not hold the room that a call needs; and made where it lies, since
             // moving it would cost more than all that it has to begin with.
-            let serving = Box::write(Box::new_uninit(), self.serve_request(runtime, length));
+            let serving = Box::write(Box::new_uninit(), self.serve_request(snapshot, length));
             match Box::into_pin(serving).await {
-                Ending::Keep { consumed } => {
+                AfterRequest::Keep { consumed } => {
                     self.client.ticket().idle(self.idle_since.into());
                     self.advance(length + consumed);
                 }
-                Ending::Close => return,
-                Ending::Linger => return self.client.linger(LINGER, LINGER_BYTES_MAX).await,
+                AfterRequest::Close => return,
+                AfterRequest::Linger => return self.client.linger(LINGER, LINGER_BYTES_MAX).await,
             }
         }
     }
@@ -202,12 +202,12 @@ impl Connection<'_> {
     }
 
     /// Waits for the next complete head and returns its length.
-    async fn next_head(&mut self, runtime: &Runtime, patience: Duration) -> Result<usize, NoHead> {
+    async fn next_head(&mut self, snapshot: &Snapshot, patience: Duration) -> Result<usize, NoHead> {
         let Connection { client, buffer, idle_since, .. } = self;
-        let limits = &runtime.policy.limits().head;
+        let limits = &snapshot.policy.limits().head;
         if buffer.is_empty() {
             client.set_deadline(*idle_since + patience);
-            match client.wait_for_bytes(buffer, || self.shared.drain.last_moment()).await {
+            match client.wait_for_bytes(buffer, || self.state.drain.last_moment()).await {
                 Ok(0) | Err(_) => return Err(NoHead::Quiet),
                 Ok(_) => {}
             }
@@ -221,7 +221,7 @@ impl Connection<'_> {
             arriving.judge(buffer, limits).map_err(refused)?;
             if scanned == 0 {
                 // One deadline for the whole head, from its first byte, however often it dribbles.
-                client.set_timeout(runtime.timeouts.header);
+                client.set_timeout(snapshot.timeouts.header);
                 client.ticket().reading();
             }
             scanned = buffer.len();
@@ -241,47 +241,47 @@ impl Connection<'_> {
     }
 
     /// Answers a head that cannot be trusted.
-    async fn refuse_head(&mut self, runtime: &Runtime, denial: Denial) {
+    async fn refuse_head(&mut self, snapshot: &Snapshot, denial: Denial) {
         let started = Instant::now();
-        let id = self.shared.ids.next();
+        let id = self.state.ids.next();
         let reply = reply::to_head(denial);
-        let bytes = render(&reply, id.as_str(), &self.shared.clock, Persist::Close, Content::Full, None);
+        let bytes = render(&reply, id.as_str(), &self.state.clock, KeepAlive::Close, Content::Full, None);
         self.client.set_timeout(LINGER);
-        let mut report = Report::new(started, self.shared.clock.time());
-        report.denial = Some(denial);
-        report.outcome = Outcome::of_denial(denial);
-        report.status = Some(reply.status);
+        let mut record = RecordBuilder::new(started, self.state.clock.time());
+        record.denial = Some(denial);
+        record.outcome = Outcome::of_denial(denial);
+        record.status = Some(reply.status);
         if self.client.write(Parts::new([bytes.as_slice()])).await.is_ok() {
-            report.bytes_out = reply.body.len() as u64;
+            record.bytes_out = reply.body.len() as u64;
         }
-        self.idle_since = report.record(self.shared, runtime, id.as_str(), self.client.peer());
+        self.idle_since = record.finish(self.state, snapshot, id.as_str(), self.client.peer());
     }
 
     /// Serves the request whose head is the first `length` bytes.
-    async fn serve_request(&mut self, runtime: &Runtime, length: usize) -> Ending {
-        let shared = self.shared;
-        let limits: &HeadLimits = &runtime.policy.limits().head;
+    async fn serve_request(&mut self, snapshot: &Snapshot, length: usize) -> AfterRequest {
+        let state = self.state;
+        let limits: &HeadLimits = &snapshot.policy.limits().head;
         let (block, arrived) = self.buffer.split_at(length);
         let head = match request::parse(block, &mut self.spans, limits) {
             Ok(head) => head,
             Err(error) => {
-                self.refuse_head(runtime, Denial::Framing(error)).await;
-                return Ending::Linger;
+                self.refuse_head(snapshot, Denial::Framing(error)).await;
+                return AfterRequest::Linger;
             }
         };
-        let found = runtime.open_routes.find(&head);
-        if head.host.is_empty() && !runtime.policy.is_probe(&head) {
-            self.refuse_head(runtime, Denial::Framing(FramingError::Host)).await;
-            return Ending::Linger;
+        let found = snapshot.open_routes.find(&head);
+        if head.host.is_empty() && !snapshot.policy.is_probe(&head) {
+            self.refuse_head(snapshot, Denial::Framing(FramingError::Host)).await;
+            return AfterRequest::Linger;
         }
-        let trust = runtime.trust(self.client.peer());
+        let trust = snapshot.trust(self.client.peer());
         let started = Instant::now();
-        let time = shared.clock.time();
+        let time = state.clock.time();
         let wall = seconds(time);
         let verdict = match found {
-            Match::None => Judged::AtTheDoor(runtime.policy.decide(&head, wall)),
+            Match::None => Judged::AtTheDoor(snapshot.policy.decide(&head, wall)),
             Match::Route(_) | Match::OtherMethods => {
-                Judged::OnARoute(route::judge(runtime, found, &head, wall))
+                Judged::OnARoute(route::judge(snapshot, found, &head, wall))
             }
         };
         let given = match head.fields.occurs(Known::XRequestId) {
@@ -289,38 +289,38 @@ impl Connection<'_> {
             Occurs::Once(value) if trust == Trust::Proxy && verdict.is_permitted() => RequestId::parse(value),
             Occurs::Once(_) | Occurs::Never | Occurs::Repeated => None,
         };
-        let own = shared.ids.next();
+        let own = state.ids.next();
         let id = given.as_ref().unwrap_or(&own).as_str();
         let routing_id = own.as_str();
-        let page = runtime.policy.allowed_origin(&head);
-        let request = Request { shared, runtime, head, arrived, id, routing_id, started, wall, trust, page };
-        let mut report = Report::new(started, time);
+        let page = snapshot.policy.allowed_origin(&head);
+        let request = Request { state, snapshot, head, arrived, id, routing_id, started, wall, trust, page };
+        let mut record = RecordBuilder::new(started, time);
         let client = &mut self.client;
         let ending = match verdict {
-            Judged::OnARoute(judged) => route::serve(&request, client, judged, &mut report).await,
+            Judged::OnARoute(judged) => route::serve(&request, client, judged, &mut record).await,
             Judged::AtTheDoor(Verdict::Forward(permit)) => {
-                call::serve(&request, client, permit, &mut report).await
+                call::serve(&request, client, permit, &mut record).await
             }
             Judged::AtTheDoor(Verdict::Session(asked, permit)) => {
-                call::serve_session(&request, client, (asked, permit), &mut report).await
+                call::serve_session(&request, client, (asked, permit), &mut record).await
             }
             Judged::AtTheDoor(Verdict::Deny(denial)) => {
-                report.detail = runtime.policy.detail(denial, &request.head);
+                record.detail = snapshot.policy.detail(denial, &request.head);
                 let reply = reply::to_head(denial);
-                request.answer_unread(client, &reply, Some(denial), &mut report).await
+                request.answer_unread(client, &reply, Some(denial), &mut record).await
             }
             Judged::AtTheDoor(Verdict::Answer(Local::Preflight)) => {
-                request.answer_preflight(client, "POST".into(), Sendable::Parameters, &mut report).await
+                request.answer_preflight(client, "POST".into(), Sendable::Parameters, &mut record).await
             }
             Judged::AtTheDoor(Verdict::Answer(Local::Health)) => {
-                request.answer_unread(client, &health::health(), None, &mut report).await
+                request.answer_unread(client, &health::health(), None, &mut record).await
             }
             Judged::AtTheDoor(Verdict::Answer(Local::Ready)) => {
-                let reply = health::readiness(shared, runtime).await;
-                request.answer_unread(client, &reply, None, &mut report).await
+                let reply = health::readiness(state, snapshot).await;
+                request.answer_unread(client, &reply, None, &mut record).await
             }
         };
-        self.idle_since = report.record(shared, runtime, id, client.peer());
+        self.idle_since = record.finish(state, snapshot, id, client.peer());
         ending
     }
 }
@@ -348,113 +348,113 @@ impl Request<'_> {
     }
 
     /// What the answer says about the connection.
-    pub(crate) fn persist(&self, client: &Client) -> Persist {
-        if client.is_draining() { Persist::Close } else { Persist::wanted(&self.head) }
+    pub(crate) fn keep_alive(&self, client: &Downstream) -> KeepAlive {
+        if client.is_draining() { KeepAlive::Close } else { KeepAlive::requested(&self.head) }
     }
 
     /// Sends an answer of the guard's own to a request whose body has been read.
     pub(crate) async fn answer(
         &self,
-        client: &mut Client,
+        client: &mut Downstream,
         reply: &Reply,
         denial: Option<Denial>,
-        report: &mut Report,
-    ) -> Persist {
-        let persist = self.persist(client);
-        self.send(client, reply, denial, persist, report).await
+        record: &mut RecordBuilder,
+    ) -> KeepAlive {
+        let keep_alive = self.keep_alive(client);
+        self.send(client, reply, denial, keep_alive, record).await
     }
 
     /// Sends an answer of the guard's own and closes: where the next request begins is not known.
     pub(crate) async fn answer_and_close(
         &self,
-        client: &mut Client,
+        client: &mut Downstream,
         reply: &Reply,
         denial: Option<Denial>,
-        report: &mut Report,
-    ) -> Ending {
-        self.send(client, reply, denial, Persist::Close, report).await;
-        Ending::Linger
+        record: &mut RecordBuilder,
+    ) -> AfterRequest {
+        self.send(client, reply, denial, KeepAlive::Close, record).await;
+        AfterRequest::Linger
     }
 
     /// Sends an answer of the guard's own to a request whose body nobody wants, and gets the body out of the way.
     pub(crate) async fn answer_unread(
         &self,
-        client: &mut Client,
+        client: &mut Downstream,
         reply: &Reply,
         denial: Option<Denial>,
-        report: &mut Report,
-    ) -> Ending {
-        let wanted = self.persist(client);
-        if wanted == Persist::Close || !body::is_forgettable(&self.head) {
-            return self.answer_and_close(client, reply, denial, report).await;
+        record: &mut RecordBuilder,
+    ) -> AfterRequest {
+        let wanted = self.keep_alive(client);
+        if wanted == KeepAlive::Close || !body::is_forgettable(&self.head) {
+            return self.answer_and_close(client, reply, denial, record).await;
         }
-        if self.send(client, reply, denial, wanted, report).await == Persist::Close {
-            return Ending::Close;
+        if self.send(client, reply, denial, wanted, record).await == KeepAlive::Close {
+            return AfterRequest::Close;
         }
-        client.set_deadline(self.started + self.runtime.timeouts.body);
+        client.set_deadline(self.started + self.snapshot.timeouts.body);
         client.ticket().reading();
         match body::forget(client, &self.head, self.arrived).await {
-            Some(consumed) => Ending::Keep { consumed },
-            None => Ending::Linger,
+            Some(consumed) => AfterRequest::Keep { consumed },
+            None => AfterRequest::Linger,
         }
     }
 
     async fn send(
         &self,
-        client: &mut Client,
+        client: &mut Downstream,
         reply: &Reply,
         denial: Option<Denial>,
-        persist: Persist,
-        report: &mut Report,
-    ) -> Persist {
+        keep_alive: KeepAlive,
+        record: &mut RecordBuilder,
+    ) -> KeepAlive {
         let content = Content::of(&self.head);
-        let bytes = render(reply, self.id, &self.shared.clock, persist, content, self.page);
-        report.denial = denial;
+        let bytes = render(reply, self.id, &self.state.clock, keep_alive, content, self.page);
+        record.denial = denial;
         if let Some(denial) = denial {
-            report.outcome = Outcome::of_denial(denial);
+            record.outcome = Outcome::of_denial(denial);
         }
-        if self.write(client, &bytes, reply.status, report).await.is_err() {
-            return Persist::Close;
+        if self.write(client, &bytes, reply.status, record).await.is_err() {
+            return KeepAlive::Close;
         }
-        report.bytes_out = reply.body.len() as u64;
-        persist
+        record.bytes_out = reply.body.len() as u64;
+        keep_alive
     }
 
     /// Answers the preflight of an allowed page, where these methods are taken.
     pub(crate) async fn answer_preflight(
         &self,
-        client: &mut Client,
+        client: &mut Downstream,
         methods: Cow<'static, str>,
         sendable: Sendable,
-        report: &mut Report,
-    ) -> Ending {
-        let Some(page) = self.page else { return Ending::Close };
+        record: &mut RecordBuilder,
+    ) -> AfterRequest {
+        let Some(page) = self.page else { return AfterRequest::Close };
         // A browser sends no body with it.
         let bare = matches!(self.head.body, BodyLength::None | BodyLength::Bytes(0));
-        let persist = if bare { self.persist(client) } else { Persist::Close };
+        let keep_alive = if bare { self.keep_alive(client) } else { KeepAlive::Close };
         let preflight = page.preflight(&self.head, methods, sendable);
-        let bytes = render_preflight(&preflight, self.id, &self.shared.clock, persist);
-        match self.write(client, &bytes, 204, report).await {
+        let bytes = render_preflight(&preflight, self.id, &self.state.clock, keep_alive);
+        match self.write(client, &bytes, 204, record).await {
             Err(gone) => gone,
-            Ok(()) if persist == Persist::Close => Ending::Linger,
-            Ok(()) => Ending::Keep { consumed: 0 },
+            Ok(()) if keep_alive == KeepAlive::Close => AfterRequest::Linger,
+            Ok(()) => AfterRequest::Keep { consumed: 0 },
         }
     }
 
     /// Writes an answer of the guard's own.
     async fn write(
         &self,
-        client: &mut Client,
+        client: &mut Downstream,
         bytes: &[u8],
         status: u16,
-        report: &mut Report,
-    ) -> Result<(), Ending> {
+        record: &mut RecordBuilder,
+    ) -> Result<(), AfterRequest> {
         // The call's own deadline may be what is being reported: the answer has a moment of its own.
         client.set_timeout(LINGER);
         if client.write(Parts::new([bytes])).await.is_err() {
-            return Err(report.client_gone());
+            return Err(record.set_client_gone());
         }
-        report.status = Some(status);
+        record.status = Some(status);
         Ok(())
     }
 }

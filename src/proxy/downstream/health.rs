@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use crate::policy::reply::Reply;
 use crate::proxy::drain::Phase;
-use crate::proxy::state::snapshot::{Runtime, Shared};
+use crate::proxy::state::snapshot::{ProxyState, Snapshot};
 
 /// Readiness is asked without a token, so the backend is not asked each time.
 const REMEMBERED: Duration = Duration::from_secs(1);
@@ -40,10 +40,10 @@ pub(crate) fn health() -> Reply {
 }
 
 /// The answer to `/ready`.
-pub(crate) async fn readiness(shared: &Shared, runtime: &Runtime) -> Reply {
-    let backend = check_backend(shared, runtime).await;
-    let serving = shared.drain.phase() == Phase::Serving;
-    let tokens = if runtime.policy.clients().is_empty() { Check::Failed } else { Check::Ok };
+pub(crate) async fn readiness(state: &ProxyState, snapshot: &Snapshot) -> Reply {
+    let backend = check_backend(state, snapshot).await;
+    let serving = state.drain.phase() == Phase::Serving;
+    let tokens = if snapshot.policy.clients().is_empty() { Check::Failed } else { Check::Ok };
     let checks = [
         ("listening", if serving { Check::Ok } else { Check::Failed }),
         ("tokens", tokens),
@@ -55,7 +55,7 @@ pub(crate) async fn readiness(shared: &Shared, runtime: &Runtime) -> Reply {
         "checks": checks.iter().map(|(name, check)| ((*name).to_owned(), check.as_str().into()))
             .collect::<serde_json::Map<String, serde_json::Value>>(),
         "version": env!("CARGO_PKG_VERSION"),
-        "uptime_seconds": shared.started.elapsed().as_secs(),
+        "uptime_seconds": state.started.elapsed().as_secs(),
     });
     Reply {
         status: if ready { 200 } else { 503 },
@@ -66,10 +66,10 @@ pub(crate) async fn readiness(shared: &Shared, runtime: &Runtime) -> Reply {
 }
 
 /// Whether the stable slot's backend accepts connections.
-async fn check_backend(shared: &Shared, runtime: &Runtime) -> Check {
-    let stable = shared.routes.load().split.stable();
-    let Some(slot) = runtime.slot(stable) else { return Check::Failed };
-    let mut last = shared.readiness.last.lock().await;
+async fn check_backend(state: &ProxyState, snapshot: &Snapshot) -> Check {
+    let stable = state.routes.load().split.stable();
+    let Some(slot) = snapshot.slot(stable) else { return Check::Failed };
+    let mut last = state.readiness.last.lock().await;
     if let Some((at, check)) = *last
         && at.elapsed() < REMEMBERED
     {

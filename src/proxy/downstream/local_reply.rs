@@ -8,29 +8,29 @@ use crate::proxy::date::Clock;
 
 /// What an answer says about the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Persist {
-    Keep,
+pub(crate) enum KeepAlive {
+    Implicit,
     /// HTTP/1.0 has to be told.
-    KeepAloud,
+    Explicit,
     Close,
 }
 
-impl Persist {
+impl KeepAlive {
     /// What this request asks for.
-    pub(crate) fn wanted(head: &RequestHead<'_>) -> Persist {
+    pub(crate) fn requested(head: &RequestHead<'_>) -> KeepAlive {
         match (head.keep_alive, head.version) {
-            (false, _) => Persist::Close,
-            (true, Version::Http10) => Persist::KeepAloud,
-            (true, Version::Http11) => Persist::Keep,
+            (false, _) => KeepAlive::Close,
+            (true, Version::Http10) => KeepAlive::Explicit,
+            (true, Version::Http11) => KeepAlive::Implicit,
         }
     }
 
     /// The field line for it.
-    pub(crate) fn field(self) -> &'static [u8] {
+    pub(crate) fn header(self) -> &'static [u8] {
         match self {
-            Persist::Keep => b"",
-            Persist::KeepAloud => b"Connection: keep-alive\r\n",
-            Persist::Close => b"Connection: close\r\n",
+            KeepAlive::Implicit => b"",
+            KeepAlive::Explicit => b"Connection: keep-alive\r\n",
+            KeepAlive::Close => b"Connection: close\r\n",
         }
     }
 }
@@ -53,7 +53,7 @@ pub(crate) fn render(
     reply: &Reply,
     request_id: &str,
     clock: &Clock,
-    persist: Persist,
+    keep_alive: KeepAlive,
     content: Content,
     origin: Option<AllowedOrigin<'_>>,
 ) -> Vec<u8> {
@@ -72,7 +72,7 @@ pub(crate) fn render(
         origin.append_fields(&mut out);
     }
     clock.append_date(&mut out);
-    out.extend_from_slice(persist.field());
+    out.extend_from_slice(keep_alive.header());
     out.extend_from_slice(b"\r\n");
     if content == Content::Full {
         out.extend_from_slice(&reply.body);
@@ -85,14 +85,14 @@ pub(crate) fn render_preflight(
     preflight: &Preflight<'_>,
     request_id: &str,
     clock: &Clock,
-    persist: Persist,
+    keep_alive: KeepAlive,
 ) -> Vec<u8> {
     let mut out = Vec::with_capacity(1024);
     append_status_line(&mut out, 204);
     append_line(&mut out, b"X-Request-Id: ", request_id.as_bytes());
     preflight.append_fields(&mut out);
     clock.append_date(&mut out);
-    out.extend_from_slice(persist.field());
+    out.extend_from_slice(keep_alive.header());
     out.extend_from_slice(b"\r\n");
     out
 }
@@ -174,7 +174,7 @@ mod tests {
             extra: Some(("Allow", "POST".into())),
             body: b"{}".as_slice().into(),
         };
-        let bytes = render(&reply, "id-1", &Clock::new(), Persist::Close, Content::Full, None);
+        let bytes = render(&reply, "id-1", &Clock::new(), KeepAlive::Close, Content::Full, None);
         let text = String::from_utf8(bytes).unwrap();
         let (head, body) = text.split_once("\r\n\r\n").unwrap();
         let mut lines: Vec<_> = head.lines().filter(|line| !line.starts_with("Date: ")).collect();
@@ -194,7 +194,7 @@ mod tests {
     #[test]
     fn an_answer_to_head_declares_its_body_but_does_not_carry_it() {
         let reply = Reply { status: 200, retry_after: None, extra: None, body: b"{}".as_slice().into() };
-        let bytes = render(&reply, "i", &Clock::new(), Persist::Keep, Content::HeadOnly, None);
+        let bytes = render(&reply, "i", &Clock::new(), KeepAlive::Implicit, Content::HeadOnly, None);
         let text = String::from_utf8(bytes).unwrap();
         assert!(text.contains("Content-Length: 2\r\n") && text.ends_with("\r\n\r\n"));
     }

@@ -5,15 +5,15 @@ use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 
 use crate::policy::{ClientId, Denial};
-use crate::proxy::downstream::connection::Ending;
+use crate::proxy::downstream::connection::AfterRequest;
 use crate::proxy::downstream::stream::Peer;
-use crate::proxy::state::snapshot::{Runtime, Shared};
+use crate::proxy::state::snapshot::{ProxyState, Snapshot};
 use crate::telemetry::{Outcome, Record};
 use crate::upstream::Slot;
 use crate::wire::Method;
 
 /// The makings of a [`Record`].
-pub(crate) struct Report {
+pub(crate) struct RecordBuilder {
     started: Instant,
     /// The same by the clock of the day.
     wall: SystemTime,
@@ -40,9 +40,9 @@ pub(crate) struct Report {
     pub(crate) upstream: Option<Duration>,
 }
 
-impl Report {
-    pub(crate) fn new(started: Instant, wall: SystemTime) -> Report {
-        Report {
+impl RecordBuilder {
+    pub(crate) fn new(started: Instant, wall: SystemTime) -> RecordBuilder {
+        RecordBuilder {
             started,
             wall,
             ended: None,
@@ -64,23 +64,29 @@ impl Report {
     }
 
     /// The client left; nothing more can be done for it.
-    pub(crate) fn client_gone(&mut self) -> Ending {
+    pub(crate) fn set_client_gone(&mut self) -> AfterRequest {
         self.outcome = Outcome::ClientGone;
-        Ending::Close
+        AfterRequest::Close
     }
 
     /// Counts and logs the request; returns when it ended.
-    pub(crate) fn record(self, shared: &Shared, runtime: &Runtime, id: &str, peer: Option<Peer>) -> Instant {
+    pub(crate) fn finish(
+        self,
+        state: &ProxyState,
+        snapshot: &Snapshot,
+        id: &str,
+        peer: Option<Peer>,
+    ) -> Instant {
         let ended = self.ended.unwrap_or_else(Instant::now);
         let total = ended.saturating_duration_since(self.started);
         let caller = self.caller.as_deref();
         let record = Record {
             request_id: id,
             peer: peer.as_ref().map(Peer::text),
-            client: self.client.map(|client| runtime.policy.clients().name(client)).or(caller),
+            client: self.client.map(|client| snapshot.policy.clients().name(client)).or(caller),
             client_label: self
                 .client
-                .map_or(caller.unwrap_or_default(), |client| runtime.client_label(client)),
+                .map_or(caller.unwrap_or_default(), |client| snapshot.client_label(client)),
             route: self.route.as_deref(),
             streamed: self.streamed,
             method: self.method,
@@ -95,8 +101,8 @@ impl Report {
             total,
             upstream: self.upstream,
         };
-        shared.metrics.record(&record);
-        shared.log.request(&record, self.wall.checked_add(total).unwrap_or(self.wall));
+        state.metrics.record(&record);
+        state.log.request(&record, self.wall.checked_add(total).unwrap_or(self.wall));
         ended
     }
 }

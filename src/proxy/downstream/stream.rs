@@ -24,13 +24,13 @@ const TOO_EARLY: Duration = Duration::from_secs(30);
 const CARRY_BYTES_MAX: usize = 64 * 1024;
 
 /// A connected client.
-pub(crate) struct Client {
+pub(crate) struct Downstream {
     stream: Stream,
     peer: Option<Peer>,
     ticket: Ticket,
     timer: Timer,
     reading: Reading,
-    leaving: Leaving,
+    on_disconnect: OnDisconnect,
     /// What arrived behind the request that is being served.
     carry: Vec<u8>,
 }
@@ -60,13 +60,13 @@ enum Reading {
 
 /// What a client's leaving means to the call that is being served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Leaving {
+pub(crate) enum OnDisconnect {
     /// Nothing: the call goes on to its end.
-    Ignored,
+    Ignore,
     /// The call ends when the connection is broken; a client that has only finished sending may still read.
-    EndsWhenBroken,
+    AbortOnReset,
     /// The call ends when the client stops sending (2026-07-28: disconnection is cancellation).
-    Ends,
+    Abort,
 }
 
 /// Why waiting ended before what was waited for.
@@ -89,12 +89,12 @@ impl Interrupt {
     }
 }
 
-impl Client {
-    pub(crate) fn new(stream: Stream, ticket: Ticket) -> Client {
+impl Downstream {
+    pub(crate) fn new(stream: Stream, ticket: Ticket) -> Downstream {
         let peer = address_of(&stream).map(|address| Peer { address, text: AddressText::new(address) });
         let timer = Timer::new();
-        let (reading, leaving) = (Reading::Open, Leaving::Ignored);
-        Client { stream, peer, ticket, timer, reading, leaving, carry: Vec::new() }
+        let (reading, on_disconnect) = (Reading::Open, OnDisconnect::Ignore);
+        Downstream { stream, peer, ticket, timer, reading, on_disconnect, carry: Vec::new() }
     }
 
     /// The peer; `None` on a Unix socket.
@@ -126,8 +126,8 @@ impl Client {
     }
 
     /// From now on, the client's leaving means this.
-    pub(crate) fn set_leaving(&mut self, leaving: Leaving) {
-        self.leaving = leaving;
+    pub(crate) fn set_on_disconnect(&mut self, on_disconnect: OnDisconnect) {
+        self.on_disconnect = on_disconnect;
     }
 
     /// Keeps bytes that turned out to belong to the next request.
@@ -172,7 +172,7 @@ impl Client {
 
     /// Appends at most `limit` bytes, straight into `buffer`.
     pub(crate) async fn read_into(&mut self, buffer: &mut Vec<u8>, limit: usize) -> Result<usize, Interrupt> {
-        let Client { stream, ticket, timer, .. } = self;
+        let Downstream { stream, ticket, timer, .. } = self;
         let mut read = pin!(crate::proxy::io::read_into(stream, buffer, limit));
         let result = poll_fn(|cx| match read.as_mut().poll(cx) {
             Poll::Ready(result) => Poll::Ready(result.map_err(|_broken| Interrupt::ClientGone)),
@@ -251,7 +251,7 @@ impl Client {
         }
     }
 
-    /// [`Client::read`] without its deadline.
+    /// [`Downstream::read`] without its deadline.
     pub(crate) fn poll_read(
         &mut self,
         cx: &mut Context<'_>,
@@ -279,7 +279,7 @@ impl Client {
         if let Poll::Ready(interrupt) = self.poll_time(cx) {
             return Poll::Ready(interrupt);
         }
-        if self.leaving == Leaving::Ignored {
+        if self.on_disconnect == OnDisconnect::Ignore {
             return Poll::Pending;
         }
         let mut carry = std::mem::take(&mut self.carry);
@@ -291,7 +291,7 @@ impl Client {
         self.carry = carry;
         let gone = match self.reading {
             Reading::Open => false,
-            Reading::Ended => self.leaving == Leaving::Ends,
+            Reading::Ended => self.on_disconnect == OnDisconnect::Abort,
             Reading::Broken => true,
         };
         if gone { Poll::Ready(Interrupt::ClientGone) } else { Poll::Pending }

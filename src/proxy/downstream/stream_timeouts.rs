@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use crate::proxy::downstream::stream::Client;
+use crate::proxy::downstream::stream::Downstream;
 
 /// How long a stream may be silent, and when it ends in any case.
 #[derive(Debug, Clone, Copy)]
@@ -27,7 +27,7 @@ pub(crate) enum AtDrain {
 
 impl StreamTime {
     /// From now on, waiting ends when the stream is silent for too long or has lasted long enough.
-    pub(crate) fn begin_silence(self, client: &mut Client) {
+    pub(crate) fn begin_silence(self, client: &mut Downstream) {
         client.set_timeout(self.idle);
         if let Some(end) = self.end {
             client.set_deadline(client.deadline().min(end));

@@ -23,11 +23,11 @@ use crate::policy::reply::{self, Reply};
 use crate::policy::routes::{Caller, Match, RoutePermit};
 use crate::proxy::downstream::body;
 use crate::proxy::downstream::body::{Excess, NoBody};
-use crate::proxy::downstream::connection::{Ending, Request};
-use crate::proxy::downstream::local_reply::Persist;
-use crate::proxy::downstream::record::Report;
-use crate::proxy::downstream::stream::{Client, Interrupt, Leaving, Peer};
-use crate::proxy::state::snapshot::Runtime;
+use crate::proxy::downstream::connection::{AfterRequest, Request};
+use crate::proxy::downstream::local_reply::KeepAlive;
+use crate::proxy::downstream::record::RecordBuilder;
+use crate::proxy::downstream::stream::{Downstream, Interrupt, OnDisconnect, Peer};
+use crate::proxy::state::snapshot::Snapshot;
 
 /// What the policy says of a request that belongs to a route, or to the paths of routes.
 pub(crate) enum Judged<'r> {
@@ -46,11 +46,16 @@ impl Judged<'_> {
 }
 
 /// Judges the head of a request that `found` says belongs to routes. `now` is seconds since the epoch.
-pub(crate) fn judge<'r>(runtime: &'r Runtime, found: Match, head: &RequestHead<'_>, now: u64) -> Judged<'r> {
-    let routes = &runtime.open_routes;
+pub(crate) fn judge<'r>(
+    snapshot: &'r Snapshot,
+    found: Match,
+    head: &RequestHead<'_>,
+    now: u64,
+) -> Judged<'r> {
+    let routes = &snapshot.open_routes;
     if let Some(method) = cors::asked_method(head)
         && routes.takes(head.path, method)
-        && runtime.policy.allowed_origin(head).is_some()
+        && snapshot.policy.allowed_origin(head).is_some()
     {
         return Judged::Preflight;
     }
@@ -59,7 +64,7 @@ pub(crate) fn judge<'r>(runtime: &'r Runtime, found: Match, head: &RequestHead<'
         Match::OtherMethods | Match::None => None,
     };
     let Some(route) = route else { return Judged::OtherMethods };
-    match runtime.policy.decide_route(&route.config.rule, head, now) {
+    match snapshot.policy.decide_route(&route.config.rule, head, now) {
         Ok(permit) => Judged::Permitted(route, permit),
         Err(denial) => Judged::Refused(route, denial),
     }
@@ -68,82 +73,82 @@ pub(crate) fn judge<'r>(runtime: &'r Runtime, found: Match, head: &RequestHead<'
 /// Serves a request that belongs to a route, or to the paths of routes that do not take its method.
 pub(crate) async fn serve(
     request: &Request<'_>,
-    client: &mut Client,
+    client: &mut Downstream,
     judged: Judged<'_>,
-    report: &mut Report,
-) -> Ending {
+    record: &mut RecordBuilder,
+) -> AfterRequest {
     match judged {
         Judged::OtherMethods => {
-            report.detail = request.runtime.policy.detail(Denial::RouteMethod, &request.head);
-            let reply = reply::to_route_method(request.runtime.open_routes.allow(request.head.path));
-            request.answer_unread(client, &reply, Some(Denial::RouteMethod), report).await
+            record.detail = request.snapshot.policy.detail(Denial::RouteMethod, &request.head);
+            let reply = reply::to_route_method(request.snapshot.open_routes.allow(request.head.path));
+            request.answer_unread(client, &reply, Some(Denial::RouteMethod), record).await
         }
         Judged::Preflight => {
-            let methods = request.runtime.open_routes.allow(request.head.path).into();
-            request.answer_preflight(client, methods, Sendable::Any, report).await
+            let methods = request.snapshot.open_routes.allow(request.head.path).into();
+            request.answer_preflight(client, methods, Sendable::Any, record).await
         }
         Judged::Refused(route, denial) => {
-            report.route = Some(route.name().to_owned());
-            report.detail = request.runtime.policy.detail(denial, &request.head);
+            record.route = Some(route.name().to_owned());
+            record.detail = request.snapshot.policy.detail(denial, &request.head);
             let reply = reply::to_route(denial, None);
             if denial.closes_connection() {
-                return request.answer_and_close(client, &reply, Some(denial), report).await;
+                return request.answer_and_close(client, &reply, Some(denial), record).await;
             }
-            request.answer_unread(client, &reply, Some(denial), report).await
+            request.answer_unread(client, &reply, Some(denial), record).await
         }
-        Judged::Permitted(route, permit) => serve_permitted(request, client, route, permit, report).await,
+        Judged::Permitted(route, permit) => serve_permitted(request, client, route, permit, record).await,
     }
 }
 
 async fn serve_permitted(
     request: &Request<'_>,
-    client: &mut Client,
+    client: &mut Downstream,
     route: &RouteState,
     permit: RoutePermit,
-    report: &mut Report,
-) -> Ending {
-    report.route = Some(route.name().to_owned());
+    record: &mut RecordBuilder,
+) -> AfterRequest {
+    record.route = Some(route.name().to_owned());
     let rule = &route.config.rule;
-    let caller = route.caller_name(request.runtime, permit.caller());
+    let caller = route.caller_name(request.snapshot, permit.caller());
     match permit.caller() {
-        Caller::Client(client) => report.client = Some(client),
-        Caller::Key(_) | Caller::Anyone => report.caller = caller.map(str::to_owned),
+        Caller::Client(client) => record.client = Some(client),
+        Caller::Key(_) | Caller::Anyone => record.caller = caller.map(str::to_owned),
     }
-    client.set_deadline(request.started + request.runtime.timeouts.body);
-    let runtime = request.runtime;
-    let (bytes_max, patience) = (runtime.policy.limits().bodies_bytes_max, runtime.timeouts.waiting);
-    let who = route.visitor(runtime, permit.caller(), client.peer());
+    client.set_deadline(request.started + request.snapshot.timeouts.body);
+    let snapshot = request.snapshot;
+    let (bytes_max, patience) = (snapshot.policy.limits().bodies_bytes_max, snapshot.timeouts.waiting);
+    let who = route.visitor(snapshot, permit.caller(), client.peer());
     client.ticket().set_client(who.key);
-    let share = request.shared.room.share(who.key, bytes_max, patience);
+    let share = request.state.room.share(who.key, bytes_max, patience);
     let (head, arrived) = (&request.head, request.arrived);
     let body = match body::read(client, head, arrived, rule.body_bytes_max, share, Excess::Refuse).await {
         Ok(body) => body,
-        Err(NoBody::Gone) => return report.client_gone(),
+        Err(NoBody::Gone) => return record.set_client_gone(),
         Err(NoBody::Refused(denial) | NoBody::Unkept { denial, .. }) => {
             let denial = body::reason(client, denial);
             let reply = reply::to_route(denial, None);
-            return request.answer_and_close(client, &reply, Some(denial), report).await;
+            return request.answer_and_close(client, &reply, Some(denial), record).await;
         }
     };
-    report.bytes_in = body.bytes.len() as u64;
+    record.bytes_in = body.bytes.len() as u64;
     let visit = match route.enter(caller.unwrap_or_default(), who) {
         Ok(visit) => visit,
         Err(busy) => {
             let (denial, reply) = too_much(busy);
-            let persist = request.answer(client, &reply, Some(denial), report).await;
-            return ending(persist, body.consumed);
+            let keep_alive = request.answer(client, &reply, Some(denial), record).await;
+            return ending(keep_alive, body.consumed);
         }
     };
     let passage = Passage { request, route, visit, permit };
-    let persist = passage.conduct(client, &body.bytes, caller, report).await;
+    let keep_alive = passage.conduct(client, &body.bytes, caller, record).await;
     // What the client of a tunnel has sent last must not take back what it was sent last.
-    if passage.permit.is_upgrade() { Ending::Linger } else { ending(persist, body.consumed) }
+    if passage.permit.is_upgrade() { AfterRequest::Linger } else { ending(keep_alive, body.consumed) }
 }
 
-fn ending(persist: Persist, consumed: usize) -> Ending {
-    match persist {
-        Persist::Keep | Persist::KeepAloud => Ending::Keep { consumed },
-        Persist::Close => Ending::Close,
+fn ending(keep_alive: KeepAlive, consumed: usize) -> AfterRequest {
+    match keep_alive {
+        KeepAlive::Implicit | KeepAlive::Explicit => AfterRequest::Keep { consumed },
+        KeepAlive::Close => AfterRequest::Close,
     }
 }
 
@@ -168,59 +173,59 @@ struct Passage<'p> {
 impl Passage<'_> {
     async fn conduct(
         &self,
-        client: &mut Client,
+        client: &mut Downstream,
         body: &[u8],
         caller: Option<&str>,
-        report: &mut Report,
-    ) -> Persist {
+        record: &mut RecordBuilder,
+    ) -> KeepAlive {
         let Passage { request, route, .. } = self;
-        let Some((backend, slot)) = route.backend(request.shared, request.runtime) else {
-            return self.refuse(client, Denial::NoBackend, report).await;
+        let Some((backend, slot)) = route.backend(request.state, request.snapshot) else {
+            return self.refuse(client, Denial::NoBackend, record).await;
         };
-        report.slot = slot;
+        record.slot = slot;
         client.set_deadline(request.started + route.config.total);
-        client.set_leaving(match request.head.method {
-            b"GET" | b"HEAD" => Leaving::Ends,
+        client.set_on_disconnect(match request.head.method {
+            b"GET" | b"HEAD" => OnDisconnect::Abort,
             // A client that has only finished sending may still read.
-            _ => Leaving::EndsWhenBroken,
+            _ => OnDisconnect::AbortOnReset,
         });
         let peer = client.peer();
         let peer = peer.as_ref().map(Peer::text);
         let replay = request_head::replay(request, route, backend, &self.permit, caller, body, peer);
         let exchange = pingora::bridge::Exchange::new(
             backend.address.clone(),
-            request.runtime.timeouts.connect,
+            request.snapshot.timeouts.connect,
             self.permit.is_upgrade(),
             request.head.method == b"HEAD",
         );
-        let handed = request.shared.gateway.hand_over(exchange, replay);
-        let persist = if self.permit.is_upgrade() {
-            tunnel::serve(self, client, handed, report).await
+        let handed = request.state.gateway.hand_over(exchange, replay);
+        let keep_alive = if self.permit.is_upgrade() {
+            tunnel::serve(self, client, handed, record).await
         } else {
-            response::serve(self, client, handed, report).await
+            response::serve(self, client, handed, record).await
         };
-        client.set_leaving(Leaving::Ignored);
-        persist
+        client.set_on_disconnect(OnDisconnect::Ignore);
+        keep_alive
     }
 
     /// Answers instead of the backend.
-    async fn refuse(&self, client: &mut Client, denial: Denial, report: &mut Report) -> Persist {
+    async fn refuse(&self, client: &mut Downstream, denial: Denial, record: &mut RecordBuilder) -> KeepAlive {
         let reply = reply::to_route(denial, None);
-        self.request.answer(client, &reply, Some(denial), report).await
+        self.request.answer(client, &reply, Some(denial), record).await
     }
 
     /// Answers for a backend that did not.
     async fn give_up(
         &self,
-        client: &mut Client,
+        client: &mut Downstream,
         why: pingora::bridge::NoAnswer,
-        report: &mut Report,
-    ) -> Persist {
+        record: &mut RecordBuilder,
+    ) -> KeepAlive {
         use pingora::bridge::NoAnswer;
         let denial = match why {
             NoAnswer::Interrupted(Interrupt::ClientGone) => {
-                report.client_gone();
-                return Persist::Close;
+                record.set_client_gone();
+                return KeepAlive::Close;
             }
             NoAnswer::Interrupted(Interrupt::Deadline) => Denial::Deadline,
             NoAnswer::Interrupted(Interrupt::Draining) => Denial::Draining,
@@ -234,6 +239,6 @@ impl Passage<'_> {
                 Denial::BackendInvalid
             }
         };
-        self.refuse(client, denial, report).await
+        self.refuse(client, denial, record).await
     }
 }

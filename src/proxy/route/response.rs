@@ -10,15 +10,18 @@ use crate::http1::{BodyLength, FieldSpans, head_end};
 use crate::proxy::backend::response_body::{Coding, Cut, Sending, Source, finish_head, write};
 use crate::proxy::backend::response_head::{AnswerHead, Challenge, HEAD_LIMITS, Judged, Session, judge};
 use crate::proxy::date::Clock;
-use crate::proxy::downstream::local_reply::{Persist, append_length};
-use crate::proxy::downstream::record::Report;
-use crate::proxy::downstream::stream::Client;
+use crate::proxy::downstream::local_reply::{KeepAlive, append_length};
+use crate::proxy::downstream::record::RecordBuilder;
+use crate::proxy::downstream::stream::Downstream;
 use crate::proxy::route::pingora::bridge::{Handed, NoAnswer};
 use crate::telemetry::Outcome;
 use crate::wire::response_scan::Format;
 
 /// Waits for the head of the answer, as long as the client does.
-pub(crate) async fn wait(client: &mut Client, handed: &mut Handed) -> Result<(Vec<u8>, Vec<u8>), NoAnswer> {
+pub(crate) async fn wait(
+    client: &mut Downstream,
+    handed: &mut Handed,
+) -> Result<(Vec<u8>, Vec<u8>), NoAnswer> {
     client.until(head(handed)).await.unwrap_or_else(|interrupt| Err(NoAnswer::Interrupted(interrupt)))
 }
 
@@ -46,30 +49,30 @@ async fn head(handed: &mut Handed) -> Result<(Vec<u8>, Vec<u8>), NoAnswer> {
 /// Waits for the answer and passes it on.
 pub(crate) async fn serve(
     passage: &Passage<'_>,
-    client: &mut Client,
+    client: &mut Downstream,
     mut handed: Handed,
-    report: &mut Report,
-) -> Persist {
+    record: &mut RecordBuilder,
+) -> KeepAlive {
     let since = Instant::now();
-    let persist = match wait(client, &mut handed).await {
-        Ok((block, rest)) => pass_on(passage, client, &mut handed, &block, rest, report).await,
-        Err(why) => passage.give_up(client, why, report).await,
+    let keep_alive = match wait(client, &mut handed).await {
+        Ok((block, rest)) => pass_on(passage, client, &mut handed, &block, rest, record).await,
+        Err(why) => passage.give_up(client, why, record).await,
     };
-    report.upstream = Some(since.elapsed());
-    persist
+    record.upstream = Some(since.elapsed());
+    keep_alive
 }
 
 /// Passes on an answer whose head has arrived.
 pub(crate) async fn pass_on(
     passage: &Passage<'_>,
-    client: &mut Client,
+    client: &mut Downstream,
     handed: &mut Handed,
     block: &[u8],
     rest: Vec<u8>,
-    report: &mut Report,
-) -> Persist {
+    record: &mut RecordBuilder,
+) -> KeepAlive {
     let head_only = passage.request.head.method == b"HEAD";
-    let judged = judge_answer(block, head_only, &passage.request.shared.clock);
+    let judged = judge_answer(block, head_only, &passage.request.state.clock);
     let opened = judged.and_then(|head| {
         let body = if head_only { BodyLength::None } else { head.body };
         let bodiless = head_only || matches!(head.status, 204 | 304);
@@ -78,29 +81,29 @@ pub(crate) async fn pass_on(
     });
     let (mut source, head, bodiless) = match opened {
         Ok(opened) => opened,
-        Err(why) => return passage.give_up(client, why, report).await,
+        Err(why) => return passage.give_up(client, why, record).await,
     };
     if let Err(cut) = source.gather(client, head.format, |_| true).await {
         let why = no_answer(&cut);
         let why = if why == NoAnswer::Closed { handed.exchange.failure() } else { why };
-        return passage.give_up(client, why, report).await;
+        return passage.give_up(client, why, record).await;
     }
     passage.route.reached();
-    report.status = Some(head.status);
-    report.outcome = if head.status >= 500 { Outcome::Upstream } else { Outcome::Ok };
-    report.streamed = head.format == Format::EventStream;
+    record.status = Some(head.status);
+    record.outcome = if head.status >= 500 { Outcome::Upstream } else { Outcome::Ok };
+    record.streamed = head.format == Format::EventStream;
     let stream = (head.format == Format::EventStream).then(|| passage.visit.stream());
     let sending = Sending {
         rendered: head.rendered,
         request_id: passage.request.id,
         page: passage.request.page,
-        persist: passage.request.persist(client),
+        keep_alive: passage.request.keep_alive(client),
         version: passage.request.head.version,
         stream: None,
         bodiless,
     };
     let flow = Flow { passage, tail: Tail::default(), is_events: stream.is_some() };
-    flow.run(sending, &mut source, client, report).await
+    flow.run(sending, &mut source, client, record).await
 }
 
 /// The head for the client. To HEAD it carries the length that a body would have.
@@ -146,31 +149,31 @@ impl Flow<'_> {
         mut self,
         mut sending: Sending<'_>,
         source: &mut Source<&mut DuplexStream>,
-        client: &mut Client,
-        report: &mut Report,
-    ) -> Persist {
+        client: &mut Downstream,
+        record: &mut RecordBuilder,
+    ) -> KeepAlive {
         let coding = source.coding(sending.version);
-        let persist = if coding == Coding::UntilClose { Persist::Close } else { sending.persist };
-        finish_head(&mut sending, coding, persist);
-        let end = match self.pass(&sending.rendered, source, client, coding, report).await {
+        let keep_alive = if coding == Coding::UntilClose { KeepAlive::Close } else { sending.keep_alive };
+        finish_head(&mut sending, coding, keep_alive);
+        let end = match self.pass(&sending.rendered, source, client, coding, record).await {
             Ok(end) => end,
             Err(cut) => End::Cut(cut),
         };
         match end {
-            End::Whole => persist,
+            End::Whole => keep_alive,
             End::Drained => {
                 if coding == Coding::Chunked {
                     client.set_timeout(self.passage.route.config.idle);
                     let _ = client.write(Parts::new([b"0\r\n\r\n".as_slice()])).await;
                 }
-                Persist::Close
+                KeepAlive::Close
             }
             End::Cut(cut) => {
-                report.outcome = match cut {
+                record.outcome = match cut {
                     Cut::Interrupted(interrupt) | Cut::Unwritten(interrupt) => interrupt.outcome(),
                     Cut::Closed | Cut::Malformed(_) | Cut::TooLong | Cut::Unreadable => Outcome::Upstream,
                 };
-                Persist::Close
+                KeepAlive::Close
             }
         }
     }
@@ -179,15 +182,15 @@ impl Flow<'_> {
         &mut self,
         head: &[u8],
         source: &mut Source<&mut DuplexStream>,
-        client: &mut Client,
+        client: &mut Downstream,
         coding: Coding,
-        report: &mut Report,
+        record: &mut RecordBuilder,
     ) -> Result<End, Cut> {
         let mut head = head;
         loop {
             self.set_deadline(client);
             self.tail.see(&source.data);
-            report.bytes_out += source.data.len() as u64;
+            record.bytes_out += source.data.len() as u64;
             write(client, head, source, coding).await?;
             if source.is_complete() {
                 return Ok(End::Whole);
@@ -206,7 +209,7 @@ impl Flow<'_> {
     }
 
     /// Silence ends any answer; the total time ends those that have an end.
-    fn set_deadline(&self, client: &mut Client) {
+    fn set_deadline(&self, client: &mut Downstream) {
         let config = &self.passage.route.config;
         let idle = Instant::now() + config.idle;
         let whole = self.passage.request.started + config.total;

@@ -13,7 +13,7 @@ use crate::policy::routes::{self, Caller, Entry, Match, Rule};
 use crate::proxy::backend::request_head::Trust;
 use crate::proxy::downstream::stream::Peer;
 use crate::proxy::fairness::semaphore::{Key, most_of_one};
-use crate::proxy::state::snapshot::{Runtime, Shared};
+use crate::proxy::state::snapshot::{ProxyState, Snapshot};
 use crate::telemetry::metrics::RouteGauges;
 use crate::upstream::{Backend, Slot};
 
@@ -130,9 +130,9 @@ impl RouteState {
     }
 
     /// Who calls, by the configured name.
-    pub(crate) fn caller_name<'r>(&'r self, runtime: &'r Runtime, caller: Caller) -> Option<&'r str> {
+    pub(crate) fn caller_name<'r>(&'r self, snapshot: &'r Snapshot, caller: Caller) -> Option<&'r str> {
         match (caller, &self.config.rule.entry) {
-            (Caller::Client(client), _) => Some(runtime.policy.clients().name(client)),
+            (Caller::Client(client), _) => Some(snapshot.policy.clients().name(client)),
             (Caller::Key(index), Entry::ApiKey { keys, .. }) => keys.get(index).map(|key| key.name.as_str()),
             (Caller::Key(_) | Caller::Anyone, _) => None,
         }
@@ -141,15 +141,15 @@ impl RouteState {
     /// Where the route leads now.
     pub(crate) fn backend<'r>(
         &'r self,
-        shared: &Shared,
-        runtime: &'r Runtime,
+        state: &ProxyState,
+        snapshot: &'r Snapshot,
     ) -> Option<(&'r Backend, Option<Slot>)> {
         let slot = match &self.config.target {
             Target::Own(backend) => return Some((backend, None)),
             Target::Slot(slot) => *slot,
-            Target::Stable => shared.routes.load().split.stable(),
+            Target::Stable => state.routes.load().split.stable(),
         };
-        runtime.slot(slot).map(|state| (&state.backend, Some(slot)))
+        snapshot.slot(slot).map(|state| (&state.backend, Some(slot)))
     }
 
     /// Takes a place, if the caller's rate and the route have one.
@@ -177,8 +177,8 @@ impl RouteState {
 
     /// Whose request this is. Those that a route lets in without a name are told apart by their address, but not behind a
     /// proxy or a socket, which have one for all.
-    pub(crate) fn visitor(&self, runtime: &Runtime, caller: Caller, peer: Option<Peer>) -> Visitor {
-        let stranger = peer.filter(|_| runtime.trust(peer) == Trust::Stranger);
+    pub(crate) fn visitor(&self, snapshot: &Snapshot, caller: Caller, peer: Option<Peer>) -> Visitor {
+        let stranger = peer.filter(|_| snapshot.trust(peer) == Trust::Stranger);
         let hashed = |name: &dyn Fn(&mut DefaultHasher)| {
             let mut hasher = DefaultHasher::new();
             self.name().hash(&mut hasher);
@@ -187,7 +187,7 @@ impl RouteState {
             Key::try_from(hasher.finish() >> 33).unwrap_or_default() | 1 << 31
         };
         let (key, has_others) = match (caller, &self.config.rule.entry) {
-            (Caller::Client(client), _) => (runtime.key(client), runtime.policy.clients().len() > 1),
+            (Caller::Client(client), _) => (snapshot.key(client), snapshot.policy.clients().len() > 1),
             (Caller::Key(index), Entry::ApiKey { keys, .. }) => {
                 (hashed(&|hasher| index.hash(hasher)), keys.len() > 1)
             }

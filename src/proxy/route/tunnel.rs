@@ -15,9 +15,9 @@ use super::Passage;
 use crate::http1::hop_by_hop::passes_to_client;
 use crate::http1::{self, FieldSpans};
 use crate::proxy::backend::response_head::HEAD_LIMITS;
-use crate::proxy::downstream::local_reply::{Persist, append_field};
-use crate::proxy::downstream::record::Report;
-use crate::proxy::downstream::stream::{Client, Interrupt};
+use crate::proxy::downstream::local_reply::{KeepAlive, append_field};
+use crate::proxy::downstream::record::RecordBuilder;
+use crate::proxy::downstream::stream::{Downstream, Interrupt};
 use crate::proxy::route::pingora::bridge::Handed;
 use crate::proxy::route::response;
 use crate::proxy::route::websocket::{Frames, GOING_AWAY};
@@ -29,37 +29,37 @@ const GOODBYE: Duration = Duration::from_secs(1);
 /// Waits for the backend's consent. Without it the answer is one as any other.
 pub(crate) async fn serve(
     passage: &Passage<'_>,
-    client: &mut Client,
+    client: &mut Downstream,
     mut handed: Handed,
-    report: &mut Report,
-) -> Persist {
+    record: &mut RecordBuilder,
+) -> KeepAlive {
     let since = Instant::now();
     let (block, rest) = match response::wait(client, &mut handed).await {
         Ok(arrived) => arrived,
-        Err(why) => return passage.give_up(client, why, report).await,
+        Err(why) => return passage.give_up(client, why, record).await,
     };
-    let persist = match consent(&block, passage.request.id) {
+    let keep_alive = match consent(&block, passage.request.id) {
         Some(head) => {
             passage.route.reached();
-            report.status = Some(101);
-            report.streamed = true;
+            record.status = Some(101);
+            record.streamed = true;
             let _stream = passage.visit.stream();
             let mut early = passage.request.arrived.to_vec();
             early.extend_from_slice(&client.take_carried());
             let mut tunnel = Tunnel::new(rest, early);
-            report.outcome = tunnel.run(client, &head, &mut handed.pipe, passage).await;
-            report.bytes_in = tunnel.upwards.bytes;
-            report.bytes_out = tunnel.downwards.bytes;
-            Persist::Close
+            record.outcome = tunnel.run(client, &head, &mut handed.pipe, passage).await;
+            record.bytes_in = tunnel.upwards.bytes;
+            record.bytes_out = tunnel.downwards.bytes;
+            KeepAlive::Close
         }
         None => {
             // The client's next bytes might be a frame or a request: it said that it would speak another protocol.
-            response::pass_on(passage, client, &mut handed, &block, rest, report).await;
-            Persist::Close
+            response::pass_on(passage, client, &mut handed, &block, rest, record).await;
+            KeepAlive::Close
         }
     };
-    report.upstream = Some(since.elapsed());
-    persist
+    record.upstream = Some(since.elapsed());
+    keep_alive
 }
 
 /// The head that tells the client that the backend agreed; `None` if it did not.
@@ -115,7 +115,7 @@ impl Lane {
 
 impl Lane {
     /// [`Lane::poll_write`] to a client.
-    fn poll_to(&mut self, cx: &mut Context<'_>, client: &mut Client) -> Poll<Result<(), Interrupt>> {
+    fn poll_to(&mut self, cx: &mut Context<'_>, client: &mut Downstream) -> Poll<Result<(), Interrupt>> {
         let mut parts = Parts::new([&self.waiting[self.written..]]);
         let result = client.poll_write(cx, &mut parts);
         self.written += parts.written();
@@ -154,7 +154,7 @@ impl Tunnel {
     /// Tells the client, then carries bytes to the end.
     async fn run(
         &mut self,
-        client: &mut Client,
+        client: &mut Downstream,
         head: &[u8],
         pipe: &mut DuplexStream,
         passage: &Passage<'_>,
@@ -190,7 +190,7 @@ impl Tunnel {
     fn poll_move(
         &mut self,
         cx: &mut Context<'_>,
-        client: &mut Client,
+        client: &mut Downstream,
         pipe: &mut DuplexStream,
     ) -> Poll<Result<Moved, Interrupt>> {
         let up = self.poll_upwards(cx, client, pipe)?;
@@ -213,7 +213,7 @@ impl Tunnel {
     fn poll_upwards(
         &mut self,
         cx: &mut Context<'_>,
-        client: &mut Client,
+        client: &mut Downstream,
         pipe: &mut DuplexStream,
     ) -> Result<bool, Interrupt> {
         let lane = &mut self.upwards;
@@ -243,7 +243,7 @@ impl Tunnel {
     fn poll_downwards(
         &mut self,
         cx: &mut Context<'_>,
-        client: &mut Client,
+        client: &mut Downstream,
         pipe: &mut DuplexStream,
     ) -> Result<bool, Interrupt> {
         let lane = &mut self.downwards;

@@ -11,7 +11,7 @@ use crate::policy::ClientId;
 use crate::policy::auth::TokenHash;
 use crate::proxy::call::shadow::CallCopy;
 use crate::proxy::drain::Phase;
-use crate::proxy::state::snapshot::{Runtime, Shared};
+use crate::proxy::state::snapshot::{ProxyState, Snapshot};
 use crate::proxy::state::traffic_split::Route;
 use crate::rollout::sample::Ended;
 use crate::telemetry::metrics::{Reload, RolloutMetrics, ShadowMetrics};
@@ -20,7 +20,7 @@ use crate::upstream::Slot;
 /// A handle for admin commands and signals. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Handle {
-    shared: Arc<Shared>,
+    state: Arc<ProxyState>,
     pub(crate) listen: String,
     pub(crate) metrics: Option<SocketAddr>,
 }
@@ -68,14 +68,14 @@ pub(crate) struct KnownToken {
 }
 
 impl Handle {
-    pub(crate) fn new(shared: Arc<Shared>, listen: String, metrics: Option<SocketAddr>) -> Handle {
-        Handle { shared, listen, metrics }
+    pub(crate) fn new(state: Arc<ProxyState>, listen: String, metrics: Option<SocketAddr>) -> Handle {
+        Handle { state, listen, metrics }
     }
 
     /// A snapshot for `status`.
     pub(crate) fn status(&self) -> StatusSnapshot {
-        let runtime = self.shared.runtime.load();
-        let slots = runtime.slots().map(|slot| SlotStatus {
+        let snapshot = self.state.snapshot.load();
+        let slots = snapshot.slots().map(|slot| SlotStatus {
             slot: slot.slot,
             address: slot.address(),
             reachable: slot.reachable(),
@@ -86,13 +86,13 @@ impl Handle {
         });
         StatusSnapshot {
             version: env!("CARGO_PKG_VERSION"),
-            uptime: self.shared.started.elapsed(),
-            draining: self.shared.drain.phase() != Phase::Serving,
+            uptime: self.state.started.elapsed(),
+            draining: self.state.drain.phase() != Phase::Serving,
             listen: self.listen.clone(),
             metrics: self.metrics,
-            connections: self.shared.drain.open(),
-            clients: runtime.policy.clients().len(),
-            stable: self.shared.routes.load().split.stable(),
+            connections: self.state.drain.open(),
+            clients: snapshot.policy.clients().len(),
+            stable: self.state.routes.load().split.stable(),
             slots: slots.collect(),
         }
     }
@@ -100,18 +100,18 @@ impl Handle {
     /// Replaces policy, limits and backends in one pointer swap; requests under way finish on what they started with. The
     /// listeners stay as they are.
     pub(crate) fn publish(&self, config: Config) {
-        let previous = self.shared.runtime.load();
-        self.shared.runtime.store(Arc::new(Runtime::new(config, Some(&previous))));
+        let previous = self.state.snapshot.load();
+        self.state.snapshot.store(Arc::new(Snapshot::new(config, Some(&previous))));
     }
 
     /// The tokens of the running configuration, client by client; of more than an answer holds, those used last.
     pub(crate) fn tokens_known(&self) -> Vec<KnownToken> {
-        let runtime = self.shared.runtime.load();
-        let clients = runtime.policy.clients();
+        let snapshot = self.state.snapshot.load();
+        let clients = snapshot.policy.clients();
         let mut known: Vec<_> = clients
             .tokens()
             .enumerate()
-            .map(|(place, token)| (runtime.quotas.last_used(place), token))
+            .map(|(place, token)| (snapshot.quotas.last_used(place), token))
             .collect();
         if known.len() > TOKENS_SHOWN_MAX {
             known.sort_by_key(|(when, _)| std::cmp::Reverse(*when));
@@ -129,68 +129,68 @@ impl Handle {
 
     /// The names of a slot's tools, as its own list has them: they may be labels.
     pub(crate) fn learn_tools(&self, slot: Slot, names: Vec<String>) {
-        let runtime = self.shared.runtime.load();
-        if let Some(state) = runtime.slots().find(|state| state.slot == slot) {
+        let snapshot = self.state.snapshot.load();
+        if let Some(state) = snapshot.slots().find(|state| state.slot == slot) {
             state.learn_tools(names.into_iter().collect());
         }
     }
 
     /// Counts what became of a new configuration.
     pub(crate) fn reloaded(&self, outcome: Reload) {
-        self.shared.metrics.reloaded(outcome);
+        self.state.metrics.reloaded(outcome);
     }
 
     /// Replaces the route in one pointer swap: the next call goes by it.
     pub(crate) fn publish_route(&self, route: Route) {
-        self.shared.routes.publish(route);
+        self.state.routes.publish(route);
     }
 
     /// Every finished call from here on, as what it says about its slot. Only the first to ask gets it.
     pub(crate) fn samples(&self) -> Option<mpsc::Receiver<Ended>> {
-        self.shared.samples.take()
+        self.state.samples.take()
     }
 
     /// The copies of calls for the candidate. Only the first to ask gets them.
     pub(crate) fn copies(&self) -> Option<mpsc::Receiver<CallCopy>> {
-        self.shared.copies.take()
+        self.state.copies.take()
     }
 
     /// How many calls were not copied since the start: dropped because too many were waiting, and skipped.
     pub(crate) fn copies_left_out(&self) -> (u64, u64) {
-        self.shared.copies.left_out()
+        self.state.copies.left_out()
     }
 
     /// A copy has ended: what it says about its slot. Never waits.
     pub(crate) fn copy_ended(&self, ended: Ended) {
-        self.shared.sample(ended);
+        self.state.sample(ended);
     }
 
     /// The metric family of copies.
     pub(crate) fn shadow_metrics(&self) -> ShadowMetrics {
-        self.shared.shadow.clone()
+        self.state.shadow.clone()
     }
 
     /// The metric families of the control plane.
     pub(crate) fn rollout_metrics(&self) -> RolloutMetrics {
-        self.shared.metrics.rollout()
+        self.state.metrics.rollout()
     }
 
     /// Starts the drain. Asked a second time, somebody will not wait for its end: it is over at once.
     pub(crate) fn begin_shutdown(&self) {
-        if self.shared.drain.phase() == Phase::Serving {
-            self.shared.drain.begin();
+        if self.state.drain.phase() == Phase::Serving {
+            self.state.drain.begin();
         } else {
-            self.shared.drain.hurry();
+            self.state.drain.hurry();
         }
     }
 
     /// Another process accepts on the same listeners now: this one finishes what it has.
     pub(crate) fn hand_over(&self) {
-        self.shared.drain.hand_over();
+        self.state.drain.hand_over();
     }
 
     /// Whether another process has taken over.
     pub(crate) fn is_handed_over(&self) -> bool {
-        self.shared.drain.is_handed_over()
+        self.state.drain.is_handed_over()
     }
 }

@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 
 use crate::http1::{Arriving, FieldSpans, HeadLimits, RequestHead, head_end, request};
 use crate::proxy::downstream::local_reply::{Content, append_field, append_length, append_status_line};
-use crate::proxy::state::snapshot::Shared;
+use crate::proxy::state::snapshot::ProxyState;
 use crate::proxy::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// A scrape has this long in all, however slowly its bytes come and go.
@@ -23,7 +23,7 @@ const SCRAPES_MAX: usize = 16;
 
 /// The application behind the metrics listener.
 pub(crate) struct MetricsService {
-    shared: Arc<Shared>,
+    state: Arc<ProxyState>,
     scrapes: Mutex<Scrapes>,
 }
 
@@ -36,8 +36,8 @@ struct Scrapes {
 }
 
 impl MetricsService {
-    pub(crate) fn new(shared: Arc<Shared>) -> MetricsService {
-        MetricsService { shared, scrapes: Mutex::default() }
+    pub(crate) fn new(state: Arc<ProxyState>) -> MetricsService {
+        MetricsService { state, scrapes: Mutex::default() }
     }
 
     /// Begins a scrape. With too many of them the oldest ends: a scraper that does its work is done in no time, so what is
@@ -90,7 +90,7 @@ impl MetricsService {
         if status == 405 {
             append_field(&mut out, b"Allow", b"GET, HEAD");
         }
-        self.shared.clock.append_date(&mut out);
+        self.state.clock.append_date(&mut out);
         out.extend_from_slice(b"Connection: close\r\n\r\n");
         if content == Content::Full {
             out.extend_from_slice(&body);
@@ -102,8 +102,8 @@ impl MetricsService {
     fn answer(&self, head: &RequestHead<'_>) -> (u16, Vec<u8>) {
         match (head.method, head.path) {
             (b"GET" | b"HEAD", b"/metrics") => {
-                self.shared.measure();
-                match self.shared.metrics.encode() {
+                self.state.measure();
+                match self.state.metrics.encode() {
                     Ok(text) => (200, text),
                     Err(error) => {
                         log::error!("encode the metrics: {error}");

@@ -31,7 +31,7 @@ use crate::proxy::downstream::connection::Front;
 use crate::proxy::downstream::request_id::RequestIds;
 use crate::proxy::server::handle::Handle;
 use crate::proxy::server::metrics::MetricsService;
-use crate::proxy::state::snapshot::{Runtime, Shared};
+use crate::proxy::state::snapshot::{ProxyState, Snapshot};
 use crate::proxy::state::traffic_split::{Fence, Route, Routes, Samples};
 use crate::telemetry::{Log, Metrics};
 use crate::upstream::{Address, Split};
@@ -47,7 +47,7 @@ const HOUSEKEEPING: Duration = Duration::from_secs(5);
 
 /// A guard whose listeners are bound: the kernel queues connections from here on.
 pub(crate) struct Guard {
-    shared: Arc<Shared>,
+    state: Arc<ProxyState>,
     front: Bound,
     metrics: Option<Bound>,
     threads: usize,
@@ -79,9 +79,9 @@ impl Guard {
             Address::Unix(_) => show(&config.listen.address),
             Address::Tcp(_) => front.name.clone(),
         };
-        let shared = Arc::new(share(config, log)?);
-        let handle = Handle::new(shared.clone(), listen, metrics_address);
-        Ok(Guard { shared, front, metrics, threads, handle, socket_file })
+        let state = Arc::new(share(config, log)?);
+        let handle = Handle::new(state.clone(), listen, metrics_address);
+        Ok(Guard { state, front, metrics, threads, handle, socket_file })
     }
 
     /// A handle for admin commands and signals.
@@ -108,9 +108,9 @@ impl Guard {
     /// Serves until [`Handle::begin_shutdown`] or [`Handle::hand_over`], then drains: returns as soon as nothing is in flight, and
     /// when `timeouts.drain` has passed in any case. Must not be called from inside a Tokio runtime.
     pub(crate) fn run(self) -> Result<Drained, Error> {
-        let Guard { shared, front, metrics, threads, handle, socket_file } = self;
-        let drain = shared.drain.clone();
-        let drain_time = shared.runtime.load().timeouts.drain;
+        let Guard { state, front, metrics, threads, handle, socket_file } = self;
+        let drain = state.drain.clone();
+        let drain_time = state.snapshot.load().timeouts.drain;
         let conf = ServerConf {
             threads,
             // Pingora sleeps this long after the signal. It does so on a thread of its own, which ends with the process.
@@ -123,10 +123,10 @@ impl Guard {
         };
         let mut server = Server::new_with_opt_and_conf(None, conf);
         server.bootstrap();
-        let app = Front::new(shared.clone());
-        server.add_boxed_service(Box::new(Listener::new("front", app, front, &drain, Some(shared.clone()))));
+        let app = Front::new(state.clone());
+        server.add_boxed_service(Box::new(Listener::new("front", app, front, &drain, Some(state.clone()))));
         if let Some(bound) = metrics {
-            let app = MetricsService::new(shared.clone());
+            let app = MetricsService::new(state.clone());
             let mut service = Listener::new("metrics", app, bound, &drain, None);
             service.inner.threads = Some(1);
             server.add_boxed_service(Box::new(service));
@@ -164,11 +164,11 @@ impl Guard {
 }
 
 /// What every connection shares, for a configuration.
-pub(crate) fn share(config: Config, log: Log) -> Result<Shared, Error> {
+pub(crate) fn share(config: Config, log: Log) -> Result<ProxyState, Error> {
     let route = Route { split: Split::all(config.stable), fence: Fence::Open };
     let metrics = Metrics::new().map_err(|source| Error::Metrics(Box::new(source)))?;
-    Ok(Shared {
-        runtime: ArcSwap::from_pointee(Runtime::new(config, None)),
+    Ok(ProxyState {
+        snapshot: ArcSwap::from_pointee(Snapshot::new(config, None)),
         routes: Routes::new(route),
         samples: Samples::new(),
         copies: Copies::new(),
@@ -240,7 +240,7 @@ struct Listener<A> {
     /// Open for as long as connections may be accepted that are not counted yet.
     door: Option<Door>,
     /// The service that also keeps house among idle backend connections.
-    housekeeping: Option<Arc<Shared>>,
+    housekeeping: Option<Arc<ProxyState>>,
 }
 
 impl<A> Listener<A> {
@@ -249,7 +249,7 @@ impl<A> Listener<A> {
         app: A,
         bound: Bound,
         drain: &Arc<Drain>,
-        housekeeping: Option<Arc<Shared>>,
+        housekeeping: Option<Arc<ProxyState>>,
     ) -> Listener<A> {
         let mut inner = Service::new(title.to_owned(), app);
         inner.add_listener(bound.config);
@@ -273,8 +273,8 @@ where
         if let (Some(fds), Some(listener)) = (&fds, self.listener.take()) {
             fds.lock().add(self.name.clone(), listener.into_raw_fd());
         }
-        if let Some(shared) = self.housekeeping.take() {
-            tokio::spawn(keep_house(shared));
+        if let Some(state) = self.housekeeping.take() {
+            tokio::spawn(keep_house(state));
         }
         ServiceWithDependents::start_service(&mut self.inner, fds, shutdown, listeners_per_fd, ready).await;
         // Nothing is accepted any more. What was accepted last is a task in the queue of this runtime: it has this long
@@ -297,10 +297,10 @@ where
 }
 
 /// Closes backend connections that have been idle for too long even when no call comes by to notice.
-async fn keep_house(shared: Arc<Shared>) {
-    while shared.drain.phase() == super::drain::Phase::Serving {
+async fn keep_house(state: Arc<ProxyState>) {
+    while state.drain.phase() == super::drain::Phase::Serving {
         tokio::time::sleep(HOUSEKEEPING).await;
-        for slot in shared.runtime.load().slots() {
+        for slot in state.snapshot.load().slots() {
             slot.pool.reap();
         }
     }

@@ -18,7 +18,7 @@ use crate::proxy::date::Clock;
 use crate::proxy::downstream::body_budget::Room;
 use crate::proxy::downstream::health::Readiness;
 use crate::proxy::downstream::request_id::RequestIds;
-use crate::proxy::downstream::stream::{Client, Peer};
+use crate::proxy::downstream::stream::{Downstream, Peer};
 use crate::proxy::drain::Drain;
 use crate::proxy::fairness::client_keys::Keys;
 use crate::proxy::fairness::open_streams::{StreamBounds, Streams};
@@ -36,7 +36,7 @@ use crate::wire::era::MaxVersion;
 const CLIENT_ROWS_MAX: usize = 200;
 
 /// The published value.
-pub(crate) struct Runtime {
+pub(crate) struct Snapshot {
     pub(crate) policy: Policy,
     pub(crate) timeouts: Timeouts,
     tool_rules: ToolRules,
@@ -54,9 +54,9 @@ pub(crate) struct Runtime {
     slots: [Option<Arc<SlotState>>; 2],
 }
 
-impl Runtime {
+impl Snapshot {
     /// Builds the value for a configuration. What is counted and known of the slots goes on.
-    pub(crate) fn new(config: Config, previous: Option<&Runtime>) -> Runtime {
+    pub(crate) fn new(config: Config, previous: Option<&Snapshot>) -> Snapshot {
         let (limits, timeouts) = (config.limits, config.timeouts);
         let shares = if config.clients.len() > 1 { Bounds::shared } else { Bounds::of_one };
         let state = |slot: Slot, backend: Option<Backend>| {
@@ -68,7 +68,7 @@ impl Runtime {
         let quotas = Quotas::new(holders, &limits, previous.map(|old| (&old.quotas, old.holders())));
         let passes = [&config.blue, &config.green].into_iter().flatten().any(|backend| backend.sessions);
         let sessions = if passes { Sessions::Passed } else { Sessions::Refused };
-        Runtime {
+        Snapshot {
             slots: [state(Slot::Blue, config.blue), state(Slot::Green, config.green)],
             policy: Policy::new(&config.paths, config.origin, config.auth, limits, config.clients)
                 .with_read_only_tools(config.read_only)
@@ -102,15 +102,15 @@ impl Runtime {
     /// Lets a call on, as far as the quotas of its client and its tool go.
     pub(crate) async fn admit(
         &self,
-        shared: &Shared,
+        state: &ProxyState,
         call: &Call<'_>,
-        client: &mut Client,
+        client: &mut Downstream,
     ) -> Result<Pass<'_>, Refused> {
         let (patience, who) = (self.timeouts.waiting, self.key(call.client()));
-        let at = Moment { started: shared.started.into(), patience, who };
+        let at = Moment { started: state.started.into(), patience, who };
         self.quotas.admit(&self.tool_rules, call, at, client).await.inspect_err(|refused| {
             if let Some(limit) = refused.limit {
-                shared.metrics.limited(limit);
+                state.metrics.limited(limit);
             }
         })
     }
@@ -178,8 +178,8 @@ impl Runtime {
 }
 
 /// What every connection shares.
-pub(crate) struct Shared {
-    pub(crate) runtime: ArcSwap<Runtime>,
+pub(crate) struct ProxyState {
+    pub(crate) snapshot: ArcSwap<Snapshot>,
     pub(crate) routes: Routes,
     pub(crate) samples: Samples,
     pub(crate) copies: Copies,
@@ -198,7 +198,7 @@ pub(crate) struct Shared {
     pub(crate) started: Instant,
 }
 
-impl Shared {
+impl ProxyState {
     /// A client's call ended on this slot: what the rollout is judged by.
     pub(crate) fn ended(&self, slot: Slot, verdict: Verdict, latency: Duration) {
         self.ended_at(slot, verdict, latency, Instant::now());
@@ -220,13 +220,13 @@ impl Shared {
 
     /// Brings the gauges up to the moment, for a scrape.
     pub(crate) fn measure(&self) {
-        let runtime = self.runtime.load();
+        let snapshot = self.snapshot.load();
         let split = &self.routes.load().split;
-        let gone = |slot: &Slot| !runtime.slots().any(|state| state.slot == *slot);
+        let gone = |slot: &Slot| !snapshot.slots().any(|state| state.slot == *slot);
         for slot in Slot::ALL.into_iter().filter(gone) {
             self.metrics.set_slot(slot, None);
         }
-        for slot in runtime.slots() {
+        for slot in snapshot.slots() {
             let candidate = f64::from(split.candidate_weight().get()) / 100.0;
             let stable = slot.slot == split.stable();
             self.metrics.set_slot(
@@ -241,7 +241,7 @@ impl Shared {
                 }),
             );
         }
-        self.metrics.set_routes(runtime.open_routes.gauges());
+        self.metrics.set_routes(snapshot.open_routes.gauges());
         self.shadow.set_waiting(self.copies.waiting());
         let draining = self.drain.phase() != crate::proxy::drain::Phase::Serving;
         self.metrics.set_process(self.drain.open(), self.streams.count(), draining, self.log.dropped());
