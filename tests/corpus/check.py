@@ -13,10 +13,10 @@ import tempfile
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent / "e2e"))
+sys.path.insert(0, str(HERE.parent / "kit"))
 
-from harness.guard import Guard  # noqa: E402
-from harness.programs import Programs  # noqa: E402
+from mcp_testkit.guard import Guard  # noqa: E402
+from mcp_testkit.programs import Programs  # noqa: E402
 
 TOKEN = "s3cr3t-Tok3n-AbCdEf0123456789"
 EXPLANATIONS = HERE.parents[1] / "docs" / "threat-model.md"

@@ -2,21 +2,18 @@
 
 import os
 import shutil
-import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from harness import backends, container  # noqa: E402
-from harness import package as packaging  # noqa: E402
-from harness.apache import Apache  # noqa: E402
-from harness.guard import Guard  # noqa: E402
-from harness.paths import GUARD, TOOLS  # noqa: E402
-from harness.programs import Programs  # noqa: E402
+from harness import backends, container
+from harness import package as packaging
+from harness.apache import Apache
+from mcp_testkit.guard import Guard
+from mcp_testkit.paths import GUARD, TOOLS
+from mcp_testkit.programs import Programs
 
 RUNNING: list[Programs] = []
 #: The files that run longest, in the order in which the workers of pytest-xdist take them; the others follow.

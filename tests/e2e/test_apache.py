@@ -6,8 +6,8 @@ import re
 import pytest
 
 from harness.curl import Answer, call, curl
-from harness.guard import TOKEN, WRONG_TOKEN, Guard
-from harness.programs import free_port
+from mcp_testkit.guard import TOKEN, WRONG_TOKEN, Guard
+from mcp_testkit.programs import free_port
 
 PING = '{"jsonrpc":"2.0","id":1,"method":"ping"}'
 PATHS = ["/swf-monitor/mcp", "/swf-monitor/mcp/"]

@@ -11,9 +11,9 @@ import urllib.parse
 
 import pytest
 
-from harness.guard import TOKEN, WRONG_TOKEN, Guard
-from harness.paths import E2E, system
-from harness.programs import free_port
+from mcp_testkit.guard import TOKEN, WRONG_TOKEN, Guard
+from mcp_testkit.paths import E2E, system
+from mcp_testkit.programs import free_port
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,8 @@ import urllib.request
 
 import pytest
 
-from harness.paths import ROOT, TOOLS, python
-from harness.programs import free_port
+from mcp_testkit.paths import ROOT, TOOLS, python
+from mcp_testkit.programs import free_port
 
 KNOWN = ROOT / "tests" / "tools" / "known.py"
 FACTS = ROOT / "tests" / "tools" / "data" / "tools-54.json"

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from harness import backends
-from harness.guard import TOKEN, Guard
+from mcp_testkit.guard import TOKEN, Guard
 from harness.injector import Injector
-from harness.paths import NODE_MODULES, node
+from mcp_testkit.paths import NODE_MODULES, node
 
 SUITE = NODE_MODULES / ".bin" / "conformance"
 

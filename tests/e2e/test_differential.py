@@ -16,9 +16,9 @@ from typing import Callable
 
 import pytest
 
-from harness.guard import TOKEN, Guard
-from harness.paths import system
-from harness.programs import Programs, free_port
+from mcp_testkit.guard import TOKEN, Guard
+from mcp_testkit.paths import system
+from mcp_testkit.programs import Programs, free_port
 
 CASES = int(os.environ.get("MCP_DIFFERENTIAL_CASES", "1500"))
 SEED = int(os.environ.get("MCP_DIFFERENTIAL_SEED", "1"))

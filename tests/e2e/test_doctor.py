@@ -10,9 +10,9 @@ import pytest
 from harness.apache import SHIPPED, Apache, pointed_at
 from harness.backends import fastmcp1, mcp_tools
 from harness.curl import call
-from harness.guard import TOKEN, Guard
-from harness.paths import GUARD, ROOT
-from harness.programs import free_port
+from mcp_testkit.guard import TOKEN, Guard
+from mcp_testkit.paths import GUARD, ROOT
+from mcp_testkit.programs import free_port
 
 
 def doctor(config, *arguments: str, token: str = TOKEN, path: str = "") -> tuple[int, dict[str, list[dict]]]:

@@ -9,9 +9,9 @@ import sys
 import pytest
 
 from harness.clients import in_node_env
-from harness.guard import TOKEN, Guard
-from harness.paths import E2E, node, python
-from harness.programs import Program, wait_until
+from mcp_testkit.guard import TOKEN, Guard
+from mcp_testkit.paths import E2E, node, python
+from mcp_testkit.programs import Program, wait_until
 
 CLIENTS = {"sdk1": "sdk1", "sdk2-legacy": "legacy", "sdk2-auto": "auto", "ts1": "ts1", "ts2-legacy": "legacy", "ts2-auto": "auto"}
 TOLD = {

@@ -14,10 +14,10 @@ import pytest
 from harness import backends
 from harness.background import Background
 from harness.curl import curl
-from harness.guard import TOKEN, Guard
+from mcp_testkit.guard import TOKEN, Guard
 from harness.load import Load, read_answer
-from harness.paths import GUARD, ROOT, system
-from harness.programs import Programs, wait_until
+from mcp_testkit.paths import GUARD, ROOT, system
+from mcp_testkit.programs import Programs, wait_until
 
 TOOL = "get_server_instructions"
 CONNECTIONS = 16

@@ -16,10 +16,10 @@ import pytest
 
 from harness import backends
 from harness.curl import curl
-from harness.guard import TOKEN, Guard
+from mcp_testkit.guard import TOKEN, Guard
 from harness.load import Load
 from harness.operator import Operator
-from harness.programs import Programs, wait_until
+from mcp_testkit.programs import Programs, wait_until
 
 TOOL = "get_server_instructions"
 DATED = "e2e-dated-Tok3n-0123456789abcdefghijk"

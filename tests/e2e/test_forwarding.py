@@ -8,7 +8,7 @@ import pytest
 
 from harness.apache import Apache
 from harness.curl import curl
-from harness.guard import TOKEN, Guard
+from mcp_testkit.guard import TOKEN, Guard
 
 BODY = '{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"é","arguments":{"a": 1.0 }}}'
 RESULT = '{"jsonrpc":"2.0","id":1,"result":{ "content":[] }}'

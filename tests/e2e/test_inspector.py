@@ -6,7 +6,7 @@ import pytest
 
 from harness.backends import INSTRUCTIONS
 from harness.clients import inspector
-from harness.guard import TOKEN, WRONG_TOKEN
+from mcp_testkit.guard import TOKEN, WRONG_TOKEN
 
 ERAS = ["legacy", "auto", "modern"]
 

@@ -2,10 +2,10 @@
 
 import pytest
 
-from harness.guard import TOKEN
+from mcp_testkit.guard import TOKEN
 from harness.installed import Installed
 from harness.package import repacked
-from harness.programs import wait_until
+from mcp_testkit.programs import wait_until
 
 GUARD = "/etc/mcp-guard/guard.toml"
 BAD = {"/usr/bin/mcp-tools": "#!/bin/sh\nexit 3\n"}

@@ -2,9 +2,9 @@
 
 import pytest
 
-from harness.guard import TOKEN
+from mcp_testkit.guard import TOKEN
 from harness.installed import LIST, Installed
-from harness.programs import wait_until
+from mcp_testkit.programs import wait_until
 
 GUARD = "/etc/mcp-guard/guard.toml"
 

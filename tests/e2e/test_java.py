@@ -5,8 +5,8 @@ import subprocess
 
 import pytest
 
-from harness.guard import TOKEN
-from harness.paths import E2E, system
+from mcp_testkit.guard import TOKEN
+from mcp_testkit.paths import E2E, system
 
 CALL = {"jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": {"name": "get_server_instructions", "arguments": {}}}
 

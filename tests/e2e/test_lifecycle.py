@@ -6,9 +6,9 @@ import time
 from harness import backends
 from harness.backends import INSTRUCTIONS
 from harness.curl import call
-from harness.guard import Guard
+from mcp_testkit.guard import Guard
 from harness.load import Load
-from harness.programs import wait_until
+from mcp_testkit.programs import wait_until
 
 TOOL = "get_server_instructions"
 

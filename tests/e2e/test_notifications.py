@@ -8,9 +8,9 @@ import pytest
 
 from harness.backends import mcp_tools
 from harness.curl import curl
-from harness.guard import Guard
+from mcp_testkit.guard import Guard
 from harness.operator import Operator
-from harness.programs import wait_until
+from mcp_testkit.programs import wait_until
 
 PLAN = """
 [gate]

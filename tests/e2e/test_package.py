@@ -11,10 +11,10 @@ import pytest
 from conftest import unable
 from harness.cleanroot import CleanRoot
 from harness.curl import curl
-from harness.guard import TOKEN
+from mcp_testkit.guard import TOKEN
 from harness.package import build
-from harness.paths import ROOT, system
-from harness.programs import accepts, free_port, wait_until
+from mcp_testkit.paths import ROOT, system
+from mcp_testkit.programs import accepts, free_port, wait_until
 
 
 @pytest.fixture

@@ -11,16 +11,14 @@ from dataclasses import dataclass
 from itertools import permutations
 
 import pytest
+import seeds
 
 from harness.backends import INSTRUCTIONS, instructions_file
-from harness.guard import TOKEN, WRONG_TOKEN, Guard
-from harness.paths import GUARD, ROOT, TOOLS, python
-from harness.programs import Programs, free_port
+from mcp_testkit.guard import TOKEN, WRONG_TOKEN, Guard
+from mcp_testkit.paths import GUARD, ROOT, TOOLS, python
+from mcp_testkit.programs import Programs, free_port
 
 PARITY = ROOT / "tests" / "parity"
-sys.path.insert(0, str(PARITY))
-
-import seeds  # noqa: E402
 
 PYTHON_SERVERS = {
     "old-site": ("django", "old_site.py", "/swf-monitor/mcp/", ["--strict"]),

@@ -11,8 +11,8 @@ import pytest
 
 from harness import tls
 from harness.backends import fastmcp1
-from harness.paths import GUARD, NODE_MODULES, node
-from harness.programs import free_port
+from mcp_testkit.paths import GUARD, NODE_MODULES, node
+from mcp_testkit.programs import free_port
 
 EXAMPLE = NODE_MODULES / "@modelcontextprotocol/sdk/dist/esm/examples/server/simpleStreamableHttp.js"
 UNTIMED = ["--samples", "1", "--max-slowdown", "1000"]

@@ -8,9 +8,9 @@ import pytest
 from conftest import unable
 from harness.container import children
 from harness.curl import call
-from harness.guard import Guard
-from harness.paths import GUARD, TOOLS, system
-from harness.programs import wait_until
+from mcp_testkit.guard import Guard
+from mcp_testkit.paths import GUARD, TOOLS, system
+from mcp_testkit.programs import wait_until
 
 
 @pytest.fixture

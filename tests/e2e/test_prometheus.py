@@ -10,9 +10,9 @@ import urllib.request
 import pytest
 
 from harness.curl import call, curl
-from harness.guard import WRONG_TOKEN, Guard
-from harness.paths import ROOT, system
-from harness.programs import Programs, free_port, wait_until
+from mcp_testkit.guard import WRONG_TOKEN, Guard
+from mcp_testkit.paths import ROOT, system
+from mcp_testkit.programs import Programs, free_port, wait_until
 
 CONF = ROOT / "conf" / "prometheus"
 RULES = [CONF / "alerts.yml", CONF / "rollout-alerts.yml"]

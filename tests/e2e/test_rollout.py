@@ -15,10 +15,10 @@ import pytest
 
 from harness.backends import Backend, fastmcp1, mcp_tools
 from harness.curl import curl
-from harness.guard import Guard
+from mcp_testkit.guard import Guard
 from harness.operator import Operator
-from harness.paths import E2E
-from harness.programs import Program, Programs
+from mcp_testkit.paths import E2E
+from mcp_testkit.programs import Program, Programs
 from harness.steady import Crowd, Told
 
 FULL = os.environ.get("MCP_E2E_ROLLOUT") == "full"

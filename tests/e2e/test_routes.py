@@ -13,9 +13,9 @@ import pytest
 
 from harness.apache import MODULES, NEEDED, Apache
 from harness.curl import curl
-from harness.guard import TOKEN
-from harness.paths import E2E, GUARD, ROOT, python, system
-from harness.programs import Program, Programs, free_port
+from mcp_testkit.guard import TOKEN
+from mcp_testkit.paths import E2E, GUARD, ROOT, python, system
+from mcp_testkit.programs import Program, Programs, free_port
 
 KEY = "secret"  # its hash stands in the examples
 EXAMPLES = ROOT / "conf" / "examples"

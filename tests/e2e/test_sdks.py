@@ -6,7 +6,7 @@ import pytest
 
 from harness.backends import INSTRUCTIONS
 from harness.clients import CLIENTS, Client
-from harness.guard import TOKEN, WRONG_TOKEN
+from mcp_testkit.guard import TOKEN, WRONG_TOKEN
 
 LEGACY, MODERN = "2025-11-25", "2026-07-28"
 

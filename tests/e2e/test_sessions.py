@@ -6,9 +6,9 @@ import re
 import subprocess
 import urllib.request
 
-from harness.guard import TOKEN, Guard
-from harness.paths import E2E, python
-from harness.programs import Program, free_port, wait_until
+from mcp_testkit.guard import TOKEN, Guard
+from mcp_testkit.paths import E2E, python
+from mcp_testkit.programs import Program, free_port, wait_until
 
 
 def guarded(programs, slot: str) -> tuple[Guard, Program]:

@@ -15,10 +15,10 @@ from pathlib import Path
 
 from harness import backends
 from harness.background import Background
-from harness.guard import TOKEN, Guard
+from mcp_testkit.guard import TOKEN, Guard
 from harness.load import Load
 from harness.operator import Operator
-from harness.programs import wait_until
+from mcp_testkit.programs import wait_until
 
 SECONDS = float(os.environ.get("MCP_SOAK_SECONDS", "25"))
 RATE = int(os.environ.get("MCP_SOAK_RATE", "200"))

@@ -10,8 +10,8 @@ import urllib.request
 
 from harness.backends import mcpserver2
 from harness.curl import curl
-from harness.guard import TOKEN, Guard
-from harness.paths import E2E, python
+from mcp_testkit.guard import TOKEN, Guard
+from mcp_testkit.paths import E2E, python
 
 CLIENTS, CALLS = 40, 30
 #: Fewer places than subscriptions: one that held a place would end the service.

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.paths import GUARD, ROOT, TOOLS, system
+from mcp_testkit.paths import GUARD, ROOT, TOOLS, system
 
 UNITS = ROOT / "conf" / "systemd"
 # Exposure 0.0 is best, 10.0 worst; systemd calls anything below 2.0 "OK" and most daemons score above 9.

@@ -14,11 +14,11 @@ from pathlib import Path
 from harness import backends
 from harness.backends import INSTRUCTIONS
 from harness.curl import call
-from harness.guard import TOKEN, Guard
+from mcp_testkit.guard import TOKEN, Guard
 from harness.load import Load
 from harness.manager import Manager, is_alive
-from harness.paths import E2E, GUARD, TOOLS, python, system
-from harness.programs import accepts, free_port, in_session, wait_until
+from mcp_testkit.paths import E2E, GUARD, TOOLS, python, system
+from mcp_testkit.programs import accepts, free_port, in_session, wait_until
 
 TOOL = "get_server_instructions"
 UPGRADES, RELOADS, RESTARTS = (int(part) for part in os.environ.get("MCP_DRILL", "5/10/5").split("/"))

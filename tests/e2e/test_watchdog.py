@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from harness.backends import mcp_tools
-from harness.guard import TOKEN, WRONG_TOKEN, Guard
-from harness.paths import GUARD, ROOT
-from harness.programs import free_port, wait_until
+from mcp_testkit.guard import TOKEN, WRONG_TOKEN, Guard
+from mcp_testkit.paths import GUARD, ROOT
+from mcp_testkit.programs import free_port, wait_until
 
 SYSTEMCTL = """#!/bin/sh
 echo "$*" >>"{log}"

@@ -4,8 +4,8 @@ import os
 import re
 from pathlib import Path
 
-from harness.paths import ROOT, system
-from harness.programs import Program, Programs, free_port
+from mcp_testkit.paths import ROOT, system
+from mcp_testkit.programs import Program, Programs, free_port
 
 SHIPPED = ROOT / "conf" / "apache" / "mcp-guard.conf"
 MODULES = Path("/usr/lib/apache2/modules")

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.paths import E2E, ROOT, TOOLS, python
-from harness.programs import Program, Programs, free_port
+from mcp_testkit.paths import E2E, ROOT, TOOLS, python
+from mcp_testkit.programs import Program, Programs, free_port
 
 # Not ASCII on purpose: byte-exact is more than character-exact.
 INSTRUCTIONS = "Streaming workflow → testbed.\nUse swf_list_available_tools() to see all available tools.\n"

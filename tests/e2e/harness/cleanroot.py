@@ -5,7 +5,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from harness.paths import system
+from mcp_testkit.paths import system
 
 PROGRAMS = ["sh", "rm", "rmdir", "systemd-sysusers", "systemd-tmpfiles"]
 # What the package depends on, as the machine's dpkg knows it.

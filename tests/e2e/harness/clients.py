@@ -8,7 +8,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.paths import E2E, ENVS, NODE_MODULES, node, python
+from mcp_testkit.paths import E2E, ENVS, NODE_MODULES, node, python
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,8 @@ import time
 from pathlib import Path
 from typing import IO
 
-from harness.paths import ROOT, system
-from harness.programs import wait_until
+from mcp_testkit.paths import ROOT, system
+from mcp_testkit.programs import wait_until
 
 KEPT = ROOT / "target" / "container"
 # Containers of one host share control groups of the same names, so only one machine may run at a time.

@@ -5,8 +5,8 @@ import shlex
 import subprocess
 from dataclasses import dataclass
 
-from harness.guard import TOKEN
-from harness.paths import system
+from mcp_testkit.guard import TOKEN
+from mcp_testkit.paths import system
 
 
 @dataclass

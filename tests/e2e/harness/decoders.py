@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.paths import E2E, ENVS, ROOT, node, system
+from mcp_testkit.paths import E2E, ENVS, ROOT, node, system
 
 SOURCES = E2E / "backends" / "decoders"
 JARS = [f"/usr/share/java/jackson-{part}.jar" for part in ("annotations", "core", "databind")]

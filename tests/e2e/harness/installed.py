@@ -7,7 +7,7 @@ from typing import Callable
 
 from harness.container import Machine
 from harness.curl import Answer, parse
-from harness.programs import wait_until
+from mcp_testkit.programs import wait_until
 
 URL = "http://127.0.0.1:8001/swf-monitor/mcp/"
 LIST = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {}})

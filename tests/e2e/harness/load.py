@@ -10,7 +10,7 @@ import threading
 import time
 from dataclasses import dataclass, field
 
-from harness.guard import TOKEN
+from mcp_testkit.guard import TOKEN
 
 ANSWER_SECONDS = 15.0
 

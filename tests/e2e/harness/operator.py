@@ -3,9 +3,9 @@
 import json
 import subprocess
 
-from harness.guard import Guard
-from harness.paths import GUARD
-from harness.programs import accepts, wait_until
+from mcp_testkit.guard import Guard
+from mcp_testkit.paths import GUARD
+from mcp_testkit.programs import accepts, wait_until
 
 
 class Operator:

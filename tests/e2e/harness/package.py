@@ -6,7 +6,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from harness.paths import BIN, ROOT
+from mcp_testkit.paths import BIN, ROOT
 
 
 def stripped(folder: Path) -> Path:

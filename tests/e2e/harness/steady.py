@@ -6,8 +6,8 @@ import subprocess
 from dataclasses import dataclass, field
 
 from harness.clients import in_node_env
-from harness.guard import TOKEN
-from harness.paths import E2E, node, python
+from mcp_testkit.guard import TOKEN
+from mcp_testkit.paths import E2E, node, python
 
 #: Each SDK in each of its minds.
 KINDS = ["sdk1", "sdk2-legacy", "sdk2-auto", "ts1", "ts2-legacy", "ts2-auto"]

@@ -5,7 +5,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.programs import Programs, free_port
+from mcp_testkit.programs import Programs, free_port
 
 TERMINATOR = """
 import asyncio, ssl, sys

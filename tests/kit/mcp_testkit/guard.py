@@ -3,8 +3,8 @@
 import json
 import subprocess
 
-from harness.paths import GUARD
-from harness.programs import Program, Programs, free_port
+from mcp_testkit.paths import GUARD
+from mcp_testkit.programs import Program, Programs, free_port
 
 TOKEN = "e2e-Tok3n-0123456789abcdefghijklmnop"
 WRONG_TOKEN = "e2e-wr0ng-Tok3n-zyxwvutsrqponmlkji"
