@@ -7,7 +7,7 @@
     scripts/instructions --guard PATH        a built guard instead of a fresh one of the profile `fast`
 
 Method: one guard, one thread, whole policy on (token, scan, metrics, JSON log lines to a pipe); 32 kept-alive connections,
-each with one request under way; a 300-byte answer from a Unix socket. Two runs of different length, and the difference
+each with one request under way; a 300-byte response from a Unix socket. Two runs of different length, and the difference
 divided by the difference in requests: what it takes to start and to end cancels out. The kernel's share is not counted.
 Standard library only; everything on 127.0.0.1 and in a temporary folder.
 """
@@ -29,27 +29,32 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
+sys.path.insert(0, str(ROOT / "tests" / "kit"))
+
+from mcp_testkit.guard import Guard  # noqa: E402
+from mcp_testkit.programs import Programs  # noqa: E402
+
 TOKEN = "bench-Tok3n-0123456789abcdefghijklmnop"
 CONNECTIONS = 32
 DEADLINE_SECONDS = 240
-ANSWER_BODY = json.dumps(
+RESPONSE_BODY = json.dumps(
     {"jsonrpc": "2.0", "id": 1, "result": {"content": [{"type": "text", "text": "x" * 212}], "isError": False}}
 ).encode()
 CALL_BODY = json.dumps(
     {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "swf_get_system_state", "arguments": {"username": "wenauseic", "pad": "x" * 112}}}
 ).encode()
-ANSWER = (
+RESPONSE = (
     b"HTTP/1.1 200 OK\r\nServer: backend\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\nContent-Type: application/json\r\n"
-    b"Content-Length: %d\r\nConnection: keep-alive\r\n\r\n%s" % (len(ANSWER_BODY), ANSWER_BODY)
+    b"Content-Length: %d\r\nConnection: keep-alive\r\n\r\n%s" % (len(RESPONSE_BODY), RESPONSE_BODY)
 )
 CONFIG = """
 [listen]
-address = "127.0.0.1:{port}"
+address = "{address}"
 threads = 1
 [limits]
 in_flight = 64
 [slots.blue]
-address = "unix:{folder}/backend.sock"
+address = "{backend}"
 pool = 64
 """
 
@@ -62,12 +67,12 @@ def request(token: str) -> bytes:
     return head.encode() + CALL_BODY
 
 
-# name: (request, first bytes of the answer)
+# name: (request, first bytes of the response)
 SCENARIOS = {"call": (request(TOKEN), b"HTTP/1.1 200 "), "denied": (request("wrong"), b"HTTP/1.1 403 ")}
 
 
 class Backend(threading.Thread):
-    """Answers every request on its Unix socket with the same bytes, on one thread."""
+    """Sends the same response to every request on its Unix socket, on one thread."""
 
     def __init__(self, path: str):
         super().__init__(daemon=True)
@@ -86,26 +91,27 @@ class Backend(threading.Thread):
                 # The guard writes head and body at once, and both fit into one read.
                 data = key.fileobj.recv(65536)
                 if data:
-                    key.fileobj.sendall(ANSWER)
+                    key.fileobj.sendall(RESPONSE)
                 else:
                     self.selector.unregister(key.fileobj)
                     key.fileobj.close()
 
 
-def load(port: int, name: str, requests: int) -> None:
-    """Sends this many requests over all connections, each the next one when the last is answered."""
+def load(address: str, name: str, requests: int) -> None:
+    """Sends this many requests over all connections; a connection carries the next one when the last has its response."""
     sent_bytes, expected = SCENARIOS[name]
+    host, _, port = address.rpartition(":")
     selector = selectors.DefaultSelector()
-    connections = [socket.create_connection(("127.0.0.1", port), timeout=30) for _ in range(CONNECTIONS)]
-    left, answered, deadline = requests, 0, time.monotonic() + DEADLINE_SECONDS
+    connections = [socket.create_connection((host, int(port)), timeout=30) for _ in range(CONNECTIONS)]
+    left, received, deadline = requests, 0, time.monotonic() + DEADLINE_SECONDS
     for connection in connections:
         selector.register(connection, selectors.EVENT_READ, bytearray())
         connection.sendall(sent_bytes)
         left -= 1
-    while answered < requests:
+    while received < requests:
         ready = selector.select(30)
         if not ready or time.monotonic() > deadline:
-            sys.exit(f"{name}: the guard stopped answering after {answered} of {requests} requests")
+            sys.exit(f"{name}: the guard stopped responding after {received} of {requests} requests")
         for key, _ in ready:
             key.data.extend(key.fileobj.recv(65536))
             end = key.data.find(b"\r\n\r\n")
@@ -117,7 +123,7 @@ def load(port: int, name: str, requests: int) -> None:
             if not key.data.startswith(expected):
                 sys.exit(f"{name}: expected {expected.decode()}, saw {bytes(key.data[:300])!r}")
             key.data.clear()
-            answered += 1
+            received += 1
             if left > 0:
                 left -= 1
                 key.fileobj.sendall(sent_bytes)
@@ -125,47 +131,28 @@ def load(port: int, name: str, requests: int) -> None:
         connection.close()
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def run(guard: Path, folder: Path, wrapper: list[str], name: str, requests: int) -> None:
+def run(binary: Path, folder: Path, wrapper: list[str], name: str, requests: int) -> None:
     """One guard under the wrapper, from its start to its end."""
-    port = free_port()
-    config = folder / "guard.toml"
-    config.write_text(CONFIG.format(port=port, folder=folder))
-    started = subprocess.Popen(
-        [*wrapper, str(guard), "run", "--config", str(config)],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        env={**os.environ, "MCP_BEARER_TOKEN": TOKEN},
-    )
-    # Someone has to read the log, or the guard would count lines it drops instead of writing them.
+    programs = Programs(folder)
+    # The guard drops log lines that are not read, and what it drops costs less.
+    read, write = os.pipe()
     log = bytearray()
-    reader = threading.Thread(target=lambda: [log.extend(chunk) for chunk in iter(lambda: started.stderr.read1(65536), b"")], daemon=True)
+    reader = threading.Thread(target=lambda: [log.extend(chunk) for chunk in iter(lambda: os.read(read, 65536), b"")], daemon=True)
     reader.start()
     try:
-        deadline = time.monotonic() + 60
-        while True:
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            if started.poll() is not None or time.monotonic() > deadline:
-                sys.exit(f"the guard did not start:\n{log[-2000:].decode(errors='replace')}")
-            time.sleep(0.05)
-        load(port, name, requests)
+        argv = (*wrapper, str(binary))
+        guard = Guard(programs, f"unix:{folder}/backend.sock", "/mcp", token=TOKEN, config=CONFIG, argv=argv, ready_seconds=60, stderr=write)
+        load(guard.address, name, requests)
         # The guard is the wrapper itself (valgrind) or its only child (strace).
-        children = Path(f"/proc/{started.pid}/task/{started.pid}/children").read_text().split()
-        os.kill(int(children[0]) if wrapper[0] == "strace" and children else started.pid, signal.SIGTERM)
-        started.wait(60)
+        pid = guard.program.pid
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        os.kill(int(children[0]) if wrapper[0] == "strace" and children else pid, signal.SIGTERM)
+        guard.program.wait(60)
     finally:
-        if started.poll() is None:
-            started.kill()
-        started.wait()
+        programs.stop_all()
+        os.close(write)
         reader.join(10)
+        os.close(read)
     lines = log.count(b'"outcome":')
     if lines < requests * 0.99:
         sys.exit(f"{name}: {requests} requests and only {lines} log lines: this run measures the wrong thing")

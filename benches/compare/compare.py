@@ -29,7 +29,9 @@ import time
 from pathlib import Path
 
 import report
-from measure import Log, Paced, cpu_ns, end, free_port, memory_kib, program, start, wrk
+from measure import Log, Paced, cpu_ns, memory_kib, wrk
+from mcp_testkit.paths import system
+from mcp_testkit.programs import Program, Programs, free_port
 from scenarios import LARGE, POINTS, PROXIES, SMALL, TABLE, TOKEN, Scenario, call
 
 HERE = Path(__file__).resolve().parent
@@ -42,7 +44,7 @@ TOKENS_IN_TURN = 2000
 
 class Bench:
     def __init__(self, options: argparse.Namespace, folder: Path, guard: Path):
-        self.options, self.folder, self.guard = options, folder, guard
+        self.options, self.folder, self.guard, self.programs = options, folder, guard, Programs(folder)
         self.cores = sorted(os.sched_getaffinity(0))
         self.values = {"FOLDER": str(folder), "TOKEN": TOKEN, "ANSWER": SMALL}
         self.values |= {"UPSTREAM_SOCKET": f"{folder}/upstream.sock", "UPSTREAM_PORT": str(free_port())}
@@ -60,9 +62,12 @@ class Bench:
         path.write_text(re.sub(r"@([A-Z_]+)@", lambda name: values[name[1]], (HERE / name).read_text()))
         return str(path)
 
-    def upstream(self) -> subprocess.Popen:
-        argv = [program("nginx"), "-c", self.rendered("upstream.nginx.conf"), "-e", "stderr"]
-        return start(argv, self.split(True)[1], self.values["UPSTREAM_PORT"], self.folder / "stderr.log")
+    def start(self, name: str, argv: list[str], cores: set[int], port: str, env: dict | None = None, stderr: int = subprocess.STDOUT) -> Program:
+        return self.programs.start(name, argv, env, cores=cores, stderr=stderr).wait_for(f"127.0.0.1:{port}")
+
+    def upstream(self) -> Program:
+        argv = [system("nginx"), "-c", self.rendered("upstream.nginx.conf"), "-e", "stderr"]
+        return self.start("upstream", argv, self.split(True)[1], self.values["UPSTREAM_PORT"])
 
     def tokens(self, count: int) -> list[str]:
         """A file of this many clients, and the tokens of some of them, spread over all."""
@@ -76,9 +81,9 @@ class Bench:
         path = "/large" if scenario.answer is LARGE else "/mcp"
         more = {"PORT": port, "UPSTREAM_PATH": path, "THREADS": str(scenario.threads)}
         if name == "nginx":
-            return [program("nginx"), "-c", self.rendered("nginx.conf", **more), "-e", "stderr"], {}
+            return [system("nginx"), "-c", self.rendered("nginx.conf", **more), "-e", "stderr"], {}
         if name == "haproxy":
-            return [program("haproxy"), "-db", "-f", self.rendered("haproxy.cfg", **more)], {}
+            return [system("haproxy"), "-db", "-f", self.rendered("haproxy.cfg", **more)], {}
         tokens_file = f'tokens_file = "{self.folder}/tokens.toml"' if scenario.clients else ""
         config = self.rendered("guard.toml", TOKENS_FILE=tokens_file, **more)
         return [str(self.guard), "run", "--config", config], {"MCP_BEARER_TOKEN": TOKEN}
@@ -110,7 +115,7 @@ class Bench:
         port = str(free_port())
         argv, env = self.proxy(name, port, scenario)
         log = Log(load_cores) if name == "guard" else None
-        proxy = start(argv, proxy_cores, port, self.folder / "stderr.log", env, log and log.write)
+        proxy = self.start(name, argv, proxy_cores, port, env, log.write if log else subprocess.STDOUT)
         try:
             self.verify(port, scenario)
             if scenario.idle:
@@ -118,7 +123,7 @@ class Bench:
             result = self.load(port, scenario, tokens, load_cores, proxy.pid)
             return {**result, "rss": memory_kib(proxy.pid) / 1024}
         finally:
-            end(proxy)
+            proxy.stop()
             if log:
                 log.close()
 
@@ -212,7 +217,7 @@ def run(options: argparse.Namespace, bench: Bench, stored: dict) -> None:
                 report.save(RESULTS, stored)
                 report.terminal(scenario.title, runs)
     finally:
-        end(upstream)
+        upstream.stop()
 
 
 def main() -> None:

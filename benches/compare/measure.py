@@ -1,4 +1,4 @@
-"""Starting programs, loading them, and reading what they cost from /proc. Knows nothing of what is compared with what.
+"""Sends load to programs and reads what they cost from /proc. Knows nothing of what is compared with what.
 
 CPU is the scheduler's run time of all threads of a process tree (/proc/PID/task/*/schedstat): the figure that survives a
 noisy machine. Memory is the proportional share of the whole tree (Pss). Load comes from
@@ -8,13 +8,15 @@ wrk (as fast as it goes) or from `Paced` (so many calls a second).
 import os
 import re
 import selectors
-import shutil
-import signal
 import socket
 import subprocess
 import sys
 import time
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests" / "kit"))
+
+from mcp_testkit.paths import system  # noqa: E402
 
 LUA = """
 wrk.method = "%(method)s"
@@ -45,19 +47,6 @@ end
 """
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def program(name: str) -> str:
-    found = shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
-    if not found:
-        sys.exit(f"{name} is not installed: run scripts/setup bench")
-    return found
-
-
 def tree(pid: int) -> list[int]:
     """The process and all its descendants."""
     found = [pid]
@@ -80,41 +69,6 @@ def memory_kib(pid: int) -> int:
     """The tree's share of memory: pages that its processes have in common count once."""
     rollups = (Path(f"/proc/{one}/smaps_rollup").read_text() for one in tree(pid))
     return sum(int(re.search(r"^Pss:\s+(\d+)", rollup, re.MULTILINE)[1]) for rollup in rollups)
-
-
-def start(argv: list[str], cores: set[int], port: str, log: Path, env: dict | None = None, log_pipe: int | None = None) -> subprocess.Popen:
-    """Starts a program on these cores and returns when its port is open. `log_pipe` takes stderr instead of the file."""
-    with log.open("ab") as file:
-        started = subprocess.Popen(
-            argv,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=file if log_pipe is None else log_pipe,
-            env={**os.environ, **(env or {})},
-            start_new_session=True,
-            preexec_fn=lambda: os.sched_setaffinity(0, cores),
-        )
-    deadline = time.monotonic() + 30
-    while True:
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", int(port))) == 0:
-                return started
-        if started.poll() is not None or time.monotonic() > deadline:
-            end(started)
-            sys.exit(f"{argv[0]} did not start:\n{log.read_text()[-2000:]}")
-        time.sleep(0.02)
-
-
-def end(started: subprocess.Popen) -> None:
-    """SIGTERM, then after a moment SIGKILL, to this program and its children."""
-    if started.poll() is not None:
-        return
-    started.send_signal(signal.SIGTERM)
-    try:
-        started.wait(5)
-    except subprocess.TimeoutExpired:
-        os.killpg(started.pid, signal.SIGKILL)
-        started.wait()
 
 
 class Log:
@@ -146,7 +100,7 @@ def wrk(folder: Path, cores: set[int], port: str, scenario, body: bytes, seconds
         lines["tokens"] = TOKENS % folder
     script = folder / "load.lua"
     script.write_text(LUA % lines)
-    argv = [program("wrk"), "-t1", f"-c{scenario.connections}", f"-d{seconds}s", "--timeout", "10s", "-s", str(script), f"http://127.0.0.1:{port}/mcp"]
+    argv = [system("wrk"), "-t1", f"-c{scenario.connections}", f"-d{seconds}s", "--timeout", "10s", "-s", str(script), f"http://127.0.0.1:{port}/mcp"]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=seconds + 60, preexec_fn=lambda: os.sched_setaffinity(0, cores))
     result = re.search(r"RESULT (\d+) (\d+) (\d+) (\d+) (\d+) (\d+)", done.stdout)
     if not result:

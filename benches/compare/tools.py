@@ -28,11 +28,12 @@ import time
 from pathlib import Path
 
 from compare import HERE, ROOT
-from measure import Log, cpu_ns, end, free_port, wrk
-from measure import start as start_on_port
+from measure import Log, cpu_ns, wrk
+from mcp_testkit.paths import python
+from mcp_testkit.programs import Program, Programs, free_port
 from scenarios import TOKEN, Scenario
 
-PYTHON = ROOT / "target" / "e2e" / "sdk1" / "bin" / "python"
+PYTHON = Path(python("sdk1"))
 PYTHON_SERVER = HERE / "python_server.py"
 INSTRUCTIONS = ROOT / "conf" / "tools" / "instructions.txt"
 BEHIND = Scenario("text", "a text tool, behind the guard")
@@ -89,20 +90,7 @@ class Client:
         return last
 
 
-def start(argv: list[str], path: Path, log: Path, cores: set[int]) -> subprocess.Popen:
-    keep = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": log.open("ab"), "start_new_session": True}
-    started = subprocess.Popen(argv, preexec_fn=lambda: os.sched_setaffinity(0, cores), **keep)
-    deadline = time.monotonic() + 60
-    while True:
-        with socket.socket(socket.AF_UNIX) as probe:
-            if path.exists() and probe.connect_ex(str(path)) == 0:
-                return started
-        if started.poll() is not None or time.monotonic() > deadline:
-            sys.exit(f"{argv[0]} did not start:\n{log.read_text()[-2000:]}")
-        time.sleep(0.05)
-
-
-def measure(server: subprocess.Popen, client: Client, scenario: str, calls: int) -> float:
+def measure(server: Program, client: Client, scenario: str, calls: int) -> float:
     request = client.request(body_of(scenario))
     answer = json.loads(client.calls(request, len(client.sockets)))
     if "result" not in answer or answer["result"].get("isError"):
@@ -134,33 +122,34 @@ def alone(servers: dict, options: argparse.Namespace) -> None:
         row(scenario, runs["mcp-tools"], runs["FastMCP"])
 
 
-def guarded(folder: Path, tools: subprocess.Popen, socket_path: Path, listed: Path, cores: list[set[int]], options: argparse.Namespace) -> None:
+def guarded(programs: Programs, tools: Program, socket_path: Path, listed: Path, cores: list[set[int]], options: argparse.Namespace) -> None:
     """A text tool through everything a call passes, from a TCP connection to the tool and back."""
     served, loading = cores
     port, python_port = str(free_port()), str(free_port())
     values = {"PORT": port, "THREADS": "1", "TOKENS_FILE": "", "UPSTREAM_SOCKET": str(socket_path), "UPSTREAM_PATH": "/"}
-    config = folder / "guard.toml"
+    config = programs.folder / "guard.toml"
     config.write_text(re.sub(r"@([A-Z_]+)@", lambda name: values[name[1]], (HERE / "guard.toml").read_text()))
     log = Log(loading)
     started = []
     try:
         argv = [str(options.guard), "run", "--config", str(config)]
-        started.append(start_on_port(argv, served, port, folder / "stderr.log", {"MCP_BEARER_TOKEN": TOKEN}, log.write))
+        guard = programs.start("guard", argv, {"MCP_BEARER_TOKEN": TOKEN}, cores=served, stderr=log.write)
+        started.append(guard.wait_for(f"127.0.0.1:{port}"))
         argv = [str(PYTHON), str(PYTHON_SERVER), f"127.0.0.1:{python_port}", str(listed), str(INSTRUCTIONS), TOKEN]
-        started.append(start_on_port(argv, served, python_port, folder / "stderr.log"))
+        started.append(programs.start("python-guard", argv, cores=served).wait_for(f"127.0.0.1:{python_port}"))
         sides = [(port, [started[0].pid, tools.pid]), (python_port, [started[1].pid])]
         runs: list[list[float]] = [[], []]
         for turn in range(options.rounds + 1):
             for (port, pids), run in zip(sides, runs):
                 before = sum(map(cpu_ns, pids))
-                done = wrk(folder, loading, port, BEHIND, body_of("text tool"), 1 if turn == 0 else 2, [])
+                done = wrk(programs.folder, loading, port, BEHIND, body_of("text tool"), 1 if turn == 0 else 2, [])
                 # The first turn warms up.
                 if turn:
                     run.append((sum(map(cpu_ns, pids)) - before) / done["requests"] / 1000)
         row("text tool, guarded", *runs)
     finally:
         for server in started:
-            end(server)
+            server.stop()
         log.close()
 
 
@@ -168,7 +157,7 @@ def resident_mib(pid: int) -> float:
     return int(re.search(r"^VmRSS:\s+(\d+)", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)[1]) / 1024
 
 
-def resident(server: subprocess.Popen, client: Client, count: int) -> None:
+def resident(server: Program, client: Client, count: int) -> None:
     """Calls of every kind, also refused and large ones, until `count` have been answered."""
     kinds = [client.request(body_of(scenario)) for scenario in SCENARIOS]
     for name, arguments in (("swf_get_run", {"run_number": "none"}), ("swf_list_logs", {"search": "x" * 100_000})):
@@ -206,26 +195,26 @@ def main() -> None:
     cores = [{available[0]}, set(available[1:]) or {available[0]}]
     os.sched_setaffinity(0, cores[1])
     folder = Path(tempfile.mkdtemp(prefix="mcp-bench-"))
-    started = []
+    programs = Programs(folder)
     try:
         listed = folder / "listed.json"
         listed.write_bytes(subprocess.run([options.tools, "list", "--json"], check=True, capture_output=True).stdout)
         ours, theirs = folder / "ours.sock", folder / "theirs.sock"
-        started.append(start([str(options.tools), "serve", "--socket", str(ours)], ours, folder / "ours.log", cores[0]))
+        argv = [str(options.tools), "serve", "--socket", str(ours)]
+        tools = programs.start("mcp-tools", argv, cores=cores[0]).wait_for(f"unix:{ours}")
         argv = [str(PYTHON), str(PYTHON_SERVER), f"unix:{theirs}", str(listed), str(INSTRUCTIONS)]
-        started.append(start(argv, theirs, folder / "theirs.log", cores[0]))
+        fastmcp = programs.start("fastmcp", argv, cores=cores[0]).wait_for(f"unix:{theirs}", 60)
         servers = {
-            "mcp-tools": (started[0], Client(ours, "/", options.connections)),
-            "FastMCP": (started[1], Client(theirs, "/mcp", options.connections)),
+            "mcp-tools": (tools, Client(ours, "/", options.connections)),
+            "FastMCP": (fastmcp, Client(theirs, "/mcp", options.connections)),
         }
         print(f"{options.rounds} interleaved rounds, servers on one core, the client on another")
         alone(servers, options)
-        guarded(folder, started[0], ours, listed, cores, options)
+        guarded(programs, tools, ours, listed, cores, options)
         # A connection that was idle for long has been closed.
-        resident(started[0], Client(ours, "/", options.connections), options.resident)
+        resident(tools, Client(ours, "/", options.connections), options.resident)
     finally:
-        for server in started:
-            end(server)
+        programs.stop_all()
         shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -73,7 +73,7 @@ def test_sigkill_of_the_backend_costs_what_it_had_begun(programs):
             wait_until("100 answers", lambda: load.outcome.answered >= seen + 100)
             backend.program.signal(signal.SIGKILL)
             backend.program.wait()
-            backend.program = programs.start(f"mcp-tools-{round_}", backend.restart).wait_for(backend.address)
+            backend.program = programs.start(f"mcp-tools-{round_}", backend.argv).wait_for(backend.address)
         seen = load.outcome.answered
         wait_until("answers after the last kill", lambda: load.outcome.answered >= seen + 100)
     outcome = load.stop()

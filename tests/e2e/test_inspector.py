@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from harness.backends import INSTRUCTIONS
+from mcp_testkit.tools import INSTRUCTIONS
 from harness.clients import inspector
 from mcp_testkit.guard import TOKEN, WRONG_TOKEN
 

@@ -4,7 +4,7 @@ import signal
 import time
 
 from harness import backends
-from harness.backends import INSTRUCTIONS
+from mcp_testkit.tools import INSTRUCTIONS
 from harness.curl import call
 from mcp_testkit.guard import Guard
 from harness.load import Load
@@ -21,7 +21,7 @@ def test_a_backend_restart_under_load_loses_no_call(programs):
             seen = load.outcome.answered
             wait_until("200 answers before the restart", lambda: load.outcome.answered >= seen + 200)
             assert backend.program.stop() == 0, f"mcp-tools must drain and exit 0:\n{backend.program.log()}"
-            backend.program = programs.start(f"mcp-tools-{round_}", backend.restart).wait_for(backend.address)
+            backend.program = programs.start(f"mcp-tools-{round_}", backend.argv).wait_for(backend.address)
         seen = load.outcome.answered
         wait_until("200 answers after the last restart", lambda: load.outcome.answered >= seen + 200)
     outcome = load.stop()
@@ -37,7 +37,7 @@ def test_calls_wait_for_a_backend_that_comes_back(programs):
         wait_until("answers", lambda: load.outcome.answered > 50)
         backend.program.stop()
         time.sleep(2)  # The outage itself, not a wait for something to happen.
-        programs.start("mcp-tools-again", backend.restart).wait_for(backend.address)
+        programs.start("mcp-tools-again", backend.argv).wait_for(backend.address)
         seen = load.outcome.answered
         wait_until("answers after the outage", lambda: load.outcome.answered > seen + 100)
     outcome = load.stop()

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from harness.backends import mcp_tools
+from mcp_testkit.tools import mcp_tools
 from harness.curl import curl
 from mcp_testkit.guard import Guard
 from harness.operator import Operator

@@ -13,10 +13,10 @@ from itertools import permutations
 import pytest
 import seeds
 
-from harness.backends import INSTRUCTIONS, instructions_file
 from mcp_testkit.guard import TOKEN, WRONG_TOKEN, Guard
 from mcp_testkit.paths import GUARD, ROOT, TOOLS, python
 from mcp_testkit.programs import Programs, free_port
+from mcp_testkit.tools import INSTRUCTIONS, instructions_file
 
 PARITY = ROOT / "tests" / "parity"
 

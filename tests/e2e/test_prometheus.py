@@ -10,7 +10,7 @@ import urllib.request
 import pytest
 
 from harness.curl import call, curl
-from mcp_testkit.guard import WRONG_TOKEN, Guard
+from mcp_testkit.guard import WRONG_TOKEN
 from mcp_testkit.paths import ROOT, system
 from mcp_testkit.programs import Programs, free_port, wait_until
 

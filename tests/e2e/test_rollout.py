@@ -77,7 +77,7 @@ class Candidate:
         self.mood("good")
         name = f"candidate-{len(self.lives)}"
         if itself:
-            argv = list(self.good.restart)
+            argv = list(self.good.argv)
             argv[argv.index("--socket") + 1] = str(self.socket)
         else:
             argv = [sys.executable, str(E2E / "backends" / "unruly.py")]

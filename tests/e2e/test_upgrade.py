@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 from harness import backends
-from harness.backends import INSTRUCTIONS
+from mcp_testkit.tools import INSTRUCTIONS
 from harness.curl import call
 from mcp_testkit.guard import TOKEN, Guard
 from harness.load import Load
@@ -45,7 +45,7 @@ def test_upgrades_reloads_and_backend_restarts_under_load_lose_no_call(programs)
                 wait_until("the reload", lambda: guard.program.log().count("reloaded: ") > before)
             else:
                 assert backend.program.stop() == 0, backend.program.log()
-                backend.program = programs.start(f"mcp-tools-{number}", backend.restart).wait_for(backend.address)
+                backend.program = programs.start(f"mcp-tools-{number}", backend.argv).wait_for(backend.address)
             wait_until(
                 f"answers after {action} {number}",
                 lambda: kept.outcome.answered > seen[0] + 20 and fresh.outcome.answered > seen[1] + 5,
@@ -159,7 +159,7 @@ def test_a_program_that_cannot_run_is_no_upgrade(programs):
 def test_the_rollout_goes_on_where_it_was(programs):
     backend = backends.mcp_tools(programs)
     other = programs.folder / "green.sock"
-    argv = [other if part.endswith("tools.sock") else part for part in backend.restart]
+    argv = [other if part.endswith("tools.sock") else part for part in backend.argv]
     programs.start("green", [str(part) for part in argv]).wait_for(f"unix:{other}")
     plan = programs.folder / "plan.toml"
     plan.write_text('[[step]]\nstage = "canary"\nweight = 50\nhold = "10m"\nmin_samples = 20\n[[step]]\nstage = "candidate_only"\nhold = "10m"\n')

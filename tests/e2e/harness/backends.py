@@ -1,38 +1,8 @@
-"""The backends that a guard stands in front of: ours and two that others wrote."""
+"""The backends that a guard stands in front of: mcp-tools and two servers of the Python SDKs."""
 
-from dataclasses import dataclass
-from pathlib import Path
-
-from mcp_testkit.paths import E2E, ROOT, TOOLS, python
-from mcp_testkit.programs import Program, Programs, free_port
-
-# Not ASCII on purpose: byte-exact is more than character-exact.
-INSTRUCTIONS = "Streaming workflow → testbed.\nUse swf_list_available_tools() to see all available tools.\n"
-
-
-@dataclass
-class Backend:
-    address: str  # as a slot has it
-    path: str
-    modern: bool  # whether it speaks 2026-07-28
-    program: Program
-    restart: list[str]  # the command line that starts it again on the same address
-
-
-def instructions_file(folder: Path) -> Path:
-    path = folder / "instructions.txt"
-    path.write_text(INSTRUCTIONS)
-    return path
-
-
-def mcp_tools(programs: Programs, name: str = "tools") -> Backend:
-    """Our tool server on a Unix socket, with the shipped catalogue."""
-    socket = programs.folder / f"{name}.sock"
-    argv = [str(TOOLS), "serve", "--socket", str(socket), "--instructions", str(instructions_file(programs.folder))]
-    argv += ["--catalog", str(ROOT / "conf" / "tools" / "swf.toml")]
-    address = f"unix:{socket}"
-    program = programs.start(f"mcp-{name}", argv).wait_for(address)
-    return Backend(address, "/mcp", True, program, argv)
+from mcp_testkit.paths import E2E, python
+from mcp_testkit.programs import Programs, free_port
+from mcp_testkit.tools import Backend, instructions_file, mcp_tools
 
 
 def fastmcp1(programs: Programs) -> Backend:

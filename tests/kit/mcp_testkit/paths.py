@@ -29,5 +29,5 @@ def node() -> str:
 def system(name: str) -> str:
     """A Debian program; daemons live in sbin, which is not in every user's path."""
     found = shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
-    assert found, f"{name} is not installed: run scripts/setup test"
+    assert found, f"{name} is not installed: run scripts/setup bench"
     return found

@@ -1,4 +1,4 @@
-"""One started program: its log, its readiness, its end. Every wait has a deadline, every program is ended by its pid."""
+"""Starts programs, waits until they accept connections, and stops them. Every wait has a deadline; only own processes are signalled."""
 
 import contextlib
 import os
@@ -50,26 +50,39 @@ def wait_until(what: str, condition: Callable[[], object], seconds: float = READ
         if value:
             return value
         if time.monotonic() > deadline:
-            raise AssertionError(f"waited {seconds:g} s in vain for: {what}")
+            raise AssertionError(f"not within {seconds:g} s: {what}")
         time.sleep(0.02)
 
 
 class Program:
-    """A child process with its output in a file, so that a failing case can show it."""
+    """A child process with its output in a file, so that a failing case can show it.
 
-    def __init__(self, name: str, argv: list[str], folder: Path, env: dict[str, str] | None = None):
+    `stderr` is a descriptor that takes its errors instead of the file; `cores` are the only ones it runs on.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        argv: list[str],
+        folder: Path,
+        env: dict[str, str] | None = None,
+        *,
+        stderr: int = subprocess.STDOUT,
+        cores: set[int] | None = None,
+    ):
         self.name = name
-        self.has_successors = False  # The program may hand its work to processes of its own and end.
+        self.has_successors = False  # The program may start processes that replace it, and end.
         self.log_path = folder / f"{name}.log"
         self._log = self.log_path.open("ab")
         self.process = subprocess.Popen(
             argv,
             stdin=subprocess.DEVNULL,
             stdout=self._log,
-            stderr=subprocess.STDOUT,
+            stderr=stderr,
             env={**os.environ, **(env or {})},
             cwd=folder,
             start_new_session=True,
+            preexec_fn=(lambda: os.sched_setaffinity(0, cores)) if cores else None,
         )
 
     @property
@@ -85,7 +98,7 @@ class Program:
             file.seek(max(0, self.log_path.stat().st_size - TAIL_BYTES))
             return "\n".join(file.read().decode(errors="replace").splitlines()[-lines:])
 
-    def wait_for(self, address: str) -> "Program":
+    def wait_for(self, address: str, seconds: float = READY_SECONDS) -> "Program":
         """Returns once `address` takes connections; fails with the log when the program ends before."""
 
         def ready() -> bool:
@@ -93,7 +106,7 @@ class Program:
             assert code is None, f"{self.name} ended with {code} before it was ready:\n{self.log()}"
             return accepts(address)
 
-        wait_until(f"{self.name} to listen on {address}", ready)
+        wait_until(f"{self.name} to listen on {address}", ready, seconds)
         return self
 
     def signal(self, number: int) -> None:
@@ -103,13 +116,13 @@ class Program:
         return self.process.wait(seconds)
 
     def stop(self) -> int:
-        """Asks the program to end, insists after a while, and returns its exit code."""
+        """Sends SIGTERM, and SIGKILL after a while; returns the exit code."""
         if self.process.poll() is None:
             self.signal(signal.SIGTERM)
             try:
                 self.wait()
             except subprocess.TimeoutExpired:
-                # The program is a session of its own, so this reaches its children and nobody else.
+                # The program leads a session of its own, so this signal reaches only the program and its children.
                 os.killpg(self.pid, signal.SIGKILL)
                 self.wait()
         if self.has_successors:
@@ -118,7 +131,7 @@ class Program:
         return self.process.returncode
 
     def _end_successors(self) -> None:
-        """They are of the session that this program began. Asked first, killed after a while."""
+        """Ends all processes of the session that this program leads: SIGTERM, then SIGKILL."""
         for number in (signal.SIGTERM, signal.SIGKILL):
             deadline = time.monotonic() + STOP_SECONDS
             while members := in_session(self.pid):
@@ -142,14 +155,15 @@ def in_session(session: int) -> list[int]:
 
 
 class Programs:
-    """Everything one test or session started; ends it in reverse order."""
+    """The programs of one test or session; they are stopped in reverse order."""
 
     def __init__(self, folder: Path):
         self.folder = folder
         self._started: list[Program] = []
 
-    def start(self, name: str, argv: list[str], env: dict[str, str] | None = None) -> Program:
-        program = Program(name, argv, self.folder, env)
+    def start(self, name: str, argv: list[str], env: dict[str, str] | None = None, **options) -> Program:
+        """`options` are those of `Program`."""
+        program = Program(name, argv, self.folder, env, **options)
         self._started.append(program)
         return program
 
