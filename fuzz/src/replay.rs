@@ -67,7 +67,8 @@ fn write_seeds(seeds: &[&[u8]], folder: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
-fn files(path: &Path, target: Target) -> std::io::Result<()> {
+/// Runs the target over a file, or over the files of a folder.
+pub fn files(path: &Path, target: Target) -> std::io::Result<()> {
     let mut files = vec![PathBuf::from(path)];
     if path.is_dir() {
         files = std::fs::read_dir(path)?

@@ -1,39 +1,48 @@
-//! A short run of every fuzz target, the same each time: `scripts/fuzz` runs them for longer.
+//! A short run of every fuzz target, the same each time: the kept inputs of `fuzz/corpus`, the seeds, and mutations of the seeds.
+//! `scripts/fuzz` makes more mutations.
 
-use mcp_guard_fuzz::{
-    admin, catalogue, chunked, config, front, head, path, replay, response_scan, scan, state, tokens,
-};
+use std::path::Path;
+
+use mcp_guard_fuzz::{find, front, replay};
 
 const RUNS: u64 = 4000;
 
+#[track_caller]
+fn check(name: &str, runs: u64) {
+    let named = find(name).expect("a target of this name");
+    let kept = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(name);
+    replay::files(&kept, named.target).expect("the kept inputs can be read");
+    replay::run(named.target, named.seeds, runs);
+}
+
 #[test]
 fn any_head_holds() {
-    replay::run(head::target, head::SEEDS, RUNS);
+    check("head", RUNS);
 }
 
 #[test]
 fn any_path_holds() {
-    replay::run(path::target, path::SEEDS, RUNS);
+    check("path", RUNS);
 }
 
 #[test]
 fn any_chunked_body_holds() {
-    replay::run(chunked::target, chunked::SEEDS, RUNS);
+    check("chunked", RUNS);
 }
 
 #[test]
 fn any_outcome_holds() {
-    replay::run(response_scan::target, response_scan::SEEDS, RUNS);
+    check("outcome", RUNS);
 }
 
 #[test]
 fn any_scanned_body_holds() {
-    replay::run(scan::target, scan::SEEDS, RUNS);
+    check("scan", RUNS);
 }
 
 #[test]
 fn any_connection_holds() {
-    replay::run(front::target, front::SEEDS, RUNS / 4);
+    check("front", RUNS / 4);
 }
 
 #[test]
@@ -44,27 +53,27 @@ fn the_seeds_of_connections_reach_the_backend() {
 
 #[test]
 fn any_configuration_holds() {
-    replay::run(config::target, config::SEEDS, RUNS / 4);
+    check("config", RUNS / 4);
 }
 
 #[test]
 fn any_token_file_holds() {
-    replay::run(tokens::target, tokens::SEEDS, RUNS);
+    check("tokens", RUNS);
 }
 
 #[test]
 fn any_catalogue_holds() {
-    replay::run(catalogue::target, catalogue::SEEDS, RUNS / 4);
+    check("catalogue", RUNS / 4);
 }
 
 #[test]
 fn any_admin_frame_holds() {
-    replay::run(admin::target, admin::SEEDS, RUNS);
+    check("admin", RUNS);
 }
 
 #[test]
 fn any_state_file_holds() {
-    replay::run(state::target, state::SEEDS, RUNS);
+    check("state", RUNS);
 }
 
 #[test]
