@@ -7,7 +7,7 @@
     compare.py --write                                also into docs/performance.md and docs/performance/*.svg
     compare.py --rounds 0 --write                     only write what earlier runs left in target/bench/results.json
 
-Method: loopback, 32 kept-alive connections from wrk, a 250-byte tools/call, a fixed 300-byte answer from a Unix socket
+Method: loopback, 32 kept-alive connections from wrk, a 250-byte tools/call, a fixed 300-byte response from a Unix socket
 (nginx). The guard runs as shipped, one JSON line a request into a pipe included; the peers have the policy they can
 express and write no log. Every measurement starts a fresh proxy and warms it up; rounds are interleaved; medians are
 compared. The proxy has one core alone, load and backend share the others (--free, and scenarios of two threads: nothing
@@ -78,7 +78,7 @@ class Bench:
         return [token(number) for number in range(0, count, max(1, count // TOKENS_IN_TURN))][:TOKENS_IN_TURN]
 
     def proxy(self, name: str, port: str, scenario: Scenario) -> tuple[list[str], dict]:
-        path = "/large" if scenario.answer is LARGE else "/mcp"
+        path = "/large" if scenario.response is LARGE else "/mcp"
         more = {"PORT": port, "UPSTREAM_PATH": path, "THREADS": str(scenario.threads)}
         if name == "nginx":
             return [system("nginx"), "-c", self.rendered("nginx.conf", **more), "-e", "stderr"], {}
@@ -93,15 +93,15 @@ class Bench:
         return {"Authorization": f"Bearer {scenario.token}", "Content-Type": "application/json", "Accept": accept}
 
     def verify(self, port: str, scenario: Scenario) -> None:
-        """One request by hand: a proxy that answers something else must not be measured."""
+        """One request by hand: a proxy with another response must not be measured."""
         connection = http.client.HTTPConnection("127.0.0.1", int(port), timeout=10)
         body = call(scenario.body_bytes) if scenario.method == "POST" else None
         connection.request(scenario.method, "/mcp", body, self.headers(scenario))
-        answer = connection.getresponse()
-        seen = answer.read().decode()
+        response = connection.getresponse()
+        seen = response.read().decode()
         connection.close()
-        if answer.status != scenario.status or (scenario.status == 200 and seen != scenario.answer):
-            sys.exit(f"{scenario.name}: expected {scenario.status}, saw {answer.status} {seen[:300]}")
+        if response.status != scenario.status or (scenario.status == 200 and seen != scenario.response):
+            sys.exit(f"{scenario.name}: expected {scenario.status}, saw {response.status} {seen[:300]}")
 
     def measure(self, name: str, scenario: Scenario) -> dict:
         """One fresh proxy, warmed up, measured, ended."""
@@ -110,8 +110,8 @@ class Bench:
         tokens = self.tokens(scenario.clients) if scenario.clients else []
         if name == "none":
             port = self.values["UPSTREAM_PORT"]
-            # Without a proxy the path chooses the answer, and wrk asks for /mcp.
-            return {} if scenario.answer is LARGE else self.load(port, scenario, tokens, load_cores, None)
+            # Without a proxy the path chooses the response, and wrk requests /mcp.
+            return {} if scenario.response is LARGE else self.load(port, scenario, tokens, load_cores, None)
         port = str(free_port())
         argv, env = self.proxy(name, port, scenario)
         log = Log(load_cores) if name == "guard" else None

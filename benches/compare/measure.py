@@ -1,4 +1,4 @@
-"""Sends load to programs and reads what they cost from /proc. Knows nothing of what is compared with what.
+"""Sends load to programs and reads what they cost from /proc. Must not know what is compared.
 
 CPU is the scheduler's run time of all threads of a process tree (/proc/PID/task/*/schedstat): the figure that survives a
 noisy machine. Memory is the proportional share of the whole tree (Pss). Load comes from
@@ -57,7 +57,7 @@ def tree(pid: int) -> list[int]:
 
 
 def cpu_ns(pid: int) -> int:
-    """CPU time of the process tree so far. Threads that have ended do not count: ask twice of the same threads."""
+    """CPU time of the process tree so far. Threads that have ended do not count: compare two readings of the same threads."""
     total = 0
     for process in tree(pid):
         for path in Path(f"/proc/{process}/task").glob("*/schedstat"):
@@ -113,7 +113,7 @@ def wrk(folder: Path, cores: set[int], port: str, scenario, body: bytes, seconds
 
 
 class Paced:
-    """Kept-alive connections that take turns: one call every 1/rate of a second, however long the answers take."""
+    """Kept-alive connections that take turns: one call every 1/rate of a second, however long the responses take."""
 
     def __init__(self, port: str, connections: int, request: bytes):
         self.request, self.selector, self.connections = request, selectors.DefaultSelector(), []
@@ -124,7 +124,7 @@ class Paced:
             self.connections.append(connection)
 
     def run(self, rate: int, count: int) -> dict:
-        """Sends this many calls and waits for all answers. An answer is one read: they are small."""
+        """Sends this many calls and waits for all responses. A response is small, so it is one read."""
         sent_at, latencies, sent, skipped, begin = {}, [], 0, 0, time.perf_counter()
         deadline = begin + count / rate + 30
         while len(latencies) + skipped < count:

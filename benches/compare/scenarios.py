@@ -8,7 +8,7 @@ PROXIES = ["none", "haproxy", "nginx", "guard"]
 KB = 1000
 
 
-def answer(length: int) -> str:
+def response(length: int) -> str:
     """A tool's result of exactly this many bytes."""
     around = {"jsonrpc": "2.0", "id": 1, "result": {"content": [{"type": "text", "text": ""}], "isError": False}}
     around["result"]["content"][0]["text"] = "x" * (length - len(json.dumps(around)))
@@ -23,7 +23,7 @@ def call(length: int) -> bytes:
     return json.dumps(around).encode()
 
 
-SMALL, LARGE = answer(300), answer(100 * KB)
+SMALL, LARGE = response(300), response(100 * KB)
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Scenario:
     status: int = 200
     connections: int = 32
     body_bytes: int = 250
-    answer: str = SMALL
+    response: str = SMALL
     rate: int = 0
     threads: int = 1
     clients: int = 0
@@ -58,7 +58,7 @@ TABLE = [
     Scenario("403", "403, wrong token", token="wrong", status=403, proxies=BEHIND_POLICY),
     Scenario("405", "405, GET", method="GET", status=405, proxies=BEHIND_POLICY),
     Scenario("rate", "forwarded calls at 2,000 a second", rate=2000, proxies=BEHIND_POLICY),
-    Scenario("answer", "forwarded call, 100 KB answer", answer=LARGE),
+    Scenario("answer", "forwarded call, 100 KB answer", response=LARGE),
     Scenario("request", "forwarded call, 100 KB request", body_bytes=100 * KB),
     Scenario("one", "forwarded call, one connection", connections=1),
     Scenario("threads", "forwarded call, 2 threads, nothing pinned", threads=2, connections=64),

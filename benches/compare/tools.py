@@ -37,7 +37,7 @@ PYTHON = Path(python("sdk1"))
 PYTHON_SERVER = HERE / "python_server.py"
 INSTRUCTIONS = ROOT / "conf" / "tools" / "instructions.txt"
 BEHIND = Scenario("text", "a text tool, behind the guard")
-# name: (method, params, whether FastMCP is asked as well)
+# name: (method, params, whether FastMCP is measured as well)
 SCENARIOS = {
     "tools/list": ("tools/list", {}, True),
     "text tool": ("tools/call", {"name": "get_server_instructions", "arguments": {}}, True),
@@ -53,7 +53,7 @@ def body_of(scenario: str) -> bytes:
 
 
 class Client:
-    """Kept-alive connections that are used in turn: a call on each, then an answer from each."""
+    """Kept-alive connections that are used in turn: a call on each, then a response from each."""
 
     def __init__(self, path: Path, target: str, connections: int):
         self.target, self.sockets = target, []
@@ -92,18 +92,18 @@ class Client:
 
 def measure(server: Program, client: Client, scenario: str, calls: int) -> float:
     request = client.request(body_of(scenario))
-    answer = json.loads(client.calls(request, len(client.sockets)))
-    if "result" not in answer or answer["result"].get("isError"):
-        sys.exit(f"{scenario}: {answer}: this run measures the wrong thing")
+    response = json.loads(client.calls(request, len(client.sockets)))
+    if "result" not in response or response["result"].get("isError"):
+        sys.exit(f"{scenario}: {response}: this run measures the wrong thing")
     before = cpu_ns(server.pid)
     client.calls(request, calls)
     return (cpu_ns(server.pid) - before) / (calls // len(client.sockets) * len(client.sockets)) / 1000
 
 
 def row(title: str, ours: list[float], theirs: list[float]) -> None:
-    told = [f"{statistics.median(run):.1f} ({min(run):.1f} to {max(run):.1f})" if run else "-" for run in (ours, theirs)]
+    reported = [f"{statistics.median(run):.1f} ({min(run):.1f} to {max(run):.1f})" if run else "-" for run in (ours, theirs)]
     ratio = f"{statistics.median(theirs) / statistics.median(ours):.0f}x" if theirs else ""
-    print(f"{title:22} {told[0]:>26} {told[1]:>28} {ratio:>7}", flush=True)
+    print(f"{title:22} {reported[0]:>26} {reported[1]:>28} {ratio:>7}", flush=True)
 
 
 def alone(servers: dict, options: argparse.Namespace) -> None:
@@ -116,7 +116,7 @@ def alone(servers: dict, options: argparse.Namespace) -> None:
         for _ in range(options.rounds):
             for name, (server, client) in servers.items():
                 if both or name == "mcp-tools":
-                    # FastMCP needs a hundred times longer: a tenth of the calls tell as much.
+                    # FastMCP needs a hundred times longer: a tenth of the calls is enough.
                     calls = options.calls if name == "mcp-tools" else max(options.calls // 10, options.connections)
                     runs[name].append(measure(server, client, scenario, calls))
         row(scenario, runs["mcp-tools"], runs["FastMCP"])
@@ -158,7 +158,7 @@ def resident_mib(pid: int) -> float:
 
 
 def resident(server: Program, client: Client, count: int) -> None:
-    """Calls of every kind, also refused and large ones, until `count` have been answered."""
+    """Calls of every kind, also refused and large ones, until `count` have succeeded or been refused."""
     kinds = [client.request(body_of(scenario)) for scenario in SCENARIOS]
     for name, arguments in (("swf_get_run", {"run_number": "none"}), ("swf_list_logs", {"search": "x" * 100_000})):
         call = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": name, "arguments": arguments}}

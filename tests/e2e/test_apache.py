@@ -1,11 +1,11 @@
-"""What a client sees through Apache's virtual host, asked with curl. Expected bodies are the contract's, byte for byte."""
+"""Responses through Apache's virtual host to requests of curl. Expected bodies are the contract's, byte for byte."""
 
 import json
 import re
 
 import pytest
 
-from harness.curl import Answer, call, curl
+from harness.curl import Response, call, curl
 from mcp_testkit.guard import TOKEN, WRONG_TOKEN, Guard
 from mcp_testkit.programs import free_port
 
@@ -18,24 +18,24 @@ NOT_CONFIGURED = '{"error": "MCP token not configured"}'
 NO_OAUTH = '{"error":"access_denied","error_description":"This server uses a static bearer token; set the Authorization header"}'
 
 
-def check(answer: Answer, status: int, body: str | None = None, **headers: str) -> None:
-    """The answer is the guard's own, whole, with this status, body and these headers."""
+def check(response: Response, status: int, body: str | None = None, **headers: str) -> None:
+    """The response is a local reply of the guard, complete, with this status, body and these headers."""
     __tracebackhide__ = True
-    assert answer.status == status, f"expected status {status}, saw {answer.status}: {answer}"
+    assert response.status == status, f"expected status {status}, saw {response.status}: {response}"
     if body is not None:
-        assert answer.body.decode() == body, f"expected body {body!r}: {answer}"
+        assert response.body.decode() == body, f"expected body {body!r}: {response}"
     for name, value in {"content-type": "application/json", **headers}.items():
         name = name.replace("_", "-")
-        assert answer.headers.get(name) == value, f"expected {name}: {value}, saw {answer.headers.get(name)!r}: {answer}"
-    assert "content-encoding" not in answer.headers, f"the answer was compressed on the way: {answer}"
-    assert answer.headers.get("x-request-id"), f"expected an X-Request-Id: {answer}"
+        assert response.headers.get(name) == value, f"expected {name}: {value}, saw {response.headers.get(name)!r}: {response}"
+    assert "content-encoding" not in response.headers, f"the answer was compressed on the way: {response}"
+    assert response.headers.get("x-request-id"), f"expected an X-Request-Id: {response}"
 
 
 @pytest.mark.parametrize("path", PATHS)
 def test_a_call_passes_with_and_without_the_slash(tools, path):
-    answer = call(tools.apache.url + path, "tools/list", id="cafe-é")
-    check(answer, 200)
-    assert answer.json()["id"] == "cafe-é" and answer.json()["result"]["tools"], answer
+    response = call(tools.apache.url + path, "tools/list", id="cafe-é")
+    check(response, 200)
+    assert response.json()["id"] == "cafe-é" and response.json()["result"]["tools"], response
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -75,9 +75,9 @@ def test_a_guard_without_tokens_says_so(programs, stacks):
     backend = stacks("mcp-tools").backend
     guard = Guard(programs, backend.address, backend.path, token=None)
     url = Apache(programs, guard.address).url + "/swf-monitor/mcp"
-    answer = curl(url, data=PING, token=TOKEN)
-    check(answer, 503, NOT_CONFIGURED)
-    assert answer.headers.get("retry-after"), answer
+    response = curl(url, data=PING, token=TOKEN)
+    check(response, 503, NOT_CONFIGURED)
+    assert response.headers.get("retry-after"), response
     check(curl(url, data=PING), 401, NO_TOKEN)
     check(curl(url), 405, ONLY_POST)
     check(curl(url + "/health"), 200, '{"status": "ok"}')
@@ -110,20 +110,20 @@ def test_client_registration_tells_how_to_authenticate(tools, path):
 
 @pytest.mark.parametrize("path", ["/", "/other", "/swf-monitor/mcpx", "/swf-monitor/", "/.well-known/acme-challenge/x"])
 def test_the_rest_of_the_site_is_apaches(tools, path):
-    answer = curl(tools.apache.url + path, token=TOKEN)
-    assert answer.status in (403, 404), answer
-    assert "x-request-id" not in answer.headers, f"this path must not reach the guard: {answer}"
+    response = curl(tools.apache.url + path, token=TOKEN)
+    assert response.status in (403, 404), response
+    assert "x-request-id" not in response.headers, f"this path must not reach the guard: {response}"
 
 
 @pytest.mark.parametrize("path", ["/swf-monitor/mcp/x", "/swf-monitor/mcp/x/", "/swf-monitor/mcp/%2e%2e/mcp/"])
 def test_a_path_below_the_endpoint_is_never_a_call(tools, path):
-    answer = curl(tools.apache.url + path, data=PING, token=TOKEN)
-    assert answer.status == 404, f"expected 404: {answer}"
+    response = curl(tools.apache.url + path, data=PING, token=TOKEN)
+    assert response.status == 404, f"expected 404: {response}"
 
 
 def test_apache_is_no_open_proxy(tools):
-    answer = curl(tools.apache.url + "/", "--request-target", f"http://127.0.0.1:{free_port()}/", "-H", "Host: elsewhere.test")
-    assert answer.status in (403, 404), f"expected the site's own answer: {answer}"
+    response = curl(tools.apache.url + "/", "--request-target", f"http://127.0.0.1:{free_port()}/", "-H", "Host: elsewhere.test")
+    assert response.status in (403, 404), f"expected the site's own answer: {response}"
     assert curl(tools.apache.url + "/", "-X", "CONNECT", "--request-target", "127.0.0.1:22").status in (400, 403, 405)
 
 
@@ -133,21 +133,21 @@ def test_a_chunked_body_of_3_mib_passes_whole(tools, programs):
     message = {"jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": arguments}
     path = programs.folder / "big.json"
     path.write_text(json.dumps(message))
-    answer = curl(tools.url, "-H", "Transfer-Encoding: chunked", data=f"@{path}", token=TOKEN)
-    check(answer, 200)
-    assert answer.json()["id"] == 7, answer
+    response = curl(tools.url, "-H", "Transfer-Encoding: chunked", data=f"@{path}", token=TOKEN)
+    check(response, 200)
+    assert response.json()["id"] == 7, response
 
 
 def test_a_body_over_the_cap_is_413(tools, programs):
     path = programs.folder / "bigger.json"
     path.write_bytes(b" " * ((4 << 20) + 1))
-    answer = curl(tools.url, "-H", "Expect:", data=f"@{path}", token=TOKEN)
-    assert answer.status == 413, f"expected 413: {answer}"
+    response = curl(tools.url, "-H", "Expect:", data=f"@{path}", token=TOKEN)
+    assert response.status == 413, f"expected 413: {response}"
 
 
 @pytest.mark.parametrize("mib", [5, 10, 16])
 def test_a_refusal_of_a_body_of_any_size_reaches_the_client(tools, programs, mib):
-    """Apache asks before it sends a body: otherwise it is still sending when the guard is done, and answers 502 itself."""
+    """Apache waits for 100 Continue before it sends a body: otherwise it still sends when the guard has replied, and replies 502 itself."""
     path = programs.folder / "huge.json"
     path.write_bytes(b" " * (mib << 20))
     check(curl(tools.url, "-H", "Expect:", data=f"@{path}", token=WRONG_TOKEN), 403, BAD_TOKEN)
@@ -170,11 +170,11 @@ def test_an_offer_of_http2_is_ignored(tools):
 
 
 def test_a_batch_is_refused_in_json_rpc(tools):
-    answer = curl(tools.url, data=f"[{PING}]", token=TOKEN)
-    check(answer, 400)
-    assert answer.json()["error"]["code"] == -32600, answer
+    response = curl(tools.url, data=f"[{PING}]", token=TOKEN)
+    check(response, 400)
+    assert response.json()["error"]["code"] == -32600, response
 
 
 def test_a_notification_is_202_without_a_body(tools):
-    answer = curl(tools.url, data='{"jsonrpc":"2.0","method":"notifications/initialized"}', token=TOKEN)
-    assert (answer.status, answer.body) == (202, b""), answer
+    response = curl(tools.url, data='{"jsonrpc":"2.0","method":"notifications/initialized"}', token=TOKEN)
+    assert (response.status, response.body) == (202, b""), response

@@ -18,7 +18,7 @@ from mcp_testkit.programs import free_port
 
 @pytest.fixture(scope="module")
 def page():
-    """The port of a server of pages."""
+    """The port of a server for the page."""
     handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(E2E / "clients"))
     handler.log_message = lambda *_: None
     server = http.server.ThreadingHTTPServer(("127.0.0.1", free_port()), handler)
@@ -28,7 +28,7 @@ def page():
 
 
 def visit(programs, origin: str, server: str, token: str) -> dict:
-    """What the page of this origin tells after its calls. Every name is this machine."""
+    """What the page of this origin reports after its calls. Every host name resolves to this machine."""
     query = urllib.parse.urlencode({"server": server, "token": token})
     argv = [
         system("chromium"),
@@ -44,27 +44,27 @@ def visit(programs, origin: str, server: str, token: str) -> dict:
     ]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=120)
     found = re.search(r'<pre id="told">(.+?)</pre>', done.stdout, re.S)
-    assert found, f"the page told nothing:\n{done.stdout}\n{done.stderr[-3000:]}"
+    assert found, f"the page reported nothing:\n{done.stdout}\n{done.stderr[-3000:]}"
     return json.loads(html.unescape(found[1]))
 
 
 def test_a_page_on_this_machine_calls_a_tool(tools, programs, page):
-    told = visit(programs, f"http://localhost:{page}", f"{tools.guard.url}/mcp", TOKEN)
-    assert "failed" not in told, told
-    assert [told[step]["status"] for step in ("opened", "notified", "called")] == [200, 202, 200], told
-    assert told["called"]["body"]["result"]["content"], told
-    assert told["called"]["id"], f"the page cannot read X-Request-Id: {told}"
+    reported = visit(programs, f"http://localhost:{page}", f"{tools.guard.url}/mcp", TOKEN)
+    assert "failed" not in reported, reported
+    assert [reported[step]["status"] for step in ("opened", "notified", "called")] == [200, 202, 200], reported
+    assert reported["called"]["body"]["result"]["content"], reported
+    assert reported["called"]["id"], f"the page cannot read X-Request-Id: {reported}"
 
 
 def test_a_page_can_read_why_it_was_refused(tools, programs, page):
-    told = visit(programs, f"http://localhost:{page}", f"{tools.guard.url}/mcp", WRONG_TOKEN)
-    assert told["opened"] == {"status": 403, "id": told["opened"]["id"], "body": {"error": "Invalid token"}}, told
+    reported = visit(programs, f"http://localhost:{page}", f"{tools.guard.url}/mcp", WRONG_TOKEN)
+    assert reported["opened"] == {"status": 403, "id": reported["opened"]["id"], "body": {"error": "Invalid token"}}, reported
 
 
 def test_only_a_listed_origin_may_call(tools, programs, page):
     more = f'[origin]\nallowed = ["http://app.test:{page}"]'
     guard = Guard(programs, tools.backend.address, tools.backend.path, more=more)
-    told = visit(programs, f"http://app.test:{page}", f"{guard.url}/mcp", TOKEN)
-    assert told.get("called", {}).get("status") == 200, told
-    told = visit(programs, f"http://evil.test:{page}", f"{guard.url}/mcp", TOKEN)
-    assert told == {"failed": "TypeError: Failed to fetch"}, told
+    reported = visit(programs, f"http://app.test:{page}", f"{guard.url}/mcp", TOKEN)
+    assert reported.get("called", {}).get("status") == 200, reported
+    reported = visit(programs, f"http://evil.test:{page}", f"{guard.url}/mcp", TOKEN)
+    assert reported == {"failed": "TypeError: Failed to fetch"}, reported

@@ -9,16 +9,16 @@ import pytest
 from mcp_testkit.paths import ROOT, TOOLS, python
 from mcp_testkit.programs import free_port
 
-KNOWN = ROOT / "tests" / "tools" / "known.py"
-FACTS = ROOT / "tests" / "tools" / "data" / "tools-54.json"
+KNOWN = ROOT / "crates" / "mcp-tools" / "tests" / "known.py"
+FACTS = ROOT / "crates" / "mcp-tools" / "tests" / "data" / "tools-54.json"
 LIST = {"jsonrpc": "2.0", "id": 1, "method": "tools/list"}
 
 
 def listed(url: str) -> list[dict]:
     headers = {"Content-Type": "application/json", "Accept": "application/json"}
     request = urllib.request.Request(url, json.dumps(LIST).encode(), headers)
-    with urllib.request.urlopen(request, timeout=30) as answer:
-        return json.load(answer)["result"]["tools"]
+    with urllib.request.urlopen(request, timeout=30) as response:
+        return json.load(response)["result"]["tools"]
 
 
 def ours() -> list[dict]:

@@ -1,6 +1,6 @@
 """The official conformance suite, against a backend directly and through the guard: both summaries must be the same.
 
-What a backend fails by itself is not our business here; what changes on the way is.
+A check that a backend fails by itself is no finding; a check that the guard changes is one.
 """
 
 import json
@@ -18,7 +18,7 @@ from mcp_testkit.paths import NODE_MODULES, node
 
 SUITE = NODE_MODULES / ".bin" / "conformance"
 
-# What a POST-only endpoint answers differently by design, and why. Anything else that differs is a defect.
+# Checks that differ on a POST-only endpoint by design, with the reason. Any other difference is a defect.
 NO_DELETE = "DELETE is answered 405, as the specification allows; the suite then skips what follows a deletion"
 BY_DESIGN = {
     ("server-session-lifecycle", "server-session-delete-accepted"): NO_DELETE,

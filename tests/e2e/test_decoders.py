@@ -1,8 +1,8 @@
-"""What the guard forwards for a client with bounds, every decoder reads as the call that was judged.
+"""Every decoder reads a forwarded body as the call that the policy allowed.
 
-A few hundred odd bodies go through the guard to a backend that gives the very bytes to the decoders of real backends: JSON.parse,
-Python's json, Jackson and Go (both ignore the case of keys), cJSON, serde. What the policy judged is in the guard's log. The same
-bodies straight to the decoders show what the guard keeps from them. MCP_DECODERS_SEED and _PAIRS choose other bodies.
+A few hundred odd bodies go through the guard to a backend that passes the same bytes to the decoders of real backends: JSON.parse,
+Python's json, Jackson and Go (both ignore the case of keys), cJSON, serde. The guard's log says what the policy read. The same
+bodies sent straight to the decoders show what the guard refuses. MCP_DECODERS_SEED and _PAIRS choose other bodies.
 """
 
 import hashlib
@@ -28,10 +28,10 @@ REFUSED_BY_SERDE = "1e400"
 
 
 class Backend(http.server.BaseHTTPRequestHandler):
-    """Gives each body to the decoders and answers so that the guard is content."""
+    """Passes each body to the decoders and sends a response that the guard accepts."""
 
     protocol_version = "HTTP/1.1"
-    wbufsize = -1  # An answer is one write.
+    wbufsize = -1  # A response is one write.
     decoders: Decoders
     seen: dict[str, dict[str, Reading]]
 
@@ -45,12 +45,12 @@ class Backend(http.server.BaseHTTPRequestHandler):
         if message.get("method") == "tools/list":
             names = [*ALLOWED_NAMES, FORBIDDEN]
             result = {"tools": [{"name": name, "inputSchema": {"type": "object"}} for name in names]}
-        answer = json.dumps({"jsonrpc": "2.0", "id": message.get("id"), "result": result}).encode()
+        response = json.dumps({"jsonrpc": "2.0", "id": message.get("id"), "result": result}).encode()
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(answer)))
+        self.send_header("Content-Length", str(len(response)))
         self.end_headers()
-        self.wfile.write(answer)
+        self.wfile.write(response)
 
     def log_message(self, *_: object) -> None:
         pass
@@ -65,13 +65,13 @@ def decoders(module_programs):
 
 @pytest.fixture(scope="module")
 def straight(decoders):
-    """Every body, and what each decoder reads in it when nothing stands before it."""
+    """Every body, and what each decoder reads in it without a guard."""
     return [(case, decoders.read(case.body)) for case in table(SEED, PAIRS)]
 
 
 @pytest.fixture(scope="module")
 def guarded(module_programs, decoders, straight):
-    """Through the guard: what the decoders read of each body that was forwarded, and what the guard's log says was judged."""
+    """With the guard: what the decoders read in each forwarded body, and the line of the guard's log for each body."""
     Backend.decoders, Backend.seen = decoders, {}
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Backend)
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -122,7 +122,7 @@ def test_every_decoder_runs_the_call_that_was_judged(straight, guarded):
 
 
 def test_a_careless_judge_would_let_the_forbidden_tool_be_run(straight, decoders):
-    """The other half: the same bodies, with a judge that reads each as Python's json does, or with none."""
+    """The control: the same bodies under a policy that reads each as Python's json does, or under none."""
     run, passed = Counter(), Counter()
     for _, readings in straight:
         judge = readings["python"]

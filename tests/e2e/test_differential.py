@@ -1,4 +1,4 @@
-"""The same odd requests through nginx, HAProxy, Apache and the guard, each before a backend that writes down what it gets.
+"""The same odd requests through nginx, HAProxy, Apache and the guard, each in front of a backend that records what it receives.
 
 Requests are valid ones with up to two things wrong, drawn from a seed. Where the three others disagree on what a request
 says (or on whether it is one), it is a way to smuggle, and the guard must refuse it. What the guard does pass on must be one
@@ -25,7 +25,7 @@ SEED = int(os.environ.get("MCP_DIFFERENTIAL_SEED", "1"))
 OTHERS = ["nginx", "haproxy", "apache"]
 QUIET_SECONDS = 0.6
 BODY = b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"t"}}'
-# What the guard asks of a backend by itself.
+# Requests that the guard sends by itself.
 PROBES = (b'"initialize"', b'"server/discover"', b'"tools/list"', b'"notifications/initialized"')
 
 
@@ -202,7 +202,7 @@ HARMLESS = {
     "chunked, trailer",  # trailers are dropped
     "chunked, trailer with a length",
     "chunked, capital",  # codings have no case
-    "length with blanks around",  # RFC 9110, 5.5: blanks and tabs around a value are not part of it; only nginx minds the tab
+    "length with blanks around",  # RFC 9110, 5.5: blanks and tabs around a value are not part of it; only nginx refuses the tab
 }
 
 
@@ -234,8 +234,8 @@ class Recorder:
             try:
                 while seen := read_request(source):
                     self._note(seen)
-                    answer = b'{"jsonrpc":"2.0","id":1,"result":{"content":[]}}'
-                    stream.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (len(answer), answer))
+                    response = b'{"jsonrpc":"2.0","id":1,"result":{"content":[]}}'
+                    stream.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (len(response), response))
             except (OSError, ValueError):
                 return
 
@@ -268,7 +268,7 @@ def read_request(source) -> Seen | None:
 
 
 def ask(address: str, raw: bytes) -> bytes:
-    """Sends the bytes and listens until the answer is whole, the connection ends, or nothing comes."""
+    """Sends the bytes and reads until the response is complete, the connection ends, or the server is silent."""
     host, _, port = address.rpartition(":")
     heard = b""
     with socket.create_connection((host, int(port)), 5) as stream:
@@ -277,7 +277,7 @@ def ask(address: str, raw: bytes) -> bytes:
             stream.sendall(raw)
             while more := stream.recv(65536):
                 heard += more
-                # A second answer may follow, or the connection end: quiet for a moment says that neither does.
+                # A second response may follow, or the connection may end: a short silence means neither.
                 stream.settimeout(QUIET_SECONDS / 3)
         except OSError:
             pass
@@ -370,14 +370,14 @@ def passed(module_programs):
     return requests, recorders
 
 
-def told(seen: list[Seen]) -> list[bytes]:
+def reported(seen: list[Seen]) -> list[bytes]:
     """What a backend understood: the bodies, one by one."""
     return [one.body for one in seen]
 
 
 def explain(request: Request, recorders: dict[str, Recorder]) -> str:
     lines = [f"case {request.number} (seed {SEED}), {' + '.join(request.bent)}:", repr(request.bytes())]
-    lines += [f"  {name}: {told(recorder.seen.get(request.number, []))}" for name, recorder in recorders.items()]
+    lines += [f"  {name}: {reported(recorder.seen.get(request.number, []))}" for name, recorder in recorders.items()]
     return "\n".join(lines)
 
 
@@ -385,10 +385,10 @@ def test_where_the_others_disagree_the_guard_refuses(passed):
     requests, recorders = passed
     disagreed, wrong = 0, []
     for request in requests:
-        readings = [told(recorders[name].seen.get(request.number, [])) for name in OTHERS]
+        readings = [reported(recorders[name].seen.get(request.number, [])) for name in OTHERS]
         agree = all(reading == readings[0] for reading in readings)
         disagreed += not agree
-        guards = told(recorders["guard"].seen.get(request.number, []))
+        guards = reported(recorders["guard"].seen.get(request.number, []))
         if not guards:
             continue
         if not agree and not HARMLESS.intersection(request.bent):
@@ -425,4 +425,4 @@ def test_a_plain_request_passes_everywhere(passed):
     for request in requests:
         if request.bent == ["nothing wrong"]:
             for name, recorder in recorders.items():
-                assert told(recorder.seen.get(request.number, [])) == [BODY], f"{name}: {explain(request, recorders)}"
+                assert reported(recorder.seen.get(request.number, [])) == [BODY], f"{name}: {explain(request, recorders)}"

@@ -171,15 +171,15 @@ def test_apache_is_judged_as_it_behaves(programs, name):
     shipped = pointed_at(SHIPPED.read_text(), guard.address)
     text = text.format(guard=guard.address, port=guard.address.split(":")[1], other=free_port(), shipped=shipped)
     apache = Apache(programs, guard.address, conf=text)
-    answers = [call(apache.url + form, "tools/list") for form in (path, path + "/")]
-    arrives = all(answer.status == 200 and b"swf_list_agents" in answer.body for answer in answers)
+    responses = [call(apache.url + form, "tools/list") for form in (path, path + "/")]
+    arrives = all(response.status == 200 and b"swf_list_agents" in response.body for response in responses)
     # The vhost includes the file, as the header of the shipped one says.
     code, findings = doctor(guard.config, "--apache", str(programs.folder / "apache.conf"))
     read = [each for each in findings["apache"] if each["state"] == "bad"]
-    assert (not read) == arrives, (answers, findings["apache"])
+    assert (not read) == arrives, (responses, findings["apache"])
     code, findings = doctor(guard.config, "--apache", str(programs.folder / "apache.conf"), "--apache-url", apache.url + path)
     asked = [each for each in findings["apache"] if each["state"] == "bad"]
-    assert (not asked) == arrives and code == (0 if arrives else 1), (answers, findings["apache"])
+    assert (not asked) == arrives and code == (0 if arrives else 1), (responses, findings["apache"])
     # The request alone: nothing was read, so a path that is no prefix is either seen to be mapped or not settled.
     none = programs.folder / "none.conf"
     none.write_text("# nothing\n")

@@ -1,4 +1,4 @@
-"""What the official SDKs make of calls that a backend does not answer: an error in time, and a session that lives on."""
+"""Official SDKs and calls without a response of the backend: the call fails in time, and the session survives."""
 
 import json
 import os
@@ -43,7 +43,7 @@ def start(client: str, url: str, tools: list[str]) -> subprocess.Popen:
     return subprocess.Popen(argv(client, url, tools), env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def told_by(process: subprocess.Popen) -> dict:
+def reported_by(process: subprocess.Popen) -> dict:
     out, err = process.communicate(timeout=120)
     assert out, f"the client said nothing:\n{err}"
     return json.loads(out)
@@ -60,23 +60,23 @@ def guard(module_programs) -> Guard:
     return guarded(module_programs, "endings", f'[timeouts]\nstream_idle = "{SILENCE}s"')[0]
 
 
-def assert_told(told: dict, code: int, reason: str, tool: str) -> None:
-    assert "hung" not in told, f"{tool}: the call hung: {told}"
-    if told["error"].startswith("SdkHttpError"):  # The real status of 2026-07-28: the 2.x TypeScript SDK shows the body as text.
-        assert f'"code":{code}' in told["error"] and f'"reason":"{reason}"' in told["error"], f"{tool}: {told}"
+def assert_reported(reported: dict, code: int, reason: str, tool: str) -> None:
+    assert "hung" not in reported, f"{tool}: the call hung: {reported}"
+    if reported["error"].startswith("SdkHttpError"):  # The real status of 2026-07-28: the 2.x TypeScript SDK shows the body as text.
+        assert f'"code":{code}' in reported["error"] and f'"reason":"{reason}"' in reported["error"], f"{tool}: {reported}"
     else:
-        assert (told["code"], told["data"]["reason"], told["data"]["executed"]) == (code, reason, "unknown"), f"{tool}: {told}"
-    assert told["beside"].get("text") == ["done"], f"{tool}: the call beside it did not survive: {told}"
+        assert (reported["code"], reported["data"]["reason"], reported["data"]["executed"]) == (code, reason, "unknown"), f"{tool}: {reported}"
+    assert reported["beside"].get("text") == ["done"], f"{tool}: the call beside it did not survive: {reported}"
 
 
 @pytest.mark.parametrize("client", CLIENTS)
 def test_a_call_that_is_not_answered_ends_with_an_error_and_harms_no_other(guard, client):
     tools = list(TOLD)
-    told = told_by(start(client, f"{guard.url}/mcp", [*tools, "good"]))
+    reported = reported_by(start(client, f"{guard.url}/mcp", [*tools, "good"]))
     for tool in tools:
-        assert_told(told[tool], *TOLD[tool], tool)
-        assert told[tool]["seconds"] < SILENCE + 1.5, f"{tool}: {told[tool]}"
-    assert told["good"]["text"] == ["done"], "the session lives on"
+        assert_reported(reported[tool], *TOLD[tool], tool)
+        assert reported[tool]["seconds"] < SILENCE + 1.5, f"{tool}: {reported[tool]}"
+    assert reported["good"]["text"] == ["done"], "the session lives on"
 
 
 def test_a_stream_that_is_drained_ends_with_an_error(programs):
@@ -85,6 +85,6 @@ def test_a_stream_that_is_drained_ends_with_an_error(programs):
     wait_until("each client's stream", lambda: backend.log().count("a silent stream") == len(clients))
     guard.program.process.send_signal(signal.SIGTERM)
     for client, process in clients.items():
-        told = told_by(process)["silent"]
-        assert "hung" not in told and told["code"] == -31503, f"{client}: {told}"
-        assert told["data"]["reason"] == "draining", f"{client}: {told}"
+        reported = reported_by(process)["silent"]
+        assert "hung" not in reported and reported["code"] == -31503, f"{client}: {reported}"
+        assert reported["data"]["reason"] == "draining", f"{client}: {reported}"

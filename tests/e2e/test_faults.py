@@ -15,7 +15,7 @@ from harness import backends
 from harness.background import Background
 from harness.curl import curl
 from mcp_testkit.guard import TOKEN, Guard
-from harness.load import Load, read_answer
+from harness.load import Load, read_response
 from mcp_testkit.paths import GUARD, ROOT, system
 from mcp_testkit.programs import Programs, wait_until
 
@@ -47,35 +47,35 @@ def test_sigkill_of_the_guard_costs_what_was_in_flight_and_the_side_is_kept(prog
     _, guard = pair(programs)
     switch(guard, "green")
     with Load(guard.address, TOOL, rate=400, connections=CONNECTIONS) as load:
-        wait_until("200 answers", lambda: load.outcome.answered >= 200)
+        wait_until("200 answers", lambda: load.outcome.succeeded >= 200)
         guard.program.signal(signal.SIGKILL)
         guard.program.wait()
         killed = time.monotonic()
         guard.start()
         assert time.monotonic() - killed < 5, "a restart after kill -9 must not wait for anything"
-        seen = load.outcome.answered
-        wait_until("200 answers after the restart", lambda: load.outcome.answered >= seen + 200)
+        seen = load.outcome.succeeded
+        wait_until("200 answers after the restart", lambda: load.outcome.succeeded >= seen + 200)
     outcome = load.stop()
-    # One call a connection can have been under way; each was told nothing rather than something wrong.
+    # One call a connection can have been in flight; its response is missing rather than wrong.
     assert len(outcome.failures) <= CONNECTIONS, outcome
-    assert all("no answer" in failure for failure in outcome.failures), outcome
+    assert all("no response" in failure for failure in outcome.failures), outcome
     status = guard.status()
     assert status["stable"] == "green", status
 
 
 def test_sigkill_of_the_backend_costs_what_it_had_begun(programs):
-    """Drill 12: errors only for calls that had reached it, said as such; every other call waits and is answered."""
+    """Drill 12: only calls that had reached the backend fail, with an error that says so; every other call waits and succeeds."""
     backend = backends.mcp_tools(programs)
     guard = Guard(programs, backend.address, backend.path)
     with Load(guard.address, TOOL, rate=400, connections=CONNECTIONS) as load:
         for round_ in range(5):
-            seen = load.outcome.answered
-            wait_until("100 answers", lambda: load.outcome.answered >= seen + 100)
+            seen = load.outcome.succeeded
+            wait_until("100 answers", lambda: load.outcome.succeeded >= seen + 100)
             backend.program.signal(signal.SIGKILL)
             backend.program.wait()
             backend.program = programs.start(f"mcp-tools-{round_}", backend.argv).wait_for(backend.address)
-        seen = load.outcome.answered
-        wait_until("answers after the last kill", lambda: load.outcome.answered >= seen + 100)
+        seen = load.outcome.succeeded
+        wait_until("answers after the last kill", lambda: load.outcome.succeeded >= seen + 100)
     outcome = load.stop()
     assert len(outcome.failures) <= 5 * CONNECTIONS, outcome
     assert all('"executed":"unknown"' in failure for failure in outcome.failures), outcome
@@ -107,7 +107,7 @@ def test_a_full_disk_is_said_and_the_guard_keeps_serving(programs):
             kept = (state / "rollout.state").read_bytes()
             fill(state / "ballast")
             with Load(guard.address, TOOL, rate=200) as load:
-                wait_until("answers", lambda: load.outcome.answered > 50)
+                wait_until("answers", lambda: load.outcome.succeeded > 50)
                 said = switch(guard, "blue")
                 assert "not saved" in said.stdout + said.stderr, said
                 assert (state / "rollout.state").read_bytes() == kept
@@ -133,7 +133,7 @@ def test_a_failing_disk_is_said_and_the_guard_keeps_serving(programs, call):
             said = switch(guard, "blue")
             assert "not saved" in said.stdout + said.stderr, said
             wait_until("the alarm", lambda: saved(guard) == "0")
-            wait_until("answers", lambda: load.outcome.answered > 50)
+            wait_until("answers", lambda: load.outcome.succeeded > 50)
             assert (state / "rollout.state").read_bytes() == kept
             assert "EIO" in failures.read_text()
         wait_until("the state to be saved again", lambda: saved(guard) == "1")
@@ -201,7 +201,7 @@ def small_memory():
 
 
 def test_many_large_bodies_fit_into_little_memory(programs):
-    """Drill 20: 200 slow bodies of 1 MiB and 64 MiB of memory: answered or refused, nothing is killed.
+    """Drill 20: 200 slow bodies of 1 MiB in 64 MiB of memory: each succeeds or is refused, and the kernel kills nothing.
 
     Where no control group may be made, what the process itself holds is measured all the same.
     """
@@ -215,10 +215,10 @@ def test_many_large_bodies_fit_into_little_memory(programs):
             guard.program = programs.start("guard-little", [*enter, str(GUARD), "run", "--config", str(guard.config)], env)
             guard.program.wait_for(guard.address)
             with Watched(guard.program.pid) as memory:
-                told = asyncio.run(send_slowly(guard.address))
+                reported = asyncio.run(send_slowly(guard.address))
             assert guard.program.process.poll() is None, guard.program.log()
             # Bodies wait for room; a quick machine refuses none.
-            assert 4 <= told.count("answered"), f"too few were answered: {told}"
+            assert 4 <= reported.count("answered"), f"too few were answered: {reported}"
             assert memory.worst_kib < MEMORY_KIB, memory.worst_kib
             # What was taken is given back.
             assert asyncio.run(send_slowly(guard.address, senders=4)) == ["answered"] * 4
@@ -248,7 +248,7 @@ class Watched(Background):
 
 
 async def send_slowly(address: str, senders: int = SENDERS) -> list[str]:
-    """Everybody sends half of a body, and the rest when everybody has; what each was told in the end."""
+    """Each sender sends half of a body, and the rest after all have sent half. Returns the result of each."""
     host, _, port = address.rpartition(":")
     all_ = [Sender(number) for number in range(senders)]
     await asyncio.gather(*(sender.begin(host, int(port)) for sender in all_))
@@ -270,26 +270,26 @@ class Sender:
 
     async def begin(self, host: str, port: int) -> None:
         reader, self._writer = await asyncio.open_connection(host, port)
-        self._answer = asyncio.create_task(read_answer(reader))
+        self._response = asyncio.create_task(read_response(reader))
         await self._send(self._bytes[: BODY_BYTES // 2])
 
     async def finish(self) -> str:
         await self._send(self._bytes[BODY_BYTES // 2 :])
-        status, _, answer = await asyncio.wait_for(self._answer, 60)
+        status, _, response = await asyncio.wait_for(self._response, 60)
         self._writer.close()
         if status == 503:
             return "refused"
-        message = json.loads(answer)
-        assert (status, message["id"]) == (200, self._number), answer[:300]
+        message = json.loads(response)
+        assert (status, message["id"]) == (200, self._number), response[:300]
         if "result" in message:
             return "answered"
-        # A body that the guard had no room for, but whose id it could read.
-        assert message["error"]["data"]["reason"] in ("client_share", "overloaded"), answer[:300]
+        # The guard had no memory for this body, but could read its id.
+        assert message["error"]["data"]["reason"] in ("client_share", "overloaded"), response[:300]
         return "refused"
 
     async def _send(self, data: bytes) -> None:
         for start in range(0, len(data), PIECE_BYTES):
-            if self._answer.done():  # Who has been refused need not send the rest.
+            if self._response.done():  # A refused sender need not send the rest.
                 return
             self._writer.write(data[start : start + PIECE_BYTES])
             await self._writer.drain()

@@ -1,6 +1,6 @@
 """Drill 30: the clock of the day jumps under a guard with everything under way that takes time. Only what is dated notices.
 
-libfaketime lies to the guard, and to nobody else, about that clock; the monotonic one stays true.
+libfaketime changes that clock for the guard alone; the monotonic clock stays right.
 """
 
 import datetime
@@ -81,7 +81,7 @@ class Clock:
 
 
 class Waiting:
-    """A connection that the guard will end for its silence."""
+    """A silent connection, which the guard will close."""
 
     def __init__(self, address: str, begin: str):
         host, _, port = address.rpartition(":")
@@ -89,8 +89,8 @@ class Waiting:
         self._socket.sendall(begin.encode())
         self._begun = time.monotonic()
 
-    def answered(self) -> "Waiting":
-        """Counts from the answer on."""
+    def succeeded(self) -> "Waiting":
+        """Restarts the time at the response."""
         assert self._socket.recv(65536).startswith(b"HTTP/1.1 200")
         self._begun = time.monotonic()
         return self
@@ -133,11 +133,11 @@ def test_the_clock_jumps_and_only_what_is_dated_notices(guard_and_clock):
         dates_are(guard, 0, 200)
         operator.does("rollout start")
         started = time.monotonic()
-        idle = Waiting(guard.address, call()).answered()
+        idle = Waiting(guard.address, call()).succeeded()
         head = Waiting(guard.address, "POST /mcp HTTP/1.1\r\nHost: localhost\r\n")
-        for jump, told in [(DAY, 403), (-DAY, 200)]:
+        for jump, status in [(DAY, 403), (-DAY, 200)]:
             clock.jump(jump)
-            dates_are(guard, jump, told)
+            dates_are(guard, jump, status)
             goes_on(load)
             early = time.monotonic() - started < min(HEAD_SECONDS, HOLD_SECONDS)
             assert not early or (idle.open() and head.open() and operator.status()["run"]["next"] != "complete"), f"cut short by {jump} s"
@@ -153,19 +153,19 @@ def test_the_clock_jumps_and_only_what_is_dated_notices(guard_and_clock):
         operator.does("rollout resume")
     outcome = load.stop()
     assert not outcome.failures and not outcome.refused and outcome.slowest < LATE_SECONDS, outcome
-    # No trigger fired, and the history tells of the time that really passed.
+    # No trigger fired, and the history has the time that really passed.
     history = operator.history()
     assert [entry["kind"] for entry in history] == ["started", "advanced", "paused", "resumed"], history
     passed = (history[-1]["at"] - history[0]["at"]) / 1000
     assert abs(passed - (time.monotonic() - started)) < LATE_SECONDS, history
-    assert share_of_a_core(guard.program.pid) < 0.2, "it spins"
+    assert share_of_a_core(guard.program.pid) < 0.2, "an idle guard uses a core"
 
 
-def dates_are(guard: Guard, jump: int, told: int) -> None:
-    """What is dated follows the jump: a token that ends in twelve hours, `Date` of the guard's own answers, lines of the log."""
+def dates_are(guard: Guard, jump: int, status: int) -> None:
+    """What has a date follows the jump: a token that ends in twelve hours, `Date` of the guard's local replies, log lines."""
     lists = '{"jsonrpc":"2.0","id":1,"method":"tools/list"}'
-    answer = curl(guard.url + "/mcp", data=lists, token=DATED)
-    assert answer.status == told, answer
+    response = curl(guard.url + "/mcp", data=lists, token=DATED)
+    assert response.status == status, response
     written = guard.program.log_path.stat().st_size
     expected = time.time() + jump
     own = curl(guard.url + "/mcp", data=lists)
@@ -181,8 +181,8 @@ def dates_are(guard: Guard, jump: int, told: int) -> None:
 
 
 def goes_on(load: Load) -> None:
-    seen = load.outcome.answered
-    wait_until("100 answers more", lambda: load.outcome.answered >= seen + 100)
+    seen = load.outcome.succeeded
+    wait_until("100 answers more", lambda: load.outcome.succeeded >= seen + 100)
 
 
 def call() -> str:

@@ -15,7 +15,7 @@ RESULT = '{"jsonrpc":"2.0","id":1,"result":{ "content":[] }}'
 
 
 class Recorder:
-    """Answers every request on a Unix socket with RESULT and remembers heads and bodies."""
+    """Responds to every request on a Unix socket with RESULT and records heads and bodies."""
 
     def __init__(self, path: str):
         self.requests: list[tuple[str, bytes]] = []
@@ -70,25 +70,25 @@ def headers(head: str) -> dict[str, list[str]]:
 
 @pytest.fixture
 def seen(programs):
-    """`seen(*curl_options)` is what the backend got: (head, headers, body), and the client's answer."""
+    """`seen(*curl_options)` is what the backend received, (head, headers, body), and the client's response."""
     recorder = Recorder(str(programs.folder / "recorder.sock"))
     guard = Guard(programs, f"unix:{programs.folder}/recorder.sock", "/swf-monitor/mcp/")
     apache = Apache(programs, guard.address)
 
     def send(*options: str):
-        answer = curl(apache.url + "/swf-monitor/mcp", *options, data=BODY, token=TOKEN)
-        assert answer.status == 200, answer
+        response = curl(apache.url + "/swf-monitor/mcp", *options, data=BODY, token=TOKEN)
+        assert response.status == 200, response
         head, body = recorder.requests[-1]
-        return head, headers(head), body, answer
+        return head, headers(head), body, response
 
     yield send
     recorder.close()
 
 
 def test_bodies_pass_byte_for_byte(seen):
-    _, _, body, answer = seen()
+    _, _, body, response = seen()
     assert body == BODY.encode()
-    assert answer.body == RESULT.encode()
+    assert response.body == RESULT.encode()
 
 
 def test_the_target_is_the_slots_own_and_the_query_stays_behind(seen):
@@ -106,8 +106,8 @@ def test_credentials_stop_at_the_guard(seen):
 
 
 def test_the_backends_own_headers_stop_at_the_guard(seen):
-    _, _, _, answer = seen()
-    assert "set-cookie" not in answer.headers and "secret" not in answer.headers.get("server", ""), answer
+    _, _, _, response = seen()
+    assert "set-cookie" not in response.headers and "secret" not in response.headers.get("server", ""), response
 
 
 def test_forwarded_headers_are_apaches_and_not_the_clients(seen):

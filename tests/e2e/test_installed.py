@@ -1,4 +1,4 @@
-"""The package on a real, booted systemd: a token that is taken away is refused, however the operator says so, and for good."""
+"""Token revocation on a booted systemd: a removed token is refused after every kind of reload, and stays refused."""
 
 import json
 
@@ -9,7 +9,7 @@ from harness.package import repacked
 
 TOKENS = "/etc/mcp-guard/tokens.toml"
 ENV = "/etc/mcp-guard/env"
-# From the answer of these on, what was edited holds. SIGHUP has no answer: the log and `systemctl status` have it.
+# The edited file is in force when one of these returns. SIGHUP returns nothing: its result is in the log and in `systemctl status`.
 RELOADS = {
     "systemctl reload": ["systemctl", "reload", "mcp-guard"],
     "mcp-guard reload": ["mcp-guard", "reload"],
@@ -38,7 +38,7 @@ def only_alice(installed):
 
 
 def take_up(installed: Installed, how: str) -> None:
-    """Lets the guard read what was edited, and returns when its answer is there."""
+    """Reloads the guard and returns when the edited file is in force."""
     machine = installed.machine
     before = machine.cursor()
     machine.do(*RELOADS[how])
@@ -137,7 +137,7 @@ def test_check_doctor_and_token_list_see_what_the_unit_sees(installed, user):
         assert ask("check").returncode == 1 and "tokens.toml:1: not valid TOML" in ask("check").stdout
         doctor = ask("doctor --json")
         assert doctor.returncode == 1 and "tokens.toml:1: not valid TOML" in doctor.stdout, doctor
-        # The guard that runs knows what it accepts, whatever is in the file now.
+        # The running guard reports the tokens that it accepts, not those of the file.
         assert "alice" in ask("token list").stdout
     finally:
         machine.write(config, shipped)

@@ -48,7 +48,7 @@ def test_a_package_upgrade_under_load_fails_no_call_and_leaves_the_tool_server_a
     assert calls > 10 and not failed, failed
     assert machine.show("mcp-guard", "MainPID") != guard and runs(installed, "blue") == before
     assert "mcp-tools@blue stays with version 0.1.0-1" in said[0]
-    # Nor at the next restart: the slot keeps its program until the operator says otherwise.
+    # Nor at the next restart: the slot keeps its program until the operator changes it.
     calls, failed = installed.under_load(TOKEN, lambda: machine.do("systemctl", "restart", "mcp-tools@blue"))
     assert not failed, failed
     assert runs(installed, "blue").split()[1] == before.split()[1] != program(installed, "/usr/bin/mcp-tools")

@@ -27,7 +27,7 @@ def as_shipped(installed):
 
 
 def slow_backend(installed: Installed, seconds: float) -> None:
-    """In front of a backend that answers each call so late."""
+    """A guard in front of a backend that delays each response."""
     machine = installed.machine
     program = (
         "import socketserver, time\n"
@@ -130,8 +130,8 @@ def test_a_real_apache_opens_the_guards_unix_socket(installed):
     url = "http://127.0.0.1/swf-monitor/mcp"
     try:
         wait_until("Apache's workers to run as www-data", lambda: "www-data" in machine.do("ps", "-C", "apache2", "-o", "user="))
-        answers = [installed.post(token, LIST, url=url + slash).status for slash in ("", "/") for token in (TOKEN, "swf_wrong")]
-        assert answers == [200, 403, 200, 403], machine.do("tail", "/var/log/apache2/error.log")
+        responses = [installed.post(token, LIST, url=url + slash).status for slash in ("", "/") for token in (TOKEN, "swf_wrong")]
+        assert responses == [200, 403, 200, 403], machine.do("tail", "/var/log/apache2/error.log")
         machine.do("mcp-guard", "upgrade")
         assert installed.post(TOKEN, LIST, url=url).status == 200
         assert machine.run("curl", "-s", "--unix-socket", "/run/mcp-guard/admin.sock", "http://x/", user="www-data").returncode != 0

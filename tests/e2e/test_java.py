@@ -23,5 +23,5 @@ def test_a_client_that_offers_h2c_is_answered_over_http_1(tools, door):
     for line in lines:
         status, version, body = line.split(" ", 2)
         assert (status, version) == ("200", "HTTP_1_1"), line
-        answer = json.loads(body)
-        assert answer["id"] == 7 and answer["result"]["isError"] is False, line
+        response = json.loads(body)
+        assert response["id"] == 7 and response["result"]["isError"] is False, line

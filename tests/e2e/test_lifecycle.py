@@ -18,28 +18,28 @@ def test_a_backend_restart_under_load_loses_no_call(programs):
     guard = Guard(programs, backend.address, backend.path)
     with Load(guard.address, TOOL, rate=500) as load:
         for round_ in range(3):
-            seen = load.outcome.answered
-            wait_until("200 answers before the restart", lambda: load.outcome.answered >= seen + 200)
+            seen = load.outcome.succeeded
+            wait_until("200 answers before the restart", lambda: load.outcome.succeeded >= seen + 200)
             assert backend.program.stop() == 0, f"mcp-tools must drain and exit 0:\n{backend.program.log()}"
             backend.program = programs.start(f"mcp-tools-{round_}", backend.argv).wait_for(backend.address)
-        seen = load.outcome.answered
-        wait_until("200 answers after the last restart", lambda: load.outcome.answered >= seen + 200)
+        seen = load.outcome.succeeded
+        wait_until("200 answers after the last restart", lambda: load.outcome.succeeded >= seen + 200)
     outcome = load.stop()
     assert not outcome.failures, outcome
     assert outcome.refused == 0, outcome
 
 
 def test_calls_wait_for_a_backend_that_comes_back(programs):
-    """The socket is away for two seconds; nobody is told."""
+    """The socket is absent for two seconds, and no call fails."""
     backend = backends.mcp_tools(programs)
     guard = Guard(programs, backend.address, backend.path)
     with Load(guard.address, TOOL, rate=100) as load:
-        wait_until("answers", lambda: load.outcome.answered > 50)
+        wait_until("answers", lambda: load.outcome.succeeded > 50)
         backend.program.stop()
         time.sleep(2)  # The outage itself, not a wait for something to happen.
         programs.start("mcp-tools-again", backend.argv).wait_for(backend.address)
-        seen = load.outcome.answered
-        wait_until("answers after the outage", lambda: load.outcome.answered > seen + 100)
+        seen = load.outcome.succeeded
+        wait_until("answers after the outage", lambda: load.outcome.succeeded > seen + 100)
     outcome = load.stop()
     assert not outcome.failures, outcome
     assert outcome.slowest > 1, f"no call met the outage: {outcome}"
@@ -49,7 +49,7 @@ def test_sigterm_under_load_finishes_what_was_accepted(programs):
     backend = backends.mcp_tools(programs)
     guard = Guard(programs, backend.address, backend.path)
     with Load(guard.address, TOOL, rate=500) as load:
-        wait_until("200 answers", lambda: load.outcome.answered >= 200)
+        wait_until("200 answers", lambda: load.outcome.succeeded >= 200)
         started = time.monotonic()
         guard.program.signal(signal.SIGTERM)
         code = guard.program.wait(20)
@@ -66,6 +66,6 @@ def test_a_restarted_guard_serves_again_at_once(programs):
     guard.program.stop()
     started = time.monotonic()
     guard.start()
-    answer = call(guard.url + "/swf-monitor/mcp", "tools/call", {"name": TOOL, "arguments": {}})
-    assert answer.json()["result"]["content"][0]["text"] == INSTRUCTIONS, answer
+    response = call(guard.url + "/swf-monitor/mcp", "tools/call", {"name": TOOL, "arguments": {}})
+    assert response.json()["result"]["content"][0]["text"] == INSTRUCTIONS, response
     assert time.monotonic() - started < 3, "a restart took more than 3 s"

@@ -1,4 +1,4 @@
-"""Who is told of a rollout: each kind of receiver, by a guard as shipped, with a receiver that fails at first."""
+"""Rollout notifications: a guard as shipped notifies each kind of receiver, and retries one that fails at first."""
 
 import http.server
 import json
@@ -50,11 +50,11 @@ timeout = "250ms"
 
 
 class Receiver(http.server.ThreadingHTTPServer):
-    """Answers the first request of every path with 503, and remembers the others."""
+    """Responds 503 to the first request of every path, and records the others."""
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
-        self.told: list[tuple[str, dict]] = []
+        self.reported: list[tuple[str, dict]] = []
         self.refused: set[str] = set()
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
@@ -63,7 +63,7 @@ class Receiver(http.server.ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_port}"
 
     def at(self, path: str) -> list[dict]:
-        return [body for where, body in list(self.told) if where == path]
+        return [body for where, body in list(self.reported) if where == path]
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -72,7 +72,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         first = self.path not in self.server.refused
         self.server.refused.add(self.path)
         if not first:
-            self.server.told.append((self.path, body))
+            self.server.reported.append((self.path, body))
         self.send_response(503 if first else 202)
         self.send_header("Content-Length", "0")
         self.end_headers()
@@ -91,9 +91,9 @@ def receiver():
 def test_every_receiver_is_told_in_its_own_words_and_again_after_a_failure(programs, receiver, monkeypatch):
     monkeypatch.setenv("CHAT_URL", receiver.url + "/services/T0/B0/chat-secret")
     monkeypatch.setenv("PAGER_KEY", "pager-secret")
-    blue, told = mcp_tools(programs), programs.folder / "told"
+    blue, reported = mcp_tools(programs), programs.folder / "told"
     green = mcp_tools(programs, "green")
-    (programs.folder / "plan.toml").write_text(PLAN.format(url=receiver.url, told=told))
+    (programs.folder / "plan.toml").write_text(PLAN.format(url=receiver.url, told=reported))
     operator = Operator(Guard(programs, blue.address, blue.path, more=MORE.format(green=green.address)))
     operator.both_healthy()
     # An alert on the increase of what is given up must see the first one, too.
@@ -105,14 +105,14 @@ def test_every_receiver_is_told_in_its_own_words_and_again_after_a_failure(progr
     operator.rolled_back()
 
     chat = "/services/T0/B0/chat-secret"
-    wait_until("everybody is told", lambda: len(receiver.at("/hook")) == 2 and len(receiver.at(chat)) == 2 and receiver.at("/pager"), 30)
+    wait_until("every receiver is notified", lambda: len(receiver.at("/hook")) == 2 and len(receiver.at(chat)) == 2 and receiver.at("/pager"), 30)
     started, back = receiver.at("/hook")
     assert [started["transition"]["kind"], back["transition"]["kind"]] == ["started", "rolled_back"], "in order, though the first one failed"
     assert back["transition"]["cause"]["fired"]["trigger"] == "candidate_health" and back["severity"] == "critical"
     assert "candidate_health" in receiver.at(chat)[1]["text"]
     (page,) = receiver.at("/pager")
     assert (page["routing_key"], page["event_action"], page["payload"]["severity"]) == ("pager-secret", "trigger", "critical")
-    by_hand = [json.loads(line)["transition"]["kind"] for line in told.read_text().splitlines() if line]
+    by_hand = [json.loads(line)["transition"]["kind"] for line in reported.read_text().splitlines() if line]
     assert by_hand == ["started", "rolled_back"]
     said = operator.guard.program.log()
     assert "secret" not in said, "an address is a secret"

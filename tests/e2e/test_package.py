@@ -1,4 +1,4 @@
-"""The Debian package in a clean root: installed, used from where it lies, upgraded over itself, removed, purged."""
+"""The Debian package in a clean root: install, use, upgrade over itself, remove, purge."""
 
 import os
 import re
@@ -93,8 +93,8 @@ def test_install_use_reinstall_remove_purge(package, root, programs):
     address, metrics = ports.values()
     guard.wait_for(address)
     body = '{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"swf_list_available_tools","arguments":{}}}'
-    answer = curl(f"http://{address}/swf-monitor/mcp/", data=body, token=TOKEN)
-    assert answer.status == 200 and b"swf_" in answer.body and not answer.json()["result"]["isError"], answer
+    response = curl(f"http://{address}/swf-monitor/mcp/", data=body, token=TOKEN)
+    assert response.status == 200 and b"swf_" in response.body and not response.json()["result"]["isError"], response
     assert b"mcp_guard_requests_total" in curl(f"http://{metrics}/metrics").body
 
     # A new version comes: the files are replaced under the running guard, and it hands over. The changed configuration stays.
@@ -104,8 +104,8 @@ def test_install_use_reinstall_remove_purge(package, root, programs):
     guard.has_successors = True
     done = root.run("/usr/bin/mcp-guard", "upgrade", "--config", "/etc/mcp-guard/guard.toml", user="mcp-guard")
     assert done.returncode == 0, done.stderr + guard.log()
-    answer = curl(f"http://{address}/swf-monitor/mcp/", data=body, token=TOKEN)
-    assert answer.status == 200, answer
+    response = curl(f"http://{address}/swf-monitor/mcp/", data=body, token=TOKEN)
+    assert response.status == 200, response
     guard.stop()
     tools.stop()
     assert not accepts(address)

@@ -45,9 +45,9 @@ def metrics(tools) -> str:
     call(tools.url, "no/such/method")
     curl(tools.url, data="{}", token=WRONG_TOKEN)
     curl(tools.url)
-    answer = curl(f"http://{tools.guard.metrics}/metrics")
-    assert answer.status == 200, answer
-    return answer.body.decode()
+    response = curl(f"http://{tools.guard.metrics}/metrics")
+    assert response.status == 200, response
+    return response.body.decode()
 
 
 def test_promtool_finds_nothing_to_say_of_the_metrics(metrics):
@@ -65,7 +65,7 @@ def test_the_alerts_fire_when_they_should():
 
 
 def expressions() -> list[str]:
-    """What the dashboard asks Prometheus, with its variables filled in."""
+    """The queries of the dashboard, with its variables filled in."""
     asked = [target["expr"] for panel in DASHBOARD["panels"] for target in panel.get("targets", [])]
     asked += [annotation["expr"] for annotation in DASHBOARD["annotations"]["list"]]
     return [expression.replace("$job", "mcp-guard").replace("$__rate_interval", "1m") for expression in asked]
@@ -73,7 +73,7 @@ def expressions() -> list[str]:
 
 @pytest.mark.parametrize("what, text", [("the alerts", "".join(rules.read_text() for rules in RULES)), ("the dashboard", "\n".join(expressions()))])
 def test_every_metric_that_is_asked_for_exists(metrics, what, text):
-    """A rule over a misspelt name never fires, a panel over one stays empty, and neither complains."""
+    """A rule over a misspelt name never fires, a panel over one stays empty, and neither reports an error."""
     exposed = set(re.findall(r"(?m)^# TYPE (\S+)", metrics))
     # A family without a series yet is not exposed; tests/tidy.rs holds this page to the code.
     exposed |= set(re.findall(r"(?m)^\| `(mcp_\w+)` \|", (ROOT / "docs/metrics.md").read_text()))
@@ -100,7 +100,7 @@ def test_every_label_of_the_dashboard_exists():
 
 
 def test_every_transition_of_an_alert_is_there_before_it_happens(metrics):
-    """A counter that first appears as 1 has not increased: the first rollback would alert nobody."""
+    """A counter that first appears as 1 has not increased: the first rollback would send no alert."""
     for cause, kinds in re.findall(r'transitions_total\{cause="(\w+)",kind=~"([\w|]+)"\}', "".join(rules.read_text() for rules in RULES)):
         for kind in kinds.split("|"):
             assert f'mcp_guard_rollout_transitions_total{{cause="{cause}",kind="{kind}"}} 0' in metrics
@@ -121,8 +121,8 @@ def test_prometheus_scrapes_the_guard(programs, tools):
     def query(expression: str) -> list:
         url = f"http://127.0.0.1:{port}/api/v1/query?query={urllib.parse.quote(expression)}"
         try:
-            with urllib.request.urlopen(url, timeout=5) as answer:
-                return json.load(answer)["data"]["result"]
+            with urllib.request.urlopen(url, timeout=5) as response:
+                return json.load(response)["data"]["result"]
         except urllib.error.HTTPError as error:
             assert error.code == 503, error  # It listens before its storage is ready.
             return []

@@ -19,7 +19,7 @@ from mcp_testkit.guard import Guard
 from harness.operator import Operator
 from mcp_testkit.paths import E2E
 from mcp_testkit.programs import Program, Programs
-from harness.steady import Crowd, Told
+from harness.steady import SteadyClients, ClientReport
 
 FULL = os.environ.get("MCP_E2E_ROLLOUT") == "full"
 SWITCHES, ROLLOUTS = (100, 20) if FULL else (12, 5)
@@ -116,43 +116,43 @@ def pair(programs):
 def test_a_modern_client_lives_through_start_promote_and_rollback_to_an_old_backend(pair):
     operator, _ = pair
     url, kinds = operator.guard.url, ["sdk2-auto", "ts2-auto"]
-    with Crowd(url, kinds) as before:
+    with SteadyClients(url, kinds) as before:
         operator.does("rollout start")
-        with Crowd(url, kinds[:1]) as under_way:
+        with SteadyClients(url, kinds[:1]) as under_way:
             operator.does("rollout promote")
-            with Crowd(url, kinds[1:]) as late:
+            with SteadyClients(url, kinds[1:]) as late:
                 time.sleep(1)
                 operator.does("rollout rollback")
                 time.sleep(1)
                 for crowd in (before, under_way, late):
                     assert all(version < "2026-07-28" for version in crowd.versions.values()), "the way back does not speak it"
                     assert all(client.alive() for client in crowd.clients), "a session died"
-                    for told in crowd.stop():
-                        assert told.failed_calls == [], told.failed_calls[:3]
+                    for reported in crowd.stop():
+                        assert reported.failed_calls == [], reported.failed_calls[:3]
     # Once the old one is out of the way, the same clients get what the new one speaks.
     operator.does("slots switch green")
     operator.does("slots drain blue")
-    with Crowd(url, kinds) as modern:
+    with SteadyClients(url, kinds) as modern:
         assert modern.versions == dict.fromkeys(kinds, "2026-07-28")
 
 
 def test_sdk_clients_see_nothing_of_switches(pair):
     operator, _ = pair
-    with Crowd(operator.guard.url) as crowd:
+    with SteadyClients(operator.guard.url) as crowd:
         for number in range(SWITCHES):
             operator.does(f"slots switch {'blue' if number % 2 else 'green'}")
             time.sleep(0.1)
-        told = crowd.stop()
-    for one in told:
+        reported = crowd.stop()
+    for one in reported:
         assert one.failed_calls == [], f"{one.kind}: {one.failed_calls[:3]}"
-    print(f"\n{SWITCHES} switches:", *map(line, told), sep="\n  ")
+    print(f"\n{SWITCHES} switches:", *map(line, reported), sep="\n  ")
 
 
 def test_sdk_clients_lose_no_read_when_candidates_misbehave(pair):
     operator, candidate = pair
     dice = random.Random(4)
     worst, by_trigger = 0, 0
-    with Crowd(operator.guard.url) as crowd:
+    with SteadyClients(operator.guard.url) as crowd:
         for number in range(ROLLOUTS):
             mishap = MISHAPS[number % len(MISHAPS)]
             if mishap.startswith("itself"):
@@ -172,15 +172,15 @@ def test_sdk_clients_lose_no_read_when_candidates_misbehave(pair):
                 time.sleep(1)  # What hangs may be cut by its end, or by the guard's deadline.
             candidate.is_gone()
             candidate.arrives()
-        told = crowd.stop()
+        reported = crowd.stop()
     executed = {marker for _, method, marker in candidate.seen() if method == "tools/call"}
-    for one in told:
+    for one in reported:
         for failed in one.failed_calls:
             honest(one.kind, failed, executed)
     stable_takes_no_error(operator)
     assert by_trigger == ROLLOUTS, f"{by_trigger} of {ROLLOUTS} were rolled back by a trigger"
     assert worst < 100, f"a call reached the candidate {worst} ms after the trigger"
-    print(f"\n{ROLLOUTS} rollouts, every one rolled back by a trigger; the last call reached a candidate {worst} ms after it:", *map(line, told), sep="\n  ")
+    print(f"\n{ROLLOUTS} rollouts, every one rolled back by a trigger; the last call reached a candidate {worst} ms after it:", *map(line, reported), sep="\n  ")
 
 
 def befall(candidate: Candidate, mishap: str) -> None:
@@ -210,6 +210,6 @@ def stable_takes_no_error(operator: Operator) -> None:
     assert bad == [], "stable took an error of the candidate"
 
 
-def line(told: Told) -> str:
-    lost = len(told.failed_calls)
-    return f"{told.kind:12} {told.reads} reads, none failed, slowest {told.slowest_read:.2f} s; {told.calls} calls, {lost} failed"
+def line(reported: ClientReport) -> str:
+    lost = len(reported.failed_calls)
+    return f"{reported.kind:12} {reported.reads} reads, none failed, slowest {reported.slowest_read:.2f} s; {reported.calls} calls, {lost} failed"

@@ -24,7 +24,7 @@ EXAMPLES = ROOT / "conf" / "examples"
 def gunicorn(programs: Programs, address: str) -> Program:
     argv = [python("routes"), "-m", "gunicorn", "--chdir", str(E2E / "backends"), "--bind", address]
     argv += ["--worker-class", "gthread", "--threads", "8", "--graceful-timeout", "1", "orchestrator:app"]
-    # It would leave a socket in the home of whoever runs the tests.
+    # It would leave a socket in the home of the user that runs the tests.
     return programs.start("gunicorn", argv, {"HOME": str(programs.folder)}).wait_for(address)
 
 
@@ -96,9 +96,9 @@ def with_key(url: str, *options: str, data: str | None = None):
 
 
 def test_the_backends_own_health_needs_no_key(url):
-    answer = curl(url + "/orchestrator/health")
-    assert answer.status == 200 and answer.json()["checks"] == {"database": "ok"}, answer
-    assert "server" not in answer.headers or "gunicorn" not in answer.headers["server"], answer
+    response = curl(url + "/orchestrator/health")
+    assert response.status == 200 and response.json()["checks"] == {"database": "ok"}, response
+    assert "server" not in response.headers or "gunicorn" not in response.headers["server"], response
 
 
 def test_the_guards_own_health_is_its_own(orchestrator):
@@ -106,8 +106,8 @@ def test_the_guards_own_health_is_its_own(orchestrator):
 
 
 def test_tools_are_listed_to_holders_of_a_key(url):
-    answer = with_key(url + "/orchestrator/tools/validate?verbose=1")
-    assert answer.json() == {"tools": ["orchestrate", "validate"], "name": "validate", "query": "verbose=1"}, answer
+    response = with_key(url + "/orchestrator/tools/validate?verbose=1")
+    assert response.json() == {"tools": ["orchestrate", "validate"], "name": "validate", "query": "verbose=1"}, response
     for options, body in ([], "API key required"), (["-H", "X-API-Key: other"], "Invalid API key"):
         refused = curl(url + "/orchestrator/tools", *options)
         assert (refused.status, refused.json()) == (401, {"error": body}), refused
@@ -117,27 +117,27 @@ def test_a_tool_runs_and_learns_who_asks(orchestrator):
     """And nothing that is the guard's business; its cookie does not come back. The sixth run in a minute waits."""
     url = orchestrator[1].url + "/orchestrator/tools/orchestrate"
     for number in range(5):
-        answer = with_key(url, "-H", "Cookie: a=b", "-H", f"Authorization: Bearer {TOKEN}", data=json.dumps({"n": number}))
-        assert answer.status == 200 and answer.json()["got"] == {"n": number}, answer
-        headers = {name.lower(): value for name, value in answer.json()["headers"].items()}
-        assert headers["x-mcp-client"] == "ui" and headers["x-request-id"] == answer.headers["x-request-id"], answer
-        assert headers["x-forwarded-for"].startswith("127.0.0.1") and "mcp-guard" in headers["via"], answer
-        assert not {"cookie", "authorization", "x-api-key"} & set(headers), answer
-        assert "set-cookie" not in answer.headers, answer
-    answer = with_key(url, data="{}")
-    assert answer.status == 429 and 1 <= int(answer.headers["retry-after"]) <= 12, answer
+        response = with_key(url, "-H", "Cookie: a=b", "-H", f"Authorization: Bearer {TOKEN}", data=json.dumps({"n": number}))
+        assert response.status == 200 and response.json()["got"] == {"n": number}, response
+        headers = {name.lower(): value for name, value in response.json()["headers"].items()}
+        assert headers["x-mcp-client"] == "ui" and headers["x-request-id"] == response.headers["x-request-id"], response
+        assert headers["x-forwarded-for"].startswith("127.0.0.1") and "mcp-guard" in headers["via"], response
+        assert not {"cookie", "authorization", "x-api-key"} & set(headers), response
+        assert "set-cookie" not in response.headers, response
+    response = with_key(url, data="{}")
+    assert response.status == 429 and 1 <= int(response.headers["retry-after"]) <= 12, response
     assert with_key(orchestrator[0].url + "/orchestrator/tools/validate", data="{}").status == 200
 
 
 @pytest.mark.parametrize("path", ["/orchestrator", "/orchestrator/", "/orchestrator/admin", "/orchestrator/tools/../stream/1", "/tools", "/stream/1"])
 def test_what_no_route_names_is_shut(orchestrator, path):
-    answer = with_key(orchestrator[0].url + path)
-    assert answer.status == 405 and answer.headers["allow"] == "POST", answer
+    response = with_key(orchestrator[0].url + path)
+    assert response.status == 405 and response.headers["allow"] == "POST", response
 
 
 def test_other_methods_are_refused(url):
-    answer = with_key(url + "/orchestrator/tools/validate", "-X", "DELETE")
-    assert (answer.status, answer.headers["allow"]) == (405, "GET, POST"), answer
+    response = with_key(url + "/orchestrator/tools/validate", "-X", "DELETE")
+    assert (response.status, response.headers["allow"]) == (405, "GET, POST"), response
 
 
 def read_events(url: str, path: str, fields: str, count: int) -> tuple[list[str], socket.socket, bytes]:

@@ -26,26 +26,26 @@ def test_a_conversation(stacks, backend, client):
     stack = stacks(backend)
     # One half of the clients takes the address with a slash, the other without.
     url = stack.url + ("/" if client.name.startswith("ts") else "")
-    told = client.converse(url, TOKEN)
+    reported = client.converse(url, TOKEN)
     version = expected_version(client, stack.backend.modern)
     if version is None:
-        assert "error" in told, f"expected no common version, saw {told}"
+        assert "error" in reported, f"expected no common version, saw {reported}"
         return
-    assert told.get("version") == version, f"expected {version}, saw {told}"
-    assert "get_server_instructions" in told["tools"], told
-    assert told["text"] == [INSTRUCTIONS], f"the instructions must pass byte for byte, saw {told['text']}"
-    assert [json.loads(text)["name"] for text in told["listed"]] == told["tools"], "swf_list_available_tools and tools/list drifted"
+    assert reported.get("version") == version, f"expected {version}, saw {reported}"
+    assert "get_server_instructions" in reported["tools"], reported
+    assert reported["text"] == [INSTRUCTIONS], f"the instructions must pass byte for byte, saw {reported['text']}"
+    assert [json.loads(text)["name"] for text in reported["listed"]] == reported["tools"], "swf_list_available_tools and tools/list drifted"
     if client.era != "modern":  # A pinned client skips discovery and never learns these.
-        assert told["instructions"] == INSTRUCTIONS, told
-        assert told["server"] == "swf-testbed", told
+        assert reported["instructions"] == INSTRUCTIONS, reported
+        assert reported["server"] == "swf-testbed", reported
 
 
 @pytest.mark.parametrize("token", [None, WRONG_TOKEN], ids=["no-token", "wrong-token"])
 @pytest.mark.parametrize("client", CLIENTS, ids=lambda client: client.id)
 def test_a_client_that_may_not_call_is_told_so(tools, client, token):
-    told = client.converse(tools.url, token)
-    assert "error" in told, f"expected a refusal, saw {told}"
-    assert "no end after" not in told["error"] and "Timeout" not in told["error"], f"the client hung: {told}"
+    reported = client.converse(tools.url, token)
+    assert "error" in reported, f"expected a refusal, saw {reported}"
+    assert "no end after" not in reported["error"] and "Timeout" not in reported["error"], f"the client hung: {reported}"
     if client.name.startswith("ts"):  # These show the body, or the status while they negotiate.
         reasons = ("Invalid token", "403") if token else ("Authorization required", "401")
-        assert any(reason in told["error"] for reason in reasons), f"expected one of {reasons}, saw {told}"
+        assert any(reason in reported["error"] for reason in reasons), f"expected one of {reasons}, saw {reported}"

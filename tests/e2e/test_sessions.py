@@ -44,7 +44,7 @@ def is_terminated(backend: Program, session: str) -> bool:
 def test_a_question_reaches_the_client_and_its_session_ends(programs):
     guard, backend = guarded(programs, "sessions = true")
     process, session = client(guard, "ask")
-    # The server asks on the stream that the client has opened by then, or never.
+    # The server sends its request on a stream that the client has opened by then, or never.
     wait_until("the session's stream", lambda: streams(guard) == 1)
     out, err = process.communicate("go\n", timeout=60)
     assert process.returncode == 0, err

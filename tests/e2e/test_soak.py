@@ -1,4 +1,4 @@
-"""A long steady load while operators do what operators do: memory and descriptors stay flat, no call is lost.
+"""Soak: a steady load during switches, reloads and upgrades. Memory and descriptors stay flat, and no call is lost.
 
 MCP_SOAK_SECONDS (default 25) is the length, MCP_SOAK_RATE (default 200) the calls a second. 60 % of a machine's capacity is what
 `benches/compare/compare.py` measures, times 0.6; the default leaves room on any. Figures are printed with `-s`.
@@ -54,7 +54,7 @@ class Sample:
 
 @dataclass
 class Soak:
-    """A guard, what is done to it, and what it looked like meanwhile."""
+    """A guard, the operator steps done, and samples of its memory and descriptors."""
 
     operator: Operator
     backend_pids: list[int]
@@ -67,7 +67,7 @@ class Soak:
         return self.operator.guard.status()["pid"]
 
     def step(self, what: str) -> None:
-        """One thing an operator does. It must work, whatever goes on."""
+        """One step of the operator, which must succeed."""
         if what == "reload":
             os.kill(self.pids[-1], signal.SIGHUP)
         elif what == "upgrade":
@@ -86,7 +86,7 @@ class Soak:
         self.backends.append(Sample(now - began, 0, now - began, max(map(rss_kib, self.backend_pids)), 0))
 
     def cut_log(self) -> None:
-        """Millions of request lines: looked through, and given back to the disk."""
+        """Searches a large log for a panic and truncates it."""
         path = self.operator.guard.program.log_path
         if path.stat().st_size > LOG_BYTES_MAX:
             text = path.read_bytes()
@@ -96,7 +96,7 @@ class Soak:
     def run(self, seconds: float) -> None:
         self.pids = [self.pid()]
         if seconds >= LONG_SECONDS:
-            # The guard remembers this many switches and no more: memory is judged with all of them in it.
+            # The guard keeps a history of at most this many switches: memory is measured with a full history.
             for _ in range(HISTORY_MAX // 2):
                 self.step("switch green")
                 self.step("switch blue")
@@ -118,8 +118,8 @@ def rss_kib(pid: int) -> int:
     return int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmRSS:")))
 
 
-class Nuisance(Background):
-    """Strangers who break off, send garbage or never finish: a few a second, for what they might leave behind."""
+class HostileClients(Background):
+    """Clients that break off, send garbage or never finish, a few a second: each may leave a descriptor or memory behind."""
 
     def __init__(self, address: str):
         super().__init__()
@@ -165,19 +165,19 @@ def test_memory_and_descriptors_stay_flat_and_no_call_is_lost(programs):
     guard = Guard(programs, blue.address, blue.path, more=more)
     soak = Soak(Operator(guard), [blue.program.pid, green.program.pid])
     soak.operator.both_healthy()
-    with Load(guard.address, TOOL, rate=RATE) as load, Nuisance(guard.address) as nuisance:
-        wait_until("answers", lambda: load.outcome.answered > 100)
+    with Load(guard.address, TOOL, rate=RATE) as load, HostileClients(guard.address) as hostile_clients:
+        wait_until("answers", lambda: load.outcome.succeeded > 100)
         soak.run(SECONDS)
     outcome = load.stop()
-    print(report(soak, outcome, nuisance.count))
+    print(report(soak, outcome, hostile_clients.count))
     assert not outcome.failures, outcome
     assert outcome.refused == 0, outcome
-    assert outcome.answered > SECONDS * RATE * 0.5, f"the load never reached its rate: {outcome}"
+    assert outcome.succeeded > SECONDS * RATE * 0.5, f"the load never reached its rate: {outcome}"
     judge(soak)
 
 
 def warm(samples: list[Sample]) -> list[Sample]:
-    """Without the first part of each life: that is its start, and pools and caches fill up to their bounds."""
+    """Without the first part of each process: there, pools and caches fill up to their bounds."""
     return [s for s in samples if s.age > min(300.0, SECONDS / 8)]
 
 
@@ -198,14 +198,14 @@ def judge(soak: Soak) -> None:
             assert slope <= SLOPE_KIB_PER_HOUR_MAX, f"memory of {who} grows by {slope:.0f} KiB an hour"
 
 
-def report(soak: Soak, outcome, strangers: int) -> str:
+def report(soak: Soak, outcome, hostile_count: int) -> str:
     seen, served = longest_life(warm(soak.samples)), warm(soak.backends)
     rss, fds = [s.rss_kib for s in seen], [s.fds for s in seen]
     tenth = max(1, len(rss) // 10)
     medians = ", ".join(f"{median(rss[at : at + tenth]) / 1024:.1f}" for at in range(0, len(rss) - tenth + 1, tenth))
     return (
-        f"\nsoak: {SECONDS:g} s at {RATE}/s: {outcome.answered} answered, {len(outcome.failures)} failed, {outcome.refused} refused, "
-        f"slowest {outcome.slowest:.2f} s, {strangers} strangers\ndone: {soak.done}, {len(soak.pids)} processes\n"
+        f"\nsoak: {SECONDS:g} s at {RATE}/s: {outcome.succeeded} answered, {len(outcome.failures)} failed, {outcome.refused} refused, "
+        f"slowest {outcome.slowest:.2f} s, {hostile_count} hostile clients\ndone: {soak.done}, {len(soak.pids)} processes\n"
         f"the process that lived longest, {seen[-1].at - seen[0].at:.0f} s of it: descriptors {min(fds)}..{max(fds)}, RSS {min(rss)}..{max(rss)} KiB, "
         f"slope {slope_per_hour(seen):+.0f} KiB/h, medians of its tenths {medians} MiB\n"
         f"the tool server: RSS {min(s.rss_kib for s in served)}..{max(s.rss_kib for s in served)} KiB, slope {slope_per_hour(served):+.0f} KiB/h"

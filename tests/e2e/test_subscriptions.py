@@ -32,9 +32,9 @@ def seconds_of_a_call(guard: Guard) -> float:
     headers = {"Authorization": f"Bearer {CALLER}", "Content-Type": "application/json", "Accept": "application/json, text/event-stream"}
     asked = urllib.request.Request(guard.url + "/mcp", json.dumps(CALL).encode(), {**headers, "MCP-Protocol-Version": "2025-11-25"})
     begun = time.monotonic()
-    with urllib.request.urlopen(asked, timeout=30) as answer:
-        told = answer.read().decode()
-    assert "simple text response" in told, told
+    with urllib.request.urlopen(asked, timeout=30) as response:
+        reported = response.read().decode()
+    assert "simple text response" in reported, reported
     return time.monotonic() - begun
 
 
@@ -60,11 +60,11 @@ def test_forty_subscriptions_held_open_cost_another_client_nothing(programs):
         assert ready == "ready 2026-07-28\n", ready
         assert streams(guard) == CLIENTS
         beside = statistics.median(seconds_of_a_call(guard) for _ in range(CALLS))
-        # An idle subscription takes no time of anybody's; waiting for one would take the second of `timeouts.waiting`.
+        # An idle subscription delays no other call; a wait for one would take the second of `timeouts.waiting`.
         assert beside < max(2 * before, 0.25), f"{before:.3f} s alone, {beside:.3f} s beside {CLIENTS} subscriptions"
         assert streams(guard) == CLIENTS, "some ended meanwhile"
-        told, _ = crowd.communicate(timeout=30)
-        assert json.loads(told or "{}") == {"lasted": CLIENTS}
+        reported, _ = crowd.communicate(timeout=30)
+        assert json.loads(reported or "{}") == {"lasted": CLIENTS}
     finally:
         if crowd.poll() is None:
             crowd.kill()

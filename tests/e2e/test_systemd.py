@@ -19,7 +19,7 @@ def analyze(*arguments: str) -> subprocess.CompletedProcess:
 
 
 def installed(folder: Path) -> list[Path]:
-    """The units with nothing replaced but the programs' paths: the checker wants them to exist."""
+    """The units with only the programs' paths replaced: the checker demands that they exist."""
     copies = []
     for unit in sorted(UNITS.glob("*.service")) + sorted(UNITS.glob("*.socket")) + sorted(UNITS.glob("*.timer")):
         text = unit.read_text().replace("/usr/bin/mcp-guard", str(GUARD)).replace("/usr/bin/mcp-tools", str(TOOLS))

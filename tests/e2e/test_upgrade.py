@@ -34,7 +34,7 @@ def test_upgrades_reloads_and_backend_restarts_under_load_lose_no_call(programs)
         random.Random(13).shuffle(actions)
         pids = {guard.program.pid}
         for number, action in enumerate(actions):
-            seen = kept.outcome.answered, fresh.outcome.answered
+            seen = kept.outcome.succeeded, fresh.outcome.succeeded
             if action == "upgrade":
                 pids.add(guard.upgrade())
             elif action == "reload":
@@ -48,15 +48,15 @@ def test_upgrades_reloads_and_backend_restarts_under_load_lose_no_call(programs)
                 backend.program = programs.start(f"mcp-tools-{number}", backend.argv).wait_for(backend.address)
             wait_until(
                 f"answers after {action} {number}",
-                lambda: kept.outcome.answered > seen[0] + 20 and fresh.outcome.answered > seen[1] + 5,
+                lambda: kept.outcome.succeeded > seen[0] + 20 and fresh.outcome.succeeded > seen[1] + 5,
             )
     outcomes = kept.stop(), fresh.stop()
-    told = bot.stop()
-    print(f"drill {UPGRADES}/{RELOADS}/{RESTARTS}: kept-alive {outcomes[0]}; fresh {outcomes[1]}; SDK {told}")
+    reported = bot.stop()
+    print(f"drill {UPGRADES}/{RELOADS}/{RESTARTS}: kept-alive {outcomes[0]}; fresh {outcomes[1]}; SDK {reported}")
     assert len(pids) == UPGRADES + 1
     for outcome in outcomes:
         assert not outcome.failures and outcome.refused == 0, outcome
-    assert "error" not in told and told["answered"] > 10, told
+    assert "error" not in reported and reported["answered"] > 10, reported
     wait_until("only the last process is left", lambda: in_session(guard.program.pid) == [guard.status()["pid"]])
     assert "another guard keeps its state" not in guard.program.log(), "the one before it is no other guard"
 
@@ -78,7 +78,7 @@ class Bot:
 
 
 def test_the_service_manager_follows_an_upgrade(programs):
-    """The messages of a start, a reload, an upgrade, a failed one and a stop, to a manager that hears the main process only."""
+    """The messages of a start, a reload, an upgrade, a failed one and a stop, to a manager that accepts those of the main process only."""
     manager = Manager(programs.folder)
     backend = backends.mcp_tools(programs)
     guard = Guard(programs, backend.address, backend.path, env=manager.env(watchdog_seconds=0.4))
@@ -123,12 +123,12 @@ def test_an_upgrade_that_fails_changes_nothing_and_says_why(programs):
     guard = Guard(programs, backend.address, backend.path)
     guard.config.write_text(guard.config.read_text() + "\nnonsense = 1\n")
     with Load(guard.address, TOOL, rate=100) as load:
-        wait_until("answers", lambda: load.outcome.answered > 20)
+        wait_until("answers", lambda: load.outcome.succeeded > 20)
         done = guard.command("upgrade")
         assert done.returncode == 1 and "carries on: the new process said: 1 problem: " in done.stderr, done
         assert "guard.toml:" in done.stderr and "nonsense: no such key" in done.stderr, done
-        seen = load.outcome.answered
-        wait_until("answers after the failure", lambda: load.outcome.answered > seen + 20)
+        seen = load.outcome.succeeded
+        wait_until("answers after the failure", lambda: load.outcome.succeeded > seen + 20)
     outcome = load.stop()
     assert not outcome.failures and outcome.refused == 0, outcome
     assert "nonsense" in guard.program.log(), "the new process says what is wrong"
@@ -225,8 +225,8 @@ def test_the_service_managers_sockets_are_used_and_handed_on(programs):
     argv += [str(GUARD), "run", "--config", str(guard.config)]
     guard.program = programs.start("activated", argv, {"MCP_BEARER_TOKEN": TOKEN})
     guard.program.wait_for(guard.address)  # The first connection starts the guard; it waits until the guard accepts.
-    answer = call(guard.url + "/swf-monitor/mcp", "tools/call", {"name": TOOL, "arguments": {}})
-    assert answer.json()["result"]["content"][0]["text"] == INSTRUCTIONS, answer
+    response = call(guard.url + "/swf-monitor/mcp", "tools/call", {"name": TOOL, "arguments": {}})
+    assert response.json()["result"]["content"][0]["text"] == INSTRUCTIONS, response
     pid = guard.upgrade()
     assert guard.status()["pid"] == pid
     os.kill(pid, signal.SIGTERM)
@@ -252,7 +252,7 @@ def test_the_tool_server_takes_the_service_managers_socket(programs):
     program = programs.start("tools", argv)
     wait_until("systemd listens", lambda: accepts(f"unix:{socket}"))
     guard = Guard(programs, f"unix:{socket}", "/mcp")
-    answer = call(guard.url + "/swf-monitor/mcp", "tools/list", {})
-    assert answer.json()["result"]["tools"], answer
+    response = call(guard.url + "/swf-monitor/mcp", "tools/list", {})
+    assert response.json()["result"]["tools"], response
     assert program.stop() == 0
     assert Path(socket).exists(), "the file is the service manager's"

@@ -1,4 +1,4 @@
-"""mcp-guard watchdog: what it prints and returns, and when it restarts; systemctl is a script that notes what it is told."""
+"""mcp-guard watchdog: its output and exit code, and when it restarts the service; systemctl is a script that records its arguments."""
 
 import json
 import os
@@ -191,7 +191,7 @@ ONE = ["--restart", "mcp-tools@blue.service", "--failures", "1", "--start-window
 
 
 def test_its_own_mistake_never_restarts_the_backend(programs, watchdog):
-    """What the guard says about the caller, and what keeps the watchdog from asking, says nothing about the service."""
+    """A refusal of the caller, or a failure before the request, is no evidence about the service."""
     blue = mcp_tools(programs)
     guard = Guard(programs, blue.address, blue.path)
     unguarded = Guard(programs, blue.address, blue.path, name="unguarded", token=None)
@@ -210,12 +210,12 @@ def test_its_own_mistake_never_restarts_the_backend(programs, watchdog):
         ("cannot connect", [good.replace("http:", "https:")], TOKEN),
         ("lookup", ["http://no-such-host.invalid/mcp"], TOKEN),
     ]
-    for told, arguments, token in mistakes:
+    for reported, arguments, token in mistakes:
         for _ in range(2):
             done = watchdog.run("--url", *arguments, *state, *ONE, token=token)
             assert done.returncode == 1, (arguments, done)
-            if told != "HTTP 421":  # a name that leads here is not at hand everywhere; then it is a failed lookup
-                assert told in done.stderr, (arguments, done.stderr)
+            if reported != "HTTP 421":  # not every machine has a name that resolves to itself; then it is a failed lookup
+                assert reported in done.stderr, (arguments, done.stderr)
             assert "not counted toward a restart (hint: " in done.stderr, (arguments, done.stderr)
     assert watchdog.restarts() == 0
     report = watchdog.run("--report", *state)

@@ -1,4 +1,4 @@
-"""A proxy that puts one known difference into what a server answers: the path's first segment names it.
+"""A proxy that puts one known difference into the responses of a server: the path's first segment names it.
 
 Usage: seeder.py PORT UPSTREAM PATH, with UPSTREAM `unix:/socket` or `host:port`.
 `POST /none/mcp` answers what the server answers; `POST /tool-missing/mcp` lacks a tool; and so on.
@@ -14,7 +14,7 @@ import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from seeds import SEEDS, Answer, door
+from seeds import SEEDS, Response, door
 
 PORT, UPSTREAM, PATH = int(sys.argv[1]), sys.argv[2], sys.argv[3]
 PASSED_ON = ("content-type", "accept", "mcp-protocol-version", "mcp-method", "mcp-name")
@@ -43,27 +43,27 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
     def do_GET(self):  # noqa: N802 - the library's name
-        self.answer(b"")
+        self.response(b"")
 
     def do_POST(self):  # noqa: N802
-        self.answer(self.rfile.read(int(self.headers.get("Content-Length", 0))))
+        self.response(self.rfile.read(int(self.headers.get("Content-Length", 0))))
 
-    def answer(self, body: bytes):
+    def response(self, body: bytes):
         name = self.path.split("/")[1]
         if self.path == "/health":
-            return self.send(Answer(404, "text/plain", None))
+            return self.send(Response(404, "text/plain", None))
         if name.startswith("door-"):
             refused = door(name, self.command, self.path, self.headers.get("Authorization"))
             if refused:
                 return self.send(refused)
         request = json.loads(body) if body else {}
-        answer = self.forward(body)
+        response = self.forward(body)
         seed = SEEDS.get(name)
         if seed:
-            seed(request, answer, next(TURN))
-        self.send(answer)
+            seed(request, response, next(TURN))
+        self.send(response)
 
-    def forward(self, body: bytes) -> Answer:
+    def forward(self, body: bytes) -> Response:
         connection = upstream()
         headers = {key: value for key, value in self.headers.items() if key.lower() in PASSED_ON}
         connection.request(self.command, PATH, body, headers)
@@ -71,19 +71,19 @@ class Handler(BaseHTTPRequestHandler):
         raw = response.read()
         connection.close()
         message = json.loads(raw) if raw else None
-        return Answer(response.status, response.headers.get("Content-Type", ""), message, raw)
+        return Response(response.status, response.headers.get("Content-Type", ""), message, raw)
 
-    def send(self, answer: Answer):
-        time.sleep(answer.delay)
-        raw = answer.raw if answer.raw_wins else json.dumps(answer.message).encode() if answer.message is not None else b""
-        self.send_response(answer.status)
-        self.send_header("Content-Type", answer.content_type)
-        for name, value in answer.headers.items():
+    def send(self, response: Response):
+        time.sleep(response.delay)
+        raw = response.raw if response.raw_wins else json.dumps(response.message).encode() if response.message is not None else b""
+        self.send_response(response.status)
+        self.send_header("Content-Type", response.content_type)
+        for name, value in response.headers.items():
             self.send_header(name, value)
-        self.send_header("Content-Length", str(len(raw) + (100 if answer.truncated else 0)))
+        self.send_header("Content-Length", str(len(raw) + (100 if response.truncated else 0)))
         self.end_headers()
         self.wfile.write(raw)
-        if answer.truncated:
+        if response.truncated:
             self.wfile.flush()
             self.connection.shutdown(socket.SHUT_RDWR)
 
@@ -92,7 +92,7 @@ class Server(ThreadingHTTPServer):
     daemon_threads = True
 
     def handle_error(self, request, client_address):
-        # A client that hangs up on a slow or broken answer is what some seeds are for.
+        # Some seeds make the client close the connection.
         if not isinstance(sys.exc_info()[1], (ConnectionError, TimeoutError)):
             super().handle_error(request, client_address)
 

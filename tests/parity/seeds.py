@@ -1,11 +1,11 @@
-"""The seeded differences: what each does to an answer, and (in EXPECTED) where parity must find it and in what words."""
+"""The seeded differences: how each changes a response, and (in EXPECTED) which check of parity must find it, in which words."""
 
 import json
 from dataclasses import dataclass, field
 
 
 @dataclass
-class Answer:
+class Response:
     status: int
     content_type: str
     message: dict | None
@@ -37,11 +37,11 @@ def seed(name: str, *expected: tuple[str, str, str], modern_only: bool = False):
 
 
 def on_tools(change):
-    """Changes the list of tools in the answer to tools/list."""
+    """Changes the list of tools in the response to tools/list."""
 
-    def apply(request, answer, turn):
-        if request.get("method") == "tools/list" and "result" in answer.message:
-            change(answer.message["result"]["tools"], turn)
+    def apply(request, response, turn):
+        if request.get("method") == "tools/list" and "result" in response.message:
+            change(response.message["result"]["tools"], turn)
 
     return apply
 
@@ -54,17 +54,17 @@ def on_schema(tool: str, change):
 
 
 def on_handshake(change):
-    def apply(request, answer, _turn):
-        if request.get("method") in ("initialize", "server/discover") and "result" in answer.message:
-            change(answer.message["result"])
+    def apply(request, response, _turn):
+        if request.get("method") in ("initialize", "server/discover") and "result" in response.message:
+            change(response.message["result"])
 
     return apply
 
 
 def on_call(tool: str, change):
-    def apply(request, answer, turn):
+    def apply(request, response, turn):
         if request.get("method") == "tools/call" and request["params"]["name"] == tool:
-            change(answer, turn)
+            change(response, turn)
 
     return apply
 
@@ -72,8 +72,8 @@ def on_call(tool: str, change):
 def on_json(tool: str, change):
     """Changes the JSON that a tool returns as text."""
 
-    def apply(answer, turn):
-        block = answer.message["result"]["content"][0]
+    def apply(response, turn):
+        block = response.message["result"]["content"][0]
         value = json.loads(block["text"])
         block["text"] = json.dumps(change(value, turn) or value)
 
@@ -81,9 +81,9 @@ def on_json(tool: str, change):
 
 
 def on_method(method: str, change):
-    def apply(request, answer, _turn):
+    def apply(request, response, _turn):
         if request.get("method") == method:
-            change(answer)
+            change(response)
 
     return apply
 
@@ -167,15 +167,15 @@ seed("instructions-newline", ("instructions", "only white space", BREAK))(
     on_handshake(lambda result: result.update(instructions=result["instructions"].rstrip("\n"))))
 seed("instructions-missing", ("instructions", "instructions missing", BREAK))(on_handshake(lambda result: result.pop("instructions")))
 seed("instructions-tool-differs", ("instructions-tool", "text differs", BREAK))(
-    on_call("get_server_instructions", lambda answer, _: answer.message["result"]["content"][0].update(text="Something else.")))
+    on_call("get_server_instructions", lambda response, _: response.message["result"]["content"][0].update(text="Something else.")))
 seed("instructions-tool-fails", ("instructions-tool", "does not return the instructions", BREAK))(
-    on_call("get_server_instructions", lambda answer, _: answer.message["result"].update(isError=True)))
+    on_call("get_server_instructions", lambda response, _: response.message["result"].update(isError=True)))
 seed("self-description-short", ("self-description", "but not named by", BREAK))(
-    on_call("swf_list_available_tools", lambda answer, _: answer.message["result"]["content"].pop()))
+    on_call("swf_list_available_tools", lambda response, _: response.message["result"]["content"].pop()))
 seed("self-description-empty", ("self-description", "no list of tools", BREAK))(
-    on_call("swf_list_available_tools", lambda answer, _: answer.message["result"]["content"].clear()))
+    on_call("swf_list_available_tools", lambda response, _: response.message["result"]["content"].clear()))
 
-# Answers.
+# Responses.
 seed("value-differs", ("calls", "value differs", BREAK))(on_json("panda_get_job", lambda job, _: job.update(status="failed")))
 seed("field-missing", ("calls", "missing on the candidate", BREAK))(on_json("panda_get_job", lambda job, _: job.pop("site") and None))
 seed("field-added", ("calls", "only on the candidate", COMPATIBLE))(on_json("panda_get_job", lambda job, _: job.update(extra=1)))
@@ -184,27 +184,27 @@ seed("field-unstable", ("calls", "unstable on the candidate", BREAK))(on_json("p
 seed("list-shorter", ("calls", "length differs", BREAK))(on_json("swf_list_logs", lambda logs, _: logs.update(items=logs["items"][:1])))
 seed("list-reordered", ("calls", "order differs", BREAK))(on_json("swf_list_logs", lambda logs, _: logs["items"].reverse()))
 seed("call-fails", ("calls", "value differs", BREAK))(
-    on_call("panda_get_job", lambda answer, _: answer.message["result"].update(isError=True)))
+    on_call("panda_get_job", lambda response, _: response.message["result"].update(isError=True)))
 seed("call-refused", ("calls", "only on the candidate", COMPATIBLE), ("calls", "missing on the candidate", BREAK))(
-    on_call("panda_get_job", lambda answer, _: (answer.message.pop("result"), answer.message.update(error={"code": -32603, "message": "boom"}))))
-seed("call-hangs", ("calls", "no whole answer within", BREAK))(on_call("panda_get_job", lambda answer, _: setattr(answer, "delay", 1.6)))
+    on_call("panda_get_job", lambda response, _: (response.message.pop("result"), response.message.update(error={"code": -32603, "message": "boom"}))))
+seed("call-hangs", ("calls", "no whole answer within", BREAK))(on_call("panda_get_job", lambda response, _: setattr(response, "delay", 1.6)))
 
 # Time, and servers that are half dead.
 LIST = [("tool-names", "does not list its tools", BREAK), ("schemas", "does not list its tools", BREAK),
         ("instructions-tool", "does not return the instructions", BREAK), ("self-description", "no list of tools", BREAK)]
 GONE = [("eras", "the candidate fails to answer", BREAK)]
-seed("ten-times-slower", ("latency", "times slower", BREAK))(on_method("tools/list", lambda answer: setattr(answer, "delay", 0.15)))
-seed("list-is-html", *LIST)(on_method("tools/list", lambda answer: answer.become(200, "text/html", b"<html>\x1b[2J maintenance")))
-seed("list-is-502", *LIST)(on_method("tools/list", lambda answer: answer.become(502, "text/html", b"<html>Bad Gateway")))
-seed("list-is-truncated", *LIST)(on_method("tools/list", lambda answer: setattr(answer, "truncated", True)))
-seed("list-is-garbage", *LIST)(on_method("tools/list", lambda answer: answer.become(200, "application/json", b'{"jsonrpc":"2.0","id":')))
-seed("list-answers-another", *LIST)(on_method("tools/list", lambda answer: answer.message.update(id="another")))
-seed("list-lacks-tools", *LIST)(on_method("tools/list", lambda answer: answer.message["result"].pop("tools")))
-seed("list-pages-repeat", *LIST)(on_method("tools/list", lambda answer: answer.message["result"].update(nextCursor="again")))
-seed("initialize-is-500", *GONE)(on_method("initialize", lambda answer: answer.become(500, "text/plain", b"Internal Server Error")))
-seed("initialize-lacks-version", *GONE)(on_method("initialize", lambda answer: answer.message["result"].pop("protocolVersion")))
+seed("ten-times-slower", ("latency", "times slower", BREAK))(on_method("tools/list", lambda response: setattr(response, "delay", 0.15)))
+seed("list-is-html", *LIST)(on_method("tools/list", lambda response: response.become(200, "text/html", b"<html>\x1b[2J maintenance")))
+seed("list-is-502", *LIST)(on_method("tools/list", lambda response: response.become(502, "text/html", b"<html>Bad Gateway")))
+seed("list-is-truncated", *LIST)(on_method("tools/list", lambda response: setattr(response, "truncated", True)))
+seed("list-is-garbage", *LIST)(on_method("tools/list", lambda response: response.become(200, "application/json", b'{"jsonrpc":"2.0","id":')))
+seed("list-answers-another", *LIST)(on_method("tools/list", lambda response: response.message.update(id="another")))
+seed("list-lacks-tools", *LIST)(on_method("tools/list", lambda response: response.message["result"].pop("tools")))
+seed("list-pages-repeat", *LIST)(on_method("tools/list", lambda response: response.message["result"].update(nextCursor="again")))
+seed("initialize-is-500", *GONE)(on_method("initialize", lambda response: response.become(500, "text/plain", b"Internal Server Error")))
+seed("initialize-lacks-version", *GONE)(on_method("initialize", lambda response: response.message["result"].pop("protocolVersion")))
 seed("era-lost", ("eras", "era lost", BREAK), modern_only=True)(
-    on_method("server/discover", lambda answer: answer.become(400, "application/json", b'{"jsonrpc":"2.0","id":"server-error","error":'
+    on_method("server/discover", lambda response: response.become(400, "application/json", b'{"jsonrpc":"2.0","id":"server-error","error":'
                                                                b'{"code":-32600,"message":"Unsupported protocol version"}}')))
 
 # The door.
@@ -222,11 +222,11 @@ DOORS = {
 EXPECTED.update(DOORS)
 
 
-def door(name: str, method: str, path: str, authorization: str | None) -> Answer | None:
-    """What a guard answers before a backend is asked; `None` lets the request in. Each seed has one fault."""
+def door(name: str, method: str, path: str, authorization: str | None) -> Response | None:
+    """The local reply of a guard; `None` forwards the request. Each seed has one fault."""
 
     def refusal(status, body, **headers):
-        return Answer(status, "application/json", body, headers=headers)
+        return Response(status, "application/json", body, headers=headers)
 
     if path.endswith("/health"):
         if name == "door-health-missing":

@@ -1,1 +1,1 @@
-"""Starts real programs, watches them, ends them. Knows nothing of what a case asserts."""
+"""The programs of the end-to-end tests beyond guard and tool server. Must not know what a test asserts."""

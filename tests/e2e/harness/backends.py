@@ -15,7 +15,7 @@ def fastmcp1(programs: Programs) -> Backend:
 
 
 def mcpserver2(programs: Programs, *, sessions: bool = False) -> Backend:
-    """A dual-era server with the fixtures of the conformance suite; stateful in the old eras if asked."""
+    """A dual-era server with the fixtures of the conformance suite; stateful in the old eras with `sessions`."""
     port = free_port()
     argv = [python("sdk2"), str(E2E / "backends" / "mcpserver2.py"), str(port), str(instructions_file(programs.folder))]
     argv += ["--sessions"] if sessions else []

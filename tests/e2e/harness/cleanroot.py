@@ -1,4 +1,4 @@
-"""A root file system with nothing in it but what the package depends on: the shell, systemd's two helpers, and their libraries."""
+"""A root file system with only the dependencies of the package: the shell, systemd's two helpers, and their libraries."""
 
 import re
 import shutil
@@ -8,7 +8,7 @@ from pathlib import Path
 from mcp_testkit.paths import system
 
 PROGRAMS = ["sh", "rm", "rmdir", "systemd-sysusers", "systemd-tmpfiles"]
-# What the package depends on, as the machine's dpkg knows it.
+# The package's dependencies, by the names of the machine's dpkg.
 LIBRARIES = ["libc6", "libgcc-s1"]
 PACKAGES = [*LIBRARIES, "systemd"]
 
@@ -40,7 +40,7 @@ class CleanRoot:
             self._place(library)
 
     def _place(self, library: str) -> None:
-        """Where the loader looks for it; below /usr, whatever the path it was found by."""
+        """Copies it to where the loader looks, which is below /usr."""
         target = self.path / "usr" / library.removeprefix("/usr/").removeprefix("/")
         target.parent.mkdir(parents=True, exist_ok=True)
         if not target.exists():

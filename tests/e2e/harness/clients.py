@@ -1,4 +1,4 @@
-"""The SDK clients: one conversation each, in a process of its own, told as one JSON object."""
+"""The SDK clients: each has one conversation in a process of its own and prints it as one JSON object."""
 
 import json
 import os
@@ -29,9 +29,9 @@ class Client:
         """Connects, lists, calls, notifies. The result has `error` instead when that did not work."""
         argv = self.argv(url)
         done = subprocess.run(argv, env={**os.environ, "MCP_TOKEN": token or ""}, capture_output=True, text=True, timeout=60)
-        told = json.loads(done.stdout or "{}")
-        assert told, f"$ MCP_TOKEN=... {shlex.join(argv)}\nsaid nothing:\n{done.stderr}"
-        return told
+        reported = json.loads(done.stdout or "{}")
+        assert reported, f"$ MCP_TOKEN=... {shlex.join(argv)}\nprinted nothing:\n{done.stderr}"
+        return reported
 
 
 def in_node_env(script: str) -> Path:

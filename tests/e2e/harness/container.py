@@ -115,7 +115,7 @@ class Machine:
         return subprocess.run(self.argv(*command, user=user), capture_output=True, text=True, timeout=seconds, input=input)
 
     def start(self, *command: str) -> subprocess.Popen:
-        """A command that goes on; it ends with the machine at the latest."""
+        """A command in the background; it ends with the machine at the latest."""
         return subprocess.Popen(self.argv(*command), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
     def do(self, *command: str, user: str | None = None, input: str | None = None, seconds: float = COMMAND_SECONDS) -> str:
@@ -244,7 +244,7 @@ def sources() -> list[Path]:
 
 
 def proxies() -> list[str]:
-    """The machine's own way out, if its apt has one."""
+    """The proxy settings of the machine's apt."""
     dump = subprocess.run(["apt-config", "dump"], capture_output=True, text=True, timeout=30).stdout
     return [f"--aptopt={line.rstrip(';')}" for line in dump.splitlines() if re.match(r"Acquire::https?::Proxy(::\S+)? ", line)]
 

@@ -1,4 +1,4 @@
-"""curl, as an operator would use it; an answer knows the command that got it."""
+"""curl, as an operator uses it; a response carries the command that requested it."""
 
 import json
 import shlex
@@ -10,7 +10,7 @@ from mcp_testkit.paths import system
 
 
 @dataclass
-class Answer:
+class Response:
     command: str
     status: int
     headers: dict[str, str]  # names in lower case
@@ -24,7 +24,7 @@ class Answer:
         return f"\n$ {self.command}\n{self.status}\n{lines}\n\n{self.body.decode(errors='replace')}\n"
 
 
-def curl(url: str, *options: str, data: str | None = None, token: str | None = None, seconds: int = 15) -> Answer:
+def curl(url: str, *options: str, data: str | None = None, token: str | None = None, seconds: int = 15) -> Response:
     """One request. `data` makes it a JSON POST, `token` adds the bearer header."""
     argv = [system("curl"), "-sS", "-i", "--path-as-is", "-m", str(seconds)]
     if token is not None:
@@ -38,14 +38,14 @@ def curl(url: str, *options: str, data: str | None = None, token: str | None = N
     return parse(command, done.stdout)
 
 
-def call(url: str, method: str, params: dict | None = None, *options: str, id: object = 1) -> Answer:
+def call(url: str, method: str, params: dict | None = None, *options: str, id: object = 1) -> Response:
     """One JSON-RPC request with the right token."""
     message = {"jsonrpc": "2.0", "id": id, "method": method, "params": params or {}}
     return curl(url, *options, data=json.dumps(message), token=TOKEN)
 
 
-def parse(command: str, raw: bytes) -> Answer:
-    """The last answer in `raw`: interim ones (100 Continue) come before it."""
+def parse(command: str, raw: bytes) -> Response:
+    """The final response in `raw`, after informational ones (100 Continue)."""
     while True:
         head, _, body = raw.partition(b"\r\n\r\n")
         lines = head.decode("latin-1").split("\r\n")
@@ -57,4 +57,4 @@ def parse(command: str, raw: bytes) -> Answer:
     for line in lines[1:]:
         name, _, value = line.partition(":")
         headers[name.lower()] = value.strip()
-    return Answer(command, status, headers, body)
+    return Response(command, status, headers, body)

@@ -1,4 +1,4 @@
-"""The JSON decoders that backends are written with, each a program of its own, and what each reads in a body."""
+"""JSON decoders of backends, each a program of its own, and what each reads in a body."""
 
 import json
 import os
@@ -74,9 +74,9 @@ class Decoder:
         with self._lock:
             self.process.stdin.write(body.hex() + "\n")
             self.process.stdin.flush()
-            answer = self.process.stdout.readline()
-        assert answer, f"{self.process.args} ended over {body!r}"
-        return {name: reading(said) for name, said in json.loads(answer).items()}
+            response = self.process.stdout.readline()
+        assert response, f"{self.process.args} ended over {body!r}"
+        return {name: reading(said) for name, said in json.loads(response).items()}
 
     def stop(self) -> None:
         self.process.stdin.close()

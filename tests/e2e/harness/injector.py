@@ -49,7 +49,7 @@ class Injector:
                         pass
                 upstream.shutdown(socket.SHUT_WR)
             except OSError:
-                pass  # One side went away; the other learns it from its closed socket.
+                pass  # One side closed; the other sees its closed socket.
             back.join()
 
     def _one_request(self, stream, upstream: socket.socket) -> bool:
@@ -78,7 +78,7 @@ def relay_chunks(stream, upstream: socket.socket) -> None:
 
 
 def pump(source: socket.socket, target: socket.socket) -> None:
-    """Copies until the source ends, then ends the target: a cut answer must look cut."""
+    """Copies until the source ends, then ends the target: a truncated response must look truncated."""
     try:
         while data := source.recv(65536):
             target.sendall(data)

@@ -1,4 +1,4 @@
-"""The package on a booted machine: installed as an operator does it, called as a client on that machine."""
+"""The installed package on a booted machine, and requests of clients on that machine."""
 
 import json
 import time
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Callable
 
 from harness.container import Machine
-from harness.curl import Answer, parse
+from harness.curl import Response, parse
 from mcp_testkit.programs import wait_until
 
 URL = "http://127.0.0.1:8001/swf-monitor/mcp/"
@@ -25,7 +25,7 @@ class Installed:
         return self.machine.do("dpkg", "--install", inside, seconds=120)
 
     def start(self, *units: str) -> None:
-        """The units, until a call is answered in one way or another."""
+        """Starts the units."""
         for unit in units or ("mcp-tools@blue", "mcp-guard"):
             self.machine.do("systemctl", "start", unit)
 
@@ -36,7 +36,7 @@ class Installed:
         digest = next(line.split('"')[1] for line in printed.splitlines() if "sha256 =" in line)
         return token, f'[clients.{name}]\nsha256 = "{digest}"\n'
 
-    def post(self, token: str | None, body: str = LIST, *options: str, url: str = URL) -> Answer:
+    def post(self, token: str | None, body: str = LIST, *options: str, url: str = URL) -> Response:
         argv = ["curl", "-sS", "-i", "-m", "15", "-H", "Content-Type: application/json", "-H", "Accept: application/json, text/event-stream"]
         argv += ["-H", f"Authorization: Bearer {token}"] if token else []
         argv += ["--data-binary", body, *options, url]
@@ -45,11 +45,11 @@ class Installed:
         return parse(" ".join(argv), done.stdout.replace("\n", "\r\n").replace("\r\r\n", "\r\n").encode())
 
     def status(self, token: str | None) -> int:
-        """What a list of tools is answered with."""
+        """The status of the response to tools/list."""
         return self.post(token).status
 
     def under_load(self, token: str, busy: Callable[[], object], seconds: float = 1) -> tuple[int, list[str]]:
-        """Calls, each on a connection of its own, while `busy` runs and for so long: how many, and those not answered."""
+        """Calls, each on a new connection, while `busy` runs and at least for so long; returns their number and the failed ones."""
         program = (
             "n=0; while [ ! -e /run/load.stop ]; do n=$((n + 1)); "
             f"code=$(curl -sS -m 15 -o /dev/null -w '%{{http_code}}' -H 'Authorization: Bearer {token}' -H 'Content-Type: application/json' "
@@ -70,7 +70,7 @@ class Installed:
         return int(lines[-1].split()[1]), lines[:-1]
 
     def serves(self, token: str) -> None:
-        """Returns when a call is answered. Until then, nobody may listen."""
+        """Returns when a call succeeds. Until then, the port may be closed."""
         request = ["curl", "-sS", "-m", "5", "-o", "/dev/null", "-w", "%{http_code}", "-H", "Content-Type: application/json"]
         request += ["-H", "Accept: application/json, text/event-stream", "-H", f"Authorization: Bearer {token}", "--data-binary", LIST, URL]
-        wait_until("a call to be answered", lambda: self.machine.run(*request).stdout == "200")
+        wait_until("a call to succeed", lambda: self.machine.run(*request).stdout == "200")

@@ -1,6 +1,6 @@
-"""A steady load of JSON-RPC calls on kept-alive connections, in a thread of its own. Every answer is judged.
+"""A steady load of JSON-RPC calls on kept-alive connections, in a thread of its own. Every response is checked.
 
-The load is bounded in rate, connections and time. A call that got no answer counts as lost, unless nothing was accepted:
+The load is bounded in rate, connections and time. A call without a response counts as lost, unless nothing was accepted:
 a connection that cannot be opened, or that the server closed before the call was written, is opened again.
 """
 
@@ -12,19 +12,19 @@ from dataclasses import dataclass, field
 
 from mcp_testkit.guard import TOKEN
 
-ANSWER_SECONDS = 15.0
+RESPONSE_SECONDS = 15.0
 
 
 @dataclass
 class Outcome:
-    answered: int = 0
+    succeeded: int = 0
     failures: list[str] = field(default_factory=list)
     refused: int = 0  # connections that could not be opened
     slowest: float = 0.0
 
     def __str__(self) -> str:
         shown = "\n".join(self.failures[:10])
-        return f"{self.answered} answered, {len(self.failures)} failed, {self.refused} refused, slowest {self.slowest:.2f} s\n{shown}"
+        return f"{self.succeeded} succeeded, {len(self.failures)} failed, {self.refused} refused, slowest {self.slowest:.2f} s\n{shown}"
 
 
 class Load:
@@ -47,7 +47,7 @@ class Load:
 
     def stop(self) -> Outcome:
         self._stop.set()
-        self._thread.join(ANSWER_SECONDS + 5)
+        self._thread.join(RESPONSE_SECONDS + 5)
         assert not self._thread.is_alive(), "the load did not end: a call hangs"
         return self.outcome
 
@@ -92,13 +92,13 @@ class Load:
         started = time.monotonic()
         try:
             writer.write((head + body).encode())
-            status, headers, answer = await asyncio.wait_for(read_answer(reader), ANSWER_SECONDS)
+            status, headers, response = await asyncio.wait_for(read_response(reader), RESPONSE_SECONDS)
         except (OSError, asyncio.IncompleteReadError, asyncio.TimeoutError) as error:
-            self.outcome.failures.append(f"call {id}: no answer after {time.monotonic() - started:.2f} s: {error!r}")
+            self.outcome.failures.append(f"call {id}: no response after {time.monotonic() - started:.2f} s: {error!r}")
             writer.close()
             return None
         self.outcome.slowest = max(self.outcome.slowest, time.monotonic() - started)
-        self._judge(id, status, answer)
+        self._judge(id, status, response)
         if headers.get("connection", "").lower() == "close":
             writer.close()
             return None
@@ -110,12 +110,12 @@ class Load:
         except ValueError:
             message = {}
         if status == 200 and message.get("id") == id and "result" in message and not message["result"].get("isError"):
-            self.outcome.answered += 1
+            self.outcome.succeeded += 1
         else:
             self.outcome.failures.append(f"call {id}: {status} {body[:300]!r}")
 
 
-async def read_answer(reader: asyncio.StreamReader) -> tuple[int, dict[str, str], bytes]:
+async def read_response(reader: asyncio.StreamReader) -> tuple[int, dict[str, str], bytes]:
     head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
     lines = head.split("\r\n")
     headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines[1:])}

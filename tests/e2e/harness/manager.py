@@ -1,4 +1,4 @@
-"""The service manager's side of sd_notify: a datagram socket that knows who sent what."""
+"""The service manager's side of sd_notify: a datagram socket with the sender of each message."""
 
 import os
 import re
@@ -19,7 +19,7 @@ class Message:
 
 
 class Manager:
-    """Listens like systemd with NotifyAccess=main: what comes from another process than the main one is noted and ignored."""
+    """Listens like systemd with NotifyAccess=main: messages of other processes than the main one are recorded and ignored."""
 
     def __init__(self, folder: Path):
         self.path = folder / "notify.sock"
@@ -47,11 +47,11 @@ class Manager:
                 if any(re.fullmatch(field, part) for part in message.fields):
                     return message
             left = deadline - time.monotonic()
-            assert left > 0, f"waited {seconds:g} s in vain for {field}; obeyed {self.obeyed[since:]}, ignored {self.ignored}"
+            assert left > 0, f"no {field} within {seconds:g} s; obeyed {self.obeyed[since:]}, ignored {self.ignored}"
             self._receive(left)
 
     def drain(self) -> None:
-        """Takes in what has been sent already."""
+        """Receives the messages that have been sent already."""
         while self._receive(0.05):
             pass
 

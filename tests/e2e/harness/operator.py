@@ -1,4 +1,4 @@
-"""`mcp-guard` as an operator types it."""
+"""Commands of `mcp-guard` as an operator types them."""
 
 import json
 import subprocess
@@ -34,7 +34,7 @@ class Operator:
         wait_until("both slots are healthy", lambda: all(slot["health"] == "healthy" for slot in self.status()["slots"]))
 
     def rolled_back(self) -> dict:
-        """Waits until the rollout has ended; how it did."""
+        """Waits until the rollout has ended, and returns the last entry of its history, a rollback."""
         wait_until("the rollout has ended", lambda: self.status()["run"] is None)
         last = self.history()[-1]
         assert last["kind"] == "rolled_back", last

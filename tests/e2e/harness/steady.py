@@ -1,4 +1,4 @@
-"""SDK clients that call all the time, in processes of their own, and what they were told."""
+"""SDK clients that call all the time, in processes of their own, and their reports."""
 
 import json
 import os
@@ -9,12 +9,12 @@ from harness.clients import in_node_env
 from mcp_testkit.guard import TOKEN
 from mcp_testkit.paths import E2E, node, python
 
-#: Each SDK in each of its minds.
+#: Each SDK with each protocol era that it speaks.
 KINDS = ["sdk1", "sdk2-legacy", "sdk2-auto", "ts1", "ts2-legacy", "ts2-auto"]
 
 
 @dataclass
-class Told:
+class ClientReport:
     kind: str
     reads: int
     calls: int
@@ -23,8 +23,8 @@ class Told:
     failed_calls: list = field(default_factory=list)
 
 
-class Steady:
-    """A client that goes on until it is told to stop."""
+class SteadyClient:
+    """A client that calls until it is stopped."""
 
     def __init__(self, url: str, kind: str):
         sdk, _, mode = kind.partition("-")
@@ -47,10 +47,10 @@ class Steady:
     def alive(self) -> bool:
         return self.process.poll() is None
 
-    def stop(self) -> Told:
+    def stop(self) -> ClientReport:
         said, complained = self.process.communicate(timeout=90)
         assert self.process.returncode == 0, f"{self.kind} died:\n{complained}"
-        return Told(self.kind, **json.loads(said))
+        return ClientReport(self.kind, **json.loads(said))
 
     def kill(self) -> None:
         if self.alive():
@@ -58,11 +58,11 @@ class Steady:
             self.process.communicate(timeout=30)
 
 
-class Crowd:
+class SteadyClients:
     """One client of each kind."""
 
     def __init__(self, url: str, kinds: list[str] = KINDS):
-        self.clients = [Steady(url, kind) for kind in kinds]
+        self.clients = [SteadyClient(url, kind) for kind in kinds]
 
     def __enter__(self) -> "Crowd":
         self.versions = {client.kind: client.ready() for client in self.clients}
@@ -72,10 +72,10 @@ class Crowd:
         for client in self.clients:
             client.kill()
 
-    def stop(self) -> list[Told]:
+    def stop(self) -> list[ClientReport]:
         """Ends all of them. No session has died, and no read has failed."""
-        told = [client.stop() for client in self.clients]
-        for one in told:
+        reported = [client.stop() for client in self.clients]
+        for one in reported:
             assert one.failed_reads == [], f"{one.kind} lost {len(one.failed_reads)} reads, such as {one.failed_reads[:3]}"
             assert one.reads > 20 and one.calls > 20, f"{one.kind} hardly called: {one}"
-        return told
+        return reported
