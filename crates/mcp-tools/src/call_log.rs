@@ -8,29 +8,61 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::handler::Outcome;
-use super::registry::Tool;
-
 /// Bytes of lines that wait for the next [`CallLog::flush`], at most.
 const WAITING_BYTES_MAX: usize = 8 * 1024;
 
+/// How a call went: one word for the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Ok,
+    NotFound,
+    Invalid,
+    Refused,
+    Unavailable,
+    Timeout,
+    Failed,
+}
+
+impl Outcome {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Outcome::Ok => "ok",
+            Outcome::NotFound => "not_found",
+            Outcome::Invalid => "invalid",
+            Outcome::Refused => "refused",
+            Outcome::Unavailable => "unavailable",
+            Outcome::Timeout => "timeout",
+            Outcome::Failed => "failed",
+        }
+    }
+}
+
+/// What the line of a call says.
+pub(crate) struct FinishedCall<'a> {
+    pub(crate) tool: &'a str,
+    pub(crate) writes: bool,
+    pub(crate) took: Duration,
+    pub(crate) outcome: Outcome,
+    pub(crate) rows: Option<usize>,
+}
+
 /// The lines of calls. They wait until the server has nothing else to do: one write for all calls that came together.
-pub(super) struct CallLog {
+pub(crate) struct CallLog {
     /// Nothing, where calls leave no line.
     waiting: Option<Mutex<Vec<u8>>>,
 }
 
 impl CallLog {
-    pub(super) fn on_standard_error() -> CallLog {
+    pub(crate) fn on_standard_error() -> CallLog {
         CallLog { waiting: Some(Mutex::default()) }
     }
 
-    pub(super) fn off() -> CallLog {
+    pub(crate) fn off() -> CallLog {
         CallLog { waiting: None }
     }
 
     /// Takes the line of a call.
-    pub(super) fn record(&self, tool: &Tool, took: Duration, outcome: Outcome, rows: Option<usize>) {
+    pub(crate) fn record(&self, call: &FinishedCall<'_>) {
         let Some(waiting) = &self.waiting else { return };
         let mut waiting = waiting.lock().unwrap_or_else(PoisonError::into_inner);
         // A tool's name holds nothing that JSON would escape. Memory takes whatever is written.
@@ -38,23 +70,23 @@ impl CallLog {
             waiting,
             "{{\"time\":\"{:.3}\",\"event\":\"call\",\"tool\":\"{}\",\"writes\":{},\"ms\":{}.{:03},\"rows\":",
             jiff::Timestamp::now(),
-            tool.name(),
-            !tool.read_only(),
-            took.as_millis(),
-            took.subsec_micros() % 1000,
+            call.tool,
+            call.writes,
+            call.took.as_millis(),
+            call.took.subsec_micros() % 1000,
         );
-        let _ = match rows {
+        let _ = match call.rows {
             Some(rows) => write!(waiting, "{rows}"),
             None => waiting.write_all(b"null"),
         };
-        let _ = writeln!(waiting, ",\"outcome\":\"{}\"}}", outcome.as_str());
+        let _ = writeln!(waiting, ",\"outcome\":\"{}\"}}", call.outcome.as_str());
         if waiting.len() >= WAITING_BYTES_MAX {
             put(&mut waiting);
         }
     }
 
     /// Writes what waits.
-    pub(super) fn flush(&self) {
+    pub(crate) fn flush(&self) {
         if let Some(waiting) = &self.waiting {
             put(&mut waiting.lock().unwrap_or_else(PoisonError::into_inner));
         }
@@ -69,7 +101,7 @@ fn put(lines: &mut Vec<u8>) {
 }
 
 /// Writes the line of something that happened to the server.
-pub(super) fn event(name: &str, detail: &str) {
+pub(crate) fn event(name: &str, detail: &str) {
     let line = json!({ "time": format!("{:.3}", jiff::Timestamp::now()), "event": name, "detail": detail });
     write(format!("{line}\n").as_bytes());
 }

@@ -13,9 +13,9 @@ use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::call_log;
-use super::http;
-use super::server::Shared;
+use crate::call_log;
+use crate::http;
+use crate::service::Shared;
 
 /// Connections beyond this wait in the listen queue of the kernel.
 const CONNECTIONS_MAX: u32 = 512;
@@ -29,7 +29,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 const FAREWELL: Duration = Duration::from_millis(500);
 
 /// The open connections, and the room for more.
-pub(super) struct Connections {
+pub(crate) struct Connections {
     room: Arc<Semaphore>,
     open: GracefulShutdown,
     /// Whether every answer announces that its connection ends.
@@ -37,7 +37,7 @@ pub(super) struct Connections {
 }
 
 impl Connections {
-    pub(super) fn new() -> Connections {
+    pub(crate) fn new() -> Connections {
         Connections {
             room: Arc::new(Semaphore::new(CONNECTIONS_MAX as usize)),
             open: GracefulShutdown::new(),
@@ -46,7 +46,7 @@ impl Connections {
     }
 
     /// Takes the next connection when there is room for it.
-    pub(super) async fn accept(&self, listener: &UnixListener, shared: &Arc<Shared>) {
+    pub(crate) async fn accept(&self, listener: &UnixListener, shared: &Arc<Shared>) {
         let Ok(place) = Arc::clone(&self.room).acquire_owned().await else { return };
         match listener.accept().await {
             Ok((stream, _)) => self.serve(stream, shared, Some(place)),
@@ -62,7 +62,7 @@ impl Connections {
     /// Two kinds of call would be lost by closing at once: those in the listen queue, whose clients believe themselves
     /// connected, and those on their way on a connection that is idle at this very moment. So the queue is emptied, and
     /// idle connections stay a little longer: whoever uses one gets his answer, and reads in it that the connection ends.
-    pub(super) async fn drain(self, listener: UnixListener, shared: &Arc<Shared>) {
+    pub(crate) async fn drain(self, listener: UnixListener, shared: &Arc<Shared>) {
         self.leaving.store(true, Ordering::Release);
         if let Ok(queue) = listener.into_std() {
             while let Ok((stream, _)) = queue.accept() {

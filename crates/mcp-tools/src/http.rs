@@ -13,9 +13,9 @@ use hyper::{Method, Request, StatusCode, Uri};
 use rmcp::model::ErrorData;
 use serde_json::Value;
 
-use super::message::{self, id_told};
-use super::protocol::{self, View};
-use super::reply::{Reply, refused};
+use crate::protocol::message::{self, id_told};
+use crate::protocol::reply::{Reply, refused};
+use crate::service::{self, View};
 
 /// The largest request body.
 const BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -25,7 +25,7 @@ const BODY_TIME_MAX: Duration = Duration::from_secs(30);
 const HOSTS: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 
 /// Answers one HTTP request.
-pub(super) async fn answer(view: View, request: Request<Incoming>) -> Reply {
+pub(crate) async fn answer(view: View, request: Request<Incoming>) -> Reply {
     if request.method() != Method::POST {
         let status = StatusCode::METHOD_NOT_ALLOWED;
         let mut refusal = refused(status, &Value::Null, &told("only POST is served here"));
@@ -41,7 +41,7 @@ pub(super) async fn answer(view: View, request: Request<Incoming>) -> Reply {
         return refused(status, &id_told(&body), &told(reason));
     }
     match message::read(&body) {
-        Ok(message) => protocol::answer(&view, &head.headers, message).await,
+        Ok(message) => service::answer(&view, &head.headers, message).await,
         Err(unread) => refused(StatusCode::BAD_REQUEST, &unread.id, &unread.error),
     }
 }

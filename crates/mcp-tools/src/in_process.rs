@@ -7,12 +7,12 @@ use std::error::Error;
 use bytes::Bytes;
 use hyper::HeaderMap;
 
-use super::catalogue::{self, BUILTIN_INSTRUCTIONS};
-use super::database::Databases;
-use super::handler::Host;
-use super::message;
-use super::protocol::{self, View};
-use super::server::Shared;
+use crate::catalogue::{BUILTIN_INSTRUCTIONS, builtin_sources};
+use crate::database::Databases;
+use crate::handler::Host;
+use crate::protocol::message;
+use crate::registry;
+use crate::service::{self, Shared, View};
 
 /// The built-in catalogue with its embedded database.
 pub struct InProcess {
@@ -30,7 +30,7 @@ pub struct Answered {
 impl InProcess {
     /// A server that writes no log.
     pub fn new() -> Result<InProcess, Box<dyn Error>> {
-        let registry = catalogue::build(&catalogue::builtin_sources(), BUILTIN_INSTRUCTIONS.into())
+        let registry = registry::build(&builtin_sources(), BUILTIN_INSTRUCTIONS.into())
             .map_err(|problems| problems.to_string())?;
         let host = Host::quiet(Databases::open(&[])?);
         Ok(InProcess { view: Shared::new(registry, host).view() })
@@ -38,9 +38,9 @@ impl InProcess {
 
     /// The same process with the tools that `text` declares, or why they are refused.
     #[cfg(test)]
-    pub(super) fn with_catalogue(&self, text: &str) -> Result<InProcess, String> {
-        let source = catalogue::Source { name: "any.toml".into(), text: text.into(), included: false };
-        let registry = catalogue::build(&[source], "".into()).map_err(|problems| problems.to_string())?;
+    pub(crate) fn with_catalogue(&self, text: &str) -> Result<InProcess, String> {
+        let source = crate::catalogue::Source { name: "any.toml".into(), text: text.into(), included: false };
+        let registry = registry::build(&[source], "".into()).map_err(|problems| problems.to_string())?;
         let host = std::sync::Arc::clone(&self.view.host);
         Ok(InProcess { view: View { registry: registry.into(), host } })
     }
@@ -48,7 +48,7 @@ impl InProcess {
     /// Answers one message of a client that sent no headers of MCP; nothing, if it is no message.
     pub async fn answer(&self, body: &[u8]) -> Option<Answered> {
         let message = message::read(body).ok()?;
-        let reply = protocol::answer(&self.view, &HeaderMap::new(), message).await;
+        let reply = service::answer(&self.view, &HeaderMap::new(), message).await;
         Some(Answered { status: reply.status().as_u16(), pieces: reply.into_body().into_pieces() })
     }
 }

@@ -4,7 +4,6 @@
 //! [`handler`] (what a call does), [`database`] (SQLite and PostgreSQL), [`message`] (what a client sent), [`protocol`] (what it is
 //! answered), [`cached_responses`] (answers made ahead), [`http`] (HTTP around it), [`server`] (the socket and the process). Must not know the guard.
 
-mod cached_responses;
 mod call_log;
 mod catalogue;
 mod cli;
@@ -13,12 +12,10 @@ mod database;
 mod handler;
 mod http;
 mod in_process;
-mod mcp_headers;
-mod message;
 mod protocol;
 mod registry;
-mod reply;
 mod server;
+mod service;
 mod tls;
 
 pub use in_process::{Answered, InProcess};
@@ -34,6 +31,6 @@ pub fn main() -> std::process::ExitCode {
 #[doc(hidden)]
 pub fn judge_catalogue(text: &str) -> Result<Vec<String>, String> {
     let source = catalogue::Source { name: "fuzz.toml".into(), text: text.into(), included: false };
-    let registry = catalogue::build(&[source], "".into()).map_err(|problems| problems.to_string())?;
+    let registry = registry::build(&[source], "".into()).map_err(|problems| problems.to_string())?;
     Ok(registry.tools().iter().map(|tool| tool.name().to_owned()).collect())
 }

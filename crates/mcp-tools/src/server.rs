@@ -7,16 +7,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::call_log;
-use super::catalogue::Problems;
-use super::connections::Connections;
-use super::handler::Host;
-use super::protocol::View;
-use super::registry::{Registry, Tool};
+use crate::call_log;
+use crate::catalogue::Problems;
+use crate::connections::Connections;
+use crate::registry::{Registry, Tool};
+use crate::service::Shared;
 use mcp_host::process::keep_memory_private;
 use mcp_host::sd_notify::{State, notify, watchdog_interval};
 use mcp_host::socket::{BindError, BoundSocket, SocketFile, bind_unix};
@@ -32,7 +30,7 @@ const NAMES_TOLD_MAX: usize = 10;
 
 /// Why the server could not run.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum ServeError {
+pub(crate) enum ServeError {
     #[error("cannot serve")]
     Bind(#[from] BindError),
     #[error("cannot take the service manager's socket over")]
@@ -43,25 +41,8 @@ pub(super) enum ServeError {
     Io { action: &'static str, source: io::Error },
 }
 
-/// What requests are answered from: the registry of the moment, and the process.
-pub(super) struct Shared {
-    registry: ArcSwap<Registry>,
-    host: Arc<Host>,
-}
-
-impl Shared {
-    pub(super) fn new(registry: Registry, host: Host) -> Arc<Shared> {
-        Arc::new(Shared { registry: ArcSwap::from_pointee(registry), host: Arc::new(host) })
-    }
-
-    /// What a request that arrives now is answered from.
-    pub(super) fn view(&self) -> View {
-        View { registry: self.registry.load_full(), host: Arc::clone(&self.host) }
-    }
-}
-
 /// Serves on `socket` until SIGTERM or SIGINT; `reload` builds the registry anew on SIGHUP.
-pub(super) async fn serve(
+pub(crate) async fn serve(
     socket: &Path,
     shared: Arc<Shared>,
     reload: impl Fn() -> Result<Registry, Problems>,
@@ -76,10 +57,7 @@ pub(super) async fn serve(
     let listener = UnixListener::from_std(listener)
         .map_err(|source| ServeError::Io { action: "use the socket", source })?;
     let connections = Connections::new();
-    call_log::event(
-        "ready",
-        &format!("{} tools on {}", shared.registry.load().tools().len(), socket.display()),
-    );
+    call_log::event("ready", &format!("{} tools on {}", shared.registry().tools().len(), socket.display()));
 
     tell(State::Ready);
     let mut alive = watchdog_interval().map(tokio::time::interval);
@@ -142,9 +120,9 @@ async fn due(alive: &mut Option<tokio::time::Interval>) {
 fn apply(shared: &Shared, rebuilt: Result<Registry, Problems>) {
     match rebuilt {
         Ok(registry) => {
-            let changed = changed(&shared.registry.load(), &registry);
+            let changed = changed(&shared.registry(), &registry);
             let tools = registry.tools().len();
-            shared.registry.store(Arc::new(registry));
+            shared.replace(registry);
             call_log::event("reloaded", &format!("{tools} tools{changed}"));
         }
         Err(problems) => {

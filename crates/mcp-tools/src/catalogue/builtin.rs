@@ -2,8 +2,8 @@
 //!
 //! Must not hold tools of its own: everything comes from `conf/tools/`.
 
-use super::Source;
 use super::file::includes;
+use super::source::Source;
 
 /// The instructions text, byte for byte as in the shipped file.
 pub(crate) const BUILTIN_INSTRUCTIONS: &str = include_str!("../../../../conf/tools/instructions.txt");

@@ -4,8 +4,6 @@
 
 use std::fmt;
 
-use super::Source;
-
 /// One thing that is wrong with a catalogue file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Problem {
@@ -36,16 +34,16 @@ impl fmt::Display for Problem {
 pub(crate) struct Problems(Vec<Problem>);
 
 impl Problems {
-    pub(super) fn add(&mut self, source: &Source, line: usize, key: String, reason: String) {
+    pub(crate) fn add(&mut self, file: &str, line: usize, key: String, reason: String) {
         let (key, reason) = (plain(&key), plain(&reason));
-        self.0.push(Problem { file: source.name.clone(), line: Some(line), key, reason });
+        self.0.push(Problem { file: file.to_owned(), line: Some(line), key, reason });
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    pub(super) fn into_result<T>(self, built: impl FnOnce() -> T) -> Result<T, Problems> {
+    pub(crate) fn into_result<T>(self, built: impl FnOnce() -> T) -> Result<T, Problems> {
         if self.0.is_empty() { Ok(built()) } else { Err(self) }
     }
 

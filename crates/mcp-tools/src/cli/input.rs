@@ -6,16 +6,16 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use crate::catalogue::{self, BUILTIN_INSTRUCTIONS, Problem, Problems, Source};
+use crate::catalogue::{BUILTIN_INSTRUCTIONS, Problem, Problems, Source, builtin_sources, read_catalogue};
 use crate::database::{Address, AddressError, Databases};
-use crate::registry::Registry;
+use crate::registry::{self, Registry};
 
 /// The word that stands for the compiled-in catalogue among the files.
 const BUILTIN: &str = "builtin";
 
 /// Where tools and instructions come from.
 #[derive(Debug, Clone, Args)]
-pub(super) struct Files {
+pub(crate) struct Files {
     /// Catalogue file, repeatable; `builtin` is the built-in catalogue, which is used when none is given.
     #[arg(long, value_name = "FILE")]
     catalog: Vec<PathBuf>,
@@ -26,23 +26,23 @@ pub(super) struct Files {
 
 impl Files {
     /// These catalogues with the built-in instructions.
-    pub(super) fn of(catalog: Vec<PathBuf>) -> Files {
+    pub(crate) fn of(catalog: Vec<PathBuf>) -> Files {
         Files { catalog, instructions: None }
     }
 
     /// Reads and judges everything.
-    pub(super) fn load(&self) -> Result<Registry, Problems> {
+    pub(crate) fn load(&self) -> Result<Registry, Problems> {
         let mut problems: Vec<Problem> = Vec::new();
         let mut sources: Vec<Source> = Vec::new();
         for path in &self.catalog {
             if path.as_path() == Path::new(BUILTIN) {
-                sources.extend(catalogue::builtin_sources());
+                sources.extend(builtin_sources());
                 continue;
             }
-            sources.extend(catalogue::read_catalogue(path, &mut problems));
+            sources.extend(read_catalogue(path, &mut problems));
         }
         if self.catalog.is_empty() {
-            sources = catalogue::builtin_sources();
+            sources = builtin_sources();
         }
         let instructions = match &self.instructions {
             None => BUILTIN_INSTRUCTIONS.to_owned(),
@@ -52,7 +52,7 @@ impl Files {
             }),
         };
         if problems.is_empty() {
-            catalogue::build(&sources, instructions.into())
+            registry::build(&sources, instructions.into())
         } else {
             Err(problems.into())
         }
@@ -61,7 +61,7 @@ impl Files {
 
 /// Which databases the tools use.
 #[derive(Debug, Clone, Args)]
-pub(super) struct DatabaseFlags {
+pub(crate) struct DatabaseFlags {
     /// Database, repeatable: [NAME=]URL with sqlite:PATH, postgresql://... or env:VARIABLE (which holds the URL, and
     /// keeps its password off the command line). Without any, an embedded one with demonstration data is used.
     #[arg(long, value_name = "[NAME=]URL")]
@@ -69,12 +69,12 @@ pub(super) struct DatabaseFlags {
 }
 
 impl DatabaseFlags {
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.database.is_empty()
     }
 
     /// Prepares the databases; nothing is connected yet.
-    pub(super) fn open(&self) -> Result<Databases, AddressError> {
+    pub(crate) fn open(&self) -> Result<Databases, AddressError> {
         let addresses = self.database.iter().map(|given| Address::parse(given));
         Databases::open(&addresses.collect::<Result<Vec<_>, _>>()?)
     }

@@ -17,12 +17,13 @@ use jiff::Timestamp;
 use serde_json::Value;
 use tokio::runtime::{Builder, Runtime};
 
-use super::cached_responses::{indented, result_of};
-use super::catalogue::{Problems, counted};
-use super::database::{Databases, Dialect, demo_script, schema_script};
-use super::handler::{self, Host};
-use super::registry::{Registry, Tool};
-use super::server::{self, Shared};
+use crate::catalogue::{Problems, counted};
+use crate::database::{Databases, Dialect, demo_script, schema_script};
+use crate::handler::Host;
+use crate::protocol::cached_responses::{indented, result_of};
+use crate::registry::{Registry, Tool};
+use crate::server;
+use crate::service::Shared;
 use input::{DatabaseFlags, Files};
 use mcp_host::manual::Manual;
 
@@ -124,7 +125,7 @@ enum DialectName {
     Postgres,
 }
 
-pub(super) fn main() -> ExitCode {
+pub(crate) fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
@@ -274,8 +275,8 @@ fn call(name: &str, json: &str, files: &Files, databases: &DatabaseFlags) -> Res
         return Ok(ExitCode::from(NO));
     };
     let host = Host::new(databases.open().map_err(other)?);
-    let done = match handler::accept(tool, arguments) {
-        Ok(arguments) => runtime()?.block_on(handler::run(tool, &arguments, &host, &registry)),
+    let done = match tool.accept(arguments) {
+        Ok(arguments) => runtime()?.block_on(tool.run(&arguments, &host, registry.self_descriptions())),
         Err(refused) => refused,
     };
     let result = result_of(done, tool.structured());

@@ -7,8 +7,8 @@ use std::path::PathBuf;
 
 use tokio_postgres::config::Host;
 
-use super::MAIN;
-
+/// The database a tool uses when it names none.
+pub(crate) const MAIN: &str = "main";
 /// The address of one database.
 #[derive(Debug, Clone)]
 pub(crate) enum Address {

@@ -7,8 +7,8 @@
 use jiff::{SignedDuration, Timestamp};
 use rusqlite::{Connection, OpenFlags};
 
-use super::Dialect;
 use super::address::AddressError;
+use super::batch::Dialect;
 use super::sqlite::Sqlite;
 
 const SCHEMA: &str = include_str!("../../../../conf/tools/schema.sql");
@@ -18,7 +18,7 @@ const DEMO: &str = include_str!("../../../../conf/tools/demo.sql");
 const PANDA: &str = "doma_panda";
 
 /// Opens a new database in memory with the demonstration data; every call gives another one.
-pub(super) fn open() -> Result<Sqlite, AddressError> {
+pub(crate) fn open() -> Result<Sqlite, AddressError> {
     let failed = |error: rusqlite::Error| AddressError::Sqlite(error.to_string());
     let name = getrandom::u64().map_err(|error| AddressError::Sqlite(error.to_string()))?;
     // A database of this file system is shared by the connections of one process, and gone with the last of them.

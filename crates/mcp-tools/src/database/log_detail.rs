@@ -7,7 +7,7 @@ use std::fmt::Write;
 use rusqlite::ffi;
 use tokio_postgres::error::DbError;
 
-use super::Bind;
+use super::batch::Bind;
 
 /// Classes of SQLSTATE whose message is PostgreSQL's own text around quoted values: data, integrity, transaction state,
 /// rights, names and syntax, limits, prerequisites, intervention. The text of any other class may be a function's.
@@ -36,14 +36,14 @@ const SQLITE_OWN_TEXT: &[&str] = &[
 ];
 
 /// An error of a statement without values: nothing in its message comes from a caller. `DETAIL` still shows rows.
-pub(super) fn of_statement(error: &DbError) -> String {
+pub(crate) fn of_statement(error: &DbError) -> String {
     let mut told = format!("{} {}", error.code().code(), error.message());
     add_names(&mut told, error);
     told
 }
 
 /// An error of a statement that ran with `binds`.
-pub(super) fn of_values(error: &DbError, binds: &[Bind]) -> String {
+pub(crate) fn of_values(error: &DbError, binds: &[Bind]) -> String {
     let code = error.code().code();
     // Text and names of an error that a function raises are the function's, whatever its code.
     let within = error.where_().is_some_and(|place| !place.starts_with(IN_JSON));
@@ -111,7 +111,7 @@ fn add_names(told: &mut String, error: &DbError) {
 
 /// An error of SQLite: the text of a statement that cannot be compiled, the names of a constraint, else the code alone.
 #[expect(clippy::wildcard_enum_match_arm, reason = "a kind that is new to us may hold a value")]
-pub(super) fn of_sqlite(error: &rusqlite::Error) -> String {
+pub(crate) fn of_sqlite(error: &rusqlite::Error) -> String {
     match error {
         rusqlite::Error::SqlInputError { msg, offset, .. } => {
             format!("{msg} (at byte {offset} of the statement)")

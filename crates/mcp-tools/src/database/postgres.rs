@@ -16,10 +16,9 @@ use tokio_postgres::{Config, IsolationLevel};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::address::AddressError;
+use super::batch::{Access, Batch, Bind, CONNECTIONS_MAX, ROW_BYTES_MAX, Ran, Row, Statement, WAIT_MAX};
+use super::error::{DatabaseError, WRITES};
 use super::log_detail;
-use super::{
-    Access, Batch, Bind, CONNECTIONS_MAX, DatabaseError, ROW_BYTES_MAX, Ran, Row, Statement, WAIT_MAX, WRITES,
-};
 use crate::tls::client_config;
 
 /// A server that does not answer within this is down.
@@ -32,7 +31,7 @@ pub(crate) struct Postgres {
     pool: Pool,
 }
 
-pub(super) fn open(config: &Config) -> Result<Postgres, AddressError> {
+pub(crate) fn open(config: &Config) -> Result<Postgres, AddressError> {
     let mut config = config.clone();
     config.connect_timeout(CONNECT_MAX);
     if config.get_application_name().is_none() {
@@ -58,14 +57,14 @@ pub(super) fn open(config: &Config) -> Result<Postgres, AddressError> {
 }
 
 impl Postgres {
-    pub(super) async fn run(&self, batch: Batch) -> Result<Ran, DatabaseError> {
+    pub(crate) async fn run(&self, batch: Batch) -> Result<Ran, DatabaseError> {
         match tokio::time::timeout(batch.time_max + WAIT_MAX + GRACE, self.in_transaction(&batch)).await {
             Ok(ran) => ran,
             Err(_) => Err(DatabaseError::Timeout(batch.time_max)),
         }
     }
 
-    pub(super) async fn check(&self, text: &str, binds: usize, access: Access) -> Result<(), DatabaseError> {
+    pub(crate) async fn check(&self, text: &str, binds: usize, access: Access) -> Result<(), DatabaseError> {
         if access == Access::Read && begins_as_a_write(text) {
             return Err(DatabaseError::Failed { detail: WRITES.to_owned() });
         }

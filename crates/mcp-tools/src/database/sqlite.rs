@@ -12,9 +12,10 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::address::AddressError;
+use super::batch::{Access, Batch, CONNECTIONS_MAX, ROW_BYTES_MAX, Ran, WAIT_MAX};
+use super::error::{DatabaseError, WRITES};
 use super::log_detail;
 use super::sqlite_rows::{Fault, read};
-use super::{Access, Batch, CONNECTIONS_MAX, DatabaseError, ROW_BYTES_MAX, Ran, WAIT_MAX, WRITES};
 
 /// How often a running statement looks at the clock, in steps of SQLite's machine.
 const STEPS_BETWEEN_LOOKS: i32 = 200;
@@ -53,7 +54,7 @@ impl Idle {
 }
 
 /// Opens an existing file; sibling files `NAME.SCHEMA.db` are attached as SCHEMA.
-pub(super) fn open_file(path: &Path) -> Result<Sqlite, AddressError> {
+pub(crate) fn open_file(path: &Path) -> Result<Sqlite, AddressError> {
     if !path.is_file() {
         let hint = "hint: mcp-tools schema --demo | sqlite3 PATH makes one for a trial";
         return Err(AddressError::Sqlite(format!("{} does not exist ({hint})", path.display())));
@@ -99,7 +100,7 @@ fn siblings(path: &Path) -> std::io::Result<Vec<(String, PathBuf)>> {
 }
 
 impl Sqlite {
-    pub(super) fn new(
+    pub(crate) fn new(
         open: impl Fn() -> Result<Connection, rusqlite::Error> + Send + Sync + 'static,
     ) -> Sqlite {
         Sqlite {
@@ -115,12 +116,12 @@ impl Sqlite {
     }
 
     /// Keeps a connection for the reads to come.
-    pub(super) fn keep(&self, connection: Connection) -> Result<(), rusqlite::Error> {
+    pub(crate) fn keep(&self, connection: Connection) -> Result<(), rusqlite::Error> {
         self.readers.put(prepare_connection(connection, Access::Read)?);
         Ok(())
     }
 
-    pub(super) async fn run(&self, batch: Batch) -> Result<Ran, DatabaseError> {
+    pub(crate) async fn run(&self, batch: Batch) -> Result<Ran, DatabaseError> {
         let place = self.place().await?;
         if batch.access == Access::Read
             && let Some(ran) = self.run_quickly(&batch)
@@ -146,7 +147,7 @@ impl Sqlite {
         }
     }
 
-    pub(super) async fn check(&self, text: String, access: Access) -> Result<(), DatabaseError> {
+    pub(crate) async fn check(&self, text: String, access: Access) -> Result<(), DatabaseError> {
         let place = self.place().await?;
         self.with_connection(place, Access::Read, move |connection| match connection.prepare(&text) {
             Ok(statement) if access == Access::Read && !statement.readonly() => {

@@ -6,10 +6,10 @@ use rusqlite::Connection;
 use rusqlite::types::{ToSql, ToSqlOutput, Value as SqlValue, ValueRef};
 use serde_json::Value;
 
-use super::{Bind, Row, Statement, TypedColumns};
+use super::batch::{Bind, Row, Statement, TypedColumns};
 
 /// Why a statement yielded no rows.
-pub(super) enum Fault {
+pub(crate) enum Fault {
     Sqlite(rusqlite::Error),
     TooLarge,
 }
@@ -21,7 +21,7 @@ impl From<rusqlite::Error> for Fault {
 }
 
 /// Runs one statement. `room` is how many bytes the rows may have, and what is left of it afterwards.
-pub(super) fn read(
+pub(crate) fn read(
     connection: &Connection,
     statement: &Statement,
     room: &mut usize,

@@ -5,10 +5,11 @@
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
-use crate::catalogue::{Arguments, BeforeFile, Unit};
+use crate::catalogue::Arguments;
+use crate::catalogue::file::{BeforeFile, Unit};
 
 /// A whole number, also when it is written `7.0`, which JSON Schema calls an integer.
-pub(super) fn integer(value: &Value) -> Option<i64> {
+pub(crate) fn integer(value: &Value) -> Option<i64> {
     const EXACT: f64 = 9_007_199_254_740_992.0;
     value.as_i64().or_else(|| {
         let number = value.as_f64().filter(|number| number.fract() == 0.0 && number.abs() <= EXACT)?;
@@ -18,7 +19,7 @@ pub(super) fn integer(value: &Value) -> Option<i64> {
 }
 
 /// The moment as long before `now` as a parameter says; nothing when the parameter was not given.
-pub(super) fn moment_before(
+pub(crate) fn moment_before(
     before: &BeforeFile,
     arguments: &Arguments,
     now: Timestamp,
@@ -36,7 +37,7 @@ pub(super) fn moment_before(
 }
 
 /// The form in which SQLite keeps moments, and in which their order as text is their order in time.
-pub(super) fn canonical(moment: Timestamp) -> String {
+pub(crate) fn canonical(moment: Timestamp) -> String {
     let micros = moment.as_microsecond();
     let moment = Timestamp::from_microsecond(micros).unwrap_or(moment);
     moment.strftime("%Y-%m-%dT%H:%M:%S%.f+00:00").to_string()

@@ -2,64 +2,31 @@
 //!
 //! Must not know the protocol: an [`Answer`] becomes a result of `tools/call` elsewhere.
 
-mod answer;
 mod argument;
+mod context;
 mod http;
 mod report;
+mod result;
 mod sql;
 mod template;
 
-use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
 
-use serde_json::{Map, Value};
-use tokio_rustls::rustls::{ClientConfig, Error as TlsError};
+use serde_json::Value;
 
-pub(super) use answer::{Answer, Done, Outcome};
-pub(super) use http::{Service, Services};
+pub(crate) use context::Host;
+pub(crate) use http::{Service, Services};
+pub(crate) use result::{Answer, Done};
 
-use super::call_log::CallLog;
-use super::catalogue::{Arguments, Input, ServerReport, TextFile, TextSource, ToolFile};
-use super::database::Databases;
-use super::registry::{Registry, Tool};
-use super::tls;
+use crate::call_log::Outcome;
+use crate::catalogue::file::{ServerReport, TextFile, TextSource, ToolFile};
+use crate::catalogue::{Arguments, Input};
+use crate::database::Databases;
 use http::HttpTool;
 use sql::SqlTool;
 
-/// A call never takes longer, whatever its handler allows: the guard gives up at 55 s.
-const CALL_TIME_MAX: Duration = Duration::from_secs(50);
-
-/// What handlers use of the process: it outlives every registry.
-pub(super) struct Host {
-    pub(super) started: Instant,
-    pub(super) databases: Databases,
-    pub(super) call_log: Arc<CallLog>,
-    tls: OnceLock<Arc<ClientConfig>>,
-}
-
-impl Host {
-    pub(super) fn new(databases: Databases) -> Host {
-        let call_log = Arc::new(CallLog::on_standard_error());
-        Host { started: Instant::now(), databases, call_log, tls: OnceLock::new() }
-    }
-
-    /// A host whose calls leave no line.
-    pub(super) fn quiet(databases: Databases) -> Host {
-        Host { call_log: Arc::new(CallLog::off()), ..Host::new(databases) }
-    }
-
-    /// TLS settings, read from the machine when first needed.
-    fn tls(&self) -> Result<&Arc<ClientConfig>, TlsError> {
-        if let Some(config) = self.tls.get() {
-            return Ok(config);
-        }
-        let config = Arc::new(tls::client_config()?);
-        Ok(self.tls.get_or_init(|| config))
-    }
-}
-
 /// What a tool does when it is called.
-pub(super) enum Handler {
+pub(crate) enum Handler {
     /// A fixed text.
     Text(Arc<str>),
     /// The list of all tools.
@@ -76,7 +43,7 @@ pub(super) enum Handler {
 
 impl Handler {
     /// The handler a declaration asks for; [`Handler::check_declared`] has seen that it is one.
-    pub(super) fn build(
+    pub(crate) fn build(
         tool: ToolFile,
         input: &Input,
         instructions: &Arc<str>,
@@ -102,7 +69,7 @@ impl Handler {
     }
 
     /// Whether exactly one handler is declared.
-    pub(super) fn check_declared(tool: &ToolFile) -> Result<(), String> {
+    pub(crate) fn check_declared(tool: &ToolFile) -> Result<(), String> {
         let declared = [
             tool.text.is_some(),
             tool.catalog.is_some(),
@@ -118,11 +85,14 @@ impl Handler {
         }
     }
 
-    async fn run(&self, arguments: &Arguments, host: &Host, registry: &Registry) -> Done {
+    /// Carries out a call. `tools` is what the list of all tools says.
+    pub(crate) async fn run(&self, arguments: &Arguments, host: &Host, tools: &[Value]) -> Done {
         match self {
             Handler::Text(text) => text_answer(text),
-            Handler::Catalog => catalog_answer(registry.self_descriptions()),
-            Handler::Server(report) => Done::ok(Answer::Value(report::report(*report, host, registry).await)),
+            Handler::Catalog => catalog_answer(tools),
+            Handler::Server(report) => {
+                Done::ok(Answer::Value(report::report(*report, host, tools.len()).await))
+            }
             Handler::Refuse(reason) => Done::failed(Outcome::Refused, reason.clone()),
             Handler::Sql(sql) => sql.run(arguments, host).await,
             Handler::Http(http) => http.run(arguments, host).await,
@@ -130,7 +100,7 @@ impl Handler {
     }
 
     /// The answer, when it is the same for every call. `tools` is what the list of all tools says.
-    pub(super) fn fixed(&self, tools: &[Value]) -> Option<Done> {
+    pub(crate) fn fixed(&self, tools: &[Value]) -> Option<Done> {
         match self {
             Handler::Text(text) => Some(text_answer(text)),
             Handler::Catalog => Some(catalog_answer(tools)),
@@ -139,7 +109,7 @@ impl Handler {
     }
 
     /// Whether the database has what this handler asks for; says what it lacks.
-    pub(super) async fn check(&self, databases: &Databases) -> Vec<String> {
+    pub(crate) async fn check(&self, databases: &Databases) -> Vec<String> {
         match self {
             Handler::Sql(sql) => match databases.get(sql.database()) {
                 Ok(database) => sql.check(database).await,
@@ -168,23 +138,4 @@ fn text_answer(text: &str) -> Done {
 
 fn catalog_answer(tools: &[Value]) -> Done {
     Done::ok(Answer::List(tools.to_vec())).with_rows(tools.len())
-}
-
-/// Judges the arguments of a call.
-pub(super) fn accept(tool: &Tool, sent: Map<String, Value>) -> Result<Arguments, Done> {
-    tool.input().accept(sent).map_err(|reason| {
-        Done::failed(Outcome::Invalid, format!("Invalid arguments for {}: {reason}", tool.name()))
-    })
-}
-
-/// Runs the handler within the time a call may take.
-pub(super) async fn run(tool: &Tool, arguments: &Arguments, host: &Host, registry: &Registry) -> Done {
-    let run = tool.handler().run(arguments, host, registry);
-    match tokio::time::timeout(CALL_TIME_MAX, run).await {
-        Ok(done) => done,
-        Err(_) => {
-            let told = format!("{} did not finish within {} s", tool.name(), CALL_TIME_MAX.as_secs());
-            Done::failed(Outcome::Timeout, told)
-        }
-    }
 }

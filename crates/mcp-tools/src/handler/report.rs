@@ -6,15 +6,14 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use super::Host;
-use crate::catalogue::ServerReport;
+use super::context::Host;
+use crate::catalogue::file::ServerReport;
 use crate::database::{Access, Batch, Database, Statement};
-use crate::registry::Registry;
 
 /// A database that does not answer by then is not well.
 const PROBE_TIME_MAX: Duration = Duration::from_secs(2);
 
-pub(super) async fn report(report: ServerReport, host: &Host, registry: &Registry) -> Value {
+pub(crate) async fn report(report: ServerReport, host: &Host, tools: usize) -> Value {
     match report {
         ServerReport::Time => {
             let now = jiff::Timestamp::now();
@@ -29,7 +28,7 @@ pub(super) async fn report(report: ServerReport, host: &Host, registry: &Registr
                 "server": "swf-testbed",
                 "version": env!("CARGO_PKG_VERSION"),
                 "uptime_seconds": host.started.elapsed().as_secs(),
-                "tools": registry.tools().len(),
+                "tools": tools,
                 "databases": databases,
             })
         }

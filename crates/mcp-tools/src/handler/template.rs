@@ -9,7 +9,7 @@ use crate::catalogue::Arguments;
 
 /// A text cut at its parameters. `{{` and `}}` are braces.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct Template {
+pub(crate) struct Template {
     pieces: Vec<Piece>,
 }
 
@@ -20,7 +20,7 @@ enum Piece {
 }
 
 impl Template {
-    pub(super) fn parse(text: &str) -> Result<Template, String> {
+    pub(crate) fn parse(text: &str) -> Result<Template, String> {
         let mut pieces = Vec::new();
         let mut plain = String::new();
         let mut letters = text.chars().peekable();
@@ -50,7 +50,7 @@ impl Template {
         Ok(Template { pieces })
     }
 
-    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         self.pieces.iter().filter_map(|piece| match piece {
             Piece::Name(name) => Some(name.as_str()),
             Piece::Text(_) => None,
@@ -58,7 +58,7 @@ impl Template {
     }
 
     /// The parameter, when the template is nothing but one.
-    pub(super) fn only_name(&self) -> Option<&str> {
+    pub(crate) fn only_name(&self) -> Option<&str> {
         match self.pieces.as_slice() {
             [Piece::Name(name)] => Some(name),
             _ => None,
@@ -66,7 +66,7 @@ impl Template {
     }
 
     /// The text with each parameter as `write` writes it; the first refusal ends it.
-    pub(super) fn fill<E>(
+    pub(crate) fn fill<E>(
         &self,
         arguments: &Arguments,
         mut write: impl FnMut(&str, &Value) -> Result<String, E>,
@@ -82,13 +82,13 @@ impl Template {
     }
 
     /// The text for a reader.
-    pub(super) fn told(&self, arguments: &Arguments) -> String {
+    pub(crate) fn told(&self, arguments: &Arguments) -> String {
         self.fill(arguments, |_, value| Ok::<_, std::convert::Infallible>(plain(value))).unwrap_or_default()
     }
 }
 
 /// A value as a reader expects it: text without quotes, everything else as JSON.
-pub(super) fn plain(value: &Value) -> String {
+pub(crate) fn plain(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {

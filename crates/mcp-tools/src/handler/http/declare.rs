@@ -10,15 +10,17 @@ use serde_json::Value;
 
 use super::patterns::Patterns;
 use super::render::JsonTemplate;
-use super::{HttpTool, NOW, Services};
-use crate::catalogue::{BeforeFile, HttpFile, HttpMethod, Input, LetFile, Param};
+use super::service::Services;
+use super::tool::{HttpTool, NOW};
+use crate::catalogue::file::{BeforeFile, HttpFile, HttpMethod, LetFile};
+use crate::catalogue::{Input, Param};
 use crate::handler::template::Template;
 
 const TIME_DEFAULT: Duration = Duration::from_secs(15);
 const TIME_MAX_MS: u64 = 45_000;
 
 /// Compiles a declaration.
-pub(in crate::handler) fn build(
+pub(crate) fn build(
     file: HttpFile,
     read_only: bool,
     input: &Input,

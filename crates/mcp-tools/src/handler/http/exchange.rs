@@ -18,24 +18,24 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
 
 use super::service::Base;
-use crate::handler::Host;
+use crate::handler::context::Host;
 
 /// The largest answer.
 const ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// A request ready to be sent.
-pub(super) struct Request<'a> {
-    pub(super) base: &'a Base,
-    pub(super) method: Method,
-    pub(super) target: String,
-    pub(super) authorization: Option<&'a HeaderValue>,
+pub(crate) struct Request<'a> {
+    pub(crate) base: &'a Base,
+    pub(crate) method: Method,
+    pub(crate) target: String,
+    pub(crate) authorization: Option<&'a HeaderValue>,
     /// JSON.
-    pub(super) body: Option<String>,
+    pub(crate) body: Option<String>,
 }
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum ExchangeError {
+pub(crate) enum ExchangeError {
     #[error("cannot connect: {0}")]
     Connect(String),
     #[error("the exchange broke: {0}")]
@@ -45,7 +45,7 @@ pub(super) enum ExchangeError {
 }
 
 /// Sends a request and reads the whole answer.
-pub(super) async fn exchange(
+pub(crate) async fn exchange(
     request: Request<'_>,
     host: &Host,
 ) -> Result<(StatusCode, Bytes), ExchangeError> {

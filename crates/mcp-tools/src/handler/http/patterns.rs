@@ -13,7 +13,7 @@ use crate::handler::template::plain;
 const COMPILED_BYTES_MAX: usize = 1024 * 1024;
 
 /// Compiled patterns by parameter.
-pub(super) struct Patterns(Vec<Pattern>);
+pub(crate) struct Patterns(Vec<Pattern>);
 
 struct Pattern {
     name: String,
@@ -24,7 +24,7 @@ struct Pattern {
 
 impl Patterns {
     /// Compiles what is declared; every reason against it goes to `reasons`.
-    pub(super) fn build(
+    pub(crate) fn build(
         declared: IndexMap<String, String>,
         params: &[Param],
         reasons: &mut Vec<String>,
@@ -49,7 +49,7 @@ impl Patterns {
     }
 
     /// The first argument that does not fit; the error is for the caller. What was not given has nothing to fit.
-    pub(super) fn check(&self, arguments: &Arguments) -> Result<(), String> {
+    pub(crate) fn check(&self, arguments: &Arguments) -> Result<(), String> {
         let unfit = self.0.iter().find(|pattern| {
             let value = arguments.get(&pattern.name);
             !value.is_null() && !pattern.whole.is_match(&plain(value))

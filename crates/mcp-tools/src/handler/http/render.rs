@@ -13,7 +13,7 @@ use crate::handler::template::{Template, plain};
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// The request target; the error is for the caller.
-pub(super) fn target(
+pub(crate) fn target(
     base: &str,
     path: &Template,
     query: &IndexMap<String, Template>,
@@ -52,7 +52,7 @@ fn encode(text: &str) -> String {
 
 /// A JSON value with templates in its texts.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum JsonTemplate {
+pub(crate) enum JsonTemplate {
     Fixed(Value),
     Text(Template),
     List(Vec<JsonTemplate>),
@@ -60,7 +60,7 @@ pub(super) enum JsonTemplate {
 }
 
 impl JsonTemplate {
-    pub(super) fn parse(value: &Value) -> Result<JsonTemplate, String> {
+    pub(crate) fn parse(value: &Value) -> Result<JsonTemplate, String> {
         Ok(match value {
             Value::String(text) => JsonTemplate::Text(Template::parse(text)?),
             Value::Array(values) => {
@@ -75,7 +75,7 @@ impl JsonTemplate {
     }
 
     /// Every parameter it uses.
-    pub(super) fn names(&self) -> Vec<String> {
+    pub(crate) fn names(&self) -> Vec<String> {
         match self {
             JsonTemplate::Fixed(_) => Vec::new(),
             JsonTemplate::Text(template) => template.names().map(str::to_owned).collect(),
@@ -85,7 +85,7 @@ impl JsonTemplate {
     }
 
     /// The value with the arguments in it; nothing where it is a parameter that was not given.
-    pub(super) fn fill(&self, arguments: &Arguments) -> Option<Value> {
+    pub(crate) fn fill(&self, arguments: &Arguments) -> Option<Value> {
         match self {
             JsonTemplate::Fixed(value) => Some(value.clone()),
             JsonTemplate::Text(template) => match template.only_name() {

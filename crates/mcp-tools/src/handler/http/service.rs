@@ -6,7 +6,7 @@ use hyper::Uri;
 use hyper::header::HeaderValue;
 use indexmap::IndexMap;
 
-use crate::catalogue::ServiceFile;
+use crate::catalogue::file::ServiceFile;
 
 /// Services by name.
 pub(crate) type Services = IndexMap<String, Service>;
@@ -14,25 +14,25 @@ pub(crate) type Services = IndexMap<String, Service>;
 /// A service: where it is, if the operator said so.
 #[derive(Debug, Clone)]
 pub(crate) struct Service {
-    pub(super) name: String,
-    pub(super) base: Option<Base>,
-    pub(super) authorization: Option<HeaderValue>,
+    pub(crate) name: String,
+    pub(crate) base: Option<Base>,
+    pub(crate) authorization: Option<HeaderValue>,
     variable: Option<String>,
 }
 
 /// A base URL: scheme, authority and a path without a slash at its end.
 #[derive(Debug, Clone)]
-pub(super) struct Base {
-    pub(super) tls: bool,
-    pub(super) host: String,
-    pub(super) port: u16,
+pub(crate) struct Base {
+    pub(crate) tls: bool,
+    pub(crate) host: String,
+    pub(crate) port: u16,
     /// As it stands in the `Host` header.
-    pub(super) authority: String,
+    pub(crate) authority: String,
     path: String,
 }
 
 impl Base {
-    pub(super) fn path(&self) -> &str {
+    pub(crate) fn path(&self) -> &str {
         &self.path
     }
 
@@ -92,7 +92,7 @@ impl Service {
     }
 
     /// What to say when the operator has not said where the service is.
-    pub(super) fn unset(&self) -> String {
+    pub(crate) fn unset(&self) -> String {
         let variable = self.variable.as_deref().unwrap_or("base_url");
         format!(
             "This tool needs the service {}, which is not configured: the operator of mcp-tools must set {variable} to its base URL.",

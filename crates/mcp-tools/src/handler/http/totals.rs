@@ -5,11 +5,11 @@
 use indexmap::IndexMap;
 use serde_json::{Map, Number, Value};
 
-use crate::catalogue::TotalFile;
+use crate::catalogue::file::TotalFile;
 use crate::handler::template::plain;
 
 /// The totals of a list of objects; nothing when the service answered something else.
-pub(super) fn add_up(answered: &Value, totals: &IndexMap<String, TotalFile>) -> Option<Map<String, Value>> {
+pub(crate) fn add_up(answered: &Value, totals: &IndexMap<String, TotalFile>) -> Option<Map<String, Value>> {
     let records: Vec<&Map<String, Value>> =
         answered.as_array()?.iter().map(Value::as_object).collect::<Option<_>>()?;
     let made = totals.iter().map(|(name, total)| {

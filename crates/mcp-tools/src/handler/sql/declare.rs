@@ -5,10 +5,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::plan::{Cursor, Query, Rendered, Role, SqlTool};
 use super::text::{Kind, SqlText};
-use super::values::{Definitions, LIMIT, OFFSET};
-use super::{Cursor, Limit, Query, Rendered, Role, SqlTool};
-use crate::catalogue::{Input, SectionFile, Shape, SqlFile};
+use super::values::{Definitions, LIMIT, Limit, OFFSET};
+use crate::catalogue::Input;
+use crate::catalogue::file::{SectionFile, Shape, SqlFile};
 use crate::database::{Access, Dialect, MAIN, TypedColumns};
 use crate::handler::template::Template;
 
@@ -18,11 +19,7 @@ const TIME_DEFAULT: Duration = Duration::from_secs(10);
 const TIME_MAX_MS: u64 = 45_000;
 
 /// Compiles a declaration.
-pub(in crate::handler) fn build(
-    mut file: SqlFile,
-    read_only: bool,
-    input: &Input,
-) -> Result<SqlTool, Vec<String>> {
+pub(crate) fn build(mut file: SqlFile, read_only: bool, input: &Input) -> Result<SqlTool, Vec<String>> {
     let mut definitions = Definitions::new(input, std::mem::take(&mut file.values));
     let mut builder =
         Builder { definitions: &definitions, used: Vec::new(), reasons: Vec::new(), queries: Vec::new() };

@@ -4,61 +4,59 @@
 
 use serde_json::{Map, Value, json};
 
+use super::plan::{Role, SqlTool};
 use super::values::Values;
-use super::{Role, SqlTool};
-use crate::catalogue::Shape;
+use crate::catalogue::file::Shape;
 use crate::database::Row;
-use crate::handler::answer::{Answer, Done};
+use crate::handler::result::{Answer, Done};
 
-impl SqlTool {
-    pub(super) fn shaped(&self, rows: Vec<Vec<Row>>, values: &Values<'_>) -> Done {
-        let mut total = 0;
-        let mut main = Vec::new();
-        let mut sections = Map::new();
-        let mut read = 0;
-        for (query, rows) in self.queries.iter().zip(rows) {
-            match &query.role {
-                Role::Require(_) | Role::Step => {}
-                Role::Count => total = first_value(rows).as_u64().unwrap_or_default(),
-                Role::Main(_) => {
-                    read += rows.len();
-                    main = rows;
-                }
-                Role::Section { name, shape } => {
-                    read += rows.len();
-                    sections.insert(name.clone(), part(*shape, rows));
-                }
+pub(crate) fn shaped(tool: &SqlTool, rows: Vec<Vec<Row>>, values: &Values<'_>) -> Done {
+    let mut total = 0;
+    let mut main = Vec::new();
+    let mut sections = Map::new();
+    let mut read = 0;
+    for (query, rows) in tool.queries.iter().zip(rows) {
+        match &query.role {
+            Role::Require(_) | Role::Step => {}
+            Role::Count => total = first_value(rows).as_u64().unwrap_or_default(),
+            Role::Main(_) => {
+                read += rows.len();
+                main = rows;
+            }
+            Role::Section { name, shape } => {
+                read += rows.len();
+                sections.insert(name.clone(), part(*shape, rows));
             }
         }
-        let mut whole = match self.shape {
-            Shape::Rows => {
-                let listed = main.into_iter().map(Value::Object).collect();
-                return Done::ok(Answer::List(listed)).with_rows(read);
-            }
-            Shape::Value => return Done::ok(Answer::Value(first_value(main))).with_rows(read),
-            Shape::Map => map(main),
-            Shape::Row => main.into_iter().next().unwrap_or_default(),
-            Shape::Sections => Map::new(),
-            Shape::Page => self.page(main, total, values),
-        };
-        whole.extend(sections);
-        Done::ok(Answer::Value(Value::Object(whole))).with_rows(read)
     }
+    let mut whole = match tool.shape {
+        Shape::Rows => {
+            let listed = main.into_iter().map(Value::Object).collect();
+            return Done::ok(Answer::List(listed)).with_rows(read);
+        }
+        Shape::Value => return Done::ok(Answer::Value(first_value(main))).with_rows(read),
+        Shape::Map => map(main),
+        Shape::Row => main.into_iter().next().unwrap_or_default(),
+        Shape::Sections => Map::new(),
+        Shape::Page => page(tool, main, total, values),
+    };
+    whole.extend(sections);
+    Done::ok(Answer::Value(Value::Object(whole))).with_rows(read)
+}
 
-    fn page(&self, rows: Vec<Row>, total: u64, values: &Values<'_>) -> Row {
-        let seen = values.offset.saturating_add(rows.len());
-        let has_more = u64::try_from(seen).is_ok_and(|seen| seen < total);
-        let next = self.cursor.as_ref().map(|cursor| {
-            let last = rows.last().filter(|_| has_more).and_then(|row| row.get(&cursor.column));
-            (cursor.name.clone(), last.cloned().unwrap_or_default())
-        });
-        let mut page = Map::new();
-        page.insert("items".into(), rows.into_iter().map(Value::Object).collect());
-        page.insert("total_count".into(), json!(total));
-        page.insert("has_more".into(), json!(has_more));
-        page.extend(next);
-        page
-    }
+fn page(tool: &SqlTool, rows: Vec<Row>, total: u64, values: &Values<'_>) -> Row {
+    let seen = values.offset.saturating_add(rows.len());
+    let has_more = u64::try_from(seen).is_ok_and(|seen| seen < total);
+    let next = tool.cursor.as_ref().map(|cursor| {
+        let last = rows.last().filter(|_| has_more).and_then(|row| row.get(&cursor.column));
+        (cursor.name.clone(), last.cloned().unwrap_or_default())
+    });
+    let mut page = Map::new();
+    page.insert("items".into(), rows.into_iter().map(Value::Object).collect());
+    page.insert("total_count".into(), json!(total));
+    page.insert("has_more".into(), json!(has_more));
+    page.extend(next);
+    page
 }
 
 fn part(shape: Shape, rows: Vec<Row>) -> Value {

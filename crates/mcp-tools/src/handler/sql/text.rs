@@ -7,7 +7,7 @@ use crate::database::Dialect;
 
 /// A statement cut at its named values.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct SqlText {
+pub(crate) struct SqlText {
     pieces: Vec<Piece>,
 }
 
@@ -19,7 +19,7 @@ enum Piece {
 
 /// The type a value is bound as; PostgreSQL is told by a cast.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     Text,
     Integer,
     Number,
@@ -43,7 +43,7 @@ impl Kind {
 
 impl SqlText {
     /// Cuts `sql` at its names. One statement only: a second one could never be bound or limited.
-    pub(super) fn parse(sql: &str) -> Result<SqlText, String> {
+    pub(crate) fn parse(sql: &str) -> Result<SqlText, String> {
         let sql = sql.trim().trim_end_matches(';').trim_end();
         if sql.is_empty() {
             return Err("is empty".into());
@@ -79,7 +79,7 @@ impl SqlText {
     }
 
     /// The names, each once, in the order of appearance: the order in which values are bound.
-    pub(super) fn names(&self) -> Vec<&str> {
+    pub(crate) fn names(&self) -> Vec<&str> {
         let mut names: Vec<&str> = Vec::new();
         for piece in &self.pieces {
             if let Piece::Name(name) = piece
@@ -92,7 +92,7 @@ impl SqlText {
     }
 
     /// The statement in a dialect.
-    pub(super) fn render(&self, dialect: Dialect, kind_of: impl Fn(&str) -> Kind) -> String {
+    pub(crate) fn render(&self, dialect: Dialect, kind_of: impl Fn(&str) -> Kind) -> String {
         let names = self.names();
         let mut made = String::new();
         for piece in &self.pieces {

@@ -8,9 +8,9 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value};
 
-use super::Limit;
 use super::text::Kind;
-use crate::catalogue::{Arguments, Input, LetFile, TimeFile};
+use crate::catalogue::file::{LetFile, TimeFile};
+use crate::catalogue::{Arguments, Input};
 use crate::database::Bind;
 use crate::handler::argument::{canonical, integer, moment_before};
 
@@ -18,30 +18,37 @@ use crate::handler::argument::{canonical, integer, moment_before};
 const NOW: &str = "now";
 const UUID: &str = "uuid";
 /// Names that the main query of a page is given.
-pub(super) const LIMIT: &str = "_limit";
-pub(super) const OFFSET: &str = "_offset";
+pub(crate) const LIMIT: &str = "_limit";
+pub(crate) const OFFSET: &str = "_offset";
 
 /// What can be bound, by name.
-pub(super) struct Definitions {
+pub(crate) struct Definitions {
     params: IndexMap<String, Kind>,
     computed: IndexMap<String, LetFile>,
     /// Whether a statement asks for an identifier: randomness is not free.
     uses_uuid: bool,
 }
 
+/// How many rows the main query may answer.
+pub(crate) struct Limit {
+    pub(crate) rows: usize,
+    pub(crate) rows_from: Option<String>,
+    pub(crate) offset_from: Option<String>,
+}
+
 /// The values of one call.
-pub(super) struct Values<'a> {
+pub(crate) struct Values<'a> {
     arguments: &'a Arguments,
     definitions: &'a Definitions,
     computed: IndexMap<&'a str, Bind>,
     now: Timestamp,
     uuid: String,
-    pub(super) limit: usize,
-    pub(super) offset: usize,
+    pub(crate) limit: usize,
+    pub(crate) offset: usize,
 }
 
 impl Definitions {
-    pub(super) fn new(input: &Input, computed: IndexMap<String, LetFile>) -> Definitions {
+    pub(crate) fn new(input: &Input, computed: IndexMap<String, LetFile>) -> Definitions {
         let params = input.params().iter().map(|param| {
             let kind = match param.kind {
                 "string" => Kind::Text,
@@ -56,12 +63,12 @@ impl Definitions {
     }
 
     /// Takes note of the names that the statements use.
-    pub(super) fn note_uses<'a>(&mut self, mut names: impl Iterator<Item = &'a str>) {
+    pub(crate) fn note_uses<'a>(&mut self, mut names: impl Iterator<Item = &'a str>) {
         self.uses_uuid = names.any(|name| name == UUID);
     }
 
     /// The type a name is bound as, if it exists.
-    pub(super) fn kind(&self, name: &str) -> Option<Kind> {
+    pub(crate) fn kind(&self, name: &str) -> Option<Kind> {
         match (name, self.computed.get(name)) {
             (_, Some(LetFile::Contains(_))) => Some(Kind::Text),
             (_, Some(LetFile::Time(_) | LetFile::Before(_) | LetFile::MinutesAgo(_))) => Some(Kind::Moment),
@@ -74,7 +81,7 @@ impl Definitions {
     }
 
     /// Computed values, each with the parameters it uses.
-    pub(super) fn sources(&self) -> impl Iterator<Item = (&str, Vec<&str>)> {
+    pub(crate) fn sources(&self) -> impl Iterator<Item = (&str, Vec<&str>)> {
         self.computed.iter().map(|(name, computed)| {
             let sources = match computed {
                 LetFile::Contains(param) => vec![param.as_str()],
@@ -87,16 +94,16 @@ impl Definitions {
         })
     }
 
-    pub(super) fn has_param(&self, name: &str) -> bool {
+    pub(crate) fn has_param(&self, name: &str) -> bool {
         self.params.contains_key(name)
     }
 
-    pub(super) fn params(&self) -> impl Iterator<Item = &str> {
+    pub(crate) fn params(&self) -> impl Iterator<Item = &str> {
         self.params.keys().map(String::as_str)
     }
 
     /// The values of a call; the error is for the caller.
-    pub(super) fn of<'a>(&'a self, arguments: &'a Arguments, limit: &Limit) -> Result<Values<'a>, String> {
+    pub(crate) fn of<'a>(&'a self, arguments: &'a Arguments, limit: &Limit) -> Result<Values<'a>, String> {
         let now = Timestamp::now();
         let mut computed = IndexMap::new();
         for (name, definition) in &self.computed {
@@ -131,7 +138,7 @@ impl Definitions {
 }
 
 impl Values<'_> {
-    pub(super) fn get(&self, name: &str) -> Bind {
+    pub(crate) fn get(&self, name: &str) -> Bind {
         if let Some(bind) = self.computed.get(name) {
             return bind.clone();
         }

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use hyper::{HeaderMap, StatusCode};
 use rmcp::model::{
@@ -14,20 +15,48 @@ use rmcp::model::{
 };
 use serde_json::{Map, Value};
 
-use super::cached_responses::{Era, in_era, result_of};
-use super::handler::{self, Host, Outcome};
-use super::mcp_headers as headers_of;
-use super::message::{Call, Id, Message, Note};
-use super::registry::Registry;
-use super::reply::{self, Reply, closed};
+use crate::call_log::{FinishedCall, Outcome};
+use crate::handler::Host;
+use crate::protocol::cached_responses::{Era, in_era, result_of};
+use crate::protocol::headers as headers_of;
+use crate::protocol::message::{Call, Id, Message, Note};
+use crate::protocol::reply::{self, Reply, closed};
+use crate::registry::{Registry, Tool};
 
 /// The id of what has none.
 const NO_ID: &str = "null";
 
 /// One request's view: the registry of the moment it arrived, and the process.
-pub(super) struct View {
-    pub(super) registry: Arc<Registry>,
-    pub(super) host: Arc<Host>,
+pub(crate) struct View {
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) host: Arc<Host>,
+}
+
+/// What requests are answered from: the registry of the moment, and the process.
+pub(crate) struct Shared {
+    registry: ArcSwap<Registry>,
+    host: Arc<Host>,
+}
+
+impl Shared {
+    pub(crate) fn new(registry: Registry, host: Host) -> Arc<Shared> {
+        Arc::new(Shared { registry: ArcSwap::from_pointee(registry), host: Arc::new(host) })
+    }
+
+    /// What a request that arrives now is answered from.
+    pub(crate) fn view(&self) -> View {
+        View { registry: self.registry.load_full(), host: Arc::clone(&self.host) }
+    }
+
+    /// The registry of the moment.
+    pub(crate) fn registry(&self) -> Arc<Registry> {
+        self.registry.load_full()
+    }
+
+    /// Serves `registry` from here on. Requests that began on the old one finish on it.
+    pub(crate) fn replace(&self, registry: Registry) {
+        self.registry.store(Arc::new(registry));
+    }
 }
 
 /// A request whose method is known, with what was read of its parameters on the way.
@@ -51,7 +80,7 @@ impl Asked {
 }
 
 /// Answers a message.
-pub(super) async fn answer(view: &View, headers: &HeaderMap, message: Message<'_>) -> Reply {
+pub(crate) async fn answer(view: &View, headers: &HeaderMap, message: Message<'_>) -> Reply {
     let bad = StatusCode::BAD_REQUEST;
     match message {
         Message::Request(call) => request(view, headers, &call).await,
@@ -246,14 +275,19 @@ async fn call_tool(view: &View, params: CallToolRequestParams, era: Era) -> Resu
     };
     let begun = Instant::now();
     let sent = params.arguments.unwrap_or_default();
-    let done = match (handler::accept(tool, sent), tool.fixed()) {
+    let done = match (tool.accept(sent), tool.fixed()) {
         (Err(refused), _) => refused,
         (Ok(_), Some(fixed)) => {
-            view.host.call_log.record(tool, begun.elapsed(), Outcome::Ok, fixed.rows);
+            record(view, tool, begun, Outcome::Ok, fixed.rows);
             return Ok(fixed.wire.get(era));
         }
-        (Ok(arguments), None) => handler::run(tool, &arguments, &view.host, registry).await,
+        (Ok(arguments), None) => tool.run(&arguments, &view.host, registry.self_descriptions()).await,
     };
-    view.host.call_log.record(tool, begun.elapsed(), done.outcome, done.rows);
+    record(view, tool, begun, done.outcome, done.rows);
     Ok(closed(in_era(result_of(done, tool.structured()).into(), era)))
+}
+
+fn record(view: &View, tool: &Tool, begun: Instant, outcome: Outcome, rows: Option<usize>) {
+    let (tool, writes) = (tool.name(), !tool.read_only());
+    view.host.call_log.record(&FinishedCall { tool, writes, took: begun.elapsed(), outcome, rows });
 }

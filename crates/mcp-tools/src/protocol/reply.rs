@@ -18,13 +18,13 @@ use super::message::{Id, json_of};
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
 /// A body in two pieces: what is the caller's own, and what everybody gets.
-pub(super) struct Pieces {
+pub(crate) struct Pieces {
     own: Bytes,
     shared: Bytes,
 }
 
 impl Pieces {
-    pub(super) fn into_pieces(self) -> [Bytes; 2] {
+    pub(crate) fn into_pieces(self) -> [Bytes; 2] {
         [self.own, self.shared]
     }
 }
@@ -52,22 +52,22 @@ impl Body for Pieces {
 }
 
 /// An answer.
-pub(super) type Reply = Response<Pieces>;
+pub(crate) type Reply = Response<Pieces>;
 
 /// A result of JSON-RPC. `tail` is [`closed`]: the result and the brace that ends the message.
-pub(super) fn result(id: &Id<'_>, tail: Bytes) -> Reply {
+pub(crate) fn result(id: &Id<'_>, tail: Bytes) -> Reply {
     let own = ["{\"jsonrpc\":\"2.0\",\"id\":", id.json(), ",\"result\":"].concat();
     json(StatusCode::OK, own.into(), tail)
 }
 
 /// A result as [`result`] wants it.
-pub(super) fn closed(mut result: String) -> Bytes {
+pub(crate) fn closed(mut result: String) -> Bytes {
     result.push('}');
     result.into()
 }
 
 /// An error of JSON-RPC, with the caller's id as JSON where there is one.
-pub(super) fn error(status: StatusCode, id: Option<&str>, error: &ErrorData) -> Reply {
+pub(crate) fn error(status: StatusCode, id: Option<&str>, error: &ErrorData) -> Reply {
     let error = json_of(error);
     let own = match id {
         Some(id) => ["{\"jsonrpc\":\"2.0\",\"id\":", id, ",\"error\":", &error, "}"].concat(),
@@ -77,12 +77,12 @@ pub(super) fn error(status: StatusCode, id: Option<&str>, error: &ErrorData) -> 
 }
 
 /// The refusal of a body that nobody has read, with whatever id it has.
-pub(super) fn refused(status: StatusCode, id: &Value, reason: &ErrorData) -> Reply {
+pub(crate) fn refused(status: StatusCode, id: &Value, reason: &ErrorData) -> Reply {
     error(status, Some(&id.to_string()), reason)
 }
 
 /// The message was taken; there is nothing to say.
-pub(super) fn accepted() -> Reply {
+pub(crate) fn accepted() -> Reply {
     let mut reply = Response::new(Pieces { own: Bytes::new(), shared: Bytes::new() });
     *reply.status_mut() = StatusCode::ACCEPTED;
     reply

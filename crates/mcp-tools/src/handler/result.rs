@@ -4,6 +4,8 @@
 
 use serde_json::{Map, Value};
 
+use crate::call_log::Outcome;
+
 /// The content of an answer.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Answer {
@@ -15,32 +17,6 @@ pub(crate) enum Answer {
     List(Vec<Value>),
     /// The call failed; the text says why, to a model.
     Failure(String),
-}
-
-/// How a call went: one word for the log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Outcome {
-    Ok,
-    NotFound,
-    Invalid,
-    Refused,
-    Unavailable,
-    Timeout,
-    Failed,
-}
-
-impl Outcome {
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Outcome::Ok => "ok",
-            Outcome::NotFound => "not_found",
-            Outcome::Invalid => "invalid",
-            Outcome::Refused => "refused",
-            Outcome::Unavailable => "unavailable",
-            Outcome::Timeout => "timeout",
-            Outcome::Failed => "failed",
-        }
-    }
 }
 
 /// A finished call.

@@ -3,7 +3,7 @@
 use indexmap::IndexMap;
 use serde::Deserialize;
 
-use super::sql_file::LetFile;
+use super::sql::LetFile;
 
 /// A service that `http` tools may call. Nothing else can be reached.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]

@@ -12,7 +12,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 /// What a client sent.
-pub(super) enum Message<'a> {
+pub(crate) enum Message<'a> {
     Request(Call<'a>),
     /// Is taken, and has no effect here.
     Notification(Note<'a>),
@@ -21,51 +21,51 @@ pub(super) enum Message<'a> {
 }
 
 /// A message that wants an answer.
-pub(super) struct Call<'a> {
-    pub(super) id: Id<'a>,
-    pub(super) note: Note<'a>,
+pub(crate) struct Call<'a> {
+    pub(crate) id: Id<'a>,
+    pub(crate) note: Note<'a>,
     meta: Option<RequestMetaObject>,
 }
 
 /// What requests and notifications have in common.
-pub(super) struct Note<'a> {
-    pub(super) method: Cow<'a, str>,
+pub(crate) struct Note<'a> {
+    pub(crate) method: Cow<'a, str>,
     params: Option<&'a RawValue>,
 }
 
 /// The id of a request, as JSON.
-pub(super) struct Id<'a>(Cow<'a, str>);
+pub(crate) struct Id<'a>(Cow<'a, str>);
 
 impl Id<'_> {
-    pub(super) fn json(&self) -> &str {
+    pub(crate) fn json(&self) -> &str {
         &self.0
     }
 }
 
 impl Note<'_> {
     /// The parameters as `T`, if they have its form. Leaving them out is the same as giving none.
-    pub(super) fn params<T: DeserializeOwned>(&self) -> Option<T> {
+    pub(crate) fn params<T: DeserializeOwned>(&self) -> Option<T> {
         serde_json::from_str(self.params.map_or("{}", RawValue::get)).ok()
     }
 }
 
 impl Call<'_> {
     /// The version the request itself declares: what says that it belongs to the era without a handshake.
-    pub(super) fn version(&self) -> Option<ProtocolVersion> {
+    pub(crate) fn version(&self) -> Option<ProtocolVersion> {
         self.meta.as_ref()?.protocol_version()
     }
 
     /// What the request's metadata lacks to stand without a handshake.
-    pub(super) fn missing_metadata(&self) -> Vec<&'static str> {
+    pub(crate) fn missing_metadata(&self) -> Vec<&'static str> {
         let none = RequestMetaObject::default();
         self.meta.as_ref().unwrap_or(&none).missing_required_keys(&ProtocolVersion::V_2026_07_28)
     }
 }
 
 /// A body that is no message, and the id that its refusal carries.
-pub(super) struct Unread {
-    pub(super) error: ErrorData,
-    pub(super) id: Value,
+pub(crate) struct Unread {
+    pub(crate) error: ErrorData,
+    pub(crate) id: Value,
 }
 
 #[derive(Deserialize)]
@@ -99,7 +99,7 @@ fn present<'de: 'a, 'a, D: Deserializer<'de>>(deserializer: D) -> Result<Option<
 }
 
 /// Reads a body.
-pub(super) fn read(body: &[u8]) -> Result<Message<'_>, Box<Unread>> {
+pub(crate) fn read(body: &[u8]) -> Result<Message<'_>, Box<Unread>> {
     message(body).ok_or_else(|| Box::new(unread(body)))
 }
 
@@ -163,7 +163,7 @@ fn unread(body: &[u8]) -> Unread {
 }
 
 /// The id for the refusal of a body that nobody has read: the caller's, where there is one of a legal kind.
-pub(super) fn id_told(body: &[u8]) -> Value {
+pub(crate) fn id_told(body: &[u8]) -> Value {
     let id = match serde_json::from_slice::<Value>(body) {
         Ok(Value::Object(mut message)) => message.remove("id"),
         Ok(_) | Err(_) => None,
@@ -172,6 +172,6 @@ pub(super) fn id_told(body: &[u8]) -> Value {
 }
 
 /// JSON of a value that has no way to fail.
-pub(super) fn json_of(value: &impl Serialize) -> String {
+pub(crate) fn json_of(value: &impl Serialize) -> String {
     serde_json::to_string(value).unwrap_or_default()
 }

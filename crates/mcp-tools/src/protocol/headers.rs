@@ -9,7 +9,7 @@ use hyper::header::{HeaderName, HeaderValue};
 use rmcp::model::ProtocolVersion;
 use serde_json::{Map, Value};
 
-pub(super) const VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
+pub(crate) const VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
 const METHOD: HeaderName = HeaderName::from_static("mcp-method");
 const NAME: HeaderName = HeaderName::from_static("mcp-name");
 const PARAM_PREFIX: &str = "Mcp-Param-";
@@ -17,17 +17,17 @@ const BASE64_OPEN: &str = "=?base64?";
 const BASE64_CLOSE: &str = "?=";
 
 /// The declared version, when it is text.
-pub(super) fn version(headers: &HeaderMap) -> Option<&str> {
+pub(crate) fn version(headers: &HeaderMap) -> Option<&str> {
     headers.get(VERSION)?.to_str().ok()
 }
 
 /// Whether the declared version is one that has these headers.
-pub(super) fn required(headers: &HeaderMap) -> bool {
+pub(crate) fn required(headers: &HeaderMap) -> bool {
     version(headers).is_some_and(|version| version >= ProtocolVersion::STANDARD_HEADERS.as_str())
 }
 
 /// The handshake may do without; what it does send must be right.
-pub(super) fn check_handshake(headers: &HeaderMap) -> Result<(), String> {
+pub(crate) fn check_handshake(headers: &HeaderMap) -> Result<(), String> {
     let mut values = headers.get_all(METHOD).iter();
     let Some(first) = values.next() else { return Ok(()) };
     if values.next().is_some() {
@@ -41,7 +41,7 @@ pub(super) fn check_handshake(headers: &HeaderMap) -> Result<(), String> {
 }
 
 /// A notification may do without, as in the servers of the SDKs; what it does send must be right.
-pub(super) fn check_notification(
+pub(crate) fn check_notification(
     headers: &HeaderMap,
     method: &str,
     name: Option<&str>,
@@ -50,7 +50,7 @@ pub(super) fn check_notification(
 }
 
 /// `name` is what the body names: a tool, a prompt, a resource or a task.
-pub(super) fn check(headers: &HeaderMap, method: &str, name: Option<&str>) -> Result<(), String> {
+pub(crate) fn check(headers: &HeaderMap, method: &str, name: Option<&str>) -> Result<(), String> {
     match only(headers, METHOD, "Mcp-Method")? {
         None => return Err("missing required Mcp-Method header".to_owned()),
         Some(sent) if sent != method => {
@@ -70,7 +70,7 @@ pub(super) fn check(headers: &HeaderMap, method: &str, name: Option<&str>) -> Re
 }
 
 /// The key of the parameters that `Mcp-Name` repeats.
-pub(super) fn naming_key(method: &str) -> Option<&'static str> {
+pub(crate) fn naming_key(method: &str) -> Option<&'static str> {
     match method {
         "tools/call" | "prompts/get" => Some("name"),
         "resources/read" | "resources/subscribe" | "resources/unsubscribe" => Some("uri"),
@@ -80,13 +80,13 @@ pub(super) fn naming_key(method: &str) -> Option<&'static str> {
 }
 
 /// A parameter that the tool's schema wants repeated in a header.
-pub(super) struct Repeated {
+pub(crate) struct Repeated {
     path: Vec<String>,
     header: String,
 }
 
 /// Every `x-mcp-header` of an input schema, nested ones included.
-pub(super) fn repeated(schema: &Map<String, Value>) -> Vec<Repeated> {
+pub(crate) fn repeated(schema: &Map<String, Value>) -> Vec<Repeated> {
     let mut found = Vec::new();
     collect(schema.get("properties"), &mut Vec::new(), &mut found);
     found
@@ -105,7 +105,7 @@ fn collect(properties: Option<&Value>, path: &mut Vec<String>, found: &mut Vec<R
 }
 
 /// The headers of repeated parameters against the arguments.
-pub(super) fn check_repeated(
+pub(crate) fn check_repeated(
     headers: &HeaderMap,
     repeated: &[Repeated],
     arguments: Option<&Map<String, Value>>,

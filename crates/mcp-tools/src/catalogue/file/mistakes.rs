@@ -13,17 +13,17 @@ const MISTAKES_MAX: usize = 64;
 const NOWHERE: std::ops::Range<usize> = usize::MAX..usize::MAX;
 
 /// One mistake: where in the text, the key below the declaration (empty for the declaration itself), and what is wrong.
-pub(super) struct Mistake {
-    pub(super) at: usize,
-    pub(super) key: String,
-    pub(super) reason: String,
+pub(crate) struct Mistake {
+    pub(crate) at: usize,
+    pub(crate) key: String,
+    pub(crate) reason: String,
 }
 
 /// What could be read of a declaration, with every mistake of the rest.
-pub(super) struct Read<T> {
+pub(crate) struct Read<T> {
     /// Without the keys of the mistakes; nothing where too little is left.
-    pub(super) declaration: Option<T>,
-    pub(super) mistakes: Vec<Mistake>,
+    pub(crate) declaration: Option<T>,
+    pub(crate) mistakes: Vec<Mistake>,
 }
 
 /// One step from a value to a value inside it.
@@ -34,7 +34,7 @@ enum Step {
 }
 
 /// Reads a declaration.
-pub(super) fn read<T: for<'de> Deserialize<'de>>(mut value: Spanned<DeValue<'_>>) -> Read<T> {
+pub(crate) fn read<T: for<'de> Deserialize<'de>>(mut value: Spanned<DeValue<'_>>) -> Read<T> {
     let mut mistakes: Vec<Mistake> = Vec::new();
     while mistakes.len() < MISTAKES_MAX {
         let error = match parse::<T>(&value) {

@@ -11,16 +11,16 @@ use rmcp::model::{
 };
 use serde_json::{Value, json};
 
-use super::handler::{Answer, Done};
 use super::message::json_of;
 use super::reply::closed;
+use crate::handler::{Answer, Done};
 
 /// The name clients and checks know this server by.
-pub(super) const SERVER_NAME: &str = "swf-testbed";
+pub(crate) const SERVER_NAME: &str = "swf-testbed";
 
 /// How a request says which version it speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Era {
+pub(crate) enum Era {
     /// Agreed once, by `initialize`.
     Handshake,
     /// Declared by each request: 2026-07-28 and later.
@@ -28,7 +28,7 @@ pub(super) enum Era {
 }
 
 impl Era {
-    pub(super) fn of(version: Option<&ProtocolVersion>) -> Era {
+    pub(crate) fn of(version: Option<&ProtocolVersion>) -> Era {
         match version {
             Some(version) if !version.has_initialize() => Era::PerRequest,
             Some(_) | None => Era::Handshake,
@@ -37,13 +37,13 @@ impl Era {
 }
 
 /// One answer in the form of each era.
-pub(super) struct InEras {
+pub(crate) struct InEras {
     handshake: Bytes,
     per_request: Bytes,
 }
 
 impl InEras {
-    pub(super) fn get(&self, era: Era) -> Bytes {
+    pub(crate) fn get(&self, era: Era) -> Bytes {
         match era {
             Era::Handshake => self.handshake.clone(),
             Era::PerRequest => self.per_request.clone(),
@@ -57,19 +57,19 @@ impl InEras {
 }
 
 /// The answer of a tool that always says the same.
-pub(super) struct Fixed {
-    pub(super) wire: InEras,
-    pub(super) rows: Option<usize>,
+pub(crate) struct Fixed {
+    pub(crate) wire: InEras,
+    pub(crate) rows: Option<usize>,
 }
 
 impl Fixed {
-    pub(super) fn new(done: Done, structured: bool) -> Fixed {
+    pub(crate) fn new(done: Done, structured: bool) -> Fixed {
         Fixed { rows: done.rows, wire: InEras::of(&result_of(done, structured).into()) }
     }
 }
 
 /// A result as clients of an era know it: the SDK's own rules.
-pub(super) fn in_era(mut result: ServerResult, era: Era) -> String {
+pub(crate) fn in_era(mut result: ServerResult, era: Era) -> String {
     match era {
         Era::Handshake => result.strip_result_type_for_legacy_peer(),
         Era::PerRequest => result.fill_missing_cache_hints(),
@@ -78,18 +78,18 @@ pub(super) fn in_era(mut result: ServerResult, era: Era) -> String {
 }
 
 /// What is asked of the server as a whole.
-pub(super) struct Prepared {
-    pub(super) tools: InEras,
-    pub(super) prompts: InEras,
-    pub(super) resources: InEras,
-    pub(super) resource_templates: InEras,
-    pub(super) discovered: Bytes,
+pub(crate) struct Prepared {
+    pub(crate) tools: InEras,
+    pub(crate) prompts: InEras,
+    pub(crate) resources: InEras,
+    pub(crate) resource_templates: InEras,
+    pub(crate) discovered: Bytes,
     /// The answer to `initialize` for each version that has it, the newest last.
     initialized: Vec<(&'static str, Bytes)>,
 }
 
 impl Prepared {
-    pub(super) fn new(tools: Vec<ListedTool>, instructions: &str) -> Prepared {
+    pub(crate) fn new(tools: Vec<ListedTool>, instructions: &str) -> Prepared {
         let config = ServerConfig::new(capabilities())
             .with_server_info(Implementation::new(SERVER_NAME, env!("CARGO_PKG_VERSION")))
             .with_instructions(instructions);
@@ -114,7 +114,7 @@ impl Prepared {
     }
 
     /// The version asked for where it has a handshake, or else the newest that has one.
-    pub(super) fn initialized(&self, asked: &InitializeRequestParams) -> Bytes {
+    pub(crate) fn initialized(&self, asked: &InitializeRequestParams) -> Bytes {
         let asked = asked.protocol_version.as_str();
         let same = self.initialized.iter().find(|(version, _)| *version == asked);
         same.or(self.initialized.last()).map(|(_, result)| result.clone()).unwrap_or_default()
@@ -139,7 +139,7 @@ fn capabilities() -> ServerCapabilities {
 }
 
 /// A finished call in the form clients know: text blocks of JSON indented by two.
-pub(super) fn result_of(done: Done, structured: bool) -> CallToolResult {
+pub(crate) fn result_of(done: Done, structured: bool) -> CallToolResult {
     let (blocks, value) = match done.answer {
         Answer::Failure(told) => return CallToolResult::error(vec![ContentBlock::text(told)]),
         Answer::Text(text) => (vec![text.clone()], json!({ "result": text })),
@@ -152,7 +152,7 @@ pub(super) fn result_of(done: Done, structured: bool) -> CallToolResult {
 }
 
 /// JSON indented by two, as the old server writes it.
-pub(super) fn indented(value: &Value) -> String {
+pub(crate) fn indented(value: &Value) -> String {
     // The same bytes as `{value:#}`, without the detour through a formatter.
     serde_json::to_string_pretty(value).unwrap_or_default()
 }

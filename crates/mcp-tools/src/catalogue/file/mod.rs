@@ -1,0 +1,16 @@
+//! The TOML mirror of a catalogue file, and the reader that reports every mistake of it.
+//!
+//! Must not judge what a declaration means: handlers and the schema do.
+
+mod document;
+mod http;
+mod include;
+mod mistakes;
+mod sql;
+mod tool;
+
+pub(crate) use document::{Declared, Document, parse};
+pub(crate) use http::{HttpFile, HttpMethod, ServiceFile, TotalFile};
+pub(crate) use include::includes;
+pub(crate) use sql::{BeforeFile, LetFile, SectionFile, Shape, SqlFile, TimeFile, Unit};
+pub(crate) use tool::{ParamFile, ServerReport, TextFile, TextSource, ToolFile};

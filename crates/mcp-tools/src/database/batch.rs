@@ -1,0 +1,77 @@
+//! A batch of statements, the rows it yields, and the bounds that hold for every database.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+
+/// Connections of one database; calls beyond that wait.
+pub(crate) const CONNECTIONS_MAX: usize = 8;
+/// How long a call waits for a connection.
+pub(crate) const WAIT_MAX: Duration = Duration::from_secs(2);
+/// Bytes of one answer's rows; beyond that the caller must narrow the question.
+pub(crate) const ROW_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// The two dialects of SQL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Dialect {
+    Sqlite,
+    Postgres,
+}
+
+/// Whether a batch may change anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Access {
+    Read,
+    Write,
+}
+
+/// A value bound to a statement. Text for PostgreSQL carries its type in the statement's cast.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Bind {
+    Null,
+    Integer(i64),
+    Number(f64),
+    Boolean(bool),
+    Text(String),
+}
+
+/// One statement with its values.
+#[derive(Debug, Clone)]
+pub(crate) struct Statement {
+    pub(crate) text: Arc<str>,
+    pub(crate) binds: Vec<Bind>,
+    /// Rows read at most; the reader learns of more by asking for one more than it wants.
+    pub(crate) rows_max: usize,
+    /// The batch ends here, and is undone, when this statement yields no row.
+    pub(crate) required: bool,
+    /// Computed columns whose type SQLite cannot tell.
+    pub(crate) typed: Arc<TypedColumns>,
+}
+
+/// Columns that hold JSON or a truth value, although SQLite says text or integer.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct TypedColumns {
+    pub(crate) json: Vec<String>,
+    pub(crate) boolean: Vec<String>,
+}
+
+/// Statements for one transaction.
+#[derive(Debug, Clone)]
+pub(crate) struct Batch {
+    pub(crate) access: Access,
+    pub(crate) time_max: Duration,
+    pub(crate) statements: Vec<Statement>,
+}
+
+/// A row: column names in the order of the statement.
+pub(crate) type Row = Map<String, Value>;
+
+/// What a batch yielded.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Ran {
+    /// The rows of each statement.
+    Rows(Vec<Vec<Row>>),
+    /// The statement at this place was required to yield a row, and did not; nothing was changed.
+    Unmet(usize),
+}

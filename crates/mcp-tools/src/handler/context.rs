@@ -1,0 +1,39 @@
+//! What handlers use of the process: it outlives every registry.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
+
+use tokio_rustls::rustls::{ClientConfig, Error as TlsError};
+
+use crate::call_log::CallLog;
+use crate::database::Databases;
+use crate::tls;
+
+/// What handlers use of the process: it outlives every registry.
+pub(crate) struct Host {
+    pub(crate) started: Instant,
+    pub(crate) databases: Databases,
+    pub(crate) call_log: Arc<CallLog>,
+    tls: OnceLock<Arc<ClientConfig>>,
+}
+
+impl Host {
+    pub(crate) fn new(databases: Databases) -> Host {
+        let call_log = Arc::new(CallLog::on_standard_error());
+        Host { started: Instant::now(), databases, call_log, tls: OnceLock::new() }
+    }
+
+    /// A host whose calls leave no line.
+    pub(crate) fn quiet(databases: Databases) -> Host {
+        Host { call_log: Arc::new(CallLog::off()), ..Host::new(databases) }
+    }
+
+    /// TLS settings, read from the machine when first needed.
+    pub(crate) fn tls(&self) -> Result<&Arc<ClientConfig>, TlsError> {
+        if let Some(config) = self.tls.get() {
+            return Ok(config);
+        }
+        let config = Arc::new(tls::client_config()?);
+        Ok(self.tls.get_or_init(|| config))
+    }
+}

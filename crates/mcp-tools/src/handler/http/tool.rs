@@ -1,0 +1,170 @@
+//! A compiled `[tool.http]` and how it runs: one call of a declared service, whose response becomes the tool's result.
+//!
+//! A tool names a service, never a host: arguments are encoded into path, query and body, so no argument can lead
+//! elsewhere. No call is repeated. Must not know sockets.
+
+use std::time::Duration;
+
+use hyper::{Method, StatusCode};
+use indexmap::IndexMap;
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::exchange::{ExchangeError, Request, exchange};
+use super::patterns::Patterns;
+use super::render::{self, JsonTemplate};
+use super::service::Service;
+use super::totals;
+use crate::call_log::{self, Outcome};
+use crate::catalogue::Arguments;
+use crate::catalogue::file::{BeforeFile, TotalFile};
+use crate::handler::argument::{canonical, moment_before};
+use crate::handler::context::Host;
+use crate::handler::result::{Answer, Done};
+use crate::handler::template::Template;
+
+/// The name of the moment of the call.
+pub(crate) const NOW: &str = "now";
+
+/// A compiled `[tool.http]`.
+pub(crate) struct HttpTool {
+    pub(crate) service: Service,
+    pub(crate) read_only: bool,
+    pub(crate) method: Method,
+    pub(crate) path: Template,
+    pub(crate) query: IndexMap<String, Template>,
+    pub(crate) json: Option<JsonTemplate>,
+    pub(crate) moments: IndexMap<String, BeforeFile>,
+    pub(crate) defaults: IndexMap<String, Value>,
+    pub(crate) needs: Vec<String>,
+    pub(crate) patterns: Patterns,
+    pub(crate) totals: IndexMap<String, TotalFile>,
+    pub(crate) result: Option<JsonTemplate>,
+    pub(crate) not_found: Option<Template>,
+    pub(crate) time_max: Duration,
+}
+
+impl HttpTool {
+    pub(crate) async fn run(&self, arguments: &Arguments, host: &Host) -> Done {
+        let Some(base) = &self.service.base else {
+            return Done::in_band(Outcome::Refused, self.service.unset());
+        };
+        let completed = self.completed(arguments.clone());
+        let arguments = match &completed {
+            Ok(completed) => completed,
+            Err(reason) => return Done::in_band(Outcome::Invalid, reason.clone()),
+        };
+        let target = match render::target(base.path(), &self.path, &self.query, arguments) {
+            Ok(target) => target,
+            Err(reason) => return Done::in_band(Outcome::Invalid, reason),
+        };
+        let request = Request {
+            base,
+            method: self.method.clone(),
+            target,
+            authorization: self.service.authorization.as_ref(),
+            body: self.json.as_ref().map(|json| json.fill(arguments).unwrap_or_default().to_string()),
+        };
+        match tokio::time::timeout(self.time_max, exchange(request, host)).await {
+            Ok(Ok((status, body))) => self.mapped(status, &body, arguments),
+            Ok(Err(error)) => self.broken(&error),
+            Err(_) => {
+                let seconds = self.time_max.as_secs_f64();
+                let told = format!("{} did not answer within {seconds} s{}", self.service.name, self.doubt());
+                Done::failed(Outcome::Timeout, told)
+            }
+        }
+    }
+
+    /// The arguments with what the declaration adds to them; the error is for the caller.
+    fn completed(&self, mut arguments: Arguments) -> Result<Arguments, String> {
+        if let Some(name) = self.needs.iter().find(|name| arguments.get(name).is_null()) {
+            return Err(format!("Please give {name}: it is needed here."));
+        }
+        for (name, value) in &self.defaults {
+            if arguments.get(name).is_null() {
+                arguments.set(name, value.clone());
+            }
+        }
+        self.patterns.check(&arguments)?;
+        let now = Timestamp::now();
+        arguments.set(NOW, Value::from(canonical(now)));
+        for (name, before) in &self.moments {
+            if let Some(then) = moment_before(before, &arguments, now)? {
+                arguments.set(name, Value::from(canonical(then)));
+            }
+        }
+        Ok(arguments)
+    }
+
+    fn mapped(&self, status: StatusCode, body: &[u8], arguments: &Arguments) -> Done {
+        let name = &self.service.name;
+        if status.is_success() {
+            return self.answer(body, arguments);
+        }
+        if let (StatusCode::NOT_FOUND, Some(message)) = (status, &self.not_found) {
+            return Done::in_band(Outcome::NotFound, message.told(arguments));
+        }
+        call_log::event("service_error", &format!("{name} answered {status}"));
+        let told = match status.as_u16() {
+            401 | 403 => {
+                return Done::failed(Outcome::Refused, format!("{name} refused this server's credentials"));
+            }
+            300..=399 => format!("{name} redirected the call; redirects are not followed"),
+            500..=599 => format!("{name} failed with status {}{}", status.as_u16(), self.doubt()),
+            other => format!("{name} did not accept the call (status {other})"),
+        };
+        Done::failed(Outcome::Failed, told)
+    }
+
+    fn answer(&self, body: &[u8], arguments: &Arguments) -> Done {
+        let result = self.result.as_ref().map(|result| result.fill(arguments).unwrap_or_default());
+        if self.totals.is_empty() {
+            return Done::ok(result.map_or_else(|| parsed(body), Answer::Value));
+        }
+        let answered = serde_json::from_slice(body).unwrap_or_default();
+        let Some(mut totals) = totals::add_up(&answered, &self.totals) else {
+            let told = format!("{} answered something else than a list of records", self.service.name);
+            return Done::failed(Outcome::Failed, told);
+        };
+        if let Some(Value::Object(result)) = result {
+            totals.extend(result);
+        }
+        Done::ok(Answer::Value(Value::Object(totals)))
+    }
+
+    fn broken(&self, error: &ExchangeError) -> Done {
+        let name = &self.service.name;
+        call_log::event("service_error", &format!("{name}: {error}"));
+        match error {
+            ExchangeError::Connect(_) => Done::failed(
+                Outcome::Unavailable,
+                format!("{name} cannot be reached; nothing was done, try again later"),
+            ),
+            ExchangeError::Broken(_) => {
+                let told = format!("the connection to {name} broke{}", self.doubt());
+                Done::failed(Outcome::Unavailable, told)
+            }
+            ExchangeError::TooLarge => Done::failed(
+                Outcome::Failed,
+                format!("the answer of {name} is too large; narrow the filters"),
+            ),
+        }
+    }
+
+    /// An action may have happened although nobody heard of it.
+    fn doubt(&self) -> &'static str {
+        if self.read_only {
+            ""
+        } else {
+            "; whether it was carried out is unknown, check before you repeat it"
+        }
+    }
+}
+
+fn parsed(body: &[u8]) -> Answer {
+    match serde_json::from_slice::<Value>(body) {
+        Ok(value) => Answer::Value(value),
+        Err(_) => Answer::Text(String::from_utf8_lossy(body).into_owned()),
+    }
+}

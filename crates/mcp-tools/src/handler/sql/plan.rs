@@ -1,0 +1,71 @@
+//! A compiled `[tool.sql]`: its statements in both dialects, and what the rows of each are for.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::values::{Definitions, Limit};
+use crate::catalogue::file::Shape;
+use crate::database::{Access, Dialect, TypedColumns};
+use crate::handler::template::Template;
+
+/// A compiled `[tool.sql]`.
+pub(crate) struct SqlTool {
+    pub(crate) database: String,
+    pub(crate) access: Access,
+    pub(crate) time_max: Duration,
+    pub(crate) shape: Shape,
+    pub(crate) limit: Limit,
+    pub(crate) cursor: Option<Cursor>,
+    pub(crate) values: Definitions,
+    pub(crate) queries: Vec<Query>,
+}
+
+pub(crate) struct Cursor {
+    pub(crate) column: String,
+    pub(crate) name: String,
+}
+
+pub(crate) struct Query {
+    pub(crate) role: Role,
+    pub(crate) sqlite: Rendered,
+    pub(crate) postgres: Rendered,
+    pub(crate) rows_max: usize,
+    pub(crate) typed: Arc<TypedColumns>,
+}
+
+/// What the rows of a query are for.
+pub(crate) enum Role {
+    /// Must yield a row, or the message is the answer.
+    Require(Template),
+    Step,
+    Count,
+    /// The main query; with a message, it must yield a row as well.
+    Main(Option<Template>),
+    Section {
+        name: String,
+        shape: Shape,
+    },
+}
+
+/// A statement in one dialect, with the names of its values in order.
+pub(crate) struct Rendered {
+    pub(crate) text: Arc<str>,
+    pub(crate) names: Vec<String>,
+}
+
+impl Query {
+    pub(crate) fn rendered(&self, dialect: Dialect) -> &Rendered {
+        match dialect {
+            Dialect::Sqlite => &self.sqlite,
+            Dialect::Postgres => &self.postgres,
+        }
+    }
+
+    pub(crate) fn required(&self) -> Option<&Template> {
+        match &self.role {
+            Role::Require(message) => Some(message),
+            Role::Main(message) => message.as_ref(),
+            Role::Step | Role::Count | Role::Section { .. } => None,
+        }
+    }
+}

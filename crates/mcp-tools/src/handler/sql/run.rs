@@ -1,0 +1,86 @@
+//! Runs a compiled `[tool.sql]`: values are bound, the batch runs, its rows become a result.
+
+use std::sync::Arc;
+
+use super::plan::{Query, Role, SqlTool};
+use super::shape::shaped;
+use super::values::Values;
+use crate::call_log::{self, Outcome};
+use crate::catalogue::Arguments;
+use crate::database::{Batch, Database, DatabaseError, Dialect, Ran, Statement};
+use crate::handler::context::Host;
+use crate::handler::result::Done;
+
+impl SqlTool {
+    pub(crate) async fn run(&self, arguments: &Arguments, host: &Host) -> Done {
+        let database = match host.databases.get(&self.database) {
+            Ok(database) => database,
+            Err(error) => return told(&error),
+        };
+        let values = match self.values.of(arguments, &self.limit) {
+            Ok(values) => values,
+            Err(reason) => return Done::failed(Outcome::Invalid, format!("Invalid arguments: {reason}")),
+        };
+        match database.run(self.batch(&values, database.dialect())).await {
+            Ok(Ran::Rows(rows)) => shaped(self, rows, &values),
+            Ok(Ran::Unmet(place)) => {
+                let message = self.queries.get(place).and_then(Query::required);
+                Done::in_band(Outcome::NotFound, message.map(|text| text.told(arguments)).unwrap_or_default())
+            }
+            Err(error) => told(&error),
+        }
+    }
+
+    fn batch(&self, values: &Values<'_>, dialect: Dialect) -> Batch {
+        let statements = self.queries.iter().map(|query| {
+            let rendered = query.rendered(dialect);
+            Statement {
+                text: Arc::clone(&rendered.text),
+                binds: rendered.names.iter().map(|name| values.get(name)).collect(),
+                rows_max: query.rows_max,
+                required: query.required().is_some(),
+                typed: Arc::clone(&query.typed),
+            }
+        });
+        Batch { access: self.access, time_max: self.time_max, statements: statements.collect() }
+    }
+
+    /// The database this tool asks.
+    pub(crate) fn database(&self) -> &str {
+        &self.database
+    }
+
+    /// Whether every statement could run on `database`; says which could not, and why.
+    pub(crate) async fn check(&self, database: &Database) -> Vec<String> {
+        let mut reasons = Vec::new();
+        for query in &self.queries {
+            let rendered = query.rendered(database.dialect());
+            if let Err(error) = database.check(&rendered.text, rendered.names.len(), self.access).await {
+                let place = match &query.role {
+                    Role::Require(_) => "sql.require".to_owned(),
+                    Role::Step => "sql.step".to_owned(),
+                    Role::Count | Role::Main(_) => "sql.query".to_owned(),
+                    Role::Section { name, .. } => format!("sql.section {name}"),
+                };
+                reasons.push(format!("{place}: {}", error.detail().unwrap_or(&error.to_string())));
+            }
+        }
+        reasons
+    }
+}
+
+fn told(error: &DatabaseError) -> Done {
+    if let Some(detail) = error.detail() {
+        call_log::event("database_error", detail);
+    }
+    let outcome = match error {
+        DatabaseError::NotConfigured(_) => Outcome::Refused,
+        DatabaseError::Unreachable { .. } | DatabaseError::Busy => Outcome::Unavailable,
+        DatabaseError::Timeout(_) => Outcome::Timeout,
+        DatabaseError::TooLarge
+        | DatabaseError::ReadOnly { .. }
+        | DatabaseError::OutOfRange
+        | DatabaseError::Failed { .. } => Outcome::Failed,
+    };
+    Done::failed(outcome, error.to_string())
+}

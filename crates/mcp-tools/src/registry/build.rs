@@ -1,0 +1,130 @@
+//! Builds the registry that catalogue files declare, or reports everything that is wrong with them.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use super::snapshot::Registry;
+use super::tool::{Tool, ToolParts};
+use crate::catalogue::file::{Declared, Document, ServiceFile, ToolFile, parse};
+use crate::catalogue::{Problems, Source, input_schema, parse_object};
+use crate::handler::{Handler, Service, Services};
+
+/// Builds the registry that `sources` declare, or says everything that is wrong with them.
+pub(crate) fn build(sources: &[Source], instructions: Arc<str>) -> Result<Registry, Problems> {
+    let mut problems = Problems::default();
+    let documents: Vec<(&Source, Document)> =
+        sources.iter().map(|source| (source, parse(source, &mut problems))).collect();
+    let services = build_services(&documents, &mut problems);
+    let mut tools: Vec<Tool> = Vec::new();
+    let mut seen = HashSet::new();
+    for (source, document) in documents {
+        for Declared { line, mistaken, declaration: tool } in document.tools {
+            let nameless = mistaken.iter().any(|key| key == "name");
+            let key = if nameless { "tool".to_owned() } else { format!("tool.{}", tool.name) };
+            if !nameless && !seen.insert(tool.name.clone()) {
+                problems.add(&source.name, line, key, "is declared twice".into());
+                continue;
+            }
+            match build_tool(tool, &instructions, &services) {
+                Ok(tool) => tools.push(tool),
+                Err(reasons) => {
+                    for reason in reasons.into_iter().filter(|reason| !follows(reason, &mistaken)) {
+                        problems.add(&source.name, line, key.clone(), reason);
+                    }
+                }
+            }
+        }
+    }
+    if let (true, true, Some(first)) = (tools.is_empty(), problems.is_empty(), sources.first()) {
+        let reason = "no tool is declared; clients would find nothing to call (hint: is the file whole?)";
+        problems.add(&first.name, 1, "tool".into(), reason.into());
+    }
+    problems.into_result(|| Registry::new(tools, &instructions))
+}
+
+/// Whether a reason only tells that something is gone which a mistake took out.
+fn follows(reason: &str, mistaken: &[String]) -> bool {
+    const HANDLERS: [&str; 6] = ["text", "catalog", "server", "refuse", "sql", "http"];
+    let names = |word: &str| {
+        let is_part = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
+        reason.split(|letter| !is_part(letter)).any(|part| part == word)
+    };
+    mistaken.iter().any(|key| {
+        let outside = key.split('[').next().unwrap_or_default();
+        let steps: Vec<&str> = outside.split('.').collect();
+        let named = match steps.as_slice() {
+            ["params"] => true,
+            ["params", name, ..] | [_, "let", name, ..] => names(name),
+            [handler, ..] => HANDLERS.contains(handler) && reason.starts_with("has no handler"),
+            [] => false,
+        };
+        named || reason.starts_with(outside)
+    })
+}
+
+/// The services of all files: a tool may use one that another file declares, and files may say the same twice.
+fn build_services(documents: &[(&Source, Document)], problems: &mut Problems) -> Services {
+    let mut services = Services::new();
+    let mut seen: HashMap<&str, &ServiceFile> = HashMap::new();
+    for (source, document) in documents {
+        for Declared { line, mistaken, declaration: (name, file) } in &document.services {
+            if !mistaken.is_empty() {
+                // It exists, so that tools which use it are not told that it does not.
+                services.insert(name.clone(), Service::unknown(name));
+                continue;
+            }
+            let key = format!("service.{name}");
+            match seen.insert(name, file) {
+                Some(before) if before != file => {
+                    problems.add(&source.name, *line, key, "is declared twice, and differently".into());
+                    continue;
+                }
+                Some(_) => continue,
+                None => {}
+            }
+            match Service::build(name, file) {
+                Ok(service) => {
+                    services.insert(name.clone(), service);
+                }
+                Err(reason) => problems.add(&source.name, *line, key, reason),
+            }
+        }
+    }
+    services
+}
+
+fn build_tool(tool: ToolFile, instructions: &Arc<str>, services: &Services) -> Result<Tool, Vec<String>> {
+    let mut reasons: Vec<String> = Vec::new();
+    if let Err(reason) = check_name(&tool.name) {
+        reasons.push(reason);
+    }
+    if tool.description.trim().is_empty() {
+        reasons.push("description: is empty; a model chooses tools by it".into());
+    }
+    let output_schema = tool.output_schema.as_deref().map(|text| parse_object(text, "output_schema"));
+    let output_schema = output_schema.transpose().map_err(|reason| reasons.push(reason));
+    let input = input_schema(&tool).map_err(|more| reasons.extend(more));
+    let (name, description, read_only) = (tool.name.clone(), tool.description.clone(), tool.read_only);
+    let declared = Handler::check_declared(&tool).map_err(|reason| reasons.push(reason));
+    let handler = match (&input, declared) {
+        (Ok(input), Ok(())) => {
+            Handler::build(tool, input, instructions, services).map_err(|more| reasons.extend(more))
+        }
+        (_, _) => Err(()),
+    };
+    match (output_schema, input, handler, reasons.is_empty()) {
+        (Ok(output_schema), Ok(input), Ok(handler), true) => {
+            Ok(Tool::new(ToolParts { name, description, read_only, input, output_schema, handler }))
+        }
+        (_, _, _, _) => Err(reasons),
+    }
+}
+
+/// The protocol's own rule for tool names, which clients build function names from.
+fn check_name(name: &str) -> Result<(), String> {
+    let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
+    if name.is_empty() || name.len() > 128 || !name.bytes().all(legal) {
+        return Err("name: must be 1 to 128 of A-Z a-z 0-9 _ - .".into());
+    }
+    Ok(())
+}

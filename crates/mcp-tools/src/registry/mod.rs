@@ -1,0 +1,9 @@
+//! From declarations to the tools that clients see and call: the one place that knows catalogue and handlers.
+
+mod build;
+mod snapshot;
+mod tool;
+
+pub(crate) use build::build;
+pub(crate) use snapshot::Registry;
+pub(crate) use tool::Tool;

@@ -1,0 +1,116 @@
+//! One tool: what clients see of it, how its arguments are validated, and what it does.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rmcp::model::{Tool as ListedTool, ToolAnnotations};
+use serde_json::{Map, Value, json};
+
+use crate::call_log::Outcome;
+use crate::catalogue::{Arguments, Input};
+use crate::handler::{Done, Handler, Host};
+use crate::protocol::cached_responses::Fixed;
+use crate::protocol::headers::{Repeated, repeated};
+
+/// A call never takes longer, whatever its handler allows: the guard gives up at 55 s.
+const CALL_TIME_MAX: Duration = Duration::from_secs(50);
+
+/// A tool.
+pub(crate) struct Tool {
+    listed: ListedTool,
+    read_only: bool,
+    input: Input,
+    repeated: Vec<Repeated>,
+    handler: Handler,
+    fixed: Option<Fixed>,
+}
+
+/// What a tool is declared with.
+pub(crate) struct ToolParts {
+    pub(crate) name: String,
+    pub(crate) description: String,
+    pub(crate) read_only: bool,
+    pub(crate) input: Input,
+    pub(crate) output_schema: Option<Map<String, Value>>,
+    pub(crate) handler: Handler,
+}
+
+impl Tool {
+    pub(crate) fn new(parts: ToolParts) -> Tool {
+        let schema = Arc::clone(parts.input.schema());
+        let repeated = repeated(&schema);
+        let mut listed = ListedTool::new(parts.name, parts.description, schema);
+        listed.output_schema = parts.output_schema.map(Arc::new);
+        listed.annotations = Some(ToolAnnotations::new().read_only(parts.read_only));
+        let ToolParts { read_only, input, handler, .. } = parts;
+        Tool { listed, read_only, input, repeated, handler, fixed: None }
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.listed.name
+    }
+
+    pub(crate) fn description(&self) -> &str {
+        self.listed.description.as_deref().unwrap_or_default()
+    }
+
+    pub(crate) fn read_only(&self) -> bool {
+        self.read_only
+    }
+
+    pub(crate) fn listed(&self) -> &ListedTool {
+        &self.listed
+    }
+
+    pub(crate) fn structured(&self) -> bool {
+        self.listed.output_schema.is_some()
+    }
+
+    pub(crate) fn input(&self) -> &Input {
+        &self.input
+    }
+
+    pub(crate) fn handler(&self) -> &Handler {
+        &self.handler
+    }
+
+    /// The parameters that a client must repeat in headers.
+    pub(crate) fn repeated(&self) -> &[Repeated] {
+        &self.repeated
+    }
+
+    /// Makes the result ahead, where it is the same for every call. `tools` is what the list of all tools says.
+    pub(super) fn prepare(&mut self, tools: &[Value]) {
+        let done = self.handler.fixed(tools);
+        self.fixed = done.map(|done| Fixed::new(done, self.structured()));
+    }
+
+    /// The answer, when it is the same for every call.
+    pub(crate) fn fixed(&self) -> Option<&Fixed> {
+        self.fixed.as_ref()
+    }
+
+    /// Validates the arguments of a call.
+    pub(crate) fn accept(&self, sent: Map<String, Value>) -> Result<Arguments, Done> {
+        self.input.accept(sent).map_err(|reason| {
+            Done::failed(Outcome::Invalid, format!("Invalid arguments for {}: {reason}", self.name()))
+        })
+    }
+
+    /// Runs the handler within the time a call may take. `tools` is what the list of all tools says.
+    pub(crate) async fn run(&self, arguments: &Arguments, host: &Host, tools: &[Value]) -> Done {
+        match tokio::time::timeout(CALL_TIME_MAX, self.handler.run(arguments, host, tools)).await {
+            Ok(done) => done,
+            Err(_) => {
+                let told = format!("{} did not finish within {} s", self.name(), CALL_TIME_MAX.as_secs());
+                Done::failed(Outcome::Timeout, told)
+            }
+        }
+    }
+
+    /// The entry of `swf_list_available_tools`.
+    pub(super) fn self_description(&self) -> Value {
+        let parameters: Vec<&str> = self.input.params().iter().map(|param| param.name.as_str()).collect();
+        json!({ "name": self.name(), "description": self.description(), "parameters": parameters })
+    }
+}
