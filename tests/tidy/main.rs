@@ -31,6 +31,21 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ),
 ];
 
+/// The same of mcp-tools: its folders and top-level files, the lowest first.
+const TOOLS_MAY_IMPORT: &[(&str, &[&str])] = &[
+    ("call_log", &[]),
+    ("tls", &[]),
+    ("catalogue", &[]),
+    ("database", &["tls"]),
+    ("handler", &["call_log", "tls", "catalogue", "database"]),
+    ("protocol", &["handler"]),
+    ("registry", &["call_log", "catalogue", "database", "handler", "protocol"]),
+    ("service", &["call_log", "handler", "protocol", "registry"]),
+    ("http", &["protocol", "service"]),
+    ("connections", &["call_log", "http", "service"]),
+    ("server", &["call_log", "catalogue", "connections", "registry", "service"]),
+];
+
 /// The pure core: decides, and can be tested without a clock, a socket or a file.
 const PURE: &[&str] = &["http1", "wire", "policy", "upstream", "parity", "rollout"];
 
@@ -93,13 +108,15 @@ fn module_path(folder: &str, file: &Path) -> Vec<String> {
 
 /// A module's files: `src/name.rs` and everything below `src/name/`.
 fn module_files(module: &str) -> Vec<PathBuf> {
-    rust_files(&["src"])
-        .into_iter()
-        .filter(|path| {
-            let path = relative(path);
-            path == format!("src/{module}.rs") || path.starts_with(&format!("src/{module}/"))
-        })
-        .collect()
+    files_of("src", module)
+}
+
+/// The files of a module of the crate whose sources are in `folder`.
+fn files_of(folder: &str, module: &str) -> Vec<PathBuf> {
+    let (file, below) = (format!("{folder}/{module}.rs"), format!("{folder}/{module}/"));
+    let mut files = rust_files(&[folder]);
+    files.retain(|path| relative(path) == file || relative(path).starts_with(&below));
+    files
 }
 
 /// Code without its comments and without what follows `#[cfg(test)]`, which may import what it likes.
@@ -115,11 +132,20 @@ fn report(problems: &[String]) {
 
 #[test]
 fn imports_follow_the_architecture() {
+    check_imports("src", MAY_IMPORT);
+    check_imports("crates/mcp-tools/src", TOOLS_MAY_IMPORT);
+}
+
+/// No module of `table` imports another one, or the command line, unless the table says so.
+#[track_caller]
+fn check_imports(folder: &str, table: &[(&str, &[&str])]) {
     let mut problems = Vec::new();
-    for (module, allowed) in MAY_IMPORT {
-        for path in module_files(module) {
+    for (module, allowed) in table {
+        let files = files_of(folder, module);
+        assert!(!files.is_empty(), "tests/tidy lists `{folder}/{module}`, which does not exist");
+        for path in files {
             let code = code_of(&path);
-            for (other, _) in MAY_IMPORT.iter().chain(&[("cli", &[] as &[&str])]) {
+            for (other, _) in table.iter().chain(&[("cli", &[] as &[&str])]) {
                 let named =
                     code.contains(&format!("crate::{other}::")) || code.contains(&format!("crate::{other};"));
                 if other != module && !allowed.contains(other) && named {
@@ -285,9 +311,6 @@ fn the_code_map_names_every_module() {
         if !map.contains(&shown) {
             problems.push(format!("ARCHITECTURE.md: the code map does not name `{shown}`"));
         }
-    }
-    for (module, _) in MAY_IMPORT {
-        assert!(!module_files(module).is_empty(), "tests/tidy.rs lists `{module}`, which does not exist");
     }
     report(&problems);
 }
