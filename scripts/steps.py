@@ -53,7 +53,7 @@ STEPS = [
     Step("container", "e2e", "scripts/setup container", ["setup"]),
     Step("e2e", "e2e", f"scripts/e2e -n {WORKERS}", ["build", "setup"]),
     Step("corpus", "e2e", "scripts/corpus", ["build"]),
-    Step("tests", "cargo", LOW + "cargo test --quiet --workspace --no-run", ["build"]),
+    Step("tests", "cargo", f"{LOW}cargo test --quiet --workspace --no-run && {LOW}cargo test --quiet --workspace --bench '*' --no-run", ["build"]),
     # Every test target but `attack`, which has a step of its own: names that do not begin with `at`.
     Step("unit", "cargo", "cargo test --quiet --workspace --no-fail-fast --lib --bins --test '[!a]*' --test 'a[!t]*'", ["tests"]),
     Step("attack", "cargo", "scripts/attack", ["build", "setup"]),

@@ -10,6 +10,7 @@ from harness.curl import Response, parse
 from mcp_testkit.programs import wait_until
 
 URL = "http://127.0.0.1:8001/swf-monitor/mcp/"
+CALLS_MIN = 12
 LIST = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {}})
 
 
@@ -49,20 +50,23 @@ class Installed:
         return self.post(token).status
 
     def under_load(self, token: str, busy: Callable[[], object], seconds: float = 1) -> tuple[int, list[str]]:
-        """Calls, each on a new connection, while `busy` runs and at least for so long; returns their number and the failed ones."""
+        """Calls, each on a new connection, while `busy` runs, then for so long and until there are enough; their number and the failed ones."""
         program = (
             "n=0; while [ ! -e /run/load.stop ]; do n=$((n + 1)); "
             f"code=$(curl -sS -m 15 -o /dev/null -w '%{{http_code}}' -H 'Authorization: Bearer {token}' -H 'Content-Type: application/json' "
             "-H 'Accept: application/json, text/event-stream' --data-binary @/root/list.json http://127.0.0.1:8001/mcp 2>&1); "
-            '[ "$code" = 200 ] || echo "call $n: $code"; done; echo "calls $n"'
+            '[ "$code" = 200 ] || echo "call $n: $code"; echo $n >/run/load.calls; done; echo "calls $n"'
         )
         self.machine.write("/root/list.json", LIST)
-        self.machine.do("rm", "-f", "/run/load.stop")
+        self.machine.do("rm", "-f", "/run/load.stop", "/run/load.calls")
         load = self.machine.start("sh", "-c", program)
         begun = time.monotonic()
         try:
             busy()
             time.sleep(max(0.0, begun + seconds - time.monotonic()))
+            # A busy machine makes few calls in a second.
+            made = lambda: int(self.machine.run("cat", "/run/load.calls").stdout or 0)  # noqa: E731
+            wait_until(f"{CALLS_MIN} calls", lambda: made() >= CALLS_MIN)
         finally:
             self.machine.do("touch", "/run/load.stop")
             out, _ = load.communicate(timeout=60)
