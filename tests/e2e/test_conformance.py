@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from harness import backends
-from mcp_testkit.guard import TOKEN, Guard
 from harness.injector import Injector
+from mcp_testkit.guard import TOKEN, Guard
 from mcp_testkit.paths import NODE_MODULES, node
 
 SUITE = NODE_MODULES / ".bin" / "conformance"

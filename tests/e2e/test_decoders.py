@@ -16,8 +16,8 @@ from collections import Counter
 import pytest
 
 from harness.decoders import READINGS, Decoders, Reading
-from mcp_testkit.guard import Guard
 from harness.odd_bodies import ALLOWED_NAMES, FORBIDDEN, is_harmless, table
+from mcp_testkit.guard import Guard
 from mcp_testkit.programs import wait_until
 
 SEED = int(os.environ.get("MCP_DECODERS_SEED", "1"))

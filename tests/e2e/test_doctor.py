@@ -13,6 +13,7 @@ from harness.curl import call
 from mcp_testkit.guard import TOKEN, Guard
 from mcp_testkit.paths import GUARD, ROOT
 from mcp_testkit.programs import free_port
+from mcp_testkit.tools import guarded_tools
 
 
 def doctor(config, *arguments: str, token: str = TOKEN, path: str = "") -> tuple[int, dict[str, list[dict]]]:
@@ -38,8 +39,7 @@ def apache_file(folder, guard):
 
 
 def test_a_running_guard_is_well(programs):
-    backend = mcp_tools(programs)
-    guard = Guard(programs, backend.address, backend.path)
+    _, guard = guarded_tools(programs)
     units = programs.folder / "units"
     shutil.copytree(ROOT / "conf/systemd", units)
     code, findings = doctor(guard.config, "--apache", str(apache_file(programs.folder, guard)), "--units", str(units))
@@ -51,8 +51,7 @@ def test_a_running_guard_is_well(programs):
 
 
 def test_each_fault_is_named_with_what_to_do(programs):
-    backend = mcp_tools(programs)
-    guard = Guard(programs, backend.address, backend.path)
+    backend, guard = guarded_tools(programs)
     guard.program.stop()
     backend.program.stop()
     apache = apache_file(programs.folder, guard)
@@ -106,8 +105,7 @@ exit 0
 
 
 def test_an_address_that_systemd_holds_for_the_guard_is_no_fault(programs):
-    backend = mcp_tools(programs)
-    guard = Guard(programs, backend.address, backend.path)
+    _, guard = guarded_tools(programs)
     guard.program.stop()
     folder = programs.folder / "bin"
     folder.mkdir()
@@ -165,8 +163,7 @@ APACHE = {
 @pytest.mark.parametrize("name", APACHE)
 def test_apache_is_judged_as_it_behaves(programs, name):
     """What doctor reads in the files, and what one request through Apache shows it, is what a real Apache does with calls."""
-    backend = mcp_tools(programs)
-    guard = Guard(programs, backend.address, backend.path)
+    _, guard = guarded_tools(programs)
     text, path = APACHE[name]
     shipped = pointed_at(SHIPPED.read_text(), guard.address)
     text = text.format(guard=guard.address, port=guard.address.split(":")[1], other=free_port(), shipped=shipped)
@@ -190,8 +187,7 @@ def test_apache_is_judged_as_it_behaves(programs, name):
 
 
 def test_a_request_that_arrives_says_nothing_of_a_timeout(programs):
-    backend = mcp_tools(programs)
-    guard = Guard(programs, backend.address, backend.path)
+    _, guard = guarded_tools(programs)
     shipped = pointed_at(SHIPPED.read_text(), guard.address).replace("timeout=60", "timeout=20")
     apache = Apache(programs, guard.address, conf=shipped)
     code, findings = doctor(guard.config, "--apache", str(programs.folder / "apache.conf"), "--apache-url", apache.url + "/swf-monitor/mcp")

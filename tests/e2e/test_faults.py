@@ -14,10 +14,11 @@ import pytest
 from harness import backends
 from harness.background import Background
 from harness.curl import curl
-from mcp_testkit.guard import TOKEN, Guard
 from harness.load import Load, read_response
+from mcp_testkit.guard import TOKEN, Guard
 from mcp_testkit.paths import GUARD, ROOT, system
 from mcp_testkit.programs import Programs, wait_until
+from mcp_testkit.tools import guarded_tools
 
 TOOL = "get_server_instructions"
 CONNECTIONS = 16
@@ -65,8 +66,7 @@ def test_sigkill_of_the_guard_costs_what_was_in_flight_and_the_side_is_kept(prog
 
 def test_sigkill_of_the_backend_costs_what_it_had_begun(programs):
     """Drill 12: only calls that had reached the backend fail, with an error that says so; every other call waits and succeeds."""
-    backend = backends.mcp_tools(programs)
-    guard = Guard(programs, backend.address, backend.path)
+    backend, guard = guarded_tools(programs)
     with Load(guard.address, TOOL, rate=400, connections=CONNECTIONS) as load:
         for round_ in range(5):
             seen = load.outcome.succeeded
@@ -205,8 +205,7 @@ def test_many_large_bodies_fit_into_little_memory(programs):
 
     Where no control group may be made, what the process itself holds is measured all the same.
     """
-    backend = backends.mcp_tools(programs)
-    guard = Guard(programs, backend.address, backend.path, more=f"[limits]\nbodies_bytes = {BODIES_BYTES}\n")
+    _, guard = guarded_tools(programs, more=f"[limits]\nbodies_bytes = {BODIES_BYTES}\n")
     guard.program.stop()
     env = {"MCP_BEARER_TOKEN": TOKEN, **unit_environment()}
     with small_memory() as procs:

@@ -16,9 +16,9 @@ import pytest
 
 from harness import backends
 from harness.curl import curl
-from mcp_testkit.guard import TOKEN, Guard
 from harness.load import Load
 from harness.operator import Operator
+from mcp_testkit.guard import TOKEN, Guard
 from mcp_testkit.programs import Programs, wait_until
 
 TOOL = "get_server_instructions"

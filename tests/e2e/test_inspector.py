@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from mcp_testkit.tools import INSTRUCTIONS
 from harness.clients import inspector
 from mcp_testkit.guard import TOKEN, WRONG_TOKEN
+from mcp_testkit.tools import INSTRUCTIONS
 
 ERAS = ["legacy", "auto", "modern"]
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from mcp_testkit.guard import TOKEN
 from harness.installed import Installed
 from harness.package import repacked
+from mcp_testkit.guard import TOKEN
 from mcp_testkit.programs import wait_until
 
 GUARD = "/etc/mcp-guard/guard.toml"

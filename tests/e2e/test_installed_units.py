@@ -2,8 +2,8 @@
 
 import pytest
 
-from mcp_testkit.guard import TOKEN
 from harness.installed import LIST, Installed
+from mcp_testkit.guard import TOKEN
 from mcp_testkit.programs import wait_until
 
 GUARD = "/etc/mcp-guard/guard.toml"

@@ -3,19 +3,16 @@
 import signal
 import time
 
-from harness import backends
-from mcp_testkit.tools import INSTRUCTIONS
 from harness.curl import call
-from mcp_testkit.guard import Guard
 from harness.load import Load
 from mcp_testkit.programs import wait_until
+from mcp_testkit.tools import INSTRUCTIONS, guarded_tools
 
 TOOL = "get_server_instructions"
 
 
 def test_a_backend_restart_under_load_loses_no_call(programs):
-    backend = backends.mcp_tools(programs)
-    guard = Guard(programs, backend.address, backend.path)
+    backend, guard = guarded_tools(programs)
     with Load(guard.address, TOOL, rate=500) as load:
         for round_ in range(3):
             seen = load.outcome.succeeded
@@ -31,8 +28,7 @@ def test_a_backend_restart_under_load_loses_no_call(programs):
 
 def test_calls_wait_for_a_backend_that_comes_back(programs):
     """The socket is absent for two seconds, and no call fails."""
-    backend = backends.mcp_tools(programs)
-    guard = Guard(programs, backend.address, backend.path)
+    backend, guard = guarded_tools(programs)
     with Load(guard.address, TOOL, rate=100) as load:
         wait_until("answers", lambda: load.outcome.succeeded > 50)
         backend.program.stop()
@@ -46,8 +42,7 @@ def test_calls_wait_for_a_backend_that_comes_back(programs):
 
 
 def test_sigterm_under_load_finishes_what_was_accepted(programs):
-    backend = backends.mcp_tools(programs)
-    guard = Guard(programs, backend.address, backend.path)
+    _, guard = guarded_tools(programs)
     with Load(guard.address, TOOL, rate=500) as load:
         wait_until("200 answers", lambda: load.outcome.succeeded >= 200)
         started = time.monotonic()
@@ -61,8 +56,7 @@ def test_sigterm_under_load_finishes_what_was_accepted(programs):
 
 
 def test_a_restarted_guard_serves_again_at_once(programs):
-    backend = backends.mcp_tools(programs)
-    guard = Guard(programs, backend.address, backend.path)
+    _, guard = guarded_tools(programs)
     guard.program.stop()
     started = time.monotonic()
     guard.start()

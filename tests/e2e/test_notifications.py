@@ -6,11 +6,11 @@ import threading
 
 import pytest
 
-from mcp_testkit.tools import mcp_tools
 from harness.curl import curl
-from mcp_testkit.guard import Guard
 from harness.operator import Operator
+from mcp_testkit.guard import Guard
 from mcp_testkit.programs import wait_until
+from mcp_testkit.tools import mcp_tools
 
 PLAN = """
 [gate]

@@ -10,8 +10,8 @@ import pytest
 from conftest import unable
 from harness.cleanroot import CleanRoot
 from harness.curl import curl
-from mcp_testkit.guard import TOKEN
 from harness.package import build
+from mcp_testkit.guard import TOKEN
 from mcp_testkit.paths import ROOT, system
 from mcp_testkit.programs import accepts, free_port, wait_until
 

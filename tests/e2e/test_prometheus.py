@@ -30,7 +30,7 @@ def rendered(programs: Programs, metrics: str) -> str:
     job, count = re.subn(r"127\.0\.0\.1:9464", metrics, (CONF / "scrape.yml").read_text())
     assert count == 1, "conf/prometheus/scrape.yml no longer names 127.0.0.1:9464 once"
     config = programs.folder / "prometheus.yml"
-    head = f"global:\n  scrape_interval: 200ms\n  scrape_timeout: 200ms\n  evaluation_interval: 200ms\nrule_files:\n"
+    head = "global:\n  scrape_interval: 200ms\n  scrape_timeout: 200ms\n  evaluation_interval: 200ms\nrule_files:\n"
     head += "".join(f"  - {rules}\n" for rules in RULES)
     config.write_text(head + re.sub(r"(?m)^(\s+scrape_(interval|timeout)): .*$", r"\1: 200ms", job))
     return str(config)

@@ -15,11 +15,11 @@ import pytest
 
 from harness.backends import Backend, fastmcp1, mcp_tools
 from harness.curl import curl
-from mcp_testkit.guard import Guard
 from harness.operator import Operator
+from harness.steady import SteadyClients, ClientReport
+from mcp_testkit.guard import Guard
 from mcp_testkit.paths import E2E
 from mcp_testkit.programs import Program, Programs
-from harness.steady import SteadyClients, ClientReport
 
 FULL = os.environ.get("MCP_E2E_ROLLOUT") == "full"
 SWITCHES, ROLLOUTS = (100, 20) if FULL else (12, 5)

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from mcp_testkit.tools import INSTRUCTIONS
 from harness.clients import CLIENTS, Client
 from mcp_testkit.guard import TOKEN, WRONG_TOKEN
+from mcp_testkit.tools import INSTRUCTIONS
 
 LEGACY, MODERN = "2025-11-25", "2026-07-28"
 

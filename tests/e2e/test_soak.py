@@ -15,9 +15,9 @@ from pathlib import Path
 
 from harness import backends
 from harness.background import Background
-from mcp_testkit.guard import TOKEN, Guard
 from harness.load import Load
 from harness.operator import Operator
+from mcp_testkit.guard import TOKEN, Guard
 from mcp_testkit.programs import wait_until
 
 SECONDS = float(os.environ.get("MCP_SOAK_SECONDS", "25"))

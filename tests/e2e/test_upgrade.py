@@ -12,21 +12,20 @@ import time
 from pathlib import Path
 
 from harness import backends
-from mcp_testkit.tools import INSTRUCTIONS
 from harness.curl import call
-from mcp_testkit.guard import TOKEN, Guard
 from harness.load import Load
 from harness.manager import Manager, is_alive
+from mcp_testkit.guard import TOKEN, Guard
 from mcp_testkit.paths import E2E, GUARD, TOOLS, python, system
 from mcp_testkit.programs import accepts, free_port, in_session, wait_until
+from mcp_testkit.tools import INSTRUCTIONS, guarded_tools
 
 TOOL = "get_server_instructions"
 UPGRADES, RELOADS, RESTARTS = (int(part) for part in os.environ.get("MCP_DRILL", "5/10/5").split("/"))
 
 
 def test_upgrades_reloads_and_backend_restarts_under_load_lose_no_call(programs):
-    backend = backends.mcp_tools(programs)
-    guard = Guard(programs, backend.address, backend.path)
+    backend, guard = guarded_tools(programs)
     text = guard.config.read_text()
     bot = Bot(guard)
     with Load(guard.address, TOOL, rate=200) as kept, Load(guard.address, TOOL, rate=50, connections=4, fresh=True) as fresh:
@@ -80,8 +79,7 @@ class Bot:
 def test_the_service_manager_follows_an_upgrade(programs):
     """The messages of a start, a reload, an upgrade, a failed one and a stop, to a manager that accepts those of the main process only."""
     manager = Manager(programs.folder)
-    backend = backends.mcp_tools(programs)
-    guard = Guard(programs, backend.address, backend.path, env=manager.env(watchdog_seconds=0.4))
+    _, guard = guarded_tools(programs, env=manager.env(watchdog_seconds=0.4))
     first = guard.program.pid
     manager.supervise(first)
     assert manager.wait_for("READY=1").pid == first
@@ -119,8 +117,7 @@ def test_the_service_manager_follows_an_upgrade(programs):
 
 
 def test_an_upgrade_that_fails_changes_nothing_and_says_why(programs):
-    backend = backends.mcp_tools(programs)
-    guard = Guard(programs, backend.address, backend.path)
+    _, guard = guarded_tools(programs)
     guard.config.write_text(guard.config.read_text() + "\nnonsense = 1\n")
     with Load(guard.address, TOOL, rate=100) as load:
         wait_until("answers", lambda: load.outcome.succeeded > 20)
@@ -141,8 +138,7 @@ def test_a_program_that_cannot_run_is_no_upgrade(programs):
     copy = programs.folder / "mcp-guard"
     copy.write_bytes(GUARD.read_bytes())
     copy.chmod(0o755)
-    backend = backends.mcp_tools(programs)
-    guard = Guard(programs, backend.address, backend.path)
+    _, guard = guarded_tools(programs)
     guard.program.stop()
     argv = [str(copy), "run", "--config", str(guard.config)]
     guard.program = programs.start("guard-copy", argv, {"MCP_BEARER_TOKEN": TOKEN}).wait_for(guard.address)
@@ -206,8 +202,7 @@ def test_a_unix_socket_is_handed_over_and_removed_at_the_very_end(programs):
 
 def test_an_upgrade_moves_to_another_address(programs):
     """`listen` is what a reload cannot change."""
-    backend = backends.mcp_tools(programs)
-    guard = Guard(programs, backend.address, backend.path)
+    _, guard = guarded_tools(programs)
     old, new = guard.address, f"127.0.0.1:{free_port()}"
     guard.config.write_text(guard.config.read_text().replace(old, new))
     guard.upgrade()
@@ -217,8 +212,7 @@ def test_an_upgrade_moves_to_another_address(programs):
 
 def test_the_service_managers_sockets_are_used_and_handed_on(programs):
     """systemd's own program passes the sockets, as a .socket unit would."""
-    backend = backends.mcp_tools(programs)
-    guard = Guard(programs, backend.address, backend.path)
+    _, guard = guarded_tools(programs)
     guard.program.stop()
     admin = programs.folder / "guard.admin"
     argv = [system("systemd-socket-activate"), "-l", guard.address, "-l", str(admin), "-E", "MCP_BEARER_TOKEN"]
@@ -235,8 +229,7 @@ def test_the_service_managers_sockets_are_used_and_handed_on(programs):
 
 
 def test_a_socket_that_no_address_names_is_refused(programs):
-    backend = backends.mcp_tools(programs)
-    guard = Guard(programs, backend.address, backend.path)
+    _, guard = guarded_tools(programs)
     guard.program.stop()
     stray = f"127.0.0.1:{free_port()}"
     argv = [system("systemd-socket-activate"), "-l", stray, str(GUARD), "run", "--config", str(guard.config)]

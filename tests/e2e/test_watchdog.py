@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from mcp_testkit.tools import mcp_tools
 from mcp_testkit.guard import TOKEN, WRONG_TOKEN, Guard
 from mcp_testkit.paths import GUARD, ROOT
 from mcp_testkit.programs import free_port, wait_until
+from mcp_testkit.tools import mcp_tools
 
 SYSTEMCTL = """#!/bin/sh
 echo "$*" >>"{log}"

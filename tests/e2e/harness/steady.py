@@ -64,7 +64,7 @@ class SteadyClients:
     def __init__(self, url: str, kinds: list[str] = KINDS):
         self.clients = [SteadyClient(url, kind) for kind in kinds]
 
-    def __enter__(self) -> "Crowd":
+    def __enter__(self) -> "SteadyClients":
         self.versions = {client.kind: client.ready() for client in self.clients}
         return self
 

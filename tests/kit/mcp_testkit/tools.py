@@ -35,7 +35,7 @@ def mcp_tools(programs: Programs, name: str = "tools", *, binary: Path = TOOLS, 
     return Backend(address, "/mcp", True, program, argv)
 
 
-def guarded_tools(programs: Programs, **options) -> Guard:
-    """A guard in front of the tool server. `options` are those of `Guard`."""
+def guarded_tools(programs: Programs, **options) -> tuple[Backend, Guard]:
+    """The tool server and a guard in front of it. `options` are those of `Guard`."""
     backend = mcp_tools(programs)
-    return Guard(programs, backend.address, backend.path, **options)
+    return backend, Guard(programs, backend.address, backend.path, **options)
