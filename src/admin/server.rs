@@ -16,7 +16,7 @@ use tokio::sync::Semaphore;
 
 use super::protocol::{self, Answer, Command, REQUEST_BYTES_MAX, Refusal};
 use mcp_host::socket::{self, BindError, BoundSocket, SocketFile};
-use mcp_host::socket_activation::{Inherited, Listening, Owner, Place};
+use mcp_host::socket_activation::{Inherited, InheritedListener, ListenAddr, SocketOwner};
 
 const SOCKET_MODE: u32 = 0o600;
 const CONNECTIONS_MAX: usize = 16;
@@ -32,7 +32,7 @@ pub(crate) type Carrying = Pin<Box<dyn Future<Output = Answer> + Send>>;
 pub(crate) struct Server {
     listener: std::os::unix::net::UnixListener,
     path: PathBuf,
-    owner: Owner,
+    owner: SocketOwner,
     patience: Duration,
 }
 
@@ -46,23 +46,23 @@ impl Server {
             Some((listener, owner)) => (listener, owner, None),
             None => {
                 let BoundSocket { listener, file } = socket::bind_unix(path, SOCKET_MODE)?;
-                (listener, Owner::Server, Some(file))
+                (listener, SocketOwner::Server, Some(file))
             }
         };
         Ok((Server { listener, path: path.to_owned(), owner, patience: PATIENCE }, file))
     }
 
     /// A copy of the listener, for the process that replaces this one.
-    pub(crate) fn listening(&self) -> io::Result<Listening> {
+    pub(crate) fn listening(&self) -> io::Result<InheritedListener> {
         let socket = self.listener.try_clone()?.into();
-        Ok(Listening { place: Place::Unix(self.path.clone()), owner: self.owner, socket })
+        Ok(InheritedListener { address: ListenAddr::Unix(self.path.clone()), owner: self.owner, socket })
     }
 
     /// The process that had the socket has let go of it: the file is ours to remove, if anybody's here.
     pub(crate) fn take_over(&self) -> Option<SocketFile> {
         match self.owner {
-            Owner::Server => SocketFile::adopt(&self.path),
-            Owner::ServiceManager => None,
+            SocketOwner::Server => SocketFile::adopt(&self.path),
+            SocketOwner::ServiceManager => None,
         }
     }
 

@@ -16,7 +16,7 @@ use crate::proxy::Handle;
 use mcp_host::handoff::{HandoffError, Predecessor, Successor};
 use mcp_host::process;
 use mcp_host::sd_notify::State;
-use mcp_host::socket_activation::{InheritError, Inherited, Listening};
+use mcp_host::socket_activation::{InheritError, Inherited, InheritedListener};
 
 /// For the new process to read its configuration and be ready to accept.
 const READY_TIME_MAX: Duration = Duration::from_secs(30);
@@ -44,7 +44,7 @@ pub(super) enum ArrivalError {
 impl Arrival {
     /// Takes over what this process was started with. Call it once.
     pub(super) fn greet() -> Result<Arrival, ArrivalError> {
-        if let Some((predecessor, sockets)) = Predecessor::greet()? {
+        if let Some((predecessor, sockets)) = Predecessor::accept()? {
             return Ok(Arrival { predecessor: Some(predecessor), inherited: Inherited::new(sockets) });
         }
         Ok(Arrival { predecessor: None, inherited: Inherited::from_service_manager()? })
@@ -52,7 +52,7 @@ impl Arrival {
 
     /// Everything is bound and nothing has begun. Returns when this process may begin.
     pub(super) fn prepared(&mut self) -> Result<(), ArrivalError> {
-        let left: Vec<String> = self.inherited.left().map(ToString::to_string).collect();
+        let left: Vec<String> = self.inherited.unclaimed().map(ToString::to_string).collect();
         self.inherited = Inherited::default();
         match &mut self.predecessor {
             None if !left.is_empty() => Err(ArrivalError::Unwanted(left.join(", "))),
@@ -87,7 +87,7 @@ impl Arrival {
 /// Replaces this process by a new one, when asked to.
 pub(super) struct Upgrader {
     /// Copies of every listener; none once this process stops accepting.
-    sockets: Mutex<Option<Vec<Listening>>>,
+    sockets: Mutex<Option<Vec<InheritedListener>>>,
     busy: tokio::sync::Mutex<()>,
     handle: Handle,
     rollout: control::Control,
@@ -102,7 +102,11 @@ struct Desk {
 }
 
 impl Upgrader {
-    pub(super) fn new(sockets: Vec<Listening>, handle: Handle, rollout: control::Control) -> Arc<Upgrader> {
+    pub(super) fn new(
+        sockets: Vec<InheritedListener>,
+        handle: Handle,
+        rollout: control::Control,
+    ) -> Arc<Upgrader> {
         let (sockets, admin) = (Mutex::new(Some(sockets)), Mutex::new(None));
         Arc::new(Upgrader { sockets, busy: tokio::sync::Mutex::new(()), handle, rollout, admin })
     }
@@ -165,7 +169,7 @@ impl Upgrader {
         self.pause_desk();
         let pid = successor.pid();
         let begun = blocking(move || {
-            successor.go()?;
+            successor.start_serving()?;
             Ok(successor)
         });
         match begun.await {
@@ -191,10 +195,10 @@ impl Upgrader {
         lock(&self.sockets).is_some()
     }
 
-    fn copies(&self) -> Result<Vec<Listening>, String> {
+    fn copies(&self) -> Result<Vec<InheritedListener>, String> {
         let sockets = lock(&self.sockets);
         let sockets = sockets.as_ref().ok_or("this process is stopping")?;
-        let copy = |listening: &Listening| listening.try_clone().map_err(|error| error.to_string());
+        let copy = |listening: &InheritedListener| listening.try_clone().map_err(|error| error.to_string());
         sockets.iter().map(copy).collect()
     }
 

@@ -20,20 +20,20 @@ use rustix::net::{
 };
 use rustix::process::{Pid, Signal, kill_process, set_parent_process_death_signal};
 
-use super::socket_activation::{Listening, Owner, Place};
+use super::socket_activation::{InheritedListener, ListenAddr, SocketOwner};
 
 /// Tells the new program that its standard input is a hand-off, and how it was started.
-const MARK: &str = "MCP_GUARD_HANDOFF";
+const ENV_MARK: &str = "MCP_GUARD_HANDOFF";
 /// It starts itself once more and waits: see [`launch`].
 const LAUNCHER: &str = "launch";
 /// It was started by such a launcher.
 const LAUNCHED: &str = "launched";
-const GREETING: &str = "mcp-guard hand-off 1";
+const PROTOCOL: &str = "mcp-guard hand-off 1";
 const PREPARED: &str = "prepared ";
 const FAILED: &str = "failed ";
-const GO: &str = "go";
+const START: &str = "go";
 const SERVING: &str = "serving";
-const YOURS: &str = "yours";
+const TAKEOVER: &str = "yours";
 const MESSAGE_BYTES_MAX: usize = 16 * 1024;
 const SOCKETS_MAX: usize = 8;
 /// What the new process waits for the old one. The old one's own deadline is shorter.
@@ -74,7 +74,7 @@ pub struct Successor {
 impl Successor {
     /// Starts the program that this process was started as, by the same name and with the same arguments, and passes the
     /// sockets on. It has `time_max` for all the rest.
-    pub fn start(sockets: &[Listening], time_max: Duration) -> Result<Successor, HandoffError> {
+    pub fn start(sockets: &[InheritedListener], time_max: Duration) -> Result<Successor, HandoffError> {
         let mut arguments = std::env::args_os();
         // By name, not /proc/self/exe: that is the file this process runs, and a newer one may have replaced it.
         let program = arguments.next().unwrap_or_else(|| OsString::from("mcp-guard"));
@@ -83,7 +83,7 @@ impl Successor {
                 .map_err(io::Error::from)?;
         let started = Command::new(&program)
             .args(arguments)
-            .env(MARK, LAUNCHER)
+            .env(ENV_MARK, LAUNCHER)
             // These were meant for this process.
             .env_remove("LISTEN_PID")
             .env_remove("LISTEN_FDS")
@@ -117,9 +117,9 @@ impl Successor {
     }
 
     /// Lets it begin, and waits until it accepts.
-    pub fn go(&mut self) -> Result<(), HandoffError> {
+    pub fn start_serving(&mut self) -> Result<(), HandoffError> {
         // Should it have ended, waiting for its answer finds out how.
-        let _ = self.channel.write_all(GO.as_bytes());
+        let _ = self.channel.write_all(START.as_bytes());
         if self.receive()? == SERVING { Ok(()) } else { Err(HandoffError::Garbled) }
     }
 
@@ -135,7 +135,7 @@ impl Successor {
     pub fn complete(mut self) {
         self.completed = true;
         // Should it not read this, it learns the same from our end.
-        let _ = self.channel.write_all(YOURS.as_bytes());
+        let _ = self.channel.write_all(TAKEOVER.as_bytes());
     }
 
     fn receive(&mut self) -> Result<String, HandoffError> {
@@ -176,12 +176,12 @@ impl Drop for Successor {
 /// of letting it drain. The old process ends the launcher before it names the new main process, which thereby becomes the
 /// service manager's.
 pub fn launch() -> Option<ExitCode> {
-    if std::env::var_os(MARK).is_none_or(|mark| mark != LAUNCHER) {
+    if std::env::var_os(ENV_MARK).is_none_or(|mark| mark != LAUNCHER) {
         return None;
     }
     let mut arguments = std::env::args_os();
     let program = arguments.next().unwrap_or_else(|| OsString::from("mcp-guard"));
-    let ended = Command::new(program).args(arguments).env(MARK, LAUNCHED).status();
+    let ended = Command::new(program).args(arguments).env(ENV_MARK, LAUNCHED).status();
     let code = ended.ok().and_then(|status| status.code()).and_then(|code| u8::try_from(code).ok());
     Some(ExitCode::from(code.unwrap_or(1)))
 }
@@ -196,8 +196,8 @@ pub struct Predecessor {
 
 impl Predecessor {
     /// The process that this one replaces and its sockets, if there is one. Standard input is empty from here on.
-    pub fn greet() -> Result<Option<(Predecessor, Vec<Listening>)>, HandoffError> {
-        let Some(mark) = std::env::var_os(MARK) else { return Ok(None) };
+    pub fn accept() -> Result<Option<(Predecessor, Vec<InheritedListener>)>, HandoffError> {
+        let Some(mark) = std::env::var_os(ENV_MARK) else { return Ok(None) };
         let launched = mark == LAUNCHED;
         if launched {
             // Until it is told to begin, this process ends with its launcher.
@@ -219,7 +219,7 @@ impl Predecessor {
         }
         self.channel.write_all(message.as_bytes())?;
         match receive(&self.channel, PREDECESSOR_TIME_MAX)? {
-            Some(message) if message == GO => {
+            Some(message) if message == START => {
                 if self.launched {
                     set_parent_process_death_signal(None).map_err(io::Error::from)?;
                 }
@@ -234,7 +234,7 @@ impl Predecessor {
     pub fn serving(mut self) -> Result<(), HandoffError> {
         self.channel.write_all(SERVING.as_bytes())?;
         match receive(&self.channel, PREDECESSOR_TIME_MAX)? {
-            Some(message) if message == YOURS => Ok(()),
+            Some(message) if message == TAKEOVER => Ok(()),
             Some(_) => Err(HandoffError::Garbled),
             None => Err(HandoffError::Abandoned),
         }
@@ -262,16 +262,18 @@ fn receive(mut channel: &UnixStream, time: Duration) -> Result<Option<String>, H
     String::from_utf8(message).map(Some).map_err(|_| HandoffError::Garbled)
 }
 
-fn send_sockets(channel: &UnixStream, sockets: &[Listening]) -> Result<(), HandoffError> {
-    let mut message = GREETING.to_owned();
-    for Listening { place, owner, .. } in sockets {
+fn send_sockets(channel: &UnixStream, sockets: &[InheritedListener]) -> Result<(), HandoffError> {
+    let mut message = PROTOCOL.to_owned();
+    for InheritedListener { address, owner, .. } in sockets {
         let owner = match owner {
-            Owner::Server => "ours",
-            Owner::ServiceManager => "lent",
+            SocketOwner::Server => "ours",
+            SocketOwner::ServiceManager => "lent",
         };
-        let (family, address) = match place {
-            Place::Tcp(address) => ("tcp", address.to_string()),
-            Place::Unix(path) => ("unix", path.to_str().map(str::to_owned).ok_or(HandoffError::Garbled)?),
+        let (family, address) = match address {
+            ListenAddr::Tcp(address) => ("tcp", address.to_string()),
+            ListenAddr::Unix(path) => {
+                ("unix", path.to_str().map(str::to_owned).ok_or(HandoffError::Garbled)?)
+            }
         };
         message.push_str(&format!("\n{owner} {family} {address}"));
     }
@@ -286,7 +288,7 @@ fn send_sockets(channel: &UnixStream, sockets: &[Listening]) -> Result<(), Hando
     Ok(())
 }
 
-fn receive_sockets(channel: &UnixStream) -> Result<Vec<Listening>, HandoffError> {
+fn receive_sockets(channel: &UnixStream) -> Result<Vec<InheritedListener>, HandoffError> {
     let mut message = vec![0; MESSAGE_BYTES_MAX];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(SOCKETS_MAX))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
@@ -301,27 +303,27 @@ fn receive_sockets(channel: &UnixStream) -> Result<Vec<Listening>, HandoffError>
     }
     let text = std::str::from_utf8(&message[..received.bytes]).map_err(|_| HandoffError::Garbled)?;
     let mut lines = text.split('\n');
-    if lines.next() != Some(GREETING) {
+    if lines.next() != Some(PROTOCOL) {
         return Err(HandoffError::Garbled);
     }
-    let places: Vec<_> = lines.map(parse).collect::<Option<_>>().ok_or(HandoffError::Garbled)?;
-    if places.len() != files.len() {
+    let addresses: Vec<_> = lines.map(parse).collect::<Option<_>>().ok_or(HandoffError::Garbled)?;
+    if addresses.len() != files.len() {
         return Err(HandoffError::Garbled);
     }
-    let sockets = places.into_iter().zip(files);
-    Ok(sockets.map(|((owner, place), socket)| Listening { place, owner, socket }).collect())
+    let sockets = addresses.into_iter().zip(files);
+    Ok(sockets.map(|((owner, address), socket)| InheritedListener { address, owner, socket }).collect())
 }
 
-fn parse(line: &str) -> Option<(Owner, Place)> {
+fn parse(line: &str) -> Option<(SocketOwner, ListenAddr)> {
     let (owner, rest) = line.split_once(' ')?;
     let owner = match owner {
-        "ours" => Owner::Server,
-        "lent" => Owner::ServiceManager,
+        "ours" => SocketOwner::Server,
+        "lent" => SocketOwner::ServiceManager,
         _ => return None,
     };
     match rest.split_once(' ')? {
-        ("tcp", address) => Some((owner, Place::Tcp(address.parse().ok()?))),
-        ("unix", path) => Some((owner, Place::Unix(path.into()))),
+        ("tcp", address) => Some((owner, ListenAddr::Tcp(address.parse().ok()?))),
+        ("unix", path) => Some((owner, ListenAddr::Unix(path.into()))),
         _ => None,
     }
 }
@@ -347,13 +349,21 @@ mod tests {
         let path = home.path().join("a b");
         let unix = std::os::unix::net::UnixListener::bind(&path).unwrap();
         let sockets = [
-            Listening { place: Place::Tcp(address), owner: Owner::Server, socket: listener.into() },
-            Listening { place: Place::Unix(path), owner: Owner::ServiceManager, socket: unix.into() },
+            InheritedListener {
+                address: ListenAddr::Tcp(address),
+                owner: SocketOwner::Server,
+                socket: listener.into(),
+            },
+            InheritedListener {
+                address: ListenAddr::Unix(path),
+                owner: SocketOwner::ServiceManager,
+                socket: unix.into(),
+            },
         ];
         send_sockets(&old, &sockets).unwrap();
         let received = receive_sockets(&new).unwrap();
         for (sent, received) in sockets.iter().zip(&received) {
-            assert_eq!((&sent.place, sent.owner), (&received.place, received.owner));
+            assert_eq!((&sent.address, sent.owner), (&received.address, received.owner));
         }
         drop(sockets);
         assert!(std::net::TcpStream::connect(address).is_ok(), "the copy listens on");

@@ -1,4 +1,4 @@
-//! Listening sockets that somebody else has bound: the service manager (`LISTEN_FDS`, socket activation) or the process
+//! InheritedListener sockets that somebody else has bound: the service manager (`LISTEN_FDS`, socket activation) or the process
 //! that this one replaces ([`super::handoff`]). They are found again by their address, and what nobody wants is told.
 //!
 //! Must not know who serves on a socket.
@@ -33,23 +33,23 @@ pub enum InheritError {
 
 /// Where a listening socket is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Place {
+pub enum ListenAddr {
     Tcp(SocketAddr),
     Unix(PathBuf),
 }
 
-impl std::fmt::Display for Place {
+impl std::fmt::Display for ListenAddr {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Place::Tcp(address) => address.fmt(formatter),
-            Place::Unix(path) => write!(formatter, "unix:{}", path.display()),
+            ListenAddr::Tcp(address) => address.fmt(formatter),
+            ListenAddr::Unix(path) => write!(formatter, "unix:{}", path.display()),
         }
     }
 }
 
 /// Who removes the file of a Unix socket in the end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Owner {
+pub enum SocketOwner {
     /// We do.
     Server,
     ServiceManager,
@@ -57,27 +57,27 @@ pub enum Owner {
 
 /// A socket that listens already.
 #[derive(Debug)]
-pub struct Listening {
-    pub place: Place,
-    pub owner: Owner,
+pub struct InheritedListener {
+    pub address: ListenAddr,
+    pub owner: SocketOwner,
     pub socket: OwnedFd,
 }
 
-impl Listening {
-    pub fn try_clone(&self) -> io::Result<Listening> {
+impl InheritedListener {
+    pub fn try_clone(&self) -> io::Result<InheritedListener> {
         let socket = self.socket.try_clone()?;
-        Ok(Listening { place: self.place.clone(), owner: self.owner, socket })
+        Ok(InheritedListener { address: self.address.clone(), owner: self.owner, socket })
     }
 }
 
 /// The inherited sockets that nobody has taken yet.
 #[derive(Debug, Default)]
 pub struct Inherited {
-    sockets: Vec<Listening>,
+    sockets: Vec<InheritedListener>,
 }
 
 impl Inherited {
-    pub fn new(sockets: Vec<Listening>) -> Inherited {
+    pub fn new(sockets: Vec<InheritedListener>) -> Inherited {
         Inherited { sockets }
     }
 
@@ -95,36 +95,36 @@ impl Inherited {
     }
 
     /// The socket that listens on this address. Port 0 means any port of that address.
-    pub fn take_tcp(&mut self, wanted: SocketAddr) -> Option<(TcpListener, Owner)> {
-        let Listening { socket, owner, .. } = self.take(|place| match place {
-            Place::Tcp(bound) => *bound == wanted || (wanted.port() == 0 && wanted.ip() == bound.ip()),
-            Place::Unix(_) => false,
+    pub fn take_tcp(&mut self, wanted: SocketAddr) -> Option<(TcpListener, SocketOwner)> {
+        let InheritedListener { socket, owner, .. } = self.take(|address| match address {
+            ListenAddr::Tcp(bound) => *bound == wanted || (wanted.port() == 0 && wanted.ip() == bound.ip()),
+            ListenAddr::Unix(_) => false,
         })?;
         Some((socket.into(), owner))
     }
 
     /// The socket that listens on this path. One whose file is gone, or belongs to something else by now, is nobody's: no
     /// client would find it.
-    pub fn take_unix(&mut self, path: &Path) -> Option<(UnixListener, Owner)> {
-        let Listening { socket, owner, .. } =
-            self.take(|place| matches!(place, Place::Unix(bound) if bound == path))?;
+    pub fn take_unix(&mut self, path: &Path) -> Option<(UnixListener, SocketOwner)> {
+        let InheritedListener { socket, owner, .. } =
+            self.take(|address| matches!(address, ListenAddr::Unix(bound) if bound == path))?;
         SocketFile::adopt(path)?.leave();
         Some((socket.into(), owner))
     }
 
     /// What nobody has taken.
-    pub fn left(&self) -> impl Iterator<Item = &Place> {
-        self.sockets.iter().map(|listening| &listening.place)
+    pub fn unclaimed(&self) -> impl Iterator<Item = &ListenAddr> {
+        self.sockets.iter().map(|listening| &listening.address)
     }
 
-    fn take(&mut self, wanted: impl Fn(&Place) -> bool) -> Option<Listening> {
-        let at = self.sockets.iter().position(|listening| wanted(&listening.place))?;
+    fn take(&mut self, wanted: impl Fn(&ListenAddr) -> bool) -> Option<InheritedListener> {
+        let at = self.sockets.iter().position(|listening| wanted(&listening.address))?;
         Some(self.sockets.remove(at))
     }
 }
 
 /// Takes over one file of the service manager's, if it is what it should be.
-fn adopt(number: RawFd) -> Result<Listening, InheritError> {
+fn adopt(number: RawFd) -> Result<InheritedListener, InheritError> {
     // SAFETY: LISTEN_PID names this process, so the files from 3 on were open when it began. Nobody else here owns them,
     // and whatever was opened since has other numbers.
     #[expect(unsafe_code, reason = "socket activation passes open files by their number")]
@@ -135,30 +135,30 @@ fn adopt(number: RawFd) -> Result<Listening, InheritError> {
     }
     rustix::io::fcntl_setfd(&socket, FdFlags::CLOEXEC).map_err(io::Error::from)?;
     rustix::io::ioctl_fionbio(&socket, true).map_err(io::Error::from)?;
-    let place = place_of(&socket)?;
-    Ok(Listening { place, owner: Owner::ServiceManager, socket })
+    let address = local_address(&socket)?;
+    Ok(InheritedListener { address, owner: SocketOwner::ServiceManager, socket })
 }
 
 /// Where a socket listens, in the kernel's view.
-fn place_of(socket: impl AsFd) -> Result<Place, InheritError> {
+fn local_address(socket: impl AsFd) -> Result<ListenAddr, InheritError> {
     let address = rustix::net::getsockname(socket).map_err(io::Error::from)?;
     if let Ok(address) = SocketAddr::try_from(address.clone()) {
-        return Ok(Place::Tcp(address));
+        return Ok(ListenAddr::Tcp(address));
     }
     let unix = rustix::net::SocketAddrUnix::try_from(address).map_err(io::Error::from)?;
-    Ok(Place::Unix(OsStr::from_bytes(unix.path_bytes().unwrap_or_default()).into()))
+    Ok(ListenAddr::Unix(OsStr::from_bytes(unix.path_bytes().unwrap_or_default()).into()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn tcp() -> (SocketAddr, Listening) {
+    fn tcp() -> (SocketAddr, InheritedListener) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let place = place_of(&listener).unwrap();
-        let address = listener.local_addr().unwrap();
-        assert_eq!(place, Place::Tcp(address));
-        (address, Listening { place, owner: Owner::ServiceManager, socket: listener.into() })
+        let bound = listener.local_addr().unwrap();
+        let address = local_address(&listener).unwrap();
+        assert_eq!(address, ListenAddr::Tcp(bound));
+        (bound, InheritedListener { address, owner: SocketOwner::ServiceManager, socket: listener.into() })
     }
 
     #[test]
@@ -168,7 +168,7 @@ mod tests {
         let mut inherited = Inherited::new(vec![listening, another]);
         assert_eq!(inherited.take_tcp(address).unwrap().0.local_addr().unwrap(), address);
         assert!(inherited.take_tcp(address).is_none());
-        assert_eq!(inherited.left().collect::<Vec<_>>(), [&Place::Tcp(other)]);
+        assert_eq!(inherited.unclaimed().collect::<Vec<_>>(), [&ListenAddr::Tcp(other)]);
         let any = SocketAddr::new(other.ip(), 0);
         assert_eq!(inherited.take_tcp(any).unwrap().0.local_addr().unwrap(), other);
     }
@@ -178,12 +178,15 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let path = home.path().join("s");
         let listener = UnixListener::bind(&path).unwrap();
-        assert_eq!(place_of(&listener).unwrap(), Place::Unix(path.clone()));
-        let place = Place::Unix(path.clone());
-        let mut inherited =
-            Inherited::new(vec![Listening { place, owner: Owner::ServiceManager, socket: listener.into() }]);
+        assert_eq!(local_address(&listener).unwrap(), ListenAddr::Unix(path.clone()));
+        let address = ListenAddr::Unix(path.clone());
+        let mut inherited = Inherited::new(vec![InheritedListener {
+            address,
+            owner: SocketOwner::ServiceManager,
+            socket: listener.into(),
+        }]);
         let (listener, owner) = inherited.take_unix(&path).unwrap();
-        assert_eq!(owner, Owner::ServiceManager);
+        assert_eq!(owner, SocketOwner::ServiceManager);
         drop(listener);
         assert!(path.exists());
     }
@@ -194,8 +197,8 @@ mod tests {
         let path = home.path().join("s");
         let listener = UnixListener::bind(&path).unwrap();
         std::fs::remove_file(&path).unwrap();
-        let place = Place::Unix(path.clone());
-        let listening = Listening { place, owner: Owner::Server, socket: listener.into() };
+        let address = ListenAddr::Unix(path.clone());
+        let listening = InheritedListener { address, owner: SocketOwner::Server, socket: listener.into() };
         assert!(Inherited::new(vec![listening]).take_unix(&path).is_none());
     }
 }

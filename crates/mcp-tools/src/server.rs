@@ -93,7 +93,7 @@ fn listen_on(path: &Path) -> Result<(std::os::unix::net::UnixListener, Option<So
     if let Some((listener, _owner)) = inherited.take_unix(path) {
         return Ok((listener, None));
     }
-    if let Some(place) = inherited.left().next() {
+    if let Some(place) = inherited.unclaimed().next() {
         return Err(ServeError::Unwanted { place: place.to_string(), path: path.to_owned() });
     }
     let BoundSocket { listener, file } = bind_unix(path, SOCKET_MODE)?;

@@ -36,7 +36,7 @@ use crate::proxy::state::traffic_split::{Fence, Route, Routes, Samples};
 use crate::telemetry::{Log, Metrics};
 use crate::upstream::{Address, Split};
 use mcp_host::socket::{SocketFile, bind_unix};
-use mcp_host::socket_activation::{Inherited, Listening, Owner, Place};
+use mcp_host::socket_activation::{Inherited, InheritedListener, ListenAddr, SocketOwner};
 
 /// After the drain's time is up, calls have this long to be told so.
 const LAST_WORDS: Duration = Duration::from_millis(500);
@@ -58,8 +58,8 @@ pub(crate) struct Guard {
 /// A bound listener and the name under which Pingora finds it.
 struct Bound {
     name: String,
-    place: Place,
-    owner: Owner,
+    place: ListenAddr,
+    owner: SocketOwner,
     listener: OwnedFd,
     config: ListenerConfig,
 }
@@ -90,17 +90,17 @@ impl Guard {
     }
 
     /// A copy of every listener, for the process that replaces this one.
-    pub(crate) fn listening(&self) -> std::io::Result<Vec<Listening>> {
+    pub(crate) fn listening(&self) -> std::io::Result<Vec<InheritedListener>> {
         let copy = |bound: &Bound| {
             let socket = bound.listener.try_clone()?;
-            Ok(Listening { place: bound.place.clone(), owner: bound.owner, socket })
+            Ok(InheritedListener { address: bound.place.clone(), owner: bound.owner, socket })
         };
         std::iter::once(&self.front).chain(&self.metrics).map(copy).collect()
     }
 
     /// The process that had the listeners has let go of them: what is left to clear up is ours.
     pub(crate) fn take_over(&mut self) {
-        if let (Owner::Server, Place::Unix(path)) = (self.front.owner, &self.front.place) {
+        if let (SocketOwner::Server, ListenAddr::Unix(path)) = (self.front.owner, &self.front.place) {
             self.socket_file = self.socket_file.take().or_else(|| SocketFile::adopt(path));
         }
     }
@@ -201,11 +201,13 @@ fn bind(
         Address::Tcp(wanted) => {
             let (listener, owner) = match inherited.take_tcp(*wanted) {
                 Some((listener, owner)) => (listener, owner),
-                None => (TcpListener::bind(wanted).map_err(|source| failed(source.into()))?, Owner::Server),
+                None => {
+                    (TcpListener::bind(wanted).map_err(|source| failed(source.into()))?, SocketOwner::Server)
+                }
             };
             listener.set_nonblocking(true).map_err(|source| failed(source.into()))?;
             let bound = listener.local_addr().map_err(|source| failed(source.into()))?;
-            let (name, place) = (bound.to_string(), Place::Tcp(bound));
+            let (name, place) = (bound.to_string(), ListenAddr::Tcp(bound));
             let config = ListenerConfig::tcp(name.as_str()).l4_buffer(unbuffered);
             Ok((Bound { name, place, owner, listener: listener.into(), config }, None))
         }
@@ -214,15 +216,15 @@ fn bind(
                 Some((listener, owner)) => (listener, owner, None),
                 None => {
                     let bound = bind_unix(path, mode).map_err(|source| failed(source.into()))?;
-                    (bound.listener, Owner::Server, Some(bound.file))
+                    (bound.listener, SocketOwner::Server, Some(bound.file))
                 }
             };
             let name = path_name(path).map_err(failed)?;
             let mut config = ListenerConfig::uds(name.as_str()).l4_buffer(unbuffered);
-            if owner == Owner::Server {
+            if owner == SocketOwner::Server {
                 config = config.permissions(std::os::unix::fs::PermissionsExt::from_mode(mode));
             }
-            let place = Place::Unix(path.clone());
+            let place = ListenAddr::Unix(path.clone());
             Ok((Bound { name, place, owner, listener: listener.into(), config }, file))
         }
     }
