@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from harness import backends
-from harness.injector import Injector
+from harness.header_injector import Injector
 from mcp_testkit.guard import TOKEN, Guard
 from mcp_testkit.paths import NODE_MODULES, node
 

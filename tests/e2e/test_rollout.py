@@ -16,7 +16,7 @@ import pytest
 from harness.backends import Backend, fastmcp1, mcp_tools
 from harness.curl import curl
 from harness.operator import Operator
-from harness.steady import SteadyClients, ClientReport
+from harness.steady_clients import SteadyClients, ClientReport
 from mcp_testkit.guard import Guard
 from mcp_testkit.paths import E2E
 from mcp_testkit.programs import Program, Programs

@@ -14,7 +14,7 @@ from pathlib import Path
 from harness import backends
 from harness.curl import call
 from harness.load import Load
-from harness.manager import Manager, is_alive
+from harness.service_manager import Manager, is_alive
 from mcp_testkit.guard import TOKEN, Guard
 from mcp_testkit.paths import E2E, GUARD, TOOLS, python, system
 from mcp_testkit.programs import accepts, free_port, in_session, wait_until

@@ -35,14 +35,15 @@ class Client:
 
 
 def in_node_env(script: str) -> Path:
-    """Node looks for packages beside the script, so the script is copied to where the packages are."""
-    source, target = E2E / "clients" / script, ENVS / "node" / script
-    if not target.exists() or target.read_bytes() != source.read_bytes():
-        # Replaced in one step: another worker may be starting the same script.
-        with tempfile.NamedTemporaryFile(dir=target.parent, delete=False) as copy:
-            copy.write(source.read_bytes())
-        os.replace(copy.name, target)
-    return target
+    """Node looks for packages beside the script, so the scripts are copied to where the packages are."""
+    for source in (E2E / "clients").glob("*.mjs"):
+        target = ENVS / "node" / source.name
+        if not target.exists() or target.read_bytes() != source.read_bytes():
+            # Replaced in one step: another worker may be starting the same script.
+            with tempfile.NamedTemporaryFile(dir=target.parent, delete=False) as copy:
+                copy.write(source.read_bytes())
+            os.replace(copy.name, target)
+    return ENVS / "node" / script
 
 
 CLIENTS = [

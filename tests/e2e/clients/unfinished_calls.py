@@ -1,4 +1,4 @@
-"""Calls tools that do not answer, beside one that does. Usage: endings.py URL sdk1|legacy|auto TOOL...; the token is in MCP_TOKEN.
+"""Calls tools that do not respond, beside one that does. Usage: unfinished_calls.py URL sdk1|legacy|auto TOOL...; the token is in MCP_TOKEN.
 
 Prints one JSON object: for each tool what was said and after how many seconds, and how the call beside it went.
 """

@@ -14,7 +14,7 @@ from mcp_testkit.paths import E2E, node, python
 from mcp_testkit.programs import Program, wait_until
 
 CLIENTS = {"sdk1": "sdk1", "sdk2-legacy": "legacy", "sdk2-auto": "auto", "ts1": "ts1", "ts2-legacy": "legacy", "ts2-auto": "auto"}
-TOLD = {
+EXPECTED = {
     "closes": (-31502, "backend_reset"),
     "resets": (-31502, "backend_reset"),
     "ends": (-31502, "backend_invalid"),
@@ -34,8 +34,8 @@ SILENCE = 1  # Longer than the call beside takes.
 
 def argv(client: str, url: str, tools: list[str]) -> list[str]:
     if client.startswith("ts"):
-        return [node(), str(in_node_env("endings.mjs")), url, CLIENTS[client], *tools]
-    return [python(client.partition("-")[0]), str(E2E / "clients" / "endings.py"), url, CLIENTS[client], *tools]
+        return [node(), str(in_node_env("unfinished_calls.mjs")), url, CLIENTS[client], *tools]
+    return [python(client.partition("-")[0]), str(E2E / "clients" / "unfinished_calls.py"), url, CLIENTS[client], *tools]
 
 
 def start(client: str, url: str, tools: list[str]) -> subprocess.Popen:
@@ -57,7 +57,7 @@ def guarded(programs, name: str, more: str) -> tuple[Guard, Program]:
 
 @pytest.fixture(scope="module")
 def guard(module_programs) -> Guard:
-    return guarded(module_programs, "endings", f'[timeouts]\nstream_idle = "{SILENCE}s"')[0]
+    return guarded(module_programs, "unfinished_calls", f'[timeouts]\nstream_idle = "{SILENCE}s"')[0]
 
 
 def assert_reported(reported: dict, code: int, reason: str, tool: str) -> None:
@@ -71,10 +71,10 @@ def assert_reported(reported: dict, code: int, reason: str, tool: str) -> None:
 
 @pytest.mark.parametrize("client", CLIENTS)
 def test_a_call_that_is_not_answered_ends_with_an_error_and_harms_no_other(guard, client):
-    tools = list(TOLD)
+    tools = list(EXPECTED)
     reported = reported_by(start(client, f"{guard.url}/mcp", [*tools, "good"]))
     for tool in tools:
-        assert_reported(reported[tool], *TOLD[tool], tool)
+        assert_reported(reported[tool], *EXPECTED[tool], tool)
         assert reported[tool]["seconds"] < SILENCE + 1.5, f"{tool}: {reported[tool]}"
     assert reported["good"]["text"] == ["done"], "the session lives on"
 

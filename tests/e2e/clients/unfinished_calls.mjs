@@ -1,4 +1,4 @@
-// The same as endings.py with the TypeScript SDKs. Usage: endings.mjs URL ts1|legacy|auto TOOL...; the token is in MCP_TOKEN.
+// The same as unfinished_calls.py with the TypeScript SDKs. Usage: unfinished_calls.mjs URL ts1|legacy|auto TOOL...; the token is in MCP_TOKEN.
 
 const [url, mode, ...tools] = process.argv.slice(2);
 const PATIENCE = 15_000;
