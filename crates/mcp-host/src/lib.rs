@@ -3,6 +3,7 @@
 //! Small functions with clear errors. Must not know configuration, policy or the protocol.
 
 pub mod cgroup_memory;
+pub mod diagnostics;
 pub mod handoff;
 pub mod journal;
 pub mod lend;
