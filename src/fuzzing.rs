@@ -8,7 +8,7 @@ use std::path::Path;
 use tokio::io::DuplexStream;
 
 use crate::admin::protocol;
-use crate::config::{self, Surroundings, tokens};
+use crate::config::{self, Environment, tokens};
 use crate::control::state_file;
 use crate::proxy::Rig;
 use crate::telemetry::Log;
@@ -17,7 +17,7 @@ const NOW: u64 = 1_800_000_000;
 
 /// Judges a configuration: its numbers (limits and times, all of them bounds), or every problem as a line.
 pub fn config(text: &str) -> Result<Vec<u128>, Vec<String>> {
-    let nothing = Surroundings { variable: &|_| None, now: NOW };
+    let nothing = Environment { variable: &|_| None, now: NOW };
     let loaded = config::build(Path::new("/nonexistent/guard.toml"), text, &nothing)
         .map_err(|findings| findings.problems.iter().map(ToString::to_string).collect::<Vec<_>>())?;
     let (limits, times, health) = (loaded.config.limits, loaded.config.timeouts, loaded.config.health);
@@ -31,7 +31,7 @@ pub fn config(text: &str) -> Result<Vec<u128>, Vec<String>> {
 
 /// Judges a token file: the clients' names with the number of their hashes, and every finding as a line.
 pub fn tokens(text: &str) -> (Vec<(String, usize)>, Vec<String>) {
-    let nothing = Surroundings { variable: &|_| None, now: NOW };
+    let nothing = Environment { variable: &|_| None, now: NOW };
     let (clients, findings) = tokens::from_file(Path::new("tokens.toml"), text, &nothing, None);
     let lines = findings.problems.iter().chain(&findings.warnings).map(ToString::to_string).collect();
     (clients.into_iter().map(|client| (client.name, client.hashes.len())).collect(), lines)
@@ -44,7 +44,7 @@ pub fn admin_request(line: &[u8]) -> Option<Vec<u8>> {
 
 /// The same for an answer.
 pub fn admin_answer(line: &[u8]) -> Option<Vec<u8>> {
-    protocol::decode_answer(line).ok().map(protocol::encode_answer)
+    protocol::decode_response(line).ok().map(protocol::encode_response)
 }
 
 /// Reads a state file and writes what was read; `None` for what is refused.
@@ -65,8 +65,8 @@ impl Connections {
     /// For a configuration and the token of the client `default`; `None` if it is not valid.
     pub fn new(text: &str, token: &'static str) -> Option<Connections> {
         let variable = |name: &str| (name == "MCP_BEARER_TOKEN").then(|| OsString::from(token));
-        let surroundings = Surroundings { variable: &variable, now: NOW };
-        let config = config::build(Path::new("/nonexistent/guard.toml"), text, &surroundings).ok()?.config;
+        let environment = Environment { variable: &variable, now: NOW };
+        let config = config::build(Path::new("/nonexistent/guard.toml"), text, &environment).ok()?.config;
         let log = Log::to(config.log.format, std::io::sink()).ok()?;
         Rig::new(config, log).ok().map(Connections)
     }

@@ -9,66 +9,68 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
-use super::protocol::{self, ANSWER_BYTES_MAX, Answer, Command, Refusal};
+use super::protocol::{self, AdminCommand, AdminResponse, RESPONSE_BYTES_MAX, Refusal};
 
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 /// An upgrade is over when the new process serves; a rollout starts once both backends have been compared.
-const PATIENCE_WITH_ORDERS: Duration = Duration::from_secs(90);
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(90);
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum AskError {
+pub(crate) enum AdminError {
     #[error("no guard is running: nobody answers on {path}")]
     NotRunning { path: PathBuf },
     #[error("cannot ask the guard on {path}: {source}")]
     Io { path: PathBuf, source: io::Error },
     #[error("the guard on {path} did not answer within {seconds} s")]
-    Silent { path: PathBuf, seconds: u64 },
+    Timeout { path: PathBuf, seconds: u64 },
     #[error("the guard on {path} answered something this program does not understand (is it newer?)")]
-    Garbled { path: PathBuf },
+    InvalidResponse { path: PathBuf },
     #[error(
         "{path:?} is a socket of user {uid}, who is neither root nor known as the guard's user: not asked"
     )]
-    Stranger { path: PathBuf, uid: u32 },
+    UntrustedUser { path: PathBuf, uid: u32 },
     #[error("the guard refused: {0}")]
     Refused(Refusal),
 }
 
 /// Sends one command and returns its answer. Blocks; for use outside a runtime.
-pub(crate) fn ask(path: &Path, command: &Command) -> Result<Answer, AskError> {
-    ask_user(path, command, &|_anyone| true)
+pub(crate) fn send_command(path: &Path, command: &AdminCommand) -> Result<AdminResponse, AdminError> {
+    send_command_to(path, command, &|_anyone| true)
 }
 
 /// The same, if a process of a user that `trusts` accepts listens there. No byte goes to another process.
-pub(crate) fn ask_user(
+pub(crate) fn send_command_to(
     path: &Path,
-    command: &Command,
+    command: &AdminCommand,
     trusts: &dyn Fn(u32) -> bool,
-) -> Result<Answer, AskError> {
-    let failed = |source| AskError::Io { path: path.to_owned(), source };
+) -> Result<AdminResponse, AdminError> {
+    let failed = |source| AdminError::Io { path: path.to_owned(), source };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
-    let patience = match command {
-        Command::Order(_) | Command::Upgrade | Command::Reload => PATIENCE_WITH_ORDERS,
-        Command::Status | Command::Rollout | Command::History | Command::Shadow { .. } | Command::Tokens => {
-            PATIENCE
-        }
+    let timeout = match command {
+        AdminCommand::Control(_) | AdminCommand::Upgrade | AdminCommand::Reload => COMMAND_TIMEOUT,
+        AdminCommand::Status
+        | AdminCommand::Rollout
+        | AdminCommand::History
+        | AdminCommand::Shadow { .. }
+        | AdminCommand::Tokens => TIMEOUT,
     };
     let exchange = exchange(path, command, trusts);
-    let answer = runtime.block_on(async { tokio::time::timeout(patience, exchange).await });
-    let answer =
-        answer.map_err(|_| AskError::Silent { path: path.to_owned(), seconds: patience.as_secs() })?;
-    let exchanged = answer.map_err(|error| {
+    let response = runtime.block_on(async { tokio::time::timeout(timeout, exchange).await });
+    let response =
+        response.map_err(|_| AdminError::Timeout { path: path.to_owned(), seconds: timeout.as_secs() })?;
+    let exchanged = response.map_err(|error| {
         let absent = matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused);
-        if absent { AskError::NotRunning { path: path.to_owned() } } else { failed(error) }
+        if absent { AdminError::NotRunning { path: path.to_owned() } } else { failed(error) }
     })?;
     let line = match exchanged {
         Exchanged::Line(line) => line,
-        Exchanged::Nothing { uid } => return Err(AskError::Stranger { path: path.to_owned(), uid }),
+        Exchanged::Nothing { uid } => return Err(AdminError::UntrustedUser { path: path.to_owned(), uid }),
     };
-    match protocol::decode_answer(&line) {
-        Ok(Answer::Refused(refusal)) => Err(AskError::Refused(refusal)),
-        Ok(answer) => Ok(answer),
-        Err(_) => Err(AskError::Garbled { path: path.to_owned() }),
+    match protocol::decode_response(&line) {
+        Ok(AdminResponse::Refused(refusal)) => Err(AdminError::Refused(refusal)),
+        Ok(response) => Ok(response),
+        Err(_) => Err(AdminError::InvalidResponse { path: path.to_owned() }),
     }
 }
 
@@ -80,7 +82,11 @@ enum Exchanged {
     },
 }
 
-async fn exchange(path: &Path, command: &Command, trusts: &dyn Fn(u32) -> bool) -> io::Result<Exchanged> {
+async fn exchange(
+    path: &Path,
+    command: &AdminCommand,
+    trusts: &dyn Fn(u32) -> bool,
+) -> io::Result<Exchanged> {
     let mut stream = UnixStream::connect(path).await?;
     // Of this connection: the next one to the same path may lead elsewhere.
     let uid = stream.peer_cred()?.uid();
@@ -90,6 +96,6 @@ async fn exchange(path: &Path, command: &Command, trusts: &dyn Fn(u32) -> bool) 
     // A guard that refuses without reading answers all the same: what matters is what comes back.
     let _ = stream.write_all(&protocol::encode_request(command)).await;
     let mut line = Vec::new();
-    stream.take(ANSWER_BYTES_MAX as u64).read_to_end(&mut line).await?;
+    stream.take(RESPONSE_BYTES_MAX as u64).read_to_end(&mut line).await?;
     Ok(Exchanged::Line(line))
 }

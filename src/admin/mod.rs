@@ -7,5 +7,5 @@ pub(crate) mod client;
 pub(crate) mod protocol;
 pub(crate) mod server;
 
-pub(crate) use protocol::{Answer, Command, Reloaded, Status, TokenUse, Upgraded};
-pub(crate) use server::{Carry, Carrying, Server};
+pub(crate) use protocol::{AdminCommand, AdminResponse, GuardStatus, Reloaded, TokenUse, Upgraded};
+pub(crate) use server::{Handler, HandlerFuture, Server};

@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::control::{Done, Order, Overview};
+use crate::control::{CommandResult, RolloutCommand, RolloutReport};
 use crate::proxy::{KnownToken, StatusSnapshot};
 use crate::rollout::Transition;
 use crate::shadow::Diff;
@@ -15,12 +15,12 @@ pub(crate) const VERSION: u32 = 1;
 /// Bytes of a request, its newline included.
 pub(crate) const REQUEST_BYTES_MAX: usize = 64 << 10;
 /// Bytes of an answer, its newline included.
-pub(crate) const ANSWER_BYTES_MAX: usize = 4 << 20;
+pub(crate) const RESPONSE_BYTES_MAX: usize = 4 << 20;
 
 /// What an operator may ask of a running guard.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Command {
+pub(crate) enum AdminCommand {
     Status,
     /// Where the rollout stands, and both slots side by side.
     Rollout,
@@ -30,7 +30,8 @@ pub(crate) enum Command {
     Shadow {
         show_arguments: bool,
     },
-    Order(Order),
+    #[serde(rename = "order")]
+    Control(RolloutCommand),
     /// Hand the listeners to a newly started program and end.
     Upgrade,
     /// Read configuration and tokens again.
@@ -39,19 +40,19 @@ pub(crate) enum Command {
     Tokens,
 }
 
-impl Command {
+impl AdminCommand {
     /// The name in frames and in the log.
     pub(crate) fn as_str(&self) -> &'static str {
         match self {
-            Command::Status => "status",
-            Command::Rollout => "rollout status",
-            Command::History => "rollout history",
-            Command::Shadow { show_arguments: false } => "shadow diff",
-            Command::Shadow { show_arguments: true } => "shadow diff --show-arguments",
-            Command::Order(order) => order.as_str(),
-            Command::Upgrade => "upgrade",
-            Command::Reload => "reload",
-            Command::Tokens => "token list",
+            AdminCommand::Status => "status",
+            AdminCommand::Rollout => "rollout status",
+            AdminCommand::History => "rollout history",
+            AdminCommand::Shadow { show_arguments: false } => "shadow diff",
+            AdminCommand::Shadow { show_arguments: true } => "shadow diff --show-arguments",
+            AdminCommand::Control(order) => order.as_str(),
+            AdminCommand::Upgrade => "upgrade",
+            AdminCommand::Reload => "reload",
+            AdminCommand::Tokens => "token list",
         }
     }
 }
@@ -59,12 +60,12 @@ impl Command {
 /// What comes back.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Answer {
-    Status(Status),
-    Rollout(Box<Overview>),
+pub(crate) enum AdminResponse {
+    Status(GuardStatus),
+    Rollout(Box<RolloutReport>),
     History(Vec<Transition>),
     Shadow(Box<Diff>),
-    Done(Box<Done>),
+    Done(Box<CommandResult>),
     /// Another process serves now.
     Upgraded(Upgraded),
     Reloaded(Reloaded),
@@ -72,7 +73,8 @@ pub(crate) enum Answer {
     NotReloaded(Vec<String>),
     Tokens(Vec<TokenUse>),
     /// The answer to an order is no, and why.
-    No(String),
+    #[serde(rename = "no")]
+    Rejected(String),
     Refused(Refusal),
 }
 
@@ -119,7 +121,7 @@ pub(crate) enum Refusal {
     #[error("the guard speaks another version of this protocol (is it older or newer than this program?)")]
     Version,
     #[error("the guard does not know this command (is it older than this program?)")]
-    Command,
+    AdminCommand,
     #[error("the request is malformed, too large, or came too slowly")]
     Malformed,
     #[error("only root and the guard's own user may ask")]
@@ -130,7 +132,7 @@ pub(crate) enum Refusal {
 
 /// The state of a running guard.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Status {
+pub(crate) struct GuardStatus {
     pub(crate) version: String,
     pub(crate) pid: u32,
     pub(crate) uptime_seconds: u64,
@@ -157,8 +159,8 @@ pub(crate) struct SlotStatus {
     pub(crate) idle_connections: usize,
 }
 
-impl From<StatusSnapshot> for Status {
-    fn from(snapshot: StatusSnapshot) -> Status {
+impl From<StatusSnapshot> for GuardStatus {
+    fn from(snapshot: StatusSnapshot) -> GuardStatus {
         let slot = |slot: crate::proxy::SlotStatus| SlotStatus {
             slot: slot.slot.as_str().to_owned(),
             address: slot.address,
@@ -168,7 +170,7 @@ impl From<StatusSnapshot> for Status {
             held: slot.held,
             idle_connections: slot.idle_connections,
         };
-        Status {
+        GuardStatus {
             version: snapshot.version.to_owned(),
             pid: std::process::id(),
             uptime_seconds: snapshot.uptime.as_secs(),
@@ -192,38 +194,39 @@ struct Versioned {
 #[serde(deny_unknown_fields)]
 struct RequestFrame {
     version: u32,
-    command: Command,
+    command: AdminCommand,
 }
 
 #[derive(Serialize, Deserialize)]
-struct AnswerFrame {
+struct ResponseFrame {
     version: u32,
-    answer: Answer,
+    #[serde(rename = "answer")]
+    response: AdminResponse,
 }
 
 /// The line that asks for a command.
-pub(crate) fn encode_request(command: &Command) -> Vec<u8> {
+pub(crate) fn encode_request(command: &AdminCommand) -> Vec<u8> {
     line(&RequestFrame { version: VERSION, command: command.clone() })
 }
 
 /// The line that answers.
-pub(crate) fn encode_answer(answer: Answer) -> Vec<u8> {
-    line(&AnswerFrame { version: VERSION, answer })
+pub(crate) fn encode_response(response: AdminResponse) -> Vec<u8> {
+    line(&ResponseFrame { version: VERSION, response })
 }
 
 /// Reads a request line. The version is judged before the command: a newer one may know commands we do not.
-pub(crate) fn decode_request(line: &[u8]) -> Result<Command, Refusal> {
+pub(crate) fn decode_request(line: &[u8]) -> Result<AdminCommand, Refusal> {
     let versioned: Versioned = serde_json::from_slice(line).map_err(|_| Refusal::Malformed)?;
     if versioned.version != VERSION {
         return Err(Refusal::Version);
     }
-    let frame: RequestFrame = serde_json::from_slice(line).map_err(|_| Refusal::Command)?;
+    let frame: RequestFrame = serde_json::from_slice(line).map_err(|_| Refusal::AdminCommand)?;
     Ok(frame.command)
 }
 
 /// Reads an answer line.
-pub(crate) fn decode_answer(line: &[u8]) -> Result<Answer, serde_json::Error> {
-    serde_json::from_slice::<AnswerFrame>(line).map(|frame| frame.answer)
+pub(crate) fn decode_response(line: &[u8]) -> Result<AdminResponse, serde_json::Error> {
+    serde_json::from_slice::<ResponseFrame>(line).map(|frame| frame.response)
 }
 
 fn line(frame: &impl Serialize) -> Vec<u8> {
@@ -241,11 +244,11 @@ mod tests {
 
     #[test]
     fn frames_are_one_line_of_json_with_a_version() {
-        assert_eq!(encode_request(&Command::Status), b"{\"version\":1,\"command\":\"status\"}\n");
-        assert_eq!(decode_request(b"{\"version\":1,\"command\":\"status\"}\n"), Ok(Command::Status));
-        let refused = encode_answer(Answer::Refused(Refusal::User));
+        assert_eq!(encode_request(&AdminCommand::Status), b"{\"version\":1,\"command\":\"status\"}\n");
+        assert_eq!(decode_request(b"{\"version\":1,\"command\":\"status\"}\n"), Ok(AdminCommand::Status));
+        let refused = encode_response(AdminResponse::Refused(Refusal::User));
         assert_eq!(refused, b"{\"version\":1,\"answer\":{\"refused\":\"user\"}}\n");
-        assert_eq!(decode_answer(&refused).unwrap(), Answer::Refused(Refusal::User));
+        assert_eq!(decode_response(&refused).unwrap(), AdminResponse::Refused(Refusal::User));
     }
 
     #[test]
@@ -255,15 +258,15 @@ mod tests {
         assert_eq!(refused("[]"), Refusal::Malformed);
         assert_eq!(refused("{\"command\":\"status\"}"), Refusal::Malformed);
         assert_eq!(refused("{\"version\":2,\"command\":\"fly\"}"), Refusal::Version);
-        assert_eq!(refused("{\"version\":1,\"command\":\"fly\"}"), Refusal::Command);
-        assert_eq!(refused("{\"version\":1,\"command\":\"status\",\"x\":1}"), Refusal::Command);
+        assert_eq!(refused("{\"version\":1,\"command\":\"fly\"}"), Refusal::AdminCommand);
+        assert_eq!(refused("{\"version\":1,\"command\":\"status\",\"x\":1}"), Refusal::AdminCommand);
     }
 
     proptest! {
         #[test]
         fn never_panics_whatever_the_line(line in prop::collection::vec(any::<u8>(), 0..200)) {
             let _ = decode_request(&line);
-            let _ = decode_answer(&line);
+            let _ = decode_response(&line);
         }
     }
 }

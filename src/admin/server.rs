@@ -14,26 +14,26 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 
-use super::protocol::{self, Answer, Command, REQUEST_BYTES_MAX, Refusal};
+use super::protocol::{self, AdminCommand, AdminResponse, REQUEST_BYTES_MAX, Refusal};
 use mcp_host::socket::{self, BindError, BoundSocket, SocketFile};
 use mcp_host::socket_activation::{Inherited, InheritedListener, ListenAddr, SocketOwner};
 
 const SOCKET_MODE: u32 = 0o600;
 const CONNECTIONS_MAX: usize = 16;
 /// For the request to arrive, and again for the answer to be taken.
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Carries out a command of this user, and says what came of it.
-pub(crate) type Carry = Arc<dyn Fn(Command, u32) -> Carrying + Send + Sync>;
+pub(crate) type Handler = Arc<dyn Fn(AdminCommand, u32) -> HandlerFuture + Send + Sync>;
 /// A command that is being carried out. Bounded in time by whoever does it.
-pub(crate) type Carrying = Pin<Box<dyn Future<Output = Answer> + Send>>;
+pub(crate) type HandlerFuture = Pin<Box<dyn Future<Output = AdminResponse> + Send>>;
 
 /// A bound admin socket.
 pub(crate) struct Server {
     listener: std::os::unix::net::UnixListener,
     path: PathBuf,
     owner: SocketOwner,
-    patience: Duration,
+    timeout: Duration,
 }
 
 impl Server {
@@ -49,7 +49,7 @@ impl Server {
                 (listener, SocketOwner::Server, Some(file))
             }
         };
-        Ok((Server { listener, path: path.to_owned(), owner, patience: PATIENCE }, file))
+        Ok((Server { listener, path: path.to_owned(), owner, timeout: TIMEOUT }, file))
     }
 
     /// A copy of the listener, for the process that replaces this one.
@@ -69,11 +69,11 @@ impl Server {
     /// Another one on the same socket.
     pub(crate) fn again(&self) -> io::Result<Server> {
         let listener = self.listener.try_clone()?;
-        Ok(Server { listener, path: self.path.clone(), owner: self.owner, patience: self.patience })
+        Ok(Server { listener, path: self.path.clone(), owner: self.owner, timeout: self.timeout })
     }
 
     /// Serves until the future is dropped.
-    pub(crate) async fn serve(self, carry: Carry) -> io::Result<()> {
+    pub(crate) async fn serve(self, handler: Handler) -> io::Result<()> {
         let listener = UnixListener::from_std(self.listener)?;
         let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         loop {
@@ -87,11 +87,11 @@ impl Server {
                 }
             };
             let place = places.clone().try_acquire_owned();
-            let carry = carry.clone();
+            let handler = handler.clone();
             tokio::spawn(async move {
                 // Without a place the caller is told so and let go at once.
-                let carry = place.is_ok().then_some(carry);
-                converse(stream, carry, self.patience).await;
+                let handler = place.is_ok().then_some(handler);
+                handle_connection(stream, handler, self.timeout).await;
                 drop(place);
             });
         }
@@ -99,40 +99,42 @@ impl Server {
 }
 
 /// One request, one answer, one line in the log.
-async fn converse(mut stream: UnixStream, carry: Option<Carry>, patience: Duration) {
+async fn handle_connection(mut stream: UnixStream, handler: Option<Handler>, timeout: Duration) {
     // The user alone: a process of another PID namespace has no number here.
     let uid = stream.peer_cred().ok().map(|peer| peer.uid());
-    let (name, answer) = match judge(&mut stream, uid, carry.is_some(), patience).await {
+    let (name, response) = match receive(&mut stream, uid, handler.is_some(), timeout).await {
         Ok(command) => {
             let name = command.as_str();
-            let answer = match carry.zip(uid) {
-                Some((carry, uid)) => Some(carry(command, uid).await),
+            let response = match handler.zip(uid) {
+                Some((handler, uid)) => Some(handler(command, uid).await),
                 None => None,
             };
-            (name, answer)
+            (name, response)
         }
-        Err(refusal) => ("-", Some(Answer::Refused(refusal))),
+        Err(refusal) => ("-", Some(AdminResponse::Refused(refusal))),
     };
-    let answer = answer.unwrap_or(Answer::Refused(Refusal::Busy));
+    let response = response.unwrap_or(AdminResponse::Refused(Refusal::Busy));
     let asked_by = uid.map_or_else(|| "unknown".to_owned(), |uid| uid.to_string());
-    match &answer {
-        Answer::Refused(refusal) => log::warn!("admin: command={name} uid={asked_by} refused: {refusal}"),
-        Answer::NotReloaded(problems) => {
+    match &response {
+        AdminResponse::Refused(refusal) => {
+            log::warn!("admin: command={name} uid={asked_by} refused: {refusal}")
+        }
+        AdminResponse::NotReloaded(problems) => {
             log::warn!("admin: command={name} uid={asked_by} refused: {} problems", problems.len());
         }
-        Answer::No(why) => log::warn!("admin: command={name} uid={asked_by} refused: {why}"),
-        Answer::Status(_)
-        | Answer::Rollout(_)
-        | Answer::History(_)
-        | Answer::Shadow(_)
-        | Answer::Done(_)
-        | Answer::Upgraded(_)
-        | Answer::Reloaded(_)
-        | Answer::Tokens(_) => {
+        AdminResponse::Rejected(why) => log::warn!("admin: command={name} uid={asked_by} refused: {why}"),
+        AdminResponse::Status(_)
+        | AdminResponse::Rollout(_)
+        | AdminResponse::History(_)
+        | AdminResponse::Shadow(_)
+        | AdminResponse::Done(_)
+        | AdminResponse::Upgraded(_)
+        | AdminResponse::Reloaded(_)
+        | AdminResponse::Tokens(_) => {
             log::info!("admin: command={name} uid={asked_by} done");
         }
     }
-    let line = protocol::encode_answer(answer);
+    let line = protocol::encode_response(response);
     let send = async {
         stream.write_all(&line).await?;
         stream.shutdown().await?;
@@ -140,18 +142,18 @@ async fn converse(mut stream: UnixStream, carry: Option<Carry>, patience: Durati
         let mut rest = stream.take(REQUEST_BYTES_MAX as u64);
         tokio::io::copy(&mut rest, &mut tokio::io::sink()).await
     };
-    let sent = tokio::time::timeout(patience, send).await.unwrap_or_else(|late| Err(late.into()));
+    let sent = tokio::time::timeout(timeout, send).await.unwrap_or_else(|late| Err(late.into()));
     if let Err(error) = sent {
         log::debug!("admin: the answer was not taken: {error}");
     }
 }
 
-async fn judge(
+async fn receive(
     stream: &mut UnixStream,
     uid: Option<u32>,
     has_place: bool,
-    patience: Duration,
-) -> Result<Command, Refusal> {
+    timeout: Duration,
+) -> Result<AdminCommand, Refusal> {
     let own = rustix::process::geteuid().as_raw();
     if !uid.is_some_and(|uid| uid == 0 || uid == own) {
         return Err(Refusal::User);
@@ -161,7 +163,7 @@ async fn judge(
     }
     let mut line = Vec::new();
     let mut reader = BufReader::new(stream).take(REQUEST_BYTES_MAX as u64);
-    match tokio::time::timeout(patience, reader.read_until(b'\n', &mut line)).await {
+    match tokio::time::timeout(timeout, reader.read_until(b'\n', &mut line)).await {
         Ok(Ok(_)) if line.ends_with(b"\n") => protocol::decode_request(&line),
         Ok(_) | Err(_) => Err(Refusal::Malformed),
     }
@@ -171,11 +173,11 @@ async fn judge(
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 
-    use super::super::client::{AskError, ask};
-    use super::super::protocol::{SlotStatus, Status};
+    use super::super::client::{AdminError, send_command};
+    use super::super::protocol::{GuardStatus, SlotStatus};
     use super::*;
 
-    fn status() -> Status {
+    fn status() -> GuardStatus {
         let slot = SlotStatus {
             slot: "blue".to_owned(),
             address: "unix:/a".to_owned(),
@@ -185,7 +187,7 @@ mod tests {
             held: 3,
             idle_connections: 4,
         };
-        Status {
+        GuardStatus {
             version: "1.2.3".to_owned(),
             pid: 1,
             uptime_seconds: 5,
@@ -208,27 +210,29 @@ mod tests {
 
     impl Served {
         fn start() -> Served {
-            Served::with_patience(PATIENCE)
+            Served::with_patience(TIMEOUT)
         }
 
-        fn with_patience(patience: Duration) -> Served {
+        fn with_patience(timeout: Duration) -> Served {
             let folder = tempfile::tempdir().unwrap();
             let (mut server, file) =
                 Server::bind(&folder.path().join("admin.sock"), &mut Inherited::default()).unwrap();
-            server.patience = patience;
+            server.timeout = timeout;
             let runtime =
                 tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-            let carry: Carry = Arc::new(|command, _uid| match command {
-                Command::Status => Box::pin(async { Answer::Status(status()) }),
-                Command::Rollout
-                | Command::History
-                | Command::Shadow { .. }
-                | Command::Order(_)
-                | Command::Upgrade
-                | Command::Reload
-                | Command::Tokens => Box::pin(async { Answer::No("nothing is in rollout".to_owned()) }),
+            let handler: Handler = Arc::new(|command, _uid| match command {
+                AdminCommand::Status => Box::pin(async { AdminResponse::Status(status()) }),
+                AdminCommand::Rollout
+                | AdminCommand::History
+                | AdminCommand::Shadow { .. }
+                | AdminCommand::Control(_)
+                | AdminCommand::Upgrade
+                | AdminCommand::Reload
+                | AdminCommand::Tokens => {
+                    Box::pin(async { AdminResponse::Rejected("nothing is in rollout".to_owned()) })
+                }
             });
-            runtime.spawn(server.serve(carry));
+            runtime.spawn(server.serve(handler));
             Served { folder, runtime, _file: file }
         }
 
@@ -242,10 +246,10 @@ mod tests {
                 let mut stream = UnixStream::connect(self.path()).await.unwrap();
                 let _ = stream.write_all(bytes).await;
                 let _ = stream.shutdown().await;
-                let mut answer = String::new();
-                let read = stream.read_to_string(&mut answer);
-                tokio::time::timeout(PATIENCE * 2, read).await.unwrap().unwrap();
-                answer
+                let mut response = String::new();
+                let read = stream.read_to_string(&mut response);
+                tokio::time::timeout(TIMEOUT * 2, read).await.unwrap().unwrap();
+                response
             })
         }
     }
@@ -253,7 +257,10 @@ mod tests {
     #[test]
     fn answers_its_own_user_over_a_private_socket() {
         let served = Served::start();
-        assert_eq!(ask(&served.path(), &Command::Status).unwrap(), Answer::Status(status()));
+        assert_eq!(
+            send_command(&served.path(), &AdminCommand::Status).unwrap(),
+            AdminResponse::Status(status())
+        );
         let mode = std::fs::metadata(served.path()).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
     }
@@ -265,7 +272,7 @@ mod tests {
         assert!(served.raw(b"").contains("malformed"), "a request needs its newline");
         assert!(served.raw(b"{\"version\":9}\n").contains("version"));
         assert!(served.raw(b"{\"version\":1,\"command\":\"fly\"}\n").contains("\"command\""));
-        assert!(ask(&served.path(), &Command::Status).is_ok());
+        assert!(send_command(&served.path(), &AdminCommand::Status).is_ok());
     }
 
     #[test]
@@ -281,13 +288,13 @@ mod tests {
         let silent: Vec<_> = (0..CONNECTIONS_MAX)
             .map(|_| served.runtime.block_on(UnixStream::connect(served.path())).unwrap())
             .collect();
-        let deadline = std::time::Instant::now() + PATIENCE * 3;
+        let deadline = std::time::Instant::now() + TIMEOUT * 3;
         let mut busy = false;
         loop {
-            match ask(&served.path(), &Command::Status) {
+            match send_command(&served.path(), &AdminCommand::Status) {
                 Ok(_) if busy => break,
                 Ok(_) => {}
-                Err(AskError::Refused(Refusal::Busy)) => busy = true,
+                Err(AdminError::Refused(Refusal::Busy)) => busy = true,
                 Err(other) => panic!("{other}"),
             }
             assert!(std::time::Instant::now() < deadline);
@@ -300,8 +307,11 @@ mod tests {
     fn says_when_no_guard_is_running() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("admin.sock");
-        assert!(matches!(ask(&path, &Command::Status), Err(AskError::NotRunning { .. })));
+        assert!(matches!(send_command(&path, &AdminCommand::Status), Err(AdminError::NotRunning { .. })));
         drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
-        assert!(matches!(ask(&path, &Command::Status), Err(AskError::NotRunning { .. })), "a stale socket");
+        assert!(
+            matches!(send_command(&path, &AdminCommand::Status), Err(AdminError::NotRunning { .. })),
+            "a stale socket"
+        );
     }
 }

@@ -10,10 +10,10 @@ use serde_json::json;
 use super::Exit;
 use super::output::{complain_of, say, say_at};
 use super::receivers;
-use crate::config::routes::Target;
-use crate::config::{self, Config, Findings, LoadError, Loaded, Problem, Surroundings};
+use crate::config::{self, Config, Environment, LoadError, Loaded, RouteTarget};
 use crate::control;
 use crate::upstream::{Address, Slot};
+use mcp_host::diagnostics::{Diagnostic, Diagnostics};
 use mcp_host::journal::Priority;
 
 /// Check the configuration and the tokens, and print every problem. Nothing is started or changed.
@@ -34,51 +34,50 @@ pub(super) struct Check {
 
 impl Check {
     pub(super) fn run(&self, file: &Path) -> Exit {
-        let (findings, summary) = match config::load(file, &Surroundings::of_this_process()) {
+        let (diagnostics, summary) = match config::load(file, &Environment::of_process()) {
             Ok(mut loaded) => {
                 let serves = serving(&loaded.config);
                 let contradiction =
                     control::contradiction(loaded.config.stable, loaded.config.says_stable, serves);
                 if let Some(reason) = contradiction {
-                    let (place, key, value, hint) = (None, String::new(), None, None);
-                    loaded.warnings.push(Problem { place, key, value, reason, hint });
+                    loaded.warnings.push(Diagnostic { reason, ..Diagnostic::default() });
                 }
                 loaded.warnings.extend(receivers::out_of_reach(&loaded.config));
                 loaded.warnings.extend(missing_folders(&loaded.config));
                 let summary = summary(&loaded, serves);
-                (Findings { problems: Vec::new(), warnings: loaded.warnings }, Some(summary))
+                (Diagnostics { problems: Vec::new(), warnings: loaded.warnings }, Some(summary))
             }
-            Err(LoadError::Invalid(findings)) => (findings, None),
+            Err(LoadError::Invalid(diagnostics)) => (diagnostics, None),
             Err(unreadable @ LoadError::Unreadable(_)) => {
                 complain_of(&unreadable);
                 return Exit::CouldNotRun;
             }
         };
         if self.json {
-            let Findings { problems, warnings } = &findings;
+            let Diagnostics { problems, warnings } = &diagnostics;
             say(json!({ "ok": problems.is_empty(), "problems": problems, "warnings": warnings }));
         } else {
-            print(&findings, summary.as_deref(), file);
+            print(&diagnostics, summary.as_deref(), file);
         }
-        if findings.problems.is_empty() { Exit::Done } else { Exit::No }
+        if diagnostics.problems.is_empty() { Exit::Done } else { Exit::No }
     }
 }
 
-fn print(findings: &Findings, summary: Option<&str>, file: &Path) {
-    for problem in &findings.problems {
+fn print(diagnostics: &Diagnostics, summary: Option<&str>, file: &Path) {
+    for problem in &diagnostics.problems {
         say_at(Priority::Error, problem);
     }
-    for warning in &findings.warnings {
+    for warning in &diagnostics.warnings {
         say_at(Priority::Warning, format_args!("warning: {warning}"));
     }
     match summary {
         Some(summary) => say(format_args!("OK: {}: {summary}", file.display())),
-        None => say(format_args!("{}: {}", file.display(), findings)),
+        None => say(format_args!("{}: {}", file.display(), diagnostics)),
     }
 }
 
 /// Folders that must be there before the guard, or a backend, can start. The units make theirs when they start.
-fn missing_folders(config: &Config) -> Vec<Problem> {
+fn missing_folders(config: &Config) -> Vec<Diagnostic> {
     let unix = |address: &Address| match address {
         Address::Unix(path) => Some(path.clone()),
         Address::Tcp(_) => None,
@@ -92,7 +91,7 @@ fn missing_folders(config: &Config) -> Vec<Problem> {
         sockets.push((format!("slots.{}.address", slot.as_str()), address, "no backend can listen there"));
     }
     for route in &config.routes {
-        if let Target::Own(backend) = &route.target {
+        if let RouteTarget::Own(backend) = &route.target {
             let key = format!("route.{}.address", route.rule.name);
             sockets.push((key, unix(&backend.address), "no backend can listen there"));
         }
@@ -102,7 +101,7 @@ fn missing_folders(config: &Config) -> Vec<Problem> {
         let folder = socket.parent().filter(|folder| !folder.exists())?;
         let reason = format!("the folder {} does not exist: {what} without it", folder.display());
         let hint = "the shipped units make theirs when they start; elsewhere make it before";
-        Some(Problem { place: None, key, value: None, reason, hint: Some(hint.to_owned()) })
+        Some(Diagnostic { key, reason, hint: Some(hint.to_owned()), ..Diagnostic::default() })
     };
     sockets.into_iter().filter_map(missing).collect()
 }

@@ -13,8 +13,8 @@ use std::path::{Path, PathBuf};
 use super::output::{chain, complain};
 use super::users::Users;
 use super::{DEFAULT_FILE, Exit};
-use crate::admin::client::{AskError, ask_user};
-use crate::admin::{Answer, Command};
+use crate::admin::client::{AdminError, send_command_to};
+use crate::admin::{AdminCommand, AdminResponse};
 use crate::config::{self, AdminSockets};
 use mcp_host::peers;
 
@@ -43,8 +43,10 @@ impl Place {
         Place { socket: socket.to_owned(), users: None }
     }
 
-    fn ask(&self, command: &Command) -> Result<Answer, AskError> {
-        ask_user(&self.socket, command, &|uid| self.users.as_ref().is_none_or(|users| users.trust(uid)))
+    fn ask(&self, command: &AdminCommand) -> Result<AdminResponse, AdminError> {
+        send_command_to(&self.socket, command, &|uid| {
+            self.users.as_ref().is_none_or(|users| users.trust(uid))
+        })
     }
 }
 
@@ -68,7 +70,7 @@ impl Guard {
     }
 
     /// Asks; complains and says how to exit when that fails.
-    pub(super) fn ask(&self, command: &Command) -> Result<Answer, Exit> {
+    pub(super) fn ask(&self, command: &AdminCommand) -> Result<AdminResponse, Exit> {
         let (asked, notes) = self.ask_quietly(command);
         for note in notes {
             complain(note);
@@ -80,7 +82,10 @@ impl Guard {
     }
 
     /// Asks, and says what the operator should know about the way to it.
-    pub(super) fn ask_quietly(&self, command: &Command) -> (Result<Answer, Unasked>, Vec<String>) {
+    pub(super) fn ask_quietly(
+        &self,
+        command: &AdminCommand,
+    ) -> (Result<AdminResponse, Unasked>, Vec<String>) {
         let known = self.answers.get().cloned().or_else(|| self.socket.as_deref().map(Place::named));
         if let Some(place) = known {
             return (place.ask(command).map_err(|error| Unasked::of(&error)), Vec::new());
@@ -131,11 +136,15 @@ impl Guard {
         }
     }
 
-    fn remembered(&self, place: Place, asked: Result<Answer, AskError>) -> Result<Answer, Unasked> {
+    fn remembered(
+        &self,
+        place: Place,
+        asked: Result<AdminResponse, AdminError>,
+    ) -> Result<AdminResponse, Unasked> {
         match asked {
-            Ok(answer) => {
+            Ok(response) => {
                 let _first = self.answers.set(place);
-                Ok(answer)
+                Ok(response)
             }
             Err(error) => Err(Unasked::of(&error)),
         }
@@ -155,10 +164,14 @@ impl Guard {
         let mut elsewhere = Elsewhere::default();
         for near in near {
             let place = Place { socket: near.socket, users: Some(users.clone()) };
-            match place.ask(&Command::Status) {
+            match place.ask(&AdminCommand::Status) {
                 // Another guard may have its socket in the same folder: each says which process it is.
-                Ok(Answer::Status(status)) if status.pid == near.process => elsewhere.places.push(place),
-                Err(stranger @ AskError::Stranger { .. }) => elsewhere.strangers.push(stranger.to_string()),
+                Ok(AdminResponse::Status(status)) if status.pid == near.process => {
+                    elsewhere.places.push(place)
+                }
+                Err(stranger @ AdminError::UntrustedUser { .. }) => {
+                    elsewhere.strangers.push(stranger.to_string())
+                }
                 Ok(_) | Err(_) => {}
             }
         }
@@ -170,14 +183,14 @@ impl Guard {
 }
 
 impl Unasked {
-    fn of(error: &AskError) -> Unasked {
+    fn of(error: &AdminError) -> Unasked {
         let exit = match error {
-            AskError::NotRunning { .. } => Exit::No,
-            AskError::Io { .. }
-            | AskError::Silent { .. }
-            | AskError::Garbled { .. }
-            | AskError::Stranger { .. }
-            | AskError::Refused(_) => Exit::CouldNotRun,
+            AdminError::NotRunning { .. } => Exit::No,
+            AdminError::Io { .. }
+            | AdminError::Timeout { .. }
+            | AdminError::InvalidResponse { .. }
+            | AdminError::UntrustedUser { .. }
+            | AdminError::Refused(_) => Exit::CouldNotRun,
         };
         Unasked { exit, reason: chain(error) }
     }
@@ -185,21 +198,21 @@ impl Unasked {
 
 /// The sockets that gave no answer.
 struct Tried<'a> {
-    command: &'a Command,
+    command: &'a AdminCommand,
     absent: Vec<PathBuf>,
 }
 
 impl Tried<'_> {
     /// The first socket on which a guard answers, or may not be asked, with what came of it.
-    fn first_of(&mut self, places: &[Place]) -> Option<(Place, Result<Answer, AskError>)> {
+    fn first_of(&mut self, places: &[Place]) -> Option<(Place, Result<AdminResponse, AdminError>)> {
         for place in places {
             match place.ask(self.command) {
-                Err(AskError::NotRunning { .. } | AskError::Garbled { .. })
+                Err(AdminError::NotRunning { .. } | AdminError::InvalidResponse { .. })
                     if !self.absent.contains(&place.socket) =>
                 {
                     self.absent.push(place.socket.clone());
                 }
-                Err(AskError::NotRunning { .. }) => {}
+                Err(AdminError::NotRunning { .. }) => {}
                 asked => return Some((place.clone(), asked)),
             }
         }

@@ -97,7 +97,7 @@ pub(super) struct Upgrader {
 /// The admin socket and the task that serves on it.
 struct Desk {
     server: admin::Server,
-    carry: admin::Carry,
+    carry: admin::Handler,
     task: AbortHandle,
 }
 
@@ -112,7 +112,7 @@ impl Upgrader {
     }
 
     /// Serves admin commands, until another process does.
-    pub(super) fn open_desk(&self, server: admin::Server, carry: admin::Carry) {
+    pub(super) fn open_desk(&self, server: admin::Server, carry: admin::Handler) {
         match server.again() {
             Ok(copy) => {
                 let task = tokio::spawn(copy.serve(carry.clone())).abort_handle();
@@ -161,8 +161,8 @@ impl Upgrader {
             Ok((successor, version))
         })
         .await?;
-        if let Err(why) = self.rollout.let_go().await {
-            self.rollout.take_back().await;
+        if let Err(why) = self.rollout.release_state().await {
+            self.rollout.reclaim_state().await;
             return Err(why);
         }
         // A command goes to the one process that can obey it.
@@ -184,7 +184,7 @@ impl Upgrader {
             }
             unfinished => {
                 let why = unfinished.err().unwrap_or_else(|| "this process was told to stop".to_owned());
-                self.rollout.take_back().await;
+                self.rollout.reclaim_state().await;
                 self.resume_desk();
                 Err(why)
             }

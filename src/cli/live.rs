@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::run::{provide_files, tell};
 use crate::admin::Reloaded;
-use crate::config::{self, Listen, LoadError, Surroundings};
+use crate::config::{self, Environment, Listen, LoadError};
 use crate::control::{self, Settings};
 use crate::proxy::Handle;
 use crate::shadow::{self, Shadow};
@@ -72,7 +72,7 @@ impl Live {
     }
 
     fn take_over(&self) -> Result<Reloaded, Vec<String>> {
-        let loaded = config::load(&self.file, &Surroundings::of_this_process()).map_err(listed)?;
+        let loaded = config::load(&self.file, &Environment::of_process()).map_err(listed)?;
         let config = loaded.config;
         let mut later = later(&self.started, &config.listen);
         later.sort_unstable();
@@ -122,10 +122,10 @@ fn later(started: &Listen, now: &Listen) -> Vec<&'static str> {
 /// The problems of a configuration, one a line.
 pub(super) fn listed(error: LoadError) -> Vec<String> {
     match error {
-        LoadError::Invalid(findings) => {
-            let all = findings.problems.len();
+        LoadError::Invalid(diagnostics) => {
+            let all = diagnostics.problems.len();
             let mut problems: Vec<String> =
-                findings.problems.iter().take(PROBLEMS_MAX).map(ToString::to_string).collect();
+                diagnostics.problems.iter().take(PROBLEMS_MAX).map(ToString::to_string).collect();
             if all > PROBLEMS_MAX {
                 problems.push(format!("and {} more", all - PROBLEMS_MAX));
             }

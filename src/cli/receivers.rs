@@ -4,8 +4,9 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::config::notify::Way;
-use crate::config::{Config, Problem};
+use crate::config::Config;
+use crate::config::notify::Channel;
+use mcp_host::diagnostics::Diagnostic;
 
 const UNIT: &str = "mcp-guard.service";
 /// Where systemd looks for units, the first one counts.
@@ -13,22 +14,23 @@ const FOLDERS: &[&str] =
     &["/etc/systemd/system", "/run/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system"];
 
 /// A warning for each receiver elsewhere, if there is a unit that forbids connections to it.
-pub(super) fn out_of_reach(config: &Config) -> Vec<Problem> {
+pub(super) fn out_of_reach(config: &Config) -> Vec<Diagnostic> {
     let folders: Vec<&Path> = FOLDERS.iter().map(Path::new).collect();
     if !is_kept_at_home(&folders) {
         return Vec::new();
     }
-    let urls = config.rollout.receivers.iter().filter_map(|receiver| match &receiver.way {
-        Way::Generic { url } | Way::Slack { url } | Way::PagerDuty { url, .. } => Some(url.0.as_str()),
-        Way::Exec(_) => None,
+    let urls = config.rollout.receivers.iter().filter_map(|receiver| match &receiver.channel {
+        Channel::Generic { url } | Channel::Slack { url } | Channel::PagerDuty { url, .. } => {
+            Some(url.0.as_str())
+        }
+        Channel::Exec(_) => None,
     });
     let elsewhere = urls.filter_map(host).filter(|host| !is_loopback(host));
-    let problem = |host| Problem {
-        place: None,
+    let problem = |host| Diagnostic {
         key: "notify".to_owned(),
-        value: None,
         reason: format!("{host} is on another machine, and {UNIT} allows connections to this one only"),
         hint: Some("systemctl edit mcp-guard: [Service], IPAddressAllow=any; then restart it".to_owned()),
+        ..Diagnostic::default()
     };
     elsewhere.map(problem).collect()
 }

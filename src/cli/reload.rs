@@ -13,8 +13,8 @@ use super::guard::Guard;
 use super::live::{count, listed};
 use super::output::{complain, complain_of, say, say_at};
 use super::status::unexpected;
-use crate::admin::{Answer, Command, Reloaded};
-use crate::config::{self, SecretFile, Surroundings};
+use crate::admin::{AdminCommand, AdminResponse, Reloaded};
+use crate::config::{self, Environment, SecretFile};
 use mcp_host::journal::Priority;
 use mcp_host::lend::{self, Lent, To};
 
@@ -41,24 +41,24 @@ impl Reload {
         if let Some(main) = only_signals(guard) {
             return self.signal(&guard.file, main);
         }
-        let answer = match guard.ask(&Command::Reload) {
-            Ok(answer) => answer,
+        let response = match guard.ask(&AdminCommand::Reload) {
+            Ok(response) => response,
             Err(exit) => return exit,
         };
-        if let Answer::Reloaded(reloaded) = answer {
+        if let AdminResponse::Reloaded(reloaded) = response {
             self.tell(&reloaded);
             Exit::Done
-        } else if let Answer::NotReloaded(problems) = answer {
+        } else if let AdminResponse::NotReloaded(problems) = response {
             self.tell_problems(&problems);
             Exit::No
         } else {
-            unexpected(&answer)
+            unexpected(&response)
         }
     }
 
     /// The guard has no admin socket: its configuration is judged here, and its log has what came of it.
     fn signal(&self, file: &Path, main: Pid) -> Exit {
-        if let Err(error) = config::load(file, &Surroundings::of_this_process()) {
+        if let Err(error) = config::load(file, &Environment::of_process()) {
             self.tell_problems(&listed(error));
             return Exit::No;
         }

@@ -15,12 +15,12 @@ use super::parity::files;
 use super::shadow::{counted, placed};
 use super::slots::{ask, drained, order, overview};
 use super::status::unexpected;
-use crate::admin::{Answer, Command};
-use crate::control::{Order, Overview};
+use crate::admin::{AdminCommand, AdminResponse};
+use crate::control::{RolloutCommand, RolloutReport};
 use crate::parity::accept::Acceptance;
 use crate::rollout::observations::Summary;
 use crate::rollout::status::{RunStatus, SlotStatus};
-use crate::rollout::transition::Kind;
+use crate::rollout::transition::TransitionKind;
 use crate::rollout::{Stage, Transition};
 use crate::upstream::Percent;
 
@@ -110,13 +110,14 @@ impl Rollout {
     pub(super) fn run(&self, guard: &Guard) -> Exit {
         let result = match &self.what {
             What::Start { force, accept, watch } => accepted(accept.as_deref())
-                .and_then(|accept| order(guard, Order::Start { force: *force, accept }))
+                .and_then(|accept| order(guard, RolloutCommand::Start { force: *force, accept }))
                 .and_then(|_| if *watch { follow(guard, false) } else { Ok(()) }),
-            What::Pause => order(guard, Order::Pause).map(|_| ()),
-            What::Resume => order(guard, Order::Resume).map(|_| ()),
-            What::Promote { force, accept } => accepted(accept.as_deref())
-                .and_then(|accept| order(guard, Order::Promote { force: *force, accept }).map(|_| ())),
-            What::Rollback { to } => order(guard, Order::Rollback { to: *to }).and_then(|done| {
+            What::Pause => order(guard, RolloutCommand::Pause).map(|_| ()),
+            What::Resume => order(guard, RolloutCommand::Resume).map(|_| ()),
+            What::Promote { force, accept } => accepted(accept.as_deref()).and_then(|accept| {
+                order(guard, RolloutCommand::Promote { force: *force, accept }).map(|_| ())
+            }),
+            What::Rollback { to } => order(guard, RolloutCommand::Rollback { to: *to }).and_then(|done| {
                 // Back in the rollout, the candidate may go on serving some.
                 let to = done.transition.to;
                 let candidate = to.stable.other();
@@ -146,8 +147,8 @@ fn stage(name: &str) -> Result<Stage, String> {
 }
 
 fn history(guard: &Guard) -> Result<Vec<Transition>, Exit> {
-    let answer = ask(guard, &Command::History)?;
-    if let Answer::History(history) = answer { Ok(history) } else { Err(unexpected(&answer)) }
+    let response = ask(guard, &AdminCommand::History)?;
+    if let AdminResponse::History(history) = response { Ok(history) } else { Err(unexpected(&response)) }
 }
 
 /// Shows the rollout again and again until it ends; a rollback is a no.
@@ -172,7 +173,7 @@ fn follow(guard: &Guard, json: bool) -> Result<(), Exit> {
 }
 
 /// How it ended, with the numbers that decided: those of both slots start anew when a rollout ends.
-fn show_end(overview: &Overview, history: &[Transition]) -> Result<(), Exit> {
+fn show_end(overview: &RolloutReport, history: &[Transition]) -> Result<(), Exit> {
     say("");
     if let Some(last) = history.last() {
         show_transition(last);
@@ -186,10 +187,14 @@ fn show_end(overview: &Overview, history: &[Transition]) -> Result<(), Exit> {
 }
 
 fn verdict_of(history: &[Transition]) -> Result<(), Exit> {
-    if history.last().is_some_and(|last| last.kind == Kind::RolledBack) { Err(Exit::No) } else { Ok(()) }
+    if history.last().is_some_and(|last| last.kind == TransitionKind::RolledBack) {
+        Err(Exit::No)
+    } else {
+        Ok(())
+    }
 }
 
-fn show(overview: &Overview, json: bool) {
+fn show(overview: &RolloutReport, json: bool) {
     if json {
         match serde_json::to_string(overview) {
             Ok(line) => say(line),
@@ -225,7 +230,7 @@ fn show(overview: &Overview, json: bool) {
     }
 }
 
-fn show_run(overview: &Overview, run: &RunStatus) {
+fn show_run(overview: &RolloutReport, run: &RunStatus) {
     let position = &overview.status.position;
     let step = position.step.unwrap_or_default();
     say(format_args!("rollout {}: {position}, step {step} of {}, then {}", run.id, run.steps, run.next));

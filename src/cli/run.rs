@@ -15,9 +15,9 @@ use super::Exit;
 use super::handover::{Arrival, ArrivalError, Upgrader};
 use super::live::Live;
 use super::output::{chain, complain, complain_of};
-use crate::admin::{self, Answer, Carrying, Command, TokenUse};
-use crate::config::{self, Config, LoadError, Loaded, Surroundings};
-use crate::control::{self, Overview, Settings, Setup};
+use crate::admin::{self, AdminCommand, AdminResponse, HandlerFuture, TokenUse};
+use crate::config::{self, Config, Environment, LoadError, Loaded};
+use crate::control::{self, RolloutReport, Settings, Setup};
 use crate::parity::shadow::mismatch_log::Arguments;
 use crate::proxy::{Drained, Fence, Guard, Handle, Route};
 use crate::shadow::{self, Shadow};
@@ -83,16 +83,16 @@ pub(super) fn run(file: &Path) -> Exit {
 
 /// The configuration; its problems are shown, and told in short to whoever waits for this process.
 fn load(file: &Path) -> Result<Loaded, String> {
-    match config::load(file, &Surroundings::of_this_process()) {
+    match config::load(file, &Environment::of_process()) {
         Ok(loaded) => Ok(loaded),
-        Err(LoadError::Invalid(findings)) => {
-            for problem in &findings.problems {
+        Err(LoadError::Invalid(diagnostics)) => {
+            for problem in &diagnostics.problems {
                 complain(problem);
             }
-            complain(format_args!("{findings}; nothing was started"));
-            let count = findings.problems.len();
+            complain(format_args!("{diagnostics}; nothing was started"));
+            let count = diagnostics.problems.len();
             let first: Vec<String> =
-                findings.problems.iter().take(TOLD_MAX).map(ToString::to_string).collect();
+                diagnostics.problems.iter().take(TOLD_MAX).map(ToString::to_string).collect();
             let more = if count > TOLD_MAX { "; the log has all of them" } else { "" };
             Err(format!("{}: {}{more}", super::live::count(count), first.join("; ")))
         }
@@ -263,7 +263,8 @@ impl Control {
                     rollout,
                     shadow,
                 };
-                let carry = move |command, uid| -> Carrying { Box::pin(carry_out(at.clone(), command, uid)) };
+                let carry =
+                    move |command, uid| -> HandlerFuture { Box::pin(carry_out(at.clone(), command, uid)) };
                 desk.open_desk(server, Arc::new(carry));
             }
             if let Some(interval) = watchdog_interval() {
@@ -296,29 +297,30 @@ struct Desk {
     shadow: Shadow,
 }
 
-async fn carry_out(at: Desk, command: Command, uid: u32) -> Answer {
+async fn carry_out(at: Desk, command: AdminCommand, uid: u32) -> AdminResponse {
     let Desk { live, upgrader, handle, rollout, shadow } = at;
-    let answer = match command {
-        Command::Reload => Ok(live.reload().await.map_or_else(Answer::NotReloaded, Answer::Reloaded)),
-        Command::Tokens => {
-            Ok(Answer::Tokens(handle.tokens_known().into_iter().map(TokenUse::from).collect()))
+    let response = match command {
+        AdminCommand::Reload => {
+            Ok(live.reload().await.map_or_else(AdminResponse::NotReloaded, AdminResponse::Reloaded))
         }
-        Command::Status => Ok(Answer::Status(handle.status().into())),
-        Command::Rollout => rollout
-            .overview()
-            .await
-            .map(|overview| Answer::Rollout(Box::new(Overview { shadow: shadow.summary(), ..overview }))),
-        Command::Shadow { show_arguments } => {
+        AdminCommand::Tokens => {
+            Ok(AdminResponse::Tokens(handle.tokens_known().into_iter().map(TokenUse::from).collect()))
+        }
+        AdminCommand::Status => Ok(AdminResponse::Status(handle.status().into())),
+        AdminCommand::Rollout => rollout.overview().await.map(|overview| {
+            AdminResponse::Rollout(Box::new(RolloutReport { shadow: shadow.summary(), ..overview }))
+        }),
+        AdminCommand::Shadow { show_arguments } => {
             let arguments = if show_arguments { Arguments::Shown } else { Arguments::Redacted };
-            Ok(Answer::Shadow(Box::new(shadow.diff(arguments))))
+            Ok(AdminResponse::Shadow(Box::new(shadow.diff(arguments))))
         }
-        Command::History => rollout.history().await.map(Answer::History),
-        Command::Upgrade => upgrader.upgrade().await.map(Answer::Upgraded),
-        Command::Order(order) => {
-            rollout.order(order, format!("uid {uid}")).await.map(|done| Answer::Done(Box::new(done)))
+        AdminCommand::History => rollout.history().await.map(AdminResponse::History),
+        AdminCommand::Upgrade => upgrader.upgrade().await.map(AdminResponse::Upgraded),
+        AdminCommand::Control(order) => {
+            rollout.order(order, format!("uid {uid}")).await.map(|done| AdminResponse::Done(Box::new(done)))
         }
     };
-    answer.unwrap_or_else(Answer::No)
+    response.unwrap_or_else(AdminResponse::Rejected)
 }
 
 fn stop(upgrader: &Upgrader, handle: &Handle) {

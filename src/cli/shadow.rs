@@ -7,7 +7,7 @@ use super::guard::Guard;
 use super::output::{complain, say};
 use super::slots;
 use super::status::unexpected;
-use crate::admin::{Answer, Command};
+use crate::admin::{AdminCommand, AdminResponse};
 use crate::parity::shadow::mismatch_log::{Counts, Entry, Place};
 use crate::shadow::Diff;
 
@@ -54,8 +54,8 @@ impl Shadow {
 }
 
 fn ask(guard: &Guard, show_arguments: bool) -> Result<Diff, Exit> {
-    let answer = slots::ask(guard, &Command::Shadow { show_arguments })?;
-    if let Answer::Shadow(diff) = answer { Ok(*diff) } else { Err(unexpected(&answer)) }
+    let response = slots::ask(guard, &AdminCommand::Shadow { show_arguments })?;
+    if let AdminResponse::Shadow(diff) = response { Ok(*diff) } else { Err(unexpected(&response)) }
 }
 
 fn show(diff: &Diff, json: bool) {

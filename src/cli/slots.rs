@@ -10,8 +10,8 @@ use super::Exit;
 use super::guard::Guard;
 use super::output::{complain, say, table};
 use super::status::unexpected;
-use crate::admin::{Answer, Command};
-use crate::control::{Done, Order, Overview};
+use crate::admin::{AdminCommand, AdminResponse};
+use crate::control::{CommandResult, RolloutCommand, RolloutReport};
 use crate::rollout::status::SlotStatus;
 use crate::upstream::Slot;
 
@@ -75,43 +75,44 @@ impl Slots {
     pub(super) fn run(&self, guard: &Guard) -> Exit {
         let result = match &self.what {
             What::List { json } => list(guard, *json),
-            What::Switch { slot, force, wait, drain_timeout } => {
-                patient(guard, &Order::Switch { to: *slot, force: *force }, Duration::from_secs(*wait))
-                    .and_then(|_| drained(guard, slot.other(), *drain_timeout))
-            }
-            What::Drain { slot, drain_timeout } => {
-                order(guard, Order::Drain { slot: *slot }).and_then(|_| drained(guard, *slot, *drain_timeout))
-            }
+            What::Switch { slot, force, wait, drain_timeout } => patient(
+                guard,
+                &RolloutCommand::Switch { to: *slot, force: *force },
+                Duration::from_secs(*wait),
+            )
+            .and_then(|_| drained(guard, slot.other(), *drain_timeout)),
+            What::Drain { slot, drain_timeout } => order(guard, RolloutCommand::Drain { slot: *slot })
+                .and_then(|_| drained(guard, *slot, *drain_timeout)),
         };
         result.err().unwrap_or(Exit::Done)
     }
 }
 
 /// Asks the guard. None that runs is no answer here: 1 is what a guard says no to.
-pub(super) fn ask(guard: &Guard, command: &Command) -> Result<Answer, Exit> {
+pub(super) fn ask(guard: &Guard, command: &AdminCommand) -> Result<AdminResponse, Exit> {
     guard.ask(command).map_err(|_told| Exit::CouldNotRun)
 }
 
 /// Gives an order again and again while its slot is not healthy, for so long.
-fn patient(guard: &Guard, order: &Order, wait: Duration) -> Result<Done, Exit> {
+fn patient(guard: &Guard, order: &RolloutCommand, wait: Duration) -> Result<CommandResult, Exit> {
     let deadline = Instant::now() + wait;
     loop {
-        let answer = ask(guard, &Command::Order(order.clone()))?;
-        let early = matches!(&answer, Answer::No(why) if why.contains("is not healthy"));
+        let response = ask(guard, &AdminCommand::Control(order.clone()))?;
+        let early = matches!(&response, AdminResponse::Rejected(why) if why.contains("is not healthy"));
         if !early || Instant::now() >= deadline {
-            return told(answer);
+            return told(response);
         }
         std::thread::sleep(ASK_EVERY);
     }
 }
 
 /// Gives an order and tells what came of it.
-pub(super) fn order(guard: &Guard, order: Order) -> Result<Done, Exit> {
-    told(ask(guard, &Command::Order(order))?)
+pub(super) fn order(guard: &Guard, order: RolloutCommand) -> Result<CommandResult, Exit> {
+    told(ask(guard, &AdminCommand::Control(order))?)
 }
 
-fn told(answer: Answer) -> Result<Done, Exit> {
-    let Answer::Done(done) = answer else { return Err(unexpected(&answer)) };
+fn told(response: AdminResponse) -> Result<CommandResult, Exit> {
+    let AdminResponse::Done(done) = response else { return Err(unexpected(&response)) };
     say(&done.transition);
     for note in &done.notes {
         say(format_args!("note: {note}"));
@@ -120,9 +121,9 @@ fn told(answer: Answer) -> Result<Done, Exit> {
 }
 
 /// The rollout and both slots.
-pub(super) fn overview(guard: &Guard) -> Result<Overview, Exit> {
-    let answer = ask(guard, &Command::Rollout)?;
-    if let Answer::Rollout(overview) = answer { Ok(*overview) } else { Err(unexpected(&answer)) }
+pub(super) fn overview(guard: &Guard) -> Result<RolloutReport, Exit> {
+    let response = ask(guard, &AdminCommand::Rollout)?;
+    if let AdminResponse::Rollout(overview) = response { Ok(*overview) } else { Err(unexpected(&response)) }
 }
 
 /// Waits until no call is on the slot any more.
@@ -130,7 +131,7 @@ pub(super) fn drained(guard: &Guard, slot: Slot, timeout: u64) -> Result<(), Exi
     let started = Instant::now();
     let deadline = started + Duration::from_secs(timeout);
     loop {
-        let Answer::Status(status) = ask(guard, &Command::Status)? else {
+        let AdminResponse::Status(status) = ask(guard, &AdminCommand::Status)? else {
             return Err(Exit::CouldNotRun);
         };
         let ours = status.slots.iter().find(|found| found.slot == slot.as_str());

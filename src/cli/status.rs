@@ -7,7 +7,7 @@ use clap::Args;
 use super::Exit;
 use super::guard::Guard;
 use super::output::{complain, complain_of, say, table};
-use crate::admin::{self, Answer, Command};
+use crate::admin::{self, AdminCommand, AdminResponse};
 
 /// Show what a running guard is doing: slots, calls in flight, connections.
 #[derive(Debug, Args)]
@@ -41,18 +41,18 @@ impl Status {
     }
 }
 
-fn fetch(guard: &Guard) -> Result<admin::Status, Exit> {
-    let answer = guard.ask(&Command::Status)?;
-    if let Answer::Status(status) = answer { Ok(status) } else { Err(unexpected(&answer)) }
+fn fetch(guard: &Guard) -> Result<admin::GuardStatus, Exit> {
+    let response = guard.ask(&AdminCommand::Status)?;
+    if let AdminResponse::Status(status) = response { Ok(status) } else { Err(unexpected(&response)) }
 }
 
 /// An answer to another question; or a no, which is shown.
-pub(super) fn unexpected(answer: &Answer) -> Exit {
-    if let Answer::No(why) = answer {
+pub(super) fn unexpected(response: &AdminResponse) -> Exit {
+    if let AdminResponse::Rejected(why) = response {
         complain(why);
         return Exit::No;
     }
-    if let Answer::Refused(refusal) = answer {
+    if let AdminResponse::Refused(refusal) = response {
         complain_of(refusal);
     } else {
         complain("the guard answered another question (is it newer than this program?)");
@@ -60,7 +60,7 @@ pub(super) fn unexpected(answer: &Answer) -> Exit {
     Exit::CouldNotRun
 }
 
-fn show(status: &admin::Status) {
+fn show(status: &admin::GuardStatus) {
     let doing = if status.draining { "draining" } else { "serving" };
     let (version, pid, up) = (&status.version, status.pid, uptime(status.uptime_seconds));
     say(format_args!("mcp-guard {version}, pid {pid}, {doing}, up {up}"));

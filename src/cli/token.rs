@@ -14,8 +14,8 @@ use super::Exit;
 use super::guard::Guard;
 use super::output::{complain, complain_of, say, table};
 use crate::admin::protocol::TokenUse;
-use crate::admin::{Answer, Command};
-use crate::config::{self, LoadError, Surroundings, tokens};
+use crate::admin::{AdminCommand, AdminResponse};
+use crate::config::{self, Environment, LoadError, tokens};
 use crate::policy::auth::{ClientConfig, TokenHash};
 use mcp_host::terminal;
 
@@ -122,12 +122,12 @@ fn hash() -> Exit {
 }
 
 fn list(guard: &Guard, json: bool) -> Exit {
-    let (asked, notes) = guard.ask_quietly(&Command::Tokens);
+    let (asked, notes) = guard.ask_quietly(&AdminCommand::Tokens);
     for note in notes {
         complain(note);
     }
     let (listed, unknown) = match asked {
-        Ok(Answer::Tokens(known)) => {
+        Ok(AdminResponse::Tokens(known)) => {
             warn_of_changes(&guard.file, &known);
             (known, None)
         }
@@ -150,7 +150,7 @@ fn list(guard: &Guard, json: bool) -> Exit {
         say(serde_json::Value::Array(clients.map(described).collect()));
         return Exit::Done;
     }
-    let now = Surroundings::of_this_process().now;
+    let now = Environment::of_process().now;
     let rows: Vec<[String; 4]> = listed.iter().map(|token| row(token, unknown.is_none(), now)).collect();
     table(["CLIENT", "FINGERPRINT", "EXPIRES", "LAST USED"], &rows);
     Exit::Done
@@ -158,9 +158,9 @@ fn list(guard: &Guard, json: bool) -> Exit {
 
 /// The tokens that the configuration's files name.
 fn of_files(file: &Path) -> Result<Vec<TokenUse>, Exit> {
-    let loaded = config::load(file, &Surroundings::of_this_process()).map_err(|error| {
+    let loaded = config::load(file, &Environment::of_process()).map_err(|error| {
         match error {
-            LoadError::Invalid(findings) => findings.problems.iter().for_each(complain),
+            LoadError::Invalid(diagnostics) => diagnostics.problems.iter().for_each(complain),
             unreadable @ LoadError::Unreadable(_) => complain_of(&unreadable),
         }
         Exit::CouldNotRun
@@ -179,7 +179,7 @@ fn tokens_of(client: &ClientConfig) -> impl Iterator<Item = TokenUse> {
 
 /// Says when the files name other tokens than the guard accepts. Files that cannot be read say nothing: `check` does.
 fn warn_of_changes(file: &Path, known: &[TokenUse]) {
-    let Ok(loaded) = config::load(file, &Surroundings::of_this_process()) else { return };
+    let Ok(loaded) = config::load(file, &Environment::of_process()) else { return };
     let name = |token: TokenUse| (token.client, token.fingerprint);
     let in_files: BTreeSet<_> = loaded.config.clients.iter().flat_map(tokens_of).map(name).collect();
     let running: BTreeSet<_> = known.iter().cloned().map(name).collect();

@@ -9,7 +9,7 @@ use super::guard::Guard;
 use super::output::{complain, say};
 use super::reload::lend_secrets;
 use super::status::unexpected;
-use crate::admin::{Answer, Command};
+use crate::admin::{AdminCommand, AdminResponse};
 
 /// Replace the running guard by the program that is installed now, without losing a call.
 #[derive(Debug, Args)]
@@ -27,18 +27,18 @@ impl Upgrade {
     #[expect(clippy::unused_self, reason = "every command is a value that runs")]
     pub(super) fn run(&self, guard: &Guard) -> Exit {
         lend_secrets(guard);
-        let answer = match guard.ask(&Command::Upgrade) {
-            Ok(answer) => answer,
+        let response = match guard.ask(&AdminCommand::Upgrade) {
+            Ok(response) => response,
             Err(exit) => return exit,
         };
-        if let Answer::Upgraded(upgraded) = answer {
+        if let AdminResponse::Upgraded(upgraded) = response {
             say(format_args!("process {} serves now, version {}", upgraded.pid, upgraded.version));
             Exit::Done
-        } else if let Answer::No(why) = answer {
+        } else if let AdminResponse::Rejected(why) = response {
             complain(format_args!("not upgraded, the running guard carries on: {why}"));
             Exit::No
         } else {
-            unexpected(&answer)
+            unexpected(&response)
         }
     }
 }

@@ -10,48 +10,48 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::source::{self, ReadError};
-use crate::config::diagnostics::{Findings, Place, Problem};
+use mcp_host::diagnostics::{Diagnostic, Diagnostics, Location};
 
 /// The folder of a packaged configuration. Only there do files count that the configuration does not name.
 pub(super) const PACKAGED: &str = "/etc/mcp-guard";
+/// Where systemd says that its copies are.
+pub(super) const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
 pub(super) const FILE: &str = "env";
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// The variables that the file sets. Without a file, the process's own are all there is.
 #[derive(Default)]
-pub(super) struct Environment {
+pub(super) struct EnvFile {
     file: Option<(PathBuf, HashMap<String, String>)>,
     /// Names that were asked for, are set in the process, and are not in the file.
     from_the_start: RefCell<BTreeSet<String>>,
 }
 
-impl Environment {
+impl EnvFile {
     /// The variables that belong to the configuration in this file; packages keep theirs in `packaged`.
-    pub(super) fn beside(configuration: &Path, packaged: &Path) -> (Environment, Findings) {
-        let mut findings = Findings::default();
-        if !is_folder(super::folder(configuration), packaged) {
-            return (Environment::default(), findings);
+    pub(super) fn beside(configuration: &Path, packaged: &Path) -> (EnvFile, Diagnostics) {
+        let mut diagnostics = Diagnostics::default();
+        if !is_folder(source::folder(configuration), packaged) {
+            return (EnvFile::default(), diagnostics);
         }
         let path = packaged.join(FILE);
         let text = match source::read(&path, FILE_BYTES_MAX) {
             Ok(text) => text,
             Err(ReadError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-                return (Environment::default(), findings);
+                return (EnvFile::default(), diagnostics);
             }
             Err(unreadable) => {
-                findings.problems.push(unreadable_for_the_guard(&unreadable));
-                return (Environment::default(), findings);
+                diagnostics.problems.push(unreadable_for_the_guard(&unreadable));
+                return (EnvFile::default(), diagnostics);
             }
         };
         let (variables, ignored) = parse(&text);
-        findings.warnings.extend(ignored.into_iter().map(|line| Problem {
-            place: Some(Place { file: path.clone(), line, column: 1 }),
-            key: String::new(),
-            value: None,
+        diagnostics.warnings.extend(ignored.into_iter().map(|line| Diagnostic {
+            location: Some(Location { file: path.clone(), line: Some(line), column: Some(1) }),
             reason: "this line is not NAME=VALUE and is ignored".to_owned(),
-            hint: None,
+            ..Diagnostic::default()
         }));
-        (Environment { file: Some((path, variables)), from_the_start: RefCell::default() }, findings)
+        (EnvFile { file: Some((path, variables)), from_the_start: RefCell::default() }, diagnostics)
     }
 
     /// A variable: the file's, else the process's.
@@ -65,21 +65,20 @@ impl Environment {
             return Some(value.into());
         }
         let value = of_the_process(name)?;
-        if name != super::tokens::CREDENTIALS {
+        if name != CREDENTIALS {
             self.from_the_start.borrow_mut().insert(name.to_owned());
         }
         Some(value)
     }
 
     /// What an operator may not expect of the variables that were asked for.
-    pub(super) fn warnings(&self) -> Vec<Problem> {
+    pub(super) fn warnings(&self) -> Vec<Diagnostic> {
         let Some((path, _)) = &self.file else { return Vec::new() };
-        let warning = |name: &String| Problem {
-            place: None,
+        let warning = |name: &String| Diagnostic {
             key: name.clone(),
-            value: None,
             reason: format!("is set where the guard was started, not in {}", path.display()),
             hint: Some("a reload does not see a change of it: move it there, or restart".to_owned()),
+            ..Diagnostic::default()
         };
         self.from_the_start.borrow().iter().map(warning).collect()
     }
@@ -93,14 +92,12 @@ pub(super) fn is_folder(folder: &Path, packaged: &Path) -> bool {
 }
 
 /// A file of the packaged configuration that the guard cannot read.
-fn unreadable_for_the_guard(unreadable: &ReadError) -> Problem {
+fn unreadable_for_the_guard(unreadable: &ReadError) -> Diagnostic {
     let hint = "mcp-guard reload as root makes it readable for the guard, as the next start does";
-    Problem {
-        place: None,
-        key: String::new(),
-        value: None,
+    Diagnostic {
         reason: unreadable.to_string(),
         hint: unreadable.is_forbidden().then(|| hint.to_owned()),
+        ..Diagnostic::default()
     }
 }
 
@@ -241,8 +238,8 @@ mod tests {
         let configuration = packaged.path().join("guard.toml");
         let process = |name: &str| (name == "TOKEN").then(|| OsString::from("of the process"));
         let read = || {
-            let (environment, findings) = Environment::beside(&configuration, packaged.path());
-            assert_eq!(findings, Findings::default());
+            let (environment, diagnostics) = EnvFile::beside(&configuration, packaged.path());
+            assert_eq!(diagnostics, Diagnostics::default());
             let value = environment.variable("TOKEN", &process).unwrap();
             (value, environment.warnings().len())
         };
@@ -263,7 +260,7 @@ mod tests {
         let elsewhere = tempfile::tempdir().unwrap();
         std::os::unix::fs::symlink(packaged.path(), elsewhere.path().join("link")).unwrap();
         for folder in [packaged.path().join("plan.d/.."), elsewhere.path().join("link")] {
-            let (environment, _) = Environment::beside(&folder.join("guard.toml"), packaged.path());
+            let (environment, _) = EnvFile::beside(&folder.join("guard.toml"), packaged.path());
             assert_eq!(environment.variable("TOKEN", &|_| None), Some("one".into()), "{}", folder.display());
         }
         // A name alone, asked in the folder itself.
@@ -275,7 +272,7 @@ mod tests {
     fn a_configuration_elsewhere_has_no_such_file() {
         let (packaged, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
         std::fs::write(elsewhere.path().join("env"), "TOKEN=one").unwrap();
-        let (environment, _) = Environment::beside(&elsewhere.path().join("guard.toml"), packaged.path());
+        let (environment, _) = EnvFile::beside(&elsewhere.path().join("guard.toml"), packaged.path());
         assert_eq!(environment.variable("TOKEN", &|_| None), None);
     }
 }

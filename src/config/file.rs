@@ -1,15 +1,16 @@
 //! The tables of the configuration file, each turned into its domain type, with the defaults of the contract.
 //!
-//! One function a table; a key lives in exactly one line. What concerns several keys is in `checks`. Must not know
+//! One function a table; a key lives in exactly one line. `validate` checks what concerns several keys. Must not know
 //! how a key is read (`table`) nor what becomes of the result.
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::model::{Health, Listen, Log, LogFormat, MaxVersionSetting, SplitKey};
 use super::table::Table;
-use super::{Health, Listen, Log, LogFormat, MaxVersionSetting, SplitKey, tools, value};
-use crate::config::diagnostics::Invalid;
+use super::{tools, value};
+use crate::config::diagnostics::InvalidValue;
 use crate::http1::HeadLimits;
 use crate::policy::reply::ErrorMode;
 use crate::policy::{Limits, Timeouts, ToolRules, auth, origin, paths};
@@ -72,11 +73,11 @@ pub(super) fn paths(mut table: Table<'_>) -> paths::Config {
         || ["/swf-monitor/mcp", "/mcp", "/"].iter().flat_map(|text| paths::Prefix::parse(text)).collect();
     let prefixes = table.list("prefixes", 32, |text| {
         let text = value::prefix(text)?;
-        paths::Prefix::parse(&text).map_err(|error| Invalid::new(error.to_string()))
+        paths::Prefix::parse(&text).map_err(|error| InvalidValue::new(error.to_string()))
     });
     if table.entry("prefixes").and_then(|value| value.as_array()).is_some_and(|list| list.is_empty()) {
         let hint = "remove the line to use the default";
-        table.refuse("prefixes", None, Invalid::new("needs at least one prefix").hint(hint));
+        table.error("prefixes", None, InvalidValue::new("needs at least one prefix").hint(hint));
     }
     let prefixes = prefixes.unwrap_or_else(default);
     refuse_repeats(&table, "prefixes", &prefixes);
@@ -89,12 +90,12 @@ pub(super) fn origin(mut table: Table<'_>) -> origin::Config {
     let allowed = table.list("allowed", 1024, |text| {
         let text = value::origin(text)?;
         origin::Origin::parse(&text)
-            .ok_or_else(|| Invalid::new("must be an origin: scheme://host or scheme://host:port"))
+            .ok_or_else(|| InvalidValue::new("must be an origin: scheme://host or scheme://host:port"))
     });
     let hosts = table.list("hosts", 1024, |text| {
         let text = value::host_name(text)?;
         origin::Host::parse(&text)
-            .ok_or_else(|| Invalid::new("must be a host name or an IP address, without a port"))
+            .ok_or_else(|| InvalidValue::new("must be a host name or an IP address, without a port"))
     });
     let (allowed, hosts) = (allowed.unwrap_or_default(), hosts.unwrap_or_default());
     refuse_repeats(&table, "allowed", &allowed);
@@ -173,7 +174,7 @@ pub(super) fn protocol(mut table: Table<'_>) -> MaxVersionSetting {
         "auto" => Ok(MaxVersionSetting::Auto),
         "any" => Ok(MaxVersionSetting::Unbounded),
         date => ProtocolVersion::parse(date.as_bytes()).map(MaxVersionSetting::Version).ok_or_else(|| {
-            Invalid::new("must be \"auto\", \"any\" or a protocol version").hint("as in \"2025-11-25\"")
+            InvalidValue::new("must be \"auto\", \"any\" or a protocol version").hint("as in \"2025-11-25\"")
         }),
     };
     let max_version = table.text("max_version", parse).unwrap_or(MaxVersionSetting::Auto);
@@ -227,7 +228,7 @@ pub(super) fn rollout(mut table: Table<'_>, folder: &Path) -> Option<PathBuf> {
         if plan.is_file() {
             Ok(plan)
         } else {
-            Err(Invalid::new(format!("there is no file {}", plan.display())))
+            Err(InvalidValue::new(format!("there is no file {}", plan.display())))
         }
     });
     table.finish();
@@ -249,29 +250,29 @@ fn wrong_token(table: &mut Table<'_>) -> auth::WrongToken {
     let status = table.integer("wrong_token_status", 0..=u64::MAX, 403);
     let parsed = u16::try_from(status).ok().and_then(auth::WrongToken::from_status);
     parsed.unwrap_or_else(|| {
-        let invalid = Invalid::new("must be 403 or 401").hint("401 is the RFC 6750 mode");
-        table.refuse("wrong_token_status", Some(status.to_string()), invalid);
+        let invalid = InvalidValue::new("must be 403 or 401").hint("401 is the RFC 6750 mode");
+        table.error("wrong_token_status", Some(status.to_string()), invalid);
         auth::WrongToken::default()
     })
 }
 
-fn socket_path(text: &str, folder: &Path) -> Result<PathBuf, Invalid> {
+fn socket_path(text: &str, folder: &Path) -> Result<PathBuf, InvalidValue> {
     if text.starts_with("unix:") {
-        return Err(Invalid::new("is a path").hint("leave out \"unix:\""));
+        return Err(InvalidValue::new("is a path").hint("leave out \"unix:\""));
     }
     let path = value::path(text, folder)?;
-    mcp_host::socket::check_path(&path).map_err(|too_long| Invalid::new(too_long.to_string()))?;
+    mcp_host::socket::check_path(&path).map_err(|too_long| InvalidValue::new(too_long.to_string()))?;
     Ok(path)
 }
 
-fn ip(text: &str) -> Result<IpAddr, Invalid> {
-    text.parse().map_err(|_| Invalid::new("must be an IP address").hint("as in \"127.0.0.1\""))
+fn ip(text: &str) -> Result<IpAddr, InvalidValue> {
+    text.parse().map_err(|_| InvalidValue::new("must be an IP address").hint("as in \"127.0.0.1\""))
 }
 
 fn refuse_repeats<T: PartialEq + std::fmt::Display>(table: &Table<'_>, key: &str, items: &[T]) {
     for (index, item) in items.iter().enumerate() {
         if items.iter().take(index).any(|earlier| earlier == item) {
-            table.refuse(key, Some(format!("\"{item}\"")), Invalid::new("is listed twice"));
+            table.error(key, Some(format!("\"{item}\"")), InvalidValue::new("is listed twice"));
         }
     }
 }

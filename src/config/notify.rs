@@ -6,10 +6,11 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::environment::Environment;
 use super::table::Table;
-use super::{Surroundings, value};
-use crate::config::diagnostics::Invalid;
-use crate::rollout::transition::Kind;
+use super::value;
+use crate::config::diagnostics::InvalidValue;
+use crate::rollout::transition::TransitionKind;
 
 const SECOND: Duration = Duration::from_secs(1);
 /// Where PagerDuty takes events.
@@ -18,7 +19,7 @@ const WORDS_MAX: usize = 64;
 
 /// `[[critical_check]]`
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Check {
+pub(crate) struct CriticalCheck {
     pub(crate) name: String,
     pub(crate) interval: Duration,
     pub(crate) timeout: Duration,
@@ -31,12 +32,12 @@ pub(crate) enum Probe {
     /// Calls a tool of the candidate; a result without `isError` is good.
     Tool { name: String, arguments: serde_json::Map<String, serde_json::Value> },
     /// Runs a program; exit 0 is good.
-    Exec(Command),
+    Exec(Program),
 }
 
 /// A program and its arguments.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Command {
+pub(crate) struct Program {
     pub(crate) program: PathBuf,
     pub(crate) arguments: Vec<String>,
 }
@@ -56,13 +57,13 @@ impl fmt::Debug for Secret {
 pub(crate) struct Receiver {
     pub(crate) name: String,
     /// What is told; everything where empty.
-    pub(crate) on: Vec<Kind>,
-    pub(crate) way: Way,
+    pub(crate) events: Vec<TransitionKind>,
+    pub(crate) channel: Channel,
 }
 
 /// How a receiver is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Way {
+pub(crate) enum Channel {
     /// POST of the transition as JSON.
     Generic { url: Secret },
     /// A Slack incoming webhook.
@@ -70,11 +71,11 @@ pub(crate) enum Way {
     /// `PagerDuty` Events API v2.
     PagerDuty { url: Secret, routing_key: Secret },
     /// A program that reads the transition as JSON from its input.
-    Exec(Command),
+    Exec(Program),
 }
 
 /// `[[critical_check]]`, all of them.
-pub(super) fn checks(tables: Vec<Table<'_>>, folder: &Path) -> Vec<Check> {
+pub(super) fn checks(tables: Vec<Table<'_>>, folder: &Path) -> Vec<CriticalCheck> {
     tables.into_iter().filter_map(|table| check(table, folder)).collect()
 }
 
@@ -82,12 +83,12 @@ pub(super) fn checks(tables: Vec<Table<'_>>, folder: &Path) -> Vec<Check> {
 pub(super) fn receivers(
     tables: Vec<Table<'_>>,
     folder: &Path,
-    surroundings: &Surroundings<'_>,
+    environment: &Environment<'_>,
 ) -> Vec<Receiver> {
-    tables.into_iter().filter_map(|table| receiver(table, folder, surroundings)).collect()
+    tables.into_iter().filter_map(|table| receiver(table, folder, environment)).collect()
 }
 
-fn check(mut table: Table<'_>, folder: &Path) -> Option<Check> {
+fn check(mut table: Table<'_>, folder: &Path) -> Option<CriticalCheck> {
     let interval = table.duration("interval", SECOND..=SECOND * 3_600, SECOND * 10);
     let timeout = table.duration("timeout", SECOND..=SECOND * 60, SECOND * 5);
     let (has_tool, has_exec) = (table.has("tool"), table.has("exec"));
@@ -97,8 +98,8 @@ fn check(mut table: Table<'_>, folder: &Path) -> Option<Check> {
     let exec = command(&mut table, folder);
     let way = "a read-only tool of the candidate, or a program that exits with 0";
     match (has_tool, has_exec) {
-        (false, false) => table.refuse_whole(Invalid::new("needs tool or exec").hint(way)),
-        (true, true) => table.refuse_whole(Invalid::new("needs tool or exec, not both").hint(way)),
+        (false, false) => table.error_whole(InvalidValue::new("needs tool or exec").hint(way)),
+        (true, true) => table.error_whole(InvalidValue::new("needs tool or exec, not both").hint(way)),
         (true, false) | (false, true) => {}
     }
     table.finish();
@@ -106,95 +107,101 @@ fn check(mut table: Table<'_>, folder: &Path) -> Option<Check> {
         Some(name) => Probe::Tool { name, arguments },
         None => Probe::Exec(exec?),
     };
-    Some(Check { name: name?, interval, timeout, probe })
+    Some(CriticalCheck { name: name?, interval, timeout, probe })
 }
 
-fn receiver(mut table: Table<'_>, folder: &Path, surroundings: &Surroundings<'_>) -> Option<Receiver> {
-    let kinds: Vec<(&str, Kind)> = Kind::ALL.into_iter().map(|kind| (kind.as_str(), kind)).collect();
-    let on = table.list("on", Kind::ALL.len(), |text| value::choice(text, &kinds)).unwrap_or_default();
+fn receiver(mut table: Table<'_>, folder: &Path, environment: &Environment<'_>) -> Option<Receiver> {
+    let kinds: Vec<(&str, TransitionKind)> =
+        TransitionKind::ALL.into_iter().map(|kind| (kind.as_str(), kind)).collect();
+    let events =
+        table.list("on", TransitionKind::ALL.len(), |text| value::choice(text, &kinds)).unwrap_or_default();
     let words = ["generic", "slack", "pagerduty", "exec"].map(|word| (word, word));
     let has_kind = table.has("kind");
     let kind = table.text("kind", |text| value::choice(text, &words));
     if !has_kind {
-        table.missing("kind", "generic, slack, pagerduty or exec");
+        table.error_missing("kind", "generic, slack, pagerduty or exec");
     }
     let name = table.text("name", word).or_else(|| kind.map(str::to_owned));
     // Every key is asked for whatever the kind, so that a misplaced one is not called unknown.
-    let url = url(&mut table, surroundings, kind.is_some_and(|kind| kind == "generic" || kind == "slack"));
-    let routing_key = secret(&mut table, "routing_key_env", surroundings);
+    let url = url(&mut table, environment, kind.is_some_and(|kind| kind == "generic" || kind == "slack"));
+    let routing_key = secret(&mut table, "routing_key_env", environment);
     let has_exec = table.has("exec");
     let exec = command(&mut table, folder);
-    let way = match kind {
-        Some("generic") => url.map(|url| Way::Generic { url }),
-        Some("slack") => url.map(|url| Way::Slack { url }),
+    let channel = match kind {
+        Some("generic") => url.map(|url| Channel::Generic { url }),
+        Some("slack") => url.map(|url| Channel::Slack { url }),
         Some("pagerduty") => {
             if !table.has("routing_key_env") {
-                table.missing("routing_key_env", "the environment variable that holds the integration's key");
+                table.error_missing(
+                    "routing_key_env",
+                    "the environment variable that holds the integration's key",
+                );
             }
             let url = url.unwrap_or(Secret(PAGERDUTY.to_owned()));
-            routing_key.map(|routing_key| Way::PagerDuty { url, routing_key })
+            routing_key.map(|routing_key| Channel::PagerDuty { url, routing_key })
         }
         Some(_) => {
             if !has_exec {
-                table.missing("exec", "as in exec = [\"/usr/local/bin/tell\", \"ops\"]");
+                table.error_missing("exec", "as in exec = [\"/usr/local/bin/tell\", \"ops\"]");
             }
-            exec.map(Way::Exec)
+            exec.map(Channel::Exec)
         }
         None => None,
     };
     table.finish();
-    Some(Receiver { name: name?, on, way: way? })
+    Some(Receiver { name: name?, events, channel: channel? })
 }
 
 /// `url`, or the variable that holds it.
-fn url(table: &mut Table<'_>, surroundings: &Surroundings<'_>, needed: bool) -> Option<Secret> {
+fn url(table: &mut Table<'_>, environment: &Environment<'_>, needed: bool) -> Option<Secret> {
     let web = |text: &str| {
         let web = ["http://", "https://"].iter().any(|scheme| text.starts_with(scheme));
         let clean = text.bytes().all(|byte| byte.is_ascii_graphic());
         if web && clean {
             Ok(Secret(text.to_owned()))
         } else {
-            Err(Invalid::new("must begin with http:// or https://, without spaces").secret())
+            Err(InvalidValue::new("must begin with http:// or https://, without spaces").secret())
         }
     };
     let named = table.text("url", web);
-    let held = secret(table, "url_env", surroundings);
+    let held = secret(table, "url_env", environment);
     if needed && !table.has("url") && !table.has("url_env") {
         let hint =
             "url_env names an environment variable that holds the address, which is a secret with Slack";
-        table.refuse_whole(Invalid::new("needs url or url_env").hint(hint));
+        table.error_whole(InvalidValue::new("needs url or url_env").hint(hint));
     }
     if let Some(Secret(text)) = &held
         && let Err(invalid) = web(text)
     {
-        table.refuse("url_env", None, invalid);
+        table.error("url_env", None, invalid);
     }
     named.or(held)
 }
 
 /// The value of the environment variable named under `key`.
-fn secret(table: &mut Table<'_>, key: &str, surroundings: &Surroundings<'_>) -> Option<Secret> {
+fn secret(table: &mut Table<'_>, key: &str, environment: &Environment<'_>) -> Option<Secret> {
     table.text(key, |text| {
         let name = value::variable_name(text)?;
-        let held = (surroundings.variable)(&name).and_then(|value| value.into_string().ok());
+        let held = (environment.variable)(&name).and_then(|value| value.into_string().ok());
         let held = held.filter(|value| !value.is_empty());
-        held.map(Secret).ok_or_else(|| Invalid::new(format!("the environment variable {name} is not set")))
+        held.map(Secret)
+            .ok_or_else(|| InvalidValue::new(format!("the environment variable {name} is not set")))
     })
 }
 
-fn command(table: &mut Table<'_>, folder: &Path) -> Option<Command> {
+fn command(table: &mut Table<'_>, folder: &Path) -> Option<Program> {
     let words = table.list("exec", WORDS_MAX, |text| {
-        if text.contains('\0') { Err(Invalid::new("must not hold NUL")) } else { Ok(text.to_owned()) }
+        if text.contains('\0') { Err(InvalidValue::new("must not hold NUL")) } else { Ok(text.to_owned()) }
     })?;
     let mut words = words.into_iter();
     match words.next().filter(|program| !program.is_empty()) {
         // A bare name is looked up in PATH; a path is relative to the file.
         Some(program) => {
             let program = if program.contains('/') { folder.join(program) } else { program.into() };
-            Some(Command { program, arguments: words.collect() })
+            Some(Program { program, arguments: words.collect() })
         }
         None => {
-            table.refuse("exec", None, Invalid::new("needs a program"));
+            table.error("exec", None, InvalidValue::new("needs a program"));
             None
         }
     }
@@ -204,20 +211,20 @@ fn required_text(table: &mut Table<'_>, key: &str, hint: &str) -> Option<String>
     let has = table.has(key);
     let text = table.text(key, word);
     if !has {
-        table.missing(key, hint);
+        table.error_missing(key, hint);
     }
     text
 }
 
-fn word(text: &str) -> Result<String, Invalid> {
+fn word(text: &str) -> Result<String, InvalidValue> {
     let plain = |byte: u8| byte.is_ascii_graphic();
     if text.is_empty() || text.len() > 128 || !text.bytes().all(plain) {
-        return Err(Invalid::new("must be 1 to 128 visible ASCII characters without spaces"));
+        return Err(InvalidValue::new("must be 1 to 128 visible ASCII characters without spaces"));
     }
     Ok(text.to_owned())
 }
 
-fn json_object(text: &str) -> Result<serde_json::Map<String, serde_json::Value>, Invalid> {
+fn json_object(text: &str) -> Result<serde_json::Map<String, serde_json::Value>, InvalidValue> {
     serde_json::from_str(text)
-        .map_err(|_| Invalid::new("must be a JSON object").hint("as in '{\"days\": 1}'"))
+        .map_err(|_| InvalidValue::new("must be a JSON object").hint("as in '{\"days\": 1}'"))
 }

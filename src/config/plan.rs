@@ -6,14 +6,16 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
+use super::environment::Environment;
 use super::table::Table;
-use super::{FILE_BYTES_MAX, Surroundings, notify, source, value};
-use crate::config::diagnostics::{Findings, Invalid, Report};
+use super::{notify, source, value};
+use crate::config::diagnostics::{DiagnosticSink, InvalidValue};
 use crate::rollout::Stage;
 use crate::rollout::analysis::Analysis;
 use crate::rollout::plan::{Advance, Plan, Step};
-use crate::rollout::triggers::{Action, Lasting, Part, Slow, Triggers};
+use crate::rollout::triggers::{Action, DurationTrigger, LatencyTrigger, RatioTrigger, Triggers};
 use crate::upstream::Percent;
+use mcp_host::diagnostics::Diagnostics;
 
 const SECOND: Duration = Duration::from_secs(1);
 const DAY: Duration = Duration::from_secs(86_400);
@@ -43,20 +45,20 @@ const ACTIONS: &[(&str, Action)] = &[
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Rollout {
     pub(crate) plan: Plan,
-    pub(crate) checks: Vec<notify::Check>,
+    pub(crate) checks: Vec<notify::CriticalCheck>,
     pub(crate) receivers: Vec<notify::Receiver>,
 }
 
 /// Reads and judges the plan file; findings go to `more`.
-pub(super) fn load(path: &Path, surroundings: &Surroundings<'_>, more: &mut Findings) -> Rollout {
-    match source::read(path, FILE_BYTES_MAX) {
-        Ok(text) => build(path, &text, surroundings, more),
+pub(super) fn load(path: &Path, environment: &Environment<'_>, more: &mut Diagnostics) -> Rollout {
+    match source::read(path, source::FILE_BYTES_MAX) {
+        Ok(text) => build(path, &text, environment, more),
         // The main file's reader has said that it is not there.
         Err(source::ReadError::Io { .. }) => Rollout::default(),
         Err(unreadable @ (source::ReadError::TooLarge { .. } | source::ReadError::NotText { .. })) => {
-            let report = Report::new(path, "");
-            report.problem("", None, Invalid::new(unreadable.to_string()));
-            more.problems.extend(report.finish().problems);
+            let sink = DiagnosticSink::new(path, "");
+            sink.error("", None, InvalidValue::new(unreadable.to_string()));
+            more.problems.extend(sink.finish().problems);
             Rollout::default()
         }
     }
@@ -66,26 +68,24 @@ pub(super) fn load(path: &Path, surroundings: &Surroundings<'_>, more: &mut Find
 pub(super) fn build(
     path: &Path,
     text: &str,
-    surroundings: &Surroundings<'_>,
-    more: &mut Findings,
+    environment: &Environment<'_>,
+    more: &mut Diagnostics,
 ) -> Rollout {
-    let report = Report::new(path, text);
-    let read = source::parse(text, &report).map(|file| {
-        let mut root = Table::root(file.get_ref(), &report);
-        let plan = plan(&mut root, &report);
+    let sink = DiagnosticSink::new(path, text);
+    let read = source::parse(text, &sink).map(|file| {
+        let mut root = Table::root(file.get_ref(), &sink);
+        let plan = plan(&mut root, &sink);
         let folder = path.parent().unwrap_or(Path::new(""));
         let checks = notify::checks(root.list_of_tables("critical_check", 32), folder);
-        let receivers = notify::receivers(root.list_of_tables("notify", 32), folder, surroundings);
+        let receivers = notify::receivers(root.list_of_tables("notify", 32), folder, environment);
         root.finish();
         Rollout { plan, checks, receivers }
     });
-    let findings = report.finish();
-    more.problems.extend(findings.problems);
-    more.warnings.extend(findings.warnings);
+    more.extend(sink.finish());
     read.unwrap_or_default()
 }
 
-fn plan(root: &mut Table<'_>, report: &Report) -> Plan {
+fn plan(root: &mut Table<'_>, sink: &DiagnosticSink) -> Plan {
     let read: Option<Vec<Step>> = root.list_of_tables("step", STEPS_MAX).into_iter().map(step).collect();
     // Where a step could not be read, its finding is enough: the others are not judged without it.
     let steps = read.filter(|steps| !steps.is_empty()).unwrap_or_else(|| Plan::default().steps().to_vec());
@@ -97,7 +97,7 @@ fn plan(root: &mut Table<'_>, report: &Report) -> Plan {
         Ok(plan) => plan,
         Err(problems) => {
             for problem in problems {
-                report.problem("step", None, Invalid::new(problem.to_string()));
+                sink.error("step", None, InvalidValue::new(problem.to_string()));
             }
             Plan::default()
         }
@@ -113,7 +113,7 @@ fn step(mut table: Table<'_>) -> Option<Step> {
     let has_stage = table.has("stage");
     let stage = table.text("stage", |text| value::choice(text, STAGES));
     if !has_stage {
-        table.missing("stage", "as in stage = \"canary\"");
+        table.error_missing("stage", "as in stage = \"canary\"");
     }
     let weight = weight(&mut table, stage);
     table.finish();
@@ -132,7 +132,7 @@ fn weight(table: &mut Table<'_>, stage: Option<Stage>) -> Option<Percent> {
     let has = table.has("weight");
     let weight = table.integer("weight", 0..=100, implied.unwrap_or(1));
     if implied.is_none() && !has {
-        table.missing("weight", "the candidate's share in percent, as in weight = 25");
+        table.error_missing("weight", "the candidate's share in percent, as in weight = 25");
         return None;
     }
     Percent::new(u8::try_from(weight).ok()?)
@@ -173,8 +173,8 @@ fn triggers(mut table: Table<'_>) -> Triggers {
     triggers
 }
 
-fn lasting(mut table: Table<'_>, default: Lasting) -> Lasting {
-    let lasting = Lasting {
+fn lasting(mut table: Table<'_>, default: DurationTrigger) -> DurationTrigger {
+    let lasting = DurationTrigger {
         action: table.choice("action", ACTIONS, default.action),
         window: table.duration("window", Duration::ZERO..=DAY, default.window),
         min_samples: table.integer("min_samples", 1..=SAMPLES_MAX, default.min_samples),
@@ -183,8 +183,8 @@ fn lasting(mut table: Table<'_>, default: Lasting) -> Lasting {
     lasting
 }
 
-fn part(mut table: Table<'_>, default: Part) -> Part {
-    let part = Part {
+fn part(mut table: Table<'_>, default: RatioTrigger) -> RatioTrigger {
+    let part = RatioTrigger {
         action: table.choice("action", ACTIONS, default.action),
         threshold: percent(&mut table, "threshold", default.threshold),
         window: table.duration("window", SECOND..=DAY, default.window),
@@ -194,8 +194,8 @@ fn part(mut table: Table<'_>, default: Part) -> Part {
     part
 }
 
-fn slow(mut table: Table<'_>, default: Slow) -> Slow {
-    let slow = Slow {
+fn slow(mut table: Table<'_>, default: LatencyTrigger) -> LatencyTrigger {
+    let slow = LatencyTrigger {
         action: table.choice("action", ACTIONS, default.action),
         threshold: table.duration("threshold", Duration::from_millis(1)..=DAY, default.threshold),
         window: table.duration("window", SECOND..=DAY, default.window),
@@ -209,7 +209,7 @@ fn slow(mut table: Table<'_>, default: Slow) -> Slow {
 fn clients(mut table: Table<'_>) -> (BTreeSet<String>, BTreeSet<String>) {
     let name = |text: &str| match text {
         "default" => Ok(text.to_owned()),
-        _ => super::tokens::check_name(text).map(|()| text.to_owned()).map_err(Invalid::new),
+        _ => super::tokens::check_name(text).map(|()| text.to_owned()).map_err(InvalidValue::new),
     };
     let mut names = |key| table.list(key, CLIENTS_MAX, name).unwrap_or_default().into_iter().collect();
     let lists = (names("candidate"), names("stable"));
@@ -231,7 +231,7 @@ fn percent(table: &mut Table<'_>, key: &str, default: f64) -> f64 {
         number
             .filter(|number| (0.0..=1_000.0).contains(number))
             .map(|number| number / 100.0)
-            .ok_or_else(|| Invalid::new("must be 0% to 1000%").hint("as in \"2.5%\""))
+            .ok_or_else(|| InvalidValue::new("must be 0% to 1000%").hint("as in \"2.5%\""))
     };
     table.text(key, parse).unwrap_or(default)
 }
@@ -244,10 +244,10 @@ mod tests {
 
     fn read(text: &str) -> (Rollout, Vec<String>) {
         let variable = |name: &str| (name == "HOOK").then(|| "https://hooks.example/T/B/x".into());
-        let surroundings = Surroundings { variable: &variable, now: 0 };
-        let mut findings = Findings::default();
-        let rollout = build(&PathBuf::from("plan.toml"), text, &surroundings, &mut findings);
-        (rollout, findings.problems.iter().map(ToString::to_string).collect())
+        let environment = Environment { variable: &variable, now: 0 };
+        let mut diagnostics = Diagnostics::default();
+        let rollout = build(&PathBuf::from("plan.toml"), text, &environment, &mut diagnostics);
+        (rollout, diagnostics.problems.iter().map(ToString::to_string).collect())
     }
 
     #[test]
@@ -275,25 +275,25 @@ mod tests {
             .lines()
             .map(|line| line.strip_prefix("#: ").unwrap_or(line))
             .fold(String::new(), |text, line| text + line + "\n");
-        let report = Report::new(&path, &text);
-        let file = source::parse(&text, &report).unwrap();
-        let mut root = Table::root(file.get_ref(), &report);
-        plan(&mut root, &report);
+        let sink = DiagnosticSink::new(&path, &text);
+        let file = source::parse(&text, &sink).unwrap();
+        let mut root = Table::root(file.get_ref(), &sink);
+        plan(&mut root, &sink);
         let variable = |_: &str| Some("https://hooks.example/x".into());
-        let surroundings = Surroundings { variable: &variable, now: 0 };
+        let environment = Environment { variable: &variable, now: 0 };
         notify::checks(root.list_of_tables("critical_check", 32), Path::new(""));
-        notify::receivers(root.list_of_tables("notify", 32), Path::new(""), &surroundings);
+        notify::receivers(root.list_of_tables("notify", 32), Path::new(""), &environment);
         let bare = |key: &str| {
             key.split('[').next().unwrap_or_default().to_owned() + key.split(']').nth(1).unwrap_or_default()
         };
-        let asked: BTreeSet<String> = report.known().iter().map(|key| bare(key)).collect();
+        let asked: BTreeSet<String> = sink.known().iter().map(|key| bare(key)).collect();
         let written: BTreeSet<String> = asked
             .iter()
-            .filter(|key| report.known().iter().any(|k| bare(k) == **key && report.has(k)))
+            .filter(|key| sink.known().iter().any(|k| bare(k) == **key && sink.has(k)))
             .cloned()
             .collect();
         assert_eq!(written, asked);
-        assert_eq!(report.finish().problems, []);
+        assert_eq!(sink.finish().problems, []);
     }
 
     #[test]

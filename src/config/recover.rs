@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use toml::de::{DeTable, DeValue};
 
 use super::file::OFF;
+use super::source::{FILE_BYTES_MAX, folder};
 use super::table::Table;
-use super::{FILE_BYTES_MAX, file, folder, source};
-use crate::config::diagnostics::Report;
+use super::{file, source};
+use crate::config::diagnostics::DiagnosticSink;
 
 /// The admin sockets that a file names, and what kept it from being read as it is meant.
 pub(crate) struct AdminSockets {
@@ -27,13 +28,13 @@ pub(crate) fn admin_sockets(path: &Path) -> AdminSockets {
             return AdminSockets { sockets: Vec::new(), trouble: Some(unreadable.to_string()) };
         }
     };
-    let report = Report::new(path, &text);
-    let Some(entries) = source::parse(&text, &report) else {
-        let problems: Vec<String> = report.finish().problems.iter().map(ToString::to_string).collect();
+    let sink = DiagnosticSink::new(path, &text);
+    let Some(entries) = source::parse(&text, &sink) else {
+        let problems: Vec<String> = sink.finish().problems.iter().map(ToString::to_string).collect();
         let sockets = recovered(&text).iter().map(|named| folder(path).join(named)).collect();
         return AdminSockets { sockets, trouble: Some(problems.join("; ")) };
     };
-    let listen = Table::root(entries.get_ref(), &report).table("listen");
+    let listen = Table::root(entries.get_ref(), &sink).table("listen");
     match file::listen(listen, folder(path)).admin {
         Some(socket) => AdminSockets { sockets: vec![socket], trouble: None },
         None => AdminSockets {

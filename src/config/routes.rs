@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use toml::de::DeValue;
 
+use super::environment::Environment;
+use super::model::{Config, Route, RouteTarget};
 use super::table::Table;
-use super::{Config, Surroundings, slots, tokens, tools, value};
-use crate::config::diagnostics::{Invalid, quote};
+use super::{slots, tokens, tools, value};
+use crate::config::diagnostics::{InvalidValue, quote};
 use crate::policy::auth::TokenHash;
-use crate::policy::rate::Rate;
 use crate::policy::routes::{ApiKey, Entry, Reach, Rule, Upgrades, Verb};
 use crate::upstream::{Accept, Backend, Slot, UpstreamAuthorization};
 
@@ -20,42 +21,16 @@ pub(super) const ROUTES_MAX: usize = 64;
 const KEYS_MAX: usize = 64;
 const KEY_FIELD: &str = "X-API-Key";
 
-/// One `[[route]]`.
-#[derive(Clone, PartialEq, Eq)]
-pub(crate) struct Route {
-    pub(crate) rule: Rule,
-    pub(crate) target: Target,
-    /// Bytes at the start of a path that the backend does not see.
-    pub(crate) stripped: usize,
-    /// Between two pieces of an answer; for a WebSocket, of either direction.
-    pub(crate) idle: Duration,
-    /// A whole exchange, unless it is a stream.
-    pub(crate) total: Duration,
-    pub(crate) in_flight_max: usize,
-    pub(crate) rate: Option<Rate>,
-}
-
-/// Where a route leads.
-#[derive(Clone, PartialEq, Eq)]
-pub(crate) enum Target {
-    /// The backend in this slot.
-    Slot(Slot),
-    /// The backend in whichever slot is stable when the request comes.
-    Stable,
-    /// A backend of its own.
-    Own(Box<Backend>),
-}
-
 /// Reads every route; `config` is what has been read of the rest.
 pub(super) fn read(
     root: &mut Table<'_>,
     config: &Config,
     folder: &Path,
-    surroundings: &Surroundings<'_>,
+    environment: &Environment<'_>,
 ) -> Vec<Route> {
     let mut routes: Vec<Route> = Vec::new();
     for mut table in root.list_of_tables("route", ROUTES_MAX) {
-        let route = route(&mut table, config, folder, surroundings);
+        let route = route(&mut table, config, folder, environment);
         if let Some(route) = &route {
             check_places(&table, &route.rule, config);
             for other in &routes {
@@ -72,11 +47,11 @@ fn route(
     table: &mut Table<'_>,
     config: &Config,
     folder: &Path,
-    surroundings: &Surroundings<'_>,
+    environment: &Environment<'_>,
 ) -> Option<Route> {
     let rule = rule(table, config);
     let stripped = stripped(table, rule.as_ref());
-    let target = target(table, config, folder, surroundings);
+    let target = target(table, config, folder, environment);
     let range = || Duration::from_millis(1)..=Duration::from_secs(24 * 3600);
     let idle = table.duration("idle", range(), config.timeouts.stream_idle);
     let total = table.duration("total", range(), config.timeouts.total);
@@ -87,11 +62,11 @@ fn route(
 
 fn rule(table: &mut Table<'_>, config: &Config) -> Option<Rule> {
     if !table.has("name") {
-        table.missing("name", "a short name for logs and metrics, as in \"stream\"");
+        table.error_missing("name", "a short name for logs and metrics, as in \"stream\"");
     }
     let name = table.text("name", name);
     if !table.has("prefix") {
-        table.missing("prefix", "the path of the route, as in \"/orchestrator/stream\"");
+        table.error_missing("prefix", "the path of the route, as in \"/orchestrator/stream\"");
     }
     let prefix = table.text("prefix", prefix);
     let reach = if table.flag("exact", false) { Reach::Exact } else { Reach::Below };
@@ -101,7 +76,7 @@ fn rule(table: &mut Table<'_>, config: &Config) -> Option<Rule> {
         table.entry("methods").and_then(|value| value.as_array()).is_some_and(|list| list.is_empty());
     if none_listed && upgrades == Upgrades::Refused {
         let hint = "remove the line to use the default, [\"GET\"]";
-        table.refuse("methods", None, Invalid::new("needs at least one method").hint(hint));
+        table.error("methods", None, InvalidValue::new("needs at least one method").hint(hint));
     }
     let body_bytes_max = table.integer("body_bytes", 1..=1 << 30, config.limits.body_bytes_max);
     let entry = entry(table);
@@ -118,7 +93,7 @@ enum EntryKind {
 fn entry(table: &mut Table<'_>) -> Option<Entry> {
     if !table.has("auth") {
         let hint = "\"bearer\", \"api_key\", or \"none\": who may use a route is always spelled out";
-        table.missing("auth", hint);
+        table.error_missing("auth", hint);
     }
     let kinds = [("bearer", EntryKind::Bearer), ("api_key", EntryKind::ApiKey), ("none", EntryKind::Anyone)];
     let kind = table.text("auth", |text| value::choice(text, &kinds));
@@ -130,13 +105,13 @@ fn entry(table: &mut Table<'_>) -> Option<Entry> {
             if keys.is_empty() && !given {
                 let hint =
                     "api_keys = { NAME = \"HASH\" }; mcp-guard token hash reads a key and prints its hash";
-                table.missing("api_keys", hint);
+                table.error_missing("api_keys", hint);
             }
             Some(Entry::ApiKey { field: field.unwrap_or_else(|| KEY_FIELD.to_owned()), keys })
         }
         kind @ (EntryKind::Bearer | EntryKind::Anyone) => {
             for key in ["api_keys", "api_key_header"].into_iter().filter(|key| table.has(key)) {
-                table.refuse(key, None, Invalid::new("is only for auth = \"api_key\""));
+                table.error(key, None, InvalidValue::new("is only for auth = \"api_key\""));
             }
             Some(if matches!(kind, EntryKind::Bearer) { Entry::Bearer } else { Entry::Anyone })
         }
@@ -146,17 +121,17 @@ fn entry(table: &mut Table<'_>) -> Option<Entry> {
 fn api_keys(mut table: Table<'_>) -> Vec<ApiKey> {
     let names = table.names();
     if names.len() > KEYS_MAX {
-        table.refuse("", None, Invalid::new(format!("at most {KEYS_MAX} keys are allowed")));
+        table.error("", None, InvalidValue::new(format!("at most {KEYS_MAX} keys are allowed")));
     }
     let mut keys: Vec<ApiKey> = Vec::new();
     for name in names {
         if let Err(reason) = tokens::check_name(&name) {
-            table.refuse(&name, None, Invalid::new(reason));
+            table.error(&name, None, InvalidValue::new(reason));
         }
         for hash in hashes(&mut table, &name) {
             if let Some(other) = keys.iter().find(|key| key.hash == hash) {
                 let reason = format!("is the same key as {}: it could not be told who calls", other.name);
-                table.refuse(&name, None, Invalid::new(reason));
+                table.error(&name, None, InvalidValue::new(reason));
             }
             keys.push(ApiKey { name: name.clone(), hash });
         }
@@ -177,12 +152,12 @@ fn target(
     table: &mut Table<'_>,
     config: &Config,
     folder: &Path,
-    surroundings: &Surroundings<'_>,
-) -> Option<Target> {
+    environment: &Environment<'_>,
+) -> Option<RouteTarget> {
     let options = [
-        ("blue", Target::Slot(Slot::Blue)),
-        ("green", Target::Slot(Slot::Green)),
-        ("stable", Target::Stable),
+        ("blue", RouteTarget::Slot(Slot::Blue)),
+        ("green", RouteTarget::Slot(Slot::Green)),
+        ("stable", RouteTarget::Stable),
     ];
     let by_name = |text: &str| {
         let names: Vec<(&str, usize)> =
@@ -191,50 +166,51 @@ fn target(
     };
     let has_slot = table.has("slot");
     let slot = table.text("slot", by_name);
-    let own = own_backend(table, folder, surroundings);
+    let own = own_backend(table, folder, environment);
     match (has_slot, table.has("address")) {
-        (true, true) => table.refuse(
+        (true, true) => table.error(
             "address",
             None,
-            Invalid::new("a route leads to a slot or to an address, not to both"),
+            InvalidValue::new("a route leads to a slot or to an address, not to both"),
         ),
-        (false, false) => {
-            table.missing("slot", "or address, as in \"unix:/run/orchestrator.sock\": where the route leads")
-        }
+        (false, false) => table.error_missing(
+            "slot",
+            "or address, as in \"unix:/run/orchestrator.sock\": where the route leads",
+        ),
         (true, false) => {
             for key in ["host", "authorization", "set_headers", "client_header"]
                 .into_iter()
                 .filter(|key| table.has(key))
             {
                 let hint = "the slot's own table says what its backend receives";
-                table.refuse(
+                table.error(
                     key,
                     None,
-                    Invalid::new("is only for a route with an address of its own").hint(hint),
+                    InvalidValue::new("is only for a route with an address of its own").hint(hint),
                 );
             }
         }
         (false, true) => {}
     }
-    if let Some(Target::Slot(wanted)) = slot
+    if let Some(RouteTarget::Slot(wanted)) = slot
         && config.backend(wanted).is_none()
     {
         let hint = format!("add [slots.{}], or give the route an address", wanted.as_str());
-        table.refuse(
+        table.error(
             "slot",
             Some(quote(wanted.as_str())),
-            Invalid::new("that slot is not configured").hint(hint),
+            InvalidValue::new("that slot is not configured").hint(hint),
         );
     }
-    slot.or(own.map(|backend| Target::Own(Box::new(backend))))
+    slot.or(own.map(|backend| RouteTarget::Own(Box::new(backend))))
 }
 
 /// A backend as a slot's, but for what belongs to MCP.
-fn own_backend(table: &mut Table<'_>, folder: &Path, surroundings: &Surroundings<'_>) -> Option<Backend> {
+fn own_backend(table: &mut Table<'_>, folder: &Path, environment: &Environment<'_>) -> Option<Backend> {
     let address = table.text("address", |text| value::address(text, folder));
     let host = table.text("host", slots::host_field).unwrap_or_else(|| "localhost:80".to_owned());
     let authorization = table
-        .text("authorization", |text| slots::authorization(text, surroundings))
+        .text("authorization", |text| slots::authorization(text, environment))
         .unwrap_or(UpstreamAuthorization::Strip);
     let client_header = table.flag("client_header", false);
     let set_headers = slots::set_headers(table.table("set_headers"));
@@ -262,10 +238,10 @@ fn stripped(table: &mut Table<'_>, rule: Option<&Rule>) -> usize {
     };
     if rule.is_some_and(|rule| !is_part(rule)) {
         let hint = "write the prefix itself, or the part of it that the backend does not know";
-        table.refuse(
+        table.error(
             "strip_prefix",
             Some(quote(&text)),
-            Invalid::new("is not how the prefix begins").hint(hint),
+            InvalidValue::new("is not how the prefix begins").hint(hint),
         );
     }
     text.len()
@@ -273,24 +249,24 @@ fn stripped(table: &mut Table<'_>, rule: Option<&Rule>) -> usize {
 
 /// A route must not stand in the way of what the guard answers itself.
 fn check_places(table: &Table<'_>, rule: &Rule, config: &Config) {
-    let refuse = |place: &str, what: &str| {
-        let reason = format!("covers {place}, {what}");
-        let invalid = Invalid::new(reason).hint("choose a prefix of its own, as in \"/orchestrator\"");
-        table.refuse("prefix", Some(quote(&rule.prefix)), invalid);
+    let error = |path: &str, what: &str| {
+        let reason = format!("covers {path}, {what}");
+        let invalid = InvalidValue::new(reason).hint("choose a prefix of its own, as in \"/orchestrator\"");
+        table.error("prefix", Some(quote(&rule.prefix)), invalid);
     };
-    for place in ["/health", "/ready", "/register"] {
-        if rule.reaches(place) {
-            return refuse(place, "which the guard answers itself");
+    for path in ["/health", "/ready", "/register"] {
+        if rule.reaches(path) {
+            return error(path, "which the guard answers itself");
         }
     }
     for prefix in config.paths.prefixes.iter().map(|prefix| prefix.as_str()).filter(|prefix| *prefix != "/") {
         if rule.reaches(prefix) {
-            return refuse(prefix, "the MCP endpoint");
+            return error(prefix, "the MCP endpoint");
         }
         for name in ["health", "register"] {
-            let place = format!("{prefix}/{name}");
-            if rule.reaches(&place) {
-                return refuse(&place, "which the guard answers itself");
+            let path = format!("{prefix}/{name}");
+            if rule.reaches(&path) {
+                return error(&path, "which the guard answers itself");
             }
         }
     }
@@ -298,40 +274,40 @@ fn check_places(table: &Table<'_>, rule: &Rule, config: &Config) {
 
 fn check_pair(table: &Table<'_>, rule: &Rule, other: &Rule) {
     if rule.name == other.name {
-        table.refuse("name", Some(quote(&rule.name)), Invalid::new("is the name of another route, too"));
+        table.error("name", Some(quote(&rule.name)), InvalidValue::new("is the name of another route, too"));
     }
     if rule.overlaps(other) {
         let reason = format!("overlaps the route \"{}\": a request could belong to both", other.name);
         let hint = "make one of them exact, or part them by prefix or methods";
-        table.refuse("prefix", Some(quote(&rule.prefix)), Invalid::new(reason).hint(hint));
+        table.error("prefix", Some(quote(&rule.prefix)), InvalidValue::new(reason).hint(hint));
     }
 }
 
-fn name(text: &str) -> Result<String, Invalid> {
+fn name(text: &str) -> Result<String, InvalidValue> {
     let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_' || byte == b'-';
     if (1..=40).contains(&text.len()) && text.bytes().all(plain) {
         return Ok(text.to_owned());
     }
-    Err(Invalid::new("must be 1 to 40 of a-z, 0-9, _ and -: it is a label of the metrics"))
+    Err(InvalidValue::new("must be 1 to 40 of a-z, 0-9, _ and -: it is a label of the metrics"))
 }
 
-fn prefix(text: &str) -> Result<String, Invalid> {
+fn prefix(text: &str) -> Result<String, InvalidValue> {
     if text == "/" {
         let hint = "as in \"/orchestrator\": what is not opened stays shut";
-        return Err(Invalid::new("must name a path below the root").hint(hint));
+        return Err(InvalidValue::new("must name a path below the root").hint(hint));
     }
     let text = value::plain_path(text)?;
     if text.split('/').any(|segment| segment == ".well-known") {
-        return Err(Invalid::new("is a path the guard answers itself").hint("choose another prefix"));
+        return Err(InvalidValue::new("is a path the guard answers itself").hint("choose another prefix"));
     }
     Ok(text)
 }
 
-fn verb(text: &str) -> Result<Verb, Invalid> {
+fn verb(text: &str) -> Result<Verb, InvalidValue> {
     value::choice(text, &Verb::ALL.map(|verb| (verb.as_str(), verb)))
 }
 
-fn key_field(text: &str) -> Result<String, Invalid> {
+fn key_field(text: &str) -> Result<String, InvalidValue> {
     slots::header_name(text)?;
     Ok(text.to_owned())
 }

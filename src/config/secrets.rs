@@ -2,30 +2,31 @@
 //!
 //! Clients' tokens are hashes and cannot be repeated, except the one in the environment. Must not know who quotes.
 
-use super::notify::Way;
-use super::routes::Target;
-use super::{Config, Surroundings};
+use super::environment::Environment;
+use super::model::Config;
+use super::model::RouteTarget;
+use super::notify::Channel;
 use crate::upstream::{Backend, Secrets, Slot, UpstreamAuthorization};
 
 /// `token_env` names the variable of the client token: a backend that judges tokens itself may know it.
-pub(super) fn held(config: &Config, token_env: &str, surroundings: &Surroundings<'_>) -> Secrets {
+pub(super) fn held(config: &Config, token_env: &str, environment: &Environment<'_>) -> Secrets {
     let mut texts: Vec<String> = Vec::new();
     let backends = Slot::ALL.into_iter().filter_map(|slot| config.backend(slot));
     let own = config.routes.iter().filter_map(|route| match &route.target {
-        Target::Own(backend) => Some(&**backend),
-        Target::Slot(_) | Target::Stable => None,
+        RouteTarget::Own(backend) => Some(&**backend),
+        RouteTarget::Slot(_) | RouteTarget::Stable => None,
     });
     for backend in backends.chain(own) {
         texts.extend(of_backend(backend));
     }
     for receiver in &config.rollout.receivers {
-        match &receiver.way {
-            Way::Generic { url } | Way::Slack { url } => texts.push(url.0.clone()),
-            Way::PagerDuty { routing_key, .. } => texts.push(routing_key.0.clone()),
-            Way::Exec(_) => {}
+        match &receiver.channel {
+            Channel::Generic { url } | Channel::Slack { url } => texts.push(url.0.clone()),
+            Channel::PagerDuty { routing_key, .. } => texts.push(routing_key.0.clone()),
+            Channel::Exec(_) => {}
         }
     }
-    texts.extend((surroundings.variable)(token_env).and_then(|token| token.into_string().ok()));
+    texts.extend((environment.variable)(token_env).and_then(|token| token.into_string().ok()));
     Secrets::new(texts.iter().map(String::as_str))
 }
 
@@ -46,13 +47,13 @@ mod tests {
     use super::super::routes::ROUTES_MAX;
     use super::super::slots::SET_HEADERS_MAX;
     use super::super::tests::NOTHING;
-    use super::super::{Surroundings, build};
+    use super::super::{Environment, build};
 
     /// What of `quoted` is left, with every variable set to its own name in front of a secret.
     fn cleaned(text: &str, quoted: &str) -> String {
         let variable = |name: &str| Some(OsString::from(format!("{name}-0123456789abcdef")));
-        let surroundings = Surroundings { variable: &variable, now: NOTHING.now };
-        let loaded = build(Path::new("guard.toml"), text, &surroundings);
+        let environment = Environment { variable: &variable, now: NOTHING.now };
+        let loaded = build(Path::new("guard.toml"), text, &environment);
         loaded.map_err(|found| found.problems).unwrap().config.secrets.clean_text(quoted)
     }
 

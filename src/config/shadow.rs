@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use super::table::Table;
-use crate::config::diagnostics::Invalid;
+use crate::config::diagnostics::InvalidValue;
 use crate::parity::results::IgnoreRule;
 
 const TOOLS_MAX: usize = 1_000;
@@ -39,11 +39,13 @@ pub(super) fn shadow(mut table: Table<'_>) -> Shadow {
     let name = |text: &str| {
         let plain = !text.is_empty() && text.len() <= NAME_BYTES_MAX && !text.contains(['*', '?']);
         let hint = "a pattern might one day cover a tool that writes";
-        plain.then(|| text.to_owned()).ok_or_else(|| Invalid::new("must be a tool's whole name").hint(hint))
+        plain
+            .then(|| text.to_owned())
+            .ok_or_else(|| InvalidValue::new("must be a tool's whole name").hint(hint))
     };
     let rule = |text: &str| {
         IgnoreRule::parse(text).ok_or_else(|| {
-            Invalid::new("names no path").hint("as in \"content[*].text.items[*].age\" or \"**.age\"")
+            InvalidValue::new("names no path").hint("as in \"content[*].text.items[*].age\" or \"**.age\"")
         })
     };
     let shadow = Shadow {
@@ -64,11 +66,11 @@ pub(super) fn shadow(mut table: Table<'_>) -> Shadow {
 }
 
 /// A part of the calls, as in `"10%"`.
-fn sample(text: &str) -> Result<u32, Invalid> {
+fn sample(text: &str) -> Result<u32, InvalidValue> {
     let number = text.strip_suffix('%').and_then(|number| number.trim().parse::<f64>().ok());
     let part = number.filter(|number| *number > 0.0 && *number <= 100.0).map(|number| number / 100.0);
     let part = part.ok_or_else(|| {
-        Invalid::new("must be more than 0% and at most 100%")
+        InvalidValue::new("must be more than 0% and at most 100%")
             .hint("a plan without a shadow stage copies nothing")
     })?;
     Ok((part * MILLION).ceil().min(MILLION) as u32)

@@ -6,9 +6,10 @@
 use std::path::Path;
 use std::time::Duration;
 
+use super::environment::Environment;
 use super::table::Table;
-use super::{Surroundings, tokens, value};
-use crate::config::diagnostics::Invalid;
+use super::{tokens, value};
+use crate::config::diagnostics::InvalidValue;
 use crate::upstream::{Accept, Backend, Slot, UpstreamAuthorization};
 
 pub(super) const SET_HEADERS_MAX: usize = 32;
@@ -48,16 +49,16 @@ const CONNECTION_FIELDS: &[&str] = &[
 ];
 
 /// Reads one slot. `None` when it has no usable address, which is reported.
-pub(super) fn read(mut table: Table<'_>, folder: &Path, surroundings: &Surroundings<'_>) -> Option<Backend> {
+pub(super) fn read(mut table: Table<'_>, folder: &Path, environment: &Environment<'_>) -> Option<Backend> {
     let given = table.has("address");
     let address = table.text("address", |text| value::address(text, folder));
     if !given {
-        table.missing("address", "where the backend listens, as in \"unix:/run/mcp-tools/blue.sock\"");
+        table.error_missing("address", "where the backend listens, as in \"unix:/run/mcp-tools/blue.sock\"");
     }
     let path = table.text("path", request_path).unwrap_or_else(|| "/mcp".to_owned());
     let host = table.text("host", host_field).unwrap_or_else(|| "localhost:80".to_owned());
     if value::split_port(&host).1.is_none() {
-        table.warn("host", Invalid::new("has no port; FastMCP answers 421 to such a Host"));
+        table.warn("host", InvalidValue::new("has no port; FastMCP answers 421 to such a Host"));
     }
     let accept = table.choice(
         "accept",
@@ -65,12 +66,12 @@ pub(super) fn read(mut table: Table<'_>, folder: &Path, surroundings: &Surroundi
         Accept::Both,
     );
     let authorization = table
-        .text("authorization", |text| authorization(text, surroundings))
+        .text("authorization", |text| authorization(text, environment))
         .unwrap_or(UpstreamAuthorization::Strip);
     if let UpstreamAuthorization::Bearer(token) = &authorization
         && let Some(reason) = tokens::copied_with_more(token.as_bytes(), "the variable")
     {
-        table.warn("authorization", Invalid::new(reason).hint(tokens::CLEAN));
+        table.warn("authorization", InvalidValue::new(reason).hint(tokens::CLEAN));
     }
     let pool = table.count("pool", 1..=10_000, 32);
     let second = Duration::from_secs(1);
@@ -78,8 +79,8 @@ pub(super) fn read(mut table: Table<'_>, folder: &Path, surroundings: &Surroundi
     let strip_session = table.flag("strip_session", false);
     let sessions = table.flag("sessions", false);
     if sessions && strip_session {
-        let invalid = Invalid::new("contradicts strip_session, which removes the session's id");
-        table.refuse(
+        let invalid = InvalidValue::new("contradicts strip_session, which removes the session's id");
+        table.error(
             "sessions",
             Some("true".to_owned()),
             invalid.hint("a slot keeps sessions or strips them"),
@@ -111,40 +112,40 @@ pub(super) fn named(name: &str) -> Option<Slot> {
     Slot::ALL.into_iter().find(|slot| slot.as_str() == name)
 }
 
-fn request_path(text: &str) -> Result<String, Invalid> {
+fn request_path(text: &str) -> Result<String, InvalidValue> {
     let plain = |byte: u8| byte.is_ascii_graphic() && byte != b'?' && byte != b'#';
     if text.starts_with('/') && text.len() <= 1024 && text.bytes().all(plain) {
         return Ok(text.to_owned());
     }
-    Err(Invalid::new("must be a path that starts with /, without a query").hint("as in \"/mcp\""))
+    Err(InvalidValue::new("must be a path that starts with /, without a query").hint("as in \"/mcp\""))
 }
 
-pub(super) fn host_field(text: &str) -> Result<String, Invalid> {
+pub(super) fn host_field(text: &str) -> Result<String, InvalidValue> {
     let (host, port) = value::split_port(text);
     if value::host_name(host).is_ok() && port.is_none_or(|port| port.parse::<u16>().is_ok()) {
         return Ok(text.to_owned());
     }
-    Err(Invalid::new("must be host:port").hint("as in \"localhost:80\""))
+    Err(InvalidValue::new("must be host:port").hint("as in \"localhost:80\""))
 }
 
 pub(super) fn authorization(
     text: &str,
-    surroundings: &Surroundings<'_>,
-) -> Result<UpstreamAuthorization, Invalid> {
+    environment: &Environment<'_>,
+) -> Result<UpstreamAuthorization, InvalidValue> {
     if text == "strip" {
         return Ok(UpstreamAuthorization::Strip);
     }
     let hint =
         "\"env:NAME\" sends the token in the environment variable NAME; a token never stands in this file";
     let Some(name) = text.strip_prefix("env:") else {
-        return Err(Invalid::new("must be \"strip\" or \"env:NAME\"").hint(hint).secret());
+        return Err(InvalidValue::new("must be \"strip\" or \"env:NAME\"").hint(hint).secret());
     };
     let name = value::variable_name(name)?;
-    let token = (surroundings.variable)(&name).and_then(|token| token.into_string().ok()).unwrap_or_default();
+    let token = (environment.variable)(&name).and_then(|token| token.into_string().ok()).unwrap_or_default();
     if token.is_empty() || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
         let reason =
             format!("the environment variable {name} is not set to a token (visible ASCII, no spaces)");
-        return Err(Invalid::new(reason).secret());
+        return Err(InvalidValue::new(reason).secret());
     }
     Ok(UpstreamAuthorization::Bearer(token))
 }
@@ -152,18 +153,18 @@ pub(super) fn authorization(
 pub(super) fn set_headers(mut table: Table<'_>) -> Vec<(String, String)> {
     let names = table.names();
     if names.len() > SET_HEADERS_MAX {
-        table.refuse("", None, Invalid::new(format!("at most {SET_HEADERS_MAX} headers are allowed")));
+        table.error("", None, InvalidValue::new(format!("at most {SET_HEADERS_MAX} headers are allowed")));
     }
     let mut set: Vec<(String, String)> = Vec::new();
     for name in names {
         let value = table.text(&name, header_value);
         if let Err(invalid) = header_name(&name) {
-            table.refuse(&name, None, invalid);
+            table.error(&name, None, invalid);
         } else if set.iter().any(|(other, _)| spelling(other) == spelling(&name)) {
-            table.refuse(
+            table.error(
                 &name,
                 None,
-                Invalid::new("is set twice: - and _ and letter case make no difference"),
+                InvalidValue::new("is set twice: - and _ and letter case make no difference"),
             );
         } else if let Some(value) = value {
             set.push((name, value));
@@ -178,31 +179,31 @@ fn spelling(name: &str) -> String {
     name.to_ascii_lowercase().replace('_', "-")
 }
 
-pub(super) fn header_name(name: &str) -> Result<(), Invalid> {
+pub(super) fn header_name(name: &str) -> Result<(), InvalidValue> {
     let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     if name.is_empty() || name.len() > 128 || !name.bytes().all(token) {
-        return Err(Invalid::new("is not a header name"));
+        return Err(InvalidValue::new("is not a header name"));
     }
     let spelling = spelling(name);
     if CONNECTION_FIELDS.contains(&spelling.as_str()) {
-        return Err(Invalid::new("belongs to one connection and cannot be set"));
+        return Err(InvalidValue::new("belongs to one connection and cannot be set"));
     }
     if let Some((_, hint)) = OWN_FIELDS.iter().find(|(own, _)| *own == spelling) {
-        return Err(Invalid::new("is not free to set").hint(*hint));
+        return Err(InvalidValue::new("is not free to set").hint(*hint));
     }
     if spelling.starts_with("mcp-") {
-        return Err(Invalid::new("is not free to set")
+        return Err(InvalidValue::new("is not free to set")
             .hint("the fields of MCP pass from the client, as the body says"));
     }
     Ok(())
 }
 
 /// A fixed value: it may be a secret shared with the backend, so it is never quoted back.
-fn header_value(text: &str) -> Result<String, Invalid> {
+fn header_value(text: &str) -> Result<String, InvalidValue> {
     let plain = text.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic());
     if text.is_empty() || text.len() > HEADER_VALUE_BYTES_MAX || !plain || text.trim() != text {
         let reason = "must be visible ASCII without spaces at its ends, at most 4096 bytes";
-        return Err(Invalid::new(reason).secret());
+        return Err(InvalidValue::new(reason).secret());
     }
     Ok(text.to_owned())
 }

@@ -10,7 +10,9 @@ use toml::Spanned;
 use toml::de::DeTable;
 
 use crate::config::diagnostics;
-use crate::config::diagnostics::Report;
+use crate::config::diagnostics::DiagnosticSink;
+
+pub(super) const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// A file that could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -43,8 +45,13 @@ pub(super) fn read(path: &Path, bytes_max: u64) -> Result<String, ReadError> {
     String::from_utf8(bytes).map_err(|_| ReadError::NotText { path: path() })
 }
 
+/// The folder of a file: relative paths in the file start there.
+pub(super) fn folder(file: &Path) -> &Path {
+    file.parent().unwrap_or(Path::new(""))
+}
+
 /// Parses TOML, or reports every syntax error. What could be recovered from a broken text is not judged: it is a guess.
-pub(super) fn parse<'t>(text: &'t str, report: &Report) -> Option<Spanned<DeTable<'t>>> {
+pub(super) fn parse<'t>(text: &'t str, sink: &DiagnosticSink) -> Option<Spanned<DeTable<'t>>> {
     let (table, errors) = DeTable::parse_recoverable(text);
     let sound = errors.is_empty();
     for error in errors {
@@ -54,7 +61,7 @@ pub(super) fn parse<'t>(text: &'t str, report: &Report) -> Option<Spanned<DeTabl
             Some(key) => format!("{} {}", error.message(), diagnostics::name(key)),
             None => error.message().to_owned(),
         };
-        report.syntax(error.span().map(|span| span.start), &reason);
+        sink.syntax(error.span().map(|span| span.start), &reason);
     }
     sound.then_some(table)
 }

@@ -12,20 +12,20 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::value;
-use crate::config::diagnostics::{Invalid, Report, quote};
+use crate::config::diagnostics::{DiagnosticSink, InvalidValue, quote};
 
 /// A table of the file, or an absent one, in which every key has its default.
 pub(super) struct Table<'a> {
     path: String,
     entries: Option<&'a DeTable<'a>>,
-    asked: HashSet<String>,
-    report: &'a Report,
+    known: HashSet<String>,
+    sink: &'a DiagnosticSink,
 }
 
 impl<'a> Table<'a> {
     /// The whole file.
-    pub(super) fn root(entries: &'a DeTable<'a>, report: &'a Report) -> Table<'a> {
-        Table { path: String::new(), entries: Some(entries), asked: HashSet::new(), report }
+    pub(super) fn root(entries: &'a DeTable<'a>, sink: &'a DiagnosticSink) -> Table<'a> {
+        Table { path: String::new(), entries: Some(entries), known: HashSet::new(), sink }
     }
 
     /// The table under `key`.
@@ -34,7 +34,7 @@ impl<'a> Table<'a> {
             Some(entries) => Some(entries),
             None => self.wrong_type(key, value, "a table"),
         });
-        Table { path: self.full(key), entries, asked: HashSet::new(), report: self.report }
+        Table { path: self.full_key(key), entries, known: HashSet::new(), sink: self.sink }
     }
 
     /// Every table below this one, by name, for tables whose keys are names.
@@ -50,25 +50,25 @@ impl<'a> Table<'a> {
             return self.wrong_type(key, value, &expected).unwrap_or_default();
         };
         if items.len() > max {
-            self.refuse(
+            self.error(
                 key,
                 None,
-                Invalid::new(format!("{} entries; at most {max} are allowed", items.len())),
+                InvalidValue::new(format!("{} entries; at most {max} are allowed", items.len())),
             );
         }
         let mut tables = Vec::new();
         for (index, item) in items.iter().enumerate() {
             let item_key = format!("{key}[{index}]");
-            self.report.saw(&self.full(&item_key), item.span().start);
+            self.sink.record_span(&self.full_key(&item_key), item.span().start);
             let entries = match item.get_ref().as_table() {
                 Some(entries) => Some(entries),
                 None => self.wrong_type(&item_key, item.get_ref(), "a table"),
             };
             tables.push(Table {
-                path: self.full(&item_key),
+                path: self.full_key(&item_key),
                 entries,
-                asked: HashSet::new(),
-                report: self.report,
+                known: HashSet::new(),
+                sink: self.sink,
             });
         }
         tables
@@ -109,7 +109,7 @@ impl<'a> Table<'a> {
             return Some(parsed);
         }
         let reason = format!("must be {} to {}", range.start(), range.end());
-        self.refuse(key, Some(integer.to_string()), Invalid::new(reason).hint(hint));
+        self.error(key, Some(integer.to_string()), InvalidValue::new(reason).hint(hint));
         None
     }
 
@@ -145,7 +145,7 @@ impl<'a> Table<'a> {
                 return Ok(duration);
             }
             let reason = format!("must be {} to {}", value::show(*range.start()), value::show(*range.end()));
-            Err(Invalid::new(reason).hint(hint))
+            Err(InvalidValue::new(reason).hint(hint))
         })
     }
 
@@ -164,10 +164,14 @@ impl<'a> Table<'a> {
     }
 
     /// A text, parsed. `None` when absent or refused.
-    pub(super) fn text<T>(&mut self, key: &str, parse: impl Fn(&str) -> Result<T, Invalid>) -> Option<T> {
+    pub(super) fn text<T>(
+        &mut self,
+        key: &str,
+        parse: impl Fn(&str) -> Result<T, InvalidValue>,
+    ) -> Option<T> {
         let value = self.entry(key)?;
         let Some(text) = value.as_str() else { return self.wrong_type(key, value, "a text in quotes") };
-        parse(text).map_err(|invalid| self.refuse(key, Some(quote(text)), invalid)).ok()
+        parse(text).map_err(|invalid| self.error(key, Some(quote(text)), invalid)).ok()
     }
 
     /// A list of at most `max` texts, each parsed. `None` when absent; refused items are left out.
@@ -175,25 +179,25 @@ impl<'a> Table<'a> {
         &mut self,
         key: &str,
         max: usize,
-        parse: impl Fn(&str) -> Result<T, Invalid>,
+        parse: impl Fn(&str) -> Result<T, InvalidValue>,
     ) -> Option<Vec<T>> {
         let value = self.entry(key)?;
         let Some(items) = value.as_array() else { return self.wrong_type(key, value, "a list of texts") };
         if items.len() > max {
             let reason = format!("{} entries; at most {max} are allowed", items.len());
-            self.refuse(key, None, Invalid::new(reason));
+            self.error(key, None, InvalidValue::new(reason));
         }
         let mut parsed = Vec::new();
         for (index, item) in items.iter().enumerate() {
             let item_key = format!("{key}[{index}]");
-            self.report.saw(&self.full(&item_key), item.span().start);
+            self.sink.record_span(&self.full_key(&item_key), item.span().start);
             let Some(text) = item.get_ref().as_str() else {
                 let _: Option<T> = self.wrong_type(&item_key, item.get_ref(), "a text in quotes");
                 continue;
             };
             match parse(text) {
                 Ok(item) => parsed.push(item),
-                Err(invalid) => self.refuse(&item_key, Some(quote(text)), invalid),
+                Err(invalid) => self.error(&item_key, Some(quote(text)), invalid),
             }
         }
         Some(parsed)
@@ -201,54 +205,54 @@ impl<'a> Table<'a> {
 
     /// The raw value under `key`, for keys with several legal types.
     pub(super) fn entry(&mut self, key: &str) -> Option<&'a DeValue<'a>> {
-        self.asked.insert(key.to_owned());
-        self.report.asked(self.full(key));
+        self.known.insert(key.to_owned());
+        self.sink.record_known(self.full_key(key));
         let (name, value) = self.entries?.get_key_value(key)?;
-        self.report.saw(&self.full(key), name.span().start);
+        self.sink.record_span(&self.full_key(key), name.span().start);
         Some(Spanned::get_ref(value))
     }
 
     /// Reports that `key` may not have this value.
-    pub(super) fn refuse(&self, key: &str, value: Option<String>, invalid: Invalid) {
-        self.report.problem(&self.full(key), value, invalid);
+    pub(super) fn error(&self, key: &str, value: Option<String>, invalid: InvalidValue) {
+        self.sink.error(&self.full_key(key), value, invalid);
     }
 
     /// Reports that the table as a whole is wrong.
-    pub(super) fn refuse_whole(&self, invalid: Invalid) {
-        self.report.problem(&self.path, None, invalid);
+    pub(super) fn error_whole(&self, invalid: InvalidValue) {
+        self.sink.error(&self.path, None, invalid);
     }
 
     /// Reports that `key` is missing.
-    pub(super) fn missing(&self, key: &str, hint: &str) {
-        self.refuse(key, None, Invalid::new("missing").hint(hint));
+    pub(super) fn error_missing(&self, key: &str, hint: &str) {
+        self.error(key, None, InvalidValue::new("missing").hint(hint));
     }
 
     /// Reports that `key` is legal but probably not meant.
-    pub(super) fn warn(&self, key: &str, invalid: Invalid) {
-        self.report.warn(&self.full(key), invalid);
+    pub(super) fn warn(&self, key: &str, invalid: InvalidValue) {
+        self.sink.warn(&self.full_key(key), invalid);
     }
 
     /// Reports a value of the wrong type. The value is not shown: a misplaced one may be a secret.
     pub(super) fn wrong_type<T>(&self, key: &str, value: &DeValue<'_>, expected: &str) -> Option<T> {
-        let mut invalid = Invalid::new(format!("must be {expected}, not {}", type_name(value)));
+        let mut invalid = InvalidValue::new(format!("must be {expected}, not {}", type_name(value)));
         if value.is_integer() && expected.contains("text") {
             invalid = invalid.hint("texts and durations stand in quotes, as in \"55s\"");
         }
-        self.refuse(key, None, invalid);
+        self.error(key, None, invalid);
         None
     }
 
     /// Reports every key that nobody asked for.
     pub(super) fn finish(self) {
         for key in self.entries.into_iter().flat_map(|entries| entries.keys()) {
-            if !self.asked.contains(key.get_ref().as_ref()) {
-                self.report.unknown(self.full(key.get_ref()), key.span().start);
+            if !self.known.contains(key.get_ref().as_ref()) {
+                self.sink.record_unknown(self.full_key(key.get_ref()), key.span().start);
             }
         }
     }
 
     /// The dotted path of a key of this table.
-    pub(super) fn full(&self, key: &str) -> String {
+    pub(super) fn full_key(&self, key: &str) -> String {
         if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
     }
 }

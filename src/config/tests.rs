@@ -1,12 +1,14 @@
 //! Every key of the file, one value it takes and one it refuses; the shipped files; and text of any kind.
 
 use std::collections::BTreeSet;
+use std::ffi::OsString;
 
 use proptest::prelude::*;
 
 use super::*;
+use crate::upstream::Address;
 
-pub(super) const NOTHING: Surroundings<'static> = Surroundings { variable: &|_| None, now: 1_800_000_000 };
+pub(super) const NOTHING: Environment<'static> = Environment { variable: &|_| None, now: 1_800_000_000 };
 const TOKEN: &str = "swf_0123456789abcdefghij";
 
 fn with_token(name: &str) -> Option<OsString> {
@@ -24,13 +26,13 @@ fn text(table: &str, line: &str) -> String {
 pub(super) fn problems(text: &str) -> Vec<String> {
     match build(Path::new("guard.toml"), text, &NOTHING) {
         Ok(_) => Vec::new(),
-        Err(findings) => findings.problems.iter().map(ToString::to_string).collect(),
+        Err(diagnostics) => diagnostics.problems.iter().map(ToString::to_string).collect(),
     }
 }
 
 fn warnings(text: &str, variable: &dyn Fn(&str) -> Option<OsString>) -> Vec<String> {
-    let surroundings = Surroundings { variable, now: NOTHING.now };
-    let loaded = build(Path::new("guard.toml"), text, &surroundings).map_err(|f| f.problems).unwrap();
+    let environment = Environment { variable, now: NOTHING.now };
+    let loaded = build(Path::new("guard.toml"), text, &environment).map_err(|f| f.problems).unwrap();
     loaded.warnings.iter().map(ToString::to_string).collect()
 }
 
@@ -38,17 +40,17 @@ pub(super) fn accepted(text: &str) -> Config {
     build(Path::new("/etc/guard/guard.toml"), text, &NOTHING).map_err(|f| f.problems).unwrap().config
 }
 
-/// `accept` loads; `refuse` gives exactly one problem, on that key and line, saying `why`.
+/// `accept` loads; `error` gives exactly one problem, on that key and line, saying `why`.
 #[track_caller]
-fn check(table: &str, key: &str, accept: &str, refuse: &str, why: &str) {
+fn check(table: &str, key: &str, accept: &str, error: &str, why: &str) {
     let good = text(table, &format!("{key} = {accept}"));
     assert_eq!(problems(&good), [""; 0], "{good}");
-    let bad = text(table, &format!("{key} = {refuse}"));
+    let bad = text(table, &format!("{key} = {error}"));
     let found = problems(&bad);
     assert_eq!(found.len(), 1, "{found:#?}");
     let line = if table == "slots.blue" { 3 } else { 4 };
-    let place = format!("guard.toml:{line}: {table}.{key}");
-    assert!(found[0].starts_with(&place), "{:?} does not start with {place:?}", found[0]);
+    let start = format!("guard.toml:{line}: {table}.{key}");
+    assert!(found[0].starts_with(&start), "{:?} does not start with {start:?}", found[0]);
     assert!(found[0].contains(why), "{:?} does not say {why:?}", found[0]);
 }
 
@@ -295,13 +297,9 @@ fn the_only_configured_slot_is_stable_and_relative_paths_start_at_the_file() {
 #[test]
 fn an_upstream_token_comes_from_the_environment_and_is_never_quoted() {
     let set = |name: &str| (name == "OLD").then(|| OsString::from("s3cret"));
-    let surroundings = Surroundings { variable: &set, now: 0 };
+    let environment = Environment { variable: &set, now: 0 };
     let load = |value: &str| {
-        build(
-            Path::new("g.toml"),
-            &text("slots.blue", &format!("authorization = \"{value}\"")),
-            &surroundings,
-        )
+        build(Path::new("g.toml"), &text("slots.blue", &format!("authorization = \"{value}\"")), &environment)
     };
     let backend = load("env:OLD").ok().and_then(|loaded| loaded.config.blue).unwrap();
     assert!(backend.authorization == crate::upstream::UpstreamAuthorization::Bearer("s3cret".to_owned()));
@@ -342,7 +340,7 @@ fn describe(config: &Config) -> String {
 fn the_shipped_files_load_and_show_the_built_in_defaults() {
     let load = |name: &str| {
         let (path, text) = shipped(name);
-        build(&path, &text, &NOTHING).map_err(|findings| findings.problems).unwrap().config
+        build(&path, &text, &NOTHING).map_err(|diagnostics| diagnostics.problems).unwrap().config
     };
     assert_eq!(describe(&load("guard.toml")), describe(&load("guard.minimal.toml")));
 }
@@ -350,12 +348,12 @@ fn the_shipped_files_load_and_show_the_built_in_defaults() {
 #[test]
 fn the_shipped_file_names_every_key_with_a_comment() {
     let (path, text) = shipped("guard.toml");
-    let report = Report::new(&path, &text);
-    let file = source::parse(&text, &report).unwrap();
-    let root = Table::root(file.get_ref(), &report);
-    read(&path, root, &NOTHING, &report, &mut Findings::default());
+    let sink = DiagnosticSink::new(&path, &text);
+    let file = source::parse(&text, &sink).unwrap();
+    let root = Table::root(file.get_ref(), &sink);
+    read(&path, root, &NOTHING, &sink, &mut Diagnostics::default());
     let known: BTreeSet<String> =
-        report.known().into_iter().filter(|key| key != "slots" && key != "route").collect();
+        sink.known().into_iter().filter(|key| key != "slots" && key != "route").collect();
 
     let mut named = BTreeSet::new();
     let mut table = String::new();
@@ -376,11 +374,11 @@ fn the_shipped_file_names_every_key_with_a_comment() {
 #[test]
 fn the_documentation_has_a_row_for_every_key_with_its_default() {
     let (path, text) = shipped("guard.toml");
-    let report = Report::new(&path, &text);
-    let file = source::parse(&text, &report).unwrap();
-    read(&path, Table::root(file.get_ref(), &report), &NOTHING, &report, &mut Findings::default());
+    let sink = DiagnosticSink::new(&path, &text);
+    let file = source::parse(&text, &sink).unwrap();
+    read(&path, Table::root(file.get_ref(), &sink), &NOTHING, &sink, &mut Diagnostics::default());
     let keys: BTreeSet<String> =
-        report.known().into_iter().filter(|key| key.contains('.') && key != "slots.blue").collect();
+        sink.known().into_iter().filter(|key| key.contains('.') && key != "slots.blue").collect();
 
     let (_, documentation) = shipped("../docs/configuration.md");
     let rows: Vec<&str> = documentation.lines().filter(|line| line.starts_with("| `")).collect();

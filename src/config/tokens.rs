@@ -9,12 +9,14 @@ use std::path::{Path, PathBuf};
 
 use toml::de::DeValue;
 
-use super::environment::{PACKAGED, is_folder};
+use super::env_file::{CREDENTIALS, PACKAGED, is_folder};
+use super::environment::Environment;
 use super::table::Table;
-use super::{Surroundings, file, source, tools};
-use crate::config::diagnostics::{Findings, Invalid, Report};
+use super::{file, source, tools};
+use crate::config::diagnostics::{DiagnosticSink, InvalidValue};
 use crate::policy::auth::{ClientConfig, TokenHash};
 use crate::policy::tools::{ListView, ToolPatterns, ToolPolicy};
+use mcp_host::diagnostics::Diagnostics;
 
 /// The client whose token is in the environment.
 pub(crate) const DEFAULT_CLIENT: &str = "default";
@@ -26,32 +28,29 @@ const TOKENS_FILE_BYTES_MAX: u64 = 64 << 20;
 const STRONG_TOKEN_BYTES: usize = 16;
 /// In the package's folder, and among systemd's credentials.
 pub(super) const FILE_NAME: &str = "tokens.toml";
-/// Where systemd says that its copies are.
-pub(super) const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
 
 /// Every client, in the order of metrics: `default` first, then as the file has them.
 pub(super) fn clients(
     auth: &file::Auth,
     folder: &Path,
-    report: &Report,
-    surroundings: &Surroundings<'_>,
-    more: &mut Findings,
+    sink: &DiagnosticSink,
+    environment: &Environment<'_>,
+    more: &mut Diagnostics,
 ) -> Vec<ClientConfig> {
-    let mut clients: Vec<ClientConfig> = from_environment(auth, report, surroundings).into_iter().collect();
-    if let Some(path) = tokens_file(auth, folder, report, surroundings) {
+    let mut clients: Vec<ClientConfig> = from_environment(auth, sink, environment).into_iter().collect();
+    if let Some(path) = tokens_file(auth, folder, sink, environment) {
         match source::read(&path, TOKENS_FILE_BYTES_MAX) {
             Ok(text) => {
-                let (read, findings) = from_file(&path, &text, surroundings, clients.first());
+                let (read, diagnostics) = from_file(&path, &text, environment, clients.first());
                 clients.extend(read);
-                more.problems.extend(findings.problems);
-                more.warnings.extend(findings.warnings);
-                warn_of_permissions(&path, report);
+                more.extend(diagnostics);
+                warn_of_permissions(&path, sink);
             }
             Err(unreadable) => {
                 let hint = "chgrp mcp-guard and chmod 0640: the guard reads it with its own rights";
-                let invalid = Invalid::new(unreadable.to_string());
+                let invalid = InvalidValue::new(unreadable.to_string());
                 let invalid = if unreadable.is_forbidden() { invalid.hint(hint) } else { invalid };
-                report.problem("auth.tokens_file", None, invalid);
+                sink.error("auth.tokens_file", None, invalid);
             }
         }
     }
@@ -59,7 +58,7 @@ pub(super) fn clients(
         let reason =
             format!("no token is configured: every call is answered 503 until {} is set", auth.token_env);
         let hint = "mcp-guard token new NAME makes a token and its tokens.toml entry";
-        report.warn("auth", Invalid::new(reason).hint(hint));
+        sink.warn("auth", InvalidValue::new(reason).hint(hint));
     }
     clients
 }
@@ -79,10 +78,10 @@ pub(crate) fn check_name(name: &str) -> Result<(), &'static str> {
 
 fn from_environment(
     auth: &file::Auth,
-    report: &Report,
-    surroundings: &Surroundings<'_>,
+    sink: &DiagnosticSink,
+    environment: &Environment<'_>,
 ) -> Option<ClientConfig> {
-    let token = (surroundings.variable)(&auth.token_env)?;
+    let token = (environment.variable)(&auth.token_env)?;
     let token = token.as_encoded_bytes();
     let name = &auth.token_env;
     if token.is_empty() {
@@ -90,21 +89,22 @@ fn from_environment(
     }
     if let Some(bad) = token.iter().find(|byte| !byte.is_ascii_graphic()) {
         let what = if bad.is_ascii_whitespace() { "white space" } else { "a byte that is not visible ASCII" };
-        let invalid = Invalid::new(format!("the token in {name} holds {what}, so no client can send it"))
-            .hint("mcp-guard token new default prints a good one");
-        report.problem("auth.token_env", None, invalid);
+        let invalid =
+            InvalidValue::new(format!("the token in {name} holds {what}, so no client can send it"))
+                .hint("mcp-guard token new default prints a good one");
+        sink.error("auth.token_env", None, invalid);
         return None;
     }
     if token.len() < STRONG_TOKEN_BYTES {
         let reason =
             format!("the token in {name} is shorter than {STRONG_TOKEN_BYTES} bytes and can be guessed");
-        report.warn(
+        sink.warn(
             "auth.token_env",
-            Invalid::new(reason).hint("mcp-guard token new default prints a good one"),
+            InvalidValue::new(reason).hint("mcp-guard token new default prints a good one"),
         );
     }
     if let Some(reason) = copied_with_more(token, name) {
-        report.warn("auth.token_env", Invalid::new(reason).hint(CLEAN));
+        sink.warn("auth.token_env", InvalidValue::new(reason).hint(CLEAN));
     }
     Some(ClientConfig::new(DEFAULT_CLIENT, vec![TokenHash::of(token)]))
 }
@@ -138,10 +138,10 @@ pub(super) fn copied_with_more(token: &[u8], name: &str) -> Option<String> {
 fn tokens_file(
     auth: &file::Auth,
     folder: &Path,
-    report: &Report,
-    surroundings: &Surroundings<'_>,
+    sink: &DiagnosticSink,
+    environment: &Environment<'_>,
 ) -> Option<PathBuf> {
-    let credential = (surroundings.variable)(CREDENTIALS)
+    let credential = (environment.variable)(CREDENTIALS)
         .map(|folder| Path::new(&folder).join(FILE_NAME))
         .filter(|path| path.exists());
     let packaged = || {
@@ -151,7 +151,7 @@ fn tokens_file(
         (Some(file), Some(_)) => {
             let reason =
                 format!("{} is read; the tokens.toml among systemd's credentials is ignored", file.display());
-            report.warn("auth.tokens_file", Invalid::new(reason).hint("remove one of the two"));
+            sink.warn("auth.tokens_file", InvalidValue::new(reason).hint("remove one of the two"));
             Some(file)
         }
         (Some(file), None) => Some(file),
@@ -159,7 +159,7 @@ fn tokens_file(
             let reason =
                 "the clients are in systemd's copy of their file, which it makes when the unit starts";
             let hint = "a change takes systemctl restart; name the file here, and a reload will do";
-            report.warn("auth.tokens_file", Invalid::new(reason).hint(hint));
+            sink.warn("auth.tokens_file", InvalidValue::new(reason).hint(hint));
             Some(credential)
         }
         (None, None) => None,
@@ -171,12 +171,12 @@ fn is_there(path: &Path) -> bool {
     !std::fs::symlink_metadata(path).is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
 }
 
-fn warn_of_permissions(path: &Path, report: &Report) {
+fn warn_of_permissions(path: &Path, sink: &DiagnosticSink) {
     let Ok(metadata) = std::fs::metadata(path) else { return };
     let mode = metadata.permissions().mode() & 0o777;
     if mode & 0o026 != 0 {
         let reason = format!("{} has mode {mode:04o}: others can read or change it", path.display());
-        report.warn("auth.tokens_file", Invalid::new(reason).hint("chmod 0640"));
+        sink.warn("auth.tokens_file", InvalidValue::new(reason).hint("chmod 0640"));
     }
 }
 
@@ -184,31 +184,31 @@ fn warn_of_permissions(path: &Path, report: &Report) {
 pub(crate) fn from_file(
     path: &Path,
     text: &str,
-    surroundings: &Surroundings<'_>,
+    environment: &Environment<'_>,
     default: Option<&ClientConfig>,
-) -> (Vec<ClientConfig>, Findings) {
-    let report = Report::new(path, text);
+) -> (Vec<ClientConfig>, Diagnostics) {
+    let sink = DiagnosticSink::new(path, text);
     // Before the text is parsed: each client has this key, and a tree of too many is what must not be built.
     if let Some(beyond) = memchr::memmem::find_iter(text.as_bytes(), "sha256").nth(CLIENTS_MAX) {
-        report.saw("clients", beyond);
-        report.problem("clients", None, too_many_clients());
-        return (Vec::new(), report.finish());
+        sink.record_span("clients", beyond);
+        sink.error("clients", None, too_many_clients());
+        return (Vec::new(), sink.finish());
     }
-    let clients = source::parse(text, &report)
-        .map(|file| table_of_clients(Table::root(file.get_ref(), &report), surroundings, default))
+    let clients = source::parse(text, &sink)
+        .map(|file| table_of_clients(Table::root(file.get_ref(), &sink), environment, default))
         .unwrap_or_default();
-    (clients, report.finish())
+    (clients, sink.finish())
 }
 
 fn table_of_clients(
     mut root: Table<'_>,
-    surroundings: &Surroundings<'_>,
+    environment: &Environment<'_>,
     default: Option<&ClientConfig>,
 ) -> Vec<ClientConfig> {
     let mut table = root.table("clients");
     root.finish();
     if table.names().len() > CLIENTS_MAX {
-        table.refuse("", None, too_many_clients());
+        table.error("", None, too_many_clients());
     }
     let mut owners: HashMap<TokenHash, String> = HashMap::new();
     if let Some(client) = default {
@@ -217,13 +217,13 @@ fn table_of_clients(
     let mut clients = Vec::new();
     for (name, entry) in table.tables() {
         if let Err(reason) = check_name(&name) {
-            table.refuse(&name, None, Invalid::new(reason));
+            table.error(&name, None, InvalidValue::new(reason));
         }
-        let client = client(name, entry, surroundings);
+        let client = client(name, entry, environment);
         for hash in &client.hashes {
             if let Some(owner) = owners.insert(*hash, client.name.clone()) {
                 let reason = format!("has the same token as {owner}: it could not be told who calls");
-                table.refuse(&format!("{}.sha256", client.name), None, Invalid::new(reason));
+                table.error(&format!("{}.sha256", client.name), None, InvalidValue::new(reason));
             }
         }
         clients.push(client);
@@ -232,21 +232,21 @@ fn table_of_clients(
     clients
 }
 
-fn too_many_clients() -> Invalid {
-    Invalid::new(format!("at most {CLIENTS_MAX} clients are allowed"))
+fn too_many_clients() -> InvalidValue {
+    InvalidValue::new(format!("at most {CLIENTS_MAX} clients are allowed"))
         .hint("remove those that are no longer used")
 }
 
-fn client(name: String, mut table: Table<'_>, surroundings: &Surroundings<'_>) -> ClientConfig {
+fn client(name: String, mut table: Table<'_>, environment: &Environment<'_>) -> ClientConfig {
     let hashes = hashes(&mut table);
     let not_after = not_after(&mut table);
-    if not_after.is_some_and(|end| end <= surroundings.now) {
-        table.warn("not_after", Invalid::new("has passed: this client is refused"));
+    if not_after.is_some_and(|end| end <= environment.now) {
+        table.warn("not_after", InvalidValue::new("has passed: this client is refused"));
     }
     let tools = tool_policy(&mut table);
     let quota = tools::quota(&mut table);
     let cohort = table.text("cohort", |text| {
-        check_name(text).map_err(Invalid::new)?;
+        check_name(text).map_err(InvalidValue::new)?;
         Ok(text.to_owned())
     });
     table.finish();
@@ -267,11 +267,15 @@ fn tool_policy(table: &mut Table<'_>) -> ToolPolicy {
     };
     if table.has("tools_list") && policy.is_unbounded() {
         let hint = "tools, deny_tools or read_only bound a client";
-        table.warn("tools_list", Invalid::new("says nothing: this client may call every tool").hint(hint));
+        table.warn(
+            "tools_list",
+            InvalidValue::new("says nothing: this client may call every tool").hint(hint),
+        );
     }
     if table.has("methods") && policy.is_unbounded() {
         let hint = "tools, deny_tools or read_only bound a client";
-        table.warn("methods", Invalid::new("says nothing: this client may call every method").hint(hint));
+        table
+            .warn("methods", InvalidValue::new("says nothing: this client may call every method").hint(hint));
     }
     policy
 }
@@ -279,12 +283,12 @@ fn tool_policy(table: &mut Table<'_>) -> ToolPolicy {
 fn hashes(table: &mut Table<'_>) -> Vec<TokenHash> {
     let hashes = match table.entry("sha256") {
         None => {
-            table.missing("sha256", "mcp-guard token new NAME prints the lines to paste");
+            table.error_missing("sha256", "mcp-guard token new NAME prints the lines to paste");
             return Vec::new();
         }
         Some(DeValue::String(_)) => table.text("sha256", token_hash).map(|hash| vec![hash]),
         Some(DeValue::Array(list)) if list.is_empty() => {
-            table.refuse("sha256", None, Invalid::new("needs at least one hash"));
+            table.error("sha256", None, InvalidValue::new("needs at least one hash"));
             None
         }
         Some(_) => table.list("sha256", 2, token_hash),
@@ -293,15 +297,16 @@ fn hashes(table: &mut Table<'_>) -> Vec<TokenHash> {
     if let [first, second] = hashes.as_slice()
         && first == second
     {
-        table.refuse("sha256", None, Invalid::new("lists the same hash twice"));
+        table.error("sha256", None, InvalidValue::new("lists the same hash twice"));
         return vec![*first];
     }
     hashes
 }
 
-pub(super) fn token_hash(text: &str) -> Result<TokenHash, Invalid> {
-    let invalid =
-        |reason| Invalid::new(reason).hint("mcp-guard token hash reads a token and prints its hash").secret();
+pub(super) fn token_hash(text: &str) -> Result<TokenHash, InvalidValue> {
+    let invalid = |reason| {
+        InvalidValue::new(reason).hint("mcp-guard token hash reads a token and prints its hash").secret()
+    };
     let digits = text.as_bytes();
     if digits.len() != 64 {
         return Err(invalid("must be 64 hexadecimal digits, the SHA-256 of the token"));
@@ -339,8 +344,8 @@ fn not_after(table: &mut Table<'_>) -> Option<u64> {
     };
     let seconds = instant.and_then(|instant| u64::try_from(instant.as_second()).ok());
     if seconds.is_none() {
-        let invalid = Invalid::new("must be a date, or a date with time and offset");
-        table.refuse("not_after", None, invalid.hint("as in 2027-01-31 or 2027-01-31T12:00:00Z"));
+        let invalid = InvalidValue::new("must be a date, or a date with time and offset");
+        table.error("not_after", None, invalid.hint("as in 2027-01-31 or 2027-01-31T12:00:00Z"));
     }
     seconds
 }

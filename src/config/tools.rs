@@ -14,10 +14,11 @@ use toml::de::DeTable;
 use super::source;
 use super::table::Table;
 use super::value;
-use crate::config::diagnostics::{Findings, Invalid, Report};
+use crate::config::diagnostics::{DiagnosticSink, InvalidValue};
 use crate::policy::quota::{Quota, ToolRule, ToolRules};
 use crate::policy::rate::Rate;
 use crate::policy::tools::{Pattern, ReadOnlyTools};
+use mcp_host::diagnostics::Diagnostics;
 
 /// Patterns in one list.
 pub(super) const PATTERNS_MAX: usize = 256;
@@ -28,7 +29,7 @@ const RULES_MAX: usize = 256;
 const COUNT_MAX: u64 = 100_000;
 
 /// `[tools]`
-pub(super) fn read_only(mut table: Table<'_>, folder: &Path, more: &mut Findings) -> ReadOnlyTools {
+pub(super) fn read_only(mut table: Table<'_>, folder: &Path, more: &mut Diagnostics) -> ReadOnlyTools {
     let patterns = table.list("read_only", PATTERNS_MAX, pattern).unwrap_or_default();
     let files =
         table.list("catalogues", CATALOGUES_MAX, |text| value::path(text, folder)).unwrap_or_default();
@@ -49,24 +50,24 @@ fn from_catalogue(
     file: &Path,
     table: &mut Table<'_>,
     index: usize,
-    more: &mut Findings,
+    more: &mut Diagnostics,
 ) -> (Vec<PathBuf>, Vec<String>) {
     let text = match source::read(file, CATALOGUE_BYTES_MAX) {
         Ok(text) => text,
         Err(unreadable) => {
-            table.refuse(&format!("catalogues[{index}]"), None, Invalid::new(unreadable.to_string()));
+            table.error(&format!("catalogues[{index}]"), None, InvalidValue::new(unreadable.to_string()));
             return (Vec::new(), Vec::new());
         }
     };
-    let report = Report::new(file, &text);
-    let parsed = source::parse(&text, &report);
+    let sink = DiagnosticSink::new(file, &text);
+    let parsed = source::parse(&text, &sink);
     let included = parsed.as_ref().map(|parsed| includes(parsed.get_ref(), file)).unwrap_or_default();
     let declared = parsed.map(|parsed| declarations(parsed.get_ref()));
     if included.is_empty() && declared.as_ref().is_some_and(|(count, _)| *count == 0) {
-        report.problem("tool", None, Invalid::new("declares no tool: is this a catalogue of mcp-tools?"));
+        sink.error("tool", None, InvalidValue::new("declares no tool: is this a catalogue of mcp-tools?"));
     }
-    let findings = report.finish();
-    more.problems.extend(findings.problems);
+    let diagnostics = sink.finish();
+    more.problems.extend(diagnostics.problems);
     (included, declared.map(|(_, names)| names).unwrap_or_default())
 }
 
@@ -92,7 +93,7 @@ fn declarations(catalogue: &DeTable<'_>) -> (usize, Vec<String>) {
 /// `[limits.tools]`
 pub(super) fn rules(mut table: Table<'_>) -> ToolRules {
     if table.names().len() > RULES_MAX {
-        table.refuse("", None, Invalid::new(format!("at most {RULES_MAX} patterns are allowed")));
+        table.error("", None, InvalidValue::new(format!("at most {RULES_MAX} patterns are allowed")));
     }
     let mut rules = Vec::new();
     for (name, mut entry) in table.tables() {
@@ -104,7 +105,7 @@ pub(super) fn rules(mut table: Table<'_>) -> ToolRules {
         entry.finish();
         match pattern(&name) {
             Ok(pattern) => rules.push(ToolRule { pattern, quota, total, stream_total }),
-            Err(invalid) => table.refuse(&name, None, invalid),
+            Err(invalid) => table.error(&name, None, invalid),
         }
     }
     table.finish();
@@ -123,26 +124,26 @@ pub(super) fn rate(table: &mut Table<'_>) -> Option<Rate> {
     let written = table.text("rate", per_time);
     let burst = table.optional_integer("burst", 1..=COUNT_MAX);
     if burst.is_some() && !table.has("rate") {
-        table.refuse(
+        table.error(
             "burst",
             None,
-            Invalid::new("says nothing without a rate").hint("as in rate = \"10/s\""),
+            InvalidValue::new("says nothing without a rate").hint("as in rate = \"10/s\""),
         );
     }
     written.and_then(|(count, period)| {
         let burst = burst.map_or(count, whole);
         let rate = Rate::new(count, period, burst);
         if rate.is_none() {
-            table.refuse("rate", None, Invalid::new("cannot be counted with this burst"));
+            table.error("rate", None, InvalidValue::new("cannot be counted with this burst"));
         }
         rate
     })
 }
 
 /// `"10/s"`: a count and the time it is for.
-fn per_time(text: &str) -> Result<(NonZeroU32, Duration), Invalid> {
+fn per_time(text: &str) -> Result<(NonZeroU32, Duration), InvalidValue> {
     let invalid = || {
-        Invalid::new("must be a count of 1 to 100000 and s, m or h")
+        InvalidValue::new("must be a count of 1 to 100000 and s, m or h")
             .hint("as in \"10/s\" or \"600/m\"; without the line there is no limit")
     };
     let (count, unit) = text.split_once('/').ok_or_else(invalid)?;
@@ -163,14 +164,14 @@ fn whole(count: u64) -> NonZeroU32 {
 }
 
 /// A tool's name, with `*` for any text.
-pub(super) fn pattern(text: &str) -> Result<Pattern, Invalid> {
-    let invalid = || Invalid::new("must be a tool's name, in which * stands for any text");
+pub(super) fn pattern(text: &str) -> Result<Pattern, InvalidValue> {
+    let invalid = || InvalidValue::new("must be a tool's name, in which * stands for any text");
     plain_pattern(text).ok_or_else(|| invalid().hint("as in \"panda_list_*\""))
 }
 
 /// A method's name, with `*` for any text.
-pub(super) fn method_pattern(text: &str) -> Result<Pattern, Invalid> {
-    let invalid = || Invalid::new("must be a method's name, in which * stands for any text");
+pub(super) fn method_pattern(text: &str) -> Result<Pattern, InvalidValue> {
+    let invalid = || InvalidValue::new("must be a method's name, in which * stands for any text");
     plain_pattern(text).ok_or_else(|| invalid().hint("as in \"tasks/*\""))
 }
 
@@ -182,14 +183,15 @@ fn plain_pattern(text: &str) -> Option<Pattern> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Config, Surroundings, build};
+    use crate::config::{Config, Environment, build};
 
-    const NOTHING: Surroundings<'static> = Surroundings { variable: &|_| None, now: 0 };
+    const NOTHING: Environment<'static> = Environment { variable: &|_| None, now: 0 };
 
     fn load(file: &Path, tables: &str) -> Result<Config, Vec<String>> {
         let text = format!("[slots.blue]\naddress = \"127.0.0.1:1\"\n{tables}");
-        let findings = |findings: Findings| findings.problems.iter().map(ToString::to_string).collect();
-        build(file, &text, &NOTHING).map(|loaded| loaded.config).map_err(findings)
+        let diagnostics =
+            |diagnostics: Diagnostics| diagnostics.problems.iter().map(ToString::to_string).collect();
+        build(file, &text, &NOTHING).map(|loaded| loaded.config).map_err(diagnostics)
     }
 
     /// Exactly one problem, that says `why`.
@@ -204,8 +206,8 @@ mod tests {
         let tables = "[limits.tools.\"panda_*\"]\nrate = \"600/m\"\nburst = 5\nconcurrency = 4\ntotal = \"20s\"\n\
                       [limits.tools.slow]\ntotal = \"2m\"";
         let config = load(Path::new("g.toml"), tables).unwrap();
-        let (place, rule) = config.tool_rules.find("panda_list").unwrap();
-        assert_eq!((place, rule.total), (1, Some(Duration::from_secs(20))));
+        let (position, rule) = config.tool_rules.find("panda_list").unwrap();
+        assert_eq!((position, rule.total), (1, Some(Duration::from_secs(20))));
         let five = NonZeroU32::new(5).unwrap();
         let rate = Rate::new(NonZeroU32::new(600).unwrap(), Duration::from_secs(60), five);
         assert_eq!(rule.quota, Quota { rate, concurrency: NonZeroU32::new(4) });

@@ -7,13 +7,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::suggest;
-use crate::config::diagnostics::Invalid;
+use crate::config::diagnostics::InvalidValue;
 use crate::policy::origin::Origin;
 use crate::upstream::Address;
 
 /// A duration with its unit: `200ms`, `55s`, `5m`, `1h`.
-pub(super) fn duration(text: &str) -> Result<Duration, Invalid> {
-    let invalid = || Invalid::new("must be a whole number with a unit: ms, s, m or h").hint("as in \"55s\"");
+pub(super) fn duration(text: &str) -> Result<Duration, InvalidValue> {
+    let invalid =
+        || InvalidValue::new("must be a whole number with a unit: ms, s, m or h").hint("as in \"55s\"");
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);
     let number: u64 = number.parse().map_err(|_| invalid())?;
@@ -40,13 +41,13 @@ pub(super) fn show(duration: Duration) -> String {
 }
 
 /// One of a few words.
-pub(super) fn choice<T: Copy>(text: &str, options: &[(&str, T)]) -> Result<T, Invalid> {
+pub(super) fn choice<T: Copy>(text: &str, options: &[(&str, T)]) -> Result<T, InvalidValue> {
     if let Some((_, chosen)) = options.iter().find(|(name, _)| *name == text) {
         return Ok(*chosen);
     }
     let names = || options.iter().map(|(name, _)| *name);
     let listed = names().map(|name| format!("\"{name}\"")).collect::<Vec<_>>().join(", ");
-    let invalid = Invalid::new(format!("must be one of {listed}"));
+    let invalid = InvalidValue::new(format!("must be one of {listed}"));
     Err(match suggest::nearest(text, names()) {
         Some(near) => invalid.hint(format!("did you mean \"{near}\"?")),
         None => invalid,
@@ -54,29 +55,29 @@ pub(super) fn choice<T: Copy>(text: &str, options: &[(&str, T)]) -> Result<T, In
 }
 
 /// A path, relative to the folder of the config file.
-pub(super) fn path(text: &str, folder: &Path) -> Result<PathBuf, Invalid> {
+pub(super) fn path(text: &str, folder: &Path) -> Result<PathBuf, InvalidValue> {
     if text.is_empty() || text.contains('\0') {
-        return Err(Invalid::new("must be a path"));
+        return Err(InvalidValue::new("must be a path"));
     }
     Ok(folder.join(text))
 }
 
 /// `unix:/path` or `ip:port`.
-pub(super) fn address(text: &str, folder: &Path) -> Result<Address, Invalid> {
+pub(super) fn address(text: &str, folder: &Path) -> Result<Address, InvalidValue> {
     let Some(socket) = text.strip_prefix("unix:") else { return Ok(Address::Tcp(tcp(text)?)) };
     let socket = path(socket, folder)?;
     match mcp_host::socket::check_path(&socket) {
         Ok(()) => Ok(Address::Unix(socket)),
-        Err(too_long) => Err(Invalid::new(too_long.to_string()).hint("choose a shorter path")),
+        Err(too_long) => Err(InvalidValue::new(too_long.to_string()).hint("choose a shorter path")),
     }
 }
 
 /// `ip:port`. Names are refused: what they resolve to may change under a running guard.
-pub(super) fn tcp(text: &str) -> Result<SocketAddr, Invalid> {
+pub(super) fn tcp(text: &str) -> Result<SocketAddr, InvalidValue> {
     if let Ok(address) = text.parse() {
         return Ok(address);
     }
-    let invalid = Invalid::new("must be ip:port or unix:/path");
+    let invalid = InvalidValue::new("must be ip:port or unix:/path");
     Err(match text.split_once(':') {
         _ if text.starts_with('/') => invalid.hint(format!("did you mean \"unix:{text}\"?")),
         _ if text.starts_with("http:") => invalid.hint("write only the address; the path has its own key"),
@@ -103,43 +104,43 @@ fn misses_only_a_port(text: &str) -> bool {
 }
 
 /// A path prefix of the endpoint.
-pub(super) fn prefix(text: &str) -> Result<String, Invalid> {
+pub(super) fn prefix(text: &str) -> Result<String, InvalidValue> {
     let text = plain_path(text)?;
     let last = text.rsplit('/').next();
     if text.split('/').any(|segment| segment == ".well-known")
         || matches!(last, Some("health" | "ready" | "register"))
     {
-        return Err(Invalid::new("is a path the guard answers itself").hint("choose another prefix"));
+        return Err(InvalidValue::new("is a path the guard answers itself").hint("choose another prefix"));
     }
     Ok(text)
 }
 
 /// An absolute path that every program reads alike, without a final slash.
-pub(super) fn plain_path(text: &str) -> Result<String, Invalid> {
+pub(super) fn plain_path(text: &str) -> Result<String, InvalidValue> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte);
     let segments = || text.split('/').skip(1);
     if !text.starts_with('/') {
-        return Err(Invalid::new("must start with /"));
+        return Err(InvalidValue::new("must start with /"));
     }
     if text == "/" {
         return Ok(text.to_owned());
     }
     if text.ends_with('/') {
         let hint = format!("write \"{}\": it covers both forms", text.trim_end_matches('/'));
-        return Err(Invalid::new("must not end with /").hint(hint));
+        return Err(InvalidValue::new("must not end with /").hint(hint));
     }
     if !text.bytes().all(plain) {
-        return Err(Invalid::new("may hold letters, digits, and - . _ ~ /, compared byte for byte"));
+        return Err(InvalidValue::new("may hold letters, digits, and - . _ ~ /, compared byte for byte"));
     }
     if segments().any(|segment| segment.is_empty() || segment == "." || segment == "..") {
-        return Err(Invalid::new("must not hold empty, . or .. segments"));
+        return Err(InvalidValue::new("must not hold empty, . or .. segments"));
     }
     Ok(text.to_owned())
 }
 
 /// A web origin as browsers send it: scheme, host, optional port.
-pub(super) fn origin(text: &str) -> Result<String, Invalid> {
-    let invalid = Invalid::new("must be an origin: scheme://host or scheme://host:port");
+pub(super) fn origin(text: &str) -> Result<String, InvalidValue> {
+    let invalid = InvalidValue::new("must be an origin: scheme://host or scheme://host:port");
     if text == "*" {
         return Err(invalid.hint("list each origin; there is no way to allow any"));
     }
@@ -167,8 +168,8 @@ pub(super) fn origin(text: &str) -> Result<String, Invalid> {
 }
 
 /// A host name or address, without a port.
-pub(super) fn host_name(text: &str) -> Result<String, Invalid> {
-    let invalid = Invalid::new("must be a host name or an IP address, without a port");
+pub(super) fn host_name(text: &str) -> Result<String, InvalidValue> {
+    let invalid = InvalidValue::new("must be a host name or an IP address, without a port");
     let (host, port) = split_port(text);
     if text == "*" {
         return Err(invalid.hint("list each name; there is no way to allow any"));
@@ -191,10 +192,10 @@ pub(super) fn host_name(text: &str) -> Result<String, Invalid> {
 }
 
 /// The name of an environment variable. Not quoted back: a token may have been pasted in its place.
-pub(super) fn variable_name(text: &str) -> Result<String, Invalid> {
+pub(super) fn variable_name(text: &str) -> Result<String, InvalidValue> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
     if text.is_empty() || text.starts_with(|first: char| first.is_ascii_digit()) || !text.bytes().all(plain) {
-        let invalid = Invalid::new("must be the name of an environment variable: letters, digits and _");
+        let invalid = InvalidValue::new("must be the name of an environment variable: letters, digits and _");
         return Err(invalid.hint("put the token in the variable, never in this file").secret());
     }
     Ok(text.to_owned())
@@ -212,7 +213,7 @@ pub(super) fn split_port(authority: &str) -> (&str, Option<&str>) {
 mod tests {
     use super::*;
 
-    fn says<T>(result: Result<T, Invalid>) -> Result<T, String> {
+    fn says<T>(result: Result<T, InvalidValue>) -> Result<T, String> {
         result.map_err(|invalid| invalid.reason)
     }
 

@@ -11,7 +11,7 @@ use crate::upstream::Slot;
 /// An order.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Order {
+pub(crate) enum RolloutCommand {
     Start {
         /// Against the parity gate, and though the candidate speaks less than stable.
         force: bool,
@@ -41,36 +41,36 @@ pub(crate) enum Order {
     },
 }
 
-impl Order {
+impl RolloutCommand {
     /// The reviewed differences that come with it.
     pub(crate) fn accept(&self) -> &[Acceptance] {
         match self {
-            Order::Start { accept, .. } | Order::Promote { accept, .. } => accept,
-            Order::Pause
-            | Order::Resume
-            | Order::Rollback { .. }
-            | Order::Switch { .. }
-            | Order::Drain { .. } => &[],
+            RolloutCommand::Start { accept, .. } | RolloutCommand::Promote { accept, .. } => accept,
+            RolloutCommand::Pause
+            | RolloutCommand::Resume
+            | RolloutCommand::Rollback { .. }
+            | RolloutCommand::Switch { .. }
+            | RolloutCommand::Drain { .. } => &[],
         }
     }
 
     /// The name in the log.
     pub(crate) fn as_str(&self) -> &'static str {
         match self {
-            Order::Start { .. } => "rollout start",
-            Order::Pause => "rollout pause",
-            Order::Resume => "rollout resume",
-            Order::Promote { .. } => "rollout promote",
-            Order::Rollback { .. } => "rollout rollback",
-            Order::Switch { .. } => "slots switch",
-            Order::Drain { .. } => "slots drain",
+            RolloutCommand::Start { .. } => "rollout start",
+            RolloutCommand::Pause => "rollout pause",
+            RolloutCommand::Resume => "rollout resume",
+            RolloutCommand::Promote { .. } => "rollout promote",
+            RolloutCommand::Rollback { .. } => "rollout rollback",
+            RolloutCommand::Switch { .. } => "slots switch",
+            RolloutCommand::Drain { .. } => "slots drain",
         }
     }
 }
 
 /// An order was carried out.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Done {
+pub(crate) struct CommandResult {
     pub(crate) transition: Transition,
     /// What the operator should know besides.
     pub(crate) notes: Vec<String>,
@@ -78,7 +78,7 @@ pub(crate) struct Done {
 
 /// The whole picture.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Overview {
+pub(crate) struct RolloutReport {
     pub(crate) status: Status,
     /// What is not as it should be: state not saved, another guard owns it, and the like.
     pub(crate) problems: Vec<String>,

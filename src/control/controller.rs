@@ -2,7 +2,7 @@
 //!
 //! Whatever comes in is handed to `Rollout::handle`; what comes out is published first (that is what protects clients),
 //! then told and saved. Must not decide anything itself. Orders are `ordering`, a change of owner is `lending`,
-//! what metrics show is `gauges`, when to look next is `pace`.
+//! what metrics show is `gauges`, when to look next is `poll`.
 
 mod commands;
 mod gauges;
@@ -21,17 +21,17 @@ use tokio::time::Instant;
 use super::clock::Clock;
 use super::notify::Notifier;
 use super::{Request, Settings, Setup};
-use crate::control::commands::{Done, Overview};
-use crate::control::controller::commands::Pending;
-use crate::control::controller::poll_interval::{BUSY, Pace};
+use crate::control::commands::{CommandResult, RolloutReport};
+use crate::control::controller::commands::PendingCommand;
+use crate::control::controller::poll_interval::{INTERVAL_MIN, PollInterval};
 use crate::control::parity_check;
-use crate::control::parity_check::{Outcome, told};
-use crate::control::persistence::{Keeping, adopt, contradiction, open};
-use crate::control::probe_tasks::{Seen, Watches};
+use crate::control::parity_check::{Comparison, describe};
+use crate::control::persistence::{Persistence, contradiction, open, resume_from};
+use crate::control::probe_tasks::{Observation, ProbeTasks};
 use crate::control::state_file::Saved;
-use crate::control::state_writer::{Keeper, Progress};
+use crate::control::state_writer::{Progress, StateWriter};
 use crate::parity::accept::Acceptance;
-use crate::rollout::sample::Ended;
+use crate::rollout::sample::FinishedCall;
 use crate::rollout::{Event, Health, Rollout, State, Transition};
 use crate::telemetry::metrics::RolloutMetrics;
 use crate::upstream::{Slot, Split};
@@ -43,9 +43,9 @@ const SEEN_MAX: usize = 256;
 const BATCH: usize = 256;
 
 /// The answer to an order.
-pub(super) type Reply = oneshot::Sender<Result<Done, String>>;
+pub(super) type Reply = oneshot::Sender<Result<CommandResult, String>>;
 
-pub(super) struct Task {
+pub(super) struct Controller {
     clock: Clock,
     rollout: Rollout,
     history: Vec<Transition>,
@@ -54,11 +54,11 @@ pub(super) struct Task {
     settings: Settings,
     folder: Option<PathBuf>,
     /// The same directory, while it belongs to the process that replaces this one.
-    lent: Option<PathBuf>,
-    keeping: Keeping,
-    samples: mpsc::Receiver<Ended>,
+    released_to: Option<PathBuf>,
+    persistence: Persistence,
+    samples: mpsc::Receiver<FinishedCall>,
     /// Samples just taken out of their queue; empty between looks.
-    batch: Vec<Ended>,
+    batch: Vec<FinishedCall>,
     metrics: RolloutMetrics,
     publish: Box<dyn Fn(Split, bool) + Send>,
     learn: Box<dyn Fn(Slot, Vec<String>) + Send>,
@@ -71,35 +71,36 @@ pub(super) struct Task {
     comparing: bool,
 }
 
-impl Task {
+impl Controller {
     /// Reads the state and publishes the route that it asks for.
-    pub(super) fn prepare(setup: Setup) -> Task {
+    pub(super) fn prepare(setup: Setup) -> Controller {
         let Setup { folder, settings, samples, metrics, publish, learn } = setup;
         let clock = Clock::start();
-        let (saved, keeping) = match &folder {
-            None => {
-                (None, Keeping::Lost("listen.state is not set: a restart forgets the rollout".to_owned()))
-            }
+        let (saved, persistence) = match &folder {
+            None => (
+                None,
+                Persistence::Unavailable("listen.state is not set: a restart forgets the rollout".to_owned()),
+            ),
             Some(folder) => open(folder),
         };
-        if let (Keeping::Theirs, Some(folder)) = (&keeping, &folder) {
+        if let (Persistence::ForeignOwner, Some(folder)) = (&persistence, &folder) {
             log::warn!(
                 "rollout: another guard keeps its state in {}: this one follows it and takes no orders about slots and \
                  rollouts before that one ends (hint: give each guard a listen.state of its own)",
                 folder.display()
             );
         }
-        let Saved { state, history, accepted } = adopt(saved, &settings);
+        let Saved { state, history, accepted } = resume_from(saved, &settings);
         let rollout = rollout_from(state, &settings, &clock);
-        let mut task = Task {
+        let mut task = Controller {
             clock,
             rollout,
             history,
             accepted,
             settings,
             folder,
-            lent: None,
-            keeping,
+            released_to: None,
+            persistence,
             samples,
             batch: Vec::new(),
             metrics,
@@ -117,21 +118,21 @@ impl Task {
     pub(super) async fn run(mut self, mut requests: mpsc::Receiver<Request>, reader: Handle) {
         let (reports, mut seen) = mpsc::channel(SEEN_MAX);
         self.notifier = Some(Notifier::start(self.settings.rollout.receivers.clone(), &self.metrics));
-        let mut watches = Watches::new(reports, reader.clone());
+        let mut watches = ProbeTasks::new(reports, reader.clone());
         let (looked, mut looks) = mpsc::channel(SEEN_MAX);
         let (compared, mut gates) = mpsc::channel(SEEN_MAX);
         self.keep();
         watches.probe(&self.settings);
         self.show();
-        let (mut ticked, mut shown, mut pace) = (Instant::now(), Instant::now(), Pace::new());
+        let (mut ticked, mut shown, mut poll) = (Instant::now(), Instant::now(), PollInterval::new());
         loop {
             watches.check(&self.settings, &self.rollout);
-            let pause = self.pause(&pace);
+            let pause = self.pause(&poll);
             tokio::select! {
                 biased;
                 request = requests.recv() => match request {
                     None => return,
-                    Some(Request::Overview(reply)) => {
+                    Some(Request::RolloutReport(reply)) => {
                         self.tick();
                         let _ = reply.send(self.overview());
                     }
@@ -144,16 +145,16 @@ impl Task {
                         }
                         let _ = reply.send(may);
                     }
-                    Some(Request::LetGo(reply)) => self.let_go(reply),
-                    Some(Request::TakeBack) => self.take_back(),
-                    Some(Request::Order { order, who, reply }) => {
-                        let pending = Pending { order, who, reply, notes: Vec::new() };
+                    Some(Request::ReleaseState(reply)) => self.release_state(reply),
+                    Some(Request::ReclaimState) => self.reclaim_state(),
+                    Some(Request::RolloutCommand { order, who, reply }) => {
+                        let pending = PendingCommand { order, who, reply, notes: Vec::new() };
                         self.take(pending, &reader, &looked);
                     }
                 },
                 Some(looked) = looks.recv() => {
                     if looked.verdict.is_ok() && *self.rollout.health(looked.at) == Health::Healthy {
-                        watches.begin_again(looked.at, &self.settings);
+                        watches.restart_after_success(looked.at, &self.settings);
                     }
                     self.looked(looked);
                 }
@@ -161,20 +162,20 @@ impl Task {
                 Some(seen) = seen.recv() => {
                     self.see(seen);
                     // Awake for this anyway: while nobody calls, what is slow to change needs no wake-up of its own.
-                    if pace.is_asleep() && shown.elapsed() >= NOW_AND_THEN {
+                    if poll.is_asleep() && shown.elapsed() >= NOW_AND_THEN {
                         shown = Instant::now();
                         self.now_and_then();
                     }
                 }
                 // Whoever waits here is woken by every sample: so nobody does while they keep coming.
-                Some(ended) = self.samples.recv(), if pace.is_asleep() => {
+                Some(ended) = self.samples.recv(), if poll.is_asleep() => {
                     self.take_note(ended);
-                    pace.wake();
+                    poll.wake();
                     ticked = Instant::now();
                 }
                 () = tokio::time::sleep_until(ticked + pause) => {
                     ticked = Instant::now();
-                    pace.seen(self.tick());
+                    poll.seen(self.tick());
                     if ticked >= shown + NOW_AND_THEN {
                         shown = ticked;
                         self.now_and_then();
@@ -187,7 +188,7 @@ impl Task {
     }
 
     /// Compares the backends where the rollout waits for that. It goes on beside everything else.
-    fn come_to_gate(&mut self, reader: &Handle, compared: &mpsc::Sender<(usize, Outcome)>) {
+    fn come_to_gate(&mut self, reader: &Handle, compared: &mpsc::Sender<(usize, Comparison)>) {
         let Some(step) = self.rollout.wants_comparison() else { return };
         let state = self.rollout.state();
         let (stable, candidate) =
@@ -202,20 +203,20 @@ impl Task {
     }
 
     /// The comparison before the end of a step has ended.
-    fn pass(&mut self, step: usize, outcome: Outcome) {
-        let Outcome { compared, notes } = outcome;
-        log::info!("rollout: parity before the end of step {}: {}", step + 1, told(&compared, &notes));
+    fn pass(&mut self, step: usize, outcome: Comparison) {
+        let Comparison { compared, notes } = outcome;
+        log::info!("rollout: parity before the end of step {}: {}", step + 1, describe(&compared, &notes));
         self.handle(Event::Gate { step, compared });
     }
 
     /// How long to wait for the next look.
-    fn pause(&self, pace: &Pace) -> Duration {
+    fn pause(&self, poll: &PollInterval) -> Duration {
         // The state may change hands at any moment.
-        let changing = matches!(self.keeping, Keeping::Theirs) || self.lent.is_some();
+        let changing = matches!(self.persistence, Persistence::ForeignOwner) || self.released_to.is_some();
         match self.rollout.state().run {
-            Some(_) => BUSY,
-            None if changing => pace.pause().min(NOW_AND_THEN),
-            None => pace.pause(),
+            Some(_) => INTERVAL_MIN,
+            None if changing => poll.pause().min(NOW_AND_THEN),
+            None => poll.pause(),
         }
     }
 
@@ -223,7 +224,7 @@ impl Task {
     fn tick(&mut self) -> usize {
         let seen = self.take_notes();
         self.handle(Event::Tick);
-        self.follow();
+        self.follow_owner();
         seen
     }
 
@@ -240,15 +241,15 @@ impl Task {
         seen
     }
 
-    fn take_note(&mut self, ended: Ended) {
+    fn take_note(&mut self, ended: FinishedCall) {
         let at = self.clock.at(ended.when);
         // A sample alone decides nothing, so the time of the look does not matter to it.
         let _ = self.rollout.handle(Event::Sample(ended.at(at)), at);
     }
 
-    fn see(&mut self, seen: Seen) {
+    fn see(&mut self, seen: Observation) {
         match seen {
-            Seen::Probe { slot, health, surface, names } => {
+            Observation::Probe { slot, health, surface, names } => {
                 if let Some(names) = names {
                     self.names[usize::from(slot == Slot::Green)] = Some(names.clone());
                     (self.learn)(slot, names);
@@ -263,11 +264,11 @@ impl Task {
                 }
                 self.handle(Event::Health { slot, health, answered });
             }
-            Seen::Memory { slot, memory } => {
+            Observation::Memory { slot, memory } => {
                 self.metrics.set_memory(slot, memory.part());
                 self.handle(Event::Memory { slot, used: memory.used, limit: memory.limit });
             }
-            Seen::Check { name, failure } => {
+            Observation::Check { name, failure } => {
                 self.handle(Event::Check { name, failure });
             }
         }
@@ -275,7 +276,7 @@ impl Task {
 
     /// Lets the rollout decide. The route follows at once; then the transition is told and saved.
     fn handle(&mut self, event: Event) -> Option<Transition> {
-        if matches!(self.keeping, Keeping::Theirs) {
+        if matches!(self.persistence, Persistence::ForeignOwner) {
             return None;
         }
         let transition = self.rollout.handle(event, self.clock.now())?;
@@ -297,8 +298,8 @@ impl Task {
         };
         saved.remember(transition.clone());
         self.history.clone_from(&saved.history);
-        if let Keeping::Kept(keeper) = &self.keeping {
-            keeper.save(saved);
+        if let Persistence::Active(writer) = &self.persistence {
+            writer.save(saved);
         }
         if let Some(notifier) = &self.notifier {
             notifier.tell(&Arc::new(transition.clone()));
@@ -330,7 +331,7 @@ impl Task {
     }
 
     fn configure(&mut self, settings: Settings) {
-        self.rollout.configure(&settings.configured(), settings.surroundings.clone());
+        self.rollout.configure(&settings.configured(), settings.split_context.clone());
         let gone = Slot::ALL.into_iter().filter(|slot| settings.backend(*slot).is_none());
         for slot in gone {
             let health = Health::Unhealthy("it is no longer configured".to_owned());
@@ -345,13 +346,13 @@ impl Task {
     }
 
     fn now_and_then(&mut self) {
-        if let (Keeping::Theirs, Some(folder)) = (&self.keeping, &self.folder) {
-            let (saved, keeping) = open(folder);
-            if !matches!(keeping, Keeping::Theirs) {
+        if let (Persistence::ForeignOwner, Some(folder)) = (&self.persistence, &self.folder) {
+            let (saved, persistence) = open(folder);
+            if !matches!(persistence, Persistence::ForeignOwner) {
                 log::info!("rollout: the guard before this one has let go of the state");
-                let Saved { state, history, accepted } = adopt(saved, &self.settings);
+                let Saved { state, history, accepted } = resume_from(saved, &self.settings);
                 self.rollout = rollout_from(state, &self.settings, &self.clock);
-                (self.history, self.accepted, self.keeping) = (history, accepted, keeping);
+                (self.history, self.accepted, self.persistence) = (history, accepted, persistence);
                 self.keep();
             }
         }
@@ -360,24 +361,28 @@ impl Task {
 
     /// Starts saving, now that there is a runtime to live in.
     fn keep(&mut self) {
-        let keeping = std::mem::replace(&mut self.keeping, Keeping::Theirs);
-        self.keeping = match keeping {
-            Keeping::Ours(store) => match Keeper::start(store, self.rollout.state().seq) {
-                Ok(keeper) => Keeping::Kept(keeper),
-                Err(error) => Keeping::Lost(format!("cannot start the thread that saves it: {error}")),
+        let persistence = std::mem::replace(&mut self.persistence, Persistence::ForeignOwner);
+        self.persistence = match persistence {
+            Persistence::Opened(store) => match StateWriter::start(store, self.rollout.state().seq) {
+                Ok(writer) => Persistence::Active(writer),
+                Err(error) => {
+                    Persistence::Unavailable(format!("cannot start the thread that saves it: {error}"))
+                }
             },
-            other @ (Keeping::Kept(_) | Keeping::Theirs | Keeping::Lost(_)) => other,
+            other @ (Persistence::Active(_) | Persistence::ForeignOwner | Persistence::Unavailable(_)) => {
+                other
+            }
         };
     }
 
     fn progress(&self) -> Option<(tokio::sync::watch::Receiver<Progress>, u64)> {
-        match &self.keeping {
-            Keeping::Kept(keeper) => Some((keeper.progress(), self.rollout.state().seq)),
-            Keeping::Ours(_) | Keeping::Theirs | Keeping::Lost(_) => None,
+        match &self.persistence {
+            Persistence::Active(writer) => Some((writer.progress(), self.rollout.state().seq)),
+            Persistence::Opened(_) | Persistence::ForeignOwner | Persistence::Unavailable(_) => None,
         }
     }
 
-    fn overview(&mut self) -> Overview {
+    fn overview(&mut self) -> RolloutReport {
         let mut problems = self.warnings();
         if let Some((progress, _)) = self.progress()
             && let Some(problem) = &progress.borrow().problem
@@ -388,12 +393,12 @@ impl Task {
             problems.push(why);
         }
         let (status, last) = (self.rollout.status(self.clock.now()), self.history.last().cloned());
-        Overview { status, problems, shadow: None, last }
+        RolloutReport { status, problems, shadow: None, last }
     }
 
     fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
-        if let Keeping::Lost(why) = &self.keeping {
+        if let Persistence::Unavailable(why) = &self.persistence {
             warnings.push(format!("the state is not kept: {why}"));
         }
         let stable = self.rollout.state().stable;
@@ -407,7 +412,7 @@ impl Task {
 /// Takes up a state in the surroundings that the configuration makes.
 fn rollout_from(state: State, settings: &Settings, clock: &Clock) -> Rollout {
     Rollout::new(state, &settings.configured(), &settings.rollout.plan, clock.now())
-        .within(settings.surroundings.clone())
+        .within(settings.split_context.clone())
 }
 
 fn tell_health(slot: Slot, health: &Health) {

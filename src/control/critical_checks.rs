@@ -7,13 +7,13 @@ use std::process::Stdio;
 use tokio::io::AsyncReadExt;
 
 use crate::client::{Answer, Client, Limits, Session, Target};
-use crate::config::notify::{Check, Command, Probe};
+use crate::config::notify::{CriticalCheck, Probe, Program};
 use crate::upstream::{Backend, Secrets};
 
 const WORDS_MAX: u64 = 200;
 
 /// Makes the check once: nothing, or why it fails.
-pub(super) async fn check(check: &Check, candidate: &Backend, secrets: &Secrets) -> Option<String> {
+pub(super) async fn check(check: &CriticalCheck, candidate: &Backend, secrets: &Secrets) -> Option<String> {
     let outcome = async {
         match &check.probe {
             Probe::Tool { name, arguments } => {
@@ -44,7 +44,7 @@ async fn call(client: &Client, tool: &str, arguments: &serde_json::Value) -> Res
     }
 }
 
-async fn run(command: &Command) -> Result<(), String> {
+async fn run(command: &Program) -> Result<(), String> {
     let named = command.program.display();
     let mut child = prepare(command)
         .stdin(Stdio::null())
@@ -67,7 +67,7 @@ async fn run(command: &Command) -> Result<(), String> {
 }
 
 /// The program with nothing in its environment but `PATH`; it dies with whoever waits for it.
-pub(super) fn prepare(command: &Command) -> tokio::process::Command {
+pub(super) fn prepare(command: &Program) -> tokio::process::Command {
     let mut prepared = tokio::process::Command::new(&command.program);
     prepared.args(&command.arguments).env_clear().kill_on_drop(true);
     if let Some(path) = std::env::var_os("PATH") {
@@ -82,8 +82,8 @@ mod tests {
 
     use super::*;
 
-    fn shell(script: &str) -> Command {
-        Command { program: "sh".into(), arguments: vec!["-c".to_owned(), script.to_owned()] }
+    fn shell(script: &str) -> Program {
+        Program { program: "sh".into(), arguments: vec!["-c".to_owned(), script.to_owned()] }
     }
 
     #[tokio::test]
@@ -91,7 +91,7 @@ mod tests {
         assert_eq!(run(&shell("exit 0")).await, Ok(()));
         let why = run(&shell("echo connection refused >&2; exit 3")).await.unwrap_err();
         assert_eq!(why, "sh ended with exit status: 3: connection refused");
-        let missing = Command { program: "/nonexistent/program".into(), arguments: Vec::new() };
+        let missing = Program { program: "/nonexistent/program".into(), arguments: Vec::new() };
         assert!(run(&missing).await.unwrap_err().starts_with("cannot run /nonexistent/program"));
     }
 

@@ -22,12 +22,12 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 
-pub(crate) use commands::{Done, Order, Overview};
+pub(crate) use commands::{CommandResult, RolloutCommand, RolloutReport};
 pub(crate) use persistence::contradiction;
 
 use crate::config::{self, Config, SplitKey};
-use crate::rollout::sample::Ended;
-use crate::rollout::{Member, Surroundings, Transition};
+use crate::rollout::sample::FinishedCall;
+use crate::rollout::{Member, SplitContext, Transition};
 use crate::telemetry::metrics::RolloutMetrics;
 use crate::upstream::{Backend, Secrets, Slot, Split};
 
@@ -43,7 +43,7 @@ pub(crate) struct Settings {
     backends: [Option<Backend>; 2],
     stable: Slot,
     says_stable: bool,
-    surroundings: Surroundings,
+    split_context: SplitContext,
     health: config::Health,
     rollout: config::plan::Rollout,
     /// Must not be quoted from a backend's answer.
@@ -56,7 +56,7 @@ impl Settings {
             backends: Slot::ALL.map(|slot| config.backend(slot).cloned()),
             stable: config.stable,
             says_stable: config.says_stable,
-            surroundings: Surroundings { standby: config.standby, clients: members(config) },
+            split_context: SplitContext { standby: config.standby, clients: members(config) },
             health: config.health,
             rollout: config.rollout.clone(),
             secrets: config.secrets.clone(),
@@ -99,7 +99,7 @@ pub(crate) struct Setup {
     pub(crate) folder: Option<PathBuf>,
     pub(crate) settings: Settings,
     /// Every finished call.
-    pub(crate) samples: mpsc::Receiver<Ended>,
+    pub(crate) samples: mpsc::Receiver<FinishedCall>,
     pub(crate) metrics: RolloutMetrics,
     /// Publishes the route: who gets what, and whether newer protocol versions are fenced off. Must return at once.
     pub(crate) publish: Box<dyn Fn(Split, bool) + Send>,
@@ -114,19 +114,23 @@ pub(crate) struct Control {
 }
 
 enum Request {
-    Order { order: Order, who: String, reply: oneshot::Sender<Result<Done, String>> },
-    Overview(oneshot::Sender<Overview>),
+    RolloutCommand {
+        order: RolloutCommand,
+        who: String,
+        reply: oneshot::Sender<Result<CommandResult, String>>,
+    },
+    RolloutReport(oneshot::Sender<RolloutReport>),
     History(oneshot::Sender<Vec<Transition>>),
     Configure(Box<Settings>, oneshot::Sender<Result<Vec<String>, String>>),
-    LetGo(oneshot::Sender<Result<(), String>>),
-    TakeBack,
+    ReleaseState(oneshot::Sender<Result<(), String>>),
+    ReclaimState,
 }
 
 impl Control {
     /// Publishes the route that the saved state asks for, and starts. When this returns, calls may be served.
     pub(crate) fn start(setup: Setup) -> io::Result<Control> {
         let (requests, queue) = mpsc::channel(REQUESTS_MAX);
-        let task = controller::Task::prepare(setup);
+        let task = controller::Controller::prepare(setup);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         // What backends send is read apart from the decisions: no answer, however it is made, delays a rollback.
         let reader = tokio::runtime::Builder::new_multi_thread()
@@ -144,14 +148,14 @@ impl Control {
     }
 
     /// Carries out an order; `Err` says why not.
-    pub(crate) async fn order(&self, order: Order, who: String) -> Result<Done, String> {
+    pub(crate) async fn order(&self, order: RolloutCommand, who: String) -> Result<CommandResult, String> {
         let (reply, answer) = oneshot::channel();
-        self.ask(Request::Order { order, who, reply }, answer).await.and_then(|result| result)
+        self.ask(Request::RolloutCommand { order, who, reply }, answer).await.and_then(|result| result)
     }
 
-    pub(crate) async fn overview(&self) -> Result<Overview, String> {
+    pub(crate) async fn overview(&self) -> Result<RolloutReport, String> {
         let (reply, answer) = oneshot::channel();
-        self.ask(Request::Overview(reply), answer).await
+        self.ask(Request::RolloutReport(reply), answer).await
     }
 
     /// The oldest transition first.
@@ -176,15 +180,15 @@ impl Control {
 
     /// Another process is about to own the rollout: saves what is left to save, lets go of the state, and from then on
     /// does as the state says. `Err` says why that process would not know what it must.
-    pub(crate) async fn let_go(&self) -> Result<(), String> {
+    pub(crate) async fn release_state(&self) -> Result<(), String> {
         let (reply, answer) = oneshot::channel();
-        self.ask(Request::LetGo(reply), answer).await.and_then(|result| result)
+        self.ask(Request::ReleaseState(reply), answer).await.and_then(|result| result)
     }
 
     /// The other process did not come about: takes the state back as soon as nobody else has it.
-    pub(crate) async fn take_back(&self) {
+    pub(crate) async fn reclaim_state(&self) {
         // If the control plane has stopped there is nothing to take back.
-        let _ = self.requests.send(Request::TakeBack).await;
+        let _ = self.requests.send(Request::ReclaimState).await;
     }
 
     async fn ask<T>(&self, request: Request, answer: oneshot::Receiver<T>) -> Result<T, String> {

@@ -14,7 +14,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::sync::mpsc;
 
 use crate::client::{Client, Limits, Request, Target};
-use crate::config::notify::{Command, Receiver, Secret, Way};
+use crate::config::notify::{Channel, Program, Receiver, Secret};
 use crate::control::critical_checks::prepare;
 use crate::rollout::Transition;
 use crate::telemetry::metrics::{Notified, RolloutMetrics};
@@ -48,7 +48,7 @@ impl Notifier {
     /// Queues a transition for everybody who wants to hear of it. Never waits.
     pub(super) fn tell(&self, transition: &Arc<Transition>) {
         for (receiver, queue) in &self.receivers {
-            let wanted = receiver.on.is_empty() || receiver.on.contains(&transition.kind);
+            let wanted = receiver.events.is_empty() || receiver.events.contains(&transition.kind);
             if wanted && queue.try_send(transition.clone()).is_err() {
                 self.metrics.notified(&receiver.name, Notified::Dropped);
                 log::error!(
@@ -91,11 +91,13 @@ async fn work(
 }
 
 async fn tell(receiver: &Receiver, transition: &Transition) -> Result<(), String> {
-    match &receiver.way {
-        Way::Generic { url } => post(url, body::generic(transition)).await,
-        Way::Slack { url } => post(url, body::slack(transition)).await,
-        Way::PagerDuty { url, routing_key } => post(url, body::pagerduty(transition, &routing_key.0)).await,
-        Way::Exec(command) => hand_over(command, body::generic(transition)).await,
+    match &receiver.channel {
+        Channel::Generic { url } => post(url, body::generic(transition)).await,
+        Channel::Slack { url } => post(url, body::slack(transition)).await,
+        Channel::PagerDuty { url, routing_key } => {
+            post(url, body::pagerduty(transition, &routing_key.0)).await
+        }
+        Channel::Exec(command) => hand_over(command, body::generic(transition)).await,
     }
 }
 
@@ -113,7 +115,7 @@ async fn post(url: &Secret, body: serde_json::Value) -> Result<(), String> {
     }
 }
 
-async fn hand_over(command: &Command, body: serde_json::Value) -> Result<(), String> {
+async fn hand_over(command: &Program, body: serde_json::Value) -> Result<(), String> {
     let named = command.program.display();
     let running = async {
         let mut child = prepare(command)

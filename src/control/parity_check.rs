@@ -25,7 +25,7 @@ const ANSWER: Duration = Duration::from_secs(10);
 const TOLD_MAX: usize = 20;
 
 /// What a comparison came to.
-pub(super) struct Outcome {
+pub(super) struct Comparison {
     pub(super) compared: Compared,
     /// What an operator should know besides: how much holds, what was accepted, which acceptances are of no use.
     pub(super) notes: Vec<String>,
@@ -37,15 +37,15 @@ pub(super) async fn compare(
     candidate: &Backend,
     secrets: &Secrets,
     accepted: Vec<Acceptance>,
-) -> Outcome {
+) -> Comparison {
     tokio::time::timeout(TIMEOUT, ask_both(stable, candidate, secrets, accepted))
         .await
-        .unwrap_or_else(|_elapsed| Outcome::unknown(format!("no verdict within {} s", TIMEOUT.as_secs())))
+        .unwrap_or_else(|_elapsed| Comparison::unknown(format!("no verdict within {} s", TIMEOUT.as_secs())))
 }
 
-impl Outcome {
-    fn unknown(why: String) -> Outcome {
-        Outcome { compared: Compared::Unknown(why), notes: Vec::new() }
+impl Comparison {
+    fn unknown(why: String) -> Comparison {
+        Comparison { compared: Compared::Unknown(why), notes: Vec::new() }
     }
 }
 
@@ -54,7 +54,7 @@ async fn ask_both(
     candidate: &Backend,
     secrets: &Secrets,
     accepted: Vec<Acceptance>,
-) -> Outcome {
+) -> Comparison {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let expected = Expectations { accepted, now, ..Expectations::default() };
     let limits = Limits { connect: Duration::from_secs(2), total: ANSWER, ..Limits::default() };
@@ -64,7 +64,7 @@ async fn ask_both(
     for (facts, side) in [(&was, "stable"), (&is, "the candidate")] {
         if !facts.reached() {
             let why = facts.legacy.why_not().unwrap_or_default();
-            return Outcome::unknown(format!("{side} does not answer: {why}"));
+            return Comparison::unknown(format!("{side} does not answer: {why}"));
         }
     }
     let judging = tokio::task::spawn_blocking(move || {
@@ -72,10 +72,10 @@ async fn ask_both(
         let _ = process::yield_to_others();
         concluded(&judge(&was, &is, &expected))
     });
-    judging.await.unwrap_or_else(|_failed| Outcome::unknown("the comparison has failed".to_owned()))
+    judging.await.unwrap_or_else(|_failed| Comparison::unknown("the comparison has failed".to_owned()))
 }
 
-fn concluded(report: &Report) -> Outcome {
+fn concluded(report: &Report) -> Comparison {
     let mut notes: Vec<String> = report
         .findings()
         .filter(|(_, finding)| {
@@ -90,7 +90,7 @@ fn concluded(report: &Report) -> Outcome {
         .collect();
     if breaks.is_empty() {
         notes.insert(0, format!("{} parity checks hold", report.count(Status::Ok)));
-        return Outcome { compared: Compared::Holds, notes };
+        return Comparison { compared: Compared::Holds, notes };
     }
     // What differs in both eras is told once.
     let mut seen = HashSet::new();
@@ -100,11 +100,11 @@ fn concluded(report: &Report) -> Outcome {
     if let (1.., Some(last)) = (more, breaks.last_mut()) {
         last.change.push_str(&format!(" (and {more} more differences: see mcp-guard parity)"));
     }
-    Outcome { compared: Compared::Breaks(breaks), notes }
+    Comparison { compared: Compared::Breaks(breaks), notes }
 }
 
 /// The comparison for people.
-pub(super) fn told(compared: &Compared, notes: &[String]) -> String {
+pub(super) fn describe(compared: &Compared, notes: &[String]) -> String {
     let mut lines: Vec<String> = match compared {
         Compared::Holds => Vec::new(),
         Compared::Unknown(why) => vec![format!("candidate and stable cannot be compared: {why}")],
@@ -117,10 +117,10 @@ pub(super) fn told(compared: &Compared, notes: &[String]) -> String {
 }
 
 /// The same, as the reason why an order is not carried out.
-pub(super) fn refused(compared: &Compared, notes: &[String]) -> String {
+pub(super) fn describe_refusal(compared: &Compared, notes: &[String]) -> String {
     format!(
         "{}\n(--accept FILE for reviewed differences, --force to go on all the same)",
-        told(compared, notes)
+        describe(compared, notes)
     )
 }
 

@@ -8,10 +8,10 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::Settings;
-use crate::control::commands::Done;
+use crate::control::commands::CommandResult;
 use crate::control::controller::Reply;
 use crate::control::state_file::{Saved, StateError, Store, load};
-use crate::control::state_writer::{Keeper, Progress};
+use crate::control::state_writer::{Progress, StateWriter};
 use crate::rollout::State;
 use crate::upstream::Slot;
 
@@ -19,18 +19,22 @@ use crate::upstream::Slot;
 const SAVING_MAX: Duration = Duration::from_secs(2);
 
 /// Whether the state is kept.
-pub(super) enum Keeping {
+pub(super) enum Persistence {
     /// It is ours. The thread starts with the loop.
-    Ours(Store),
-    Kept(Keeper),
+    Opened(Store),
+    Active(StateWriter),
     /// Another guard has it, usually the one that this one replaces: we do as the state says and change nothing.
-    Theirs,
+    ForeignOwner,
     /// It dies with the process, and why.
-    Lost(String),
+    Unavailable(String),
 }
 
 /// Answers an order once it is on the disk, or with a warning when that takes long.
-pub(super) fn answer(mut done: Done, progress: Option<(watch::Receiver<Progress>, u64)>, reply: Reply) {
+pub(super) fn answer(
+    mut done: CommandResult,
+    progress: Option<(watch::Receiver<Progress>, u64)>,
+    reply: Reply,
+) {
     tokio::spawn(async move {
         if let Some((mut progress, seq)) = progress {
             let settled = progress.wait_for(|progress| progress.seq >= seq || progress.problem.is_some());
@@ -46,30 +50,30 @@ pub(super) fn answer(mut done: Done, progress: Option<(watch::Receiver<Progress>
 }
 
 /// Opens the state's directory and reads what is there.
-pub(super) fn open(folder: &Path) -> (Option<Saved>, Keeping) {
+pub(super) fn open(folder: &Path) -> (Option<Saved>, Persistence) {
     let store = match Store::open(folder) {
         Ok(Some(store)) => store,
         // Read all the same: calls go where the guard that owns it sends them.
-        Ok(None) => return (load(folder).unwrap_or_default(), Keeping::Theirs),
+        Ok(None) => return (load(folder).unwrap_or_default(), Persistence::ForeignOwner),
         Err(error) => {
             log::error!("rollout: {error}; the state is not kept");
-            return (None, Keeping::Lost(error.to_string()));
+            return (None, Persistence::Unavailable(error.to_string()));
         }
     };
     match store.load() {
-        Ok(saved) => (saved, Keeping::Ours(store)),
+        Ok(saved) => (saved, Persistence::Opened(store)),
         Err(error) => {
             log::error!("rollout: {error}");
-            let keeping = match &error {
-                StateError::Damaged { .. } => match store.set_aside() {
-                    Ok(()) => Keeping::Ours(store),
-                    Err(error) => Keeping::Lost(error.to_string()),
+            let persistence = match &error {
+                StateError::Damaged { .. } => match store.quarantine() {
+                    Ok(()) => Persistence::Opened(store),
+                    Err(error) => Persistence::Unavailable(error.to_string()),
                 },
                 StateError::Io { .. } | StateError::Foreign { .. } | StateError::Newer { .. } => {
-                    Keeping::Lost(error.to_string())
+                    Persistence::Unavailable(error.to_string())
                 }
             };
-            (None, keeping)
+            (None, persistence)
         }
     }
 }
@@ -86,7 +90,7 @@ pub(crate) fn contradiction(file: Slot, says: bool, serves: Slot) -> Option<Stri
 }
 
 /// What to go on from: the saved state, if its stable slot still has a backend; else the configured one.
-pub(super) fn adopt(saved: Option<Saved>, settings: &Settings) -> Saved {
+pub(super) fn resume_from(saved: Option<Saved>, settings: &Settings) -> Saved {
     match saved {
         Some(saved) if settings.backend(saved.state.stable).is_some() => {
             if let Some(words) = contradiction(settings.stable, settings.says_stable, saved.state.stable) {

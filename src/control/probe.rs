@@ -14,7 +14,7 @@ use crate::config;
 use crate::parity::facts::Tool;
 use crate::parity::normalize::{Work, normalize_within};
 use crate::rollout::Health;
-use crate::rollout::state::Surface;
+use crate::rollout::state::ServerSurface;
 use crate::upstream::{Address, Backend, Secrets};
 use mcp_host::process;
 
@@ -31,7 +31,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Counts probes into health: `rise` good ones in a row make a slot healthy, `fall` bad ones unhealthy.
 #[derive(Debug)]
-pub(super) struct Pulse {
+pub(super) struct HealthCounter {
     rise: u32,
     fall: u32,
     good: u32,
@@ -39,10 +39,10 @@ pub(super) struct Pulse {
     health: Health,
 }
 
-impl Pulse {
+impl HealthCounter {
     /// A pulse that begins with this health.
-    pub(super) fn new(settings: &config::Health, health: Health) -> Pulse {
-        Pulse { rise: settings.rise, fall: settings.fall, good: 0, bad: 0, health }
+    pub(super) fn new(settings: &config::Health, health: Health) -> HealthCounter {
+        HealthCounter { rise: settings.rise, fall: settings.fall, good: 0, bad: 0, health }
     }
 
     /// Counts one probe; a bad one says why.
@@ -84,17 +84,17 @@ impl Pulse {
 pub(super) struct Prober {
     client: Client,
     timeout: Duration,
-    known: Known,
+    known: ProbeCache,
 }
 
 /// What earlier probes have learnt.
 #[derive(Default)]
-struct Known {
+struct ProbeCache {
     /// What the backend spoke when it was last asked for both eras.
     eras: Option<Eras>,
     /// Its list, and what that stands for.
     listing: Listing,
-    offer: Offer,
+    offer: ToolsFingerprint,
     probes: u32,
 }
 
@@ -106,31 +106,31 @@ struct Eras {
 
 /// What a list of tools stands for.
 #[derive(Debug, Clone, Default)]
-struct Offer {
+struct ToolsFingerprint {
     tools: usize,
     fingerprint: String,
 }
 
 /// A list becomes its offer, and the names in it.
-async fn read(tools: Vec<Tool>) -> Result<(Offer, Vec<String>), String> {
+async fn read(tools: Vec<Tool>) -> Result<(ToolsFingerprint, Vec<String>), String> {
     let reading = tokio::task::spawn_blocking(move || {
         // Whoever answers calls goes first.
         let _ = process::yield_to_others();
         let fit = tools.iter().map(|tool| &tool.name).filter(|name| name.len() <= NAME_BYTES_MAX);
         let names = fit.take(NAMES_MAX).cloned().collect();
-        (Offer { tools: tools.len(), fingerprint: fingerprint(&tools) }, names)
+        (ToolsFingerprint { tools: tools.len(), fingerprint: fingerprint(&tools) }, names)
     });
     reading.await.map_err(|_failed| "the list of tools cannot be read".to_owned())
 }
 
 /// The sessions of a probe that has ended. A backend that keeps sessions would otherwise keep one a probe.
 #[derive(Default)]
-pub(super) struct Done<'c> {
+pub(super) struct OpenSessions<'c> {
     sessions: Vec<Session<'c>>,
     names: Option<Vec<String>>,
 }
 
-impl Done<'_> {
+impl OpenSessions<'_> {
     /// The names of the tools, where this probe has read a new list.
     pub(super) fn names(&self) -> Option<Vec<String>> {
         self.names.clone()
@@ -148,12 +148,12 @@ impl Prober {
     pub(super) fn new(backend: &Backend, timeout: Duration, secrets: &Secrets) -> Prober {
         let limits = Limits { connect: timeout, total: timeout, body_bytes: ANSWER_BYTES_MAX };
         let client = Client::new(Target::of_backend(backend), limits).with_secrets(secrets);
-        Prober { client, timeout, known: Known::default() }
+        Prober { client, timeout, known: ProbeCache::default() }
     }
 
     /// One probe, within its time.
-    pub(super) async fn probe(&mut self) -> (Result<Surface, String>, Done<'_>) {
-        let (timeout, mut done) = (self.timeout, Done::default());
+    pub(super) async fn probe(&mut self) -> (Result<ServerSurface, String>, OpenSessions<'_>) {
+        let (timeout, mut done) = (self.timeout, OpenSessions::default());
         let found = match tokio::time::timeout(timeout, self.known.ask(&self.client, &mut done)).await {
             Ok(found) => found,
             Err(_elapsed) => Err(format!("no answer within {} ms", timeout.as_millis())),
@@ -162,8 +162,12 @@ impl Prober {
     }
 }
 
-impl Known {
-    async fn ask<'c>(&mut self, client: &'c Client, done: &mut Done<'c>) -> Result<Surface, String> {
+impl ProbeCache {
+    async fn ask<'c>(
+        &mut self,
+        client: &'c Client,
+        done: &mut OpenSessions<'c>,
+    ) -> Result<ServerSurface, String> {
         let due = self.eras.is_none() || self.probes.is_multiple_of(BOTH_ERAS_EVERY);
         self.probes = self.probes.wrapping_add(1);
         // If it fails, perhaps another backend lives there now.
@@ -174,7 +178,7 @@ impl Known {
                 done.sessions.push(opened.map_err(|error| error.to_string())?);
                 eras
             }
-            None => learn(client, done).await?,
+            None => detect_eras(client, done).await?,
         };
         if let Some(session) = done.sessions.first() {
             let listed = session.list_tools_again(&mut self.listing).await;
@@ -186,13 +190,13 @@ impl Known {
             }
         }
         self.eras = Some(eras);
-        let (Eras { modern, legacy }, Offer { tools, fingerprint }) = (eras, self.offer.clone());
-        Ok(Surface { modern, legacy, tools, fingerprint })
+        let (Eras { modern, legacy }, ToolsFingerprint { tools, fingerprint }) = (eras, self.offer.clone());
+        Ok(ServerSurface { modern, legacy, tools, fingerprint })
     }
 }
 
 /// Asks for both eras: which it speaks, and a session in each, of which the first is of the newer one.
-async fn learn<'c>(client: &'c Client, done: &mut Done<'c>) -> Result<Eras, String> {
+async fn detect_eras<'c>(client: &'c Client, done: &mut OpenSessions<'c>) -> Result<Eras, String> {
     let (modern, legacy) = (Session::modern(client).await, Session::legacy(client).await);
     let eras = Eras { modern: modern.is_ok(), legacy: legacy.is_ok() };
     let mut refusals = Vec::new();

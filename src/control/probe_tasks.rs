@@ -11,22 +11,22 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use super::Settings;
-use super::probe::{Prober, Pulse, listener};
-use crate::config::notify::Check;
+use super::probe::{HealthCounter, Prober, listener};
+use crate::config::notify::CriticalCheck;
 use crate::control::critical_checks::check;
-use crate::rollout::state::Surface;
+use crate::rollout::state::ServerSurface;
 use crate::rollout::{Health, Rollout};
 use crate::upstream::{Backend, Secrets, Slot};
 use mcp_host::cgroup_memory::{self, Memory, Roots};
 
 /// What a task has seen.
 #[derive(Debug)]
-pub(super) enum Seen {
+pub(super) enum Observation {
     Probe {
         slot: Slot,
         health: Health,
         /// What the backend offers, if this very probe was answered well.
-        surface: Option<Surface>,
+        surface: Option<ServerSurface>,
         /// The names of its tools, where they are news.
         names: Option<Vec<String>>,
     },
@@ -41,33 +41,39 @@ pub(super) enum Seen {
 }
 
 /// What looks after the backends.
-pub(super) struct Watches {
+pub(super) struct ProbeTasks {
     /// Where the backends' answers are read.
     reader: Handle,
-    reports: Reporting,
-    probes: [Option<Watch>; 2],
+    reports: ObservationSender,
+    probes: [Option<AbortOnDrop>; 2],
     /// While a rollout is under way.
-    checks: Vec<Watch>,
+    checks: Vec<AbortOnDrop>,
 }
 
 /// While no rollout is under way, memory decides nothing: it is read with every so many probes, for the gauge.
 const MEMORY_EVERY: u32 = 6;
 
-impl Watches {
-    pub(super) fn new(reports: mpsc::Sender<Seen>, reader: Handle) -> Watches {
-        let reports = Reporting { seen: reports, under_way: Arc::default() };
-        Watches { reader, reports, probes: [None, None], checks: Vec::new() }
+impl ProbeTasks {
+    pub(super) fn new(reports: mpsc::Sender<Observation>, reader: Handle) -> ProbeTasks {
+        let reports = ObservationSender { seen: reports, under_way: Arc::default() };
+        ProbeTasks { reader, reports, probes: [None, None], checks: Vec::new() }
     }
 
-    fn look_after(&self, slot: Slot, backend: Backend, settings: &Settings, first: First) -> Watch {
-        let looking = look_after(slot, backend, settings.clone(), first, self.reports.clone());
-        Watch(self.reader.spawn(looking))
+    fn probe_loop(
+        &self,
+        slot: Slot,
+        backend: Backend,
+        settings: &Settings,
+        first: ProbeStart,
+    ) -> AbortOnDrop {
+        let looking = probe_loop(slot, backend, settings.clone(), first, self.reports.clone());
+        AbortOnDrop(self.reader.spawn(looking))
     }
 
     pub(super) fn probe(&mut self, settings: &Settings) {
         self.probes = Slot::ALL.map(|slot| {
             let backend = settings.backend(slot).cloned();
-            backend.map(|backend| self.look_after(slot, backend, settings, First::AT_ONCE))
+            backend.map(|backend| self.probe_loop(slot, backend, settings, ProbeStart::AT_ONCE))
         });
     }
 
@@ -79,11 +85,11 @@ impl Watches {
         match candidate {
             None => self.checks.clear(),
             Some(candidate) if self.checks.is_empty() => {
-                let start = |check: &Check| {
+                let start = |check: &CriticalCheck| {
                     let secrets = settings.secrets.clone();
                     let checking =
                         critical(check.clone(), candidate.clone(), secrets, self.reports.seen.clone());
-                    Watch(self.reader.spawn(checking))
+                    AbortOnDrop(self.reader.spawn(checking))
                 };
                 self.checks = settings.rollout.checks.iter().map(start).collect();
             }
@@ -92,10 +98,10 @@ impl Watches {
     }
 
     /// A healthy slot has answered just now, outside of its probes: what they saw before that, or still wait for, is past.
-    pub(super) fn begin_again(&mut self, slot: Slot, settings: &Settings) {
-        let first = First { after: settings.health.interval, health: Health::Healthy };
+    pub(super) fn restart_after_success(&mut self, slot: Slot, settings: &Settings) {
+        let first = ProbeStart { after: settings.health.interval, health: Health::Healthy };
         let backend = settings.backend(slot).cloned();
-        let probe = backend.map(|backend| self.look_after(slot, backend, settings, first));
+        let probe = backend.map(|backend| self.probe_loop(slot, backend, settings, first));
         let [blue, green] = &mut self.probes;
         match slot {
             Slot::Blue => *blue = probe,
@@ -111,7 +117,7 @@ impl Watches {
         for ((slot, before), after) in Slot::ALL.into_iter().zip(before).zip(&mut after) {
             *after = if all || old.backend(slot) != new.backend(slot) {
                 let backend = new.backend(slot).cloned();
-                backend.map(|backend| self.look_after(slot, backend, new, First::AT_ONCE))
+                backend.map(|backend| self.probe_loop(slot, backend, new, ProbeStart::AT_ONCE))
             } else {
                 before
             };
@@ -123,38 +129,44 @@ impl Watches {
 
 /// Where probes report, and what they are told.
 #[derive(Clone)]
-struct Reporting {
-    seen: mpsc::Sender<Seen>,
+struct ObservationSender {
+    seen: mpsc::Sender<Observation>,
     /// Whether a rollout is.
     under_way: Arc<AtomicBool>,
 }
 
 /// Where the probes of a slot begin.
 #[derive(Clone)]
-struct First {
+struct ProbeStart {
     after: Duration,
     health: Health,
 }
 
-impl First {
-    const AT_ONCE: First = First { after: Duration::ZERO, health: Health::Unknown };
+impl ProbeStart {
+    const AT_ONCE: ProbeStart = ProbeStart { after: Duration::ZERO, health: Health::Unknown };
 }
 
 /// A task that ends with this value.
-struct Watch(JoinHandle<()>);
+struct AbortOnDrop(JoinHandle<()>);
 
-impl Drop for Watch {
+impl Drop for AbortOnDrop {
     fn drop(&mut self) {
         self.0.abort();
     }
 }
 
 /// Probes a slot for as long as somebody listens.
-async fn look_after(slot: Slot, backend: Backend, settings: Settings, first: First, reporting: Reporting) {
-    let Reporting { seen, under_way } = reporting;
+async fn probe_loop(
+    slot: Slot,
+    backend: Backend,
+    settings: Settings,
+    first: ProbeStart,
+    reporting: ObservationSender,
+) {
+    let ObservationSender { seen, under_way } = reporting;
     let mut unread = MEMORY_EVERY;
     let mut prober = Prober::new(&backend, settings.health.timeout, &settings.secrets);
-    let mut pulse = Pulse::new(&settings.health, first.health);
+    let mut pulse = HealthCounter::new(&settings.health, first.health);
     tokio::time::sleep(first.after).await;
     loop {
         let (found, done) = prober.probe().await;
@@ -169,7 +181,7 @@ async fn look_after(slot: Slot, backend: Backend, settings: Settings, first: Fir
             let pause = pulse.pause(settings.health.interval);
             // The sessions are given back beside the pause, not before what was found is told.
             let names = done.names();
-            if seen.send(Seen::Probe { slot, health, surface, names }).await.is_err() {
+            if seen.send(Observation::Probe { slot, health, surface, names }).await.is_err() {
                 return;
             }
             pause
@@ -178,7 +190,7 @@ async fn look_after(slot: Slot, backend: Backend, settings: Settings, first: Fir
         let due = unread >= MEMORY_EVERY || under_way.load(Ordering::Relaxed);
         if due
             && let Some(memory) = read_memory(&backend).await
-            && seen.send(Seen::Memory { slot, memory }).await.is_err()
+            && seen.send(Observation::Memory { slot, memory }).await.is_err()
         {
             return;
         }
@@ -195,10 +207,15 @@ async fn read_memory(backend: &Backend) -> Option<Memory> {
 }
 
 /// Makes a critical check for as long as somebody listens.
-async fn critical(what: Check, candidate: Backend, secrets: Secrets, seen: mpsc::Sender<Seen>) {
+async fn critical(
+    what: CriticalCheck,
+    candidate: Backend,
+    secrets: Secrets,
+    seen: mpsc::Sender<Observation>,
+) {
     loop {
         let failure = check(&what, &candidate, &secrets).await;
-        if seen.send(Seen::Check { name: what.name.clone(), failure }).await.is_err() {
+        if seen.send(Observation::Check { name: what.name.clone(), failure }).await.is_err() {
             return;
         }
         tokio::time::sleep(what.interval).await;

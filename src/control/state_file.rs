@@ -118,7 +118,7 @@ impl Store {
     }
 
     /// Moves a file that was refused out of the way, so that saving does not destroy it.
-    pub(crate) fn set_aside(&self) -> Result<(), StateError> {
+    pub(crate) fn quarantine(&self) -> Result<(), StateError> {
         let path = self.folder.join(NAME);
         match fs::rename(&path, self.folder.join(REFUSED)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -159,7 +159,7 @@ pub(crate) fn load(folder: &Path) -> Result<Option<Saved>, StateError> {
         }
         Err(error) => return Err(failed(error)),
     };
-    decode(&bytes).map(Some).map_err(|refused| match refused {
+    decode(&bytes).map(Some).map_err(|refusal| match refusal {
         Refused::Foreign => StateError::Foreign { path },
         Refused::Damaged(what) => StateError::Damaged { path, what, previous },
         Refused::Newer(found) => StateError::Newer { path, found },

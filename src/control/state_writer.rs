@@ -24,14 +24,14 @@ pub(super) struct Progress {
 }
 
 /// The thread, seen from outside. Dropping this lets it end once everything is saved.
-pub(super) struct Keeper {
-    desk: Arc<Desk>,
+pub(super) struct StateWriter {
+    mailbox: Arc<Mailbox>,
     progress: watch::Receiver<Progress>,
     thread: Option<JoinHandle<()>>,
 }
 
 #[derive(Default)]
-struct Desk {
+struct Mailbox {
     state: Mutex<State>,
     filled: Condvar,
 }
@@ -42,21 +42,21 @@ struct State {
     closed: bool,
 }
 
-impl Keeper {
+impl StateWriter {
     /// Starts the thread. What lies in the directory now was saved under this number.
-    pub(super) fn start(store: Store, seq: u64) -> io::Result<Keeper> {
-        let desk = Arc::new(Desk::default());
+    pub(super) fn start(store: Store, seq: u64) -> io::Result<StateWriter> {
+        let mailbox = Arc::new(Mailbox::default());
         let (sender, progress) = watch::channel(Progress { seq, problem: None });
-        let theirs = desk.clone();
+        let theirs = mailbox.clone();
         let thread = std::thread::Builder::new().name("state".to_owned());
         let thread = Some(thread.spawn(move || theirs.work(&store, &sender))?);
-        Ok(Keeper { desk, progress, thread })
+        Ok(StateWriter { mailbox, progress, thread })
     }
 
     /// Hands over the newest state; returns at once.
     pub(super) fn save(&self, saved: Saved) {
-        self.desk.lock().waiting = Some(Arc::new(saved));
-        self.desk.filled.notify_one();
+        self.mailbox.lock().waiting = Some(Arc::new(saved));
+        self.mailbox.filled.notify_one();
     }
 
     /// Saves what waits, lets go of the directory and returns how far it has come. Takes as long as the disk does.
@@ -75,14 +75,14 @@ impl Keeper {
     }
 }
 
-impl Drop for Keeper {
+impl Drop for StateWriter {
     fn drop(&mut self) {
-        self.desk.lock().closed = true;
-        self.desk.filled.notify_one();
+        self.mailbox.lock().closed = true;
+        self.mailbox.filled.notify_one();
     }
 }
 
-impl Desk {
+impl Mailbox {
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -150,8 +150,8 @@ mod tests {
         Saved { state, history: Vec::new(), accepted: Vec::new() }
     }
 
-    async fn until(keeper: &Keeper, reached: impl FnMut(&Progress) -> bool) {
-        let mut progress = keeper.progress();
+    async fn until(writer: &StateWriter, reached: impl FnMut(&Progress) -> bool) {
+        let mut progress = writer.progress();
         let waiting = progress.wait_for(reached);
         tokio::time::timeout(Duration::from_secs(20), waiting).await.unwrap().unwrap();
     }
@@ -159,21 +159,21 @@ mod tests {
     #[tokio::test]
     async fn the_newest_state_ends_up_on_the_disk() {
         let folder = tempfile::tempdir().unwrap();
-        let keeper = Keeper::start(Store::open(folder.path()).unwrap().unwrap(), 0).unwrap();
+        let writer = StateWriter::start(Store::open(folder.path()).unwrap().unwrap(), 0).unwrap();
         for seq in 1..=50 {
-            keeper.save(saved(seq));
+            writer.save(saved(seq));
         }
-        until(&keeper, |progress| progress.seq == 50).await;
+        until(&writer, |progress| progress.seq == 50).await;
         assert_eq!(load(folder.path()).unwrap(), Some(saved(50)));
     }
 
     #[test]
     fn closing_saves_what_waits_and_lets_go_of_the_directory() {
         let folder = tempfile::tempdir().unwrap();
-        let keeper = Keeper::start(Store::open(folder.path()).unwrap().unwrap(), 0).unwrap();
+        let writer = StateWriter::start(Store::open(folder.path()).unwrap().unwrap(), 0).unwrap();
         assert!(Store::open(folder.path()).unwrap().is_none());
-        keeper.save(saved(1));
-        assert_eq!(keeper.close(), Progress { seq: 1, problem: None });
+        writer.save(saved(1));
+        assert_eq!(writer.close(), Progress { seq: 1, problem: None });
         assert!(Store::open(folder.path()).unwrap().is_some());
         assert_eq!(load(folder.path()).unwrap(), Some(saved(1)));
     }
@@ -181,13 +181,13 @@ mod tests {
     #[tokio::test]
     async fn a_save_that_fails_is_told_and_tried_again() {
         let folder = tempfile::tempdir().unwrap();
-        let keeper = Keeper::start(Store::open(folder.path()).unwrap().unwrap(), 0).unwrap();
+        let writer = StateWriter::start(Store::open(folder.path()).unwrap().unwrap(), 0).unwrap();
         let obstacle = folder.path().join("rollout.state.new");
         std::fs::create_dir(&obstacle).unwrap();
-        keeper.save(saved(1));
-        until(&keeper, |progress| progress.problem.is_some()).await;
+        writer.save(saved(1));
+        until(&writer, |progress| progress.problem.is_some()).await;
         std::fs::remove_dir(&obstacle).unwrap();
-        until(&keeper, |progress| *progress == Progress { seq: 1, problem: None }).await;
+        until(&writer, |progress| *progress == Progress { seq: 1, problem: None }).await;
         assert_eq!(load(folder.path()).unwrap(), Some(saved(1)));
     }
 }

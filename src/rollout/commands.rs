@@ -6,8 +6,8 @@ use super::gate::Gate;
 use super::machine::{Command, Health, Refusal, Rollout};
 use super::plan::Plan;
 use super::state::Run;
-use super::transition::{Cause, Kind, Transition};
-use super::{Moment, Stage};
+use super::transition::{Cause, Transition, TransitionKind};
+use super::{Stage, Timestamp};
 use crate::upstream::Slot;
 
 /// Where a rollback leads.
@@ -23,7 +23,7 @@ pub(super) enum Back {
 
 impl Rollout {
     /// Whether a command would be obeyed, and why not. A refused command changes nothing.
-    pub fn check(&mut self, command: &Command, now: Moment) -> Result<(), Refusal> {
+    pub fn check(&mut self, command: &Command, now: Timestamp) -> Result<(), Refusal> {
         let (stable, candidate) = (self.state.stable, self.state.candidate());
         match command {
             Command::Start { force, .. } => {
@@ -72,28 +72,28 @@ impl Rollout {
         }
     }
 
-    pub(super) fn obey(&mut self, command: Command, who: String, now: Moment) -> Option<Transition> {
+    pub(super) fn obey(&mut self, command: Command, who: String, now: Timestamp) -> Option<Transition> {
         let cause = Cause::Operator { who };
         match command {
             Command::Start { id, plan, .. } => Some(self.start(id, *plan, cause, now)),
-            Command::Switch { to, .. } => Some(self.change(Kind::Switched, cause, now, |state| {
+            Command::Switch { to, .. } => Some(self.change(TransitionKind::Switched, cause, now, |state| {
                 state.stable = to;
                 (state.spare, state.retired) = (true, false);
             })),
-            Command::Retire { .. } => Some(self.change(Kind::Retired, cause, now, |state| {
+            Command::Retire { .. } => Some(self.change(TransitionKind::Retired, cause, now, |state| {
                 (state.spare, state.retired) = (false, true);
             })),
             Command::Pause => Some(self.pause(cause, now)),
             Command::Resume => {
                 self.awake = now;
                 self.gate = Gate::Far;
-                Some(self.change(Kind::Resumed, cause, now, |state| {
+                Some(self.change(TransitionKind::Resumed, cause, now, |state| {
                     if let Some(run) = &mut state.run {
                         run.paused = None;
                     }
                 }))
             }
-            Command::Promote { .. } => Some(self.next_step(Kind::Promoted, cause, now)),
+            Command::Promote { .. } => Some(self.next_step(TransitionKind::Promoted, cause, now)),
             Command::Rollback { to } => {
                 let back = self.rollback_step(to).ok()?;
                 Some(self.roll_back(back, cause, now))
@@ -101,14 +101,14 @@ impl Rollout {
         }
     }
 
-    fn start(&mut self, id: String, plan: Plan, cause: Cause, now: Moment) -> Transition {
+    fn start(&mut self, id: String, plan: Plan, cause: Cause, now: Timestamp) -> Transition {
         let pinned = self.surface(self.state.candidate()).cloned();
         self.seen.replan(&plan);
         self.conditions = Conditions::default();
         self.told.clear();
         self.awake = now;
         let run = Run { id, plan, step: 0, started: now, since: now, paused: None, pinned };
-        self.change(Kind::Started, cause, now, |state| {
+        self.change(TransitionKind::Started, cause, now, |state| {
             state.run = Some(run);
             (state.spare, state.retired) = (false, false);
         })

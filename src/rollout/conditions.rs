@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use super::Moment;
+use super::Timestamp;
 
 /// Named checks remembered at most.
 const CHECKS_MAX: usize = 64;
@@ -15,7 +15,7 @@ pub const BREAKER_FAILURES: u64 = 5;
 #[derive(Debug, Clone, PartialEq)]
 pub struct Streak {
     /// Since when.
-    pub since: Moment,
+    pub since: Timestamp,
     /// How often it has been seen.
     pub samples: u64,
     /// The latest words for it.
@@ -23,7 +23,7 @@ pub struct Streak {
 }
 
 /// Sees a condition that holds once more, or for the first time.
-pub fn again(streak: &mut Option<Streak>, now: Moment, what: &str) {
+pub fn again(streak: &mut Option<Streak>, now: Timestamp, what: &str) {
     match streak {
         Some(streak) => {
             streak.samples += 1;
@@ -54,7 +54,7 @@ pub struct Conditions {
 
 impl Conditions {
     /// A named check said yes or no.
-    pub fn check(&mut self, name: &str, failure: Option<&str>, now: Moment) {
+    pub fn check(&mut self, name: &str, failure: Option<&str>, now: Timestamp) {
         let Some(failure) = failure else {
             self.checks.remove(name);
             return;
@@ -72,7 +72,7 @@ impl Conditions {
     }
 
     /// A reading of memory, as a part of the limit; `words` describe it.
-    pub fn memory(&mut self, used: f64, threshold: f64, now: Moment, words: &str) {
+    pub fn memory(&mut self, used: f64, threshold: f64, now: Timestamp, words: &str) {
         self.memory_used = Some(used);
         if used > threshold {
             again(&mut self.memory_above, now, words);
@@ -88,7 +88,7 @@ impl Conditions {
 
     /// A call of the candidate ended. Enough of them without an answer, one after the other, open the breaker; an answer
     /// closes it.
-    pub fn call(&mut self, unanswered: bool, now: Moment) {
+    pub fn call(&mut self, unanswered: bool, now: Timestamp) {
         if !unanswered {
             self.unanswered = 0;
             self.breaker = None;
@@ -114,8 +114,8 @@ impl Conditions {
 mod tests {
     use super::*;
 
-    fn at(seconds: u64) -> Moment {
-        Moment::from_millis(seconds * 1_000)
+    fn at(seconds: u64) -> Timestamp {
+        Timestamp::from_millis(seconds * 1_000)
     }
 
     #[test]

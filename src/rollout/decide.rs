@@ -6,11 +6,11 @@ use super::conditions::{Streak, again};
 use super::gate::Gate;
 use super::machine::{Health, Rollout};
 use super::plan::Advance;
-use super::sample::{Origin, Sample, Verdict};
-use super::state::{State, Surface};
-use super::transition::{Cause, Kind, Numbers, Transition};
+use super::sample::{CallResult, Sample, SampleSource};
+use super::state::{ServerSurface, State};
+use super::transition::{Cause, Numbers, Transition, TransitionKind};
 use super::triggers::{self, Action, Fired, Trigger};
-use super::{Moment, Stage};
+use super::{Stage, Timestamp};
 use crate::rollout::observations::Span;
 use crate::upstream::Slot;
 
@@ -27,16 +27,16 @@ impl Rollout {
             Some(_) => self.seen.record(sample),
             None => self.seen.record_idle(sample),
         }
-        if tried && sample.origin == Origin::Live {
+        if tried && sample.origin == SampleSource::Live {
             let unanswered = match sample.verdict {
-                Verdict::Failed(failure) => failure.is_unanswered(),
-                Verdict::Answered | Verdict::ToolError => false,
+                CallResult::Failed(failure) => failure.counts_for_breaker(),
+                CallResult::Completed | CallResult::ToolError => false,
             };
             self.conditions.call(unanswered, sample.at);
         }
     }
 
-    pub(super) fn see_health(&mut self, slot: Slot, health: Health, answered: bool, now: Moment) {
+    pub(super) fn see_health(&mut self, slot: Slot, health: Health, answered: bool, now: Timestamp) {
         if slot == self.state.candidate() && self.state.run.is_some() {
             match &health {
                 Health::Unhealthy(why) => {
@@ -53,7 +53,7 @@ impl Rollout {
         self.known_mut(slot).health = health;
     }
 
-    pub(super) fn see_memory(&mut self, slot: Slot, used: u64, limit: u64, now: Moment) {
+    pub(super) fn see_memory(&mut self, slot: Slot, used: u64, limit: u64, now: Timestamp) {
         let Some(run) = self.state.run.as_ref().filter(|_| limit > 0 && slot == self.state.candidate())
         else {
             return;
@@ -71,7 +71,7 @@ impl Rollout {
         self.conditions.memory(part, threshold, now, &words);
     }
 
-    pub(super) fn see_surface(&mut self, slot: Slot, surface: Surface, now: Moment) {
+    pub(super) fn see_surface(&mut self, slot: Slot, surface: ServerSurface, now: Timestamp) {
         let candidate = self.state.candidate();
         if let Some(run) = self.state.run.as_mut().filter(|_| slot == candidate) {
             match &run.pinned {
@@ -87,7 +87,7 @@ impl Rollout {
     }
 
     /// Triggers first, then the step.
-    pub(super) fn decide(&mut self, now: Moment) -> Option<Transition> {
+    pub(super) fn decide(&mut self, now: Timestamp) -> Option<Transition> {
         let candidate = self.state.candidate();
         self.see_stall(now);
         let run = self.state.run.as_ref()?;
@@ -102,7 +102,7 @@ impl Rollout {
     }
 
     /// What the present step has shown; none outside a rollout.
-    pub fn conclusion(&mut self, now: Moment) -> Option<Conclusion> {
+    pub fn conclusion(&mut self, now: Timestamp) -> Option<Conclusion> {
         let numbers = self.numbers(now)?;
         let run = self.state.run.as_ref()?;
         let step = run.step()?;
@@ -110,7 +110,7 @@ impl Rollout {
     }
 
     /// Both slots' numbers since the step began; none outside a rollout.
-    pub fn numbers(&mut self, now: Moment) -> Option<Numbers> {
+    pub fn numbers(&mut self, now: Timestamp) -> Option<Numbers> {
         self.state.run.as_ref()?;
         let (stable, candidate) = (self.state.stable, self.state.candidate());
         Some(Numbers {
@@ -120,7 +120,7 @@ impl Rollout {
         })
     }
 
-    fn act_on(&mut self, fired: Fired, now: Moment) -> Option<Transition> {
+    fn act_on(&mut self, fired: Fired, now: Timestamp) -> Option<Transition> {
         let (trigger, mut action) = (fired.trigger, fired.action);
         if action == Action::Rollback && trigger == Trigger::StageStalled && self.lacks_only_calls(now) {
             action = Action::Pause;
@@ -140,14 +140,14 @@ impl Rollout {
             }
             Action::Pause | Action::Notify => {
                 self.told.push(trigger);
-                Some(self.change(Kind::Noted, cause, now, |_| ()))
+                Some(self.change(TransitionKind::Noted, cause, now, |_| ()))
             }
             Action::Off => None,
         }
     }
 
     /// Whether the step waits for nothing but calls: their lack says nothing against the candidate.
-    fn lacks_only_calls(&mut self, now: Moment) -> bool {
+    fn lacks_only_calls(&mut self, now: Timestamp) -> bool {
         match self.conclusion(now) {
             Some(Conclusion::Inconclusive(findings)) => {
                 findings.iter().all(|finding| matches!(finding, Finding::TooFewSamples { .. }))
@@ -162,7 +162,7 @@ impl Rollout {
             && *self.health(self.state.candidate()) == Health::Healthy
     }
 
-    fn advance(&mut self, now: Moment) -> Option<Transition> {
+    fn advance(&mut self, now: Timestamp) -> Option<Transition> {
         let run = self.state.run.as_ref()?;
         let step = run.step()?;
         if run.paused.is_some() || now.since(run.since) < step.hold {
@@ -174,7 +174,9 @@ impl Rollout {
             Conclusion::Inconclusive(_) => None,
             Conclusion::Pass if manual || *self.health(self.state.candidate()) != Health::Healthy => None,
             Conclusion::Pass if !self.may_pass(now) => None,
-            Conclusion::Pass => Some(self.next_step(Kind::Advanced, Cause::Analysis { conclusion }, now)),
+            Conclusion::Pass => {
+                Some(self.next_step(TransitionKind::Advanced, Cause::Analysis { conclusion }, now))
+            }
             Conclusion::Fail(_) => {
                 let action = if self.way_back_is_worse() { on_fail.max(Action::Pause) } else { on_fail };
                 let told = std::mem::replace(&mut self.told_analysis, true);
@@ -182,7 +184,7 @@ impl Rollout {
                 match action {
                     Action::Rollback => Some(self.roll_back(Back::End, cause, now)),
                     Action::Pause if !told => Some(self.pause(cause, now)),
-                    Action::Notify if !told => Some(self.change(Kind::Noted, cause, now, |_| ())),
+                    Action::Notify if !told => Some(self.change(TransitionKind::Noted, cause, now, |_| ())),
                     Action::Pause | Action::Notify | Action::Off => None,
                 }
             }
@@ -190,7 +192,7 @@ impl Rollout {
     }
 
     /// A step stalls when it could go on by itself and does not. Waiting for a person is not a stall.
-    fn see_stall(&mut self, now: Moment) {
+    fn see_stall(&mut self, now: Timestamp) {
         self.conditions.stalled = None;
         let Some(run) = self.state.run.as_ref().filter(|run| run.paused.is_none()) else { return };
         let Some(step) = run.step().filter(|step| step.advance == Advance::Automatic) else { return };
@@ -212,8 +214,8 @@ impl Rollout {
         self.conditions.stalled = Some(Streak { since: over, samples: 1, what });
     }
 
-    pub(super) fn pause(&mut self, cause: Cause, now: Moment) -> Transition {
-        self.change(Kind::Paused, cause, now, |state| {
+    pub(super) fn pause(&mut self, cause: Cause, now: Timestamp) -> Transition {
+        self.change(TransitionKind::Paused, cause, now, |state| {
             if let Some(run) = &mut state.run {
                 run.paused = Some(now);
             }
@@ -221,7 +223,7 @@ impl Rollout {
     }
 
     /// To the next step of the plan; after the last one the roles swap.
-    pub(super) fn next_step(&mut self, kind: Kind, cause: Cause, now: Moment) -> Transition {
+    pub(super) fn next_step(&mut self, kind: TransitionKind, cause: Cause, now: Timestamp) -> Transition {
         let next = self.state.run.as_ref().map_or(0, |run| run.step + 1);
         let exists = self.state.run.as_ref().is_some_and(|run| run.plan.step(next).is_some());
         if exists {
@@ -232,7 +234,7 @@ impl Rollout {
                 }
             })
         } else {
-            self.change(Kind::Completed, cause, now, |state| {
+            self.change(TransitionKind::Completed, cause, now, |state| {
                 state.stable = state.candidate();
                 state.run = None;
                 // The old backend is history: clients may use what only the new one speaks.
@@ -242,8 +244,8 @@ impl Rollout {
     }
 
     /// To an earlier step, where the rollout waits; or out of the rollout.
-    pub(super) fn roll_back(&mut self, back: Back, cause: Cause, now: Moment) -> Transition {
-        self.change(Kind::RolledBack, cause, now, |state| {
+    pub(super) fn roll_back(&mut self, back: Back, cause: Cause, now: Timestamp) -> Transition {
+        self.change(TransitionKind::RolledBack, cause, now, |state| {
             let step = match (back, &mut state.run) {
                 (Back::End, _) | (_, None) => {
                     state.run = None;
@@ -264,9 +266,9 @@ impl Rollout {
     /// The only place that writes the state: every change of it is a transition.
     pub(super) fn change(
         &mut self,
-        kind: Kind,
+        kind: TransitionKind,
         cause: Cause,
-        now: Moment,
+        now: Timestamp,
         edit: impl FnOnce(&mut State),
     ) -> Transition {
         let (from, rollout) = (self.state.position(), self.state.run.as_ref().map(|run| run.id.clone()));
@@ -280,7 +282,7 @@ impl Rollout {
             self.told_analysis = false;
             self.gate = Gate::Far;
         }
-        let to = if kind == Kind::Completed {
+        let to = if kind == TransitionKind::Completed {
             super::transition::Position { stage: Stage::Complete, ..to }
         } else {
             to
@@ -290,7 +292,7 @@ impl Rollout {
     }
 }
 
-fn describe_change(pinned: &Surface, now: &Surface) -> String {
+fn describe_change(pinned: &ServerSurface, now: &ServerSurface) -> String {
     if (pinned.modern, pinned.legacy) != (now.modern, now.legacy) {
         "speaks other protocol versions than at the start of the rollout".to_owned()
     } else if pinned.tools != now.tools {

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::Moment;
+use super::Timestamp;
 use super::machine::Rollout;
-use super::transition::{Cause, Kind, Transition};
+use super::transition::{Cause, Transition, TransitionKind};
 
 /// A comparison that could not be made is made again after this time.
 const AGAIN_AFTER: Duration = Duration::from_secs(5);
@@ -71,9 +71,9 @@ pub(super) enum Gate {
     Far,
     Wanted,
     Comparing,
-    Open(Moment),
+    Open(Timestamp),
     Unknown {
-        at: Moment,
+        at: Timestamp,
         why: String,
     },
 }
@@ -89,7 +89,7 @@ impl Rollout {
     }
 
     /// Whether the step may be left: the plan asks for no gate, or it is open. Asks for a comparison where one is due.
-    pub(super) fn may_pass(&mut self, now: Moment) -> bool {
+    pub(super) fn may_pass(&mut self, now: Timestamp) -> bool {
         if !self.is_gated() {
             return true;
         }
@@ -121,7 +121,7 @@ impl Rollout {
     }
 
     /// A comparison before the end of this step has ended. A break stops the rollout where it is.
-    pub(super) fn see_gate(&mut self, step: usize, compared: Compared, now: Moment) -> Option<Transition> {
+    pub(super) fn see_gate(&mut self, step: usize, compared: Compared, now: Timestamp) -> Option<Transition> {
         let here = self.state.run.as_ref().is_some_and(|run| run.step == step && run.paused.is_none());
         if !here || self.gate != Gate::Comparing {
             return None;
@@ -138,7 +138,7 @@ impl Rollout {
     }
 
     /// An order met differences at the gate: that changes nothing by itself, and everybody hears of it.
-    pub(super) fn note_differences(&mut self, differences: Vec<Difference>, now: Moment) -> Transition {
-        self.change(Kind::Noted, Cause::Parity { differences }, now, |_| ())
+    pub(super) fn note_differences(&mut self, differences: Vec<Difference>, now: Timestamp) -> Transition {
+        self.change(TransitionKind::Noted, Cause::Parity { differences }, now, |_| ())
     }
 }

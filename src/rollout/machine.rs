@@ -9,10 +9,10 @@ use super::conditions::Conditions;
 use super::gate::{Compared, Difference, Gate};
 use super::plan::Plan;
 use super::sample::Sample;
-use super::state::{State, Surface};
+use super::state::{ServerSurface, State};
 use super::transition::Transition;
 use super::triggers::Trigger;
-use super::{Moment, Stage};
+use super::{Stage, Timestamp};
 use crate::rollout::observations::Observations;
 use crate::upstream::{Share, Slot, Split};
 
@@ -98,7 +98,7 @@ pub enum Event {
         /// Which slot.
         slot: Slot,
         /// What it offers.
-        surface: Surface,
+        surface: ServerSurface,
     },
     /// The comparison before the end of a step, counted from 0, has ended.
     Gate {
@@ -197,13 +197,13 @@ pub struct Rollout {
     /// What is known of the gate before the next step.
     pub(super) gate: Gate,
     /// Since when the machine could have moved on: its start, or the latest resume.
-    pub(super) awake: Moment,
-    pub(super) surroundings: Surroundings,
+    pub(super) awake: Timestamp,
+    pub(super) split_context: SplitContext,
 }
 
 /// What of the configuration the rollout goes by, besides its plan.
 #[derive(Debug, Clone, Default)]
-pub struct Surroundings {
+pub struct SplitContext {
     /// Whether a slot that has never been stable stands by.
     pub standby: bool,
     /// The clients that a share is made of, where they are few enough for one to be empty.
@@ -223,12 +223,12 @@ pub struct Member {
 pub(super) struct SlotKnown {
     pub(super) configured: bool,
     pub(super) health: Health,
-    pub(super) surface: Option<Surface>,
+    pub(super) surface: Option<ServerSurface>,
 }
 
 impl Rollout {
     /// Takes up where a state left off. `idle_plan` sets the windows while nothing is in rollout.
-    pub fn new(state: State, configured: &[Slot], idle_plan: &Plan, now: Moment) -> Rollout {
+    pub fn new(state: State, configured: &[Slot], idle_plan: &Plan, now: Timestamp) -> Rollout {
         let known = |slot| SlotKnown {
             configured: configured.contains(&slot),
             health: Health::Unknown,
@@ -244,13 +244,13 @@ impl Rollout {
             told_analysis: false,
             gate: Gate::Far,
             awake: now,
-            surroundings: Surroundings::default(),
+            split_context: SplitContext::default(),
         }
     }
 
     /// The same in these surroundings.
-    pub fn within(self, surroundings: Surroundings) -> Rollout {
-        Rollout { surroundings, ..self }
+    pub fn within(self, split_context: SplitContext) -> Rollout {
+        Rollout { split_context, ..self }
     }
 
     /// What is to be kept.
@@ -264,13 +264,13 @@ impl Rollout {
     }
 
     /// What a slot's backend speaks and offers, once known.
-    pub fn surface(&self, slot: Slot) -> Option<&Surface> {
+    pub fn surface(&self, slot: Slot) -> Option<&ServerSurface> {
         self.known(slot).surface.as_ref()
     }
 
     /// A configuration was loaded: these slots have a backend now.
-    pub fn configure(&mut self, configured: &[Slot], surroundings: Surroundings) {
-        self.surroundings = surroundings;
+    pub fn configure(&mut self, configured: &[Slot], split_context: SplitContext) {
+        self.split_context = split_context;
         for slot in Slot::ALL {
             self.known_mut(slot).configured = configured.contains(&slot);
         }
@@ -327,7 +327,7 @@ impl Rollout {
     }
 
     /// Takes note of an event. The only way in which anything changes.
-    pub fn handle(&mut self, event: Event, now: Moment) -> Option<Transition> {
+    pub fn handle(&mut self, event: Event, now: Timestamp) -> Option<Transition> {
         match event {
             Event::Command { command, who } => {
                 self.check(&command, now).ok()?;

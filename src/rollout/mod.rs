@@ -23,12 +23,12 @@ pub mod triggers;
 pub mod window;
 
 pub use gate::Compared;
-pub use machine::{Command, Event, Health, Member, Refusal, Rollout, Surroundings};
+pub use machine::{Command, Event, Health, Member, Refusal, Rollout, SplitContext};
 pub use plan::Plan;
 pub use sample::Sample;
 pub use stage::Stage;
 pub use state::State;
-pub use timestamp::Moment;
+pub use timestamp::Timestamp;
 pub use transition::{Cause, Transition};
 
 #[cfg(test)]

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::Moment;
+use super::Timestamp;
 use super::plan::Plan;
-use super::sample::{Origin, Sample, Verdict};
+use super::sample::{CallResult, Sample, SampleSource};
 use super::window::{CountWindow, Counts, LatencyWindow};
 use crate::upstream::Slot;
 
@@ -91,22 +91,22 @@ impl Observations {
     /// triggers stay as they are, and begin empty with the next rollout.
     pub fn record_idle(&mut self, sample: &Sample) {
         match sample.origin {
-            Origin::Live => self.windows(sample.slot).record_shown(sample),
-            Origin::Shadow { .. } => {}
+            SampleSource::Live => self.windows(sample.slot).record_shown(sample),
+            SampleSource::Shadow { .. } => {}
         }
     }
 
     /// Takes note of a call that ended while a rollout is under way.
     pub fn record(&mut self, sample: &Sample) {
         match sample.origin {
-            Origin::Live => {
+            SampleSource::Live => {
                 let windows = self.windows(sample.slot);
                 windows.record_shown(sample);
                 windows.record_judged(sample);
             }
-            Origin::Shadow { matched } => {
+            SampleSource::Shadow { matched } => {
                 self.shadow.requests += 1;
-                let failed = matches!(sample.verdict, Verdict::Failed(_));
+                let failed = matches!(sample.verdict, CallResult::Failed(_));
                 self.shadow.failures += u64::from(failed);
                 // No answer is not another answer: it has a limit of its own.
                 self.shadow.mismatched += u64::from(!matched && !failed);
@@ -130,12 +130,12 @@ impl Observations {
     }
 
     /// How long ago the first call of this window's life ended: whether it can speak for its whole width.
-    pub fn watched(&mut self, slot: Slot, span: Span, now: Moment) -> Duration {
+    pub fn watched(&mut self, slot: Slot, span: Span, now: Timestamp) -> Duration {
         self.windows(slot).counter(span).first().map_or(Duration::ZERO, |first| now.since(first))
     }
 
     /// The candidate's numbers. Its tool errors count as failures as far as they exceed stable's own rate.
-    pub fn candidate(&mut self, candidate: Slot, span: Span, now: Moment) -> Summary {
+    pub fn candidate(&mut self, candidate: Slot, span: Span, now: Timestamp) -> Summary {
         let usual = self.usual_tool_error_rate(candidate.other(), span, now);
         let windows = self.windows(candidate);
         let counts = windows.counter(span).counts(now);
@@ -144,14 +144,14 @@ impl Observations {
     }
 
     /// Stable's numbers. Its own tool errors are the measure, and never failures.
-    pub fn stable(&mut self, stable: Slot, span: Span, now: Moment) -> Summary {
+    pub fn stable(&mut self, stable: Slot, span: Span, now: Timestamp) -> Summary {
         let windows = self.windows(stable);
         let counts = windows.counter(span).counts(now);
         windows.summary(counts, 0.0, span, now)
     }
 
     /// Stable's tool-error rate: of the same minutes where these hold enough calls, else of the last hour.
-    fn usual_tool_error_rate(&mut self, stable: Slot, span: Span, now: Moment) -> f64 {
+    fn usual_tool_error_rate(&mut self, stable: Slot, span: Span, now: Timestamp) -> f64 {
         let windows = self.windows(stable);
         let same_minutes = windows.counter(span).counts(now);
         if same_minutes.requests >= USUAL_SAMPLES {
@@ -222,7 +222,7 @@ impl SlotWindows {
         }
     }
 
-    fn summary(&mut self, counts: Counts, excess: f64, span: Span, now: Moment) -> Summary {
+    fn summary(&mut self, counts: Counts, excess: f64, span: Span, now: Timestamp) -> Summary {
         let latency = match span {
             Span::Step => &mut self.step_latency,
             // The error-rate windows are about counts; the latency beside them is the trigger's.
@@ -252,14 +252,14 @@ mod tests {
     use super::super::sample::Failure;
     use super::*;
 
-    fn at(millis: u64) -> Moment {
-        Moment::from_millis(1_700_000_000_000 + millis)
+    fn at(millis: u64) -> Timestamp {
+        Timestamp::from_millis(1_700_000_000_000 + millis)
     }
 
-    fn feed(observations: &mut Observations, slot: Slot, verdict: Verdict, times: u64) {
+    fn feed(observations: &mut Observations, slot: Slot, verdict: CallResult, times: u64) {
         for _ in 0..times {
             let latency = Duration::from_millis(10);
-            observations.record(&Sample { slot, at: at(0), verdict, latency, origin: Origin::Live });
+            observations.record(&Sample { slot, at: at(0), verdict, latency, origin: SampleSource::Live });
         }
     }
 
@@ -267,14 +267,14 @@ mod tests {
     #[test]
     fn tool_errors_count_only_beyond_the_stable_slots_own_rate() {
         let mut seen = Observations::new(&Plan::default());
-        feed(&mut seen, Slot::Blue, Verdict::Answered, 90);
-        feed(&mut seen, Slot::Blue, Verdict::ToolError, 10);
-        feed(&mut seen, Slot::Green, Verdict::Answered, 80);
-        feed(&mut seen, Slot::Green, Verdict::ToolError, 20);
+        feed(&mut seen, Slot::Blue, CallResult::Completed, 90);
+        feed(&mut seen, Slot::Blue, CallResult::ToolError, 10);
+        feed(&mut seen, Slot::Green, CallResult::Completed, 80);
+        feed(&mut seen, Slot::Green, CallResult::ToolError, 20);
         let candidate = seen.candidate(Slot::Green, Span::Step, at(1));
         assert!((candidate.error_rate - 0.10).abs() < 1e-9, "{candidate:?}");
         assert_eq!(seen.stable(Slot::Blue, Span::Step, at(1)).error_rate, 0.0);
-        feed(&mut seen, Slot::Green, Verdict::Failed(Failure::Garbage), 100);
+        feed(&mut seen, Slot::Green, CallResult::Failed(Failure::Garbage), 100);
         let candidate = seen.candidate(Slot::Green, Span::Step, at(1));
         assert!(
             (candidate.error_rate - 0.5).abs() < 1e-9,
@@ -285,11 +285,11 @@ mod tests {
     #[test]
     fn the_usual_rate_is_known_from_before_the_rollout() {
         let mut seen = Observations::new(&Plan::default());
-        feed(&mut seen, Slot::Blue, Verdict::ToolError, 10);
-        feed(&mut seen, Slot::Blue, Verdict::Answered, 10);
+        feed(&mut seen, Slot::Blue, CallResult::ToolError, 10);
+        feed(&mut seen, Slot::Blue, CallResult::Completed, 10);
         seen.replan(&Plan::default());
-        feed(&mut seen, Slot::Green, Verdict::ToolError, 5);
-        feed(&mut seen, Slot::Green, Verdict::Answered, 5);
+        feed(&mut seen, Slot::Green, CallResult::ToolError, 5);
+        feed(&mut seen, Slot::Green, CallResult::Completed, 5);
         assert_eq!(seen.candidate(Slot::Green, Span::ErrorRate, at(1)).error_rate, 0.0);
         assert_eq!(seen.stable(Slot::Blue, Span::Step, at(1)).requests, 0, "but no other number is");
     }
@@ -298,8 +298,8 @@ mod tests {
     fn outside_a_rollout_all_that_is_shown_is_known_and_a_rollout_begins_with_the_usual_rate_alone() {
         let mut seen = Observations::new(&Plan::default());
         let calls = |verdict, times| std::iter::repeat_n(verdict, times);
-        for verdict in calls(Verdict::Answered, 15).chain(calls(Verdict::ToolError, 5)) {
-            let (slot, latency, origin) = (Slot::Blue, Duration::from_millis(10), Origin::Live);
+        for verdict in calls(CallResult::Completed, 15).chain(calls(CallResult::ToolError, 5)) {
+            let (slot, latency, origin) = (Slot::Blue, Duration::from_millis(10), SampleSource::Live);
             seen.record_idle(&Sample { slot, at: at(0), verdict, latency, origin });
         }
         let shown = seen.stable(Slot::Blue, Span::Step, at(1));
@@ -310,8 +310,8 @@ mod tests {
             let before = seen.stable(Slot::Blue, span, at(1));
             assert_eq!((before.requests, before.p95_ms), (0, None), "{span:?}");
         }
-        feed(&mut seen, Slot::Green, Verdict::ToolError, 5);
-        feed(&mut seen, Slot::Green, Verdict::Answered, 15);
+        feed(&mut seen, Slot::Green, CallResult::ToolError, 5);
+        feed(&mut seen, Slot::Green, CallResult::Completed, 15);
         for span in [Span::Step, Span::ErrorRate, Span::Sustained, Span::Latency] {
             let candidate = seen.candidate(Slot::Green, span, at(1));
             assert_eq!((candidate.requests, candidate.tool_errors), (20, 5), "{span:?}");
@@ -323,10 +323,10 @@ mod tests {
     #[test]
     fn a_slot_that_cannot_be_reached_does_not_look_quick() {
         let mut seen = Observations::new(&Plan::default());
-        feed(&mut seen, Slot::Green, Verdict::Answered, 10);
+        feed(&mut seen, Slot::Green, CallResult::Completed, 10);
         for _ in 0..100 {
-            let verdict = Verdict::Failed(Failure::NoConnection);
-            let (slot, latency, origin) = (Slot::Green, Duration::ZERO, Origin::Live);
+            let verdict = CallResult::Failed(Failure::NoConnection);
+            let (slot, latency, origin) = (Slot::Green, Duration::ZERO, SampleSource::Live);
             seen.record(&Sample { slot, at: at(0), verdict, latency, origin });
         }
         let candidate = seen.candidate(Slot::Green, Span::Step, at(1));
@@ -337,9 +337,12 @@ mod tests {
     #[test]
     fn copies_are_counted_apart_from_clients_calls() {
         let mut seen = Observations::new(&Plan::default());
-        let failed = Verdict::Failed(Failure::Timeout);
-        for (matched, verdict) in [(true, Verdict::Answered), (false, Verdict::Answered), (false, failed)] {
-            let (slot, latency, origin) = (Slot::Green, Duration::from_secs(9), Origin::Shadow { matched });
+        let failed = CallResult::Failed(Failure::Timeout);
+        for (matched, verdict) in
+            [(true, CallResult::Completed), (false, CallResult::Completed), (false, failed)]
+        {
+            let (slot, latency, origin) =
+                (Slot::Green, Duration::from_secs(9), SampleSource::Shadow { matched });
             seen.record(&Sample { slot, at: at(0), verdict, latency, origin });
         }
         assert_eq!(seen.shadow(), ShadowTally { requests: 3, failures: 1, mismatched: 1 });

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use super::Moment;
+use super::Timestamp;
 use crate::upstream::Slot;
 
 /// Why a slot failed a call. A client's own error is not among these.
@@ -36,7 +36,7 @@ impl Failure {
     }
 
     /// Whether the backend did not answer at all: what a breaker counts.
-    pub fn is_unanswered(self) -> bool {
+    pub fn counts_for_breaker(self) -> bool {
         match self {
             Failure::NoConnection | Failure::Timeout | Failure::Status | Failure::Garbage => true,
             Failure::Internal => false,
@@ -46,9 +46,9 @@ impl Failure {
 
 /// How a call ended, from the slot's point of view.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
+pub enum CallResult {
     /// Answered; also with an error that is the client's own (-32600 to -32602, -3202x, HTTP 400 and 404).
-    Answered,
+    Completed,
     /// `isError: true`. A failure only as far as it exceeds the stable slot's own rate: users make errors, too.
     ToolError,
     /// The slot's failure.
@@ -57,7 +57,7 @@ pub enum Verdict {
 
 /// Whether a client waited for the call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Origin {
+pub enum SampleSource {
     /// A client's call.
     Live,
     /// A copy: its answer went nowhere, and was compared with stable's.
@@ -69,23 +69,23 @@ pub enum Origin {
 
 /// A finished call, as the data path reports it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Ended {
+pub struct FinishedCall {
     /// When it ended. Whoever hears of it later knows what moment that was.
     pub when: Instant,
     /// The slot that served it.
     pub slot: Slot,
     /// How it ended.
-    pub verdict: Verdict,
+    pub verdict: CallResult,
     /// From the first byte to the backend until the last of its answer.
     pub latency: Duration,
     /// Whether a client waited for it.
-    pub origin: Origin,
+    pub origin: SampleSource,
 }
 
-impl Ended {
+impl FinishedCall {
     /// The same, with its time as the rollout sees it.
-    pub fn at(self, at: Moment) -> Sample {
-        let Ended { slot, verdict, latency, origin, .. } = self;
+    pub fn at(self, at: Timestamp) -> Sample {
+        let FinishedCall { slot, verdict, latency, origin, .. } = self;
         Sample { slot, at, verdict, latency, origin }
     }
 }
@@ -96,18 +96,18 @@ pub struct Sample {
     /// The slot that served it.
     pub slot: Slot,
     /// When it ended.
-    pub at: Moment,
+    pub at: Timestamp,
     /// How it ended.
-    pub verdict: Verdict,
+    pub verdict: CallResult,
     /// From the first byte to the backend until the last of its answer.
     pub latency: Duration,
     /// Whether a client waited for it.
-    pub origin: Origin,
+    pub origin: SampleSource,
 }
 
 /// The verdict on a JSON-RPC error code: only -32603 is the server's own fault.
-pub fn judge_rpc_error(code: i64) -> Verdict {
-    if code == -32603 { Verdict::Failed(Failure::Internal) } else { Verdict::Answered }
+pub fn judge_rpc_error(code: i64) -> CallResult {
+    if code == -32603 { CallResult::Failed(Failure::Internal) } else { CallResult::Completed }
 }
 
 #[cfg(test)]
@@ -118,8 +118,8 @@ mod tests {
     #[test]
     fn only_an_internal_error_is_the_slots_failure() {
         for code in [-32700, -32600, -32601, -32602, -32020, -32021, -32022, -32002, -1, 0, 404] {
-            assert_eq!(judge_rpc_error(code), Verdict::Answered, "{code}");
+            assert_eq!(judge_rpc_error(code), CallResult::Completed, "{code}");
         }
-        assert_eq!(judge_rpc_error(-32603), Verdict::Failed(Failure::Internal));
+        assert_eq!(judge_rpc_error(-32603), CallResult::Failed(Failure::Internal));
     }
 }

@@ -10,7 +10,7 @@ impl Rollout {
     pub(super) fn stands_by(&self) -> bool {
         let other = self.state.candidate();
         let speaks = |slot| self.surface(slot).is_some_and(|surface| surface.modern);
-        self.surroundings.standby
+        self.split_context.standby
             && !self.state.retired
             && self.known(other).configured
             && (speaks(other) || !speaks(self.state.stable))
@@ -34,7 +34,9 @@ impl Rollout {
         if self.planned().fallback(stable).is_none() {
             return match &self.state.run {
                 Some(_) => none(&format!("{name} serves no client at this step")),
-                None if self.surroundings.standby => none(&format!("{name} does not speak what {of} speaks")),
+                None if self.split_context.standby => {
+                    none(&format!("{name} does not speak what {of} speaks"))
+                }
                 None => {
                     none(&format!("{name} has not been stable (routing.standby = true lets it stand by)"))
                 }
@@ -49,7 +51,7 @@ impl Rollout {
 
     /// Says so where no client is in the candidate's share, as a sentence.
     pub fn empty_share(&self) -> Option<String> {
-        let clients = &self.surroundings.clients;
+        let clients = &self.split_context.clients;
         let split = self.planned();
         let serves = split.candidate_weight().get() > 0 && !clients.is_empty();
         let candidate = self.state.candidate();

@@ -5,12 +5,12 @@ use serde::{Deserialize, Serialize};
 
 use super::plan::{Plan, Step};
 use super::transition::Position;
-use super::{Moment, Stage};
+use super::{Stage, Timestamp};
 use crate::upstream::{Percent, Slot};
 
 /// What a backend speaks and offers, as its health check found it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Surface {
+pub struct ServerSurface {
     /// Speaks 2026-07-28.
     pub modern: bool,
     /// Answers `initialize`.
@@ -47,13 +47,13 @@ pub struct Run {
     /// Which step of the plan, counted from 0.
     pub step: usize,
     /// When the rollout began.
-    pub started: Moment,
+    pub started: Timestamp,
     /// When the step began.
-    pub since: Moment,
+    pub since: Timestamp,
     /// Since when it waits for an operator.
-    pub paused: Option<Moment>,
+    pub paused: Option<Timestamp>,
     /// What the candidate offered at the start.
-    pub pinned: Option<Surface>,
+    pub pinned: Option<ServerSurface>,
 }
 
 impl State {

@@ -5,9 +5,9 @@ use serde::{Deserialize, Serialize};
 use super::analysis::Conclusion;
 use super::machine::{Health, Rollout};
 use super::plan::{Advance, Step};
-use super::state::Surface;
+use super::state::ServerSurface;
 use super::transition::Position;
-use super::{Moment, Stage};
+use super::{Stage, Timestamp};
 use crate::rollout::observations::{ShadowTally, Span, Summary};
 use crate::upstream::Slot;
 
@@ -15,7 +15,7 @@ use crate::upstream::Slot;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Status {
     /// When it was taken.
-    pub at: Moment,
+    pub at: Timestamp,
     /// Where things stand.
     pub position: Position,
     /// The rollout under way.
@@ -35,9 +35,9 @@ pub struct RunStatus {
     /// Its name.
     pub id: String,
     /// When it began.
-    pub started: Moment,
+    pub started: Timestamp,
     /// When the step began.
-    pub since: Moment,
+    pub since: Timestamp,
     /// Seconds until the hold of the step is over.
     pub hold_left_seconds: f64,
     /// How many steps the plan has.
@@ -66,14 +66,14 @@ pub struct SlotStatus {
     /// The latest failed probe's answer.
     pub why: Option<String>,
     /// What it speaks and offers.
-    pub surface: Option<Surface>,
+    pub surface: Option<ServerSurface>,
     /// Its numbers since the step began (outside a rollout: of the last hour).
     pub summary: Summary,
 }
 
 impl Rollout {
     /// The picture now.
-    pub fn status(&mut self, now: Moment) -> Status {
+    pub fn status(&mut self, now: Timestamp) -> Status {
         Status {
             at: now,
             position: self.state.position(),
@@ -84,7 +84,7 @@ impl Rollout {
         }
     }
 
-    fn run_status(&mut self, now: Moment) -> Option<RunStatus> {
+    fn run_status(&mut self, now: Timestamp) -> Option<RunStatus> {
         let conclusion = self.conclusion(now)?;
         let run = self.state.run.as_ref()?;
         let step = run.step()?;
@@ -124,7 +124,7 @@ impl Rollout {
         })
     }
 
-    fn slot_status(&mut self, slot: Slot, now: Moment) -> SlotStatus {
+    fn slot_status(&mut self, slot: Slot, now: Timestamp) -> SlotStatus {
         let running = self.state.run.is_some();
         let role = match (slot == self.state.stable, running, self.state.spare) {
             (true, _, _) => "stable",

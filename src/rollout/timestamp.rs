@@ -7,12 +7,12 @@ use std::time::Duration;
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, serde::Serialize, serde::Deserialize,
 )]
 #[serde(transparent)]
-pub struct Moment(u64);
+pub struct Timestamp(u64);
 
-impl Moment {
+impl Timestamp {
     /// This many milliseconds after the epoch.
-    pub fn from_millis(millis: u64) -> Moment {
-        Moment(millis)
+    pub fn from_millis(millis: u64) -> Timestamp {
+        Timestamp(millis)
     }
 
     /// Milliseconds since the epoch.
@@ -21,15 +21,15 @@ impl Moment {
     }
 
     /// The time from `earlier` to here; zero when a clock was set back in between.
-    pub fn since(self, earlier: Moment) -> Duration {
+    pub fn since(self, earlier: Timestamp) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
     }
 }
 
-impl std::ops::Add<Duration> for Moment {
-    type Output = Moment;
+impl std::ops::Add<Duration> for Timestamp {
+    type Output = Timestamp;
 
-    fn add(self, later: Duration) -> Moment {
-        Moment(self.0.saturating_add(u64::try_from(later.as_millis()).unwrap_or(u64::MAX)))
+    fn add(self, later: Duration) -> Timestamp {
+        Timestamp(self.0.saturating_add(u64::try_from(later.as_millis()).unwrap_or(u64::MAX)))
     }
 }

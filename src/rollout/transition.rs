@@ -8,14 +8,14 @@ use serde::{Deserialize, Serialize};
 use super::analysis::Conclusion;
 use super::gate::Difference;
 use super::triggers::{Fired, Trigger};
-use super::{Moment, Stage};
+use super::{Stage, Timestamp};
 use crate::rollout::observations::{ShadowTally, Summary};
 use crate::upstream::{Percent, Slot};
 
 /// What kind of change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Kind {
+pub enum TransitionKind {
     /// A rollout began.
     Started,
     /// The analysis moved on to the next step.
@@ -38,34 +38,34 @@ pub enum Kind {
     Noted,
 }
 
-impl Kind {
+impl TransitionKind {
     /// All kinds.
-    pub const ALL: [Kind; 10] = [
-        Kind::Started,
-        Kind::Advanced,
-        Kind::Promoted,
-        Kind::Paused,
-        Kind::Resumed,
-        Kind::RolledBack,
-        Kind::Completed,
-        Kind::Switched,
-        Kind::Retired,
-        Kind::Noted,
+    pub const ALL: [TransitionKind; 10] = [
+        TransitionKind::Started,
+        TransitionKind::Advanced,
+        TransitionKind::Promoted,
+        TransitionKind::Paused,
+        TransitionKind::Resumed,
+        TransitionKind::RolledBack,
+        TransitionKind::Completed,
+        TransitionKind::Switched,
+        TransitionKind::Retired,
+        TransitionKind::Noted,
     ];
 
     /// The name in metrics, logs and notifications.
     pub fn as_str(self) -> &'static str {
         match self {
-            Kind::Started => "started",
-            Kind::Advanced => "advanced",
-            Kind::Promoted => "promoted",
-            Kind::Paused => "paused",
-            Kind::Resumed => "resumed",
-            Kind::RolledBack => "rolled_back",
-            Kind::Completed => "completed",
-            Kind::Switched => "switched",
-            Kind::Retired => "retired",
-            Kind::Noted => "noted",
+            TransitionKind::Started => "started",
+            TransitionKind::Advanced => "advanced",
+            TransitionKind::Promoted => "promoted",
+            TransitionKind::Paused => "paused",
+            TransitionKind::Resumed => "resumed",
+            TransitionKind::RolledBack => "rolled_back",
+            TransitionKind::Completed => "completed",
+            TransitionKind::Switched => "switched",
+            TransitionKind::Retired => "retired",
+            TransitionKind::Noted => "noted",
         }
     }
 }
@@ -181,14 +181,14 @@ pub struct Transition {
     /// Counts up by one, over restarts as well.
     pub seq: u64,
     /// When.
-    pub at: Moment,
+    pub at: Timestamp,
     /// Which rollout; none for a switch outside one.
     pub rollout: Option<String>,
     /// The slot that it is about: the one that was not stable before it. None in what older versions wrote.
     #[serde(default)]
     pub slot: Option<Slot>,
     /// What.
-    pub kind: Kind,
+    pub kind: TransitionKind,
     /// From where.
     pub from: Position,
     /// To where.
@@ -202,7 +202,7 @@ pub struct Transition {
 impl fmt::Display for Transition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: ", self.kind.as_str())?;
-        if let (Kind::Retired, Some(slot)) = (self.kind, self.slot) {
+        if let (TransitionKind::Retired, Some(slot)) = (self.kind, self.slot) {
             write!(f, "{} takes no calls any more, not even in need", slot.as_str())?;
         } else if self.from.stable == self.to.stable {
             write!(f, "{} -> {}", self.from, self.to)?;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::Moment;
+use super::Timestamp;
 use super::conditions::{Conditions, Streak};
 use super::plan::Plan;
 use crate::rollout::observations::{Observations, Span, Summary};
@@ -101,7 +101,7 @@ impl Trigger {
 
 /// Fires when a condition has lasted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Lasting {
+pub struct DurationTrigger {
     /// What it leads to.
     pub action: Action,
     /// How long the condition must have lasted.
@@ -112,7 +112,7 @@ pub struct Lasting {
 
 /// Fires when a part of the whole is too large.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Part {
+pub struct RatioTrigger {
     /// What it leads to.
     pub action: Action,
     /// The largest part allowed, 0 to 1.
@@ -125,7 +125,7 @@ pub struct Part {
 
 /// Fires when answers are too slow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Slow {
+pub struct LatencyTrigger {
     /// What it leads to.
     pub action: Action,
     /// The longest 95th percentile allowed.
@@ -140,31 +140,34 @@ pub struct Slow {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Triggers {
     /// `window` is how long the candidate has been unhealthy; `min_samples` counts failed probes.
-    pub candidate_health: Lasting,
+    pub candidate_health: DurationTrigger,
     /// `window` is how long the check has been failing; `min_samples` counts failures.
-    pub critical_check: Lasting,
+    pub critical_check: DurationTrigger,
     /// `window` is how long the breaker has been open; `min_samples` counts calls that went unanswered.
-    pub breaker_open: Lasting,
+    pub breaker_open: DurationTrigger,
     /// `window` is the time since the hold was over; `min_samples` is 1.
-    pub stage_stalled: Lasting,
+    pub stage_stalled: DurationTrigger,
     /// Over `window`.
-    pub error_rate: Part,
+    pub error_rate: RatioTrigger,
     /// Over `window`, all of which must have been watched.
-    pub error_rate_sustained: Part,
+    pub error_rate_sustained: RatioTrigger,
     /// Over `window`.
-    pub latency_p95: Slow,
+    pub latency_p95: LatencyTrigger,
     /// `window` is how long memory has been above the threshold; `min_samples` counts readings.
-    pub memory: Part,
+    pub memory: RatioTrigger,
     /// `window` is how long the candidate has answered differently; `min_samples` counts such answers.
-    pub protocol: Lasting,
+    pub protocol: DurationTrigger,
 }
 
 impl Default for Triggers {
     fn default() -> Triggers {
         let seconds = Duration::from_secs;
-        let lasting =
-            |window, min_samples| Lasting { action: Action::Rollback, window: seconds(window), min_samples };
-        let part = |threshold, window, min_samples| Part {
+        let lasting = |window, min_samples| DurationTrigger {
+            action: Action::Rollback,
+            window: seconds(window),
+            min_samples,
+        };
+        let part = |threshold, window, min_samples| RatioTrigger {
             action: Action::Rollback,
             threshold,
             window: seconds(window),
@@ -177,7 +180,7 @@ impl Default for Triggers {
             stage_stalled: lasting(3_600, 1),
             error_rate: part(0.10, 60, 20),
             error_rate_sustained: part(0.05, 300, 50),
-            latency_p95: Slow {
+            latency_p95: LatencyTrigger {
                 action: Action::Rollback,
                 threshold: seconds(5),
                 window: seconds(300),
@@ -212,7 +215,7 @@ pub fn fired(
     conditions: &Conditions,
     seen: &mut Observations,
     candidate: Slot,
-    now: Moment,
+    now: Timestamp,
 ) -> Vec<Fired> {
     let triggers = &plan.triggers;
     let mut all: Vec<Fired> = lasting_fired(triggers, conditions, now).into_iter().flatten().collect();
@@ -235,8 +238,8 @@ pub fn fired(
     all
 }
 
-fn lasting_fired(triggers: &Triggers, conditions: &Conditions, now: Moment) -> [Option<Fired>; 5] {
-    let lasting = |trigger, limit: &Lasting, streak: Option<&Streak>| {
+fn lasting_fired(triggers: &Triggers, conditions: &Conditions, now: Timestamp) -> [Option<Fired>; 5] {
+    let lasting = |trigger, limit: &DurationTrigger, streak: Option<&Streak>| {
         let streak = streak?;
         let lasted = now.since(streak.since);
         (lasted >= limit.window && streak.samples >= limit.min_samples).then(|| Fired {
@@ -257,7 +260,7 @@ fn lasting_fired(triggers: &Triggers, conditions: &Conditions, now: Moment) -> [
     ]
 }
 
-fn memory_fired(limit: &Part, conditions: &Conditions, now: Moment) -> Option<Fired> {
+fn memory_fired(limit: &RatioTrigger, conditions: &Conditions, now: Timestamp) -> Option<Fired> {
     let streak = conditions.memory_above.as_ref()?;
     let used = conditions.memory_used?;
     let lasted = now.since(streak.since);
@@ -275,7 +278,7 @@ fn memory_fired(limit: &Part, conditions: &Conditions, now: Moment) -> Option<Fi
 /// to a slot that fails as often would help nobody.
 fn errors_fired(
     trigger: Trigger,
-    limit: &Part,
+    limit: &RatioTrigger,
     margin: f64,
     (candidate, stable): (Summary, Summary),
 ) -> Option<Fired> {
@@ -302,7 +305,7 @@ fn errors_fired(
 }
 
 /// As for errors: excused only where stable is too slow as well, and the candidate not much slower than it.
-fn slow_fired(limit: &Slow, ratio: f64, (candidate, stable): (Summary, Summary)) -> Option<Fired> {
+fn slow_fired(limit: &LatencyTrigger, ratio: f64, (candidate, stable): (Summary, Summary)) -> Option<Fired> {
     let threshold_ms = limit.threshold.as_secs_f64() * 1_000.0;
     let candidate_ms = candidate.p95_ms?;
     let stable_ms = stable.p95_ms.filter(|_| stable.requests >= limit.min_samples);

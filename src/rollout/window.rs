@@ -10,8 +10,8 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
-use super::Moment;
-use super::sample::{Failure, Verdict};
+use super::Timestamp;
+use super::sample::{CallResult, Failure};
 
 /// Counted intervals per window: a sample leaves at most this fraction of the window early.
 const COUNT_INTERVALS: u64 = 300;
@@ -34,18 +34,18 @@ pub struct Counts {
 }
 
 impl Counts {
-    fn add(&mut self, verdict: Verdict) {
+    fn add(&mut self, verdict: CallResult) {
         self.requests += 1;
         match verdict {
-            Verdict::Answered => {}
-            Verdict::ToolError => self.tool_errors += 1,
-            Verdict::Failed(failure) => self.add_failure(failure),
+            CallResult::Completed => {}
+            CallResult::ToolError => self.tool_errors += 1,
+            CallResult::Failed(failure) => self.add_failure(failure),
         }
     }
 
     fn add_failure(&mut self, failure: Failure) {
         self.failures += 1;
-        self.unanswered += u64::from(failure.is_unanswered());
+        self.unanswered += u64::from(failure.counts_for_breaker());
     }
 
     fn subtract(&mut self, other: &Counts) {
@@ -68,7 +68,7 @@ pub struct CountWindow {
     intervals: u64,
     ring: VecDeque<(u64, Counts)>,
     total: Counts,
-    first: Option<Moment>,
+    first: Option<Timestamp>,
 }
 
 impl CountWindow {
@@ -86,7 +86,7 @@ impl CountWindow {
     }
 
     /// Counts a call. A call that ended before the newest one (clocks differ by thread) counts as ending with it.
-    pub fn record(&mut self, at: Moment, verdict: Verdict) {
+    pub fn record(&mut self, at: Timestamp, verdict: CallResult) {
         // Nearly every call belongs to the newest interval: then nothing can have left the window, and nothing is divided.
         if let Some((newest, counts)) = self.ring.back_mut()
             && at.millis() < (*newest + 1) * self.interval
@@ -105,13 +105,13 @@ impl CountWindow {
     }
 
     /// What lies in the window that ends now.
-    pub fn counts(&mut self, now: Moment) -> Counts {
+    pub fn counts(&mut self, now: Timestamp) -> Counts {
         self.expire(now.millis() / self.interval);
         self.total
     }
 
     /// When the first call since the last reset was counted, expired or not: how far back the window can speak.
-    pub fn first(&self) -> Option<Moment> {
+    pub fn first(&self) -> Option<Timestamp> {
         self.first
     }
 
@@ -155,7 +155,7 @@ impl LatencyWindow {
     }
 
     /// Records the latency of a call that ended now.
-    pub fn record(&mut self, at: Moment, latency: Duration) {
+    pub fn record(&mut self, at: Timestamp, latency: Duration) {
         let micros = u64::try_from(latency.as_micros()).unwrap_or(LATENCY_MAX).clamp(1, LATENCY_MAX);
         if let Some((newest, part)) = self.ring.back_mut()
             && at.millis() < (*newest + 1) * self.interval
@@ -173,7 +173,7 @@ impl LatencyWindow {
     }
 
     /// The latency that this fraction of the calls in the window did not exceed; none without calls.
-    pub fn quantile(&mut self, now: Moment, fraction: f64) -> Option<Duration> {
+    pub fn quantile(&mut self, now: Timestamp, fraction: f64) -> Option<Duration> {
         self.expire(now.millis() / self.interval);
         (!self.total.is_empty()).then(|| Duration::from_micros(self.total.value_at_quantile(fraction)))
     }
@@ -216,16 +216,16 @@ mod tests {
 
     use super::*;
 
-    fn at(millis: u64) -> Moment {
-        Moment::from_millis(1_700_000_000_000 + millis)
+    fn at(millis: u64) -> Timestamp {
+        Timestamp::from_millis(1_700_000_000_000 + millis)
     }
 
     #[test]
     fn counts_what_lies_in_the_window_and_nothing_else() {
         let mut window = CountWindow::new(Duration::from_secs(60));
-        window.record(at(0), Verdict::Failed(Failure::Timeout));
-        window.record(at(30_000), Verdict::ToolError);
-        window.record(at(30_001), Verdict::Answered);
+        window.record(at(0), CallResult::Failed(Failure::Timeout));
+        window.record(at(30_000), CallResult::ToolError);
+        window.record(at(30_001), CallResult::Completed);
         let counts = window.counts(at(59_000));
         assert_eq!((counts.requests, counts.failures, counts.tool_errors, counts.unanswered), (3, 1, 1, 1));
         let counts = window.counts(at(61_000));
@@ -270,9 +270,9 @@ mod tests {
             for (step, kind) in steps {
                 now += step;
                 let verdict = match kind {
-                    0 => Verdict::Answered,
-                    1 => Verdict::ToolError,
-                    _ => Verdict::Failed(Failure::Garbage),
+                    0 => CallResult::Completed,
+                    1 => CallResult::ToolError,
+                    _ => CallResult::Failed(Failure::Garbage),
                 };
                 window.record(at(now), verdict);
                 all.push((now, verdict));

@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 use crate::config::{self, Config};
 use crate::parity::shadow::mismatch_log::{Arguments, Book, Call, Copied, Entry, Summary};
 use crate::proxy::{CallCopy, Handle};
-use crate::rollout::sample::{Ended, Failure, Origin, Verdict};
+use crate::rollout::sample::{CallResult, Failure, FinishedCall, SampleSource};
 use crate::shadow::replay::Outcome;
 use crate::telemetry::metrics::ShadowMetrics;
 use crate::upstream::{Backend, Secrets, Slot};
@@ -171,23 +171,29 @@ impl Inner {
         let call =
             Call { question: &question.name, request_id: &copy.request_id, arguments: &question.arguments };
         let ended = |verdict, matched, latency| {
-            let origin = Origin::Shadow { matched };
-            self.handle.copy_ended(Ended { when: Instant::now(), slot: candidate, verdict, latency, origin });
+            let origin = SampleSource::Shadow { matched };
+            self.handle.copy_ended(FinishedCall {
+                when: Instant::now(),
+                slot: candidate,
+                verdict,
+                latency,
+                origin,
+            });
         };
         let mut book = self.book();
         let copied = match outcome {
             Outcome::Matched(latency) => {
-                ended(Verdict::Answered, true, latency);
+                ended(CallResult::Completed, true, latency);
                 book.count(Copied::Matched);
                 Copied::Matched
             }
             Outcome::Mismatched(mismatches, latency) => {
-                ended(Verdict::Answered, false, latency);
+                ended(CallResult::Completed, false, latency);
                 book.mismatched(&call, &mismatches);
                 Copied::Mismatched
             }
             Outcome::Failed(failure, latency) => {
-                ended(Verdict::Failed(failure), false, latency);
+                ended(CallResult::Failed(failure), false, latency);
                 book.failed(&call, Failure::as_str(failure));
                 Copied::Failed
             }

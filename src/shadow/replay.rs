@@ -13,7 +13,7 @@ use crate::config::shadow::Shadow;
 use crate::parity::bounded;
 use crate::parity::shadow::{Mismatch, compare};
 use crate::proxy::CallCopy;
-use crate::rollout::sample::{Failure, Verdict, judge_rpc_error};
+use crate::rollout::sample::{CallResult, Failure, judge_rpc_error};
 use crate::upstream::{Backend, Secrets};
 use crate::wire::Method;
 
@@ -138,8 +138,8 @@ async fn put(
 /// A message that is the server's own fault.
 fn fails(message: &Value) -> Option<Failure> {
     match judge_rpc_error(message.pointer("/error/code")?.as_i64()?) {
-        Verdict::Failed(failure) => Some(failure),
-        Verdict::Answered | Verdict::ToolError => None,
+        CallResult::Failed(failure) => Some(failure),
+        CallResult::Completed | CallResult::ToolError => None,
     }
 }
 

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::admin::client::{AskError, ask};
-use crate::admin::{self, Answer};
+use crate::admin::client::{AdminError, send_command};
+use crate::admin::{self, AdminCommand, AdminResponse};
 use crate::cli::demo::workdir::Folder;
 
 const TOOLS: &str = "mcp-tools";
@@ -83,7 +83,7 @@ impl Programs {
     }
 
     /// What the guard says of itself.
-    pub(super) async fn status(&self) -> Result<admin::Status, AskError> {
+    pub(super) async fn status(&self) -> Result<admin::GuardStatus, AdminError> {
         status(self.admin.clone()).await
     }
 
@@ -115,7 +115,7 @@ impl Programs {
         self.tools.wait_until(|| std::os::unix::net::UnixStream::connect(&socket).ok().map(drop)).await
     }
 
-    async fn wait_for_guard(&mut self) -> Result<admin::Status, StartError> {
+    async fn wait_for_guard(&mut self) -> Result<admin::GuardStatus, StartError> {
         let deadline = Instant::now() + START_WAIT;
         loop {
             if let Ok(status) = self.status().await {
@@ -127,11 +127,11 @@ impl Programs {
     }
 }
 
-async fn status(socket: PathBuf) -> Result<admin::Status, AskError> {
-    let gone = |source| AskError::Io { path: PathBuf::new(), source };
-    let asked = tokio::task::spawn_blocking(move || ask(&socket, &admin::Command::Status));
-    let answer = asked.await.map_err(|error| gone(io::Error::other(error)))??;
-    let Answer::Status(status) = answer else {
+async fn status(socket: PathBuf) -> Result<admin::GuardStatus, AdminError> {
+    let gone = |source| AdminError::Io { path: PathBuf::new(), source };
+    let asked = tokio::task::spawn_blocking(move || send_command(&socket, &AdminCommand::Status));
+    let response = asked.await.map_err(|error| gone(io::Error::other(error)))??;
+    let AdminResponse::Status(status) = response else {
         return Err(gone(io::Error::other("the guard answered another question")));
     };
     Ok(status)

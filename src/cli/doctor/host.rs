@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use super::super::receivers;
 use super::{Finding, State};
-use crate::admin::{Answer, Command, Status};
+use crate::admin::{AdminCommand, AdminResponse, GuardStatus};
 use crate::cli::Exit;
 use crate::cli::guard::{Guard, Unasked};
 use crate::config::{Config, Loaded};
@@ -24,7 +24,7 @@ const SOCKET_UNIT: &str = "mcp-guard.socket";
 
 /// The guard of the configuration, as far as this user may ask it.
 pub(super) enum Running {
-    Serves(Box<Status>),
+    Serves(Box<GuardStatus>),
     None,
     /// It answers, but not this user; or it could not be asked for another reason.
     Unasked(String),
@@ -32,15 +32,15 @@ pub(super) enum Running {
 
 impl Running {
     pub(super) fn of(guard: &Guard) -> Running {
-        match guard.ask_quietly(&Command::Status).0 {
-            Ok(Answer::Status(status)) => Running::Serves(Box::new(status)),
+        match guard.ask_quietly(&AdminCommand::Status).0 {
+            Ok(AdminResponse::Status(status)) => Running::Serves(Box::new(status)),
             Ok(_) => Running::Unasked("the guard answered another question".to_owned()),
             Err(Unasked { exit: Exit::No, .. }) => Running::None,
             Err(Unasked { reason, .. }) => Running::Unasked(reason),
         }
     }
 
-    fn status(&self) -> Option<&Status> {
+    fn status(&self) -> Option<&GuardStatus> {
         match self {
             Running::Serves(status) => Some(status),
             Running::None | Running::Unasked(_) => None,

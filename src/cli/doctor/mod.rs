@@ -20,7 +20,7 @@ use super::Exit;
 use super::guard::Guard;
 use super::output::{complain, say};
 use crate::client::Target;
-use crate::config::{self, LoadError, Loaded, Surroundings};
+use crate::config::{self, Environment, LoadError, Loaded};
 
 /// Check binary, configuration, tokens, addresses, permissions, clock, Apache, unit files and backends.
 #[derive(Debug, Args)]
@@ -102,7 +102,7 @@ impl Doctor {
         let file = guard.file.as_path();
         let running = Running::of(guard);
         let mut findings = host::binary(&running);
-        let exit = match config::load(file, &Surroundings::of_this_process()) {
+        let exit = match config::load(file, &Environment::of_process()) {
             Ok(loaded) => {
                 if let Err(reason) = self.look_at(file, &loaded, &running, &mut findings) {
                     complain(format_args!("doctor: {reason}"));
@@ -111,7 +111,7 @@ impl Doctor {
                 None
             }
             Err(LoadError::Invalid(invalid)) => {
-                let bad = |problem: &config::Problem| {
+                let bad = |problem: &mcp_host::diagnostics::Diagnostic| {
                     let found = Finding::new(State::Bad, "configuration", problem.to_string());
                     found.advise(format!("mcp-guard check --config {} shows all of them", file.display()))
                 };

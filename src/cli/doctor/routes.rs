@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::{Finding, State};
 use crate::config::Config;
-use crate::config::routes::Target;
+use crate::config::RouteTarget;
 use crate::upstream::Address;
 
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -16,9 +16,9 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Connects to every route's own address.
 pub(super) fn look(config: &Config) -> Vec<Finding> {
     let own = config.routes.iter().filter_map(|route| match &route.target {
-        Target::Own(backend) => Some((&route.rule.name, &backend.address)),
+        RouteTarget::Own(backend) => Some((&route.rule.name, &backend.address)),
         // A slot is looked at as such.
-        Target::Slot(_) | Target::Stable => None,
+        RouteTarget::Slot(_) | RouteTarget::Stable => None,
     });
     own.map(|(name, address)| {
         let what = format!("route {name}");

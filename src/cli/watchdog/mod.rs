@@ -18,9 +18,9 @@ use super::Exit;
 use super::guard::Guard;
 use super::output::{complain, say};
 use super::parity::files;
-use crate::admin::{Answer, Command};
+use crate::admin::{AdminCommand, AdminResponse};
 use crate::client::{Client, Limits, Method, Request, Session, Target};
-use crate::config::{self, Surroundings};
+use crate::config::{self, Environment};
 use crate::parity::{bounded, says_healthy};
 
 const DEFAULT_TOKEN_VARIABLE: &str = "MCP_BEARER_TOKEN";
@@ -198,7 +198,7 @@ fn client(watchdog: &Watchdog, config: &Path) -> Result<Client, String> {
 
 /// Where the configured guard listens, at the first of its paths.
 fn front_door(file: &Path) -> Result<Target, String> {
-    let loaded = config::load(file, &Surroundings::of_this_process())
+    let loaded = config::load(file, &Environment::of_process())
         .map_err(|error| format!("no --url given, and {}: {error}", file.display()))?;
     let path = loaded.config.paths.prefixes.first().map_or("/", |prefix| prefix.as_str());
     Ok(Target::of_listener(&loaded.config.listen.address, path))
@@ -232,8 +232,8 @@ fn probe(client: &Client, health_path: &str) -> Result<Well, Failure> {
 /// The guard says of itself that it is being replaced, has just started or has just changed slots: what failed is not the
 /// unit's fault yet. A guard that cannot be asked holds nothing, but one that may not be asked is a mistake to tell of.
 fn guard_is_changing(guard: &Guard, within: Duration) -> Option<String> {
-    let status = match guard.ask_quietly(&Command::Status).0 {
-        Ok(Answer::Status(status)) => status,
+    let status = match guard.ask_quietly(&AdminCommand::Status).0 {
+        Ok(AdminResponse::Status(status)) => status,
         Ok(_) => return None,
         Err(unasked) => {
             if unasked.exit != Exit::No {
@@ -249,7 +249,9 @@ fn guard_is_changing(guard: &Guard, within: Duration) -> Option<String> {
     if status.uptime_seconds < within.as_secs() {
         return Some(format!("the guard started {} s ago", status.uptime_seconds));
     }
-    let Ok(Answer::History(history)) = guard.ask_quietly(&Command::History).0 else { return None };
+    let Ok(AdminResponse::History(history)) = guard.ask_quietly(&AdminCommand::History).0 else {
+        return None;
+    };
     let last = history.last()?;
     // A clock that was set back makes it newer than now: then it is not believed.
     let age = now_seconds().checked_sub(last.at.millis() / 1_000)?;

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::super::source;
 use super::super::tests::{NOTHING, accepted, problems};
 use super::*;
-use crate::config::diagnostics::Report;
+use crate::config::diagnostics::DiagnosticSink;
 
 const HASH: &str = "2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b";
 
@@ -177,12 +177,12 @@ fn a_route_does_not_cover_what_the_guard_answers() {
 #[test]
 fn the_documentation_has_a_row_for_every_key() {
     let text = text(&[GOOD]);
-    let report = Report::new(Path::new("g.toml"), &text);
-    let file = source::parse(&text, &report).unwrap();
-    let mut root = Table::root(file.get_ref(), &report);
+    let sink = DiagnosticSink::new(Path::new("g.toml"), &text);
+    let file = source::parse(&text, &sink).unwrap();
+    let mut root = Table::root(file.get_ref(), &sink);
     let config = accepted("[slots.blue]\naddress = \"127.0.0.1:1\"\n");
     read(&mut root, &config, Path::new(""), &NOTHING);
-    let known = report.known();
+    let known = sink.known();
     let keys: BTreeSet<&str> = known.iter().filter_map(|key| key.strip_prefix("route[0].")).collect();
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/configuration.md");
     let documentation = std::fs::read_to_string(path).unwrap();

@@ -6,9 +6,10 @@ use std::os::unix::ffi::OsStringExt;
 use std::time::Duration;
 
 use super::*;
-use crate::config::{Loaded, Problem, build};
+use crate::config::{Loaded, build};
 use crate::policy::rate::Rate;
 use crate::policy::tools::Pattern;
+use mcp_host::diagnostics::Diagnostic;
 
 const SLOT: &str = "[slots.blue]\naddress = \"127.0.0.1:1\"\n";
 const HASH_A: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
@@ -16,27 +17,27 @@ const HASH_B: &str = "BBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBB
 /// 2027-01-15T08:00:00Z
 const NOW: u64 = 1_800_000_000;
 
-fn with_variable(value: OsString) -> Result<Loaded, Findings> {
+fn with_variable(value: OsString) -> Result<Loaded, Diagnostics> {
     let variable = |name: &str| (name == "MCP_BEARER_TOKEN").then(|| value.clone());
-    build(Path::new("g.toml"), SLOT, &Surroundings { variable: &variable, now: NOW })
+    build(Path::new("g.toml"), SLOT, &Environment { variable: &variable, now: NOW })
 }
 
-fn with_file(tokens: &str, token: Option<&str>) -> Result<Loaded, Findings> {
+fn with_file(tokens: &str, token: Option<&str>) -> Result<Loaded, Diagnostics> {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("tokens.toml"), tokens).unwrap();
     let text = format!("[auth]\ntokens_file = \"tokens.toml\"\n{SLOT}");
     let variable = |name: &str| token.filter(|_| name == "MCP_BEARER_TOKEN").map(OsString::from);
-    build(&folder.path().join("guard.toml"), &text, &Surroundings { variable: &variable, now: NOW })
+    build(&folder.path().join("guard.toml"), &text, &Environment { variable: &variable, now: NOW })
 }
 
-fn listed(findings: &[Problem]) -> String {
-    findings.iter().map(|finding| format!("{finding}\n")).collect()
+fn listed(diagnostics: &[Diagnostic]) -> String {
+    diagnostics.iter().map(|finding| format!("{finding}\n")).collect()
 }
 
 #[track_caller]
 fn accepts(tokens: &str) -> Vec<ClientConfig> {
     with_file(tokens, None)
-        .map_err(|findings| listed(&findings.problems))
+        .map_err(|diagnostics| listed(&diagnostics.problems))
         .unwrap()
         .config
         .clients
@@ -52,7 +53,7 @@ fn refuses(tokens: &str, why: &str) {
     let text = listed(&problems);
     assert_eq!(problems.len(), 1, "{text}");
     assert!(text.contains(why), "{text:?} does not say {why:?}");
-    assert!(problems[0].place.as_ref().unwrap().file.ends_with("tokens.toml"), "{text}");
+    assert!(problems[0].location.as_ref().unwrap().file.ends_with("tokens.toml"), "{text}");
     assert!(!text.contains("aaaa") && !text.contains("swf_"), "{text}");
 }
 
@@ -110,7 +111,7 @@ fn a_token_with_quotes_or_with_the_name_of_a_variable_is_warned_of() {
     // What the guard sends to a backend is judged in the same way.
     let text = format!("{SLOT}authorization = \"env:MCP_BEARER_TOKEN\"\n");
     let variable = |_: &str| Some(OsString::from(format!("\"{TOKEN}\"")));
-    let loaded = build(Path::new("g.toml"), &text, &Surroundings { variable: &variable, now: NOW });
+    let loaded = build(Path::new("g.toml"), &text, &Environment { variable: &variable, now: NOW });
     let text = listed(&loaded.ok().unwrap().warnings);
     assert!(text.contains("slots.blue.authorization: ") && !text.contains("swf_"), "{text}");
 }
@@ -254,7 +255,7 @@ fn refuses_more_clients_than_the_memory_is_made_for() {
     let path = folder.path().join("tokens.toml");
     std::fs::File::create(&path).unwrap().set_len(TOKENS_FILE_BYTES_MAX + 1).unwrap();
     let text = format!("[auth]\ntokens_file = {path:?}\n{SLOT}");
-    let problems = build(Path::new("g.toml"), &text, &Surroundings { variable: &|_| None, now: NOW })
+    let problems = build(Path::new("g.toml"), &text, &Environment { variable: &|_| None, now: NOW })
         .err()
         .unwrap()
         .problems;
@@ -295,9 +296,9 @@ fn reads_systemds_credential_unless_a_file_is_named() {
     std::fs::write(&named, format!("[clients.from-file]\nsha256 = \"{HASH_A}\"")).unwrap();
     let variable =
         |name: &str| (name == "CREDENTIALS_DIRECTORY").then(|| credentials.path().as_os_str().to_owned());
-    let surroundings = Surroundings { variable: &variable, now: NOW };
+    let environment = Environment { variable: &variable, now: NOW };
     let names = |text: &str| {
-        let loaded = build(Path::new("g.toml"), text, &surroundings).ok().unwrap();
+        let loaded = build(Path::new("g.toml"), text, &environment).ok().unwrap();
         let names: Vec<String> = loaded.config.clients.iter().map(|client| client.name.clone()).collect();
         (names, listed(&loaded.warnings))
     };
@@ -317,8 +318,8 @@ fn warns_of_a_token_file_that_others_can_read() {
     let text = format!("[auth]\ntokens_file = \"tokens.toml\"\n{SLOT}");
     for (mode, warned) in [(0o600, false), (0o640, false), (0o644, true), (0o660, true)] {
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
-        let surroundings = Surroundings { variable: &|_| None, now: NOW };
-        let loaded = build(&folder.path().join("g.toml"), &text, &surroundings).ok().unwrap();
+        let environment = Environment { variable: &|_| None, now: NOW };
+        let loaded = build(&folder.path().join("g.toml"), &text, &environment).ok().unwrap();
         assert_eq!(listed(&loaded.warnings).contains("chmod 0640"), warned, "{mode:o}");
     }
 }

@@ -8,22 +8,22 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
-use super::{Reply, Task};
-use crate::control::commands::{Done, Order};
+use super::{Controller, Reply};
+use crate::control::commands::{CommandResult, RolloutCommand};
 use crate::control::parity_check;
-use crate::control::parity_check::{Outcome, refused, told};
-use crate::control::persistence::{Keeping, answer};
+use crate::control::parity_check::{Comparison, describe, describe_refusal};
+use crate::control::persistence::{Persistence, answer};
 use crate::control::probe::Prober;
 use crate::parity::render::safe;
-use crate::rollout::state::Surface;
+use crate::rollout::state::ServerSurface;
 use crate::rollout::{Command, Compared, Event};
 use crate::upstream::{Backend, Secrets, Slot};
 /// Names of lacking tools that are told one by one.
 const LACKING_TOLD_MAX: usize = 10;
 
 /// An order on its way.
-pub(super) struct Pending {
-    pub(super) order: Order,
+pub(super) struct PendingCommand {
+    pub(super) order: RolloutCommand,
     pub(super) who: String,
     pub(super) reply: Reply,
     pub(super) notes: Vec<String>,
@@ -31,19 +31,25 @@ pub(super) struct Pending {
 
 /// What a fresh look at the target of an order showed: why it does not answer, which nobody can force; else the
 /// comparison, where one is asked for.
-pub(super) struct Looked {
+pub(super) struct PreflightResult {
     pub(super) at: Slot,
-    pub(super) pending: Pending,
-    pub(super) verdict: Result<(Surface, Option<Outcome>), String>,
+    pub(super) pending: PendingCommand,
+    pub(super) verdict: Result<(ServerSurface, Option<Comparison>), String>,
     /// The names of its tools.
     pub(super) names: Vec<String>,
 }
 
-impl Task {
+impl Controller {
     /// An order that sends more traffic to a slot waits for a fresh look at it: the last probe may be seconds old. The look
     /// goes on beside everything else; any other order is carried out at once.
-    pub(super) fn take(&mut self, pending: Pending, reader: &Handle, looked: &mpsc::Sender<Looked>) {
-        let (command, starts) = (self.command(&pending.order), matches!(pending.order, Order::Start { .. }));
+    pub(super) fn take(
+        &mut self,
+        pending: PendingCommand,
+        reader: &Handle,
+        looked: &mpsc::Sender<PreflightResult>,
+    ) {
+        let (command, starts) =
+            (self.command(&pending.order), matches!(pending.order, RolloutCommand::Start { .. }));
         let allowed = self.may_order().and_then(|()| {
             let starting = self.comparing && starts;
             if starting {
@@ -54,9 +60,12 @@ impl Task {
         });
         let allowed = allowed.and_then(|()| self.check(&command));
         let to = match &pending.order {
-            Order::Switch { to, .. } => *to,
-            Order::Start { .. } | Order::Promote { .. } => self.rollout.state().candidate(),
-            Order::Pause | Order::Resume | Order::Rollback { .. } | Order::Drain { .. } => {
+            RolloutCommand::Switch { to, .. } => *to,
+            RolloutCommand::Start { .. } | RolloutCommand::Promote { .. } => self.rollout.state().candidate(),
+            RolloutCommand::Pause
+            | RolloutCommand::Resume
+            | RolloutCommand::Rollback { .. }
+            | RolloutCommand::Drain { .. } => {
                 return self.carry_out(pending);
             }
         };
@@ -69,13 +78,13 @@ impl Task {
         };
         self.comparing |= starts;
         let gated = match &pending.order {
-            Order::Start { .. } => self.settings.rollout.plan.parity_gate,
-            Order::Promote { .. } => self.rollout.is_gated(),
-            Order::Pause
-            | Order::Resume
-            | Order::Rollback { .. }
-            | Order::Switch { .. }
-            | Order::Drain { .. } => false,
+            RolloutCommand::Start { .. } => self.settings.rollout.plan.parity_gate,
+            RolloutCommand::Promote { .. } => self.rollout.is_gated(),
+            RolloutCommand::Pause
+            | RolloutCommand::Resume
+            | RolloutCommand::Rollback { .. }
+            | RolloutCommand::Switch { .. }
+            | RolloutCommand::Drain { .. } => false,
         };
         let stable = self.settings.backend(self.rollout.state().stable).filter(|_| gated).cloned();
         let (timeout, looked) = (self.settings.health.timeout, looked.clone());
@@ -92,51 +101,53 @@ impl Task {
                     Ok((surface, Some(parity_check::compare(&stable, &target, &secrets, accepted).await)))
                 }
             };
-            let _ = looked.send(Looked { at: to, pending, verdict, names }).await;
+            let _ = looked.send(PreflightResult { at: to, pending, verdict, names }).await;
         });
     }
 
     /// The look that an order waited for has ended.
-    pub(super) fn looked(&mut self, looked: Looked) {
-        let Looked { at, mut pending, verdict, names } = looked;
+    pub(super) fn looked(&mut self, looked: PreflightResult) {
+        let PreflightResult { at, mut pending, verdict, names } = looked;
         let (starts, forced) = match pending.order {
-            Order::Start { force, .. } => (true, force),
-            Order::Promote { force, .. } => (false, force),
-            Order::Pause
-            | Order::Resume
-            | Order::Rollback { .. }
-            | Order::Switch { .. }
-            | Order::Drain { .. } => (false, false),
+            RolloutCommand::Start { force, .. } => (true, force),
+            RolloutCommand::Promote { force, .. } => (false, force),
+            RolloutCommand::Pause
+            | RolloutCommand::Resume
+            | RolloutCommand::Rollback { .. }
+            | RolloutCommand::Switch { .. }
+            | RolloutCommand::Drain { .. } => (false, false),
         };
         self.comparing &= !starts;
         let (surface, outcome) = match verdict {
             Ok(seen) => seen,
             Err(why) => return drop(pending.reply.send(Err(why))),
         };
-        if surface.tools == 0 && !matches!(pending.order, Order::Switch { .. }) {
+        if surface.tools == 0 && !matches!(pending.order, RolloutCommand::Switch { .. }) {
             let why = format!("{} is not healthy: it lists no tools", at.as_str());
             return drop(pending.reply.send(Err(why)));
         }
-        if matches!(pending.order, Order::Switch { .. }) {
+        if matches!(pending.order, RolloutCommand::Switch { .. }) {
             pending.notes.extend(self.lacks(at, &names));
         }
         // What a rollout starts with is what was seen just now, not what a probe saw seconds ago.
         self.handle(Event::Surface { slot: at, surface });
-        if let Some(Outcome { compared, notes }) = outcome {
+        if let Some(Comparison { compared, notes }) = outcome {
             if let Compared::Breaks(differences) = &compared {
                 self.handle(Event::Differs(differences.clone()));
             }
             match (compared, forced) {
                 (Compared::Holds, _) => pending.notes.extend(notes),
-                (compared, true) => pending.notes.push(told(&compared, &notes)),
-                (compared, false) => return drop(pending.reply.send(Err(refused(&compared, &notes)))),
+                (compared, true) => pending.notes.push(describe(&compared, &notes)),
+                (compared, false) => {
+                    return drop(pending.reply.send(Err(describe_refusal(&compared, &notes))));
+                }
             }
         }
         self.carry_out(pending);
     }
 
-    fn carry_out(&mut self, pending: Pending) {
-        let Pending { order, who, reply, mut notes } = pending;
+    fn carry_out(&mut self, pending: PendingCommand) {
+        let PendingCommand { order, who, reply, mut notes } = pending;
         let command = self.command(&order);
         if let Err(why) = self.may_order().and_then(|()| self.check(&command)) {
             return drop(reply.send(Err(why)));
@@ -146,7 +157,7 @@ impl Task {
             Some(transition) => {
                 notes.extend(self.warnings());
                 notes.extend(self.rollout.empty_share());
-                answer(Done { transition, notes }, self.progress(), reply);
+                answer(CommandResult { transition, notes }, self.progress(), reply);
             }
             None => drop(reply.send(Err("the order does not fit any more; see `rollout status`".to_owned()))),
         }
@@ -166,8 +177,8 @@ impl Task {
         let has: HashSet<&String> = names.iter().collect();
         let missing: Vec<&str> =
             listed.iter().filter(|name| !has.contains(name)).map(String::as_str).collect();
-        let told: Vec<String> = missing.iter().take(LACKING_TOLD_MAX).map(|name| safe(name)).collect();
-        let more = missing.len().saturating_sub(told.len());
+        let describe: Vec<String> = missing.iter().take(LACKING_TOLD_MAX).map(|name| safe(name)).collect();
+        let more = missing.len().saturating_sub(describe.len());
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
         (!missing.is_empty()).then(|| {
             format!(
@@ -176,7 +187,7 @@ impl Task {
                 missing.len(),
                 listed.len(),
                 serves.as_str(),
-                told.join(", ")
+                describe.join(", ")
             )
         })
     }
@@ -186,26 +197,26 @@ impl Task {
     }
 
     pub(super) fn may_order(&self) -> Result<(), String> {
-        match &self.keeping {
-            Keeping::Theirs => {
+        match &self.persistence {
+            Persistence::ForeignOwner => {
                 Err("another guard still owns the rollout's state (is one being replaced?)".to_owned())
             }
-            Keeping::Ours(_) | Keeping::Kept(_) | Keeping::Lost(_) => Ok(()),
+            Persistence::Opened(_) | Persistence::Active(_) | Persistence::Unavailable(_) => Ok(()),
         }
     }
 
-    fn command(&self, order: &Order) -> Command {
+    fn command(&self, order: &RolloutCommand) -> Command {
         match *order {
-            Order::Start { force, .. } => {
+            RolloutCommand::Start { force, .. } => {
                 let id = format!("r{}", self.rollouts() + 1);
                 Command::Start { id, plan: Box::new(self.settings.rollout.plan.clone()), force }
             }
-            Order::Pause => Command::Pause,
-            Order::Resume => Command::Resume,
-            Order::Promote { force, .. } => Command::Promote { force },
-            Order::Rollback { to } => Command::Rollback { to },
-            Order::Switch { to, force } => Command::Switch { to, force },
-            Order::Drain { slot } => Command::Retire { slot },
+            RolloutCommand::Pause => Command::Pause,
+            RolloutCommand::Resume => Command::Resume,
+            RolloutCommand::Promote { force, .. } => Command::Promote { force },
+            RolloutCommand::Rollback { to } => Command::Rollback { to },
+            RolloutCommand::Switch { to, force } => Command::Switch { to, force },
+            RolloutCommand::Drain { slot } => Command::Retire { slot },
         }
     }
 }
@@ -216,7 +227,7 @@ async fn look(
     backend: &Backend,
     timeout: Duration,
     secrets: &Secrets,
-) -> Result<(Surface, Vec<String>), String> {
+) -> Result<(ServerSurface, Vec<String>), String> {
     let mut prober = Prober::new(backend, timeout, secrets);
     let (found, done) = prober.probe().await;
     let names = done.names().unwrap_or_default();

@@ -1,18 +1,18 @@
 //! What the control plane shows of itself in the metrics. Must not change anything else.
 
-use super::Task;
-use crate::control::persistence::Keeping;
+use super::Controller;
+use crate::control::persistence::Persistence;
 
-impl Task {
+impl Controller {
     /// Brings the gauges up to the moment.
     pub(super) fn show(&mut self) {
         let now = self.clock.now();
         let position = self.rollout.state().position();
         self.metrics.set_stage(position.stage, position.paused);
-        let saved = match &self.keeping {
-            Keeping::Kept(keeper) => keeper.progress().borrow().problem.is_none(),
-            Keeping::Ours(_) | Keeping::Theirs => true,
-            Keeping::Lost(_) => false,
+        let saved = match &self.persistence {
+            Persistence::Active(writer) => writer.progress().borrow().problem.is_none(),
+            Persistence::Opened(_) | Persistence::ForeignOwner => true,
+            Persistence::Unavailable(_) => false,
         };
         self.metrics.set_state_saved(saved);
         let status = self.rollout.status(now);

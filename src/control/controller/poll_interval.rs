@@ -6,27 +6,27 @@ use std::time::Duration;
 
 /// How often samples are looked through while a rollout is under way, and while there are many: a trigger fires at most
 /// this late.
-pub(super) const BUSY: Duration = Duration::from_millis(20);
+pub(super) const INTERVAL_MIN: Duration = Duration::from_millis(20);
 /// The longest pause while samples come: a sudden rush fits into their queue.
-const AWAKE_MAX: Duration = Duration::from_millis(500);
+const INTERVAL_MAX: Duration = Duration::from_millis(500);
 /// The longest pause while none come: a wake-up costs more than what there is to do, and a probe is one anyway. The next
 /// call ends it.
-const ASLEEP_MAX: Duration = Duration::from_secs(30);
+const IDLE_INTERVAL: Duration = Duration::from_secs(30);
 /// From the sample that ends such a pause until the next look.
-const AWAKENING: Duration = Duration::from_millis(100);
+const WAKE_DELAY: Duration = Duration::from_millis(100);
 /// Samples for one look. More at once would take the core away from calls for as long as it takes to count them.
 const BATCH: usize = 512;
 
 /// The pace of looks.
 #[derive(Debug)]
-pub(super) struct Pace {
+pub(super) struct PollInterval {
     pause: Duration,
     asleep: bool,
 }
 
-impl Pace {
-    pub(super) fn new() -> Pace {
-        Pace { pause: BUSY, asleep: false }
+impl PollInterval {
+    pub(super) fn new() -> PollInterval {
+        PollInterval { pause: INTERVAL_MIN, asleep: false }
     }
 
     /// From one look to the next.
@@ -42,9 +42,9 @@ impl Pace {
     /// A look has seen this many samples.
     pub(super) fn seen(&mut self, samples: usize) {
         self.asleep = samples == 0;
-        let longest = if self.asleep { ASLEEP_MAX } else { AWAKE_MAX };
+        let longest = if self.asleep { IDLE_INTERVAL } else { INTERVAL_MAX };
         if samples > BATCH {
-            self.pause = BUSY;
+            self.pause = INTERVAL_MIN;
         } else if samples < BATCH / 2 {
             self.pause = (self.pause * 2).min(longest);
         }
@@ -52,7 +52,7 @@ impl Pace {
 
     /// A sample came while nobody expected one.
     pub(super) fn wake(&mut self) {
-        *self = Pace { pause: AWAKENING, asleep: false };
+        *self = PollInterval { pause: WAKE_DELAY, asleep: false };
     }
 }
 
@@ -62,20 +62,20 @@ mod tests {
 
     #[test]
     fn rests_for_long_only_while_nobody_calls_and_hurries_when_many_do() {
-        let mut pace = Pace::new();
+        let mut poll = PollInterval::new();
         for _ in 0..20 {
-            pace.seen(1);
+            poll.seen(1);
         }
-        assert_eq!((pace.pause(), pace.is_asleep()), (AWAKE_MAX, false));
+        assert_eq!((poll.pause(), poll.is_asleep()), (INTERVAL_MAX, false));
         for _ in 0..20 {
-            pace.seen(0);
+            poll.seen(0);
         }
-        assert_eq!((pace.pause(), pace.is_asleep()), (ASLEEP_MAX, true));
-        pace.wake();
-        assert_eq!((pace.pause(), pace.is_asleep()), (AWAKENING, false));
-        pace.seen(BATCH + 1);
-        assert_eq!((pace.pause(), pace.is_asleep()), (BUSY, false));
-        pace.seen(BATCH);
-        assert_eq!(pace.pause(), BUSY, "as many as one look is for");
+        assert_eq!((poll.pause(), poll.is_asleep()), (IDLE_INTERVAL, true));
+        poll.wake();
+        assert_eq!((poll.pause(), poll.is_asleep()), (WAKE_DELAY, false));
+        poll.seen(BATCH + 1);
+        assert_eq!((poll.pause(), poll.is_asleep()), (INTERVAL_MIN, false));
+        poll.seen(BATCH);
+        assert_eq!(poll.pause(), INTERVAL_MIN, "as many as one look is for");
     }
 }

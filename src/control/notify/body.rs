@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::rollout::transition::{Cause, Kind, Transition};
+use crate::rollout::transition::{Cause, Transition, TransitionKind};
 
 /// The whole transition, and a sentence for people.
 pub(super) fn generic(transition: &Transition) -> Value {
@@ -33,16 +33,16 @@ pub(super) fn slack(transition: &Transition) -> Value {
 /// `PagerDuty` Events API v2. A rollout is one incident: what follows a rollback is added to it, a completion resolves it.
 pub(super) fn pagerduty(transition: &Transition, routing_key: &str) -> Value {
     let action = match transition.kind {
-        Kind::Completed => "resolve",
-        Kind::Started
-        | Kind::Advanced
-        | Kind::Promoted
-        | Kind::Paused
-        | Kind::Resumed
-        | Kind::RolledBack
-        | Kind::Switched
-        | Kind::Retired
-        | Kind::Noted => "trigger",
+        TransitionKind::Completed => "resolve",
+        TransitionKind::Started
+        | TransitionKind::Advanced
+        | TransitionKind::Promoted
+        | TransitionKind::Paused
+        | TransitionKind::Resumed
+        | TransitionKind::RolledBack
+        | TransitionKind::Switched
+        | TransitionKind::Retired
+        | TransitionKind::Noted => "trigger",
     };
     // The API takes at most 1024 characters.
     let summary: String = format!("mcp-guard: {}", summary(transition)).chars().take(1_024).collect();
@@ -74,17 +74,17 @@ fn severity(transition: &Transition) -> &'static str {
         Cause::Analysis { .. } | Cause::Trigger { .. } | Cause::Parity { .. } => true,
     };
     match transition.kind {
-        Kind::RolledBack if by_itself => "critical",
-        Kind::Paused if by_itself => "error",
-        Kind::Noted | Kind::RolledBack => "warning",
-        Kind::Started
-        | Kind::Advanced
-        | Kind::Promoted
-        | Kind::Paused
-        | Kind::Resumed
-        | Kind::Completed
-        | Kind::Switched
-        | Kind::Retired => "info",
+        TransitionKind::RolledBack if by_itself => "critical",
+        TransitionKind::Paused if by_itself => "error",
+        TransitionKind::Noted | TransitionKind::RolledBack => "warning",
+        TransitionKind::Started
+        | TransitionKind::Advanced
+        | TransitionKind::Promoted
+        | TransitionKind::Paused
+        | TransitionKind::Resumed
+        | TransitionKind::Completed
+        | TransitionKind::Switched
+        | TransitionKind::Retired => "info",
     }
 }
 
@@ -121,7 +121,7 @@ mod tests {
     #[test]
     fn a_completion_resolves_the_incident_and_long_summaries_are_cut() {
         let mut transition = transition();
-        transition.kind = Kind::Completed;
+        transition.kind = TransitionKind::Completed;
         transition.cause = Cause::Operator { who: "x".repeat(5_000) };
         let page = pagerduty(&transition, "key");
         assert_eq!(page["event_action"], "resolve");

@@ -7,13 +7,13 @@ use tokio::net::TcpListener;
 
 use super::*;
 use crate::rollout::plan::Plan;
-use crate::rollout::transition::Kind;
-use crate::rollout::{self, Event, Health, Moment, Rollout, State};
+use crate::rollout::transition::TransitionKind;
+use crate::rollout::{self, Event, Health, Rollout, State, Timestamp};
 use crate::upstream::Slot;
 
 /// A rollback by the health trigger, out of a canary.
 pub(super) fn transition() -> Transition {
-    let at = |millis: u64| Moment::from_millis(1_700_000_000_000 + millis);
+    let at = |millis: u64| Timestamp::from_millis(1_700_000_000_000 + millis);
     let mut rollout = Rollout::new(State::new(Slot::Blue), &Slot::ALL, &Plan::default(), at(0));
     let health =
         |health: Health| Event::Health { slot: Slot::Green, answered: health == Health::Healthy, health };
@@ -61,9 +61,9 @@ fn metrics() -> RolloutMetrics {
 }
 
 /// A worker that hardly pauses.
-fn quick(name: &str, way: Way, metrics: &RolloutMetrics) -> mpsc::Sender<Arc<Transition>> {
+fn quick(name: &str, channel: Channel, metrics: &RolloutMetrics) -> mpsc::Sender<Arc<Transition>> {
     let (sender, queue) = mpsc::channel(WAITING_MAX);
-    let receiver = Receiver { name: name.to_owned(), on: Vec::new(), way };
+    let receiver = Receiver { name: name.to_owned(), events: Vec::new(), channel };
     tokio::spawn(work(receiver, queue, metrics.clone(), Duration::from_millis(1)));
     sender
 }
@@ -74,12 +74,12 @@ async fn each_kind_of_receiver_gets_its_body() {
     let (url, mut received) = receiver(&[200]).await;
     let url = Secret(url);
     let key = Secret("key".to_owned());
-    for (way, mark) in [
-        (Way::Generic { url: url.clone() }, "\"event\":\"mcp_guard.rollout\""),
-        (Way::Slack { url: url.clone() }, "{\"text\":\"*mcp-guard* rollout r1: rolled_back"),
-        (Way::PagerDuty { url: url.clone(), routing_key: key }, "\"routing_key\":\"key\""),
+    for (channel, mark) in [
+        (Channel::Generic { url: url.clone() }, "\"event\":\"mcp_guard.rollout\""),
+        (Channel::Slack { url: url.clone() }, "{\"text\":\"*mcp-guard* rollout r1: rolled_back"),
+        (Channel::PagerDuty { url: url.clone(), routing_key: key }, "\"routing_key\":\"key\""),
     ] {
-        let worker = quick("ops", way, &metrics);
+        let worker = quick("ops", channel, &metrics);
         worker.send(Arc::new(transition())).await.unwrap();
         let text = next(&mut received).await;
         assert!(text.starts_with("POST /services/T0/B0/secret HTTP/1.1\r\n"), "{text}");
@@ -92,7 +92,7 @@ async fn each_kind_of_receiver_gets_its_body() {
 async fn a_receiver_that_fails_is_tried_again_and_then_gets_the_next_in_order() {
     let metrics = metrics();
     let (url, mut received) = receiver(&[500, 429, 200]).await;
-    let worker = quick("ops", Way::Generic { url: Secret(url) }, &metrics);
+    let worker = quick("ops", Channel::Generic { url: Secret(url) }, &metrics);
     let numbered = |seq| Arc::new(Transition { seq, ..transition() });
     worker.send(numbered(1)).await.unwrap();
     worker.send(numbered(2)).await.unwrap();
@@ -106,9 +106,9 @@ async fn a_receiver_that_fails_is_tried_again_and_then_gets_the_next_in_order() 
 async fn a_receiver_that_is_down_delays_nobody_and_is_given_up_in_the_end() {
     let metrics = metrics();
     let gone = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    let down = quick("down", Way::Generic { url: Secret(format!("http://{gone}/")) }, &metrics);
+    let down = quick("down", Channel::Generic { url: Secret(format!("http://{gone}/")) }, &metrics);
     let (url, mut received) = receiver(&[204]).await;
-    let up = quick("up", Way::Generic { url: Secret(url) }, &metrics);
+    let up = quick("up", Channel::Generic { url: Secret(url) }, &metrics);
     down.send(Arc::new(transition())).await.unwrap();
     up.send(Arc::new(transition())).await.unwrap();
     next(&mut received).await;
@@ -126,13 +126,15 @@ async fn a_receiver_that_is_down_delays_nobody_and_is_given_up_in_the_end() {
 async fn telling_never_waits_and_only_tells_those_who_want_to_hear() {
     let metrics = metrics();
     let (url, mut received) = receiver(&[200]).await;
-    let want = |name: &str, on: Vec<Kind>| Receiver {
+    let want = |name: &str, events: Vec<TransitionKind>| Receiver {
         name: name.to_owned(),
-        on,
-        way: Way::Generic { url: Secret(url.clone()) },
+        events,
+        channel: Channel::Generic { url: Secret(url.clone()) },
     };
-    let notifier =
-        Notifier::start(vec![want("all", Vec::new()), want("completions", vec![Kind::Completed])], &metrics);
+    let notifier = Notifier::start(
+        vec![want("all", Vec::new()), want("completions", vec![TransitionKind::Completed])],
+        &metrics,
+    );
     let transition = Arc::new(transition());
     for _ in 0..WAITING_MAX + 50 {
         notifier.tell(&transition);
@@ -147,12 +149,15 @@ async fn a_hook_reads_the_transition_from_its_input() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("told");
     let script = format!("cat > {0}.part && mv {0}.part {0}", file.display());
-    let hook = Command { program: "sh".into(), arguments: vec!["-c".to_owned(), script] };
-    tell(&Receiver { name: "hook".to_owned(), on: Vec::new(), way: Way::Exec(hook) }, &transition())
-        .await
-        .unwrap();
-    let told: serde_json::Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
-    assert_eq!(told["transition"]["kind"], "rolled_back");
+    let hook = Program { program: "sh".into(), arguments: vec!["-c".to_owned(), script] };
+    tell(
+        &Receiver { name: "hook".to_owned(), events: Vec::new(), channel: Channel::Exec(hook) },
+        &transition(),
+    )
+    .await
+    .unwrap();
+    let describe: serde_json::Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    assert_eq!(describe["transition"]["kind"], "rolled_back");
 }
 
 #[tokio::test]

@@ -119,7 +119,7 @@ fn script(modern: bool, legacy: bool) -> Script {
 }
 
 /// What a probe finds, when all is given back.
-async fn probed(prober: &mut Prober) -> Result<Surface, String> {
+async fn probed(prober: &mut Prober) -> Result<ServerSurface, String> {
     let (found, done) = prober.probe().await;
     done.close().await;
     found
@@ -129,7 +129,7 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Probes with one prober after each of these changes, and each time also with one that knows nothing: both must see the
 /// same. Returns what was seen.
-async fn followed(script: Script, changes: Vec<Vec<Value>>) -> Vec<Surface> {
+async fn followed(script: Script, changes: Vec<Vec<Value>>) -> Vec<ServerSurface> {
     let (backend, shared) = scripted(script).await;
     let mut prober = Prober::new(&backend, TIMEOUT, &Secrets::default());
     let mut seen = vec![probed(&mut prober).await.unwrap()];
@@ -195,7 +195,7 @@ async fn another_era_is_noticed_and_the_list_still_known() {
     assert!(both.modern && both.legacy);
     shared.lock().unwrap().modern = false;
     assert!(probed(&mut prober).await.unwrap_err().starts_with("server/discover at "));
-    assert_eq!(probed(&mut prober).await, Ok(Surface { modern: false, ..both.clone() }));
+    assert_eq!(probed(&mut prober).await, Ok(ServerSurface { modern: false, ..both.clone() }));
     shared.lock().unwrap().modern = true;
     for _ in 0..BOTH_ERAS_EVERY {
         probed(&mut prober).await.unwrap();
@@ -214,8 +214,8 @@ async fn what_was_known_does_not_hide_a_broken_answer() {
     {
         shared.lock().unwrap().broken = Some(broken);
         for _ in 0..2 {
-            let refused = probed(&mut prober).await.unwrap_err();
-            assert!(refused.contains(why), "{refused}");
+            let refusal = probed(&mut prober).await.unwrap_err();
+            assert!(refusal.contains(why), "{refusal}");
         }
         shared.lock().unwrap().broken = None;
         assert_eq!(probed(&mut prober).await.as_ref(), Ok(&before));
@@ -237,9 +237,12 @@ async fn every_session_is_given_back() {
     assert_eq!((counted("initialize"), counted("DELETE")), (4, 4), "also where the probe failed");
 }
 
-fn pulse() -> Pulse {
+fn pulse() -> HealthCounter {
     let second = Duration::from_secs(1);
-    Pulse::new(&config::Health { interval: second * 5, timeout: second, rise: 2, fall: 3 }, Health::Unknown)
+    HealthCounter::new(
+        &config::Health { interval: second * 5, timeout: second, rise: 2, fall: 3 },
+        Health::Unknown,
+    )
 }
 
 fn bad(why: &str) -> Result<(), String> {

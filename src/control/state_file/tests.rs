@@ -7,13 +7,13 @@ use std::time::Duration;
 use super::*;
 use crate::rollout::plan::Plan;
 use crate::rollout::state::Run;
-use crate::rollout::{self, Event, Moment, Rollout};
+use crate::rollout::{self, Event, Rollout, Timestamp};
 use crate::upstream::Slot;
 
 const CHILD: &str = "MCP_GUARD_TEST_STATE_CHILD";
 
-fn at(millis: u64) -> Moment {
-    Moment::from_millis(1_700_000_000_000 + millis)
+fn at(millis: u64) -> Timestamp {
+    Timestamp::from_millis(1_700_000_000_000 + millis)
 }
 
 /// A state with a rollout and a transition in its history; different for every number.
@@ -77,8 +77,8 @@ fn the_history_is_bounded() {
 fn a_file_cut_short_at_any_byte_is_refused() {
     let whole = encode(&saved(4));
     for length in 0..whole.len() {
-        let refused = decode(&whole[..length]).unwrap_err();
-        assert!(matches!(refused, Refused::Damaged(_)), "{length}: {refused:?}");
+        let refusal = decode(&whole[..length]).unwrap_err();
+        assert!(matches!(refusal, Refused::Damaged(_)), "{length}: {refusal:?}");
     }
 }
 
@@ -108,7 +108,7 @@ fn check_refused(bytes: &[u8], why: &str) {
     fs::write(folder.path().join(NAME), bytes).unwrap();
     let error = store.load().unwrap_err().to_string();
     assert!(error.contains(why), "{error:?} does not say {why:?}");
-    store.set_aside().unwrap();
+    store.quarantine().unwrap();
     store.save(&saved(1)).unwrap();
     assert_eq!(fs::read(folder.path().join(REFUSED)).unwrap(), bytes, "what was refused is still there");
     assert_eq!(store.load().unwrap(), Some(saved(1)));

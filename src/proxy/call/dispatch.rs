@@ -28,7 +28,7 @@ use crate::proxy::fairness::semaphore::{NoPlace, Place, Standing};
 use crate::proxy::io::TOGETHER_BYTES_MAX;
 use crate::proxy::state::snapshot::{ProxyState, Snapshot};
 use crate::proxy::state::traffic_split::Route;
-use crate::rollout::sample::{Failure as Failed, Verdict};
+use crate::rollout::sample::{CallResult, Failure as Failed};
 use crate::telemetry::metrics::{Retry, UpstreamConnection};
 use crate::upstream::Slot;
 use crate::wire::{Kind, Method};
@@ -394,7 +394,7 @@ impl<'q> Asking<'q> {
 
     /// Tells the control plane of a failure on this slot.
     fn sample(&self, failed: Failed, latency: Duration) {
-        self.question.state.ended(self.slot.slot, Verdict::Failed(failed), latency);
+        self.question.state.ended(self.slot.slot, CallResult::Failed(failed), latency);
     }
 
     fn count(&self, how: UpstreamConnection) {

@@ -11,7 +11,7 @@ use crate::policy::Denial;
 use crate::proxy::call::dispatch::{NotAsked, Question, To, Why, ask};
 use crate::proxy::call::peek::{Look, Opened, open};
 use crate::proxy::downstream::stream::Downstream;
-use crate::rollout::sample::{Failure, Verdict, judge_rpc_error};
+use crate::rollout::sample::{CallResult, Failure, judge_rpc_error};
 use crate::telemetry::Outcome;
 use crate::telemetry::metrics::Retry;
 use crate::upstream::Slot;
@@ -61,7 +61,7 @@ pub(crate) async fn try_out<'q>(
         Ok(opened) => {
             let failure = failure_in(opened);
             if let Some(failure) = failure {
-                question.state.ended(opened.slot.slot, Verdict::Failed(failure), opened.since.elapsed());
+                question.state.ended(opened.slot.slot, CallResult::Failed(failure), opened.since.elapsed());
             }
             failure.is_some()
         }
@@ -87,8 +87,8 @@ fn failure_in(opened: &Opened<'_>) -> Option<Failure> {
     match opened.read.answer() {
         Answer::Ok | Answer::ToolError => None,
         Answer::RpcError(code) => match judge_rpc_error(code) {
-            Verdict::Failed(failure) => Some(failure),
-            Verdict::Answered | Verdict::ToolError => None,
+            CallResult::Failed(failure) => Some(failure),
+            CallResult::Completed | CallResult::ToolError => None,
         },
         // `open` has judged what claims to be an answer; a refusal by status (400, 404, 406) is one, whatever its body.
         Answer::NotRpc | Answer::Empty => None,

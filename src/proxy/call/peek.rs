@@ -13,7 +13,7 @@ use crate::proxy::call::tools_list_filter::show_only;
 use crate::proxy::downstream::stream::{Downstream, Interrupt};
 use crate::proxy::fairness::semaphore::Place;
 use crate::proxy::state::snapshot::ProxyState;
-use crate::rollout::sample::{Failure, Verdict};
+use crate::rollout::sample::{CallResult, Failure};
 use crate::upstream::Slot;
 use crate::wire::response_scan::{Answer, Beginning, Boundary, Format, OutcomeScan};
 use crate::wire::{Kind, Method};
@@ -143,7 +143,7 @@ pub(crate) fn blame(state: &ProxyState, slot: Option<Slot>, denial: Denial) -> D
 /// Why an answer does not pass.
 struct Fault {
     denial: Denial,
-    verdict: Verdict,
+    verdict: CallResult,
     /// For the log.
     what: String,
 }
@@ -151,10 +151,10 @@ struct Fault {
 impl Fault {
     fn garbage(status: u16, what: &str) -> Fault {
         let what = format!("the backend answered {status} {what}");
-        Fault { denial: Denial::BackendNoAnswer, verdict: Verdict::Failed(Failure::Garbage), what }
+        Fault { denial: Denial::BackendNoAnswer, verdict: CallResult::Failed(Failure::Garbage), what }
     }
 
-    fn status(verdict: Verdict, what: String) -> Fault {
+    fn status(verdict: CallResult, what: String) -> Fault {
         Fault { denial: Denial::BackendStatus, verdict, what }
     }
 }
@@ -179,19 +179,20 @@ fn judge(
             let what = format!(
                 "the backend redirects ({status}) to `{to}`, which is not followed; correct the slot's address or path"
             );
-            Err(Fault::status(Verdict::Failed(Failure::Status), what))
+            Err(Fault::status(CallResult::Failed(Failure::Status), what))
         }
         401 | 403 => {
             let what = format!(
                 "the backend refuses the guard's own credentials ({status}); see `slots.{}.authorization`",
                 slot.as_str()
             );
-            Err(Fault::status(Verdict::Answered, what))
+            Err(Fault::status(CallResult::Completed, what))
         }
         _ if speaks_rpc => Ok(()),
         400..500 if !is_translated(question, status) => Ok(()),
         _ => {
-            let verdict = if status >= 500 { Verdict::Failed(Failure::Status) } else { Verdict::Answered };
+            let verdict =
+                if status >= 500 { CallResult::Failed(Failure::Status) } else { CallResult::Completed };
             Err(Fault::status(verdict, format!("the backend answered status {status} without JSON-RPC")))
         }
     }
@@ -295,7 +296,7 @@ async fn prepare(
 /// The body broke off before anything was sent: the client gets a whole refusal instead.
 fn refuse(question: &Question<'_>, slot: &SlotState, since: Instant, cut: &Cut) -> NotAsked {
     if let Some(failure) = failure_of(cut) {
-        question.state.ended(slot.slot, Verdict::Failed(failure), since.elapsed());
+        question.state.ended(slot.slot, CallResult::Failed(failure), since.elapsed());
     }
     let why = match cut {
         // It had begun to answer, and half an answer is a malformed one.

@@ -21,7 +21,7 @@ use crate::proxy::downstream::stream::{Downstream, Interrupt};
 use crate::proxy::downstream::stream_timeouts::{AtDrain, StreamTime};
 use crate::proxy::fairness::open_streams::OpenStream;
 use crate::proxy::fairness::semaphore::Place;
-use crate::rollout::sample::{Failure, Verdict, judge_rpc_error};
+use crate::rollout::sample::{CallResult, Failure, judge_rpc_error};
 use crate::telemetry::Outcome;
 use crate::upstream::Slot;
 use crate::wire::response_scan::{Answer, Boundary, Format};
@@ -168,18 +168,18 @@ impl Delivery<'_> {
     }
 
     /// What the answer says about its slot; nothing, if it was the client or the guard who ended it.
-    fn verdict(&self, sent: &Sent, answer: Answer, status: u16) -> Option<Verdict> {
+    fn verdict(&self, sent: &Sent, answer: Answer, status: u16) -> Option<CallResult> {
         if let Err(cut) = &sent.result {
-            return failure_of(cut).map(Verdict::Failed);
+            return failure_of(cut).map(CallResult::Failed);
         }
         Some(match answer {
-            _ if status >= 500 => Verdict::Failed(Failure::Status),
+            _ if status >= 500 => CallResult::Failed(Failure::Status),
             // A refusal by status (400, 404) is an answer, whatever its body.
-            _ if status >= 300 || self.is_acknowledged(status) => Verdict::Answered,
-            Answer::Ok => Verdict::Answered,
-            Answer::ToolError => Verdict::ToolError,
+            _ if status >= 300 || self.is_acknowledged(status) => CallResult::Completed,
+            Answer::Ok => CallResult::Completed,
+            Answer::ToolError => CallResult::ToolError,
             Answer::RpcError(code) => judge_rpc_error(code),
-            Answer::Empty | Answer::NotRpc => Verdict::Failed(Failure::Garbage),
+            Answer::Empty | Answer::NotRpc => CallResult::Failed(Failure::Garbage),
         })
     }
 

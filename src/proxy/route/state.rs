@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::config::routes::{Route, Target};
+use crate::config::{Route, RouteTarget};
 use crate::http1::RequestHead;
 use crate::policy::rate::Meter;
 use crate::policy::routes::{self, Caller, Entry, Match, Rule};
@@ -145,9 +145,9 @@ impl RouteState {
         snapshot: &'r Snapshot,
     ) -> Option<(&'r Backend, Option<Slot>)> {
         let slot = match &self.config.target {
-            Target::Own(backend) => return Some((backend, None)),
-            Target::Slot(slot) => *slot,
-            Target::Stable => state.routes.load().split.stable(),
+            RouteTarget::Own(backend) => return Some((backend, None)),
+            RouteTarget::Slot(slot) => *slot,
+            RouteTarget::Stable => state.routes.load().split.stable(),
         };
         snapshot.slot(slot).map(|state| (&state.backend, Some(slot)))
     }

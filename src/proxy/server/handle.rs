@@ -13,7 +13,7 @@ use crate::proxy::call::shadow::CallCopy;
 use crate::proxy::drain::Phase;
 use crate::proxy::state::snapshot::{ProxyState, Snapshot};
 use crate::proxy::state::traffic_split::Route;
-use crate::rollout::sample::Ended;
+use crate::rollout::sample::FinishedCall;
 use crate::telemetry::metrics::{Reload, RolloutMetrics, ShadowMetrics};
 use crate::upstream::Slot;
 
@@ -146,7 +146,7 @@ impl Handle {
     }
 
     /// Every finished call from here on, as what it says about its slot. Only the first to ask gets it.
-    pub(crate) fn samples(&self) -> Option<mpsc::Receiver<Ended>> {
+    pub(crate) fn samples(&self) -> Option<mpsc::Receiver<FinishedCall>> {
         self.state.samples.take()
     }
 
@@ -161,7 +161,7 @@ impl Handle {
     }
 
     /// A copy has ended: what it says about its slot. Never waits.
-    pub(crate) fn copy_ended(&self, ended: Ended) {
+    pub(crate) fn copy_ended(&self, ended: FinishedCall) {
         self.state.sample(ended);
     }
 

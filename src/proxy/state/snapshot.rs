@@ -25,7 +25,7 @@ use crate::proxy::fairness::open_streams::{StreamBounds, Streams};
 use crate::proxy::fairness::semaphore::{Bounds, Key, most_of_one};
 use crate::proxy::route::{Gateway, Routes as OpenRoutes};
 use crate::proxy::state::traffic_split::{Fence, Routes, Samples};
-use crate::rollout::sample::{Ended, Verdict};
+use crate::rollout::sample::{CallResult, FinishedCall};
 use crate::telemetry::metrics::{ShadowMetrics, SlotGauges};
 use crate::telemetry::{Log, Metrics};
 use crate::upstream::{Backend, Secrets, Slot, Split};
@@ -200,19 +200,19 @@ pub(crate) struct ProxyState {
 
 impl ProxyState {
     /// A client's call ended on this slot: what the rollout is judged by.
-    pub(crate) fn ended(&self, slot: Slot, verdict: Verdict, latency: Duration) {
+    pub(crate) fn ended(&self, slot: Slot, verdict: CallResult, latency: Duration) {
         self.ended_at(slot, verdict, latency, Instant::now());
     }
 
     /// The same, for a caller who knows what time it is.
-    pub(crate) fn ended_at(&self, slot: Slot, verdict: Verdict, latency: Duration, now: Instant) {
+    pub(crate) fn ended_at(&self, slot: Slot, verdict: CallResult, latency: Duration, now: Instant) {
         if !self.samples.ended(slot, verdict, latency, now) {
             self.metrics.sample_dropped();
         }
     }
 
     /// A copy of a call ended.
-    pub(crate) fn sample(&self, ended: Ended) {
+    pub(crate) fn sample(&self, ended: FinishedCall) {
         if !self.samples.take_note(ended) {
             self.metrics.sample_dropped();
         }

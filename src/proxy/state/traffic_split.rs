@@ -10,7 +10,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::futures::Notified;
 use tokio::sync::{Notify, mpsc};
 
-use crate::rollout::sample::{Ended, Origin, Verdict};
+use crate::rollout::sample::{CallResult, FinishedCall, SampleSource};
 use crate::upstream::{Slot, Split};
 
 /// Samples that may wait for the control plane, which looks once a second and more often when there are many; more are
@@ -68,8 +68,8 @@ impl Routes {
 
 /// The way of samples to the control plane: never waits, and wakes nobody.
 pub(crate) struct Samples {
-    sender: mpsc::Sender<Ended>,
-    receiver: Mutex<Option<mpsc::Receiver<Ended>>>,
+    sender: mpsc::Sender<FinishedCall>,
+    receiver: Mutex<Option<mpsc::Receiver<FinishedCall>>>,
 }
 
 impl Samples {
@@ -79,17 +79,17 @@ impl Samples {
     }
 
     /// The other end, for the one who asks first.
-    pub(crate) fn take(&self) -> Option<mpsc::Receiver<Ended>> {
+    pub(crate) fn take(&self) -> Option<mpsc::Receiver<FinishedCall>> {
         self.receiver.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// A client's call ended on this slot now. False if the sample was dropped.
-    pub(crate) fn ended(&self, slot: Slot, verdict: Verdict, latency: Duration, now: Instant) -> bool {
-        self.take_note(Ended { when: now, slot, verdict, latency, origin: Origin::Live })
+    pub(crate) fn ended(&self, slot: Slot, verdict: CallResult, latency: Duration, now: Instant) -> bool {
+        self.take_note(FinishedCall { when: now, slot, verdict, latency, origin: SampleSource::Live })
     }
 
     /// The same of any call. False if the sample was dropped.
-    pub(crate) fn take_note(&self, ended: Ended) -> bool {
+    pub(crate) fn take_note(&self, ended: FinishedCall) -> bool {
         // Closed is no loss: then there is no control plane.
         !matches!(self.sender.try_send(ended), Err(mpsc::error::TrySendError::Full(_)))
     }
@@ -118,7 +118,7 @@ mod tests {
     #[test]
     fn samples_beyond_the_bound_are_dropped_and_never_block() {
         let samples = Samples::new();
-        let one = || samples.ended(Slot::Blue, Verdict::Answered, Duration::ZERO, Instant::now());
+        let one = || samples.ended(Slot::Blue, CallResult::Completed, Duration::ZERO, Instant::now());
         assert_eq!((0..SAMPLES_MAX + 10).filter(|_| one()).count(), SAMPLES_MAX);
         assert!(samples.take().is_some());
         assert!(samples.take().is_none());

@@ -9,7 +9,7 @@ fn gated() -> Drive {
     let (analysis, triggers) = (Analysis::default(), Triggers::default());
     let plan = Plan::new(steps, analysis, triggers, BTreeSet::new(), BTreeSet::new(), true).unwrap();
     let mut drive = Drive::started(plan);
-    drive.calls(GREEN, 20, Verdict::Answered);
+    drive.calls(GREEN, 20, CallResult::Completed);
     drive
 }
 
@@ -46,7 +46,7 @@ fn a_step_is_left_once_the_backends_have_been_compared() {
     drive.comes_to_the_gate();
     let waits = drive.rollout.status(drive.now).run.unwrap().waits_for;
     assert_eq!(waits, "the parity gate: both slots are being compared");
-    assert_eq!(drive.compared(Compared::Holds).unwrap().kind, Kind::Advanced);
+    assert_eq!(drive.compared(Compared::Holds).unwrap().kind, TransitionKind::Advanced);
     assert_eq!(drive.compared(Compared::Breaks(vec![difference()])), None, "an answer to another question");
 }
 
@@ -55,7 +55,10 @@ fn a_break_stops_the_rollout_and_a_resume_asks_again() {
     let mut drive = gated();
     drive.comes_to_the_gate();
     let stopped = drive.compared(Compared::Breaks(vec![difference()])).unwrap();
-    assert_eq!((stopped.kind, stopped.to.stage, stopped.to.paused), (Kind::Paused, Stage::Canary, true));
+    assert_eq!(
+        (stopped.kind, stopped.to.stage, stopped.to.paused),
+        (TransitionKind::Paused, Stage::Canary, true)
+    );
     assert!(matches!(&stopped.cause, Cause::Parity { differences } if differences.len() == 1));
     assert_eq!(
         stopped.to_string(),
@@ -65,10 +68,10 @@ fn a_break_stops_the_rollout_and_a_resume_asks_again() {
     drive.now = drive.now + seconds(600);
     assert_eq!((drive.handle(Event::Tick), drive.rollout.wants_comparison()), (None, None), "it waits");
     assert!(drive.command(Command::Resume).is_some());
-    drive.calls(GREEN, 20, Verdict::Answered);
+    drive.calls(GREEN, 20, CallResult::Completed);
     assert_eq!(drive.handle(Event::Tick), None);
     assert_eq!(drive.rollout.wants_comparison(), Some(0));
-    assert_eq!(drive.compared(Compared::Holds).unwrap().kind, Kind::Advanced);
+    assert_eq!(drive.compared(Compared::Holds).unwrap().kind, TransitionKind::Advanced);
 }
 
 #[test]

@@ -8,7 +8,7 @@ fn a_good_candidate_goes_through_every_stage_and_becomes_stable() {
     let mut seen = vec![(drive.stage(), drive.weight())];
     let completed = loop {
         let transition = drive.good_minute().expect("a good minute is enough for a step");
-        if transition.kind != Kind::Advanced {
+        if transition.kind != TransitionKind::Advanced {
             break transition;
         }
         seen.push((drive.stage(), drive.weight()));
@@ -22,7 +22,7 @@ fn a_good_candidate_goes_through_every_stage_and_becomes_stable() {
         (Stage::Bake, 100),
     ];
     assert_eq!(seen, expected);
-    assert_eq!((completed.kind, completed.to.stage), (Kind::Completed, Stage::Complete));
+    assert_eq!((completed.kind, completed.to.stage), (TransitionKind::Completed, Stage::Complete));
     assert_eq!(completed.to_string(), "completed: stable is green now (was blue), analysis: pass");
     assert_eq!(drive.rollout.split(), crate::upstream::Split::all(GREEN));
     assert_eq!(completed.numbers.unwrap().candidate.requests, 30);
@@ -32,11 +32,11 @@ fn a_good_candidate_goes_through_every_stage_and_becomes_stable() {
 fn the_weight_changes_with_the_step_only() {
     let mut drive = Drive::at(plan(), Stage::Canary);
     let split = drive.rollout.split();
-    drive.calls(GREEN, 19, Verdict::Answered);
+    drive.calls(GREEN, 19, CallResult::Completed);
     assert_eq!(drive.wait(600), None, "too few samples hold the step");
     assert_eq!(drive.rollout.split(), split);
-    drive.calls(GREEN, 1, Verdict::Answered);
-    assert_eq!(drive.wait(1).map(|t| t.kind), Some(Kind::Advanced));
+    drive.calls(GREEN, 1, CallResult::Completed);
+    assert_eq!(drive.wait(1).map(|t| t.kind), Some(TransitionKind::Advanced));
 }
 
 #[test]
@@ -46,13 +46,13 @@ fn a_call_that_began_before_the_rollout_is_not_the_candidates() {
     assert_eq!(drive.wait(10), None);
     assert_eq!(drive.rollout.numbers(drive.now).unwrap().candidate.requests, 0);
     drive.calls_taking(GREEN, 50, UNANSWERED, seconds(29));
-    assert_eq!(drive.wait(1).map(|t| t.kind), Some(Kind::RolledBack));
+    assert_eq!(drive.wait(1).map(|t| t.kind), Some(TransitionKind::RolledBack));
 }
 
 #[test]
 fn a_step_holds_for_its_time_whatever_the_samples_say() {
     let mut drive = Drive::at(plan(), Stage::Canary);
-    drive.calls(GREEN, 1_000, Verdict::Answered);
+    drive.calls(GREEN, 1_000, CallResult::Completed);
     assert_eq!(drive.wait(59), None);
     assert_eq!(drive.wait(1).map(|t| t.to.stage), Some(Stage::Progressive));
 }
@@ -60,7 +60,7 @@ fn a_step_holds_for_its_time_whatever_the_samples_say() {
 #[test]
 fn samples_of_one_step_do_not_count_for_the_next() {
     let mut drive = Drive::at(plan(), Stage::Canary);
-    drive.calls(GREEN, 1_000, Verdict::Answered);
+    drive.calls(GREEN, 1_000, CallResult::Completed);
     assert!(drive.wait(60).is_some());
     assert_eq!(drive.wait(120), None, "progressive waits for samples of its own");
 }
@@ -68,10 +68,10 @@ fn samples_of_one_step_do_not_count_for_the_next() {
 #[test]
 fn a_failed_step_goes_back_to_stable() {
     let mut drive = Drive::at(plan(), Stage::Canary);
-    drive.calls(GREEN, 93, Verdict::Answered);
+    drive.calls(GREEN, 93, CallResult::Completed);
     drive.calls(GREEN, 7, INTERNAL);
     let back = drive.wait(60).unwrap();
-    assert_eq!((back.kind, back.to.stage), (Kind::RolledBack, Stage::Stable));
+    assert_eq!((back.kind, back.to.stage), (TransitionKind::RolledBack, Stage::Stable));
     assert_eq!(
         back.to_string(),
         "rolled_back: canary 5 % -> stable, analysis: fail; candidate error rate 7.0 % above 5.0 %"
@@ -84,9 +84,9 @@ fn a_failed_step_may_pause_instead_and_says_so_once() {
     let mut plan = plan();
     plan.analysis.on_fail = crate::rollout::triggers::Action::Pause;
     let mut drive = Drive::at(plan, Stage::Canary);
-    drive.calls(GREEN, 93, Verdict::Answered);
+    drive.calls(GREEN, 93, CallResult::Completed);
     drive.calls(GREEN, 7, INTERNAL);
-    assert_eq!(drive.wait(60).map(|t| t.kind), Some(Kind::Paused));
+    assert_eq!(drive.wait(60).map(|t| t.kind), Some(TransitionKind::Paused));
     assert_eq!(drive.wait(3_000), None);
     assert!(drive.command(Command::Resume).is_some());
     assert_eq!(drive.wait(30), None, "an operator who resumes has seen it");
@@ -97,13 +97,13 @@ fn a_manual_step_waits_for_a_person_and_does_not_stall() {
     let mut steps = plan().steps().to_vec();
     steps[2].advance = Advance::Manual;
     let mut drive = Drive::at(plan_of(steps), Stage::Canary);
-    drive.calls(GREEN, 100, Verdict::Answered);
+    drive.calls(GREEN, 100, CallResult::Completed);
     assert_eq!(drive.wait(2 * 3_600), None);
     assert_eq!(
         drive.rollout.status(drive.now).run.unwrap().waits_for,
         "0 of the 20 answers of the candidate that a verdict needs"
     );
-    drive.calls(GREEN, 100, Verdict::Answered);
+    drive.calls(GREEN, 100, CallResult::Completed);
     assert_eq!(drive.rollout.status(drive.now).run.unwrap().waits_for, "an operator: `rollout promote`");
     assert!(drive.command(Command::Promote { force: false }).is_some());
 }
@@ -114,18 +114,18 @@ fn pause_stops_the_steps_and_not_the_triggers() {
     assert_eq!(drive.command(Command::Pause).unwrap().to.to_string(), "canary 5 % (paused)");
     assert_eq!(drive.good_minute(), None);
     assert_eq!(drive.weight(), 5, "the share stays");
-    assert_eq!(drive.sick(GREEN).map(|t| t.kind), Some(Kind::RolledBack));
+    assert_eq!(drive.sick(GREEN).map(|t| t.kind), Some(TransitionKind::RolledBack));
 }
 
 #[test]
 fn promote_goes_on_at_once_unless_the_analysis_fails() {
     let mut drive = Drive::at(plan(), Stage::Canary);
-    drive.calls(GREEN, 93, Verdict::Answered);
+    drive.calls(GREEN, 93, CallResult::Completed);
     drive.calls(GREEN, 7, INTERNAL);
     let refusal = drive.refusal(Command::Promote { force: false }).unwrap();
     assert!(refusal.to_string().contains("7.0 %"), "{refusal}");
     let promoted = drive.command(Command::Promote { force: true }).unwrap();
-    assert_eq!((promoted.kind, drive.weight()), (Kind::Promoted, 50));
+    assert_eq!((promoted.kind, drive.weight()), (TransitionKind::Promoted, 50));
 }
 
 #[test]
@@ -133,8 +133,8 @@ fn an_unhealthy_candidate_is_never_promoted() {
     let mut plan = plan();
     plan.triggers.candidate_health.action = crate::rollout::triggers::Action::Notify;
     let mut drive = Drive::at(plan, Stage::Canary);
-    drive.calls(GREEN, 100, Verdict::Answered);
-    assert_eq!(drive.sick(GREEN).map(|t| t.kind), Some(Kind::Noted));
+    drive.calls(GREEN, 100, CallResult::Completed);
+    assert_eq!(drive.sick(GREEN).map(|t| t.kind), Some(TransitionKind::Noted));
     assert_eq!(drive.weight(), 0, "no new traffic");
     assert_eq!(
         drive.refusal(Command::Promote { force: true }).unwrap().to_string(),
@@ -142,7 +142,7 @@ fn an_unhealthy_candidate_is_never_promoted() {
     );
     assert_eq!(drive.wait(100), None);
     assert_eq!(drive.stage(), Stage::Canary);
-    assert_eq!(drive.probe(GREEN, Health::Healthy).map(|t| t.kind), Some(Kind::Advanced));
+    assert_eq!(drive.probe(GREEN, Health::Healthy).map(|t| t.kind), Some(TransitionKind::Advanced));
 }
 
 #[test]
@@ -182,7 +182,7 @@ fn a_rollout_needs_a_healthy_candidate_and_no_other_rollout() {
     drive.sick(GREEN);
     let refusal = drive.refusal(start()).unwrap();
     assert_eq!(refusal.to_string(), "green is not healthy: connection refused");
-    drive.rollout.configure(&[BLUE], crate::rollout::Surroundings::default());
+    drive.rollout.configure(&[BLUE], crate::rollout::SplitContext::default());
     let refusal = drive.refusal(start()).unwrap();
     assert_eq!(refusal.to_string(), "green is not configured (hint: add [slots.green])");
     let mut drive = Drive::started(plan());
@@ -230,13 +230,17 @@ fn stable_is_relieved_by_a_candidate_that_serves_and_by_nobody_else() {
 fn no_trigger_moves_everybody_to_a_stable_that_is_down() {
     let mut drive = Drive::at(plan(), Stage::CandidateOnly);
     drive.sick(BLUE);
-    drive.calls(GREEN, 50, Verdict::Answered);
+    drive.calls(GREEN, 50, CallResult::Completed);
     drive.calls(GREEN, 50, INTERNAL);
     let paused = drive.wait(1).unwrap();
-    assert_eq!((paused.kind, drive.weight()), (Kind::Paused, 100), "half of the calls are better than none");
+    assert_eq!(
+        (paused.kind, drive.weight()),
+        (TransitionKind::Paused, 100),
+        "half of the calls are better than none"
+    );
     assert_eq!(drive.wait(30), None, "said once");
     let back = drive.probe(BLUE, Health::Healthy);
-    assert_eq!(back.map(|t| t.kind), Some(Kind::RolledBack), "as soon as there is a way back");
+    assert_eq!(back.map(|t| t.kind), Some(TransitionKind::RolledBack), "as soon as there is a way back");
 }
 
 // SPEC 5, era fence.
@@ -274,7 +278,7 @@ fn after_a_switch_the_fence_stays_until_the_former_stable_is_retired() {
 #[test]
 fn a_rollout_survives_a_restart_and_gathers_its_samples_again() {
     let mut drive = Drive::at(plan(), Stage::Canary);
-    drive.calls(GREEN, 30, Verdict::Answered);
+    drive.calls(GREEN, 30, CallResult::Completed);
     let kept = serde_json::to_string(drive.rollout.state()).unwrap();
     let state: State = serde_json::from_str(&kept).unwrap();
     assert_eq!(&state, drive.rollout.state());
@@ -285,8 +289,8 @@ fn a_rollout_survives_a_restart_and_gathers_its_samples_again() {
     assert_eq!(drive.rollout.split(), split, "no client moves");
     assert_eq!(drive.wait(600), None, "neither passed nor stalled while it was down");
     drive.probe(GREEN, Health::Healthy);
-    drive.calls(GREEN, 30, Verdict::Answered);
-    assert_eq!(drive.wait(1).map(|t| t.kind), Some(Kind::Advanced));
+    drive.calls(GREEN, 30, CallResult::Completed);
+    assert_eq!(drive.wait(1).map(|t| t.kind), Some(TransitionKind::Advanced));
 }
 
 #[test]

@@ -11,18 +11,18 @@ use std::time::Duration;
 
 use super::analysis::Analysis;
 use super::plan::{Advance, Plan, Step};
-use super::sample::{Failure, Origin, Sample, Verdict};
-use super::state::Surface;
-use super::transition::{Kind, Transition};
+use super::sample::{CallResult, Failure, Sample, SampleSource};
+use super::state::ServerSurface;
+use super::transition::{Transition, TransitionKind};
 use super::triggers::Triggers;
-use super::{Command, Event, Health, Moment, Refusal, Rollout, Stage, State};
+use super::{Command, Event, Health, Refusal, Rollout, Stage, State, Timestamp};
 use crate::upstream::{Percent, Slot};
 
 const BLUE: Slot = Slot::Blue;
 const GREEN: Slot = Slot::Green;
-const FAILED: Verdict = Verdict::Failed(Failure::Status);
-const UNANSWERED: Verdict = Verdict::Failed(Failure::Timeout);
-const INTERNAL: Verdict = Verdict::Failed(Failure::Internal);
+const FAILED: CallResult = CallResult::Failed(Failure::Status);
+const UNANSWERED: CallResult = CallResult::Failed(Failure::Timeout);
+const INTERNAL: CallResult = CallResult::Failed(Failure::Internal);
 
 fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
@@ -50,20 +50,20 @@ fn plan_of(steps: Vec<Step>) -> Plan {
         .unwrap()
 }
 
-fn surface(modern: bool, tools: usize) -> Surface {
-    Surface { modern, legacy: true, tools, fingerprint: format!("{tools} tools") }
+fn surface(modern: bool, tools: usize) -> ServerSurface {
+    ServerSurface { modern, legacy: true, tools, fingerprint: format!("{tools} tools") }
 }
 
 /// A rollout, and the time.
 struct Drive {
     rollout: Rollout,
-    now: Moment,
+    now: Timestamp,
 }
 
 impl Drive {
     /// Blue is stable; both are healthy and speak everything.
     fn idle() -> Drive {
-        let now = Moment::from_millis(1_700_000_000_000);
+        let now = Timestamp::from_millis(1_700_000_000_000);
         let rollout = Rollout::new(State::new(BLUE), &Slot::ALL, &Plan::default(), now);
         let mut drive = Drive { rollout, now };
         for slot in Slot::ALL {
@@ -78,7 +78,7 @@ impl Drive {
         let mut drive = Drive::idle();
         let started =
             drive.command(Command::Start { id: "r1".to_owned(), plan: Box::new(plan), force: false });
-        assert_eq!(started.map(|transition| transition.kind), Some(Kind::Started));
+        assert_eq!(started.map(|transition| transition.kind), Some(TransitionKind::Started));
         // Long enough that the calls of the tests have begun within the rollout.
         drive.now = drive.now + seconds(30);
         drive
@@ -116,25 +116,25 @@ impl Drive {
         self.probe(slot, Health::Unhealthy("connection refused".to_owned()))
     }
 
-    fn offers(&mut self, slot: Slot, surface: Surface) -> Option<Transition> {
+    fn offers(&mut self, slot: Slot, surface: ServerSurface) -> Option<Transition> {
         self.handle(Event::Surface { slot, surface })
     }
 
-    fn calls(&mut self, slot: Slot, times: u64, verdict: Verdict) {
+    fn calls(&mut self, slot: Slot, times: u64, verdict: CallResult) {
         self.calls_taking(slot, times, verdict, Duration::from_millis(10));
     }
 
-    fn calls_taking(&mut self, slot: Slot, times: u64, verdict: Verdict, latency: Duration) {
+    fn calls_taking(&mut self, slot: Slot, times: u64, verdict: CallResult, latency: Duration) {
         for _ in 0..times {
-            let sample = Sample { slot, at: self.now, verdict, latency, origin: Origin::Live };
+            let sample = Sample { slot, at: self.now, verdict, latency, origin: SampleSource::Live };
             assert_eq!(self.handle(Event::Sample(sample)), None, "a sample alone decides nothing");
         }
     }
 
     fn copies(&mut self, times: u64, matched: bool) {
-        let (slot, verdict, latency) = (GREEN, Verdict::Answered, Duration::from_millis(10));
+        let (slot, verdict, latency) = (GREEN, CallResult::Completed, Duration::from_millis(10));
         for _ in 0..times {
-            let origin = Origin::Shadow { matched };
+            let origin = SampleSource::Shadow { matched };
             self.handle(Event::Sample(Sample { slot, at: self.now, verdict, latency, origin }));
         }
     }
@@ -142,7 +142,7 @@ impl Drive {
     /// What both slots need to pass a minute's step.
     fn good_minute(&mut self) -> Option<Transition> {
         for slot in Slot::ALL {
-            self.calls(slot, 30, Verdict::Answered);
+            self.calls(slot, 30, CallResult::Completed);
         }
         self.copies(30, true);
         self.wait(60)

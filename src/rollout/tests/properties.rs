@@ -9,7 +9,7 @@ use crate::upstream::Split;
 #[derive(Debug, Clone)]
 enum Happening {
     Wait(u64),
-    Calls(Slot, u64, Verdict),
+    Calls(Slot, u64, CallResult),
     Copies(u64, bool),
     Probe(Slot, Health),
     Offers(Slot, usize),
@@ -21,8 +21,8 @@ enum Happening {
 fn happening() -> impl Strategy<Value = Happening> {
     let slot = || prop_oneof![Just(BLUE), Just(GREEN)];
     let verdict = prop_oneof![
-        6 => Just(Verdict::Answered),
-        1 => Just(Verdict::ToolError),
+        6 => Just(CallResult::Completed),
+        1 => Just(CallResult::ToolError),
         1 => Just(FAILED),
         1 => Just(UNANSWERED),
         1 => Just(INTERNAL),
@@ -117,15 +117,25 @@ fn step_checked(drive: &mut Drive, event: Event) {
         );
     }
     match transition.kind {
-        Kind::RolledBack if after.run.is_none() => {
+        TransitionKind::RolledBack if after.run.is_none() => {
             assert_eq!(after.stable, before.stable);
             assert_eq!(drive.rollout.split(), Split::all(before.stable), "all traffic on stable");
         }
-        Kind::RolledBack => assert!(transition.to.stage < transition.from.stage && transition.to.paused),
-        Kind::Advanced | Kind::Promoted => assert!(transition.to.weight >= transition.from.weight),
-        Kind::Completed => assert_eq!((after.stable, after.run.is_none()), (before.stable.other(), true)),
-        Kind::Switched => assert!(by_command && after.stable == before.stable.other()),
-        Kind::Started | Kind::Paused | Kind::Resumed | Kind::Retired | Kind::Noted => {
+        TransitionKind::RolledBack => {
+            assert!(transition.to.stage < transition.from.stage && transition.to.paused)
+        }
+        TransitionKind::Advanced | TransitionKind::Promoted => {
+            assert!(transition.to.weight >= transition.from.weight)
+        }
+        TransitionKind::Completed => {
+            assert_eq!((after.stable, after.run.is_none()), (before.stable.other(), true))
+        }
+        TransitionKind::Switched => assert!(by_command && after.stable == before.stable.other()),
+        TransitionKind::Started
+        | TransitionKind::Paused
+        | TransitionKind::Resumed
+        | TransitionKind::Retired
+        | TransitionKind::Noted => {
             assert_eq!(after.stable, before.stable);
         }
     }

@@ -5,16 +5,16 @@ use std::sync::Arc;
 use super::*;
 use crate::rollout::transition::Cause;
 use crate::rollout::triggers::Trigger;
-use crate::rollout::{Member, Surroundings};
+use crate::rollout::{Member, SplitContext};
 
-fn surroundings(standby: bool, clients: &[&str]) -> Surroundings {
+fn split_context(standby: bool, clients: &[&str]) -> SplitContext {
     let member = |name: &&str| Member { name: (*name).to_owned(), key: (*name).to_owned() };
-    Surroundings { standby, clients: clients.iter().map(member).collect::<Arc<[Member]>>() }
+    SplitContext { standby, clients: clients.iter().map(member).collect::<Arc<[Member]>>() }
 }
 
 fn idle(standby: bool) -> Drive {
     let mut drive = Drive::idle();
-    drive.rollout.configure(&Slot::ALL, surroundings(standby, &[]));
+    drive.rollout.configure(&Slot::ALL, split_context(standby, &[]));
     drive
 }
 
@@ -124,7 +124,7 @@ fn nobody() -> Drive {
     let mut drive = Drive::started(Plan::default());
     drive
         .rollout
-        .configure(&Slot::ALL, surroundings(false, &["panda-bot", "testbed-bot", "watchdog", "claude"]));
+        .configure(&Slot::ALL, split_context(false, &["panda-bot", "testbed-bot", "watchdog", "claude"]));
     drive
 }
 
@@ -146,7 +146,7 @@ fn a_share_that_holds_no_client_is_told_while_it_lasts() {
     let mut plan = Plan::default();
     plan.candidate_clients.insert("watchdog".to_owned());
     let mut named = Drive::started(plan);
-    named.rollout.configure(&Slot::ALL, surroundings(false, &["panda-bot", "watchdog"]));
+    named.rollout.configure(&Slot::ALL, split_context(false, &["panda-bot", "watchdog"]));
     assert_eq!(named.rollout.empty_share(), None);
 }
 
@@ -165,7 +165,7 @@ fn a_step_that_lacks_nothing_but_calls_pauses_and_never_rolls_back() {
         let stopped = stopped.expect("it is told");
         let stalled =
             matches!(&stopped.cause, Cause::Trigger { fired } if fired.trigger == Trigger::StageStalled);
-        assert!(stalled && stopped.kind == Kind::Paused, "{stage:?}: {stopped}");
+        assert!(stalled && stopped.kind == TransitionKind::Paused, "{stage:?}: {stopped}");
         assert!(drive.rollout.state().run.is_some());
     }
 }

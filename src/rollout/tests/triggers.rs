@@ -14,7 +14,7 @@ fn drive() -> Drive {
 #[track_caller]
 fn check_fired(transition: Option<Transition>, trigger: Trigger) {
     let transition = transition.expect("the trigger fires");
-    assert_eq!(transition.kind, Kind::RolledBack);
+    assert_eq!(transition.kind, TransitionKind::RolledBack);
     match transition.cause {
         Cause::Trigger { fired } => assert_eq!(fired.trigger, trigger, "{}", fired.detail),
         cause @ (Cause::Operator { .. } | Cause::Analysis { .. } | Cause::Parity { .. }) => panic!("{cause}"),
@@ -24,7 +24,7 @@ fn check_fired(transition: Option<Transition>, trigger: Trigger) {
 /// Good calls of both slots, so that rates have something to stand on.
 fn traffic(drive: &mut Drive, good: u64) {
     for slot in Slot::ALL {
-        drive.calls(slot, good, Verdict::Answered);
+        drive.calls(slot, good, CallResult::Completed);
     }
 }
 
@@ -82,7 +82,7 @@ fn breaker_open_does_not_fire_when_an_answer_closes_it_in_time() {
     let mut drive = drive();
     drive.calls(GREEN, 5, UNANSWERED);
     assert_eq!(drive.wait(29), None);
-    drive.calls(GREEN, 1, Verdict::Answered);
+    drive.calls(GREEN, 1, CallResult::Completed);
     assert_eq!(drive.weight(), 50);
     drive.calls(GREEN, 4, UNANSWERED);
     assert_eq!(drive.wait(31), None);
@@ -148,12 +148,12 @@ fn error_rate_needs_twenty_samples_of_the_last_minute() {
 #[test]
 fn error_rate_does_not_mind_client_errors_nor_tool_errors_as_usual() {
     let mut drive = drive();
-    drive.calls(BLUE, 50, Verdict::Answered);
-    drive.calls(BLUE, 50, Verdict::ToolError);
-    drive.calls(GREEN, 50, Verdict::Answered);
-    drive.calls(GREEN, 55, Verdict::ToolError);
+    drive.calls(BLUE, 50, CallResult::Completed);
+    drive.calls(BLUE, 50, CallResult::ToolError);
+    drive.calls(GREEN, 50, CallResult::Completed);
+    drive.calls(GREEN, 55, CallResult::ToolError);
     assert_eq!(drive.wait(1), None);
-    drive.calls(GREEN, 50, Verdict::ToolError);
+    drive.calls(GREEN, 50, CallResult::ToolError);
     check_fired(drive.wait(1), Trigger::ErrorRate);
 }
 
@@ -161,7 +161,7 @@ fn error_rate_does_not_mind_client_errors_nor_tool_errors_as_usual() {
 fn error_rate_does_not_blame_the_candidate_for_what_stable_suffers_too() {
     let mut drive = drive();
     for slot in Slot::ALL {
-        drive.calls(slot, 50, Verdict::Answered);
+        drive.calls(slot, 50, CallResult::Completed);
         drive.calls(slot, 50, INTERNAL);
     }
     assert_eq!(drive.wait(10), None);
@@ -215,24 +215,24 @@ fn drive_after_a_burst() -> Drive {
 fn latency_fires_above_five_seconds_and_not_below() {
     let mut drive = drive();
     traffic(&mut drive, 100);
-    drive.calls_taking(GREEN, 5, Verdict::Answered, seconds(20));
+    drive.calls_taking(GREEN, 5, CallResult::Completed, seconds(20));
     assert_eq!(drive.wait(1), None, "95 of 100 are quick");
-    drive.calls_taking(GREEN, 100, Verdict::Answered, Duration::from_millis(4_900));
-    drive.calls_taking(GREEN, 2, Verdict::Answered, seconds(20));
+    drive.calls_taking(GREEN, 100, CallResult::Completed, Duration::from_millis(4_900));
+    drive.calls_taking(GREEN, 2, CallResult::Completed, seconds(20));
     assert_eq!(drive.wait(1), None);
-    drive.calls_taking(GREEN, 20, Verdict::Answered, Duration::from_millis(5_200));
+    drive.calls_taking(GREEN, 20, CallResult::Completed, Duration::from_millis(5_200));
     check_fired(drive.wait(1), Trigger::LatencyP95);
 }
 
 #[test]
 fn latency_needs_twenty_samples_and_does_not_blame_the_candidate_alone() {
     let mut drive = drive();
-    drive.calls_taking(GREEN, 19, Verdict::Answered, seconds(9));
+    drive.calls_taking(GREEN, 19, CallResult::Completed, seconds(9));
     assert_eq!(drive.wait(1), None);
-    drive.calls_taking(BLUE, 50, Verdict::Answered, seconds(8));
-    drive.calls_taking(GREEN, 50, Verdict::Answered, seconds(9));
+    drive.calls_taking(BLUE, 50, CallResult::Completed, seconds(8));
+    drive.calls_taking(GREEN, 50, CallResult::Completed, seconds(9));
     assert_eq!(drive.wait(1), None, "stable is as slow");
-    drive.calls_taking(GREEN, 50, Verdict::Answered, seconds(17));
+    drive.calls_taking(GREEN, 50, CallResult::Completed, seconds(17));
     check_fired(drive.wait(1), Trigger::LatencyP95);
 }
 
@@ -269,7 +269,7 @@ fn protocol_fires_when_the_candidate_offers_something_else_twice() {
     let changes = [
         surface(false, 13),
         surface(true, 12),
-        Surface { fingerprint: "retyped".to_owned(), ..surface(true, 13) },
+        ServerSurface { fingerprint: "retyped".to_owned(), ..surface(true, 13) },
     ];
     for changed in changes {
         let mut drive = drive();
@@ -302,9 +302,9 @@ fn each_action_does_what_it_says_and_once() {
         assert!(drive.offers(GREEN, surface(true, 1)).is_none(), "told once");
         (kind, drive.rollout.state().run.is_some())
     };
-    assert_eq!(with(Action::Rollback), (Some(Kind::RolledBack), false));
-    assert_eq!(with(Action::Pause), (Some(Kind::Paused), true));
-    assert_eq!(with(Action::Notify), (Some(Kind::Noted), true));
+    assert_eq!(with(Action::Rollback), (Some(TransitionKind::RolledBack), false));
+    assert_eq!(with(Action::Pause), (Some(TransitionKind::Paused), true));
+    assert_eq!(with(Action::Notify), (Some(TransitionKind::Noted), true));
     assert_eq!(with(Action::Off), (None, true));
 }
 

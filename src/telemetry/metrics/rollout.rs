@@ -5,7 +5,7 @@
 use prometheus::{Gauge, GaugeVec, IntCounterVec, IntGauge, IntGaugeVec};
 
 use super::Registration;
-use crate::rollout::transition::{Cause, Kind};
+use crate::rollout::transition::{Cause, TransitionKind};
 use crate::rollout::{Stage, Transition};
 use crate::upstream::Slot;
 
@@ -103,7 +103,7 @@ impl RolloutMetrics {
         metrics.set_stage(Stage::Stable, false);
         // Present from the first scrape, so that an alert on their increase sees the first one.
         for cause in Cause::codes() {
-            for kind in [Kind::RolledBack, Kind::Paused, Kind::Noted] {
+            for kind in [TransitionKind::RolledBack, TransitionKind::Paused, TransitionKind::Noted] {
                 metrics.transitions.with_label_values(&[kind.as_str(), cause]);
             }
         }

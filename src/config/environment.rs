@@ -1,0 +1,20 @@
+//! What a configuration depends on besides its files: environment variables and the time.
+
+use std::ffi::OsString;
+use std::time::SystemTime;
+
+/// What a configuration depends on besides its files.
+pub(crate) struct Environment<'s> {
+    /// An environment variable.
+    pub(crate) variable: &'s dyn Fn(&str) -> Option<OsString>,
+    /// Seconds since the epoch.
+    pub(crate) now: u64,
+}
+
+impl Environment<'static> {
+    /// Those of this process.
+    pub(crate) fn of_process() -> Environment<'static> {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        Environment { variable: &|name| std::env::var_os(name), now: now.as_secs() }
+    }
+}

@@ -1,0 +1,142 @@
+//! The configuration as domain types: what the tables of the file become.
+//!
+//! Must not know how a file is read.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::{plan, shadow};
+use crate::policy::rate::Rate;
+use crate::policy::reply::ErrorMode;
+use crate::policy::routes::Rule;
+use crate::policy::tools::ReadOnlyTools;
+use crate::policy::{Limits, Timeouts, ToolRules, auth, origin, paths};
+use crate::upstream::{Address, Backend, Secrets, Slot};
+use crate::wire::ProtocolVersion;
+
+/// A whole, valid configuration.
+pub(crate) struct Config {
+    pub(crate) listen: Listen,
+    pub(crate) auth: auth::Config,
+    /// Every configured client: `default` from the environment, then `tokens.toml`. Empty is legal and warned of.
+    pub(crate) clients: auth::Clients,
+    pub(crate) paths: paths::Config,
+    pub(crate) origin: origin::Config,
+    pub(crate) limits: Limits,
+    /// `[limits.tools]`
+    pub(crate) tool_rules: ToolRules,
+    /// `[tools]`: what is known to change nothing.
+    pub(crate) read_only: ReadOnlyTools,
+    pub(crate) timeouts: Timeouts,
+    pub(crate) blue: Option<Backend>,
+    pub(crate) green: Option<Backend>,
+    /// The slot that is stable where no state says otherwise.
+    pub(crate) stable: Slot,
+    /// Whether the file says so, or it is a default.
+    pub(crate) says_stable: bool,
+    /// Whether the other slot stands by although it has never been stable.
+    pub(crate) standby: bool,
+    pub(crate) split_key: SplitKey,
+    pub(crate) max_version: MaxVersionSetting,
+    pub(crate) error_mode: ErrorMode,
+    pub(crate) log: Log,
+    pub(crate) health: Health,
+    /// What is copied to the candidate in a shadow stage.
+    pub(crate) shadow: shadow::Shadow,
+    /// What the file named by `[rollout] plan` says, or the built-in plan.
+    pub(crate) rollout: plan::Rollout,
+    /// What is open beside the endpoint.
+    pub(crate) routes: Vec<Route>,
+    /// What must not be quoted from any answer.
+    pub(crate) secrets: Secrets,
+}
+
+impl Config {
+    /// The backend in a slot.
+    pub(crate) fn backend(&self, slot: Slot) -> Option<&Backend> {
+        match slot {
+            Slot::Blue => self.blue.as_ref(),
+            Slot::Green => self.green.as_ref(),
+        }
+    }
+}
+
+/// `[listen]`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Listen {
+    pub(crate) address: Address,
+    /// Of the file, when the address is a Unix socket.
+    pub(crate) mode: u32,
+    pub(crate) metrics: Option<SocketAddr>,
+    pub(crate) admin: Option<PathBuf>,
+    pub(crate) state: Option<PathBuf>,
+    /// Peers whose `X-Forwarded-*` is believed and appended to.
+    pub(crate) trusted_proxies: Vec<std::net::IpAddr>,
+    /// Worker threads of the data path.
+    pub(crate) threads: usize,
+}
+
+/// `[routing] key`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SplitKey {
+    Client,
+    Request,
+}
+
+/// `[protocol] max_version`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum MaxVersionSetting {
+    Auto,
+    Unbounded,
+    Version(ProtocolVersion),
+}
+
+/// `[log]`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Log {
+    pub(crate) format: LogFormat,
+    pub(crate) level: log::LevelFilter,
+}
+
+/// `[log] format`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LogFormat {
+    Json,
+    Text,
+}
+
+/// `[health]`
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Health {
+    pub(crate) interval: Duration,
+    pub(crate) timeout: Duration,
+    pub(crate) rise: u32,
+    pub(crate) fall: u32,
+}
+
+/// One `[[route]]`.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Route {
+    pub(crate) rule: Rule,
+    pub(crate) target: RouteTarget,
+    /// Bytes at the start of a path that the backend does not see.
+    pub(crate) stripped: usize,
+    /// Between two pieces of an answer; for a WebSocket, of either direction.
+    pub(crate) idle: Duration,
+    /// A whole exchange, unless it is a stream.
+    pub(crate) total: Duration,
+    pub(crate) in_flight_max: usize,
+    pub(crate) rate: Option<Rate>,
+}
+
+/// Where a route leads.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) enum RouteTarget {
+    /// The backend in this slot.
+    Slot(Slot),
+    /// The backend in whichever slot is stable when the request comes.
+    Stable,
+    /// A backend of its own.
+    Own(Box<Backend>),
+}
