@@ -1,20 +1,26 @@
-//! Routes beside the endpoint: traffic that is not a call, on `pingora-proxy`, behind the same front.
+//! Routes beside the endpoint: traffic that is not a call, on pingora-proxy.
 //!
-//! One request at a time: its head is judged and its body read by the front's own code, like a call's. Then `hand_over`
-//! gives pingora-proxy a stream that replays the request as we wrote it, `far` shows it a backend whose answer we have
-//! judged, and `answer` or `tunnel` carries what comes back to the client. Pingora never sees a byte of a client that was
-//! not judged, so it cannot be made to see another request than we did. Read `serve`, then `answer`.
+//! The guard's own code judges a request's head and reads its body, like a call's. `request_head` writes the request anew,
+//! `pingora` sends it and reads the response, `response` or `tunnel` passes the response on to the client. Pingora never
+//! reads a client's bytes, so it cannot see another request than the one that was judged. Read `serve`, then `response`.
 
 pub(crate) mod pingora;
+mod request;
 mod request_head;
 mod response;
 pub(crate) mod state;
 mod tunnel;
 mod websocket;
 
-pub(crate) use pingora::bridge::Gateway;
+pub(crate) use pingora::bridge::PingoraBridge;
+use pingora::exchange::{BridgeExchange, UpstreamError};
+use request::RouteRequest;
+use response::RouteRelay;
 pub(crate) use state::Routes;
-use state::{Busy, RouteState, Visit};
+use state::{LimitExceeded, RouteState};
+
+use bytes::Bytes;
+use tokio::time::Instant;
 
 use crate::http1::RequestHead;
 use crate::policy::Denial;
@@ -26,7 +32,7 @@ use crate::proxy::downstream::body::{Excess, NoBody};
 use crate::proxy::downstream::connection::{AfterRequest, Request};
 use crate::proxy::downstream::local_reply::KeepAlive;
 use crate::proxy::downstream::record::RecordBuilder;
-use crate::proxy::downstream::stream::{Downstream, Interrupt, OnDisconnect, Peer};
+use crate::proxy::downstream::stream::{Downstream, OnDisconnect};
 use crate::proxy::state::snapshot::Snapshot;
 
 /// What the policy says of a request that belongs to a route, or to the paths of routes.
@@ -73,7 +79,7 @@ pub(crate) fn judge<'r>(
 /// Serves a request that belongs to a route, or to the paths of routes that do not take its method.
 pub(crate) async fn serve(
     request: &Request<'_>,
-    client: &mut Downstream,
+    downstream: &mut Downstream,
     judged: Judged<'_>,
     record: &mut RecordBuilder,
 ) -> AfterRequest {
@@ -81,28 +87,28 @@ pub(crate) async fn serve(
         Judged::OtherMethods => {
             record.detail = request.snapshot.policy.detail(Denial::RouteMethod, &request.head);
             let reply = reply::to_route_method(request.snapshot.open_routes.allow(request.head.path));
-            request.answer_unread(client, &reply, Some(Denial::RouteMethod), record).await
+            request.answer_unread(downstream, &reply, Some(Denial::RouteMethod), record).await
         }
         Judged::Preflight => {
             let methods = request.snapshot.open_routes.allow(request.head.path).into();
-            request.answer_preflight(client, methods, Sendable::Any, record).await
+            request.answer_preflight(downstream, methods, Sendable::Any, record).await
         }
         Judged::Refused(route, denial) => {
             record.route = Some(route.name().to_owned());
             record.detail = request.snapshot.policy.detail(denial, &request.head);
             let reply = reply::to_route(denial, None);
             if denial.closes_connection() {
-                return request.answer_and_close(client, &reply, Some(denial), record).await;
+                return request.answer_and_close(downstream, &reply, Some(denial), record).await;
             }
-            request.answer_unread(client, &reply, Some(denial), record).await
+            request.answer_unread(downstream, &reply, Some(denial), record).await
         }
-        Judged::Permitted(route, permit) => serve_permitted(request, client, route, permit, record).await,
+        Judged::Permitted(route, permit) => serve_permitted(request, downstream, route, permit, record).await,
     }
 }
 
 async fn serve_permitted(
     request: &Request<'_>,
-    client: &mut Downstream,
+    downstream: &mut Downstream,
     route: &RouteState,
     permit: RoutePermit,
     record: &mut RecordBuilder,
@@ -114,35 +120,70 @@ async fn serve_permitted(
         Caller::Client(client) => record.client = Some(client),
         Caller::Key(_) | Caller::Anyone => record.caller = caller.map(str::to_owned),
     }
-    client.set_deadline(request.started + request.snapshot.timeouts.body);
+    downstream.set_deadline(request.started + request.snapshot.timeouts.body);
     let snapshot = request.snapshot;
     let (bytes_max, patience) = (snapshot.policy.limits().bodies_bytes_max, snapshot.timeouts.waiting);
-    let who = route.visitor(snapshot, permit.caller(), client.peer());
-    client.ticket().set_client(who.key);
+    let who = route.caller_key(snapshot, permit.caller(), downstream.peer());
+    downstream.ticket().set_client(who.key);
     let share = request.state.room.share(who.key, bytes_max, patience);
     let (head, arrived) = (&request.head, request.arrived);
-    let body = match body::read(client, head, arrived, rule.body_bytes_max, share, Excess::Refuse).await {
+    let body = match body::read(downstream, head, arrived, rule.body_bytes_max, share, Excess::Refuse).await {
         Ok(body) => body,
         Err(NoBody::Gone) => return record.set_client_gone(),
         Err(NoBody::Refused(denial) | NoBody::Unkept { denial, .. }) => {
-            let denial = body::reason(client, denial);
+            let denial = body::reason(downstream, denial);
             let reply = reply::to_route(denial, None);
-            return request.answer_and_close(client, &reply, Some(denial), record).await;
+            return request.answer_and_close(downstream, &reply, Some(denial), record).await;
         }
     };
     record.bytes_in = body.bytes.len() as u64;
-    let visit = match route.enter(caller.unwrap_or_default(), who) {
-        Ok(visit) => visit,
-        Err(busy) => {
-            let (denial, reply) = too_much(busy);
-            let keep_alive = request.answer(client, &reply, Some(denial), record).await;
+    let guard = match route.acquire(caller.unwrap_or_default(), who) {
+        Ok(guard) => guard,
+        Err(exceeded) => {
+            let (denial, reply) = limit_denial(exceeded);
+            let keep_alive = request.answer(downstream, &reply, Some(denial), record).await;
             return ending(keep_alive, body.consumed);
         }
     };
-    let passage = Passage { request, route, visit, permit };
-    let keep_alive = passage.conduct(client, &body.bytes, caller, record).await;
-    // What the client of a tunnel has sent last must not take back what it was sent last.
-    if passage.permit.is_upgrade() { AfterRequest::Linger } else { ending(keep_alive, body.consumed) }
+    let routed = RouteRequest { request, route, permit, caller, guard };
+    let keep_alive = forward(&routed, downstream, &body.bytes, record).await;
+    // Closing at once could reset the connection and take back the last bytes that the client was sent.
+    if routed.permit.is_upgrade() { AfterRequest::Linger } else { ending(keep_alive, body.consumed) }
+}
+
+/// Sends the request to its backend and passes the response on.
+async fn forward(
+    routed: &RouteRequest<'_>,
+    downstream: &mut Downstream,
+    body: &[u8],
+    record: &mut RecordBuilder,
+) -> KeepAlive {
+    let RouteRequest { request, route, permit, .. } = routed;
+    let Some((backend, slot)) = route.backend(request.state, request.snapshot) else {
+        return routed.deny(downstream, Denial::NoBackend, record).await;
+    };
+    record.slot = slot;
+    let since = Instant::now();
+    downstream.set_deadline(request.started + route.config.total);
+    downstream.set_on_disconnect(match request.head.method {
+        b"GET" | b"HEAD" => OnDisconnect::Abort,
+        // A client that has only finished sending may still read.
+        _ => OnDisconnect::AbortOnReset,
+    });
+    let head = request_head::request_head(routed, backend, body.len(), downstream.peer().as_ref());
+    let connect_timeout = request.snapshot.timeouts.connect;
+    let exchange = BridgeExchange::new(backend.address.clone(), connect_timeout, permit.is_upgrade());
+    let mut relay = RouteRelay { routed, downstream, record };
+    let keep_alive = match head {
+        Err(_unwritable) => relay.deny(UpstreamError::Closed).await,
+        Ok(head) => {
+            let bridged = request.state.gateway.send(exchange, head, Bytes::copy_from_slice(body));
+            if permit.is_upgrade() { tunnel::serve(relay, bridged).await } else { relay.serve(bridged).await }
+        }
+    };
+    record.upstream = Some(since.elapsed());
+    downstream.set_on_disconnect(OnDisconnect::Ignore);
+    keep_alive
 }
 
 fn ending(keep_alive: KeepAlive, consumed: usize) -> AfterRequest {
@@ -152,93 +193,13 @@ fn ending(keep_alive: KeepAlive, consumed: usize) -> AfterRequest {
     }
 }
 
-fn too_much(busy: Busy) -> (Denial, Reply) {
-    let (denial, wait) = match busy {
-        Busy::Rate(wait) => (Denial::RateLimited, Some(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX))),
-        Busy::Full => (Denial::Overloaded, None),
-        Busy::OwnExcess => (Denial::ClientShare, None),
+fn limit_denial(exceeded: LimitExceeded) -> (Denial, Reply) {
+    let (denial, wait) = match exceeded {
+        LimitExceeded::Rate(wait) => {
+            (Denial::RateLimited, Some(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)))
+        }
+        LimitExceeded::Full => (Denial::Overloaded, None),
+        LimitExceeded::OwnExcess => (Denial::ClientShare, None),
     };
     (denial, reply::to_route(denial, wait))
-}
-
-/// One admitted request on its way through a route.
-struct Passage<'p> {
-    request: &'p Request<'p>,
-    route: &'p RouteState,
-    /// The place it holds; given back when it is over.
-    visit: Visit<'p>,
-    permit: RoutePermit,
-}
-
-impl Passage<'_> {
-    async fn conduct(
-        &self,
-        client: &mut Downstream,
-        body: &[u8],
-        caller: Option<&str>,
-        record: &mut RecordBuilder,
-    ) -> KeepAlive {
-        let Passage { request, route, .. } = self;
-        let Some((backend, slot)) = route.backend(request.state, request.snapshot) else {
-            return self.refuse(client, Denial::NoBackend, record).await;
-        };
-        record.slot = slot;
-        client.set_deadline(request.started + route.config.total);
-        client.set_on_disconnect(match request.head.method {
-            b"GET" | b"HEAD" => OnDisconnect::Abort,
-            // A client that has only finished sending may still read.
-            _ => OnDisconnect::AbortOnReset,
-        });
-        let peer = client.peer();
-        let peer = peer.as_ref().map(Peer::text);
-        let replay = request_head::replay(request, route, backend, &self.permit, caller, body, peer);
-        let exchange = pingora::bridge::Exchange::new(
-            backend.address.clone(),
-            request.snapshot.timeouts.connect,
-            self.permit.is_upgrade(),
-            request.head.method == b"HEAD",
-        );
-        let handed = request.state.gateway.hand_over(exchange, replay);
-        let keep_alive = if self.permit.is_upgrade() {
-            tunnel::serve(self, client, handed, record).await
-        } else {
-            response::serve(self, client, handed, record).await
-        };
-        client.set_on_disconnect(OnDisconnect::Ignore);
-        keep_alive
-    }
-
-    /// Answers instead of the backend.
-    async fn refuse(&self, client: &mut Downstream, denial: Denial, record: &mut RecordBuilder) -> KeepAlive {
-        let reply = reply::to_route(denial, None);
-        self.request.answer(client, &reply, Some(denial), record).await
-    }
-
-    /// Answers for a backend that did not.
-    async fn give_up(
-        &self,
-        client: &mut Downstream,
-        why: pingora::bridge::NoAnswer,
-        record: &mut RecordBuilder,
-    ) -> KeepAlive {
-        use pingora::bridge::NoAnswer;
-        let denial = match why {
-            NoAnswer::Interrupted(Interrupt::ClientGone) => {
-                record.set_client_gone();
-                return KeepAlive::Close;
-            }
-            NoAnswer::Interrupted(Interrupt::Deadline) => Denial::Deadline,
-            NoAnswer::Interrupted(Interrupt::Draining) => Denial::Draining,
-            NoAnswer::Unreachable(kind) => {
-                self.route.missed(kind);
-                Denial::BackendRefused
-            }
-            NoAnswer::Closed => Denial::BackendReset,
-            NoAnswer::Invalid(error) => {
-                log::warn!("route {}: the backend's answer is malformed: {error}", self.route.name());
-                Denial::BackendInvalid
-            }
-        };
-        self.refuse(client, denial, record).await
-    }
 }

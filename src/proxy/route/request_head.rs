@@ -1,37 +1,33 @@
-//! The request as a route's backend gets it: the same hygiene as for calls, with the path, the query and `Accept` of the
+//! The request head for a route's backend: the same hygiene as for calls, with the path, the query and `Accept` of the
 //! client. A function of what it is given: no I/O, no state.
 
-use bytes::Bytes;
+use pingora::http::RequestHeader;
 
-use super::state::RouteState;
+use super::request::RouteRequest;
 use crate::http1::hop_by_hop::{is_of_websocket, passes_to_backend, same_name};
 use crate::http1::{BodyLength, Field, Known, RequestHead};
-use crate::policy::routes::{Entry, RoutePermit};
+use crate::policy::routes::Entry;
 use crate::proxy::backend::request_head::{VIA, append_forwarded, append_trace};
-use crate::proxy::downstream::connection::Request;
 use crate::proxy::downstream::local_reply::{append_field, append_length};
+use crate::proxy::downstream::stream::Peer;
 use crate::upstream::{Backend, UpstreamAuthorization};
 
-/// The whole request, head and body.
-pub(crate) fn replay(
-    request: &Request<'_>,
-    route: &RouteState,
+/// The head of a request whose body has so many bytes.
+pub(super) fn request_head(
+    routed: &RouteRequest<'_>,
     backend: &Backend,
-    permit: &RoutePermit,
-    caller: Option<&str>,
-    body: &[u8],
-    peer: Option<&[u8]>,
-) -> Bytes {
-    let head = &request.head;
-    let mut out = Vec::with_capacity(1024 + body.len());
-    append_request_line(&mut out, head, route.config.stripped);
+    body_bytes: usize,
+    peer: Option<&Peer>,
+) -> pingora::Result<RequestHeader> {
+    let head = &routed.request.head;
+    let mut out = Vec::with_capacity(1024);
     append_field(&mut out, b"Host", backend.host.as_bytes());
-    if permit.is_upgrade() {
+    if routed.permit.is_upgrade() {
         out.extend_from_slice(b"Connection: Upgrade\r\nUpgrade: websocket\r\n");
     } else if !matches!(head.body, BodyLength::None) {
-        append_length(&mut out, body.len() as u64);
+        append_length(&mut out, body_bytes as u64);
     }
-    for field in head.fields.iter().filter(|field| passes(route, backend, permit, field)) {
+    for field in head.fields.iter().filter(|field| passes(routed, backend, field)) {
         append_field(&mut out, field.name, field.value);
     }
     if let UpstreamAuthorization::Bearer(token) = &backend.authorization {
@@ -39,44 +35,51 @@ pub(crate) fn replay(
         out.extend_from_slice(token.as_bytes());
         out.extend_from_slice(b"\r\n");
     }
-    let client = caller.unwrap_or_default();
-    let origin = request.origin(peer, client);
+    let origin = routed.request.origin(peer.map(Peer::text), routed.caller.unwrap_or_default());
     append_forwarded(&mut out, head, &origin);
     append_trace(&mut out, head);
-    append_field(&mut out, b"X-Request-Id", request.id.as_bytes());
+    append_field(&mut out, b"X-Request-Id", routed.request.id.as_bytes());
     out.extend_from_slice(VIA);
-    if let (true, Some(caller)) = (backend.client_header, caller) {
+    if let (true, Some(caller)) = (backend.client_header, routed.caller) {
         append_field(&mut out, b"X-MCP-Client", caller.as_bytes());
     }
     for (name, value) in &backend.set_headers {
         append_field(&mut out, name.as_bytes(), value.as_bytes());
     }
-    out.extend_from_slice(b"\r\n");
-    out.extend_from_slice(body);
-    out.into()
+    to_pingora(head.method, &target(head, routed.route.config.stripped), &out)
 }
 
 /// The path as the client sent it, without what is stripped from its beginning, and the query.
-fn append_request_line(out: &mut Vec<u8>, head: &RequestHead<'_>, stripped: usize) {
-    out.extend_from_slice(head.method);
-    out.push(b' ');
+fn target(head: &RequestHead<'_>, stripped: usize) -> Vec<u8> {
     let path = head.path.get(stripped..).unwrap_or_default();
-    out.extend_from_slice(if path.is_empty() { b"/" } else { path });
+    let mut target = if path.is_empty() { b"/".to_vec() } else { path.to_vec() };
     if let Some(query) = head.query {
-        out.push(b'?');
-        out.extend_from_slice(query);
+        target.push(b'?');
+        target.extend_from_slice(query);
     }
-    out.extend_from_slice(b" HTTP/1.1\r\n");
+    target
+}
+
+fn to_pingora(method: &[u8], target: &[u8], lines: &[u8]) -> pingora::Result<RequestHeader> {
+    let mut header = RequestHeader::build(method, target, None)?;
+    for line in lines.split(|&byte| byte == b'\n') {
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        if let Some(colon) = memchr::memchr(b':', line) {
+            let name = String::from_utf8_lossy(&line[..colon]).into_owned();
+            header.append_header(name, line[colon + 1..].trim_ascii())?;
+        }
+    }
+    Ok(header)
 }
 
 /// Whether a client's field reaches the backend as it is.
-fn passes(route: &RouteState, backend: &Backend, permit: &RoutePermit, field: &Field<'_>) -> bool {
-    let is_key = match &route.config.rule.entry {
+fn passes(routed: &RouteRequest<'_>, backend: &Backend, field: &Field<'_>) -> bool {
+    let is_key = match &routed.route.config.rule.entry {
         Entry::ApiKey { field: name, .. } => same_name(field.name, name.as_bytes()),
         Entry::Bearer | Entry::Anyone => false,
     };
     let replaced = || backend.set_headers.iter().any(|(name, _)| same_name(field.name, name.as_bytes()));
     let accept = field.known == Known::Accept && !field.nominated;
-    let handshake = permit.is_upgrade() && is_of_websocket(field.name);
+    let handshake = routed.permit.is_upgrade() && is_of_websocket(field.name);
     (accept || handshake || passes_to_backend(field)) && !is_key && !replaced()
 }

@@ -1,175 +1,91 @@
-//! What a route's backend answers, on its way to the client: the same fields and the same framing as for calls, each
-//! piece as it comes. An event stream has no end of its own; when the guard stops, it ends behind a whole event.
+//! The response of a route's backend on its way to the client: the same fields and the same framing as for calls, each
+//! piece as it arrives. An event stream has no end of its own; when the guard stops, it ends behind a whole event.
 
-use tokio::io::DuplexStream;
+use pingora::http::ResponseHeader;
 use tokio::time::Instant;
 
-use super::super::io::{Parts, read_more};
-use super::Passage;
-use crate::http1::{BodyLength, FieldSpans, head_end};
+use super::super::io::Parts;
+use super::pingora::bridge::BridgedRequest;
+use super::pingora::exchange::UpstreamError;
+use super::request::RouteRequest;
+use crate::http1::{BodyLength, FieldSpans};
 use crate::proxy::backend::response_body::{Coding, Cut, Sending, Source, finish_head, write};
-use crate::proxy::backend::response_head::{AnswerHead, Challenge, HEAD_LIMITS, Judged, Session, judge};
-use crate::proxy::date::Clock;
+use crate::proxy::backend::response_head::{AnswerHead, Challenge, Judged, Session, judge};
 use crate::proxy::downstream::local_reply::{KeepAlive, append_length};
 use crate::proxy::downstream::record::RecordBuilder;
 use crate::proxy::downstream::stream::Downstream;
-use crate::proxy::route::pingora::bridge::{Handed, NoAnswer};
 use crate::telemetry::Outcome;
 use crate::wire::response_scan::Format;
 
-/// Waits for the head of the answer, as long as the client does.
-pub(crate) async fn wait(
-    client: &mut Downstream,
-    handed: &mut Handed,
-) -> Result<(Vec<u8>, Vec<u8>), NoAnswer> {
-    client.until(head(handed)).await.unwrap_or_else(|interrupt| Err(NoAnswer::Interrupted(interrupt)))
-}
-
-/// Reads the head of the answer, as Pingora passes it on. What comes behind it is returned, too.
-async fn head(handed: &mut Handed) -> Result<(Vec<u8>, Vec<u8>), NoAnswer> {
-    let mut raw = Vec::new();
-    let mut scanned = 0;
-    loop {
-        match head_end(&raw, scanned, &HEAD_LIMITS).map_err(NoAnswer::Invalid)? {
-            // A head that no backend sent is Pingora's own, and says less than we know.
-            Some(_) if !handed.exchange.is_answered() => return Err(handed.exchange.failure()),
-            Some(end) => {
-                let rest = raw.split_off(end);
-                return Ok((raw, rest));
-            }
-            None => scanned = raw.len(),
-        }
-        match read_more(&mut handed.pipe, &mut raw).await {
-            Ok(0) | Err(_) => return Err(handed.exchange.failure()),
-            Ok(_) => {}
-        }
-    }
-}
-
-/// Waits for the answer and passes it on.
-pub(crate) async fn serve(
-    passage: &Passage<'_>,
-    client: &mut Downstream,
-    mut handed: Handed,
-    record: &mut RecordBuilder,
-) -> KeepAlive {
-    let since = Instant::now();
-    let keep_alive = match wait(client, &mut handed).await {
-        Ok((block, rest)) => pass_on(passage, client, &mut handed, &block, rest, record).await,
-        Err(why) => passage.give_up(client, why, record).await,
-    };
-    record.upstream = Some(since.elapsed());
-    keep_alive
-}
-
-/// Passes on an answer whose head has arrived.
-pub(crate) async fn pass_on(
-    passage: &Passage<'_>,
-    client: &mut Downstream,
-    handed: &mut Handed,
-    block: &[u8],
-    rest: Vec<u8>,
-    record: &mut RecordBuilder,
-) -> KeepAlive {
-    let head_only = passage.request.head.method == b"HEAD";
-    let judged = judge_answer(block, head_only, &passage.request.state.clock);
-    let opened = judged.and_then(|head| {
-        let body = if head_only { BodyLength::None } else { head.body };
-        let bodiless = head_only || matches!(head.status, 204 | 304);
-        let source = Source::new(&mut handed.pipe, body, rest, false).map_err(|cut| no_answer(&cut))?;
-        Ok((source, head, bodiless))
-    });
-    let (mut source, head, bodiless) = match opened {
-        Ok(opened) => opened,
-        Err(why) => return passage.give_up(client, why, record).await,
-    };
-    if let Err(cut) = source.gather(client, head.format, |_| true).await {
-        let why = no_answer(&cut);
-        let why = if why == NoAnswer::Closed { handed.exchange.failure() } else { why };
-        return passage.give_up(client, why, record).await;
-    }
-    passage.route.reached();
-    record.status = Some(head.status);
-    record.outcome = if head.status >= 500 { Outcome::Upstream } else { Outcome::Ok };
-    record.streamed = head.format == Format::EventStream;
-    let stream = (head.format == Format::EventStream).then(|| passage.visit.stream());
-    let sending = Sending {
-        rendered: head.rendered,
-        request_id: passage.request.id,
-        page: passage.request.page,
-        keep_alive: passage.request.keep_alive(client),
-        version: passage.request.head.version,
-        stream: None,
-        bodiless,
-    };
-    let flow = Flow { passage, tail: Tail::default(), is_events: stream.is_some() };
-    flow.run(sending, &mut source, client, record).await
-}
-
-/// The head for the client. To HEAD it carries the length that a body would have.
-fn judge_answer(block: &[u8], head_only: bool, clock: &Clock) -> Result<AnswerHead, NoAnswer> {
-    match judge(block, &mut FieldSpans::default(), Session::Keep, Challenge::Pass, clock) {
-        Ok(Judged::Final(mut head)) => {
-            if let (true, BodyLength::Bytes(length)) = (head_only, head.body) {
-                append_length(&mut head.rendered, length);
-            }
-            Ok(head)
-        }
-        // Interim answers do not come this far.
-        Ok(Judged::Interim) => Err(NoAnswer::Closed),
-        Err(error) => Err(NoAnswer::Invalid(error)),
-    }
-}
-
-fn no_answer(cut: &Cut) -> NoAnswer {
-    match cut {
-        Cut::Closed | Cut::TooLong | Cut::Unreadable => NoAnswer::Closed,
-        Cut::Malformed(error) => NoAnswer::Invalid(*error),
-        Cut::Interrupted(interrupt) | Cut::Unwritten(interrupt) => NoAnswer::Interrupted(*interrupt),
-    }
-}
-
-/// A body that is being passed on.
-struct Flow<'f> {
-    passage: &'f Passage<'f>,
-    tail: Tail,
-    is_events: bool,
+/// Passes one response on to the client.
+pub(super) struct RouteRelay<'r> {
+    pub(super) routed: &'r RouteRequest<'r>,
+    pub(super) downstream: &'r mut Downstream,
+    pub(super) record: &'r mut RecordBuilder,
 }
 
 /// How a body ended.
-enum End {
-    Whole,
-    /// The guard stops, and the stream lies behind a whole event.
+enum RelayEnd {
+    Complete,
+    /// The guard stops, and the stream stands behind a whole event.
     Drained,
-    Cut(Cut),
 }
 
-impl Flow<'_> {
-    async fn run(
-        mut self,
-        mut sending: Sending<'_>,
-        source: &mut Source<&mut DuplexStream>,
-        client: &mut Downstream,
-        record: &mut RecordBuilder,
-    ) -> KeepAlive {
-        let coding = source.coding(sending.version);
-        let keep_alive = if coding == Coding::UntilClose { KeepAlive::Close } else { sending.keep_alive };
-        finish_head(&mut sending, coding, keep_alive);
-        let end = match self.pass(&sending.rendered, source, client, coding, record).await {
-            Ok(end) => end,
-            Err(cut) => End::Cut(cut),
+impl RouteRelay<'_> {
+    /// Waits for the response and passes it on.
+    pub(super) async fn serve(&mut self, mut bridged: BridgedRequest) -> KeepAlive {
+        match self.response_head(&mut bridged).await {
+            Ok(block) => self.pass_on(&block, &mut bridged).await,
+            Err(error) => self.deny(error).await,
+        }
+    }
+
+    pub(super) async fn deny(&mut self, error: UpstreamError) -> KeepAlive {
+        self.routed.upstream_denial(self.downstream, error, self.record).await
+    }
+
+    /// Waits for the response's head until the client's side ends the waiting. Returns it as a block of bytes.
+    pub(super) async fn response_head(
+        &mut self,
+        bridged: &mut BridgedRequest,
+    ) -> Result<Vec<u8>, UpstreamError> {
+        let head =
+            self.downstream.until(bridged.response_head()).await.map_err(UpstreamError::Interrupted)??;
+        Ok(head_block(&head))
+    }
+
+    /// Passes on a response whose head has arrived.
+    pub(super) async fn pass_on(&mut self, block: &[u8], bridged: &mut BridgedRequest) -> KeepAlive {
+        let (head, mut source) = match self.open(block, bridged).await {
+            Ok(opened) => opened,
+            Err(error) => return self.deny(error).await,
         };
-        match end {
-            End::Whole => keep_alive,
-            End::Drained => {
-                if coding == Coding::Chunked {
-                    client.set_timeout(self.passage.route.config.idle);
-                    let _ = client.write(Parts::new([b"0\r\n\r\n".as_slice()])).await;
-                }
-                KeepAlive::Close
-            }
-            End::Cut(cut) => {
-                record.outcome = match cut {
+        let RouteRequest { request, route, guard, .. } = self.routed;
+        route.mark_reachable();
+        let is_events = head.format == Format::EventStream;
+        self.record.status = Some(head.status);
+        self.record.outcome = if head.status >= 500 { Outcome::Upstream } else { Outcome::Ok };
+        self.record.streamed = is_events;
+        let _stream = is_events.then(|| guard.stream());
+        let coding = source.coding(request.head.version);
+        let wanted = request.keep_alive(self.downstream);
+        let keep_alive = if coding == Coding::UntilClose { KeepAlive::Close } else { wanted };
+        let mut sending = Sending {
+            rendered: head.rendered,
+            request_id: request.id,
+            page: request.page,
+            keep_alive,
+            version: request.head.version,
+            stream: None,
+            bodiless: self.is_head_only() || matches!(head.status, 204 | 304),
+        };
+        finish_head(&mut sending, coding, keep_alive);
+        let tail = is_events.then(SseTail::default);
+        match self.relay(&sending.rendered, &mut source, coding, tail).await {
+            Ok(RelayEnd::Complete) => keep_alive,
+            Ok(RelayEnd::Drained) => KeepAlive::Close,
+            Err(cut) => {
+                self.record.outcome = match cut {
                     Cut::Interrupted(interrupt) | Cut::Unwritten(interrupt) => interrupt.outcome(),
                     Cut::Closed | Cut::Malformed(_) | Cut::TooLong | Cut::Unreadable => Outcome::Upstream,
                 };
@@ -178,66 +94,121 @@ impl Flow<'_> {
         }
     }
 
-    async fn pass(
+    fn is_head_only(&self) -> bool {
+        self.routed.request.head.method == b"HEAD"
+    }
+
+    /// Checks the head as strictly as a call's, and reads the body until it makes sense to send it.
+    async fn open<'b>(
         &mut self,
-        head: &[u8],
-        source: &mut Source<&mut DuplexStream>,
-        client: &mut Downstream,
+        block: &[u8],
+        bridged: &'b mut BridgedRequest,
+    ) -> Result<(AnswerHead, Source<&'b mut BridgedRequest>), UpstreamError> {
+        let clock = &self.routed.request.state.clock;
+        let mut head = match judge(block, &mut FieldSpans::default(), Session::Keep, Challenge::Pass, clock) {
+            Ok(Judged::Final(head)) => head,
+            // The session passes on final responses only.
+            Ok(Judged::Interim) => return Err(UpstreamError::Closed),
+            Err(error) => return Err(UpstreamError::Invalid(error)),
+        };
+        let body = match head.body {
+            _ if self.is_head_only() => BodyLength::None,
+            // Pingora has removed the chunked framing.
+            BodyLength::Chunked | BodyLength::UntilClose => BodyLength::UntilClose,
+            BodyLength::None | BodyLength::Bytes(_) => head.body,
+        };
+        // The length that a body would have.
+        if let (true, BodyLength::Bytes(length)) = (self.is_head_only(), head.body) {
+            append_length(&mut head.rendered, length);
+        }
+        let error = bridged.exchange();
+        let mut source = Source::new(bridged, body, Vec::new(), false).map_err(|_| UpstreamError::Closed)?;
+        match source.gather(self.downstream, head.format, |_| true).await {
+            Ok(()) => Ok((head, source)),
+            Err(Cut::Interrupted(interrupt) | Cut::Unwritten(interrupt)) => {
+                Err(UpstreamError::Interrupted(interrupt))
+            }
+            Err(Cut::Malformed(_) | Cut::Closed | Cut::TooLong | Cut::Unreadable) => Err(error.error()),
+        }
+    }
+
+    /// Writes the head and the body. `tail` is that of an event stream.
+    async fn relay(
+        &mut self,
+        mut head: &[u8],
+        source: &mut Source<&mut BridgedRequest>,
         coding: Coding,
-        record: &mut RecordBuilder,
-    ) -> Result<End, Cut> {
-        let mut head = head;
+        mut tail: Option<SseTail>,
+    ) -> Result<RelayEnd, Cut> {
         loop {
-            self.set_deadline(client);
-            self.tail.see(&source.data);
-            record.bytes_out += source.data.len() as u64;
-            write(client, head, source, coding).await?;
+            self.set_deadline(tail.is_some());
+            if let Some(tail) = &mut tail {
+                tail.push(&source.data);
+            }
+            self.record.bytes_out += source.data.len() as u64;
+            write(self.downstream, head, source, coding).await?;
             if source.is_complete() {
-                return Ok(End::Whole);
+                return Ok(RelayEnd::Complete);
             }
             head = &[];
             source.data.clear();
-            if self.is_events && self.tail.ends_event() && !matches!(coding, Coding::Length(_)) {
-                match client.until_drain(source.read()).await? {
-                    Some(read) => read?,
-                    None => return Ok(End::Drained),
+            let may_end =
+                tail.as_ref().is_some_and(SseTail::ends_event) && !matches!(coding, Coding::Length(_));
+            if !may_end {
+                self.downstream.until(source.read()).await??;
+                continue;
+            }
+            match self.downstream.until_drain(source.read()).await? {
+                Some(read) => read?,
+                None => {
+                    if coding == Coding::Chunked {
+                        self.downstream.set_timeout(self.routed.route.config.idle);
+                        let _ = self.downstream.write(Parts::new([b"0\r\n\r\n".as_slice()])).await;
+                    }
+                    return Ok(RelayEnd::Drained);
                 }
-            } else {
-                client.until(source.read()).await??;
             }
         }
     }
 
-    /// Silence ends any answer; the total time ends those that have an end.
-    fn set_deadline(&self, client: &mut Downstream) {
-        let config = &self.passage.route.config;
+    /// `idle` bounds each silence. `total` bounds responses that end by themselves.
+    fn set_deadline(&mut self, is_events: bool) {
+        let config = &self.routed.route.config;
         let idle = Instant::now() + config.idle;
-        let whole = self.passage.request.started + config.total;
-        client.set_deadline(if self.is_events { idle } else { idle.min(whole) });
+        let total = self.routed.request.started + config.total;
+        self.downstream.set_deadline(if is_events { idle } else { idle.min(total) });
     }
 }
 
-/// The last bytes of an event stream: what is needed to know whether an event is under way.
-#[derive(Debug, Default)]
-struct Tail {
-    bytes: [u8; 4],
-    seen: bool,
+/// The head as bytes, for the checks that calls use.
+fn head_block(head: &ResponseHeader) -> Vec<u8> {
+    let mut block = format!("{:?} {} \r\n", head.version, head.status.as_u16()).into_bytes();
+    head.header_to_h1_wire(&mut block);
+    block.extend_from_slice(b"\r\n");
+    block
 }
 
-impl Tail {
-    fn see(&mut self, bytes: &[u8]) {
-        self.seen |= !bytes.is_empty();
+/// The last bytes of an event stream, which show whether an event is incomplete.
+#[derive(Debug, Default)]
+struct SseTail {
+    bytes: [u8; 4],
+    has_bytes: bool,
+}
+
+impl SseTail {
+    fn push(&mut self, bytes: &[u8]) {
+        self.has_bytes |= !bytes.is_empty();
         for &byte in bytes.iter().skip(bytes.len().saturating_sub(self.bytes.len())) {
             self.bytes.rotate_left(1);
             self.bytes[3] = byte;
         }
     }
 
-    /// An event ends with an empty line, whose ends are CRLF, LF or CR.
+    /// An event ends with an empty line; a line ends with CRLF, LF or CR.
     fn ends_event(&self) -> bool {
         let line = match self.bytes.as_slice() {
             [line @ .., b'\r', b'\n'] | [line @ .., b'\n' | b'\r'] => line,
-            _ => return !self.seen,
+            _ => return !self.has_bytes,
         };
         matches!(line, [.., b'\n' | b'\r'])
     }
@@ -261,8 +232,8 @@ mod tests {
             ("data: 1\n\ndata", false),
         ] {
             for piece in [1, 3, 100] {
-                let mut tail = Tail::default();
-                text.as_bytes().chunks(piece).for_each(|bytes| tail.see(bytes));
+                let mut tail = SseTail::default();
+                text.as_bytes().chunks(piece).for_each(|bytes| tail.push(bytes));
                 assert_eq!(tail.ends_event(), expect, "{text:?} in pieces of {piece}");
             }
         }

@@ -1,4 +1,4 @@
-//! What is kept of each route from one request to the next: what was used of its rate, and who is in it now.
+//! The state of each route between requests: its rate limiters and its requests in flight.
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -23,50 +23,51 @@ pub(crate) struct Routes {
     routes: Vec<Arc<RouteState>>,
 }
 
-/// One route. It outlives a reload that does not change it.
+/// One route. A reload that does not change it keeps it.
 pub(crate) struct RouteState {
     pub(crate) config: Route,
-    made: Instant,
-    /// By the caller's name: as many as there are callers in the configuration.
+    created: Instant,
+    /// By the caller's name. The configuration bounds their number.
     meters: Mutex<HashMap<String, Arc<Meter>>>,
-    inside: Mutex<Inside>,
+    in_flight: Mutex<InFlight>,
     streams: AtomicUsize,
-    away: AtomicBool,
+    unreachable: AtomicBool,
 }
 
-/// Why a request may not enter now.
+/// Why a request is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Busy {
-    /// Its caller has used up the rate; the next request fits after this time.
+pub(crate) enum LimitExceeded {
+    /// The caller's rate is used up; the next request is allowed after this time.
     Rate(Duration),
+    /// The route is full.
     Full,
-    /// Its visitor has all the places that one may have.
+    /// The caller has as many requests in flight as one caller may have.
     OwnExcess,
 }
 
-/// Who is in a route.
+/// The requests in flight.
 #[derive(Default)]
-struct Inside {
-    all: usize,
-    by_visitor: HashMap<Key, usize>,
+struct InFlight {
+    total: usize,
+    by_caller: HashMap<Key, usize>,
 }
 
-/// Whose requests are counted together.
+/// The caller whose requests are counted together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Visitor {
+pub(crate) struct CallerKey {
     pub(crate) key: Key,
-    /// Whether there are others: then a part of the places is left to them.
+    /// Whether other callers exist: a part of the places is left to them.
     has_others: bool,
 }
 
-/// A request's place in its route.
-pub(crate) struct Visit<'r> {
+/// Counts a request in flight until it drops.
+pub(crate) struct InFlightGuard<'r> {
     route: &'r RouteState,
-    who: Key,
+    key: Key,
 }
 
-/// The presence of a stream in the gauge of streams.
-pub(crate) struct OpenStream<'r> {
+/// Counts an open stream until it drops.
+pub(crate) struct StreamGuard<'r> {
     route: &'r RouteState,
 }
 
@@ -83,7 +84,7 @@ impl Routes {
         self.routes.iter().map(|route| &route.config.rule)
     }
 
-    /// The route that a request belongs to.
+    /// Finds the route of a request.
     pub(crate) fn find(&self, head: &RequestHead<'_>) -> Match {
         if self.routes.is_empty() { Match::None } else { routes::find(self.rules(), head) }
     }
@@ -102,11 +103,11 @@ impl Routes {
         self.routes.get(index).map(Arc::as_ref)
     }
 
-    /// Each route's name, requests and streams of this moment.
+    /// The gauges of all routes.
     pub(crate) fn gauges(&self) -> impl Iterator<Item = RouteGauges<'_>> {
         self.routes.iter().map(|route| RouteGauges {
             name: route.name(),
-            in_flight: route.inside().all,
+            in_flight: route.in_flight().total,
             streams: route.streams.load(Ordering::Relaxed),
         })
     }
@@ -116,20 +117,20 @@ impl RouteState {
     fn new(config: Route) -> RouteState {
         RouteState {
             config,
-            made: Instant::now(),
+            created: Instant::now(),
             meters: Mutex::default(),
-            inside: Mutex::default(),
+            in_flight: Mutex::default(),
             streams: AtomicUsize::new(0),
-            away: AtomicBool::new(false),
+            unreachable: AtomicBool::new(false),
         }
     }
 
-    /// The metric label and log field.
+    /// The name in metrics and logs.
     pub(crate) fn name(&self) -> &str {
         &self.config.rule.name
     }
 
-    /// Who calls, by the configured name.
+    /// The caller's configured name.
     pub(crate) fn caller_name<'r>(&'r self, snapshot: &'r Snapshot, caller: Caller) -> Option<&'r str> {
         match (caller, &self.config.rule.entry) {
             (Caller::Client(client), _) => Some(snapshot.policy.clients().name(client)),
@@ -138,7 +139,7 @@ impl RouteState {
         }
     }
 
-    /// Where the route leads now.
+    /// The backend that the route leads to now.
     pub(crate) fn backend<'r>(
         &'r self,
         state: &ProxyState,
@@ -152,32 +153,32 @@ impl RouteState {
         snapshot.slot(slot).map(|state| (&state.backend, Some(slot)))
     }
 
-    /// Takes a place, if the caller's rate and the route have one.
-    pub(crate) fn enter(&self, caller: &str, who: Visitor) -> Result<Visit<'_>, Busy> {
+    /// Takes one of the places in flight within the caller's rate.
+    pub(crate) fn acquire(&self, caller: &str, who: CallerKey) -> Result<InFlightGuard<'_>, LimitExceeded> {
         let metered = self.config.rate.map(|rate| (rate, self.meter(caller)));
         if let Some((rate, meter)) = &metered {
-            meter.admit(rate, self.age_ns()).map_err(Busy::Rate)?;
+            meter.admit(rate, self.age_ns()).map_err(LimitExceeded::Rate)?;
         }
         let max = self.config.in_flight_max;
         let own_max = if who.has_others { most_of_one(max) } else { max };
-        let mut inside = self.inside();
-        let own = inside.by_visitor.get(&who.key).copied().unwrap_or_default();
-        if inside.all < max && own < own_max {
-            inside.all += 1;
-            inside.by_visitor.insert(who.key, own + 1);
-            return Ok(Visit { route: self, who: who.key });
+        let mut in_flight = self.in_flight();
+        let own = in_flight.by_caller.get(&who.key).copied().unwrap_or_default();
+        if in_flight.total < max && own < own_max {
+            in_flight.total += 1;
+            in_flight.by_caller.insert(who.key, own + 1);
+            return Ok(InFlightGuard { route: self, key: who.key });
         }
-        let why = if inside.all < max { Busy::OwnExcess } else { Busy::Full };
-        drop(inside);
+        let reason = if in_flight.total < max { LimitExceeded::OwnExcess } else { LimitExceeded::Full };
+        drop(in_flight);
         if let Some((rate, meter)) = metered {
             meter.give_back(&rate);
         }
-        Err(why)
+        Err(reason)
     }
 
-    /// Whose request this is. Those that a route lets in without a name are told apart by their address, but not behind a
-    /// proxy or a socket, which have one for all.
-    pub(crate) fn visitor(&self, snapshot: &Snapshot, caller: Caller, peer: Option<Peer>) -> Visitor {
+    /// The caller to count a request for. Anonymous callers are distinguished by their address, unless they connect through a
+    /// trusted proxy or a Unix socket, where all have the same.
+    pub(crate) fn caller_key(&self, snapshot: &Snapshot, caller: Caller, peer: Option<Peer>) -> CallerKey {
         let stranger = peer.filter(|_| snapshot.trust(peer) == Trust::Stranger);
         let hashed = |name: &dyn Fn(&mut DefaultHasher)| {
             let mut hasher = DefaultHasher::new();
@@ -195,23 +196,23 @@ impl RouteState {
                 (hashed(&|hasher| stranger.map(|peer| peer.address).hash(hasher)), stranger.is_some())
             }
         };
-        Visitor { key, has_others }
+        CallerKey { key, has_others }
     }
 
-    fn inside(&self) -> MutexGuard<'_, Inside> {
-        self.inside.lock().unwrap_or_else(PoisonError::into_inner)
+    fn in_flight(&self) -> MutexGuard<'_, InFlight> {
+        self.in_flight.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The backend cannot be reached. Said once for each time it goes away, not once for each request.
-    pub(crate) fn missed(&self, kind: std::io::ErrorKind) {
-        if !self.away.swap(true, Ordering::Relaxed) {
+    /// Logs once for each outage that the backend cannot be reached.
+    pub(crate) fn mark_unreachable(&self, kind: std::io::ErrorKind) {
+        if !self.unreachable.swap(true, Ordering::Relaxed) {
             log::warn!("route {}: cannot connect to the backend: {kind}", self.name());
         }
     }
 
-    /// The backend has answered.
-    pub(crate) fn reached(&self) {
-        if self.away.load(Ordering::Relaxed) && self.away.swap(false, Ordering::Relaxed) {
+    /// Logs that the backend responds again.
+    pub(crate) fn mark_reachable(&self) {
+        if self.unreachable.load(Ordering::Relaxed) && self.unreachable.swap(false, Ordering::Relaxed) {
             log::info!("route {}: the backend answers again", self.name());
         }
     }
@@ -225,32 +226,32 @@ impl RouteState {
     }
 
     fn age_ns(&self) -> u64 {
-        u64::try_from(self.made.elapsed().as_nanos()).unwrap_or(u64::MAX)
+        u64::try_from(self.created.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 }
 
-impl<'r> Visit<'r> {
-    /// From now on the request is a stream.
-    pub(crate) fn stream(&self) -> OpenStream<'r> {
+impl<'r> InFlightGuard<'r> {
+    /// Counts the request as a stream.
+    pub(crate) fn stream(&self) -> StreamGuard<'r> {
         self.route.streams.fetch_add(1, Ordering::AcqRel);
-        OpenStream { route: self.route }
+        StreamGuard { route: self.route }
     }
 }
 
-impl Drop for Visit<'_> {
+impl Drop for InFlightGuard<'_> {
     fn drop(&mut self) {
-        let mut inside = self.route.inside();
-        inside.all -= 1;
-        if let Some(own) = inside.by_visitor.get_mut(&self.who) {
+        let mut in_flight = self.route.in_flight();
+        in_flight.total -= 1;
+        if let Some(own) = in_flight.by_caller.get_mut(&self.key) {
             *own -= 1;
             if *own == 0 {
-                inside.by_visitor.remove(&self.who);
+                in_flight.by_caller.remove(&self.key);
             }
         }
     }
 }
 
-impl Drop for OpenStream<'_> {
+impl Drop for StreamGuard<'_> {
     fn drop(&mut self) {
         self.route.streams.fetch_sub(1, Ordering::AcqRel);
     }

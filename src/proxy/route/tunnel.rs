@@ -1,6 +1,6 @@
-//! A WebSocket: the backend's consent passed on, then bytes in both directions until one side ends or falls silent.
+//! A WebSocket: the backend's `101` passed on, then bytes in both directions until one side ends or stays silent.
 //!
-//! Not a byte of the client reaches the backend before it has agreed: what comes early waits.
+//! No byte of the client reaches the backend before it has switched protocols: early bytes wait.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -8,62 +8,48 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncWrite, DuplexStream};
-use tokio::time::Instant;
 
 use super::super::io::{Parts, poll_read_more};
-use super::Passage;
+use super::pingora::bridge::BridgedRequest;
+use super::response::RouteRelay;
+use super::websocket::{Frames, GOING_AWAY};
 use crate::http1::hop_by_hop::passes_to_client;
 use crate::http1::{self, FieldSpans};
 use crate::proxy::backend::response_head::HEAD_LIMITS;
 use crate::proxy::downstream::local_reply::{KeepAlive, append_field};
-use crate::proxy::downstream::record::RecordBuilder;
 use crate::proxy::downstream::stream::{Downstream, Interrupt};
-use crate::proxy::route::pingora::bridge::Handed;
-use crate::proxy::route::response;
-use crate::proxy::route::websocket::{Frames, GOING_AWAY};
 use crate::telemetry::Outcome;
 
-/// How long a client that has been told to go has to do so.
-const GOODBYE: Duration = Duration::from_secs(1);
+/// How long a client has to close the connection after it was sent a close frame.
+const CLOSE_GRACE: Duration = Duration::from_secs(1);
 
-/// Waits for the backend's consent. Without it the answer is one as any other.
-pub(crate) async fn serve(
-    passage: &Passage<'_>,
-    client: &mut Downstream,
-    mut handed: Handed,
-    record: &mut RecordBuilder,
-) -> KeepAlive {
-    let since = Instant::now();
-    let (block, rest) = match response::wait(client, &mut handed).await {
-        Ok(arrived) => arrived,
-        Err(why) => return passage.give_up(client, why, record).await,
+/// Waits for the backend to switch protocols. A response that does not is passed on as any other.
+pub(super) async fn serve(mut relay: RouteRelay<'_>, mut bridged: BridgedRequest) -> KeepAlive {
+    let block = match relay.response_head(&mut bridged).await {
+        Ok(block) => block,
+        Err(error) => return relay.deny(error).await,
     };
-    let keep_alive = match consent(&block, passage.request.id) {
-        Some(head) => {
-            passage.route.reached();
-            record.status = Some(101);
-            record.streamed = true;
-            let _stream = passage.visit.stream();
-            let mut early = passage.request.arrived.to_vec();
-            early.extend_from_slice(&client.take_carried());
-            let mut tunnel = Tunnel::new(rest, early);
-            record.outcome = tunnel.run(client, &head, &mut handed.pipe, passage).await;
-            record.bytes_in = tunnel.upwards.bytes;
-            record.bytes_out = tunnel.downwards.bytes;
-            KeepAlive::Close
-        }
-        None => {
-            // The client's next bytes might be a frame or a request: it said that it would speak another protocol.
-            response::pass_on(passage, client, &mut handed, &block, rest, record).await;
-            KeepAlive::Close
-        }
+    let Some(head) = switching_response(&block, relay.routed.request.id) else {
+        // The client's next bytes may be a frame or a request: it announced another protocol.
+        relay.pass_on(&block, &mut bridged).await;
+        return KeepAlive::Close;
     };
-    record.upstream = Some(since.elapsed());
-    keep_alive
+    let RouteRelay { routed, downstream, record } = relay;
+    routed.route.mark_reachable();
+    record.status = Some(101);
+    record.streamed = true;
+    let _stream = routed.guard.stream();
+    let mut early = routed.request.arrived.to_vec();
+    early.extend_from_slice(&downstream.take_carried());
+    let mut tunnel = Tunnel::new(early);
+    record.outcome = tunnel.run(downstream, &head, &mut bridged.pipe, routed.route.config.idle).await;
+    record.bytes_in = tunnel.upwards.bytes;
+    record.bytes_out = tunnel.downwards.bytes;
+    KeepAlive::Close
 }
 
-/// The head that tells the client that the backend agreed; `None` if it did not.
-fn consent(block: &[u8], request_id: &str) -> Option<Vec<u8>> {
+/// The `101` for the client; `None` if the backend did not switch protocols.
+fn switching_response(block: &[u8], request_id: &str) -> Option<Vec<u8>> {
     let mut spans = FieldSpans::default();
     let head =
         http1::response::parse(block, &mut spans, &HEAD_LIMITS).ok().filter(|head| head.status == 101)?;
@@ -78,24 +64,24 @@ fn consent(block: &[u8], request_id: &str) -> Option<Vec<u8>> {
 }
 
 /// Bytes on their way in one direction.
-struct Lane {
+struct CopyBuffer {
     waiting: Vec<u8>,
     written: usize,
     bytes: u64,
     ended: bool,
 }
 
-impl Lane {
-    fn new(waiting: Vec<u8>) -> Lane {
+impl CopyBuffer {
+    fn new(waiting: Vec<u8>) -> CopyBuffer {
         let bytes = waiting.len() as u64;
-        Lane { waiting, written: 0, bytes, ended: false }
+        CopyBuffer { waiting, written: 0, bytes, ended: false }
     }
 
     fn is_empty(&self) -> bool {
         self.written == self.waiting.len()
     }
 
-    /// Writes what waits. Ready when nothing does any more.
+    /// Writes the waiting bytes. Ready when all are written.
     fn poll_write<W: AsyncWrite + Unpin + ?Sized>(
         &mut self,
         cx: &mut Context<'_>,
@@ -111,13 +97,11 @@ impl Lane {
         self.written = 0;
         Poll::Ready(Ok(()))
     }
-}
 
-impl Lane {
-    /// [`Lane::poll_write`] to a client.
-    fn poll_to(&mut self, cx: &mut Context<'_>, client: &mut Downstream) -> Poll<Result<(), Interrupt>> {
+    /// [`CopyBuffer::poll_write`] to a client.
+    fn poll_to(&mut self, cx: &mut Context<'_>, downstream: &mut Downstream) -> Poll<Result<(), Interrupt>> {
         let mut parts = Parts::new([&self.waiting[self.written..]]);
-        let result = client.poll_write(cx, &mut parts);
+        let result = downstream.poll_write(cx, &mut parts);
         self.written += parts.written();
         if matches!(result, Poll::Ready(Ok(()))) {
             self.waiting.clear();
@@ -128,57 +112,53 @@ impl Lane {
 }
 
 struct Tunnel {
-    upwards: Lane,
-    downwards: Lane,
+    upwards: CopyBuffer,
+    downwards: CopyBuffer,
     frames: Frames,
-    /// The client has been told to go.
-    leaving: bool,
+    /// The close frame is sent.
+    closing: bool,
 }
 
-/// What became of an attempt to move bytes.
-enum Moved {
-    Some,
-    /// The guard is about to stop, and nothing is under way to the client.
+enum Progress {
+    Moved,
+    /// The guard stops, and the client has only whole frames.
     Stopping,
     End,
 }
 
 impl Tunnel {
-    fn new(from_backend: Vec<u8>, from_client: Vec<u8>) -> Tunnel {
-        let mut frames = Frames::default();
-        frames.see(&from_backend);
-        let (upwards, downwards) = (Lane::new(from_client), Lane::new(from_backend));
-        Tunnel { upwards, downwards, frames, leaving: false }
+    fn new(from_client: Vec<u8>) -> Tunnel {
+        let (upwards, downwards) = (CopyBuffer::new(from_client), CopyBuffer::new(Vec::new()));
+        Tunnel { upwards, downwards, frames: Frames::default(), closing: false }
     }
 
-    /// Tells the client, then carries bytes to the end.
+    /// Sends the `101`, then copies bytes to the end.
     async fn run(
         &mut self,
-        client: &mut Downstream,
+        downstream: &mut Downstream,
         head: &[u8],
         pipe: &mut DuplexStream,
-        passage: &Passage<'_>,
+        idle: Duration,
     ) -> Outcome {
-        let idle = passage.route.config.idle;
-        client.set_timeout(idle);
-        if client.write(Parts::new([head])).await.is_err() {
+        downstream.set_timeout(idle);
+        if downstream.write(Parts::new([head])).await.is_err() {
             return Outcome::ClientGone;
         }
         loop {
-            if !self.leaving {
-                client.set_timeout(idle);
+            if !self.closing {
+                downstream.set_timeout(idle);
             }
-            match poll_fn(|cx| self.poll_move(cx, client, pipe)).await {
-                Ok(Moved::Some) => {}
-                Ok(Moved::Stopping) => {
-                    self.leaving = true;
-                    client.set_timeout(GOODBYE);
-                    if client.write(Parts::new([GOING_AWAY.as_slice()])).await.is_err() {
+            match poll_fn(|cx| self.poll_move(cx, downstream, pipe)).await {
+                Ok(Progress::Moved) => {}
+                Ok(Progress::Stopping) => {
+                    self.closing = true;
+                    downstream.set_timeout(CLOSE_GRACE);
+                    if downstream.write(Parts::new([GOING_AWAY.as_slice()])).await.is_err() {
                         return Outcome::Ok;
                     }
                 }
-                Ok(Moved::End) => return Outcome::Ok,
-                Err(_) if self.leaving => return Outcome::Ok,
+                Ok(Progress::End) => return Outcome::Ok,
+                Err(_) if self.closing => return Outcome::Ok,
                 Err(Interrupt::Deadline) => return Outcome::Timeout,
                 Err(Interrupt::Draining) => return Outcome::Denied,
                 Err(Interrupt::ClientGone) => return Outcome::ClientGone,
@@ -186,84 +166,84 @@ impl Tunnel {
         }
     }
 
-    /// Moves what can be moved. Ready when something was, or when there is nothing left to wait for.
+    /// Copies in both directions. Ready when bytes moved, or when there is nothing left to wait for.
     fn poll_move(
         &mut self,
         cx: &mut Context<'_>,
-        client: &mut Downstream,
+        downstream: &mut Downstream,
         pipe: &mut DuplexStream,
-    ) -> Poll<Result<Moved, Interrupt>> {
-        let up = self.poll_upwards(cx, client, pipe)?;
-        let down = self.poll_downwards(cx, client, pipe)?;
+    ) -> Poll<Result<Progress, Interrupt>> {
+        let up = self.poll_upwards(cx, downstream, pipe)?;
+        let down = self.poll_downwards(cx, downstream, pipe)?;
         let drained = self.upwards.is_empty() && self.downwards.is_empty();
         if drained && (self.upwards.ended || self.downwards.ended) {
-            return Poll::Ready(Ok(Moved::End));
+            return Poll::Ready(Ok(Progress::End));
         }
         if up || down {
-            return Poll::Ready(Ok(Moved::Some));
+            return Poll::Ready(Ok(Progress::Moved));
         }
-        let quiet = !self.leaving && self.downwards.is_empty() && self.frames.is_between();
-        if quiet && client.poll_draining(cx).is_ready() {
-            return Poll::Ready(Ok(Moved::Stopping));
+        let quiet = !self.closing && self.downwards.is_empty() && self.frames.is_between();
+        if quiet && downstream.poll_draining(cx).is_ready() {
+            return Poll::Ready(Ok(Progress::Stopping));
         }
-        client.poll_time(cx).map(Err)
+        downstream.poll_time(cx).map(Err)
     }
 
-    /// From the client to the backend. True if something moved.
+    /// From the client to the backend. Returns whether bytes moved.
     fn poll_upwards(
         &mut self,
         cx: &mut Context<'_>,
-        client: &mut Downstream,
+        downstream: &mut Downstream,
         pipe: &mut DuplexStream,
     ) -> Result<bool, Interrupt> {
-        let lane = &mut self.upwards;
+        let buffer = &mut self.upwards;
         let mut moved = false;
-        if lane.is_empty()
-            && !lane.ended
-            && let Poll::Ready(read) = client.poll_read(cx, &mut lane.waiting)
+        if buffer.is_empty()
+            && !buffer.ended
+            && let Poll::Ready(read) = downstream.poll_read(cx, &mut buffer.waiting)
         {
             let read = read?;
-            lane.ended = read == 0;
-            lane.bytes += read as u64;
+            buffer.ended = read == 0;
+            buffer.bytes += read as u64;
             moved = true;
         }
-        if !lane.is_empty()
-            && let Poll::Ready(written) = lane.poll_write(cx, pipe)
+        if !buffer.is_empty()
+            && let Poll::Ready(written) = buffer.poll_write(cx, pipe)
         {
             if written.is_err() {
-                // The backend takes nothing more; what it has said is still passed on.
-                *lane = Lane { ended: true, bytes: lane.bytes, ..Lane::new(Vec::new()) };
+                // The backend reads no more; bytes that it has sent are still passed on.
+                *buffer = CopyBuffer { ended: true, bytes: buffer.bytes, ..CopyBuffer::new(Vec::new()) };
             }
             moved = true;
         }
         Ok(moved)
     }
 
-    /// From the backend to the client, unless that has been told to go. True if something moved.
+    /// From the backend to the client; bytes behind the close frame are dropped. Returns whether bytes moved.
     fn poll_downwards(
         &mut self,
         cx: &mut Context<'_>,
-        client: &mut Downstream,
+        downstream: &mut Downstream,
         pipe: &mut DuplexStream,
     ) -> Result<bool, Interrupt> {
-        let lane = &mut self.downwards;
+        let buffer = &mut self.downwards;
         let mut moved = false;
-        if lane.is_empty()
-            && !lane.ended
-            && let Poll::Ready(read) = poll_read_more(cx, pipe, &mut lane.waiting)
+        if buffer.is_empty()
+            && !buffer.ended
+            && let Poll::Ready(read) = poll_read_more(cx, pipe, &mut buffer.waiting)
         {
             let read = read.unwrap_or_default();
-            lane.ended = read == 0;
-            if self.leaving {
-                lane.waiting.clear();
+            buffer.ended = read == 0;
+            if self.closing {
+                buffer.waiting.clear();
             } else {
-                self.frames.see(&lane.waiting);
-                lane.bytes += read as u64;
+                self.frames.push(&buffer.waiting);
+                buffer.bytes += read as u64;
             }
             moved = true;
         }
-        if !lane.is_empty()
-            && let Poll::Ready(written) = lane.poll_to(cx, client)
+        if !buffer.is_empty()
+            && let Poll::Ready(written) = buffer.poll_to(cx, downstream)
         {
             written?;
             moved = true;

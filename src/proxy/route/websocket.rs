@@ -1,11 +1,11 @@
-//! Where the frames of a WebSocket begin and end (RFC 6455, 5.2): all that must be known to say goodbye between two.
+//! Where the frames of a WebSocket begin and end (RFC 6455, 5.2): a close frame must not be sent inside another frame.
 //!
-//! Looks at lengths only. Must not know what frames mean.
+//! Reads lengths only. Must not know what frames mean.
 
 /// A close frame of a server: status 1001, "going away".
 pub(crate) const GOING_AWAY: [u8; 4] = [0x88, 0x02, 0x03, 0xe9];
 
-/// The place in a sequence of frames.
+/// The position in a sequence of frames.
 #[derive(Debug, Default)]
 pub(crate) struct Frames {
     head: [u8; 14],
@@ -14,8 +14,7 @@ pub(crate) struct Frames {
 }
 
 impl Frames {
-    /// Moves on by these bytes.
-    pub(crate) fn see(&mut self, bytes: &[u8]) {
+    pub(crate) fn push(&mut self, bytes: &[u8]) {
         let mut rest = bytes;
         while let Some((&first, behind)) = rest.split_first() {
             if self.payload > 0 {
@@ -34,7 +33,7 @@ impl Frames {
         }
     }
 
-    /// Whether no frame is under way.
+    /// Whether no frame is incomplete.
     pub(crate) fn is_between(&self) -> bool {
         self.have == 0 && self.payload == 0
     }
@@ -88,7 +87,7 @@ mod tests {
                     let mut frames = Frames::default();
                     let mut seen = 0;
                     for bytes in frame.chunks(piece) {
-                        frames.see(bytes);
+                        frames.push(bytes);
                         seen += bytes.len();
                         assert_eq!(frames.is_between(), seen == frame.len(), "{length} {masked} at {seen}");
                     }
@@ -98,11 +97,11 @@ mod tests {
     }
 
     #[test]
-    fn several_frames_in_one_piece_are_told_apart() {
+    fn several_frames_in_one_piece_are_separated() {
         let mut frames = Frames::default();
-        frames.see(&[frame(3, false), frame(200, false), GOING_AWAY.to_vec()].concat());
+        frames.push(&[frame(3, false), frame(200, false), GOING_AWAY.to_vec()].concat());
         assert!(frames.is_between());
-        frames.see(&frame(3, false)[..4]);
+        frames.push(&frame(3, false)[..4]);
         assert!(!frames.is_between());
     }
 }

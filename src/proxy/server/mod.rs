@@ -179,7 +179,7 @@ pub(crate) fn share(config: Config, log: Log) -> Result<ProxyState, Error> {
         ids: RequestIds::new().map_err(Error::Random)?,
         clock: Clock::new(),
         readiness: crate::proxy::downstream::health::Readiness::default(),
-        gateway: crate::proxy::route::Gateway::new(),
+        gateway: crate::proxy::route::PingoraBridge::new(),
         room: crate::proxy::downstream::body_budget::Room::default(),
         streams: crate::proxy::fairness::open_streams::Streams::default(),
         started: Instant::now(),

@@ -23,7 +23,7 @@ use crate::proxy::drain::Drain;
 use crate::proxy::fairness::client_keys::Keys;
 use crate::proxy::fairness::open_streams::{StreamBounds, Streams};
 use crate::proxy::fairness::semaphore::{Bounds, Key, most_of_one};
-use crate::proxy::route::{Gateway, Routes as OpenRoutes};
+use crate::proxy::route::{PingoraBridge, Routes as OpenRoutes};
 use crate::proxy::state::traffic_split::{Fence, Routes, Samples};
 use crate::rollout::sample::{CallResult, FinishedCall};
 use crate::telemetry::metrics::{ShadowMetrics, SlotGauges};
@@ -191,7 +191,7 @@ pub(crate) struct ProxyState {
     pub(crate) clock: Clock,
     pub(crate) readiness: Readiness,
     /// Where requests of routes are handed over.
-    pub(crate) gateway: Gateway,
+    pub(crate) gateway: PingoraBridge,
     /// For the bodies of all requests.
     pub(crate) room: Room,
     pub(crate) streams: Streams,

@@ -1,4 +1,5 @@
-//! Pingora's proxy for one request of a route.
+//! Routes on pingora-proxy: one exchange, the session that pingora-proxy serves, and the proxy itself.
 
 pub(crate) mod bridge;
-pub(crate) mod upstream;
+pub(crate) mod exchange;
+mod session;
