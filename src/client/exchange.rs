@@ -20,12 +20,12 @@ use tokio::task::JoinHandle;
 use tokio_rustls::rustls::ClientConfig;
 
 use super::error::{Error, Question, excerpt};
-use super::sse::Events;
 use super::target::{ACCEPT_JSON, Target, Transport};
 use super::tls;
 use crate::client::jsonrpc::answers;
 use crate::parity::bounded::{self, Unread};
 use crate::upstream::Secrets;
+use crate::wire::sse::Events;
 
 /// The bounds of one exchange.
 #[derive(Debug, Clone, Copy)]
@@ -311,7 +311,7 @@ impl Client {
                 continue;
             };
             let mut answer = None;
-            events.push(&data, |event| answer = answer.take().or_else(|| answers(event, id)));
+            events.feed(&data, |event| answer = answer.take().or_else(|| answers(event, id)));
             if let Some(answer) = answer {
                 return Ok(answer);
             }

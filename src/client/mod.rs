@@ -8,7 +8,6 @@ mod exchange;
 mod jsonrpc;
 mod replay;
 mod session;
-mod sse;
 mod target;
 #[cfg(test)]
 mod tests;

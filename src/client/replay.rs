@@ -4,9 +4,9 @@ use serde_json::Value;
 
 use super::error::Error;
 use super::exchange::{Await, Client, Request};
-use super::sse::Events;
 use crate::client::jsonrpc::answers;
 use crate::parity::bounded;
+use crate::wire::sse::Events;
 
 impl Client {
     /// Sends the request, named `what` in errors, and returns the message that answers this id.
@@ -28,6 +28,6 @@ impl Client {
 /// The message in a recorded event stream that answers this id.
 pub(crate) fn message_in_stream(stream: &[u8], id: &Value) -> Option<Value> {
     let mut found = None;
-    Events::default().push(stream, |event| found = found.take().or_else(|| answers(event, id)));
+    Events::default().feed(stream, |event| found = found.take().or_else(|| answers(event, id)));
     bounded::parse(&found?).ok()
 }

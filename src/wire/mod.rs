@@ -9,6 +9,7 @@ mod lexer;
 pub mod reply_id;
 pub mod response_scan;
 pub mod scan;
+pub mod sse;
 mod token;
 pub mod tools_list;
 

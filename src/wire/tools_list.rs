@@ -5,6 +5,7 @@
 
 use super::lexer::Lexer;
 use super::scan::{DEPTH_MAX, ScanError};
+use super::sse::{self, Part};
 
 /// What became of an answer.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -41,12 +42,11 @@ pub fn message(json: &[u8], shows: &dyn Fn(&str) -> bool) -> Result<Edited, Scan
 /// when it is whole. One whose data is edited keeps its other lines.
 #[derive(Debug, Default)]
 pub struct EventEditor {
+    parser: sse::Parser,
     out: Vec<u8>,
     /// Up to where the stream's events are in `out`.
     done: usize,
-    /// Where the line begins that has not ended.
-    line: usize,
-    /// Up to where no line ends.
+    /// Up to where the stream has been searched for the end of an event.
     scanned: usize,
     is_answer: bool,
     /// Bytes of events that have been read.
@@ -54,32 +54,13 @@ pub struct EventEditor {
     parsed: usize,
 }
 
-const BOM: &[u8] = b"\xEF\xBB\xBF";
-
 impl EventEditor {
     /// Edits the events that have become whole. `stream` is all that has arrived, its beginning the same as before.
     pub fn feed(&mut self, stream: &[u8], shows: &dyn Fn(&str) -> bool) -> Result<(), ScanError> {
-        if self.done == 0 && BOM.starts_with(&stream[..stream.len().min(BOM.len())]) {
-            if stream.len() < BOM.len() {
-                return Ok(());
-            }
-            self.out.extend_from_slice(BOM);
-            (self.done, self.line, self.scanned) = (BOM.len(), BOM.len(), BOM.len());
-        }
-        while let Some(found) = memchr::memchr2(b'\r', b'\n', stream.get(self.scanned..).unwrap_or_default())
-        {
-            let at = self.scanned + found;
-            let is_blank = at == self.line;
-            // Of a CR that ends a line with text, an LF may be part. One behind an empty line is an empty line, which says
-            // nothing.
-            if stream[at] == b'\r' && at + 1 == stream.len() && !is_blank {
-                self.scanned = at;
-                return Ok(());
-            }
-            let end = at + if stream[at..].starts_with(b"\r\n") { 2 } else { 1 };
-            (self.line, self.scanned) = (end, end);
-            if is_blank {
-                self.write_up_to(end, stream, shows)?;
+        let mut rest = stream.get(self.scanned..).unwrap_or_default();
+        while let Some(part) = self.parser.next(&mut rest) {
+            if matches!(part, Part::End { .. }) {
+                self.write_up_to(stream.len() - rest.len(), stream, shows)?;
             }
         }
         self.scanned = stream.len();
@@ -107,83 +88,45 @@ impl EventEditor {
         stream: &[u8],
         shows: &dyn Fn(&str) -> bool,
     ) -> Result<(), ScanError> {
-        let mut rest = &stream[self.done..end];
+        let mut event = &stream[self.done..end];
         #[cfg(test)]
         {
-            self.parsed += rest.len();
+            self.parsed += event.len();
+        }
+        if self.done == 0
+            && let Some(behind) = event.strip_prefix(sse::BOM)
+        {
+            self.out.extend_from_slice(sse::BOM);
+            event = behind;
         }
         self.done = end;
-        let mut event: Vec<Line<'_>> = Vec::new();
-        while let Some(line) = Line::first(rest) {
-            rest = &rest[line.length()..];
-            event.push(line);
-        }
-        self.is_answer |= write_event(&event, shows, &mut self.out)?;
+        self.is_answer |= write_event(event, shows, &mut self.out)?;
         Ok(())
     }
 }
 
 /// Writes an event, edited where need be. Whether it was an answer.
-fn write_event(
-    event: &[Line<'_>],
-    shows: &dyn Fn(&str) -> bool,
-    out: &mut Vec<u8>,
-) -> Result<bool, ScanError> {
-    let data = event.iter().filter_map(Line::data).collect::<Vec<_>>().join(b"\n".as_slice());
+fn write_event(event: &[u8], shows: &dyn Fn(&str) -> bool, out: &mut Vec<u8>) -> Result<bool, ScanError> {
+    let data = sse::lines(event).filter_map(|line| line.data()).collect::<Vec<_>>().join(b"\n".as_slice());
     // An event without data is for nobody to read, such as the one that only carries an id.
     let is_silent = data.iter().all(u8::is_ascii_whitespace);
     let edited = if is_silent { Edited::default() } else { message(&data, shows)? };
     let mut due = edited.bytes.as_deref();
-    for line in event {
-        match (line.data(), &edited.bytes, due.take()) {
-            (Some(_), Some(_), Some(bytes)) => {
-                for part in bytes.split(|byte| *byte == b'\n') {
-                    out.extend_from_slice(b"data: ");
-                    out.extend_from_slice(part);
-                    out.extend_from_slice(line.end);
+    for line in sse::lines(event) {
+        match (line.data(), &edited.bytes) {
+            (Some(_), Some(_)) => {
+                // All of it takes the place of the first line of data.
+                if let Some(bytes) = due.take() {
+                    sse::write_data(out, bytes, line.end);
                 }
             }
-            // The rest of what has been written already.
-            (Some(_), Some(_), None) => {}
-            (_, _, still_due) => {
-                due = still_due;
+            (None, _) | (_, None) => {
                 out.extend_from_slice(line.text);
                 out.extend_from_slice(line.end);
             }
         }
     }
     Ok(edited.is_answer)
-}
-
-/// One line of an event stream, and what ends it: LF, CR, CRLF, or the end of the stream.
-struct Line<'s> {
-    text: &'s [u8],
-    end: &'s [u8],
-}
-
-impl<'s> Line<'s> {
-    fn first(stream: &'s [u8]) -> Option<Line<'s>> {
-        if stream.is_empty() {
-            return None;
-        }
-        let at = memchr::memchr2(b'\r', b'\n', stream).unwrap_or(stream.len());
-        let (text, rest) = stream.split_at(at);
-        let length = if rest.starts_with(b"\r\n") { 2 } else { rest.len().min(1) };
-        Some(Line { text, end: &rest[..length] })
-    }
-
-    fn length(&self) -> usize {
-        self.text.len() + self.end.len()
-    }
-
-    /// The value, if this is a `data` field.
-    fn data(&self) -> Option<&'s [u8]> {
-        if self.text == b"data" {
-            return Some(b"");
-        }
-        let value = self.text.strip_prefix(b"data:")?;
-        Some(value.strip_prefix(b" ").unwrap_or(value))
-    }
 }
 
 /// The elements of `result.tools`: where each is, and whether it stays.

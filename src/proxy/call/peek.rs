@@ -15,7 +15,8 @@ use crate::proxy::fairness::semaphore::Place;
 use crate::proxy::state::snapshot::ProxyState;
 use crate::rollout::sample::{CallResult, Failure};
 use crate::upstream::Slot;
-use crate::wire::response_scan::{Answer, Beginning, Boundary, Format, OutcomeScan};
+use crate::wire::response_scan::{Answer, Beginning, Format, OutcomeScan};
+use crate::wire::sse::Boundary;
 use crate::wire::{Kind, Method};
 
 /// Bytes of a failing backend's answer that are looked at to learn whether it speaks JSON-RPC.

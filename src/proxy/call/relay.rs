@@ -24,7 +24,8 @@ use crate::proxy::fairness::semaphore::Place;
 use crate::rollout::sample::{CallResult, Failure, judge_rpc_error};
 use crate::telemetry::Outcome;
 use crate::upstream::Slot;
-use crate::wire::response_scan::{Answer, Boundary, Format};
+use crate::wire::response_scan::{Answer, Format};
+use crate::wire::sse::Boundary;
 use crate::wire::{Kind, Method};
 
 /// What is needed to pass an answer on.

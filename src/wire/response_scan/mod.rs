@@ -13,6 +13,8 @@ use events::EventScan;
 use id::Expected;
 use message::{MessageScan, Seen};
 
+use crate::wire::sse::Boundary;
+
 /// What an answer's body says about the call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answer {
@@ -52,17 +54,6 @@ impl Format {
             Format::Opaque
         }
     }
-}
-
-/// Where an event stream stands, for code that appends to it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Boundary {
-    /// Behind a whole event, or at the beginning.
-    Between,
-    /// In an event without data so far: an empty line ends it, and it says nothing.
-    Blank,
-    /// In an event with data.
-    Inside,
 }
 
 /// How much is known of a JSON answer that has not ended.
