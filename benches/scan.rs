@@ -5,7 +5,7 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput};
-use mcp_guard::wire::response_scan::{Answer, Format, OutcomeScan};
+use mcp_guard::wire::response_scan::{Format, ResponseKind, ResponseScan};
 use mcp_guard::wire::{Kind, Method, scan};
 
 const MIB: usize = 1 << 20;
@@ -98,11 +98,11 @@ fn outcomes(criterion: &mut Criterion) {
         group.throughput(Throughput::Bytes(body.len() as u64));
         group.bench_function(name, |bencher| {
             bencher.iter(|| {
-                let mut scan = OutcomeScan::new(format);
+                let mut scan = ResponseScan::new(format);
                 for chunk in black_box(body.as_bytes()).chunks(CHUNK) {
                     scan.feed(chunk);
                 }
-                assert_eq!(scan.answer(), Answer::ToolError);
+                assert_eq!(scan.kind(), ResponseKind::ToolError);
             });
         });
     }

@@ -1,6 +1,6 @@
 //! Any bytes as the answer of a backend, in any pieces.
 
-use mcp_guard::wire::response_scan::{Answer, Format, OutcomeScan};
+use mcp_guard::wire::response_scan::{Format, ResponseKind, ResponseScan};
 use serde_json::Value;
 
 /// Where mutation starts.
@@ -20,32 +20,32 @@ pub fn target(data: &[u8]) {
         for step in [1, 3, 64, 65] {
             assert_eq!(read(format, data, step), whole, "{format:?} in pieces of {step}");
         }
-        assert_eq!(whole == Answer::Empty, data.is_empty());
+        assert_eq!(whole == ResponseKind::Empty, data.is_empty());
     }
     if let Ok(value) = serde_json::from_slice::<Value>(data) {
         assert_eq!(read(Format::Json, data, 100), tree(&value));
     }
 }
 
-fn read(format: Format, data: &[u8], step: usize) -> Answer {
-    let mut scan = OutcomeScan::new(format);
+fn read(format: Format, data: &[u8], step: usize) -> ResponseKind {
+    let mut scan = ResponseScan::new(format);
     data.chunks(step).for_each(|piece| scan.feed(piece));
-    scan.answer()
+    scan.kind()
 }
 
 /// The verdict, read off a tree, where the last of equal keys has won as well.
-fn tree(message: &Value) -> Answer {
+fn tree(message: &Value) -> ResponseKind {
     if message.get("jsonrpc") != Some(&Value::from("2.0")) || message.get("method").is_some() {
-        return Answer::NotRpc;
+        return ResponseKind::NotRpc;
     }
     match (message.get("error"), message.get("result")) {
         (None | Some(Value::Null), Some(result)) if result.get("isError") == Some(&Value::Bool(true)) => {
-            Answer::ToolError
+            ResponseKind::ToolError
         }
-        (None | Some(Value::Null), Some(_)) => Answer::Ok,
+        (None | Some(Value::Null), Some(_)) => ResponseKind::Ok,
         (Some(error), _) => {
-            error.get("code").and_then(Value::as_i64).map_or(Answer::NotRpc, Answer::RpcError)
+            error.get("code").and_then(Value::as_i64).map_or(ResponseKind::NotRpc, ResponseKind::RpcError)
         }
-        (None, None) => Answer::NotRpc,
+        (None, None) => ResponseKind::NotRpc,
     }
 }

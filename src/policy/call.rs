@@ -107,7 +107,7 @@ impl Policy {
         })?;
         // Until the era is known, a modern client is assumed: it copes with the real status.
         let to = ReplyTo { id: id_to_answer(&message), era: Era::Modern, method: message.method };
-        let era = era::judge(&mcp_fields(&head.fields), &message, max_version)
+        let era = era::check(&mcp_fields(&head.fields), &message, max_version)
             .map_err(|error| Refusal { denial: Denial::Era(error), to })?;
         let to = ReplyTo { era, ..to };
         let client = permit.client();
@@ -131,7 +131,7 @@ impl Policy {
         if resumes && self.filtered(permit.client()).is_some() {
             return Err(Denial::MethodNotAllowed);
         }
-        match era::judge_bodiless(version, max_version).map_err(Denial::Era)? {
+        match era::check_bodiless(version, max_version).map_err(Denial::Era)? {
             // 2026-07-28, Streamable HTTP: "MUST return HTTP 405 Method Not Allowed".
             Era::Modern => Err(Denial::MethodNotAllowed),
             Era::Legacy => Ok(Call {

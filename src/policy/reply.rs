@@ -6,7 +6,7 @@ use std::borrow::Cow;
 
 use super::denial::{Body, Row};
 use super::{Denial, call::ReplyTo};
-use crate::wire::era::{EraError, fence_message};
+use crate::wire::era::{EraError, unsupported_version_message};
 use crate::wire::jsonrpc::{ErrorParts, write_error};
 use crate::wire::{Era, Method};
 
@@ -129,7 +129,7 @@ fn opens_session(method: Method) -> bool {
 
 fn message(denial: Denial, row: &Row) -> Cow<'static, str> {
     if let Denial::Era(EraError::Fenced { max }) = denial {
-        return Cow::Owned(fence_message(max));
+        return Cow::Owned(unsupported_version_message(max));
     }
     let named = if let Denial::Era(EraError::HeaderMismatch(mismatch)) = denial {
         mismatch.as_str()

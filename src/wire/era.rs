@@ -78,7 +78,7 @@ pub struct McpFields<'b> {
 /// Why the era judgement refuses a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum EraError {
-    /// JSON-RPC -32600; the message is [`fence_message`], as FastMCP words it, so that every SDK falls back.
+    /// JSON-RPC -32600; the message is [`unsupported_version_message`], as FastMCP words it, so that every SDK falls back.
     #[error("protocol version is newer than the fence allows")]
     Fenced {
         /// The newest version the fence lets through.
@@ -130,14 +130,14 @@ impl EraError {
     }
 }
 
-/// Longest version a backend is asked to judge.
+/// Longest version a backend is asked to check.
 const VERSION_LENGTH_MAX: usize = 32;
 
 /// Judges the version of a request: fence first, then (modern only) agreement of header and body.
 ///
 /// A version that is not a date, or a date nobody published, passes: only the backend knows what it speaks, and its
 /// refusal lists its versions (-32022). Such a value is of the era its text orders into, which is how servers sort it.
-pub fn judge(fields: &McpFields<'_>, message: &Message<'_>, max: MaxVersion) -> Result<Era, EraError> {
+pub fn check(fields: &McpFields<'_>, message: &Message<'_>, max: MaxVersion) -> Result<Era, EraError> {
     if fields.protocol_version.is_some_and(|version| !is_token(version)) {
         return Err(EraError::MalformedVersion);
     }
@@ -164,7 +164,7 @@ pub fn judge(fields: &McpFields<'_>, message: &Message<'_>, max: MaxVersion) -> 
 }
 
 /// Judges the version of a request without a body: of a session, which the modern era does not have.
-pub fn judge_bodiless(version: Option<&[u8]>, max: MaxVersion) -> Result<Era, EraError> {
+pub fn check_bodiless(version: Option<&[u8]>, max: MaxVersion) -> Result<Era, EraError> {
     let Some(version) = version else { return Ok(Era::Legacy) };
     match max {
         _ if !is_token(version) => Err(EraError::MalformedVersion),
@@ -184,7 +184,7 @@ pub fn presume(protocol_version: Option<&[u8]>) -> Era {
 }
 
 /// The fence's message: FastMCP's words without the version asked for, which is client input.
-pub fn fence_message(max: ProtocolVersion) -> String {
+pub fn unsupported_version_message(max: ProtocolVersion) -> String {
     format!("Bad Request: Unsupported protocol version. Supported versions: {}", supported_up_to(max))
 }
 
@@ -228,7 +228,7 @@ fn name_mismatch(field: Option<&[u8]>, message: &Message<'_>) -> Option<Mismatch
     match (field, message.name.as_deref()) {
         (Some(field), Some(name)) => differs(!field_names(field, name.as_bytes())),
         (None, Some(_)) => message.method.requires_name().then_some(Mismatch::NameMissing),
-        (Some(_), None) => differs(message.method.mirror().is_some()),
+        (Some(_), None) => differs(message.method.name_source().is_some()),
         // Neither names anything: the backend owes a call without a name -32602.
         (None, None) => None,
     }
@@ -259,7 +259,7 @@ mod tests {
             header.map(|value| (!value.is_empty()).then_some(value).map(str::as_bytes));
         let fields = McpFields { protocol_version, method, name };
         let message = scan(body.as_bytes()).expect("a valid body");
-        let found = match judge(&fields, &message, max) {
+        let found = match super::check(&fields, &message, max) {
             Err(EraError::HeaderMismatch(_)) => MISMATCH,
             found => found,
         };
@@ -283,7 +283,7 @@ mod tests {
             let fields =
                 McpFields { protocol_version: field(version), method: field(method), name: field(name) };
             let message = scan(body.as_bytes()).expect("a valid body");
-            let found = judge(&fields, &message, None);
+            let found = super::check(&fields, &message, None);
             assert_eq!(found, Err(EraError::HeaderMismatch(expect)), "{version} {method} {name}");
         }
     }
@@ -370,7 +370,7 @@ mod tests {
         let empty = McpFields { protocol_version: Some(b""), ..McpFields::default() };
         let body = call("ping", "");
         let message = scan(body.as_bytes()).expect("a valid body");
-        assert_eq!(judge(&empty, &message, None), Err(EraError::MalformedVersion));
+        assert_eq!(super::check(&empty, &message, None), Err(EraError::MalformedVersion));
     }
 
     // Contract, section 5: "requests with a newer `MCP-Protocol-Version` get `400` with JSON-RPC -32600 and a message
@@ -391,7 +391,7 @@ mod tests {
     fn words_the_fence_as_fastmcp_does_without_echoing_the_client() {
         let message = "Bad Request: Unsupported protocol version. \
                        Supported versions: 2025-11-25, 2025-06-18, 2025-03-26, 2024-11-05";
-        assert_eq!(fence_message(ProtocolVersion::LEGACY_LAST), message);
+        assert_eq!(unsupported_version_message(ProtocolVersion::LEGACY_LAST), message);
     }
 
     // 2026-07-28, Protocol Version Header: "If the values do not match, the server MUST reject the request".

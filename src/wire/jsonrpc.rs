@@ -42,7 +42,7 @@ pub enum Method {
 
 /// The member of `params` that the `Mcp-Name` field repeats.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mirror {
+pub enum NameSource {
     /// `params.name`
     Name,
     /// `params.uri`
@@ -203,14 +203,14 @@ impl Method {
     }
 
     /// What the method's `Mcp-Name` repeats, if it has one.
-    pub fn mirror(self) -> Option<Mirror> {
+    pub fn name_source(self) -> Option<NameSource> {
         match self {
-            Method::ToolsCall | Method::PromptsGet => Some(Mirror::Name),
+            Method::ToolsCall | Method::PromptsGet => Some(NameSource::Name),
             Method::ResourcesRead | Method::ResourcesSubscribe | Method::ResourcesUnsubscribe => {
-                Some(Mirror::Uri)
+                Some(NameSource::Uri)
             }
             Method::TasksGet | Method::TasksUpdate | Method::TasksCancel | Method::TasksResult => {
-                Some(Mirror::TaskId)
+                Some(NameSource::TaskId)
             }
             Method::Initialize
             | Method::Discover
@@ -235,7 +235,7 @@ impl Method {
     /// Whether 2026-07-28 demands `Mcp-Name`. It has no `resources/subscribe`, `resources/unsubscribe`, `tasks/result`:
     /// whether these carry one is their senders' affair, as long as it is the right one.
     pub fn requires_name(self) -> bool {
-        self.mirror().is_some()
+        self.name_source().is_some()
             && !matches!(
                 self,
                 Method::ResourcesSubscribe | Method::ResourcesUnsubscribe | Method::TasksResult

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use super::fold::folds_to_any;
 use super::lexer::{Lexer, Text};
-use crate::wire::jsonrpc::{Method, Mirror};
+use crate::wire::jsonrpc::{Method, NameSource};
 
 /// Deepest nesting accepted: the message itself is at depth 1.
 pub const DEPTH_MAX: u32 = 64;
@@ -279,10 +279,10 @@ impl<'b> Envelope<'b> {
             Kind::Response => Method::Response,
             Kind::Request | Kind::Notification => Method::from_name(&method_name),
         };
-        let name = match method.mirror() {
-            Some(Mirror::Name) => self.name,
-            Some(Mirror::Uri) => self.uri,
-            Some(Mirror::TaskId) => self.task_id,
+        let name = match method.name_source() {
+            Some(NameSource::Name) => self.name,
+            Some(NameSource::Uri) => self.uri,
+            Some(NameSource::TaskId) => self.task_id,
             None => None,
         };
         let initialize_version = self.protocol_version.filter(|_| method == Method::Initialize);

@@ -180,9 +180,7 @@ impl Parser {
                 self.is_foreign = token.text().is_none_or(|name| !name.is_empty() && name != b"message");
                 None
             }
-            Line::Space(Field::Data | Field::Other) | Line::Value(Field::Data | Field::Other) => {
-                None
-            }
+            Line::Space(Field::Data | Field::Other) | Line::Value(Field::Data | Field::Other) => None,
         };
         self.past_first_line = true;
         part

@@ -9,15 +9,15 @@ use super::sse::{self, Part};
 
 /// What became of an answer.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Edited {
+pub struct Filtered {
     /// The new bytes; `None` if nothing was left out.
     pub bytes: Option<Vec<u8>>,
     /// Whether there was an answer in it: a result or an error.
-    pub is_answer: bool,
+    pub is_response: bool,
 }
 
-/// Leaves out of one JSON-RPC message the tools that `shows` does not show.
-pub fn message(json: &[u8], shows: &dyn Fn(&str) -> bool) -> Result<Edited, ScanError> {
+/// Leaves out of one JSON-RPC message the tools that `visible` does not show.
+pub fn filter_message(json: &[u8], visible: &dyn Fn(&str) -> bool) -> Result<Filtered, ScanError> {
     let text = str::from_utf8(json).map_err(|_| ScanError::Utf8)?;
     let mut lexer = Lexer::new(text);
     if lexer.peek() == Some(b'[') {
@@ -28,39 +28,39 @@ pub fn message(json: &[u8], shows: &dyn Fn(&str) -> bool) -> Result<Edited, Scan
     lexer.members(|lexer, key| {
         if key.is("result")? {
             once(&mut has_result)?;
-            return result(lexer, shows, &mut list);
+            return result(lexer, visible, &mut list);
         }
         has_error |= key.is("error")?;
         lexer.skip_value(1)
     })?;
     lexer.end()?;
-    let bytes = list.filter(List::lacks_some).map(|list| list.cut_out_of(json));
-    Ok(Edited { bytes, is_answer: has_result || has_error })
+    let bytes = list.filter(ToolSpans::any_removed).map(|list| list.apply(json));
+    Ok(Filtered { bytes, is_response: has_result || has_error })
 }
 
 /// The same for the events of a `text/event-stream` that arrives in pieces and is kept by the caller. Each event is read once,
-/// when it is whole. One whose data is edited keeps its other lines.
+/// when it is whole. One whose data is filtered keeps its other lines.
 #[derive(Debug, Default)]
-pub struct EventEditor {
+pub struct EventFilter {
     parser: sse::Parser,
     out: Vec<u8>,
     /// Up to where the stream's events are in `out`.
     done: usize,
     /// Up to where the stream has been searched for the end of an event.
     scanned: usize,
-    is_answer: bool,
+    is_response: bool,
     /// Bytes of events that have been read.
     #[cfg(test)]
     parsed: usize,
 }
 
-impl EventEditor {
+impl EventFilter {
     /// Edits the events that have become whole. `stream` is all that has arrived, its beginning the same as before.
-    pub fn feed(&mut self, stream: &[u8], shows: &dyn Fn(&str) -> bool) -> Result<(), ScanError> {
+    pub fn feed(&mut self, stream: &[u8], visible: &dyn Fn(&str) -> bool) -> Result<(), ScanError> {
         let mut rest = stream.get(self.scanned..).unwrap_or_default();
         while let Some(part) = self.parser.next(&mut rest) {
             if matches!(part, Part::End { .. }) {
-                self.write_up_to(stream.len() - rest.len(), stream, shows)?;
+                self.write_up_to(stream.len() - rest.len(), stream, visible)?;
             }
         }
         self.scanned = stream.len();
@@ -68,25 +68,25 @@ impl EventEditor {
     }
 
     /// Whether an event was an answer.
-    pub fn is_answer(&self) -> bool {
-        self.is_answer
+    pub fn is_response(&self) -> bool {
+        self.is_response
     }
 
     /// What became of the stream. Nothing that matters follows an answer; before one, an event without its empty line counts,
     /// too: clients drop it, and one that does not is served just as well.
-    pub fn finish(mut self, stream: &[u8], shows: &dyn Fn(&str) -> bool) -> Result<Edited, ScanError> {
-        if !self.is_answer && self.done < stream.len() {
-            self.write_up_to(stream.len(), stream, shows)?;
+    pub fn finish(mut self, stream: &[u8], visible: &dyn Fn(&str) -> bool) -> Result<Filtered, ScanError> {
+        if !self.is_response && self.done < stream.len() {
+            self.write_up_to(stream.len(), stream, visible)?;
         }
-        let EventEditor { out, is_answer, .. } = self;
-        Ok(Edited { bytes: (out != stream).then_some(out), is_answer })
+        let EventFilter { out, is_response, .. } = self;
+        Ok(Filtered { bytes: (out != stream).then_some(out), is_response })
     }
 
     fn write_up_to(
         &mut self,
         end: usize,
         stream: &[u8],
-        shows: &dyn Fn(&str) -> bool,
+        visible: &dyn Fn(&str) -> bool,
     ) -> Result<(), ScanError> {
         let mut event = &stream[self.done..end];
         #[cfg(test)]
@@ -100,20 +100,20 @@ impl EventEditor {
             event = behind;
         }
         self.done = end;
-        self.is_answer |= write_event(event, shows, &mut self.out)?;
+        self.is_response |= write_event(event, visible, &mut self.out)?;
         Ok(())
     }
 }
 
-/// Writes an event, edited where need be. Whether it was an answer.
-fn write_event(event: &[u8], shows: &dyn Fn(&str) -> bool, out: &mut Vec<u8>) -> Result<bool, ScanError> {
+/// Writes an event, filtered where need be. Whether it was an answer.
+fn write_event(event: &[u8], visible: &dyn Fn(&str) -> bool, out: &mut Vec<u8>) -> Result<bool, ScanError> {
     let data = sse::lines(event).filter_map(|line| line.data()).collect::<Vec<_>>().join(b"\n".as_slice());
     // An event without data is for nobody to read, such as the one that only carries an id.
     let is_silent = data.iter().all(u8::is_ascii_whitespace);
-    let edited = if is_silent { Edited::default() } else { message(&data, shows)? };
-    let mut due = edited.bytes.as_deref();
+    let filtered = if is_silent { Filtered::default() } else { filter_message(&data, visible)? };
+    let mut due = filtered.bytes.as_deref();
     for line in sse::lines(event) {
-        match (line.data(), &edited.bytes) {
+        match (line.data(), &filtered.bytes) {
             (Some(_), Some(_)) => {
                 // All of it takes the place of the first line of data.
                 if let Some(bytes) = due.take() {
@@ -126,11 +126,11 @@ fn write_event(event: &[u8], shows: &dyn Fn(&str) -> bool, out: &mut Vec<u8>) ->
             }
         }
     }
-    Ok(edited.is_answer)
+    Ok(filtered.is_response)
 }
 
 /// The elements of `result.tools`: where each is, and whether it stays.
-struct List {
+struct ToolSpans {
     /// Behind the opening bracket.
     start: usize,
     /// At the closing bracket.
@@ -138,13 +138,13 @@ struct List {
     tools: Vec<(usize, usize, bool)>,
 }
 
-impl List {
-    fn lacks_some(&self) -> bool {
+impl ToolSpans {
+    fn any_removed(&self) -> bool {
         self.tools.iter().any(|(_, _, stays)| !stays)
     }
 
     /// Each tool that stays keeps the comma and the white space before it; the first one has no comma.
-    fn cut_out_of(&self, json: &[u8]) -> Vec<u8> {
+    fn apply(&self, json: &[u8]) -> Vec<u8> {
         let mut out = Vec::with_capacity(json.len());
         out.extend_from_slice(&json[..self.start]);
         let (mut before, mut first) = (self.start, true);
@@ -169,8 +169,8 @@ impl List {
 
 fn result(
     lexer: &mut Lexer<'_>,
-    shows: &dyn Fn(&str) -> bool,
-    list: &mut Option<List>,
+    visible: &dyn Fn(&str) -> bool,
+    list: &mut Option<ToolSpans>,
 ) -> Result<(), ScanError> {
     if lexer.peek() != Some(b'{') {
         return lexer.skip_value(1);
@@ -187,11 +187,11 @@ fn result(
         let mut tools = Vec::new();
         let (start, end) = lexer.elements(|lexer, start| {
             // What has no name is no tool that anybody could call.
-            let stays = name(lexer)?.is_some_and(|name| shows(&name));
+            let stays = name(lexer)?.is_some_and(|name| visible(&name));
             tools.push((start, lexer.position(), stays));
             Ok(())
         })?;
-        *list = Some(List { start, end, tools });
+        *list = Some(ToolSpans { start, end, tools });
         Ok(())
     })
 }

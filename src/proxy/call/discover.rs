@@ -28,7 +28,7 @@ use crate::proxy::io::Parts;
 use crate::proxy::sync::{Mutex, MutexGuard, PoisonError};
 use crate::telemetry::Outcome;
 use crate::upstream::Accept;
-use crate::wire::response_scan::{Answer, Format};
+use crate::wire::response_scan::{Format, ResponseKind};
 use crate::wire::{Kind, Method, scan};
 
 /// How old an answer may be that stands in for one of the backend.
@@ -241,11 +241,14 @@ impl Keeping {
     }
 
     /// The whole answer has gone out.
-    pub(crate) fn finish(self, slot: &SlotState, answer: Answer) {
+    pub(crate) fn finish(self, slot: &SlotState, answer: ResponseKind) {
         let outcome = match answer {
-            Answer::Ok => Outcome::Ok,
-            Answer::RpcError(METHOD_NOT_FOUND | UNSUPPORTED_VERSION) => Outcome::RpcError,
-            Answer::RpcError(_) | Answer::ToolError | Answer::NotRpc | Answer::Empty => return,
+            ResponseKind::Ok => Outcome::Ok,
+            ResponseKind::RpcError(METHOD_NOT_FOUND | UNSUPPORTED_VERSION) => Outcome::RpcError,
+            ResponseKind::RpcError(_)
+            | ResponseKind::ToolError
+            | ResponseKind::NotRpc
+            | ResponseKind::Empty => return,
         };
         let Keeping { view, generation, status, format, rendered, body } = self;
         if body.len() > BODY_BYTES_MAX {

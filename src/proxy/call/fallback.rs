@@ -15,7 +15,7 @@ use crate::rollout::sample::{CallResult, Failure, judge_rpc_error};
 use crate::telemetry::Outcome;
 use crate::telemetry::metrics::Retry;
 use crate::upstream::Slot;
-use crate::wire::response_scan::Answer;
+use crate::wire::response_scan::ResponseKind;
 use crate::wire::{Kind, Method};
 
 /// A candidate that has not answered by then is not waited for: stable needs time, too.
@@ -84,13 +84,13 @@ fn failure_in(opened: &Opened<'_>) -> Option<Failure> {
     if !opened.source.is_complete() {
         return None;
     }
-    match opened.read.answer() {
-        Answer::Ok | Answer::ToolError => None,
-        Answer::RpcError(code) => match judge_rpc_error(code) {
+    match opened.read.kind() {
+        ResponseKind::Ok | ResponseKind::ToolError => None,
+        ResponseKind::RpcError(code) => match judge_rpc_error(code) {
             CallResult::Failed(failure) => Some(failure),
             CallResult::Completed | CallResult::ToolError => None,
         },
         // `open` has judged what claims to be an answer; a refusal by status (400, 404, 406) is one, whatever its body.
-        Answer::NotRpc | Answer::Empty => None,
+        ResponseKind::NotRpc | ResponseKind::Empty => None,
     }
 }

@@ -15,7 +15,7 @@ use crate::proxy::fairness::semaphore::Place;
 use crate::proxy::state::snapshot::ProxyState;
 use crate::rollout::sample::{CallResult, Failure};
 use crate::upstream::Slot;
-use crate::wire::response_scan::{Answer, Beginning, Format, OutcomeScan};
+use crate::wire::response_scan::{Beginning, Format, ResponseKind, ResponseScan};
 use crate::wire::sse::Boundary;
 use crate::wire::{Kind, Method};
 
@@ -40,7 +40,7 @@ pub(crate) struct Opened<'q> {
 
 /// What has been read of an answer so far. What was looked at ahead is not read twice.
 pub(crate) struct Read<'q> {
-    scan: OutcomeScan<'q>,
+    scan: ResponseScan<'q>,
     /// Bytes that were looked at ahead and will be shown again.
     ahead: usize,
 }
@@ -49,7 +49,7 @@ impl<'q> Read<'q> {
     fn new(question: &Question<'q>, head: &AnswerHead) -> Read<'q> {
         // A refusal by status is an answer whatever its id: servers refuse what they could not read with one of their own.
         let id = if head.status < 300 { question.call.reply_to().id } else { None };
-        Read { scan: OutcomeScan::of_call(head.format, id), ahead: 0 }
+        Read { scan: ResponseScan::of_call(head.format, id), ahead: 0 }
     }
 
     /// Looks ahead at all that has arrived.
@@ -66,8 +66,8 @@ impl<'q> Read<'q> {
     }
 
     /// The verdict, given that the body is complete.
-    pub(crate) fn answer(&self) -> Answer {
-        self.scan.answer()
+    pub(crate) fn kind(&self) -> ResponseKind {
+        self.scan.kind()
     }
 
     /// Whether an event stream has given the answer, and where it stands.
@@ -170,7 +170,7 @@ fn judge(
 ) -> Result<(), Fault> {
     let status = head.status;
     let speaks_rpc = head.format == Format::Json
-        && matches!(read.answer(), Answer::Ok | Answer::ToolError | Answer::RpcError(_));
+        && matches!(read.kind(), ResponseKind::Ok | ResponseKind::ToolError | ResponseKind::RpcError(_));
     match status {
         ..300 => judge_success(question, slot, source, head, read),
         300..400 => {
@@ -237,21 +237,21 @@ fn judge_success(
     match head.format {
         _ if is_plain_http => Ok(()),
         Format::Opaque => fault("with a body that is neither JSON nor an event stream"),
-        Format::EventStream if candidate && source.is_complete() && read.answer() == Answer::NotRpc => {
+        Format::EventStream if candidate && source.is_complete() && read.kind() == ResponseKind::NotRpc => {
             fault("with an event stream without an answer")
         }
         Format::EventStream if source.is_complete() && read.is_torn() => {
             fault("with an event stream that ends inside an event")
         }
         Format::EventStream => Ok(()),
-        Format::Json if source.is_complete() => match read.answer() {
-            Answer::Ok | Answer::ToolError | Answer::RpcError(_) => Ok(()),
-            Answer::NotRpc | Answer::Empty => {
+        Format::Json if source.is_complete() => match read.kind() {
+            ResponseKind::Ok | ResponseKind::ToolError | ResponseKind::RpcError(_) => Ok(()),
+            ResponseKind::NotRpc | ResponseKind::Empty => {
                 fault("with something else than a JSON-RPC response to the call")
             }
         },
         Format::Json => match read.scan.beginning() {
-            Beginning::Answer | Beginning::Unknown => Ok(()),
+            Beginning::Response | Beginning::Unknown => Ok(()),
             Beginning::Other => fault("with something else than a JSON-RPC response to the call"),
         },
     }

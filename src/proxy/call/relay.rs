@@ -24,7 +24,7 @@ use crate::proxy::fairness::semaphore::Place;
 use crate::rollout::sample::{CallResult, Failure, judge_rpc_error};
 use crate::telemetry::Outcome;
 use crate::upstream::Slot;
-use crate::wire::response_scan::{Answer, Format};
+use crate::wire::response_scan::{Format, ResponseKind};
 use crate::wire::sse::Boundary;
 use crate::wire::{Kind, Method};
 
@@ -83,7 +83,7 @@ impl Delivery<'_> {
         record.upstream = Some(upstream);
         record.status = Some(status);
         record.bytes_out = sent.bytes;
-        let answer = read.answer();
+        let answer = read.kind();
         record.denial = told;
         record.outcome = told.map_or_else(|| self.classify(&sent, answer, status), Outcome::of_denial);
         // How long a subscription lives says nothing about how quick its slot is.
@@ -150,7 +150,7 @@ impl Delivery<'_> {
         self.call.session() == Some(SessionRequest::Stream)
     }
 
-    fn classify(&self, sent: &Sent, answer: Answer, status: u16) -> Outcome {
+    fn classify(&self, sent: &Sent, answer: ResponseKind, status: u16) -> Outcome {
         match &sent.result {
             Err(Cut::Interrupted(Interrupt::Draining)) if self.is_session_stream() => return Outcome::Ok,
             Err(Cut::Interrupted(interrupt) | Cut::Unwritten(interrupt)) => return interrupt.outcome(),
@@ -161,15 +161,15 @@ impl Delivery<'_> {
         }
         match answer {
             _ if self.is_acknowledged(status) => Outcome::Ok,
-            Answer::Ok => Outcome::Ok,
-            Answer::ToolError => Outcome::ToolError,
-            Answer::RpcError(_) => Outcome::RpcError,
-            Answer::Empty | Answer::NotRpc => Outcome::Upstream,
+            ResponseKind::Ok => Outcome::Ok,
+            ResponseKind::ToolError => Outcome::ToolError,
+            ResponseKind::RpcError(_) => Outcome::RpcError,
+            ResponseKind::Empty | ResponseKind::NotRpc => Outcome::Upstream,
         }
     }
 
     /// What the answer says about its slot; nothing, if it was the client or the guard who ended it.
-    fn verdict(&self, sent: &Sent, answer: Answer, status: u16) -> Option<CallResult> {
+    fn verdict(&self, sent: &Sent, answer: ResponseKind, status: u16) -> Option<CallResult> {
         if let Err(cut) = &sent.result {
             return failure_of(cut).map(CallResult::Failed);
         }
@@ -177,10 +177,10 @@ impl Delivery<'_> {
             _ if status >= 500 => CallResult::Failed(Failure::Status),
             // A refusal by status (400, 404) is an answer, whatever its body.
             _ if status >= 300 || self.is_acknowledged(status) => CallResult::Completed,
-            Answer::Ok => CallResult::Completed,
-            Answer::ToolError => CallResult::ToolError,
-            Answer::RpcError(code) => judge_rpc_error(code),
-            Answer::Empty | Answer::NotRpc => CallResult::Failed(Failure::Garbage),
+            ResponseKind::Ok => CallResult::Completed,
+            ResponseKind::ToolError => CallResult::ToolError,
+            ResponseKind::RpcError(code) => judge_rpc_error(code),
+            ResponseKind::Empty | ResponseKind::NotRpc => CallResult::Failed(Failure::Garbage),
         })
     }
 

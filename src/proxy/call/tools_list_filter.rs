@@ -1,6 +1,6 @@
-//! The answer to `tools/list` for a client that is shown only its own tools: waited for whole, within a bound, and edited.
+//! The answer to `tools/list` for a client that is shown only its own tools: waited for whole, within a bound, and filtered.
 //!
-//! What cannot be edited without doubt is not passed on. Must not know which tools are a client's.
+//! What cannot be filtered without doubt is not passed on. Must not know which tools are a client's.
 
 use crate::http1::BodyLength;
 use crate::policy::call::View;
@@ -9,7 +9,7 @@ use crate::proxy::backend::response_head::AnswerHead;
 use crate::proxy::downstream::stream::Downstream;
 use crate::wire::response_scan::Format;
 use crate::wire::tools_list;
-use crate::wire::tools_list::{Edited, EventEditor};
+use crate::wire::tools_list::{EventFilter, Filtered};
 
 /// A longer list is refused rather than passed on unread.
 const LIST_BYTES_MAX: usize = 4 << 20;
@@ -25,27 +25,27 @@ pub(crate) async fn show_only(
         return Ok(());
     }
     let shows = |tool: &str| view.shows(tool);
-    let edited = match head.format {
+    let filtered = match head.format {
         Format::Json => {
             source.collect(client, LIST_BYTES_MAX).await?;
             // No answer at all is not ours to judge.
             if source.data.is_empty() {
-                Ok(Edited::default())
+                Ok(Filtered::default())
             } else {
-                tools_list::message(&source.data, &shows)
+                tools_list::filter_message(&source.data, &shows)
             }
         }
         Format::EventStream => {
-            let (mut editor, mut fed) = (EventEditor::default(), Ok(()));
+            let (mut filter, mut fed) = (EventFilter::default(), Ok(()));
             // Some servers keep a stream open after they have answered, and nothing that matters follows.
             let answered = |data: &[u8]| {
-                fed = editor.feed(data, &shows);
-                fed.is_err() || editor.is_answer()
+                fed = filter.feed(data, &shows);
+                fed.is_err() || filter.is_response()
             };
             source.collect_until(client, LIST_BYTES_MAX, answered).await?;
             fed.and_then(|()| {
-                editor.feed(&source.data, &shows)?;
-                editor.finish(&source.data, &shows)
+                filter.feed(&source.data, &shows)?;
+                filter.finish(&source.data, &shows)
             })
         }
         Format::Opaque if head.status >= 300 => return Ok(()),
@@ -55,7 +55,7 @@ pub(crate) async fn show_only(
             return if nothing { Ok(()) } else { Err(Cut::Unreadable) };
         }
     };
-    let edited = edited.map_err(|_doubt| Cut::Unreadable)?;
-    source.end_with(edited.bytes);
+    let filtered = filtered.map_err(|_doubt| Cut::Unreadable)?;
+    source.end_with(filtered.bytes);
     Ok(())
 }

@@ -9,19 +9,19 @@ const ASK: &str = r#"data: {"jsonrpc":"2.0","id":1,"method":"sampling/createMess
 const ANSWER: &str = r#"data: {"jsonrpc":"2.0","id":1,"result":{"isError":true}}"#;
 const CALL: &[u8] = b"1";
 
-fn read_of_call(format: Format, pieces: &[&[u8]]) -> Answer {
-    let mut scan = OutcomeScan::of_call(format, Some(CALL));
+fn read_of_call(format: Format, pieces: &[&[u8]]) -> ResponseKind {
+    let mut scan = ResponseScan::of_call(format, Some(CALL));
     for piece in pieces {
         scan.feed(piece);
     }
-    scan.answer()
+    scan.kind()
 }
 
 // JSON-RPC 2.0, 5: "It MUST be the same as the value of the id member in the Request Object." A JSON body is the only
 // answer there can be: there, any id but null will do.
 #[test]
 fn only_a_response_with_the_id_of_the_call_is_its_answer() {
-    let (ok, none) = (Answer::Ok, Answer::NotRpc);
+    let (ok, none) = (ResponseKind::Ok, ResponseKind::NotRpc);
     for (id, in_json, in_events) in [
         ("\"id\":1,", ok, ok),
         ("\"id\": 1.0 ,", ok, ok),
@@ -59,7 +59,7 @@ fn only_a_response_with_the_id_of_the_call_is_its_answer() {
     }
     let other = ANSWER.replace(":1,", ":2,");
     for (events, expect) in
-        [([&other, ASK, NOTE], Answer::NotRpc), ([&other, ANSWER, &other], Answer::ToolError)]
+        [([&other, ASK, NOTE], ResponseKind::NotRpc), ([&other, ANSWER, &other], ResponseKind::ToolError)]
     {
         let body: String = events.iter().flat_map(|event| [*event, "\n\n"]).collect();
         assert_eq!(read_of_call(Format::EventStream, &[body.as_bytes()]), expect);
@@ -71,7 +71,7 @@ fn only_a_response_with_the_id_of_the_call_is_its_answer() {
 fn check_boundary(text: &str, expect: Boundary) {
     for end in ["\n", "\r\n", "\r"] {
         let text = text.replace('\n', end);
-        let mut scan = OutcomeScan::of_call(Format::EventStream, Some(CALL));
+        let mut scan = ResponseScan::of_call(Format::EventStream, Some(CALL));
         text.as_bytes().chunks(1).for_each(|byte| scan.feed(byte));
         assert_eq!(scan.events(), Some((false, expect)), "{text:?}");
     }
@@ -134,7 +134,7 @@ proptest! {
     fn an_event_that_is_appended_is_read_as_an_event_of_its_own(
         stream in r"\u{feff}?(data|id|event|:|retry|x|: ?|a|\n|\r|\r\n|\n\n|1){0,14}",
     ) {
-        let mut scan = OutcomeScan::of_call(Format::EventStream, Some(CALL));
+        let mut scan = ResponseScan::of_call(Format::EventStream, Some(CALL));
         scan.feed(stream.as_bytes());
         let Some((false, boundary)) = scan.events() else { return Ok(()) };
         let end = match boundary {
@@ -156,7 +156,7 @@ proptest! {
 #[test]
 fn tells_the_beginning_of_an_answer() {
     let beginning = |text: &str| {
-        let mut scan = OutcomeScan::of_call(Format::Json, Some(CALL));
+        let mut scan = ResponseScan::of_call(Format::Json, Some(CALL));
         text.as_bytes().chunks(3).for_each(|piece| scan.feed(piece));
         scan.beginning()
     };
@@ -164,11 +164,11 @@ fn tells_the_beginning_of_an_answer() {
         (" ", Beginning::Unknown),
         (r#"{"jsonrpc":"2.0","id":1"#, Beginning::Unknown),
         (r#"{"jsonrpc":"2.0","id":1,"result":"#, Beginning::Unknown),
-        (r#"{"jsonrpc":"2.0","id":1,"result":{"#, Beginning::Answer),
-        (r#"{"jsonrpc":"2.0","id":1,"error":{"#, Beginning::Answer),
+        (r#"{"jsonrpc":"2.0","id":1,"result":{"#, Beginning::Response),
+        (r#"{"jsonrpc":"2.0","id":1,"error":{"#, Beginning::Response),
         (r#"{"jsonrpc":"2.0","result":{},"id":"#, Beginning::Unknown),
-        (r#"{"jsonrpc":"2.0","result":{},"id":1,"#, Beginning::Answer),
-        (r#"{"jsonrpc":"2.0","result":{},"id":2,"#, Beginning::Answer),
+        (r#"{"jsonrpc":"2.0","result":{},"id":1,"#, Beginning::Response),
+        (r#"{"jsonrpc":"2.0","result":{},"id":2,"#, Beginning::Response),
         (r#"{"jsonrpc":"2.0","result":{},"id":null,"#, Beginning::Other),
         (r#"{"jsonrpc":"2.0","id":true,"result":{"#, Beginning::Other),
         ("<", Beginning::Other),

@@ -1,8 +1,8 @@
 //! A `text/event-stream` in pieces: the last event that is a JSON-RPC response decides.
 
-use super::Answer;
+use super::ResponseKind;
 use super::id::Expected;
-use super::message::{MessageScan, Seen};
+use super::message::{MessageKind, MessageScan};
 use crate::wire::sse::{Boundary, Parser, Part};
 
 /// The scan of one event stream.
@@ -10,7 +10,7 @@ use crate::wire::sse::{Boundary, Parser, Part};
 pub(super) struct EventScan<'i> {
     parser: Parser,
     message: MessageScan<'i>,
-    last: Option<Answer>,
+    last: Option<ResponseKind>,
 }
 
 impl<'i> EventScan<'i> {
@@ -24,7 +24,7 @@ impl<'i> EventScan<'i> {
             match part {
                 Part::Data(data) => self.message.feed(data),
                 Part::End { is_message } => {
-                    if let Seen::Answer(answer) = self.message.seen()
+                    if let MessageKind::Response(answer) = self.message.seen()
                         && is_message
                     {
                         self.last = Some(answer);
@@ -36,7 +36,7 @@ impl<'i> EventScan<'i> {
     }
 
     /// The verdict of the stream, if it had one.
-    pub(super) fn answer(&self) -> Option<Answer> {
+    pub(super) fn kind(&self) -> Option<ResponseKind> {
         self.last
     }
 

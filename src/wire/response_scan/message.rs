@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use super::Answer;
+use super::ResponseKind;
 use super::id::Expected;
 use super::skip::Skip;
 use crate::wire::lexer::Lexer;
@@ -13,13 +13,13 @@ use crate::wire::token::{literal_end, number_end, short_string_end, space_end};
 
 /// What a complete message turned out to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Seen {
+pub(super) enum MessageKind {
     /// A JSON-RPC response.
-    Answer(Answer),
+    Response(ResponseKind),
     /// A JSON-RPC request or notification.
     Call,
     /// Anything else, an incomplete message, or a response to another call.
-    Nothing,
+    Other,
 }
 
 /// The scan of one message.
@@ -290,22 +290,22 @@ impl<'i> MessageScan<'i> {
     }
 
     /// What the message was, given that it is complete.
-    pub(super) fn seen(&self) -> Seen {
+    pub(super) fn seen(&self) -> MessageKind {
         let Facts { is_version_2, has_method, has_result, is_error, error, .. } = self.facts;
         if !matches!(self.state, State::End) || !is_version_2 {
-            return Seen::Nothing;
+            return MessageKind::Other;
         }
         if has_method {
-            return Seen::Call;
+            return MessageKind::Call;
         }
         if !self.is_to_call() {
-            return Seen::Nothing;
+            return MessageKind::Other;
         }
         match error {
-            ErrorMember::Object(Some(code)) => Seen::Answer(Answer::RpcError(code)),
-            ErrorMember::Absent if has_result && is_error => Seen::Answer(Answer::ToolError),
-            ErrorMember::Absent if has_result => Seen::Answer(Answer::Ok),
-            ErrorMember::Absent | ErrorMember::Object(None) | ErrorMember::Malformed => Seen::Nothing,
+            ErrorMember::Object(Some(code)) => MessageKind::Response(ResponseKind::RpcError(code)),
+            ErrorMember::Absent if has_result && is_error => MessageKind::Response(ResponseKind::ToolError),
+            ErrorMember::Absent if has_result => MessageKind::Response(ResponseKind::Ok),
+            ErrorMember::Absent | ErrorMember::Object(None) | ErrorMember::Malformed => MessageKind::Other,
         }
     }
 

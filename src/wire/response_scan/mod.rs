@@ -11,13 +11,13 @@ mod skip;
 
 use events::EventScan;
 use id::Expected;
-use message::{MessageScan, Seen};
+use message::{MessageKind, MessageScan};
 
 use crate::wire::sse::Boundary;
 
 /// What an answer's body says about the call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Answer {
+pub enum ResponseKind {
     /// A JSON-RPC result, `isError` absent or false.
     Ok,
     /// `result.isError` is true.
@@ -60,7 +60,7 @@ impl Format {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Beginning {
     /// The beginning of the answer to the call.
-    Answer,
+    Response,
     /// The beginning of something else: no JSON object, or a response without an id.
     Other,
     /// Either is still possible.
@@ -69,7 +69,7 @@ pub enum Beginning {
 
 /// An incremental scan beside the stream. Feeding never fails and never needs the bytes to be kept.
 #[derive(Debug)]
-pub struct OutcomeScan<'i> {
+pub struct ResponseScan<'i> {
     empty: bool,
     reader: Reader<'i>,
 }
@@ -81,14 +81,14 @@ enum Reader<'i> {
     Opaque,
 }
 
-impl<'i> OutcomeScan<'i> {
+impl<'i> ResponseScan<'i> {
     /// A scan for a body of this format, in which a response with any id is the answer.
-    pub fn new(format: Format) -> OutcomeScan<'i> {
-        OutcomeScan::of_call(format, None)
+    pub fn new(format: Format) -> ResponseScan<'i> {
+        ResponseScan::of_call(format, None)
     }
 
     /// The same, but of a stream only a response with this id, raw JSON, is the answer. JSON needs an id that is not null.
-    pub fn of_call(format: Format, id: Option<&'i [u8]>) -> OutcomeScan<'i> {
+    pub fn of_call(format: Format, id: Option<&'i [u8]>) -> ResponseScan<'i> {
         let reader = match (format, id) {
             (Format::Json, None) => Reader::Json(MessageScan::new(Expected::any())),
             (Format::Json, Some(_)) => Reader::Json(MessageScan::new(Expected::present())),
@@ -96,7 +96,7 @@ impl<'i> OutcomeScan<'i> {
             (Format::EventStream, Some(id)) => Reader::EventStream(EventScan::new(Expected::same(id))),
             (Format::Opaque, _) => Reader::Opaque,
         };
-        OutcomeScan { empty: true, reader }
+        ResponseScan { empty: true, reader }
     }
 
     /// Sees the next bytes of the body.
@@ -110,25 +110,25 @@ impl<'i> OutcomeScan<'i> {
     }
 
     /// The verdict, given that the body is complete.
-    pub fn answer(&self) -> Answer {
+    pub fn kind(&self) -> ResponseKind {
         if self.empty {
-            return Answer::Empty;
+            return ResponseKind::Empty;
         }
         let answer = match &self.reader {
             Reader::Json(message) => match message.seen() {
-                Seen::Answer(answer) => Some(answer),
-                Seen::Call | Seen::Nothing => None,
+                MessageKind::Response(answer) => Some(answer),
+                MessageKind::Call | MessageKind::Other => None,
             },
-            Reader::EventStream(events) => events.answer(),
+            Reader::EventStream(events) => events.kind(),
             Reader::Opaque => None,
         };
-        answer.unwrap_or(Answer::NotRpc)
+        answer.unwrap_or(ResponseKind::NotRpc)
     }
 
     /// Whether an event with the answer has ended, and where the stream stands; `None` for other formats.
     pub fn events(&self) -> Option<(bool, Boundary)> {
         match &self.reader {
-            Reader::EventStream(events) => Some((events.answer().is_some(), events.boundary())),
+            Reader::EventStream(events) => Some((events.kind().is_some(), events.boundary())),
             Reader::Json(_) | Reader::Opaque => None,
         }
     }
@@ -136,7 +136,7 @@ impl<'i> OutcomeScan<'i> {
     /// What the beginning of a JSON answer is.
     pub fn beginning(&self) -> Beginning {
         match &self.reader {
-            Reader::Json(message) if message.is_begun() => Beginning::Answer,
+            Reader::Json(message) if message.is_begun() => Beginning::Response,
             Reader::Json(message) if message.is_other() => Beginning::Other,
             Reader::Json(_) | Reader::EventStream(_) | Reader::Opaque => Beginning::Unknown,
         }

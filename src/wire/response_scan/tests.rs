@@ -5,17 +5,17 @@ use serde_json::Value;
 
 use super::*;
 
-fn read(format: Format, pieces: &[&[u8]]) -> Answer {
-    let mut scan = OutcomeScan::new(format);
+fn read(format: Format, pieces: &[&[u8]]) -> ResponseKind {
+    let mut scan = ResponseScan::new(format);
     for piece in pieces {
         scan.feed(piece);
     }
-    scan.answer()
+    scan.kind()
 }
 
 /// Read at once, byte by byte, and cut in two anywhere: always the same.
 #[track_caller]
-fn check(format: Format, body: &str, expect: Answer) {
+fn check(format: Format, body: &str, expect: ResponseKind) {
     let bytes = body.as_bytes();
     assert_eq!(read(format, &[bytes]), expect, "{body}");
     let single: Vec<&[u8]> = bytes.chunks(1).collect();
@@ -28,26 +28,29 @@ fn check(format: Format, body: &str, expect: Answer) {
 }
 
 #[track_caller]
-fn check_json(body: &str, expect: Answer) {
+fn check_json(body: &str, expect: ResponseKind) {
     check(Format::Json, body, expect);
 }
 
 #[test]
 fn tells_results_tool_errors_and_rpc_errors_apart() {
-    check_json(r#"{"jsonrpc":"2.0","id":1,"result":{"content":[],"isError":false}}"#, Answer::Ok);
-    check_json(r#"{"jsonrpc":"2.0","id":1,"result":{}}"#, Answer::Ok);
-    check_json(r#"{"jsonrpc":"2.0","id":1,"result":{"isError":true,"content":[]}}"#, Answer::ToolError);
+    check_json(r#"{"jsonrpc":"2.0","id":1,"result":{"content":[],"isError":false}}"#, ResponseKind::Ok);
+    check_json(r#"{"jsonrpc":"2.0","id":1,"result":{}}"#, ResponseKind::Ok);
+    check_json(r#"{"jsonrpc":"2.0","id":1,"result":{"isError":true,"content":[]}}"#, ResponseKind::ToolError);
     check_json(
         r#"{"result":{"content":[{"a":[]}],"isError" : true } , "id":"x","jsonrpc":"2.0"} "#,
-        Answer::ToolError,
+        ResponseKind::ToolError,
     );
-    check_json(r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32603,"message":"m"}}"#, Answer::RpcError(-32603));
+    check_json(
+        r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32603,"message":"m"}}"#,
+        ResponseKind::RpcError(-32603),
+    );
     check_json(
         r#"{"jsonrpc":"2.0","id":null,"error":{"message":"m","data":{"code":1},"code":7}}"#,
-        Answer::RpcError(7),
+        ResponseKind::RpcError(7),
     );
-    check_json(r#"{"jsonrpc":"2.0","id":1,"result":{"isError":"true"}}"#, Answer::Ok);
-    check_json(r#"{"jsonrpc":"2.0","id":1,"result":null}"#, Answer::Ok);
+    check_json(r#"{"jsonrpc":"2.0","id":1,"result":{"isError":"true"}}"#, ResponseKind::Ok);
+    check_json(r#"{"jsonrpc":"2.0","id":1,"result":null}"#, ResponseKind::Ok);
 }
 
 #[test]
@@ -62,32 +65,38 @@ fn is_not_fooled_by_the_same_names_elsewhere() {
         r#""code":-32603"#,
     ];
     for decoy in decoys {
-        check_json(&format!(r#"{{"jsonrpc":"2.0","id":1,"result":{{{decoy}}}}}"#), Answer::Ok);
-        check_json(&format!(r#"{{"jsonrpc":"2.0","id":1,"x":{{{decoy}}},"result":{{"y":1}}}}"#), Answer::Ok);
-        check_json(&format!(r#"{{"jsonrpc":"2.0","result":{{{decoy},"isError":true}}}}"#), Answer::ToolError);
+        check_json(&format!(r#"{{"jsonrpc":"2.0","id":1,"result":{{{decoy}}}}}"#), ResponseKind::Ok);
+        check_json(
+            &format!(r#"{{"jsonrpc":"2.0","id":1,"x":{{{decoy}}},"result":{{"y":1}}}}"#),
+            ResponseKind::Ok,
+        );
+        check_json(
+            &format!(r#"{{"jsonrpc":"2.0","result":{{{decoy},"isError":true}}}}"#),
+            ResponseKind::ToolError,
+        );
     }
-    check_json(r#"{"jsonrpc":"2.0","isError":true,"code":5,"id":1,"result":{}}"#, Answer::Ok);
+    check_json(r#"{"jsonrpc":"2.0","isError":true,"code":5,"id":1,"result":{}}"#, ResponseKind::Ok);
     check_json(
         r#"{"jsonrpc":"2.0","error":{"code":4,"isError":true,"data":{"code":5}}}"#,
-        Answer::RpcError(4),
+        ResponseKind::RpcError(4),
     );
 }
 
 #[test]
 fn reads_escaped_names() {
-    check_json(r#"{"json\u0072pc":"2\u002e0","re\u0073ult":{"\u0069sError":true}}"#, Answer::ToolError);
-    check_json(r#"{"jsonrpc":"2.0","\u0065rror":{"c\u006fde":-1}}"#, Answer::RpcError(-1));
+    check_json(r#"{"json\u0072pc":"2\u002e0","re\u0073ult":{"\u0069sError":true}}"#, ResponseKind::ToolError);
+    check_json(r#"{"jsonrpc":"2.0","\u0065rror":{"c\u006fde":-1}}"#, ResponseKind::RpcError(-1));
 }
 
 // The client's parser takes the last of equal keys; so does the record of what it was told.
 #[test]
 fn lets_the_last_of_equal_keys_count() {
-    check_json(r#"{"jsonrpc":"2.0","result":{"isError":true,"isError":false}}"#, Answer::Ok);
-    check_json(r#"{"jsonrpc":"2.0","result":{"isError":true},"result":{}}"#, Answer::Ok);
-    check_json(r#"{"jsonrpc":"2.0","error":{"code":1,"code":2}}"#, Answer::RpcError(2));
-    check_json(r#"{"jsonrpc":"2.0","error":{"code":1},"error":{}}"#, Answer::NotRpc);
-    check_json(r#"{"jsonrpc":"1.0","result":{},"jsonrpc":"2.0"}"#, Answer::Ok);
-    check_json(r#"{"jsonrpc":"2.0","result":{},"jsonrpc":2}"#, Answer::NotRpc);
+    check_json(r#"{"jsonrpc":"2.0","result":{"isError":true,"isError":false}}"#, ResponseKind::Ok);
+    check_json(r#"{"jsonrpc":"2.0","result":{"isError":true},"result":{}}"#, ResponseKind::Ok);
+    check_json(r#"{"jsonrpc":"2.0","error":{"code":1,"code":2}}"#, ResponseKind::RpcError(2));
+    check_json(r#"{"jsonrpc":"2.0","error":{"code":1},"error":{}}"#, ResponseKind::NotRpc);
+    check_json(r#"{"jsonrpc":"1.0","result":{},"jsonrpc":"2.0"}"#, ResponseKind::Ok);
+    check_json(r#"{"jsonrpc":"2.0","result":{},"jsonrpc":2}"#, ResponseKind::NotRpc);
 }
 
 #[test]
@@ -114,10 +123,10 @@ fn knows_what_is_no_answer() {
         r#"{"jsonrpc":"2.0","id":1,"result":{},}"#,
         " ",
     ] {
-        check_json(body, Answer::NotRpc);
+        check_json(body, ResponseKind::NotRpc);
     }
-    check_json("", Answer::Empty);
-    check_json(r#"{"jsonrpc":"2.0","error":null,"result":{}}"#, Answer::Ok);
+    check_json("", ResponseKind::Empty);
+    check_json(r#"{"jsonrpc":"2.0","error":null,"result":{}}"#, ResponseKind::Ok);
 }
 
 #[test]
@@ -125,7 +134,7 @@ fn takes_an_answer_that_is_cut_short_for_none() {
     let body =
         r#"{"jsonrpc":"2.0","id":1,"result":{"content":[{"type":"text","text":"3\n"}],"isError":false}}"#;
     for length in 1..body.len() {
-        check_json(&body[..length], Answer::NotRpc);
+        check_json(&body[..length], ResponseKind::NotRpc);
     }
 }
 
@@ -136,26 +145,26 @@ fn reads_the_end_of_answers_of_any_size() {
     let body = format!(
         r#"{{"jsonrpc":"2.0","id":1,"result":{{"content":[{{"text":"{text}"}}],"s":[{item}0],"isError":true}}}}"#
     );
-    check_json(&body, Answer::ToolError);
+    check_json(&body, ResponseKind::ToolError);
     // A number that is too long to keep is not judged, in one piece or in many.
     for digit in ["1", "0", "-"] {
         let number = digit.repeat(60);
         check_json(
             &format!(r#"{{"jsonrpc":"2.0","result":{{"n":{number},"isError":true}}}}"#),
-            Answer::ToolError,
+            ResponseKind::ToolError,
         );
     }
     let deep = "[".repeat(100_000) + &"]".repeat(100_000);
     check_json(
         &format!(r#"{{"jsonrpc":"2.0","x":{deep},"error":{{"code":-32603}}}}"#),
-        Answer::RpcError(-32603),
+        ResponseKind::RpcError(-32603),
     );
 }
 
 #[test]
 fn reads_nothing_of_other_formats() {
-    check(Format::Opaque, r#"{"jsonrpc":"2.0","result":{}}"#, Answer::NotRpc);
-    check(Format::Opaque, "", Answer::Empty);
+    check(Format::Opaque, r#"{"jsonrpc":"2.0","result":{}}"#, ResponseKind::NotRpc);
+    check(Format::Opaque, "", ResponseKind::Empty);
     let format = |value: &str| Format::from_content_type(value.as_bytes());
     assert_eq!(format("application/json"), Format::Json);
     assert_eq!(format("Application/JSON ; charset=utf-8"), Format::Json);
@@ -174,7 +183,7 @@ const FAILED: &str = r#"data: {"jsonrpc":"2.0","id":1,"error":{"code":-32603,"me
 
 /// Lines, ended in each of the three ways.
 #[track_caller]
-fn check_events(lines: &[&str], expect: Answer) {
+fn check_events(lines: &[&str], expect: ResponseKind) {
     for end in ["\n", "\r\n", "\r"] {
         let body: String = lines.iter().flat_map(|line| [*line, end]).collect();
         check(Format::EventStream, &body, expect);
@@ -184,17 +193,17 @@ fn check_events(lines: &[&str], expect: Answer) {
 // 2026-07-28, Receiving Messages: notifications come before the final response; before 2026 requests did as well.
 #[test]
 fn lets_the_last_response_of_a_stream_decide() {
-    check_events(&[NOTE, "", ASK, "", DONE, ""], Answer::ToolError);
-    check_events(&[DONE, "", NOTE, "", ASK, ""], Answer::ToolError);
-    check_events(&[DONE, "", FAILED, ""], Answer::RpcError(-32603));
-    check_events(&["event: message", "id: 7", "retry: 10", FAILED, ""], Answer::RpcError(-32603));
+    check_events(&[NOTE, "", ASK, "", DONE, ""], ResponseKind::ToolError);
+    check_events(&[DONE, "", NOTE, "", ASK, ""], ResponseKind::ToolError);
+    check_events(&[DONE, "", FAILED, ""], ResponseKind::RpcError(-32603));
+    check_events(&["event: message", "id: 7", "retry: 10", FAILED, ""], ResponseKind::RpcError(-32603));
     check_events(
         &[": keep-alive", "", "id: 1", "data:", "", "event: message", DONE, "", ": bye"],
-        Answer::ToolError,
+        ResponseKind::ToolError,
     );
-    check_events(&[NOTE, "", ASK, ""], Answer::NotRpc);
-    check_events(&["data: rubbish", ""], Answer::NotRpc);
-    check_events(&[DONE, "", "data: rubbish", ""], Answer::ToolError);
+    check_events(&[NOTE, "", ASK, ""], ResponseKind::NotRpc);
+    check_events(&["data: rubbish", ""], ResponseKind::NotRpc);
+    check_events(&[DONE, "", "data: rubbish", ""], ResponseKind::ToolError);
 }
 
 // WHATWG HTML, 9.2.6: fields, comments, the optional space, and events that end without an empty line.
@@ -202,38 +211,40 @@ fn lets_the_last_response_of_a_stream_decide() {
 fn reads_event_streams_by_their_rules() {
     check_events(
         &[r#"data:{"jsonrpc":"2.0","#, "event:message", r#"data: "result":{"isError":"#, "data:true}}", ""],
-        Answer::ToolError,
+        ResponseKind::ToolError,
     );
-    check_events(&[&DONE.replace("data: ", "data:"), ""], Answer::ToolError);
-    check_events(&["data", r#"data: {"jsonrpc":"2.0","result":"#, "data", "data: {}}", ""], Answer::Ok);
-    check_events(&[DONE], Answer::NotRpc);
-    check_events(&["event: ping", DONE, ""], Answer::NotRpc);
-    check_events(&["event: ping", "event: message", DONE, ""], Answer::ToolError);
-    check_events(&["event: messages-of-another-kind", DONE, ""], Answer::NotRpc);
-    check_events(&["event: ping", "", DONE, ""], Answer::ToolError);
-    check_events(&["event", DONE, ""], Answer::ToolError);
-    check_events(&[&DONE.replace("data:", "datax:"), ""], Answer::NotRpc);
-    check_events(&[&DONE.replace("data:", " data:"), ""], Answer::NotRpc);
-    check_events(&[&format!("\u{feff}{DONE}"), ""], Answer::ToolError);
-    check_events(&["", &format!("\u{feff}{DONE}"), ""], Answer::NotRpc);
-    check_events(&[r#"data: {"jsonrpc":"2.0","result":{"te"#, r#"data: xt":1}}"#, ""], Answer::Ok);
+    check_events(&[&DONE.replace("data: ", "data:"), ""], ResponseKind::ToolError);
+    check_events(&["data", r#"data: {"jsonrpc":"2.0","result":"#, "data", "data: {}}", ""], ResponseKind::Ok);
+    check_events(&[DONE], ResponseKind::NotRpc);
+    check_events(&["event: ping", DONE, ""], ResponseKind::NotRpc);
+    check_events(&["event: ping", "event: message", DONE, ""], ResponseKind::ToolError);
+    check_events(&["event: messages-of-another-kind", DONE, ""], ResponseKind::NotRpc);
+    check_events(&["event: ping", "", DONE, ""], ResponseKind::ToolError);
+    check_events(&["event", DONE, ""], ResponseKind::ToolError);
+    check_events(&[&DONE.replace("data:", "datax:"), ""], ResponseKind::NotRpc);
+    check_events(&[&DONE.replace("data:", " data:"), ""], ResponseKind::NotRpc);
+    check_events(&[&format!("\u{feff}{DONE}"), ""], ResponseKind::ToolError);
+    check_events(&["", &format!("\u{feff}{DONE}"), ""], ResponseKind::NotRpc);
+    check_events(&[r#"data: {"jsonrpc":"2.0","result":{"te"#, r#"data: xt":1}}"#, ""], ResponseKind::Ok);
 }
 
 /// What the answer says, read as a tree.
-fn oracle(body: &[u8]) -> Answer {
-    let Ok(Value::Object(message)) = serde_json::from_slice::<Value>(body) else { return Answer::NotRpc };
+fn oracle(body: &[u8]) -> ResponseKind {
+    let Ok(Value::Object(message)) = serde_json::from_slice::<Value>(body) else {
+        return ResponseKind::NotRpc;
+    };
     if message.get("jsonrpc") != Some(&Value::from("2.0")) || message.contains_key("method") {
-        return Answer::NotRpc;
+        return ResponseKind::NotRpc;
     }
     match (message.get("error"), message.get("result")) {
         (None | Some(Value::Null), Some(result)) => match result.get("isError") {
-            Some(Value::Bool(true)) => Answer::ToolError,
-            _ => Answer::Ok,
+            Some(Value::Bool(true)) => ResponseKind::ToolError,
+            _ => ResponseKind::Ok,
         },
         (Some(Value::Object(error)), _) => {
-            error.get("code").and_then(Value::as_i64).map_or(Answer::NotRpc, Answer::RpcError)
+            error.get("code").and_then(Value::as_i64).map_or(ResponseKind::NotRpc, ResponseKind::RpcError)
         }
-        _ => Answer::NotRpc,
+        _ => ResponseKind::NotRpc,
     }
 }
 

@@ -4,23 +4,23 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn shows(name: &str) -> bool {
+fn visible(name: &str) -> bool {
     name.starts_with("ok")
 }
 
 /// A stream that has arrived whole.
-fn events(stream: &[u8], shows: &dyn Fn(&str) -> bool) -> Result<Edited, ScanError> {
-    let mut editor = EventEditor::default();
-    editor.feed(stream, shows)?;
-    editor.finish(stream, shows)
+fn events(stream: &[u8], visible: &dyn Fn(&str) -> bool) -> Result<Filtered, ScanError> {
+    let mut filter = EventFilter::default();
+    filter.feed(stream, visible)?;
+    filter.finish(stream, visible)
 }
 
 #[track_caller]
 fn check(json: &str, expect: &str) {
-    let edited = message(json.as_bytes(), &shows).unwrap();
-    let bytes = edited.bytes.map_or_else(|| json.to_owned(), |bytes| String::from_utf8(bytes).unwrap());
+    let filtered = filter_message(json.as_bytes(), &visible).unwrap();
+    let bytes = filtered.bytes.map_or_else(|| json.to_owned(), |bytes| String::from_utf8(bytes).unwrap());
     assert_eq!(bytes, expect);
-    assert!(edited.is_answer);
+    assert!(filtered.is_response);
 }
 
 #[test]
@@ -52,7 +52,7 @@ fn what_is_no_list_passes_as_it_is() {
         check(json, json);
     }
     let notification = br#"{"jsonrpc":"2.0","method":"notifications/message","params":{"tools":[]}}"#;
-    assert_eq!(message(notification, &shows), Ok(Edited { bytes: None, is_answer: false }));
+    assert_eq!(filter_message(notification, &visible), Ok(Filtered { bytes: None, is_response: false }));
 }
 
 // A client whose parser takes the other one of two keys would see what was left out.
@@ -73,16 +73,16 @@ fn what_two_parsers_could_read_differently_is_refused() {
         ("", ScanError::Syntax),
         ("<html>", ScanError::Syntax),
     ] {
-        assert_eq!(message(json.as_bytes(), &shows), Err(error), "{json}");
+        assert_eq!(filter_message(json.as_bytes(), &visible), Err(error), "{json}");
     }
-    assert_eq!(message(b"{\"result\":\"\xff\"}", &shows), Err(ScanError::Utf8));
+    assert_eq!(filter_message(b"{\"result\":\"\xff\"}", &visible), Err(ScanError::Utf8));
 }
 
 #[track_caller]
-fn check_events(stream: &str, expect: &str, is_answer: bool) {
-    let edited = events(stream.as_bytes(), &shows).unwrap();
-    let bytes = edited.bytes.map_or_else(|| stream.to_owned(), |bytes| String::from_utf8(bytes).unwrap());
-    assert_eq!((bytes.as_str(), edited.is_answer), (expect, is_answer));
+fn check_events(stream: &str, expect: &str, is_response: bool) {
+    let filtered = events(stream.as_bytes(), &visible).unwrap();
+    let bytes = filtered.bytes.map_or_else(|| stream.to_owned(), |bytes| String::from_utf8(bytes).unwrap());
+    assert_eq!((bytes.as_str(), filtered.is_response), (expect, is_response));
 }
 
 #[test]
@@ -104,9 +104,9 @@ fn edits_the_data_of_events_and_nothing_else_of_a_stream() {
     check_events(note, note, false);
     check_events(&format!("\u{feff}data: {list}\n\n"), &format!("\u{feff}data: {less}\n\n"), true);
     check_events(&format!("data: {list}"), &format!("data: {less}"), true);
-    assert!(events(b"data: [1]\n\n", &shows).is_err());
-    assert!(events(b"data: <html>\n\n", &shows).is_err());
-    assert_eq!(events(b"", &shows), Ok(Edited::default()));
+    assert!(events(b"data: [1]\n\n", &visible).is_err());
+    assert!(events(b"data: <html>\n\n", &visible).is_err());
+    assert_eq!(events(b"", &visible), Ok(Filtered::default()));
 }
 
 proptest! {
@@ -116,17 +116,17 @@ proptest! {
         let tools: Vec<_> = names.iter().map(|name| serde_json::json!({"name": name, "inputSchema": {"a": [name]}})).collect();
         let mut value = serde_json::json!({"jsonrpc": "2.0", "id": 3, "result": {"tools": tools, "nextCursor": "x"}});
         let json = if pretty { serde_json::to_vec_pretty(&value) } else { serde_json::to_vec(&value) }.unwrap();
-        let edited = message(&json, &shows).unwrap();
-        let bytes = edited.bytes.clone().unwrap_or_else(|| json.clone());
-        value["result"]["tools"].as_array_mut().unwrap().retain(|tool| shows(tool["name"].as_str().unwrap()));
+        let filtered = filter_message(&json, &visible).unwrap();
+        let bytes = filtered.bytes.clone().unwrap_or_else(|| json.clone());
+        value["result"]["tools"].as_array_mut().unwrap().retain(|tool| visible(tool["name"].as_str().unwrap()));
         prop_assert_eq!(serde_json::from_slice::<serde_json::Value>(&bytes).unwrap(), value);
-        prop_assert_eq!(edited.bytes.is_none(), names.iter().all(|name| shows(name)));
-        prop_assert_eq!(message(&bytes, &shows).unwrap().bytes, None);
+        prop_assert_eq!(filtered.bytes.is_none(), names.iter().all(|name| visible(name)));
+        prop_assert_eq!(filter_message(&bytes, &visible).unwrap().bytes, None);
     }
 
     #[test]
     fn never_panics_and_never_shows_more(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-        let _ = (message(&bytes, &shows), events(&bytes, &shows));
+        let _ = (filter_message(&bytes, &visible), events(&bytes, &visible));
     }
 }
 
@@ -135,21 +135,21 @@ proptest! {
 fn each_event_is_read_once_however_the_stream_is_cut() {
     let note = "event: message\r\ndata: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/message\"}\r\n\r\n: ping\n\n";
     let answer = "data: {\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{\"tools\":[{\"name\":\"ok\"},{\"name\":\"no\"}]}}\n\n";
-    let edited = answer.replace(",{\"name\":\"no\"}", "");
+    let filtered = answer.replace(",{\"name\":\"no\"}", "");
     let stream = note.repeat(2000) + answer;
-    let expect = note.repeat(2000) + &edited;
+    let expect = note.repeat(2000) + &filtered;
     for step in [1, 7, 4096, stream.len()] {
-        let mut editor = EventEditor::default();
+        let mut filter = EventFilter::default();
         let mut seen = 0;
         while seen < stream.len() {
-            assert!(!editor.is_answer());
+            assert!(!filter.is_response());
             seen = (seen + step).min(stream.len());
-            editor.feed(&stream.as_bytes()[..seen], &shows).unwrap();
+            filter.feed(&stream.as_bytes()[..seen], &visible).unwrap();
         }
-        assert!(editor.is_answer());
-        assert_eq!(editor.parsed, stream.len(), "in pieces of {step}");
-        let edited = editor.finish(stream.as_bytes(), &shows).unwrap();
-        assert!(edited.bytes.unwrap() == expect.as_bytes(), "in pieces of {step}");
+        assert!(filter.is_response());
+        assert_eq!(filter.parsed, stream.len(), "in pieces of {step}");
+        let filtered = filter.finish(stream.as_bytes(), &visible).unwrap();
+        assert!(filtered.bytes.unwrap() == expect.as_bytes(), "in pieces of {step}");
     }
 }
 
@@ -160,11 +160,11 @@ proptest! {
         cuts: [prop::sample::Index; 3],
     ) {
         let bytes = stream.as_bytes();
-        let whole = events(bytes, &shows);
+        let whole = events(bytes, &visible);
         let mut places: Vec<usize> = cuts.iter().map(|cut| cut.index(bytes.len() + 1)).collect();
         places.sort_unstable();
-        let mut editor = EventEditor::default();
-        let fed = places.iter().chain([&bytes.len()]).try_for_each(|end| editor.feed(&bytes[..*end], &shows));
-        prop_assert_eq!(fed.and_then(|()| editor.finish(bytes, &shows)), whole, "{:?}", stream);
+        let mut filter = EventFilter::default();
+        let fed = places.iter().chain([&bytes.len()]).try_for_each(|end| filter.feed(&bytes[..*end], &visible));
+        prop_assert_eq!(fed.and_then(|()| filter.finish(bytes, &visible)), whole, "{:?}", stream);
     }
 }
