@@ -1,7 +1,7 @@
 //! Any bytes as the head of a request or an answer.
 
 use mcp_guard::http1::{
-    Arriving, BodyLength, FieldSpans, HeadLimits, Known, Occurs, Version, head_end, request, response,
+    Arriving, BodyLength, FieldSpans, HeadLimits, KnownField, Occurs, Version, head_end, request, response,
 };
 
 const LIMITS: HeadLimits = HeadLimits { bytes_max: 2048, fields_max: 16 };
@@ -46,13 +46,14 @@ pub fn target(data: &[u8]) {
 fn check_request(head: &[u8], spans: &mut FieldSpans) {
     let Ok(parsed) = request::parse(head, spans, &LIMITS) else { return };
     assert!(parsed.path.starts_with(b"/") && parsed.path.iter().all(u8::is_ascii_graphic));
-    match parsed.fields.occurs(Known::Host) {
+    match parsed.fields.occurs(KnownField::Host) {
         Occurs::Once(host) => assert_eq!(host, parsed.host),
         Occurs::Never => assert!(parsed.version == Version::Http10 && parsed.host.is_empty()),
         Occurs::Repeated => panic!("two hosts"),
     }
     assert_ne!(parsed.body, BodyLength::UntilClose);
-    let framing = [Known::ContentLength, Known::TransferEncoding].map(|known| parsed.fields.occurs(known));
+    let framing =
+        [KnownField::ContentLength, KnownField::TransferEncoding].map(|known| parsed.fields.occurs(known));
     match parsed.body {
         BodyLength::None | BodyLength::UntilClose => assert_eq!(framing, [Occurs::Never; 2]),
         BodyLength::Bytes(_) => assert!(matches!(framing, [Occurs::Once(_), Occurs::Never])),

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::{plan, shadow};
 use crate::policy::rate::Rate;
 use crate::policy::reply::ErrorMode;
-use crate::policy::routes::Rule;
+use crate::policy::routes::RouteRule;
 use crate::policy::tools::ReadOnlyTools;
 use crate::policy::{Limits, Timeouts, ToolRules, auth, origin, paths};
 use crate::upstream::{Address, Backend, Secrets, Slot};
@@ -118,7 +118,7 @@ pub(crate) struct Health {
 /// One `[[route]]`.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Route {
-    pub(crate) rule: Rule,
+    pub(crate) rule: RouteRule,
     pub(crate) target: RouteTarget,
     /// Bytes at the start of a path that the backend does not see.
     pub(crate) stripped: usize,

@@ -14,7 +14,7 @@ use super::table::Table;
 use super::{slots, tokens, tools, value};
 use crate::config::diagnostics::{InvalidValue, quote};
 use crate::policy::auth::TokenHash;
-use crate::policy::routes::{ApiKey, Entry, Reach, Rule, Upgrades, Verb};
+use crate::policy::routes::{ApiKey, Auth, HttpMethod, PathMatch, RouteRule, Upgrades};
 use crate::upstream::{Accept, Backend, Slot, UpstreamAuthorization};
 
 pub(super) const ROUTES_MAX: usize = 64;
@@ -60,7 +60,7 @@ fn route(
     Some(Route { rule: rule?, target: target?, stripped, idle, total, in_flight_max, rate })
 }
 
-fn rule(table: &mut Table<'_>, config: &Config) -> Option<Rule> {
+fn rule(table: &mut Table<'_>, config: &Config) -> Option<RouteRule> {
     if !table.has("name") {
         table.error_missing("name", "a short name for logs and metrics, as in \"stream\"");
     }
@@ -69,9 +69,10 @@ fn rule(table: &mut Table<'_>, config: &Config) -> Option<Rule> {
         table.error_missing("prefix", "the path of the route, as in \"/orchestrator/stream\"");
     }
     let prefix = table.text("prefix", prefix);
-    let reach = if table.flag("exact", false) { Reach::Exact } else { Reach::Below };
+    let path_match = if table.flag("exact", false) { PathMatch::Exact } else { PathMatch::Prefix };
     let upgrades = if table.flag("websocket", false) { Upgrades::WebSocket } else { Upgrades::Refused };
-    let verbs = table.list("methods", Verb::ALL.len(), verb).unwrap_or_else(|| vec![Verb::Get]);
+    let methods =
+        table.list("methods", HttpMethod::ALL.len(), method).unwrap_or_else(|| vec![HttpMethod::Get]);
     let none_listed =
         table.entry("methods").and_then(|value| value.as_array()).is_some_and(|list| list.is_empty());
     if none_listed && upgrades == Upgrades::Refused {
@@ -79,8 +80,16 @@ fn rule(table: &mut Table<'_>, config: &Config) -> Option<Rule> {
         table.error("methods", None, InvalidValue::new("needs at least one method").hint(hint));
     }
     let body_bytes_max = table.integer("body_bytes", 1..=1 << 30, config.limits.body_bytes_max);
-    let entry = entry(table);
-    Some(Rule { name: name?, prefix: prefix?, reach, verbs, upgrades, entry: entry?, body_bytes_max })
+    let auth = auth(table);
+    Some(RouteRule {
+        name: name?,
+        prefix: prefix?,
+        path_match,
+        methods,
+        upgrades,
+        auth: auth?,
+        body_bytes_max,
+    })
 }
 
 #[derive(Clone, Copy)]
@@ -90,7 +99,7 @@ enum EntryKind {
     Anyone,
 }
 
-fn entry(table: &mut Table<'_>) -> Option<Entry> {
+fn auth(table: &mut Table<'_>) -> Option<Auth> {
     if !table.has("auth") {
         let hint = "\"bearer\", \"api_key\", or \"none\": who may use a route is always spelled out";
         table.error_missing("auth", hint);
@@ -107,13 +116,13 @@ fn entry(table: &mut Table<'_>) -> Option<Entry> {
                     "api_keys = { NAME = \"HASH\" }; mcp-guard token hash reads a key and prints its hash";
                 table.error_missing("api_keys", hint);
             }
-            Some(Entry::ApiKey { field: field.unwrap_or_else(|| KEY_FIELD.to_owned()), keys })
+            Some(Auth::ApiKey { field: field.unwrap_or_else(|| KEY_FIELD.to_owned()), keys })
         }
         kind @ (EntryKind::Bearer | EntryKind::Anyone) => {
             for key in ["api_keys", "api_key_header"].into_iter().filter(|key| table.has(key)) {
                 table.error(key, None, InvalidValue::new("is only for auth = \"api_key\""));
             }
-            Some(if matches!(kind, EntryKind::Bearer) { Entry::Bearer } else { Entry::Anyone })
+            Some(if matches!(kind, EntryKind::Bearer) { Auth::Bearer } else { Auth::None })
         }
     }
 }
@@ -231,9 +240,9 @@ fn own_backend(table: &mut Table<'_>, folder: &Path, environment: &Environment<'
 }
 
 /// What is taken off a path: a leading part of the prefix, as Caddy's `handle_path` does.
-fn stripped(table: &mut Table<'_>, rule: Option<&Rule>) -> usize {
+fn stripped(table: &mut Table<'_>, rule: Option<&RouteRule>) -> usize {
     let Some(text) = table.text("strip_prefix", prefix) else { return 0 };
-    let is_part = |rule: &Rule| {
+    let is_part = |rule: &RouteRule| {
         rule.prefix.strip_prefix(text.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     };
     if rule.is_some_and(|rule| !is_part(rule)) {
@@ -248,7 +257,7 @@ fn stripped(table: &mut Table<'_>, rule: Option<&Rule>) -> usize {
 }
 
 /// A route must not stand in the way of what the guard answers itself.
-fn check_places(table: &Table<'_>, rule: &Rule, config: &Config) {
+fn check_places(table: &Table<'_>, rule: &RouteRule, config: &Config) {
     let error = |path: &str, what: &str| {
         let reason = format!("covers {path}, {what}");
         let invalid = InvalidValue::new(reason).hint("choose a prefix of its own, as in \"/orchestrator\"");
@@ -272,7 +281,7 @@ fn check_places(table: &Table<'_>, rule: &Rule, config: &Config) {
     }
 }
 
-fn check_pair(table: &Table<'_>, rule: &Rule, other: &Rule) {
+fn check_pair(table: &Table<'_>, rule: &RouteRule, other: &RouteRule) {
     if rule.name == other.name {
         table.error("name", Some(quote(&rule.name)), InvalidValue::new("is the name of another route, too"));
     }
@@ -303,8 +312,8 @@ fn prefix(text: &str) -> Result<String, InvalidValue> {
     Ok(text)
 }
 
-fn verb(text: &str) -> Result<Verb, InvalidValue> {
-    value::choice(text, &Verb::ALL.map(|verb| (verb.as_str(), verb)))
+fn method(text: &str) -> Result<HttpMethod, InvalidValue> {
+    value::choice(text, &HttpMethod::ALL.map(|method| (method.as_str(), method)))
 }
 
 fn key_field(text: &str) -> Result<String, InvalidValue> {

@@ -17,7 +17,7 @@ const TRAILER_BYTES_MAX: u32 = 8192;
 /// Decodes one chunked body piece by piece. Extensions and trailers are checked, bounded and dropped.
 #[derive(Debug)]
 pub struct Decoder {
-    state: State,
+    state: DecodeState,
     /// Size of the chunk being read; while its data is read, what is left of it.
     remaining: u64,
     size_digits: u8,
@@ -50,7 +50,7 @@ pub enum Piece {
 
 /// What the decoder expects next. The states between `Size` and `SizeLf` follow the grammar of `chunk-ext`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
+enum DecodeState {
     Size,
     /// White space after the size: only `;` may follow.
     SizeSpace,
@@ -86,7 +86,7 @@ impl Decoder {
     /// A decoder at the start of a body.
     pub fn new() -> Decoder {
         Decoder {
-            state: State::Size,
+            state: DecodeState::Size,
             remaining: 0,
             size_digits: 0,
             declared: 0,
@@ -107,17 +107,17 @@ impl Decoder {
     pub fn next(&mut self, input: &[u8]) -> Result<Piece, FramingError> {
         let mut at = 0;
         loop {
-            if self.state == State::Done {
+            if self.state == DecodeState::Done {
                 return Ok(Piece::End { consumed: at });
             }
-            if let State::Failed(error) = self.state {
+            if let DecodeState::Failed(error) = self.state {
                 return Err(error);
             }
-            if self.state == State::Data && at < input.len() {
+            if self.state == DecodeState::Data && at < input.len() {
                 return Ok(self.data(at, input.len()));
             }
             let Some(&byte) = input.get(at) else { return Ok(Piece::More { consumed: at }) };
-            self.state = self.step(byte).unwrap_or_else(State::Failed);
+            self.state = self.step(byte).unwrap_or_else(DecodeState::Failed);
             at += 1;
         }
     }
@@ -127,40 +127,44 @@ impl Decoder {
         let length = usize::try_from(self.remaining).unwrap_or(usize::MAX).min(available - start);
         self.remaining -= length as u64;
         if self.remaining == 0 {
-            self.state = State::DataCr;
+            self.state = DecodeState::DataCr;
         }
         Piece::Data { start, end: start + length }
     }
 
     /// The state after `byte`, which is not data.
-    fn step(&mut self, byte: u8) -> Result<State, FramingError> {
+    fn step(&mut self, byte: u8) -> Result<DecodeState, FramingError> {
         match self.state {
-            State::Size => self.size(byte),
-            State::SizeSpace
-            | State::ExtensionStart
-            | State::ExtensionName
-            | State::ExtensionNameSpace
-            | State::ValueStart
-            | State::ValueToken
-            | State::ValueQuoted
-            | State::ValueEscape
-            | State::ValueEnd
-            | State::ValueSpace => self.extension(byte),
-            State::SizeLf => expect(byte, b'\n', FramingError::Chunk).and_then(|()| self.size_read()),
-            State::DataCr => expect(byte, b'\r', FramingError::Chunk).map(|()| State::DataLf),
-            State::DataLf => expect(byte, b'\n', FramingError::Chunk).map(|()| {
+            DecodeState::Size => self.size(byte),
+            DecodeState::SizeSpace
+            | DecodeState::ExtensionStart
+            | DecodeState::ExtensionName
+            | DecodeState::ExtensionNameSpace
+            | DecodeState::ValueStart
+            | DecodeState::ValueToken
+            | DecodeState::ValueQuoted
+            | DecodeState::ValueEscape
+            | DecodeState::ValueEnd
+            | DecodeState::ValueSpace => self.extension(byte),
+            DecodeState::SizeLf => expect(byte, b'\n', FramingError::Chunk).and_then(|()| self.size_read()),
+            DecodeState::DataCr => expect(byte, b'\r', FramingError::Chunk).map(|()| DecodeState::DataLf),
+            DecodeState::DataLf => expect(byte, b'\n', FramingError::Chunk).map(|()| {
                 self.size_digits = 0;
-                State::Size
+                DecodeState::Size
             }),
-            State::TrailerStart | State::TrailerName | State::TrailerValue => self.trailer(byte),
-            State::TrailerLf => expect(byte, b'\n', FramingError::Trailer).map(|()| State::TrailerStart),
-            State::FinalLf => expect(byte, b'\n', FramingError::Trailer).map(|()| State::Done),
-            State::Data | State::Done => Err(FramingError::Chunk),
-            State::Failed(error) => Err(error),
+            DecodeState::TrailerStart | DecodeState::TrailerName | DecodeState::TrailerValue => {
+                self.trailer(byte)
+            }
+            DecodeState::TrailerLf => {
+                expect(byte, b'\n', FramingError::Trailer).map(|()| DecodeState::TrailerStart)
+            }
+            DecodeState::FinalLf => expect(byte, b'\n', FramingError::Trailer).map(|()| DecodeState::Done),
+            DecodeState::Data | DecodeState::Done => Err(FramingError::Chunk),
+            DecodeState::Failed(error) => Err(error),
         }
     }
 
-    fn size(&mut self, byte: u8) -> Result<State, FramingError> {
+    fn size(&mut self, byte: u8) -> Result<DecodeState, FramingError> {
         if let Some(digit) = char::from(byte).to_digit(16) {
             if self.size_digits == SIZE_DIGITS_MAX {
                 return Err(FramingError::Chunk);
@@ -168,68 +172,83 @@ impl Decoder {
             // Sixteen hex digits fit a u64 exactly, so nothing is shifted out.
             self.remaining = (self.remaining << 4) | u64::from(digit);
             self.size_digits += 1;
-            return Ok(State::Size);
+            return Ok(DecodeState::Size);
         }
         if self.size_digits == 0 {
             return Err(FramingError::Chunk);
         }
         match byte {
-            b'\r' => Ok(State::SizeLf),
-            b';' => Ok(State::ExtensionStart),
-            byte if is_space(byte) => Ok(State::SizeSpace),
+            b'\r' => Ok(DecodeState::SizeLf),
+            b';' => Ok(DecodeState::ExtensionStart),
+            byte if is_space(byte) => Ok(DecodeState::SizeSpace),
             _ => Err(FramingError::Chunk),
         }
     }
 
-    fn size_read(&mut self) -> Result<State, FramingError> {
+    fn size_read(&mut self) -> Result<DecodeState, FramingError> {
         self.declared = self.declared.checked_add(self.remaining).ok_or(FramingError::Chunk)?;
-        Ok(if self.remaining == 0 { State::TrailerStart } else { State::Data })
+        Ok(if self.remaining == 0 { DecodeState::TrailerStart } else { DecodeState::Data })
     }
 
     /// `chunk-ext = *( BWS ";" BWS chunk-ext-name [ BWS "=" BWS chunk-ext-val ] )`
-    fn extension(&mut self, byte: u8) -> Result<State, FramingError> {
+    fn extension(&mut self, byte: u8) -> Result<DecodeState, FramingError> {
         self.extension_bytes += 1;
         if self.extension_bytes > EXTENSION_BYTES_MAX {
             return Err(FramingError::Chunk);
         }
         let next = match (self.state, byte) {
-            (State::SizeSpace | State::ValueSpace, b';') => State::ExtensionStart,
-            (State::ExtensionName | State::ExtensionNameSpace, b';') => State::ExtensionStart,
-            (State::ValueToken | State::ValueEnd, b';') => State::ExtensionStart,
-            (State::ExtensionName | State::ExtensionNameSpace, b'=') => State::ValueStart,
-            (State::ExtensionName | State::ValueToken | State::ValueEnd, b'\r') => State::SizeLf,
-            (State::ValueStart, b'"') => State::ValueQuoted,
-            (State::ValueQuoted, b'"') => State::ValueEnd,
-            (State::ValueQuoted, b'\\') => State::ValueEscape,
-            (State::ValueQuoted | State::ValueEscape, byte) if is_value_byte(byte) => State::ValueQuoted,
-            (State::ExtensionStart | State::ExtensionName, byte) if is_token_byte(byte) => {
-                State::ExtensionName
+            (DecodeState::SizeSpace | DecodeState::ValueSpace, b';') => DecodeState::ExtensionStart,
+            (DecodeState::ExtensionName | DecodeState::ExtensionNameSpace, b';') => {
+                DecodeState::ExtensionStart
             }
-            (State::ValueStart | State::ValueToken, byte) if is_token_byte(byte) => State::ValueToken,
-            (State::SizeSpace | State::ExtensionStart | State::ExtensionNameSpace, byte)
-            | (State::ValueStart | State::ValueSpace, byte)
+            (DecodeState::ValueToken | DecodeState::ValueEnd, b';') => DecodeState::ExtensionStart,
+            (DecodeState::ExtensionName | DecodeState::ExtensionNameSpace, b'=') => DecodeState::ValueStart,
+            (DecodeState::ExtensionName | DecodeState::ValueToken | DecodeState::ValueEnd, b'\r') => {
+                DecodeState::SizeLf
+            }
+            (DecodeState::ValueStart, b'"') => DecodeState::ValueQuoted,
+            (DecodeState::ValueQuoted, b'"') => DecodeState::ValueEnd,
+            (DecodeState::ValueQuoted, b'\\') => DecodeState::ValueEscape,
+            (DecodeState::ValueQuoted | DecodeState::ValueEscape, byte) if is_value_byte(byte) => {
+                DecodeState::ValueQuoted
+            }
+            (DecodeState::ExtensionStart | DecodeState::ExtensionName, byte) if is_token_byte(byte) => {
+                DecodeState::ExtensionName
+            }
+            (DecodeState::ValueStart | DecodeState::ValueToken, byte) if is_token_byte(byte) => {
+                DecodeState::ValueToken
+            }
+            (
+                DecodeState::SizeSpace | DecodeState::ExtensionStart | DecodeState::ExtensionNameSpace,
+                byte,
+            )
+            | (DecodeState::ValueStart | DecodeState::ValueSpace, byte)
                 if is_space(byte) =>
             {
                 self.state
             }
-            (State::ExtensionName, byte) if is_space(byte) => State::ExtensionNameSpace,
-            (State::ValueToken | State::ValueEnd, byte) if is_space(byte) => State::ValueSpace,
+            (DecodeState::ExtensionName, byte) if is_space(byte) => DecodeState::ExtensionNameSpace,
+            (DecodeState::ValueToken | DecodeState::ValueEnd, byte) if is_space(byte) => {
+                DecodeState::ValueSpace
+            }
             _ => return Err(FramingError::Chunk),
         };
         Ok(next)
     }
 
-    fn trailer(&mut self, byte: u8) -> Result<State, FramingError> {
+    fn trailer(&mut self, byte: u8) -> Result<DecodeState, FramingError> {
         self.trailer_bytes += 1;
         if self.trailer_bytes > TRAILER_BYTES_MAX {
             return Err(FramingError::Trailer);
         }
         match (self.state, byte) {
-            (State::TrailerStart, b'\r') => Ok(State::FinalLf),
-            (State::TrailerStart | State::TrailerName, byte) if is_token_byte(byte) => Ok(State::TrailerName),
-            (State::TrailerName, b':') => Ok(State::TrailerValue),
-            (State::TrailerValue, b'\r') => Ok(State::TrailerLf),
-            (State::TrailerValue, byte) if is_value_byte(byte) => Ok(State::TrailerValue),
+            (DecodeState::TrailerStart, b'\r') => Ok(DecodeState::FinalLf),
+            (DecodeState::TrailerStart | DecodeState::TrailerName, byte) if is_token_byte(byte) => {
+                Ok(DecodeState::TrailerName)
+            }
+            (DecodeState::TrailerName, b':') => Ok(DecodeState::TrailerValue),
+            (DecodeState::TrailerValue, b'\r') => Ok(DecodeState::TrailerLf),
+            (DecodeState::TrailerValue, byte) if is_value_byte(byte) => Ok(DecodeState::TrailerValue),
             _ => Err(FramingError::Trailer),
         }
     }

@@ -1,12 +1,12 @@
 //! Copies of a field that agree byte for byte are one field: proxies and `fetch` add what a client has already set, on a line
 //! of its own or behind a comma (RFC 9110, 5.3).
 
-use super::Known;
+use super::KnownField;
 use super::bytes::trim;
 use super::fields::FieldSpans;
 
 /// The fields of which clients are known to send copies. No list is a value of theirs.
-const COPIED: [Known; 2] = [Known::McpProtocolVersion, Known::McpSessionId];
+const COPIED: [KnownField; 2] = [KnownField::McpProtocolVersion, KnownField::McpSessionId];
 
 impl FieldSpans {
     /// Leaves one of the copies that agree; those that do not make the field a repeated one.
@@ -21,13 +21,13 @@ impl FieldSpans {
     }
 
     /// One line: what stands between commas.
-    fn fold_line(&mut self, block: &[u8], known: Known) {
+    fn fold_line(&mut self, block: &[u8], known: KnownField) {
         let Some(value) = self.lines_of(block, known).next() else { return };
         let Some(comma) = memchr::memchr(b',', value) else { return };
         let first = trim(&value[..comma]);
         // A session id may hold a comma. Who joins copies puts white space behind it.
         let is_opaque =
-            known == Known::McpSessionId && !value.iter().any(|byte| matches!(byte, b' ' | b'\t'));
+            known == KnownField::McpSessionId && !value.iter().any(|byte| matches!(byte, b' ' | b'\t'));
         if elements(value).all(|element| element == first) {
             self.keep_one(known, first.len());
         } else if !is_opaque {
@@ -36,7 +36,7 @@ impl FieldSpans {
     }
 
     /// Several lines, each of which may hold several copies.
-    fn fold_lines(&mut self, block: &[u8], known: Known) {
+    fn fold_lines(&mut self, block: &[u8], known: KnownField) {
         let mut copies = self.lines_of(block, known).flat_map(elements);
         let Some(first) = copies.next() else { return };
         let agree = copies.all(|copy| copy == first);
@@ -53,7 +53,7 @@ fn elements(value: &[u8]) -> impl Iterator<Item = &[u8]> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{FieldSpans, HeadLimits, Known, Occurs, request};
+    use super::super::{FieldSpans, HeadLimits, KnownField, Occurs, request};
 
     /// What becomes of the lines: the value if there is one, and the lines that pass on.
     #[track_caller]
@@ -63,7 +63,7 @@ mod tests {
         let limits = HeadLimits { bytes_max: 4096, fields_max: 32 };
         let mut spans = FieldSpans::default();
         let parsed = request::parse(head.as_bytes(), &mut spans, &limits).unwrap();
-        let found = match parsed.fields.occurs(Known::recognise(name.as_bytes())) {
+        let found = match parsed.fields.occurs(KnownField::recognise(name.as_bytes())) {
             Occurs::Once(value) => Some(std::str::from_utf8(value).unwrap()),
             Occurs::Never | Occurs::Repeated => None,
         };

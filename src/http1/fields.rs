@@ -6,7 +6,7 @@ use std::fmt;
 use std::ops::Range;
 
 use super::bytes::{colon_and_control, is_space, is_token, is_token_byte, is_value, trim};
-use super::{FramingError, HeadLimits, Known};
+use super::{FramingError, HeadLimits, KnownField};
 
 /// More connection options than this in one head are an attack on the bookkeeping.
 const CONNECTION_OPTIONS_MAX: usize = 32;
@@ -18,8 +18,8 @@ const FIELDS_USUAL: usize = 16;
 #[derive(Debug)]
 pub struct FieldSpans {
     spans: Vec<Span>,
-    first: [u16; Known::COUNT],
-    count: [u16; Known::COUNT],
+    first: [u16; KnownField::COUNT],
+    count: [u16; KnownField::COUNT],
     connection: Connection,
 }
 
@@ -27,7 +27,7 @@ pub struct FieldSpans {
 pub(super) struct Span {
     name: (u32, u32),
     value: (u32, u32),
-    known: Known,
+    known: KnownField,
     nominated: bool,
     /// It says what another line says already.
     copy: bool,
@@ -53,7 +53,7 @@ pub struct Fields<'b> {
 #[derive(Clone, Copy)]
 pub struct Field<'b> {
     /// The name, recognised.
-    pub known: Known,
+    pub known: KnownField,
     /// The name as sent.
     pub name: &'b [u8],
     /// The value, trimmed.
@@ -110,9 +110,9 @@ impl<'b> Fields<'b> {
         out.extend_from_slice(&self.block[run]);
     }
 
-    /// How often `known` occurs; constant time. [`Known::Other`] is no name and never occurs.
-    pub fn occurs(&self, known: Known) -> Occurs<'b> {
-        if known == Known::Other {
+    /// How often `known` occurs; constant time. [`KnownField::Other`] is no name and never occurs.
+    pub fn occurs(&self, known: KnownField) -> Occurs<'b> {
+        if known == KnownField::Other {
             return Occurs::Never;
         }
         match self.spans.count[known as usize] {
@@ -184,8 +184,8 @@ impl Default for FieldSpans {
     fn default() -> Self {
         FieldSpans {
             spans: Vec::new(),
-            first: [0; Known::COUNT],
-            count: [0; Known::COUNT],
+            first: [0; KnownField::COUNT],
+            count: [0; KnownField::COUNT],
             connection: Connection::default(),
         }
     }
@@ -202,7 +202,7 @@ impl FieldSpans {
         self.spans.clear();
         // Room for what most heads hold, in one allocation instead of three.
         self.spans.reserve(FIELDS_USUAL.min(limits.fields_max as usize));
-        self.count = [0; Known::COUNT];
+        self.count = [0; KnownField::COUNT];
         self.connection = Connection::default();
         let mut at = start;
         loop {
@@ -241,17 +241,17 @@ impl FieldSpans {
     }
 
     /// The number of lines of this name.
-    pub(super) fn count(&self, known: Known) -> u16 {
+    pub(super) fn count(&self, known: KnownField) -> u16 {
         self.count[known as usize]
     }
 
     /// The values of the lines of this name.
-    pub(super) fn lines_of<'b>(&self, block: &'b [u8], known: Known) -> impl Iterator<Item = &'b [u8]> {
+    pub(super) fn lines_of<'b>(&self, block: &'b [u8], known: KnownField) -> impl Iterator<Item = &'b [u8]> {
         self.spans.iter().filter(move |span| span.known == known).map(move |span| span.field(block).value)
     }
 
     /// Leaves one line of this name, with the first `length` bytes of its value.
-    pub(super) fn keep_one(&mut self, known: Known, length: usize) {
+    pub(super) fn keep_one(&mut self, known: KnownField, length: usize) {
         let mut lines = self.spans.iter_mut().filter(|span| span.known == known);
         if let Some(first) = lines.next() {
             first.value.1 = first.value.0 + offset(length);
@@ -261,7 +261,7 @@ impl FieldSpans {
     }
 
     /// Takes the one line of this name for several.
-    pub(super) fn mark_repeated(&mut self, known: Known) {
+    pub(super) fn mark_repeated(&mut self, known: KnownField) {
         self.count[known as usize] = self.count[known as usize].max(2);
     }
 
@@ -275,12 +275,12 @@ impl FieldSpans {
     }
 
     fn read_connection(&mut self, block: &[u8]) -> Result<(), FramingError> {
-        if self.count[Known::Connection as usize] == 0 {
+        if self.count[KnownField::Connection as usize] == 0 {
             return Ok(());
         }
         let mut options = 0;
         for index in 0..self.spans.len() {
-            if self.spans[index].known != Known::Connection {
+            if self.spans[index].known != KnownField::Connection {
                 continue;
             }
             for option in self.spans[index].field(block).value.split(|&byte| byte == b',').map(trim) {
@@ -303,7 +303,7 @@ impl FieldSpans {
             // What nearly every backend says. It is a field's name, too, and no other field's.
             self.connection.keep_alive = true;
             for span in &mut self.spans {
-                span.nominated |= span.known == Known::KeepAlive;
+                span.nominated |= span.known == KnownField::KeepAlive;
             }
             return;
         }
@@ -338,9 +338,9 @@ fn plain_line(block: &[u8], at: usize) -> Option<(Span, usize)> {
         return None;
     }
     let (name, raw) = (&rest[..colon], &rest[colon + 1..end]);
-    let known = Known::recognise(name);
+    let known = KnownField::recognise(name);
     // A known name is a token.
-    if known == Known::Other && !is_token(name) {
+    if known == KnownField::Other && !is_token(name) {
         return None;
     }
     let lead = raw.iter().position(|&byte| byte != b' ').unwrap_or(raw.len());
@@ -377,7 +377,7 @@ pub(super) fn field_line(block: &[u8], at: usize, end: usize) -> Result<Span, Fr
     Ok(Span {
         name: (offset(at), offset(at + name_length)),
         value: (offset(value_start), offset(value_start + trim(raw).len())),
-        known: Known::recognise(&content[..name_length]),
+        known: KnownField::recognise(&content[..name_length]),
         nominated: false,
         copy: false,
     })

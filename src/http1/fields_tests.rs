@@ -106,13 +106,13 @@ fn known_fields_are_counted_whatever_their_case() {
     let mut spans = FieldSpans::default();
     spans.read(block, 0, &LIMITS).unwrap();
     let fields = Fields::new(block, &spans);
-    assert_eq!(fields.occurs(Known::Host), Occurs::Once(b"a"));
-    assert_eq!(fields.occurs(Known::Accept), Occurs::Repeated);
-    assert_eq!(fields.occurs(Known::Cookie), Occurs::Never);
-    assert_eq!(fields.occurs(Known::Other), Occurs::Never);
+    assert_eq!(fields.occurs(KnownField::Host), Occurs::Once(b"a"));
+    assert_eq!(fields.occurs(KnownField::Accept), Occurs::Repeated);
+    assert_eq!(fields.occurs(KnownField::Cookie), Occurs::Never);
+    assert_eq!(fields.occurs(KnownField::Other), Occurs::Never);
     spans.read(b"\r\n", 0, &LIMITS).unwrap();
     assert_eq!(
-        Fields::new(b"\r\n", &spans).occurs(Known::Host),
+        Fields::new(b"\r\n", &spans).occurs(KnownField::Host),
         Occurs::Never,
         "storage is reused, not its content"
     );
@@ -155,6 +155,6 @@ fn no_value_is_shown_for_debugging() {
     let mut spans = FieldSpans::default();
     spans.read(block, 0, &LIMITS).unwrap();
     let fields = Fields::new(block, &spans);
-    let shown = format!("{fields:?} {:?} {spans:?}", fields.occurs(Known::Authorization));
+    let shown = format!("{fields:?} {:?} {spans:?}", fields.occurs(KnownField::Authorization));
     assert!(!shown.contains("s3cret") && shown.contains("Authorization: 13 bytes"), "{shown}");
 }

@@ -2,7 +2,7 @@
 
 use super::fields::Occurs;
 use super::request::Version;
-use super::{Fields, Known};
+use super::{Fields, KnownField};
 
 /// The length of a message body as its head declares it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,8 +105,8 @@ impl FramingError {
 ///
 /// RFC 9112, 6.3 lets a recipient repair some of these; a message that two parsers may read differently is refused.
 pub(super) fn declared_length(fields: &Fields<'_>, version: Version) -> Result<BodyLength, FramingError> {
-    let coding = fields.occurs(Known::TransferEncoding);
-    let length = fields.occurs(Known::ContentLength);
+    let coding = fields.occurs(KnownField::TransferEncoding);
+    let length = fields.occurs(KnownField::ContentLength);
     match (coding, length) {
         (Occurs::Never, Occurs::Never) => Ok(BodyLength::None),
         (Occurs::Never, Occurs::Once(digits)) => content_length(digits).map(BodyLength::Bytes),

@@ -3,7 +3,7 @@
 //! Knows field names only. What a slot adds or replaces is the shell's business; [`same_name`] tells it what collides.
 
 use super::fields::Field;
-use super::known::Known;
+use super::known::KnownField;
 
 /// Whether two field names are one to somebody behind a gateway interface: letters and digits equal without regard to
 /// case, and punctuation in the same places (`X-Guard-Auth`, `x_guard_auth`).
@@ -47,53 +47,53 @@ const WEBSOCKET: &[u8] = b"sec-websocket-";
 /// Fields that decide framing, authentication, policy or a handshake, in any spelling: `Connection` must not be able to
 /// take them away.
 pub(super) fn is_relied_on(name: &[u8]) -> bool {
-    is_relied_on_known(Known::recognise_any_spelling(name))
+    is_relied_on_known(KnownField::recognise_any_spelling(name))
         || RELIED_FAMILIES.iter().any(|family| is_of_family(name, family))
 }
 
-fn is_relied_on_known(known: Known) -> bool {
+fn is_relied_on_known(known: KnownField) -> bool {
     match known {
-        Known::Connection
-        | Known::Cookie
-        | Known::Date
-        | Known::Http2Settings
-        | Known::KeepAlive
-        | Known::Proxy
-        | Known::ProxyAuthenticate
-        | Known::ProxyAuthorization
-        | Known::ProxyConnection
-        | Known::RetryAfter
-        | Known::Server
-        | Known::SetCookie
-        | Known::Te
-        | Known::Trailer
-        | Known::Upgrade
-        | Known::Other => false,
-        Known::Accept
-        | Known::Authorization
-        | Known::ContentEncoding
-        | Known::ContentLength
-        | Known::ContentType
-        | Known::Expect
-        | Known::Forwarded
-        | Known::Host
-        | Known::LastEventId
-        | Known::McpMethod
-        | Known::McpName
-        | Known::McpProtocolVersion
-        | Known::McpSessionId
-        | Known::Origin
-        | Known::Traceparent
-        | Known::Tracestate
-        | Known::TransferEncoding
-        | Known::Via
-        | Known::XForwardedFor
-        | Known::XForwardedHost
-        | Known::XForwardedProto
-        | Known::XMcpClient
-        | Known::XRealIp
-        | Known::XRemoteUser
-        | Known::XRequestId => true,
+        KnownField::Connection
+        | KnownField::Cookie
+        | KnownField::Date
+        | KnownField::Http2Settings
+        | KnownField::KeepAlive
+        | KnownField::Proxy
+        | KnownField::ProxyAuthenticate
+        | KnownField::ProxyAuthorization
+        | KnownField::ProxyConnection
+        | KnownField::RetryAfter
+        | KnownField::Server
+        | KnownField::SetCookie
+        | KnownField::Te
+        | KnownField::Trailer
+        | KnownField::Upgrade
+        | KnownField::Other => false,
+        KnownField::Accept
+        | KnownField::Authorization
+        | KnownField::ContentEncoding
+        | KnownField::ContentLength
+        | KnownField::ContentType
+        | KnownField::Expect
+        | KnownField::Forwarded
+        | KnownField::Host
+        | KnownField::LastEventId
+        | KnownField::McpMethod
+        | KnownField::McpName
+        | KnownField::McpProtocolVersion
+        | KnownField::McpSessionId
+        | KnownField::Origin
+        | KnownField::Traceparent
+        | KnownField::Tracestate
+        | KnownField::TransferEncoding
+        | KnownField::Via
+        | KnownField::XForwardedFor
+        | KnownField::XForwardedHost
+        | KnownField::XForwardedProto
+        | KnownField::XMcpClient
+        | KnownField::XRealIp
+        | KnownField::XRemoteUser
+        | KnownField::XRequestId => true,
     }
 }
 
@@ -113,95 +113,97 @@ pub fn is_of_family(name: &[u8], family: &[u8]) -> bool {
 
 fn request_disposition(field: &Field<'_>) -> Disposition {
     match field.known {
-        Known::ContentEncoding
-        | Known::ContentType
-        | Known::Date
-        | Known::LastEventId
-        | Known::McpMethod
-        | Known::McpName
-        | Known::McpProtocolVersion
-        | Known::McpSessionId
-        | Known::RetryAfter
-        | Known::Server
-        | Known::SetCookie
-        | Known::Tracestate
-        | Known::Via => Disposition::Pass,
-        Known::Accept
-        | Known::Authorization
-        | Known::Connection
-        | Known::ContentLength
-        | Known::Cookie
-        | Known::Expect
-        | Known::Forwarded
-        | Known::Host
-        | Known::Http2Settings
-        | Known::KeepAlive
-        | Known::Origin
-        | Known::Proxy
-        | Known::ProxyAuthenticate
-        | Known::ProxyAuthorization
-        | Known::ProxyConnection
-        | Known::Te
-        | Known::Traceparent
-        | Known::Trailer
-        | Known::TransferEncoding
-        | Known::Upgrade
-        | Known::XForwardedFor
-        | Known::XForwardedHost
-        | Known::XForwardedProto
-        | Known::XMcpClient
-        | Known::XRealIp
-        | Known::XRemoteUser
-        | Known::XRequestId => Disposition::Drop,
+        KnownField::ContentEncoding
+        | KnownField::ContentType
+        | KnownField::Date
+        | KnownField::LastEventId
+        | KnownField::McpMethod
+        | KnownField::McpName
+        | KnownField::McpProtocolVersion
+        | KnownField::McpSessionId
+        | KnownField::RetryAfter
+        | KnownField::Server
+        | KnownField::SetCookie
+        | KnownField::Tracestate
+        | KnownField::Via => Disposition::Pass,
+        KnownField::Accept
+        | KnownField::Authorization
+        | KnownField::Connection
+        | KnownField::ContentLength
+        | KnownField::Cookie
+        | KnownField::Expect
+        | KnownField::Forwarded
+        | KnownField::Host
+        | KnownField::Http2Settings
+        | KnownField::KeepAlive
+        | KnownField::Origin
+        | KnownField::Proxy
+        | KnownField::ProxyAuthenticate
+        | KnownField::ProxyAuthorization
+        | KnownField::ProxyConnection
+        | KnownField::Te
+        | KnownField::Traceparent
+        | KnownField::Trailer
+        | KnownField::TransferEncoding
+        | KnownField::Upgrade
+        | KnownField::XForwardedFor
+        | KnownField::XForwardedHost
+        | KnownField::XForwardedProto
+        | KnownField::XMcpClient
+        | KnownField::XRealIp
+        | KnownField::XRemoteUser
+        | KnownField::XRequestId => Disposition::Drop,
         // An imitation of a known name in another spelling would be merged with it behind a gateway interface.
-        Known::Other if Known::recognise_any_spelling(field.name) != Known::Other => Disposition::Drop,
-        Known::Other => Disposition::Pass,
+        KnownField::Other if KnownField::recognise_any_spelling(field.name) != KnownField::Other => {
+            Disposition::Drop
+        }
+        KnownField::Other => Disposition::Pass,
     }
 }
 
-fn response_disposition(known: Known) -> Disposition {
+fn response_disposition(known: KnownField) -> Disposition {
     match known {
-        Known::Connection
-        | Known::ContentLength
-        | Known::Http2Settings
-        | Known::KeepAlive
-        | Known::ProxyAuthenticate
-        | Known::ProxyAuthorization
-        | Known::ProxyConnection
-        | Known::Server
-        | Known::SetCookie
-        | Known::Te
-        | Known::Trailer
-        | Known::TransferEncoding
-        | Known::Upgrade
-        | Known::XRequestId => Disposition::Drop,
-        Known::Accept
-        | Known::Authorization
-        | Known::ContentEncoding
-        | Known::ContentType
-        | Known::Cookie
-        | Known::Date
-        | Known::Expect
-        | Known::Forwarded
-        | Known::Host
-        | Known::LastEventId
-        | Known::McpMethod
-        | Known::McpName
-        | Known::McpProtocolVersion
-        | Known::McpSessionId
-        | Known::Origin
-        | Known::Proxy
-        | Known::RetryAfter
-        | Known::Traceparent
-        | Known::Tracestate
-        | Known::Via
-        | Known::XForwardedFor
-        | Known::XForwardedHost
-        | Known::XForwardedProto
-        | Known::XMcpClient
-        | Known::XRealIp
-        | Known::XRemoteUser
-        | Known::Other => Disposition::Pass,
+        KnownField::Connection
+        | KnownField::ContentLength
+        | KnownField::Http2Settings
+        | KnownField::KeepAlive
+        | KnownField::ProxyAuthenticate
+        | KnownField::ProxyAuthorization
+        | KnownField::ProxyConnection
+        | KnownField::Server
+        | KnownField::SetCookie
+        | KnownField::Te
+        | KnownField::Trailer
+        | KnownField::TransferEncoding
+        | KnownField::Upgrade
+        | KnownField::XRequestId => Disposition::Drop,
+        KnownField::Accept
+        | KnownField::Authorization
+        | KnownField::ContentEncoding
+        | KnownField::ContentType
+        | KnownField::Cookie
+        | KnownField::Date
+        | KnownField::Expect
+        | KnownField::Forwarded
+        | KnownField::Host
+        | KnownField::LastEventId
+        | KnownField::McpMethod
+        | KnownField::McpName
+        | KnownField::McpProtocolVersion
+        | KnownField::McpSessionId
+        | KnownField::Origin
+        | KnownField::Proxy
+        | KnownField::RetryAfter
+        | KnownField::Traceparent
+        | KnownField::Tracestate
+        | KnownField::Via
+        | KnownField::XForwardedFor
+        | KnownField::XForwardedHost
+        | KnownField::XForwardedProto
+        | KnownField::XMcpClient
+        | KnownField::XRealIp
+        | KnownField::XRemoteUser
+        | KnownField::Other => Disposition::Pass,
     }
 }
 
@@ -314,11 +316,16 @@ mod tests {
             include_str!("../policy/session.rs"),
         ];
         // An offered upgrade is an option of the connection, and the client that offers it nominates it.
-        let of_this_hop =
-            [Known::Connection, Known::Upgrade, Known::Http2Settings, Known::KeepAlive, Known::Other];
+        let of_this_hop = [
+            KnownField::Connection,
+            KnownField::Upgrade,
+            KnownField::Http2Settings,
+            KnownField::KeepAlive,
+            KnownField::Other,
+        ];
         let code = |source: &'static str| source.split("#[cfg(test)]").next().unwrap_or_default();
-        for known in Known::ALL.into_iter().filter(|known| !of_this_hop.contains(known)) {
-            let variant = format!("Known::{known:?}");
+        for known in KnownField::ALL.into_iter().filter(|known| !of_this_hop.contains(known)) {
+            let variant = format!("KnownField::{known:?}");
             let is_read = SOURCES.iter().any(|source| {
                 code(source).match_indices(&variant).any(|(at, _)| {
                     !code(source)[at + variant.len()..].starts_with(|next: char| next.is_alphanumeric())

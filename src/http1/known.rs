@@ -2,11 +2,11 @@
 
 use super::bytes::lower_case;
 
-/// Field names that policy or forwarding act on. Everything else is [`Known::Other`] and is found by name if ever.
+/// Field names that policy or forwarding act on. Everything else is [`KnownField::Other`] and is found by name if ever.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 #[expect(missing_docs, reason = "each variant is the field of that name")]
-pub enum Known {
+pub enum KnownField {
     Accept,
     Authorization,
     Connection,
@@ -50,117 +50,117 @@ pub enum Known {
     Other,
 }
 
-impl Known {
+impl KnownField {
     /// Every variant, in declaration order.
-    pub const ALL: [Known; 41] = [
-        Known::Accept,
-        Known::Authorization,
-        Known::Connection,
-        Known::ContentEncoding,
-        Known::ContentLength,
-        Known::ContentType,
-        Known::Cookie,
-        Known::Date,
-        Known::Expect,
-        Known::Forwarded,
-        Known::Host,
-        Known::Http2Settings,
-        Known::KeepAlive,
-        Known::LastEventId,
-        Known::McpMethod,
-        Known::McpName,
-        Known::McpProtocolVersion,
-        Known::McpSessionId,
-        Known::Origin,
-        Known::Proxy,
-        Known::ProxyAuthenticate,
-        Known::ProxyAuthorization,
-        Known::ProxyConnection,
-        Known::RetryAfter,
-        Known::Server,
-        Known::SetCookie,
-        Known::Te,
-        Known::Traceparent,
-        Known::Tracestate,
-        Known::Trailer,
-        Known::TransferEncoding,
-        Known::Upgrade,
-        Known::Via,
-        Known::XForwardedFor,
-        Known::XForwardedHost,
-        Known::XForwardedProto,
-        Known::XMcpClient,
-        Known::XRealIp,
-        Known::XRemoteUser,
-        Known::XRequestId,
-        Known::Other,
+    pub const ALL: [KnownField; 41] = [
+        KnownField::Accept,
+        KnownField::Authorization,
+        KnownField::Connection,
+        KnownField::ContentEncoding,
+        KnownField::ContentLength,
+        KnownField::ContentType,
+        KnownField::Cookie,
+        KnownField::Date,
+        KnownField::Expect,
+        KnownField::Forwarded,
+        KnownField::Host,
+        KnownField::Http2Settings,
+        KnownField::KeepAlive,
+        KnownField::LastEventId,
+        KnownField::McpMethod,
+        KnownField::McpName,
+        KnownField::McpProtocolVersion,
+        KnownField::McpSessionId,
+        KnownField::Origin,
+        KnownField::Proxy,
+        KnownField::ProxyAuthenticate,
+        KnownField::ProxyAuthorization,
+        KnownField::ProxyConnection,
+        KnownField::RetryAfter,
+        KnownField::Server,
+        KnownField::SetCookie,
+        KnownField::Te,
+        KnownField::Traceparent,
+        KnownField::Tracestate,
+        KnownField::Trailer,
+        KnownField::TransferEncoding,
+        KnownField::Upgrade,
+        KnownField::Via,
+        KnownField::XForwardedFor,
+        KnownField::XForwardedHost,
+        KnownField::XForwardedProto,
+        KnownField::XMcpClient,
+        KnownField::XRealIp,
+        KnownField::XRemoteUser,
+        KnownField::XRequestId,
+        KnownField::Other,
     ];
 
     /// How many variants there are.
-    pub(super) const COUNT: usize = Known::ALL.len();
+    pub(super) const COUNT: usize = KnownField::ALL.len();
 
-    /// The field's name in lower case; empty for [`Known::Other`].
+    /// The field's name in lower case; empty for [`KnownField::Other`].
     pub const fn name(self) -> &'static str {
         match self {
-            Known::Accept => "accept",
-            Known::Authorization => "authorization",
-            Known::Connection => "connection",
-            Known::ContentEncoding => "content-encoding",
-            Known::ContentLength => "content-length",
-            Known::ContentType => "content-type",
-            Known::Cookie => "cookie",
-            Known::Date => "date",
-            Known::Expect => "expect",
-            Known::Forwarded => "forwarded",
-            Known::Host => "host",
-            Known::Http2Settings => "http2-settings",
-            Known::KeepAlive => "keep-alive",
-            Known::LastEventId => "last-event-id",
-            Known::McpMethod => "mcp-method",
-            Known::McpName => "mcp-name",
-            Known::McpProtocolVersion => "mcp-protocol-version",
-            Known::McpSessionId => "mcp-session-id",
-            Known::Origin => "origin",
-            Known::Proxy => "proxy",
-            Known::ProxyAuthenticate => "proxy-authenticate",
-            Known::ProxyAuthorization => "proxy-authorization",
-            Known::ProxyConnection => "proxy-connection",
-            Known::RetryAfter => "retry-after",
-            Known::Server => "server",
-            Known::SetCookie => "set-cookie",
-            Known::Te => "te",
-            Known::Traceparent => "traceparent",
-            Known::Tracestate => "tracestate",
-            Known::Trailer => "trailer",
-            Known::TransferEncoding => "transfer-encoding",
-            Known::Upgrade => "upgrade",
-            Known::Via => "via",
-            Known::XForwardedFor => "x-forwarded-for",
-            Known::XForwardedHost => "x-forwarded-host",
-            Known::XForwardedProto => "x-forwarded-proto",
-            Known::XMcpClient => "x-mcp-client",
-            Known::XRealIp => "x-real-ip",
-            Known::XRemoteUser => "x-remote-user",
-            Known::XRequestId => "x-request-id",
-            Known::Other => "",
+            KnownField::Accept => "accept",
+            KnownField::Authorization => "authorization",
+            KnownField::Connection => "connection",
+            KnownField::ContentEncoding => "content-encoding",
+            KnownField::ContentLength => "content-length",
+            KnownField::ContentType => "content-type",
+            KnownField::Cookie => "cookie",
+            KnownField::Date => "date",
+            KnownField::Expect => "expect",
+            KnownField::Forwarded => "forwarded",
+            KnownField::Host => "host",
+            KnownField::Http2Settings => "http2-settings",
+            KnownField::KeepAlive => "keep-alive",
+            KnownField::LastEventId => "last-event-id",
+            KnownField::McpMethod => "mcp-method",
+            KnownField::McpName => "mcp-name",
+            KnownField::McpProtocolVersion => "mcp-protocol-version",
+            KnownField::McpSessionId => "mcp-session-id",
+            KnownField::Origin => "origin",
+            KnownField::Proxy => "proxy",
+            KnownField::ProxyAuthenticate => "proxy-authenticate",
+            KnownField::ProxyAuthorization => "proxy-authorization",
+            KnownField::ProxyConnection => "proxy-connection",
+            KnownField::RetryAfter => "retry-after",
+            KnownField::Server => "server",
+            KnownField::SetCookie => "set-cookie",
+            KnownField::Te => "te",
+            KnownField::Traceparent => "traceparent",
+            KnownField::Tracestate => "tracestate",
+            KnownField::Trailer => "trailer",
+            KnownField::TransferEncoding => "transfer-encoding",
+            KnownField::Upgrade => "upgrade",
+            KnownField::Via => "via",
+            KnownField::XForwardedFor => "x-forwarded-for",
+            KnownField::XForwardedHost => "x-forwarded-host",
+            KnownField::XForwardedProto => "x-forwarded-proto",
+            KnownField::XMcpClient => "x-mcp-client",
+            KnownField::XRealIp => "x-real-ip",
+            KnownField::XRemoteUser => "x-remote-user",
+            KnownField::XRequestId => "x-request-id",
+            KnownField::Other => "",
         }
     }
 
     /// The field this name is, ASCII case-insensitive.
-    pub fn recognise(name: &[u8]) -> Known {
-        let Some(candidates) = BY_LENGTH.get(name.len()) else { return Known::Other };
+    pub fn recognise(name: &[u8]) -> KnownField {
+        let Some(candidates) = BY_LENGTH.get(name.len()) else { return KnownField::Other };
         let words = Words::of(name);
         let found = candidates.iter().find(|known| WORDS[**known as usize] == words);
-        found.copied().unwrap_or(Known::Other)
+        found.copied().unwrap_or(KnownField::Other)
     }
 
     /// The field this name passes for once a gateway interface (CGI, WSGI) has turned `-` and other punctuation into
     /// `_`: `X_Remote_User` is `X-Remote-User` to the program behind it.
-    pub fn recognise_any_spelling(name: &[u8]) -> Known {
+    pub fn recognise_any_spelling(name: &[u8]) -> KnownField {
         let found = BY_LENGTH.get(name.len()).and_then(|candidates| {
             candidates.iter().find(|known| crate::http1::hop_by_hop::same_name(name, known.name().as_bytes()))
         });
-        found.copied().unwrap_or(Known::Other)
+        found.copied().unwrap_or(KnownField::Other)
     }
 }
 
@@ -203,40 +203,46 @@ const fn half_word(text: &[u8], at: usize) -> u64 {
 }
 
 /// The name of each variant, by its number.
-static WORDS: [Words; Known::COUNT] = {
-    let mut all = [Words([0; 3]); Known::COUNT];
+static WORDS: [Words; KnownField::COUNT] = {
+    let mut all = [Words([0; 3]); KnownField::COUNT];
     let mut index = 0;
-    while index < Known::COUNT {
-        all[index] = Words::of(Known::ALL[index].name().as_bytes());
+    while index < KnownField::COUNT {
+        all[index] = Words::of(KnownField::ALL[index].name().as_bytes());
         index += 1;
     }
     all
 };
 
 /// The known names of each length, so that a name is compared with few others. A test holds it against
-/// [`Known::name`].
-static BY_LENGTH: [&[Known]; LENGTH_MAX + 1] = [
+/// [`KnownField::name`].
+static BY_LENGTH: [&[KnownField]; LENGTH_MAX + 1] = [
     &[],
     &[],
-    &[Known::Te],
-    &[Known::Via],
-    &[Known::Host, Known::Date],
-    &[Known::Proxy],
-    &[Known::Accept, Known::Origin, Known::Cookie, Known::Expect, Known::Server],
-    &[Known::Upgrade, Known::Trailer],
-    &[Known::McpName],
-    &[Known::Forwarded, Known::XRealIp],
-    &[Known::Connection, Known::McpMethod, Known::KeepAlive, Known::SetCookie, Known::Tracestate],
-    &[Known::Traceparent, Known::RetryAfter],
-    &[Known::ContentType, Known::XRequestId, Known::XMcpClient],
-    &[Known::Authorization, Known::XRemoteUser, Known::LastEventId],
-    &[Known::ContentLength, Known::McpSessionId, Known::Http2Settings],
-    &[Known::XForwardedFor],
-    &[Known::ContentEncoding, Known::XForwardedHost, Known::ProxyConnection],
-    &[Known::TransferEncoding, Known::XForwardedProto],
-    &[Known::ProxyAuthenticate],
-    &[Known::ProxyAuthorization],
-    &[Known::McpProtocolVersion],
+    &[KnownField::Te],
+    &[KnownField::Via],
+    &[KnownField::Host, KnownField::Date],
+    &[KnownField::Proxy],
+    &[KnownField::Accept, KnownField::Origin, KnownField::Cookie, KnownField::Expect, KnownField::Server],
+    &[KnownField::Upgrade, KnownField::Trailer],
+    &[KnownField::McpName],
+    &[KnownField::Forwarded, KnownField::XRealIp],
+    &[
+        KnownField::Connection,
+        KnownField::McpMethod,
+        KnownField::KeepAlive,
+        KnownField::SetCookie,
+        KnownField::Tracestate,
+    ],
+    &[KnownField::Traceparent, KnownField::RetryAfter],
+    &[KnownField::ContentType, KnownField::XRequestId, KnownField::XMcpClient],
+    &[KnownField::Authorization, KnownField::XRemoteUser, KnownField::LastEventId],
+    &[KnownField::ContentLength, KnownField::McpSessionId, KnownField::Http2Settings],
+    &[KnownField::XForwardedFor],
+    &[KnownField::ContentEncoding, KnownField::XForwardedHost, KnownField::ProxyConnection],
+    &[KnownField::TransferEncoding, KnownField::XForwardedProto],
+    &[KnownField::ProxyAuthenticate],
+    &[KnownField::ProxyAuthorization],
+    &[KnownField::McpProtocolVersion],
 ];
 
 #[cfg(test)]
@@ -244,15 +250,15 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check(name: &str, exact: Known, any_spelling: Known) {
-        assert_eq!(Known::recognise(name.as_bytes()), exact);
-        assert_eq!(Known::recognise_any_spelling(name.as_bytes()), any_spelling);
+    fn check(name: &str, exact: KnownField, any_spelling: KnownField) {
+        assert_eq!(KnownField::recognise(name.as_bytes()), exact);
+        assert_eq!(KnownField::recognise_any_spelling(name.as_bytes()), any_spelling);
     }
 
     // RFC 9110, 5.1: "Field names are case-insensitive".
     #[test]
     fn recognises_every_known_name_in_any_case() {
-        for known in Known::ALL {
+        for known in KnownField::ALL {
             check(known.name(), known, known);
             check(&known.name().to_uppercase(), known, known);
         }
@@ -260,35 +266,35 @@ mod tests {
 
     #[test]
     fn all_is_in_declaration_order() {
-        for (index, known) in Known::ALL.iter().enumerate() {
+        for (index, known) in KnownField::ALL.iter().enumerate() {
             assert_eq!(*known as usize, index);
         }
     }
 
     #[test]
     fn another_spelling_is_another_field_but_passes_for_the_known_one() {
-        check("Content_Length", Known::Other, Known::ContentLength);
-        check("X_Remote_User", Known::Other, Known::XRemoteUser);
-        check("x.remote.user", Known::Other, Known::XRemoteUser);
+        check("Content_Length", KnownField::Other, KnownField::ContentLength);
+        check("X_Remote_User", KnownField::Other, KnownField::XRemoteUser);
+        check("x.remote.user", KnownField::Other, KnownField::XRemoteUser);
     }
 
     #[test]
     fn a_name_that_only_resembles_a_known_one_is_other() {
         for name in ["", "hos", "hosts", "content-lengthx", "mcp-param-x", "x-a"] {
-            check(name, Known::Other, Known::Other);
+            check(name, KnownField::Other, KnownField::Other);
         }
     }
 
     proptest::proptest! {
         // A name in which one byte is another: of every length, at every place, in any case.
         #[test]
-        fn a_byte_changed_anywhere_is_another_name(index in 0..Known::COUNT - 1, at: proptest::sample::Index, byte: u8) {
-            let known = Known::ALL[index];
+        fn a_byte_changed_anywhere_is_another_name(index in 0..KnownField::COUNT - 1, at: proptest::sample::Index, byte: u8) {
+            let known = KnownField::ALL[index];
             let mut name = known.name().as_bytes().to_vec();
             let at = at.index(name.len());
             name[at] = byte;
             let same = name.eq_ignore_ascii_case(known.name().as_bytes());
-            proptest::prop_assert_eq!(Known::recognise(&name) == known, same);
+            proptest::prop_assert_eq!(KnownField::recognise(&name) == known, same);
         }
     }
 }

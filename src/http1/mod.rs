@@ -26,7 +26,7 @@ pub use arriving::Arriving;
 pub use authority::Authority;
 pub use fields::{Field, FieldSpans, Fields, Occurs};
 pub use framing::{BodyLength, FramingError};
-pub use known::Known;
+pub use known::KnownField;
 pub use request::{RequestHead, Version};
 pub use response::ResponseHead;
 

@@ -5,7 +5,7 @@ use std::fmt;
 use super::bytes::is_token;
 use super::fields::{Occurs, line};
 use super::framing::{declared_length, persists};
-use super::{Authority, BodyLength, FieldSpans, Fields, FramingError, HeadLimits, Known, target};
+use super::{Authority, BodyLength, FieldSpans, Fields, FramingError, HeadLimits, KnownField, target};
 
 /// The protocol version of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,8 +44,8 @@ pub struct RequestHead<'b> {
 impl RequestHead<'_> {
     /// Whether the client offers to speak WebSocket, well-formed or not. Any other `Upgrade` is ignored (RFC 9110, 7.8).
     pub fn offers_websocket(&self) -> bool {
-        let offers = self.fields.iter().filter(|field| field.known == Known::Upgrade);
-        self.fields.occurs(Known::Upgrade) != Occurs::Never
+        let offers = self.fields.iter().filter(|field| field.known == KnownField::Upgrade);
+        self.fields.occurs(KnownField::Upgrade) != Occurs::Never
             && offers
                 .flat_map(|field| field.value.split(|&byte| byte == b','))
                 .any(|protocol| protocol.trim_ascii().eq_ignore_ascii_case(b"websocket"))
@@ -133,7 +133,7 @@ pub(super) fn start_line(line: &[u8]) -> Result<(&[u8], &[u8], Version), Framing
 /// RFC 9112, 3.2: `Host` is required of HTTP/1.1, and empty where the target has no authority. Who may leave it out is policy.
 fn host<'b>(fields: &Fields<'b>, version: Version) -> Result<(&'b [u8], Authority<'b>), FramingError> {
     const NONE: Authority<'_> = Authority { host: b"", port: None };
-    match fields.occurs(Known::Host) {
+    match fields.occurs(KnownField::Host) {
         Occurs::Never if version == Version::Http10 => Ok((b"", NONE)),
         Occurs::Once(b"") => Ok((b"", NONE)),
         Occurs::Once(host) => Authority::parse(host).map(|parts| (host, parts)).ok_or(FramingError::Host),
@@ -151,7 +151,7 @@ pub(super) fn judge_method(method: &[u8]) -> Result<(), FramingError> {
 
 /// RFC 9110, 10.1.1: a 100-continue expectation in HTTP/1.0 must be ignored.
 fn expects_continue(fields: &Fields<'_>, version: Version) -> Result<bool, FramingError> {
-    match fields.occurs(Known::Expect) {
+    match fields.occurs(KnownField::Expect) {
         Occurs::Never => Ok(false),
         Occurs::Once(value) if value.eq_ignore_ascii_case(b"100-continue") => Ok(version == Version::Http11),
         Occurs::Once(_) | Occurs::Repeated => Err(FramingError::Expectation),

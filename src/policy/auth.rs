@@ -11,7 +11,7 @@ use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 use super::Denial;
 use super::quota::Quota;
 use super::tools::ToolPolicy;
-use crate::http1::{Fields, Known, Occurs};
+use crate::http1::{Fields, KnownField, Occurs};
 
 /// The index of a client in [`Clients`]: stable between reloads only by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -256,10 +256,10 @@ impl Clients {
 ///
 /// Repeated fields are refused here already: check 10 could not make good a choice between them.
 pub(super) fn bearer<'b>(fields: &Fields<'b>) -> Result<&'b [u8], Denial> {
-    let value = match fields.occurs(Known::Authorization) {
+    let value = match fields.occurs(KnownField::Authorization) {
         Occurs::Once(value) => value,
         Occurs::Never => return Err(Denial::AuthorizationMissing),
-        Occurs::Repeated => return Err(Denial::RepeatedField(Known::Authorization)),
+        Occurs::Repeated => return Err(Denial::RepeatedField(KnownField::Authorization)),
     };
     let scheme_length = value.iter().position(|&byte| byte == b' ').ok_or(Denial::AuthorizationMissing)?;
     let (scheme, rest) = value.split_at(scheme_length);

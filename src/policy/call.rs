@@ -6,9 +6,9 @@ use std::borrow::Cow;
 
 use super::tools::{ListView, ReadOnlyTools, ToolPolicy};
 use super::{ClientId, Denial, Permit, Policy, SessionRequest};
-use crate::http1::{Fields, Known, Occurs, RequestHead};
+use crate::http1::{Fields, KnownField, Occurs, RequestHead};
 use crate::wire::era::{self, MaxVersion, McpFields};
-use crate::wire::reply_id::{self, Addressee};
+use crate::wire::reply_id::{self, PartialRequest};
 use crate::wire::{Era, Kind, Message, Method, scan};
 
 /// To whom and how an answer of the guard's own is addressed (contract, section 8).
@@ -80,7 +80,7 @@ pub struct Refusal<'b> {
 
 impl<'b> ReplyTo<'b> {
     /// Where the refusal of a body goes that was not kept.
-    pub fn unkept(head: &RequestHead<'_>, addressee: &'b Addressee) -> ReplyTo<'b> {
+    pub fn unkept(head: &RequestHead<'_>, addressee: &'b PartialRequest) -> ReplyTo<'b> {
         ReplyTo::unjudged(head, addressee.id.as_deref(), addressee.method)
     }
 
@@ -127,7 +127,7 @@ impl Policy {
     ) -> Result<Call<'static>, Denial> {
         let version = mcp_fields(&head.fields).protocol_version;
         // A stream that is resumed repeats answers to calls, and a list of tools would not be edited.
-        let resumes = head.fields.occurs(Known::LastEventId) != Occurs::Never;
+        let resumes = head.fields.occurs(KnownField::LastEventId) != Occurs::Never;
         if resumes && self.filtered(permit.client()).is_some() {
             return Err(Denial::MethodNotAllowed);
         }
@@ -145,9 +145,9 @@ impl Policy {
     }
 
     /// What may be shown of the answer to this call; `None` if all of it.
-    pub fn view(&self, call: &Call<'_>) -> Option<View<'_>> {
+    pub fn view(&self, call: &Call<'_>) -> Option<VisibleTools<'_>> {
         let policy = (call.method() == Method::ToolsList).then(|| self.filtered(call.client)).flatten()?;
-        Some(View { policy, read_only: &self.read_only })
+        Some(VisibleTools { policy, read_only: &self.read_only })
     }
 
     /// The tools of a client that is not shown those of others.
@@ -159,14 +159,14 @@ impl Policy {
 
 /// The tools that one client is shown: those it may call.
 #[derive(Debug, Clone, Copy)]
-pub struct View<'p> {
+pub struct VisibleTools<'p> {
     policy: &'p ToolPolicy,
     read_only: &'p ReadOnlyTools,
 }
 
-impl View<'_> {
+impl VisibleTools<'_> {
     /// Whether a tool of this name is shown.
-    pub fn shows(&self, tool: &str) -> bool {
+    pub fn contains(&self, tool: &str) -> bool {
         self.policy.allows(Some(tool), self.read_only)
     }
 }
@@ -200,9 +200,9 @@ fn mcp_fields<'b>(fields: &Fields<'b>) -> McpFields<'b> {
         Occurs::Never | Occurs::Repeated => None,
     };
     McpFields {
-        protocol_version: single(Known::McpProtocolVersion),
-        method: single(Known::McpMethod),
-        name: single(Known::McpName),
+        protocol_version: single(KnownField::McpProtocolVersion),
+        method: single(KnownField::McpMethod),
+        name: single(KnownField::McpName),
     }
 }
 

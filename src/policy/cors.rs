@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use super::Policy;
 use super::origin::is_allowed_origin;
 use crate::http1::hop_by_hop::is_of_family;
-use crate::http1::{Known, Occurs, RequestHead};
+use crate::http1::{KnownField, Occurs, RequestHead};
 
 /// What an MCP client in a page reads besides the fields that are always readable.
 const EXPOSED: &str = "mcp-session-id, retry-after, x-request-id, www-authenticate";
@@ -45,7 +45,7 @@ pub struct Preflight<'b> {
 impl Policy {
     /// The origin of the page that asks; `None` for any other client, and for a page that is not allowed.
     pub fn allowed_origin<'b>(&self, head: &RequestHead<'b>) -> Option<AllowedOrigin<'b>> {
-        match head.fields.occurs(Known::Origin) {
+        match head.fields.occurs(KnownField::Origin) {
             Occurs::Once(origin) if is_allowed_origin(&self.origin, origin) => Some(AllowedOrigin(origin)),
             Occurs::Once(_) | Occurs::Never | Occurs::Repeated => None,
         }

@@ -3,7 +3,7 @@
 //! A row is everything an answer needs to know of its kind of refusal. How a row becomes an answer is `reply`.
 
 use super::auth::WrongToken;
-use crate::http1::{FramingError, Known};
+use crate::http1::{FramingError, KnownField};
 use crate::wire::{
     ProtocolVersion, ScanError,
     era::{EraError, Mismatch},
@@ -29,7 +29,7 @@ pub enum Denial {
     TokenInvalid(WrongToken),
     TokenExpired(WrongToken),
     PathNotFound,
-    RepeatedField(Known),
+    RepeatedField(KnownField),
     ContentType,
     ContentEncoding,
     // Routes (section 16).
@@ -229,7 +229,7 @@ const PLAIN: [Denial; 19] = [
     Denial::TokenInvalid(WrongToken::Forbidden),
     Denial::TokenExpired(WrongToken::Forbidden),
     Denial::PathNotFound,
-    Denial::RepeatedField(Known::McpName),
+    Denial::RepeatedField(KnownField::McpName),
     Denial::ContentType,
     Denial::ContentEncoding,
     Denial::RouteMethod,

@@ -2,7 +2,7 @@
 //! field, the limit. Never a token, a path, a query or the value of a field that may hold one.
 
 use super::{Denial, Policy, paths};
-use crate::http1::{BodyLength, Known, Occurs, RequestHead};
+use crate::http1::{BodyLength, KnownField, Occurs, RequestHead};
 use crate::wire::era::EraError;
 
 /// Most bytes of a client's words in a log line, escapes included.
@@ -96,7 +96,7 @@ impl Policy {
 
     /// Scheme, host and port; what stands before and behind them is no part of an origin and may be anything.
     fn origin(&self, head: &RequestHead<'_>) -> String {
-        let value = match head.fields.occurs(Known::Origin) {
+        let value = match head.fields.occurs(KnownField::Origin) {
             Occurs::Once(b"null") => return "null".to_owned(),
             Occurs::Once(value) => value,
             Occurs::Repeated => return "several Origin fields".to_owned(),
@@ -112,7 +112,7 @@ impl Policy {
     }
 
     fn content_type(&self, head: &RequestHead<'_>) -> String {
-        match head.fields.occurs(Known::ContentType) {
+        match head.fields.occurs(KnownField::ContentType) {
             Occurs::Once(value) if is_plain_media_type(value) => self.shown(value),
             Occurs::Once(value) => format!("no media type, {} bytes", value.len()),
             Occurs::Never | Occurs::Repeated => "no Content-Type".to_owned(),
@@ -120,7 +120,7 @@ impl Policy {
     }
 
     fn coding(&self, head: &RequestHead<'_>) -> String {
-        match head.fields.occurs(Known::ContentEncoding) {
+        match head.fields.occurs(KnownField::ContentEncoding) {
             Occurs::Once(value) if value.len() <= METHOD_BYTES_MAX => self.shown(value),
             Occurs::Once(_) | Occurs::Repeated | Occurs::Never => "several codings".to_owned(),
         }
@@ -143,7 +143,7 @@ fn method(method: &[u8]) -> String {
 }
 
 fn authorization(head: &RequestHead<'_>) -> &'static str {
-    match head.fields.occurs(Known::Authorization) {
+    match head.fields.occurs(KnownField::Authorization) {
         Occurs::Never => "no Authorization",
         Occurs::Once(value) if value.len() >= 6 && value[..6].eq_ignore_ascii_case(b"bearer") => {
             "Bearer without a token"
@@ -156,7 +156,7 @@ fn era(error: EraError, head: &RequestHead<'_>) -> String {
     let plain = |version: &&[u8]| {
         version.len() == 10 && version.iter().all(|byte| byte.is_ascii_digit() || *byte == b'-')
     };
-    match (error, head.fields.occurs(Known::McpProtocolVersion)) {
+    match (error, head.fields.occurs(KnownField::McpProtocolVersion)) {
         (EraError::HeaderMismatch(mismatch), _) => mismatch.as_str().to_owned(),
         (EraError::Fenced { .. } | EraError::MalformedVersion, Occurs::Once(version)) if plain(&version) => {
             String::from_utf8_lossy(version).into_owned()
@@ -312,7 +312,7 @@ mod tests {
         ] {
             check(Denial::PathNotFound, &format!("POST {path}"), host, expect);
         }
-        check(Denial::RepeatedField(Known::McpName), "POST /", host, "mcp-name");
+        check(Denial::RepeatedField(KnownField::McpName), "POST /", host, "mcp-name");
         check(Denial::ContentType, "POST /", host, "no Content-Type");
         check(Denial::ContentType, "POST /", "Host: a\r\nContent-Type: text/plain\r\n", "text/plain");
         check(Denial::ContentType, "POST /", "Host: a\r\nContent-Type: s3cr3t\r\n", "no media type, 6 bytes");

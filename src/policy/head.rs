@@ -5,7 +5,7 @@
 use super::limits::excess_max;
 use super::session::{SessionRequest, check_bodiless};
 use super::{
-    Denial, Local, Permit, Policy, Sessions, Verdict, auth, cors, headers, origin, paths, paths::Place,
+    Denial, Local, Permit, Policy, Sessions, Verdict, auth, cors, headers, origin, paths, paths::PathKind,
 };
 use crate::http1::{BodyLength, RequestHead};
 
@@ -19,19 +19,19 @@ impl Policy {
 
     /// Whether the request is one of checks 1 and 2, which load balancers and monitors send without naming a host.
     pub fn is_probe(&self, head: &RequestHead<'_>) -> bool {
-        match self.paths.locate(head.path) {
-            Place::Health => true,
-            Place::Ready => matches!(head.method, b"GET" | b"HEAD"),
-            Place::Endpoint | Place::WellKnown | Place::Register | Place::Elsewhere => false,
+        match self.paths.classify(head.path) {
+            PathKind::Health => true,
+            PathKind::Ready => matches!(head.method, b"GET" | b"HEAD"),
+            PathKind::Endpoint | PathKind::WellKnown | PathKind::Register | PathKind::Other => false,
         }
     }
 
     fn judge(&self, head: &RequestHead<'_>, now: u64) -> Result<Verdict, Denial> {
-        let place = self.paths.locate(head.path);
-        if place == Place::Health {
+        let place = self.paths.classify(head.path);
+        if place == PathKind::Health {
             return Ok(Verdict::Answer(Local::Health));
         }
-        if place == Place::Ready && matches!(head.method, b"GET" | b"HEAD") {
+        if place == PathKind::Ready && matches!(head.method, b"GET" | b"HEAD") {
             return Ok(Verdict::Answer(Local::Ready));
         }
         paths::check_oauth_probe(place, head.method)?;
@@ -65,7 +65,7 @@ impl Policy {
     pub(super) fn session_request(&self, head: &RequestHead<'_>) -> Option<SessionRequest> {
         let may_be = self.sessions == Sessions::Passed && head.method != b"POST";
         let asked = may_be.then(|| SessionRequest::of(head)).flatten();
-        asked.filter(|_| self.paths.locate(head.path) == Place::Endpoint)
+        asked.filter(|_| self.paths.classify(head.path) == PathKind::Endpoint)
     }
 
     /// Check 11, as far as the head tells: a body that is not even read for its id is refused at once.
@@ -89,7 +89,7 @@ mod tests {
     use super::super::auth::{ClientConfig, Clients, Config, TokenHash, WrongToken};
     use super::super::{Limits, origin, paths};
     use super::*;
-    use crate::http1::{FieldSpans, Known, request};
+    use crate::http1::{FieldSpans, KnownField, request};
 
     fn clients() -> Clients {
         let client = |name: &str, token: &str, not_after| ClientConfig {
@@ -190,7 +190,7 @@ mod tests {
             (
                 "POST /",
                 format!("Host: localhost\r\nAuthorization: Bearer good\r\n{type_twice}{big}"),
-                Err(Denial::RepeatedField(Known::ContentType)),
+                Err(Denial::RepeatedField(KnownField::ContentType)),
             ),
             (
                 "POST /",
@@ -265,7 +265,7 @@ mod tests {
                 (
                     "/mcp",
                     format!("{auth}{asks}Mcp-Session-Id: a\r\nMcp-Session-Id: b\r\nContent-Length: 1\r\n"),
-                    Err(Denial::RepeatedField(Known::McpSessionId)),
+                    Err(Denial::RepeatedField(KnownField::McpSessionId)),
                 ),
                 ("/mcp", format!("{auth}{asks}Content-Length: 1\r\n"), Err(Denial::BodyTooLarge)),
                 ("/mcp", format!("{auth}{asks}Transfer-Encoding: chunked\r\n"), Err(Denial::BodyTooLarge)),
@@ -372,7 +372,7 @@ mod tests {
         }
         check("POST /mcp", &with("Bearer expired"), Err(Denial::TokenExpired(WrongToken::Forbidden)));
         let twice = with("Bearer good\r\nAuthorization: Bearer good");
-        check("POST /mcp", &twice, Err(Denial::RepeatedField(Known::Authorization)));
+        check("POST /mcp", &twice, Err(Denial::RepeatedField(KnownField::Authorization)));
     }
 
     // "a token in a query string is never accepted"

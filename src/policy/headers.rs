@@ -3,16 +3,16 @@
 //! Must not know what the fields mean to the protocol; that is `wire::era`.
 
 use super::Denial;
-use crate::http1::{Fields, Known, Occurs};
+use crate::http1::{Fields, KnownField, Occurs};
 
 /// Two of any of these could be read differently by two programs.
-const SINGLE: [Known; 6] = [
-    Known::Authorization,
-    Known::ContentType,
-    Known::McpProtocolVersion,
-    Known::McpMethod,
-    Known::McpName,
-    Known::McpSessionId,
+const SINGLE: [KnownField; 6] = [
+    KnownField::Authorization,
+    KnownField::ContentType,
+    KnownField::McpProtocolVersion,
+    KnownField::McpMethod,
+    KnownField::McpName,
+    KnownField::McpSessionId,
 ];
 
 /// The part of check 10 that holds for every request: no field that must be single is repeated.
@@ -24,12 +24,12 @@ pub(super) fn check_single(fields: &Fields<'_>) -> Result<(), Denial> {
 /// Check 10.
 pub(super) fn check(fields: &Fields<'_>) -> Result<(), Denial> {
     check_single(fields)?;
-    match fields.occurs(Known::ContentType) {
+    match fields.occurs(KnownField::ContentType) {
         Occurs::Once(value) if is_json(value) => {}
         Occurs::Once(_) | Occurs::Never | Occurs::Repeated => return Err(Denial::ContentType),
     }
     // The guard judges the bytes as they are: a coded body would be judged in another form than the backend reads it.
-    match fields.occurs(Known::ContentEncoding) {
+    match fields.occurs(KnownField::ContentEncoding) {
         Occurs::Never => Ok(()),
         Occurs::Once(coding) if coding.eq_ignore_ascii_case(b"identity") => Ok(()),
         Occurs::Once(_) | Occurs::Repeated => Err(Denial::ContentEncoding),
@@ -118,11 +118,11 @@ mod tests {
             format!("Content-Type: application/json\r\n{name}: a\r\n{name}: {second}\r\n")
         };
         for name in ["Authorization", "Content-Type", "mcp-method", "Mcp-Name"] {
-            check(&lines(name, "a"), Err(Denial::RepeatedField(Known::recognise(name.as_bytes()))));
+            check(&lines(name, "a"), Err(Denial::RepeatedField(KnownField::recognise(name.as_bytes()))));
         }
         for name in ["MCP-Protocol-Version", "Mcp-Session-Id"] {
             check(&lines(name, "a"), Ok(()));
-            check(&lines(name, "b"), Err(Denial::RepeatedField(Known::recognise(name.as_bytes()))));
+            check(&lines(name, "b"), Err(Denial::RepeatedField(KnownField::recognise(name.as_bytes()))));
         }
         check("Content-Type: application/json\r\nX-A: 1\r\nX-A: 1\r\n", Ok(()));
     }

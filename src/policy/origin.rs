@@ -6,7 +6,7 @@ use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::Denial;
-use crate::http1::{Authority, Known, Occurs, RequestHead};
+use crate::http1::{Authority, KnownField, Occurs, RequestHead};
 
 /// `[origin]`: what is allowed besides loopback.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -78,7 +78,7 @@ impl fmt::Display for Host {
 
 /// Check 5. A request without `Origin` does not come from a web page.
 pub(super) fn check(config: &Config, head: &RequestHead<'_>) -> Result<(), Denial> {
-    match head.fields.occurs(Known::Origin) {
+    match head.fields.occurs(KnownField::Origin) {
         Occurs::Never => {}
         Occurs::Once(origin) if is_allowed_origin(config, origin) => {}
         Occurs::Once(_) | Occurs::Repeated => return Err(Denial::OriginNotAllowed),

@@ -74,7 +74,7 @@ impl fmt::Display for Prefix {
 
 /// What a path names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum PathKind {
     /// A prefix, with or without one final slash, or the bare root if that is configured.
     Endpoint,
     /// `/health` or `<prefix>/health`.
@@ -86,7 +86,7 @@ pub(super) enum Place {
     /// `/register` or `<prefix>/register`.
     Register,
     /// Nothing of ours.
-    Elsewhere,
+    Other,
 }
 
 /// The prefixes, ready to be compared.
@@ -117,19 +117,19 @@ impl Paths {
 
     /// The place a path names. The kinds are disjoint, because a [`Prefix`] cannot be one of the reserved places, so the
     /// order here is only one of speed.
-    pub(super) fn locate(&self, path: &[u8]) -> Place {
+    pub(super) fn classify(&self, path: &[u8]) -> PathKind {
         if self.is_endpoint(path) {
-            Place::Endpoint
+            PathKind::Endpoint
         } else if self.is_under_prefix(path, b"/health") {
-            Place::Health
+            PathKind::Health
         } else if path == b"/ready" {
-            Place::Ready
+            PathKind::Ready
         } else if memchr::memmem::find(path, b"/.well-known/").is_some() {
-            Place::WellKnown
+            PathKind::WellKnown
         } else if self.is_under_prefix(path, b"/register") {
-            Place::Register
+            PathKind::Register
         } else {
-            Place::Elsewhere
+            PathKind::Other
         }
     }
 
@@ -152,17 +152,19 @@ impl Paths {
 
 /// Check 3: OAuth probes. A client that finds no metadata stays with the token it has; the sentence in the answer to a
 /// registration is what its user reads.
-pub(super) fn check_oauth_probe(place: Place, method: &[u8]) -> Result<(), Denial> {
+pub(super) fn check_oauth_probe(place: PathKind, method: &[u8]) -> Result<(), Denial> {
     match place {
-        Place::WellKnown => Err(Denial::OauthMetadata),
-        Place::Register if method == b"POST" => Err(Denial::OauthRegister),
-        Place::Register | Place::Endpoint | Place::Health | Place::Ready | Place::Elsewhere => Ok(()),
+        PathKind::WellKnown => Err(Denial::OauthMetadata),
+        PathKind::Register if method == b"POST" => Err(Denial::OauthRegister),
+        PathKind::Register | PathKind::Endpoint | PathKind::Health | PathKind::Ready | PathKind::Other => {
+            Ok(())
+        }
     }
 }
 
 /// Check 9: only the endpoint is behind the door.
-pub(super) fn check_endpoint(place: Place) -> Result<(), Denial> {
-    if place == Place::Endpoint { Ok(()) } else { Err(Denial::PathNotFound) }
+pub(super) fn check_endpoint(place: PathKind) -> Result<(), Denial> {
+    if place == PathKind::Endpoint { Ok(()) } else { Err(Denial::PathNotFound) }
 }
 
 #[cfg(test)]
@@ -177,15 +179,15 @@ mod tests {
     }
 
     #[track_caller]
-    fn check(path: &str, expect: Place) {
-        assert_eq!(paths(&["/swf-monitor/mcp", "/mcp", "/"]).locate(path.as_bytes()), expect, "{path}");
+    fn check(path: &str, expect: PathKind) {
+        assert_eq!(paths(&["/swf-monitor/mcp", "/mcp", "/"]).classify(path.as_bytes()), expect, "{path}");
     }
 
     // "`P`, `P/`, and `/` reach the endpoint"
     #[test]
     fn the_endpoint_is_reached_with_and_without_final_slash() {
         for path in ["/swf-monitor/mcp", "/swf-monitor/mcp/", "/mcp", "/mcp/", "/"] {
-            check(path, Place::Endpoint);
+            check(path, PathKind::Endpoint);
         }
     }
 
@@ -213,7 +215,7 @@ mod tests {
             "/swf-monitor",
             "/swf-monitor/",
         ] {
-            check(path, Place::Elsewhere);
+            check(path, PathKind::Other);
         }
     }
 
@@ -221,33 +223,33 @@ mod tests {
     #[test]
     fn health_is_found_at_the_root_and_under_a_prefix() {
         for path in ["/health", "/mcp/health", "/swf-monitor/mcp/health"] {
-            check(path, Place::Health);
+            check(path, PathKind::Health);
         }
         for path in
             ["/health/", "/health/../admin", "/x/health", "//health", "/mcp//health", "/healthx", "/Health"]
         {
-            check(path, Place::Elsewhere);
+            check(path, PathKind::Other);
         }
     }
 
     #[test]
     fn readiness_and_oauth_probes_have_their_places() {
-        check("/ready", Place::Ready);
-        check("/mcp/ready", Place::Elsewhere);
-        check("/.well-known/oauth-protected-resource", Place::WellKnown);
-        check("/mcp/.well-known/openid-configuration", Place::WellKnown);
-        check("/.well-known", Place::Elsewhere);
-        check("/register", Place::Register);
-        check("/mcp/register", Place::Register);
-        check("/x/register", Place::Elsewhere);
+        check("/ready", PathKind::Ready);
+        check("/mcp/ready", PathKind::Other);
+        check("/.well-known/oauth-protected-resource", PathKind::WellKnown);
+        check("/mcp/.well-known/openid-configuration", PathKind::WellKnown);
+        check("/.well-known", PathKind::Other);
+        check("/register", PathKind::Register);
+        check("/mcp/register", PathKind::Register);
+        check("/x/register", PathKind::Other);
     }
 
     #[test]
     fn the_bare_root_is_the_endpoint_only_if_configured() {
-        assert_eq!(paths(&["/mcp"]).locate(b"/"), Place::Elsewhere);
-        assert_eq!(paths(&["/"]).locate(b"/"), Place::Endpoint);
-        assert_eq!(paths(&["/"]).locate(b"//"), Place::Elsewhere);
-        assert_eq!(paths(&[]).locate(b"/health"), Place::Health);
+        assert_eq!(paths(&["/mcp"]).classify(b"/"), PathKind::Other);
+        assert_eq!(paths(&["/"]).classify(b"/"), PathKind::Endpoint);
+        assert_eq!(paths(&["/"]).classify(b"//"), PathKind::Other);
+        assert_eq!(paths(&[]).classify(b"/health"), PathKind::Health);
     }
 
     #[test]
@@ -279,13 +281,13 @@ mod tests {
         // An endpoint is a prefix and at most one slash, byte for byte: whatever is added or changed leaves it.
         #[test]
         fn only_exact_bytes_are_the_endpoint(path in "[/a-z%.;]{0,12}") {
-            let is_endpoint = paths(&["/mcp", "/"]).locate(path.as_bytes()) == Place::Endpoint;
+            let is_endpoint = paths(&["/mcp", "/"]).classify(path.as_bytes()) == PathKind::Endpoint;
             prop_assert_eq!(is_endpoint, ["/mcp", "/mcp/", "/"].contains(&path.as_str()));
         }
 
         #[test]
         fn locating_any_bytes_never_panics(path in proptest::collection::vec(any::<u8>(), 0..200)) {
-            paths(&["/swf-monitor/mcp", "/"]).locate(&path);
+            paths(&["/swf-monitor/mcp", "/"]).classify(&path);
         }
     }
 }

@@ -1,6 +1,6 @@
 //! How many calls a client or a tool may make in a time: the generic cell rate algorithm, on one number.
 //!
-//! Pure: callers pass `now`. A meter never allocates, never locks, and says exactly when the next call fits. Must not know
+//! Pure: callers pass `now`. A limiter never allocates, never locks, and says exactly when the next call fits. Must not know
 //! whose calls it counts.
 
 use std::num::NonZeroU32;
@@ -17,7 +17,7 @@ pub struct Rate {
 
 impl Rate {
     /// `count` calls in each `period`, `burst` of them at once. `None` if they would follow each other within less than
-    /// a nanosecond, or if filling up again would take longer than a meter can count.
+    /// a nanosecond, or if filling up again would take longer than a limiter can count.
     pub fn new(count: NonZeroU32, period: Duration, burst: NonZeroU32) -> Option<Rate> {
         let interval_ns = u64::try_from(period.as_nanos()).ok()? / u64::from(count.get());
         let whole = interval_ns.checked_mul(u64::from(burst.get()))?;
@@ -33,23 +33,23 @@ impl Rate {
 
 /// What has been used of a rate. Shared by every call it counts; it outlives the configuration that named the rate.
 #[derive(Debug, Default)]
-pub struct Meter {
+pub struct RateLimiter {
     /// When the calls so far would have been made, had they come evenly: the theoretical arrival time of the next one.
-    due_ns: AtomicU64,
+    tat_ns: AtomicU64,
 }
 
-impl Meter {
+impl RateLimiter {
     /// Counts a call at `now_ns` if the rate has room for it; else says how long it would have to wait.
     pub fn admit(&self, rate: &Rate, now_ns: u64) -> Result<(), Duration> {
         let limit = now_ns.saturating_add(rate.depth_ns());
-        let mut due = self.due_ns.load(Ordering::Acquire);
+        let mut due = self.tat_ns.load(Ordering::Acquire);
         loop {
             let start = Self::start(rate, due, now_ns);
             let next = start.saturating_add(rate.interval_ns);
             let admitted = next <= limit;
             // A refused call leaves no trace, but what was no debt any more is forgotten.
             let new = if admitted { next } else { start };
-            match self.due_ns.compare_exchange_weak(due, new, Ordering::AcqRel, Ordering::Acquire) {
+            match self.tat_ns.compare_exchange_weak(due, new, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) if admitted => return Ok(()),
                 Ok(_) => return Err(Duration::from_nanos(next - limit)),
                 Err(other) => due = other,
@@ -58,9 +58,9 @@ impl Meter {
     }
 
     /// Takes a counted call back: another limit refused it.
-    pub fn give_back(&self, rate: &Rate) {
+    pub fn refund(&self, rate: &Rate) {
         let before = |due: u64| due.saturating_sub(rate.interval_ns);
-        let _ = self.due_ns.fetch_update(Ordering::AcqRel, Ordering::Acquire, |due| Some(before(due)));
+        let _ = self.tat_ns.fetch_update(Ordering::AcqRel, Ordering::Acquire, |due| Some(before(due)));
     }
 
     /// Where the next call starts to count. What an earlier, slower rate left behind is no debt to the present one.
@@ -83,21 +83,21 @@ mod tests {
 
     #[test]
     fn a_burst_passes_and_then_one_call_an_interval() {
-        let (rate, meter) = (rate(10, Duration::from_secs(1), 3), Meter::default());
+        let (rate, limiter) = (rate(10, Duration::from_secs(1), 3), RateLimiter::default());
         let now = 5 * SECOND;
         for _ in 0..3 {
-            assert_eq!(meter.admit(&rate, now), Ok(()));
+            assert_eq!(limiter.admit(&rate, now), Ok(()));
         }
-        assert_eq!(meter.admit(&rate, now), Err(Duration::from_millis(100)));
-        assert_eq!(meter.admit(&rate, now + SECOND / 20), Err(Duration::from_millis(50)));
-        assert_eq!(meter.admit(&rate, now + SECOND / 10), Ok(()));
-        assert_eq!(meter.admit(&rate, now + SECOND / 10), Err(Duration::from_millis(100)));
+        assert_eq!(limiter.admit(&rate, now), Err(Duration::from_millis(100)));
+        assert_eq!(limiter.admit(&rate, now + SECOND / 20), Err(Duration::from_millis(50)));
+        assert_eq!(limiter.admit(&rate, now + SECOND / 10), Ok(()));
+        assert_eq!(limiter.admit(&rate, now + SECOND / 10), Err(Duration::from_millis(100)));
     }
 
     #[test]
     fn unused_calls_gather_up_to_the_burst_and_no_further() {
-        let (rate, meter) = (rate(10, Duration::from_secs(1), 3), Meter::default());
-        let passes = |now: u64| (0..10).filter(|_| meter.admit(&rate, now).is_ok()).count();
+        let (rate, limiter) = (rate(10, Duration::from_secs(1), 3), RateLimiter::default());
+        let passes = |now: u64| (0..10).filter(|_| limiter.admit(&rate, now).is_ok()).count();
         assert_eq!(passes(SECOND), 3);
         assert_eq!(passes(SECOND + SECOND / 5), 2);
         assert_eq!(passes(1000 * SECOND), 3);
@@ -105,20 +105,20 @@ mod tests {
 
     #[test]
     fn a_slow_rate_of_yesterday_is_no_debt_under_a_quick_one() {
-        let meter = Meter::default();
+        let limiter = RateLimiter::default();
         let slow = rate(1, Duration::from_secs(3600), 10);
-        assert!((0..10).all(|_| meter.admit(&slow, SECOND).is_ok()));
+        assert!((0..10).all(|_| limiter.admit(&slow, SECOND).is_ok()));
         let quick = rate(100, Duration::from_secs(1), 5);
-        assert_eq!(meter.admit(&quick, SECOND), Err(Duration::from_millis(10)));
-        assert_eq!(meter.admit(&quick, SECOND + SECOND / 100), Ok(()));
+        assert_eq!(limiter.admit(&quick, SECOND), Err(Duration::from_millis(10)));
+        assert_eq!(limiter.admit(&quick, SECOND + SECOND / 100), Ok(()));
     }
 
     #[test]
     fn a_call_that_was_given_back_does_not_count() {
-        let (rate, meter) = (rate(1, Duration::from_secs(1), 1), Meter::default());
-        assert_eq!(meter.admit(&rate, SECOND), Ok(()));
-        meter.give_back(&rate);
-        assert_eq!(meter.admit(&rate, SECOND), Ok(()));
+        let (rate, limiter) = (rate(1, Duration::from_secs(1), 1), RateLimiter::default());
+        assert_eq!(limiter.admit(&rate, SECOND), Ok(()));
+        limiter.refund(&rate);
+        assert_eq!(limiter.admit(&rate, SECOND), Ok(()));
     }
 
     #[test]
@@ -135,15 +135,15 @@ mod tests {
         fn who_waits_as_told_is_admitted_and_who_does_not_is_not(
             count in 1_u32..1000, burst in 1_u32..50, gaps in proptest::collection::vec(0_u64..200_000_000, 1..200),
         ) {
-            let (rate, meter) = (rate(count, Duration::from_secs(1), burst), Meter::default());
+            let (rate, limiter) = (rate(count, Duration::from_secs(1), burst), RateLimiter::default());
             let (mut now, mut admitted) = (SECOND, 0_u64);
             for gap in &gaps {
                 now += gap;
-                if let Err(wait) = meter.admit(&rate, now) {
+                if let Err(wait) = limiter.admit(&rate, now) {
                     let wait = u64::try_from(wait.as_nanos()).unwrap();
-                    prop_assert!(meter.admit(&rate, now + wait - 1).is_err());
+                    prop_assert!(limiter.admit(&rate, now + wait - 1).is_err());
                     now += wait;
-                    prop_assert!(meter.admit(&rate, now).is_ok());
+                    prop_assert!(limiter.admit(&rate, now).is_ok());
                 }
                 admitted += 1;
             }

@@ -29,9 +29,9 @@ pub enum Executed {
     Unknown,
 }
 
-/// The circumstances of a refusal after the scan.
+/// What a refusal after the scan says besides its reason.
 #[derive(Debug, Clone, Copy)]
-pub struct Circumstances<'a> {
+pub struct ErrorContext<'a> {
     /// The `X-Request-Id` of the answer.
     pub request_id: &'a str,
     /// Whether the call may be repeated without harm.
@@ -56,7 +56,7 @@ pub struct Reply {
 }
 
 /// The answer to a refusal on the head, or of a body that could not be scanned: fixed bytes, real status.
-pub fn to_head(denial: Denial) -> Reply {
+pub fn head_reply(denial: Denial) -> Reply {
     let row = denial.row();
     let body = match row.body {
         Body::Fixed(text) => Cow::Borrowed(text.as_bytes()),
@@ -66,14 +66,14 @@ pub fn to_head(denial: Denial) -> Reply {
 }
 
 /// The answer to a refusal after the scan.
-pub fn to_call(denial: Denial, to: &ReplyTo<'_>, circumstances: &Circumstances<'_>) -> Reply {
+pub fn call_reply(denial: Denial, to: &ReplyTo<'_>, error_context: &ErrorContext<'_>) -> Reply {
     let row = denial.row();
-    let Body::Rpc(code) = row.body else { return to_head(denial) };
-    let retry_after_ms = circumstances.retry_after_ms.or(row.retry_after_ms);
+    let Body::Rpc(code) = row.body else { return head_reply(denial) };
+    let retry_after_ms = error_context.retry_after_ms.or(row.retry_after_ms);
     let says_more = retry_after_ms.is_some() || is_of_a_body(denial) && to.id.is_some();
-    let data = says_more.then(|| data(&row, retry_after_ms, circumstances));
+    let data = says_more.then(|| data(&row, retry_after_ms, error_context));
     let body = Cow::Owned(rpc_body(to.id, code, &message(denial, &row), data.as_deref()));
-    if survives(denial, &row, to, circumstances.mode) {
+    if survives(denial, &row, to, error_context.mode) {
         return Reply { status: 200, retry_after: None, extra: None, body };
     }
     // A client takes any 4xx to the opening probe for a verdict on the protocol era, and may remember it.
@@ -89,7 +89,7 @@ pub fn to_call(denial: Denial, to: &ReplyTo<'_>, circumstances: &Circumstances<'
 }
 
 /// The answer to a refusal on a route, where nobody speaks JSON-RPC: the real status, and the message as JSON.
-pub fn to_route(denial: Denial, retry_after_ms: Option<u64>) -> Reply {
+pub fn route_reply(denial: Denial, retry_after_ms: Option<u64>) -> Reply {
     let row = denial.row();
     let body = match row.body {
         Body::Fixed(text) => Cow::Borrowed(text.as_bytes()),
@@ -101,7 +101,7 @@ pub fn to_route(denial: Denial, retry_after_ms: Option<u64>) -> Reply {
 
 /// The answer to a method that no route at the path takes.
 pub fn to_route_method(allow: String) -> Reply {
-    Reply { extra: Some(("Allow", Cow::Owned(allow))), ..to_route(Denial::RouteMethod, None) }
+    Reply { extra: Some(("Allow", Cow::Owned(allow))), ..route_reply(Denial::RouteMethod, None) }
 }
 
 fn extra(row: &Row) -> Option<(&'static str, Cow<'static, str>)> {
@@ -145,12 +145,12 @@ fn message(denial: Denial, row: &Row) -> Cow<'static, str> {
     }
 }
 
-fn data(row: &Row, retry_after_ms: Option<u64>, circumstances: &Circumstances<'_>) -> String {
-    let executed = match circumstances.executed {
+fn data(row: &Row, retry_after_ms: Option<u64>, error_context: &ErrorContext<'_>) -> String {
+    let executed = match error_context.executed {
         Executed::No => "no",
         Executed::Unknown => "unknown",
     };
-    let request_id = serde_json::Value::from(circumstances.request_id);
+    let request_id = serde_json::Value::from(error_context.request_id);
     let reason = row.code;
     let retry = retry_after_ms.map(|time| format!(r#""retryAfterMs":{time},"#)).unwrap_or_default();
     format!(r#"{{"reason":"{reason}",{retry}"requestId":{request_id},"executed":"{executed}"}}"#)
@@ -170,14 +170,14 @@ fn whole_seconds(milliseconds: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http1::{FramingError, Known};
+    use crate::http1::{FramingError, KnownField};
     use crate::policy::auth::WrongToken;
     use crate::wire::era::Mismatch;
     use crate::wire::{ProtocolVersion, ScanError};
 
     #[track_caller]
     fn check_head(denial: Denial, status: u16, body: &str, extra: Option<(&str, &str)>) {
-        let reply = to_head(denial);
+        let reply = head_reply(denial);
         assert_eq!(
             (
                 reply.status,
@@ -193,19 +193,19 @@ mod tests {
     fn a_refused_field_is_named_to_the_client() {
         for (denial, expect) in [
             (
-                Denial::RepeatedField(Known::McpName),
+                Denial::RepeatedField(KnownField::McpName),
                 "A header field that must be single is repeated: mcp-name",
             ),
-            (Denial::RepeatedField(Known::Other), "A header field that must be single is repeated"),
+            (Denial::RepeatedField(KnownField::Other), "A header field that must be single is repeated"),
             (
                 Denial::Era(EraError::HeaderMismatch(Mismatch::NameMissing)),
                 "Header fields and body disagree: Mcp-Name is missing",
             ),
         ] {
-            let body: serde_json::Value = serde_json::from_slice(&to_head(denial).body).unwrap();
+            let body: serde_json::Value = serde_json::from_slice(&head_reply(denial).body).unwrap();
             assert_eq!(body["error"]["message"], expect);
         }
-        let route = to_route(Denial::RepeatedField(Known::Authorization), None);
+        let route = route_reply(Denial::RepeatedField(KnownField::Authorization), None);
         assert_eq!(
             &*route.body,
             br#"{"error": "A header field that must be single is repeated: authorization"}"#
@@ -234,7 +234,7 @@ mod tests {
         check_head(Denial::HostNotAllowed, 421, r#"{"error": "Host not allowed"}"#, None);
         check_head(Denial::AuthorizationMissing, 401, r#"{"error": "Authorization required"}"#, challenge);
         check_head(Denial::TokensNotConfigured, 503, r#"{"error": "MCP token not configured"}"#, None);
-        assert_eq!(to_head(Denial::TokensNotConfigured).retry_after, Some(30));
+        assert_eq!(head_reply(Denial::TokensNotConfigured).retry_after, Some(30));
         check_head(Denial::TokenInvalid(WrongToken::Forbidden), 403, r#"{"error": "Invalid token"}"#, None);
         check_head(Denial::PathNotFound, 404, r#"{"error": "Not found"}"#, None);
     }
@@ -254,7 +254,7 @@ mod tests {
     #[test]
     fn what_follows_authentication_is_json_rpc_shaped() {
         for (denial, status, code) in [
-            (Denial::RepeatedField(Known::McpMethod), 400, -32600),
+            (Denial::RepeatedField(KnownField::McpMethod), 400, -32600),
             (Denial::ContentType, 415, -32600),
             (Denial::BodyTooLarge, 413, -32600),
             (Denial::BodyTimeout, 408, -32600),
@@ -262,7 +262,7 @@ mod tests {
             (Denial::Scan(ScanError::Batch), 400, -32600),
             (Denial::Era(EraError::HeaderMismatch(Mismatch::Method)), 400, -32020),
         ] {
-            let reply = to_head(denial);
+            let reply = head_reply(denial);
             let body: serde_json::Value = serde_json::from_slice(&reply.body).unwrap();
             assert_eq!((reply.status, &body["error"]["code"]), (status, &code.into()), "{}", denial.code());
             assert!(body["id"].is_null() && body["jsonrpc"] == "2.0");
@@ -278,7 +278,7 @@ mod tests {
 
     const LEGACY: ReplyTo<'_> =
         ReplyTo { id: Some(b"\"a\\u0062\""), era: Era::Legacy, method: Method::ToolsCall };
-    const PLAIN: Circumstances<'_> = Circumstances {
+    const PLAIN: ErrorContext<'_> = ErrorContext {
         request_id: "r1",
         executed: Executed::No,
         retry_after_ms: None,
@@ -289,19 +289,19 @@ mod tests {
     fn check(
         denial: Denial,
         to: ReplyTo<'_>,
-        circumstances: Circumstances<'_>,
+        error_context: ErrorContext<'_>,
         status: u16,
         retry_after: Option<u64>,
     ) {
-        let reply = to_call(denial, &to, &circumstances);
+        let reply = call_reply(denial, &to, &error_context);
         assert_eq!((reply.status, reply.retry_after), (status, retry_after), "{denial:?} {to:?}");
     }
 
     // "`200`, `{"jsonrpc":"2.0","id":<same>,"error":{"code":C,"message":M,"data":{…}}}`"
     #[test]
     fn a_legacy_call_survives_under_200_with_its_own_id_in_its_own_bytes() {
-        let unknown = Circumstances { executed: Executed::Unknown, retry_after_ms: Some(1500), ..PLAIN };
-        let reply = to_call(Denial::BackendReset, &LEGACY, &unknown);
+        let unknown = ErrorContext { executed: Executed::Unknown, retry_after_ms: Some(1500), ..PLAIN };
+        let reply = call_reply(Denial::BackendReset, &LEGACY, &unknown);
         let expect = concat!(
             r#"{"jsonrpc":"2.0","id":"a\u0062","error":{"code":-31502,"#,
             r#""message":"The tool server closed the connection before it answered","#,
@@ -309,7 +309,7 @@ mod tests {
         );
         assert_eq!(std::str::from_utf8(&reply.body).unwrap(), expect);
         assert_eq!((reply.status, reply.retry_after), (200, None));
-        let body = to_call(Denial::Overloaded, &LEGACY, &PLAIN).body;
+        let body = call_reply(Denial::Overloaded, &LEGACY, &PLAIN).body;
         assert!(
             String::from_utf8_lossy(&body)
                 .contains(r#""retryAfterMs":1000,"requestId":"r1","executed":"no""#)
@@ -343,9 +343,9 @@ mod tests {
         );
         let to = ReplyTo { id: Some(b"7"), ..LEGACY };
         let modern = ReplyTo { era: Era::Modern, ..to };
-        let http = Circumstances { mode: ErrorMode::Http, ..PLAIN };
-        for (to, circumstances, status) in [(to, PLAIN, 200), (modern, PLAIN, 400), (to, http, 400)] {
-            let reply = to_call(Denial::Scan(ScanError::Depth), &to, &circumstances);
+        let http = ErrorContext { mode: ErrorMode::Http, ..PLAIN };
+        for (to, error_context, status) in [(to, PLAIN, 200), (modern, PLAIN, 400), (to, http, 400)] {
+            let reply = call_reply(Denial::Scan(ScanError::Depth), &to, &error_context);
             assert_eq!((reply.status, std::str::from_utf8(&reply.body).unwrap()), (status, expect));
             assert_eq!(reply.retry_after, None);
         }
@@ -362,7 +362,7 @@ mod tests {
         check(Denial::BodyTooLarge, LEGACY, PLAIN, 200, None);
         check(Denial::BodyTooLarge, modern, PLAIN, 413, None);
         let nobody = ReplyTo { id: None, ..LEGACY };
-        assert_eq!(to_call(Denial::BodyTooLarge, &nobody, &PLAIN), to_head(Denial::BodyTooLarge));
+        assert_eq!(call_reply(Denial::BodyTooLarge, &nobody, &PLAIN), head_reply(Denial::BodyTooLarge));
     }
 
     // "garbage -> the guard's own 502": what is no HTTP is not translated into an answer that looks like one.
@@ -377,16 +377,16 @@ mod tests {
     #[test]
     fn a_modern_client_and_http_mode_meet_the_real_status() {
         let modern = ReplyTo { era: Era::Modern, ..LEGACY };
-        let http = Circumstances { mode: ErrorMode::Http, ..PLAIN };
-        for (to, circumstances) in [(modern, PLAIN), (LEGACY, http)] {
-            check(Denial::RateLimited, to, circumstances, 429, Some(1));
-            check(Denial::NoBackend, to, circumstances, 503, Some(2));
-            check(Denial::BackendInvalid, to, circumstances, 502, Some(1));
-            check(Denial::Deadline, to, circumstances, 504, Some(1));
+        let http = ErrorContext { mode: ErrorMode::Http, ..PLAIN };
+        for (to, error_context) in [(modern, PLAIN), (LEGACY, http)] {
+            check(Denial::RateLimited, to, error_context, 429, Some(1));
+            check(Denial::NoBackend, to, error_context, 503, Some(2));
+            check(Denial::BackendInvalid, to, error_context, 502, Some(1));
+            check(Denial::Deadline, to, error_context, 504, Some(1));
         }
-        let survivable = to_call(Denial::Deadline, &LEGACY, &PLAIN).body;
-        assert_eq!(to_call(Denial::Deadline, &modern, &PLAIN).body, survivable);
-        let late = Circumstances { retry_after_ms: Some(1001), ..http };
+        let survivable = call_reply(Denial::Deadline, &LEGACY, &PLAIN).body;
+        assert_eq!(call_reply(Denial::Deadline, &modern, &PLAIN).body, survivable);
+        let late = ErrorContext { retry_after_ms: Some(1001), ..http };
         check(Denial::Overloaded, LEGACY, late, 503, Some(2));
     }
 
@@ -420,7 +420,7 @@ mod tests {
             (Era::Legacy, ErrorMode::Http),
         ] {
             let to = ReplyTo { id: Some(b"7"), era, method: Method::ToolsCall };
-            let reply = to_call(Denial::UnknownTool, &to, &Circumstances { mode, ..PLAIN });
+            let reply = call_reply(Denial::UnknownTool, &to, &ErrorContext { mode, ..PLAIN });
             assert_eq!((reply.status, std::str::from_utf8(&reply.body).unwrap()), (200, expect));
         }
         check(Denial::UnknownTool, ReplyTo { id: None, ..LEGACY }, PLAIN, 400, None);
@@ -430,15 +430,15 @@ mod tests {
     #[test]
     fn a_forbidden_method_looks_like_one_that_does_not_exist() {
         let expect = r#"{"jsonrpc":"2.0","id":7,"error":{"code":-32601,"message":"Method not found"}}"#;
-        let http = Circumstances { mode: ErrorMode::Http, ..PLAIN };
-        for (era, circumstances, status) in [
+        let http = ErrorContext { mode: ErrorMode::Http, ..PLAIN };
+        for (era, error_context, status) in [
             (Era::Legacy, PLAIN, 200),
             (Era::Legacy, http, 200),
             (Era::Modern, PLAIN, 404),
             (Era::Modern, http, 404),
         ] {
             let to = ReplyTo { id: Some(b"7"), era, method: Method::Other };
-            let reply = to_call(Denial::UnknownMethod, &to, &circumstances);
+            let reply = call_reply(Denial::UnknownMethod, &to, &error_context);
             assert_eq!((reply.status, std::str::from_utf8(&reply.body).unwrap()), (status, expect));
         }
         for era in [Era::Legacy, Era::Modern] {
@@ -451,10 +451,10 @@ mod tests {
     fn nothing_travels_under_200_without_an_id() {
         for denial in Denial::all() {
             for era in [Era::Legacy, Era::Modern] {
-                let reply = to_call(denial, &ReplyTo { id: None, era, method: Method::ToolsCall }, &PLAIN);
+                let reply = call_reply(denial, &ReplyTo { id: None, era, method: Method::ToolsCall }, &PLAIN);
                 assert!(reply.status >= 400, "{}", denial.code());
             }
-            assert_eq!(to_head(denial).status, denial.status());
+            assert_eq!(head_reply(denial).status, denial.status());
         }
     }
 
@@ -464,7 +464,7 @@ mod tests {
     fn the_era_fence_names_the_versions_a_client_may_fall_back_to() {
         let max = ProtocolVersion::parse(b"2025-06-18").unwrap();
         let to = ReplyTo { id: Some(b"1"), era: Era::Modern, method: Method::Discover };
-        let reply = to_call(Denial::Era(EraError::Fenced { max }), &to, &PLAIN);
+        let reply = call_reply(Denial::Era(EraError::Fenced { max }), &to, &PLAIN);
         let body: serde_json::Value = serde_json::from_slice(&reply.body).unwrap();
         let message = body["error"]["message"].as_str().unwrap();
         assert!(
@@ -477,8 +477,8 @@ mod tests {
 
     #[test]
     fn a_request_id_cannot_break_out_of_its_string() {
-        let hostile = Circumstances { request_id: "a\"},\"x\":\"\n", ..PLAIN };
-        let body = to_call(Denial::Deadline, &LEGACY, &hostile).body;
+        let hostile = ErrorContext { request_id: "a\"},\"x\":\"\n", ..PLAIN };
+        let body = call_reply(Denial::Deadline, &LEGACY, &hostile).body;
         let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
         assert_eq!(body["error"]["data"]["requestId"], "a\"},\"x\":\"\n");
     }

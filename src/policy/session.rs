@@ -3,7 +3,7 @@
 //! They pass only where a slot asks for them; everywhere else check 4 refuses them. Must not know slots or answers.
 
 use super::Denial;
-use crate::http1::{BodyLength, Known, Occurs, RequestHead};
+use crate::http1::{BodyLength, KnownField, Occurs, RequestHead};
 
 /// What a request without a body asks of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,7 +44,7 @@ pub(super) fn check_bodiless(body: BodyLength) -> Result<(), Denial> {
 
 /// Several values are refused by check 10.
 fn names_session(head: &RequestHead<'_>) -> bool {
-    match head.fields.occurs(Known::McpSessionId) {
+    match head.fields.occurs(KnownField::McpSessionId) {
         Occurs::Once(id) => !id.is_empty(),
         Occurs::Repeated => true,
         Occurs::Never => false,
@@ -53,7 +53,7 @@ fn names_session(head: &RequestHead<'_>) -> bool {
 
 /// Whether `text/event-stream` is named: what takes anything (`*/*`) does not ask for a stream.
 fn accepts_events(head: &RequestHead<'_>) -> bool {
-    let accepts = head.fields.iter().filter(|field| field.known == Known::Accept);
+    let accepts = head.fields.iter().filter(|field| field.known == KnownField::Accept);
     accepts.flat_map(|field| field.value.split(|byte| *byte == b',')).any(is_events)
 }
 

@@ -287,9 +287,9 @@ impl Rollout {
         let candidate = stable.other();
         let broken = self.state.run.is_some() && self.conditions.breaker_open().is_some();
         if (sick(candidate) || broken) && !sick(stable) {
-            split.without(candidate)
+            split.eject(candidate)
         } else if sick(stable) && *self.health(candidate) == Health::Healthy && !broken {
-            split.without(stable)
+            split.eject(stable)
         } else {
             split
         }
@@ -299,7 +299,7 @@ impl Rollout {
     pub(super) fn planned(&self) -> Split {
         let split = Split::all(self.state.stable);
         match self.state.run.as_ref().and_then(|run| Some((run, run.step()?))) {
-            None if self.state.spare || self.stands_by() => split.with_spare(),
+            None if self.state.spare || self.stands_by() => split.with_standby(),
             None => split,
             Some((run, step)) => match step.stage {
                 Stage::Stable | Stage::DualProtocol | Stage::Complete => split,

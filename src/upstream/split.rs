@@ -109,7 +109,7 @@ pub struct Split {
     stable: Slot,
     share: Option<Share>,
     shadow: bool,
-    spare: bool,
+    standby: bool,
     /// One at most: a type that cannot say "both" cannot eject the last healthy slot.
     ejected: Option<Slot>,
 }
@@ -117,12 +117,12 @@ pub struct Split {
 impl Split {
     /// All traffic to one slot; the other one takes nothing, not even in need.
     pub fn all(stable: Slot) -> Split {
-        Split { stable, share: None, shadow: false, spare: false, ejected: None }
+        Split { stable, share: None, shadow: false, standby: false, ejected: None }
     }
 
     /// Gives the candidate a share. A candidate that serves clients may also stand in for stable.
     pub fn with_share(self, share: Share) -> Split {
-        Split { share: Some(share), spare: true, ..self }
+        Split { share: Some(share), standby: true, ..self }
     }
 
     /// Read-only calls are copied to the candidate; it answers nobody.
@@ -131,12 +131,12 @@ impl Split {
     }
 
     /// The other slot may stand in when stable cannot answer.
-    pub fn with_spare(self) -> Split {
-        Split { spare: true, ..self }
+    pub fn with_standby(self) -> Split {
+        Split { standby: true, ..self }
     }
 
     /// This slot gets no new traffic as long as the other one may stand in for it.
-    pub fn without(self, ejected: Slot) -> Split {
+    pub fn eject(self, ejected: Slot) -> Split {
         Split { ejected: Some(ejected), ..self }
     }
 
@@ -175,7 +175,7 @@ impl Split {
     /// The slot for this client and key (the client's name again, or the request id). Client lists come first.
     pub fn assign(&self, client: &[u8], key: &[u8]) -> Slot {
         let wanted = match &self.share {
-            Some(share) if share.takes(client, key) => self.stable.other(),
+            Some(share) if share.assigns(client, key) => self.stable.other(),
             Some(_) | None => self.stable,
         };
         if self.ejected == Some(wanted) { self.fallback(wanted).unwrap_or(wanted) } else { wanted }
@@ -184,13 +184,13 @@ impl Split {
     /// The slot that may take a request which this one could not. Stable may always stand in for the candidate.
     pub fn fallback(&self, slot: Slot) -> Option<Slot> {
         let other = slot.other();
-        let may = other == self.stable || self.spare;
+        let may = other == self.stable || self.standby;
         (may && self.ejected != Some(other)).then_some(other)
     }
 }
 
 impl Share {
-    fn takes(&self, client: &[u8], key: &[u8]) -> bool {
+    fn assigns(&self, client: &[u8], key: &[u8]) -> bool {
         // At either end the lists have nothing left to say: all means all, so that a rollout cannot complete with
         // clients that never met the candidate.
         if self.weight == Percent::ALL {
@@ -207,13 +207,13 @@ impl Share {
                 return true;
             }
         }
-        position(self.salt.as_bytes(), key) < threshold(self.weight)
+        hash_point(self.salt.as_bytes(), key) < threshold(self.weight)
     }
 }
 
 /// A key's place on a circle of 2^32 points. The same on every machine and in every version: a restart or an upgrade
 /// during a rollout must not move a client (FNV-1a, then the finalizer of `MurmurHash3`, whose upper bits are even).
-fn position(salt: &[u8], key: &[u8]) -> u64 {
+fn hash_point(salt: &[u8], key: &[u8]) -> u64 {
     const OFFSET: u64 = 0xcbf2_9ce4_8422_2325;
     const PRIME: u64 = 0x0000_0100_0000_01b3;
     let bytes = salt.iter().chain(&[0]).chain(key);
@@ -267,12 +267,12 @@ mod tests {
 
     #[test]
     fn an_ejected_slot_gets_nothing_while_the_other_may_stand_in() {
-        assert_eq!(split(100).without(Slot::Green).pick(b"bot"), Slot::Blue);
-        assert_eq!(split(0).without(Slot::Blue).pick(b"bot"), Slot::Green);
-        assert_eq!(split(100).without(Slot::Green).candidate_weight(), Percent::ZERO);
-        let alone = Split::all(Slot::Blue).without(Slot::Blue);
+        assert_eq!(split(100).eject(Slot::Green).pick(b"bot"), Slot::Blue);
+        assert_eq!(split(0).eject(Slot::Blue).pick(b"bot"), Slot::Green);
+        assert_eq!(split(100).eject(Slot::Green).candidate_weight(), Percent::ZERO);
+        let alone = Split::all(Slot::Blue).eject(Slot::Blue);
         assert_eq!(alone.pick(b"bot"), Slot::Blue, "the last slot is never ejected");
-        assert_eq!(alone.with_spare().pick(b"bot"), Slot::Green);
+        assert_eq!(alone.with_standby().pick(b"bot"), Slot::Green);
     }
 
     #[test]
@@ -282,16 +282,16 @@ mod tests {
         let shadow = Split::all(Slot::Blue).with_shadow();
         assert_eq!(shadow.fallback(Slot::Blue), None, "a shadow answers nobody");
         assert_eq!(shadow.shadow(), Some(Slot::Green));
-        assert_eq!(shadow.without(Slot::Green).shadow(), None);
-        assert_eq!(split(50).without(Slot::Blue).fallback(Slot::Green), None);
+        assert_eq!(shadow.eject(Slot::Green).shadow(), None);
+        assert_eq!(split(50).eject(Slot::Blue).fallback(Slot::Green), None);
     }
 
     #[test]
     fn positions_do_not_change_between_versions() {
         // Fixed points: a change here moves every client of a running rollout.
-        assert_eq!(position(b"r1", b"panda-bot"), 4274447928);
-        assert_eq!(position(b"r1", b"testbed-bot"), 1933865874);
-        assert_eq!(position(b"", b""), 3104000723);
+        assert_eq!(hash_point(b"r1", b"panda-bot"), 4274447928);
+        assert_eq!(hash_point(b"r1", b"testbed-bot"), 1933865874);
+        assert_eq!(hash_point(b"", b""), 3104000723);
     }
 
     #[test]

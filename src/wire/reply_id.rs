@@ -14,7 +14,7 @@ const NAME_BYTES_MAX: usize = 256;
 
 /// Whom a refusal answers.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Addressee {
+pub struct PartialRequest {
     /// Raw JSON of the id: a string or a number.
     pub id: Option<Vec<u8>>,
     /// The method, if it can be read.
@@ -25,7 +25,7 @@ pub struct Addressee {
 
 /// What is known of a member that must be there once.
 #[derive(Debug)]
-enum Member<T> {
+enum Unique<T> {
     Absent,
     Known(T),
     /// It stands there twice, in another spelling, or as no value that it may have.
@@ -42,7 +42,7 @@ enum Role {
 
 /// Where in the message the reader is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
+enum ReadState {
     Start,
     /// A key or the end of the message comes next.
     Key,
@@ -62,8 +62,8 @@ enum State {
 
 /// Reads one body.
 #[derive(Debug)]
-pub struct Reader {
-    state: State,
+pub struct IdReader {
+    state: ReadState,
     /// The byte before was the backslash of a string.
     escaped: bool,
     /// Containers open inside the message.
@@ -74,24 +74,24 @@ pub struct Reader {
     /// The key or value that is being kept; `None` once it is too long.
     text: Option<Vec<u8>>,
     text_at: usize,
-    id: Member<(usize, Vec<u8>)>,
-    method: Member<Method>,
+    id: Unique<(usize, Vec<u8>)>,
+    method: Unique<Method>,
     /// A result or an error is there: the id is one of the server's own.
     answers: bool,
 }
 
-impl Default for Reader {
-    fn default() -> Reader {
-        Reader {
-            state: State::Start,
+impl Default for IdReader {
+    fn default() -> IdReader {
+        IdReader {
+            state: ReadState::Start,
             escaped: false,
             depth: 0,
             read: 0,
             role: Role::Other,
             text: None,
             text_at: 0,
-            id: Member::Absent,
-            method: Member::Absent,
+            id: Unique::Absent,
+            method: Unique::Absent,
             answers: false,
         }
     }
@@ -99,17 +99,17 @@ impl Default for Reader {
 
 /// Reads a whole body; the id is a part of it.
 pub fn read(body: &[u8]) -> (Option<&[u8]>, Option<Method>) {
-    let mut reader = Reader::default();
+    let mut reader = IdReader::default();
     reader.feed(body);
-    let Addressee { id, method, id_at } = reader.finish();
+    let PartialRequest { id, method, id_at } = reader.finish();
     (id.and_then(|id| body.get(id_at..id_at + id.len())), method)
 }
 
-impl Reader {
+impl IdReader {
     /// Reads on.
     pub fn feed(&mut self, bytes: &[u8]) {
         let mut rest = bytes;
-        while !rest.is_empty() && self.state != State::Stopped {
+        while !rest.is_empty() && self.state != ReadState::Stopped {
             let used = self.step(rest).min(rest.len());
             self.read += used;
             rest = &rest[used..];
@@ -117,26 +117,29 @@ impl Reader {
     }
 
     /// What was found.
-    pub fn finish(self) -> Addressee {
+    pub fn finish(self) -> PartialRequest {
         match (self.answers, self.id, self.method) {
-            (false, Member::Known((id_at, id)), method) => {
-                Addressee { id: Some(id), method: method.known(), id_at }
+            (false, Unique::Known((id_at, id)), method) => {
+                PartialRequest { id: Some(id), method: method.known(), id_at }
             }
-            (false, _, method) => Addressee { id: None, method: method.known(), id_at: 0 },
-            (true, ..) => Addressee::default(),
+            (false, _, method) => PartialRequest { id: None, method: method.known(), id_at: 0 },
+            (true, ..) => PartialRequest::default(),
         }
     }
 
     /// Reads some bytes of `rest`, at least one, and returns how many.
     fn step(&mut self, rest: &[u8]) -> usize {
         match self.state {
-            State::InKey | State::InString | State::InContainerString => self.string(rest),
-            State::InScalar => self.scalar(rest),
-            State::InContainer => self.container(rest),
-            State::Start | State::Key | State::Colon | State::Value | State::Next | State::End => {
-                self.token(rest[0])
-            }
-            State::Stopped => rest.len(),
+            ReadState::InKey | ReadState::InString | ReadState::InContainerString => self.string(rest),
+            ReadState::InScalar => self.scalar(rest),
+            ReadState::InContainer => self.container(rest),
+            ReadState::Start
+            | ReadState::Key
+            | ReadState::Colon
+            | ReadState::Value
+            | ReadState::Next
+            | ReadState::End => self.token(rest[0]),
+            ReadState::Stopped => rest.len(),
         }
     }
 
@@ -146,39 +149,39 @@ impl Reader {
             return 1;
         }
         self.state = match (self.state, byte) {
-            (State::Start, b'{') => State::Key,
-            (State::Key, b'"') => {
+            (ReadState::Start, b'{') => ReadState::Key,
+            (ReadState::Key, b'"') => {
                 self.text = Some(vec![b'"']);
-                State::InKey
+                ReadState::InKey
             }
             // Also behind a comma that is one too many.
-            (State::Key, b'}') => State::End,
-            (State::Colon, b':') => State::Value,
-            (State::Value, b'{' | b'[') => {
+            (ReadState::Key, b'}') => ReadState::End,
+            (ReadState::Colon, b':') => ReadState::Value,
+            (ReadState::Value, b'{' | b'[') => {
                 (self.depth, self.text) = (1, None);
-                State::InContainer
+                ReadState::InContainer
             }
-            (State::Value, b'"') => {
+            (ReadState::Value, b'"') => {
                 self.begin_value();
                 self.keep(b"\"");
-                State::InString
+                ReadState::InString
             }
-            (State::Value, _) => {
+            (ReadState::Value, _) => {
                 self.begin_value();
-                self.state = State::InScalar;
+                self.state = ReadState::InScalar;
                 return 0;
             }
-            (State::Next, b',' | b'}') => {
+            (ReadState::Next, b',' | b'}') => {
                 self.end_value();
-                if byte == b',' { State::Key } else { State::End }
+                if byte == b',' { ReadState::Key } else { ReadState::End }
             }
             // Another message behind this one: whose id would it be?
-            (State::End, b'"' | b'{' | b'[') => {
-                self.id = Member::Unreadable;
-                State::Stopped
+            (ReadState::End, b'"' | b'{' | b'[') => {
+                self.id = Unique::Unreadable;
+                ReadState::Stopped
             }
-            (State::End, _) => State::End,
-            _ => State::Stopped,
+            (ReadState::End, _) => ReadState::End,
+            _ => ReadState::Stopped,
         };
         1
     }
@@ -193,15 +196,15 @@ impl Reader {
         let closes = end.is_some_and(|end| rest[end] == b'"');
         self.escaped = end.is_some() && !closes;
         self.keep(&rest[..used]);
-        let is_key = self.state == State::InKey;
+        let is_key = self.state == ReadState::InKey;
         if closes {
             self.state = if is_key {
                 self.end_key();
-                State::Colon
-            } else if self.state == State::InContainerString {
-                State::InContainer
+                ReadState::Colon
+            } else if self.state == ReadState::InContainerString {
+                ReadState::InContainer
             } else {
-                State::Next
+                ReadState::Next
             };
         }
         used
@@ -214,7 +217,7 @@ impl Reader {
         let used = end.unwrap_or(rest.len());
         self.keep(&rest[..used]);
         if end.is_some() {
-            self.state = State::Next;
+            self.state = ReadState::Next;
         }
         used
     }
@@ -222,15 +225,15 @@ impl Reader {
     fn container(&mut self, rest: &[u8]) -> usize {
         for (at, byte) in rest.iter().enumerate() {
             match byte {
-                b'"' => self.state = State::InContainerString,
+                b'"' => self.state = ReadState::InContainerString,
                 b'{' | b'[' => self.depth += 1,
                 b'}' | b']' => self.depth -= 1,
                 _ => continue,
             }
             if self.depth == 0 {
-                self.state = State::Next;
+                self.state = ReadState::Next;
             }
-            if self.state != State::InContainer {
+            if self.state != ReadState::InContainer {
                 return at + 1;
             }
         }
@@ -238,7 +241,7 @@ impl Reader {
     }
 
     fn keep(&mut self, bytes: &[u8]) {
-        let is_id = self.role == Role::Id && self.state != State::InKey;
+        let is_id = self.role == Role::Id && self.state != ReadState::InKey;
         let bytes_max = if is_id { ID_BYTES_MAX } else { NAME_BYTES_MAX };
         match &mut self.text {
             Some(text) if text.len() + bytes.len() <= bytes_max => text.extend_from_slice(bytes),
@@ -282,29 +285,29 @@ impl Reader {
     }
 }
 
-impl<T> Member<T> {
+impl<T> Unique<T> {
     /// The key is there.
     fn enter(&mut self, as_spelled: bool) {
-        let is_first = matches!(self, Member::Absent);
+        let is_first = matches!(self, Unique::Absent);
         // Until its value is read.
-        *self = Member::Unreadable;
+        *self = Unique::Unreadable;
         if is_first && as_spelled {
-            *self = Member::Absent;
+            *self = Unique::Absent;
         }
     }
 
     /// The value is there, if it is one that the member may have.
     fn set(&mut self, value: Option<T>) {
         *self = match (&self, value) {
-            (Member::Absent, Some(value)) => Member::Known(value),
-            _ => Member::Unreadable,
+            (Unique::Absent, Some(value)) => Unique::Known(value),
+            _ => Unique::Unreadable,
         };
     }
 
     fn known(self) -> Option<T> {
         match self {
-            Member::Known(value) => Some(value),
-            Member::Absent | Member::Unreadable => None,
+            Unique::Known(value) => Some(value),
+            Unique::Absent | Unique::Unreadable => None,
         }
     }
 }

@@ -12,9 +12,9 @@ fn check(body: impl AsRef<[u8]>, id: Option<&str>, method: Option<Method>) {
     let found = read(body);
     assert_eq!((found.0.map(String::from_utf8_lossy).as_deref(), found.1), (id, method), "{shown}");
     // One byte at a time.
-    let mut reader = Reader::default();
+    let mut reader = IdReader::default();
     body.chunks(1).for_each(|byte| reader.feed(byte));
-    let Addressee { id: in_pieces, method: method_in_pieces, .. } = reader.finish();
+    let PartialRequest { id: in_pieces, method: method_in_pieces, .. } = reader.finish();
     assert_eq!(
         (in_pieces.as_deref(), method_in_pieces),
         (id.map(str::as_bytes), method),

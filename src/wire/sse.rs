@@ -29,9 +29,9 @@ pub enum Boundary {
 /// Reads a stream that arrives in pieces, in bounded memory. No verdict depends on how the stream was cut.
 #[derive(Debug, Default)]
 pub struct Parser {
-    line: Line,
+    line: LineState,
     /// The name of the field, then the value of an `event` field: as much as is needed to tell them apart.
-    token: Token,
+    token: ShortText,
     /// The piece before ended in CR: an LF belongs to it.
     after_cr: bool,
     /// A line has ended: a byte order mark can no longer follow.
@@ -45,7 +45,7 @@ pub struct Parser {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-enum Line {
+enum LineState {
     /// In the field's name.
     #[default]
     Name,
@@ -64,12 +64,12 @@ enum Field {
 
 /// The start of a short text, and how long the text is.
 #[derive(Debug, Default)]
-struct Token {
+struct ShortText {
     bytes: [u8; 8],
     length: usize,
 }
 
-impl Token {
+impl ShortText {
     fn push(&mut self, bytes: &[u8]) {
         for (place, byte) in self.bytes.iter_mut().skip(self.length).zip(bytes) {
             *place = *byte;
@@ -101,23 +101,23 @@ impl Parser {
                     self.after_cr = byte == b'\r' && behind.is_empty();
                     self.end_line()
                 }
-                (Line::Name, b':') => {
+                (LineState::Name, b':') => {
                     *rest = behind;
                     let (field, part) = self.end_name();
-                    self.line = Line::Space(field);
+                    self.line = LineState::Space(field);
                     part
                 }
-                (Line::Name, _) => {
+                (LineState::Name, _) => {
                     *rest = behind;
                     self.token.push(&[byte]);
                     None
                 }
-                (Line::Space(field), _) => {
-                    self.line = Line::Value(field);
+                (LineState::Space(field), _) => {
+                    self.line = LineState::Value(field);
                     *rest = if byte == b' ' { behind } else { rest };
                     None
                 }
-                (Line::Value(field), _) => {
+                (LineState::Value(field), _) => {
                     let end = memchr::memchr2(b'\r', b'\n', rest).unwrap_or(rest.len());
                     let (value, behind) = rest.split_at(end);
                     *rest = behind;
@@ -152,7 +152,7 @@ impl Parser {
             b"event" => Field::Event,
             _ => Field::Other,
         };
-        self.token = Token::default();
+        self.token = ShortText::default();
         self.is_foreign &= field != Field::Event;
         let joins = field == Field::Data && std::mem::replace(&mut self.has_data, true);
         (field, joins.then_some(Part::Data(b"\n")))
@@ -172,15 +172,17 @@ impl Parser {
 
     fn end_line(&mut self) -> Option<Part<'static>> {
         let part = match std::mem::take(&mut self.line) {
-            Line::Name if self.name().is_empty() => Some(self.end_event()),
+            LineState::Name if self.name().is_empty() => Some(self.end_event()),
             // A field without a colon has an empty value.
-            Line::Name => self.end_name().1,
-            Line::Space(Field::Event) | Line::Value(Field::Event) => {
+            LineState::Name => self.end_name().1,
+            LineState::Space(Field::Event) | LineState::Value(Field::Event) => {
                 let token = std::mem::take(&mut self.token);
                 self.is_foreign = token.text().is_none_or(|name| !name.is_empty() && name != b"message");
                 None
             }
-            Line::Space(Field::Data | Field::Other) | Line::Value(Field::Data | Field::Other) => None,
+            LineState::Space(Field::Data | Field::Other) | LineState::Value(Field::Data | Field::Other) => {
+                None
+            }
         };
         self.past_first_line = true;
         part

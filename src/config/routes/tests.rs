@@ -56,8 +56,8 @@ fn a_route_needs_a_name_a_prefix_a_backend_and_who_may_use_it() {
 fn defaults_are_closed_and_finite() {
     let config = accepted(&text(&[GOOD]));
     let [route] = config.routes.as_slice() else { panic!("one route") };
-    assert_eq!(route.rule.verbs, [Verb::Get]);
-    assert_eq!((route.rule.reach, route.rule.upgrades), (Reach::Below, Upgrades::Refused));
+    assert_eq!(route.rule.methods, [HttpMethod::Get]);
+    assert_eq!((route.rule.path_match, route.rule.upgrades), (PathMatch::Prefix, Upgrades::Refused));
     assert_eq!((route.idle, route.total), (config.timeouts.stream_idle, config.timeouts.total));
     assert_eq!((route.rule.body_bytes_max, route.stripped), (config.limits.body_bytes_max, 0));
     assert!(route.rate.is_none() && route.in_flight_max == 128);

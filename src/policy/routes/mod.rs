@@ -11,12 +11,12 @@ use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
 use super::auth::TokenHash;
 use super::{ClientId, Denial, Policy, auth, headers, origin};
-use crate::http1::{BodyLength, FramingError, Known, Occurs, RequestHead, Version};
+use crate::http1::{BodyLength, FramingError, KnownField, Occurs, RequestHead, Version};
 
 /// A method that a route can take. `CONNECT` and `TRACE` never pass the front.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[expect(missing_docs, reason = "each is the method of its name")]
-pub enum Verb {
+pub enum HttpMethod {
     Get,
     Head,
     Post,
@@ -26,37 +26,44 @@ pub enum Verb {
     Options,
 }
 
-impl Verb {
+impl HttpMethod {
     /// Every method, in the order of the declaration.
-    pub const ALL: [Verb; 7] =
-        [Verb::Get, Verb::Head, Verb::Post, Verb::Put, Verb::Patch, Verb::Delete, Verb::Options];
+    pub const ALL: [HttpMethod; 7] = [
+        HttpMethod::Get,
+        HttpMethod::Head,
+        HttpMethod::Post,
+        HttpMethod::Put,
+        HttpMethod::Patch,
+        HttpMethod::Delete,
+        HttpMethod::Options,
+    ];
 
     /// The method as it is sent.
     pub fn as_str(self) -> &'static str {
         match self {
-            Verb::Get => "GET",
-            Verb::Head => "HEAD",
-            Verb::Post => "POST",
-            Verb::Put => "PUT",
-            Verb::Patch => "PATCH",
-            Verb::Delete => "DELETE",
-            Verb::Options => "OPTIONS",
+            HttpMethod::Get => "GET",
+            HttpMethod::Head => "HEAD",
+            HttpMethod::Post => "POST",
+            HttpMethod::Put => "PUT",
+            HttpMethod::Patch => "PATCH",
+            HttpMethod::Delete => "DELETE",
+            HttpMethod::Options => "OPTIONS",
         }
     }
 
     /// The method of this name; methods are case-sensitive (RFC 9110, 9.1).
-    pub fn parse(name: &[u8]) -> Option<Verb> {
-        Verb::ALL.into_iter().find(|verb| verb.as_str().as_bytes() == name)
+    pub fn parse(name: &[u8]) -> Option<HttpMethod> {
+        HttpMethod::ALL.into_iter().find(|method| method.as_str().as_bytes() == name)
     }
 }
 
 /// How far a route reaches from its prefix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reach {
+pub enum PathMatch {
     /// The prefix itself, with or without a final slash.
     Exact,
     /// The prefix and every path below it.
-    Below,
+    Prefix,
 }
 
 /// Whether a route takes connections over to another protocol.
@@ -70,7 +77,7 @@ pub enum Upgrades {
 
 /// Who may use a route.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Entry {
+pub enum Auth {
     /// The clients of the endpoint, with their tokens.
     Bearer,
     /// Whoever sends one of the keys.
@@ -81,7 +88,7 @@ pub enum Entry {
         keys: Vec<ApiKey>,
     },
     /// Everybody who reaches the listener.
-    Anyone,
+    None,
 }
 
 /// A key that opens a route, by its hash.
@@ -95,19 +102,19 @@ pub struct ApiKey {
 
 /// What belongs to a route, and who may pass.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rule {
+pub struct RouteRule {
     /// The metric label and log field.
     pub name: String,
     /// Absolute, without a final slash.
     pub prefix: String,
     /// Whether what lies below the prefix belongs to it.
-    pub reach: Reach,
+    pub path_match: PathMatch,
     /// The methods it takes.
-    pub verbs: Vec<Verb>,
+    pub methods: Vec<HttpMethod>,
     /// Whether it takes `Upgrade`.
     pub upgrades: Upgrades,
     /// Who may pass.
-    pub entry: Entry,
+    pub auth: Auth,
     /// Bytes of a request's body.
     pub body_bytes_max: u64,
 }
@@ -153,12 +160,12 @@ pub enum Match {
     OtherMethods,
 }
 
-impl Rule {
+impl RouteRule {
     /// Whether the path belongs to the route. It must be plain.
     fn covers(&self, path: &[u8]) -> bool {
-        match self.reach {
-            Reach::Exact => path::is_exactly(path, self.prefix.as_bytes()),
-            Reach::Below => path::is_below(path, self.prefix.as_bytes()),
+        match self.path_match {
+            PathMatch::Exact => path::is_exactly(path, self.prefix.as_bytes()),
+            PathMatch::Prefix => path::is_below(path, self.prefix.as_bytes()),
         }
     }
 
@@ -168,32 +175,32 @@ impl Rule {
     }
 
     /// Whether some request would belong to both rules.
-    pub fn overlaps(&self, other: &Rule) -> bool {
-        let share_a_path = match (self.reach, other.reach) {
-            (Reach::Exact, Reach::Exact) => self.prefix == other.prefix,
-            (Reach::Below, Reach::Exact) => self.covers(other.prefix.as_bytes()),
-            (Reach::Exact, Reach::Below) => other.covers(self.prefix.as_bytes()),
-            (Reach::Below, Reach::Below) => {
+    pub fn overlaps(&self, other: &RouteRule) -> bool {
+        let share_a_path = match (self.path_match, other.path_match) {
+            (PathMatch::Exact, PathMatch::Exact) => self.prefix == other.prefix,
+            (PathMatch::Prefix, PathMatch::Exact) => self.covers(other.prefix.as_bytes()),
+            (PathMatch::Exact, PathMatch::Prefix) => other.covers(self.prefix.as_bytes()),
+            (PathMatch::Prefix, PathMatch::Prefix) => {
                 self.covers(other.prefix.as_bytes()) || other.covers(self.prefix.as_bytes())
             }
         };
-        share_a_path && Verb::ALL.into_iter().any(|verb| self.takes(verb) && other.takes(verb))
+        share_a_path && HttpMethod::ALL.into_iter().any(|method| self.takes(method) && other.takes(method))
     }
 
-    fn takes(&self, verb: Verb) -> bool {
-        self.verbs.contains(&verb) || verb == Verb::Get && self.upgrades == Upgrades::WebSocket
+    fn takes(&self, method: HttpMethod) -> bool {
+        self.methods.contains(&method) || method == HttpMethod::Get && self.upgrades == Upgrades::WebSocket
     }
 }
 
 /// The route that a request belongs to. What the guard answers itself belongs to none, whatever stands before it.
-pub fn find<'r>(rules: impl Iterator<Item = &'r Rule>, head: &RequestHead<'_>) -> Match {
+pub fn find<'r>(rules: impl Iterator<Item = &'r RouteRule>, head: &RequestHead<'_>) -> Match {
     if !path::is_plain(head.path) || memchr::memmem::find(head.path, b"/.well-known/").is_some() {
         return Match::None;
     }
-    let verb = Verb::parse(head.method);
+    let method = HttpMethod::parse(head.method);
     let mut found = Match::None;
     for (index, rule) in rules.enumerate().filter(|(_, rule)| rule.covers(head.path)) {
-        if verb.is_some_and(|verb| rule.takes(verb)) {
+        if method.is_some_and(|method| rule.takes(method)) {
             return Match::Route(index);
         }
         found = Match::OtherMethods;
@@ -202,29 +209,34 @@ pub fn find<'r>(rules: impl Iterator<Item = &'r Rule>, head: &RequestHead<'_>) -
 }
 
 /// Whether a route at this path, which is a plain one, takes the method.
-pub fn takes<'r>(mut rules: impl Iterator<Item = &'r Rule>, path: &[u8], method: &[u8]) -> bool {
-    Verb::parse(method).is_some_and(|verb| rules.any(|rule| rule.covers(path) && rule.takes(verb)))
+pub fn takes<'r>(mut rules: impl Iterator<Item = &'r RouteRule>, path: &[u8], method: &[u8]) -> bool {
+    HttpMethod::parse(method).is_some_and(|method| rules.any(|rule| rule.covers(path) && rule.takes(method)))
 }
 
 /// The methods that the routes at this path take, as `Allow` lists them.
-pub fn allow<'r>(rules: impl Iterator<Item = &'r Rule>, path: &[u8]) -> String {
-    let there: Vec<&Rule> = rules.filter(|rule| rule.covers(path)).collect();
-    let taken = |verb: &Verb| there.iter().any(|rule| rule.takes(*verb));
-    Verb::ALL.into_iter().filter(taken).map(Verb::as_str).collect::<Vec<_>>().join(", ")
+pub fn allow<'r>(rules: impl Iterator<Item = &'r RouteRule>, path: &[u8]) -> String {
+    let there: Vec<&RouteRule> = rules.filter(|rule| rule.covers(path)).collect();
+    let taken = |method: &HttpMethod| there.iter().any(|rule| rule.takes(*method));
+    HttpMethod::ALL.into_iter().filter(taken).map(HttpMethod::as_str).collect::<Vec<_>>().join(", ")
 }
 
 impl Policy {
     /// The checks of the front door in their order, as far as they concern a request that belongs to `rule`. `now` is
     /// seconds since the epoch.
-    pub fn decide_route(&self, rule: &Rule, head: &RequestHead<'_>, now: u64) -> Result<RoutePermit, Denial> {
+    pub fn decide_route(
+        &self,
+        rule: &RouteRule,
+        head: &RequestHead<'_>,
+        now: u64,
+    ) -> Result<RoutePermit, Denial> {
         origin::check(&self.origin, head)?;
-        let caller = match &rule.entry {
-            Entry::Bearer => {
+        let caller = match &rule.auth {
+            Auth::Bearer => {
                 let token = auth::bearer(&head.fields)?;
                 Caller::Client(self.clients.authenticate(token, now, self.auth)?.0)
             }
-            Entry::ApiKey { field, keys } => Caller::Key(holder(head, field, keys)?),
-            Entry::Anyone => Caller::Anyone,
+            Auth::ApiKey { field, keys } => Caller::Key(holder(head, field, keys)?),
+            Auth::None => Caller::Anyone,
         };
         headers::check_single(&head.fields)?;
         if matches!(head.body, BodyLength::Bytes(bytes) if bytes > rule.body_bytes_max) {
@@ -247,7 +259,7 @@ fn holder(head: &RequestHead<'_>, name: &str, keys: &[ApiKey]) -> Result<usize, 
         (Some(field), None) if field.nominated => return Err(Denial::Framing(FramingError::Nomination)),
         (Some(field), None) if field.value.is_empty() => return Err(Denial::ApiKeyMissing),
         (Some(field), None) => field.value,
-        (Some(_), Some(_)) => return Err(Denial::RepeatedField(Known::Other)),
+        (Some(_), Some(_)) => return Err(Denial::RepeatedField(KnownField::Other)),
     };
     let hash = TokenHash::of(value);
     let (mut found, mut holder) = (Choice::from(0), 0_u32);
@@ -264,11 +276,11 @@ fn holder(head: &RequestHead<'_>, name: &str, keys: &[ApiKey]) -> Result<usize, 
 fn is_websocket(head: &RequestHead<'_>) -> bool {
     let named =
         |name: &[u8]| head.fields.iter().filter(move |field| field.name.eq_ignore_ascii_case(name)).count();
-    let upgrade = match head.fields.occurs(Known::Upgrade) {
+    let upgrade = match head.fields.occurs(KnownField::Upgrade) {
         Occurs::Once(value) => value.eq_ignore_ascii_case(b"websocket"),
         Occurs::Never | Occurs::Repeated => false,
     };
-    let nominated = head.fields.iter().any(|field| field.known == Known::Upgrade && field.nominated);
+    let nominated = head.fields.iter().any(|field| field.known == KnownField::Upgrade && field.nominated);
     let bare = matches!(head.body, BodyLength::None | BodyLength::Bytes(0));
     head.method == b"GET"
         && head.version == Version::Http11
@@ -278,7 +290,7 @@ fn is_websocket(head: &RequestHead<'_>) -> bool {
         && named(b"sec-websocket-key") == 1
 }
 
-impl fmt::Display for Verb {
+impl fmt::Display for HttpMethod {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }

@@ -5,14 +5,14 @@ use super::super::{Limits, origin, paths};
 use super::*;
 use crate::http1::{FieldSpans, request};
 
-fn rule(prefix: &str, entry: Entry) -> Rule {
-    Rule {
+fn rule(prefix: &str, auth: Auth) -> RouteRule {
+    RouteRule {
         name: "r".to_owned(),
         prefix: prefix.to_owned(),
-        reach: Reach::Below,
-        verbs: vec![Verb::Get, Verb::Post],
+        path_match: PathMatch::Prefix,
+        methods: vec![HttpMethod::Get, HttpMethod::Post],
         upgrades: Upgrades::Refused,
-        entry,
+        auth,
         body_bytes_max: 10,
     }
 }
@@ -37,20 +37,24 @@ fn with_head<T>(line: &str, fields: &str, see: impl FnOnce(&RequestHead<'_>) -> 
 }
 
 #[track_caller]
-fn check(rule: &Rule, line: &str, fields: &str, expect: Result<Caller, Denial>) {
+fn check(rule: &RouteRule, line: &str, fields: &str, expect: Result<Caller, Denial>) {
     let verdict = with_head(line, fields, |head| policy().decide_route(rule, head, 100));
     assert_eq!(verdict.map(|permit| permit.caller()), expect, "{line} {fields}");
 }
 
 #[track_caller]
-fn check_find(rules: &[Rule], line: &str, expect: Match) {
+fn check_find(rules: &[RouteRule], line: &str, expect: Match) {
     assert_eq!(with_head(line, "", |head| find(rules.iter(), head)), expect, "{line}");
 }
 
 #[test]
 fn a_request_belongs_to_the_route_at_its_path_that_takes_its_method() {
-    let list = Rule { verbs: vec![Verb::Get], ..rule("/a", Entry::Anyone) };
-    let run = Rule { verbs: vec![Verb::Post], reach: Reach::Exact, ..rule("/a/run", Entry::Anyone) };
+    let list = RouteRule { methods: vec![HttpMethod::Get], ..rule("/a", Auth::None) };
+    let run = RouteRule {
+        methods: vec![HttpMethod::Post],
+        path_match: PathMatch::Exact,
+        ..rule("/a/run", Auth::None)
+    };
     let rules = [list, run];
     for line in ["GET /a", "GET /a/", "GET /a/run", "GET http://localhost/a?b", "GET /a/b/c"] {
         check_find(&rules, line, Match::Route(0));
@@ -72,7 +76,7 @@ fn a_request_belongs_to_the_route_at_its_path_that_takes_its_method() {
 // The order of the front door: origin and host, credentials, single fields, size.
 #[test]
 fn faults_are_named_in_the_order_of_the_contract() {
-    let route = rule("/a", Entry::Bearer);
+    let route = rule("/a", Auth::Bearer);
     let (twice, big) = ("Content-Type: a\r\nContent-Type: a\r\n", "Content-Length: 11\r\n");
     let token = "Authorization: Bearer good\r\n";
     for (fields, expect) in [
@@ -82,8 +86,8 @@ fn faults_are_named_in_the_order_of_the_contract() {
             format!("Authorization: Bearer bad\r\n{twice}{big}"),
             Err(Denial::TokenInvalid(WrongToken::Forbidden)),
         ),
-        (format!("{token}{token}"), Err(Denial::RepeatedField(Known::Authorization))),
-        (format!("{token}{twice}{big}"), Err(Denial::RepeatedField(Known::ContentType))),
+        (format!("{token}{token}"), Err(Denial::RepeatedField(KnownField::Authorization))),
+        (format!("{token}{twice}{big}"), Err(Denial::RepeatedField(KnownField::ContentType))),
         (format!("{token}{big}"), Err(Denial::BodyTooLarge)),
         (format!("{token}Content-Length: 10\r\nContent-Type: text/csv\r\n"), Ok(())),
     ] {
@@ -95,8 +99,8 @@ fn faults_are_named_in_the_order_of_the_contract() {
 #[test]
 fn each_key_is_its_holders() {
     let key = |name: &str| ApiKey { name: name.to_owned(), hash: TokenHash::of(name.as_bytes()) };
-    let entry = Entry::ApiKey { field: "X-Key".to_owned(), keys: vec![key("one"), key("two"), key("three")] };
-    let route = rule("/a", entry);
+    let auth = Auth::ApiKey { field: "X-Key".to_owned(), keys: vec![key("one"), key("two"), key("three")] };
+    let route = rule("/a", auth);
     for (sent, expect) in [
         ("X-Key: one", Ok(Caller::Key(0))),
         ("x-kEY: three", Ok(Caller::Key(2))),
@@ -106,20 +110,20 @@ fn each_key_is_its_holders() {
         ("X-Key:", Err(Denial::ApiKeyMissing)),
         ("X_Key: one", Err(Denial::ApiKeyMissing)),
         ("X-API-Key: one", Err(Denial::ApiKeyMissing)),
-        ("X-Key: one\r\nX-Key: one", Err(Denial::RepeatedField(Known::Other))),
+        ("X-Key: one\r\nX-Key: one", Err(Denial::RepeatedField(KnownField::Other))),
         ("X-Key: one\r\nConnection: x-key", Err(Denial::Framing(FramingError::Nomination))),
     ] {
         check(&route, "GET /a?X-Key=one", &format!("{sent}\r\n"), expect);
     }
-    let locked = rule("/a", Entry::ApiKey { field: "X-Key".to_owned(), keys: Vec::new() });
+    let locked = rule("/a", Auth::ApiKey { field: "X-Key".to_owned(), keys: Vec::new() });
     check(&locked, "GET /a", "X-Key: one\r\n", Err(Denial::ApiKeyInvalid));
-    check(&rule("/a", Entry::Anyone), "GET /a", "", Ok(Caller::Anyone));
+    check(&rule("/a", Auth::None), "GET /a", "", Ok(Caller::Anyone));
 }
 
 // RFC 6455, 4.1
 #[test]
 fn an_upgrade_is_a_whole_handshake_or_nothing() {
-    let route = Rule { upgrades: Upgrades::WebSocket, ..rule("/a", Entry::Anyone) };
+    let route = RouteRule { upgrades: Upgrades::WebSocket, ..rule("/a", Auth::None) };
     let good = "Connection: Upgrade\r\nUpgrade: WebSocket\r\nSec-WebSocket-Key: x\r\n";
     let permit = with_head("GET /a", good, |head| policy().decide_route(&route, head, 1));
     assert!(permit.is_ok_and(|permit| permit.is_upgrade()));
@@ -139,8 +143,8 @@ fn an_upgrade_is_a_whole_handshake_or_nothing() {
 // RFC 9110, 7.8: an offered upgrade "cannot be used to insist on a protocol change"
 #[test]
 fn an_offered_upgrade_is_ignored_off_its_route() {
-    let websocket = Rule { upgrades: Upgrades::WebSocket, ..rule("/a", Entry::Anyone) };
-    let plain = rule("/a", Entry::Anyone);
+    let websocket = RouteRule { upgrades: Upgrades::WebSocket, ..rule("/a", Auth::None) };
+    let plain = rule("/a", Auth::None);
     let h2c = "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AA\r\n";
     let handshake = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: x\r\n";
     for (route, fields) in

@@ -1,7 +1,7 @@
 //! The request head as the backend gets it (contract, section 6). A function of what it is given: no I/O, no state.
 
 use crate::http1::hop_by_hop::{passes_to_backend, same_name};
-use crate::http1::{Field, Known, Occurs, RequestHead};
+use crate::http1::{Field, KnownField, Occurs, RequestHead};
 use crate::policy::SessionRequest;
 use crate::proxy::downstream::local_reply::{append_field, append_length, append_line};
 use crate::upstream::{Accept, Backend, UpstreamAuthorization};
@@ -87,7 +87,7 @@ pub(crate) fn head(backend: &Backend, request: &RequestHead<'_>, origin: &Origin
 
 /// Whether a client's field reaches this backend as it is.
 fn passes(backend: &Backend, field: &Field<'_>) -> bool {
-    let of_a_session = backend.strip_session && field.known == Known::McpSessionId;
+    let of_a_session = backend.strip_session && field.known == KnownField::McpSessionId;
     // The outcome of an answer is read as it streams by, which a compressed answer would prevent; on this hop there is
     // nothing to save. Apache compresses where there is.
     let asks_for_compression = field.name.eq_ignore_ascii_case(b"accept-encoding");
@@ -100,7 +100,7 @@ fn append_accept(out: &mut Vec<u8>, accept: Accept, request: &RequestHead<'_>) {
         Accept::Both => out.extend_from_slice(b"Accept: application/json, text/event-stream\r\n"),
         Accept::Json => out.extend_from_slice(b"Accept: application/json\r\n"),
         Accept::Pass => {
-            for field in request.fields.iter().filter(|field| field.known == Known::Accept) {
+            for field in request.fields.iter().filter(|field| field.known == KnownField::Accept) {
                 append_line(out, b"Accept: ", field.value);
             }
         }
@@ -113,12 +113,12 @@ pub(crate) fn append_forwarded(out: &mut Vec<u8>, request: &RequestHead<'_>, ori
         (Trust::Proxy | Trust::Stranger, _) => None,
     };
     append_forwarded_for(out, request, origin);
-    let proto = match said(Known::XForwardedProto) {
+    let proto = match said(KnownField::XForwardedProto) {
         Some(https) if https.eq_ignore_ascii_case(b"https") => b"X-Forwarded-Proto: https\r\n".as_slice(),
         Some(_) | None => b"X-Forwarded-Proto: http\r\n",
     };
     out.extend_from_slice(proto);
-    append_line(out, b"X-Forwarded-Host: ", said(Known::XForwardedHost).unwrap_or(request.host));
+    append_line(out, b"X-Forwarded-Host: ", said(KnownField::XForwardedHost).unwrap_or(request.host));
 }
 
 /// The peer behind those that a trusted one names; no line where neither is known.
@@ -127,7 +127,7 @@ fn append_forwarded_for(out: &mut Vec<u8>, request: &RequestHead<'_>, origin: &O
     out.extend_from_slice(b"X-Forwarded-For: ");
     let list = out.len();
     if origin.trust == Trust::Proxy {
-        for field in request.fields.iter().filter(|field| field.known == Known::XForwardedFor) {
+        for field in request.fields.iter().filter(|field| field.known == KnownField::XForwardedFor) {
             if out.len() > list && !field.value.is_empty() {
                 out.extend_from_slice(b", ");
             }
@@ -149,7 +149,7 @@ fn append_forwarded_for(out: &mut Vec<u8>, request: &RequestHead<'_>, origin: &O
 
 /// A valid `traceparent` passes. `tracestate` without one says nothing, but harms nobody either and has passed already.
 pub(crate) fn append_trace(out: &mut Vec<u8>, request: &RequestHead<'_>) {
-    if let Occurs::Once(value) = request.fields.occurs(Known::Traceparent)
+    if let Occurs::Once(value) = request.fields.occurs(KnownField::Traceparent)
         && is_traceparent(value)
     {
         append_line(out, b"traceparent: ", value);

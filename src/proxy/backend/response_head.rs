@@ -2,7 +2,7 @@
 
 use crate::http1::hop_by_hop::passes_to_client;
 use crate::http1::{
-    BodyLength, Field, FieldSpans, Fields, FramingError, HeadLimits, Known, Occurs, response,
+    BodyLength, Field, FieldSpans, Fields, FramingError, HeadLimits, KnownField, Occurs, response,
 };
 use crate::proxy::date::Clock;
 use crate::proxy::downstream::local_reply::append_status_line;
@@ -67,12 +67,12 @@ pub(crate) enum Challenge {
 }
 
 /// Fields of which a client reads one value.
-const SINGLE: [(Known, &str); 5] = [
-    (Known::ContentType, "Content-Type"),
-    (Known::McpSessionId, "Mcp-Session-Id"),
-    (Known::McpProtocolVersion, "MCP-Protocol-Version"),
-    (Known::RetryAfter, "Retry-After"),
-    (Known::Date, "Date"),
+const SINGLE: [(KnownField, &str); 5] = [
+    (KnownField::ContentType, "Content-Type"),
+    (KnownField::McpSessionId, "Mcp-Session-Id"),
+    (KnownField::McpProtocolVersion, "MCP-Protocol-Version"),
+    (KnownField::RetryAfter, "Retry-After"),
+    (KnownField::Date, "Date"),
 ];
 
 /// Bytes of a redirect's target that the log shows.
@@ -97,19 +97,19 @@ pub(crate) fn judge(
     let repeats = SINGLE.iter().any(|(known, _)| fields.occurs(*known) == Occurs::Repeated);
     fields.append_lines(&mut rendered, |field| {
         passes_to_client(field)
-            && !(session == Session::Strip && field.known == Known::McpSessionId)
+            && !(session == Session::Strip && field.known == KnownField::McpSessionId)
             && !(challenge == Challenge::Drop && is_challenge(field))
             && !(repeats && is_copy(fields, field))
     });
-    if fields.occurs(Known::Date) == Occurs::Never {
+    if fields.occurs(KnownField::Date) == Occurs::Never {
         clock.append_date(&mut rendered);
     }
-    let kind = match fields.occurs(Known::ContentType) {
+    let kind = match fields.occurs(KnownField::ContentType) {
         Occurs::Never => None,
         Occurs::Once(kind) => Some(kind),
-        Occurs::Repeated => first(fields, Known::ContentType),
+        Occurs::Repeated => first(fields, KnownField::ContentType),
     };
-    let format = match (kind, fields.occurs(Known::ContentEncoding)) {
+    let format = match (kind, fields.occurs(KnownField::ContentEncoding)) {
         (Some(kind), Occurs::Never) => Format::from_content_type(kind),
         (Some(kind), Occurs::Once(coding)) if coding.eq_ignore_ascii_case(b"identity") => {
             Format::from_content_type(kind)
@@ -123,10 +123,10 @@ pub(crate) fn judge(
 }
 
 fn is_challenge(field: &Field<'_>) -> bool {
-    field.known == Known::Other && field.name.eq_ignore_ascii_case(b"www-authenticate")
+    field.known == KnownField::Other && field.name.eq_ignore_ascii_case(b"www-authenticate")
 }
 
-fn first<'b>(fields: &Fields<'b>, known: Known) -> Option<&'b [u8]> {
+fn first<'b>(fields: &Fields<'b>, known: KnownField) -> Option<&'b [u8]> {
     fields.iter().find(|field| field.known == known).map(|field| field.value)
 }
 

@@ -14,7 +14,7 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
-use crate::http1::Known;
+use crate::http1::KnownField;
 use crate::http1::Occurs;
 use crate::policy::Call;
 use crate::proxy::backend::response_body::{Coding, Sending, finish_head};
@@ -192,10 +192,10 @@ fn view(request: &Request<'_>, call: &Call<'_>, slot: &SlotState) -> View {
         Occurs::Never | Occurs::Repeated => None,
     };
     let mut hasher = DefaultHasher::new();
-    field(Known::McpProtocolVersion).hash(&mut hasher);
+    field(KnownField::McpProtocolVersion).hash(&mut hasher);
     (call.era() as u8).hash(&mut hasher);
     slot.backend.client_header.then(|| request.snapshot.key(call.client())).hash(&mut hasher);
-    (slot.backend.accept == Accept::Pass).then(|| field(Known::Accept)).hash(&mut hasher);
+    (slot.backend.accept == Accept::Pass).then(|| field(KnownField::Accept)).hash(&mut hasher);
     slot.backend.query.then_some(request.head.query).hash(&mut hasher);
     hasher.finish()
 }

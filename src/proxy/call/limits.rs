@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::policy::auth::TokenHash;
-use crate::policy::rate::Meter;
+use crate::policy::rate::RateLimiter;
 use crate::policy::{Call, Clients, Denial, Limits, Permit, Quota, ToolRules};
 use crate::proxy::backend::slot::left;
 use crate::proxy::call::dispatch::Why;
@@ -50,7 +50,7 @@ struct Account {
 /// What was used of a quota.
 #[derive(Clone)]
 struct Usage {
-    meter: Arc<Meter>,
+    meter: Arc<RateLimiter>,
     gate: Arc<Places>,
 }
 
@@ -222,7 +222,7 @@ impl Account {
 
     fn give_back(&self, kind: Kind) {
         if let Some(rate) = &self.quota.rate {
-            self.usage(kind).meter.give_back(rate);
+            self.usage(kind).meter.refund(rate);
         }
     }
 

@@ -17,7 +17,7 @@ pub(crate) mod tools_list_filter;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::policy::reply::{self, Circumstances, Executed};
+use crate::policy::reply::{self, ErrorContext, Executed};
 use crate::policy::{Call, Denial, Permit, Refusal, ReplyTo, SessionRequest};
 use crate::proxy::call::discover::Turn;
 use crate::proxy::call::dispatch::{NotAsked, Question, To, Why, ask};
@@ -52,7 +52,7 @@ pub(crate) async fn serve_session(
         Ok(call) => conduct(request, client, &call, &[], route, record).await,
         Err(denial) => {
             record.detail = snapshot.policy.detail(denial, head);
-            request.answer(client, &reply::to_head(denial), Some(denial), record).await
+            request.answer(client, &reply::head_reply(denial), Some(denial), record).await
         }
     };
     // It has no method of MCP, and how long a stream lives says nothing about how quick its slot is.
@@ -81,7 +81,7 @@ pub(crate) async fn serve(
         Err(NoBody::Gone) => return record.set_client_gone(),
         Err(NoBody::Refused(denial)) => {
             let denial = body::reason(client, denial);
-            return request.answer_and_close(client, &reply::to_head(denial), Some(denial), record).await;
+            return request.answer_and_close(client, &reply::head_reply(denial), Some(denial), record).await;
         }
         Err(NoBody::Unkept { denial, addressee, consumed }) => {
             let to = ReplyTo::unkept(head, &addressee);
@@ -112,8 +112,8 @@ async fn refuse_body(
 ) -> AfterRequest {
     record.method = Some(refusal.to.method);
     record.detail = request.snapshot.policy.detail(refusal.denial, &request.head);
-    let circumstances = circumstances(request, Executed::No);
-    let reply = reply::to_call(refusal.denial, &refusal.to, &circumstances);
+    let error_context = error_context(request, Executed::No);
+    let reply = reply::call_reply(refusal.denial, &refusal.to, &error_context);
     ending(request.answer(client, &reply, Some(refusal.denial), record).await, consumed)
 }
 
@@ -283,11 +283,11 @@ async fn turn_down(
         record.set_client_gone();
         return KeepAlive::Close;
     };
-    let circumstances = Circumstances {
+    let error_context = ErrorContext {
         retry_after_ms: refused.retry_after.map(milliseconds),
-        ..circumstances(request, Executed::No)
+        ..error_context(request, Executed::No)
     };
-    let reply = reply::to_call(denial, &call.reply_to(), &circumstances);
+    let reply = reply::call_reply(denial, &call.reply_to(), &error_context);
     request.answer(client, &reply, Some(denial), record).await
 }
 
@@ -305,15 +305,10 @@ async fn refuse(
     executed: Executed,
     record: &mut RecordBuilder,
 ) -> KeepAlive {
-    let reply = reply::to_call(denial, &call.reply_to(), &circumstances(request, executed));
+    let reply = reply::call_reply(denial, &call.reply_to(), &error_context(request, executed));
     request.answer(client, &reply, Some(denial), record).await
 }
 
-pub(crate) fn circumstances<'r>(request: &'r Request<'_>, executed: Executed) -> Circumstances<'r> {
-    Circumstances {
-        request_id: request.id,
-        executed,
-        retry_after_ms: None,
-        mode: request.snapshot.error_mode,
-    }
+pub(crate) fn error_context<'r>(request: &'r Request<'_>, executed: Executed) -> ErrorContext<'r> {
+    ErrorContext { request_id: request.id, executed, retry_after_ms: None, mode: request.snapshot.error_mode }
 }

@@ -2,7 +2,7 @@
 
 use tokio::time::Instant;
 
-use crate::http1::{Known, Occurs, Version};
+use crate::http1::{KnownField, Occurs, Version};
 use crate::policy::Denial;
 use crate::policy::reply::{ErrorMode, Executed};
 use crate::proxy::backend::response_body::{Cut, Source, source_of};
@@ -203,7 +203,7 @@ fn judge(
 /// a session, and any to `server/discover` says that the backend is of an older era.
 fn is_translated(question: &Question<'_>, status: u16) -> bool {
     let (call, request) = (question.call, question.request);
-    let ends_session = status == 404 && request.fields.occurs(Known::McpSessionId) != Occurs::Never;
+    let ends_session = status == 404 && request.fields.occurs(KnownField::McpSessionId) != Occurs::Never;
     call.kind() == Kind::Request
         && question.snapshot.error_mode == ErrorMode::Survivable
         && call.method() != Method::Discover

@@ -11,7 +11,7 @@ use crate::http1::BodyLength;
 use crate::policy::reply::{self, Executed};
 use crate::policy::{Call, Denial, SessionRequest};
 use crate::proxy::backend::response_body::{Cut, Ended, Sending, Sent, Watch, send};
-use crate::proxy::call::circumstances;
+use crate::proxy::call::error_context;
 use crate::proxy::call::peek::{Opened, Read, blame, failure_of};
 use crate::proxy::call::tool_names::Listing;
 use crate::proxy::downstream::connection::Request;
@@ -251,7 +251,7 @@ impl Watch for Watching<'_, '_> {
         let request = self.delivery.request;
         let denial = blame(request.state, Some(self.slot), refusal);
         self.told = Some(denial);
-        let reply = reply::to_call(denial, &call.reply_to(), &circumstances(request, Executed::Unknown));
+        let reply = reply::call_reply(denial, &call.reply_to(), &error_context(request, Executed::Unknown));
         Some([end, b"data: ", &reply.body, b"\n\n"].concat())
     }
 

@@ -3,7 +3,7 @@
 //! What cannot be filtered without doubt is not passed on. Must not know which tools are a client's.
 
 use crate::http1::BodyLength;
-use crate::policy::call::View;
+use crate::policy::call::VisibleTools;
 use crate::proxy::backend::response_body::{Cut, Source};
 use crate::proxy::backend::response_head::AnswerHead;
 use crate::proxy::downstream::stream::Downstream;
@@ -16,7 +16,7 @@ const LIST_BYTES_MAX: usize = 4 << 20;
 
 /// Leaves out of the answer what the client may not see.
 pub(crate) async fn show_only(
-    view: View<'_>,
+    view: VisibleTools<'_>,
     source: &mut Source,
     head: &AnswerHead,
     client: &mut Downstream,
@@ -24,7 +24,7 @@ pub(crate) async fn show_only(
     if head.body == BodyLength::None {
         return Ok(());
     }
-    let shows = |tool: &str| view.shows(tool);
+    let shows = |tool: &str| view.contains(tool);
     let filtered = match head.format {
         Format::Json => {
             source.collect(client, LIST_BYTES_MAX).await?;

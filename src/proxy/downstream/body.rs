@@ -12,7 +12,7 @@ use crate::policy::limits::excess_max;
 use crate::proxy::downstream::body_budget::{Full, Share};
 use crate::proxy::downstream::stream::{Downstream, Interrupt};
 use crate::proxy::io::{Parts, READ_BYTES};
-use crate::wire::reply_id::{Addressee, Reader};
+use crate::wire::reply_id::{IdReader, PartialRequest};
 
 /// Bytes of a refused request's body that are read so that its connection may live on.
 const FORGOTTEN_BYTES_MAX: u64 = 256 * 1024;
@@ -34,7 +34,7 @@ pub(crate) enum NoBody {
     /// It was read to its end, but not kept.
     Unkept {
         denial: Denial,
-        addressee: Addressee,
+        addressee: PartialRequest,
         /// How much of what had arrived with the head belonged to the body.
         consumed: usize,
     },
@@ -167,7 +167,7 @@ enum Sink<'r> {
     },
     /// To the search for the id: the body is refused.
     Address {
-        reader: Box<Reader>,
+        reader: Box<IdReader>,
         denial: Denial,
         bytes_max: u64,
     },
@@ -195,7 +195,7 @@ impl Sink<'_> {
     fn refuse(&mut self, denial: Denial) -> Result<(), NoBody> {
         match self {
             Sink::Keep { kept, bytes_max, excess: Excess::ReadOn } => {
-                let mut reader = Box::<Reader>::default();
+                let mut reader = Box::<IdReader>::default();
                 reader.feed(&kept.bytes);
                 let bytes_max = excess_max(*bytes_max);
                 *self = Sink::Address { reader, denial, bytes_max };

@@ -17,7 +17,8 @@ use tokio::time::Instant;
 use super::body;
 use super::request_id::RequestId;
 use crate::http1::{
-    Arriving, BodyLength, FieldSpans, FramingError, HeadLimits, Known, Occurs, RequestHead, head_end, request,
+    Arriving, BodyLength, FieldSpans, FramingError, HeadLimits, KnownField, Occurs, RequestHead, head_end,
+    request,
 };
 use crate::policy::cors::{AllowedOrigin, Sendable};
 use crate::policy::reply::{self, Reply};
@@ -60,7 +61,7 @@ impl Front {
     async fn turn_away(&self, mut stream: Stream) {
         self.state.metrics.connection_refused();
         let id = self.state.ids.next();
-        let reply = reply::to_head(Denial::Overloaded);
+        let reply = reply::head_reply(Denial::Overloaded);
         let bytes = render(&reply, id.as_str(), &self.state.clock, KeepAlive::Close, Content::Full, None);
         // A new connection takes so few bytes at once: this does not wait.
         let written = tokio::time::timeout(Duration::ZERO, stream.write_all(&bytes)).await;
@@ -244,7 +245,7 @@ impl Connection<'_> {
     async fn refuse_head(&mut self, snapshot: &Snapshot, denial: Denial) {
         let started = Instant::now();
         let id = self.state.ids.next();
-        let reply = reply::to_head(denial);
+        let reply = reply::head_reply(denial);
         let bytes = render(&reply, id.as_str(), &self.state.clock, KeepAlive::Close, Content::Full, None);
         self.client.set_timeout(LINGER);
         let mut record = RecordBuilder::new(started, self.state.clock.time());
@@ -284,7 +285,7 @@ impl Connection<'_> {
                 Judged::OnARoute(route::judge(snapshot, found, &head, wall))
             }
         };
-        let given = match head.fields.occurs(Known::XRequestId) {
+        let given = match head.fields.occurs(KnownField::XRequestId) {
             // What the guard answers itself before it knows the client never repeats the client's words.
             Occurs::Once(value) if trust == Trust::Proxy && verdict.is_permitted() => RequestId::parse(value),
             Occurs::Once(_) | Occurs::Never | Occurs::Repeated => None,
@@ -306,7 +307,7 @@ impl Connection<'_> {
             }
             Judged::AtTheDoor(Verdict::Deny(denial)) => {
                 record.detail = snapshot.policy.detail(denial, &request.head);
-                let reply = reply::to_head(denial);
+                let reply = reply::head_reply(denial);
                 request.answer_unread(client, &reply, Some(denial), &mut record).await
             }
             Judged::AtTheDoor(Verdict::Answer(Local::Preflight)) => {

@@ -96,7 +96,7 @@ pub(crate) async fn serve(
         Judged::Refused(route, denial) => {
             record.route = Some(route.name().to_owned());
             record.detail = request.snapshot.policy.detail(denial, &request.head);
-            let reply = reply::to_route(denial, None);
+            let reply = reply::route_reply(denial, None);
             if denial.closes_connection() {
                 return request.answer_and_close(downstream, &reply, Some(denial), record).await;
             }
@@ -132,7 +132,7 @@ async fn serve_permitted(
         Err(NoBody::Gone) => return record.set_client_gone(),
         Err(NoBody::Refused(denial) | NoBody::Unkept { denial, .. }) => {
             let denial = body::reason(downstream, denial);
-            let reply = reply::to_route(denial, None);
+            let reply = reply::route_reply(denial, None);
             return request.answer_and_close(downstream, &reply, Some(denial), record).await;
         }
     };
@@ -201,5 +201,5 @@ fn limit_denial(exceeded: LimitExceeded) -> (Denial, Reply) {
         LimitExceeded::Full => (Denial::Overloaded, None),
         LimitExceeded::OwnExcess => (Denial::ClientShare, None),
     };
-    (denial, reply::to_route(denial, wait))
+    (denial, reply::route_reply(denial, wait))
 }

@@ -28,7 +28,7 @@ impl RouteRequest<'_> {
         denial: Denial,
         record: &mut RecordBuilder,
     ) -> KeepAlive {
-        self.request.answer(downstream, &reply::to_route(denial, None), Some(denial), record).await
+        self.request.answer(downstream, &reply::route_reply(denial, None), Some(denial), record).await
     }
 
     /// Sends the guard's own reply in place of a response that failed.

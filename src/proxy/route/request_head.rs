@@ -5,8 +5,8 @@ use pingora::http::RequestHeader;
 
 use super::request::RouteRequest;
 use crate::http1::hop_by_hop::{is_of_websocket, passes_to_backend, same_name};
-use crate::http1::{BodyLength, Field, Known, RequestHead};
-use crate::policy::routes::Entry;
+use crate::http1::{BodyLength, Field, KnownField, RequestHead};
+use crate::policy::routes::Auth;
 use crate::proxy::backend::request_head::{VIA, append_forwarded, append_trace};
 use crate::proxy::downstream::local_reply::{append_field, append_length};
 use crate::proxy::downstream::stream::Peer;
@@ -74,12 +74,12 @@ fn to_pingora(method: &[u8], target: &[u8], lines: &[u8]) -> pingora::Result<Req
 
 /// Whether a client's field reaches the backend as it is.
 fn passes(routed: &RouteRequest<'_>, backend: &Backend, field: &Field<'_>) -> bool {
-    let is_key = match &routed.route.config.rule.entry {
-        Entry::ApiKey { field: name, .. } => same_name(field.name, name.as_bytes()),
-        Entry::Bearer | Entry::Anyone => false,
+    let is_key = match &routed.route.config.rule.auth {
+        Auth::ApiKey { field: name, .. } => same_name(field.name, name.as_bytes()),
+        Auth::Bearer | Auth::None => false,
     };
     let replaced = || backend.set_headers.iter().any(|(name, _)| same_name(field.name, name.as_bytes()));
-    let accept = field.known == Known::Accept && !field.nominated;
+    let accept = field.known == KnownField::Accept && !field.nominated;
     let handshake = routed.permit.is_upgrade() && is_of_websocket(field.name);
     (accept || handshake || passes_to_backend(field)) && !is_key && !replaced()
 }

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use crate::config::{Route, RouteTarget};
 use crate::http1::RequestHead;
-use crate::policy::rate::Meter;
-use crate::policy::routes::{self, Caller, Entry, Match, Rule};
+use crate::policy::rate::RateLimiter;
+use crate::policy::routes::{self, Auth, Caller, Match, RouteRule};
 use crate::proxy::backend::request_head::Trust;
 use crate::proxy::downstream::stream::Peer;
 use crate::proxy::fairness::semaphore::{Key, most_of_one};
@@ -28,7 +28,7 @@ pub(crate) struct RouteState {
     pub(crate) config: Route,
     created: Instant,
     /// By the caller's name. The configuration bounds their number.
-    meters: Mutex<HashMap<String, Arc<Meter>>>,
+    meters: Mutex<HashMap<String, Arc<RateLimiter>>>,
     in_flight: Mutex<InFlight>,
     streams: AtomicUsize,
     unreachable: AtomicBool,
@@ -80,7 +80,7 @@ impl Routes {
         Routes { routes: routes.into_iter().map(state).collect() }
     }
 
-    fn rules(&self) -> impl Iterator<Item = &Rule> {
+    fn rules(&self) -> impl Iterator<Item = &RouteRule> {
         self.routes.iter().map(|route| &route.config.rule)
     }
 
@@ -132,9 +132,9 @@ impl RouteState {
 
     /// The caller's configured name.
     pub(crate) fn caller_name<'r>(&'r self, snapshot: &'r Snapshot, caller: Caller) -> Option<&'r str> {
-        match (caller, &self.config.rule.entry) {
+        match (caller, &self.config.rule.auth) {
             (Caller::Client(client), _) => Some(snapshot.policy.clients().name(client)),
-            (Caller::Key(index), Entry::ApiKey { keys, .. }) => keys.get(index).map(|key| key.name.as_str()),
+            (Caller::Key(index), Auth::ApiKey { keys, .. }) => keys.get(index).map(|key| key.name.as_str()),
             (Caller::Key(_) | Caller::Anyone, _) => None,
         }
     }
@@ -171,7 +171,7 @@ impl RouteState {
         let reason = if in_flight.total < max { LimitExceeded::OwnExcess } else { LimitExceeded::Full };
         drop(in_flight);
         if let Some((rate, meter)) = metered {
-            meter.give_back(&rate);
+            meter.refund(&rate);
         }
         Err(reason)
     }
@@ -187,9 +187,9 @@ impl RouteState {
             // Above the numbers of clients.
             Key::try_from(hasher.finish() >> 33).unwrap_or_default() | 1 << 31
         };
-        let (key, has_others) = match (caller, &self.config.rule.entry) {
+        let (key, has_others) = match (caller, &self.config.rule.auth) {
             (Caller::Client(client), _) => (snapshot.key(client), snapshot.policy.clients().len() > 1),
-            (Caller::Key(index), Entry::ApiKey { keys, .. }) => {
+            (Caller::Key(index), Auth::ApiKey { keys, .. }) => {
                 (hashed(&|hasher| index.hash(hasher)), keys.len() > 1)
             }
             (Caller::Key(_) | Caller::Anyone, _) => {
@@ -217,7 +217,7 @@ impl RouteState {
         }
     }
 
-    fn meter(&self, caller: &str) -> Arc<Meter> {
+    fn meter(&self, caller: &str) -> Arc<RateLimiter> {
         let mut meters = self.meters.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(meter) = meters.get(caller) {
             return meter.clone();

@@ -27,19 +27,19 @@ pub(super) enum MessageKind {
 pub(super) struct MessageScan<'i> {
     /// The id that makes a response the answer to the call.
     expected: Expected<'i>,
-    state: State,
+    state: ScanState,
     object: Object,
     /// The member whose value comes next.
     member: Member,
-    /// How far the value of no interest has been followed, in [`State::Skipping`].
+    /// How far the value of no interest has been followed, in [`ScanState::Skipping`].
     skip: Skip,
     /// The token that an earlier piece began.
-    token: Token,
-    facts: Facts,
+    token: RawToken,
+    facts: MemberFacts,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
-enum State {
+enum ScanState {
     /// Before the opening brace.
     #[default]
     Start,
@@ -88,7 +88,7 @@ enum Member {
 }
 
 #[derive(Debug, Default)]
-struct Facts {
+struct MemberFacts {
     is_version_2: bool,
     id: IdMember,
     has_method: bool,
@@ -124,8 +124,8 @@ enum ErrorMember {
 
 /// The raw text of a short key or scalar. Longer ones match nothing that is looked for.
 #[derive(Debug)]
-struct Token {
-    bytes: [u8; Token::LENGTH_MAX],
+struct RawToken {
+    bytes: [u8; RawToken::LENGTH_MAX],
     length: usize,
     /// The byte before was a backslash that was not escaped itself.
     escaped: bool,
@@ -133,7 +133,7 @@ struct Token {
     has_escape: bool,
 }
 
-impl Token {
+impl RawToken {
     /// Room for `jsonrpc`, the longest key, with every character as a `\u` escape.
     const LENGTH_MAX: usize = 48;
 
@@ -190,9 +190,9 @@ impl Token {
     }
 }
 
-impl Default for Token {
-    fn default() -> Token {
-        Token { bytes: [0; Token::LENGTH_MAX], length: 0, escaped: false, has_escape: false }
+impl Default for RawToken {
+    fn default() -> RawToken {
+        RawToken { bytes: [0; RawToken::LENGTH_MAX], length: 0, escaped: false, has_escape: false }
     }
 }
 
@@ -241,7 +241,7 @@ impl<'i> MessageScan<'i> {
 
     /// Whether what has been seen is the beginning of the answer to the call.
     pub(super) fn is_begun(&self) -> bool {
-        let Facts { is_version_2, has_method, .. } = self.facts;
+        let MemberFacts { is_version_2, has_method, .. } = self.facts;
         is_version_2 && self.is_to_call() && self.has_outcome() && !has_method && !self.is_broken()
     }
 
@@ -256,7 +256,7 @@ impl<'i> MessageScan<'i> {
     }
 
     fn is_broken(&self) -> bool {
-        matches!(self.state, State::Broken)
+        matches!(self.state, ScanState::Broken)
     }
 
     fn is_to_call(&self) -> bool {
@@ -268,31 +268,31 @@ impl<'i> MessageScan<'i> {
         let mut at = 0;
         while at < bytes.len() {
             at = match self.state {
-                State::Skipping => {
+                ScanState::Skipping => {
                     let taken = self.skip.feed(&bytes[at..]);
                     if self.skip.done() {
-                        self.state = State::Next;
+                        self.state = ScanState::Next;
                     }
                     at + taken
                 }
-                State::InKey | State::InText => self.string_rest(bytes, at),
-                State::InScalar => self.scalar_rest(bytes, at),
-                State::Broken => return,
-                State::Start
-                | State::FirstKey
-                | State::Key
-                | State::Colon
-                | State::Value
-                | State::Next
-                | State::End => self.token_start(bytes, at),
+                ScanState::InKey | ScanState::InText => self.string_rest(bytes, at),
+                ScanState::InScalar => self.scalar_rest(bytes, at),
+                ScanState::Broken => return,
+                ScanState::Start
+                | ScanState::FirstKey
+                | ScanState::Key
+                | ScanState::Colon
+                | ScanState::Value
+                | ScanState::Next
+                | ScanState::End => self.token_start(bytes, at),
             };
         }
     }
 
     /// What the message was, given that it is complete.
     pub(super) fn seen(&self) -> MessageKind {
-        let Facts { is_version_2, has_method, has_result, is_error, error, .. } = self.facts;
-        if !matches!(self.state, State::End) || !is_version_2 {
+        let MemberFacts { is_version_2, has_method, has_result, is_error, error, .. } = self.facts;
+        if !matches!(self.state, ScanState::End) || !is_version_2 {
             return MessageKind::Other;
         }
         if has_method {
@@ -316,16 +316,16 @@ impl<'i> MessageScan<'i> {
         let at = space_end(bytes, at);
         let Some(&byte) = bytes.get(at) else { return at };
         self.state = match (self.state, byte) {
-            (State::Start, b'{') => State::FirstKey,
-            (State::FirstKey | State::Key, b'"') => return self.key(bytes, at + 1),
-            (State::Colon, b':') => return self.value(bytes, at + 1),
-            (State::Value, _) => return self.value(bytes, at),
-            (State::Next, b',') => State::Key,
-            (State::FirstKey | State::Next, b'}') => match std::mem::take(&mut self.object) {
-                Object::Message => State::End,
-                Object::Result | Object::Error => State::Next,
+            (ScanState::Start, b'{') => ScanState::FirstKey,
+            (ScanState::FirstKey | ScanState::Key, b'"') => return self.key(bytes, at + 1),
+            (ScanState::Colon, b':') => return self.value(bytes, at + 1),
+            (ScanState::Value, _) => return self.value(bytes, at),
+            (ScanState::Next, b',') => ScanState::Key,
+            (ScanState::FirstKey | ScanState::Next, b'}') => match std::mem::take(&mut self.object) {
+                Object::Message => ScanState::End,
+                Object::Result | Object::Error => ScanState::Next,
             },
-            _ => State::Broken,
+            _ => ScanState::Broken,
         };
         at + 1
     }
@@ -335,11 +335,11 @@ impl<'i> MessageScan<'i> {
     fn key(&mut self, bytes: &[u8], start: usize) -> usize {
         let Ok(end) = short_string_end(bytes, start) else {
             self.token.clear();
-            self.state = State::InKey;
+            self.state = ScanState::InKey;
             return start;
         };
         self.member = Member::of(self.object, &bytes[start..end]);
-        self.state = State::Colon;
+        self.state = ScanState::Colon;
         let at = space_end(bytes, end + 1);
         if bytes.get(at) == Some(&b':') { self.value(bytes, at + 1) } else { at }
     }
@@ -350,7 +350,7 @@ impl<'i> MessageScan<'i> {
     fn value(&mut self, bytes: &[u8], at: usize) -> usize {
         let at = space_end(bytes, at);
         let Some(&byte) = bytes.get(at) else {
-            self.state = State::Value;
+            self.state = ScanState::Value;
             return at;
         };
         let facts = &mut self.facts;
@@ -371,26 +371,26 @@ impl<'i> MessageScan<'i> {
         self.state = match (byte, self.member) {
             (b'{', Member::Result) => {
                 self.object = Object::Result;
-                State::FirstKey
+                ScanState::FirstKey
             }
             (b'{', Member::Error) => {
                 facts.error = ErrorMember::Object(None);
                 self.object = Object::Error;
-                State::FirstKey
+                ScanState::FirstKey
             }
             (b'"', member) => {
                 if let Ok(end) = short_string_end(bytes, inside) {
                     self.text(&bytes[at..=end]);
-                    self.state = State::Next;
+                    self.state = ScanState::Next;
                     return end + 1;
                 }
                 if member == Member::Jsonrpc || member == Member::Id {
                     self.token.clear();
                     self.expected.begin();
-                    State::InText
+                    ScanState::InText
                 } else {
                     self.skip = Skip::string();
-                    State::Skipping
+                    ScanState::Skipping
                 }
             }
             (b'{' | b'[', member) => {
@@ -398,7 +398,7 @@ impl<'i> MessageScan<'i> {
                     facts.id = IdMember::Other;
                 }
                 self.skip = Skip::container();
-                State::Skipping
+                ScanState::Skipping
             }
             (b'-' | b'0'..=b'9' | b't' | b'f' | b'n', _) => {
                 if let Some(end) = scalar_end(bytes, at)
@@ -408,10 +408,10 @@ impl<'i> MessageScan<'i> {
                     return end;
                 }
                 self.token.clear();
-                self.state = State::InScalar;
+                self.state = ScanState::InScalar;
                 return at;
             }
-            _ => State::Broken,
+            _ => ScanState::Broken,
         };
         inside
     }
@@ -430,22 +430,22 @@ impl<'i> MessageScan<'i> {
     #[cold]
     fn string_rest(&mut self, bytes: &[u8], at: usize) -> usize {
         let (taken, closed) = self.token.take_text(&bytes[at..]);
-        let is_id = self.member == Member::Id && matches!(self.state, State::InText);
+        let is_id = self.member == Member::Id && matches!(self.state, ScanState::InText);
         if is_id {
             self.expected.keep(&bytes[at..at + taken]);
         }
         if closed && is_id {
             self.facts.id = IdMember::of(self.expected.is_in_pieces());
-            self.state = State::Next;
+            self.state = ScanState::Next;
         } else if closed {
             let text = self.token.text();
             let text = text.as_deref().unwrap_or_default();
-            if matches!(self.state, State::InKey) {
+            if matches!(self.state, ScanState::InKey) {
                 self.member = Member::of(self.object, text);
-                self.state = State::Colon;
+                self.state = ScanState::Colon;
             } else {
                 self.facts.is_version_2 = text == b"2.0";
-                self.state = State::Next;
+                self.state = ScanState::Next;
             }
         }
         at + taken
@@ -462,14 +462,14 @@ impl<'i> MessageScan<'i> {
             let token = std::mem::take(&mut self.token);
             let is_expected = self.member == Member::Id && self.expected.is_in_pieces();
             match token.raw() {
-                Some(raw) if scalar_end(raw, 0) != Some(raw.len()) => self.state = State::Broken,
+                Some(raw) if scalar_end(raw, 0) != Some(raw.len()) => self.state = ScanState::Broken,
                 Some(raw) => self.scalar(raw),
                 // A number too long to keep is of no interest, unless it is the id.
                 None => {
                     if is_expected {
                         self.facts.id = IdMember::Expected;
                     }
-                    self.state = State::Next;
+                    self.state = ScanState::Next;
                 }
             }
         }
@@ -479,7 +479,7 @@ impl<'i> MessageScan<'i> {
     /// The value is this number or literal.
     #[inline]
     fn scalar(&mut self, raw: &[u8]) {
-        self.state = State::Next;
+        self.state = ScanState::Next;
         match self.member {
             Member::IsError => self.facts.is_error = raw == b"true",
             Member::Code => {

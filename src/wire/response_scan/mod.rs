@@ -71,11 +71,11 @@ pub enum Beginning {
 #[derive(Debug)]
 pub struct ResponseScan<'i> {
     empty: bool,
-    reader: Reader<'i>,
+    reader: FormatScan<'i>,
 }
 
 #[derive(Debug)]
-enum Reader<'i> {
+enum FormatScan<'i> {
     Json(MessageScan<'i>),
     EventStream(EventScan<'i>),
     Opaque,
@@ -90,11 +90,11 @@ impl<'i> ResponseScan<'i> {
     /// The same, but of a stream only a response with this id, raw JSON, is the answer. JSON needs an id that is not null.
     pub fn of_call(format: Format, id: Option<&'i [u8]>) -> ResponseScan<'i> {
         let reader = match (format, id) {
-            (Format::Json, None) => Reader::Json(MessageScan::new(Expected::any())),
-            (Format::Json, Some(_)) => Reader::Json(MessageScan::new(Expected::present())),
-            (Format::EventStream, None) => Reader::EventStream(EventScan::new(Expected::any())),
-            (Format::EventStream, Some(id)) => Reader::EventStream(EventScan::new(Expected::same(id))),
-            (Format::Opaque, _) => Reader::Opaque,
+            (Format::Json, None) => FormatScan::Json(MessageScan::new(Expected::any())),
+            (Format::Json, Some(_)) => FormatScan::Json(MessageScan::new(Expected::present())),
+            (Format::EventStream, None) => FormatScan::EventStream(EventScan::new(Expected::any())),
+            (Format::EventStream, Some(id)) => FormatScan::EventStream(EventScan::new(Expected::same(id))),
+            (Format::Opaque, _) => FormatScan::Opaque,
         };
         ResponseScan { empty: true, reader }
     }
@@ -103,9 +103,9 @@ impl<'i> ResponseScan<'i> {
     pub fn feed(&mut self, bytes: &[u8]) {
         self.empty &= bytes.is_empty();
         match &mut self.reader {
-            Reader::Json(message) => message.feed(bytes),
-            Reader::EventStream(events) => events.feed(bytes),
-            Reader::Opaque => {}
+            FormatScan::Json(message) => message.feed(bytes),
+            FormatScan::EventStream(events) => events.feed(bytes),
+            FormatScan::Opaque => {}
         }
     }
 
@@ -115,12 +115,12 @@ impl<'i> ResponseScan<'i> {
             return ResponseKind::Empty;
         }
         let answer = match &self.reader {
-            Reader::Json(message) => match message.seen() {
+            FormatScan::Json(message) => match message.seen() {
                 MessageKind::Response(answer) => Some(answer),
                 MessageKind::Call | MessageKind::Other => None,
             },
-            Reader::EventStream(events) => events.kind(),
-            Reader::Opaque => None,
+            FormatScan::EventStream(events) => events.kind(),
+            FormatScan::Opaque => None,
         };
         answer.unwrap_or(ResponseKind::NotRpc)
     }
@@ -128,17 +128,17 @@ impl<'i> ResponseScan<'i> {
     /// Whether an event with the answer has ended, and where the stream stands; `None` for other formats.
     pub fn events(&self) -> Option<(bool, Boundary)> {
         match &self.reader {
-            Reader::EventStream(events) => Some((events.kind().is_some(), events.boundary())),
-            Reader::Json(_) | Reader::Opaque => None,
+            FormatScan::EventStream(events) => Some((events.kind().is_some(), events.boundary())),
+            FormatScan::Json(_) | FormatScan::Opaque => None,
         }
     }
 
     /// What the beginning of a JSON answer is.
     pub fn beginning(&self) -> Beginning {
         match &self.reader {
-            Reader::Json(message) if message.is_begun() => Beginning::Response,
-            Reader::Json(message) if message.is_other() => Beginning::Other,
-            Reader::Json(_) | Reader::EventStream(_) | Reader::Opaque => Beginning::Unknown,
+            FormatScan::Json(message) if message.is_begun() => Beginning::Response,
+            FormatScan::Json(message) if message.is_other() => Beginning::Other,
+            FormatScan::Json(_) | FormatScan::EventStream(_) | FormatScan::Opaque => Beginning::Unknown,
         }
     }
 }
