@@ -3,6 +3,7 @@
 //! Nothing outside that folder is touched, and it is removed at the end. Must not know how anything it shows is done.
 
 mod programs;
+mod rollout;
 mod walkthrough;
 mod workdir;
 

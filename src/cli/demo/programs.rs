@@ -17,6 +17,9 @@ use crate::cli::demo::workdir::Folder;
 
 const TOOLS: &str = "mcp-tools";
 const GUARD: &str = "mcp-guard";
+const CANDIDATE: &str = "mcp-candidate";
+const SOCKET: &str = "tools.sock";
+const CANDIDATE_SOCKET: &str = "green.sock";
 const START_WAIT: Duration = Duration::from_secs(20);
 const STOP_WAIT: Duration = Duration::from_secs(20);
 const LOOK_EVERY: Duration = Duration::from_millis(10);
@@ -38,6 +41,7 @@ pub(super) enum StartError {
 /// The tool server and the guard, running.
 pub(super) struct Programs {
     tools: Program,
+    candidate: Option<Program>,
     guard: Program,
     admin: PathBuf,
     listen: String,
@@ -49,17 +53,19 @@ impl Programs {
     pub(super) async fn start(folder: &Folder, port: u16, token: &str) -> Result<Programs, StartError> {
         let failed = |name| move |source| StartError::Spawn { name, source };
         let config = format!(
-            "[listen]\naddress = \"127.0.0.1:{port}\"\nmetrics = \"127.0.0.1:0\"\nadmin = \"admin.sock\"\n\n\
-             [slots.blue]\naddress = \"unix:tools.sock\"\n"
+            "[listen]\naddress = \"127.0.0.1:{port}\"\nmetrics = \"127.0.0.1:0\"\nadmin = \"admin.sock\"\nstate = \".\"\n\n\
+             [slots.blue]\naddress = \"unix:tools.sock\"\n\n\
+             [health]\ninterval = \"500ms\"\ntimeout = \"500ms\"\n"
         );
         folder.write_private("guard.toml", &config).map_err(failed(GUARD))?;
-        let tools = start_tools(folder)?;
+        let tools = start_tools(TOOLS, SOCKET, folder)?;
         let own = std::env::current_exe().map_err(failed(GUARD))?;
         let mut command = Command::new(own);
         command.arg("run").arg("--config").arg(folder.path("guard.toml")).env("MCP_BEARER_TOKEN", token);
         let guard = Program::start(GUARD, command, folder)?;
         let mut programs = Programs {
             tools,
+            candidate: None,
             guard,
             admin: folder.path("admin.sock"),
             listen: String::new(),
@@ -94,8 +100,32 @@ impl Programs {
 
     /// Starts the tool server anew.
     pub(super) async fn start_tools(&mut self, folder: &Folder) -> Result<(), StartError> {
-        self.tools = start_tools(folder)?;
+        self.tools = start_tools(TOOLS, SOCKET, folder)?;
         self.wait_for_tools(folder).await
+    }
+
+    /// Starts a second tool server, for the slot green.
+    pub(super) async fn start_candidate(&mut self, folder: &Folder) -> Result<(), StartError> {
+        let mut candidate = start_tools(CANDIDATE, CANDIDATE_SOCKET, folder)?;
+        let ready = wait_for_socket(&mut candidate, folder.path(CANDIDATE_SOCKET)).await;
+        self.candidate = Some(candidate);
+        ready
+    }
+
+    /// Ends it without a chance to finish anything.
+    pub(super) fn kill_candidate(&mut self) {
+        self.candidate = None;
+    }
+
+    /// Runs a command of this program as an operator does; its lines, or what it complains of.
+    pub(super) async fn command(&self, folder: &Folder, arguments: &[&str]) -> Result<Vec<String>, String> {
+        let own = std::env::current_exe().map_err(|error| error.to_string())?;
+        let mut command = tokio::process::Command::new(own);
+        command.args(arguments).arg("--config").arg(folder.path("guard.toml")).stdin(Stdio::null());
+        let output = command.output().await.map_err(|error| error.to_string())?;
+        let text = if output.status.success() { output.stdout } else { output.stderr };
+        let lines: Vec<String> = String::from_utf8_lossy(&text).lines().map(str::to_owned).collect();
+        if output.status.success() { Ok(lines) } else { Err(lines.join(" ")) }
     }
 
     /// The name of a program that has ended, if one has.
@@ -111,8 +141,7 @@ impl Programs {
     }
 
     async fn wait_for_tools(&mut self, folder: &Folder) -> Result<(), StartError> {
-        let socket = folder.path("tools.sock");
-        self.tools.wait_until(|| std::os::unix::net::UnixStream::connect(&socket).ok().map(drop)).await
+        wait_for_socket(&mut self.tools, folder.path(SOCKET)).await
     }
 
     async fn wait_for_guard(&mut self) -> Result<admin::GuardStatus, StartError> {
@@ -137,8 +166,12 @@ async fn status(socket: PathBuf) -> Result<admin::GuardStatus, AdminError> {
     Ok(status)
 }
 
-fn start_tools(folder: &Folder) -> Result<Program, StartError> {
-    let failed = |source| StartError::Spawn { name: TOOLS, source };
+async fn wait_for_socket(program: &mut Program, socket: PathBuf) -> Result<(), StartError> {
+    program.wait_until(|| std::os::unix::net::UnixStream::connect(&socket).ok().map(drop)).await
+}
+
+fn start_tools(name: &'static str, socket: &str, folder: &Folder) -> Result<Program, StartError> {
+    let failed = |source| StartError::Spawn { name, source };
     let own = std::env::current_exe().map_err(failed)?;
     let beside = own.parent().unwrap_or(Path::new("."));
     let program = beside.join(TOOLS);
@@ -146,8 +179,8 @@ fn start_tools(folder: &Folder) -> Result<Program, StartError> {
         return Err(StartError::NoToolServer { folder: beside.to_owned() });
     }
     let mut command = Command::new(program);
-    command.arg("serve").arg("--socket").arg(folder.path("tools.sock"));
-    Program::start(TOOLS, command, folder)
+    command.arg("serve").arg("--socket").arg(folder.path(socket));
+    Program::start(name, command, folder)
 }
 
 /// A running program, killed if it is forgotten.

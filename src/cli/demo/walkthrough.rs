@@ -9,12 +9,13 @@ use hyper::body::Bytes;
 use serde_json::json;
 
 use super::programs::Programs;
+use super::rollout;
 use crate::cli::demo::workdir::Folder;
 use crate::cli::output::{Style, say};
 use crate::client::{Answer, Answered, Client, Limits, Method, Reply, Request, Session, Target, TargetError};
 
 const BODY_CHARS_SHOWN: usize = 110;
-const TOOL: &str = "panda_get_activity";
+pub(super) const TOOL: &str = "panda_get_activity";
 const INITIALIZE: &str = r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"demo","version":"1"}}}"#;
 /// How long the guard may take to notice what the tour waits for.
 const NOTICE: Duration = Duration::from_secs(5);
@@ -28,7 +29,7 @@ pub(super) enum Seen {
 }
 
 /// What one step saw: lines to show, or what was wrong.
-type Sight = Result<Vec<String>, String>;
+pub(super) type Shown = Result<Vec<String>, String>;
 
 /// One knock at the door, and the answer it should get.
 struct Knock {
@@ -157,6 +158,18 @@ impl Tour {
         let sight = self.replace_backend(folder, programs).await;
         self.show("The tool server stops, a call arrives, a new one starts: the caller only waits", sight);
 
+        self.chapter("A new version goes wrong, and is taken back");
+        let shown = rollout::start(folder, programs).await;
+        let started = shown.is_ok();
+        self.show("A second tool server starts in the slot green, and gets the calls of one client", shown);
+        if started {
+            let shown = rollout::fail(&self.client, folder, programs).await;
+            self.show(
+                "The new version is killed: the old one gets the calls, and the rollout is rolled back",
+                shown,
+            );
+        }
+
         self.chapter("What the operator sees");
         let sight = self.metrics().await;
         self.show("Metrics for Prometheus, on an address of their own", sight);
@@ -164,7 +177,7 @@ impl Tour {
         self.show("One line of log a request: never a body, an argument or a token", sight);
     }
 
-    async fn knock(&self, knock: &Knock) -> Sight {
+    async fn knock(&self, knock: &Knock) -> Shown {
         let (whose, client) = match knock.token {
             Token::None => ("", &self.client),
             Token::Wrong => ("   Authorization: Bearer swf_not-the-token", &self.stranger),
@@ -183,7 +196,7 @@ impl Tour {
         Ok(vec![self.style.dim(asked), told(&reply)])
     }
 
-    async fn replace_backend(&self, folder: &Folder, programs: &mut Programs) -> Sight {
+    async fn replace_backend(&self, folder: &Folder, programs: &mut Programs) -> Shown {
         let session = Session::legacy(&self.client).await.map_err(|error| error.to_string())?;
         programs.stop_tools().await;
         let asked = Instant::now();
@@ -203,7 +216,7 @@ impl Tour {
         Ok(vec![format!("{} {}", answered.status, shortened(&text)), self.style.dim(note)])
     }
 
-    async fn metrics(&self) -> Sight {
+    async fn metrics(&self) -> Shown {
         let request = Request::bare(Method::GET, None);
         let reply = self.metrics.raw(request).await.map_err(|error| error.to_string())?;
         let text = String::from_utf8_lossy(&reply.body);
@@ -221,7 +234,7 @@ impl Tour {
         say(format_args!("\n{}", self.style.bold(title)));
     }
 
-    fn show(&mut self, title: &str, sight: Sight) {
+    fn show(&mut self, title: &str, sight: Shown) {
         self.steps += 1;
         let (mark, lines) = match sight {
             Ok(lines) => (self.style.good("[OK]"), lines),
@@ -238,7 +251,7 @@ impl Tour {
 }
 
 /// Handshake, list and call over a session that was just opened.
-async fn converse(opened: Result<Session<'_>, crate::client::Error>) -> Sight {
+async fn converse(opened: Result<Session<'_>, crate::client::Error>) -> Shown {
     let said = |error: crate::client::Error| error.to_string();
     let session = opened.map_err(said)?;
     let handshake = &session.handshake;
@@ -273,7 +286,7 @@ async fn held(programs: &Programs) -> Result<(), String> {
 }
 
 /// The log is written beside the calls: the line of the last call may need a moment.
-async fn log_line(folder: &Folder) -> Sight {
+async fn log_line(folder: &Folder) -> Shown {
     let deadline = Instant::now() + NOTICE;
     loop {
         let log = std::fs::read_to_string(folder.path("guard.log")).map_err(|error| error.to_string())?;
@@ -288,7 +301,7 @@ async fn log_line(folder: &Folder) -> Sight {
 }
 
 /// The first text block of a tool's result.
-fn result_of(answered: &Answered) -> Result<String, String> {
+pub(super) fn result_of(answered: &Answered) -> Result<String, String> {
     match &answered.answer {
         Answer::Result(result) => {
             let text = result.pointer("/content/0/text").and_then(|text| text.as_str());
@@ -303,7 +316,7 @@ fn told(reply: &Reply) -> String {
     format!("{} {}", reply.status, shortened(&String::from_utf8_lossy(&reply.body)))
 }
 
-fn shortened(text: &str) -> String {
+pub(super) fn shortened(text: &str) -> String {
     let line: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
     match line.char_indices().nth(BODY_CHARS_SHOWN) {
         Some((end, _)) => format!("{} …", &line[..end]),
