@@ -8,6 +8,7 @@ mod date;
 mod downstream;
 mod drain;
 mod fairness;
+mod head_writer;
 mod io;
 mod route;
 mod server;

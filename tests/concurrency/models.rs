@@ -11,8 +11,8 @@ use mcp_guard::upstream::{Slot, Split};
 use shuttle::future::block_on;
 use shuttle::thread;
 
-use crate::proxy::backend::hold::HoldLine;
-use crate::proxy::backend::idle_connections::Shelf;
+use crate::proxy::backend::hold::HoldQueue;
+use crate::proxy::backend::idle_connections::IdleConnections;
 use crate::proxy::downstream::body_budget::{Full, Room};
 use crate::proxy::drain::{Drain, Phase};
 use crate::proxy::fairness::open_streams::{StreamBounds, Streams};
@@ -160,7 +160,7 @@ fn three_bodies() {
 }
 
 fn a_held_call_makes_room() {
-    let line = Arc::new(HoldLine::new(2));
+    let line = Arc::new(HoldQueue::new(2));
     let (first, second) = (line.clone(), line.clone());
     let actors: Vec<Box<dyn FnOnce() + Send>> = vec![
         Box::new(move || {
@@ -251,7 +251,7 @@ fn a_connection_makes_room() {
 
 /// A call puts its connection back, and takes one, while the backend is replaced. Each connection is its generation.
 fn nothing_retired_is_taken() {
-    let shelf = Arc::new(Shelf::new(1, NEVER));
+    let shelf = Arc::new(IdleConnections::new(1, NEVER));
     shelf.put(0, 0, Instant::now());
     let (calling, replacing) = (shelf.clone(), shelf.clone());
     let actors: Vec<Box<dyn FnOnce() + Send>> = vec![
@@ -261,7 +261,7 @@ fn nothing_retired_is_taken() {
             assert!(calling.idle() <= 1);
         }),
         Box::new(move || {
-            replacing.retire();
+            replacing.invalidate();
             let taken = replacing.take(Instant::now(), |_| true);
             assert_eq!(taken.unwrap_or(1), 1, "it was made before");
         }),

@@ -1,6 +1,6 @@
-//! The line of calls held while a slot's backend cannot be reached. The first one tries the backend; the others wait.
+//! The queue of calls held while a slot's backend cannot be reached. The first one tries the backend; the others wait.
 //!
-//! The line is bounded, and fair when it is full: the client with the most calls in it gives up its latest one to a client
+//! The queue is bounded, and fair when it is full: the client with the most calls in it gives up its latest one to a client
 //! that has fewer. Must not know what a call is, nor how a backend is reached.
 
 use std::collections::HashMap;
@@ -11,83 +11,83 @@ use crate::proxy::fairness::semaphore::Key;
 use crate::proxy::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The held calls of one slot.
-pub(crate) struct HoldLine {
-    line: Mutex<Line>,
-    turn: tokio::sync::Mutex<()>,
+pub(crate) struct HoldQueue {
+    queue: Mutex<Queue>,
+    lead: tokio::sync::Mutex<()>,
 }
 
-struct Line {
+struct Queue {
     held_max: usize,
     held: usize,
     next_number: u64,
-    /// The latest last.
+    /// The latest one last.
     by_client: HashMap<Key, Vec<Entry>>,
 }
 
 struct Entry {
     number: u64,
-    /// Dropping it takes the call out of the line.
+    /// Dropping it evicts the call.
     _stay: oneshot::Sender<()>,
 }
 
 /// Why a call is not held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum NotHeld {
-    /// The line is full, and the client's own calls are not what fills it.
+pub(crate) enum HoldError {
+    /// The queue is full, and the client's own calls are not what fills it.
     Full,
-    /// Others wait besides, and none of them has more calls in the full line than this client.
+    /// Other clients wait too, and none of them has more calls in the full queue than this one.
     OwnExcess,
 }
 
-/// A call in the line; leaving the line is dropping this.
-pub(crate) struct Held<'l> {
-    hold: &'l HoldLine,
+/// A call in the queue. Dropping this leaves the queue.
+pub(crate) struct HoldGuard<'l> {
+    hold: &'l HoldQueue,
     who: Key,
     number: u64,
     stay: oneshot::Receiver<()>,
 }
 
-impl HoldLine {
-    pub(crate) fn new(held_max: usize) -> HoldLine {
-        let line = Line { held_max, held: 0, next_number: 0, by_client: HashMap::new() };
-        HoldLine { line: Mutex::new(line), turn: tokio::sync::Mutex::new(()) }
+impl HoldQueue {
+    pub(crate) fn new(held_max: usize) -> HoldQueue {
+        let queue = Queue { held_max, held: 0, next_number: 0, by_client: HashMap::new() };
+        HoldQueue { queue: Mutex::new(queue), lead: tokio::sync::Mutex::new(()) }
     }
 
     pub(crate) fn set_bound(&self, held_max: usize) {
         self.lock().held_max = held_max;
     }
 
-    /// Joins the line, unless it is full and no other client has more calls in it.
-    pub(crate) fn join(&self, who: Key) -> Result<Held<'_>, NotHeld> {
-        let mut line = self.lock();
-        if line.held >= line.held_max {
-            line.make_room(who)?;
+    /// Joins the queue, unless it is full and no other client has more calls in it.
+    pub(crate) fn join(&self, who: Key) -> Result<HoldGuard<'_>, HoldError> {
+        let mut queue = self.lock();
+        if queue.held >= queue.held_max {
+            queue.evict_for(who)?;
         }
         let (stay, staying) = oneshot::channel();
-        let number = line.next_number;
-        line.next_number += 1;
-        line.held += 1;
-        line.by_client.entry(who).or_default().push(Entry { number, _stay: stay });
-        Ok(Held { hold: self, who, number, stay: staying })
+        let number = queue.next_number;
+        queue.next_number += 1;
+        queue.held += 1;
+        queue.by_client.entry(who).or_default().push(Entry { number, _stay: stay });
+        Ok(HoldGuard { hold: self, who, number, stay: staying })
     }
 
-    /// Waits until the caller is the first of the line. The turn passes on when the guard is dropped.
-    pub(crate) async fn turn(&self) -> tokio::sync::MutexGuard<'_, ()> {
-        self.turn.lock().await
+    /// Waits until the caller is the first of the queue; dropping the guard lets the next one lead.
+    pub(crate) async fn lead(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.lead.lock().await
     }
 
     pub(crate) fn held(&self) -> usize {
         self.lock().held
     }
 
-    fn lock(&self) -> MutexGuard<'_, Line> {
+    fn lock(&self) -> MutexGuard<'_, Queue> {
         // Nothing under this lock can panic half-way through a change.
-        self.line.lock().unwrap_or_else(PoisonError::into_inner)
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Line {
-    fn make_room(&mut self, who: Key) -> Result<(), NotHeld> {
+impl Queue {
+    fn evict_for(&mut self, who: Key) -> Result<(), HoldError> {
         let own = self.by_client.get(&who).map_or(0, Vec::len);
         let clients = self.by_client.len();
         let most = self.by_client.iter_mut().max_by_key(|(_, calls)| calls.len());
@@ -97,31 +97,31 @@ impl Line {
                 self.held -= 1;
                 Ok(())
             }
-            Some(_) if own > 0 && clients > 1 => Err(NotHeld::OwnExcess),
-            Some(_) | None => Err(NotHeld::Full),
+            Some(_) if own > 0 && clients > 1 => Err(HoldError::OwnExcess),
+            Some(_) | None => Err(HoldError::Full),
         }
     }
 }
 
-impl Held<'_> {
-    /// Ends when the call has to make room for one of another client.
+impl HoldGuard<'_> {
+    /// Ends when the call is evicted for one of another client.
     pub(crate) async fn evicted(&mut self) {
         // Nothing is ever sent: the sender is kept or dropped.
         let _ = (&mut self.stay).await;
     }
 }
 
-impl Drop for Held<'_> {
+impl Drop for HoldGuard<'_> {
     fn drop(&mut self) {
-        let mut line = self.hold.lock();
-        let Some(calls) = line.by_client.get_mut(&self.who) else { return };
-        // One that made room is not there any more.
+        let mut queue = self.hold.lock();
+        let Some(calls) = queue.by_client.get_mut(&self.who) else { return };
+        // An evicted call is no longer in the queue.
         let Some(at) = calls.iter().position(|entry| entry.number == self.number) else { return };
         calls.remove(at);
         if calls.is_empty() {
-            line.by_client.remove(&self.who);
+            queue.by_client.remove(&self.who);
         }
-        line.held -= 1;
+        queue.held -= 1;
     }
 }
 
@@ -140,33 +140,33 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_hold_line_is_bounded_and_gives_turns() {
-        let line = HoldLine::new(2);
-        let (first, second) = (line.join(1).unwrap(), line.join(1).unwrap());
-        assert_eq!(line.join(1).err(), Some(NotHeld::Full), "there is nobody else");
-        let turn = line.turn().await;
-        assert!(at_once(line.turn()).await.is_none(), "the first still has its turn");
-        drop(turn);
-        let _turn = line.turn().await;
+    async fn the_hold_queue_is_bounded_and_has_one_leader() {
+        let queue = HoldQueue::new(2);
+        let (first, second) = (queue.join(1).unwrap(), queue.join(1).unwrap());
+        assert_eq!(queue.join(1).err(), Some(HoldError::Full), "there is no other client");
+        let lead = queue.lead().await;
+        assert!(at_once(queue.lead()).await.is_none(), "the first one still leads");
+        drop(lead);
+        let _lead = queue.lead().await;
         drop((first, second));
-        assert!(line.join(1).is_ok());
+        assert!(queue.join(1).is_ok());
     }
 
     #[tokio::test]
-    async fn in_a_full_hold_line_the_client_with_the_most_calls_makes_room() {
-        let line = HoldLine::new(4);
-        let mut flood: Vec<_> = (0..4).map(|_| line.join(1).unwrap()).collect();
-        let mut other = line.join(2).unwrap();
+    async fn in_a_full_hold_queue_a_call_of_the_client_with_the_most_is_evicted() {
+        let queue = HoldQueue::new(4);
+        let mut flood: Vec<_> = (0..4).map(|_| queue.join(1).unwrap()).collect();
+        let mut other = queue.join(2).unwrap();
         let mut latest = flood.pop().unwrap();
         assert!(at_once(latest.evicted()).await.is_some(), "its latest");
-        assert_eq!(line.held(), 4);
+        assert_eq!(queue.held(), 4);
         drop(latest);
-        assert_eq!(line.held(), 4, "it is counted once");
-        assert_eq!(line.join(1).err(), Some(NotHeld::OwnExcess));
-        let _second = line.join(2).unwrap();
-        assert_eq!(line.join(2).err(), Some(NotHeld::OwnExcess), "two each");
+        assert_eq!(queue.held(), 4, "it is counted once");
+        assert_eq!(queue.join(1).err(), Some(HoldError::OwnExcess));
+        let _second = queue.join(2).unwrap();
+        assert_eq!(queue.join(2).err(), Some(HoldError::OwnExcess), "two each");
         assert!(at_once(other.evicted()).await.is_none());
         drop((flood, other));
-        assert_eq!(line.held(), 1);
+        assert_eq!(queue.held(), 1);
     }
 }

@@ -1,7 +1,8 @@
-//! The upstream side: slots, their connections, one exchange of a request and a response, and the reading of both.
+//! The upstream side: slots, their connections, and one exchange of a request and a response.
 //!
-//! Must not know policy or the client.
+//! Must not know calls, nor the client's side of a connection.
 
+pub(crate) mod discover_cache;
 pub(crate) mod exchange;
 pub(crate) mod hold;
 pub(crate) mod idle_connections;

@@ -1,6 +1,6 @@
 //! Connections to one backend: opened, checked, and kept idle for the next call. Last in, first out; bounded; no task.
 //!
-//! Knows addresses and sockets, and nothing of HTTP: whether a connection is clean enough to return is the caller's word.
+//! Must not know HTTP: the caller says whether a connection is clean enough to return.
 
 use std::io;
 use std::pin::Pin;
@@ -12,31 +12,31 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 use crate::http1::FieldSpans;
-use crate::proxy::backend::idle_connections::Shelf;
+use crate::proxy::backend::idle_connections::IdleConnections;
 use crate::upstream::Address;
 
 /// The idle connections of one backend.
 pub(crate) struct Pool {
     address: Address,
-    /// A generation is who listens at the address: a connection of an earlier one is not used again.
-    idle: Shelf<Connection>,
+    /// A generation is one process that listens at the address: a connection of an earlier one is not used again.
+    idle: IdleConnections<Connection>,
     connect_time: Duration,
     made: Instant,
-    /// Milliseconds since `made` at which the socket's file was last looked at, plus one; 0 is never.
-    looked: AtomicU64,
-    /// What the socket's file was then.
+    /// Milliseconds since `made` at which the socket's file was last checked, plus one; 0 is never.
+    last_checked: AtomicU64,
+    /// The identity of the socket's file then.
     file: AtomicU64,
 }
 
-/// The socket's file is looked at no more often than this: another process may have taken the path over.
-const LOOK_EVERY_MILLIS: u64 = 1;
+/// The socket's file is checked no more often than this: another process may have taken the path over.
+const SOCKET_CHECK_INTERVAL_MILLIS: u64 = 1;
 
 /// A connection to a backend, out of the pool.
 pub(crate) struct Connection {
     socket: Socket,
     generation: u64,
     reused: Reused,
-    /// Room for the fields of answers, so that it is not made anew for each. Boxed: a connection changes hands often.
+    /// The spans of a response's fields: allocated once for a connection, and boxed because a connection is moved often.
     pub(crate) spans: Box<FieldSpans>,
 }
 
@@ -61,27 +61,27 @@ impl Pool {
     ) -> Pool {
         Pool {
             address,
-            idle: Shelf::new(idle_max, idle_time),
+            idle: IdleConnections::new(idle_max, idle_time),
             connect_time,
             made: Instant::now(),
-            looked: AtomicU64::new(0),
+            last_checked: AtomicU64::new(0),
             file: AtomicU64::new(0),
         }
     }
 
-    /// An idle connection that is still good, the one used last first. The caller knows what time it is: nobody asks the
-    /// clock twice for one call.
+    /// An idle connection that is still good, the one used last first. The caller passes the time: the clock is read once
+    /// for a call.
     pub(crate) fn take(&self, now: Instant) -> Option<Connection> {
-        self.look_at_file(now);
-        let mut connection = self.idle.take(now, Connection::is_quiet)?;
+        self.check_socket_replaced(now);
+        let mut connection = self.idle.take(now, Connection::is_idle_clean)?;
         connection.reused = Reused::Pooled;
         Some(connection)
     }
 
     /// Opens a connection, within the connect timeout.
     pub(crate) async fn connect(&self) -> io::Result<Connection> {
-        self.look_at_file(Instant::now());
-        let generation = self.who_listens();
+        self.check_socket_replaced(Instant::now());
+        let generation = self.generation();
         let opening = async {
             match &self.address {
                 Address::Unix(path) => UnixStream::connect(path).await.map(Socket::Unix),
@@ -105,39 +105,40 @@ impl Pool {
     }
 
     /// The generation of connections that are opened now.
-    pub(crate) fn who_listens(&self) -> u64 {
+    pub(crate) fn generation(&self) -> u64 {
         self.idle.generation()
     }
 
-    /// Somebody else listens at the address from now on, or nobody: nothing opened before is used again.
-    pub(crate) fn retire(&self) {
-        self.idle.retire();
+    /// Another process listens at the address from now on, or none: nothing opened before is used again.
+    pub(crate) fn invalidate(&self) {
+        self.idle.invalidate();
     }
 
-    /// Retires everything if the path leads to another socket than before: its old owner may live on for a while, and
-    /// would answer on connections that it still has.
-    fn look_at_file(&self, now: Instant) {
+    /// Invalidates everything if the path leads to another socket than before: the old process may live on for a while, and
+    /// would respond on the connections that it still has.
+    fn check_socket_replaced(&self, now: Instant) {
         let Address::Unix(path) = &self.address else { return };
         let age = now.saturating_duration_since(self.made).as_millis();
         let now = u64::try_from(age).unwrap_or(u64::MAX).saturating_add(1);
-        let last = self.looked.load(Ordering::Relaxed);
-        let due = last == 0 || now >= last + LOOK_EVERY_MILLIS;
-        if !due || self.looked.compare_exchange(last, now, Ordering::AcqRel, Ordering::Relaxed).is_err() {
+        let last = self.last_checked.load(Ordering::Relaxed);
+        let due = last == 0 || now >= last + SOCKET_CHECK_INTERVAL_MILLIS;
+        if !due || self.last_checked.compare_exchange(last, now, Ordering::AcqRel, Ordering::Relaxed).is_err()
+        {
             return;
         }
-        // A number may be given again to a new file; with the time of its making it is another one all the same.
+        // A new file may get the inode number of the old one, but not its change time.
         let file = rustix::fs::stat(path).map_or(1, |stat| {
             stat.st_ino.rotate_left(32) ^ stat.st_ctime.cast_unsigned().rotate_left(40) ^ stat.st_ctime_nsec
         });
         let before = self.file.swap(file, Ordering::AcqRel);
         if before != file && before != 0 {
-            self.retire();
+            self.invalidate();
         }
     }
 
     /// Closes connections that have been idle for too long, or that the backend has closed.
-    pub(crate) fn reap(&self) {
-        self.idle.reap(Connection::is_quiet);
+    pub(crate) fn evict_expired(&self) {
+        self.idle.evict_expired(Connection::is_idle_clean);
     }
 
     pub(crate) fn idle(&self) -> usize {
@@ -146,7 +147,7 @@ impl Pool {
 }
 
 impl Connection {
-    /// Who listened at the address when the connection was opened.
+    /// The generation under which the connection was opened.
     pub(crate) fn generation(&self) -> u64 {
         self.generation
     }
@@ -155,11 +156,11 @@ impl Connection {
         self.reused
     }
 
-    /// Whether the backend has neither closed the connection nor said anything unasked.
+    /// Whether the backend has neither closed the connection nor sent anything on it.
     ///
-    /// On a Unix socket this costs no system call: Tokio remembers that nothing has arrived, and should the backend close
-    /// at this very moment, the write fails without a byte sent. TCP has no such mercy, so the kernel is asked.
-    fn is_quiet(&mut self) -> bool {
+    /// On a Unix socket this costs no system call: Tokio remembers that nothing has arrived, and a write fails without a byte
+    /// sent after the backend closed. On TCP, peek the socket: a write may succeed after the peer closed.
+    fn is_idle_clean(&mut self) -> bool {
         let mut byte = [0];
         let unread = match &self.socket {
             Socket::Unix(stream) => stream.try_read(&mut byte),
@@ -252,7 +253,7 @@ mod tests {
     const LONG: Duration = Duration::from_secs(60);
 
     #[tokio::test]
-    async fn gives_back_the_connection_used_last() {
+    async fn the_pool_gives_back_the_connection_used_last() {
         let backend = backend(8, LONG);
         let (first, _peer_of_first) = backend.open().await;
         let (second, mut peer_of_second) = backend.open().await;
@@ -267,7 +268,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn keeps_no_more_than_the_bound() {
+    async fn the_pool_keeps_no_more_connections_than_its_bound() {
         let backend = backend(1, LONG);
         let (first, _peer) = backend.open().await;
         let (second, _other) = backend.open().await;
@@ -277,7 +278,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_connection_that_the_backend_closed_or_spoke_on_is_not_used_again() {
+    async fn a_pooled_connection_that_the_backend_closed_or_wrote_to_is_not_used_again() {
         for unasked in [&b""[..], b"HTTP/1.1 200 OK\r\n"] {
             let backend = backend(8, LONG);
             let (ours, mut theirs) = backend.open().await;
@@ -295,7 +296,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn old_age_and_a_new_generation_end_a_connection() {
+    async fn idle_time_and_a_new_generation_end_a_pooled_connection() {
         let aged = backend(8, Duration::ZERO);
         let (ours, _theirs) = aged.open().await;
         aged.pool.put(ours, Instant::now());
@@ -305,13 +306,13 @@ mod tests {
         let (idle, _peer) = moved.open().await;
         let (busy, _other) = moved.open().await;
         moved.pool.put(idle, Instant::now());
-        moved.pool.retire();
+        moved.pool.invalidate();
         moved.pool.put(busy, Instant::now());
         assert_eq!(moved.pool.idle(), 0);
     }
 
     #[tokio::test]
-    async fn a_path_taken_over_by_another_process_ends_the_connections_to_the_old_one() {
+    async fn a_socket_replaced_by_another_process_ends_the_pooled_connections_to_the_old_one() {
         let old = backend(8, LONG);
         let (idle, _peer) = old.open().await;
         let (busy, _other) = old.open().await;
@@ -324,28 +325,28 @@ mod tests {
         tokio::time::timeout(LONG, async {
             while old.pool.idle() > 0 {
                 tokio::task::yield_now().await;
-                old.pool.look_at_file(Instant::now());
+                old.pool.check_socket_replaced(Instant::now());
             }
         })
         .await
         .unwrap();
         assert!(old.pool.take(Instant::now()).is_none());
         old.pool.put(busy, Instant::now());
-        assert_eq!(old.pool.idle(), 0, "a call that was under way does not bring its connection back");
+        assert_eq!(old.pool.idle(), 0, "a call in flight does not bring its connection back");
     }
 
     #[tokio::test]
-    async fn reaps_what_the_backend_closed() {
+    async fn the_pool_evicts_what_the_backend_closed() {
         let backend = backend(8, LONG);
         let (ours, theirs) = backend.open().await;
         backend.pool.put(ours, Instant::now());
-        backend.pool.reap();
+        backend.pool.evict_expired();
         assert_eq!(backend.pool.idle(), 1);
         drop(theirs);
         tokio::time::timeout(LONG, async {
             while backend.pool.idle() > 0 {
                 tokio::task::yield_now().await;
-                backend.pool.reap();
+                backend.pool.evict_expired();
             }
         })
         .await

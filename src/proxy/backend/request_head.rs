@@ -1,50 +1,52 @@
-//! The request head as the backend gets it (contract, section 6). A function of what it is given: no I/O, no state.
+//! The head of a request to a backend (contract, section 6). A function of its arguments: no I/O, no state.
 
 use crate::http1::hop_by_hop::{passes_to_backend, same_name};
 use crate::http1::{Field, KnownField, Occurs, RequestHead};
 use crate::policy::SessionRequest;
-use crate::proxy::downstream::local_reply::{append_field, append_length, append_line};
+use crate::proxy::head_writer::{append_field, append_length, append_line};
 use crate::upstream::{Accept, Backend, UpstreamAuthorization};
 
-/// The line that says who passed a request on (RFC 9110, 7.6.3).
+/// The line that names the proxy (RFC 9110, 7.6.3).
 pub(crate) const VIA: &[u8] = b"Via: 1.1 mcp-guard\r\n";
 
-/// Where a request comes from, as far as the backend is told.
+/// Where a request comes from, as the backend receives it.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Origin<'a> {
-    /// Its address as text; `None` on a Unix socket.
+pub(crate) struct ForwardedFrom<'a> {
+    /// The peer's address as text; `None` on a Unix socket.
     pub(crate) peer: Option<&'a [u8]>,
-    /// Whether the peer's own `X-Forwarded-*` is believed.
-    pub(crate) trust: Trust,
+    pub(crate) trust: PeerTrust,
     pub(crate) request_id: &'a str,
-    /// What `routing.key = "request"` goes by.
-    pub(crate) routing_id: &'a str,
     pub(crate) client: &'a str,
 }
 
-/// Whether a peer may say for whom it speaks.
+/// Whether the peer's own `X-Forwarded-*` and `X-Request-Id` count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Trust {
-    Proxy,
-    Stranger,
+pub(crate) enum PeerTrust {
+    Trusted,
+    Untrusted,
 }
 
-/// What is asked of the backend.
+/// The request line and the length.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Ask {
-    /// A call whose body has so many bytes.
+pub(crate) enum RequestKind {
+    /// A POST whose body has so many bytes.
     Call(usize),
-    /// Something of a session; without a body.
+    /// A request of a session, without a body.
     Session(SessionRequest),
 }
 
 /// The whole head.
-pub(crate) fn head(backend: &Backend, request: &RequestHead<'_>, origin: &Origin<'_>, what: Ask) -> Vec<u8> {
+pub(crate) fn render(
+    backend: &Backend,
+    request: &RequestHead<'_>,
+    from: &ForwardedFrom<'_>,
+    kind: RequestKind,
+) -> Vec<u8> {
     let mut out = Vec::with_capacity(1024);
-    match what {
-        Ask::Call(_) => out.extend_from_slice(b"POST "),
-        Ask::Session(asked) => {
-            out.extend_from_slice(asked.as_str().as_bytes());
+    match kind {
+        RequestKind::Call(_) => out.extend_from_slice(b"POST "),
+        RequestKind::Session(session) => {
+            out.extend_from_slice(session.as_str().as_bytes());
             out.push(b' ');
         }
     }
@@ -55,12 +57,12 @@ pub(crate) fn head(backend: &Backend, request: &RequestHead<'_>, origin: &Origin
     }
     out.extend_from_slice(b" HTTP/1.1\r\n");
     append_line(&mut out, b"Host: ", backend.host.as_bytes());
-    match (what, backend.accept) {
-        (Ask::Session(SessionRequest::Stream), Accept::Both | Accept::Json) => {
+    match (kind, backend.accept) {
+        (RequestKind::Session(SessionRequest::Stream), Accept::Both | Accept::Json) => {
             out.extend_from_slice(b"Accept: text/event-stream\r\n");
         }
-        (Ask::Session(_), accept) => append_accept(&mut out, accept, request),
-        (Ask::Call(length), accept) => {
+        (RequestKind::Session(_), accept) => append_accept(&mut out, accept, request),
+        (RequestKind::Call(length), accept) => {
             append_length(&mut out, length as u64);
             append_accept(&mut out, accept, request);
         }
@@ -71,12 +73,12 @@ pub(crate) fn head(backend: &Backend, request: &RequestHead<'_>, origin: &Origin
         out.extend_from_slice(token.as_bytes());
         out.extend_from_slice(b"\r\n");
     }
-    append_forwarded(&mut out, request, origin);
+    append_forwarded(&mut out, request, from);
     append_trace(&mut out, request);
-    append_line(&mut out, b"X-Request-Id: ", origin.request_id.as_bytes());
+    append_line(&mut out, b"X-Request-Id: ", from.request_id.as_bytes());
     out.extend_from_slice(VIA);
     if backend.client_header {
-        append_line(&mut out, b"X-MCP-Client: ", origin.client.as_bytes());
+        append_line(&mut out, b"X-MCP-Client: ", from.client.as_bytes());
     }
     for (name, value) in &backend.set_headers {
         append_field(&mut out, name.as_bytes(), value.as_bytes());
@@ -85,14 +87,14 @@ pub(crate) fn head(backend: &Backend, request: &RequestHead<'_>, origin: &Origin
     out
 }
 
-/// Whether a client's field reaches this backend as it is.
+/// Whether a client's field passes to this backend as it is.
 fn passes(backend: &Backend, field: &Field<'_>) -> bool {
     let of_a_session = backend.strip_session && field.known == KnownField::McpSessionId;
-    // The outcome of an answer is read as it streams by, which a compressed answer would prevent; on this hop there is
-    // nothing to save. Apache compresses where there is.
-    let asks_for_compression = field.name.eq_ignore_ascii_case(b"accept-encoding");
+    // The response is scanned as it passes, which compression would prevent, and this hop has nothing to save: Apache
+    // compresses on the hop that has.
+    let negotiates_compression = field.name.eq_ignore_ascii_case(b"accept-encoding");
     let replaced = || backend.set_headers.iter().any(|(name, _)| same_name(field.name, name.as_bytes()));
-    passes_to_backend(field) && !of_a_session && !asks_for_compression && !replaced()
+    passes_to_backend(field) && !of_a_session && !negotiates_compression && !replaced()
 }
 
 fn append_accept(out: &mut Vec<u8>, accept: Accept, request: &RequestHead<'_>) {
@@ -107,26 +109,26 @@ fn append_accept(out: &mut Vec<u8>, accept: Accept, request: &RequestHead<'_>) {
     }
 }
 
-pub(crate) fn append_forwarded(out: &mut Vec<u8>, request: &RequestHead<'_>, origin: &Origin<'_>) {
-    let said = |known| match (origin.trust, request.fields.occurs(known)) {
-        (Trust::Proxy, Occurs::Once(value)) if !value.is_empty() => Some(value),
-        (Trust::Proxy | Trust::Stranger, _) => None,
+pub(crate) fn append_forwarded(out: &mut Vec<u8>, request: &RequestHead<'_>, from: &ForwardedFrom<'_>) {
+    let forwarded = |known| match (from.trust, request.fields.occurs(known)) {
+        (PeerTrust::Trusted, Occurs::Once(value)) if !value.is_empty() => Some(value),
+        (PeerTrust::Trusted | PeerTrust::Untrusted, _) => None,
     };
-    append_forwarded_for(out, request, origin);
-    let proto = match said(KnownField::XForwardedProto) {
+    append_forwarded_for(out, request, from);
+    let proto = match forwarded(KnownField::XForwardedProto) {
         Some(https) if https.eq_ignore_ascii_case(b"https") => b"X-Forwarded-Proto: https\r\n".as_slice(),
         Some(_) | None => b"X-Forwarded-Proto: http\r\n",
     };
     out.extend_from_slice(proto);
-    append_line(out, b"X-Forwarded-Host: ", said(KnownField::XForwardedHost).unwrap_or(request.host));
+    append_line(out, b"X-Forwarded-Host: ", forwarded(KnownField::XForwardedHost).unwrap_or(request.host));
 }
 
-/// The peer behind those that a trusted one names; no line where neither is known.
-fn append_forwarded_for(out: &mut Vec<u8>, request: &RequestHead<'_>, origin: &Origin<'_>) {
+/// The peer, behind those that a trusted peer names; no line where neither is known.
+fn append_forwarded_for(out: &mut Vec<u8>, request: &RequestHead<'_>, from: &ForwardedFrom<'_>) {
     let line = out.len();
     out.extend_from_slice(b"X-Forwarded-For: ");
     let list = out.len();
-    if origin.trust == Trust::Proxy {
+    if from.trust == PeerTrust::Trusted {
         for field in request.fields.iter().filter(|field| field.known == KnownField::XForwardedFor) {
             if out.len() > list && !field.value.is_empty() {
                 out.extend_from_slice(b", ");
@@ -134,7 +136,7 @@ fn append_forwarded_for(out: &mut Vec<u8>, request: &RequestHead<'_>, origin: &O
             out.extend_from_slice(field.value);
         }
     }
-    if let Some(peer) = origin.peer {
+    if let Some(peer) = from.peer {
         if out.len() > list {
             out.extend_from_slice(b", ");
         }
@@ -147,7 +149,7 @@ fn append_forwarded_for(out: &mut Vec<u8>, request: &RequestHead<'_>, origin: &O
     }
 }
 
-/// A valid `traceparent` passes. `tracestate` without one says nothing, but harms nobody either and has passed already.
+/// A valid `traceparent` passes. `tracestate` has passed with the other fields: without a `traceparent` it means nothing.
 pub(crate) fn append_trace(out: &mut Vec<u8>, request: &RequestHead<'_>) {
     if let Occurs::Once(value) = request.fields.occurs(KnownField::Traceparent)
         && is_traceparent(value)

@@ -1,39 +1,43 @@
-//! The backend's answer: its head judged and turned into what the client gets. A function of bytes: no I/O, no state.
+//! The head of a backend's response: parsed, checked, and turned into what the client gets. A function of bytes: no I/O, no
+//! state.
 
 use crate::http1::hop_by_hop::passes_to_client;
 use crate::http1::{
     BodyLength, Field, FieldSpans, Fields, FramingError, HeadLimits, KnownField, Occurs, response,
 };
 use crate::proxy::date::Clock;
-use crate::proxy::downstream::local_reply::append_status_line;
+use crate::proxy::head_writer::append_status_line;
 use crate::upstream::Secrets;
 use crate::wire::response_scan::Format;
 
-/// Bounds on a backend's head: generous, for it is on our side, but bounds.
+/// Bounds on a backend's head: generous, because the operator runs the backend, but bounds.
 pub(crate) const HEAD_LIMITS: HeadLimits = HeadLimits { bytes_max: 64 * 1024, fields_max: 200 };
 
-/// Room for an ordinary head, and for a short body behind it.
+/// Informational responses (1xx) that a backend may send before the final one.
+pub(crate) const INFORMATIONAL_MAX: usize = 16;
+
+/// Bytes of an ordinary head, and of a short body behind it.
 const RENDERED_BYTES: usize = 1024;
 
-/// A well-formed answer's head.
+/// The head of a well-formed response.
 #[derive(Debug)]
-pub(crate) struct AnswerHead {
+pub(crate) struct ResponseHead {
     pub(crate) status: u16,
     pub(crate) body: BodyLength,
     /// Whether the backend lets the connection live on.
     pub(crate) keep_alive: bool,
-    /// How the body says what became of the call.
+    /// How the body is to be scanned.
     pub(crate) format: Format,
     /// Status line and fields for the client; framing, `X-Request-Id` and the empty line are still missing.
     pub(crate) rendered: Vec<u8>,
-    /// The field that clients read once, and that the backend sent with two values.
+    /// The field of which clients read one value, and the backend sent two.
     pub(crate) conflict: Option<&'static str>,
-    /// Where a redirect leads, as the backend says it: for the log only through `show_location`.
+    /// The target of a redirect as the backend sent it: for the log only through `show_location`.
     pub(crate) location: Option<Vec<u8>>,
 }
 
-impl AnswerHead {
-    /// Replaces the status line: the response says nothing but that the message was taken.
+impl ResponseHead {
+    /// Replaces the status line: the response only says that the message was accepted.
     pub(crate) fn accept(&mut self) {
         let line = memchr::memchr(b'\n', &self.rendered).map_or(0, |end| end + 1);
         let mut rendered = Vec::with_capacity(self.rendered.len() + 16);
@@ -43,27 +47,35 @@ impl AnswerHead {
     }
 }
 
-/// What a block of head bytes turned out to be.
+/// A head of a response (RFC 9110, 15).
 #[derive(Debug)]
-pub(crate) enum Judged {
-    Final(AnswerHead),
-    /// 1xx: the real one is still to come.
-    Interim,
+pub(crate) enum ParsedHead {
+    Final(ResponseHead),
+    /// 1xx: the final one follows.
+    Informational,
 }
 
-/// Whether `Mcp-Session-Id` is removed.
+/// Whether `Mcp-Session-Id` passes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Session {
-    Keep,
+pub(crate) enum SessionHeader {
+    Pass,
     Strip,
 }
 
-/// Whether `WWW-Authenticate` passes. At the endpoint it speaks of the guard's credentials, and would send a client whose
+/// Whether `WWW-Authenticate` passes. At the endpoint it concerns the guard's credentials, and would send a client whose
 /// token was good to an authorization server of the backend's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Challenge {
     Pass,
     Drop,
+}
+
+/// Which fields pass, and the clock for a `Date` that is missing.
+#[derive(Clone, Copy)]
+pub(crate) struct FieldRules<'c> {
+    pub(crate) session: SessionHeader,
+    pub(crate) challenge: Challenge,
+    pub(crate) clock: &'c Clock,
 }
 
 /// Fields of which a client reads one value.
@@ -78,18 +90,17 @@ const SINGLE: [(KnownField, &str); 5] = [
 /// Bytes of a redirect's target that the log shows.
 const LOCATION_BYTES_MAX: usize = 200;
 
-/// Judges `block`, which is exactly one head.
-pub(crate) fn judge(
+/// Parses and checks `block`, which is exactly one head.
+pub(crate) fn parse_response(
     block: &[u8],
     spans: &mut FieldSpans,
-    session: Session,
-    challenge: Challenge,
-    clock: &Clock,
-) -> Result<Judged, FramingError> {
+    rules: FieldRules<'_>,
+) -> Result<ParsedHead, FramingError> {
+    let FieldRules { session, challenge, clock } = rules;
     let head = response::parse(block, spans, &HEAD_LIMITS)?;
     if head.status < 200 {
-        // Nothing we send asks for another protocol.
-        return if head.status == 101 { Err(FramingError::Forbidden) } else { Ok(Judged::Interim) };
+        // No request of the guard offers another protocol.
+        return if head.status == 101 { Err(FramingError::Forbidden) } else { Ok(ParsedHead::Informational) };
     }
     let mut rendered = Vec::with_capacity((block.len() + 256).max(RENDERED_BYTES));
     append_status_line(&mut rendered, head.status);
@@ -97,7 +108,7 @@ pub(crate) fn judge(
     let repeats = SINGLE.iter().any(|(known, _)| fields.occurs(*known) == Occurs::Repeated);
     fields.append_lines(&mut rendered, |field| {
         passes_to_client(field)
-            && !(session == Session::Strip && field.known == KnownField::McpSessionId)
+            && !(session == SessionHeader::Strip && field.known == KnownField::McpSessionId)
             && !(challenge == Challenge::Drop && is_challenge(field))
             && !(repeats && is_copy(fields, field))
     });
@@ -119,7 +130,7 @@ pub(crate) fn judge(
     let conflict = if repeats { conflict(fields) } else { None };
     let location = if (300..400).contains(&head.status) { location(fields) } else { None };
     let (status, body, keep_alive) = (head.status, head.body, head.keep_alive);
-    Ok(Judged::Final(AnswerHead { status, body, keep_alive, format, rendered, conflict, location }))
+    Ok(ParsedHead::Final(ResponseHead { status, body, keep_alive, format, rendered, conflict, location }))
 }
 
 fn is_challenge(field: &Field<'_>) -> bool {
@@ -137,7 +148,7 @@ fn is_copy(fields: &Fields<'_>, field: &Field<'_>) -> bool {
         && first(fields, field.known).is_some_and(|first| !std::ptr::eq(first, field.value))
 }
 
-/// The field whose values disagree. Which `Retry-After` or `Date` counts is of no consequence.
+/// The field whose values differ. It does not matter which `Retry-After` or `Date` a client reads.
 #[cold]
 fn conflict(fields: &Fields<'_>) -> Option<&'static str> {
     let disagrees = |known| {
@@ -153,8 +164,8 @@ fn location(fields: &Fields<'_>) -> Option<Vec<u8>> {
     Some(field.value.to_vec())
 }
 
-/// The target of a redirect without secrets and without its query, which may hold others: escaped and cut. Cleaned before
-/// that: a part of a secret is not found.
+/// The target of a redirect without secrets and without its query, which may hold others: escaped and cut. The secrets are
+/// removed first: a part of one is not found.
 #[cold]
 pub(crate) fn show_location(location: &[u8], secrets: &Secrets) -> String {
     let clean = secrets.clean(location);
@@ -174,24 +185,25 @@ pub(crate) fn show_location(location: &[u8], secrets: &Secrets) -> String {
 mod tests {
     use super::*;
 
-    fn judged(block: &str, session: Session) -> Result<Judged, FramingError> {
-        judge(block.as_bytes(), &mut FieldSpans::default(), session, Challenge::Drop, &Clock::new())
+    fn parsed(block: &str, session: SessionHeader) -> Result<ParsedHead, FramingError> {
+        let rules = FieldRules { session, challenge: Challenge::Drop, clock: &Clock::new() };
+        parse_response(block.as_bytes(), &mut FieldSpans::default(), rules)
     }
 
-    fn rendered(block: &str, session: Session) -> String {
-        match judged(block, session).unwrap() {
-            Judged::Final(head) => String::from_utf8(head.rendered).unwrap(),
-            Judged::Interim => panic!("interim"),
+    fn rendered(block: &str, session: SessionHeader) -> String {
+        match parsed(block, session).unwrap() {
+            ParsedHead::Final(head) => String::from_utf8(head.rendered).unwrap(),
+            ParsedHead::Informational => panic!("informational"),
         }
     }
 
     #[test]
-    fn what_concerns_only_this_hop_or_the_backend_does_not_pass() {
+    fn response_fields_of_this_hop_and_of_the_backend_do_not_pass() {
         let text = rendered(
             "HTTP/1.1 200 Fine\r\nServer: uvicorn\r\nSet-Cookie: a=b\r\nConnection: x-hop\r\nX-Hop: 1\r\n\
              Keep-Alive: 5\r\nMcp-Session-Id: s1\r\nContent-Type: application/json\r\nX-Own: v\r\n\
              Date: Sun, 06 Nov 1994 08:49:37 GMT\r\nContent-Length: 2\r\n\r\n",
-            Session::Keep,
+            SessionHeader::Pass,
         );
         assert_eq!(
             text,
@@ -201,32 +213,35 @@ mod tests {
     }
 
     #[test]
-    fn a_stateless_slot_hands_out_no_session() {
-        let text = rendered("HTTP/1.1 202 A\r\nmcp-session-id: s\r\nDate: d\r\n\r\n", Session::Strip);
+    fn a_session_id_of_a_stateless_slot_does_not_pass() {
+        let text = rendered("HTTP/1.1 202 A\r\nmcp-session-id: s\r\nDate: d\r\n\r\n", SessionHeader::Strip);
         assert_eq!(text, "HTTP/1.1 202 Accepted\r\nDate: d\r\n");
     }
 
     #[test]
-    fn an_unasked_101_is_an_error_and_other_interim_answers_are_skipped() {
+    fn a_101_is_an_error_and_other_informational_responses_are_skipped() {
         let switching = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n";
-        assert!(judged(switching, Session::Keep).is_err());
-        assert!(matches!(judged("HTTP/1.1 103 Hints\r\n\r\n", Session::Keep), Ok(Judged::Interim)));
+        assert!(parsed(switching, SessionHeader::Pass).is_err());
+        assert!(matches!(
+            parsed("HTTP/1.1 103 Hints\r\n\r\n", SessionHeader::Pass),
+            Ok(ParsedHead::Informational)
+        ));
     }
 
-    fn head(block: &str) -> AnswerHead {
-        match judged(block, Session::Keep).unwrap() {
-            Judged::Final(head) => head,
-            Judged::Interim => panic!("interim"),
+    fn head(block: &str) -> ResponseHead {
+        match parsed(block, SessionHeader::Pass).unwrap() {
+            ParsedHead::Final(head) => head,
+            ParsedHead::Informational => panic!("informational"),
         }
     }
 
     #[test]
-    fn a_field_that_is_read_once_is_passed_on_once_and_two_values_are_a_conflict() {
+    fn a_response_field_of_one_value_passes_once_and_two_values_are_a_conflict() {
         let twice = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nMcp-Session-Id: a\r\n\
                      content-type: application/json\r\nMcp-Session-Id: a\r\nRetry-After: 1\r\nRetry-After: 2\r\nDate: d\r\n\
                      X-Own: 1\r\nX-Own: 1\r\n\r\n";
         assert_eq!(
-            rendered(twice, Session::Keep),
+            rendered(twice, SessionHeader::Pass),
             "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nMcp-Session-Id: a\r\nRetry-After: 1\r\nDate: d\r\n\
              X-Own: 1\r\nX-Own: 1\r\n"
         );
@@ -268,13 +283,14 @@ mod tests {
     }
 
     #[test]
-    fn a_challenge_to_the_guard_does_not_pass() {
-        let text = rendered("HTTP/1.1 401 U\r\nwww-authenticate: Bearer\r\nDate: d\r\n\r\n", Session::Keep);
+    fn a_www_authenticate_challenge_to_the_guard_does_not_pass() {
+        let text =
+            rendered("HTTP/1.1 401 U\r\nwww-authenticate: Bearer\r\nDate: d\r\n\r\n", SessionHeader::Pass);
         assert_eq!(text, "HTTP/1.1 401 Unauthorized\r\nDate: d\r\n");
     }
 
     #[test]
-    fn an_acknowledgement_has_the_status_of_one() {
+    fn an_accepted_message_has_status_202() {
         let mut taken = head("HTTP/1.1 204 N\r\nX-Own: 1\r\nDate: d\r\n\r\n");
         taken.accept();
         assert_eq!((taken.status, taken.body), (202, BodyLength::Bytes(0)));

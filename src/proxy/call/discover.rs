@@ -1,208 +1,129 @@
-//! `server/discover`: a slot's last answer stands in where asking again would take from others what they wait for.
+//! `server/discover`: a slot's cached response is sent where another request would take from others what they wait for.
 //!
-//! A client opens with it, and takes a refusal for a verdict on the server, so it is not refused while a backend can
-//! answer. That must not let one client take the line from the others: each has a few of them under way at a time, and
-//! the others of that client wait behind these, or get the answer that came last. It is the same for everybody but for
-//! its id, and seconds old at most.
+//! A client opens with it, and takes a refusal for a verdict on the server, so it is not refused while a backend responds.
+//! That must not let one client take the queue from the others: each has a few of them in flight at a time, and the rest of
+//! that client's wait behind these, or get the cached response. It is the same for all clients but for its id, and seconds
+//! old at most.
 
-use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::Range;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
-use crate::http1::KnownField;
-use crate::http1::Occurs;
-use crate::policy::Call;
-use crate::proxy::backend::response_body::{Coding, Sending, finish_head};
+use super::context::CallContext;
+use super::error::CallError;
+use crate::http1::{KnownField, Occurs};
+use crate::proxy::backend::discover_cache::{CachedResponse, Variant};
+use crate::proxy::backend::response_head::ResponseHead;
 use crate::proxy::backend::slot::SlotState;
-use crate::proxy::downstream::connection::Request;
 use crate::proxy::downstream::local_reply::KeepAlive;
 use crate::proxy::downstream::record::RecordBuilder;
-use crate::proxy::downstream::stream::{Downstream, Interrupt};
-use crate::proxy::fairness::semaphore::Key;
+use crate::proxy::downstream::response::{DownstreamFraming, RelayHead};
+use crate::proxy::downstream::stream::Downstream;
 use crate::proxy::io::Parts;
-use crate::proxy::sync::{Mutex, MutexGuard, PoisonError};
 use crate::telemetry::Outcome;
 use crate::upstream::Accept;
 use crate::wire::response_scan::{Format, ResponseKind};
-use crate::wire::{Kind, Method, scan};
+use crate::wire::{Kind, scan};
 
-/// How old an answer may be that stands in for one of the backend.
-const FRESH: Duration = Duration::from_secs(5);
-/// Discovers of one client that ask a slot at a time.
-const LANES: usize = 2;
-/// The errors that the slot and the version asked for decide. Any other may be about what else one client sent, and is
-/// not what another asked for.
+/// The errors that the slot and the requested version decide. Any other may be about what else one client sent, and must not
+/// be sent to another.
 const METHOD_NOT_FOUND: i64 = -32601;
 const UNSUPPORTED_VERSION: i64 = -32022;
 const BODY_BYTES_MAX: usize = 64 * 1024;
 const HEAD_BYTES_MAX: usize = 4 * 1024;
-/// Answers kept for a slot: one for each protocol version that clients speak, and some more.
-const KEPT_MAX: usize = 16;
-/// How long a client may take to read an answer that is kept.
-const WRITE_TIME: Duration = Duration::from_secs(5);
-
-/// What a slot answered last, and who is asking it.
-#[derive(Default)]
-pub(crate) struct Discover {
-    kept: Mutex<Vec<Arc<Kept>>>,
-    lanes: Mutex<HashMap<Key, Weak<Semaphore>>>,
-}
-
-/// An answer to `server/discover`.
-struct Kept {
-    view: View,
-    generation: u64,
-    since: Instant,
-    status: u16,
-    outcome: Outcome,
-    rendered: Vec<u8>,
-    body: Vec<u8>,
-    /// Where the request's id stands in the body.
-    id: Range<usize>,
-}
-
-/// What an answer may depend on besides the slot, hashed.
-type View = u64;
+/// How long a client may take to read a cached response.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How a discover goes on.
 pub(crate) enum Turn {
-    /// It asks the backend, holding this.
-    Ask(Option<OwnedSemaphorePermit>),
-    /// The answer that is kept has been sent.
-    Answered(KeepAlive),
+    /// It is sent to the backend, holding this.
+    Dispatch(Option<OwnedSemaphorePermit>),
+    Reply(Arc<CachedResponse>),
 }
 
-impl Discover {
-    fn fresh(&self, view: View, generation: u64) -> Option<Arc<Kept>> {
-        let kept = lock(&self.kept);
-        let found = kept.iter().find(|kept| kept.view == view)?;
-        (found.generation == generation && found.since.elapsed() < FRESH).then(|| found.clone())
-    }
-
-    fn keep(&self, answer: Kept) {
-        let mut kept = lock(&self.kept);
-        kept.retain(|other| other.view != answer.view);
-        if kept.len() >= KEPT_MAX {
-            // A client may name any version and gets an error for it: that drives out no good answer.
-            let of_error = kept.iter().position(|other| other.outcome != Outcome::Ok);
-            if of_error.is_none() && answer.outcome != Outcome::Ok {
-                return;
-            }
-            kept.remove(of_error.unwrap_or(0));
-        }
-        kept.push(Arc::new(answer));
-    }
-
-    /// Where the discovers of a client wait for each other.
-    fn lane(&self, who: Key) -> Arc<Semaphore> {
-        let mut lanes = lock(&self.lanes);
-        if let Some(lane) = lanes.get(&who).and_then(Weak::upgrade) {
-            return lane;
-        }
-        lanes.retain(|_, lane| lane.strong_count() > 0);
-        let lane = Arc::new(Semaphore::new(LANES));
-        lanes.insert(who, Arc::downgrade(&lane));
-        lane
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Nothing under these locks can panic half-way through a change.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Whether this call is one.
-pub(crate) fn is_discover(call: &Call<'_>) -> bool {
-    call.method() == Method::Discover && call.kind() == Kind::Request
-}
-
-/// Decides how a discover goes on. `refused` says that a quota stands against it.
+/// Decides how a discover goes on. `is_limited` says that a limit stands against it.
 pub(crate) async fn turn(
-    request: &Request<'_>,
-    client: &mut Downstream,
-    call: &Call<'_>,
+    ctx: &CallContext<'_>,
     slot: &SlotState,
-    refused: bool,
-    record: &mut RecordBuilder,
-) -> Result<Turn, Interrupt> {
-    let who = request.snapshot.key(call.client());
-    let lane = slot.discover.lane(who);
-    let permit = lane.clone().try_acquire_owned().ok();
-    if (refused || permit.is_none() || !slot.places.has_room(who))
-        && let Some(keep_alive) = stand_in(request, client, call, slot, record).await
+    is_limited: bool,
+    client: &mut Downstream,
+) -> Result<Turn, CallError> {
+    let who = ctx.request.snapshot.key(ctx.call.client());
+    let in_flight = slot.discover.in_flight(who);
+    let permit = in_flight.clone().try_acquire_owned().ok();
+    if (is_limited || permit.is_none() || !slot.places.has_room(who))
+        && let Some(cached) = cached(ctx, slot)
     {
-        return Ok(Turn::Answered(keep_alive));
+        return Ok(Turn::Reply(cached));
     }
     if permit.is_some() {
-        return Ok(Turn::Ask(permit));
+        return Ok(Turn::Dispatch(permit));
     }
-    // The lane is never closed.
-    let permit = client.until(lane.acquire_owned()).await?.ok();
-    match stand_in(request, client, call, slot, record).await {
-        Some(keep_alive) => Ok(Turn::Answered(keep_alive)),
-        None => Ok(Turn::Ask(permit)),
-    }
+    // The semaphore is never closed.
+    let permit = client.until(in_flight.acquire_owned()).await?.ok();
+    Ok(cached(ctx, slot).map_or(Turn::Dispatch(permit), Turn::Reply))
 }
 
-/// Sends the answer that is kept, if there is one and it is fresh.
-pub(crate) async fn stand_in(
-    request: &Request<'_>,
+/// The slot's cached response to this call, if there is one and it is fresh.
+pub(crate) fn cached(ctx: &CallContext<'_>, slot: &SlotState) -> Option<Arc<CachedResponse>> {
+    slot.discover.get(variant(ctx, slot), slot.pool.generation())
+}
+
+/// Sends a cached response, with the id of this call.
+pub(crate) async fn send_cached(
+    ctx: &CallContext<'_>,
+    cached: &CachedResponse,
     client: &mut Downstream,
-    call: &Call<'_>,
-    slot: &SlotState,
     record: &mut RecordBuilder,
-) -> Option<KeepAlive> {
-    let kept = slot.discover.fresh(view(request, call, slot), slot.pool.who_listens())?;
-    let id = call.reply_to().id?;
-    let keep_alive = request.keep_alive(client);
-    let mut sending = Sending {
-        rendered: kept.rendered.clone(),
+) -> KeepAlive {
+    let request = ctx.request;
+    let id = ctx.call.reply_to().id.unwrap_or_default();
+    let length = (cached.body.len() - cached.id.len() + id.len()) as u64;
+    let head = RelayHead {
+        rendered: cached.rendered.clone(),
         request_id: request.id,
         page: request.page,
-        keep_alive,
-        version: request.head.version,
-        stream: None,
+        keep_alive: request.keep_alive(client),
         bodiless: false,
     };
-    let length = kept.body.len() - kept.id.len() + id.len();
-    finish_head(&mut sending, Coding::Length(length as u64), keep_alive);
-    client.set_timeout(WRITE_TIME);
-    let (before, after) = (&kept.body[..kept.id.start], &kept.body[kept.id.end..]);
-    record.slot = Some(slot.slot);
-    request.state.metrics.stood_in(slot.slot);
-    if client.write(Parts::new([sending.rendered.as_slice(), before, id, after])).await.is_err() {
+    let (head, keep_alive) = head.finish(DownstreamFraming::Length(length));
+    client.set_timeout(WRITE_TIMEOUT);
+    let (before, after) = (&cached.body[..cached.id.start], &cached.body[cached.id.end..]);
+    record.slot = Some(cached.slot);
+    request.state.metrics.stood_in(cached.slot);
+    if client.write(Parts::new([head.as_slice(), before, id, after])).await.is_err() {
         record.set_client_gone();
-        return Some(KeepAlive::Close);
+        return KeepAlive::Close;
     }
-    record.status = Some(kept.status);
-    record.outcome = kept.outcome;
-    record.bytes_out = length as u64;
-    Some(keep_alive)
+    record.status = Some(cached.status);
+    record.outcome = cached.outcome;
+    record.bytes_out = length;
+    keep_alive
 }
 
-/// What an answer depends on: the version asked for and, where the slot is told of them, the client and what it accepts.
-fn view(request: &Request<'_>, call: &Call<'_>, slot: &SlotState) -> View {
+/// What a response depends on: the requested version and, where the slot receives them, the client and what it accepts.
+fn variant(ctx: &CallContext<'_>, slot: &SlotState) -> Variant {
+    let (request, backend) = (ctx.request, &slot.backend);
     let field = |known| match request.head.fields.occurs(known) {
         Occurs::Once(value) => Some(value),
         Occurs::Never | Occurs::Repeated => None,
     };
     let mut hasher = DefaultHasher::new();
     field(KnownField::McpProtocolVersion).hash(&mut hasher);
-    (call.era() as u8).hash(&mut hasher);
-    slot.backend.client_header.then(|| request.snapshot.key(call.client())).hash(&mut hasher);
-    (slot.backend.accept == Accept::Pass).then(|| field(KnownField::Accept)).hash(&mut hasher);
-    slot.backend.query.then_some(request.head.query).hash(&mut hasher);
+    (ctx.call.era() as u8).hash(&mut hasher);
+    backend.client_header.then(|| request.snapshot.key(ctx.call.client())).hash(&mut hasher);
+    (backend.accept == Accept::Pass).then(|| field(KnownField::Accept)).hash(&mut hasher);
+    backend.query.then_some(request.head.query).hash(&mut hasher);
     hasher.finish()
 }
 
-/// A copy of an answer that passes, to be kept if it turns out to be one that others may have.
-pub(crate) struct Keeping {
-    view: View,
+/// A copy of a response that passes, to be cached if other clients may have it.
+pub(crate) struct DiscoverCapture {
+    variant: Variant,
     generation: u64,
     status: u16,
     format: Format,
@@ -210,39 +131,39 @@ pub(crate) struct Keeping {
     body: Vec<u8>,
 }
 
-impl Keeping {
+impl DiscoverCapture {
     pub(crate) fn of(
-        request: &Request<'_>,
-        call: &Call<'_>,
+        ctx: &CallContext<'_>,
         slot: &SlotState,
-        (status, format, rendered): (u16, Format, &[u8]),
-    ) -> Option<Keeping> {
+        head: &ResponseHead,
+    ) -> Option<DiscoverCapture> {
+        let ResponseHead { status, format, ref rendered, .. } = *head;
         // A session is its client's own.
         let has_session =
             || rendered.windows(16).any(|name| name.eq_ignore_ascii_case(b"\r\nmcp-session-id"));
         let is_short = rendered.len() <= HEAD_BYTES_MAX && format != Format::Opaque;
-        (is_discover(call) && is_short && matches!(status, 200 | 400 | 404) && !has_session()).then(|| {
-            Keeping {
-                view: view(request, call, slot),
-                generation: slot.pool.who_listens(),
-                status,
-                format,
-                rendered: rendered.to_vec(),
-                body: Vec::new(),
-            }
+        let is_cacheable =
+            ctx.is_discover() && is_short && matches!(status, 200 | 400 | 404) && !has_session();
+        is_cacheable.then(|| DiscoverCapture {
+            variant: variant(ctx, slot),
+            generation: slot.pool.generation(),
+            status,
+            format,
+            rendered: rendered.clone(),
+            body: Vec::new(),
         })
     }
 
-    /// A part of the answer passes.
+    /// A part of the response passes.
     pub(crate) fn feed(&mut self, bytes: &[u8]) {
-        // What is too long stays one byte too long, and is not kept.
+        // What is too long stays one byte too long, and is not cached.
         let room = (BODY_BYTES_MAX + 1).saturating_sub(self.body.len());
         self.body.extend_from_slice(&bytes[..bytes.len().min(room)]);
     }
 
-    /// The whole answer has gone out.
-    pub(crate) fn finish(self, slot: &SlotState, answer: ResponseKind) {
-        let outcome = match answer {
+    /// The whole response has been sent.
+    pub(crate) fn finish(self, slot: &SlotState, kind: ResponseKind) {
+        let outcome = match kind {
             ResponseKind::Ok => Outcome::Ok,
             ResponseKind::RpcError(METHOD_NOT_FOUND | UNSUPPORTED_VERSION) => Outcome::RpcError,
             ResponseKind::RpcError(_)
@@ -250,17 +171,26 @@ impl Keeping {
             | ResponseKind::NotRpc
             | ResponseKind::Empty => return,
         };
-        let Keeping { view, generation, status, format, rendered, body } = self;
+        let DiscoverCapture { variant, generation, status, format, rendered, body } = self;
         if body.len() > BODY_BYTES_MAX {
             return;
         }
         let Some(id) = id_in(&body, format) else { return };
-        let since = Instant::now();
-        slot.discover.keep(Kept { view, generation, since, status, outcome, rendered, body, id });
+        slot.discover.put(CachedResponse {
+            slot: slot.slot,
+            variant,
+            generation,
+            since: Instant::now(),
+            status,
+            outcome,
+            rendered,
+            body,
+            id,
+        });
     }
 }
 
-/// Where the id of the one message in an answer stands.
+/// Where the id of the one message in a response stands.
 fn id_in(body: &[u8], format: Format) -> Option<Range<usize>> {
     let message = match format {
         Format::Json => body,
@@ -302,15 +232,5 @@ mod tests {
         check(event, Format::EventStream, Some("17"));
         check(&format!("{event}{event}"), Format::EventStream, None);
         check(": nothing\n\n", Format::EventStream, None);
-    }
-
-    #[tokio::test]
-    async fn a_client_has_a_few_discovers_under_way_and_others_have_their_own() {
-        let discover = Discover::default();
-        let _two: Vec<_> = (0..LANES).map(|_| discover.lane(1).try_acquire_owned().unwrap()).collect();
-        assert!(discover.lane(1).try_acquire_owned().is_err());
-        assert!(discover.lane(2).try_acquire_owned().is_ok());
-        discover.lane(3);
-        assert_eq!(lock(&discover.lanes).len(), 2, "lanes that nobody is in are forgotten");
     }
 }

@@ -1,96 +1,83 @@
-//! A call on a candidate that changes nothing: its answer is looked at whole, and if it is no good, stable is asked.
+//! Sends a read-only call to the candidate, buffers the response, and falls back to stable if it is invalid.
 //!
-//! So a client never sees a candidate fail on a read: not when it hangs, breaks, or answers garbage. Only for methods that
-//! are known to change nothing, and only where the answer ends by itself.
+//! So a client never sees a candidate fail on a read: not when it hangs, breaks, or sends garbage. Only for methods that
+//! are known to change nothing, and only where the response ends by itself.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::classify::failure_of_read;
+use super::context::CallContext;
+use super::dispatch::{Assignment, dispatch};
+use super::error::CallError;
+use super::peek::{Peek, PendingResponse, peek};
 use crate::policy::Denial;
-use crate::proxy::call::dispatch::{NotAsked, Question, To, Why, ask};
-use crate::proxy::call::peek::{Look, Opened, open};
 use crate::proxy::downstream::stream::Downstream;
-use crate::rollout::sample::{CallResult, Failure, judge_rpc_error};
+use crate::rollout::sample::CallResult;
 use crate::telemetry::Outcome;
 use crate::telemetry::metrics::Retry;
 use crate::upstream::Slot;
-use crate::wire::response_scan::ResponseKind;
 use crate::wire::{Kind, Method};
 
-/// A candidate that has not answered by then is not waited for: stable needs time, too.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// The candidate's time for a read: stable needs time, too.
+const CANDIDATE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What came of a trial.
-pub(crate) enum Tried<'q> {
-    /// There is an answer for the client, good or not.
-    Ended(Box<Result<Opened<'q>, NotAsked>>),
-    /// The candidate is no good; this slot is to be asked.
-    Failed(Slot),
-}
-
-/// The slot that stands in if this call, on the candidate, goes wrong; none where the call is no trial.
-pub(crate) fn stand_in(question: &Question<'_>) -> Option<Slot> {
-    let To::Route(route) = &question.to else { return None };
-    let picked = question.pick(route);
-    let changes_nothing = question.call.method().repeatable()
-        && question.call.kind() == Kind::Request
-        && question.call.method() != Method::SubscriptionsListen;
-    (changes_nothing && picked != route.split.stable()).then(|| route.split.fallback(picked)).flatten()
-}
-
-/// Asks the candidate.
-pub(crate) async fn try_out<'q>(
-    question: &'q Question<'q>,
-    stand_in: Slot,
+/// Sends a call to its slot, or to stable where the candidate fails a read.
+pub(crate) async fn respond<'c>(
+    ctx: &CallContext<'c>,
+    assignment: Assignment,
     client: &mut Downstream,
-) -> Tried<'q> {
+) -> Result<PendingResponse<'c>, CallError> {
+    let Some(stable) = fallback_slot(ctx, &assignment) else {
+        let dispatched = dispatch(ctx, assignment, client).await?;
+        return peek(ctx, dispatched, Peek::Start, client).await;
+    };
     let deadline = client.deadline();
-    client.set_deadline(deadline.min(Instant::now() + PATIENCE));
-    let result = match ask(question, client).await {
-        Ok(asked) if asked.slot.slot == stand_in => {
-            // It could not even be reached, and stable has been asked already.
+    client.set_deadline(deadline.min(Instant::now() + CANDIDATE_TIMEOUT));
+    let result = match dispatch(ctx, assignment.clone(), client).await {
+        Ok(dispatched) if dispatched.slot.slot == stable => {
+            // The candidate could not be reached, and stable has the call already.
             client.set_deadline(deadline);
-            return Tried::Ended(Box::new(open(question, asked, Look::Beginning, client).await));
+            return peek(ctx, dispatched, Peek::Start, client).await;
         }
-        Ok(asked) => open(question, asked, Look::Whole, client).await,
-        Err(not_asked) => Err(not_asked),
+        Ok(dispatched) => peek(ctx, dispatched, Peek::All, client).await,
+        Err(error) => Err(error),
     };
     client.set_deadline(deadline);
-    let failed = match &result {
-        Ok(opened) => {
-            let failure = failure_in(opened);
+    if !has_failed(ctx, &result) || Instant::now() >= deadline {
+        return result;
+    }
+    ctx.request.state.metrics.retried(stable.other(), Retry::StandIn);
+    let dispatched = dispatch(ctx, assignment.fixed(stable), client).await?;
+    peek(ctx, dispatched, Peek::Start, client).await
+}
+
+/// The slot that stands in if this call, on the candidate, fails; none where the call is no read on the candidate.
+fn fallback_slot(ctx: &CallContext<'_>, assignment: &Assignment) -> Option<Slot> {
+    let is_read = ctx.call.method().repeatable()
+        && ctx.call.kind() == Kind::Request
+        && ctx.call.method() != Method::SubscriptionsListen;
+    let is_candidate = assignment.slot != assignment.split.split.stable();
+    (is_read && is_candidate).then(|| assignment.fallback()).flatten()
+}
+
+/// Whether the candidate has failed the call, and stable is to be tried.
+fn has_failed(ctx: &CallContext<'_>, result: &Result<PendingResponse<'_>, CallError>) -> bool {
+    match result {
+        Ok(pending) if !pending.body.is_complete() => false,
+        Ok(pending) => {
+            let failure = failure_of_read(pending.scan.kind());
             if let Some(failure) = failure {
-                question.state.ended(opened.slot.slot, CallResult::Failed(failure), opened.since.elapsed());
+                let latency = pending.since.elapsed();
+                ctx.request.state.ended(pending.slot.slot, CallResult::Failed(failure), latency);
             }
             failure.is_some()
         }
-        Err(NotAsked { why: Why::Refused(denial), .. }) => {
+        Err(CallError { denial: Some(denial), .. }) => {
             *denial == Denial::Overloaded
                 || matches!(Outcome::of_denial(*denial), Outcome::Timeout | Outcome::Upstream)
         }
-        Err(NotAsked { why: Why::ClientGone, .. }) => false,
-    };
-    if failed && Instant::now() < deadline {
-        question.state.metrics.retried(stand_in.other(), Retry::StandIn);
-        Tried::Failed(stand_in)
-    } else {
-        Tried::Ended(Box::new(result))
-    }
-}
-
-/// What is wrong with an answer that has arrived whole.
-fn failure_in(opened: &Opened<'_>) -> Option<Failure> {
-    if !opened.source.is_complete() {
-        return None;
-    }
-    match opened.read.kind() {
-        ResponseKind::Ok | ResponseKind::ToolError => None,
-        ResponseKind::RpcError(code) => match judge_rpc_error(code) {
-            CallResult::Failed(failure) => Some(failure),
-            CallResult::Completed | CallResult::ToolError => None,
-        },
-        // `open` has judged what claims to be an answer; a refusal by status (400, 404, 406) is one, whatever its body.
-        ResponseKind::NotRpc | ResponseKind::Empty => None,
+        Err(CallError { denial: None, .. }) => false,
     }
 }

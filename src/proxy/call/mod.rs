@@ -1,38 +1,41 @@
-//! One MCP call, from permit to recorded outcome: body, scan, admit, ask, relay, classify. Read it from top to bottom.
+//! One MCP call, from permit to recorded outcome: body, policy, limits, dispatch, peek, relay. Read it from top to bottom.
 //!
-//! What a client's leaving means: in the modern era disconnection is cancellation, so the backend's connection is dropped
-//! at once. A legacy call "SHOULD NOT" be taken as cancelled: a method that changes nothing ends when the connection is
-//! broken, any other runs to its end, and its outcome is recorded even though nobody reads it.
+//! What a disconnect means: in the modern era disconnection is cancellation, so the backend's connection is dropped at once.
+//! A legacy call "SHOULD NOT" be taken as cancelled: a method that changes nothing ends when the connection is broken, any
+//! other runs to its end, and its outcome is recorded although no client reads it.
 
+pub(crate) mod classify;
+pub(crate) mod context;
 pub(crate) mod discover;
 pub(crate) mod dispatch;
+pub(crate) mod error;
 pub(crate) mod fallback;
-pub(crate) mod limits;
 pub(crate) mod peek;
 pub(crate) mod relay;
+pub(crate) mod retry;
 pub(crate) mod shadow;
 pub(crate) mod tool_names;
 pub(crate) mod tools_list_filter;
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use crate::policy::reply::{self, ErrorContext, Executed};
-use crate::policy::{Call, Denial, Permit, Refusal, ReplyTo, SessionRequest};
+use crate::policy::reply::{self, Executed};
+use crate::policy::{Denial, Permit, Refusal, ReplyTo, SessionRequest};
+use crate::proxy::call::context::{CallContext, error_context};
 use crate::proxy::call::discover::Turn;
-use crate::proxy::call::dispatch::{NotAsked, Question, To, Why, ask};
-use crate::proxy::call::fallback::Tried;
-use crate::proxy::call::limits::Refused;
-use crate::proxy::call::peek::{Look, Opened, blame, open};
-use crate::proxy::call::relay::Delivery;
+use crate::proxy::call::dispatch::Assignment;
+use crate::proxy::call::error::CallError;
+use crate::proxy::call::peek::denial_for_slot;
+use crate::proxy::call::relay::Relay;
 use crate::proxy::downstream::body;
 use crate::proxy::downstream::body::{Excess, NoBody};
 use crate::proxy::downstream::connection::{AfterRequest, Request};
 use crate::proxy::downstream::local_reply::KeepAlive;
 use crate::proxy::downstream::record::RecordBuilder;
-use crate::proxy::downstream::stream::{Downstream, Interrupt, OnDisconnect, Peer};
+use crate::proxy::downstream::stream::{Downstream, OnDisconnect};
+use crate::proxy::state::call_limits::LimitGuard;
 use crate::proxy::state::traffic_split::Route;
-use crate::wire::{Era, Method};
+use crate::wire::Era;
 
 /// Serves a request of a session, which has no body: it is passed on like a notification, its stream like a subscription.
 pub(crate) async fn serve_session(
@@ -46,10 +49,13 @@ pub(crate) async fn serve_session(
     record.client = Some(permit.client());
     record.detail = Some(format!("{} of a session", asked.as_str()));
     client.ticket().set_client(snapshot.key(permit.client()));
-    snapshot.quotas.saw(permit, wall);
-    let route = request.state.routes.load();
-    let keep_alive = match snapshot.policy.decide_session(session, head, snapshot.max_version(route.fence)) {
-        Ok(call) => conduct(request, client, &call, &[], route, record).await,
+    snapshot.token_usage.record(permit, wall);
+    let split = request.state.routes.load();
+    let keep_alive = match snapshot.policy.decide_session(session, head, snapshot.max_version(split.fence)) {
+        Ok(call) => {
+            let ctx = CallContext { request, call: &call, body: &[], peer: client.peer() };
+            ctx.serve(split, client, record).await
+        }
         Err(denial) => {
             record.detail = snapshot.policy.detail(denial, head);
             request.answer(client, &reply::head_reply(denial), Some(denial), record).await
@@ -70,7 +76,7 @@ pub(crate) async fn serve(
     let snapshot = request.snapshot;
     record.client = Some(permit.client());
     client.ticket().set_client(snapshot.key(permit.client()));
-    snapshot.quotas.saw(&permit, request.wall);
+    snapshot.token_usage.record(&permit, request.wall);
     client.set_deadline(request.started + snapshot.timeouts.body);
     let limits = snapshot.policy.limits();
     let patience = snapshot.timeouts.waiting;
@@ -85,36 +91,36 @@ pub(crate) async fn serve(
         }
         Err(NoBody::Unkept { denial, addressee, consumed }) => {
             let to = ReplyTo::unkept(head, &addressee);
-            return refuse_body(request, client, &Refusal { denial, to }, consumed, record).await;
+            return ending(refuse(request, client, &Refusal { denial, to }, record).await, consumed);
         }
     };
     record.bytes_in = body.bytes.len() as u64;
-    let route = request.state.routes.load();
-    let max_version = snapshot.max_version(route.fence);
-    match snapshot.policy.decide_call(permit, head, &body.bytes, max_version) {
+    let split = request.state.routes.load();
+    let max_version = snapshot.max_version(split.fence);
+    let keep_alive = match snapshot.policy.decide_call(permit, head, &body.bytes, max_version) {
         Ok(call) => {
-            let keep_alive = conduct(request, client, &call, &body.bytes, route, record).await;
+            let ctx = CallContext { request, call: &call, body: &body.bytes, peer: client.peer() };
+            let keep_alive = ctx.serve(split, client, record).await;
             // The watch on the client ends with the call: beside it, the next request's body would be read twice.
             client.set_on_disconnect(OnDisconnect::Ignore);
-            ending(keep_alive, body.consumed)
+            keep_alive
         }
-        Err(refusal) => refuse_body(request, client, &refusal, body.consumed, record).await,
-    }
+        Err(refusal) => refuse(request, client, &refusal, record).await,
+    };
+    ending(keep_alive, body.consumed)
 }
 
-/// The answer to a body or call that is refused, once the body has been read.
-async fn refuse_body(
+/// Refuses a body or a call, once the body has been read.
+async fn refuse(
     request: &Request<'_>,
     client: &mut Downstream,
     refusal: &Refusal<'_>,
-    consumed: usize,
     record: &mut RecordBuilder,
-) -> AfterRequest {
+) -> KeepAlive {
     record.method = Some(refusal.to.method);
     record.detail = request.snapshot.policy.detail(refusal.denial, &request.head);
-    let error_context = error_context(request, Executed::No);
-    let reply = reply::call_reply(refusal.denial, &refusal.to, &error_context);
-    ending(request.answer(client, &reply, Some(refusal.denial), record).await, consumed)
+    let reply = reply::call_reply(refusal.denial, &refusal.to, &error_context(request, Executed::No, None));
+    request.answer(client, &reply, Some(refusal.denial), record).await
 }
 
 fn ending(keep_alive: KeepAlive, consumed: usize) -> AfterRequest {
@@ -124,191 +130,98 @@ fn ending(keep_alive: KeepAlive, consumed: usize) -> AfterRequest {
     }
 }
 
-async fn conduct(
-    request: &Request<'_>,
-    client: &mut Downstream,
-    call: &Call<'_>,
-    body: &[u8],
-    route: Arc<Route>,
-    record: &mut RecordBuilder,
-) -> KeepAlive {
-    let snapshot = request.snapshot;
-    let name = snapshot.policy.clients().name(call.client());
-    record.method = Some(call.method());
-    let is_stream =
-        call.method() == Method::SubscriptionsListen || call.session() == Some(SessionRequest::Stream);
-    let patience = if is_stream { snapshot.timeouts.stream_idle } else { snapshot.total(call.tool()) };
-    client.set_deadline(request.started + patience);
-    client.set_on_disconnect(on_disconnect(call));
-    let pass = match snapshot.admit(request.state, call, client).await {
-        Ok(pass) => Some(pass),
-        // It is how a client finds out whom it speaks to: it is not refused while a backend can answer.
-        Err(Refused { why: Why::Refused(_), .. }) if discover::is_discover(call) => None,
-        Err(refused) => return turn_down(request, client, call, &refused, record).await,
-    };
-    let who = snapshot.key(call.client());
-    let stream = is_stream.then(|| request.state.streams.open(who, snapshot.stream_bounds()));
-    if let Some(None) = stream {
-        return refuse(request, client, call, Denial::StreamsLimited, Executed::No, record).await;
-    }
-    let peer = client.peer();
-    let peer = peer.as_ref().map(Peer::text);
-    let origin = request.origin(peer, name);
-    let mut copying = shadow::begin(request, call, body, &route.split);
-    let question = Question {
-        state: request.state,
-        snapshot,
-        request: &request.head,
-        call,
-        body,
-        origin,
-        to: To::Route(route),
-    };
-    let again: Question<'_>;
-    let lane = match take_turn(&question, request, client, pass.is_none(), record).await {
-        Ok(Turn::Ask(lane)) => lane,
-        Ok(Turn::Answered(keep_alive)) => return keep_alive,
-        Err(interrupt) => {
-            let not_asked =
-                NotAsked { why: interrupt.into(), executed: Executed::No, slot: None, since: None };
-            return answer_instead(&question, request, not_asked, client, record).await;
+impl<'c> CallContext<'c> {
+    async fn serve(
+        &self,
+        split: Arc<Route>,
+        client: &mut Downstream,
+        record: &mut RecordBuilder,
+    ) -> KeepAlive {
+        record.method = Some(self.call.method());
+        match self.run(split, client, record).await {
+            Ok(keep_alive) => keep_alive,
+            Err(error) => self.deny(error, client, record).await,
         }
-    };
-    let opened = match fallback::stand_in(&question) {
-        None => ask_and_open(&question, client).await,
-        Some(stand_in) => match fallback::try_out(&question, stand_in, client).await {
-            Tried::Ended(result) => *result,
-            Tried::Failed(stand_in) => {
-                again = Question { to: To::Slot(stand_in), ..question.clone() };
-                ask_and_open(&again, client).await
+    }
+
+    /// The way of a call: its limits, its slot, the beginning of a response, and the relay.
+    async fn run(
+        &self,
+        split: Arc<Route>,
+        client: &mut Downstream,
+        record: &mut RecordBuilder,
+    ) -> Result<KeepAlive, CallError> {
+        let Request { snapshot, started, .. } = *self.request;
+        let is_stream = self.is_stream();
+        let time = if is_stream { snapshot.timeouts.stream_idle } else { snapshot.total(self.call.tool()) };
+        client.set_deadline(started + time);
+        client.set_on_disconnect(self.on_disconnect());
+        let mut limits = match self.admit(client).await {
+            Ok(guard) => Some(guard),
+            // Discover tells a client what the server is: it is not refused while there is a response.
+            Err(CallError { denial: Some(_), .. }) if self.is_discover() => None,
+            Err(error) => return Err(error),
+        };
+        let stream = if is_stream { self.open_stream() } else { None };
+        if is_stream && stream.is_none() {
+            return Err(CallError::denied(Denial::StreamsLimited));
+        }
+        let shadow = shadow::begin(self, &split.split);
+        let assignment = Assignment::by(self, split);
+        let mut in_flight = None;
+        if self.is_discover()
+            && let Some(slot) = snapshot.slot(assignment.slot)
+        {
+            match discover::turn(self, slot, limits.is_none(), client).await? {
+                Turn::Reply(cached) => return Ok(discover::send_cached(self, &cached, client, record).await),
+                Turn::Dispatch(permit) => in_flight = permit,
             }
-        },
-    };
-    let keep_alive = match opened {
-        Ok(opened) => {
-            // A subscription is no call under way.
-            let _pass = pass.filter(|_| !is_stream);
-            let stream = stream.flatten();
-            let delivery = Delivery { request, call, is_stream };
-            delivery.deliver(opened, stream, client, copying.take(), record).await
         }
-        Err(not_asked) => answer_instead(&question, request, not_asked, client, record).await,
-    };
-    drop(lane);
-    keep_alive
-}
-
-/// What it means to the call that its client leaves.
-fn on_disconnect(call: &Call<'_>) -> OnDisconnect {
-    if call.session() == Some(SessionRequest::Stream) {
-        return OnDisconnect::Abort;
-    }
-    match (call.era(), call.method().repeatable()) {
-        (Era::Modern, _) => OnDisconnect::Abort,
-        (Era::Legacy, true) => OnDisconnect::AbortOnReset,
-        (Era::Legacy, false) => OnDisconnect::Ignore,
-    }
-}
-
-/// Any call asks at once, but for a discover whose client has others under way.
-async fn take_turn(
-    question: &Question<'_>,
-    request: &Request<'_>,
-    client: &mut Downstream,
-    refused: bool,
-    record: &mut RecordBuilder,
-) -> Result<Turn, Interrupt> {
-    let To::Route(route) = &question.to else { return Ok(Turn::Ask(None)) };
-    match request.snapshot.slot(question.pick(route)) {
-        Some(slot) if discover::is_discover(question.call) => {
-            discover::turn(request, client, question.call, slot, refused, record).await
+        let pending = fallback::respond(self, assignment, client).await?;
+        if is_stream {
+            // A subscription is no call in flight.
+            limits = None;
         }
-        Some(_) | None => Ok(Turn::Ask(None)),
+        let keep_alive = Relay::new(self, pending, stream, shadow).run(client, record).await;
+        drop((limits, in_flight));
+        Ok(keep_alive)
     }
-}
 
-async fn ask_and_open<'q>(
-    question: &'q Question<'q>,
-    client: &mut Downstream,
-) -> Result<Opened<'q>, NotAsked> {
-    let asked = ask(question, client).await?;
-    open(question, asked, Look::Beginning, client).await
-}
-
-/// The answer to a call for which there is none of a backend.
-async fn answer_instead(
-    question: &Question<'_>,
-    request: &Request<'_>,
-    not_asked: NotAsked,
-    client: &mut Downstream,
-    record: &mut RecordBuilder,
-) -> KeepAlive {
-    let NotAsked { why, executed, slot, since } = not_asked;
-    let (snapshot, call) = (request.snapshot, question.call);
-    record.slot = slot;
-    record.tool = call.tool().zip(slot.and_then(|slot| snapshot.slot(slot))).map(|(t, s)| s.tool_label(t));
-    record.upstream = since.map(|since| since.elapsed());
-    if let (Why::Refused(_), true) = (why, discover::is_discover(call))
-        && let Some(slot) = slot.and_then(|slot| snapshot.slot(slot))
-        && let Some(keep_alive) = discover::stand_in(request, client, call, slot, record).await
-    {
-        return keep_alive;
+    async fn admit(&self, client: &mut Downstream) -> Result<LimitGuard<'c>, CallError> {
+        let Request { state, snapshot, .. } = *self.request;
+        Ok(client.until(snapshot.admit(state, self.call)).await??)
     }
-    match why {
-        Why::Refused(Denial::Overloaded) => {
-            let wait = slot.and_then(|slot| snapshot.slot(slot)?.places.expected_wait());
-            let refused = Refused { why: Why::Refused(Denial::Overloaded), limit: None, retry_after: wait };
-            turn_down(request, client, call, &refused, record).await
-        }
-        Why::Refused(denial) => {
-            let denial = blame(question.state, slot, denial);
-            refuse(request, client, call, denial, executed, record).await
-        }
-        Why::ClientGone => {
+
+    /// Sends the reply to a call that has no response of a backend.
+    async fn deny(&self, error: CallError, client: &mut Downstream, record: &mut RecordBuilder) -> KeepAlive {
+        let slot = error.slot.and_then(|slot| self.request.snapshot.slot(slot));
+        record.slot = error.slot;
+        record.tool = self.call.tool().zip(slot).map(|(tool, slot)| slot.tool_label(tool));
+        record.upstream = error.since.map(|since| since.elapsed());
+        let Some(denial) = error.denial else {
             record.set_client_gone();
-            KeepAlive::Close
+            return KeepAlive::Close;
+        };
+        if self.is_discover()
+            && let Some(cached) = slot.and_then(|slot| discover::cached(self, slot))
+        {
+            return discover::send_cached(self, &cached, client, record).await;
+        }
+        let denial = slot.map_or(denial, |slot| denial_for_slot(self, slot, denial));
+        let context = error_context(self.request, error.executed, error.retry_after);
+        let reply = reply::call_reply(denial, &self.call.reply_to(), &context);
+        self.request.answer(client, &reply, Some(denial), record).await
+    }
+
+    /// What a disconnect of the client means to the call.
+    fn on_disconnect(&self) -> OnDisconnect {
+        if self.is_session_stream() {
+            return OnDisconnect::Abort;
+        }
+        match (self.call.era(), self.call.method().repeatable()) {
+            (Era::Modern, _) => OnDisconnect::Abort,
+            (Era::Legacy, true) => OnDisconnect::AbortOnReset,
+            (Era::Legacy, false) => OnDisconnect::Ignore,
         }
     }
-}
-
-/// The answer to a call for which its client or its tool has no room.
-async fn turn_down(
-    request: &Request<'_>,
-    client: &mut Downstream,
-    call: &Call<'_>,
-    refused: &Refused,
-    record: &mut RecordBuilder,
-) -> KeepAlive {
-    let Why::Refused(denial) = refused.why else {
-        record.set_client_gone();
-        return KeepAlive::Close;
-    };
-    let error_context = ErrorContext {
-        retry_after_ms: refused.retry_after.map(milliseconds),
-        ..error_context(request, Executed::No)
-    };
-    let reply = reply::call_reply(denial, &call.reply_to(), &error_context);
-    request.answer(client, &reply, Some(denial), record).await
-}
-
-/// Rounded up: who comes back a moment too early is refused again.
-fn milliseconds(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
-}
-
-/// The guard's own answer to a call it could not have answered.
-async fn refuse(
-    request: &Request<'_>,
-    client: &mut Downstream,
-    call: &Call<'_>,
-    denial: Denial,
-    executed: Executed,
-    record: &mut RecordBuilder,
-) -> KeepAlive {
-    let reply = reply::call_reply(denial, &call.reply_to(), &error_context(request, executed));
-    request.answer(client, &reply, Some(denial), record).await
-}
-
-pub(crate) fn error_context<'r>(request: &'r Request<'_>, executed: Executed) -> ErrorContext<'r> {
-    ErrorContext { request_id: request.id, executed, retry_after_ms: None, mode: request.snapshot.error_mode }
 }

@@ -1,240 +1,265 @@
-//! An answer on its way from the backend to the client, and what is recorded of it.
+//! Relays a response to the client, byte-exact, and records it. Each piece passes the taps: the scan, and what copies it.
 //!
-//! An event stream that ends without the answer to its call gets one last event with the error: clients wait for an answer
-//! as long as none comes (contract, section 8). It is never appended once the answer was seen, and never inside an event.
+//! An event stream that ends without the response to its call gets one last event with the error: clients wait for a
+//! response as long as none arrives (contract, section 8). The event is never appended after the response, and never inside
+//! an event.
+
+use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::discover::Keeping;
-use super::shadow::Copying;
+use super::classify::classify;
+use super::context::{CallContext, error_context};
+use super::discover::DiscoverCapture;
+use super::error::CallError;
+use super::peek::{PendingResponse, denial_for_slot};
+use super::shadow::ShadowCapture;
+use super::tool_names::ToolNames;
 use crate::http1::BodyLength;
+use crate::policy::Denial;
 use crate::policy::reply::{self, Executed};
-use crate::policy::{Call, Denial, SessionRequest};
-use crate::proxy::backend::response_body::{Cut, Ended, Sending, Sent, Watch, send};
-use crate::proxy::call::error_context;
-use crate::proxy::call::peek::{Opened, Read, blame, failure_of};
-use crate::proxy::call::tool_names::Listing;
-use crate::proxy::downstream::connection::Request;
+use crate::proxy::backend::exchange::ExchangeError;
 use crate::proxy::downstream::local_reply::KeepAlive;
 use crate::proxy::downstream::record::RecordBuilder;
+use crate::proxy::downstream::response::{DownstreamFraming, End, Piece, RelayError, RelayHead};
 use crate::proxy::downstream::stream::{Downstream, Interrupt};
 use crate::proxy::downstream::stream_timeouts::{AtDrain, StreamTime};
 use crate::proxy::fairness::open_streams::OpenStream;
-use crate::proxy::fairness::semaphore::Place;
-use crate::rollout::sample::{CallResult, Failure, judge_rpc_error};
+use crate::proxy::io::{Parts, TOGETHER_BYTES_MAX};
 use crate::telemetry::Outcome;
-use crate::upstream::Slot;
-use crate::wire::response_scan::{Format, ResponseKind};
+use crate::wire::response_scan::Format;
 use crate::wire::sse::Boundary;
 use crate::wire::{Kind, Method};
 
-/// What is needed to pass an answer on.
-pub(crate) struct Delivery<'d> {
-    pub(crate) request: &'d Request<'d>,
-    pub(crate) call: &'d Call<'d>,
-    pub(crate) is_stream: bool,
+/// A comment, which clients of event streams skip.
+const PING: &[u8] = b": \n\n";
+/// How long the client has to take the event that ends a stream.
+const LAST_EVENT_TIME: Duration = Duration::from_secs(1);
+
+/// A response on its way to the client.
+pub(crate) struct Relay<'r, 'c> {
+    ctx: &'r CallContext<'c>,
+    pending: PendingResponse<'c>,
+    /// The place among the streams, if the response has one.
+    stream: Option<OpenStream<'c>>,
+    tool_names: ToolNames,
+    discover: Option<DiscoverCapture>,
+    shadow: Option<ShadowCapture<'c>>,
+    /// What the last event of a stream, the guard's own, has said.
+    last_event: Option<Denial>,
+    /// What bounds a stream; none for a response that has a deadline.
+    stream_time: Option<StreamTime>,
 }
 
-impl Delivery<'_> {
-    pub(crate) async fn deliver(
-        &self,
-        opened: Opened<'_>,
-        stream: Option<OpenStream<'_>>,
-        client: &mut Downstream,
-        copying: Option<Copying<'_>>,
-        record: &mut RecordBuilder,
-    ) -> KeepAlive {
-        let Opened { slot, place, mut source, head, read, since } = opened;
-        let (status, format) = (head.status, head.format);
-        record.slot = Some(slot.slot);
-        record.tool = self.call.tool().map(|tool| slot.tool_label(tool));
-        let streams = self.is_stream || format == Format::EventStream;
-        let (stream, place) = self.count_apart(streams, stream, place);
-        let keeping = Keeping::of(self.request, self.call, slot, (status, format, &head.rendered));
-        let sending = Sending {
-            rendered: head.rendered,
-            request_id: self.request.id,
-            page: self.request.page,
-            keep_alive: self.request.keep_alive(client),
-            version: self.request.head.version,
-            stream: streams.then(|| self.stream_time(stream.is_some())),
-            bodiless: head.body == BodyLength::None,
-        };
-        let listing = Listing::of(self.call.method(), slot);
-        let mut watching =
-            Watching { delivery: self, slot: slot.slot, status, read, listing, keeping, copying, told: None };
-        if format == Format::EventStream {
-            source.leave_length_open();
+/// How far a response was relayed.
+struct Relayed {
+    bytes: u64,
+    result: Result<(), RelayError>,
+    /// Whether the connection to the client lives on. It must not behind a body that was cut.
+    keep_alive: KeepAlive,
+}
+
+impl<'r, 'c> Relay<'r, 'c> {
+    /// `stream` is the place that the call has from the start.
+    ///
+    /// A response that streams is counted among the streams from its head on, and its permit is released. Where its client
+    /// has no stream left, it stays a call like any other: it may have been executed, so it is not refused.
+    pub(crate) fn new(
+        ctx: &'r CallContext<'c>,
+        mut pending: PendingResponse<'c>,
+        stream: Option<OpenStream<'c>>,
+        shadow: Option<ShadowCapture<'c>>,
+    ) -> Relay<'r, 'c> {
+        let is_events = pending.head.format == Format::EventStream;
+        let streams = ctx.is_stream() || is_events;
+        let stream = if streams { stream.or_else(|| ctx.open_stream()) } else { None };
+        if stream.is_some() {
+            pending.permit = None;
         }
-        let sent = send(sending, &mut source, client, &mut watching).await;
-        let Watching { read, listing, keeping, copying, told, .. } = watching;
+        if is_events {
+            pending.body.leave_length_open();
+        }
+        let stream_time = streams.then(|| stream_time(ctx, stream.is_some()));
+        let tool_names = ToolNames::of(ctx.call.method(), pending.slot);
+        let discover = DiscoverCapture::of(ctx, pending.slot, &pending.head);
+        Relay { ctx, pending, stream, tool_names, discover, shadow, last_event: None, stream_time }
+    }
+
+    /// Relays the response and records it.
+    pub(crate) async fn run(mut self, client: &mut Downstream, record: &mut RecordBuilder) -> KeepAlive {
+        let (ctx, slot) = (self.ctx, self.pending.slot);
+        record.slot = Some(slot.slot);
+        record.tool = ctx.call.tool().map(|tool| slot.tool_label(tool));
+        let Relayed { bytes, result, keep_alive } = self.send(client).await;
+        let Relay { pending, stream: _stream, tool_names, discover, shadow, last_event, .. } = self;
+        let PendingResponse { permit, body, head, scan, since, .. } = pending;
         let now = Instant::now();
         record.ended = Some(now);
-        // The connection first: who gets the place looks for it.
-        if sent.result.is_ok()
-            && let Some(connection) = source.into_reusable()
+        // The connection first: the next holder of the permit looks for it.
+        if result.is_ok()
+            && let Some(connection) = body.into_reusable()
         {
             slot.pool.put(connection, now.into());
         }
-        if let Some(place) = place {
-            place.leave(now);
+        if let Some(permit) = permit {
+            permit.leave(now);
         }
         let upstream = now.saturating_duration_since(since);
+        let kind = scan.kind();
+        let (outcome, verdict) = classify(ctx, head.status, kind, result);
         record.upstream = Some(upstream);
-        record.status = Some(status);
-        record.bytes_out = sent.bytes;
-        let answer = read.kind();
-        record.denial = told;
-        record.outcome = told.map_or_else(|| self.classify(&sent, answer, status), Outcome::of_denial);
+        record.status = Some(head.status);
+        record.bytes_out = bytes;
+        record.denial = last_event;
+        record.outcome = last_event.map_or(outcome, Outcome::of_denial);
         // How long a subscription lives says nothing about how quick its slot is.
-        if let Some(verdict) = self.verdict(&sent, answer, status).filter(|_| !self.is_stream) {
-            self.request.state.ended_at(slot.slot, verdict, upstream, now.into());
+        if let Some(verdict) = verdict.filter(|_| !ctx.is_stream()) {
+            ctx.request.state.ended_at(slot.slot, verdict, upstream, now.into());
         }
-        if sent.ended == Ended::Cut {
-            // The client must see that this is not all: no end marker, no further answer on this connection.
-            return KeepAlive::Close;
-        }
-        if sent.result.is_ok() && told.is_none() {
-            listing.learn(slot, format);
-            if let Some(keeping) = keeping {
-                keeping.finish(slot, answer);
+        if result.is_ok() && last_event.is_none() {
+            tool_names.finish(slot, head.format);
+            if let Some(discover) = discover {
+                discover.finish(slot, kind);
             }
-            if let Some(copying) = copying {
-                copying.finish(slot.slot, format);
+            if let Some(shadow) = shadow {
+                shadow.finish(slot.slot, head.format);
             }
         }
-        sent.keep_alive
+        keep_alive
     }
 
-    /// An answer that streams is counted among the streams from its head on, and its place in flight is free. Where its
-    /// client has no stream left, it stays a call like any other: it may have been executed, so it is not refused.
-    fn count_apart<'p>(
-        &self,
-        streams: bool,
-        stream: Option<OpenStream<'p>>,
-        place: Place<'p>,
-    ) -> (Option<OpenStream<'p>>, Option<Place<'p>>)
-    where
-        Self: 'p,
-    {
-        if !streams {
-            return (None, Some(place));
-        }
-        let Request { state, snapshot, .. } = self.request;
-        let open = || state.streams.open(snapshot.key(self.call.client()), snapshot.stream_bounds());
-        let stream = stream.or_else(open);
-        let place = stream.is_none().then_some(place);
-        (stream, place)
-    }
-
-    /// Silence ends every stream. One that answers a call has an end besides, and one that holds a place has a call's.
-    fn stream_time(&self, is_counted_apart: bool) -> StreamTime {
-        let Request { snapshot, started, .. } = *self.request;
-        let tool = self.call.tool();
-        let total = match (self.is_stream, is_counted_apart) {
-            (true, _) => None,
-            (false, true) => Some(snapshot.stream_total(tool)),
-            (false, false) => Some(snapshot.total(tool)),
+    /// Sends the head with whatever has arrived, then the rest as it arrives.
+    async fn send(&mut self, client: &mut Downstream) -> Relayed {
+        self.tap();
+        let (request, body) = (self.ctx.request, &self.pending.body);
+        let framing = DownstreamFraming::of(body.length(), request.head.version);
+        let head = RelayHead {
+            rendered: std::mem::take(&mut self.pending.head.rendered),
+            request_id: request.id,
+            page: request.page,
+            keep_alive: request.keep_alive(client),
+            bodiless: self.pending.head.body == BodyLength::None,
         };
-        let times = &snapshot.timeouts;
-        StreamTime {
-            idle: times.stream_idle,
-            end: total.map(|total| started + total),
-            ping: times.stream_ping,
-            at_drain: if self.is_session_stream() { AtDrain::Ends } else { AtDrain::Finishes },
-        }
-    }
-
-    /// Whether the answer is what a server sends outside of calls: it answers nothing, and may end behind any event.
-    fn is_session_stream(&self) -> bool {
-        self.call.session() == Some(SessionRequest::Stream)
-    }
-
-    fn classify(&self, sent: &Sent, answer: ResponseKind, status: u16) -> Outcome {
-        match &sent.result {
-            Err(Cut::Interrupted(Interrupt::Draining)) if self.is_session_stream() => return Outcome::Ok,
-            Err(Cut::Interrupted(interrupt) | Cut::Unwritten(interrupt)) => return interrupt.outcome(),
-            Err(Cut::Closed | Cut::Malformed(_) | Cut::TooLong | Cut::Unreadable) => {
-                return Outcome::Upstream;
+        let (mut head, keep_alive) = head.finish(framing);
+        let mut relayed = Relayed { bytes: 0, result: Ok(()), keep_alive: KeepAlive::Close };
+        self.begin_silence(client);
+        let is_length = matches!(framing, DownstreamFraming::Length(_));
+        if is_length && body.is_complete() && body.data.len() <= TOGETHER_BYTES_MAX {
+            head.extend_from_slice(&body.data);
+            relayed.bytes = body.data.len() as u64;
+            match client.write(Parts::new([head.as_slice()])).await {
+                Ok(()) => relayed.keep_alive = keep_alive,
+                Err(interrupt) => relayed.result = Err(RelayError::Unwritten(interrupt)),
             }
-            Ok(()) => {}
+            return relayed;
         }
-        match answer {
-            _ if self.is_acknowledged(status) => Outcome::Ok,
-            ResponseKind::Ok => Outcome::Ok,
-            ResponseKind::ToolError => Outcome::ToolError,
-            ResponseKind::RpcError(_) => Outcome::RpcError,
-            ResponseKind::Empty | ResponseKind::NotRpc => Outcome::Upstream,
-        }
-    }
-
-    /// What the answer says about its slot; nothing, if it was the client or the guard who ended it.
-    fn verdict(&self, sent: &Sent, answer: ResponseKind, status: u16) -> Option<CallResult> {
-        if let Err(cut) = &sent.result {
-            return failure_of(cut).map(CallResult::Failed);
-        }
-        Some(match answer {
-            _ if status >= 500 => CallResult::Failed(Failure::Status),
-            // A refusal by status (400, 404) is an answer, whatever its body.
-            _ if status >= 300 || self.is_acknowledged(status) => CallResult::Completed,
-            ResponseKind::Ok => CallResult::Completed,
-            ResponseKind::ToolError => CallResult::ToolError,
-            ResponseKind::RpcError(code) => judge_rpc_error(code),
-            ResponseKind::Empty | ResponseKind::NotRpc => CallResult::Failed(Failure::Garbage),
-        })
-    }
-
-    /// Notifications and posted responses are acknowledged, not answered.
-    fn is_acknowledged(&self, status: u16) -> bool {
-        self.call.kind() != Kind::Request && (200..300).contains(&status)
-    }
-
-    /// The refusal that a stream which ends like this says; `None` where its end is as it should be.
-    fn refusal(&self, cut: Option<&Cut>) -> Option<Denial> {
-        match cut {
-            // A subscription is not due an answer: its end says that it is over.
-            None if self.call.method() == Method::SubscriptionsListen => None,
-            None => Some(Denial::BackendNoAnswer),
-            Some(Cut::Closed) => Some(Denial::BackendReset),
-            Some(Cut::Malformed(_) | Cut::TooLong | Cut::Unreadable) => Some(Denial::BackendInvalid),
-            Some(Cut::Interrupted(Interrupt::Deadline)) => Some(Denial::Deadline),
-            Some(Cut::Interrupted(Interrupt::Draining)) => Some(Denial::Draining),
-            // Behind half a piece, an event of the guard's own would not be one.
-            Some(Cut::Interrupted(Interrupt::ClientGone) | Cut::Unwritten(_)) => None,
-        }
-    }
-}
-
-/// What looks on while an answer passes.
-struct Watching<'w, 'd> {
-    delivery: &'w Delivery<'d>,
-    slot: Slot,
-    status: u16,
-    read: Read<'w>,
-    listing: Listing,
-    keeping: Option<Keeping>,
-    copying: Option<Copying<'w>>,
-    /// What the last event of a stream, the guard's own, has said.
-    told: Option<Denial>,
-}
-
-impl Watch for Watching<'_, '_> {
-    fn see(&mut self, bytes: &[u8]) {
-        self.read.see(bytes);
-        self.listing.feed(bytes);
-        if let Some(keeping) = &mut self.keeping {
-            keeping.feed(bytes);
-        }
-        if let Some(copying) = &mut self.copying {
-            copying.feed(bytes);
+        let mut head: &[u8] = &head;
+        loop {
+            let body = &self.pending.body;
+            relayed.bytes += body.data.len() as u64;
+            let piece = Piece { head, data: &body.data, end: End::of(body.is_complete()) };
+            if let Err(interrupt) = framing.write(client, piece).await {
+                relayed.result = Err(RelayError::Unwritten(interrupt));
+                return relayed;
+            }
+            if body.is_torn() {
+                relayed.result = Err(RelayError::Backend(ExchangeError::ConnectionClosed));
+                return relayed;
+            }
+            if body.is_complete() {
+                relayed.keep_alive = keep_alive;
+                return relayed;
+            }
+            head = &[];
+            self.pending.body.data.clear();
+            if let Err(error) = self.next_piece(framing, client).await {
+                relayed.result = Err(error);
+                if let Some(event) = self.closing_event(Some(error)) {
+                    relayed.bytes += event.len() as u64;
+                    // What has passed may have been the call's own time.
+                    client.set_timeout(LAST_EVENT_TIME);
+                    let piece = Piece { head, data: &event, end: End::Last };
+                    if framing.write(client, piece).await.is_ok() {
+                        relayed.keep_alive = keep_alive;
+                    }
+                }
+                return relayed;
+            }
+            self.begin_silence(client);
+            self.tap();
         }
     }
 
-    fn last_event(&mut self, cut: Option<&Cut>) -> Option<Vec<u8>> {
-        let (is_answered, boundary) = self.read.events()?;
-        let call = self.delivery.call;
-        let is_session_stream = self.delivery.is_session_stream();
-        if is_answered || call.kind() != Kind::Request && !is_session_stream || self.status >= 300 {
+    /// Waits for the next piece. Comments fill the silence of a stream; they do not count as its backend's.
+    async fn next_piece(
+        &mut self,
+        framing: DownstreamFraming,
+        client: &mut Downstream,
+    ) -> Result<(), RelayError> {
+        let ends_at_drain = self.stream_time.is_some_and(|time| time.at_drain == AtDrain::Ends);
+        let ping = self.stream_time.and_then(|time| time.ping);
+        let PendingResponse { body, scan, .. } = &mut self.pending;
+        if ping.is_none() && !ends_at_drain {
+            return Ok(client.until(body.read()).await??);
+        }
+        let is_between_events = matches!(scan.events(), Some((_, Boundary::Between)));
+        loop {
+            let read = tokio::time::timeout(ping.unwrap_or(Duration::MAX), body.read());
+            let read = if ends_at_drain && is_between_events {
+                client.until_drain(read).await?.ok_or(RelayError::Interrupted(Interrupt::Draining))?
+            } else {
+                client.until(read).await?
+            };
+            match read {
+                Ok(read) => return Ok(read?),
+                Err(_silent) if is_between_events => {
+                    let ping = Piece { head: &[], data: PING, end: End::Open };
+                    framing.write(client, ping).await.map_err(RelayError::Unwritten)?;
+                }
+                Err(_silent) => {}
+            }
+        }
+    }
+
+    fn begin_silence(&self, client: &mut Downstream) {
+        if let Some(time) = self.stream_time {
+            time.begin_silence(client);
+        }
+    }
+
+    /// Shows the taps what has arrived, and adds to a complete body what it lacks.
+    fn tap(&mut self) {
+        let bytes = &self.pending.body.data;
+        self.pending.scan.feed(bytes);
+        self.tool_names.feed(bytes);
+        if let Some(discover) = &mut self.discover {
+            discover.feed(bytes);
+        }
+        if let Some(shadow) = &mut self.shadow {
+            shadow.feed(bytes);
+        }
+        if !self.pending.body.is_complete() {
+            return;
+        }
+        if let Some(event) = self.closing_event(None) {
+            self.pending.body.data.extend_from_slice(&event);
+        }
+        let is_call = self.ctx.call.kind() == Kind::Request && self.pending.head.status < 300;
+        if is_call && self.pending.scan.is_torn() {
+            self.pending.body.mark_torn();
+        }
+    }
+
+    /// What an event stream that ends like this still lacks: an error for the call, as a whole event. None for a body that
+    /// is complete, or that nothing can be appended to. Without an error, the backend has ended it.
+    fn closing_event(&mut self, error: Option<RelayError>) -> Option<Vec<u8>> {
+        let (has_response, boundary) = self.pending.scan.events()?;
+        let ctx = self.ctx;
+        let is_session_stream = ctx.is_session_stream();
+        if has_response
+            || ctx.call.kind() != Kind::Request && !is_session_stream
+            || self.pending.head.status >= 300
+        {
             return None;
         }
         let end: &[u8] = match boundary {
@@ -244,22 +269,45 @@ impl Watch for Watching<'_, '_> {
             Boundary::Inside => return None,
         };
         if is_session_stream {
-            // What the guard ends, it ends properly; what the backend cuts stays cut.
-            return matches!(cut, Some(Cut::Interrupted(_))).then(|| end.to_vec());
+            // A stream that the guard ends is ended properly; one that the backend cuts stays cut.
+            return matches!(error, Some(RelayError::Interrupted(_))).then(|| end.to_vec());
         }
-        let refusal = self.delivery.refusal(cut)?;
-        let request = self.delivery.request;
-        let denial = blame(request.state, Some(self.slot), refusal);
-        self.told = Some(denial);
-        let reply = reply::call_reply(denial, &call.reply_to(), &error_context(request, Executed::Unknown));
+        let denial = denial_for_slot(ctx, self.pending.slot, denial_of(ctx, error)?);
+        self.last_event = Some(denial);
+        let context = error_context(ctx.request, Executed::Unknown, None);
+        let reply = reply::call_reply(denial, &ctx.call.reply_to(), &context);
         Some([end, b"data: ", &reply.body, b"\n\n"].concat())
     }
+}
 
-    fn is_torn(&self) -> bool {
-        self.delivery.call.kind() == Kind::Request && self.status < 300 && self.read.is_torn()
+/// Silence ends every stream. A stream that responds to a call has an end besides, and one that holds a permit has a call's.
+fn stream_time(ctx: &CallContext<'_>, is_counted_apart: bool) -> StreamTime {
+    let (snapshot, tool) = (ctx.request.snapshot, ctx.call.tool());
+    let total = match (ctx.is_stream(), is_counted_apart) {
+        (true, _) => None,
+        (false, true) => Some(snapshot.stream_total(tool)),
+        (false, false) => Some(snapshot.total(tool)),
+    };
+    StreamTime {
+        idle: snapshot.timeouts.stream_idle,
+        end: total.map(|total| ctx.request.started + total),
+        ping: snapshot.timeouts.stream_ping,
+        at_drain: if ctx.is_session_stream() { AtDrain::Ends } else { AtDrain::Finishes },
     }
+}
 
-    fn is_between_events(&self) -> bool {
-        matches!(self.read.events(), Some((_, Boundary::Between)))
+/// The refusal that a stream which ends like this says; none where its end is as it should be.
+fn denial_of(ctx: &CallContext<'_>, error: Option<RelayError>) -> Option<Denial> {
+    match error {
+        // A subscription has no response: its end says that it is over.
+        None if ctx.call.method() == Method::SubscriptionsListen => None,
+        None => Some(Denial::BackendNoAnswer),
+        Some(RelayError::Backend(
+            ExchangeError::NotSent | ExchangeError::NoResponse | ExchangeError::ConnectionClosed,
+        )) => Some(Denial::BackendReset),
+        Some(RelayError::Backend(_)) => Some(Denial::BackendInvalid),
+        Some(RelayError::Interrupted(interrupt)) => CallError::from(interrupt).denial,
+        // Behind half a piece, an event of the guard's own would be part of it.
+        Some(RelayError::Unwritten(_)) => None,
     }
 }

@@ -1,9 +1,8 @@
-//! Copies of read-only calls for the candidate, in a shadow stage: taken beside the answer, handed over without waiting.
+//! Copies of read-only calls for the candidate, in a shadow stage: taken as the response passes, queued without waiting.
 //!
-//! A client waits for nothing here. Whether a call is copied is decided by a few comparisons; its answer is copied as it
-//! passes, within a bound; the copy is queued after the last byte has gone out, and dropped where the queue is full or
-//! clients wait for places.
-//! Without a shadow stage the first comparison is the last. Must not know how a copy is asked or judged.
+//! A client waits for nothing here. A few comparisons decide whether a call is copied; its response is copied as it passes,
+//! within a bound; the copy is queued after the last byte has been sent, and dropped where the queue is full or clients wait
+//! for permits. Without a shadow stage the first comparison is the last. Must not know how a copy is sent or compared.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -14,7 +13,7 @@ use tokio::sync::mpsc;
 use crate::config::shadow::{QUEUE_MAX, Shadow};
 use crate::parity::shadow::mismatch_log::Copied;
 use crate::policy::Call;
-use crate::proxy::downstream::connection::Request;
+use crate::proxy::call::context::CallContext;
 use crate::telemetry::metrics::ShadowMetrics;
 use crate::upstream::{Slot, Split};
 use crate::wire::response_scan::Format;
@@ -23,7 +22,7 @@ use crate::wire::{Kind, Method};
 /// A million calls, of which some are taken.
 const MILLION: u64 = 1_000_000;
 
-/// A call that a client has made, and the answer it got from stable.
+/// A call that a client has made, and stable's response to it.
 #[derive(Debug)]
 pub(crate) struct CallCopy {
     pub(crate) method: Method,
@@ -86,31 +85,25 @@ impl Copies {
 }
 
 /// A call that is being copied.
-pub(crate) struct Copying<'c> {
-    request: &'c Request<'c>,
-    call: &'c Call<'c>,
-    body: &'c [u8],
+pub(crate) struct ShadowCapture<'c> {
+    ctx: CallContext<'c>,
     stable: Slot,
-    answer: Vec<u8>,
-    room: usize,
-    too_large: bool,
+    response: Vec<u8>,
+    /// The bytes that the response may still have; none once it is too large.
+    remaining: Option<usize>,
 }
 
-/// Begins to copy a call, if it is one to be copied.
-pub(crate) fn begin<'c>(
-    request: &'c Request<'c>,
-    call: &'c Call<'c>,
-    body: &'c [u8],
-    split: &Split,
-) -> Option<Copying<'c>> {
+/// Begins to copy a call, if it is one of the sample.
+pub(crate) fn begin<'c>(ctx: &CallContext<'c>, split: &Split) -> Option<ShadowCapture<'c>> {
     split.shadow()?;
+    let CallContext { request, call, body, .. } = *ctx;
     let rules = &request.snapshot.shadow;
     if !is_read_only(rules, call) || !request.state.copies.is_sampled(rules.per_million) {
         return None;
     }
     let (copies, metrics) = (&request.state.copies, &request.state.shadow);
-    let (stable, room) = (split.stable(), rules.body_bytes);
-    // Where clients wait for a place, stable is not asked a second time for the sake of a comparison.
+    let stable = split.stable();
+    // Where clients wait for a permit, a comparison must not cost stable more.
     let busy = request.snapshot.slot(stable).is_some_and(|slot| slot.places.waiting() > 0);
     if busy || copies.waiting() >= rules.queue {
         copies.drop_one(call.method(), metrics);
@@ -120,10 +113,10 @@ pub(crate) fn begin<'c>(
         copies.skip_one(call.method(), metrics);
         return None;
     }
-    Some(Copying { request, call, body, stable, answer: Vec::new(), room, too_large: false })
+    Some(ShadowCapture { ctx: *ctx, stable, response: Vec::new(), remaining: Some(rules.body_bytes) })
 }
 
-/// Whether this call is known to change nothing: by its method, or because the operator says so of its tool.
+/// Whether this call is known to change nothing: by its method, or because the configuration says so of its tool.
 fn is_read_only(rules: &Shadow, call: &Call<'_>) -> bool {
     let method = call.method();
     let reads = if method == Method::ToolsCall {
@@ -134,38 +127,35 @@ fn is_read_only(rules: &Shadow, call: &Call<'_>) -> bool {
     call.kind() == Kind::Request && reads
 }
 
-impl Copying<'_> {
-    /// A part of stable's answer passes.
+impl ShadowCapture<'_> {
+    /// A part of stable's response passes.
     pub(crate) fn feed(&mut self, bytes: &[u8]) {
-        if self.too_large {
-            return;
-        }
-        if bytes.len() > self.room {
-            (self.too_large, self.answer) = (true, Vec::new());
-        } else {
-            self.room -= bytes.len();
-            self.answer.extend_from_slice(bytes);
+        self.remaining = self.remaining.and_then(|remaining| remaining.checked_sub(bytes.len()));
+        match self.remaining {
+            Some(_) => self.response.extend_from_slice(bytes),
+            None => self.response = Vec::new(),
         }
     }
 
-    /// The whole answer has gone out: hands the copy over, or drops it.
+    /// The whole response has been sent: queues the copy, or drops it.
     pub(crate) fn finish(self, slot: Slot, format: Format) {
-        let (copies, metrics) = (&self.request.state.copies, &self.request.state.shadow);
-        let method = self.call.method();
-        if slot != self.stable || self.too_large || format == Format::Opaque {
+        let CallContext { request, call, body, .. } = self.ctx;
+        let (copies, metrics) = (&request.state.copies, &request.state.shadow);
+        let method = call.method();
+        if slot != self.stable || self.remaining.is_none() || format == Format::Opaque {
             return copies.skip_one(method, metrics);
         }
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).ok();
         let mcp = |name: &[u8]| name.len() > 4 && name[..4].eq_ignore_ascii_case(b"mcp-");
-        let fields = self.request.head.fields.iter().filter(|field| mcp(field.name));
+        let fields = request.head.fields.iter().filter(|field| mcp(field.name));
         let copy = CallCopy {
             method,
             stable: self.stable,
-            request_id: self.request.id.to_owned(),
-            client: self.request.snapshot.policy.clients().name(self.call.client()).to_owned(),
+            request_id: request.id.to_owned(),
+            client: request.snapshot.policy.clients().name(call.client()).to_owned(),
             fields: fields.filter_map(|field| Some((text(field.name)?, text(field.value)?))).collect(),
-            body: Bytes::copy_from_slice(self.body),
-            answer: Bytes::from(self.answer),
+            body: Bytes::copy_from_slice(body),
+            answer: Bytes::from(self.response),
             streamed: format == Format::EventStream,
         };
         if copies.sender.try_send(copy).is_err() {

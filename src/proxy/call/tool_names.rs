@@ -1,5 +1,5 @@
-//! Learns the names of a slot's tools from its own answers to `tools/list`: they are the only tool names that become
-//! metric labels. A copy beside the stream, bounded, parsed after the answer has gone out.
+//! Collects the names of a slot's tools from its own responses to `tools/list`: they are the only tool names that become
+//! metric labels. A bounded copy, parsed after the response has been sent.
 
 use std::collections::HashSet;
 
@@ -9,38 +9,38 @@ use crate::proxy::backend::slot::SlotState;
 use crate::wire::Method;
 use crate::wire::response_scan::Format;
 
-/// Lists beyond this are not learned from.
+/// A longer list is not parsed.
 const LIST_BYTES_MAX: usize = 1 << 20;
 
-/// What has been seen of a list.
-pub(crate) enum Listing {
-    /// Not a list, or too long, or learned a moment ago.
-    NotWanted,
-    Copying(Vec<u8>),
+/// A `tools/list` response that passes.
+pub(crate) enum ToolNames {
+    /// It is no list, or too long, or one was parsed a moment ago.
+    Skip,
+    Collect(Vec<u8>),
 }
 
-impl Listing {
-    pub(crate) fn of(method: Method, slot: &SlotState) -> Listing {
-        if method == Method::ToolsList && slot.wants_listing() {
-            Listing::Copying(Vec::new())
+impl ToolNames {
+    pub(crate) fn of(method: Method, slot: &SlotState) -> ToolNames {
+        if method == Method::ToolsList && slot.needs_tool_names() {
+            ToolNames::Collect(Vec::new())
         } else {
-            Listing::NotWanted
+            ToolNames::Skip
         }
     }
 
     pub(crate) fn feed(&mut self, bytes: &[u8]) {
-        if let Listing::Copying(copy) = self {
+        if let ToolNames::Collect(copy) = self {
             if copy.len() + bytes.len() > LIST_BYTES_MAX {
-                *self = Listing::NotWanted;
+                *self = ToolNames::Skip;
             } else {
                 copy.extend_from_slice(bytes);
             }
         }
     }
 
-    /// The answer is complete: its names become labels.
-    pub(crate) fn learn(self, slot: &SlotState, format: Format) {
-        let Listing::Copying(copy) = self else { return };
+    /// The response is complete: its names become labels.
+    pub(crate) fn finish(self, slot: &SlotState, format: Format) {
+        let ToolNames::Collect(copy) = self else { return };
         let names = match format {
             Format::Json => names(&copy),
             Format::EventStream => copy
@@ -50,7 +50,7 @@ impl Listing {
             Format::Opaque => None,
         };
         if let Some(names) = names {
-            slot.learn_tools(names);
+            slot.add_tool_names(names);
         }
     }
 }

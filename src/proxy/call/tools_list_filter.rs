@@ -1,12 +1,13 @@
-//! The answer to `tools/list` for a client that is shown only its own tools: waited for whole, within a bound, and filtered.
+//! Filters the response to `tools/list` for a client that sees only its own tools: buffers it whole, within a bound, and
+//! edits it.
 //!
-//! What cannot be filtered without doubt is not passed on. Must not know which tools are a client's.
+//! A response that cannot be edited without doubt is not relayed. Must not know which tools are a client's.
 
 use crate::http1::BodyLength;
 use crate::policy::call::VisibleTools;
-use crate::proxy::backend::response_body::{Cut, Source};
-use crate::proxy::backend::response_head::AnswerHead;
-use crate::proxy::downstream::stream::Downstream;
+use crate::proxy::backend::exchange::ExchangeError;
+use crate::proxy::backend::response_body::ResponseBody;
+use crate::proxy::backend::response_head::ResponseHead;
 use crate::wire::response_scan::Format;
 use crate::wire::tools_list;
 use crate::wire::tools_list::{EventFilter, Filtered};
@@ -14,48 +15,47 @@ use crate::wire::tools_list::{EventFilter, Filtered};
 /// A longer list is refused rather than passed on unread.
 const LIST_BYTES_MAX: usize = 4 << 20;
 
-/// Leaves out of the answer what the client may not see.
-pub(crate) async fn show_only(
+/// Removes the tools that the client may not see.
+pub(crate) async fn filter_tools_list(
     view: VisibleTools<'_>,
-    source: &mut Source,
-    head: &AnswerHead,
-    client: &mut Downstream,
-) -> Result<(), Cut> {
+    body: &mut ResponseBody,
+    head: &ResponseHead,
+) -> Result<(), ExchangeError> {
     if head.body == BodyLength::None {
         return Ok(());
     }
     let shows = |tool: &str| view.contains(tool);
     let filtered = match head.format {
         Format::Json => {
-            source.collect(client, LIST_BYTES_MAX).await?;
-            // No answer at all is not ours to judge.
-            if source.data.is_empty() {
+            body.buffer(LIST_BYTES_MAX).await?;
+            // The check of the response judges an empty body.
+            if body.data.is_empty() {
                 Ok(Filtered::default())
             } else {
-                tools_list::filter_message(&source.data, &shows)
+                tools_list::filter_message(&body.data, &shows)
             }
         }
         Format::EventStream => {
             let (mut filter, mut fed) = (EventFilter::default(), Ok(()));
-            // Some servers keep a stream open after they have answered, and nothing that matters follows.
-            let answered = |data: &[u8]| {
+            // Some servers keep a stream open behind the response, and nothing that matters follows.
+            let has_response = |data: &[u8]| {
                 fed = filter.feed(data, &shows);
                 fed.is_err() || filter.is_response()
             };
-            source.collect_until(client, LIST_BYTES_MAX, answered).await?;
+            body.buffer_until(LIST_BYTES_MAX, has_response).await?;
             fed.and_then(|()| {
-                filter.feed(&source.data, &shows)?;
-                filter.finish(&source.data, &shows)
+                filter.feed(&body.data, &shows)?;
+                filter.finish(&body.data, &shows)
             })
         }
         Format::Opaque if head.status >= 300 => return Ok(()),
         Format::Opaque => {
-            source.collect(client, LIST_BYTES_MAX).await?;
-            let nothing = source.data.is_empty();
-            return if nothing { Ok(()) } else { Err(Cut::Unreadable) };
+            body.buffer(LIST_BYTES_MAX).await?;
+            let nothing = body.data.is_empty();
+            return if nothing { Ok(()) } else { Err(ExchangeError::Unreadable) };
         }
     };
-    let filtered = filtered.map_err(|_doubt| Cut::Unreadable)?;
-    source.end_with(filtered.bytes);
+    let filtered = filtered.map_err(|_doubt| ExchangeError::Unreadable)?;
+    body.end_with(filtered.bytes);
     Ok(())
 }

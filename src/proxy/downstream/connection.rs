@@ -24,7 +24,7 @@ use crate::policy::cors::{AllowedOrigin, Sendable};
 use crate::policy::reply::{self, Reply};
 use crate::policy::routes::Match;
 use crate::policy::{Denial, Local, Verdict};
-use crate::proxy::backend::request_head::{Origin, Trust};
+use crate::proxy::backend::request_head::{ForwardedFrom, PeerTrust};
 use crate::proxy::call;
 use crate::proxy::date::seconds;
 use crate::proxy::downstream::health;
@@ -144,7 +144,7 @@ pub(crate) struct Request<'r> {
     pub(crate) started: Instant,
     /// The same in seconds since the epoch.
     pub(crate) wall: u64,
-    pub(crate) trust: Trust,
+    pub(crate) trust: PeerTrust,
     /// The web page that asks, if one does: it is told what it may read.
     pub(crate) page: Option<AllowedOrigin<'r>>,
 }
@@ -287,7 +287,9 @@ impl Connection<'_> {
         };
         let given = match head.fields.occurs(KnownField::XRequestId) {
             // What the guard answers itself before it knows the client never repeats the client's words.
-            Occurs::Once(value) if trust == Trust::Proxy && verdict.is_permitted() => RequestId::parse(value),
+            Occurs::Once(value) if trust == PeerTrust::Trusted && verdict.is_permitted() => {
+                RequestId::parse(value)
+            }
             Occurs::Once(_) | Occurs::Never | Occurs::Repeated => None,
         };
         let own = state.ids.next();
@@ -342,10 +344,9 @@ impl Judged<'_> {
 }
 
 impl Request<'_> {
-    /// Where it comes from, as far as a backend is told. `peer` is the peer's address as text.
-    pub(crate) fn origin<'a>(&'a self, peer: Option<&'a [u8]>, client: &'a str) -> Origin<'a> {
-        let Request { trust, id, routing_id, .. } = *self;
-        Origin { peer, trust, request_id: id, routing_id, client }
+    /// Where it comes from, as a backend receives it. `peer` is the peer's address as text.
+    pub(crate) fn forwarded_from<'a>(&'a self, peer: Option<&'a [u8]>, client: &'a str) -> ForwardedFrom<'a> {
+        ForwardedFrom { peer, trust: self.trust, request_id: self.id, client }
     }
 
     /// What the answer says about the connection.

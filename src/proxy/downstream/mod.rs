@@ -7,5 +7,6 @@ pub(crate) mod health;
 pub(crate) mod local_reply;
 pub(crate) mod record;
 pub(crate) mod request_id;
+pub(crate) mod response;
 pub(crate) mod stream;
 pub(crate) mod stream_timeouts;

@@ -8,8 +8,8 @@ use crate::http1::hop_by_hop::{is_of_websocket, passes_to_backend, same_name};
 use crate::http1::{BodyLength, Field, KnownField, RequestHead};
 use crate::policy::routes::Auth;
 use crate::proxy::backend::request_head::{VIA, append_forwarded, append_trace};
-use crate::proxy::downstream::local_reply::{append_field, append_length};
 use crate::proxy::downstream::stream::Peer;
+use crate::proxy::head_writer::{append_field, append_length};
 use crate::upstream::{Backend, UpstreamAuthorization};
 
 /// The head of a request whose body has so many bytes.
@@ -35,8 +35,8 @@ pub(super) fn request_head(
         out.extend_from_slice(token.as_bytes());
         out.extend_from_slice(b"\r\n");
     }
-    let origin = routed.request.origin(peer.map(Peer::text), routed.caller.unwrap_or_default());
-    append_forwarded(&mut out, head, &origin);
+    let from = routed.request.forwarded_from(peer.map(Peer::text), routed.caller.unwrap_or_default());
+    append_forwarded(&mut out, head, &from);
     append_trace(&mut out, head);
     append_field(&mut out, b"X-Request-Id", routed.request.id.as_bytes());
     out.extend_from_slice(VIA);

@@ -9,11 +9,15 @@ use super::pingora::bridge::BridgedRequest;
 use super::pingora::exchange::UpstreamError;
 use super::request::RouteRequest;
 use crate::http1::{BodyLength, FieldSpans};
-use crate::proxy::backend::response_body::{Coding, Cut, Sending, Source, finish_head, write};
-use crate::proxy::backend::response_head::{AnswerHead, Challenge, Judged, Session, judge};
-use crate::proxy::downstream::local_reply::{KeepAlive, append_length};
+use crate::proxy::backend::response_body::ResponseBody;
+use crate::proxy::backend::response_head::{
+    Challenge, FieldRules, ParsedHead, ResponseHead, SessionHeader, parse_response,
+};
+use crate::proxy::downstream::local_reply::KeepAlive;
 use crate::proxy::downstream::record::RecordBuilder;
+use crate::proxy::downstream::response::{DownstreamFraming, End, Piece, RelayError, RelayHead};
 use crate::proxy::downstream::stream::Downstream;
+use crate::proxy::head_writer::append_length;
 use crate::telemetry::Outcome;
 use crate::wire::response_scan::Format;
 
@@ -56,7 +60,7 @@ impl RouteRelay<'_> {
 
     /// Passes on a response whose head has arrived.
     pub(super) async fn pass_on(&mut self, block: &[u8], bridged: &mut BridgedRequest) -> KeepAlive {
-        let (head, mut source) = match self.open(block, bridged).await {
+        let (head, mut body) = match self.open(block, bridged).await {
             Ok(opened) => opened,
             Err(error) => return self.deny(error).await,
         };
@@ -67,28 +71,21 @@ impl RouteRelay<'_> {
         self.record.outcome = if head.status >= 500 { Outcome::Upstream } else { Outcome::Ok };
         self.record.streamed = is_events;
         let _stream = is_events.then(|| guard.stream());
-        let coding = source.coding(request.head.version);
-        let wanted = request.keep_alive(self.downstream);
-        let keep_alive = if coding == Coding::UntilClose { KeepAlive::Close } else { wanted };
-        let mut sending = Sending {
+        let framing = DownstreamFraming::of(body.length(), request.head.version);
+        let head = RelayHead {
             rendered: head.rendered,
             request_id: request.id,
             page: request.page,
-            keep_alive,
-            version: request.head.version,
-            stream: None,
+            keep_alive: request.keep_alive(self.downstream),
             bodiless: self.is_head_only() || matches!(head.status, 204 | 304),
         };
-        finish_head(&mut sending, coding, keep_alive);
+        let (head, keep_alive) = head.finish(framing);
         let tail = is_events.then(SseTail::default);
-        match self.relay(&sending.rendered, &mut source, coding, tail).await {
+        match self.relay(&head, &mut body, framing, tail).await {
             Ok(RelayEnd::Complete) => keep_alive,
             Ok(RelayEnd::Drained) => KeepAlive::Close,
-            Err(cut) => {
-                self.record.outcome = match cut {
-                    Cut::Interrupted(interrupt) | Cut::Unwritten(interrupt) => interrupt.outcome(),
-                    Cut::Closed | Cut::Malformed(_) | Cut::TooLong | Cut::Unreadable => Outcome::Upstream,
-                };
+            Err(error) => {
+                self.record.outcome = error.outcome();
                 KeepAlive::Close
             }
         }
@@ -103,15 +100,16 @@ impl RouteRelay<'_> {
         &mut self,
         block: &[u8],
         bridged: &'b mut BridgedRequest,
-    ) -> Result<(AnswerHead, Source<&'b mut BridgedRequest>), UpstreamError> {
+    ) -> Result<(ResponseHead, ResponseBody<&'b mut BridgedRequest>), UpstreamError> {
         let clock = &self.routed.request.state.clock;
-        let mut head = match judge(block, &mut FieldSpans::default(), Session::Keep, Challenge::Pass, clock) {
-            Ok(Judged::Final(head)) => head,
+        let rules = FieldRules { session: SessionHeader::Pass, challenge: Challenge::Pass, clock };
+        let mut head = match parse_response(block, &mut FieldSpans::default(), rules) {
+            Ok(ParsedHead::Final(head)) => head,
             // The session passes on final responses only.
-            Ok(Judged::Interim) => return Err(UpstreamError::Closed),
+            Ok(ParsedHead::Informational) => return Err(UpstreamError::Closed),
             Err(error) => return Err(UpstreamError::Invalid(error)),
         };
-        let body = match head.body {
+        let length = match head.body {
             _ if self.is_head_only() => BodyLength::None,
             // Pingora has removed the chunked framing.
             BodyLength::Chunked | BodyLength::UntilClose => BodyLength::UntilClose,
@@ -122,13 +120,12 @@ impl RouteRelay<'_> {
             append_length(&mut head.rendered, length);
         }
         let error = bridged.exchange();
-        let mut source = Source::new(bridged, body, Vec::new(), false).map_err(|_| UpstreamError::Closed)?;
-        match source.gather(self.downstream, head.format, |_| true).await {
-            Ok(()) => Ok((head, source)),
-            Err(Cut::Interrupted(interrupt) | Cut::Unwritten(interrupt)) => {
-                Err(UpstreamError::Interrupted(interrupt))
-            }
-            Err(Cut::Malformed(_) | Cut::Closed | Cut::TooLong | Cut::Unreadable) => Err(error.error()),
+        let body = ResponseBody::new(bridged, length, Vec::new(), false);
+        let mut body = body.map_err(|_| UpstreamError::Closed)?;
+        let filled = self.downstream.until(body.fill_if_small(head.format, |_| true)).await;
+        match filled.map_err(UpstreamError::Interrupted)? {
+            Ok(()) => Ok((head, body)),
+            Err(_) => Err(error.error()),
         }
     }
 
@@ -136,32 +133,33 @@ impl RouteRelay<'_> {
     async fn relay(
         &mut self,
         mut head: &[u8],
-        source: &mut Source<&mut BridgedRequest>,
-        coding: Coding,
+        body: &mut ResponseBody<&mut BridgedRequest>,
+        framing: DownstreamFraming,
         mut tail: Option<SseTail>,
-    ) -> Result<RelayEnd, Cut> {
+    ) -> Result<RelayEnd, RelayError> {
         loop {
             self.set_deadline(tail.is_some());
             if let Some(tail) = &mut tail {
-                tail.push(&source.data);
+                tail.push(&body.data);
             }
-            self.record.bytes_out += source.data.len() as u64;
-            write(self.downstream, head, source, coding).await?;
-            if source.is_complete() {
+            self.record.bytes_out += body.data.len() as u64;
+            let piece = Piece { head, data: &body.data, end: End::of(body.is_complete()) };
+            framing.write(self.downstream, piece).await?;
+            if body.is_complete() {
                 return Ok(RelayEnd::Complete);
             }
             head = &[];
-            source.data.clear();
-            let may_end =
-                tail.as_ref().is_some_and(SseTail::ends_event) && !matches!(coding, Coding::Length(_));
+            body.data.clear();
+            let may_end = tail.as_ref().is_some_and(SseTail::ends_event)
+                && !matches!(framing, DownstreamFraming::Length(_));
             if !may_end {
-                self.downstream.until(source.read()).await??;
+                self.downstream.until(body.read()).await??;
                 continue;
             }
-            match self.downstream.until_drain(source.read()).await? {
+            match self.downstream.until_drain(body.read()).await? {
                 Some(read) => read?,
                 None => {
-                    if coding == Coding::Chunked {
+                    if framing == DownstreamFraming::Chunked {
                         self.downstream.set_timeout(self.routed.route.config.idle);
                         let _ = self.downstream.write(Parts::new([b"0\r\n\r\n".as_slice()])).await;
                     }

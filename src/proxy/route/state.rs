@@ -10,7 +10,7 @@ use crate::config::{Route, RouteTarget};
 use crate::http1::RequestHead;
 use crate::policy::rate::RateLimiter;
 use crate::policy::routes::{self, Auth, Caller, Match, RouteRule};
-use crate::proxy::backend::request_head::Trust;
+use crate::proxy::backend::request_head::PeerTrust;
 use crate::proxy::downstream::stream::Peer;
 use crate::proxy::fairness::semaphore::{Key, most_of_one};
 use crate::proxy::state::snapshot::{ProxyState, Snapshot};
@@ -179,7 +179,7 @@ impl RouteState {
     /// The caller to count a request for. Anonymous callers are distinguished by their address, unless they connect through a
     /// trusted proxy or a Unix socket, where all have the same.
     pub(crate) fn caller_key(&self, snapshot: &Snapshot, caller: Caller, peer: Option<Peer>) -> CallerKey {
-        let stranger = peer.filter(|_| snapshot.trust(peer) == Trust::Stranger);
+        let stranger = peer.filter(|_| snapshot.trust(peer) == PeerTrust::Untrusted);
         let hashed = |name: &dyn Fn(&mut DefaultHasher)| {
             let mut hasher = DefaultHasher::new();
             self.name().hash(&mut hasher);

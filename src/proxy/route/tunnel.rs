@@ -16,8 +16,9 @@ use super::websocket::{Frames, GOING_AWAY};
 use crate::http1::hop_by_hop::passes_to_client;
 use crate::http1::{self, FieldSpans};
 use crate::proxy::backend::response_head::HEAD_LIMITS;
-use crate::proxy::downstream::local_reply::{KeepAlive, append_field};
+use crate::proxy::downstream::local_reply::KeepAlive;
 use crate::proxy::downstream::stream::{Downstream, Interrupt};
+use crate::proxy::head_writer::append_field;
 use crate::telemetry::Outcome;
 
 /// How long a client has to close the connection after it was sent a close frame.

@@ -111,7 +111,7 @@ impl Handle {
         let mut known: Vec<_> = clients
             .tokens()
             .enumerate()
-            .map(|(place, token)| (snapshot.quotas.last_used(place), token))
+            .map(|(place, token)| (snapshot.token_usage.last_used(place), token))
             .collect();
         if known.len() > TOKENS_SHOWN_MAX {
             known.sort_by_key(|(when, _)| std::cmp::Reverse(*when));
@@ -131,7 +131,7 @@ impl Handle {
     pub(crate) fn learn_tools(&self, slot: Slot, names: Vec<String>) {
         let snapshot = self.state.snapshot.load();
         if let Some(state) = snapshot.slots().find(|state| state.slot == slot) {
-            state.learn_tools(names.into_iter().collect());
+            state.add_tool_names(names.into_iter().collect());
         }
     }
 

@@ -11,7 +11,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::oneshot;
 
 use crate::http1::{Arriving, FieldSpans, HeadLimits, RequestHead, head_end, request};
-use crate::proxy::downstream::local_reply::{Content, append_field, append_length, append_status_line};
+use crate::proxy::downstream::local_reply::Content;
+use crate::proxy::head_writer::{append_field, append_length, append_status_line};
 use crate::proxy::state::snapshot::ProxyState;
 use crate::proxy::sync::{Arc, Mutex, MutexGuard, PoisonError};
 

@@ -24,7 +24,6 @@ use pingora::services::{ServiceReadyNotifier, ServiceWithDependents};
 use super::drain::{Door, Drain};
 use super::{Drained, Error};
 use crate::config::Config;
-use crate::proxy::backend::slot::show;
 use crate::proxy::call::shadow::Copies;
 use crate::proxy::date::Clock;
 use crate::proxy::downstream::connection::Front;
@@ -76,7 +75,7 @@ impl Guard {
         let metrics_address = metrics.as_ref().and_then(|bound| bound.name.parse::<SocketAddr>().ok());
         let threads = config.listen.threads.max(1);
         let listen = match &config.listen.address {
-            Address::Unix(_) => show(&config.listen.address),
+            Address::Unix(_) => config.listen.address.to_string(),
             Address::Tcp(_) => front.name.clone(),
         };
         let state = Arc::new(share(config, log)?);
@@ -192,8 +191,10 @@ fn bind(
     mode: u32,
     inherited: &mut Inherited,
 ) -> Result<(Bound, Option<SocketFile>), Error> {
-    let failed =
-        |source: Box<dyn std::error::Error + Send + Sync>| Error::Bind { address: show(address), source };
+    let failed = |source: Box<dyn std::error::Error + Send + Sync>| Error::Bind {
+        address: address.to_string(),
+        source,
+    };
     // The guard reads into buffers of its own, which it gives back while a connection idles; Pingora's would only be
     // a second copy, kept for every connection.
     let unbuffered = L4BufferSettings::unbuffered();
@@ -303,7 +304,7 @@ async fn keep_house(state: Arc<ProxyState>) {
     while state.drain.phase() == super::drain::Phase::Serving {
         tokio::time::sleep(HOUSEKEEPING).await;
         for slot in state.snapshot.load().slots() {
-            slot.pool.reap();
+            slot.pool.evict_expired();
         }
     }
 }

@@ -10,20 +10,21 @@ use crate::config::shadow::Shadow;
 use crate::config::{Config, MaxVersionSetting, SplitKey};
 use crate::policy::reply::ErrorMode;
 use crate::policy::{Call, ClientId, Policy, Sessions, Timeouts, ToolRules};
-use crate::proxy::backend::request_head::Trust;
+use crate::proxy::backend::request_head::PeerTrust;
 use crate::proxy::backend::slot::SlotState;
-use crate::proxy::call::limits::{Holders, Moment, Pass, Quotas, Refused};
 use crate::proxy::call::shadow::Copies;
 use crate::proxy::date::Clock;
 use crate::proxy::downstream::body_budget::Room;
 use crate::proxy::downstream::health::Readiness;
 use crate::proxy::downstream::request_id::RequestIds;
-use crate::proxy::downstream::stream::{Downstream, Peer};
+use crate::proxy::downstream::stream::Peer;
 use crate::proxy::drain::Drain;
 use crate::proxy::fairness::client_keys::Keys;
 use crate::proxy::fairness::open_streams::{StreamBounds, Streams};
 use crate::proxy::fairness::semaphore::{Bounds, Key, most_of_one};
 use crate::proxy::route::{PingoraBridge, Routes as OpenRoutes};
+use crate::proxy::state::call_limits::{CallLimits, LimitClock, LimitExceeded, LimitGuard, LimitSubjects};
+use crate::proxy::state::token_usage::TokenUsage;
 use crate::proxy::state::traffic_split::{Fence, Routes, Samples};
 use crate::rollout::sample::{CallResult, FinishedCall};
 use crate::telemetry::metrics::{ShadowMetrics, SlotGauges};
@@ -40,7 +41,8 @@ pub(crate) struct Snapshot {
     pub(crate) policy: Policy,
     pub(crate) timeouts: Timeouts,
     tool_rules: ToolRules,
-    pub(crate) quotas: Quotas,
+    call_limits: CallLimits,
+    pub(crate) token_usage: TokenUsage,
     pub(crate) error_mode: ErrorMode,
     pub(crate) shadow: Shadow,
     max_version: MaxVersionSetting,
@@ -63,9 +65,12 @@ impl Snapshot {
             let previous = previous.and_then(|previous| previous.slot(slot)).map(Arc::as_ref);
             Some(Arc::new(SlotState::new(slot, backend?, &limits, &timeouts, shares, previous)))
         };
-        let holders = Holders { clients: &config.clients, rules: &config.tool_rules };
+        let subjects = LimitSubjects { clients: &config.clients, rules: &config.tool_rules };
         let keys = Keys::new(&config.clients, previous.map(|old| (&old.keys, old.policy.clients())));
-        let quotas = Quotas::new(holders, &limits, previous.map(|old| (&old.quotas, old.holders())));
+        let old_limits = previous.map(|old| (&old.call_limits, old.limit_subjects()));
+        let call_limits = CallLimits::new(subjects, &limits, old_limits);
+        let old_usage = previous.map(|old| (&old.token_usage, old.policy.clients()));
+        let token_usage = TokenUsage::new(&config.clients, old_usage);
         let passes = [&config.blue, &config.green].into_iter().flatten().any(|backend| backend.sessions);
         let sessions = if passes { Sessions::Passed } else { Sessions::Refused };
         Snapshot {
@@ -74,7 +79,8 @@ impl Snapshot {
                 .with_read_only_tools(config.read_only)
                 .with_sessions(sessions),
             tool_rules: config.tool_rules,
-            quotas,
+            call_limits,
+            token_usage,
             timeouts,
             error_mode: config.error_mode,
             shadow: config.shadow,
@@ -95,24 +101,20 @@ impl Snapshot {
         }
     }
 
-    fn holders(&self) -> Holders<'_> {
-        Holders { clients: self.policy.clients(), rules: &self.tool_rules }
+    fn limit_subjects(&self) -> LimitSubjects<'_> {
+        LimitSubjects { clients: self.policy.clients(), rules: &self.tool_rules }
     }
 
-    /// Lets a call on, as far as the quotas of its client and its tool go.
+    /// Admits a call, as far as the limits of its client and its tool go.
     pub(crate) async fn admit(
         &self,
         state: &ProxyState,
         call: &Call<'_>,
-        client: &mut Downstream,
-    ) -> Result<Pass<'_>, Refused> {
-        let (patience, who) = (self.timeouts.waiting, self.key(call.client()));
-        let at = Moment { started: state.started.into(), patience, who };
-        self.quotas.admit(&self.tool_rules, call, at, client).await.inspect_err(|refused| {
-            if let Some(limit) = refused.limit {
-                state.metrics.limited(limit);
-            }
-        })
+    ) -> Result<LimitGuard<'_>, LimitExceeded> {
+        let (timeout, client) = (self.timeouts.waiting, self.key(call.client()));
+        let at = LimitClock { started: state.started.into(), timeout, client };
+        let admitted = self.call_limits.admit(&self.tool_rules, call, at).await;
+        admitted.inspect_err(|exceeded| state.metrics.limited(exceeded.limit))
     }
 
     /// The configured slots.
@@ -161,9 +163,9 @@ impl Snapshot {
     }
 
     /// Whether this peer's `X-Forwarded-*` and `X-Request-Id` are believed. A peer on a Unix socket has passed its mode.
-    pub(crate) fn trust(&self, peer: Option<Peer>) -> Trust {
+    pub(crate) fn trust(&self, peer: Option<Peer>) -> PeerTrust {
         let believed = peer.is_none_or(|peer| self.trusted_proxies.contains(&peer.address));
-        if believed { Trust::Proxy } else { Trust::Stranger }
+        if believed { PeerTrust::Trusted } else { PeerTrust::Untrusted }
     }
 
     /// By what a client's part of shared bounds is counted.

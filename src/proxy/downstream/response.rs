@@ -1,0 +1,135 @@
+//! A backend's response as the client receives it: the end of its head, the framing of its body, and why it broke off.
+
+use crate::http1::Version;
+use crate::policy::cors::AllowedOrigin;
+use crate::proxy::backend::exchange::ExchangeError;
+use crate::proxy::downstream::local_reply::KeepAlive;
+use crate::proxy::downstream::stream::{Downstream, Interrupt};
+use crate::proxy::head_writer::{append_length, append_line};
+use crate::proxy::io::Parts;
+use crate::telemetry::Outcome;
+
+/// Why a response was not relayed to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RelayError {
+    Backend(ExchangeError),
+    /// The wait for the backend was interrupted.
+    Interrupted(Interrupt),
+    /// The client did not take what was sent to it.
+    Unwritten(Interrupt),
+}
+
+impl From<ExchangeError> for RelayError {
+    fn from(error: ExchangeError) -> RelayError {
+        RelayError::Backend(error)
+    }
+}
+
+impl From<Interrupt> for RelayError {
+    fn from(interrupt: Interrupt) -> RelayError {
+        RelayError::Interrupted(interrupt)
+    }
+}
+
+impl RelayError {
+    /// How a request ends whose response broke off like this.
+    pub(crate) fn outcome(self) -> Outcome {
+        match self {
+            RelayError::Backend(_) => Outcome::Upstream,
+            RelayError::Interrupted(interrupt) | RelayError::Unwritten(interrupt) => interrupt.outcome(),
+        }
+    }
+}
+
+/// How the client learns where the body ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum DownstreamFraming {
+    Length(u64),
+    Chunked,
+    /// HTTP/1.0 and no known length: by the end of the connection.
+    UntilClose,
+}
+
+impl DownstreamFraming {
+    /// The framing for a client of this version and a body of this length, if it is known.
+    pub(crate) fn of(length: Option<u64>, version: Version) -> DownstreamFraming {
+        match (length, version) {
+            (Some(length), _) => DownstreamFraming::Length(length),
+            (None, Version::Http11) => DownstreamFraming::Chunked,
+            (None, Version::Http10) => DownstreamFraming::UntilClose,
+        }
+    }
+
+    /// Writes the head, if it is still due, and a piece of the body, in one call.
+    pub(crate) async fn write(self, client: &mut Downstream, piece: Piece<'_>) -> Result<(), Interrupt> {
+        let Piece { head, data, end } = piece;
+        match self {
+            DownstreamFraming::Length(_) | DownstreamFraming::UntilClose => {
+                client.write(Parts::new([head, data])).await
+            }
+            DownstreamFraming::Chunked => {
+                let end: &[u8] = match (data.is_empty(), end) {
+                    (true, End::Open) => b"",
+                    (true, End::Last) => b"0\r\n\r\n",
+                    (false, End::Open) => b"\r\n",
+                    (false, End::Last) => b"\r\n0\r\n\r\n",
+                };
+                let size = if data.is_empty() { String::new() } else { format!("{:x}\r\n", data.len()) };
+                client.write(Parts::new([head, size.as_bytes(), data, end])).await
+            }
+        }
+    }
+}
+
+/// A piece of a response.
+pub(crate) struct Piece<'p> {
+    pub(crate) head: &'p [u8],
+    pub(crate) data: &'p [u8],
+    pub(crate) end: End,
+}
+
+/// Whether more of a body follows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    Open,
+    Last,
+}
+
+impl End {
+    pub(crate) fn of(is_complete: bool) -> End {
+        if is_complete { End::Last } else { End::Open }
+    }
+}
+
+/// The head of a relayed response: the backend's, and what the guard adds.
+pub(crate) struct RelayHead<'s> {
+    /// Status line and fields.
+    pub(crate) rendered: Vec<u8>,
+    pub(crate) request_id: &'s str,
+    /// The web page that sent the request, if one did.
+    pub(crate) page: Option<AllowedOrigin<'s>>,
+    pub(crate) keep_alive: KeepAlive,
+    /// Whether no body is sent at all, as with 204 and 304.
+    pub(crate) bodiless: bool,
+}
+
+impl RelayHead<'_> {
+    /// The whole head, and whether the connection to the client lives on.
+    pub(crate) fn finish(self, framing: DownstreamFraming) -> (Vec<u8>, KeepAlive) {
+        let RelayHead { rendered: mut out, request_id, page, keep_alive, bodiless } = self;
+        let keep_alive = if framing == DownstreamFraming::UntilClose { KeepAlive::Close } else { keep_alive };
+        append_line(&mut out, b"X-Request-Id: ", request_id.as_bytes());
+        if let Some(page) = page {
+            page.append_fields(&mut out);
+        }
+        match framing {
+            _ if bodiless => {}
+            DownstreamFraming::Length(length) => append_length(&mut out, length),
+            DownstreamFraming::Chunked => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
+            DownstreamFraming::UntilClose => {}
+        }
+        out.extend_from_slice(keep_alive.header());
+        out.extend_from_slice(b"\r\n");
+        (out, keep_alive)
+    }
+}

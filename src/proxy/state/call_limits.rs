@@ -1,0 +1,219 @@
+//! Rate and concurrency limits of clients and tools, and what is used of them.
+//!
+//! The limiters outlive a reload: a client that keeps its name, and a rule that keeps its pattern, keep what they have used.
+//! Must not know slots: their permits are acquired after these.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::policy::auth::ClientConfig;
+use crate::policy::quota::ToolRule;
+use crate::policy::rate::RateLimiter;
+use crate::policy::{Call, Clients, Denial, Limits, Quota, ToolRules};
+use crate::proxy::backend::slot::remaining;
+use crate::proxy::fairness::semaphore::{Bounds, Key, NoPlace, Place, Places, Standing};
+use crate::telemetry::metrics::Limit;
+use crate::wire::Kind;
+
+/// Every limiter of one configuration.
+pub(crate) struct CallLimits {
+    /// In the order of the clients; only those with a quota have a limiter.
+    clients: Vec<Option<Limiter>>,
+    /// In the order of the rules.
+    tools: Vec<Limiter>,
+}
+
+/// What the limits are for.
+#[derive(Clone, Copy)]
+pub(crate) struct LimitSubjects<'c> {
+    pub(crate) clients: &'c Clients,
+    pub(crate) rules: &'c ToolRules,
+}
+
+/// The quota of one client or tool, and what is used of it.
+#[derive(Clone)]
+struct Limiter {
+    quota: Quota,
+    requests: Usage,
+    /// Notifications and posted responses: as many as requests, and apart from them. A client that has used up its rate can
+    /// still cancel each of its calls, and one that cancels them all can still call.
+    others: Usage,
+}
+
+#[derive(Clone)]
+struct Usage {
+    meter: Arc<RateLimiter>,
+    semaphore: Arc<Places>,
+}
+
+/// A call's permits, released when it is dropped.
+pub(crate) struct LimitGuard<'l> {
+    _client: Option<Place<'l>>,
+    _tool: Option<Place<'l>>,
+}
+
+/// The limit that stands against a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct LimitExceeded {
+    pub(crate) limit: Limit,
+    pub(crate) retry_after: Option<Duration>,
+}
+
+impl LimitExceeded {
+    pub(crate) fn denial(self) -> Denial {
+        match self.limit {
+            Limit::ClientRate | Limit::ToolRate => Denial::RateLimited,
+            Limit::ClientConcurrency | Limit::ToolConcurrency => Denial::ConcurrencyLimited,
+        }
+    }
+}
+
+/// When a call is judged.
+#[derive(Clone, Copy)]
+pub(crate) struct LimitClock {
+    /// The beginning of the meters' time.
+    pub(crate) started: Instant,
+    /// How long the call may wait for permits.
+    pub(crate) timeout: Duration,
+    /// The client, as the queues count it.
+    pub(crate) client: Key,
+}
+
+impl LimitClock {
+    /// Nanoseconds on a clock that only goes forward. Read only where a quota stands.
+    fn now_ns(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+}
+
+impl CallLimits {
+    /// The limiters of these subjects; those that `previous` has for the same ones go on.
+    pub(crate) fn new(
+        subjects: LimitSubjects<'_>,
+        limits: &Limits,
+        previous: Option<(&CallLimits, LimitSubjects<'_>)>,
+    ) -> CallLimits {
+        let mut by_client: HashMap<&str, &Limiter> = HashMap::new();
+        let mut by_pattern: HashMap<&str, &Limiter> = HashMap::new();
+        if let Some((limits, old)) = previous {
+            let names = old.clients.iter().map(|client| client.name.as_str()).zip(&limits.clients);
+            by_client.extend(names.filter_map(|(name, limiter)| Some((name, limiter.as_ref()?))));
+            by_pattern.extend(old.rules.iter().map(|rule| rule.pattern.as_str()).zip(&limits.tools));
+        }
+        let shares = if subjects.clients.len() > 1 { Bounds::shared } else { Bounds::of_one };
+        let client = |client: &ClientConfig| {
+            let old = by_client.get(client.name.as_str()).copied();
+            let bounds = bounds(client.quota, limits, Bounds::of_one);
+            client.quota.is_bounded().then(|| Limiter::new(client.quota, bounds, old))
+        };
+        let tool = |rule: &ToolRule| {
+            let old = by_pattern.get(rule.pattern.as_str()).copied();
+            Limiter::new(rule.quota, bounds(rule.quota, limits, shares), old)
+        };
+        CallLimits {
+            clients: subjects.clients.iter().map(client).collect(),
+            tools: subjects.rules.iter().map(tool).collect(),
+        }
+    }
+
+    /// Admits a call, at once or when it gets its permits, or says which limit stands against it. A call that is not made,
+    /// because a limit stands against it or the wait is dropped, is not charged.
+    pub(crate) async fn admit<'l>(
+        &'l self,
+        rules: &ToolRules,
+        call: &Call<'_>,
+        at: LimitClock,
+    ) -> Result<LimitGuard<'l>, LimitExceeded> {
+        let client = self.clients.get(call.client().index()).and_then(Option::as_ref);
+        let tool = call.tool().and_then(|tool| rules.find(tool)).and_then(|(place, _)| self.tools.get(place));
+        let mut guard = LimitGuard { _client: None, _tool: None };
+        if client.is_none() && tool.is_none() {
+            return Ok(guard);
+        }
+        let (now_ns, kind) = (at.now_ns(), call.kind());
+        let client = client.map(|client| client.charge(kind, now_ns, Limit::ClientRate)).transpose()?;
+        let tool = tool.map(|tool| tool.charge(kind, now_ns, Limit::ToolRate)).transpose()?;
+        let until = Instant::now() + at.timeout;
+        if let Some(charge) = &client {
+            guard._client = charge.acquire(at.client, until, Limit::ClientConcurrency).await?;
+        }
+        if let Some(charge) = &tool {
+            guard._tool = charge.acquire(at.client, until, Limit::ToolConcurrency).await?;
+        }
+        client.into_iter().chain(tool).for_each(Charge::keep);
+        Ok(guard)
+    }
+}
+
+fn bounds(quota: Quota, limits: &Limits, shares: fn(usize, usize) -> Bounds) -> Bounds {
+    let permits = quota.concurrency.map_or(usize::MAX, |permits| permits.get() as usize);
+    shares(permits, limits.waiting_max)
+}
+
+impl Limiter {
+    fn new(quota: Quota, bounds: Bounds, old: Option<&Limiter>) -> Limiter {
+        let usage = |old: Option<&Usage>| match old.cloned() {
+            Some(usage) => {
+                usage.semaphore.set_bounds(bounds);
+                usage
+            }
+            None => Usage { meter: Arc::default(), semaphore: Arc::new(Places::new(bounds)) },
+        };
+        let (requests, others) = old.map(|old| (&old.requests, &old.others)).unzip();
+        Limiter { quota, requests: usage(requests), others: usage(others) }
+    }
+
+    /// Charges a message of this kind to the rate.
+    fn charge(&self, kind: Kind, now_ns: u64, limit: Limit) -> Result<Charge<'_>, LimitExceeded> {
+        let usage = match kind {
+            Kind::Request => &self.requests,
+            Kind::Notification | Kind::Response => &self.others,
+        };
+        match self.quota.rate.as_ref().map_or(Ok(()), |rate| usage.meter.admit(rate, now_ns)) {
+            Ok(()) => Ok(Charge { quota: &self.quota, usage, kept: false }),
+            Err(wait) => Err(LimitExceeded { limit, retry_after: Some(wait) }),
+        }
+    }
+}
+
+/// A charge to a rate, refunded when it is dropped and not kept.
+struct Charge<'l> {
+    quota: &'l Quota,
+    usage: &'l Usage,
+    kept: bool,
+}
+
+impl<'l> Charge<'l> {
+    /// Acquires a permit, where the quota bounds them.
+    async fn acquire(
+        &self,
+        client: Key,
+        until: Instant,
+        limit: Limit,
+    ) -> Result<Option<Place<'l>>, LimitExceeded> {
+        if self.quota.concurrency.is_none() {
+            return Ok(None);
+        }
+        let semaphore: &'l Places = &self.usage.semaphore;
+        let acquired = semaphore.enter(client, Standing::New, remaining(until)).await;
+        acquired.map(Some).map_err(|(NoPlace::LineFull | NoPlace::WaitedTooLong)| LimitExceeded {
+            limit,
+            retry_after: semaphore.expected_wait(),
+        })
+    }
+
+    fn keep(mut self) {
+        self.kept = true;
+    }
+}
+
+impl Drop for Charge<'_> {
+    fn drop(&mut self) {
+        if let (false, Some(rate)) = (self.kept, &self.quota.rate) {
+            self.usage.meter.refund(rate);
+        }
+    }
+}
