@@ -1,4 +1,4 @@
-//! mcp-guard: a reverse proxy that owns transport policy for MCP backends, and mcp-tools, a minimal tool server.
+//! mcp-guard: a reverse proxy that owns transport policy for MCP backends.
 //!
 //! The crate is a pure core that decides and a shell that acts. Read the core first, in this order:
 //!
@@ -9,8 +9,8 @@
 //! * [`parity`] - are two servers the same to their clients?
 //! * [`rollout`] - how a candidate takes over, and when it must not.
 //!
-//! The shell (`config`, `telemetry`, `proxy`, `admin`, `cli`, `sys`) performs what the core decided. `tools` is the
-//! tool server, which knows nothing of the guard.
+//! The shell (`config`, `telemetry`, `proxy`, `control`, `admin`, `app`, `cli`) performs what the core
+//! decided.
 
 pub mod http1;
 pub mod parity;
@@ -20,6 +20,7 @@ pub mod upstream;
 pub mod wire;
 
 mod admin;
+mod app;
 pub mod cli;
 mod client;
 mod collect;

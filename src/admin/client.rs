@@ -1,6 +1,6 @@
-//! The operator's end of the admin socket: asks a running guard and waits for the answer, within bounds.
+//! The client of the admin socket: sends a command to a running guard and waits for the response, within bounds.
 //!
-//! Must not know what the answer is shown as.
+//! Must not know how a response is shown.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -12,10 +12,10 @@ use tokio::net::UnixStream;
 use super::protocol::{self, AdminCommand, AdminResponse, RESPONSE_BYTES_MAX, Refusal};
 
 const TIMEOUT: Duration = Duration::from_secs(10);
-/// An upgrade is over when the new process serves; a rollout starts once both backends have been compared.
+/// For commands that wait: an upgrade ends when the new process serves, a rollout starts after both backends are compared.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(90);
 
-/// Why there is no answer.
+/// Why there is no response.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum AdminError {
     #[error("no guard is running: nobody answers on {path}")]
@@ -34,12 +34,12 @@ pub(crate) enum AdminError {
     Refused(Refusal),
 }
 
-/// Sends one command and returns its answer. Blocks; for use outside a runtime.
+/// Sends one command and returns the response. Blocks; for use outside a runtime.
 pub(crate) fn send_command(path: &Path, command: &AdminCommand) -> Result<AdminResponse, AdminError> {
     send_command_to(path, command, &|_anyone| true)
 }
 
-/// The same, if a process of a user that `trusts` accepts listens there. No byte goes to another process.
+/// Sends a command only if the listening process belongs to a user that `trusts` accepts. No byte goes to another process.
 pub(crate) fn send_command_to(
     path: &Path,
     command: &AdminCommand,
@@ -88,12 +88,12 @@ async fn exchange(
     trusts: &dyn Fn(u32) -> bool,
 ) -> io::Result<Exchanged> {
     let mut stream = UnixStream::connect(path).await?;
-    // Of this connection: the next one to the same path may lead elsewhere.
+    // The user of this connection: the next connection to the same path may lead elsewhere.
     let uid = stream.peer_cred()?.uid();
     if !trusts(uid) {
         return Ok(Exchanged::Nothing { uid });
     }
-    // A guard that refuses without reading answers all the same: what matters is what comes back.
+    // A guard that refuses without reading still responds, so a failed write is no error yet.
     let _ = stream.write_all(&protocol::encode_request(command)).await;
     let mut line = Vec::new();
     stream.take(RESPONSE_BYTES_MAX as u64).read_to_end(&mut line).await?;

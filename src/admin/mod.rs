@@ -1,7 +1,6 @@
-//! Commands to a running guard over its Unix socket: one request, one answer.
+//! Commands to a running guard over its Unix socket: one request, one response.
 //!
-//! Who may connect is decided twice, by the socket's mode (0600) and by the peer's user; every command leaves a line in
-//! the log. Must not know Pingora, nor the command line.
+//! Access is checked twice, by the socket's mode (0600) and by the peer's user; every command is logged. Must not know Pingora, nor the command line.
 
 pub(crate) mod client;
 pub(crate) mod protocol;

@@ -1,6 +1,6 @@
 //! The frames: one line of JSON each way, with a version, within a size.
 //!
-//! `{"version":1,"command":"status"}` is answered `{"version":1,"answer":{"status":{…}}}`. A command is added as a
+//! `{"version":1,"command":"status"}` gets `{"version":1,"answer":{"status":{…}}}`. A command is added as a
 //! variant; a field is added with a default; anything else is a new version. Must not know sockets.
 
 use serde::{Deserialize, Serialize};
@@ -14,10 +14,10 @@ use crate::shadow::Diff;
 pub(crate) const VERSION: u32 = 1;
 /// Bytes of a request, its newline included.
 pub(crate) const REQUEST_BYTES_MAX: usize = 64 << 10;
-/// Bytes of an answer, its newline included.
+/// Bytes of a response, its newline included.
 pub(crate) const RESPONSE_BYTES_MAX: usize = 4 << 20;
 
-/// What an operator may ask of a running guard.
+/// A command to a running guard.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum AdminCommand {
@@ -26,7 +26,7 @@ pub(crate) enum AdminCommand {
     Rollout,
     /// Its transitions, the oldest first.
     History,
-    /// Where the candidate's answers to copied calls differ.
+    /// How the candidate's responses to copied calls differ.
     Shadow {
         show_arguments: bool,
     },
@@ -49,7 +49,7 @@ impl AdminCommand {
             AdminCommand::History => "rollout history",
             AdminCommand::Shadow { show_arguments: false } => "shadow diff",
             AdminCommand::Shadow { show_arguments: true } => "shadow diff --show-arguments",
-            AdminCommand::Control(order) => order.as_str(),
+            AdminCommand::Control(command) => command.as_str(),
             AdminCommand::Upgrade => "upgrade",
             AdminCommand::Reload => "reload",
             AdminCommand::Tokens => "token list",
@@ -57,7 +57,7 @@ impl AdminCommand {
     }
 }
 
-/// What comes back.
+/// The response to a command.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum AdminResponse {
@@ -69,20 +69,20 @@ pub(crate) enum AdminResponse {
     /// Another process serves now.
     Upgraded(Upgraded),
     Reloaded(Reloaded),
-    /// What is wrong with the configuration; the running one stays.
+    /// The problems of the new configuration; the running one stays.
     NotReloaded(Vec<String>),
     Tokens(Vec<TokenUse>),
-    /// The answer to an order is no, and why.
+    /// The command was refused, for this reason.
     #[serde(rename = "no")]
     Rejected(String),
     Refused(Refusal),
 }
 
-/// A configuration that was taken over.
+/// A configuration that was applied.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Reloaded {
     pub(crate) clients: usize,
-    /// Keys that changed and that only a new process can take over.
+    /// Changed keys that only a new process can apply.
     pub(crate) at_next_start: Vec<String>,
     pub(crate) warnings: Vec<String>,
 }
@@ -121,7 +121,7 @@ pub(crate) enum Refusal {
     #[error("the guard speaks another version of this protocol (is it older or newer than this program?)")]
     Version,
     #[error("the guard does not know this command (is it older than this program?)")]
-    AdminCommand,
+    Command,
     #[error("the request is malformed, too large, or came too slowly")]
     Malformed,
     #[error("only root and the guard's own user may ask")]
@@ -151,7 +151,7 @@ pub(crate) struct GuardStatus {
 pub(crate) struct SlotStatus {
     pub(crate) slot: String,
     pub(crate) address: String,
-    /// `null` before anybody looked.
+    /// `null` before the first connection.
     pub(crate) reachable: Option<bool>,
     pub(crate) in_flight: usize,
     pub(crate) waiting: usize,
@@ -204,27 +204,27 @@ struct ResponseFrame {
     response: AdminResponse,
 }
 
-/// The line that asks for a command.
+/// The line of a request.
 pub(crate) fn encode_request(command: &AdminCommand) -> Vec<u8> {
     line(&RequestFrame { version: VERSION, command: command.clone() })
 }
 
-/// The line that answers.
+/// The line of a response.
 pub(crate) fn encode_response(response: AdminResponse) -> Vec<u8> {
     line(&ResponseFrame { version: VERSION, response })
 }
 
-/// Reads a request line. The version is judged before the command: a newer one may know commands we do not.
+/// Reads a request line. The version is checked before the command: a newer version may have commands unknown here.
 pub(crate) fn decode_request(line: &[u8]) -> Result<AdminCommand, Refusal> {
     let versioned: Versioned = serde_json::from_slice(line).map_err(|_| Refusal::Malformed)?;
     if versioned.version != VERSION {
         return Err(Refusal::Version);
     }
-    let frame: RequestFrame = serde_json::from_slice(line).map_err(|_| Refusal::AdminCommand)?;
+    let frame: RequestFrame = serde_json::from_slice(line).map_err(|_| Refusal::Command)?;
     Ok(frame.command)
 }
 
-/// Reads an answer line.
+/// Reads a response line.
 pub(crate) fn decode_response(line: &[u8]) -> Result<AdminResponse, serde_json::Error> {
     serde_json::from_slice::<ResponseFrame>(line).map(|frame| frame.response)
 }
@@ -251,6 +251,18 @@ mod tests {
         assert_eq!(decode_response(&refused).unwrap(), AdminResponse::Refused(Refusal::User));
     }
 
+    // Programs of two versions talk during an upgrade: the words of the frames outlive the names of the types.
+    #[test]
+    fn commands_and_refusals_keep_their_words() {
+        let retire = AdminCommand::Control(RolloutCommand::Retire { slot: crate::upstream::Slot::Blue });
+        let line = b"{\"version\":1,\"command\":{\"order\":{\"drain\":{\"slot\":\"blue\"}}}}\n";
+        assert_eq!(encode_request(&retire), line);
+        let rejected = encode_response(AdminResponse::Rejected("why".to_owned()));
+        assert_eq!(rejected, b"{\"version\":1,\"answer\":{\"no\":\"why\"}}\n");
+        let unknown = encode_response(AdminResponse::Refused(Refusal::Command));
+        assert_eq!(unknown, b"{\"version\":1,\"answer\":{\"refused\":\"command\"}}\n");
+    }
+
     #[test]
     fn says_what_is_wrong_with_a_request() {
         let refused = |line: &str| decode_request(line.as_bytes()).unwrap_err();
@@ -258,8 +270,8 @@ mod tests {
         assert_eq!(refused("[]"), Refusal::Malformed);
         assert_eq!(refused("{\"command\":\"status\"}"), Refusal::Malformed);
         assert_eq!(refused("{\"version\":2,\"command\":\"fly\"}"), Refusal::Version);
-        assert_eq!(refused("{\"version\":1,\"command\":\"fly\"}"), Refusal::AdminCommand);
-        assert_eq!(refused("{\"version\":1,\"command\":\"status\",\"x\":1}"), Refusal::AdminCommand);
+        assert_eq!(refused("{\"version\":1,\"command\":\"fly\"}"), Refusal::Command);
+        assert_eq!(refused("{\"version\":1,\"command\":\"status\",\"x\":1}"), Refusal::Command);
     }
 
     proptest! {

@@ -1,7 +1,7 @@
-//! The guard's end of the admin socket.
+//! The server of the admin socket.
 //!
-//! Bounded in connections, bytes and time, so that a stuck client cannot keep others out. Must not know what a command
-//! does: that is the function it is given.
+//! Bounded in connections, bytes and time, so that a stuck client cannot block the others. Must not know what a command
+//! does: its handler does.
 
 use std::future::Future;
 use std::io;
@@ -20,12 +20,12 @@ use mcp_host::socket_activation::{Inherited, InheritedListener, ListenAddr, Sock
 
 const SOCKET_MODE: u32 = 0o600;
 const CONNECTIONS_MAX: usize = 16;
-/// For the request to arrive, and again for the answer to be taken.
+/// For the request to arrive, and again for the response to be read.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Carries out a command of this user, and says what came of it.
+/// Carries out a command of this user.
 pub(crate) type Handler = Arc<dyn Fn(AdminCommand, u32) -> HandlerFuture + Send + Sync>;
-/// A command that is being carried out. Bounded in time by whoever does it.
+/// A command that is being carried out. The handler bounds its time.
 pub(crate) type HandlerFuture = Pin<Box<dyn Future<Output = AdminResponse> + Send>>;
 
 /// A bound admin socket.
@@ -37,7 +37,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Binds the socket with mode 0600, unless it is inherited. Its file goes when the second value is dropped.
+    /// Binds the socket with mode 0600, unless it is inherited. Dropping the second value removes its file.
     pub(crate) fn bind(
         path: &Path,
         inherited: &mut Inherited,
@@ -58,7 +58,7 @@ impl Server {
         Ok(InheritedListener { address: ListenAddr::Unix(self.path.clone()), owner: self.owner, socket })
     }
 
-    /// The process that had the socket has let go of it: the file is ours to remove, if anybody's here.
+    /// Takes ownership of the socket file, which the previous process has released.
     pub(crate) fn take_over(&self) -> Option<SocketFile> {
         match self.owner {
             SocketOwner::Server => SocketFile::adopt(&self.path),
@@ -66,8 +66,8 @@ impl Server {
         }
     }
 
-    /// Another one on the same socket.
-    pub(crate) fn again(&self) -> io::Result<Server> {
+    /// A second server on the same socket.
+    pub(crate) fn try_clone(&self) -> io::Result<Server> {
         let listener = self.listener.try_clone()?;
         Ok(Server { listener, path: self.path.clone(), owner: self.owner, timeout: self.timeout })
     }
@@ -75,7 +75,7 @@ impl Server {
     /// Serves until the future is dropped.
     pub(crate) async fn serve(self, handler: Handler) -> io::Result<()> {
         let listener = UnixListener::from_std(self.listener)?;
-        let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         loop {
             let stream = match listener.accept().await {
                 Ok((stream, _)) => stream,
@@ -86,21 +86,21 @@ impl Server {
                     continue;
                 }
             };
-            let place = places.clone().try_acquire_owned();
+            let permit = permits.clone().try_acquire_owned();
             let handler = handler.clone();
             tokio::spawn(async move {
-                // Without a place the caller is told so and let go at once.
-                let handler = place.is_ok().then_some(handler);
+                // Without a permit the request is refused at once.
+                let handler = permit.is_ok().then_some(handler);
                 handle_connection(stream, handler, self.timeout).await;
-                drop(place);
+                drop(permit);
             });
         }
     }
 }
 
-/// One request, one answer, one line in the log.
+/// Reads one request, writes one response and logs one line.
 async fn handle_connection(mut stream: UnixStream, handler: Option<Handler>, timeout: Duration) {
-    // The user alone: a process of another PID namespace has no number here.
+    // The user only: a process of another PID namespace has no PID here.
     let uid = stream.peer_cred().ok().map(|peer| peer.uid());
     let (name, response) = match receive(&mut stream, uid, handler.is_some(), timeout).await {
         Ok(command) => {
@@ -138,7 +138,7 @@ async fn handle_connection(mut stream: UnixStream, handler: Option<Handler>, tim
     let send = async {
         stream.write_all(&line).await?;
         stream.shutdown().await?;
-        // Closing with a request unread would reset the connection, and the answer with it.
+        // Closing with an unread request would reset the connection and lose the response.
         let mut rest = stream.take(REQUEST_BYTES_MAX as u64);
         tokio::io::copy(&mut rest, &mut tokio::io::sink()).await
     };
@@ -151,14 +151,14 @@ async fn handle_connection(mut stream: UnixStream, handler: Option<Handler>, tim
 async fn receive(
     stream: &mut UnixStream,
     uid: Option<u32>,
-    has_place: bool,
+    has_permit: bool,
     timeout: Duration,
 ) -> Result<AdminCommand, Refusal> {
     let own = rustix::process::geteuid().as_raw();
     if !uid.is_some_and(|uid| uid == 0 || uid == own) {
         return Err(Refusal::User);
     }
-    if !has_place {
+    if !has_permit {
         return Err(Refusal::Busy);
     }
     let mut line = Vec::new();

@@ -10,12 +10,13 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::output::{chain, complain};
+use super::output::complain;
 use super::users::Users;
 use super::{DEFAULT_FILE, Exit};
 use crate::admin::client::{AdminError, send_command_to};
 use crate::admin::{AdminCommand, AdminResponse};
 use crate::config::{self, AdminSockets};
+use mcp_host::diagnostics::chain;
 use mcp_host::peers;
 
 /// Where a guard answers whose file has the default place, should nothing else be known.

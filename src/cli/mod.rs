@@ -6,8 +6,6 @@ mod check;
 mod demo;
 mod doctor;
 mod guard;
-mod handover;
-mod live;
 mod output;
 mod parity;
 mod receivers;

@@ -6,6 +6,7 @@ use std::error::Error;
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
 
+use mcp_host::diagnostics::chain;
 use mcp_host::journal::{self, Priority};
 
 /// A line on standard output.
@@ -29,21 +30,6 @@ pub(super) fn complain(line: impl Display) {
 /// An error and everything that caused it, on standard error.
 pub(super) fn complain_of(error: &dyn Error) {
     complain(chain(error));
-}
-
-/// An error and everything that caused it, as one line. A cause that the text already ends with is not told again.
-pub(super) fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let more = error.to_string();
-        if !text.ends_with(&more) {
-            text.push_str(": ");
-            text.push_str(&more);
-        }
-        cause = error.source();
-    }
-    text
 }
 
 /// Rows under a heading, columns as wide as their widest cell.

@@ -10,11 +10,12 @@ use rustix::process::{Pid, Signal, geteuid, kill_process};
 
 use super::Exit;
 use super::guard::Guard;
-use super::live::{count, listed};
 use super::output::{complain, complain_of, say, say_at};
 use super::status::unexpected;
 use crate::admin::{AdminCommand, AdminResponse, Reloaded};
+use crate::app::reload::problem_lines;
 use crate::config::{self, Environment, SecretFile};
+use mcp_host::diagnostics::count;
 use mcp_host::journal::Priority;
 use mcp_host::lend::{self, Lent, To};
 
@@ -59,7 +60,7 @@ impl Reload {
     /// The guard has no admin socket: its configuration is judged here, and its log has what came of it.
     fn signal(&self, file: &Path, main: Pid) -> Exit {
         if let Err(error) = config::load(file, &Environment::of_process()) {
-            self.tell_problems(&listed(error));
+            self.tell_problems(&problem_lines(error));
             return Exit::No;
         }
         match kill_process(main, Signal::HUP) {
@@ -96,7 +97,7 @@ impl Reload {
         for problem in problems {
             say_at(Priority::Error, problem);
         }
-        let count = count(problems.len());
+        let count = count(problems.len(), "problem");
         complain(format_args!("not reloaded: {count}; the running configuration stays"));
     }
 }

@@ -26,7 +26,7 @@ Examples:
   mcp-guard slots switch green        all traffic to green; refused unless green is healthy
   mcp-guard slots switch blue         and back
   mcp-guard slots switch green --wait 30    as soon as green is healthy
-  mcp-guard slots drain blue          blue takes no calls any more, not even in need; returns when it is idle
+  mcp-guard slots retire blue         blue takes no calls any more, not even in need; returns when it is idle
 
 Exit codes: 0 done, 1 refused or not drained in time, 2 the guard could not be asked.")]
 pub(super) struct Slots {
@@ -60,8 +60,11 @@ enum What {
         drain_timeout: u64,
     },
     /// Take a slot out of service, and wait until it is idle.
-    #[command(after_help = "Example:\n  mcp-guard slots drain blue && systemctl stop mcp-tools@blue")]
-    Drain {
+    #[command(
+        visible_alias = "drain",
+        after_help = "Example:\n  mcp-guard slots retire blue && systemctl stop mcp-tools@blue"
+    )]
+    Retire {
         /// `blue` or `green`.
         #[arg(value_parser = slot)]
         slot: Slot,
@@ -81,7 +84,7 @@ impl Slots {
                 Duration::from_secs(*wait),
             )
             .and_then(|_| drained(guard, slot.other(), *drain_timeout)),
-            What::Drain { slot, drain_timeout } => order(guard, RolloutCommand::Drain { slot: *slot })
+            What::Retire { slot, drain_timeout } => order(guard, RolloutCommand::Retire { slot: *slot })
                 .and_then(|_| drained(guard, *slot, *drain_timeout)),
         };
         result.err().unwrap_or(Exit::Done)
@@ -187,4 +190,25 @@ fn row(slot: &SlotStatus) -> [String; 6] {
         tools,
         slot.why.clone().unwrap_or_default(),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(subcommand)]
+        what: What,
+    }
+
+    #[test]
+    fn slots_retire_has_the_alias_drain() {
+        for name in ["retire", "drain"] {
+            let line = Line::try_parse_from(["slots", name, "blue", "--drain-timeout", "5"]).unwrap();
+            assert!(matches!(line.what, What::Retire { slot: Slot::Blue, drain_timeout: 5 }), "{name}");
+        }
+    }
 }

@@ -1,10 +1,10 @@
-//! The time as the rollout sees it: the wall clock at the start, and from then on what really passes.
+//! The time of the rollout: the wall clock at the start, and from then on the monotonic clock.
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use crate::rollout::Timestamp;
 
-/// Never goes back and never jumps, whatever is done to the machine's clock.
+/// Never goes back and never jumps, even if the machine's clock is set.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Clock {
     started: Timestamp,
@@ -22,7 +22,7 @@ impl Clock {
         self.at(Instant::now())
     }
 
-    /// The moment that this instant was; the start for anything before it.
+    /// The time of this instant; the start for any earlier one.
     pub(super) fn at(&self, instant: Instant) -> Timestamp {
         self.started + instant.saturating_duration_since(self.since)
     }

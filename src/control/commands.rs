@@ -1,19 +1,22 @@
-//! What operators may order, and what they are told. Plain data: the admin socket carries it.
+//! Commands of operators and their results, as plain data that the admin socket carries; and the requests to the
+//! controller.
 
 use serde::{Deserialize, Serialize};
+use tokio::sync::oneshot;
 
+use super::settings::Settings;
 use crate::parity::accept::Acceptance;
 use crate::parity::shadow::mismatch_log::Summary;
 use crate::rollout::status::Status;
 use crate::rollout::{Stage, Transition};
 use crate::upstream::Slot;
 
-/// An order.
+/// A command that changes the rollout or the roles of the slots.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum RolloutCommand {
     Start {
-        /// Against the parity gate, and though the candidate speaks less than stable.
+        /// Overrides the parity gate, and the check that the candidate speaks all that stable speaks.
         force: bool,
         /// Reviewed differences, for the whole rollout.
         #[serde(default)]
@@ -22,9 +25,9 @@ pub(crate) enum RolloutCommand {
     Pause,
     Resume,
     Promote {
-        /// Against the parity gate and the analysis.
+        /// Overrides the parity gate and the analysis.
         force: bool,
-        /// Reviewed differences, besides those of the start.
+        /// Reviewed differences, in addition to those of the start.
         #[serde(default)]
         accept: Vec<Acceptance>,
     },
@@ -36,13 +39,14 @@ pub(crate) enum RolloutCommand {
         force: bool,
     },
     /// Takes a slot out of service.
-    Drain {
+    #[serde(rename = "drain")]
+    Retire {
         slot: Slot,
     },
 }
 
 impl RolloutCommand {
-    /// The reviewed differences that come with it.
+    /// The reviewed differences of the command.
     pub(crate) fn accept(&self) -> &[Acceptance] {
         match self {
             RolloutCommand::Start { accept, .. } | RolloutCommand::Promote { accept, .. } => accept,
@@ -50,7 +54,7 @@ impl RolloutCommand {
             | RolloutCommand::Resume
             | RolloutCommand::Rollback { .. }
             | RolloutCommand::Switch { .. }
-            | RolloutCommand::Drain { .. } => &[],
+            | RolloutCommand::Retire { .. } => &[],
         }
     }
 
@@ -63,29 +67,57 @@ impl RolloutCommand {
             RolloutCommand::Promote { .. } => "rollout promote",
             RolloutCommand::Rollback { .. } => "rollout rollback",
             RolloutCommand::Switch { .. } => "slots switch",
-            RolloutCommand::Drain { .. } => "slots drain",
+            RolloutCommand::Retire { .. } => "slots drain",
         }
     }
 }
 
-/// An order was carried out.
+/// A command that was carried out.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct CommandResult {
     pub(crate) transition: Transition,
-    /// What the operator should know besides.
+    /// Further facts for the operator.
     pub(crate) notes: Vec<String>,
 }
 
-/// The whole picture.
+/// State of the rollout and of both slots.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct RolloutReport {
     pub(crate) status: Status,
-    /// What is not as it should be: state not saved, another guard owns it, and the like.
+    /// Faults, such as: the state is not saved, another guard owns it.
     pub(crate) problems: Vec<String>,
-    /// What copies of calls have shown since the latest shadow stage began; none before the first.
+    /// Results of copied calls since the latest shadow stage began; none before the first.
     #[serde(default)]
     pub(crate) shadow: Option<Summary>,
     /// The latest transition.
     #[serde(default)]
     pub(crate) last: Option<Transition>,
+}
+
+/// The response to a command.
+pub(super) type Reply = oneshot::Sender<Result<CommandResult, String>>;
+
+/// A command that has not been carried out yet.
+pub(super) struct PendingCommand {
+    pub(super) command: RolloutCommand,
+    pub(super) who: String,
+    pub(super) reply: Reply,
+    pub(super) notes: Vec<String>,
+}
+
+impl PendingCommand {
+    pub(super) fn refuse(self, why: String) {
+        // A caller that is gone needs no response.
+        let _ = self.reply.send(Err(why));
+    }
+}
+
+/// A request to the controller.
+pub(super) enum Request {
+    Command(PendingCommand),
+    Report(oneshot::Sender<RolloutReport>),
+    History(oneshot::Sender<Vec<Transition>>),
+    Configure(Box<Settings>, oneshot::Sender<Result<Vec<String>, String>>),
+    ReleaseState(oneshot::Sender<Result<(), String>>),
+    ReclaimState,
 }

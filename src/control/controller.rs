@@ -1,13 +1,13 @@
-//! The loop of the control plane, and the only owner of the rollout.
+//! The controller: the loop of the control plane, and the only owner of the rollout.
 //!
-//! Whatever comes in is handed to `Rollout::handle`; what comes out is published first (that is what protects clients),
-//! then told and saved. Must not decide anything itself. Orders are `ordering`, a change of owner is `lending`,
-//! what metrics show is `gauges`, when to look next is `poll`.
+//! Each input is passed to `Rollout::handle`. A transition is published first, because that protects clients, then logged,
+//! sent to receivers and saved. Must not decide anything itself.
 
 mod commands;
 mod gauges;
 mod ownership;
 mod poll_interval;
+mod preflight;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,35 +15,48 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use self::poll_interval::{INTERVAL_MIN, PollInterval};
+use self::preflight::PreflightResult;
 use super::clock::Clock;
+use super::commands::{Request, RolloutReport};
 use super::notify::Notifier;
-use super::{Request, Settings, Setup};
-use crate::control::commands::{CommandResult, RolloutReport};
-use crate::control::controller::commands::PendingCommand;
-use crate::control::controller::poll_interval::{INTERVAL_MIN, PollInterval};
-use crate::control::parity_check;
-use crate::control::parity_check::{Comparison, describe};
-use crate::control::persistence::{Persistence, contradiction, open, resume_from};
-use crate::control::probe_tasks::{Observation, ProbeTasks};
-use crate::control::state_file::Saved;
-use crate::control::state_writer::{Progress, StateWriter};
+use super::parity_check::{self, Comparison, describe};
+use super::persistence::{Persistence, contradiction, open, resume_from};
+use super::probe_tasks::{Observation, ProbeTasks};
+use super::settings::Settings;
+use super::state_file::Saved;
+use super::state_writer::Progress;
 use crate::parity::accept::Acceptance;
 use crate::rollout::sample::FinishedCall;
 use crate::rollout::{Event, Health, Rollout, State, Transition};
 use crate::telemetry::metrics::RolloutMetrics;
 use crate::upstream::{Slot, Split};
 
-/// Between two looks at what is slow to change: gauges, and whether another guard has let go of the state.
-const NOW_AND_THEN: Duration = Duration::from_millis(500);
-const SEEN_MAX: usize = 256;
+/// Interval of the slow tick: gauges, and whether another guard has released the state.
+const SLOW_TICK: Duration = Duration::from_millis(500);
+const RESULTS_MAX: usize = 256;
 /// Samples taken out of their queue at a time.
 const BATCH: usize = 256;
 
-/// The answer to an order.
-pub(super) type Reply = oneshot::Sender<Result<CommandResult, String>>;
+/// What the control plane is built from.
+pub(crate) struct Setup {
+    /// Where the state is saved; without it, the state ends with the process.
+    pub(crate) folder: Option<PathBuf>,
+    pub(crate) settings: Settings,
+    /// Every finished call.
+    pub(crate) samples: mpsc::Receiver<FinishedCall>,
+    pub(crate) metrics: RolloutMetrics,
+    /// Publishes the route: the split, and whether newer protocol versions are fenced off. Must return at once.
+    pub(crate) publish: Box<dyn Fn(Split, bool) + Send>,
+    /// Passes on the names of a slot's tools. Must return at once.
+    pub(crate) learn: Box<dyn Fn(Slot, Vec<String>) + Send>,
+}
+
+/// A channel whose both ends the controller holds: its tasks send, its loop receives.
+type Results<T> = (mpsc::Sender<T>, mpsc::Receiver<T>);
 
 pub(super) struct Controller {
     clock: Clock,
@@ -57,30 +70,38 @@ pub(super) struct Controller {
     released_to: Option<PathBuf>,
     persistence: Persistence,
     samples: mpsc::Receiver<FinishedCall>,
-    /// Samples just taken out of their queue; empty between looks.
+    /// Samples just taken out of their queue; empty between ticks.
     batch: Vec<FinishedCall>,
     metrics: RolloutMetrics,
     publish: Box<dyn Fn(Split, bool) + Send>,
     learn: Box<dyn Fn(Slot, Vec<String>) + Send>,
     published: Option<(Split, bool)>,
-    /// The names of each slot's tools, as its probes last saw them.
-    names: [Option<Vec<String>>; 2],
-    /// Starts with the loop.
-    notifier: Option<Notifier>,
-    /// A start is being prepared.
-    comparing: bool,
+    /// The names of each slot's tools, from its latest probe.
+    tool_names: [Option<Vec<String>>; 2],
+    notifier: Notifier,
+    probes: ProbeTasks,
+    observations: mpsc::Receiver<Observation>,
+    preflights: Results<PreflightResult>,
+    comparisons: Results<(usize, Comparison)>,
+    /// The preflight of a start is running.
+    preparing_start: bool,
+    /// Where the responses of backends are parsed.
+    reader: Handle,
+    poll: PollInterval,
+    ticked: Instant,
+    slow_ticked: Instant,
 }
 
 impl Controller {
-    /// Reads the state and publishes the route that it asks for.
-    pub(super) fn prepare(setup: Setup) -> Controller {
+    /// Reads the state and publishes its route. Must be called inside the control plane's runtime.
+    pub(super) fn new(setup: Setup, reader: Handle) -> Controller {
         let Setup { folder, settings, samples, metrics, publish, learn } = setup;
         let clock = Clock::start();
         let (saved, persistence) = match &folder {
-            None => (
-                None,
-                Persistence::Unavailable("listen.state is not set: a restart forgets the rollout".to_owned()),
-            ),
+            None => {
+                let why = "listen.state is not set: a restart forgets the rollout";
+                (None, Persistence::Unavailable(why.to_owned()))
+            }
             Some(folder) => open(folder),
         };
         if let (Persistence::ForeignOwner, Some(folder)) = (&persistence, &folder) {
@@ -91,171 +112,91 @@ impl Controller {
             );
         }
         let Saved { state, history, accepted } = resume_from(saved, &settings);
-        let rollout = rollout_from(state, &settings, &clock);
-        let mut task = Controller {
+        let (observations_sender, observations) = mpsc::channel(RESULTS_MAX);
+        let mut controller = Controller {
+            rollout: rollout_from(state, &settings, &clock),
             clock,
-            rollout,
             history,
             accepted,
-            settings,
             folder,
             released_to: None,
             persistence,
             samples,
             batch: Vec::new(),
-            metrics,
             publish,
             learn,
             published: None,
-            names: [None, None],
-            notifier: None,
-            comparing: false,
+            tool_names: [None, None],
+            notifier: Notifier::start(settings.rollout.receivers.clone(), &metrics),
+            metrics,
+            probes: ProbeTasks::new(observations_sender, reader.clone()),
+            settings,
+            observations,
+            preflights: mpsc::channel(RESULTS_MAX),
+            comparisons: mpsc::channel(RESULTS_MAX),
+            preparing_start: false,
+            reader,
+            poll: PollInterval::new(),
+            ticked: Instant::now(),
+            slow_ticked: Instant::now(),
         };
-        task.publish();
-        task
+        controller.publish();
+        controller
     }
 
-    pub(super) async fn run(mut self, mut requests: mpsc::Receiver<Request>, reader: Handle) {
-        let (reports, mut seen) = mpsc::channel(SEEN_MAX);
-        self.notifier = Some(Notifier::start(self.settings.rollout.receivers.clone(), &self.metrics));
-        let mut watches = ProbeTasks::new(reports, reader.clone());
-        let (looked, mut looks) = mpsc::channel(SEEN_MAX);
-        let (compared, mut gates) = mpsc::channel(SEEN_MAX);
-        self.keep();
-        watches.probe(&self.settings);
-        self.show();
-        let (mut ticked, mut shown, mut poll) = (Instant::now(), Instant::now(), PollInterval::new());
+    pub(super) async fn run(mut self, mut requests: mpsc::Receiver<Request>) {
+        self.probes.start(&self.settings);
+        self.update_gauges();
         loop {
-            watches.check(&self.settings, &self.rollout);
-            let pause = self.pause(&poll);
+            self.probes.check(&self.settings, &self.rollout);
+            let next_tick = self.ticked + self.interval();
             tokio::select! {
                 biased;
                 request = requests.recv() => match request {
+                    Some(request) => self.on_request(request),
                     None => return,
-                    Some(Request::RolloutReport(reply)) => {
-                        self.tick();
-                        let _ = reply.send(self.overview());
-                    }
-                    Some(Request::History(reply)) => { let _ = reply.send(self.history.clone()); }
-                    Some(Request::Configure(settings, reply)) => {
-                        let may = self.may_configure(&settings);
-                        if may.is_ok() {
-                            watches.configure(&self.settings, &settings);
-                            self.configure(*settings);
-                        }
-                        let _ = reply.send(may);
-                    }
-                    Some(Request::ReleaseState(reply)) => self.release_state(reply),
-                    Some(Request::ReclaimState) => self.reclaim_state(),
-                    Some(Request::RolloutCommand { order, who, reply }) => {
-                        let pending = PendingCommand { order, who, reply, notes: Vec::new() };
-                        self.take(pending, &reader, &looked);
-                    }
                 },
-                Some(looked) = looks.recv() => {
-                    if looked.verdict.is_ok() && *self.rollout.health(looked.at) == Health::Healthy {
-                        watches.restart_after_success(looked.at, &self.settings);
-                    }
-                    self.looked(looked);
-                }
-                Some((step, outcome)) = gates.recv() => self.pass(step, outcome),
-                Some(seen) = seen.recv() => {
-                    self.see(seen);
-                    // Awake for this anyway: while nobody calls, what is slow to change needs no wake-up of its own.
-                    if poll.is_asleep() && shown.elapsed() >= NOW_AND_THEN {
-                        shown = Instant::now();
-                        self.now_and_then();
-                    }
-                }
-                // Whoever waits here is woken by every sample: so nobody does while they keep coming.
-                Some(ended) = self.samples.recv(), if poll.is_asleep() => {
-                    self.take_note(ended);
-                    poll.wake();
-                    ticked = Instant::now();
-                }
-                () = tokio::time::sleep_until(ticked + pause) => {
-                    ticked = Instant::now();
-                    poll.seen(self.tick());
-                    if ticked >= shown + NOW_AND_THEN {
-                        shown = ticked;
-                        self.now_and_then();
-                    }
-                }
+                Some(result) = self.preflights.1.recv() => self.on_preflight(result),
+                Some((step, comparison)) = self.comparisons.1.recv() => self.on_comparison(step, comparison),
+                Some(observation) = self.observations.recv() => self.on_observation(observation),
+                // Each sample would wake the loop here, so it waits here only while no samples come.
+                Some(call) = self.samples.recv(), if self.poll.is_idle() => self.on_first_sample(call),
+                () = tokio::time::sleep_until(next_tick) => self.on_tick(),
             }
             self.publish();
-            self.come_to_gate(&reader, &compared);
+            self.compare_if_due();
         }
     }
 
-    /// Compares the backends where the rollout waits for that. It goes on beside everything else.
-    fn come_to_gate(&mut self, reader: &Handle, compared: &mpsc::Sender<(usize, Comparison)>) {
-        let Some(step) = self.rollout.wants_comparison() else { return };
-        let state = self.rollout.state();
-        let (stable, candidate) =
-            (self.settings.backend(state.stable), self.settings.backend(state.candidate()));
-        let (Some(stable), Some(candidate)) = (stable.cloned(), candidate.cloned()) else { return };
-        let (accepted, compared) = (self.accepted.clone(), compared.clone());
-        let secrets = self.settings.secrets.clone();
-        reader.spawn(async move {
-            let outcome = parity_check::compare(&stable, &candidate, &secrets, accepted).await;
-            let _ = compared.send((step, outcome)).await;
-        });
-    }
-
-    /// The comparison before the end of a step has ended.
-    fn pass(&mut self, step: usize, outcome: Comparison) {
-        let Comparison { compared, notes } = outcome;
-        log::info!("rollout: parity before the end of step {}: {}", step + 1, describe(&compared, &notes));
-        self.handle(Event::Gate { step, compared });
-    }
-
-    /// How long to wait for the next look.
-    fn pause(&self, poll: &PollInterval) -> Duration {
-        // The state may change hands at any moment.
-        let changing = matches!(self.persistence, Persistence::ForeignOwner) || self.released_to.is_some();
-        match self.rollout.state().run {
-            Some(_) => INTERVAL_MIN,
-            None if changing => poll.pause().min(NOW_AND_THEN),
-            None => poll.pause(),
+    fn on_request(&mut self, request: Request) {
+        match request {
+            Request::Command(pending) => self.on_command(pending),
+            Request::Report(reply) => {
+                self.tick();
+                let _ = reply.send(self.report());
+            }
+            Request::History(reply) => drop(reply.send(self.history.clone())),
+            Request::Configure(settings, reply) => {
+                let checked = self.check_settings(&settings);
+                if checked.is_ok() {
+                    self.configure(*settings);
+                }
+                let _ = reply.send(checked);
+            }
+            Request::ReleaseState(reply) => self.on_release_state(reply),
+            Request::ReclaimState => self.on_reclaim_state(),
         }
     }
 
-    /// Everything that ended since the last look, then the time. Returns how much it was.
-    fn tick(&mut self) -> usize {
-        let seen = self.take_notes();
-        self.handle(Event::Tick);
-        self.follow_owner();
-        seen
-    }
-
-    /// All samples that wait, in batches: one by one, each would take and give back a lock.
-    fn take_notes(&mut self) -> usize {
-        // Nobody is woken: whoever looks again does so by the clock.
-        let (mut seen, mut context) = (0, Context::from_waker(Waker::noop()));
-        let mut batch = std::mem::take(&mut self.batch);
-        while let Poll::Ready(1..) = self.samples.poll_recv_many(&mut context, &mut batch, BATCH) {
-            seen += batch.len();
-            batch.drain(..).for_each(|ended| self.take_note(ended));
-        }
-        self.batch = batch;
-        seen
-    }
-
-    fn take_note(&mut self, ended: FinishedCall) {
-        let at = self.clock.at(ended.when);
-        // A sample alone decides nothing, so the time of the look does not matter to it.
-        let _ = self.rollout.handle(Event::Sample(ended.at(at)), at);
-    }
-
-    fn see(&mut self, seen: Observation) {
-        match seen {
+    fn on_observation(&mut self, observation: Observation) {
+        match observation {
             Observation::Probe { slot, health, surface, names } => {
                 if let Some(names) = names {
-                    self.names[usize::from(slot == Slot::Green)] = Some(names.clone());
+                    self.tool_names[usize::from(slot == Slot::Green)] = Some(names.clone());
                     (self.learn)(slot, names);
                 }
                 if *self.rollout.health(slot) != health {
-                    tell_health(slot, &health);
+                    log_health(slot, &health);
                 }
                 self.metrics.set_healthy(slot, health == Health::Healthy);
                 let answered = surface.as_ref().is_some_and(|surface| surface.tools > 0);
@@ -272,9 +213,86 @@ impl Controller {
                 self.handle(Event::Check { name, failure });
             }
         }
+        // While no calls come, the slow tick runs with the probes and needs no wake-up of its own.
+        if self.poll.is_idle() {
+            self.slow_tick_if_due(Instant::now());
+        }
     }
 
-    /// Lets the rollout decide. The route follows at once; then the transition is told and saved.
+    fn on_first_sample(&mut self, call: FinishedCall) {
+        self.record(call);
+        self.poll.reset();
+        self.ticked = Instant::now();
+    }
+
+    fn on_tick(&mut self) {
+        self.ticked = Instant::now();
+        let samples = self.tick();
+        self.poll.adapt(samples);
+        self.slow_tick_if_due(self.ticked);
+    }
+
+    /// The comparison before the end of a step has ended.
+    fn on_comparison(&mut self, step: usize, comparison: Comparison) {
+        let Comparison { compared, notes } = comparison;
+        log::info!("rollout: parity before the end of step {}: {}", step + 1, describe(&compared, &notes));
+        self.handle(Event::Gate { step, compared });
+    }
+
+    /// Starts the comparison that the rollout waits for. It runs beside everything else.
+    fn compare_if_due(&mut self) {
+        let Some(step) = self.rollout.wants_comparison() else { return };
+        let state = self.rollout.state();
+        let (stable, candidate) =
+            (self.settings.backend(state.stable), self.settings.backend(state.candidate()));
+        let (Some(stable), Some(candidate)) = (stable.cloned(), candidate.cloned()) else { return };
+        let (accepted, results) = (self.accepted.clone(), self.comparisons.0.clone());
+        let secrets = self.settings.secrets.clone();
+        self.reader.spawn(async move {
+            let comparison = parity_check::compare(&stable, &candidate, &secrets, accepted).await;
+            let _ = results.send((step, comparison)).await;
+        });
+    }
+
+    /// Time from one tick to the next.
+    fn interval(&self) -> Duration {
+        // The owner of the state may change at any time.
+        let changing = matches!(self.persistence, Persistence::ForeignOwner) || self.released_to.is_some();
+        match self.rollout.state().run {
+            Some(_) => INTERVAL_MIN,
+            None if changing => self.poll.interval().min(SLOW_TICK),
+            None => self.poll.interval(),
+        }
+    }
+
+    /// Counts all samples that wait, then the time. Returns the number of samples.
+    fn tick(&mut self) -> usize {
+        let samples = self.record_waiting();
+        self.handle(Event::Tick);
+        self.follow_owner();
+        samples
+    }
+
+    /// Records all samples that wait, in batches: a lock for each sample would cost more.
+    fn record_waiting(&mut self) -> usize {
+        // The next tick reads the queue by the clock, so no waker is needed.
+        let (mut samples, mut context) = (0, Context::from_waker(Waker::noop()));
+        let mut batch = std::mem::take(&mut self.batch);
+        while let Poll::Ready(1..) = self.samples.poll_recv_many(&mut context, &mut batch, BATCH) {
+            samples += batch.len();
+            batch.drain(..).for_each(|call| self.record(call));
+        }
+        self.batch = batch;
+        samples
+    }
+
+    fn record(&mut self, call: FinishedCall) {
+        let at = self.clock.at(call.when);
+        // A sample alone leads to no transition.
+        let _ = self.rollout.handle(Event::Sample(call.at(at)), at);
+    }
+
+    /// Passes an event to the rollout and carries out the transition: publish, log, notify, save.
     fn handle(&mut self, event: Event) -> Option<Transition> {
         if matches!(self.persistence, Persistence::ForeignOwner) {
             return None;
@@ -283,9 +301,9 @@ impl Controller {
         self.publish();
         log::warn!("rollout: {transition}");
         if transition.from.step != transition.to.step
-            && let Some(nobody) = self.rollout.empty_share()
+            && let Some(warning) = self.rollout.empty_share()
         {
-            log::warn!("rollout: {nobody}");
+            log::warn!("rollout: {warning}");
         }
         self.metrics.transition(&transition);
         if self.rollout.state().run.is_none() {
@@ -301,14 +319,12 @@ impl Controller {
         if let Persistence::Active(writer) = &self.persistence {
             writer.save(saved);
         }
-        if let Some(notifier) = &self.notifier {
-            notifier.tell(&Arc::new(transition.clone()));
-        }
-        self.show();
+        self.notifier.notify(&Arc::new(transition.clone()));
+        self.update_gauges();
         Some(transition)
     }
 
-    /// Publishes the route if it is another one than before.
+    /// Publishes the route if it has changed.
     fn publish(&mut self) {
         let route = (self.rollout.split(), self.rollout.fenced());
         if self.published.as_ref() != Some(&route) {
@@ -318,8 +334,8 @@ impl Controller {
         }
     }
 
-    /// What an operator should know of a new configuration, or why it must not hold.
-    fn may_configure(&self, settings: &Settings) -> Result<Vec<String>, String> {
+    /// Checks a new configuration: warnings for the operator, or the reason for a refusal.
+    fn check_settings(&self, settings: &Settings) -> Result<Vec<String>, String> {
         let serves = self.rollout.state().stable;
         if settings.backend(serves).is_none() {
             let (slot, other) = (serves.as_str(), serves.other().as_str());
@@ -331,67 +347,45 @@ impl Controller {
     }
 
     fn configure(&mut self, settings: Settings) {
+        self.probes.configure(&self.settings, &settings);
         self.rollout.configure(&settings.configured(), settings.split_context.clone());
-        let gone = Slot::ALL.into_iter().filter(|slot| settings.backend(*slot).is_none());
-        for slot in gone {
+        let removed = Slot::ALL.into_iter().filter(|slot| settings.backend(*slot).is_none());
+        for slot in removed {
             let health = Health::Unhealthy("it is no longer configured".to_owned());
             self.handle(Event::Health { slot, health, answered: false });
-            self.names[usize::from(slot == Slot::Green)] = None;
+            self.tool_names[usize::from(slot == Slot::Green)] = None;
             self.metrics.remove(slot);
         }
         if self.settings.rollout.receivers != settings.rollout.receivers {
-            self.notifier = Some(Notifier::start(settings.rollout.receivers.clone(), &self.metrics));
+            self.notifier = Notifier::start(settings.rollout.receivers.clone(), &self.metrics);
         }
         self.settings = settings;
     }
 
-    fn now_and_then(&mut self) {
-        if let (Persistence::ForeignOwner, Some(folder)) = (&self.persistence, &self.folder) {
-            let (saved, persistence) = open(folder);
-            if !matches!(persistence, Persistence::ForeignOwner) {
-                log::info!("rollout: the guard before this one has let go of the state");
-                let Saved { state, history, accepted } = resume_from(saved, &self.settings);
-                self.rollout = rollout_from(state, &self.settings, &self.clock);
-                (self.history, self.accepted, self.persistence) = (history, accepted, persistence);
-                self.keep();
-            }
+    fn slow_tick_if_due(&mut self, now: Instant) {
+        if now < self.slow_ticked + SLOW_TICK {
+            return;
         }
-        self.show();
-    }
-
-    /// Starts saving, now that there is a runtime to live in.
-    fn keep(&mut self) {
-        let persistence = std::mem::replace(&mut self.persistence, Persistence::ForeignOwner);
-        self.persistence = match persistence {
-            Persistence::Opened(store) => match StateWriter::start(store, self.rollout.state().seq) {
-                Ok(writer) => Persistence::Active(writer),
-                Err(error) => {
-                    Persistence::Unavailable(format!("cannot start the thread that saves it: {error}"))
-                }
-            },
-            other @ (Persistence::Active(_) | Persistence::ForeignOwner | Persistence::Unavailable(_)) => {
-                other
-            }
-        };
+        self.slow_ticked = now;
+        self.open_released_state();
+        self.update_gauges();
     }
 
     fn progress(&self) -> Option<(tokio::sync::watch::Receiver<Progress>, u64)> {
         match &self.persistence {
             Persistence::Active(writer) => Some((writer.progress(), self.rollout.state().seq)),
-            Persistence::Opened(_) | Persistence::ForeignOwner | Persistence::Unavailable(_) => None,
+            Persistence::ForeignOwner | Persistence::Unavailable(_) => None,
         }
     }
 
-    fn overview(&mut self) -> RolloutReport {
+    fn report(&mut self) -> RolloutReport {
         let mut problems = self.warnings();
         if let Some((progress, _)) = self.progress()
             && let Some(problem) = &progress.borrow().problem
         {
             problems.push(format!("the state is not saved: {problem}"));
         }
-        if let Err(why) = self.may_order() {
-            problems.push(why);
-        }
+        problems.extend(self.check_ownership().err());
         let (status, last) = (self.rollout.status(self.clock.now()), self.history.last().cloned());
         RolloutReport { status, problems, shadow: None, last }
     }
@@ -409,13 +403,13 @@ impl Controller {
     }
 }
 
-/// Takes up a state in the surroundings that the configuration makes.
+/// A rollout that continues from a state, with the configured slots and plan.
 fn rollout_from(state: State, settings: &Settings, clock: &Clock) -> Rollout {
     Rollout::new(state, &settings.configured(), &settings.rollout.plan, clock.now())
         .within(settings.split_context.clone())
 }
 
-fn tell_health(slot: Slot, health: &Health) {
+fn log_health(slot: Slot, health: &Health) {
     match health {
         Health::Healthy => log::info!("slot {}: healthy", slot.as_str()),
         Health::Unhealthy(why) => log::warn!("slot {}: not healthy: {why}", slot.as_str()),

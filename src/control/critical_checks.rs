@@ -1,4 +1,4 @@
-//! Critical checks: what the candidate depends on, asked through one of its tools or by a program of the operator's.
+//! Critical checks of what the candidate depends on: a call of one of its tools, or a program of the operator.
 //!
 //! Bounded in time, and a program gets nothing of this process's environment but `PATH`: tokens live there.
 
@@ -12,7 +12,7 @@ use crate::upstream::{Backend, Secrets};
 
 const WORDS_MAX: u64 = 200;
 
-/// Makes the check once: nothing, or why it fails.
+/// Runs the check once. Returns the reason of a failure.
 pub(super) async fn check(check: &CriticalCheck, candidate: &Backend, secrets: &Secrets) -> Option<String> {
     let outcome = async {
         match &check.probe {
@@ -21,7 +21,7 @@ pub(super) async fn check(check: &CriticalCheck, candidate: &Backend, secrets: &
                 let client = Client::new(Target::of_backend(candidate), limits).with_secrets(secrets);
                 call(&client, name, &serde_json::Value::Object(arguments.clone())).await
             }
-            // What it says may come from the backend.
+            // Its output may quote the backend.
             Probe::Exec(command) => run(command).await.map_err(|why| secrets.clean_text(&why)),
         }
     };
@@ -54,7 +54,7 @@ async fn run(command: &Program) -> Result<(), String> {
         .map_err(|error| format!("cannot run {named}: {error}"))?;
     let mut words = Vec::new();
     if let Some(stderr) = child.stderr.take() {
-        // Its first words tell why; a program that says more must not be blocked, so the pipe is closed after them.
+        // The first words hold the reason. The pipe is closed after them, so that a longer output does not block the program.
         let _ = stderr.take(WORDS_MAX).read_to_end(&mut words).await;
     }
     let status = child.wait().await.map_err(|error| format!("cannot wait for {named}: {error}"))?;
@@ -66,7 +66,7 @@ async fn run(command: &Program) -> Result<(), String> {
     Err(format!("{named} ended with {status}{colon}{}", words.trim()))
 }
 
-/// The program with nothing in its environment but `PATH`; it dies with whoever waits for it.
+/// The program with only `PATH` in its environment; it is killed when the task that waits for it ends.
 pub(super) fn prepare(command: &Program) -> tokio::process::Command {
     let mut prepared = tokio::process::Command::new(&command.program);
     prepared.args(&command.arguments).env_clear().kill_on_drop(true);

@@ -1,7 +1,7 @@
-//! The control plane: the one task that owns the rollout. It hears samples, probes and commands, lets `rollout` decide,
-//! publishes the route, and tells everybody who should know.
+//! The control plane: one controller owns the rollout. It receives samples, probes and commands, lets `rollout` decide,
+//! publishes the route, and reports each transition.
 //!
-//! It has a thread of its own, so that the load on the data plane cannot delay a rollback. Must not know Pingora, nor how
+//! It has a thread of its own, so that load on the data plane cannot delay a rollback. Must not know Pingora, nor how
 //! commands arrive.
 
 mod clock;
@@ -13,99 +13,28 @@ mod parity_check;
 mod persistence;
 mod probe;
 mod probe_tasks;
+mod settings;
 pub(crate) mod state_file;
 mod state_writer;
 
 use std::io;
-use std::path::PathBuf;
-use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 
 pub(crate) use commands::{CommandResult, RolloutCommand, RolloutReport};
+pub(crate) use controller::Setup;
 pub(crate) use persistence::contradiction;
+pub(crate) use settings::Settings;
 
-use crate::config::{self, Config, SplitKey};
-use crate::rollout::sample::FinishedCall;
-use crate::rollout::{Member, SplitContext, Transition};
-use crate::telemetry::metrics::RolloutMetrics;
-use crate::upstream::{Backend, Secrets, Slot, Split};
+use crate::rollout::Transition;
+use commands::{PendingCommand, Request};
+use controller::Controller;
 
-/// Requests that may wait; they come from an operator's hands.
+/// Requests that may wait; operators send them.
 const REQUESTS_MAX: usize = 64;
 
-/// Threads that read long lists and compare: one for each slot and one for a comparison.
+/// Threads that parse long lists and compare: one for each slot and one for a comparison.
 const READERS_MAX: usize = 3;
-
-/// What of the configuration concerns the control plane.
-#[derive(Clone)]
-pub(crate) struct Settings {
-    backends: [Option<Backend>; 2],
-    stable: Slot,
-    says_stable: bool,
-    split_context: SplitContext,
-    health: config::Health,
-    rollout: config::plan::Rollout,
-    /// Must not be quoted from a backend's answer.
-    secrets: Secrets,
-}
-
-impl Settings {
-    pub(crate) fn of(config: &Config) -> Settings {
-        Settings {
-            backends: Slot::ALL.map(|slot| config.backend(slot).cloned()),
-            stable: config.stable,
-            says_stable: config.says_stable,
-            split_context: SplitContext { standby: config.standby, clients: members(config) },
-            health: config.health,
-            rollout: config.rollout.clone(),
-            secrets: config.secrets.clone(),
-        }
-    }
-
-    fn backend(&self, slot: Slot) -> Option<&Backend> {
-        let [blue, green] = &self.backends;
-        match slot {
-            Slot::Blue => blue.as_ref(),
-            Slot::Green => green.as_ref(),
-        }
-    }
-
-    fn configured(&self) -> Vec<Slot> {
-        Slot::ALL.into_iter().filter(|slot| self.backend(*slot).is_some()).collect()
-    }
-}
-
-/// With more clients than this, no share is empty, and they need not be known by name.
-const MEMBERS_MAX: usize = 1_000;
-
-/// The clients that a share is made of; none where each request is split for itself.
-fn members(config: &Config) -> Arc<[Member]> {
-    match config.split_key {
-        SplitKey::Client if config.clients.len() <= MEMBERS_MAX => {
-            let members = config.clients.iter().map(|client| Member {
-                name: client.name.clone(),
-                key: client.cohort.as_ref().unwrap_or(&client.name).clone(),
-            });
-            members.collect()
-        }
-        SplitKey::Client | SplitKey::Request => Arc::default(),
-    }
-}
-
-/// What the control plane is given.
-pub(crate) struct Setup {
-    /// Where the state is kept; without it, it dies with the process.
-    pub(crate) folder: Option<PathBuf>,
-    pub(crate) settings: Settings,
-    /// Every finished call.
-    pub(crate) samples: mpsc::Receiver<FinishedCall>,
-    pub(crate) metrics: RolloutMetrics,
-    /// Publishes the route: who gets what, and whether newer protocol versions are fenced off. Must return at once.
-    pub(crate) publish: Box<dyn Fn(Split, bool) + Send>,
-    /// Hands on the names of a slot's tools. Must return at once.
-    pub(crate) learn: Box<dyn Fn(Slot, Vec<String>) + Send>,
-}
 
 /// A handle on the control plane. Cheap to clone.
 #[derive(Clone)]
@@ -113,87 +42,76 @@ pub(crate) struct Control {
     requests: mpsc::Sender<Request>,
 }
 
-enum Request {
-    RolloutCommand {
-        order: RolloutCommand,
-        who: String,
-        reply: oneshot::Sender<Result<CommandResult, String>>,
-    },
-    RolloutReport(oneshot::Sender<RolloutReport>),
-    History(oneshot::Sender<Vec<Transition>>),
-    Configure(Box<Settings>, oneshot::Sender<Result<Vec<String>, String>>),
-    ReleaseState(oneshot::Sender<Result<(), String>>),
-    ReclaimState,
-}
-
 impl Control {
-    /// Publishes the route that the saved state asks for, and starts. When this returns, calls may be served.
+    /// Publishes the route of the saved state, and starts. When this returns, calls may be served.
     pub(crate) fn start(setup: Setup) -> io::Result<Control> {
         let (requests, queue) = mpsc::channel(REQUESTS_MAX);
-        let task = controller::Controller::prepare(setup);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        // What backends send is read apart from the decisions: no answer, however it is made, delays a rollback.
+        // Responses of backends are parsed apart from the decisions, so that no response can delay a rollback.
         let reader = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .max_blocking_threads(READERS_MAX)
             .thread_name("probes")
             .enable_all()
             .build()?;
+        let controller = {
+            let _entered = runtime.enter();
+            Controller::new(setup, reader.handle().clone())
+        };
         let thread = std::thread::Builder::new().name("rollout".to_owned());
         thread.spawn(move || {
-            runtime.block_on(task.run(queue, reader.handle().clone()));
+            runtime.block_on(controller.run(queue));
             reader.shutdown_background();
         })?;
         Ok(Control { requests })
     }
 
-    /// Carries out an order; `Err` says why not.
-    pub(crate) async fn order(&self, order: RolloutCommand, who: String) -> Result<CommandResult, String> {
-        let (reply, answer) = oneshot::channel();
-        self.ask(Request::RolloutCommand { order, who, reply }, answer).await.and_then(|result| result)
+    /// Carries out a command; `Err` is the reason for a refusal.
+    pub(crate) async fn run(&self, command: RolloutCommand, who: String) -> Result<CommandResult, String> {
+        self.request(|reply| Request::Command(PendingCommand { command, who, reply, notes: Vec::new() }))
+            .await?
     }
 
-    pub(crate) async fn overview(&self) -> Result<RolloutReport, String> {
-        let (reply, answer) = oneshot::channel();
-        self.ask(Request::RolloutReport(reply), answer).await
+    pub(crate) async fn report(&self) -> Result<RolloutReport, String> {
+        self.request(Request::Report).await
     }
 
     /// The oldest transition first.
     pub(crate) async fn history(&self) -> Result<Vec<Transition>, String> {
-        let (reply, answer) = oneshot::channel();
-        self.ask(Request::History(reply), answer).await
+        self.request(Request::History).await
     }
 
-    /// A new configuration is to hold: what an operator should know of it, or why it must not. Waits, so not for a thread
-    /// that serves.
+    /// Applies a new configuration: the warnings for the operator, or the reason for a refusal. Blocks, so it must not be
+    /// called on a thread that serves.
     pub(crate) fn configure(&self, settings: Settings) -> Result<Vec<String>, String> {
-        let (reply, answer) = oneshot::channel();
+        let (reply, response) = oneshot::channel();
         let busy = |_| {
             let reason = "the control plane is busy and did not take [slots], [health] and [rollout] over";
             format!("{reason} (hint: reload once more)")
         };
         self.requests.try_send(Request::Configure(Box::new(settings), reply)).map_err(busy)?;
-        answer
-            .blocking_recv()
-            .unwrap_or_else(|_| Err("the control plane has stopped; see the log".to_owned()))
+        response.blocking_recv().unwrap_or_else(|_| Err(stopped()))
     }
 
-    /// Another process is about to own the rollout: saves what is left to save, lets go of the state, and from then on
-    /// does as the state says. `Err` says why that process would not know what it must.
+    /// Saves the state and releases it, because another process is about to own the rollout; from then on this process
+    /// follows the saved state. `Err` is the reason why the other process would miss something.
     pub(crate) async fn release_state(&self) -> Result<(), String> {
-        let (reply, answer) = oneshot::channel();
-        self.ask(Request::ReleaseState(reply), answer).await.and_then(|result| result)
+        self.request(Request::ReleaseState).await?
     }
 
-    /// The other process did not come about: takes the state back as soon as nobody else has it.
+    /// Takes the state back as soon as no other process owns it: the other process did not start.
     pub(crate) async fn reclaim_state(&self) {
-        // If the control plane has stopped there is nothing to take back.
+        // If the control plane has stopped, it owns no state.
         let _ = self.requests.send(Request::ReclaimState).await;
     }
 
-    async fn ask<T>(&self, request: Request, answer: oneshot::Receiver<T>) -> Result<T, String> {
-        let stopped = || "the control plane has stopped; see the log".to_owned();
-        self.requests.send(request).await.map_err(|_| stopped())?;
-        answer.await.map_err(|_| stopped())
+    async fn request<T>(&self, request: impl FnOnce(oneshot::Sender<T>) -> Request) -> Result<T, String> {
+        let (reply, response) = oneshot::channel();
+        self.requests.send(request(reply)).await.map_err(|_| stopped())?;
+        response.await.map_err(|_| stopped())
     }
+}
+
+fn stopped() -> String {
+    "the control plane has stopped; see the log".to_owned()
 }

@@ -1,7 +1,7 @@
-//! Telling people of transitions: off the request path and off the control task, with patience, and within bounds.
+//! Notifies receivers of transitions: apart from calls and from the controller, with retries, and within bounds.
 //!
-//! Each receiver has a queue and a worker of its own, so that one that is down delays nobody else, and hears of
-//! transitions in their order. Must not know what a transition means: `body` renders it.
+//! Each receiver has a queue and a worker of its own, so that one that is down delays no other, and each gets transitions
+//! in their order. Must not know what a transition means: `body` renders it.
 
 mod body;
 
@@ -19,13 +19,13 @@ use crate::control::critical_checks::prepare;
 use crate::rollout::Transition;
 use crate::telemetry::metrics::{Notified, RolloutMetrics};
 
-/// Transitions that may wait for a receiver; with more, the oldest news is no news, and the new one is dropped.
+/// Transitions that may wait for a receiver. When the queue is full, the new transition is dropped and counted.
 const WAITING_MAX: usize = 256;
 const TRIES_MAX: u32 = 8;
 const PAUSE_FIRST: Duration = Duration::from_secs(1);
 const PAUSE_MAX: Duration = Duration::from_secs(60);
 const TIMEOUT: Duration = Duration::from_secs(10);
-const ANSWER_BYTES_MAX: usize = 64 << 10;
+const RESPONSE_BYTES_MAX: usize = 64 << 10;
 
 /// All receivers.
 pub(super) struct Notifier {
@@ -45,8 +45,8 @@ impl Notifier {
         Notifier { receivers: receivers.into_iter().map(start).collect(), metrics: metrics.clone() }
     }
 
-    /// Queues a transition for everybody who wants to hear of it. Never waits.
-    pub(super) fn tell(&self, transition: &Arc<Transition>) {
+    /// Queues a transition for every receiver of its kind. Never waits.
+    pub(super) fn notify(&self, transition: &Arc<Transition>) {
         for (receiver, queue) in &self.receivers {
             let wanted = receiver.events.is_empty() || receiver.events.contains(&transition.kind);
             if wanted && queue.try_send(transition.clone()).is_err() {
@@ -70,7 +70,7 @@ async fn work(
         let mut pause = pause_first;
         for number in 1..=TRIES_MAX {
             let name = &receiver.name;
-            match tell(&receiver, &transition).await {
+            match send(&receiver, &transition).await {
                 Ok(()) => {
                     metrics.notified(name, Notified::Sent);
                     break;
@@ -90,14 +90,14 @@ async fn work(
     }
 }
 
-async fn tell(receiver: &Receiver, transition: &Transition) -> Result<(), String> {
+async fn send(receiver: &Receiver, transition: &Transition) -> Result<(), String> {
     match &receiver.channel {
         Channel::Generic { url } => post(url, body::generic(transition)).await,
         Channel::Slack { url } => post(url, body::slack(transition)).await,
         Channel::PagerDuty { url, routing_key } => {
             post(url, body::pagerduty(transition, &routing_key.0)).await
         }
-        Channel::Exec(command) => hand_over(command, body::generic(transition)).await,
+        Channel::Exec(command) => run(command, body::generic(transition)).await,
     }
 }
 
@@ -105,7 +105,7 @@ async fn tell(receiver: &Receiver, transition: &Transition) -> Result<(), String
 async fn post(url: &Secret, body: serde_json::Value) -> Result<(), String> {
     let target = Target::parse(&url.0).map_err(|error| error.to_string())?;
     let client =
-        Client::new(target, Limits { connect: TIMEOUT, total: TIMEOUT, body_bytes: ANSWER_BYTES_MAX });
+        Client::new(target, Limits { connect: TIMEOUT, total: TIMEOUT, body_bytes: RESPONSE_BYTES_MAX });
     let reply = client.raw(Request::post(Bytes::from(body.to_string()))).await;
     match reply {
         Ok(reply) if (200..300).contains(&reply.status) => Ok(()),
@@ -115,7 +115,7 @@ async fn post(url: &Secret, body: serde_json::Value) -> Result<(), String> {
     }
 }
 
-async fn hand_over(command: &Program, body: serde_json::Value) -> Result<(), String> {
+async fn run(command: &Program, body: serde_json::Value) -> Result<(), String> {
     let named = command.program.display();
     let running = async {
         let mut child = prepare(command)

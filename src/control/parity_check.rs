@@ -1,7 +1,7 @@
-//! The parity gate: candidate and stable compared as `mcp-guard parity` compares them, asked as the guard asks them.
+//! The parity check: compares candidate and stable like `mcp-guard parity`, over connections like those of the guard.
 //!
-//! Made when a rollout is ordered, when an operator promotes, and before each step that the analysis would begin. Must not
-//! know what a break leads to.
+//! Runs at the start of a rollout, at a promotion by an operator, and before each step that the analysis would begin. Must
+//! not know what a break leads to.
 
 use std::collections::HashSet;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -20,14 +20,14 @@ use mcp_host::process;
 
 /// For the whole comparison.
 const TIMEOUT: Duration = Duration::from_secs(60);
-const ANSWER: Duration = Duration::from_secs(10);
-/// Differences told one by one.
-const TOLD_MAX: usize = 20;
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Differences that are listed one by one.
+const LISTED_MAX: usize = 20;
 
-/// What a comparison came to.
+/// The result of a comparison.
 pub(super) struct Comparison {
     pub(super) compared: Compared,
-    /// What an operator should know besides: how much holds, what was accepted, which acceptances are of no use.
+    /// Further facts for the operator: how many checks hold, what was accepted, which acceptances match nothing.
     pub(super) notes: Vec<String>,
 }
 
@@ -38,7 +38,7 @@ pub(super) async fn compare(
     secrets: &Secrets,
     accepted: Vec<Acceptance>,
 ) -> Comparison {
-    tokio::time::timeout(TIMEOUT, ask_both(stable, candidate, secrets, accepted))
+    tokio::time::timeout(TIMEOUT, compare_surveys(stable, candidate, secrets, accepted))
         .await
         .unwrap_or_else(|_elapsed| Comparison::unknown(format!("no verdict within {} s", TIMEOUT.as_secs())))
 }
@@ -49,7 +49,7 @@ impl Comparison {
     }
 }
 
-async fn ask_both(
+async fn compare_surveys(
     stable: &Backend,
     candidate: &Backend,
     secrets: &Secrets,
@@ -57,7 +57,7 @@ async fn ask_both(
 ) -> Comparison {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let expected = Expectations { accepted, now, ..Expectations::default() };
-    let limits = Limits { connect: Duration::from_secs(2), total: ANSWER, ..Limits::default() };
+    let limits = Limits { connect: Duration::from_secs(2), total: RESPONSE_TIMEOUT, ..Limits::default() };
     let client = |backend| Client::new(Target::of_backend(backend), limits).with_secrets(secrets);
     let (live, next) = (client(stable), client(candidate));
     let (was, is) = tokio::join!(survey(&live, &expected), survey(&next, &expected));
@@ -67,15 +67,15 @@ async fn ask_both(
             return Comparison::unknown(format!("{side} does not answer: {why}"));
         }
     }
-    let judging = tokio::task::spawn_blocking(move || {
-        // Whoever answers calls goes first.
+    let comparing = tokio::task::spawn_blocking(move || {
+        // Threads that serve calls go first.
         let _ = process::yield_to_others();
-        concluded(&judge(&was, &is, &expected))
+        comparison_of(&judge(&was, &is, &expected))
     });
-    judging.await.unwrap_or_else(|_failed| Comparison::unknown("the comparison has failed".to_owned()))
+    comparing.await.unwrap_or_else(|_failed| Comparison::unknown("the comparison has failed".to_owned()))
 }
 
-fn concluded(report: &Report) -> Comparison {
+fn comparison_of(report: &Report) -> Comparison {
     let mut notes: Vec<String> = report
         .findings()
         .filter(|(_, finding)| {
@@ -92,18 +92,18 @@ fn concluded(report: &Report) -> Comparison {
         notes.insert(0, format!("{} parity checks hold", report.count(Status::Ok)));
         return Comparison { compared: Compared::Holds, notes };
     }
-    // What differs in both eras is told once.
+    // A difference in both eras is listed once.
     let mut seen = HashSet::new();
     breaks.retain(|difference| seen.insert(difference.to_string()));
-    let more = breaks.len().saturating_sub(TOLD_MAX);
-    breaks.truncate(TOLD_MAX);
+    let more = breaks.len().saturating_sub(LISTED_MAX);
+    breaks.truncate(LISTED_MAX);
     if let (1.., Some(last)) = (more, breaks.last_mut()) {
         last.change.push_str(&format!(" (and {more} more differences: see mcp-guard parity)"));
     }
     Comparison { compared: Compared::Breaks(breaks), notes }
 }
 
-/// The comparison for people.
+/// The comparison as text.
 pub(super) fn describe(compared: &Compared, notes: &[String]) -> String {
     let mut lines: Vec<String> = match compared {
         Compared::Holds => Vec::new(),
@@ -116,7 +116,7 @@ pub(super) fn describe(compared: &Compared, notes: &[String]) -> String {
     lines.join("\n  ")
 }
 
-/// The same, as the reason why an order is not carried out.
+/// The comparison as the reason for refusing a command.
 pub(super) fn describe_refusal(compared: &Compared, notes: &[String]) -> String {
     format!(
         "{}\n(--accept FILE for reviewed differences, --force to go on all the same)",
@@ -124,7 +124,7 @@ pub(super) fn describe_refusal(compared: &Compared, notes: &[String]) -> String 
     )
 }
 
-/// Bounded, and fit for a terminal: what a server sent ends up in the history.
+/// Bounded, and safe for a terminal: text of a server ends up in the history.
 fn difference(check: &Check, finding: &Finding) -> Difference {
     let cut = |value: &Option<String>| value.as_deref().map(safe);
     Difference {

@@ -1,4 +1,4 @@
-//! Whether the rollout's state is kept, by whom, and what to do where it is not.
+//! Whether and by which process the rollout's state is persisted, and the state to continue from.
 //!
 //! A state that cannot be trusted is not used: the configured stable slot serves. Must not decide about rollouts.
 
@@ -7,31 +7,29 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::Settings;
-use crate::control::commands::CommandResult;
-use crate::control::controller::Reply;
-use crate::control::state_file::{Saved, StateError, Store, load};
-use crate::control::state_writer::{Progress, StateWriter};
+use super::commands::{CommandResult, Reply};
+use super::settings::Settings;
+use super::state_file::{Saved, StateError, Store, load};
+use super::state_writer::{Progress, StateWriter};
 use crate::rollout::State;
 use crate::upstream::Slot;
 
-/// How long an order waits to be on the disk before it is answered with a warning.
+/// How long a command waits for the disk before its response carries a warning.
 const SAVING_MAX: Duration = Duration::from_secs(2);
 
-/// Whether the state is kept.
+/// Whether the state is persisted.
 pub(super) enum Persistence {
-    /// It is ours. The thread starts with the loop.
-    Opened(Store),
+    /// This process owns the state and writes it.
     Active(StateWriter),
-    /// Another guard has it, usually the one that this one replaces: we do as the state says and change nothing.
+    /// Another process owns the state, usually the one that this one replaces; this one follows it read-only.
     ForeignOwner,
-    /// It dies with the process, and why.
+    /// The state ends with the process, for this reason.
     Unavailable(String),
 }
 
-/// Answers an order once it is on the disk, or with a warning when that takes long.
-pub(super) fn answer(
-    mut done: CommandResult,
+/// Sends the response to a command once its state is on the disk, or with a warning when that takes long.
+pub(super) fn reply_when_saved(
+    mut result: CommandResult,
     progress: Option<(watch::Receiver<Progress>, u64)>,
     reply: Reply,
 ) {
@@ -43,42 +41,47 @@ pub(super) fn answer(
                 Ok(Err(_)) => Some("the thread that saves it has ended".to_owned()),
                 Err(_elapsed) => Some("the disk does not answer".to_owned()),
             };
-            done.notes.extend(warning.map(|why| format!("done, but not saved yet: {why}")));
+            result.notes.extend(warning.map(|why| format!("done, but not saved yet: {why}")));
         }
-        let _ = reply.send(Ok(done));
+        let _ = reply.send(Ok(result));
     });
 }
 
-/// Opens the state's directory and reads what is there.
+/// Opens the state's directory, reads the saved state and starts the writer.
 pub(super) fn open(folder: &Path) -> (Option<Saved>, Persistence) {
     let store = match Store::open(folder) {
         Ok(Some(store)) => store,
-        // Read all the same: calls go where the guard that owns it sends them.
+        // Read without owning it: calls follow the route of the owner.
         Ok(None) => return (load(folder).unwrap_or_default(), Persistence::ForeignOwner),
         Err(error) => {
             log::error!("rollout: {error}; the state is not kept");
             return (None, Persistence::Unavailable(error.to_string()));
         }
     };
-    match store.load() {
-        Ok(saved) => (saved, Persistence::Opened(store)),
+    let loaded = store.load();
+    let saved = match loaded {
+        Ok(saved) => saved,
         Err(error) => {
             log::error!("rollout: {error}");
-            let persistence = match &error {
-                StateError::Damaged { .. } => match store.quarantine() {
-                    Ok(()) => Persistence::Opened(store),
-                    Err(error) => Persistence::Unavailable(error.to_string()),
-                },
-                StateError::Io { .. } | StateError::Foreign { .. } | StateError::Newer { .. } => {
-                    Persistence::Unavailable(error.to_string())
-                }
+            let unusable = match &error {
+                StateError::Damaged { .. } => store.quarantine().err(),
+                StateError::Io { .. } | StateError::Foreign { .. } | StateError::Newer { .. } => Some(error),
             };
-            (None, persistence)
+            if let Some(error) = unusable {
+                return (None, Persistence::Unavailable(error.to_string()));
+            }
+            None
         }
-    }
+    };
+    let seq = saved.as_ref().map_or(0, |saved| saved.state.seq);
+    let persistence = match StateWriter::start(store, seq) {
+        Ok(writer) => Persistence::Active(writer),
+        Err(error) => Persistence::Unavailable(format!("cannot start the thread that saves it: {error}")),
+    };
+    (saved, persistence)
 }
 
-/// What to say where the file names another stable slot than the one that serves.
+/// The warning for a file that names another stable slot than the one that serves.
 pub(crate) fn contradiction(file: Slot, says: bool, serves: Slot) -> Option<String> {
     let (file_slot, serving) = (file.as_str(), serves.as_str());
     (says && file != serves).then(|| {
@@ -89,7 +92,7 @@ pub(crate) fn contradiction(file: Slot, says: bool, serves: Slot) -> Option<Stri
     })
 }
 
-/// What to go on from: the saved state, if its stable slot still has a backend; else the configured one.
+/// The state to continue from: the saved one, if its stable slot still has a backend; else the configured one.
 pub(super) fn resume_from(saved: Option<Saved>, settings: &Settings) -> Saved {
     match saved {
         Some(saved) if settings.backend(saved.state.stable).is_some() => {

@@ -1,9 +1,9 @@
-//! Health of a slot: an MCP conversation every few seconds, counted into healthy or not; and what it shows of the backend.
+//! Health of a slot: an MCP session every few seconds, counted into healthy or unhealthy, and what the backend offers.
 //!
-//! A probe opens in the era that the backend is known to speak and lists its tools; now and then it asks for the other era,
-//! too. It uses connections of its own, so that a full pool or a stuck one does not hide in it. A list that has not changed by
-//! a byte stands for what it stood for; a new one is read on another thread, within bounds of memory and work. Must not know
-//! roles.
+//! A probe opens a session in the era that the backend is known to speak and lists its tools; one of several probes tries
+//! the other era, too. It uses connections of its own, so that a full or stuck pool does not affect it. A list that has not
+//! changed by a byte keeps its fingerprint; a new one is parsed on another thread, within bounds of memory and work. Must
+//! not know roles.
 
 use std::time::Duration;
 
@@ -18,15 +18,15 @@ use crate::rollout::state::ServerSurface;
 use crate::upstream::{Address, Backend, Secrets};
 use mcp_host::process;
 
-/// While a slot's health is unsettled, it is looked at more often.
+/// Interval while a slot's health is unsettled.
 const UNSETTLED: Duration = Duration::from_secs(1);
-/// Every so many probes, both eras are asked for.
+/// One of this many probes tries both eras.
 const BOTH_ERAS_EVERY: u32 = 12;
-const ANSWER_BYTES_MAX: usize = 2 << 20;
-/// Names of tools that are told to those who label by them; they bound names themselves.
+const RESPONSE_BYTES_MAX: usize = 2 << 20;
+/// Names of tools that are passed on for labels; the receivers bound names themselves.
 const NAMES_MAX: usize = 1_000;
 const NAME_BYTES_MAX: usize = 128;
-/// How long a backend may take to forget a session: that is no part of its health.
+/// Time for a backend to close a session; no part of its health.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Counts probes into health: `rise` good ones in a row make a slot healthy, `fall` bad ones unhealthy.
@@ -40,12 +40,12 @@ pub(super) struct HealthCounter {
 }
 
 impl HealthCounter {
-    /// A pulse that begins with this health.
+    /// A counter that begins with this health.
     pub(super) fn new(settings: &config::Health, health: Health) -> HealthCounter {
         HealthCounter { rise: settings.rise, fall: settings.fall, good: 0, bad: 0, health }
     }
 
-    /// Counts one probe; a bad one says why.
+    /// Counts one probe; an error is the reason of a failure.
     pub(super) fn count(&mut self, probed: Result<(), String>) -> Health {
         match probed {
             Ok(()) => {
@@ -80,19 +80,19 @@ impl HealthCounter {
     }
 }
 
-/// Asks one backend, again and again.
+/// Probes one backend repeatedly.
 pub(super) struct Prober {
     client: Client,
     timeout: Duration,
     known: ProbeCache,
 }
 
-/// What earlier probes have learnt.
+/// What earlier probes have found.
 #[derive(Default)]
 struct ProbeCache {
-    /// What the backend spoke when it was last asked for both eras.
+    /// The eras of the backend at the last probe of both.
     eras: Option<Eras>,
-    /// Its list, and what that stands for.
+    /// Its list of tools, and the fingerprint of that list.
     listing: Listing,
     offer: ToolsFingerprint,
     probes: u32,
@@ -104,17 +104,17 @@ struct Eras {
     legacy: bool,
 }
 
-/// What a list of tools stands for.
+/// Number and fingerprint of a list of tools.
 #[derive(Debug, Clone, Default)]
 struct ToolsFingerprint {
     tools: usize,
     fingerprint: String,
 }
 
-/// A list becomes its offer, and the names in it.
+/// Fingerprint and names of a list of tools.
 async fn read(tools: Vec<Tool>) -> Result<(ToolsFingerprint, Vec<String>), String> {
     let reading = tokio::task::spawn_blocking(move || {
-        // Whoever answers calls goes first.
+        // Threads that serve calls go first.
         let _ = process::yield_to_others();
         let fit = tools.iter().map(|tool| &tool.name).filter(|name| name.len() <= NAME_BYTES_MAX);
         let names = fit.take(NAMES_MAX).cloned().collect();
@@ -123,7 +123,7 @@ async fn read(tools: Vec<Tool>) -> Result<(ToolsFingerprint, Vec<String>), Strin
     reading.await.map_err(|_failed| "the list of tools cannot be read".to_owned())
 }
 
-/// The sessions of a probe that has ended. A backend that keeps sessions would otherwise keep one a probe.
+/// The open sessions of a probe that has ended. Without closing them, a backend would keep one session for each probe.
 #[derive(Default)]
 pub(super) struct OpenSessions<'c> {
     sessions: Vec<Session<'c>>,
@@ -136,7 +136,7 @@ impl OpenSessions<'_> {
         self.names.clone()
     }
 
-    /// Gives them back. What the probe found need not wait for that.
+    /// Closes the sessions. The result of the probe need not wait for this.
     pub(super) async fn close(self) {
         for session in self.sessions {
             let _whatever = tokio::time::timeout(CLOSE_TIMEOUT, session.close()).await;
@@ -146,7 +146,7 @@ impl OpenSessions<'_> {
 
 impl Prober {
     pub(super) fn new(backend: &Backend, timeout: Duration, secrets: &Secrets) -> Prober {
-        let limits = Limits { connect: timeout, total: timeout, body_bytes: ANSWER_BYTES_MAX };
+        let limits = Limits { connect: timeout, total: timeout, body_bytes: RESPONSE_BYTES_MAX };
         let client = Client::new(Target::of_backend(backend), limits).with_secrets(secrets);
         Prober { client, timeout, known: ProbeCache::default() }
     }
@@ -170,7 +170,7 @@ impl ProbeCache {
     ) -> Result<ServerSurface, String> {
         let due = self.eras.is_none() || self.probes.is_multiple_of(BOTH_ERAS_EVERY);
         self.probes = self.probes.wrapping_add(1);
-        // If it fails, perhaps another backend lives there now.
+        // After a failure, another backend may listen there, so the eras are forgotten.
         let eras = match self.eras.take().filter(|_| !due) {
             Some(eras) => {
                 let opened =
@@ -183,7 +183,7 @@ impl ProbeCache {
         if let Some(session) = done.sessions.first() {
             let listed = session.list_tools_again(&mut self.listing).await;
             if let Some(tools) = listed.map_err(|error| error.to_string())? {
-                // Until the list has been read it is not known, also if the time is up before that.
+                // The list is unknown until it has been parsed, even if the timeout ends the probe before that.
                 let listing = std::mem::take(&mut self.listing);
                 let (offer, names) = read(tools).await?;
                 (self.listing, self.offer, done.names) = (listing, offer, Some(names));
@@ -195,7 +195,7 @@ impl ProbeCache {
     }
 }
 
-/// Asks for both eras: which it speaks, and a session in each, of which the first is of the newer one.
+/// Tries both eras. Opens a session in each that the backend speaks, the newer era first.
 async fn detect_eras<'c>(client: &'c Client, done: &mut OpenSessions<'c>) -> Result<Eras, String> {
     let (modern, legacy) = (Session::modern(client).await, Session::legacy(client).await);
     let eras = Eras { modern: modern.is_ok(), legacy: legacy.is_ok() };
@@ -206,13 +206,13 @@ async fn detect_eras<'c>(client: &'c Client, done: &mut OpenSessions<'c>) -> Res
             Err(refusal) => refusals.push(refusal),
         }
     }
-    // Only a backend that says so does not speak an era. One that is slow or breaks says nothing about it.
+    // A backend lacks an era only if it says so. A slow or broken one says nothing about its eras.
     let vague = |error: &&Error| !says_legacy(error) || matches!(error, Error::Rpc { code: -32603, .. });
     if let Some(vague) = refusals.iter().find(vague) {
         return Err(vague.to_string());
     }
     match refusals.pop() {
-        // What the older protocol says is the plainer reason.
+        // The error of the older protocol is the plainer reason.
         Some(refusal) if done.sessions.is_empty() => Err(refusal.to_string()),
         Some(_) | None => Ok(eras),
     }

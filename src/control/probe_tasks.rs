@@ -1,6 +1,6 @@
-//! The tasks that look after backends: probes of each slot, and critical checks while a rollout is under way.
+//! The tasks that observe backends: probes of each slot, and critical checks during a rollout.
 //!
-//! They only report; what they see is counted and judged elsewhere. Dropping a watch ends it.
+//! They only report; the controller and the rollout decide. Dropping a handle ends its task.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,8 +10,8 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use super::Settings;
 use super::probe::{HealthCounter, Prober, listener};
+use super::settings::Settings;
 use crate::config::notify::CriticalCheck;
 use crate::control::critical_checks::check;
 use crate::rollout::state::ServerSurface;
@@ -19,15 +19,15 @@ use crate::rollout::{Health, Rollout};
 use crate::upstream::{Backend, Secrets, Slot};
 use mcp_host::cgroup_memory::{self, Memory, Roots};
 
-/// What a task has seen.
+/// What a task has observed.
 #[derive(Debug)]
 pub(super) enum Observation {
     Probe {
         slot: Slot,
         health: Health,
-        /// What the backend offers, if this very probe was answered well.
+        /// What the backend offers, if this probe succeeded.
         surface: Option<ServerSurface>,
-        /// The names of its tools, where they are news.
+        /// The names of its tools, if they have changed.
         names: Option<Vec<String>>,
     },
     Memory {
@@ -40,17 +40,17 @@ pub(super) enum Observation {
     },
 }
 
-/// What looks after the backends.
+/// The running tasks.
 pub(super) struct ProbeTasks {
-    /// Where the backends' answers are read.
+    /// Where the backends' responses are parsed.
     reader: Handle,
     reports: ObservationSender,
     probes: [Option<AbortOnDrop>; 2],
-    /// While a rollout is under way.
+    /// Running during a rollout only.
     checks: Vec<AbortOnDrop>,
 }
 
-/// While no rollout is under way, memory decides nothing: it is read with every so many probes, for the gauge.
+/// Outside a rollout, memory decides nothing; it is read with one of this many probes, for the gauge.
 const MEMORY_EVERY: u32 = 6;
 
 impl ProbeTasks {
@@ -70,10 +70,10 @@ impl ProbeTasks {
         AbortOnDrop(self.reader.spawn(looking))
     }
 
-    pub(super) fn probe(&mut self, settings: &Settings) {
+    pub(super) fn start(&mut self, settings: &Settings) {
         self.probes = Slot::ALL.map(|slot| {
             let backend = settings.backend(slot).cloned();
-            backend.map(|backend| self.probe_loop(slot, backend, settings, ProbeStart::AT_ONCE))
+            backend.map(|backend| self.probe_loop(slot, backend, settings, ProbeStart::NOW))
         });
     }
 
@@ -97,7 +97,7 @@ impl ProbeTasks {
         }
     }
 
-    /// A healthy slot has answered just now, outside of its probes: what they saw before that, or still wait for, is past.
+    /// Restarts the probes of a healthy slot after a preflight: results from before the preflight no longer count.
     pub(super) fn restart_after_success(&mut self, slot: Slot, settings: &Settings) {
         let first = ProbeStart { after: settings.health.interval, health: Health::Healthy };
         let backend = settings.backend(slot).cloned();
@@ -109,7 +109,7 @@ impl ProbeTasks {
         }
     }
 
-    /// What a new configuration does not change goes on, so that health is not forgotten.
+    /// Restarts the probes that a new configuration changes. The others continue, so that their health is not lost.
     pub(super) fn configure(&mut self, old: &Settings, new: &Settings) {
         let all = old.health != new.health || old.secrets != new.secrets;
         let before = std::mem::take(&mut self.probes);
@@ -117,7 +117,7 @@ impl ProbeTasks {
         for ((slot, before), after) in Slot::ALL.into_iter().zip(before).zip(&mut after) {
             *after = if all || old.backend(slot) != new.backend(slot) {
                 let backend = new.backend(slot).cloned();
-                backend.map(|backend| self.probe_loop(slot, backend, new, ProbeStart::AT_ONCE))
+                backend.map(|backend| self.probe_loop(slot, backend, new, ProbeStart::NOW))
             } else {
                 before
             };
@@ -127,15 +127,15 @@ impl ProbeTasks {
     }
 }
 
-/// Where probes report, and what they are told.
+/// Where probes report, and what they need to know of the rollout.
 #[derive(Clone)]
 struct ObservationSender {
     seen: mpsc::Sender<Observation>,
-    /// Whether a rollout is.
+    /// Whether a rollout is under way.
     under_way: Arc<AtomicBool>,
 }
 
-/// Where the probes of a slot begin.
+/// How the probes of a slot begin.
 #[derive(Clone)]
 struct ProbeStart {
     after: Duration,
@@ -143,10 +143,10 @@ struct ProbeStart {
 }
 
 impl ProbeStart {
-    const AT_ONCE: ProbeStart = ProbeStart { after: Duration::ZERO, health: Health::Unknown };
+    const NOW: ProbeStart = ProbeStart { after: Duration::ZERO, health: Health::Unknown };
 }
 
-/// A task that ends with this value.
+/// A task that is aborted when this handle is dropped.
 struct AbortOnDrop(JoinHandle<()>);
 
 impl Drop for AbortOnDrop {
@@ -155,7 +155,7 @@ impl Drop for AbortOnDrop {
     }
 }
 
-/// Probes a slot for as long as somebody listens.
+/// Probes a slot until the receiver is closed.
 async fn probe_loop(
     slot: Slot,
     backend: Backend,
@@ -171,7 +171,7 @@ async fn probe_loop(
     loop {
         let (found, done) = prober.probe().await;
         let (surface, counted) = match found {
-            // It answers, but not one call could succeed.
+            // The backend responds, but no call could succeed.
             Ok(surface) if surface.tools == 0 => (Some(surface), Err("it lists no tools".to_owned())),
             Ok(surface) => (Some(surface), Ok(())),
             Err(why) => (None, Err(why)),
@@ -179,7 +179,7 @@ async fn probe_loop(
         let pause = {
             let health = pulse.count(counted);
             let pause = pulse.pause(settings.health.interval);
-            // The sessions are given back beside the pause, not before what was found is told.
+            // The sessions are closed during the pause, after the result is reported.
             let names = done.names();
             if seen.send(Observation::Probe { slot, health, surface, names }).await.is_err() {
                 return;
@@ -206,7 +206,7 @@ async fn read_memory(backend: &Backend) -> Option<Memory> {
     cgroup_memory::of_process(pid, &Roots::default())
 }
 
-/// Makes a critical check for as long as somebody listens.
+/// Runs a critical check until the receiver is closed.
 async fn critical(
     what: CriticalCheck,
     candidate: Backend,

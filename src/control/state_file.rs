@@ -1,8 +1,8 @@
-//! The state file: what of the rollout survives the process, whatever kills it.
+//! The state file: the part of the rollout that survives the process, however the process ends.
 //!
 //! One file, replaced whole: written beside, synced, renamed, the directory synced; the previous generation is kept. A first
-//! line names the format and the checksum of the rest, so that a damaged file is told from a whole one and a foreign file
-//! from ours. What is not plainly ours and whole is refused, never guessed at. Must not know what a state means.
+//! line names the format and the checksum of the rest, which distinguishes a damaged file from a whole one and a foreign file
+//! from one of ours. Any other content is refused, never guessed at. Must not know what a state means.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -34,7 +34,7 @@ pub(crate) struct Saved {
     pub(crate) state: State,
     /// The oldest first.
     pub(crate) history: Vec<Transition>,
-    /// Differences between the backends that somebody has reviewed, for the rollout under way.
+    /// Reviewed differences between the backends, for the rollout under way.
     #[serde(default)]
     pub(crate) accepted: Vec<Acceptance>,
 }
@@ -91,12 +91,12 @@ impl Store {
         }
     }
 
-    /// What was saved; `None` where nothing ever was.
+    /// The saved state; `None` where none was ever saved.
     pub(crate) fn load(&self) -> Result<Option<Saved>, StateError> {
         load(&self.folder)
     }
 
-    /// Replaces what is saved. When this returns, it is on the disk; if it fails, what was there still is.
+    /// Replaces the saved state. After success the new state is on the disk; after a failure the old one still is.
     pub(crate) fn save(&self, saved: &Saved) -> Result<(), StateError> {
         let path = |name: &str| self.folder.join(name);
         let failed = |name: &str| {
@@ -117,7 +117,7 @@ impl Store {
         File::open(&self.folder).and_then(|folder| folder.sync_all()).map_err(failed("."))
     }
 
-    /// Moves a file that was refused out of the way, so that saving does not destroy it.
+    /// Renames a refused file, so that saving does not destroy it.
     pub(crate) fn quarantine(&self) -> Result<(), StateError> {
         let path = self.folder.join(NAME);
         match fs::rename(&path, self.folder.join(REFUSED)) {
@@ -128,7 +128,7 @@ impl Store {
         }
     }
 
-    /// A second name for the present generation. The first name is there all the time.
+    /// Gives the present generation a second name. The first name exists all the time.
     fn keep_previous(&self) -> io::Result<()> {
         let (name, previous) = (self.folder.join(NAME), self.folder.join(PREVIOUS));
         let linked = self.folder.join("rollout.state.link");
@@ -151,7 +151,7 @@ pub(crate) fn load(folder: &Path) -> Result<Option<Saved>, StateError> {
     match File::open(&path) {
         Ok(file) => file.take(BYTES_MAX + 1).read_to_end(&mut bytes).map_err(failed)?,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            // Saving never takes the name away. If only the previous generation is there, somebody else did.
+            // Saving never removes the name. If only the previous generation exists, something else removed it.
             return match previous.try_exists() {
                 Ok(true) => Err(StateError::Damaged { path, what: "it is missing", previous }),
                 Ok(false) | Err(_) => Ok(None),
@@ -166,7 +166,7 @@ pub(crate) fn load(folder: &Path) -> Result<Option<Saved>, StateError> {
     })
 }
 
-/// Why bytes are no state of ours.
+/// Why bytes are not a state file of ours.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Refused {
     Foreign,
@@ -215,14 +215,14 @@ pub(crate) fn decode(bytes: &[u8]) -> Result<Saved, Refused> {
     if saved.state.is_legal() { Ok(saved) } else { Err(Refused::Damaged("its content contradicts itself")) }
 }
 
-/// Ours with a wound in the first line, or somebody else's?
+/// Distinguishes a damaged state file from a foreign file.
 fn headless(bytes: &[u8]) -> Refused {
     let alike = bytes.iter().zip(MAGIC.as_bytes()).filter(|(a, b)| a == b).count();
     let likely = MAGIC.len().min(bytes.len()).saturating_sub(1).max(1);
     if alike >= likely { Refused::Damaged("its first line is not understood") } else { Refused::Foreign }
 }
 
-/// What the first line says of the rest.
+/// The checksum in the first line.
 pub(crate) fn checksum(body: &[u8]) -> String {
     sha2::Sha256::digest(body).iter().map(|byte| format!("{byte:02x}")).collect()
 }

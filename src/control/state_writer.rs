@@ -1,7 +1,7 @@
-//! Saves states on a thread of its own: a slow or full disk never holds up a rollback.
+//! Saves states on a thread of its own, so that a slow or full disk never delays a rollback.
 //!
-//! Only the newest state matters, so one is kept waiting at most. A save that fails is tried again until it succeeds. Must
-//! not know what a state means.
+//! Only the newest state matters, so at most one waits. A save that fails is repeated until it succeeds. Must not know what
+//! a state means.
 
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -12,18 +12,18 @@ use tokio::sync::watch;
 
 use crate::control::state_file::{Saved, Store};
 
-const AGAIN_AFTER: Duration = Duration::from_secs(1);
+const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// How far saving has come.
+/// Progress of the writer.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Progress {
-    /// The newest state that is on the disk, by its number.
+    /// Number of the newest state on the disk.
     pub(super) seq: u64,
-    /// Why the newest one is not.
+    /// Why the newest state is not on the disk.
     pub(super) problem: Option<String>,
 }
 
-/// The thread, seen from outside. Dropping this lets it end once everything is saved.
+/// A handle on the thread. After a drop, the thread saves what waits and ends.
 pub(super) struct StateWriter {
     mailbox: Arc<Mailbox>,
     progress: watch::Receiver<Progress>,
@@ -43,23 +43,23 @@ struct State {
 }
 
 impl StateWriter {
-    /// Starts the thread. What lies in the directory now was saved under this number.
+    /// Starts the thread. `seq` is the number of the state that the directory holds now.
     pub(super) fn start(store: Store, seq: u64) -> io::Result<StateWriter> {
         let mailbox = Arc::new(Mailbox::default());
         let (sender, progress) = watch::channel(Progress { seq, problem: None });
-        let theirs = mailbox.clone();
+        let of_thread = mailbox.clone();
         let thread = std::thread::Builder::new().name("state".to_owned());
-        let thread = Some(thread.spawn(move || theirs.work(&store, &sender))?);
+        let thread = Some(thread.spawn(move || of_thread.write_all(&store, &sender))?);
         Ok(StateWriter { mailbox, progress, thread })
     }
 
-    /// Hands over the newest state; returns at once.
+    /// Queues the newest state; returns at once.
     pub(super) fn save(&self, saved: Saved) {
         self.mailbox.lock().waiting = Some(Arc::new(saved));
         self.mailbox.filled.notify_one();
     }
 
-    /// Saves what waits, lets go of the directory and returns how far it has come. Takes as long as the disk does.
+    /// Saves what waits, releases the directory and returns the progress. Takes as long as the disk does.
     pub(super) fn close(mut self) -> Progress {
         let (thread, progress) = (self.thread.take(), self.progress());
         drop(self);
@@ -69,7 +69,7 @@ impl StateWriter {
         progress.borrow().clone()
     }
 
-    /// How far it has come, now and later.
+    /// The progress, now and later.
     pub(super) fn progress(&self) -> watch::Receiver<Progress> {
         self.progress.clone()
     }
@@ -87,7 +87,7 @@ impl Mailbox {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn work(&self, store: &Store, progress: &watch::Sender<Progress>) {
+    fn write_all(&self, store: &Store, progress: &watch::Sender<Progress>) {
         while let Some(saved) = self.next() {
             let seq = saved.state.seq;
             match store.save(&saved) {
@@ -103,7 +103,7 @@ impl Mailbox {
                         log::error!("the rollout's state is not saved: {error}; trying again");
                     }
                     progress.send_modify(|progress| progress.problem = problem);
-                    if !self.put_back(saved) {
+                    if !self.requeue(saved) {
                         return;
                     }
                 }
@@ -125,14 +125,14 @@ impl Mailbox {
         }
     }
 
-    /// Waits a while, and keeps the state for the next try unless there is a newer one. False if nobody waits any more.
-    fn put_back(&self, saved: Arc<Saved>) -> bool {
+    /// Waits, then keeps the state for the next try unless a newer one has come. False once the writer is closed.
+    fn requeue(&self, saved: Arc<Saved>) -> bool {
         let state = self.lock();
         if state.closed {
             return false;
         }
         let mut state =
-            self.filled.wait_timeout(state, AGAIN_AFTER).unwrap_or_else(PoisonError::into_inner).0;
+            self.filled.wait_timeout(state, RETRY_AFTER).unwrap_or_else(PoisonError::into_inner).0;
         state.waiting.get_or_insert(saved);
         true
     }
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn closing_saves_what_waits_and_lets_go_of_the_directory() {
+    fn closing_the_state_writer_saves_what_waits_and_releases_the_directory() {
         let folder = tempfile::tempdir().unwrap();
         let writer = StateWriter::start(Store::open(folder.path()).unwrap().unwrap(), 0).unwrap();
         assert!(Store::open(folder.path()).unwrap().is_none());
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_save_that_fails_is_told_and_tried_again() {
+    async fn a_save_of_the_state_that_fails_is_reported_and_repeated() {
         let folder = tempfile::tempdir().unwrap();
         let writer = StateWriter::start(Store::open(folder.path()).unwrap().unwrap(), 0).unwrap();
         let obstacle = folder.path().join("rollout.state.new");

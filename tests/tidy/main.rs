@@ -29,6 +29,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         "admin",
         &["shadow", "parity", "control", "policy", "rollout", "upstream", "proxy", "telemetry", "config"],
     ),
+    ("app", &["upstream", "parity", "config", "telemetry", "proxy", "control", "shadow", "admin"]),
 ];
 
 /// The same of mcp-tools: its folders and top-level files, the lowest first.

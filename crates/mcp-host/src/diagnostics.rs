@@ -3,6 +3,7 @@
 //!
 //! Must not know what a key means.
 
+use std::error::Error;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -102,6 +103,21 @@ impl Lines {
         let column = offset.saturating_sub(start) + 1;
         Location { file: self.file.clone(), line: Some(line), column: Some(column) }
     }
+}
+
+/// An error and its causes as one line. A cause that the text already ends with is not repeated.
+pub fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.ends_with(&more) {
+            text.push_str(": ");
+            text.push_str(&more);
+        }
+        cause = error.source();
+    }
+    text
 }
 
 /// Text of a file, made safe for a terminal: control characters are escaped, so that none of them commands the terminal

@@ -1,17 +1,16 @@
-//! What the control plane shows of itself in the metrics. Must not change anything else.
+//! The gauges of the control plane. Must not change anything else.
 
 use super::Controller;
 use crate::control::persistence::Persistence;
 
 impl Controller {
-    /// Brings the gauges up to the moment.
-    pub(super) fn show(&mut self) {
+    pub(super) fn update_gauges(&mut self) {
         let now = self.clock.now();
         let position = self.rollout.state().position();
         self.metrics.set_stage(position.stage, position.paused);
         let saved = match &self.persistence {
             Persistence::Active(writer) => writer.progress().borrow().problem.is_none(),
-            Persistence::Opened(_) | Persistence::ForeignOwner => true,
+            Persistence::ForeignOwner => true,
             Persistence::Unavailable(_) => false,
         };
         self.metrics.set_state_saved(saved);

@@ -1,16 +1,16 @@
-//! The state changes hands: the process that replaces this one becomes its only writer.
+//! Change of the state's owner during an upgrade: the new process becomes the only writer.
 //!
-//! From then on this process decides nothing. It still sends its last calls where the new owner sends its own.
+//! After the release, this process decides nothing. Its last calls follow the route of the new owner.
 
 use tokio::sync::oneshot;
 
 use super::{Controller, rollout_from};
-use crate::control::persistence::{Persistence, resume_from};
+use crate::control::persistence::{Persistence, open, resume_from};
 use crate::control::state_file::{Saved, load};
 
 impl Controller {
-    /// Lets go of the state, unless the next owner would then not know where the rollout stands.
-    pub(super) fn release_state(&mut self, reply: oneshot::Sender<Result<(), String>>) {
+    /// Releases the state, unless the next owner would then not know the position of the rollout.
+    pub(super) fn on_release_state(&mut self, reply: oneshot::Sender<Result<(), String>>) {
         match std::mem::replace(&mut self.persistence, Persistence::ForeignOwner) {
             Persistence::Active(writer) => {
                 let (progress, seq) = (writer.progress(), self.rollout.state().seq);
@@ -20,41 +20,54 @@ impl Controller {
                     return;
                 }
                 self.released_to = self.folder.take();
-                // The disk may take its time; the loop may not.
+                // The disk may be slow; the loop must not wait for it.
                 tokio::task::spawn_blocking(move || {
                     let reached = writer.close();
                     let saved = if reached.seq >= seq { Ok(()) } else { Err("it is not saved".to_owned()) };
                     reply.send(saved.map_err(|why| format!("the rollout's state: {why}")))
                 });
             }
-            Persistence::Unavailable(why) if self.has_state_worth_keeping() => {
-                let _ = reply.send(Err(format!("the rollout would be forgotten: {why}")));
+            Persistence::Unavailable(why) => {
+                let forgets = self.has_state_worth_keeping();
+                let forgotten = forgets.then(|| format!("the rollout would be forgotten: {why}"));
+                let _ = reply.send(forgotten.map_or(Ok(()), Err));
                 self.persistence = Persistence::Unavailable(why);
             }
-            persistence @ Persistence::Unavailable(_) => {
-                let _ = reply.send(Ok(()));
-                self.persistence = persistence;
-            }
-            Persistence::Opened(_) | Persistence::ForeignOwner => {
+            Persistence::ForeignOwner => {
                 self.released_to = self.folder.take();
                 let _ = reply.send(Ok(()));
             }
         }
     }
 
-    /// Nobody took the state over. The loop opens it again as soon as it is free.
-    pub(super) fn reclaim_state(&mut self) {
+    /// The other process did not take the state. The slow tick opens it again as soon as it is free.
+    pub(super) fn on_reclaim_state(&mut self) {
         self.folder = self.folder.take().or(self.released_to.take());
     }
 
-    /// Does as the new owner does.
+    /// Follows the state that the new owner has saved.
     pub(super) fn follow_owner(&mut self) {
         let Some(Ok(Some(saved))) = self.released_to.as_deref().map(load) else { return };
         if saved.state.seq != self.rollout.state().seq {
-            let Saved { state, history, accepted } = resume_from(Some(saved), &self.settings);
-            self.rollout = rollout_from(state, &self.settings, &self.clock);
-            (self.history, self.accepted) = (history, accepted);
+            self.resume(Some(saved));
         }
+    }
+
+    /// Opens the state once its other owner has released it.
+    pub(super) fn open_released_state(&mut self) {
+        let (Persistence::ForeignOwner, Some(folder)) = (&self.persistence, &self.folder) else { return };
+        let (saved, persistence) = open(folder);
+        if !matches!(persistence, Persistence::ForeignOwner) {
+            log::info!("rollout: the guard before this one has let go of the state");
+            self.resume(saved);
+            self.persistence = persistence;
+        }
+    }
+
+    fn resume(&mut self, saved: Option<Saved>) {
+        let Saved { state, history, accepted } = resume_from(saved, &self.settings);
+        self.rollout = rollout_from(state, &self.settings, &self.clock);
+        (self.history, self.accepted) = (history, accepted);
     }
 
     /// Whether calls go elsewhere than the configuration alone would send them.

@@ -1,58 +1,55 @@
-//! When to look through the samples next: often while there are many, hardly ever while there are none.
+//! The interval between two ticks: short while many samples come, long while none come.
 //!
-//! Knows numbers and time. Must not know what a sample is, nor what else a look is for.
+//! Must not know what a sample is, nor what else a tick does.
 
 use std::time::Duration;
 
-/// How often samples are looked through while a rollout is under way, and while there are many: a trigger fires at most
-/// this late.
+/// The interval during a rollout, and while many samples come: a trigger fires at most this late.
 pub(super) const INTERVAL_MIN: Duration = Duration::from_millis(20);
-/// The longest pause while samples come: a sudden rush fits into their queue.
+/// The longest interval while samples come: a sudden burst fits into their queue.
 const INTERVAL_MAX: Duration = Duration::from_millis(500);
-/// The longest pause while none come: a wake-up costs more than what there is to do, and a probe is one anyway. The next
-/// call ends it.
+/// The longest interval while no samples come: a wake-up costs more than the work it finds. The next call ends it.
 const IDLE_INTERVAL: Duration = Duration::from_secs(30);
-/// From the sample that ends such a pause until the next look.
+/// From the sample that ends an idle interval to the next tick.
 const WAKE_DELAY: Duration = Duration::from_millis(100);
-/// Samples for one look. More at once would take the core away from calls for as long as it takes to count them.
+/// Samples for one tick. Counting more at once would keep the core from calls for too long.
 const BATCH: usize = 512;
 
-/// The pace of looks.
+/// The adaptive interval.
 #[derive(Debug)]
 pub(super) struct PollInterval {
-    pause: Duration,
-    asleep: bool,
+    interval: Duration,
+    idle: bool,
 }
 
 impl PollInterval {
     pub(super) fn new() -> PollInterval {
-        PollInterval { pause: INTERVAL_MIN, asleep: false }
+        PollInterval { interval: INTERVAL_MIN, idle: false }
     }
 
-    /// From one look to the next.
-    pub(super) fn pause(&self) -> Duration {
-        self.pause
+    pub(super) fn interval(&self) -> Duration {
+        self.interval
     }
 
-    /// Whether the last look saw nothing, so that the next sample is worth a wake-up.
-    pub(super) fn is_asleep(&self) -> bool {
-        self.asleep
+    /// Whether the last tick found no sample, so that the next sample is worth a wake-up.
+    pub(super) fn is_idle(&self) -> bool {
+        self.idle
     }
 
-    /// A look has seen this many samples.
-    pub(super) fn seen(&mut self, samples: usize) {
-        self.asleep = samples == 0;
-        let longest = if self.asleep { IDLE_INTERVAL } else { INTERVAL_MAX };
+    /// Adapts to the number of samples of the last tick.
+    pub(super) fn adapt(&mut self, samples: usize) {
+        self.idle = samples == 0;
+        let longest = if self.idle { IDLE_INTERVAL } else { INTERVAL_MAX };
         if samples > BATCH {
-            self.pause = INTERVAL_MIN;
+            self.interval = INTERVAL_MIN;
         } else if samples < BATCH / 2 {
-            self.pause = (self.pause * 2).min(longest);
+            self.interval = (self.interval * 2).min(longest);
         }
     }
 
-    /// A sample came while nobody expected one.
-    pub(super) fn wake(&mut self) {
-        *self = PollInterval { pause: WAKE_DELAY, asleep: false };
+    /// A sample came during an idle interval.
+    pub(super) fn reset(&mut self) {
+        *self = PollInterval { interval: WAKE_DELAY, idle: false };
     }
 }
 
@@ -61,21 +58,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rests_for_long_only_while_nobody_calls_and_hurries_when_many_do() {
+    fn the_poll_interval_is_long_only_without_calls_and_short_with_many() {
         let mut poll = PollInterval::new();
         for _ in 0..20 {
-            poll.seen(1);
+            poll.adapt(1);
         }
-        assert_eq!((poll.pause(), poll.is_asleep()), (INTERVAL_MAX, false));
+        assert_eq!((poll.interval(), poll.is_idle()), (INTERVAL_MAX, false));
         for _ in 0..20 {
-            poll.seen(0);
+            poll.adapt(0);
         }
-        assert_eq!((poll.pause(), poll.is_asleep()), (IDLE_INTERVAL, true));
-        poll.wake();
-        assert_eq!((poll.pause(), poll.is_asleep()), (WAKE_DELAY, false));
-        poll.seen(BATCH + 1);
-        assert_eq!((poll.pause(), poll.is_asleep()), (INTERVAL_MIN, false));
-        poll.seen(BATCH);
-        assert_eq!(poll.pause(), INTERVAL_MIN, "as many as one look is for");
+        assert_eq!((poll.interval(), poll.is_idle()), (IDLE_INTERVAL, true));
+        poll.reset();
+        assert_eq!((poll.interval(), poll.is_idle()), (WAKE_DELAY, false));
+        poll.adapt(BATCH + 1);
+        assert_eq!((poll.interval(), poll.is_idle()), (INTERVAL_MIN, false));
+        poll.adapt(BATCH);
+        assert_eq!(poll.interval(), INTERVAL_MIN, "as many as one tick is for");
     }
 }

@@ -1,10 +1,10 @@
-//! What receivers are sent: a transition as each of them wants it. Pure.
+//! The body of a notification: a transition in the format of each channel. Pure.
 
 use serde_json::{Value, json};
 
 use crate::rollout::transition::{Cause, Transition, TransitionKind};
 
-/// The whole transition, and a sentence for people.
+/// The whole transition, and a summary as a sentence.
 pub(super) fn generic(transition: &Transition) -> Value {
     json!({
         "event": "mcp_guard.rollout",
@@ -104,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn everybody_gets_the_cause_and_the_numbers() {
+    fn every_notification_holds_the_cause_and_the_numbers() {
         let transition = transition();
         let generic = generic(&transition);
         assert_eq!(generic["transition"]["kind"], "rolled_back");

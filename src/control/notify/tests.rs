@@ -137,7 +137,7 @@ async fn telling_never_waits_and_only_tells_those_who_want_to_hear() {
     );
     let transition = Arc::new(transition());
     for _ in 0..WAITING_MAX + 50 {
-        notifier.tell(&transition);
+        notifier.notify(&transition);
     }
     assert!(metrics.notifications("all", Notified::Dropped) >= 49, "the queue is bounded");
     assert_eq!(metrics.notifications("completions", Notified::Dropped), 0);
@@ -150,7 +150,7 @@ async fn a_hook_reads_the_transition_from_its_input() {
     let file = folder.path().join("told");
     let script = format!("cat > {0}.part && mv {0}.part {0}", file.display());
     let hook = Program { program: "sh".into(), arguments: vec!["-c".to_owned(), script] };
-    tell(
+    send(
         &Receiver { name: "hook".to_owned(), events: Vec::new(), channel: Channel::Exec(hook) },
         &transition(),
     )

@@ -1,18 +1,18 @@
-//! One process replaces another without a client noticing: both sides of it, as `run` needs them.
+//! Replaces one process by another without losing a call: the new process's side (`Startup`) and the old one's
+//! (`Upgrader`).
 //!
-//! The old process keeps accepting until the new one has said that it accepts too; if anything goes wrong before that, it
-//! carries on as if nothing had been asked. Must not know what is served.
+//! The old process accepts until the new one has reported that it accepts too. If anything fails before that, the old one
+//! continues as before. Must not know what is served.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::task::AbortHandle;
 
-use super::output::chain;
-use super::run::tell;
+use super::parts::Parts;
+use super::process::sd_notify;
 use crate::admin::{self, Upgraded};
-use crate::control;
-use crate::proxy::Handle;
+use mcp_host::diagnostics::chain;
 use mcp_host::handoff::{HandoffError, Predecessor, Successor};
 use mcp_host::process;
 use mcp_host::sd_notify::State;
@@ -21,15 +21,15 @@ use mcp_host::socket_activation::{InheritError, Inherited, InheritedListener};
 /// For the new process to read its configuration and be ready to accept.
 const READY_TIME_MAX: Duration = Duration::from_secs(30);
 
-/// How this process came into the world: with which sockets, and whom it replaces.
-pub(super) struct Arrival {
+/// How this process was started: with which sockets, and which process it replaces.
+pub(super) struct Startup {
     predecessor: Option<Predecessor>,
     pub(super) inherited: Inherited,
 }
 
 /// Why a process cannot take its place.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum ArrivalError {
+pub(crate) enum StartupError {
     #[error("cannot take the sockets of the service manager over")]
     Inherit(#[from] InheritError),
     #[error("cannot take over from the running guard")]
@@ -41,21 +41,21 @@ pub(super) enum ArrivalError {
     Unwanted(String),
 }
 
-impl Arrival {
-    /// Takes over what this process was started with. Call it once.
-    pub(super) fn greet() -> Result<Arrival, ArrivalError> {
+impl Startup {
+    /// Takes the sockets that this process was started with. Call it once.
+    pub(super) fn inherit() -> Result<Startup, StartupError> {
         if let Some((predecessor, sockets)) = Predecessor::accept()? {
-            return Ok(Arrival { predecessor: Some(predecessor), inherited: Inherited::new(sockets) });
+            return Ok(Startup { predecessor: Some(predecessor), inherited: Inherited::new(sockets) });
         }
-        Ok(Arrival { predecessor: None, inherited: Inherited::from_service_manager()? })
+        Ok(Startup { predecessor: None, inherited: Inherited::from_service_manager()? })
     }
 
     /// Everything is bound and nothing has begun. Returns when this process may begin.
-    pub(super) fn prepared(&mut self) -> Result<(), ArrivalError> {
+    pub(super) fn prepared(&mut self) -> Result<(), StartupError> {
         let left: Vec<String> = self.inherited.unclaimed().map(ToString::to_string).collect();
         self.inherited = Inherited::default();
         match &mut self.predecessor {
-            None if !left.is_empty() => Err(ArrivalError::Unwanted(left.join(", "))),
+            None if !left.is_empty() => Err(StartupError::Unwanted(left.join(", "))),
             None => Ok(()),
             Some(predecessor) => {
                 for place in left {
@@ -70,13 +70,13 @@ impl Arrival {
     pub(super) fn serving(&mut self) -> bool {
         let Some(predecessor) = self.predecessor.take() else { return false };
         if let Err(error) = predecessor.serving() {
-            // It let us begin. Whatever became of it, somebody has to serve.
+            // It has allowed this process to begin, so this process serves, whatever happened to the other one.
             log::warn!("the guard that was to be replaced did not say farewell: {error}");
         }
         true
     }
 
-    /// Tells the process that was to be replaced why it is not.
+    /// Sends the reason to the process that was to be replaced.
     pub(super) fn failed(self, why: &str) {
         if let Some(predecessor) = self.predecessor {
             predecessor.failed(why);
@@ -84,39 +84,34 @@ impl Arrival {
     }
 }
 
-/// Replaces this process by a new one, when asked to.
+/// Replaces this process by a new one.
 pub(super) struct Upgrader {
     /// Copies of every listener; none once this process stops accepting.
     sockets: Mutex<Option<Vec<InheritedListener>>>,
     busy: tokio::sync::Mutex<()>,
-    handle: Handle,
-    rollout: control::Control,
-    admin: Mutex<Option<Desk>>,
+    parts: Parts,
+    admin: Mutex<Option<AdminTask>>,
 }
 
 /// The admin socket and the task that serves on it.
-struct Desk {
+struct AdminTask {
     server: admin::Server,
-    carry: admin::Handler,
+    handler: admin::Handler,
     task: AbortHandle,
 }
 
 impl Upgrader {
-    pub(super) fn new(
-        sockets: Vec<InheritedListener>,
-        handle: Handle,
-        rollout: control::Control,
-    ) -> Arc<Upgrader> {
+    pub(super) fn new(sockets: Vec<InheritedListener>, parts: Parts) -> Arc<Upgrader> {
         let (sockets, admin) = (Mutex::new(Some(sockets)), Mutex::new(None));
-        Arc::new(Upgrader { sockets, busy: tokio::sync::Mutex::new(()), handle, rollout, admin })
+        Arc::new(Upgrader { sockets, busy: tokio::sync::Mutex::new(()), parts, admin })
     }
 
     /// Serves admin commands, until another process does.
-    pub(super) fn open_desk(&self, server: admin::Server, carry: admin::Handler) {
-        match server.again() {
+    pub(super) fn serve_admin(&self, server: admin::Server, handler: admin::Handler) {
+        match server.try_clone() {
             Ok(copy) => {
-                let task = tokio::spawn(copy.serve(carry.clone())).abort_handle();
-                *lock(&self.admin) = Some(Desk { server, carry, task });
+                let task = tokio::spawn(copy.serve(handler.clone())).abort_handle();
+                *lock(&self.admin) = Some(AdminTask { server, handler, task });
             }
             Err(error) => log::error!("admin: cannot serve on the socket: {error}"),
         }
@@ -136,8 +131,8 @@ impl Upgrader {
         let Ok(_busy) = self.busy.try_lock() else {
             return Err("an upgrade is under way already".to_owned());
         };
-        tell(State::Reloading);
-        tell(State::Status("a new process is starting"));
+        sd_notify(State::Reloading);
+        sd_notify(State::Status("a new process is starting"));
         log::info!("upgrade: starting a new process");
         match self.replace().await {
             Ok(upgraded) => {
@@ -146,8 +141,8 @@ impl Upgrader {
             }
             Err(why) => {
                 log::error!("upgrade: {why}; this process carries on");
-                tell(State::Ready);
-                tell(State::Status(&format!("carrying on after an upgrade that failed: {why}")));
+                sd_notify(State::Ready);
+                sd_notify(State::Status(&format!("carrying on after an upgrade that failed: {why}")));
                 Err(why)
             }
         }
@@ -161,12 +156,12 @@ impl Upgrader {
             Ok((successor, version))
         })
         .await?;
-        if let Err(why) = self.rollout.release_state().await {
-            self.rollout.reclaim_state().await;
+        if let Err(why) = self.parts.control.release_state().await {
+            self.parts.control.reclaim_state().await;
             return Err(why);
         }
-        // A command goes to the one process that can obey it.
-        self.pause_desk();
+        // Only one process serves commands: the one that owns the rollout.
+        self.pause_admin();
         let pid = successor.pid();
         let begun = blocking(move || {
             successor.start_serving()?;
@@ -176,16 +171,16 @@ impl Upgrader {
             Ok(mut successor) if self.is_serving() => {
                 successor.orphan();
                 // In this order: the service manager listens to the main process only.
-                tell(State::MainPid(pid));
+                sd_notify(State::MainPid(pid));
                 successor.complete();
-                self.handle.hand_over();
+                self.parts.handle.hand_over();
                 self.close();
                 Ok(Upgraded { pid, version })
             }
             unfinished => {
                 let why = unfinished.err().unwrap_or_else(|| "this process was told to stop".to_owned());
-                self.rollout.reclaim_state().await;
-                self.resume_desk();
+                self.parts.control.reclaim_state().await;
+                self.resume_admin();
                 Err(why)
             }
         }
@@ -202,16 +197,16 @@ impl Upgrader {
         sockets.iter().map(copy).collect()
     }
 
-    fn pause_desk(&self) {
-        if let Some(desk) = &*lock(&self.admin) {
-            desk.task.abort();
+    fn pause_admin(&self) {
+        if let Some(admin) = &*lock(&self.admin) {
+            admin.task.abort();
         }
     }
 
-    fn resume_desk(&self) {
-        let desk = lock(&self.admin).take();
-        if let Some(Desk { server, carry, .. }) = desk {
-            self.open_desk(server, carry);
+    fn resume_admin(&self) {
+        let admin = lock(&self.admin).take();
+        if let Some(AdminTask { server, handler, .. }) = admin {
+            self.serve_admin(server, handler);
         }
     }
 }
@@ -220,7 +215,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Waits for another process without holding up signals and the watchdog.
+/// Waits for another process without delaying signals and the watchdog.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, HandoffError> + Send + 'static,
 ) -> Result<T, String> {

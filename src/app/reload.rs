@@ -1,97 +1,89 @@
-//! A new configuration for a running guard: read, judged as a whole, then taken over by everything at once, or not at all.
+//! Applies a new configuration to a running guard: read, checked as a whole, then applied to every part or to none.
 //!
-//! A signal and an operator's command come to the same; one reload follows the other. What cannot change in a running
-//! process is answered by name. Must not know what is configured.
+//! A signal and an operator's command do the same; reloads run one after the other. A key that cannot change in a running
+//! process is reported by name.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::run::{provide_files, tell};
+use super::parts::Parts;
+use super::process::{raise_fd_limit, sd_notify};
 use crate::admin::Reloaded;
 use crate::config::{self, Environment, Listen, LoadError};
-use crate::control::{self, Settings};
-use crate::proxy::Handle;
-use crate::shadow::{self, Shadow};
+use crate::control::Settings;
+use crate::shadow;
 use crate::telemetry::Log;
 use crate::telemetry::metrics::Reload;
+use mcp_host::diagnostics::count;
 use mcp_host::sd_notify::State;
 
-/// Problems that an answer lists; a file with more is most likely another file.
+/// Problems that a response lists; a file with more is most likely another file.
 const PROBLEMS_MAX: usize = 1000;
 
-/// What a reload acts on.
-pub(super) struct Live {
+/// Reloads the configuration of a running guard.
+pub(super) struct Reloader {
     file: PathBuf,
-    /// What this process was started with.
+    /// The listeners that this process was started with.
     started: Listen,
-    handle: Handle,
-    rollout: control::Control,
     log: Log,
-    shadow: Shadow,
+    parts: Parts,
     turn: tokio::sync::Mutex<()>,
 }
 
-impl Live {
-    pub(super) fn new(
-        file: PathBuf,
-        started: Listen,
-        handle: Handle,
-        rollout: control::Control,
-        log: Log,
-        shadow: Shadow,
-    ) -> Arc<Live> {
-        Arc::new(Live { file, started, handle, rollout, log, shadow, turn: tokio::sync::Mutex::new(()) })
+impl Reloader {
+    pub(super) fn new(file: PathBuf, started: Listen, log: Log, parts: Parts) -> Arc<Reloader> {
+        Arc::new(Reloader { file, started, log, parts, turn: tokio::sync::Mutex::new(()) })
     }
 
-    /// Reads the configuration and the tokens again. The problems, if there are any; then nothing has changed.
-    pub(super) async fn reload(self: &Arc<Live>) -> Result<Reloaded, Vec<String>> {
+    /// Reads the configuration and the tokens again. With any problem, nothing changes.
+    pub(super) async fn reload(self: &Arc<Reloader>) -> Result<Reloaded, Vec<String>> {
         let _turn = self.turn.lock().await;
         let this = self.clone();
-        // Reading a hundred thousand clients takes a moment, in which signals must be heard.
-        let loaded = tokio::task::spawn_blocking(move || this.take_over()).await;
+        // Reading a hundred thousand clients takes a moment; signals are handled meanwhile.
+        let loaded = tokio::task::spawn_blocking(move || this.apply()).await;
         let result = loaded.unwrap_or_else(|error| Err(vec![error.to_string()]));
-        self.handle.reloaded(if result.is_ok() { Reload::Done } else { Reload::Refused });
-        let listen = self.handle.status().listen;
+        self.parts.handle.reloaded(if result.is_ok() { Reload::Done } else { Reload::Refused });
+        let listen = self.parts.handle.status().listen;
         match &result {
             Ok(reloaded) => {
-                self.tell(reloaded);
-                tell(State::Status(&format!("serving on {listen}")));
+                self.log_reload(reloaded);
+                sd_notify(State::Status(&format!("serving on {listen}")));
             }
             Err(problems) => {
                 for problem in problems {
                     log::error!("{problem}");
                 }
-                let count = count(problems.len());
+                let count = count(problems.len(), "problem");
                 log::error!("not reloaded: {count}; the running configuration stays");
                 let first = problems.first().map_or("", String::as_str);
                 let status = format!("serving on {listen}; the last reload was refused, {count}: {first}");
-                tell(State::Status(&status));
+                sd_notify(State::Status(&status));
             }
         }
         result
     }
 
-    fn take_over(&self) -> Result<Reloaded, Vec<String>> {
-        let loaded = config::load(&self.file, &Environment::of_process()).map_err(listed)?;
+    fn apply(&self) -> Result<Reloaded, Vec<String>> {
+        let loaded = config::load(&self.file, &Environment::of_process()).map_err(problem_lines)?;
         let config = loaded.config;
-        let mut later = later(&self.started, &config.listen);
+        let mut later = keys_for_restart(&self.started, &config.listen);
         later.sort_unstable();
         let mut reloaded = Reloaded {
             clients: config.clients.len(),
             at_next_start: later.into_iter().map(str::to_owned).collect(),
             warnings: loaded.warnings.iter().take(PROBLEMS_MAX).map(ToString::to_string).collect(),
         };
-        provide_files(&config);
+        raise_fd_limit(&config);
         let (settings, log) = (Settings::of(&config), config.log);
-        // Whoever can refuse is asked first: after that nothing can stop the rest.
-        reloaded.warnings.extend(self.rollout.configure(settings).map_err(|why| vec![why])?);
-        self.shadow.configure(shadow::Settings::of(&config));
-        self.handle.publish(config);
+        // The control plane can refuse, so it goes first; the rest cannot fail.
+        reloaded.warnings.extend(self.parts.control.configure(settings).map_err(|why| vec![why])?);
+        self.parts.shadow.configure(shadow::Settings::of(&config));
+        self.parts.handle.publish(config);
         self.log.configure(log);
         Ok(reloaded)
     }
 
-    fn tell(&self, reloaded: &Reloaded) {
+    fn log_reload(&self, reloaded: &Reloaded) {
         for warning in &reloaded.warnings {
             log::warn!("{warning}");
         }
@@ -102,9 +94,9 @@ impl Live {
     }
 }
 
-/// The keys that differ and that a running process cannot change: what is bound, owned or counted in threads.
-fn later(started: &Listen, now: &Listen) -> Vec<&'static str> {
-    // Every key is named here: one that is added has to be put on one side or the other.
+/// The changed keys that need a new process: what is bound, owned or counted in threads.
+fn keys_for_restart(started: &Listen, now: &Listen) -> Vec<&'static str> {
+    // Every key is named here, so that a new key must be put on one side or the other.
     let Listen { address, mode, metrics, admin, state, trusted_proxies: _, threads } = started;
     [
         ("listen.address", *address != now.address),
@@ -119,8 +111,8 @@ fn later(started: &Listen, now: &Listen) -> Vec<&'static str> {
     .collect()
 }
 
-/// The problems of a configuration, one a line.
-pub(super) fn listed(error: LoadError) -> Vec<String> {
+/// The problems of a configuration, one line each.
+pub(crate) fn problem_lines(error: LoadError) -> Vec<String> {
     match error {
         LoadError::Invalid(diagnostics) => {
             let all = diagnostics.problems.len();
@@ -133,9 +125,4 @@ pub(super) fn listed(error: LoadError) -> Vec<String> {
         }
         LoadError::Unreadable(unreadable) => vec![unreadable.to_string()],
     }
-}
-
-/// `1 problem`, `2 problems`.
-pub(super) fn count(problems: usize) -> String {
-    format!("{problems} problem{}", if problems == 1 { "" } else { "s" })
 }

@@ -1,0 +1,52 @@
+//! Carries out the commands of the admin socket on the parts of a running guard.
+//!
+//! Must not know how a command arrives.
+
+use std::sync::Arc;
+
+use super::parts::Parts;
+use super::reload::Reloader;
+use super::upgrade::Upgrader;
+use crate::admin::{AdminCommand, AdminResponse, TokenUse};
+use crate::control::RolloutReport;
+use crate::parity::shadow::mismatch_log::Arguments;
+
+/// The parts that commands act on.
+#[derive(Clone)]
+pub(super) struct AdminContext {
+    pub(super) reloader: Arc<Reloader>,
+    pub(super) upgrader: Arc<Upgrader>,
+    pub(super) parts: Parts,
+}
+
+impl AdminContext {
+    /// Carries out one command of this user.
+    pub(super) async fn run(self, command: AdminCommand, uid: u32) -> AdminResponse {
+        let AdminContext { reloader, upgrader, parts: Parts { handle, control, shadow } } = self;
+        let response = match command {
+            AdminCommand::Reload => {
+                let reloaded = reloader.reload().await;
+                Ok(reloaded.map_or_else(AdminResponse::NotReloaded, AdminResponse::Reloaded))
+            }
+            AdminCommand::Tokens => {
+                let tokens = handle.tokens_known().into_iter().map(TokenUse::from);
+                Ok(AdminResponse::Tokens(tokens.collect()))
+            }
+            AdminCommand::Status => Ok(AdminResponse::Status(handle.status().into())),
+            AdminCommand::Rollout => control.report().await.map(|report| {
+                AdminResponse::Rollout(Box::new(RolloutReport { shadow: shadow.summary(), ..report }))
+            }),
+            AdminCommand::Shadow { show_arguments } => {
+                let arguments = if show_arguments { Arguments::Shown } else { Arguments::Redacted };
+                Ok(AdminResponse::Shadow(Box::new(shadow.diff(arguments))))
+            }
+            AdminCommand::History => control.history().await.map(AdminResponse::History),
+            AdminCommand::Upgrade => upgrader.upgrade().await.map(AdminResponse::Upgraded),
+            AdminCommand::Control(command) => {
+                let result = control.run(command, format!("uid {uid}")).await;
+                result.map(|result| AdminResponse::Done(Box::new(result)))
+            }
+        };
+        response.unwrap_or_else(AdminResponse::Rejected)
+    }
+}

@@ -1,0 +1,173 @@
+//! The composition root: builds the guard from its configuration, starts its threads and runs it to its end.
+//!
+//! The order matters: readiness is reported after every listener is bound, and signals are registered before anything can
+//! send one. Returns values and prints nothing. Must not know how calls are served.
+
+mod admin;
+mod parts;
+mod process;
+pub(crate) mod reload;
+mod signals;
+mod upgrade;
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use self::admin::AdminContext;
+use self::parts::Parts;
+use self::process::{raise_fd_limit, sd_notify};
+use self::reload::Reloader;
+use self::signals::SignalThread;
+use self::upgrade::{Startup, StartupError, Upgrader};
+use crate::admin::Server;
+use crate::config::{self, Environment, LoadError, Loaded};
+use crate::control::{self, Settings, Setup};
+use crate::proxy::{Drained, Fence, Guard, Handle, Route};
+use crate::shadow::{self, Shadow};
+use crate::telemetry::{Log, Reader};
+use crate::upstream::Split;
+use mcp_host::diagnostics::{chain, count};
+use mcp_host::journal;
+use mcp_host::process::keep_memory_private;
+use mcp_host::sd_notify::State;
+
+/// Problems that the message to the process to be replaced lists; the log has all of them.
+const REPORTED_MAX: usize = 5;
+
+/// Why the guard could not run.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    #[error(transparent)]
+    Inherit(StartupError),
+    #[error(transparent)]
+    Configuration(#[from] LoadError),
+    #[error("cannot start the log")]
+    Log(#[source] io::Error),
+    #[error("cannot start the guard")]
+    Guard(#[from] crate::proxy::Error),
+    #[error("cannot open the admin socket (listen.admin)")]
+    Admin(#[from] mcp_host::socket::BindError),
+    #[error("cannot start the thread for signals and admin commands")]
+    Control(#[source] io::Error),
+    #[error("cannot take the listeners over")]
+    Startup(#[from] StartupError),
+}
+
+/// A guard that could not run, and the process that it was to replace.
+pub(crate) struct Failure {
+    pub(crate) error: Error,
+    startup: Option<Startup>,
+}
+
+impl Failure {
+    /// Sends the reason to the process that was to be replaced. That process then ends this one: print first.
+    pub(crate) fn report_to_predecessor(self) {
+        let reason = match &self.error {
+            Error::Configuration(LoadError::Invalid(found)) => {
+                let first: Vec<String> =
+                    found.problems.iter().take(REPORTED_MAX).map(ToString::to_string).collect();
+                let more = if found.problems.len() > REPORTED_MAX { "; the log has all of them" } else { "" };
+                format!("{}: {}{more}", count(found.problems.len(), "problem"), first.join("; "))
+            }
+            error => chain(error),
+        };
+        if let Some(startup) = self.startup {
+            startup.failed(&reason);
+        }
+    }
+}
+
+/// Runs the guard of this configuration file until it is stopped or replaced.
+pub(crate) fn run(file: &Path) -> Result<Drained, Failure> {
+    let inherited = Startup::inherit();
+    let mut startup = inherited.map_err(|error| Failure { error: Error::Inherit(error), startup: None })?;
+    let loaded = config::load(file, &Environment::of_process()).map_err(Error::from);
+    let drained = loaded.and_then(|loaded| serve(file, loaded, &mut startup));
+    drained.map_err(|error| Failure { error, startup: Some(startup) })
+}
+
+fn serve(file: &Path, loaded: Loaded, startup: &mut Startup) -> Result<Drained, Error> {
+    let Loaded { config, warnings } = loaded;
+    let log = Log::start(config.log, reader()).map_err(Error::Log)?;
+    for warning in &warnings {
+        log::warn!("{warning}");
+    }
+    if let Err(error) = keep_memory_private() {
+        log::warn!("memory is not kept out of core dumps: {error}");
+    }
+    raise_fd_limit(&config);
+
+    let listen = config.listen.clone();
+    let (settings, shadow_settings) = (Settings::of(&config), shadow::Settings::of(&config));
+    // First, so that a guard that serves calls also takes commands.
+    let bind = |path: &Path| Server::bind(path, &mut startup.inherited);
+    let (admin, mut admin_file) = match listen.admin.as_deref().map(bind).transpose()? {
+        Some((server, file)) => (Some(server), file),
+        None => (None, None),
+    };
+    let mut guard = Guard::bind(config, log.clone(), &mut startup.inherited)?;
+    let handle = guard.handle();
+    let mut sockets = guard.listening().map_err(Error::Control)?;
+    if let Some(admin) = &admin {
+        sockets.push(admin.listening().map_err(Error::Control)?);
+    }
+    // Nothing before this line changes what another process can observe.
+    startup.prepared()?;
+
+    let shadow = Shadow::start(shadow_settings, &handle).map_err(Error::Control)?;
+    let control = start_control(listen.state.clone(), settings, &handle, &shadow).map_err(Error::Control)?;
+    let parts = Parts { handle: handle.clone(), control, shadow };
+    let reloader = Reloader::new(file.to_owned(), listen, log.clone(), parts.clone());
+    let context = AdminContext { reloader, upgrader: Upgrader::new(sockets, parts.clone()), parts };
+    let signals = SignalThread::prepare(context).map_err(Error::Control)?;
+    let admin_copy = admin.as_ref().map(Server::try_clone).transpose().map_err(Error::Control)?;
+    signals.start(admin_copy).map_err(Error::Control)?;
+    if startup.serving() {
+        guard.take_over();
+        admin_file = admin_file.or_else(|| admin.as_ref().and_then(Server::take_over));
+    }
+
+    let status = handle.status();
+    log::info!("mcp-guard {} serves on {} for {} clients", status.version, status.listen, status.clients);
+    sd_notify(State::Status(&format!("serving on {}", status.listen)));
+    sd_notify(State::Ready);
+    let drained = guard.run()?;
+    if let Some(file) = admin_file {
+        if handle.is_handed_over() { file.leave() } else { file.remove() }
+    }
+    match drained {
+        Drained::Idle => log::info!("stopped; nothing was in flight"),
+        Drained::Cut(calls) => log::warn!("stopped; the drain's deadline cut {calls} calls"),
+    }
+    log.flush();
+    Ok(drained)
+}
+
+fn reader() -> Reader {
+    if journal::reads(io::stderr()) { Reader::Journal } else { Reader::Other }
+}
+
+/// Starts the control plane, which publishes the route before the first call is served.
+fn start_control(
+    folder: Option<PathBuf>,
+    settings: Settings,
+    handle: &Handle,
+    shadow: &Shadow,
+) -> io::Result<control::Control> {
+    let (route_handle, tools_handle, shadow) = (handle.clone(), handle.clone(), shadow.clone());
+    let publish = move |split: Split, fenced| {
+        shadow.turn(split.is_shadowing());
+        let fence = if fenced { Fence::Closed } else { Fence::Open };
+        route_handle.publish_route(Route { split, fence });
+    };
+    // The receiver is there: a process has one guard.
+    let samples = handle.samples().ok_or_else(|| io::Error::other("the samples are taken"))?;
+    control::Control::start(Setup {
+        folder,
+        settings,
+        samples,
+        metrics: handle.rollout_metrics(),
+        publish: Box::new(publish),
+        learn: Box::new(move |slot, names| tools_handle.learn_tools(slot, names)),
+    })
+}

@@ -1,0 +1,13 @@
+//! The parts of a running guard that commands, reloads and upgrades act on.
+
+use crate::control::Control;
+use crate::proxy::Handle;
+use crate::shadow::Shadow;
+
+/// Handles on the data plane, the control plane and the shadow. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Parts {
+    pub(super) handle: Handle,
+    pub(super) control: Control,
+    pub(super) shadow: Shadow,
+}

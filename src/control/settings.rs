@@ -1,0 +1,63 @@
+//! What of the configuration concerns the control plane.
+
+use std::sync::Arc;
+
+use crate::config::{self, Config, SplitKey};
+use crate::rollout::{Member, SplitContext};
+use crate::upstream::{Backend, Secrets, Slot};
+
+/// What of the configuration concerns the control plane.
+#[derive(Clone)]
+pub(crate) struct Settings {
+    backends: [Option<Backend>; 2],
+    pub(super) stable: Slot,
+    pub(super) says_stable: bool,
+    pub(super) split_context: SplitContext,
+    pub(super) health: config::Health,
+    pub(super) rollout: config::plan::Rollout,
+    /// Must not be quoted from a backend's response.
+    pub(super) secrets: Secrets,
+}
+
+impl Settings {
+    pub(crate) fn of(config: &Config) -> Settings {
+        Settings {
+            backends: Slot::ALL.map(|slot| config.backend(slot).cloned()),
+            stable: config.stable,
+            says_stable: config.says_stable,
+            split_context: SplitContext { standby: config.standby, clients: members(config) },
+            health: config.health,
+            rollout: config.rollout.clone(),
+            secrets: config.secrets.clone(),
+        }
+    }
+
+    pub(super) fn backend(&self, slot: Slot) -> Option<&Backend> {
+        let [blue, green] = &self.backends;
+        match slot {
+            Slot::Blue => blue.as_ref(),
+            Slot::Green => green.as_ref(),
+        }
+    }
+
+    pub(super) fn configured(&self) -> Vec<Slot> {
+        Slot::ALL.into_iter().filter(|slot| self.backend(*slot).is_some()).collect()
+    }
+}
+
+/// With more clients than this, no share is empty, and they need not be known by name.
+const MEMBERS_MAX: usize = 1_000;
+
+/// The clients that a share consists of; none where the split assigns each request on its own.
+fn members(config: &Config) -> Arc<[Member]> {
+    match config.split_key {
+        SplitKey::Client if config.clients.len() <= MEMBERS_MAX => {
+            let members = config.clients.iter().map(|client| Member {
+                name: client.name.clone(),
+                key: client.cohort.as_ref().unwrap_or(&client.name).clone(),
+            });
+            members.collect()
+        }
+        SplitKey::Client | SplitKey::Request => Arc::default(),
+    }
+}
