@@ -1,7 +1,6 @@
-//! How much memory a process's control group uses of what it may use. Both versions of cgroups; a group's ancestors bound
-//! it as well.
+//! Memory use and memory limit of a process's control group, for both versions of cgroups. A limit of any ancestor counts.
 //!
-//! Must not know whose process it is, nor what follows from a reading.
+//! Must not know which process it is, nor what follows from a reading.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,13 +8,13 @@ use std::path::{Path, PathBuf};
 /// A reading.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Memory {
-    /// Bytes in use, without cached files that the kernel would give up at once.
+    /// Bytes in use, without the file cache that the kernel can free at once.
     pub used: u64,
-    /// Bytes that may be used.
+    /// The limit in bytes.
     pub limit: u64,
 }
 
-/// Where the kernel shows processes and groups.
+/// Where `/proc` and the control groups are mounted. Tests replace both.
 #[derive(Debug, Clone)]
 pub struct Roots {
     proc: PathBuf,
@@ -39,8 +38,8 @@ const V2: Files = Files { used: "memory.current", limit: "memory.max", cached: "
 const V1: Files =
     Files { used: "memory.usage_in_bytes", limit: "memory.limit_in_bytes", cached: "total_inactive_file" };
 
-/// The reading of the group, or the ancestor, that is nearest to its limit; without any limit, what the process holds of
-/// the machine's memory. `None` if the process is gone.
+/// Reads the group or ancestor that is nearest to its limit; without any limit, the process's share of the machine's
+/// memory. `None` if the process has ended.
 pub fn of_process(pid: u32, roots: &Roots) -> Option<Memory> {
     let groups = fs::read_to_string(roots.proc.join(pid.to_string()).join("cgroup")).ok()?;
     let mut tightest: Option<Memory> = None;
@@ -61,7 +60,7 @@ pub fn of_process(pid: u32, roots: &Roots) -> Option<Memory> {
 }
 
 impl Memory {
-    /// What is used as a part of the limit.
+    /// Use divided by limit.
     pub fn part(&self) -> f64 {
         if self.limit == 0 { 0.0 } else { self.used as f64 / self.limit as f64 }
     }
@@ -74,7 +73,7 @@ fn unified(cgroup: &Path) -> PathBuf {
 }
 
 fn of_group(group: &Path, files: &Files) -> Option<Memory> {
-    // More than this is how version 1 says "no limit"; version 2 says "max", which is no number.
+    // Version 1 writes a larger number for "no limit"; version 2 writes "max", which does not parse.
     const NO_LIMIT: u64 = 1 << 60;
     let limit = number(&group.join(files.limit)).filter(|limit| *limit < NO_LIMIT)?;
     let used = number(&group.join(files.used))?;

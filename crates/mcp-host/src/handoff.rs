@@ -1,10 +1,10 @@
-//! One process hands its listening sockets to the program that replaces it, step by step, so that at every moment exactly
-//! one of the two is sure to accept.
+//! Hands the listening sockets of a process to the program that replaces it, in steps, so that at every moment exactly one
+//! of the two accepts connections.
 //!
 //! The running process starts the new program with one end of a socket pair as its standard input and sends the sockets
-//! over it. Then: "prepared" (everything is loaded, nothing has begun), "go", "serving", "yours" (the old one will accept no
-//! more). Whatever goes wrong before the end leaves the old process as it was: it ends the new one and says why. Must
-//! not know what is served.
+//! over it. The messages are then "prepared" (everything is loaded, nothing has started), "go", "serving" and "yours" (the
+//! old process accepts no more connections). A failure before the end changes nothing in the old process: it ends the new
+//! one and reports why. Must not know what is served.
 
 use std::ffi::OsString;
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
@@ -22,11 +22,11 @@ use rustix::process::{Pid, Signal, kill_process, set_parent_process_death_signal
 
 use super::socket_activation::{InheritedListener, ListenAddr, SocketOwner};
 
-/// Tells the new program that its standard input is a hand-off, and how it was started.
+/// The variable that marks standard input as a hand-off channel, and says how the new program was started.
 const ENV_MARK: &str = "MCP_GUARD_HANDOFF";
-/// It starts itself once more and waits: see [`launch`].
+/// The new program starts itself once more and waits: see [`launch`].
 const LAUNCHER: &str = "launch";
-/// It was started by such a launcher.
+/// A launcher started the new program.
 const LAUNCHED: &str = "launched";
 const PROTOCOL: &str = "mcp-guard hand-off 1";
 const PREPARED: &str = "prepared ";
@@ -36,10 +36,10 @@ const SERVING: &str = "serving";
 const TAKEOVER: &str = "yours";
 const MESSAGE_BYTES_MAX: usize = 16 * 1024;
 const SOCKETS_MAX: usize = 8;
-/// What the new process waits for the old one. The old one's own deadline is shorter.
+/// How long the new process waits for the old one. The old process's own deadline is shorter.
 const PREDECESSOR_TIME_MAX: Duration = Duration::from_secs(60);
 
-/// Why a hand-off did not come about.
+/// Why a hand-off failed.
 #[derive(Debug, thiserror::Error)]
 pub enum HandoffError {
     #[error("{program}: cannot start it")]
@@ -58,22 +58,22 @@ pub enum HandoffError {
     Channel(#[from] io::Error),
 }
 
-/// The new process, seen from the old one. Unless the hand-off is completed, dropping this ends it.
+/// The new process, seen from the old one. Dropping it before the hand-off is completed ends the new process.
 pub struct Successor {
-    /// The program as it was started: a launcher, or (an older version) what serves.
+    /// The process that was started: a launcher, or (in an older version) the server itself.
     child: Child,
-    /// What serves, where that is a child of the launcher's.
+    /// The server, where it is a child of the launcher.
     launched: Option<Pid>,
     channel: UnixStream,
     deadline: Instant,
     time_max: Duration,
-    /// Whether it stands on its own feet.
+    /// Set once the new process has taken over; dropping before that ends it.
     completed: bool,
 }
 
 impl Successor {
-    /// Starts the program that this process was started as, by the same name and with the same arguments, and passes the
-    /// sockets on. It has `time_max` for all the rest.
+    /// Starts the program of this process again, by the same name and with the same arguments, and sends the sockets. The
+    /// whole hand-off must complete within `time_max`.
     pub fn start(sockets: &[InheritedListener], time_max: Duration) -> Result<Successor, HandoffError> {
         let mut arguments = std::env::args_os();
         // By name, not /proc/self/exe: that is the file this process runs, and a newer one may have replaced it.
@@ -84,7 +84,7 @@ impl Successor {
         let started = Command::new(&program)
             .args(arguments)
             .env(ENV_MARK, LAUNCHER)
-            // These were meant for this process.
+            // These variables are for this process only.
             .env_remove("LISTEN_PID")
             .env_remove("LISTEN_FDS")
             .env_remove("LISTEN_FDNAMES")
@@ -97,7 +97,7 @@ impl Successor {
         let channel = UnixStream::from(ours);
         let successor = Successor { child, launched: None, channel, deadline, time_max, completed: false };
         match send_sockets(&successor.channel, sockets) {
-            // It has ended already. Waiting for its answer finds out how.
+            // It has ended already; the next receive reports how.
             Err(HandoffError::Channel(gone)) if gone.kind() == io::ErrorKind::BrokenPipe => Ok(successor),
             sent => sent.map(|()| successor),
         }
@@ -107,7 +107,7 @@ impl Successor {
         self.launched.map_or_else(|| self.child.id(), |pid| pid.as_raw_pid().cast_unsigned())
     }
 
-    /// Waits until it has loaded everything, and returns its version. It has not begun to accept.
+    /// Waits until the new process has loaded everything, and returns its version. It does not accept connections yet.
     pub fn wait_prepared(&mut self) -> Result<String, HandoffError> {
         let message = self.receive()?;
         let version = message.strip_prefix(PREPARED).ok_or(HandoffError::Garbled)?;
@@ -116,14 +116,14 @@ impl Successor {
         Ok(version.to_owned())
     }
 
-    /// Lets it begin, and waits until it accepts.
+    /// Starts the new process, and waits until it accepts connections.
     pub fn start_serving(&mut self) -> Result<(), HandoffError> {
-        // Should it have ended, waiting for its answer finds out how.
+        // If it has ended, the receive below reports how.
         let _ = self.channel.write_all(START.as_bytes());
         if self.receive()? == SERVING { Ok(()) } else { Err(HandoffError::Garbled) }
     }
 
-    /// Ends its launcher. From here on the new process is a child of the service manager's.
+    /// Ends the launcher. The new process is then a child of the service manager.
     pub fn orphan(&mut self) {
         if self.launched.is_some() {
             let _ = self.child.kill();
@@ -131,10 +131,10 @@ impl Successor {
         }
     }
 
-    /// From here on it is the one that serves.
+    /// Makes the new process the only server.
     pub fn complete(mut self) {
         self.completed = true;
-        // Should it not read this, it learns the same from our end.
+        // If the new process does not read this, the closed channel has the same meaning.
         let _ = self.channel.write_all(TAKEOVER.as_bytes());
     }
 
@@ -160,7 +160,7 @@ impl Successor {
 impl Drop for Successor {
     fn drop(&mut self) {
         if !self.completed {
-            // The launcher is its parent and waits for it, so the number is still its own.
+            // The launcher is its parent and waits for it, so the process id has not been reused.
             if let (Some(pid), Ok(None)) = (self.launched, self.child.try_wait()) {
                 let _ = kill_process(pid, Signal::KILL);
             }
@@ -170,11 +170,11 @@ impl Drop for Successor {
     }
 }
 
-/// If this process is a launcher: starts the program itself, waits, and returns how it ended.
+/// If this process is a launcher: starts the server, waits for it, and returns its exit code.
 ///
-/// A service manager does not wait for the end of a main process that is not its child: it would kill an upgraded guard instead
-/// of letting it drain. The old process ends the launcher before it names the new main process, which thereby becomes the
-/// service manager's.
+/// A service manager does not wait for a main process that is not its child: it would kill an upgraded guard instead of
+/// letting it drain. The old process ends the launcher before it names the new main process, so that the service manager
+/// becomes its parent.
 pub fn launch() -> Option<ExitCode> {
     if std::env::var_os(ENV_MARK).is_none_or(|mark| mark != LAUNCHER) {
         return None;
@@ -190,17 +190,18 @@ pub fn launch() -> Option<ExitCode> {
 #[derive(Debug)]
 pub struct Predecessor {
     channel: UnixStream,
-    /// Whether a launcher is between the two.
+    /// Whether a launcher started this process.
     launched: bool,
 }
 
 impl Predecessor {
-    /// The process that this one replaces and its sockets, if there is one. Standard input is empty from here on.
+    /// The process that this one replaces, and its sockets; `None` if there is no hand-off. Standard input is empty
+    /// afterwards.
     pub fn accept() -> Result<Option<(Predecessor, Vec<InheritedListener>)>, HandoffError> {
         let Some(mark) = std::env::var_os(ENV_MARK) else { return Ok(None) };
         let launched = mark == LAUNCHED;
         if launched {
-            // Until it is told to begin, this process ends with its launcher.
+            // Until it may start, this process ends when its launcher ends.
             set_parent_process_death_signal(Some(Signal::KILL)).map_err(io::Error::from)?;
         }
         let channel =
@@ -211,7 +212,7 @@ impl Predecessor {
         Ok(Some((Predecessor { channel, launched }, sockets)))
     }
 
-    /// Says that everything is loaded, and waits to be told to begin.
+    /// Reports that everything is loaded, and waits for the permission to start.
     pub fn prepared(&mut self, version: &str) -> Result<(), HandoffError> {
         let mut message = format!("{PREPARED}{version}");
         if self.launched {
@@ -230,7 +231,7 @@ impl Predecessor {
         }
     }
 
-    /// Says that this process accepts, and waits until the old one agrees that it is in charge.
+    /// Reports that this process accepts connections, and waits until the old process confirms that it has stopped.
     pub fn serving(mut self) -> Result<(), HandoffError> {
         self.channel.write_all(SERVING.as_bytes())?;
         match receive(&self.channel, PREDECESSOR_TIME_MAX)? {
@@ -240,14 +241,14 @@ impl Predecessor {
         }
     }
 
-    /// Says why this process will not serve.
+    /// Reports why this process does not start.
     pub fn failed(mut self, why: &str) {
         let text: String = format!("{FAILED}{why}").chars().take(MESSAGE_BYTES_MAX / 4).collect();
         let _ = self.channel.write_all(text.as_bytes());
     }
 }
 
-/// One message; none when the other end is closed.
+/// Receives one message; `None` when the other end is closed.
 fn receive(mut channel: &UnixStream, time: Duration) -> Result<Option<String>, HandoffError> {
     channel.set_read_timeout(Some(time))?;
     let mut message = vec![0; MESSAGE_BYTES_MAX];

@@ -1,12 +1,12 @@
-//! The journal of the service manager: whether a stream leads into it, and how a line says its priority there.
+//! The journal of the service manager: detects whether a stream is connected to it, and marks the priority of a line.
 //!
-//! systemd takes a number in angle brackets off the front of each line (`SyslogLevelPrefix=`, sd-daemon(3)); without one every
-//! line is "info", and `journalctl -p warning` finds nothing. Must not know what is written.
+//! systemd reads a number in angle brackets at the start of a line as its priority (`SyslogLevelPrefix=`, sd-daemon(3));
+//! without it every line is "info", and `journalctl -p warning` finds nothing. Must not know what is written.
 
 use std::ffi::OsStr;
 use std::os::fd::AsFd;
 
-/// syslog(3), as far as it is used.
+/// The priorities of syslog(3) that the programs use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Priority {
     Error,
@@ -14,7 +14,7 @@ pub enum Priority {
 }
 
 impl Priority {
-    /// What stands before the line.
+    /// The prefix of a line.
     pub fn prefix(self) -> &'static str {
         match self {
             Priority::Error => "<3>",
@@ -23,12 +23,12 @@ impl Priority {
     }
 }
 
-/// Whether what is written to this file goes to the journal.
+/// Whether this file is connected to the journal.
 pub fn reads(file: impl AsFd) -> bool {
     std::env::var_os("JOURNAL_STREAM").is_some_and(|named| is_named(file, &named))
 }
 
-/// systemd.exec(5): the variable holds device and inode of the stream. It is inherited by programs whose output goes elsewhere.
+/// systemd.exec(5): the variable holds device and inode of the stream. A program whose output is redirected inherits it too.
 fn is_named(file: impl AsFd, named: &OsStr) -> bool {
     rustix::fs::fstat(file).is_ok_and(|stat| named == OsStr::new(&format!("{}:{}", stat.st_dev, stat.st_ino)))
 }

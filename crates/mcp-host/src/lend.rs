@@ -1,6 +1,7 @@
-//! Root's private files, made readable for one service: what an operator writes with `umask 077` belongs to root alone.
+//! Makes root's private files readable for one service: a file that an operator writes with `umask 077` is readable by
+//! root only.
 //!
-//! Only files that are root's and that no other user or group can read are touched. Must not know what is in them.
+//! Changes only files that root owns and that no other user or group can read. Must not know their content.
 
 use std::fs::File;
 use std::io;
@@ -9,27 +10,27 @@ use std::path::Path;
 
 use rustix::fs::{Gid, Mode, OFlags, Uid};
 
-/// What became of a file.
+/// The result for one file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lent {
-    /// It is not there, is readable already, or is shared in a way that an operator chose.
+    /// Unchanged: it does not exist, is readable already, or has other permissions that an operator chose.
     AsItWas,
-    /// The service may read it now.
+    /// The service can read it now.
     ToTheService,
 }
 
-/// How a service comes to read a file.
+/// How a service gets access to a file.
 #[derive(Debug, Clone, Copy)]
 pub enum To {
-    /// It stays root's, and this group may read it.
+    /// Root stays the owner, and this group may read it.
     Group(u32),
-    /// It becomes this user's, so that no other member of a group can read it.
+    /// This user becomes the owner, so that no group gets access.
     User(u32),
 }
 
-/// Lets a service read a file that is private to root. The caller is root.
+/// Gives a service access to a file that is private to root. The caller must be root.
 pub fn lend(path: &Path, to: To) -> io::Result<Lent> {
-    // Opened once: what is judged is what is changed. A link may lead out of root's folder.
+    // Check and change the same open file. A symbolic link is refused: it could point out of root's folder.
     let opened = rustix::fs::open(
         path,
         OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK,
@@ -50,7 +51,7 @@ pub fn lend(path: &Path, to: To) -> io::Result<Lent> {
         To::Group(gid) => (None, Some(Gid::from_raw(gid)), 0o040),
         To::User(uid) => (Some(Uid::from_raw(uid)), None, 0o400),
     };
-    // Fewer rights first: at no moment can another group read it.
+    // Remove rights first, so that no other group can read the file in between.
     rustix::fs::fchmod(&file, Mode::from_raw_mode(there.mode() & 0o700))?;
     rustix::fs::fchown(&file, user, group)?;
     rustix::fs::fchmod(&file, Mode::from_raw_mode(there.mode() & 0o700 | more))?;
@@ -64,7 +65,7 @@ mod tests {
 
     use super::*;
 
-    /// What became of a file of root's with this group and mode, and its user, group and mode then. Only root can do that.
+    /// Lends a file of root with this group and mode; returns the result and its new user, group and mode. Needs root.
     fn after(gid: u32, mode: u32, to: To) -> Option<(Lent, u32, u32, u32)> {
         if !rustix::process::geteuid().is_root() {
             return None;

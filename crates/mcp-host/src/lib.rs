@@ -1,6 +1,6 @@
-//! What the operating system is asked for directly: sockets, peers, the service manager, the process, the terminal.
+//! What mcp-guard and mcp-tools share: sockets, peers, service manager, process, terminal, and diagnostics of files.
 //!
-//! Small functions with clear errors. Must not know configuration, policy or the protocol.
+//! Small functions with clear errors. Must not know configuration keys, policy or the protocol.
 
 pub mod cgroup_memory;
 pub mod diagnostics;
@@ -8,7 +8,6 @@ pub mod handoff;
 pub mod journal;
 pub mod lend;
 pub mod manual;
-
 pub mod peers;
 pub mod process;
 pub mod sd_notify;

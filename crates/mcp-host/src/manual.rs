@@ -1,6 +1,6 @@
-//! Manual pages and shell completions, made from the same definitions as `--help`, for the package to install.
+//! Manual pages and shell completions for the package, generated from the same definitions as `--help`.
 //!
-//! Must not know which program they are for.
+//! Must not know which program they describe.
 
 use std::path::PathBuf;
 use std::{fs, io};
@@ -17,12 +17,12 @@ pub struct Manual {
 }
 
 impl Manual {
-    /// Writes them for this command line: one page for the program and one for each command.
+    /// Writes one manual page for the program and one for each command, and the completions.
     pub fn write(&self, mut program: Command) -> io::Result<()> {
         let (pages, completions) = (self.folder.join("man"), self.folder.join("completions"));
         fs::create_dir_all(&pages)?;
         fs::create_dir_all(&completions)?;
-        // First: completions add a `help` for every command, which no page is wanted of.
+        // Pages first: generating completions adds a `help` subcommand to every command.
         clap_mangen::generate_to(program.clone().disable_help_subcommand(true), &pages)?;
         let name = program.get_name().to_owned();
         for shell in [Shell::Bash, Shell::Fish, Shell::Zsh] {

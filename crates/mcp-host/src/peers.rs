@@ -1,7 +1,6 @@
-//! Other processes of this machine, as /proc shows them: which of them were started with certain arguments, and on which
-//! Unix sockets they listen.
+//! Finds processes of this machine in /proc by their arguments, and the Unix sockets on which they listen.
 //!
-//! Root sees every process; another user sees less, and then less is found. Must not know what the arguments mean.
+//! Root sees every process; other users see fewer, so the search finds fewer. Must not know what the arguments mean.
 
 use std::collections::HashSet;
 use std::ffi::OsString;
@@ -12,19 +11,19 @@ use std::path::{Path, PathBuf};
 
 /// `Flags` of /proc/net/unix: the socket listens.
 const LISTENS: &str = "00010000";
-/// Bytes of arguments that are looked at.
+/// Bytes of a command line that are examined.
 const ARGUMENTS_BYTES_MAX: usize = 64 * 1024;
 
-/// A Unix socket near which a process listens.
+/// A Unix socket on which a process may listen.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Near {
     pub process: u32,
-    /// It may be another process's socket of the same folder: /proc tells the name at the time of binding alone, and a
-    /// socket of ours is moved into its place after that.
+    /// It may belong to another process with a socket in the same folder: /proc shows only the name used for binding, and
+    /// [`super::socket::bind_unix`] renames the socket afterwards.
     pub socket: PathBuf,
 }
 
-/// The Unix sockets on which processes may listen whose arguments and working directory `is_wanted` accepts.
+/// The Unix sockets of all processes whose arguments and working directory `is_wanted` accepts.
 pub fn listening(is_wanted: impl Fn(&[OsString], Option<&Path>) -> bool) -> Vec<Near> {
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc").into_iter().flatten().filter_map(Result::ok) {
@@ -45,7 +44,7 @@ pub fn listening(is_wanted: impl Fn(&[OsString], Option<&Path>) -> bool) -> Vec<
     found
 }
 
-/// The socket that was bound under this name, or those of the folder it was moved to.
+/// The socket that was bound under this name, or the sockets of the folder into which it was renamed.
 fn sockets_near(bound: &Path) -> Vec<PathBuf> {
     if bound.exists() {
         return vec![bound.to_owned()];

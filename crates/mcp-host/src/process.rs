@@ -1,5 +1,5 @@
-//! What this process allows itself: no core dumps with tokens in them, enough open files, and pages of memory as small as
-//! what it needs.
+//! Settings of this process: no core dumps (they would hold tokens), enough open files, small memory pages; and whether
+//! another process may replace it.
 //!
 //! Must not know what the process does.
 
@@ -7,16 +7,16 @@ use std::io;
 
 use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
 
-/// Keeps memory, and with it tokens, out of core dumps and away from other processes of the same user (debuggers,
+/// Protects the memory, which holds tokens, from core dumps and from other processes of the same user (debuggers,
 /// `/proc/PID/environ`, `/proc/PID/mem`).
 pub fn keep_memory_private() -> io::Result<()> {
-    // Either alone is worth having: a hardened unit may forbid one of the two.
+    // Try both: a hardened unit may forbid one of them, and the other still protects.
     let no_core = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
     set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
     Ok(no_core?)
 }
 
-/// Raises the number of files that may be open to what the system allows this process, and returns it.
+/// Raises the limit of open files to the hard limit, and returns it.
 pub fn raise_open_files() -> io::Result<u64> {
     let limit = getrlimit(Resource::Nofile);
     if limit.current != limit.maximum {
@@ -25,20 +25,20 @@ pub fn raise_open_files() -> io::Result<u64> {
     Ok(limit.maximum.unwrap_or(u64::MAX))
 }
 
-/// Takes memory in small pages. The allocator asks for huge ones, of which a few live bytes keep 2 MiB: a guard under load
-/// then holds 18 MiB where 8 do, for no measurable gain. Programs that this process starts inherit it.
+/// Disables huge pages. The allocator requests them, and a few live bytes then keep 2 MiB: a guard under load uses 18 MiB
+/// instead of 8, without a measurable gain. Child processes inherit the setting.
 pub fn take_small_pages() {
-    // Refused, more memory is taken, and that is all.
+    // If the kernel refuses, the process only uses more memory.
     let _ = rustix::thread::disable_transparent_huge_pages(true);
 }
 
-/// Lets every other thread of the machine go first. Concerns the calling thread alone.
+/// Lowers the scheduling priority of the calling thread.
 pub fn yield_to_others() -> io::Result<()> {
     // On Linux, "this process" of setpriority(2) is the calling thread.
     Ok(rustix::process::setpriority_process(None, 10)?)
 }
 
-/// Why a container would end with this process.
+/// Why no other process may replace this one: its container would end with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Irreplaceable {
     #[error(
@@ -53,18 +53,18 @@ pub enum Irreplaceable {
     OnlyChild,
 }
 
-/// The first processes of containers that end together with the child they started (`docker run --init` and its like).
+/// Init programs of containers that end when their only child ends (`docker run --init` and similar).
 const INITS_OF_ONE_CHILD: &[&str] =
     &["catatonit", "docker-init", "dumb-init", "podman-init", "tini", "tini-static"];
 
-/// Whether another process may take this one's place.
+/// Whether another process may replace this one.
 pub fn may_be_replaced() -> Result<(), Irreplaceable> {
     let first = std::fs::read_to_string("/proc/1/comm").unwrap_or_default();
-    judge_place(std::process::id(), std::os::unix::process::parent_id(), first.trim_end())
+    check_replaceable(std::process::id(), std::os::unix::process::parent_id(), first.trim_end())
 }
 
 /// `first` is the name of process 1.
-fn judge_place(own: u32, parent: u32, first: &str) -> Result<(), Irreplaceable> {
+fn check_replaceable(own: u32, parent: u32, first: &str) -> Result<(), Irreplaceable> {
     match (own, parent) {
         (1, _) => Err(Irreplaceable::First),
         (_, 1) if INITS_OF_ONE_CHILD.contains(&first) => Err(Irreplaceable::OnlyChild),
@@ -98,7 +98,7 @@ mod tests {
             (7, 3, "tini", Ok(())),
             (7, 1, "init", Ok(())),
         ] {
-            assert_eq!(judge_place(own, parent, first), expect, "{own} {parent} {first}");
+            assert_eq!(check_replaceable(own, parent, first), expect, "{own} {parent} {first}");
         }
     }
 

@@ -1,7 +1,7 @@
-//! Messages to the service manager (sd_notify): one datagram each, nothing when nobody asked for them.
+//! Messages to the service manager (sd_notify): one datagram each, none when `NOTIFY_SOCKET` is not set.
 //!
-//! The protocol is a line of text on a datagram socket named in `NOTIFY_SOCKET`; a library would be larger than it.
-//! Must not know what readiness means.
+//! The protocol is one line of text on a datagram socket; a library would be larger than this file. Must not know what
+//! readiness means.
 
 use std::ffi::OsStr;
 use std::io;
@@ -10,24 +10,24 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::time::Duration;
 
-/// What the service manager is told.
+/// One message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State<'t> {
-    /// The listeners are bound; start what depends on us.
+    /// The listeners are bound: dependent units may start.
     Ready,
-    /// The configuration is being read again, or another process is about to take over; [`State::Ready`] ends it.
+    /// A reload or an upgrade is in progress; [`State::Ready`] ends it.
     Reloading,
-    /// The process with this number is the service from here on.
+    /// This process id is the main process from now on.
     MainPid(u32),
-    /// We are draining.
+    /// The process is draining.
     Stopping,
-    /// Still alive (`WatchdogSec=`).
+    /// Sign of life (`WatchdogSec=`).
     Alive,
     /// One line for `systemctl status`.
     Status(&'t str),
 }
 
-/// Tells the service manager, if there is one.
+/// Sends a message to the service manager, if there is one.
 pub fn notify(state: State<'_>) -> io::Result<()> {
     match std::env::var_os("NOTIFY_SOCKET") {
         Some(socket) if !socket.is_empty() => send(&socket, state),
@@ -35,7 +35,7 @@ pub fn notify(state: State<'_>) -> io::Result<()> {
     }
 }
 
-/// How often the service manager wants to hear [`State::Alive`], if at all: half of what it waits.
+/// The interval for [`State::Alive`]: half of the service manager's timeout; `None` without a watchdog.
 pub fn watchdog_interval() -> Option<Duration> {
     let number = |name| std::env::var(name).ok()?.parse::<u64>().ok();
     let for_us = number("WATCHDOG_PID").is_none_or(|pid| pid == u64::from(std::process::id()));
@@ -51,7 +51,7 @@ fn send(socket: &OsStr, state: State<'_>) -> io::Result<()> {
         None => SocketAddr::from_pathname(socket)?,
     };
     let sender = UnixDatagram::unbound()?;
-    // A service manager that does not read must not stop us.
+    // A service manager that does not read must not block this process.
     sender.set_nonblocking(true)?;
     sender.send_to_addr(message(state).as_bytes(), &address)?;
     Ok(())
@@ -68,7 +68,7 @@ fn message(state: State<'_>) -> String {
     }
 }
 
-/// The service manager tells a reload from the one before by this clock.
+/// The service manager distinguishes two reloads by this clock.
 fn monotonic_usec() -> u128 {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
     Duration::try_from(now).unwrap_or_default().as_micros()

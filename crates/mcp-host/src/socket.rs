@@ -1,7 +1,7 @@
-//! Unix sockets: bound without a moment of wrong permissions, and never at the cost of a living server or of a file.
+//! Unix sockets: bound with the right permissions from the start, without displacing a running server or a file.
 //!
-//! A socket file outlives its process, so a path may be occupied by a dead socket: it is replaced only when nobody
-//! answers on it. Anything that is not a socket is left alone. Must not know who serves on the socket.
+//! A socket file outlives its process, so a path may hold a stale socket: it is replaced only when no process accepts
+//! connections on it. A file that is not a socket is never removed. Must not know which server uses the socket.
 
 use std::fs::{self, File};
 use std::io;
@@ -18,7 +18,7 @@ use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
 /// Bytes of a socket path, without the final NUL (`sun_path` of `sockaddr_un`).
 const PATH_BYTES_MAX: usize = 107;
-/// Two servers starting at once take turns; the one that waits longer than this is told so.
+/// Two servers that start at once bind one after the other; the second one fails after this time.
 const LOCK_WAIT_MAX: Duration = Duration::from_secs(2);
 
 /// Why a socket could not be bound.
@@ -38,15 +38,15 @@ pub enum BindError {
     Io { path: PathBuf, action: &'static str, source: io::Error },
 }
 
-/// A bound socket: the listener, and the file that belongs to it.
+/// A bound listener and its socket file.
 #[derive(Debug)]
 pub struct BoundSocket {
     pub listener: UnixListener,
     pub file: SocketFile,
 }
 
-/// The file of a bound socket. Removed by [`SocketFile::remove`] or on drop, but only while it is still ours: a
-/// successor may have taken the path over.
+/// The file of a bound socket. [`SocketFile::remove`] or drop removes it, but only if this process bound it: a successor
+/// may have replaced it.
 #[derive(Debug)]
 pub struct SocketFile {
     path: PathBuf,
@@ -54,18 +54,18 @@ pub struct SocketFile {
 }
 
 impl SocketFile {
-    /// The file of a socket that another process bound and handed over; `None` if there is no socket at this path.
+    /// Takes ownership of the file of a socket that another process bound; `None` if there is no socket at this path.
     pub fn adopt(path: &Path) -> Option<SocketFile> {
         let there = fs::symlink_metadata(path).ok().filter(|there| there.file_type().is_socket())?;
         Some(SocketFile { path: path.to_owned(), identity: (there.dev(), there.ino()) })
     }
 
-    /// Leaves the file to whoever serves on the socket now.
+    /// Keeps the file: another process serves on the socket.
     pub fn leave(self) {
         std::mem::forget(self);
     }
 
-    /// Removes the file, unless it is gone or belongs to somebody else by now.
+    /// Removes the file, unless it is gone or another process has replaced it.
     pub fn remove(self) {
         drop(self);
     }
@@ -82,8 +82,8 @@ impl Drop for SocketFile {
 
 /// Binds a listening, non-blocking socket at `path` with `mode`.
 ///
-/// The socket is made inside a private directory, gets its mode there and is then moved into place: at no moment can
-/// somebody connect whom the mode keeps out, and the path never names a socket that does not listen.
+/// The socket is bound inside a private directory, gets its mode there and is then renamed: a user whom the mode excludes
+/// can never connect, and the path never names a socket that does not listen.
 pub fn bind_unix(path: &Path, mode: u32) -> Result<BoundSocket, BindError> {
     let failed = |action| move |source| BindError::Io { path: path.to_owned(), action, source };
     check_path(path)?;
@@ -105,13 +105,13 @@ pub fn bind_unix(path: &Path, mode: u32) -> Result<BoundSocket, BindError> {
     Ok(BoundSocket { listener, file })
 }
 
-/// The process at the other end of a connected Unix socket; on the connecting side, the one that listens.
+/// The process id at the other end of a connected Unix socket; for the client, the process that listens.
 pub fn peer_pid(stream: impl AsFd) -> io::Result<u32> {
     let pid = rustix::net::sockopt::socket_peercred(stream)?.pid;
     Ok(pid.as_raw_pid().cast_unsigned())
 }
 
-/// Whether a socket can have this path at all.
+/// Checks that a socket can have this path.
 pub fn check_path(path: &Path) -> Result<(), BindError> {
     let length = path.as_os_str().as_bytes().len();
     if length > PATH_BYTES_MAX {
@@ -158,7 +158,7 @@ fn refuse_if_occupied(path: &Path) -> Result<(), BindError> {
     }
     match probe(path) {
         Err(Errno::CONNREFUSED | Errno::NOENT) => Ok(()),
-        // A full backlog answers EAGAIN: somebody listens, but does not keep up.
+        // EAGAIN means a full backlog: a process listens but does not keep up.
         Ok(()) | Err(Errno::AGAIN) => Err(BindError::InUse { path: path.to_owned() }),
         Err(other) => Err(unclear(other.into())),
     }
@@ -171,7 +171,7 @@ fn probe(path: &Path) -> Result<(), Errno> {
     rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)
 }
 
-/// A directory that only we can enter, removed with all it holds when dropped.
+/// A directory that only this user can enter; drop removes it and its socket.
 struct PrivateDirectory {
     path: PathBuf,
 }

@@ -1,7 +1,7 @@
-//! InheritedListener sockets that somebody else has bound: the service manager (`LISTEN_FDS`, socket activation) or the process
-//! that this one replaces ([`super::handoff`]). They are found again by their address, and what nobody wants is told.
+//! Listening sockets that this process inherits: from the service manager (`LISTEN_FDS`, socket activation) or from the
+//! process that it replaces ([`super::handoff`]). They are looked up by address; unclaimed ones are reported.
 //!
-//! Must not know who serves on a socket.
+//! Must not know which server uses a socket.
 
 use std::ffi::OsStr;
 use std::io;
@@ -16,7 +16,7 @@ use rustix::net::sockopt;
 
 use super::socket::SocketFile;
 
-/// Where inherited sockets begin (`SD_LISTEN_FDS_START`).
+/// The first inherited file descriptor (`SD_LISTEN_FDS_START`).
 const FIRST: RawFd = 3;
 const SOCKETS_MAX: RawFd = 16;
 
@@ -31,7 +31,7 @@ pub enum InheritError {
     Io(#[from] io::Error),
 }
 
-/// Where a listening socket is.
+/// The address of a listening socket.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ListenAddr {
     Tcp(SocketAddr),
@@ -47,15 +47,15 @@ impl std::fmt::Display for ListenAddr {
     }
 }
 
-/// Who removes the file of a Unix socket in the end.
+/// Who removes the file of a Unix socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SocketOwner {
-    /// We do.
+    /// The process that listens.
     Server,
     ServiceManager,
 }
 
-/// A socket that listens already.
+/// A socket that is already listening.
 #[derive(Debug)]
 pub struct InheritedListener {
     pub address: ListenAddr,
@@ -70,7 +70,7 @@ impl InheritedListener {
     }
 }
 
-/// The inherited sockets that nobody has taken yet.
+/// The inherited sockets that no listener has claimed yet.
 #[derive(Debug, Default)]
 pub struct Inherited {
     sockets: Vec<InheritedListener>,
@@ -81,7 +81,7 @@ impl Inherited {
         Inherited { sockets }
     }
 
-    /// What the service manager passed to this very process. Call it once.
+    /// The sockets that the service manager passed to this process. Call it once.
     pub fn from_service_manager() -> Result<Inherited, InheritError> {
         let number = |name| std::env::var(name).ok().and_then(|text| text.parse::<u32>().ok());
         if number("LISTEN_PID") != Some(std::process::id()) {
@@ -103,8 +103,7 @@ impl Inherited {
         Some((socket.into(), owner))
     }
 
-    /// The socket that listens on this path. One whose file is gone, or belongs to something else by now, is nobody's: no
-    /// client would find it.
+    /// The socket that listens on this path. `None` if its file is gone or replaced: no client could connect to it.
     pub fn take_unix(&mut self, path: &Path) -> Option<(UnixListener, SocketOwner)> {
         let InheritedListener { socket, owner, .. } =
             self.take(|address| matches!(address, ListenAddr::Unix(bound) if bound == path))?;
@@ -112,7 +111,7 @@ impl Inherited {
         Some((socket.into(), owner))
     }
 
-    /// What nobody has taken.
+    /// The addresses of the sockets that no listener has claimed.
     pub fn unclaimed(&self) -> impl Iterator<Item = &ListenAddr> {
         self.sockets.iter().map(|listening| &listening.address)
     }
@@ -123,10 +122,10 @@ impl Inherited {
     }
 }
 
-/// Takes over one file of the service manager's, if it is what it should be.
+/// Takes one file descriptor of the service manager, if it is a listening socket.
 fn adopt(number: RawFd) -> Result<InheritedListener, InheritError> {
-    // SAFETY: LISTEN_PID names this process, so the files from 3 on were open when it began. Nobody else here owns them,
-    // and whatever was opened since has other numbers.
+    // SAFETY: LISTEN_PID names this process, so the descriptors from 3 on were open when it started. No other value owns
+    // them, and descriptors opened since have other numbers.
     #[expect(unsafe_code, reason = "socket activation passes open files by their number")]
     let socket = unsafe { OwnedFd::from_raw_fd(number) };
     let refused = |_| InheritError::NotListening(number);
@@ -139,7 +138,7 @@ fn adopt(number: RawFd) -> Result<InheritedListener, InheritError> {
     Ok(InheritedListener { address, owner: SocketOwner::ServiceManager, socket })
 }
 
-/// Where a socket listens, in the kernel's view.
+/// The address of a socket as the kernel reports it.
 fn local_address(socket: impl AsFd) -> Result<ListenAddr, InheritError> {
     let address = rustix::net::getsockname(socket).map_err(io::Error::from)?;
     if let Ok(address) = SocketAddr::try_from(address.clone()) {

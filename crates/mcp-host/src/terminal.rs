@@ -1,34 +1,34 @@
-//! Reading a secret from a terminal without showing it. Must not know what the secret is for.
+//! Reads a secret from a terminal without echo. Must not know what the secret is for.
 
 use std::io::{self, BufRead};
 
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 
-/// Reads one line from standard input; on a terminal, what is typed is not shown.
+/// Reads one line from standard input, without echo on a terminal.
 pub fn read_secret_line() -> io::Result<String> {
-    let _quiet = Quiet::new();
+    let _quiet = EchoOff::new();
     let mut line = String::new();
     io::stdin().lock().read_line(&mut line)?;
     Ok(line.trim_end_matches(['\r', '\n']).to_owned())
 }
 
-/// A terminal that does not echo until this is dropped.
-struct Quiet {
+/// Disables the terminal's echo until it is dropped.
+struct EchoOff {
     before: Termios,
 }
 
-impl Quiet {
-    /// `None` when standard input is not a terminal: then there is nothing to hide.
-    fn new() -> Option<Quiet> {
+impl EchoOff {
+    /// `None` when standard input is not a terminal.
+    fn new() -> Option<EchoOff> {
         let before = tcgetattr(io::stdin()).ok()?;
         let mut quiet = before.clone();
         quiet.local_modes.remove(LocalModes::ECHO);
         tcsetattr(io::stdin(), OptionalActions::Flush, &quiet).ok()?;
-        Some(Quiet { before })
+        Some(EchoOff { before })
     }
 }
 
-impl Drop for Quiet {
+impl Drop for EchoOff {
     fn drop(&mut self) {
         let _ = tcsetattr(io::stdin(), OptionalActions::Now, &self.before);
     }
