@@ -81,19 +81,19 @@ impl CallLog {
         };
         let _ = writeln!(waiting, ",\"outcome\":\"{}\"}}", call.outcome.as_str());
         if waiting.len() >= WAITING_BYTES_MAX {
-            put(&mut waiting);
+            flush(&mut waiting);
         }
     }
 
     /// Writes what waits.
     pub(crate) fn flush(&self) {
         if let Some(waiting) = &self.waiting {
-            put(&mut waiting.lock().unwrap_or_else(PoisonError::into_inner));
+            flush(&mut waiting.lock().unwrap_or_else(PoisonError::into_inner));
         }
     }
 }
 
-fn put(lines: &mut Vec<u8>) {
+fn flush(lines: &mut Vec<u8>) {
     if !lines.is_empty() {
         write(lines);
         lines.clear();

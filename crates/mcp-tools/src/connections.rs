@@ -26,30 +26,30 @@ const BUFFER_BYTES_MAX: usize = 32 * 1024;
 /// How long to wait when the process has no file descriptor left for the next connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// How long idle connections stay open when the server stops: see [`Connections::drain`].
-const FAREWELL: Duration = Duration::from_millis(500);
+const IDLE_GRACE: Duration = Duration::from_millis(500);
 
-/// The open connections, and the room for more.
+/// The open connections, and the limit for more.
 pub(crate) struct Connections {
-    room: Arc<Semaphore>,
+    limit: Arc<Semaphore>,
     open: GracefulShutdown,
-    /// Whether every answer announces that its connection ends.
-    leaving: Arc<AtomicBool>,
+    /// Whether every response announces that its connection ends.
+    draining: Arc<AtomicBool>,
 }
 
 impl Connections {
     pub(crate) fn new() -> Connections {
         Connections {
-            room: Arc::new(Semaphore::new(CONNECTIONS_MAX as usize)),
+            limit: Arc::new(Semaphore::new(CONNECTIONS_MAX as usize)),
             open: GracefulShutdown::new(),
-            leaving: Arc::default(),
+            draining: Arc::default(),
         }
     }
 
-    /// Takes the next connection when there is room for it.
+    /// Takes the next connection when there is limit for it.
     pub(crate) async fn accept(&self, listener: &UnixListener, shared: &Arc<Shared>) {
-        let Ok(place) = Arc::clone(&self.room).acquire_owned().await else { return };
+        let Ok(permit) = Arc::clone(&self.limit).acquire_owned().await else { return };
         match listener.accept().await {
-            Ok((stream, _)) => self.serve(stream, shared, Some(place)),
+            Ok((stream, _)) => self.serve(stream, shared, Some(permit)),
             Err(error) => {
                 call_log::event("accept_failed", &error.to_string());
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -61,35 +61,35 @@ impl Connections {
     ///
     /// Two kinds of call would be lost by closing at once: those in the listen queue, whose clients believe themselves
     /// connected, and those on their way on a connection that is idle at this very moment. So the queue is emptied, and
-    /// idle connections stay a little longer: whoever uses one gets his answer, and reads in it that the connection ends.
+    /// idle connections stay a little longer: whoever uses one gets his response, and reads in it that the connection ends.
     pub(crate) async fn drain(self, listener: UnixListener, shared: &Arc<Shared>) {
-        self.leaving.store(true, Ordering::Release);
+        self.draining.store(true, Ordering::Release);
         if let Ok(queue) = listener.into_std() {
             while let Ok((stream, _)) = queue.accept() {
                 let stream = stream.set_nonblocking(true).and_then(|()| UnixStream::from_std(stream));
                 if let Ok(stream) = stream {
-                    // The queue is bounded by the kernel: it needs no place of ours.
+                    // The queue is bounded by the kernel: it needs no permit of ours.
                     self.serve(stream, shared, None);
                 }
             }
         }
-        let all_closed = self.room.acquire_many(CONNECTIONS_MAX);
-        let _ = tokio::time::timeout(FAREWELL, all_closed).await;
+        let all_closed = self.limit.acquire_many(CONNECTIONS_MAX);
+        let _ = tokio::time::timeout(IDLE_GRACE, all_closed).await;
         self.open.shutdown().await;
     }
 
-    fn serve(&self, stream: UnixStream, shared: &Arc<Shared>, place: Option<OwnedSemaphorePermit>) {
+    fn serve(&self, stream: UnixStream, shared: &Arc<Shared>, permit: Option<OwnedSemaphorePermit>) {
         let shared = Arc::clone(shared);
-        let leaving = Arc::clone(&self.leaving);
+        let draining = Arc::clone(&self.draining);
         let service = hyper::service::service_fn(move |request| {
-            let answer = http::answer(shared.view(), request);
-            let leaving = Arc::clone(&leaving);
+            let response = http::respond(shared.view(), request);
+            let draining = Arc::clone(&draining);
             async move {
-                let mut answer = answer.await;
-                if leaving.load(Ordering::Acquire) {
-                    answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                let mut response = response.await;
+                if draining.load(Ordering::Acquire) {
+                    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                 }
-                Ok::<_, std::convert::Infallible>(answer)
+                Ok::<_, std::convert::Infallible>(response)
             }
         });
         let connection = http1::Builder::new()
@@ -101,7 +101,7 @@ impl Connections {
         tokio::spawn(async move {
             // An error here is a client that left or spoke nonsense; hyper has answered what could be answered.
             let _ = connection.await;
-            drop(place);
+            drop(permit);
         });
     }
 }

@@ -13,8 +13,8 @@ use hyper::{Method, Request, StatusCode, Uri};
 use rmcp::model::ErrorData;
 use serde_json::Value;
 
-use crate::protocol::message::{self, id_told};
-use crate::protocol::reply::{Reply, refused};
+use crate::protocol::message::{self, id_for_error};
+use crate::protocol::reply::{Reply, refusal};
 use crate::service::{self, View};
 
 /// The largest request body.
@@ -25,28 +25,28 @@ const BODY_TIME_MAX: Duration = Duration::from_secs(30);
 const HOSTS: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 
 /// Answers one HTTP request.
-pub(crate) async fn answer(view: View, request: Request<Incoming>) -> Reply {
+pub(crate) async fn respond(view: View, request: Request<Incoming>) -> Reply {
     if request.method() != Method::POST {
         let status = StatusCode::METHOD_NOT_ALLOWED;
-        let mut refusal = refused(status, &Value::Null, &told("only POST is served here"));
+        let mut refusal = refusal(status, &Value::Null, &invalid_request("only POST is served here"));
         refusal.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
         return refusal;
     }
     let (head, body) = request.into_parts();
     let body = match read(body).await {
         Ok(body) => body,
-        Err((status, error)) => return refused(status, &Value::Null, &error),
+        Err((status, error)) => return refusal(status, &Value::Null, &error),
     };
     if let Err((status, reason)) = check_head(&head.uri, &head.headers) {
-        return refused(status, &id_told(&body), &told(reason));
+        return refusal(status, &id_for_error(&body), &invalid_request(reason));
     }
     match message::read(&body) {
-        Ok(message) => service::answer(&view, &head.headers, message).await,
-        Err(unread) => refused(StatusCode::BAD_REQUEST, &unread.id, &unread.error),
+        Ok(message) => service::respond(&view, &head.headers, message).await,
+        Err(invalid) => refusal(StatusCode::BAD_REQUEST, &invalid.id, &invalid.error),
     }
 }
 
-fn told(reason: impl Into<std::borrow::Cow<'static, str>>) -> ErrorData {
+fn invalid_request(reason: impl Into<std::borrow::Cow<'static, str>>) -> ErrorData {
     ErrorData::invalid_request(reason, None)
 }
 
@@ -56,10 +56,10 @@ async fn read(body: Incoming) -> Result<Bytes, (StatusCode, ErrorData)> {
         Ok(Ok(body)) => Ok(body.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => {
             let reason = format!("the body is larger than {BODY_BYTES_MAX} bytes");
-            Err((StatusCode::PAYLOAD_TOO_LARGE, told(reason)))
+            Err((StatusCode::PAYLOAD_TOO_LARGE, invalid_request(reason)))
         }
-        Ok(Err(_)) => Err((StatusCode::BAD_REQUEST, told("the body could not be read"))),
-        Err(_) => Err((StatusCode::REQUEST_TIMEOUT, told("the body did not arrive in time"))),
+        Ok(Err(_)) => Err((StatusCode::BAD_REQUEST, invalid_request("the body could not be read"))),
+        Err(_) => Err((StatusCode::REQUEST_TIMEOUT, invalid_request("the body did not arrive in time"))),
     }
 }
 

@@ -9,7 +9,7 @@ use hyper::HeaderMap;
 
 use crate::catalogue::{BUILTIN_INSTRUCTIONS, builtin_sources};
 use crate::database::Databases;
-use crate::handler::Host;
+use crate::handler::Context;
 use crate::protocol::message;
 use crate::registry;
 use crate::service::{self, Shared, View};
@@ -32,8 +32,8 @@ impl InProcess {
     pub fn new() -> Result<InProcess, Box<dyn Error>> {
         let registry = registry::build(&builtin_sources(), BUILTIN_INSTRUCTIONS.into())
             .map_err(|problems| problems.to_string())?;
-        let host = Host::quiet(Databases::open(&[])?);
-        Ok(InProcess { view: Shared::new(registry, host).view() })
+        let context = Context::without_log(Databases::open(&[])?);
+        Ok(InProcess { view: Shared::new(registry, context).view() })
     }
 
     /// The same process with the tools that `text` declares, or why they are refused.
@@ -41,14 +41,14 @@ impl InProcess {
     pub(crate) fn with_catalogue(&self, text: &str) -> Result<InProcess, String> {
         let source = crate::catalogue::Source { name: "any.toml".into(), text: text.into(), included: false };
         let registry = registry::build(&[source], "".into()).map_err(|problems| problems.to_string())?;
-        let host = std::sync::Arc::clone(&self.view.host);
-        Ok(InProcess { view: View { registry: registry.into(), host } })
+        let context = std::sync::Arc::clone(&self.view.context);
+        Ok(InProcess { view: View { registry: registry.into(), context } })
     }
 
     /// Answers one message of a client that sent no headers of MCP; nothing, if it is no message.
     pub async fn answer(&self, body: &[u8]) -> Option<Answered> {
         let message = message::read(body).ok()?;
-        let reply = service::answer(&self.view, &HeaderMap::new(), message).await;
+        let reply = service::respond(&self.view, &HeaderMap::new(), message).await;
         Some(Answered { status: reply.status().as_u16(), pieces: reply.into_body().into_pieces() })
     }
 }

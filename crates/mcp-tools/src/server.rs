@@ -26,7 +26,7 @@ const SOCKET_MODE: u32 = 0o660;
 const DRAIN_TIME_MAX: Duration = Duration::from_secs(15);
 
 /// Names of tools in one line of the log.
-const NAMES_TOLD_MAX: usize = 10;
+const NAMES_SHOWN_MAX: usize = 10;
 
 /// Why the server could not run.
 #[derive(Debug, thiserror::Error)]
@@ -59,18 +59,18 @@ pub(crate) async fn serve(
     let connections = Connections::new();
     call_log::event("ready", &format!("{} tools on {}", shared.registry().tools().len(), socket.display()));
 
-    tell(State::Ready);
+    notify_manager(State::Ready);
     let mut alive = watchdog_interval().map(tokio::time::interval);
 
     loop {
         tokio::select! {
             () = connections.accept(&listener, &shared) => {}
             _ = hangup.recv() => {
-                tell(State::Reloading);
+                notify_manager(State::Reloading);
                 apply(&shared, reload());
-                tell(State::Ready);
+                notify_manager(State::Ready);
             }
-            () = due(&mut alive) => tell(State::Alive),
+            () = watchdog_tick(&mut alive) => notify_manager(State::Alive),
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
         }
@@ -79,7 +79,7 @@ pub(crate) async fn serve(
     if let Some(file) = file {
         file.remove();
     }
-    tell(State::Stopping);
+    notify_manager(State::Stopping);
     call_log::event("stopping", "finishing the calls under way");
     if tokio::time::timeout(DRAIN_TIME_MAX, connections.drain(listener, &shared)).await.is_err() {
         call_log::event("stopping", "some calls did not finish in time");
@@ -101,14 +101,14 @@ fn listen_on(path: &Path) -> Result<(std::os::unix::net::UnixListener, Option<So
 }
 
 /// Tells the service manager; one that cannot be told is no reason to stop serving.
-fn tell(state: State<'_>) {
+fn notify_manager(state: State<'_>) {
     if let Err(error) = notify(state) {
         call_log::event("notify_failed", &error.to_string());
     }
 }
 
 /// The next moment at which the service manager wants a sign of life; never, when it wants none.
-async fn due(alive: &mut Option<tokio::time::Interval>) {
+async fn watchdog_tick(alive: &mut Option<tokio::time::Interval>) {
     match alive {
         Some(interval) => {
             interval.tick().await;
@@ -141,11 +141,11 @@ fn changed(old: &Registry, new: &Registry) -> String {
         let names: Vec<&str> = names.into_iter().filter(|name| other.tool(name).is_none()).collect();
         match names.len() {
             0 => String::new(),
-            1..=NAMES_TOLD_MAX => format!("; {word}: {}", names.join(", ")),
+            1..=NAMES_SHOWN_MAX => format!("; {word}: {}", names.join(", ")),
             count => format!(
                 "; {word}: {}, and {} more",
-                names[..NAMES_TOLD_MAX].join(", "),
-                count - NAMES_TOLD_MAX
+                names[..NAMES_SHOWN_MAX].join(", "),
+                count - NAMES_SHOWN_MAX
             ),
         }
     };

@@ -16,10 +16,10 @@ use rmcp::model::{
 use serde_json::{Map, Value};
 
 use crate::call_log::{FinishedCall, Outcome};
-use crate::handler::Host;
-use crate::protocol::cached_responses::{Era, in_era, result_of};
+use crate::handler::Context;
+use crate::protocol::cached_responses::{Era, call_tool_result, serialize_for};
 use crate::protocol::headers as headers_of;
-use crate::protocol::message::{Call, Id, Message, Note};
+use crate::protocol::message::{Call, Id, Message, Notification};
 use crate::protocol::reply::{self, Reply, closed};
 use crate::registry::{Registry, Tool};
 
@@ -29,23 +29,23 @@ const NO_ID: &str = "null";
 /// One request's view: the registry of the moment it arrived, and the process.
 pub(crate) struct View {
     pub(crate) registry: Arc<Registry>,
-    pub(crate) host: Arc<Host>,
+    pub(crate) context: Arc<Context>,
 }
 
 /// What requests are answered from: the registry of the moment, and the process.
 pub(crate) struct Shared {
     registry: ArcSwap<Registry>,
-    host: Arc<Host>,
+    context: Arc<Context>,
 }
 
 impl Shared {
-    pub(crate) fn new(registry: Registry, host: Host) -> Arc<Shared> {
-        Arc::new(Shared { registry: ArcSwap::from_pointee(registry), host: Arc::new(host) })
+    pub(crate) fn new(registry: Registry, context: Context) -> Arc<Shared> {
+        Arc::new(Shared { registry: ArcSwap::from_pointee(registry), context: Arc::new(context) })
     }
 
     /// What a request that arrives now is answered from.
     pub(crate) fn view(&self) -> View {
-        View { registry: self.registry.load_full(), host: Arc::clone(&self.host) }
+        View { registry: self.registry.load_full(), context: Arc::clone(&self.context) }
     }
 
     /// The registry of the moment.
@@ -60,45 +60,49 @@ impl Shared {
 }
 
 /// A request whose method is known, with what was read of its parameters on the way.
-enum Asked {
+enum ParsedMethod {
     Initialize(Box<InitializeRequestParams>),
     Discover,
     Call(Box<CallToolRequestParams>),
     Other,
 }
 
-impl Asked {
-    fn of(note: &Note<'_>) -> Asked {
-        let known = match &*note.method {
-            "initialize" => note.params().map(|params| Asked::Initialize(Box::new(params))),
-            "tools/call" => note.params().map(|params| Asked::Call(Box::new(params))),
-            "server/discover" => Some(Asked::Discover),
+impl ParsedMethod {
+    fn of(notification: &Notification<'_>) -> ParsedMethod {
+        let known = match &*notification.method {
+            "initialize" => notification.params().map(|params| ParsedMethod::Initialize(Box::new(params))),
+            "tools/call" => notification.params().map(|params| ParsedMethod::Call(Box::new(params))),
+            "server/discover" => Some(ParsedMethod::Discover),
             _ => None,
         };
-        known.unwrap_or(Asked::Other)
+        known.unwrap_or(ParsedMethod::Other)
     }
 }
 
 /// Answers a message.
-pub(crate) async fn answer(view: &View, headers: &HeaderMap, message: Message<'_>) -> Reply {
+pub(crate) async fn respond(view: &View, headers: &HeaderMap, message: Message<'_>) -> Reply {
     let bad = StatusCode::BAD_REQUEST;
     match message {
         Message::Request(call) => request(view, headers, &call).await,
-        Message::Notification(note) => {
+        Message::Notification(notification) => {
             if let Err(error) = check_version(headers) {
                 return reply::error(bad, Some(NO_ID), &error);
             }
-            match headers_of::check_notification(headers, &note.method, named(&note).as_deref()) {
+            match headers_of::check_notification(
+                headers,
+                &notification.method,
+                named(&notification).as_deref(),
+            ) {
                 Ok(()) => reply::accepted(),
                 Err(reason) => reply::error(bad, None, &ErrorData::header_mismatch(reason, None)),
             }
         }
-        Message::Answer(id) => {
+        Message::Response(id) => {
             if let Err(error) = check_version(headers) {
                 return reply::error(bad, Some(id.as_ref().map_or(NO_ID, Id::json)), &error);
             }
-            let told = "stateless server does not accept JSON-RPC responses";
-            reply::error(bad, None, &ErrorData::invalid_request(told, None))
+            let text = "stateless server does not accept JSON-RPC responses";
+            reply::error(bad, None, &ErrorData::invalid_request(text, None))
         }
     }
 }
@@ -107,25 +111,25 @@ pub(crate) async fn answer(view: &View, headers: &HeaderMap, message: Message<'_
 fn check_version(headers: &HeaderMap) -> Result<(), ErrorData> {
     let Some(sent) = headers.get(headers_of::VERSION) else { return Ok(()) };
     let Ok(sent) = sent.to_str() else {
-        let told = "Bad Request: Invalid MCP-Protocol-Version header encoding";
-        return Err(ErrorData::invalid_request(told, None));
+        let text = "Bad Request: Invalid MCP-Protocol-Version header encoding";
+        return Err(ErrorData::invalid_request(text, None));
     };
     if ProtocolVersion::KNOWN_VERSIONS.iter().any(|version| version.as_str() == sent) {
         return Ok(());
     }
-    let told = format!("Bad Request: Unsupported MCP-Protocol-Version: {sent}");
-    Err(ErrorData::invalid_request(told, None))
+    let text = format!("Bad Request: Unsupported MCP-Protocol-Version: {sent}");
+    Err(ErrorData::invalid_request(text, None))
 }
 
 async fn request(view: &View, headers: &HeaderMap, call: &Call<'_>) -> Reply {
-    let asked = Asked::of(&call.note);
+    let method = ParsedMethod::of(&call.notification);
     let id = Some(call.id.json());
-    if let Err(error) = check_request(view, headers, call, &asked) {
+    if let Err(error) = check_request(view, headers, call, &method) {
         return reply::error(StatusCode::BAD_REQUEST, id, &error);
     }
     let version = call.version();
     let era = Era::of(version.as_ref());
-    match dispatch(view, call, asked, era).await {
+    match dispatch(view, call, method, era).await {
         Ok(tail) => reply::result(&call.id, tail),
         // A request that declares its version learns of a missing method from HTTP as well; others expect 200.
         Err(error) => {
@@ -142,14 +146,19 @@ async fn request(view: &View, headers: &HeaderMap, call: &Call<'_>) -> Reply {
 }
 
 /// What `Mcp-Name` must repeat.
-fn named(note: &Note<'_>) -> Option<String> {
-    let params: Map<String, Value> = note.params()?;
-    params.get(headers_of::naming_key(&note.method)?)?.as_str().map(str::to_owned)
+fn named(notification: &Notification<'_>) -> Option<String> {
+    let params: Map<String, Value> = notification.params()?;
+    params.get(headers_of::naming_key(&notification.method)?)?.as_str().map(str::to_owned)
 }
 
 /// Everything that must agree before a request is looked at: headers, body, version, metadata.
-fn check_request(view: &View, headers: &HeaderMap, call: &Call<'_>, asked: &Asked) -> Result<(), ErrorData> {
-    if let Asked::Initialize(params) = asked {
+fn check_request(
+    view: &View,
+    headers: &HeaderMap,
+    call: &Call<'_>,
+    method: &ParsedMethod,
+) -> Result<(), ErrorData> {
+    if let ParsedMethod::Initialize(params) = method {
         return check_initialize(headers, params);
     }
     let version = call.version();
@@ -157,18 +166,18 @@ fn check_request(view: &View, headers: &HeaderMap, call: &Call<'_>, asked: &Aske
         check_version(headers)?;
     }
     if headers_of::required(headers) {
-        check_standard_headers(view, headers, call, asked).map_err(mismatch)?;
+        check_standard_headers(view, headers, call, method).map_err(mismatch)?;
     }
     let Some(version) = version else {
-        if matches!(asked, Asked::Discover) || headers_of::required(headers) {
+        if matches!(method, ParsedMethod::Discover) || headers_of::required(headers) {
             return Err(lacking("Invalid params: ", call));
         }
         return Ok(());
     };
     match headers_of::version(headers) {
         None => {
-            let told = "request _meta protocolVersion requires MCP-Protocol-Version header";
-            return Err(mismatch(told.to_owned()));
+            let text = "request _meta protocolVersion requires MCP-Protocol-Version header";
+            return Err(mismatch(text.to_owned()));
         }
         Some(sent) if sent != version.as_str() => {
             return Err(mismatch(format!(
@@ -181,7 +190,7 @@ fn check_request(view: &View, headers: &HeaderMap, call: &Call<'_>, asked: &Aske
     if !known.contains(&version) {
         return Err(ErrorData::unsupported_protocol_version(version, known));
     }
-    let stands_alone = matches!(asked, Asked::Discover) || Era::of(Some(&version)) == Era::PerRequest;
+    let stands_alone = matches!(method, ParsedMethod::Discover) || Era::of(Some(&version)) == Era::PerRequest;
     if stands_alone && !call.missing_metadata().is_empty() {
         return Err(lacking("", call));
     }
@@ -194,22 +203,22 @@ fn mismatch(reason: String) -> ErrorData {
 
 fn lacking(prefix: &str, call: &Call<'_>) -> ErrorData {
     let missing = call.missing_metadata().join(", ");
-    let told = format!("{prefix}request _meta is missing or has malformed required fields: {missing}");
-    ErrorData::invalid_params(told, None)
+    let text = format!("{prefix}request _meta is missing or has malformed required fields: {missing}");
+    ErrorData::invalid_params(text, None)
 }
 
 fn check_initialize(headers: &HeaderMap, params: &InitializeRequestParams) -> Result<(), ErrorData> {
     if let Some(sent) = headers.get(headers_of::VERSION) {
         let Ok(sent) = sent.to_str() else {
-            let told = "Invalid Request: MCP-Protocol-Version header is not valid UTF-8";
-            return Err(ErrorData::invalid_request(told, None));
+            let text = "Invalid Request: MCP-Protocol-Version header is not valid UTF-8";
+            return Err(ErrorData::invalid_request(text, None));
         };
         if sent != params.protocol_version.as_str() {
-            let told = format!(
+            let text = format!(
                 "Invalid Request: MCP-Protocol-Version header ({sent}) does not match initialize params.protocolVersion ({})",
                 params.protocol_version
             );
-            return Err(ErrorData::invalid_request(told, None));
+            return Err(ErrorData::invalid_request(text, None));
         }
     }
     if headers_of::required(headers) {
@@ -222,43 +231,45 @@ fn check_standard_headers(
     view: &View,
     headers: &HeaderMap,
     call: &Call<'_>,
-    asked: &Asked,
+    parsed: &ParsedMethod,
 ) -> Result<(), String> {
-    let method = &call.note.method;
-    let Asked::Call(params) = asked else {
-        return headers_of::check(headers, method, named(&call.note).as_deref());
+    let method = &call.notification.method;
+    let ParsedMethod::Call(params) = parsed else {
+        return headers_of::check(headers, method, named(&call.notification).as_deref());
     };
     headers_of::check(headers, method, Some(&params.name))?;
     match view.registry.tool(&params.name) {
-        Some(tool) => headers_of::check_repeated(headers, tool.repeated(), params.arguments.as_ref()),
+        Some(tool) => {
+            headers_of::check_param_headers(headers, tool.param_headers(), params.arguments.as_ref())
+        }
         None => Ok(()),
     }
 }
 
 /// The result, closed, or why there is none.
-async fn dispatch(view: &View, call: &Call<'_>, asked: Asked, era: Era) -> Result<Bytes, ErrorData> {
-    let prepared = view.registry.prepared();
-    match asked {
-        Asked::Initialize(params) => return Ok(prepared.initialized(&params)),
-        Asked::Discover => return Ok(prepared.discovered.clone()),
-        Asked::Call(params) => return call_tool(view, *params, era).await,
-        Asked::Other => {}
+async fn dispatch(view: &View, call: &Call<'_>, parsed: ParsedMethod, era: Era) -> Result<Bytes, ErrorData> {
+    let cached = view.registry.cached();
+    match parsed {
+        ParsedMethod::Initialize(params) => return Ok(cached.initialized(&params)),
+        ParsedMethod::Discover => return Ok(cached.discovered.clone()),
+        ParsedMethod::Call(params) => return call_tool(view, *params, era).await,
+        ParsedMethod::Other => {}
     }
-    let method = &*call.note.method;
+    let method = &*call.notification.method;
     match method {
         "ping" if era == Era::Handshake => Ok(Bytes::from_static(b"{}}")),
-        "tools/list" => Ok(prepared.tools.get(era)),
-        "prompts/list" => Ok(prepared.prompts.get(era)),
-        "resources/list" => Ok(prepared.resources.get(era)),
-        "resources/templates/list" => Ok(prepared.resource_templates.get(era)),
-        "prompts/get" if call.note.params::<GetPromptRequestParams>().is_some() => {
+        "tools/list" => Ok(cached.tools.get(era)),
+        "prompts/list" => Ok(cached.prompts.get(era)),
+        "resources/list" => Ok(cached.resources.get(era)),
+        "resources/templates/list" => Ok(cached.resource_templates.get(era)),
+        "prompts/get" if call.notification.params::<GetPromptRequestParams>().is_some() => {
             Err(ErrorData::invalid_params("Unknown prompt", None))
         }
-        "resources/read" if call.note.params::<ReadResourceRequestParams>().is_some() => {
-            let told = "Resource not found";
+        "resources/read" if call.notification.params::<ReadResourceRequestParams>().is_some() => {
+            let text = "Resource not found";
             Err(match era {
-                Era::Handshake => ErrorData::resource_not_found(told, None),
-                Era::PerRequest => ErrorData::invalid_params(told, None),
+                Era::Handshake => ErrorData::resource_not_found(text, None),
+                Era::PerRequest => ErrorData::invalid_params(text, None),
             })
         }
         "initialize" | "tools/call" | "prompts/get" | "resources/read" => {
@@ -275,19 +286,19 @@ async fn call_tool(view: &View, params: CallToolRequestParams, era: Era) -> Resu
     };
     let begun = Instant::now();
     let sent = params.arguments.unwrap_or_default();
-    let done = match (tool.accept(sent), tool.fixed()) {
+    let result = match (tool.accept(sent), tool.static_result()) {
         (Err(refused), _) => refused,
-        (Ok(_), Some(fixed)) => {
-            record(view, tool, begun, Outcome::Ok, fixed.rows);
-            return Ok(fixed.wire.get(era));
+        (Ok(_), Some(static_result)) => {
+            record(view, tool, begun, Outcome::Ok, static_result.rows);
+            return Ok(static_result.wire.get(era));
         }
-        (Ok(arguments), None) => tool.run(&arguments, &view.host, registry.self_descriptions()).await,
+        (Ok(arguments), None) => tool.run(&arguments, &view.context, registry.self_descriptions()).await,
     };
-    record(view, tool, begun, done.outcome, done.rows);
-    Ok(closed(in_era(result_of(done, tool.structured()).into(), era)))
+    record(view, tool, begun, result.outcome, result.rows);
+    Ok(closed(serialize_for(call_tool_result(result, tool.structured()).into(), era)))
 }
 
 fn record(view: &View, tool: &Tool, begun: Instant, outcome: Outcome, rows: Option<usize>) {
     let (tool, writes) = (tool.name(), !tool.read_only());
-    view.host.call_log.record(&FinishedCall { tool, writes, took: begun.elapsed(), outcome, rows });
+    view.context.call_log.record(&FinishedCall { tool, writes, took: begun.elapsed(), outcome, rows });
 }

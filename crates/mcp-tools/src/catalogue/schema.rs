@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 use super::file::{ParamFile, ToolFile};
 
 /// Problems told in one message; a model needs the first few, not a page.
-const PROBLEMS_TOLD_MAX: usize = 8;
+const PROBLEMS_SHOWN_MAX: usize = 8;
 const PROBLEM_LETTERS_MAX: usize = 200;
 
 /// A compiled input schema.
@@ -88,7 +88,7 @@ impl Input {
         }
         let judged = Value::Object(given);
         let problems: Vec<String> =
-            self.validator.iter_errors(&judged).take(PROBLEMS_TOLD_MAX).map(told).collect();
+            self.validator.iter_errors(&judged).take(PROBLEMS_SHOWN_MAX).map(error_text).collect();
         let Value::Object(mut given) = judged else { return Err("arguments must be an object".into()) };
         if !problems.is_empty() {
             return Err(format!("{}. Parameters: {}", problems.join("; "), self.signature()));
@@ -105,26 +105,26 @@ impl Input {
         if self.params.is_empty() {
             return "none".into();
         }
-        let told = self.params.iter().map(|param| match (&param.default, param.required) {
+        let text = self.params.iter().map(|param| match (&param.default, param.required) {
             (_, true) => format!("{} ({}, required)", param.name, param.kind),
             (Some(default), false) if !default.is_null() => {
                 format!("{} ({}, default {default})", param.name, param.kind)
             }
             (_, false) => format!("{} ({}, optional)", param.name, param.kind),
         });
-        told.collect::<Vec<_>>().join(", ")
+        text.collect::<Vec<_>>().join(", ")
     }
 }
 
 /// The schema's own complaint with the parameter's name in front.
-fn told(error: jsonschema::ValidationError<'_>) -> String {
+fn error_text(error: jsonschema::ValidationError<'_>) -> String {
     let place = error.instance_path().to_string();
     let name = place.trim_start_matches('/');
-    let told = if name.is_empty() { error.to_string() } else { format!("{name}: {error}") };
+    let text = if name.is_empty() { error.to_string() } else { format!("{name}: {error}") };
     // The complaint quotes what was sent, which may be megabytes.
-    match told.char_indices().nth(PROBLEM_LETTERS_MAX) {
-        Some((end, _)) => format!("{} ...", told.get(..end).unwrap_or_default()),
-        None => told,
+    match text.char_indices().nth(PROBLEM_LETTERS_MAX) {
+        Some((end, _)) => format!("{} ...", text.get(..end).unwrap_or_default()),
+        None => text,
     }
 }
 

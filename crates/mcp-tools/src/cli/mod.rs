@@ -19,15 +19,15 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::catalogue::{Problems, counted};
 use crate::database::{Databases, Dialect, demo_script, schema_script};
-use crate::handler::Host;
-use crate::protocol::cached_responses::{indented, result_of};
+use crate::handler::Context;
+use crate::protocol::cached_responses::{call_tool_result, indented};
 use crate::registry::{Registry, Tool};
 use crate::server;
 use crate::service::Shared;
 use input::{DatabaseFlags, Files};
 use mcp_host::manual::Manual;
 
-const NO: u8 = 1;
+const REFUSED: u8 = 1;
 const COULD_NOT_RUN: u8 = 2;
 const USAGE: u8 = 64;
 
@@ -133,7 +133,7 @@ pub(crate) fn main() -> ExitCode {
             return ExitCode::from(if error.use_stderr() { USAGE } else { 0 });
         }
     };
-    let done = match cli.command {
+    let result = match cli.command {
         Command::Serve { socket, files, databases } => serve(&socket, &files, &databases),
         Command::Check { file, databases } => check(&Files::of(file), &databases),
         Command::List { json, files } => list(json, &files),
@@ -144,7 +144,7 @@ pub(crate) fn main() -> ExitCode {
             Err(error) => Err(other(error)),
         },
     };
-    done.unwrap_or_else(|error| error.report())
+    result.unwrap_or_else(|error| error.report())
 }
 
 /// Why a command could not run.
@@ -170,13 +170,13 @@ impl CommandError {
                 eprintln!("{problems}\nmcp-tools: {} in the files; nothing was started", problems.counted());
             }
             CommandError::Other(error) => {
-                let mut told = error.to_string();
+                let mut text = error.to_string();
                 let mut cause = error.source();
                 while let Some(error) = cause {
-                    told = format!("{told}: {error}");
+                    text = format!("{text}: {error}");
                     cause = error.source();
                 }
-                eprintln!("mcp-tools: {told}");
+                eprintln!("mcp-tools: {text}");
             }
         }
         ExitCode::from(COULD_NOT_RUN)
@@ -186,19 +186,19 @@ impl CommandError {
 fn serve(socket: &Path, files: &Files, databases: &DatabaseFlags) -> Result<ExitCode, CommandError> {
     let registry = files.load()?;
     let databases = databases.open().map_err(other)?;
-    let host = Host::new(databases);
-    let call_log = Arc::clone(&host.call_log);
-    let flush = Arc::clone(&host.call_log);
+    let context = Context::new(databases);
+    let call_log = Arc::clone(&context.call_log);
+    let flush = Arc::clone(&context.call_log);
     // The thread parks when nothing is left to do.
     let runtime = builder().on_thread_park(move || flush.flush()).build().map_err(other)?;
-    let run = server::serve(socket, Shared::new(registry, host), || files.load());
+    let run = server::serve(socket, Shared::new(registry, context), || files.load());
     let served = runtime.block_on(run);
     call_log.flush();
     served.map(|()| ExitCode::SUCCESS).map_err(other)
 }
 
 /// A line on standard output. A closed pipe (`mcp-tools list | head -1`) ends the output, not the program.
-fn say(line: impl Display) {
+fn print_line(line: impl Display) {
     let _ = writeln!(io::stdout().lock(), "{line}");
 }
 
@@ -206,12 +206,12 @@ fn check(files: &Files, databases: &DatabaseFlags) -> Result<ExitCode, CommandEr
     let registry = match files.load() {
         Ok(registry) => registry,
         Err(problems) => {
-            say(format_args!("{problems}\n{}", problems.counted()));
-            return Ok(ExitCode::from(NO));
+            print_line(format_args!("{problems}\n{}", problems.counted()));
+            return Ok(ExitCode::from(REFUSED));
         }
     };
     for tool in registry.tools().iter().filter(|tool| !fits_model_apis(tool.name())) {
-        say(format_args!(
+        print_line(format_args!(
             "warning: tool.{}: name: APIs of models take names of 1 to 64 of A-Z a-z 0-9 _ - only; clients that pass it on are refused",
             tool.name()
         ));
@@ -222,11 +222,11 @@ fn check(files: &Files, databases: &DatabaseFlags) -> Result<ExitCode, CommandEr
         unfit = runtime()?.block_on(check_statements(&registry, &databases));
     }
     if unfit.is_empty() {
-        say(format_args!("OK: {} tools", registry.tools().len()));
+        print_line(format_args!("OK: {} tools", registry.tools().len()));
         return Ok(ExitCode::SUCCESS);
     }
-    say(format_args!("{}\n{}", unfit.join("\n"), counted(unfit.len())));
-    Ok(ExitCode::from(NO))
+    print_line(format_args!("{}\n{}", unfit.join("\n"), counted(unfit.len())));
+    Ok(ExitCode::from(REFUSED))
 }
 
 /// Whether the APIs of models, which make a function of each tool, take this name.
@@ -247,13 +247,13 @@ fn list(json: bool, files: &Files) -> Result<ExitCode, CommandError> {
     let registry = files.load()?;
     if json {
         let listed: Vec<_> = registry.tools().iter().map(Tool::listed).collect();
-        say(format_args!("{}", indented(&serde_json::json!(listed))));
+        print_line(format_args!("{}", indented(&serde_json::json!(listed))));
         return Ok(ExitCode::SUCCESS);
     }
     for tool in registry.tools() {
         let params: Vec<&str> = tool.input().params().iter().map(|param| param.name.as_str()).collect();
         let access = if tool.read_only() { "reads " } else { "writes" };
-        say(format_args!("{access}  {}({})", tool.name(), params.join(", ")));
+        print_line(format_args!("{access}  {}({})", tool.name(), params.join(", ")));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -272,18 +272,18 @@ fn call(name: &str, json: &str, files: &Files, databases: &DatabaseFlags) -> Res
     let registry = files.load()?;
     let Some(tool) = registry.tool(name) else {
         eprintln!("mcp-tools: unknown tool: {name} (hint: mcp-tools list)");
-        return Ok(ExitCode::from(NO));
+        return Ok(ExitCode::from(REFUSED));
     };
-    let host = Host::new(databases.open().map_err(other)?);
-    let done = match tool.accept(arguments) {
-        Ok(arguments) => runtime()?.block_on(tool.run(&arguments, &host, registry.self_descriptions())),
+    let context = Context::new(databases.open().map_err(other)?);
+    let result = match tool.accept(arguments) {
+        Ok(arguments) => runtime()?.block_on(tool.run(&arguments, &context, registry.self_descriptions())),
         Err(refused) => refused,
     };
-    let result = result_of(done, tool.structured());
+    let result = call_tool_result(result, tool.structured());
     for text in result.content.iter().filter_map(|block| block.as_text()) {
-        say(format_args!("{}", text.text));
+        print_line(format_args!("{}", text.text));
     }
-    Ok(if result.is_error == Some(true) { ExitCode::from(NO) } else { ExitCode::SUCCESS })
+    Ok(if result.is_error == Some(true) { ExitCode::from(REFUSED) } else { ExitCode::SUCCESS })
 }
 
 fn schema(dialect: DialectName, demo: bool, at: Option<Timestamp>) -> ExitCode {
@@ -291,9 +291,9 @@ fn schema(dialect: DialectName, demo: bool, at: Option<Timestamp>) -> ExitCode {
         DialectName::Sqlite => Dialect::Sqlite,
         DialectName::Postgres => Dialect::Postgres,
     };
-    say(schema_script(dialect).trim_end());
+    print_line(schema_script(dialect).trim_end());
     if demo {
-        say(demo_script(dialect, at.unwrap_or_else(Timestamp::now)).trim_end());
+        print_line(demo_script(dialect, at.unwrap_or_else(Timestamp::now)).trim_end());
     }
     ExitCode::SUCCESS
 }

@@ -112,7 +112,7 @@ mod tests {
 
     #[track_caller]
     fn check(given: &str, expect: &str) {
-        let told = match Address::parse(given) {
+        let text = match Address::parse(given) {
             Ok((name, Address::Embedded)) => format!("{name}: embedded"),
             Ok((name, Address::SqliteFile(path))) => format!("{name}: file {}", path.display()),
             Ok((name, Address::Postgres(config))) => {
@@ -120,7 +120,7 @@ mod tests {
             }
             Err(error) => error.to_string(),
         };
-        assert_eq!(told, expect, "{given}");
+        assert_eq!(text, expect, "{given}");
     }
 
     #[test]
@@ -147,8 +147,8 @@ mod tests {
             "postgres://u:a@b/hunter2@h/d",
             "postgresql://u:@hunter2@h:5432",
         ] {
-            let told = Address::parse_url("main", url).unwrap_err().to_string();
-            assert!(told.contains("write @ as %40") && !told.contains("hunt"), "{url}: {told}");
+            let text = Address::parse_url("main", url).unwrap_err().to_string();
+            assert!(text.contains("write @ as %40") && !text.contains("hunt"), "{url}: {text}");
         }
         for url in ["postgresql://u:p%40ss%23@h/d", "postgresql://u:p#s@h/d?application_name=a%40b"] {
             assert!(Address::parse_url("main", url).is_ok(), "{url}");

@@ -69,7 +69,7 @@ pub(crate) type Row = Map<String, Value>;
 
 /// What a batch yielded.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Ran {
+pub(crate) enum BatchOutcome {
     /// The rows of each statement.
     Rows(Vec<Vec<Row>>),
     /// The statement at this place was required to yield a row, and did not; nothing was changed.

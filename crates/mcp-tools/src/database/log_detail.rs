@@ -37,9 +37,9 @@ const SQLITE_OWN_TEXT: &[&str] = &[
 
 /// An error of a statement without values: nothing in its message comes from a caller. `DETAIL` still shows rows.
 pub(crate) fn of_statement(error: &DbError) -> String {
-    let mut told = format!("{} {}", error.code().code(), error.message());
-    add_names(&mut told, error);
-    told
+    let mut text = format!("{} {}", error.code().code(), error.message());
+    add_names(&mut text, error);
+    text
 }
 
 /// An error of a statement that ran with `binds`.
@@ -50,18 +50,18 @@ pub(crate) fn of_values(error: &DbError, binds: &[Bind]) -> String {
     if within || error.routine() == Some("exec_stmt_raise") {
         return format!("{code} (raised by a function; its text is left out)");
     }
-    let mut told = code.to_owned();
+    let mut text = code.to_owned();
     if let Some(class) = OWN_TEXT.iter().find(|class| code.starts_with(**class)) {
         let message = without_values(error.message(), class);
         if !holds_any(message, binds) {
-            let _ = write!(told, " {message}");
+            let _ = write!(text, " {message}");
             if message.len() < error.message().trim_end().len() {
-                told.push_str(" ...");
+                text.push_str(" ...");
             }
         }
     }
-    add_names(&mut told, error);
-    told
+    add_names(&mut text, error);
+    text
 }
 
 /// The message up to the first thing that may be a value.
@@ -95,7 +95,7 @@ fn holds_any(message: &str, binds: &[Bind]) -> bool {
     })
 }
 
-fn add_names(told: &mut String, error: &DbError) {
+fn add_names(text: &mut String, error: &DbError) {
     let named = [
         ("constraint", error.constraint()),
         ("table", error.table()),
@@ -104,7 +104,7 @@ fn add_names(told: &mut String, error: &DbError) {
     ];
     for (kind, name) in named {
         if let Some(name) = name {
-            let _ = write!(told, "; {kind} {name}");
+            let _ = write!(text, "; {kind} {name}");
         }
     }
 }

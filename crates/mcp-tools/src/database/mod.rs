@@ -16,7 +16,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 pub(crate) use address::{Address, AddressError, MAIN};
-pub(crate) use batch::{Access, Batch, Bind, Dialect, Ran, Row, Statement, TypedColumns};
+pub(crate) use batch::{Access, Batch, BatchOutcome, Bind, Dialect, Row, Statement, TypedColumns};
 pub(crate) use embedded::{demo_script, schema_script};
 pub(crate) use error::DatabaseError;
 
@@ -47,7 +47,7 @@ impl Database {
     }
 
     /// Runs a batch in one transaction.
-    pub(crate) async fn run(&self, batch: Batch) -> Result<Ran, DatabaseError> {
+    pub(crate) async fn run(&self, batch: Batch) -> Result<BatchOutcome, DatabaseError> {
         match self {
             Database::Sqlite(sqlite) => sqlite.run(batch).await,
             Database::Postgres(postgres) => postgres.run(batch).await,

@@ -16,7 +16,9 @@ use tokio_postgres::{Config, IsolationLevel};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::address::AddressError;
-use super::batch::{Access, Batch, Bind, CONNECTIONS_MAX, ROW_BYTES_MAX, Ran, Row, Statement, WAIT_MAX};
+use super::batch::{
+    Access, Batch, BatchOutcome, Bind, CONNECTIONS_MAX, ROW_BYTES_MAX, Row, Statement, WAIT_MAX,
+};
 use super::error::{DatabaseError, WRITES};
 use super::log_detail;
 use crate::tls::client_config;
@@ -57,9 +59,9 @@ pub(crate) fn open(config: &Config) -> Result<Postgres, AddressError> {
 }
 
 impl Postgres {
-    pub(crate) async fn run(&self, batch: Batch) -> Result<Ran, DatabaseError> {
+    pub(crate) async fn run(&self, batch: Batch) -> Result<BatchOutcome, DatabaseError> {
         match tokio::time::timeout(batch.time_max + WAIT_MAX + GRACE, self.in_transaction(&batch)).await {
-            Ok(ran) => ran,
+            Ok(outcome) => outcome,
             Err(_) => Err(DatabaseError::Timeout(batch.time_max)),
         }
     }
@@ -68,17 +70,17 @@ impl Postgres {
         if access == Access::Read && begins_as_a_write(text) {
             return Err(DatabaseError::Failed { detail: WRITES.to_owned() });
         }
-        let client = self.pool.get().await.map_err(|error| of_pool(&error))?;
+        let client = self.pool.get().await.map_err(|error| pool_error(&error))?;
         let types = vec![Type::TEXT; binds];
         let prepared = client.prepare_typed(&as_json(text, access), &types).await;
-        prepared.map(drop).map_err(|error| told(&error, Duration::ZERO, log_detail::of_statement))
+        prepared.map(drop).map_err(|error| database_error(&error, Duration::ZERO, log_detail::of_statement))
     }
 
-    async fn in_transaction(&self, batch: &Batch) -> Result<Ran, DatabaseError> {
+    async fn in_transaction(&self, batch: &Batch) -> Result<BatchOutcome, DatabaseError> {
         let failed = |error: tokio_postgres::Error| {
-            told(&error, batch.time_max, |error| log_detail::of_values(error, &[]))
+            database_error(&error, batch.time_max, |error| log_detail::of_values(error, &[]))
         };
-        let mut client = self.pool.get().await.map_err(|error| of_pool(&error))?;
+        let mut client = self.pool.get().await.map_err(|error| pool_error(&error))?;
         let transaction = client
             .build_transaction()
             .isolation_level(IsolationLevel::RepeatableRead)
@@ -88,18 +90,18 @@ impl Postgres {
             .map_err(failed)?;
         let limit = format!("SET LOCAL statement_timeout = {}", batch.time_max.as_millis().max(1));
         transaction.batch_execute(&limit).await.map_err(failed)?;
-        let mut room = ROW_BYTES_MAX;
+        let mut bytes_left = ROW_BYTES_MAX;
         let mut rows = Vec::with_capacity(batch.statements.len());
-        for (place, statement) in batch.statements.iter().enumerate() {
-            let found = read(&transaction, statement, batch, &mut room).await?;
+        for (index, statement) in batch.statements.iter().enumerate() {
+            let found = read(&transaction, statement, batch, &mut bytes_left).await?;
             if statement.required && found.is_empty() {
                 transaction.rollback().await.map_err(failed)?;
-                return Ok(Ran::Unmet(place));
+                return Ok(BatchOutcome::Unmet(index));
             }
             rows.push(found);
         }
         transaction.commit().await.map_err(failed)?;
-        Ok(Ran::Rows(rows))
+        Ok(BatchOutcome::Rows(rows))
     }
 }
 
@@ -107,17 +109,17 @@ async fn read(
     transaction: &Transaction<'_>,
     statement: &Statement,
     batch: &Batch,
-    room: &mut usize,
+    bytes_left: &mut usize,
 ) -> Result<Vec<Row>, DatabaseError> {
     let failed = |error: tokio_postgres::Error| {
-        told(&error, batch.time_max, |error| log_detail::of_values(error, &statement.binds))
+        database_error(&error, batch.time_max, |error| log_detail::of_values(error, &statement.binds))
     };
     let text = as_json(&statement.text, batch.access);
     let types = vec![Type::TEXT; statement.binds.len()];
     let prepared = transaction
         .prepare_typed_cached(&text, &types)
         .await
-        .map_err(|error| told(&error, batch.time_max, log_detail::of_statement))?;
+        .map_err(|error| database_error(&error, batch.time_max, log_detail::of_statement))?;
     let binds: Vec<Option<String>> = statement.binds.iter().map(as_text).collect();
     let mut stream = pin!(transaction.query_raw(&prepared, binds).await.map_err(failed)?);
     let mut found = Vec::new();
@@ -126,11 +128,11 @@ async fn read(
             continue;
         }
         let json: &str = row.try_get(0).map_err(failed)?;
-        *room = room.checked_sub(json.len()).ok_or(DatabaseError::TooLarge)?;
-        let made = serde_json::from_str(json).map_err(|_| DatabaseError::Failed {
+        *bytes_left = bytes_left.checked_sub(json.len()).ok_or(DatabaseError::TooLarge)?;
+        let object = serde_json::from_str(json).map_err(|_| DatabaseError::Failed {
             detail: "a row is no JSON object that can be read".to_owned(),
         })?;
-        found.push(made);
+        found.push(object);
     }
     Ok(found)
 }
@@ -160,7 +162,7 @@ fn as_text(bind: &Bind) -> Option<String> {
     }
 }
 
-fn of_pool(error: &PoolError) -> DatabaseError {
+fn pool_error(error: &PoolError) -> DatabaseError {
     match error {
         PoolError::Timeout(TimeoutType::Wait) => DatabaseError::Busy,
         PoolError::Timeout(TimeoutType::Create | TimeoutType::Recycle)
@@ -172,23 +174,23 @@ fn of_pool(error: &PoolError) -> DatabaseError {
 }
 
 /// `keep` makes of the server's error what the log may hold.
-fn told(
+fn database_error(
     error: &tokio_postgres::Error,
     time_max: Duration,
     keep: impl Fn(&DbError) -> String,
 ) -> DatabaseError {
-    let Some(told) = error.as_db_error() else {
+    let Some(db_error) = error.as_db_error() else {
         // Not the server's answer but the way to it: the connection broke.
         return DatabaseError::Unreachable { detail: chain(error) };
     };
-    let code = told.code();
+    let code = db_error.code();
     if *code == SqlState::QUERY_CANCELED {
         return DatabaseError::Timeout(time_max);
     }
     if *code == SqlState::NUMERIC_VALUE_OUT_OF_RANGE {
         return DatabaseError::OutOfRange;
     }
-    let detail = keep(told);
+    let detail = keep(db_error);
     if *code == SqlState::READ_ONLY_SQL_TRANSACTION {
         return DatabaseError::ReadOnly { detail };
     }
@@ -200,11 +202,11 @@ fn told(
 }
 
 fn chain(error: &dyn std::error::Error) -> String {
-    let mut told = error.to_string();
+    let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {
-        told = format!("{told}: {error}");
+        text = format!("{text}: {error}");
         cause = error.source();
     }
-    told
+    text
 }

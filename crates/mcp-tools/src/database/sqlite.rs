@@ -12,15 +12,15 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::address::AddressError;
-use super::batch::{Access, Batch, CONNECTIONS_MAX, ROW_BYTES_MAX, Ran, WAIT_MAX};
+use super::batch::{Access, Batch, BatchOutcome, CONNECTIONS_MAX, ROW_BYTES_MAX, WAIT_MAX};
 use super::error::{DatabaseError, WRITES};
 use super::log_detail;
-use super::sqlite_rows::{Fault, read};
+use super::sqlite_rows::{StatementError, read};
 
 /// How often a running statement looks at the clock, in steps of SQLite's machine.
-const STEPS_BETWEEN_LOOKS: i32 = 200;
+const STEPS_PER_DEADLINE_CHECK: i32 = 200;
 /// A read that is done within this time is done on the spot: to wake another thread for it costs more than most reads.
-const QUICK_TIME_MAX: Duration = Duration::from_millis(1);
+const INLINE_TIME_MAX: Duration = Duration::from_millis(1);
 /// How long a statement waits for another one's lock, where it may wait.
 const LOCK_TIME_MAX: Duration = Duration::from_secs(1);
 /// Prepared statements a connection keeps.
@@ -30,17 +30,17 @@ type Open = dyn Fn() -> Result<Connection, rusqlite::Error> + Send + Sync;
 
 /// A SQLite database.
 pub(crate) struct Sqlite {
-    room: Arc<Semaphore>,
-    readers: Arc<Idle>,
-    writers: Arc<Idle>,
+    limit: Arc<Semaphore>,
+    readers: Arc<IdleConnections>,
+    writers: Arc<IdleConnections>,
     open: Arc<Open>,
 }
 
 /// Connections that nobody uses at the moment.
 #[derive(Default)]
-struct Idle(Mutex<Vec<Connection>>);
+struct IdleConnections(Mutex<Vec<Connection>>);
 
-impl Idle {
+impl IdleConnections {
     fn take(&self) -> Option<Connection> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).pop()
     }
@@ -104,7 +104,7 @@ impl Sqlite {
         open: impl Fn() -> Result<Connection, rusqlite::Error> + Send + Sync + 'static,
     ) -> Sqlite {
         Sqlite {
-            room: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
+            limit: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
             readers: Arc::default(),
             writers: Arc::default(),
             open: Arc::new(open),
@@ -121,35 +121,35 @@ impl Sqlite {
         Ok(())
     }
 
-    pub(crate) async fn run(&self, batch: Batch) -> Result<Ran, DatabaseError> {
-        let place = self.place().await?;
+    pub(crate) async fn run(&self, batch: Batch) -> Result<BatchOutcome, DatabaseError> {
+        let permit = self.permit().await?;
         if batch.access == Access::Read
-            && let Some(ran) = self.run_quickly(&batch)
+            && let Some(outcome) = self.run_inline(&batch)
         {
-            return ran;
+            return outcome;
         }
         let access = batch.access;
-        self.with_connection(place, access, move |connection| run(connection, &batch)).await
+        self.with_connection(permit, access, move |connection| run(connection, &batch)).await
     }
 
     /// A read on the spot; nothing when it needs a lock or more time, or when there is no connection yet.
-    fn run_quickly(&self, batch: &Batch) -> Option<Result<Ran, DatabaseError>> {
+    fn run_inline(&self, batch: &Batch) -> Option<Result<BatchOutcome, DatabaseError>> {
         let mut connection = self.readers.take()?;
-        let deadline = Instant::now() + QUICK_TIME_MAX.min(batch.time_max);
-        let ran = connection
+        let deadline = Instant::now() + INLINE_TIME_MAX.min(batch.time_max);
+        let outcome = connection
             .busy_timeout(Duration::ZERO)
-            .map_err(Fault::Sqlite)
+            .map_err(StatementError::Sqlite)
             .and_then(|()| run_until(&mut connection, batch, deadline));
         self.readers.put(connection);
-        match ran {
-            Err(Fault::Sqlite(error)) if wants_time(&error) => None,
-            ran => Some(ran.map_err(|fault| of_fault(fault, batch.time_max))),
+        match outcome {
+            Err(StatementError::Sqlite(error)) if needs_waiting(&error) => None,
+            outcome => Some(outcome.map_err(|fault| statement_failed(fault, batch.time_max))),
         }
     }
 
     pub(crate) async fn check(&self, text: String, access: Access) -> Result<(), DatabaseError> {
-        let place = self.place().await?;
-        self.with_connection(place, Access::Read, move |connection| match connection.prepare(&text) {
+        let permit = self.permit().await?;
+        self.with_connection(permit, Access::Read, move |connection| match connection.prepare(&text) {
             Ok(statement) if access == Access::Read && !statement.readonly() => {
                 Err(DatabaseError::Failed { detail: WRITES.to_owned() })
             }
@@ -160,14 +160,14 @@ impl Sqlite {
         .await
     }
 
-    async fn place(&self) -> Result<OwnedSemaphorePermit, DatabaseError> {
-        let place = tokio::time::timeout(WAIT_MAX, Arc::clone(&self.room).acquire_owned()).await;
-        place.map_err(|_| DatabaseError::Busy)?.map_err(|_| DatabaseError::Busy)
+    async fn permit(&self) -> Result<OwnedSemaphorePermit, DatabaseError> {
+        let permit = tokio::time::timeout(WAIT_MAX, Arc::clone(&self.limit).acquire_owned()).await;
+        permit.map_err(|_| DatabaseError::Busy)?.map_err(|_| DatabaseError::Busy)
     }
 
     async fn with_connection<T: Send + 'static>(
         &self,
-        place: OwnedSemaphorePermit,
+        permit: OwnedSemaphorePermit,
         access: Access,
         work: impl FnOnce(&mut Connection) -> Result<T, DatabaseError> + Send + 'static,
     ) -> Result<T, DatabaseError> {
@@ -178,7 +178,7 @@ impl Sqlite {
         let open = Arc::clone(&self.open);
         let worked = tokio::task::spawn_blocking(move || {
             // The place is held until the work has ended, even when nobody waits for it any more.
-            let _place = place;
+            let _permit = permit;
             let mut connection = match idle.take() {
                 Some(connection) => connection,
                 None => open().and_then(|made| prepare_connection(made, access)).map_err(unreachable)?,
@@ -210,30 +210,34 @@ fn unreachable(error: rusqlite::Error) -> DatabaseError {
     DatabaseError::Unreachable { detail: error.to_string() }
 }
 
-fn run(connection: &mut Connection, batch: &Batch) -> Result<Ran, DatabaseError> {
+fn run(connection: &mut Connection, batch: &Batch) -> Result<BatchOutcome, DatabaseError> {
     let deadline = Instant::now() + batch.time_max;
-    connection.busy_timeout(LOCK_TIME_MAX).map_err(|error| told(error, batch.time_max))?;
-    run_until(connection, batch, deadline).map_err(|fault| of_fault(fault, batch.time_max))
+    connection.busy_timeout(LOCK_TIME_MAX).map_err(|error| database_error(error, batch.time_max))?;
+    run_until(connection, batch, deadline).map_err(|fault| statement_failed(fault, batch.time_max))
 }
 
 /// Runs a batch; every statement is interrupted at the deadline.
-fn run_until(connection: &mut Connection, batch: &Batch, deadline: Instant) -> Result<Ran, Fault> {
-    connection.progress_handler(STEPS_BETWEEN_LOOKS, Some(move || Instant::now() >= deadline))?;
-    let ran = in_transaction(connection, batch);
+fn run_until(
+    connection: &mut Connection,
+    batch: &Batch,
+    deadline: Instant,
+) -> Result<BatchOutcome, StatementError> {
+    connection.progress_handler(STEPS_PER_DEADLINE_CHECK, Some(move || Instant::now() >= deadline))?;
+    let outcome = in_transaction(connection, batch);
     // What ends the transaction must not be interrupted.
     connection.progress_handler(0, None::<fn() -> bool>)?;
     if !connection.is_autocommit() {
-        let end = if matches!(ran, Ok(Ran::Rows(_))) { "COMMIT" } else { "ROLLBACK" };
+        let end = if matches!(outcome, Ok(BatchOutcome::Rows(_))) { "COMMIT" } else { "ROLLBACK" };
         let ended = connection.prepare_cached(end).and_then(|mut statement| statement.execute([]));
-        if let (Err(error), true) = (ended, ran.is_ok()) {
+        if let (Err(error), true) = (ended, outcome.is_ok()) {
             connection.execute_batch("ROLLBACK")?;
-            return Err(Fault::Sqlite(error));
+            return Err(StatementError::Sqlite(error));
         }
     }
-    ran
+    outcome
 }
 
-fn in_transaction(connection: &Connection, batch: &Batch) -> Result<Ran, Fault> {
+fn in_transaction(connection: &Connection, batch: &Batch) -> Result<BatchOutcome, StatementError> {
     match (batch.access, batch.statements.len()) {
         // One statement sees one state of the database as it is.
         (Access::Read, 1) => {}
@@ -244,33 +248,33 @@ fn in_transaction(connection: &Connection, batch: &Batch) -> Result<Ran, Fault> 
             connection.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
         }
     }
-    let mut room = ROW_BYTES_MAX;
+    let mut bytes_left = ROW_BYTES_MAX;
     let mut rows = Vec::with_capacity(batch.statements.len());
-    for (place, statement) in batch.statements.iter().enumerate() {
-        let found = read(connection, statement, &mut room)?;
+    for (index, statement) in batch.statements.iter().enumerate() {
+        let found = read(connection, statement, &mut bytes_left)?;
         if statement.required && found.is_empty() {
-            return Ok(Ran::Unmet(place));
+            return Ok(BatchOutcome::Unmet(index));
         }
         rows.push(found);
     }
-    Ok(Ran::Rows(rows))
+    Ok(BatchOutcome::Rows(rows))
 }
 
-fn of_fault(fault: Fault, time_max: Duration) -> DatabaseError {
+fn statement_failed(fault: StatementError, time_max: Duration) -> DatabaseError {
     match fault {
-        Fault::Sqlite(error) => told(error, time_max),
-        Fault::TooLarge => DatabaseError::TooLarge,
+        StatementError::Sqlite(error) => database_error(error, time_max),
+        StatementError::TooLarge => DatabaseError::TooLarge,
     }
 }
 
 /// Whether a statement could still succeed with more patience.
-fn wants_time(error: &rusqlite::Error) -> bool {
+fn needs_waiting(error: &rusqlite::Error) -> bool {
     let code = error.sqlite_error_code();
     use ErrorCode::{DatabaseBusy, DatabaseLocked, OperationInterrupted};
     matches!(code, Some(OperationInterrupted | DatabaseBusy | DatabaseLocked))
 }
 
-fn told(error: rusqlite::Error, time_max: Duration) -> DatabaseError {
+fn database_error(error: rusqlite::Error, time_max: Duration) -> DatabaseError {
     match error.sqlite_error_code() {
         Some(ErrorCode::OperationInterrupted) => DatabaseError::Timeout(time_max),
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => DatabaseError::Busy,
@@ -318,8 +322,8 @@ mod tests {
                 typed: Arc::default(),
             };
             let (access, time_max) = (Access::Read, Duration::from_secs(1));
-            let ran = sqlite.run(Batch { access, time_max, statements: vec![statement] }).await;
-            let Err(DatabaseError::Failed { detail }) = ran else { panic!("{text}: {ran:?}") };
+            let outcome = sqlite.run(Batch { access, time_max, statements: vec![statement] }).await;
+            let Err(DatabaseError::Failed { detail }) = outcome else { panic!("{text}: {outcome:?}") };
             assert_eq!(detail, "21 bad parameter or other API misuse", "{text}");
         }
     }

@@ -9,23 +9,23 @@ use serde_json::Value;
 use super::batch::{Bind, Row, Statement, TypedColumns};
 
 /// Why a statement yielded no rows.
-pub(crate) enum Fault {
+pub(crate) enum StatementError {
     Sqlite(rusqlite::Error),
     TooLarge,
 }
 
-impl From<rusqlite::Error> for Fault {
-    fn from(error: rusqlite::Error) -> Fault {
-        Fault::Sqlite(error)
+impl From<rusqlite::Error> for StatementError {
+    fn from(error: rusqlite::Error) -> StatementError {
+        StatementError::Sqlite(error)
     }
 }
 
-/// Runs one statement. `room` is how many bytes the rows may have, and what is left of it afterwards.
+/// Runs one statement. `bytes_left` is how many bytes the rows may have, and what is left of it afterwards.
 pub(crate) fn read(
     connection: &Connection,
     statement: &Statement,
-    room: &mut usize,
-) -> Result<Vec<Row>, Fault> {
+    bytes_left: &mut usize,
+) -> Result<Vec<Row>, StatementError> {
     let mut prepared = connection.prepare_cached(&statement.text)?;
     let columns: Vec<Column> = prepared
         .columns()
@@ -41,13 +41,13 @@ pub(crate) fn read(
         if found.len() == statement.rows_max {
             continue;
         }
-        let mut made = Row::with_capacity(columns.len());
-        for (place, column) in columns.iter().enumerate() {
-            let value = row.get_ref(place)?;
-            *room = room.checked_sub(size(value)).ok_or(Fault::TooLarge)?;
-            made.insert(column.name.clone(), json_of(value, column.kind));
+        let mut object = Row::with_capacity(columns.len());
+        for (index, column) in columns.iter().enumerate() {
+            let value = row.get_ref(index)?;
+            *bytes_left = bytes_left.checked_sub(size(value)).ok_or(StatementError::TooLarge)?;
+            object.insert(column.name.clone(), json_of(value, column.kind));
         }
-        found.push(made);
+        found.push(object);
     }
     Ok(found)
 }

@@ -19,7 +19,7 @@ pub(crate) fn integer(value: &Value) -> Option<i64> {
 }
 
 /// The moment as long before `now` as a parameter says; nothing when the parameter was not given.
-pub(crate) fn moment_before(
+pub(crate) fn time_before(
     before: &BeforeFile,
     arguments: &Arguments,
     now: Timestamp,

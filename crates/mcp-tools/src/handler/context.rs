@@ -10,22 +10,22 @@ use crate::database::Databases;
 use crate::tls;
 
 /// What handlers use of the process: it outlives every registry.
-pub(crate) struct Host {
+pub(crate) struct Context {
     pub(crate) started: Instant,
     pub(crate) databases: Databases,
     pub(crate) call_log: Arc<CallLog>,
     tls: OnceLock<Arc<ClientConfig>>,
 }
 
-impl Host {
-    pub(crate) fn new(databases: Databases) -> Host {
+impl Context {
+    pub(crate) fn new(databases: Databases) -> Context {
         let call_log = Arc::new(CallLog::on_standard_error());
-        Host { started: Instant::now(), databases, call_log, tls: OnceLock::new() }
+        Context { started: Instant::now(), databases, call_log, tls: OnceLock::new() }
     }
 
     /// A host whose calls leave no line.
-    pub(crate) fn quiet(databases: Databases) -> Host {
-        Host { call_log: Arc::new(CallLog::off()), ..Host::new(databases) }
+    pub(crate) fn without_log(databases: Databases) -> Context {
+        Context { call_log: Arc::new(CallLog::off()), ..Context::new(databases) }
     }
 
     /// TLS settings, read from the machine when first needed.

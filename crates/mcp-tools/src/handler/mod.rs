@@ -1,6 +1,6 @@
 //! What a call does: one handler for each kind of declaration, and the one form of their answers.
 //!
-//! Must not know the protocol: an [`Answer`] becomes a result of `tools/call` elsewhere.
+//! Must not know the protocol: an [`Content`] becomes a result of `tools/call` elsewhere.
 
 mod argument;
 mod context;
@@ -14,9 +14,9 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-pub(crate) use context::Host;
+pub(crate) use context::Context;
 pub(crate) use http::{Service, Services};
-pub(crate) use result::{Answer, Done};
+pub(crate) use result::{Content, ToolResult};
 
 use crate::call_log::Outcome;
 use crate::catalogue::file::{ServerReport, TextFile, TextSource, ToolFile};
@@ -33,7 +33,7 @@ pub(crate) enum Handler {
     Catalog,
     /// What the process knows about itself.
     Server(ServerReport),
-    /// Stays listed, and says why it cannot be done here.
+    /// Stays listed, and says why it cannot be carried out here.
     Refuse(String),
     /// Rows of a database.
     Sql(Box<SqlTool>),
@@ -86,21 +86,21 @@ impl Handler {
     }
 
     /// Carries out a call. `tools` is what the list of all tools says.
-    pub(crate) async fn run(&self, arguments: &Arguments, host: &Host, tools: &[Value]) -> Done {
+    pub(crate) async fn run(&self, arguments: &Arguments, context: &Context, tools: &[Value]) -> ToolResult {
         match self {
             Handler::Text(text) => text_answer(text),
             Handler::Catalog => catalog_answer(tools),
             Handler::Server(report) => {
-                Done::ok(Answer::Value(report::report(*report, host, tools.len()).await))
+                ToolResult::ok(Content::Value(report::report(*report, context, tools.len()).await))
             }
-            Handler::Refuse(reason) => Done::failed(Outcome::Refused, reason.clone()),
-            Handler::Sql(sql) => sql.run(arguments, host).await,
-            Handler::Http(http) => http.run(arguments, host).await,
+            Handler::Refuse(reason) => ToolResult::failed(Outcome::Refused, reason.clone()),
+            Handler::Sql(sql) => sql.run(arguments, context).await,
+            Handler::Http(http) => http.run(arguments, context).await,
         }
     }
 
     /// The answer, when it is the same for every call. `tools` is what the list of all tools says.
-    pub(crate) fn fixed(&self, tools: &[Value]) -> Option<Done> {
+    pub(crate) fn static_result(&self, tools: &[Value]) -> Option<ToolResult> {
         match self {
             Handler::Text(text) => Some(text_answer(text)),
             Handler::Catalog => Some(catalog_answer(tools)),
@@ -132,10 +132,10 @@ fn text_handler(text: TextFile, instructions: &Arc<str>) -> Result<Handler, Vec<
     }
 }
 
-fn text_answer(text: &str) -> Done {
-    Done::ok(Answer::Text(text.to_owned()))
+fn text_answer(text: &str) -> ToolResult {
+    ToolResult::ok(Content::Text(text.to_owned()))
 }
 
-fn catalog_answer(tools: &[Value]) -> Done {
-    Done::ok(Answer::List(tools.to_vec())).with_rows(tools.len())
+fn catalog_answer(tools: &[Value]) -> ToolResult {
+    ToolResult::ok(Content::List(tools.to_vec())).with_rows(tools.len())
 }

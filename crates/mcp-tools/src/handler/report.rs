@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use super::context::Host;
+use super::context::Context;
 use crate::catalogue::file::ServerReport;
 use crate::database::{Access, Batch, Database, Statement};
 
 /// A database that does not answer by then is not well.
 const PROBE_TIME_MAX: Duration = Duration::from_secs(2);
 
-pub(crate) async fn report(report: ServerReport, host: &Host, tools: usize) -> Value {
+pub(crate) async fn report(report: ServerReport, context: &Context, tools: usize) -> Value {
     match report {
         ServerReport::Time => {
             let now = jiff::Timestamp::now();
@@ -21,13 +21,13 @@ pub(crate) async fn report(report: ServerReport, host: &Host, tools: usize) -> V
         }
         ServerReport::Status => {
             let mut databases = Map::new();
-            for (name, database) in host.databases.all() {
+            for (name, database) in context.databases.all() {
                 databases.insert(name.to_owned(), Value::from(probe(database).await));
             }
             json!({
                 "server": "swf-testbed",
                 "version": env!("CARGO_PKG_VERSION"),
-                "uptime_seconds": host.started.elapsed().as_secs(),
+                "uptime_seconds": context.started.elapsed().as_secs(),
                 "tools": tools,
                 "databases": databases,
             })

@@ -8,7 +8,7 @@ use crate::call_log::Outcome;
 
 /// The content of an answer.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Answer {
+pub(crate) enum Content {
     /// A text as it is.
     Text(String),
     /// One JSON value, one block.
@@ -21,29 +21,29 @@ pub(crate) enum Answer {
 
 /// A finished call.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Done {
-    pub(crate) answer: Answer,
+pub(crate) struct ToolResult {
+    pub(crate) content: Content,
     pub(crate) outcome: Outcome,
     pub(crate) rows: Option<usize>,
 }
 
-impl Done {
-    pub(crate) fn ok(answer: Answer) -> Done {
-        Done { answer, outcome: Outcome::Ok, rows: None }
+impl ToolResult {
+    pub(crate) fn ok(content: Content) -> ToolResult {
+        ToolResult { content, outcome: Outcome::Ok, rows: None }
     }
 
-    pub(crate) fn failed(outcome: Outcome, told: String) -> Done {
-        Done { answer: Answer::Failure(told), outcome, rows: None }
+    pub(crate) fn failed(outcome: Outcome, text: String) -> ToolResult {
+        ToolResult { content: Content::Failure(text), outcome, rows: None }
     }
 
     /// An error that the caller finds inside a good answer, as clients know it from the old server.
-    pub(crate) fn in_band(outcome: Outcome, told: String) -> Done {
+    pub(crate) fn in_band(outcome: Outcome, text: String) -> ToolResult {
         let mut error = Map::new();
-        error.insert("error".into(), Value::from(told));
-        Done { answer: Answer::Value(Value::Object(error)), outcome, rows: Some(0) }
+        error.insert("error".into(), Value::from(text));
+        ToolResult { content: Content::Value(Value::Object(error)), outcome, rows: Some(0) }
     }
 
-    pub(crate) fn with_rows(self, rows: usize) -> Done {
-        Done { rows: Some(rows), ..self }
+    pub(crate) fn with_rows(self, rows: usize) -> ToolResult {
+        ToolResult { rows: Some(rows), ..self }
     }
 }

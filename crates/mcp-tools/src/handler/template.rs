@@ -82,7 +82,7 @@ impl Template {
     }
 
     /// The text for a reader.
-    pub(crate) fn told(&self, arguments: &Arguments) -> String {
+    pub(crate) fn to_text(&self, arguments: &Arguments) -> String {
         self.fill(arguments, |_, value| Ok::<_, std::convert::Infallible>(plain(value))).unwrap_or_default()
     }
 }

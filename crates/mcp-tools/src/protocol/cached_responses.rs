@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::message::json_of;
 use super::reply::closed;
-use crate::handler::{Answer, Done};
+use crate::handler::{Content, ToolResult};
 
 /// The name clients and checks know this server by.
 pub(crate) const SERVER_NAME: &str = "swf-testbed";
@@ -37,12 +37,12 @@ impl Era {
 }
 
 /// One answer in the form of each era.
-pub(crate) struct InEras {
+pub(crate) struct PerEra {
     handshake: Bytes,
     per_request: Bytes,
 }
 
-impl InEras {
+impl PerEra {
     pub(crate) fn get(&self, era: Era) -> Bytes {
         match era {
             Era::Handshake => self.handshake.clone(),
@@ -50,26 +50,26 @@ impl InEras {
         }
     }
 
-    fn of(result: &ServerResult) -> InEras {
-        let made = |era| closed(in_era(result.clone(), era));
-        InEras { handshake: made(Era::Handshake), per_request: made(Era::PerRequest) }
+    fn new(result: &ServerResult) -> PerEra {
+        let render = |era| closed(serialize_for(result.clone(), era));
+        PerEra { handshake: render(Era::Handshake), per_request: render(Era::PerRequest) }
     }
 }
 
 /// The answer of a tool that always says the same.
-pub(crate) struct Fixed {
-    pub(crate) wire: InEras,
+pub(crate) struct StaticResult {
+    pub(crate) wire: PerEra,
     pub(crate) rows: Option<usize>,
 }
 
-impl Fixed {
-    pub(crate) fn new(done: Done, structured: bool) -> Fixed {
-        Fixed { rows: done.rows, wire: InEras::of(&result_of(done, structured).into()) }
+impl StaticResult {
+    pub(crate) fn new(result: ToolResult, structured: bool) -> StaticResult {
+        StaticResult { rows: result.rows, wire: PerEra::new(&call_tool_result(result, structured).into()) }
     }
 }
 
 /// A result as clients of an era know it: the SDK's own rules.
-pub(crate) fn in_era(mut result: ServerResult, era: Era) -> String {
+pub(crate) fn serialize_for(mut result: ServerResult, era: Era) -> String {
     match era {
         Era::Handshake => result.strip_result_type_for_legacy_peer(),
         Era::PerRequest => result.fill_missing_cache_hints(),
@@ -77,19 +77,19 @@ pub(crate) fn in_era(mut result: ServerResult, era: Era) -> String {
     json_of(&result)
 }
 
-/// What is asked of the server as a whole.
-pub(crate) struct Prepared {
-    pub(crate) tools: InEras,
-    pub(crate) prompts: InEras,
-    pub(crate) resources: InEras,
-    pub(crate) resource_templates: InEras,
+/// What is method of the server as a whole.
+pub(crate) struct CachedResponses {
+    pub(crate) tools: PerEra,
+    pub(crate) prompts: PerEra,
+    pub(crate) resources: PerEra,
+    pub(crate) resource_templates: PerEra,
     pub(crate) discovered: Bytes,
     /// The answer to `initialize` for each version that has it, the newest last.
     initialized: Vec<(&'static str, Bytes)>,
 }
 
-impl Prepared {
-    pub(crate) fn new(tools: Vec<ListedTool>, instructions: &str) -> Prepared {
+impl CachedResponses {
+    pub(crate) fn new(tools: Vec<ListedTool>, instructions: &str) -> CachedResponses {
         let config = ServerConfig::new(capabilities())
             .with_server_info(Implementation::new(SERVER_NAME, env!("CARGO_PKG_VERSION")))
             .with_instructions(instructions);
@@ -99,11 +99,11 @@ impl Prepared {
             result.protocol_version = version.clone();
             (version.as_str(), closed(json_of(&result)))
         };
-        Prepared {
-            tools: InEras::of(&ListToolsResult::with_all_items(tools).into()),
-            prompts: InEras::of(&ListPromptsResult::default().into()),
-            resources: InEras::of(&ListResourcesResult::default().into()),
-            resource_templates: InEras::of(&ListResourceTemplatesResult::default().into()),
+        CachedResponses {
+            tools: PerEra::new(&ListToolsResult::with_all_items(tools).into()),
+            prompts: PerEra::new(&ListPromptsResult::default().into()),
+            resources: PerEra::new(&ListResourcesResult::default().into()),
+            resource_templates: PerEra::new(&ListResourceTemplatesResult::default().into()),
             discovered: closed(json_of(&DiscoverResult::from_server_info(versions.to_vec(), config.clone()))),
             initialized: versions
                 .iter()
@@ -113,10 +113,10 @@ impl Prepared {
         }
     }
 
-    /// The version asked for where it has a handshake, or else the newest that has one.
-    pub(crate) fn initialized(&self, asked: &InitializeRequestParams) -> Bytes {
-        let asked = asked.protocol_version.as_str();
-        let same = self.initialized.iter().find(|(version, _)| *version == asked);
+    /// The version method for where it has a handshake, or else the newest that has one.
+    pub(crate) fn initialized(&self, method: &InitializeRequestParams) -> Bytes {
+        let method = method.protocol_version.as_str();
+        let same = self.initialized.iter().find(|(version, _)| *version == method);
         same.or(self.initialized.last()).map(|(_, result)| result.clone()).unwrap_or_default()
     }
 }
@@ -139,12 +139,12 @@ fn capabilities() -> ServerCapabilities {
 }
 
 /// A finished call in the form clients know: text blocks of JSON indented by two.
-pub(crate) fn result_of(done: Done, structured: bool) -> CallToolResult {
-    let (blocks, value) = match done.answer {
-        Answer::Failure(told) => return CallToolResult::error(vec![ContentBlock::text(told)]),
-        Answer::Text(text) => (vec![text.clone()], json!({ "result": text })),
-        Answer::Value(value) => (vec![indented(&value)], value),
-        Answer::List(values) => (values.iter().map(indented).collect(), json!({ "result": values })),
+pub(crate) fn call_tool_result(result: ToolResult, structured: bool) -> CallToolResult {
+    let (blocks, value) = match result.content {
+        Content::Failure(text) => return CallToolResult::error(vec![ContentBlock::text(text)]),
+        Content::Text(text) => (vec![text.clone()], json!({ "result": text })),
+        Content::Value(value) => (vec![indented(&value)], value),
+        Content::List(values) => (values.iter().map(indented).collect(), json!({ "result": values })),
     };
     let mut result = CallToolResult::success(blocks.into_iter().map(ContentBlock::text).collect());
     result.structured_content = structured.then_some(value);

@@ -79,38 +79,38 @@ pub(crate) fn naming_key(method: &str) -> Option<&'static str> {
     }
 }
 
-/// A parameter that the tool's schema wants repeated in a header.
-pub(crate) struct Repeated {
+/// A parameter that the tool's schema wants param_headers in a header.
+pub(crate) struct ParamHeader {
     path: Vec<String>,
     header: String,
 }
 
 /// Every `x-mcp-header` of an input schema, nested ones included.
-pub(crate) fn repeated(schema: &Map<String, Value>) -> Vec<Repeated> {
+pub(crate) fn param_headers(schema: &Map<String, Value>) -> Vec<ParamHeader> {
     let mut found = Vec::new();
     collect(schema.get("properties"), &mut Vec::new(), &mut found);
     found
 }
 
-fn collect(properties: Option<&Value>, path: &mut Vec<String>, found: &mut Vec<Repeated>) {
+fn collect(properties: Option<&Value>, path: &mut Vec<String>, found: &mut Vec<ParamHeader>) {
     for (name, schema) in properties.and_then(Value::as_object).into_iter().flatten() {
         path.push(name.clone());
         let header = schema.get("x-mcp-header").and_then(Value::as_str);
         if let Some(header) = header.filter(|header| !header.is_empty()) {
-            found.push(Repeated { path: path.clone(), header: format!("{PARAM_PREFIX}{header}") });
+            found.push(ParamHeader { path: path.clone(), header: format!("{PARAM_PREFIX}{header}") });
         }
         collect(schema.get("properties"), path, found);
         path.pop();
     }
 }
 
-/// The headers of repeated parameters against the arguments.
-pub(crate) fn check_repeated(
+/// The headers of param_headers parameters against the arguments.
+pub(crate) fn check_param_headers(
     headers: &HeaderMap,
-    repeated: &[Repeated],
+    param_headers: &[ParamHeader],
     arguments: Option<&Map<String, Value>>,
 ) -> Result<(), String> {
-    for Repeated { path, header } in repeated {
+    for ParamHeader { path, header } in param_headers {
         let mut steps = path.iter();
         let top = steps.next().and_then(|key| arguments?.get(key));
         let value = steps.fold(top, |value, key| value?.get(key)).and_then(spelled);
@@ -145,21 +145,21 @@ fn spelled(value: &Value) -> Option<String> {
 fn only<'a>(
     headers: &'a HeaderMap,
     name: impl hyper::header::AsHeaderName,
-    told: &str,
+    label: &str,
 ) -> Result<Option<&'a str>, String> {
     let mut values = headers.get_all(name).iter();
     let Some(value) = values.next() else { return Ok(None) };
     if values.next().is_some() {
-        return Err(format!("duplicate {told} header"));
+        return Err(format!("duplicate {label} header"));
     }
-    value.to_str().map(Some).map_err(|_| format!("{told} header contains invalid characters"))
+    value.to_str().map(Some).map_err(|_| format!("{label} header contains invalid characters"))
 }
 
-fn decoded(value: &str, told: &str) -> Result<String, String> {
+fn decoded(value: &str, label: &str) -> Result<String, String> {
     let inner = value.strip_prefix(BASE64_OPEN).and_then(|rest| rest.strip_suffix(BASE64_CLOSE));
     let Some(inner) = inner else { return Ok(value.to_owned()) };
     let bytes = BASE64_STANDARD.decode(inner).ok();
     bytes
         .and_then(|bytes| String::from_utf8(bytes).ok())
-        .ok_or_else(|| format!("{told} header is not valid Base64"))
+        .ok_or_else(|| format!("{label} header is not valid Base64"))
 }

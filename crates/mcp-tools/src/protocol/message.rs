@@ -15,20 +15,20 @@ use serde_json::value::RawValue;
 pub(crate) enum Message<'a> {
     Request(Call<'a>),
     /// Is taken, and has no effect here.
-    Notification(Note<'a>),
+    Notification(Notification<'a>),
     /// An answer to a question that this server never asks, with the id it names.
-    Answer(Option<Id<'a>>),
+    Response(Option<Id<'a>>),
 }
 
 /// A message that wants an answer.
 pub(crate) struct Call<'a> {
     pub(crate) id: Id<'a>,
-    pub(crate) note: Note<'a>,
+    pub(crate) notification: Notification<'a>,
     meta: Option<RequestMetaObject>,
 }
 
 /// What requests and notifications have in common.
-pub(crate) struct Note<'a> {
+pub(crate) struct Notification<'a> {
     pub(crate) method: Cow<'a, str>,
     params: Option<&'a RawValue>,
 }
@@ -42,7 +42,7 @@ impl Id<'_> {
     }
 }
 
-impl Note<'_> {
+impl Notification<'_> {
     /// The parameters as `T`, if they have its form. Leaving them out is the same as giving none.
     pub(crate) fn params<T: DeserializeOwned>(&self) -> Option<T> {
         serde_json::from_str(self.params.map_or("{}", RawValue::get)).ok()
@@ -63,7 +63,7 @@ impl Call<'_> {
 }
 
 /// A body that is no message, and the id that its refusal carries.
-pub(crate) struct Unread {
+pub(crate) struct InvalidMessage {
     pub(crate) error: ErrorData,
     pub(crate) id: Value,
 }
@@ -99,8 +99,8 @@ fn present<'de: 'a, 'a, D: Deserializer<'de>>(deserializer: D) -> Result<Option<
 }
 
 /// Reads a body.
-pub(crate) fn read(body: &[u8]) -> Result<Message<'_>, Box<Unread>> {
-    message(body).ok_or_else(|| Box::new(unread(body)))
+pub(crate) fn read(body: &[u8]) -> Result<Message<'_>, Box<InvalidMessage>> {
+    message(body).ok_or_else(|| Box::new(invalid_message(body)))
 }
 
 fn message(body: &[u8]) -> Option<Message<'_>> {
@@ -116,12 +116,14 @@ fn message(body: &[u8]) -> Option<Message<'_>> {
     match (envelope.method, envelope.id, envelope.result, envelope.error) {
         (Some(method), id, None, None) => {
             let (params, meta) = params(envelope.params)?;
-            let note = Note { method: method.0, params };
-            let Some(id) = id else { return Some(Message::Notification(note)) };
-            Some(Message::Request(Call { id: id_of_request(id)?, note, meta }))
+            let notification = Notification { method: method.0, params };
+            let Some(id) = id else { return Some(Message::Notification(notification)) };
+            Some(Message::Request(Call { id: id_of_request(id)?, notification, meta }))
         }
-        (None, Some(id), Some(_), None) => Some(Message::Answer(Some(id_of_request(id)?))),
-        (None, id, None, Some(error)) if is_error(error) => Some(Message::Answer(id.and_then(id_of_request))),
+        (None, Some(id), Some(_), None) => Some(Message::Response(Some(id_of_request(id)?))),
+        (None, id, None, Some(error)) if is_error(error) => {
+            Some(Message::Response(id.and_then(id_of_request)))
+        }
         (_, _, _, _) => None,
     }
 }
@@ -154,16 +156,16 @@ fn id_of_request(id: &RawValue) -> Option<Id<'_>> {
 }
 
 /// Why a body is no message. Slow, because nothing depends on its speed.
-fn unread(body: &[u8]) -> Unread {
+fn invalid_message(body: &[u8]) -> InvalidMessage {
     let error = match serde_json::from_slice::<Value>(body) {
         Ok(_) => ErrorData::invalid_request("not a JSON-RPC 2.0 message of MCP", None),
         Err(error) => ErrorData::new(ErrorCode::PARSE_ERROR, format!("the body is not JSON: {error}"), None),
     };
-    Unread { error, id: id_told(body) }
+    InvalidMessage { error, id: id_for_error(body) }
 }
 
 /// The id for the refusal of a body that nobody has read: the caller's, where there is one of a legal kind.
-pub(crate) fn id_told(body: &[u8]) -> Value {
+pub(crate) fn id_for_error(body: &[u8]) -> Value {
     let id = match serde_json::from_slice::<Value>(body) {
         Ok(Value::Object(mut message)) => message.remove("id"),
         Ok(_) | Err(_) => None,

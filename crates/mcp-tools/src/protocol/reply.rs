@@ -77,7 +77,7 @@ pub(crate) fn error(status: StatusCode, id: Option<&str>, error: &ErrorData) -> 
 }
 
 /// The refusal of a body that nobody has read, with whatever id it has.
-pub(crate) fn refused(status: StatusCode, id: &Value, reason: &ErrorData) -> Reply {
+pub(crate) fn refusal(status: StatusCode, id: &Value, reason: &ErrorData) -> Reply {
     error(status, Some(&id.to_string()), reason)
 }
 

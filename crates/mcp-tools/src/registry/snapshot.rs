@@ -10,14 +10,14 @@ use rmcp::model::Tool as ListedTool;
 use serde_json::Value;
 
 use super::tool::Tool;
-use crate::protocol::cached_responses::Prepared;
+use crate::protocol::cached_responses::CachedResponses;
 
 /// Every tool, in the order of declaration.
 pub(crate) struct Registry {
     tools: Vec<Tool>,
     places: HashMap<String, usize>,
     self_descriptions: Vec<Value>,
-    prepared: Prepared,
+    cached: CachedResponses,
 }
 
 impl Registry {
@@ -28,8 +28,8 @@ impl Registry {
             tool.prepare(&self_descriptions);
         }
         let listed: Vec<ListedTool> = tools.iter().map(|tool| tool.listed().clone()).collect();
-        let prepared = Prepared::new(listed, instructions);
-        Registry { tools, places, self_descriptions, prepared }
+        let cached = CachedResponses::new(listed, instructions);
+        Registry { tools, places, self_descriptions, cached }
     }
 
     pub(crate) fn tool(&self, name: &str) -> Option<&Tool> {
@@ -41,8 +41,8 @@ impl Registry {
     }
 
     /// The answers that are ready.
-    pub(crate) fn prepared(&self) -> &Prepared {
-        &self.prepared
+    pub(crate) fn cached(&self) -> &CachedResponses {
+        &self.cached
     }
 
     /// The answer of the tool that lists tools.

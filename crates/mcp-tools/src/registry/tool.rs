@@ -8,9 +8,9 @@ use serde_json::{Map, Value, json};
 
 use crate::call_log::Outcome;
 use crate::catalogue::{Arguments, Input};
-use crate::handler::{Done, Handler, Host};
-use crate::protocol::cached_responses::Fixed;
-use crate::protocol::headers::{Repeated, repeated};
+use crate::handler::{Context, Handler, ToolResult};
+use crate::protocol::cached_responses::StaticResult;
+use crate::protocol::headers::{ParamHeader, param_headers};
 
 /// A call never takes longer, whatever its handler allows: the guard gives up at 55 s.
 const CALL_TIME_MAX: Duration = Duration::from_secs(50);
@@ -20,9 +20,9 @@ pub(crate) struct Tool {
     listed: ListedTool,
     read_only: bool,
     input: Input,
-    repeated: Vec<Repeated>,
+    param_headers: Vec<ParamHeader>,
     handler: Handler,
-    fixed: Option<Fixed>,
+    static_result: Option<StaticResult>,
 }
 
 /// What a tool is declared with.
@@ -38,12 +38,12 @@ pub(crate) struct ToolParts {
 impl Tool {
     pub(crate) fn new(parts: ToolParts) -> Tool {
         let schema = Arc::clone(parts.input.schema());
-        let repeated = repeated(&schema);
+        let param_headers = param_headers(&schema);
         let mut listed = ListedTool::new(parts.name, parts.description, schema);
         listed.output_schema = parts.output_schema.map(Arc::new);
         listed.annotations = Some(ToolAnnotations::new().read_only(parts.read_only));
         let ToolParts { read_only, input, handler, .. } = parts;
-        Tool { listed, read_only, input, repeated, handler, fixed: None }
+        Tool { listed, read_only, input, param_headers, handler, static_result: None }
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -75,35 +75,35 @@ impl Tool {
     }
 
     /// The parameters that a client must repeat in headers.
-    pub(crate) fn repeated(&self) -> &[Repeated] {
-        &self.repeated
+    pub(crate) fn param_headers(&self) -> &[ParamHeader] {
+        &self.param_headers
     }
 
     /// Makes the result ahead, where it is the same for every call. `tools` is what the list of all tools says.
     pub(super) fn prepare(&mut self, tools: &[Value]) {
-        let done = self.handler.fixed(tools);
-        self.fixed = done.map(|done| Fixed::new(done, self.structured()));
+        let result = self.handler.static_result(tools);
+        self.static_result = result.map(|result| StaticResult::new(result, self.structured()));
     }
 
     /// The answer, when it is the same for every call.
-    pub(crate) fn fixed(&self) -> Option<&Fixed> {
-        self.fixed.as_ref()
+    pub(crate) fn static_result(&self) -> Option<&StaticResult> {
+        self.static_result.as_ref()
     }
 
     /// Validates the arguments of a call.
-    pub(crate) fn accept(&self, sent: Map<String, Value>) -> Result<Arguments, Done> {
+    pub(crate) fn accept(&self, sent: Map<String, Value>) -> Result<Arguments, ToolResult> {
         self.input.accept(sent).map_err(|reason| {
-            Done::failed(Outcome::Invalid, format!("Invalid arguments for {}: {reason}", self.name()))
+            ToolResult::failed(Outcome::Invalid, format!("Invalid arguments for {}: {reason}", self.name()))
         })
     }
 
     /// Runs the handler within the time a call may take. `tools` is what the list of all tools says.
-    pub(crate) async fn run(&self, arguments: &Arguments, host: &Host, tools: &[Value]) -> Done {
-        match tokio::time::timeout(CALL_TIME_MAX, self.handler.run(arguments, host, tools)).await {
-            Ok(done) => done,
+    pub(crate) async fn run(&self, arguments: &Arguments, context: &Context, tools: &[Value]) -> ToolResult {
+        match tokio::time::timeout(CALL_TIME_MAX, self.handler.run(arguments, context, tools)).await {
+            Ok(result) => result,
             Err(_) => {
-                let told = format!("{} did not finish within {} s", self.name(), CALL_TIME_MAX.as_secs());
-                Done::failed(Outcome::Timeout, told)
+                let text = format!("{} did not finish within {} s", self.name(), CALL_TIME_MAX.as_secs());
+                ToolResult::failed(Outcome::Timeout, text)
             }
         }
     }

@@ -195,5 +195,5 @@ fn plain(reason: &str) -> String {
     let whole = "expected a whole number";
     ["usize", "u32", "u64", "i64"]
         .iter()
-        .fold(reason.to_owned(), |told, kind| told.replace(&format!("expected {kind}"), whole))
+        .fold(reason.to_owned(), |text, kind| text.replace(&format!("expected {kind}"), whole))
 }

@@ -57,9 +57,9 @@ pub(crate) fn build(
     builder.used.extend(json.iter().flat_map(JsonTemplate::names));
     let not_found = file.not_found.as_ref().map(|text| builder.template("http.not_found", text));
     let result = builder.json("http.result", file.result.as_ref());
-    let told = not_found.iter().flat_map(|template| template.names().map(str::to_owned));
-    let told: Vec<String> = told.chain(result.iter().flat_map(JsonTemplate::names)).collect();
-    builder.names(&told, &names);
+    let shown = not_found.iter().flat_map(|template| template.names().map(str::to_owned));
+    let shown: Vec<String> = shown.chain(result.iter().flat_map(JsonTemplate::names)).collect();
+    builder.names(&shown, &names);
     let time_max = builder.time_max(file.timeout_ms);
     let method = match file.method {
         HttpMethod::Get => Method::GET,
@@ -162,8 +162,8 @@ impl Builder<'_> {
     }
 
     /// Every name must exist, and every parameter must have an effect.
-    fn names(&mut self, told: &[String], computed: &[String]) {
-        for name in self.used.iter().chain(told) {
+    fn names(&mut self, shown: &[String], computed: &[String]) {
+        for name in self.used.iter().chain(shown) {
             if self.param(name).is_none() && !computed.contains(name) {
                 self.reasons.push(format!("http: there is no parameter {name}"));
             }

@@ -18,7 +18,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
 
 use super::service::Base;
-use crate::handler::context::Host;
+use crate::handler::context::Context;
 
 /// The largest answer.
 const ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -47,14 +47,14 @@ pub(crate) enum ExchangeError {
 /// Sends a request and reads the whole answer.
 pub(crate) async fn exchange(
     request: Request<'_>,
-    host: &Host,
+    context: &Context,
 ) -> Result<(StatusCode, Bytes), ExchangeError> {
     let base = request.base;
     let stream = TcpStream::connect((base.host.as_str(), base.port)).await.map_err(connect)?;
     if !base.tls {
         return talk(stream, request).await;
     }
-    let config = host.tls().map_err(connect)?;
+    let config = context.tls().map_err(connect)?;
     let name = ServerName::try_from(base.host.clone()).map_err(connect)?;
     let stream = TlsConnector::from(Arc::clone(config)).connect(name, stream).await.map_err(connect)?;
     talk(stream, request).await

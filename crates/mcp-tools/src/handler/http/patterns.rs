@@ -69,8 +69,8 @@ fn whole(text: &str) -> Result<Regex, String> {
     let limited = |text: &str| RegexBuilder::new(text).size_limit(COMPILED_BYTES_MAX).build();
     let compiled = limited(text).and_then(|_| limited(&format!(r"\A(?:{text})\z")));
     compiled.map_err(|error| {
-        let told = error.to_string();
-        format!("is not a regular expression: {}", told.lines().last().unwrap_or_default().trim())
+        let text = error.to_string();
+        format!("is not a regular expression: {}", text.lines().last().unwrap_or_default().trim())
     })
 }
 

@@ -90,7 +90,7 @@ impl JsonTemplate {
             JsonTemplate::Fixed(value) => Some(value.clone()),
             JsonTemplate::Text(template) => match template.only_name() {
                 Some(name) => Some(arguments.get(name).clone()).filter(|value| !value.is_null()),
-                None => Some(Value::from(template.told(arguments))),
+                None => Some(Value::from(template.to_text(arguments))),
             },
             JsonTemplate::List(values) => {
                 Some(values.iter().filter_map(|value| value.fill(arguments)).collect())

@@ -107,11 +107,11 @@ mod tests {
 
     #[track_caller]
     fn check(url: &str, expect: &str) {
-        let told = match Base::parse(url) {
+        let text = match Base::parse(url) {
             Ok(base) => format!("{} {} {} {}", base.tls, base.host, base.port, base.path),
             Err(reason) => reason.split(' ').take(3).collect::<Vec<_>>().join(" "),
         };
-        assert_eq!(told, expect, "{url}");
+        assert_eq!(text, expect, "{url}");
     }
 
     #[test]

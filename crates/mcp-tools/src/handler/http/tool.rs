@@ -18,9 +18,9 @@ use super::totals;
 use crate::call_log::{self, Outcome};
 use crate::catalogue::Arguments;
 use crate::catalogue::file::{BeforeFile, TotalFile};
-use crate::handler::argument::{canonical, moment_before};
-use crate::handler::context::Host;
-use crate::handler::result::{Answer, Done};
+use crate::handler::argument::{canonical, time_before};
+use crate::handler::context::Context;
+use crate::handler::result::{Content, ToolResult};
 use crate::handler::template::Template;
 
 /// The name of the moment of the call.
@@ -45,18 +45,18 @@ pub(crate) struct HttpTool {
 }
 
 impl HttpTool {
-    pub(crate) async fn run(&self, arguments: &Arguments, host: &Host) -> Done {
+    pub(crate) async fn run(&self, arguments: &Arguments, context: &Context) -> ToolResult {
         let Some(base) = &self.service.base else {
-            return Done::in_band(Outcome::Refused, self.service.unset());
+            return ToolResult::in_band(Outcome::Refused, self.service.unset());
         };
         let completed = self.completed(arguments.clone());
         let arguments = match &completed {
             Ok(completed) => completed,
-            Err(reason) => return Done::in_band(Outcome::Invalid, reason.clone()),
+            Err(reason) => return ToolResult::in_band(Outcome::Invalid, reason.clone()),
         };
         let target = match render::target(base.path(), &self.path, &self.query, arguments) {
             Ok(target) => target,
-            Err(reason) => return Done::in_band(Outcome::Invalid, reason),
+            Err(reason) => return ToolResult::in_band(Outcome::Invalid, reason),
         };
         let request = Request {
             base,
@@ -65,13 +65,17 @@ impl HttpTool {
             authorization: self.service.authorization.as_ref(),
             body: self.json.as_ref().map(|json| json.fill(arguments).unwrap_or_default().to_string()),
         };
-        match tokio::time::timeout(self.time_max, exchange(request, host)).await {
+        match tokio::time::timeout(self.time_max, exchange(request, context)).await {
             Ok(Ok((status, body))) => self.mapped(status, &body, arguments),
-            Ok(Err(error)) => self.broken(&error),
+            Ok(Err(error)) => self.exchange_failed(&error),
             Err(_) => {
                 let seconds = self.time_max.as_secs_f64();
-                let told = format!("{} did not answer within {seconds} s{}", self.service.name, self.doubt());
-                Done::failed(Outcome::Timeout, told)
+                let text = format!(
+                    "{} did not answer within {seconds} s{}",
+                    self.service.name,
+                    self.unknown_outcome()
+                );
+                ToolResult::failed(Outcome::Timeout, text)
             }
         }
     }
@@ -90,62 +94,65 @@ impl HttpTool {
         let now = Timestamp::now();
         arguments.set(NOW, Value::from(canonical(now)));
         for (name, before) in &self.moments {
-            if let Some(then) = moment_before(before, &arguments, now)? {
+            if let Some(then) = time_before(before, &arguments, now)? {
                 arguments.set(name, Value::from(canonical(then)));
             }
         }
         Ok(arguments)
     }
 
-    fn mapped(&self, status: StatusCode, body: &[u8], arguments: &Arguments) -> Done {
+    fn mapped(&self, status: StatusCode, body: &[u8], arguments: &Arguments) -> ToolResult {
         let name = &self.service.name;
         if status.is_success() {
             return self.answer(body, arguments);
         }
         if let (StatusCode::NOT_FOUND, Some(message)) = (status, &self.not_found) {
-            return Done::in_band(Outcome::NotFound, message.told(arguments));
+            return ToolResult::in_band(Outcome::NotFound, message.to_text(arguments));
         }
         call_log::event("service_error", &format!("{name} answered {status}"));
-        let told = match status.as_u16() {
+        let text = match status.as_u16() {
             401 | 403 => {
-                return Done::failed(Outcome::Refused, format!("{name} refused this server's credentials"));
+                return ToolResult::failed(
+                    Outcome::Refused,
+                    format!("{name} refused this server's credentials"),
+                );
             }
             300..=399 => format!("{name} redirected the call; redirects are not followed"),
-            500..=599 => format!("{name} failed with status {}{}", status.as_u16(), self.doubt()),
+            500..=599 => format!("{name} failed with status {}{}", status.as_u16(), self.unknown_outcome()),
             other => format!("{name} did not accept the call (status {other})"),
         };
-        Done::failed(Outcome::Failed, told)
+        ToolResult::failed(Outcome::Failed, text)
     }
 
-    fn answer(&self, body: &[u8], arguments: &Arguments) -> Done {
+    fn answer(&self, body: &[u8], arguments: &Arguments) -> ToolResult {
         let result = self.result.as_ref().map(|result| result.fill(arguments).unwrap_or_default());
         if self.totals.is_empty() {
-            return Done::ok(result.map_or_else(|| parsed(body), Answer::Value));
+            return ToolResult::ok(result.map_or_else(|| parsed(body), Content::Value));
         }
         let answered = serde_json::from_slice(body).unwrap_or_default();
         let Some(mut totals) = totals::add_up(&answered, &self.totals) else {
-            let told = format!("{} answered something else than a list of records", self.service.name);
-            return Done::failed(Outcome::Failed, told);
+            let text = format!("{} answered something else than a list of records", self.service.name);
+            return ToolResult::failed(Outcome::Failed, text);
         };
         if let Some(Value::Object(result)) = result {
             totals.extend(result);
         }
-        Done::ok(Answer::Value(Value::Object(totals)))
+        ToolResult::ok(Content::Value(Value::Object(totals)))
     }
 
-    fn broken(&self, error: &ExchangeError) -> Done {
+    fn exchange_failed(&self, error: &ExchangeError) -> ToolResult {
         let name = &self.service.name;
         call_log::event("service_error", &format!("{name}: {error}"));
         match error {
-            ExchangeError::Connect(_) => Done::failed(
+            ExchangeError::Connect(_) => ToolResult::failed(
                 Outcome::Unavailable,
                 format!("{name} cannot be reached; nothing was done, try again later"),
             ),
             ExchangeError::Broken(_) => {
-                let told = format!("the connection to {name} broke{}", self.doubt());
-                Done::failed(Outcome::Unavailable, told)
+                let text = format!("the connection to {name} broke{}", self.unknown_outcome());
+                ToolResult::failed(Outcome::Unavailable, text)
             }
-            ExchangeError::TooLarge => Done::failed(
+            ExchangeError::TooLarge => ToolResult::failed(
                 Outcome::Failed,
                 format!("the answer of {name} is too large; narrow the filters"),
             ),
@@ -153,7 +160,7 @@ impl HttpTool {
     }
 
     /// An action may have happened although nobody heard of it.
-    fn doubt(&self) -> &'static str {
+    fn unknown_outcome(&self) -> &'static str {
         if self.read_only {
             ""
         } else {
@@ -162,9 +169,9 @@ impl HttpTool {
     }
 }
 
-fn parsed(body: &[u8]) -> Answer {
+fn parsed(body: &[u8]) -> Content {
     match serde_json::from_slice::<Value>(body) {
-        Ok(value) => Answer::Value(value),
-        Err(_) => Answer::Text(String::from_utf8_lossy(body).into_owned()),
+        Ok(value) => Content::Value(value),
+        Err(_) => Content::Text(String::from_utf8_lossy(body).into_owned()),
     }
 }

@@ -7,27 +7,32 @@ use super::shape::shaped;
 use super::values::Values;
 use crate::call_log::{self, Outcome};
 use crate::catalogue::Arguments;
-use crate::database::{Batch, Database, DatabaseError, Dialect, Ran, Statement};
-use crate::handler::context::Host;
-use crate::handler::result::Done;
+use crate::database::{Batch, BatchOutcome, Database, DatabaseError, Dialect, Statement};
+use crate::handler::context::Context;
+use crate::handler::result::ToolResult;
 
 impl SqlTool {
-    pub(crate) async fn run(&self, arguments: &Arguments, host: &Host) -> Done {
-        let database = match host.databases.get(&self.database) {
+    pub(crate) async fn run(&self, arguments: &Arguments, context: &Context) -> ToolResult {
+        let database = match context.databases.get(&self.database) {
             Ok(database) => database,
-            Err(error) => return told(&error),
+            Err(error) => return database_failed(&error),
         };
         let values = match self.values.of(arguments, &self.limit) {
             Ok(values) => values,
-            Err(reason) => return Done::failed(Outcome::Invalid, format!("Invalid arguments: {reason}")),
+            Err(reason) => {
+                return ToolResult::failed(Outcome::Invalid, format!("Invalid arguments: {reason}"));
+            }
         };
         match database.run(self.batch(&values, database.dialect())).await {
-            Ok(Ran::Rows(rows)) => shaped(self, rows, &values),
-            Ok(Ran::Unmet(place)) => {
+            Ok(BatchOutcome::Rows(rows)) => shaped(self, rows, &values),
+            Ok(BatchOutcome::Unmet(place)) => {
                 let message = self.queries.get(place).and_then(Query::required);
-                Done::in_band(Outcome::NotFound, message.map(|text| text.told(arguments)).unwrap_or_default())
+                ToolResult::in_band(
+                    Outcome::NotFound,
+                    message.map(|text| text.to_text(arguments)).unwrap_or_default(),
+                )
             }
-            Err(error) => told(&error),
+            Err(error) => database_failed(&error),
         }
     }
 
@@ -69,7 +74,7 @@ impl SqlTool {
     }
 }
 
-fn told(error: &DatabaseError) -> Done {
+fn database_failed(error: &DatabaseError) -> ToolResult {
     if let Some(detail) = error.detail() {
         call_log::event("database_error", detail);
     }
@@ -82,5 +87,5 @@ fn told(error: &DatabaseError) -> Done {
         | DatabaseError::OutOfRange
         | DatabaseError::Failed { .. } => Outcome::Failed,
     };
-    Done::failed(outcome, error.to_string())
+    ToolResult::failed(outcome, error.to_string())
 }

@@ -8,9 +8,9 @@ use super::plan::{Role, SqlTool};
 use super::values::Values;
 use crate::catalogue::file::Shape;
 use crate::database::Row;
-use crate::handler::result::{Answer, Done};
+use crate::handler::result::{Content, ToolResult};
 
-pub(crate) fn shaped(tool: &SqlTool, rows: Vec<Vec<Row>>, values: &Values<'_>) -> Done {
+pub(crate) fn shaped(tool: &SqlTool, rows: Vec<Vec<Row>>, values: &Values<'_>) -> ToolResult {
     let mut total = 0;
     let mut main = Vec::new();
     let mut sections = Map::new();
@@ -32,16 +32,16 @@ pub(crate) fn shaped(tool: &SqlTool, rows: Vec<Vec<Row>>, values: &Values<'_>) -
     let mut whole = match tool.shape {
         Shape::Rows => {
             let listed = main.into_iter().map(Value::Object).collect();
-            return Done::ok(Answer::List(listed)).with_rows(read);
+            return ToolResult::ok(Content::List(listed)).with_rows(read);
         }
-        Shape::Value => return Done::ok(Answer::Value(first_value(main))).with_rows(read),
+        Shape::Value => return ToolResult::ok(Content::Value(first_value(main))).with_rows(read),
         Shape::Map => map(main),
         Shape::Row => main.into_iter().next().unwrap_or_default(),
         Shape::Sections => Map::new(),
         Shape::Page => page(tool, main, total, values),
     };
     whole.extend(sections);
-    Done::ok(Answer::Value(Value::Object(whole))).with_rows(read)
+    ToolResult::ok(Content::Value(Value::Object(whole))).with_rows(read)
 }
 
 fn page(tool: &SqlTool, rows: Vec<Row>, total: u64, values: &Values<'_>) -> Row {

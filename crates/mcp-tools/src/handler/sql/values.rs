@@ -12,7 +12,7 @@ use super::text::Kind;
 use crate::catalogue::file::{LetFile, TimeFile};
 use crate::catalogue::{Arguments, Input};
 use crate::database::Bind;
-use crate::handler::argument::{canonical, integer, moment_before};
+use crate::handler::argument::{canonical, integer, time_before};
 
 /// Names that every statement may use.
 const NOW: &str = "now";
@@ -110,7 +110,7 @@ impl Definitions {
             let bind = match definition {
                 LetFile::Contains(param) => pattern(arguments.get(param)),
                 LetFile::Time(time) => moment(time, arguments, now)?,
-                LetFile::Before(before) => moment_before(before, arguments, now)?
+                LetFile::Before(before) => time_before(before, arguments, now)?
                     .map_or(Bind::Null, |then| Bind::Text(canonical(then))),
                 LetFile::MinutesAgo(minutes) => {
                     let back = SignedDuration::from_mins(i64::from(*minutes));
@@ -129,10 +129,10 @@ impl Definitions {
             computed,
             now,
             uuid: if self.uses_uuid { uuid()? } else { String::new() },
-            limit: asked(arguments, limit.rows_from.as_deref())
+            limit: requested_rows(arguments, limit.rows_from.as_deref())
                 .unwrap_or(limit.rows)
                 .clamp(1, limit.rows.max(1)),
-            offset: asked(arguments, limit.offset_from.as_deref()).unwrap_or(0),
+            offset: requested_rows(arguments, limit.offset_from.as_deref()).unwrap_or(0),
         })
     }
 }
@@ -182,7 +182,7 @@ fn check_bindable(name: &str, kind: Kind, value: &Value) -> Result<(), String> {
     }
 }
 
-fn asked(arguments: &Arguments, param: Option<&str>) -> Option<usize> {
+fn requested_rows(arguments: &Arguments, param: Option<&str>) -> Option<usize> {
     let value = integer(arguments.get(param?))?;
     Some(usize::try_from(value.max(0)).unwrap_or(usize::MAX))
 }
