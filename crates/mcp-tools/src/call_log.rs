@@ -1,6 +1,6 @@
 //! One line on standard error for each call: tool, milliseconds, rows, outcome.
 //!
-//! Never arguments and never results: they may hold what a log must not. Must not decide anything.
+//! Never arguments or results: they may be confidential. Must not decide anything.
 
 use std::io::Write;
 use std::sync::{Mutex, PoisonError};
@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use serde_json::json;
 
-/// Bytes of lines that wait for the next [`CallLog::flush`], at most.
+/// Bytes of lines that are buffered until the next [`CallLog::flush`], at most.
 const WAITING_BYTES_MAX: usize = 8 * 1024;
 
-/// How a call went: one word for the log.
+/// The outcome of a call: one word for the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Outcome {
     Ok,
@@ -37,7 +37,7 @@ impl Outcome {
     }
 }
 
-/// What the line of a call says.
+/// The content of one call's line.
 pub(crate) struct FinishedCall<'a> {
     pub(crate) tool: &'a str,
     pub(crate) writes: bool,
@@ -46,9 +46,9 @@ pub(crate) struct FinishedCall<'a> {
     pub(crate) rows: Option<usize>,
 }
 
-/// The lines of calls. They wait until the server has nothing else to do: one write for all calls that came together.
+/// Buffers the lines of calls until the server is idle: one write for all calls that arrived together.
 pub(crate) struct CallLog {
-    /// Nothing, where calls leave no line.
+    /// `None` if calls are not logged.
     waiting: Option<Mutex<Vec<u8>>>,
 }
 
@@ -61,11 +61,11 @@ impl CallLog {
         CallLog { waiting: None }
     }
 
-    /// Takes the line of a call.
+    /// Adds the line of a call.
     pub(crate) fn record(&self, call: &FinishedCall<'_>) {
         let Some(waiting) = &self.waiting else { return };
         let mut waiting = waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        // A tool's name holds nothing that JSON would escape. Memory takes whatever is written.
+        // A tool's name holds nothing that JSON would escape. Writing to memory cannot fail.
         let _ = write!(
             waiting,
             "{{\"time\":\"{:.3}\",\"event\":\"call\",\"tool\":\"{}\",\"writes\":{},\"ms\":{}.{:03},\"rows\":",
@@ -85,7 +85,7 @@ impl CallLog {
         }
     }
 
-    /// Writes what waits.
+    /// Writes the buffered lines.
     pub(crate) fn flush(&self) {
         if let Some(waiting) = &self.waiting {
             flush(&mut waiting.lock().unwrap_or_else(PoisonError::into_inner));
@@ -100,13 +100,13 @@ fn flush(lines: &mut Vec<u8>) {
     }
 }
 
-/// Writes the line of something that happened to the server.
+/// Writes the line of a server event.
 pub(crate) fn event(name: &str, detail: &str) {
     let line = json!({ "time": format!("{:.3}", jiff::Timestamp::now()), "event": name, "detail": detail });
     write(format!("{line}\n").as_bytes());
 }
 
 fn write(lines: &[u8]) {
-    // A lost log line must not cost the call: the reader of standard error may be gone.
+    // A lost log line must not fail the call: the reader of standard error may have ended.
     let _ = std::io::stderr().lock().write_all(lines);
 }

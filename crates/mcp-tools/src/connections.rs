@@ -1,6 +1,6 @@
-//! Connections within bounds, and their end without a call lost.
+//! Bounds the number of connections, and drains them without losing a call.
 //!
-//! Must not know what is asked on a connection, nor why the server stops.
+//! Must not know the requests of a connection, nor why the server stops.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,16 +19,16 @@ use crate::service::Shared;
 
 /// Connections beyond this wait in the listen queue of the kernel.
 const CONNECTIONS_MAX: u32 = 512;
-/// A request head that is not complete by then is given up.
+/// Time for a complete request head.
 const HEADER_TIME_MAX: Duration = Duration::from_secs(10);
-/// What a connection's buffer grows to, and keeps, for a large body. A head must fit in it.
+/// The largest read buffer of a connection. A head must fit in it.
 const BUFFER_BYTES_MAX: usize = 32 * 1024;
 /// How long to wait when the process has no file descriptor left for the next connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// How long idle connections stay open when the server stops: see [`Connections::drain`].
 const IDLE_GRACE: Duration = Duration::from_millis(500);
 
-/// The open connections, and the limit for more.
+/// The open connections and their limit.
 pub(crate) struct Connections {
     limit: Arc<Semaphore>,
     open: GracefulShutdown,
@@ -45,7 +45,7 @@ impl Connections {
         }
     }
 
-    /// Takes the next connection when there is limit for it.
+    /// Accepts the next connection when the limit permits it.
     pub(crate) async fn accept(&self, listener: &UnixListener, shared: &Arc<Shared>) {
         let Ok(permit) = Arc::clone(&self.limit).acquire_owned().await else { return };
         match listener.accept().await {
@@ -57,18 +57,18 @@ impl Connections {
         }
     }
 
-    /// Finishes what was begun, once nobody new can connect.
+    /// Finishes the open connections after the socket's path was removed.
     ///
-    /// Two kinds of call would be lost by closing at once: those in the listen queue, whose clients believe themselves
-    /// connected, and those on their way on a connection that is idle at this very moment. So the queue is emptied, and
-    /// idle connections stay a little longer: whoever uses one gets his response, and reads in it that the connection ends.
+    /// Closing at once would lose two kinds of call: those in the listen queue, whose clients are already connected, and
+    /// those that arrive on a connection that is idle now. So the queue is served, and idle connections stay open for
+    /// [`IDLE_GRACE`]: a call on one gets its response, with `Connection: close`.
     pub(crate) async fn drain(self, listener: UnixListener, shared: &Arc<Shared>) {
         self.draining.store(true, Ordering::Release);
         if let Ok(queue) = listener.into_std() {
             while let Ok((stream, _)) = queue.accept() {
                 let stream = stream.set_nonblocking(true).and_then(|()| UnixStream::from_std(stream));
                 if let Ok(stream) = stream {
-                    // The queue is bounded by the kernel: it needs no permit of ours.
+                    // The kernel bounds the queue, so these connections need no permit.
                     self.serve(stream, shared, None);
                 }
             }
@@ -99,7 +99,7 @@ impl Connections {
             .serve_connection(TokioIo::new(stream), service);
         let connection = self.open.watch(connection);
         tokio::spawn(async move {
-            // An error here is a client that left or spoke nonsense; hyper has answered what could be answered.
+            // An error here means a disconnect or invalid HTTP; hyper has sent a response where possible.
             let _ = connection.await;
             drop(permit);
         });

@@ -19,12 +19,12 @@ use crate::service::{self, View};
 
 /// The largest request body.
 const BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// A body that is not complete by then is given up.
+/// Time for a complete body.
 const BODY_TIME_MAX: Duration = Duration::from_secs(30);
-/// The names this server has on its socket. A browser that was led here by another name is turned away.
+/// The names of this server on its socket. Another `Host` is refused: it is a browser under DNS rebinding.
 const HOSTS: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 
-/// Answers one HTTP request.
+/// Responds to one HTTP request.
 pub(crate) async fn respond(view: View, request: Request<Incoming>) -> Reply {
     if request.method() != Method::POST {
         let status = StatusCode::METHOD_NOT_ALLOWED;
@@ -93,7 +93,7 @@ fn check_host(uri: &Uri, headers: &HeaderMap) -> Result<(), (StatusCode, &'stati
     Err((StatusCode::FORBIDDEN, "Forbidden: Host header is not allowed"))
 }
 
-/// Whoever says nothing, or names JSON in whatever order and weight, is served; there is no other form to choose.
+/// Accepts a missing `Accept` and any that includes JSON, regardless of order and weight: there is no other form.
 fn takes_json(headers: &HeaderMap) -> bool {
     let mut values = headers.get_all(ACCEPT).iter().peekable();
     values.peek().is_none()

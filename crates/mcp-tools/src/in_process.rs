@@ -1,6 +1,4 @@
-//! The server without its socket: one message in, one answer out. For benches, which measure what a call costs beside HTTP.
-//!
-//! Must not answer anything itself: it is the same way that a request on the socket takes.
+//! The server without its socket, for benches: one message in, one response out, through the code that serves the socket.
 
 use std::error::Error;
 
@@ -19,11 +17,11 @@ pub struct InProcess {
     view: View,
 }
 
-/// What a message was answered.
+/// The response to one message.
 pub struct Answered {
     /// The HTTP status.
     pub status: u16,
-    /// The body: the caller's own part, and the part that everybody gets.
+    /// The body: the part with the caller's id, and the part that all callers share.
     pub pieces: [Bytes; 2],
 }
 
@@ -45,7 +43,7 @@ impl InProcess {
         Ok(InProcess { view: View { registry: registry.into(), context } })
     }
 
-    /// Answers one message of a client that sent no headers of MCP; nothing, if it is no message.
+    /// Responds to one message without MCP headers; `None` if the body is not a message.
     pub async fn answer(&self, body: &[u8]) -> Option<Answered> {
         let message = message::read(body).ok()?;
         let reply = service::respond(&self.view, &HeaderMap::new(), message).await;

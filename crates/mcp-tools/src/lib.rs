@@ -1,8 +1,8 @@
 //! mcp-tools: a minimal MCP tool server on a Unix socket, whose tools are declared as data.
 //!
-//! Read in this order: [`catalogue`] (TOML declarations, judged), [`registry`] (the tools of one moment, immutable),
-//! [`handler`] (what a call does), [`database`] (SQLite and PostgreSQL), [`message`] (what a client sent), [`protocol`] (what it is
-//! answered), [`cached_responses`] (answers made ahead), [`http`] (HTTP around it), [`server`] (the socket and the process). Must not know the guard.
+//! Read in this order: [`catalogue`] (TOML declarations), [`handler`] (what a call does), [`database`] (SQLite and
+//! PostgreSQL), [`registry`] (the tools at one time, immutable), [`protocol`] (messages, headers, replies), [`service`] (the
+//! response to a message), [`http`] (HTTP around it), [`server`] (the socket and the process). Must not know the guard.
 
 mod call_log;
 mod catalogue;
@@ -22,12 +22,12 @@ pub use in_process::{Answered, InProcess};
 
 /// Runs the command line of `mcp-tools` and returns its exit code (0 done, 1 no, 2 could not run, 64 usage).
 pub fn main() -> std::process::ExitCode {
-    // Before anything else: a huge page that is there stays.
+    // First: huge pages that are already allocated stay.
     mcp_host::process::take_small_pages();
     cli::main()
 }
 
-/// Judges the text of one catalogue file: the tools it declares, or every problem. For fuzzing.
+/// Checks the text of one catalogue file: its tool names, or every problem. For fuzzing.
 #[doc(hidden)]
 pub fn judge_catalogue(text: &str) -> Result<Vec<String>, String> {
     let source = catalogue::Source { name: "fuzz.toml".into(), text: text.into(), included: false };

@@ -1,6 +1,6 @@
 //! The socket and the process: readiness, reload on SIGHUP, drain on SIGTERM.
 //!
-//! Must not know what is asked on a connection.
+//! Must not know the requests of a connection.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -75,7 +75,7 @@ pub(crate) async fn serve(
             _ = interrupt.recv() => break,
         }
     }
-    // The path goes first: nobody new can connect, and a successor may bind it while calls here finish.
+    // Remove the path first: no new client can connect, and a successor can bind it while calls here finish.
     if let Some(file) = file {
         file.remove();
     }
@@ -100,14 +100,14 @@ fn listen_on(path: &Path) -> Result<(std::os::unix::net::UnixListener, Option<So
     Ok((listener, Some(file)))
 }
 
-/// Tells the service manager; one that cannot be told is no reason to stop serving.
+/// Notifies the service manager; a failure is logged and does not stop the server.
 fn notify_manager(state: State<'_>) {
     if let Err(error) = notify(state) {
         call_log::event("notify_failed", &error.to_string());
     }
 }
 
-/// The next moment at which the service manager wants a sign of life; never, when it wants none.
+/// Waits until the next sign of life for the service manager is due; forever without a watchdog.
 async fn watchdog_tick(alive: &mut Option<tokio::time::Interval>) {
     match alive {
         Some(interval) => {
@@ -134,7 +134,7 @@ fn apply(shared: &Shared, rebuilt: Result<Registry, Problems>) {
     }
 }
 
-/// Which tools a reload took away and brought: a file that was read half shows here.
+/// The tools that a reload removed and added: it shows a file that was read half.
 fn changed(old: &Registry, new: &Registry) -> String {
     let only_in = |one: &Registry, other: &Registry, word: &str| {
         let names: Vec<&str> = one.tools().iter().map(Tool::name).collect();

@@ -1,7 +1,7 @@
-//! MCP: each message is judged and answered from one registry.
+//! The MCP service: checks each message and responds to it from one registry.
 //!
-//! Stateless: nothing of a request is remembered for the next. The SDK's service would start two tasks and three channels for
-//! each request; its models are used, its service is not. Must not know sockets, files or how a tool does its work.
+//! Stateless: no request leaves state for the next. The SDK's service would start two tasks and three channels for each
+//! request, so only its models are used. Must not know sockets, files or how a tool works.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -23,16 +23,16 @@ use crate::protocol::message::{Call, Id, Message, Notification};
 use crate::protocol::reply::{self, Reply, closed};
 use crate::registry::{Registry, Tool};
 
-/// The id of what has none.
+/// The id of a response to a message without one.
 const NO_ID: &str = "null";
 
-/// One request's view: the registry of the moment it arrived, and the process.
+/// What one request uses: the registry that was current on its arrival, and the process's context.
 pub(crate) struct View {
     pub(crate) registry: Arc<Registry>,
     pub(crate) context: Arc<Context>,
 }
 
-/// What requests are answered from: the registry of the moment, and the process.
+/// The current registry, which a reload replaces, and the process's context.
 pub(crate) struct Shared {
     registry: ArcSwap<Registry>,
     context: Arc<Context>,
@@ -43,12 +43,11 @@ impl Shared {
         Arc::new(Shared { registry: ArcSwap::from_pointee(registry), context: Arc::new(context) })
     }
 
-    /// What a request that arrives now is answered from.
+    /// The view of a request that arrives now.
     pub(crate) fn view(&self) -> View {
         View { registry: self.registry.load_full(), context: Arc::clone(&self.context) }
     }
 
-    /// The registry of the moment.
     pub(crate) fn registry(&self) -> Arc<Registry> {
         self.registry.load_full()
     }
@@ -59,7 +58,7 @@ impl Shared {
     }
 }
 
-/// A request whose method is known, with what was read of its parameters on the way.
+/// A request's method, with its parameters where they are needed early.
 enum ParsedMethod {
     Initialize(Box<InitializeRequestParams>),
     Discover,
@@ -79,7 +78,7 @@ impl ParsedMethod {
     }
 }
 
-/// Answers a message.
+/// Responds to a message.
 pub(crate) async fn respond(view: &View, headers: &HeaderMap, message: Message<'_>) -> Reply {
     let bad = StatusCode::BAD_REQUEST;
     match message {
@@ -107,7 +106,7 @@ pub(crate) async fn respond(view: &View, headers: &HeaderMap, message: Message<'
     }
 }
 
-/// Where a message does not declare its version itself, the header must name one we know.
+/// If a message does not declare its version itself, the header must name a known one.
 fn check_version(headers: &HeaderMap) -> Result<(), ErrorData> {
     let Some(sent) = headers.get(headers_of::VERSION) else { return Ok(()) };
     let Ok(sent) = sent.to_str() else {
@@ -145,13 +144,13 @@ async fn request(view: &View, headers: &HeaderMap, call: &Call<'_>) -> Reply {
     }
 }
 
-/// What `Mcp-Name` must repeat.
+/// The value that `Mcp-Name` must repeat.
 fn named(notification: &Notification<'_>) -> Option<String> {
     let params: Map<String, Value> = notification.params()?;
     params.get(headers_of::naming_key(&notification.method)?)?.as_str().map(str::to_owned)
 }
 
-/// Everything that must agree before a request is looked at: headers, body, version, metadata.
+/// Checks that headers, body, version and metadata agree, before the method runs.
 fn check_request(
     view: &View,
     headers: &HeaderMap,
@@ -246,7 +245,7 @@ fn check_standard_headers(
     }
 }
 
-/// The result, closed, or why there is none.
+/// The result with its closing brace, or an error.
 async fn dispatch(view: &View, call: &Call<'_>, parsed: ParsedMethod, era: Era) -> Result<Bytes, ErrorData> {
     let cached = view.registry.cached();
     match parsed {

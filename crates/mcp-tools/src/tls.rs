@@ -1,13 +1,11 @@
-//! TLS towards databases and services: certificates are always verified, against the machine's own roots.
-//!
-//! Must not know whom it is used with.
+//! TLS towards databases and services: certificates are always verified against the system's roots.
 
 use std::sync::Arc;
 
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::{ClientConfig, Error, RootCertStore};
 
-/// The settings of every TLS connection this process opens.
+/// The settings of every TLS connection that this process opens.
 pub(crate) fn client_config() -> Result<ClientConfig, Error> {
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);

@@ -1,4 +1,4 @@
-//! The catalogue and the instructions that are compiled in, for a server started without any file.
+//! The compiled-in catalogue and instructions, for a server started without files.
 //!
 //! Must not hold tools of its own: everything comes from `conf/tools/`.
 

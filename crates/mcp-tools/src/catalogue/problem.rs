@@ -1,6 +1,4 @@
-//! What is wrong with a catalogue: file, line, key and reason, all problems at once.
-//!
-//! Must not know how a declaration is judged.
+//! Problems of a catalogue: file, line, key and reason, all of them at once.
 
 use std::fmt;
 
@@ -78,7 +76,7 @@ pub(crate) fn counted(problems: usize) -> String {
     if problems == 1 { "1 problem".to_owned() } else { format!("{problems} problems") }
 }
 
-/// Text from a file on its way to a terminal: nothing in it commands the terminal or begins a line.
+/// Text of a file, made safe for a terminal: no control characters and no line breaks.
 fn plain(text: &str) -> String {
     let shown = |c: char| match c {
         '\n' | '\t' => String::from(' '),

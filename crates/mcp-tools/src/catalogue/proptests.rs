@@ -1,6 +1,6 @@
 //! The promise behind `mcp-tools check`: a catalogue that is accepted never panics, whatever JSON its tools are called with.
 //!
-//! Catalogues are made by chance, of everything a declaration may hold. Must not know how a call is carried out.
+//! Generates random catalogues from everything a declaration may hold. Must not know how a call runs.
 
 use std::cell::Cell;
 use std::fmt::Write;
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::InProcess;
 
-/// Decisions, taken from bytes that are found by chance.
+/// Decisions, taken from random bytes.
 struct Choices(std::vec::IntoIter<u8>);
 
 impl Choices {

@@ -1,7 +1,7 @@
-//! Input schemas in the form FastMCP gives them, and arguments judged by them.
+//! Input schemas in the form of FastMCP, and the validation of arguments.
 //!
 //! A title for each property, a default for each optional one, no `$schema`: clients compare schemas with those of the
-//! server they knew. Must not know what the arguments are used for.
+//! old server. Must not know what the arguments are used for.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::file::{ParamFile, ToolFile};
 
-/// Problems told in one message; a model needs the first few, not a page.
+/// Problems in one message; a model needs the first few, not a page.
 const PROBLEMS_SHOWN_MAX: usize = 8;
 const PROBLEM_LETTERS_MAX: usize = 200;
 
@@ -73,12 +73,12 @@ impl Input {
         &self.params
     }
 
-    /// Judges what a caller sent. The error is written for a model: what is wrong, and what would be right.
+    /// Validates the arguments of a caller. The error is written for a model: the problem, and the correct form.
     pub(crate) fn accept(&self, sent: Map<String, Value>) -> Result<Arguments, String> {
         let mut given = Map::new();
         for param in &self.params {
             match sent.get(&param.name) {
-                // Models spell "not given" as null; where null is what leaving out means, both are the same.
+                // Models write null for "not given"; where null is the default, both mean the same.
                 None => {}
                 Some(Value::Null) if param.default == Some(Value::Null) => {}
                 Some(value) => {
@@ -116,19 +116,19 @@ impl Input {
     }
 }
 
-/// The schema's own complaint with the parameter's name in front.
+/// The validator's error, after the parameter's name.
 fn error_text(error: jsonschema::ValidationError<'_>) -> String {
     let place = error.instance_path().to_string();
     let name = place.trim_start_matches('/');
     let text = if name.is_empty() { error.to_string() } else { format!("{name}: {error}") };
-    // The complaint quotes what was sent, which may be megabytes.
+    // The error quotes the argument, which may be megabytes long.
     match text.char_indices().nth(PROBLEM_LETTERS_MAX) {
         Some((end, _)) => format!("{} ...", text.get(..end).unwrap_or_default()),
         None => text,
     }
 }
 
-/// What the old server's validation forgave: numbers and booleans written as strings.
+/// Numbers and booleans written as strings, which the old server accepted.
 fn lax(value: &Value, kind: &str) -> Value {
     let Value::String(text) = value else { return value.clone() };
     let text = text.trim();
@@ -145,7 +145,7 @@ fn lax(value: &Value, kind: &str) -> Value {
     read.unwrap_or_else(|| value.clone())
 }
 
-/// The input schema a declaration asks for.
+/// The input schema of a declaration.
 pub(crate) fn input_schema(tool: &ToolFile) -> Result<Input, Vec<String>> {
     let schema = match &tool.input_schema {
         Some(_) if !tool.params.is_empty() => {

@@ -1,6 +1,4 @@
-//! Where the command line takes tools, instructions and databases from.
-//!
-//! Must not print.
+//! Reads tools, instructions and databases from the command line's arguments. Must not print.
 
 use std::path::{Path, PathBuf};
 
@@ -30,7 +28,7 @@ impl Files {
         Files { catalog, instructions: None }
     }
 
-    /// Reads and judges everything.
+    /// Reads and validates all files.
     pub(crate) fn load(&self) -> Result<Registry, Problems> {
         let mut problems: Vec<Problem> = Vec::new();
         let mut sources: Vec<Source> = Vec::new();

@@ -1,6 +1,6 @@
-//! The command line of `mcp-tools`: clap types, one function a command, and the exit codes.
+//! The command line of `mcp-tools`: clap types, one function for each command, and the exit codes.
 //!
-//! The only place of the tool server that prints. Must not hold what the commands do beyond that.
+//! The only module of the tool server that prints.
 
 #![expect(clippy::print_stderr, reason = "a command line prints")]
 

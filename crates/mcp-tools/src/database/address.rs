@@ -18,7 +18,7 @@ pub(crate) enum Address {
     Postgres(Box<tokio_postgres::Config>),
 }
 
-/// Why an address is of no use. Never repeats an address: it may hold a password.
+/// Why an address is invalid. Never repeats the address: it may contain a password.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum AddressError {
     #[error("--database {0}: is not a URL of a known kind (known: sqlite:PATH, postgresql://..., env:NAME)")]
@@ -82,7 +82,7 @@ impl Address {
                 let reason = format!("{error}").split(':').next().unwrap_or_default().to_owned();
                 AddressError::Postgres { name: name.to_owned(), reason }
             })?;
-            // The first @ ends a password that is not encoded; the rest of it is taken for a host.
+            // The first @ ends an unencoded password; the parser takes the rest as a host.
             let holds_at = |host: &Host| matches!(host, Host::Tcp(name) if name.contains(['@', '#']));
             if config.get_hosts().iter().any(holds_at)
                 || config.get_dbname().is_some_and(|name| name.contains('@'))

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 pub(crate) const CONNECTIONS_MAX: usize = 8;
 /// How long a call waits for a connection.
 pub(crate) const WAIT_MAX: Duration = Duration::from_secs(2);
-/// Bytes of one answer's rows; beyond that the caller must narrow the question.
+/// Bytes of all rows of one call; the caller must narrow the filters if there are more.
 pub(crate) const ROW_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// The two dialects of SQL.
@@ -41,15 +41,15 @@ pub(crate) enum Bind {
 pub(crate) struct Statement {
     pub(crate) text: Arc<str>,
     pub(crate) binds: Vec<Bind>,
-    /// Rows read at most; the reader learns of more by asking for one more than it wants.
+    /// Rows returned at most.
     pub(crate) rows_max: usize,
     /// The batch ends here, and is undone, when this statement yields no row.
     pub(crate) required: bool,
-    /// Computed columns whose type SQLite cannot tell.
+    /// Computed columns, for which SQLite has no declared type.
     pub(crate) typed: Arc<TypedColumns>,
 }
 
-/// Columns that hold JSON or a truth value, although SQLite says text or integer.
+/// Columns that hold JSON or a boolean, although their SQLite type is text or integer.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct TypedColumns {
     pub(crate) json: Vec<String>,
@@ -72,6 +72,6 @@ pub(crate) type Row = Map<String, Value>;
 pub(crate) enum BatchOutcome {
     /// The rows of each statement.
     Rows(Vec<Vec<Row>>),
-    /// The statement at this place was required to yield a row, and did not; nothing was changed.
+    /// The statement with this index was required to return a row and did not; nothing was changed.
     Unmet(usize),
 }

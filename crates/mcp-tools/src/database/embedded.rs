@@ -1,8 +1,7 @@
-//! The embedded database: tables and a small data set, in memory, so that a server without a database has something to
-//! tell.
+//! The embedded database: tables and a small data set in memory, so that a server without a database returns data.
 //!
-//! The same two scripts make a PostgreSQL database for a trial: what differs between the dialects is spelled `@so@` in
-//! them. Must not know the tools that read it.
+//! The same two scripts create a PostgreSQL database for a trial: what differs between the dialects is written `@so@`.
+//! Must not know the tools that read it.
 
 use jiff::{SignedDuration, Timestamp};
 use rusqlite::{Connection, OpenFlags};
@@ -21,7 +20,7 @@ const PANDA: &str = "doma_panda";
 pub(crate) fn open() -> Result<Sqlite, AddressError> {
     let failed = |error: rusqlite::Error| AddressError::Sqlite(error.to_string());
     let name = getrandom::u64().map_err(|error| AddressError::Sqlite(error.to_string()))?;
-    // A database of this file system is shared by the connections of one process, and gone with the last of them.
+    // The connections of this process share a database of this virtual file system; it ends with the last of them.
     let main = format!("file:/main-{name:016x}?vfs=memdb");
     let panda = format!("file:/panda-{name:016x}?vfs=memdb");
     let connect = move || {
@@ -54,7 +53,7 @@ pub(crate) fn demo_script(dialect: Dialect, now: Timestamp) -> String {
     filled(DEMO, dialect, now)
 }
 
-/// Replaces what stands between two `@`: `@serial@`, `@-90m@` (a moment), `@-90m naive@` (without its offset).
+/// Replaces the tokens between two `@`: `@serial@`, `@-90m@` (a time), `@-90m naive@` (a time without offset).
 fn filled(script: &str, dialect: Dialect, now: Timestamp) -> String {
     let mut made = String::with_capacity(script.len() * 2);
     let mut pieces = script.split('@');

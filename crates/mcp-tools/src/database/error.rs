@@ -29,7 +29,7 @@ pub(crate) enum DatabaseError {
 }
 
 impl DatabaseError {
-    /// What only the log may know.
+    /// The detail for the log, which the caller must not see.
     pub(crate) fn detail(&self) -> Option<&str> {
         match self {
             DatabaseError::Unreachable { detail }

@@ -1,6 +1,6 @@
 //! What the log keeps of a database's error: its code, the constraint, table and column, and what of the message holds no value.
 //!
-//! `DETAIL` holds whole rows and a message quotes what was bound. Must not decide what the caller is told.
+//! `DETAIL` holds whole rows and a message quotes bound values. Must not decide which text the caller gets.
 
 use std::fmt::Write;
 
@@ -19,13 +19,13 @@ const OWN_TEXT: &[&str] = &[
 /// The class of data exceptions: their messages hold values without quotes, too.
 const DATA: &str = "22";
 
-/// Where an error of a JSON text is said to be; every other place is within a function.
+/// The context of an error in a JSON text; every other context is a function.
 const IN_JSON: &str = "JSON data";
 
 /// Shorter values are found in any text by chance.
 const VALUE_LETTERS_MIN: usize = 4;
 
-/// What SQLite says of a statement that runs, where the text holds no value.
+/// Messages of SQLite for a running statement that hold no value.
 const SQLITE_OWN_TEXT: &[&str] = &[
     "malformed JSON",
     "integer overflow",

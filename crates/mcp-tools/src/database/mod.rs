@@ -1,4 +1,4 @@
-//! The databases tools read and write: SQLite (embedded by default) and PostgreSQL behind one question.
+//! The databases that tools use: SQLite (embedded by default) and PostgreSQL behind one interface.
 //!
 //! A [`Batch`] of statements runs in one transaction, within a time and a number of rows, with every value bound. Must
 //! not know tools or what the rows mean.
@@ -30,7 +30,7 @@ pub(crate) enum Database {
 }
 
 impl Database {
-    /// Prepares to use a database; nothing is connected yet, so a database that is down does not stop the start.
+    /// Prepares a database without connecting, so that an unreachable database does not stop the start.
     pub(crate) fn open(address: &Address) -> Result<Database, AddressError> {
         match address {
             Address::Embedded => Ok(Database::Sqlite(embedded::open()?)),
@@ -69,7 +69,7 @@ pub(crate) struct Databases {
 }
 
 impl Databases {
-    /// Opens what was given; the embedded one serves when there is nothing else.
+    /// Opens the given databases; the embedded one if there are none.
     pub(crate) fn open(addresses: &[(String, Address)]) -> Result<Databases, AddressError> {
         let mut by_name = HashMap::new();
         for (name, address) in addresses {
@@ -83,7 +83,7 @@ impl Databases {
         Ok(Databases { by_name })
     }
 
-    /// The database of that name. Where only one exists, it holds everything.
+    /// The database of that name, or else the main one, which then holds all tables.
     pub(crate) fn get(&self, name: &str) -> Result<&Arc<Database>, DatabaseError> {
         self.by_name
             .get(name)

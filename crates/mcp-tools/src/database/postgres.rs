@@ -1,7 +1,7 @@
 //! PostgreSQL: a bounded pool, every batch in one transaction with a statement timeout.
 //!
-//! Rows are turned into JSON by the server itself, and every value travels as text that the statement casts, so no type of
-//! a column or parameter is unknown here. Must not know which database it is.
+//! The server turns rows into JSON, and every value is sent as text that the statement casts, so no type of a column or
+//! parameter needs code here. Must not know which database it is.
 
 use std::pin::pin;
 use std::time::Duration;
@@ -23,9 +23,9 @@ use super::error::{DatabaseError, WRITES};
 use super::log_detail;
 use crate::tls::client_config;
 
-/// A server that does not answer within this is down.
+/// A server that does not accept a connection within this time counts as unreachable.
 const CONNECT_MAX: Duration = Duration::from_secs(2);
-/// The statement timeout is the server's; the client waits a little longer before it gives up itself.
+/// The server enforces the statement timeout; the client waits this much longer before it gives up.
 const GRACE: Duration = Duration::from_secs(1);
 
 /// A PostgreSQL database.
@@ -145,7 +145,7 @@ fn as_json(text: &str, access: Access) -> String {
     }
 }
 
-/// A statement within a `WITH` that changes something is PostgreSQL's to refuse: a read runs inside a `SELECT`.
+/// PostgreSQL itself refuses a writing statement within `WITH`: a read runs inside a `SELECT`.
 fn begins_as_a_write(text: &str) -> bool {
     let lines = text.lines().map(str::trim_start).filter(|line| !line.is_empty() && !line.starts_with("--"));
     let first = lines.flat_map(str::split_whitespace).next().unwrap_or_default();
@@ -173,14 +173,14 @@ fn pool_error(error: &PoolError) -> DatabaseError {
     }
 }
 
-/// `keep` makes of the server's error what the log may hold.
+/// `keep` extracts from the server's error what the log may contain.
 fn database_error(
     error: &tokio_postgres::Error,
     time_max: Duration,
     keep: impl Fn(&DbError) -> String,
 ) -> DatabaseError {
     let Some(db_error) = error.as_db_error() else {
-        // Not the server's answer but the way to it: the connection broke.
+        // Not an error of the server: the connection broke.
         return DatabaseError::Unreachable { detail: chain(error) };
     };
     let code = db_error.code();

@@ -1,7 +1,8 @@
 //! SQLite: a bounded set of connections, each used by one call at a time.
 //!
-//! A read is tried on the spot and given up when it is not done at once; then it has a blocking thread, as every write has.
-//! Connections for reads cannot write (`query_only`), and no statement outlives its deadline. Must not know which database it is.
+//! A read runs inline and is interrupted if it is not done at once; then it runs on a blocking thread, like every write.
+//! Connections for reads cannot write (`query_only`), and no statement outlives its deadline. Must not know which database
+//! it is.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,11 +18,11 @@ use super::error::{DatabaseError, WRITES};
 use super::log_detail;
 use super::sqlite_rows::{StatementError, read};
 
-/// How often a running statement looks at the clock, in steps of SQLite's machine.
+/// Steps of SQLite's virtual machine between two checks of the deadline.
 const STEPS_PER_DEADLINE_CHECK: i32 = 200;
-/// A read that is done within this time is done on the spot: to wake another thread for it costs more than most reads.
+/// Time for a read to run inline: waking another thread costs more than most reads.
 const INLINE_TIME_MAX: Duration = Duration::from_millis(1);
-/// How long a statement waits for another one's lock, where it may wait.
+/// How long a statement waits for a lock, where it may wait.
 const LOCK_TIME_MAX: Duration = Duration::from_secs(1);
 /// Prepared statements a connection keeps.
 const STATEMENTS_KEPT: usize = 128;
@@ -36,7 +37,7 @@ pub(crate) struct Sqlite {
     open: Arc<Open>,
 }
 
-/// Connections that nobody uses at the moment.
+/// Open connections that no call uses.
 #[derive(Default)]
 struct IdleConnections(Mutex<Vec<Connection>>);
 
@@ -45,7 +46,7 @@ impl IdleConnections {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).pop()
     }
 
-    /// A connection that is still inside a transaction is of no use to anybody else.
+    /// Drops a connection that is still inside a transaction: another call could not use it.
     fn put(&self, connection: Connection) {
         if connection.is_autocommit() {
             self.0.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
@@ -71,7 +72,7 @@ pub(crate) fn open_file(path: &Path) -> Result<Sqlite, AddressError> {
         Ok(connection)
     };
     let sqlite = Sqlite::new(open);
-    // A file that is not a database is told now, not by the first call.
+    // Report a file that is not a database at start, not in the first call.
     let count = |connection: Connection| {
         connection.query_row("SELECT COUNT(*) FROM sqlite_schema", [], |row| row.get::<_, i64>(0))
     };
@@ -115,7 +116,7 @@ impl Sqlite {
         prepare_connection((self.open)()?, Access::Read)
     }
 
-    /// Keeps a connection for the reads to come.
+    /// Keeps a connection for later reads.
     pub(crate) fn keep(&self, connection: Connection) -> Result<(), rusqlite::Error> {
         self.readers.put(prepare_connection(connection, Access::Read)?);
         Ok(())
@@ -132,7 +133,7 @@ impl Sqlite {
         self.with_connection(permit, access, move |connection| run(connection, &batch)).await
     }
 
-    /// A read on the spot; nothing when it needs a lock or more time, or when there is no connection yet.
+    /// Runs a read inline; `None` when it needs a lock or more time, or when there is no connection yet.
     fn run_inline(&self, batch: &Batch) -> Option<Result<BatchOutcome, DatabaseError>> {
         let mut connection = self.readers.take()?;
         let deadline = Instant::now() + INLINE_TIME_MAX.min(batch.time_max);
@@ -177,7 +178,7 @@ impl Sqlite {
         });
         let open = Arc::clone(&self.open);
         let worked = tokio::task::spawn_blocking(move || {
-            // The place is held until the work has ended, even when nobody waits for it any more.
+            // Hold the permit until the work has ended, even if the caller has given up.
             let _permit = permit;
             let mut connection = match idle.take() {
                 Some(connection) => connection,
@@ -196,12 +197,12 @@ impl Sqlite {
 
 fn prepare_connection(connection: Connection, access: Access) -> Result<Connection, rusqlite::Error> {
     connection.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
-    // As in PostgreSQL; and functions that a schema could bring along stay harmless.
+    // As in PostgreSQL; `trusted_schema` off keeps functions of a foreign schema harmless.
     connection.execute_batch(
         "PRAGMA case_sensitive_like = ON; PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF;",
     )?;
     connection.pragma_update(None, "query_only", access == Access::Read)?;
-    // Plan without looking at the values: else a statement is compiled anew whenever one changes.
+    // Plan without the values: otherwise SQLite compiles a statement again whenever a value changes.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     Ok(connection)
 }
@@ -224,7 +225,7 @@ fn run_until(
 ) -> Result<BatchOutcome, StatementError> {
     connection.progress_handler(STEPS_PER_DEADLINE_CHECK, Some(move || Instant::now() >= deadline))?;
     let outcome = in_transaction(connection, batch);
-    // What ends the transaction must not be interrupted.
+    // COMMIT and ROLLBACK must not be interrupted.
     connection.progress_handler(0, None::<fn() -> bool>)?;
     if !connection.is_autocommit() {
         let end = if matches!(outcome, Ok(BatchOutcome::Rows(_))) { "COMMIT" } else { "ROLLBACK" };
@@ -239,7 +240,7 @@ fn run_until(
 
 fn in_transaction(connection: &Connection, batch: &Batch) -> Result<BatchOutcome, StatementError> {
     match (batch.access, batch.statements.len()) {
-        // One statement sees one state of the database as it is.
+        // One statement always sees one state of the database.
         (Access::Read, 1) => {}
         (Access::Read, _) => {
             connection.prepare_cached("BEGIN")?.execute([])?;
@@ -267,7 +268,7 @@ fn statement_failed(fault: StatementError, time_max: Duration) -> DatabaseError 
     }
 }
 
-/// Whether a statement could still succeed with more patience.
+/// Whether a statement could succeed with more time.
 fn needs_waiting(error: &rusqlite::Error) -> bool {
     let code = error.sqlite_error_code();
     use ErrorCode::{DatabaseBusy, DatabaseLocked, OperationInterrupted};

@@ -20,7 +20,7 @@ impl From<rusqlite::Error> for StatementError {
     }
 }
 
-/// Runs one statement. `bytes_left` is how many bytes the rows may have, and what is left of it afterwards.
+/// Runs one statement and subtracts the size of its rows from `bytes_left`.
 pub(crate) fn read(
     connection: &Connection,
     statement: &Statement,
@@ -37,7 +37,7 @@ pub(crate) fn read(
     let mut found = Vec::new();
     let mut rows = prepared.query(rusqlite::params_from_iter(&statement.binds))?;
     while let Some(row) = rows.next()? {
-        // A statement that writes must run to its end whatever it returns, so rows beyond are read and dropped.
+        // A statement that writes must run to its end, so further rows are read and dropped.
         if found.len() == statement.rows_max {
             continue;
         }

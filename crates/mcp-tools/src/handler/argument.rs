@@ -1,4 +1,4 @@
-//! Arguments read as whole numbers and as moments.
+//! Arguments read as integers and as times.
 //!
 //! Must not know what they are used for.
 
@@ -18,7 +18,7 @@ pub(crate) fn integer(value: &Value) -> Option<i64> {
     })
 }
 
-/// The moment as long before `now` as a parameter says; nothing when the parameter was not given.
+/// `now` minus the hours or days that a parameter holds; `None` without that parameter.
 pub(crate) fn time_before(
     before: &BeforeFile,
     arguments: &Arguments,
@@ -36,7 +36,7 @@ pub(crate) fn time_before(
     }
 }
 
-/// The form in which SQLite keeps moments, and in which their order as text is their order in time.
+/// The text form of a time in SQLite. Its order as text is the order in time.
 pub(crate) fn canonical(moment: Timestamp) -> String {
     let micros = moment.as_microsecond();
     let moment = Timestamp::from_microsecond(micros).unwrap_or(moment);

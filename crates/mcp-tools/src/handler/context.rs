@@ -1,4 +1,4 @@
-//! What handlers use of the process: it outlives every registry.
+//! What handlers use of the process. It outlives every registry.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
@@ -9,7 +9,6 @@ use crate::call_log::CallLog;
 use crate::database::Databases;
 use crate::tls;
 
-/// What handlers use of the process: it outlives every registry.
 pub(crate) struct Context {
     pub(crate) started: Instant,
     pub(crate) databases: Databases,
@@ -23,12 +22,12 @@ impl Context {
         Context { started: Instant::now(), databases, call_log, tls: OnceLock::new() }
     }
 
-    /// A host whose calls leave no line.
+    /// A context whose calls write no log line.
     pub(crate) fn without_log(databases: Databases) -> Context {
         Context { call_log: Arc::new(CallLog::off()), ..Context::new(databases) }
     }
 
-    /// TLS settings, read from the machine when first needed.
+    /// TLS settings, loaded on first use.
     pub(crate) fn tls(&self) -> Result<&Arc<ClientConfig>, TlsError> {
         if let Some(config) = self.tls.get() {
             return Ok(config);

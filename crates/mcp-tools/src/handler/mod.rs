@@ -1,6 +1,6 @@
-//! What a call does: one handler for each kind of declaration, and the one form of their answers.
+//! What a call does: one handler for each kind of declaration, and the common form of their results.
 //!
-//! Must not know the protocol: an [`Content`] becomes a result of `tools/call` elsewhere.
+//! Must not know the protocol: `protocol` turns a [`ToolResult`] into a result of `tools/call`.
 
 mod argument;
 mod context;
@@ -33,16 +33,16 @@ pub(crate) enum Handler {
     Catalog,
     /// What the process knows about itself.
     Server(ServerReport),
-    /// Stays listed, and says why it cannot be carried out here.
+    /// Stays listed, and returns why it cannot run here.
     Refuse(String),
     /// Rows of a database.
     Sql(Box<SqlTool>),
-    /// The answer of a service.
+    /// The response of a service.
     Http(Box<HttpTool>),
 }
 
 impl Handler {
-    /// The handler a declaration asks for; [`Handler::check_declared`] has seen that it is one.
+    /// Builds the declared handler; [`Handler::check_declared`] has checked that there is exactly one.
     pub(crate) fn build(
         tool: ToolFile,
         input: &Input,
@@ -85,7 +85,7 @@ impl Handler {
         }
     }
 
-    /// Carries out a call. `tools` is what the list of all tools says.
+    /// Runs a call. `tools` describes all tools.
     pub(crate) async fn run(&self, arguments: &Arguments, context: &Context, tools: &[Value]) -> ToolResult {
         match self {
             Handler::Text(text) => text_answer(text),
@@ -99,7 +99,7 @@ impl Handler {
         }
     }
 
-    /// The answer, when it is the same for every call. `tools` is what the list of all tools says.
+    /// The result, if it is the same for every call. `tools` describes all tools.
     pub(crate) fn static_result(&self, tools: &[Value]) -> Option<ToolResult> {
         match self {
             Handler::Text(text) => Some(text_answer(text)),
@@ -108,7 +108,7 @@ impl Handler {
         }
     }
 
-    /// Whether the database has what this handler asks for; says what it lacks.
+    /// What the database lacks for this handler; empty if it lacks nothing.
     pub(crate) async fn check(&self, databases: &Databases) -> Vec<String> {
         match self {
             Handler::Sql(sql) => match databases.get(sql.database()) {

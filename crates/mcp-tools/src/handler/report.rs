@@ -1,4 +1,4 @@
-//! What the process knows about itself: the time, and how it and its databases are.
+//! The tools about the process itself: the time, its state and that of its databases.
 //!
 //! Must not know what the databases hold.
 
@@ -10,7 +10,7 @@ use super::context::Context;
 use crate::catalogue::file::ServerReport;
 use crate::database::{Access, Batch, Database, Statement};
 
-/// A database that does not answer by then is not well.
+/// A database that does not respond within this time is reported as failed.
 const PROBE_TIME_MAX: Duration = Duration::from_secs(2);
 
 pub(crate) async fn report(report: ServerReport, context: &Context, tools: usize) -> Value {

@@ -1,12 +1,10 @@
-//! What a handler hands back, and how a call went.
-//!
-//! Must not know where an answer came from.
+//! What a handler returns.
 
 use serde_json::{Map, Value};
 
 use crate::call_log::Outcome;
 
-/// The content of an answer.
+/// The content of a result.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Content {
     /// A text as it is.
@@ -15,7 +13,7 @@ pub(crate) enum Content {
     Value(Value),
     /// One block for each element.
     List(Vec<Value>),
-    /// The call failed; the text says why, to a model.
+    /// The call failed; the text explains it to a model.
     Failure(String),
 }
 
@@ -36,7 +34,7 @@ impl ToolResult {
         ToolResult { content: Content::Failure(text), outcome, rows: None }
     }
 
-    /// An error that the caller finds inside a good answer, as clients know it from the old server.
+    /// An error inside a successful result, as the old server reported it to clients.
     pub(crate) fn in_band(outcome: Outcome, text: String) -> ToolResult {
         let mut error = Map::new();
         error.insert("error".into(), Value::from(text));

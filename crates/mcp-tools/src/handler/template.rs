@@ -1,13 +1,12 @@
 //! Texts with `{parameter}` in them.
 //!
-//! What a value must look like where it is put (a path, a message) is decided by the caller of [`Template::fill`]. Must not
-//! know what the text is for.
+//! The caller of [`Template::fill`] decides how a value is encoded (for a path, a message). Must not know the text's purpose.
 
 use serde_json::Value;
 
 use crate::catalogue::Arguments;
 
-/// A text cut at its parameters. `{{` and `}}` are braces.
+/// A text split at its parameters. `{{` and `}}` are braces.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Template {
     pieces: Vec<Piece>,
@@ -57,7 +56,7 @@ impl Template {
         })
     }
 
-    /// The parameter, when the template is nothing but one.
+    /// The parameter, if the template consists of one only.
     pub(crate) fn only_name(&self) -> Option<&str> {
         match self.pieces.as_slice() {
             [Piece::Name(name)] => Some(name),
@@ -65,7 +64,7 @@ impl Template {
         }
     }
 
-    /// The text with each parameter as `write` writes it; the first refusal ends it.
+    /// The text with each parameter encoded by `write`; stops at its first error.
     pub(crate) fn fill<E>(
         &self,
         arguments: &Arguments,
@@ -87,7 +86,7 @@ impl Template {
     }
 }
 
-/// A value as a reader expects it: text without quotes, everything else as JSON.
+/// A value for a reader: text without quotes, everything else as JSON.
 pub(crate) fn plain(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),

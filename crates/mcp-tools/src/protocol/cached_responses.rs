@@ -1,6 +1,6 @@
-//! Answers that are the same for every caller, made once for each registry.
+//! Results that are the same for every caller, serialized once for each registry.
 //!
-//! Every body is the SDK's own model, serialised: what the model says, clients of that SDK can read. Must not know HTTP.
+//! Every result is a model of the SDK, so clients of that SDK can read it. Must not know HTTP.
 
 use bytes::Bytes;
 use rmcp::model::{
@@ -18,7 +18,7 @@ use crate::handler::{Content, ToolResult};
 /// The name clients and checks know this server by.
 pub(crate) const SERVER_NAME: &str = "swf-testbed";
 
-/// How a request says which version it speaks.
+/// How a client declares its protocol version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Era {
     /// Agreed once, by `initialize`.
@@ -36,7 +36,7 @@ impl Era {
     }
 }
 
-/// One answer in the form of each era.
+/// One result, serialized for each era.
 pub(crate) struct PerEra {
     handshake: Bytes,
     per_request: Bytes,
@@ -56,7 +56,7 @@ impl PerEra {
     }
 }
 
-/// The answer of a tool that always says the same.
+/// The result of a tool that always returns the same.
 pub(crate) struct StaticResult {
     pub(crate) wire: PerEra,
     pub(crate) rows: Option<usize>,
@@ -68,7 +68,7 @@ impl StaticResult {
     }
 }
 
-/// A result as clients of an era know it: the SDK's own rules.
+/// Serializes a result for clients of an era, by the SDK's rules.
 pub(crate) fn serialize_for(mut result: ServerResult, era: Era) -> String {
     match era {
         Era::Handshake => result.strip_result_type_for_legacy_peer(),
@@ -77,14 +77,14 @@ pub(crate) fn serialize_for(mut result: ServerResult, era: Era) -> String {
     json_of(&result)
 }
 
-/// What is method of the server as a whole.
+/// The results of methods that concern the whole server.
 pub(crate) struct CachedResponses {
     pub(crate) tools: PerEra,
     pub(crate) prompts: PerEra,
     pub(crate) resources: PerEra,
     pub(crate) resource_templates: PerEra,
     pub(crate) discovered: Bytes,
-    /// The answer to `initialize` for each version that has it, the newest last.
+    /// The result of `initialize` for each version that has a handshake, the newest last.
     initialized: Vec<(&'static str, Bytes)>,
 }
 
@@ -113,7 +113,7 @@ impl CachedResponses {
         }
     }
 
-    /// The version method for where it has a handshake, or else the newest that has one.
+    /// The result for the requested version if it has a handshake, else for the newest that has one.
     pub(crate) fn initialized(&self, method: &InitializeRequestParams) -> Bytes {
         let method = method.protocol_version.as_str();
         let same = self.initialized.iter().find(|(version, _)| *version == method);
@@ -121,7 +121,7 @@ impl CachedResponses {
     }
 }
 
-/// The shape FastMCP advertises, which clients compare: prompts and resources exist, and are empty.
+/// The capabilities that FastMCP advertises, which clients compare: prompts and resources exist and are empty.
 fn capabilities() -> ServerCapabilities {
     let mut prompts = PromptsCapability::default();
     prompts.list_changed = Some(false);
@@ -138,7 +138,7 @@ fn capabilities() -> ServerCapabilities {
     capabilities
 }
 
-/// A finished call in the form clients know: text blocks of JSON indented by two.
+/// A finished call as MCP's result: text blocks of JSON indented by two, which clients expect.
 pub(crate) fn call_tool_result(result: ToolResult, structured: bool) -> CallToolResult {
     let (blocks, value) = match result.content {
         Content::Failure(text) => return CallToolResult::error(vec![ContentBlock::text(text)]),
@@ -153,6 +153,6 @@ pub(crate) fn call_tool_result(result: ToolResult, structured: bool) -> CallTool
 
 /// JSON indented by two, as the old server writes it.
 pub(crate) fn indented(value: &Value) -> String {
-    // The same bytes as `{value:#}`, without the detour through a formatter.
+    // The same bytes as `{value:#}`, without a formatter.
     serde_json::to_string_pretty(value).unwrap_or_default()
 }

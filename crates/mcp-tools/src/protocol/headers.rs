@@ -1,6 +1,7 @@
-//! The headers that repeat what the body says (MCP 2026-07-28): they must agree with it.
+//! Headers that repeat values of the body (MCP 2026-07-28): both must agree.
 //!
-//! Whoever routes by a header must not be led astray by a body that says something else. Must not know what a method does.
+//! Otherwise a proxy that routes by a header would route a call that the body does not contain. Must not know what a
+//! method does.
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -79,7 +80,7 @@ pub(crate) fn naming_key(method: &str) -> Option<&'static str> {
     }
 }
 
-/// A parameter that the tool's schema wants param_headers in a header.
+/// A parameter that clients must repeat in a header (`x-mcp-header` in the tool's schema).
 pub(crate) struct ParamHeader {
     path: Vec<String>,
     header: String,
@@ -141,7 +142,7 @@ fn spelled(value: &Value) -> Option<String> {
     }
 }
 
-/// The one value of a header. Two would let somebody on the way read another one than we do.
+/// The only value of a header. With two values, a proxy could read another one than this server.
 fn only<'a>(
     headers: &'a HeaderMap,
     name: impl hyper::header::AsHeaderName,

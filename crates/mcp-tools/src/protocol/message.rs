@@ -1,7 +1,6 @@
 //! One JSON-RPC message of a client, read from the body without building a tree of it.
 //!
-//! What is judged here is the envelope alone: `params` stays text until somebody wants it. Must not know HTTP or what a method
-//! does.
+//! Checks the envelope only: `params` stays text until a method needs it. Must not know HTTP or what a method does.
 
 use std::borrow::Cow;
 
@@ -11,23 +10,23 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-/// What a client sent.
+/// A message by its kind.
 pub(crate) enum Message<'a> {
     Request(Call<'a>),
-    /// Is taken, and has no effect here.
+    /// Accepted without effect.
     Notification(Notification<'a>),
-    /// An answer to a question that this server never asks, with the id it names.
+    /// A response to a request that this server never sends, with its id.
     Response(Option<Id<'a>>),
 }
 
-/// A message that wants an answer.
+/// A request: a notification with an id (JSON-RPC 2.0, section 4.1).
 pub(crate) struct Call<'a> {
     pub(crate) id: Id<'a>,
     pub(crate) notification: Notification<'a>,
     meta: Option<RequestMetaObject>,
 }
 
-/// What requests and notifications have in common.
+/// Method and parameters, which requests and notifications both have.
 pub(crate) struct Notification<'a> {
     pub(crate) method: Cow<'a, str>,
     params: Option<&'a RawValue>,
@@ -43,26 +42,26 @@ impl Id<'_> {
 }
 
 impl Notification<'_> {
-    /// The parameters as `T`, if they have its form. Leaving them out is the same as giving none.
+    /// The parameters as `T`, if they have its form. Absent parameters are an empty object.
     pub(crate) fn params<T: DeserializeOwned>(&self) -> Option<T> {
         serde_json::from_str(self.params.map_or("{}", RawValue::get)).ok()
     }
 }
 
 impl Call<'_> {
-    /// The version the request itself declares: what says that it belongs to the era without a handshake.
+    /// The version that the request declares itself; only requests of the stateless era do.
     pub(crate) fn version(&self) -> Option<ProtocolVersion> {
         self.meta.as_ref()?.protocol_version()
     }
 
-    /// What the request's metadata lacks to stand without a handshake.
+    /// Metadata fields that a request without a handshake needs and this one lacks.
     pub(crate) fn missing_metadata(&self) -> Vec<&'static str> {
         let none = RequestMetaObject::default();
         self.meta.as_ref().unwrap_or(&none).missing_required_keys(&ProtocolVersion::V_2026_07_28)
     }
 }
 
-/// A body that is no message, and the id that its refusal carries.
+/// The error for a body that is not a message, and the id of its response.
 pub(crate) struct InvalidMessage {
     pub(crate) error: ErrorData,
     pub(crate) id: Value,
@@ -93,7 +92,7 @@ struct Params<'a> {
     meta: Option<&'a RawValue>,
 }
 
-/// A key that is there, even with `null`: JSON-RPC tells a request from a notification by that.
+/// A key that is present, even with `null`: in JSON-RPC its presence makes a message a request.
 fn present<'de: 'a, 'a, D: Deserializer<'de>>(deserializer: D) -> Result<Option<&'a RawValue>, D::Error> {
     <&RawValue>::deserialize(deserializer).map(Some)
 }
@@ -142,7 +141,7 @@ fn params(given: Option<&RawValue>) -> Option<(Option<&RawValue>, Option<Request
     Some((Some(given), meta))
 }
 
-/// An integer or a text, in one spelling. What is spelled so already is passed on as it is.
+/// An integer or a text, in canonical form. An id that has this form already is not copied.
 fn id_of_request(id: &RawValue) -> Option<Id<'_>> {
     const DIGITS_SAFE: usize = 18;
     let text = id.get();
@@ -155,7 +154,7 @@ fn id_of_request(id: &RawValue) -> Option<Id<'_>> {
     serde_json::to_string(&id).ok().map(|json| Id(Cow::Owned(json)))
 }
 
-/// Why a body is no message. Slow, because nothing depends on its speed.
+/// Explains why a body is not a message. Slow, because nothing depends on its speed.
 fn invalid_message(body: &[u8]) -> InvalidMessage {
     let error = match serde_json::from_slice::<Value>(body) {
         Ok(_) => ErrorData::invalid_request("not a JSON-RPC 2.0 message of MCP", None),
@@ -164,7 +163,7 @@ fn invalid_message(body: &[u8]) -> InvalidMessage {
     InvalidMessage { error, id: id_for_error(body) }
 }
 
-/// The id for the refusal of a body that nobody has read: the caller's, where there is one of a legal kind.
+/// The id for an error response to a body that is not a message: its own id, if that has a valid type.
 pub(crate) fn id_for_error(body: &[u8]) -> Value {
     let id = match serde_json::from_slice::<Value>(body) {
         Ok(Value::Object(mut message)) => message.remove("id"),
@@ -173,7 +172,7 @@ pub(crate) fn id_for_error(body: &[u8]) -> Value {
     id.filter(|id| id.is_string() || id.is_i64() || id.is_u64()).unwrap_or(Value::Null)
 }
 
-/// JSON of a value that has no way to fail.
+/// JSON of a value whose serialization cannot fail.
 pub(crate) fn json_of(value: &impl Serialize) -> String {
     serde_json::to_string(value).unwrap_or_default()
 }

@@ -1,6 +1,6 @@
-//! MCP over HTTP as values: messages read, headers compared, replies and cached results made.
+//! MCP over HTTP as values: reads messages, compares headers, makes replies and cached results.
 //!
-//! Must not know which tools there are or how a connection is served.
+//! Must not know which tools exist or how a connection is served.
 
 pub(crate) mod cached_responses;
 pub(crate) mod headers;

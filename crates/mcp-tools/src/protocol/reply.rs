@@ -1,4 +1,4 @@
-//! An answer over HTTP: a status, and JSON that may share its larger part with other answers.
+//! HTTP responses: a status, and a JSON body that may share its larger part with other responses.
 //!
 //! Must not know MCP's methods or how a tool works.
 
@@ -17,7 +17,7 @@ use super::message::{Id, json_of};
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 
-/// A body in two pieces: what is the caller's own, and what everybody gets.
+/// A body in two pieces: the part with the caller's id, and the part that all callers share.
 pub(crate) struct Pieces {
     own: Bytes,
     shared: Bytes,
@@ -51,22 +51,21 @@ impl Body for Pieces {
     }
 }
 
-/// An answer.
 pub(crate) type Reply = Response<Pieces>;
 
-/// A result of JSON-RPC. `tail` is [`closed`]: the result and the brace that ends the message.
+/// A JSON-RPC result. `tail` comes from [`closed`]: the result and the brace that ends the message.
 pub(crate) fn result(id: &Id<'_>, tail: Bytes) -> Reply {
     let own = ["{\"jsonrpc\":\"2.0\",\"id\":", id.json(), ",\"result\":"].concat();
     json(StatusCode::OK, own.into(), tail)
 }
 
-/// A result as [`result`] wants it.
+/// A result followed by the brace that ends the message.
 pub(crate) fn closed(mut result: String) -> Bytes {
     result.push('}');
     result.into()
 }
 
-/// An error of JSON-RPC, with the caller's id as JSON where there is one.
+/// A JSON-RPC error, with the caller's id as JSON where there is one.
 pub(crate) fn error(status: StatusCode, id: Option<&str>, error: &ErrorData) -> Reply {
     let error = json_of(error);
     let own = match id {
@@ -76,12 +75,12 @@ pub(crate) fn error(status: StatusCode, id: Option<&str>, error: &ErrorData) -> 
     json(status, own.into(), Bytes::new())
 }
 
-/// The refusal of a body that nobody has read, with whatever id it has.
+/// A JSON-RPC error for a body that was not read as a message.
 pub(crate) fn refusal(status: StatusCode, id: &Value, reason: &ErrorData) -> Reply {
     error(status, Some(&id.to_string()), reason)
 }
 
-/// The message was taken; there is nothing to say.
+/// 202 Accepted without a body, for notifications.
 pub(crate) fn accepted() -> Reply {
     let mut reply = Response::new(Pieces { own: Bytes::new(), shared: Bytes::new() });
     *reply.status_mut() = StatusCode::ACCEPTED;

@@ -1,4 +1,4 @@
-//! Builds the registry that catalogue files declare, or reports everything that is wrong with them.
+//! Builds the registry that catalogue files declare, or reports every problem.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use crate::catalogue::file::{Declared, Document, ServiceFile, ToolFile, parse};
 use crate::catalogue::{Problems, Source, input_schema, parse_object};
 use crate::handler::{Handler, Service, Services};
 
-/// Builds the registry that `sources` declare, or says everything that is wrong with them.
+/// Builds the registry that `sources` declare, or reports every problem.
 pub(crate) fn build(sources: &[Source], instructions: Arc<str>) -> Result<Registry, Problems> {
     let mut problems = Problems::default();
     let documents: Vec<(&Source, Document)> =
@@ -42,7 +42,7 @@ pub(crate) fn build(sources: &[Source], instructions: Arc<str>) -> Result<Regist
     problems.into_result(|| Registry::new(tools, &instructions))
 }
 
-/// Whether a reason only tells that something is gone which a mistake took out.
+/// Whether a reason only follows from a key that was removed because of a mistake.
 fn follows(reason: &str, mistaken: &[String]) -> bool {
     const HANDLERS: [&str; 6] = ["text", "catalog", "server", "refuse", "sql", "http"];
     let names = |word: &str| {
@@ -62,14 +62,14 @@ fn follows(reason: &str, mistaken: &[String]) -> bool {
     })
 }
 
-/// The services of all files: a tool may use one that another file declares, and files may say the same twice.
+/// The services of all files: a tool may use a service of another file, and two files may declare the same one.
 fn build_services(documents: &[(&Source, Document)], problems: &mut Problems) -> Services {
     let mut services = Services::new();
     let mut seen: HashMap<&str, &ServiceFile> = HashMap::new();
     for (source, document) in documents {
         for Declared { line, mistaken, declaration: (name, file) } in &document.services {
             if !mistaken.is_empty() {
-                // It exists, so that tools which use it are not told that it does not.
+                // Keep the name, so that tools that use it are not reported as well.
                 services.insert(name.clone(), Service::unknown(name));
                 continue;
             }

@@ -1,4 +1,4 @@
-//! From declarations to the tools that clients see and call: the one place that knows catalogue and handlers.
+//! From declarations to the tools that clients see and call: the only module that knows catalogue and handlers.
 
 mod build;
 mod snapshot;

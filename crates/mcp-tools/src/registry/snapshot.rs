@@ -1,7 +1,7 @@
-//! The tools of one moment: immutable, shared, and the single source of `tools/list`, of the tool that lists tools, and of
+//! The tools at one time: immutable, shared, and the single source of `tools/list`, of the tool that lists tools, and of
 //! the tools that can be called.
 //!
-//! A reload replaces the whole registry; a call that began on the old one finishes on it. Must not know how a request
+//! A reload replaces the whole registry; a call that started on the old one finishes on it. Must not know how a request
 //! arrives.
 
 use std::collections::HashMap;
@@ -40,12 +40,12 @@ impl Registry {
         &self.tools
     }
 
-    /// The answers that are ready.
+    /// The results that are the same for every caller.
     pub(crate) fn cached(&self) -> &CachedResponses {
         &self.cached
     }
 
-    /// The answer of the tool that lists tools.
+    /// The result of the tool that lists tools.
     pub(crate) fn self_descriptions(&self) -> &[Value] {
         &self.self_descriptions
     }

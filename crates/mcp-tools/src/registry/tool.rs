@@ -79,13 +79,13 @@ impl Tool {
         &self.param_headers
     }
 
-    /// Makes the result ahead, where it is the same for every call. `tools` is what the list of all tools says.
+    /// Serializes the result in advance, if it is the same for every call. `tools` describes all tools.
     pub(super) fn prepare(&mut self, tools: &[Value]) {
         let result = self.handler.static_result(tools);
         self.static_result = result.map(|result| StaticResult::new(result, self.structured()));
     }
 
-    /// The answer, when it is the same for every call.
+    /// The result, if it is the same for every call.
     pub(crate) fn static_result(&self) -> Option<&StaticResult> {
         self.static_result.as_ref()
     }
@@ -97,7 +97,7 @@ impl Tool {
         })
     }
 
-    /// Runs the handler within the time a call may take. `tools` is what the list of all tools says.
+    /// Runs the handler within the time limit of a call. `tools` describes all tools.
     pub(crate) async fn run(&self, arguments: &Arguments, context: &Context, tools: &[Value]) -> ToolResult {
         match tokio::time::timeout(CALL_TIME_MAX, self.handler.run(arguments, context, tools)).await {
             Ok(result) => result,

@@ -1,4 +1,4 @@
-//! The TOML mirror of `[service.NAME]` and `[tool.http]`. Must not judge what they say.
+//! The TOML mirror of `[service.NAME]` and `[tool.http]`.
 
 use indexmap::IndexMap;
 use serde::Deserialize;
@@ -29,12 +29,12 @@ pub(crate) struct HttpFile {
     pub(crate) query: IndexMap<String, String>,
     /// The body; `"{parameter}"` alone keeps its type, and is left out when it is null.
     pub(crate) json: Option<toml::Value>,
-    /// The answer of the tool when the service accepts; the service's own answer when absent.
+    /// The result of the tool when the service succeeds; the service's response body when absent.
     pub(crate) result: Option<toml::Value>,
-    /// Moments computed from parameters; the moment of the call is `{now}`.
+    /// Times computed from parameters; the time of the call is `{now}`.
     #[serde(default, rename = "let")]
     pub(crate) moments: IndexMap<String, LetFile>,
-    /// What a parameter stands for when it is not given.
+    /// Values of parameters that are not given.
     #[serde(default)]
     pub(crate) defaults: IndexMap<String, toml::Value>,
     /// Parameters that must be given although the schema lets them be left out.
@@ -43,10 +43,10 @@ pub(crate) struct HttpFile {
     /// Regular expressions that whole values must match, by parameter. They are not part of the schema.
     #[serde(default)]
     pub(crate) patterns: IndexMap<String, String>,
-    /// Sums over the list that the service answers with, beside what `result` says.
+    /// Sums over the list that the service returns, added to `result`.
     #[serde(default)]
     pub(crate) totals: IndexMap<String, TotalFile>,
-    /// What to say when the service answers 404.
+    /// The error when the service responds with 404.
     pub(crate) not_found: Option<String>,
     pub(crate) timeout_ms: Option<u64>,
 }
@@ -59,7 +59,7 @@ pub(crate) struct TotalFile {
     pub(crate) by: Option<String>,
 }
 
-/// How a service is asked.
+/// The HTTP methods that a tool may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub(crate) enum HttpMethod {

@@ -1,4 +1,4 @@
-//! The key `include`: which files a catalogue wants read beside itself.
+//! The key `include`: the other files of a catalogue.
 
 use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue};

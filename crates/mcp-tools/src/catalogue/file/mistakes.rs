@@ -1,4 +1,4 @@
-//! Every mistake of one declaration at once: what cannot be read is noted with its key, taken out, and the rest is read again.
+//! Reads one declaration with all its mistakes: a value that cannot be read is recorded, removed, and the rest read again.
 //!
 //! A deserializer stops at the first mistake. Must not know what a declaration means.
 
@@ -6,10 +6,10 @@ use serde::Deserialize;
 use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue, Error, ValueDeserializer};
 
-/// A declaration with more mistakes than this is most likely something else.
+/// The most mistakes that are reported for one declaration.
 const MISTAKES_MAX: usize = 64;
 
-/// Where a value stands that was put in for a missing one; no text is that long.
+/// The span of a placeholder for a missing value; no text is that long.
 const NOWHERE: std::ops::Range<usize> = usize::MAX..usize::MAX;
 
 /// One mistake: where in the text, the key below the declaration (empty for the declaration itself), and what is wrong.
@@ -19,9 +19,9 @@ pub(crate) struct Mistake {
     pub(crate) reason: String,
 }
 
-/// What could be read of a declaration, with every mistake of the rest.
+/// The readable part of a declaration, and the mistakes of the rest.
 pub(crate) struct Read<T> {
-    /// Without the keys of the mistakes; nothing where too little is left.
+    /// Without the mistaken keys; `None` if too little is left.
     pub(crate) declaration: Option<T>,
     pub(crate) mistakes: Vec<Mistake>,
 }
@@ -48,7 +48,7 @@ pub(crate) fn read<T: for<'de> Deserialize<'de>>(mut value: Spanned<DeValue<'_>>
             path.push(Step::Key(name.to_owned()));
         }
         let key = spelled(&path);
-        // What was taken out is missing now: that is no mistake of its own.
+        // A removed value is missing now: that is no further mistake.
         let known = missing.is_some() && mistakes.iter().any(|mistake| mistake.key == key);
         if !known {
             let reason = match missing {
@@ -76,7 +76,7 @@ fn missing_field(message: &str) -> Option<&str> {
     message.strip_prefix("missing field `")?.strip_suffix('`')
 }
 
-/// The smallest part of the value whose key or text holds the place of the error.
+/// The path of the smallest value whose key or text contains the error.
 fn place_of(value: &Spanned<DeValue<'_>>, error: &Error) -> Vec<Step> {
     let Some(span) = error.span() else { return Vec::new() };
     let mut found = (usize::MAX, Vec::new());
@@ -136,7 +136,7 @@ fn spelled(path: &[Step]) -> String {
     text
 }
 
-/// Takes a part out, and what is empty without it. False where nothing could be taken out.
+/// Removes a part, and its container if that is empty then. False if there was nothing to remove.
 fn take_out(value: &mut Spanned<DeValue<'_>>, path: &[Step]) -> bool {
     let Some((last, rest)) = path.split_last() else { return false };
     let Some(holder) = part(value, rest) else { return false };
@@ -165,8 +165,8 @@ fn part<'a, 'i>(value: &'a mut Spanned<DeValue<'i>>, path: &[Step]) -> Option<&'
     }
 }
 
-/// Puts something in for a value that is missing, so that the rest can be read; where no plain value fits, the table
-/// that lacks it is taken out.
+/// Inserts a placeholder for a missing value, so that the rest can be read; if no plain value fits, removes the table that
+/// lacks it.
 fn fill<T: for<'de> Deserialize<'de>>(value: &mut Spanned<DeValue<'_>>, path: &[Step]) -> bool {
     let Some((Step::Key(name), rest)) = path.split_last() else { return false };
     let mut fillers =
@@ -184,7 +184,7 @@ fn fill<T: for<'de> Deserialize<'de>>(value: &mut Spanned<DeValue<'_>>, path: &[
     take_out(value, rest)
 }
 
-/// The first of the words that a refusal of the empty text names.
+/// The first variant that the error about an empty text lists.
 fn first_variant(message: &str) -> Option<String> {
     let listed = message.strip_prefix("unknown variant ``, expected ")?;
     listed.split('`').nth(1).map(str::to_owned)

@@ -1,6 +1,6 @@
 //! The TOML mirror of a catalogue file, and the reader that reports every mistake of it.
 //!
-//! Must not judge what a declaration means: handlers and the schema do.
+//! Must not validate what a declaration means: handlers and the schema do.
 
 mod document;
 mod http;

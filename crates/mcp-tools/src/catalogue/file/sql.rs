@@ -1,9 +1,9 @@
-//! The TOML mirror of `[tool.sql]`. Must not judge what it says.
+//! The TOML mirror of `[tool.sql]`.
 
 use indexmap::IndexMap;
 use serde::Deserialize;
 
-/// A question to a database.
+/// Statements for a database.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct SqlFile {
@@ -14,18 +14,18 @@ pub(crate) struct SqlFile {
     pub(crate) query: Option<String>,
     /// SQL for PostgreSQL where `query` would not do.
     pub(crate) postgres: Option<String>,
-    /// Rows of an answer, at most.
+    /// Rows of a result, at most.
     pub(crate) limit: Option<usize>,
-    /// Parameter that asks for fewer rows.
+    /// The parameter that sets a smaller number of rows.
     pub(crate) limit_from: Option<String>,
-    /// Parameter that says how many rows to skip.
+    /// The parameter that sets how many rows to skip.
     pub(crate) offset_from: Option<String>,
-    /// For pages by key: the column whose last value continues the list, and the key it is told under.
+    /// For pages by key: the column whose last value continues the list, and its key in the result.
     pub(crate) cursor: Option<CursorFile>,
-    /// What to say when there is no row.
+    /// The error when there is no row.
     pub(crate) not_found: Option<String>,
     pub(crate) timeout_ms: Option<u64>,
-    /// Computed columns that hold JSON, and that hold truth values: SQLite cannot tell.
+    /// Computed columns that hold JSON or booleans: SQLite has no declared type for them.
     #[serde(default)]
     pub(crate) json: Vec<String>,
     #[serde(default)]
@@ -38,14 +38,14 @@ pub(crate) struct SqlFile {
     pub(crate) values: IndexMap<String, LetFile>,
     #[serde(default)]
     pub(crate) require: Vec<RequireFile>,
-    /// Statements that run before the main query and answer nothing themselves.
+    /// Statements that run before the main query and return nothing.
     #[serde(default)]
     pub(crate) step: Vec<StepFile>,
     #[serde(default)]
     pub(crate) section: Vec<SectionFile>,
 }
 
-/// The form of an answer, or of a part of it.
+/// The form of a result, or of a part of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Shape {
@@ -76,11 +76,11 @@ pub(crate) struct CursorFile {
 pub(crate) enum LetFile {
     /// A pattern for LIKE ... ESCAPE '\' that finds the parameter's text anywhere, in lower case.
     Contains(String),
-    /// The moment a parameter names, in ISO 8601.
+    /// The time in a parameter, in ISO 8601.
     Time(TimeFile),
-    /// The moment as long before now as a parameter says.
+    /// Now minus the duration in a parameter.
     Before(BeforeFile),
-    /// The moment that many minutes before now.
+    /// Now minus that many minutes.
     MinutesAgo(u32),
     /// A JSON object of the parameters of these names that were given.
     Object(Vec<String>),
@@ -108,7 +108,7 @@ pub(crate) enum Unit {
     Days,
 }
 
-/// A statement that must yield a row, or nothing is done and `message` is the answer.
+/// A statement that must return a row; otherwise nothing is changed and `message` is the result.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RequireFile {
@@ -125,7 +125,7 @@ pub(crate) struct StepFile {
     pub(crate) postgres: Option<String>,
 }
 
-/// A part of the answer with a query of its own.
+/// A part of the result with a query of its own.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct SectionFile {

@@ -17,7 +17,7 @@ pub(crate) struct ToolFile {
     pub(crate) params: IndexMap<String, ParamFile>,
     /// The whole input schema as JSON text, instead of `params`.
     pub(crate) input_schema: Option<String>,
-    /// The output schema as JSON text: the answer then carries `structuredContent`.
+    /// The output schema as JSON text: the result then carries `structuredContent`.
     pub(crate) output_schema: Option<String>,
     pub(crate) text: Option<TextFile>,
     pub(crate) catalog: Option<CatalogFile>,
@@ -94,7 +94,7 @@ pub(crate) enum TextSource {
 #[serde(deny_unknown_fields)]
 pub(crate) struct CatalogFile {}
 
-/// What the process knows about itself.
+/// A report of the process about itself.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ServerFile {

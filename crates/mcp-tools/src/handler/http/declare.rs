@@ -1,4 +1,4 @@
-//! `[tool.http]` judged and compiled; every reason at once.
+//! Validates and compiles `[tool.http]`, with every error reported at once.
 //!
 //! Must not call anything.
 

@@ -1,7 +1,7 @@
 //! One HTTP/1.1 exchange on a connection of its own, over TCP or TLS, bounded in size.
 //!
-//! The caller bounds it in time. Redirects are not followed: they could lead away from the declared service. Must not know
-//! what the answer means.
+//! The caller sets the time limit. Redirects are not followed: they could lead away from the declared service. Must not
+//! know what the response means.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -20,8 +20,8 @@ use tokio_rustls::rustls::pki_types::ServerName;
 use super::service::Base;
 use crate::handler::context::Context;
 
-/// The largest answer.
-const ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// The largest response body.
+const RESPONSE_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// A request ready to be sent.
 pub(crate) struct Request<'a> {
@@ -33,7 +33,7 @@ pub(crate) struct Request<'a> {
     pub(crate) body: Option<String>,
 }
 
-/// Why there is no answer.
+/// Why an exchange failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ExchangeError {
     #[error("cannot connect: {0}")]
@@ -44,7 +44,7 @@ pub(crate) enum ExchangeError {
     TooLarge,
 }
 
-/// Sends a request and reads the whole answer.
+/// Sends a request and reads the whole response.
 pub(crate) async fn exchange(
     request: Request<'_>,
     context: &Context,
@@ -89,9 +89,9 @@ async fn send(
     }
     let body = Full::new(Bytes::from(request.body.unwrap_or_default()));
     let message = builder.body(body).map_err(connect)?;
-    let answer = sender.send_request(message).await.map_err(broken)?;
-    let status = answer.status();
-    match Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect().await {
+    let response = sender.send_request(message).await.map_err(broken)?;
+    let status = response.status();
+    match Limited::new(response.into_body(), RESPONSE_BYTES_MAX).collect().await {
         Ok(body) => Ok((status, body.to_bytes())),
         Err(error) if error.is::<LengthLimitError>() => Err(ExchangeError::TooLarge),
         Err(error) => Err(ExchangeError::Broken(error.to_string())),

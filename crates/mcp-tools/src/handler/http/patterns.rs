@@ -1,7 +1,7 @@
 //! `http.patterns`: what an argument must look like before it names a destination, a file or a user elsewhere.
 //!
-//! Encoding keeps an argument in its place of the URL; a pattern keeps out what the service itself would read as more
-//! than a name. Must not know the service.
+//! Encoding keeps an argument inside its part of the URL; a pattern refuses values that the service itself would interpret
+//! as more than a name. Must not know the service.
 
 use indexmap::IndexMap;
 use regex::{Regex, RegexBuilder};
@@ -17,7 +17,7 @@ pub(crate) struct Patterns(Vec<Pattern>);
 
 struct Pattern {
     name: String,
-    /// As declared, to be told.
+    /// As declared, for the error message.
     text: String,
     whole: Regex,
 }
@@ -48,7 +48,7 @@ impl Patterns {
         Patterns(patterns)
     }
 
-    /// The first argument that does not fit; the error is for the caller. What was not given has nothing to fit.
+    /// Refuses the first argument that does not match; the error is for the caller. An absent argument matches.
     pub(crate) fn check(&self, arguments: &Arguments) -> Result<(), String> {
         let unfit = self.0.iter().find(|pattern| {
             let value = arguments.get(&pattern.name);
@@ -65,7 +65,7 @@ impl Patterns {
 
 /// The whole value must match, also where the pattern has no anchors.
 fn whole(text: &str) -> Result<Regex, String> {
-    // Alone first: a pattern such as `a)|(b` must not escape from the group it is put in.
+    // Compile it alone first: a pattern such as `a)|(b` must not escape from its group.
     let limited = |text: &str| RegexBuilder::new(text).size_limit(COMPILED_BYTES_MAX).build();
     let compiled = limited(text).and_then(|_| limited(&format!(r"\A(?:{text})\z")));
     compiled.map_err(|error| {

@@ -22,7 +22,7 @@ pub(crate) fn target(
     let mut target = base.to_owned() + &path.fill(arguments, segment)?;
     let mut mark = '?';
     for (key, template) in query {
-        // A parameter that was not given is not asked about.
+        // Leave out a parameter that was not given.
         if template.names().any(|name| arguments.get(name).is_null()) {
             continue;
         }
@@ -34,7 +34,7 @@ pub(crate) fn target(
     Ok(target)
 }
 
-/// A value as one segment of a path: it cannot add a segment, nor climb out of its place.
+/// A value as one path segment: it can neither add a segment nor move up with `..`.
 fn segment(name: &str, value: &Value) -> Result<String, String> {
     if value.is_null() {
         return Err(format!("Please give {name}: it is needed here."));

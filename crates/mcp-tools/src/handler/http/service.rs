@@ -1,4 +1,4 @@
-//! The services `http` tools may call, as the operator configured them.
+//! The services that `http` tools may call, as the operator configured them.
 //!
 //! Must not call anything.
 
@@ -11,7 +11,7 @@ use crate::catalogue::file::ServiceFile;
 /// Services by name.
 pub(crate) type Services = IndexMap<String, Service>;
 
-/// A service: where it is, if the operator said so.
+/// A service, with its address if the operator configured one.
 #[derive(Debug, Clone)]
 pub(crate) struct Service {
     pub(crate) name: String,
@@ -59,7 +59,7 @@ impl Base {
 }
 
 impl Service {
-    /// Reads what the environment says about a service.
+    /// Reads the settings of a service from the environment.
     pub(crate) fn build(name: &str, file: &ServiceFile) -> Result<Service, String> {
         let url = match (&file.base_url, &file.base_url_env) {
             (Some(url), None) => Some(url.clone()),
@@ -91,7 +91,7 @@ impl Service {
         Service { name: name.to_owned(), base: None, authorization: None, variable: None }
     }
 
-    /// What to say when the operator has not said where the service is.
+    /// The error when the operator has not configured the service's address.
     pub(crate) fn unset(&self) -> String {
         let variable = self.variable.as_deref().unwrap_or("base_url");
         format!(

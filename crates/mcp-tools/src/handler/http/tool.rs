@@ -23,7 +23,7 @@ use crate::handler::context::Context;
 use crate::handler::result::{Content, ToolResult};
 use crate::handler::template::Template;
 
-/// The name of the moment of the call.
+/// The name of the time of the call.
 pub(crate) const NOW: &str = "now";
 
 /// A compiled `[tool.http]`.
@@ -159,7 +159,7 @@ impl HttpTool {
         }
     }
 
-    /// An action may have happened although nobody heard of it.
+    /// A warning for tools that write: the service may have executed a call that has no response.
     fn unknown_outcome(&self) -> &'static str {
         if self.read_only {
             ""

@@ -1,4 +1,4 @@
-//! A list of records that a service answers with, added up.
+//! Sums over the list of records that a service returns.
 //!
 //! Must not know the service.
 
@@ -8,7 +8,7 @@ use serde_json::{Map, Number, Value};
 use crate::catalogue::file::TotalFile;
 use crate::handler::template::plain;
 
-/// The totals of a list of objects; nothing when the service answered something else.
+/// The totals of a list of objects; `None` when the service returned something else.
 pub(crate) fn add_up(answered: &Value, totals: &IndexMap<String, TotalFile>) -> Option<Map<String, Value>> {
     let records: Vec<&Map<String, Value>> =
         answered.as_array()?.iter().map(Value::as_object).collect::<Option<_>>()?;

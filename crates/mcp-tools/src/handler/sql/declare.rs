@@ -1,6 +1,6 @@
-//! `[tool.sql]` judged and compiled; every reason at once.
+//! Validates and compiles `[tool.sql]`, with every error reported at once.
 //!
-//! Must not run anything: whether tables exist is known only beside a database.
+//! Must not run anything: only a database can show whether tables exist.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -163,7 +163,7 @@ impl Builder<'_> {
                 if not_found.is_some() {
                     self.reasons.push("sql.not_found: an empty page is an answer".into());
                 }
-                // The statement itself is judged alone first: half of a statement could hide in a subquery.
+                // Parse the statement alone first: inside the subquery, half a statement could go unnoticed.
                 if let Err(reason) = SqlText::parse(query) {
                     return self.reasons.push(format!("sql.query: {reason}"));
                 }
@@ -236,7 +236,7 @@ impl Builder<'_> {
         Some(Rendered { text: rendered.into(), names })
     }
 
-    /// Both dialects of one query make the same mistakes; telling them once is enough.
+    /// Both dialects of a query can have the same mistake; it is reported once.
     fn report(&mut self, reason: String) {
         if !self.reasons.contains(&reason) {
             self.reasons.push(reason);

@@ -35,7 +35,7 @@ pub(crate) struct Query {
 
 /// What the rows of a query are for.
 pub(crate) enum Role {
-    /// Must yield a row, or the message is the answer.
+    /// Must return a row, or the message is the result.
     Require(Template),
     Step,
     Count,

@@ -50,12 +50,12 @@ impl SqlTool {
         Batch { access: self.access, time_max: self.time_max, statements: statements.collect() }
     }
 
-    /// The database this tool asks.
+    /// The name of the database that this tool uses.
     pub(crate) fn database(&self) -> &str {
         &self.database
     }
 
-    /// Whether every statement could run on `database`; says which could not, and why.
+    /// The statements that `database` would refuse, with its reasons.
     pub(crate) async fn check(&self, database: &Database) -> Vec<String> {
         let mut reasons = Vec::new();
         for query in &self.queries {

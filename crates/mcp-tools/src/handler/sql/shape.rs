@@ -1,6 +1,6 @@
-//! Rows become an answer in the shape clients know.
+//! Turns rows into a result of the declared shape.
 //!
-//! Must not know the statements the rows came from.
+//! Must not know the statements that returned the rows.
 
 use serde_json::{Map, Value, json};
 

@@ -1,11 +1,11 @@
 //! SQL text with named values (`:name`), turned into the numbered form of a dialect.
 //!
-//! Quoted text, quoted names and comments are left alone, so a value is only ever bound where the declaration names it.
-//! Must not know which names exist or what they hold.
+//! Quoted text, quoted names and comments stay unchanged, so a value is bound only where the declaration names it. Must
+//! not know which names exist or what they hold.
 
 use crate::database::Dialect;
 
-/// A statement cut at its named values.
+/// A statement split at its named values.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SqlText {
     pieces: Vec<Piece>,
@@ -17,7 +17,7 @@ enum Piece {
     Name(String),
 }
 
-/// The type a value is bound as; PostgreSQL is told by a cast.
+/// The type a value is bound as; for PostgreSQL it becomes a cast.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     Text,
@@ -42,7 +42,7 @@ impl Kind {
 }
 
 impl SqlText {
-    /// Cuts `sql` at its names. One statement only: a second one could never be bound or limited.
+    /// Splits `sql` at its names. One statement only: a second one could not be bound or limited.
     pub(crate) fn parse(sql: &str) -> Result<SqlText, String> {
         let sql = sql.trim().trim_end_matches(';').trim_end();
         if sql.is_empty() {

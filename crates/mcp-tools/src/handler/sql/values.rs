@@ -1,4 +1,4 @@
-//! The values a call binds: its parameters, and what the declaration computes from them.
+//! The values that a call binds: its parameters, and values computed from them.
 //!
 //! Must not know the statements they go into.
 
@@ -17,7 +17,7 @@ use crate::handler::argument::{canonical, integer, time_before};
 /// Names that every statement may use.
 const NOW: &str = "now";
 const UUID: &str = "uuid";
-/// Names that the main query of a page is given.
+/// Names that the main query of a page receives.
 pub(crate) const LIMIT: &str = "_limit";
 pub(crate) const OFFSET: &str = "_offset";
 
@@ -25,11 +25,11 @@ pub(crate) const OFFSET: &str = "_offset";
 pub(crate) struct Definitions {
     params: IndexMap<String, Kind>,
     computed: IndexMap<String, LetFile>,
-    /// Whether a statement asks for an identifier: randomness is not free.
+    /// Whether a statement uses `:uuid`: random bytes cost time.
     uses_uuid: bool,
 }
 
-/// How many rows the main query may answer.
+/// How many rows the main query may return.
 pub(crate) struct Limit {
     pub(crate) rows: usize,
     pub(crate) rows_from: Option<String>,
@@ -62,7 +62,7 @@ impl Definitions {
         Definitions { params: params.collect(), computed, uses_uuid: false }
     }
 
-    /// Takes note of the names that the statements use.
+    /// Records the names that the statements use.
     pub(crate) fn note_uses<'a>(&mut self, mut names: impl Iterator<Item = &'a str>) {
         self.uses_uuid = names.any(|name| name == UUID);
     }
@@ -169,7 +169,7 @@ fn check_bindable(name: &str, kind: Kind, value: &Value) -> Result<(), String> {
         Value::String(text) if text.contains('\0') => {
             Err(format!("{name}: must not contain a NUL character"))
         }
-        // It would be bound as if it had not been given.
+        // Otherwise it would be bound as if it were absent.
         Value::Number(number) if kind == Kind::Integer && integer(value).is_none() => {
             Err(format!("{name}: {number} does not fit in 64 bits"))
         }
@@ -187,7 +187,7 @@ fn requested_rows(arguments: &Arguments, param: Option<&str>) -> Option<usize> {
     Some(usize::try_from(value.max(0)).unwrap_or(usize::MAX))
 }
 
-/// A pattern for `LIKE ... ESCAPE '\'` in which nothing of the text is a wildcard.
+/// A pattern for `LIKE ... ESCAPE '\'` without wildcards from the text.
 fn pattern(value: &Value) -> Bind {
     let Value::String(text) = value else { return Bind::Null };
     let mut pattern = String::from("%");
