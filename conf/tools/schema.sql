@@ -1,3 +1,4 @@
+-- attach: swf doma_panda
 -- The tables the built-in catalogue reads, in SQL that both SQLite and PostgreSQL take. In production they exist already:
 -- this script is for the embedded database and trials. A word between two at-signs is the dialect's own numbered key.
 

@@ -39,7 +39,7 @@ const TOOLS_MAY_IMPORT: &[(&str, &[&str])] = &[
     ("catalogue", &[]),
     ("database", &["tls"]),
     ("handler", &["call_log", "tls", "catalogue", "database"]),
-    ("protocol", &["handler"]),
+    ("protocol", &["catalogue", "handler"]),
     ("registry", &["call_log", "catalogue", "database", "handler", "protocol"]),
     ("service", &["call_log", "handler", "protocol", "registry"]),
     ("http", &["protocol", "service"]),

@@ -5,7 +5,7 @@ use std::error::Error;
 use bytes::Bytes;
 use hyper::HeaderMap;
 
-use crate::catalogue::{BUILTIN_INSTRUCTIONS, builtin_sources};
+use crate::catalogue::{self, builtin_sources};
 use crate::database::Databases;
 use crate::handler::Context;
 use crate::protocol::message;
@@ -28,8 +28,8 @@ pub struct Answered {
 impl InProcess {
     /// A server that writes no log.
     pub fn new() -> Result<InProcess, Box<dyn Error>> {
-        let registry = registry::build(&builtin_sources(), BUILTIN_INSTRUCTIONS.into())
-            .map_err(|problems| problems.to_string())?;
+        let registry =
+            registry::build(&builtin_sources(), None).map_err(|problems| catalogue::listed(&problems))?;
         let context = Context::without_log(Databases::open(&[])?);
         Ok(InProcess { view: Shared::new(registry, context).view() })
     }
@@ -37,8 +37,9 @@ impl InProcess {
     /// The same process with the tools that `text` declares, or why they are refused.
     #[cfg(test)]
     pub(crate) fn with_catalogue(&self, text: &str) -> Result<InProcess, String> {
-        let source = crate::catalogue::Source { name: "any.toml".into(), text: text.into(), included: false };
-        let registry = registry::build(&[source], "".into()).map_err(|problems| problems.to_string())?;
+        let source = catalogue::Source::new("any.toml", text, false);
+        let registry =
+            registry::build(&[source], Some("".into())).map_err(|problems| catalogue::listed(&problems))?;
         let context = std::sync::Arc::clone(&self.view.context);
         Ok(InProcess { view: View { registry: registry.into(), context } })
     }

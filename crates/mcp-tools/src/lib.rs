@@ -30,7 +30,8 @@ pub fn main() -> std::process::ExitCode {
 /// Checks the text of one catalogue file: its tool names, or every problem. For fuzzing.
 #[doc(hidden)]
 pub fn judge_catalogue(text: &str) -> Result<Vec<String>, String> {
-    let source = catalogue::Source { name: "fuzz.toml".into(), text: text.into(), included: false };
-    let registry = registry::build(&[source], "".into()).map_err(|problems| problems.to_string())?;
+    let source = catalogue::Source::new("fuzz.toml", text, false);
+    let registry =
+        registry::build(&[source], Some("".into())).map_err(|problems| catalogue::listed(&problems))?;
     Ok(registry.tools().iter().map(|tool| tool.name().to_owned()).collect())
 }

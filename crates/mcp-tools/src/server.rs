@@ -11,10 +11,11 @@ use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::call_log;
-use crate::catalogue::Problems;
+use crate::catalogue::listed;
 use crate::connections::Connections;
 use crate::registry::{Registry, Tool};
 use crate::service::Shared;
+use mcp_host::diagnostics::Diagnostics;
 use mcp_host::process::keep_memory_private;
 use mcp_host::sd_notify::{State, notify, watchdog_interval};
 use mcp_host::socket::{BindError, BoundSocket, SocketFile, bind_unix};
@@ -45,7 +46,7 @@ pub(crate) enum ServeError {
 pub(crate) async fn serve(
     socket: &Path,
     shared: Arc<Shared>,
-    reload: impl Fn() -> Result<Registry, Problems>,
+    reload: impl Fn() -> Result<Registry, Diagnostics>,
 ) -> Result<(), ServeError> {
     // The environment may hold the passwords of databases.
     keep_memory_private().map_err(|source| ServeError::Io { action: "keep memory private", source })?;
@@ -117,7 +118,7 @@ async fn watchdog_tick(alive: &mut Option<tokio::time::Interval>) {
     }
 }
 
-fn apply(shared: &Shared, rebuilt: Result<Registry, Problems>) {
+fn apply(shared: &Shared, rebuilt: Result<Registry, Diagnostics>) {
     match rebuilt {
         Ok(registry) => {
             let changed = changed(&shared.registry(), &registry);
@@ -128,7 +129,7 @@ fn apply(shared: &Shared, rebuilt: Result<Registry, Problems>) {
         Err(problems) => {
             call_log::event(
                 "reload_refused",
-                &format!("the running catalogue stays; {}:\n{problems}", problems.counted()),
+                &format!("the running catalogue stays; {problems}:\n{}", listed(&problems)),
             );
         }
     }

@@ -291,7 +291,7 @@ async fn call_tool(view: &View, params: CallToolRequestParams, era: Era) -> Resu
             record(view, tool, begun, Outcome::Ok, static_result.rows);
             return Ok(static_result.wire.get(era));
         }
-        (Ok(arguments), None) => tool.run(&arguments, &view.context, registry.self_descriptions()).await,
+        (Ok(arguments), None) => tool.run(&arguments, &view.context, registry.self_description()).await,
     };
     record(view, tool, begun, result.outcome, result.rows);
     Ok(closed(serialize_for(call_tool_result(result, tool.structured()).into(), era)))

@@ -31,6 +31,32 @@ fn check(catalogue: &str, expected: &[&str]) {
     assert_eq!(*count, format!("{} problem{}", expected.len(), if expected.len() == 1 { "" } else { "s" }));
 }
 
+// Requirement: name, title, version and instructions of the server come from the catalogue.
+#[test]
+fn server_identity_comes_from_the_catalogue() {
+    let home = tempfile::tempdir().expect("a directory");
+    let table = "[server]\nname = \"bench\"\ntitle = \"A bench\"\nversion = \"7\"\ninstructions = \"Call greeting.\"\n";
+    let file = write(home.path(), "c.toml", &format!("{table}{GREETING}"));
+    let initialize = json!({ "protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": { "name": "t", "version": "0" } });
+    let result = Server::start(&["--catalog", &file]).ask("initialize", initialize.clone());
+    let expected = json!({ "name": "bench", "title": "A bench", "version": "7" });
+    assert_eq!(result["result"]["serverInfo"], expected);
+    assert_eq!(result["result"]["instructions"], "Call greeting.");
+
+    let instructions = write(home.path(), "i.txt", "From the command line.");
+    let server = Server::start(&["--catalog", &file, "--instructions", &instructions]);
+    assert_eq!(server.ask("initialize", initialize)["result"]["instructions"], "From the command line.");
+}
+
+#[test]
+fn server_identity_with_mistakes_is_refused() {
+    check(
+        &format!("[server]\nname = \" \"\n{GREETING}"),
+        &["c.toml:1: server: name: is empty; clients know the server by it"],
+    );
+    check(&format!("server = 1\n{GREETING}"), &["c.toml:1: server: must be written as [server]"]);
+}
+
 #[test]
 fn tells_every_problem_at_once() {
     check(
@@ -202,7 +228,7 @@ fn a_tool_that_only_reads_must_not_write() {
 #[test]
 fn refuses_files_that_are_not_catalogues() {
     check("tool = 3", &["c.toml:1: tool: must be written as [[tool]]"]);
-    check("\ntols = []", &["c.toml:2: tols: is not a known key (known: include, tool, service)"]);
+    check("\ntols = []", &["c.toml:2: tols: is not a known key (known: include, server, tool, service)"]);
     check(&format!("{GREETING}{GREETING}"), &["c.toml:8: tool.greeting: is declared twice"]);
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Must not hold tools of its own: everything comes from `conf/tools/`.
 
-use super::file::includes;
+use super::file::{ServerFile, includes, parse};
 use super::source::Source;
 
 /// The instructions text, byte for byte as in the shipped file.
@@ -25,16 +25,18 @@ const FILES: &[(&str, &str)] = &[
 
 /// The files that `conf/tools/swf.toml` includes, in its order, which is that of `tools/list`.
 pub(crate) fn builtin_sources() -> Vec<Source> {
-    let source = |name: &str, text: &str| Source {
-        name: format!("builtin:{name}"),
-        text: text.to_owned(),
-        included: true,
-    };
+    let source = |name: &str, text: &str| Source::new(format!("builtin:{name}"), text, true);
     includes(CATALOGUE)
         .iter()
         .filter_map(|(_, name)| FILES.iter().find(|(file, _)| file == name))
         .map(|(name, text)| source(name, text))
         .collect()
+}
+
+/// The identity for a catalogue that declares none.
+pub(crate) fn builtin_server() -> Option<ServerFile> {
+    let declared = |source: Source| parse(&source, &mut Vec::new()).server.map(|server| server.declaration);
+    builtin_sources().into_iter().find_map(declared)
 }
 
 #[cfg(test)]

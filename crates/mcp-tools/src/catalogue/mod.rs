@@ -4,15 +4,15 @@
 
 mod builtin;
 pub(crate) mod file;
-mod problem;
+mod identity;
 #[cfg(test)]
 mod proptests;
 mod read;
 mod schema;
 mod source;
 
-pub(crate) use builtin::{BUILTIN_INSTRUCTIONS, builtin_sources};
-pub(crate) use problem::{Problem, Problems, counted};
+pub(crate) use builtin::{BUILTIN_INSTRUCTIONS, builtin_server, builtin_sources};
+pub(crate) use identity::Identity;
 pub(crate) use read::read_catalogue;
 pub(crate) use schema::{Arguments, Input, Param, input_schema, parse_object};
-pub(crate) use source::Source;
+pub(crate) use source::{Source, listed, read_text, unreadable};

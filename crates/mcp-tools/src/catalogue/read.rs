@@ -2,31 +2,30 @@
 
 use std::path::Path;
 
-use super::file::includes;
-use super::problem::Problem;
-use super::source::Source;
+use mcp_host::diagnostics::Diagnostic;
 
-/// Reads a catalogue file and then those that it includes, in their order and relative to its folder. A file that cannot
-/// be read becomes a problem at the line that names it.
-pub(crate) fn read_catalogue(path: &Path, problems: &mut Vec<Problem>) -> Vec<Source> {
-    let source = match Source::read(path) {
-        Ok(source) => source,
-        Err(problem) => {
-            problems.push(problem);
+use super::file::includes;
+use super::source::{Source, read_text, unreadable};
+
+/// Reads a catalogue file and then those that it includes, in their order and relative to its folder. An included file
+/// that cannot be read is a problem at the line that names it.
+pub(crate) fn read_catalogue(path: &Path, problems: &mut Vec<Diagnostic>) -> Vec<Source> {
+    let source = match read_text(path) {
+        Ok(text) => Source::new(path, text, false),
+        Err(reason) => {
+            problems.push(unreadable(path, reason));
             return Vec::new();
         }
     };
     let folder = path.parent().unwrap_or(Path::new(""));
     let mut named = Vec::new();
-    for (line, name) in includes(&source.text) {
-        match Source::read(&folder.join(&name)) {
-            Ok(source) => named.push(Source { included: true, ..source }),
-            Err(Problem { file, reason, .. }) => problems.push(Problem {
-                file: source.name.clone(),
-                line: Some(line),
-                key: "include".into(),
-                reason: format!("{file} {reason}"),
-            }),
+    for (at, name) in includes(&source.text) {
+        let file = folder.join(&name);
+        match read_text(&file) {
+            Ok(text) => named.push(Source::new(&file, text, true)),
+            Err(reason) => {
+                problems.push(source.problem(at, "include", &format!("{} {reason}", file.display())));
+            }
         }
     }
     named.insert(0, source);

@@ -1,25 +1,44 @@
-//! One catalogue file as text, with its name.
-//!
-//! Must not know what a declaration means.
+//! One catalogue file as text, with its name and the positions of its lines.
 
 use std::path::Path;
 
-use super::problem::Problem;
+use mcp_host::diagnostics::{Diagnostic, Diagnostics, Lines, Location, plain};
 
-/// One catalogue file: where it came from, and its text.
+/// One catalogue file.
 pub(crate) struct Source {
-    pub(crate) name: String,
     pub(crate) text: String,
-    /// Whether another file named it. Such a file includes no further ones.
+    /// Whether another file includes this one. Such a file includes no further ones.
     pub(crate) included: bool,
+    lines: Lines,
 }
 
 impl Source {
-    /// Reads one file, whatever it is for.
-    pub(crate) fn read(path: &Path) -> Result<Source, Problem> {
-        match std::fs::read_to_string(path) {
-            Ok(text) => Ok(Source { name: path.display().to_string(), text, included: false }),
-            Err(error) => Err(Problem::unread(path.display().to_string(), &error)),
-        }
+    pub(crate) fn new(name: impl AsRef<Path>, text: impl Into<String>, included: bool) -> Source {
+        let text = text.into();
+        let lines = Lines::new(name.as_ref(), &text);
+        Source { text, included, lines }
     }
+
+    /// A problem at a byte offset of this file. Tabs and line breaks of a value become spaces.
+    pub(crate) fn problem(&self, offset: usize, key: &str, reason: &str) -> Diagnostic {
+        let one_line = |text: &str| plain(&text.replace(['\n', '\t'], " "));
+        let location = Some(self.lines.location(offset));
+        Diagnostic { location, key: one_line(key), reason: one_line(reason), ..Diagnostic::default() }
+    }
+}
+
+/// Every problem on a line of its own.
+pub(crate) fn listed(problems: &Diagnostics) -> String {
+    problems.problems.iter().map(Diagnostic::to_string).collect::<Vec<_>>().join("\n")
+}
+
+/// Reads a text file; the error is a reason without the file's name.
+pub(crate) fn read_text(path: &Path) -> Result<String, String> {
+    std::fs::read_to_string(path).map_err(|error| format!("cannot be read: {error}"))
+}
+
+/// The problem of a file that cannot be read.
+pub(crate) fn unreadable(path: &Path, reason: String) -> Diagnostic {
+    let location = Some(Location { file: path.to_owned(), line: None, column: None });
+    Diagnostic { location, key: "file".into(), reason, ..Diagnostic::default() }
 }

@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use crate::catalogue::{BUILTIN_INSTRUCTIONS, Problem, Problems, Source, builtin_sources, read_catalogue};
+use mcp_host::diagnostics::{Diagnostic, Diagnostics};
+
+use crate::catalogue::{Source, builtin_sources, read_catalogue, read_text, unreadable};
 use crate::database::{Address, AddressError, Databases};
 use crate::registry::{self, Registry};
 
@@ -29,8 +31,8 @@ impl Files {
     }
 
     /// Reads and validates all files.
-    pub(crate) fn load(&self) -> Result<Registry, Problems> {
-        let mut problems: Vec<Problem> = Vec::new();
+    pub(crate) fn load(&self) -> Result<Registry, Diagnostics> {
+        let mut problems: Vec<Diagnostic> = Vec::new();
         let mut sources: Vec<Source> = Vec::new();
         for path in &self.catalog {
             if path.as_path() == Path::new(BUILTIN) {
@@ -42,17 +44,14 @@ impl Files {
         if self.catalog.is_empty() {
             sources = builtin_sources();
         }
-        let instructions = match &self.instructions {
-            None => BUILTIN_INSTRUCTIONS.to_owned(),
-            Some(path) => Source::read(path).map(|source| source.text).unwrap_or_else(|problem| {
-                problems.push(problem);
-                String::new()
-            }),
-        };
+        let instructions = self
+            .instructions
+            .as_ref()
+            .and_then(|path| read_text(path).map_err(|reason| problems.push(unreadable(path, reason))).ok());
         if problems.is_empty() {
-            registry::build(&sources, instructions.into())
+            registry::build(&sources, instructions.map(Into::into))
         } else {
-            Err(problems.into())
+            Err(Diagnostics { problems, warnings: Vec::new() })
         }
     }
 }

@@ -17,7 +17,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 use tokio::runtime::{Builder, Runtime};
 
-use crate::catalogue::{Problems, counted};
+use crate::catalogue::listed;
 use crate::database::{Databases, Dialect, demo_script, schema_script};
 use crate::handler::Context;
 use crate::protocol::cached_responses::{call_tool_result, indented};
@@ -25,6 +25,7 @@ use crate::registry::{Registry, Tool};
 use crate::server;
 use crate::service::Shared;
 use input::{DatabaseFlags, Files};
+use mcp_host::diagnostics::{Diagnostics, count};
 use mcp_host::manual::Manual;
 
 const REFUSED: u8 = 1;
@@ -149,12 +150,12 @@ pub(crate) fn main() -> ExitCode {
 
 /// Why a command could not run.
 enum CommandError {
-    Problems(Problems),
+    Problems(Diagnostics),
     Other(Box<dyn std::error::Error>),
 }
 
-impl From<Problems> for CommandError {
-    fn from(problems: Problems) -> CommandError {
+impl From<Diagnostics> for CommandError {
+    fn from(problems: Diagnostics) -> CommandError {
         CommandError::Problems(problems)
     }
 }
@@ -167,7 +168,8 @@ impl CommandError {
     fn report(&self) -> ExitCode {
         match self {
             CommandError::Problems(problems) => {
-                eprintln!("{problems}\nmcp-tools: {} in the files; nothing was started", problems.counted());
+                let listed = listed(problems);
+                eprintln!("{listed}\nmcp-tools: {problems} in the files; nothing was started");
             }
             CommandError::Other(error) => {
                 let mut text = error.to_string();
@@ -206,7 +208,7 @@ fn check(files: &Files, databases: &DatabaseFlags) -> Result<ExitCode, CommandEr
     let registry = match files.load() {
         Ok(registry) => registry,
         Err(problems) => {
-            print_line(format_args!("{problems}\n{}", problems.counted()));
+            print_line(format_args!("{}\n{problems}", listed(&problems)));
             return Ok(ExitCode::from(REFUSED));
         }
     };
@@ -225,7 +227,7 @@ fn check(files: &Files, databases: &DatabaseFlags) -> Result<ExitCode, CommandEr
         print_line(format_args!("OK: {} tools", registry.tools().len()));
         return Ok(ExitCode::SUCCESS);
     }
-    print_line(format_args!("{}\n{}", unfit.join("\n"), counted(unfit.len())));
+    print_line(format_args!("{}\n{}", unfit.join("\n"), count(unfit.len(), "problem")));
     Ok(ExitCode::from(REFUSED))
 }
 
@@ -276,7 +278,7 @@ fn call(name: &str, json: &str, files: &Files, databases: &DatabaseFlags) -> Res
     };
     let context = Context::new(databases.open().map_err(other)?);
     let result = match tool.accept(arguments) {
-        Ok(arguments) => runtime()?.block_on(tool.run(&arguments, &context, registry.self_descriptions())),
+        Ok(arguments) => runtime()?.block_on(tool.run(&arguments, &context, registry.self_description())),
         Err(refused) => refused,
     };
     let result = call_tool_result(result, tool.structured());

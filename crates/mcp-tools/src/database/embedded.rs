@@ -13,8 +13,12 @@ use super::sqlite::Sqlite;
 const SCHEMA: &str = include_str!("../../../../conf/tools/schema.sql");
 const DEMO: &str = include_str!("../../../../conf/tools/demo.sql");
 
-/// The PanDA tables live in a schema of their own.
-const PANDA: &str = "doma_panda";
+/// The first line of the schema names the database's file and the schema that lives in a file of its own.
+fn schema() -> (&'static str, &'static str, &'static str) {
+    let (first, tables) = SCHEMA.split_once('\n').unwrap_or_default();
+    let (file, attached) = first.trim_start_matches("-- attach: ").split_once(' ').unwrap_or_default();
+    (file, attached, tables)
+}
 
 /// Opens a new database in memory with the demonstration data; every call gives another one.
 pub(crate) fn open() -> Result<Sqlite, AddressError> {
@@ -22,17 +26,18 @@ pub(crate) fn open() -> Result<Sqlite, AddressError> {
     let name = getrandom::u64().map_err(|error| AddressError::Sqlite(error.to_string()))?;
     // The connections of this process share a database of this virtual file system; it ends with the last of them.
     let main = format!("file:/main-{name:016x}?vfs=memdb");
-    let panda = format!("file:/panda-{name:016x}?vfs=memdb");
+    let (_, attached, tables) = schema();
+    let second = format!("file:/{attached}-{name:016x}?vfs=memdb");
     let connect = move || {
         let flags =
             OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_URI;
         let connection = Connection::open_with_flags(&main, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
-        connection.execute(&format!("ATTACH ?1 AS {PANDA}"), [&panda])?;
+        connection.execute(&format!("ATTACH ?1 AS {attached}"), [&second])?;
         Ok(connection)
     };
     let first = connect().map_err(failed)?;
     let now = Timestamp::now();
-    first.execute_batch(&filled(SCHEMA, Dialect::Sqlite, now)).map_err(failed)?;
+    first.execute_batch(&filled(tables, Dialect::Sqlite, now)).map_err(failed)?;
     first.execute_batch(&filled(DEMO, Dialect::Sqlite, now)).map_err(failed)?;
     let sqlite = Sqlite::new(connect);
     sqlite.keep(first).map_err(failed)?;
@@ -41,11 +46,12 @@ pub(crate) fn open() -> Result<Sqlite, AddressError> {
 
 /// The script that makes the tables.
 pub(crate) fn schema_script(dialect: Dialect) -> String {
+    let (file, attached, tables) = schema();
     let before = match dialect {
-        Dialect::Sqlite => format!("ATTACH 'swf.{PANDA}.db' AS {PANDA};\n"),
-        Dialect::Postgres => format!("CREATE SCHEMA IF NOT EXISTS {PANDA};\nSET TimeZone = 'UTC';\n"),
+        Dialect::Sqlite => format!("ATTACH '{file}.{attached}.db' AS {attached};\n"),
+        Dialect::Postgres => format!("CREATE SCHEMA IF NOT EXISTS {attached};\nSET TimeZone = 'UTC';\n"),
     };
-    before + &filled(SCHEMA, dialect, Timestamp::UNIX_EPOCH)
+    before + &filled(tables, dialect, Timestamp::UNIX_EPOCH)
 }
 
 /// The script that fills them as if now were `now`.

@@ -7,6 +7,7 @@ mod context;
 mod http;
 mod report;
 mod result;
+mod self_description;
 mod sql;
 mod template;
 
@@ -17,6 +18,7 @@ use serde_json::Value;
 pub(crate) use context::Context;
 pub(crate) use http::{Service, Services};
 pub(crate) use result::{Content, ToolResult};
+pub(crate) use self_description::SelfDescription;
 
 use crate::call_log::Outcome;
 use crate::catalogue::file::{ServerReport, TextFile, TextSource, ToolFile};
@@ -85,13 +87,18 @@ impl Handler {
         }
     }
 
-    /// Runs a call. `tools` describes all tools.
-    pub(crate) async fn run(&self, arguments: &Arguments, context: &Context, tools: &[Value]) -> ToolResult {
+    /// Runs a call.
+    pub(crate) async fn run(
+        &self,
+        arguments: &Arguments,
+        context: &Context,
+        server: &SelfDescription,
+    ) -> ToolResult {
         match self {
-            Handler::Text(text) => text_answer(text),
-            Handler::Catalog => catalog_answer(tools),
+            Handler::Text(text) => text_result(text),
+            Handler::Catalog => catalog_result(&server.tools),
             Handler::Server(report) => {
-                ToolResult::ok(Content::Value(report::report(*report, context, tools.len()).await))
+                ToolResult::ok(Content::Value(report::report(*report, context, server).await))
             }
             Handler::Refuse(reason) => ToolResult::failed(Outcome::Refused, reason.clone()),
             Handler::Sql(sql) => sql.run(arguments, context).await,
@@ -99,11 +106,11 @@ impl Handler {
         }
     }
 
-    /// The result, if it is the same for every call. `tools` describes all tools.
-    pub(crate) fn static_result(&self, tools: &[Value]) -> Option<ToolResult> {
+    /// The result, if it is the same for every call.
+    pub(crate) fn static_result(&self, server: &SelfDescription) -> Option<ToolResult> {
         match self {
-            Handler::Text(text) => Some(text_answer(text)),
-            Handler::Catalog => Some(catalog_answer(tools)),
+            Handler::Text(text) => Some(text_result(text)),
+            Handler::Catalog => Some(catalog_result(&server.tools)),
             Handler::Server(_) | Handler::Refuse(_) | Handler::Sql(_) | Handler::Http(_) => None,
         }
     }
@@ -132,10 +139,10 @@ fn text_handler(text: TextFile, instructions: &Arc<str>) -> Result<Handler, Vec<
     }
 }
 
-fn text_answer(text: &str) -> ToolResult {
+fn text_result(text: &str) -> ToolResult {
     ToolResult::ok(Content::Text(text.to_owned()))
 }
 
-fn catalog_answer(tools: &[Value]) -> ToolResult {
+fn catalog_result(tools: &[Value]) -> ToolResult {
     ToolResult::ok(Content::List(tools.to_vec())).with_rows(tools.len())
 }

@@ -7,13 +7,14 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use super::context::Context;
+use super::self_description::SelfDescription;
 use crate::catalogue::file::ServerReport;
 use crate::database::{Access, Batch, Database, Statement};
 
 /// A database that does not respond within this time is reported as failed.
 const PROBE_TIME_MAX: Duration = Duration::from_secs(2);
 
-pub(crate) async fn report(report: ServerReport, context: &Context, tools: usize) -> Value {
+pub(crate) async fn report(report: ServerReport, context: &Context, server: &SelfDescription) -> Value {
     match report {
         ServerReport::Time => {
             let now = jiff::Timestamp::now();
@@ -25,10 +26,10 @@ pub(crate) async fn report(report: ServerReport, context: &Context, tools: usize
                 databases.insert(name.to_owned(), Value::from(probe(database).await));
             }
             json!({
-                "server": "swf-testbed",
-                "version": env!("CARGO_PKG_VERSION"),
+                "server": server.identity.name,
+                "version": server.identity.version,
                 "uptime_seconds": context.started.elapsed().as_secs(),
-                "tools": tools,
+                "tools": server.tools.len(),
                 "databases": databases,
             })
         }

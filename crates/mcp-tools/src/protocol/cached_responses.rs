@@ -13,10 +13,8 @@ use serde_json::{Value, json};
 
 use super::message::json_of;
 use super::reply::closed;
+use crate::catalogue::Identity;
 use crate::handler::{Content, ToolResult};
-
-/// The name clients and checks know this server by.
-pub(crate) const SERVER_NAME: &str = "swf-testbed";
 
 /// How a client declares its protocol version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,10 +87,12 @@ pub(crate) struct CachedResponses {
 }
 
 impl CachedResponses {
-    pub(crate) fn new(tools: Vec<ListedTool>, instructions: &str) -> CachedResponses {
+    pub(crate) fn new(tools: Vec<ListedTool>, identity: &Identity) -> CachedResponses {
+        let mut implementation = Implementation::new(&identity.name, &identity.version);
+        implementation.title.clone_from(&identity.title);
         let config = ServerConfig::new(capabilities())
-            .with_server_info(Implementation::new(SERVER_NAME, env!("CARGO_PKG_VERSION")))
-            .with_instructions(instructions);
+            .with_server_info(implementation)
+            .with_instructions(&*identity.instructions);
         let versions = ProtocolVersion::KNOWN_VERSIONS;
         let initialized = |version: &'static ProtocolVersion| {
             let mut result = config.clone();

@@ -3,43 +3,66 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use mcp_host::diagnostics::{Diagnostic, Diagnostics};
+
 use super::snapshot::Registry;
 use super::tool::{Tool, ToolParts};
-use crate::catalogue::file::{Declared, Document, ServiceFile, ToolFile, parse};
-use crate::catalogue::{Problems, Source, input_schema, parse_object};
+use crate::catalogue::file::{Declared, Document, ServerFile, ServiceFile, ToolFile, parse};
+use crate::catalogue::{BUILTIN_INSTRUCTIONS, Identity, Source, builtin_server, input_schema, parse_object};
 use crate::handler::{Handler, Service, Services};
 
-/// Builds the registry that `sources` declare, or reports every problem.
-pub(crate) fn build(sources: &[Source], instructions: Arc<str>) -> Result<Registry, Problems> {
-    let mut problems = Problems::default();
+/// Builds the registry that `sources` declare, or reports every problem. `instructions` replace those of the catalogue.
+pub(crate) fn build(sources: &[Source], instructions: Option<Arc<str>>) -> Result<Registry, Diagnostics> {
+    let mut problems = Vec::new();
     let documents: Vec<(&Source, Document)> =
         sources.iter().map(|source| (source, parse(source, &mut problems))).collect();
+    let server = declared_server(&documents, &mut problems);
+    let identity = Identity::new(server, instructions, BUILTIN_INSTRUCTIONS);
     let services = build_services(&documents, &mut problems);
     let mut tools: Vec<Tool> = Vec::new();
     let mut seen = HashSet::new();
     for (source, document) in documents {
-        for Declared { line, mistaken, declaration: tool } in document.tools {
+        for Declared { at, mistaken, declaration: tool } in document.tools {
             let nameless = mistaken.iter().any(|key| key == "name");
             let key = if nameless { "tool".to_owned() } else { format!("tool.{}", tool.name) };
             if !nameless && !seen.insert(tool.name.clone()) {
-                problems.add(&source.name, line, key, "is declared twice".into());
+                problems.push(source.problem(at, &key, "is declared twice"));
                 continue;
             }
-            match build_tool(tool, &instructions, &services) {
+            match build_tool(tool, &identity.instructions, &services) {
                 Ok(tool) => tools.push(tool),
                 Err(reasons) => {
-                    for reason in reasons.into_iter().filter(|reason| !follows(reason, &mistaken)) {
-                        problems.add(&source.name, line, key.clone(), reason);
-                    }
+                    let reasons = reasons.iter().filter(|reason| !follows(reason, &mistaken));
+                    problems.extend(reasons.map(|reason| source.problem(at, &key, reason)));
                 }
             }
         }
     }
     if let (true, true, Some(first)) = (tools.is_empty(), problems.is_empty(), sources.first()) {
         let reason = "no tool is declared; clients would find nothing to call (hint: is the file whole?)";
-        problems.add(&first.name, 1, "tool".into(), reason.into());
+        problems.push(first.problem(0, "tool", reason));
     }
-    problems.into_result(|| Registry::new(tools, &instructions))
+    if problems.is_empty() {
+        Ok(Registry::new(tools, identity))
+    } else {
+        Err(Diagnostics { problems, warnings: Vec::new() })
+    }
+}
+
+/// The `[server]` of the files, which may repeat it; that of the built-in catalogue if there is none.
+fn declared_server(documents: &[(&Source, Document)], problems: &mut Vec<Diagnostic>) -> ServerFile {
+    let mut found: Option<&ServerFile> = None;
+    for (source, document) in documents {
+        let Some(Declared { at, mistaken, declaration }) = &document.server else { continue };
+        if mistaken.is_empty() && declaration.name.trim().is_empty() {
+            problems.push(source.problem(*at, "server", "name: is empty; clients know the server by it"));
+        }
+        if found.is_some_and(|before| before != declaration) {
+            problems.push(source.problem(*at, "server", "is declared twice, and differently"));
+        }
+        found = Some(declaration);
+    }
+    found.cloned().or_else(builtin_server).unwrap_or_default()
 }
 
 /// Whether a reason only follows from a key that was removed because of a mistake.
@@ -63,11 +86,11 @@ fn follows(reason: &str, mistaken: &[String]) -> bool {
 }
 
 /// The services of all files: a tool may use a service of another file, and two files may declare the same one.
-fn build_services(documents: &[(&Source, Document)], problems: &mut Problems) -> Services {
+fn build_services(documents: &[(&Source, Document)], problems: &mut Vec<Diagnostic>) -> Services {
     let mut services = Services::new();
     let mut seen: HashMap<&str, &ServiceFile> = HashMap::new();
     for (source, document) in documents {
-        for Declared { line, mistaken, declaration: (name, file) } in &document.services {
+        for Declared { at, mistaken, declaration: (name, file) } in &document.services {
             if !mistaken.is_empty() {
                 // Keep the name, so that tools that use it are not reported as well.
                 services.insert(name.clone(), Service::unknown(name));
@@ -76,7 +99,7 @@ fn build_services(documents: &[(&Source, Document)], problems: &mut Problems) ->
             let key = format!("service.{name}");
             match seen.insert(name, file) {
                 Some(before) if before != file => {
-                    problems.add(&source.name, *line, key, "is declared twice, and differently".into());
+                    problems.push(source.problem(*at, &key, "is declared twice, and differently"));
                     continue;
                 }
                 Some(_) => continue,
@@ -86,7 +109,7 @@ fn build_services(documents: &[(&Source, Document)], problems: &mut Problems) ->
                 Ok(service) => {
                     services.insert(name.clone(), service);
                 }
-                Err(reason) => problems.add(&source.name, *line, key, reason),
+                Err(reason) => problems.push(source.problem(*at, &key, &reason)),
             }
         }
     }

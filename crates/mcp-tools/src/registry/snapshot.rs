@@ -7,33 +7,36 @@
 use std::collections::HashMap;
 
 use rmcp::model::Tool as ListedTool;
-use serde_json::Value;
 
 use super::tool::Tool;
+use crate::catalogue::Identity;
+use crate::handler::SelfDescription;
 use crate::protocol::cached_responses::CachedResponses;
 
 /// Every tool, in the order of declaration.
 pub(crate) struct Registry {
     tools: Vec<Tool>,
-    places: HashMap<String, usize>,
-    self_descriptions: Vec<Value>,
+    positions: HashMap<String, usize>,
+    self_description: SelfDescription,
     cached: CachedResponses,
 }
 
 impl Registry {
-    pub(crate) fn new(mut tools: Vec<Tool>, instructions: &str) -> Registry {
-        let places = tools.iter().enumerate().map(|(place, tool)| (tool.name().to_owned(), place)).collect();
-        let self_descriptions: Vec<Value> = tools.iter().map(Tool::self_description).collect();
+    pub(crate) fn new(mut tools: Vec<Tool>, identity: Identity) -> Registry {
+        let positions =
+            tools.iter().enumerate().map(|(index, tool)| (tool.name().to_owned(), index)).collect();
+        let descriptions = tools.iter().map(Tool::description_entry).collect();
+        let self_description = SelfDescription { identity, tools: descriptions };
         for tool in &mut tools {
-            tool.prepare(&self_descriptions);
+            tool.prepare(&self_description);
         }
         let listed: Vec<ListedTool> = tools.iter().map(|tool| tool.listed().clone()).collect();
-        let cached = CachedResponses::new(listed, instructions);
-        Registry { tools, places, self_descriptions, cached }
+        let cached = CachedResponses::new(listed, &self_description.identity);
+        Registry { tools, positions, self_description, cached }
     }
 
     pub(crate) fn tool(&self, name: &str) -> Option<&Tool> {
-        self.tools.get(*self.places.get(name)?)
+        self.tools.get(*self.positions.get(name)?)
     }
 
     pub(crate) fn tools(&self) -> &[Tool] {
@@ -45,8 +48,8 @@ impl Registry {
         &self.cached
     }
 
-    /// The result of the tool that lists tools.
-    pub(crate) fn self_descriptions(&self) -> &[Value] {
-        &self.self_descriptions
+    /// What the handlers report about the server.
+    pub(crate) fn self_description(&self) -> &SelfDescription {
+        &self.self_description
     }
 }

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use crate::call_log::Outcome;
 use crate::catalogue::{Arguments, Input};
-use crate::handler::{Context, Handler, ToolResult};
+use crate::handler::{Context, Handler, SelfDescription, ToolResult};
 use crate::protocol::cached_responses::StaticResult;
 use crate::protocol::headers::{ParamHeader, param_headers};
 
@@ -79,9 +79,9 @@ impl Tool {
         &self.param_headers
     }
 
-    /// Serializes the result in advance, if it is the same for every call. `tools` describes all tools.
-    pub(super) fn prepare(&mut self, tools: &[Value]) {
-        let result = self.handler.static_result(tools);
+    /// Serializes the result in advance, if it is the same for every call.
+    pub(super) fn prepare(&mut self, server: &SelfDescription) {
+        let result = self.handler.static_result(server);
         self.static_result = result.map(|result| StaticResult::new(result, self.structured()));
     }
 
@@ -97,9 +97,14 @@ impl Tool {
         })
     }
 
-    /// Runs the handler within the time limit of a call. `tools` describes all tools.
-    pub(crate) async fn run(&self, arguments: &Arguments, context: &Context, tools: &[Value]) -> ToolResult {
-        match tokio::time::timeout(CALL_TIME_MAX, self.handler.run(arguments, context, tools)).await {
+    /// Runs the handler within the time limit of a call.
+    pub(crate) async fn run(
+        &self,
+        arguments: &Arguments,
+        context: &Context,
+        server: &SelfDescription,
+    ) -> ToolResult {
+        match tokio::time::timeout(CALL_TIME_MAX, self.handler.run(arguments, context, server)).await {
             Ok(result) => result,
             Err(_) => {
                 let text = format!("{} did not finish within {} s", self.name(), CALL_TIME_MAX.as_secs());
@@ -108,8 +113,8 @@ impl Tool {
         }
     }
 
-    /// The entry of `swf_list_available_tools`.
-    pub(super) fn self_description(&self) -> Value {
+    /// The entry of the tool that lists tools.
+    pub(super) fn description_entry(&self) -> Value {
         let parameters: Vec<&str> = self.input.params().iter().map(|param| param.name.as_str()).collect();
         json!({ "name": self.name(), "description": self.description(), "parameters": parameters })
     }

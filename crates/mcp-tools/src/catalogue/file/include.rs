@@ -3,16 +3,15 @@
 use toml::Spanned;
 use toml::de::{DeArray, DeTable, DeValue};
 
-/// The files that a catalogue wants read beside itself, each with its line. None of a text that is not TOML, or where
+/// The files that a catalogue wants read beside itself, each with its offset. None of a text that is not TOML, or where
 /// they are not spelled as such: [`super::parse`] reports that.
 pub(crate) fn includes(text: &str) -> Vec<(usize, String)> {
     let Ok(table) = DeTable::parse(text) else { return Vec::new() };
     let names = table.into_inner().into_iter().find(|(key, _)| key.get_ref() == "include");
-    let names = match names.map(|(_, value)| value.into_inner()) {
+    match names.map(|(_, value)| value.into_inner()) {
         Some(DeValue::Array(names)) => included(names).unwrap_or_default(),
         Some(_) | None => Vec::new(),
-    };
-    names.into_iter().map(|(at, name)| (line_of(text, at), name)).collect()
+    }
 }
 
 /// Every name with its offset, if they all are one.
@@ -22,9 +21,4 @@ pub(crate) fn included(names: DeArray<'_>) -> Option<Vec<(usize, String)>> {
         (_, _) => None,
     };
     names.into_iter().map(name).collect()
-}
-
-pub(crate) fn line_of(text: &str, offset: usize) -> usize {
-    let before = text.as_bytes().iter().take(offset);
-    1 + before.filter(|byte| **byte == b'\n').count()
 }

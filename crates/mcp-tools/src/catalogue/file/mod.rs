@@ -6,11 +6,13 @@ mod document;
 mod http;
 mod include;
 mod mistakes;
+mod server;
 mod sql;
 mod tool;
 
 pub(crate) use document::{Declared, Document, parse};
 pub(crate) use http::{HttpFile, HttpMethod, ServiceFile, TotalFile};
 pub(crate) use include::includes;
+pub(crate) use server::ServerFile;
 pub(crate) use sql::{BeforeFile, LetFile, SectionFile, Shape, SqlFile, TimeFile, Unit};
 pub(crate) use tool::{ParamFile, ServerReport, TextFile, TextSource, ToolFile};

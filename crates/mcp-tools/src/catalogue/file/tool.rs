@@ -21,7 +21,7 @@ pub(crate) struct ToolFile {
     pub(crate) output_schema: Option<String>,
     pub(crate) text: Option<TextFile>,
     pub(crate) catalog: Option<CatalogFile>,
-    pub(crate) server: Option<ServerFile>,
+    pub(crate) server: Option<ReportFile>,
     pub(crate) refuse: Option<RefuseFile>,
     pub(crate) sql: Option<SqlFile>,
     pub(crate) http: Option<HttpFile>,
@@ -97,7 +97,7 @@ pub(crate) struct CatalogFile {}
 /// A report of the process about itself.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct ServerFile {
+pub(crate) struct ReportFile {
     pub(crate) report: ServerReport,
 }
 
