@@ -170,6 +170,24 @@ async fn a_tunnel_carries_bytes_both_ways_until_one_side_ends() {
     assert_eq!((&line["status"], &line["outcome"]), (&101.into(), &"ok".into()));
 }
 
+// pingora-proxy sends the end of an empty body beside reading the response: it must not end the tunnel.
+#[tokio::test]
+async fn a_tunnel_outlives_a_backend_that_switches_before_it_reads_the_request() {
+    let (guard, backend) = opened("websocket = true\nidle = \"30s\"").await;
+    for round in 0..20 {
+        let mut client = guard.connect().await;
+        client.send(get(UPGRADE)).await;
+        let mut peer = backend.accept().await;
+        peer.send(SWITCH).await;
+        client.until("\r\n\r\n").await;
+        peer.request().await;
+        client.send(format!("up {round};")).await;
+        peer.until(&format!("up {round};")).await;
+        peer.send(format!("down {round};")).await;
+        client.until(&format!("down {round};")).await;
+    }
+}
+
 #[tokio::test]
 async fn a_silent_tunnel_is_closed() {
     let (guard, mut client, mut peer) = tunnel("idle = \"300ms\"", "").await;

@@ -173,7 +173,7 @@ async fn forward(
     let head = request_head::request_head(routed, backend, body.len(), downstream.peer().as_ref());
     let connect_timeout = request.snapshot.timeouts.connect;
     let exchange = BridgeExchange::new(backend.address.clone(), connect_timeout, permit.is_upgrade());
-    let mut relay = RouteRelay { routed, downstream, record };
+    let mut relay = RouteRelay::new(routed, downstream, record);
     let keep_alive = match head {
         Err(_unwritable) => relay.deny(UpstreamError::Closed).await,
         Ok(head) => {

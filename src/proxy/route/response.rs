@@ -20,12 +20,15 @@ use crate::proxy::downstream::stream::Downstream;
 use crate::proxy::head_writer::append_length;
 use crate::telemetry::Outcome;
 use crate::wire::response_scan::Format;
+use crate::wire::sse::{Boundary, Parser};
 
 /// Passes one response on to the client.
 pub(super) struct RouteRelay<'r> {
     pub(super) routed: &'r RouteRequest<'r>,
     pub(super) downstream: &'r mut Downstream,
     pub(super) record: &'r mut RecordBuilder,
+    /// Reads along where the response is an event stream: it may end between two events only.
+    events: Option<Parser>,
 }
 
 /// How a body ended.
@@ -35,7 +38,15 @@ enum RelayEnd {
     Drained,
 }
 
-impl RouteRelay<'_> {
+impl<'r> RouteRelay<'r> {
+    pub(super) fn new(
+        routed: &'r RouteRequest<'r>,
+        downstream: &'r mut Downstream,
+        record: &'r mut RecordBuilder,
+    ) -> RouteRelay<'r> {
+        RouteRelay { routed, downstream, record, events: None }
+    }
+
     /// Waits for the response and passes it on.
     pub(super) async fn serve(&mut self, mut bridged: BridgedRequest) -> KeepAlive {
         match self.response_head(&mut bridged).await {
@@ -80,8 +91,8 @@ impl RouteRelay<'_> {
             bodiless: self.is_head_only() || matches!(head.status, 204 | 304),
         };
         let (head, keep_alive) = head.finish(framing);
-        let tail = is_events.then(SseTail::default);
-        match self.relay(&head, &mut body, framing, tail).await {
+        self.events = is_events.then(Parser::default);
+        match self.relay(&head, &mut body, framing).await {
             Ok(RelayEnd::Complete) => keep_alive,
             Ok(RelayEnd::Drained) => KeepAlive::Close,
             Err(error) => {
@@ -129,18 +140,17 @@ impl RouteRelay<'_> {
         }
     }
 
-    /// Writes the head and the body. `tail` is that of an event stream.
+    /// Writes the head and the body.
     async fn relay(
         &mut self,
         mut head: &[u8],
         body: &mut ResponseBody<&mut BridgedRequest>,
         framing: DownstreamFraming,
-        mut tail: Option<SseTail>,
     ) -> Result<RelayEnd, RelayError> {
         loop {
-            self.set_deadline(tail.is_some());
-            if let Some(tail) = &mut tail {
-                tail.push(&body.data);
+            self.set_deadline();
+            if let Some(events) = &mut self.events {
+                push(events, &body.data);
             }
             self.record.bytes_out += body.data.len() as u64;
             let piece = Piece { head, data: &body.data, end: End::of(body.is_complete()) };
@@ -150,9 +160,9 @@ impl RouteRelay<'_> {
             }
             head = &[];
             body.data.clear();
-            let may_end = tail.as_ref().is_some_and(SseTail::ends_event)
-                && !matches!(framing, DownstreamFraming::Length(_));
-            if !may_end {
+            let is_between =
+                self.events.as_ref().is_some_and(|events| events.boundary() == Boundary::Between);
+            if !is_between || matches!(framing, DownstreamFraming::Length(_)) {
                 self.downstream.until(body.read()).await??;
                 continue;
             }
@@ -170,11 +180,11 @@ impl RouteRelay<'_> {
     }
 
     /// `idle` bounds each silence. `total` bounds responses that end by themselves.
-    fn set_deadline(&mut self, is_events: bool) {
+    fn set_deadline(&mut self) {
         let config = &self.routed.route.config;
         let idle = Instant::now() + config.idle;
         let total = self.routed.request.started + config.total;
-        self.downstream.set_deadline(if is_events { idle } else { idle.min(total) });
+        self.downstream.set_deadline(if self.events.is_some() { idle } else { idle.min(total) });
     }
 }
 
@@ -186,30 +196,9 @@ fn head_block(head: &ResponseHeader) -> Vec<u8> {
     block
 }
 
-/// The last bytes of an event stream, which show whether an event is incomplete.
-#[derive(Debug, Default)]
-struct SseTail {
-    bytes: [u8; 4],
-    has_bytes: bool,
-}
-
-impl SseTail {
-    fn push(&mut self, bytes: &[u8]) {
-        self.has_bytes |= !bytes.is_empty();
-        for &byte in bytes.iter().skip(bytes.len().saturating_sub(self.bytes.len())) {
-            self.bytes.rotate_left(1);
-            self.bytes[3] = byte;
-        }
-    }
-
-    /// An event ends with an empty line; a line ends with CRLF, LF or CR.
-    fn ends_event(&self) -> bool {
-        let line = match self.bytes.as_slice() {
-            [line @ .., b'\r', b'\n'] | [line @ .., b'\n' | b'\r'] => line,
-            _ => return !self.has_bytes,
-        };
-        matches!(line, [.., b'\n' | b'\r'])
-    }
+/// Shows `events` the bytes that are passed on.
+fn push(events: &mut Parser, mut bytes: &[u8]) {
+    while events.next(&mut bytes).is_some() {}
 }
 
 #[cfg(test)]
@@ -230,9 +219,9 @@ mod tests {
             ("data: 1\n\ndata", false),
         ] {
             for piece in [1, 3, 100] {
-                let mut tail = SseTail::default();
-                text.as_bytes().chunks(piece).for_each(|bytes| tail.push(bytes));
-                assert_eq!(tail.ends_event(), expect, "{text:?} in pieces of {piece}");
+                let mut events = Parser::default();
+                text.as_bytes().chunks(piece).for_each(|bytes| push(&mut events, bytes));
+                assert_eq!(events.boundary() == Boundary::Between, expect, "{text:?} in pieces of {piece}");
             }
         }
     }

@@ -35,15 +35,15 @@ pub(super) async fn serve(mut relay: RouteRelay<'_>, mut bridged: BridgedRequest
         relay.pass_on(&block, &mut bridged).await;
         return KeepAlive::Close;
     };
-    let RouteRelay { routed, downstream, record } = relay;
+    let RouteRelay { routed, downstream, record, .. } = relay;
     routed.route.mark_reachable();
     record.status = Some(101);
     record.streamed = true;
     let _stream = routed.guard.stream();
     let mut early = routed.request.arrived.to_vec();
     early.extend_from_slice(&downstream.take_carried());
-    let mut tunnel = Tunnel::new(early);
-    record.outcome = tunnel.run(downstream, &head, &mut bridged.pipe, routed.route.config.idle).await;
+    let mut tunnel = Tunnel::new(early, routed.route.config.idle);
+    record.outcome = tunnel.run(downstream, &mut bridged.pipe, &head).await;
     record.bytes_in = tunnel.upwards.bytes;
     record.bytes_out = tunnel.downwards.bytes;
     KeepAlive::Close
@@ -113,6 +113,8 @@ impl CopyBuffer {
 }
 
 struct Tunnel {
+    /// How long both sides may be silent.
+    idle: Duration,
     upwards: CopyBuffer,
     downwards: CopyBuffer,
     frames: Frames,
@@ -128,26 +130,20 @@ enum Progress {
 }
 
 impl Tunnel {
-    fn new(from_client: Vec<u8>) -> Tunnel {
+    fn new(from_client: Vec<u8>, idle: Duration) -> Tunnel {
         let (upwards, downwards) = (CopyBuffer::new(from_client), CopyBuffer::new(Vec::new()));
-        Tunnel { upwards, downwards, frames: Frames::default(), closing: false }
+        Tunnel { idle, upwards, downwards, frames: Frames::default(), closing: false }
     }
 
     /// Sends the `101`, then copies bytes to the end.
-    async fn run(
-        &mut self,
-        downstream: &mut Downstream,
-        head: &[u8],
-        pipe: &mut DuplexStream,
-        idle: Duration,
-    ) -> Outcome {
-        downstream.set_timeout(idle);
+    async fn run(&mut self, downstream: &mut Downstream, pipe: &mut DuplexStream, head: &[u8]) -> Outcome {
+        downstream.set_timeout(self.idle);
         if downstream.write(Parts::new([head])).await.is_err() {
             return Outcome::ClientGone;
         }
         loop {
             if !self.closing {
-                downstream.set_timeout(idle);
+                downstream.set_timeout(self.idle);
             }
             match poll_fn(|cx| self.poll_move(cx, downstream, pipe)).await {
                 Ok(Progress::Moved) => {}

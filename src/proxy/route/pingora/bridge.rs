@@ -61,7 +61,15 @@ impl PingoraBridge {
         let (sender, head) = oneshot::channel();
         let (pipe, far_end) = duplex(PIPE_BYTES);
         request.extensions_mut().insert(exchange.clone());
-        let session = BridgeSession::new(exchange.clone(), request, body, sender, far_end);
+        let session = BridgeSession {
+            exchange: exchange.clone(),
+            request,
+            body,
+            head: Some(sender),
+            pipe: far_end,
+            upgraded: false,
+            tunnel_ended: false,
+        };
         let (proxy, shutdown) = (self.proxy.clone(), self.shutdown.clone());
         let task = tokio::spawn(async move {
             proxy.process_new_http(ServerSession::new_custom(Box::new(session)), &shutdown).await;

@@ -27,31 +27,20 @@ const PIECE_BYTES: usize = 64 * 1024;
 type MessageReader = Box<dyn Stream<Item = Result<Bytes>> + Unpin + Send + Sync + 'static>;
 
 pub(super) struct BridgeSession {
-    exchange: Arc<BridgeExchange>,
-    request: RequestHeader,
+    pub(super) exchange: Arc<BridgeExchange>,
+    pub(super) request: RequestHeader,
     /// What Pingora has not read of the request body.
-    body: Bytes,
-    head: Option<oneshot::Sender<Box<ResponseHeader>>>,
+    pub(super) body: Bytes,
+    pub(super) head: Option<oneshot::Sender<Box<ResponseHeader>>>,
     /// The response body. In an open tunnel, the bytes of both directions.
-    pipe: DuplexStream,
+    pub(super) pipe: DuplexStream,
     /// Whether the backend switched to the WebSocket protocol.
-    upgraded: bool,
+    pub(super) upgraded: bool,
     /// Whether the client's side of the tunnel has ended.
-    tunnel_ended: bool,
+    pub(super) tunnel_ended: bool,
 }
 
 impl BridgeSession {
-    pub(super) fn new(
-        exchange: Arc<BridgeExchange>,
-        request: RequestHeader,
-        body: Bytes,
-        head: oneshot::Sender<Box<ResponseHeader>>,
-        pipe: DuplexStream,
-    ) -> BridgeSession {
-        let (head, upgraded, tunnel_ended) = (Some(head), false, false);
-        BridgeSession { exchange, request, body, head, pipe, upgraded, tunnel_ended }
-    }
-
     /// Passes on the head of the final response.
     fn respond(&mut self, head: Box<ResponseHeader>) {
         let status = u32::from(head.status.as_u16());
