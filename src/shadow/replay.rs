@@ -62,7 +62,7 @@ pub(super) async fn ask(
 ) -> Outcome {
     let asked = Asked::of(copy);
     let [to_stable, to_candidate] = [stable, candidate].map(|backend| client(backend, rules, secrets));
-    let answer = to_stable.clean(copy.answer.clone());
+    let answer = to_stable.clean(copy.response.clone());
     let live =
         if copy.streamed { message_in_stream(&answer, &asked.id) } else { bounded::parse(&answer).ok() };
     // What stable fails itself is no measure for anybody.

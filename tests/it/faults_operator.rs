@@ -155,7 +155,7 @@ async fn a_second_guard_on_the_same_socket_says_so_and_ends() {
 #[test]
 fn the_clock_of_the_day_is_read_only_for_what_is_dated() {
     const DATED: &[&str] = &[
-        "src/config/mod.rs",
+        "src/config/environment.rs",
         "src/control/clock.rs",
         "src/control/parity_check.rs",
         "src/proxy/date.rs",

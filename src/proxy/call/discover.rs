@@ -27,6 +27,7 @@ use crate::proxy::io::Parts;
 use crate::telemetry::Outcome;
 use crate::upstream::Accept;
 use crate::wire::response_scan::{Format, ResponseKind};
+use crate::wire::sse::lines;
 use crate::wire::{Kind, scan};
 
 /// The errors that the slot and the requested version decide. Any other may be about what else one client sent, and must not
@@ -195,10 +196,10 @@ fn id_in(body: &[u8], format: Format) -> Option<Range<usize>> {
     let message = match format {
         Format::Json => body,
         Format::EventStream => {
-            let mut data = body.split(|byte| *byte == b'\n').filter_map(|line| line.strip_prefix(b"data:"));
+            let mut data = lines(body).filter_map(|line| line.data());
             let only = data.next()?;
-            // A message on several lines, or several messages: whose id is which?
-            if data.next().is_some() || body.contains(&b'\r') && !body.contains(&b'\n') {
+            // With a message on several lines, or several messages, it is not clear which id is the response's.
+            if data.next().is_some() {
                 return None;
             }
             only

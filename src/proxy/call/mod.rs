@@ -45,9 +45,9 @@ pub(crate) async fn serve_session(
     record: &mut RecordBuilder,
 ) -> AfterRequest {
     let Request { snapshot, ref head, wall, .. } = *request;
-    let (asked, permit) = &session;
+    let (kind, permit) = &session;
     record.client = Some(permit.client());
-    record.detail = Some(format!("{} of a session", asked.as_str()));
+    record.detail = Some(format!("{} of a session", kind.as_str()));
     client.ticket().set_client(snapshot.key(permit.client()));
     snapshot.token_usage.record(permit, wall);
     let split = request.state.routes.load();

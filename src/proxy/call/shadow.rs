@@ -32,16 +32,16 @@ pub(crate) struct CallCopy {
     /// The request's `Mcp-*` fields.
     pub(crate) fields: Vec<(String, String)>,
     pub(crate) body: Bytes,
-    pub(crate) answer: Bytes,
+    pub(crate) response: Bytes,
     pub(crate) streamed: bool,
 }
 
-/// Where copies go.
+/// The queue of copies.
 pub(crate) struct Copies {
     sender: mpsc::Sender<CallCopy>,
     receiver: Mutex<Option<mpsc::Receiver<CallCopy>>>,
     seen: AtomicU64,
-    /// Since the start: the book is kept elsewhere.
+    /// Since the start.
     dropped: AtomicU64,
     skipped: AtomicU64,
 }
@@ -53,7 +53,7 @@ impl Copies {
         Copies { sender, receiver: Mutex::new(Some(receiver)), seen, dropped, skipped }
     }
 
-    /// The other end, for the one who asks first.
+    /// The receiving end; it can be taken once.
     pub(crate) fn take(&self) -> Option<mpsc::Receiver<CallCopy>> {
         self.receiver.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
@@ -155,7 +155,7 @@ impl ShadowCapture<'_> {
             client: request.snapshot.policy.clients().name(call.client()).to_owned(),
             fields: fields.filter_map(|field| Some((text(field.name)?, text(field.value)?))).collect(),
             body: Bytes::copy_from_slice(body),
-            answer: Bytes::from(self.response),
+            response: Bytes::from(self.response),
             streamed: format == Format::EventStream,
         };
         if copies.sender.try_send(copy).is_err() {

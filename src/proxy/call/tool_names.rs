@@ -8,6 +8,7 @@ use serde::Deserialize;
 use crate::proxy::backend::slot::SlotState;
 use crate::wire::Method;
 use crate::wire::response_scan::Format;
+use crate::wire::sse::Events;
 
 /// A longer list is not parsed.
 const LIST_BYTES_MAX: usize = 1 << 20;
@@ -43,10 +44,11 @@ impl ToolNames {
         let ToolNames::Collect(copy) = self else { return };
         let names = match format {
             Format::Json => names(&copy),
-            Format::EventStream => copy
-                .split(|byte| *byte == b'\n')
-                .filter_map(|line| line.strip_prefix(b"data:"))
-                .find_map(names),
+            Format::EventStream => {
+                let mut found = None;
+                Events::default().feed(&copy, |data| found = found.take().or_else(|| names(data)));
+                found
+            }
             Format::Opaque => None,
         };
         if let Some(names) = names {
