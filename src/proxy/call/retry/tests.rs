@@ -1,3 +1,5 @@
+//! The retry rule as a table: every event in every state.
+
 use super::*;
 use crate::http1::FramingError;
 
