@@ -102,15 +102,16 @@ pub(crate) async fn serve(
             }
             request.answer_unread(downstream, &reply, Some(denial), record).await
         }
-        Judged::Permitted(route, permit) => serve_permitted(request, downstream, route, permit, record).await,
+        Judged::Permitted(route, permit) => {
+            serve_permitted(request, downstream, (route, permit), record).await
+        }
     }
 }
 
 async fn serve_permitted(
     request: &Request<'_>,
     downstream: &mut Downstream,
-    route: &RouteState,
-    permit: RoutePermit,
+    (route, permit): (&RouteState, RoutePermit),
     record: &mut RecordBuilder,
 ) -> AfterRequest {
     record.route = Some(route.name().to_owned());
