@@ -1,4 +1,4 @@
-//! The doors by which the fuzz targets of `fuzz/` reach what has no public interface: bytes in, plain data out.
+//! Entry points for the fuzz targets of `fuzz/` to what has no public interface: bytes in, plain data out.
 //!
 //! Decides nothing and is used by nothing else.
 
@@ -10,7 +10,7 @@ use tokio::io::DuplexStream;
 use crate::admin::protocol;
 use crate::config::{self, Environment, tokens};
 use crate::control::state_file;
-use crate::proxy::Rig;
+use crate::proxy::InProcessServer;
 use crate::telemetry::Log;
 
 const NOW: u64 = 1_800_000_000;
@@ -42,7 +42,7 @@ pub fn admin_request(line: &[u8]) -> Option<Vec<u8>> {
     protocol::decode_request(line).ok().map(|command| protocol::encode_request(&command))
 }
 
-/// The same for an answer.
+/// The same for a response.
 pub fn admin_answer(line: &[u8]) -> Option<Vec<u8>> {
     protocol::decode_response(line).ok().map(protocol::encode_response)
 }
@@ -59,7 +59,7 @@ pub fn sealed_state(content: &[u8]) -> Vec<u8> {
 }
 
 /// A guard without a listener.
-pub struct Connections(Rig);
+pub struct Connections(InProcessServer);
 
 impl Connections {
     /// For a configuration and the token of the client `default`; `None` if it is not valid.
@@ -68,7 +68,7 @@ impl Connections {
         let environment = Environment { variable: &variable, now: NOW };
         let config = config::build(Path::new("/nonexistent/guard.toml"), text, &environment).ok()?.config;
         let log = Log::to(config.log.format, std::io::sink()).ok()?;
-        Rig::new(config, log).ok().map(Connections)
+        InProcessServer::new(config, log).ok().map(Connections)
     }
 
     /// Serves one connection to its end, in the caller's runtime.

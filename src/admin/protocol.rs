@@ -9,6 +9,7 @@ use crate::control::{CommandResult, RolloutCommand, RolloutReport};
 use crate::proxy::{KnownToken, StatusSnapshot};
 use crate::rollout::Transition;
 use crate::shadow::Diff;
+use crate::telemetry::metrics::SlotStatus;
 
 /// The only version so far.
 pub(crate) const VERSION: u32 = 1;
@@ -146,30 +147,8 @@ pub(crate) struct GuardStatus {
     pub(crate) slots: Vec<SlotStatus>,
 }
 
-/// The state of one slot.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct SlotStatus {
-    pub(crate) slot: String,
-    pub(crate) address: String,
-    /// `null` before the first connection.
-    pub(crate) reachable: Option<bool>,
-    pub(crate) in_flight: usize,
-    pub(crate) waiting: usize,
-    pub(crate) held: usize,
-    pub(crate) idle_connections: usize,
-}
-
 impl From<StatusSnapshot> for GuardStatus {
     fn from(snapshot: StatusSnapshot) -> GuardStatus {
-        let slot = |slot: crate::proxy::SlotStatus| SlotStatus {
-            slot: slot.slot.as_str().to_owned(),
-            address: slot.address,
-            reachable: slot.reachable,
-            in_flight: slot.in_flight,
-            waiting: slot.waiting,
-            held: slot.held,
-            idle_connections: slot.idle_connections,
-        };
         GuardStatus {
             version: snapshot.version.to_owned(),
             pid: std::process::id(),
@@ -180,7 +159,7 @@ impl From<StatusSnapshot> for GuardStatus {
             connections: snapshot.connections,
             clients: snapshot.clients,
             stable: snapshot.stable.as_str().to_owned(),
-            slots: snapshot.slots.into_iter().map(slot).collect(),
+            slots: snapshot.slots,
         }
     }
 }

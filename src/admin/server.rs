@@ -174,12 +174,14 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::super::client::{AdminError, send_command};
-    use super::super::protocol::{GuardStatus, SlotStatus};
+    use super::super::protocol::GuardStatus;
     use super::*;
+    use crate::telemetry::metrics::SlotStatus;
+    use crate::upstream::Slot;
 
     fn status() -> GuardStatus {
         let slot = SlotStatus {
-            slot: "blue".to_owned(),
+            slot: Slot::Blue,
             address: "unix:/a".to_owned(),
             reachable: Some(true),
             in_flight: 1,

@@ -22,7 +22,7 @@ use self::upgrade::{Startup, StartupError, Upgrader};
 use crate::admin::Server;
 use crate::config::{self, Environment, LoadError, Loaded};
 use crate::control::{self, Settings, Setup};
-use crate::proxy::{Drained, Fence, Guard, Handle, Route};
+use crate::proxy::{self, Drained, Handle, TrafficSplit, VersionCap};
 use crate::shadow::{self, Shadow};
 use crate::telemetry::{Log, Reader};
 use crate::upstream::Split;
@@ -44,7 +44,7 @@ pub(crate) enum Error {
     #[error("cannot start the log")]
     Log(#[source] io::Error),
     #[error("cannot start the guard")]
-    Guard(#[from] crate::proxy::Error),
+    Guard(#[from] proxy::Error),
     #[error("cannot open the admin socket (listen.admin)")]
     Admin(#[from] mcp_host::socket::BindError),
     #[error("cannot start the thread for signals and admin commands")]
@@ -105,7 +105,7 @@ fn serve(file: &Path, loaded: Loaded, startup: &mut Startup) -> Result<Drained, 
         Some((server, file)) => (Some(server), file),
         None => (None, None),
     };
-    let mut guard = Guard::bind(config, log.clone(), &mut startup.inherited)?;
+    let mut guard = proxy::Server::bind(config, log.clone(), &mut startup.inherited)?;
     let handle = guard.handle();
     let mut sockets = guard.listening().map_err(Error::Control)?;
     if let Some(admin) = &admin {
@@ -123,7 +123,7 @@ fn serve(file: &Path, loaded: Loaded, startup: &mut Startup) -> Result<Drained, 
     let admin_copy = admin.as_ref().map(Server::try_clone).transpose().map_err(Error::Control)?;
     signals.start(admin_copy).map_err(Error::Control)?;
     if startup.serving() {
-        guard.take_over();
+        guard.adopt_socket_file();
         admin_file = admin_file.or_else(|| admin.as_ref().and_then(Server::take_over));
     }
 
@@ -157,8 +157,8 @@ fn start_control(
     let (route_handle, tools_handle, shadow) = (handle.clone(), handle.clone(), shadow.clone());
     let publish = move |split: Split, fenced| {
         shadow.turn(split.is_shadowing());
-        let fence = if fenced { Fence::Closed } else { Fence::Open };
-        route_handle.publish_route(Route { split, fence });
+        let version_cap = if fenced { VersionCap::Legacy } else { VersionCap::None };
+        route_handle.publish_split(TrafficSplit { split, version_cap });
     };
     // The receiver is there: a process has one guard.
     let samples = handle.samples().ok_or_else(|| io::Error::other("the samples are taken"))?;

@@ -137,7 +137,7 @@ pub(super) fn drained(guard: &Guard, slot: Slot, timeout: u64) -> Result<(), Exi
         let AdminResponse::Status(status) = ask(guard, &AdminCommand::Status)? else {
             return Err(Exit::CouldNotRun);
         };
-        let ours = status.slots.iter().find(|found| found.slot == slot.as_str());
+        let ours = status.slots.iter().find(|found| found.slot == slot);
         let calls = ours.map_or(0, |found| found.in_flight);
         if calls == 0 {
             say(format_args!("{} is idle after {:.1} s", slot.as_str(), started.elapsed().as_secs_f64()));

@@ -8,6 +8,7 @@ use super::Exit;
 use super::guard::Guard;
 use super::output::{complain, complain_of, say, table};
 use crate::admin::{self, AdminCommand, AdminResponse};
+use crate::telemetry::metrics::SlotStatus;
 
 /// Show what a running guard is doing: slots, calls in flight, connections.
 #[derive(Debug, Args)]
@@ -72,16 +73,16 @@ fn show(status: &admin::GuardStatus) {
     table(["SLOT", "ROLE", "ADDRESS", "REACHABLE", "IN FLIGHT", "WAITING", "HELD", "IDLE"], &rows);
 }
 
-fn row(slot: &admin::protocol::SlotStatus, stable: &str) -> [String; 8] {
+fn row(slot: &SlotStatus, stable: &str) -> [String; 8] {
     let reachable = match slot.reachable {
         Some(true) => "yes",
         Some(false) => "no",
         None => "not used yet",
     };
     [
-        slot.slot.clone(),
+        slot.slot.as_str().to_owned(),
         // What the other one is at the moment, `slots list` says.
-        if slot.slot == stable { "stable" } else { "-" }.to_owned(),
+        if slot.slot.as_str() == stable { "stable" } else { "-" }.to_owned(),
         slot.address.clone(),
         reachable.to_owned(),
         slot.in_flight.to_string(),

@@ -37,7 +37,7 @@ pub(crate) use source::ReadError;
 
 use crate::policy::auth;
 use crate::policy::auth::ClientConfig;
-use crate::upstream::{Secrets, Slot};
+use crate::upstream::{PerSlot, Secrets, Slot};
 use diagnostics::{DiagnosticSink, InvalidValue};
 use env_file::{EnvFile, PACKAGED};
 use source::{FILE_BYTES_MAX, folder};
@@ -133,12 +133,11 @@ fn read(
     let auth = file::auth(root.table("auth"), folder);
     let clients = tokens::clients(&auth, folder, sink, environment, more);
 
-    let (mut blue, mut green) = (None, None);
+    let mut backends = PerSlot::default();
     let mut slots = root.table("slots");
     for (name, table) in slots.tables() {
         match slots::named(&name) {
-            Some(Slot::Blue) => blue = slots::read(table, folder, environment),
-            Some(Slot::Green) => green = slots::read(table, folder, environment),
+            Some(slot) => backends[slot] = slots::read(table, folder, environment),
             None => slots.error(
                 &name,
                 None,
@@ -147,7 +146,11 @@ fn read(
         }
     }
     slots.finish();
-    let first = if blue.is_none() && green.is_some() { Slot::Green } else { Slot::Blue };
+    let first = if backends[Slot::Blue].is_none() && backends[Slot::Green].is_some() {
+        Slot::Green
+    } else {
+        Slot::Blue
+    };
     let routing = file::routing(root.table("routing"), first);
     let rollout_plan = file::rollout(root.table("rollout"), folder);
     let (limits, tool_rules) = file::limits(root.table("limits"));
@@ -161,8 +164,7 @@ fn read(
         tool_rules,
         read_only: tools::read_only(root.table("tools"), folder, more),
         timeouts: file::timeouts(root.table("timeouts")),
-        blue,
-        green,
+        backends,
         stable: routing.stable,
         says_stable: routing.says_stable,
         standby: routing.standby,

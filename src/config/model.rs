@@ -12,7 +12,7 @@ use crate::policy::reply::ErrorMode;
 use crate::policy::routes::RouteRule;
 use crate::policy::tools::ReadOnlyTools;
 use crate::policy::{Limits, Timeouts, ToolRules, auth, origin, paths};
-use crate::upstream::{Address, Backend, Secrets, Slot};
+use crate::upstream::{Address, Backend, PerSlot, Secrets, Slot};
 use crate::wire::ProtocolVersion;
 
 /// A whole, valid configuration.
@@ -29,8 +29,7 @@ pub(crate) struct Config {
     /// `[tools]`: what is known to change nothing.
     pub(crate) read_only: ReadOnlyTools,
     pub(crate) timeouts: Timeouts,
-    pub(crate) blue: Option<Backend>,
-    pub(crate) green: Option<Backend>,
+    pub(crate) backends: PerSlot<Option<Backend>>,
     /// The slot that is stable where no state says otherwise.
     pub(crate) stable: Slot,
     /// Whether the file says so, or it is a default.
@@ -55,10 +54,7 @@ pub(crate) struct Config {
 impl Config {
     /// The backend in a slot.
     pub(crate) fn backend(&self, slot: Slot) -> Option<&Backend> {
-        match slot {
-            Slot::Blue => self.blue.as_ref(),
-            Slot::Green => self.green.as_ref(),
-        }
+        self.backends[slot].as_ref()
     }
 }
 

@@ -301,7 +301,7 @@ fn an_upstream_token_comes_from_the_environment_and_is_never_quoted() {
     let load = |value: &str| {
         build(Path::new("g.toml"), &text("slots.blue", &format!("authorization = \"{value}\"")), &environment)
     };
-    let backend = load("env:OLD").ok().and_then(|loaded| loaded.config.blue).unwrap();
+    let backend = load("env:OLD").ok().and_then(|loaded| loaded.config.backend(Slot::Blue).cloned()).unwrap();
     assert!(backend.authorization == crate::upstream::UpstreamAuthorization::Bearer("s3cret".to_owned()));
     let refused = load("env:UNSET").err().unwrap().problems;
     assert!(refused[0].to_string().contains("UNSET is not set"), "{refused:?}");

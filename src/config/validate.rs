@@ -46,7 +46,8 @@ fn tools(config: &Config, sink: &DiagnosticSink) {
 }
 
 fn slots(config: &Config, sink: &DiagnosticSink) {
-    if config.blue.is_none() && config.green.is_none() {
+    let [blue, green] = Slot::ALL.map(|slot| config.backend(slot));
+    if blue.is_none() && green.is_none() {
         // A table that is there but unusable has its own finding.
         let hint = "a table [slots.blue] with address = \"unix:/run/mcp-tools/blue.sock\"";
         if !sink.has_below("slots") {
@@ -63,7 +64,7 @@ fn slots(config: &Config, sink: &DiagnosticSink) {
             InvalidValue::new("that slot is not configured").hint(hint),
         );
     }
-    if let (Some(blue), Some(green)) = (&config.blue, &config.green)
+    if let (Some(blue), Some(green)) = (blue, green)
         && blue.address == green.address
         && blue.path == green.path
     {
@@ -71,7 +72,7 @@ fn slots(config: &Config, sink: &DiagnosticSink) {
             .hint("a second slot is for another backend");
         sink.error("slots.green.address", None, invalid);
     }
-    if let (Some(blue), Some(green), SplitKey::Request) = (&config.blue, &config.green, config.split_key)
+    if let (Some(blue), Some(green), SplitKey::Request) = (blue, green, config.split_key)
         && (blue.sessions || green.sessions)
     {
         let reason = "splits the calls of one session between two backends, of which only one knows it";

@@ -9,7 +9,6 @@ mod authority;
 mod bytes;
 pub mod chunked;
 mod copies;
-pub(crate) mod digits;
 pub mod fields;
 pub mod framing;
 pub mod hop_by_hop;

@@ -1,4 +1,4 @@
-//! The time of day: for token expiry and the `Date` of answers. Deadlines never use it.
+//! The time of day, for token expiry and the `Date` of responses. Deadlines never use it.
 
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -20,7 +20,7 @@ impl Clock {
         SystemTime::now()
     }
 
-    /// The same in seconds since the epoch.
+    /// The time of day in seconds since the epoch.
     pub(crate) fn now(&self) -> u64 {
         seconds(self.time())
     }

@@ -1,6 +1,6 @@
-//! The end of a process's life: who is still here, who must be told, and who waits for the last one to leave.
+//! The drain of the process: it counts open connections, wakes them when a phase begins, and waits for the last to close.
 //!
-//! Every connection holds a ticket. A ticket costs a lock when it is made and dropped, and one atomic load when asked.
+//! Every connection holds a guard. A guard costs a lock when it is made and dropped, and one atomic load per check.
 
 use std::net::IpAddr;
 use std::task::{Context, Poll, Waker};
@@ -9,34 +9,34 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 use super::sync::{Arc, AtomicBool, AtomicU8, Condvar, Mutex, MutexGuard, Ordering, PoisonError};
-use crate::proxy::fairness::eviction::{Doing, Seat, choose};
-use crate::proxy::fairness::semaphore::Key;
+use crate::proxy::fairness::eviction::{Activity, ConnectionState, choose_victim};
+use crate::proxy::fairness::per_client::ClientKey;
 
-/// How long idle connections wait for one more request when a drain begins.
-const LAST_MOMENT: Duration = Duration::from_millis(250);
-/// The same where new connections are served by another process already.
-const LAST_MOMENT_WITH_SUCCESSOR: Duration = Duration::from_secs(5);
+/// How long idle connections wait for one more request once a drain has begun.
+const IDLE_GRACE: Duration = Duration::from_millis(250);
+/// The same where another process serves new connections already.
+const IDLE_GRACE_WITH_SUCCESSOR: Duration = Duration::from_secs(5);
 
-/// How far the end has come.
+/// The phases of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Phase {
     Serving = 0,
     /// No new connections; calls finish, idle connections close.
     Draining = 1,
-    /// The time is up: calls are answered with a refusal now.
+    /// The drain time is over: calls under way are denied now.
     Expired = 2,
 }
 
-/// Shared by every connection, the signal watch and the thread that waits for the end.
+/// Shared by every connection, the signal watch and the thread that waits for the end of the drain.
 pub(crate) struct Drain {
     phase: AtomicU8,
     registry: Mutex<Registry>,
-    /// For the thread that waits.
+    /// Wakes the thread that waits.
     changed: Condvar,
-    /// For the task that waits for the signal to stop.
+    /// Wakes the task that waits for the drain to begin.
     begun: Notify,
-    hurried: AtomicBool,
-    /// Another process serves on: nobody is in a hurry to close idle connections.
+    forced: AtomicBool,
+    /// Another process accepts on the same listeners, so idle connections may stay open for longer.
     handed_over: AtomicBool,
     made: Instant,
 }
@@ -44,12 +44,12 @@ pub(crate) struct Drain {
 #[derive(Default)]
 struct Registry {
     open: usize,
-    /// Those of them that have been told to make room.
-    leaving: usize,
+    /// Those of them that are evicted.
+    evicted: usize,
     /// Listeners that may have accepted connections which are not counted yet.
-    doors: usize,
+    listeners: usize,
     wakers: Vec<Option<Waker>>,
-    seats: Vec<Option<Arc<Seat>>>,
+    connections: Vec<Option<Arc<ConnectionState>>>,
     free: Vec<usize>,
 }
 
@@ -60,7 +60,7 @@ impl Drain {
             registry: Mutex::new(Registry::default()),
             changed: Condvar::new(),
             begun: Notify::new(),
-            hurried: AtomicBool::new(false),
+            forced: AtomicBool::new(false),
             handed_over: AtomicBool::new(false),
             made: Instant::now(),
         }
@@ -96,33 +96,33 @@ impl Drain {
         self.handed_over.load(Ordering::Acquire)
     }
 
-    /// How long idle connections wait for one more request once the drain has begun: a client in the middle of its work
-    /// is told to go with that answer, and does not lose a request that crosses the closing on its way.
-    pub(crate) fn last_moment(&self) -> Duration {
-        if self.is_handed_over() { LAST_MOMENT_WITH_SUCCESSOR } else { LAST_MOMENT }
+    /// How long idle connections wait for one more request once the drain has begun. Its response carries
+    /// `Connection: close`, so a request that is already on its way is not lost.
+    pub(crate) fn idle_grace(&self) -> Duration {
+        if self.is_handed_over() { IDLE_GRACE_WITH_SUCCESSOR } else { IDLE_GRACE }
     }
 
-    /// The presence of a listener: the process does not end before the last connection it accepted is counted.
-    pub(crate) fn open_door(self: &Arc<Drain>) -> Door {
-        self.lock().doors += 1;
-        Door(self.clone())
+    /// Counts a listener: the drain does not end before the last connection it accepted is counted.
+    pub(crate) fn track_listener(self: &Arc<Drain>) -> ListenerGuard {
+        self.lock().listeners += 1;
+        ListenerGuard(self.clone())
     }
 
-    /// Ends the patience with calls under way.
+    /// Ends the time that calls under way have.
     pub(crate) fn expire(&self) {
         self.advance(Phase::Expired);
     }
 
-    /// Ends the waiting for connections at once.
-    pub(crate) fn hurry(&self) {
-        self.hurried.store(true, Ordering::Release);
+    /// Ends the wait for connections at once.
+    pub(crate) fn force(&self) {
+        self.forced.store(true, Ordering::Release);
         let _registry = self.lock();
         self.changed.notify_all();
     }
 
     fn advance(&self, phase: Phase) {
         self.phase.fetch_max(phase as u8, Ordering::AcqRel);
-        // After the store: who registers from now on sees the new phase.
+        // After the store: a waker that is registered from now on sees the new phase.
         let wakers: Vec<Waker> = self.lock().wakers.iter_mut().filter_map(Option::take).collect();
         self.changed.notify_all();
         wakers.into_iter().for_each(Waker::wake);
@@ -144,13 +144,12 @@ impl Drain {
         }
     }
 
-    /// Blocks this thread until no connection is open; at the deadline, or when somebody is in a hurry, returns how many
-    /// still are.
+    /// Blocks this thread until no connection is open. At the deadline, and when the end is forced, returns how many are.
     pub(crate) fn wait_idle(&self, deadline: Instant) -> Result<(), usize> {
         let mut registry = self.lock();
-        while registry.open > 0 || registry.doors > 0 {
+        while registry.open > 0 || registry.listeners > 0 {
             let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() || self.hurried.load(Ordering::Acquire) {
+            if left.is_zero() || self.forced.load(Ordering::Acquire) {
                 return Err(registry.open);
             }
             registry = self.changed.wait_timeout(registry, left).unwrap_or_else(PoisonError::into_inner).0;
@@ -158,14 +157,18 @@ impl Drain {
         Ok(())
     }
 
-    /// A ticket for a new connection, unless `max` are open and none of them waits for its client: one that does makes room.
-    pub(crate) fn enter(self: &Arc<Drain>, max: usize, peer: Option<IpAddr>) -> Option<(Ticket, Room)> {
+    /// A guard for a new connection. With `max` open, one that waits for its client is evicted; if none does, there is none.
+    pub(crate) fn enter(
+        self: &Arc<Drain>,
+        max: usize,
+        peer: Option<IpAddr>,
+    ) -> Option<(ConnectionGuard, Admission)> {
         let now = self.millis(Instant::now());
         let mut registry = self.lock();
-        let mut room = Room::Free;
+        let mut admission = Admission::WithinLimit;
         let mut evicted: Vec<Option<Waker>> = Vec::new();
-        while registry.open - registry.leaving >= max {
-            room = Room::Made;
+        while registry.open - registry.evicted >= max {
+            admission = Admission::Evicting;
             let Some(waker) = registry.evict(max, now) else {
                 drop(registry);
                 evicted.into_iter().flatten().for_each(Waker::wake);
@@ -174,18 +177,18 @@ impl Drain {
             evicted.push(waker);
         }
         registry.open += 1;
-        let place = registry.free.pop().unwrap_or_else(|| {
+        let index = registry.free.pop().unwrap_or_else(|| {
             registry.wakers.push(None);
-            registry.seats.push(None);
+            registry.connections.push(None);
             registry.wakers.len() - 1
         });
-        let seat = Arc::new(Seat::new(peer, now));
-        if let Some(of_place) = registry.seats.get_mut(place) {
-            *of_place = Some(seat.clone());
+        let connection = Arc::new(ConnectionState::new(peer, now));
+        if let Some(entry) = registry.connections.get_mut(index) {
+            *entry = Some(connection.clone());
         }
         drop(registry);
         evicted.into_iter().flatten().for_each(Waker::wake);
-        Some((Ticket { drain: self.clone(), place, seat, registered: None }, room))
+        Some((ConnectionGuard { drain: self.clone(), index, connection, registered: None }, admission))
     }
 
     fn millis(&self, now: Instant) -> u64 {
@@ -197,77 +200,78 @@ impl Drain {
     }
 }
 
-/// Whether another connection had to make room for a new one.
+/// Whether another connection was evicted for a new one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Room {
-    Free,
-    Made,
+pub(crate) enum Admission {
+    WithinLimit,
+    Evicting,
 }
 
 impl Registry {
-    /// Tells one connection to make room, and returns what wakes it up.
+    /// Evicts one connection and returns its waker.
     fn evict(&mut self, max: usize, now: u64) -> Option<Option<Waker>> {
         loop {
-            let seats = self.seats.iter().enumerate();
-            let seats = seats.filter_map(|(place, seat)| Some((place, seat.as_deref()?)));
-            let chosen = choose(seats, max, now)?;
-            if self.seats.get(chosen.place)?.as_ref()?.evict(chosen) {
-                self.leaving += 1;
+            let connections = self.connections.iter().enumerate();
+            let connections =
+                connections.filter_map(|(index, connection)| Some((index, connection.as_deref()?)));
+            let victim = choose_victim(connections, max, now)?;
+            if self.connections.get(victim.index)?.as_ref()?.evict(victim) {
+                self.evicted += 1;
                 // It stays registered: the connection may be served after all, and the drain must reach it.
-                return Some(self.wakers.get(chosen.place).and_then(Option::clone));
+                return Some(self.wakers.get(victim.index).and_then(Option::clone));
             }
         }
     }
 }
 
-/// The presence of one listener.
-pub(crate) struct Door(Arc<Drain>);
+/// Counts one listener until it is dropped.
+pub(crate) struct ListenerGuard(Arc<Drain>);
 
-impl Drop for Door {
+impl Drop for ListenerGuard {
     fn drop(&mut self) {
-        self.0.lock().doors -= 1;
+        self.0.lock().listeners -= 1;
         self.0.changed.notify_all();
     }
 }
 
-/// The presence of one connection.
-pub(crate) struct Ticket {
+/// Counts one connection until it is dropped.
+pub(crate) struct ConnectionGuard {
     drain: Arc<Drain>,
-    place: usize,
-    seat: Arc<Seat>,
+    index: usize,
+    connection: Arc<ConnectionState>,
     registered: Option<Waker>,
 }
 
-impl Ticket {
+impl ConnectionGuard {
     pub(crate) fn phase(&self) -> Phase {
         self.drain.phase()
     }
 
     /// The connection waits for its next request since then.
     pub(crate) fn idle(&self, since: Instant) {
-        self.seat.wait(Doing::Idle, self.drain.millis(since));
+        self.connection.set_waiting(Activity::Idle, self.drain.millis(since));
     }
 
     /// The connection waits for more of what its client is sending.
     pub(crate) fn reading(&self) {
-        self.seat.wait(Doing::Reading, self.drain.millis(Instant::now()));
+        self.connection.set_waiting(Activity::Reading, self.drain.millis(Instant::now()));
     }
 
-    /// The connection is served: it makes no room, even if it was told to a moment ago.
+    /// The connection is served from now on. That cancels an eviction.
     pub(crate) fn served(&self) {
-        if self.seat.serve() {
-            self.drain.lock().leaving -= 1;
+        if self.connection.set_served() {
+            self.drain.lock().evicted -= 1;
         }
     }
 
-    /// The client behind the connection.
-    pub(crate) fn set_client(&self, who: Key) {
-        self.seat.set_client(who);
+    /// Sets the client behind the connection.
+    pub(crate) fn set_client(&self, who: ClientKey) {
+        self.connection.set_client(who);
     }
 
-    /// Whether the connection has to make room for another one.
+    /// Whether the connection is to be closed for another one.
     pub(crate) fn is_evicted(&self) -> bool {
-        self.seat.is_evicted()
+        self.connection.is_evicted()
     }
 
     /// Ready once the phase has come; otherwise the task is woken when the phase changes.
@@ -279,8 +283,8 @@ impl Ticket {
         let known = self.registered.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()));
         if !known || self.drain.phase() != Phase::Serving {
             self.registered = Some(cx.waker().clone());
-            if let Some(place) = self.drain.lock().wakers.get_mut(self.place) {
-                *place = Some(cx.waker().clone());
+            if let Some(index) = self.drain.lock().wakers.get_mut(self.index) {
+                *index = Some(cx.waker().clone());
             }
             if self.drain.phase() >= phase {
                 return Poll::Ready(());
@@ -290,18 +294,18 @@ impl Ticket {
     }
 }
 
-impl Drop for Ticket {
+impl Drop for ConnectionGuard {
     fn drop(&mut self) {
         let mut registry = self.drain.lock();
         registry.open -= 1;
-        registry.leaving -= usize::from(self.seat.serve());
-        if let Some(seat) = registry.seats.get_mut(self.place) {
-            *seat = None;
+        registry.evicted -= usize::from(self.connection.set_served());
+        if let Some(connection) = registry.connections.get_mut(self.index) {
+            *connection = None;
         }
-        if let Some(place) = registry.wakers.get_mut(self.place) {
-            *place = None;
+        if let Some(index) = registry.wakers.get_mut(self.index) {
+            *index = None;
         }
-        registry.free.push(self.place);
+        registry.free.push(self.index);
         drop(registry);
         self.drain.changed.notify_all();
     }
@@ -313,10 +317,10 @@ mod tests {
 
     use super::*;
 
-    fn enter(drain: &Arc<Drain>, max: usize) -> Option<Ticket> {
-        let (ticket, _) = drain.enter(max, None)?;
-        ticket.served();
-        Some(ticket)
+    fn enter(drain: &Arc<Drain>, max: usize) -> Option<ConnectionGuard> {
+        let (guard, _) = drain.enter(max, None)?;
+        guard.served();
+        Some(guard)
     }
 
     fn soon() -> Instant {
@@ -324,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ticket_is_refused_beyond_the_limit_and_returned_on_drop() {
+    fn the_connection_limit_refuses_a_guard_until_one_is_dropped() {
         let drain = Arc::new(Drain::new());
         let first = enter(&drain, 1).unwrap();
         assert!(enter(&drain, 1).is_none());
@@ -334,7 +338,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_idle_connection_makes_room_and_one_that_is_served_does_not() {
+    async fn eviction_closes_an_idle_connection_and_not_one_that_is_served() {
         let drain = Arc::new(Drain::new());
         let (mut idle, _) = drain.enter(2, None).unwrap();
         idle.idle(Instant::now());
@@ -348,12 +352,12 @@ mod tests {
             idle
         });
         tokio::task::yield_now().await;
-        let (third, room) = drain.enter(2, None).unwrap();
+        let (third, admission) = drain.enter(2, None).unwrap();
         third.served();
-        assert_eq!(room, Room::Made);
-        assert!(drain.enter(2, None).is_none(), "there is no other one that waits");
+        assert_eq!(admission, Admission::Evicting);
+        assert!(drain.enter(2, None).is_none(), "no other one waits");
         let idle = waiting.await.unwrap();
-        // Its request arrived at the same moment: it is served, and the next new connection finds no room.
+        // Its request arrived at the same moment: it is served, and the next new connection is refused.
         idle.served();
         drop(served);
         assert_eq!(drain.open(), 2);
@@ -363,14 +367,14 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn each_phase_wakes_every_connection() {
+    async fn drain_phases_wake_every_connection() {
         let drain = Arc::new(Drain::new());
         let waiting: Vec<_> = (0..3)
             .map(|_| {
-                let mut ticket = enter(&drain, 9).unwrap();
+                let mut guard = enter(&drain, 9).unwrap();
                 tokio::spawn(async move {
-                    poll_fn(|cx| ticket.poll_phase(cx, Phase::Draining)).await;
-                    poll_fn(|cx| ticket.poll_phase(cx, Phase::Expired)).await;
+                    poll_fn(|cx| guard.poll_phase(cx, Phase::Draining)).await;
+                    poll_fn(|cx| guard.poll_phase(cx, Phase::Expired)).await;
                 })
             })
             .collect();
@@ -387,21 +391,21 @@ mod tests {
     }
 
     #[test]
-    fn the_waiting_thread_waits_for_connections_that_are_not_counted_yet() {
+    fn drain_waits_for_connections_that_are_not_counted_yet() {
         let drain = Arc::new(Drain::new());
-        let door = drain.open_door();
+        let listener_guard = drain.track_listener();
         assert_eq!(drain.wait_idle(Instant::now()), Err(0));
-        let ticket = enter(&drain, 9).unwrap();
-        drop(door);
+        let guard = enter(&drain, 9).unwrap();
+        drop(listener_guard);
         assert_eq!(drain.wait_idle(Instant::now()), Err(1));
-        drop(ticket);
+        drop(guard);
         assert_eq!(drain.wait_idle(Instant::now()), Ok(()));
     }
 
     #[test]
-    fn the_waiting_thread_leaves_with_the_last_connection() {
+    fn drain_ends_with_the_last_connection() {
         let drain = Arc::new(Drain::new());
-        let ticket = enter(&drain, 9).unwrap();
+        let guard = enter(&drain, 9).unwrap();
         assert_eq!(drain.wait_idle(Instant::now()), Err(1));
         let waiter = std::thread::spawn({
             let drain = drain.clone();
@@ -411,7 +415,7 @@ mod tests {
             }
         });
         drain.begin();
-        drop(ticket);
+        drop(guard);
         assert_eq!(waiter.join().unwrap(), Ok(()));
     }
 }

@@ -1,11 +1,9 @@
 //! Writes status lines and field lines, in both directions.
 
-use crate::http1::digits::{Decimal, push_decimal};
-
 /// Appends `HTTP/1.1 200 OK` and its line end.
 pub(crate) fn append_status_line(out: &mut Vec<u8>, status: u16) {
     out.extend_from_slice(b"HTTP/1.1 ");
-    push_decimal(out, u64::from(status));
+    out.extend_from_slice(itoa::Buffer::new().format(status).as_bytes());
     out.push(b' ');
     out.extend_from_slice(reason(status).as_bytes());
     out.extend_from_slice(b"\r\n");
@@ -13,7 +11,7 @@ pub(crate) fn append_status_line(out: &mut Vec<u8>, status: u16) {
 
 /// Appends `Content-Length: …` and its line end.
 pub(crate) fn append_length(out: &mut Vec<u8>, length: u64) {
-    append_line(out, b"Content-Length: ", Decimal::new(length).as_bytes());
+    append_line(out, b"Content-Length: ", itoa::Buffer::new().format(length).as_bytes());
 }
 
 /// Appends a field line that begins like this: cheaper than [`append_field`] where the name is known.

@@ -1,4 +1,4 @@
-//! Reading and writing on any stream: no buffer is kept while nothing arrives, and several parts go out in one call.
+//! Reading and writing on any stream: no buffer is held while nothing arrives, and several parts go out in one write.
 
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
@@ -11,16 +11,16 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 /// Most bytes taken by one read. Larger than a head may be, so that head and small body come in one system call.
 pub(crate) const READ_BYTES: usize = 16 * 1024;
 
-/// A body up to this is copied behind its head: writing one slice costs less than two, copying this much hardly anything.
+/// A body up to this is copied behind its head: one slice costs less to write than two, and the copy hardly anything.
 pub(crate) const TOGETHER_BYTES_MAX: usize = 1024;
 
-/// The least that is allocated for what arrives. The allocator serves small powers of two without a detour.
+/// The least that is allocated for arriving bytes; the allocator is fast for small powers of two.
 const SMALL_BYTES: usize = 512;
 
-/// Appends what is there to `buffer`; zero is the end of the stream.
+/// Appends the available bytes to `buffer`; zero is the end of the stream.
 ///
-/// The bytes land on the stack first: a connection that waits owns no buffer at all. The stack buffer being larger than
-/// the request also tells Tokio that the socket is drained, which saves the read that would only say "not now".
+/// The bytes are read to the stack first, so a connection that waits holds no buffer. A read that does not fill the stack
+/// buffer also tells Tokio that the socket is empty, which saves a read that would return nothing.
 pub(crate) fn poll_read_more<R: AsyncRead + Unpin + ?Sized>(
     cx: &mut Context<'_>,
     reader: &mut R,
@@ -45,7 +45,7 @@ pub(crate) async fn read_more<R: AsyncRead + Unpin + ?Sized>(
     poll_fn(|cx| poll_read_more(cx, reader, buffer)).await
 }
 
-/// Appends at most `limit` bytes to `buffer` without a detour: for bodies, where copying would cost.
+/// Appends at most `limit` bytes directly to `buffer`: for bodies, where a copy would cost.
 pub(crate) async fn read_into<R: AsyncRead + Unpin + ?Sized>(
     reader: &mut R,
     buffer: &mut Vec<u8>,

@@ -14,7 +14,7 @@ use super::transition::Transition;
 use super::triggers::Trigger;
 use super::{Stage, Timestamp};
 use crate::rollout::observations::Observations;
-use crate::upstream::{Share, Slot, Split};
+use crate::upstream::{PerSlot, Share, Slot, Split};
 
 /// What an operator may ask for.
 #[derive(Debug, Clone, PartialEq)]
@@ -189,7 +189,7 @@ pub struct Rollout {
     pub(super) state: State,
     pub(super) seen: Observations,
     pub(super) conditions: Conditions,
-    pub(super) slots: [SlotKnown; 2],
+    pub(super) slots: PerSlot<SlotKnown>,
     /// Triggers that have been told and have not ceased since: paused and noted once, not at every tick.
     pub(super) told: Vec<Trigger>,
     /// Whether this step's failed analysis has been told.
@@ -239,7 +239,7 @@ impl Rollout {
             state,
             seen,
             conditions: Conditions::default(),
-            slots: Slot::ALL.map(known),
+            slots: PerSlot::new(known),
             told: Vec::new(),
             told_analysis: false,
             gate: Gate::Far,
@@ -353,16 +353,10 @@ impl Rollout {
     }
 
     pub(super) fn known(&self, slot: Slot) -> &SlotKnown {
-        match slot {
-            Slot::Blue => &self.slots[0],
-            Slot::Green => &self.slots[1],
-        }
+        &self.slots[slot]
     }
 
     pub(super) fn known_mut(&mut self, slot: Slot) -> &mut SlotKnown {
-        match slot {
-            Slot::Blue => &mut self.slots[0],
-            Slot::Green => &mut self.slots[1],
-        }
+        &mut self.slots[slot]
     }
 }

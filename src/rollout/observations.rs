@@ -11,7 +11,7 @@ use super::Timestamp;
 use super::plan::Plan;
 use super::sample::{CallResult, Sample, SampleSource};
 use super::window::{CountWindow, Counts, LatencyWindow};
-use crate::upstream::Slot;
+use crate::upstream::{PerSlot, Slot};
 
 /// How far back a slot's usual tool-error rate is remembered.
 const USUAL_WINDOW: Duration = Duration::from_secs(3_600);
@@ -62,19 +62,14 @@ pub enum Span {
 /// All windows of both slots.
 #[derive(Debug)]
 pub struct Observations {
-    blue: SlotWindows,
-    green: SlotWindows,
+    windows: PerSlot<SlotWindows>,
     shadow: ShadowTally,
 }
 
 impl Observations {
     /// Empty windows as wide as this plan asks for.
     pub fn new(plan: &Plan) -> Observations {
-        Observations {
-            blue: SlotWindows::new(plan),
-            green: SlotWindows::new(plan),
-            shadow: ShadowTally::default(),
-        }
+        Observations { windows: PerSlot::new(|_| SlotWindows::new(plan)), shadow: ShadowTally::default() }
     }
 
     /// A rollout begins: empty windows, as wide as its plan asks for. Only the usual rates are kept.
@@ -162,10 +157,7 @@ impl Observations {
     }
 
     fn windows(&mut self, slot: Slot) -> &mut SlotWindows {
-        match slot {
-            Slot::Blue => &mut self.blue,
-            Slot::Green => &mut self.green,
-        }
+        &mut self.windows[slot]
     }
 }
 

@@ -17,32 +17,28 @@ use tokio::task::JoinSet;
 
 use crate::config::{self, Config};
 use crate::parity::shadow::mismatch_log::{Arguments, Book, Call, Copied, Entry, Summary};
-use crate::proxy::{CallCopy, Handle};
+use crate::proxy::{Handle, ShadowedCall};
 use crate::rollout::sample::{CallResult, Failure, FinishedCall, SampleSource};
 use crate::shadow::replay::Outcome;
 use crate::telemetry::metrics::ShadowMetrics;
-use crate::upstream::{Backend, Secrets, Slot};
+use crate::upstream::{Backend, PerSlot, Secrets, Slot};
 use mcp_host::process;
 
 /// What of the configuration concerns the shadow.
 pub(crate) struct Settings {
     rules: config::shadow::Shadow,
-    backends: [Option<Backend>; 2],
+    backends: PerSlot<Option<Backend>>,
     secrets: Secrets,
 }
 
 impl Settings {
     pub(crate) fn of(config: &Config) -> Settings {
-        let backends = Slot::ALL.map(|slot| config.backend(slot).cloned());
+        let backends = config.backends.clone();
         Settings { rules: config.shadow.clone(), backends, secrets: config.secrets.clone() }
     }
 
     fn backend(&self, slot: Slot) -> Option<&Backend> {
-        let [blue, green] = &self.backends;
-        match slot {
-            Slot::Blue => blue.as_ref(),
-            Slot::Green => green.as_ref(),
-        }
+        self.backends[slot].as_ref()
     }
 }
 
@@ -73,7 +69,7 @@ struct Inner {
 impl Shadow {
     /// Takes over the copies and starts.
     pub(crate) fn start(settings: Settings, handle: &Handle) -> io::Result<Shadow> {
-        let copies = handle.copies().ok_or_else(|| io::Error::other("the copies are taken"))?;
+        let copies = handle.shadowed_calls().ok_or_else(|| io::Error::other("the copies are taken"))?;
         let inner = Arc::new(Inner {
             settings: ArcSwap::from_pointee(settings),
             book: Mutex::default(),
@@ -102,7 +98,7 @@ impl Shadow {
     pub(crate) fn turn(&self, on: bool) {
         if !self.0.on.swap(on, Ordering::SeqCst) && on {
             *self.0.book() = Book::default();
-            let (dropped, skipped) = self.0.handle.copies_left_out();
+            let (dropped, skipped) = self.0.handle.shadowed_calls_not_sent();
             let [dropped_before, skipped_before] = &self.0.left_out_before;
             dropped_before.store(dropped, Ordering::SeqCst);
             skipped_before.store(skipped, Ordering::SeqCst);
@@ -125,7 +121,7 @@ impl Shadow {
 }
 
 /// So many copies at a time, and no more.
-async fn work(inner: Arc<Inner>, mut copies: mpsc::Receiver<CallCopy>) {
+async fn work(inner: Arc<Inner>, mut copies: mpsc::Receiver<ShadowedCall>) {
     let mut under_way = JoinSet::new();
     while let Some(copy) = copies.recv().await {
         if !inner.on.load(Ordering::SeqCst) {
@@ -146,7 +142,7 @@ impl Inner {
 
     fn summary(&self, book: &Book) -> Summary {
         let mut summary = book.summary();
-        let (dropped, skipped) = self.handle.copies_left_out();
+        let (dropped, skipped) = self.handle.shadowed_calls_not_sent();
         let [dropped_before, skipped_before] = &self.left_out_before;
         summary.counts.dropped = dropped.saturating_sub(dropped_before.load(Ordering::SeqCst));
         summary.counts.skipped += skipped.saturating_sub(skipped_before.load(Ordering::SeqCst));
@@ -154,7 +150,7 @@ impl Inner {
     }
 
     /// Asks the candidate, compares, and writes it down.
-    async fn judge(&self, copy: CallCopy) {
+    async fn judge(&self, copy: ShadowedCall) {
         let settings = self.settings.load_full();
         let candidate = copy.stable.other();
         let backends = settings.backend(copy.stable).zip(settings.backend(candidate));
@@ -172,7 +168,7 @@ impl Inner {
             Call { question: &question.name, request_id: &copy.request_id, arguments: &question.arguments };
         let ended = |verdict, matched, latency| {
             let origin = SampleSource::Shadow { matched };
-            self.handle.copy_ended(FinishedCall {
+            self.handle.shadowed_call_ended(FinishedCall {
                 when: Instant::now(),
                 slot: candidate,
                 verdict,

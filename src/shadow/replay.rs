@@ -12,7 +12,7 @@ use crate::client::{Client, Error, Limits, Request, Target, message_in_stream};
 use crate::config::shadow::Shadow;
 use crate::parity::bounded;
 use crate::parity::shadow::{Mismatch, compare};
-use crate::proxy::CallCopy;
+use crate::proxy::ShadowedCall;
 use crate::rollout::sample::{CallResult, Failure, judge_rpc_error};
 use crate::upstream::{Backend, Secrets};
 use crate::wire::Method;
@@ -40,7 +40,7 @@ pub(super) struct Asked {
 }
 
 impl Asked {
-    pub(super) fn of(copy: &CallCopy) -> Asked {
+    pub(super) fn of(copy: &ShadowedCall) -> Asked {
         // The guard has read it before: it is JSON, and what it asks is known.
         let mut body: Value = bounded::parse(&copy.body).unwrap_or_default();
         let mut name = copy.method.as_str().to_owned();
@@ -54,7 +54,7 @@ impl Asked {
 }
 
 pub(super) async fn ask(
-    copy: &CallCopy,
+    copy: &ShadowedCall,
     stable: &Backend,
     candidate: &Backend,
     rules: &Shadow,
@@ -110,7 +110,7 @@ fn client(backend: &Backend, rules: &Shadow, secrets: &Secrets) -> Client {
 }
 
 async fn put(
-    copy: &CallCopy,
+    copy: &ShadowedCall,
     backend: &Backend,
     client: &Client,
     asked: &Asked,

@@ -1,18 +1,19 @@
 //! The lines of the log, as JSON for machines and as text for people. Fields, not prose; never a body or a token.
 
 use std::io::Write;
+use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use jiff::Timestamp;
 
 pub(crate) use super::record::Record;
-use crate::http1::digits::{last_digits, push_decimal};
 
 /// Appends the JSON line of a request. By hand: every request pays for it, and formatting machinery would cost ten times
 /// as much.
-pub(crate) fn json(record: &Record<'_>, now: Timestamp, out: &mut Vec<u8>) {
+pub(crate) fn json(record: &Record<'_>, second: &SecondText, now: Timestamp, out: &mut Vec<u8>) {
     out.extend_from_slice(b"{\"time\":\"");
-    push_time(out, now);
+    second.append(now, out);
     out.extend_from_slice(b"\",\"request_id\":");
     push_json_string(out, record.request_id);
     if let Some(peer) = record.peer {
@@ -160,48 +161,48 @@ fn push_escaped(out: &mut Vec<u8>, text: &str) {
 
 fn push_number(out: &mut Vec<u8>, key: &[u8], number: u64) {
     out.extend_from_slice(key);
-    push_decimal(out, number);
+    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
 }
 
 fn push_milliseconds(out: &mut Vec<u8>, key: &[u8], duration: Duration) {
     let microseconds = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
     push_number(out, key, microseconds / 1000);
     out.push(b'.');
-    out.extend_from_slice(&last_digits::<3>(microseconds % 1000));
+    push_three_digits(out, microseconds % 1000);
 }
 
-/// Appends `2026-11-21T14:40:40.123Z`.
-fn push_time(out: &mut Vec<u8>, now: Timestamp) {
-    const DAY: u64 = 86_400;
-    let Ok(milliseconds) = u64::try_from(now.as_millisecond()) else {
-        // Before 1970 a clock is not set; whatever it says, say it correctly.
-        return drop(write!(out, "{now:.3}"));
-    };
-    let seconds = milliseconds / 1000;
-    let (year, month, day) = civil(seconds / DAY);
-    let time = seconds % DAY;
-    out.extend_from_slice(&last_digits::<4>(year));
-    for (before, number) in
-        [(b'-', month), (b'-', day), (b'T', time / 3600), (b':', time / 60 % 60), (b':', time % 60)]
-    {
-        let [tens, ones] = last_digits::<2>(number);
-        out.extend_from_slice(&[before, tens, ones]);
+/// The text of the current second, formatted at most once a second.
+pub(crate) struct SecondText {
+    formatted: ArcSwap<(i64, String)>,
+}
+
+impl SecondText {
+    pub(crate) fn new() -> SecondText {
+        SecondText { formatted: ArcSwap::from_pointee((i64::MIN, String::new())) }
     }
-    let [hundreds, tens, ones] = last_digits::<3>(milliseconds % 1000);
-    out.extend_from_slice(&[b'.', hundreds, tens, ones, b'Z']);
+
+    /// Appends `2026-11-21T14:40:40.123Z`.
+    fn append(&self, now: Timestamp, out: &mut Vec<u8>) {
+        let (second, millisecond) =
+            (now.as_millisecond().div_euclid(1000), now.as_millisecond().rem_euclid(1000));
+        let formatted = self.formatted.load();
+        if formatted.0 == second {
+            out.extend_from_slice(formatted.1.as_bytes());
+        } else {
+            let text = Timestamp::from_second(second).unwrap_or_default().to_string();
+            let text = text.trim_end_matches('Z').to_owned();
+            out.extend_from_slice(text.as_bytes());
+            self.formatted.store(Arc::new((second, text)));
+        }
+        out.push(b'.');
+        push_three_digits(out, millisecond.unsigned_abs());
+        out.push(b'Z');
+    }
 }
 
-/// Year, month and day of a number of days since 1970-01-01, in the Gregorian calendar. Counted in eras of 400 years that
-/// begin in March, so that the leap day is the last of its year.
-fn civil(days: u64) -> (u64, u64, u64) {
-    let days = days + 719_468;
-    let (era, day_of_era) = (days / 146_097, days % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let march_month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * march_month + 2) / 5 + 1;
-    let month = if march_month < 10 { march_month + 3 } else { march_month - 9 };
-    (era * 400 + year_of_era + u64::from(month <= 2), month, day)
+/// Appends a number below a thousand with its leading zeros.
+fn push_three_digits(out: &mut Vec<u8>, number: u64) {
+    out.extend([number / 100, number / 10 % 10, number % 10].map(|digit| b'0' + digit as u8));
 }
 
 #[cfg(test)]
@@ -239,7 +240,7 @@ mod tests {
     #[test]
     fn a_request_is_one_line_of_valid_json() {
         let mut line = Vec::new();
-        json(&record(), Timestamp::UNIX_EPOCH, &mut line);
+        json(&record(), &SecondText::new(), Timestamp::UNIX_EPOCH, &mut line);
         let text = String::from_utf8(line).unwrap();
         assert_eq!(
             text,
@@ -267,7 +268,7 @@ mod tests {
             ..record()
         };
         let mut line = Vec::new();
-        json(&refused, Timestamp::UNIX_EPOCH, &mut line);
+        json(&refused, &SecondText::new(), Timestamp::UNIX_EPOCH, &mut line);
         let value: serde_json::Value = serde_json::from_slice(&line).unwrap();
         assert_eq!(value["denial"], Denial::PathNotFound.code());
         assert_eq!(value["detail"], "below /mcp");
@@ -281,11 +282,12 @@ mod tests {
 
     #[test]
     fn a_time_is_what_the_calendar_says() {
+        let second = SecondText::new();
         let days = (0..40_000).map(|day| day * 86_400_000 + 86_399_999);
         for millisecond in days.chain([0, 951_782_400_000, 4_107_542_400_000, -1, 253_402_000_000_000]) {
             let now = Timestamp::from_millisecond(millisecond).unwrap();
             let mut out = Vec::new();
-            push_time(&mut out, now);
+            second.append(now, &mut out);
             assert_eq!(String::from_utf8(out).unwrap(), format!("{now:.3}"));
         }
     }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use super::access_log::{self, Record};
+use super::access_log::{self, Record, SecondText};
 use crate::config::{self, LogFormat};
 
 /// Bytes that may wait for the writer; lines beyond are dropped.
@@ -36,6 +36,7 @@ pub(crate) struct Log {
     queue: Arc<Queue>,
     /// Whether lines are text, for people.
     is_text: Arc<AtomicBool>,
+    second: Arc<SecondText>,
     reader: Reader,
 }
 
@@ -57,7 +58,7 @@ impl Log {
         let writer = queue.clone();
         std::thread::Builder::new().name("log".to_owned()).spawn(move || writer.drain_into(sink))?;
         let is_text = Arc::new(AtomicBool::new(format == LogFormat::Text));
-        Ok(Log { queue, is_text, reader: Reader::Other })
+        Ok(Log { queue, is_text, second: Arc::new(SecondText::new()), reader: Reader::Other })
     }
 
     /// From the next line on, this format and level hold.
@@ -85,7 +86,7 @@ impl Log {
         let ended = jiff::Timestamp::try_from(ended).unwrap_or_default();
         let mut line = self.line(512, REQUEST_PRIORITY);
         match self.format() {
-            LogFormat::Json => access_log::json(record, ended, &mut line),
+            LogFormat::Json => access_log::json(record, &self.second, ended, &mut line),
             LogFormat::Text => access_log::text(record, ended, &mut line),
         }
         self.queue.push(&line);

@@ -20,6 +20,8 @@ use prometheus::{
 pub(crate) use self::rollout::{Notified, RolloutMetrics};
 pub(crate) use self::routes::RouteGauges;
 pub(crate) use self::shadow::ShadowMetrics;
+use serde::{Deserialize, Serialize};
+
 use super::record::{Outcome, Record};
 use crate::policy::Denial;
 use crate::upstream::Slot;
@@ -90,16 +92,17 @@ impl Reload {
     }
 }
 
-/// The state of one slot at the moment of a scrape.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct SlotGauges {
+/// The state of one slot, for `status` and for a scrape.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SlotStatus {
+    pub(crate) slot: Slot,
+    pub(crate) address: String,
+    /// Whether the last connection (a call or a readiness check) reached the backend; `None` before the first.
+    pub(crate) reachable: Option<bool>,
     pub(crate) in_flight: usize,
     pub(crate) waiting: usize,
     pub(crate) held: usize,
     pub(crate) idle_connections: usize,
-    pub(crate) reachable: Option<bool>,
-    /// The share of traffic the split gives to the slot.
-    pub(crate) weight: f64,
 }
 
 /// The registry and handles of every family.
@@ -292,13 +295,14 @@ impl Metrics {
         self.samples_dropped.inc();
     }
 
-    /// Sets what is measured at the moment of a scrape rather than counted as it happens.
-    /// What a slot is doing at the moment; nothing where it has no backend.
-    pub(crate) fn set_slot(&self, slot: Slot, now: Option<SlotGauges>) {
-        match now {
-            Some(now) => self.slots.set(slot, now),
-            None => self.slots.remove(slot),
-        }
+    /// Sets the gauges of a slot and its share of the traffic.
+    pub(crate) fn set_slot(&self, now: &SlotStatus, weight: f64) {
+        self.slots.set(now, weight);
+    }
+
+    /// Removes the gauges of a slot without a backend.
+    pub(crate) fn remove_slot(&self, slot: Slot) {
+        self.slots.remove(slot);
     }
 
     /// Sets what is measured of every route at the moment of a scrape.
@@ -437,13 +441,13 @@ impl SlotFamilies {
         let _ = self.weight.remove_label_values(&[slot.as_str()]);
     }
 
-    fn set(&self, slot: Slot, now: SlotGauges) {
-        let label = [slot.as_str()];
+    fn set(&self, now: &SlotStatus, weight: f64) {
+        let label = [now.slot.as_str()];
         self.in_flight.with_label_values(&label).set(count(now.in_flight));
         self.waiting.with_label_values(&label).set(count(now.waiting));
         self.held.with_label_values(&label).set(count(now.held));
         self.idle_connections.with_label_values(&label).set(count(now.idle_connections));
-        self.weight.with_label_values(&label).set(now.weight);
+        self.weight.with_label_values(&label).set(weight);
         if let Some(reachable) = now.reachable {
             self.reachable.with_label_values(&label).set(i64::from(reachable));
         }

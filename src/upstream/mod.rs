@@ -6,4 +6,4 @@ pub mod split;
 
 pub use backend::{Accept, Address, Backend, UpstreamAuthorization};
 pub use secrets::Secrets;
-pub use split::{Percent, Share, Slot, Split};
+pub use split::{PerSlot, Percent, Share, Slot, Split};

@@ -42,6 +42,44 @@ impl Slot {
     }
 }
 
+/// One value for each slot.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PerSlot<T>([T; 2]);
+
+impl<T> PerSlot<T> {
+    /// The value that `make` gives for each slot.
+    pub fn new(make: impl FnMut(Slot) -> T) -> PerSlot<T> {
+        PerSlot(Slot::ALL.map(make))
+    }
+
+    /// Both values, in the order of `Slot::ALL`.
+    pub fn iter(&self) -> std::slice::Iter<'_, T> {
+        self.0.iter()
+    }
+}
+
+impl<T> std::ops::Index<Slot> for PerSlot<T> {
+    type Output = T;
+
+    fn index(&self, slot: Slot) -> &T {
+        let [blue, green] = &self.0;
+        match slot {
+            Slot::Blue => blue,
+            Slot::Green => green,
+        }
+    }
+}
+
+impl<T> std::ops::IndexMut<Slot> for PerSlot<T> {
+    fn index_mut(&mut self, slot: Slot) -> &mut T {
+        let [blue, green] = &mut self.0;
+        match slot {
+            Slot::Blue => blue,
+            Slot::Green => green,
+        }
+    }
+}
+
 /// A share of the traffic, in percent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 #[serde(try_from = "u8", into = "u8")]

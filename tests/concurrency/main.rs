@@ -27,13 +27,11 @@ mod proxy {
         pub(crate) mod idle_connections;
     }
 
-    pub(crate) mod downstream {
-        pub(crate) mod body_budget;
-    }
-
     pub(crate) mod fairness {
+        pub(crate) mod body_budget;
         pub(crate) mod eviction;
         pub(crate) mod open_streams;
+        pub(crate) mod per_client;
         pub(crate) mod semaphore;
     }
 
@@ -43,11 +41,8 @@ mod proxy {
 }
 
 /// What the files above name by way of their own crate.
-mod rollout {
-    pub(crate) use mcp_guard::rollout::sample;
-}
 mod upstream {
-    pub(crate) use mcp_guard::upstream::{Slot, Split};
+    pub(crate) use mcp_guard::upstream::Split;
 }
 
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! The models: what a few actors do with one shared thing, and what must hold whoever goes first.
+//! The models: what a few actors do with one shared value, and what must hold in every order of their steps.
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -13,11 +13,11 @@ use shuttle::thread;
 
 use crate::proxy::backend::hold::HoldQueue;
 use crate::proxy::backend::idle_connections::IdleConnections;
-use crate::proxy::downstream::body_budget::{Full, Room};
 use crate::proxy::drain::{Drain, Phase};
-use crate::proxy::fairness::open_streams::{StreamBounds, Streams};
-use crate::proxy::fairness::semaphore::{Bounds, Joined, NoPlace, Places, Standing};
-use crate::proxy::state::traffic_split::{Fence, Route, Routes};
+use crate::proxy::fairness::body_budget::{BodyBudget, BudgetExhausted};
+use crate::proxy::fairness::open_streams::{OpenStreams, StreamBounds};
+use crate::proxy::fairness::semaphore::{AcquireError, Bounds, FairSemaphore, Joined, Priority};
+use crate::proxy::state::traffic_split::{SplitCell, TrafficSplit, VersionCap};
 use crate::{How, Model};
 
 pub(super) const ALL: [Model; 13] = [
@@ -49,8 +49,8 @@ fn together(actors: Vec<Box<dyn FnOnce() + Send>>) {
 }
 
 /// Takes a place as soon as there is one.
-fn enter(places: &Places, who: u32, inside: &AtomicUsize, max: usize) -> Result<(), NoPlace> {
-    let place = match places.join(who, Standing::New)? {
+fn enter(semaphore: &FairSemaphore, who: u32, inside: &AtomicUsize, max: usize) -> Result<(), AcquireError> {
+    let place = match semaphore.join(who, Priority::Normal)? {
         Joined::In(place) => place,
         Joined::Waiting(waiting) => block_on(waiting.granted())?,
     };
@@ -61,20 +61,20 @@ fn enter(places: &Places, who: u32, inside: &AtomicUsize, max: usize) -> Result<
     Ok(())
 }
 
-fn is_empty(places: &Places) -> bool {
-    places.in_flight() == 0 && places.waiting() == 0
+fn is_empty(semaphore: &FairSemaphore) -> bool {
+    semaphore.in_flight() == 0 && semaphore.waiting() == 0
 }
 
-fn callers(bounds: Bounds, callers: &[u32]) -> Arc<Places> {
-    let places = Arc::new(Places::new(bounds));
+fn callers(bounds: Bounds, callers: &[u32]) -> Arc<FairSemaphore> {
+    let semaphore = Arc::new(FairSemaphore::new(bounds));
     let inside = Arc::new(AtomicUsize::new(0));
     let actor = |who: u32| -> Box<dyn FnOnce() + Send> {
-        let (places, inside) = (places.clone(), inside.clone());
-        Box::new(move || enter(&places, who, &inside, bounds.max).unwrap())
+        let (semaphore, inside) = (semaphore.clone(), inside.clone());
+        Box::new(move || enter(&semaphore, who, &inside, bounds.max).unwrap())
     };
     together(callers.iter().map(|who| actor(*who)).collect());
-    assert!(is_empty(&places));
-    places
+    assert!(is_empty(&semaphore));
+    semaphore
 }
 
 fn a_place_passes_on() {
@@ -86,11 +86,11 @@ fn three_clients_take_turns() {
 }
 
 fn a_waiter_gives_up() {
-    let places = Arc::new(Places::new(Bounds::of_one(1, 8)));
-    let leaving = places.clone();
-    let staying = places.clone();
+    let semaphore = Arc::new(FairSemaphore::new(Bounds::of_one(1, 8)));
+    let leaving = semaphore.clone();
+    let staying = semaphore.clone();
     let actors: Vec<Box<dyn FnOnce() + Send>> = vec![
-        Box::new(move || match leaving.join(1, Standing::New).unwrap() {
+        Box::new(move || match leaving.join(1, Priority::Normal).unwrap() {
             Joined::In(place) => drop(place),
             Joined::Waiting(waiting) => {
                 let mut waiting = pin!(waiting.granted());
@@ -101,22 +101,22 @@ fn a_waiter_gives_up() {
         Box::new(move || enter(&staying, 2, &AtomicUsize::new(0), 1).unwrap()),
     ];
     together(actors);
-    assert!(is_empty(&places));
+    assert!(is_empty(&semaphore));
 }
 
 fn a_full_line_makes_room() {
-    let places = Arc::new(Places::new(Bounds::of_one(1, 2)));
+    let semaphore = Arc::new(FairSemaphore::new(Bounds::of_one(1, 2)));
     let (served, refused) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let inside = Arc::new(AtomicUsize::new(0));
     let actor = |who: u32| -> Box<dyn FnOnce() + Send> {
-        let (places, inside, served, refused) =
-            (places.clone(), inside.clone(), served.clone(), refused.clone());
-        Box::new(move || match enter(&places, who, &inside, 1) {
+        let (semaphore, inside, served, refused) =
+            (semaphore.clone(), inside.clone(), served.clone(), refused.clone());
+        Box::new(move || match enter(&semaphore, who, &inside, 1) {
             Ok(()) => drop(served.fetch_add(1, Ordering::SeqCst)),
             Err(why) => {
                 assert_eq!(
                     (who, why),
-                    (1, NoPlace::LineFull),
+                    (1, AcquireError::QueueFull),
                     "only the client with the most calls gives way"
                 );
                 refused.fetch_add(1, Ordering::SeqCst);
@@ -125,29 +125,29 @@ fn a_full_line_makes_room() {
     };
     together([1, 1, 1, 1, 2].map(actor).into());
     assert_eq!(served.load(Ordering::SeqCst) + refused.load(Ordering::SeqCst), 5);
-    assert!(is_empty(&places));
+    assert!(is_empty(&semaphore));
 }
 
 /// A body that comes in two pieces.
-fn body(room: &Room, who: u32, pieces: [usize; 2], bytes_max: usize) -> Result<(), Full> {
-    let mut share = room.share(who, bytes_max, Duration::MAX);
+fn body(budget: &BodyBudget, who: u32, pieces: [usize; 2], bytes_max: usize) -> Result<(), BudgetExhausted> {
+    let mut reservation = budget.reservation(who, bytes_max, Duration::MAX);
     for piece in pieces {
-        block_on(share.grow(piece))?;
+        block_on(reservation.reserve(piece))?;
     }
     Ok(())
 }
 
 fn bodies(of: &[u32], pieces: [usize; 2], bytes_max: usize) -> usize {
-    let (room, done) = (Arc::new(Room::default()), Arc::new(AtomicUsize::new(0)));
+    let (budget, done) = (Arc::new(BodyBudget::default()), Arc::new(AtomicUsize::new(0)));
     let actor = |who: u32| -> Box<dyn FnOnce() + Send> {
-        let (room, done) = (room.clone(), done.clone());
+        let (budget, done) = (budget.clone(), done.clone());
         Box::new(move || {
-            done.fetch_add(usize::from(body(&room, who, pieces, bytes_max).is_ok()), Ordering::SeqCst);
+            done.fetch_add(usize::from(body(&budget, who, pieces, bytes_max).is_ok()), Ordering::SeqCst);
         })
     };
     together(of.iter().map(|who| actor(*who)).collect());
-    let mut whole = room.share(9, bytes_max, Duration::MAX);
-    assert_eq!(block_on(whole.grow(bytes_max)), Ok(()), "all of it is given back");
+    let mut whole = budget.reservation(9, bytes_max, Duration::MAX);
+    assert_eq!(block_on(whole.reserve(bytes_max)), Ok(()), "all of it is given back");
     done.load(Ordering::SeqCst)
 }
 
@@ -174,7 +174,7 @@ fn a_held_call_makes_room() {
 }
 
 fn streams_are_counted() {
-    let streams = Arc::new(Streams::default());
+    let streams = Arc::new(OpenStreams::default());
     let bounds = StreamBounds { all_max: 1, per_client_max: 1 };
     let opened = Arc::new(AtomicUsize::new(0));
     let actor = |who: u32| -> Box<dyn FnOnce() + Send> {
@@ -194,9 +194,9 @@ const NEVER: Duration = Duration::from_secs(3600);
 
 fn the_drain_reaches() {
     let drain = Arc::new(Drain::new());
-    let (mut ticket, _) = drain.enter(1, None).unwrap();
+    let (mut guard, _) = drain.enter(1, None).unwrap();
     let actors: Vec<Box<dyn FnOnce() + Send>> = vec![
-        Box::new(move || block_on(poll_fn(|cx| ticket.poll_phase(cx, Phase::Draining)))),
+        Box::new(move || block_on(poll_fn(|cx| guard.poll_phase(cx, Phase::Draining)))),
         Box::new({
             let drain = drain.clone();
             move || drain.begin()
@@ -209,8 +209,8 @@ fn the_drain_reaches() {
 fn the_last_ends_the_drain() {
     let drain = Arc::new(Drain::new());
     let connection = |_: usize| -> Box<dyn FnOnce() + Send> {
-        let (mut ticket, _) = drain.enter(3, None).unwrap();
-        Box::new(move || block_on(poll_fn(|cx| ticket.poll_phase(cx, Phase::Draining))))
+        let (mut guard, _) = drain.enter(3, None).unwrap();
+        Box::new(move || block_on(poll_fn(|cx| guard.poll_phase(cx, Phase::Draining))))
     };
     let mut actors: Vec<_> = (0..3).map(connection).collect();
     let (waiting, beginning) = (drain.clone(), drain.clone());
@@ -246,7 +246,7 @@ fn a_connection_makes_room() {
     ];
     together(actors);
     assert_eq!(drain.open(), 0);
-    let (_ticket, _) = drain.enter(1, None).expect("every place is free again");
+    let (_guard, _) = drain.enter(1, None).expect("every place is free again");
 }
 
 /// A call puts its connection back, and takes one, while the backend is replaced. Each connection is its generation.
@@ -271,25 +271,25 @@ fn nothing_retired_is_taken() {
 }
 
 fn a_new_route_is_seen() {
-    let route = |slot| Route { split: Split::all(slot), fence: Fence::Open };
-    let routes = Arc::new(Routes::new(route(Slot::Blue)));
-    let known = routes.load();
-    let publishing = routes.clone();
+    let split = |slot| TrafficSplit { split: Split::all(slot), version_cap: VersionCap::None };
+    let cell = Arc::new(SplitCell::new(split(Slot::Blue)));
+    let known = cell.load();
+    let publishing = cell.clone();
     let actors: Vec<Box<dyn FnOnce() + Send>> = vec![
         Box::new(move || {
             thread::yield_now();
-            let mut changed = pin!(routes.change());
+            let mut changed = pin!(cell.changed());
             thread::yield_now();
             changed.as_mut().enable();
             thread::yield_now();
-            if routes.newer_than(&known).is_none() {
+            if cell.changed_since(&known).is_none() {
                 block_on(changed);
-                assert!(routes.newer_than(&known).is_some());
+                assert!(cell.changed_since(&known).is_some());
             }
         }),
         Box::new(move || {
             thread::yield_now();
-            publishing.publish(route(Slot::Green));
+            publishing.publish(split(Slot::Green));
         }),
     ];
     together(actors);

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use crate::proxy::fairness::semaphore::Key;
+use crate::proxy::fairness::per_client::ClientKey;
 use crate::proxy::sync::{Mutex, MutexGuard, PoisonError};
 use crate::telemetry::Outcome;
 use crate::upstream::Slot;
@@ -26,7 +26,7 @@ const CACHED_MAX: usize = 16;
 #[derive(Default)]
 pub(crate) struct DiscoverCache {
     cached: Mutex<Vec<Arc<CachedResponse>>>,
-    in_flight: Mutex<HashMap<Key, Weak<Semaphore>>>,
+    in_flight: Mutex<HashMap<ClientKey, Weak<Semaphore>>>,
 }
 
 /// What a response may depend on besides the slot, hashed.
@@ -70,7 +70,7 @@ impl DiscoverCache {
     }
 
     /// The semaphore behind which the discovers of a client wait for each other.
-    pub(crate) fn in_flight(&self, client: Key) -> Arc<Semaphore> {
+    pub(crate) fn in_flight(&self, client: ClientKey) -> Arc<Semaphore> {
         let mut in_flight = lock(&self.in_flight);
         if let Some(semaphore) = in_flight.get(&client).and_then(Weak::upgrade) {
             return semaphore;

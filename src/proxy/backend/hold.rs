@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use tokio::sync::oneshot;
 
-use crate::proxy::fairness::semaphore::Key;
+use crate::proxy::fairness::per_client::ClientKey;
 use crate::proxy::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The held calls of one slot.
@@ -21,7 +21,7 @@ struct Queue {
     held: usize,
     next_number: u64,
     /// The latest one last.
-    by_client: HashMap<Key, Vec<Entry>>,
+    by_client: HashMap<ClientKey, Vec<Entry>>,
 }
 
 struct Entry {
@@ -42,7 +42,7 @@ pub(crate) enum HoldError {
 /// A call in the queue. Dropping this leaves the queue.
 pub(crate) struct HoldGuard<'l> {
     hold: &'l HoldQueue,
-    who: Key,
+    who: ClientKey,
     number: u64,
     stay: oneshot::Receiver<()>,
 }
@@ -58,7 +58,7 @@ impl HoldQueue {
     }
 
     /// Joins the queue, unless it is full and no other client has more calls in it.
-    pub(crate) fn join(&self, who: Key) -> Result<HoldGuard<'_>, HoldError> {
+    pub(crate) fn join(&self, who: ClientKey) -> Result<HoldGuard<'_>, HoldError> {
         let mut queue = self.lock();
         if queue.held >= queue.held_max {
             queue.evict_for(who)?;
@@ -87,7 +87,7 @@ impl HoldQueue {
 }
 
 impl Queue {
-    fn evict_for(&mut self, who: Key) -> Result<(), HoldError> {
+    fn evict_for(&mut self, who: ClientKey) -> Result<(), HoldError> {
         let own = self.by_client.get(&who).map_or(0, Vec::len);
         let clients = self.by_client.len();
         let most = self.by_client.iter_mut().max_by_key(|(_, calls)| calls.len());

@@ -13,7 +13,7 @@ use super::discover_cache::DiscoverCache;
 use super::hold::HoldQueue;
 use super::pool::{Connection, Pool};
 use crate::policy::{Limits, Timeouts};
-use crate::proxy::fairness::semaphore::{Bounds, Places, reserve_of};
+use crate::proxy::fairness::semaphore::{Bounds, FairSemaphore, reserve_of};
 use crate::upstream::{Backend, Slot};
 
 /// Tool names that may become metric labels, per slot.
@@ -29,9 +29,9 @@ pub(crate) struct SlotState {
     pub(crate) slot: Slot,
     pub(crate) backend: Backend,
     pub(crate) pool: Arc<Pool>,
-    pub(crate) places: Arc<Places>,
+    pub(crate) places: Arc<FairSemaphore>,
     /// For notifications and posted responses whose client gets none of those permits now: it can cancel calls that hang.
-    pub(crate) reserve: Arc<Places>,
+    pub(crate) reserve: Arc<FairSemaphore>,
     pub(crate) hold: Arc<HoldQueue>,
     pub(crate) discover: Arc<DiscoverCache>,
     connect_time: Duration,
@@ -87,8 +87,8 @@ impl SlotState {
             let (hold, facts) = (hold.clone(), facts.clone());
             return SlotState { slot, backend, pool, places, reserve, hold, discover, connect_time, facts };
         }
-        let places = Arc::new(Places::new(bounds));
-        let reserve = Arc::new(Places::new(reserve_bounds));
+        let places = Arc::new(FairSemaphore::new(bounds));
+        let reserve = Arc::new(FairSemaphore::new(reserve_bounds));
         let hold = Arc::new(HoldQueue::new(limits.held_max));
         let facts = Arc::new(BackendFacts {
             reachable: AtomicU8::new(UNKNOWN),

@@ -5,9 +5,9 @@ use std::time::Duration;
 use crate::policy::reply::{ErrorContext, Executed};
 use crate::policy::{Call, SessionRequest};
 use crate::proxy::backend::request_head::ForwardedFrom;
-use crate::proxy::downstream::connection::Request;
+use crate::proxy::downstream::request::Request;
 use crate::proxy::downstream::stream::Peer;
-use crate::proxy::fairness::open_streams::OpenStream;
+use crate::proxy::fairness::open_streams::StreamGuard;
 use crate::wire::{Kind, Method};
 
 /// A call, and the request that carries it.
@@ -35,7 +35,7 @@ impl<'c> CallContext<'c> {
     }
 
     /// A place among the streams; none if the client has no stream left.
-    pub(crate) fn open_stream(&self) -> Option<OpenStream<'c>> {
+    pub(crate) fn open_stream(&self) -> Option<StreamGuard<'c>> {
         let Request { state, snapshot, .. } = *self.request;
         state.streams.open(snapshot.key(self.call.client()), snapshot.stream_bounds())
     }

@@ -56,7 +56,7 @@ pub(crate) async fn turn(
     let who = ctx.request.snapshot.key(ctx.call.client());
     let in_flight = slot.discover.in_flight(who);
     let permit = in_flight.clone().try_acquire_owned().ok();
-    if (is_limited || permit.is_none() || !slot.places.has_room(who))
+    if (is_limited || permit.is_none() || !slot.places.has_permit(who))
         && let Some(cached) = cached(ctx, slot)
     {
         return Ok(Turn::Reply(cached));
@@ -65,7 +65,7 @@ pub(crate) async fn turn(
         return Ok(Turn::Dispatch(permit));
     }
     // The semaphore is never closed.
-    let permit = client.until(in_flight.acquire_owned()).await?.ok();
+    let permit = client.race(in_flight.acquire_owned()).await?.ok();
     Ok(cached(ctx, slot).map_or(Turn::Dispatch(permit), Turn::Reply))
 }
 

@@ -21,9 +21,9 @@ use crate::proxy::backend::request_head::{RequestKind, render};
 use crate::proxy::backend::response_head::{Challenge, FieldRules, SessionHeader};
 use crate::proxy::backend::slot::{SlotState, remaining};
 use crate::proxy::downstream::stream::{Downstream, Interrupt};
-use crate::proxy::fairness::semaphore::{NoPlace, Place, Standing};
+use crate::proxy::fairness::semaphore::{AcquireError, Priority, SemaphorePermit};
 use crate::proxy::io::TOGETHER_BYTES_MAX;
-use crate::proxy::state::traffic_split::Route;
+use crate::proxy::state::traffic_split::TrafficSplit;
 use crate::rollout::sample::{CallResult, Failure};
 use crate::telemetry::metrics::UpstreamConnection;
 use crate::upstream::Slot;
@@ -35,7 +35,7 @@ const CLOSE_GRACE: Duration = Duration::from_millis(25);
 /// Where a call goes.
 #[derive(Debug, Clone)]
 pub(crate) struct Assignment {
-    pub(crate) split: Arc<Route>,
+    pub(crate) split: Arc<TrafficSplit>,
     pub(crate) slot: Slot,
     rerouting: Rerouting,
 }
@@ -50,7 +50,7 @@ enum Rerouting {
 
 impl Assignment {
     /// To the slot that this split has for the call.
-    pub(crate) fn by(ctx: &CallContext<'_>, split: Arc<Route>) -> Assignment {
+    pub(crate) fn by(ctx: &CallContext<'_>, split: Arc<TrafficSplit>) -> Assignment {
         let slot = ctx.request.snapshot.pick(&split.split, ctx.call.client(), ctx.request.routing_id);
         Assignment { split, slot, rerouting: Rerouting::Allowed }
     }
@@ -67,7 +67,7 @@ impl Assignment {
 
     /// Follows the split that is published now. Returns the slot it has for the call, if it is a new split and may say so.
     fn update(&mut self, ctx: &CallContext<'_>) -> Option<Slot> {
-        let newer = ctx.request.state.routes.newer_than(&self.split)?;
+        let newer = ctx.request.state.traffic.changed_since(&self.split)?;
         match self.rerouting {
             Rerouting::Allowed => *self = Assignment::by(ctx, newer),
             Rerouting::Forbidden => self.split = newer,
@@ -79,7 +79,7 @@ impl Assignment {
 /// A call whose response has begun.
 pub(crate) struct Dispatched<'c> {
     pub(crate) slot: &'c Arc<SlotState>,
-    pub(crate) permit: Place<'c>,
+    pub(crate) permit: SemaphorePermit<'c>,
     pub(crate) received: Received,
     /// When the first byte was sent.
     pub(crate) since: Instant,
@@ -146,24 +146,24 @@ impl<'c> Dispatch<'_, 'c> {
         }
     }
 
-    async fn acquire(&self, client: &mut Downstream) -> Result<Place<'c>, CallError> {
+    async fn acquire(&self, client: &mut Downstream) -> Result<SemaphorePermit<'c>, CallError> {
         let (snapshot, call) = (self.ctx.request.snapshot, self.ctx.call);
         let (standing, patience) = match self.hold_until {
-            Some(until) => (Standing::Privileged, remaining(until)),
+            Some(until) => (Priority::High, remaining(until)),
             // Discover is not refused while a backend responds; each client has a few of them in flight.
-            None if call.method() == Method::Discover => (Standing::Privileged, remaining(client.deadline())),
-            None => (Standing::New, snapshot.timeouts.waiting),
+            None if call.method() == Method::Discover => (Priority::High, remaining(client.deadline())),
+            None => (Priority::Normal, snapshot.timeouts.waiting),
         };
         let (who, slot) = (snapshot.key(call.client()), self.slot);
         let permits = match call.kind() {
             Kind::Request => &slot.places,
-            Kind::Notification | Kind::Response => match slot.places.try_enter(who) {
+            Kind::Notification | Kind::Response => match slot.places.try_acquire(who) {
                 Some(permit) => return Ok(permit),
                 None => &slot.reserve,
             },
         };
-        let acquired = client.until(permits.enter(who, standing, patience)).await?;
-        acquired.map_err(|(NoPlace::LineFull | NoPlace::WaitedTooLong)| CallError {
+        let acquired = client.race(permits.acquire(who, standing, patience)).await?;
+        acquired.map_err(|(AcquireError::QueueFull | AcquireError::Timeout)| CallError {
             retry_after: slot.places.expected_wait(),
             ..CallError::denied(Denial::Overloaded)
         })
@@ -172,7 +172,7 @@ impl<'c> Dispatch<'_, 'c> {
     /// A connection to the slot; none if its backend cannot be reached.
     async fn connection(
         &self,
-        permit: &Place<'_>,
+        permit: &SemaphorePermit<'_>,
         client: &mut Downstream,
     ) -> Result<Option<Connection>, CallError> {
         if self.retry.may_reuse()
@@ -180,7 +180,7 @@ impl<'c> Dispatch<'_, 'c> {
         {
             return Ok(Some(pooled));
         }
-        let connected = client.until(self.slot.connect()).await?;
+        let connected = client.race(self.slot.connect()).await?;
         if connected.is_err() {
             self.count(UpstreamConnection::Failed);
         }
@@ -190,7 +190,7 @@ impl<'c> Dispatch<'_, 'c> {
     async fn exchange(
         &mut self,
         connection: Connection,
-        permit: &Place<'_>,
+        permit: &SemaphorePermit<'_>,
         client: &mut Downstream,
     ) -> Result<Result<Received, FailedExchange>, CallError> {
         let (ctx, backend) = (self.ctx, &self.slot.backend);
@@ -212,7 +212,7 @@ impl<'c> Dispatch<'_, 'c> {
         let session = if backend.strip_session { SessionHeader::Strip } else { SessionHeader::Pass };
         let rules = FieldRules { session, challenge: Challenge::Drop, clock: &ctx.request.state.clock };
         let mut request = OutgoingRequest { head: &head, body, written: 0 };
-        let result = client.until(exchange(connection, &mut request, rules)).await;
+        let result = client.race(exchange(connection, &mut request, rules)).await;
         if request.written > 0 {
             self.since.get_or_insert(begun);
         }
@@ -276,7 +276,7 @@ impl<'c> Dispatch<'_, 'c> {
             tokio::time::sleep(CLOSE_GRACE).await;
             slot.connect().await
         };
-        let Ok(connection) = client.until(probe).await? else { return Ok(Liveness::Gone) };
+        let Ok(connection) = client.race(probe).await? else { return Ok(Liveness::Gone) };
         let is_alive = connection.generation() == generation;
         slot.pool.put(connection, Instant::now().into());
         Ok(if is_alive { Liveness::Alive } else { Liveness::Gone })
@@ -305,7 +305,7 @@ impl<'c> Dispatch<'_, 'c> {
     /// Waits until a backend can be reached or the split changes.
     async fn hold(&mut self, client: &mut Downstream) -> Result<(), CallError> {
         let snapshot = self.ctx.request.snapshot;
-        let mut changed = pin!(self.ctx.request.state.routes.change());
+        let mut changed = pin!(self.ctx.request.state.traffic.changed());
         // From here on no change is missed, not even one between checking and waiting.
         changed.as_mut().enable();
         if self.is_rerouted() {
@@ -331,7 +331,7 @@ impl<'c> Dispatch<'_, 'c> {
                 () = held.evicted() => Err(CallError::denied(Denial::ClientShare)),
             }
         };
-        let waited = client.until(tokio::time::timeout_at(until, waiting)).await?;
+        let waited = client.race(tokio::time::timeout_at(until, waiting)).await?;
         drop(held);
         self.slot = waited.unwrap_or_else(|_elapsed| Err(CallError::denied(Denial::NoBackend)))?;
         Ok(())
@@ -339,7 +339,7 @@ impl<'c> Dispatch<'_, 'c> {
 
     /// Reports a failure of the tried slot.
     fn report(&self, failure: Failure, latency: Duration) {
-        self.ctx.request.state.ended(self.slot.slot, CallResult::Failed(failure), latency);
+        self.ctx.request.state.record_sample(self.slot.slot, CallResult::Failed(failure), latency);
     }
 
     fn count(&self, how: UpstreamConnection) {

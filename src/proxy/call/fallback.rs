@@ -70,7 +70,7 @@ fn has_failed(ctx: &CallContext<'_>, result: &Result<PendingResponse<'_>, CallEr
             let failure = failure_of_read(pending.scan.kind());
             if let Some(failure) = failure {
                 let latency = pending.since.elapsed();
-                ctx.request.state.ended(pending.slot.slot, CallResult::Failed(failure), latency);
+                ctx.request.state.record_sample(pending.slot.slot, CallResult::Failed(failure), latency);
             }
             failure.is_some()
         }

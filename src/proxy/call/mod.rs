@@ -28,13 +28,13 @@ use crate::proxy::call::error::CallError;
 use crate::proxy::call::peek::denial_for_slot;
 use crate::proxy::call::relay::Relay;
 use crate::proxy::downstream::body;
-use crate::proxy::downstream::body::{Excess, NoBody};
-use crate::proxy::downstream::connection::{AfterRequest, Request};
+use crate::proxy::downstream::body::{BodyBounds, BodyError, Excess};
 use crate::proxy::downstream::local_reply::KeepAlive;
 use crate::proxy::downstream::record::RecordBuilder;
+use crate::proxy::downstream::request::{AfterRequest, Request};
 use crate::proxy::downstream::stream::{Downstream, OnDisconnect};
 use crate::proxy::state::call_limits::LimitGuard;
-use crate::proxy::state::traffic_split::Route;
+use crate::proxy::state::traffic_split::TrafficSplit;
 use crate::wire::Era;
 
 /// Serves a request of a session, which has no body: it is passed on like a notification, its stream like a subscription.
@@ -48,19 +48,20 @@ pub(crate) async fn serve_session(
     let (kind, permit) = &session;
     record.client = Some(permit.client());
     record.detail = Some(format!("{} of a session", kind.as_str()));
-    client.ticket().set_client(snapshot.key(permit.client()));
+    client.guard().set_client(snapshot.key(permit.client()));
     snapshot.token_usage.record(permit, wall);
-    let split = request.state.routes.load();
-    let keep_alive = match snapshot.policy.decide_session(session, head, snapshot.max_version(split.fence)) {
-        Ok(call) => {
-            let ctx = CallContext { request, call: &call, body: &[], peer: client.peer() };
-            ctx.serve(split, client, record).await
-        }
-        Err(denial) => {
-            record.detail = snapshot.policy.detail(denial, head);
-            request.answer(client, &reply::head_reply(denial), Some(denial), record).await
-        }
-    };
+    let split = request.state.traffic.load();
+    let keep_alive =
+        match snapshot.policy.decide_session(session, head, snapshot.max_version(split.version_cap)) {
+            Ok(call) => {
+                let ctx = CallContext { request, call: &call, body: &[], peer: client.peer() };
+                ctx.serve(split, client, record).await
+            }
+            Err(denial) => {
+                record.detail = snapshot.policy.detail(denial, head);
+                request.reply(client, &reply::head_reply(denial), Some(denial), record).await
+            }
+        };
     // It has no method of MCP, and how long a stream lives says nothing about how quick its slot is.
     record.method = None;
     ending(keep_alive, 0)
@@ -75,28 +76,33 @@ pub(crate) async fn serve(
 ) -> AfterRequest {
     let snapshot = request.snapshot;
     record.client = Some(permit.client());
-    client.ticket().set_client(snapshot.key(permit.client()));
+    client.guard().set_client(snapshot.key(permit.client()));
     snapshot.token_usage.record(&permit, request.wall);
     client.set_deadline(request.started + snapshot.timeouts.body);
     let limits = snapshot.policy.limits();
     let patience = snapshot.timeouts.waiting;
-    let share = request.state.room.share(snapshot.key(permit.client()), limits.bodies_bytes_max, patience);
+    let reservation =
+        request.state.bodies.reservation(snapshot.key(permit.client()), limits.bodies_bytes_max, patience);
+    let bounds = BodyBounds { bytes_max: limits.body_bytes_max, reservation, excess: Excess::ReadOn };
     let (head, arrived) = (&request.head, request.arrived);
-    let body = match body::read(client, head, arrived, limits.body_bytes_max, share, Excess::ReadOn).await {
+    let body = match body::read(client, head, arrived, bounds).await {
         Ok(body) => body,
-        Err(NoBody::Gone) => return record.set_client_gone(),
-        Err(NoBody::Refused(denial)) => {
-            let denial = body::reason(client, denial);
-            return request.answer_and_close(client, &reply::head_reply(denial), Some(denial), record).await;
+        Err(BodyError::ClientGone) => {
+            record.set_client_gone();
+            return AfterRequest::Close;
         }
-        Err(NoBody::Unkept { denial, addressee, consumed }) => {
+        Err(BodyError::Rejected(denial)) => {
+            let denial = body::reason(client, denial);
+            return request.reply_and_close(client, &reply::head_reply(denial), Some(denial), record).await;
+        }
+        Err(BodyError::Discarded { denial, addressee, consumed }) => {
             let to = ReplyTo::unkept(head, &addressee);
             return ending(refuse(request, client, &Refusal { denial, to }, record).await, consumed);
         }
     };
     record.bytes_in = body.bytes.len() as u64;
-    let split = request.state.routes.load();
-    let max_version = snapshot.max_version(split.fence);
+    let split = request.state.traffic.load();
+    let max_version = snapshot.max_version(split.version_cap);
     let keep_alive = match snapshot.policy.decide_call(permit, head, &body.bytes, max_version) {
         Ok(call) => {
             let ctx = CallContext { request, call: &call, body: &body.bytes, peer: client.peer() };
@@ -120,7 +126,7 @@ async fn refuse(
     record.method = Some(refusal.to.method);
     record.detail = request.snapshot.policy.detail(refusal.denial, &request.head);
     let reply = reply::call_reply(refusal.denial, &refusal.to, &error_context(request, Executed::No, None));
-    request.answer(client, &reply, Some(refusal.denial), record).await
+    request.reply(client, &reply, Some(refusal.denial), record).await
 }
 
 fn ending(keep_alive: KeepAlive, consumed: usize) -> AfterRequest {
@@ -133,7 +139,7 @@ fn ending(keep_alive: KeepAlive, consumed: usize) -> AfterRequest {
 impl<'c> CallContext<'c> {
     async fn serve(
         &self,
-        split: Arc<Route>,
+        split: Arc<TrafficSplit>,
         client: &mut Downstream,
         record: &mut RecordBuilder,
     ) -> KeepAlive {
@@ -147,7 +153,7 @@ impl<'c> CallContext<'c> {
     /// The way of a call: its limits, its slot, the beginning of a response, and the relay.
     async fn run(
         &self,
-        split: Arc<Route>,
+        split: Arc<TrafficSplit>,
         client: &mut Downstream,
         record: &mut RecordBuilder,
     ) -> Result<KeepAlive, CallError> {
@@ -189,7 +195,7 @@ impl<'c> CallContext<'c> {
 
     async fn admit(&self, client: &mut Downstream) -> Result<LimitGuard<'c>, CallError> {
         let Request { state, snapshot, .. } = *self.request;
-        Ok(client.until(snapshot.admit(state, self.call)).await??)
+        Ok(client.race(state.admit(snapshot, self.call)).await??)
     }
 
     /// Sends the reply to a call that has no response of a backend.
@@ -210,7 +216,7 @@ impl<'c> CallContext<'c> {
         let denial = slot.map_or(denial, |slot| denial_for_slot(self, slot, denial));
         let context = error_context(self.request, error.executed, error.retry_after);
         let reply = reply::call_reply(denial, &self.call.reply_to(), &context);
-        self.request.answer(client, &reply, Some(denial), record).await
+        self.request.reply(client, &reply, Some(denial), record).await
     }
 
     /// What a disconnect of the client means to the call.

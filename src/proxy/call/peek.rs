@@ -16,7 +16,7 @@ use crate::proxy::backend::response_head::{ResponseHead, show_location};
 use crate::proxy::backend::slot::SlotState;
 use crate::proxy::downstream::response::RelayError;
 use crate::proxy::downstream::stream::Downstream;
-use crate::proxy::fairness::semaphore::Place;
+use crate::proxy::fairness::semaphore::SemaphorePermit;
 use crate::rollout::sample::{CallResult, Failure};
 use crate::wire::response_scan::{Beginning, Format, ResponseKind, ResponseScan};
 use crate::wire::sse::Boundary;
@@ -36,7 +36,7 @@ const NOT_A_RESPONSE: &str = "with something else than a JSON-RPC response to th
 pub(crate) struct PendingResponse<'c> {
     pub(crate) slot: &'c SlotState,
     /// None once the response is counted among the streams.
-    pub(crate) permit: Option<Place<'c>>,
+    pub(crate) permit: Option<SemaphorePermit<'c>>,
     pub(crate) body: ResponseBody,
     pub(crate) head: ResponseHead,
     pub(crate) scan: LookaheadScan<'c>,
@@ -124,7 +124,7 @@ pub(crate) fn denial_for_slot(ctx: &CallContext<'_>, slot: &SlotState, denial: D
 
 /// A candidate's responses are checked more strictly than stable's, because no client has relied on it so far.
 fn is_candidate(ctx: &CallContext<'_>, slot: &SlotState) -> bool {
-    slot.slot != ctx.request.state.routes.load().split.stable()
+    slot.slot != ctx.request.state.traffic.load().split.stable()
 }
 
 /// Why a response is not relayed.
@@ -156,7 +156,7 @@ impl Fault {
             log::warn!("slot {}: {what}", slot.slot.as_str());
         }
         if let Some(verdict) = self.verdict {
-            ctx.request.state.ended(slot.slot, verdict, since.elapsed());
+            ctx.request.state.record_sample(slot.slot, verdict, since.elapsed());
         }
         let error = CallError { denial: self.denial, ..CallError::denied(Denial::BackendInvalid) };
         error.on(slot.slot, Some(since))
@@ -192,7 +192,7 @@ impl<'c> PendingResponse<'c> {
         extent: Peek,
         client: &mut Downstream,
     ) -> Result<(), Fault> {
-        client.until(self.fill(ctx, extent)).await??;
+        client.race(self.fill(ctx, extent)).await??;
         self.scan.look_ahead(&self.body.data);
         self.check(ctx)?;
         let status = self.head.status;
@@ -206,7 +206,7 @@ impl<'c> PendingResponse<'c> {
             self.head.accept();
         }
         if let Some(view) = ctx.request.snapshot.policy.view(ctx.call) {
-            client.until(filter_tools_list(view, &mut self.body, &self.head)).await??;
+            client.race(filter_tools_list(view, &mut self.body, &self.head)).await??;
             self.scan = LookaheadScan::new(ctx, &self.head);
         }
         Ok(())

@@ -24,7 +24,7 @@ use crate::proxy::downstream::record::RecordBuilder;
 use crate::proxy::downstream::response::{DownstreamFraming, End, Piece, RelayError, RelayHead};
 use crate::proxy::downstream::stream::{Downstream, Interrupt};
 use crate::proxy::downstream::stream_timeouts::{AtDrain, StreamTime};
-use crate::proxy::fairness::open_streams::OpenStream;
+use crate::proxy::fairness::open_streams::StreamGuard;
 use crate::proxy::io::{Parts, TOGETHER_BYTES_MAX};
 use crate::telemetry::Outcome;
 use crate::wire::response_scan::Format;
@@ -41,7 +41,7 @@ pub(crate) struct Relay<'r, 'c> {
     ctx: &'r CallContext<'c>,
     pending: PendingResponse<'c>,
     /// The place among the streams, if the response has one.
-    stream: Option<OpenStream<'c>>,
+    stream: Option<StreamGuard<'c>>,
     tool_names: ToolNames,
     discover: Option<DiscoverCapture>,
     shadow: Option<ShadowCapture<'c>>,
@@ -67,7 +67,7 @@ impl<'r, 'c> Relay<'r, 'c> {
     pub(crate) fn new(
         ctx: &'r CallContext<'c>,
         mut pending: PendingResponse<'c>,
-        stream: Option<OpenStream<'c>>,
+        stream: Option<StreamGuard<'c>>,
         shadow: Option<ShadowCapture<'c>>,
     ) -> Relay<'r, 'c> {
         let is_events = pending.head.format == Format::EventStream;
@@ -102,7 +102,7 @@ impl<'r, 'c> Relay<'r, 'c> {
             slot.pool.put(connection, now.into());
         }
         if let Some(permit) = permit {
-            permit.leave(now);
+            permit.release_at(now);
         }
         let upstream = now.saturating_duration_since(since);
         let kind = scan.kind();
@@ -114,7 +114,7 @@ impl<'r, 'c> Relay<'r, 'c> {
         record.outcome = last_event.map_or(outcome, Outcome::of_denial);
         // How long a subscription lives says nothing about how quick its slot is.
         if let Some(verdict) = verdict.filter(|_| !ctx.is_stream()) {
-            ctx.request.state.ended_at(slot.slot, verdict, upstream, now.into());
+            ctx.request.state.record_sample_at(slot.slot, verdict, upstream, now.into());
         }
         if result.is_ok() && last_event.is_none() {
             tool_names.finish(slot, head.format);
@@ -200,15 +200,15 @@ impl<'r, 'c> Relay<'r, 'c> {
         let ping = self.stream_time.and_then(|time| time.ping);
         let PendingResponse { body, scan, .. } = &mut self.pending;
         if ping.is_none() && !ends_at_drain {
-            return Ok(client.until(body.read()).await??);
+            return Ok(client.race(body.read()).await??);
         }
         let is_between_events = matches!(scan.events(), Some((_, Boundary::Between)));
         loop {
             let read = tokio::time::timeout(ping.unwrap_or(Duration::MAX), body.read());
             let read = if ends_at_drain && is_between_events {
-                client.until_drain(read).await?.ok_or(RelayError::Interrupted(Interrupt::Draining))?
+                client.race_drain(read).await?.ok_or(RelayError::Interrupted(Interrupt::Draining))?
             } else {
-                client.until(read).await?
+                client.race(read).await?
             };
             match read {
                 Ok(read) => return Ok(read?),

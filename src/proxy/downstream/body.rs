@@ -1,7 +1,7 @@
-//! The request's body: buffered whole before a backend is asked, or read and forgotten when the request is refused.
+//! The request's body: buffered whole before dispatch, or read and discarded when the request is denied.
 //!
-//! Memory grows with the bytes that arrive, never with what a head declares, and all bodies together have an end. The body of
-//! a call that is refused for its size, or for want of room, is read on within bounds: the refusal carries the call's id.
+//! Memory grows with the bytes that arrive, never with what a head declares, and all bodies share a budget. The body of a
+//! call that is denied for its size, or for want of budget, is read further within bounds: the denial carries the call's id.
 
 use std::borrow::Cow;
 
@@ -9,48 +9,48 @@ use crate::http1::chunked::{Decoder, Piece};
 use crate::http1::{BodyLength, RequestHead};
 use crate::policy::Denial;
 use crate::policy::limits::excess_max;
-use crate::proxy::downstream::body_budget::{Full, Share};
 use crate::proxy::downstream::stream::{Downstream, Interrupt};
+use crate::proxy::fairness::body_budget::{BudgetExhausted, Reservation};
 use crate::proxy::io::{Parts, READ_BYTES};
 use crate::wire::reply_id::{IdReader, PartialRequest};
 
-/// Bytes of a refused request's body that are read so that its connection may live on.
-const FORGOTTEN_BYTES_MAX: u64 = 256 * 1024;
+/// Bytes of a denied request's body that are read so that its connection can serve another request.
+const DISCARD_BYTES_MAX: u64 = 256 * 1024;
 
 /// A whole body.
 pub(crate) struct Body<'b> {
     pub(crate) bytes: Cow<'b, [u8]>,
-    /// What it takes of the room for all of them. What arrived with the head lies in the connection's buffer.
-    _share: Share<'b>,
+    /// Its part of the budget. Bytes that arrived with the head lie in the connection's buffer and need none.
+    _reservation: Reservation<'b>,
     /// How much of what had arrived with the head belonged to the body.
     pub(crate) consumed: usize,
 }
 
 /// Why there is no body.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum NoBody {
+pub(crate) enum BodyError {
     /// The connection must close: where the next request begins is not known.
-    Refused(Denial),
-    /// It was read to its end, but not kept.
-    Unkept {
+    Rejected(Denial),
+    /// It was read to its end without being kept.
+    Discarded {
         denial: Denial,
         addressee: PartialRequest,
         /// How much of what had arrived with the head belonged to the body.
         consumed: usize,
     },
-    Gone,
+    ClientGone,
 }
 
-impl From<Full> for NoBody {
-    fn from(full: Full) -> NoBody {
-        NoBody::Refused(match full {
-            Full::OwnExcess => Denial::ClientShare,
-            Full::All => Denial::Overloaded,
+impl From<BudgetExhausted> for BodyError {
+    fn from(full: BudgetExhausted) -> BodyError {
+        BodyError::Rejected(match full {
+            BudgetExhausted::ClientShare => Denial::ClientShare,
+            BudgetExhausted::All => Denial::Overloaded,
         })
     }
 }
 
-/// What becomes of a body that is too large, or for which there is no room.
+/// What happens to a body that is too large, or finds no budget.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Excess {
     /// It is read for the id of the call.
@@ -58,31 +58,36 @@ pub(crate) enum Excess {
     Refuse,
 }
 
-impl From<Interrupt> for NoBody {
-    fn from(interrupt: Interrupt) -> NoBody {
+impl From<Interrupt> for BodyError {
+    fn from(interrupt: Interrupt) -> BodyError {
         match interrupt {
-            Interrupt::Deadline => NoBody::Refused(Denial::BodyTimeout),
-            Interrupt::Draining => NoBody::Refused(Denial::Draining),
-            Interrupt::ClientGone => NoBody::Gone,
+            Interrupt::Deadline => BodyError::Rejected(Denial::BodyTimeout),
+            Interrupt::Draining => BodyError::Rejected(Denial::Draining),
+            Interrupt::ClientGone => BodyError::ClientGone,
         }
     }
 }
 
-/// Why a body was not read. A connection that makes room for another one ends like one that is drained.
-pub(crate) fn reason(client: &Downstream, denial: Denial) -> Denial {
-    if denial == Denial::Draining && client.ticket().is_evicted() { Denial::Overloaded } else { denial }
+/// Why a body was not read. An evicted connection ends like one that is drained, with a denial of its own.
+pub(crate) fn reason(downstream: &Downstream, denial: Denial) -> Denial {
+    if denial == Denial::Draining && downstream.guard().is_evicted() { Denial::Overloaded } else { denial }
 }
 
-/// Reads the body, at most `bytes_max`, until the client's deadline. `arrived` is what came behind the head, `share` what may
-/// be taken of the room for all bodies.
+/// The bounds of one body.
+pub(crate) struct BodyBounds<'b> {
+    pub(crate) bytes_max: u64,
+    pub(crate) reservation: Reservation<'b>,
+    pub(crate) excess: Excess,
+}
+
+/// Reads the body until the deadline. `arrived` are the bytes behind the head.
 pub(crate) async fn read<'b>(
-    client: &mut Downstream,
+    downstream: &mut Downstream,
     head: &RequestHead<'_>,
     arrived: &'b [u8],
-    bytes_max: u64,
-    share: Share<'b>,
-    excess: Excess,
-) -> Result<Body<'b>, NoBody> {
+    bounds: BodyBounds<'b>,
+) -> Result<Body<'b>, BodyError> {
+    let BodyBounds { bytes_max, reservation, excess } = bounds;
     let length = match head.body {
         BodyLength::None | BodyLength::UntilClose => Some(0),
         BodyLength::Bytes(length) => Some(length),
@@ -90,57 +95,63 @@ pub(crate) async fn read<'b>(
     };
     let here = length.filter(|length| *length <= bytes_max).and_then(|length| usize::try_from(length).ok());
     if let Some(bytes) = here.and_then(|length| arrived.get(..length)) {
-        return Ok(Body { bytes: Cow::Borrowed(bytes), _share: share, consumed: bytes.len() });
+        return Ok(Body { bytes: Cow::Borrowed(bytes), _reservation: reservation, consumed: bytes.len() });
     }
-    let mut sink = Sink::Keep { kept: Kept { bytes: Vec::new(), share }, bytes_max, excess };
+    let mut sink = Sink::Keep { kept: BodyBuffer { bytes: Vec::new(), reservation }, bytes_max, excess };
     sink.expect(length.unwrap_or(0))?;
-    client.ticket().reading();
-    invite(client, head, arrived).await?;
+    downstream.guard().reading();
+    send_continue(downstream, head, arrived).await?;
     let read = match length {
-        Some(length) => read_length(client, arrived, length, &mut sink).await,
-        None => read_chunked(client, arrived, &mut sink).await,
+        Some(length) => read_length(downstream, arrived, length, &mut sink).await,
+        None => read_chunked(downstream, arrived, &mut sink).await,
     };
     let consumed = match (read, &sink) {
         (Ok(consumed), _) => consumed,
-        // It was refused before its time was over.
-        (Err(NoBody::Refused(Denial::BodyTimeout)), Sink::Address { denial, .. }) => {
-            return Err(NoBody::Refused(*denial));
+        // It was denied before its deadline.
+        (Err(BodyError::Rejected(Denial::BodyTimeout)), Sink::Address { denial, .. }) => {
+            return Err(BodyError::Rejected(*denial));
         }
         (Err(none), _) => return Err(none),
     };
-    client.ticket().served();
+    downstream.guard().served();
     match sink {
-        Sink::Keep { kept, .. } => Ok(Body { bytes: Cow::Owned(kept.bytes), _share: kept.share, consumed }),
-        Sink::Address { reader, denial, .. } => {
-            Err(NoBody::Unkept { denial, addressee: reader.finish(), consumed })
+        Sink::Keep { kept, .. } => {
+            Ok(Body { bytes: Cow::Owned(kept.bytes), _reservation: kept.reservation, consumed })
         }
-        Sink::Forget => Err(NoBody::Gone),
+        Sink::Address { reader, denial, .. } => {
+            Err(BodyError::Discarded { denial, addressee: reader.finish(), consumed })
+        }
+        Sink::Discard => Err(BodyError::ClientGone),
     }
 }
 
-/// `100 Continue`, if the client waits for it and has not begun by itself (RFC 9110, 10.1.1).
-async fn invite(client: &mut Downstream, head: &RequestHead<'_>, arrived: &[u8]) -> Result<(), NoBody> {
+/// Sends `100 Continue` if the client expects it and has sent no part of the body (RFC 9110, 10.1.1).
+async fn send_continue(
+    downstream: &mut Downstream,
+    head: &RequestHead<'_>,
+    arrived: &[u8],
+) -> Result<(), BodyError> {
     if head.expects_continue && arrived.is_empty() {
-        client.write(Parts::new([b"HTTP/1.1 100 Continue\r\n\r\n".as_slice()])).await?;
+        downstream.write(Parts::new([b"HTTP/1.1 100 Continue\r\n\r\n".as_slice()])).await?;
     }
     Ok(())
 }
 
-/// Bytes that are kept, and the room they take.
-struct Kept<'r> {
+/// Bytes that are kept, and their part of the budget.
+struct BodyBuffer<'r> {
     bytes: Vec<u8>,
-    share: Share<'r>,
+    reservation: Reservation<'r>,
 }
 
-impl Kept<'_> {
-    /// Makes sure that there is memory for some bytes more, but for no more than `bytes_max` in all. Waits for room, which
-    /// is better than a refusal: the id of a body that was not read is not known.
-    async fn make_room(
+impl BodyBuffer<'_> {
+    /// Allocates memory for more bytes, at most `bytes_max` in all. Waits for budget rather than to deny at once: the id of
+    /// a body that was not read is not known.
+    async fn reserve(
         &mut self,
-        client: &mut Downstream,
+        downstream: &mut Downstream,
         bytes: usize,
         bytes_max: usize,
-    ) -> Result<(), NoBody> {
+    ) -> Result<(), BodyError> {
         if self.bytes.capacity() - self.bytes.len() >= bytes {
             return Ok(());
         }
@@ -148,10 +159,10 @@ impl Kept<'_> {
         let doubled = self.bytes.capacity().max(bytes).max(READ_BYTES);
         let wanted = (self.bytes.len() + doubled).min(bytes_max).max(self.bytes.len() + bytes);
         let more = wanted - self.bytes.capacity();
-        let patience = self.share.patience();
-        match client.until(tokio::time::timeout(patience, self.share.grow(more))).await? {
+        let timeout = self.reservation.timeout();
+        match downstream.race(tokio::time::timeout(timeout, self.reservation.reserve(more))).await? {
             Ok(grown) => grown?,
-            Err(_elapsed) => return Err(self.share.reason(more).into()),
+            Err(_elapsed) => return Err(self.reservation.reason(more).into()),
         }
         self.bytes.reserve_exact(wanted - self.bytes.len());
         Ok(())
@@ -161,38 +172,38 @@ impl Kept<'_> {
 /// Where the bytes of a body go.
 enum Sink<'r> {
     Keep {
-        kept: Kept<'r>,
+        kept: BodyBuffer<'r>,
         bytes_max: u64,
         excess: Excess,
     },
-    /// To the search for the id: the body is refused.
+    /// To the search for the id: the call is denied.
     Address {
         reader: Box<IdReader>,
         denial: Denial,
         bytes_max: u64,
     },
-    Forget,
+    Discard,
 }
 
 impl Sink<'_> {
-    /// The body has so many bytes at least.
-    fn expect(&mut self, bytes: u64) -> Result<(), NoBody> {
+    /// The body has at least so many bytes.
+    fn expect(&mut self, bytes: u64) -> Result<(), BodyError> {
         if bytes > self.bytes_max() {
-            self.refuse(Denial::BodyTooLarge)?;
+            self.deny(Denial::BodyTooLarge)?;
         }
-        // Far more than that is not even read.
-        if bytes > self.bytes_max() { self.refuse(Denial::BodyTooLarge) } else { Ok(()) }
+        // Far more than that is not read.
+        if bytes > self.bytes_max() { self.deny(Denial::BodyTooLarge) } else { Ok(()) }
     }
 
     fn bytes_max(&self) -> u64 {
         match self {
             Sink::Keep { bytes_max, .. } | Sink::Address { bytes_max, .. } => *bytes_max,
-            Sink::Forget => FORGOTTEN_BYTES_MAX,
+            Sink::Discard => DISCARD_BYTES_MAX,
         }
     }
 
-    /// What was kept is given back, and the rest is only read.
-    fn refuse(&mut self, denial: Denial) -> Result<(), NoBody> {
+    /// Frees the kept bytes; the rest is only read.
+    fn deny(&mut self, denial: Denial) -> Result<(), BodyError> {
         match self {
             Sink::Keep { kept, bytes_max, excess: Excess::ReadOn } => {
                 let mut reader = Box::<IdReader>::default();
@@ -201,52 +212,52 @@ impl Sink<'_> {
                 *self = Sink::Address { reader, denial, bytes_max };
                 Ok(())
             }
-            Sink::Address { denial, .. } => Err(NoBody::Refused(*denial)),
-            Sink::Keep { excess: Excess::Refuse, .. } | Sink::Forget => Err(NoBody::Refused(denial)),
+            Sink::Address { denial, .. } => Err(BodyError::Rejected(*denial)),
+            Sink::Keep { excess: Excess::Refuse, .. } | Sink::Discard => Err(BodyError::Rejected(denial)),
         }
     }
 
-    /// Makes room for some bytes more, of at most `bytes_max` in all, if they are kept. Without room, the rest is only read.
-    async fn make_room(
+    /// Allocates memory for more bytes if they are kept. Without budget, the rest is only read.
+    async fn reserve(
         &mut self,
-        client: &mut Downstream,
+        downstream: &mut Downstream,
         bytes: usize,
         bytes_max: usize,
-    ) -> Result<(), NoBody> {
+    ) -> Result<(), BodyError> {
         let Sink::Keep { kept, .. } = self else { return Ok(()) };
-        match kept.make_room(client, bytes, bytes_max).await {
-            Err(NoBody::Refused(full @ (Denial::Overloaded | Denial::ClientShare))) => self.refuse(full),
+        match kept.reserve(downstream, bytes, bytes_max).await {
+            Err(BodyError::Rejected(full @ (Denial::Overloaded | Denial::ClientShare))) => self.deny(full),
             result => result,
         }
     }
 
-    /// For these bytes there is room.
+    /// Takes bytes for which memory is reserved.
     fn take(&mut self, bytes: &[u8]) {
         match self {
             Sink::Keep { kept, .. } => kept.bytes.extend_from_slice(bytes),
             Sink::Address { reader, .. } => reader.feed(bytes),
-            Sink::Forget => {}
+            Sink::Discard => {}
         }
     }
 
-    /// Reads at most `limit` bytes of the body; zero when the client sends nothing more. What is kept is read to its place.
+    /// Reads at most `limit` bytes of the body; zero when the client sends nothing more.
     async fn read(
         &mut self,
-        client: &mut Downstream,
+        downstream: &mut Downstream,
         scratch: &mut Vec<u8>,
         limit: usize,
-    ) -> Result<usize, NoBody> {
+    ) -> Result<usize, BodyError> {
         if let Sink::Keep { kept, .. } = self {
             let length = kept.bytes.len() + limit;
-            self.make_room(client, 1, length).await?;
+            self.reserve(downstream, 1, length).await?;
         }
         if let Sink::Keep { kept, .. } = self {
             let limit = limit.min(kept.bytes.capacity() - kept.bytes.len());
-            return Ok(client.read_into(&mut kept.bytes, limit).await?);
+            return Ok(downstream.read_into(&mut kept.bytes, limit).await?);
         }
         scratch.clear();
         scratch.reserve(limit.min(READ_BYTES));
-        let read = client.read_into(scratch, limit.min(READ_BYTES)).await?;
+        let read = downstream.read_into(scratch, limit.min(READ_BYTES)).await?;
         self.take(scratch);
         Ok(read)
     }
@@ -254,20 +265,20 @@ impl Sink<'_> {
 
 /// Reads a body of known length and returns how much of `arrived` belonged to it.
 async fn read_length(
-    client: &mut Downstream,
+    downstream: &mut Downstream,
     arrived: &[u8],
     length: u64,
     sink: &mut Sink<'_>,
-) -> Result<usize, NoBody> {
-    let length = usize::try_from(length).map_err(|_| NoBody::Refused(Denial::BodyTooLarge))?;
+) -> Result<usize, BodyError> {
+    let length = usize::try_from(length).map_err(|_| BodyError::Rejected(Denial::BodyTooLarge))?;
     let consumed = length.min(arrived.len());
-    sink.make_room(client, consumed, length).await?;
+    sink.reserve(downstream, consumed, length).await?;
     sink.take(&arrived[..consumed]);
     let mut left = length - consumed;
     let mut scratch = Vec::new();
     while left > 0 {
-        match sink.read(client, &mut scratch, left).await? {
-            0 => return Err(NoBody::Gone),
+        match sink.read(downstream, &mut scratch, left).await? {
+            0 => return Err(BodyError::ClientGone),
             read => left -= read,
         }
     }
@@ -275,69 +286,78 @@ async fn read_length(
 }
 
 /// Reads a chunked body and returns how much of `arrived` belonged to it.
-async fn read_chunked(client: &mut Downstream, arrived: &[u8], sink: &mut Sink<'_>) -> Result<usize, NoBody> {
+async fn read_chunked(
+    downstream: &mut Downstream,
+    arrived: &[u8],
+    sink: &mut Sink<'_>,
+) -> Result<usize, BodyError> {
     let mut decoder = Decoder::new();
     let most = usize::try_from(sink.bytes_max()).unwrap_or(usize::MAX);
-    // What is decoded is never longer than what it is decoded from.
-    sink.make_room(client, arrived.len(), most).await?;
-    if let Progress::Complete { consumed } = decode(&mut decoder, arrived, sink)? {
+    // Decoded bytes are never more than encoded ones.
+    sink.reserve(downstream, arrived.len(), most).await?;
+    if let Decoded::Complete { consumed } = decode(&mut decoder, arrived, sink)? {
         return Ok(consumed);
     }
     let mut raw = Vec::new();
     loop {
         raw.clear();
-        if client.read(&mut raw).await? == 0 {
-            return Err(NoBody::Gone);
+        if downstream.read(&mut raw).await? == 0 {
+            return Err(BodyError::ClientGone);
         }
-        sink.make_room(client, raw.len(), most).await?;
-        if let Progress::Complete { consumed } = decode(&mut decoder, &raw, sink)? {
-            client.carry(&raw[consumed..]);
+        sink.reserve(downstream, raw.len(), most).await?;
+        if let Decoded::Complete { consumed } = decode(&mut decoder, &raw, sink)? {
+            downstream.push_back(&raw[consumed..]);
             return Ok(arrived.len());
         }
     }
 }
 
-enum Progress {
+enum Decoded {
     NeedsMore,
     Complete { consumed: usize },
 }
 
-fn decode(decoder: &mut Decoder, input: &[u8], sink: &mut Sink<'_>) -> Result<Progress, NoBody> {
+fn decode(decoder: &mut Decoder, input: &[u8], sink: &mut Sink<'_>) -> Result<Decoded, BodyError> {
     let mut at = 0;
     loop {
-        let piece = decoder.next(&input[at..]).map_err(|error| NoBody::Refused(Denial::Framing(error)))?;
-        // A chunk that is announced too large is refused before it is sent.
+        let piece =
+            decoder.next(&input[at..]).map_err(|error| BodyError::Rejected(Denial::Framing(error)))?;
+        // A chunk that declares too many bytes is denied before they are sent.
         sink.expect(decoder.declared())?;
         match piece {
             Piece::Data { start, end } => {
                 sink.take(&input[at + start..at + end]);
                 at += end;
             }
-            Piece::More { .. } => return Ok(Progress::NeedsMore),
-            Piece::End { consumed } => return Ok(Progress::Complete { consumed: at + consumed }),
+            Piece::More { .. } => return Ok(Decoded::NeedsMore),
+            Piece::End { consumed } => return Ok(Decoded::Complete { consumed: at + consumed }),
         }
     }
 }
 
-/// Reads and forgets the body of a refused request, so that the next one on the connection can be read. Returns how
-/// much of `arrived` belonged to it; `None` when the connection must close instead.
-pub(crate) async fn forget(client: &mut Downstream, head: &RequestHead<'_>, arrived: &[u8]) -> Option<usize> {
+/// Reads and discards the body of a denied request, so that the next one on the connection can be read. Returns how much
+/// of `arrived` belonged to it; `None` when the connection must close.
+pub(crate) async fn discard(
+    downstream: &mut Downstream,
+    head: &RequestHead<'_>,
+    arrived: &[u8],
+) -> Option<usize> {
     match head.body {
         BodyLength::None => Some(0),
-        // Whether the body still comes is the client's choice now, so what follows cannot be told apart.
+        // The client may send the body or not, so the bytes that follow are ambiguous.
         _ if head.expects_continue => None,
-        BodyLength::Bytes(length) if length > FORGOTTEN_BYTES_MAX => None,
-        BodyLength::Bytes(length) => read_length(client, arrived, length, &mut Sink::Forget).await.ok(),
-        BodyLength::Chunked => read_chunked(client, arrived, &mut Sink::Forget).await.ok(),
+        BodyLength::Bytes(length) if length > DISCARD_BYTES_MAX => None,
+        BodyLength::Bytes(length) => read_length(downstream, arrived, length, &mut Sink::Discard).await.ok(),
+        BodyLength::Chunked => read_chunked(downstream, arrived, &mut Sink::Discard).await.ok(),
         BodyLength::UntilClose => None,
     }
 }
 
-/// Whether the body of a refused request is small enough, as far as is known, to be read for the sake of the connection.
-pub(crate) fn is_forgettable(head: &RequestHead<'_>) -> bool {
+/// Whether the body of a denied request is small enough, as far as is known, to be discarded.
+pub(crate) fn can_discard(head: &RequestHead<'_>) -> bool {
     match head.body {
         BodyLength::None => true,
-        BodyLength::Bytes(length) => length <= FORGOTTEN_BYTES_MAX && !head.expects_continue,
+        BodyLength::Bytes(length) => length <= DISCARD_BYTES_MAX && !head.expects_continue,
         BodyLength::Chunked => !head.expects_continue,
         BodyLength::UntilClose => false,
     }

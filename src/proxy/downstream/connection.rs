@@ -1,7 +1,6 @@
-//! One connection: a head within its deadline, the policy's verdict, then a call or an answer of the guard's own, and
-//! the same again while the framing allows it. Requests on one connection are answered in their order.
+//! One connection: a head within its deadline, the policy's verdict, then a call, a route or a local reply, and the same
+//! again while the framing allows it. Requests on one connection are served in their order.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,68 +13,60 @@ use tokio::io::AsyncWriteExt;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use super::body;
-use super::request_id::RequestId;
-use crate::http1::{
-    Arriving, BodyLength, FieldSpans, FramingError, HeadLimits, KnownField, Occurs, RequestHead, head_end,
-    request,
-};
-use crate::policy::cors::{AllowedOrigin, Sendable};
-use crate::policy::reply::{self, Reply};
+use super::health;
+use super::local_reply::{BodyMode, KeepAlive, ReplyHead};
+use super::record::RecordBuilder;
+use super::request::{AfterRequest, LINGER, LINGER_BYTES_MAX, Request};
+use super::stream::{Downstream, Interrupt, address_of};
+use crate::http1::{Arriving, FieldSpans, FramingError, HeadLimits, KnownField, Occurs, head_end, request};
+use crate::policy::cors::Sendable;
+use crate::policy::reply;
 use crate::policy::routes::Match;
 use crate::policy::{Denial, Local, Verdict};
-use crate::proxy::backend::request_head::{ForwardedFrom, PeerTrust};
+use crate::proxy::backend::request_head::PeerTrust;
 use crate::proxy::call;
 use crate::proxy::date::seconds;
-use crate::proxy::downstream::health;
-use crate::proxy::downstream::local_reply::{Content, KeepAlive, render, render_preflight};
-use crate::proxy::downstream::record::RecordBuilder;
-use crate::proxy::downstream::stream::{Downstream, Interrupt, address_of};
-use crate::proxy::drain::Room;
+use crate::proxy::drain::Admission;
 use crate::proxy::io::{Parts, read_more};
+use crate::proxy::request_id::RequestId;
 use crate::proxy::route;
-use crate::proxy::state::snapshot::{ProxyState, Snapshot};
-use crate::telemetry::Outcome;
+use crate::proxy::state::ProxyState;
+use crate::proxy::state::snapshot::Snapshot;
 
-/// How long a connection that is closed lingers for the client to read the last answer.
-const LINGER: Duration = Duration::from_secs(1);
-/// Twice the default cap of a body: Apache reads our 413 only after it has sent the body that is too large.
-const LINGER_BYTES_MAX: usize = 8 << 20;
-
-/// Connections beyond the limit that are given the time to read why.
-const TURNED_AWAY_MAX: usize = 64;
+/// Connections beyond the limit that linger, so that their clients can read the reply.
+const REJECTED_LINGERING_MAX: usize = 64;
 
 /// The application behind the listener for clients.
-pub(crate) struct Front {
+pub(crate) struct ConnectionHandler {
     state: Arc<ProxyState>,
-    turning_away: Semaphore,
+    rejected_lingering: Semaphore,
 }
 
-impl Front {
-    pub(crate) fn new(state: Arc<ProxyState>) -> Front {
-        Front { state, turning_away: Semaphore::new(TURNED_AWAY_MAX) }
+impl ConnectionHandler {
+    pub(crate) fn new(state: Arc<ProxyState>) -> ConnectionHandler {
+        ConnectionHandler { state, rejected_lingering: Semaphore::new(REJECTED_LINGERING_MAX) }
     }
 
-    /// The answer to a connection beyond the limit: written without reading, then lingered over by a few. A stranger must
-    /// not be able to hold what is not counted.
-    async fn turn_away(&self, mut stream: Stream) {
+    /// The reply to a connection beyond the limit, written without reading. Few of these connections linger: a client
+    /// without a token must not hold connections that are not counted.
+    async fn reject_connection(&self, mut stream: Stream) {
         self.state.metrics.connection_refused();
         let id = self.state.ids.next();
-        let reply = reply::head_reply(Denial::Overloaded);
-        let bytes = render(&reply, id.as_str(), &self.state.clock, KeepAlive::Close, Content::Full, None);
+        let head =
+            ReplyHead { request_id: id.as_str(), clock: &self.state.clock, keep_alive: KeepAlive::Close };
+        let bytes = head.reply(&reply::head_reply(Denial::Overloaded), BodyMode::Full, None);
         // A new connection takes so few bytes at once: this does not wait.
         let written = tokio::time::timeout(Duration::ZERO, stream.write_all(&bytes)).await;
-        let Ok(_place) = self.turning_away.try_acquire() else { return };
+        let Ok(_lingering) = self.rejected_lingering.try_acquire() else { return };
+        if !matches!(written, Ok(Ok(()))) {
+            return;
+        }
         let _ = tokio::time::timeout(LINGER, async {
-            if !matches!(written, Ok(Ok(()))) {
-                return;
-            }
             let _ = AsyncWriteExt::shutdown(&mut stream).await;
-            let mut forgotten = Vec::new();
-            let mut total = 0;
+            let (mut discarded, mut total) = (Vec::new(), 0);
             while total < LINGER_BYTES_MAX {
-                forgotten.clear();
-                match read_more(&mut stream, &mut forgotten).await {
+                discarded.clear();
+                match read_more(&mut stream, &mut discarded).await {
                     Ok(0) | Err(_) => return,
                     Ok(read) => total += read,
                 }
@@ -86,21 +77,20 @@ impl Front {
 }
 
 #[async_trait]
-impl ServerApp for Front {
+impl ServerApp for ConnectionHandler {
     async fn process_new(self: &Arc<Self>, stream: Stream, _shutdown: &ShutdownWatch) -> Option<Stream> {
         let connections_max = self.state.snapshot.load().policy.limits().connections_max;
-        let Some((ticket, room)) = self.state.drain.enter(connections_max, address_of(&stream)) else {
-            self.turn_away(stream).await;
+        let Some((guard, admission)) = self.state.drain.enter(connections_max, address_of(&stream)) else {
+            self.reject_connection(stream).await;
             return None;
         };
         self.state.metrics.connection_accepted();
-        if room == Room::Made {
+        if admission == Admission::Evicting {
             self.state.metrics.connection_evicted();
         }
-        let client = Downstream::new(stream, ticket);
         Connection {
             state: &self.state,
-            client,
+            downstream: Downstream::new(stream, guard),
             buffer: Vec::new(),
             spans: FieldSpans::default(),
             idle_since: Instant::now(),
@@ -111,151 +101,121 @@ impl ServerApp for Front {
     }
 }
 
-/// What happens to the connection after a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum AfterRequest {
-    /// It lives on; this much of what had arrived behind the head belonged to the request.
-    Keep {
-        consumed: usize,
-    },
-    Close,
-    /// It closes, but the client may still be sending what nobody will read.
-    Linger,
-}
-
 /// Why there is no next head.
-enum NoHead {
-    /// The client left, or had nothing more to say.
-    Quiet,
-    Refused(Denial),
-}
-
-/// One request while it is served.
-pub(crate) struct Request<'r> {
-    pub(crate) state: &'r ProxyState,
-    pub(crate) snapshot: &'r Snapshot,
-    pub(crate) head: RequestHead<'r>,
-    /// What arrived behind the head.
-    pub(crate) arrived: &'r [u8],
-    /// In the answer, in the log and in what the backend receives; a trusted proxy may have chosen it.
-    pub(crate) id: &'r str,
-    /// What `routing.key = "request"` goes by: never chosen by a client.
-    pub(crate) routing_id: &'r str,
-    pub(crate) started: Instant,
-    /// The same in seconds since the epoch.
-    pub(crate) wall: u64,
-    pub(crate) trust: PeerTrust,
-    /// The web page that asks, if one does: it is told what it may read.
-    pub(crate) page: Option<AllowedOrigin<'r>>,
+enum HeadError {
+    /// The client closed the connection, or it idled for too long.
+    Closed,
+    Rejected(Denial),
 }
 
 struct Connection<'c> {
     state: &'c ProxyState,
-    client: Downstream,
+    downstream: Downstream,
     /// What arrived and is not yet served. Empty, and without memory of its own, while the connection idles.
     buffer: Vec<u8>,
     spans: FieldSpans,
-    /// When it was opened, or the last request was answered.
+    /// When it was opened, or its last request ended.
     idle_since: Instant,
 }
 
 impl Connection<'_> {
     async fn serve(mut self) {
-        // Asking it for the value costs a look at a pointer; asking the original, a handful of locked instructions.
+        // A cached load compares a pointer; a load of the original costs a handful of locked instructions.
         let mut published = Cache::new(&self.state.snapshot);
-        let mut patience = published.load().timeouts.header;
+        let mut timeout = published.load().timeouts.header;
         loop {
-            let length = match self.next_head(published.load(), patience).await {
+            let length = match self.next_head(published.load(), timeout).await {
                 Ok(length) => length,
-                Err(NoHead::Quiet) => return,
-                Err(NoHead::Refused(denial)) => {
+                Err(HeadError::Closed) => return,
+                Err(HeadError::Rejected(denial)) => {
                     self.refuse_head(published.load(), denial).await;
-                    return self.client.linger(LINGER, LINGER_BYTES_MAX).await;
+                    return self.downstream.linger(LINGER, LINGER_BYTES_MAX).await;
                 }
             };
-            self.client.ticket().served();
-            // The wait may have been long; the request goes by what holds now.
+            self.downstream.guard().served();
+            // The wait may have been long: the request uses the newest snapshot.
             let snapshot = published.load();
-            patience = snapshot.timeouts.keepalive_idle;
-            // Boxed, so that a connection that idles does not hold the room that a call needs; and made where it lies, since
-            // moving it would cost more than all that it has to begin with.
+            timeout = snapshot.timeouts.keepalive_idle;
+            // Boxed, so that an idle connection does not hold the memory of a call, and built in place, because a move would
+            // cost more than the first fields do.
             let serving = Box::write(Box::new_uninit(), self.serve_request(snapshot, length));
             match Box::into_pin(serving).await {
                 AfterRequest::Keep { consumed } => {
-                    self.client.ticket().idle(self.idle_since.into());
+                    self.downstream.guard().idle(self.idle_since.into());
                     self.advance(length + consumed);
                 }
                 AfterRequest::Close => return,
-                AfterRequest::Linger => return self.client.linger(LINGER, LINGER_BYTES_MAX).await,
+                AfterRequest::Linger => return self.downstream.linger(LINGER, LINGER_BYTES_MAX).await,
             }
         }
     }
 
-    /// Drops what is served, and takes over what arrived meanwhile.
+    /// Drops the served bytes and appends those that arrived meanwhile.
     fn advance(&mut self, served: usize) {
-        let carried = self.client.take_carried();
+        let pipelined = self.downstream.take_pipelined();
         if served >= self.buffer.len() {
-            self.buffer = carried;
+            self.buffer = pipelined;
         } else {
             self.buffer.drain(..served);
-            self.buffer.extend_from_slice(&carried);
+            self.buffer.extend_from_slice(&pipelined);
         }
     }
 
     /// Waits for the next complete head and returns its length.
-    async fn next_head(&mut self, snapshot: &Snapshot, patience: Duration) -> Result<usize, NoHead> {
-        let Connection { client, buffer, idle_since, .. } = self;
+    async fn next_head(&mut self, snapshot: &Snapshot, timeout: Duration) -> Result<usize, HeadError> {
+        let Connection { downstream, buffer, idle_since, .. } = self;
         let limits = &snapshot.policy.limits().head;
         if buffer.is_empty() {
-            client.set_deadline(*idle_since + patience);
-            match client.wait_for_bytes(buffer, || self.state.drain.last_moment()).await {
-                Ok(0) | Err(_) => return Err(NoHead::Quiet),
+            downstream.set_deadline(*idle_since + timeout);
+            match downstream.wait_for_bytes(buffer, || self.state.drain.idle_grace()).await {
+                Ok(0) | Err(_) => return Err(HeadError::Closed),
                 Ok(_) => {}
             }
         }
         let (mut scanned, mut arriving) = (0, Arriving::default());
         loop {
-            let refused = |error| NoHead::Refused(Denial::Framing(error));
+            let refused = |error| HeadError::Rejected(Denial::Framing(error));
             if let Some(length) = head_end(buffer, scanned, limits).map_err(refused)? {
                 return Ok(length);
             }
             arriving.judge(buffer, limits).map_err(refused)?;
             if scanned == 0 {
                 // One deadline for the whole head, from its first byte, however often it dribbles.
-                client.set_timeout(snapshot.timeouts.header);
-                client.ticket().reading();
+                downstream.set_timeout(snapshot.timeouts.header);
+                downstream.guard().reading();
             }
             scanned = buffer.len();
-            match client.read(buffer).await {
-                Err(Interrupt::Draining) if client.ticket().is_evicted() => {
-                    return Err(NoHead::Refused(Denial::Overloaded));
+            match downstream.read(buffer).await {
+                Err(Interrupt::Draining) if downstream.guard().is_evicted() => {
+                    return Err(HeadError::Rejected(Denial::Overloaded));
                 }
-                Ok(0) | Err(Interrupt::ClientGone | Interrupt::Draining) => return Err(NoHead::Quiet),
+                Ok(0) | Err(Interrupt::ClientGone | Interrupt::Draining) => return Err(HeadError::Closed),
                 Ok(_) => {}
                 // Stray line ends after a body are not the beginning of a request.
                 Err(Interrupt::Deadline) if buffer.iter().all(|byte| matches!(byte, b'\r' | b'\n')) => {
-                    return Err(NoHead::Quiet);
+                    return Err(HeadError::Closed);
                 }
-                Err(Interrupt::Deadline) => return Err(NoHead::Refused(Denial::HeaderTimeout)),
+                Err(Interrupt::Deadline) => return Err(HeadError::Rejected(Denial::HeaderTimeout)),
             }
         }
     }
 
-    /// Answers a head that cannot be trusted.
+    /// Replies to a malformed head, or to none in time.
     async fn refuse_head(&mut self, snapshot: &Snapshot, denial: Denial) {
         let started = Instant::now();
         let id = self.state.ids.next();
+        let head =
+            ReplyHead { request_id: id.as_str(), clock: &self.state.clock, keep_alive: KeepAlive::Close };
         let reply = reply::head_reply(denial);
-        let bytes = render(&reply, id.as_str(), &self.state.clock, KeepAlive::Close, Content::Full, None);
-        self.client.set_timeout(LINGER);
+        let bytes = head.reply(&reply, BodyMode::Full, None);
+        self.downstream.set_timeout(LINGER);
         let mut record = RecordBuilder::new(started, self.state.clock.time());
-        record.denial = Some(denial);
-        record.outcome = Outcome::of_denial(denial);
+        record.deny(Some(denial));
         record.status = Some(reply.status);
-        if self.client.write(Parts::new([bytes.as_slice()])).await.is_ok() {
+        if self.downstream.write(Parts::new([bytes.as_slice()])).await.is_ok() {
             record.bytes_out = reply.body.len() as u64;
         }
-        self.idle_since = record.finish(self.state, snapshot, id.as_str(), self.client.peer());
+        self.idle_since = record.finish(self.state, snapshot, id.as_str(), self.downstream.peer());
     }
 
     /// Serves the request whose head is the first `length` bytes.
@@ -275,18 +235,18 @@ impl Connection<'_> {
             self.refuse_head(snapshot, Denial::Framing(FramingError::Host)).await;
             return AfterRequest::Linger;
         }
-        let trust = snapshot.trust(self.client.peer());
+        let trust = snapshot.trust(self.downstream.peer());
         let started = Instant::now();
         let time = state.clock.time();
         let wall = seconds(time);
         let verdict = match found {
-            Match::None => Judged::AtTheDoor(snapshot.policy.decide(&head, wall)),
+            Match::None => HeadVerdict::Endpoint(snapshot.policy.decide(&head, wall)),
             Match::Route(_) | Match::OtherMethods => {
-                Judged::OnARoute(route::judge(snapshot, found, &head, wall))
+                HeadVerdict::Route(route::judge(snapshot, found, &head, wall))
             }
         };
         let given = match head.fields.occurs(KnownField::XRequestId) {
-            // What the guard answers itself before it knows the client never repeats the client's words.
+            // A reply to a client that is not known never repeats the client's text.
             Occurs::Once(value) if trust == PeerTrust::Trusted && verdict.is_permitted() => {
                 RequestId::parse(value)
             }
@@ -298,165 +258,47 @@ impl Connection<'_> {
         let page = snapshot.policy.allowed_origin(&head);
         let request = Request { state, snapshot, head, arrived, id, routing_id, started, wall, trust, page };
         let mut record = RecordBuilder::new(started, time);
-        let client = &mut self.client;
-        let ending = match verdict {
-            Judged::OnARoute(judged) => route::serve(&request, client, judged, &mut record).await,
-            Judged::AtTheDoor(Verdict::Forward(permit)) => {
-                call::serve(&request, client, permit, &mut record).await
+        let downstream = &mut self.downstream;
+        let after = match verdict {
+            HeadVerdict::Route(judged) => route::serve(&request, downstream, judged, &mut record).await,
+            HeadVerdict::Endpoint(Verdict::Forward(permit)) => {
+                call::serve(&request, downstream, permit, &mut record).await
             }
-            Judged::AtTheDoor(Verdict::Session(asked, permit)) => {
-                call::serve_session(&request, client, (asked, permit), &mut record).await
+            HeadVerdict::Endpoint(Verdict::Session(asked, permit)) => {
+                call::serve_session(&request, downstream, (asked, permit), &mut record).await
             }
-            Judged::AtTheDoor(Verdict::Deny(denial)) => {
+            HeadVerdict::Endpoint(Verdict::Deny(denial)) => {
                 record.detail = snapshot.policy.detail(denial, &request.head);
                 let reply = reply::head_reply(denial);
-                request.answer_unread(client, &reply, Some(denial), &mut record).await
+                request.reply_discarding_body(downstream, &reply, Some(denial), &mut record).await
             }
-            Judged::AtTheDoor(Verdict::Answer(Local::Preflight)) => {
-                request.answer_preflight(client, "POST".into(), Sendable::Parameters, &mut record).await
+            HeadVerdict::Endpoint(Verdict::Answer(Local::Preflight)) => {
+                request.reply_preflight(downstream, "POST".into(), Sendable::Parameters, &mut record).await
             }
-            Judged::AtTheDoor(Verdict::Answer(Local::Health)) => {
-                request.answer_unread(client, &health::health(), None, &mut record).await
+            HeadVerdict::Endpoint(Verdict::Answer(Local::Health)) => {
+                request.reply_discarding_body(downstream, &health::health(), None, &mut record).await
             }
-            Judged::AtTheDoor(Verdict::Answer(Local::Ready)) => {
-                let reply = health::readiness(state, snapshot).await;
-                request.answer_unread(client, &reply, None, &mut record).await
+            HeadVerdict::Endpoint(Verdict::Answer(Local::Ready)) => {
+                let reply = health::ready(state, snapshot).await;
+                request.reply_discarding_body(downstream, &reply, None, &mut record).await
             }
         };
-        self.idle_since = record.finish(state, snapshot, id, client.peer());
-        ending
+        self.idle_since = record.finish(state, snapshot, id, downstream.peer());
+        after
     }
 }
 
-/// What the policy says of a head.
-enum Judged<'r> {
-    AtTheDoor(Verdict),
-    OnARoute(route::Judged<'r>),
+/// The decision of the policy on a head.
+enum HeadVerdict<'r> {
+    Endpoint(Verdict),
+    Route(route::Judged<'r>),
 }
 
-impl Judged<'_> {
+impl HeadVerdict<'_> {
     fn is_permitted(&self) -> bool {
         match self {
-            Judged::AtTheDoor(verdict) => matches!(verdict, Verdict::Forward(_) | Verdict::Session(..)),
-            Judged::OnARoute(judged) => judged.is_permitted(),
+            HeadVerdict::Endpoint(verdict) => matches!(verdict, Verdict::Forward(_) | Verdict::Session(..)),
+            HeadVerdict::Route(judged) => judged.is_permitted(),
         }
-    }
-}
-
-impl Request<'_> {
-    /// Where it comes from, as a backend receives it. `peer` is the peer's address as text.
-    pub(crate) fn forwarded_from<'a>(&'a self, peer: Option<&'a [u8]>, client: &'a str) -> ForwardedFrom<'a> {
-        ForwardedFrom { peer, trust: self.trust, request_id: self.id, client }
-    }
-
-    /// What the answer says about the connection.
-    pub(crate) fn keep_alive(&self, client: &Downstream) -> KeepAlive {
-        if client.is_draining() { KeepAlive::Close } else { KeepAlive::requested(&self.head) }
-    }
-
-    /// Sends an answer of the guard's own to a request whose body has been read.
-    pub(crate) async fn answer(
-        &self,
-        client: &mut Downstream,
-        reply: &Reply,
-        denial: Option<Denial>,
-        record: &mut RecordBuilder,
-    ) -> KeepAlive {
-        let keep_alive = self.keep_alive(client);
-        self.send(client, reply, denial, keep_alive, record).await
-    }
-
-    /// Sends an answer of the guard's own and closes: where the next request begins is not known.
-    pub(crate) async fn answer_and_close(
-        &self,
-        client: &mut Downstream,
-        reply: &Reply,
-        denial: Option<Denial>,
-        record: &mut RecordBuilder,
-    ) -> AfterRequest {
-        self.send(client, reply, denial, KeepAlive::Close, record).await;
-        AfterRequest::Linger
-    }
-
-    /// Sends an answer of the guard's own to a request whose body nobody wants, and gets the body out of the way.
-    pub(crate) async fn answer_unread(
-        &self,
-        client: &mut Downstream,
-        reply: &Reply,
-        denial: Option<Denial>,
-        record: &mut RecordBuilder,
-    ) -> AfterRequest {
-        let wanted = self.keep_alive(client);
-        if wanted == KeepAlive::Close || !body::is_forgettable(&self.head) {
-            return self.answer_and_close(client, reply, denial, record).await;
-        }
-        if self.send(client, reply, denial, wanted, record).await == KeepAlive::Close {
-            return AfterRequest::Close;
-        }
-        client.set_deadline(self.started + self.snapshot.timeouts.body);
-        client.ticket().reading();
-        match body::forget(client, &self.head, self.arrived).await {
-            Some(consumed) => AfterRequest::Keep { consumed },
-            None => AfterRequest::Linger,
-        }
-    }
-
-    async fn send(
-        &self,
-        client: &mut Downstream,
-        reply: &Reply,
-        denial: Option<Denial>,
-        keep_alive: KeepAlive,
-        record: &mut RecordBuilder,
-    ) -> KeepAlive {
-        let content = Content::of(&self.head);
-        let bytes = render(reply, self.id, &self.state.clock, keep_alive, content, self.page);
-        record.denial = denial;
-        if let Some(denial) = denial {
-            record.outcome = Outcome::of_denial(denial);
-        }
-        if self.write(client, &bytes, reply.status, record).await.is_err() {
-            return KeepAlive::Close;
-        }
-        record.bytes_out = reply.body.len() as u64;
-        keep_alive
-    }
-
-    /// Answers the preflight of an allowed page, where these methods are taken.
-    pub(crate) async fn answer_preflight(
-        &self,
-        client: &mut Downstream,
-        methods: Cow<'static, str>,
-        sendable: Sendable,
-        record: &mut RecordBuilder,
-    ) -> AfterRequest {
-        let Some(page) = self.page else { return AfterRequest::Close };
-        // A browser sends no body with it.
-        let bare = matches!(self.head.body, BodyLength::None | BodyLength::Bytes(0));
-        let keep_alive = if bare { self.keep_alive(client) } else { KeepAlive::Close };
-        let preflight = page.preflight(&self.head, methods, sendable);
-        let bytes = render_preflight(&preflight, self.id, &self.state.clock, keep_alive);
-        match self.write(client, &bytes, 204, record).await {
-            Err(gone) => gone,
-            Ok(()) if keep_alive == KeepAlive::Close => AfterRequest::Linger,
-            Ok(()) => AfterRequest::Keep { consumed: 0 },
-        }
-    }
-
-    /// Writes an answer of the guard's own.
-    async fn write(
-        &self,
-        client: &mut Downstream,
-        bytes: &[u8],
-        status: u16,
-        record: &mut RecordBuilder,
-    ) -> Result<(), AfterRequest> {
-        // The call's own deadline may be what is being reported: the answer has a moment of its own.
-        client.set_timeout(LINGER);
-        if client.write(Parts::new([bytes])).await.is_err() {
-            return Err(record.set_client_gone());
-        }
-        record.status = Some(status);
-        Ok(())
     }
 }

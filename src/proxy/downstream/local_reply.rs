@@ -1,23 +1,23 @@
 //! Local replies as bytes, and the connection field of every response.
 
-use crate::http1::digits::Decimal;
 use crate::http1::{RequestHead, Version};
 use crate::policy::cors::{AllowedOrigin, Preflight};
 use crate::policy::reply::Reply;
 use crate::proxy::date::Clock;
 use crate::proxy::head_writer::{append_field, append_length, append_line, append_status_line};
 
-/// What an answer says about the connection.
+/// What a response says about the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum KeepAlive {
+    /// Keep-alive without a field: the default of HTTP/1.1.
     Implicit,
-    /// HTTP/1.0 has to be told.
+    /// Keep-alive with a field: the default of HTTP/1.0 is to close.
     Explicit,
     Close,
 }
 
 impl KeepAlive {
-    /// What this request asks for.
+    /// What the request asks for.
     pub(crate) fn requested(head: &RequestHead<'_>) -> KeepAlive {
         match (head.keep_alive, head.version) {
             (false, _) => KeepAlive::Close,
@@ -26,7 +26,7 @@ impl KeepAlive {
         }
     }
 
-    /// The field line for it.
+    /// The field line, or nothing.
     pub(crate) fn header(self) -> &'static [u8] {
         match self {
             KeepAlive::Implicit => b"",
@@ -36,81 +36,85 @@ impl KeepAlive {
     }
 }
 
-/// Whether the body is sent: an answer to HEAD declares it but does not carry it.
+/// Whether the body is sent: a response to HEAD declares it but does not carry it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Content {
+pub(crate) enum BodyMode {
     Full,
     HeadOnly,
 }
 
-impl Content {
-    pub(crate) fn of(head: &RequestHead<'_>) -> Content {
-        if head.method == b"HEAD" { Content::HeadOnly } else { Content::Full }
+impl BodyMode {
+    pub(crate) fn of(head: &RequestHead<'_>) -> BodyMode {
+        if head.method == b"HEAD" { BodyMode::HeadOnly } else { BodyMode::Full }
     }
 }
 
-/// A complete answer of the guard's own.
-pub(crate) fn render(
-    reply: &Reply,
-    request_id: &str,
-    clock: &Clock,
-    keep_alive: KeepAlive,
-    content: Content,
-    origin: Option<AllowedOrigin<'_>>,
-) -> Vec<u8> {
-    let mut out = Vec::with_capacity((256 + reply.body.len()).next_power_of_two());
-    append_status_line(&mut out, reply.status);
-    out.extend_from_slice(b"Content-Type: application/json\r\n");
-    append_length(&mut out, reply.body.len() as u64);
-    append_line(&mut out, b"X-Request-Id: ", request_id.as_bytes());
-    if let Some(seconds) = reply.retry_after {
-        append_field(&mut out, b"Retry-After", Decimal::new(seconds).as_bytes());
-    }
-    if let Some((name, value)) = &reply.extra {
-        append_field(&mut out, name.as_bytes(), value.as_bytes());
-    }
-    if let Some(origin) = origin {
-        origin.append_fields(&mut out);
-    }
-    clock.append_date(&mut out);
-    out.extend_from_slice(keep_alive.header());
-    out.extend_from_slice(b"\r\n");
-    if content == Content::Full {
-        out.extend_from_slice(&reply.body);
-    }
-    out
+/// The fields that every local reply has.
+pub(crate) struct ReplyHead<'r> {
+    pub(crate) request_id: &'r str,
+    pub(crate) clock: &'r Clock,
+    pub(crate) keep_alive: KeepAlive,
 }
 
-/// The answer to a preflight: 204, without content.
-pub(crate) fn render_preflight(
-    preflight: &Preflight<'_>,
-    request_id: &str,
-    clock: &Clock,
-    keep_alive: KeepAlive,
-) -> Vec<u8> {
-    let mut out = Vec::with_capacity(1024);
-    append_status_line(&mut out, 204);
-    append_line(&mut out, b"X-Request-Id: ", request_id.as_bytes());
-    preflight.append_fields(&mut out);
-    clock.append_date(&mut out);
-    out.extend_from_slice(keep_alive.header());
-    out.extend_from_slice(b"\r\n");
-    out
+impl ReplyHead<'_> {
+    /// A complete local reply. `origin` may read it.
+    pub(crate) fn reply(&self, reply: &Reply, mode: BodyMode, origin: Option<AllowedOrigin<'_>>) -> Vec<u8> {
+        let mut out = Vec::with_capacity((256 + reply.body.len()).next_power_of_two());
+        append_status_line(&mut out, reply.status);
+        out.extend_from_slice(b"Content-Type: application/json\r\n");
+        append_length(&mut out, reply.body.len() as u64);
+        append_line(&mut out, b"X-Request-Id: ", self.request_id.as_bytes());
+        if let Some(seconds) = reply.retry_after {
+            append_field(&mut out, b"Retry-After", itoa::Buffer::new().format(seconds).as_bytes());
+        }
+        if let Some((name, value)) = &reply.extra {
+            append_field(&mut out, name.as_bytes(), value.as_bytes());
+        }
+        if let Some(origin) = origin {
+            origin.append_fields(&mut out);
+        }
+        self.finish(&mut out);
+        if mode == BodyMode::Full {
+            out.extend_from_slice(&reply.body);
+        }
+        out
+    }
+
+    /// The reply to a preflight: 204, without content.
+    pub(crate) fn preflight(&self, preflight: &Preflight<'_>) -> Vec<u8> {
+        let mut out = Vec::with_capacity(1024);
+        append_status_line(&mut out, 204);
+        append_line(&mut out, b"X-Request-Id: ", self.request_id.as_bytes());
+        preflight.append_fields(&mut out);
+        self.finish(&mut out);
+        out
+    }
+
+    fn finish(&self, out: &mut Vec<u8>) {
+        self.clock.append_date(out);
+        out.extend_from_slice(self.keep_alive.header());
+        out.extend_from_slice(b"\r\n");
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn reply_head<'r>(request_id: &'r str, clock: &'r Clock, keep_alive: KeepAlive) -> ReplyHead<'r> {
+        ReplyHead { request_id, clock, keep_alive }
+    }
+
     #[test]
-    fn an_answer_is_complete_and_carries_the_request_id() {
+    fn a_local_reply_is_complete_and_carries_the_request_id() {
+        let clock = Clock::new();
         let reply = Reply {
             status: 503,
             retry_after: Some(1),
             extra: Some(("Allow", "POST".into())),
             body: b"{}".as_slice().into(),
         };
-        let bytes = render(&reply, "id-1", &Clock::new(), KeepAlive::Close, Content::Full, None);
+        let bytes = reply_head("id-1", &clock, KeepAlive::Close).reply(&reply, BodyMode::Full, None);
         let text = String::from_utf8(bytes).unwrap();
         let (head, body) = text.split_once("\r\n\r\n").unwrap();
         let mut lines: Vec<_> = head.lines().filter(|line| !line.starts_with("Date: ")).collect();
@@ -128,9 +132,10 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_to_head_declares_its_body_but_does_not_carry_it() {
+    fn a_local_reply_to_head_declares_its_body_but_does_not_carry_it() {
+        let clock = Clock::new();
         let reply = Reply { status: 200, retry_after: None, extra: None, body: b"{}".as_slice().into() };
-        let bytes = render(&reply, "i", &Clock::new(), KeepAlive::Implicit, Content::HeadOnly, None);
+        let bytes = reply_head("i", &clock, KeepAlive::Implicit).reply(&reply, BodyMode::HeadOnly, None);
         let text = String::from_utf8(bytes).unwrap();
         assert!(text.contains("Content-Length: 2\r\n") && text.ends_with("\r\n\r\n"));
     }

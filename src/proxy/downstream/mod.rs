@@ -1,12 +1,11 @@
-//! The client's side of a connection: bytes, deadlines, bodies, local replies, and what is recorded of a request.
+//! The client's side of a connection: bytes, deadlines, bodies, local replies, and the record of a request.
 
 pub(crate) mod body;
-pub(crate) mod body_budget;
 pub(crate) mod connection;
 pub(crate) mod health;
 pub(crate) mod local_reply;
 pub(crate) mod record;
-pub(crate) mod request_id;
+pub(crate) mod request;
 pub(crate) mod response;
 pub(crate) mod stream;
 pub(crate) mod stream_timeouts;

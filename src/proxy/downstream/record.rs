@@ -1,23 +1,23 @@
-//! What is gathered about a request while it is served; recorded once, at its end.
+//! Builds the record of a request while it is served; it is counted and logged once, at the end.
 
 use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
 use crate::policy::{ClientId, Denial};
-use crate::proxy::downstream::connection::AfterRequest;
 use crate::proxy::downstream::stream::Peer;
-use crate::proxy::state::snapshot::{ProxyState, Snapshot};
+use crate::proxy::state::ProxyState;
+use crate::proxy::state::snapshot::Snapshot;
 use crate::telemetry::{Outcome, Record};
 use crate::upstream::Slot;
 use crate::wire::Method;
 
-/// The makings of a [`Record`].
+/// A [`Record`] in the making.
 pub(crate) struct RecordBuilder {
     started: Instant,
-    /// The same by the clock of the day.
+    /// The same in time of day.
     wall: SystemTime,
-    /// Set by who has just looked at the clock.
+    /// When it ended, if the time is known already.
     pub(crate) ended: Option<Instant>,
     pub(crate) client: Option<ClientId>,
     pub(crate) method: Option<Method>,
@@ -25,15 +25,15 @@ pub(crate) struct RecordBuilder {
     pub(crate) tool: Option<String>,
     /// The name of the route that the request belongs to.
     pub(crate) route: Option<String>,
-    /// Who uses the route, by the configured name.
+    /// The configured name of the route's caller.
     pub(crate) caller: Option<String>,
-    /// Whether the answer was a stream.
+    /// Whether the response was a stream.
     pub(crate) streamed: bool,
     pub(crate) slot: Option<Slot>,
     pub(crate) status: Option<u16>,
     pub(crate) outcome: Outcome,
     pub(crate) denial: Option<Denial>,
-    /// What the log adds to the refusal.
+    /// What the log adds to the denial.
     pub(crate) detail: Option<String>,
     pub(crate) bytes_in: u64,
     pub(crate) bytes_out: u64,
@@ -63,10 +63,17 @@ impl RecordBuilder {
         }
     }
 
-    /// The client left; nothing more can be done for it.
-    pub(crate) fn set_client_gone(&mut self) -> AfterRequest {
+    /// The client disconnected before the end.
+    pub(crate) fn set_client_gone(&mut self) {
         self.outcome = Outcome::ClientGone;
-        AfterRequest::Close
+    }
+
+    /// The request gets a local reply: a denial, or none.
+    pub(crate) fn deny(&mut self, denial: Option<Denial>) {
+        self.denial = denial;
+        if let Some(denial) = denial {
+            self.outcome = Outcome::of_denial(denial);
+        }
     }
 
     /// Counts and logs the request; returns when it ended.

@@ -1,8 +1,9 @@
-//! The client's side of a connection: reading, writing and waiting, each with one deadline and an eye on the client.
+//! The client's side of a connection: reading, writing and waiting, each with one deadline and a watch for a disconnect.
 //!
 //! Knows bytes, addresses and time. Must not know HTTP, policy or backends.
 
 use std::future::{Future, poll_fn};
+use std::io::Write;
 use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
@@ -12,27 +13,27 @@ use pingora::protocols::Stream;
 use pingora::protocols::l4::socket::SocketAddr;
 use tokio::time::{Instant, Sleep};
 
-use crate::http1::digits::AddressText;
-use crate::proxy::drain::{Phase, Ticket};
+use crate::proxy::drain::{ConnectionGuard, Phase};
 use crate::proxy::io::{Parts, poll_read_more};
 use crate::telemetry::Outcome;
 
-/// A timer that would fire this much too early is moved when a connection begins to idle: then it need not fire at all.
-const TOO_EARLY: Duration = Duration::from_secs(30);
+/// A timer that would fire earlier than this before its time is moved when a connection begins to idle, so that it does
+/// not fire at all.
+const TIMER_SLACK: Duration = Duration::from_secs(30);
 
-/// Bytes of further requests that are taken while one is being answered.
-const CARRY_BYTES_MAX: usize = 64 * 1024;
+/// Bytes of further requests that are read while one is served.
+const PIPELINED_BYTES_MAX: usize = 64 * 1024;
 
 /// A connected client.
 pub(crate) struct Downstream {
     stream: Stream,
     peer: Option<Peer>,
-    ticket: Ticket,
+    guard: ConnectionGuard,
     timer: Timer,
     reading: Reading,
     on_disconnect: OnDisconnect,
-    /// What arrived behind the request that is being served.
-    carry: Vec<u8>,
+    /// What arrived behind the request that is served.
+    pipelined: Vec<u8>,
 }
 
 /// Where a client connects from.
@@ -49,37 +50,62 @@ impl Peer {
     }
 }
 
-/// What the read side is known to be.
+/// An address as text: formatted once per connection, used for each of its requests.
+#[derive(Debug, Clone, Copy)]
+struct AddressText {
+    bytes: [u8; AddressText::LENGTH_MAX],
+    length: u8,
+}
+
+impl AddressText {
+    /// The longest is an IPv6 address that ends in an IPv4 one.
+    const LENGTH_MAX: usize = 45;
+
+    fn new(address: IpAddr) -> AddressText {
+        let mut bytes = [0; AddressText::LENGTH_MAX];
+        let mut rest = bytes.as_mut_slice();
+        // The write cannot fail: the buffer holds the longest address.
+        let _ = write!(rest, "{address}");
+        let left = rest.len();
+        AddressText { bytes, length: (AddressText::LENGTH_MAX - left) as u8 }
+    }
+
+    fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.length)]
+    }
+}
+
+/// The state of the read side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Reading {
     Open,
-    /// The client will send nothing more; it may still read.
+    /// The client has finished sending; it may still read.
     Ended,
     Broken,
 }
 
-/// What a client's leaving means to the call that is being served.
+/// What a disconnect of the client does to the call that is served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum OnDisconnect {
-    /// Nothing: the call goes on to its end.
+    /// Nothing: the call continues to its end.
     Ignore,
-    /// The call ends when the connection is broken; a client that has only finished sending may still read.
+    /// A reset ends the call; a client that has only finished sending may still read.
     AbortOnReset,
-    /// The call ends when the client stops sending (2026-07-28: disconnection is cancellation).
+    /// The end of what the client sends ends the call (2026-07-28: disconnection is cancellation).
     Abort,
 }
 
-/// Why waiting ended before what was waited for.
+/// What ended a wait early.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Interrupt {
     Deadline,
-    /// The drain's time is up.
+    /// The drain time is over.
     Draining,
     ClientGone,
 }
 
 impl Interrupt {
-    /// How a request ends that was interrupted like this.
+    /// The outcome of a request that is interrupted like this.
     pub(crate) fn outcome(self) -> Outcome {
         match self {
             Interrupt::Deadline => Outcome::Timeout,
@@ -90,11 +116,11 @@ impl Interrupt {
 }
 
 impl Downstream {
-    pub(crate) fn new(stream: Stream, ticket: Ticket) -> Downstream {
+    pub(crate) fn new(stream: Stream, guard: ConnectionGuard) -> Downstream {
         let peer = address_of(&stream).map(|address| Peer { address, text: AddressText::new(address) });
         let timer = Timer::new();
         let (reading, on_disconnect) = (Reading::Open, OnDisconnect::Ignore);
-        Downstream { stream, peer, ticket, timer, reading, on_disconnect, carry: Vec::new() }
+        Downstream { stream, peer, guard, timer, reading, on_disconnect, pipelined: Vec::new() }
     }
 
     /// The peer; `None` on a Unix socket.
@@ -102,13 +128,13 @@ impl Downstream {
         self.peer
     }
 
-    /// The connection's part in the count of all.
-    pub(crate) fn ticket(&self) -> &Ticket {
-        &self.ticket
+    /// The guard that counts this connection.
+    pub(crate) fn guard(&self) -> &ConnectionGuard {
+        &self.guard
     }
 
     pub(crate) fn is_draining(&self) -> bool {
-        self.ticket.phase() != Phase::Serving
+        self.guard.phase() != Phase::Serving
     }
 
     /// From now on, waiting ends at `due`.
@@ -125,23 +151,23 @@ impl Downstream {
         self.timer.due
     }
 
-    /// From now on, the client's leaving means this.
+    /// Sets what a disconnect does from now on.
     pub(crate) fn set_on_disconnect(&mut self, on_disconnect: OnDisconnect) {
         self.on_disconnect = on_disconnect;
     }
 
-    /// Keeps bytes that turned out to belong to the next request.
-    pub(crate) fn carry(&mut self, bytes: &[u8]) {
-        self.carry.extend_from_slice(bytes);
+    /// Keeps bytes that belong to the next request.
+    pub(crate) fn push_back(&mut self, bytes: &[u8]) {
+        self.pipelined.extend_from_slice(bytes);
     }
 
     /// The bytes of the next requests, in order.
-    pub(crate) fn take_carried(&mut self) -> Vec<u8> {
-        std::mem::take(&mut self.carry)
+    pub(crate) fn take_pipelined(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.pipelined)
     }
 
-    /// Waits for `future`, which must not concern the client: it is the client that is watched meanwhile.
-    pub(crate) async fn until<F: Future>(&mut self, future: F) -> Result<F::Output, Interrupt> {
+    /// Waits for `future` or an interrupt. The future must not use the client, which is watched meanwhile.
+    pub(crate) async fn race<F: Future>(&mut self, future: F) -> Result<F::Output, Interrupt> {
         let mut future = pin!(future);
         poll_fn(|cx| match future.as_mut().poll(cx) {
             Poll::Ready(output) => Poll::Ready(Ok(output)),
@@ -151,11 +177,11 @@ impl Downstream {
     }
 
     /// The same, but `None` as soon as a drain begins.
-    pub(crate) async fn until_drain<F: Future>(&mut self, future: F) -> Result<Option<F::Output>, Interrupt> {
+    pub(crate) async fn race_drain<F: Future>(&mut self, future: F) -> Result<Option<F::Output>, Interrupt> {
         let mut future = pin!(future);
         poll_fn(|cx| match future.as_mut().poll(cx) {
             Poll::Ready(output) => Poll::Ready(Ok(Some(output))),
-            Poll::Pending if self.ticket.poll_phase(cx, Phase::Draining).is_ready() => Poll::Ready(Ok(None)),
+            Poll::Pending if self.guard.poll_phase(cx, Phase::Draining).is_ready() => Poll::Ready(Ok(None)),
             Poll::Pending => self.poll_interrupt(cx).map(Err),
         })
         .await
@@ -165,18 +191,18 @@ impl Downstream {
     pub(crate) async fn read(&mut self, buffer: &mut Vec<u8>) -> Result<usize, Interrupt> {
         poll_fn(|cx| match self.poll_read(cx, buffer) {
             Poll::Ready(result) => Poll::Ready(result),
-            Poll::Pending => poll_reading_time(&mut self.ticket, &mut self.timer, cx).map(Err),
+            Poll::Pending => poll_reading_time(&mut self.guard, &mut self.timer, cx).map(Err),
         })
         .await
     }
 
     /// Appends at most `limit` bytes, straight into `buffer`.
     pub(crate) async fn read_into(&mut self, buffer: &mut Vec<u8>, limit: usize) -> Result<usize, Interrupt> {
-        let Downstream { stream, ticket, timer, .. } = self;
+        let Downstream { stream, guard, timer, .. } = self;
         let mut read = pin!(crate::proxy::io::read_into(stream, buffer, limit));
         let result = poll_fn(|cx| match read.as_mut().poll(cx) {
             Poll::Ready(result) => Poll::Ready(result.map_err(|_broken| Interrupt::ClientGone)),
-            Poll::Pending => poll_reading_time(ticket, timer, cx).map(Err),
+            Poll::Pending => poll_reading_time(guard, timer, cx).map(Err),
         })
         .await;
         if result == Ok(0) {
@@ -185,24 +211,24 @@ impl Downstream {
         result
     }
 
-    /// Waits for a request's first bytes. When a drain begins, a client that is about to send gets a moment to do so,
-    /// so that its request is answered with `Connection: close` and not cut off.
+    /// Waits for a request's first bytes. When a drain begins, the client has `grace` to send a request, whose response
+    /// carries `Connection: close`, rather than to lose it.
     pub(crate) async fn wait_for_bytes(
         &mut self,
         buffer: &mut Vec<u8>,
-        moment: impl Fn() -> Duration,
+        grace: impl Fn() -> Duration,
     ) -> Result<usize, Interrupt> {
-        let mut hurried = false;
+        let mut drain_seen = false;
         poll_fn(|cx| {
             if let Poll::Ready(result) = self.poll_read(cx, buffer) {
                 return Poll::Ready(result);
             }
-            self.timer.move_if_too_early();
-            if !hurried && self.ticket.poll_phase(cx, Phase::Draining).is_ready() {
-                hurried = true;
-                self.timer.due = self.timer.due.min(Instant::now() + moment());
+            self.timer.push_back_if_early();
+            if !drain_seen && self.guard.poll_phase(cx, Phase::Draining).is_ready() {
+                drain_seen = true;
+                self.timer.due = self.timer.due.min(Instant::now() + grace());
             }
-            poll_reading_time(&mut self.ticket, &mut self.timer, cx).map(Err)
+            poll_reading_time(&mut self.guard, &mut self.timer, cx).map(Err)
         })
         .await
     }
@@ -234,17 +260,17 @@ impl Downstream {
         })
     }
 
-    /// Says that nothing more will be sent, then reads and forgets what the client still sends: closing at once would
-    /// reset the connection and could take the answer back before the client has read it.
+    /// Shuts down the write side, then reads and discards what the client still sends: an immediate close would reset the
+    /// connection, and the client could lose the response before it has read it.
     pub(crate) async fn linger(&mut self, time: Duration, bytes_max: usize) {
         self.set_timeout(time);
-        self.ticket.reading();
+        self.guard.reading();
         self.stream.shutdown().await;
-        let mut forgotten = Vec::new();
+        let mut discarded = Vec::new();
         let mut total = 0;
         while total < bytes_max {
-            forgotten.clear();
-            match self.read(&mut forgotten).await {
+            discarded.clear();
+            match self.read(&mut discarded).await {
                 Ok(0) | Err(_) => return,
                 Ok(read) => total += read,
             }
@@ -282,13 +308,13 @@ impl Downstream {
         if self.on_disconnect == OnDisconnect::Ignore {
             return Poll::Pending;
         }
-        let mut carry = std::mem::take(&mut self.carry);
-        while self.reading == Reading::Open && carry.len() < CARRY_BYTES_MAX {
-            if self.poll_read(cx, &mut carry).is_pending() {
+        let mut pipelined = std::mem::take(&mut self.pipelined);
+        while self.reading == Reading::Open && pipelined.len() < PIPELINED_BYTES_MAX {
+            if self.poll_read(cx, &mut pipelined).is_pending() {
                 break;
             }
         }
-        self.carry = carry;
+        self.pipelined = pipelined;
         let gone = match self.reading {
             Reading::Open => false,
             Reading::Ended => self.on_disconnect == OnDisconnect::Abort,
@@ -299,12 +325,12 @@ impl Downstream {
 
     /// Ready once a drain has begun.
     pub(crate) fn poll_draining(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        self.ticket.poll_phase(cx, Phase::Draining)
+        self.guard.poll_phase(cx, Phase::Draining)
     }
 
     /// Ready when the deadline or the end of a drain has come.
     pub(crate) fn poll_time(&mut self, cx: &mut Context<'_>) -> Poll<Interrupt> {
-        poll_time(&mut self.ticket, &mut self.timer, cx)
+        poll_time(&mut self.guard, &mut self.timer, cx)
     }
 }
 
@@ -316,22 +342,26 @@ pub(crate) fn address_of(stream: &Stream) -> Option<IpAddr> {
     }
 }
 
-/// The same, for a connection that waits for its client: then it can make room for another one, too.
-fn poll_reading_time(ticket: &mut Ticket, timer: &mut Timer, cx: &mut Context<'_>) -> Poll<Interrupt> {
-    let time = poll_time(ticket, timer, cx);
-    // Asked after the task is known to be woken up.
-    if time.is_pending() && ticket.is_evicted() { Poll::Ready(Interrupt::Draining) } else { time }
+/// The same for a connection that waits for its client, which can also be evicted.
+fn poll_reading_time(
+    guard: &mut ConnectionGuard,
+    timer: &mut Timer,
+    cx: &mut Context<'_>,
+) -> Poll<Interrupt> {
+    let time = poll_time(guard, timer, cx);
+    // Checked after the waker is registered.
+    if time.is_pending() && guard.is_evicted() { Poll::Ready(Interrupt::Draining) } else { time }
 }
 
-fn poll_time(ticket: &mut Ticket, timer: &mut Timer, cx: &mut Context<'_>) -> Poll<Interrupt> {
-    if ticket.poll_phase(cx, Phase::Expired).is_ready() {
+fn poll_time(guard: &mut ConnectionGuard, timer: &mut Timer, cx: &mut Context<'_>) -> Poll<Interrupt> {
+    if guard.poll_phase(cx, Phase::Expired).is_ready() {
         return Poll::Ready(Interrupt::Draining);
     }
     timer.poll(cx).map(|()| Interrupt::Deadline)
 }
 
 /// One timer for the life of the connection. It is moved only when it would fire too late; when it fires too early it is
-/// set again. On a busy connection, whose deadlines only move forward, that is once in a while and not per request.
+/// set again. On a busy connection, whose deadlines only move forward, that is rare and not once per request.
 struct Timer {
     sleep: Pin<Box<Sleep>>,
     due: Instant,
@@ -343,8 +373,8 @@ impl Timer {
         Timer { sleep: Box::pin(tokio::time::sleep_until(now)), due: now }
     }
 
-    fn move_if_too_early(&mut self) {
-        if self.due > self.sleep.deadline() + TOO_EARLY {
+    fn push_back_if_early(&mut self) {
+        if self.due > self.sleep.deadline() + TIMER_SLACK {
             self.sleep.as_mut().reset(self.due);
         }
     }
@@ -360,5 +390,18 @@ impl Timer {
             self.sleep.as_mut().reset(self.due);
         }
         Poll::Pending
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn address_text_is_the_usual_form_of_an_address() {
+        for address in ["127.0.0.1", "255.255.255.255", "::1", "1111:2222:3333:4444:5555:6666:7777:8888"] {
+            let address: IpAddr = address.parse().unwrap();
+            assert_eq!(AddressText::new(address).as_bytes(), address.to_string().as_bytes());
+        }
     }
 }

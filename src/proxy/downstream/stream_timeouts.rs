@@ -1,6 +1,6 @@
-//! What bounds an event stream in time: silence, its own end, and a drain.
+//! The time bounds of an event stream: silence, total time, and the drain.
 //!
-//! Must not know what a stream carries, nor who counts it.
+//! Must not know what a stream carries, nor where it is counted.
 
 use std::time::Duration;
 
@@ -16,21 +16,21 @@ pub(crate) struct StreamTime {
     pub(crate) at_drain: AtDrain,
 }
 
-/// What a drain means to a stream.
+/// What a drain does to a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum AtDrain {
-    /// It has the drain's time to end by itself.
+    /// It may end by itself within the drain time.
     Finishes,
-    /// It ends behind a whole event as soon as the drain begins: it has no end of its own.
+    /// It ends behind a whole event as soon as the drain begins, because it has no end of its own.
     Ends,
 }
 
 impl StreamTime {
     /// From now on, waiting ends when the stream is silent for too long or has lasted long enough.
-    pub(crate) fn begin_silence(self, client: &mut Downstream) {
-        client.set_timeout(self.idle);
+    pub(crate) fn begin_silence(self, downstream: &mut Downstream) {
+        downstream.set_timeout(self.idle);
         if let Some(end) = self.end {
-            client.set_deadline(client.deadline().min(end));
+            downstream.set_deadline(downstream.deadline().min(end));
         }
     }
 }

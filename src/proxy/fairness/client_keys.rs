@@ -1,26 +1,26 @@
-//! By what the parts of clients in shared bounds are counted: numbers that a client keeps over a reload by its name.
+//! The keys of clients in shared bounds: numbers that a client keeps over a reload by its name.
 //!
-//! Places, streams and turns outlive a reload, while the order of the clients changes with the file. No number is given
+//! Permits, streams and turns outlive a reload, while the order of the clients changes with the file. No number is given
 //! twice. Must not know what is counted.
 
 use std::collections::HashMap;
 
 use crate::policy::{ClientId, Clients};
-use crate::proxy::fairness::semaphore::Key;
+use crate::proxy::fairness::per_client::ClientKey;
 
 /// The numbers of one configuration's clients.
 #[derive(Debug, Default)]
-pub(crate) struct Keys {
+pub(crate) struct ClientKeys {
     /// In the order of the clients.
-    keys: Vec<Key>,
-    next: Key,
+    keys: Vec<ClientKey>,
+    next: ClientKey,
 }
 
-impl Keys {
+impl ClientKeys {
     /// Numbers for `clients`; those that `previous` knew by name keep theirs.
-    pub(crate) fn new(clients: &Clients, previous: Option<(&Keys, &Clients)>) -> Keys {
+    pub(crate) fn new(clients: &Clients, previous: Option<(&ClientKeys, &Clients)>) -> ClientKeys {
         let mut next = previous.map_or(0, |(keys, _)| keys.next);
-        let kept: HashMap<&str, Key> = previous
+        let kept: HashMap<&str, ClientKey> = previous
             .into_iter()
             .flat_map(|(keys, old)| {
                 old.iter().map(|client| client.name.as_str()).zip(keys.keys.iter().copied())
@@ -33,12 +33,12 @@ impl Keys {
             })
         };
         let keys = clients.iter().map(|client| number(&client.name)).collect();
-        Keys { keys, next }
+        ClientKeys { keys, next }
     }
 
     /// The number of this client.
-    pub(crate) fn of(&self, client: ClientId) -> Key {
-        self.keys.get(client.index()).copied().unwrap_or(Key::MAX)
+    pub(crate) fn of(&self, client: ClientId) -> ClientKey {
+        self.keys.get(client.index()).copied().unwrap_or(ClientKey::MAX)
     }
 }
 
@@ -55,13 +55,13 @@ mod tests {
     #[test]
     fn a_client_keeps_its_number_whatever_else_the_file_says() {
         let (before, after) = (clients(&["a", "b"]), clients(&["new", "b", "newer"]));
-        let first = Keys::new(&before, None);
-        let second = Keys::new(&after, Some((&first, &before)));
+        let first = ClientKeys::new(&before, None);
+        let second = ClientKeys::new(&after, Some((&first, &before)));
         assert_eq!(second.keys[1], first.keys[1], "b");
-        let given: Vec<Key> = [second.keys[0], second.keys[2]].into();
+        let given: Vec<ClientKey> = [second.keys[0], second.keys[2]].into();
         assert!(given.iter().all(|key| !first.keys.contains(key)), "{given:?}");
-        // A name that comes back begins anew: what the former one held is still counted for it.
-        let third = Keys::new(&before, Some((&second, &after)));
+        // A name that comes back gets a new key: what the former client held is still counted under the old one.
+        let third = ClientKeys::new(&before, Some((&second, &after)));
         assert_eq!(third.keys[1], first.keys[1]);
         assert!(!first.keys.contains(&third.keys[0]) && !second.keys.contains(&third.keys[0]));
     }

@@ -9,14 +9,13 @@ mod request;
 mod request_head;
 mod response;
 pub(crate) mod state;
+mod target;
 mod tunnel;
 mod websocket;
 
-pub(crate) use pingora::bridge::PingoraBridge;
 use pingora::exchange::{BridgeExchange, UpstreamError};
 use request::RouteRequest;
 use response::RouteRelay;
-pub(crate) use state::Routes;
 use state::{LimitExceeded, RouteState};
 
 use bytes::Bytes;
@@ -28,10 +27,10 @@ use crate::policy::cors::{self, Sendable};
 use crate::policy::reply::{self, Reply};
 use crate::policy::routes::{Caller, Match, RoutePermit};
 use crate::proxy::downstream::body;
-use crate::proxy::downstream::body::{Excess, NoBody};
-use crate::proxy::downstream::connection::{AfterRequest, Request};
+use crate::proxy::downstream::body::{BodyBounds, BodyError, Excess};
 use crate::proxy::downstream::local_reply::KeepAlive;
 use crate::proxy::downstream::record::RecordBuilder;
+use crate::proxy::downstream::request::{AfterRequest, Request};
 use crate::proxy::downstream::stream::{Downstream, OnDisconnect};
 use crate::proxy::state::snapshot::Snapshot;
 
@@ -87,20 +86,20 @@ pub(crate) async fn serve(
         Judged::OtherMethods => {
             record.detail = request.snapshot.policy.detail(Denial::RouteMethod, &request.head);
             let reply = reply::to_route_method(request.snapshot.open_routes.allow(request.head.path));
-            request.answer_unread(downstream, &reply, Some(Denial::RouteMethod), record).await
+            request.reply_discarding_body(downstream, &reply, Some(Denial::RouteMethod), record).await
         }
         Judged::Preflight => {
             let methods = request.snapshot.open_routes.allow(request.head.path).into();
-            request.answer_preflight(downstream, methods, Sendable::Any, record).await
+            request.reply_preflight(downstream, methods, Sendable::Any, record).await
         }
         Judged::Refused(route, denial) => {
             record.route = Some(route.name().to_owned());
             record.detail = request.snapshot.policy.detail(denial, &request.head);
             let reply = reply::route_reply(denial, None);
             if denial.closes_connection() {
-                return request.answer_and_close(downstream, &reply, Some(denial), record).await;
+                return request.reply_and_close(downstream, &reply, Some(denial), record).await;
             }
-            request.answer_unread(downstream, &reply, Some(denial), record).await
+            request.reply_discarding_body(downstream, &reply, Some(denial), record).await
         }
         Judged::Permitted(route, permit) => {
             serve_permitted(request, downstream, (route, permit), record).await
@@ -125,16 +124,20 @@ async fn serve_permitted(
     let snapshot = request.snapshot;
     let (bytes_max, patience) = (snapshot.policy.limits().bodies_bytes_max, snapshot.timeouts.waiting);
     let who = route.caller_key(snapshot, permit.caller(), downstream.peer());
-    downstream.ticket().set_client(who.key);
-    let share = request.state.room.share(who.key, bytes_max, patience);
+    downstream.guard().set_client(who.key);
+    let reservation = request.state.bodies.reservation(who.key, bytes_max, patience);
+    let bounds = BodyBounds { bytes_max: rule.body_bytes_max, reservation, excess: Excess::Refuse };
     let (head, arrived) = (&request.head, request.arrived);
-    let body = match body::read(downstream, head, arrived, rule.body_bytes_max, share, Excess::Refuse).await {
+    let body = match body::read(downstream, head, arrived, bounds).await {
         Ok(body) => body,
-        Err(NoBody::Gone) => return record.set_client_gone(),
-        Err(NoBody::Refused(denial) | NoBody::Unkept { denial, .. }) => {
+        Err(BodyError::ClientGone) => {
+            record.set_client_gone();
+            return AfterRequest::Close;
+        }
+        Err(BodyError::Rejected(denial) | BodyError::Discarded { denial, .. }) => {
             let denial = body::reason(downstream, denial);
             let reply = reply::route_reply(denial, None);
-            return request.answer_and_close(downstream, &reply, Some(denial), record).await;
+            return request.reply_and_close(downstream, &reply, Some(denial), record).await;
         }
     };
     record.bytes_in = body.bytes.len() as u64;
@@ -142,7 +145,7 @@ async fn serve_permitted(
         Ok(guard) => guard,
         Err(exceeded) => {
             let (denial, reply) = limit_denial(exceeded);
-            let keep_alive = request.answer(downstream, &reply, Some(denial), record).await;
+            let keep_alive = request.reply(downstream, &reply, Some(denial), record).await;
             return ending(keep_alive, body.consumed);
         }
     };

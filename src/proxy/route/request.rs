@@ -5,9 +5,9 @@ use super::state::{InFlightGuard, RouteState};
 use crate::policy::Denial;
 use crate::policy::reply;
 use crate::policy::routes::RoutePermit;
-use crate::proxy::downstream::connection::Request;
 use crate::proxy::downstream::local_reply::KeepAlive;
 use crate::proxy::downstream::record::RecordBuilder;
+use crate::proxy::downstream::request::Request;
 use crate::proxy::downstream::stream::{Downstream, Interrupt};
 
 pub(super) struct RouteRequest<'r> {
@@ -28,7 +28,7 @@ impl RouteRequest<'_> {
         denial: Denial,
         record: &mut RecordBuilder,
     ) -> KeepAlive {
-        self.request.answer(downstream, &reply::route_reply(denial, None), Some(denial), record).await
+        self.request.reply(downstream, &reply::route_reply(denial, None), Some(denial), record).await
     }
 
     /// Sends the guard's own reply in place of a response that failed.

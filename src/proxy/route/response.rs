@@ -65,7 +65,7 @@ impl<'r> RouteRelay<'r> {
         bridged: &mut BridgedRequest,
     ) -> Result<Vec<u8>, UpstreamError> {
         let head =
-            self.downstream.until(bridged.response_head()).await.map_err(UpstreamError::Interrupted)??;
+            self.downstream.race(bridged.response_head()).await.map_err(UpstreamError::Interrupted)??;
         Ok(head_block(&head))
     }
 
@@ -133,7 +133,7 @@ impl<'r> RouteRelay<'r> {
         let error = bridged.exchange();
         let body = ResponseBody::new(bridged, length, Vec::new(), false);
         let mut body = body.map_err(|_| UpstreamError::Closed)?;
-        let filled = self.downstream.until(body.fill_if_small(head.format, |_| true)).await;
+        let filled = self.downstream.race(body.fill_if_small(head.format, |_| true)).await;
         match filled.map_err(UpstreamError::Interrupted)? {
             Ok(()) => Ok((head, body)),
             Err(_) => Err(error.error()),
@@ -163,10 +163,10 @@ impl<'r> RouteRelay<'r> {
             let is_between =
                 self.events.as_ref().is_some_and(|events| events.boundary() == Boundary::Between);
             if !is_between || matches!(framing, DownstreamFraming::Length(_)) {
-                self.downstream.until(body.read()).await??;
+                self.downstream.race(body.read()).await??;
                 continue;
             }
-            match self.downstream.until_drain(body.read()).await? {
+            match self.downstream.race_drain(body.read()).await? {
                 Some(read) => read?,
                 None => {
                     if framing == DownstreamFraming::Chunked {

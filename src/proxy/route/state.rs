@@ -1,21 +1,17 @@
 //! The state of each route between requests: its rate limiters and its requests in flight.
 
 use std::collections::HashMap;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::config::{Route, RouteTarget};
+use crate::config::Route;
 use crate::http1::RequestHead;
 use crate::policy::rate::RateLimiter;
-use crate::policy::routes::{self, Auth, Caller, Match, RouteRule};
-use crate::proxy::backend::request_head::PeerTrust;
-use crate::proxy::downstream::stream::Peer;
-use crate::proxy::fairness::semaphore::{Key, most_of_one};
-use crate::proxy::state::snapshot::{ProxyState, Snapshot};
+use crate::policy::routes::{self, Match, RouteRule};
+use crate::proxy::fairness::per_client::{ClientKey, Exceeded, PerClient};
+use crate::proxy::fairness::semaphore::most_of_one;
 use crate::telemetry::metrics::RouteGauges;
-use crate::upstream::{Backend, Slot};
 
 /// Every route of a configuration.
 #[derive(Default)]
@@ -29,7 +25,7 @@ pub(crate) struct RouteState {
     created: Instant,
     /// By the caller's name. The configuration bounds their number.
     meters: Mutex<HashMap<String, Arc<RateLimiter>>>,
-    in_flight: Mutex<InFlight>,
+    in_flight: Mutex<PerClient>,
     streams: AtomicUsize,
     unreachable: AtomicBool,
 }
@@ -45,25 +41,18 @@ pub(crate) enum LimitExceeded {
     OwnExcess,
 }
 
-/// The requests in flight.
-#[derive(Default)]
-struct InFlight {
-    total: usize,
-    by_caller: HashMap<Key, usize>,
-}
-
 /// The caller whose requests are counted together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct CallerKey {
-    pub(crate) key: Key,
+    pub(crate) key: ClientKey,
     /// Whether other callers exist: a part of the places is left to them.
-    has_others: bool,
+    pub(super) has_others: bool,
 }
 
 /// Counts a request in flight until it drops.
 pub(crate) struct InFlightGuard<'r> {
     route: &'r RouteState,
-    key: Key,
+    key: ClientKey,
 }
 
 /// Counts an open stream until it drops.
@@ -107,7 +96,7 @@ impl Routes {
     pub(crate) fn gauges(&self) -> impl Iterator<Item = RouteGauges<'_>> {
         self.routes.iter().map(|route| RouteGauges {
             name: route.name(),
-            in_flight: route.in_flight().total,
+            in_flight: route.in_flight().all(),
             streams: route.streams.load(Ordering::Relaxed),
         })
     }
@@ -130,29 +119,6 @@ impl RouteState {
         &self.config.rule.name
     }
 
-    /// The caller's configured name.
-    pub(crate) fn caller_name<'r>(&'r self, snapshot: &'r Snapshot, caller: Caller) -> Option<&'r str> {
-        match (caller, &self.config.rule.auth) {
-            (Caller::Client(client), _) => Some(snapshot.policy.clients().name(client)),
-            (Caller::Key(index), Auth::ApiKey { keys, .. }) => keys.get(index).map(|key| key.name.as_str()),
-            (Caller::Key(_) | Caller::Anyone, _) => None,
-        }
-    }
-
-    /// The backend that the route leads to now.
-    pub(crate) fn backend<'r>(
-        &'r self,
-        state: &ProxyState,
-        snapshot: &'r Snapshot,
-    ) -> Option<(&'r Backend, Option<Slot>)> {
-        let slot = match &self.config.target {
-            RouteTarget::Own(backend) => return Some((backend, None)),
-            RouteTarget::Slot(slot) => *slot,
-            RouteTarget::Stable => state.routes.load().split.stable(),
-        };
-        snapshot.slot(slot).map(|state| (&state.backend, Some(slot)))
-    }
-
     /// Takes one of the places in flight within the caller's rate.
     pub(crate) fn acquire(&self, caller: &str, who: CallerKey) -> Result<InFlightGuard<'_>, LimitExceeded> {
         let metered = self.config.rate.map(|rate| (rate, self.meter(caller)));
@@ -161,45 +127,19 @@ impl RouteState {
         }
         let max = self.config.in_flight_max;
         let own_max = if who.has_others { most_of_one(max) } else { max };
-        let mut in_flight = self.in_flight();
-        let own = in_flight.by_caller.get(&who.key).copied().unwrap_or_default();
-        if in_flight.total < max && own < own_max {
-            in_flight.total += 1;
-            in_flight.by_caller.insert(who.key, own + 1);
-            return Ok(InFlightGuard { route: self, key: who.key });
-        }
-        let reason = if in_flight.total < max { LimitExceeded::OwnExcess } else { LimitExceeded::Full };
-        drop(in_flight);
+        let added = self.in_flight().add(who.key, max, own_max);
+        let reason = match added {
+            Ok(()) => return Ok(InFlightGuard { route: self, key: who.key }),
+            Err(Exceeded::Own) => LimitExceeded::OwnExcess,
+            Err(Exceeded::All) => LimitExceeded::Full,
+        };
         if let Some((rate, meter)) = metered {
             meter.refund(&rate);
         }
         Err(reason)
     }
 
-    /// The caller to count a request for. Anonymous callers are distinguished by their address, unless they connect through a
-    /// trusted proxy or a Unix socket, where all have the same.
-    pub(crate) fn caller_key(&self, snapshot: &Snapshot, caller: Caller, peer: Option<Peer>) -> CallerKey {
-        let stranger = peer.filter(|_| snapshot.trust(peer) == PeerTrust::Untrusted);
-        let hashed = |name: &dyn Fn(&mut DefaultHasher)| {
-            let mut hasher = DefaultHasher::new();
-            self.name().hash(&mut hasher);
-            name(&mut hasher);
-            // Above the numbers of clients.
-            Key::try_from(hasher.finish() >> 33).unwrap_or_default() | 1 << 31
-        };
-        let (key, has_others) = match (caller, &self.config.rule.auth) {
-            (Caller::Client(client), _) => (snapshot.key(client), snapshot.policy.clients().len() > 1),
-            (Caller::Key(index), Auth::ApiKey { keys, .. }) => {
-                (hashed(&|hasher| index.hash(hasher)), keys.len() > 1)
-            }
-            (Caller::Key(_) | Caller::Anyone, _) => {
-                (hashed(&|hasher| stranger.map(|peer| peer.address).hash(hasher)), stranger.is_some())
-            }
-        };
-        CallerKey { key, has_others }
-    }
-
-    fn in_flight(&self) -> MutexGuard<'_, InFlight> {
+    fn in_flight(&self) -> MutexGuard<'_, PerClient> {
         self.in_flight.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -240,14 +180,7 @@ impl<'r> InFlightGuard<'r> {
 
 impl Drop for InFlightGuard<'_> {
     fn drop(&mut self) {
-        let mut in_flight = self.route.in_flight();
-        in_flight.total -= 1;
-        if let Some(own) = in_flight.by_caller.get_mut(&self.key) {
-            *own -= 1;
-            if *own == 0 {
-                in_flight.by_caller.remove(&self.key);
-            }
-        }
+        self.route.in_flight().remove(self.key);
     }
 }
 

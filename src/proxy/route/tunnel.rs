@@ -41,7 +41,7 @@ pub(super) async fn serve(mut relay: RouteRelay<'_>, mut bridged: BridgedRequest
     record.streamed = true;
     let _stream = routed.guard.stream();
     let mut early = routed.request.arrived.to_vec();
-    early.extend_from_slice(&downstream.take_carried());
+    early.extend_from_slice(&downstream.take_pipelined());
     let mut tunnel = Tunnel::new(early, routed.route.config.idle);
     record.outcome = tunnel.run(downstream, &mut bridged.pipe, &head).await;
     record.bytes_in = tunnel.upwards.bytes;

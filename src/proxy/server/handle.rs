@@ -1,4 +1,4 @@
-//! A running guard, seen from outside: status as plain data, a new configuration, the end.
+//! The handle of a running proxy: status as plain data, a new configuration, a new split, the drain.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -9,12 +9,13 @@ use tokio::sync::mpsc;
 use crate::config::Config;
 use crate::policy::ClientId;
 use crate::policy::auth::TokenHash;
-use crate::proxy::call::shadow::CallCopy;
 use crate::proxy::drain::Phase;
-use crate::proxy::state::snapshot::{ProxyState, Snapshot};
-use crate::proxy::state::traffic_split::Route;
+use crate::proxy::state::ProxyState;
+use crate::proxy::state::shadow_queue::ShadowedCall;
+use crate::proxy::state::snapshot::Snapshot;
+use crate::proxy::state::traffic_split::TrafficSplit;
 use crate::rollout::sample::FinishedCall;
-use crate::telemetry::metrics::{Reload, RolloutMetrics, ShadowMetrics};
+use crate::telemetry::metrics::{Reload, RolloutMetrics, ShadowMetrics, SlotStatus};
 use crate::upstream::Slot;
 
 /// A handle for admin commands and signals. Cheap to clone.
@@ -40,20 +41,7 @@ pub(crate) struct StatusSnapshot {
     pub(crate) slots: Vec<SlotStatus>,
 }
 
-/// Plain data about one slot.
-#[derive(Debug, Clone)]
-pub(crate) struct SlotStatus {
-    pub(crate) slot: Slot,
-    pub(crate) address: String,
-    /// Whether the last look at the backend (a call or a readiness check) reached it; `None` before the first.
-    pub(crate) reachable: Option<bool>,
-    pub(crate) in_flight: usize,
-    pub(crate) waiting: usize,
-    pub(crate) held: usize,
-    pub(crate) idle_connections: usize,
-}
-
-/// Tokens that are told: what an answer to an operator can hold.
+/// Tokens in one result: what a response to the operator can hold.
 const TOKENS_SHOWN_MAX: usize = 20_000;
 
 /// A token that is accepted.
@@ -75,15 +63,6 @@ impl Handle {
     /// A snapshot for `status`.
     pub(crate) fn status(&self) -> StatusSnapshot {
         let snapshot = self.state.snapshot.load();
-        let slots = snapshot.slots().map(|slot| SlotStatus {
-            slot: slot.slot,
-            address: slot.address(),
-            reachable: slot.reachable(),
-            in_flight: slot.in_flight(),
-            waiting: slot.waiting(),
-            held: slot.hold.held(),
-            idle_connections: slot.pool.idle(),
-        });
         StatusSnapshot {
             version: env!("CARGO_PKG_VERSION"),
             uptime: self.state.started.elapsed(),
@@ -92,19 +71,19 @@ impl Handle {
             metrics: self.metrics,
             connections: self.state.drain.open(),
             clients: snapshot.policy.clients().len(),
-            stable: self.state.routes.load().split.stable(),
-            slots: slots.collect(),
+            stable: self.state.traffic.load().split.stable(),
+            slots: snapshot.slot_statuses(),
         }
     }
 
-    /// Replaces policy, limits and backends in one pointer swap; requests under way finish on what they started with. The
+    /// Replaces policy, limits and backends in one pointer swap; requests under way finish on their snapshot. The
     /// listeners stay as they are.
     pub(crate) fn publish(&self, config: Config) {
         let previous = self.state.snapshot.load();
         self.state.snapshot.store(Arc::new(Snapshot::new(config, Some(&previous))));
     }
 
-    /// The tokens of the running configuration, client by client; of more than an answer holds, those used last.
+    /// The tokens of the running configuration, client by client; of too many, those used last.
     pub(crate) fn tokens_known(&self) -> Vec<KnownToken> {
         let snapshot = self.state.snapshot.load();
         let clients = snapshot.policy.clients();
@@ -127,7 +106,7 @@ impl Handle {
         known.into_iter().map(show).collect()
     }
 
-    /// The names of a slot's tools, as its own list has them: they may be labels.
+    /// Sets the names of a slot's tools, which may be metric labels.
     pub(crate) fn learn_tools(&self, slot: Slot, names: Vec<String>) {
         let snapshot = self.state.snapshot.load();
         if let Some(state) = snapshot.slots().find(|state| state.slot == slot) {
@@ -135,37 +114,37 @@ impl Handle {
         }
     }
 
-    /// Counts what became of a new configuration.
+    /// Counts the outcome of a reload.
     pub(crate) fn reloaded(&self, outcome: Reload) {
         self.state.metrics.reloaded(outcome);
     }
 
-    /// Replaces the route in one pointer swap: the next call goes by it.
-    pub(crate) fn publish_route(&self, route: Route) {
-        self.state.routes.publish(route);
+    /// Replaces the traffic split in one pointer swap: the next call follows it.
+    pub(crate) fn publish_split(&self, split: TrafficSplit) {
+        self.state.traffic.publish(split);
     }
 
-    /// Every finished call from here on, as what it says about its slot. Only the first to ask gets it.
+    /// The receiver of samples of finished calls; `None` once it is taken.
     pub(crate) fn samples(&self) -> Option<mpsc::Receiver<FinishedCall>> {
-        self.state.samples.take()
+        self.state.samples.take_receiver()
     }
 
-    /// The copies of calls for the candidate. Only the first to ask gets them.
-    pub(crate) fn copies(&self) -> Option<mpsc::Receiver<CallCopy>> {
-        self.state.copies.take()
+    /// The receiver of calls for the candidate; `None` once it is taken.
+    pub(crate) fn shadowed_calls(&self) -> Option<mpsc::Receiver<ShadowedCall>> {
+        self.state.shadow_queue.take_receiver()
     }
 
-    /// How many calls were not copied since the start: dropped because too many were waiting, and skipped.
-    pub(crate) fn copies_left_out(&self) -> (u64, u64) {
-        self.state.copies.left_out()
+    /// How many calls were not queued for the candidate since the start: dropped, and skipped.
+    pub(crate) fn shadowed_calls_not_sent(&self) -> (u64, u64) {
+        self.state.shadow_queue.not_sent()
     }
 
-    /// A copy has ended: what it says about its slot. Never waits.
-    pub(crate) fn copy_ended(&self, ended: FinishedCall) {
-        self.state.sample(ended);
+    /// Sends the sample of a shadowed call. Never waits.
+    pub(crate) fn shadowed_call_ended(&self, ended: FinishedCall) {
+        self.state.send_sample(ended);
     }
 
-    /// The metric family of copies.
+    /// The metric family of shadowed calls.
     pub(crate) fn shadow_metrics(&self) -> ShadowMetrics {
         self.state.shadow.clone()
     }
@@ -175,16 +154,16 @@ impl Handle {
         self.state.metrics.rollout()
     }
 
-    /// Starts the drain. Asked a second time, somebody will not wait for its end: it is over at once.
+    /// Starts the drain. A second call ends it at once.
     pub(crate) fn begin_shutdown(&self) {
         if self.state.drain.phase() == Phase::Serving {
             self.state.drain.begin();
         } else {
-            self.state.drain.hurry();
+            self.state.drain.force();
         }
     }
 
-    /// Another process accepts on the same listeners now: this one finishes what it has.
+    /// Another process accepts on the same listeners: this one drains.
     pub(crate) fn hand_over(&self) {
         self.state.drain.hand_over();
     }

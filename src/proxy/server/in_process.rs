@@ -1,4 +1,4 @@
-//! The connection front without its listener: any stream, one connection at a time, in the caller's runtime.
+//! The connection handler without a listener: any stream, one connection at a time, in the caller's runtime.
 //!
 //! For fuzzing and for nothing else. Everything behind the listener is the real thing.
 
@@ -10,27 +10,27 @@ use tokio::sync::watch;
 
 use crate::config::Config;
 use crate::proxy::Error;
-use crate::proxy::downstream::connection::Front;
-use crate::proxy::server::share;
+use crate::proxy::downstream::connection::ConnectionHandler;
+use crate::proxy::state::ProxyState;
 use crate::telemetry::Log;
 
-/// A front without a listener.
-pub(crate) struct Rig {
-    front: Arc<Front>,
+/// A connection handler without a listener.
+pub(crate) struct InProcessServer {
+    handler: Arc<ConnectionHandler>,
     shutdown: watch::Receiver<bool>,
-    /// Its end would be taken for a shutdown.
+    /// Kept, because its drop would signal a shutdown.
     _running: watch::Sender<bool>,
 }
 
-impl Rig {
-    pub(crate) fn new(config: Config, log: Log) -> Result<Rig, Error> {
-        let front = Arc::new(Front::new(Arc::new(share(config, log)?)));
+impl InProcessServer {
+    pub(crate) fn new(config: Config, log: Log) -> Result<InProcessServer, Error> {
+        let handler = Arc::new(ConnectionHandler::new(Arc::new(ProxyState::new(config, log)?)));
         let (running, shutdown) = watch::channel(false);
-        Ok(Rig { front, shutdown, _running: running })
+        Ok(InProcessServer { handler, shutdown, _running: running })
     }
 
     /// Serves one connection to its end.
     pub(crate) async fn serve(&self, stream: DuplexStream) {
-        self.front.process_new(Box::new(stream), &self.shutdown).await;
+        self.handler.process_new(Box::new(stream), &self.shutdown).await;
     }
 }

@@ -1,4 +1,4 @@
-//! `GET /metrics` on its own listener and its own thread: a scrape never waits for traffic, nor traffic for a scrape.
+//! `GET /metrics` on a listener and a thread of its own: a scrape never waits for traffic, nor traffic for a scrape.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -11,9 +11,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::oneshot;
 
 use crate::http1::{Arriving, FieldSpans, HeadLimits, RequestHead, head_end, request};
-use crate::proxy::downstream::local_reply::Content;
+use crate::proxy::downstream::local_reply::BodyMode;
 use crate::proxy::head_writer::{append_field, append_length, append_status_line};
-use crate::proxy::state::snapshot::ProxyState;
+use crate::proxy::state::ProxyState;
 use crate::proxy::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// A scrape has this long in all, however slowly its bytes come and go.
@@ -32,7 +32,7 @@ pub(crate) struct MetricsService {
 #[derive(Default)]
 struct Scrapes {
     begun: u64,
-    /// Dropping what is here ends a scrape.
+    /// Dropping a sender ends its scrape.
     under_way: VecDeque<(u64, oneshot::Sender<()>)>,
 }
 
@@ -41,8 +41,7 @@ impl MetricsService {
         MetricsService { state, scrapes: Mutex::default() }
     }
 
-    /// Begins a scrape. With too many of them the oldest ends: a scraper that does its work is done in no time, so what is
-    /// old only holds its place.
+    /// Begins a scrape. With too many of them the oldest ends: a scrape that works is short, so the oldest only waits.
     fn begin(&self) -> (u64, oneshot::Receiver<()>) {
         let mut scrapes = self.lock();
         if scrapes.under_way.len() >= SCRAPES_MAX {
@@ -59,15 +58,15 @@ impl MetricsService {
         self.scrapes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// One request a connection: a scrape every few seconds is not worth keeping one open for.
+    /// One request per connection: a scrape every few seconds does not need keep-alive.
     async fn scrape(&self, stream: &mut Stream) -> std::io::Result<()> {
         let mut buffer = Vec::with_capacity(1024);
         let mut arriving = Arriving::default();
-        let (status, body, content) = loop {
+        let (status, body, body_mode) = loop {
             match head_end(&buffer, 0, &HEAD_LIMITS) {
-                Err(_malformed) => break (400, Vec::new(), Content::Full),
+                Err(_malformed) => break (400, Vec::new(), BodyMode::Full),
                 Ok(None) if arriving.judge(&buffer, &HEAD_LIMITS).is_err() => {
-                    break (400, Vec::new(), Content::Full);
+                    break (400, Vec::new(), BodyMode::Full);
                 }
                 Ok(None) => {
                     if stream.read_buf(&mut buffer).await? == 0 {
@@ -77,10 +76,10 @@ impl MetricsService {
                 Ok(Some(end)) => {
                     let mut spans = FieldSpans::default();
                     let Ok(head) = request::parse(&buffer[..end], &mut spans, &HEAD_LIMITS) else {
-                        break (400, Vec::new(), Content::Full);
+                        break (400, Vec::new(), BodyMode::Full);
                     };
-                    let (status, body) = self.answer(&head);
-                    break (status, body, Content::of(&head));
+                    let (status, body) = self.respond(&head);
+                    break (status, body, BodyMode::of(&head));
                 }
             }
         };
@@ -93,17 +92,17 @@ impl MetricsService {
         }
         self.state.clock.append_date(&mut out);
         out.extend_from_slice(b"Connection: close\r\n\r\n");
-        if content == Content::Full {
+        if body_mode == BodyMode::Full {
             out.extend_from_slice(&body);
         }
         stream.write_all(&out).await?;
         stream.flush().await
     }
 
-    fn answer(&self, head: &RequestHead<'_>) -> (u16, Vec<u8>) {
+    fn respond(&self, head: &RequestHead<'_>) -> (u16, Vec<u8>) {
         match (head.method, head.path) {
             (b"GET" | b"HEAD", b"/metrics") => {
-                self.state.measure();
+                self.state.update_gauges();
                 match self.state.metrics.encode() {
                     Ok(text) => (200, text),
                     Err(error) => {

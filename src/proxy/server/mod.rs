@@ -1,7 +1,7 @@
-//! From a configuration to a running Pingora server: listeners that are really bound, services, and the end.
+//! From a configuration to a running Pingora server: bound listeners, services, and the drain.
 //!
-//! The listeners are bound here and handed to Pingora as if inherited: an address that is taken is an error at once
-//! (Pingora would retry for half a minute and then panic in a task), and when binding returns, the kernel queues clients.
+//! The listeners are bound here and passed to Pingora as if inherited: an address that is in use is an error at once
+//! (Pingora would retry for half a minute and then panic in a task), and from then on the kernel queues connections.
 
 pub(crate) mod handle;
 pub(crate) mod in_process;
@@ -13,49 +13,55 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use pingora::listeners::{L4BufferSettings, ListenerConfig};
 use pingora::server::configuration::ServerConf;
-use pingora::server::{ListenFds, RunArgs, Server, ShutdownSignal, ShutdownSignalWatch, ShutdownWatch};
+use pingora::server::{
+    ListenFds, RunArgs, Server as PingoraServer, ShutdownSignal, ShutdownSignalWatch, ShutdownWatch,
+};
 use pingora::services::listening::Service;
 use pingora::services::{ServiceReadyNotifier, ServiceWithDependents};
 
-use super::drain::{Door, Drain};
-use super::{Drained, Error};
+use super::Error;
+use super::drain::{Drain, ListenerGuard, Phase};
 use crate::config::Config;
-use crate::proxy::call::shadow::Copies;
-use crate::proxy::date::Clock;
-use crate::proxy::downstream::connection::Front;
-use crate::proxy::downstream::request_id::RequestIds;
+use crate::proxy::downstream::connection::ConnectionHandler;
 use crate::proxy::server::handle::Handle;
 use crate::proxy::server::metrics::MetricsService;
-use crate::proxy::state::snapshot::{ProxyState, Snapshot};
-use crate::proxy::state::traffic_split::{Fence, Route, Routes, Samples};
-use crate::telemetry::{Log, Metrics};
-use crate::upstream::{Address, Split};
+use crate::proxy::state::ProxyState;
+use crate::telemetry::Log;
+use crate::upstream::Address;
 use mcp_host::socket::{SocketFile, bind_unix};
 use mcp_host::socket_activation::{Inherited, InheritedListener, ListenAddr, SocketOwner};
 
-/// After the drain's time is up, calls have this long to be told so.
-const LAST_WORDS: Duration = Duration::from_millis(500);
+/// After the drain time, calls have this long to write their denial.
+const REPLY_GRACE: Duration = Duration::from_millis(500);
 /// From the end of accepting until the last accepted connection is counted.
-const LAST_ACCEPTED: Duration = Duration::from_millis(100);
-/// How often idle backend connections are looked through.
-const HOUSEKEEPING: Duration = Duration::from_secs(5);
+const ACCEPT_SETTLE: Duration = Duration::from_millis(100);
+/// How often expired idle connections to backends are closed.
+const EVICT_INTERVAL: Duration = Duration::from_secs(5);
 
-/// A guard whose listeners are bound: the kernel queues connections from here on.
-pub(crate) struct Guard {
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Drained {
+    /// No connection was open any more.
+    Idle,
+    /// The end of the drain time cut this many connections.
+    Cut(usize),
+}
+
+/// A server whose listeners are bound: the kernel queues connections from here on.
+pub(crate) struct Server {
     state: Arc<ProxyState>,
-    front: Bound,
-    metrics: Option<Bound>,
+    clients: BoundListener,
+    metrics: Option<BoundListener>,
     threads: usize,
     handle: Handle,
     socket_file: Option<SocketFile>,
 }
 
 /// A bound listener and the name under which Pingora finds it.
-struct Bound {
+struct BoundListener {
     name: String,
     place: ListenAddr,
     owner: SocketOwner,
@@ -63,11 +69,10 @@ struct Bound {
     config: ListenerConfig,
 }
 
-impl Guard {
-    /// Binds every listener that is not inherited. Call it before anything claims readiness: when it returns, the
-    /// addresses are really ours.
-    pub(crate) fn bind(config: Config, log: Log, inherited: &mut Inherited) -> Result<Guard, Error> {
-        let (front, socket_file) = bind(&config.listen.address, config.listen.mode, inherited)?;
+impl Server {
+    /// Binds every listener that is not inherited. Readiness is reported after it: when it returns, the addresses are bound.
+    pub(crate) fn bind(config: Config, log: Log, inherited: &mut Inherited) -> Result<Server, Error> {
+        let (clients, socket_file) = bind(&config.listen.address, config.listen.mode, inherited)?;
         let metrics = match config.listen.metrics {
             Some(address) => Some(bind(&Address::Tcp(address), config.listen.mode, inherited)?.0),
             None => None,
@@ -76,11 +81,11 @@ impl Guard {
         let threads = config.listen.threads.max(1);
         let listen = match &config.listen.address {
             Address::Unix(_) => config.listen.address.to_string(),
-            Address::Tcp(_) => front.name.clone(),
+            Address::Tcp(_) => clients.name.clone(),
         };
-        let state = Arc::new(share(config, log)?);
+        let state = Arc::new(ProxyState::new(config, log)?);
         let handle = Handle::new(state.clone(), listen, metrics_address);
-        Ok(Guard { state, front, metrics, threads, handle, socket_file })
+        Ok(Server { state, clients, metrics, threads, handle, socket_file })
     }
 
     /// A handle for admin commands and signals.
@@ -90,16 +95,16 @@ impl Guard {
 
     /// A copy of every listener, for the process that replaces this one.
     pub(crate) fn listening(&self) -> std::io::Result<Vec<InheritedListener>> {
-        let copy = |bound: &Bound| {
+        let copy = |bound: &BoundListener| {
             let socket = bound.listener.try_clone()?;
             Ok(InheritedListener { address: bound.place.clone(), owner: bound.owner, socket })
         };
-        std::iter::once(&self.front).chain(&self.metrics).map(copy).collect()
+        std::iter::once(&self.clients).chain(&self.metrics).map(copy).collect()
     }
 
-    /// The process that had the listeners has let go of them: what is left to clear up is ours.
-    pub(crate) fn take_over(&mut self) {
-        if let (SocketOwner::Server, ListenAddr::Unix(path)) = (self.front.owner, &self.front.place) {
+    /// The previous process released the listeners: this one removes the socket file at its end.
+    pub(crate) fn adopt_socket_file(&mut self) {
+        if let (SocketOwner::Server, ListenAddr::Unix(path)) = (self.clients.owner, &self.clients.place) {
             self.socket_file = self.socket_file.take().or_else(|| SocketFile::adopt(path));
         }
     }
@@ -107,32 +112,33 @@ impl Guard {
     /// Serves until [`Handle::begin_shutdown`] or [`Handle::hand_over`], then drains: returns as soon as nothing is in flight, and
     /// when `timeouts.drain` has passed in any case. Must not be called from inside a Tokio runtime.
     pub(crate) fn run(self) -> Result<Drained, Error> {
-        let Guard { state, front, metrics, threads, handle, socket_file } = self;
+        let Server { state, clients, metrics, threads, handle, socket_file } = self;
         let drain = state.drain.clone();
         let drain_time = state.snapshot.load().timeouts.drain;
         let conf = ServerConf {
             threads,
-            // Pingora sleeps this long after the signal. It does so on a thread of its own, which ends with the process.
+            // Pingora sleeps this long after the signal, on a thread that ends with the process.
             grace_period_seconds: Some(drain_time.as_secs() + 1),
             graceful_shutdown_timeout_seconds: Some(0),
-            // Tokio's own timers for whatever is not over in a second: Pingora's come with a thread that wakes up a hundred
-            // times a second for good.
+            // Tokio's timers for waits of a second and more: Pingora's need a thread that wakes up a hundred times a second.
             fast_timeout_to_tokio_threshold_seconds: Some(0),
             ..ServerConf::default()
         };
-        let mut server = Server::new_with_opt_and_conf(None, conf);
+        let mut server = PingoraServer::new_with_opt_and_conf(None, conf);
         server.bootstrap();
-        let app = Front::new(state.clone());
-        server.add_boxed_service(Box::new(Listener::new("front", app, front, &drain, Some(state.clone()))));
+        let app = ConnectionHandler::new(state.clone());
+        let mut clients = ListeningService::new("front", app, clients, &drain);
+        clients.evicts_idle = Some(state.clone());
+        server.add_boxed_service(Box::new(clients));
         if let Some(bound) = metrics {
             let app = MetricsService::new(state.clone());
-            let mut service = Listener::new("metrics", app, bound, &drain, None);
+            let mut service = ListeningService::new("metrics", app, bound, &drain);
             service.inner.threads = Some(1);
             server.add_boxed_service(Box::new(service));
         }
 
-        let stop = Stop { drain: drain.clone() };
-        let ended = BeginOnDrop(drain.clone());
+        let stop = DrainSignal { drain: drain.clone() };
+        let ended = DrainOnDrop(drain.clone());
         let serving = std::thread::Builder::new().name("server".to_owned());
         serving
             .spawn(move || {
@@ -146,7 +152,7 @@ impl Guard {
         log::info!("serving on {}, metrics on {metrics}", handle.listen);
         drain.wait_begun();
         if let Some(file) = socket_file {
-            // Nobody shall find the socket's file once nobody accepts.
+            // Without a listener behind it, the socket file must not stay.
             if drain.is_handed_over() { file.leave() } else { file.remove() }
         }
         log::info!("stopping: finishing {} connections, at most {} s", drain.open(), drain_time.as_secs());
@@ -154,7 +160,7 @@ impl Guard {
             Ok(()) => Drained::Idle,
             Err(open) => {
                 drain.expire();
-                let _ = drain.wait_idle(Instant::now() + LAST_WORDS);
+                let _ = drain.wait_idle(Instant::now() + REPLY_GRACE);
                 Drained::Cut(open)
             }
         };
@@ -162,41 +168,18 @@ impl Guard {
     }
 }
 
-/// What every connection shares, for a configuration.
-pub(crate) fn share(config: Config, log: Log) -> Result<ProxyState, Error> {
-    let route = Route { split: Split::all(config.stable), fence: Fence::Open };
-    let metrics = Metrics::new().map_err(|source| Error::Metrics(Box::new(source)))?;
-    Ok(ProxyState {
-        snapshot: ArcSwap::from_pointee(Snapshot::new(config, None)),
-        routes: Routes::new(route),
-        samples: Samples::new(),
-        copies: Copies::new(),
-        shadow: metrics.shadow(),
-        metrics,
-        log,
-        drain: Arc::new(Drain::new()),
-        ids: RequestIds::new().map_err(Error::Random)?,
-        clock: Clock::new(),
-        readiness: crate::proxy::downstream::health::Readiness::default(),
-        gateway: crate::proxy::route::PingoraBridge::new(),
-        room: crate::proxy::downstream::body_budget::Room::default(),
-        streams: crate::proxy::fairness::open_streams::Streams::default(),
-        started: Instant::now(),
-    })
-}
-
 /// The listener for an address: inherited, or bound now.
 fn bind(
     address: &Address,
     mode: u32,
     inherited: &mut Inherited,
-) -> Result<(Bound, Option<SocketFile>), Error> {
+) -> Result<(BoundListener, Option<SocketFile>), Error> {
     let failed = |source: Box<dyn std::error::Error + Send + Sync>| Error::Bind {
         address: address.to_string(),
         source,
     };
-    // The guard reads into buffers of its own, which it gives back while a connection idles; Pingora's would only be
-    // a second copy, kept for every connection.
+    // A connection reads into its own buffer, which it frees while it idles. Pingora's would be a second copy, kept for
+    // every connection.
     let unbuffered = L4BufferSettings::unbuffered();
     match address {
         Address::Tcp(wanted) => {
@@ -210,7 +193,7 @@ fn bind(
             let bound = listener.local_addr().map_err(|source| failed(source.into()))?;
             let (name, place) = (bound.to_string(), ListenAddr::Tcp(bound));
             let config = ListenerConfig::tcp(name.as_str()).l4_buffer(unbuffered);
-            Ok((Bound { name, place, owner, listener: listener.into(), config }, None))
+            Ok((BoundListener { name, place, owner, listener: listener.into(), config }, None))
         }
         Address::Unix(path) => {
             let (listener, owner, file) = match inherited.take_unix(path) {
@@ -226,7 +209,7 @@ fn bind(
                 config = config.permissions(std::os::unix::fs::PermissionsExt::from_mode(mode));
             }
             let place = ListenAddr::Unix(path.clone());
-            Ok((Bound { name, place, owner, listener: listener.into(), config }, file))
+            Ok((BoundListener { name, place, owner, listener: listener.into(), config }, file))
         }
     }
 }
@@ -236,33 +219,27 @@ fn path_name(path: &Path) -> Result<String, Box<dyn std::error::Error + Send + S
 }
 
 /// Pingora's listening service, given a listener that is bound already.
-struct Listener<A> {
+struct ListeningService<A> {
     inner: Service<A>,
     name: String,
     listener: Option<OwnedFd>,
-    /// Open for as long as connections may be accepted that are not counted yet.
-    door: Option<Door>,
-    /// The service that also keeps house among idle backend connections.
-    housekeeping: Option<Arc<ProxyState>>,
+    /// Held while connections may be accepted that are not counted yet.
+    guard: Option<ListenerGuard>,
+    /// The state whose expired idle connections this service closes, if it is the one that does.
+    evicts_idle: Option<Arc<ProxyState>>,
 }
 
-impl<A> Listener<A> {
-    fn new(
-        title: &str,
-        app: A,
-        bound: Bound,
-        drain: &Arc<Drain>,
-        housekeeping: Option<Arc<ProxyState>>,
-    ) -> Listener<A> {
+impl<A> ListeningService<A> {
+    fn new(title: &str, app: A, bound: BoundListener, drain: &Arc<Drain>) -> ListeningService<A> {
         let mut inner = Service::new(title.to_owned(), app);
         inner.add_listener(bound.config);
-        let (listener, door) = (Some(bound.listener), Some(drain.open_door()));
-        Listener { inner, name: bound.name, listener, door, housekeeping }
+        let (listener, guard) = (Some(bound.listener), Some(drain.track_listener()));
+        ListeningService { inner, name: bound.name, listener, guard, evicts_idle: None }
     }
 }
 
 #[async_trait]
-impl<A> ServiceWithDependents for Listener<A>
+impl<A> ServiceWithDependents for ListeningService<A>
 where
     A: pingora::apps::ServerApp + Send + Sync + 'static,
 {
@@ -276,14 +253,14 @@ where
         if let (Some(fds), Some(listener)) = (&fds, self.listener.take()) {
             fds.lock().add(self.name.clone(), listener.into_raw_fd());
         }
-        if let Some(state) = self.housekeeping.take() {
-            tokio::spawn(keep_house(state));
+        if let Some(state) = self.evicts_idle.take() {
+            tokio::spawn(evict_idle(state));
         }
         ServiceWithDependents::start_service(&mut self.inner, fds, shutdown, listeners_per_fd, ready).await;
-        // Nothing is accepted any more. What was accepted last is a task in the queue of this runtime: it has this long
-        // to be counted among the open connections.
-        tokio::time::sleep(LAST_ACCEPTED).await;
-        drop(self.door.take());
+        // Nothing is accepted any more. The connection accepted last is a task in the queue of this runtime, and has this
+        // long to be counted.
+        tokio::time::sleep(ACCEPT_SETTLE).await;
+        drop(self.guard.take());
     }
 
     fn name(&self) -> &str {
@@ -299,33 +276,33 @@ where
     }
 }
 
-/// Closes backend connections that have been idle for too long even when no call comes by to notice.
-async fn keep_house(state: Arc<ProxyState>) {
-    while state.drain.phase() == super::drain::Phase::Serving {
-        tokio::time::sleep(HOUSEKEEPING).await;
+/// Closes backend connections that have been idle for too long, also when no call takes one.
+async fn evict_idle(state: Arc<ProxyState>) {
+    while state.drain.phase() == Phase::Serving {
+        tokio::time::sleep(EVICT_INTERVAL).await;
         for slot in state.snapshot.load().slots() {
             slot.pool.evict_expired();
         }
     }
 }
 
-/// Tells Pingora when to stop listening. Which signals mean that is for the command line to say.
-struct Stop {
+/// Stops Pingora's listeners when the drain begins. The command line maps signals to it.
+struct DrainSignal {
     drain: Arc<Drain>,
 }
 
 #[async_trait]
-impl ShutdownSignalWatch for Stop {
+impl ShutdownSignalWatch for DrainSignal {
     async fn recv(&self) -> ShutdownSignal {
         self.drain.begun().await;
         ShutdownSignal::GracefulTerminate
     }
 }
 
-/// Begins the drain when the thread that serves ends, for whatever reason.
-struct BeginOnDrop(Arc<Drain>);
+/// Begins the drain when the serving thread ends, for any reason.
+struct DrainOnDrop(Arc<Drain>);
 
-impl Drop for BeginOnDrop {
+impl Drop for DrainOnDrop {
     fn drop(&mut self) {
         self.0.begin();
     }

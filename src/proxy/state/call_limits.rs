@@ -14,7 +14,8 @@ use crate::policy::quota::ToolRule;
 use crate::policy::rate::RateLimiter;
 use crate::policy::{Call, Clients, Denial, Limits, Quota, ToolRules};
 use crate::proxy::backend::slot::remaining;
-use crate::proxy::fairness::semaphore::{Bounds, Key, NoPlace, Place, Places, Standing};
+use crate::proxy::fairness::per_client::ClientKey;
+use crate::proxy::fairness::semaphore::{AcquireError, Bounds, FairSemaphore, Priority, SemaphorePermit};
 use crate::telemetry::metrics::Limit;
 use crate::wire::Kind;
 
@@ -46,13 +47,13 @@ struct Limiter {
 #[derive(Clone)]
 struct Usage {
     meter: Arc<RateLimiter>,
-    semaphore: Arc<Places>,
+    semaphore: Arc<FairSemaphore>,
 }
 
 /// A call's permits, released when it is dropped.
 pub(crate) struct LimitGuard<'l> {
-    _client: Option<Place<'l>>,
-    _tool: Option<Place<'l>>,
+    _client: Option<SemaphorePermit<'l>>,
+    _tool: Option<SemaphorePermit<'l>>,
 }
 
 /// The limit that stands against a call.
@@ -79,7 +80,7 @@ pub(crate) struct LimitClock {
     /// How long the call may wait for permits.
     pub(crate) timeout: Duration,
     /// The client, as the queues count it.
-    pub(crate) client: Key,
+    pub(crate) client: ClientKey,
 }
 
 impl LimitClock {
@@ -160,7 +161,7 @@ impl Limiter {
                 usage.semaphore.set_bounds(bounds);
                 usage
             }
-            None => Usage { meter: Arc::default(), semaphore: Arc::new(Places::new(bounds)) },
+            None => Usage { meter: Arc::default(), semaphore: Arc::new(FairSemaphore::new(bounds)) },
         };
         let (requests, others) = old.map(|old| (&old.requests, &old.others)).unzip();
         Limiter { quota, requests: usage(requests), others: usage(others) }
@@ -190,16 +191,16 @@ impl<'l> Charge<'l> {
     /// Acquires a permit, where the quota bounds them.
     async fn acquire(
         &self,
-        client: Key,
+        client: ClientKey,
         until: Instant,
         limit: Limit,
-    ) -> Result<Option<Place<'l>>, LimitExceeded> {
+    ) -> Result<Option<SemaphorePermit<'l>>, LimitExceeded> {
         if self.quota.concurrency.is_none() {
             return Ok(None);
         }
-        let semaphore: &'l Places = &self.usage.semaphore;
-        let acquired = semaphore.enter(client, Standing::New, remaining(until)).await;
-        acquired.map(Some).map_err(|(NoPlace::LineFull | NoPlace::WaitedTooLong)| LimitExceeded {
+        let semaphore: &'l FairSemaphore = &self.usage.semaphore;
+        let acquired = semaphore.acquire(client, Priority::Normal, remaining(until)).await;
+        acquired.map(Some).map_err(|(AcquireError::QueueFull | AcquireError::Timeout)| LimitExceeded {
             limit,
             retry_after: semaphore.expected_wait(),
         })

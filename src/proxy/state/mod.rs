@@ -1,6 +1,127 @@
-//! What requests share: the published snapshot of the configuration, the traffic split, the samples.
+//! What requests share: the published snapshot, the traffic split, the bounds of all clients, metrics, log and samples.
 
 pub(crate) mod call_limits;
+pub(crate) mod readiness;
+pub(crate) mod samples;
+pub(crate) mod shadow_queue;
 pub(crate) mod snapshot;
 pub(crate) mod token_usage;
 pub(crate) mod traffic_split;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+
+use crate::config::Config;
+use crate::policy::Call;
+use crate::proxy::date::Clock;
+use crate::proxy::drain::{Drain, Phase};
+use crate::proxy::error::Error;
+use crate::proxy::fairness::body_budget::BodyBudget;
+use crate::proxy::fairness::open_streams::OpenStreams;
+use crate::proxy::request_id::RequestIds;
+use crate::proxy::route::pingora::bridge::PingoraBridge;
+use crate::rollout::sample::{CallResult, FinishedCall, SampleSource};
+use crate::telemetry::metrics::ShadowMetrics;
+use crate::telemetry::{Log, Metrics};
+use crate::upstream::{Slot, Split};
+use call_limits::{LimitClock, LimitExceeded, LimitGuard};
+use readiness::Readiness;
+use samples::SampleSender;
+use shadow_queue::ShadowQueue;
+use snapshot::Snapshot;
+use traffic_split::{SplitCell, TrafficSplit, VersionCap};
+
+/// What every connection shares.
+pub(crate) struct ProxyState {
+    pub(crate) snapshot: ArcSwap<Snapshot>,
+    pub(crate) traffic: SplitCell,
+    pub(crate) samples: SampleSender,
+    pub(crate) shadow_queue: ShadowQueue,
+    pub(crate) shadow: ShadowMetrics,
+    pub(crate) metrics: Metrics,
+    pub(crate) log: Log,
+    pub(crate) drain: Arc<Drain>,
+    pub(crate) ids: RequestIds,
+    pub(crate) clock: Clock,
+    pub(crate) readiness: Readiness,
+    /// Passes requests of routes to pingora-proxy.
+    pub(crate) gateway: PingoraBridge,
+    /// Bounds the bytes of all request bodies.
+    pub(crate) bodies: BodyBudget,
+    pub(crate) streams: OpenStreams,
+    pub(crate) started: Instant,
+}
+
+impl ProxyState {
+    /// The state of a process that starts with this configuration.
+    pub(crate) fn new(config: Config, log: Log) -> Result<ProxyState, Error> {
+        let split = TrafficSplit { split: Split::all(config.stable), version_cap: VersionCap::None };
+        let metrics = Metrics::new().map_err(|source| Error::Metrics(Box::new(source)))?;
+        Ok(ProxyState {
+            snapshot: ArcSwap::from_pointee(Snapshot::new(config, None)),
+            traffic: SplitCell::new(split),
+            samples: SampleSender::new(),
+            shadow_queue: ShadowQueue::new(),
+            shadow: metrics.shadow(),
+            metrics,
+            log,
+            drain: Arc::new(Drain::new()),
+            ids: RequestIds::new().map_err(Error::Random)?,
+            clock: Clock::new(),
+            readiness: Readiness::default(),
+            gateway: PingoraBridge::new(),
+            bodies: BodyBudget::default(),
+            streams: OpenStreams::default(),
+            started: Instant::now(),
+        })
+    }
+
+    /// Admits a call within the limits of its client and its tool.
+    pub(crate) async fn admit<'s>(
+        &self,
+        snapshot: &'s Snapshot,
+        call: &Call<'_>,
+    ) -> Result<LimitGuard<'s>, LimitExceeded> {
+        let (timeout, client) = (snapshot.timeouts.waiting, snapshot.key(call.client()));
+        let at = LimitClock { started: self.started.into(), timeout, client };
+        let admitted = snapshot.call_limits.admit(&snapshot.tool_rules, call, at).await;
+        admitted.inspect_err(|exceeded| self.metrics.limited(exceeded.limit))
+    }
+
+    /// Records how a client's call ended on this slot: the rollout is judged by these samples.
+    pub(crate) fn record_sample(&self, slot: Slot, verdict: CallResult, latency: Duration) {
+        self.record_sample_at(slot, verdict, latency, Instant::now());
+    }
+
+    /// The same at a known time.
+    pub(crate) fn record_sample_at(&self, slot: Slot, verdict: CallResult, latency: Duration, now: Instant) {
+        self.send_sample(FinishedCall { when: now, slot, verdict, latency, origin: SampleSource::Live });
+    }
+
+    /// Sends a sample to the control plane, or counts it as dropped.
+    pub(crate) fn send_sample(&self, ended: FinishedCall) {
+        if !self.samples.send(ended) {
+            self.metrics.sample_dropped();
+        }
+    }
+
+    /// Sets the gauges for a scrape.
+    pub(crate) fn update_gauges(&self) {
+        let snapshot = self.snapshot.load();
+        let split = &self.traffic.load().split;
+        for slot in Slot::ALL.into_iter().filter(|slot| snapshot.slot(*slot).is_none()) {
+            self.metrics.remove_slot(slot);
+        }
+        let candidate = f64::from(split.candidate_weight().get()) / 100.0;
+        for status in snapshot.slot_statuses() {
+            let weight = if status.slot == split.stable() { 1.0 - candidate } else { candidate };
+            self.metrics.set_slot(&status, weight);
+        }
+        self.metrics.set_routes(snapshot.open_routes.gauges());
+        self.shadow.set_waiting(self.shadow_queue.waiting());
+        let draining = self.drain.phase() != Phase::Serving;
+        self.metrics.set_process(self.drain.open(), self.streams.count(), draining, self.log.dropped());
+    }
+}

@@ -1,80 +1,72 @@
-//! What a request reads once when it starts: policy, limits and slots, immutable, replaced as a whole.
+//! The published configuration: policy, limits and slots, immutable, replaced as a whole. A request reads it once.
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
-
-use arc_swap::ArcSwap;
+use std::time::Duration;
 
 use crate::config::shadow::Shadow;
 use crate::config::{Config, MaxVersionSetting, SplitKey};
 use crate::policy::reply::ErrorMode;
-use crate::policy::{Call, ClientId, Policy, Sessions, Timeouts, ToolRules};
+use crate::policy::{ClientId, Policy, Sessions, Timeouts, ToolRules};
 use crate::proxy::backend::request_head::PeerTrust;
 use crate::proxy::backend::slot::SlotState;
-use crate::proxy::call::shadow::Copies;
-use crate::proxy::date::Clock;
-use crate::proxy::downstream::body_budget::Room;
-use crate::proxy::downstream::health::Readiness;
-use crate::proxy::downstream::request_id::RequestIds;
 use crate::proxy::downstream::stream::Peer;
-use crate::proxy::drain::Drain;
-use crate::proxy::fairness::client_keys::Keys;
-use crate::proxy::fairness::open_streams::{StreamBounds, Streams};
-use crate::proxy::fairness::semaphore::{Bounds, Key, most_of_one};
-use crate::proxy::route::{PingoraBridge, Routes as OpenRoutes};
-use crate::proxy::state::call_limits::{CallLimits, LimitClock, LimitExceeded, LimitGuard, LimitSubjects};
+use crate::proxy::fairness::client_keys::ClientKeys;
+use crate::proxy::fairness::open_streams::StreamBounds;
+use crate::proxy::fairness::per_client::ClientKey;
+use crate::proxy::fairness::semaphore::{Bounds, most_of_one};
+use crate::proxy::route::state::Routes;
+use crate::proxy::state::call_limits::{CallLimits, LimitSubjects};
 use crate::proxy::state::token_usage::TokenUsage;
-use crate::proxy::state::traffic_split::{Fence, Routes, Samples};
-use crate::rollout::sample::{CallResult, FinishedCall};
-use crate::telemetry::metrics::{ShadowMetrics, SlotGauges};
-use crate::telemetry::{Log, Metrics};
-use crate::upstream::{Backend, Secrets, Slot, Split};
+use crate::proxy::state::traffic_split::VersionCap;
+use crate::telemetry::metrics::SlotStatus;
+use crate::upstream::{PerSlot, Secrets, Slot, Split};
 use crate::wire::ProtocolVersion;
 use crate::wire::era::MaxVersion;
 
 /// Clients beyond this many share one metric row.
 const CLIENT_ROWS_MAX: usize = 200;
 
-/// The published value.
+/// One configuration as requests use it.
 pub(crate) struct Snapshot {
     pub(crate) policy: Policy,
     pub(crate) timeouts: Timeouts,
-    tool_rules: ToolRules,
-    call_limits: CallLimits,
+    pub(crate) tool_rules: ToolRules,
+    pub(crate) call_limits: CallLimits,
     pub(crate) token_usage: TokenUsage,
     pub(crate) error_mode: ErrorMode,
     pub(crate) shadow: Shadow,
     max_version: MaxVersionSetting,
     split_key: SplitKey,
-    keys: Keys,
+    keys: ClientKeys,
     trusted_proxies: Vec<IpAddr>,
-    /// What is removed from a backend's words before the log shows them.
+    /// Removed from the text of a backend before it is logged.
     pub(crate) secrets: Secrets,
-    /// What is open beside the endpoint.
-    pub(crate) open_routes: OpenRoutes,
-    slots: [Option<Arc<SlotState>>; 2],
+    /// The routes beside the endpoint.
+    pub(crate) open_routes: Routes,
+    slots: PerSlot<Option<Arc<SlotState>>>,
 }
 
 impl Snapshot {
-    /// Builds the value for a configuration. What is counted and known of the slots goes on.
+    /// Builds the snapshot of a configuration. Counts and facts of the previous one are kept.
     pub(crate) fn new(config: Config, previous: Option<&Snapshot>) -> Snapshot {
         let (limits, timeouts) = (config.limits, config.timeouts);
         let shares = if config.clients.len() > 1 { Bounds::shared } else { Bounds::of_one };
-        let state = |slot: Slot, backend: Option<Backend>| {
+        let state = |slot: Slot| {
+            let backend = config.backends[slot].clone()?;
             let previous = previous.and_then(|previous| previous.slot(slot)).map(Arc::as_ref);
-            Some(Arc::new(SlotState::new(slot, backend?, &limits, &timeouts, shares, previous)))
+            Some(Arc::new(SlotState::new(slot, backend, &limits, &timeouts, shares, previous)))
         };
         let subjects = LimitSubjects { clients: &config.clients, rules: &config.tool_rules };
-        let keys = Keys::new(&config.clients, previous.map(|old| (&old.keys, old.policy.clients())));
+        let keys = ClientKeys::new(&config.clients, previous.map(|old| (&old.keys, old.policy.clients())));
         let old_limits = previous.map(|old| (&old.call_limits, old.limit_subjects()));
         let call_limits = CallLimits::new(subjects, &limits, old_limits);
         let old_usage = previous.map(|old| (&old.token_usage, old.policy.clients()));
         let token_usage = TokenUsage::new(&config.clients, old_usage);
-        let passes = [&config.blue, &config.green].into_iter().flatten().any(|backend| backend.sessions);
+        let passes = config.backends.iter().flatten().any(|backend| backend.sessions);
         let sessions = if passes { Sessions::Passed } else { Sessions::Refused };
         Snapshot {
-            slots: [state(Slot::Blue, config.blue), state(Slot::Green, config.green)],
+            slots: PerSlot::new(state),
             policy: Policy::new(&config.paths, config.origin, config.auth, limits, config.clients)
                 .with_read_only_tools(config.read_only)
                 .with_sessions(sessions),
@@ -89,32 +81,16 @@ impl Snapshot {
             keys,
             trusted_proxies: config.listen.trusted_proxies,
             secrets: config.secrets,
-            open_routes: OpenRoutes::new(config.routes, previous.map(|previous| &previous.open_routes)),
+            open_routes: Routes::new(config.routes, previous.map(|previous| &previous.open_routes)),
         }
     }
 
     pub(crate) fn slot(&self, slot: Slot) -> Option<&Arc<SlotState>> {
-        let [blue, green] = &self.slots;
-        match slot {
-            Slot::Blue => blue.as_ref(),
-            Slot::Green => green.as_ref(),
-        }
+        self.slots[slot].as_ref()
     }
 
     fn limit_subjects(&self) -> LimitSubjects<'_> {
         LimitSubjects { clients: self.policy.clients(), rules: &self.tool_rules }
-    }
-
-    /// Admits a call, as far as the limits of its client and its tool go.
-    pub(crate) async fn admit(
-        &self,
-        state: &ProxyState,
-        call: &Call<'_>,
-    ) -> Result<LimitGuard<'_>, LimitExceeded> {
-        let (timeout, client) = (self.timeouts.waiting, self.key(call.client()));
-        let at = LimitClock { started: state.started.into(), timeout, client };
-        let admitted = self.call_limits.admit(&self.tool_rules, call, at).await;
-        admitted.inspect_err(|exceeded| state.metrics.limited(exceeded.limit))
     }
 
     /// The configured slots.
@@ -122,7 +98,21 @@ impl Snapshot {
         self.slots.iter().flatten()
     }
 
-    /// The slot of a call. `routing_id` is the request's, and not of the client's choosing.
+    /// The state of every configured slot.
+    pub(crate) fn slot_statuses(&self) -> Vec<SlotStatus> {
+        let status = |slot: &Arc<SlotState>| SlotStatus {
+            slot: slot.slot,
+            address: slot.backend.address.to_string(),
+            reachable: slot.reachable(),
+            in_flight: slot.in_flight(),
+            waiting: slot.waiting(),
+            held: slot.hold.held(),
+            idle_connections: slot.pool.idle(),
+        };
+        self.slots().map(status).collect()
+    }
+
+    /// The slot of a call. `routing_id` is never chosen by the client.
     pub(crate) fn pick(&self, split: &Split, client: ClientId, routing_id: &str) -> Slot {
         let clients = self.policy.clients();
         let name = clients.name(client).as_bytes();
@@ -138,7 +128,7 @@ impl Snapshot {
         rule.and_then(|(_, rule)| rule.total).unwrap_or(self.timeouts.total)
     }
 
-    /// How long an answer to a call may stream.
+    /// How long the response to a call may stream.
     pub(crate) fn stream_total(&self, tool: Option<&str>) -> Duration {
         let rule = tool.and_then(|tool| self.tool_rules.find(tool));
         rule.and_then(|(_, rule)| rule.stream_total).unwrap_or(self.timeouts.stream_total)
@@ -153,99 +143,28 @@ impl Snapshot {
         StreamBounds { all_max, per_client_max }
     }
 
-    /// The newest protocol version that is let through. What the operator has set overrides the fence.
-    pub(crate) fn max_version(&self, fence: Fence) -> MaxVersion {
-        match (self.max_version, fence) {
-            (MaxVersionSetting::Auto, Fence::Closed) => Some(ProtocolVersion::LEGACY_LAST),
-            (MaxVersionSetting::Auto, Fence::Open) | (MaxVersionSetting::Unbounded, _) => None,
+    /// The newest protocol version that is accepted. A configured version overrides the cap.
+    pub(crate) fn max_version(&self, cap: VersionCap) -> MaxVersion {
+        match (self.max_version, cap) {
+            (MaxVersionSetting::Auto, VersionCap::Legacy) => Some(ProtocolVersion::LEGACY_LAST),
+            (MaxVersionSetting::Auto, VersionCap::None) | (MaxVersionSetting::Unbounded, _) => None,
             (MaxVersionSetting::Version(version), _) => Some(version),
         }
     }
 
-    /// Whether this peer's `X-Forwarded-*` and `X-Request-Id` are believed. A peer on a Unix socket has passed its mode.
+    /// Whether `X-Forwarded-*` and `X-Request-Id` of this peer are used. A peer on a Unix socket has passed its mode.
     pub(crate) fn trust(&self, peer: Option<Peer>) -> PeerTrust {
         let believed = peer.is_none_or(|peer| self.trusted_proxies.contains(&peer.address));
         if believed { PeerTrust::Trusted } else { PeerTrust::Untrusted }
     }
 
-    /// By what a client's part of shared bounds is counted.
-    pub(crate) fn key(&self, client: ClientId) -> Key {
+    /// The key under which a client's part of shared bounds is counted.
+    pub(crate) fn key(&self, client: ClientId) -> ClientKey {
         self.keys.of(client)
     }
 
     /// The metric label of a client.
     pub(crate) fn client_label(&self, client: ClientId) -> &str {
         if client.index() < CLIENT_ROWS_MAX { self.policy.clients().name(client) } else { "other" }
-    }
-}
-
-/// What every connection shares.
-pub(crate) struct ProxyState {
-    pub(crate) snapshot: ArcSwap<Snapshot>,
-    pub(crate) routes: Routes,
-    pub(crate) samples: Samples,
-    pub(crate) copies: Copies,
-    pub(crate) shadow: ShadowMetrics,
-    pub(crate) metrics: Metrics,
-    pub(crate) log: Log,
-    pub(crate) drain: Arc<Drain>,
-    pub(crate) ids: RequestIds,
-    pub(crate) clock: Clock,
-    pub(crate) readiness: Readiness,
-    /// Where requests of routes are handed over.
-    pub(crate) gateway: PingoraBridge,
-    /// For the bodies of all requests.
-    pub(crate) room: Room,
-    pub(crate) streams: Streams,
-    pub(crate) started: Instant,
-}
-
-impl ProxyState {
-    /// A client's call ended on this slot: what the rollout is judged by.
-    pub(crate) fn ended(&self, slot: Slot, verdict: CallResult, latency: Duration) {
-        self.ended_at(slot, verdict, latency, Instant::now());
-    }
-
-    /// The same, for a caller who knows what time it is.
-    pub(crate) fn ended_at(&self, slot: Slot, verdict: CallResult, latency: Duration, now: Instant) {
-        if !self.samples.ended(slot, verdict, latency, now) {
-            self.metrics.sample_dropped();
-        }
-    }
-
-    /// A copy of a call ended.
-    pub(crate) fn sample(&self, ended: FinishedCall) {
-        if !self.samples.take_note(ended) {
-            self.metrics.sample_dropped();
-        }
-    }
-
-    /// Brings the gauges up to the moment, for a scrape.
-    pub(crate) fn measure(&self) {
-        let snapshot = self.snapshot.load();
-        let split = &self.routes.load().split;
-        let gone = |slot: &Slot| !snapshot.slots().any(|state| state.slot == *slot);
-        for slot in Slot::ALL.into_iter().filter(gone) {
-            self.metrics.set_slot(slot, None);
-        }
-        for slot in snapshot.slots() {
-            let candidate = f64::from(split.candidate_weight().get()) / 100.0;
-            let stable = slot.slot == split.stable();
-            self.metrics.set_slot(
-                slot.slot,
-                Some(SlotGauges {
-                    in_flight: slot.in_flight(),
-                    waiting: slot.waiting(),
-                    held: slot.hold.held(),
-                    idle_connections: slot.pool.idle(),
-                    reachable: slot.reachable(),
-                    weight: if stable { 1.0 - candidate } else { candidate },
-                }),
-            );
-        }
-        self.metrics.set_routes(snapshot.open_routes.gauges());
-        self.shadow.set_waiting(self.copies.waiting());
-        let draining = self.drain.phase() != crate::proxy::drain::Phase::Serving;
-        self.metrics.set_process(self.drain.open(), self.streams.count(), draining, self.log.dropped());
     }
 }

@@ -1,4 +1,4 @@
-//! Places and lines: bounds, turns, and that nothing is lost when somebody gives up.
+//! The fair semaphore: bounds, turns, and that no permit is lost when a wait is cancelled.
 
 use std::sync::Arc;
 
@@ -8,34 +8,35 @@ use super::*;
 
 const LONG: Duration = Duration::from_secs(60);
 
-/// Calls that wait, each a task that says its number when it has a place and gives it back at once.
+/// Calls that wait, each a task that reports its number when it has a permit and releases it at once.
 struct Waiters {
-    places: Arc<Places>,
-    order: tokio::sync::mpsc::UnboundedSender<(Key, u32)>,
-    served: tokio::sync::mpsc::UnboundedReceiver<(Key, u32)>,
+    semaphore: Arc<FairSemaphore>,
+    order: tokio::sync::mpsc::UnboundedSender<(ClientKey, u32)>,
+    served: tokio::sync::mpsc::UnboundedReceiver<(ClientKey, u32)>,
 }
 
 impl Waiters {
-    fn of(places: Places) -> Waiters {
+    fn of(semaphore: FairSemaphore) -> Waiters {
         let (order, served) = tokio::sync::mpsc::unbounded_channel();
-        Waiters { places: Arc::new(places), order, served }
+        Waiters { semaphore: Arc::new(semaphore), order, served }
     }
 
-    /// Returns when the call is in the line.
-    async fn add(&self, who: Key, number: u32) -> tokio::task::JoinHandle<Result<(), NoPlace>> {
-        let (places, order, before) = (self.places.clone(), self.order.clone(), self.places.waiting());
+    /// Returns when the call is in the queue.
+    async fn add(&self, who: ClientKey, number: u32) -> tokio::task::JoinHandle<Result<(), AcquireError>> {
+        let (semaphore, order, before) =
+            (self.semaphore.clone(), self.order.clone(), self.semaphore.waiting());
         let task = tokio::spawn(async move {
-            let _place = places.enter(who, Standing::New, LONG).await?;
+            let _permit = semaphore.acquire(who, Priority::Normal, LONG).await?;
             order.send((who, number)).unwrap();
             Ok(())
         });
-        while self.places.waiting() == before && !task.is_finished() {
+        while self.semaphore.waiting() == before && !task.is_finished() {
             tokio::task::yield_now().await;
         }
         task
     }
 
-    async fn served(&mut self, count: usize) -> Vec<(Key, u32)> {
+    async fn served(&mut self, count: usize) -> Vec<(ClientKey, u32)> {
         let mut served = Vec::new();
         while served.len() < count {
             served.push(self.served.recv().await.unwrap());
@@ -46,25 +47,25 @@ impl Waiters {
 
 #[tokio::test]
 async fn places_are_bounded_and_a_client_s_own_line_is_first_come_first_served() {
-    let mut waiters = Waiters::of(Places::new(Bounds::of_one(1, 2)));
-    let places = waiters.places.clone();
-    let first = places.enter(1, Standing::New, LONG).await.unwrap();
+    let mut waiters = Waiters::of(FairSemaphore::new(Bounds::of_one(1, 2)));
+    let semaphore = waiters.semaphore.clone();
+    let first = semaphore.acquire(1, Priority::Normal, LONG).await.unwrap();
     let tasks = [waiters.add(1, 1).await, waiters.add(1, 2).await];
-    assert_eq!(places.enter(1, Standing::New, LONG).await.unwrap_err(), NoPlace::LineFull);
-    assert_eq!((places.in_flight(), places.waiting()), (1, 2));
+    assert_eq!(semaphore.acquire(1, Priority::Normal, LONG).await.unwrap_err(), AcquireError::QueueFull);
+    assert_eq!((semaphore.in_flight(), semaphore.waiting()), (1, 2));
     drop(first);
     for task in tasks {
         task.await.unwrap().unwrap();
     }
     assert_eq!(waiters.served(2).await, [(1, 1), (1, 2)]);
-    assert_eq!((places.in_flight(), places.waiting()), (0, 0));
+    assert_eq!((semaphore.in_flight(), semaphore.waiting()), (0, 0));
 }
 
 #[tokio::test]
 async fn clients_take_turns_however_many_calls_one_of_them_has_in_line() {
-    let mut waiters = Waiters::of(Places::new(Bounds::of_one(1, 10)));
-    let places = waiters.places.clone();
-    let first = places.enter(1, Standing::New, LONG).await.unwrap();
+    let mut waiters = Waiters::of(FairSemaphore::new(Bounds::of_one(1, 10)));
+    let semaphore = waiters.semaphore.clone();
+    let first = semaphore.acquire(1, Priority::Normal, LONG).await.unwrap();
     for number in 1..=5 {
         waiters.add(1, number).await;
     }
@@ -78,20 +79,20 @@ async fn clients_take_turns_however_many_calls_one_of_them_has_in_line() {
 
 #[tokio::test]
 async fn in_a_full_line_the_longest_queue_makes_room_for_others() {
-    let mut waiters = Waiters::of(Places::new(Bounds::of_one(1, 4)));
-    let places = waiters.places.clone();
-    let first = places.enter(1, Standing::New, LONG).await.unwrap();
+    let mut waiters = Waiters::of(FairSemaphore::new(Bounds::of_one(1, 4)));
+    let semaphore = waiters.semaphore.clone();
+    let first = semaphore.acquire(1, Priority::Normal, LONG).await.unwrap();
     let mut flood = Vec::new();
     for number in 1..=4 {
         flood.push(waiters.add(1, number).await);
     }
     let other = tokio::spawn({
-        let places = places.clone();
-        async move { places.enter(2, Standing::New, LONG).await.map(drop) }
+        let semaphore = semaphore.clone();
+        async move { semaphore.acquire(2, Priority::Normal, LONG).await.map(drop) }
     });
-    assert_eq!(flood.pop().unwrap().await.unwrap().unwrap_err(), NoPlace::LineFull, "its latest");
-    assert_eq!(places.waiting(), 4);
-    assert_eq!(places.enter(1, Standing::New, LONG).await.unwrap_err(), NoPlace::LineFull);
+    assert_eq!(flood.pop().unwrap().await.unwrap().unwrap_err(), AcquireError::QueueFull, "its latest");
+    assert_eq!(semaphore.waiting(), 4);
+    assert_eq!(semaphore.acquire(1, Priority::Normal, LONG).await.unwrap_err(), AcquireError::QueueFull);
     drop(first);
     other.await.unwrap().unwrap();
     assert_eq!(waiters.served(3).await, [(1, 1), (1, 2), (1, 3)]);
@@ -99,37 +100,37 @@ async fn in_a_full_line_the_longest_queue_makes_room_for_others() {
 
 #[tokio::test(start_paused = true)]
 async fn nobody_waits_longer_than_the_patience() {
-    let places = Places::new(Bounds::of_one(1, 2));
-    let _busy = places.enter(1, Standing::New, LONG).await.unwrap();
+    let semaphore = FairSemaphore::new(Bounds::of_one(1, 2));
+    let _busy = semaphore.acquire(1, Priority::Normal, LONG).await.unwrap();
     let patience = Duration::from_secs(2);
-    assert_eq!(places.enter(1, Standing::New, patience).await.unwrap_err(), NoPlace::WaitedTooLong);
-    assert_eq!(places.waiting(), 0);
+    assert_eq!(semaphore.acquire(1, Priority::Normal, patience).await.unwrap_err(), AcquireError::Timeout);
+    assert_eq!(semaphore.waiting(), 0);
 }
 
 #[tokio::test]
 async fn a_caller_that_gives_up_leaves_the_line() {
-    let places = Places::new(Bounds::of_one(1, 1));
-    let busy = places.enter(1, Standing::New, LONG).await.unwrap();
+    let semaphore = FairSemaphore::new(Bounds::of_one(1, 1));
+    let busy = semaphore.acquire(1, Priority::Normal, LONG).await.unwrap();
     tokio::select! {
         biased;
-        _ = places.enter(1, Standing::New, LONG) => unreachable!("the place is taken"),
+        _ = semaphore.acquire(1, Priority::Normal, LONG) => unreachable!("the permit is taken"),
         () = std::future::ready(()) => {}
     }
-    assert_eq!(places.waiting(), 0);
+    assert_eq!(semaphore.waiting(), 0);
     drop(busy);
-    let _place = places.enter(1, Standing::New, LONG).await.unwrap();
+    let _permit = semaphore.acquire(1, Priority::Normal, LONG).await.unwrap();
 }
 
 #[tokio::test]
 async fn a_place_that_was_granted_to_somebody_who_left_goes_to_the_next() {
-    let places = Places::new(Bounds::of_one(1, 2));
-    let busy = places.enter(1, Standing::New, LONG).await.unwrap();
-    let mut leaving = Box::pin(places.enter(2, Standing::New, LONG));
+    let semaphore = FairSemaphore::new(Bounds::of_one(1, 2));
+    let busy = semaphore.acquire(1, Priority::Normal, LONG).await.unwrap();
+    let mut leaving = Box::pin(semaphore.acquire(2, Priority::Normal, LONG));
     assert!(futures_poll(leaving.as_mut()).is_pending());
     drop(busy);
-    assert_eq!(places.in_flight(), 1, "granted, and not yet noticed");
+    assert_eq!(semaphore.in_flight(), 1, "granted, and not yet noticed");
     drop(leaving);
-    assert_eq!((places.in_flight(), places.waiting()), (0, 0));
+    assert_eq!((semaphore.in_flight(), semaphore.waiting()), (0, 0));
 }
 
 fn futures_poll<F: Future>(future: std::pin::Pin<&mut F>) -> std::task::Poll<F::Output> {
@@ -138,19 +139,19 @@ fn futures_poll<F: Future>(future: std::pin::Pin<&mut F>) -> std::task::Poll<F::
 
 #[tokio::test]
 async fn new_bounds_let_in_who_waits_and_turn_nobody_out() {
-    let mut waiters = Waiters::of(Places::new(Bounds::of_one(1, 8)));
-    let places = waiters.places.clone();
-    let first = places.enter(1, Standing::New, LONG).await.unwrap();
+    let mut waiters = Waiters::of(FairSemaphore::new(Bounds::of_one(1, 8)));
+    let semaphore = waiters.semaphore.clone();
+    let first = semaphore.acquire(1, Priority::Normal, LONG).await.unwrap();
     waiters.add(1, 1).await;
-    places.set_bounds(Bounds::of_one(2, 8));
+    semaphore.set_bounds(Bounds::of_one(2, 8));
     assert_eq!(waiters.served(1).await, [(1, 1)]);
-    places.set_bounds(Bounds::of_one(1, 0));
-    assert_eq!(places.enter(1, Standing::New, LONG).await.unwrap_err(), NoPlace::LineFull);
+    semaphore.set_bounds(Bounds::of_one(1, 0));
+    assert_eq!(semaphore.acquire(1, Priority::Normal, LONG).await.unwrap_err(), AcquireError::QueueFull);
     let privileged = tokio::spawn({
-        let places = places.clone();
-        async move { places.enter(1, Standing::Privileged, LONG).await.map(drop) }
+        let semaphore = semaphore.clone();
+        async move { semaphore.acquire(1, Priority::High, LONG).await.map(drop) }
     });
-    while places.waiting() == 0 {
+    while semaphore.waiting() == 0 {
         tokio::task::yield_now().await;
     }
     drop(first);
@@ -159,27 +160,28 @@ async fn new_bounds_let_in_who_waits_and_turn_nobody_out() {
 
 #[tokio::test]
 async fn every_place_that_becomes_free_finds_its_waiter_beside_clients_at_their_bound() {
-    let places = Places::new(Bounds { max: 3, own_max: 2, waiting_max: 8 });
-    let _own: Vec<_> = (0..2).map(|_| places.try_enter(1).unwrap()).collect();
-    let _other = places.try_enter(3).unwrap();
-    let mut at_its_bound = Box::pin(places.enter(1, Standing::New, LONG));
+    let semaphore = FairSemaphore::new(Bounds { max: 3, own_max: 2, waiting_max: 8 });
+    let _own: Vec<_> = (0..2).map(|_| semaphore.try_acquire(1).unwrap()).collect();
+    let _other = semaphore.try_acquire(3).unwrap();
+    let mut at_its_bound = Box::pin(semaphore.acquire(1, Priority::Normal, LONG));
     assert!(futures_poll(at_its_bound.as_mut()).is_pending());
-    let mut waiting: Vec<_> = (0..2).map(|_| Box::pin(places.enter(2, Standing::New, LONG))).collect();
+    let mut waiting: Vec<_> =
+        (0..2).map(|_| Box::pin(semaphore.acquire(2, Priority::Normal, LONG))).collect();
     assert!(waiting.iter_mut().all(|call| futures_poll(call.as_mut()).is_pending()));
-    places.set_bounds(Bounds { max: 5, own_max: 2, waiting_max: 8 });
+    semaphore.set_bounds(Bounds { max: 5, own_max: 2, waiting_max: 8 });
     assert!(waiting.iter_mut().all(|call| futures_poll(call.as_mut()).is_ready()));
     assert!(futures_poll(at_its_bound.as_mut()).is_pending());
 }
 
 #[tokio::test(start_paused = true)]
 async fn the_expected_wait_follows_how_long_places_are_held() {
-    let places = Places::new(Bounds::of_one(2, 8));
-    assert_eq!(places.expected_wait(), None);
+    let semaphore = FairSemaphore::new(Bounds::of_one(2, 8));
+    assert_eq!(semaphore.expected_wait(), None);
     for _ in 0..20 {
-        let _place = places.enter(1, Standing::New, LONG).await.unwrap();
+        let _permit = semaphore.acquire(1, Priority::Normal, LONG).await.unwrap();
         tokio::time::advance(Duration::from_millis(100)).await;
     }
-    let expected = places.expected_wait().unwrap().as_millis();
+    let expected = semaphore.expected_wait().unwrap().as_millis();
     assert!((49..=51).contains(&expected), "{expected}");
 }
 
@@ -194,16 +196,16 @@ fn of_four_places_or_more_the_last_is_left_to_other_clients() {
 
 #[tokio::test]
 async fn a_quarter_of_the_places_is_left_to_other_clients() {
-    let places = Places::new(Bounds::shared(8, 8));
-    let mut flood: Vec<_> = (0..6).map(|_| places.try_enter(1).unwrap()).collect();
-    assert!(places.try_enter(1).is_none(), "two are free, and not for this client");
-    let mut waiting = Box::pin(places.enter(1, Standing::New, LONG));
+    let semaphore = FairSemaphore::new(Bounds::shared(8, 8));
+    let mut flood: Vec<_> = (0..6).map(|_| semaphore.try_acquire(1).unwrap()).collect();
+    assert!(semaphore.try_acquire(1).is_none(), "two are free, and not for this client");
+    let mut waiting = Box::pin(semaphore.acquire(1, Priority::Normal, LONG));
     assert!(futures_poll(waiting.as_mut()).is_pending());
-    let (second, third) = (places.try_enter(2).unwrap(), places.try_enter(3).unwrap());
+    let (second, third) = (semaphore.try_acquire(2).unwrap(), semaphore.try_acquire(3).unwrap());
     drop(second);
     assert!(
         futures_poll(waiting.as_mut()).is_pending(),
-        "a place that another one left is not for it either"
+        "a permit that another one left is not for it either"
     );
     flood.pop();
     assert!(futures_poll(waiting.as_mut()).is_ready(), "one of its own is");
@@ -212,12 +214,12 @@ async fn a_quarter_of_the_places_is_left_to_other_clients() {
 
 #[tokio::test]
 async fn calls_that_must_not_be_refused_take_no_room_in_the_line() {
-    let places = Places::new(Bounds::of_one(1, 2));
-    let busy = places.try_enter(1).unwrap();
+    let semaphore = FairSemaphore::new(Bounds::of_one(1, 2));
+    let busy = semaphore.try_acquire(1).unwrap();
     let mut privileged: Vec<_> =
-        (0..9).map(|_| Box::pin(places.enter(1, Standing::Privileged, LONG))).collect();
+        (0..9).map(|_| Box::pin(semaphore.acquire(1, Priority::High, LONG))).collect();
     assert!(privileged.iter_mut().all(|waiting| futures_poll(waiting.as_mut()).is_pending()));
-    let mut other = Box::pin(places.enter(2, Standing::New, LONG));
+    let mut other = Box::pin(semaphore.acquire(2, Priority::Normal, LONG));
     assert!(futures_poll(other.as_mut()).is_pending(), "there is room for two");
     drop(busy);
     assert!(futures_poll(privileged[0].as_mut()).is_ready());
@@ -225,41 +227,41 @@ async fn calls_that_must_not_be_refused_take_no_room_in_the_line() {
 }
 
 proptest! {
-    /// Whatever joins, leaves and gives up in whatever order: the counts are right and nobody waits beside a free place.
+    /// Calls join, leave and stop waiting in any order: the counts are right and no call waits beside a free permit.
     #[test]
     fn the_line_keeps_count(steps in proptest::collection::vec((0_u8..4, 0_u32..3, 0_usize..8), 1..120)) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         let _entered = runtime.enter();
-        let places = Places::new(Bounds { max: 4, own_max: 2, waiting_max: 3 });
+        let semaphore = FairSemaphore::new(Bounds { max: 4, own_max: 2, waiting_max: 3 });
         let (mut inside, mut outside) = (Vec::new(), Vec::new());
         for (what, who, which) in steps {
             match what {
-                0 | 1 => outside.push(Box::pin(places.enter(who, Standing::New, LONG))),
+                0 | 1 => outside.push(Box::pin(semaphore.acquire(who, Priority::Normal, LONG))),
                 2 if !inside.is_empty() => drop(inside.swap_remove(which % inside.len())),
                 _ if !outside.is_empty() => drop(outside.swap_remove(which % outside.len())),
                 _ => {}
             }
-            // Whoever was granted a place, was refused or had to make room takes notice; a newcomer does that to others.
+            // Each call that was granted a permit, refused or evicted is polled: a new call changes the state of others.
             for _ in 0..2 {
                 outside.retain_mut(|waiting| match futures_poll(waiting.as_mut()) {
-                    std::task::Poll::Ready(Ok(place)) => {
-                        inside.push(place);
+                    std::task::Poll::Ready(Ok(permit)) => {
+                        inside.push(permit);
                         false
                     }
                     std::task::Poll::Ready(Err(refused)) => {
-                        assert_eq!(refused, NoPlace::LineFull);
+                        assert_eq!(refused, AcquireError::QueueFull);
                         false
                     }
                     std::task::Poll::Pending => true,
                 });
             }
-            prop_assert_eq!(places.in_flight(), inside.len());
-            prop_assert_eq!(places.waiting(), outside.len());
+            prop_assert_eq!(semaphore.in_flight(), inside.len());
+            prop_assert_eq!(semaphore.waiting(), outside.len());
             prop_assert!(outside.len() <= 3);
-            let own = |who: u32| inside.iter().filter(|place| place.who == who).count();
+            let own = |who: u32| inside.iter().filter(|permit| permit.who == who).count();
             prop_assert!((0..3).all(|who| own(who) <= 2));
-            // No call waits beside a place that would be for it.
-            let waits = |who: u32| places.lock().queues.contains_key(&who);
+            // No call waits beside a permit that would be for it.
+            let waits = |who: u32| semaphore.lock().queues.contains_key(&who);
             prop_assert!((0..3).all(|who| !waits(who) || inside.len() == 4 || own(who) == 2));
         }
     }

@@ -1,4 +1,4 @@
-//! The identity of a request: in every answer, log line and refusal, and passed to the backend.
+//! The id of a request: in every response, log line and denial, and in what the backend receives.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -26,7 +26,7 @@ impl RequestId {
     }
 }
 
-/// Makes ids: 128 bits, unique in the process and, by a random start, between processes. Not secrets.
+/// Generates ids: 128 bits, unique in the process and, by a random start, between processes. Not secrets.
 pub(crate) struct RequestIds {
     start: u64,
     process: u64,

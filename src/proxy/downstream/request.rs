@@ -1,0 +1,172 @@
+//! One request while it is served, and the local replies to it.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::body;
+use crate::http1::{BodyLength, RequestHead};
+use crate::policy::Denial;
+use crate::policy::cors::{AllowedOrigin, Sendable};
+use crate::policy::reply::Reply;
+use crate::proxy::backend::request_head::{ForwardedFrom, PeerTrust};
+use crate::proxy::downstream::local_reply::{BodyMode, KeepAlive, ReplyHead};
+use crate::proxy::downstream::record::RecordBuilder;
+use crate::proxy::downstream::stream::Downstream;
+use crate::proxy::io::Parts;
+use crate::proxy::state::ProxyState;
+use crate::proxy::state::snapshot::Snapshot;
+
+/// How long a closed connection lingers so that the client can read the last response.
+pub(super) const LINGER: Duration = Duration::from_secs(1);
+/// Twice the default cap of a body: Apache reads our 413 only after it has sent the body that is too large.
+pub(super) const LINGER_BYTES_MAX: usize = 8 << 20;
+
+/// What happens to the connection after a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum AfterRequest {
+    /// It serves the next request; this much of what arrived behind the head belonged to this one.
+    Keep {
+        consumed: usize,
+    },
+    Close,
+    /// It closes after discarding what the client is still sending.
+    Linger,
+}
+
+/// One request while it is served.
+pub(crate) struct Request<'r> {
+    pub(crate) state: &'r ProxyState,
+    pub(crate) snapshot: &'r Snapshot,
+    pub(crate) head: RequestHead<'r>,
+    /// What arrived behind the head.
+    pub(crate) arrived: &'r [u8],
+    /// In the response, in the log and in what the backend receives; a trusted proxy may have chosen it.
+    pub(crate) id: &'r str,
+    /// The key of `routing.key = "request"`: never chosen by a client.
+    pub(crate) routing_id: &'r str,
+    pub(crate) started: Instant,
+    /// The same in seconds since the epoch.
+    pub(crate) wall: u64,
+    pub(crate) trust: PeerTrust,
+    /// The allowed origin of the web page that sent it, if one did.
+    pub(crate) page: Option<AllowedOrigin<'r>>,
+}
+
+impl Request<'_> {
+    /// Where it comes from, as a backend receives it. `peer` is the peer's address as text.
+    pub(crate) fn forwarded_from<'a>(&'a self, peer: Option<&'a [u8]>, client: &'a str) -> ForwardedFrom<'a> {
+        ForwardedFrom { peer, trust: self.trust, request_id: self.id, client }
+    }
+
+    /// What the response says about the connection.
+    pub(crate) fn keep_alive(&self, downstream: &Downstream) -> KeepAlive {
+        if downstream.is_draining() { KeepAlive::Close } else { KeepAlive::requested(&self.head) }
+    }
+
+    /// Sends a local reply to a request whose body has been read.
+    pub(crate) async fn reply(
+        &self,
+        downstream: &mut Downstream,
+        reply: &Reply,
+        denial: Option<Denial>,
+        record: &mut RecordBuilder,
+    ) -> KeepAlive {
+        record.deny(denial);
+        self.write_reply(downstream, reply, self.keep_alive(downstream), record).await
+    }
+
+    /// Sends a local reply and closes: where the next request begins is not known.
+    pub(crate) async fn reply_and_close(
+        &self,
+        downstream: &mut Downstream,
+        reply: &Reply,
+        denial: Option<Denial>,
+        record: &mut RecordBuilder,
+    ) -> AfterRequest {
+        record.deny(denial);
+        self.write_reply(downstream, reply, KeepAlive::Close, record).await;
+        AfterRequest::Linger
+    }
+
+    /// Sends a local reply to a request whose body is not needed, and discards the body.
+    pub(crate) async fn reply_discarding_body(
+        &self,
+        downstream: &mut Downstream,
+        reply: &Reply,
+        denial: Option<Denial>,
+        record: &mut RecordBuilder,
+    ) -> AfterRequest {
+        let requested = self.keep_alive(downstream);
+        if requested == KeepAlive::Close || !body::can_discard(&self.head) {
+            return self.reply_and_close(downstream, reply, denial, record).await;
+        }
+        record.deny(denial);
+        if self.write_reply(downstream, reply, requested, record).await == KeepAlive::Close {
+            return AfterRequest::Close;
+        }
+        downstream.set_deadline(self.started + self.snapshot.timeouts.body);
+        downstream.guard().reading();
+        match body::discard(downstream, &self.head, self.arrived).await {
+            Some(consumed) => AfterRequest::Keep { consumed },
+            None => AfterRequest::Linger,
+        }
+    }
+
+    /// Replies to the preflight of an allowed page with the methods that are accepted here.
+    pub(crate) async fn reply_preflight(
+        &self,
+        downstream: &mut Downstream,
+        methods: Cow<'static, str>,
+        sendable: Sendable,
+        record: &mut RecordBuilder,
+    ) -> AfterRequest {
+        let Some(page) = self.page else { return AfterRequest::Close };
+        // A browser sends no body with it.
+        let bare = matches!(self.head.body, BodyLength::None | BodyLength::Bytes(0));
+        let keep_alive = if bare { self.keep_alive(downstream) } else { KeepAlive::Close };
+        let bytes = self.reply_head(keep_alive).preflight(&page.preflight(&self.head, methods, sendable));
+        if !self.write(downstream, &bytes, 204, record).await {
+            return AfterRequest::Close;
+        }
+        if keep_alive == KeepAlive::Close { AfterRequest::Linger } else { AfterRequest::Keep { consumed: 0 } }
+    }
+
+    async fn write_reply(
+        &self,
+        downstream: &mut Downstream,
+        reply: &Reply,
+        keep_alive: KeepAlive,
+        record: &mut RecordBuilder,
+    ) -> KeepAlive {
+        let bytes = self.reply_head(keep_alive).reply(reply, BodyMode::of(&self.head), self.page);
+        if !self.write(downstream, &bytes, reply.status, record).await {
+            return KeepAlive::Close;
+        }
+        record.bytes_out = reply.body.len() as u64;
+        keep_alive
+    }
+
+    fn reply_head(&self, keep_alive: KeepAlive) -> ReplyHead<'_> {
+        ReplyHead { request_id: self.id, clock: &self.state.clock, keep_alive }
+    }
+
+    /// Writes a local reply; false if the client is gone.
+    async fn write(
+        &self,
+        downstream: &mut Downstream,
+        bytes: &[u8],
+        status: u16,
+        record: &mut RecordBuilder,
+    ) -> bool {
+        // The deadline of the call may be the cause of the reply, so the reply has a deadline of its own.
+        downstream.set_timeout(LINGER);
+        if downstream.write(Parts::new([bytes])).await.is_err() {
+            record.set_client_gone();
+            return false;
+        }
+        record.status = Some(status);
+        true
+    }
+}

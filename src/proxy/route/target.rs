@@ -1,0 +1,61 @@
+//! What a route takes from the published state: its backend, its caller's name, and the key of its caller.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use super::state::{CallerKey, RouteState};
+use crate::config::RouteTarget;
+use crate::policy::routes::{Auth, Caller};
+use crate::proxy::backend::request_head::PeerTrust;
+use crate::proxy::downstream::stream::Peer;
+use crate::proxy::fairness::per_client::ClientKey;
+use crate::proxy::state::ProxyState;
+use crate::proxy::state::snapshot::Snapshot;
+use crate::upstream::{Backend, Slot};
+
+impl RouteState {
+    /// The caller's configured name.
+    pub(crate) fn caller_name<'r>(&'r self, snapshot: &'r Snapshot, caller: Caller) -> Option<&'r str> {
+        match (caller, &self.config.rule.auth) {
+            (Caller::Client(client), _) => Some(snapshot.policy.clients().name(client)),
+            (Caller::Key(index), Auth::ApiKey { keys, .. }) => keys.get(index).map(|key| key.name.as_str()),
+            (Caller::Key(_) | Caller::Anyone, _) => None,
+        }
+    }
+
+    /// The backend that the route leads to now.
+    pub(crate) fn backend<'r>(
+        &'r self,
+        state: &ProxyState,
+        snapshot: &'r Snapshot,
+    ) -> Option<(&'r Backend, Option<Slot>)> {
+        let slot = match &self.config.target {
+            RouteTarget::Own(backend) => return Some((backend, None)),
+            RouteTarget::Slot(slot) => *slot,
+            RouteTarget::Stable => state.traffic.load().split.stable(),
+        };
+        snapshot.slot(slot).map(|state| (&state.backend, Some(slot)))
+    }
+
+    /// The caller to count a request for. Anonymous callers are distinguished by their address, unless they connect through a
+    /// trusted proxy or a Unix socket, where all have the same.
+    pub(crate) fn caller_key(&self, snapshot: &Snapshot, caller: Caller, peer: Option<Peer>) -> CallerKey {
+        let stranger = peer.filter(|_| snapshot.trust(peer) == PeerTrust::Untrusted);
+        let hashed = |name: &dyn Fn(&mut DefaultHasher)| {
+            let mut hasher = DefaultHasher::new();
+            self.name().hash(&mut hasher);
+            name(&mut hasher);
+            // Above the numbers of clients.
+            ClientKey::try_from(hasher.finish() >> 33).unwrap_or_default() | 1 << 31
+        };
+        let (key, has_others) = match (caller, &self.config.rule.auth) {
+            (Caller::Client(client), _) => (snapshot.key(client), snapshot.policy.clients().len() > 1),
+            (Caller::Key(index), Auth::ApiKey { keys, .. }) => {
+                (hashed(&|hasher| index.hash(hasher)), keys.len() > 1)
+            }
+            (Caller::Key(_) | Caller::Anyone, _) => {
+                (hashed(&|hasher| stranger.map(|peer| peer.address).hash(hasher)), stranger.is_some())
+            }
+        };
+        CallerKey { key, has_others }
+    }
+}
