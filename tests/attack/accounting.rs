@@ -4,9 +4,11 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use mcp_testkit::eventually_blocking;
+
 use crate::dice::{Dice, mix};
 use crate::ledger::{CLIENTS, Client, Ledger};
-use crate::programs::{self, Guard, eventually};
+use crate::programs::{self, Guard};
 use crate::unruly::Unruly;
 use crate::wire::{Target, Wire};
 use crate::{plain, seconds, seed};
@@ -108,9 +110,9 @@ fn operate(guard: &Guard, backends: &[Unruly; 2], is_over: &AtomicBool, done: &D
     while !is_over.load(Ordering::SeqCst) {
         let which = dice.below(2);
         match dice.below(3) {
-            0 => done.reloads.fetch_add(u64::from(guard.types(&["reload"])), Ordering::SeqCst),
+            0 => done.reloads.fetch_add(u64::from(guard.command(&["reload"])), Ordering::SeqCst),
             1 => {
-                let is_switched = guard.types(&["slots", "switch", ["blue", "green"][which]]);
+                let is_switched = guard.command(&["slots", "switch", ["blue", "green"][which]]);
                 done.switches.fetch_add(u64::from(is_switched), Ordering::SeqCst)
             }
             _ => {
@@ -205,7 +207,7 @@ fn every_place_is_given_back_whoever_leaves_and_whatever_happens_meanwhile() {
     let ledger = Ledger::default();
     guard.judge(&ledger, descriptors);
     assert!(ledger.violations().is_empty(), "{:#?}", ledger.told());
-    eventually("the stable slot serves", || {
+    eventually_blocking("the stable slot serves", || {
         backends.iter().for_each(|backend| backend.calm(1));
         ask(&plain(guard.address), &CLIENTS[0], "act_a").contains("\"result\"").then_some(())
     });

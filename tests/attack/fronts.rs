@@ -13,7 +13,7 @@ use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 use crate::ledger::CLIENTS;
-use crate::programs::{Program, free_port, listening, system};
+use crate::programs::{SystemProgram, free_port, listening, system};
 
 /// The body of a page.
 pub(crate) fn get(address: SocketAddr, path: &str) -> String {
@@ -42,7 +42,7 @@ pub(crate) fn open_to_all(folder: &Path) {
 }
 
 /// Apache with the shipped configuration, in which nothing but the guard's address is replaced.
-pub(crate) fn apache(folder: &Path, guard: SocketAddr) -> (Program, SocketAddr) {
+pub(crate) fn apache(folder: &Path, guard: SocketAddr) -> (SystemProgram, SocketAddr) {
     const MODULES: &[&str] = &[
         "mpm_event",
         "authn_core",
@@ -77,7 +77,8 @@ pub(crate) fn apache(folder: &Path, guard: SocketAddr) -> (Program, SocketAddr) 
         write!(text, "<VirtualHost 127.0.0.1:{port}>\nInclude \"{place}/mcp-guard.conf\"\n</VirtualHost>\n");
     let file = folder.join("apache.conf");
     std::fs::write(&file, text).expect("a writable directory");
-    let program = Program::start(Command::new(system("apache2")).arg("-f").arg(&file).arg("-DFOREGROUND"));
+    let program =
+        SystemProgram::start(Command::new(system("apache2")).arg("-f").arg(&file).arg("-DFOREGROUND"));
     listening(loopback(port));
     (program, loopback(port))
 }
@@ -89,7 +90,7 @@ fn openssl(folder: &Path, arguments: &str) {
 }
 
 /// HAProxy, which takes TLS off and passes the bytes on as they are, and what a client must trust.
-pub(crate) fn tls(folder: &Path, guard: SocketAddr) -> (Program, SocketAddr, Arc<ClientConfig>) {
+pub(crate) fn tls(folder: &Path, guard: SocketAddr) -> (SystemProgram, SocketAddr, Arc<ClientConfig>) {
     let key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
     openssl(folder, &format!("req -x509 {key} -keyout ca.key -out ca.pem -days 2 -subj /CN=attack"));
     openssl(folder, &format!("req {key} -keyout server.key -out server.csr -subj /CN=localhost"));
@@ -109,7 +110,7 @@ pub(crate) fn tls(folder: &Path, guard: SocketAddr) -> (Program, SocketAddr, Arc
     let file = folder.join("haproxy.cfg");
     std::fs::write(&file, text).expect("a writable directory");
     let mut command = Command::new(system("haproxy"));
-    let program = Program::start(command.arg("-db").arg("-f").arg(&file));
+    let program = SystemProgram::start(command.arg("-db").arg("-f").arg(&file));
     listening(loopback(port));
     let mut roots = RootCertStore::empty();
     roots
@@ -122,7 +123,7 @@ pub(crate) fn tls(folder: &Path, guard: SocketAddr) -> (Program, SocketAddr, Arc
 }
 
 /// nginx as a proxy with the same static tokens, and nothing else of the guard.
-pub(crate) fn nginx(folder: &Path, backend: &Path) -> (Program, SocketAddr) {
+pub(crate) fn nginx(folder: &Path, backend: &Path) -> (SystemProgram, SocketAddr) {
     let port = free_port();
     let place = folder.display();
     let clients: String =
@@ -147,7 +148,7 @@ pub(crate) fn nginx(folder: &Path, backend: &Path) -> (Program, SocketAddr) {
     let file = folder.join("nginx.conf");
     std::fs::write(&file, text).expect("a writable directory");
     let mut command = Command::new(system("nginx"));
-    let program = Program::start(command.arg("-c").arg(&file).arg("-p").arg(folder));
+    let program = SystemProgram::start(command.arg("-c").arg(&file).arg("-p").arg(folder));
     listening(loopback(port));
     (program, loopback(port))
 }

@@ -35,14 +35,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
+use mcp_testkit::PATIENCE;
+
 use crate::grammar::Grammar;
 use crate::ledger::Ledger;
 use crate::programs::Guard;
 use crate::session::Attack;
 use crate::wire::Target;
 
-/// How long an answer may take: far beyond what a crowded machine needs.
-const PATIENCE: Duration = Duration::from_secs(30);
 /// nginx waits for what does not come; so does not this suite.
 const IMPATIENCE: Duration = Duration::from_millis(150);
 /// Connections that are open at a time.

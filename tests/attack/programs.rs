@@ -1,6 +1,5 @@
 //! The programs of a run: the guard, and what may stand before it or in its place.
 
-use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -8,19 +7,21 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use mcp_testkit::{GuardProcess, PATIENCE, Program, eventually_blocking, guard_command};
 use rustix::process::{Pid, Signal, kill_process_group};
 use sha2::{Digest, Sha256};
 
 use crate::ledger::{CLIENTS, Client, Ledger, TOKEN_MARK};
 
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Lines of the guard's log that a failed test shows.
+const LAST_LINES: usize = 30;
 
-/// A process that ends with the test.
-pub(crate) struct Program {
+/// A program of the system that ends with the test, with all its children.
+pub(crate) struct SystemProgram {
     child: Child,
 }
 
-impl Drop for Program {
+impl Drop for SystemProgram {
     /// Ends it with all its children: Apache's outlive a parent that is killed.
     fn drop(&mut self) {
         let group = Pid::from_child(&self.child);
@@ -34,26 +35,14 @@ impl Drop for Program {
     }
 }
 
-impl Program {
-    pub(crate) fn start(command: &mut Command) -> Program {
+impl SystemProgram {
+    pub(crate) fn start(command: &mut Command) -> SystemProgram {
         let name = command.get_program().to_string_lossy().into_owned();
         let quiet = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let child = quiet.process_group(0).spawn();
-        Program {
+        SystemProgram {
             child: child.unwrap_or_else(|error| panic!("{name}: {error}; scripts/setup test installs it")),
         }
-    }
-}
-
-/// Asks again and again until `condition` gives something.
-pub(crate) fn eventually<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
-    let end = Instant::now() + PATIENCE;
-    loop {
-        if let Some(found) = condition() {
-            return found;
-        }
-        assert!(Instant::now() < end, "{what} did not happen within {PATIENCE:?}");
-        std::thread::sleep(Duration::from_millis(5));
     }
 }
 
@@ -65,7 +54,7 @@ pub(crate) fn free_port() -> u16 {
 
 /// Waits until something listens there.
 pub(crate) fn listening(address: SocketAddr) {
-    eventually(&format!("a listener on {address}"), || TcpStream::connect(address).ok());
+    eventually_blocking(&format!("a listener on {address}"), || TcpStream::connect(address).ok());
 }
 
 /// A program of the system, which may be in a folder for administrators.
@@ -75,21 +64,18 @@ pub(crate) fn system(name: &str) -> PathBuf {
     found.unwrap_or_else(|| PathBuf::from(name))
 }
 
-/// What the guard has logged, and what is wrong with that.
+/// What is wrong with what the guard has logged.
 #[derive(Default)]
-struct Log {
+struct LogProblems {
     lines: u64,
-    last: Vec<String>,
-    serving: Option<String>,
-    problems: Vec<String>,
+    found: Vec<String>,
 }
 
 /// A running guard.
 pub(crate) struct Guard {
-    child: Child,
-    log: Arc<Mutex<Log>>,
+    process: GuardProcess,
+    problems: Arc<Mutex<LogProblems>>,
     pub(crate) address: SocketAddr,
-    metrics: SocketAddr,
     file: PathBuf,
 }
 
@@ -101,33 +87,19 @@ impl Guard {
 
     /// With this configuration and these clients.
     pub(crate) fn with(folder: &Path, configuration: &str, tokens: &str) -> Guard {
-        let binary = binary();
         std::fs::write(folder.join("tokens.toml"), tokens).expect("a writable directory");
         let file = folder.join("guard.toml");
         std::fs::write(&file, configuration).expect("a writable directory");
-        let mut command = Command::new(&binary);
-        command.arg("run").arg("--config").arg(&file).stdin(Stdio::null()).stderr(Stdio::piped()).env_clear();
-        let mut child = command.spawn().unwrap_or_else(|error| panic!("{}: {error}", binary.display()));
-        let log = Arc::new(Mutex::new(Log::default()));
-        let (lines, writer) = (BufReader::new(child.stderr.take().expect("piped")), log.clone());
-        std::thread::spawn(move || lines.lines().map_while(Result::ok).for_each(|line| note(&writer, line)));
-        let line = eventually("the guard serves", || {
-            if matches!(child.try_wait(), Ok(Some(_))) {
-                eventually("the guard's last words", || (!last_lines(&log).is_empty()).then_some(()));
-                panic!("the guard ended: {}", last_lines(&log));
-            }
-            log.lock().expect("no panic while held").serving.clone()
-        });
-        let after = |mark: &str| {
-            let text = line.split(mark).nth(1).unwrap_or_default();
-            let address = text.split([',', '"', ' ']).next().unwrap_or_default().to_owned();
-            address.parse().unwrap_or_else(|_| panic!("no address behind {mark:?} in {line}"))
-        };
-        Guard { address: after("serving on "), metrics: after("metrics on "), child, log, file }
+        let problems = Arc::<Mutex<LogProblems>>::default();
+        let noted = problems.clone();
+        let inspect = move |line: &str| note(&mut noted.lock().expect("no panic while held"), line);
+        let program = Program::start_inspected(&mut guard_command(&binary(), &file), LAST_LINES, inspect);
+        let process = GuardProcess::wait(program);
+        Guard { address: process.listen.parse().expect("a TCP listener"), process, problems, file }
     }
 
-    /// Types a command to it. Tells whether it succeeded.
-    pub(crate) fn types(&self, words: &[&str]) -> bool {
+    /// Runs a command of the operator. Returns whether it succeeded.
+    pub(crate) fn command(&self, words: &[&str]) -> bool {
         let mut command = Command::new(binary());
         command.args(words).arg("--config").arg(&self.file).stdin(Stdio::null());
         let ended = command.stdout(Stdio::null()).stderr(Stdio::null()).status();
@@ -136,7 +108,7 @@ impl Guard {
 
     /// The gauges that say how much is under way.
     pub(crate) fn under_way(&self) -> Vec<(String, f64)> {
-        let page = crate::fronts::get(self.metrics, "/metrics");
+        let page = crate::fronts::get(self.process.metrics.parse().expect("a TCP listener"), "/metrics");
         let is_load = |name: &str| {
             let name = name.split('{').next().unwrap_or_default();
             let words = ["in_flight", "waiting", "held", "streams", "connections", "bodies"];
@@ -151,12 +123,12 @@ impl Guard {
 
     /// Open descriptors.
     pub(crate) fn descriptors(&self) -> usize {
-        std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).map_or(0, Iterator::count)
+        std::fs::read_dir(format!("/proc/{}/fd", self.process.program.pid())).map_or(0, Iterator::count)
     }
 
     /// Nothing is left under way, no descriptor is left open, no line of the log holds a token, and nothing panicked.
     pub(crate) fn judge(&mut self, ledger: &Ledger, descriptors: usize) {
-        assert!(!matches!(self.child.try_wait(), Ok(Some(_))), "the guard ended");
+        assert_eq!(self.process.program.exit_status(), None, "the guard ended");
         let deadline = Instant::now() + PATIENCE;
         loop {
             let left: Vec<_> = self.under_way().into_iter().filter(|(_, value)| *value != 0.0).collect();
@@ -170,44 +142,21 @@ impl Guard {
             }
             std::thread::sleep(Duration::from_millis(50));
         }
-        let log = self.log.lock().expect("no panic while held");
+        let log = self.problems.lock().expect("no panic while held");
         ledger.count("log lines", log.lines);
-        for problem in &log.problems {
+        for problem in &log.found {
             ledger.violate("in the log", problem);
         }
         assert!(log.lines > 0, "the guard logs nothing, so that no line could hold a token");
     }
 }
 
-impl Drop for Guard {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        if std::thread::panicking() {
-            let log = self.log.lock().expect("no panic while held");
-            eprintln!("--- the end of the guard's log ---\n{}", log.last.join("\n"));
-        }
-    }
-}
-
-fn last_lines(log: &Mutex<Log>) -> String {
-    log.lock().expect("no panic while held").last.join("\n")
-}
-
-fn note(log: &Mutex<Log>, line: String) {
-    let mut log = log.lock().expect("no panic while held");
+fn note(log: &mut LogProblems, line: &str) {
     log.lines += 1;
-    if log.serving.is_none() && line.contains("serving on ") {
-        log.serving = Some(line.clone());
-    }
     let is_bad = line.contains(TOKEN_MARK) || line.contains("panicked");
-    if is_bad && log.problems.len() < 20 {
-        log.problems.push(line.clone());
+    if is_bad && log.found.len() < 20 {
+        log.found.push(line.to_owned());
     }
-    if log.last.len() > 30 {
-        log.last.remove(0);
-    }
-    log.last.push(line);
 }
 
 /// The guard's binary.

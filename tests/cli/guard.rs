@@ -1,13 +1,13 @@
-//! A running guard of one test, in a folder of its own, with a service manager that listens.
+//! A running guard of one test, in a folder of its own, with a service manager that reads its messages.
 
-use std::fs::{self, File};
+use std::fs;
 use std::os::unix::net::UnixDatagram;
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::path::Path;
+
+use mcp_testkit::{GuardProcess, PATIENCE, Program, guard_command};
+use rustix::process::Signal;
 
 pub(crate) const TOKEN: &str = "swf_0123456789abcdefghijklmnop";
-const PATIENCE: Duration = Duration::from_secs(20);
 
 const CONFIG: &str = "[listen]\naddress = \"127.0.0.1:0\"\nmetrics = \"127.0.0.1:0\"\nadmin = \"admin.sock\"\n\
                       [slots.blue]\naddress = \"unix:tools.sock\"\n";
@@ -16,7 +16,7 @@ pub(crate) struct Guard {
     folder: tempfile::TempDir,
     config: String,
     manager: UnixDatagram,
-    child: Child,
+    program: Program,
 }
 
 /// What was left when the guard had ended.
@@ -41,18 +41,10 @@ impl Guard {
         let notify = folder.path().join("notify");
         let manager = UnixDatagram::bind(&notify).unwrap();
         manager.set_read_timeout(Some(PATIENCE)).unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_mcp-guard"))
-            .args(["run", "--config"])
-            .arg(&config)
-            .env("MCP_BEARER_TOKEN", TOKEN)
-            .env("NOTIFY_SOCKET", &notify)
-            .env_remove("CREDENTIALS_DIRECTORY")
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(File::create(folder.path().join("log")).unwrap())
-            .spawn()
-            .unwrap();
-        let guard = Guard { config: config.to_str().unwrap().to_owned(), folder, manager, child };
+        let mut command = guard_command(Path::new(env!("CARGO_BIN_EXE_mcp-guard")), &config);
+        command.env("MCP_BEARER_TOKEN", TOKEN).env("NOTIFY_SOCKET", &notify);
+        let program = GuardProcess::wait(Program::start(&mut command)).program;
+        let guard = Guard { config: config.to_str().unwrap().to_owned(), folder, manager, program };
         assert!(guard.notified().starts_with("STATUS=serving on 127.0.0.1:"), "{}", guard.log());
         guard
     }
@@ -62,7 +54,7 @@ impl Guard {
     }
 
     pub(crate) fn pid(&self) -> u32 {
-        self.child.id()
+        self.program.pid()
     }
 
     /// The next message to the service manager.
@@ -74,16 +66,12 @@ impl Guard {
     }
 
     pub(crate) fn log(&self) -> String {
-        fs::read_to_string(self.folder.path().join("log")).unwrap()
+        self.program.log().join("\n")
     }
 
     #[track_caller]
     pub(crate) fn wait_for_log(&self, text: &str) {
-        let deadline = Instant::now() + PATIENCE;
-        while !self.log().contains(text) {
-            assert!(Instant::now() < deadline, "{text:?} is not in {}", self.log());
-            std::thread::yield_now();
-        }
+        self.program.wait_for_log(text);
     }
 
     /// Puts these lines behind the configuration.
@@ -92,41 +80,24 @@ impl Guard {
     }
 
     pub(crate) fn hang_up(&self) {
-        self.signal("HUP");
+        self.program.signal(Signal::HUP);
     }
 
     /// Ends the guard as a service manager does.
     pub(crate) fn terminate(mut self) -> Ended {
-        self.signal("TERM");
-        let deadline = Instant::now() + PATIENCE;
-        let code = loop {
-            match self.child.try_wait().unwrap() {
-                Some(status) => break status.code(),
-                None => assert!(Instant::now() < deadline, "does not end: {}", self.log()),
-            }
-            std::thread::yield_now();
-        };
+        self.program.signal(Signal::TERM);
+        let code = self.program.wait().code();
         self.manager.set_nonblocking(true).unwrap();
         let mut notified = Vec::new();
         let mut buffer = [0; 256];
         while let Ok(length) = self.manager.recv(&mut buffer) {
             notified.push(String::from_utf8(buffer[..length].to_vec()).unwrap());
         }
-        let admin: PathBuf = self.folder.path().join("admin.sock");
-        Ended { code, log: self.log(), notified, admin_socket_is_left: admin.exists() }
-    }
-
-    fn signal(&self, name: &str) {
-        let status = Command::new("kill").args(["-s", name, &self.pid().to_string()]).status().unwrap();
-        assert!(status.success());
-    }
-}
-
-impl Drop for Guard {
-    fn drop(&mut self) {
-        if matches!(self.child.try_wait(), Ok(None)) {
-            let _ = self.child.kill();
-            let _ = self.child.wait();
+        Ended {
+            code,
+            log: self.log(),
+            notified,
+            admin_socket_is_left: self.folder.path().join("admin.sock").exists(),
         }
     }
 }

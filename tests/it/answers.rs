@@ -1,12 +1,14 @@
 //! Contract, sections 5 and 6: what the client receives of a backend's answer, and what becomes of a bad one.
 
-use crate::harness::{Client, Guard, Peer, backend, call, guard, ok, post, result};
+use mcp_testkit::{Client, Guard, Peer, backend, call, ok, post, result};
+
+use crate::guard;
 
 struct Asked {
     guard: Guard,
     client: Client,
     peer: Peer,
-    backend: crate::harness::Backend,
+    backend: mcp_testkit::Backend,
 }
 
 /// A request has arrived at the backend, which has not answered yet.

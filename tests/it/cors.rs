@@ -1,6 +1,8 @@
 //! Contract, section 2, 4a: web pages of allowed origins call from a browser (Fetch standard, CORS protocol).
 
-use crate::harness::{Guard, Message, backend, call, guard, ok, post, result};
+use mcp_testkit::{Guard, Message, backend, call, ok, post, result};
+
+use crate::guard;
 
 const PAGE: &str = "Origin: https://app.example.org\r\n";
 const CONFIG: &str = "[origin]\nallowed = [\"https://app.example.org\", \"vscode-webview://0abc\"]\n\
@@ -33,7 +35,7 @@ fn is_not_readable(answer: &Message) {
     assert_eq!(cors, None, "{}", answer.head);
 }
 
-async fn fresh(config: &str) -> (Guard, crate::harness::Backend) {
+async fn fresh(config: &str) -> (Guard, mcp_testkit::Backend) {
     let backend = backend().await;
     let guard = guard().token("t").upstream(&backend).config(config).start().await;
     (guard, backend)

@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use crate::harness::{backend, call, eventually, guard, ok, post, result};
+use mcp_testkit::{backend, call, eventually, ok, post, result};
+
+use crate::guard;
 
 const SHORT: &str =
     "[timeouts]\ntotal = \"1s\"\nbody = \"1s\"\nconnect = \"500ms\"\nwaiting = \"500ms\"\nhold = \"500ms\"";

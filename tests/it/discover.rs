@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::harness::{Mood, backend, guard, mcp, ok, post};
+use mcp_testkit::{Mood, backend, mcp, ok, post};
+
+use crate::guard;
 use crate::quotas::{client, tool_call};
 
 fn discover(token: &str, id: &str, version: &str) -> String {

@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-use crate::harness::{
-    Backend, Client, Guard, backend, backend_at, eventually, guard, measured, ok, post, result,
-};
+use mcp_testkit::{Backend, Client, Guard, backend, backend_at, eventually, measured, ok, post, result};
+
+use crate::guard;
 use crate::quotas::{client, tool_call};
 
 /// What the backend takes for a call: long beside what a busy machine adds by chance.

@@ -11,7 +11,9 @@ use rustix::net::sockopt::set_socket_linger;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-use crate::harness::{backend, backend_at, call, eventually, guard, is_probe, ok, post, result};
+use mcp_testkit::{backend, backend_at, call, eventually, is_probe, ok, post, result};
+
+use crate::guard;
 
 const SHORT: &str = "[timeouts]\ntotal = \"1s\"\nconnect = \"200ms\"\nhold = \"200ms\"\nwaiting = \"200ms\"";
 

@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 
-use crate::harness::{Client, Guard, backend, call, eventually, guard, ok, post, result};
+use mcp_testkit::{Client, Guard, backend, call, eventually, ok, post, result};
+
+use crate::guard;
 
 /// Connections of the drills; the process that runs the tests needs as many files.
 const CROWD: usize = 1000;

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use rustix::process::Signal;
 
-use crate::harness::{Guard, Load, STARTING, call, eventually, guard, mcp};
+use mcp_testkit::{Guard, Load, STARTING, call, eventually, mcp};
+
+use crate::guard;
 use crate::rollout::{LONG, QUICK};
 
 // Drills 26 and 27: "disk full / read-only state dir: keeps serving, last state kept, alarm metric". A directory in the
@@ -127,7 +129,7 @@ fn write_client(tokens: &Path, token: &str) {
 
 /// The status that a call with this token gets; without one if it is empty.
 async fn status(guard: &Guard, token: &str) -> u16 {
-    let mut request = crate::harness::post(token, "", &call(1, "tools/list"));
+    let mut request = mcp_testkit::post(token, "", &call(1, "tools/list"));
     if token.is_empty() {
         request = request.replace("Authorization: Bearer \r\n", "");
     }

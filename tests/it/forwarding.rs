@@ -1,6 +1,8 @@
 //! Contract, section 6: what the backend receives.
 
-use crate::harness::{Message, backend, backend_on_tcp, call, guard, notification, ok, post, result};
+use mcp_testkit::{Message, backend, backend_on_tcp, call, notification, ok, post, result};
+
+use crate::guard;
 
 /// Sends one request through a guard whose slot has these keys, and returns what the backend received.
 async fn forwarded(slot: &str, fields: &str, body: &str) -> Message {

@@ -1,6 +1,8 @@
 //! Contract, section 3: framing is judged before anything else, and nothing behind a refused request is acted upon.
 
-use crate::harness::{Backend, Guard, backend, call, guard, ok, post, result};
+use mcp_testkit::{Backend, Guard, backend, call, ok, post, result};
+
+use crate::guard;
 
 async fn fresh(tables: &str) -> (Guard, Backend) {
     let backend = backend().await;

@@ -1,6 +1,8 @@
 //! Contract, section 2: the decision order at the front door, and the exact answers.
 
-use crate::harness::{Backend, Guard, Message, backend, call, guard, ok, post, result};
+use mcp_testkit::{Backend, Guard, Message, backend, call, ok, post, result};
+
+use crate::guard;
 
 /// What a request is answered with before any backend is asked.
 struct Expect {

@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Guard, Mcp, call, eventually, guard, mcp};
+use mcp_testkit::{Guard, Mcp, call, eventually, mcp};
+
+use crate::guard;
 use crate::rollout::{LONG, QUICK};
 
 /// Two steps, gated; nothing else ends the rollout.

@@ -3,9 +3,11 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
-use crate::harness::{
-    Message, STARTING, backend, backend_at, backend_on_tcp, call, eventually, guard, ok, post, result, soon,
+use mcp_testkit::{
+    Message, STARTING, backend, backend_at, backend_on_tcp, call, eventually, ok, post, result, soon,
 };
+
+use crate::guard;
 
 fn id_of(request: &Message) -> u64 {
     request.json()["id"].as_u64().unwrap()

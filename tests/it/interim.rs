@@ -1,6 +1,8 @@
 //! Contract, section 6: "An interim response while the body goes out changes nothing: the rest is sent."
 
-use crate::harness::{Backend, Client, Guard, Peer, backend, backend_on_tcp, guard, ok, post, result};
+use mcp_testkit::{Backend, Client, Guard, Peer, backend, backend_on_tcp, ok, post, result};
+
+use crate::guard;
 
 /// A body that no socket takes at once.
 fn large_call() -> String {
@@ -50,7 +52,7 @@ async fn an_interim_response_in_pieces_does_not_end_the_sending() {
     peer.send(&answer["HTT".len()..]).await;
     assert_eq!(client.answer().await.text(), result(1));
     // What was read whole and answered whole leaves a connection that serves again.
-    client.send(post("t", "", &crate::harness::call(2, "ping"))).await;
+    client.send(post("t", "", &mcp_testkit::call(2, "ping"))).await;
     peer.request().await;
 }
 
@@ -66,7 +68,7 @@ async fn a_final_response_behind_interim_ones_ends_the_sending() {
     let answer = client.answer().await;
     assert_eq!((answer.status(), answer.text()), (413, early));
     // Half a request leaves a connection of no further use.
-    client.send(post("t", "", &crate::harness::call(2, "ping"))).await;
+    client.send(post("t", "", &mcp_testkit::call(2, "ping"))).await;
     backend.accept().await.request().await;
 }
 

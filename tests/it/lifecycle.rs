@@ -2,7 +2,9 @@
 
 use rustix::process::Signal;
 
-use crate::harness::{backend, call, eventually, guard, ok, post, result};
+use mcp_testkit::{backend, call, eventually, ok, post, result};
+
+use crate::guard;
 
 #[tokio::test]
 async fn readiness_follows_the_backend_and_health_does_not() {

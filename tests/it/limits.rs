@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use crate::harness::{backend, call, eventually, guard, ok, post, result, soon};
+use mcp_testkit::{backend, call, eventually, ok, post, result, soon};
+
+use crate::guard;
 
 const HEALTH: &str = "GET /health HTTP/1.1\r\nHost: h\r\n\r\n";
 

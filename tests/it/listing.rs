@@ -1,6 +1,8 @@
 //! What `tools/list` shows a client whose tools are bounded: its own tools, never more, and every other byte as it was.
 
-use crate::harness::{Guard, Message, backend, call, eventually, guard, ok, post};
+use mcp_testkit::{Guard, Message, backend, call, eventually, ok, post};
+
+use crate::guard;
 use crate::quotas::{client, tool_call};
 
 const LIST: &str = r#"{"jsonrpc": "2.0", "id": 1, "result": {"tools": [{"name": "swf_list", "inputSchema": {"type": "object"}},
@@ -29,7 +31,7 @@ const READ_ONLY: &str = "[tools]\nread_only = [\"swf_list*\"]";
 async fn a_bounded_client_sees_its_own_tools_and_others_see_the_backend_s_bytes() {
     let backend = backend().await.serve(|request| {
         let is_list = request.json()["method"] == "tools/list";
-        if is_list { ok(LIST) } else { ok(&crate::harness::result(7)) }
+        if is_list { ok(LIST) } else { ok(&mcp_testkit::result(7)) }
     });
     let guard = guard().tokens(&tokens()).config(READ_ONLY).upstream(&backend).start().await;
     for (token, expect) in

@@ -9,8 +9,6 @@
     reason = "a test fails by panicking and shows the guard's log"
 )]
 
-mod harness;
-
 mod answers;
 mod cors;
 mod deadlines;
@@ -53,3 +51,8 @@ mod streams;
 mod streams_apart;
 mod swelling;
 mod truth;
+
+/// Describes a guard of this build.
+fn guard() -> mcp_testkit::Builder {
+    mcp_testkit::guard(env!("CARGO_BIN_EXE_mcp-guard"))
+}

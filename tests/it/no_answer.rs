@@ -3,7 +3,9 @@
 
 use serde_json::Value;
 
-use crate::harness::{Guard, Message, backend, call, guard, notification, ok, post, result};
+use mcp_testkit::{Guard, Message, backend, call, notification, ok, post, result};
+
+use crate::guard;
 
 /// An HTTP answer with this status line, these fields and this body.
 fn http(status: &str, fields: &str, body: &str) -> String {

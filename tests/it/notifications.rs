@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::harness::{Backend, Client, Guard, Message, backend, eventually, guard, ok, post, result};
+use mcp_testkit::{Backend, Client, Guard, Message, backend, eventually, ok, post, result};
+
+use crate::guard;
 use crate::quotas::{client, tool_call};
 
 const CANCELLED: &str =

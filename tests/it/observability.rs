@@ -1,6 +1,8 @@
 //! Contract, section 12: metrics and the log.
 
-use crate::harness::{Client, backend, call, eventually, guard, ok, post, result};
+use mcp_testkit::{Client, backend, call, eventually, ok, post, result};
+
+use crate::guard;
 
 #[tokio::test]
 async fn a_call_is_counted_once_and_its_tool_only_by_a_name_the_slot_has_listed() {

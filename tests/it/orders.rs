@@ -2,7 +2,9 @@
 //!
 //! SPEC section 17: commands "talk to a running guard over its admin socket".
 
-use crate::harness::{Guard, backend, call, guard, mcp, ok, post, result};
+use mcp_testkit::{Guard, backend, call, mcp, ok, post, result};
+
+use crate::guard;
 use crate::quotas::client;
 use crate::rollout::{LONG, QUICK};
 
@@ -55,7 +57,7 @@ const ORDERS: &[(&str, i32, &str)] = &[
     ("token list", 0, "default"),
 ];
 
-async fn pair(folder: &std::path::Path) -> (crate::harness::Mcp, crate::harness::Mcp, Guard) {
+async fn pair(folder: &std::path::Path) -> (mcp_testkit::Mcp, mcp_testkit::Mcp, Guard) {
     let (blue, green) = (mcp(&folder.join("blue")), mcp(&folder.join("green")));
     let started = guard().token("t").upstream(blue.address()).rollout(green.address(), LONG).config(QUICK);
     let guard = started.start().await;

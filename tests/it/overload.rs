@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
 
-use crate::harness::{Guard, Mood, guard, mcp, measured, post};
+use mcp_testkit::{Guard, Mood, mcp, measured, post};
+
+use crate::guard;
 use crate::quotas::{client, tool_call};
 
 /// What the backend takes for a call: long beside what a busy machine adds by chance.

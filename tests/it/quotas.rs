@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use crate::harness::{
-    Backend, Client, Guard, Message, Peer, Serving, backend, eventually, guard, ok, post, result,
-};
+use mcp_testkit::{Backend, Client, Guard, Message, Peer, Serving, backend, eventually, ok, post, result};
+
+use crate::guard;
 
 /// SHA-256 of `bot`, `second` and so on, as `token hash` prints them.
 pub(crate) fn client(name: &str, keys: &str) -> String {

@@ -11,7 +11,9 @@ use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 use tokio::net::UnixListener;
 
-use crate::harness::{Message, STARTING, call, eventually, guard, mcp, read_message};
+use mcp_testkit::{Message, STARTING, call, eventually, mcp, read_message};
+
+use crate::guard;
 
 const TOKEN: &str = "upstream-S3cr3t/9876+43210<x>";
 const OTHER: &str = "candidate-T0ken-5566778899";

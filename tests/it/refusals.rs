@@ -1,6 +1,8 @@
 //! Contract, section 8: errors that clients survive.
 
-use crate::harness::{backend, call, guard, notification, ok, post};
+use mcp_testkit::{backend, call, notification, ok, post};
+
+use crate::guard;
 
 const GONE: &str = "[timeouts]\nhold = \"50ms\"\ntotal = \"5s\"";
 

@@ -3,7 +3,9 @@
 
 use std::sync::Arc;
 
-use crate::harness::{Load, Message, backend, call, eventually, guard, mcp, ok, post, result};
+use mcp_testkit::{Load, Message, backend, call, eventually, mcp, ok, post, result};
+
+use crate::guard;
 use crate::quotas::{client, tool_call};
 
 #[tokio::test]

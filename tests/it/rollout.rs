@@ -4,7 +4,9 @@ use std::path::Path;
 
 use serde_json::json;
 
-use crate::harness::{Guard, Mcp, Mood, call, eventually, guard, mcp, old_mcp};
+use mcp_testkit::{Guard, Mcp, Mood, call, eventually, mcp, old_mcp};
+
+use crate::guard;
 
 /// Quick probes, of which a busy machine may delay some, and calls that go by their request: a handful of clients would
 /// not spread.
@@ -246,7 +248,7 @@ async fn calls_are_held_for_a_switch_while_stable_is_away() {
     let mut clients = Vec::new();
     for id in 0..10 {
         let mut client = guard.connect().await;
-        client.send(crate::harness::post("t", "", &call(id, "tools/call"))).await;
+        client.send(mcp_testkit::post("t", "", &call(id, "tools/call"))).await;
         clients.push(client);
     }
     eventually("calls are held", || async { guard.metric(r#"mcp_guard_held{slot="blue"}"#).await == 10.0 })

@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::harness::{Guard, Load, Mcp, Mood, Tally, Told, eventually, guard, mcp, measured};
+use mcp_testkit::{Guard, Load, Mcp, Mood, Tally, Told, eventually, mcp, measured};
+
+use crate::guard;
 use crate::rollout::{LONG, QUICK};
 
 const CLIENTS: u64 = 8;
@@ -166,7 +168,7 @@ async fn a_read_is_answered_though_the_candidate_hangs() {
     stage.guard.does("rollout promote").await;
     stage.green.mood(Mood::Hangs);
     let started = std::time::Instant::now();
-    let answer = stage.guard.post(&crate::harness::call(1, "tools/list")).await;
+    let answer = stage.guard.post(&mcp_testkit::call(1, "tools/list")).await;
     assert!(answer.json().get("result").is_some(), "{}", answer.text());
     assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
     assert_eq!((stage.green.calls(), stage.blue.calls()), (1, 1));

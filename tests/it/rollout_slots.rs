@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
-use crate::harness::{Client, Guard, Mcp, call, eventually, guard, mcp, post};
+use mcp_testkit::{Client, Guard, Mcp, call, eventually, mcp, post};
+
+use crate::guard;
 use crate::rollout::{LONG, QUICK};
 
 struct Pair {
@@ -97,7 +99,7 @@ async fn who_takes_over_a_path_gets_every_call_though_the_one_before_lives_on() 
 async fn a_switch_waits_for_calls_under_way_and_says_how_many_there_still_are() {
     let pair = pair().await;
     let blue = pair.blue.as_ref().unwrap();
-    blue.mood(crate::harness::Mood::Slow(std::time::Duration::from_millis(1_500)));
+    blue.mood(mcp_testkit::Mood::Slow(std::time::Duration::from_millis(1_500)));
     let mut client = pair.guard.connect().await;
     client.send(post("t", "", &call(1, "tools/call"))).await;
     eventually("the call is on blue", || std::future::ready(blue.calls() == 1)).await;

@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use serde_json::Value;
 
-use crate::harness::{Guard, Mcp, PATIENCE, eventually, guard, mcp, measured};
+use mcp_testkit::{Guard, Mcp, PATIENCE, eventually, mcp, measured};
+
+use crate::guard;
 use crate::rollout::{LONG, QUICK};
 
 const KILLS: u64 = 25;
@@ -107,7 +109,7 @@ async fn a_state_of_a_newer_guard_is_left_alone_and_the_configured_slot_serves()
 
 async fn serves_from_blue(stage: &Stage, problem: &str) {
     let (blue, green) = (stage.blue.calls(), stage.green.calls());
-    let answer = stage.guard.post(&crate::harness::call(1, "tools/call")).await;
+    let answer = stage.guard.post(&mcp_testkit::call(1, "tools/call")).await;
     assert!(answer.json().get("result").is_some(), "{}", answer.text());
     assert_eq!((stage.blue.calls(), stage.green.calls()), (blue + 1, green));
     let status = stage.guard.rollout().await;

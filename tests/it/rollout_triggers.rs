@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::harness::{Guard, Load, Mcp, Mood, eventually, guard, mcp};
+use mcp_testkit::{Guard, Load, Mcp, Mood, eventually, mcp};
+
+use crate::guard;
 use crate::rollout::{LONG, QUICK};
 
 /// How long a candidate that almost misbehaves is watched for.

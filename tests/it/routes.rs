@@ -1,6 +1,8 @@
 //! Routes beside the endpoint: what belongs to one, who may use it, what its backend sees and what comes back.
 
-use crate::harness::{Backend, Guard, Message, Peer, backend, call, eventually, guard};
+use mcp_testkit::{Backend, Guard, Message, Peer, backend, call, eventually};
+
+use crate::guard;
 
 const KEY_HASH: &str = "2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b";
 const KEY: &str = "X-API-Key: secret\r\n";
@@ -328,7 +330,7 @@ async fn a_backend_that_is_away_is_503_and_the_endpoint_is_not_concerned() {
     let route = "[[route]]\nname = \"x\"\nprefix = \"/x\"\naddress = \"127.0.0.1:1\"\nauth = \"none\"";
     let tools = backend().await;
     let guard = guard().token("t").upstream(&tools).config(route).start().await;
-    let _tools = tools.serve(|_| crate::harness::ok(&crate::harness::result(1)));
+    let _tools = tools.serve(|_| mcp_testkit::ok(&mcp_testkit::result(1)));
     let told = guard.connect().await.ask(get("/x", "")).await;
     assert_eq!((told.status(), told.field("Retry-After")), (503, Some("2")));
     assert_eq!(guard.post(&call(1, "tools/list")).await.status(), 200);

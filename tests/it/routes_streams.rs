@@ -4,7 +4,9 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use crate::harness::{Backend, Client, Guard, Peer, backend, guard};
+use mcp_testkit::{Backend, Client, Guard, Peer, backend};
+
+use crate::guard;
 
 const EVENTS: &str =
     "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";

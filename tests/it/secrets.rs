@@ -9,7 +9,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::task::JoinSet;
 
-use crate::harness::{Guard, backend, guard, ok, post};
+use mcp_testkit::{Guard, backend, ok, post};
+
+use crate::guard;
 use crate::quotas::client;
 
 /// In every planted text, and nowhere else.
@@ -201,10 +203,10 @@ async fn what_the_guard_answers_itself_repeats_nothing_of_what_was_sent() {
 // "`token list` shows name, fingerprint, expiry, last used"
 #[tokio::test]
 async fn the_list_of_tokens_says_when_each_was_last_used() {
-    let backend = backend().await.serve(|_| ok(&crate::harness::result(1)));
+    let backend = backend().await.serve(|_| ok(&mcp_testkit::result(1)));
     let tokens = client("bot", "not_after = 2099-01-31") + &client("idle", "");
     let guard = guard().tokens(&tokens).admin().upstream(&backend).start().await;
-    guard.connect().await.ask(post("bot", "", &crate::harness::call(1, "ping"))).await;
+    guard.connect().await.ask(post("bot", "", &mcp_testkit::call(1, "ping"))).await;
     for again in 0..2 {
         let listed: serde_json::Value = serde_json::from_str(&guard.does("token list --json").await).unwrap();
         let last = |name: &str| {

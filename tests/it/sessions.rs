@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use crate::harness::{
-    Backend, Client, Guard, Message, Peer, backend, eventually, guard, mcp, ok, post, result,
-};
+use mcp_testkit::{Backend, Client, Guard, Message, Peer, backend, eventually, mcp, ok, post, result};
+
+use crate::guard;
 use crate::quotas::{client, tool_call};
 use crate::streams::{EVENTS, chunk};
 

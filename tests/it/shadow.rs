@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Guard, Mcp, Message, Mood, call, eventually, guard, mcp, post};
+use mcp_testkit::{Guard, Mcp, Message, Mood, call, eventually, mcp, post};
+
+use crate::guard;
 use crate::rollout::QUICK;
 
 /// A shadow stage that ends only by command.

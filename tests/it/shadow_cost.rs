@@ -4,7 +4,9 @@
 
 use std::time::{Duration, Instant};
 
-use crate::harness::{Guard, Mcp, Mood, call, eventually, guard, mcp, measured, post};
+use mcp_testkit::{Guard, Mcp, Mood, call, eventually, mcp, measured, post};
+
+use crate::guard;
 use crate::rollout::QUICK;
 
 const CALLS: usize = 600;

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::harness::{Client, Guard, PATIENCE, Peer, backend, call, guard, post};
+use mcp_testkit::{Client, Guard, PATIENCE, Peer, backend, call, post};
+
+use crate::guard;
 use crate::streams::{EVENTS, chunk, streaming};
 
 const NOTE: &str =

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use crate::harness::{Client, Guard, Peer, backend, call, guard, post};
+use mcp_testkit::{Client, Guard, Peer, backend, call, post};
+
+use crate::guard;
 
 pub(crate) const EVENTS: &str =
     "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";

@@ -3,7 +3,9 @@
 
 use std::time::{Duration, Instant};
 
-use crate::harness::{Backend, Client, Guard, Peer, backend, eventually, guard, ok, post, result};
+use mcp_testkit::{Backend, Client, Guard, Peer, backend, eventually, ok, post, result};
+
+use crate::guard;
 use crate::quotas::{client, tool_call};
 
 const EVENTS: &str =

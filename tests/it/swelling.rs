@@ -12,9 +12,9 @@ use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{UnixListener, UnixStream};
 
-use crate::harness::{
-    Guard, Load, Mcp, STARTING, Typed, eventually, guard, mcp, measured, read_message, soon,
-};
+use mcp_testkit::{Guard, Load, Mcp, STARTING, Typed, eventually, mcp, measured, read_message, soon};
+
+use crate::guard;
 
 /// Above what the process takes while it has nothing to do.
 const GROWTH_MAX_KIB: u64 = 64 << 10;

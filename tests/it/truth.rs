@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Guard, Mcp, Mood, call, eventually, guard, mcp, soon};
+use mcp_testkit::{Guard, Mcp, Mood, call, eventually, mcp, soon};
+
+use crate::guard;
 use crate::rollout::{LONG, QUICK};
 
 struct Pair {
@@ -60,7 +62,7 @@ async fn a_hung_stable_slot_is_stood_in_for_where_the_configuration_says_so() {
             assert!(said.contains("green serves in place of blue"), "{said}");
         } else {
             let mut waits = pair.guard.connect().await;
-            waits.send(crate::harness::post("t", "", &call(1, "tools/list"))).await;
+            waits.send(mcp_testkit::post("t", "", &call(1, "tools/list"))).await;
             assert!(
                 !waits.hears_within(Duration::from_millis(500)).await,
                 "an unvetted candidate takes no calls"

@@ -2,7 +2,9 @@
 
 use serde_json::json;
 
-use crate::harness::{Server, run, text};
+use mcp_testkit::ToolServer;
+
+use crate::program::{run, start, start_in, text};
 
 fn write(folder: &std::path::Path, name: &str, content: &str) -> String {
     let path = folder.join(name);
@@ -38,14 +40,14 @@ fn server_identity_comes_from_the_catalogue() {
     let table = "[server]\nname = \"bench\"\ntitle = \"A bench\"\nversion = \"7\"\ninstructions = \"Call greeting.\"\n";
     let file = write(home.path(), "c.toml", &format!("{table}{GREETING}"));
     let initialize = json!({ "protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": { "name": "t", "version": "0" } });
-    let result = Server::start(&["--catalog", &file]).ask("initialize", initialize.clone());
+    let result = start(&["--catalog", &file]).request("initialize", initialize.clone());
     let expected = json!({ "name": "bench", "title": "A bench", "version": "7" });
     assert_eq!(result["result"]["serverInfo"], expected);
     assert_eq!(result["result"]["instructions"], "Call greeting.");
 
     let instructions = write(home.path(), "i.txt", "From the command line.");
-    let server = Server::start(&["--catalog", &file, "--instructions", &instructions]);
-    assert_eq!(server.ask("initialize", initialize)["result"]["instructions"], "From the command line.");
+    let server = start(&["--catalog", &file, "--instructions", &instructions]);
+    assert_eq!(server.request("initialize", initialize)["result"]["instructions"], "From the command line.");
 }
 
 #[test]
@@ -363,17 +365,17 @@ needs = ["z"]
 fn a_reload_takes_the_new_files_and_keeps_the_old_ones_when_they_are_bad() {
     let home = tempfile::tempdir().expect("a directory");
     let file = write(home.path(), "c.toml", GREETING);
-    let server = Server::start_in(home, &["--catalog", &file], &[]);
-    let greeting = |server: &Server| server.call("greeting", json!({}))["content"][0]["text"].clone();
+    let server = start_in(home, &["--catalog", &file], &[]);
+    let greeting = |server: &ToolServer| server.call("greeting", json!({}))["content"][0]["text"].clone();
     assert_eq!(greeting(&server), "hello");
 
     write(server.home.path(), "c.toml", &GREETING.replace("hello", "good day"));
-    server.signal("-HUP");
+    server.signal(rustix::process::Signal::HUP);
     server.wait_for_log("\"event\":\"reloaded\"");
     assert_eq!(greeting(&server), "good day");
 
     write(server.home.path(), "c.toml", "[[tool]]\nname = 1");
-    server.signal("-HUP");
+    server.signal(rustix::process::Signal::HUP);
     let line = server.wait_for_log("\"event\":\"reload_refused\"");
     assert!(line.contains("c.toml:2"), "{line}");
     assert_eq!(greeting(&server), "good day");
@@ -381,13 +383,13 @@ fn a_reload_takes_the_new_files_and_keeps_the_old_ones_when_they_are_bad() {
     // An editor that empties the file before it writes; and one that is cut off in the middle.
     for cut in ["", "[[tool]]\nname = \"greeting\"\ndescrip"] {
         write(server.home.path(), "c.toml", cut);
-        server.signal("-HUP");
+        server.signal(rustix::process::Signal::HUP);
         server.wait_for_log("\"event\":\"reload_refused\"");
         assert_eq!(greeting(&server), "good day");
     }
 
     write(server.home.path(), "c.toml", &GREETING.replace("greeting", "farewell"));
-    server.signal("-HUP");
+    server.signal(rustix::process::Signal::HUP);
     let line = server.wait_for_log("\"event\":\"reloaded\"");
     assert!(line.contains("1 tools; gone: greeting; new: farewell"), "{line}");
 }
@@ -397,9 +399,9 @@ fn instructions_come_from_one_file_byte_for_byte() {
     let home = tempfile::tempdir().expect("a directory");
     let exact = "Line one \u{2192}\r\n\ttabbed\u{a0}\n\nno newline at the end";
     let file = write(home.path(), "i.txt", exact);
-    let server = Server::start_in(home, &["--instructions", &file], &[]);
+    let server = start_in(home, &["--instructions", &file], &[]);
     let asked = json!({ "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": { "name": "t", "version": "0" } });
-    assert_eq!(server.ask("initialize", asked)["result"]["instructions"], exact);
+    assert_eq!(server.request("initialize", asked)["result"]["instructions"], exact);
     assert_eq!(server.call("get_server_instructions", json!({}))["content"][0]["text"], exact);
 }
 
@@ -420,7 +422,7 @@ params.limit = { type = "integer", default = 20, minimum = 1 }
 text = { body = "taken" }
 "#,
     );
-    let server = Server::start_in(home, &["--catalog", &file], &[]);
+    let server = start_in(home, &["--catalog", &file], &[]);
     let told = |arguments| {
         let result = server.call("picky", arguments);
         (result["isError"] == json!(true), result["content"][0]["text"].as_str().expect("text").to_owned())

@@ -7,7 +7,9 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use serde_json::{Map, Value, json};
 
-use crate::harness::{Server, run, text};
+use mcp_testkit::ToolServer;
+
+use crate::program::{run, start, start_in, text};
 use crate::surface::block;
 
 const CATALOGUE: &str = r#"
@@ -93,7 +95,7 @@ let.from = { time = { param = "since" } }
 let.needle = { contains = "find" }
 "#;
 
-fn server() -> Server {
+fn server() -> ToolServer {
     let home = tempfile::tempdir().expect("a directory");
     let file = home.path().join("limits.toml");
     std::fs::write(&file, CATALOGUE).expect("writes");
@@ -104,7 +106,7 @@ fn server() -> Server {
     let lines: Vec<&str> = told.lines().collect();
     assert!(lines[0].starts_with("tool.secret_write: sql.query: this statement writes"), "{told}");
     assert_eq!(lines[1..], ["1 problem"]);
-    Server::start_in(home, &["--catalog", &file], &[])
+    start_in(home, &["--catalog", &file], &[])
 }
 
 #[track_caller]
@@ -180,7 +182,7 @@ fn arguments_are_values_and_never_sql() {
 // A filter that cannot be bound must not become no filter.
 #[test]
 fn a_number_that_no_database_holds_is_refused() {
-    let server = Server::start(&[]);
+    let server = start(&[]);
     for number in [json!(1e20), json!(u64::MAX), json!(-1e300)] {
         let told = failure(&server.call("panda_list_jobs", json!({ "taskid": number })));
         assert!(told.contains("taskid") && told.contains("does not fit in 64 bits"), "{told}");
@@ -222,7 +224,7 @@ fn a_reload_under_calls_loses_none() {
             })
             .collect();
         for _ in 0..20 {
-            server.signal("-HUP");
+            server.signal(rustix::process::Signal::HUP);
             server.wait_for_log("\"event\":\"reloaded\"");
         }
         stop.store(true, Ordering::Relaxed);
@@ -262,8 +264,8 @@ fn any_json() -> impl Strategy<Value = Value> {
 
 #[test]
 fn no_argument_of_any_kind_ends_the_server_or_goes_unanswered() {
-    let server = Server::start(&[]);
-    let listed = server.ask("tools/list", json!({}))["result"]["tools"].clone();
+    let server = start(&[]);
+    let listed = server.request("tools/list", json!({}))["result"]["tools"].clone();
     for tool in listed.as_array().expect("tools") {
         let name = tool["name"].as_str().expect("a name");
         let params: Vec<String> =

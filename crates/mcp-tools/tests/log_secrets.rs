@@ -2,8 +2,8 @@
 
 use serde_json::json;
 
-use crate::harness::{Server, text};
 use crate::pg::Postgres;
+use crate::program::{start, text};
 
 /// What each argument holds; no log line may.
 const SECRET: &str = "Zq7secretQx";
@@ -134,7 +134,7 @@ fn check(cases: &[Case], database: &str) {
     let home = tempfile::tempdir().expect("a directory");
     let file = home.path().join("failing.toml");
     std::fs::write(&file, catalogue(cases)).expect("writes");
-    let server = Server::start(&["--catalog", &file.display().to_string(), "--database", database]);
+    let server = start(&["--catalog", &file.display().to_string(), "--database", database]);
     for (place, case) in cases.iter().enumerate() {
         let answer = server.call(&format!("t{place}"), json!({ "a": case.argument }));
         assert_eq!(answer["isError"], json!(true), "{}: {answer}", case.sql);

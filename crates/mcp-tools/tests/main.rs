@@ -5,12 +5,12 @@
 #![allow(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod catalogue;
-mod harness;
 mod limits;
 mod log_secrets;
 mod pg;
 mod postgresql;
 mod process;
+mod program;
 mod protocol;
 mod recorded;
 mod services;

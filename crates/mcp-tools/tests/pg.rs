@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use crate::harness::text;
+use crate::program::text;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 

@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Server, run, text};
+use mcp_testkit::ToolServer;
+
 use crate::pg::Postgres;
+use crate::program::{run, start, text};
 use crate::surface::{block, read_calls};
 
 /// Answers without what depends on the moment of asking; 50 and 50.0 are the same number.
@@ -41,8 +43,8 @@ fn answers_the_same_as_sqlite() {
     postgres.load(NO_DEFAULTS);
     let home = tempfile::tempdir().expect("a directory");
     let file = sqlite_file(home.path(), &at);
-    let on_sqlite = Server::start(&["--database", &format!("sqlite:{file}")]);
-    let on_postgres = Server::start(&["--database", &postgres.url()]);
+    let on_sqlite = start(&["--database", &format!("sqlite:{file}")]);
+    let on_postgres = start(&["--database", &postgres.url()]);
 
     for (name, arguments) in read_calls() {
         let [sqlite, postgres] =
@@ -202,7 +204,7 @@ fn keeps_time_and_never_writes_where_it_only_reads() {
     let home = tempfile::tempdir().expect("a directory");
     let file = home.path().join("limits.toml");
     std::fs::write(&file, LIMITS).expect("writes");
-    let server = Server::start(&["--catalog", &file.display().to_string(), "--database", &postgres.url()]);
+    let server = start(&["--catalog", &file.display().to_string(), "--database", &postgres.url()]);
 
     let slept = server.call("sleeps", json!({}));
     assert_eq!(slept["isError"], json!(true));
@@ -225,8 +227,8 @@ fn keeps_time_and_never_writes_where_it_only_reads() {
 fn says_so_when_the_database_is_down_and_works_again_when_it_is_back() {
     let mut postgres = Postgres::start();
     postgres.load(&text(&run(&["schema", "--dialect", "postgres", "--demo"]).stdout));
-    let server = Server::start(&["--database", &postgres.url()]);
-    let runs = |server: &Server| server.call("swf_list_runs", json!({}));
+    let server = start(&["--database", &postgres.url()]);
+    let runs = |server: &ToolServer| server.call("swf_list_runs", json!({}));
     assert_eq!(block(&runs(&server))["total_count"], json!(3));
 
     postgres.stop();
@@ -238,7 +240,7 @@ fn says_so_when_the_database_is_down_and_works_again_when_it_is_back() {
         assert_eq!(told, "the database cannot be reached at the moment; try again later");
         assert!(asked.elapsed() < std::time::Duration::from_secs(3), "quickly: {:?}", asked.elapsed());
     }
-    assert_eq!(server.ask("ping", json!({}))["result"], json!({}));
+    assert_eq!(server.request("ping", json!({}))["result"], json!({}));
 
     postgres.start_again();
     assert_eq!(block(&runs(&server))["total_count"], json!(3));

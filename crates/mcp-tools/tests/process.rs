@@ -9,14 +9,14 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Server, run, text};
+use crate::program::{run, start, start_in, text};
 
 #[test]
 fn the_socket_is_for_owner_and_group_and_goes_with_the_process() {
-    let mut server = Server::start(&[]);
+    let mut server = start(&[]);
     let mode = std::fs::metadata(&server.socket).expect("a socket").permissions().mode() & 0o777;
     assert_eq!(mode, 0o660);
-    server.signal("-TERM");
+    server.signal(rustix::process::Signal::TERM);
     assert_eq!(server.wait(), Some(0));
     assert!(!server.socket.exists());
 }
@@ -25,16 +25,16 @@ fn the_socket_is_for_owner_and_group_and_goes_with_the_process() {
 fn replaces_a_dead_socket_and_leaves_a_living_one_alone() {
     let home = tempfile::tempdir().expect("a directory");
     drop(UnixListener::bind(home.path().join("t.sock")).expect("binds"));
-    let server = Server::start_in(home, &[], &[]);
+    let server = start_in(home, &[], &[]);
     let second = run(&["serve", "--socket", &server.socket.display().to_string()]);
     assert_eq!(second.status.code(), Some(2));
     assert!(text(&second.stderr).contains("another process is serving"), "{}", text(&second.stderr));
-    assert_eq!(server.ask("ping", json!({}))["result"], json!({}));
+    assert_eq!(server.request("ping", json!({}))["result"], json!({}));
 }
 
 #[test]
 fn logs_one_line_for_each_call_and_never_its_arguments() {
-    let server = Server::start(&[]);
+    let server = start(&[]);
     server.call("get_server_instructions", json!({ "ignored": "s3cret" }));
     let line = server.wait_for_log("\"event\":\"call\"");
     let entry: Value = serde_json::from_str(&line).expect("JSON");
@@ -61,8 +61,8 @@ fn starting_and_listing_touch_nothing_outside() {
         ("PANDA", database.as_str()),
     ];
     let main = format!("sqlite:{}", file.display());
-    let server = Server::start_in(home, &["--database", &main, "--database", "panda=env:PANDA"], &env);
-    server.ask("tools/list", json!({}));
+    let server = start_in(home, &["--database", &main, "--database", "panda=env:PANDA"], &env);
+    server.request("tools/list", json!({}));
     server.call("get_server_instructions", json!({}));
     let connected = listener.accept().map(|_| ()).map_err(|error| error.kind());
     assert_eq!(connected, Err(ErrorKind::WouldBlock));
@@ -93,10 +93,10 @@ fn tells_the_service_manager_when_it_is_ready_alive_and_stopping() {
         }
     };
     let path = path.display().to_string();
-    let mut server = Server::start_in(home, &[], &[("NOTIFY_SOCKET", &path), ("WATCHDOG_USEC", "100000")]);
+    let mut server = start_in(home, &[], &[("NOTIFY_SOCKET", &path), ("WATCHDOG_USEC", "100000")]);
     heard("READY=1");
     heard("WATCHDOG=1");
-    server.signal("-TERM");
+    server.signal(rustix::process::Signal::TERM);
     heard("STOPPING=1");
     assert_eq!(server.wait(), Some(0));
 }

@@ -2,7 +2,9 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Reply, Server};
+use mcp_testkit::{Message, ToolServer};
+
+use crate::program::start;
 
 const MODERN: &str = "2026-07-28";
 
@@ -10,7 +12,7 @@ fn instructions() -> &'static str {
     include_str!("../../../conf/tools/instructions.txt")
 }
 
-fn modern(server: &Server, headers: &[(&str, &str)], method: &str, mut params: Value) -> Reply {
+fn modern(server: &ToolServer, headers: &[(&str, &str)], method: &str, mut params: Value) -> Message {
     params["_meta"] = json!({
         "io.modelcontextprotocol/protocolVersion": MODERN,
         "io.modelcontextprotocol/clientInfo": { "name": "t", "version": "0" },
@@ -29,9 +31,9 @@ fn modern(server: &Server, headers: &[(&str, &str)], method: &str, mut params: V
 
 #[test]
 fn an_older_client_initializes_and_gets_the_instructions_byte_for_byte() {
-    let server = Server::start(&[]);
+    let server = start(&[]);
     let asked = json!({ "protocolVersion": "2025-03-26", "capabilities": {}, "clientInfo": { "name": "t", "version": "0" } });
-    let result = &server.ask("initialize", asked)["result"];
+    let result = &server.request("initialize", asked)["result"];
     assert_eq!(result["protocolVersion"], "2025-03-26");
     assert_eq!(result["serverInfo"]["name"], "swf-testbed");
     assert_eq!(result["instructions"], instructions());
@@ -42,9 +44,9 @@ fn an_older_client_initializes_and_gets_the_instructions_byte_for_byte() {
 
 #[test]
 fn a_modern_client_discovers_and_calls() {
-    let server = Server::start(&[]);
+    let server = start(&[]);
     let discovered = modern(&server, &[], "server/discover", json!({}));
-    assert_eq!(discovered.status, 200, "{discovered:?}");
+    assert_eq!(discovered.status(), 200, "{discovered:?}");
     let result = &discovered.json()["result"];
     assert_eq!(result["instructions"], instructions());
     assert_eq!(result["_meta"]["io.modelcontextprotocol/serverInfo"]["name"], "swf-testbed");
@@ -57,15 +59,15 @@ fn a_modern_client_discovers_and_calls() {
 
 #[test]
 fn a_modern_client_whose_headers_contradict_the_body_is_refused() {
-    let server = Server::start(&[]);
+    let server = start(&[]);
     let params = json!({ "name": "get_server_instructions", "arguments": {} });
     let refused = modern(&server, &[("Mcp-Name", "other")], "tools/call", params);
-    assert_eq!((refused.status, refused.json()["error"]["code"].clone()), (400, json!(-32020)));
+    assert_eq!((refused.status(), refused.json()["error"]["code"].clone()), (400, json!(-32020)));
 }
 
 #[test]
 fn advertises_what_fastmcp_does_and_lists_what_it_advertises() {
-    let server = Server::start(&[]);
+    let server = start(&[]);
     let asked = json!({ "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": { "name": "t", "version": "0" } });
     let expected = json!({
         "experimental": {},
@@ -73,17 +75,17 @@ fn advertises_what_fastmcp_does_and_lists_what_it_advertises() {
         "resources": { "subscribe": false, "listChanged": false },
         "tools": { "listChanged": false },
     });
-    assert_eq!(server.ask("initialize", asked)["result"]["capabilities"], expected);
-    assert_eq!(server.ask("prompts/list", json!({}))["result"], json!({ "prompts": [] }));
-    assert_eq!(server.ask("resources/list", json!({}))["result"], json!({ "resources": [] }));
-    assert_eq!(server.ask("prompts/get", json!({ "name": "x" }))["error"]["code"], -32602);
-    assert_eq!(server.ask("completion/complete", json!({}))["error"]["code"], -32601);
+    assert_eq!(server.request("initialize", asked)["result"]["capabilities"], expected);
+    assert_eq!(server.request("prompts/list", json!({}))["result"], json!({ "prompts": [] }));
+    assert_eq!(server.request("resources/list", json!({}))["result"], json!({ "resources": [] }));
+    assert_eq!(server.request("prompts/get", json!({ "name": "x" }))["error"]["code"], -32602);
+    assert_eq!(server.request("completion/complete", json!({}))["error"]["code"], -32601);
 }
 
 #[test]
 fn the_tool_that_lists_tools_agrees_with_tools_list() {
-    let server = Server::start(&[]);
-    let listed = server.ask("tools/list", json!({}))["result"]["tools"].clone();
+    let server = start(&[]);
+    let listed = server.request("tools/list", json!({}))["result"]["tools"].clone();
     let expected: Vec<Value> = listed
         .as_array()
         .expect("tools")
@@ -112,36 +114,39 @@ fn the_tool_that_lists_tools_agrees_with_tools_list() {
 #[test]
 fn tools_list_is_the_same_bytes_every_time() {
     let list = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/list" });
-    let first = Server::start(&[]).post(&list).body;
-    let again = Server::start(&[]);
+    let first = start(&[]).post(&list).body;
+    let again = start(&[]);
     assert_eq!(again.post(&list).body, first);
     assert_eq!(again.post(&list).body, first);
 }
 
 #[test]
 fn whoever_takes_json_is_served() {
-    let server = Server::start(&[]);
+    let server = start(&[]);
     let body = br#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#;
     for accept in ["application/json", "*/*", "application/json, text/event-stream", "application/*;q=0.9"] {
         let reply = server.http("POST", &[("Content-Type", "application/json"), ("Accept", accept)], body);
-        assert_eq!((reply.status, reply.json()["result"].clone()), (200, json!({})), "{accept}");
+        assert_eq!((reply.status(), reply.json()["result"].clone()), (200, json!({})), "{accept}");
     }
     let reply = server.http("POST", &[("Content-Type", "application/json"), ("Accept", "text/html")], body);
-    assert_eq!(reply.status, 406);
+    assert_eq!(reply.status(), 406);
 }
 
 #[track_caller]
-fn check(server: &Server, body: &str, status: u16, code: i32, id: Value) {
+fn check(server: &ToolServer, body: &str, status: u16, code: i32, id: Value) {
     let reply = server.http("POST", &[("Content-Type", "application/json")], body.as_bytes());
-    assert_eq!(reply.status, status, "{body}: {reply:?}");
-    assert!(reply.head.contains("content-type: application/json"), "{body}: {reply:?}");
+    assert_eq!(reply.status(), status, "{body}: {reply:?}");
+    assert!(
+        reply.field("content-type").is_some_and(|kind| kind.starts_with("application/json")),
+        "{body}: {reply:?}"
+    );
     let message = reply.json();
     assert_eq!((&message["error"]["code"], &message["id"]), (&json!(code), &id), "{body}");
 }
 
 #[test]
 fn refuses_what_is_not_a_message_in_the_form_of_json_rpc() {
-    let server = Server::start(&[]);
+    let server = start(&[]);
     check(&server, "{bad", 400, -32700, Value::Null);
     check(&server, "", 400, -32700, Value::Null);
     check(&server, "\u{0}", 400, -32700, Value::Null);
@@ -160,28 +165,28 @@ fn refuses_what_is_not_a_message_in_the_form_of_json_rpc() {
 
 #[test]
 fn refuses_other_methods_and_bodies_that_are_too_large() {
-    let server = Server::start(&[]);
+    let server = start(&[]);
     for method in ["GET", "DELETE", "PUT", "OPTIONS"] {
         let reply = server.http(method, &[], b"");
-        assert_eq!(reply.status, 405, "{method}");
-        assert!(reply.head.contains("allow: post"), "{method}");
+        assert_eq!(reply.status(), 405, "{method}");
+        assert!(reply.field("allow") == Some("POST"), "{method}: {reply:?}");
     }
     let large = vec![b' '; 4 * 1024 * 1024 + 1];
     let reply = server.http("POST", &[("Content-Type", "application/json")], &large);
-    assert_eq!((reply.status, reply.json()["error"]["code"].clone()), (413, json!(-32600)));
+    assert_eq!((reply.status(), reply.json()["error"]["code"].clone()), (413, json!(-32600)));
 }
 
 #[test]
 fn a_notification_is_taken_without_an_answer() {
-    let server = Server::start(&[]);
+    let server = start(&[]);
     let reply = server.post(&json!({ "jsonrpc": "2.0", "method": "notifications/initialized" }));
-    assert_eq!((reply.status, reply.body.as_str()), (202, ""));
+    assert_eq!((reply.status(), reply.text()), (202, ""));
 }
 
 // The servers of the SDKs take a notification of 2026-07-28 without Mcp-Method; what it does send must agree.
 #[test]
 fn a_notification_of_the_newer_era_needs_no_standard_headers() {
-    let server = Server::start(&[]);
+    let server = start(&[]);
     let sent = |method: &str, headers: &[(&str, &str)]| {
         let mut all = vec![("Content-Type", "application/json"), ("MCP-Protocol-Version", MODERN)];
         all.extend_from_slice(headers);
@@ -195,9 +200,9 @@ fn a_notification_of_the_newer_era_needs_no_standard_headers() {
         "notifications/of/tomorrow",
     ] {
         let bare = sent(method, &[]);
-        assert_eq!((bare.status, bare.body.as_str()), (202, ""), "{method}");
-        assert_eq!(sent(method, &[("Mcp-Method", method)]).status, 202, "{method}");
+        assert_eq!((bare.status(), bare.text()), (202, ""), "{method}");
+        assert_eq!(sent(method, &[("Mcp-Method", method)]).status(), 202, "{method}");
         let other = sent(method, &[("Mcp-Method", "tools/list")]);
-        assert_eq!((other.status, other.json()["error"]["code"].clone()), (400, json!(-32020)), "{method}");
+        assert_eq!((other.status(), other.json()["error"]["code"].clone()), (400, json!(-32020)), "{method}");
     }
 }

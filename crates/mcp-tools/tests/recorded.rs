@@ -7,7 +7,9 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use crate::harness::{Reply, Server, exchange};
+use mcp_testkit::{Message, exchange};
+
+use crate::program::start;
 
 const EXCHANGES: &str = include_str!("data/recorded/exchanges.jsonl");
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/recorded");
@@ -42,24 +44,26 @@ impl Exchange {
     }
 
     /// How `reply` differs from what was recorded.
-    fn difference(&self, reply: &Reply) -> Option<String> {
+    fn difference(&self, reply: &Message) -> Option<String> {
         let headers: BTreeMap<String, String> = reply
-            .head
-            .lines()
-            .skip(1)
-            .filter_map(|line| line.split_once(": "))
-            .filter(|(name, _)| !OF_THE_MOMENT.contains(name))
-            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .fields
+            .iter()
+            .map(|(name, value)| (name.to_lowercase(), value.to_lowercase()))
+            .filter(|(name, _)| !OF_THE_MOMENT.contains(&name.as_str()))
             .collect();
         let recorded: BTreeMap<String, String> =
             self.answer_headers.iter().map(|(name, value)| (name.clone(), value.to_lowercase())).collect();
         let answer = self.answer.replace("@VERSION@", env!("CARGO_PKG_VERSION"));
-        if (reply.status, &headers, &reply.body) == (self.status, &recorded, &answer) {
+        if (reply.status(), &headers, reply.text()) == (self.status, &recorded, answer.as_str()) {
             return None;
         }
         Some(format!(
             "{}: {}\n  was: {} {recorded:?} {answer}\n  is:  {} {headers:?} {}",
-            self.name, self.body, self.status, reply.status, reply.body
+            self.name,
+            self.body,
+            self.status,
+            reply.status(),
+            reply.text()
         ))
     }
 }
@@ -68,7 +72,7 @@ impl Exchange {
 fn answers_every_recorded_request_as_it_did() {
     let catalogue = format!("{FOLDER}/catalogue.toml");
     let instructions = format!("{FOLDER}/instructions.txt");
-    let server = Server::start(&["--catalog", &catalogue, "--instructions", &instructions]);
+    let server = start(&["--catalog", &catalogue, "--instructions", &instructions]);
     let exchanges: Vec<Exchange> =
         EXCHANGES.lines().map(|line| serde_json::from_str(line).expect("an exchange")).collect();
     assert!(exchanges.len() > 380, "{} exchanges", exchanges.len());

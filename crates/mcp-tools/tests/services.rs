@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::harness::Server;
+use mcp_testkit::ToolServer;
+
+use crate::program::{start, start_in};
 use crate::surface::block;
 
 /// A service that answers every request with the same bytes and keeps what it was asked.
@@ -79,9 +81,9 @@ fn without_window(line: &str, hours: i64) -> String {
     format!("{path}?{kept}")
 }
 
-fn with(variable: &str, url: &str) -> Server {
+fn with(variable: &str, url: &str) -> ToolServer {
     let home = tempfile::tempdir().expect("a directory");
-    Server::start_in(home, &[], &[(variable, url), ("MCP_TOOLS_ACTIVEMQ_AUTHORIZATION", "Basic c2VjcmV0")])
+    start_in(home, &[], &[(variable, url), ("MCP_TOOLS_ACTIVEMQ_AUTHORIZATION", "Basic c2VjcmV0")])
 }
 
 const ACTIVEMQ: &str = "MCP_TOOLS_ACTIVEMQ_URL";
@@ -160,7 +162,7 @@ fn no_argument_leads_out_of_its_place_in_the_path_or_the_query() {
     let file = home.path().join("paths.toml");
     std::fs::write(&file, PATHS).expect("writes");
     let file = file.display().to_string();
-    let server = Server::start_in(home, &["--catalog", &file], &[(ACTIVEMQ, &service.url)]);
+    let server = start_in(home, &["--catalog", &file], &[(ACTIVEMQ, &service.url)]);
     for (username, place) in [
         ("tom", "tom"),
         ("../admin", "..%2Fadmin"),
@@ -266,7 +268,7 @@ fn every_argument_in_a_path_of_the_shipped_catalogue_has_a_pattern() {
 
 #[test]
 fn a_service_that_is_not_configured_is_named_in_band() {
-    let server = Server::start(&[]);
+    let server = start(&[]);
     let result = server.call("swf_stop_workflow", json!({ "execution_id": "e" }));
     assert_eq!(result["isError"], json!(false));
     let told = block(&result);

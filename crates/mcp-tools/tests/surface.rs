@@ -3,7 +3,9 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::harness::Server;
+use mcp_testkit::ToolServer;
+
+use crate::program::start;
 
 /// What the server at cutover had: name, parameters, types, required, defaults.
 const FACTS: &str = include_str!("data/tools-54.json");
@@ -78,8 +80,8 @@ pub(crate) fn read_calls() -> Vec<(&'static str, Value)> {
     ]
 }
 
-fn listed(server: &Server) -> Vec<Value> {
-    let answer = server.ask("tools/list", json!({}));
+fn listed(server: &ToolServer) -> Vec<Value> {
+    let answer = server.request("tools/list", json!({}));
     answer["result"]["tools"].as_array().expect("tools").clone()
 }
 
@@ -118,7 +120,7 @@ fn expected_property(param: &Value) -> Map<String, Value> {
 
 #[test]
 fn has_exactly_the_tools_and_schemas_that_clients_know() {
-    let server = Server::start(&[]);
+    let server = start(&[]);
     let ours = listed(&server);
     let facts: Vec<Value> = serde_json::from_str(FACTS).expect("JSON");
     let names = |tools: &[Value]| {
@@ -164,7 +166,7 @@ fn has_exactly_the_tools_and_schemas_that_clients_know() {
 
 #[test]
 fn gives_each_bot_as_many_tools_as_it_expects() {
-    let server = Server::start(&[]);
+    let server = start(&[]);
     let tools = listed(&server);
     let count = |prefixes: &[&str]| {
         let named = |tool: &&Value| {
@@ -178,7 +180,7 @@ fn gives_each_bot_as_many_tools_as_it_expects() {
 
 #[test]
 fn says_of_exactly_twelve_tools_that_they_write() {
-    let server = Server::start(&[]);
+    let server = start(&[]);
     let mut writes: Vec<String> = Vec::new();
     for tool in listed(&server) {
         if tool["annotations"]["readOnlyHint"] != json!(true) {
@@ -215,7 +217,7 @@ pub(crate) fn block(result: &Value) -> Value {
 
 #[test]
 fn every_read_tool_answers_something_real() {
-    let server = Server::start(&[]);
+    let server = start(&[]);
     let calls = read_calls();
     for (name, arguments) in &calls {
         let result = server.call(name, arguments.clone());

@@ -9,8 +9,8 @@ use std::process::{Child, Command, Stdio};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::harness::{Server, text};
 use crate::pg::Postgres;
+use crate::program::{start_in, text};
 
 const CATALOGUE: &str = r#"
 [[tool]]
@@ -72,7 +72,7 @@ fn call(tool: &str, folder: &Path, trusted: &str, arguments: &[&str], monitor: &
     let trusted = folder.join(trusted).display().to_string();
     let catalogue = catalogue.display().to_string();
     let all = [&["--catalog", &catalogue], arguments].concat();
-    let server = Server::start_in(home, &all, &[("SSL_CERT_FILE", &trusted), ("MONITOR_URL", monitor)]);
+    let server = start_in(home, &all, &[("SSL_CERT_FILE", &trusted), ("MONITOR_URL", monitor)]);
     server.call(tool, json!({}))
 }
 

@@ -1,1 +1,48 @@
-//! Starts guards, tool servers and scripted backends for the Rust tests of the workspace.
+//! Starts guards, tool servers and scripted backends for the Rust tests of the workspace, and speaks raw HTTP to them:
+//!
+//! ```ignore
+//! let backend = backend().await;
+//! let guard = guard(env!("CARGO_BIN_EXE_mcp-guard")).token("t").upstream(&backend).start().await;
+//! ```
+//!
+//! Everything is on Unix sockets in a temporary directory or on ports the system picks; every wait has a deadline. The path
+//! of a program is passed in, because only the tests of its own package know it.
+
+#![expect(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod backend;
+mod client;
+mod command;
+mod guard;
+mod load;
+mod mcp;
+mod message;
+mod program;
+mod running;
+mod tools;
+mod wait;
+
+pub use backend::{Backend, Peer, Serving, backend, backend_at, backend_on_tcp, is_probe};
+pub use client::{Client, call, notification, post};
+pub use command::Typed;
+pub use guard::{Builder, guard};
+pub use load::{Load, Told};
+pub use mcp::{Mcp, Mood, Tally, mcp, old_mcp};
+pub use message::{Message, NoMessage, read_message};
+pub use program::{GuardProcess, Program, STARTING, guard_command};
+pub use running::Guard;
+pub use tools::{ToolServer, exchange};
+pub use wait::{PATIENCE, eventually, eventually_blocking, measured, soon};
+
+/// The JSON-RPC response of a scripted backend, where its content does not matter.
+pub fn result(id: u64) -> String {
+    format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{"content":[]}}}}"#)
+}
+
+/// A complete HTTP response with a JSON body.
+pub fn ok(body: &str) -> String {
+    format!(
+        "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    )
+}

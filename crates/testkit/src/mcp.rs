@@ -11,12 +11,13 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::UnixListener;
 use tokio::task::{JoinHandle, JoinSet};
 
-use super::message::{self, Message};
-use super::{STARTING, ok};
+use crate::message::{self, Message};
+use crate::ok;
+use crate::program::STARTING;
 
 /// How a backend answers calls. `initialize`, discover and, unless said otherwise, the probes are answered well.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Mood {
+pub enum Mood {
     Good,
     /// Of a hundred calls, this many are answered with JSON-RPC -32603.
     Internal(u64),
@@ -41,7 +42,7 @@ pub(crate) enum Mood {
 }
 
 /// A serving backend.
-pub(crate) struct Mcp {
+pub struct Mcp {
     address: String,
     shared: Arc<Shared>,
     task: JoinHandle<()>,
@@ -63,12 +64,12 @@ struct Shared {
 }
 
 /// A backend on `path` that speaks both eras.
-pub(crate) fn mcp(path: &Path) -> Mcp {
+pub fn mcp(path: &Path) -> Mcp {
     Mcp::start(path, true)
 }
 
 /// A backend on `path` that only knows `initialize`.
-pub(crate) fn old_mcp(path: &Path) -> Mcp {
+pub fn old_mcp(path: &Path) -> Mcp {
     Mcp::start(path, false)
 }
 
@@ -99,52 +100,52 @@ impl Mcp {
         Mcp { address: format!("unix:{}", path.display()), shared, task }
     }
 
-    pub(crate) fn address(&self) -> &str {
+    pub fn address(&self) -> &str {
         &self.address
     }
 
     /// From now on.
-    pub(crate) fn mood(&self, mood: Mood) {
+    pub fn mood(&self, mood: Mood) {
         *self.shared.lock(&self.shared.mood) = mood;
     }
 
     /// How many tools it lists from now on.
-    pub(crate) fn lists(&self, tools: usize) {
+    pub fn lists(&self, tools: usize) {
         self.shared.tools.store(tools, Ordering::SeqCst);
     }
 
     /// Whether the tool `check` answers `isError` from now on.
-    pub(crate) fn check_fails(&self, fails: bool) {
+    pub fn check_fails(&self, fails: bool) {
         self.shared.fails_tool.store(fails, Ordering::SeqCst);
     }
 
     /// What a method, or `tools/call NAME`, is answered with from now on; `"$n"` in it is another number each time.
-    pub(crate) fn answers(&self, question: &str, result: &Value) {
+    pub fn answers(&self, question: &str, result: &Value) {
         self.shared.lock(&self.shared.results).insert(question.to_owned(), result.to_string());
     }
 
     /// Requests of clients so far.
-    pub(crate) fn calls(&self) -> u64 {
+    pub fn calls(&self) -> u64 {
         self.shared.calls.load(Ordering::SeqCst)
     }
 
     /// Copies of clients' requests so far.
-    pub(crate) fn copies(&self) -> u64 {
+    pub fn copies(&self) -> u64 {
         self.shared.copies.load(Ordering::SeqCst)
     }
 
     /// When a client's request last arrived, in milliseconds since the epoch.
-    pub(crate) fn last_call(&self) -> u64 {
+    pub fn last_call(&self) -> u64 {
         self.shared.last.load(Ordering::SeqCst)
     }
 
     /// Whether a `tools/call` with this id was executed here.
-    pub(crate) fn executed(&self, id: u64) -> bool {
+    pub fn executed(&self, id: u64) -> bool {
         self.shared.lock(&self.shared.executed).contains(&id)
     }
 
     /// Ends at once, as SIGKILL ends a process: listener and connections are closed, the path stays.
-    pub(crate) async fn kill(mut self) -> Tally {
+    pub async fn kill(mut self) -> Tally {
         let _nobody_is_started = STARTING.lock().await;
         self.task.abort();
         let _ = (&mut self.task).await;
@@ -159,10 +160,10 @@ impl Drop for Mcp {
 }
 
 /// What a backend did while it lived.
-pub(crate) struct Tally(Arc<Shared>);
+pub struct Tally(Arc<Shared>);
 
 impl Tally {
-    pub(crate) fn executed(&self, id: u64) -> bool {
+    pub fn executed(&self, id: u64) -> bool {
         self.0.lock(&self.0.executed).contains(&id)
     }
 }

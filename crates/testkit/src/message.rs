@@ -1,43 +1,46 @@
 //! An HTTP/1.1 message as a test sees it: start line, fields, body, read strictly from a stream.
 
+use std::future::Future;
+use std::task::{Context, Poll, Waker};
+
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 /// A request or an answer.
 #[derive(Debug, Clone)]
-pub(crate) struct Message {
+pub struct Message {
     /// The bytes of the head, up to and with the empty line.
-    pub(crate) head: String,
+    pub head: String,
     /// The first line.
-    pub(crate) start: String,
-    pub(crate) fields: Vec<(String, String)>,
+    pub start: String,
+    pub fields: Vec<(String, String)>,
     /// The body, decoded if it was chunked.
-    pub(crate) body: Vec<u8>,
+    pub body: Vec<u8>,
 }
 
 impl Message {
     /// The status of an answer.
     #[track_caller]
-    pub(crate) fn status(&self) -> u16 {
+    pub fn status(&self) -> u16 {
         self.start.split(' ').nth(1).and_then(|code| code.parse().ok()).expect("a status line")
     }
 
-    pub(crate) fn text(&self) -> &str {
+    pub fn text(&self) -> &str {
         std::str::from_utf8(&self.body).expect("a text body")
     }
 
     #[track_caller]
-    pub(crate) fn json(&self) -> serde_json::Value {
+    pub fn json(&self) -> serde_json::Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.text()))
     }
 
     /// The id of a JSON-RPC request, if it is a number.
-    pub(crate) fn try_id(&self) -> Option<u64> {
+    pub fn try_id(&self) -> Option<u64> {
         serde_json::from_slice::<serde_json::Value>(&self.body).ok()?["id"].as_u64()
     }
 
     /// The value of the only field of this name.
     #[track_caller]
-    pub(crate) fn field(&self, name: &str) -> Option<&str> {
+    pub fn field(&self, name: &str) -> Option<&str> {
         let mut found = self.fields.iter().filter(|(key, _)| key.eq_ignore_ascii_case(name));
         let first = found.next().map(|(_, value)| value.as_str());
         assert!(found.next().is_none(), "{name} occurs more than once:\n{}", self.head);
@@ -47,7 +50,7 @@ impl Message {
 
 /// Why there is no message.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum NoMessage {
+pub enum NoMessage {
     /// The stream ended before the first byte.
     Closed,
     /// The stream ended inside of the message.
@@ -113,6 +116,24 @@ pub(crate) async fn read<R: AsyncRead + Unpin>(
         body = std::mem::take(buffer);
     }
     Ok(Message { head, start, fields, body })
+}
+
+/// Reads one request of a test's own backend.
+pub async fn read_message<R: AsyncRead + Unpin>(
+    stream: &mut R,
+    buffer: &mut Vec<u8>,
+) -> Result<Message, NoMessage> {
+    read(stream, buffer, false).await
+}
+
+/// Reads one response that has arrived whole.
+pub(crate) fn parse_response(mut bytes: &[u8]) -> Result<Message, NoMessage> {
+    let mut buffer = Vec::new();
+    let reading = std::pin::pin!(read(&mut bytes, &mut buffer, true));
+    match reading.poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(message) => message,
+        Poll::Pending => unreachable!("bytes in memory are always ready"),
+    }
 }
 
 async fn line<R: AsyncRead + Unpin>(stream: &mut R, buffer: &mut Vec<u8>) -> Result<String, NoMessage> {

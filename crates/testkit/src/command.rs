@@ -5,21 +5,21 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::guard::STARTING;
-use super::{Guard, eventually, soon};
+use crate::program::STARTING;
+use crate::{Guard, eventually, soon};
 
 /// What a command printed, and how it ended.
 #[derive(Debug, Clone)]
-pub(crate) struct Typed {
-    pub(crate) code: i32,
-    pub(crate) said: String,
-    pub(crate) complained: String,
+pub struct Typed {
+    pub code: i32,
+    pub said: String,
+    pub complained: String,
 }
 
 impl Guard {
     /// Types `mcp-guard` with these words.
-    pub(crate) async fn types(&self, words: &str) -> Typed {
-        let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_mcp-guard"));
+    pub async fn types(&self, words: &str) -> Typed {
+        let mut command = tokio::process::Command::new(self.binary());
         command.args(words.split_whitespace()).arg("--config").arg(self.config());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
         let starting = STARTING.lock().await;
@@ -35,7 +35,7 @@ impl Guard {
 
     /// The same; it must succeed. A backend that a busy machine kept from answering a probe in time is given another chance,
     /// as an operator would do.
-    pub(crate) async fn does(&self, words: &str) -> String {
+    pub async fn does(&self, words: &str) -> String {
         let mut last = self.types(words).await;
         let patient = async {
             while last.code != 0 {
@@ -48,17 +48,17 @@ impl Guard {
     }
 
     /// `rollout status --json`
-    pub(crate) async fn rollout(&self) -> Value {
+    pub async fn rollout(&self) -> Value {
         serde_json::from_str(&self.does("rollout status --json").await).expect("JSON")
     }
 
     /// `rollout history --json`
-    pub(crate) async fn history(&self) -> Vec<Value> {
+    pub async fn history(&self) -> Vec<Value> {
         serde_json::from_str(&self.does("rollout history --json").await).expect("a JSON list")
     }
 
     /// Waits until both slots are known to be healthy.
-    pub(crate) async fn both_healthy(&self) {
+    pub async fn both_healthy(&self) {
         eventually("both slots are healthy", || async {
             let page = self.metrics().await;
             ["blue", "green"].iter().all(|slot| page.contains(&format!("slot_healthy{{slot=\"{slot}\"}} 1")))
@@ -67,7 +67,7 @@ impl Guard {
     }
 
     /// Waits for the next transition of this kind after the one numbered `after`, and returns it.
-    pub(crate) async fn transition(&self, kind: &str, after: u64) -> Value {
+    pub async fn transition(&self, kind: &str, after: u64) -> Value {
         soon(kind, async {
             loop {
                 let history = self.history().await;

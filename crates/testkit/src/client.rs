@@ -5,30 +5,30 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 
-use super::message::{self, Message, NoMessage};
-use super::soon;
+use crate::message::{self, Message, NoMessage};
+use crate::soon;
 
 trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
 
 /// A connection to the guard.
-pub(crate) struct Client {
+pub struct Client {
     stream: Box<dyn Stream>,
     buffer: Vec<u8>,
 }
 
 /// A JSON-RPC request.
-pub(crate) fn call(id: u64, method: &str) -> String {
+pub fn call(id: u64, method: &str) -> String {
     format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"{method}"}}"#)
 }
 
 /// A JSON-RPC notification.
-pub(crate) fn notification(method: &str) -> String {
+pub fn notification(method: &str) -> String {
     format!(r#"{{"jsonrpc":"2.0","method":"{method}"}}"#)
 }
 
 /// A whole request to the endpoint: `fields` are further header lines, each with its line end.
-pub(crate) fn post(token: &str, fields: &str, body: &str) -> String {
+pub fn post(token: &str, fields: &str, body: &str) -> String {
     format!(
         "POST /mcp HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {token}\r\n\
          Content-Type: application/json\r\n{fields}Content-Length: {}\r\n\r\n{body}",
@@ -37,49 +37,49 @@ pub(crate) fn post(token: &str, fields: &str, body: &str) -> String {
 }
 
 impl Client {
-    pub(crate) fn unix(stream: UnixStream) -> Client {
+    pub fn unix(stream: UnixStream) -> Client {
         Client { stream: Box::new(stream), buffer: Vec::new() }
     }
 
-    pub(crate) fn tcp(stream: TcpStream) -> Client {
+    pub fn tcp(stream: TcpStream) -> Client {
         Client { stream: Box::new(stream), buffer: Vec::new() }
     }
 
     /// Sends these bytes.
-    pub(crate) async fn send(&mut self, bytes: impl AsRef<[u8]>) {
+    pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
         soon("a write by the client", self.stream.write_all(bytes.as_ref()))
             .await
             .expect("an open connection");
     }
 
     /// Sends what may no longer be wanted.
-    pub(crate) async fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> bool {
+    pub async fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> bool {
         soon("a write by the client", self.stream.write_all(bytes.as_ref())).await.is_ok()
     }
 
     /// Says that nothing more will be sent.
-    pub(crate) async fn finish(&mut self) {
+    pub async fn finish(&mut self) {
         self.stream.shutdown().await.expect("an open connection");
     }
 
     /// The next answer.
-    pub(crate) async fn answer(&mut self) -> Message {
+    pub async fn answer(&mut self) -> Message {
         self.try_answer().await.expect("a whole answer")
     }
 
     /// The next answer, or how the connection ended.
-    pub(crate) async fn try_answer(&mut self) -> Result<Message, NoMessage> {
+    pub async fn try_answer(&mut self) -> Result<Message, NoMessage> {
         soon("an answer", message::read(&mut self.stream, &mut self.buffer, true)).await
     }
 
     /// Sends a request and reads its answer.
-    pub(crate) async fn ask(&mut self, request: impl AsRef<[u8]>) -> Message {
+    pub async fn ask(&mut self, request: impl AsRef<[u8]>) -> Message {
         self.send(request).await;
         self.answer().await
     }
 
     /// Reads until `wanted` has arrived, and returns everything up to it.
-    pub(crate) async fn until(&mut self, wanted: &str) -> String {
+    pub async fn until(&mut self, wanted: &str) -> String {
         let reading = async {
             loop {
                 let at = self.buffer.windows(wanted.len()).position(|window| window == wanted.as_bytes());
@@ -96,7 +96,7 @@ impl Client {
     }
 
     /// Reads to the end of the connection.
-    pub(crate) async fn rest(&mut self) -> Vec<u8> {
+    pub async fn rest(&mut self) -> Vec<u8> {
         let mut rest = std::mem::take(&mut self.buffer);
         let reading =
             async { while matches!(self.stream.read_buf(&mut rest).await, Ok(read) if read > 0) {} };
@@ -105,7 +105,7 @@ impl Client {
     }
 
     /// Whether the connection ends within `time`; what arrives before is forgotten.
-    pub(crate) async fn ended_within(&mut self, time: Duration) -> bool {
+    pub async fn ended_within(&mut self, time: Duration) -> bool {
         let reading = async {
             loop {
                 self.buffer.clear();
@@ -118,7 +118,7 @@ impl Client {
     }
 
     /// Whether anything arrives within `time`.
-    pub(crate) async fn hears_within(&mut self, time: Duration) -> bool {
+    pub async fn hears_within(&mut self, time: Duration) -> bool {
         let arrived = !self.buffer.is_empty();
         arrived || tokio::time::timeout(time, self.stream.read_buf(&mut self.buffer)).await.is_ok()
     }

@@ -6,13 +6,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use serde_json::Value;
 use tokio::task::JoinSet;
 
-use super::{Guard, Message, post};
+use crate::{Guard, Message, post};
 
 /// A client keeps its connection for this many calls: some live long, none for ever.
 const CALLS_A_CONNECTION: u64 = 50;
 
 /// Calls under way.
-pub(crate) struct Load {
+pub struct Load {
     stop: Arc<AtomicBool>,
     made: Arc<AtomicU64>,
     clients: JoinSet<Vec<Told>>,
@@ -20,23 +20,23 @@ pub(crate) struct Load {
 
 /// What a client was told that was not a result.
 #[derive(Debug, Clone)]
-pub(crate) struct Told {
-    pub(crate) id: u64,
-    pub(crate) method: &'static str,
-    pub(crate) status: u16,
-    pub(crate) body: Value,
+pub struct Told {
+    pub id: u64,
+    pub method: &'static str,
+    pub status: u16,
+    pub body: Value,
 }
 
 impl Told {
     /// `no` or `unknown`, as the guard's own errors say.
-    pub(crate) fn executed(&self) -> &str {
+    pub fn executed(&self) -> &str {
         self.body["error"]["data"]["executed"].as_str().unwrap_or("(not said)")
     }
 }
 
 impl Load {
     /// This many clients, each of which lists and calls tools in turn, one call after the other.
-    pub(crate) fn start(guard: &Arc<Guard>, clients: u64) -> Load {
+    pub fn start(guard: &Arc<Guard>, clients: u64) -> Load {
         let (stop, made) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let mut set = JoinSet::new();
         for client in 0..clients {
@@ -68,12 +68,12 @@ impl Load {
     }
 
     /// Calls answered so far.
-    pub(crate) fn made(&self) -> u64 {
+    pub fn made(&self) -> u64 {
         self.made.load(Ordering::SeqCst)
     }
 
     /// Ends the load: how many calls were made, and everything that was not a result.
-    pub(crate) async fn stop(mut self) -> (u64, Vec<Told>) {
+    pub async fn stop(mut self) -> (u64, Vec<Told>) {
         self.stop.store(true, Ordering::SeqCst);
         let mut told = Vec::new();
         while let Some(client) = self.clients.join_next().await {

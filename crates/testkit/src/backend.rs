@@ -10,14 +10,15 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::task::JoinHandle;
 
-use super::message::{self, Message, NoMessage};
-use super::{STARTING, soon};
+use crate::message::{self, Message, NoMessage};
+use crate::program::STARTING;
+use crate::soon;
 
 trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
 
 /// A listening backend. Its connections are accepted by the test, or served by [`Backend::serve`].
-pub(crate) struct Backend {
+pub struct Backend {
     listener: Listener,
     address: String,
     _directory: Option<TempDir>,
@@ -29,7 +30,7 @@ enum Listener {
 }
 
 /// A backend on a socket of its own.
-pub(crate) async fn backend() -> Backend {
+pub async fn backend() -> Backend {
     let directory = tempfile::tempdir().expect("a temporary directory");
     let mut backend = backend_at(&directory.path().join("b.sock"));
     backend._directory = Some(directory);
@@ -37,14 +38,14 @@ pub(crate) async fn backend() -> Backend {
 }
 
 /// A backend on a socket at `path`, which must be free.
-pub(crate) fn backend_at(path: &Path) -> Backend {
+pub fn backend_at(path: &Path) -> Backend {
     let listener = UnixListener::bind(path).expect("a free path");
     let address = format!("unix:{}", path.display());
     Backend { listener: Listener::Unix(listener), address, _directory: None }
 }
 
 /// A backend on a TCP port of the system's choice.
-pub(crate) async fn backend_on_tcp() -> Backend {
+pub async fn backend_on_tcp() -> Backend {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("an address").to_string();
     Backend { listener: Listener::Tcp(listener), address, _directory: None }
@@ -52,23 +53,23 @@ pub(crate) async fn backend_on_tcp() -> Backend {
 
 impl Backend {
     /// As the configuration writes it.
-    pub(crate) fn address(&self) -> &str {
+    pub fn address(&self) -> &str {
         &self.address
     }
 
     /// The next connection.
-    pub(crate) async fn accept(&self) -> Peer {
+    pub async fn accept(&self) -> Peer {
         soon("a connection to the backend", self.accept_any()).await
     }
 
     /// Whether somebody connects within `time`.
-    pub(crate) async fn is_connected_within(&self, time: Duration) -> bool {
+    pub async fn is_connected_within(&self, time: Duration) -> bool {
         tokio::time::timeout(time, self.accept_any()).await.is_ok()
     }
 
     /// The next connection that says something, whenever it comes. The guard's probes are not what a test has scripted: they
     /// are hung up on.
-    pub(crate) async fn accept_any(&self) -> Peer {
+    pub async fn accept_any(&self) -> Peer {
         loop {
             let mut peer = self.accept_next().await;
             while !peer.buffer.windows(4).any(|window| window == b"\r\n\r\n") {
@@ -84,7 +85,7 @@ impl Backend {
     }
 
     /// The very next connection, also a silent one and one of the guard's own.
-    pub(crate) async fn accept_next(&self) -> Peer {
+    pub async fn accept_next(&self) -> Peer {
         let stream: Box<dyn Stream> = match &self.listener {
             Listener::Unix(listener) => Box::new(listener.accept().await.expect("accept").0),
             Listener::Tcp(listener) => Box::new(listener.accept().await.expect("accept").0),
@@ -93,7 +94,7 @@ impl Backend {
     }
 
     /// Answers every request with what `answer` makes of it, on kept connections, until dropped.
-    pub(crate) fn serve<F>(self, answer: F) -> Serving
+    pub fn serve<F>(self, answer: F) -> Serving
     where
         F: Fn(&Message) -> String + Send + Sync + 'static,
     {
@@ -124,30 +125,30 @@ impl Backend {
 }
 
 /// Whether the guard asks for itself.
-pub(crate) fn is_probe(head: &[u8]) -> bool {
+pub fn is_probe(head: &[u8]) -> bool {
     let mark = b"user-agent: mcp-guard/";
     head.windows(mark.len()).any(|window| window == mark)
 }
 
 /// A backend that serves by itself.
-pub(crate) struct Serving {
+pub struct Serving {
     address: String,
     requests: Arc<AtomicUsize>,
     task: JoinHandle<()>,
 }
 
 impl Serving {
-    pub(crate) fn address(&self) -> &str {
+    pub fn address(&self) -> &str {
         &self.address
     }
 
     /// Requests received so far.
-    pub(crate) fn requests(&self) -> usize {
+    pub fn requests(&self) -> usize {
         self.requests.load(Ordering::SeqCst)
     }
 
     /// Closes the listener and every connection, and returns when that has happened.
-    pub(crate) async fn stop(mut self) {
+    pub async fn stop(mut self) {
         let _nobody_is_started = STARTING.lock().await;
         self.task.abort();
         let _ = (&mut self.task).await;
@@ -161,24 +162,24 @@ impl Drop for Serving {
 }
 
 /// The backend's end of a connection.
-pub(crate) struct Peer {
+pub struct Peer {
     stream: Box<dyn Stream>,
     buffer: Vec<u8>,
 }
 
 impl Peer {
     /// The next request.
-    pub(crate) async fn request(&mut self) -> Message {
+    pub async fn request(&mut self) -> Message {
         soon("a request at the backend", self.try_request()).await.expect("a whole request")
     }
 
     /// The next request, or how the connection ended.
-    pub(crate) async fn try_request(&mut self) -> Result<Message, NoMessage> {
+    pub async fn try_request(&mut self) -> Result<Message, NoMessage> {
         message::read(&mut self.stream, &mut self.buffer, false).await
     }
 
     /// Reads until this many bytes of the next request have arrived.
-    pub(crate) async fn takes(&mut self, bytes: usize) {
+    pub async fn takes(&mut self, bytes: usize) {
         let reading = async {
             while self.buffer.len() < bytes {
                 let read = self.stream.read_buf(&mut self.buffer).await.expect("an open connection");
@@ -189,19 +190,19 @@ impl Peer {
     }
 
     /// Sends these bytes.
-    pub(crate) async fn send(&mut self, bytes: impl AsRef<[u8]>) {
+    pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
         soon("a write by the backend", self.stream.write_all(bytes.as_ref()))
             .await
             .expect("an open connection");
     }
 
     /// Sends what may no longer be wanted.
-    pub(crate) async fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> bool {
+    pub async fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> bool {
         soon("a write by the backend", self.stream.write_all(bytes.as_ref())).await.is_ok()
     }
 
     /// Reads until `wanted` has arrived, and returns everything up to it.
-    pub(crate) async fn until(&mut self, wanted: &str) -> String {
+    pub async fn until(&mut self, wanted: &str) -> String {
         let reading = async {
             while !self.buffer.windows(wanted.len()).any(|window| window == wanted.as_bytes()) {
                 let read = self.stream.read_buf(&mut self.buffer).await.expect("an open connection");
@@ -215,7 +216,7 @@ impl Peer {
     }
 
     /// Waits until the guard closes the connection.
-    pub(crate) async fn closed(&mut self) {
+    pub async fn closed(&mut self) {
         let end = soon("the end of the connection", self.try_request()).await;
         assert_eq!(end.expect_err("no request"), NoMessage::Closed);
     }
