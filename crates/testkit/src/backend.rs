@@ -175,7 +175,7 @@ impl Peer {
 
     /// The next request, or how the connection ended.
     pub async fn try_request(&mut self) -> Result<Message, NoMessage> {
-        message::read(&mut self.stream, &mut self.buffer, false).await
+        message::read_message(&mut self.stream, &mut self.buffer).await
     }
 
     /// Reads until this many bytes of the next request have arrived.

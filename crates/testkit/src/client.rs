@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 
-use crate::message::{self, Message, NoMessage};
+use crate::message::{self, Kind, Message, NoMessage};
 use crate::soon;
 
 trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
@@ -69,7 +69,7 @@ impl Client {
 
     /// The next answer, or how the connection ended.
     pub async fn try_answer(&mut self) -> Result<Message, NoMessage> {
-        soon("an answer", message::read(&mut self.stream, &mut self.buffer, true)).await
+        soon("an answer", message::read(&mut self.stream, &mut self.buffer, Kind::Response)).await
     }
 
     /// Sends a request and reads its answer.

@@ -175,7 +175,7 @@ impl Shared {
 
     async fn converse(self: Arc<Shared>, mut stream: tokio::net::UnixStream) {
         let mut buffer = Vec::new();
-        while let Ok(request) = message::read(&mut stream, &mut buffer, false).await {
+        while let Ok(request) = message::read_message(&mut stream, &mut buffer).await {
             let Some(answer) = self.answer(&request, &mut stream).await else { return };
             if stream.write_all(answer.as_bytes()).await.is_err() {
                 return;

@@ -57,12 +57,19 @@ pub enum NoMessage {
     Truncated,
 }
 
-/// Reads one message; `buffer` keeps what lies behind it. `until_close` says that a body without length is one that ends
-/// with the connection.
+/// Which message is read: that decides what a head without a length means, and whether a length means a body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Request,
+    Response,
+    ResponseToHead,
+}
+
+/// Reads one message; `buffer` keeps what lies behind it.
 pub(crate) async fn read<R: AsyncRead + Unpin>(
     stream: &mut R,
     buffer: &mut Vec<u8>,
-    until_close: bool,
+    kind: Kind,
 ) -> Result<Message, NoMessage> {
     let end = loop {
         if let Some(at) = find(buffer, b"\r\n\r\n") {
@@ -87,6 +94,9 @@ pub(crate) async fn read<R: AsyncRead + Unpin>(
         fields.iter().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
     };
     let mut body = Vec::new();
+    if kind == Kind::ResponseToHead {
+        return Ok(Message { head, start, fields, body });
+    }
     if let Some(length) = value("content-length") {
         let length: usize = length.parse().expect("a length");
         while buffer.len() < length {
@@ -111,7 +121,7 @@ pub(crate) async fn read<R: AsyncRead + Unpin>(
                 break;
             }
         }
-    } else if until_close && !start.starts_with("HTTP/1.1 204 ") {
+    } else if kind == Kind::Response && !start.starts_with("HTTP/1.1 204 ") {
         while more(stream, buffer).await {}
         body = std::mem::take(buffer);
     }
@@ -123,13 +133,13 @@ pub async fn read_message<R: AsyncRead + Unpin>(
     stream: &mut R,
     buffer: &mut Vec<u8>,
 ) -> Result<Message, NoMessage> {
-    read(stream, buffer, false).await
+    read(stream, buffer, Kind::Request).await
 }
 
 /// Reads one response that has arrived whole.
-pub(crate) fn parse_response(mut bytes: &[u8]) -> Result<Message, NoMessage> {
+pub(crate) fn parse_response(mut bytes: &[u8], kind: Kind) -> Result<Message, NoMessage> {
     let mut buffer = Vec::new();
-    let reading = std::pin::pin!(read(&mut bytes, &mut buffer, true));
+    let reading = std::pin::pin!(read(&mut bytes, &mut buffer, kind));
     match reading.poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(message) => message,
         Poll::Pending => unreachable!("bytes in memory are always ready"),

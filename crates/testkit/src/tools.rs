@@ -10,7 +10,8 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::{Message, PATIENCE, Program, eventually_blocking, message};
+use crate::message::{self, Kind};
+use crate::{Message, PATIENCE, Program, eventually_blocking};
 
 /// A running server; killed when dropped.
 pub struct ToolServer {
@@ -101,6 +102,6 @@ pub fn exchange(socket: &Path, request: &[u8]) -> Message {
     stream.write_all(request).expect("an open connection");
     let mut response = Vec::new();
     stream.read_to_end(&mut response).expect("a response");
-    let response = message::parse_response(&response);
-    response.expect("a whole response")
+    let kind = if request.starts_with(b"HEAD ") { Kind::ResponseToHead } else { Kind::Response };
+    message::parse_response(&response, kind).expect("a whole response")
 }
