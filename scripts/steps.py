@@ -46,7 +46,7 @@ class Step:
 
 
 STEPS = [
-    Step("format", "cargo", "cargo fmt --all --check"),
+    Step("format", "cargo", "cargo fmt --all --check && scripts/picture --check"),
     Step("build", "cargo", "cargo build --quiet --workspace --bins --example serde_decoder", installs=["mcp-guard", "mcp-tools"]),
     # Downloads while the compiler works.
     Step("setup", "e2e", "scripts/setup test"),

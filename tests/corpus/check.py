@@ -34,7 +34,7 @@ waiting = "1ms"
 [health]
 interval = "1h"
 """
-# A backend that resets before it answers: judged by the real status, as all calls are (README.md says why).
+# A backend that resets before it answers: judged by the real status, as all calls are (docs/requests.md says why).
 RESETS = {"up-14b"}
 REAL_STATUS = '[errors]\nmode = "http"\n'
 # The same requests on a route at the same path, with the endpoint elsewhere: what is judged is HTTP, not MCP.

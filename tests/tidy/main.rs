@@ -319,7 +319,7 @@ fn the_code_map_names_every_module() {
 #[test]
 fn links_between_documents_resolve() {
     let mut problems = Vec::new();
-    let mut documents: Vec<PathBuf> = ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "SECURITY.md"]
+    let mut documents: Vec<PathBuf> = ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"]
         .iter()
         .map(|name| root().join(name))
         .collect();
@@ -371,4 +371,24 @@ fn every_dependency_is_accounted_for() {
             })
             .collect::<Vec<_>>(),
     );
+}
+
+// Each program's audit reads its own tree: the guard's names no SQL engine, and the tool server's no proxy.
+#[test]
+fn each_program_depends_only_on_what_it_needs() {
+    let tree = |package: &str| {
+        let arguments = ["tree", "--offline", "--edges", "normal", "--prefix", "none", "--package", package];
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let output = std::process::Command::new(cargo).args(arguments).current_dir(root()).output();
+        let output = output.expect("cargo runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        text.lines().filter_map(|line| line.split(' ').next()).map(str::to_owned).collect::<BTreeSet<_>>()
+    };
+    let (guard, tools) = (tree("mcp-guard"), tree("mcp-tools"));
+    assert!(guard.contains("pingora") && tools.contains("rusqlite"), "cargo tree is not read as it is written");
+    for unwanted in ["rusqlite", "libsqlite3-sys", "tokio-postgres", "rmcp", "jsonschema", "mcp-tools"] {
+        assert!(!guard.contains(unwanted), "mcp-guard depends on {unwanted}");
+    }
+    assert!(!tools.iter().any(|name| name.starts_with("pingora") || name == "mcp-guard"), "{tools:?}");
 }
