@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde_json::json;
 
-use super::Exit;
+use super::exit::Exit;
 use super::output::{complain_of, say, say_at};
 use super::receivers;
 use crate::config::{self, Config, Environment, LoadError, Loaded, RouteTarget};

@@ -10,9 +10,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use super::exit::{DEFAULT_FILE, Exit};
 use super::output::complain;
 use super::users::Users;
-use super::{DEFAULT_FILE, Exit};
 use crate::admin::client::{AdminError, send_command_to};
 use crate::admin::{AdminCommand, AdminResponse};
 use crate::config::{self, AdminSockets};

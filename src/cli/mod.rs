@@ -5,6 +5,7 @@
 mod check;
 mod demo;
 mod doctor;
+mod exit;
 mod guard;
 mod output;
 mod parity;
@@ -25,11 +26,10 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
+use exit::{DEFAULT_FILE, Exit};
 use guard::Guard;
 use mcp_host::manual::Manual;
 use mcp_host::{handoff, process};
-
-const DEFAULT_FILE: &str = "/etc/mcp-guard/guard.toml";
 
 /// A proxy that owns transport policy for MCP backends: tokens, limits, timeouts, and the switch between backends.
 #[derive(Debug, Parser)]
@@ -70,27 +70,6 @@ enum Command {
     Doctor(doctor::Doctor),
     Upgrade(upgrade::Upgrade),
     Manual(Manual),
-}
-
-/// How a command ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Exit {
-    Done,
-    /// The answer is no.
-    No,
-    CouldNotRun,
-    Usage,
-}
-
-impl From<Exit> for ExitCode {
-    fn from(exit: Exit) -> ExitCode {
-        ExitCode::from(match exit {
-            Exit::Done => 0,
-            Exit::No => 1,
-            Exit::CouldNotRun => 2,
-            Exit::Usage => 64,
-        })
-    }
 }
 
 /// Runs the command line of `mcp-guard` and returns its exit code (0 done, 1 no, 2 could not run, 64 usage).

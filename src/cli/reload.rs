@@ -8,7 +8,7 @@ use std::path::Path;
 use clap::Args;
 use rustix::process::{Pid, Signal, geteuid, kill_process};
 
-use super::Exit;
+use super::exit::Exit;
 use super::guard::Guard;
 use super::output::{complain, complain_of, say, say_at};
 use super::status::unexpected;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
-use super::Exit;
+use super::exit::Exit;
 use super::guard::Guard;
 use super::output::{complain, say, table};
 use super::parity::files;

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use clap::Args;
 
-use super::Exit;
+use super::exit::Exit;
 use super::output::{complain, complain_of};
 use crate::app;
 use crate::config::LoadError;

@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 
-use super::Exit;
+use super::exit::Exit;
 use super::guard::Guard;
 use super::output::{complain, say};
 use super::slots;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand};
 
-use super::Exit;
+use super::exit::Exit;
 use super::guard::Guard;
 use super::output::{complain, say, table};
 use super::status::unexpected;

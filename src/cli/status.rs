@@ -4,7 +4,7 @@
 
 use clap::Args;
 
-use super::Exit;
+use super::exit::Exit;
 use super::guard::Guard;
 use super::output::{complain, complain_of, say, table};
 use crate::admin::{self, AdminCommand, AdminResponse};

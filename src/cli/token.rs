@@ -10,7 +10,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use clap::Subcommand;
 
-use super::Exit;
+use super::exit::Exit;
 use super::guard::Guard;
 use super::output::{complain, complain_of, say, table};
 use crate::admin::protocol::TokenUse;

@@ -4,7 +4,7 @@
 
 use clap::Args;
 
-use super::Exit;
+use super::exit::Exit;
 use super::guard::Guard;
 use super::output::{complain, say};
 use super::reload::lend_secrets;

@@ -319,10 +319,11 @@ fn the_code_map_names_every_module() {
 #[test]
 fn links_between_documents_resolve() {
     let mut problems = Vec::new();
-    let mut documents: Vec<PathBuf> = ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"]
-        .iter()
-        .map(|name| root().join(name))
-        .collect();
+    let mut documents: Vec<PathBuf> =
+        ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"]
+            .iter()
+            .map(|name| root().join(name))
+            .collect();
     documents.extend(
         fs::read_dir(root().join("docs")).expect("docs exists").filter_map(Result::ok).map(|e| e.path()),
     );
@@ -386,7 +387,10 @@ fn each_program_depends_only_on_what_it_needs() {
         text.lines().filter_map(|line| line.split(' ').next()).map(str::to_owned).collect::<BTreeSet<_>>()
     };
     let (guard, tools) = (tree("mcp-guard"), tree("mcp-tools"));
-    assert!(guard.contains("pingora") && tools.contains("rusqlite"), "cargo tree is not read as it is written");
+    assert!(
+        guard.contains("pingora") && tools.contains("rusqlite"),
+        "cargo tree is not read as it is written"
+    );
     for unwanted in ["rusqlite", "libsqlite3-sys", "tokio-postgres", "rmcp", "jsonschema", "mcp-tools"] {
         assert!(!guard.contains(unwanted), "mcp-guard depends on {unwanted}");
     }

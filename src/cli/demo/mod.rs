@@ -4,6 +4,7 @@
 
 mod programs;
 mod rollout;
+mod shown;
 mod walkthrough;
 mod workdir;
 
@@ -14,7 +15,7 @@ use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
 use self::programs::{Programs, StartError};
-use super::Exit;
+use super::exit::Exit;
 use super::output::{Style, complain, complain_of, say};
 use super::token;
 use crate::cli::demo::walkthrough::{Seen, Tour};

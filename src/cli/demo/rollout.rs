@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use super::programs::Programs;
-use super::walkthrough::{Shown, TOOL, result_of, shortened};
+use super::shown::{Shown, TOOL, result_of, shortened};
 use crate::cli::demo::workdir::Folder;
 use crate::client::{Client, Session};
 

@@ -10,12 +10,11 @@ use serde_json::json;
 
 use super::programs::Programs;
 use super::rollout;
+use super::shown::{Shown, TOOL, result_of, shortened};
 use crate::cli::demo::workdir::Folder;
 use crate::cli::output::{Style, say};
-use crate::client::{Answer, Answered, Client, Limits, Method, Reply, Request, Session, Target, TargetError};
+use crate::client::{Client, Limits, Method, Reply, Request, Session, Target, TargetError};
 
-const BODY_CHARS_SHOWN: usize = 110;
-pub(super) const TOOL: &str = "panda_get_activity";
 const INITIALIZE: &str = r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"demo","version":"1"}}}"#;
 /// How long the guard may take to notice what the tour waits for.
 const NOTICE: Duration = Duration::from_secs(5);
@@ -27,9 +26,6 @@ pub(super) enum Seen {
     /// So many steps went otherwise.
     Otherwise(usize),
 }
-
-/// What one step saw: lines to show, or what was wrong.
-pub(super) type Shown = Result<Vec<String>, String>;
 
 /// One knock at the door, and the answer it should get.
 struct Knock {
@@ -300,26 +296,7 @@ async fn log_line(folder: &Folder) -> Shown {
     }
 }
 
-/// The first text block of a tool's result.
-pub(super) fn result_of(answered: &Answered) -> Result<String, String> {
-    match &answered.answer {
-        Answer::Result(result) => {
-            let text = result.pointer("/content/0/text").and_then(|text| text.as_str());
-            text.map(str::to_owned).ok_or_else(|| format!("a result without text: {result}"))
-        }
-        Answer::Error { code, message } => Err(format!("JSON-RPC error {code}: {message}")),
-    }
-}
-
 /// An answer on one line.
 fn told(reply: &Reply) -> String {
     format!("{} {}", reply.status, shortened(&String::from_utf8_lossy(&reply.body)))
-}
-
-pub(super) fn shortened(text: &str) -> String {
-    let line: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    match line.char_indices().nth(BODY_CHARS_SHOWN) {
-        Some((end, _)) => format!("{} …", &line[..end]),
-        None => line,
-    }
 }

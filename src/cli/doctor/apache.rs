@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::apache_ask::{Read, ask};
 use super::apache_map::{Directives, Door};
-use super::{Finding, State};
+use super::finding::{Finding, State};
 use crate::client::Target;
 use crate::config::Config;
 use crate::upstream::Address;

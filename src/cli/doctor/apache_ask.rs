@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use super::{Finding, State};
+use super::finding::{Finding, State};
 use crate::client::{Client, Limits, Method, Request, Target};
 use crate::policy::Local;
 

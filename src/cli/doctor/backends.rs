@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use super::finding::{Finding, State};
 use super::host::Running;
-use super::{Finding, State};
 use crate::client::{Client, Limits, Session, Target};
 use crate::config::Config;
 use crate::upstream::{Backend, Secrets, Slot};

@@ -9,9 +9,9 @@ use std::process::Command as Process;
 use std::time::{Duration, SystemTime};
 
 use super::super::receivers;
-use super::{Finding, State};
+use super::finding::{Finding, State};
 use crate::admin::{AdminCommand, AdminResponse, GuardStatus};
-use crate::cli::Exit;
+use crate::cli::exit::Exit;
 use crate::cli::guard::{Guard, Unasked};
 use crate::config::{Config, Loaded};
 use crate::upstream::Address;

@@ -6,6 +6,7 @@ mod apache;
 mod apache_ask;
 mod apache_map;
 mod backends;
+mod finding;
 mod host;
 mod routes;
 mod units;
@@ -15,8 +16,9 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde_json::json;
 
+use self::finding::{Finding, State};
 use self::host::Running;
-use super::Exit;
+use super::exit::Exit;
 use super::guard::Guard;
 use super::output::{complain, say};
 use crate::client::Target;
@@ -44,57 +46,6 @@ pub(super) struct Doctor {
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
-}
-
-/// How something is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
-    Ok,
-    /// It serves, but an operator should know.
-    Warn,
-    Bad,
-    /// There was nothing to look at.
-    Skip,
-}
-
-impl State {
-    fn tag(self) -> &'static str {
-        match self {
-            State::Ok => "[OK]  ",
-            State::Warn => "[WARN]",
-            State::Bad => "[BAD] ",
-            State::Skip => "[SKIP]",
-        }
-    }
-
-    fn code(self) -> &'static str {
-        match self {
-            State::Ok => "ok",
-            State::Warn => "warn",
-            State::Bad => "bad",
-            State::Skip => "skip",
-        }
-    }
-}
-
-/// One thing that was looked at, and what to do about it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Finding {
-    state: State,
-    what: String,
-    found: String,
-    todo: Option<String>,
-}
-
-impl Finding {
-    fn new(state: State, what: impl Into<String>, found: impl Into<String>) -> Finding {
-        Finding { state, what: what.into(), found: found.into(), todo: None }
-    }
-
-    fn advise(mut self, todo: impl Into<String>) -> Finding {
-        self.todo = Some(todo.into());
-        self
-    }
 }
 
 impl Doctor {

@@ -6,7 +6,7 @@ use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use super::{Finding, State};
+use super::finding::{Finding, State};
 use crate::config::Config;
 use crate::config::RouteTarget;
 use crate::upstream::Address;

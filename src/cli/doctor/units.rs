@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{Finding, State};
+use super::finding::{Finding, State};
 
 const SHIPPED: &[(&str, &str)] = &[
     ("mcp-guard.service", include_str!("../../../conf/systemd/mcp-guard.service")),

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::Exit;
+use super::exit::Exit;
 use super::output::{complain, say};
 use crate::client::{Client, Limits, Target};
 use crate::collect::survey;

@@ -14,7 +14,7 @@ use self::blame::Failure;
 use self::policy::{Policy, Record};
 use self::record::Held;
 use self::unit::Unit;
-use super::Exit;
+use super::exit::Exit;
 use super::guard::Guard;
 use super::output::{complain, say};
 use super::parity::files;

@@ -1,0 +1,52 @@
+//! What the doctor found: a state, and what to do about it.
+
+/// How something is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum State {
+    Ok,
+    /// It serves, but an operator should know.
+    Warn,
+    Bad,
+    /// There was nothing to look at.
+    Skip,
+}
+
+impl State {
+    pub(super) fn tag(self) -> &'static str {
+        match self {
+            State::Ok => "[OK]  ",
+            State::Warn => "[WARN]",
+            State::Bad => "[BAD] ",
+            State::Skip => "[SKIP]",
+        }
+    }
+
+    pub(super) fn code(self) -> &'static str {
+        match self {
+            State::Ok => "ok",
+            State::Warn => "warn",
+            State::Bad => "bad",
+            State::Skip => "skip",
+        }
+    }
+}
+
+/// One thing that was looked at, and what to do about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Finding {
+    pub(super) state: State,
+    pub(super) what: String,
+    pub(super) found: String,
+    pub(super) todo: Option<String>,
+}
+
+impl Finding {
+    pub(super) fn new(state: State, what: impl Into<String>, found: impl Into<String>) -> Finding {
+        Finding { state, what: what.into(), found: found.into(), todo: None }
+    }
+
+    pub(super) fn advise(mut self, todo: impl Into<String>) -> Finding {
+        self.todo = Some(todo.into());
+        self
+    }
+}
