@@ -16,11 +16,10 @@ use super::output::{complain, complain_of, say, table};
 use crate::admin::protocol::TokenUse;
 use crate::admin::{AdminCommand, AdminResponse};
 use crate::config::{self, Environment, LoadError, tokens};
-use crate::policy::auth::{ClientConfig, TokenHash};
+use crate::policy::auth::{ClientConfig, TOKEN_PREFIX, TokenHash};
 use mcp_host::terminal;
 
 const TOKEN_BYTES: usize = 32;
-const TOKEN_PREFIX: &str = "swf_";
 
 /// Make, hash and list bearer tokens.
 #[derive(Debug, Subcommand)]

@@ -13,6 +13,9 @@ use super::quota::Quota;
 use super::tools::ToolPolicy;
 use crate::http1::{Fields, KnownField, Occurs};
 
+/// How a token of `mcp-guard token new` begins, so that a leaked one is recognised.
+pub const TOKEN_PREFIX: &str = "swf_";
+
 /// The index of a client in [`Clients`]: stable between reloads only by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ClientId(pub(super) u32);

@@ -14,6 +14,7 @@ use super::output::{complain, say};
 use crate::client::{Client, Limits, Target};
 use crate::collect::survey;
 use crate::collect::{auth_matrix, time_both};
+use crate::parity::checks::SELF_DESCRIPTION;
 use crate::parity::{Expectations, Report, judge, render};
 
 const EXAMPLES: &str = "\
@@ -62,7 +63,7 @@ pub(super) struct Parity {
     #[arg(long, value_name = "TOOL", default_value = "get_server_instructions")]
     instructions_tool: String,
     /// The tool that lists the tools.
-    #[arg(long, value_name = "TOOL", default_value = "swf_list_available_tools")]
+    #[arg(long, value_name = "TOOL", default_value = SELF_DESCRIPTION)]
     self_description_tool: String,
     /// TOML file of clients: how many tools each must see (check 8).
     #[arg(long, value_name = "FILE")]

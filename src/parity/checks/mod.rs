@@ -12,6 +12,9 @@ use super::verdict::{Finding, Verdict};
 use crate::parity::results::IgnoreRule;
 use crate::wire::Era;
 
+/// The tool that lists all tools, where a deployment names no other.
+pub const SELF_DESCRIPTION: &str = "swf_list_available_tools";
+
 /// A client that sees only tools with some prefixes, and how many it must see.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExpectedCount {
@@ -67,7 +70,7 @@ impl Default for Expectations {
             server_name: None,
             instructions: None,
             instructions_tool: "get_server_instructions".to_owned(),
-            self_description: "swf_list_available_tools".to_owned(),
+            self_description: SELF_DESCRIPTION.to_owned(),
             counts: Vec::new(),
             calls: Vec::new(),
             wrong_token_status: 403,
