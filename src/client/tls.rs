@@ -2,28 +2,20 @@
 
 use std::sync::Arc;
 
+use mcp_host::tls::{client_config, system_roots};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+use tokio_rustls::rustls::ClientConfig;
 use tokio_rustls::rustls::pki_types::ServerName;
-use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto};
 
 /// Reads the authorities (more than a hundred certificates: the caller keeps the result), or says why it cannot.
 pub(super) fn load() -> Result<Arc<ClientConfig>, String> {
-    let found = rustls_native_certs::load_native_certs();
-    let mut roots = RootCertStore::empty();
-    let (added, _) = roots.add_parsable_certificates(found.certs);
-    if added == 0 {
-        let reasons: Vec<String> = found.errors.iter().map(ToString::to_string).collect();
-        return Err(format!("none found ({})", reasons.join("; ")));
+    let (roots, errors) = system_roots();
+    if roots.is_empty() {
+        return Err(format!("none found ({})", errors.join("; ")));
     }
-    let provider = Arc::new(crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| error.to_string())?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(Arc::new(config))
+    client_config(roots).map(Arc::new).map_err(|error| error.to_string())
 }
 
 /// Speaks TLS over `stream` with the server that must be `host`.

@@ -35,10 +35,9 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
 /// The same of mcp-tools: its folders and top-level files, the lowest first.
 const TOOLS_MAY_IMPORT: &[(&str, &[&str])] = &[
     ("call_log", &[]),
-    ("tls", &[]),
     ("catalogue", &[]),
-    ("database", &["tls"]),
-    ("handler", &["call_log", "tls", "catalogue", "database"]),
+    ("database", &[]),
+    ("handler", &["call_log", "catalogue", "database"]),
     ("protocol", &["catalogue", "handler"]),
     ("registry", &["call_log", "catalogue", "database", "handler", "protocol"]),
     ("service", &["call_log", "handler", "protocol", "registry"]),

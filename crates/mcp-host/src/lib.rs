@@ -14,3 +14,4 @@ pub mod sd_notify;
 pub mod socket;
 pub mod socket_activation;
 pub mod terminal;
+pub mod tls;

@@ -16,7 +16,6 @@ mod protocol;
 mod registry;
 mod server;
 mod service;
-mod tls;
 
 pub use in_process::{Answered, InProcess};
 

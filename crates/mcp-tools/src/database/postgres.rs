@@ -10,6 +10,7 @@ use deadpool_postgres::{
     Manager, ManagerConfig, Pool, PoolError, RecyclingMethod, Runtime, TimeoutType, Transaction,
 };
 use futures_util::TryStreamExt;
+use mcp_host::tls::{client_config, system_roots};
 use tokio_postgres::error::{DbError, SqlState};
 use tokio_postgres::types::Type;
 use tokio_postgres::{Config, IsolationLevel};
@@ -21,7 +22,6 @@ use super::batch::{
 };
 use super::error::{DatabaseError, WRITES};
 use super::log_detail;
-use crate::tls::client_config;
 
 /// A server that does not accept a connection within this time counts as unreachable.
 const CONNECT_MAX: Duration = Duration::from_secs(2);
@@ -41,7 +41,7 @@ pub(crate) fn open(config: &Config) -> Result<Postgres, AddressError> {
     }
     let options = config.get_options().unwrap_or_default().to_owned();
     config.options(format!("{options} -c TimeZone=UTC -c DateStyle=ISO"));
-    let tls = client_config().map_err(|error| AddressError::Tls(error.to_string()))?;
+    let tls = client_config(system_roots().0).map_err(|error| AddressError::Tls(error.to_string()))?;
     let manager = Manager::from_config(
         config,
         MakeRustlsConnect::new(tls),

@@ -3,11 +3,11 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
+use mcp_host::tls::{client_config, system_roots};
 use tokio_rustls::rustls::{ClientConfig, Error as TlsError};
 
 use crate::call_log::CallLog;
 use crate::database::Databases;
-use crate::tls;
 
 pub(crate) struct Context {
     pub(crate) started: Instant,
@@ -32,7 +32,7 @@ impl Context {
         if let Some(config) = self.tls.get() {
             return Ok(config);
         }
-        let config = Arc::new(tls::client_config()?);
+        let config = Arc::new(client_config(system_roots().0)?);
         Ok(self.tls.get_or_init(|| config))
     }
 }
