@@ -6,6 +6,7 @@ pub(crate) mod discover_cache;
 pub(crate) mod exchange;
 pub(crate) mod hold;
 pub(crate) mod idle_connections;
+pub(crate) mod pingora;
 pub(crate) mod pool;
 pub(crate) mod request_head;
 pub(crate) mod response_body;

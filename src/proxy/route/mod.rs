@@ -1,22 +1,18 @@
 //! Routes beside the endpoint: traffic that is not a call, on pingora-proxy.
 //!
 //! The guard's own code judges a request's head and reads its body, like a call's. `request_head` writes the request anew,
-//! `pingora` sends it and reads the response, `response` or `tunnel` passes the response on to the client. Pingora never
+//! `backend::pingora` sends it and reads the response, `response` or `tunnel` passes the response on to the client. Pingora never
 //! reads a client's bytes, so it cannot see another request than the one that was judged. Read `serve`, then `response`.
 
-pub(crate) mod pingora;
 mod request;
 mod request_head;
 mod response;
-pub(crate) mod state;
 mod target;
 mod tunnel;
 mod websocket;
 
-use pingora::exchange::{BridgeExchange, UpstreamError};
 use request::RouteRequest;
 use response::RouteRelay;
-use state::{LimitExceeded, RouteState};
 
 use bytes::Bytes;
 use tokio::time::Instant;
@@ -26,12 +22,14 @@ use crate::policy::Denial;
 use crate::policy::cors::{self, Sendable};
 use crate::policy::reply::{self, Reply};
 use crate::policy::routes::{Caller, Match, RoutePermit};
+use crate::proxy::backend::pingora::exchange::{BridgeExchange, UpstreamError};
 use crate::proxy::downstream::body;
 use crate::proxy::downstream::body::{BodyBounds, BodyError, Excess};
 use crate::proxy::downstream::local_reply::KeepAlive;
 use crate::proxy::downstream::record::RecordBuilder;
 use crate::proxy::downstream::request::{AfterRequest, Request};
 use crate::proxy::downstream::stream::{Downstream, OnDisconnect};
+use crate::proxy::state::routes::{LimitExceeded, RouteState};
 use crate::proxy::state::snapshot::Snapshot;
 
 /// What the policy says of a request that belongs to a route, or to the paths of routes.
@@ -179,7 +177,7 @@ async fn forward(
     let exchange = BridgeExchange::new(backend.address.clone(), connect_timeout, permit.is_upgrade());
     let mut relay = RouteRelay::new(routed, downstream, record);
     let keep_alive = match head {
-        Err(_unwritable) => relay.deny(UpstreamError::Closed).await,
+        Err(_unwritable) => relay.deny(UpstreamError::Closed.into()).await,
         Ok(head) => {
             let bridged = request.state.gateway.send(exchange, head, Bytes::copy_from_slice(body));
             if permit.is_upgrade() { tunnel::serve(relay, bridged).await } else { relay.serve(bridged).await }

@@ -1,14 +1,33 @@
 //! One admitted request on its way through a route, and the guard's own replies to it.
 
-use super::pingora::exchange::UpstreamError;
-use super::state::{InFlightGuard, RouteState};
 use crate::policy::Denial;
 use crate::policy::reply;
 use crate::policy::routes::RoutePermit;
+use crate::proxy::backend::pingora::exchange::UpstreamError;
 use crate::proxy::downstream::local_reply::KeepAlive;
 use crate::proxy::downstream::record::RecordBuilder;
 use crate::proxy::downstream::request::Request;
 use crate::proxy::downstream::stream::{Downstream, Interrupt};
+use crate::proxy::state::routes::{InFlightGuard, RouteState};
+
+/// Why a request of a route got no response, or no complete one.
+pub(super) enum RouteError {
+    /// The client's side ended the exchange.
+    Interrupted(Interrupt),
+    Upstream(UpstreamError),
+}
+
+impl From<Interrupt> for RouteError {
+    fn from(interrupt: Interrupt) -> RouteError {
+        RouteError::Interrupted(interrupt)
+    }
+}
+
+impl From<UpstreamError> for RouteError {
+    fn from(error: UpstreamError) -> RouteError {
+        RouteError::Upstream(error)
+    }
+}
 
 pub(super) struct RouteRequest<'r> {
     pub(super) request: &'r Request<'r>,
@@ -35,23 +54,23 @@ impl RouteRequest<'_> {
     pub(super) async fn upstream_denial(
         &self,
         downstream: &mut Downstream,
-        error: UpstreamError,
+        error: RouteError,
         record: &mut RecordBuilder,
     ) -> KeepAlive {
         let denial = match error {
-            UpstreamError::Interrupted(Interrupt::ClientGone) => {
+            RouteError::Interrupted(Interrupt::ClientGone) => {
                 record.set_client_gone();
                 return KeepAlive::Close;
             }
-            UpstreamError::Interrupted(Interrupt::Deadline) => Denial::Deadline,
-            UpstreamError::Interrupted(Interrupt::Draining) => Denial::Draining,
-            UpstreamError::Unreachable(kind) => {
+            RouteError::Interrupted(Interrupt::Deadline) => Denial::Deadline,
+            RouteError::Interrupted(Interrupt::Draining) => Denial::Draining,
+            RouteError::Upstream(UpstreamError::Unreachable(kind)) => {
                 self.route.mark_unreachable(kind);
                 Denial::BackendRefused
             }
-            UpstreamError::Closed => Denial::BackendReset,
-            UpstreamError::Invalid(error) => self.malformed(&error),
-            UpstreamError::Unparsable(error) => self.malformed(&error),
+            RouteError::Upstream(UpstreamError::Closed) => Denial::BackendReset,
+            RouteError::Upstream(UpstreamError::Invalid(error)) => self.malformed(&error),
+            RouteError::Upstream(UpstreamError::Unparsable(error)) => self.malformed(&error),
         };
         self.deny(downstream, denial, record).await
     }

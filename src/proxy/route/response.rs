@@ -5,10 +5,10 @@ use pingora::http::ResponseHeader;
 use tokio::time::Instant;
 
 use super::super::io::Parts;
-use super::pingora::bridge::BridgedRequest;
-use super::pingora::exchange::UpstreamError;
-use super::request::RouteRequest;
+use super::request::{RouteError, RouteRequest};
 use crate::http1::{BodyLength, FieldSpans};
+use crate::proxy::backend::pingora::bridge::BridgedRequest;
+use crate::proxy::backend::pingora::exchange::UpstreamError;
 use crate::proxy::backend::response_body::ResponseBody;
 use crate::proxy::backend::response_head::{
     Challenge, FieldRules, ParsedHead, ResponseHead, SessionHeader, parse_response,
@@ -55,7 +55,7 @@ impl<'r> RouteRelay<'r> {
         }
     }
 
-    pub(super) async fn deny(&mut self, error: UpstreamError) -> KeepAlive {
+    pub(super) async fn deny(&mut self, error: RouteError) -> KeepAlive {
         self.routed.upstream_denial(self.downstream, error, self.record).await
     }
 
@@ -63,9 +63,8 @@ impl<'r> RouteRelay<'r> {
     pub(super) async fn response_head(
         &mut self,
         bridged: &mut BridgedRequest,
-    ) -> Result<Vec<u8>, UpstreamError> {
-        let head =
-            self.downstream.race(bridged.response_head()).await.map_err(UpstreamError::Interrupted)??;
+    ) -> Result<Vec<u8>, RouteError> {
+        let head = self.downstream.race(bridged.response_head()).await??;
         Ok(head_block(&head))
     }
 
@@ -111,14 +110,14 @@ impl<'r> RouteRelay<'r> {
         &mut self,
         block: &[u8],
         bridged: &'b mut BridgedRequest,
-    ) -> Result<(ResponseHead, ResponseBody<&'b mut BridgedRequest>), UpstreamError> {
+    ) -> Result<(ResponseHead, ResponseBody<&'b mut BridgedRequest>), RouteError> {
         let clock = &self.routed.request.state.clock;
         let rules = FieldRules { session: SessionHeader::Pass, challenge: Challenge::Pass, clock };
         let mut head = match parse_response(block, &mut FieldSpans::default(), rules) {
             Ok(ParsedHead::Final(head)) => head,
             // The session passes on final responses only.
-            Ok(ParsedHead::Informational) => return Err(UpstreamError::Closed),
-            Err(error) => return Err(UpstreamError::Invalid(error)),
+            Ok(ParsedHead::Informational) => return Err(UpstreamError::Closed.into()),
+            Err(error) => return Err(UpstreamError::Invalid(error).into()),
         };
         let length = match head.body {
             _ if self.is_head_only() => BodyLength::None,
@@ -134,9 +133,9 @@ impl<'r> RouteRelay<'r> {
         let body = ResponseBody::new(bridged, length, Vec::new(), false);
         let mut body = body.map_err(|_| UpstreamError::Closed)?;
         let filled = self.downstream.race(body.fill_if_small(head.format, |_| true)).await;
-        match filled.map_err(UpstreamError::Interrupted)? {
+        match filled? {
             Ok(()) => Ok((head, body)),
-            Err(_) => Err(error.error()),
+            Err(_) => Err(error.error().into()),
         }
     }
 

@@ -2,13 +2,13 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use super::state::{CallerKey, RouteState};
 use crate::config::RouteTarget;
 use crate::policy::routes::{Auth, Caller};
 use crate::proxy::backend::request_head::PeerTrust;
 use crate::proxy::downstream::stream::Peer;
 use crate::proxy::fairness::per_client::ClientKey;
 use crate::proxy::state::ProxyState;
+use crate::proxy::state::routes::{CallerKey, RouteState};
 use crate::proxy::state::snapshot::Snapshot;
 use crate::upstream::{Backend, Slot};
 

@@ -10,11 +10,11 @@ use std::time::Duration;
 use tokio::io::{AsyncWrite, DuplexStream};
 
 use super::super::io::{Parts, poll_read_more};
-use super::pingora::bridge::BridgedRequest;
 use super::response::RouteRelay;
 use super::websocket::{Frames, GOING_AWAY};
 use crate::http1::hop_by_hop::passes_to_client;
 use crate::http1::{self, FieldSpans};
+use crate::proxy::backend::pingora::bridge::BridgedRequest;
 use crate::proxy::backend::response_head::HEAD_LIMITS;
 use crate::proxy::downstream::local_reply::KeepAlive;
 use crate::proxy::downstream::stream::{Downstream, Interrupt};

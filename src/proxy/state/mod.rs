@@ -2,6 +2,7 @@
 
 pub(crate) mod call_limits;
 pub(crate) mod readiness;
+pub(crate) mod routes;
 pub(crate) mod samples;
 pub(crate) mod shadow_queue;
 pub(crate) mod snapshot;
@@ -15,13 +16,13 @@ use arc_swap::ArcSwap;
 
 use crate::config::Config;
 use crate::policy::Call;
+use crate::proxy::backend::pingora::bridge::PingoraBridge;
 use crate::proxy::date::Clock;
 use crate::proxy::drain::{Drain, Phase};
 use crate::proxy::error::Error;
 use crate::proxy::fairness::body_budget::BodyBudget;
 use crate::proxy::fairness::open_streams::OpenStreams;
 use crate::proxy::request_id::RequestIds;
-use crate::proxy::route::pingora::bridge::PingoraBridge;
 use crate::rollout::sample::{CallResult, FinishedCall, SampleSource};
 use crate::telemetry::metrics::ShadowMetrics;
 use crate::telemetry::{Log, Metrics};

@@ -5,7 +5,6 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use crate::http1::FramingError;
-use crate::proxy::downstream::stream::Interrupt;
 use crate::upstream::Address;
 
 /// Why a backend gave no response, or no complete one.
@@ -19,8 +18,6 @@ pub(crate) enum UpstreamError {
     Invalid(FramingError),
     /// Pingora cannot parse the response: the name of its error. Its text may quote the response.
     Unparsable(&'static str),
-    /// The client's side ended the exchange.
-    Interrupted(Interrupt),
 }
 
 /// One request and its outcome, shared by pingora-proxy's side and the client's side.

@@ -46,7 +46,7 @@ pub(crate) enum LimitExceeded {
 pub(crate) struct CallerKey {
     pub(crate) key: ClientKey,
     /// Whether other callers exist: a part of the places is left to them.
-    pub(super) has_others: bool,
+    pub(crate) has_others: bool,
 }
 
 /// Counts a request in flight until it drops.

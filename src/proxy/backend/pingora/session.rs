@@ -19,7 +19,7 @@ use pingora::{ErrorType, OrErr, Result};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 use tokio::sync::oneshot;
 
-use crate::proxy::route::pingora::exchange::BridgeExchange;
+use crate::proxy::backend::pingora::exchange::BridgeExchange;
 
 /// Most bytes of a request body that Pingora gets at a time. Between two pieces it reads the response.
 const PIECE_BYTES: usize = 64 * 1024;

@@ -25,8 +25,8 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use crate::http1::FramingError;
-use crate::proxy::route::pingora::exchange::{BridgeExchange, UpstreamError};
-use crate::proxy::route::pingora::session::BridgeSession;
+use crate::proxy::backend::pingora::exchange::{BridgeExchange, UpstreamError};
+use crate::proxy::backend::pingora::session::BridgeSession;
 use crate::upstream::Address;
 
 /// Most bytes in the pipe in either direction.
