@@ -19,7 +19,7 @@ use crate::admin::{AdminCommand, AdminResponse};
 use crate::control::{RolloutCommand, RolloutReport};
 use crate::parity::accept::Acceptance;
 use crate::rollout::observations::Summary;
-use crate::rollout::status::{RunStatus, SlotStatus};
+use crate::rollout::status::{RunStatus, SlotReport};
 use crate::rollout::transition::TransitionKind;
 use crate::rollout::{Stage, Transition};
 use crate::upstream::Percent;
@@ -217,7 +217,7 @@ fn show(overview: &RolloutReport, json: bool) {
         [blue, green] => [blue, green],
         _ => return,
     };
-    let title = |slot: &SlotStatus| format!("{} ({})", slot.slot.as_str(), slot.role);
+    let title = |slot: &SlotReport| format!("{} ({})", slot.slot.as_str(), slot.role);
     let rows = COLUMNS.map(|(name, of)| [name.to_owned(), of(left), of(right)]);
     table(["", &title(left), &title(right)], &rows);
     for slot in [left, right] {
@@ -254,7 +254,7 @@ fn show_run(overview: &RolloutReport, run: &RunStatus) {
 }
 
 /// A line of the side-by-side table.
-type Line = (&'static str, fn(&SlotStatus) -> String);
+type Line = (&'static str, fn(&SlotReport) -> String);
 
 const COLUMNS: [Line; 7] = [
     ("health", |slot| slot.health.clone()),

@@ -12,7 +12,7 @@ use super::output::{complain, say, table};
 use super::status::unexpected;
 use crate::admin::{AdminCommand, AdminResponse};
 use crate::control::{CommandResult, RolloutCommand, RolloutReport};
-use crate::rollout::status::SlotStatus;
+use crate::rollout::status::SlotReport;
 use crate::upstream::Slot;
 
 const LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -174,7 +174,7 @@ fn list(guard: &Guard, json: bool) -> Result<(), Exit> {
     Ok(())
 }
 
-fn row(slot: &SlotStatus) -> [String; 6] {
+fn row(slot: &SlotReport) -> [String; 6] {
     let speaks = slot.surface.as_ref().map_or("-", |surface| match (surface.legacy, surface.modern) {
         (true, true) => "both eras",
         (true, false) => "up to 2025-11-25",

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::model::{Health, Listen, Log, LogFormat, MaxVersionSetting, SplitKey};
 use super::table::Table;
+use super::tokens::AuthTable;
 use super::{tools, value};
 use crate::config::diagnostics::InvalidValue;
 use crate::http1::HeadLimits;
@@ -47,16 +48,9 @@ pub(super) fn listen(mut table: Table<'_>, folder: &Path) -> Listen {
     listen
 }
 
-/// `[auth]`, and the names of what holds the tokens.
-pub(super) struct Auth {
-    pub(super) config: auth::Config,
-    pub(super) token_env: String,
-    pub(super) tokens_file: Option<PathBuf>,
-}
-
 /// `[auth]`
-pub(super) fn auth(mut table: Table<'_>, folder: &Path) -> Auth {
-    let auth = Auth {
+pub(super) fn auth(mut table: Table<'_>, folder: &Path) -> AuthTable {
+    let auth = AuthTable {
         token_env: table
             .text("token_env", value::variable_name)
             .unwrap_or_else(|| "MCP_BEARER_TOKEN".to_owned()),

@@ -11,9 +11,9 @@ use super::table::Table;
 use super::{notify, source, value};
 use crate::config::diagnostics::{DiagnosticSink, InvalidValue};
 use crate::rollout::Stage;
-use crate::rollout::analysis::Analysis;
+use crate::rollout::plan::analysis::Analysis;
+use crate::rollout::plan::triggers::{Action, DurationTrigger, LatencyTrigger, RatioTrigger, Triggers};
 use crate::rollout::plan::{Advance, Plan, Step};
-use crate::rollout::triggers::{Action, DurationTrigger, LatencyTrigger, RatioTrigger, Triggers};
 use crate::upstream::Percent;
 use mcp_host::diagnostics::Diagnostics;
 

@@ -12,11 +12,18 @@ use toml::de::DeValue;
 use super::env_file::{CREDENTIALS, PACKAGED, is_folder};
 use super::environment::Environment;
 use super::table::Table;
-use super::{file, source, tools};
+use super::{source, tools};
 use crate::config::diagnostics::{DiagnosticSink, InvalidValue};
-use crate::policy::auth::{ClientConfig, TokenHash};
+use crate::policy::auth::{ClientConfig, Config, TokenHash};
 use crate::policy::tools::{ListView, ToolPatterns, ToolPolicy};
 use mcp_host::diagnostics::Diagnostics;
+
+/// `[auth]`: the policy for wrong tokens, and the names of the variable and the file that hold tokens.
+pub(super) struct AuthTable {
+    pub(super) config: Config,
+    pub(super) token_env: String,
+    pub(super) tokens_file: Option<PathBuf>,
+}
 
 /// The client whose token is in the environment.
 pub(crate) const DEFAULT_CLIENT: &str = "default";
@@ -31,7 +38,7 @@ pub(super) const FILE_NAME: &str = "tokens.toml";
 
 /// Every client, in the order of metrics: `default` first, then as the file has them.
 pub(super) fn clients(
-    auth: &file::Auth,
+    auth: &AuthTable,
     folder: &Path,
     sink: &DiagnosticSink,
     environment: &Environment<'_>,
@@ -77,7 +84,7 @@ pub(crate) fn check_name(name: &str) -> Result<(), &'static str> {
 }
 
 fn from_environment(
-    auth: &file::Auth,
+    auth: &AuthTable,
     sink: &DiagnosticSink,
     environment: &Environment<'_>,
 ) -> Option<ClientConfig> {
@@ -136,7 +143,7 @@ pub(super) fn copied_with_more(token: &[u8], name: &str) -> Option<String> {
 
 /// The file named in the configuration, else the package's, else the one systemd hands over.
 fn tokens_file(
-    auth: &file::Auth,
+    auth: &AuthTable,
     folder: &Path,
     sink: &DiagnosticSink,
     environment: &Environment<'_>,

@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 use super::settings::Settings;
 use crate::parity::accept::Acceptance;
 use crate::parity::shadow::mismatch_log::Summary;
-use crate::rollout::status::Status;
+use crate::rollout::status::RolloutStatus;
 use crate::rollout::{Stage, Transition};
 use crate::upstream::Slot;
 
@@ -83,7 +83,7 @@ pub(crate) struct CommandResult {
 /// State of the rollout and of both slots.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct RolloutReport {
-    pub(crate) status: Status,
+    pub(crate) status: RolloutStatus,
     /// Faults, such as: the state is not saved, another guard owns it.
     pub(crate) problems: Vec<String>,
     /// Results of copied calls since the latest shadow stage began; none before the first.

@@ -14,7 +14,7 @@ use crate::parity::report::{Report, Status};
 use crate::parity::verdict::{Finding, Verdict};
 use crate::parity::{Check, Expectations, judge};
 use crate::rollout::Compared;
-use crate::rollout::gate::Difference;
+use crate::rollout::comparison::Difference;
 use crate::upstream::{Backend, Secrets};
 use mcp_host::process;
 

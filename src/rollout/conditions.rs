@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use super::Timestamp;
+use super::timestamp::Timestamp;
 
 /// Named checks remembered at most.
 const CHECKS_MAX: usize = 64;

@@ -1,20 +1,19 @@
 //! Blue and green: decides how a candidate takes over from stable, and when it must not.
 //!
 //! [`Rollout::handle`] takes an event and the time, and returns at most one [`Transition`]. Everything else here serves
-//! it: [`plan`] says what to do, [`observe`] what was seen, [`analysis`] what a step has shown, [`triggers`] what ends it at
+//! it: [`plan`] holds the steps, [`observations`] the samples, [`analysis`] judges a step, [`triggers`] end a rollout at
 //! once. Pure: no I/O, no clock, no Tokio. Must not know who sends events or what becomes of transitions.
 
 pub mod analysis;
-mod commands;
+pub mod comparison;
 pub mod conditions;
-mod decide;
-pub mod gate;
+pub mod event;
 pub mod machine;
 pub mod observations;
 pub mod plan;
+pub mod position;
 pub mod sample;
 pub mod stage;
-pub mod standby;
 pub mod state;
 pub mod status;
 pub mod timestamp;
@@ -22,8 +21,9 @@ pub mod transition;
 pub mod triggers;
 pub mod window;
 
-pub use gate::Compared;
-pub use machine::{Command, Event, Health, Member, Refusal, Rollout, SplitContext};
+pub use comparison::Compared;
+pub use event::{Command, Event, Health, Refusal};
+pub use machine::{Member, Rollout, SplitContext};
 pub use plan::Plan;
 pub use sample::Sample;
 pub use stage::Stage;

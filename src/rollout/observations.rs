@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::Timestamp;
 use super::plan::Plan;
 use super::sample::{CallResult, Sample, SampleSource};
+use super::timestamp::Timestamp;
 use super::window::{CountWindow, Counts, LatencyWindow};
 use crate::upstream::{PerSlot, Slot};
 

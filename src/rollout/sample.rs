@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use super::Timestamp;
+use super::timestamp::Timestamp;
 use crate::upstream::Slot;
 
 /// Why a slot failed a call. A client's own error is not among these.

@@ -4,8 +4,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::plan::{Plan, Step};
-use super::transition::Position;
-use super::{Stage, Timestamp};
+use super::position::Position;
+use super::stage::Stage;
+use super::timestamp::Timestamp;
 use crate::upstream::{Percent, Slot};
 
 /// What a backend speaks and offers, as its health check found it.

@@ -3,17 +3,19 @@
 use serde::{Deserialize, Serialize};
 
 use super::analysis::Conclusion;
-use super::machine::{Health, Rollout};
+use super::event::Health;
+use super::machine::Rollout;
 use super::plan::{Advance, Step};
+use super::position::Position;
+use super::stage::Stage;
 use super::state::ServerSurface;
-use super::transition::Position;
-use super::{Stage, Timestamp};
+use super::timestamp::Timestamp;
 use crate::rollout::observations::{ShadowTally, Span, Summary};
 use crate::upstream::Slot;
 
 /// The whole picture.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Status {
+pub struct RolloutStatus {
     /// When it was taken.
     pub at: Timestamp,
     /// Where things stand.
@@ -21,7 +23,7 @@ pub struct Status {
     /// The rollout under way.
     pub run: Option<RunStatus>,
     /// Both slots.
-    pub slots: Vec<SlotStatus>,
+    pub slots: Vec<SlotReport>,
     /// Whether protocol 2026-07-28 is fenced off.
     pub fenced: bool,
     /// Which slot stands by for stable, or why none does.
@@ -54,7 +56,7 @@ pub struct RunStatus {
 
 /// One slot.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct SlotStatus {
+pub struct SlotReport {
     /// Which.
     pub slot: Slot,
     /// `stable`, `candidate`, `spare` or `idle`.
@@ -73,8 +75,8 @@ pub struct SlotStatus {
 
 impl Rollout {
     /// The picture now.
-    pub fn status(&mut self, now: Timestamp) -> Status {
-        Status {
+    pub fn status(&mut self, now: Timestamp) -> RolloutStatus {
+        RolloutStatus {
             at: now,
             position: self.state.position(),
             run: self.run_status(now),
@@ -124,7 +126,7 @@ impl Rollout {
         })
     }
 
-    fn slot_status(&mut self, slot: Slot, now: Timestamp) -> SlotStatus {
+    fn slot_status(&mut self, slot: Slot, now: Timestamp) -> SlotReport {
         let running = self.state.run.is_some();
         let role = match (slot == self.state.stable, running, self.state.spare) {
             (true, _, _) => "stable",
@@ -142,7 +144,7 @@ impl Rollout {
             Health::Healthy => ("healthy", None),
             Health::Unhealthy(why) => ("unhealthy", Some(why.clone())),
         };
-        SlotStatus {
+        SlotReport {
             slot,
             role: role.to_owned(),
             configured: self.known(slot).configured,

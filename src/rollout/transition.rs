@@ -6,11 +6,12 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::analysis::Conclusion;
-use super::gate::Difference;
+use super::comparison::Difference;
+use super::position::Position;
+use super::timestamp::Timestamp;
 use super::triggers::{Fired, Trigger};
-use super::{Stage, Timestamp};
 use crate::rollout::observations::{ShadowTally, Summary};
-use crate::upstream::{Percent, Slot};
+use crate::upstream::Slot;
 
 /// What kind of change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -67,34 +68,6 @@ impl TransitionKind {
             TransitionKind::Retired => "retired",
             TransitionKind::Noted => "noted",
         }
-    }
-}
-
-/// Where things stand: before or after a transition.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Position {
-    /// The slot that is stable.
-    pub stable: Slot,
-    /// The stage.
-    pub stage: Stage,
-    /// The step of the plan, counted from 1; none outside a rollout.
-    pub step: Option<usize>,
-    /// The candidate's share.
-    pub weight: Percent,
-    /// Whether the rollout waits for an operator.
-    pub paused: bool,
-}
-
-impl fmt::Display for Position {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.stage.as_str())?;
-        if self.step.is_some() {
-            write!(f, " {} %", self.weight.get())?;
-        }
-        if self.paused {
-            write!(f, " (paused)")?;
-        }
-        Ok(())
     }
 }
 

@@ -10,8 +10,8 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
 
-use super::Timestamp;
 use super::sample::{CallResult, Failure};
+use super::timestamp::Timestamp;
 
 /// Counted intervals per window: a sample leaves at most this fraction of the window early.
 const COUNT_INTERVALS: u64 = 300;

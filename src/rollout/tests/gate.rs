@@ -1,7 +1,7 @@
 //! The parity gate before each step.
 
 use super::*;
-use crate::rollout::gate::{Compared, Difference};
+use crate::rollout::comparison::{Compared, Difference};
 use crate::rollout::transition::Cause;
 
 fn gated() -> Drive {

@@ -82,7 +82,7 @@ fn a_failed_step_goes_back_to_stable() {
 #[test]
 fn a_failed_step_may_pause_instead_and_says_so_once() {
     let mut plan = plan();
-    plan.analysis.on_fail = crate::rollout::triggers::Action::Pause;
+    plan.analysis.on_fail = crate::rollout::plan::triggers::Action::Pause;
     let mut drive = Drive::at(plan, Stage::Canary);
     drive.calls(GREEN, 93, CallResult::Completed);
     drive.calls(GREEN, 7, INTERNAL);
@@ -131,7 +131,7 @@ fn promote_goes_on_at_once_unless_the_analysis_fails() {
 #[test]
 fn an_unhealthy_candidate_is_never_promoted() {
     let mut plan = plan();
-    plan.triggers.candidate_health.action = crate::rollout::triggers::Action::Notify;
+    plan.triggers.candidate_health.action = crate::rollout::plan::triggers::Action::Notify;
     let mut drive = Drive::at(plan, Stage::Canary);
     drive.calls(GREEN, 100, CallResult::Completed);
     assert_eq!(drive.sick(GREEN).map(|t| t.kind), Some(TransitionKind::Noted));

@@ -9,12 +9,12 @@ mod triggers;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::analysis::Analysis;
+use super::plan::analysis::Analysis;
+use super::plan::triggers::Triggers;
 use super::plan::{Advance, Plan, Step};
 use super::sample::{CallResult, Failure, Sample, SampleSource};
 use super::state::ServerSurface;
 use super::transition::{Transition, TransitionKind};
-use super::triggers::Triggers;
 use super::{Command, Event, Health, Refusal, Rollout, Stage, State, Timestamp};
 use crate::upstream::{Percent, Slot};
 

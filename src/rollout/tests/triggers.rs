@@ -2,7 +2,8 @@
 
 use super::*;
 use crate::rollout::Cause;
-use crate::rollout::triggers::{Action, Trigger};
+use crate::rollout::plan::triggers::Action;
+use crate::rollout::triggers::Trigger;
 
 /// At 50 %, with the default triggers but for the step's own length.
 fn drive() -> Drive {

@@ -3,14 +3,17 @@
 //! A plan is valid by construction and travels with the rollout it governs: editing the file does not change a rollout
 //! under way. Must not know where it was read from.
 
+pub mod analysis;
+pub mod triggers;
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::Stage;
-use super::analysis::Analysis;
-use super::triggers::Triggers;
+use self::analysis::Analysis;
+use self::triggers::Triggers;
+use super::stage::Stage;
 use crate::upstream::Percent;
 
 /// Who moves the rollout on from a step.

@@ -1,13 +1,15 @@
 //! What operators ask for: refused with a reason, or obeyed at once.
 
-use super::analysis::Conclusion;
-use super::conditions::Conditions;
-use super::gate::Gate;
-use super::machine::{Command, Health, Refusal, Rollout};
-use super::plan::Plan;
-use super::state::Run;
-use super::transition::{Cause, Transition, TransitionKind};
-use super::{Stage, Timestamp};
+use super::Rollout;
+use crate::rollout::analysis::Conclusion;
+use crate::rollout::comparison::Gate;
+use crate::rollout::conditions::Conditions;
+use crate::rollout::event::{Command, Health, Refusal};
+use crate::rollout::plan::Plan;
+use crate::rollout::stage::Stage;
+use crate::rollout::state::Run;
+use crate::rollout::timestamp::Timestamp;
+use crate::rollout::transition::{Cause, Transition, TransitionKind};
 use crate::upstream::Slot;
 
 /// Where a rollback leads.
@@ -72,7 +74,7 @@ impl Rollout {
         }
     }
 
-    pub(super) fn obey(&mut self, command: Command, who: String, now: Timestamp) -> Option<Transition> {
+    pub(super) fn apply(&mut self, command: Command, who: String, now: Timestamp) -> Option<Transition> {
         let cause = Cause::Operator { who };
         match command {
             Command::Start { id, plan, .. } => Some(self.start(id, *plan, cause, now)),
@@ -85,8 +87,8 @@ impl Rollout {
             })),
             Command::Pause => Some(self.pause(cause, now)),
             Command::Resume => {
-                self.awake = now;
-                self.gate = Gate::Far;
+                self.eligible_since = now;
+                self.gate = Gate::Idle;
                 Some(self.change(TransitionKind::Resumed, cause, now, |state| {
                     if let Some(run) = &mut state.run {
                         run.paused = None;
@@ -105,8 +107,8 @@ impl Rollout {
         let pinned = self.surface(self.state.candidate()).cloned();
         self.seen.replan(&plan);
         self.conditions = Conditions::default();
-        self.told.clear();
-        self.awake = now;
+        self.reported.clear();
+        self.eligible_since = now;
         let run = Run { id, plan, step: 0, started: now, since: now, paused: None, pinned };
         self.change(TransitionKind::Started, cause, now, |state| {
             state.run = Some(run);

@@ -1,21 +1,25 @@
 //! What follows from what was seen: at most one thing at a time, the gravest first.
 
-use super::analysis::{Conclusion, Finding, conclude};
+use super::Rollout;
 use super::commands::Back;
-use super::conditions::{Streak, again};
-use super::gate::Gate;
-use super::machine::{Health, Rollout};
-use super::plan::Advance;
-use super::sample::{CallResult, Sample, SampleSource};
-use super::state::{ServerSurface, State};
-use super::transition::{Cause, Numbers, Transition, TransitionKind};
-use super::triggers::{self, Action, Fired, Trigger};
-use super::{Stage, Timestamp};
+use crate::rollout::analysis::{Conclusion, Finding, conclude};
+use crate::rollout::comparison::Gate;
+use crate::rollout::conditions::{Streak, again};
+use crate::rollout::event::Health;
 use crate::rollout::observations::Span;
+use crate::rollout::plan::Advance;
+use crate::rollout::plan::triggers::Action;
+use crate::rollout::position::Position;
+use crate::rollout::sample::{CallResult, Sample, SampleSource};
+use crate::rollout::stage::Stage;
+use crate::rollout::state::{ServerSurface, State};
+use crate::rollout::timestamp::Timestamp;
+use crate::rollout::transition::{Cause, Numbers, Transition, TransitionKind};
+use crate::rollout::triggers::{self, Fired, Trigger};
 use crate::upstream::Slot;
 
 impl Rollout {
-    pub(super) fn see_sample(&mut self, sample: &Sample) {
+    pub(super) fn on_sample(&mut self, sample: &Sample) {
         let candidate = self.state.candidate();
         let run = self.state.run.as_ref().filter(|_| sample.slot == candidate);
         // A call that began before the rollout tells of the backend that was there before it.
@@ -36,7 +40,7 @@ impl Rollout {
         }
     }
 
-    pub(super) fn see_health(&mut self, slot: Slot, health: Health, answered: bool, now: Timestamp) {
+    pub(super) fn on_health(&mut self, slot: Slot, health: Health, answered: bool, now: Timestamp) {
         if slot == self.state.candidate() && self.state.run.is_some() {
             match &health {
                 Health::Unhealthy(why) => {
@@ -53,7 +57,7 @@ impl Rollout {
         self.known_mut(slot).health = health;
     }
 
-    pub(super) fn see_memory(&mut self, slot: Slot, used: u64, limit: u64, now: Timestamp) {
+    pub(super) fn on_memory(&mut self, slot: Slot, used: u64, limit: u64, now: Timestamp) {
         let Some(run) = self.state.run.as_ref().filter(|_| limit > 0 && slot == self.state.candidate())
         else {
             return;
@@ -71,7 +75,7 @@ impl Rollout {
         self.conditions.memory(part, threshold, now, &words);
     }
 
-    pub(super) fn see_surface(&mut self, slot: Slot, surface: ServerSurface, now: Timestamp) {
+    pub(super) fn on_surface(&mut self, slot: Slot, surface: ServerSurface, now: Timestamp) {
         let candidate = self.state.candidate();
         if let Some(run) = self.state.run.as_mut().filter(|_| slot == candidate) {
             match &run.pinned {
@@ -89,10 +93,10 @@ impl Rollout {
     /// Triggers first, then the step.
     pub(super) fn decide(&mut self, now: Timestamp) -> Option<Transition> {
         let candidate = self.state.candidate();
-        self.see_stall(now);
+        self.update_stall(now);
         let run = self.state.run.as_ref()?;
         let fired = triggers::fired(&run.plan, &self.conditions, &mut self.seen, candidate, now);
-        self.told.retain(|told| fired.iter().any(|fired| fired.trigger == *told));
+        self.reported.retain(|reported| fired.iter().any(|fired| fired.trigger == *reported));
         for fired in fired {
             if let Some(transition) = self.act_on(fired, now) {
                 return Some(transition);
@@ -128,18 +132,18 @@ impl Rollout {
         if action == Action::Rollback && self.way_back_is_worse() {
             action = Action::Pause;
         }
-        if action != Action::Rollback && self.told.contains(&trigger) {
+        if action != Action::Rollback && self.reported.contains(&trigger) {
             return None;
         }
         let cause = Cause::Trigger { fired };
         match action {
             Action::Rollback => Some(self.roll_back(Back::End, cause, now)),
             Action::Pause if !self.state.position().paused => {
-                self.told.push(trigger);
+                self.reported.push(trigger);
                 Some(self.pause(cause, now))
             }
             Action::Pause | Action::Notify => {
-                self.told.push(trigger);
+                self.reported.push(trigger);
                 Some(self.change(TransitionKind::Noted, cause, now, |_| ()))
             }
             Action::Off => None,
@@ -173,18 +177,20 @@ impl Rollout {
         match &conclusion {
             Conclusion::Inconclusive(_) => None,
             Conclusion::Pass if manual || *self.health(self.state.candidate()) != Health::Healthy => None,
-            Conclusion::Pass if !self.may_pass(now) => None,
+            Conclusion::Pass if !self.may_leave_step(now) => None,
             Conclusion::Pass => {
                 Some(self.next_step(TransitionKind::Advanced, Cause::Analysis { conclusion }, now))
             }
             Conclusion::Fail(_) => {
                 let action = if self.way_back_is_worse() { on_fail.max(Action::Pause) } else { on_fail };
-                let told = std::mem::replace(&mut self.told_analysis, true);
+                let reported = std::mem::replace(&mut self.reported_analysis, true);
                 let cause = Cause::Analysis { conclusion };
                 match action {
                     Action::Rollback => Some(self.roll_back(Back::End, cause, now)),
-                    Action::Pause if !told => Some(self.pause(cause, now)),
-                    Action::Notify if !told => Some(self.change(TransitionKind::Noted, cause, now, |_| ())),
+                    Action::Pause if !reported => Some(self.pause(cause, now)),
+                    Action::Notify if !reported => {
+                        Some(self.change(TransitionKind::Noted, cause, now, |_| ()))
+                    }
                     Action::Pause | Action::Notify | Action::Off => None,
                 }
             }
@@ -192,11 +198,11 @@ impl Rollout {
     }
 
     /// A step stalls when it could go on by itself and does not. Waiting for a person is not a stall.
-    fn see_stall(&mut self, now: Timestamp) {
+    fn update_stall(&mut self, now: Timestamp) {
         self.conditions.stalled = None;
         let Some(run) = self.state.run.as_ref().filter(|run| run.paused.is_none()) else { return };
         let Some(step) = run.step().filter(|step| step.advance == Advance::Automatic) else { return };
-        let over = (run.since + step.hold).max(self.awake);
+        let over = (run.since + step.hold).max(self.eligible_since);
         if now < over {
             return;
         }
@@ -227,7 +233,7 @@ impl Rollout {
         let next = self.state.run.as_ref().map_or(0, |run| run.step + 1);
         let exists = self.state.run.as_ref().is_some_and(|run| run.plan.step(next).is_some());
         if exists {
-            self.awake = now;
+            self.eligible_since = now;
             self.change(kind, cause, now, |state| {
                 if let Some(run) = &mut state.run {
                     (run.step, run.since, run.paused) = (next, now, None);
@@ -279,14 +285,11 @@ impl Rollout {
         let to = self.state.position();
         if (from.step, from.stage) != (to.step, to.stage) {
             self.seen.begin_step();
-            self.told_analysis = false;
-            self.gate = Gate::Far;
+            self.reported_analysis = false;
+            self.gate = Gate::Idle;
         }
-        let to = if kind == TransitionKind::Completed {
-            super::transition::Position { stage: Stage::Complete, ..to }
-        } else {
-            to
-        };
+        let to =
+            if kind == TransitionKind::Completed { Position { stage: Stage::Complete, ..to } } else { to };
         let rollout = rollout.or_else(|| self.state.run.as_ref().map(|run| run.id.clone()));
         Transition { seq: self.state.seq, at: now, rollout, slot, kind, from, to, cause, numbers }
     }

@@ -2,12 +2,13 @@
 //!
 //! Must not change anything.
 
-use super::machine::{Health, Rollout};
+use super::Rollout;
+use crate::rollout::event::Health;
 
 impl Rollout {
     /// Whether the configuration lets a slot that has never been stable stand by. It must speak what stable speaks, or the
     /// clients that use it would break.
-    pub(super) fn stands_by(&self) -> bool {
+    pub(in crate::rollout) fn stands_by(&self) -> bool {
         let other = self.state.candidate();
         let speaks = |slot| self.surface(slot).is_some_and(|surface| surface.modern);
         self.split_context.standby
@@ -17,7 +18,7 @@ impl Rollout {
     }
 
     /// Which slot stands by for stable, or why none does, as a sentence.
-    pub(super) fn standby(&self) -> String {
+    pub(in crate::rollout) fn standby(&self) -> String {
         let (stable, other) = (self.state.stable, self.state.candidate());
         let (name, of) = (other.as_str(), stable.as_str());
         let none = |why: &str| format!("no slot stands by for {of}: {why}");

@@ -3,80 +3,17 @@
 //! Whoever owns the rollout compares the two backends and tells; here it is only known whether that is wanted, what came
 //! of it, and for how long it holds. Must not know how backends are compared.
 
-use std::fmt;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
-use super::Timestamp;
-use super::machine::Rollout;
-use super::transition::{Cause, Transition, TransitionKind};
+use super::Rollout;
+use crate::rollout::Timestamp;
+use crate::rollout::comparison::{Compared, Difference, Gate};
+use crate::rollout::transition::{Cause, Transition, TransitionKind};
 
 /// A comparison that could not be made is made again after this time.
 const AGAIN_AFTER: Duration = Duration::from_secs(5);
 /// For how long a comparison speaks for the moment.
 const HOLDS_FOR: Duration = Duration::from_secs(30);
-
-/// One difference between the backends that would break a client, as the comparison words it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Difference {
-    /// The check that found it.
-    pub check: String,
-    /// The tool or client that it is about, if one.
-    pub subject: Option<String>,
-    /// Where in it.
-    pub path: String,
-    /// What happened.
-    pub change: String,
-    /// What stable has.
-    pub live: Option<String>,
-    /// What the candidate has.
-    pub candidate: Option<String>,
-}
-
-impl fmt::Display for Difference {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: ", self.check)?;
-        match (&self.subject, self.path.as_str()) {
-            (Some(subject), "") => write!(f, "{subject} - ")?,
-            (Some(subject), path) => write!(f, "{subject} {path} - ")?,
-            (None, "") => {}
-            (None, path) => write!(f, "{path} - ")?,
-        }
-        write!(f, "{}", self.change)?;
-        let shown = |value: &Option<String>| value.clone().unwrap_or_else(|| "nothing".to_owned());
-        if self.live.is_some() || self.candidate.is_some() {
-            write!(f, " (live {}, candidate {})", shown(&self.live), shown(&self.candidate))?;
-        }
-        Ok(())
-    }
-}
-
-/// What a comparison came to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Compared {
-    /// No client would break.
-    Holds,
-    /// Some would.
-    Breaks(Vec<Difference>),
-    /// It could not be made, and why.
-    Unknown(String),
-}
-
-/// What is known of the gate before the next step.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) enum Gate {
-    /// Nobody has come to it yet.
-    #[default]
-    Far,
-    Wanted,
-    Comparing,
-    Open(Timestamp),
-    Unknown {
-        at: Timestamp,
-        why: String,
-    },
-}
 
 impl Rollout {
     /// Whether the backends are to be compared before the next step.
@@ -89,14 +26,14 @@ impl Rollout {
     }
 
     /// Whether the step may be left: the plan asks for no gate, or it is open. Asks for a comparison where one is due.
-    pub(super) fn may_pass(&mut self, now: Timestamp) -> bool {
+    pub(super) fn may_leave_step(&mut self, now: Timestamp) -> bool {
         if !self.is_gated() {
             return true;
         }
         match &self.gate {
             Gate::Open(at) if now.since(*at) <= HOLDS_FOR => return true,
             Gate::Unknown { at, .. } if now.since(*at) < AGAIN_AFTER => {}
-            Gate::Far | Gate::Open(_) | Gate::Unknown { .. } => self.gate = Gate::Wanted,
+            Gate::Idle | Gate::Open(_) | Gate::Unknown { .. } => self.gate = Gate::Wanted,
             Gate::Wanted | Gate::Comparing => {}
         }
         false
@@ -110,9 +47,9 @@ impl Rollout {
     }
 
     /// What the step waits for at the gate, as a sentence.
-    pub(super) fn waits_at_gate(&self) -> Option<String> {
+    pub(in crate::rollout) fn waits_at_gate(&self) -> Option<String> {
         match &self.gate {
-            Gate::Far | Gate::Open(_) => None,
+            Gate::Idle | Gate::Open(_) => None,
             Gate::Wanted | Gate::Comparing => {
                 Some("the parity gate: both slots are being compared".to_owned())
             }
@@ -121,7 +58,7 @@ impl Rollout {
     }
 
     /// A comparison before the end of this step has ended. A break stops the rollout where it is.
-    pub(super) fn see_gate(&mut self, step: usize, compared: Compared, now: Timestamp) -> Option<Transition> {
+    pub(super) fn on_gate(&mut self, step: usize, compared: Compared, now: Timestamp) -> Option<Transition> {
         let here = self.state.run.as_ref().is_some_and(|run| run.step == step && run.paused.is_none());
         if !here || self.gate != Gate::Comparing {
             return None;
@@ -130,7 +67,7 @@ impl Rollout {
             Compared::Holds => self.gate = Gate::Open(now),
             Compared::Unknown(why) => self.gate = Gate::Unknown { at: now, why },
             Compared::Breaks(differences) => {
-                self.gate = Gate::Far;
+                self.gate = Gate::Idle;
                 return Some(self.pause(Cause::Parity { differences }, now));
             }
         }
