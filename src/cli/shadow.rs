@@ -8,7 +8,7 @@ use super::output::{complain, say};
 use super::slots;
 use super::status::unexpected;
 use crate::admin::{AdminCommand, AdminResponse};
-use crate::parity::shadow::mismatch_log::{Counts, Entry, Place};
+use crate::parity::shadow::mismatch_log::{Counts, Entry, MismatchSite};
 use crate::shadow::Diff;
 
 /// What copies of read-only calls have shown of the candidate, in a rollout's shadow stage.
@@ -98,7 +98,7 @@ pub(super) fn counted(counts: &Counts) -> String {
 }
 
 /// A place on one line.
-pub(super) fn placed(place: &Place) -> String {
+pub(super) fn placed(place: &MismatchSite) -> String {
     let at = if place.path.is_empty() { String::new() } else { format!(" {}", place.path) };
     format!("{} x {}{at} - {}", place.count, place.question, place.change)
 }

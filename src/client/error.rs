@@ -7,14 +7,14 @@ const EXCERPT_CHARS_MAX: usize = 160;
 
 /// Where a question went and what it was.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Question {
+pub(crate) struct RequestLabel {
     /// The server, without credentials.
     pub(crate) at: String,
     /// The MCP method, or the HTTP method and path.
     pub(crate) what: String,
 }
 
-impl std::fmt::Display for Question {
+impl std::fmt::Display for RequestLabel {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} at {}", self.what, self.at)
     }
@@ -24,33 +24,33 @@ impl std::fmt::Display for Question {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     #[error("{question}: cannot connect: {source}")]
-    Connect { question: Question, source: std::io::Error },
+    Connect { question: RequestLabel, source: std::io::Error },
     #[error("{question}: not connected within {millis} ms")]
-    ConnectTimeout { question: Question, millis: u128 },
+    ConnectTimeout { question: RequestLabel, millis: u128 },
     #[error("{question}: cannot load the certificate authorities: {reason}")]
-    Authorities { question: Question, reason: String },
+    Authorities { question: RequestLabel, reason: String },
     #[error("{question}: no whole answer within {millis} ms")]
-    Timeout { question: Question, millis: u128 },
+    Timeout { question: RequestLabel, millis: u128 },
     #[error("{question}: the connection broke before the answer was whole: {source}")]
-    Broken { question: Question, source: hyper::Error },
+    Broken { question: RequestLabel, source: hyper::Error },
     #[error("{question}: the request cannot be built: {reason}")]
-    Request { question: Question, reason: String },
+    Request { question: RequestLabel, reason: String },
     #[error("{question}: the answer is larger than {max} bytes")]
-    TooLarge { question: Question, max: usize },
+    TooLarge { question: RequestLabel, max: usize },
     #[error("{question}: the answer takes more than {max} bytes of memory to read")]
-    TooHeavy { question: Question, max: usize },
+    TooHeavy { question: RequestLabel, max: usize },
     #[error("{question}: more than {max} tools are listed")]
-    TooMany { question: Question, max: usize },
+    TooMany { question: RequestLabel, max: usize },
     #[error("{question}: HTTP {status}{}", quoted(.excerpt))]
-    Status { question: Question, status: u16, excerpt: String },
+    Status { question: RequestLabel, status: u16, excerpt: String },
     #[error("{question}: HTTP {status}, but the body is no JSON-RPC answer ({content_type}){}", quoted(.excerpt))]
-    NotRpc { question: Question, status: u16, content_type: &'static str, excerpt: String },
+    NotRpc { question: RequestLabel, status: u16, content_type: &'static str, excerpt: String },
     #[error("{question}: JSON-RPC error {code}: {message}")]
-    Rpc { question: Question, status: u16, code: i64, message: String },
+    Rpc { question: RequestLabel, status: u16, code: i64, message: String },
     #[error("{question}: the result lacks {lacks}")]
-    Shape { question: Question, lacks: &'static str },
+    Shape { question: RequestLabel, lacks: &'static str },
     #[error("{question}: more than {max} pages, or a page that repeats")]
-    Pages { question: Question, max: usize },
+    Pages { question: RequestLabel, max: usize },
 }
 
 impl Error {
@@ -122,7 +122,7 @@ mod tests {
 
     #[test]
     fn an_error_says_what_and_where() {
-        let question = Question { at: "http://127.0.0.1:1/".to_owned(), what: "tools/list".to_owned() };
+        let question = RequestLabel { at: "http://127.0.0.1:1/".to_owned(), what: "tools/list".to_owned() };
         let error = Error::Status { question, status: 502, excerpt: "<html>".to_owned() };
         assert_eq!(error.to_string(), "tools/list at http://127.0.0.1:1/: HTTP 502: `<html>`");
     }

@@ -19,7 +19,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::task::JoinHandle;
 use tokio_rustls::rustls::ClientConfig;
 
-use super::error::{Error, Question, excerpt};
+use super::error::{Error, RequestLabel, excerpt};
 use super::target::{ACCEPT_JSON, Target, Transport};
 use super::tls;
 use crate::client::jsonrpc::answers;
@@ -83,7 +83,7 @@ const MEDIA_TYPES: [&str; 8] = [
 
 /// An HTTP answer.
 #[derive(Debug, Clone)]
-pub(crate) struct Reply {
+pub(crate) struct Response {
     pub(crate) status: u16,
     pub(crate) headers: HeaderMap,
     /// The whole body; of an event stream the message that was waited for, or nothing.
@@ -91,7 +91,7 @@ pub(crate) struct Reply {
     pub(crate) elapsed: Duration,
 }
 
-impl Reply {
+impl Response {
     /// A header field as text, if it is there and readable.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
@@ -115,11 +115,11 @@ impl Reply {
 
 /// What of an event stream to wait for.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Await<'a> {
+pub(super) enum ReadUntil<'a> {
     /// Only the head: an event stream may never end.
     Head,
     /// The message with this id.
-    Answer(&'a Value),
+    Response(&'a Value),
 }
 
 /// Asks one server.
@@ -164,20 +164,20 @@ impl Client {
     }
 
     /// Asks for JSON only from now on, which some servers insist on; false if that was so already.
-    pub(super) fn stop_offering_streams(&self) -> bool {
+    pub(super) fn accept_json_only(&self) -> bool {
         !self.json_only.swap(true, Ordering::Relaxed)
     }
 
     /// Sends a request and returns whatever comes back; of an event stream only the head.
-    pub(crate) async fn raw(&self, request: Request) -> Result<Reply, Error> {
+    pub(crate) async fn raw(&self, request: Request) -> Result<Response, Error> {
         let path = request.path.as_deref().unwrap_or(self.target.path());
         let what = format!("{} {path}", request.method);
-        self.exchange(&what, request, Await::Head).await
+        self.exchange(&what, request, ReadUntil::Head).await
     }
 
     /// Where and what, for an error.
-    pub(super) fn question(&self, what: &str) -> Question {
-        Question { at: self.target.to_string(), what: what.to_owned() }
+    pub(super) fn question(&self, what: &str) -> RequestLabel {
+        RequestLabel { at: self.target.to_string(), what: what.to_owned() }
     }
 
     /// An error once an answer has more bytes than one may have.
@@ -200,8 +200,8 @@ impl Client {
         &self,
         what: &str,
         request: Request,
-        awaited: Await<'_>,
-    ) -> Result<Reply, Error> {
+        awaited: ReadUntil<'_>,
+    ) -> Result<Response, Error> {
         let request = self.build(what, request)?;
         let connecting = tokio::time::timeout(self.limits.connect, self.connect(what));
         let (mut sender, _driver) = connecting.await.map_err(|_| Error::ConnectTimeout {
@@ -215,7 +215,7 @@ impl Client {
             let (head, body) = response.into_parts();
             let body = self.clean(self.read(what, &head.headers, body, awaited).await?);
             let (status, elapsed) = (head.status.as_u16(), started.elapsed());
-            Ok(Reply { status, headers: head.headers, body, elapsed })
+            Ok(Response { status, headers: head.headers, body, elapsed })
         };
         tokio::time::timeout(self.limits.total, answering).await.map_err(|_| Error::Timeout {
             question: self.question(what),
@@ -292,13 +292,13 @@ impl Client {
         what: &str,
         headers: &HeaderMap,
         mut body: Incoming,
-        awaited: Await<'_>,
+        awaited: ReadUntil<'_>,
     ) -> Result<Bytes, Error> {
         let streamed = media_type(headers) == "text/event-stream";
         let wanted = match awaited {
-            Await::Head if streamed => return Ok(Bytes::new()),
-            Await::Answer(id) if streamed => Some(id),
-            Await::Head | Await::Answer(_) => None,
+            ReadUntil::Head if streamed => return Ok(Bytes::new()),
+            ReadUntil::Response(id) if streamed => Some(id),
+            ReadUntil::Head | ReadUntil::Response(_) => None,
         };
         let (mut whole, mut seen, mut events) = (BytesMut::new(), 0_usize, Events::default());
         while let Some(frame) = body.frame().await {

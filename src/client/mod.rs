@@ -15,8 +15,8 @@ mod tls;
 mod tools_list;
 
 pub(crate) use error::Error;
-pub(crate) use exchange::{Client, Limits, Method, Reply, Request};
+pub(crate) use exchange::{Client, Limits, Method, Request, Response};
 pub(crate) use replay::message_in_stream;
-pub(crate) use session::{Answer, Answered, Session, says_legacy};
+pub(crate) use session::{RpcResponse, Session, TimedResponse, says_legacy};
 pub(crate) use target::{Target, TargetError};
-pub(crate) use tools_list::Listing;
+pub(crate) use tools_list::CachedToolsList;

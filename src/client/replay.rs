@@ -3,15 +3,15 @@
 use serde_json::Value;
 
 use super::error::Error;
-use super::exchange::{Await, Client, Request};
+use super::exchange::{Client, ReadUntil, Request};
 use crate::client::jsonrpc::answers;
 use crate::parity::bounded;
 use crate::wire::sse::Events;
 
 impl Client {
     /// Sends the request, named `what` in errors, and returns the message that answers this id.
-    pub(crate) async fn put(&self, what: &str, request: Request, id: &Value) -> Result<Value, Error> {
-        let reply = self.exchange(what, request, Await::Answer(id)).await?;
+    pub(crate) async fn replay(&self, what: &str, request: Request, id: &Value) -> Result<Value, Error> {
+        let reply = self.exchange(what, request, ReadUntil::Response(id)).await?;
         if let Some(message) = self.tree(what, &reply.body)?
             && (message.get("result").is_some() || message.get("error").is_some())
         {

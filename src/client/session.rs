@@ -1,4 +1,4 @@
-//! MCP over the exchange: open in either era, ask, call a tool. Listing tools page by page is `listing`.
+//! MCP over the exchange: open a session in either era, send requests, call tools. `tools_list` reads the pages of a list.
 //!
 //! A legacy session does what an SDK does (`initialize`, `notifications/initialized`, then the negotiated version and the
 //! session id, if the server gave one, on every request); a modern one describes itself in every request.
@@ -13,7 +13,7 @@ use hyper::header::{HeaderName, HeaderValue};
 use serde_json::{Value, json};
 
 use super::error::{Error, excerpt};
-use super::exchange::{Await, Client, Method, Reply, Request};
+use super::exchange::{Client, Method, ReadUntil, Request, Response};
 use crate::parity::facts::Handshake;
 use crate::wire::Era;
 
@@ -28,15 +28,15 @@ const MCP_NAME: HeaderName = HeaderName::from_static("mcp-name");
 
 /// What a JSON-RPC answer says.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Answer {
+pub(crate) enum RpcResponse {
     Result(Value),
     Error { code: i64, message: String },
 }
 
 /// A JSON-RPC answer and how it came.
 #[derive(Debug, Clone)]
-pub(crate) struct Answered {
-    pub(crate) answer: Answer,
+pub(crate) struct TimedResponse {
+    pub(crate) answer: RpcResponse,
     pub(crate) status: u16,
     pub(crate) elapsed: Duration,
 }
@@ -67,7 +67,7 @@ impl<'c> Session<'c> {
     /// Opens with `initialize`.
     pub(crate) async fn legacy(client: &'c Client) -> Result<Session<'c>, Error> {
         match Session::initialize(client).await {
-            Err(error) if error.status() == Some(406) && client.stop_offering_streams() => {
+            Err(error) if error.status() == Some(406) && client.accept_json_only() => {
                 Session::initialize(client).await
             }
             opened => opened,
@@ -123,7 +123,7 @@ impl<'c> Session<'c> {
     }
 
     /// Calls a tool. A JSON-RPC error is an answer here, not a failure.
-    pub(crate) async fn call_tool(&self, name: &str, arguments: &Value) -> Result<Answered, Error> {
+    pub(crate) async fn call_tool(&self, name: &str, arguments: &Value) -> Result<TimedResponse, Error> {
         self.ask("tools/call", json!({"name": name, "arguments": arguments}), Some(name)).await
     }
 
@@ -133,7 +133,7 @@ impl<'c> Session<'c> {
         method: &str,
         params: Value,
         name: Option<&str>,
-    ) -> Result<Answered, Error> {
+    ) -> Result<TimedResponse, Error> {
         Ok(self.exchange(method, params, name).await?.1)
     }
 
@@ -150,10 +150,10 @@ impl<'c> Session<'c> {
     }
 
     /// The result, or the JSON-RPC error as an error.
-    pub(crate) fn result_of(&self, what: &str, answered: Answered) -> Result<Value, Error> {
+    pub(crate) fn result_of(&self, what: &str, answered: TimedResponse) -> Result<Value, Error> {
         match answered.answer {
-            Answer::Result(result) => Ok(result),
-            Answer::Error { code, message } => Err(Error::Rpc {
+            RpcResponse::Result(result) => Ok(result),
+            RpcResponse::Error { code, message } => Err(Error::Rpc {
                 question: self.client.question(what),
                 status: answered.status,
                 code,
@@ -167,7 +167,7 @@ impl<'c> Session<'c> {
         method: &str,
         params: Value,
         name: Option<&str>,
-    ) -> Result<(Reply, Answered), Error> {
+    ) -> Result<(Response, TimedResponse), Error> {
         let (id, reply) = self.send(method, params, name).await?;
         let answered = self.read(method, &id, &reply)?;
         Ok((reply, answered))
@@ -179,7 +179,7 @@ impl<'c> Session<'c> {
         method: &str,
         mut params: Value,
         name: Option<&str>,
-    ) -> Result<(Value, Reply), Error> {
+    ) -> Result<(Value, Response), Error> {
         if self.era == Era::Modern {
             params["_meta"] = json!({
                 "io.modelcontextprotocol/protocolVersion": MODERN_VERSION,
@@ -190,7 +190,7 @@ impl<'c> Session<'c> {
         let id = Value::from(self.next.fetch_add(1, Ordering::Relaxed));
         let body = json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params}).to_string();
         let request = self.request(method, name, body)?;
-        let reply = self.client.exchange(method, request, Await::Answer(&id)).await?;
+        let reply = self.client.exchange(method, request, ReadUntil::Response(&id)).await?;
         Ok((id, reply))
     }
 
@@ -215,17 +215,17 @@ impl<'c> Session<'c> {
         Ok(request)
     }
 
-    pub(super) fn read(&self, what: &str, id: &Value, reply: &Reply) -> Result<Answered, Error> {
+    pub(super) fn read(&self, what: &str, id: &Value, reply: &Response) -> Result<TimedResponse, Error> {
         let status = reply.status;
         let answer = self.client.tree(what, &reply.body)?.and_then(|message| answer_in(message, id));
         if let Some(answer) = answer {
-            return Ok(Answered { answer, status, elapsed: reply.elapsed });
+            return Ok(TimedResponse { answer, status, elapsed: reply.elapsed });
         }
         Err(self.unusable(what, reply))
     }
 
     /// An answer that is no JSON-RPC answer.
-    pub(super) fn unusable(&self, what: &str, reply: &Reply) -> Error {
+    pub(super) fn unusable(&self, what: &str, reply: &Response) -> Error {
         let (question, status, excerpt) = (self.client.question(what), reply.status, reply.excerpt());
         if !(200..300).contains(&status) {
             return Error::Status { question, status, excerpt };
@@ -237,7 +237,7 @@ impl<'c> Session<'c> {
     async fn notify_initialized(&self) -> Result<(), Error> {
         let what = "notifications/initialized";
         let body = json!({"jsonrpc": "2.0", "method": what}).to_string();
-        let reply = self.client.exchange(what, self.request(what, None, body)?, Await::Head).await?;
+        let reply = self.client.exchange(what, self.request(what, None, body)?, ReadUntil::Head).await?;
         if (200..300).contains(&reply.status) {
             return Ok(());
         }
@@ -255,16 +255,16 @@ pub(crate) fn says_legacy(error: &Error) -> bool {
     }
 }
 
-fn answer_in(mut message: Value, id: &Value) -> Option<Answer> {
+fn answer_in(mut message: Value, id: &Value) -> Option<RpcResponse> {
     if message.get("jsonrpc")? != "2.0" {
         return None;
     }
     if let Some(error) = message.get("error") {
         let code = error.get("code")?.as_i64()?;
-        return Some(Answer::Error { code, message: text(error, "message").unwrap_or_default() });
+        return Some(RpcResponse::Error { code, message: text(error, "message").unwrap_or_default() });
     }
     (message.get("id")? == id)
-        .then(|| message.get_mut("result").map(|result| Answer::Result(result.take())))?
+        .then(|| message.get_mut("result").map(|result| RpcResponse::Result(result.take())))?
 }
 
 fn handshake(version: String, versions: Vec<String>, server: Option<&Value>, result: &Value) -> Handshake {

@@ -97,7 +97,7 @@ async fn a_list_is_read_only_where_a_byte_has_changed() {
     let page = |name: &str| json!({"tools": [{"name": name}]});
     let answers = ["a", "a", "b", "b"].map(|name| opened(vec![result(2, &page(name))])).concat();
     let (target, _) = scripted(answers).await;
-    let (client, mut known) = (Client::new(target, quick()), Listing::default());
+    let (client, mut known) = (Client::new(target, quick()), CachedToolsList::default());
     let mut read = Vec::new();
     for _ in 0..4 {
         let session = Session::legacy(&client).await.expect("it opens");

@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::error::Error;
-use super::exchange::Reply;
+use super::exchange::Response;
 use super::session::Session;
 use crate::client::jsonrpc::ID_BYTES_MAX;
 use crate::parity::bounded;
@@ -26,7 +26,7 @@ const TOOLS_MAX: usize = 10_000;
 
 /// The answers of a list that has been read.
 #[derive(Debug, Default)]
-pub(crate) struct Listing {
+pub(crate) struct CachedToolsList {
     pages: Vec<Page>,
 }
 
@@ -34,7 +34,7 @@ pub(crate) struct Listing {
 #[derive(Debug)]
 struct Page {
     id: Value,
-    reply: Reply,
+    reply: Response,
     next: Option<String>,
 }
 
@@ -67,7 +67,10 @@ impl Session<'_> {
 
     /// Every tool, over all pages, unless the answers are byte by byte those of `known`, which then stands. Otherwise
     /// `known` becomes what was answered now; after an error it is empty.
-    pub(crate) async fn list_tools_again(&self, known: &mut Listing) -> Result<Option<Vec<Tool>>, Error> {
+    pub(crate) async fn list_tools_again(
+        &self,
+        known: &mut CachedToolsList,
+    ) -> Result<Option<Vec<Tool>>, Error> {
         let before = std::mem::take(known);
         let walk = self.walk(&before.pages).await?;
         if walk.read.iter().all(Option::is_none) {
@@ -119,7 +122,7 @@ impl Session<'_> {
     }
 
     /// The tools of one page, and the cursor to the next.
-    fn read_page<'r>(&self, id: &Value, reply: &'r Reply) -> Result<(Vec<Tool>, Option<String>), Error> {
+    fn read_page<'r>(&self, id: &Value, reply: &'r Response) -> Result<(Vec<Tool>, Option<String>), Error> {
         let envelope = bounded::members(&reply.body, ["jsonrpc", "id", "result", "error"]);
         let usable = |[version, found, result, error]: [Option<&'r RawValue>; 4]| {
             let is = |json: Option<&RawValue>, wanted: &Value| {

@@ -6,22 +6,22 @@ use serde_json::json;
 
 use crate::client::{Client, Method, Request};
 use crate::parity::bounded;
-use crate::parity::facts::{AuthFacts, HttpFacts, Learnt};
+use crate::parity::facts::{AuthFacts, HttpFacts, Observed};
 use crate::parity::says_healthy;
 
 /// No token of anybody's: the guard makes tokens of another form.
 const WRONG_TOKEN: HeaderValue = HeaderValue::from_static("Bearer mcp-guard-parity-wrong-token");
 
 /// Asks `client` what the matrix needs; `unconfigured` is a guard that was started without any token.
-pub(crate) async fn auth_matrix(client: &Client, unconfigured: Option<&Client>) -> Learnt<AuthFacts> {
+pub(crate) async fn auth_matrix(client: &Client, unconfigured: Option<&Client>) -> Observed<AuthFacts> {
     if !client.target().has_bearer() {
-        return Learnt::Absent("no token given for the candidate, so there is no door to check".to_owned());
+        return Observed::Absent("no token given for the candidate, so there is no door to check".to_owned());
     }
     let unconfigured = match unconfigured {
         Some(guard) => asked(guard, question(Some(WRONG_TOKEN))).await,
-        None => Learnt::Absent("--unconfigured-url not given".to_owned()),
+        None => Observed::Absent("--unconfigured-url not given".to_owned()),
     };
-    Learnt::Known(AuthFacts {
+    Observed::Known(AuthFacts {
         no_token: asked(client, question(None)).await,
         wrong_token: asked(client, question(Some(WRONG_TOKEN))).await,
         get: asked(client, Request::bare(Method::GET, None)).await,
@@ -31,7 +31,7 @@ pub(crate) async fn auth_matrix(client: &Client, unconfigured: Option<&Client>) 
 }
 
 /// `/health` at the root, or below the endpoint's own path where the root belongs to another program.
-async fn health(client: &Client) -> Learnt<HttpFacts> {
+async fn health(client: &Client) -> Observed<HttpFacts> {
     let at_root = asked(client, Request::bare(Method::GET, Some("/health"))).await;
     let path = client.target().path().trim_end_matches('/');
     if path.is_empty() || at_root.known().is_some_and(|http| says_healthy(http.body.as_ref())) {
@@ -51,13 +51,13 @@ fn question(authorization: Option<HeaderValue>) -> Request {
     request
 }
 
-async fn asked(client: &Client, request: Request) -> Learnt<HttpFacts> {
+async fn asked(client: &Client, request: Request) -> Observed<HttpFacts> {
     match client.raw(request).await {
-        Ok(reply) => Learnt::Known(HttpFacts {
+        Ok(reply) => Observed::Known(HttpFacts {
             status: reply.status,
             allow: reply.header("allow").map(|value| client.clean_text(value)),
             body: bounded::parse(&reply.body).ok(),
         }),
-        Err(error) => Learnt::Failed(error.to_string()),
+        Err(error) => Observed::Failed(error.to_string()),
     }
 }

@@ -6,10 +6,10 @@ use serde_json::{Value, json};
 
 use crate::client::Client;
 use crate::client::Error;
-use crate::client::{Answer, Session};
+use crate::client::{RpcResponse, Session};
 use crate::parity::bounded;
 use crate::parity::checks::{Expectations, RecordedCall};
-use crate::parity::facts::{EraFacts, Facts, Learnt, Listed, Tool};
+use crate::parity::facts::{EraFacts, Facts, Listed, Observed, Tool};
 use crate::parity::results::comparable;
 use crate::wire::Era;
 
@@ -18,18 +18,18 @@ const ANSWERS_BYTES_MAX: usize = 6 << 20;
 /// Tools that a self-describing tool may name: more than a list may have.
 const LISTED_MAX: usize = 20_000;
 
-/// What is learnt about the server in both eras. The door and the times are learnt elsewhere.
+/// What is observed about the server in both eras. The door and the times are observed elsewhere.
 pub(crate) async fn survey(client: &Client, expected: &Expectations) -> Facts {
     Facts {
         at: client.target().to_string(),
         legacy: era(client, Era::Legacy, expected).await,
         modern: era(client, Era::Modern, expected).await,
-        auth: Learnt::Absent("not asked".to_owned()),
+        auth: Observed::Absent("not asked".to_owned()),
         timings: Vec::new(),
     }
 }
 
-async fn era(client: &Client, era: Era, expected: &Expectations) -> Learnt<EraFacts> {
+async fn era(client: &Client, era: Era, expected: &Expectations) -> Observed<EraFacts> {
     let opened = match era {
         Era::Legacy => Session::legacy(client).await,
         Era::Modern => Session::modern(client).await,
@@ -38,10 +38,10 @@ async fn era(client: &Client, era: Era, expected: &Expectations) -> Learnt<EraFa
         Ok(session) => {
             let facts = era_facts(&session, expected).await;
             session.close().await;
-            Learnt::Known(facts)
+            Observed::Known(facts)
         }
-        Err(error) if says_not_spoken(&error) => Learnt::Absent(error.to_string()),
-        Err(error) => Learnt::Failed(error.to_string()),
+        Err(error) if says_not_spoken(&error) => Observed::Absent(error.to_string()),
+        Err(error) => Observed::Failed(error.to_string()),
     }
 }
 
@@ -70,14 +70,14 @@ async fn era_facts(session: &Session<'_>, expected: &Expectations) -> EraFacts {
     let relisted = listed(session).await;
     let known = tools.known().map(Vec::as_slice).unwrap_or_default();
     let instructions_tool = match text_of(session, known, &expected.instructions_tool).await {
-        Learnt::Known(blocks) => Learnt::Known(blocks.concat()),
-        Learnt::Absent(why) => Learnt::Absent(why),
-        Learnt::Failed(why) => Learnt::Failed(why),
+        Observed::Known(blocks) => Observed::Known(blocks.concat()),
+        Observed::Absent(why) => Observed::Absent(why),
+        Observed::Failed(why) => Observed::Failed(why),
     };
     let discoverer = match text_of(session, known, &expected.self_description).await {
-        Learnt::Known(blocks) => described(&blocks),
-        Learnt::Absent(why) => Learnt::Absent(why),
-        Learnt::Failed(why) => Learnt::Failed(why),
+        Observed::Known(blocks) => described(&blocks),
+        Observed::Absent(why) => Observed::Absent(why),
+        Observed::Failed(why) => Observed::Failed(why),
     };
     let (mut calls, mut room) = (Vec::with_capacity(expected.calls.len()), ANSWERS_BYTES_MAX);
     for call in &expected.calls {
@@ -87,28 +87,28 @@ async fn era_facts(session: &Session<'_>, expected: &Expectations) -> EraFacts {
     EraFacts { handshake, tools, relisted, instructions_tool, discoverer, calls }
 }
 
-async fn listed(session: &Session<'_>) -> Learnt<Vec<Tool>> {
+async fn listed(session: &Session<'_>) -> Observed<Vec<Tool>> {
     match session.list_tools().await {
-        Ok((tools, _)) => Learnt::Known(tools),
-        Err(error) => Learnt::Failed(error.to_string()),
+        Ok((tools, _)) => Observed::Known(tools),
+        Err(error) => Observed::Failed(error.to_string()),
     }
 }
 
 /// The text blocks that a tool without arguments returns.
-async fn text_of(session: &Session<'_>, tools: &[Tool], name: &str) -> Learnt<Vec<String>> {
+async fn text_of(session: &Session<'_>, tools: &[Tool], name: &str) -> Observed<Vec<String>> {
     if !tools.iter().any(|tool| tool.name == name) {
-        return Learnt::Absent("the tool is not listed".to_owned());
+        return Observed::Absent("the tool is not listed".to_owned());
     }
     let answered = match session.call_tool(name, &json!({})).await {
         Ok(answered) => answered,
-        Err(error) => return Learnt::Failed(error.to_string()),
+        Err(error) => return Observed::Failed(error.to_string()),
     };
     match session.result_of(name, answered) {
-        Err(error) => Learnt::Failed(error.to_string()),
+        Err(error) => Observed::Failed(error.to_string()),
         Ok(result) if result.get("isError") == Some(&Value::Bool(true)) => {
-            Learnt::Failed(format!("the tool reports an error: {}", text_blocks(&result).concat()))
+            Observed::Failed(format!("the tool reports an error: {}", text_blocks(&result).concat()))
         }
-        Ok(result) => Learnt::Known(text_blocks(&result)),
+        Ok(result) => Observed::Known(text_blocks(&result)),
     }
 }
 
@@ -118,7 +118,7 @@ fn text_blocks(result: &Value) -> Vec<String> {
 }
 
 /// The tools named in the blocks: one object a block, a list of objects, or a list inside an object.
-fn described(blocks: &[String]) -> Learnt<Vec<Listed>> {
+fn described(blocks: &[String]) -> Observed<Vec<Listed>> {
     let mut found = Vec::new();
     for block in blocks {
         if let Ok(value) = bounded::parse(block.as_bytes()) {
@@ -126,9 +126,9 @@ fn described(blocks: &[String]) -> Learnt<Vec<Listed>> {
         }
     }
     if found.is_empty() {
-        Learnt::Failed("no tool is named in its answer".to_owned())
+        Observed::Failed("no tool is named in its answer".to_owned())
     } else {
-        Learnt::Known(found)
+        Observed::Known(found)
     }
 }
 
@@ -167,32 +167,32 @@ async fn recorded(
     tools: &[Tool],
     call: &RecordedCall,
     room: &mut usize,
-) -> Learnt<Vec<Box<str>>> {
+) -> Observed<Vec<Box<str>>> {
     let Some(tool) = tools.iter().find(|tool| tool.name == call.tool) else {
-        return Learnt::Absent("the tool is not listed".to_owned());
+        return Observed::Absent("the tool is not listed".to_owned());
     };
     let annotations = tool.annotations.as_ref().and_then(|annotations| annotations.value().ok());
     if annotations.is_some_and(|annotations| annotations.get("readOnlyHint") == Some(&Value::Bool(false))) {
-        return Learnt::Absent("not called: the server declares that the tool writes".to_owned());
+        return Observed::Absent("not called: the server declares that the tool writes".to_owned());
     }
     let mut answers = Vec::with_capacity(2);
     for _ in 0..2 {
         let answered = match session.call_tool(&call.tool, &call.arguments).await {
             Ok(answered) => answered,
-            Err(error) => return Learnt::Failed(error.to_string()),
+            Err(error) => return Observed::Failed(error.to_string()),
         };
         let answer = match answered.answer {
-            Answer::Result(result) => comparable(&result).to_string(),
-            Answer::Error { code, message } => {
+            RpcResponse::Result(result) => comparable(&result).to_string(),
+            RpcResponse::Error { code, message } => {
                 json!({"error": {"code": code, "message": message}}).to_string()
             }
         };
         let Some(left) = room.checked_sub(answer.len()) else {
             let why = format!("the answers so far and this one have more than {ANSWERS_BYTES_MAX} bytes");
-            return Learnt::Failed(why);
+            return Observed::Failed(why);
         };
         *room = left;
         answers.push(answer.into());
     }
-    Learnt::Known(answers)
+    Observed::Known(answers)
 }

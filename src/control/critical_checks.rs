@@ -6,7 +6,7 @@ use std::process::Stdio;
 
 use tokio::io::AsyncReadExt;
 
-use crate::client::{Answer, Client, Limits, Session, Target};
+use crate::client::{Client, Limits, RpcResponse, Session, Target};
 use crate::config::notify::{CriticalCheck, Probe, Program};
 use crate::upstream::{Backend, Secrets};
 
@@ -36,11 +36,13 @@ async fn call(client: &Client, tool: &str, arguments: &serde_json::Value) -> Res
     let session = Session::open(client).await.map_err(|error| error.to_string())?;
     let answered = session.call_tool(tool, arguments).await.map_err(|error| error.to_string())?;
     match answered.answer {
-        Answer::Error { code, .. } => Err(format!("tool `{tool}` is answered with JSON-RPC error {code}")),
-        Answer::Result(result) if result.get("isError") == Some(&true.into()) => {
+        RpcResponse::Error { code, .. } => {
+            Err(format!("tool `{tool}` is answered with JSON-RPC error {code}"))
+        }
+        RpcResponse::Result(result) if result.get("isError") == Some(&true.into()) => {
             Err(format!("tool `{tool}` answers isError"))
         }
-        Answer::Result(_) => Ok(()),
+        RpcResponse::Result(_) => Ok(()),
     }
 }
 

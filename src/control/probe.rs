@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use sha2::Digest;
 
-use crate::client::{Client, Error, Limits, Listing, Session, Target, says_legacy};
+use crate::client::{CachedToolsList, Client, Error, Limits, Session, Target, says_legacy};
 use crate::config;
 use crate::parity::facts::Tool;
 use crate::parity::normalize::{Work, normalize_within};
@@ -93,7 +93,7 @@ struct ProbeCache {
     /// The eras of the backend at the last probe of both.
     eras: Option<Eras>,
     /// Its list of tools, and the fingerprint of that list.
-    listing: Listing,
+    listing: CachedToolsList,
     offer: ToolsFingerprint,
     probes: u32,
 }

@@ -1,4 +1,4 @@
-//! What was learnt about one server, as plain data.
+//! What was observed about one server, as plain data.
 
 use std::time::Duration;
 
@@ -92,7 +92,7 @@ impl Tool {
 
 /// Something asked of a server.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Learnt<T> {
+pub enum Observed<T> {
     /// The server does not offer it, which need not be wrong.
     Absent(String),
     /// It should have answered and did not, or not usably.
@@ -101,20 +101,20 @@ pub enum Learnt<T> {
     Known(T),
 }
 
-impl<T> Learnt<T> {
+impl<T> Observed<T> {
     /// What is known, if it is.
     pub fn known(&self) -> Option<&T> {
         match self {
-            Learnt::Known(value) => Some(value),
-            Learnt::Absent(_) | Learnt::Failed(_) => None,
+            Observed::Known(value) => Some(value),
+            Observed::Absent(_) | Observed::Failed(_) => None,
         }
     }
 
     /// Why it is not known.
     pub fn why_not(&self) -> Option<&str> {
         match self {
-            Learnt::Known(_) => None,
-            Learnt::Absent(why) | Learnt::Failed(why) => Some(why),
+            Observed::Known(_) => None,
+            Observed::Absent(why) | Observed::Failed(why) => Some(why),
         }
     }
 }
@@ -128,21 +128,21 @@ pub struct Listed {
     pub parameters: Option<Vec<String>>,
 }
 
-/// What was learnt in one era.
+/// What was observed in one era.
 #[derive(Debug, Clone, PartialEq)]
 pub struct EraFacts {
     /// How the server introduced itself.
     pub handshake: Handshake,
     /// `tools/list`, over all pages.
-    pub tools: Learnt<Vec<Tool>>,
+    pub tools: Observed<Vec<Tool>>,
     /// `tools/list` once more: whether order and content are stable.
-    pub relisted: Learnt<Vec<Tool>>,
+    pub relisted: Observed<Vec<Tool>>,
     /// What the tool that returns the instructions returned.
-    pub instructions_tool: Learnt<String>,
+    pub instructions_tool: Observed<String>,
     /// What the self-describing tool returned.
-    pub discoverer: Learnt<Vec<Listed>>,
+    pub discoverer: Observed<Vec<Listed>>,
     /// The answers to the recorded calls as JSON, in the order of the file, each asked up to twice.
-    pub calls: Vec<Learnt<Vec<Box<str>>>>,
+    pub calls: Vec<Observed<Vec<Box<str>>>>,
 }
 
 /// An HTTP answer, as far as the auth matrix judges it.
@@ -160,15 +160,15 @@ pub struct HttpFacts {
 #[derive(Debug, Clone, PartialEq)]
 pub struct AuthFacts {
     /// A POST without a token.
-    pub no_token: Learnt<HttpFacts>,
+    pub no_token: Observed<HttpFacts>,
     /// A POST with a token that nobody has.
-    pub wrong_token: Learnt<HttpFacts>,
+    pub wrong_token: Observed<HttpFacts>,
     /// A GET of the endpoint.
-    pub get: Learnt<HttpFacts>,
+    pub get: Observed<HttpFacts>,
     /// `/health`, without a token.
-    pub health: Learnt<HttpFacts>,
+    pub health: Observed<HttpFacts>,
     /// A guard without any token, asked with one.
-    pub unconfigured: Learnt<HttpFacts>,
+    pub unconfigured: Observed<HttpFacts>,
 }
 
 /// How long the answers to one question took.
@@ -190,24 +190,24 @@ impl Timings {
     }
 }
 
-/// Everything that was learnt about one server.
+/// Everything that was observed about one server.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Facts {
     /// Where it is, without credentials.
     pub at: String,
     /// With `initialize`.
-    pub legacy: Learnt<EraFacts>,
+    pub legacy: Observed<EraFacts>,
     /// With `server/discover`.
-    pub modern: Learnt<EraFacts>,
+    pub modern: Observed<EraFacts>,
     /// The door.
-    pub auth: Learnt<AuthFacts>,
+    pub auth: Observed<AuthFacts>,
     /// How fast it answered.
     pub timings: Vec<Timings>,
 }
 
 impl Facts {
-    /// What was learnt in this era.
-    pub fn era(&self, era: Era) -> &Learnt<EraFacts> {
+    /// What was observed in this era.
+    pub fn era(&self, era: Era) -> &Observed<EraFacts> {
         match era {
             Era::Legacy => &self.legacy,
             Era::Modern => &self.modern,

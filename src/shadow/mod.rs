@@ -16,10 +16,10 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::config::{self, Config};
-use crate::parity::shadow::mismatch_log::{Arguments, Book, Call, Copied, Entry, Summary};
+use crate::parity::shadow::mismatch_log::{Arguments, Call, Entry, MismatchLog, ShadowOutcome, Summary};
 use crate::proxy::{Handle, ShadowedCall};
 use crate::rollout::sample::{CallResult, Failure, FinishedCall, SampleSource};
-use crate::shadow::replay::Outcome;
+use crate::shadow::replay::ReplayOutcome;
 use crate::telemetry::metrics::ShadowMetrics;
 use crate::upstream::{Backend, PerSlot, Secrets, Slot};
 use mcp_host::process;
@@ -57,7 +57,7 @@ pub(crate) struct Shadow(Arc<Inner>);
 
 struct Inner {
     settings: ArcSwap<Settings>,
-    book: Mutex<Book>,
+    book: Mutex<MismatchLog>,
     /// The rollout is at its shadow stage: what still waits when that is over is forgotten.
     on: AtomicBool,
     /// What had been left out when the stage began: dropped, and skipped.
@@ -97,7 +97,7 @@ impl Shadow {
     /// The route has changed. A stage that begins begins with an empty book; one that has ended can still be read.
     pub(crate) fn turn(&self, on: bool) {
         if !self.0.on.swap(on, Ordering::SeqCst) && on {
-            *self.0.book() = Book::default();
+            *self.0.book() = MismatchLog::default();
             let (dropped, skipped) = self.0.handle.shadowed_calls_not_sent();
             let [dropped_before, skipped_before] = &self.0.left_out_before;
             dropped_before.store(dropped, Ordering::SeqCst);
@@ -136,11 +136,11 @@ async fn work(inner: Arc<Inner>, mut copies: mpsc::Receiver<ShadowedCall>) {
 }
 
 impl Inner {
-    fn book(&self) -> MutexGuard<'_, Book> {
+    fn book(&self) -> MutexGuard<'_, MismatchLog> {
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn summary(&self, book: &Book) -> Summary {
+    fn summary(&self, book: &MismatchLog) -> Summary {
         let mut summary = book.summary();
         let (dropped, skipped) = self.handle.shadowed_calls_not_sent();
         let [dropped_before, skipped_before] = &self.left_out_before;
@@ -158,12 +158,12 @@ impl Inner {
             Some((stable, next)) => {
                 replay::ask(&copy, stable, next, &settings.rules, &settings.secrets).await
             }
-            None => Outcome::Skipped,
+            None => ReplayOutcome::Skipped,
         };
         if !self.on.load(Ordering::SeqCst) {
             return;
         }
-        let question = replay::Asked::of(&copy);
+        let question = replay::RecordedRequest::of(&copy);
         let call =
             Call { question: &question.name, request_id: &copy.request_id, arguments: &question.arguments };
         let ended = |verdict, matched, latency| {
@@ -178,24 +178,24 @@ impl Inner {
         };
         let mut book = self.book();
         let copied = match outcome {
-            Outcome::Matched(latency) => {
+            ReplayOutcome::Matched(latency) => {
                 ended(CallResult::Completed, true, latency);
-                book.count(Copied::Matched);
-                Copied::Matched
+                book.count(ShadowOutcome::Matched);
+                ShadowOutcome::Matched
             }
-            Outcome::Mismatched(mismatches, latency) => {
+            ReplayOutcome::Mismatched(mismatches, latency) => {
                 ended(CallResult::Completed, false, latency);
                 book.mismatched(&call, &mismatches);
-                Copied::Mismatched
+                ShadowOutcome::Mismatched
             }
-            Outcome::Failed(failure, latency) => {
+            ReplayOutcome::Failed(failure, latency) => {
                 ended(CallResult::Failed(failure), false, latency);
                 book.failed(&call, Failure::as_str(failure));
-                Copied::Failed
+                ShadowOutcome::Failed
             }
-            Outcome::Skipped => {
-                book.count(Copied::Skipped);
-                Copied::Skipped
+            ReplayOutcome::Skipped => {
+                book.count(ShadowOutcome::Skipped);
+                ShadowOutcome::Skipped
             }
         };
         self.metrics.copied(copy.method, copied);

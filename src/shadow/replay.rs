@@ -23,7 +23,7 @@ const LARGER_BYTES_MAX: usize = 64 << 10;
 const SESSION: &str = "mcp-session-id";
 
 /// What a copy came to, and how long the candidate took.
-pub(super) enum Outcome {
+pub(super) enum ReplayOutcome {
     Matched(Duration),
     Mismatched(Vec<Mismatch>, Duration),
     Failed(Failure, Duration),
@@ -32,15 +32,15 @@ pub(super) enum Outcome {
 }
 
 /// What a copied call asks.
-pub(super) struct Asked {
+pub(super) struct RecordedRequest {
     /// The method, or `tools/call` and the tool.
     pub(super) name: String,
     pub(super) arguments: Value,
     id: Value,
 }
 
-impl Asked {
-    pub(super) fn of(copy: &ShadowedCall) -> Asked {
+impl RecordedRequest {
+    pub(super) fn of(copy: &ShadowedCall) -> RecordedRequest {
         // The guard has read it before: it is JSON, and what it asks is known.
         let mut body: Value = bounded::parse(&copy.body).unwrap_or_default();
         let mut name = copy.method.as_str().to_owned();
@@ -49,7 +49,7 @@ impl Asked {
             name = format!("{name} {tool}");
         }
         let arguments = params.get("arguments").cloned().unwrap_or_default();
-        Asked { name, arguments, id: body.get_mut("id").map(Value::take).unwrap_or_default() }
+        RecordedRequest { name, arguments, id: body.get_mut("id").map(Value::take).unwrap_or_default() }
     }
 }
 
@@ -59,37 +59,41 @@ pub(super) async fn ask(
     candidate: &Backend,
     rules: &Shadow,
     secrets: &Secrets,
-) -> Outcome {
-    let asked = Asked::of(copy);
+) -> ReplayOutcome {
+    let asked = RecordedRequest::of(copy);
     let [to_stable, to_candidate] = [stable, candidate].map(|backend| client(backend, rules, secrets));
     let answer = to_stable.clean(copy.response.clone());
     let live =
         if copy.streamed { message_in_stream(&answer, &asked.id) } else { bounded::parse(&answer).ok() };
     // What stable fails itself is no measure for anybody.
-    let Some(live) = live.filter(|live: &Value| fails(live).is_none()) else { return Outcome::Skipped };
+    let Some(live) = live.filter(|live: &Value| fails(live).is_none()) else { return ReplayOutcome::Skipped };
     let started = Instant::now();
-    let is = match put(copy, candidate, &to_candidate, &asked, Side::Candidate).await {
+    let is = match replay(copy, candidate, &to_candidate, &asked, Side::Candidate).await {
         Ok(is) => is,
         Err(error) => {
             let latency = started.elapsed();
             return match failure(&error) {
-                Some(failure) => Outcome::Failed(failure, latency),
-                None => Outcome::Mismatched(vec![unusable(&error)], latency),
+                Some(failure) => ReplayOutcome::Failed(failure, latency),
+                None => ReplayOutcome::Mismatched(vec![unusable(&error)], latency),
             };
         }
     };
     let latency = started.elapsed();
     if let Some(failure) = fails(&is) {
-        return Outcome::Failed(failure, latency);
+        return ReplayOutcome::Failed(failure, latency);
     }
     if compare(copy.method, &live, None, &is, &rules.ignore).is_empty() {
-        return Outcome::Matched(latency);
+        return ReplayOutcome::Matched(latency);
     }
-    let Ok(again) = put(copy, stable, &to_stable, &asked, Side::Stable).await else {
-        return Outcome::Skipped;
+    let Ok(again) = replay(copy, stable, &to_stable, &asked, Side::Stable).await else {
+        return ReplayOutcome::Skipped;
     };
     let mismatches = compare(copy.method, &live, Some(&again), &is, &rules.ignore);
-    if mismatches.is_empty() { Outcome::Matched(latency) } else { Outcome::Mismatched(mismatches, latency) }
+    if mismatches.is_empty() {
+        ReplayOutcome::Matched(latency)
+    } else {
+        ReplayOutcome::Mismatched(mismatches, latency)
+    }
 }
 
 /// Who is asked.
@@ -109,11 +113,11 @@ fn client(backend: &Backend, rules: &Shadow, secrets: &Secrets) -> Client {
     Client::new(Target::of_backend(backend), limits).with_secrets(secrets)
 }
 
-async fn put(
+async fn replay(
     copy: &ShadowedCall,
     backend: &Backend,
     client: &Client,
-    asked: &Asked,
+    asked: &RecordedRequest,
     side: Side,
 ) -> Result<Value, Error> {
     let mut request = Request::post(copy.body.clone());
@@ -132,7 +136,7 @@ async fn put(
     if backend.client_header {
         set("x-mcp-client", &copy.client);
     }
-    client.put(&asked.name, request, &asked.id).await
+    client.replay(&asked.name, request, &asked.id).await
 }
 
 /// A message that is the server's own fault.

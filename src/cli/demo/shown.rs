@@ -1,6 +1,6 @@
 //! What a step of the demo shows: lines, or what was wrong.
 
-use crate::client::{Answer, Answered};
+use crate::client::{RpcResponse, TimedResponse};
 
 const BODY_CHARS_SHOWN: usize = 110;
 /// The tool that the demo calls.
@@ -10,13 +10,13 @@ pub(super) const TOOL: &str = "panda_get_activity";
 pub(super) type Shown = Result<Vec<String>, String>;
 
 /// The first text block of a tool's result.
-pub(super) fn result_of(answered: &Answered) -> Result<String, String> {
+pub(super) fn result_of(answered: &TimedResponse) -> Result<String, String> {
     match &answered.answer {
-        Answer::Result(result) => {
+        RpcResponse::Result(result) => {
             let text = result.pointer("/content/0/text").and_then(|text| text.as_str());
             text.map(str::to_owned).ok_or_else(|| format!("a result without text: {result}"))
         }
-        Answer::Error { code, message } => Err(format!("JSON-RPC error {code}: {message}")),
+        RpcResponse::Error { code, message } => Err(format!("JSON-RPC error {code}: {message}")),
     }
 }
 

@@ -13,7 +13,7 @@ use super::rollout;
 use super::shown::{Shown, TOOL, result_of, shortened};
 use crate::cli::demo::workdir::Folder;
 use crate::cli::output::{Style, say};
-use crate::client::{Client, Limits, Method, Reply, Request, Session, Target, TargetError};
+use crate::client::{Client, Limits, Method, Request, Response, Session, Target, TargetError};
 
 const INITIALIZE: &str = r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"demo","version":"1"}}}"#;
 /// How long the guard may take to notice what the tour waits for.
@@ -297,6 +297,6 @@ async fn log_line(folder: &Folder) -> Shown {
 }
 
 /// An answer on one line.
-fn told(reply: &Reply) -> String {
+fn told(reply: &Response) -> String {
     format!("{} {}", reply.status, shortened(&String::from_utf8_lossy(&reply.body)))
 }

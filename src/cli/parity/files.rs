@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::parity::CheckId;
 use crate::parity::accept::Acceptance;
-use crate::parity::checks::{ExpectedCount, RecordedCall};
+use crate::parity::expectations::{ExpectedCount, RecordedCall};
 use crate::parity::results::IgnoreRule;
 use crate::upstream::Secrets;
 

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::surface::text_difference;
 use crate::parity::bounded;
 use crate::parity::checks::{Expectations, Pair, RecordedCall};
-use crate::parity::facts::{AuthFacts, Facts, HttpFacts, Learnt, Timings, Tool};
+use crate::parity::facts::{AuthFacts, Facts, HttpFacts, Observed, Timings, Tool};
 use crate::parity::report::{Check, CheckId, Latency, Percentiles};
 use crate::parity::results;
 use crate::parity::results::{Comparison, Kind};
@@ -20,14 +20,14 @@ pub(super) fn instructions_tool(pair: &Pair<'_>, expected: &Expectations) -> Che
     let tool = &expected.instructions_tool;
     let made = |summary: String, findings| Check::made(id, Some(pair.era), summary, findings);
     match (&pair.live.instructions_tool, &pair.candidate.instructions_tool) {
-        (Learnt::Absent(_), Learnt::Absent(_)) => {
+        (Observed::Absent(_), Observed::Absent(_)) => {
             Check::skipped(id, Some(pair.era), format!("neither server has the tool `{tool}`"))
         }
-        (Learnt::Known(_) | Learnt::Failed(_), Learnt::Absent(why)) | (_, Learnt::Failed(why)) => {
+        (Observed::Known(_) | Observed::Failed(_), Observed::Absent(why)) | (_, Observed::Failed(why)) => {
             let change = format!("the tool does not return the instructions: {why}");
             made("no text".to_owned(), vec![Finding::new(Verdict::Break, change).about(tool)])
         }
-        (live, Learnt::Known(is)) => {
+        (live, Observed::Known(is)) => {
             let wanted = expected.instructions.as_ref().or(pair.candidate.handshake.instructions.as_ref());
             let mut findings = Vec::new();
             match wanted {
@@ -48,16 +48,16 @@ pub(super) fn instructions_tool(pair: &Pair<'_>, expected: &Expectations) -> Che
 }
 
 /// Check 6: who must not pass does not, and `/health` answers everybody.
-pub(super) fn auth_matrix(learnt: &Learnt<AuthFacts>, expected: &Expectations) -> Check {
+pub(super) fn auth_matrix(observed: &Observed<AuthFacts>, expected: &Expectations) -> Check {
     let id = CheckId::AuthMatrix;
-    let facts = match learnt {
-        Learnt::Known(facts) => facts,
-        Learnt::Absent(why) | Learnt::Failed(why) => return Check::skipped(id, None, why),
+    let facts = match observed {
+        Observed::Known(facts) => facts,
+        Observed::Absent(why) | Observed::Failed(why) => return Check::skipped(id, None, why),
     };
     let wrong = expected.wrong_token_status;
     let (mut findings, mut seen) = (Vec::new(), Vec::new());
-    let mut judge = |asked: &str, wanted: u16, learnt: &Learnt<HttpFacts>| match learnt {
-        Learnt::Known(http) => {
+    let mut judge = |asked: &str, wanted: u16, observed: &Observed<HttpFacts>| match observed {
+        Observed::Known(http) => {
             seen.push(format!("{asked} {}", http.status));
             if http.status != wanted {
                 let finding = Finding::new(Verdict::Break, "another status than required").about(asked);
@@ -65,22 +65,22 @@ pub(super) fn auth_matrix(learnt: &Learnt<AuthFacts>, expected: &Expectations) -
                 findings.push(finding.values(values.0, values.1));
             }
         }
-        Learnt::Absent(why) => seen.push(format!("{asked} not asked ({why})")),
-        Learnt::Failed(why) => findings.push(Finding::new(Verdict::Break, why).about(asked)),
+        Observed::Absent(why) => seen.push(format!("{asked} not asked ({why})")),
+        Observed::Failed(why) => findings.push(Finding::new(Verdict::Break, why).about(asked)),
     };
     judge("no token", 401, &facts.no_token);
     judge("wrong token", wrong, &facts.wrong_token);
     judge("GET", 405, &facts.get);
     judge("/health", 200, &facts.health);
     judge("unconfigured", 503, &facts.unconfigured);
-    if let Learnt::Known(http) = &facts.get
+    if let Observed::Known(http) = &facts.get
         && http.status == 405
         && http.allow.as_deref() != Some("POST")
     {
         let finding = Finding::new(Verdict::Break, "Allow is not POST").about("GET");
         findings.push(finding.values(Some("POST".to_owned()), http.allow.clone()));
     }
-    if let Learnt::Known(http) = &facts.health
+    if let Observed::Known(http) = &facts.health
         && http.status == 200
         && !says_healthy(http.body.as_ref())
     {
@@ -104,11 +104,11 @@ pub(super) fn self_description(pair: &Pair<'_>, expected: &Expectations) -> Chec
     let id = CheckId::SelfDescription;
     let tool = &expected.self_description;
     let listed = match (&pair.live.discoverer, &pair.candidate.discoverer) {
-        (_, Learnt::Known(listed)) => listed,
-        (Learnt::Absent(_), Learnt::Absent(_)) => {
+        (_, Observed::Known(listed)) => listed,
+        (Observed::Absent(_), Observed::Absent(_)) => {
             return Check::skipped(id, Some(pair.era), format!("neither server has the tool `{tool}`"));
         }
-        (_, Learnt::Absent(why) | Learnt::Failed(why)) => {
+        (_, Observed::Absent(why) | Observed::Failed(why)) => {
             let finding = Finding::new(Verdict::Break, format!("no list of tools: {why}")).about(tool);
             return Check::made(id, Some(pair.era), "no list", vec![finding]);
         }
@@ -158,7 +158,7 @@ pub(super) fn calls(pair: &Pair<'_>, expected: &Expectations) -> Check {
     let (mut findings, mut compared, mut noisy) = (Vec::new(), 0, 0);
     for (position, call) in expected.calls.iter().enumerate() {
         match (pair.live.calls.get(position), pair.candidate.calls.get(position)) {
-            (Some(Learnt::Known(was)), Some(Learnt::Known(is))) => {
+            (Some(Observed::Known(was)), Some(Observed::Known(is))) => {
                 compared += 1;
                 let (was, is) = (trees(was), trees(is));
                 let comparison = results::compare(&was, &is, &call.ignore);
@@ -166,11 +166,11 @@ pub(super) fn calls(pair: &Pair<'_>, expected: &Expectations) -> Check {
                 call_findings(&mut findings, call, &comparison, failed_alike(&was, &is));
             }
             (was, is) => {
-                for (side, learnt) in [("live server", was), ("candidate", is)] {
-                    let (verdict, why) = match learnt {
-                        Some(Learnt::Failed(why)) => (Verdict::Break, why.as_str()),
-                        Some(Learnt::Absent(why)) => (Verdict::Note, why.as_str()),
-                        Some(Learnt::Known(_)) => continue,
+                for (side, observed) in [("live server", was), ("candidate", is)] {
+                    let (verdict, why) = match observed {
+                        Some(Observed::Failed(why)) => (Verdict::Break, why.as_str()),
+                        Some(Observed::Absent(why)) => (Verdict::Note, why.as_str()),
+                        Some(Observed::Known(_)) => continue,
                         None => (Verdict::Note, "not asked"),
                     };
                     findings.push(Finding::new(verdict, format!("the {side}: {why}")).about(named(call)));

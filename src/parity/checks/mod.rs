@@ -1,4 +1,4 @@
-//! The checks: what was learnt about two servers becomes a report. One function a check, in the order of the report.
+//! The checks: what was observed about two servers becomes a report. One function a check, in the order of the report.
 
 pub(crate) mod behaviour;
 pub(crate) mod surface;
@@ -6,7 +6,7 @@ pub(crate) mod surface;
 use std::time::Duration;
 
 use super::accept::{Acceptance, apply};
-use super::facts::{EraFacts, Facts, Learnt};
+use super::facts::{EraFacts, Facts, Observed};
 use super::report::{Check, CheckId, Report};
 use super::verdict::{Finding, Verdict};
 use crate::parity::results::IgnoreRule;
@@ -148,29 +148,31 @@ fn eras(live: &Facts, candidate: &Facts) -> Check {
     let mut both = Vec::new();
     for (era, name) in [(Era::Legacy, "initialize"), (Era::Modern, "server/discover")] {
         let (was, is) = (live.era(era), candidate.era(era));
-        let shown = |learnt: &Learnt<EraFacts>| match learnt {
-            Learnt::Known(facts) => facts.handshake.supported_versions.join(", "),
-            Learnt::Absent(why) | Learnt::Failed(why) => why.clone(),
+        let shown = |observed: &Observed<EraFacts>| match observed {
+            Observed::Known(facts) => facts.handshake.supported_versions.join(", "),
+            Observed::Absent(why) | Observed::Failed(why) => why.clone(),
         };
         let found = |verdict, change: &str| {
             Finding::new(verdict, change).about(name).values(Some(shown(was)), Some(shown(is)))
         };
         match (was, is) {
-            (Learnt::Known(was), Learnt::Known(is)) => {
+            (Observed::Known(was), Observed::Known(is)) => {
                 both.push(name);
                 if was.handshake.protocol_version != is.handshake.protocol_version {
                     findings.push(found(Verdict::Note, "negotiated versions differ"));
                 }
             }
-            (_, Learnt::Failed(_)) => findings.push(found(Verdict::Break, "the candidate fails to answer")),
-            (Learnt::Failed(_), _) => findings.push(found(Verdict::Break, "the live server fails to answer")),
-            (Learnt::Known(_), Learnt::Absent(_)) => {
+            (_, Observed::Failed(_)) => findings.push(found(Verdict::Break, "the candidate fails to answer")),
+            (Observed::Failed(_), _) => {
+                findings.push(found(Verdict::Break, "the live server fails to answer"))
+            }
+            (Observed::Known(_), Observed::Absent(_)) => {
                 findings.push(found(Verdict::Break, "era lost: clients that speak it cannot follow"));
             }
-            (Learnt::Absent(_), Learnt::Known(_)) => {
+            (Observed::Absent(_), Observed::Known(_)) => {
                 findings.push(found(Verdict::Note, "era gained: its clients could not be rolled back"));
             }
-            (Learnt::Absent(_), Learnt::Absent(_)) => {}
+            (Observed::Absent(_), Observed::Absent(_)) => {}
         }
     }
     let summary =

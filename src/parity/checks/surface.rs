@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use crate::parity::checks::{Expectations, Pair};
-use crate::parity::facts::{Declared, Learnt, Tool};
+use crate::parity::facts::{Declared, Observed, Tool};
 use crate::parity::normalize::{Work, normalize_within};
 use crate::parity::report::{Check, CheckId};
 use crate::parity::schema;
@@ -39,7 +39,8 @@ pub(super) fn tool_names(pair: &Pair<'_>) -> Check {
     if was == is && order(live) != order(candidate) {
         findings.push(Finding::new(Verdict::Note, "the order of the tools differs"));
     }
-    if let (Some(listed), Learnt::Known(relisted)) = (pair.candidate.tools.known(), &pair.candidate.relisted)
+    if let (Some(listed), Observed::Known(relisted)) =
+        (pair.candidate.tools.known(), &pair.candidate.relisted)
         && listed != relisted
     {
         let change = "tools/list is unstable on the candidate: asked twice, it answers differently";
@@ -256,11 +257,11 @@ pub(super) fn tool_counts(pair: &Pair<'_>, expected: &Expectations) -> Check {
 /// The tools of both sides, or the check that says which side has none to show.
 fn both<'a>(id: CheckId, pair: &Pair<'a>) -> Result<(&'a [Tool], &'a [Tool]), Box<Check>> {
     match (&pair.live.tools, &pair.candidate.tools) {
-        (Learnt::Known(live), Learnt::Known(candidate)) => Ok((live, candidate)),
+        (Observed::Known(live), Observed::Known(candidate)) => Ok((live, candidate)),
         (live, candidate) => {
             let mut findings = Vec::new();
-            for (side, learnt) in [("live server", live), ("candidate", candidate)] {
-                let why = learnt.why_not().map(|why| format!("the {side} does not list its tools: {why}"));
+            for (side, observed) in [("live server", live), ("candidate", candidate)] {
+                let why = observed.why_not().map(|why| format!("the {side} does not list its tools: {why}"));
                 findings.extend(why.map(|change| Finding::new(Verdict::Break, change)));
             }
             Err(Box::new(Check::made(id, Some(pair.era), "the tools are not known", findings)))

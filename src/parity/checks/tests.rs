@@ -44,17 +44,17 @@ fn era() -> EraFacts {
             instructions: Some("Ask → answer.\nDo not sleep.".to_owned()),
             capabilities: json!({"tools": {}}),
         },
-        tools: Learnt::Known(tools()),
-        relisted: Learnt::Known(tools()),
-        instructions_tool: Learnt::Known("Ask → answer.\nDo not sleep.".to_owned()),
-        discoverer: Learnt::Known(listed),
-        calls: vec![Learnt::Known(vec![answer.clone(), answer])],
+        tools: Observed::Known(tools()),
+        relisted: Observed::Known(tools()),
+        instructions_tool: Observed::Known("Ask → answer.\nDo not sleep.".to_owned()),
+        discoverer: Observed::Known(listed),
+        calls: vec![Observed::Known(vec![answer.clone(), answer])],
     }
 }
 
-fn http(status: u16) -> Learnt<HttpFacts> {
+fn http(status: u16) -> Observed<HttpFacts> {
     let body = if status == 200 { json!({"status": "ok"}) } else { json!({"error": "x"}) };
-    Learnt::Known(HttpFacts { status, allow: Some("POST".to_owned()), body: Some(body) })
+    Observed::Known(HttpFacts { status, allow: Some("POST".to_owned()), body: Some(body) })
 }
 
 fn server() -> Facts {
@@ -64,9 +64,9 @@ fn server() -> Facts {
     };
     Facts {
         at: "http://127.0.0.1:1/".to_owned(),
-        legacy: Learnt::Known(era()),
-        modern: Learnt::Known(era()),
-        auth: Learnt::Known(AuthFacts {
+        legacy: Observed::Known(era()),
+        modern: Observed::Known(era()),
+        auth: Observed::Known(AuthFacts {
             no_token: http(401),
             wrong_token: http(403),
             get: http(405),
@@ -98,7 +98,7 @@ fn expectations() -> Expectations {
 #[track_caller]
 fn seed(change: impl FnOnce(&mut EraFacts), id: CheckId, words: &str, verdict: Verdict) {
     let mut candidate = server();
-    let Learnt::Known(facts) = &mut candidate.legacy else { panic!("the era is known") };
+    let Observed::Known(facts) = &mut candidate.legacy else { panic!("the era is known") };
     change(facts);
     found(&candidate, id, words, verdict);
 }
@@ -116,7 +116,7 @@ fn found(candidate: &Facts, id: CheckId, words: &str, verdict: Verdict) {
 
 fn change_tool(facts: &mut EraFacts, name: &str, change: impl Fn(&mut Tool)) {
     for tools in [&mut facts.tools, &mut facts.relisted] {
-        let Learnt::Known(tools) = tools else { panic!("the tools are known") };
+        let Observed::Known(tools) = tools else { panic!("the tools are known") };
         change(tools.iter_mut().find(|tool| tool.name == name).expect("the tool exists"));
     }
 }
@@ -131,7 +131,7 @@ fn change_schema(facts: &mut EraFacts, name: &str, pointer: &str, value: &Value)
 
 fn change_list(facts: &mut EraFacts, change: impl Fn(&mut Vec<Tool>)) {
     for tools in [&mut facts.tools, &mut facts.relisted] {
-        let Learnt::Known(tools) = tools else { panic!("the tools are known") };
+        let Observed::Known(tools) = tools else { panic!("the tools are known") };
         change(tools);
     }
 }
@@ -168,8 +168,13 @@ fn differences_in_the_tool_set_are_found() {
         "order of the tools",
         Verdict::Note,
     );
-    seed(|facts| facts.tools = Learnt::Failed("HTTP 502".to_owned()), CheckId::ToolNames, "HTTP 502", broken);
-    let unstable = |facts: &mut EraFacts| facts.relisted = Learnt::Known(tools()[1..].to_vec());
+    seed(
+        |facts| facts.tools = Observed::Failed("HTTP 502".to_owned()),
+        CheckId::ToolNames,
+        "HTTP 502",
+        broken,
+    );
+    let unstable = |facts: &mut EraFacts| facts.relisted = Observed::Known(tools()[1..].to_vec());
     seed(unstable, CheckId::ToolNames, "unstable", broken);
 }
 
@@ -228,11 +233,11 @@ fn differences_in_identity_and_instructions_are_found() {
         "missing on the candidate",
         broken,
     );
-    let other = |facts: &mut EraFacts| facts.instructions_tool = Learnt::Known("Ask".to_owned());
+    let other = |facts: &mut EraFacts| facts.instructions_tool = Observed::Known("Ask".to_owned());
     seed(other, CheckId::InstructionsTool, "text differs", broken);
-    let gone = |facts: &mut EraFacts| facts.instructions_tool = Learnt::Absent("not listed".to_owned());
+    let gone = |facts: &mut EraFacts| facts.instructions_tool = Observed::Absent("not listed".to_owned());
     seed(gone, CheckId::InstructionsTool, "does not return the instructions", broken);
-    let silent = |facts: &mut EraFacts| facts.discoverer = Learnt::Failed("isError".to_owned());
+    let silent = |facts: &mut EraFacts| facts.discoverer = Observed::Failed("isError".to_owned());
     seed(silent, CheckId::SelfDescription, "no list of tools", broken);
 }
 
@@ -242,7 +247,7 @@ fn differences_in_behaviour_are_found() {
     let answer = |text: &str| -> Box<str> {
         json!({"content": [{"type": "text", "text": text}], "isError": false}).to_string().into()
     };
-    let answers = |one: &str, two: &str| vec![Learnt::Known(vec![answer(one), answer(two)])];
+    let answers = |one: &str, two: &str| vec![Observed::Known(vec![answer(one), answer(two)])];
     seed(
         |facts| facts.calls = answers("{\"n\": 2}", "{\"n\": 2}"),
         CheckId::Calls,
@@ -263,7 +268,7 @@ fn differences_in_behaviour_are_found() {
         "only on the candidate",
         Verdict::Compatible,
     );
-    let failed = |facts: &mut EraFacts| facts.calls = vec![Learnt::Failed("no whole answer".to_owned())];
+    let failed = |facts: &mut EraFacts| facts.calls = vec![Observed::Failed("no whole answer".to_owned())];
     seed(failed, CheckId::Calls, "no whole answer", broken);
 }
 
@@ -271,7 +276,7 @@ fn differences_in_behaviour_are_found() {
 fn differences_at_the_door_are_found() {
     let with = |change: fn(&mut AuthFacts)| {
         let mut candidate = server();
-        let Learnt::Known(auth) = &mut candidate.auth else { panic!("the matrix is known") };
+        let Observed::Known(auth) = &mut candidate.auth else { panic!("the matrix is known") };
         change(auth);
         candidate
     };
@@ -283,18 +288,18 @@ fn differences_at_the_door_are_found() {
     found(&with(|auth| auth.unconfigured = http(200)), CheckId::AuthMatrix, "503 required", broken);
     let no_allow = HttpFacts { status: 405, allow: None, body: None };
     let mut candidate = server();
-    let Learnt::Known(auth) = &mut candidate.auth else { panic!("the matrix is known") };
-    auth.get = Learnt::Known(no_allow);
+    let Observed::Known(auth) = &mut candidate.auth else { panic!("the matrix is known") };
+    auth.get = Observed::Known(no_allow);
     found(&candidate, CheckId::AuthMatrix, "Allow is not POST", broken);
 }
 
 #[test]
 fn eras_lost_and_times_gone_are_found() {
     let mut candidate = server();
-    candidate.modern = Learnt::Absent("HTTP 400".to_owned());
+    candidate.modern = Observed::Absent("HTTP 400".to_owned());
     found(&candidate, CheckId::Eras, "era lost", Verdict::Break);
-    candidate.modern = Learnt::Failed("cannot connect".to_owned());
-    candidate.legacy = Learnt::Failed("cannot connect".to_owned());
+    candidate.modern = Observed::Failed("cannot connect".to_owned());
+    candidate.legacy = Observed::Failed("cannot connect".to_owned());
     found(&candidate, CheckId::Eras, "the candidate fails to answer", Verdict::Break);
     let mut candidate = server();
     for sample in &mut candidate.timings[1].samples {
@@ -306,7 +311,7 @@ fn eras_lost_and_times_gone_are_found() {
 #[test]
 fn a_reviewed_difference_passes_and_only_that() {
     let mut candidate = server();
-    let Learnt::Known(facts) = &mut candidate.legacy else { panic!("the era is known") };
+    let Observed::Known(facts) = &mut candidate.legacy else { panic!("the era is known") };
     change_schema(facts, "panda_get_job", "/properties/limit/default", &json!(100));
     let acceptance = Acceptance {
         check: CheckId::Schemas,
@@ -334,7 +339,7 @@ fn a_reviewed_difference_passes_and_only_that() {
 #[test]
 fn a_report_cannot_drive_a_terminal_or_break_xml() {
     let mut candidate = server();
-    let Learnt::Known(facts) = &mut candidate.legacy else { panic!("the era is known") };
+    let Observed::Known(facts) = &mut candidate.legacy else { panic!("the era is known") };
     facts.handshake.server_name = Some("\u{1b}[2J<&\u{202e}".to_owned());
     let report = judge(&server(), &candidate, &expectations());
     let text = render::text(&report, true);

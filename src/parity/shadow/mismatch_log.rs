@@ -22,7 +22,7 @@ const WORST_MAX: usize = 5;
 /// What became of a copy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Copied {
+pub enum ShadowOutcome {
     /// The answers agree.
     Matched,
     /// They do not.
@@ -35,19 +35,24 @@ pub enum Copied {
     Skipped,
 }
 
-impl Copied {
+impl ShadowOutcome {
     /// All of them.
-    pub const ALL: [Copied; 5] =
-        [Copied::Matched, Copied::Mismatched, Copied::Failed, Copied::Dropped, Copied::Skipped];
+    pub const ALL: [ShadowOutcome; 5] = [
+        ShadowOutcome::Matched,
+        ShadowOutcome::Mismatched,
+        ShadowOutcome::Failed,
+        ShadowOutcome::Dropped,
+        ShadowOutcome::Skipped,
+    ];
 
     /// The name in metrics and status.
     pub fn as_str(self) -> &'static str {
         match self {
-            Copied::Matched => "matched",
-            Copied::Mismatched => "mismatched",
-            Copied::Failed => "failed",
-            Copied::Dropped => "dropped",
-            Copied::Skipped => "skipped",
+            ShadowOutcome::Matched => "matched",
+            ShadowOutcome::Mismatched => "mismatched",
+            ShadowOutcome::Failed => "failed",
+            ShadowOutcome::Dropped => "dropped",
+            ShadowOutcome::Skipped => "skipped",
         }
     }
 }
@@ -68,13 +73,13 @@ pub struct Counts {
 }
 
 impl Counts {
-    fn add(&mut self, what: Copied) {
+    fn add(&mut self, what: ShadowOutcome) {
         let count = match what {
-            Copied::Matched => &mut self.matched,
-            Copied::Mismatched => &mut self.mismatched,
-            Copied::Failed => &mut self.failed,
-            Copied::Dropped => &mut self.dropped,
-            Copied::Skipped => &mut self.skipped,
+            ShadowOutcome::Matched => &mut self.matched,
+            ShadowOutcome::Mismatched => &mut self.mismatched,
+            ShadowOutcome::Failed => &mut self.failed,
+            ShadowOutcome::Dropped => &mut self.dropped,
+            ShadowOutcome::Skipped => &mut self.skipped,
         };
         *count += 1;
     }
@@ -82,7 +87,7 @@ impl Counts {
 
 /// A place where answers differ.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Place {
+pub struct MismatchSite {
     /// What was asked: a method, or `tools/call` and the tool.
     pub question: String,
     /// Where in the answer; of a failed copy nowhere.
@@ -99,7 +104,7 @@ pub struct Summary {
     /// How many copies came to what.
     pub counts: Counts,
     /// The places that differ most often.
-    pub worst: Vec<Place>,
+    pub most_frequent: Vec<MismatchSite>,
 }
 
 /// One copied call whose answers differ.
@@ -119,7 +124,7 @@ pub struct Example {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Entry {
     /// Where, what and how often.
-    pub place: Place,
+    pub place: MismatchSite,
     /// The first ones.
     pub examples: Vec<Example>,
 }
@@ -144,9 +149,9 @@ pub struct Call<'c> {
     pub arguments: &'c Value,
 }
 
-/// Everything that was learnt since the stage began.
+/// Everything that was observed since the stage began.
 #[derive(Debug, Default)]
-pub struct Book {
+pub struct MismatchLog {
     counts: Counts,
     entries: BTreeMap<(String, String, String), Kept>,
     unlisted: u64,
@@ -158,15 +163,15 @@ struct Kept {
     examples: Vec<Example>,
 }
 
-impl Book {
+impl MismatchLog {
     /// Counts a copy that came to nothing worth an example.
-    pub fn count(&mut self, what: Copied) {
+    pub fn count(&mut self, what: ShadowOutcome) {
         self.counts.add(what);
     }
 
     /// A copy whose answers differ at these places.
     pub fn mismatched(&mut self, call: &Call<'_>, mismatches: &[Mismatch]) {
-        self.counts.add(Copied::Mismatched);
+        self.counts.add(ShadowOutcome::Mismatched);
         for mismatch in mismatches {
             self.enter(call, mismatch);
         }
@@ -174,7 +179,7 @@ impl Book {
 
     /// A copy that the candidate did not answer, and how.
     pub fn failed(&mut self, call: &Call<'_>, how: &'static str) {
-        self.counts.add(Copied::Failed);
+        self.counts.add(ShadowOutcome::Failed);
         self.enter(call, &Mismatch { path: String::new(), change: how, live: None, candidate: None });
     }
 
@@ -198,10 +203,10 @@ impl Book {
 
     /// The first lines.
     pub fn summary(&self) -> Summary {
-        let mut worst: Vec<Place> = self.entries.iter().map(place).collect();
-        worst.sort_by_key(|place| std::cmp::Reverse(place.count));
-        worst.truncate(WORST_MAX);
-        Summary { counts: self.counts, worst }
+        let mut most_frequent: Vec<MismatchSite> = self.entries.iter().map(place).collect();
+        most_frequent.sort_by_key(|place| std::cmp::Reverse(place.count));
+        most_frequent.truncate(WORST_MAX);
+        Summary { counts: self.counts, most_frequent }
     }
 
     /// Every place with its examples, the most frequent first; and how many mismatches are in no place.
@@ -220,8 +225,8 @@ impl Book {
     }
 }
 
-fn place(((question, path, change), kept): (&(String, String, String), &Kept)) -> Place {
-    Place { question: question.clone(), path: path.clone(), change: change.clone(), count: kept.count }
+fn place(((question, path, change), kept): (&(String, String, String), &Kept)) -> MismatchSite {
+    MismatchSite { question: question.clone(), path: path.clone(), change: change.clone(), count: kept.count }
 }
 
 fn bounded(arguments: &Value) -> Value {
@@ -250,18 +255,18 @@ mod tests {
 
     #[test]
     fn keeps_the_first_examples_of_each_place_and_counts_the_rest() {
-        let mut book = Book::default();
+        let mut book = MismatchLog::default();
         for number in 0..10 {
             let (id, arguments) = (format!("r{number}"), json!({"days": number}));
             let call = Call { question: "tools/call t", request_id: &id, arguments: &arguments };
             book.mismatched(&call, &[mismatch("content[*].text.age"), mismatch("isError")]);
         }
-        book.count(Copied::Matched);
+        book.count(ShadowOutcome::Matched);
         let call = Call { question: "ping", request_id: "x", arguments: &Value::Null };
         book.failed(&call, "timeout");
         let summary = book.summary();
         assert_eq!(summary.counts, Counts { matched: 1, mismatched: 10, failed: 1, ..Counts::default() });
-        assert_eq!(summary.worst[0].count, 10);
+        assert_eq!(summary.most_frequent[0].count, 10);
         let (entries, unlisted) = book.entries(Arguments::Redacted);
         assert_eq!((entries.len(), unlisted, entries[0].examples.len()), (3, 0, EXAMPLES_MAX));
         assert_eq!(entries[0].examples[0].arguments, json!({"days": "…"}));
@@ -272,7 +277,7 @@ mod tests {
 
     #[test]
     fn is_bounded_whatever_is_sent() {
-        let mut book = Book::default();
+        let mut book = MismatchLog::default();
         let arguments = json!({"text": "x".repeat(100_000)});
         for number in 0..1_000 {
             let call = Call { question: "tools/call t", request_id: "r", arguments: &arguments };

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use crate::config::shadow::QUEUE_MAX;
-use crate::parity::shadow::mismatch_log::Copied;
+use crate::parity::shadow::mismatch_log::ShadowOutcome;
 use crate::telemetry::metrics::ShadowMetrics;
 use crate::upstream::Slot;
 use crate::wire::Method;
@@ -64,13 +64,13 @@ impl ShadowQueue {
     /// Counts a call that finds the queue full or stable busy.
     pub(crate) fn drop_one(&self, method: Method, metrics: &ShadowMetrics) {
         self.dropped.fetch_add(1, Ordering::Relaxed);
-        metrics.copied(method, Copied::Dropped);
+        metrics.copied(method, ShadowOutcome::Dropped);
     }
 
     /// Counts a call that cannot be compared.
     pub(crate) fn skip_one(&self, method: Method, metrics: &ShadowMetrics) {
         self.skipped.fetch_add(1, Ordering::Relaxed);
-        metrics.copied(method, Copied::Skipped);
+        metrics.copied(method, ShadowOutcome::Skipped);
     }
 
     /// Whether this call is one of the sample.

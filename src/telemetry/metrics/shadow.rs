@@ -3,7 +3,7 @@
 use prometheus::{IntCounterVec, IntGauge};
 
 use super::Registration;
-use crate::parity::shadow::mismatch_log::Copied;
+use crate::parity::shadow::mismatch_log::ShadowOutcome;
 use crate::wire::Method;
 
 /// What became of copies.
@@ -21,14 +21,14 @@ impl ShadowMetrics {
             &["method", "result"],
         )?;
         // Present from the first scrape, so that an alert on their increase sees the first one.
-        for copied in Copied::ALL {
+        for copied in ShadowOutcome::ALL {
             copies.with_label_values(&[Method::ToolsList.as_str(), copied.as_str()]);
         }
         let waiting = add.gauge("mcp_guard_shadow_waiting", "Copies of calls that wait to be made.")?;
         Ok(ShadowMetrics { copies, waiting })
     }
 
-    pub(crate) fn copied(&self, method: Method, what: Copied) {
+    pub(crate) fn copied(&self, method: Method, what: ShadowOutcome) {
         self.copies.with_label_values(&[method.as_str(), what.as_str()]).inc();
     }
 
