@@ -6,8 +6,6 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use hyper::header::{HeaderName, HeaderValue};
 use serde_json::{Value, json};
@@ -15,7 +13,7 @@ use serde_json::{Value, json};
 use super::error::{Error, excerpt};
 use super::exchange::{Client, Method, ReadUntil, Request, Response};
 use crate::parity::facts::Handshake;
-use crate::wire::Era;
+use crate::wire::{Era, header_value};
 
 /// The version a legacy session asks for: the newest with `initialize`; the server answers with the one it speaks.
 const LEGACY_VERSION: &str = "2025-11-25";
@@ -202,7 +200,7 @@ impl<'c> Session<'c> {
         }
         if self.era == Era::Modern {
             fields.push((MCP_METHOD, HeaderValue::from_str(method)));
-            fields.extend(name.map(|name| (MCP_NAME, HeaderValue::from_str(&header_text(name)))));
+            fields.extend(name.map(|name| (MCP_NAME, HeaderValue::from_str(&header_value::encode(name)))));
         }
         for (field, value) in fields {
             let malformed = |error: hyper::header::InvalidHeaderValue| Error::Request {
@@ -284,14 +282,4 @@ fn client_info() -> Value {
 
 pub(super) fn text(value: &Value, key: &str) -> Option<String> {
     value.get(key)?.as_str().map(str::to_owned)
-}
-
-/// A name as a header field carries it (2026-07-28, Streamable HTTP): as it is, or encoded where that is not possible.
-fn header_text(name: &str) -> String {
-    let plain = name.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic());
-    if plain && name.trim() == name && !name.starts_with("=?base64?") {
-        name.to_owned()
-    } else {
-        format!("=?base64?{}?=", STANDARD.encode(name))
-    }
 }

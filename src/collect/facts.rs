@@ -8,7 +8,7 @@ use crate::client::Client;
 use crate::client::Error;
 use crate::client::{RpcResponse, Session};
 use crate::parity::bounded;
-use crate::parity::checks::{Expectations, RecordedCall};
+use crate::parity::expectations::{Expectations, RecordedCall};
 use crate::parity::facts::{EraFacts, Facts, Listed, Observed, Tool};
 use crate::parity::results::comparable;
 use crate::wire::Era;

@@ -2,7 +2,7 @@
 
 use crate::client::Client;
 use crate::client::Session;
-use crate::parity::checks::RecordedCall;
+use crate::parity::expectations::RecordedCall;
 use crate::parity::facts::Timings;
 
 /// The most recorded calls that are timed: the table is read by a person.

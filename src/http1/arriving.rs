@@ -3,9 +3,11 @@
 //! Judges what has arrived as [`super::request::parse`] will judge the whole. Must not know deadlines.
 
 use super::bytes::is_token_byte;
+use super::error::FramingError;
 use super::fields::{field_line, line};
+use super::head_end::{HeadLimits, leading_empty_lines};
 use super::request::start_line;
-use super::{FramingError, HeadLimits, leading_empty_lines, target};
+use super::target;
 
 /// How much of an arriving head is judged.
 #[derive(Debug, Default)]

@@ -6,7 +6,10 @@ use std::fmt;
 use std::ops::Range;
 
 use super::bytes::{colon_and_control, is_space, is_token, is_token_byte, is_value, trim};
-use super::{FramingError, HeadLimits, KnownField};
+use super::error::FramingError;
+use super::head_end::HeadLimits;
+use super::known::KnownField;
+use super::relied_on::is_relied_on;
 
 /// More connection options than this in one head are an attack on the bookkeeping.
 const CONNECTION_OPTIONS_MAX: usize = 32;
@@ -20,7 +23,7 @@ pub struct FieldSpans {
     spans: Vec<Span>,
     first: [u16; KnownField::COUNT],
     count: [u16; KnownField::COUNT],
-    connection: Connection,
+    connection: ConnectionOptions,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,7 +38,7 @@ pub(super) struct Span {
 
 /// What the `Connection` fields ask for.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Connection {
+pub(super) struct ConnectionOptions {
     pub(super) close: bool,
     pub(super) keep_alive: bool,
     /// A field that the guard relies on is named as an option of the connection.
@@ -186,7 +189,7 @@ impl Default for FieldSpans {
             spans: Vec::new(),
             first: [0; KnownField::COUNT],
             count: [0; KnownField::COUNT],
-            connection: Connection::default(),
+            connection: ConnectionOptions::default(),
         }
     }
 }
@@ -203,7 +206,7 @@ impl FieldSpans {
         // Room for what most heads hold, in one allocation instead of three.
         self.spans.reserve(FIELDS_USUAL.min(limits.fields_max as usize));
         self.count = [0; KnownField::COUNT];
-        self.connection = Connection::default();
+        self.connection = ConnectionOptions::default();
         let mut at = start;
         loop {
             if let Some((span, next)) = plain_line(block, at) {
@@ -236,7 +239,7 @@ impl FieldSpans {
         }
     }
 
-    pub(super) fn connection(&self) -> Connection {
+    pub(super) fn connection(&self) -> ConnectionOptions {
         self.connection
     }
 
@@ -312,7 +315,7 @@ impl FieldSpans {
         } else if option.eq_ignore_ascii_case(b"keep-alive") {
             self.connection.keep_alive = true;
         }
-        self.connection.nominates_relied |= crate::http1::hop_by_hop::is_relied_on(option);
+        self.connection.nominates_relied |= is_relied_on(option);
         for span in &mut self.spans {
             span.nominated |= option.eq_ignore_ascii_case(span.field(block).name);
         }

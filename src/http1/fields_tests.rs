@@ -123,7 +123,7 @@ fn check_connection(lines: &str, expect: Result<(bool, bool, bool, &[&str]), Fra
     let block = format!("{lines}Te: a\r\nX-A: b\r\nAuthorization: c\r\n\r\n");
     let mut spans = FieldSpans::default();
     let read = spans.read(block.as_bytes(), 0, &LIMITS);
-    let Connection { close, keep_alive, nominates_relied } = spans.connection();
+    let ConnectionOptions { close, keep_alive, nominates_relied } = spans.connection();
     let nominated: Vec<_> = Fields::new(block.as_bytes(), &spans)
         .iter()
         .filter(|field| field.nominated)

@@ -1,8 +1,9 @@
-//! How long a message body is (RFC 9112 section 6), and every way a message can be malformed.
+//! How long a message body is (RFC 9112 section 6), and whether the connection persists.
 
-use super::fields::Occurs;
-use super::request::Version;
-use super::{Fields, KnownField};
+use super::error::FramingError;
+use super::fields::{ConnectionOptions, Fields, Occurs};
+use super::known::KnownField;
+use super::version::Version;
 
 /// The length of a message body as its head declares it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,90 +16,6 @@ pub enum BodyLength {
     Chunked,
     /// Responses only: the body ends when the connection does.
     UntilClose,
-}
-
-/// Why a message head or body is malformed. The text is for the log; a client only learns the status.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[expect(missing_docs, reason = "the message of each variant says it")]
-pub enum FramingError {
-    #[error("line ends in LF without CR")]
-    BareLf,
-    #[error("CR without LF")]
-    BareCr,
-    #[error("NUL or control byte in the head")]
-    ControlByte,
-    #[error("folded field line")]
-    ObsFold,
-    #[error("white space before the colon or at the start of the block")]
-    SpaceBeforeColon,
-    #[error("invalid field name or missing colon")]
-    FieldName,
-    #[error("malformed start line")]
-    StartLine,
-    #[error("invalid method token")]
-    Method,
-    #[error("invalid request target")]
-    Target,
-    #[error("HTTP version is not 1.0 or 1.1")]
-    Version,
-    #[error("missing, repeated or malformed Host")]
-    Host,
-    #[error("target authority differs from Host")]
-    Authority,
-    #[error("repeated or malformed Content-Length")]
-    ContentLength,
-    #[error("Transfer-Encoding other than one `chunked`")]
-    TransferEncoding,
-    #[error("Content-Length together with Transfer-Encoding")]
-    LengthConflict,
-    #[error("Upgrade, CONNECT or TRACE")]
-    Forbidden,
-    #[error("Connection is malformed or names a field that must not be removed")]
-    Nomination,
-    #[error("expectation other than 100-continue")]
-    Expectation,
-    #[error("malformed chunk")]
-    Chunk,
-    #[error("malformed or too long trailer section")]
-    Trailer,
-    #[error("head exceeds the byte limit")]
-    HeadTooLarge,
-    #[error("too many fields")]
-    TooManyFields,
-    #[error("request target too long")]
-    TargetTooLong,
-    #[error("malformed status line")]
-    StatusLine,
-}
-
-impl FramingError {
-    /// Every variant, in declaration order.
-    pub const ALL: [FramingError; 24] = [
-        FramingError::BareLf,
-        FramingError::BareCr,
-        FramingError::ControlByte,
-        FramingError::ObsFold,
-        FramingError::SpaceBeforeColon,
-        FramingError::FieldName,
-        FramingError::StartLine,
-        FramingError::Method,
-        FramingError::Target,
-        FramingError::Version,
-        FramingError::Host,
-        FramingError::Authority,
-        FramingError::ContentLength,
-        FramingError::TransferEncoding,
-        FramingError::LengthConflict,
-        FramingError::Forbidden,
-        FramingError::Nomination,
-        FramingError::Expectation,
-        FramingError::Chunk,
-        FramingError::Trailer,
-        FramingError::HeadTooLarge,
-        FramingError::TooManyFields,
-        FramingError::TargetTooLong,
-        FramingError::StatusLine,
-    ];
 }
 
 /// The body length that the fields declare, by the rules both directions share.
@@ -137,7 +54,7 @@ fn content_length(digits: &[u8]) -> Result<u64, FramingError> {
 }
 
 /// Whether the connection lives on after this message: RFC 9112, 9.3.
-pub(super) fn persists(connection: super::fields::Connection, version: Version) -> bool {
+pub(super) fn persists(connection: ConnectionOptions, version: Version) -> bool {
     match version {
         Version::Http11 => !connection.close,
         Version::Http10 => connection.keep_alive && !connection.close,

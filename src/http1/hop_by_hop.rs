@@ -1,18 +1,10 @@
 //! Which fields may pass on to the other side, in each direction (contract, section 6).
 //!
-//! Knows field names only. What a slot adds or replaces is the shell's business; [`same_name`] tells it what collides.
+//! Knows field names only. What a slot adds or replaces is the shell's business; [`super::same_name`] tells it what collides.
 
 use super::fields::Field;
 use super::known::KnownField;
-
-/// Whether two field names are one to somebody behind a gateway interface: letters and digits equal without regard to
-/// case, and punctuation in the same places (`X-Guard-Auth`, `x_guard_auth`).
-pub fn same_name(left: &[u8], right: &[u8]) -> bool {
-    left.len() == right.len()
-        && left.iter().zip(right).all(|(a, b)| {
-            a.eq_ignore_ascii_case(b) || !(a.is_ascii_alphanumeric() || b.is_ascii_alphanumeric())
-        })
-}
+use super::relied_on::{FORWARDING_CLAIMS, WEBSOCKET, is_of_family};
 
 /// Whether a client's field reaches the backend as it is. `Accept`, `Content-Length`, `Host`, `X-Request-Id`,
 /// `traceparent` and the forwarding fields are the guard's own to write, so the client's never pass here; its own `Via`
@@ -39,76 +31,10 @@ pub fn passes_to_client(field: &Field<'_>) -> bool {
 /// What a page may read is the guard's to say: a backend never sees the page's origin.
 const CORS_GRANTS: &[u8] = b"access-control-";
 
-/// Families of names that a check, a handshake or a backend's own check relies on, beside the known names.
-const RELIED_FAMILIES: [&[u8]; 4] = [b"access-control-request-", b"mcp-", WEBSOCKET, FORWARDING_CLAIMS];
-
-const WEBSOCKET: &[u8] = b"sec-websocket-";
-
-/// Fields that decide framing, authentication, policy or a handshake, in any spelling: `Connection` must not be able to
-/// take them away.
-pub(super) fn is_relied_on(name: &[u8]) -> bool {
-    is_relied_on_known(KnownField::recognise_any_spelling(name))
-        || RELIED_FAMILIES.iter().any(|family| is_of_family(name, family))
-}
-
-fn is_relied_on_known(known: KnownField) -> bool {
-    match known {
-        KnownField::Connection
-        | KnownField::Cookie
-        | KnownField::Date
-        | KnownField::Http2Settings
-        | KnownField::KeepAlive
-        | KnownField::Proxy
-        | KnownField::ProxyAuthenticate
-        | KnownField::ProxyAuthorization
-        | KnownField::ProxyConnection
-        | KnownField::RetryAfter
-        | KnownField::Server
-        | KnownField::SetCookie
-        | KnownField::Te
-        | KnownField::Trailer
-        | KnownField::Upgrade
-        | KnownField::Other => false,
-        KnownField::Accept
-        | KnownField::Authorization
-        | KnownField::ContentEncoding
-        | KnownField::ContentLength
-        | KnownField::ContentType
-        | KnownField::Expect
-        | KnownField::Forwarded
-        | KnownField::Host
-        | KnownField::LastEventId
-        | KnownField::McpMethod
-        | KnownField::McpName
-        | KnownField::McpProtocolVersion
-        | KnownField::McpSessionId
-        | KnownField::Origin
-        | KnownField::Traceparent
-        | KnownField::Tracestate
-        | KnownField::TransferEncoding
-        | KnownField::Via
-        | KnownField::XForwardedFor
-        | KnownField::XForwardedHost
-        | KnownField::XForwardedProto
-        | KnownField::XMcpClient
-        | KnownField::XRealIp
-        | KnownField::XRemoteUser
-        | KnownField::XRequestId => true,
-    }
-}
-
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Disposition {
     Pass,
     Drop,
-}
-
-/// Proxies name clients, schemes and addresses in a family of fields; the guard writes the ones it stands for.
-const FORWARDING_CLAIMS: &[u8] = b"x-forwarded-";
-
-/// Whether `name` begins like this, in any spelling.
-pub fn is_of_family(name: &[u8], family: &[u8]) -> bool {
-    name.len() >= family.len() && same_name(&name[..family.len()], family)
 }
 
 fn request_disposition(field: &Field<'_>) -> Disposition {
@@ -210,6 +136,8 @@ fn response_disposition(known: KnownField) -> Disposition {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http1::relied_on::is_relied_on;
+    use crate::http1::same_name;
     use crate::http1::{FieldSpans, HeadLimits, request, response};
 
     const LIMITS: HeadLimits = HeadLimits { bytes_max: 4096, fields_max: 32 };

@@ -157,11 +157,20 @@ impl KnownField {
     /// The field this name passes for once a gateway interface (CGI, WSGI) has turned `-` and other punctuation into
     /// `_`: `X_Remote_User` is `X-Remote-User` to the program behind it.
     pub fn recognise_any_spelling(name: &[u8]) -> KnownField {
-        let found = BY_LENGTH.get(name.len()).and_then(|candidates| {
-            candidates.iter().find(|known| crate::http1::hop_by_hop::same_name(name, known.name().as_bytes()))
-        });
+        let found = BY_LENGTH
+            .get(name.len())
+            .and_then(|candidates| candidates.iter().find(|known| same_name(name, known.name().as_bytes())));
         found.copied().unwrap_or(KnownField::Other)
     }
+}
+
+/// Whether two field names are one name behind a gateway interface (CGI, WSGI): letters and digits equal without regard to
+/// case, and punctuation in the same places (`X-Guard-Auth`, `x_guard_auth`).
+pub fn same_name(left: &[u8], right: &[u8]) -> bool {
+    left.len() == right.len()
+        && left.iter().zip(right).all(|(a, b)| {
+            a.eq_ignore_ascii_case(b) || !(a.is_ascii_alphanumeric() || b.is_ascii_alphanumeric())
+        })
 }
 
 /// The longest known name is `mcp-protocol-version`.

@@ -5,16 +5,9 @@ use std::fmt;
 use super::bytes::is_token;
 use super::fields::{Occurs, line};
 use super::framing::{declared_length, persists};
+use super::head_end::leading_empty_lines;
+use super::version::Version;
 use super::{Authority, BodyLength, FieldSpans, Fields, FramingError, HeadLimits, KnownField, target};
-
-/// The protocol version of a message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Version {
-    /// HTTP/1.0
-    Http10,
-    /// HTTP/1.1
-    Http11,
-}
 
 /// A well-formed request head, borrowed from the connection's buffer.
 #[derive(Clone, Copy)]
@@ -76,7 +69,7 @@ pub fn parse<'b>(
     if head.len() > limits.bytes_max as usize {
         return Err(FramingError::HeadTooLarge);
     }
-    let start = super::leading_empty_lines(head);
+    let start = leading_empty_lines(head);
     let (end, fields_start) = line(head, start)?;
     let (method, target, version) = start_line(&head[start..end])?;
     spans.read(head, fields_start, limits)?;

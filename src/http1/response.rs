@@ -2,7 +2,8 @@
 
 use super::fields::line;
 use super::framing::{declared_length, persists};
-use super::{BodyLength, FieldSpans, Fields, FramingError, HeadLimits, request::Version};
+use super::version::Version;
+use super::{BodyLength, FieldSpans, Fields, FramingError, HeadLimits};
 
 /// A well-formed response head, borrowed from the backend connection's buffer.
 #[derive(Debug, Clone, Copy)]

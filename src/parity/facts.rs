@@ -219,3 +219,11 @@ impl Facts {
         self.legacy.known().is_some() || self.modern.known().is_some()
     }
 }
+
+/// Both servers in one era.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Pair<'a> {
+    pub(super) era: Era,
+    pub(super) live: &'a EraFacts,
+    pub(super) candidate: &'a EraFacts,
+}

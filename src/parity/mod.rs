@@ -6,6 +6,7 @@
 pub mod accept;
 pub mod bounded;
 pub mod checks;
+pub mod expectations;
 pub mod facts;
 pub mod normalize;
 pub mod render;
@@ -16,6 +17,7 @@ pub mod shadow;
 pub mod verdict;
 
 pub use checks::behaviour::says_healthy;
-pub use checks::{Expectations, judge};
+pub use checks::judge;
+pub use expectations::Expectations;
 pub use report::{Check, CheckId, Report, Status};
 pub use verdict::{Finding, Verdict};

@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
 use super::Denial;
+pub use super::denial::WrongToken;
 use super::quota::Quota;
 use super::tools::ToolPolicy;
 use crate::http1::{Fields, KnownField, Occurs};
@@ -32,27 +33,6 @@ impl ClientId {
 pub struct Config {
     /// How a token that is not valid is answered.
     pub wrong_token: WrongToken,
-}
-
-/// The status of the answer to a token that is not valid.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum WrongToken {
-    /// 403: what the fleet's clients know.
-    #[default]
-    Forbidden,
-    /// 401 with a challenge: RFC 6750 mode.
-    Challenge,
-}
-
-impl WrongToken {
-    /// The mode of `auth.wrong_token_status`.
-    pub fn from_status(status: u16) -> Option<WrongToken> {
-        match status {
-            403 => Some(WrongToken::Forbidden),
-            401 => Some(WrongToken::Challenge),
-            _ => None,
-        }
-    }
 }
 
 /// SHA-256 of a token.

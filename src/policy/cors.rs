@@ -7,7 +7,7 @@ use std::borrow::Cow;
 
 use super::Policy;
 use super::origin::is_allowed_origin;
-use crate::http1::hop_by_hop::is_of_family;
+use crate::http1::is_of_family;
 use crate::http1::{KnownField, Occurs, RequestHead};
 
 /// What an MCP client in a page reads besides the fields that are always readable.

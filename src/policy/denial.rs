@@ -2,7 +2,6 @@
 //!
 //! A row is everything an answer needs to know of its kind of refusal. How a row becomes an answer is `reply`.
 
-use super::auth::WrongToken;
 use crate::http1::{FramingError, KnownField};
 use crate::wire::{
     ProtocolVersion, ScanError,
@@ -57,6 +56,27 @@ pub enum Denial {
     CandidateInvalid,
     BackendStatus,
     Deadline,
+}
+
+/// The status of the answer to a token that is not valid.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum WrongToken {
+    /// 403: what the fleet's clients know.
+    #[default]
+    Forbidden,
+    /// 401 with a challenge: RFC 6750 mode.
+    Challenge,
+}
+
+impl WrongToken {
+    /// The mode of `auth.wrong_token_status`.
+    pub fn from_status(status: u16) -> Option<WrongToken> {
+        match status {
+            403 => Some(WrongToken::Forbidden),
+            401 => Some(WrongToken::Challenge),
+            _ => None,
+        }
+    }
 }
 
 /// What the table says of one refusal.
@@ -397,8 +417,8 @@ mod tests {
 
     #[test]
     fn all_names_every_refusal_once() {
-        let framing = declared(include_str!("../http1/framing.rs"), "FramingError");
-        let scan = declared(include_str!("../wire/scan.rs"), "ScanError");
+        let framing = declared(include_str!("../http1/error.rs"), "FramingError");
+        let scan = declared(include_str!("../wire/error.rs"), "ScanError");
         let era = declared(include_str!("../wire/era.rs"), "EraError");
         // Three variants carry an error of their own, and one shares the code of another.
         let own = declared(include_str!("denial.rs"), "Denial") - 4;

@@ -3,20 +3,19 @@
 //! Labels are closed sets: outcomes, denial codes, methods and slots by `as_str()`/`code()`; tools only by names that the
 //! slot itself listed; clients only by the first names of the configuration. Nothing a client sends becomes a label.
 
+mod registration;
 mod rollout;
 mod routes;
 mod shadow;
 
 use std::sync::OnceLock;
-use std::time::Duration;
 
-use prometheus::core::Collector;
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{
-    Encoder, Gauge, GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
-    Opts, Registry, TextEncoder,
+    Encoder, GaugeVec, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, TextEncoder,
 };
 
+use self::registration::{Registration, count, seconds};
 pub(crate) use self::rollout::{Notified, RolloutMetrics};
 pub(crate) use self::routes::RouteGauges;
 pub(crate) use self::shadow::ShadowMetrics;
@@ -25,12 +24,6 @@ use serde::{Deserialize, Serialize};
 use super::record::{Outcome, Record};
 use crate::policy::Denial;
 use crate::upstream::Slot;
-
-/// Bucket boundaries of the OpenTelemetry conventions for MCP operation durations, in seconds.
-const OPERATION_BUCKETS: [f64; 14] =
-    [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0];
-/// Two more at the low end, where a proxy's own share is: most calls of this guard end below ten milliseconds.
-const FINE_BUCKETS: [f64; 2] = [0.001, 0.005];
 
 /// What stands where a label has no value of its own.
 const NONE: &str = "none";
@@ -346,14 +339,6 @@ fn auth_failure(denial: Denial) -> Option<&'static str> {
     concerns_tokens.then(|| denial.code())
 }
 
-fn seconds(duration: Duration) -> f64 {
-    duration.as_secs_f64()
-}
-
-fn count(number: usize) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
-}
-
 /// What is counted of the policy itself: what holds, and whom it stops.
 struct PolicyFamilies {
     reloads: IntCounterVec,
@@ -451,46 +436,5 @@ impl SlotFamilies {
         if let Some(reachable) = now.reachable {
             self.reachable.with_label_values(&label).set(i64::from(reachable));
         }
-    }
-}
-
-/// Makes a family and registers it in one step.
-struct Registration<'r> {
-    registry: &'r Registry,
-}
-
-impl Registration<'_> {
-    fn register<C: Collector + Clone + 'static>(&self, family: C) -> Result<C, prometheus::Error> {
-        self.registry.register(Box::new(family.clone()))?;
-        Ok(family)
-    }
-
-    fn counters(&self, name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec, prometheus::Error> {
-        self.register(IntCounterVec::new(Opts::new(name, help), labels)?)
-    }
-
-    fn counter(&self, name: &str, help: &str) -> Result<IntCounter, prometheus::Error> {
-        self.register(IntCounter::new(name, help)?)
-    }
-
-    fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> Result<IntGaugeVec, prometheus::Error> {
-        self.register(IntGaugeVec::new(Opts::new(name, help), labels)?)
-    }
-
-    fn gauge(&self, name: &str, help: &str) -> Result<IntGauge, prometheus::Error> {
-        self.register(IntGauge::new(name, help)?)
-    }
-
-    fn share(&self, name: &str, help: &str) -> Result<Gauge, prometheus::Error> {
-        self.register(Gauge::new(name, help)?)
-    }
-
-    fn shares(&self, name: &str, help: &str, labels: &[&str]) -> Result<GaugeVec, prometheus::Error> {
-        self.register(GaugeVec::new(Opts::new(name, help), labels)?)
-    }
-
-    fn histogram(&self, name: &str, help: &str, labels: &[&str]) -> Result<HistogramVec, prometheus::Error> {
-        let buckets = FINE_BUCKETS.iter().chain(&OPERATION_BUCKETS).copied().collect();
-        self.register(HistogramVec::new(HistogramOpts::new(name, help).buckets(buckets), labels)?)
     }
 }

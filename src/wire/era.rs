@@ -2,11 +2,9 @@
 //!
 //! Must not know how a refusal is rendered, nor why a fence stands: `policy` is handed both.
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-
+use super::header_value;
 use super::scan::{Kind, Message};
-use crate::wire::jsonrpc::Method;
+use crate::wire::method::Method;
 
 /// The two generations of the protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -226,22 +224,11 @@ fn modern_mismatch(fields: &McpFields<'_>, message: &Message<'_>, meta: Option<&
 fn name_mismatch(field: Option<&[u8]>, message: &Message<'_>) -> Option<Mismatch> {
     let differs = |differs: bool| differs.then_some(Mismatch::Name);
     match (field, message.name.as_deref()) {
-        (Some(field), Some(name)) => differs(!field_names(field, name.as_bytes())),
+        (Some(field), Some(name)) => differs(!header_value::is(field, name.as_bytes())),
         (None, Some(_)) => message.method.requires_name().then_some(Mismatch::NameMissing),
         (Some(_), None) => differs(message.method.name_source().is_some()),
         // Neither names anything: the backend owes a call without a name -32602.
         (None, None) => None,
-    }
-}
-
-/// Whether the value of `Mcp-Name` stands for `name`, plainly or as `=?base64?…?=` (2026-07-28, Value Encoding).
-fn field_names(field: &[u8], name: &[u8]) -> bool {
-    let encoded = field.strip_prefix(b"=?base64?").and_then(|rest| rest.strip_suffix(b"?="));
-    match encoded {
-        // The strict engine takes canonical base64 only, as the SDKs do: one name has one encoding.
-        Some(encoded) => STANDARD.decode(encoded).is_ok_and(|decoded| decoded == name),
-        // "visible ASCII characters (0x21-0x7E), space (0x20), and horizontal tab (0x09)": the rest must be encoded.
-        None => field == name && field.iter().all(|byte| matches!(byte, b'\t' | b' '..=b'~')),
     }
 }
 

@@ -5,8 +5,8 @@
 
 use std::borrow::Cow;
 
+use super::error::{DEPTH_MAX, ScanError};
 use super::fold::folds_to_any;
-use super::scan::{DEPTH_MAX, ScanError};
 use super::token::{literal_end, number_end, space_end, string_end, unescape};
 
 /// A key: what stands between its quotes.

@@ -3,9 +3,12 @@
 //! Pure functions of bytes. Must not know HTTP status codes of refusals, clients or slots: that is `policy`.
 
 pub mod era;
+pub mod error;
 mod fold;
+pub mod header_value;
 pub mod jsonrpc;
 mod lexer;
+mod method;
 pub mod reply_id;
 pub mod response_scan;
 pub mod scan;
@@ -14,9 +17,10 @@ mod token;
 pub mod tools_list;
 
 pub use era::{Era, ProtocolVersion};
+pub use error::ScanError;
 pub use fold::is_dropped;
-pub use jsonrpc::Method;
-pub use scan::{Kind, Message, ScanError, scan};
+pub use method::{Method, NameSource};
+pub use scan::{Kind, Message, scan};
 
 #[cfg(test)]
 mod properties;

@@ -1,13 +1,14 @@
 //! The scan against `serde_json`, which is the parser of one backend: on any bytes they must not see different calls.
 //!
-//! Named differences: nesting is bounded at [`scan::DEPTH_MAX`]; `serde_json` refuses numbers that no `f64` can hold, and half
+//! Named differences: nesting is bounded at [`super::error::DEPTH_MAX`]; `serde_json` refuses numbers that no `f64` can hold, and half
 //! a surrogate pair. A careless decoder, which ignores the case of keys and takes the last one, must see the same call, too.
 
 use proptest::prelude::*;
 use serde_json::Value;
 
-use super::scan::{Kind, ScanError, scan};
-use crate::wire::jsonrpc::Method;
+use super::error::ScanError;
+use super::scan::{Kind, scan};
+use crate::wire::method::Method;
 
 #[path = "../../fuzz/src/decoder.rs"]
 #[expect(unreachable_pub, reason = "a crate of its own there")]

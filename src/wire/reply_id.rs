@@ -5,7 +5,7 @@
 
 use super::fold::folds_to_any;
 use super::token::{number_end, string_end, unescape};
-use crate::wire::jsonrpc::Method;
+use crate::wire::method::Method;
 
 /// A longer id is not kept.
 pub const ID_BYTES_MAX: usize = 64 * 1024;

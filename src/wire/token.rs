@@ -3,7 +3,7 @@
 //! Functions of bytes and an index, which the compiler keeps in registers: this is the inner loop of the scan. They must
 //! not know what a token is for.
 
-use super::scan::ScanError;
+use super::error::ScanError;
 
 const WORD: usize = size_of::<u64>();
 /// Most strings are this short, or the pieces between their escapes are: longer ones are worth a look at whole blocks.

@@ -3,8 +3,8 @@
 //! Fails closed: what cannot be read without doubt is an error, so that no list passes by being odd. Must not know who is
 //! shown what.
 
+use super::error::{DEPTH_MAX, ScanError};
 use super::lexer::Lexer;
-use super::scan::{DEPTH_MAX, ScanError};
 use super::sse::{self, Part};
 
 /// What became of an answer.
@@ -57,6 +57,18 @@ pub struct EventFilter {
 impl EventFilter {
     /// Edits the events that have become whole. `stream` is all that has arrived, its beginning the same as before.
     pub fn feed(&mut self, stream: &[u8], visible: &dyn Fn(&str) -> bool) -> Result<(), ScanError> {
+        // The CR that ended an event may have been half of a CRLF.
+        if self.done == self.scanned
+            && stream[..self.done].ends_with(b"\r")
+            && stream[self.done..].starts_with(b"\n")
+        {
+            self.out.push(b'\n');
+            self.done += 1;
+            #[cfg(test)]
+            {
+                self.parsed += 1;
+            }
+        }
         let mut rest = stream.get(self.scanned..).unwrap_or_default();
         while let Some(part) = self.parser.next(&mut rest) {
             if matches!(part, Part::End { .. }) {

@@ -395,3 +395,12 @@ fn each_program_depends_only_on_what_it_needs() {
     }
     assert!(!tools.iter().any(|name| name.starts_with("pingora") || name == "mcp-guard"), "{tools:?}");
 }
+
+// One reader of event streams: another one would disagree with it about where an event ends.
+#[test]
+fn only_wire_sse_reads_event_streams() {
+    let readers = rust_files(&["src"]).into_iter().filter(|path| code_of(path).contains("b\"data:\""));
+    let others: Vec<String> =
+        readers.map(|path| relative(&path)).filter(|path| path != "src/wire/sse.rs").collect();
+    report(&others);
+}

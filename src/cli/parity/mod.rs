@@ -14,7 +14,7 @@ use super::output::{complain, say};
 use crate::client::{Client, Limits, Target};
 use crate::collect::survey;
 use crate::collect::{auth_matrix, time_both};
-use crate::parity::checks::SELF_DESCRIPTION;
+use crate::parity::expectations::SELF_DESCRIPTION;
 use crate::parity::{Expectations, Report, judge, render};
 
 const EXAMPLES: &str = "\

@@ -7,8 +7,8 @@ use serde_json::Value;
 
 use super::surface::text_difference;
 use crate::parity::bounded;
-use crate::parity::checks::{Expectations, Pair, RecordedCall};
-use crate::parity::facts::{AuthFacts, Facts, HttpFacts, Observed, Timings, Tool};
+use crate::parity::expectations::{Expectations, RecordedCall};
+use crate::parity::facts::{AuthFacts, Facts, HttpFacts, Observed, Pair, Timings, Tool};
 use crate::parity::report::{Check, CheckId, Latency, Percentiles};
 use crate::parity::results;
 use crate::parity::results::{Comparison, Kind};
@@ -274,11 +274,11 @@ fn percentiles(timings: &Timings) -> Option<Percentiles> {
 }
 
 /// A time in milliseconds, as a report shows it.
-pub(in crate::parity) fn millis(time: Duration) -> f64 {
+pub(crate) fn millis(time: Duration) -> f64 {
     time.as_secs_f64() * 1_000.0
 }
 
 /// How many times `was` fits into `is`.
-pub(in crate::parity) fn ratio(was: Duration, is: Duration) -> f64 {
+pub(crate) fn ratio(was: Duration, is: Duration) -> f64 {
     is.as_secs_f64() / was.as_secs_f64().max(1e-6)
 }

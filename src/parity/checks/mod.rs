@@ -3,92 +3,12 @@
 pub(crate) mod behaviour;
 pub(crate) mod surface;
 
-use std::time::Duration;
-
-use super::accept::{Acceptance, apply};
-use super::facts::{EraFacts, Facts, Observed};
+use super::accept::apply;
+use super::expectations::Expectations;
+use super::facts::{EraFacts, Facts, Observed, Pair};
 use super::report::{Check, CheckId, Report};
 use super::verdict::{Finding, Verdict};
-use crate::parity::results::IgnoreRule;
 use crate::wire::Era;
-
-/// The tool that lists all tools, where a deployment names no other.
-pub const SELF_DESCRIPTION: &str = "swf_list_available_tools";
-
-/// A client that sees only tools with some prefixes, and how many it must see.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ExpectedCount {
-    /// The client's name.
-    pub client: String,
-    /// It keeps the tools whose names start with one of these.
-    pub prefixes: Vec<String>,
-    /// How many those must be.
-    pub count: usize,
-}
-
-/// One recorded call, known to be read-only.
-#[derive(Debug, Clone, PartialEq)]
-pub struct RecordedCall {
-    /// The tool called.
-    pub tool: String,
-    /// What it is given.
-    pub arguments: serde_json::Value,
-    /// Paths of its answer that say nothing.
-    pub ignore: Vec<IgnoreRule>,
-}
-
-/// What the operator expects, besides that both servers agree.
-#[derive(Debug, Clone)]
-pub struct Expectations {
-    /// `serverInfo.name`; without it the live server's own.
-    pub server_name: Option<String>,
-    /// The instructions, byte for byte; without them the live server's own.
-    pub instructions: Option<String>,
-    /// The tool that returns the instructions.
-    pub instructions_tool: String,
-    /// The tool that lists the tools.
-    pub self_description: String,
-    /// How many tools each client must see.
-    pub counts: Vec<ExpectedCount>,
-    /// The calls to replay.
-    pub calls: Vec<RecordedCall>,
-    /// What a wrong token must be answered with.
-    pub wrong_token_status: u16,
-    /// A candidate whose median is more than this many times the live one's is a break.
-    pub slowdown_max: f64,
-    /// Below this difference of medians nothing is slow.
-    pub slowdown_floor: Duration,
-    /// Differences that somebody has reviewed.
-    pub accepted: Vec<Acceptance>,
-    /// When it is, in seconds since the epoch: what was accepted until then no longer is.
-    pub now: u64,
-}
-
-impl Default for Expectations {
-    fn default() -> Expectations {
-        Expectations {
-            server_name: None,
-            instructions: None,
-            instructions_tool: "get_server_instructions".to_owned(),
-            self_description: SELF_DESCRIPTION.to_owned(),
-            counts: Vec::new(),
-            calls: Vec::new(),
-            wrong_token_status: 403,
-            slowdown_max: 5.0,
-            slowdown_floor: Duration::from_millis(25),
-            accepted: Vec::new(),
-            now: 0,
-        }
-    }
-}
-
-/// Both servers in one era.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Pair<'a> {
-    pub(super) era: Era,
-    pub(super) live: &'a EraFacts,
-    pub(super) candidate: &'a EraFacts,
-}
 
 /// Compares two servers.
 pub fn judge(live: &Facts, candidate: &Facts, expected: &Expectations) -> Report {

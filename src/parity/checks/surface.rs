@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use crate::parity::checks::{Expectations, Pair};
-use crate::parity::facts::{Declared, Observed, Tool};
+use crate::parity::expectations::Expectations;
+use crate::parity::facts::{Declared, Observed, Pair, Tool};
 use crate::parity::normalize::{Work, normalize_within};
 use crate::parity::report::{Check, CheckId};
 use crate::parity::schema;

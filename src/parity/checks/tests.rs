@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::super::accept::Acceptance;
+use super::super::expectations::{ExpectedCount, RecordedCall};
 use super::super::facts::{AuthFacts, Declared, Handshake, HttpFacts, Listed, Timings, Tool};
 use super::super::render;
 use super::super::report::Status;

@@ -104,7 +104,7 @@ pub struct Summary {
     /// How many copies came to what.
     pub counts: Counts,
     /// The places that differ most often.
-    pub most_frequent: Vec<MismatchSite>,
+    pub worst: Vec<MismatchSite>,
 }
 
 /// One copied call whose answers differ.
@@ -203,10 +203,10 @@ impl MismatchLog {
 
     /// The first lines.
     pub fn summary(&self) -> Summary {
-        let mut most_frequent: Vec<MismatchSite> = self.entries.iter().map(place).collect();
-        most_frequent.sort_by_key(|place| std::cmp::Reverse(place.count));
-        most_frequent.truncate(WORST_MAX);
-        Summary { counts: self.counts, most_frequent }
+        let mut worst: Vec<MismatchSite> = self.entries.iter().map(place).collect();
+        worst.sort_by_key(|place| std::cmp::Reverse(place.count));
+        worst.truncate(WORST_MAX);
+        Summary { counts: self.counts, worst }
     }
 
     /// Every place with its examples, the most frequent first; and how many mismatches are in no place.
@@ -266,7 +266,7 @@ mod tests {
         book.failed(&call, "timeout");
         let summary = book.summary();
         assert_eq!(summary.counts, Counts { matched: 1, mismatched: 10, failed: 1, ..Counts::default() });
-        assert_eq!(summary.most_frequent[0].count, 10);
+        assert_eq!(summary.worst[0].count, 10);
         let (entries, unlisted) = book.entries(Arguments::Redacted);
         assert_eq!((entries.len(), unlisted, entries[0].examples.len()), (3, 0, EXAMPLES_MAX));
         assert_eq!(entries[0].examples[0].arguments, json!({"days": "…"}));

@@ -1,6 +1,7 @@
 //! The head of a request to a backend (contract, section 6). A function of its arguments: no I/O, no state.
 
-use crate::http1::hop_by_hop::{passes_to_backend, same_name};
+use crate::http1::hop_by_hop::passes_to_backend;
+use crate::http1::same_name;
 use crate::http1::{Field, KnownField, Occurs, RequestHead};
 use crate::policy::SessionRequest;
 use crate::proxy::head_writer::{append_field, append_length, append_line};

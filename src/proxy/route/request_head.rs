@@ -4,7 +4,8 @@
 use pingora::http::RequestHeader;
 
 use super::request::RouteRequest;
-use crate::http1::hop_by_hop::{is_of_websocket, passes_to_backend, same_name};
+use crate::http1::hop_by_hop::{is_of_websocket, passes_to_backend};
+use crate::http1::same_name;
 use crate::http1::{BodyLength, Field, KnownField, RequestHead};
 use crate::policy::routes::Auth;
 use crate::proxy::backend::request_head::{VIA, append_forwarded, append_trace};

@@ -4,7 +4,7 @@
 
 use prometheus::{Gauge, GaugeVec, IntCounterVec, IntGauge, IntGaugeVec};
 
-use super::Registration;
+use super::registration::Registration;
 use crate::rollout::transition::{Cause, TransitionKind};
 use crate::rollout::{Stage, Transition};
 use crate::upstream::Slot;

@@ -2,7 +2,7 @@
 
 use prometheus::{HistogramVec, IntCounterVec, IntGaugeVec};
 
-use super::{Registration, count, seconds};
+use super::registration::{Registration, count, seconds};
 use crate::telemetry::record::{Outcome, Record};
 
 /// The state of one route at the moment of a scrape.

@@ -2,7 +2,7 @@
 
 use prometheus::{IntCounterVec, IntGauge};
 
-use super::Registration;
+use super::registration::Registration;
 use crate::parity::shadow::mismatch_log::ShadowOutcome;
 use crate::wire::Method;
 

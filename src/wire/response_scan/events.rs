@@ -1,7 +1,7 @@
 //! A `text/event-stream` in pieces: the last event that is a JSON-RPC response decides.
 
-use super::ResponseKind;
 use super::id::Expected;
+use super::kind::ResponseKind;
 use super::message::{MessageKind, MessageScan};
 use crate::wire::sse::{Boundary, Parser, Part};
 

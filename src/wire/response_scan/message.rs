@@ -5,8 +5,8 @@
 
 use std::borrow::Cow;
 
-use super::ResponseKind;
 use super::id::Expected;
+use super::kind::ResponseKind;
 use super::skip::Skip;
 use crate::wire::lexer::Lexer;
 use crate::wire::token::{literal_end, number_end, short_string_end, space_end};

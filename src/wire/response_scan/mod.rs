@@ -6,29 +6,16 @@
 mod byte_mask;
 mod events;
 mod id;
+mod kind;
 mod message;
 mod skip;
 
 use events::EventScan;
 use id::Expected;
+pub use kind::ResponseKind;
 use message::{MessageKind, MessageScan};
 
 use crate::wire::sse::Boundary;
-
-/// What an answer's body says about the call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ResponseKind {
-    /// A JSON-RPC result, `isError` absent or false.
-    Ok,
-    /// `result.isError` is true.
-    ToolError,
-    /// A JSON-RPC error with this code.
-    RpcError(i64),
-    /// Not a JSON-RPC answer: garbage, HTML, a request, or cut short.
-    NotRpc,
-    /// No body (202 to a notification).
-    Empty,
-}
 
 /// How the body is to be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

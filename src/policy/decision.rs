@@ -1,0 +1,100 @@
+//! The policy as the checks see it, and the verdict on a request head.
+
+use super::auth::Clients;
+use super::denial::Denial;
+use super::limits::Limits;
+use super::permit::Permit;
+use super::session::SessionRequest;
+use super::{auth, origin, paths, tools};
+
+/// Everything the checks need, immutable: a reload builds a new one.
+#[derive(Debug)]
+pub struct Policy {
+    pub(super) paths: paths::Paths,
+    pub(super) origin: origin::Config,
+    pub(super) auth: auth::Config,
+    pub(super) limits: Limits,
+    pub(super) clients: Clients,
+    pub(super) read_only: tools::ReadOnlyTools,
+    pub(super) sessions: Sessions,
+}
+
+/// Whether any slot takes the requests of a session that are no calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sessions {
+    /// The endpoint takes POST only.
+    Refused,
+    /// `GET` and `DELETE` of a session pass to the slots that ask for them.
+    Passed,
+}
+
+/// What the guard answers itself without refusing anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Local {
+    /// `200 {"status": "ok"}`
+    Health,
+    /// Readiness; the shell knows the state of the backends.
+    Ready,
+    /// A CORS preflight for a page of an allowed origin.
+    Preflight,
+}
+
+impl Local {
+    /// The whole body of the answer to a health check.
+    pub const HEALTH_BODY: &'static str = r#"{"status": "ok"}"#;
+}
+
+/// The verdict on a request head.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The guard answers itself.
+    Answer(Local),
+    /// The request is refused.
+    Deny(Denial),
+    /// The head passes; the body may be read.
+    Forward(Permit),
+    /// The head passes, and has no body: a request of a session.
+    Session(SessionRequest, Permit),
+}
+
+impl Policy {
+    /// Prepares the checks: what can be computed once is computed here.
+    pub fn new(
+        paths: &paths::Config,
+        origin: origin::Config,
+        auth: auth::Config,
+        limits: Limits,
+        clients: Clients,
+    ) -> Policy {
+        let read_only = tools::ReadOnlyTools::default();
+        Policy {
+            paths: paths::Paths::new(paths),
+            origin,
+            auth,
+            limits,
+            clients,
+            read_only,
+            sessions: Sessions::Refused,
+        }
+    }
+
+    /// The same, with these tools known to change nothing.
+    pub fn with_read_only_tools(self, read_only: tools::ReadOnlyTools) -> Policy {
+        Policy { read_only, ..self }
+    }
+
+    /// The same, with requests of sessions passed or refused.
+    pub fn with_sessions(self, sessions: Sessions) -> Policy {
+        Policy { sessions, ..self }
+    }
+
+    /// The bounds this policy was built with.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// The clients this policy knows.
+    pub fn clients(&self) -> &Clients {
+        &self.clients
+    }
+}
