@@ -9,7 +9,7 @@ use std::time::Duration;
 use mcp_testkit::{Mood, backend, mcp, ok, post};
 
 use crate::guard;
-use crate::quotas::{client, tool_call};
+use crate::limits::{client, tool_call};
 
 fn discover(token: &str, id: &str, version: &str) -> String {
     let fields = format!("MCP-Protocol-Version: {version}\r\nMcp-Method: server/discover\r\n");

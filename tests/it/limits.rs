@@ -1,154 +1,198 @@
-//! Contract, section 7: connections, places in flight and the waiting line are bounded.
+//! Contract, sections 7 and 8: rates and calls at a time, per client and per tool, and what a client is told.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use mcp_testkit::{backend, call, eventually, ok, post, result, soon};
+use mcp_testkit::{Backend, Client, Guard, Message, Peer, Serving, backend, eventually, ok, post, result};
 
 use crate::guard;
 
-const HEALTH: &str = "GET /health HTTP/1.1\r\nHost: h\r\n\r\n";
-
-#[tokio::test]
-async fn connections_beyond_the_limit_are_turned_away() {
-    let backend = backend().await;
-    let guard = guard().token("t").upstream(&backend).config("[limits]\nconnections = 2").start().await;
-    let (mut first, mut second) = (guard.connect().await, guard.connect().await);
-    let mut peers = Vec::new();
-    for client in [&mut first, &mut second] {
-        client.send(post("t", "", &call(1, "tools/call"))).await;
-        peers.push(backend.accept().await);
-    }
-    let mut third = guard.connect().await;
-    let answer = third.answer().await;
-    assert_eq!((answer.status(), answer.field("connection")), (503, Some("close")));
-    assert!(answer.field("retry-after").is_some());
-    assert_eq!(third.rest().await, b"");
-    assert!(guard.metric("mcp_guard_connections_refused_total").await >= 1.0);
-    peers[0].request().await;
-    peers[0].send(ok(&result(1))).await;
-    assert_eq!(first.answer().await.json()["id"], 1);
-    drop(first);
-    eventually("a place is free again", || async { guard.metric("mcp_guard_connections").await < 2.0 }).await;
-    assert_eq!(guard.connect().await.ask(HEALTH).await.status(), 200);
+/// SHA-256 of `bot`, `second` and so on, as `token hash` prints them.
+pub(crate) fn client(name: &str, keys: &str) -> String {
+    use sha2::{Digest, Sha256};
+    let hash: String = Sha256::digest(name).iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("[clients.{name}]\nsha256 = \"{hash}\"\n{keys}\n")
 }
 
-// Field note L8: 1,024 idle keep-alive connections, without a token, and the next client got 503.
+pub(crate) fn tool_call(id: u64, tool: &str) -> String {
+    format!(
+        r#"{{"jsonrpc":"2.0","id":{id},"method":"tools/call","params":{{"name":"{tool}","arguments":{{}}}}}}"#
+    )
+}
+
+/// Calls a tool as the client whose token this is.
+async fn call(guard: &Guard, token: &str, tool: &str) -> Message {
+    guard.connect().await.ask(post(token, "", &tool_call(7, tool))).await
+}
+
+fn is_result(answer: &Message) -> bool {
+    answer.json().get("result").is_some()
+}
+
+async fn answering() -> Serving {
+    backend().await.serve(|request| ok(&result(request.json()["id"].as_u64().unwrap_or_default())))
+}
+
+// "`200`, {… "code": -31429, "data": {"reason", "retryAfterMs", "requestId", "executed": "no"}}"; "`retryAfterMs` right to 10 %"
 #[tokio::test]
-async fn when_there_are_too_many_the_idlest_connection_makes_room() {
-    let backend = backend().await.serve(|_| ok(&result(1)));
-    let guard = guard().token("t").upstream(&backend).config("[limits]\nconnections = 3").start().await;
-    let mut idle = Vec::new();
+async fn over_its_rate_a_client_is_told_when_to_come_back() {
+    let backend = answering().await;
+    let tokens = client("bot", "rate = \"1800/h\"\nburst = 2") + &client("second", "");
+    let guard = guard().tokens(&tokens).upstream(&backend).start().await;
+    assert!(is_result(&call(&guard, "bot", "echo").await) && is_result(&call(&guard, "bot", "echo").await));
+    let asked = Instant::now();
+    let refused = call(&guard, "bot", "echo").await;
+    let answered = Instant::now();
+    let error = refused.json()["error"].clone();
+    assert_eq!((refused.status(), &error["code"]), (200, &(-31429).into()));
+    assert_eq!(
+        (&error["data"]["reason"], &error["data"]["executed"]),
+        (&"rate_limited".into(), &"no".into())
+    );
+    let told = Duration::from_millis(error["data"]["retryAfterMs"].as_u64().unwrap());
+    assert!(told <= Duration::from_secs(2) && told > Duration::ZERO, "{told:?}");
+    assert!(is_result(&call(&guard, "second", "echo").await), "others are not concerned");
+
+    // A tenth too early is too early, even counted from before the question; then is right, counted from the answer.
+    tokio::time::sleep((asked + told.mul_f64(0.9)).saturating_duration_since(Instant::now())).await;
+    let early = call(&guard, "bot", "echo").await;
+    if Instant::now() < asked + told {
+        assert!(!is_result(&early), "it was early by a tenth and let in");
+    }
+    if !is_result(&early) {
+        tokio::time::sleep((answered + told).saturating_duration_since(Instant::now())).await;
+        assert!(is_result(&call(&guard, "bot", "echo").await), "it came when it was told to");
+    }
+    assert!(guard.metric(r#"mcp_guard_limited_total{limit="client_rate"}"#).await >= 1.0);
+}
+
+#[tokio::test]
+async fn a_tool_has_a_rate_of_its_own_that_all_clients_share() {
+    let backend = answering().await;
+    let limits = "[limits.tools.\"slow_*\"]\nrate = \"1/h\"";
+    let tokens = client("bot", "rate = \"3/h\"") + &client("second", "");
+    let guard = guard().tokens(&tokens).config(limits).upstream(&backend).start().await;
+    assert!(is_result(&call(&guard, "second", "slow_one").await));
+    for _ in 0..5 {
+        let refused = call(&guard, "bot", "slow_two").await.json();
+        assert_eq!(refused["error"]["data"]["reason"], "rate_limited");
+        assert!(refused["error"]["data"]["retryAfterMs"].as_u64().unwrap() > 3_500_000);
+    }
+    // What the tool refused is not counted against the client.
     for _ in 0..3 {
-        let mut client = guard.connect().await;
-        assert_eq!(client.ask(HEALTH).await.status(), 200);
-        tokio::time::sleep(Duration::from_millis(5)).await;
-        idle.push(client);
+        assert!(is_result(&call(&guard, "bot", "quick").await));
     }
-    assert_eq!(idle[0].ask(HEALTH).await.status(), 200, "now the second is the idlest");
-    assert_eq!(guard.post(&call(1, "tools/call")).await.json()["id"], 1);
-    assert_eq!(idle.remove(1).rest().await, b"");
-    for client in &mut idle {
-        assert_eq!(client.ask(HEALTH).await.status(), 200, "the others live on");
-    }
-    assert_eq!(guard.metric("mcp_guard_connections_evicted_total").await, 1.0);
-    assert_eq!(guard.metric("mcp_guard_connections_refused_total").await, 0.0);
+    assert!(!is_result(&call(&guard, "bot", "quick").await));
 }
 
+// "2026-07-28 era: the same body under the real status, with `Retry-After`"; "never 429 for discover"
 #[tokio::test]
-async fn calls_wait_for_a_place_in_line_and_beyond_the_line_they_are_refused() {
-    let backend = backend().await;
-    let limits = "[limits]\nin_flight = 1\nwaiting = 2\n[timeouts]\nwaiting = \"20s\"";
-    let guard = guard().token("t").upstream(&backend).config(limits).start().await;
-    let waiting = |count: f64| {
-        let guard = &guard;
-        eventually("calls wait", move || async move {
-            guard.metric(r#"mcp_guard_waiting{slot="blue"}"#).await >= count
-        })
+async fn a_modern_client_gets_the_real_status_and_discover_is_never_refused() {
+    let backend = answering().await;
+    let guard = guard().tokens(&client("bot", "rate = \"1/m\"")).upstream(&backend).start().await;
+    let modern = |method: &str, name: &str| {
+        let fields = format!("MCP-Protocol-Version: 2026-07-28\r\nMcp-Method: {method}\r\n{name}");
+        let meta = r#""_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}"#;
+        let body =
+            format!(r#"{{"jsonrpc":"2.0","id":1,"method":"{method}","params":{{"name":"echo",{meta}}}}}"#);
+        post("bot", &fields, &body)
     };
+    let mut connection = guard.connect().await;
+    for _ in 0..5 {
+        assert_eq!(connection.ask(modern("server/discover", "")).await.status(), 200);
+    }
+    let refused = connection.ask(modern("tools/call", "Mcp-Name: echo\r\n")).await;
+    assert_eq!((refused.status(), &refused.json()["error"]["code"]), (429, &(-31429).into()));
+    let seconds: u64 = refused.field("retry-after").unwrap().parse().unwrap();
+    assert!((50..=60).contains(&seconds), "{seconds}");
+}
+
+/// One call at a time is held by the backend; the next one waits or is refused.
+async fn hold_one(guard: &Guard, backend: &Backend, token: &str) -> (Client, Peer) {
     let mut first = guard.connect().await;
-    first.send(post("t", "", &call(1, "tools/call"))).await;
+    first.send(post(token, "", &tool_call(1, "echo"))).await;
     let mut peer = backend.accept().await;
     peer.request().await;
-    let mut second = guard.connect().await;
-    second.send(post("t", "", &call(2, "tools/call"))).await;
-    waiting(1.0).await;
-    let mut third = guard.connect().await;
-    third.send(post("t", "", &call(3, "tools/call"))).await;
-    waiting(2.0).await;
-
-    let json = guard.post(&call(4, "tools/call")).await.json();
-    assert_eq!((&json["id"], &json["error"]["code"]), (&4.into(), &(-31503).into()));
-    assert_eq!(json["error"]["data"]["reason"], "overloaded");
-    assert_eq!(json["error"]["data"]["executed"], "no");
-
-    // First come, first served, all on the one connection that is kept.
-    for (id, client) in [(1, &mut first), (2, &mut second), (3, &mut third)] {
-        if id > 1 {
-            assert_eq!(peer.request().await.json()["id"], id);
-        }
-        peer.send(ok(&result(id))).await;
-        assert_eq!(client.answer().await.json()["id"], id);
-    }
+    (first, peer)
 }
 
 #[tokio::test]
-async fn nobody_waits_longer_than_the_line_allows() {
+async fn beyond_its_concurrency_a_client_waits_for_itself_and_nobody_else_does() {
     let backend = backend().await;
-    let limits = "[limits]\nin_flight = 1\n[timeouts]\nwaiting = \"100ms\"";
-    let guard = guard().token("t").upstream(&backend).config(limits).start().await;
-    let mut first = guard.connect().await;
-    first.send(post("t", "", &call(1, "tools/call"))).await;
-    let mut peer = backend.accept().await;
-    peer.request().await;
-    assert_eq!(guard.post(&call(2, "tools/call")).await.json()["error"]["data"]["reason"], "overloaded");
+    let tokens = client("bot", "concurrency = 1") + &client("second", "");
+    let config = "[timeouts]\nwaiting = \"2s\"";
+    let guard = guard().tokens(&tokens).upstream(&backend).config(config).start().await;
+    let (mut first, mut peer) = hold_one(&guard, &backend, "bot").await;
+    let refused = call(&guard, "bot", "echo").await.json();
+    assert_eq!(refused["error"]["code"], -31429);
+    assert_eq!(refused["error"]["data"]["reason"], "concurrency_limited");
+    let mut other = guard.connect().await;
+    other.send(post("second", "", &tool_call(2, "echo"))).await;
+    let mut second = backend.accept().await;
+    second.request().await;
+    second.send(ok(&result(2))).await;
+    assert_eq!(other.answer().await.json()["id"], 2);
+
+    let mut waiting = guard.connect().await;
+    waiting.send(post("bot", "", &tool_call(3, "echo"))).await;
     peer.send(ok(&result(1))).await;
     assert_eq!(first.answer().await.json()["id"], 1);
+    let answering = async {
+        loop {
+            tokio::select! {
+                request = peer.try_request() => if request.is_ok() { return peer.send(ok(&result(3))).await },
+                request = second.try_request() => if request.is_ok() { return second.send(ok(&result(3))).await },
+            }
+        }
+    };
+    let ((), answer) = tokio::join!(answering, waiting.answer());
+    assert_eq!(answer.json()["id"], 3);
+    assert_eq!(guard.metric(r#"mcp_guard_limited_total{limit="client_concurrency"}"#).await, 1.0);
 }
 
-// Memory has an end: all bodies together take no more than the operator says, and what they took is given back.
 #[tokio::test]
-async fn a_body_for_which_there_is_no_room_is_refused_and_the_room_is_given_back() {
-    let backend = backend().await.serve(|_| ok(&result(1)));
-    let limits = "[limits]\nbody_bytes = 100_000\nbodies_bytes = 100_000";
-    let guard = guard().token("t").upstream(&backend).config(limits).start().await;
-    let pad = "x".repeat(90_000);
-    let body = format!(r#"{{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{{"pad":"{pad}"}}}}"#);
-    let counted = post("t", "", &body);
-    let head = post("t", "", "").replace("Content-Length: 0", "Transfer-Encoding: chunked");
-    let chunked = format!("{head}{:x}\r\n{body}\r\n0\r\n\r\n", body.len());
-    for request in [&counted, &chunked] {
-        let (most, rest) = request.split_at(80_000);
-        let other = async || {
-            let mut other = guard.connect().await;
-            other.try_send(&counted).await;
-            other.answer().await
-        };
-        // What it has sent arrives in its time: until then there is room for others, who may even be quicker, so that the
-        // slow one finds none.
-        soon("there is no room for another", async {
-            loop {
-                let mut slow = guard.connect().await;
-                slow.send(most).await;
-                let refused = other().await;
-                if refused.json().get("result").is_some() {
-                    continue;
-                }
-                assert_eq!((refused.status(), refused.field("connection")), (200, None));
-                let json = refused.json();
-                assert_eq!((&json["id"], &json["error"]["code"]), (&1.into(), &(-31503).into()));
-                assert_eq!(json["error"]["data"]["executed"], "no");
-                assert_eq!(
-                    guard.post(&call(1, "tools/call")).await.json()["id"],
-                    1,
-                    "a small one needs none"
-                );
-                slow.send(rest).await;
-                if slow.answer().await.json().get("result").is_some() {
-                    break;
-                }
-            }
-        })
-        .await;
-        eventually("there is room again", || async { other().await.json().get("result").is_some() }).await;
+async fn a_tool_may_have_a_deadline_of_its_own() {
+    let backend = backend().await;
+    let limits = "[limits.tools.quick]\ntotal = \"150ms\"\n[limits.tools.narrow]\nconcurrency = 1";
+    let guard = guard().token("t").config(limits).upstream(&backend).start().await;
+    let asked = Instant::now();
+    let late = guard.post(&tool_call(1, "quick")).await.json();
+    assert_eq!(
+        (&late["error"]["code"], &late["error"]["data"]["executed"]),
+        (&(-31504).into(), &"unknown".into())
+    );
+    assert!(asked.elapsed() >= Duration::from_millis(150) && asked.elapsed() < Duration::from_secs(10));
+    let mut first = guard.connect().await;
+    first.send(post("t", "", &tool_call(2, "narrow"))).await;
+    eventually("it is in flight", || async {
+        guard.metric(r#"mcp_guard_in_flight{slot="blue"}"#).await >= 1.0
+    })
+    .await;
+    // Its own place in the tool's line ends when its client's patience does: the default is two seconds.
+    let refused = guard.post(&tool_call(3, "narrow")).await.json();
+    assert_eq!(refused["error"]["data"]["reason"], "concurrency_limited");
+    assert_eq!(guard.metric(r#"mcp_guard_limited_total{limit="tool_concurrency"}"#).await, 1.0);
+}
+
+// A call that is not made counts nowhere.
+#[tokio::test]
+async fn what_its_concurrency_refuses_is_not_counted_against_a_client_s_rate() {
+    let backend = backend().await;
+    let tokens = client("bot", "rate = \"3/h\"\nburst = 3\nconcurrency = 1") + &client("second", "");
+    let waiting = "[timeouts]\nwaiting = \"20ms\"";
+    let guard = guard().tokens(&tokens).config(waiting).upstream(&backend).start().await;
+    let mut first = guard.connect().await;
+    first.send(post("bot", "", &tool_call(1, "echo"))).await;
+    let mut peer = backend.accept().await;
+    peer.request().await;
+    for _ in 0..5 {
+        let refused = call(&guard, "bot", "echo").await.json();
+        assert_eq!(refused["error"]["data"]["reason"], "concurrency_limited");
     }
+    peer.send(ok(&result(1))).await;
+    first.answer().await;
+    drop(peer);
+    let backend = backend.serve(|request| ok(&result(request.json()["id"].as_u64().unwrap_or_default())));
+    assert!(is_result(&call(&guard, "bot", "echo").await) && is_result(&call(&guard, "bot", "echo").await));
+    assert_eq!(call(&guard, "bot", "echo").await.json()["error"]["data"]["reason"], "rate_limited");
+    drop(backend);
 }

@@ -3,32 +3,32 @@
 
 #![expect(clippy::expect_used, clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
-mod answers;
+mod connection_limits;
 mod cors;
 mod deadlines;
 mod discover;
-mod fair;
+mod fairness;
 mod faults;
-mod faults_crowd;
+mod faults_load;
 mod faults_operator;
 mod forwarding;
 mod framing;
-mod front_door;
-mod gate;
-mod hold;
-mod interim;
+mod hold_queue;
+mod informational_responses;
+mod invalid_responses;
+mod large_lists;
 mod lifecycle;
 mod limits;
-mod listing;
-mod no_answer;
 mod notifications;
 mod observability;
-mod orders;
+mod operator_commands;
+mod operator_status;
 mod overload;
-mod quotas;
-mod quotes;
+mod parity_gate;
+mod policy_order;
 mod refusals;
 mod reload;
+mod responses;
 mod rollout;
 mod rollout_load;
 mod rollout_slots;
@@ -37,14 +37,14 @@ mod rollout_triggers;
 mod routes;
 mod routes_streams;
 mod secrets;
+mod secrets_quoted;
 mod sessions;
 mod shadow;
 mod shadow_cost;
 mod stream_ends;
+mod stream_limits;
 mod streams;
-mod streams_apart;
-mod swelling;
-mod truth;
+mod tools_list_filter;
 
 /// Describes a guard of this build.
 fn guard() -> mcp_testkit::Builder {

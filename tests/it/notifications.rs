@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 use mcp_testkit::{Backend, Client, Guard, Message, backend, eventually, ok, post, result};
 
 use crate::guard;
-use crate::quotas::{client, tool_call};
+use crate::limits::{client, tool_call};
 
 const CANCELLED: &str =
     r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":1,"reason":"x"}}"#;

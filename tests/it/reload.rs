@@ -6,7 +6,7 @@ use std::sync::Arc;
 use mcp_testkit::{Load, Message, backend, call, eventually, mcp, ok, post, result};
 
 use crate::guard;
-use crate::quotas::{client, tool_call};
+use crate::limits::{client, tool_call};
 
 #[tokio::test]
 async fn a_bad_file_leaves_the_running_one_in_force_with_every_problem_listed() {

@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use mcp_testkit::{Guard, backend, ok, post};
 
 use crate::guard;
-use crate::quotas::client;
+use crate::limits::client;
 
 /// In every planted text, and nowhere else.
 const MARK: &str = "pLanTed";

@@ -7,7 +7,7 @@ use rustix::process::Signal;
 use mcp_testkit::{Backend, Client, Guard, Message, Peer, backend, eventually, mcp, ok, post, result};
 
 use crate::guard;
-use crate::quotas::{client, tool_call};
+use crate::limits::{client, tool_call};
 use crate::streams::{EVENTS, chunk};
 
 const POST_ONLY: &str =

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use mcp_testkit::{Backend, Client, Guard, Peer, backend, eventually, ok, post, result};
 
 use crate::guard;
-use crate::quotas::{client, tool_call};
+use crate::limits::{client, tool_call};
 
 const EVENTS: &str =
     "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";

@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use mcp_testkit::{Backend, Client, Guard, backend, backend_at, eventually, measured, ok, post, result};
 
 use crate::guard;
-use crate::quotas::{client, tool_call};
+use crate::limits::{client, tool_call};
 
 /// What the backend takes for a call: long beside what a busy machine adds by chance.
 const SERVICE: Duration = Duration::from_millis(120);

@@ -3,7 +3,7 @@
 use mcp_testkit::{Guard, Message, backend, call, eventually, ok, post};
 
 use crate::guard;
-use crate::quotas::{client, tool_call};
+use crate::limits::{client, tool_call};
 
 const LIST: &str = r#"{"jsonrpc": "2.0", "id": 1, "result": {"tools": [{"name": "swf_list", "inputSchema": {"type": "object"}},
  {"name": "panda_kill", "inputSchema": {}}, {"name":"swf_start"}], "nextCursor": "p\u0061ge2"}}"#;

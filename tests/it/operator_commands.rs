@@ -5,7 +5,7 @@
 use mcp_testkit::{Guard, backend, call, mcp, ok, post, result};
 
 use crate::guard;
-use crate::quotas::client;
+use crate::limits::client;
 use crate::rollout::{LONG, QUICK};
 
 /// What happens to a file: its name here, and what becomes of the text; nothing, when it is moved away.
