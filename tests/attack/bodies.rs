@@ -207,4 +207,86 @@ pub(crate) const BAD: &[BadBody] = &[
         r##"{"jsonrpc":"2.0","id":#,"method":"tools/call","params":{"name":["ok_a"],"x":"@"}}"##,
     ),
     bad("no name", r##"{"jsonrpc":"2.0","id":#,"method":"tools/call","params":{"x":"@"}}"##),
+    bad(
+        "zero byte behind a key",
+        r##"{"jsonrpc":"2.0","id":#,"method":"tools/call","params":{"name\u0000":"hidden","name":"ok_a","x":"@"}}"##,
+    ),
+    bad(
+        "zero byte and more behind a key",
+        r##"{"jsonrpc":"2.0","id":#,"method":"tools/call","params":{"name\u0000x":"hidden","name":"ok_a","x":"@"}}"##,
+    ),
+    bad(
+        "zero byte behind method",
+        r##"{"jsonrpc":"2.0","id":#,"method\u0000":"tools/call","method":"ping","params":{"name":"hidden","x":"@"}}"##,
+    ),
+    bad(
+        "raw zero byte in a key",
+        "{\"jsonrpc\":\"2.0\",\"id\":#,\"method\":\"tools/call\",\"params\":{\"name\0\":\"hidden\",\"name\":\"ok_a\",\"x\":\"@\"}}",
+    ),
+    bad(
+        "id with a dotted capital I",
+        r##"{"jsonrpc":"2.0","id":#,"İd":7,"method":"tools/call","params":{"name":"ok_a","x":"@"}}"##,
+    ),
+    bad(
+        "id with a dotless i",
+        r##"{"jsonrpc":"2.0","id":#,"ıd":7,"method":"tools/call","params":{"name":"ok_a","x":"@"}}"##,
+    ),
+    bad(
+        "id with a dotless i, escaped",
+        r##"{"jsonrpc":"2.0","id":#,"\u0131d":7,"method":"tools/call","params":{"name":"ok_a","x":"@"}}"##,
+    ),
+    bad(
+        "no UTF-8 in a key",
+        r##"{"jsonrpc":"2.0","id":#,"method":"tools/call","params":{"name":"ok_a","name~":"hidden","x":"@"}}"##,
+    ),
+    bad(
+        "no UTF-8 in the tool",
+        r##"{"jsonrpc":"2.0","id":#,"method":"tools/call","params":{"name":"ok_~","x":"@"}}"##,
+    ),
+    bad(
+        "comment around a key",
+        r##"{"jsonrpc":"2.0","id":#,"method":"tools/call","params":{"name":"ok_a",/*"*/"name":"hidden"/*"*/,"x":"@"}}"##,
+    ),
+    bad(
+        "comment to the end of the line",
+        "{\"jsonrpc\":\"2.0\",\"id\":#,\"method\":\"tools/call\",\"params\":{\"name\":\"ok_a\",//\"\n\"name\":\"hidden\",//\"\n\"x\":\"@\"}}",
+    ),
+    bad(
+        "bare key",
+        r##"{"jsonrpc":"2.0","id":#,"method":"tools/call","params":{"name":"ok_a",name:"hidden","x":"@"}}"##,
+    ),
+    bad(
+        "two commas",
+        r##"{"jsonrpc":"2.0","id":#,"method":"tools/call","params":{"name":"ok_a",,"x":"@"}}"##,
+    ),
+    bad(
+        "escape of an apostrophe",
+        r##"{"jsonrpc":"2.0","id":#,"method":"tools/call","params":{"name":"ok_\'a","x":"@"}}"##,
+    ),
+    bad(
+        "escape in hexadecimal",
+        r##"{"jsonrpc":"2.0","id":#,"method":"tools/call","params":{"name":"ok_\x61","x":"@"}}"##,
+    ),
+    bad(
+        "short escape",
+        r##"{"jsonrpc":"2.0","id":#,"method":"tools/call","params":{"name":"ok_\u61","x":"@"}}"##,
+    ),
+    bad(
+        "form feed within",
+        "{\"jsonrpc\":\u{c}\"2.0\",\"id\":#,\"method\":\"ping\",\"params\":{\"x\":\"@\"}}",
+    ),
+    bad(
+        "no-break space within",
+        "{\"jsonrpc\":\u{a0}\"2.0\",\"id\":#,\"method\":\"ping\",\"params\":{\"x\":\"@\"}}",
+    ),
+    bad("zero byte before", "\0{\"jsonrpc\":\"2.0\",\"id\":#,\"method\":\"ping\",\"params\":{\"x\":\"@\"}}"),
+    bad("zero byte behind", "{\"jsonrpc\":\"2.0\",\"id\":#,\"method\":\"ping\",\"params\":{\"x\":\"@\"}}\0"),
+    bad(
+        "record separator before",
+        "\u{1e}{\"jsonrpc\":\"2.0\",\"id\":#,\"method\":\"ping\",\"params\":{\"x\":\"@\"}}",
+    ),
+    bad(
+        "prefix against script inclusion",
+        ")]}',\n{\"jsonrpc\":\"2.0\",\"id\":#,\"method\":\"ping\",\"params\":{\"x\":\"@\"}}",
+    ),
 ];
