@@ -178,7 +178,7 @@ fn every_place_is_given_back_whoever_leaves_and_whatever_happens_meanwhile() {
     let descriptors = guard.descriptors() + crate::POOL;
     let (begin, is_over, visits) = (Instant::now(), AtomicBool::new(false), AtomicU64::new(0));
     let long = seconds(15).max(Duration::from_secs(3));
-    let target = Target { patience: Duration::from_millis(400), ..plain(guard.address) };
+    let target = Target { timeout: Duration::from_millis(400), ..plain(guard.address) };
     let done = Done::default();
     std::thread::scope(|scope| {
         scope.spawn(|| operate(&guard, &backends, &is_over, &done, &mut Dice::new(mix(seed + 1))));

@@ -27,7 +27,7 @@ fn liar(words: Vec<u8>) -> SocketAddr {
 #[track_caller]
 fn check(words: &[u8], seen: &str) {
     let ledger = Arc::new(Ledger::default());
-    let target = Target { patience: Duration::from_millis(500), ..plain(liar(words.to_vec())) };
+    let target = Target { timeout: Duration::from_millis(500), ..plain(liar(words.to_vec())) };
     let attack = Attack {
         target,
         grammar: AT_THE_GUARD,

@@ -35,7 +35,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-use mcp_testkit::PATIENCE;
+use mcp_testkit::TIMEOUT;
 
 use crate::grammar::Grammar;
 use crate::ledger::Ledger;
@@ -44,7 +44,7 @@ use crate::session::Attack;
 use crate::wire::Target;
 
 /// nginx waits for what does not come; so does not this suite.
-const IMPATIENCE: Duration = Duration::from_millis(150);
+const NGINX_TIMEOUT: Duration = Duration::from_millis(150);
 /// Connections that are open at a time.
 const ATTACKERS: u64 = 12;
 /// Descriptors that the guard may have open afterwards beyond those before: its pool to the backend.
@@ -116,7 +116,7 @@ fn check_nothing_found(name: &str, ledger: &Ledger) {
 }
 
 fn plain(address: SocketAddr) -> Target {
-    Target { address, tls: None, patience: PATIENCE }
+    Target { address, tls: None, timeout: TIMEOUT }
 }
 
 // "nothing behind a refused frame, no request twice, every body byte-exact, every answer in its place"
@@ -148,7 +148,7 @@ fn no_request_of_a_grammar_gets_past_the_guard_through_tls() {
     let mut guard = Guard::start(folder.path(), &backend);
     let descriptors = guard.descriptors() + POOL;
     let (haproxy, address, tls) = fronts::tls(folder.path(), guard.address);
-    let target = Target { address, tls: Some(tls), patience: PATIENCE };
+    let target = Target { address, tls: Some(tls), timeout: TIMEOUT };
     let through = Attack {
         target,
         grammar: AT_THE_GUARD,
@@ -194,7 +194,7 @@ fn the_same_judge_finds_what_nginx_lets_through() {
     let backend = backend::serve(folder.path(), ledger.clone(), false);
     let (_nginx, address) = fronts::nginx(folder.path(), &backend);
     let grammar = Grammar { targets: &["/mcp"], has_policy: false, is_behind_apache: false };
-    let target = Target { patience: IMPATIENCE, ..plain(address) };
+    let target = Target { timeout: NGINX_TIMEOUT, ..plain(address) };
     let before =
         Attack { target, grammar, ledger: ledger.clone(), judges_answers: false, is_shown: is_single() };
     attack("before nginx", 12, 2000, &before);

@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use mcp_testkit::{GuardProcess, PATIENCE, Program, eventually_blocking, guard_command};
+use mcp_testkit::{GuardProcess, Program, TIMEOUT, eventually_blocking, guard_command};
 use rustix::process::{Pid, Signal, kill_process_group};
 use sha2::{Digest, Sha256};
 
@@ -129,7 +129,7 @@ impl Guard {
     /// Nothing is left under way, no descriptor is left open, no line of the log holds a token, and nothing panicked.
     pub(crate) fn judge(&mut self, ledger: &Ledger, descriptors: usize) {
         assert_eq!(self.process.program.exit_status(), None, "the guard ended");
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         loop {
             let left: Vec<_> = self.under_way().into_iter().filter(|(_, value)| *value != 0.0).collect();
             let open = self.descriptors();

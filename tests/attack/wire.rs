@@ -14,7 +14,7 @@ pub(crate) struct Target {
     pub(crate) address: SocketAddr,
     pub(crate) tls: Option<Arc<ClientConfig>>,
     /// How long to wait for an answer, or the end.
-    pub(crate) patience: Duration,
+    pub(crate) timeout: Duration,
 }
 
 /// A connection.
@@ -26,8 +26,8 @@ pub(crate) enum Wire {
 impl Wire {
     pub(crate) fn open(target: &Target) -> Result<Wire> {
         let stream = TcpStream::connect(target.address)?;
-        stream.set_read_timeout(Some(target.patience))?;
-        stream.set_write_timeout(Some(target.patience))?;
+        stream.set_read_timeout(Some(target.timeout))?;
+        stream.set_write_timeout(Some(target.timeout))?;
         stream.set_nodelay(true)?;
         let Some(config) = &target.tls else { return Ok(Wire::Plain(stream)) };
         let name = ServerName::try_from("localhost").map_err(std::io::Error::other)?;

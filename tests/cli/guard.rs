@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 
-use mcp_testkit::{GuardProcess, PATIENCE, Program, guard_command};
+use mcp_testkit::{GuardProcess, Program, TIMEOUT, guard_command};
 use rustix::process::Signal;
 
 pub(crate) const TOKEN: &str = "swf_0123456789abcdefghijklmnop";
@@ -40,7 +40,7 @@ impl Guard {
         fs::write(&config, CONFIG.replacen("[listen]\n", &format!("[listen]\n{listen}"), 1)).unwrap();
         let notify = folder.path().join("notify");
         let manager = UnixDatagram::bind(&notify).unwrap();
-        manager.set_read_timeout(Some(PATIENCE)).unwrap();
+        manager.set_read_timeout(Some(TIMEOUT)).unwrap();
         let mut command = guard_command(Path::new(env!("CARGO_BIN_EXE_mcp-guard")), &config);
         command.env("MCP_BEARER_TOKEN", TOKEN).env("NOTIFY_SOCKET", &notify);
         let program = GuardProcess::wait(Program::start(&mut command)).program;

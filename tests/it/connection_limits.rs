@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mcp_testkit::{backend, call, eventually, ok, post, result, soon};
+use mcp_testkit::{backend, call, eventually, in_time, ok, post, result};
 
 use crate::guard;
 
@@ -19,17 +19,17 @@ async fn connections_beyond_the_limit_are_turned_away() {
         peers.push(backend.accept().await);
     }
     let mut third = guard.connect().await;
-    let answer = third.answer().await;
+    let answer = third.response().await;
     assert_eq!((answer.status(), answer.field("connection")), (503, Some("close")));
     assert!(answer.field("retry-after").is_some());
     assert_eq!(third.rest().await, b"");
     assert!(guard.metric("mcp_guard_connections_refused_total").await >= 1.0);
     peers[0].request().await;
     peers[0].send(ok(&result(1))).await;
-    assert_eq!(first.answer().await.json()["id"], 1);
+    assert_eq!(first.response().await.json()["id"], 1);
     drop(first);
     eventually("a place is free again", || async { guard.metric("mcp_guard_connections").await < 2.0 }).await;
-    assert_eq!(guard.connect().await.ask(HEALTH).await.status(), 200);
+    assert_eq!(guard.connect().await.exchange(HEALTH).await.status(), 200);
 }
 
 // Field note L8: 1,024 idle keep-alive connections, without a token, and the next client got 503.
@@ -40,15 +40,15 @@ async fn when_there_are_too_many_the_idlest_connection_makes_room() {
     let mut idle = Vec::new();
     for _ in 0..3 {
         let mut client = guard.connect().await;
-        assert_eq!(client.ask(HEALTH).await.status(), 200);
+        assert_eq!(client.exchange(HEALTH).await.status(), 200);
         tokio::time::sleep(Duration::from_millis(5)).await;
         idle.push(client);
     }
-    assert_eq!(idle[0].ask(HEALTH).await.status(), 200, "now the second is the idlest");
+    assert_eq!(idle[0].exchange(HEALTH).await.status(), 200, "now the second is the idlest");
     assert_eq!(guard.post(&call(1, "tools/call")).await.json()["id"], 1);
     assert_eq!(idle.remove(1).rest().await, b"");
     for client in &mut idle {
-        assert_eq!(client.ask(HEALTH).await.status(), 200, "the others live on");
+        assert_eq!(client.exchange(HEALTH).await.status(), 200, "the others live on");
     }
     assert_eq!(guard.metric("mcp_guard_connections_evicted_total").await, 1.0);
     assert_eq!(guard.metric("mcp_guard_connections_refused_total").await, 0.0);
@@ -87,7 +87,7 @@ async fn calls_wait_for_a_place_in_line_and_beyond_the_line_they_are_refused() {
             assert_eq!(peer.request().await.json()["id"], id);
         }
         peer.send(ok(&result(id))).await;
-        assert_eq!(client.answer().await.json()["id"], id);
+        assert_eq!(client.response().await.json()["id"], id);
     }
 }
 
@@ -102,7 +102,7 @@ async fn nobody_waits_longer_than_the_line_allows() {
     peer.request().await;
     assert_eq!(guard.post(&call(2, "tools/call")).await.json()["error"]["data"]["reason"], "overloaded");
     peer.send(ok(&result(1))).await;
-    assert_eq!(first.answer().await.json()["id"], 1);
+    assert_eq!(first.response().await.json()["id"], 1);
 }
 
 // Memory has an end: all bodies together take no more than the operator says, and what they took is given back.
@@ -121,11 +121,11 @@ async fn a_body_for_which_there_is_no_room_is_refused_and_the_room_is_given_back
         let other = async || {
             let mut other = guard.connect().await;
             other.try_send(&counted).await;
-            other.answer().await
+            other.response().await
         };
         // What it has sent arrives in its time: until then there is room for others, who may even be quicker, so that the
         // slow one finds none.
-        soon("there is no room for another", async {
+        in_time("there is no room for another", async {
             loop {
                 let mut slow = guard.connect().await;
                 slow.send(most).await;
@@ -143,7 +143,7 @@ async fn a_body_for_which_there_is_no_room_is_refused_and_the_room_is_given_back
                     "a small one needs none"
                 );
                 slow.send(rest).await;
-                if slow.answer().await.json().get("result").is_some() {
+                if slow.response().await.json().get("result").is_some() {
                     break;
                 }
             }

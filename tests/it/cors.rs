@@ -50,7 +50,7 @@ async fn a_preflight_is_answered_without_a_token_and_the_call_follows_on_the_con
         ["https://app.example.org", "http://localhost:6274", "http://127.0.0.1", "vscode-webview://0abc"]
     {
         let mut client = guard.connect().await;
-        let answer = client.ask(preflight("/mcp", origin, "POST", ",mcp-param-city,x-own")).await;
+        let answer = client.exchange(preflight("/mcp", origin, "POST", ",mcp-param-city,x-own")).await;
         assert_eq!((answer.status(), answer.text()), (204, ""));
         is_readable(&answer, origin);
         assert_eq!(answer.field("access-control-allow-methods"), Some("POST"));
@@ -77,7 +77,7 @@ async fn a_preflight_is_answered_without_a_token_and_the_call_follows_on_the_con
         let mut peer = backend.accept().await;
         assert_eq!(peer.request().await.field("origin"), None);
         peer.send(ok(&result(1))).await;
-        is_readable(&client.answer().await, origin);
+        is_readable(&client.response().await, origin);
     }
 }
 
@@ -92,17 +92,17 @@ async fn a_page_that_is_not_allowed_learns_nothing() {
         "http://app.example.org",
     ] {
         for path in ["/mcp", "/r", "/health"] {
-            let answer = guard.connect().await.ask(preflight(path, origin, "POST", "")).await;
+            let answer = guard.connect().await.exchange(preflight(path, origin, "POST", "")).await;
             assert_eq!(answer.status(), if path == "/health" { 200 } else { 405 }, "{origin} {path}");
             is_not_readable(&answer);
         }
-        let refused = guard.connect().await.ask(post("t", &format!("Origin: {origin}\r\n"), "{}")).await;
+        let refused = guard.connect().await.exchange(post("t", &format!("Origin: {origin}\r\n"), "{}")).await;
         assert_eq!(refused.status(), 403, "{origin}");
         is_not_readable(&refused);
     }
     let twice = post("t", &format!("{PAGE}{PAGE}"), "{}");
-    is_not_readable(&guard.connect().await.ask(twice).await);
-    is_not_readable(&guard.connect().await.ask(post("no", "", "{}")).await);
+    is_not_readable(&guard.connect().await.exchange(twice).await);
+    is_not_readable(&guard.connect().await.exchange(post("no", "", "{}")).await);
 }
 
 // "Every answer to an allowed origin, refusals too, carries `Access-Control-Allow-Origin` and `-Expose-Headers`."
@@ -133,7 +133,7 @@ async fn every_refusal_can_be_read_by_an_allowed_page() {
         (good.replace("Content-Length: ", "Transfer-Encoding: chunked\r\nX: "), 400),
         (post("t", PAGE, &call(1, "initialize")), 503),
     ] {
-        let answer = guard.connect().await.ask(&request).await;
+        let answer = guard.connect().await.exchange(&request).await;
         assert_eq!(answer.status(), status, "{request}");
         is_readable(&answer, "https://app.example.org");
     }
@@ -165,7 +165,7 @@ async fn what_a_backend_says_of_cors_does_not_pass() {
             let mut peer = backend.accept().await;
             peer.request().await;
             peer.send(answer).await;
-            let told = client.answer().await;
+            let told = client.response().await;
             assert_eq!(told.status(), 200, "{}", told.head);
             assert!(told.head.contains("\r\nVary: Accept\r\n"), "{}", told.head);
             if readable {
@@ -182,12 +182,12 @@ async fn what_a_backend_says_of_cors_does_not_pass() {
 async fn a_preflight_on_a_route_allows_what_the_route_takes() {
     let (guard, _backend) = fresh(CONFIG).await;
     let mut client = guard.connect().await;
-    let answer = client.ask(preflight("/r/a", "https://app.example.org", "PUT", ",x-own")).await;
+    let answer = client.exchange(preflight("/r/a", "https://app.example.org", "PUT", ",x-own")).await;
     assert_eq!((answer.status(), answer.field("access-control-allow-methods")), (204, Some("GET, PUT")));
     let fields = answer.field("access-control-allow-headers").unwrap();
     assert!(fields.ends_with(", x-own") && !fields.contains('*'), "{fields}");
     is_readable(&answer, "https://app.example.org");
-    let other = client.ask(preflight("/r/a", "https://app.example.org", "DELETE", "")).await;
+    let other = client.exchange(preflight("/r/a", "https://app.example.org", "DELETE", "")).await;
     assert_eq!(other.status(), 405);
     is_readable(&other, "https://app.example.org");
 }

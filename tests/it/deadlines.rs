@@ -25,7 +25,7 @@ async fn a_call_that_is_not_answered_in_time_is_refused_and_the_backend_told() {
     client.send(post("t", "", &call(4, "tools/call"))).await;
     let mut peer = backend.accept().await;
     peer.request().await;
-    let answer = client.answer().await;
+    let answer = client.response().await;
     assert!(begun.elapsed() >= Duration::from_secs(1));
     assert_eq!(answer.status(), 200);
     let json = answer.json();
@@ -35,7 +35,7 @@ async fn a_call_that_is_not_answered_in_time_is_refused_and_the_backend_told() {
     peer.closed().await;
     assert_eq!(guard.log_line(|_| true).await["outcome"], "timeout");
     // The client's connection lives on.
-    assert_eq!(client.ask("GET /health HTTP/1.1\r\nHost: h\r\n\r\n").await.status(), 200);
+    assert_eq!(client.exchange("GET /health HTTP/1.1\r\nHost: h\r\n\r\n").await.status(), 200);
 }
 
 #[tokio::test]
@@ -76,7 +76,7 @@ async fn a_body_has_one_total_deadline() {
     ] {
         let mut client = guard.connect().await;
         client.send(request.trim_end_matches('}')).await;
-        let answer = client.answer().await;
+        let answer = client.response().await;
         assert_eq!((answer.status(), answer.field("connection")), (408, Some("close")));
         assert_eq!(answer.json()["jsonrpc"], "2.0");
     }
@@ -94,12 +94,12 @@ async fn the_deadline_starts_anew_with_each_request() {
     while begun.elapsed() < Duration::from_millis(2500) {
         peer.request().await;
         peer.send(ok(&result(id))).await;
-        assert_eq!(client.answer().await.json()["id"], id);
+        assert_eq!(client.response().await.json()["id"], id);
         id += 1;
         client.send(post("t", "", &call(id, "ping"))).await;
     }
     peer.request().await;
-    assert_eq!(client.answer().await.json()["error"]["code"], -31504);
+    assert_eq!(client.response().await.json()["error"]["code"], -31504);
 }
 
 // MCP 2026-07-28, Transports: disconnection is cancellation. Before: "Disconnection SHOULD NOT be interpreted as the

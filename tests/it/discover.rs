@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use mcp_testkit::{Mood, backend, mcp, ok, post};
+use mcp_testkit::{Behaviour, backend, mcp_backend, ok, post};
 
 use crate::guard;
 use crate::limits::{client, tool_call};
@@ -25,8 +25,8 @@ const MODERN: &str = "2026-07-28";
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_flood_of_discovers_costs_other_clients_nothing() {
     let folder = tempfile::tempdir().unwrap();
-    let backend = mcp(&folder.path().join("b.sock"));
-    backend.mood(Mood::Slow(Duration::from_millis(50)));
+    let backend = mcp_backend(&folder.path().join("b.sock"));
+    backend.set_behaviour(Behaviour::Delayed(Duration::from_millis(50)));
     let limits = "[limits]\nin_flight = 4\nwaiting = 4";
     let tokens = client("flood", "") + &client("polite", "");
     let guard = Arc::new(guard().tokens(&tokens).config(limits).upstream(backend.address()).start().await);
@@ -39,7 +39,7 @@ async fn a_flood_of_discovers_costs_other_clients_nothing() {
                 let mut answered = 0_u64;
                 while !stop.load(Ordering::Relaxed) {
                     let id = caller * 1_000_000 + answered;
-                    let answer = connection.ask(discover("flood", &id.to_string(), MODERN)).await;
+                    let answer = connection.exchange(discover("flood", &id.to_string(), MODERN)).await;
                     assert_eq!(
                         (answer.status(), &answer.json()["id"]),
                         (200, &id.into()),
@@ -55,9 +55,9 @@ async fn a_flood_of_discovers_costs_other_clients_nothing() {
         .collect();
     let mut polite = guard.connect().await;
     for id in 0..15 {
-        let answer = polite.ask(post("polite", "", &tool_call(id, "echo"))).await.json();
+        let answer = polite.exchange(post("polite", "", &tool_call(id, "echo"))).await.json();
         assert!(answer.get("result").is_some(), "call {id}: {answer}");
-        let answer = polite.ask(discover("polite", "99", MODERN)).await;
+        let answer = polite.exchange(discover("polite", "99", MODERN)).await;
         assert_eq!((answer.status(), &answer.json()["id"]), (200, &99.into()));
     }
     stop.store(true, Ordering::Relaxed);
@@ -72,13 +72,13 @@ async fn a_flood_of_discovers_costs_other_clients_nothing() {
 #[tokio::test]
 async fn over_its_rate_a_discover_gets_the_last_answer_with_its_own_id() {
     let folder = tempfile::tempdir().unwrap();
-    let backend = mcp(&folder.path().join("b.sock"));
+    let backend = mcp_backend(&folder.path().join("b.sock"));
     let tokens = client("bot", "rate = \"1/h\"") + &client("second", "");
     let guard = guard().tokens(&tokens).upstream(backend.address()).start().await;
     let mut connection = guard.connect().await;
-    let first = connection.ask(discover("bot", "1", MODERN)).await;
+    let first = connection.exchange(discover("bot", "1", MODERN)).await;
     for id in ["2", "\"a b\"", "-7", "\"\\u0041\""] {
-        let answer = connection.ask(discover("bot", id, MODERN)).await;
+        let answer = connection.exchange(discover("bot", id, MODERN)).await;
         assert_eq!(answer.status(), 200);
         assert_eq!(
             answer.text(),
@@ -90,10 +90,10 @@ async fn over_its_rate_a_discover_gets_the_last_answer_with_its_own_id() {
     }
     assert_eq!(backend.calls(), 1);
     // There is nothing kept for another version: then the backend is asked, whatever the rate says.
-    let other = connection.ask(discover("bot", "3", "2025-11-25")).await;
+    let other = connection.exchange(discover("bot", "3", "2025-11-25")).await;
     assert_eq!((other.status(), backend.calls()), (200, 2));
     // A client with room asks for itself.
-    assert_eq!(guard.connect().await.ask(discover("second", "4", MODERN)).await.status(), 200);
+    assert_eq!(guard.connect().await.exchange(discover("second", "4", MODERN)).await.status(), 200);
     assert_eq!(backend.calls(), 3);
 }
 
@@ -115,7 +115,7 @@ async fn only_a_whole_and_good_answer_without_a_session_is_kept() {
         let guard = guard().tokens(&client("bot", "rate = \"1/h\"")).upstream(&backend).start().await;
         let mut connection = guard.connect().await;
         for _ in 0..3 {
-            assert_eq!(connection.ask(discover("bot", "1", MODERN)).await.status(), 200);
+            assert_eq!(connection.exchange(discover("bot", "1", MODERN)).await.status(), 200);
         }
         assert_eq!(backend.requests(), 3, "each asked for itself");
     }

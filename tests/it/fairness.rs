@@ -89,7 +89,7 @@ impl Greed {
         loop {
             let mut connection = self.guard.connect().await;
             self.began();
-            while connection.try_send(&bytes).await && connection.try_answer().await.is_ok() {}
+            while connection.try_send(&bytes).await && connection.try_response().await.is_ok() {}
         }
     }
 }
@@ -237,7 +237,7 @@ async fn stand() -> Stand {
 /// What one call takes, on a connection of its own.
 async fn time(guard: &Guard, request: &str, way: &str) -> Duration {
     let begun = Instant::now();
-    let answer = guard.connect().await.ask(request).await;
+    let answer = guard.connect().await.exchange(request).await;
     let time = begun.elapsed();
     let text = answer.text();
     assert!(answer.status() == 200 && !text.contains("\"error\""), "{way}: {text}");
@@ -320,11 +320,11 @@ async fn a_client_that_fills_the_hold_line_makes_room_for_others() {
     eventually("its latest calls make room", || async { evicted().await == 4.0 }).await;
     let _backend = backend_at(&path).serve(|_| ok(&result(1)));
     for connection in &mut polite {
-        assert!(connection.answer().await.json().get("result").is_some());
+        assert!(connection.response().await.json().get("result").is_some());
     }
     let mut told = std::collections::BTreeMap::new();
     for connection in &mut greedy {
-        let answer = connection.answer().await.json();
+        let answer = connection.response().await.json();
         let reason = answer["error"]["data"]["reason"].as_str().unwrap_or("served").to_owned();
         *told.entry(reason).or_insert(0) += 1;
     }

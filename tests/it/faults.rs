@@ -70,7 +70,7 @@ async fn a_backend_that_accepts_and_never_reads_meets_the_deadline() {
     assert_eq!((&json["id"], &json["error"]["code"]), (&5.into(), &(-31504).into()), "{json}");
     assert!(begun.elapsed() >= Duration::from_millis(990), "{:?}", begun.elapsed());
     drop(peer);
-    assert_eq!(guard.connect().await.ask("GET /health HTTP/1.1\r\nHost: h\r\n\r\n").await.status(), 200);
+    assert_eq!(guard.connect().await.exchange("GET /health HTTP/1.1\r\nHost: h\r\n\r\n").await.status(), 200);
 }
 
 // Drill 5: "RST mid-header, mid-body: 502 / truncated connection, never a clean end".
@@ -98,7 +98,7 @@ async fn a_reset_at_any_byte_is_a_refusal_or_looks_cut() {
         // What was sent has arrived before the reset overtakes it, or not: both must come out right.
         set_socket_linger(&peer, Some(Duration::ZERO)).unwrap();
         drop(peer);
-        match client.try_answer().await {
+        match client.try_response().await {
             Ok(answer) => {
                 assert_eq!(answer.json()["error"]["code"], -31502, "{at}: {}", answer.text());
                 assert_eq!(answer.json()["error"]["data"]["executed"], "unknown");
@@ -125,7 +125,7 @@ async fn a_head_that_dribbles_meets_the_deadline_of_the_call() {
         }
     };
     let answer = tokio::select! {
-        answer = client.answer() => answer,
+        answer = client.response() => answer,
         () = dribble => unreachable!("it has no end"),
     };
     assert!(begun.elapsed() >= Duration::from_millis(990), "{:?}", begun.elapsed());
@@ -165,7 +165,7 @@ async fn a_backend_that_hangs_up_as_the_next_call_goes_out_executes_nothing_twic
     let mut client = guard.connect().await;
     let mut lost = 0;
     for id in 0..CALLS {
-        let json = client.ask(post("t", "", &call(id, "tools/call"))).await.json();
+        let json = client.exchange(post("t", "", &call(id, "tools/call"))).await.json();
         assert_eq!(json["id"], id);
         if json.get("result").is_none() {
             lost += 1;

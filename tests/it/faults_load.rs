@@ -23,7 +23,7 @@ async fn usual_good_request(guard: &Guard) -> Duration {
     let mut times = Vec::new();
     for _ in 0..100 {
         let begun = Instant::now();
-        assert_eq!(guard.connect().await.ask(health()).await.status(), 200);
+        assert_eq!(guard.connect().await.exchange(health()).await.status(), 200);
         times.push(begun.elapsed());
     }
     times.sort_unstable();
@@ -52,14 +52,14 @@ async fn ten_thousand_idle_connections_cost_little_and_disturb_nobody() {
         idle.push(guard.connect().await);
         // The kernel's queue is short, and what is answered has been accepted with everything before it.
         if idle.len().is_multiple_of(64) {
-            assert_eq!(guard.connect().await.ask(health()).await.status(), 200);
+            assert_eq!(guard.connect().await.exchange(health()).await.status(), 200);
         }
     }
     eventually("all are counted", || async { guard.metric("mcp_guard_connections").await >= wanted as f64 })
         .await;
     // Some of them speak, and keep idling.
     for client in idle.iter_mut().step_by(100) {
-        assert_eq!(client.ask(post("t", "", &call(1, "tools/list"))).await.json()["id"], 1);
+        assert_eq!(client.exchange(post("t", "", &call(1, "tools/list"))).await.json()["id"], 1);
     }
     assert!(usual_good_request(&guard).await < Duration::from_millis(100));
     let each = (rss(&guard) - before) * 1024 / wanted as u64;
@@ -85,7 +85,7 @@ async fn a_thousand_slow_senders_are_cut_off_and_nobody_else_waits() {
         client.send(&whole[..end]).await;
         slow.push((client, &whole[end..=end]));
         if number % 64 == 0 {
-            assert_eq!(guard.connect().await.ask(health()).await.status(), 200);
+            assert_eq!(guard.connect().await.exchange(health()).await.status(), 200);
         }
     }
     assert!(usual_good_request(&guard).await < Duration::from_millis(100));
@@ -95,7 +95,7 @@ async fn a_thousand_slow_senders_are_cut_off_and_nobody_else_waits() {
         client.try_send(next).await;
     }
     for (client, _) in &mut slow {
-        let answer = client.answer().await;
+        let answer = client.response().await;
         assert_eq!((answer.status(), answer.field("connection")), (408, Some("close")));
     }
     drop(slow);
@@ -119,7 +119,7 @@ async fn a_client_that_does_not_read_costs_no_memory_and_ends_with_its_call() {
         readers.push(client);
     }
     eventually("the calls are under way", || async { backend.requests() == 20 }).await;
-    assert_eq!(guard.connect().await.ask(health()).await.status(), 200);
+    assert_eq!(guard.connect().await.exchange(health()).await.status(), 200);
     eventually("the calls have ended", || async {
         guard.metric(r#"mcp_guard_in_flight{slot="blue"}"#).await == 0.0
     })
@@ -128,7 +128,7 @@ async fn a_client_that_does_not_read_costs_no_memory_and_ends_with_its_call() {
     assert!(grown < 40 * 1024, "{grown} KiB for 20 answers of 8 MiB that nobody reads");
     // What they get is cut, and looks it.
     for mut client in readers {
-        assert!(client.try_answer().await.is_err());
+        assert!(client.try_response().await.is_err());
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rustix::process::Signal;
 
-use mcp_testkit::{Guard, Load, STARTING, call, eventually, mcp};
+use mcp_testkit::{Guard, Load, SPAWNING, call, eventually, mcp_backend};
 
 use crate::guard;
 use crate::rollout::{LONG, QUICK};
@@ -15,18 +15,18 @@ use crate::rollout::{LONG, QUICK};
 #[tokio::test]
 async fn a_state_that_cannot_be_written_is_said_and_changes_no_call() {
     let folder = tempfile::tempdir().unwrap();
-    let (blue, green) = (mcp(&folder.path().join("blue")), mcp(&folder.path().join("green")));
+    let (blue, green) = (mcp_backend(&folder.path().join("blue")), mcp_backend(&folder.path().join("green")));
     let guard = guard().token("t").upstream(blue.address()).rollout(green.address(), LONG).config(QUICK);
     let mut guard = guard.start().await;
     guard.both_healthy().await;
-    guard.does("slots switch green").await;
+    guard.command_ok("slots switch green").await;
     let kept = std::fs::read(guard.state().join("rollout.state")).unwrap();
     let in_the_way = guard.state().join("rollout.state.new");
     std::fs::create_dir(&in_the_way).unwrap();
 
-    let typed = guard.types("slots switch blue").await;
+    let typed = guard.command("slots switch blue").await;
     assert_eq!(typed.code, 0, "{typed:?}");
-    assert!(format!("{}{}", typed.said, typed.complained).contains("not saved"), "{typed:?}");
+    assert!(format!("{}{}", typed.stdout, typed.stderr).contains("not saved"), "{typed:?}");
     eventually("the alarm is raised", || async {
         guard.metric("mcp_guard_rollout_state_saved").await == 0.0
     })
@@ -47,7 +47,7 @@ async fn a_state_that_cannot_be_written_is_said_and_changes_no_call() {
 #[tokio::test]
 async fn a_broken_file_is_refused_under_load_and_the_running_configuration_stays() {
     let folder = tempfile::tempdir().unwrap();
-    let blue = mcp(&folder.path().join("blue"));
+    let blue = mcp_backend(&folder.path().join("blue"));
     let guard = Arc::new(guard().token("t").upstream(blue.address()).start().await);
     let good = std::fs::read_to_string(guard.config()).unwrap();
     let load = Load::start(&guard, 4);
@@ -88,7 +88,7 @@ fn refuses_reload(line: &str) -> bool {
 #[tokio::test]
 async fn a_token_file_that_is_damaged_lets_nobody_in_and_nobody_out() {
     let folder = tempfile::tempdir().unwrap();
-    let (blue, tokens) = (mcp(&folder.path().join("blue")), folder.path().join("tokens.toml"));
+    let (blue, tokens) = (mcp_backend(&folder.path().join("blue")), folder.path().join("tokens.toml"));
     write_client(&tokens, "old");
     let config = format!("[auth]\ntokens_file = \"{}\"", tokens.display());
     let guard = guard().upstream(blue.address()).config(&config).start().await;
@@ -133,7 +133,7 @@ async fn status(guard: &Guard, token: &str) -> u16 {
     if token.is_empty() {
         request = request.replace("Authorization: Bearer \r\n", "");
     }
-    guard.connect().await.ask(request).await.status()
+    guard.connect().await.exchange(request).await.status()
 }
 
 // Drill 31: "path taken: clear error, exit code".
@@ -142,7 +142,7 @@ async fn a_second_guard_on_the_same_socket_says_so_and_ends() {
     let first = guard().token("t").start().await;
     let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_mcp-guard"));
     command.args(["run", "--config"]).arg(first.config()).stderr(std::process::Stdio::piped());
-    let starting = STARTING.lock().await;
+    let starting = SPAWNING.lock().await;
     let second = command.spawn().unwrap();
     drop(starting);
     let output = second.wait_with_output().unwrap();

@@ -13,7 +13,7 @@ async fn forwarded(slot: &str, fields: &str, body: &str) -> Message {
     let mut peer = backend.accept().await;
     let request = peer.request().await;
     peer.send(ok(&result(1))).await;
-    assert_eq!(client.answer().await.status(), 200);
+    assert_eq!(client.response().await.status(), 200);
     request
 }
 
@@ -206,7 +206,7 @@ async fn a_trusted_proxy_is_believed_and_appended_to() {
         request.fields.iter().filter(|(name, _)| name == "Via").map(|(_, v)| v.as_str()).collect();
     assert_eq!(via, ["1.1 apache", "1.1 mcp-guard"]);
     peer.send(ok(&result(1))).await;
-    assert_eq!(client.answer().await.field("x-request-id"), Some("Zx9@apache-1"));
+    assert_eq!(client.response().await.field("x-request-id"), Some("Zx9@apache-1"));
 }
 
 // "never echoes client input": through a proxy that does not replace it, anybody chooses the id.
@@ -223,7 +223,7 @@ async fn a_chosen_request_id_is_not_repeated_to_who_has_no_token() {
     for request in
         [wrong, missing, get("/mcp"), get("/health"), get("/ready"), get("/.well-known/x"), get("/r")]
     {
-        let answer = guard.connect().await.ask(&request).await;
+        let answer = guard.connect().await.exchange(&request).await;
         assert!(answer.field("x-request-id").is_some_and(|id| id.len() == 32), "{request}: {}", answer.head);
     }
     assert!(!guard.log().concat().contains("evil-client-id"));
@@ -296,7 +296,7 @@ async fn a_notification_is_acknowledged_without_a_body() {
     let mut peer = backend.accept().await;
     assert_eq!(peer.request().await.text(), body);
     peer.send("HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n").await;
-    let answer = client.answer().await;
+    let answer = client.response().await;
     assert_eq!((answer.status(), answer.field("content-length")), (202, Some("0")));
     let line = guard.log_line(|line| line["status"] == 202).await;
     assert_eq!(line["outcome"], "ok");
@@ -312,7 +312,7 @@ async fn a_kept_connection_is_used_again_last_one_first() {
     for id in 1..=5 {
         peer.request().await;
         peer.send(ok(&result(id))).await;
-        assert_eq!(client.answer().await.json()["id"], id);
+        assert_eq!(client.response().await.json()["id"], id);
         client.send(post("t", "", &call(id + 1, "ping"))).await;
     }
     peer.request().await;

@@ -14,7 +14,7 @@ async fn fresh(tables: &str) -> (Guard, Backend) {
 async fn refuses(guard: &Guard, head: &str, status: u16) {
     let mut client = guard.connect().await;
     client.send(format!("{head}\r\n\r\nGET /health HTTP/1.1\r\nHost: h\r\n\r\n")).await;
-    let answer = client.answer().await;
+    let answer = client.response().await;
     assert_eq!(answer.status(), status, "{head:?}");
     assert_eq!(answer.field("connection"), Some("close"), "{head:?}");
     assert_eq!(answer.field("content-type"), Some("application/json"), "{head:?}");
@@ -52,7 +52,7 @@ async fn a_bare_line_feed_is_refused_at_once() {
     let (guard, _backend) = fresh("").await;
     let mut client = guard.connect().await;
     client.send("POST /mcp HTTP/1.1\nHost: h\n").await;
-    assert_eq!(client.answer().await.status(), 400);
+    assert_eq!(client.response().await.status(), 400);
 }
 
 // A request line is judged as soon as it is complete, or one byte has spoiled it: not when the head ends, nor when the
@@ -73,13 +73,13 @@ async fn a_bad_request_line_is_refused_before_its_head_ends() {
     ] {
         let mut client = guard.connect().await;
         client.send(begun).await;
-        let answer = client.answer().await;
+        let answer = client.response().await;
         assert_eq!(answer.status(), 400, "{}", begun.escape_ascii());
         assert_eq!(answer.field("connection"), Some("close"), "{}", begun.escape_ascii());
     }
     let mut client = guard.connect().await;
     client.send(format!("POST /{} HTTP/1.1\r\n", "a".repeat(17 * 1024))).await;
-    assert_eq!(client.answer().await.status(), 414);
+    assert_eq!(client.response().await.status(), 414);
 }
 
 #[tokio::test]
@@ -102,14 +102,14 @@ async fn a_dribbled_head_meets_one_total_deadline() {
     for byte in b"POST /mcp HTTP/1.1\r\nHost: localhost\r\nX-Long: ".iter().chain(std::iter::repeat(&b'a')) {
         tokio::select! {
             biased;
-            heard = client.hears_within(std::time::Duration::from_millis(50)) => if heard { break },
+            heard = client.receives_within(std::time::Duration::from_millis(50)) => if heard { break },
             _ = clock.tick() => {}
         }
         if !client.try_send([*byte]).await {
             break;
         }
     }
-    let answer = client.answer().await;
+    let answer = client.response().await;
     assert_eq!((answer.status(), answer.text()), (408, r#"{"error": "Request timeout"}"#));
 }
 
@@ -117,7 +117,7 @@ async fn a_dribbled_head_meets_one_total_deadline() {
 async fn an_idle_connection_is_closed_without_a_word() {
     let (guard, _backend) = fresh("[timeouts]\nkeepalive_idle = \"100ms\"\nheader = \"200ms\"").await;
     let mut client = guard.connect().await;
-    assert_eq!(client.ask("GET /health HTTP/1.1\r\nHost: h\r\n\r\n").await.status(), 200);
+    assert_eq!(client.exchange("GET /health HTTP/1.1\r\nHost: h\r\n\r\n").await.status(), 200);
     assert_eq!(client.rest().await, b"");
     let mut silent = guard.connect().await;
     assert_eq!(silent.rest().await, b"");
@@ -134,7 +134,7 @@ async fn pipelined_requests_are_all_answered_in_order() {
     let requests: String = (0..100).map(|id| post("t", "", &call(id, "tools/call"))).collect();
     client.send(requests).await;
     for id in 0..100 {
-        assert_eq!(client.answer().await.json()["id"], id);
+        assert_eq!(client.response().await.json()["id"], id);
     }
 }
 
@@ -147,11 +147,11 @@ async fn pipelined_requests_that_arrive_during_a_call_wait_their_turn() {
     peer.request().await;
     client.send(format!("GET /health HTTP/1.1\r\nHost: h\r\n\r\n{}", post("t", "", &call(2, "ping")))).await;
     peer.send(ok(&result(1))).await;
-    assert_eq!(client.answer().await.json()["id"], 1);
-    assert_eq!(client.answer().await.text(), r#"{"status": "ok"}"#);
+    assert_eq!(client.response().await.json()["id"], 1);
+    assert_eq!(client.response().await.text(), r#"{"status": "ok"}"#);
     peer.request().await;
     peer.send(ok(&result(2))).await;
-    assert_eq!(client.answer().await.json()["id"], 2);
+    assert_eq!(client.response().await.json()["id"], 2);
 }
 
 // "Requests pipelined behind a rejected one are never forwarded": what is rejected here is the framing.
@@ -161,7 +161,7 @@ async fn nothing_behind_a_malformed_request_is_forwarded() {
     let mut client = guard.connect().await;
     let bad = post("t", "", "x").replace("Content-Length: 1", "Content-Length: one");
     client.send(format!("{bad}{}", post("t", "", &call(1, "ping")))).await;
-    assert_eq!(client.answer().await.status(), 400);
+    assert_eq!(client.response().await.status(), 400);
     assert_eq!(client.rest().await, b"");
     assert!(!backend.is_connected_within(std::time::Duration::from_millis(100)).await);
 }
@@ -178,12 +178,12 @@ async fn the_body_of_a_refused_request_is_forgotten_and_the_connection_lives_on(
     for (head, body) in [(length.as_str(), smuggled), (chunked, chunk.as_str())] {
         let mut client = guard.connect().await;
         client.send(head).await;
-        assert_eq!(client.answer().await.status(), 401);
+        assert_eq!(client.response().await.status(), 401);
         client.send(body).await;
-        assert_eq!(client.ask(health).await.text(), r#"{"status": "ok"}"#);
+        assert_eq!(client.exchange(health).await.text(), r#"{"status": "ok"}"#);
         client.send(format!("{head}{body}{health}")).await;
-        assert_eq!(client.answer().await.status(), 401);
-        assert_eq!(client.answer().await.text(), r#"{"status": "ok"}"#);
+        assert_eq!(client.response().await.status(), 401);
+        assert_eq!(client.response().await.text(), r#"{"status": "ok"}"#);
     }
 }
 
@@ -192,7 +192,7 @@ async fn a_refused_body_that_is_too_long_to_forget_closes_the_connection() {
     let (guard, _backend) = fresh("").await;
     let mut client = guard.connect().await;
     client.send("POST /mcp HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n").await;
-    let answer = client.answer().await;
+    let answer = client.response().await;
     assert_eq!((answer.status(), answer.field("connection")), (401, Some("close")));
     assert_eq!(client.rest().await, b"");
 }
@@ -206,7 +206,7 @@ async fn a_chunked_body_is_decoded_strictly_at_the_door() {
         let mut client = guard.connect().await;
         let head = "POST /mcp HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer t\r\n\
                     Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n";
-        let answer = client.ask(format!("{head}{chunks}")).await;
+        let answer = client.exchange(format!("{head}{chunks}")).await;
         assert_eq!((answer.status(), answer.field("connection")), (400, Some("close")), "{chunks:?}");
     }
 }
@@ -224,11 +224,11 @@ async fn expect_100_continue_is_answered_when_the_head_passes_and_only_then() {
     let request = peer.request().await;
     assert_eq!((request.text(), request.field("expect")), (body.as_str(), None));
     peer.send(ok(&result(1))).await;
-    assert_eq!(client.answer().await.status(), 200);
+    assert_eq!(client.response().await.status(), 200);
 
     let mut refused = guard.connect().await;
     refused.send(head.replace("Bearer t", "Bearer x")).await;
-    let answer = refused.answer().await;
+    let answer = refused.response().await;
     assert_eq!((answer.status(), answer.field("connection")), (403, Some("close")));
 }
 
@@ -241,7 +241,7 @@ async fn a_client_that_has_finished_sending_still_gets_its_answer() {
     let mut peer = backend.accept().await;
     peer.request().await;
     peer.send(ok(&result(1))).await;
-    assert_eq!(client.answer().await.json()["id"], 1);
+    assert_eq!(client.response().await.json()["id"], 1);
     assert_eq!(client.rest().await, b"");
 }
 
@@ -249,9 +249,9 @@ async fn a_client_that_has_finished_sending_still_gets_its_answer() {
 async fn http_1_0_is_told_whether_its_connection_lives() {
     let (guard, _backend) = fresh("").await;
     let mut client = guard.connect().await;
-    let keep = client.ask("GET /health HTTP/1.0\r\nHost: h\r\nConnection: keep-alive\r\n\r\n").await;
+    let keep = client.exchange("GET /health HTTP/1.0\r\nHost: h\r\nConnection: keep-alive\r\n\r\n").await;
     assert_eq!(keep.field("connection"), Some("keep-alive"));
-    let close = client.ask("GET /health HTTP/1.0\r\nHost: h\r\n\r\n").await;
+    let close = client.exchange("GET /health HTTP/1.0\r\nHost: h\r\n\r\n").await;
     assert_eq!(close.field("connection"), Some("close"));
     assert_eq!(client.rest().await, b"");
 }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use mcp_testkit::{
-    Message, STARTING, backend, backend_at, backend_on_tcp, call, eventually, ok, post, result, soon,
+    Message, SPAWNING, backend, backend_at, backend_on_tcp, call, eventually, in_time, ok, post, result,
 };
 
 use crate::guard;
@@ -29,7 +29,7 @@ async fn a_call_is_held_until_the_backend_comes() {
         .await;
     let backend = backend_at(&path).serve(|request| ok(&result(id_of(request))));
     for (id, client) in clients.iter_mut().enumerate() {
-        assert_eq!(client.answer().await.json()["result"]["content"], serde_json::json!([]), "{id}");
+        assert_eq!(client.response().await.json()["result"]["content"], serde_json::json!([]), "{id}");
     }
     assert_eq!(backend.requests(), 20);
 }
@@ -73,7 +73,7 @@ async fn a_backend_can_be_restarted_under_load() {
                 while !stop.load(std::sync::atomic::Ordering::Relaxed) {
                     let id = worker * 1_000_000 + count;
                     // Reads may be repeated, so that an unlucky moment of the restart shows only if a rule is broken.
-                    let answer = client.ask(post("t", "", &call(id, "tools/list"))).await;
+                    let answer = client.exchange(post("t", "", &call(id, "tools/list"))).await;
                     assert_eq!(answer.json()["id"], id, "{}", answer.text());
                     assert!(answer.json().get("error").is_none(), "{}", answer.text());
                     count += 1;
@@ -98,7 +98,7 @@ async fn a_backend_can_be_restarted_under_load() {
     stop.store(true, std::sync::atomic::Ordering::Relaxed);
     let mut total = 0;
     for worker in workers {
-        total += soon("a worker ends", worker).await.unwrap();
+        total += in_time("a worker ends", worker).await.unwrap();
     }
     assert!(total > 300, "{total}");
 }
@@ -120,7 +120,7 @@ async fn a_call_whose_backend_goes_away_is_not_sent_again_but_a_read_is() {
         drop(peer);
         backend = backend_at(&path);
         if method == "tools/call" {
-            let json = client.answer().await.json();
+            let json = client.response().await.json();
             assert_eq!((&json["error"]["code"], &json["id"]), (&(-31502).into(), &1.into()));
             assert_eq!(json["error"]["data"]["executed"], "unknown");
         }
@@ -128,7 +128,7 @@ async fn a_call_whose_backend_goes_away_is_not_sent_again_but_a_read_is() {
     let mut successor = backend.accept().await;
     assert_eq!(id_of(&successor.request().await), 2);
     successor.send(ok(&result(2))).await;
-    assert_eq!(client.answer().await.json()["id"], 2);
+    assert_eq!(client.response().await.json()["id"], 2);
     assert_eq!(guard.metric(r#"mcp_guard_retries_total{reason="repeatable",slot="blue"}"#).await, 1.0);
 }
 
@@ -146,14 +146,14 @@ async fn a_live_backend_that_hangs_up_is_asked_once_more_if_that_changes_nothing
         let mut peer = backend.accept().await;
         assert_eq!(id_of(&peer.request().await), 1, "{method}");
         peer.send(ok(&result(1))).await;
-        assert_eq!(client.answer().await.json()["id"], 1, "{method}");
+        assert_eq!(client.response().await.json()["id"], 1, "{method}");
         assert_eq!(guard.metric(r#"mcp_guard_retries_total{reason="repeatable",slot="blue"}"#).await, 1.0);
         // Not a third time.
         client.send(post("t", "", &call(2, method))).await;
         assert_eq!(id_of(&peer.request().await), 2);
         drop(peer);
         assert_eq!(id_of(&backend.accept().await.request().await), 2);
-        assert_eq!(client.answer().await.json()["error"]["data"]["reason"], "backend_reset", "{method}");
+        assert_eq!(client.response().await.json()["error"]["data"]["reason"], "backend_reset", "{method}");
     }
 }
 
@@ -169,7 +169,7 @@ async fn a_backend_that_lives_and_hangs_up_hears_nothing_twice_that_may_act() {
         assert_eq!(id_of(&peer.request().await), 1);
         peer.send(begun).await;
         drop(peer);
-        assert_eq!(client.answer().await.json()["error"]["data"]["reason"], "backend_reset", "{method}");
+        assert_eq!(client.response().await.json()["error"]["data"]["reason"], "backend_reset", "{method}");
         assert_eq!(guard.metric(r#"mcp_guard_retries_total{reason="repeatable",slot="blue"}"#).await, 0.0);
     }
 }
@@ -181,13 +181,13 @@ async fn a_dead_pooled_connection_is_never_noticed() {
         let backend = if tcp { backend_on_tcp().await } else { backend().await };
         let guard = guard().token("t").upstream(&backend).start().await;
         let mut client = guard.connect().await;
-        let _nobody_is_started = STARTING.lock().await;
+        let _no_spawn = SPAWNING.lock().await;
         for id in 0..50 {
             client.send(post("t", "", &call(id, "tools/call"))).await;
             let mut peer = backend.accept().await;
             assert_eq!(id_of(&peer.request().await), id);
             peer.send(ok(&result(id))).await;
-            assert_eq!(client.answer().await.json()["id"], id);
+            assert_eq!(client.response().await.json()["id"], id);
             drop(peer);
             if tcp {
                 // The end of a TCP connection has to arrive before it can be known.

@@ -30,7 +30,7 @@ async fn an_interim_response_does_not_end_the_sending() {
             peer.send(interim).await;
             assert_eq!(peer.request().await.text(), large_call(), "{interim:?}");
             peer.send(ok(&result(1))).await;
-            let answer = client.answer().await;
+            let answer = client.response().await;
             assert_eq!((answer.status(), answer.text()), (200, result(1).as_str()), "{interim:?}");
         }
     }
@@ -50,7 +50,7 @@ async fn an_interim_response_in_pieces_does_not_end_the_sending() {
     // The beginning of the final head came while the request was still being sent.
     let answer = ok(&result(1));
     peer.send(&answer["HTT".len()..]).await;
-    assert_eq!(client.answer().await.text(), result(1));
+    assert_eq!(client.response().await.text(), result(1));
     // What was read whole and answered whole leaves a connection that serves again.
     client.send(post("t", "", &mcp_testkit::call(2, "ping"))).await;
     peer.request().await;
@@ -65,7 +65,7 @@ async fn a_final_response_behind_interim_ones_ends_the_sending() {
     let early = r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32600,"message":"too large"}}"#;
     peer.send("3 Hints\r\n\r\n").await;
     peer.send(ok(early).replacen("200 OK", "413 Content Too Large", 1)).await;
-    let answer = client.answer().await;
+    let answer = client.response().await;
     assert_eq!((answer.status(), answer.text()), (413, early));
     // Half a request leaves a connection of no further use.
     client.send(post("t", "", &mcp_testkit::call(2, "ping"))).await;
@@ -77,5 +77,5 @@ async fn interim_responses_without_end_are_refused_while_the_request_is_sent() {
     let backend = backend().await;
     let (_guard, mut client, mut peer) = sending(&backend).await;
     peer.send("HTTP/1.1 102 Processing\r\n\r\n".repeat(100)).await;
-    assert_eq!(client.answer().await.json()["error"]["code"], -31502);
+    assert_eq!(client.response().await.json()["error"]["code"], -31502);
 }

@@ -26,7 +26,7 @@ async fn told(fields: &str, body: &str, answer: &str) -> (Message, Guard) {
     let answer = answer.to_owned();
     let backend = backend().await.serve(move |_| answer.clone());
     let guard = guard().token("t").upstream(&backend).start().await;
-    let told = guard.connect().await.ask(post("t", fields, body)).await;
+    let told = guard.connect().await.exchange(post("t", fields, body)).await;
     (told, guard)
 }
 
@@ -112,12 +112,12 @@ async fn the_connection_serves_on_after_an_answer_without_a_body() {
     peer.request().await;
     // What follows a 204 is not its body, and not the next answer either.
     peer.send("HTTP/1.1 204 No Content\r\nContent-Length: 8\r\n\r\nPOISONED").await;
-    assert_refused(&client.answer().await, 200, "backend_invalid", "204");
+    assert_refused(&client.response().await, 200, "backend_invalid", "204");
     client.send(post("t", "", &call(2, "ping"))).await;
     let mut fresh = backend.accept().await;
     fresh.request().await;
     fresh.send(ok(&result(2))).await;
-    assert_eq!(client.answer().await.json()["id"], 2);
+    assert_eq!(client.response().await.json()["id"], 2);
 }
 
 #[tokio::test]

@@ -12,7 +12,10 @@ use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 use tokio::net::{UnixListener, UnixStream};
 
-use mcp_testkit::{Guard, Load, Mcp, STARTING, Typed, eventually, mcp, measured, read_message, soon};
+use mcp_testkit::{
+    CommandOutput, Guard, Load, McpBackend, SPAWNING, eventually, in_time, mcp_backend, measured,
+    read_message,
+};
 
 use crate::guard;
 
@@ -211,10 +214,10 @@ fn peak(pid: u32) -> Option<u64> {
 }
 
 /// Types a command and says how much memory it took at most.
-async fn typed(words: &[&str]) -> (Typed, u64) {
+async fn typed(words: &[&str]) -> (CommandOutput, u64) {
     let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_mcp-guard"));
     command.args(words).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
-    let starting = STARTING.lock().await;
+    let starting = SPAWNING.lock().await;
     let child = command.spawn().unwrap();
     drop(starting);
     let (pid, highest) = (child.id().unwrap(), AtomicU64::new(0));
@@ -228,10 +231,10 @@ async fn typed(words: &[&str]) -> (Typed, u64) {
         output = child.wait_with_output() => output.unwrap(),
         never = watching => never,
     };
-    let typed = Typed {
+    let typed = CommandOutput {
         code: output.status.code().unwrap_or(-1),
-        said: String::from_utf8_lossy(&output.stdout).into_owned(),
-        complained: String::from_utf8_lossy(&output.stderr).into_owned(),
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
     };
     (typed, highest.load(Ordering::SeqCst))
 }
@@ -240,8 +243,8 @@ const OFTEN: &str = "[health]\ninterval = \"1s\"\ntimeout = \"1s\"\nrise = 1\nfa
 const LONG: &str = "[triggers.protocol]\naction = \"off\"\n[triggers.candidate_health]\naction = \"off\"\n\
                     [[step]]\nstage = \"dual_protocol\"\nhold = \"1h\"\n";
 
-async fn stage(folder: &Path) -> (Mcp, Arc<Swelling>, Arc<Guard>) {
-    let (blue, green) = (mcp(&folder.join("blue")), Swelling::start(&folder.join("green")));
+async fn stage(folder: &Path) -> (McpBackend, Arc<Swelling>, Arc<Guard>) {
+    let (blue, green) = (mcp_backend(&folder.join("blue")), Swelling::start(&folder.join("green")));
     let address = format!("unix:{}", folder.join("green").display());
     let started = guard().token("t").upstream(blue.address()).rollout(address.as_str(), LONG).config(OFTEN);
     let guard = started.start().await;
@@ -253,7 +256,7 @@ async fn stage(folder: &Path) -> (Mcp, Arc<Swelling>, Arc<Guard>) {
 async fn the_probe_of_a_swelling_list_takes_bounded_memory_and_stable_notices_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let (_blue, green, guard) = stage(folder.path()).await;
-    guard.does("rollout start --force").await;
+    guard.command_ok("rollout start --force").await;
     let load = Load::start(&guard, 1);
     eventually("some calls", || std::future::ready(load.made() > 200)).await;
     let idle = peak(guard.pid()).unwrap();
@@ -263,13 +266,13 @@ async fn the_probe_of_a_swelling_list_takes_bounded_memory_and_stable_notices_no
         // The second probe begins when the first one has come to its end.
         eventually(name, || std::future::ready(green.listed.load(Ordering::SeqCst) >= before + 2)).await;
         let asked = Instant::now();
-        guard.does("rollout status").await;
+        guard.command_ok("rollout status").await;
         assert!(asked.elapsed() < ANSWERED_MAX, "{name}: {:?}", asked.elapsed());
         let grown = peak(guard.pid()).unwrap() - idle;
         assert!(grown < GROWTH_MAX_KIB, "{name}: {grown} KiB above {idle}");
     }
     let asked = Instant::now();
-    guard.does("rollout rollback").await;
+    guard.command_ok("rollout rollback").await;
     assert!(asked.elapsed() < ANSWERED_MAX, "{:?}", asked.elapsed());
     let grown = peak(guard.pid()).unwrap() - idle;
     let (made, told) = load.stop().await;
@@ -286,7 +289,7 @@ async fn the_gate_before_a_swelling_candidate_takes_bounded_memory() {
     let idle = peak(guard.pid()).unwrap();
     for (name, answer) in family() {
         green.lists(answer);
-        let refused = soon(name, guard.types("rollout start")).await;
+        let refused = in_time(name, guard.command("rollout start")).await;
         assert_eq!(refused.code, 1, "{name}: {refused:?}");
         let grown = peak(guard.pid()).unwrap() - idle;
         assert!(grown < GROWTH_MAX_KIB, "{name}: {grown} KiB above {idle}");
@@ -300,7 +303,8 @@ async fn the_gate_before_a_swelling_candidate_takes_bounded_memory() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_parity_command_takes_bounded_memory_whichever_side_swells() {
     let folder = tempfile::tempdir().unwrap();
-    let (blue, swelling) = (mcp(&folder.path().join("blue")), Swelling::start(&folder.path().join("green")));
+    let (blue, swelling) =
+        (mcp_backend(&folder.path().join("blue")), Swelling::start(&folder.path().join("green")));
     let (plain, swells) = (blue.address(), format!("unix:{}", folder.path().join("green").display()));
     let parity = |live: &str, candidate: &str| {
         let words =
@@ -314,9 +318,9 @@ async fn the_parity_command_takes_bounded_memory_whichever_side_swells() {
     for (name, answer) in family() {
         swelling.lists(answer);
         for (live, candidate) in [(plain, swells.as_str()), (swells.as_str(), plain)] {
-            let (ended, took) = soon(name, run(parity(live, candidate))).await;
+            let (ended, took) = in_time(name, run(parity(live, candidate))).await;
             assert!([1, 2].contains(&ended.code), "{name}: {ended:?}");
-            assert!(ended.said.len() < 4 << 20, "{name}: {} bytes", ended.said.len());
+            assert!(ended.stdout.len() < 4 << 20, "{name}: {} bytes", ended.stdout.len());
             highest = highest.max(took.saturating_sub(idle));
             assert!(took < idle + GROWTH_MAX_KIB, "{name}: {took} KiB, {idle} without");
         }

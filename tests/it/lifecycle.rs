@@ -11,16 +11,16 @@ async fn readiness_follows_the_backend_and_health_does_not() {
     let backend = backend().await;
     let ready = guard().token("t").upstream(&backend).start().await;
     let request = "GET /ready HTTP/1.1\r\nHost: h\r\n\r\n";
-    let answer = ready.connect().await.ask(request).await;
+    let answer = ready.connect().await.exchange(request).await;
     let json = answer.json();
     assert_eq!((answer.status(), &json["status"]), (200, &"ready".into()));
     assert_eq!(json["checks"], serde_json::json!({"listening": "ok", "tokens": "ok", "backend": "ok"}));
     assert!(json["version"].is_string() && json["uptime_seconds"].is_u64());
 
     let lost = guard().token("t").start().await;
-    let answer = lost.connect().await.ask(request).await;
+    let answer = lost.connect().await.exchange(request).await;
     assert_eq!((answer.status(), &answer.json()["checks"]["backend"]), (503, &"failed".into()));
-    assert_eq!(lost.connect().await.ask("GET /health HTTP/1.1\r\nHost: h\r\n\r\n").await.status(), 200);
+    assert_eq!(lost.connect().await.exchange("GET /health HTTP/1.1\r\nHost: h\r\n\r\n").await.status(), 200);
 }
 
 // "SIGTERM: stop accepting, finish in-flight up to 15 s, exit as soon as idle."
@@ -29,7 +29,7 @@ async fn sigterm_finishes_what_is_in_flight_and_ends_as_soon_as_that_is_done() {
     let backend = backend().await;
     let mut guard = guard().token("t").upstream(&backend).start().await;
     let mut idle = guard.connect().await;
-    assert_eq!(idle.ask("GET /health HTTP/1.1\r\nHost: h\r\n\r\n").await.status(), 200);
+    assert_eq!(idle.exchange("GET /health HTTP/1.1\r\nHost: h\r\n\r\n").await.status(), 200);
     let mut busy = guard.connect().await;
     busy.send(post("t", "", &call(1, "tools/call"))).await;
     let mut peer = backend.accept().await;
@@ -40,7 +40,7 @@ async fn sigterm_finishes_what_is_in_flight_and_ends_as_soon_as_that_is_done() {
     // An idle connection that speaks at this very moment is still answered, and told to go. On a machine so busy that
     // the moment has passed, it is closed.
     if idle.try_send("GET /health HTTP/1.1\r\nHost: h\r\n\r\n").await
-        && let Ok(last) = idle.try_answer().await
+        && let Ok(last) = idle.try_response().await
     {
         assert_eq!((last.status(), last.field("connection")), (200, Some("close")));
     }
@@ -48,7 +48,7 @@ async fn sigterm_finishes_what_is_in_flight_and_ends_as_soon_as_that_is_done() {
     assert!(!guard.accepts().await);
 
     peer.send(ok(&result(1))).await;
-    let answer = busy.answer().await;
+    let answer = busy.response().await;
     assert_eq!((&answer.json()["id"], answer.field("connection")), (&1.into(), Some("close")));
     let begun = std::time::Instant::now();
     assert!(guard.ended().await.success());
@@ -74,7 +74,7 @@ async fn a_call_that_outlives_the_drain_is_told_so() {
     let mut peer = backend.accept().await;
     peer.request().await;
     guard.signal(Signal::TERM);
-    let answer = client.answer().await;
+    let answer = client.response().await;
     let json = answer.json();
     assert_eq!(
         (&json["error"]["data"]["reason"], answer.field("connection")),

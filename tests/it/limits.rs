@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use mcp_testkit::{Backend, Client, Guard, Message, Peer, Serving, backend, eventually, ok, post, result};
+use mcp_testkit::{
+    Backend, Client, Guard, Message, Peer, ServingBackend, backend, eventually, ok, post, result,
+};
 
 use crate::guard;
 
@@ -21,14 +23,14 @@ pub(crate) fn tool_call(id: u64, tool: &str) -> String {
 
 /// Calls a tool as the client whose token this is.
 async fn call(guard: &Guard, token: &str, tool: &str) -> Message {
-    guard.connect().await.ask(post(token, "", &tool_call(7, tool))).await
+    guard.connect().await.exchange(post(token, "", &tool_call(7, tool))).await
 }
 
 fn is_result(answer: &Message) -> bool {
     answer.json().get("result").is_some()
 }
 
-async fn answering() -> Serving {
+async fn answering() -> ServingBackend {
     backend().await.serve(|request| ok(&result(request.json()["id"].as_u64().unwrap_or_default())))
 }
 
@@ -98,9 +100,9 @@ async fn a_modern_client_gets_the_real_status_and_discover_is_never_refused() {
     };
     let mut connection = guard.connect().await;
     for _ in 0..5 {
-        assert_eq!(connection.ask(modern("server/discover", "")).await.status(), 200);
+        assert_eq!(connection.exchange(modern("server/discover", "")).await.status(), 200);
     }
-    let refused = connection.ask(modern("tools/call", "Mcp-Name: echo\r\n")).await;
+    let refused = connection.exchange(modern("tools/call", "Mcp-Name: echo\r\n")).await;
     assert_eq!((refused.status(), &refused.json()["error"]["code"]), (429, &(-31429).into()));
     let seconds: u64 = refused.field("retry-after").unwrap().parse().unwrap();
     assert!((50..=60).contains(&seconds), "{seconds}");
@@ -130,12 +132,12 @@ async fn beyond_its_concurrency_a_client_waits_for_itself_and_nobody_else_does()
     let mut second = backend.accept().await;
     second.request().await;
     second.send(ok(&result(2))).await;
-    assert_eq!(other.answer().await.json()["id"], 2);
+    assert_eq!(other.response().await.json()["id"], 2);
 
     let mut waiting = guard.connect().await;
     waiting.send(post("bot", "", &tool_call(3, "echo"))).await;
     peer.send(ok(&result(1))).await;
-    assert_eq!(first.answer().await.json()["id"], 1);
+    assert_eq!(first.response().await.json()["id"], 1);
     let answering = async {
         loop {
             tokio::select! {
@@ -144,7 +146,7 @@ async fn beyond_its_concurrency_a_client_waits_for_itself_and_nobody_else_does()
             }
         }
     };
-    let ((), answer) = tokio::join!(answering, waiting.answer());
+    let ((), answer) = tokio::join!(answering, waiting.response());
     assert_eq!(answer.json()["id"], 3);
     assert_eq!(guard.metric(r#"mcp_guard_limited_total{limit="client_concurrency"}"#).await, 1.0);
 }
@@ -189,7 +191,7 @@ async fn what_its_concurrency_refuses_is_not_counted_against_a_client_s_rate() {
         assert_eq!(refused["error"]["data"]["reason"], "concurrency_limited");
     }
     peer.send(ok(&result(1))).await;
-    first.answer().await;
+    first.response().await;
     drop(peer);
     let backend = backend.serve(|request| ok(&result(request.json()["id"].as_u64().unwrap_or_default())));
     assert!(is_result(&call(&guard, "bot", "echo").await) && is_result(&call(&guard, "bot", "echo").await));

@@ -79,7 +79,7 @@ impl Cancelling {
 }
 
 async fn send(guard: &Guard, token: &str, body: &str) -> Message {
-    guard.connect().await.ask(post(token, "", body)).await
+    guard.connect().await.exchange(post(token, "", body)).await
 }
 
 async fn calls(guard: &Guard, token: &str) -> bool {
@@ -164,10 +164,10 @@ async fn beyond_its_concurrency_a_client_still_cancels_and_discovers() {
     let discover = r#"{"jsonrpc":"2.0","id":1,"method":"server/discover","params":{"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}}}"#;
     let fields = "MCP-Protocol-Version: 2026-07-28\r\nMcp-Method: server/discover\r\n";
     for _ in 0..3 {
-        assert_eq!(guard.connect().await.ask(post("second", fields, discover)).await.status(), 200);
+        assert_eq!(guard.connect().await.exchange(post("second", fields, discover)).await.status(), 200);
     }
     assert_eq!(send(&guard, "second", CANCELLED).await.status(), 202);
-    assert!(stuck.remove(0).answer().await.json().get("result").is_some(), "it was cancelled");
+    assert!(stuck.remove(0).response().await.json().get("result").is_some(), "it was cancelled");
 }
 
 #[tokio::test]
@@ -198,7 +198,7 @@ async fn a_client_whose_calls_hang_still_cancels_them() {
         assert_eq!(send(&guard, "bot", CANCELLED).await.status(), 202);
         assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
         for mut call in hanging {
-            assert!(call.answer().await.json().get("result").is_some(), "it was cancelled");
+            assert!(call.response().await.json().get("result").is_some(), "it was cancelled");
         }
         assert!(calls(&guard, "bot").await);
     }
@@ -222,6 +222,6 @@ async fn notifications_that_hang_are_bounded_and_cost_other_clients_nothing() {
         "the last of the reserve is left to it"
     );
     for mut call in full {
-        assert!(call.answer().await.json().get("result").is_some());
+        assert!(call.response().await.json().get("result").is_some());
     }
 }

@@ -46,10 +46,10 @@ async fn a_call_is_counted_once_and_its_tool_only_by_a_name_the_slot_has_listed(
 async fn refusals_are_counted_by_code() {
     let guard = guard().token("t").start().await;
     let mut client = guard.connect().await;
-    client.ask(post("x", "", "{}")).await;
-    client.ask("GET /mcp HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
+    client.exchange(post("x", "", "{}")).await;
+    client.exchange("GET /mcp HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
     client.send("nonsense\r\n\r\n").await;
-    client.answer().await;
+    client.response().await;
     for (series, count) in [
         (r#"mcp_guard_denials_total{code="token_invalid"}"#, 1.0),
         (r#"mcp_guard_denials_total{code="method_not_allowed"}"#, 1.0),
@@ -76,7 +76,7 @@ async fn one_line_a_request_says_what_happened_and_holds_no_secret() {
     assert_eq!((&line["status"], &line["bytes_in"]), (&200.into(), &body.len().into()));
     assert_eq!(line["bytes_out"], answer.body.len());
     assert!(line["total_ms"].as_f64().unwrap() >= line["upstream_ms"].as_f64().unwrap());
-    guard.connect().await.ask(post("another-secret", "Cookie: secret=1\r\n", "{}")).await;
+    guard.connect().await.exchange(post("another-secret", "Cookie: secret=1\r\n", "{}")).await;
     guard.log_line(|line| line["denial"] == "token_invalid").await;
     let log = guard.log().join("\n");
     let metrics = guard.metrics().await;
@@ -96,7 +96,7 @@ async fn the_metrics_listener_serves_metrics_and_nothing_else() {
         ("x\r\n\r\n", 400),
     ] {
         let stream = tokio::net::TcpStream::connect(guard.metrics_address()).await.unwrap();
-        assert_eq!(Client::tcp(stream).ask(request).await.status(), status, "{request}");
+        assert_eq!(Client::tcp(stream).exchange(request).await.status(), status, "{request}");
     }
     let stream = tokio::net::TcpStream::connect(guard.metrics_address()).await.unwrap();
     let mut head = Client::tcp(stream);
@@ -126,7 +126,7 @@ async fn the_log_line_of_a_refusal_names_what_was_refused() {
             "Mcp-Method is missing",
         ),
     ] {
-        guard.connect().await.ask(&request).await;
+        guard.connect().await.exchange(&request).await;
         assert_eq!(guard.log_line(|line| line["denial"] == denial).await["detail"], detail);
     }
     assert!(!guard.log().concat().contains("s3cr3t"));
@@ -135,7 +135,7 @@ async fn the_log_line_of_a_refusal_names_what_was_refused() {
 #[tokio::test]
 async fn the_log_can_be_read_by_people() {
     let guard = guard().token("t").config("[log]\nformat = \"text\"").start().await;
-    guard.connect().await.ask(post("x", "", "{}")).await;
+    guard.connect().await.exchange(post("x", "", "{}")).await;
     eventually("a line", || {
         let found =
             guard.log().iter().any(|line| line.contains(" denial=token_invalid ") && !line.starts_with('{'));

@@ -2,7 +2,7 @@
 //!
 //! SPEC section 17: commands "talk to a running guard over its admin socket".
 
-use mcp_testkit::{Guard, backend, call, mcp, ok, post, result};
+use mcp_testkit::{Guard, backend, call, mcp_backend, ok, post, result};
 
 use crate::guard;
 use crate::limits::client;
@@ -57,8 +57,8 @@ const ORDERS: &[(&str, i32, &str)] = &[
     ("token list", 0, "default"),
 ];
 
-async fn pair(folder: &std::path::Path) -> (mcp_testkit::Mcp, mcp_testkit::Mcp, Guard) {
-    let (blue, green) = (mcp(&folder.join("blue")), mcp(&folder.join("green")));
+async fn pair(folder: &std::path::Path) -> (mcp_testkit::McpBackend, mcp_testkit::McpBackend, Guard) {
+    let (blue, green) = (mcp_backend(&folder.join("blue")), mcp_backend(&folder.join("green")));
     let started = guard().token("t").upstream(blue.address()).rollout(green.address(), LONG).config(QUICK);
     let guard = started.start().await;
     guard.both_healthy().await;
@@ -73,15 +73,15 @@ async fn every_order_arrives(guard: &Guard, breakages: &[Breakage], socket: &str
             None => std::fs::remove_file(guard.config()).unwrap(),
         }
         for (words, code, said) in ORDERS {
-            let typed = guard.types(&format!("{words} {socket}")).await;
-            let told = format!("{}{}", typed.said, typed.complained);
+            let typed = guard.command(&format!("{words} {socket}")).await;
+            let told = format!("{}{}", typed.stdout, typed.stderr);
             assert_eq!(typed.code, *code, "{name}: {words}: {typed:?}");
             assert!(told.contains(said), "{name}: {words}: {typed:?}");
         }
         // What the file would change is refused, and the guard carries on.
         if *name != "an unknown key" && socket.is_empty() {
-            let typed = guard.types("status").await;
-            assert!(typed.complained.contains("; asked the guard on "), "{name}: {typed:?}");
+            let typed = guard.command("status").await;
+            assert!(typed.stderr.contains("; asked the guard on "), "{name}: {typed:?}");
         }
         std::fs::write(guard.config(), &whole).unwrap();
     }
@@ -169,9 +169,9 @@ async fn the_socket_option_needs_no_file() {
     assert!(socket.exists());
     let option = format!("--socket {}", socket.display());
     every_order_arrives(&guard, ELSEWHERE, &option).await;
-    let typed = guard.types("status --socket /nowhere/admin.sock").await;
+    let typed = guard.command("status --socket /nowhere/admin.sock").await;
     assert_eq!(typed.code, 1, "the operator's word alone counts: {typed:?}");
-    assert!(typed.complained.contains("nobody answers on /nowhere/admin.sock"), "{typed:?}");
+    assert!(typed.stderr.contains("nobody answers on /nowhere/admin.sock"), "{typed:?}");
 }
 
 #[tokio::test]
@@ -183,12 +183,12 @@ async fn a_reload_and_an_upgrade_of_a_broken_file_are_refused_with_its_mistake()
     for (words, said) in
         [("reload", "not reloaded: 1 problem"), ("upgrade", "not upgraded, the running guard carries on")]
     {
-        let typed = guard.types(words).await;
+        let typed = guard.command(words).await;
         assert_eq!(typed.code, 1, "{words}: {typed:?}");
-        assert!(typed.complained.contains(said), "{words}: {typed:?}");
+        assert!(typed.stderr.contains(said), "{words}: {typed:?}");
         assert!(format!("{typed:?}").contains("not valid TOML"), "{words}: {typed:?}");
     }
-    assert_eq!(guard.connect().await.ask(post("bot", "", &call(1, "ping"))).await.status(), 200);
+    assert_eq!(guard.connect().await.exchange(post("bot", "", &call(1, "ping"))).await.status(), 200);
 }
 
 #[tokio::test]
@@ -219,16 +219,16 @@ async fn the_list_of_tokens_is_what_the_running_guard_accepts() {
     let backend = backend().await.serve(|_| ok(&result(1)));
     let guard =
         guard().tokens(&client("bot", "not_after = 2099-01-31")).admin().upstream(&backend).start().await;
-    let as_read = guard.types("token list").await;
-    assert!(as_read.said.contains("bot") && as_read.complained.is_empty(), "{as_read:?}");
+    let as_read = guard.command("token list").await;
+    assert!(as_read.stdout.contains("bot") && as_read.stderr.is_empty(), "{as_read:?}");
     for text in [client("new", ""), "junk".to_owned(), String::new()] {
         guard.set_tokens(&text);
-        let typed = guard.types("token list").await;
-        assert_eq!((typed.code, &typed.said), (0, &as_read.said), "{typed:?}");
-        let told = typed.complained.contains("the files name other tokens than the running guard accepts");
+        let typed = guard.command("token list").await;
+        assert_eq!((typed.code, &typed.stdout), (0, &as_read.stdout), "{typed:?}");
+        let told = typed.stderr.contains("the files name other tokens than the running guard accepts");
         assert_eq!(told, text != "junk", "{typed:?}");
         // What the guard would read at its next start is no secret either: `check` says it.
-        let check = guard.types("check").await;
+        let check = guard.command("check").await;
         assert_eq!(check.code, i32::from(text == "junk"), "{check:?}");
     }
 }

@@ -5,21 +5,21 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use mcp_testkit::{Guard, Mcp, Mood, call, eventually, mcp, soon};
+use mcp_testkit::{Behaviour, Guard, McpBackend, call, eventually, in_time, mcp_backend};
 
 use crate::guard;
 use crate::rollout::{LONG, QUICK};
 
 struct Pair {
-    blue: Mcp,
-    green: Mcp,
+    blue: McpBackend,
+    green: McpBackend,
     guard: Guard,
     _folder: tempfile::TempDir,
 }
 
 async fn pair(tables: &str, plan: &str) -> Pair {
     let folder = tempfile::tempdir().unwrap();
-    let (blue, green) = (mcp(&folder.path().join("blue")), mcp(&folder.path().join("green")));
+    let (blue, green) = (mcp_backend(&folder.path().join("blue")), mcp_backend(&folder.path().join("green")));
     let started = guard().token("t").upstream(blue.address()).rollout(green.address(), plan).config(tables);
     let guard = started.start().await;
     guard.both_healthy().await;
@@ -36,7 +36,7 @@ impl Pair {
     }
 
     async fn slots(&self) -> Value {
-        serde_json::from_str(&self.guard.does("slots list --json").await).expect("JSON")
+        serde_json::from_str(&self.guard.command_ok("slots list --json").await).expect("JSON")
     }
 }
 
@@ -44,15 +44,15 @@ impl Pair {
 #[tokio::test]
 async fn a_hung_stable_slot_is_stood_in_for_where_the_configuration_says_so() {
     let standby = QUICK.replace("[routing]", "[routing]\nstandby = true");
-    for (mood, tables, expect) in [
-        (Mood::Dead, standby.as_str(), "green stands by for blue"),
-        (Mood::Dead, QUICK, "no slot stands by for blue: green has not been stable"),
+    for (behaviour, tables, expect) in [
+        (Behaviour::FailsProbes, standby.as_str(), "green stands by for blue"),
+        (Behaviour::FailsProbes, QUICK, "no slot stands by for blue: green has not been stable"),
     ] {
         let pair = pair(tables, LONG).await;
         let said = pair.slots().await["standby"].as_str().unwrap().to_owned();
         assert!(said.starts_with(expect), "{said}");
-        assert!(pair.guard.does("slots list").await.contains(expect));
-        pair.blue.mood(mood);
+        assert!(pair.guard.command_ok("slots list").await.contains(expect));
+        pair.blue.set_behaviour(behaviour);
         pair.health("blue", "0").await;
         if expect.starts_with("green") {
             let answer = pair.guard.post(&call(1, "tools/list")).await;
@@ -64,7 +64,7 @@ async fn a_hung_stable_slot_is_stood_in_for_where_the_configuration_says_so() {
             let mut waits = pair.guard.connect().await;
             waits.send(mcp_testkit::post("t", "", &call(1, "tools/list"))).await;
             assert!(
-                !waits.hears_within(Duration::from_millis(500)).await,
+                !waits.receives_within(Duration::from_millis(500)).await,
                 "an unvetted candidate takes no calls"
             );
             assert_eq!(pair.green.calls(), 0);
@@ -76,39 +76,39 @@ async fn a_hung_stable_slot_is_stood_in_for_where_the_configuration_says_so() {
 async fn a_slot_without_tools_is_not_healthy_and_a_switch_names_what_its_target_lacks() {
     let pair = pair(QUICK, LONG).await;
     pair.green.lists(2);
-    let switched = pair.guard.does("slots switch green").await;
+    let switched = pair.guard.command_ok("slots switch green").await;
     assert!(switched.contains("green lacks 1 of the 3 tools that blue lists: tool_2"), "{switched}");
-    let back = pair.guard.does("slots switch blue").await;
+    let back = pair.guard.command_ok("slots switch blue").await;
     assert!(!back.contains("lacks"), "{back}");
     pair.green.lists(0);
-    let refused = pair.guard.types("slots switch green").await;
+    let refused = pair.guard.command("slots switch green").await;
     assert_eq!(refused.code, 1, "{refused:?}");
-    assert!(refused.complained.contains("green lists no tools (add --force"), "{refused:?}");
+    assert!(refused.stderr.contains("green lists no tools (add --force"), "{refused:?}");
     pair.health("green", "0").await;
-    assert!(pair.guard.does("slots list").await.contains("it lists no tools"));
-    let forced = pair.guard.does("slots switch green --force").await;
+    assert!(pair.guard.command_ok("slots list").await.contains("it lists no tools"));
+    let forced = pair.guard.command_ok("slots switch green --force").await;
     assert!(
         forced.contains("green lacks 3 of the 3 tools that blue lists: tool_0, tool_1, tool_2"),
         "{forced}"
     );
     // An empty list is no reason to begin a rollout, with whatever force.
-    let other = pair.guard.types("slots switch blue").await;
+    let other = pair.guard.command("slots switch blue").await;
     assert_eq!(other.code, 0, "{other:?}");
-    assert_eq!(pair.guard.types("rollout start --force").await.code, 1);
+    assert_eq!(pair.guard.command("rollout start --force").await.code, 1);
 }
 
 #[tokio::test]
 async fn a_switch_waits_for_a_backend_that_was_started_a_moment_ago() {
     let folder = tempfile::tempdir().unwrap();
-    let blue = mcp(&folder.path().join("blue"));
+    let blue = mcp_backend(&folder.path().join("blue"));
     let path = folder.path().join("green");
     let address = format!("unix:{}", path.display());
     let started = guard().token("t").upstream(blue.address()).rollout(address.as_str(), LONG).config(QUICK);
     let guard = started.start().await;
-    let early = guard.types("slots switch green").await;
-    assert!(early.code == 1 && early.complained.contains("green is not healthy"), "{early:?}");
-    let _green = mcp(&path);
-    let switched = guard.does("slots switch green --wait 30").await;
+    let early = guard.command("slots switch green").await;
+    assert!(early.code == 1 && early.stderr.contains("green is not healthy"), "{early:?}");
+    let _green = mcp_backend(&path);
+    let switched = guard.command_ok("slots switch green --wait 30").await;
     assert!(switched.contains("stable is green now"), "{switched}");
 }
 
@@ -118,7 +118,7 @@ const CLIENTS: [&str; 4] = ["panda-bot", "testbed-bot", "watchdog", "claude"];
 #[tokio::test]
 async fn a_rollout_whose_share_holds_no_client_says_so_at_its_start_and_while_it_waits() {
     let folder = tempfile::tempdir().unwrap();
-    let (blue, green) = (mcp(&folder.path().join("blue")), mcp(&folder.path().join("green")));
+    let (blue, green) = (mcp_backend(&folder.path().join("blue")), mcp_backend(&folder.path().join("green")));
     let plan = LONG.replace("weight = 50", "weight = 5");
     let tokens: String =
         CLIENTS.map(|name| format!("[clients.{name}]\nsha256 = \"{}\"\n", hash(name))).concat();
@@ -128,13 +128,13 @@ async fn a_rollout_whose_share_holds_no_client_says_so_at_its_start_and_while_it
     let guard = started.start().await;
     guard.both_healthy().await;
     let told = "none of the 4 clients is in this share; name some under [clients] candidate";
-    let said = guard.does("rollout start").await;
+    let said = guard.command_ok("rollout start").await;
     assert!(said.contains(told), "{said}");
     let waits = guard.rollout().await["status"]["run"]["waits_for"].clone();
     assert!(waits.as_str().unwrap().contains(told), "{waits}");
     guard.logged(told).await;
     // Everybody is in the last share.
-    let promoted = guard.does("rollout promote").await;
+    let promoted = guard.command_ok("rollout promote").await;
     assert!(!promoted.contains("none of the"), "{promoted}");
 }
 
@@ -149,12 +149,12 @@ async fn start_reload_and_check_say_which_slot_serves_where_file_and_state_diffe
     let tables = QUICK.replace("[routing]", "[routing]\nstable = \"blue\"");
     let mut pair = pair(&tables, LONG).await;
     let told = "routing.stable: green serves, as the saved state says; the file's blue counts only where there is no state";
-    let agree = pair.guard.does("reload").await;
+    let agree = pair.guard.command_ok("reload").await;
     assert!(!agree.contains("routing.stable"), "{agree}");
-    pair.guard.does("slots switch green").await;
-    let reloaded = pair.guard.does("reload").await;
+    pair.guard.command_ok("slots switch green").await;
+    let reloaded = pair.guard.command_ok("reload").await;
     assert!(reloaded.contains(told), "{reloaded}");
-    let checked = pair.guard.does("check").await;
+    let checked = pair.guard.command_ok("check").await;
     assert!(checked.contains(told) && checked.contains("green (stable)"), "{checked}");
     pair.guard.kill_and_start_again().await;
     pair.guard.logged(told).await;
@@ -166,16 +166,16 @@ async fn start_reload_and_check_say_which_slot_serves_where_file_and_state_diffe
 async fn a_reload_cannot_remove_the_slot_that_serves_and_what_is_removed_leaves_the_metrics() {
     let pair = pair(QUICK, LONG).await;
     let green = format!("[slots.green]\naddress = \"{}\"\n", pair.green.address());
-    pair.guard.does("slots switch green").await;
+    pair.guard.command_ok("slots switch green").await;
     pair.guard.edit(&green, "");
-    let refused = pair.guard.types("reload").await;
+    let refused = pair.guard.command("reload").await;
     assert_eq!(refused.code, 1, "{refused:?}");
-    assert!(refused.said.contains("slots.green: green serves and must not be removed"), "{refused:?}");
+    assert!(refused.stdout.contains("slots.green: green serves and must not be removed"), "{refused:?}");
     let answer = pair.guard.post(&call(1, "tools/list")).await;
     assert!(answer.json().get("result").is_some() && pair.green.calls() == 1);
-    pair.guard.does("slots switch blue").await;
-    pair.guard.does("reload").await;
-    soon("green leaves", async {
+    pair.guard.command_ok("slots switch blue").await;
+    pair.guard.command_ok("reload").await;
+    in_time("green leaves", async {
         loop {
             let page = pair.guard.metrics().await;
             let gauges = [
@@ -208,11 +208,11 @@ async fn a_reload_cannot_remove_the_slot_that_serves_and_what_is_removed_leaves_
 #[tokio::test]
 async fn tool_names_are_labels_before_any_client_has_asked_for_the_list() {
     let folder = tempfile::tempdir().unwrap();
-    let blue = mcp(&folder.path().join("blue"));
+    let blue = mcp_backend(&folder.path().join("blue"));
     let guard = guard().token("t").admin().upstream(blue.address()).start().await;
     eventually("the first probe", || async {
         guard.metric("mcp_guard_slot_healthy{slot=\"blue\"}").await >= 0.0
-            && guard.does("slots list --json").await.contains("\"tools\":3")
+            && guard.command_ok("slots list --json").await.contains("\"tools\":3")
     })
     .await;
     let params = r#"{"name":"tool_1","arguments":{}}"#;
@@ -226,20 +226,20 @@ async fn tool_names_are_labels_before_any_client_has_asked_for_the_list() {
 async fn rollouts_are_numbered_in_a_row_and_their_end_is_told() {
     let pair = pair(QUICK, LONG).await;
     for id in ["r1", "r2"] {
-        let started = pair.guard.does("rollout start").await;
+        let started = pair.guard.command_ok("rollout start").await;
         assert!(started.contains("started"), "{started}");
         assert_eq!(pair.guard.rollout().await["status"]["run"]["id"], id);
-        pair.guard.does("rollout pause").await;
-        pair.guard.does("rollout rollback").await;
-        pair.guard.does("slots drain green").await;
+        pair.guard.command_ok("rollout pause").await;
+        pair.guard.command_ok("rollout rollback").await;
+        pair.guard.command_ok("slots drain green").await;
     }
     let drained = pair.guard.history().await.into_iter().rfind(|one| one["kind"] == "retired").unwrap();
     assert_eq!(drained["slot"], json!("green"));
-    let again = pair.guard.does("rollout start").await;
+    let again = pair.guard.command_ok("rollout start").await;
     assert!(again.contains("started"), "{again}");
-    pair.green.mood(Mood::Dead);
+    pair.green.set_behaviour(Behaviour::FailsProbes);
     pair.guard.transition("rolled_back", drained["seq"].as_u64().unwrap()).await;
-    let status = pair.guard.does("rollout status").await;
+    let status = pair.guard.command_ok("rollout status").await;
     assert!(
         status.contains("latest") && status.contains("rolled_back") && status.contains("candidate_health"),
         "{status}"

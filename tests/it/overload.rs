@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
 
-use mcp_testkit::{Guard, Mood, mcp, measured, post};
+use mcp_testkit::{Behaviour, Guard, mcp_backend, measured, post};
 
 use crate::guard;
 use crate::limits::{client, tool_call};
@@ -22,13 +22,13 @@ const FLOOD: u32 = 3 * PLACES * 1000 / 400;
 
 /// What became of a client's calls.
 #[derive(Default)]
-struct Told {
+struct FailedCall {
     accepted: Vec<Duration>,
     refused: u64,
 }
 
-impl Told {
-    fn add(&mut self, other: Told) {
+impl FailedCall {
+    fn add(&mut self, other: FailedCall) {
         self.accepted.extend(other.accepted);
         self.refused += other.refused;
     }
@@ -57,15 +57,15 @@ async fn calls(
     first: Duration,
     pause: Duration,
     end: Instant,
-) -> Told {
-    let mut told = Told::default();
+) -> FailedCall {
+    let mut told = FailedCall::default();
     tokio::time::sleep(first).await;
     let mut connection = guard.connect().await;
     let mut ticks = tokio::time::interval(pause);
     while Instant::now() < end {
         ticks.tick().await;
         let asked = Instant::now();
-        let answer = connection.ask(post(token, "", &tool_call(1, "work"))).await.json();
+        let answer = connection.exchange(post(token, "", &tool_call(1, "work"))).await.json();
         if answer.get("result").is_some() {
             told.accepted.push(asked.elapsed());
         } else {
@@ -83,7 +83,7 @@ async fn health(guard: Arc<Guard>, end: Instant) -> Vec<Duration> {
     let mut times = Vec::new();
     while Instant::now() < end {
         let asked = Instant::now();
-        assert_eq!(connection.ask("GET /health HTTP/1.1\r\nHost: h\r\n\r\n").await.status(), 200);
+        assert_eq!(connection.exchange("GET /health HTTP/1.1\r\nHost: h\r\n\r\n").await.status(), 200);
         times.push(asked.elapsed());
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
@@ -92,17 +92,17 @@ async fn health(guard: Arc<Guard>, end: Instant) -> Vec<Duration> {
 
 /// What everybody met, and what it was without the flood.
 struct Met {
-    alone: Told,
-    flood: Told,
-    polite: Told,
+    alone: FailedCall,
+    flood: FailedCall,
+    polite: FailedCall,
     health: Vec<Duration>,
     memory: (f64, f64),
 }
 
 async fn overload(time: Duration) -> Met {
     let folder = tempfile::tempdir().unwrap();
-    let backend = mcp(&folder.path().join("b.sock"));
-    backend.mood(Mood::Slow(SERVICE));
+    let backend = mcp_backend(&folder.path().join("b.sock"));
+    backend.set_behaviour(Behaviour::Delayed(SERVICE));
     let config = format!("[limits]\nin_flight = {PLACES}\nwaiting = {}", PLACES / 2);
     let tokens = client("flood", "") + &client("polite", "");
     let guard = guard().tokens(&tokens).config(&config).upstream(backend.address()).start().await;
@@ -119,7 +119,7 @@ async fn overload(time: Duration) -> Met {
     let healthy = tokio::spawn(health(guard.clone(), end));
     tokio::time::sleep(time / 3).await;
     let before = guard.metric("process_resident_memory_bytes").await;
-    let mut flood = Told::default();
+    let mut flood = FailedCall::default();
     while let Some(told) = callers.join_next().await {
         flood.add(told.unwrap());
     }

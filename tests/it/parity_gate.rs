@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use mcp_testkit::{Guard, Mcp, call, eventually, mcp};
+use mcp_testkit::{Guard, McpBackend, call, eventually, mcp_backend};
 
 use crate::guard;
 use crate::rollout::{LONG, QUICK};
@@ -15,15 +15,15 @@ const GATED: &str = "[triggers.protocol]\naction = \"off\"\n\
                      [[step]]\nstage = \"bake\"\nhold = \"1h\"\n";
 
 struct Stage {
-    blue: Mcp,
-    green: Mcp,
+    blue: McpBackend,
+    green: McpBackend,
     guard: Guard,
     folder: tempfile::TempDir,
 }
 
 async fn stage(plan: &str) -> Stage {
     let folder = tempfile::tempdir().unwrap();
-    let (blue, green) = (mcp(&folder.path().join("blue")), mcp(&folder.path().join("green")));
+    let (blue, green) = (mcp_backend(&folder.path().join("blue")), mcp_backend(&folder.path().join("green")));
     let told = folder.path().join("told");
     let tell =
         format!("[[notify]]\nkind = \"exec\"\nexec = [\"sh\", \"-c\", \"cat >> {}\"]\n", told.display());
@@ -70,16 +70,16 @@ async fn a_difference_stops_the_start_and_everybody_is_shown_it() {
     let stage = stage(GATED).await;
     stage.blue.answers("tools/list", &tools(7));
     stage.green.answers("tools/list", &tools(30));
-    let refused = stage.guard.types("rollout start").await;
+    let refused = stage.guard.command("rollout start").await;
     assert_eq!(refused.code, 1, "{refused:?}");
-    assert_eq!(refused.complained.matches(DIFFERS).count(), 1, "both eras, told once: {refused:?}");
+    assert_eq!(refused.stderr.matches(DIFFERS).count(), 1, "both eras, told once: {refused:?}");
     let history = stage.guard.history().await;
     assert_eq!(history.len(), 1, "{history:#?}");
     assert_eq!((&history[0]["kind"], &history[0]["cause"]["by"]), (&json!("noted"), &json!("parity")));
     let difference = &history[0]["cause"]["differences"][0];
     assert_eq!((&difference["subject"], &difference["path"]), (&json!("tool_1"), &json!("days")));
     assert_eq!((&difference["live"], &difference["candidate"]), (&json!("7"), &json!("30")));
-    assert!(stage.guard.does("rollout history").await.contains(DIFFERS));
+    assert!(stage.guard.command_ok("rollout history").await.contains(DIFFERS));
     eventually("it is told", || std::future::ready(!stage.told().is_empty())).await;
     assert!(stage.told()[0]["summary"].as_str().unwrap().contains(DIFFERS), "{:?}", stage.told());
     let noted = "mcp_guard_rollout_transitions_total{cause=\"parity\",kind=\"noted\"}";
@@ -96,39 +96,39 @@ async fn a_reviewed_difference_passes_at_every_stage_until_it_expires() {
     let start = |path: PathBuf| format!("rollout start --accept {}", path.display());
 
     let past = stage.accept(&entry("30", "expires = 2020-02-29"));
-    let refused = stage.guard.types(&start(past)).await;
+    let refused = stage.guard.command(&start(past)).await;
     assert_eq!(refused.code, 1);
-    assert!(refused.complained.contains(DIFFERS), "{refused:?}");
-    assert!(refused.complained.contains("accepted, but not any more: default changed"), "{refused:?}");
+    assert!(refused.stderr.contains(DIFFERS), "{refused:?}");
+    assert!(refused.stderr.contains("accepted, but not any more: default changed"), "{refused:?}");
 
     let other = stage.accept(&entry("60", ""));
-    assert_eq!(stage.guard.types(&start(other)).await.code, 1, "another value was reviewed");
+    assert_eq!(stage.guard.command(&start(other)).await.code, 1, "another value was reviewed");
     let bad = stage.accept(&entry("30", "expires = \"tomorrow\""));
-    let unreadable = stage.guard.types(&start(bad)).await;
-    assert_eq!((unreadable.code, unreadable.complained.contains("expires")), (2, true), "{unreadable:?}");
+    let unreadable = stage.guard.command(&start(bad)).await;
+    assert_eq!((unreadable.code, unreadable.stderr.contains("expires")), (2, true), "{unreadable:?}");
 
     let reviewed = format!("{}{}", entry("30", "expires = 2999-12-31"), entry("90", ""));
-    let started = stage.guard.does(&start(stage.accept(&reviewed))).await;
+    let started = stage.guard.command_ok(&start(stage.accept(&reviewed))).await;
     assert!(started.contains("default changed (accepted: agreed with the bots' owner)"), "{started}");
     assert!(started.contains("accepted, but not found any more: default changed"), "{started}");
     // What was reviewed holds for the whole rollout, and outlives the guard.
     stage.guard.kill_and_start_again().await;
     stage.guard.both_healthy().await;
-    let promoted = stage.guard.does("rollout promote").await;
+    let promoted = stage.guard.command_ok("rollout promote").await;
     assert!(promoted.contains("canary 50 % -> bake") && promoted.contains("accepted: agreed"), "{promoted}");
-    stage.guard.does("rollout rollback").await;
-    assert_eq!(stage.guard.types("rollout start").await.code, 1, "and only for that one");
+    stage.guard.command_ok("rollout rollback").await;
+    assert_eq!(stage.guard.command("rollout start").await.code, 1, "and only for that one");
 }
 
 #[tokio::test]
 async fn an_operator_does_not_promote_past_a_difference_unless_forced() {
     let stage = stage(GATED).await;
-    stage.guard.does("rollout start").await;
+    stage.guard.command_ok("rollout start").await;
     stage.green.lists(2);
-    let refused = stage.guard.types("rollout promote").await;
+    let refused = stage.guard.command("rollout promote").await;
     assert_eq!(refused.code, 1);
-    assert!(refused.complained.contains("tool-names: tool_2 - tool missing on the candidate"), "{refused:?}");
-    let promoted = stage.guard.does("rollout promote --force").await;
+    assert!(refused.stderr.contains("tool-names: tool_2 - tool missing on the candidate"), "{refused:?}");
+    let promoted = stage.guard.command_ok("rollout promote --force").await;
     assert!(promoted.contains("promoted: canary 50 %") && promoted.contains("tool_2"), "{promoted}");
 }
 
@@ -136,20 +136,20 @@ async fn an_operator_does_not_promote_past_a_difference_unless_forced() {
 #[tokio::test]
 async fn a_difference_under_way_stops_the_rollout_before_the_next_stage() {
     let stage = stage(&GATED.replacen("hold = \"1h\"", "hold = \"200ms\"\nmin_samples = 5", 1)).await;
-    stage.guard.does("rollout start").await;
+    stage.guard.command_ok("rollout start").await;
     // Stable changes: for the protocol trigger, which watches the candidate, that is nothing.
     stage.blue.answers("tools/list", &tools(7));
     let stopped = call_until(&stage, "paused").await;
     assert_eq!(stopped["cause"]["by"], "parity", "{stopped}");
     assert_eq!((&stopped["to"]["stage"], &stopped["to"]["paused"]), (&json!("canary"), &json!(true)));
-    assert!(stage.guard.does("rollout history").await.contains("schemas: tool_1 days"), "{stopped}");
+    assert!(stage.guard.command_ok("rollout history").await.contains("schemas: tool_1 days"), "{stopped}");
     let paused = "mcp_guard_rollout_transitions_total{cause=\"parity\",kind=\"paused\"}";
     assert_eq!(stage.guard.metric(paused).await, 1.0);
     // Resumed as it is, it stops again; once both agree, it goes on.
-    stage.guard.does("rollout resume").await;
+    stage.guard.command_ok("rollout resume").await;
     eventually("it stops again", || async { stage.guard.metric(paused).await == 2.0 }).await;
     stage.green.answers("tools/list", &tools(7));
-    stage.guard.does("rollout resume").await;
+    stage.guard.command_ok("rollout resume").await;
     let on = call_until(&stage, "advanced").await;
     assert_eq!(on["to"]["stage"], "bake", "{on}");
 }
@@ -170,7 +170,7 @@ async fn a_schema_that_changes_under_way_is_the_protocol_trigger() {
     let stage = stage(&LONG.replace("parity = false", "parity = true")).await;
     stage.blue.answers("tools/list", &tools(7));
     stage.green.answers("tools/list", &tools(7));
-    stage.guard.does("rollout start").await;
+    stage.guard.command_ok("rollout start").await;
     stage.green.answers("tools/list", &tools(30));
     let back = stage.guard.transition("rolled_back", 0).await;
     assert_eq!(back["cause"]["fired"]["trigger"], "protocol", "{back}");

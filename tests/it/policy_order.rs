@@ -18,7 +18,7 @@ async fn fresh() -> (Guard, Backend) {
 }
 
 async fn check(guard: &Guard, request: &str, expect: &Expect) {
-    let answer = guard.connect().await.ask(request).await;
+    let answer = guard.connect().await.exchange(request).await;
     assert_eq!((answer.status(), answer.text()), (expect.status, expect.body), "{request}");
     for (name, value) in expect.fields {
         assert_eq!(answer.field(name), Some(*value), "{request}");
@@ -90,7 +90,7 @@ async fn an_answer_to_head_has_no_body() {
     client.send("HEAD /health HTTP/1.1\r\nHost: h\r\n\r\nGET /health HTTP/1.1\r\nHost: h\r\n\r\n").await;
     let head = client.until("\r\n\r\n").await;
     assert!(head.contains("Content-Length: 16\r\n"), "{head}");
-    assert_eq!(client.answer().await.text(), r#"{"status": "ok"}"#);
+    assert_eq!(client.response().await.text(), r#"{"status": "ok"}"#);
 }
 
 #[tokio::test]
@@ -175,7 +175,7 @@ async fn without_a_configured_token_the_guard_serves_health_and_refuses_the_rest
     let expect = Expect { status: 503, body: r#"{"error": "MCP token not configured"}"#, fields: &[] };
     let request = format!("POST /mcp HTTP/1.1\r\nHost: localhost\r\n{BEARER}\r\n");
     check(&guard, &request, &expect).await;
-    assert!(guard.connect().await.ask(&request).await.field("retry-after").is_some());
+    assert!(guard.connect().await.exchange(&request).await.field("retry-after").is_some());
 }
 
 #[tokio::test]
@@ -207,10 +207,10 @@ async fn every_form_of_the_endpoint_reaches_the_backend() {
     let body = call(1, "ping");
     for path in ["/mcp", "/mcp/", "/swf-monitor/mcp", "/swf-monitor/mcp/", "/", "/mcp?a=b"] {
         let request = post("t", "", &body).replacen("/mcp", path, 1);
-        assert_eq!(client.ask(&request).await.status(), 200, "{path}");
+        assert_eq!(client.exchange(&request).await.status(), 200, "{path}");
     }
     let absolute = post("t", "", &body).replacen("/mcp", "http://localhost/mcp", 1);
-    assert_eq!(client.ask(&absolute).await.status(), 200);
+    assert_eq!(client.exchange(&absolute).await.status(), 200);
     assert_eq!(backend.requests(), 7);
 }
 
@@ -235,10 +235,14 @@ async fn header_hygiene_comes_last_and_speaks_json_rpc() {
         (&format!("{json}MCP-Protocol-Version: 2025-06-18, 2025-03-26\r\n"), 400),
     ] {
         let mut client = guard.connect().await;
-        let answer = client.ask(post(fields)).await;
+        let answer = client.exchange(post(fields)).await;
         assert_eq!(answer.status(), status, "{fields}");
         assert_eq!(answer.json()["jsonrpc"], "2.0", "{fields}");
         // The body was read although it was refused: the connection lives on.
-        assert_eq!(client.ask("GET /health HTTP/1.1\r\nHost: h\r\n\r\n").await.status(), 200, "{fields}");
+        assert_eq!(
+            client.exchange("GET /health HTTP/1.1\r\nHost: h\r\n\r\n").await.status(),
+            200,
+            "{fields}"
+        );
     }
 }

@@ -66,12 +66,12 @@ async fn bodies_that_are_not_one_json_rpc_message_are_refused_and_never_echoed()
         (deep.as_str(), 200, 1.into(), -32600),
     ] {
         let mut client = guard.connect().await;
-        let answer = client.ask(post("t", "", body)).await;
+        let answer = client.exchange(post("t", "", body)).await;
         assert_eq!(answer.status(), status, "{body}");
         let json = answer.json();
         assert_eq!((&json["id"], &json["error"]["code"]), (&id, &code.into()), "{body}");
         assert!(!answer.text().contains("CANARY"), "{body}");
-        assert_eq!(client.ask("GET /health HTTP/1.1\r\nHost: h\r\n\r\n").await.status(), 200, "{body}");
+        assert_eq!(client.exchange("GET /health HTTP/1.1\r\nHost: h\r\n\r\n").await.status(), 200, "{body}");
     }
 }
 
@@ -104,13 +104,13 @@ async fn what_a_model_writes_into_an_argument_never_ends_a_session() {
             {
                 let mut client = guard.connect().await;
                 client.send(post_bytes(fields, &body)).await;
-                let answer = client.answer().await;
+                let answer = client.response().await;
                 let json = answer.json();
                 assert_eq!((answer.status(), &json["id"]), (status, &"a-9".into()), "{reason} {fields}");
                 let data = &json["error"]["data"];
                 assert_eq!((&data["reason"], &data["executed"]), (&reason.into(), &"no".into()));
                 assert_eq!(data["requestId"], answer.field("x-request-id").unwrap());
-                assert_eq!(client.ask("GET /health HTTP/1.1\r\nHost: h\r\n\r\n").await.status(), 200);
+                assert_eq!(client.exchange("GET /health HTTP/1.1\r\nHost: h\r\n\r\n").await.status(), 200);
             }
         }
     }
@@ -138,7 +138,7 @@ async fn legal_json_reaches_the_backend_byte_for_byte() {
         assert_eq!(peer.request().await.text(), body);
         let answer = format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{{}}}}"#);
         peer.send(ok(&answer)).await;
-        assert_eq!(client.answer().await.text(), answer);
+        assert_eq!(client.response().await.text(), answer);
     }
 }
 
@@ -181,13 +181,13 @@ async fn a_body_far_beyond_the_limit_is_refused_before_it_is_read() {
     let guard = guard().token("t").upstream(&backend).config("[limits]\nbody_bytes = 1000").start().await;
     let mut client = guard.connect().await;
     client.send(post("t", "", "").replace("Content-Length: 0", "Content-Length: 8001")).await;
-    let answer = client.answer().await;
+    let answer = client.response().await;
     assert_eq!((answer.status(), &answer.json()["jsonrpc"]), (413, &"2.0".into()));
 
     let mut client = guard.connect().await;
     let chunked = post("t", "", "").replace("Content-Length: 0", "Transfer-Encoding: chunked");
     client.send(format!("{chunked}1f41\r\n")).await;
-    assert_eq!(client.answer().await.status(), 413);
+    assert_eq!(client.response().await.status(), 413);
 }
 
 // "For 413 within some multiple of the cap: read on, keep only the id."
@@ -208,12 +208,12 @@ async fn a_body_beyond_the_limit_is_refused_under_its_id() {
             for request in [post("t", fields, &body), in_chunks, expecting] {
                 let mut client = guard.connect().await;
                 client.send(request).await;
-                let answer = client.answer().await;
+                let answer = client.response().await;
                 let json = answer.json();
                 assert_eq!((answer.status(), &json["id"]), (status, &9.into()), "{fields}");
                 assert_eq!(json["error"]["data"]["reason"], "body_too_large");
                 assert_eq!(json["error"]["data"]["executed"], "no");
-                assert_eq!(client.ask("GET /health HTTP/1.1\r\nHost: h\r\n\r\n").await.status(), 200);
+                assert_eq!(client.exchange("GET /health HTTP/1.1\r\nHost: h\r\n\r\n").await.status(), 200);
             }
         }
     }

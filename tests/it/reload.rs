@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use mcp_testkit::{Load, Message, backend, call, eventually, mcp, ok, post, result};
+use mcp_testkit::{Load, Message, backend, call, eventually, mcp_backend, ok, post, result};
 
 use crate::guard;
 use crate::limits::{client, tool_call};
@@ -14,21 +14,21 @@ async fn a_bad_file_leaves_the_running_one_in_force_with_every_problem_listed() 
     let guard = guard().tokens(&client("bot", "")).admin().upstream(&backend).start().await;
     guard.set_tokens(&(client("bot", "rate = \"fast\"") + &client("new", "tools = 5")));
     guard.edit("[auth]", "[limits]\nin_flight = 0\n[auth]");
-    let typed = guard.types("reload").await;
+    let typed = guard.command("reload").await;
     assert_eq!(typed.code, 1, "{typed:?}");
     for problem in ["limits.in_flight: 0 is not allowed", "clients.bot.rate", "clients.new.tools"] {
-        assert!(typed.said.contains(problem), "{problem}: {typed:?}");
+        assert!(typed.stdout.contains(problem), "{problem}: {typed:?}");
     }
-    assert!(typed.complained.contains("not reloaded: 3 problems"), "{typed:?}");
+    assert!(typed.stderr.contains("not reloaded: 3 problems"), "{typed:?}");
     let ask = |token: &'static str| {
         let guard = &guard;
-        async move { guard.connect().await.ask(post(token, "", &call(1, "ping"))).await.status() }
+        async move { guard.connect().await.exchange(post(token, "", &call(1, "ping"))).await.status() }
     };
     assert_eq!((ask("bot").await, ask("new").await), (200, 403));
 
     guard.edit("in_flight = 0", "in_flight = 3");
     guard.set_tokens(&client("new", ""));
-    assert!(guard.does("reload").await.contains("reloaded: 1 clients"));
+    assert!(guard.command_ok("reload").await.contains("reloaded: 1 clients"));
     assert_eq!((ask("bot").await, ask("new").await), (403, 200));
     assert_eq!(guard.metric(r#"mcp_guard_reloads_total{outcome="refused"}"#).await, 1.0);
     assert_eq!(guard.metric(r#"mcp_guard_reloads_total{outcome="done"}"#).await, 1.0);
@@ -46,7 +46,7 @@ async fn what_cannot_change_is_named_and_everything_else_changes() {
         "[paths]\nprefixes = [\"/only\"]\n[log]\nlevel = \"warn\"\nformat = \"text\"\n[errors]\nmode = \"http\"\n\
          [origin]\nhosts = [\"mcp.example\"]\n[slots.blue]",
     );
-    let said = guard.does("reload").await;
+    let said = guard.command_ok("reload").await;
     for key in ["listen.threads", "listen.metrics", "listen.state"] {
         assert!(
             said.contains(&format!("{key}: what changed here takes effect at the next start or upgrade")),
@@ -58,7 +58,7 @@ async fn what_cannot_change_is_named_and_everything_else_changes() {
     assert_eq!(gone.status(), 404);
     let request =
         post("t", "", &call(1, "ping")).replace("/mcp", "/only").replace("localhost", "mcp.example");
-    assert_eq!(guard.connect().await.ask(request).await.status(), 200);
+    assert_eq!(guard.connect().await.exchange(request).await.status(), 200);
     eventually("the log is for people now", || async {
         guard.log().iter().any(|line| line.contains("client=default") && line.contains(" status=200"))
     })
@@ -83,7 +83,7 @@ async fn slots_routes_limits_deadlines_versions_and_tools_change_and_change_back
     let newer = "MCP-Protocol-Version: 2025-11-25\r\n";
     for _ in 0..2 {
         assert_eq!(guard.post(&call(1, "ping")).await.json()["result"]["from"], "first");
-        assert_eq!(guard.connect().await.ask(file).await.status(), 405, "no route leads there");
+        assert_eq!(guard.connect().await.exchange(file).await.status(), 405, "no route leads there");
         assert_eq!(
             (guard.post(&large).await.status(), guard.post_with(newer, &call(1, "ping")).await.status()),
             (200, 200)
@@ -97,13 +97,13 @@ async fn slots_routes_limits_deadlines_versions_and_tools_change_and_change_back
              [timeouts]\ntotal = \"20s\"\n[[route]]\nname = \"files\"\nprefix = \"/files\"\nslot = \"stable\"\nauth = \"none\"\n\
              [slots.blue]",
         );
-        assert!(!guard.does("reload").await.contains("next start"), "all of it changes");
+        assert!(!guard.command_ok("reload").await.contains("next start"), "all of it changes");
         assert_eq!(
             guard.post(&call(1, "ping")).await.json()["result"]["from"],
             "second",
             "the slot leads elsewhere"
         );
-        assert_eq!(guard.connect().await.ask(file).await.status(), 200);
+        assert_eq!(guard.connect().await.exchange(file).await.status(), 200);
         assert_eq!(
             (guard.post(&large).await.status(), guard.post_with(newer, &call(1, "ping")).await.status()),
             (413, 400)
@@ -112,7 +112,7 @@ async fn slots_routes_limits_deadlines_versions_and_tools_change_and_change_back
         assert_eq!(guard.post(&tool_call(1, "echo")).await.json()["error"]["data"]["reason"], "rate_limited");
 
         std::fs::write(guard.config(), &before).unwrap();
-        guard.does("reload").await;
+        guard.command_ok("reload").await;
     }
 }
 
@@ -127,13 +127,13 @@ async fn a_call_under_way_finishes_on_what_it_began_with_and_is_still_counted() 
     peer.request().await;
     guard.edit("waiting = \"200ms\"", "waiting = \"201ms\"\ntotal = \"1ms\"");
     guard.edit("[slots.blue]", "[slots.blue]\nhost = \"localhost:81\"");
-    guard.does("reload").await;
+    guard.command_ok("reload").await;
     // The place is still taken, although everything about the slot has changed.
     let refused = guard.post(&call(2, "tools/call")).await.json();
     assert!(refused["error"]["code"] == -31503 || refused["error"]["code"] == -31504, "{refused}");
     assert_eq!(guard.metric(r#"mcp_guard_in_flight{slot="blue"}"#).await, 1.0);
     peer.send(ok(&result(1))).await;
-    assert_eq!(first.answer().await.json()["id"], 1);
+    assert_eq!(first.response().await.json()["id"], 1);
 }
 
 #[tokio::test]
@@ -144,12 +144,12 @@ async fn what_was_used_of_a_rate_outlives_a_reload_for_a_client_that_stays() {
     let guard = guard().tokens(&tokens).config(limits).admin().upstream(&backend).start().await;
     let called = |tool: &'static str| {
         let guard = &guard;
-        async move { guard.connect().await.ask(post("bot", "", &tool_call(1, tool))).await.json() }
+        async move { guard.connect().await.exchange(post("bot", "", &tool_call(1, tool))).await.json() }
     };
     assert!(called("rare").await.get("result").is_some());
     guard.set_tokens(&(client("a-new-one", "") + &tokens));
     guard.edit("[limits.tools.rare]", "[limits.tools.another]\nrate = \"1/h\"\n[limits.tools.rare]");
-    guard.does("reload").await;
+    guard.command_ok("reload").await;
     assert_eq!(called("rare").await["error"]["data"]["reason"], "rate_limited");
     assert!(called("other").await.get("result").is_some());
     assert_eq!(called("other").await["error"]["data"]["reason"], "rate_limited", "two in an hour");
@@ -159,7 +159,7 @@ async fn what_was_used_of_a_rate_outlives_a_reload_for_a_client_that_stays() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn fifty_reloads_under_load_fail_no_call() {
     let directory = tempfile::tempdir().unwrap();
-    let backend = mcp(&directory.path().join("b.sock"));
+    let backend = mcp_backend(&directory.path().join("b.sock"));
     let tokens = client("some", "rate = \"5/s\"");
     let guard = guard().token("t").tokens(&tokens).admin().upstream(backend.address()).start().await;
     let guard = Arc::new(guard);
@@ -177,7 +177,7 @@ async fn fifty_reloads_under_load_fail_no_call() {
         }
         pool = 8 + number % 7;
         if number % 2 == 0 {
-            guard.does("reload").await;
+            guard.command_ok("reload").await;
         } else {
             guard.signal(rustix::process::Signal::HUP);
         }

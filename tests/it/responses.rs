@@ -29,7 +29,7 @@ async fn the_body_passes_byte_exact_and_the_backends_name_does_not() {
     let head = "HTTP/1.1 200 OK\r\nServer: uvicorn\r\nSet-Cookie: a=b\r\nKeep-Alive: timeout=5\r\nX-Own: v\r\n\
                 Connection: keep-alive, X-Hop\r\nX-Hop: 1\r\nMcp-Session-Id: s1\r\nContent-Type: application/json\r\n";
     peer.send(format!("{head}Content-Length: {}\r\n\r\n{body}", body.len())).await;
-    let answer = client.answer().await;
+    let answer = client.response().await;
     assert_eq!((answer.status(), answer.text()), (200, body));
     for absent in ["server", "set-cookie", "keep-alive", "x-hop", "connection", "transfer-encoding"] {
         assert_eq!(answer.field(absent), None, "{absent}");
@@ -58,7 +58,7 @@ async fn a_large_answer_passes_byte_exact_in_either_framing() {
             peer.send(answer).await;
             peer
         });
-        assert!(client.answer().await.text() == body, "the body differs");
+        assert!(client.response().await.text() == body, "the body differs");
         let line = guard.log_line(|line| line["outcome"] == "ok").await;
         assert_eq!(line["bytes_out"], body.len());
         // The connection to the backend lives on.
@@ -73,7 +73,7 @@ async fn a_short_chunked_answer_gets_a_content_length() {
     let Asked { mut client, mut peer, guard: _guard, .. } = asked(&call(1, "ping")).await;
     peer.send("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n")
         .await;
-    let answer = client.answer().await;
+    let answer = client.response().await;
     assert_eq!((answer.field("content-length"), answer.text()), (Some("2"), "{}"));
 }
 
@@ -83,7 +83,7 @@ async fn an_answer_that_ends_with_its_connection_is_complete_and_the_connection_
     let body = result(1);
     peer.send(format!("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n{body}")).await;
     drop(peer);
-    assert_eq!(client.answer().await.text(), body);
+    assert_eq!(client.response().await.text(), body);
     client.send(post("t", "", &call(2, "ping"))).await;
     backend.accept().await.request().await;
 }
@@ -96,7 +96,7 @@ async fn an_rpc_error_under_any_status_is_an_answer() {
         let Asked { mut client, mut peer, guard, .. } = asked(&call(7, "tools/call")).await;
         let body = r#"{"jsonrpc":"2.0","id":7,"error":{"code":-32601,"message":"no such method"}}"#;
         peer.send(ok(body).replacen("200 OK", status, 1)).await;
-        let answer = client.answer().await;
+        let answer = client.response().await;
         assert_eq!(answer.status().to_string(), status[..3]);
         assert_eq!(answer.text(), body);
         assert_eq!(guard.log_line(|_| true).await["outcome"], "rpc_error");
@@ -113,7 +113,7 @@ async fn what_an_answer_says_is_what_is_recorded() {
     ] {
         let Asked { mut client, mut peer, guard, .. } = asked(&call(1, "tools/call")).await;
         peer.send(ok(body)).await;
-        assert_eq!(client.answer().await.text(), body);
+        assert_eq!(client.response().await.text(), body);
         assert_eq!(guard.log_line(|_| true).await["outcome"], outcome, "{body}");
     }
 }
@@ -135,7 +135,7 @@ async fn a_bad_answer_becomes_the_guards_own_refusal_and_its_connection_is_not_u
     ] {
         let Asked { mut client, mut peer, backend, guard: _guard, .. } = asked(&call(5, "tools/call")).await;
         peer.send(bad).await;
-        let answer = client.answer().await;
+        let answer = client.response().await;
         assert_eq!(answer.status(), 502, "{bad:?}");
         let json = answer.json();
         assert_eq!((&json["id"], &json["error"]["code"]), (&5.into(), &(-31502).into()), "{bad:?}");
@@ -154,12 +154,12 @@ async fn interim_answers_are_skipped_but_not_without_end() {
         ok(&result(1))
     ))
     .await;
-    let answer = client.answer().await;
+    let answer = client.response().await;
     assert_eq!((answer.status(), answer.field("link")), (200, None));
 
     let Asked { mut client, mut peer, guard: _guard, .. } = asked(&call(1, "tools/call")).await;
     peer.send("HTTP/1.1 102 Processing\r\n\r\n".repeat(2000)).await;
-    assert_eq!(client.answer().await.json()["error"]["code"], -31502);
+    assert_eq!(client.response().await.json()["error"]["code"], -31502);
 }
 
 #[tokio::test]
@@ -172,7 +172,7 @@ async fn a_head_without_end_is_cut_off() {
             peer.send(&line).await;
         }
     });
-    assert_eq!(client.answer().await.json()["error"]["code"], -31502);
+    assert_eq!(client.response().await.json()["error"]["code"], -31502);
     let _ = flood.await;
 }
 
@@ -190,7 +190,7 @@ async fn a_short_answer_that_is_cut_becomes_a_refusal() {
         let Asked { mut client, mut peer, guard: _guard, .. } = asked(&call(3, "tools/call")).await;
         peer.send(&cut).await;
         drop(peer);
-        let json = client.answer().await.json();
+        let json = client.response().await.json();
         assert_eq!((&json["id"], &json["error"]["code"]), (&3.into(), &(-31502).into()), "{cut:?}");
     }
 }
@@ -208,7 +208,7 @@ async fn a_long_answer_that_is_cut_looks_cut() {
         let Asked { mut client, mut peer, guard, .. } = asked(&call(1, "tools/call")).await;
         peer.send(&cut).await;
         drop(peer);
-        assert!(client.try_answer().await.is_err(), "the answer looks complete");
+        assert!(client.try_response().await.is_err(), "the answer looks complete");
         assert_eq!(guard.log_line(|_| true).await["outcome"], "upstream");
     }
 }
@@ -223,7 +223,7 @@ async fn trouble_without_json_rpc_is_translated() {
     ] {
         let Asked { mut client, mut peer, guard: _guard, .. } = asked(&call(9, "tools/call")).await;
         peer.send(format!("{head}\r\nContent-Length: {}\r\n\r\n{body}", body.len())).await;
-        let answer = client.answer().await;
+        let answer = client.response().await;
         let json = answer.json();
         assert_eq!((answer.status(), &json["id"]), (200, &9.into()), "{head}");
         assert_eq!(json["error"]["code"], -31502, "{head}");
@@ -236,12 +236,12 @@ async fn trouble_without_json_rpc_is_translated() {
 async fn what_follows_an_answer_unasked_is_never_the_next_answer() {
     let Asked { mut client, mut peer, backend, guard: _guard, .. } = asked(&call(1, "ping")).await;
     peer.send(format!("{}{}", ok(&result(1)), ok(&result(666)))).await;
-    assert_eq!(client.answer().await.json()["id"], 1);
+    assert_eq!(client.response().await.json()["id"], 1);
     client.send(post("t", "", &call(2, "ping"))).await;
     let mut fresh = backend.accept().await;
     fresh.request().await;
     fresh.send(ok(&result(2))).await;
-    assert_eq!(client.answer().await.json()["id"], 2);
+    assert_eq!(client.response().await.json()["id"], 2);
 }
 
 #[tokio::test]
@@ -256,7 +256,7 @@ async fn an_early_answer_to_a_large_request_is_heard() {
     let mut peer = backend.accept().await;
     let early = r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32600,"message":"too large"}}"#;
     peer.send(ok(early).replacen("200 OK", "413 Content Too Large", 1)).await;
-    let answer = client.answer().await;
+    let answer = client.response().await;
     assert_eq!((answer.status(), answer.text()), (413, early));
 }
 
@@ -276,7 +276,7 @@ async fn an_old_client_gets_a_length_or_the_end_of_its_connection() {
         .await;
     peer.send(format!("9\r\n{front}\r\n")).await;
     peer.send(format!("{:x}\r\n{back}\r\n0\r\n\r\n", back.len())).await;
-    let answer = client.answer().await;
+    let answer = client.response().await;
     assert_eq!(answer.field("content-length"), Some(body.len().to_string().as_str()));
     assert_eq!((answer.text(), answer.field("connection")), (body.as_str(), Some("keep-alive")));
 }

@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use mcp_testkit::{Guard, Load, Mcp, Mood, Tally, Told, eventually, mcp, measured};
+use mcp_testkit::{
+    Behaviour, ExecutedCalls, FailedCall, Guard, Load, McpBackend, eventually, mcp_backend, measured,
+};
 
 use crate::guard;
 use crate::rollout::{LONG, QUICK};
@@ -12,8 +14,8 @@ use crate::rollout::{LONG, QUICK};
 const CLIENTS: u64 = 8;
 
 struct Stage {
-    blue: Mcp,
-    green: Mcp,
+    blue: McpBackend,
+    green: McpBackend,
     guard: Arc<Guard>,
     folder: tempfile::TempDir,
 }
@@ -22,7 +24,7 @@ async fn stage(plan: &str) -> Stage {
     let folder = tempfile::tempdir().unwrap();
     // A call that hangs is told so while the test still waits.
     let config = format!("{QUICK}[timeouts]\ntotal = \"8s\"\n");
-    let (blue, green) = (mcp(&folder.path().join("blue")), mcp(&folder.path().join("green")));
+    let (blue, green) = (mcp_backend(&folder.path().join("blue")), mcp_backend(&folder.path().join("green")));
     let started = guard().token("t").upstream(blue.address()).rollout(green.address(), plan).config(&config);
     let guard = Arc::new(started.start().await);
     guard.both_healthy().await;
@@ -47,7 +49,7 @@ async fn a_hundred_switches_lose_no_call() {
     let load = Load::start(&stage.guard, CLIENTS);
     for number in 0..100 {
         let to = if number % 2 == 0 { "green" } else { "blue" };
-        stage.guard.does(&format!("slots switch {to}")).await;
+        stage.guard.command_ok(&format!("slots switch {to}")).await;
         more(&load, 10).await;
     }
     let (made, told) = load.stop().await;
@@ -61,23 +63,23 @@ async fn a_hundred_switches_lose_no_call() {
 enum Mishap {
     Killed,
     SocketRemoved,
-    Does(Mood),
+    Does(Behaviour),
 }
 
 const MISHAPS: [Mishap; 9] = [
     Mishap::Killed,
     Mishap::SocketRemoved,
-    Mishap::Does(Mood::Dead),
-    Mishap::Does(Mood::Garbage),
-    Mishap::Does(Mood::Broken),
-    Mishap::Does(Mood::Cuts),
-    Mishap::Does(Mood::Noise),
-    Mishap::Does(Mood::Halves),
-    Mishap::Does(Mood::Internal(100)),
+    Mishap::Does(Behaviour::FailsProbes),
+    Mishap::Does(Behaviour::NotJsonRpc),
+    Mishap::Does(Behaviour::Status500),
+    Mishap::Does(Behaviour::ClosesConnection),
+    Mishap::Does(Behaviour::NotHttp),
+    Mishap::Does(Behaviour::CutsResponse),
+    Mishap::Does(Behaviour::InternalErrors(100)),
 ];
 
 /// Every failed call is a `tools/call`, and what it says of its execution is true.
-fn judge(told: &[Told], executed: impl Fn(u64) -> bool) {
+fn judge(told: &[FailedCall], executed: impl Fn(u64) -> bool) {
     for one in told {
         assert_eq!(one.method, "tools/call", "a read failed: {one:?}");
         // SPEC 8: "with the Python SDK v1 any HTTP error on one call kills every other call of that session".
@@ -102,15 +104,15 @@ async fn twenty_rollouts_of_a_candidate_that_does_its_worst_lose_no_read() {
     );
     let mut stage = stage(&plan).await;
     let load = Load::start(&stage.guard, CLIENTS);
-    let mut gone: Vec<Tally> = Vec::new();
+    let mut gone: Vec<ExecutedCalls> = Vec::new();
     let mut automatic = 0;
     for number in 0..21 {
         let mishap = MISHAPS[number % MISHAPS.len()];
         stage.guard.both_healthy().await;
         let seen = stage.guard.history().await.len() as u64;
-        stage.guard.does("rollout start").await;
+        stage.guard.command_ok("rollout start").await;
         if number % 3 == 0 {
-            stage.guard.does("rollout promote").await;
+            stage.guard.command_ok("rollout promote").await;
         }
         more(&load, 20 + (number as u64 * 7) % 30).await;
         let path = stage.green_path();
@@ -118,12 +120,12 @@ async fn twenty_rollouts_of_a_candidate_that_does_its_worst_lose_no_read() {
         gone.extend(replaced);
         // Some are taken back by hand, most by themselves.
         if number % 5 == 4 {
-            let _ = stage.guard.types("rollout rollback").await;
+            let _ = stage.guard.command("rollout rollback").await;
         }
         let back = stage.guard.transition("rolled_back", seen).await;
         automatic += usize::from(back["cause"]["by"] == "trigger");
         more(&load, 10).await;
-        let fresh = mcp(&path);
+        let fresh = mcp_backend(&path);
         gone.push(std::mem::replace(&mut stage.green, fresh).kill().await);
     }
     let (made, told) = load.stop().await;
@@ -143,19 +145,19 @@ async fn twenty_rollouts_of_a_candidate_that_does_its_worst_lose_no_read() {
 }
 
 /// Lets it happen; a killed candidate is replaced by one that nobody knows of.
-async fn befall(green: &mut Mcp, mishap: Mishap, path: &Path) -> Option<Tally> {
+async fn befall(green: &mut McpBackend, mishap: Mishap, path: &Path) -> Option<ExecutedCalls> {
     match mishap {
         Mishap::Killed => {
             let hidden = path.with_extension("hidden");
-            let dead = std::mem::replace(green, mcp(&hidden));
+            let dead = std::mem::replace(green, mcp_backend(&hidden));
             Some(dead.kill().await)
         }
         Mishap::SocketRemoved => {
             std::fs::remove_file(path).unwrap();
             None
         }
-        Mishap::Does(mood) => {
-            green.mood(mood);
+        Mishap::Does(behaviour) => {
+            green.set_behaviour(behaviour);
             None
         }
     }
@@ -164,9 +166,9 @@ async fn befall(green: &mut Mcp, mishap: Mishap, path: &Path) -> Option<Tally> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_read_is_answered_though_the_candidate_hangs() {
     let stage = stage(LONG).await;
-    stage.guard.does("rollout start").await;
-    stage.guard.does("rollout promote").await;
-    stage.green.mood(Mood::Hangs);
+    stage.guard.command_ok("rollout start").await;
+    stage.guard.command_ok("rollout promote").await;
+    stage.green.set_behaviour(Behaviour::NeverResponds);
     let started = std::time::Instant::now();
     let answer = stage.guard.post(&mcp_testkit::call(1, "tools/list")).await;
     assert!(answer.json().get("result").is_some(), "{}", answer.text());
@@ -181,11 +183,11 @@ async fn the_candidate_gets_nothing_any_more_within_a_tenth_of_a_second() {
     let mut times = Vec::new();
     for _ in 0..5 {
         let stage = stage(&plan).await;
-        stage.guard.does("rollout start").await;
-        stage.guard.does("rollout promote").await;
+        stage.guard.command_ok("rollout start").await;
+        stage.guard.command_ok("rollout promote").await;
         let load = Load::start(&stage.guard, CLIENTS);
         more(&load, 50).await;
-        stage.green.mood(Mood::Internal(100));
+        stage.green.set_behaviour(Behaviour::InternalErrors(100));
         let back = stage.guard.transition("rolled_back", 0).await;
         more(&load, 50).await;
         load.stop().await;

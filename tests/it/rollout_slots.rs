@@ -2,21 +2,21 @@
 
 use std::path::PathBuf;
 
-use mcp_testkit::{Client, Guard, Mcp, call, eventually, mcp, post};
+use mcp_testkit::{Client, Guard, McpBackend, call, eventually, mcp_backend, post};
 
 use crate::guard;
 use crate::rollout::{LONG, QUICK};
 
 struct Pair {
-    blue: Option<Mcp>,
-    green: Option<Mcp>,
+    blue: Option<McpBackend>,
+    green: Option<McpBackend>,
     guard: Guard,
     folder: tempfile::TempDir,
 }
 
 async fn pair() -> Pair {
     let folder = tempfile::tempdir().unwrap();
-    let (blue, green) = (mcp(&folder.path().join("blue")), mcp(&folder.path().join("green")));
+    let (blue, green) = (mcp_backend(&folder.path().join("blue")), mcp_backend(&folder.path().join("green")));
     let started = guard().token("t").upstream(blue.address()).rollout(green.address(), LONG).config(QUICK);
     let guard = started.start().await;
     guard.both_healthy().await;
@@ -30,7 +30,7 @@ impl Pair {
 
     /// Both slots are away, after a switch to green that leaves blue standing by; and these calls are held.
     async fn away(&mut self, calls: u64) -> Vec<Client> {
-        self.guard.does("slots switch green").await;
+        self.guard.command_ok("slots switch green").await;
         for gone in [self.blue.take(), self.green.take()].into_iter().flatten() {
             gone.kill().await;
         }
@@ -53,7 +53,7 @@ impl Pair {
 /// Every call has its result.
 async fn answered(clients: Vec<Client>) {
     for mut client in clients {
-        let answer = client.answer().await;
+        let answer = client.response().await;
         assert!(answer.json().get("result").is_some(), "{}", answer.text());
     }
 }
@@ -64,7 +64,7 @@ async fn calls_are_held_while_both_slots_are_away_and_go_to_the_one_that_comes_b
     for back in ["green", "blue"] {
         let mut pair = pair().await;
         let held = pair.away(8).await;
-        let comes = mcp(&pair.path(back));
+        let comes = mcp_backend(&pair.path(back));
         answered(held).await;
         assert_eq!(comes.calls(), 8, "{back} came back");
     }
@@ -85,7 +85,7 @@ async fn who_takes_over_a_path_gets_every_call_though_the_one_before_lives_on() 
     let idle = "mcp_guard_upstream_idle_connections{slot=\"blue\"}";
     eventually("connections are pooled", || async { pair.guard.metric(idle).await >= 1.0 }).await;
     // A deploy beside the old process, which has not gone yet: it still answers on the connections that it has.
-    let new = mcp(&pair.path("blue"));
+    let new = mcp_backend(&pair.path("blue"));
     let before = old.calls();
     for id in 100..132 {
         let answer = pair.guard.post(&call(id, "tools/call")).await;
@@ -99,18 +99,15 @@ async fn who_takes_over_a_path_gets_every_call_though_the_one_before_lives_on() 
 async fn a_switch_waits_for_calls_under_way_and_says_how_many_there_still_are() {
     let pair = pair().await;
     let blue = pair.blue.as_ref().unwrap();
-    blue.mood(mcp_testkit::Mood::Slow(std::time::Duration::from_millis(1_500)));
+    blue.set_behaviour(mcp_testkit::Behaviour::Delayed(std::time::Duration::from_millis(1_500)));
     let mut client = pair.guard.connect().await;
     client.send(post("t", "", &call(1, "tools/call"))).await;
     eventually("the call is on blue", || std::future::ready(blue.calls() == 1)).await;
-    let impatient = pair.guard.types("slots switch green --drain-timeout 0").await;
+    let impatient = pair.guard.command("slots switch green --drain-timeout 0").await;
     assert_eq!(impatient.code, 1, "{impatient:?}");
-    assert!(impatient.said.contains("stable is green now"), "{impatient:?}");
-    assert!(
-        impatient.complained.contains("blue still has 1 calls in flight; they are not cut"),
-        "{impatient:?}"
-    );
-    let drained = pair.guard.does("slots drain blue").await;
+    assert!(impatient.stdout.contains("stable is green now"), "{impatient:?}");
+    assert!(impatient.stderr.contains("blue still has 1 calls in flight; they are not cut"), "{impatient:?}");
+    let drained = pair.guard.command_ok("slots drain blue").await;
     assert!(drained.contains("blue is idle after"), "{drained}");
-    assert!(client.answer().await.json().get("result").is_some());
+    assert!(client.response().await.json().get("result").is_some());
 }

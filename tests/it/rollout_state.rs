@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use serde_json::Value;
 
-use mcp_testkit::{Guard, Mcp, PATIENCE, eventually, mcp, measured};
+use mcp_testkit::{Guard, McpBackend, TIMEOUT, eventually, mcp_backend, measured};
 
 use crate::guard;
 use crate::rollout::{LONG, QUICK};
@@ -16,14 +16,14 @@ const KILLS: u64 = 25;
 
 struct Stage {
     guard: Guard,
-    blue: Mcp,
-    green: Mcp,
+    blue: McpBackend,
+    green: McpBackend,
     _folder: tempfile::TempDir,
 }
 
 async fn stage() -> Stage {
     let folder = tempfile::tempdir().unwrap();
-    let (blue, green) = (mcp(&folder.path().join("blue")), mcp(&folder.path().join("green")));
+    let (blue, green) = (mcp_backend(&folder.path().join("blue")), mcp_backend(&folder.path().join("green")));
     let started = guard().token("t").upstream(blue.address()).rollout(green.address(), LONG).config(QUICK);
     let guard = started.start().await;
     guard.both_healthy().await;
@@ -36,10 +36,10 @@ async fn type_and_kill(guard: &mut Guard, words: &str, after: Duration) -> bool 
         tokio::time::sleep(after).await;
         guard.signal(Signal::KILL);
     };
-    let (typed, ()) = tokio::join!(guard.types(words), kill);
-    let obeyed = typed.code == 0 && !typed.said.contains("not saved");
+    let (typed, ()) = tokio::join!(guard.command(words), kill);
+    let obeyed = typed.code == 0 && !typed.stdout.contains("not saved");
     guard.kill_and_start_again().await;
-    eventually("the guard hears orders", || async { guard.types("rollout status").await.code == 0 }).await;
+    eventually("the guard hears orders", || async { guard.command("rollout status").await.code == 0 }).await;
     obeyed
 }
 
@@ -60,9 +60,9 @@ async fn seen(guard: &Guard) -> (bool, usize) {
 async fn a_guard_killed_during_a_transition_comes_back_before_or_after_it() {
     let kills = std::env::var("MCP_GUARD_KILLS").ok().and_then(|kills| kills.parse().ok()).unwrap_or(KILLS);
     let mut stage = stage().await;
-    stage.guard.does("rollout start").await;
+    stage.guard.command_ok("rollout start").await;
     let begun = Instant::now();
-    stage.guard.does("rollout pause").await;
+    stage.guard.command_ok("rollout pause").await;
     let mut usual = begun.elapsed();
     let (mut paused, mut transitions) = seen(&stage.guard).await;
     assert!(paused);
@@ -94,7 +94,7 @@ async fn a_guard_killed_during_a_transition_comes_back_before_or_after_it() {
 #[tokio::test]
 async fn a_state_of_a_newer_guard_is_left_alone_and_the_configured_slot_serves() {
     let mut stage = stage().await;
-    stage.guard.does("slots switch green").await;
+    stage.guard.command_ok("slots switch green").await;
     let file = stage.guard.state().join("rollout.state");
     let text = String::from_utf8(std::fs::read(&file).unwrap()).unwrap();
     let newer = text.replacen("mcp-guard-rollout 1 ", "mcp-guard-rollout 2 ", 1);
@@ -103,7 +103,7 @@ async fn a_state_of_a_newer_guard_is_left_alone_and_the_configured_slot_serves()
     stage.guard.kill_and_start_again().await;
     stage.guard.both_healthy().await;
     serves_from_blue(&stage, "was written by a newer mcp-guard (format 2, this one knows 1)").await;
-    stage.guard.does("slots switch green").await;
+    stage.guard.command_ok("slots switch green").await;
     assert_eq!(std::fs::read_to_string(&file).unwrap(), newer, "not overwritten either");
 }
 
@@ -123,32 +123,32 @@ async fn serves_from_blue(stage: &Stage, problem: &str) {
 #[tokio::test]
 async fn a_directory_that_cannot_be_written_keeps_nobody_from_serving_nor_from_rolling_back() {
     let mut stage = stage().await;
-    stage.guard.does("slots switch green").await;
+    stage.guard.command_ok("slots switch green").await;
     std::fs::remove_dir_all(stage.guard.state()).unwrap();
     // Not even root can make a file there.
     symlink("/proc/self", stage.guard.state()).unwrap();
     stage.guard.kill_and_start_again().await;
     stage.guard.both_healthy().await;
     serves_from_blue(&stage, "rollout.lock").await;
-    let said = stage.guard.does("rollout start").await;
+    let said = stage.guard.command_ok("rollout start").await;
     assert!(said.contains("note: the state is not kept") || said.contains("rollout.lock"), "{said}");
-    assert!(stage.guard.does("rollout rollback").await.contains("-> stable"));
+    assert!(stage.guard.command_ok("rollout rollback").await.contains("-> stable"));
 }
 
 // "disk full: a clear message, and nothing lost"
 #[tokio::test]
 async fn a_full_disk_delays_no_rollback_and_the_state_is_saved_when_it_can_be() {
     let mut stage = stage().await;
-    stage.guard.does("rollout start").await;
-    stage.guard.does("rollout promote").await;
+    stage.guard.command_ok("rollout start").await;
+    stage.guard.command_ok("rollout promote").await;
     // What the guard writes beside the state ends up in a device that is always full.
     let new = stage.guard.state().join("rollout.state.new");
     symlink("/dev/full", &new).unwrap();
     let begun = Instant::now();
-    let said = stage.guard.does("rollout rollback").await;
+    let said = stage.guard.command_ok("rollout rollback").await;
     assert!(said.contains("bake 100 % -> stable"), "{said}");
     assert!(said.contains("done, but not saved yet") && said.contains("No space left on device"), "{said}");
-    assert!(begun.elapsed() < PATIENCE / 2, "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < TIMEOUT / 2, "{:?}", begun.elapsed());
     serves_from_blue(&stage, "No space left on device").await;
     std::fs::remove_file(&new).unwrap();
     eventually("the state is saved", || async {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use mcp_testkit::{Guard, Load, Mcp, Mood, eventually, mcp};
+use mcp_testkit::{Behaviour, Guard, Load, McpBackend, eventually, mcp_backend};
 
 use crate::guard;
 use crate::rollout::{LONG, QUICK};
@@ -16,8 +16,8 @@ const WATCHED: Duration = Duration::from_millis(1_500);
 const CLIENTS: u64 = 6;
 
 struct Stage {
-    blue: Mcp,
-    green: Mcp,
+    blue: McpBackend,
+    green: McpBackend,
     guard: Arc<Guard>,
     _folder: tempfile::TempDir,
 }
@@ -46,11 +46,11 @@ async fn stage(trigger: &str, settings: &str) -> Stage {
         plan = plan.replacen("hold = \"1h\"", "hold = \"100ms\"\nmin_samples = 1000000", 1);
     }
     let folder = tempfile::tempdir().unwrap();
-    let (blue, green) = (mcp(&folder.path().join("blue")), mcp(&folder.path().join("green")));
+    let (blue, green) = (mcp_backend(&folder.path().join("blue")), mcp_backend(&folder.path().join("green")));
     let started = guard().token("t").upstream(blue.address()).rollout(green.address(), &plan).config(QUICK);
     let guard = Arc::new(started.start().await);
     guard.both_healthy().await;
-    guard.does("rollout start").await;
+    guard.command_ok("rollout start").await;
     Stage { blue, green, guard, _folder: folder }
 }
 
@@ -79,13 +79,13 @@ impl Stage {
 async fn candidate_health() {
     let settings = "window = \"0s\"";
     let sick = stage("candidate_health", settings).await;
-    sick.green.mood(Mood::Dead);
+    sick.green.set_behaviour(Behaviour::FailsProbes);
     sick.fires("candidate_health").await;
 
     let fit = stage("candidate_health", settings).await;
     // Slow, but within the time of a probe; and stable's trouble is not the candidate's.
-    fit.green.mood(Mood::Slow(Duration::from_millis(20)));
-    fit.blue.mood(Mood::Dead);
+    fit.green.set_behaviour(Behaviour::Delayed(Duration::from_millis(20)));
+    fit.blue.set_behaviour(Behaviour::FailsProbes);
     let stable = "mcp_guard_slot_healthy{slot=\"blue\"}";
     eventually("stable is unhealthy", || async { fit.guard.metric(stable).await == 0.0 }).await;
     fit.holds().await;
@@ -109,14 +109,14 @@ async fn breaker_open() {
     // The probes find nothing wrong: the calls do. Half-open again and again, it has been open all the time.
     let settings = "window = \"500ms\"";
     let sick = stage("breaker_open", settings).await;
-    sick.green.mood(Mood::Cuts);
+    sick.green.set_behaviour(Behaviour::ClosesConnection);
     let load = Load::start(&sick.guard, CLIENTS);
     sick.fires("breaker_open").await;
     load.stop().await;
 
     let fit = stage("breaker_open", settings).await;
     // An error is an answer.
-    fit.green.mood(Mood::Internal(100));
+    fit.green.set_behaviour(Behaviour::InternalErrors(100));
     let load = Load::start(&fit.guard, CLIENTS);
     fit.holds().await;
     load.stop().await;
@@ -135,15 +135,15 @@ async fn stage_stalled() {
 
     // Long enough for the order to arrive on a busy machine, and watched for longer.
     let fit = stage("stage_stalled", "window = \"3s\"").await;
-    fit.guard.does("rollout pause").await;
+    fit.guard.command_ok("rollout pause").await;
     tokio::time::sleep(Duration::from_secs(3) + WATCHED).await;
     assert!(fit.guard.rollout().await["status"]["run"].is_object(), "who waits for a person does not stall");
 }
 
-/// A candidate with this mood, under load; whether it is to be rolled back.
-async fn under_load(trigger: &str, settings: &str, mood: Mood, fires: bool) {
+/// A candidate with this behaviour, under load; whether it is to be rolled back.
+async fn under_load(trigger: &str, settings: &str, behaviour: Behaviour, fires: bool) {
     let stage = stage(trigger, settings).await;
-    stage.green.mood(mood);
+    stage.green.set_behaviour(behaviour);
     let load = Load::start(&stage.guard, CLIENTS);
     if fires {
         drop(stage.fires(trigger).await)
@@ -157,38 +157,38 @@ async fn under_load(trigger: &str, settings: &str, mood: Mood, fires: bool) {
 #[tokio::test]
 async fn error_rate() {
     let settings = "threshold = \"10%\"\nwindow = \"2s\"\nmin_samples = 50";
-    under_load("error_rate", settings, Mood::Internal(25), true).await;
+    under_load("error_rate", settings, Behaviour::InternalErrors(25), true).await;
     // Per call of the candidate: a list that fails there is a failure, though its client is answered by stable.
-    under_load("error_rate", settings, Mood::Internal(4), false).await;
+    under_load("error_rate", settings, Behaviour::InternalErrors(4), false).await;
 }
 
 #[tokio::test]
 async fn error_rate_by_tool_errors() {
     let settings = "threshold = \"10%\"\nwindow = \"2s\"\nmin_samples = 50";
-    under_load("error_rate", settings, Mood::ToolErrors(60), true).await;
-    under_load("error_rate", settings, Mood::ToolErrors(8), false).await;
+    under_load("error_rate", settings, Behaviour::ToolErrors(60), true).await;
+    under_load("error_rate", settings, Behaviour::ToolErrors(8), false).await;
 }
 
 #[tokio::test]
 async fn error_rate_by_garbage_and_by_status() {
     let settings = "threshold = \"10%\"\nwindow = \"2s\"\nmin_samples = 50";
-    under_load("error_rate", settings, Mood::Garbage, true).await;
-    under_load("error_rate", settings, Mood::Broken, true).await;
+    under_load("error_rate", settings, Behaviour::NotJsonRpc, true).await;
+    under_load("error_rate", settings, Behaviour::Status500, true).await;
 }
 
 #[tokio::test]
 async fn error_rate_sustained() {
     let settings = "threshold = \"5%\"\nwindow = \"1s\"\nmin_samples = 50";
-    under_load("error_rate_sustained", settings, Mood::Internal(15), true).await;
-    under_load("error_rate_sustained", settings, Mood::Internal(1), false).await;
+    under_load("error_rate_sustained", settings, Behaviour::InternalErrors(15), true).await;
+    under_load("error_rate_sustained", settings, Behaviour::InternalErrors(1), false).await;
 }
 
 #[tokio::test]
 async fn latency() {
     let settings = "threshold = \"60ms\"\nwindow = \"1s\"\nmin_samples = 10";
-    under_load("latency_p95", settings, Mood::Slow(Duration::from_millis(90)), true).await;
+    under_load("latency_p95", settings, Behaviour::Delayed(Duration::from_millis(90)), true).await;
     let settings = "threshold = \"900ms\"\nwindow = \"1s\"\nmin_samples = 10";
-    under_load("latency_p95", settings, Mood::Slow(Duration::from_millis(20)), false).await;
+    under_load("latency_p95", settings, Behaviour::Delayed(Duration::from_millis(20)), false).await;
 }
 
 // The backends of these tests live in this process: its memory is what is read, through the socket's peer.

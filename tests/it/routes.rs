@@ -33,7 +33,7 @@ async fn exchange(guard: &Guard, backend: &Backend, request: &str, reply: &str) 
     let seen = peer.request().await;
     peer.send(reply).await;
     drop(peer);
-    (seen, client.answer().await)
+    (seen, client.response().await)
 }
 
 // "prefix stripping like Caddy's handle_path"; "the same header hygiene, request ids"
@@ -95,7 +95,7 @@ async fn a_chunked_body_arrives_with_a_length_and_the_connection_lives_on() {
         assert_eq!(seen.field("Transfer-Encoding"), None);
         assert_eq!(seen.field("X-Trailer"), None);
         peer.send(answer("done")).await;
-        assert_eq!(client.answer().await.text(), "done");
+        assert_eq!(client.response().await.text(), "done");
     }
 }
 
@@ -109,7 +109,7 @@ async fn an_answer_to_head_has_its_length_and_no_body() {
     peer.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n").await;
     let head = client.until("\r\n\r\n").await;
     assert!(head.contains("Content-Length: 10\r\n"), "{head}");
-    assert_eq!(client.ask(get("/health", "")).await.status(), 200);
+    assert_eq!(client.exchange(get("/health", "")).await.status(), 200);
 }
 
 // "nothing of a route is reachable without its [[route]]"
@@ -133,11 +133,11 @@ async fn what_no_route_names_is_as_shut_as_before() {
         "/api/..;/x",
         "/x/api",
     ] {
-        let told = guard.connect().await.ask(get(path, "")).await;
+        let told = guard.connect().await.exchange(get(path, "")).await;
         assert!(matches!(told.status(), 405 | 400), "{path}: {}", told.head);
     }
-    assert_eq!(guard.connect().await.ask(get("/api/.well-known/x", "")).await.status(), 404);
-    let told = guard.connect().await.ask(get("/health", "")).await;
+    assert_eq!(guard.connect().await.exchange(get("/api/.well-known/x", "")).await.status(), 404);
+    let told = guard.connect().await.exchange(get("/health", "")).await;
     assert_eq!(told.text(), r#"{"status": "ok"}"#);
     assert!(!backend.is_connected_within(std::time::Duration::from_millis(50)).await);
 }
@@ -147,7 +147,7 @@ async fn other_methods_are_refused_with_those_that_are_taken() {
     let keys =
         format!("auth = \"api_key\"\nmethods = [\"GET\", \"PUT\"]\napi_keys = {{ a = \"{KEY_HASH}\" }}");
     let (guard, _backend) = opened(&keys).await;
-    let told = guard.connect().await.ask("DELETE /api HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
+    let told = guard.connect().await.exchange("DELETE /api HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
     assert_eq!((told.status(), told.field("Allow")), (405, Some("GET, PUT")));
     assert_eq!(told.text(), r#"{"error": "Method not allowed"}"#);
 }
@@ -170,7 +170,7 @@ async fn a_key_opens_its_route_and_nothing_else_does() {
             r#"{"error": "A header field that must be single is repeated"}"#,
         ),
     ] {
-        let told = guard.connect().await.ask(get("/api?X-API-Key=secret", fields)).await;
+        let told = guard.connect().await.exchange(get("/api?X-API-Key=secret", fields)).await;
         assert_eq!((told.status(), told.text()), (status, body), "{fields}");
         assert_eq!(told.field("WWW-Authenticate").is_some(), status == 401, "{fields}");
     }
@@ -188,11 +188,11 @@ async fn a_key_opens_its_route_and_nothing_else_does() {
 async fn a_bearer_route_takes_the_tokens_of_the_endpoint() {
     let (guard, backend) = opened("auth = \"bearer\"").await;
     for (fields, status) in [("", 401), ("Authorization: Bearer no\r\n", 403), (KEY, 401)] {
-        assert_eq!(guard.connect().await.ask(get("/api", fields)).await.status(), status, "{fields}");
+        assert_eq!(guard.connect().await.exchange(get("/api", fields)).await.status(), status, "{fields}");
     }
     for (fields, status) in [("Origin: https://evil.test\r\n", 403), ("Origin: http://localhost:1\r\n", 401)]
     {
-        assert_eq!(guard.connect().await.ask(get("/api", fields)).await.status(), status, "{fields}");
+        assert_eq!(guard.connect().await.exchange(get("/api", fields)).await.status(), status, "{fields}");
     }
     let fields = "Authorization: Bearer t\r\n";
     let (_, told) = exchange(&guard, &backend, &get("/api", fields), &answer("in")).await;
@@ -209,7 +209,7 @@ async fn a_rate_holds_for_each_caller_and_says_when_to_come_again() {
     let (guard, backend) = opened(&keys).await;
     let backend = backend.serve(|_| answer("ok"));
     for status in [200, 200, 429] {
-        let told = guard.connect().await.ask(get("/api", KEY)).await;
+        let told = guard.connect().await.exchange(get("/api", KEY)).await;
         assert_eq!(told.status(), status);
         if status == 429 {
             let wait: u64 = told.field("Retry-After").unwrap().parse().unwrap();
@@ -217,7 +217,7 @@ async fn a_rate_holds_for_each_caller_and_says_when_to_come_again() {
             assert_eq!(told.text(), r#"{"error": "Rate limit reached; retry later"}"#);
         }
     }
-    assert_eq!(guard.connect().await.ask(get("/api", "X-API-Key: world\r\n")).await.status(), 200);
+    assert_eq!(guard.connect().await.exchange(get("/api", "X-API-Key: world\r\n")).await.status(), 200);
     assert_eq!(backend.requests(), 3);
 }
 
@@ -228,14 +228,14 @@ async fn body_and_time_are_bounded_for_each_route() {
     let chunked =
         "POST /api HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nabcde\r\n0\r\n\r\n";
     for request in [declared, chunked] {
-        let told = guard.connect().await.ask(request).await;
+        let told = guard.connect().await.exchange(request).await;
         assert_eq!((told.status(), told.text()), (413, r#"{"error": "Request body too large"}"#));
     }
     let mut client = guard.connect().await;
     client.send(get("/api", "")).await;
     let mut peer = backend.accept().await;
     peer.request().await;
-    assert_eq!(client.answer().await.status(), 504);
+    assert_eq!(client.response().await.status(), 504);
     peer.closed().await;
 }
 
@@ -247,9 +247,9 @@ async fn no_more_requests_than_places_are_inside() {
     let mut peer = backend.accept().await;
     peer.request().await;
     assert_eq!(guard.metric("mcp_guard_route_in_flight{route=\"api\"}").await, 1.0);
-    assert_eq!(guard.connect().await.ask(get("/api", "")).await.status(), 503);
+    assert_eq!(guard.connect().await.exchange(get("/api", "")).await.status(), 503);
     peer.send(answer("x")).await;
-    assert_eq!(first.answer().await.status(), 200);
+    assert_eq!(first.response().await.status(), 200);
     let inside = "mcp_guard_route_in_flight{route=\"api\"}";
     eventually("the place is free again", || async { guard.metric(inside).await == 0.0 }).await;
     let (_, told) = exchange(&guard, &backend, &get("/api", ""), &answer("y")).await;
@@ -321,7 +321,7 @@ async fn bytes_behind_the_end_of_an_answer_go_nowhere() {
         let mut peer = backend.accept().await;
         peer.request().await;
         peer.send(&smuggled).await;
-        assert_eq!(client.answer().await.text(), "one");
+        assert_eq!(client.response().await.text(), "one");
     }
 }
 
@@ -331,7 +331,7 @@ async fn a_backend_that_is_away_is_503_and_the_endpoint_is_not_concerned() {
     let tools = backend().await;
     let guard = guard().token("t").upstream(&tools).config(route).start().await;
     let _tools = tools.serve(|_| mcp_testkit::ok(&mcp_testkit::result(1)));
-    let told = guard.connect().await.ask(get("/x", "")).await;
+    let told = guard.connect().await.exchange(get("/x", "")).await;
     assert_eq!((told.status(), told.field("Retry-After")), (503, Some("2")));
     assert_eq!(guard.post(&call(1, "tools/list")).await.status(), 200);
     assert_eq!(guard.metric("mcp_guard_denials_total{code=\"backend_refused\"}").await, 1.0);
@@ -356,7 +356,7 @@ async fn framing_is_as_strict_as_at_the_endpoint() {
     ] {
         let mut client = guard.connect().await;
         client.send(format!("POST /api HTTP/1.1\r\nHost: localhost\r\n{fields}\r\n{body}{hidden}")).await;
-        assert_eq!(client.answer().await.status(), 400, "{fields}");
+        assert_eq!(client.response().await.status(), 400, "{fields}");
         assert_eq!(client.rest().await, b"", "{fields}");
     }
     assert!(!backend.is_connected_within(std::time::Duration::from_millis(50)).await);

@@ -71,7 +71,7 @@ async fn a_stream_ends_behind_a_whole_event_when_the_guard_stops() {
     client.until("data: 2\r\n").await;
     let stopped = Instant::now();
     guard.signal(Signal::TERM);
-    assert!(!client.hears_within(Duration::from_millis(300)).await, "an event is under way");
+    assert!(!client.receives_within(Duration::from_millis(300)).await, "an event is under way");
     peer.send(chunk("\n\n")).await;
     assert_eq!(client.rest().await, b"2\r\n\n\n\r\n0\r\n\r\n");
     peer.closed().await;
@@ -117,7 +117,7 @@ async fn who_may_not_enter_is_refused_before_the_upgrade() {
         (format!("Authorization: Bearer t\r\nOrigin: https://evil.test\r\n{UPGRADE}"), 403),
     ] {
         let request = format!("GET /live HTTP/1.1\r\nHost: localhost\r\n{fields}\r\n");
-        assert_eq!(guard.connect().await.ask(request).await.status(), status, "{fields}");
+        assert_eq!(guard.connect().await.exchange(request).await.status(), status, "{fields}");
     }
     for malformed in [
         UPGRADE.replace("keep-alive, Upgrade", "Upgrade, Sec-WebSocket-Key"),
@@ -131,11 +131,11 @@ async fn who_may_not_enter_is_refused_before_the_upgrade() {
     ] {
         let mut client = guard.connect().await;
         client.send(format!("{}abc", get(&malformed))).await;
-        assert_eq!(client.answer().await.status(), 400, "{malformed}");
+        assert_eq!(client.response().await.status(), 400, "{malformed}");
         assert_eq!(client.rest().await, b"");
     }
     let at_the_endpoint = get(UPGRADE).replace("/live/7", "/mcp");
-    assert_eq!(guard.connect().await.ask(at_the_endpoint).await.status(), 405);
+    assert_eq!(guard.connect().await.exchange(at_the_endpoint).await.status(), 405);
     assert!(!backend.is_connected_within(Duration::from_millis(50)).await);
 }
 
@@ -151,7 +151,7 @@ async fn another_upgrade_on_a_websocket_route_is_a_plain_request() {
         assert_eq!(seen.field(gone), None, "{}", seen.head);
     }
     peer.send("HTTP/1.1 426 Upgrade Required\r\nContent-Length: 0\r\n\r\n").await;
-    assert_eq!(client.answer().await.status(), 426);
+    assert_eq!(client.response().await.status(), 426);
 }
 
 #[tokio::test]
@@ -205,7 +205,7 @@ async fn a_tunnel_says_goodbye_between_two_frames_when_the_guard_stops() {
     peer.send([0x01, 5, b'h', b'e', b'l']).await;
     client.until("hel").await;
     guard.signal(Signal::TERM);
-    assert!(!client.hears_within(Duration::from_millis(300)).await, "a frame is under way");
+    assert!(!client.receives_within(Duration::from_millis(300)).await, "a frame is under way");
     peer.send("lo").await;
     client.until("lo").await;
     assert_eq!(client.rest().await, [0x88, 2, 3, 0xe9]);
@@ -221,7 +221,7 @@ async fn a_declined_upgrade_is_an_answer_and_ends_the_connection() {
     let mut peer = backend.accept().await;
     peer.request().await;
     peer.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nno").await;
-    let told = client.answer().await;
+    let told = client.response().await;
     assert_eq!((told.status(), told.text()), (200, "no"));
     peer.closed().await;
     assert_eq!(client.rest().await, b"");

@@ -104,7 +104,7 @@ async fn load(guard: &Arc<Guard>, token: &str) {
                 let mut connection = guard.connect().await;
                 // A refused request may not even be taken whole, and an answer may be cut.
                 connection.try_send(request).await;
-                let _ = connection.try_answer().await;
+                let _ = connection.try_response().await;
             }
         });
     }
@@ -148,14 +148,14 @@ async fn nothing_secret_leaves_the_process_whatever_is_sent_and_answered() {
     for words in
         ["status --json", "token list --json", "rollout status --json", "rollout history --json", "reload"]
     {
-        let typed = guard.types(words).await;
+        let typed = guard.command(words).await;
         emitted.push_str(&format!("{typed:?}"));
     }
     guard.set_tokens(
         &format!("[clients.bot]\nsha256 = \"{named}\"\n{MARK} = 1\n").replace(&format!("{MARK} = 1"), ""),
     );
     guard.edit("authorization = \"env:UPSTREAM\"", &format!("authorization = \"{}\"", planted("pasted")));
-    let refused = guard.types("reload").await;
+    let refused = guard.command("reload").await;
     assert_eq!(refused.code, 1, "{refused:?}");
     emitted.push_str(&format!("{refused:?}"));
     everything_below(&guard.state(), &mut emitted);
@@ -189,7 +189,7 @@ async fn what_the_guard_answers_itself_repeats_nothing_of_what_was_sent() {
     for request in requests("t") {
         let mut connection = guard.connect().await;
         connection.try_send(&request).await;
-        if let Ok(answer) = connection.try_answer().await {
+        if let Ok(answer) = connection.try_response().await {
             assert!(
                 !answer.head.contains(MARK) && !answer.text().contains(MARK),
                 "{}{}",
@@ -206,20 +206,21 @@ async fn the_list_of_tokens_says_when_each_was_last_used() {
     let backend = backend().await.serve(|_| ok(&mcp_testkit::result(1)));
     let tokens = client("bot", "not_after = 2099-01-31") + &client("idle", "");
     let guard = guard().tokens(&tokens).admin().upstream(&backend).start().await;
-    guard.connect().await.ask(post("bot", "", &mcp_testkit::call(1, "ping"))).await;
+    guard.connect().await.exchange(post("bot", "", &mcp_testkit::call(1, "ping"))).await;
     for again in 0..2 {
-        let listed: serde_json::Value = serde_json::from_str(&guard.does("token list --json").await).unwrap();
+        let listed: serde_json::Value =
+            serde_json::from_str(&guard.command_ok("token list --json").await).unwrap();
         let last = |name: &str| {
             let found = listed.as_array().unwrap().iter().find(|one| one["client"] == name).unwrap();
             found["tokens"][0]["last_used"].clone()
         };
         assert!(last("bot").as_str().is_some_and(|when| when.starts_with("20")), "{listed}");
         assert!(last("idle").is_null(), "{listed}");
-        let table = guard.does("token list").await;
+        let table = guard.command_ok("token list").await;
         assert!(table.contains("LAST USED") && table.contains("not since the guard started"), "{table}");
         assert!(table.contains("2099-01-31T23:59:59Z"), "{table}");
         if again == 0 {
-            guard.does("reload").await;
+            guard.command_ok("reload").await;
         }
     }
 }

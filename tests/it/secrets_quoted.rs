@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
 use tokio::net::UnixListener;
 
-use mcp_testkit::{Message, STARTING, call, eventually, mcp, read_message};
+use mcp_testkit::{Message, SPAWNING, call, eventually, mcp_backend, read_message};
 
 use crate::guard;
 
@@ -127,7 +127,7 @@ async fn typed(words: &[&str]) -> String {
     let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_mcp-guard"));
     command.args(words).env("LIVE", TOKEN).env("CANDIDATE", OTHER).env_remove("MCP_BEARER_TOKEN");
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
-    let starting = STARTING.lock().await;
+    let starting = SPAWNING.lock().await;
     let child = command.spawn().unwrap();
     drop(starting);
     let output = child.wait_with_output().await.unwrap();
@@ -142,7 +142,7 @@ const PLAN: &str = "[[notify]]\nkind = \"exec\"\nexec = [\"sh\", \"-c\", \"cat >
 async fn no_secret_is_quoted_by_log_status_history_doctor_or_notification() {
     for (way, answer) in ways() {
         let folder = tempfile::tempdir().unwrap();
-        let blue = mcp(&folder.path().join("blue"));
+        let blue = mcp_backend(&folder.path().join("blue"));
         let green = answering(&folder.path().join("green"), move |_, body| answer(body));
         let told = folder.path().join("told");
         let plan = PLAN.replace("cat >> told", &format!("cat >> {}", told.display()));
@@ -165,14 +165,14 @@ async fn no_secret_is_quoted_by_log_status_history_doctor_or_notification() {
                     || guard.log().iter().any(|line| line.contains("slot blue: not healthy")))
         })
         .await;
-        let started = guard.types("rollout start --force").await;
+        let started = guard.command("rollout start --force").await;
         for words in
             ["slots list --json", "slots list", "rollout status --json", "rollout history --json", "doctor"]
         {
-            let typed = guard.types(words).await;
+            let typed = guard.command(words).await;
             assert_clean(&format!("{way}: {words}"), &format!("{typed:?}"));
         }
-        let compared = guard.types("rollout start").await;
+        let compared = guard.command("rollout start").await;
         for (place, text) in [
             ("rollout start --force", format!("{started:?}")),
             ("rollout start", format!("{compared:?}")),
@@ -248,7 +248,7 @@ async fn no_secret_is_quoted_from_the_answer_to_a_call() {
 async fn no_secret_is_quoted_by_parity_or_watchdog() {
     for (way, answer) in ways() {
         let folder = tempfile::tempdir().unwrap();
-        let plain = mcp(&folder.path().join("plain"));
+        let plain = mcp_backend(&folder.path().join("plain"));
         let repeats = answering(&folder.path().join("repeats"), move |_, body| answer(body));
         let tokens = ["--live-token-env", "LIVE", "--candidate-token-env", "CANDIDATE", "--samples", "1"];
         for (live, candidate) in [(plain.address(), repeats.as_str()), (repeats.as_str(), plain.address())] {

@@ -4,7 +4,9 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use mcp_testkit::{Backend, Client, Guard, Message, Peer, backend, eventually, mcp, ok, post, result};
+use mcp_testkit::{
+    Backend, Client, Guard, Message, Peer, backend, eventually, mcp_backend, ok, post, result,
+};
 
 use crate::guard;
 use crate::limits::{client, tool_call};
@@ -52,10 +54,10 @@ async fn without_sessions_get_and_delete_are_refused_before_auth() {
     let mut client = guard.connect().await;
     for method in ["GET", "DELETE"] {
         for token in ["t", "wrong"] {
-            assert_post_only(&client.ask(asking(method, token, STREAM)).await, method);
+            assert_post_only(&client.exchange(asking(method, token, STREAM)).await, method);
         }
         let bare = format!("{method} /mcp HTTP/1.1\r\nHost: evil\r\nOrigin: null\r\n{STREAM}\r\n");
-        assert_post_only(&client.ask(bare).await, method);
+        assert_post_only(&client.exchange(bare).await, method);
     }
     client.send(post("t", "", &tool_call(1, "x"))).await;
     assert!(backend.accept().await.request().await.start.starts_with("POST "), "nothing else came");
@@ -79,7 +81,7 @@ async fn a_delete_of_a_session_passes_to_its_slot() {
         assert_eq!(seen.field(absent), None, "{absent}");
     }
     peer.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
-    let answer = client.answer().await;
+    let answer = client.response().await;
     assert_eq!((answer.status(), answer.body.len()), (200, 0), "as the backend says it");
     let line = guard.log_line(|line| line["status"] == 200).await;
     assert_eq!(
@@ -99,13 +101,13 @@ async fn a_delete_of_a_session_passes_to_its_slot() {
             body.len()
         ))
         .await;
-        let answer = client.answer().await;
+        let answer = client.response().await;
         assert_eq!((answer.status(), answer.text()), (status, body));
     }
     client.send(post("t", ID, &tool_call(7, "x"))).await;
     assert_eq!(peer.request().await.json()["id"], 7);
     peer.send(ok(&result(7))).await;
-    assert_eq!(client.answer().await.json()["id"], 7, "calls go on, on the same connections");
+    assert_eq!(client.response().await.json()["id"], 7, "calls go on, on the same connections");
 }
 
 // A backend may close an idle connection at any time, and DELETE and GET may be sent twice (RFC 9110, 9.2.2).
@@ -121,7 +123,7 @@ async fn a_session_request_that_meets_a_closed_connection_is_sent_again() {
     let mut looked_after = backend.accept().await;
     assert_eq!(looked_after.request().await.start, "DELETE /mcp HTTP/1.1");
     looked_after.send("HTTP/1.1 204 No Content\r\n\r\n").await;
-    assert_eq!(client.answer().await.status(), 204);
+    assert_eq!(client.response().await.status(), 204);
 }
 
 #[tokio::test]
@@ -182,12 +184,12 @@ async fn a_session_request_takes_every_check_of_the_front_door() {
             (with("Content-Length: 2\r\n") + "{}", 413),
             (with("Transfer-Encoding: chunked\r\n") + "0\r\n\r\n", 413),
         ] {
-            let answer = client.ask(&request).await;
+            let answer = client.exchange(&request).await;
             assert_eq!(answer.status(), status, "{request}\n{}", answer.text());
         }
-        assert_post_only(&client.ask(plain.replace("/mcp", "/other")).await, "another path");
+        assert_post_only(&client.exchange(plain.replace("/mcp", "/other")).await, "another path");
         for method in ["PUT", "PATCH", "OPTIONS"] {
-            assert_post_only(&client.ask(asking(method, "t", fields)).await, method);
+            assert_post_only(&client.exchange(asking(method, "t", fields)).await, method);
         }
     }
     for (method, fields) in [
@@ -199,8 +201,8 @@ async fn a_session_request_takes_every_check_of_the_front_door() {
         ("DELETE", "Mcp-Session-Id:\r\n"),
     ] {
         let asked = asking(method, "t", fields);
-        assert_post_only(&client.ask(&asked).await, &asked);
-        assert_post_only(&client.ask(asked.replace("Bearer t", "Bearer wrong")).await, "before auth");
+        assert_post_only(&client.exchange(&asked).await, &asked);
+        assert_post_only(&client.exchange(asked.replace("Bearer t", "Bearer wrong")).await, "before auth");
     }
     assert_eq!(
         guard.metric(r#"mcp_guard_upstream_connections_total{slot="blue",result="opened"}"#).await,
@@ -216,7 +218,7 @@ async fn a_modern_client_has_no_session() {
     let mut client = guard.connect().await;
     for (method, fields) in [("GET", STREAM), ("DELETE", ID)] {
         let asked = asking(method, "t", &format!("{fields}MCP-Protocol-Version: 2026-07-28\r\n"));
-        assert_post_only(&client.ask(asked).await, method);
+        assert_post_only(&client.exchange(asked).await, method);
     }
 }
 
@@ -227,7 +229,7 @@ async fn a_client_that_is_shown_its_own_tools_resumes_no_stream() {
     let tokens = client("bot", "tools = [\"echo\"]") + &client("second", "");
     let guard = guard().tokens(&tokens).slot("sessions = true").upstream(&backend).start().await;
     let resumed = format!("{STREAM}Last-Event-ID: 4\r\n");
-    assert_post_only(&guard.connect().await.ask(asking("GET", "bot", &resumed)).await, "bot");
+    assert_post_only(&guard.connect().await.exchange(asking("GET", "bot", &resumed)).await, "bot");
     let mut second = guard.connect().await;
     second.send(asking("GET", "second", &resumed)).await;
     let mut peer = backend.accept().await;
@@ -245,8 +247,8 @@ async fn a_slot_that_does_not_ask_for_sessions_gets_none() {
     let mut client = guard.connect().await;
     for (method, fields) in [("GET", STREAM), ("DELETE", ID)] {
         let asked = asking(method, "t", fields);
-        assert_post_only(&client.ask(&asked).await, method);
-        let stranger = client.ask(asked.replace("Bearer t", "Bearer wrong")).await;
+        assert_post_only(&client.exchange(&asked).await, method);
+        let stranger = client.exchange(asked.replace("Bearer t", "Bearer wrong")).await;
         assert_eq!(stranger.status(), 403, "whose slot it is depends on the client");
     }
     assert_eq!(guard.metric("mcp_guard_streams").await, 0.0);
@@ -270,7 +272,7 @@ async fn the_streams_of_sessions_are_bounded_like_subscriptions() {
     })
     .await;
     assert_eq!(guard.metric("mcp_guard_streams").await, 3.0);
-    let refused = guard.connect().await.ask(asking("GET", "bot", STREAM)).await;
+    let refused = guard.connect().await.exchange(asking("GET", "bot", STREAM)).await;
     let error = refused.json()["error"].clone();
     assert_eq!((refused.status(), &error["data"]["reason"]), (503, &"streams_limited".into()));
     assert!(refused.field("retry-after").is_some());
@@ -288,7 +290,7 @@ async fn a_session_request_counts_to_the_rate_of_its_client() {
     let guard = guard().tokens(&tokens).slot("sessions = true").upstream(&backend).start().await;
     let _open = stream(&guard, &backend, "bot").await;
     for (method, fields) in [("GET", STREAM), ("DELETE", ID)] {
-        let refused = guard.connect().await.ask(asking(method, "bot", fields)).await;
+        let refused = guard.connect().await.exchange(asking(method, "bot", fields)).await;
         assert_eq!((refused.status(), refused.field("retry-after").is_some()), (429, true), "{method}");
     }
 }
@@ -315,7 +317,7 @@ async fn a_session_stream_ends_by_silence_and_not_by_length() {
     client.send(asking("DELETE", "t", ID)).await;
     let mut peer = backend.accept().await;
     peer.request().await;
-    assert_eq!(client.answer().await.status(), 504, "a DELETE has the total of a call");
+    assert_eq!(client.response().await.status(), 504, "a DELETE has the total of a call");
 }
 
 #[tokio::test]
@@ -340,7 +342,7 @@ async fn a_backend_that_is_gone_is_told_with_the_real_status() {
     let guard =
         guard().token("t").slot("sessions = true").config("[timeouts]\nhold = \"50ms\"").start().await;
     for (method, fields) in [("GET", STREAM), ("DELETE", ID)] {
-        let answer = guard.connect().await.ask(asking(method, "t", fields)).await;
+        let answer = guard.connect().await.exchange(asking(method, "t", fields)).await;
         assert_eq!((answer.status(), &answer.json()["error"]["code"]), (503, &(-31503).into()), "{method}");
     }
 }
@@ -349,7 +351,7 @@ async fn a_backend_that_is_gone_is_told_with_the_real_status() {
 #[tokio::test]
 async fn a_session_request_is_never_passed_to_the_slot_that_stands_by() {
     let folder = tempfile::tempdir().unwrap();
-    let (blue, green) = (mcp(&folder.path().join("blue")), mcp(&folder.path().join("green")));
+    let (blue, green) = (mcp_backend(&folder.path().join("blue")), mcp_backend(&folder.path().join("green")));
     let config = format!(
         "[slots.green]\naddress = \"{}\"\nsessions = true\n[health]\ninterval = \"1h\"\nrise = 1\n\
          [timeouts]\nhold = \"200ms\"",
@@ -364,14 +366,14 @@ async fn a_session_request_is_never_passed_to_the_slot_that_stands_by() {
         .start()
         .await;
     guard.both_healthy().await;
-    guard.does("slots switch green").await;
+    guard.command_ok("slots switch green").await;
     green.kill().await;
     for (method, fields) in [("GET", STREAM), ("DELETE", ID)] {
-        let refused = guard.connect().await.ask(asking(method, "t", fields)).await;
+        let refused = guard.connect().await.exchange(asking(method, "t", fields)).await;
         assert_eq!((refused.status(), &refused.json()["error"]["code"]), (503, &(-31503).into()), "{method}");
     }
     assert_eq!(blue.calls(), 0);
-    let call = guard.connect().await.ask(post("t", "", &tool_call(1, "x"))).await;
+    let call = guard.connect().await.exchange(post("t", "", &tool_call(1, "x"))).await;
     assert!(call.json().get("result").is_some(), "{}", call.text());
     assert_eq!(blue.calls(), 1, "it stands by for calls");
 }

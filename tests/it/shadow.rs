@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use mcp_testkit::{Guard, Mcp, Message, Mood, call, eventually, mcp, post};
+use mcp_testkit::{Behaviour, Guard, McpBackend, Message, call, eventually, mcp_backend, post};
 
 use crate::guard;
 use crate::rollout::QUICK;
@@ -21,15 +21,15 @@ const SHORT: &str = "[gate]\nparity = false\n[analysis]\non_fail = \"pause\"\n\
 const TOOLS: &str = "[shadow]\ntools = [\"read\"]\n";
 
 struct Stage {
-    blue: Mcp,
-    green: Mcp,
+    blue: McpBackend,
+    green: McpBackend,
     guard: Guard,
     _folder: tempfile::TempDir,
 }
 
 async fn stage(plan: &str, shadow: &str) -> Stage {
     let folder = tempfile::tempdir().unwrap();
-    let (blue, green) = (mcp(&folder.path().join("blue")), mcp(&folder.path().join("green")));
+    let (blue, green) = (mcp_backend(&folder.path().join("blue")), mcp_backend(&folder.path().join("green")));
     let config = format!("{QUICK}{shadow}");
     let guard = guard()
         .token("t")
@@ -39,7 +39,7 @@ async fn stage(plan: &str, shadow: &str) -> Stage {
         .start()
         .await;
     guard.both_healthy().await;
-    guard.does("rollout start").await;
+    guard.command_ok("rollout start").await;
     Stage { blue, green, guard, _folder: folder }
 }
 
@@ -60,8 +60,8 @@ impl Stage {
     }
 
     async fn diff(&self, flags: &str) -> Value {
-        let typed = self.guard.types(&format!("shadow diff --json{flags}")).await;
-        serde_json::from_str(&typed.said).unwrap_or_else(|error| panic!("{error}: {typed:?}"))
+        let typed = self.guard.command(&format!("shadow diff --json{flags}")).await;
+        serde_json::from_str(&typed.stdout).unwrap_or_else(|error| panic!("{error}: {typed:?}"))
     }
 }
 
@@ -85,10 +85,10 @@ async fn equal_backends_match_and_only_what_reads_is_copied() {
     stage.counted("matched", 7).await;
     assert_eq!((stage.blue.calls(), stage.green.calls(), stage.green.copies()), (12, 0, 7));
     assert_eq!(stage.blue.copies(), 0, "stable is not asked again where nothing differs");
-    assert_eq!(stage.guard.types("shadow diff").await.code, 0);
+    assert_eq!(stage.guard.command("shadow diff").await.code, 0);
     let series = "mcp_guard_shadow_copies_total{method=\"tools/list\",result=\"matched\"}";
     assert_eq!(stage.guard.metric(series).await, 2.0);
-    let status = stage.guard.does("rollout status").await;
+    let status = stage.guard.command_ok("rollout status").await;
     assert!(
         status.contains("copies     7 matched, 0 mismatched, 0 failed, 0 dropped, 0 skipped"),
         "{status}"
@@ -114,11 +114,14 @@ async fn a_difference_is_named_with_examples_whose_arguments_are_hidden_unless_a
     let example = &entry["examples"][0];
     assert_eq!((&example["live"], &example["candidate"]), (&json!("\"a\""), &json!("\"b\"")));
     assert_eq!(example["arguments"], json!({"secret": "…"}));
-    let shown = stage.guard.types("shadow diff --show-arguments").await;
+    let shown = stage.guard.command("shadow diff --show-arguments").await;
     assert_eq!(shown.code, 1, "{shown:?}");
-    assert!(shown.said.contains("{\"secret\":0}") && shown.said.contains("5 x tools/call read"), "{shown:?}");
+    assert!(
+        shown.stdout.contains("{\"secret\":0}") && shown.stdout.contains("5 x tools/call read"),
+        "{shown:?}"
+    );
     stage.guard.logged("shadow diff --show-arguments uid=").await;
-    let status = stage.guard.does("rollout status").await;
+    let status = stage.guard.command_ok("rollout status").await;
     assert!(status.contains("5 x tools/call read content[*].text.items[*].name - value differs"), "{status}");
 }
 
@@ -145,17 +148,17 @@ async fn a_field_that_stable_answers_differently_each_time_is_no_difference() {
 async fn a_candidate_that_does_its_worst_disturbs_no_client() {
     let stage = stage(LONG, "[shadow]\ntimeout = \"4s\"\nin_flight = 2\nqueue = 4\n").await;
     let moods = [
-        (Mood::Hangs, "timeout"),
-        (Mood::Garbage, "not_json_rpc"),
-        (Mood::Broken, "http_5xx"),
-        (Mood::Cuts, "no_connection"),
-        (Mood::Internal(100), "internal_error"),
+        (Behaviour::NeverResponds, "timeout"),
+        (Behaviour::NotJsonRpc, "not_json_rpc"),
+        (Behaviour::Status500, "http_5xx"),
+        (Behaviour::ClosesConnection, "no_connection"),
+        (Behaviour::InternalErrors(100), "internal_error"),
     ];
-    for (number, (mood, how)) in moods.into_iter().enumerate() {
-        stage.green.mood(mood);
+    for (number, (behaviour, how)) in moods.into_iter().enumerate() {
+        stage.green.set_behaviour(behaviour);
         let answer = stage.guard.post(&call(1, "tools/list")).await;
-        assert!(answer.json()["result"]["tools"].is_array(), "{mood:?}: {}", answer.text());
-        if mood == Mood::Hangs {
+        assert!(answer.json()["result"]["tools"].is_array(), "{behaviour:?}: {}", answer.text());
+        if behaviour == Behaviour::NeverResponds {
             let failed = r#"mcp_guard_shadow_copies_total{method="tools/list",result="failed"}"#;
             assert_eq!(stage.guard.metric(failed).await, 0.0, "the client waited for the copy");
         }
@@ -163,7 +166,7 @@ async fn a_candidate_that_does_its_worst_disturbs_no_client() {
         let diff = stage.diff("").await;
         let told =
             diff["entries"].as_array().is_some_and(|all| all.iter().any(|one| one["place"]["change"] == how));
-        assert!(told, "{mood:?} is not told as {how}: {diff:#}");
+        assert!(told, "{behaviour:?} is not told as {how}: {diff:#}");
     }
     eventually("the analysis knows", || async {
         stage.guard.rollout().await["status"]["run"]["shadow"]["failures"] == 5
@@ -175,7 +178,7 @@ async fn a_candidate_that_does_its_worst_disturbs_no_client() {
 #[tokio::test]
 async fn a_full_queue_drops_copies_and_counts_them() {
     let stage = stage(LONG, "[shadow]\ntimeout = \"20s\"\nin_flight = 1\nqueue = 2\n").await;
-    stage.green.mood(Mood::Hangs);
+    stage.green.set_behaviour(Behaviour::NeverResponds);
     let series = "mcp_guard_shadow_copies_total{method=\"tools/list\",result=\"dropped\"}";
     let numbers =
         || async { (stage.guard.metric(series).await, stage.guard.metric("mcp_guard_shadow_waiting").await) };
@@ -200,7 +203,7 @@ async fn a_full_queue_drops_copies_and_counts_them() {
     assert_eq!(stage.counts().await["dropped"], dropped + 16.0);
     assert_eq!(stage.blue.calls() as f64, sent + 16.0);
     // What waits is forgotten with the stage.
-    stage.guard.does("rollout rollback").await;
+    stage.guard.command_ok("rollout rollback").await;
     assert!(stage.guard.post(&call(1, "tools/list")).await.json().get("result").is_some());
     let book = stage.counts().await;
     assert_eq!(book["dropped"], dropped + 16.0, "nothing is copied any more; the book can still be read");
@@ -211,7 +214,7 @@ async fn a_full_queue_drops_copies_and_counts_them() {
 async fn where_clients_wait_for_places_no_copy_is_made() {
     const CALLS: u64 = 8;
     let stage = stage(LONG, "[limits]\nin_flight = 1\n[timeouts]\nwaiting = \"20s\"\n").await;
-    stage.blue.mood(Mood::Slow(Duration::from_millis(200)));
+    stage.blue.set_behaviour(Behaviour::Delayed(Duration::from_millis(200)));
     let mut clients = Vec::new();
     for _ in 0..CALLS {
         let mut client = stage.guard.connect().await;
@@ -219,7 +222,7 @@ async fn where_clients_wait_for_places_no_copy_is_made() {
         clients.push(client);
     }
     for mut client in clients {
-        let answer = client.answer().await;
+        let answer = client.response().await;
         assert!(answer.json().get("result").is_some(), "{}", answer.text());
     }
     let dropped = stage.counts().await["dropped"].as_u64().unwrap();
@@ -261,7 +264,7 @@ async fn the_stage_passes_with_enough_equal_answers_holds_with_few_and_stops_on_
         (&json!("canary"), &json!(5)),
         "{on}"
     );
-    let told = passes.guard.does("rollout history").await;
+    let told = passes.guard.command_ok("rollout history").await;
     assert!(told.contains("shadow 5 copies judged, 0 differ, 0 failed"), "{told}");
 
     let fails = stage(SHORT, "").await;

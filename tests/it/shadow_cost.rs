@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use mcp_testkit::{Guard, Mcp, Mood, call, eventually, mcp, measured, post};
+use mcp_testkit::{Behaviour, Guard, McpBackend, call, eventually, mcp_backend, measured, post};
 
 use crate::guard;
 use crate::rollout::QUICK;
@@ -20,16 +20,17 @@ const PLAN: &str = "[gate]\nparity = false\n[analysis]\non_fail = \"notify\"\n\
 
 struct Side {
     guard: Guard,
-    green: Mcp,
+    green: McpBackend,
     times: Vec<Duration>,
-    _blue: Mcp,
+    _blue: McpBackend,
     _folder: tempfile::TempDir,
 }
 
 impl Side {
     async fn new() -> Side {
         let folder = tempfile::tempdir().unwrap();
-        let (blue, green) = (mcp(&folder.path().join("blue")), mcp(&folder.path().join("green")));
+        let (blue, green) =
+            (mcp_backend(&folder.path().join("blue")), mcp_backend(&folder.path().join("green")));
         let started =
             guard().token("t").upstream(blue.address()).rollout(green.address(), PLAN).config(QUICK);
         let guard = started.start().await;
@@ -37,10 +38,10 @@ impl Side {
         Side { guard, green, times: Vec::new(), _blue: blue, _folder: folder }
     }
 
-    async fn shadowed(mood: Mood) -> Side {
+    async fn shadowed(behaviour: Behaviour) -> Side {
         let side = Side::new().await;
-        side.guard.does("rollout start").await;
-        side.green.mood(mood);
+        side.guard.command_ok("rollout start").await;
+        side.green.set_behaviour(behaviour);
         side
     }
 
@@ -48,7 +49,7 @@ impl Side {
         let mut connection = self.guard.connect().await;
         for _ in 0..BLOCK {
             let asked = Instant::now();
-            let answer = connection.ask(post(self.guard.token(), "", &call(1, "tools/list"))).await;
+            let answer = connection.exchange(post(self.guard.token(), "", &call(1, "tools/list"))).await;
             self.times.push(asked.elapsed());
             assert!(answer.json().get("result").is_some(), "{}", answer.text());
         }
@@ -73,8 +74,8 @@ async fn a_client_cannot_tell_whether_its_calls_are_copied() {
     let calls =
         std::env::var("MCP_GUARD_SHADOW_CALLS").ok().and_then(|text| text.parse().ok()).unwrap_or(CALLS);
     let mut without = Side::new().await;
-    let mut with = Side::shadowed(Mood::Good).await;
-    let mut slow = Side::shadowed(Mood::Slow(SLOW)).await;
+    let mut with = Side::shadowed(Behaviour::Healthy).await;
+    let mut slow = Side::shadowed(Behaviour::Delayed(SLOW)).await;
     for _ in 0..calls.div_ceil(BLOCK) {
         for side in [&mut without, &mut with, &mut slow] {
             side.block().await;

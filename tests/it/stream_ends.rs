@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use mcp_testkit::{Client, Guard, PATIENCE, Peer, backend, call, post};
+use mcp_testkit::{Client, Guard, Peer, TIMEOUT, backend, call, post};
 
 use crate::guard;
-use crate::streams::{EVENTS, chunk, streaming};
+use crate::streams::{EVENTS, chunk, streaming, streaming_with};
 
 const NOTE: &str =
     "event: message\ndata: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/message\",\"params\":{}}\n\n";
@@ -41,7 +41,7 @@ async fn ended(events: &str, end: End) -> (String, Option<Value>, bool, Guard) {
         peer.send(chunk(events)).await;
     }
     // What breaks before anything was passed on is refused whole.
-    assert!(client.hears_within(PATIENCE).await);
+    assert!(client.receives_within(TIMEOUT).await);
     match end {
         End::Closes => {}
         End::Ends => peer.send("0\r\n\r\n").await,
@@ -53,7 +53,7 @@ async fn ended(events: &str, end: End) -> (String, Option<Value>, bool, Guard) {
 }
 
 async fn told(client: &mut Client, events: &str) -> (String, Option<Value>, bool) {
-    match client.try_answer().await {
+    match client.try_response().await {
         Ok(answer) => {
             let text = answer.text().to_owned();
             let rest = text.strip_prefix(events).expect("the backend's bytes come first").to_owned();
@@ -185,16 +185,16 @@ async fn a_silent_stream_and_a_drained_one_tell_the_error_last() {
     assert!(guard.ended().await.success());
 }
 
+/// The guard with a stream under way to a client of 2026, one event of which has arrived.
+async fn streaming_to_modern(fields: &str, body: &str) -> (Guard, Client, Peer) {
+    let (guard, client, mut peer) = streaming_with("", fields, body).await;
+    peer.send(chunk(NOTE)).await;
+    (guard, client, peer)
+}
+
 #[tokio::test]
 async fn a_client_of_2026_is_told_in_the_same_way() {
-    let backend = backend().await;
-    let guard = guard().token("t").upstream(&backend).start().await;
-    let mut client = guard.connect().await;
-    client.send(post("t", MODERN, &modern_call())).await;
-    let mut peer = backend.accept().await;
-    peer.request().await;
-    peer.send(EVENTS).await;
-    peer.send(chunk(NOTE)).await;
+    let (_guard, mut client, peer) = streaming_to_modern(MODERN, &modern_call()).await;
     drop(peer);
     let (_, own, _) = told(&mut client, NOTE).await;
     assert_error(own.as_ref(), -31502, "backend_reset", "modern");
@@ -203,17 +203,8 @@ async fn a_client_of_2026_is_told_in_the_same_way() {
 /// The guard with a subscription under way.
 async fn subscribed() -> (Guard, Client, Peer) {
     let body = r#"{"jsonrpc":"2.0","id":7,"method":"subscriptions/listen","params":{"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{}}}}"#;
-    let backend = backend().await;
-    let guard = guard().token("t").upstream(&backend).start().await;
-    let mut client = guard.connect().await;
-    client
-        .send(post("t", "MCP-Protocol-Version: 2026-07-28\r\nMcp-Method: subscriptions/listen\r\n", body))
-        .await;
-    let mut peer = backend.accept().await;
-    peer.request().await;
-    peer.send(EVENTS).await;
-    peer.send(chunk(NOTE)).await;
-    (guard, client, peer)
+    let fields = "MCP-Protocol-Version: 2026-07-28\r\nMcp-Method: subscriptions/listen\r\n";
+    streaming_to_modern(fields, body).await
 }
 
 // A subscription is due no answer, so its end says all; one that is cut is lost, and the client subscribes anew.
@@ -269,5 +260,5 @@ async fn the_connection_to_the_client_outlives_a_stream_that_was_ended_for_it() 
         let (_, own, _) = told(&mut client, NOTE).await;
         assert_error(own.as_ref(), -31502, "backend_reset", "again");
     }
-    assert!(!client.hears_within(Duration::from_millis(1)).await);
+    assert!(!client.receives_within(Duration::from_millis(1)).await);
 }

@@ -34,7 +34,7 @@ async fn call(guard: &Guard, backend: &Backend, token: &str) -> serde_json::Valu
     let mut peer = backend.accept().await;
     peer.request().await;
     peer.send(ok(&result(7))).await;
-    client.answer().await.json()
+    client.response().await.json()
 }
 
 async fn in_flight(guard: &Guard) -> f64 {
@@ -73,7 +73,7 @@ async fn a_client_has_so_many_streams_and_all_together_so_many() {
         open.push(stream(&guard, &backend, subscription(token)).await);
     }
     for token in ["bot", "third"] {
-        let refused = guard.connect().await.ask(subscription(token)).await;
+        let refused = guard.connect().await.exchange(subscription(token)).await;
         let error = refused.json()["error"].clone();
         assert_eq!((refused.status(), &error["code"]), (503, &(-31503).into()), "{token}");
         assert_eq!(
@@ -109,7 +109,7 @@ async fn the_last_streams_are_left_to_other_clients() {
     for _ in 0..3 {
         open.push(stream(&guard, &backend, subscription("bot")).await);
     }
-    assert_eq!(guard.connect().await.ask(subscription("bot")).await.status(), 503);
+    assert_eq!(guard.connect().await.exchange(subscription("bot")).await.status(), 503);
     open.push(stream(&guard, &backend, subscription("second")).await);
     assert_eq!(guard.metric("mcp_guard_streams").await, 4.0);
 }
@@ -155,9 +155,9 @@ async fn the_streams_of_a_client_that_was_removed_are_not_counted_for_another() 
         stream(&guard, &backend, subscription("bot")).await,
     ];
     guard.set_tokens(&(client("second", "") + &client("third", "")));
-    guard.does("reload").await;
+    guard.command_ok("reload").await;
     for token in ["second", "third"] {
         let _stream = stream(&guard, &backend, subscription(token)).await;
     }
-    assert_eq!(guard.connect().await.ask(subscription("bot")).await.status(), 403);
+    assert_eq!(guard.connect().await.exchange(subscription("bot")).await.status(), 403);
 }

@@ -9,11 +9,17 @@ use crate::guard;
 pub(crate) const EVENTS: &str =
     "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
 
+/// A guard with a stream under way; the client has sent `body`.
 pub(crate) async fn streaming(tables: &str, body: &str) -> (Guard, Client, Peer) {
+    streaming_with(tables, "", body).await
+}
+
+/// The same, where the client has sent further header lines.
+pub(crate) async fn streaming_with(tables: &str, fields: &str, body: &str) -> (Guard, Client, Peer) {
     let backend = backend().await;
     let guard = guard().token("t").upstream(&backend).config(tables).start().await;
     let mut client = guard.connect().await;
-    client.send(post("t", "", body)).await;
+    client.send(post("t", fields, body)).await;
     let mut peer = backend.accept().await;
     peer.request().await;
     peer.send(EVENTS).await;
@@ -42,7 +48,7 @@ async fn each_event_arrives_before_the_next_one_is_sent() {
     peer.send("0\r\n\r\n").await;
     assert_eq!(client.until("0\r\n\r\n").await, "0\r\n\r\n");
     assert_eq!(guard.log_line(|_| true).await["outcome"], "ok");
-    assert_eq!(client.ask("GET /health HTTP/1.1\r\nHost: h\r\n\r\n").await.status(), 200);
+    assert_eq!(client.exchange("GET /health HTTP/1.1\r\nHost: h\r\n\r\n").await.status(), 200);
 }
 
 #[tokio::test]
@@ -91,7 +97,7 @@ async fn comments_fill_the_silence_of_a_stream_but_never_an_event() {
     assert_eq!(client.until("\n\n\r\n").await, "4\r\n: \n\n\r\n");
     peer.send(chunk("data: {\"a\"")).await;
     client.until("{\"a\"\r\n").await;
-    assert!(!client.hears_within(Duration::from_millis(1500)).await, "a comment inside an event");
+    assert!(!client.receives_within(Duration::from_millis(1500)).await, "a comment inside an event");
     peer.send(chunk(":1}\n\n")).await;
     client.until(":1}\n\n\r\n").await;
     let silent = std::time::Instant::now();

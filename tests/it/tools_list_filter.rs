@@ -22,7 +22,7 @@ fn tokens() -> String {
 }
 
 async fn list(guard: &Guard, token: &str) -> Message {
-    guard.connect().await.ask(post(token, "", &call(1, "tools/list"))).await
+    guard.connect().await.exchange(post(token, "", &call(1, "tools/list"))).await
 }
 
 const READ_ONLY: &str = "[tools]\nread_only = [\"swf_list*\"]";
@@ -53,14 +53,14 @@ async fn a_bounded_client_sees_its_own_tools_and_others_see_the_backend_s_bytes(
         ("nothing", "swf_list", false),
         ("all", "panda_kill", true),
     ] {
-        let answer = guard.connect().await.ask(post(token, "", &tool_call(7, tool))).await;
+        let answer = guard.connect().await.exchange(post(token, "", &tool_call(7, tool))).await;
         let unknown = r#"{"jsonrpc":"2.0","id":7,"error":{"code":-32602,"message":"Unknown tool"}}"#;
         assert_eq!(answer.status(), 200);
         assert_eq!(answer.text() == unknown, !may, "{token} {tool}: {}", answer.text());
     }
     let modern = "MCP-Protocol-Version: 2026-07-28\r\nMcp-Method: tools/list\r\n";
     let body = r#"{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}}}"#;
-    assert_eq!(guard.connect().await.ask(post("own", modern, body)).await.text(), OWN);
+    assert_eq!(guard.connect().await.exchange(post("own", modern, body)).await.text(), OWN);
 }
 
 #[tokio::test]
@@ -77,7 +77,7 @@ async fn a_list_in_chunks_or_as_events_is_edited_too() {
         peer.send(format!("{:x}\r\n{}\r\n", piece.len(), String::from_utf8_lossy(piece))).await;
     }
     peer.send("0\r\n\r\n").await;
-    assert_eq!(client.answer().await.text(), OWN);
+    assert_eq!(client.response().await.text(), OWN);
 
     // Some servers keep a stream open after they have answered.
     client.send(post("own", "", &call(1, "tools/list"))).await;
@@ -86,7 +86,7 @@ async fn a_list_in_chunks_or_as_events_is_edited_too() {
     peer.send("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
         .await;
     peer.send(format!("{:x}\r\n{}\r\n", event(LIST).len(), event(LIST))).await;
-    let answer = client.answer().await;
+    let answer = client.response().await;
     assert_eq!(answer.text(), event(OWN));
     peer.closed().await;
 }
@@ -117,7 +117,7 @@ async fn what_cannot_be_edited_is_not_passed_on() {
     let guard = guard().tokens(&tokens()).upstream(&backend).start().await;
     for wanted in ["long", "twice", "page", "batch", "event"] {
         let fields = format!("X-Wanted: {wanted}\r\n");
-        let answer = guard.connect().await.ask(post("own", &fields, &call(1, "tools/list"))).await;
+        let answer = guard.connect().await.exchange(post("own", &fields, &call(1, "tools/list"))).await;
         assert_eq!((answer.status(), &answer.json()["error"]["code"]), (200, &(-31502).into()), "{wanted}");
         assert!(!answer.text().contains("panda_kill"), "{wanted}");
     }

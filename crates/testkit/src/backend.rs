@@ -10,9 +10,9 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::task::JoinHandle;
 
-use crate::message::{self, Message, NoMessage};
-use crate::program::STARTING;
-use crate::soon;
+use crate::in_time;
+use crate::message::{self, Message, ReadError};
+use crate::program::SPAWNING;
 
 trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
@@ -59,7 +59,7 @@ impl Backend {
 
     /// The next connection.
     pub async fn accept(&self) -> Peer {
-        soon("a connection to the backend", self.accept_any()).await
+        in_time("a connection to the backend", self.accept_any()).await
     }
 
     /// Whether somebody connects within `time`.
@@ -94,7 +94,7 @@ impl Backend {
     }
 
     /// Answers every request with what `answer` makes of it, on kept connections, until dropped.
-    pub fn serve<F>(self, answer: F) -> Serving
+    pub fn serve<F>(self, answer: F) -> ServingBackend
     where
         F: Fn(&Message) -> String + Send + Sync + 'static,
     {
@@ -120,7 +120,7 @@ impl Backend {
                 });
             }
         });
-        Serving { address, requests, task }
+        ServingBackend { address, requests, task }
     }
 }
 
@@ -131,13 +131,13 @@ pub fn is_probe(head: &[u8]) -> bool {
 }
 
 /// A backend that serves by itself.
-pub struct Serving {
+pub struct ServingBackend {
     address: String,
     requests: Arc<AtomicUsize>,
     task: JoinHandle<()>,
 }
 
-impl Serving {
+impl ServingBackend {
     pub fn address(&self) -> &str {
         &self.address
     }
@@ -149,13 +149,13 @@ impl Serving {
 
     /// Closes the listener and every connection, and returns when that has happened.
     pub async fn stop(mut self) {
-        let _nobody_is_started = STARTING.lock().await;
+        let _no_spawn = SPAWNING.lock().await;
         self.task.abort();
         let _ = (&mut self.task).await;
     }
 }
 
-impl Drop for Serving {
+impl Drop for ServingBackend {
     fn drop(&mut self) {
         self.task.abort();
     }
@@ -170,11 +170,11 @@ pub struct Peer {
 impl Peer {
     /// The next request.
     pub async fn request(&mut self) -> Message {
-        soon("a request at the backend", self.try_request()).await.expect("a whole request")
+        in_time("a request at the backend", self.try_request()).await.expect("a whole request")
     }
 
     /// The next request, or how the connection ended.
-    pub async fn try_request(&mut self) -> Result<Message, NoMessage> {
+    pub async fn try_request(&mut self) -> Result<Message, ReadError> {
         message::read_message(&mut self.stream, &mut self.buffer).await
     }
 
@@ -186,19 +186,19 @@ impl Peer {
                 assert!(read > 0, "the connection ended before {bytes} bytes");
             }
         };
-        soon("the beginning of a request", reading).await;
+        in_time("the beginning of a request", reading).await;
     }
 
     /// Sends these bytes.
     pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
-        soon("a write by the backend", self.stream.write_all(bytes.as_ref()))
+        in_time("a write by the backend", self.stream.write_all(bytes.as_ref()))
             .await
             .expect("an open connection");
     }
 
     /// Sends what may no longer be wanted.
     pub async fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> bool {
-        soon("a write by the backend", self.stream.write_all(bytes.as_ref())).await.is_ok()
+        in_time("a write by the backend", self.stream.write_all(bytes.as_ref())).await.is_ok()
     }
 
     /// Reads until `wanted` has arrived, and returns everything up to it.
@@ -209,7 +209,7 @@ impl Peer {
                 assert!(read > 0, "the connection ended before {wanted:?}");
             }
         };
-        soon(wanted, reading).await;
+        in_time(wanted, reading).await;
         let at = self.buffer.windows(wanted.len()).position(|window| window == wanted.as_bytes());
         let found: Vec<u8> = self.buffer.drain(..at.unwrap_or_default() + wanted.len()).collect();
         String::from_utf8(found).expect("text")
@@ -217,7 +217,7 @@ impl Peer {
 
     /// Waits until the guard closes the connection.
     pub async fn closed(&mut self) {
-        let end = soon("the end of the connection", self.try_request()).await;
-        assert_eq!(end.expect_err("no request"), NoMessage::Closed);
+        let end = in_time("the end of the connection", self.try_request()).await;
+        assert_eq!(end.expect_err("no request"), ReadError::Closed);
     }
 }

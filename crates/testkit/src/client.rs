@@ -5,8 +5,8 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 
-use crate::message::{self, Kind, Message, NoMessage};
-use crate::soon;
+use crate::in_time;
+use crate::message::{self, Kind, Message, ReadError};
 
 trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
@@ -47,14 +47,14 @@ impl Client {
 
     /// Sends these bytes.
     pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
-        soon("a write by the client", self.stream.write_all(bytes.as_ref()))
+        in_time("a write by the client", self.stream.write_all(bytes.as_ref()))
             .await
             .expect("an open connection");
     }
 
     /// Sends what may no longer be wanted.
     pub async fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> bool {
-        soon("a write by the client", self.stream.write_all(bytes.as_ref())).await.is_ok()
+        in_time("a write by the client", self.stream.write_all(bytes.as_ref())).await.is_ok()
     }
 
     /// Says that nothing more will be sent.
@@ -63,19 +63,19 @@ impl Client {
     }
 
     /// The next answer.
-    pub async fn answer(&mut self) -> Message {
-        self.try_answer().await.expect("a whole answer")
+    pub async fn response(&mut self) -> Message {
+        self.try_response().await.expect("a whole answer")
     }
 
     /// The next answer, or how the connection ended.
-    pub async fn try_answer(&mut self) -> Result<Message, NoMessage> {
-        soon("an answer", message::read(&mut self.stream, &mut self.buffer, Kind::Response)).await
+    pub async fn try_response(&mut self) -> Result<Message, ReadError> {
+        in_time("an answer", message::read(&mut self.stream, &mut self.buffer, Kind::Response)).await
     }
 
     /// Sends a request and reads its answer.
-    pub async fn ask(&mut self, request: impl AsRef<[u8]>) -> Message {
+    pub async fn exchange(&mut self, request: impl AsRef<[u8]>) -> Message {
         self.send(request).await;
-        self.answer().await
+        self.response().await
     }
 
     /// Reads until `wanted` has arrived, and returns everything up to it.
@@ -92,7 +92,7 @@ impl Client {
                 assert!(read > 0, "the connection ended before {wanted:?}: {so_far:?}");
             }
         };
-        soon(wanted, reading).await
+        in_time(wanted, reading).await
     }
 
     /// Reads to the end of the connection.
@@ -100,7 +100,7 @@ impl Client {
         let mut rest = std::mem::take(&mut self.buffer);
         let reading =
             async { while matches!(self.stream.read_buf(&mut rest).await, Ok(read) if read > 0) {} };
-        soon("the end of the connection", reading).await;
+        in_time("the end of the connection", reading).await;
         rest
     }
 
@@ -118,7 +118,7 @@ impl Client {
     }
 
     /// Whether anything arrives within `time`.
-    pub async fn hears_within(&mut self, time: Duration) -> bool {
+    pub async fn receives_within(&mut self, time: Duration) -> bool {
         let arrived = !self.buffer.is_empty();
         arrived || tokio::time::timeout(time, self.stream.read_buf(&mut self.buffer)).await.is_ok()
     }

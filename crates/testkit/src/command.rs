@@ -5,56 +5,56 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::program::STARTING;
-use crate::{Guard, eventually, soon};
+use crate::program::SPAWNING;
+use crate::{Guard, eventually, in_time};
 
 /// What a command printed, and how it ended.
 #[derive(Debug, Clone)]
-pub struct Typed {
+pub struct CommandOutput {
     pub code: i32,
-    pub said: String,
-    pub complained: String,
+    pub stdout: String,
+    pub stderr: String,
 }
 
 impl Guard {
     /// Types `mcp-guard` with these words.
-    pub async fn types(&self, words: &str) -> Typed {
+    pub async fn command(&self, words: &str) -> CommandOutput {
         let mut command = tokio::process::Command::new(self.binary());
         command.args(words.split_whitespace()).arg("--config").arg(self.config());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
-        let starting = STARTING.lock().await;
+        let starting = SPAWNING.lock().await;
         let child = command.spawn().expect("the guard's binary");
         drop(starting);
         let output = child.wait_with_output().await.expect("a child of ours");
-        Typed {
+        CommandOutput {
             code: output.status.code().unwrap_or(-1),
-            said: String::from_utf8_lossy(&output.stdout).into_owned(),
-            complained: String::from_utf8_lossy(&output.stderr).into_owned(),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
         }
     }
 
     /// The same; it must succeed. A backend that a busy machine kept from answering a probe in time is given another chance,
     /// as an operator would do.
-    pub async fn does(&self, words: &str) -> String {
-        let mut last = self.types(words).await;
+    pub async fn command_ok(&self, words: &str) -> String {
+        let mut last = self.command(words).await;
         let patient = async {
             while last.code != 0 {
-                assert!(last.complained.contains("is not healthy: no answer within"), "{words}: {last:?}");
-                last = self.types(words).await;
+                assert!(last.stderr.contains("is not healthy: no answer within"), "{words}: {last:?}");
+                last = self.command(words).await;
             }
         };
-        soon(words, patient).await;
-        last.said
+        in_time(words, patient).await;
+        last.stdout
     }
 
     /// `rollout status --json`
     pub async fn rollout(&self) -> Value {
-        serde_json::from_str(&self.does("rollout status --json").await).expect("JSON")
+        serde_json::from_str(&self.command_ok("rollout status --json").await).expect("JSON")
     }
 
     /// `rollout history --json`
     pub async fn history(&self) -> Vec<Value> {
-        serde_json::from_str(&self.does("rollout history --json").await).expect("a JSON list")
+        serde_json::from_str(&self.command_ok("rollout history --json").await).expect("a JSON list")
     }
 
     /// Waits until both slots are known to be healthy.
@@ -68,7 +68,7 @@ impl Guard {
 
     /// Waits for the next transition of this kind after the one numbered `after`, and returns it.
     pub async fn transition(&self, kind: &str, after: u64) -> Value {
-        soon(kind, async {
+        in_time(kind, async {
             loop {
                 let history = self.history().await;
                 let wanted = |one: &Value| one["kind"] == kind && one["seq"].as_u64() > Some(after);

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use crate::{Backend, Guard, Serving};
+use crate::{Backend, Guard, ServingBackend};
 
 /// A guard that is being described.
 pub struct Builder {
@@ -50,9 +50,9 @@ impl Upstream for Backend {
     }
 }
 
-impl Upstream for Serving {
+impl Upstream for ServingBackend {
     fn address(&self) -> &str {
-        Serving::address(self)
+        ServingBackend::address(self)
     }
 }
 

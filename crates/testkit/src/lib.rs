@@ -22,17 +22,17 @@ mod running;
 mod tools;
 mod wait;
 
-pub use backend::{Backend, Peer, Serving, backend, backend_at, backend_on_tcp, is_probe};
+pub use backend::{Backend, Peer, ServingBackend, backend, backend_at, backend_on_tcp, is_probe};
 pub use client::{Client, call, notification, post};
-pub use command::Typed;
+pub use command::CommandOutput;
 pub use guard::{Builder, guard};
-pub use load::{Load, Told};
-pub use mcp::{Mcp, Mood, Tally, mcp, old_mcp};
-pub use message::{Message, NoMessage, read_message};
-pub use program::{GuardProcess, Program, STARTING, guard_command};
+pub use load::{FailedCall, Load};
+pub use mcp::{Behaviour, ExecutedCalls, McpBackend, mcp_backend, old_mcp_backend};
+pub use message::{Message, ReadError, read_message};
+pub use program::{GuardProcess, Program, SPAWNING, guard_command};
 pub use running::Guard;
 pub use tools::{ToolServer, exchange};
-pub use wait::{PATIENCE, eventually, eventually_blocking, measured, soon};
+pub use wait::{TIMEOUT, eventually, eventually_blocking, in_time, measured};
 
 /// The JSON-RPC response of a scripted backend, where its content does not matter.
 pub fn result(id: u64) -> String {

@@ -15,19 +15,19 @@ const CALLS_A_CONNECTION: u64 = 50;
 pub struct Load {
     stop: Arc<AtomicBool>,
     made: Arc<AtomicU64>,
-    clients: JoinSet<Vec<Told>>,
+    clients: JoinSet<Vec<FailedCall>>,
 }
 
 /// What a client was told that was not a result.
 #[derive(Debug, Clone)]
-pub struct Told {
+pub struct FailedCall {
     pub id: u64,
     pub method: &'static str,
     pub status: u16,
     pub body: Value,
 }
 
-impl Told {
+impl FailedCall {
     /// `no` or `unknown`, as the guard's own errors say.
     pub fn executed(&self) -> &str {
         self.body["error"]["data"]["executed"].as_str().unwrap_or("(not said)")
@@ -53,7 +53,7 @@ impl Load {
                         let params = r#"{"name":"tool_1","arguments":{}}"#;
                         let body =
                             format!(r#"{{"jsonrpc":"2.0","id":{id},"method":"{method}","params":{params}}}"#);
-                        let answer = connection.ask(post(guard.token(), "", &body)).await;
+                        let answer = connection.exchange(post(guard.token(), "", &body)).await;
                         made.fetch_add(1, Ordering::SeqCst);
                         told.extend(judge(id, method, &answer));
                         if stop.load(Ordering::SeqCst) {
@@ -73,7 +73,7 @@ impl Load {
     }
 
     /// Ends the load: how many calls were made, and everything that was not a result.
-    pub async fn stop(mut self) -> (u64, Vec<Told>) {
+    pub async fn stop(mut self) -> (u64, Vec<FailedCall>) {
         self.stop.store(true, Ordering::SeqCst);
         let mut told = Vec::new();
         while let Some(client) = self.clients.join_next().await {
@@ -83,8 +83,8 @@ impl Load {
     }
 }
 
-fn judge(id: u64, method: &'static str, answer: &Message) -> Option<Told> {
+fn judge(id: u64, method: &'static str, answer: &Message) -> Option<FailedCall> {
     let (status, body) = (answer.status(), answer.json());
     assert_eq!(body["id"], id, "an answer to somebody else's call");
-    (status != 200 || body.get("result").is_none()).then_some(Told { id, method, status, body })
+    (status != 200 || body.get("result").is_none()).then_some(FailedCall { id, method, status, body })
 }

@@ -13,43 +13,43 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use crate::message::{self, Message};
 use crate::ok;
-use crate::program::STARTING;
+use crate::program::SPAWNING;
 
 /// How a backend answers calls. `initialize`, discover and, unless said otherwise, the probes are answered well.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mood {
-    Good,
+pub enum Behaviour {
+    Healthy,
     /// Of a hundred calls, this many are answered with JSON-RPC -32603.
-    Internal(u64),
+    InternalErrors(u64),
     /// Of a hundred `tools/call`, this many are answered with `isError`.
     ToolErrors(u64),
     /// Calls are answered after this time.
-    Slow(Duration),
+    Delayed(Duration),
     /// Calls are never answered.
-    Hangs,
+    NeverResponds,
     /// Calls are answered with something that is not JSON-RPC.
-    Garbage,
+    NotJsonRpc,
     /// Calls are answered with 500 and a page.
-    Broken,
+    Status500,
     /// Calls are answered with something that is not HTTP.
-    Noise,
+    NotHttp,
     /// Connections are closed instead of an answer.
-    Cuts,
+    ClosesConnection,
     /// Connections are closed in the middle of an answer.
-    Halves,
+    CutsResponse,
     /// Nothing is answered, not even probes.
-    Dead,
+    FailsProbes,
 }
 
 /// A serving backend.
-pub struct Mcp {
+pub struct McpBackend {
     address: String,
     shared: Arc<Shared>,
     task: JoinHandle<()>,
 }
 
 struct Shared {
-    mood: Mutex<Mood>,
+    behaviour: Mutex<Behaviour>,
     modern: bool,
     tools: AtomicUsize,
     calls: AtomicU64,
@@ -64,21 +64,21 @@ struct Shared {
 }
 
 /// A backend on `path` that speaks both eras.
-pub fn mcp(path: &Path) -> Mcp {
-    Mcp::start(path, true)
+pub fn mcp_backend(path: &Path) -> McpBackend {
+    McpBackend::start(path, true)
 }
 
 /// A backend on `path` that only knows `initialize`.
-pub fn old_mcp(path: &Path) -> Mcp {
-    Mcp::start(path, false)
+pub fn old_mcp_backend(path: &Path) -> McpBackend {
+    McpBackend::start(path, false)
 }
 
-impl Mcp {
-    fn start(path: &Path, modern: bool) -> Mcp {
+impl McpBackend {
+    fn start(path: &Path, modern: bool) -> McpBackend {
         let _ = std::fs::remove_file(path);
         let listener = UnixListener::bind(path).expect("a free path");
         let shared = Arc::new(Shared {
-            mood: Mutex::new(Mood::Good),
+            behaviour: Mutex::new(Behaviour::Healthy),
             modern,
             tools: AtomicUsize::new(3),
             calls: AtomicU64::new(0),
@@ -97,7 +97,7 @@ impl Mcp {
                 connections.spawn(async move { shared.converse(stream).await });
             }
         });
-        Mcp { address: format!("unix:{}", path.display()), shared, task }
+        McpBackend { address: format!("unix:{}", path.display()), shared, task }
     }
 
     pub fn address(&self) -> &str {
@@ -105,8 +105,8 @@ impl Mcp {
     }
 
     /// From now on.
-    pub fn mood(&self, mood: Mood) {
-        *self.shared.lock(&self.shared.mood) = mood;
+    pub fn set_behaviour(&self, behaviour: Behaviour) {
+        *self.shared.lock(&self.shared.behaviour) = behaviour;
     }
 
     /// How many tools it lists from now on.
@@ -145,24 +145,24 @@ impl Mcp {
     }
 
     /// Ends at once, as SIGKILL ends a process: listener and connections are closed, the path stays.
-    pub async fn kill(mut self) -> Tally {
-        let _nobody_is_started = STARTING.lock().await;
+    pub async fn kill(mut self) -> ExecutedCalls {
+        let _no_spawn = SPAWNING.lock().await;
         self.task.abort();
         let _ = (&mut self.task).await;
-        Tally(self.shared.clone())
+        ExecutedCalls(self.shared.clone())
     }
 }
 
-impl Drop for Mcp {
+impl Drop for McpBackend {
     fn drop(&mut self) {
         self.task.abort();
     }
 }
 
 /// What a backend did while it lived.
-pub struct Tally(Arc<Shared>);
+pub struct ExecutedCalls(Arc<Shared>);
 
-impl Tally {
+impl ExecutedCalls {
     pub fn executed(&self, id: u64) -> bool {
         self.0.lock(&self.0.executed).contains(&id)
     }
@@ -190,8 +190,8 @@ impl Shared {
         let ours = request.field("user-agent").is_some_and(|agent| agent.starts_with("mcp-guard/"));
         let is_copy = request.field("x-mcp-shadow").is_some();
         let is_probe = ours && !is_copy;
-        let mut mood = *self.lock(&self.mood);
-        if mood == Mood::Dead {
+        let mut behaviour = *self.lock(&self.behaviour);
+        if behaviour == Behaviour::FailsProbes {
             std::future::pending::<()>().await;
         }
         let Some(id) = id else {
@@ -199,7 +199,7 @@ impl Shared {
         };
         let mut number = 0;
         if is_probe {
-            mood = Mood::Good;
+            behaviour = Behaviour::Healthy;
         } else {
             let count = if is_copy { &self.copies } else { &self.calls };
             number = count.fetch_add(1, Ordering::SeqCst);
@@ -211,27 +211,27 @@ impl Shared {
         if calls_tool {
             self.lock(&self.executed).insert(id);
         }
-        match mood {
-            Mood::Good => {}
-            Mood::Internal(percent) if spread(number) < percent => {
+        match behaviour {
+            Behaviour::Healthy => {}
+            Behaviour::InternalErrors(percent) if spread(number) < percent => {
                 let error = json!({"jsonrpc": "2.0", "id": id, "error": {"code": -32603, "message": "oops"}});
                 return Some(ok(&error.to_string()));
             }
-            Mood::ToolErrors(percent) if calls_tool && spread(number) < percent => {
+            Behaviour::ToolErrors(percent) if calls_tool && spread(number) < percent => {
                 return Some(answer_with(id, json!({"content": [], "isError": true})));
             }
-            Mood::Internal(_) | Mood::ToolErrors(_) => {}
-            Mood::Slow(time) => tokio::time::sleep(time).await,
-            Mood::Hangs | Mood::Dead => std::future::pending().await,
-            Mood::Garbage => return Some(ok("<html>It works!</html>")),
-            Mood::Broken => {
+            Behaviour::InternalErrors(_) | Behaviour::ToolErrors(_) => {}
+            Behaviour::Delayed(time) => tokio::time::sleep(time).await,
+            Behaviour::NeverResponds | Behaviour::FailsProbes => std::future::pending().await,
+            Behaviour::NotJsonRpc => return Some(ok("<html>It works!</html>")),
+            Behaviour::Status500 => {
                 let page = "<h1>Server Error (500)</h1>";
                 let head = "HTTP/1.1 500 Internal Server Error\r\nContent-Type: text/html";
                 return Some(format!("{head}\r\nContent-Length: {}\r\n\r\n{page}", page.len()));
             }
-            Mood::Noise => return Some("\u{1}\u{2} 200 oh my\r\n\r\n".to_owned()),
-            Mood::Cuts => return None,
-            Mood::Halves => {
+            Behaviour::NotHttp => return Some("\u{1}\u{2} 200 oh my\r\n\r\n".to_owned()),
+            Behaviour::ClosesConnection => return None,
+            Behaviour::CutsResponse => {
                 let whole = self.good_answer(&method, id, &body)?;
                 let _ = stream.write_all(&whole.as_bytes()[..whole.len() - 1]).await;
                 return None;

@@ -50,7 +50,7 @@ impl Message {
 
 /// Why there is no message.
 #[derive(Debug, PartialEq, Eq)]
-pub enum NoMessage {
+pub enum ReadError {
     /// The stream ended before the first byte.
     Closed,
     /// The stream ended inside of the message.
@@ -70,14 +70,14 @@ pub(crate) async fn read<R: AsyncRead + Unpin>(
     stream: &mut R,
     buffer: &mut Vec<u8>,
     kind: Kind,
-) -> Result<Message, NoMessage> {
+) -> Result<Message, ReadError> {
     let end = loop {
         if let Some(at) = find(buffer, b"\r\n\r\n") {
             break at + 4;
         }
         let empty = buffer.is_empty();
         if !more(stream, buffer).await {
-            return Err(if empty { NoMessage::Closed } else { NoMessage::Truncated });
+            return Err(if empty { ReadError::Closed } else { ReadError::Truncated });
         }
     };
     let head: String = String::from_utf8(buffer.drain(..end).collect()).expect("a head of text");
@@ -101,7 +101,7 @@ pub(crate) async fn read<R: AsyncRead + Unpin>(
         let length: usize = length.parse().expect("a length");
         while buffer.len() < length {
             if !more(stream, buffer).await {
-                return Err(NoMessage::Truncated);
+                return Err(ReadError::Truncated);
             }
         }
         body = buffer.drain(..length).collect();
@@ -111,7 +111,7 @@ pub(crate) async fn read<R: AsyncRead + Unpin>(
             let size = usize::from_str_radix(&line, 16).expect("a chunk size");
             while buffer.len() < size + 2 {
                 if !more(stream, buffer).await {
-                    return Err(NoMessage::Truncated);
+                    return Err(ReadError::Truncated);
                 }
             }
             body.extend_from_slice(&buffer[..size]);
@@ -132,12 +132,12 @@ pub(crate) async fn read<R: AsyncRead + Unpin>(
 pub async fn read_message<R: AsyncRead + Unpin>(
     stream: &mut R,
     buffer: &mut Vec<u8>,
-) -> Result<Message, NoMessage> {
+) -> Result<Message, ReadError> {
     read(stream, buffer, Kind::Request).await
 }
 
 /// Reads one response that has arrived whole.
-pub(crate) fn parse_response(mut bytes: &[u8], kind: Kind) -> Result<Message, NoMessage> {
+pub(crate) fn parse_response(mut bytes: &[u8], kind: Kind) -> Result<Message, ReadError> {
     let mut buffer = Vec::new();
     let reading = std::pin::pin!(read(&mut bytes, &mut buffer, kind));
     match reading.poll(&mut Context::from_waker(Waker::noop())) {
@@ -146,14 +146,14 @@ pub(crate) fn parse_response(mut bytes: &[u8], kind: Kind) -> Result<Message, No
     }
 }
 
-async fn line<R: AsyncRead + Unpin>(stream: &mut R, buffer: &mut Vec<u8>) -> Result<String, NoMessage> {
+async fn line<R: AsyncRead + Unpin>(stream: &mut R, buffer: &mut Vec<u8>) -> Result<String, ReadError> {
     loop {
         if let Some(at) = find(buffer, b"\r\n") {
             let line: Vec<u8> = buffer.drain(..at + 2).collect();
             return Ok(String::from_utf8_lossy(&line[..at]).into_owned());
         }
         if !more(stream, buffer).await {
-            return Err(NoMessage::Truncated);
+            return Err(ReadError::Truncated);
         }
     }
 }

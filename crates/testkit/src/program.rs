@@ -12,7 +12,7 @@ use crate::eventually_blocking;
 
 /// Held while a process is started: between fork and exec the child has a copy of every socket, and a socket that a test
 /// closes then is not closed yet. A test that needs a socket to be closed at once holds it, too.
-pub static STARTING: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+pub static SPAWNING: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 
 /// A running program, killed when dropped. Its standard error is its log.
 pub struct Program {
@@ -28,7 +28,7 @@ impl Program {
 
     /// Starts while no other test of this process closes a socket.
     pub(crate) async fn start_alone(command: &mut Command) -> Program {
-        let _starting = STARTING.lock().await;
+        let _starting = SPAWNING.lock().await;
         Program::start(command)
     }
 

@@ -102,7 +102,7 @@ impl Guard {
 
     /// Posts a body with further header lines on a connection of its own.
     pub async fn post_with(&self, fields: &str, body: &str) -> Message {
-        self.connect().await.ask(post(&self.token, fields, body)).await
+        self.connect().await.exchange(post(&self.token, fields, body)).await
     }
 
     /// The value of a metric: the name with its labels as Prometheus writes them; 0 if there is no such line.
@@ -116,7 +116,7 @@ impl Guard {
     pub async fn metrics(&self) -> String {
         let stream = TcpStream::connect(&self.process.metrics).await.expect("a metrics listener");
         let request = "GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n";
-        Client::tcp(stream).ask(request).await.text().to_owned()
+        Client::tcp(stream).exchange(request).await.text().to_owned()
     }
 
     /// Where the metrics are.

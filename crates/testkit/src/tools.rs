@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::message::{self, Kind};
-use crate::{Message, PATIENCE, Program, eventually_blocking};
+use crate::{Message, Program, TIMEOUT, eventually_blocking};
 
 /// A running server; killed when dropped.
 pub struct ToolServer {
@@ -98,7 +98,7 @@ impl ToolServer {
 /// One request on a connection of its own, which the request asks to be closed.
 pub fn exchange(socket: &Path, request: &[u8]) -> Message {
     let mut stream = UnixStream::connect(socket).expect("a listening server");
-    stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+    stream.set_read_timeout(Some(TIMEOUT)).expect("a timeout");
     stream.write_all(request).expect("an open connection");
     let mut response = Vec::new();
     stream.read_to_end(&mut response).expect("a response");
