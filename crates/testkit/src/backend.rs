@@ -1,4 +1,4 @@
-//! Backends that do exactly what a test says, byte by byte.
+//! Scripted backends: a test decides each byte that they send.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -62,13 +62,13 @@ impl Backend {
         in_time("a connection to the backend", self.accept_any()).await
     }
 
-    /// Whether somebody connects within `time`.
+    /// Whether a connection arrives within `time`.
     pub async fn is_connected_within(&self, time: Duration) -> bool {
         tokio::time::timeout(time, self.accept_any()).await.is_ok()
     }
 
-    /// The next connection that says something, whenever it comes. The guard's probes are not what a test has scripted: they
-    /// are hung up on.
+    /// The next connection that carries a request of a client, without a deadline. Connections of the guard's own probes are
+    /// closed, because no test scripts them.
     pub async fn accept_any(&self) -> Peer {
         loop {
             let mut peer = self.accept_next().await;
@@ -77,7 +77,7 @@ impl Backend {
                     break;
                 }
             }
-            // It also connects to ask the kernel for the process at the other end, and says nothing.
+            // The guard also connects to learn the peer process from the kernel, and sends nothing.
             if !peer.buffer.is_empty() && !is_probe(&peer.buffer) {
                 return peer;
             }
@@ -93,7 +93,7 @@ impl Backend {
         Peer { stream, buffer: Vec::new() }
     }
 
-    /// Answers every request with what `answer` makes of it, on kept connections, until dropped.
+    /// Responds to every request with the result of `answer`, on persistent connections, until dropped.
     pub fn serve<F>(self, answer: F) -> ServingBackend
     where
         F: Fn(&Message) -> String + Send + Sync + 'static,
@@ -124,13 +124,13 @@ impl Backend {
     }
 }
 
-/// Whether the guard asks for itself.
+/// Whether the request is one of the guard's own.
 pub fn is_probe(head: &[u8]) -> bool {
     let mark = b"user-agent: mcp-guard/";
     head.windows(mark.len()).any(|window| window == mark)
 }
 
-/// A backend that serves by itself.
+/// A backend whose connections are served by a task.
 pub struct ServingBackend {
     address: String,
     requests: Arc<AtomicUsize>,
@@ -196,7 +196,7 @@ impl Peer {
             .expect("an open connection");
     }
 
-    /// Sends what may no longer be wanted.
+    /// Sends bytes on a connection that may be closed; returns whether they were taken.
     pub async fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> bool {
         in_time("a write by the backend", self.stream.write_all(bytes.as_ref())).await.is_ok()
     }

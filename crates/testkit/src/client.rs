@@ -52,27 +52,27 @@ impl Client {
             .expect("an open connection");
     }
 
-    /// Sends what may no longer be wanted.
+    /// Sends bytes on a connection that may be closed; returns whether they were taken.
     pub async fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> bool {
         in_time("a write by the client", self.stream.write_all(bytes.as_ref())).await.is_ok()
     }
 
-    /// Says that nothing more will be sent.
+    /// Closes the sending half.
     pub async fn finish(&mut self) {
         self.stream.shutdown().await.expect("an open connection");
     }
 
-    /// The next answer.
+    /// The next response.
     pub async fn response(&mut self) -> Message {
-        self.try_response().await.expect("a whole answer")
+        self.try_response().await.expect("a whole response")
     }
 
-    /// The next answer, or how the connection ended.
+    /// The next response, or how the connection ended.
     pub async fn try_response(&mut self) -> Result<Message, ReadError> {
-        in_time("an answer", message::read(&mut self.stream, &mut self.buffer, Kind::Response)).await
+        in_time("a response", message::read(&mut self.stream, &mut self.buffer, Kind::Response)).await
     }
 
-    /// Sends a request and reads its answer.
+    /// Sends a request and reads its response.
     pub async fn exchange(&mut self, request: impl AsRef<[u8]>) -> Message {
         self.send(request).await;
         self.response().await
@@ -104,7 +104,7 @@ impl Client {
         rest
     }
 
-    /// Whether the connection ends within `time`; what arrives before is forgotten.
+    /// Whether the connection ends within `time`; what arrives before is discarded.
     pub async fn ended_within(&mut self, time: Duration) -> bool {
         let reading = async {
             loop {

@@ -1,4 +1,4 @@
-//! The operator's hands: commands to a running guard, as typed.
+//! Commands of the operator to a running guard.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -17,7 +17,7 @@ pub struct CommandOutput {
 }
 
 impl Guard {
-    /// Types `mcp-guard` with these words.
+    /// Runs `mcp-guard` with these arguments.
     pub async fn command(&self, words: &str) -> CommandOutput {
         let mut command = tokio::process::Command::new(self.binary());
         command.args(words.split_whitespace()).arg("--config").arg(self.config());
@@ -33,8 +33,8 @@ impl Guard {
         }
     }
 
-    /// The same; it must succeed. A backend that a busy machine kept from answering a probe in time is given another chance,
-    /// as an operator would do.
+    /// The same; it must succeed. The command is repeated where a backend did not respond to a probe in time, because a busy
+    /// machine delays it.
     pub async fn command_ok(&self, words: &str) -> String {
         let mut last = self.command(words).await;
         let patient = async {

@@ -1,4 +1,4 @@
-//! Clients that call all the time, and remember what they were told.
+//! Clients that call all the time, and keep every response that is not a result.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -18,7 +18,7 @@ pub struct Load {
     clients: JoinSet<Vec<FailedCall>>,
 }
 
-/// What a client was told that was not a result.
+/// A response that was not a result.
 #[derive(Debug, Clone)]
 pub struct FailedCall {
     pub id: u64,
@@ -67,7 +67,7 @@ impl Load {
         Load { stop, made, clients: set }
     }
 
-    /// Calls answered so far.
+    /// Calls with a response so far.
     pub fn made(&self) -> u64 {
         self.made.load(Ordering::SeqCst)
     }
@@ -85,6 +85,6 @@ impl Load {
 
 fn judge(id: u64, method: &'static str, answer: &Message) -> Option<FailedCall> {
     let (status, body) = (answer.status(), answer.json());
-    assert_eq!(body["id"], id, "an answer to somebody else's call");
+    assert_eq!(body["id"], id, "the response to another call");
     (status != 200 || body.get("result").is_none()).then_some(FailedCall { id, method, status, body })
 }

@@ -1,4 +1,4 @@
-//! A backend that speaks MCP well until a test says otherwise.
+//! A backend that speaks MCP, and fails in the way that a test chooses.
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
@@ -15,29 +15,29 @@ use crate::message::{self, Message};
 use crate::ok;
 use crate::program::SPAWNING;
 
-/// How a backend answers calls. `initialize`, discover and, unless said otherwise, the probes are answered well.
+/// How a backend responds to calls. `initialize`, discover and, except in `FailsProbes`, the probes get good responses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Behaviour {
     Healthy,
-    /// Of a hundred calls, this many are answered with JSON-RPC -32603.
+    /// Of a hundred calls, this many get JSON-RPC error -32603.
     InternalErrors(u64),
-    /// Of a hundred `tools/call`, this many are answered with `isError`.
+    /// Of a hundred `tools/call`, this many get `isError`.
     ToolErrors(u64),
-    /// Calls are answered after this time.
+    /// Calls get their response after this time.
     Delayed(Duration),
-    /// Calls are never answered.
+    /// Calls get no response.
     NeverResponds,
-    /// Calls are answered with something that is not JSON-RPC.
+    /// Calls get a body that is not JSON-RPC.
     NotJsonRpc,
-    /// Calls are answered with 500 and a page.
+    /// Calls get 500 and an HTML page.
     Status500,
-    /// Calls are answered with something that is not HTTP.
+    /// Calls get bytes that are not HTTP.
     NotHttp,
-    /// Connections are closed instead of an answer.
+    /// Connections are closed before a response.
     ClosesConnection,
-    /// Connections are closed in the middle of an answer.
+    /// Connections are closed within a response.
     CutsResponse,
-    /// Nothing is answered, not even probes.
+    /// No request gets a response, not even probes.
     FailsProbes,
 }
 
@@ -159,7 +159,7 @@ impl Drop for McpBackend {
     }
 }
 
-/// What a backend did while it lived.
+/// The calls that a stopped backend has executed.
 pub struct ExecutedCalls(Arc<Shared>);
 
 impl ExecutedCalls {
