@@ -62,14 +62,13 @@ pub(crate) struct Failure {
 impl Failure {
     /// Sends the reason to the process that was to be replaced. That process then ends this one: print first.
     pub(crate) fn report_to_predecessor(self) {
-        let reason = match &self.error {
-            Error::Configuration(LoadError::Invalid(found)) => {
-                let first: Vec<String> =
-                    found.problems.iter().take(REPORTED_MAX).map(ToString::to_string).collect();
-                let more = if found.problems.len() > REPORTED_MAX { "; the log has all of them" } else { "" };
-                format!("{}: {}{more}", count(found.problems.len(), "problem"), first.join("; "))
-            }
-            error => chain(error),
+        let reason = if let Error::Configuration(LoadError::Invalid(found)) = &self.error {
+            let first: Vec<String> =
+                found.problems.iter().take(REPORTED_MAX).map(ToString::to_string).collect();
+            let more = if found.problems.len() > REPORTED_MAX { "; the log has all of them" } else { "" };
+            format!("{}: {}{more}", count(found.problems.len(), "problem"), first.join("; "))
+        } else {
+            chain(&self.error)
         };
         if let Some(startup) = self.startup {
             startup.failed(&reason);

@@ -33,7 +33,7 @@ use crate::parity::accept::Acceptance;
 use crate::rollout::sample::FinishedCall;
 use crate::rollout::{Event, Health, Rollout, State, Transition};
 use crate::telemetry::metrics::RolloutMetrics;
-use crate::upstream::{Slot, Split};
+use crate::upstream::{PerSlot, Slot, Split};
 
 /// Interval of the slow tick: gauges, and whether another guard has released the state.
 const SLOW_TICK: Duration = Duration::from_millis(500);
@@ -77,7 +77,7 @@ pub(super) struct Controller {
     learn: Box<dyn Fn(Slot, Vec<String>) + Send>,
     published: Option<(Split, bool)>,
     /// The names of each slot's tools, from its latest probe.
-    tool_names: [Option<Vec<String>>; 2],
+    tool_names: PerSlot<Option<Vec<String>>>,
     notifier: Notifier,
     probes: ProbeTasks,
     observations: mpsc::Receiver<Observation>,
@@ -126,7 +126,7 @@ impl Controller {
             publish,
             learn,
             published: None,
-            tool_names: [None, None],
+            tool_names: PerSlot::new(|_| None),
             notifier: Notifier::start(settings.rollout.receivers.clone(), &metrics),
             metrics,
             probes: ProbeTasks::new(observations_sender, reader.clone()),
@@ -192,7 +192,7 @@ impl Controller {
         match observation {
             Observation::Probe { slot, health, surface, names } => {
                 if let Some(names) = names {
-                    self.tool_names[usize::from(slot == Slot::Green)] = Some(names.clone());
+                    self.tool_names[slot] = Some(names.clone());
                     (self.learn)(slot, names);
                 }
                 if *self.rollout.health(slot) != health {
@@ -353,7 +353,7 @@ impl Controller {
         for slot in removed {
             let health = Health::Unhealthy("it is no longer configured".to_owned());
             self.handle(Event::Health { slot, health, answered: false });
-            self.tool_names[usize::from(slot == Slot::Green)] = None;
+            self.tool_names[slot] = None;
             self.metrics.remove(slot);
         }
         if self.settings.rollout.receivers != settings.rollout.receivers {

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use crate::config::{self, Config, SplitKey};
 use crate::rollout::{Member, SplitContext};
-use crate::upstream::{Backend, Secrets, Slot};
+use crate::upstream::{Backend, PerSlot, Secrets, Slot};
 
 /// What of the configuration concerns the control plane.
 #[derive(Clone)]
 pub(crate) struct Settings {
-    backends: [Option<Backend>; 2],
+    backends: PerSlot<Option<Backend>>,
     pub(super) stable: Slot,
     pub(super) says_stable: bool,
     pub(super) split_context: SplitContext,
@@ -22,7 +22,7 @@ pub(crate) struct Settings {
 impl Settings {
     pub(crate) fn of(config: &Config) -> Settings {
         Settings {
-            backends: Slot::ALL.map(|slot| config.backend(slot).cloned()),
+            backends: PerSlot::new(|slot| config.backend(slot).cloned()),
             stable: config.stable,
             says_stable: config.says_stable,
             split_context: SplitContext { standby: config.standby, clients: members(config) },
@@ -33,11 +33,7 @@ impl Settings {
     }
 
     pub(super) fn backend(&self, slot: Slot) -> Option<&Backend> {
-        let [blue, green] = &self.backends;
-        match slot {
-            Slot::Blue => blue.as_ref(),
-            Slot::Green => green.as_ref(),
-        }
+        self.backends[slot].as_ref()
     }
 
     pub(super) fn configured(&self) -> Vec<Slot> {

@@ -144,7 +144,7 @@ impl Controller {
     /// The tools that stable lists and the target of a switch does not, as a sentence.
     fn missing_tools(&self, target: Slot, names: &[String]) -> Option<String> {
         let stable = self.rollout.state().stable;
-        let listed = self.tool_names[usize::from(stable == Slot::Green)].as_ref()?;
+        let listed = self.tool_names[stable].as_ref()?;
         let has: HashSet<&String> = names.iter().collect();
         let missing: Vec<&str> =
             listed.iter().filter(|name| !has.contains(name)).map(String::as_str).collect();
