@@ -60,7 +60,7 @@ pub fn target(data: &[u8]) {
     assert_eq!(forwarded, ENDPOINTS.contains(&own_path(data)), "{}", data.escape_ascii());
 }
 
-/// The path as somebody else would cut it out of the target.
+/// The path as another parser would cut it out of the target.
 fn own_path(target: &[u8]) -> &[u8] {
     let path = target.split(|&byte| byte == b'?').next().unwrap_or_default();
     if path.starts_with(b"/") {

@@ -12,7 +12,7 @@ pub const SEEDS: &[&[u8]] = &[
 ];
 
 /// What is accepted has names fit for a label and one or two hashes each; what is said quotes no hash, and no token that
-/// somebody has pasted in a hash's place.
+/// an operator has pasted in a hash's place.
 pub fn target(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let (clients, findings) = fuzzing::tokens(text);

@@ -11,7 +11,7 @@ use mcp_host::journal::{self, Priority};
 
 /// A line on standard output.
 pub(super) fn say(line: impl Display) {
-    // `mcp-guard token list | head -1` closes the pipe early; there is nobody to tell.
+    // `mcp-guard token list | head -1` closes the pipe early; nothing reads an error message.
     let _ = writeln!(io::stdout().lock(), "{line}");
 }
 

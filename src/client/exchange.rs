@@ -280,7 +280,7 @@ impl Client {
         let broken = |source| Error::Broken { question: self.question(what), source };
         let handshake = hyper::client::conn::http1::handshake(TokioIo::new(stream));
         let (sender, connection) = handshake.await.map_err(broken)?;
-        // What breaks the connection is also told to whoever waits for the answer.
+        // What breaks the connection also ends the wait for the response.
         let task = tokio::spawn(async move {
             let _told_to_the_asker = connection.await;
         });

@@ -1,4 +1,4 @@
-//! A request that somebody else has written, sent as it is: what comes back is the whole JSON-RPC message.
+//! Sends a recorded request as it is and returns the whole JSON-RPC message.
 
 use serde_json::Value;
 

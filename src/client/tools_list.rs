@@ -39,7 +39,7 @@ struct Page {
 }
 
 impl Page {
-    /// The same without what nobody asks for again: a copied body has no more room than it needs.
+    /// The same without what is not read again: a copied body has no more room than it needs.
     fn slim(mut self) -> Page {
         self.reply.body = Bytes::copy_from_slice(&self.reply.body);
         self.reply.headers = HeaderMap::default();

@@ -9,7 +9,7 @@ use crate::parity::bounded;
 use crate::parity::facts::{AuthFacts, HttpFacts, Observed};
 use crate::parity::says_healthy;
 
-/// No token of anybody's: the guard makes tokens of another form.
+/// No client's token: the guard makes tokens of another form.
 const WRONG_TOKEN: HeaderValue = HeaderValue::from_static("Bearer mcp-guard-parity-wrong-token");
 
 /// Asks `client` what the matrix needs; `unconfigured` is a guard that was started without any token.

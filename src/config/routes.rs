@@ -1,7 +1,7 @@
 //! `[[route]]`: what is open beside the endpoint, to whom, and where it leads.
 //!
 //! Routes are disjoint from each other and from what the guard answers itself: two that could serve one request are a
-//! problem, so nobody has to know an order. Must not know how a route is served.
+//! problem, so the order of rules does not matter. Must not know how a route is served.
 
 use std::path::Path;
 use std::time::Duration;

@@ -1,7 +1,7 @@
 //! Who may call: the token in the environment, and the named clients of `tokens.toml`.
 //!
 //! A token exists in clear only in the environment; it becomes a hash here and nothing on the way quotes it, nor a
-//! hash (somebody may have pasted the token in its place). Must not know how a token is compared.
+//! hash (the operator may have pasted the token in its place). Must not know how a token is compared.
 
 use std::collections::HashMap;
 use std::os::unix::fs::PermissionsExt;

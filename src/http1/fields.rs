@@ -219,7 +219,7 @@ impl FieldSpans {
             }
             let (end, next) = line(block, at)?;
             if end == at {
-                // The caller hands over exactly one head: bytes behind its empty line would be judged by nobody.
+                // The caller hands over exactly one head: bytes behind its empty line would go unchecked.
                 if next != block.len() {
                     return Err(FramingError::StartLine);
                 }

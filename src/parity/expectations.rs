@@ -51,7 +51,7 @@ pub struct Expectations {
     pub slowdown_max: f64,
     /// Below this difference of medians nothing is slow.
     pub slowdown_floor: Duration,
-    /// Differences that somebody has reviewed.
+    /// Reviewed differences.
     pub accepted: Vec<Acceptance>,
     /// When it is, in seconds since the epoch: what was accepted until then no longer is.
     pub now: u64,

@@ -161,7 +161,7 @@ pub struct HttpFacts {
 pub struct AuthFacts {
     /// A POST without a token.
     pub no_token: Observed<HttpFacts>,
-    /// A POST with a token that nobody has.
+    /// A POST with a token that no client has.
     pub wrong_token: Observed<HttpFacts>,
     /// A GET of the endpoint.
     pub get: Observed<HttpFacts>,

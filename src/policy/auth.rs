@@ -45,7 +45,7 @@ impl TokenHash {
         TokenHash(Sha256::digest(token).into())
     }
 
-    /// Eight hex digits that tell tokens apart for people; too few to be of use to anybody else.
+    /// Eight hex digits that tell tokens apart for people; too few to help an attacker.
     pub fn fingerprint(&self) -> String {
         self.0[..4].iter().map(|byte| format!("{byte:02x}")).collect()
     }
@@ -159,7 +159,7 @@ impl Clients {
         Ok(Clients { clients, tokens, starts, shift })
     }
 
-    /// Whether no token at all is configured: then nobody can be let in.
+    /// Whether no token at all is configured: then no client can be let in.
     pub fn is_empty(&self) -> bool {
         self.tokens.is_empty()
     }

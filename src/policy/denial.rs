@@ -330,7 +330,7 @@ fn era_row(error: EraError) -> Row {
     Row::rpc(code, 400, error.code(), message)
 }
 
-/// Whoever sends malformed bytes learns the status and no more.
+/// The sender of malformed bytes learns the status and no more.
 fn framing_row(error: FramingError) -> Row {
     let code = framing_code(error);
     match error {

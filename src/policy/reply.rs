@@ -88,7 +88,7 @@ pub fn call_reply(denial: Denial, to: &ReplyTo<'_>, error_context: &ErrorContext
     Reply { status, retry_after: retry_after_ms.map(whole_seconds), extra: extra(&row), body }
 }
 
-/// The answer to a refusal on a route, where nobody speaks JSON-RPC: the real status, and the message as JSON.
+/// The answer to a refusal on a route, where clients do not speak JSON-RPC: the real status, and the message as JSON.
 pub fn route_reply(denial: Denial, retry_after_ms: Option<u64>) -> Reply {
     let row = denial.row();
     let body = match row.body {
@@ -361,8 +361,8 @@ mod tests {
         }
         check(Denial::BodyTooLarge, LEGACY, PLAIN, 200, None);
         check(Denial::BodyTooLarge, modern, PLAIN, 413, None);
-        let nobody = ReplyTo { id: None, ..LEGACY };
-        assert_eq!(call_reply(Denial::BodyTooLarge, &nobody, &PLAIN), head_reply(Denial::BodyTooLarge));
+        let unknown = ReplyTo { id: None, ..LEGACY };
+        assert_eq!(call_reply(Denial::BodyTooLarge, &unknown, &PLAIN), head_reply(Denial::BodyTooLarge));
     }
 
     // "garbage -> the guard's own 502": what is no HTTP is not translated into an answer that looks like one.

@@ -55,7 +55,7 @@ pub enum Compared {
 /// What is known of the gate before the next step.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) enum Gate {
-    /// Nobody has come to it yet.
+    /// It has not run yet.
     #[default]
     Idle,
     Wanted,

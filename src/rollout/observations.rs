@@ -82,7 +82,7 @@ impl Observations {
         self.shadow = ShadowTally::default();
     }
 
-    /// Takes note of a call that ended while no rollout is under way: only where somebody looks then. The windows of the
+    /// Takes note of a call that ended while no rollout is under way: only where it is read then. The windows of the
     /// triggers stay as they are, and begin empty with the next rollout.
     pub fn record_idle(&mut self, sample: &Sample) {
         match sample.origin {

@@ -70,7 +70,7 @@ pub enum SampleSource {
 /// A finished call, as the data path reports it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FinishedCall {
-    /// When it ended. Whoever hears of it later knows what moment that was.
+    /// When it ended. A later reader knows the moment.
     pub when: Instant,
     /// The slot that served it.
     pub slot: Slot,

@@ -35,7 +35,7 @@ pub enum TransitionKind {
     Switched,
     /// An operator took a slot out of service.
     Retired,
-    /// Nothing changed, but somebody should know.
+    /// Nothing changed, but the operator is notified.
     Noted,
 }
 

@@ -148,7 +148,7 @@ fn memory_fired(limit: &RatioTrigger, conditions: &Conditions, now: Timestamp) -
 }
 
 /// A rate above the threshold; but where stable is above it, too, only a candidate that is worse than stable: going back
-/// to a slot that fails as often would help nobody.
+/// to a slot that fails as often would help no client.
 fn errors_fired(
     trigger: Trigger,
     limit: &RatioTrigger,

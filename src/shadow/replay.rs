@@ -65,7 +65,7 @@ pub(super) async fn ask(
     let answer = to_stable.clean(copy.response.clone());
     let live =
         if copy.streamed { message_in_stream(&answer, &asked.id) } else { bounded::parse(&answer).ok() };
-    // What stable fails itself is no measure for anybody.
+    // A call that stable itself fails is no measure.
     let Some(live) = live.filter(|live: &Value| fails(live).is_none()) else { return ReplayOutcome::Skipped };
     let started = Instant::now();
     let is = match replay(copy, candidate, &to_candidate, &asked, Side::Candidate).await {

@@ -156,7 +156,7 @@ struct Queue {
 struct State {
     pending: Vec<u8>,
     writer: Writer,
-    /// Somebody waits in `flush`: the writer does not rest.
+    /// A caller waits in `flush`: the writer does not sleep.
     hurried: bool,
 }
 

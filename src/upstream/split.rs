@@ -1,7 +1,7 @@
 //! The slots and the split: an immutable value that a request reads once, when it is admitted.
 //!
 //! A split says which slot a key goes to, which slot may stand in for it, and whether calls are copied to the candidate.
-//! It is computed by whoever owns the rollout and published whole. Must not know why it looks the way it does: stages,
+//! The owner of the rollout computes it and publishes it whole. Must not know why it looks the way it does: stages,
 //! health and commands are elsewhere.
 
 use std::collections::BTreeSet;
@@ -163,7 +163,7 @@ impl Split {
         Split { share: Some(share), standby: true, ..self }
     }
 
-    /// Read-only calls are copied to the candidate; it answers nobody.
+    /// Read-only calls are copied to the candidate; its responses reach no client.
     pub fn with_shadow(self) -> Split {
         Split { shadow: true, ..self }
     }
@@ -286,7 +286,11 @@ mod tests {
     #[test]
     fn without_a_candidate_everybody_is_on_stable() {
         assert_eq!(Split::all(Slot::Green).pick(b"bot"), Slot::Green);
-        assert_eq!(Split::all(Slot::Green).fallback(Slot::Green), None, "nobody stands in unasked");
+        assert_eq!(
+            Split::all(Slot::Green).fallback(Slot::Green),
+            None,
+            "no slot is a fallback unless the split says so"
+        );
     }
 
     #[test]
@@ -318,7 +322,7 @@ mod tests {
         assert_eq!(split(50).fallback(Slot::Green), Some(Slot::Blue));
         assert_eq!(split(50).fallback(Slot::Blue), Some(Slot::Green));
         let shadow = Split::all(Slot::Blue).with_shadow();
-        assert_eq!(shadow.fallback(Slot::Blue), None, "a shadow answers nobody");
+        assert_eq!(shadow.fallback(Slot::Blue), None, "a shadow is no fallback");
         assert_eq!(shadow.shadow(), Some(Slot::Green));
         assert_eq!(shadow.eject(Slot::Green).shadow(), None);
         assert_eq!(split(50).eject(Slot::Blue).fallback(Slot::Green), None);

@@ -133,7 +133,7 @@ const VERSION_LENGTH_MAX: usize = 32;
 
 /// Judges the version of a request: fence first, then (modern only) agreement of header and body.
 ///
-/// A version that is not a date, or a date nobody published, passes: only the backend knows what it speaks, and its
+/// A version that is not a date, or an unpublished date, passes: only the backend knows what it speaks, and its
 /// refusal lists its versions (-32022). Such a value is of the era its text orders into, which is how servers sort it.
 pub fn check(fields: &McpFields<'_>, message: &Message<'_>, max: MaxVersion) -> Result<Era, EraError> {
     if fields.protocol_version.is_some_and(|version| !is_token(version)) {
@@ -214,7 +214,7 @@ fn modern_mismatch(fields: &McpFields<'_>, message: &Message<'_>, meta: Option<&
         Kind::Request if method_agrees.is_none() => Some(Mismatch::MethodMissing),
         Kind::Request => wrong_method.or_else(|| name_mismatch(fields.name, message)),
         // 2026-07-28 defines no notifications from clients and leaves their header fields open. Absent is fine, wrong
-        // is not: somebody on the way may route on it.
+        // is not: an intermediary may route on it.
         Kind::Notification => wrong_method,
         // Clients must not send these any more; the backend refuses them.
         Kind::Response => None,

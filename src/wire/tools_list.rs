@@ -120,7 +120,7 @@ impl EventFilter {
 /// Writes an event, filtered where need be. Whether it was an answer.
 fn write_event(event: &[u8], visible: &dyn Fn(&str) -> bool, out: &mut Vec<u8>) -> Result<bool, ScanError> {
     let data = sse::lines(event).filter_map(|line| line.data()).collect::<Vec<_>>().join(b"\n".as_slice());
-    // An event without data is for nobody to read, such as the one that only carries an id.
+    // An event without data is not delivered, such as the one that only carries an id.
     let is_silent = data.iter().all(u8::is_ascii_whitespace);
     let filtered = if is_silent { Filtered::default() } else { filter_message(&data, visible)? };
     let mut due = filtered.bytes.as_deref();
@@ -198,7 +198,7 @@ fn result(
         }
         let mut tools = Vec::new();
         let (start, end) = lexer.elements(|lexer, start| {
-            // What has no name is no tool that anybody could call.
+            // A tool without a name cannot be called.
             let stays = name(lexer)?.is_some_and(|name| visible(&name));
             tools.push((start, lexer.position(), stays));
             Ok(())

@@ -1,4 +1,4 @@
-//! Whoever leaves at whatever byte, and whatever backends and the operator do meanwhile: every place, line and turn is given back.
+//! Disconnects at any byte, failing backends and commands of the operator: every permit, queue entry and turn is given back.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

@@ -151,7 +151,7 @@ impl Attack {
             }
         }
         if plan.end == End::HalfClose && reader.next()?.is_some() {
-            return Err("an answer that nobody asked for".to_owned());
+            return Err("a response to no request".to_owned());
         }
         Ok(())
     }

@@ -125,7 +125,7 @@ async fn a_client_that_does_not_read_costs_no_memory_and_ends_with_its_call() {
     })
     .await;
     let grown = rss(&guard).saturating_sub(before);
-    assert!(grown < 40 * 1024, "{grown} KiB for 20 answers of 8 MiB that nobody reads");
+    assert!(grown < 40 * 1024, "{grown} KiB for 20 responses of 8 MiB that no client reads");
     // What they get is cut, and looks it.
     for mut client in readers {
         assert!(client.try_response().await.is_err());

@@ -115,10 +115,10 @@ async fn a_token_file_that_is_damaged_lets_nobody_in_and_nobody_out() {
     eventually("the refusal is logged", || std::future::ready(refused(&guard) > before)).await;
     assert_eq!((status(&guard, "new").await, status(&guard, "other").await), (200, 403));
 
-    // Emptied on purpose, it is a valid file of no clients: everybody is refused, nobody is let in.
+    // Emptied on purpose, it is a valid file of no clients: every client is refused.
     std::fs::write(&tokens, "").unwrap();
     guard.signal(Signal::HUP);
-    eventually("nobody is known", || async { status(&guard, "new").await == 503 }).await;
+    eventually("no client is known", || async { status(&guard, "new").await == 503 }).await;
 }
 
 fn write_client(tokens: &Path, token: &str) {

@@ -209,7 +209,7 @@ async fn a_trusted_proxy_is_believed_and_appended_to() {
     assert_eq!(client.response().await.field("x-request-id"), Some("Zx9@apache-1"));
 }
 
-// "never echoes client input": through a proxy that does not replace it, anybody chooses the id.
+// "never echoes client input": through a proxy that does not replace it, the client chooses the id.
 #[tokio::test]
 async fn a_chosen_request_id_is_not_repeated_to_who_has_no_token() {
     let backend = backend_on_tcp().await;

@@ -142,7 +142,7 @@ impl Met {
             polite.refused,
         ));
         assert!(flood.refused as usize > flood.accepted.len() / 2, "that was no overload");
-        assert_eq!(polite.refused, 0, "somebody else's flood is no reason to refuse");
+        assert_eq!(polite.refused, 0, "another client's flood is no reason to refuse");
         assert!(memory.1 < memory.0 + f64::from(8 << 20), "memory is flat");
         // The median: what the machine does beside this test is not the guard's doing.
         let health_is_quick = usual < Duration::from_millis(5) && worst < Duration::from_millis(100);

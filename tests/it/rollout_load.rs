@@ -144,7 +144,7 @@ async fn twenty_rollouts_of_a_candidate_that_does_its_worst_lose_no_read() {
     ));
 }
 
-/// Lets it happen; a killed candidate is replaced by one that nobody knows of.
+/// Lets it happen; a killed candidate is replaced by one that is unknown.
 async fn befall(green: &mut McpBackend, mishap: Mishap, path: &Path) -> Option<ExecutedCalls> {
     match mishap {
         Mishap::Killed => {

@@ -76,7 +76,7 @@ async fn a_stream_ends_behind_a_whole_event_when_the_guard_stops() {
     assert_eq!(client.rest().await, b"2\r\n\n\n\r\n0\r\n\r\n");
     peer.closed().await;
     assert!(guard.ended().await.success());
-    assert!(stopped.elapsed() < Duration::from_secs(10), "nobody waited for the drain's deadline");
+    assert!(stopped.elapsed() < Duration::from_secs(10), "the drain ends before its deadline");
     assert_eq!(guard.log_line(|line| line["route"] == "live").await["outcome"], "ok");
 }
 

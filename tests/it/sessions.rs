@@ -158,7 +158,7 @@ async fn the_stream_of_a_session_passes_each_event_at_once() {
     peer.send(format!("{EVENTS}{}", chunk(QUESTION))).await;
     client.until(&chunk(QUESTION)).await;
     drop(peer);
-    assert_eq!(client.rest().await, b"", "no end, and no error that nobody asked for");
+    assert_eq!(client.rest().await, b"", "no end, and no unexpected error");
 }
 
 #[tokio::test]

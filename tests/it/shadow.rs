@@ -77,7 +77,7 @@ async fn equal_backends_match_and_only_what_reads_is_copied() {
     }
     stage.reads(json!({"days": 1})).await;
     stage.counted("matched", 6).await;
-    // A tool that nobody vouches for, and methods that are not known to only read.
+    // A tool that no list marks as read-only, and methods that are not known to only read.
     for method in ["tools/call", "resources/read", "completion/complete", "logging/setLevel", "no/such"] {
         stage.guard.post(&call(2, method)).await;
     }

@@ -14,7 +14,7 @@ use crate::program::start;
 const EXCHANGES: &str = include_str!("data/recorded/exchanges.jsonl");
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/recorded");
 
-/// Headers of an answer that nobody compares.
+/// Header fields of a response that are not compared.
 const OF_THE_MOMENT: [&str; 3] = ["date", "content-length", "connection"];
 
 #[derive(Deserialize)]

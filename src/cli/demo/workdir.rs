@@ -13,7 +13,7 @@ pub(super) struct Folder {
 impl Folder {
     pub(super) fn create() -> io::Result<Folder> {
         let path = std::env::temp_dir().join(format!("mcp-guard-demo-{:08x}", getrandom::u32()?));
-        // Fails if the name is taken: somebody else's folder is never used.
+        // Fails if the name is taken: another user's folder is never used.
         DirBuilder::new().mode(0o700).create(&path)?;
         Ok(Folder { path })
     }

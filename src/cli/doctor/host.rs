@@ -91,7 +91,7 @@ pub(super) fn binary(running: &Running) -> Vec<Finding> {
     findings
 }
 
-/// The configuration's warnings, who may change it, and whether anybody may call.
+/// The configuration's warnings, who may change it, and whether any client may call.
 pub(super) fn configuration(file: &Path, loaded: &Loaded, running: &Running) -> Vec<Finding> {
     let mut findings = vec![Finding::new(State::Ok, "configuration", format!("{} is valid", file.display()))];
     for warning in loaded.warnings.iter().chain(&receivers::out_of_reach(&loaded.config)) {
@@ -225,7 +225,7 @@ fn socket(what: &str, path: &Path, holder: Holder) -> Finding {
     }
 }
 
-/// The state directory and the sockets' folders: usable by this user, and by nobody who should not.
+/// The state directory and the sockets' folders: usable by this user, and by no other that should not.
 pub(super) fn permissions(config: &Config) -> Vec<Finding> {
     let mut findings = Vec::new();
     match &config.listen.state {

@@ -1,4 +1,4 @@
-//! What `[[route]]` tables lead to, beside the slots: whether somebody takes connections there.
+//! What `[[route]]` tables lead to, beside the slots: whether a server accepts connections there.
 //!
 //! What it would answer is not asked: a route may lead to anything.
 

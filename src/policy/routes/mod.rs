@@ -80,7 +80,7 @@ pub enum Upgrades {
 pub enum Auth {
     /// The clients of the endpoint, with their tokens.
     Bearer,
-    /// Whoever sends one of the keys.
+    /// A client that sends one of the keys.
     ApiKey {
         /// The field that carries it.
         field: String,
@@ -126,7 +126,7 @@ pub enum Caller {
     Client(ClientId),
     /// The holder of the key with this index.
     Key(usize),
-    /// Nobody was asked.
+    /// No credential was required.
     Anyone,
 }
 

@@ -172,7 +172,7 @@ impl Rollout {
     /// A slot that speaks less than stable would break clients that have negotiated more.
     fn check_speaks(&self, slot: Slot, force: bool) -> Result<(), Refusal> {
         let modern = |slot| self.surface(slot).is_some_and(|surface| surface.modern);
-        // Behind the fence nobody has negotiated more.
+        // Behind the fence no client has negotiated more.
         if force || self.fenced() || modern(slot) || !modern(slot.other()) {
             Ok(())
         } else {

@@ -1,6 +1,6 @@
 //! The parity gate before each step: asked for when a step has passed, and the next one waits for its answer.
 //!
-//! Whoever owns the rollout compares the two backends and tells; here it is only known whether that is wanted, what came
+//! The controller compares the two backends and reports; here it is only known whether that is wanted, what came
 //! of it, and for how long it holds. Must not know how backends are compared.
 
 use std::time::Duration;

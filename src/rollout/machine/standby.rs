@@ -1,4 +1,4 @@
-//! Who would serve in need, and whether anybody is in the candidate's share: what an operator cannot see from numbers.
+//! Which slot would serve in need, and whether a client is in the candidate's share: what an operator cannot see from numbers.
 //!
 //! Must not change anything.
 

@@ -19,7 +19,7 @@ pub struct Analysis {
     pub max_p95: Duration,
     /// The candidate's 95th percentile as a multiple of stable's.
     pub latency_ratio: f64,
-    /// A difference in latency below this one is nobody's concern.
+    /// A difference in latency below this one does not count.
     pub latency_floor: Duration,
     /// The part of compared answers that may differ.
     pub max_mismatch_rate: f64,

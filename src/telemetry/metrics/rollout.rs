@@ -9,7 +9,7 @@ use crate::rollout::transition::{Cause, TransitionKind};
 use crate::rollout::{Stage, Transition};
 use crate::upstream::Slot;
 
-/// What became of a try to notify somebody.
+/// The result of sending one notification.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Notified {
     Sent,

@@ -74,7 +74,7 @@ async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 
 async def main() -> None:
-    # Bound beside and moved into place: the path is never there without somebody listening on it.
+    # Bound beside and moved into place: the path is never there without a listener.
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(path + ".new")
     listener.listen(512)
