@@ -16,7 +16,7 @@ check: ## The quick gate before a commit: format, lints, and every test that nee
 	@scripts/setup build
 	cargo fmt --all --check
 	cargo clippy --quiet --workspace --all-targets -- -D warnings
-	cargo test --quiet --workspace
+	cargo test --quiet --workspace --lib --bins --test '[!a]*' --test 'a[!t]*'
 
 test: ## Everything CI runs: check, fuzz targets for a moment, the bad-input corpus, the end-to-end tests, the instruction budget.
 	@scripts/test

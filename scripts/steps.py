@@ -92,7 +92,9 @@ def run(step: Step, env: dict[str, str]) -> None:
         process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode == 0:
         for program in step.installs:
-            shutil.copy2(ROOT / "target" / "debug" / program, PROGRAMS / program)
+            # Moved into place: a program that still runs may not be written.
+            shutil.copy2(ROOT / "target" / "debug" / program, PROGRAMS / f"{program}.new")
+            (PROGRAMS / f"{program}.new").replace(PROGRAMS / program)
     step.verdict = "ok" if process.returncode == 0 else "FAILED"
     step.seconds, step.cpu_seconds = time.monotonic() - begun, usage.ru_utime + usage.ru_stime
 
@@ -108,7 +110,13 @@ def run_lane(steps: list[Step], by_name: dict[str, Step], env: dict[str, str], p
         else:
             with printing:
                 print(f"---- {step.name} begins: {step.command}", flush=True)
-            run(step, env)
+            try:
+                run(step, env)
+            except OSError as error:
+                # The other lanes wait for this step.
+                step.verdict = "FAILED"
+                with step.log.open("a") as log:
+                    log.write(f"{error}\n")
         with printing:
             print(f"\n==== {step.name}: {step.verdict} after {step.seconds:.0f} s: {step.command}\n{step.log.read_text(errors='replace')}", flush=True)
         step.ended.set()

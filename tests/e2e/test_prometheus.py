@@ -75,7 +75,7 @@ def expressions() -> list[str]:
 def test_every_metric_that_is_asked_for_exists(metrics, what, text):
     """A rule over a misspelt name never fires, a panel over one stays empty, and neither reports an error."""
     exposed = set(re.findall(r"(?m)^# TYPE (\S+)", metrics))
-    # A family without a series yet is not exposed; tests/tidy.rs holds this page to the code.
+    # A family without a series yet is not exposed; tests/tidy/main.rs holds this page to the code.
     exposed |= set(re.findall(r"(?m)^\| `(mcp_\w+)` \|", (ROOT / "docs/metrics.md").read_text()))
     used = set(re.findall(r"\b((?:mcp|process)_[a-z0-9_]+)\b", text))
     used = {re.sub(r"_(bucket|count|sum)$", "", name) if name not in exposed else name for name in used}

@@ -299,3 +299,21 @@ async fn a_damaged_state_is_refused_and_the_configured_slot_serves() {
     assert!(status["problems"][0].as_str().unwrap().contains("is no rollout state of mcp-guard"), "{status}");
     assert_eq!(std::fs::read(&file).unwrap(), b"not ours");
 }
+
+// What a failed candidate held for a read is free while stable responds: a slow stable must not fill the candidate.
+#[tokio::test]
+async fn a_read_that_falls_back_to_stable_gives_the_candidates_permit_back() {
+    let config = "[health]\ninterval = \"500ms\"\ntimeout = \"500ms\"\nrise = 1\n";
+    let plan = format!("{LONG}[clients]\ncandidate = [\"default\"]\n");
+    let pair = pair_of(mcp_backend, config, &plan).await;
+    pair.guard.command_ok("rollout start").await;
+    pair.green.set_behaviour(Behaviour::InternalErrors(100));
+    pair.blue.set_behaviour(Behaviour::NeverResponds);
+    let mut client = pair.guard.connect().await;
+    client.send(mcp_testkit::post("t", "", &call(1, "tools/list"))).await;
+    eventually("stable has the call", || async { pair.blue.calls() == 1 }).await;
+    assert_eq!(pair.green.calls(), 1, "the candidate failed it first");
+    let in_flight = |slot: &str| format!("mcp_guard_in_flight{{slot=\"{slot}\"}}");
+    assert_eq!(pair.guard.metric(&in_flight("blue")).await, 1.0);
+    assert_eq!(pair.guard.metric(&in_flight("green")).await, 0.0);
+}

@@ -55,7 +55,7 @@ async fn seen(guard: &Guard) -> (bool, usize) {
 }
 
 // "survives SIGKILL at any byte (a test kills it a few hundred times during transitions and checks that what comes back is
-// one of the two legal states)". The bytes are src/control/state/tests.rs; this is the whole guard.
+// one of the two legal states)". The bytes are src/control/state_file/tests.rs; this is the whole guard.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_guard_killed_during_a_transition_comes_back_before_or_after_it() {
     let kills = std::env::var("MCP_GUARD_KILLS").ok().and_then(|kills| kills.parse().ok()).unwrap_or(KILLS);

@@ -124,6 +124,13 @@ impl<'c> Dispatch<'_, 'c> {
             let permit = self.acquire(client).await?;
             let Some(connection) = self.connection(&permit, client).await? else {
                 drop(permit);
+                // A newer split may have another fallback.
+                let unreachable = self.slot.slot;
+                if self.is_rerouted() {
+                    let result = CallResult::Failed(Failure::NoConnection);
+                    self.ctx.request.state.record_sample(unreachable, result, Duration::ZERO);
+                    continue;
+                }
                 let has_fallback = self.fallback().is_some();
                 self.recover(Event::Unreachable { has_fallback }, client).await?;
                 continue;

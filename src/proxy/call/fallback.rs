@@ -48,6 +48,8 @@ pub(crate) async fn respond<'c>(
     if !has_failed(ctx, &result) || Instant::now() >= deadline {
         return result;
     }
+    // The candidate's permit, connection and buffered body are given back before stable has the call.
+    drop(result);
     ctx.request.state.metrics.retried(stable.other(), Retry::StandIn);
     let dispatched = dispatch(ctx, assignment.fixed(stable), client).await?;
     peek(ctx, dispatched, Peek::Start, client).await

@@ -27,13 +27,11 @@ use tokio::task::JoinHandle;
 use crate::http1::FramingError;
 use crate::proxy::backend::pingora::exchange::{BridgeExchange, UpstreamError};
 use crate::proxy::backend::pingora::session::BridgeSession;
+use crate::proxy::backend::response_head::INFORMATIONAL_MAX;
 use crate::upstream::Address;
 
 /// Most bytes in the pipe in either direction.
 const PIPE_BYTES: usize = 64 * 1024;
-
-/// Informational (1xx) responses that a backend may send before the final one.
-const INFORMATIONAL_MAX: usize = 16;
 
 /// The one pingora-proxy of all routes.
 pub(crate) struct PingoraBridge {
