@@ -61,8 +61,9 @@ STEPS = [
     Step("benches", "cargo", "cargo test --quiet --workspace --bench '*'"),
     Step("licences", "spare", "scripts/deny", ["setup"]),
     Step("profile", "spare", LOW + "cargo build --quiet --profile fast --bin mcp-guard", ["build"]),
-    Step("instructions", "spare", "scripts/instructions", ["setup", "profile"]),
     Step("lints", "spare", LOW + "cargo clippy --quiet --workspace --all-targets -- -D warnings", ["tests"]),
+    # Last, on a quiet machine: how often a process waits depends on what runs beside it.
+    Step("instructions", "spare", "scripts/instructions", ["setup", "profile", "e2e", "corpus", "unit", "attack", "models", "benches"]),
 ]
 
 
