@@ -315,9 +315,8 @@ fn the_code_map_names_every_module() {
     report(&problems);
 }
 
-#[test]
-fn links_between_documents_resolve() {
-    let mut problems = Vec::new();
+/// The documents of the project.
+fn documents() -> Vec<PathBuf> {
     let mut documents: Vec<PathBuf> =
         ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"]
             .iter()
@@ -326,12 +325,41 @@ fn links_between_documents_resolve() {
     documents.extend(
         fs::read_dir(root().join("docs")).expect("docs exists").filter_map(Result::ok).map(|e| e.path()),
     );
-    for path in documents.iter().filter(|path| path.extension().is_some_and(|extension| extension == "md")) {
-        let text = read(path);
+    documents.retain(|path| path.extension().is_some_and(|extension| extension == "md"));
+    documents
+}
+
+// A name that a move left behind sends a reader to nowhere.
+#[test]
+fn paths_in_documents_exist() {
+    const FOLDERS: &[&str] =
+        &["src/", "crates/", "tests/", "benches/", "fuzz/", "conf/", "docs/", "scripts/", "packaging/"];
+    let mut problems = Vec::new();
+    let mut found = 0;
+    for path in documents() {
+        let text = read(&path);
+        let words = text.split('`').skip(1).step_by(2).filter_map(|code| code.split([' ', ':']).next());
+        for word in words.filter(|word| FOLDERS.iter().any(|folder| word.starts_with(folder))) {
+            found += 1;
+            let is_pattern = word.contains(['*', '{', '<', '[', '$', '\n']);
+            if !is_pattern && !root().join(word.trim_end_matches(['.', ','])).exists() {
+                problems.push(format!("{}: there is no `{word}`", relative(&path)));
+            }
+        }
+    }
+    assert!(found > 50, "{found} paths found: is code written otherwise?");
+    report(&problems);
+}
+
+#[test]
+fn links_between_documents_resolve() {
+    let mut problems = Vec::new();
+    for path in documents() {
+        let text = read(&path);
         for target in text.split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next()) {
             let local = !target.is_empty() && !target.contains("://");
             if local && !path.parent().is_some_and(|folder| folder.join(target).exists()) {
-                problems.push(format!("{}: link to `{target}` leads nowhere", relative(path)));
+                problems.push(format!("{}: link to `{target}` leads nowhere", relative(&path)));
             }
         }
     }
