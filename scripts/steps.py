@@ -34,6 +34,7 @@ class Step:
     lane: str
     command: str
     needs: list[str] = field(default_factory=list)
+    after: list[str] = field(default_factory=list)  # Steps to wait for, whatever their outcome.
     installs: list[str] = field(default_factory=list)  # Programs of target/debug to be kept in PROGRAMS.
     verdict: str = ""  # ok, FAILED, or skipped because a needed step failed
     seconds: float = 0.0
@@ -63,7 +64,7 @@ STEPS = [
     Step("profile", "spare", LOW + "cargo build --quiet --profile fast --bin mcp-guard", ["build"]),
     Step("lints", "spare", LOW + "cargo clippy --quiet --workspace --all-targets -- -D warnings", ["tests"]),
     # Last, on a quiet machine: how often a process waits depends on what runs beside it.
-    Step("instructions", "spare", "scripts/instructions", ["setup", "profile", "e2e", "corpus", "unit", "attack", "models", "benches"]),
+    Step("instructions", "spare", "scripts/instructions", ["setup", "profile"], after=["e2e", "corpus", "attack", "benches"]),
 ]
 
 
@@ -103,7 +104,7 @@ def run(step: Step, env: dict[str, str]) -> None:
 def run_lane(steps: list[Step], by_name: dict[str, Step], env: dict[str, str], printing: threading.Lock) -> None:
     for step in steps:
         needed = [by_name[name] for name in step.needs]
-        for other in needed:
+        for other in needed + [by_name[name] for name in step.after if name in by_name]:
             other.ended.wait()
         if failed := [other.name for other in needed if other.verdict != "ok"]:
             step.verdict = "skipped"

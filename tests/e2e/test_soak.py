@@ -31,6 +31,8 @@ ROUTINE = ["switch green", "reload", "switch blue", "reload"]
 SLOPE_KIB_PER_HOUR_MAX = 1024
 GROWTH_KIB_MAX = 12 * 1024
 FDS_GROWTH_MAX = 8
+# Of each slot: the two together hold as many idle connections after a burst as the descriptors may grow by.
+POOL = "pool = 4\n"
 LOG_BYTES_MAX = 64 << 20
 HISTORY_MAX = 200
 
@@ -161,8 +163,8 @@ def median(values) -> float:
 
 def test_memory_and_descriptors_stay_flat_and_no_call_is_lost(programs):
     blue, green = backends.mcp_tools(programs), backends.mcp_tools(programs, "green")
-    more = f'[slots.green]\naddress = "{green.address}"\npath = "{green.path}"\n[log]\nlevel = "warn"\n'
-    guard = Guard(programs, blue.address, blue.path, more=more)
+    more = f'[slots.green]\naddress = "{green.address}"\npath = "{green.path}"\n{POOL}[log]\nlevel = "warn"\n'
+    guard = Guard(programs, blue.address, blue.path, slot=POOL, more=more)
     soak = Soak(Operator(guard), [blue.program.pid, green.program.pid])
     soak.operator.both_healthy()
     with Load(guard.address, TOOL, rate=RATE) as load, HostileClients(guard.address) as hostile_clients:
