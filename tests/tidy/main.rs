@@ -323,7 +323,11 @@ fn documents() -> Vec<PathBuf> {
             .map(|name| root().join(name))
             .collect();
     documents.extend(
-        fs::read_dir(root().join("docs")).expect("docs exists").filter_map(Result::ok).map(|e| e.path()),
+        fs::read_dir(root().join("docs"))
+            .into_iter()
+            .flatten()
+            .filter_map(Result::ok)
+            .map(|entry| entry.path()),
     );
     documents.retain(|path| path.extension().is_some_and(|extension| extension == "md"));
     documents
