@@ -246,7 +246,6 @@ impl<'c> Dispatch<'_, 'c> {
                 Step::Probe(failed) => {
                     event = Event::Probed(failed, self.probe(failed.generation, client).await?);
                 }
-                Step::UseFallback | Step::Hold if self.is_rerouted() => return Ok(()),
                 Step::UseFallback => match self.fallback() {
                     Some(other) => {
                         self.slot = other;
