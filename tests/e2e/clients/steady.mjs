@@ -1,26 +1,11 @@
 // A TypeScript SDK client that lives on, as steady.py does. Usage: steady.mjs URL ts1|legacy|auto NAME; the token is in MCP_TOKEN.
 
+import { connected } from "./connected.mjs";
+
 const [url, mode, name] = process.argv.slice(2);
 const TOOL = "get_server_instructions";
 const PAUSE = 10;
 const PATIENCE = 30_000;
-const requestInit = { headers: { Authorization: `Bearer ${process.env.MCP_TOKEN}` } };
-const self = { name: "e2e", version: "1" };
-
-async function connected() {
-  if (mode === "ts1") {
-    const { Client } = await import("@modelcontextprotocol/sdk/client/index.js");
-    const { StreamableHTTPClientTransport } = await import("@modelcontextprotocol/sdk/client/streamableHttp.js");
-    const transport = new StreamableHTTPClientTransport(new URL(url), { requestInit });
-    const client = new Client(self, {});
-    await client.connect(transport);
-    return [client, transport.protocolVersion];
-  }
-  const { Client, StreamableHTTPClientTransport } = await import("@modelcontextprotocol/client");
-  const client = new Client(self, { versionNegotiation: { mode } });
-  await client.connect(new StreamableHTTPClientTransport(new URL(url), { requestInit }));
-  return [client, client.getNegotiatedProtocolVersion()];
-}
 
 const told = { reads: 0, calls: 0, slowest_read: 0, failed_reads: [], failed_calls: [] };
 
@@ -38,7 +23,7 @@ async function make(kind, marker, call) {
 
 let ended = false;
 process.stdin.on("end", () => (ended = true)).resume();
-const [client, version] = await connected();
+const [client, version] = await connected(url, mode);
 console.log(`ready ${version}`);
 for (let number = 0; !ended; number += 1) {
   const marker = `${name}-${number}`;

@@ -1,23 +1,9 @@
 // The same as unfinished_calls.py with the TypeScript SDKs. Usage: unfinished_calls.mjs URL ts1|legacy|auto TOOL...; the token is in MCP_TOKEN.
 
+import { connected } from "./connected.mjs";
+
 const [url, mode, ...tools] = process.argv.slice(2);
 const PATIENCE = 15_000;
-const requestInit = { headers: { Authorization: `Bearer ${process.env.MCP_TOKEN}` } };
-const self = { name: "e2e", version: "1" };
-
-async function connected() {
-  if (mode === "ts1") {
-    const { Client } = await import("@modelcontextprotocol/sdk/client/index.js");
-    const { StreamableHTTPClientTransport } = await import("@modelcontextprotocol/sdk/client/streamableHttp.js");
-    const client = new Client(self, {});
-    await client.connect(new StreamableHTTPClientTransport(new URL(url), { requestInit }));
-    return client;
-  }
-  const { Client, StreamableHTTPClientTransport } = await import("@modelcontextprotocol/client");
-  const client = new Client(self, { versionNegotiation: { mode } });
-  await client.connect(new StreamableHTTPClientTransport(new URL(url), { requestInit }));
-  return client;
-}
 
 async function outcome(client, name) {
   const started = performance.now();
@@ -34,7 +20,7 @@ async function outcome(client, name) {
   return { ...told, seconds: (performance.now() - started) / 1000 };
 }
 
-const client = await connected();
+const [client] = await connected(url, mode);
 const told = {};
 for (const tool of tools) {
   const beside = outcome(client, "slow");
