@@ -163,6 +163,10 @@ async fn a_tool_may_have_a_deadline_of_its_own() {
         (&(-31504).into(), &"unknown".into())
     );
     assert!(asked.elapsed() >= Duration::from_millis(150) && asked.elapsed() < Duration::from_secs(10));
+    eventually("its place is free", || async {
+        guard.metric(r#"mcp_guard_in_flight{slot="blue"}"#).await == 0.0
+    })
+    .await;
     let mut first = guard.connect().await;
     first.send(post("t", "", &tool_call(2, "narrow"))).await;
     eventually("it is in flight", || async {

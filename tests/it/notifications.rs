@@ -158,6 +158,8 @@ async fn beyond_its_concurrency_a_client_still_cancels_and_discovers() {
     in_flight(&guard, 1.0).await;
     is_refused(&send(&guard, "bot", CANCELLED).await, 429, "concurrency_limited");
     assert!(calls(&guard, "bot").await, "a notification that hangs is no call");
+    // The place of that call is given back after its last byte.
+    in_flight(&guard, 1.0).await;
     let mut stuck = leaves(&guard, "second", stuck(1)).await;
     in_flight(&guard, 2.0).await;
     is_refused_call(&guard, "second").await;
