@@ -5,9 +5,9 @@
 #![expect(clippy::print_stderr, reason = "a command line prints")]
 
 mod input;
+mod report;
+mod runtime;
 
-use std::fmt::Display;
-use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -15,7 +15,6 @@ use std::sync::Arc;
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use jiff::Timestamp;
 use serde_json::Value;
-use tokio::runtime::{Builder, Runtime};
 
 use crate::catalogue::listed;
 use crate::database::{Databases, Dialect, demo_script, schema_script};
@@ -25,12 +24,10 @@ use crate::registry::{Registry, Tool};
 use crate::server;
 use crate::service::Shared;
 use input::{DatabaseFlags, Files};
-use mcp_host::diagnostics::{Diagnostics, count};
+use mcp_host::diagnostics::count;
 use mcp_host::manual::Manual;
-
-const REFUSED: u8 = 1;
-const COULD_NOT_RUN: u8 = 2;
-const USAGE: u8 = 64;
+use report::{CommandError, REFUSED, USAGE, other, print_line};
+use runtime::{builder, runtime};
 
 /// A minimal MCP tool server on a Unix socket. Its tools are declared as data.
 #[derive(Debug, Parser)]
@@ -148,43 +145,6 @@ pub(crate) fn main() -> ExitCode {
     result.unwrap_or_else(|error| error.report())
 }
 
-/// Why a command could not run.
-enum CommandError {
-    Problems(Diagnostics),
-    Other(Box<dyn std::error::Error>),
-}
-
-impl From<Diagnostics> for CommandError {
-    fn from(problems: Diagnostics) -> CommandError {
-        CommandError::Problems(problems)
-    }
-}
-
-fn other(error: impl std::error::Error + 'static) -> CommandError {
-    CommandError::Other(Box::new(error))
-}
-
-impl CommandError {
-    fn report(&self) -> ExitCode {
-        match self {
-            CommandError::Problems(problems) => {
-                let listed = listed(problems);
-                eprintln!("{listed}\nmcp-tools: {problems} in the files; nothing was started");
-            }
-            CommandError::Other(error) => {
-                let mut text = error.to_string();
-                let mut cause = error.source();
-                while let Some(error) = cause {
-                    text = format!("{text}: {error}");
-                    cause = error.source();
-                }
-                eprintln!("mcp-tools: {text}");
-            }
-        }
-        ExitCode::from(COULD_NOT_RUN)
-    }
-}
-
 fn serve(socket: &Path, files: &Files, databases: &DatabaseFlags) -> Result<ExitCode, CommandError> {
     let registry = files.load()?;
     let databases = databases.open().map_err(other)?;
@@ -197,11 +157,6 @@ fn serve(socket: &Path, files: &Files, databases: &DatabaseFlags) -> Result<Exit
     let served = runtime.block_on(run);
     call_log.flush();
     served.map(|()| ExitCode::SUCCESS).map_err(other)
-}
-
-/// A line on standard output. A closed pipe (`mcp-tools list | head -1`) ends the output, not the program.
-fn print_line(line: impl Display) {
-    let _ = writeln!(io::stdout().lock(), "{line}");
 }
 
 fn check(files: &Files, databases: &DatabaseFlags) -> Result<ExitCode, CommandError> {
@@ -298,15 +253,4 @@ fn schema(dialect: DialectName, demo: bool, at: Option<Timestamp>) -> ExitCode {
         print_line(demo_script(dialect, at.unwrap_or_else(Timestamp::now)).trim_end());
     }
     ExitCode::SUCCESS
-}
-
-fn runtime() -> Result<Runtime, CommandError> {
-    builder().build().map_err(other)
-}
-
-/// One thread: a call is cheaper than handing it to another thread. What takes long runs on threads of its own.
-fn builder() -> Builder {
-    let mut builder = Builder::new_current_thread();
-    builder.enable_all();
-    builder
 }
