@@ -6,7 +6,7 @@ use std::io::Write;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// Bytes of lines that are buffered until the next [`CallLog::flush`], at most.
 const WAITING_BYTES_MAX: usize = 8 * 1024;
@@ -40,6 +40,7 @@ impl Outcome {
 /// The content of one call's line.
 pub(crate) struct FinishedCall<'a> {
     pub(crate) tool: &'a str,
+    pub(crate) request_id: Option<&'a str>,
     pub(crate) writes: bool,
     pub(crate) took: Duration,
     pub(crate) outcome: Outcome,
@@ -79,7 +80,12 @@ impl CallLog {
             Some(rows) => write!(waiting, "{rows}"),
             None => waiting.write_all(b"null"),
         };
-        let _ = writeln!(waiting, ",\"outcome\":\"{}\"}}", call.outcome.as_str());
+        let _ = write!(waiting, ",\"outcome\":\"{}\"", call.outcome.as_str());
+        let _ = match call.request_id {
+            // The reader of the header has refused what JSON would escape.
+            Some(id) => writeln!(waiting, ",\"request_id\":\"{id}\"}}"),
+            None => writeln!(waiting, "}}"),
+        };
         if waiting.len() >= WAITING_BYTES_MAX {
             flush(&mut waiting);
         }
@@ -103,6 +109,17 @@ fn flush(lines: &mut Vec<u8>) {
 /// Writes the line of a server event.
 pub(crate) fn event(name: &str, detail: &str) {
     let line = json!({ "time": format!("{:.3}", jiff::Timestamp::now()), "event": name, "detail": detail });
+    write(format!("{line}\n").as_bytes());
+}
+
+/// Writes the line of an event of one call.
+pub(crate) fn call_event(name: &str, tool: &str, request_id: Option<&str>, detail: &str) {
+    let mut line = json!({
+        "time": format!("{:.3}", jiff::Timestamp::now()), "event": name, "tool": tool, "detail": detail,
+    });
+    if let (Some(id), Value::Object(line)) = (request_id, &mut line) {
+        line.insert("request_id".to_owned(), Value::from(id));
+    }
     write(format!("{line}\n").as_bytes());
 }
 

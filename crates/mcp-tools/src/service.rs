@@ -16,7 +16,7 @@ use rmcp::model::{
 use serde_json::{Map, Value};
 
 use crate::call_log::{FinishedCall, Outcome};
-use crate::handler::Context;
+use crate::handler::{CallInfo, Context};
 use crate::protocol::cached_responses::{Era, call_tool_result, serialize_for};
 use crate::protocol::headers as headers_of;
 use crate::protocol::message::{Call, Id, Message, Notification};
@@ -128,7 +128,7 @@ async fn request(view: &View, headers: &HeaderMap, call: &Call<'_>) -> Reply {
     }
     let version = call.version();
     let era = Era::of(version.as_ref());
-    match dispatch(view, call, method, era).await {
+    match dispatch(view, headers, call, method, era).await {
         Ok(tail) => reply::result(&call.id, tail),
         // A request that declares its version learns of a missing method from HTTP as well; others expect 200.
         Err(error) => {
@@ -246,12 +246,18 @@ fn check_standard_headers(
 }
 
 /// The result with its closing brace, or an error.
-async fn dispatch(view: &View, call: &Call<'_>, parsed: ParsedMethod, era: Era) -> Result<Bytes, ErrorData> {
+async fn dispatch(
+    view: &View,
+    headers: &HeaderMap,
+    call: &Call<'_>,
+    parsed: ParsedMethod,
+    era: Era,
+) -> Result<Bytes, ErrorData> {
     let cached = view.registry.cached();
     match parsed {
         ParsedMethod::Initialize(params) => return Ok(cached.initialized(&params)),
         ParsedMethod::Discover => return Ok(cached.discovered.clone()),
-        ParsedMethod::Call(params) => return call_tool(view, *params, era).await,
+        ParsedMethod::Call(params) => return call_tool(view, headers, *params, era).await,
         ParsedMethod::Other => {}
     }
     let method = &*call.notification.method;
@@ -278,26 +284,45 @@ async fn dispatch(view: &View, call: &Call<'_>, parsed: ParsedMethod, era: Era) 
     }
 }
 
-async fn call_tool(view: &View, params: CallToolRequestParams, era: Era) -> Result<Bytes, ErrorData> {
+async fn call_tool(
+    view: &View,
+    headers: &HeaderMap,
+    params: CallToolRequestParams,
+    era: Era,
+) -> Result<Bytes, ErrorData> {
     let registry = &*view.registry;
     let Some(tool) = registry.tool(&params.name) else {
         return Err(ErrorData::invalid_params(format!("Unknown tool: {}", params.name), None));
+    };
+    let call = CallInfo {
+        request_id: headers_of::request_id(headers).map(str::to_owned),
+        caller: headers_of::caller(headers),
+        ..CallInfo::of_tool(tool.shared_name())
     };
     let begun = Instant::now();
     let sent = params.arguments.unwrap_or_default();
     let result = match (tool.accept(sent), tool.static_result()) {
         (Err(refused), _) => refused,
         (Ok(_), Some(static_result)) => {
-            record(view, tool, begun, Outcome::Ok, static_result.rows);
+            record(view, tool, &call, begun, (Outcome::Ok, static_result.rows));
             return Ok(static_result.wire.get(era));
         }
-        (Ok(arguments), None) => tool.run(&arguments, &view.context, registry.self_description()).await,
+        (Ok(arguments), None) => {
+            tool.run(&arguments, &view.context, &call, registry.self_description()).await
+        }
     };
-    record(view, tool, begun, result.outcome, result.rows);
+    record(view, tool, &call, begun, (result.outcome, result.rows));
     Ok(closed(serialize_for(call_tool_result(result, tool.structured()).into(), era)))
 }
 
-fn record(view: &View, tool: &Tool, begun: Instant, outcome: Outcome, rows: Option<usize>) {
-    let (tool, writes) = (tool.name(), !tool.read_only());
-    view.context.call_log.record(&FinishedCall { tool, writes, took: begun.elapsed(), outcome, rows });
+fn record(view: &View, tool: &Tool, call: &CallInfo, begun: Instant, ended: (Outcome, Option<usize>)) {
+    let (outcome, rows) = ended;
+    view.context.call_log.record(&FinishedCall {
+        tool: tool.name(),
+        request_id: call.request_id.as_deref(),
+        writes: !tool.read_only(),
+        took: begun.elapsed(),
+        outcome,
+        rows,
+    });
 }

@@ -18,7 +18,7 @@ use serde_json::Value;
 
 use crate::catalogue::listed;
 use crate::database::{Databases, Dialect, demo_script, schema_script};
-use crate::handler::Context;
+use crate::handler::{CallInfo, Context};
 use crate::protocol::cached_responses::{call_tool_result, indented};
 use crate::registry::{Registry, Tool};
 use crate::server;
@@ -233,7 +233,10 @@ fn call(name: &str, json: &str, files: &Files, databases: &DatabaseFlags) -> Res
     };
     let context = Context::new(databases.open().map_err(other)?);
     let result = match tool.accept(arguments) {
-        Ok(arguments) => runtime()?.block_on(tool.run(&arguments, &context, registry.self_description())),
+        Ok(arguments) => {
+            let call = CallInfo::of_tool(tool.shared_name());
+            runtime()?.block_on(tool.run(&arguments, &context, &call, registry.self_description()))
+        }
         Err(refused) => refused,
     };
     let result = call_tool_result(result, tool.structured());

@@ -3,6 +3,7 @@
 //! Must not know the protocol: `protocol` turns a [`ToolResult`] into a result of `tools/call`.
 
 mod argument;
+mod call;
 mod context;
 mod http;
 mod report;
@@ -15,6 +16,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+pub(crate) use call::{CallInfo, Caller};
 pub(crate) use context::Context;
 pub(crate) use http::{Service, Services};
 pub(crate) use result::{Content, ToolResult};
@@ -92,6 +94,7 @@ impl Handler {
         &self,
         arguments: &Arguments,
         context: &Context,
+        call: &CallInfo,
         server: &SelfDescription,
     ) -> ToolResult {
         match self {
@@ -101,8 +104,20 @@ impl Handler {
                 ToolResult::ok(Content::Value(report::report(*report, context, server).await))
             }
             Handler::Refuse(reason) => ToolResult::failed(Outcome::Refused, reason.clone()),
-            Handler::Sql(sql) => sql.run(arguments, context).await,
-            Handler::Http(http) => http.run(arguments, context).await,
+            Handler::Sql(sql) => sql.run(arguments, context, call).await,
+            Handler::Http(http) => http.run(arguments, context, call).await,
+        }
+    }
+
+    /// Whether a call leaves nothing behind once its transaction is undone.
+    pub(crate) fn can_be_undone(&self) -> bool {
+        match self {
+            Handler::Http(http) => http.read_only,
+            Handler::Text(_)
+            | Handler::Catalog
+            | Handler::Server(_)
+            | Handler::Refuse(_)
+            | Handler::Sql(_) => true,
         }
     }
 

@@ -10,9 +10,16 @@ use hyper::header::{HeaderName, HeaderValue};
 use rmcp::model::ProtocolVersion;
 use serde_json::{Map, Value};
 
+use crate::handler::Caller;
+
 pub(crate) const VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
 const METHOD: HeaderName = HeaderName::from_static("mcp-method");
 const NAME: HeaderName = HeaderName::from_static("mcp-name");
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const CLIENT: HeaderName = HeaderName::from_static("x-mcp-client");
+const SUBJECT: HeaderName = HeaderName::from_static("x-mcp-subject");
+/// The longest value of these three that is used.
+const GUARD_BYTES_MAX: usize = 256;
 const PARAM_PREFIX: &str = "Mcp-Param-";
 const BASE64_OPEN: &str = "=?base64?";
 const BASE64_CLOSE: &str = "?=";
@@ -25,6 +32,24 @@ pub(crate) fn version(headers: &HeaderMap) -> Option<&str> {
 /// Whether the declared version is one that has these headers.
 pub(crate) fn required(headers: &HeaderMap) -> bool {
     version(headers).is_some_and(|version| version >= ProtocolVersion::STANDARD_HEADERS.as_str())
+}
+
+/// The guard's id of the request, if it can be written into a log line as it is.
+pub(crate) fn request_id(headers: &HeaderMap) -> Option<&str> {
+    let plain = |byte: u8| byte.is_ascii_graphic() && byte != b'"' && byte != b'\\';
+    of_guard(headers, REQUEST_ID).filter(|id| id.bytes().all(plain))
+}
+
+/// The caller that the guard names.
+pub(crate) fn caller(headers: &HeaderMap) -> Caller {
+    let text = |name| of_guard(headers, name).map(str::to_owned);
+    Caller { client: text(CLIENT), subject: text(SUBJECT) }
+}
+
+/// The only value of a header that the guard writes. It writes one, so with two values one is of another origin.
+fn of_guard(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
+    let text = only(headers, name, "").ok()??;
+    (1..=GUARD_BYTES_MAX).contains(&text.len()).then_some(text)
 }
 
 /// The handshake may do without; what it does send must be right.

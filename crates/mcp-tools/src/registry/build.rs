@@ -127,7 +127,8 @@ fn build_tool(tool: ToolFile, instructions: &Arc<str>, services: &Services) -> R
     let output_schema = tool.output_schema.as_deref().map(|text| parse_object(text, "output_schema"));
     let output_schema = output_schema.transpose().map_err(|reason| reasons.push(reason));
     let input = input_schema(&tool).map_err(|more| reasons.extend(more));
-    let (name, description, read_only) = (tool.name.clone(), tool.description.clone(), tool.read_only);
+    let (name, description) = (tool.name.clone(), tool.description.clone());
+    let (read_only, identity) = (tool.read_only, tool.identity);
     let declared = Handler::check_declared(&tool).map_err(|reason| reasons.push(reason));
     let handler = match (&input, declared) {
         (Ok(input), Ok(())) => {
@@ -137,7 +138,7 @@ fn build_tool(tool: ToolFile, instructions: &Arc<str>, services: &Services) -> R
     };
     match (output_schema, input, handler, reasons.is_empty()) {
         (Ok(output_schema), Ok(input), Ok(handler), true) => {
-            Ok(Tool::new(ToolParts { name, description, read_only, input, output_schema, handler }))
+            Ok(Tool::new(ToolParts { name, description, read_only, identity, input, output_schema, handler }))
         }
         (_, _, _, _) => Err(reasons),
     }

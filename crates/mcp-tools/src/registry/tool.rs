@@ -7,8 +7,9 @@ use rmcp::model::{Tool as ListedTool, ToolAnnotations};
 use serde_json::{Map, Value, json};
 
 use crate::call_log::Outcome;
+use crate::catalogue::file::IdentityFile;
 use crate::catalogue::{Arguments, Input};
-use crate::handler::{Context, Handler, SelfDescription, ToolResult};
+use crate::handler::{CallInfo, Context, Handler, SelfDescription, ToolResult};
 use crate::protocol::cached_responses::StaticResult;
 use crate::protocol::headers::{ParamHeader, param_headers};
 
@@ -17,8 +18,10 @@ const CALL_TIME_MAX: Duration = Duration::from_secs(50);
 
 /// A tool.
 pub(crate) struct Tool {
+    name: Arc<str>,
     listed: ListedTool,
     read_only: bool,
+    identity: IdentityFile,
     input: Input,
     param_headers: Vec<ParamHeader>,
     handler: Handler,
@@ -30,6 +33,7 @@ pub(crate) struct ToolParts {
     pub(crate) name: String,
     pub(crate) description: String,
     pub(crate) read_only: bool,
+    pub(crate) identity: IdentityFile,
     pub(crate) input: Input,
     pub(crate) output_schema: Option<Map<String, Value>>,
     pub(crate) handler: Handler,
@@ -39,15 +43,21 @@ impl Tool {
     pub(crate) fn new(parts: ToolParts) -> Tool {
         let schema = Arc::clone(parts.input.schema());
         let param_headers = param_headers(&schema);
+        let name = Arc::from(parts.name.as_str());
         let mut listed = ListedTool::new(parts.name, parts.description, schema);
         listed.output_schema = parts.output_schema.map(Arc::new);
         listed.annotations = Some(ToolAnnotations::new().read_only(parts.read_only));
-        let ToolParts { read_only, input, handler, .. } = parts;
-        Tool { listed, read_only, input, param_headers, handler, static_result: None }
+        let ToolParts { read_only, identity, input, handler, .. } = parts;
+        Tool { name, listed, read_only, identity, input, param_headers, handler, static_result: None }
     }
 
     pub(crate) fn name(&self) -> &str {
-        &self.listed.name
+        &self.name
+    }
+
+    /// The name, for a call that may outlive the registry.
+    pub(crate) fn shared_name(&self) -> &Arc<str> {
+        &self.name
     }
 
     pub(crate) fn description(&self) -> &str {
@@ -81,7 +91,9 @@ impl Tool {
 
     /// Serializes the result in advance, if it is the same for every call.
     pub(super) fn prepare(&mut self, server: &SelfDescription) {
-        let result = self.handler.static_result(server);
+        // Only a call shows whether it has the identity that the tool needs.
+        let fixed = self.identity == IdentityFile::default();
+        let result = fixed.then(|| self.handler.static_result(server)).flatten();
         self.static_result = result.map(|result| StaticResult::new(result, self.structured()));
     }
 
@@ -102,15 +114,40 @@ impl Tool {
         &self,
         arguments: &Arguments,
         context: &Context,
+        call: &CallInfo,
         server: &SelfDescription,
     ) -> ToolResult {
-        match tokio::time::timeout(CALL_TIME_MAX, self.handler.run(arguments, context, server)).await {
+        if let Some(lacking) = self.lacking_identity(call) {
+            return ToolResult::failed(Outcome::Refused, lacking);
+        }
+        if call.dry_run && !self.handler.can_be_undone() {
+            let text =
+                format!("{} acts outside of a database, so it cannot be tried without effect", self.name());
+            return ToolResult::failed(Outcome::Refused, text);
+        }
+        let run = self.handler.run(arguments, context, call, server);
+        match tokio::time::timeout(CALL_TIME_MAX, run).await {
             Ok(result) => result,
             Err(_) => {
                 let text = format!("{} did not finish within {} s", self.name(), CALL_TIME_MAX.as_secs());
                 ToolResult::failed(Outcome::Timeout, text)
             }
         }
+    }
+
+    /// Which part of the caller's identity is needed and absent.
+    fn lacking_identity(&self, call: &CallInfo) -> Option<String> {
+        let (header, what) = if self.identity.client && call.caller.client.is_none() {
+            ("X-MCP-Client", "client")
+        } else if self.identity.subject && call.caller.subject.is_none() {
+            ("X-MCP-Subject", "subject")
+        } else {
+            return None;
+        };
+        Some(format!(
+            "{} needs the caller's {what}, and this call has none: it works through mcp-guard, which sends {header} on the Unix socket",
+            self.name()
+        ))
     }
 
     /// The entry of the tool that lists tools.

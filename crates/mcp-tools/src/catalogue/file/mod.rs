@@ -15,4 +15,4 @@ pub(crate) use http::{HttpFile, HttpMethod, ServiceFile, TotalFile};
 pub(crate) use include::includes;
 pub(crate) use server::ServerFile;
 pub(crate) use sql::{BeforeFile, LetFile, SectionFile, Shape, SqlFile, TimeFile, Unit};
-pub(crate) use tool::{ParamFile, ServerReport, TextFile, TextSource, ToolFile};
+pub(crate) use tool::{IdentityFile, ParamFile, ServerReport, TextFile, TextSource, ToolFile};

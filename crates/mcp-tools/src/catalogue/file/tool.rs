@@ -13,6 +13,9 @@ pub(crate) struct ToolFile {
     pub(crate) name: String,
     pub(crate) description: String,
     pub(crate) read_only: bool,
+    /// What the handler needs to know of the caller; a call without it is refused.
+    #[serde(default)]
+    pub(crate) identity: IdentityFile,
     #[serde(default)]
     pub(crate) params: IndexMap<String, ParamFile>,
     /// The whole input schema as JSON text, instead of `params`.
@@ -25,6 +28,16 @@ pub(crate) struct ToolFile {
     pub(crate) refuse: Option<RefuseFile>,
     pub(crate) sql: Option<SqlFile>,
     pub(crate) http: Option<HttpFile>,
+}
+
+/// Which parts of the caller's identity a tool uses.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct IdentityFile {
+    #[serde(default)]
+    pub(crate) client: bool,
+    #[serde(default)]
+    pub(crate) subject: bool,
 }
 
 /// One parameter: the FastMCP form is generated from it.

@@ -15,10 +15,11 @@ use super::patterns::Patterns;
 use super::render::{self, JsonTemplate};
 use super::service::Service;
 use super::totals;
-use crate::call_log::{self, Outcome};
+use crate::call_log::Outcome;
 use crate::catalogue::Arguments;
 use crate::catalogue::file::{BeforeFile, TotalFile};
 use crate::handler::argument::{canonical, time_before};
+use crate::handler::call::CallInfo;
 use crate::handler::context::Context;
 use crate::handler::result::{Content, ToolResult};
 use crate::handler::template::Template;
@@ -45,7 +46,7 @@ pub(crate) struct HttpTool {
 }
 
 impl HttpTool {
-    pub(crate) async fn run(&self, arguments: &Arguments, context: &Context) -> ToolResult {
+    pub(crate) async fn run(&self, arguments: &Arguments, context: &Context, call: &CallInfo) -> ToolResult {
         let Some(base) = &self.service.base else {
             return ToolResult::in_band(Outcome::Refused, self.service.unset());
         };
@@ -66,8 +67,8 @@ impl HttpTool {
             body: self.json.as_ref().map(|json| json.fill(arguments).unwrap_or_default().to_string()),
         };
         match tokio::time::timeout(self.time_max, exchange(request, context)).await {
-            Ok(Ok((status, body))) => self.mapped(status, &body, arguments),
-            Ok(Err(error)) => self.exchange_failed(&error),
+            Ok(Ok((status, body))) => self.mapped(status, &body, arguments, call),
+            Ok(Err(error)) => self.exchange_failed(&error, call),
             Err(_) => {
                 let seconds = self.time_max.as_secs_f64();
                 let text = format!(
@@ -101,7 +102,7 @@ impl HttpTool {
         Ok(arguments)
     }
 
-    fn mapped(&self, status: StatusCode, body: &[u8], arguments: &Arguments) -> ToolResult {
+    fn mapped(&self, status: StatusCode, body: &[u8], arguments: &Arguments, call: &CallInfo) -> ToolResult {
         let name = &self.service.name;
         if status.is_success() {
             return self.answer(body, arguments);
@@ -109,7 +110,7 @@ impl HttpTool {
         if let (StatusCode::NOT_FOUND, Some(message)) = (status, &self.not_found) {
             return ToolResult::in_band(Outcome::NotFound, message.to_text(arguments));
         }
-        call_log::event("service_error", &format!("{name} answered {status}"));
+        call.log_event("service_error", &format!("{name} answered {status}"));
         let text = match status.as_u16() {
             401 | 403 => {
                 return ToolResult::failed(
@@ -140,9 +141,9 @@ impl HttpTool {
         ToolResult::ok(Content::Value(Value::Object(totals)))
     }
 
-    fn exchange_failed(&self, error: &ExchangeError) -> ToolResult {
+    fn exchange_failed(&self, error: &ExchangeError, call: &CallInfo) -> ToolResult {
         let name = &self.service.name;
-        call_log::event("service_error", &format!("{name}: {error}"));
+        call.log_event("service_error", &format!("{name}: {error}"));
         match error {
             ExchangeError::Connect(_) => ToolResult::failed(
                 Outcome::Unavailable,

@@ -5,17 +5,18 @@ use std::sync::Arc;
 use super::plan::{Query, Role, SqlTool};
 use super::shape::shaped;
 use super::values::Values;
-use crate::call_log::{self, Outcome};
+use crate::call_log::Outcome;
 use crate::catalogue::Arguments;
 use crate::database::{Batch, BatchOutcome, Database, DatabaseError, Dialect, Statement};
+use crate::handler::call::CallInfo;
 use crate::handler::context::Context;
 use crate::handler::result::ToolResult;
 
 impl SqlTool {
-    pub(crate) async fn run(&self, arguments: &Arguments, context: &Context) -> ToolResult {
+    pub(crate) async fn run(&self, arguments: &Arguments, context: &Context, call: &CallInfo) -> ToolResult {
         let database = match context.databases.get(&self.database) {
             Ok(database) => database,
-            Err(error) => return database_failed(&error),
+            Err(error) => return database_failed(&error, call),
         };
         let values = match self.values.of(arguments, &self.limit) {
             Ok(values) => values,
@@ -32,7 +33,7 @@ impl SqlTool {
                     message.map(|text| text.to_text(arguments)).unwrap_or_default(),
                 )
             }
-            Err(error) => database_failed(&error),
+            Err(error) => database_failed(&error, call),
         }
     }
 
@@ -74,9 +75,9 @@ impl SqlTool {
     }
 }
 
-fn database_failed(error: &DatabaseError) -> ToolResult {
+fn database_failed(error: &DatabaseError, call: &CallInfo) -> ToolResult {
     if let Some(detail) = error.detail() {
-        call_log::event("database_error", detail);
+        call.log_event("database_error", detail);
     }
     let outcome = match error {
         DatabaseError::NotConfigured(_) => Outcome::Refused,

@@ -1,0 +1,79 @@
+//! The caller's identity and the request's id, which the guard sends on the Unix socket.
+
+use serde_json::{Value, json};
+
+use mcp_testkit::ToolServer;
+
+use crate::program::{run, start_in, text};
+
+const CATALOGUE: &str = r#"
+[[tool]]
+name = "mine"
+description = "Greets a known client."
+read_only = true
+identity = { client = true }
+text = { body = "hello" }
+
+[[tool]]
+name = "ours"
+description = "Greets a known person."
+read_only = true
+identity = { subject = true }
+text = { body = "hello" }
+"#;
+
+fn server() -> ToolServer {
+    let home = tempfile::tempdir().expect("a directory");
+    let file = home.path().join("c.toml");
+    std::fs::write(&file, CATALOGUE).expect("writes");
+    let file = file.display().to_string();
+    start_in(home, &["--catalog", &file], &[])
+}
+
+/// The result of a call with these headers.
+fn call(server: &ToolServer, tool: &str, headers: &[(&str, &str)]) -> Value {
+    let body = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": { "name": tool } });
+    let headers = [&[("Content-Type", "application/json")], headers].concat();
+    server.http("POST", &headers, body.to_string().as_bytes()).json()["result"].clone()
+}
+
+// Requirement: a tool that needs an identity refuses a call without one.
+#[test]
+fn a_tool_that_needs_an_identity_refuses_a_call_without_it() {
+    let server = server();
+    let refused = |tool: &str, headers: &[(&str, &str)], header: &str| {
+        let result = call(&server, tool, headers);
+        let told = result["content"][0]["text"].as_str().expect("a text");
+        assert!(result["isError"] == json!(true) && told.contains(header), "{tool} {headers:?}: {result}");
+    };
+    refused("mine", &[], "X-MCP-Client");
+    refused("mine", &[("X-MCP-Subject", "ann")], "X-MCP-Client");
+    refused("mine", &[("X-MCP-Client", "")], "X-MCP-Client");
+    refused("mine", &[("X-MCP-Client", "bot"), ("X-MCP-Client", "root")], "X-MCP-Client");
+    refused("ours", &[("X-MCP-Client", "bot")], "X-MCP-Subject");
+    assert_eq!(call(&server, "mine", &[("X-MCP-Client", "bot")])["content"][0]["text"], "hello");
+    assert_eq!(call(&server, "ours", &[("X-MCP-Subject", "ann")])["content"][0]["text"], "hello");
+    server.wait_for_log("\"outcome\":\"refused\"");
+}
+
+#[test]
+fn a_tool_that_needs_an_identity_refuses_a_call_of_the_command_line() {
+    let home = tempfile::tempdir().expect("a directory");
+    let file = home.path().join("c.toml");
+    std::fs::write(&file, CATALOGUE).expect("writes");
+    let output = run(&["call", "mine", "--catalog", &file.display().to_string()]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stdout).contains("needs the caller's client"), "{}", text(&output.stdout));
+}
+
+#[test]
+fn the_line_of_a_call_has_the_request_id_of_the_guard() {
+    let server = server();
+    call(&server, "mine", &[("X-Request-Id", "0f-7a"), ("X-MCP-Client", "bot")]);
+    assert!(server.wait_for_log("\"event\":\"call\"").contains("\"request_id\":\"0f-7a\""));
+    // What would break the line is left out.
+    call(&server, "mine", &[("X-Request-Id", "a\",\"x\":\"b"), ("X-MCP-Client", "bot")]);
+    let line = server.wait_for_log("\"event\":\"call\"");
+    let line: Value = serde_json::from_str(&line).expect("a line of JSON");
+    assert!(line.get("request_id").is_none() && line.get("x").is_none(), "{line}");
+}
