@@ -34,11 +34,12 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
 
 /// The same of mcp-tools: its folders and top-level files, the lowest first.
 const TOOLS_MAY_IMPORT: &[(&str, &[&str])] = &[
+    ("json", &[]),
     ("call_log", &[]),
     ("catalogue", &[]),
-    ("database", &[]),
-    ("handler", &["call_log", "catalogue", "database"]),
-    ("protocol", &["catalogue", "handler"]),
+    ("database", &["json"]),
+    ("handler", &["call_log", "catalogue", "database", "json"]),
+    ("protocol", &["catalogue", "handler", "json"]),
     ("registry", &["call_log", "catalogue", "database", "handler", "protocol"]),
     ("service", &["call_log", "handler", "protocol", "registry"]),
     ("http", &["protocol", "service"]),

@@ -12,6 +12,7 @@ mod database;
 mod handler;
 mod http;
 mod in_process;
+mod json;
 mod protocol;
 mod registry;
 mod server;

@@ -17,7 +17,7 @@ use serde_json::{Map, Value};
 
 use crate::call_log::{FinishedCall, Outcome};
 use crate::handler::{CallInfo, Context};
-use crate::protocol::cached_responses::{Era, call_tool_result, serialize_for};
+use crate::protocol::cached_responses::{Era, call_tool_response};
 use crate::protocol::headers as headers_of;
 use crate::protocol::message::{Call, Id, Message, Notification};
 use crate::protocol::reply::{self, Reply, closed};
@@ -312,7 +312,7 @@ async fn call_tool(
         }
     };
     record(view, tool, &call, begun, (result.outcome, result.rows));
-    Ok(closed(serialize_for(call_tool_result(result, tool.structured()).into(), era)))
+    Ok(closed(call_tool_response(result, tool.structured(), era)))
 }
 
 fn record(view: &View, tool: &Tool, call: &CallInfo, begun: Instant, ended: (Outcome, Option<usize>)) {

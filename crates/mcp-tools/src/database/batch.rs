@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::{Map, Value};
+use crate::json::Json;
 
 /// Connections of one database; calls beyond that wait.
 pub(crate) const CONNECTIONS_MAX: usize = 8;
@@ -64,14 +64,50 @@ pub(crate) struct Batch {
     pub(crate) statements: Vec<Statement>,
 }
 
-/// A row: column names in the order of the statement.
-pub(crate) type Row = Map<String, Value>;
+/// A row: its columns in the order of the statement, each value as the database's own JSON text.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Row {
+    /// Shared by the rows of a statement.
+    columns: Arc<[String]>,
+    values: Vec<Json>,
+}
+
+impl Row {
+    /// `None` when there are not as many values as columns.
+    pub(crate) fn new(columns: Arc<[String]>, values: Vec<Json>) -> Option<Row> {
+        (columns.len() == values.len()).then_some(Row { columns, values })
+    }
+
+    pub(crate) fn get(&self, column: &str) -> Option<&Json> {
+        let place = self.columns.iter().position(|name| name == column)?;
+        self.values.get(place)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &Json)> {
+        self.columns.iter().map(String::as_str).zip(&self.values)
+    }
+
+    /// The row as a JSON object.
+    pub(crate) fn to_json(&self) -> Json {
+        Json::object(self.iter())
+    }
+}
+
+/// What one statement yielded.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Rows {
+    pub(crate) rows: Vec<Row>,
+    /// The statement had more rows than `rows_max`.
+    pub(crate) cut: bool,
+    /// Rows that a statement without columns changed.
+    pub(crate) affected: Option<u64>,
+}
 
 /// What a batch yielded.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum BatchOutcome {
-    /// The rows of each statement.
-    Rows(Vec<Vec<Row>>),
+    /// What each statement yielded.
+    Rows(Vec<Rows>),
     /// The statement with this index was required to return a row and did not; nothing was changed.
     Unmet(usize),
 }

@@ -29,6 +29,12 @@ pub(crate) enum DatabaseError {
 }
 
 impl DatabaseError {
+    /// Two columns of a statement have this name.
+    pub(crate) fn same_name(name: &str) -> DatabaseError {
+        let detail = format!("two columns are named {name} (hint: AS gives each a name of its own)");
+        DatabaseError::Failed { detail }
+    }
+
     /// The detail for the log, which the caller must not see.
     pub(crate) fn detail(&self) -> Option<&str> {
         match self {

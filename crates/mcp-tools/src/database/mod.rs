@@ -16,7 +16,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 pub(crate) use address::{Address, AddressError, MAIN};
-pub(crate) use batch::{Access, Batch, BatchOutcome, Bind, Dialect, Row, Statement, TypedColumns};
+pub(crate) use batch::{Access, Batch, BatchOutcome, Bind, Dialect, Row, Rows, Statement, TypedColumns};
 pub(crate) use embedded::{demo_script, schema_script};
 pub(crate) use error::DatabaseError;
 

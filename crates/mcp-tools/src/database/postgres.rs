@@ -3,7 +3,10 @@
 //! The server turns rows into JSON, and every value is sent as text that the statement casts, so no type of a column or
 //! parameter needs code here. Must not know which database it is.
 
+use std::borrow::Cow;
+use std::fmt;
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use deadpool_postgres::{
@@ -11,6 +14,9 @@ use deadpool_postgres::{
 };
 use futures_util::TryStreamExt;
 use mcp_host::tls::{client_config, system_roots};
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
 use tokio_postgres::error::{DbError, SqlState};
 use tokio_postgres::types::Type;
 use tokio_postgres::{Config, IsolationLevel};
@@ -18,10 +24,12 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::address::AddressError;
 use super::batch::{
-    Access, Batch, BatchOutcome, Bind, CONNECTIONS_MAX, ROW_BYTES_MAX, Row, Statement, WAIT_MAX,
+    Access, Batch, BatchOutcome, Bind, CONNECTIONS_MAX, ROW_BYTES_MAX, Row, Rows, Statement, WAIT_MAX,
 };
 use super::error::{DatabaseError, WRITES};
 use super::log_detail;
+use super::sqlite_rows::twice;
+use crate::json::Json;
 
 /// A server that does not accept a connection within this time counts as unreachable.
 const CONNECT_MAX: Duration = Duration::from_secs(2);
@@ -94,7 +102,7 @@ impl Postgres {
         let mut rows = Vec::with_capacity(batch.statements.len());
         for (index, statement) in batch.statements.iter().enumerate() {
             let found = read(&transaction, statement, batch, &mut bytes_left).await?;
-            if statement.required && found.is_empty() {
+            if statement.required && found.rows.is_empty() {
                 transaction.rollback().await.map_err(failed)?;
                 return Ok(BatchOutcome::Unmet(index));
             }
@@ -110,7 +118,7 @@ async fn read(
     statement: &Statement,
     batch: &Batch,
     bytes_left: &mut usize,
-) -> Result<Vec<Row>, DatabaseError> {
+) -> Result<Rows, DatabaseError> {
     let failed = |error: tokio_postgres::Error| {
         database_error(&error, batch.time_max, |error| log_detail::of_values(error, &statement.binds))
     };
@@ -122,19 +130,64 @@ async fn read(
         .map_err(|error| database_error(&error, batch.time_max, log_detail::of_statement))?;
     let binds: Vec<Option<String>> = statement.binds.iter().map(as_text).collect();
     let mut stream = pin!(transaction.query_raw(&prepared, binds).await.map_err(failed)?);
-    let mut found = Vec::new();
+    let mut found = Rows::default();
+    let mut columns = None;
     while let Some(row) = stream.try_next().await.map_err(failed)? {
-        if found.len() == statement.rows_max {
+        if found.rows.len() == statement.rows_max {
+            found.cut = true;
             continue;
         }
         let json: &str = row.try_get(0).map_err(failed)?;
         *bytes_left = bytes_left.checked_sub(json.len()).ok_or(DatabaseError::TooLarge)?;
-        let object = serde_json::from_str(json).map_err(|_| DatabaseError::Failed {
-            detail: "a row is no JSON object that can be read".to_owned(),
-        })?;
-        found.push(object);
+        found.rows.push(row_of(json, &mut columns)?);
     }
     Ok(found)
+}
+
+/// A row that the server wrote as an object. `columns` has the names once the first row is read.
+fn row_of(json: &str, columns: &mut Option<Arc<[String]>>) -> Result<Row, DatabaseError> {
+    let unreadable =
+        || DatabaseError::Failed { detail: "a row is no JSON object that can be read".to_owned() };
+    let Entries(entries) = serde_json::from_str(json).map_err(|_| unreadable())?;
+    let columns = match columns {
+        Some(columns) => columns,
+        None => {
+            let names: Arc<[String]> = entries.iter().map(|(name, _)| name.clone().into_owned()).collect();
+            if let Some(name) = twice(&names) {
+                return Err(DatabaseError::same_name(name));
+            }
+            columns.insert(names)
+        }
+    };
+    let values = entries.into_iter().map(|(_, value)| Json::from_raw(value)).collect();
+    Row::new(Arc::clone(columns), values).ok_or_else(unreadable)
+}
+
+/// The entries of an object, in order.
+struct Entries<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+
+impl<'de> Deserialize<'de> for Entries<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Entries<'de>, D::Error> {
+        deserializer.deserialize_map(EntriesVisitor)
+    }
+}
+
+struct EntriesVisitor;
+
+impl<'de> Visitor<'de> for EntriesVisitor {
+    type Value = Entries<'de>;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Entries<'de>, A::Error> {
+        let mut entries = Vec::new();
+        while let Some(entry) = map.next_entry()? {
+            entries.push(entry);
+        }
+        Ok(Entries(entries))
+    }
 }
 
 /// Lets the server write each row as JSON. A statement that changes something must stand in a `WITH`.

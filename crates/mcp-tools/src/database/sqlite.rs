@@ -253,7 +253,7 @@ fn in_transaction(connection: &Connection, batch: &Batch) -> Result<BatchOutcome
     let mut rows = Vec::with_capacity(batch.statements.len());
     for (index, statement) in batch.statements.iter().enumerate() {
         let found = read(connection, statement, &mut bytes_left)?;
-        if statement.required && found.is_empty() {
+        if statement.required && found.rows.is_empty() {
             return Ok(BatchOutcome::Unmet(index));
         }
         rows.push(found);
@@ -265,6 +265,7 @@ fn statement_failed(fault: StatementError, time_max: Duration) -> DatabaseError 
     match fault {
         StatementError::Sqlite(error) => database_error(error, time_max),
         StatementError::TooLarge => DatabaseError::TooLarge,
+        StatementError::SameName(name) => DatabaseError::same_name(&name),
     }
 }
 

@@ -2,16 +2,21 @@
 //!
 //! Must not know transactions, deadlines or connections that are shared.
 
+use std::collections::HashSet;
+use std::sync::Arc;
+
 use rusqlite::Connection;
 use rusqlite::types::{ToSql, ToSqlOutput, Value as SqlValue, ValueRef};
-use serde_json::Value;
 
-use super::batch::{Bind, Row, Statement, TypedColumns};
+use super::batch::{Bind, Row, Rows, Statement, TypedColumns};
+use crate::json::Json;
 
 /// Why a statement yielded no rows.
 pub(crate) enum StatementError {
     Sqlite(rusqlite::Error),
     TooLarge,
+    /// Two columns of the statement have this name.
+    SameName(String),
 }
 
 impl From<rusqlite::Error> for StatementError {
@@ -25,36 +30,65 @@ pub(crate) fn read(
     connection: &Connection,
     statement: &Statement,
     bytes_left: &mut usize,
-) -> Result<Vec<Row>, StatementError> {
+) -> Result<Rows, StatementError> {
     let mut prepared = connection.prepare_cached(&statement.text)?;
-    let columns: Vec<Column> = prepared
-        .columns()
-        .map(|column| Column {
-            name: column.name().to_owned(),
-            kind: kind_of(column.name(), column.decl_type(), &statement.typed),
-        })
-        .collect();
-    let mut found = Vec::new();
+    if prepared.column_count() == 0 {
+        let before = connection.total_changes();
+        let changed = prepared.execute(rusqlite::params_from_iter(&statement.binds))?;
+        // A statement that is no INSERT, UPDATE or DELETE leaves the count of the one before it.
+        let changed = if connection.total_changes() == before { 0 } else { changed };
+        return Ok(Rows { affected: u64::try_from(changed).ok(), ..Rows::default() });
+    }
+    let reads = prepared.readonly();
+    let mut found = Rows::default();
+    let mut columns = None;
     let mut rows = prepared.query(rusqlite::params_from_iter(&statement.binds))?;
     while let Some(row) = rows.next()? {
-        // A statement that writes must run to its end, so further rows are read and dropped.
-        if found.len() == statement.rows_max {
+        if found.rows.len() == statement.rows_max {
+            found.cut = true;
+            if reads {
+                break;
+            }
+            // A statement that writes must run to its end, so further rows are read and dropped.
             continue;
         }
-        let mut object = Row::with_capacity(columns.len());
-        for (index, column) in columns.iter().enumerate() {
+        let columns = match &columns {
+            Some(columns) => columns,
+            // Asked once the statement runs: SQLite compiles it again when the table was changed.
+            None => columns.insert(Columns::of(row.as_ref(), &statement.typed)?),
+        };
+        let mut values = Vec::with_capacity(columns.kinds.len());
+        for (index, kind) in columns.kinds.iter().enumerate() {
             let value = row.get_ref(index)?;
             *bytes_left = bytes_left.checked_sub(size(value)).ok_or(StatementError::TooLarge)?;
-            object.insert(column.name.clone(), json_of(value, column.kind));
+            values.push(json_of(value, *kind));
         }
-        found.push(object);
+        found.rows.extend(Row::new(Arc::clone(&columns.names), values));
     }
     Ok(found)
 }
 
-struct Column {
-    name: String,
-    kind: Kind,
+struct Columns {
+    names: Arc<[String]>,
+    kinds: Vec<Kind>,
+}
+
+impl Columns {
+    fn of(statement: &rusqlite::Statement<'_>, typed: &TypedColumns) -> Result<Columns, StatementError> {
+        let columns: Vec<_> = statement.columns().collect();
+        let names: Arc<[String]> = columns.iter().map(|column| column.name().to_owned()).collect();
+        if let Some(name) = twice(&names) {
+            return Err(StatementError::SameName(name.to_owned()));
+        }
+        let kinds = columns.iter().map(|column| kind_of(column.name(), column.decl_type(), typed)).collect();
+        Ok(Columns { names, kinds })
+    }
+}
+
+/// A name that two columns have: an object could hold only one of them.
+pub(crate) fn twice(names: &[String]) -> Option<&str> {
+    let mut seen = HashSet::new();
+    names.iter().map(String::as_str).find(|name| !seen.insert(*name))
 }
 
 #[derive(Clone, Copy)]
@@ -83,18 +117,18 @@ fn size(value: ValueRef<'_>) -> usize {
     }
 }
 
-fn json_of(value: ValueRef<'_>, kind: Kind) -> Value {
+fn json_of(value: ValueRef<'_>, kind: Kind) -> Json {
     match (value, kind) {
-        (ValueRef::Null, _) => Value::Null,
-        (ValueRef::Integer(number), Kind::Boolean) => Value::Bool(number != 0),
-        (ValueRef::Integer(number), Kind::Plain | Kind::Json) => Value::from(number),
-        (ValueRef::Real(number), _) => Value::from(number),
-        (ValueRef::Text(text), Kind::Json) => serde_json::from_slice(text)
-            .unwrap_or_else(|_| Value::from(String::from_utf8_lossy(text).into_owned())),
-        (ValueRef::Text(text), Kind::Plain | Kind::Boolean) => {
-            Value::from(String::from_utf8_lossy(text).into_owned())
+        (ValueRef::Null, _) => Json::null(),
+        (ValueRef::Integer(number), Kind::Boolean) => Json::of(&(number != 0)),
+        (ValueRef::Integer(number), Kind::Plain | Kind::Json) => Json::of(&number),
+        (ValueRef::Real(number), _) => Json::of(&number),
+        (ValueRef::Text(text), kind) => {
+            let text = String::from_utf8_lossy(text);
+            let json = if matches!(kind, Kind::Json) { Json::parse(&text) } else { None };
+            json.unwrap_or_else(|| Json::of(&*text))
         }
-        (ValueRef::Blob(bytes), _) => Value::from(format!("{} bytes", bytes.len())),
+        (ValueRef::Blob(bytes), _) => Json::of(&format!("{} bytes", bytes.len())),
     }
 }
 

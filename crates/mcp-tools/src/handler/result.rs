@@ -3,6 +3,7 @@
 use serde_json::{Map, Value};
 
 use crate::call_log::Outcome;
+use crate::json::Json;
 
 /// The content of a result.
 #[derive(Debug, Clone, PartialEq)]
@@ -13,6 +14,10 @@ pub(crate) enum Content {
     Value(Value),
     /// One block for each element.
     List(Vec<Value>),
+    /// One JSON value whose numbers keep their digits, one block.
+    Json(Json),
+    /// One block for each element, whose numbers keep their digits.
+    JsonList(Vec<Json>),
     /// The call failed; the text explains it to a model.
     Failure(String),
 }

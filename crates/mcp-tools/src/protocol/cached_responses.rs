@@ -15,6 +15,7 @@ use super::message::json_of;
 use super::reply::closed;
 use crate::catalogue::Identity;
 use crate::handler::{Content, ToolResult};
+use crate::json::Json;
 
 /// How a client declares its protocol version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -145,10 +146,38 @@ pub(crate) fn call_tool_result(result: ToolResult, structured: bool) -> CallTool
         Content::Text(text) => (vec![text.clone()], json!({ "result": text })),
         Content::Value(value) => (vec![indented(&value)], value),
         Content::List(values) => (values.iter().map(indented).collect(), json!({ "result": values })),
+        // The SDK's model cannot hold their numbers: `call_tool_response` adds the structured content as text.
+        Content::Json(value) => return success(vec![value.indented()]),
+        Content::JsonList(values) => return success(values.iter().map(Json::indented).collect()),
     };
-    let mut result = CallToolResult::success(blocks.into_iter().map(ContentBlock::text).collect());
+    let mut result = success(blocks);
     result.structured_content = structured.then_some(value);
     result
+}
+
+fn success(blocks: Vec<String>) -> CallToolResult {
+    CallToolResult::success(blocks.into_iter().map(ContentBlock::text).collect())
+}
+
+/// A finished call as the JSON text of MCP's result, with numbers as the handler gave them.
+pub(crate) fn call_tool_response(result: ToolResult, structured: bool, era: Era) -> String {
+    let value = match &result.content {
+        Content::Json(value) if structured => Some(value.clone()),
+        Content::JsonList(values) if structured => Some(Json::object([("result", &Json::array(values))])),
+        Content::Json(_)
+        | Content::JsonList(_)
+        | Content::Text(_)
+        | Content::Value(_)
+        | Content::List(_)
+        | Content::Failure(_) => None,
+    };
+    let mut made = serialize_for(call_tool_result(result, structured).into(), era);
+    if let (Some(value), Some('}')) = (value, made.pop()) {
+        made.push_str(",\"structuredContent\":");
+        made.push_str(value.as_str());
+    }
+    made.push('}');
+    made
 }
 
 /// JSON indented by two, as the old server writes it.
