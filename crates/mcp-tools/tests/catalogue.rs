@@ -130,10 +130,10 @@ base = "x"
 "#,
         &[
             "c.toml:5: tool.bad: read_only: invalid type: string \"yes\", expected a boolean",
-            "c.toml:6: tool.bad: colour: unknown field `colour`, expected one of `name`, `description`, `read_only`, `params`, `input_schema`, `output_schema`, `text`, `catalog`, `server`, `refuse`, `sql`, `http`",
+            "c.toml:6: tool.bad: colour: unknown field `colour`, expected one of `name`, `title`, `description`, `read_only`, `identity`, `annotations`, `params`, `input_schema`, `output_schema`, `text`, `catalog`, `server`, `refuse`, `sql`, `http`",
             "c.toml:7: tool.bad: params.days.type: unknown variant `int`, expected one of `string`, `integer`, `number`, `boolean`, `array`, `object`",
             "c.toml:7: tool.bad: params.days.required: invalid type: integer `1`, expected a boolean",
-            "c.toml:8: tool.bad: params.ok.min: unknown field `min`, expected one of `type`, `required`, `default`, `nullable`, `description`, `enum`, `minimum`, `maximum`, `pattern`",
+            "c.toml:8: tool.bad: params.ok.min: unknown field `min`, expected one of `type`, `required`, `default`, `nullable`, `description`, `items`, `enum`, `minimum`, `maximum`, `pattern`, `format`",
             "c.toml:10: tool.bad: sql.shape: unknown variant `rowz`, expected one of `page`, `row`, `rows`, `sections`, `value`, `map`",
             "c.toml:12: tool.bad: sql.limit: invalid type: string \"many\", expected a whole number",
             "c.toml:13: tool.bad: sql.require[1].query: is missing",

@@ -8,6 +8,7 @@ mod catalogue;
 mod identity;
 mod limits;
 mod log_secrets;
+mod params;
 mod pg;
 mod postgresql;
 mod process;

@@ -5,11 +5,13 @@
 mod builtin;
 pub(crate) mod file;
 mod identity;
+mod property;
 #[cfg(test)]
 mod proptests;
 mod read;
 mod schema;
 mod source;
+mod validator;
 
 pub(crate) use builtin::{BUILTIN_INSTRUCTIONS, builtin_server, builtin_sources};
 pub(crate) use identity::Identity;

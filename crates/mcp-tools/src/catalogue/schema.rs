@@ -5,13 +5,14 @@
 
 use std::sync::Arc;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
-use super::file::{ParamFile, ToolFile};
+use super::file::ToolFile;
+use super::property::{matches_kind, property};
+use super::validator::{error_text, validator};
 
 /// Problems in one message; a model needs the first few, not a page.
 const PROBLEMS_SHOWN_MAX: usize = 8;
-const PROBLEM_LETTERS_MAX: usize = 200;
 
 /// A compiled input schema.
 #[derive(Debug)]
@@ -26,6 +27,8 @@ pub(crate) struct Input {
 pub(crate) struct Param {
     pub(crate) name: String,
     pub(crate) kind: &'static str,
+    /// The type of an array's elements, if its schema gives one.
+    pub(crate) items: Option<&'static str>,
     pub(crate) required: bool,
     pub(crate) default: Option<Value>,
 }
@@ -57,9 +60,7 @@ impl Input {
     pub(crate) fn compile(schema: Map<String, Value>) -> Result<Input, String> {
         let params = params_of(&schema)?;
         let whole = Value::Object(schema);
-        let validator = jsonschema::options()
-            .with_draft(jsonschema::Draft::Draft202012)
-            .build(&whole)
+        let validator = validator(&whole)
             .map_err(|error| format!("input_schema: is not a valid JSON Schema: {error}"))?;
         let Value::Object(schema) = whole else { return Err("input_schema: must be an object".into()) };
         Ok(Input { schema: Arc::new(schema), validator, params })
@@ -116,18 +117,6 @@ impl Input {
     }
 }
 
-/// The validator's error, after the parameter's name.
-fn error_text(error: jsonschema::ValidationError<'_>) -> String {
-    let place = error.instance_path().to_string();
-    let name = place.trim_start_matches('/');
-    let text = if name.is_empty() { error.to_string() } else { format!("{name}: {error}") };
-    // The error quotes the argument, which may be megabytes long.
-    match text.char_indices().nth(PROBLEM_LETTERS_MAX) {
-        Some((end, _)) => format!("{} ...", text.get(..end).unwrap_or_default()),
-        None => text,
-    }
-}
-
 /// Numbers and booleans written as strings, which the old server accepted.
 fn lax(value: &Value, kind: &str) -> Value {
     let Value::String(text) = value else { return value.clone() };
@@ -175,7 +164,7 @@ fn generate(tool: &ToolFile) -> Result<Map<String, Value>, Vec<String>> {
             Ok(property) => {
                 properties.insert(name.clone(), Value::Object(property));
             }
-            Err(reason) => reasons.push(format!("params.{name}: {reason}")),
+            Err(more) => reasons.extend(more.iter().map(|reason| format!("params.{name}: {reason}"))),
         }
         if param.required {
             required.push(Value::from(name.as_str()));
@@ -192,72 +181,6 @@ fn generate(tool: &ToolFile) -> Result<Map<String, Value>, Vec<String>> {
     schema.insert("title".into(), Value::from(format!("{}Arguments", tool.name)));
     schema.insert("type".into(), Value::from("object"));
     Ok(schema)
-}
-
-/// One property; keys in alphabetical order, as FastMCP writes them.
-fn property(name: &str, param: &ParamFile) -> Result<Map<String, Value>, String> {
-    let kind = param.kind.as_str();
-    if param.required && param.default.is_some() {
-        return Err("has a default although it is required (remove one of the two)".into());
-    }
-    if param.pattern.is_some() && kind != "string" {
-        return Err(format!("pattern: is for a string; the parameter is of type {kind}"));
-    }
-    let default = match &param.default {
-        Some(value) => json_of(value)?,
-        None => Value::Null,
-    };
-    let mut property = Map::new();
-    if kind == "object" {
-        property.insert("additionalProperties".into(), Value::Bool(true));
-    }
-    if param.nullable {
-        property.insert("anyOf".into(), json!([{ "type": kind }, { "type": "null" }]));
-    }
-    if !param.required {
-        if !default.is_null() && !matches_kind(&default, kind) {
-            return Err(format!("default: {default} is not of type {kind}"));
-        }
-        property.insert("default".into(), default);
-    }
-    let mut put = |key: &str, value: Option<Value>| {
-        if let Some(value) = value {
-            property.insert(key.into(), value);
-        }
-    };
-    put("description", param.description.clone().map(Value::from));
-    put("enum", param.choices.clone().map(Value::from));
-    put("items", (kind == "array").then(|| json!({})));
-    put("maximum", param.maximum.map(Value::from));
-    put("minimum", param.minimum.map(Value::from));
-    put("pattern", param.pattern.clone().map(Value::from));
-    put("title", Some(Value::from(title(name))));
-    put("type", (!param.nullable).then(|| Value::from(kind)));
-    Ok(property)
-}
-
-fn json_of(value: &toml::Value) -> Result<Value, String> {
-    serde_json::to_value(value).map_err(|error| format!("default: {error}"))
-}
-
-fn matches_kind(value: &Value, kind: &str) -> bool {
-    match value {
-        Value::String(_) => kind == "string",
-        Value::Bool(_) => kind == "boolean",
-        Value::Number(number) => kind == "number" || (kind == "integer" && !number.is_f64()),
-        Value::Array(_) => kind == "array",
-        Value::Object(_) => kind == "object",
-        Value::Null => true,
-    }
-}
-
-/// `public_catalog_csv_path` -> `Public Catalog Csv Path`.
-fn title(name: &str) -> String {
-    let words = name.split('_').map(|word| {
-        let mut letters = word.chars();
-        letters.next().map(|first| first.to_ascii_uppercase()).into_iter().chain(letters).collect::<String>()
-    });
-    words.collect::<Vec<_>>().join(" ")
 }
 
 fn params_of(schema: &Map<String, Value>) -> Result<Vec<Param>, String> {
@@ -277,6 +200,7 @@ fn params_of(schema: &Map<String, Value>) -> Result<Vec<Param>, String> {
     let params = properties.iter().map(|(name, property)| Param {
         name: name.clone(),
         kind: kind_of(property),
+        items: property.get("items").map(kind_of).filter(|kind| *kind != "any"),
         required: required.contains(&name.as_str()),
         default: property.get("default").cloned(),
     });

@@ -128,7 +128,16 @@ fn build_tool(tool: ToolFile, instructions: &Arc<str>, services: &Services) -> R
     let output_schema = output_schema.transpose().map_err(|reason| reasons.push(reason));
     let input = input_schema(&tool).map_err(|more| reasons.extend(more));
     let (name, description) = (tool.name.clone(), tool.description.clone());
-    let (read_only, identity) = (tool.read_only, tool.identity);
+    let (read_only, identity, annotations) = (tool.read_only, tool.identity, tool.annotations);
+    let title = tool.title.clone();
+    if title.as_ref().is_some_and(|title| title.trim().is_empty()) {
+        reasons.push("title: is empty; clients show it (remove it, and they show the name)".into());
+    }
+    if read_only && (annotations.destructive.is_some() || annotations.idempotent.is_some()) {
+        reasons.push(
+            "annotations: destructive and idempotent have no meaning for a tool with read_only = true".into(),
+        );
+    }
     let declared = Handler::check_declared(&tool).map_err(|reason| reasons.push(reason));
     let handler = match (&input, declared) {
         (Ok(input), Ok(())) => {
@@ -137,9 +146,17 @@ fn build_tool(tool: ToolFile, instructions: &Arc<str>, services: &Services) -> R
         (_, _) => Err(()),
     };
     match (output_schema, input, handler, reasons.is_empty()) {
-        (Ok(output_schema), Ok(input), Ok(handler), true) => {
-            Ok(Tool::new(ToolParts { name, description, read_only, identity, input, output_schema, handler }))
-        }
+        (Ok(output_schema), Ok(input), Ok(handler), true) => Ok(Tool::new(ToolParts {
+            name,
+            title,
+            description,
+            read_only,
+            annotations,
+            identity,
+            input,
+            output_schema,
+            handler,
+        })),
         (_, _, _, _) => Err(reasons),
     }
 }

@@ -7,7 +7,7 @@ use rmcp::model::{Tool as ListedTool, ToolAnnotations};
 use serde_json::{Map, Value, json};
 
 use crate::call_log::Outcome;
-use crate::catalogue::file::IdentityFile;
+use crate::catalogue::file::{AnnotationsFile, IdentityFile};
 use crate::catalogue::{Arguments, Input};
 use crate::handler::{CallInfo, Context, Handler, SelfDescription, ToolResult};
 use crate::protocol::cached_responses::StaticResult;
@@ -31,8 +31,10 @@ pub(crate) struct Tool {
 /// What a tool is declared with.
 pub(crate) struct ToolParts {
     pub(crate) name: String,
+    pub(crate) title: Option<String>,
     pub(crate) description: String,
     pub(crate) read_only: bool,
+    pub(crate) annotations: AnnotationsFile,
     pub(crate) identity: IdentityFile,
     pub(crate) input: Input,
     pub(crate) output_schema: Option<Map<String, Value>>,
@@ -46,7 +48,14 @@ impl Tool {
         let name = Arc::from(parts.name.as_str());
         let mut listed = ListedTool::new(parts.name, parts.description, schema);
         listed.output_schema = parts.output_schema.map(Arc::new);
-        listed.annotations = Some(ToolAnnotations::new().read_only(parts.read_only));
+        let mut annotations = ToolAnnotations::new().read_only(parts.read_only);
+        // Clients before 2025-06-18 know the title of the annotations only.
+        annotations.title.clone_from(&parts.title);
+        annotations.destructive_hint = parts.annotations.destructive;
+        annotations.idempotent_hint = parts.annotations.idempotent;
+        annotations.open_world_hint = parts.annotations.open_world;
+        listed.annotations = Some(annotations);
+        listed.title = parts.title;
         let ToolParts { read_only, identity, input, handler, .. } = parts;
         Tool { name, listed, read_only, identity, input, param_headers, handler, static_result: None }
     }

@@ -4,6 +4,7 @@ use indexmap::IndexMap;
 use serde::Deserialize;
 
 use super::http::HttpFile;
+use super::param::ParamFile;
 use super::sql::SqlFile;
 
 /// One `[[tool]]` as written.
@@ -11,11 +12,15 @@ use super::sql::SqlFile;
 #[serde(deny_unknown_fields)]
 pub(crate) struct ToolFile {
     pub(crate) name: String,
+    /// A name for people, which clients show.
+    pub(crate) title: Option<String>,
     pub(crate) description: String,
     pub(crate) read_only: bool,
     /// What the handler needs to know of the caller; a call without it is refused.
     #[serde(default)]
     pub(crate) identity: IdentityFile,
+    #[serde(default)]
+    pub(crate) annotations: AnnotationsFile,
     #[serde(default)]
     pub(crate) params: IndexMap<String, ParamFile>,
     /// The whole input schema as JSON text, instead of `params`.
@@ -40,51 +45,14 @@ pub(crate) struct IdentityFile {
     pub(crate) subject: bool,
 }
 
-/// One parameter: the FastMCP form is generated from it.
-#[derive(Debug, Deserialize)]
+/// Hints for clients about what a tool that is not `read_only` does.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct ParamFile {
-    #[serde(rename = "type")]
-    pub(crate) kind: ParamKind,
-    #[serde(default)]
-    pub(crate) required: bool,
-    /// Absent and not required means: optional, and `null` by default.
-    pub(crate) default: Option<toml::Value>,
-    /// Whether `null` is a value of its own (`anyOf` with null in the schema).
-    #[serde(default)]
-    pub(crate) nullable: bool,
-    pub(crate) description: Option<String>,
-    #[serde(rename = "enum")]
-    pub(crate) choices: Option<Vec<String>>,
-    pub(crate) minimum: Option<i64>,
-    pub(crate) maximum: Option<i64>,
-    /// A regular expression of JSON Schema, which clients see.
-    pub(crate) pattern: Option<String>,
-}
-
-/// The JSON type of a parameter.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum ParamKind {
-    String,
-    Integer,
-    Number,
-    Boolean,
-    Array,
-    Object,
-}
-
-impl ParamKind {
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            ParamKind::String => "string",
-            ParamKind::Integer => "integer",
-            ParamKind::Number => "number",
-            ParamKind::Boolean => "boolean",
-            ParamKind::Array => "array",
-            ParamKind::Object => "object",
-        }
-    }
+pub(crate) struct AnnotationsFile {
+    pub(crate) destructive: Option<bool>,
+    pub(crate) idempotent: Option<bool>,
+    /// Whether it reaches what this server does not control; of use for every tool.
+    pub(crate) open_world: Option<bool>,
 }
 
 /// A fixed text, or the server's instructions.
