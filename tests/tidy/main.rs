@@ -41,6 +41,7 @@ const TOOLS_MAY_IMPORT: &[(&str, &[&str])] = &[
     ("handler", &["call_log", "catalogue", "database", "json"]),
     ("protocol", &["catalogue", "handler", "json"]),
     ("registry", &["call_log", "catalogue", "database", "handler", "protocol"]),
+    ("examples", &["catalogue", "handler", "protocol", "registry"]),
     ("service", &["call_log", "handler", "protocol", "registry"]),
     ("http", &["protocol", "service"]),
     ("connections", &["call_log", "http", "service"]),

@@ -9,6 +9,7 @@ mod catalogue;
 mod cli;
 mod connections;
 mod database;
+mod examples;
 mod handler;
 mod http;
 mod in_process;

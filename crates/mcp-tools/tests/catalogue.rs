@@ -130,7 +130,7 @@ base = "x"
 "#,
         &[
             "c.toml:5: tool.bad: read_only: invalid type: string \"yes\", expected a boolean",
-            "c.toml:6: tool.bad: colour: unknown field `colour`, expected one of `name`, `title`, `description`, `read_only`, `identity`, `annotations`, `params`, `input_schema`, `output_schema`, `text`, `catalog`, `server`, `refuse`, `sql`, `http`",
+            "c.toml:6: tool.bad: colour: unknown field `colour`, expected one of `name`, `title`, `description`, `read_only`, `identity`, `annotations`, `params`, `input_schema`, `output_schema`, `example`, `text`, `catalog`, `server`, `refuse`, `sql`, `http`",
             "c.toml:7: tool.bad: params.days.type: unknown variant `int`, expected one of `string`, `integer`, `number`, `boolean`, `array`, `object`",
             "c.toml:7: tool.bad: params.days.required: invalid type: integer `1`, expected a boolean",
             "c.toml:8: tool.bad: params.ok.min: unknown field `min`, expected one of `type`, `required`, `default`, `nullable`, `description`, `items`, `enum`, `minimum`, `maximum`, `pattern`, `format`",

@@ -3,6 +3,7 @@
 //! Must not know handlers, the protocol or the registry.
 
 mod builtin;
+mod example;
 pub(crate) mod file;
 mod identity;
 mod property;
@@ -14,6 +15,7 @@ mod source;
 mod validator;
 
 pub(crate) use builtin::{BUILTIN_INSTRUCTIONS, builtin_server, builtin_sources};
+pub(crate) use example::{Example, examples};
 pub(crate) use identity::Identity;
 pub(crate) use read::read_catalogue;
 pub(crate) use schema::{Arguments, Input, Param, input_schema, parse_object};

@@ -7,6 +7,7 @@
 mod input;
 mod report;
 mod runtime;
+mod test;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -99,6 +100,9 @@ enum Command {
         #[command(flatten)]
         databases: DatabaseFlags,
     },
+    /// Run the examples that are written beside tools; what they change is undone.
+    #[command(after_help = test::EXAMPLE)]
+    Test(test::Test),
     /// Print the SQL that makes the tables of the built-in catalogue, for a database to try it on.
     #[command(
         after_help = "Example:\n  mcp-tools schema --dialect postgres --demo | psql swf_trial\n  mcp-tools schema --demo | sqlite3 swf.db"
@@ -136,6 +140,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Check { file, databases } => check(&Files::of(file), &databases),
         Command::List { json, files } => list(json, &files),
         Command::Call { name, json, files, databases } => call(&name, &json, &files, &databases),
+        Command::Test(test) => test.run(),
         Command::Schema { dialect, demo, at } => Ok(schema(dialect, demo, at)),
         Command::Manual(manual) => match manual.write(Cli::command()) {
             Ok(()) => Ok(ExitCode::SUCCESS),

@@ -8,7 +8,9 @@ use mcp_host::diagnostics::{Diagnostic, Diagnostics};
 use super::snapshot::Registry;
 use super::tool::{Tool, ToolParts};
 use crate::catalogue::file::{Declared, Document, ServerFile, ServiceFile, ToolFile, parse};
-use crate::catalogue::{BUILTIN_INSTRUCTIONS, Identity, Source, builtin_server, input_schema, parse_object};
+use crate::catalogue::{
+    BUILTIN_INSTRUCTIONS, Identity, Source, builtin_server, examples, input_schema, parse_object,
+};
 use crate::handler::{Handler, Service, Services};
 
 /// Builds the registry that `sources` declare, or reports every problem. `instructions` replace those of the catalogue.
@@ -127,6 +129,10 @@ fn build_tool(tool: ToolFile, instructions: &Arc<str>, services: &Services) -> R
     let output_schema = tool.output_schema.as_deref().map(|text| parse_object(text, "output_schema"));
     let output_schema = output_schema.transpose().map_err(|reason| reasons.push(reason));
     let input = input_schema(&tool).map_err(|more| reasons.extend(more));
+    let examples = match &input {
+        Ok(input) => examples(&tool.example, input).map_err(|more| reasons.extend(more)),
+        Err(()) => Ok(Vec::new()),
+    };
     let (name, description) = (tool.name.clone(), tool.description.clone());
     let (read_only, identity, annotations) = (tool.read_only, tool.identity, tool.annotations);
     let title = tool.title.clone();
@@ -145,18 +151,21 @@ fn build_tool(tool: ToolFile, instructions: &Arc<str>, services: &Services) -> R
         }
         (_, _) => Err(()),
     };
-    match (output_schema, input, handler, reasons.is_empty()) {
-        (Ok(output_schema), Ok(input), Ok(handler), true) => Ok(Tool::new(ToolParts {
-            name,
-            title,
-            description,
-            read_only,
-            annotations,
-            identity,
-            input,
-            output_schema,
-            handler,
-        })),
+    match (output_schema, input, handler, examples) {
+        (Ok(output_schema), Ok(input), Ok(handler), Ok(examples)) if reasons.is_empty() => {
+            Ok(Tool::new(ToolParts {
+                name,
+                title,
+                description,
+                read_only,
+                annotations,
+                identity,
+                input,
+                output_schema,
+                examples,
+                handler,
+            }))
+        }
         (_, _, _, _) => Err(reasons),
     }
 }

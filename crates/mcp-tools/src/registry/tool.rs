@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use crate::call_log::Outcome;
 use crate::catalogue::file::{AnnotationsFile, IdentityFile};
-use crate::catalogue::{Arguments, Input};
+use crate::catalogue::{Arguments, Example, Input};
 use crate::handler::{CallInfo, Context, Handler, SelfDescription, ToolResult};
 use crate::protocol::cached_responses::StaticResult;
 use crate::protocol::headers::{ParamHeader, param_headers};
@@ -24,6 +24,7 @@ pub(crate) struct Tool {
     identity: IdentityFile,
     input: Input,
     param_headers: Vec<ParamHeader>,
+    examples: Vec<Example>,
     handler: Handler,
     static_result: Option<StaticResult>,
 }
@@ -38,6 +39,7 @@ pub(crate) struct ToolParts {
     pub(crate) identity: IdentityFile,
     pub(crate) input: Input,
     pub(crate) output_schema: Option<Map<String, Value>>,
+    pub(crate) examples: Vec<Example>,
     pub(crate) handler: Handler,
 }
 
@@ -56,8 +58,18 @@ impl Tool {
         annotations.open_world_hint = parts.annotations.open_world;
         listed.annotations = Some(annotations);
         listed.title = parts.title;
-        let ToolParts { read_only, identity, input, handler, .. } = parts;
-        Tool { name, listed, read_only, identity, input, param_headers, handler, static_result: None }
+        let ToolParts { read_only, identity, input, examples, handler, .. } = parts;
+        Tool {
+            name,
+            listed,
+            read_only,
+            identity,
+            input,
+            param_headers,
+            examples,
+            handler,
+            static_result: None,
+        }
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -87,6 +99,10 @@ impl Tool {
 
     pub(crate) fn input(&self) -> &Input {
         &self.input
+    }
+
+    pub(crate) fn examples(&self) -> &[Example] {
+        &self.examples
     }
 
     pub(crate) fn handler(&self) -> &Handler {

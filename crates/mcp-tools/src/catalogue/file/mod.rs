@@ -3,6 +3,7 @@
 //! Must not validate what a declaration means: handlers and the schema do.
 
 mod document;
+mod example;
 mod http;
 mod include;
 mod mistakes;
@@ -12,6 +13,7 @@ mod sql;
 mod tool;
 
 pub(crate) use document::{Declared, Document, parse};
+pub(crate) use example::ExampleFile;
 pub(crate) use http::{HttpFile, HttpMethod, ServiceFile, TotalFile};
 pub(crate) use include::includes;
 pub(crate) use param::ParamFile;

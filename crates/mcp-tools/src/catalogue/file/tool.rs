@@ -3,6 +3,7 @@
 use indexmap::IndexMap;
 use serde::Deserialize;
 
+use super::example::ExampleFile;
 use super::http::HttpFile;
 use super::param::ParamFile;
 use super::sql::SqlFile;
@@ -27,6 +28,9 @@ pub(crate) struct ToolFile {
     pub(crate) input_schema: Option<String>,
     /// The output schema as JSON text: the result then carries `structuredContent`.
     pub(crate) output_schema: Option<String>,
+    /// Calls that `mcp-tools test` makes.
+    #[serde(default)]
+    pub(crate) example: Vec<ExampleFile>,
     pub(crate) text: Option<TextFile>,
     pub(crate) catalog: Option<CatalogFile>,
     pub(crate) server: Option<ReportFile>,

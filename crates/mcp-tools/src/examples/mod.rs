@@ -1,0 +1,120 @@
+//! Runs the examples that are written beside tools, and compares each result with what the example expects.
+//!
+//! Must not print: the command line does.
+
+mod compare;
+
+use std::time::{Duration, Instant};
+
+use rmcp::model::CallToolResult;
+use serde_json::Value;
+
+use crate::catalogue::Example;
+use crate::handler::{CallInfo, Caller, Context};
+use crate::protocol::cached_responses::call_tool_result;
+use crate::registry::{Registry, Tool};
+use compare::difference;
+
+/// How much of a result a failure shows.
+const SHOWN_LETTERS_MAX: usize = 300;
+
+/// What became of an example.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Passed,
+    /// Why not.
+    Failed(String),
+    /// Why it was not run.
+    Skipped(&'static str),
+}
+
+/// One example that was run or skipped.
+pub(crate) struct Finished<'a> {
+    pub(crate) tool: &'a str,
+    /// Its place among the examples of its tool, from one.
+    pub(crate) place: usize,
+    pub(crate) took: Duration,
+    pub(crate) verdict: Verdict,
+}
+
+/// What happens to the changes that an example makes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Changes {
+    Keep,
+    Undo,
+}
+
+/// Runs every example in the order of declaration; `report` gets each as it ends.
+pub(crate) async fn run<'a>(
+    registry: &'a Registry,
+    context: &Context,
+    changes: Changes,
+    mut report: impl FnMut(Finished<'a>),
+) {
+    for tool in registry.tools() {
+        for (place, example) in tool.examples().iter().enumerate() {
+            let begun = Instant::now();
+            let verdict = verdict(registry, context, tool, example, changes).await;
+            report(Finished { tool: tool.name(), place: place + 1, took: begun.elapsed(), verdict });
+        }
+    }
+}
+
+async fn verdict(
+    registry: &Registry,
+    context: &Context,
+    tool: &Tool,
+    example: &Example,
+    changes: Changes,
+) -> Verdict {
+    if changes == Changes::Undo && !tool.read_only() {
+        return Verdict::Skipped("the tool writes (hint: --write)");
+    }
+    let caller = Caller { client: example.client.clone(), subject: example.subject.clone() };
+    let call = CallInfo { caller, ..CallInfo::of_tool(tool.shared_name()) };
+    let result = match tool.accept(example.arguments.clone()) {
+        Ok(arguments) => tool.run(&arguments, context, &call, registry.self_description()).await,
+        Err(refused) => refused,
+    };
+    match misfit(example, &call_tool_result(result, tool.structured())) {
+        None => Verdict::Passed,
+        Some(reason) => Verdict::Failed(reason),
+    }
+}
+
+/// Why a result is not what the example expects.
+fn misfit(example: &Example, result: &CallToolResult) -> Option<String> {
+    let texts: Vec<&str> =
+        result.content.iter().filter_map(|block| Some(block.as_text()?.text.as_str())).collect();
+    let is_error = result.is_error == Some(true);
+    if is_error != example.is_error {
+        let expected = if example.is_error { "an error" } else { "a result" };
+        let got = if is_error { "an error" } else { "a result" };
+        return Some(format!("expected {expected}, got {got}: {}", shown(&texts.join("\n"))));
+    }
+    if let Some(part) = &example.text
+        && !texts.iter().any(|text| text.contains(part.as_str()))
+    {
+        return Some(format!("{part:?} is not in {}", shown(&texts.join("\n"))));
+    }
+    let expected = example.value.as_ref()?;
+    let got = result.structured_content.clone().unwrap_or_else(|| value_of(&texts));
+    difference(expected, &got)
+}
+
+/// The JSON of one block, or the list that several blocks are; a text that is no JSON is itself.
+fn value_of(texts: &[&str]) -> Value {
+    let read = |text: &&str| serde_json::from_str(text).unwrap_or_else(|_| Value::from(*text));
+    match texts {
+        [only] => read(only),
+        several => several.iter().map(read).collect(),
+    }
+}
+
+fn shown(text: &str) -> String {
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    match line.char_indices().nth(SHOWN_LETTERS_MAX) {
+        Some((end, _)) => format!("{} ...", line.get(..end).unwrap_or_default()),
+        None => line,
+    }
+}
