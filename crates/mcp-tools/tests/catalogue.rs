@@ -145,7 +145,7 @@ base = "x"
             "c.toml:18: tool: read_only: is missing",
             "c.toml:26: tool.third: sql.shape: is missing",
             "c.toml:28: service.x: base_url: invalid type: integer `3`, expected a string",
-            "c.toml:29: service.x: base: unknown field `base`, expected one of `base_url`, `base_url_env`, `authorization_env`",
+            "c.toml:29: service.x: base: unknown field `base`, expected one of `base_url`, `base_url_env`, `authorization_env`, `headers`, `headers_env`",
             "c.toml:2: tool.bad: sql.query: there is no parameter or let :nobody",
             "c.toml:22: tool.third: description: is empty; a model chooses tools by it",
         ],
@@ -326,7 +326,7 @@ query = { q = "{who}" }
 name = "elsewhere"
 description = "Calls a service."
 read_only = false
-http = { service = "fine", method = "PATCH", path = "/" }
+http = { service = "fine", method = "TRACE", path = "/" }
 
 [[tool]]
 name = "computes"
@@ -343,12 +343,12 @@ defaults = { a = "x", z = 1 }
 needs = ["z"]
 "#,
         &[
-            "c.toml:25: tool.elsewhere: http.method: unknown variant `PATCH`, expected one of `GET`, `POST`, `PUT`, `DELETE`",
+            "c.toml:25: tool.elsewhere: http.method: unknown variant `TRACE`, expected one of `GET`, `POST`, `PUT`, `PATCH`, `DELETE`",
             "c.toml:2: service.odd: base_url: must be http://HOST[:PORT][/PATH] or https://...",
             "c.toml:4: service.both: needs one of base_url, base_url_env",
             "c.toml:10: tool.calls: http.service: nowhere is not declared (hint: a [service.nowhere] table)",
             "c.toml:10: tool.calls: http.path: must start with / and hold no ?, #, blank or ..",
-            "c.toml:10: tool.calls: http.method: a tool that only reads must use GET",
+            "c.toml:10: tool.calls: http.method: a tool that only reads must use GET (hint: reads = true says of a POST that it only reads)",
             "c.toml:10: tool.calls: http: there is no parameter who",
             "c.toml:10: tool.calls: http: the parameter idle has no effect",
             "c.toml:27: tool.computes: http.let.a: the name is taken",

@@ -16,6 +16,8 @@ mod process;
 mod program;
 mod protocol;
 mod recorded;
+mod rest;
+mod service;
 mod services;
 mod surface;
 mod tls;

@@ -1,59 +1,14 @@
 //! Tools that call a service: where the call goes, what it carries, and what every kind of answer becomes.
 
-use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
-use std::sync::mpsc::{Receiver, channel};
-use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use mcp_testkit::ToolServer;
 
 use crate::program::{start, start_in};
+use crate::service::Service;
 use crate::surface::block;
-
-/// A service that answers every request with the same bytes and keeps what it was asked.
-struct Service {
-    url: String,
-    asked: Receiver<Asked>,
-}
-
-#[derive(Debug)]
-struct Asked {
-    line: String,
-    head: String,
-    body: String,
-}
-
-impl Service {
-    fn answering(answer: &'static str) -> Service {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("binds");
-        let url = format!("http://{}", listener.local_addr().expect("an address"));
-        let (send, asked) = channel();
-        std::thread::spawn(move || {
-            for stream in listener.incoming().map_while(Result::ok) {
-                let mut reader = BufReader::new(stream);
-                let mut head = String::new();
-                while reader.read_line(&mut head).is_ok_and(|length| length > 2) {}
-                let length = head
-                    .to_ascii_lowercase()
-                    .lines()
-                    .find_map(|line| line.strip_prefix("content-length: ")?.parse().ok());
-                let mut body = vec![0; length.unwrap_or(0)];
-                let _ = reader.read_exact(&mut body);
-                let line = head.lines().next().unwrap_or_default().to_owned();
-                let _ = send.send(Asked { line, head, body: String::from_utf8_lossy(&body).into_owned() });
-                let _ = reader.into_inner().write_all(answer.as_bytes());
-            }
-        });
-        Service { url, asked }
-    }
-
-    #[track_caller]
-    fn next(&self) -> Asked {
-        self.asked.recv_timeout(Duration::from_secs(10)).expect("the service is asked")
-    }
-}
 
 const SENT: &str = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 12\r\n\r\nMessage sent";
 const WORKERS: &str = r#"[{"nworkers": 3, "status": "running", "computingsite": "A", "resourcetype": "SCORE"},

@@ -111,7 +111,9 @@ fn build_services(documents: &[(&Source, Document)], problems: &mut Vec<Diagnost
                 Ok(service) => {
                     services.insert(name.clone(), service);
                 }
-                Err(reason) => problems.push(source.problem(*at, &key, &reason)),
+                Err(reasons) => {
+                    problems.extend(reasons.iter().map(|reason| source.problem(*at, &key, reason)));
+                }
             }
         }
     }

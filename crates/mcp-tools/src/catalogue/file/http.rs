@@ -14,6 +14,12 @@ pub(crate) struct ServiceFile {
     pub(crate) base_url_env: Option<String>,
     /// The environment variable that holds the value of the `Authorization` header.
     pub(crate) authorization_env: Option<String>,
+    /// Further header fields of every call.
+    #[serde(default)]
+    pub(crate) headers: IndexMap<String, String>,
+    /// The same, whose values are in environment variables.
+    #[serde(default)]
+    pub(crate) headers_env: IndexMap<String, String>,
 }
 
 /// A call of a service.
@@ -22,13 +28,26 @@ pub(crate) struct ServiceFile {
 pub(crate) struct HttpFile {
     pub(crate) service: String,
     pub(crate) method: HttpMethod,
+    /// A `POST` that only reads: a search with a body, GraphQL.
+    #[serde(default)]
+    pub(crate) reads: bool,
     /// Below the base URL; `{parameter}` is encoded as one segment.
     pub(crate) path: String,
-    /// `key = "{parameter}"`; left out when the parameter is null.
+    /// `key = "{parameter}"`; left out when the parameter is null, repeated for each element of a list.
     #[serde(default)]
     pub(crate) query: IndexMap<String, String>,
+    /// Header fields of this call, beside those of the service; left out when a parameter is null.
+    #[serde(default)]
+    pub(crate) headers: IndexMap<String, String>,
     /// The body; `"{parameter}"` alone keeps its type, and is left out when it is null.
     pub(crate) json: Option<toml::Value>,
+    /// The media type of `json` where it is not `application/json`.
+    pub(crate) content_type: Option<String>,
+    /// The body as the fields of a form; written as `query` is.
+    pub(crate) form: Option<IndexMap<String, String>>,
+    /// Parameters whose list is one value in `query` and `form`, and what stands between its elements.
+    #[serde(default)]
+    pub(crate) lists: IndexMap<String, ListStyle>,
     /// The result of the tool when the service succeeds; the service's response body when absent.
     pub(crate) result: Option<toml::Value>,
     /// Times computed from parameters; the time of the call is `{now}`.
@@ -66,5 +85,15 @@ pub(crate) enum HttpMethod {
     Get,
     Post,
     Put,
+    Patch,
     Delete,
+}
+
+/// How a list becomes text in a query or a form.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum ListStyle {
+    Comma,
+    Space,
+    Pipe,
 }

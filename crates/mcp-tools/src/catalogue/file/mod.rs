@@ -14,7 +14,7 @@ mod tool;
 
 pub(crate) use document::{Declared, Document, parse};
 pub(crate) use example::ExampleFile;
-pub(crate) use http::{HttpFile, HttpMethod, ServiceFile, TotalFile};
+pub(crate) use http::{HttpFile, HttpMethod, ListStyle, ServiceFile, TotalFile};
 pub(crate) use include::includes;
 pub(crate) use param::ParamFile;
 pub(crate) use server::ServerFile;

@@ -5,15 +5,18 @@
 use std::time::Duration;
 
 use hyper::Method;
+use hyper::header::{HeaderName, HeaderValue};
+use hyper::http::uri::PathAndQuery;
 use indexmap::IndexMap;
 use serde_json::Value;
 
+use super::headers;
 use super::patterns::Patterns;
-use super::render::JsonTemplate;
-use super::service::Services;
+use super::render::{BodyTemplate, JsonTemplate, Pairs};
+use super::service::{Service, Services};
 use super::tool::{HttpTool, NOW};
-use crate::catalogue::file::{BeforeFile, HttpFile, HttpMethod, LetFile};
-use crate::catalogue::{Input, Param};
+use crate::catalogue::file::{BeforeFile, HttpFile, HttpMethod, LetFile, ListStyle};
+use crate::catalogue::{Arguments, Input, Param};
 use crate::handler::template::Template;
 
 const TIME_DEFAULT: Duration = Duration::from_secs(15);
@@ -21,7 +24,7 @@ const TIME_MAX_MS: u64 = 45_000;
 
 /// Compiles a declaration.
 pub(crate) fn build(
-    file: HttpFile,
+    mut file: HttpFile,
     read_only: bool,
     input: &Input,
     services: &Services,
@@ -34,27 +37,26 @@ pub(crate) fn build(
             file.service, file.service
         ));
     }
-    if !file.path.starts_with('/') || file.path.contains(['?', '#', ' ']) || file.path.contains("..") {
-        builder.reasons.push("http.path: must start with / and hold no ?, #, blank or ..".into());
-    }
-    if read_only && file.method != HttpMethod::Get {
-        builder.reasons.push("http.method: a tool that only reads must use GET".into());
-    }
-    let moments = builder.moments(file.moments);
+    let path = builder.path(&file.path);
+    builder.reasons.extend(method_mistake(&file, read_only));
+    let moments = builder.moments(std::mem::take(&mut file.moments));
     let defaults = builder.defaults(&file.defaults);
     builder.needs(&file.needs);
-    let patterns = Patterns::build(file.patterns, builder.params, &mut builder.reasons);
+    if builder.param(NOW).is_some() {
+        builder
+            .reasons
+            .push("params.now: is the time of the call in [tool.http] (hint: another name)".into());
+    }
+    let patterns = Patterns::build(&file.patterns, builder.params, &mut builder.reasons);
     let names: Vec<String> = moments.keys().cloned().chain([NOW.to_owned()]).collect();
-    let path = builder.template("http.path", &file.path);
-    let query: IndexMap<String, Template> = file
-        .query
-        .iter()
-        .map(|(key, text)| (key.clone(), builder.template(&format!("http.query.{key}"), text)))
-        .collect();
-    let json = builder.json("http.json", file.json.as_ref());
+    let query = builder.pairs("http.query", &file.query, &file.lists);
+    let headers = builder.headers(&file.headers, service.as_ref());
+    let body = builder.body(&file);
+    builder.lists(&file);
     builder.used.extend(path.names().map(str::to_owned));
-    builder.used.extend(query.values().flat_map(|template| template.names().map(str::to_owned)));
-    builder.used.extend(json.iter().flat_map(JsonTemplate::names));
+    builder.used.extend(query.names().map(str::to_owned));
+    builder.used.extend(headers.iter().flat_map(|(_, template)| template.names().map(str::to_owned)));
+    builder.used.extend(body.iter().flat_map(BodyTemplate::names));
     let not_found = file.not_found.as_ref().map(|text| builder.template("http.not_found", text));
     let result = builder.json("http.result", file.result.as_ref());
     let shown = not_found.iter().flat_map(|template| template.names().map(str::to_owned));
@@ -65,6 +67,7 @@ pub(crate) fn build(
         HttpMethod::Get => Method::GET,
         HttpMethod::Post => Method::POST,
         HttpMethod::Put => Method::PUT,
+        HttpMethod::Patch => Method::PATCH,
         HttpMethod::Delete => Method::DELETE,
     };
     let (needs, totals) = (file.needs, file.totals);
@@ -75,7 +78,8 @@ pub(crate) fn build(
             method,
             path,
             query,
-            json,
+            headers,
+            body,
             moments,
             defaults,
             needs,
@@ -87,6 +91,25 @@ pub(crate) fn build(
         }),
         (Some(_) | None, _) => Err(builder.reasons),
     }
+}
+
+/// A tool that only reads may use methods that change nothing, and `POST` where the declaration says that it reads.
+fn method_mistake(file: &HttpFile, read_only: bool) -> Option<String> {
+    let reason = match (file.method, read_only, file.reads) {
+        (HttpMethod::Get, _, true) => "http.reads: has no effect: GET reads",
+        (_, false, true) => "http.reads: is for a tool with read_only = true",
+        (HttpMethod::Post, true, false) => {
+            "http.method: a tool that only reads must use GET (hint: reads = true says of a POST that it only reads)"
+        }
+        (HttpMethod::Put | HttpMethod::Patch | HttpMethod::Delete, true, _) => {
+            "http.method: a tool that only reads must use GET, or POST with reads = true"
+        }
+        (HttpMethod::Get, _, false) | (HttpMethod::Post, true, true) => return None,
+        (HttpMethod::Post | HttpMethod::Put | HttpMethod::Patch | HttpMethod::Delete, false, false) => {
+            return None;
+        }
+    };
+    Some(reason.to_owned())
 }
 
 struct Builder<'a> {
@@ -152,6 +175,107 @@ impl Builder<'_> {
             self.reasons.push(format!("{key}: {reason}"));
             Template::default()
         })
+    }
+
+    fn path(&mut self, text: &str) -> Template {
+        if !text.starts_with('/') || text.contains(['?', '#', ' ']) || text.contains("..") {
+            self.reasons.push("http.path: must start with / and hold no ?, #, blank or ..".into());
+        }
+        let path = self.template("http.path", text);
+        // A template with a mistake is empty.
+        let filled = path.fill(&Arguments::default(), |_, _| Ok::<_, String>("x".into()));
+        if filled.is_ok_and(|filled| filled.starts_with('/') && PathAndQuery::try_from(filled).is_err()) {
+            let reason = "has a letter that cannot stand in a URL (hint: %20 for a blank, %C3%BC for \u{fc})";
+            self.reasons.push(format!("http.path: {reason}"));
+        }
+        path
+    }
+
+    fn pairs(
+        &mut self,
+        key: &str,
+        declared: &IndexMap<String, String>,
+        lists: &IndexMap<String, ListStyle>,
+    ) -> Pairs {
+        let parsed =
+            |(name, text): (&String, &String)| (name.clone(), self.template(&format!("{key}.{name}"), text));
+        Pairs { templates: declared.iter().map(parsed).collect(), lists: lists.clone() }
+    }
+
+    fn headers(
+        &mut self,
+        declared: &IndexMap<String, String>,
+        service: Option<&Service>,
+    ) -> Vec<(HeaderName, Template)> {
+        let mut headers: Vec<(HeaderName, Template)> = Vec::new();
+        for (name, text) in declared {
+            let key = format!("http.headers.{name}");
+            let template = self.template(&key, text);
+            match headers::declared_name(name) {
+                Err(reason) => self.reasons.push(format!("{key}: {reason}")),
+                Ok(name) if headers.iter().any(|(known, _)| *known == name) => {
+                    self.reasons.push(format!("{key}: is declared twice"));
+                }
+                Ok(name) if service.is_some_and(|service| service.headers.has(&name)) => {
+                    self.reasons.push(format!("{key}: is a header of the service"));
+                }
+                Ok(name) => headers.push((name, template)),
+            }
+        }
+        headers
+    }
+
+    fn body(&mut self, file: &HttpFile) -> Option<BodyTemplate> {
+        if let (Some(_), None) = (&file.content_type, &file.json) {
+            self.reasons.push("http.content_type: is the media type of json, which is not given".into());
+        }
+        match (&file.form, &file.json) {
+            (Some(_), Some(_)) => {
+                self.reasons.push("http: has json and form; a request has one body".into());
+                None
+            }
+            (Some(_), None) if file.method == HttpMethod::Get => {
+                self.reasons.push("http.form: GET has no body (hint: query)".into());
+                None
+            }
+            (Some(form), None) => Some(BodyTemplate::Form(self.pairs("http.form", form, &file.lists))),
+            (None, json) => {
+                let media_type = self.media_type(file.content_type.as_deref());
+                let json = self.json("http.json", json.as_ref())?;
+                Some(BodyTemplate::Json { media_type, json })
+            }
+        }
+    }
+
+    fn media_type(&mut self, given: Option<&str>) -> HeaderValue {
+        let json = HeaderValue::from_static("application/json");
+        let Some(given) = given else { return json };
+        let essence = given.split(';').next().unwrap_or_default().trim();
+        let is_json = essence == "application/json" || (essence.contains('/') && essence.ends_with("+json"));
+        match HeaderValue::from_str(given) {
+            Ok(value) if is_json => value,
+            Ok(_) | Err(_) => {
+                self.reasons
+                    .push("http.content_type: must be application/json or a type that ends in +json".into());
+                json
+            }
+        }
+    }
+
+    /// A style of a list must be of a parameter that is a list, and alone in a query or a form.
+    fn lists(&mut self, file: &HttpFile) {
+        let form = file.form.iter().flat_map(IndexMap::values);
+        let alone: Vec<&String> = file.query.values().chain(form).collect();
+        for name in file.lists.keys() {
+            let kind = self.param(name).map(|param| param.kind);
+            let reason = match kind {
+                None => format!("there is no parameter {name}"),
+                Some("array" | "any") if alone.iter().any(|text| **text == format!("{{{name}}}")) => continue,
+                Some("array" | "any") => format!("has no effect: query and form lack \"{{{name}}}\""),
+                Some(kind) => format!("is for a list; the parameter is of type {kind}"),
+            };
+            self.reasons.push(format!("http.lists.{name}: {reason}"));
+        }
     }
 
     fn json(&mut self, key: &str, value: Option<&toml::Value>) -> Option<JsonTemplate> {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::client::conn::http1;
-use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue, USER_AGENT};
+use hyper::header::{ACCEPT, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, USER_AGENT};
 use hyper::{Method, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -28,9 +28,10 @@ pub(crate) struct Request<'a> {
     pub(crate) base: &'a Base,
     pub(crate) method: Method,
     pub(crate) target: String,
-    pub(crate) authorization: Option<&'a HeaderValue>,
-    /// JSON.
-    pub(crate) body: Option<String>,
+    /// Beside those of the exchange itself; one of them may replace `Accept` or `User-Agent`.
+    pub(crate) headers: HeaderMap,
+    /// A body and its media type.
+    pub(crate) body: Option<(HeaderValue, String)>,
 }
 
 /// Why an exchange failed.
@@ -75,20 +76,18 @@ async fn send(
     sender: &mut http1::SendRequest<Full<Bytes>>,
     request: Request<'_>,
 ) -> Result<(StatusCode, Bytes), ExchangeError> {
-    let mut builder = hyper::Request::builder()
+    let (content_type, body) = request.body.unzip();
+    let mut message = hyper::Request::builder()
         .method(request.method)
         .uri(request.target)
-        .header(HOST, request.base.authority.as_str())
-        .header(ACCEPT, "application/json, text/plain;q=0.5")
-        .header(USER_AGENT, concat!("mcp-tools/", env!("CARGO_PKG_VERSION")));
-    if let Some(authorization) = request.authorization {
-        builder = builder.header(AUTHORIZATION, authorization);
-    }
-    if request.body.is_some() {
-        builder = builder.header(CONTENT_TYPE, "application/json");
-    }
-    let body = Full::new(Bytes::from(request.body.unwrap_or_default()));
-    let message = builder.body(body).map_err(connect)?;
+        .body(Full::new(Bytes::from(body.unwrap_or_default())))
+        .map_err(connect)?;
+    let headers = message.headers_mut();
+    headers.insert(ACCEPT, HeaderValue::from_static("application/json, text/plain;q=0.5"));
+    headers.insert(USER_AGENT, HeaderValue::from_static(concat!("mcp-tools/", env!("CARGO_PKG_VERSION"))));
+    headers.extend(request.headers);
+    headers.insert(HOST, HeaderValue::from_str(&request.base.authority).map_err(connect)?);
+    headers.extend(content_type.map(|kind| (CONTENT_TYPE, kind)));
     let response = sender.send_request(message).await.map_err(broken)?;
     let status = response.status();
     match Limited::new(response.into_body(), RESPONSE_BYTES_MAX).collect().await {

@@ -2,6 +2,7 @@
 
 mod declare;
 mod exchange;
+mod headers;
 mod patterns;
 mod render;
 mod service;

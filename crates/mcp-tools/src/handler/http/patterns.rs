@@ -25,13 +25,13 @@ struct Pattern {
 impl Patterns {
     /// Compiles what is declared; every reason against it goes to `reasons`.
     pub(crate) fn build(
-        declared: IndexMap<String, String>,
+        declared: &IndexMap<String, String>,
         params: &[Param],
         reasons: &mut Vec<String>,
     ) -> Patterns {
         let mut patterns = Vec::new();
         for (name, text) in declared {
-            match params.iter().find(|param| param.name == name) {
+            match params.iter().find(|param| param.name == *name) {
                 None => reasons.push(format!("http.patterns: there is no parameter {name}")),
                 Some(param) if !matches!(param.kind, "string" | "any") => {
                     let kind = param.kind;
@@ -39,8 +39,8 @@ impl Patterns {
                         "http.patterns.{name}: is for a string; the parameter is of type {kind}"
                     ));
                 }
-                Some(_) => match whole(&text) {
-                    Ok(whole) => patterns.push(Pattern { name, text, whole }),
+                Some(_) => match whole(text) {
+                    Ok(whole) => patterns.push(Pattern { name: name.clone(), text: text.clone(), whole }),
                     Err(reason) => reasons.push(format!("http.patterns.{name}: {reason}")),
                 },
             }

@@ -2,36 +2,78 @@
 //!
 //! Must not know the service they are sent to.
 
+use hyper::header::HeaderValue;
 use indexmap::IndexMap;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Map, Value};
 
 use crate::catalogue::Arguments;
+use crate::catalogue::file::ListStyle;
 use crate::handler::template::{Template, plain};
 
 /// Everything but the unreserved characters of RFC 3986 is encoded.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
+/// The templates of a query or of a form, and how a list in them is written.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Pairs {
+    pub(crate) templates: IndexMap<String, Template>,
+    pub(crate) lists: IndexMap<String, ListStyle>,
+}
+
+impl Pairs {
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.templates.values().flat_map(Template::names)
+    }
+
+    /// `key=value&...`, without what was not given; the error is for the caller.
+    pub(crate) fn encoded(&self, arguments: &Arguments) -> Result<String, String> {
+        let mut pairs = Vec::new();
+        for (key, template) in &self.templates {
+            if template.names().any(|name| arguments.get(name).is_null()) {
+                continue;
+            }
+            let list = template.only_name().and_then(|name| Some((name, arguments.get(name).as_array()?)));
+            let values = match list {
+                Some((name, elements)) => self.listed(name, elements)?,
+                None => vec![encode(&template.to_text(arguments))],
+            };
+            pairs.extend(values.into_iter().map(|value| format!("{}={value}", encode(key))));
+        }
+        Ok(pairs.join("&"))
+    }
+
+    /// The values of a list: one for each element, or one for all.
+    fn listed(&self, name: &str, elements: &[Value]) -> Result<Vec<String>, String> {
+        let texts: Vec<String> = elements.iter().filter(|element| !element.is_null()).map(plain).collect();
+        let Some(style) = self.lists.get(name) else {
+            return Ok(texts.iter().map(|text| encode(text)).collect());
+        };
+        let between = match style {
+            ListStyle::Comma => ',',
+            ListStyle::Space => ' ',
+            ListStyle::Pipe => '|',
+        };
+        // The service would read such an element as two.
+        if texts.iter().any(|text| text.contains(between)) {
+            return Err(format!("{name}: an element must not contain {between:?} here."));
+        }
+        let joined: Vec<String> = texts.iter().map(|text| encode(text)).collect();
+        let between = if between == ',' { ",".to_owned() } else { encode(&between.to_string()) };
+        Ok(if joined.is_empty() { Vec::new() } else { vec![joined.join(&between)] })
+    }
+}
+
 /// The request target; the error is for the caller.
 pub(crate) fn target(
     base: &str,
     path: &Template,
-    query: &IndexMap<String, Template>,
+    query: &Pairs,
     arguments: &Arguments,
 ) -> Result<String, String> {
-    let mut target = base.to_owned() + &path.fill(arguments, segment)?;
-    let mut mark = '?';
-    for (key, template) in query {
-        // Leave out a parameter that was not given.
-        if template.names().any(|name| arguments.get(name).is_null()) {
-            continue;
-        }
-        let encoded = |_: &str, value: &Value| Ok::<_, String>(encode(&plain(value)));
-        target.push(mark);
-        target.push_str(&format!("{}={}", encode(key), template.fill(arguments, encoded)?));
-        mark = '&';
-    }
-    Ok(target)
+    let path = base.to_owned() + &path.fill(arguments, segment)?;
+    let query = query.encoded(arguments)?;
+    Ok(if query.is_empty() { path } else { format!("{path}?{query}") })
 }
 
 /// A value as one path segment: it can neither add a segment nor move up with `..`.
@@ -48,6 +90,36 @@ fn segment(name: &str, value: &Value) -> Result<String, String> {
 
 fn encode(text: &str) -> String {
     utf8_percent_encode(text, ENCODED).to_string()
+}
+
+/// The body of a request.
+#[derive(Debug, Clone)]
+pub(crate) enum BodyTemplate {
+    Json { media_type: HeaderValue, json: JsonTemplate },
+    Form(Pairs),
+}
+
+impl BodyTemplate {
+    /// Every parameter it uses.
+    pub(crate) fn names(&self) -> Vec<String> {
+        match self {
+            BodyTemplate::Json { json, .. } => json.names(),
+            BodyTemplate::Form(pairs) => pairs.names().map(str::to_owned).collect(),
+        }
+    }
+
+    /// The media type and the body; the error is for the caller.
+    pub(crate) fn fill(&self, arguments: &Arguments) -> Result<(HeaderValue, String), String> {
+        match self {
+            BodyTemplate::Json { media_type, json } => {
+                Ok((media_type.clone(), json.fill(arguments).unwrap_or_default().to_string()))
+            }
+            BodyTemplate::Form(pairs) => {
+                let media_type = HeaderValue::from_static("application/x-www-form-urlencoded");
+                Ok((media_type, pairs.encoded(arguments)?))
+            }
+        }
+    }
 }
 
 /// A JSON value with templates in its texts.

@@ -6,6 +6,7 @@ use hyper::Uri;
 use hyper::header::HeaderValue;
 use indexmap::IndexMap;
 
+use super::headers::{self, ServiceHeaders};
 use crate::catalogue::file::ServiceFile;
 
 /// Services by name.
@@ -17,6 +18,7 @@ pub(crate) struct Service {
     pub(crate) name: String,
     pub(crate) base: Option<Base>,
     pub(crate) authorization: Option<HeaderValue>,
+    pub(crate) headers: ServiceHeaders,
     variable: Option<String>,
 }
 
@@ -59,46 +61,57 @@ impl Base {
 }
 
 impl Service {
-    /// Reads the settings of a service from the environment.
-    pub(crate) fn build(name: &str, file: &ServiceFile) -> Result<Service, String> {
-        let url = match (&file.base_url, &file.base_url_env) {
-            (Some(url), None) => Some(url.clone()),
-            (None, Some(variable)) => std::env::var(variable).ok().filter(|url| !url.trim().is_empty()),
-            (Some(_), Some(_)) | (None, None) => return Err("needs one of base_url, base_url_env".into()),
-        };
-        let base = url.map(|url| Base::parse(&url)).transpose();
-        let base = base.map_err(|reason| match &file.base_url_env {
-            Some(variable) => format!("the value of {variable} {reason}"),
-            None => format!("base_url: {reason}"),
-        })?;
-        let authorization = match &file.authorization_env {
-            Some(variable) => match std::env::var(variable) {
-                Ok(value) => {
-                    let mut value = HeaderValue::from_str(value.trim())
-                        .map_err(|_| format!("the value of {variable} cannot stand in a header"))?;
-                    value.set_sensitive(true);
-                    Some(value)
-                }
-                Err(_) => None,
-            },
-            None => None,
-        };
-        Ok(Service { name: name.to_owned(), base, authorization, variable: file.base_url_env.clone() })
+    /// Reads the settings of a service from the environment, or reports every problem of them.
+    pub(crate) fn build(name: &str, file: &ServiceFile) -> Result<Service, Vec<String>> {
+        let mut reasons = Vec::new();
+        let base = base(file).unwrap_or_else(|reason| {
+            reasons.push(reason);
+            None
+        });
+        let value_of = |variable: &str| std::env::var(variable).ok();
+        let authorization = file.authorization_env.as_ref().and_then(|variable| {
+            let value = headers::secret(&value_of(variable)?, variable);
+            value.map_err(|reason| reasons.push(reason)).ok()
+        });
+        let headers = headers::of_service(&file.headers, &file.headers_env, value_of, &mut reasons);
+        if !reasons.is_empty() {
+            return Err(reasons);
+        }
+        let variable = file.base_url_env.clone();
+        Ok(Service { name: name.to_owned(), base, authorization, headers, variable })
     }
 
     /// A service whose declaration could not be read.
     pub(crate) fn unknown(name: &str) -> Service {
-        Service { name: name.to_owned(), base: None, authorization: None, variable: None }
+        let headers = ServiceHeaders::default();
+        Service { name: name.to_owned(), base: None, authorization: None, headers, variable: None }
     }
 
-    /// The error when the operator has not configured the service's address.
-    pub(crate) fn unset(&self) -> String {
-        let variable = self.variable.as_deref().unwrap_or("base_url");
-        format!(
-            "This tool needs the service {}, which is not configured: the operator of mcp-tools must set {variable} to its base URL.",
+    /// The address, or the error while the operator has not configured the service.
+    pub(crate) fn configured(&self) -> Result<&Base, String> {
+        let (variable, purpose) = match (&self.base, &self.headers.unset) {
+            (Some(base), None) => return Ok(base),
+            (Some(_), Some(variable)) => (variable.as_str(), "the value of a header that it needs"),
+            (None, _) => (self.variable.as_deref().unwrap_or("base_url"), "its base URL"),
+        };
+        Err(format!(
+            "This tool needs the service {}, which is not configured: the operator of mcp-tools must set {variable} to {purpose}.",
             self.name
-        )
+        ))
     }
+}
+
+fn base(file: &ServiceFile) -> Result<Option<Base>, String> {
+    let url = match (&file.base_url, &file.base_url_env) {
+        (Some(url), None) => Some(url.clone()),
+        (None, Some(variable)) => std::env::var(variable).ok().filter(|url| !url.trim().is_empty()),
+        (Some(_), Some(_)) | (None, None) => return Err("needs one of base_url, base_url_env".into()),
+    };
+    let base = url.map(|url| Base::parse(&url)).transpose();
+    base.map_err(|reason| match &file.base_url_env {
+        Some(variable) => format!("the value of {variable} {reason}"),
+        None => format!("base_url: {reason}"),
+    })
 }
 
 #[cfg(test)]

@@ -5,15 +5,17 @@
 
 use std::time::Duration;
 
+use hyper::header::{AUTHORIZATION, HeaderMap, HeaderName};
 use hyper::{Method, StatusCode};
 use indexmap::IndexMap;
 use jiff::Timestamp;
 use serde_json::Value;
 
 use super::exchange::{ExchangeError, Request, exchange};
+use super::headers;
 use super::patterns::Patterns;
-use super::render::{self, JsonTemplate};
-use super::service::Service;
+use super::render::{self, BodyTemplate, JsonTemplate, Pairs};
+use super::service::{Base, Service};
 use super::totals;
 use crate::call_log::Outcome;
 use crate::catalogue::Arguments;
@@ -33,8 +35,9 @@ pub(crate) struct HttpTool {
     pub(crate) read_only: bool,
     pub(crate) method: Method,
     pub(crate) path: Template,
-    pub(crate) query: IndexMap<String, Template>,
-    pub(crate) json: Option<JsonTemplate>,
+    pub(crate) query: Pairs,
+    pub(crate) headers: Vec<(HeaderName, Template)>,
+    pub(crate) body: Option<BodyTemplate>,
     pub(crate) moments: IndexMap<String, BeforeFile>,
     pub(crate) defaults: IndexMap<String, Value>,
     pub(crate) needs: Vec<String>,
@@ -47,27 +50,18 @@ pub(crate) struct HttpTool {
 
 impl HttpTool {
     pub(crate) async fn run(&self, arguments: &Arguments, context: &Context, call: &CallInfo) -> ToolResult {
-        let Some(base) = &self.service.base else {
-            return ToolResult::in_band(Outcome::Refused, self.service.unset());
+        let base = match self.service.configured() {
+            Ok(base) => base,
+            Err(reason) => return ToolResult::in_band(Outcome::Refused, reason),
         };
         let completed = self.completed(arguments.clone());
-        let arguments = match &completed {
-            Ok(completed) => completed,
-            Err(reason) => return ToolResult::in_band(Outcome::Invalid, reason.clone()),
-        };
-        let target = match render::target(base.path(), &self.path, &self.query, arguments) {
-            Ok(target) => target,
-            Err(reason) => return ToolResult::in_band(Outcome::Invalid, reason),
-        };
-        let request = Request {
-            base,
-            method: self.method.clone(),
-            target,
-            authorization: self.service.authorization.as_ref(),
-            body: self.json.as_ref().map(|json| json.fill(arguments).unwrap_or_default().to_string()),
-        };
+        let (request, arguments) =
+            match completed.and_then(|arguments| Ok((self.request(base, &arguments)?, arguments))) {
+                Ok(made) => made,
+                Err(reason) => return ToolResult::in_band(Outcome::Invalid, reason),
+            };
         match tokio::time::timeout(self.time_max, exchange(request, context)).await {
-            Ok(Ok((status, body))) => self.mapped(status, &body, arguments, call),
+            Ok(Ok((status, body))) => self.mapped(status, &body, &arguments, call),
             Ok(Err(error)) => self.exchange_failed(&error, call),
             Err(_) => {
                 let seconds = self.time_max.as_secs_f64();
@@ -79,6 +73,17 @@ impl HttpTool {
                 ToolResult::failed(Outcome::Timeout, text)
             }
         }
+    }
+
+    /// The request of a call; the error is for the caller.
+    fn request<'a>(&self, base: &'a Base, arguments: &Arguments) -> Result<Request<'a>, String> {
+        let mut headers = HeaderMap::new();
+        headers.extend(self.service.headers.iter().map(|(name, value)| (name.clone(), value.clone())));
+        headers.extend(self.service.authorization.clone().map(|value| (AUTHORIZATION, value)));
+        headers.extend(headers::filled(&self.headers, arguments)?);
+        let target = render::target(base.path(), &self.path, &self.query, arguments)?;
+        let body = self.body.as_ref().map(|body| body.fill(arguments)).transpose()?;
+        Ok(Request { base, method: self.method.clone(), target, headers, body })
     }
 
     /// The arguments with what the declaration adds to them; the error is for the caller.
