@@ -5,12 +5,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::plan::{Cursor, Query, Rendered, Role, SqlTool};
-use super::text::{Kind, SqlText};
-use super::values::{Definitions, LIMIT, Limit, OFFSET};
+use super::plan::{Cursor, Query, Role, SqlTool};
+use super::text::Kind;
+use super::texts::Texts;
+use super::values::{Definitions, LIMIT, Limit, OFFSET, filled_in};
 use crate::catalogue::Input;
 use crate::catalogue::file::{SectionFile, Shape, SqlFile};
-use crate::database::{Access, Dialect, MAIN, TypedColumns};
+use crate::database::{Access, MAIN, TypedColumns};
 use crate::handler::template::Template;
 
 const ROWS_DEFAULT: usize = 200;
@@ -23,25 +24,19 @@ pub(crate) fn build(mut file: SqlFile, read_only: bool, input: &Input) -> Result
     let mut definitions = Definitions::new(input, std::mem::take(&mut file.values));
     let mut builder =
         Builder { definitions: &definitions, used: Vec::new(), reasons: Vec::new(), queries: Vec::new() };
+    builder.check_names(&file);
     builder.check_computed();
     for require in &file.require {
         let message = builder.template("sql.require.message", &require.message);
-        let role = Role::Require(message);
-        builder.add(
-            role,
-            &require.query,
-            require.postgres.as_deref(),
-            1,
-            TypedColumns::default(),
-            "sql.require",
-        );
+        let texts = builder.texts(&require.query, require.postgres.as_deref(), "sql.require");
+        builder.add(Role::Require(message), texts, 1, TypedColumns::default());
     }
     for step in &file.step {
         if read_only {
             builder.reasons.push("sql.step: a tool that only reads has no steps".into());
         }
-        let postgres = step.postgres.as_deref();
-        builder.add(Role::Step, &step.query, postgres, 1, TypedColumns::default(), "sql.step");
+        let texts = builder.texts(&step.query, step.postgres.as_deref(), "sql.step");
+        builder.add(Role::Step, texts, 1, TypedColumns::default());
     }
     let limit = builder.limit(&file);
     builder.main(&file, &limit);
@@ -54,7 +49,7 @@ pub(crate) fn build(mut file: SqlFile, read_only: bool, input: &Input) -> Result
     if !reasons.is_empty() {
         return Err(reasons);
     }
-    let texts = queries.iter().flat_map(|query| [&query.sqlite, &query.postgres]);
+    let texts = queries.iter().flat_map(Query::texts);
     definitions.note_uses(texts.flat_map(|text| text.names.iter().map(String::as_str)));
     Ok(SqlTool {
         database: file.database.unwrap_or_else(|| MAIN.to_owned()),
@@ -76,6 +71,35 @@ struct Builder<'a> {
 }
 
 impl Builder<'_> {
+    /// A value that a statement has anyway would silently replace one of the same name.
+    fn check_names(&mut self, file: &SqlFile) {
+        let lets = self.definitions.sources().map(|(name, _)| (format!("sql.let.{name}"), name));
+        let params = self.definitions.params().map(|name| (format!("params.{name}"), name));
+        for (key, name) in params.chain(lets) {
+            if let Some(what) = filled_in(name) {
+                self.reasons.push(format!(
+                    "{key}: statements have a :{name} of their own, {what}; choose another name"
+                ));
+            }
+        }
+        let mut taken = match file.shape {
+            Shape::Page => vec!["items", "total_count", "has_more"],
+            Shape::Row | Shape::Rows | Shape::Sections | Shape::Value | Shape::Map => Vec::new(),
+        };
+        let cursor = file.cursor.iter().map(|cursor| ("sql.cursor.name".to_owned(), cursor.name.as_str()));
+        let sections =
+            file.section.iter().map(|part| (format!("sql.section {}", part.name), part.name.as_str()));
+        for (key, name) in cursor.chain(sections) {
+            if taken.contains(&name) {
+                self.reasons.push(format!("{key}: the result already has a key {name}; choose another name"));
+            }
+            taken.push(name);
+        }
+        if !file.section.is_empty() && matches!(file.shape, Shape::Rows | Shape::Value) {
+            self.reasons.push("sql.section: the shapes rows and value have no place for sections (hint: shape = \"sections\")".into());
+        }
+    }
+
     fn check_computed(&mut self) {
         for (name, sources) in self.definitions.sources() {
             if self.definitions.has_param(name) {
@@ -142,7 +166,6 @@ impl Builder<'_> {
 
     fn main(&mut self, file: &SqlFile, limit: &Limit) {
         let typed = TypedColumns { json: file.json.clone(), boolean: file.boolean.clone() };
-        let postgres = file.postgres.as_deref();
         let query = match (&file.query, file.shape) {
             (Some(_), Shape::Sections) => {
                 return self.reasons.push("sql.query: has no place in the shape sections".into());
@@ -155,37 +178,28 @@ impl Builder<'_> {
             (Some(query), _) => query,
         };
         let not_found = file.not_found.as_ref().map(|text| self.template("sql.not_found", text));
+        let texts = self.texts(query, file.postgres.as_deref(), "sql.query");
         match file.shape {
             Shape::Page => {
-                let bare = |sql: &str| sql.trim().trim_end_matches(';').trim_end().to_owned();
-                let count = |sql: &str| format!("SELECT COUNT(*) AS n FROM ({}\n) AS _all", bare(sql));
-                let paged = |sql: &str| format!("{}\nLIMIT :{LIMIT} OFFSET :{OFFSET}", bare(sql));
                 if not_found.is_some() {
                     self.reasons.push("sql.not_found: an empty page is an answer".into());
                 }
-                // Parse the statement alone first: inside the subquery, half a statement could go unnoticed.
-                if let Err(reason) = SqlText::parse(query) {
-                    return self.reasons.push(format!("sql.query: {reason}"));
+                let Some(texts) = texts else { return };
+                if let Some(reason) = texts.no_page() {
+                    self.reasons.push(format!("sql.query: {reason}"));
                 }
-                let counted = postgres.map(count);
-                self.add(
-                    Role::Count,
-                    &count(query),
-                    counted.as_deref(),
-                    1,
-                    TypedColumns::default(),
-                    "sql.query",
-                );
-                let paged_postgres = postgres.map(paged);
-                let role = Role::Main(None);
-                self.add(role, &paged(query), paged_postgres.as_deref(), limit.rows, typed, "sql.query");
+                let count = texts.map(|text| text.within("SELECT COUNT(*) AS n FROM (", "\n) AS _all"));
+                self.add(Role::Count, Some(count), 1, TypedColumns::default());
+                let paged = texts
+                    .map(|text| text.clone().followed_by("\nLIMIT ", LIMIT).followed_by(" OFFSET ", OFFSET));
+                self.add(Role::Main(None), Some(paged), limit.rows, typed);
             }
             Shape::Row => {
                 let message = not_found.unwrap_or_else(|| self.template("sql.not_found", "Nothing found."));
-                self.add(Role::Main(Some(message)), query, postgres, 1, typed, "sql.query");
+                self.add(Role::Main(Some(message)), texts, 1, typed);
             }
             Shape::Rows | Shape::Map | Shape::Value | Shape::Sections => {
-                self.add(Role::Main(not_found), query, postgres, limit.rows, typed, "sql.query");
+                self.add(Role::Main(not_found), texts, limit.rows, typed);
             }
         }
     }
@@ -198,42 +212,33 @@ impl Builder<'_> {
         let rows = self.rows(&format!("{key}: limit"), section.limit);
         let typed = TypedColumns { json: section.json.clone(), boolean: section.boolean.clone() };
         let role = Role::Section { name: section.name.clone(), shape: section.shape };
-        self.add(role, &section.query, section.postgres.as_deref(), rows, typed, &key);
+        let texts = self.texts(&section.query, section.postgres.as_deref(), &key);
+        self.add(role, texts, rows, typed);
     }
 
-    fn add(
-        &mut self,
-        role: Role,
-        query: &str,
-        postgres: Option<&str>,
-        rows_max: usize,
-        typed: TypedColumns,
-        key: &str,
-    ) {
-        let sqlite = self.render(query, Dialect::Sqlite, key);
-        let postgres = self.render(postgres.unwrap_or(query), Dialect::Postgres, key);
-        if let (Some(sqlite), Some(postgres)) = (sqlite, postgres) {
-            self.queries.push(Query { role, sqlite, postgres, rows_max, typed: Arc::new(typed) });
-        }
-    }
-
-    fn render(&mut self, sql: &str, dialect: Dialect, key: &str) -> Option<Rendered> {
-        let text = match SqlText::parse(sql) {
-            Ok(text) => text,
-            Err(reason) => {
-                self.report(format!("{key}: {reason}"));
+    /// The statement in both dialects. A text for both may have what one of them lacks; then it runs on the other only.
+    fn texts(&mut self, query: &str, postgres: Option<&str>, key: &str) -> Option<Texts> {
+        let texts = match Texts::parse(query, postgres) {
+            Ok(texts) => texts,
+            Err(reasons) => {
+                reasons.into_iter().for_each(|reason| self.report(format!("{key}: {reason}")));
                 return None;
             }
         };
-        for name in text.names() {
+        for name in texts.names() {
             if self.definitions.kind(name).is_none() {
                 self.report(format!("{key}: there is no parameter or let :{name}"));
             }
             self.used.push(name.to_owned());
         }
-        let rendered = text.render(dialect, |name| self.definitions.kind(name).unwrap_or(Kind::Text));
-        let names = text.names().into_iter().map(str::to_owned).collect();
-        Some(Rendered { text: rendered.into(), names })
+        Some(texts)
+    }
+
+    fn add(&mut self, role: Role, texts: Option<Texts>, rows_max: usize, typed: TypedColumns) {
+        let Some(texts) = texts else { return };
+        let kind_of = |name: &str| self.definitions.kind(name).unwrap_or(Kind::Text);
+        let [sqlite, postgres] = texts.render(kind_of);
+        self.queries.push(Query { role, sqlite, postgres, rows_max, typed: Arc::new(typed) });
     }
 
     /// Both dialects of a query can have the same mistake; it is reported once.

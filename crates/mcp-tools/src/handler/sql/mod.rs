@@ -3,10 +3,12 @@
 //! Must not know which database runs them, nor the protocol.
 
 mod declare;
+mod lexer;
 mod plan;
 mod run;
 mod shape;
 mod text;
+mod texts;
 mod values;
 
 pub(crate) use declare::build;

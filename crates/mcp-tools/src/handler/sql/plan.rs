@@ -27,8 +27,8 @@ pub(crate) struct Cursor {
 
 pub(crate) struct Query {
     pub(crate) role: Role,
-    pub(crate) sqlite: Rendered,
-    pub(crate) postgres: Rendered,
+    pub(crate) sqlite: Result<Rendered, String>,
+    pub(crate) postgres: Result<Rendered, String>,
     pub(crate) rows_max: usize,
     pub(crate) typed: Arc<TypedColumns>,
 }
@@ -54,10 +54,26 @@ pub(crate) struct Rendered {
 }
 
 impl Query {
-    pub(crate) fn rendered(&self, dialect: Dialect) -> &Rendered {
-        match dialect {
+    /// The statement in a dialect, or why that dialect does not have it.
+    pub(crate) fn rendered(&self, dialect: Dialect) -> Result<&Rendered, &str> {
+        let rendered = match dialect {
             Dialect::Sqlite => &self.sqlite,
             Dialect::Postgres => &self.postgres,
+        };
+        rendered.as_ref().map_err(String::as_str)
+    }
+
+    pub(crate) fn texts(&self) -> impl Iterator<Item = &Rendered> {
+        [&self.sqlite, &self.postgres].into_iter().flatten()
+    }
+
+    /// The key of the declaration that the statement stands in.
+    pub(crate) fn key(&self) -> String {
+        match &self.role {
+            Role::Require(_) => "sql.require".to_owned(),
+            Role::Step => "sql.step".to_owned(),
+            Role::Count | Role::Main(_) => "sql.query".to_owned(),
+            Role::Section { name, .. } => format!("sql.section {name}"),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::plan::{Query, Role, SqlTool};
+use super::plan::{Query, SqlTool};
 use super::shape::shaped;
 use super::values::Values;
 use crate::call_log::Outcome;
@@ -24,7 +24,11 @@ impl SqlTool {
                 return ToolResult::failed(Outcome::Invalid, format!("Invalid arguments: {reason}"));
             }
         };
-        match database.run(self.batch(&values, database.dialect())).await {
+        let batch = match self.batch(&values, database.dialect()) {
+            Ok(batch) => batch,
+            Err(reason) => return ToolResult::failed(Outcome::Refused, reason),
+        };
+        match database.run(batch).await {
             Ok(BatchOutcome::Rows(rows)) => shaped(self, rows, &values),
             Ok(BatchOutcome::Unmet(place)) => {
                 let message = self.queries.get(place).and_then(Query::required);
@@ -37,18 +41,19 @@ impl SqlTool {
         }
     }
 
-    fn batch(&self, values: &Values<'_>, dialect: Dialect) -> Batch {
+    fn batch(&self, values: &Values<'_>, dialect: Dialect) -> Result<Batch, String> {
         let statements = self.queries.iter().map(|query| {
-            let rendered = query.rendered(dialect);
-            Statement {
+            let rendered = query.rendered(dialect).map_err(|reason| not_for(dialect, query, reason))?;
+            Ok(Statement {
                 text: Arc::clone(&rendered.text),
                 binds: rendered.names.iter().map(|name| values.get(name)).collect(),
                 rows_max: query.rows_max,
                 required: query.required().is_some(),
                 typed: Arc::clone(&query.typed),
-            }
+            })
         });
-        Batch { access: self.access, time_max: self.time_max, statements: statements.collect() }
+        let statements = statements.collect::<Result<_, String>>()?;
+        Ok(Batch { access: self.access, time_max: self.time_max, statements })
     }
 
     /// The name of the database that this tool uses.
@@ -59,20 +64,30 @@ impl SqlTool {
     /// The statements that `database` would refuse, with its reasons.
     pub(crate) async fn check(&self, database: &Database) -> Vec<String> {
         let mut reasons = Vec::new();
+        let dialect = database.dialect();
         for query in &self.queries {
-            let rendered = query.rendered(database.dialect());
+            let rendered = match query.rendered(dialect) {
+                Ok(rendered) => rendered,
+                Err(reason) => {
+                    reasons.push(not_for(dialect, query, reason));
+                    continue;
+                }
+            };
             if let Err(error) = database.check(&rendered.text, rendered.names.len(), self.access).await {
-                let place = match &query.role {
-                    Role::Require(_) => "sql.require".to_owned(),
-                    Role::Step => "sql.step".to_owned(),
-                    Role::Count | Role::Main(_) => "sql.query".to_owned(),
-                    Role::Section { name, .. } => format!("sql.section {name}"),
-                };
-                reasons.push(format!("{place}: {}", error.detail().unwrap_or(&error.to_string())));
+                reasons.push(format!("{}: {}", query.key(), error.detail().unwrap_or(&error.to_string())));
             }
         }
         reasons
     }
+}
+
+/// Why a statement cannot run on a database of this dialect.
+fn not_for(dialect: Dialect, query: &Query, reason: &str) -> String {
+    let (name, hint) = match dialect {
+        Dialect::Sqlite => ("SQLite", "hint: move it to `postgres`, and write `query` for SQLite"),
+        Dialect::Postgres => ("PostgreSQL", "hint: a text of its own in `postgres`"),
+    };
+    format!("{}: is no statement of {name}: it {reason} ({hint})", query.key())
 }
 
 fn database_failed(error: &DatabaseError, call: &CallInfo) -> ToolResult {

@@ -21,6 +21,17 @@ const UUID: &str = "uuid";
 pub(crate) const LIMIT: &str = "_limit";
 pub(crate) const OFFSET: &str = "_offset";
 
+/// What a name stands for in every statement, if no parameter may have it.
+pub(crate) fn filled_in(name: &str) -> Option<&'static str> {
+    match name {
+        NOW => Some("the time of the call"),
+        UUID => Some("a random identifier"),
+        LIMIT | OFFSET => Some("the bounds of a page"),
+        "client" | "subject" => Some("the identity of the caller"),
+        _ => None,
+    }
+}
+
 /// What can be bound, by name.
 pub(crate) struct Definitions {
     params: IndexMap<String, Kind>,
