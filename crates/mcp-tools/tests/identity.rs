@@ -20,6 +20,16 @@ description = "Greets a known person."
 read_only = true
 identity = { subject = true }
 text = { body = "hello" }
+
+[[tool]]
+name = "who"
+description = "Tells a client its own name."
+read_only = true
+identity = { client = true, subject = true }
+params.word = { type = "string" }
+[tool.sql]
+shape = "row"
+query = "SELECT :client AS client, :subject AS subject, :word AS word"
 "#;
 
 fn server() -> ToolServer {
@@ -54,6 +64,18 @@ fn a_tool_that_needs_an_identity_refuses_a_call_without_it() {
     assert_eq!(call(&server, "mine", &[("X-MCP-Client", "bot")])["content"][0]["text"], "hello");
     assert_eq!(call(&server, "ours", &[("X-MCP-Subject", "ann")])["content"][0]["text"], "hello");
     server.wait_for_log("\"outcome\":\"refused\"");
+}
+
+#[test]
+fn identity_is_bound_as_a_value_that_no_argument_replaces() {
+    let server = server();
+    let body = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call",
+        "params": { "name": "who", "arguments": { "client": "root", "subject": "root", "word": ":client" } } });
+    let headers =
+        [("Content-Type", "application/json"), ("X-MCP-Client", "o'bot"), ("X-MCP-Subject", "ann@x")];
+    let result = server.http("POST", &headers, body.to_string().as_bytes()).json()["result"].clone();
+    let told = crate::surface::block(&result);
+    assert_eq!(told, json!({ "client": "o'bot", "subject": "ann@x", "word": ":client" }));
 }
 
 #[test]

@@ -19,5 +19,6 @@ mod recorded;
 mod rest;
 mod service;
 mod services;
+mod sql_declarations;
 mod surface;
 mod tls;

@@ -64,7 +64,7 @@ impl Handler {
             return Ok(Handler::Refuse(refuse.reason));
         }
         if let Some(sql) = tool.sql {
-            return Ok(Handler::Sql(Box::new(sql::build(sql, read_only, input)?)));
+            return Ok(Handler::Sql(Box::new(sql::build(sql, read_only, tool.identity, input)?)));
         }
         if let Some(http) = tool.http {
             return Ok(Handler::Http(Box::new(http::build(http, read_only, input, services)?)));

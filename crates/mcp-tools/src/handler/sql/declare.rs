@@ -10,7 +10,7 @@ use super::text::Kind;
 use super::texts::Texts;
 use super::values::{Definitions, LIMIT, Limit, OFFSET, filled_in};
 use crate::catalogue::Input;
-use crate::catalogue::file::{SectionFile, Shape, SqlFile};
+use crate::catalogue::file::{IdentityFile, SectionFile, Shape, SqlFile};
 use crate::database::{Access, MAIN, TypedColumns};
 use crate::handler::template::Template;
 
@@ -20,8 +20,13 @@ const TIME_DEFAULT: Duration = Duration::from_secs(10);
 const TIME_MAX_MS: u64 = 45_000;
 
 /// Compiles a declaration.
-pub(crate) fn build(mut file: SqlFile, read_only: bool, input: &Input) -> Result<SqlTool, Vec<String>> {
-    let mut definitions = Definitions::new(input, std::mem::take(&mut file.values));
+pub(crate) fn build(
+    mut file: SqlFile,
+    read_only: bool,
+    identity: IdentityFile,
+    input: &Input,
+) -> Result<SqlTool, Vec<String>> {
+    let mut definitions = Definitions::new(input, std::mem::take(&mut file.values), identity);
     let mut builder =
         Builder { definitions: &definitions, used: Vec::new(), reasons: Vec::new(), queries: Vec::new() };
     builder.check_names(&file);
@@ -227,7 +232,11 @@ impl Builder<'_> {
         };
         for name in texts.names() {
             if self.definitions.kind(name).is_none() {
-                self.report(format!("{key}: there is no parameter or let :{name}"));
+                let hint = match filled_in(name) {
+                    Some(_) => format!(" (hint: identity = {{ {name} = true }} of the tool)"),
+                    None => String::new(),
+                };
+                self.report(format!("{key}: there is no parameter or let :{name}{hint}"));
             }
             self.used.push(name.to_owned());
         }

@@ -9,14 +9,18 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value};
 
 use super::text::Kind;
-use crate::catalogue::file::{LetFile, TimeFile};
+use crate::catalogue::file::{IdentityFile, LetFile, TimeFile};
 use crate::catalogue::{Arguments, Input};
 use crate::database::Bind;
 use crate::handler::argument::{canonical, integer, time_before};
+use crate::handler::call::Caller;
 
 /// Names that every statement may use.
 const NOW: &str = "now";
 const UUID: &str = "uuid";
+/// Names that the statements of a tool with an `identity` may use.
+const CLIENT: &str = "client";
+const SUBJECT: &str = "subject";
 /// Names that the main query of a page receives.
 pub(crate) const LIMIT: &str = "_limit";
 pub(crate) const OFFSET: &str = "_offset";
@@ -27,7 +31,7 @@ pub(crate) fn filled_in(name: &str) -> Option<&'static str> {
         NOW => Some("the time of the call"),
         UUID => Some("a random identifier"),
         LIMIT | OFFSET => Some("the bounds of a page"),
-        "client" | "subject" => Some("the identity of the caller"),
+        CLIENT | SUBJECT => Some("the identity of the caller"),
         _ => None,
     }
 }
@@ -36,6 +40,7 @@ pub(crate) fn filled_in(name: &str) -> Option<&'static str> {
 pub(crate) struct Definitions {
     params: IndexMap<String, Kind>,
     computed: IndexMap<String, LetFile>,
+    identity: IdentityFile,
     /// Whether a statement uses `:uuid`: random bytes cost time.
     uses_uuid: bool,
 }
@@ -51,6 +56,7 @@ pub(crate) struct Limit {
 pub(crate) struct Values<'a> {
     arguments: &'a Arguments,
     definitions: &'a Definitions,
+    caller: &'a Caller,
     computed: IndexMap<&'a str, Bind>,
     now: Timestamp,
     uuid: String,
@@ -59,7 +65,11 @@ pub(crate) struct Values<'a> {
 }
 
 impl Definitions {
-    pub(crate) fn new(input: &Input, computed: IndexMap<String, LetFile>) -> Definitions {
+    pub(crate) fn new(
+        input: &Input,
+        computed: IndexMap<String, LetFile>,
+        identity: IdentityFile,
+    ) -> Definitions {
         let params = input.params().iter().map(|param| {
             let kind = match param.kind {
                 "string" => Kind::Text,
@@ -70,7 +80,7 @@ impl Definitions {
             };
             (param.name.clone(), kind)
         });
-        Definitions { params: params.collect(), computed, uses_uuid: false }
+        Definitions { params: params.collect(), computed, identity, uses_uuid: false }
     }
 
     /// Records the names that the statements use.
@@ -86,6 +96,8 @@ impl Definitions {
             (_, Some(LetFile::Object(_))) => Some(Kind::Json),
             (NOW, None) => Some(Kind::Moment),
             (UUID, None) => Some(Kind::Text),
+            (CLIENT, None) if self.identity.client => Some(Kind::Text),
+            (SUBJECT, None) if self.identity.subject => Some(Kind::Text),
             (LIMIT | OFFSET, None) => Some(Kind::Integer),
             (_, None) => self.params.get(name).copied(),
         }
@@ -114,7 +126,12 @@ impl Definitions {
     }
 
     /// The values of a call; the error is for the caller.
-    pub(crate) fn of<'a>(&'a self, arguments: &'a Arguments, limit: &Limit) -> Result<Values<'a>, String> {
+    pub(crate) fn of<'a>(
+        &'a self,
+        arguments: &'a Arguments,
+        caller: &'a Caller,
+        limit: &Limit,
+    ) -> Result<Values<'a>, String> {
         let now = Timestamp::now();
         let mut computed = IndexMap::new();
         for (name, definition) in &self.computed {
@@ -137,6 +154,7 @@ impl Definitions {
         Ok(Values {
             arguments,
             definitions: self,
+            caller,
             computed,
             now,
             uuid: if self.uses_uuid { uuid()? } else { String::new() },
@@ -156,11 +174,17 @@ impl Values<'_> {
         match name {
             NOW => Bind::Text(canonical(self.now)),
             UUID => Bind::Text(self.uuid.clone()),
+            CLIENT => identity(self.caller.client.as_ref()),
+            SUBJECT => identity(self.caller.subject.as_ref()),
             LIMIT => Bind::Integer(i64::try_from(self.limit).unwrap_or(i64::MAX)),
             OFFSET => Bind::Integer(i64::try_from(self.offset).unwrap_or(i64::MAX)),
             name => bound(self.arguments.get(name), self.definitions.params.get(name).copied()),
         }
     }
+}
+
+fn identity(known: Option<&String>) -> Bind {
+    known.map_or(Bind::Null, |name| Bind::Text(name.clone()))
 }
 
 fn bound(value: &Value, kind: Option<Kind>) -> Bind {
