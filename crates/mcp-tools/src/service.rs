@@ -17,7 +17,8 @@ use serde_json::{Map, Value};
 
 use crate::call_log::{FinishedCall, Outcome};
 use crate::handler::{CallInfo, Context};
-use crate::protocol::cached_responses::{Era, call_tool_response};
+use crate::protocol::call_result::call_tool_response;
+use crate::protocol::era::Era;
 use crate::protocol::headers as headers_of;
 use crate::protocol::message::{Call, Id, Message, Notification};
 use crate::protocol::reply::{self, Reply, closed};

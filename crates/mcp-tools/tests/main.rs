@@ -9,6 +9,7 @@ mod examples;
 mod identity;
 mod limits;
 mod log_secrets;
+mod output;
 mod params;
 mod pg;
 mod postgresql;

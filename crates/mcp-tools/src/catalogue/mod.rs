@@ -6,6 +6,7 @@ mod builtin;
 mod example;
 pub(crate) mod file;
 mod identity;
+mod output;
 mod property;
 #[cfg(test)]
 mod proptests;
@@ -17,6 +18,7 @@ mod validator;
 pub(crate) use builtin::{BUILTIN_INSTRUCTIONS, builtin_server, builtin_sources};
 pub(crate) use example::{Example, examples};
 pub(crate) use identity::Identity;
+pub(crate) use output::{Output, RESULT};
 pub(crate) use read::read_catalogue;
-pub(crate) use schema::{Arguments, Input, Param, input_schema, parse_object};
+pub(crate) use schema::{Arguments, Input, Param, input_schema};
 pub(crate) use source::{Source, listed, read_text, unreadable};

@@ -20,7 +20,7 @@ use serde_json::Value;
 use crate::catalogue::listed;
 use crate::database::{Databases, Dialect, demo_script, schema_script};
 use crate::handler::{CallInfo, Context};
-use crate::protocol::cached_responses::{call_tool_result, indented};
+use crate::protocol::call_result::{call_tool_result, indented};
 use crate::registry::{Registry, Tool};
 use crate::server;
 use crate::service::Shared;

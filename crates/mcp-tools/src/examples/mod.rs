@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::catalogue::Example;
 use crate::handler::{CallInfo, Caller, Context};
-use crate::protocol::cached_responses::call_tool_result;
+use crate::protocol::call_result::call_tool_result;
 use crate::registry::{Registry, Tool};
 use compare::difference;
 

@@ -23,8 +23,8 @@ pub(crate) use result::{Content, ToolResult};
 pub(crate) use self_description::SelfDescription;
 
 use crate::call_log::Outcome;
-use crate::catalogue::file::{ServerReport, TextFile, TextSource, ToolFile};
-use crate::catalogue::{Arguments, Input};
+use crate::catalogue::file::{ServerReport, Shape, TextFile, TextSource, ToolFile};
+use crate::catalogue::{Arguments, Input, Output, RESULT};
 use crate::database::Databases;
 use http::HttpTool;
 use sql::SqlTool;
@@ -107,6 +107,24 @@ impl Handler {
             Handler::Sql(sql) => sql.run(arguments, context, call).await,
             Handler::Http(http) => http.run(arguments, context, call).await,
         }
+    }
+
+    /// Why no result of this handler fits an output schema, as far as the declaration shows it.
+    pub(crate) fn contradiction(&self, output: &Output) -> Option<String> {
+        let wraps = match self {
+            Handler::Text(text) => {
+                let content = Content::Text(text.to_string()).structured()?;
+                let misfit = output.misfit(content.as_str())?;
+                return Some(format!("output_schema: the text does not fit it: {misfit}"));
+            }
+            Handler::Catalog => true,
+            Handler::Sql(sql) => matches!(sql.shape, Shape::Rows | Shape::Value),
+            Handler::Server(_) | Handler::Refuse(_) | Handler::Http(_) => false,
+        };
+        let name = output.unmet_by_wrapped().filter(|_| wraps)?;
+        Some(format!(
+            "output_schema: requires {name}, and the structured content of this tool is {{{RESULT:?}: ...}} only"
+        ))
     }
 
     /// Whether a call leaves nothing behind once its transaction is undone.

@@ -1,8 +1,9 @@
 //! What a handler returns.
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use crate::call_log::Outcome;
+use crate::catalogue::RESULT;
 use crate::json::Json;
 
 /// The content of a result.
@@ -18,8 +19,27 @@ pub(crate) enum Content {
     Json(Json),
     /// One block for each element, whose numbers keep their digits.
     JsonList(Vec<Json>),
+    /// A refusal inside a successful result, `{"error": ...}`, as the old server reported it.
+    InBand(String),
     /// The call failed; the text explains it to a model.
     Failure(String),
+}
+
+impl Content {
+    /// The structured content: always an object, so what is none stands under `result`. None of what failed.
+    pub(crate) fn structured(&self) -> Option<Json> {
+        let wrapped = |value: &Json| Some(Json::object([(RESULT, value)]));
+        match self {
+            Content::Text(text) => wrapped(&Json::of(text)),
+            Content::Value(value @ Value::Object(_)) => Some(Json::of(value)),
+            Content::Value(value) => wrapped(&Json::of(value)),
+            Content::List(values) => wrapped(&Json::of(values)),
+            Content::Json(value) if value.as_str().starts_with('{') => Some(value.clone()),
+            Content::Json(value) => wrapped(value),
+            Content::JsonList(values) => wrapped(&Json::array(values)),
+            Content::InBand(_) | Content::Failure(_) => None,
+        }
+    }
 }
 
 /// A finished call.
@@ -41,9 +61,7 @@ impl ToolResult {
 
     /// An error inside a successful result, as the old server reported it to clients.
     pub(crate) fn in_band(outcome: Outcome, text: String) -> ToolResult {
-        let mut error = Map::new();
-        error.insert("error".into(), Value::from(text));
-        ToolResult { content: Content::Value(Value::Object(error)), outcome, rows: Some(0) }
+        ToolResult { content: Content::InBand(text), outcome, rows: Some(0) }
     }
 
     pub(crate) fn with_rows(self, rows: usize) -> ToolResult {

@@ -4,36 +4,17 @@
 
 use bytes::Bytes;
 use rmcp::model::{
-    CallToolResult, ContentBlock, DiscoverResult, ExperimentalCapabilities, Implementation,
-    InitializeRequestParams, ListPromptsResult, ListResourceTemplatesResult, ListResourcesResult,
-    ListToolsResult, PromptsCapability, ProtocolVersion, ResourcesCapability, ServerCapabilities,
-    ServerConfig, ServerResult, Tool as ListedTool, ToolsCapability,
+    DiscoverResult, ExperimentalCapabilities, Implementation, InitializeRequestParams, ListPromptsResult,
+    ListResourceTemplatesResult, ListResourcesResult, ListToolsResult, PromptsCapability, ProtocolVersion,
+    ResourcesCapability, ServerCapabilities, ServerConfig, ServerResult, Tool as ListedTool, ToolsCapability,
 };
-use serde_json::{Value, json};
 
+use super::call_result::call_tool_result;
+use super::era::{Era, serialize_for};
 use super::message::json_of;
 use super::reply::closed;
 use crate::catalogue::Identity;
-use crate::handler::{Content, ToolResult};
-use crate::json::Json;
-
-/// How a client declares its protocol version.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Era {
-    /// Agreed once, by `initialize`.
-    Handshake,
-    /// Declared by each request: 2026-07-28 and later.
-    PerRequest,
-}
-
-impl Era {
-    pub(crate) fn of(version: Option<&ProtocolVersion>) -> Era {
-        match version {
-            Some(version) if !version.has_initialize() => Era::PerRequest,
-            Some(_) | None => Era::Handshake,
-        }
-    }
-}
+use crate::handler::ToolResult;
 
 /// One result, serialized for each era.
 pub(crate) struct PerEra {
@@ -65,15 +46,6 @@ impl StaticResult {
     pub(crate) fn new(result: ToolResult, structured: bool) -> StaticResult {
         StaticResult { rows: result.rows, wire: PerEra::new(&call_tool_result(result, structured).into()) }
     }
-}
-
-/// Serializes a result for clients of an era, by the SDK's rules.
-pub(crate) fn serialize_for(mut result: ServerResult, era: Era) -> String {
-    match era {
-        Era::Handshake => result.strip_result_type_for_legacy_peer(),
-        Era::PerRequest => result.fill_missing_cache_hints(),
-    }
-    json_of(&result)
 }
 
 /// The results of methods that concern the whole server.
@@ -137,51 +109,4 @@ fn capabilities() -> ServerCapabilities {
     capabilities.resources = Some(resources);
     capabilities.tools = Some(tools);
     capabilities
-}
-
-/// A finished call as MCP's result: text blocks of JSON indented by two, which clients expect.
-pub(crate) fn call_tool_result(result: ToolResult, structured: bool) -> CallToolResult {
-    let (blocks, value) = match result.content {
-        Content::Failure(text) => return CallToolResult::error(vec![ContentBlock::text(text)]),
-        Content::Text(text) => (vec![text.clone()], json!({ "result": text })),
-        Content::Value(value) => (vec![indented(&value)], value),
-        Content::List(values) => (values.iter().map(indented).collect(), json!({ "result": values })),
-        // The SDK's model cannot hold their numbers: `call_tool_response` adds the structured content as text.
-        Content::Json(value) => return success(vec![value.indented()]),
-        Content::JsonList(values) => return success(values.iter().map(Json::indented).collect()),
-    };
-    let mut result = success(blocks);
-    result.structured_content = structured.then_some(value);
-    result
-}
-
-fn success(blocks: Vec<String>) -> CallToolResult {
-    CallToolResult::success(blocks.into_iter().map(ContentBlock::text).collect())
-}
-
-/// A finished call as the JSON text of MCP's result, with numbers as the handler gave them.
-pub(crate) fn call_tool_response(result: ToolResult, structured: bool, era: Era) -> String {
-    let value = match &result.content {
-        Content::Json(value) if structured => Some(value.clone()),
-        Content::JsonList(values) if structured => Some(Json::object([("result", &Json::array(values))])),
-        Content::Json(_)
-        | Content::JsonList(_)
-        | Content::Text(_)
-        | Content::Value(_)
-        | Content::List(_)
-        | Content::Failure(_) => None,
-    };
-    let mut made = serialize_for(call_tool_result(result, structured).into(), era);
-    if let (Some(value), Some('}')) = (value, made.pop()) {
-        made.push_str(",\"structuredContent\":");
-        made.push_str(value.as_str());
-    }
-    made.push('}');
-    made
-}
-
-/// JSON indented by two, as the old server writes it.
-pub(crate) fn indented(value: &Value) -> String {
-    // The same bytes as `{value:#}`, without a formatter.
-    serde_json::to_string_pretty(value).unwrap_or_default()
 }

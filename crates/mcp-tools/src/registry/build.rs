@@ -9,7 +9,7 @@ use super::snapshot::Registry;
 use super::tool::{Tool, ToolParts};
 use crate::catalogue::file::{Declared, Document, ServerFile, ServiceFile, ToolFile, parse};
 use crate::catalogue::{
-    BUILTIN_INSTRUCTIONS, Identity, Source, builtin_server, examples, input_schema, parse_object,
+    BUILTIN_INSTRUCTIONS, Identity, Output, Source, builtin_server, examples, input_schema,
 };
 use crate::handler::{Handler, Service, Services};
 
@@ -128,8 +128,8 @@ fn build_tool(tool: ToolFile, instructions: &Arc<str>, services: &Services) -> R
     if tool.description.trim().is_empty() {
         reasons.push("description: is empty; a model chooses tools by it".into());
     }
-    let output_schema = tool.output_schema.as_deref().map(|text| parse_object(text, "output_schema"));
-    let output_schema = output_schema.transpose().map_err(|reason| reasons.push(reason));
+    let output = tool.output_schema.as_deref().map(Output::compile);
+    let output = output.transpose().map_err(|reason| reasons.push(reason));
     let input = input_schema(&tool).map_err(|more| reasons.extend(more));
     let examples = match &input {
         Ok(input) => examples(&tool.example, input).map_err(|more| reasons.extend(more)),
@@ -153,8 +153,11 @@ fn build_tool(tool: ToolFile, instructions: &Arc<str>, services: &Services) -> R
         }
         (_, _) => Err(()),
     };
-    match (output_schema, input, handler, examples) {
-        (Ok(output_schema), Ok(input), Ok(handler), Ok(examples)) if reasons.is_empty() => {
+    if let (Ok(Some(output)), Ok(handler)) = (&output, &handler) {
+        reasons.extend(handler.contradiction(output));
+    }
+    match (output, input, handler, examples) {
+        (Ok(output), Ok(input), Ok(handler), Ok(examples)) if reasons.is_empty() => {
             Ok(Tool::new(ToolParts {
                 name,
                 title,
@@ -163,7 +166,7 @@ fn build_tool(tool: ToolFile, instructions: &Arc<str>, services: &Services) -> R
                 annotations,
                 identity,
                 input,
-                output_schema,
+                output,
                 examples,
                 handler,
             }))

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use crate::call_log::Outcome;
 use crate::catalogue::file::{AnnotationsFile, IdentityFile};
-use crate::catalogue::{Arguments, Example, Input};
+use crate::catalogue::{Arguments, Example, Input, Output};
 use crate::handler::{CallInfo, Context, Handler, SelfDescription, ToolResult};
 use crate::protocol::cached_responses::StaticResult;
 use crate::protocol::headers::{ParamHeader, param_headers};
@@ -23,6 +23,7 @@ pub(crate) struct Tool {
     read_only: bool,
     identity: IdentityFile,
     input: Input,
+    output: Option<Output>,
     param_headers: Vec<ParamHeader>,
     examples: Vec<Example>,
     handler: Handler,
@@ -38,7 +39,7 @@ pub(crate) struct ToolParts {
     pub(crate) annotations: AnnotationsFile,
     pub(crate) identity: IdentityFile,
     pub(crate) input: Input,
-    pub(crate) output_schema: Option<Map<String, Value>>,
+    pub(crate) output: Option<Output>,
     pub(crate) examples: Vec<Example>,
     pub(crate) handler: Handler,
 }
@@ -49,7 +50,7 @@ impl Tool {
         let param_headers = param_headers(&schema);
         let name = Arc::from(parts.name.as_str());
         let mut listed = ListedTool::new(parts.name, parts.description, schema);
-        listed.output_schema = parts.output_schema.map(Arc::new);
+        listed.output_schema = parts.output.as_ref().map(|output| Arc::clone(output.schema()));
         let mut annotations = ToolAnnotations::new().read_only(parts.read_only);
         // Clients before 2025-06-18 know the title of the annotations only.
         annotations.title.clone_from(&parts.title);
@@ -58,13 +59,14 @@ impl Tool {
         annotations.open_world_hint = parts.annotations.open_world;
         listed.annotations = Some(annotations);
         listed.title = parts.title;
-        let ToolParts { read_only, identity, input, examples, handler, .. } = parts;
+        let ToolParts { read_only, identity, input, output, examples, handler, .. } = parts;
         Tool {
             name,
             listed,
             read_only,
             identity,
             input,
+            output,
             param_headers,
             examples,
             handler,
@@ -94,7 +96,7 @@ impl Tool {
     }
 
     pub(crate) fn structured(&self) -> bool {
-        self.listed.output_schema.is_some()
+        self.output.is_some()
     }
 
     pub(crate) fn input(&self) -> &Input {
@@ -152,12 +154,25 @@ impl Tool {
         }
         let run = self.handler.run(arguments, context, call, server);
         match tokio::time::timeout(CALL_TIME_MAX, run).await {
-            Ok(result) => result,
+            Ok(result) => self.fitting(result, call),
             Err(_) => {
                 let text = format!("{} did not finish within {} s", self.name(), CALL_TIME_MAX.as_secs());
                 ToolResult::failed(Outcome::Timeout, text)
             }
         }
+    }
+
+    /// The result, or a failure if its structured content does not fit the output schema: a client would refuse it.
+    fn fitting(&self, result: ToolResult, call: &CallInfo) -> ToolResult {
+        let Some(output) = &self.output else { return result };
+        let content = result.content.structured();
+        let Some(misfit) = content.and_then(|content| output.misfit(content.as_str())) else { return result };
+        call.log_event("output_misfit", &misfit);
+        let text = format!(
+            "the result of {} does not fit the tool's output schema, so it is not returned; the declaration of the tool is wrong, not this call",
+            self.name()
+        );
+        ToolResult::failed(Outcome::Failed, text)
     }
 
     /// Which part of the caller's identity is needed and absent.
