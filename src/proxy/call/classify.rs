@@ -1,6 +1,9 @@
-//! What a response says, once it has ended: the outcome for the record, and the verdict on its slot for the rollout.
+//! What each way a call ends says: the refusal for its client, the outcome for the record, the verdict on its slot.
+//!
+//! The stages of a call find out how it ends; what that means is decided here and nowhere else.
 
 use super::context::CallContext;
+use crate::policy::Denial;
 use crate::proxy::backend::exchange::ExchangeError;
 use crate::proxy::downstream::response::RelayError;
 use crate::proxy::downstream::stream::Interrupt;
@@ -8,6 +11,79 @@ use crate::rollout::sample::{CallResult, Failure, judge_rpc_error};
 use crate::telemetry::Outcome;
 use crate::wire::Kind;
 use crate::wire::response_scan::ResponseKind;
+
+/// How far the response was when the call broke off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// Its head had not arrived.
+    Head,
+    /// Its client had seen nothing of it.
+    Peek,
+    /// Its client had seen a part of it.
+    Relay,
+}
+
+/// What a call that broke off says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Fault {
+    /// The refusal; none if no client is there to read it.
+    pub(crate) denial: Option<Denial>,
+    /// The failure of its slot; none if the client or the guard ended the call.
+    pub(crate) failure: Option<Failure>,
+}
+
+/// What a backend's failure says: to the client, and of the slot.
+pub(crate) fn broken(error: ExchangeError, stage: Stage) -> (Denial, Failure) {
+    match error {
+        // Half a response is a malformed one, where none of it has been sent.
+        ExchangeError::ConnectionClosed if stage == Stage::Peek => {
+            (Denial::BackendInvalid, Failure::NoConnection)
+        }
+        ExchangeError::NotSent | ExchangeError::NoResponse | ExchangeError::ConnectionClosed => {
+            (Denial::BackendReset, Failure::NoConnection)
+        }
+        ExchangeError::InvalidResponse(_) | ExchangeError::TooManyInformational => {
+            (Denial::BackendInvalid, Failure::Garbage)
+        }
+        ExchangeError::TooLong | ExchangeError::Unreadable => (Denial::BackendNoAnswer, Failure::Garbage),
+    }
+}
+
+/// What each way to break off says.
+pub(crate) fn fault(error: RelayError, stage: Stage) -> Fault {
+    let (denial, failure) = match error {
+        RelayError::Backend(error) => {
+            let (denial, failure) = broken(error, stage);
+            (Some(denial), Some(failure))
+        }
+        RelayError::Interrupted(Interrupt::Deadline) => (Some(Denial::Deadline), Some(Failure::Timeout)),
+        RelayError::Interrupted(Interrupt::Draining) => (Some(Denial::Draining), None),
+        // Behind half a piece, an event of the guard's own would be part of it.
+        RelayError::Interrupted(Interrupt::ClientGone) | RelayError::Unwritten(_) => (None, None),
+    };
+    Fault { denial, failure }
+}
+
+/// What the log says about a backend's failure; nothing where the connection is all that failed.
+pub(crate) fn explain(error: ExchangeError) -> Option<String> {
+    match error {
+        ExchangeError::InvalidResponse(error) => Some(format!("the backend's answer is malformed: {error}")),
+        ExchangeError::TooManyInformational => Some("the backend sends 1xx answers without end".to_owned()),
+        ExchangeError::TooLong | ExchangeError::Unreadable => {
+            Some(format!("the answer cannot be judged: {error:?}"))
+        }
+        ExchangeError::NotSent | ExchangeError::NoResponse | ExchangeError::ConnectionClosed => None,
+    }
+}
+
+/// The verdict of a status that is not a success. A client error (400, 404) is the client's own; a redirect is a slot with a
+/// wrong address.
+pub(crate) fn verdict_of_status(status: u16) -> CallResult {
+    match status {
+        400..500 => CallResult::Completed,
+        _ => CallResult::Failed(Failure::Status),
+    }
+}
 
 /// Classifies a response that was relayed with this result. No verdict, if the client or the guard ended it.
 pub(crate) fn classify(
@@ -19,7 +95,7 @@ pub(crate) fn classify(
     match result {
         // The guard ends a session's stream when it stops, and properly.
         Err(RelayError::Interrupted(Interrupt::Draining)) if ctx.is_session_stream() => (Outcome::Ok, None),
-        Err(error) => (error.outcome(), failure_of(error).map(CallResult::Failed)),
+        Err(error) => (error.outcome(), fault(error, Stage::Relay).failure.map(CallResult::Failed)),
         Ok(()) => {
             // Notifications and posted responses are acknowledged and have no response.
             let is_acknowledged = ctx.call.kind() != Kind::Request && (200..300).contains(&status);
@@ -32,32 +108,7 @@ pub(crate) fn classify(
                     (Outcome::Upstream, CallResult::Failed(Failure::Garbage))
                 }
             };
-            let verdict = match status {
-                500.. => CallResult::Failed(Failure::Status),
-                // An error status (400, 404) is a response, whatever its body.
-                300.. => CallResult::Completed,
-                _ => verdict,
-            };
-            (outcome, Some(verdict))
-        }
-    }
-}
-
-/// What a response that broke off says about its slot; nothing, if the client or the guard ended it.
-pub(crate) fn failure_of(error: RelayError) -> Option<Failure> {
-    match error {
-        RelayError::Backend(
-            ExchangeError::NotSent | ExchangeError::NoResponse | ExchangeError::ConnectionClosed,
-        ) => Some(Failure::NoConnection),
-        RelayError::Backend(
-            ExchangeError::InvalidResponse(_)
-            | ExchangeError::TooManyInformational
-            | ExchangeError::TooLong
-            | ExchangeError::Unreadable,
-        ) => Some(Failure::Garbage),
-        RelayError::Interrupted(Interrupt::Deadline) => Some(Failure::Timeout),
-        RelayError::Interrupted(Interrupt::Draining | Interrupt::ClientGone) | RelayError::Unwritten(_) => {
-            None
+            (outcome, Some(if status < 300 { verdict } else { verdict_of_status(status) }))
         }
     }
 }

@@ -10,17 +10,18 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::classify::{Stage, explain, fault};
 use super::context::CallContext;
 use super::error::CallError;
 use super::retry::{Decision, Event, FailedExchange, Liveness, Replay, RetryPolicy, Step};
 use crate::policy::Denial;
-use crate::proxy::backend::exchange::{ExchangeError, OutgoingRequest, Received, exchange};
+use crate::proxy::backend::exchange::{OutgoingRequest, Received, exchange};
 use crate::proxy::backend::hold::HoldError;
 use crate::proxy::backend::pool::{Connection, Reused};
 use crate::proxy::backend::request_head::{RequestKind, render};
 use crate::proxy::backend::response_head::{Challenge, FieldRules, SessionHeader};
 use crate::proxy::backend::slot::{SlotState, remaining};
-use crate::proxy::downstream::stream::{Downstream, Interrupt};
+use crate::proxy::downstream::stream::Downstream;
 use crate::proxy::fairness::semaphore::{AcquireError, Priority, SemaphorePermit};
 use crate::proxy::io::TOGETHER_BYTES_MAX;
 use crate::proxy::state::traffic_split::TrafficSplit;
@@ -131,8 +132,7 @@ impl<'c> Dispatch<'_, 'c> {
                     self.ctx.request.state.record_sample(unreachable, result, Duration::ZERO);
                     continue;
                 }
-                let has_fallback = self.fallback().is_some();
-                self.recover(Event::Unreachable { has_fallback }, client).await?;
+                self.recover(Event::Unreachable, client).await?;
                 continue;
             };
             let before = self.slot;
@@ -223,8 +223,10 @@ impl<'c> Dispatch<'_, 'c> {
         if request.written > 0 {
             self.since.get_or_insert(begun);
         }
-        if result.as_ref().err() == Some(&Interrupt::Deadline) {
-            self.report(Failure::Timeout, begun.elapsed());
+        if let Err(interrupt) = result
+            && let Some(failure) = fault(interrupt.into(), Stage::Head).failure
+        {
+            self.report(failure, begun.elapsed());
         }
         Ok(result?.map_err(|error| FailedExchange { error, reused, generation }))
     }
@@ -255,23 +257,14 @@ impl<'c> Dispatch<'_, 'c> {
                 },
                 Step::Hold => return self.hold(client).await,
                 Step::Deny(denial) => {
-                    self.warn(event);
+                    if let Event::Failed(failed) = event
+                        && let Some(what) = explain(failed.error)
+                    {
+                        log::warn!("slot {}: {what}", self.slot.slot.as_str());
+                    }
                     return Err(CallError::denied(denial));
                 }
             }
-        }
-    }
-
-    fn warn(&self, event: Event) {
-        let slot = self.slot.slot.as_str();
-        match event {
-            Event::Failed(FailedExchange { error: ExchangeError::InvalidResponse(error), .. }) => {
-                log::warn!("slot {slot}: the backend's answer is malformed: {error}");
-            }
-            Event::Failed(FailedExchange { error: ExchangeError::TooManyInformational, .. }) => {
-                log::warn!("slot {slot}: the backend sends 1xx answers without end");
-            }
-            Event::Rerouted | Event::Unreachable { .. } | Event::Failed(_) | Event::Probed(..) => {}
         }
     }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::classify::{Stage, fault};
 use crate::policy::Denial;
 use crate::policy::reply::Executed;
 use crate::proxy::downstream::stream::Interrupt;
@@ -26,7 +27,10 @@ pub(crate) struct CallError {
 impl CallError {
     /// A refusal before anything was sent.
     pub(crate) fn denied(denial: Denial) -> CallError {
-        let denial = Some(denial);
+        CallError::new(Some(denial))
+    }
+
+    pub(crate) fn new(denial: Option<Denial>) -> CallError {
         CallError { denial, executed: Executed::No, slot: None, since: None, retry_after: None }
     }
 
@@ -43,12 +47,7 @@ impl CallError {
 
 impl From<Interrupt> for CallError {
     fn from(interrupt: Interrupt) -> CallError {
-        let denial = match interrupt {
-            Interrupt::Deadline => Some(Denial::Deadline),
-            Interrupt::Draining => Some(Denial::Draining),
-            Interrupt::ClientGone => None,
-        };
-        CallError { denial, ..CallError::denied(Denial::Deadline) }
+        CallError::new(fault(interrupt.into(), Stage::Head).denial)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use tokio::time::Instant;
 
-use super::classify::failure_of;
+use super::classify::{Fault, Stage, explain, fault, verdict_of_status};
 use super::context::CallContext;
 use super::dispatch::Dispatched;
 use super::error::CallError;
@@ -104,13 +104,13 @@ pub(crate) async fn peek<'c>(
     client: &mut Downstream,
 ) -> Result<PendingResponse<'c>, CallError> {
     let Dispatched { slot, permit, received, since } = dispatched;
-    let refused = |fault: Fault| fault.report(ctx, slot, since);
+    let refused = |refused: Refused| refused.report(ctx, slot, since);
     let (body, head) = ResponseBody::of(received).map_err(|error| refused(error.into()))?;
     let scan = LookaheadScan::new(ctx, &head);
     let mut pending = PendingResponse { slot, permit: Some(permit), body, head, scan, since };
     match pending.prepare(ctx, extent, client).await {
         Ok(()) => Ok(pending),
-        Err(fault) => Err(refused(fault)),
+        Err(reason) => Err(refused(reason)),
     }
 }
 
@@ -128,7 +128,7 @@ fn is_candidate(ctx: &CallContext<'_>, slot: &SlotState) -> bool {
 }
 
 /// Why a response is not relayed.
-struct Fault {
+struct Refused {
     /// None if the client is gone.
     denial: Option<Denial>,
     verdict: Option<CallResult>,
@@ -136,21 +136,21 @@ struct Fault {
     what: Option<String>,
 }
 
-impl Fault {
-    fn garbage(status: u16, what: &str) -> Fault {
-        let (denial, failure) = (Denial::BackendNoAnswer, CallResult::Failed(Failure::Garbage));
-        Fault::new(denial, failure, format!("the backend answered {status} {what}"))
+impl Refused {
+    fn garbage(status: u16, what: &str) -> Refused {
+        let verdict = CallResult::Failed(Failure::Garbage);
+        Refused::new(Denial::BackendNoAnswer, verdict, format!("the backend answered {status} {what}"))
     }
 
-    fn status(verdict: CallResult, what: String) -> Fault {
-        Fault::new(Denial::BackendStatus, verdict, what)
+    fn status(status: u16, what: String) -> Refused {
+        Refused::new(Denial::BackendStatus, verdict_of_status(status), what)
     }
 
-    fn new(denial: Denial, verdict: CallResult, what: String) -> Fault {
-        Fault { denial: Some(denial), verdict: Some(verdict), what: Some(what) }
+    fn new(denial: Denial, verdict: CallResult, what: String) -> Refused {
+        Refused { denial: Some(denial), verdict: Some(verdict), what: Some(what) }
     }
 
-    /// Logs the fault and reports what it says about the slot: the call may have been executed.
+    /// Logs it and reports what it says about the slot: the call may have been executed.
     fn report(self, ctx: &CallContext<'_>, slot: &SlotState, since: Instant) -> CallError {
         if let Some(what) = self.what {
             log::warn!("slot {}: {what}", slot.slot.as_str());
@@ -158,30 +158,20 @@ impl Fault {
         if let Some(verdict) = self.verdict {
             ctx.request.state.record_sample(slot.slot, verdict, since.elapsed());
         }
-        let error = CallError { denial: self.denial, ..CallError::denied(Denial::BackendInvalid) };
-        error.on(slot.slot, Some(since))
+        CallError::new(self.denial).on(slot.slot, Some(since))
     }
 }
 
-impl<E: Into<RelayError>> From<E> for Fault {
+impl<E: Into<RelayError>> From<E> for Refused {
     /// The body broke off before anything was sent: the client gets a whole refusal instead.
-    fn from(error: E) -> Fault {
+    fn from(error: E) -> Refused {
         let error = error.into();
-        let verdict = failure_of(error).map(CallResult::Failed);
-        let (denial, what) = match error {
-            RelayError::Backend(ExchangeError::InvalidResponse(error)) => {
-                (Some(Denial::BackendInvalid), Some(format!("the backend's answer is malformed: {error}")))
-            }
-            RelayError::Backend(error @ (ExchangeError::TooLong | ExchangeError::Unreadable)) => {
-                (Some(Denial::BackendNoAnswer), Some(format!("the answer cannot be judged: {error:?}")))
-            }
-            // Half a response is a malformed one.
-            RelayError::Backend(_) => (Some(Denial::BackendInvalid), None),
-            RelayError::Interrupted(interrupt) | RelayError::Unwritten(interrupt) => {
-                (CallError::from(interrupt).denial, None)
-            }
+        let Fault { denial, failure } = fault(error, Stage::Peek);
+        let what = match error {
+            RelayError::Backend(error) => explain(error),
+            RelayError::Interrupted(_) | RelayError::Unwritten(_) => None,
         };
-        Fault { denial, verdict, what }
+        Refused { denial, verdict: failure.map(CallResult::Failed), what }
     }
 }
 
@@ -191,7 +181,7 @@ impl<'c> PendingResponse<'c> {
         ctx: &CallContext<'c>,
         extent: Peek,
         client: &mut Downstream,
-    ) -> Result<(), Fault> {
+    ) -> Result<(), Refused> {
         client.race(self.fill(ctx, extent)).await??;
         self.scan.look_ahead(&self.body.data);
         self.check(ctx)?;
@@ -246,7 +236,7 @@ impl<'c> PendingResponse<'c> {
     }
 
     /// Whether this is a response, as far as its head and what has arrived of it say.
-    fn check(&self, ctx: &CallContext<'_>) -> Result<(), Fault> {
+    fn check(&self, ctx: &CallContext<'_>) -> Result<(), Refused> {
         let status = self.head.status;
         let is_jsonrpc = || {
             self.head.format == Format::Json
@@ -264,30 +254,29 @@ impl<'c> PendingResponse<'c> {
                 let what = format!(
                     "the backend redirects ({status}) to `{to}`, which is not followed; correct the slot's address or path"
                 );
-                Err(Fault::status(CallResult::Failed(Failure::Status), what))
+                Err(Refused::status(status, what))
             }
             401 | 403 => {
                 let what = format!(
                     "the backend refuses the guard's own credentials ({status}); see `slots.{}.authorization`",
                     self.slot.slot.as_str()
                 );
-                Err(Fault::status(CallResult::Completed, what))
+                Err(Refused::status(status, what))
             }
             _ if is_jsonrpc() => Ok(()),
             400..500 if !is_translated(ctx, status) => Ok(()),
             _ => {
-                let verdict =
-                    if status >= 500 { CallResult::Failed(Failure::Status) } else { CallResult::Completed };
-                Err(Fault::status(verdict, format!("the backend answered status {status} without JSON-RPC")))
+                let what = format!("the backend answered status {status} without JSON-RPC");
+                Err(Refused::status(status, what))
             }
         }
     }
 
     /// MCP 2025-11-25, Sending Messages to the Server: for a request the server "MUST either return Content-Type:
     /// text/event-stream [..] or Content-Type: application/json".
-    fn check_success(&self, ctx: &CallContext<'_>) -> Result<(), Fault> {
+    fn check_success(&self, ctx: &CallContext<'_>) -> Result<(), Refused> {
         let PendingResponse { body, head, scan, .. } = self;
-        let fault = |what: &str| Err(Fault::garbage(head.status, what));
+        let fault = |what: &str| Err(Refused::garbage(head.status, what));
         if let Some(field) = head.conflict {
             return fault(&format!("with two values of {field}"));
         }

@@ -8,10 +8,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::classify::classify;
+use super::classify::{Stage, classify, fault};
 use super::context::{CallContext, error_context};
 use super::discover::DiscoverCapture;
-use super::error::CallError;
 use super::peek::{PendingResponse, denial_for_slot};
 use super::shadow::ShadowCapture;
 use super::tool_names::ToolNames;
@@ -302,12 +301,6 @@ fn denial_of(ctx: &CallContext<'_>, error: Option<RelayError>) -> Option<Denial>
         // A subscription has no response: its end says that it is over.
         None if ctx.call.method() == Method::SubscriptionsListen => None,
         None => Some(Denial::BackendNoAnswer),
-        Some(RelayError::Backend(
-            ExchangeError::NotSent | ExchangeError::NoResponse | ExchangeError::ConnectionClosed,
-        )) => Some(Denial::BackendReset),
-        Some(RelayError::Backend(_)) => Some(Denial::BackendInvalid),
-        Some(RelayError::Interrupted(interrupt)) => CallError::from(interrupt).denial,
-        // Behind half a piece, an event of the guard's own would be part of it.
-        Some(RelayError::Unwritten(_)) => None,
+        Some(error) => fault(error, Stage::Relay).denial,
     }
 }

@@ -4,6 +4,7 @@
 //! change nothing may: again where the backend that took it is gone, and once more where a live backend closed the
 //! connection without a byte. A live backend that closes the connection may have executed the request.
 
+use super::classify::{Stage, broken};
 use crate::policy::Denial;
 use crate::proxy::backend::exchange::ExchangeError;
 use crate::proxy::backend::pool::Reused;
@@ -38,9 +39,7 @@ pub(crate) enum Event {
     /// The split sends it to another slot now.
     Rerouted,
     /// Its backend cannot be reached.
-    Unreachable {
-        has_fallback: bool,
-    },
+    Unreachable,
     Failed(FailedExchange),
     /// What [`Step::Probe`] found.
     Probed(FailedExchange, Liveness),
@@ -70,7 +69,7 @@ pub(crate) enum Step {
     Send(Option<Retry>),
     /// Find out whether the backend is alive, then report [`Event::Probed`].
     Probe(FailedExchange),
-    /// Send it to the other slot.
+    /// Send it to the other slot; hold it where there is none.
     UseFallback,
     /// Hold it until a backend can be reached.
     Hold,
@@ -100,16 +99,16 @@ impl RetryPolicy {
                 (self.fallback_tried, self.unsent) = (false, 0);
                 Decision { step: Step::Send(None), failure: None }
             }
-            Event::Unreachable { has_fallback } => {
-                let first = !std::mem::replace(&mut self.fallback_tried, true);
-                let step = if first && has_fallback { Step::UseFallback } else { Step::Hold };
+            Event::Unreachable => {
+                let is_first = !std::mem::replace(&mut self.fallback_tried, true);
+                let step = if is_first { Step::UseFallback } else { Step::Hold };
                 Decision { step, failure: Some(Failure::NoConnection) }
             }
             Event::Failed(failed) => self.failed(failed),
-            Event::Probed(FailedExchange { error, reused, .. }, liveness) => {
-                let is_answered = error == ExchangeError::ConnectionClosed;
-                if liveness == Liveness::Alive && (is_answered || self.repeated > 0) {
-                    return self.reset_by_backend(reused);
+            Event::Probed(failed, liveness) => {
+                let has_begun = failed.error == ExchangeError::ConnectionClosed;
+                if liveness == Liveness::Alive && (has_begun || self.repeated > 0) {
+                    return self.reset_by_backend(failed);
                 }
                 self.repeated += 1;
                 Decision { step: Step::Send(Some(Retry::Repeatable)), failure: None }
@@ -118,10 +117,9 @@ impl RetryPolicy {
     }
 
     fn failed(&mut self, failed: FailedExchange) -> Decision {
-        let FailedExchange { error, reused, .. } = failed;
-        match error {
+        match failed.error {
             ExchangeError::NotSent if self.unsent < RETRIES_MAX => {
-                let failure = self.reset_by_backend(reused).failure;
+                let failure = self.reset_by_backend(failed).failure;
                 self.unsent += 1;
                 Decision { step: Step::Send(Some(Retry::Unsent)), failure }
             }
@@ -131,23 +129,27 @@ impl RetryPolicy {
                 Decision { step: Step::Probe(failed), failure: None }
             }
             ExchangeError::NotSent | ExchangeError::NoResponse | ExchangeError::ConnectionClosed => {
-                self.reset_by_backend(reused)
+                self.reset_by_backend(failed)
             }
             ExchangeError::InvalidResponse(_)
             | ExchangeError::TooManyInformational
             | ExchangeError::TooLong
-            | ExchangeError::Unreadable => {
-                Decision { step: Step::Deny(Denial::BackendInvalid), failure: Some(Failure::Garbage) }
-            }
+            | ExchangeError::Unreadable => denied(failed.error),
         }
     }
 
     /// A backend may close an idle connection at any time: that is no failure of the slot.
-    fn reset_by_backend(&self, reused: Reused) -> Decision {
-        let was_idle = reused == Reused::Pooled && self.unsent < RETRIES_MAX;
-        let failure = (!was_idle).then_some(Failure::NoConnection);
-        Decision { step: Step::Deny(Denial::BackendReset), failure }
+    fn reset_by_backend(&self, failed: FailedExchange) -> Decision {
+        let was_idle = failed.reused == Reused::Pooled && self.unsent < RETRIES_MAX;
+        let decision = denied(failed.error);
+        Decision { failure: decision.failure.filter(|_| !was_idle), ..decision }
     }
+}
+
+/// The exchange failed for good.
+fn denied(error: ExchangeError) -> Decision {
+    let (denial, failure) = broken(error, Stage::Head);
+    Decision { step: Step::Deny(denial), failure: Some(failure) }
 }
 
 #[cfg(test)]
