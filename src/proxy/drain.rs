@@ -48,9 +48,14 @@ struct Registry {
     evicted: usize,
     /// Listeners that may have accepted connections which are not counted yet.
     listeners: usize,
-    wakers: Vec<Option<Waker>>,
-    connections: Vec<Option<Arc<ConnectionState>>>,
+    connections: Vec<Option<OpenConnection>>,
     free: Vec<usize>,
+}
+
+struct OpenConnection {
+    state: Arc<ConnectionState>,
+    /// Wakes its task when the phase changes.
+    waker: Option<Waker>,
 }
 
 impl Drain {
@@ -123,7 +128,10 @@ impl Drain {
     fn advance(&self, phase: Phase) {
         self.phase.fetch_max(phase as u8, Ordering::AcqRel);
         // After the store: a waker that is registered from now on sees the new phase.
-        let wakers: Vec<Waker> = self.lock().wakers.iter_mut().filter_map(Option::take).collect();
+        let wakers = |connections: &mut Vec<Option<OpenConnection>>| {
+            connections.iter_mut().flatten().filter_map(|open| open.waker.take()).collect::<Vec<_>>()
+        };
+        let wakers = wakers(&mut self.lock().connections);
         self.changed.notify_all();
         wakers.into_iter().for_each(Waker::wake);
     }
@@ -166,28 +174,26 @@ impl Drain {
         let now = self.millis(Instant::now());
         let mut registry = self.lock();
         let mut admission = Admission::WithinLimit;
-        let mut evicted: Vec<Option<Waker>> = Vec::new();
+        let mut evicted = Vec::new();
         while registry.open - registry.evicted >= max {
             admission = Admission::Evicting;
-            let Some(waker) = registry.evict(max, now) else {
+            if !registry.evict(max, now, &mut evicted) {
                 drop(registry);
-                evicted.into_iter().flatten().for_each(Waker::wake);
+                evicted.into_iter().for_each(Waker::wake);
                 return None;
-            };
-            evicted.push(waker);
+            }
         }
         registry.open += 1;
         let index = registry.free.pop().unwrap_or_else(|| {
-            registry.wakers.push(None);
             registry.connections.push(None);
-            registry.wakers.len() - 1
+            registry.connections.len() - 1
         });
         let connection = Arc::new(ConnectionState::new(peer, now));
         if let Some(entry) = registry.connections.get_mut(index) {
-            *entry = Some(connection.clone());
+            *entry = Some(OpenConnection { state: connection.clone(), waker: None });
         }
         drop(registry);
-        evicted.into_iter().flatten().for_each(Waker::wake);
+        evicted.into_iter().for_each(Waker::wake);
         Some((ConnectionGuard { drain: self.clone(), index, connection, registered: None }, admission))
     }
 
@@ -208,17 +214,18 @@ pub(crate) enum Admission {
 }
 
 impl Registry {
-    /// Evicts one connection and returns its waker.
-    fn evict(&mut self, max: usize, now: u64) -> Option<Option<Waker>> {
+    /// Evicts one connection, if one can be, and adds its waker.
+    fn evict(&mut self, max: usize, now: u64, wakers: &mut Vec<Waker>) -> bool {
         loop {
             let connections = self.connections.iter().enumerate();
-            let connections =
-                connections.filter_map(|(index, connection)| Some((index, connection.as_deref()?)));
-            let victim = choose_victim(connections, max, now)?;
-            if self.connections.get(victim.index)?.as_ref()?.evict(victim) {
+            let connections = connections.filter_map(|(index, open)| Some((index, &*open.as_ref()?.state)));
+            let Some(victim) = choose_victim(connections, max, now) else { return false };
+            let Some(Some(open)) = self.connections.get(victim.index) else { return false };
+            if open.state.evict(victim) {
                 self.evicted += 1;
                 // It stays registered: the connection may be served after all, and the drain must reach it.
-                return Some(self.wakers.get(victim.index).and_then(Option::clone));
+                wakers.extend(open.waker.clone());
+                return true;
             }
         }
     }
@@ -283,8 +290,8 @@ impl ConnectionGuard {
         let known = self.registered.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()));
         if !known || self.drain.phase() != Phase::Serving {
             self.registered = Some(cx.waker().clone());
-            if let Some(index) = self.drain.lock().wakers.get_mut(self.index) {
-                *index = Some(cx.waker().clone());
+            if let Some(Some(open)) = self.drain.lock().connections.get_mut(self.index) {
+                open.waker = Some(cx.waker().clone());
             }
             if self.drain.phase() >= phase {
                 return Poll::Ready(());
@@ -301,9 +308,6 @@ impl Drop for ConnectionGuard {
         registry.evicted -= usize::from(self.connection.set_served());
         if let Some(connection) = registry.connections.get_mut(self.index) {
             *connection = None;
-        }
-        if let Some(index) = registry.wakers.get_mut(self.index) {
-            *index = None;
         }
         registry.free.push(self.index);
         drop(registry);

@@ -24,7 +24,7 @@ pub(crate) fn json(record: &Record<'_>, second: &SecondText, now: Timestamp, out
     push_text(out, ",\"client\":", record.client);
     push_text(out, ",\"route\":", record.route);
     push_word(out, ",\"method\":\"", record.method.map(|method| method.as_str()));
-    push_text(out, ",\"tool\":", record.tool);
+    push_text(out, ",\"tool\":", record.tool.as_deref());
     push_word(out, ",\"slot\":\"", record.slot.map(|slot| slot.as_str()));
     if let Some(status) = record.status {
         push_number(out, b",\"status\":", u64::from(status));
@@ -37,10 +37,10 @@ pub(crate) fn json(record: &Record<'_>, second: &SecondText, now: Timestamp, out
         out.extend_from_slice(denial.code().as_bytes());
         out.push(b'"');
     }
-    push_text(out, ",\"detail\":", record.detail);
+    push_text(out, ",\"detail\":", record.detail.as_deref());
     push_number(out, b",\"bytes_in\":", record.bytes_in);
     push_number(out, b",\"bytes_out\":", record.bytes_out);
-    push_milliseconds(out, b",\"total_ms\":", record.total);
+    push_milliseconds(out, b",\"total_ms\":", record.total.unwrap_or_default());
     if let Some(upstream) = record.upstream {
         push_milliseconds(out, b",\"upstream_ms\":", upstream);
     }
@@ -56,7 +56,7 @@ pub(crate) fn text(record: &Record<'_>, now: Timestamp, out: &mut Vec<u8>) {
         "{now:.3} {} client={} method={method} tool={} slot={slot}",
         record.request_id,
         record.client.unwrap_or("-"),
-        record.tool.unwrap_or("-"),
+        record.tool.as_deref().unwrap_or("-"),
     );
     if let Some(route) = record.route {
         let _ = write!(out, " route={route}");
@@ -69,10 +69,10 @@ pub(crate) fn text(record: &Record<'_>, now: Timestamp, out: &mut Vec<u8>) {
     if let Some(denial) = record.denial {
         let _ = write!(out, " denial={}", denial.code());
     }
-    if let Some(detail) = record.detail {
+    if let Some(detail) = &record.detail {
         let _ = write!(out, " detail={detail:?}");
     }
-    let total = Milliseconds(record.total);
+    let total = Milliseconds(record.total.unwrap_or_default());
     let _ = write!(out, " in={} out={} total={total}ms", record.bytes_in, record.bytes_out);
     if let Some(upstream) = record.upstream {
         let _ = write!(out, " upstream={}ms", Milliseconds(upstream));
@@ -222,7 +222,7 @@ mod tests {
             client: Some("bot \"7\""),
             client_label: "bot \"7\"",
             method: Some(Method::ToolsCall),
-            tool: Some("add"),
+            tool: Some("add".to_owned()),
             route: None,
             streamed: false,
             slot: Some(Slot::Blue),
@@ -232,7 +232,7 @@ mod tests {
             detail: None,
             bytes_in: 250,
             bytes_out: 300,
-            total: Duration::from_micros(1_234),
+            total: Some(Duration::from_micros(1_234)),
             upstream: Some(Duration::from_micros(998)),
         }
     }
@@ -263,7 +263,7 @@ mod tests {
             status: Some(404),
             outcome: Outcome::Denied,
             denial: Some(Denial::PathNotFound),
-            detail: Some("below /mcp"),
+            detail: Some("below /mcp".to_owned()),
             upstream: None,
             ..record()
         };

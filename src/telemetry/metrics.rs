@@ -216,12 +216,14 @@ impl Metrics {
     fn record_at_endpoint(&self, record: &Record<'_>) {
         let slot = record.slot.map_or(NONE, Slot::as_str);
         let method = record.method.map_or(NONE, |method| method.as_str());
-        let tool = record.tool.unwrap_or_default();
+        let tool = record.tool.as_deref().unwrap_or_default();
         let outcome = record.outcome.as_str();
         self.requests.with_label_values(&[slot, method, tool, record.client_label, outcome]).inc();
         if record.method.is_some() {
             let error = if record.outcome == Outcome::Ok { "" } else { outcome };
-            self.server_duration.with_label_values(&[method, tool, error]).observe(seconds(record.total));
+            self.server_duration
+                .with_label_values(&[method, tool, error])
+                .observe(seconds(record.total.unwrap_or_default()));
             if let Some(upstream) = record.upstream {
                 let labels = [slot, method, tool, error];
                 self.client_duration.with_label_values(&labels).observe(seconds(upstream));

@@ -88,20 +88,20 @@ impl Outcome {
     }
 }
 
-/// One finished request.
+/// One request: made when its head has arrived, filled in while it is served, counted and logged once, at its end.
 #[derive(Debug, Clone)]
 pub(crate) struct Record<'a> {
     pub(crate) request_id: &'a str,
     /// The peer's address as text; `None` on a Unix socket.
     pub(crate) peer: Option<&'a [u8]>,
-    /// The configured name of the client; `None` before the token matched.
+    /// The configured name of the client, or of the caller of a route; `None` before the token matched.
     pub(crate) client: Option<&'a str>,
     /// The client as a metric label: its name if it has a row of its own, `other`, or empty.
     pub(crate) client_label: &'a str,
     /// The MCP method; `None` when no body was judged.
     pub(crate) method: Option<Method>,
     /// The tool, if the slot is known to have one of this name.
-    pub(crate) tool: Option<&'a str>,
+    pub(crate) tool: Option<String>,
     /// The route that the request belongs to; `None` for everything at the endpoint.
     pub(crate) route: Option<&'a str>,
     /// Whether the answer was a stream, whose length in time says nothing.
@@ -113,12 +113,50 @@ pub(crate) struct Record<'a> {
     pub(crate) outcome: Outcome,
     pub(crate) denial: Option<Denial>,
     /// What the code does not say: escaped and cut where it holds a client's words.
-    pub(crate) detail: Option<&'a str>,
+    pub(crate) detail: Option<String>,
     /// Bytes of the request's body.
     pub(crate) bytes_in: u64,
     /// Bytes of the answer's body.
     pub(crate) bytes_out: u64,
-    pub(crate) total: Duration,
+    /// From the head to the last byte of the answer; `None` until it is known.
+    pub(crate) total: Option<Duration>,
     /// From the first byte sent to a backend to the last one received.
     pub(crate) upstream: Option<Duration>,
+}
+
+impl<'a> Record<'a> {
+    pub(crate) fn new(request_id: &'a str, peer: Option<&'a [u8]>) -> Record<'a> {
+        Record {
+            request_id,
+            peer,
+            client: None,
+            client_label: "",
+            method: None,
+            tool: None,
+            route: None,
+            streamed: false,
+            slot: None,
+            status: None,
+            outcome: Outcome::Ok,
+            denial: None,
+            detail: None,
+            bytes_in: 0,
+            bytes_out: 0,
+            total: None,
+            upstream: None,
+        }
+    }
+
+    /// The client disconnected before the end.
+    pub(crate) fn set_client_gone(&mut self) {
+        self.outcome = Outcome::ClientGone;
+    }
+
+    /// The request gets a local reply: a denial, or none.
+    pub(crate) fn deny(&mut self, denial: Option<Denial>) {
+        self.denial = denial;
+        if let Some(denial) = denial {
+            self.outcome = Outcome::of_denial(denial);
+        }
+    }
 }

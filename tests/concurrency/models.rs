@@ -14,8 +14,9 @@ use shuttle::thread;
 use crate::proxy::backend::hold::HoldQueue;
 use crate::proxy::backend::idle_connections::IdleConnections;
 use crate::proxy::drain::{Drain, Phase};
-use crate::proxy::fairness::body_budget::{BodyBudget, BudgetExhausted};
+use crate::proxy::fairness::body_budget::BodyBudget;
 use crate::proxy::fairness::open_streams::{OpenStreams, StreamBounds};
+use crate::proxy::fairness::per_client::Exceeded;
 use crate::proxy::fairness::semaphore::{AcquireError, Bounds, FairSemaphore, Joined, Priority};
 use crate::proxy::state::traffic_split::{SplitCell, TrafficSplit, VersionCap};
 use crate::{How, Model};
@@ -129,7 +130,7 @@ fn a_full_line_makes_room() {
 }
 
 /// A body that comes in two pieces.
-fn body(budget: &BodyBudget, who: u32, pieces: [usize; 2], bytes_max: usize) -> Result<(), BudgetExhausted> {
+fn body(budget: &BodyBudget, who: u32, pieces: [usize; 2], bytes_max: usize) -> Result<(), Exceeded> {
     let mut reservation = budget.reservation(who, bytes_max, Duration::MAX);
     for piece in pieces {
         block_on(reservation.reserve(piece))?;

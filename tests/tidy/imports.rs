@@ -28,7 +28,7 @@ const FLOORS: &[&[&[&str]]] = &[
         &["proxy/backend"],
         &["proxy/downstream"],
         &["proxy/state"],
-        &["proxy/downstream/health", "proxy/downstream/record"],
+        &["proxy/downstream/health"],
         &["proxy/downstream/request"],
         &["proxy/call", "proxy/route"],
         &["proxy/downstream/connection"],

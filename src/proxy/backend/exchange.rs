@@ -15,7 +15,7 @@ use crate::proxy::io::{Parts, poll_read_more, read_more};
 
 /// A response whose head has arrived.
 pub(crate) struct Received {
-    pub(crate) connection: Connection,
+    pub(crate) connection: Box<Connection>,
     pub(crate) head: ResponseHead,
     /// What arrived behind the head.
     pub(crate) rest: Vec<u8>,
@@ -57,7 +57,7 @@ pub(crate) struct OutgoingRequest<'r> {
 
 /// Sends `request` in one write and reads the head of its response.
 pub(crate) async fn exchange(
-    mut connection: Connection,
+    mut connection: Box<Connection>,
     request: &mut OutgoingRequest<'_>,
     rules: FieldRules<'_>,
 ) -> Result<Received, ExchangeError> {

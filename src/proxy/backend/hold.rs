@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use tokio::sync::oneshot;
 
-use crate::proxy::fairness::per_client::ClientKey;
+use crate::proxy::fairness::per_client::{ClientKey, Exceeded};
 use crate::proxy::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The held calls of one slot.
@@ -30,15 +30,6 @@ struct Entry {
     _stay: oneshot::Sender<()>,
 }
 
-/// Why a call is not held.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum HoldError {
-    /// The queue is full, and the client's own calls are not what fills it.
-    Full,
-    /// Other clients wait too, and none of them has more calls in the full queue than this one.
-    OwnExcess,
-}
-
 /// A call in the queue. Dropping this leaves the queue.
 pub(crate) struct HoldGuard<'l> {
     hold: &'l HoldQueue,
@@ -57,8 +48,9 @@ impl HoldQueue {
         self.lock().held_max = held_max;
     }
 
-    /// Joins the queue, unless it is full and no other client has more calls in it.
-    pub(crate) fn join(&self, who: ClientKey) -> Result<HoldGuard<'_>, HoldError> {
+    /// Joins the queue, unless it is full and no other client has more calls in it. The bound is the client's own where other
+    /// clients wait, too, and none of them has more.
+    pub(crate) fn join(&self, who: ClientKey) -> Result<HoldGuard<'_>, Exceeded> {
         let mut queue = self.lock();
         if queue.held >= queue.held_max {
             queue.evict_for(who)?;
@@ -87,7 +79,7 @@ impl HoldQueue {
 }
 
 impl Queue {
-    fn evict_for(&mut self, who: ClientKey) -> Result<(), HoldError> {
+    fn evict_for(&mut self, who: ClientKey) -> Result<(), Exceeded> {
         let own = self.by_client.get(&who).map_or(0, Vec::len);
         let clients = self.by_client.len();
         let most = self.by_client.iter_mut().max_by_key(|(_, calls)| calls.len());
@@ -97,8 +89,8 @@ impl Queue {
                 self.held -= 1;
                 Ok(())
             }
-            Some(_) if own > 0 && clients > 1 => Err(HoldError::OwnExcess),
-            Some(_) | None => Err(HoldError::Full),
+            Some(_) if own > 0 && clients > 1 => Err(Exceeded::Own),
+            Some(_) | None => Err(Exceeded::All),
         }
     }
 }
@@ -143,7 +135,7 @@ mod tests {
     async fn the_hold_queue_is_bounded_and_has_one_leader() {
         let queue = HoldQueue::new(2);
         let (first, second) = (queue.join(1).unwrap(), queue.join(1).unwrap());
-        assert_eq!(queue.join(1).err(), Some(HoldError::Full), "there is no other client");
+        assert_eq!(queue.join(1).err(), Some(Exceeded::All), "there is no other client");
         let lead = queue.lead().await;
         assert!(at_once(queue.lead()).await.is_none(), "the first one still leads");
         drop(lead);
@@ -162,9 +154,9 @@ mod tests {
         assert_eq!(queue.held(), 4);
         drop(latest);
         assert_eq!(queue.held(), 4, "it is counted once");
-        assert_eq!(queue.join(1).err(), Some(HoldError::OwnExcess));
+        assert_eq!(queue.join(1).err(), Some(Exceeded::Own));
         let _second = queue.join(2).unwrap();
-        assert_eq!(queue.join(2).err(), Some(HoldError::OwnExcess), "two each");
+        assert_eq!(queue.join(2).err(), Some(Exceeded::Own), "two each");
         assert!(at_once(other.evicted()).await.is_none());
         drop((flood, other));
         assert_eq!(queue.held(), 1);

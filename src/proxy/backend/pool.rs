@@ -6,21 +6,21 @@ use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+use tokio::time::Instant;
 
 use crate::http1::FieldSpans;
 use crate::proxy::backend::idle_connections::IdleConnections;
 use crate::upstream::Address;
 
-/// The idle connections of one backend.
+/// The connections of one backend.
 pub(crate) struct Pool {
-    address: Address,
+    pub(crate) settings: PoolSettings,
     /// A generation is one process that listens at the address: a connection of an earlier one is not used again.
-    idle: IdleConnections<Connection>,
-    connect_time: Duration,
+    pub(crate) idle: IdleConnections<Box<Connection>>,
     made: Instant,
     /// Milliseconds since `made` at which the socket's file was last checked, plus one; 0 is never.
     last_checked: AtomicU64,
@@ -28,16 +28,26 @@ pub(crate) struct Pool {
     file: AtomicU64,
 }
 
+/// Where connections lead, how many idle ones are kept for how long, and how long opening one may take.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PoolSettings {
+    pub(crate) address: Address,
+    pub(crate) idle_max: usize,
+    pub(crate) idle_time: Duration,
+    pub(crate) connect_time: Duration,
+}
+
 /// The socket's file is checked no more often than this: another process may have taken the path over.
 const SOCKET_CHECK_INTERVAL_MILLIS: u64 = 1;
 
-/// A connection to a backend, out of the pool.
+/// A connection to a backend, out of the pool. Boxed wherever it goes, because it is moved often.
 pub(crate) struct Connection {
     socket: Socket,
-    generation: u64,
-    reused: Reused,
-    /// The spans of a response's fields: allocated once for a connection, and boxed because a connection is moved often.
-    pub(crate) spans: Box<FieldSpans>,
+    /// The generation under which it was opened.
+    pub(crate) generation: u64,
+    pub(crate) reused: Reused,
+    /// The spans of a response's fields: allocated once for a connection.
+    pub(crate) spans: FieldSpans,
 }
 
 /// Whether a connection has carried an exchange before.
@@ -53,37 +63,27 @@ enum Socket {
 }
 
 impl Pool {
-    pub(crate) fn new(
-        address: Address,
-        idle_max: usize,
-        idle_time: Duration,
-        connect_time: Duration,
-    ) -> Pool {
-        Pool {
-            address,
-            idle: IdleConnections::new(idle_max, idle_time),
-            connect_time,
-            made: Instant::now(),
-            last_checked: AtomicU64::new(0),
-            file: AtomicU64::new(0),
-        }
+    pub(crate) fn new(settings: PoolSettings) -> Pool {
+        let idle = IdleConnections::new(settings.idle_max, settings.idle_time);
+        let (last_checked, file) = (AtomicU64::new(0), AtomicU64::new(0));
+        Pool { settings, idle, made: Instant::now(), last_checked, file }
     }
 
     /// An idle connection that is still good, the one used last first. The caller passes the time: the clock is read once
     /// for a call.
-    pub(crate) fn take(&self, now: Instant) -> Option<Connection> {
+    pub(crate) fn take(&self, now: Instant) -> Option<Box<Connection>> {
         self.check_socket_replaced(now);
-        let mut connection = self.idle.take(now, Connection::is_idle_clean)?;
+        let mut connection = self.idle.take(now.into(), |connection| connection.is_idle_clean())?;
         connection.reused = Reused::Pooled;
         Some(connection)
     }
 
     /// Opens a connection, within the connect timeout.
-    pub(crate) async fn connect(&self) -> io::Result<Connection> {
+    pub(crate) async fn connect(&self) -> io::Result<Box<Connection>> {
         self.check_socket_replaced(Instant::now());
-        let generation = self.generation();
+        let generation = self.idle.generation();
         let opening = async {
-            match &self.address {
+            match &self.settings.address {
                 Address::Unix(path) => UnixStream::connect(path).await.map(Socket::Unix),
                 Address::Tcp(address) => {
                     let stream = TcpStream::connect(address).await?;
@@ -92,32 +92,23 @@ impl Pool {
                 }
             }
         };
-        let socket = tokio::time::timeout(self.connect_time, opening)
+        let socket = Box::pin(tokio::time::timeout(self.settings.connect_time, opening))
             .await
             .unwrap_or_else(|_elapsed| Err(io::ErrorKind::TimedOut.into()))?;
-        Ok(Connection { socket, generation, reused: Reused::Fresh, spans: Box::default() })
+        let (reused, spans) = (Reused::Fresh, FieldSpans::default());
+        Ok(Box::new(Connection { socket, generation, reused, spans }))
     }
 
     /// Keeps a clean connection for the next call.
-    pub(crate) fn put(&self, connection: Connection, now: Instant) {
+    pub(crate) fn put(&self, connection: Box<Connection>, now: Instant) {
         let generation = connection.generation;
-        self.idle.put(connection, generation, now);
-    }
-
-    /// The generation of connections that are opened now.
-    pub(crate) fn generation(&self) -> u64 {
-        self.idle.generation()
-    }
-
-    /// Another process listens at the address from now on, or none: nothing opened before is used again.
-    pub(crate) fn invalidate(&self) {
-        self.idle.invalidate();
+        self.idle.put(connection, generation, now.into());
     }
 
     /// Invalidates everything if the path leads to another socket than before: the old process may live on for a while, and
     /// would respond on the connections that it still has.
     fn check_socket_replaced(&self, now: Instant) {
-        let Address::Unix(path) = &self.address else { return };
+        let Address::Unix(path) = &self.settings.address else { return };
         let age = now.saturating_duration_since(self.made).as_millis();
         let now = u64::try_from(age).unwrap_or(u64::MAX).saturating_add(1);
         let last = self.last_checked.load(Ordering::Relaxed);
@@ -132,28 +123,22 @@ impl Pool {
         });
         let before = self.file.swap(file, Ordering::AcqRel);
         if before != file && before != 0 {
-            self.invalidate();
+            self.idle.invalidate();
         }
     }
 
     /// Closes connections that have been idle for too long, or that the backend has closed.
     pub(crate) fn evict_expired(&self) {
-        self.idle.evict_expired(Connection::is_idle_clean);
-    }
-
-    pub(crate) fn idle(&self) -> usize {
-        self.idle.idle()
+        self.idle.evict_expired(|connection| connection.is_idle_clean());
     }
 }
 
 impl Connection {
-    /// The generation under which the connection was opened.
-    pub(crate) fn generation(&self) -> u64 {
-        self.generation
-    }
-
-    pub(crate) fn reused(&self) -> Reused {
-        self.reused
+    fn socket(self: Pin<&mut Self>) -> Pin<&mut dyn ReadWrite> {
+        match &mut self.get_mut().socket {
+            Socket::Unix(stream) => Pin::new(stream),
+            Socket::Tcp(stream) => Pin::new(stream),
+        }
     }
 
     /// Whether the backend has neither closed the connection nor sent anything on it.
@@ -173,52 +158,43 @@ impl Connection {
     }
 }
 
+trait ReadWrite: AsyncRead + AsyncWrite + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> ReadWrite for T {}
+
 impl AsyncRead for Connection {
     fn poll_read(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        match &mut self.socket {
-            Socket::Unix(stream) => Pin::new(stream).poll_read(cx, buffer),
-            Socket::Tcp(stream) => Pin::new(stream).poll_read(cx, buffer),
-        }
+        self.socket().poll_read(cx, buffer)
     }
 }
 
 impl AsyncWrite for Connection {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        match &mut self.socket {
-            Socket::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
-            Socket::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
-        }
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.socket().poll_write(cx, bytes)
     }
 
     fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        match &mut self.socket {
-            Socket::Unix(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
-            Socket::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
-        }
+        self.socket().poll_write_vectored(cx, slices)
     }
 
     fn is_write_vectored(&self) -> bool {
         true
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // Sockets have no buffer of ours.
-        Poll::Ready(Ok(()))
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.socket().poll_flush(cx)
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.socket {
-            Socket::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
-            Socket::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
-        }
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.socket().poll_shutdown(cx)
     }
 }
 
@@ -239,12 +215,14 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("b.sock");
         let listener = UnixListener::bind(&path).unwrap();
-        let pool = Pool::new(Address::Unix(path), idle_max, idle_time, Duration::from_secs(1));
+        let address = Address::Unix(path);
+        let pool =
+            Pool::new(PoolSettings { address, idle_max, idle_time, connect_time: Duration::from_secs(1) });
         Backend { _directory: directory, listener, pool }
     }
 
     impl Backend {
-        async fn open(&self) -> (Connection, UnixStream) {
+        async fn open(&self) -> (Box<Connection>, UnixStream) {
             let (ours, theirs) = tokio::join!(self.pool.connect(), self.listener.accept());
             (ours.unwrap(), theirs.unwrap().0)
         }
@@ -260,10 +238,10 @@ mod tests {
         backend.pool.put(first, Instant::now());
         backend.pool.put(second, Instant::now());
         let mut taken = backend.pool.take(Instant::now()).unwrap();
-        assert_eq!(taken.reused(), Reused::Pooled);
+        assert_eq!(taken.reused, Reused::Pooled);
         peer_of_second.write_all(b"x").await.unwrap();
         let mut read = Vec::new();
-        crate::proxy::io::read_more(&mut taken, &mut read).await.unwrap();
+        crate::proxy::io::read_more(&mut *taken, &mut read).await.unwrap();
         assert_eq!(read, b"x");
     }
 
@@ -274,7 +252,7 @@ mod tests {
         let (second, _other) = backend.open().await;
         backend.pool.put(first, Instant::now());
         backend.pool.put(second, Instant::now());
-        assert_eq!(backend.pool.idle(), 1);
+        assert_eq!(backend.pool.idle.idle(), 1);
     }
 
     #[tokio::test]
@@ -306,9 +284,9 @@ mod tests {
         let (idle, _peer) = moved.open().await;
         let (busy, _other) = moved.open().await;
         moved.pool.put(idle, Instant::now());
-        moved.pool.invalidate();
+        moved.pool.idle.invalidate();
         moved.pool.put(busy, Instant::now());
-        assert_eq!(moved.pool.idle(), 0);
+        assert_eq!(moved.pool.idle.idle(), 0);
     }
 
     #[tokio::test]
@@ -317,13 +295,13 @@ mod tests {
         let (idle, _peer) = old.open().await;
         let (busy, _other) = old.open().await;
         old.pool.put(idle, Instant::now());
-        let Address::Unix(path) = &old.pool.address else { unreachable!("it is a path") };
+        let Address::Unix(path) = &old.pool.settings.address else { unreachable!("it is a path") };
         // As a new process does: bound beside, renamed over. The old listener and its connections live on.
         let beside = path.with_extension("new");
         let _new = UnixListener::bind(&beside).unwrap();
         std::fs::rename(&beside, path).unwrap();
         tokio::time::timeout(LONG, async {
-            while old.pool.idle() > 0 {
+            while old.pool.idle.idle() > 0 {
                 tokio::task::yield_now().await;
                 old.pool.check_socket_replaced(Instant::now());
             }
@@ -332,7 +310,7 @@ mod tests {
         .unwrap();
         assert!(old.pool.take(Instant::now()).is_none());
         old.pool.put(busy, Instant::now());
-        assert_eq!(old.pool.idle(), 0, "a call in flight does not bring its connection back");
+        assert_eq!(old.pool.idle.idle(), 0, "a call in flight does not bring its connection back");
     }
 
     #[tokio::test]
@@ -341,10 +319,10 @@ mod tests {
         let (ours, theirs) = backend.open().await;
         backend.pool.put(ours, Instant::now());
         backend.pool.evict_expired();
-        assert_eq!(backend.pool.idle(), 1);
+        assert_eq!(backend.pool.idle.idle(), 1);
         drop(theirs);
         tokio::time::timeout(LONG, async {
-            while backend.pool.idle() > 0 {
+            while backend.pool.idle.idle() > 0 {
                 tokio::task::yield_now().await;
                 backend.pool.evict_expired();
             }

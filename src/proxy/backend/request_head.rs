@@ -8,7 +8,7 @@ use crate::proxy::head_writer::{append_field, append_length, append_line};
 use crate::upstream::{Accept, Backend, UpstreamAuthorization};
 
 /// The line that names the proxy (RFC 9110, 7.6.3).
-pub(crate) const VIA: &[u8] = b"Via: 1.1 mcp-guard\r\n";
+const VIA: &[u8] = b"Via: 1.1 mcp-guard\r\n";
 
 /// Where a request comes from, as the backend receives it.
 #[derive(Debug, Clone, Copy)]
@@ -17,7 +17,7 @@ pub(crate) struct ForwardedFrom<'a> {
     pub(crate) peer: Option<&'a [u8]>,
     pub(crate) trust: PeerTrust,
     pub(crate) request_id: &'a str,
-    pub(crate) client: &'a str,
+    pub(crate) client: Option<&'a str>,
 }
 
 /// Whether the peer's own `X-Forwarded-*` and `X-Request-Id` count.
@@ -69,23 +69,31 @@ pub(crate) fn render(
         }
     }
     request.fields.append_lines(&mut out, |field| passes(backend, field));
-    if let UpstreamAuthorization::Bearer(token) = &backend.authorization {
-        out.extend_from_slice(b"Authorization: Bearer ");
-        out.extend_from_slice(token.as_bytes());
-        out.extend_from_slice(b"\r\n");
-    }
-    append_forwarded(&mut out, request, from);
-    append_trace(&mut out, request);
-    append_line(&mut out, b"X-Request-Id: ", from.request_id.as_bytes());
-    out.extend_from_slice(VIA);
-    if backend.client_header {
-        append_line(&mut out, b"X-MCP-Client: ", from.client.as_bytes());
-    }
-    for (name, value) in &backend.set_headers {
-        append_field(&mut out, name.as_bytes(), value.as_bytes());
-    }
+    append_own_fields(&mut out, backend, request, from);
     out.extend_from_slice(b"\r\n");
     out
+}
+
+/// The fields that the guard adds to every request: whose it is, where it comes from, and what the configuration sets.
+pub(crate) fn append_own_fields(
+    out: &mut Vec<u8>,
+    backend: &Backend,
+    request: &RequestHead<'_>,
+    from: &ForwardedFrom<'_>,
+) {
+    if let UpstreamAuthorization::Bearer(token) = &backend.authorization {
+        append_line(out, b"Authorization: Bearer ", token.as_bytes());
+    }
+    append_forwarded(out, request, from);
+    append_trace(out, request);
+    append_line(out, b"X-Request-Id: ", from.request_id.as_bytes());
+    out.extend_from_slice(VIA);
+    if let (true, Some(client)) = (backend.client_header, from.client) {
+        append_line(out, b"X-MCP-Client: ", client.as_bytes());
+    }
+    for (name, value) in &backend.set_headers {
+        append_field(out, name.as_bytes(), value.as_bytes());
+    }
 }
 
 /// Whether a client's field passes to this backend as it is.
@@ -110,7 +118,7 @@ fn append_accept(out: &mut Vec<u8>, accept: Accept, request: &RequestHead<'_>) {
     }
 }
 
-pub(crate) fn append_forwarded(out: &mut Vec<u8>, request: &RequestHead<'_>, from: &ForwardedFrom<'_>) {
+fn append_forwarded(out: &mut Vec<u8>, request: &RequestHead<'_>, from: &ForwardedFrom<'_>) {
     let forwarded = |known| match (from.trust, request.fields.occurs(known)) {
         (PeerTrust::Trusted, Occurs::Once(value)) if !value.is_empty() => Some(value),
         (PeerTrust::Trusted | PeerTrust::Untrusted, _) => None,
@@ -151,7 +159,7 @@ fn append_forwarded_for(out: &mut Vec<u8>, request: &RequestHead<'_>, from: &For
 }
 
 /// A valid `traceparent` passes. `tracestate` has passed with the other fields: without a `traceparent` it means nothing.
-pub(crate) fn append_trace(out: &mut Vec<u8>, request: &RequestHead<'_>) {
+fn append_trace(out: &mut Vec<u8>, request: &RequestHead<'_>) {
     if let Occurs::Once(value) = request.fields.occurs(KnownField::Traceparent)
         && is_traceparent(value)
     {

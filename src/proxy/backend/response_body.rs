@@ -21,7 +21,7 @@ const CHECKED_BYTES_MAX: usize = READ_BYTES;
 const BULK_BYTES: usize = 64 * 1024;
 
 /// The body as the backend sends it. `data` is what has arrived, decoded, and was not yet passed on.
-pub(crate) struct ResponseBody<C = Connection> {
+pub(crate) struct ResponseBody<C = Box<Connection>> {
     connection: C,
     pub(crate) data: Vec<u8>,
     framing: Framing,

@@ -2,8 +2,8 @@
 
 use std::collections::HashSet;
 use std::io;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -11,9 +11,8 @@ use tokio::time::Instant;
 
 use super::discover_cache::DiscoverCache;
 use super::hold::HoldQueue;
-use super::pool::{Connection, Pool};
-use crate::policy::{Limits, Timeouts};
-use crate::proxy::fairness::semaphore::{Bounds, FairSemaphore, reserve_of};
+use super::pool::{Connection, Pool, PoolSettings};
+use crate::proxy::fairness::semaphore::{Bounds, FairSemaphore};
 use crate::upstream::{Backend, Slot};
 
 /// Tool names that may become metric labels, per slot.
@@ -29,28 +28,55 @@ pub(crate) struct SlotState {
     pub(crate) slot: Slot,
     pub(crate) backend: Backend,
     pub(crate) pool: Arc<Pool>,
-    pub(crate) places: Arc<FairSemaphore>,
-    /// For notifications and posted responses whose client gets none of those permits now: it can cancel calls that hang.
-    pub(crate) reserve: Arc<FairSemaphore>,
-    pub(crate) hold: Arc<HoldQueue>,
+    pub(crate) calls: Arc<SlotCalls>,
     pub(crate) discover: Arc<DiscoverCache>,
-    connect_time: Duration,
     facts: Arc<BackendFacts>,
 }
 
+/// The calls of a slot: in flight, waiting and held.
+pub(crate) struct SlotCalls {
+    pub(crate) permits: FairSemaphore,
+    /// For notifications and posted responses whose client gets none of those permits now: it can cancel calls that hang.
+    pub(crate) reserve: FairSemaphore,
+    pub(crate) hold: HoldQueue,
+}
+
+/// The bounds of every slot.
+pub(crate) struct SlotBounds {
+    pub(crate) permits: Bounds,
+    pub(crate) reserve: Bounds,
+    pub(crate) held_max: usize,
+    pub(crate) connect_time: Duration,
+}
+
+impl SlotCalls {
+    fn new(bounds: &SlotBounds) -> SlotCalls {
+        SlotCalls {
+            permits: FairSemaphore::new(bounds.permits),
+            reserve: FairSemaphore::new(bounds.reserve),
+            hold: HoldQueue::new(bounds.held_max),
+        }
+    }
+
+    fn set_bounds(&self, bounds: &SlotBounds) {
+        self.permits.set_bounds(bounds.permits);
+        self.reserve.set_bounds(bounds.reserve);
+        self.hold.set_bound(bounds.held_max);
+    }
+}
+
 /// What is known of the backend at an address.
+#[derive(Default)]
 struct BackendFacts {
     reachable: AtomicU8,
     tools: ArcSwap<HashSet<String>>,
-    /// Milliseconds since `made` at which tool names were last added, plus one; 0 is never.
-    tools_added: AtomicU64,
-    made: Instant,
+    /// When tool names were last added.
+    tools_added: Mutex<Option<Instant>>,
 }
 
 /// A list is parsed at most this often: parsing each one would cost more than relaying it.
 const TOOLS_INTERVAL: Duration = Duration::from_secs(5);
 
-const UNKNOWN: u8 = 0;
 const REACHABLE: u8 = 1;
 const UNREACHABLE: u8 = 2;
 
@@ -60,57 +86,40 @@ impl SlotState {
     pub(crate) fn new(
         slot: Slot,
         backend: Backend,
-        limits: &Limits,
-        timeouts: &Timeouts,
-        shares: fn(usize, usize) -> Bounds,
+        bounds: &SlotBounds,
         previous: Option<&SlotState>,
     ) -> SlotState {
-        let previous = previous.filter(|previous| previous.backend.address == backend.address);
-        let connect_time = timeouts.connect;
-        let bounds = shares(limits.in_flight_max, limits.waiting_max);
-        let reserve_bounds = shares(reserve_of(limits.in_flight_max), limits.waiting_max);
-        let same_pool = |old: &&SlotState| {
-            (old.backend.pool, old.backend.pool_idle, old.connect_time)
-                == (backend.pool, backend.pool_idle, connect_time)
+        let settings = PoolSettings {
+            address: backend.address.clone(),
+            idle_max: backend.pool,
+            idle_time: backend.pool_idle,
+            connect_time: bounds.connect_time,
         };
-        let pool = previous.filter(same_pool).map(|previous| previous.pool.clone());
-        let pool = pool.unwrap_or_else(|| {
-            Arc::new(Pool::new(backend.address.clone(), backend.pool, backend.pool_idle, connect_time))
-        });
+        let pool = previous.map(|old| &old.pool).filter(|pool| pool.settings == settings).cloned();
+        let pool = pool.unwrap_or_else(|| Arc::new(Pool::new(settings)));
         let discover = previous.filter(|old| old.backend == backend).map(|old| old.discover.clone());
         let discover = discover.unwrap_or_default();
-        if let Some(SlotState { places, reserve, hold, facts, .. }) = previous {
-            places.set_bounds(bounds);
-            reserve.set_bounds(reserve_bounds);
-            hold.set_bound(limits.held_max);
-            let (places, reserve) = (places.clone(), reserve.clone());
-            let (hold, facts) = (hold.clone(), facts.clone());
-            return SlotState { slot, backend, pool, places, reserve, hold, discover, connect_time, facts };
-        }
-        let places = Arc::new(FairSemaphore::new(bounds));
-        let reserve = Arc::new(FairSemaphore::new(reserve_bounds));
-        let hold = Arc::new(HoldQueue::new(limits.held_max));
-        let facts = Arc::new(BackendFacts {
-            reachable: AtomicU8::new(UNKNOWN),
-            tools: ArcSwap::from_pointee(HashSet::new()),
-            tools_added: AtomicU64::new(0),
-            made: Instant::now(),
-        });
-        SlotState { slot, backend, pool, places, reserve, hold, discover, connect_time, facts }
+        let at_same_address = previous.filter(|old| old.backend.address == backend.address);
+        let (calls, facts) = match at_same_address {
+            Some(old) => (old.calls.clone(), old.facts.clone()),
+            None => (Arc::new(SlotCalls::new(bounds)), Arc::default()),
+        };
+        calls.set_bounds(bounds);
+        SlotState { slot, backend, pool, calls, discover, facts }
     }
 
     /// Calls and other messages that hold a permit.
     pub(crate) fn in_flight(&self) -> usize {
-        self.places.in_flight() + self.reserve.in_flight()
+        self.calls.permits.in_flight() + self.calls.reserve.in_flight()
     }
 
     /// Calls and other messages that wait for one.
     pub(crate) fn waiting(&self) -> usize {
-        self.places.waiting() + self.reserve.waiting()
+        self.calls.permits.waiting() + self.calls.reserve.waiting()
     }
 
     /// Opens a connection and remembers whether that worked.
-    pub(crate) async fn connect(&self) -> io::Result<Connection> {
+    pub(crate) async fn connect(&self) -> io::Result<Box<Connection>> {
         let result = self.pool.connect().await;
         match &result {
             Ok(_) => self.mark_reachable(),
@@ -121,7 +130,7 @@ impl SlotState {
 
     /// Ends when the backend can be reached. Of the calls that wait, the first one tries.
     pub(crate) async fn wait_reachable(&self) {
-        let _lead = self.hold.lead().await;
+        let _lead = self.calls.hold.lead().await;
         // The previous leader may have reached it.
         if self.reachable() != Some(true) {
             self.connect_with_backoff().await;
@@ -133,7 +142,7 @@ impl SlotState {
         let mut pause = PAUSE_FIRST;
         loop {
             if let Ok(connection) = self.connect().await {
-                return self.pool.put(connection, Instant::now().into());
+                return self.pool.put(connection, Instant::now());
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(PAUSE_MAX);
@@ -160,7 +169,7 @@ impl SlotState {
         if self.facts.reachable.swap(UNREACHABLE, Ordering::Relaxed) != UNREACHABLE {
             let (slot, address) = (self.slot.as_str(), self.address());
             log::warn!("slot {slot}: cannot connect to {address}: {cause}; calls are held until it answers");
-            self.pool.invalidate();
+            self.pool.idle.invalidate();
         }
     }
 
@@ -176,18 +185,17 @@ impl SlotState {
 
     /// Whether the next `tools/list` response is to be parsed for names.
     pub(crate) fn needs_tool_names(&self) -> bool {
-        let last = self.facts.tools_added.load(Ordering::Relaxed);
-        last == 0 || self.age().saturating_sub(last) > millis(TOOLS_INTERVAL)
+        self.tools_added().is_none_or(|last| last.elapsed() > TOOLS_INTERVAL)
     }
 
-    fn age(&self) -> u64 {
-        millis(self.facts.made.elapsed()) + 1
+    fn tools_added(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.facts.tools_added.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Adds the names of a `tools/list` response. Names beyond the bounds stay `other`.
     pub(crate) fn add_tool_names(&self, names: HashSet<String>) {
         let acceptable = names.into_iter().filter(|name| name.len() <= TOOL_NAME_BYTES_MAX);
-        self.facts.tools_added.store(self.age(), Ordering::Relaxed);
+        *self.tools_added() = Some(Instant::now());
         // A page of a longer list adds to what is known.
         let mut known = HashSet::clone(&self.facts.tools.load());
         for name in acceptable {
@@ -204,8 +212,4 @@ impl SlotState {
 /// The time that remains until `deadline`.
 pub(crate) fn remaining(deadline: Instant) -> Duration {
     deadline.saturating_duration_since(Instant::now())
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -20,11 +20,10 @@ use crate::proxy::backend::discover_cache::{CachedResponse, Variant};
 use crate::proxy::backend::response_head::ResponseHead;
 use crate::proxy::backend::slot::SlotState;
 use crate::proxy::downstream::local_reply::KeepAlive;
-use crate::proxy::downstream::record::RecordBuilder;
 use crate::proxy::downstream::response::{DownstreamFraming, RelayHead};
 use crate::proxy::downstream::stream::Downstream;
 use crate::proxy::io::Parts;
-use crate::telemetry::Outcome;
+use crate::telemetry::{Outcome, Record};
 use crate::upstream::Accept;
 use crate::wire::response_scan::{Format, ResponseKind};
 use crate::wire::sse::lines;
@@ -34,7 +33,8 @@ use crate::wire::{Kind, scan};
 /// be sent to another.
 const METHOD_NOT_FOUND: i64 = -32601;
 const UNSUPPORTED_VERSION: i64 = -32022;
-const BODY_BYTES_MAX: usize = 64 * 1024;
+/// A longer response is not cached.
+pub(crate) const BODY_BYTES_MAX: usize = 64 * 1024;
 const HEAD_BYTES_MAX: usize = 4 * 1024;
 /// How long a client may take to read a cached response.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -56,7 +56,7 @@ pub(crate) async fn turn(
     let who = ctx.request.snapshot.key(ctx.call.client());
     let in_flight = slot.discover.in_flight(who);
     let permit = in_flight.clone().try_acquire_owned().ok();
-    if (is_limited || permit.is_none() || !slot.places.has_permit(who))
+    if (is_limited || permit.is_none() || !slot.calls.permits.has_permit(who))
         && let Some(cached) = cached(ctx, slot)
     {
         return Ok(Turn::Reply(cached));
@@ -71,7 +71,7 @@ pub(crate) async fn turn(
 
 /// The slot's cached response to this call, if there is one and it is fresh.
 pub(crate) fn cached(ctx: &CallContext<'_>, slot: &SlotState) -> Option<Arc<CachedResponse>> {
-    slot.discover.get(variant(ctx, slot), slot.pool.generation())
+    slot.discover.get(variant(ctx, slot), slot.pool.idle.generation())
 }
 
 /// Sends a cached response, with the id of this call.
@@ -79,7 +79,7 @@ pub(crate) async fn send_cached(
     ctx: &CallContext<'_>,
     cached: &CachedResponse,
     client: &mut Downstream,
-    record: &mut RecordBuilder,
+    record: &mut Record<'_>,
 ) -> KeepAlive {
     let request = ctx.request;
     let id = ctx.call.reply_to().id.unwrap_or_default();
@@ -122,14 +122,13 @@ fn variant(ctx: &CallContext<'_>, slot: &SlotState) -> Variant {
     hasher.finish()
 }
 
-/// A copy of a response that passes, to be cached if other clients may have it.
+/// A response that passes, to be cached if other clients may have it.
 pub(crate) struct DiscoverCapture {
     variant: Variant,
     generation: u64,
     status: u16,
     format: Format,
     rendered: Vec<u8>,
-    body: Vec<u8>,
 }
 
 impl DiscoverCapture {
@@ -147,23 +146,15 @@ impl DiscoverCapture {
             ctx.is_discover() && is_short && matches!(status, 200 | 400 | 404) && !has_session();
         is_cacheable.then(|| DiscoverCapture {
             variant: variant(ctx, slot),
-            generation: slot.pool.generation(),
+            generation: slot.pool.idle.generation(),
             status,
             format,
             rendered: rendered.clone(),
-            body: Vec::new(),
         })
     }
 
-    /// A part of the response passes.
-    pub(crate) fn feed(&mut self, bytes: &[u8]) {
-        // What is too long stays one byte too long, and is not cached.
-        let room = (BODY_BYTES_MAX + 1).saturating_sub(self.body.len());
-        self.body.extend_from_slice(&bytes[..bytes.len().min(room)]);
-    }
-
     /// The whole response has been sent.
-    pub(crate) fn finish(self, slot: &SlotState, kind: ResponseKind) {
+    pub(crate) fn finish(self, slot: &SlotState, kind: ResponseKind, body: &[u8]) {
         let outcome = match kind {
             ResponseKind::Ok => Outcome::Ok,
             ResponseKind::RpcError(METHOD_NOT_FOUND | UNSUPPORTED_VERSION) => Outcome::RpcError,
@@ -172,11 +163,8 @@ impl DiscoverCapture {
             | ResponseKind::NotRpc
             | ResponseKind::Empty => return,
         };
-        let DiscoverCapture { variant, generation, status, format, rendered, body } = self;
-        if body.len() > BODY_BYTES_MAX {
-            return;
-        }
-        let Some(id) = id_in(&body, format) else { return };
+        let DiscoverCapture { variant, generation, status, format, rendered } = self;
+        let Some(id) = id_in(body, format) else { return };
         slot.discover.put(CachedResponse {
             slot: slot.slot,
             variant,
@@ -185,7 +173,7 @@ impl DiscoverCapture {
             status,
             outcome,
             rendered,
-            body,
+            body: body.to_vec(),
             id,
         });
     }

@@ -16,12 +16,12 @@ use super::error::CallError;
 use super::retry::{Decision, Event, FailedExchange, Liveness, Replay, RetryPolicy, Step};
 use crate::policy::Denial;
 use crate::proxy::backend::exchange::{OutgoingRequest, Received, exchange};
-use crate::proxy::backend::hold::HoldError;
 use crate::proxy::backend::pool::{Connection, Reused};
 use crate::proxy::backend::request_head::{RequestKind, render};
 use crate::proxy::backend::response_head::{Challenge, FieldRules, SessionHeader};
 use crate::proxy::backend::slot::{SlotState, remaining};
 use crate::proxy::downstream::stream::Downstream;
+use crate::proxy::fairness::per_client::Exceeded;
 use crate::proxy::fairness::semaphore::{AcquireError, Priority, SemaphorePermit};
 use crate::proxy::io::TOGETHER_BYTES_MAX;
 use crate::proxy::state::traffic_split::TrafficSplit;
@@ -128,16 +128,15 @@ impl<'c> Dispatch<'_, 'c> {
                 // A newer split may have another fallback.
                 let unreachable = self.slot.slot;
                 if self.is_rerouted() {
-                    let result = CallResult::Failed(Failure::NoConnection);
-                    self.ctx.request.state.record_sample(unreachable, result, Duration::ZERO);
+                    self.report(unreachable, Failure::NoConnection, Duration::ZERO);
                     continue;
                 }
-                self.recover(Event::Unreachable, client).await?;
+                Box::pin(self.recover(Event::Unreachable, client)).await?;
                 continue;
             };
             let before = self.slot;
             if self.is_rerouted() {
-                before.pool.put(connection, Instant::now().into());
+                before.pool.put(connection, Instant::now());
                 continue;
             }
             match self.exchange(connection, &permit, client).await? {
@@ -147,7 +146,7 @@ impl<'c> Dispatch<'_, 'c> {
                 }
                 Err(failed) => {
                     drop(permit);
-                    self.recover(Event::Failed(failed), client).await?;
+                    Box::pin(self.recover(Event::Failed(failed), client)).await?;
                 }
             }
         }
@@ -155,7 +154,7 @@ impl<'c> Dispatch<'_, 'c> {
 
     async fn acquire(&self, client: &mut Downstream) -> Result<SemaphorePermit<'c>, CallError> {
         let (snapshot, call) = (self.ctx.request.snapshot, self.ctx.call);
-        let (standing, patience) = match self.hold_until {
+        let (priority, timeout) = match self.hold_until {
             Some(until) => (Priority::High, remaining(until)),
             // Discover is not refused while a backend responds; each client has a few of them in flight.
             None if call.method() == Method::Discover => (Priority::High, remaining(client.deadline())),
@@ -163,15 +162,15 @@ impl<'c> Dispatch<'_, 'c> {
         };
         let (who, slot) = (snapshot.key(call.client()), self.slot);
         let permits = match call.kind() {
-            Kind::Request => &slot.places,
-            Kind::Notification | Kind::Response => match slot.places.try_acquire(who) {
+            Kind::Request => &slot.calls.permits,
+            Kind::Notification | Kind::Response => match slot.calls.permits.try_acquire(who) {
                 Some(permit) => return Ok(permit),
-                None => &slot.reserve,
+                None => &slot.calls.reserve,
             },
         };
-        let acquired = client.race(permits.acquire(who, standing, patience)).await?;
+        let acquired = client.race(permits.acquire(who, priority, timeout)).await?;
         acquired.map_err(|(AcquireError::QueueFull | AcquireError::Timeout)| CallError {
-            retry_after: slot.places.expected_wait(),
+            retry_after: slot.calls.permits.expected_wait(),
             ..CallError::denied(Denial::Overloaded)
         })
     }
@@ -181,9 +180,9 @@ impl<'c> Dispatch<'_, 'c> {
         &self,
         permit: &SemaphorePermit<'_>,
         client: &mut Downstream,
-    ) -> Result<Option<Connection>, CallError> {
+    ) -> Result<Option<Box<Connection>>, CallError> {
         if self.retry.may_reuse()
-            && let Some(pooled) = self.slot.pool.take(permit.since().into())
+            && let Some(pooled) = self.slot.pool.take(permit.since())
         {
             return Ok(Some(pooled));
         }
@@ -196,12 +195,12 @@ impl<'c> Dispatch<'_, 'c> {
 
     async fn exchange(
         &mut self,
-        connection: Connection,
+        connection: Box<Connection>,
         permit: &SemaphorePermit<'_>,
         client: &mut Downstream,
     ) -> Result<Result<Received, FailedExchange>, CallError> {
         let (ctx, backend) = (self.ctx, &self.slot.backend);
-        let (reused, generation) = (connection.reused(), connection.generation());
+        let (reused, generation) = (connection.reused, connection.generation);
         let (how, begun) = match reused {
             Reused::Fresh => (UpstreamConnection::Opened, Instant::now()),
             Reused::Pooled => (UpstreamConnection::Reused, permit.since()),
@@ -226,17 +225,18 @@ impl<'c> Dispatch<'_, 'c> {
         if let Err(interrupt) = result
             && let Some(failure) = fault(interrupt.into(), Stage::Head).failure
         {
-            self.report(failure, begun.elapsed());
+            self.report(self.slot.slot, failure, begun.elapsed());
         }
         Ok(result?.map_err(|error| FailedExchange { error, reused, generation }))
     }
 
-    /// Performs what the retry rule decides, until the call may be sent or is denied.
+    /// Performs what the retry rule decides, until the call may be sent or is denied. Boxed where it is called: the timers of
+    /// a call that fails are no part of one that does not.
     async fn recover(&mut self, mut event: Event, client: &mut Downstream) -> Result<(), CallError> {
         loop {
             let Decision { step, failure } = self.retry.next(event);
             if let Some(failure) = failure {
-                self.report(failure, Duration::ZERO);
+                self.report(self.slot.slot, failure, Duration::ZERO);
             }
             match step {
                 Step::Send(reason) => {
@@ -276,8 +276,8 @@ impl<'c> Dispatch<'_, 'c> {
             slot.connect().await
         };
         let Ok(connection) = client.race(probe).await? else { return Ok(Liveness::Gone) };
-        let is_alive = connection.generation() == generation;
-        slot.pool.put(connection, Instant::now().into());
+        let is_alive = connection.generation == generation;
+        slot.pool.put(connection, Instant::now());
         Ok(if is_alive { Liveness::Alive } else { Liveness::Gone })
     }
 
@@ -312,10 +312,11 @@ impl<'c> Dispatch<'_, 'c> {
         }
         let (slot, other) = (self.slot, self.fallback());
         let until = *self.hold_until.get_or_insert_with(|| Instant::now() + snapshot.timeouts.hold);
-        let mut held = slot.hold.join(snapshot.key(self.ctx.call.client())).map_err(|error| match error {
-            HoldError::Full => CallError::denied(Denial::BackendRefused),
-            HoldError::OwnExcess => CallError::denied(Denial::ClientShare),
-        })?;
+        let mut held =
+            slot.calls.hold.join(snapshot.key(self.ctx.call.client())).map_err(|error| match error {
+                Exceeded::All => CallError::denied(Denial::BackendRefused),
+                Exceeded::Own => CallError::denied(Denial::ClientShare),
+            })?;
         let other_reachable = async {
             match other {
                 Some(other) => other.wait_reachable().await,
@@ -336,9 +337,9 @@ impl<'c> Dispatch<'_, 'c> {
         Ok(())
     }
 
-    /// Reports a failure of the tried slot.
-    fn report(&self, failure: Failure, latency: Duration) {
-        self.ctx.request.state.record_sample(self.slot.slot, CallResult::Failed(failure), latency);
+    fn report(&self, slot: Slot, failure: Failure, latency: Duration) {
+        let verdict = CallResult::Failed(failure);
+        self.ctx.request.state.record_sample(slot, verdict, latency, Instant::now());
     }
 
     fn count(&self, how: UpstreamConnection) {

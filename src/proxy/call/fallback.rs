@@ -28,7 +28,7 @@ pub(crate) async fn respond<'c>(
     ctx: &CallContext<'c>,
     assignment: Assignment,
     client: &mut Downstream,
-) -> Result<PendingResponse<'c>, CallError> {
+) -> Result<Box<PendingResponse<'c>>, CallError> {
     let Some(stable) = fallback_slot(ctx, &assignment) else {
         let dispatched = dispatch(ctx, assignment, client).await?;
         return peek(ctx, dispatched, Peek::Start, client).await;
@@ -65,14 +65,19 @@ fn fallback_slot(ctx: &CallContext<'_>, assignment: &Assignment) -> Option<Slot>
 }
 
 /// Whether the candidate has failed the call, and stable is to be tried.
-fn has_failed(ctx: &CallContext<'_>, result: &Result<PendingResponse<'_>, CallError>) -> bool {
+fn has_failed(ctx: &CallContext<'_>, result: &Result<Box<PendingResponse<'_>>, CallError>) -> bool {
     match result {
         Ok(pending) if !pending.body.is_complete() => false,
         Ok(pending) => {
             let failure = failure_of_read(pending.scan.kind());
             if let Some(failure) = failure {
                 let latency = pending.since.elapsed();
-                ctx.request.state.record_sample(pending.slot.slot, CallResult::Failed(failure), latency);
+                ctx.request.state.record_sample(
+                    pending.slot.slot,
+                    CallResult::Failed(failure),
+                    latency,
+                    Instant::now(),
+                );
             }
             failure.is_some()
         }

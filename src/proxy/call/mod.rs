@@ -12,6 +12,7 @@ pub(crate) mod error;
 pub(crate) mod fallback;
 pub(crate) mod peek;
 pub(crate) mod relay;
+pub(crate) mod response_copy;
 pub(crate) mod retry;
 pub(crate) mod shadow;
 pub(crate) mod tool_names;
@@ -27,29 +28,26 @@ use crate::proxy::call::dispatch::Assignment;
 use crate::proxy::call::error::CallError;
 use crate::proxy::call::peek::denial_for_slot;
 use crate::proxy::call::relay::Relay;
-use crate::proxy::downstream::body;
-use crate::proxy::downstream::body::{BodyBounds, BodyError, Excess};
+use crate::proxy::downstream::body::{BodyError, Excess};
 use crate::proxy::downstream::local_reply::KeepAlive;
-use crate::proxy::downstream::record::RecordBuilder;
 use crate::proxy::downstream::request::{AfterRequest, Request};
 use crate::proxy::downstream::stream::{Downstream, OnDisconnect};
 use crate::proxy::state::call_limits::LimitGuard;
 use crate::proxy::state::traffic_split::TrafficSplit;
+use crate::telemetry::Record;
 use crate::wire::Era;
 
 /// Serves a request of a session, which has no body: it is passed on like a notification, its stream like a subscription.
-pub(crate) async fn serve_session(
-    request: &Request<'_>,
+pub(crate) async fn serve_session<'r>(
+    request: &Request<'r>,
     client: &mut Downstream,
     session: (SessionRequest, Permit),
-    record: &mut RecordBuilder,
+    record: &mut Record<'r>,
 ) -> AfterRequest {
-    let Request { snapshot, ref head, wall, .. } = *request;
+    let Request { snapshot, ref head, .. } = *request;
     let (kind, permit) = &session;
-    record.client = Some(permit.client());
     record.detail = Some(format!("{} of a session", kind.as_str()));
-    client.guard().set_client(snapshot.key(permit.client()));
-    snapshot.token_usage.record(permit, wall);
+    set_client(request, client, permit, record);
     let split = request.state.traffic.load();
     let keep_alive =
         match snapshot.policy.decide_session(session, head, snapshot.max_version(split.version_cap)) {
@@ -64,40 +62,41 @@ pub(crate) async fn serve_session(
         };
     // It has no method of MCP, and how long a stream lives says nothing about how quick its slot is.
     record.method = None;
-    ending(keep_alive, 0)
+    AfterRequest::of(keep_alive, 0)
+}
+
+fn set_client<'r>(request: &Request<'r>, client: &mut Downstream, permit: &Permit, record: &mut Record<'r>) {
+    let snapshot = request.snapshot;
+    snapshot.name_client(permit.client(), record);
+    client.guard().set_client(snapshot.key(permit.client()));
+    snapshot.token_usage.record(permit, request.wall);
 }
 
 /// Serves the call behind `permit`.
-pub(crate) async fn serve(
-    request: &Request<'_>,
+pub(crate) async fn serve<'r>(
+    request: &Request<'r>,
     client: &mut Downstream,
     permit: Permit,
-    record: &mut RecordBuilder,
+    record: &mut Record<'r>,
 ) -> AfterRequest {
     let snapshot = request.snapshot;
-    record.client = Some(permit.client());
-    client.guard().set_client(snapshot.key(permit.client()));
-    snapshot.token_usage.record(&permit, request.wall);
-    client.set_deadline(request.started + snapshot.timeouts.body);
-    let limits = snapshot.policy.limits();
-    let patience = snapshot.timeouts.waiting;
-    let reservation =
-        request.state.bodies.reservation(snapshot.key(permit.client()), limits.bodies_bytes_max, patience);
-    let bounds = BodyBounds { bytes_max: limits.body_bytes_max, reservation, excess: Excess::ReadOn };
-    let (head, arrived) = (&request.head, request.arrived);
-    let body = match body::read(client, head, arrived, bounds).await {
+    set_client(request, client, &permit, record);
+    let head = &request.head;
+    let bytes_max = snapshot.policy.limits().body_bytes_max;
+    let who = snapshot.key(permit.client());
+    let body = match request.read_body(client, who, bytes_max, Excess::ReadOn).await {
         Ok(body) => body,
         Err(BodyError::ClientGone) => {
             record.set_client_gone();
             return AfterRequest::Close;
         }
         Err(BodyError::Rejected(denial)) => {
-            let denial = body::reason(client, denial);
             return request.reply_and_close(client, &reply::head_reply(denial), Some(denial), record).await;
         }
         Err(BodyError::Discarded { denial, addressee, consumed }) => {
             let to = ReplyTo::unkept(head, &addressee);
-            return ending(refuse(request, client, &Refusal { denial, to }, record).await, consumed);
+            let keep_alive = refuse(request, client, &Refusal { denial, to }, record).await;
+            return AfterRequest::of(keep_alive, consumed);
         }
     };
     record.bytes_in = body.bytes.len() as u64;
@@ -113,7 +112,7 @@ pub(crate) async fn serve(
         }
         Err(refusal) => refuse(request, client, &refusal, record).await,
     };
-    ending(keep_alive, body.consumed)
+    AfterRequest::of(keep_alive, body.consumed)
 }
 
 /// Refuses a body or a call, once the body has been read.
@@ -121,7 +120,7 @@ async fn refuse(
     request: &Request<'_>,
     client: &mut Downstream,
     refusal: &Refusal<'_>,
-    record: &mut RecordBuilder,
+    record: &mut Record<'_>,
 ) -> KeepAlive {
     record.method = Some(refusal.to.method);
     record.detail = request.snapshot.policy.detail(refusal.denial, &request.head);
@@ -129,19 +128,12 @@ async fn refuse(
     request.reply(client, &reply, Some(refusal.denial), record).await
 }
 
-fn ending(keep_alive: KeepAlive, consumed: usize) -> AfterRequest {
-    match keep_alive {
-        KeepAlive::Implicit | KeepAlive::Explicit => AfterRequest::Keep { consumed },
-        KeepAlive::Close => AfterRequest::Close,
-    }
-}
-
 impl<'c> CallContext<'c> {
     async fn serve(
         &self,
         split: Arc<TrafficSplit>,
         client: &mut Downstream,
-        record: &mut RecordBuilder,
+        record: &mut Record<'_>,
     ) -> KeepAlive {
         record.method = Some(self.call.method());
         match self.run(split, client, record).await {
@@ -155,7 +147,7 @@ impl<'c> CallContext<'c> {
         &self,
         split: Arc<TrafficSplit>,
         client: &mut Downstream,
-        record: &mut RecordBuilder,
+        record: &mut Record<'_>,
     ) -> Result<KeepAlive, CallError> {
         let Request { snapshot, started, .. } = *self.request;
         let is_stream = self.is_stream();
@@ -199,7 +191,7 @@ impl<'c> CallContext<'c> {
     }
 
     /// Sends the reply to a call that has no response of a backend.
-    async fn deny(&self, error: CallError, client: &mut Downstream, record: &mut RecordBuilder) -> KeepAlive {
+    async fn deny(&self, error: CallError, client: &mut Downstream, record: &mut Record<'_>) -> KeepAlive {
         let slot = error.slot.and_then(|slot| self.request.snapshot.slot(slot));
         record.slot = error.slot;
         record.tool = self.call.tool().zip(slot).map(|(tool, slot)| slot.tool_label(tool));

@@ -102,12 +102,13 @@ pub(crate) async fn peek<'c>(
     dispatched: Dispatched<'c>,
     extent: Peek,
     client: &mut Downstream,
-) -> Result<PendingResponse<'c>, CallError> {
+) -> Result<Box<PendingResponse<'c>>, CallError> {
     let Dispatched { slot, permit, received, since } = dispatched;
     let refused = |refused: Refused| refused.report(ctx, slot, since);
     let (body, head) = ResponseBody::of(received).map_err(|error| refused(error.into()))?;
     let scan = LookaheadScan::new(ctx, &head);
-    let mut pending = PendingResponse { slot, permit: Some(permit), body, head, scan, since };
+    // Boxed, because it is moved often.
+    let mut pending = Box::new(PendingResponse { slot, permit: Some(permit), body, head, scan, since });
     match pending.prepare(ctx, extent, client).await {
         Ok(()) => Ok(pending),
         Err(reason) => Err(refused(reason)),
@@ -156,7 +157,7 @@ impl Refused {
             log::warn!("slot {}: {what}", slot.slot.as_str());
         }
         if let Some(verdict) = self.verdict {
-            ctx.request.state.record_sample(slot.slot, verdict, since.elapsed());
+            ctx.request.state.record_sample(slot.slot, verdict, since.elapsed(), Instant::now());
         }
         CallError::new(self.denial).on(slot.slot, Some(since))
     }

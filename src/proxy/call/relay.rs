@@ -1,4 +1,4 @@
-//! Relays a response to the client, byte-exact, and records it. Each piece passes the taps: the scan, and what copies it.
+//! Relays a response to the client, byte-exact, and records it. Each piece passes the taps: the scan, and the copy.
 //!
 //! An event stream that ends without the response to its call gets one last event with the error: clients wait for a
 //! response as long as none arrives (contract, section 8). The event is never appended after the response, and never inside
@@ -10,22 +10,20 @@ use tokio::time::Instant;
 
 use super::classify::{Stage, classify, fault};
 use super::context::{CallContext, error_context};
-use super::discover::DiscoverCapture;
 use super::peek::{PendingResponse, denial_for_slot};
+use super::response_copy::ResponseCopy;
 use super::shadow::ShadowCapture;
-use super::tool_names::ToolNames;
 use crate::http1::BodyLength;
 use crate::policy::Denial;
 use crate::policy::reply::{self, Executed};
 use crate::proxy::backend::exchange::ExchangeError;
 use crate::proxy::downstream::local_reply::KeepAlive;
-use crate::proxy::downstream::record::RecordBuilder;
 use crate::proxy::downstream::response::{DownstreamFraming, End, Piece, RelayError, RelayHead};
 use crate::proxy::downstream::stream::{Downstream, Interrupt};
 use crate::proxy::downstream::stream_timeouts::{AtDrain, StreamTime};
 use crate::proxy::fairness::open_streams::StreamGuard;
 use crate::proxy::io::{Parts, TOGETHER_BYTES_MAX};
-use crate::telemetry::Outcome;
+use crate::telemetry::{Outcome, Record};
 use crate::wire::response_scan::Format;
 use crate::wire::sse::Boundary;
 use crate::wire::{Kind, Method};
@@ -38,12 +36,10 @@ const LAST_EVENT_TIME: Duration = Duration::from_secs(1);
 /// A response on its way to the client.
 pub(crate) struct Relay<'r, 'c> {
     ctx: &'r CallContext<'c>,
-    pending: PendingResponse<'c>,
-    /// The place among the streams, if the response has one.
+    pending: Box<PendingResponse<'c>>,
+    /// Counts it among the streams, if it is one.
     stream: Option<StreamGuard<'c>>,
-    tool_names: ToolNames,
-    discover: Option<DiscoverCapture>,
-    shadow: Option<ShadowCapture<'c>>,
+    copy: Option<Box<ResponseCopy<'c>>>,
     /// What the last event of a stream, the guard's own, has said.
     last_event: Option<Denial>,
     /// What bounds a stream; none for a response that has a deadline.
@@ -59,13 +55,13 @@ struct Relayed {
 }
 
 impl<'r, 'c> Relay<'r, 'c> {
-    /// `stream` is the place that the call has from the start.
+    /// `stream` counts the call from its start.
     ///
     /// A response that streams is counted among the streams from its head on, and its permit is released. Where its client
     /// has no stream left, it stays a call like any other: it may have been executed, so it is not refused.
     pub(crate) fn new(
         ctx: &'r CallContext<'c>,
-        mut pending: PendingResponse<'c>,
+        mut pending: Box<PendingResponse<'c>>,
         stream: Option<StreamGuard<'c>>,
         shadow: Option<ShadowCapture<'c>>,
     ) -> Relay<'r, 'c> {
@@ -79,50 +75,43 @@ impl<'r, 'c> Relay<'r, 'c> {
             pending.body.leave_length_open();
         }
         let stream_time = streams.then(|| stream_time(ctx, stream.is_some()));
-        let tool_names = ToolNames::of(ctx.call.method(), pending.slot);
-        let discover = DiscoverCapture::of(ctx, pending.slot, &pending.head);
-        Relay { ctx, pending, stream, tool_names, discover, shadow, last_event: None, stream_time }
+        let copy = ResponseCopy::of(ctx, &pending, shadow);
+        Relay { ctx, pending, stream, copy, last_event: None, stream_time }
     }
 
     /// Relays the response and records it.
-    pub(crate) async fn run(mut self, client: &mut Downstream, record: &mut RecordBuilder) -> KeepAlive {
+    pub(crate) async fn run(mut self, client: &mut Downstream, record: &mut Record<'_>) -> KeepAlive {
         let (ctx, slot) = (self.ctx, self.pending.slot);
         record.slot = Some(slot.slot);
         record.tool = ctx.call.tool().map(|tool| slot.tool_label(tool));
         let Relayed { bytes, result, keep_alive } = self.send(client).await;
-        let Relay { pending, stream: _stream, tool_names, discover, shadow, last_event, .. } = self;
-        let PendingResponse { permit, body, head, scan, since, .. } = pending;
+        let Relay { pending, stream: _stream, copy, last_event, .. } = self;
+        let (status, kind, since) = (pending.head.status, pending.scan.kind(), pending.since);
+        let PendingResponse { permit, body, .. } = *pending;
         let now = Instant::now();
-        record.ended = Some(now);
+        record.total = Some(now.saturating_duration_since(ctx.request.started));
         // The connection first: the next holder of the permit looks for it.
         if result.is_ok()
             && let Some(connection) = body.into_reusable()
         {
-            slot.pool.put(connection, now.into());
+            slot.pool.put(connection, now);
         }
         if let Some(permit) = permit {
             permit.release_at(now);
         }
         let upstream = now.saturating_duration_since(since);
-        let kind = scan.kind();
-        let (outcome, verdict) = classify(ctx, head.status, kind, result);
+        let (outcome, verdict) = classify(ctx, status, kind, result);
         record.upstream = Some(upstream);
-        record.status = Some(head.status);
+        record.status = Some(status);
         record.bytes_out = bytes;
         record.denial = last_event;
         record.outcome = last_event.map_or(outcome, Outcome::of_denial);
         // How long a subscription lives says nothing about how quick its slot is.
         if let Some(verdict) = verdict.filter(|_| !ctx.is_stream()) {
-            ctx.request.state.record_sample_at(slot.slot, verdict, upstream, now.into());
+            ctx.request.state.record_sample(slot.slot, verdict, upstream, now);
         }
-        if result.is_ok() && last_event.is_none() {
-            tool_names.finish(slot, head.format);
-            if let Some(discover) = discover {
-                discover.finish(slot, kind);
-            }
-            if let Some(shadow) = shadow {
-                shadow.finish(slot.slot, head.format);
-            }
+        if let Some(copy) = copy.filter(|_| result.is_ok() && last_event.is_none()) {
+            copy.finish(slot, kind);
         }
         keep_alive
     }
@@ -197,13 +186,13 @@ impl<'r, 'c> Relay<'r, 'c> {
     ) -> Result<(), RelayError> {
         let ends_at_drain = self.stream_time.is_some_and(|time| time.at_drain == AtDrain::Ends);
         let ping = self.stream_time.and_then(|time| time.ping);
-        let PendingResponse { body, scan, .. } = &mut self.pending;
+        let PendingResponse { body, scan, .. } = &mut *self.pending;
         if ping.is_none() && !ends_at_drain {
             return Ok(client.race(body.read()).await??);
         }
         let is_between_events = matches!(scan.events(), Some((_, Boundary::Between)));
         loop {
-            let read = tokio::time::timeout(ping.unwrap_or(Duration::MAX), body.read());
+            let read = Box::pin(tokio::time::timeout(ping.unwrap_or(Duration::MAX), body.read()));
             let read = if ends_at_drain && is_between_events {
                 client.race_drain(read).await?.ok_or(RelayError::Interrupted(Interrupt::Draining))?
             } else {
@@ -230,12 +219,8 @@ impl<'r, 'c> Relay<'r, 'c> {
     fn tap(&mut self) {
         let bytes = &self.pending.body.data;
         self.pending.scan.feed(bytes);
-        self.tool_names.feed(bytes);
-        if let Some(discover) = &mut self.discover {
-            discover.feed(bytes);
-        }
-        if let Some(shadow) = &mut self.shadow {
-            shadow.feed(bytes);
+        if let Some(copy) = &mut self.copy {
+            copy.feed(bytes);
         }
         if !self.pending.body.is_complete() {
             return;

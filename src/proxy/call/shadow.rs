@@ -18,9 +18,6 @@ use crate::wire::{Kind, Method};
 pub(crate) struct ShadowCapture<'c> {
     ctx: CallContext<'c>,
     stable: Slot,
-    response: Vec<u8>,
-    /// The bytes that the response may still have; none once it is too large.
-    remaining: Option<usize>,
 }
 
 /// Begins to copy a call, if it is one of the sample.
@@ -34,8 +31,8 @@ pub(crate) fn begin<'c>(ctx: &CallContext<'c>, split: &Split) -> Option<ShadowCa
     let (queue, metrics) = (&request.state.shadow_queue, &request.state.shadow);
     let stable = split.stable();
     // Where clients wait for a permit, a comparison must not cost stable more.
-    let busy = request.snapshot.slot(stable).is_some_and(|slot| slot.places.waiting() > 0);
-    if busy || queue.waiting() >= rules.queue {
+    let busy = request.snapshot.slot(stable).is_some_and(|slot| slot.calls.permits.waiting() > 0);
+    if busy || queue.calls.waiting() >= rules.queue {
         queue.drop_one(call.method(), metrics);
         return None;
     }
@@ -43,7 +40,7 @@ pub(crate) fn begin<'c>(ctx: &CallContext<'c>, split: &Split) -> Option<ShadowCa
         queue.skip_one(call.method(), metrics);
         return None;
     }
-    Some(ShadowCapture { ctx: *ctx, stable, response: Vec::new(), remaining: Some(rules.body_bytes) })
+    Some(ShadowCapture { ctx: *ctx, stable })
 }
 
 /// Whether this call is known to change nothing: by its method, or because the configuration says so of its tool.
@@ -58,23 +55,18 @@ fn is_read_only(rules: &Shadow, call: &Call<'_>) -> bool {
 }
 
 impl ShadowCapture<'_> {
-    /// A part of stable's response passes.
-    pub(crate) fn feed(&mut self, bytes: &[u8]) {
-        self.remaining = self.remaining.and_then(|remaining| remaining.checked_sub(bytes.len()));
-        match self.remaining {
-            Some(_) => self.response.extend_from_slice(bytes),
-            None => self.response = Vec::new(),
-        }
+    /// Bytes that a response may have to be compared.
+    pub(crate) fn bytes_max(&self) -> usize {
+        self.ctx.request.snapshot.shadow.body_bytes
     }
 
-    /// The whole response has been sent: queues the copy, or drops it.
-    pub(crate) fn finish(self, slot: Slot, format: Format) {
+    /// The whole response has been sent: queues the copy, or drops it. `response` is none where it was too long.
+    pub(crate) fn finish(self, slot: Slot, format: Format, response: Option<&[u8]>) {
         let CallContext { request, call, body, .. } = self.ctx;
         let (queue, metrics) = (&request.state.shadow_queue, &request.state.shadow);
         let method = call.method();
-        if slot != self.stable || self.remaining.is_none() || format == Format::Opaque {
-            return queue.skip_one(method, metrics);
-        }
+        let comparable = response.filter(|_| slot == self.stable && format != Format::Opaque);
+        let Some(response) = comparable else { return queue.skip_one(method, metrics) };
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).ok();
         let mcp = |name: &[u8]| name.len() > 4 && name[..4].eq_ignore_ascii_case(b"mcp-");
         let fields = request.head.fields.iter().filter(|field| mcp(field.name));
@@ -85,10 +77,10 @@ impl ShadowCapture<'_> {
             client: request.snapshot.policy.clients().name(call.client()).to_owned(),
             fields: fields.filter_map(|field| Some((text(field.name)?, text(field.value)?))).collect(),
             body: Bytes::copy_from_slice(body),
-            response: Bytes::from(self.response),
+            response: Bytes::copy_from_slice(response),
             streamed: format == Format::EventStream,
         };
-        if !queue.send(copy) {
+        if queue.calls.send(copy).is_err() {
             queue.drop_one(method, metrics);
         }
     }

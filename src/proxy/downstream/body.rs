@@ -10,7 +10,8 @@ use crate::http1::{BodyLength, RequestHead};
 use crate::policy::Denial;
 use crate::policy::limits::excess_max;
 use crate::proxy::downstream::stream::{Downstream, Interrupt};
-use crate::proxy::fairness::body_budget::{BudgetExhausted, Reservation};
+use crate::proxy::fairness::body_budget::Reservation;
+use crate::proxy::fairness::per_client::Exceeded;
 use crate::proxy::io::{Parts, READ_BYTES};
 use crate::wire::reply_id::{IdReader, PartialRequest};
 
@@ -41,11 +42,11 @@ pub(crate) enum BodyError {
     ClientGone,
 }
 
-impl From<BudgetExhausted> for BodyError {
-    fn from(full: BudgetExhausted) -> BodyError {
-        BodyError::Rejected(match full {
-            BudgetExhausted::ClientShare => Denial::ClientShare,
-            BudgetExhausted::All => Denial::Overloaded,
+impl From<Exceeded> for BodyError {
+    fn from(exceeded: Exceeded) -> BodyError {
+        BodyError::Rejected(match exceeded {
+            Exceeded::Own => Denial::ClientShare,
+            Exceeded::All => Denial::Overloaded,
         })
     }
 }
@@ -66,11 +67,6 @@ impl From<Interrupt> for BodyError {
             Interrupt::ClientGone => BodyError::ClientGone,
         }
     }
-}
-
-/// Why a body was not read. An evicted connection ends like one that is drained, with a denial of its own.
-pub(crate) fn reason(downstream: &Downstream, denial: Denial) -> Denial {
-    if denial == Denial::Draining && downstream.guard().is_evicted() { Denial::Overloaded } else { denial }
 }
 
 /// The bounds of one body.
@@ -160,7 +156,8 @@ impl BodyBuffer<'_> {
         let wanted = (self.bytes.len() + doubled).min(bytes_max).max(self.bytes.len() + bytes);
         let more = wanted - self.bytes.capacity();
         let timeout = self.reservation.timeout();
-        match downstream.race(tokio::time::timeout(timeout, self.reservation.reserve(more))).await? {
+        let reserved = Box::pin(tokio::time::timeout(timeout, self.reservation.reserve(more)));
+        match downstream.race(reserved).await? {
             Ok(grown) => grown?,
             Err(_elapsed) => return Err(self.reservation.reason(more).into()),
         }

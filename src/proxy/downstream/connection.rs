@@ -15,9 +15,8 @@ use tokio::time::Instant;
 
 use super::health;
 use super::local_reply::{BodyMode, KeepAlive, ReplyHead};
-use super::record::RecordBuilder;
 use super::request::{AfterRequest, LINGER, LINGER_BYTES_MAX, Request};
-use super::stream::{Downstream, Interrupt, address_of};
+use super::stream::{Downstream, Interrupt, Peer, address_of};
 use crate::http1::{Arriving, FieldSpans, FramingError, HeadLimits, KnownField, Occurs, head_end, request};
 use crate::policy::cors::Sendable;
 use crate::policy::reply;
@@ -32,6 +31,7 @@ use crate::proxy::request_id::RequestId;
 use crate::proxy::route;
 use crate::proxy::state::ProxyState;
 use crate::proxy::state::snapshot::Snapshot;
+use crate::telemetry::Record;
 
 /// Connections beyond the limit that linger, so that their clients can read the reply.
 const REJECTED_LINGERING_MAX: usize = 64;
@@ -128,7 +128,7 @@ impl Connection<'_> {
                 Ok(length) => length,
                 Err(HeadError::Closed) => return,
                 Err(HeadError::Rejected(denial)) => {
-                    self.refuse_head(published.load(), denial).await;
+                    self.refuse_head(denial).await;
                     return self.downstream.linger(LINGER, LINGER_BYTES_MAX).await;
                 }
             };
@@ -201,7 +201,7 @@ impl Connection<'_> {
     }
 
     /// Replies to a malformed head, or to none in time.
-    async fn refuse_head(&mut self, snapshot: &Snapshot, denial: Denial) {
+    async fn refuse_head(&mut self, denial: Denial) {
         let started = Instant::now();
         let id = self.state.ids.next();
         let head =
@@ -209,13 +209,14 @@ impl Connection<'_> {
         let reply = reply::head_reply(denial);
         let bytes = head.reply(&reply, BodyMode::Full, None);
         self.downstream.set_timeout(LINGER);
-        let mut record = RecordBuilder::new(started, self.state.clock.time());
+        let (time, peer) = (self.state.clock.time(), self.downstream.peer());
+        let mut record = Record::new(id.as_str(), peer.as_ref().map(Peer::text));
         record.deny(Some(denial));
         record.status = Some(reply.status);
         if self.downstream.write(Parts::new([bytes.as_slice()])).await.is_ok() {
             record.bytes_out = reply.body.len() as u64;
         }
-        self.idle_since = record.finish(self.state, snapshot, id.as_str(), self.downstream.peer());
+        self.idle_since = self.state.finish(record, started, time);
     }
 
     /// Serves the request whose head is the first `length` bytes.
@@ -226,13 +227,13 @@ impl Connection<'_> {
         let head = match request::parse(block, &mut self.spans, limits) {
             Ok(head) => head,
             Err(error) => {
-                self.refuse_head(snapshot, Denial::Framing(error)).await;
+                self.refuse_head(Denial::Framing(error)).await;
                 return AfterRequest::Linger;
             }
         };
         let found = snapshot.open_routes.find(&head);
         if head.host.is_empty() && !snapshot.policy.is_probe(&head) {
-            self.refuse_head(snapshot, Denial::Framing(FramingError::Host)).await;
+            self.refuse_head(Denial::Framing(FramingError::Host)).await;
             return AfterRequest::Linger;
         }
         let trust = snapshot.trust(self.downstream.peer());
@@ -257,7 +258,8 @@ impl Connection<'_> {
         let routing_id = own.as_str();
         let page = snapshot.policy.allowed_origin(&head);
         let request = Request { state, snapshot, head, arrived, id, routing_id, started, wall, trust, page };
-        let mut record = RecordBuilder::new(started, time);
+        let peer = self.downstream.peer();
+        let mut record = Record::new(id, peer.as_ref().map(Peer::text));
         let downstream = &mut self.downstream;
         let after = match verdict {
             HeadVerdict::Route(judged) => route::serve(&request, downstream, judged, &mut record).await,
@@ -283,7 +285,7 @@ impl Connection<'_> {
                 request.reply_discarding_body(downstream, &reply, None, &mut record).await
             }
         };
-        self.idle_since = record.finish(state, snapshot, id, downstream.peer());
+        self.idle_since = state.finish(record, started, time);
         after
     }
 }

@@ -3,7 +3,6 @@
 use crate::policy::reply::Reply;
 use crate::proxy::drain::Phase;
 use crate::proxy::state::ProxyState;
-use crate::proxy::state::readiness::Check;
 use crate::proxy::state::snapshot::Snapshot;
 
 /// The reply to `/health`: these exact bytes, in every state of the backends.
@@ -14,18 +13,18 @@ pub(crate) fn health() -> Reply {
 
 /// The reply to `/ready`.
 pub(crate) async fn ready(state: &ProxyState, snapshot: &Snapshot) -> Reply {
-    let check = |passed: bool| if passed { Check::Ok } else { Check::Failed };
-    let backend = match snapshot.slot(state.traffic.load().split.stable()) {
-        Some(slot) => state.readiness.check(slot).await,
-        None => Check::Failed,
+    let reachable = match snapshot.slot(state.traffic.load().split.stable()) {
+        Some(slot) => state.readiness.is_reachable(slot).await,
+        None => false,
     };
     let checks = [
-        ("listening", check(state.drain.phase() == Phase::Serving)),
-        ("tokens", check(!snapshot.policy.clients().is_empty())),
-        ("backend", backend),
+        ("listening", state.drain.phase() == Phase::Serving),
+        ("tokens", !snapshot.policy.clients().is_empty()),
+        ("backend", reachable),
     ];
-    let ready = checks.iter().all(|(_, check)| *check == Check::Ok);
-    let shown = |(name, check): (&str, Check)| (name.to_owned(), check.as_str().into());
+    let ready = checks.iter().all(|(_, passed)| *passed);
+    let shown =
+        |(name, passed): (&str, bool)| (name.to_owned(), if passed { "ok".into() } else { "failed".into() });
     let body = serde_json::json!({
         "status": if ready { "ready" } else { "not_ready" },
         "checks": checks.into_iter().map(shown).collect::<serde_json::Map<String, serde_json::Value>>(),

@@ -1,10 +1,9 @@
-//! The client's side of a connection: bytes, deadlines, bodies, local replies, and the record of a request.
+//! The client's side of a connection: bytes, deadlines, bodies, and local replies.
 
 pub(crate) mod body;
 pub(crate) mod connection;
 pub(crate) mod health;
 pub(crate) mod local_reply;
-pub(crate) mod record;
 pub(crate) mod request;
 pub(crate) mod response;
 pub(crate) mod stream;

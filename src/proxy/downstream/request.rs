@@ -5,18 +5,19 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::body;
+use super::body::{self, Body, BodyBounds, BodyError, Excess};
 use crate::http1::{BodyLength, RequestHead};
 use crate::policy::Denial;
 use crate::policy::cors::{AllowedOrigin, Sendable};
 use crate::policy::reply::Reply;
 use crate::proxy::backend::request_head::{ForwardedFrom, PeerTrust};
 use crate::proxy::downstream::local_reply::{BodyMode, KeepAlive, ReplyHead};
-use crate::proxy::downstream::record::RecordBuilder;
 use crate::proxy::downstream::stream::Downstream;
+use crate::proxy::fairness::per_client::ClientKey;
 use crate::proxy::io::Parts;
 use crate::proxy::state::ProxyState;
 use crate::proxy::state::snapshot::Snapshot;
+use crate::telemetry::Record;
 
 /// How long a closed connection lingers so that the client can read the last response.
 pub(super) const LINGER: Duration = Duration::from_secs(1);
@@ -33,6 +34,16 @@ pub(crate) enum AfterRequest {
     Close,
     /// It closes after discarding what the client is still sending.
     Linger,
+}
+
+impl AfterRequest {
+    /// After a response to a request with so many bytes behind its head.
+    pub(crate) fn of(keep_alive: KeepAlive, consumed: usize) -> AfterRequest {
+        match keep_alive {
+            KeepAlive::Implicit | KeepAlive::Explicit => AfterRequest::Keep { consumed },
+            KeepAlive::Close => AfterRequest::Close,
+        }
+    }
 }
 
 /// One request while it is served.
@@ -54,9 +65,34 @@ pub(crate) struct Request<'r> {
     pub(crate) page: Option<AllowedOrigin<'r>>,
 }
 
-impl Request<'_> {
+impl<'r> Request<'r> {
+    /// Reads the body, of at most `bytes_max`, on the account of a client.
+    pub(crate) async fn read_body(
+        &self,
+        downstream: &mut Downstream,
+        who: ClientKey,
+        bytes_max: u64,
+        excess: Excess,
+    ) -> Result<Body<'r>, BodyError> {
+        let Request { state, snapshot, arrived, .. } = *self;
+        downstream.set_deadline(self.started + snapshot.timeouts.body);
+        let (budget_max, timeout) = (snapshot.policy.limits().bodies_bytes_max, snapshot.timeouts.waiting);
+        let reservation = state.bodies.reservation(who, budget_max, timeout);
+        let bounds = BodyBounds { bytes_max, reservation, excess };
+        let read = body::read(downstream, &self.head, arrived, bounds).await;
+        // An evicted connection ends like one that is drained, with a denial of its own.
+        if matches!(read, Err(BodyError::Rejected(Denial::Draining))) && downstream.guard().is_evicted() {
+            return Err(BodyError::Rejected(Denial::Overloaded));
+        }
+        read
+    }
+
     /// Where it comes from, as a backend receives it. `peer` is the peer's address as text.
-    pub(crate) fn forwarded_from<'a>(&'a self, peer: Option<&'a [u8]>, client: &'a str) -> ForwardedFrom<'a> {
+    pub(crate) fn forwarded_from<'a>(
+        &'a self,
+        peer: Option<&'a [u8]>,
+        client: Option<&'a str>,
+    ) -> ForwardedFrom<'a> {
         ForwardedFrom { peer, trust: self.trust, request_id: self.id, client }
     }
 
@@ -71,7 +107,7 @@ impl Request<'_> {
         downstream: &mut Downstream,
         reply: &Reply,
         denial: Option<Denial>,
-        record: &mut RecordBuilder,
+        record: &mut Record<'_>,
     ) -> KeepAlive {
         record.deny(denial);
         self.write_reply(downstream, reply, self.keep_alive(downstream), record).await
@@ -83,7 +119,7 @@ impl Request<'_> {
         downstream: &mut Downstream,
         reply: &Reply,
         denial: Option<Denial>,
-        record: &mut RecordBuilder,
+        record: &mut Record<'_>,
     ) -> AfterRequest {
         record.deny(denial);
         self.write_reply(downstream, reply, KeepAlive::Close, record).await;
@@ -96,7 +132,7 @@ impl Request<'_> {
         downstream: &mut Downstream,
         reply: &Reply,
         denial: Option<Denial>,
-        record: &mut RecordBuilder,
+        record: &mut Record<'_>,
     ) -> AfterRequest {
         let requested = self.keep_alive(downstream);
         if requested == KeepAlive::Close || !body::can_discard(&self.head) {
@@ -120,7 +156,7 @@ impl Request<'_> {
         downstream: &mut Downstream,
         methods: Cow<'static, str>,
         sendable: Sendable,
-        record: &mut RecordBuilder,
+        record: &mut Record<'_>,
     ) -> AfterRequest {
         let Some(page) = self.page else { return AfterRequest::Close };
         // A browser sends no body with it.
@@ -138,7 +174,7 @@ impl Request<'_> {
         downstream: &mut Downstream,
         reply: &Reply,
         keep_alive: KeepAlive,
-        record: &mut RecordBuilder,
+        record: &mut Record<'_>,
     ) -> KeepAlive {
         let bytes = self.reply_head(keep_alive).reply(reply, BodyMode::of(&self.head), self.page);
         if !self.write(downstream, &bytes, reply.status, record).await {
@@ -158,7 +194,7 @@ impl Request<'_> {
         downstream: &mut Downstream,
         bytes: &[u8],
         status: u16,
-        record: &mut RecordBuilder,
+        record: &mut Record<'_>,
     ) -> bool {
         // The deadline of the call may be the cause of the reply, so the reply has a deadline of its own.
         downstream.set_timeout(LINGER);

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use crate::proxy::fairness::per_client::ClientKey;
+use crate::proxy::fairness::per_client::{ClientKey, Exceeded};
 use crate::proxy::sync::{Mutex, MutexGuard, PoisonError};
 
 /// The budget. Its size may change with a reload, so each reservation carries it.
@@ -68,14 +68,6 @@ pub(crate) struct Reservation<'r> {
     number: Option<u64>,
 }
 
-/// Why bytes are not reserved.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum BudgetExhausted {
-    /// The client holds more than it leaves free.
-    ClientShare,
-    All,
-}
-
 impl BodyBudget {
     /// An empty reservation for a body of `who`, in a budget of `bytes_max`, which waits for bytes at most `timeout`.
     pub(crate) fn reservation(&self, who: ClientKey, bytes_max: usize, timeout: Duration) -> Reservation<'_> {
@@ -95,7 +87,7 @@ impl Reservation<'_> {
     }
 
     /// Reserves more bytes, or waits for them. Cancelling the wait leaves the reservation as it was.
-    pub(crate) async fn reserve(&mut self, bytes: usize) -> Result<(), BudgetExhausted> {
+    pub(crate) async fn reserve(&mut self, bytes: usize) -> Result<(), Exceeded> {
         let granted = {
             let mut state = self.budget.lock();
             let growth = self.growth(bytes, &mut state);
@@ -114,7 +106,7 @@ impl Reservation<'_> {
     }
 
     /// Why so many bytes are not free now.
-    pub(crate) fn reason(&self, bytes: usize) -> BudgetExhausted {
+    pub(crate) fn reason(&self, bytes: usize) -> Exceeded {
         self.budget.lock().reason(self.who, bytes, self.bytes_max)
     }
 
@@ -138,7 +130,7 @@ impl Drop for Reservation<'_> {
 enum Reserve {
     Done,
     Waits(oneshot::Receiver<()>),
-    Exhausted(BudgetExhausted),
+    Exhausted(Exceeded),
 }
 
 impl State {
@@ -170,14 +162,10 @@ impl State {
             || own.is_none_or(|own| own.bytes + growth.bytes <= left)
     }
 
-    fn reason(&self, who: ClientKey, bytes: usize, bytes_max: usize) -> BudgetExhausted {
+    fn reason(&self, who: ClientKey, bytes: usize, bytes_max: usize) -> Exceeded {
         let own = self.by_client.get(&who).map_or(0, |own| own.bytes);
         let free = bytes_max.saturating_sub(self.taken);
-        if own > 0 && (bytes <= free || own > self.taken - own) {
-            BudgetExhausted::ClientShare
-        } else {
-            BudgetExhausted::All
-        }
+        if own > 0 && (bytes <= free || own > self.taken - own) { Exceeded::Own } else { Exceeded::All }
     }
 
     fn take(&mut self, growth: Growth) {

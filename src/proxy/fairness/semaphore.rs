@@ -5,6 +5,7 @@
 //! Must not know what a call is, nor which client a key stands for.
 
 use std::collections::{HashMap, VecDeque};
+use std::mem::ManuallyDrop;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
@@ -56,7 +57,6 @@ pub(crate) struct SemaphorePermit<'p> {
     semaphore: &'p FairSemaphore,
     who: ClientKey,
     since: Instant,
-    until: Option<Instant>,
 }
 
 /// Why a permit was not granted.
@@ -142,8 +142,9 @@ impl FairSemaphore {
         match self.join(who, priority)? {
             Joined::In(permit) => Ok(permit),
             Joined::Waiting(waiting) => {
-                let granted = tokio::time::timeout(timeout, waiting.granted()).await;
-                granted.unwrap_or(Err(AcquireError::Timeout))
+                // Boxed: a timer fills cache lines of its own, which a call that waits for nothing would carry, too.
+                let granted = Box::pin(tokio::time::timeout(timeout, waiting.granted()));
+                granted.await.unwrap_or(Err(AcquireError::Timeout))
             }
         }
     }
@@ -188,7 +189,7 @@ impl FairSemaphore {
     }
 
     fn permit(&self, who: ClientKey) -> SemaphorePermit<'_> {
-        SemaphorePermit { semaphore: self, who, since: Instant::now(), until: None }
+        SemaphorePermit { semaphore: self, who, since: Instant::now() }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -204,18 +205,22 @@ impl SemaphorePermit<'_> {
     }
 
     /// Releases it at a known time.
-    pub(crate) fn release_at(mut self, now: Instant) {
-        self.until = Some(now);
+    pub(crate) fn release_at(self, now: Instant) {
+        ManuallyDrop::new(self).release(now);
+    }
+
+    fn release(&self, now: Instant) {
+        let held = now.saturating_duration_since(self.since);
+        let held = u64::try_from(held.as_nanos()).unwrap_or(u64::MAX).max(1);
+        let mut inner = self.semaphore.lock();
+        inner.held_ns = if inner.held_ns == 0 { held } else { inner.held_ns - inner.held_ns / 8 + held / 8 };
+        inner.release(self.who);
     }
 }
 
 impl Drop for SemaphorePermit<'_> {
     fn drop(&mut self) {
-        let held = self.until.unwrap_or_else(Instant::now).saturating_duration_since(self.since);
-        let held = u64::try_from(held.as_nanos()).unwrap_or(u64::MAX).max(1);
-        let mut inner = self.semaphore.lock();
-        inner.held_ns = if inner.held_ns == 0 { held } else { inner.held_ns - inner.held_ns / 8 + held / 8 };
-        inner.release(self.who);
+        self.release(Instant::now());
     }
 }
 

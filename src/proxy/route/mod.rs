@@ -20,17 +20,16 @@ use tokio::time::Instant;
 use crate::http1::RequestHead;
 use crate::policy::Denial;
 use crate::policy::cors::{self, Sendable};
-use crate::policy::reply::{self, Reply};
+use crate::policy::reply;
 use crate::policy::routes::{Caller, Match, RoutePermit};
 use crate::proxy::backend::pingora::exchange::{BridgeExchange, UpstreamError};
-use crate::proxy::downstream::body;
-use crate::proxy::downstream::body::{BodyBounds, BodyError, Excess};
+use crate::proxy::downstream::body::{BodyError, Excess};
 use crate::proxy::downstream::local_reply::KeepAlive;
-use crate::proxy::downstream::record::RecordBuilder;
 use crate::proxy::downstream::request::{AfterRequest, Request};
 use crate::proxy::downstream::stream::{Downstream, OnDisconnect};
-use crate::proxy::state::routes::{LimitExceeded, RouteState};
+use crate::proxy::state::routes::RouteState;
 use crate::proxy::state::snapshot::Snapshot;
+use crate::telemetry::Record;
 
 /// What the policy says of a request that belongs to a route, or to the paths of routes.
 pub(crate) enum Judged<'r> {
@@ -74,11 +73,11 @@ pub(crate) fn judge<'r>(
 }
 
 /// Serves a request that belongs to a route, or to the paths of routes that do not take its method.
-pub(crate) async fn serve(
-    request: &Request<'_>,
+pub(crate) async fn serve<'r>(
+    request: &Request<'r>,
     downstream: &mut Downstream,
-    judged: Judged<'_>,
-    record: &mut RecordBuilder,
+    judged: Judged<'r>,
+    record: &mut Record<'r>,
 ) -> AfterRequest {
     match judged {
         Judged::OtherMethods => {
@@ -91,7 +90,7 @@ pub(crate) async fn serve(
             request.reply_preflight(downstream, methods, Sendable::Any, record).await
         }
         Judged::Refused(route, denial) => {
-            record.route = Some(route.name().to_owned());
+            record.route = Some(route.name());
             record.detail = request.snapshot.policy.detail(denial, &request.head);
             let reply = reply::route_reply(denial, None);
             if denial.closes_connection() {
@@ -105,35 +104,30 @@ pub(crate) async fn serve(
     }
 }
 
-async fn serve_permitted(
-    request: &Request<'_>,
+async fn serve_permitted<'r>(
+    request: &Request<'r>,
     downstream: &mut Downstream,
-    (route, permit): (&RouteState, RoutePermit),
-    record: &mut RecordBuilder,
+    (route, permit): (&'r RouteState, RoutePermit),
+    record: &mut Record<'r>,
 ) -> AfterRequest {
-    record.route = Some(route.name().to_owned());
-    let rule = &route.config.rule;
-    let caller = route.caller_name(request.snapshot, permit.caller());
+    record.route = Some(route.name());
+    let (snapshot, rule) = (request.snapshot, &route.config.rule);
+    let caller = route.caller_name(snapshot, permit.caller());
     match permit.caller() {
-        Caller::Client(client) => record.client = Some(client),
-        Caller::Key(_) | Caller::Anyone => record.caller = caller.map(str::to_owned),
+        Caller::Client(client) => snapshot.name_client(client, record),
+        Caller::Key(_) | Caller::Anyone => {
+            (record.client, record.client_label) = (caller, caller.unwrap_or_default());
+        }
     }
-    downstream.set_deadline(request.started + request.snapshot.timeouts.body);
-    let snapshot = request.snapshot;
-    let (bytes_max, patience) = (snapshot.policy.limits().bodies_bytes_max, snapshot.timeouts.waiting);
     let who = route.caller_key(snapshot, permit.caller(), downstream.peer());
     downstream.guard().set_client(who.key);
-    let reservation = request.state.bodies.reservation(who.key, bytes_max, patience);
-    let bounds = BodyBounds { bytes_max: rule.body_bytes_max, reservation, excess: Excess::Refuse };
-    let (head, arrived) = (&request.head, request.arrived);
-    let body = match body::read(downstream, head, arrived, bounds).await {
+    let body = match request.read_body(downstream, who.key, rule.body_bytes_max, Excess::Refuse).await {
         Ok(body) => body,
         Err(BodyError::ClientGone) => {
             record.set_client_gone();
             return AfterRequest::Close;
         }
         Err(BodyError::Rejected(denial) | BodyError::Discarded { denial, .. }) => {
-            let denial = body::reason(downstream, denial);
             let reply = reply::route_reply(denial, None);
             return request.reply_and_close(downstream, &reply, Some(denial), record).await;
         }
@@ -141,16 +135,20 @@ async fn serve_permitted(
     record.bytes_in = body.bytes.len() as u64;
     let guard = match route.acquire(caller.unwrap_or_default(), who) {
         Ok(guard) => guard,
-        Err(exceeded) => {
-            let (denial, reply) = limit_denial(exceeded);
+        Err((denial, wait)) => {
+            let wait_ms = wait.map(|wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
+            let reply = reply::route_reply(denial, wait_ms);
             let keep_alive = request.reply(downstream, &reply, Some(denial), record).await;
-            return ending(keep_alive, body.consumed);
+            return AfterRequest::of(keep_alive, body.consumed);
         }
     };
     let routed = RouteRequest { request, route, permit, caller, guard };
     let keep_alive = forward(&routed, downstream, &body.bytes, record).await;
     // Closing at once could reset the connection and take back the last bytes that the client was sent.
-    if routed.permit.is_upgrade() { AfterRequest::Linger } else { ending(keep_alive, body.consumed) }
+    if routed.permit.is_upgrade() {
+        return AfterRequest::Linger;
+    }
+    AfterRequest::of(keep_alive, body.consumed)
 }
 
 /// Sends the request to its backend and passes the response on.
@@ -158,7 +156,7 @@ async fn forward(
     routed: &RouteRequest<'_>,
     downstream: &mut Downstream,
     body: &[u8],
-    record: &mut RecordBuilder,
+    record: &mut Record<'_>,
 ) -> KeepAlive {
     let RouteRequest { request, route, permit, .. } = routed;
     let Some((backend, slot)) = route.backend(request.state, request.snapshot) else {
@@ -186,22 +184,4 @@ async fn forward(
     record.upstream = Some(since.elapsed());
     downstream.set_on_disconnect(OnDisconnect::Ignore);
     keep_alive
-}
-
-fn ending(keep_alive: KeepAlive, consumed: usize) -> AfterRequest {
-    match keep_alive {
-        KeepAlive::Implicit | KeepAlive::Explicit => AfterRequest::Keep { consumed },
-        KeepAlive::Close => AfterRequest::Close,
-    }
-}
-
-fn limit_denial(exceeded: LimitExceeded) -> (Denial, Reply) {
-    let (denial, wait) = match exceeded {
-        LimitExceeded::Rate(wait) => {
-            (Denial::RateLimited, Some(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)))
-        }
-        LimitExceeded::Full => (Denial::Overloaded, None),
-        LimitExceeded::OwnExcess => (Denial::ClientShare, None),
-    };
-    (denial, reply::route_reply(denial, wait))
 }

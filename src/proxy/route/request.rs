@@ -5,10 +5,10 @@ use crate::policy::reply;
 use crate::policy::routes::RoutePermit;
 use crate::proxy::backend::pingora::exchange::UpstreamError;
 use crate::proxy::downstream::local_reply::KeepAlive;
-use crate::proxy::downstream::record::RecordBuilder;
 use crate::proxy::downstream::request::Request;
 use crate::proxy::downstream::stream::{Downstream, Interrupt};
 use crate::proxy::state::routes::{InFlightGuard, RouteState};
+use crate::telemetry::Record;
 
 /// Why a request of a route got no response, or no complete one.
 pub(super) enum RouteError {
@@ -45,7 +45,7 @@ impl RouteRequest<'_> {
         &self,
         downstream: &mut Downstream,
         denial: Denial,
-        record: &mut RecordBuilder,
+        record: &mut Record<'_>,
     ) -> KeepAlive {
         self.request.reply(downstream, &reply::route_reply(denial, None), Some(denial), record).await
     }
@@ -55,7 +55,7 @@ impl RouteRequest<'_> {
         &self,
         downstream: &mut Downstream,
         error: RouteError,
-        record: &mut RecordBuilder,
+        record: &mut Record<'_>,
     ) -> KeepAlive {
         let denial = match error {
             RouteError::Interrupted(Interrupt::ClientGone) => {

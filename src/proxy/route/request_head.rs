@@ -8,10 +8,10 @@ use crate::http1::hop_by_hop::{is_of_websocket, passes_to_backend};
 use crate::http1::same_name;
 use crate::http1::{BodyLength, Field, KnownField, RequestHead};
 use crate::policy::routes::Auth;
-use crate::proxy::backend::request_head::{VIA, append_forwarded, append_trace};
+use crate::proxy::backend::request_head::append_own_fields;
 use crate::proxy::downstream::stream::Peer;
 use crate::proxy::head_writer::{append_field, append_length};
-use crate::upstream::{Backend, UpstreamAuthorization};
+use crate::upstream::Backend;
 
 /// The head of a request whose body has so many bytes.
 pub(super) fn request_head(
@@ -31,22 +31,8 @@ pub(super) fn request_head(
     for field in head.fields.iter().filter(|field| passes(routed, backend, field)) {
         append_field(&mut out, field.name, field.value);
     }
-    if let UpstreamAuthorization::Bearer(token) = &backend.authorization {
-        out.extend_from_slice(b"Authorization: Bearer ");
-        out.extend_from_slice(token.as_bytes());
-        out.extend_from_slice(b"\r\n");
-    }
-    let from = routed.request.forwarded_from(peer.map(Peer::text), routed.caller.unwrap_or_default());
-    append_forwarded(&mut out, head, &from);
-    append_trace(&mut out, head);
-    append_field(&mut out, b"X-Request-Id", routed.request.id.as_bytes());
-    out.extend_from_slice(VIA);
-    if let (true, Some(caller)) = (backend.client_header, routed.caller) {
-        append_field(&mut out, b"X-MCP-Client", caller.as_bytes());
-    }
-    for (name, value) in &backend.set_headers {
-        append_field(&mut out, name.as_bytes(), value.as_bytes());
-    }
+    let from = routed.request.forwarded_from(peer.map(Peer::text), routed.caller);
+    append_own_fields(&mut out, backend, head, &from);
     to_pingora(head.method, &target(head, routed.route.config.stripped), &out)
 }
 

@@ -14,19 +14,18 @@ use crate::proxy::backend::response_head::{
     Challenge, FieldRules, ParsedHead, ResponseHead, SessionHeader, parse_response,
 };
 use crate::proxy::downstream::local_reply::KeepAlive;
-use crate::proxy::downstream::record::RecordBuilder;
 use crate::proxy::downstream::response::{DownstreamFraming, End, Piece, RelayError, RelayHead};
 use crate::proxy::downstream::stream::Downstream;
 use crate::proxy::head_writer::append_length;
-use crate::telemetry::Outcome;
+use crate::telemetry::{Outcome, Record};
 use crate::wire::response_scan::Format;
 use crate::wire::sse::{Boundary, Parser};
 
 /// Passes one response on to the client.
-pub(super) struct RouteRelay<'r> {
+pub(super) struct RouteRelay<'r, 's> {
     pub(super) routed: &'r RouteRequest<'r>,
     pub(super) downstream: &'r mut Downstream,
-    pub(super) record: &'r mut RecordBuilder,
+    pub(super) record: &'r mut Record<'s>,
     /// Reads along where the response is an event stream: it may end between two events only.
     events: Option<Parser>,
 }
@@ -38,12 +37,12 @@ enum RelayEnd {
     Drained,
 }
 
-impl<'r> RouteRelay<'r> {
+impl<'r, 's> RouteRelay<'r, 's> {
     pub(super) fn new(
         routed: &'r RouteRequest<'r>,
         downstream: &'r mut Downstream,
-        record: &'r mut RecordBuilder,
-    ) -> RouteRelay<'r> {
+        record: &'r mut Record<'s>,
+    ) -> RouteRelay<'r, 's> {
         RouteRelay { routed, downstream, record, events: None }
     }
 

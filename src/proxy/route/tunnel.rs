@@ -3,11 +3,10 @@
 //! No byte of the client reaches the backend before it has switched protocols: early bytes wait.
 
 use std::future::poll_fn;
-use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::io::{AsyncWrite, DuplexStream};
+use tokio::io::DuplexStream;
 
 use super::super::io::{Parts, poll_read_more};
 use super::response::RouteRelay;
@@ -25,7 +24,7 @@ use crate::telemetry::Outcome;
 const CLOSE_GRACE: Duration = Duration::from_secs(1);
 
 /// Waits for the backend to switch protocols. A response that does not is passed on as any other.
-pub(super) async fn serve(mut relay: RouteRelay<'_>, mut bridged: BridgedRequest) -> KeepAlive {
+pub(super) async fn serve(mut relay: RouteRelay<'_, '_>, mut bridged: BridgedRequest) -> KeepAlive {
     let block = match relay.response_head(&mut bridged).await {
         Ok(block) => block,
         Err(error) => return relay.deny(error).await,
@@ -83,28 +82,11 @@ impl CopyBuffer {
     }
 
     /// Writes the waiting bytes. Ready when all are written.
-    fn poll_write<W: AsyncWrite + Unpin + ?Sized>(
-        &mut self,
-        cx: &mut Context<'_>,
-        writer: &mut W,
-    ) -> Poll<std::io::Result<()>> {
-        while !self.is_empty() {
-            match std::task::ready!(Pin::new(&mut *writer).poll_write(cx, &self.waiting[self.written..]))? {
-                0 => return Poll::Ready(Err(std::io::ErrorKind::WriteZero.into())),
-                written => self.written += written,
-            }
-        }
-        self.waiting.clear();
-        self.written = 0;
-        Poll::Ready(Ok(()))
-    }
-
-    /// [`CopyBuffer::poll_write`] to a client.
-    fn poll_to(&mut self, cx: &mut Context<'_>, downstream: &mut Downstream) -> Poll<Result<(), Interrupt>> {
+    fn poll_write<R>(&mut self, write: impl FnOnce(&mut Parts<'_>) -> Poll<R>) -> Poll<R> {
         let mut parts = Parts::new([&self.waiting[self.written..]]);
-        let result = downstream.poll_write(cx, &mut parts);
+        let result = write(&mut parts);
         self.written += parts.written();
-        if matches!(result, Poll::Ready(Ok(()))) {
+        if self.is_empty() {
             self.waiting.clear();
             self.written = 0;
         }
@@ -205,7 +187,7 @@ impl Tunnel {
             moved = true;
         }
         if !buffer.is_empty()
-            && let Poll::Ready(written) = buffer.poll_write(cx, pipe)
+            && let Poll::Ready(written) = buffer.poll_write(|parts| parts.poll_write(cx, pipe))
         {
             if written.is_err() {
                 // The backend reads no more; bytes that it has sent are still passed on.
@@ -240,7 +222,7 @@ impl Tunnel {
             moved = true;
         }
         if !buffer.is_empty()
-            && let Poll::Ready(written) = buffer.poll_to(cx, downstream)
+            && let Poll::Ready(written) = buffer.poll_write(|parts| downstream.poll_write(cx, parts))
         {
             written?;
             moved = true;

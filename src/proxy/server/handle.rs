@@ -131,7 +131,7 @@ impl Handle {
 
     /// The receiver of calls for the candidate; `None` once it is taken.
     pub(crate) fn shadowed_calls(&self) -> Option<mpsc::Receiver<ShadowedCall>> {
-        self.state.shadow_queue.take_receiver()
+        self.state.shadow_queue.calls.take_receiver()
     }
 
     /// How many calls were not queued for the candidate since the start: dropped, and skipped.

@@ -1,18 +1,19 @@
 //! What requests share: the published snapshot, the traffic split, the bounds of all clients, metrics, log and samples.
 
 pub(crate) mod call_limits;
+pub(crate) mod queue;
 pub(crate) mod readiness;
 pub(crate) mod routes;
-pub(crate) mod samples;
 pub(crate) mod shadow_queue;
 pub(crate) mod snapshot;
 pub(crate) mod token_usage;
 pub(crate) mod traffic_split;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwap;
+use tokio::sync::mpsc::error::TrySendError;
 
 use crate::config::Config;
 use crate::policy::Call;
@@ -25,20 +26,24 @@ use crate::proxy::fairness::open_streams::OpenStreams;
 use crate::proxy::request_id::RequestIds;
 use crate::rollout::sample::{CallResult, FinishedCall, SampleSource};
 use crate::telemetry::metrics::ShadowMetrics;
-use crate::telemetry::{Log, Metrics};
+use crate::telemetry::{Log, Metrics, Record};
 use crate::upstream::{Slot, Split};
 use call_limits::{LimitClock, LimitExceeded, LimitGuard};
+use queue::Queue;
 use readiness::Readiness;
-use samples::SampleSender;
 use shadow_queue::ShadowQueue;
 use snapshot::Snapshot;
 use traffic_split::{SplitCell, TrafficSplit, VersionCap};
+
+/// Samples that may wait for the control plane, which reads them once a second and more often when there are many. More
+/// are dropped and counted.
+const SAMPLES_MAX: usize = 128 * 1024;
 
 /// What every connection shares.
 pub(crate) struct ProxyState {
     pub(crate) snapshot: ArcSwap<Snapshot>,
     pub(crate) traffic: SplitCell,
-    pub(crate) samples: SampleSender,
+    pub(crate) samples: Queue<FinishedCall>,
     pub(crate) shadow_queue: ShadowQueue,
     pub(crate) shadow: ShadowMetrics,
     pub(crate) metrics: Metrics,
@@ -63,7 +68,7 @@ impl ProxyState {
         Ok(ProxyState {
             snapshot: ArcSwap::from_pointee(Snapshot::new(config, None)),
             traffic: SplitCell::new(split),
-            samples: SampleSender::new(),
+            samples: Queue::new(SAMPLES_MAX),
             shadow_queue: ShadowQueue::new(),
             shadow: metrics.shadow(),
             metrics,
@@ -92,20 +97,36 @@ impl ProxyState {
     }
 
     /// Records how a client's call ended on this slot: the rollout is judged by these samples.
-    pub(crate) fn record_sample(&self, slot: Slot, verdict: CallResult, latency: Duration) {
-        self.record_sample_at(slot, verdict, latency, Instant::now());
-    }
-
-    /// The same at a known time.
-    pub(crate) fn record_sample_at(&self, slot: Slot, verdict: CallResult, latency: Duration, now: Instant) {
-        self.send_sample(FinishedCall { when: now, slot, verdict, latency, origin: SampleSource::Live });
+    pub(crate) fn record_sample(
+        &self,
+        slot: Slot,
+        verdict: CallResult,
+        latency: Duration,
+        now: tokio::time::Instant,
+    ) {
+        let (when, origin) = (now.into(), SampleSource::Live);
+        self.send_sample(FinishedCall { when, slot, verdict, latency, origin });
     }
 
     /// Sends a sample to the control plane, or counts it as dropped.
     pub(crate) fn send_sample(&self, ended: FinishedCall) {
-        if !self.samples.send(ended) {
+        // A closed queue is no loss: then there is no control plane.
+        if matches!(self.samples.send(ended), Err(TrySendError::Full(_))) {
             self.metrics.sample_dropped();
         }
+    }
+
+    /// Counts and logs a request that began then; returns when it ended.
+    pub(crate) fn finish(
+        &self,
+        mut record: Record<'_>,
+        started: tokio::time::Instant,
+        time: SystemTime,
+    ) -> tokio::time::Instant {
+        let total = *record.total.get_or_insert_with(|| started.elapsed());
+        self.metrics.record(&record);
+        self.log.request(&record, time.checked_add(total).unwrap_or(time));
+        started + total
     }
 
     /// Sets the gauges for a scrape.
@@ -121,7 +142,7 @@ impl ProxyState {
             self.metrics.set_slot(&status, weight);
         }
         self.metrics.set_routes(snapshot.open_routes.gauges());
-        self.shadow.set_waiting(self.shadow_queue.waiting());
+        self.shadow.set_waiting(self.shadow_queue.calls.waiting());
         let draining = self.drain.phase() != Phase::Serving;
         self.metrics.set_process(self.drain.open(), self.streams.count(), draining, self.log.dropped());
     }

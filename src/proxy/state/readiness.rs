@@ -12,46 +12,27 @@ use crate::proxy::backend::slot::SlotState;
 /// How long a result is used.
 const REMEMBERED: Duration = Duration::from_secs(1);
 
-/// The result of a check.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Check {
-    Ok,
-    Failed,
-}
-
-impl Check {
-    /// Its word in the reply.
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Check::Ok => "ok",
-            Check::Failed => "failed",
-        }
-    }
-}
-
 /// The last result, and when it was found.
 #[derive(Default)]
 pub(crate) struct Readiness {
-    last: Mutex<Option<(Instant, Check)>>,
+    last: Mutex<Option<(Instant, bool)>>,
 }
 
 impl Readiness {
     /// Whether this slot's backend accepts connections.
-    pub(crate) async fn check(&self, slot: &SlotState) -> Check {
+    pub(crate) async fn is_reachable(&self, slot: &SlotState) -> bool {
         let mut last = self.last.lock().await;
-        if let Some((at, check)) = *last
+        if let Some((at, reachable)) = *last
             && at.elapsed() < REMEMBERED
         {
-            return check;
+            return reachable;
         }
-        let check = match slot.connect().await {
-            Ok(connection) => {
-                slot.pool.put(connection, Instant::now().into());
-                Check::Ok
-            }
-            Err(_unreachable) => Check::Failed,
-        };
-        *last = Some((Instant::now(), check));
-        check
+        let connected = slot.connect().await;
+        let (now, reachable) = (Instant::now(), connected.is_ok());
+        if let Ok(connection) = connected {
+            slot.pool.put(connection, now);
+        }
+        *last = Some((now, reachable));
+        reachable
     }
 }

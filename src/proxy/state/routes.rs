@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::config::Route;
 use crate::http1::RequestHead;
+use crate::policy::Denial;
 use crate::policy::rate::RateLimiter;
 use crate::policy::routes::{self, Match, RouteRule};
 use crate::proxy::fairness::per_client::{ClientKey, Exceeded, PerClient};
@@ -30,22 +31,11 @@ pub(crate) struct RouteState {
     unreachable: AtomicBool,
 }
 
-/// Why a request is refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum LimitExceeded {
-    /// The caller's rate is used up; the next request is allowed after this time.
-    Rate(Duration),
-    /// The route is full.
-    Full,
-    /// The caller has as many requests in flight as one caller may have.
-    OwnExcess,
-}
-
 /// The caller whose requests are counted together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct CallerKey {
     pub(crate) key: ClientKey,
-    /// Whether other callers exist: a part of the places is left to them.
+    /// Whether other callers exist: a part of the bound is left to them.
     pub(crate) has_others: bool,
 }
 
@@ -119,24 +109,28 @@ impl RouteState {
         &self.config.rule.name
     }
 
-    /// Takes one of the places in flight within the caller's rate.
-    pub(crate) fn acquire(&self, caller: &str, who: CallerKey) -> Result<InFlightGuard<'_>, LimitExceeded> {
+    /// Counts a request in flight, within the caller's rate. Or the refusal, and how long until the next one is allowed.
+    pub(crate) fn acquire(
+        &self,
+        caller: &str,
+        who: CallerKey,
+    ) -> Result<InFlightGuard<'_>, (Denial, Option<Duration>)> {
         let metered = self.config.rate.map(|rate| (rate, self.meter(caller)));
         if let Some((rate, meter)) = &metered {
-            meter.admit(rate, self.age_ns()).map_err(LimitExceeded::Rate)?;
+            meter.admit(rate, self.age_ns()).map_err(|wait| (Denial::RateLimited, Some(wait)))?;
         }
         let max = self.config.in_flight_max;
         let own_max = if who.has_others { most_of_one(max) } else { max };
         let added = self.in_flight().add(who.key, max, own_max);
-        let reason = match added {
+        let denial = match added {
             Ok(()) => return Ok(InFlightGuard { route: self, key: who.key }),
-            Err(Exceeded::Own) => LimitExceeded::OwnExcess,
-            Err(Exceeded::All) => LimitExceeded::Full,
+            Err(Exceeded::Own) => Denial::ClientShare,
+            Err(Exceeded::All) => Denial::Overloaded,
         };
         if let Some((rate, meter)) = metered {
             meter.refund(&rate);
         }
-        Err(reason)
+        Err((denial, None))
     }
 
     fn in_flight(&self) -> MutexGuard<'_, PerClient> {

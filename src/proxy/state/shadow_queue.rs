@@ -3,13 +3,12 @@
 //! Queueing never waits: with the queue full a call is dropped and counted. Must not know how a call is replayed.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
 
 use bytes::Bytes;
-use tokio::sync::mpsc;
 
 use crate::config::shadow::QUEUE_MAX;
 use crate::parity::shadow::mismatch_log::ShadowOutcome;
+use crate::proxy::state::queue::Queue;
 use crate::telemetry::metrics::ShadowMetrics;
 use crate::upstream::Slot;
 use crate::wire::Method;
@@ -32,8 +31,7 @@ pub(crate) struct ShadowedCall {
 
 /// The queue of calls to be replayed on the candidate.
 pub(crate) struct ShadowQueue {
-    sender: mpsc::Sender<ShadowedCall>,
-    receiver: Mutex<Option<mpsc::Receiver<ShadowedCall>>>,
+    pub(crate) calls: Queue<ShadowedCall>,
     seen: AtomicU64,
     /// Since the start of the process.
     dropped: AtomicU64,
@@ -42,18 +40,8 @@ pub(crate) struct ShadowQueue {
 
 impl ShadowQueue {
     pub(crate) fn new() -> ShadowQueue {
-        let (sender, receiver) = mpsc::channel(QUEUE_MAX);
         let [seen, dropped, skipped] = [const { AtomicU64::new(0) }; 3];
-        ShadowQueue { sender, receiver: Mutex::new(Some(receiver)), seen, dropped, skipped }
-    }
-
-    /// The receiver; `None` once it is taken.
-    pub(crate) fn take_receiver(&self) -> Option<mpsc::Receiver<ShadowedCall>> {
-        self.receiver.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
-
-    pub(crate) fn waiting(&self) -> usize {
-        self.sender.max_capacity() - self.sender.capacity()
+        ShadowQueue { calls: Queue::new(QUEUE_MAX), seen, dropped, skipped }
     }
 
     /// How many calls were not queued since the start: dropped, and skipped.
@@ -77,11 +65,6 @@ impl ShadowQueue {
     pub(crate) fn is_sampled(&self, per_million: u32) -> bool {
         let (number, part) = (self.seen.fetch_add(1, Ordering::Relaxed) % MILLION, u64::from(per_million));
         (number + 1) * part / MILLION > number * part / MILLION
-    }
-
-    /// Queues a call; false if the queue is full.
-    pub(crate) fn send(&self, call: ShadowedCall) -> bool {
-        self.sender.try_send(call).is_ok()
     }
 }
 

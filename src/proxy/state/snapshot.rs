@@ -9,16 +9,17 @@ use crate::config::{Config, MaxVersionSetting, SplitKey};
 use crate::policy::reply::ErrorMode;
 use crate::policy::{ClientId, Policy, Sessions, Timeouts, ToolRules};
 use crate::proxy::backend::request_head::PeerTrust;
-use crate::proxy::backend::slot::SlotState;
+use crate::proxy::backend::slot::{SlotBounds, SlotState};
 use crate::proxy::downstream::stream::Peer;
 use crate::proxy::fairness::client_keys::ClientKeys;
 use crate::proxy::fairness::open_streams::StreamBounds;
 use crate::proxy::fairness::per_client::ClientKey;
-use crate::proxy::fairness::semaphore::{Bounds, most_of_one};
+use crate::proxy::fairness::semaphore::{Bounds, most_of_one, reserve_of};
 use crate::proxy::state::call_limits::{CallLimits, LimitSubjects};
 use crate::proxy::state::routes::Routes;
 use crate::proxy::state::token_usage::TokenUsage;
 use crate::proxy::state::traffic_split::VersionCap;
+use crate::telemetry::Record;
 use crate::telemetry::metrics::SlotStatus;
 use crate::upstream::{PerSlot, Secrets, Slot, Split};
 use crate::wire::ProtocolVersion;
@@ -52,10 +53,16 @@ impl Snapshot {
     pub(crate) fn new(config: Config, previous: Option<&Snapshot>) -> Snapshot {
         let (limits, timeouts) = (config.limits, config.timeouts);
         let shares = if config.clients.len() > 1 { Bounds::shared } else { Bounds::of_one };
+        let bounds = SlotBounds {
+            permits: shares(limits.in_flight_max, limits.waiting_max),
+            reserve: shares(reserve_of(limits.in_flight_max), limits.waiting_max),
+            held_max: limits.held_max,
+            connect_time: timeouts.connect,
+        };
         let state = |slot: Slot| {
             let backend = config.backends[slot].clone()?;
             let previous = previous.and_then(|previous| previous.slot(slot)).map(Arc::as_ref);
-            Some(Arc::new(SlotState::new(slot, backend, &limits, &timeouts, shares, previous)))
+            Some(Arc::new(SlotState::new(slot, backend, &bounds, previous)))
         };
         let subjects = LimitSubjects { clients: &config.clients, rules: &config.tool_rules };
         let keys = ClientKeys::new(&config.clients, previous.map(|old| (&old.keys, old.policy.clients())));
@@ -106,8 +113,8 @@ impl Snapshot {
             reachable: slot.reachable(),
             in_flight: slot.in_flight(),
             waiting: slot.waiting(),
-            held: slot.hold.held(),
-            idle_connections: slot.pool.idle(),
+            held: slot.calls.hold.held(),
+            idle_connections: slot.pool.idle.idle(),
         };
         self.slots().map(status).collect()
     }
@@ -163,8 +170,10 @@ impl Snapshot {
         self.keys.of(client)
     }
 
-    /// The metric label of a client.
-    pub(crate) fn client_label(&self, client: ClientId) -> &str {
-        if client.index() < CLIENT_ROWS_MAX { self.policy.clients().name(client) } else { "other" }
+    /// Names the client in a record: for the log, and as a metric label.
+    pub(crate) fn name_client<'s>(&'s self, client: ClientId, record: &mut Record<'s>) {
+        let name = self.policy.clients().name(client);
+        record.client = Some(name);
+        record.client_label = if client.index() < CLIENT_ROWS_MAX { name } else { "other" };
     }
 }

@@ -51,7 +51,9 @@ impl RouteFamilies {
         self.requests.with_label_values(&[route, record.client_label, outcome]).inc();
         if !record.streamed {
             let error = if record.outcome == Outcome::Ok { "" } else { outcome };
-            self.duration.with_label_values(&[route, error]).observe(seconds(record.total));
+            self.duration
+                .with_label_values(&[route, error])
+                .observe(seconds(record.total.unwrap_or_default()));
         }
     }
 

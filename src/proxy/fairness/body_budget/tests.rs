@@ -13,7 +13,7 @@ fn poll<F: Future + ?Sized>(future: Pin<&mut F>) -> Poll<F::Output> {
 }
 
 #[track_caller]
-fn now(reservation: &mut Reservation<'_>, bytes: usize) -> Option<Result<(), BudgetExhausted>> {
+fn now(reservation: &mut Reservation<'_>, bytes: usize) -> Option<Result<(), Exceeded>> {
     match poll(std::pin::pin!(reservation.reserve(bytes))) {
         Poll::Ready(result) => Some(result),
         Poll::Pending => None,
@@ -21,7 +21,7 @@ fn now(reservation: &mut Reservation<'_>, bytes: usize) -> Option<Result<(), Bud
 }
 
 const LONG: Duration = Duration::from_secs(60);
-const DONE: Option<Result<(), BudgetExhausted>> = Some(Ok(()));
+const DONE: Option<Result<(), Exceeded>> = Some(Ok(()));
 
 #[test]
 fn body_budget_is_bounded_and_reused_after_release() {
@@ -32,7 +32,7 @@ fn body_budget_is_bounded_and_reused_after_release() {
     assert_eq!(now(&mut second, 4), DONE);
     drop(second);
     assert_eq!(now(&mut first, 4), DONE);
-    assert_eq!(now(&mut first, usize::MAX), Some(Err(BudgetExhausted::ClientShare)));
+    assert_eq!(now(&mut first, usize::MAX), Some(Err(Exceeded::Own)));
     // A smaller budget after a reload: what is reserved stays.
     assert_eq!(now(&mut budget.reservation(1, 8, LONG), 1), None);
     drop(first);
@@ -55,7 +55,7 @@ fn body_budget_gives_a_client_no_more_than_it_leaves_free() {
     let (mut other, mut third) = (budget.reservation(2, 16, LONG), budget.reservation(3, 16, LONG));
     assert_eq!(now(&mut other, 4), DONE);
     assert_eq!(now(&mut third, 2), DONE);
-    assert_eq!(flood[15].reason(1), BudgetExhausted::ClientShare);
+    assert_eq!(flood[15].reason(1), Exceeded::Own);
     drop(flood);
     assert_eq!(budget.lock().taken, 6);
 }
@@ -86,11 +86,7 @@ fn body_budget_never_lets_all_incomplete_bodies_wait() {
     assert_eq!((now(&mut first, 5), now(&mut second, 5)), (DONE, DONE));
     let mut waiting = Box::pin(first.reserve(5));
     assert!(poll(waiting.as_mut()).is_pending());
-    assert_eq!(
-        now(&mut second, 5),
-        Some(Err(BudgetExhausted::All)),
-        "it would be the last that does not wait"
-    );
+    assert_eq!(now(&mut second, 5), Some(Err(Exceeded::All)), "it would be the last that does not wait");
     drop(second);
     assert!(poll(waiting.as_mut()).is_ready());
 }
@@ -105,7 +101,7 @@ proptest! {
         const MAX: usize = 20;
         let budget = BodyBudget::default();
         // A body is idle between two pieces, or waits: then its future owns it.
-        type Growing<'r> = Pin<Box<dyn Future<Output = (Reservation<'r>, Result<(), BudgetExhausted>)> + 'r>>;
+        type Growing<'r> = Pin<Box<dyn Future<Output = (Reservation<'r>, Result<(), Exceeded>)> + 'r>>;
         let (mut idle, mut growing): (Vec<Reservation<'_>>, Vec<Growing<'_>>) = (Vec::new(), Vec::new());
         for (what, who, bytes, which) in steps {
             match what {
