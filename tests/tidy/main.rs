@@ -37,12 +37,14 @@ const TOOLS_MAY_IMPORT: &[(&str, &[&str])] = &[
     ("json", &[]),
     ("call_log", &[]),
     ("catalogue", &[]),
+    ("metrics", &["call_log"]),
+    ("metrics_endpoint", &["metrics"]),
     ("database", &["json"]),
-    ("handler", &["call_log", "catalogue", "database", "json"]),
+    ("handler", &["call_log", "catalogue", "database", "json", "metrics"]),
     ("protocol", &["catalogue", "handler", "json"]),
     ("registry", &["call_log", "catalogue", "database", "handler", "protocol"]),
     ("examples", &["catalogue", "handler", "protocol", "registry"]),
-    ("service", &["call_log", "handler", "protocol", "registry"]),
+    ("service", &["call_log", "handler", "metrics", "protocol", "registry"]),
     ("http", &["protocol", "service"]),
     ("connections", &["call_log", "http", "service"]),
     ("server", &["call_log", "catalogue", "connections", "registry", "service"]),
@@ -257,6 +259,19 @@ fn every_metric_is_documented() {
             && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
     });
     compare("docs/metrics.md", &names.map(str::to_owned).collect(), "metric");
+}
+
+// The same of the tool server, in the table of a page that has other tables.
+#[test]
+fn every_metric_of_the_tool_server_is_documented() {
+    let is_name = |text: &&str| text.starts_with("mcp_tools_") && !text.contains([' ', '{']);
+    let code = code_of(&root().join("crates/mcp-tools/src/metrics.rs"));
+    let defined: BTreeSet<&str> = code.split('"').filter(is_name).collect();
+    let page = read(&root().join("docs/tools.md"));
+    let cells = page.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+    let documented: BTreeSet<&str> = cells.filter(is_name).collect();
+    assert!(!defined.is_empty());
+    assert_eq!(documented, defined, "docs/tools.md and crates/mcp-tools/src/metrics.rs");
 }
 
 // A threat whose test is gone is a threat without an answer.

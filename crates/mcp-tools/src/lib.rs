@@ -14,6 +14,8 @@ mod handler;
 mod http;
 mod in_process;
 mod json;
+mod metrics;
+mod metrics_endpoint;
 mod protocol;
 mod registry;
 mod server;

@@ -82,6 +82,7 @@ impl ParsedMethod {
 /// Responds to a message.
 pub(crate) async fn respond(view: &View, headers: &HeaderMap, message: Message<'_>) -> Reply {
     let bad = StatusCode::BAD_REQUEST;
+    let _in_flight = view.context.metrics.as_ref().map(|metrics| metrics.in_flight());
     match message {
         Message::Request(call) => request(view, headers, &call).await,
         Message::Notification(notification) => {
@@ -318,12 +319,16 @@ async fn call_tool(
 
 fn record(view: &View, tool: &Tool, call: &CallInfo, begun: Instant, ended: (Outcome, Option<usize>)) {
     let (outcome, rows) = ended;
-    view.context.call_log.record(&FinishedCall {
+    let finished = FinishedCall {
         tool: tool.name(),
         request_id: call.request_id.as_deref(),
         writes: !tool.read_only(),
         took: begun.elapsed(),
         outcome,
         rows,
-    });
+    };
+    view.context.call_log.record(&finished);
+    if let Some(metrics) = &view.context.metrics {
+        metrics.record(&finished);
+    }
 }

@@ -9,6 +9,7 @@ mod examples;
 mod identity;
 mod limits;
 mod log_secrets;
+mod metrics;
 mod output;
 mod params;
 mod pg;

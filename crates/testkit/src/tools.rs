@@ -58,6 +58,11 @@ impl ToolServer {
         lines
     }
 
+    /// Every log line so far.
+    pub fn log(&self) -> Vec<String> {
+        self.program.log()
+    }
+
     pub fn signal(&self, signal: Signal) {
         self.program.signal(signal);
     }

@@ -9,6 +9,8 @@ mod report;
 mod runtime;
 mod test;
 
+use std::io;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -17,9 +19,12 @@ use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use jiff::Timestamp;
 use serde_json::Value;
 
+use crate::call_log;
 use crate::catalogue::listed;
 use crate::database::{Databases, Dialect, demo_script, schema_script};
 use crate::handler::{CallInfo, Context};
+use crate::metrics::Metrics;
+use crate::metrics_endpoint;
 use crate::protocol::call_result::{call_tool_result, indented};
 use crate::registry::{Registry, Tool};
 use crate::server;
@@ -60,6 +65,9 @@ enum Command {
         /// Path of the socket to serve on.
         #[arg(long, value_name = "PATH")]
         socket: PathBuf,
+        /// Serve metrics for Prometheus at http://ADDR/metrics.
+        #[arg(long, value_name = "ADDR")]
+        metrics: Option<SocketAddr>,
         #[command(flatten)]
         files: Files,
         #[command(flatten)]
@@ -136,7 +144,7 @@ pub(crate) fn main() -> ExitCode {
         }
     };
     let result = match cli.command {
-        Command::Serve { socket, files, databases } => serve(&socket, &files, &databases),
+        Command::Serve { socket, metrics, files, databases } => serve(&socket, metrics, &files, &databases),
         Command::Check { file, databases } => check(&Files::of(file), &databases),
         Command::List { json, files } => list(json, &files),
         Command::Call { name, json, files, databases } => call(&name, &json, &files, &databases),
@@ -150,10 +158,15 @@ pub(crate) fn main() -> ExitCode {
     result.unwrap_or_else(|error| error.report())
 }
 
-fn serve(socket: &Path, files: &Files, databases: &DatabaseFlags) -> Result<ExitCode, CommandError> {
+fn serve(
+    socket: &Path,
+    metrics: Option<SocketAddr>,
+    files: &Files,
+    databases: &DatabaseFlags,
+) -> Result<ExitCode, CommandError> {
     let registry = files.load()?;
     let databases = databases.open().map_err(other)?;
-    let context = Context::new(databases);
+    let context = Context::new(databases).with_metrics(metrics.map(served_metrics).transpose()?);
     let call_log = Arc::clone(&context.call_log);
     let flush = Arc::clone(&context.call_log);
     // The thread parks when nothing is left to do.
@@ -162,6 +175,17 @@ fn serve(socket: &Path, files: &Files, databases: &DatabaseFlags) -> Result<Exit
     let served = runtime.block_on(run);
     call_log.flush();
     served.map(|()| ExitCode::SUCCESS).map_err(other)
+}
+
+/// Metrics that are served on `address` from here on.
+fn served_metrics(address: SocketAddr) -> Result<Arc<Metrics>, CommandError> {
+    let metrics = Arc::new(Metrics::new().map_err(other)?);
+    let bound = metrics_endpoint::serve(address, Arc::clone(&metrics)).map_err(|source| {
+        let reason = format!("cannot serve metrics on {address}: {source}");
+        other(io::Error::new(source.kind(), reason))
+    })?;
+    call_log::event("metrics", &format!("http://{bound}/metrics"));
+    Ok(metrics)
 }
 
 fn check(files: &Files, databases: &DatabaseFlags) -> Result<ExitCode, CommandError> {
