@@ -65,8 +65,8 @@ def test_a_token_taken_out_of_tokens_toml_is_refused(installed, how):
 @pytest.mark.parametrize("how", ["systemctl reload", "mcp-guard reload", "upgrade"])
 def test_a_file_that_was_replaced_by_one_of_roots_own_is_read(installed, how):
     machine = installed.machine
-    machine.write("/root/new.toml", installed.bob_lines, mode=0o600)
-    machine.do("mv", "/root/new.toml", TOKENS)
+    machine.write("/var/tmp/new.toml", installed.bob_lines, mode=0o600)
+    machine.do("mv", "/var/tmp/new.toml", TOKENS)
     assert machine.do("stat", "-c", "%U:%G %a", TOKENS).strip() == "root:root 600"
     take_up(installed, how)
     assert (installed.status(installed.alice), installed.status(installed.bob)) == (403, 200)
@@ -74,8 +74,8 @@ def test_a_file_that_was_replaced_by_one_of_roots_own_is_read(installed, how):
 
 def test_a_signal_says_that_it_may_not_read_a_file_of_roots_own(installed):
     machine = installed.machine
-    machine.write("/root/new.toml", installed.bob_lines, mode=0o600)
-    machine.do("mv", "/root/new.toml", TOKENS)
+    machine.write("/var/tmp/new.toml", installed.bob_lines, mode=0o600)
+    machine.do("mv", "/var/tmp/new.toml", TOKENS)
     before = machine.cursor()
     machine.do(*RELOADS["SIGHUP"])
     machine.wait_journal(before, "Permission denied (os error 13) (hint: chgrp mcp-guard")
@@ -187,7 +187,7 @@ def survives_reboot_and_package(installed: Installed, package, folder) -> None:
     machine.wait_active("mcp-guard")
     installed.serves(installed.bob)
     assert installed.status(installed.alice) == 403
-    machine.do("dpkg", "--force-downgrade", "--install", f"/root/{package.name}", seconds=120)
+    machine.do("dpkg", "--force-downgrade", "--install", f"/srv/{package.name}", seconds=120)
 
 
 def test_root_sees_the_clients_that_the_unit_serves(installed):

@@ -91,7 +91,7 @@ def test_the_next_version_goes_into_the_other_slot_and_traffic_follows(installed
 
 def test_a_version_that_no_slot_runs_goes_with_the_next_package(installed, package):
     machine = installed.machine
-    machine.do("dpkg", "--force-downgrade", "--install", f"/root/{package.name}", seconds=120)
+    machine.do("dpkg", "--force-downgrade", "--install", f"/srv/{package.name}", seconds=120)
     assert machine.do("ls", "/usr/lib/mcp-tools").split() == ["0.1.3-1"]
     assert sorted(machine.do("ls", "/var/lib/mcp-tools/slots").split()) == ["blue", "green"]
 

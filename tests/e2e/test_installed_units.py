@@ -40,9 +40,9 @@ def slow_backend(installed: Installed, seconds: float) -> None:
         "socketserver.ThreadingTCPServer.allow_reuse_address = True\n"
         'socketserver.ThreadingTCPServer(("127.0.0.1", 8009), Late).serve_forever()\n'
     )
-    machine.write("/root/late.py", program)
+    machine.write("/var/tmp/late.py", program)
     machine.run("systemctl", "stop", "late")
-    machine.do("systemd-run", "--unit=late", "--collect", "python3", "/root/late.py")
+    machine.do("systemd-run", "--unit=late", "--collect", "python3", "/var/tmp/late.py")
     machine.write(GUARD, installed.shipped.replace('"unix:/run/mcp-tools/blue.sock"', '"127.0.0.1:8009"'))
     machine.do("systemctl", "restart", "mcp-guard")
 

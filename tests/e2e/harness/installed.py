@@ -22,7 +22,8 @@ class Installed:
         self.install(package)
 
     def install(self, package: Path) -> str:
-        inside = self.machine.push(package, f"/root/{package.name}")
+        # Not below /var: what a purge leaves there is looked for by this name.
+        inside = self.machine.push(package, f"/srv/{package.name}")
         return self.machine.do("dpkg", "--install", inside, seconds=120)
 
     def start(self, *units: str) -> None:
@@ -54,10 +55,10 @@ class Installed:
         program = (
             "n=0; while [ ! -e /run/load.stop ]; do n=$((n + 1)); "
             f"code=$(curl -sS -m 15 -o /dev/null -w '%{{http_code}}' -H 'Authorization: Bearer {token}' -H 'Content-Type: application/json' "
-            "-H 'Accept: application/json, text/event-stream' --data-binary @/root/list.json http://127.0.0.1:8001/mcp 2>&1); "
+            "-H 'Accept: application/json, text/event-stream' --data-binary @/var/tmp/list.json http://127.0.0.1:8001/mcp 2>&1); "
             '[ "$code" = 200 ] || echo "call $n: $code"; echo $n >/run/load.calls; done; echo "calls $n"'
         )
-        self.machine.write("/root/list.json", LIST)
+        self.machine.write("/var/tmp/list.json", LIST)
         self.machine.do("rm", "-f", "/run/load.stop", "/run/load.calls")
         load = self.machine.start("sh", "-c", program)
         begun = time.monotonic()
