@@ -4,7 +4,7 @@
 
 use super::bytes::is_token_byte;
 use super::error::FramingError;
-use super::fields::{field_line, line};
+use super::fields::{fault, field_line, line};
 use super::head_end::{HeadLimits, leading_empty_lines};
 use super::request::start_line;
 use super::target;
@@ -40,7 +40,9 @@ impl Arriving {
             if self.fields >= usize::from(limits.fields_max) {
                 return Err(FramingError::TooManyFields);
             }
-            field_line(bytes, self.at, end)?;
+            if field_line(bytes, self.at).is_none() {
+                return Err(fault(&bytes[self.at..end]));
+            }
             (self.at, self.fields) = (next, self.fields + 1);
         }
         Ok(())

@@ -5,7 +5,7 @@
 use std::fmt;
 use std::ops::Range;
 
-use super::bytes::{colon_and_control, is_space, is_token, is_token_byte, is_value, trim};
+use super::bytes::{colon_and_control, is_space, is_token, is_token_byte, is_value_byte, trim};
 use super::error::FramingError;
 use super::head_end::HeadLimits;
 use super::known::KnownField;
@@ -171,9 +171,7 @@ impl Span {
         let cut = |(start, end): (u32, u32)| &block[start as usize..end as usize];
         Field { known: self.known, name: cut(self.name), value: cut(self.value), nominated: self.nominated }
     }
-}
 
-impl Span {
     /// The whole line, if it was sent as `name: value` and CRLF.
     fn canonical(&self, block: &[u8]) -> Option<Range<usize>> {
         let colon = self.name.1 as usize..self.value.0 as usize;
@@ -209,7 +207,7 @@ impl FieldSpans {
         self.connection = ConnectionOptions::default();
         let mut at = start;
         loop {
-            if let Some((span, next)) = plain_line(block, at) {
+            if let Some((span, next)) = field_line(block, at) {
                 if self.spans.len() >= limits.fields_max as usize {
                     return Err(FramingError::TooManyFields);
                 }
@@ -218,24 +216,21 @@ impl FieldSpans {
                 continue;
             }
             let (end, next) = line(block, at)?;
-            if end == at {
-                // The caller hands over exactly one head: bytes behind its empty line would go unchecked.
-                if next != block.len() {
-                    return Err(FramingError::StartLine);
+            if end != at {
+                if self.spans.len() >= limits.fields_max as usize {
+                    return Err(FramingError::TooManyFields);
                 }
-                self.fold_copies(block);
-                return self.read_connection(block);
-            }
-            if self.spans.len() >= limits.fields_max as usize {
-                return Err(FramingError::TooManyFields);
-            }
-            let span = field_line(block, at, end).map_err(|error| {
+                let error = fault(&block[at..end]);
                 // There is nothing before the first line that it could continue.
                 let first = error == FramingError::ObsFold && at == start;
-                if first { FramingError::SpaceBeforeColon } else { error }
-            })?;
-            self.add(span);
-            at = next;
+                return Err(if first { FramingError::SpaceBeforeColon } else { error });
+            }
+            // The caller hands over exactly one head: bytes behind its empty line would go unchecked.
+            if next != block.len() {
+                return Err(FramingError::StartLine);
+            }
+            self.fold_copies(block);
+            return self.read_connection(block);
         }
     }
 
@@ -332,11 +327,15 @@ pub(super) fn line(block: &[u8], at: usize) -> Result<(usize, usize), FramingErr
     Ok((lf - 1, lf + 1))
 }
 
-/// The field line at `at`, CRLF included, and the start of the next one, in a single pass. `None` for whatever is not
-/// plainly one: [`field_line`] then says what is wrong, or that nothing is, or that it is the empty line.
-fn plain_line(block: &[u8], at: usize) -> Option<(Span, usize)> {
+/// The field line at `at`, CRLF included, and the start of the next one, in a single pass. `None` if it is none: [`fault`] then
+/// says why, unless it is the empty line.
+pub(super) fn field_line(block: &[u8], at: usize) -> Option<(Span, usize)> {
     let rest = block.get(at..)?;
-    let (colon, end) = colon_and_control(rest)?;
+    let (colon, mut end) = colon_and_control(rest)?;
+    if rest[end] == b'\t' {
+        // The one control that a value may hold.
+        end += rest[end..].iter().position(|&byte| !is_value_byte(byte))?;
+    }
     if rest.get(end..end + 2)? != b"\r\n" {
         return None;
     }
@@ -346,9 +345,9 @@ fn plain_line(block: &[u8], at: usize) -> Option<(Span, usize)> {
     if known == KnownField::Other && !is_token(name) {
         return None;
     }
-    let lead = raw.iter().position(|&byte| byte != b' ').unwrap_or(raw.len());
+    let lead = raw.iter().position(|&byte| !is_space(byte)).unwrap_or(raw.len());
     let value_start = at + colon + 1 + lead;
-    let value_length = raw[lead..].iter().rposition(|&byte| byte != b' ').map_or(0, |last| last + 1);
+    let value_length = raw[lead..].iter().rposition(|&byte| !is_space(byte)).map_or(0, |last| last + 1);
     let span = Span {
         name: (offset(at), offset(at + colon)),
         value: (offset(value_start), offset(value_start + value_length)),
@@ -359,35 +358,22 @@ fn plain_line(block: &[u8], at: usize) -> Option<(Span, usize)> {
     Some((span, at + end + 2))
 }
 
-/// Judges one field line without its CRLF. A line that starts with white space is `ObsFold`.
-pub(super) fn field_line(block: &[u8], at: usize, end: usize) -> Result<Span, FramingError> {
-    let content = &block[at..end];
-    let name_length = content.iter().position(|&byte| !is_token_byte(byte)).ok_or(FramingError::FieldName)?;
-    match content[name_length] {
-        b':' if name_length > 0 => {}
-        b' ' | b'\t' if name_length == 0 => return Err(FramingError::ObsFold),
-        b' ' | b'\t' => return Err(FramingError::SpaceBeforeColon),
-        b'\r' => return Err(FramingError::BareCr),
-        byte if byte < b' ' || byte == 0x7f => return Err(FramingError::ControlByte),
-        _ => return Err(FramingError::FieldName),
+/// Why this line, without its CRLF, is no field line. A line that starts with white space is `ObsFold`.
+#[cold]
+pub(super) fn fault(content: &[u8]) -> FramingError {
+    let name_end = content.iter().position(|&byte| !is_token_byte(byte));
+    let Some((name_length, behind)) = name_end.map(|at| (at, content[at])) else {
+        return FramingError::FieldName;
+    };
+    match behind {
+        b' ' | b'\t' if name_length == 0 => FramingError::ObsFold,
+        b' ' | b'\t' => FramingError::SpaceBeforeColon,
+        b':' if name_length > 0 && content.contains(&b'\r') => FramingError::BareCr,
+        b':' if name_length > 0 => FramingError::ControlByte,
+        b'\r' => FramingError::BareCr,
+        byte if !is_value_byte(byte) => FramingError::ControlByte,
+        _ => FramingError::FieldName,
     }
-    let raw = &content[name_length + 1..];
-    if !is_value(raw) {
-        return Err(bad_value(raw));
-    }
-    let lead = raw.iter().position(|&byte| !is_space(byte)).unwrap_or(raw.len());
-    let value_start = at + name_length + 1 + lead;
-    Ok(Span {
-        name: (offset(at), offset(at + name_length)),
-        value: (offset(value_start), offset(value_start + trim(raw).len())),
-        known: KnownField::recognise(&content[..name_length]),
-        nominated: false,
-        copy: false,
-    })
-}
-
-fn bad_value(value: &[u8]) -> FramingError {
-    if value.contains(&b'\r') { FramingError::BareCr } else { FramingError::ControlByte }
 }
 
 /// Offsets fit: a head is never longer than `HeadLimits::bytes_max`, which is a `u32`.
