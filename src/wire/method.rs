@@ -8,11 +8,11 @@ use super::fold::folds_to_any;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[expect(missing_docs, reason = "a variant is the method of its name")]
 pub enum Method {
+    ToolsCall,
+    ToolsList,
     Initialize,
     Discover,
     Ping,
-    ToolsList,
-    ToolsCall,
     ResourcesList,
     ResourcesTemplatesList,
     ResourcesRead,
@@ -49,146 +49,105 @@ pub enum NameSource {
     TaskId,
 }
 
+/// What a call of the method does to the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Effect {
+    /// Repeating it is known to change nothing.
+    Repeatable,
+    /// Nothing that another client notices. What a tool changes is judged by tool; a subscription, a completion or a cancelled
+    /// request is the client's own.
+    Own,
+    /// Something that other clients notice.
+    Shared,
+}
+
+/// What sets a method apart.
+struct Row {
+    method: Method,
+    name: &'static str,
+    effect: Effect,
+    source: Option<NameSource>,
+}
+
+const fn row(method: Method, name: &'static str, effect: Effect, source: Option<NameSource>) -> Row {
+    Row { method, name, effect, source }
+}
+
+/// One row a method, in the order of the enum. The names of the last two are labels only: no body calls them.
+const TABLE: [Row; Method::Other as usize + 1] = {
+    use Effect::{Own, Repeatable, Shared};
+    use NameSource::{Name, TaskId, Uri};
+    [
+        row(Method::ToolsCall, "tools/call", Own, Some(Name)),
+        row(Method::ToolsList, "tools/list", Repeatable, None),
+        row(Method::Initialize, "initialize", Repeatable, None),
+        row(Method::Discover, "server/discover", Repeatable, None),
+        // It asks whether the backend responds: repeating it would hide that it did not.
+        row(Method::Ping, "ping", Own, None),
+        row(Method::ResourcesList, "resources/list", Repeatable, None),
+        row(Method::ResourcesTemplatesList, "resources/templates/list", Repeatable, None),
+        row(Method::ResourcesRead, "resources/read", Own, Some(Uri)),
+        row(Method::ResourcesSubscribe, "resources/subscribe", Own, Some(Uri)),
+        row(Method::ResourcesUnsubscribe, "resources/unsubscribe", Own, Some(Uri)),
+        row(Method::PromptsList, "prompts/list", Repeatable, None),
+        row(Method::PromptsGet, "prompts/get", Own, Some(Name)),
+        row(Method::CompletionComplete, "completion/complete", Own, None),
+        // A level of logging often belongs to the whole server, and a task to any client that knows its id.
+        row(Method::LoggingSetLevel, "logging/setLevel", Shared, None),
+        row(Method::SubscriptionsListen, "subscriptions/listen", Own, None),
+        row(Method::TasksGet, "tasks/get", Own, Some(TaskId)),
+        row(Method::TasksUpdate, "tasks/update", Shared, Some(TaskId)),
+        row(Method::TasksCancel, "tasks/cancel", Shared, Some(TaskId)),
+        row(Method::TasksList, "tasks/list", Repeatable, None),
+        row(Method::TasksResult, "tasks/result", Own, Some(TaskId)),
+        row(Method::NotificationsInitialized, "notifications/initialized", Own, None),
+        row(Method::NotificationsCancelled, "notifications/cancelled", Own, None),
+        row(Method::NotificationsProgress, "notifications/progress", Own, None),
+        row(Method::NotificationsRootsListChanged, "notifications/roots/list_changed", Own, None),
+        row(Method::Response, "response", Own, None),
+        row(Method::Other, "other", Own, None),
+    ]
+};
+
 impl Method {
     /// Every method once: for metrics and tests.
-    pub const ALL: [Method; 26] = [
-        Method::Initialize,
-        Method::Discover,
-        Method::Ping,
-        Method::ToolsList,
-        Method::ToolsCall,
-        Method::ResourcesList,
-        Method::ResourcesTemplatesList,
-        Method::ResourcesRead,
-        Method::ResourcesSubscribe,
-        Method::ResourcesUnsubscribe,
-        Method::PromptsList,
-        Method::PromptsGet,
-        Method::CompletionComplete,
-        Method::LoggingSetLevel,
-        Method::SubscriptionsListen,
-        Method::TasksGet,
-        Method::TasksUpdate,
-        Method::TasksCancel,
-        Method::TasksList,
-        Method::TasksResult,
-        Method::NotificationsInitialized,
-        Method::NotificationsCancelled,
-        Method::NotificationsProgress,
-        Method::NotificationsRootsListChanged,
-        Method::Response,
-        Method::Other,
-    ];
+    pub const ALL: [Method; TABLE.len()] = {
+        let mut all = [Method::Other; TABLE.len()];
+        let mut index = 0;
+        while index < all.len() {
+            all[index] = TABLE[index].method;
+            assert!(all[index] as usize == index, "the table is in the order of the enum");
+            index += 1;
+        }
+        all
+    };
+
+    fn row(self) -> &'static Row {
+        &TABLE[self as usize]
+    }
 
     /// The method of this exact name.
     pub fn from_name(name: &str) -> Method {
-        match name {
-            "initialize" => Method::Initialize,
-            "server/discover" => Method::Discover,
-            "ping" => Method::Ping,
-            "tools/list" => Method::ToolsList,
-            "tools/call" => Method::ToolsCall,
-            "resources/list" => Method::ResourcesList,
-            "resources/templates/list" => Method::ResourcesTemplatesList,
-            "resources/read" => Method::ResourcesRead,
-            "resources/subscribe" => Method::ResourcesSubscribe,
-            "resources/unsubscribe" => Method::ResourcesUnsubscribe,
-            "prompts/list" => Method::PromptsList,
-            "prompts/get" => Method::PromptsGet,
-            "completion/complete" => Method::CompletionComplete,
-            "logging/setLevel" => Method::LoggingSetLevel,
-            "subscriptions/listen" => Method::SubscriptionsListen,
-            "tasks/get" => Method::TasksGet,
-            "tasks/update" => Method::TasksUpdate,
-            "tasks/cancel" => Method::TasksCancel,
-            "tasks/list" => Method::TasksList,
-            "tasks/result" => Method::TasksResult,
-            "notifications/initialized" => Method::NotificationsInitialized,
-            "notifications/cancelled" => Method::NotificationsCancelled,
-            "notifications/progress" => Method::NotificationsProgress,
-            "notifications/roots/list_changed" => Method::NotificationsRootsListChanged,
-            _ => Method::Other,
-        }
+        TABLE[..Method::Response as usize]
+            .iter()
+            .find(|row| row.name == name)
+            .map_or(Method::Other, |row| row.method)
     }
 
     /// The name on the wire; `response` and `other` for what has none. A metric label.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Method::Initialize => "initialize",
-            Method::Discover => "server/discover",
-            Method::Ping => "ping",
-            Method::ToolsList => "tools/list",
-            Method::ToolsCall => "tools/call",
-            Method::ResourcesList => "resources/list",
-            Method::ResourcesTemplatesList => "resources/templates/list",
-            Method::ResourcesRead => "resources/read",
-            Method::ResourcesSubscribe => "resources/subscribe",
-            Method::ResourcesUnsubscribe => "resources/unsubscribe",
-            Method::PromptsList => "prompts/list",
-            Method::PromptsGet => "prompts/get",
-            Method::CompletionComplete => "completion/complete",
-            Method::LoggingSetLevel => "logging/setLevel",
-            Method::SubscriptionsListen => "subscriptions/listen",
-            Method::TasksGet => "tasks/get",
-            Method::TasksUpdate => "tasks/update",
-            Method::TasksCancel => "tasks/cancel",
-            Method::TasksList => "tasks/list",
-            Method::TasksResult => "tasks/result",
-            Method::NotificationsInitialized => "notifications/initialized",
-            Method::NotificationsCancelled => "notifications/cancelled",
-            Method::NotificationsProgress => "notifications/progress",
-            Method::NotificationsRootsListChanged => "notifications/roots/list_changed",
-            Method::Response => "response",
-            Method::Other => "other",
-        }
+        self.row().name
     }
 
     /// Whether repeating it is known to change nothing (`initialize`, `server/discover`, `*/list`): only these may be
-    /// sent again once a byte has reached a backend. A `ping` asks whether the backend answers; asking twice would hide
-    /// that it did not.
+    /// sent again once a byte has reached a backend.
     pub fn repeatable(self) -> bool {
-        matches!(
-            self,
-            Method::Initialize
-                | Method::Discover
-                | Method::ToolsList
-                | Method::ResourcesList
-                | Method::ResourcesTemplatesList
-                | Method::PromptsList
-                | Method::TasksList
-        )
+        self.row().effect == Effect::Repeatable
     }
 
     /// Whether it changes something that another client can notice: such a method is not for clients that may only read.
-    /// What a tool changes is judged by tool; a subscription, a completion or a cancelled request is the client's own.
     pub fn changes_something(self) -> bool {
-        match self {
-            // A task belongs to any client that knows its id, and a level of logging often to the whole server.
-            Method::TasksUpdate | Method::TasksCancel | Method::LoggingSetLevel => true,
-            Method::Initialize
-            | Method::Discover
-            | Method::Ping
-            | Method::ToolsList
-            | Method::ToolsCall
-            | Method::ResourcesList
-            | Method::ResourcesTemplatesList
-            | Method::ResourcesRead
-            | Method::ResourcesSubscribe
-            | Method::ResourcesUnsubscribe
-            | Method::PromptsList
-            | Method::PromptsGet
-            | Method::CompletionComplete
-            | Method::SubscriptionsListen
-            | Method::TasksGet
-            | Method::TasksList
-            | Method::TasksResult
-            | Method::NotificationsInitialized
-            | Method::NotificationsCancelled
-            | Method::NotificationsProgress
-            | Method::NotificationsRootsListChanged
-            | Method::Response
-            | Method::Other => false,
-        }
+        self.row().effect == Effect::Shared
     }
 
     /// Whether a careless program takes `name` for a known method, which it is not: by dropping white space and what
@@ -202,32 +161,7 @@ impl Method {
 
     /// What the method's `Mcp-Name` repeats, if it has one.
     pub fn name_source(self) -> Option<NameSource> {
-        match self {
-            Method::ToolsCall | Method::PromptsGet => Some(NameSource::Name),
-            Method::ResourcesRead | Method::ResourcesSubscribe | Method::ResourcesUnsubscribe => {
-                Some(NameSource::Uri)
-            }
-            Method::TasksGet | Method::TasksUpdate | Method::TasksCancel | Method::TasksResult => {
-                Some(NameSource::TaskId)
-            }
-            Method::Initialize
-            | Method::Discover
-            | Method::Ping
-            | Method::ToolsList
-            | Method::ResourcesList
-            | Method::ResourcesTemplatesList
-            | Method::PromptsList
-            | Method::CompletionComplete
-            | Method::LoggingSetLevel
-            | Method::SubscriptionsListen
-            | Method::TasksList
-            | Method::NotificationsInitialized
-            | Method::NotificationsCancelled
-            | Method::NotificationsProgress
-            | Method::NotificationsRootsListChanged
-            | Method::Response
-            | Method::Other => None,
-        }
+        self.row().source
     }
 
     /// Whether 2026-07-28 demands `Mcp-Name`. It has no `resources/subscribe`, `resources/unsubscribe`, `tasks/result`:
