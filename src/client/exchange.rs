@@ -22,9 +22,9 @@ use tokio_rustls::rustls::ClientConfig;
 use super::error::{Error, RequestLabel, excerpt};
 use super::target::{ACCEPT_JSON, Target, Transport};
 use super::tls;
-use crate::client::jsonrpc::answers;
-use crate::parity::bounded::{self, Unread};
 use crate::upstream::Secrets;
+use crate::wire::bounded::{self, Unread};
+use crate::wire::envelope::Envelope;
 use crate::wire::sse::Events;
 
 /// The bounds of one exchange.
@@ -310,14 +310,23 @@ impl Client {
                 whole.extend_from_slice(&data);
                 continue;
             };
-            let mut answer = None;
-            events.feed(&data, |event| answer = answer.take().or_else(|| answers(event, id)));
-            if let Some(answer) = answer {
-                return Ok(answer);
+            if let Some(response) = response_in(&mut events, &data, id) {
+                return Ok(response);
             }
         }
         Ok(whole.freeze())
     }
+}
+
+/// The first event that these bytes complete and that is the response with this id.
+pub(super) fn response_in(events: &mut Events, bytes: &[u8], id: &Value) -> Option<Bytes> {
+    let mut found = None;
+    events.feed(bytes, |event| {
+        if found.is_none() && Envelope::read(event).is_some_and(|message| message.responds_to(id)) {
+            found = Some(Bytes::copy_from_slice(event));
+        }
+    });
+    found
 }
 
 /// Ends the connection's task with the exchange, whatever the server still has to say.

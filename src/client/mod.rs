@@ -5,7 +5,6 @@
 
 mod error;
 mod exchange;
-mod jsonrpc;
 mod replay;
 mod session;
 mod target;

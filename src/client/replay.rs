@@ -3,9 +3,8 @@
 use serde_json::Value;
 
 use super::error::Error;
-use super::exchange::{Client, ReadUntil, Request};
-use crate::client::jsonrpc::answers;
-use crate::parity::bounded;
+use super::exchange::{Client, ReadUntil, Request, response_in};
+use crate::wire::bounded;
 use crate::wire::sse::Events;
 
 impl Client {
@@ -27,7 +26,5 @@ impl Client {
 
 /// The message in a recorded event stream that answers this id.
 pub(crate) fn message_in_stream(stream: &[u8], id: &Value) -> Option<Value> {
-    let mut found = None;
-    Events::default().feed(stream, |event| found = found.take().or_else(|| answers(event, id)));
-    bounded::parse(&found?).ok()
+    bounded::parse(&response_in(&mut Events::default(), stream, id)?).ok()
 }

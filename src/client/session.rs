@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::error::{Error, excerpt};
 use super::exchange::{Client, Method, ReadUntil, Request, Response};
-use crate::parity::facts::Handshake;
+use crate::wire::declaration::Handshake;
 use crate::wire::{Era, header_value};
 
 /// The version a legacy session asks for: the newest with `initialize`; the server answers with the one it speaks.

@@ -122,30 +122,6 @@ async fn reads_an_answer_out_of_a_stream_that_stays_open() {
     assert_eq!(listed(vec![stream]).await, Ok(vec!["a".to_owned()]));
 }
 
-// JSON-RPC 2.0: an answer repeats the id, and has no method; an id of another type is another id.
-#[test]
-fn an_answer_is_told_from_what_else_a_stream_carries() {
-    let is = |event: &str| jsonrpc::answers(event.as_bytes(), &json!(2)).is_some();
-    assert!(is(r#"{"jsonrpc":"2.0","id":2,"result":{"id":7,"method":"x"}}"#));
-    assert!(is(r#"{"error":{"code":1,"message":""},"\u0069d":2}"#), "an escaped key is the same key");
-    assert!(is(r#"{"id":1,"id":2,"result":{}}"#), "the last of two counts, as for every reader here");
-    for other in [
-        r#"{"id":3,"result":{}}"#,
-        r#"{"id":"2","result":{}}"#,
-        r#"{"id":2.0,"result":{}}"#,
-        r#"{"result":{"id":2}}"#,
-        r#"{"id":2,"method":"sampling/createMessage"}"#,
-        r#"{"id":2,"method":null}"#,
-        r#"[{"id":2,"result":{}}]"#,
-        r#"{"id":2,"result":{}"#,
-        r#"{"id":2,"result":{}} x"#,
-        "2",
-        "",
-    ] {
-        assert!(!is(other), "{other}");
-    }
-}
-
 #[tokio::test]
 async fn every_bad_answer_is_a_named_error() {
     let html = "text/html; charset=utf-8";

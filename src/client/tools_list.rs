@@ -7,15 +7,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::header::HeaderMap;
-use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::error::Error;
 use super::exchange::Response;
 use super::session::Session;
-use crate::client::jsonrpc::ID_BYTES_MAX;
-use crate::parity::bounded;
-use crate::parity::facts::Tool;
+use crate::wire::bounded;
+use crate::wire::declaration::Tool;
+use crate::wire::envelope::Envelope;
 
 const WHAT: &str = "tools/list";
 const PAGES_MAX: usize = 100;
@@ -122,17 +121,8 @@ impl Session<'_> {
     }
 
     /// The tools of one page, and the cursor to the next.
-    fn read_page<'r>(&self, id: &Value, reply: &'r Response) -> Result<(Vec<Tool>, Option<String>), Error> {
-        let envelope = bounded::members(&reply.body, ["jsonrpc", "id", "result", "error"]);
-        let usable = |[version, found, result, error]: [Option<&'r RawValue>; 4]| {
-            let is = |json: Option<&RawValue>, wanted: &Value| {
-                let short = json.filter(|json| json.get().len() <= ID_BYTES_MAX);
-                short.is_some_and(|json| json.get().parse().is_ok_and(|found: Value| found == *wanted))
-            };
-            let answers = is(version, &"2.0".into()) && is(found, id) && error.is_none();
-            result.filter(|_| answers)
-        };
-        let Some(result) = envelope.and_then(usable) else {
+    fn read_page(&self, id: &Value, reply: &Response) -> Result<(Vec<Tool>, Option<String>), Error> {
+        let Some(result) = Envelope::read(&reply.body).and_then(|envelope| envelope.result_for(id)) else {
             // Not a list: what it is instead may be read as a whole.
             let answered = self.read(WHAT, id, reply)?;
             self.result_of(WHAT, answered)?;

@@ -5,9 +5,9 @@ use hyper::header::{self, HeaderValue};
 use serde_json::json;
 
 use crate::client::{Client, Method, Request};
-use crate::parity::bounded;
 use crate::parity::facts::{AuthFacts, HttpFacts, Observed};
 use crate::parity::says_healthy;
+use crate::wire::bounded;
 
 /// No client's token: the guard makes tokens of another form.
 const WRONG_TOKEN: HeaderValue = HeaderValue::from_static("Bearer mcp-guard-parity-wrong-token");

@@ -7,11 +7,11 @@ use serde_json::{Value, json};
 use crate::client::Client;
 use crate::client::Error;
 use crate::client::{RpcResponse, Session};
-use crate::parity::bounded;
 use crate::parity::expectations::{Expectations, RecordedCall};
-use crate::parity::facts::{EraFacts, Facts, Listed, Observed, Tool};
+use crate::parity::facts::{EraFacts, Facts, Listed, Observed};
 use crate::parity::results::comparable;
-use crate::wire::Era;
+use crate::wire::declaration::Tool;
+use crate::wire::{Era, bounded};
 
 /// The answers to recorded calls that are kept of one server in one era.
 const ANSWERS_BYTES_MAX: usize = 6 << 20;

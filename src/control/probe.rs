@@ -11,11 +11,11 @@ use sha2::Digest;
 
 use crate::client::{CachedToolsList, Client, Error, Limits, Session, Target, says_legacy};
 use crate::config;
-use crate::parity::facts::Tool;
 use crate::parity::normalize::{Work, normalize_within};
 use crate::rollout::Health;
 use crate::rollout::state::ServerSurface;
 use crate::upstream::{Address, Backend, Secrets};
+use crate::wire::declaration::Tool;
 use mcp_host::process;
 
 /// Interval while a slot's health is unsettled.

@@ -4,7 +4,6 @@
 //! code serves the command, the gate before each rollout stage and the shadow. Must not know how the facts were got.
 
 pub mod accept;
-pub mod bounded;
 pub mod checks;
 pub mod expectations;
 pub mod facts;

@@ -7,7 +7,7 @@ use std::collections::HashSet;
 
 use serde_json::{Map, Value, json};
 
-use super::bounded::weigh;
+use crate::wire::bounded::weigh;
 
 /// Rounds until nothing changes: each simplification may enable one more, a handful is the most ever seen.
 const ROUNDS_MAX: usize = 16;

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
 
-use super::bounded::{TREE_BYTES_MAX, weigh, weigh_text};
+use crate::wire::bounded::{TREE_BYTES_MAX, weigh, weigh_text};
 
 /// The most differences that one comparison lists; the rest is only counted.
 const DIFFERENCES_MAX: usize = 200;

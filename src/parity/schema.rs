@@ -9,8 +9,8 @@ use std::collections::{BTreeSet, HashSet};
 use serde_json::{Map, Value, json};
 
 pub use self::change::Change;
-use super::bounded::weigh;
 use super::verdict::Verdict;
+use crate::wire::bounded::weigh;
 
 /// Bounds where a larger value accepts less.
 const LOWER_BOUNDS: &[&str] = &["minimum", "exclusiveMinimum", "minLength", "minItems", "minProperties"];

@@ -10,12 +10,11 @@ use serde_json::Value;
 
 use crate::client::{Client, Error, Limits, Request, Target, message_in_stream};
 use crate::config::shadow::Shadow;
-use crate::parity::bounded;
 use crate::parity::shadow::{Mismatch, compare};
 use crate::proxy::ShadowedCall;
 use crate::rollout::sample::{CallResult, Failure, judge_rpc_error};
 use crate::upstream::{Backend, Secrets};
-use crate::wire::Method;
+use crate::wire::{Method, bounded};
 
 const CONNECT_MAX: Duration = Duration::from_secs(1);
 /// By how much a candidate's answer may be larger than the largest that is copied.

@@ -2,6 +2,9 @@
 //!
 //! Pure functions of bytes. Must not know HTTP status codes of refusals, clients or slots: that is `policy`.
 
+pub mod bounded;
+pub mod declaration;
+pub mod envelope;
 pub mod era;
 pub mod error;
 mod fold;

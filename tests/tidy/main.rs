@@ -17,7 +17,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("policy", &["http1", "wire"]),
     ("upstream", &["http1"]),
     ("parity", &["wire"]),
-    ("client", &["wire", "upstream", "parity"]),
+    ("client", &["wire", "upstream"]),
     ("collect", &["wire", "upstream", "parity", "client"]),
     ("rollout", &["upstream"]),
     ("config", &["http1", "wire", "policy", "upstream", "parity", "rollout"]),

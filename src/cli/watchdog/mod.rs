@@ -21,7 +21,8 @@ use super::parity::files;
 use crate::admin::{AdminCommand, AdminResponse};
 use crate::client::{Client, Limits, Method, Request, Session, Target};
 use crate::config::{self, Environment};
-use crate::parity::{bounded, says_healthy};
+use crate::parity::says_healthy;
+use crate::wire::bounded;
 
 const DEFAULT_TOKEN_VARIABLE: &str = "MCP_BEARER_TOKEN";
 /// A deploy that takes longer has forgotten its file.

@@ -6,13 +6,14 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::surface::text_difference;
-use crate::parity::bounded;
 use crate::parity::expectations::{Expectations, RecordedCall};
-use crate::parity::facts::{AuthFacts, Facts, HttpFacts, Observed, Pair, Timings, Tool};
+use crate::parity::facts::{AuthFacts, Facts, HttpFacts, Observed, Pair, Timings};
 use crate::parity::report::{Check, CheckId, Latency, Percentiles};
 use crate::parity::results;
 use crate::parity::results::{Comparison, Kind};
 use crate::parity::verdict::{Finding, Verdict, value_text};
+use crate::wire::bounded;
+use crate::wire::declaration::Tool;
 
 /// Check 5: the tool that returns the instructions returns those of the handshake, byte for byte.
 pub(super) fn instructions_tool(pair: &Pair<'_>, expected: &Expectations) -> Check {

@@ -5,11 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use crate::parity::expectations::Expectations;
-use crate::parity::facts::{Declared, Observed, Pair, Tool};
+use crate::parity::facts::{Observed, Pair};
 use crate::parity::normalize::{Work, normalize_within};
 use crate::parity::report::{Check, CheckId};
 use crate::parity::schema;
 use crate::parity::verdict::{Finding, Verdict, value_text};
+use crate::wire::declaration::{Declared, Tool};
 
 /// How much of a text around its first difference is shown.
 const CONTEXT_BYTES: usize = 24;

@@ -6,10 +6,11 @@ use serde_json::{Value, json};
 
 use super::super::accept::Acceptance;
 use super::super::expectations::{ExpectedCount, RecordedCall};
-use super::super::facts::{AuthFacts, Declared, Handshake, HttpFacts, Listed, Timings, Tool};
+use super::super::facts::{AuthFacts, HttpFacts, Listed, Timings};
 use super::super::render;
 use super::super::report::Status;
 use super::*;
+use crate::wire::declaration::{Declared, Handshake, Tool};
 
 fn tool(name: &str, schema: Value) -> Tool {
     let declared = json!({"name": name, "description": format!("About {name}."), "inputSchema": schema});

@@ -3,9 +3,9 @@
 
 use std::collections::HashSet;
 
-use serde::Deserialize;
-
 use crate::proxy::backend::slot::SlotState;
+use crate::wire::bounded;
+use crate::wire::envelope::Envelope;
 use crate::wire::response_scan::Format;
 use crate::wire::sse::Events;
 
@@ -28,22 +28,16 @@ pub(crate) fn add(slot: &SlotState, format: Format, list: &[u8]) {
     }
 }
 
-#[derive(Deserialize)]
-struct Message {
-    result: ToolList,
-}
-
-#[derive(Deserialize)]
-struct ToolList {
-    tools: Vec<Tool>,
-}
-
-#[derive(Deserialize)]
-struct Tool {
-    name: String,
-}
-
-fn names(json: &[u8]) -> Option<HashSet<String>> {
-    let message: Message = serde_json::from_slice(json).ok()?;
-    Some(message.result.tools.into_iter().map(|tool| tool.name).collect())
+/// The name of every tool; nothing if one has none.
+fn names(message: &[u8]) -> Option<HashSet<String>> {
+    let result = Envelope::read(message)?.result()?;
+    let [list] = bounded::members(result.get().as_bytes(), ["tools"])?;
+    let (mut names, mut nameless) = (HashSet::new(), false);
+    let is_list = bounded::elements(list?.get().as_bytes(), |tool| {
+        let name = bounded::members(tool.get().as_bytes(), ["name"]).and_then(|[name]| bounded::text(name?));
+        nameless = name.is_none();
+        names.extend(name);
+        !nameless
+    });
+    (is_list && !nameless).then_some(names)
 }
