@@ -6,7 +6,7 @@ use std::hint::black_box;
 
 use criterion::Criterion;
 use mcp_guard::http1::{BodyLength, FieldSpans, HeadLimits, head_end, request};
-use mcp_guard::policy::auth::{ClientConfig, Config, TokenHash, WrongToken};
+use mcp_guard::policy::auth::{AuthRules, ClientConfig, TokenHash, WrongToken};
 use mcp_guard::policy::{Clients, Denial, Limits, Policy, Verdict, origin, paths};
 
 const LIMITS: Limits = Limits {
@@ -49,10 +49,10 @@ fn policy(clients: u32) -> Policy {
     };
     let prefixes = ["/swf-monitor/mcp", "/mcp", "/"].iter().flat_map(|text| paths::Prefix::parse(text));
     let clients = Clients::new((0..clients).map(client).collect()).unwrap_or_default();
-    let auth = Config { wrong_token: WrongToken::Forbidden };
+    let auth = AuthRules { wrong_token: WrongToken::Forbidden };
     Policy::new(
-        &paths::Config { prefixes: prefixes.collect() },
-        origin::Config::default(),
+        &paths::PathRules { prefixes: prefixes.collect() },
+        origin::OriginRules::default(),
         auth,
         LIMITS,
         clients,

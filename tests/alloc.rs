@@ -8,7 +8,7 @@ use mcp_guard::http1::{FieldSpans, HeadLimits, RequestHead, chunked, head_end, r
 use mcp_guard::parity::normalize::normalize;
 use mcp_guard::parity::results::compare;
 use mcp_guard::parity::schema;
-use mcp_guard::policy::auth::{ClientConfig, Config, TokenHash, WrongToken};
+use mcp_guard::policy::auth::{AuthRules, ClientConfig, TokenHash, WrongToken};
 use mcp_guard::policy::{Clients, Limits, Local, Policy, Verdict, origin, paths};
 use serde_json::{Map, Value, json};
 
@@ -35,14 +35,14 @@ fn policy() -> Policy {
         )
     };
     let prefixes = ["/swf-monitor/mcp", "/mcp", "/"].map(|prefix| paths::Prefix::parse(prefix).unwrap());
-    let origin = origin::Config {
+    let origin = origin::OriginRules {
         allowed: vec![origin::Origin::parse("https://monitor.example").unwrap()],
         hosts: vec![origin::Host::parse("mcp.test").unwrap()],
     };
     Policy::new(
-        &paths::Config { prefixes: prefixes.to_vec() },
+        &paths::PathRules { prefixes: prefixes.to_vec() },
         origin,
-        Config { wrong_token: WrongToken::Forbidden },
+        AuthRules { wrong_token: WrongToken::Forbidden },
         LIMITS,
         Clients::new((0..100).map(client).collect()).unwrap(),
     )

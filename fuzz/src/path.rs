@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use mcp_guard::http1::{FieldSpans, HeadLimits, request};
-use mcp_guard::policy::auth::{ClientConfig, Config, TokenHash, WrongToken};
+use mcp_guard::policy::auth::{AuthRules, ClientConfig, TokenHash, WrongToken};
 use mcp_guard::policy::{Clients, Limits, Policy, Verdict, origin, paths};
 
 /// Where mutation starts.
@@ -38,8 +38,8 @@ static POLICY: LazyLock<Policy> = LazyLock::new(|| {
     let hashes = vec![TokenHash::of(b"t")];
     let bot = ClientConfig::new("bot", hashes);
     let clients = Clients::new(vec![bot]).unwrap_or_default();
-    let auth = Config { wrong_token: WrongToken::Forbidden };
-    Policy::new(&paths::Config { prefixes }, origin::Config::default(), auth, LIMITS, clients)
+    let auth = AuthRules { wrong_token: WrongToken::Forbidden };
+    Policy::new(&paths::PathRules { prefixes }, origin::OriginRules::default(), auth, LIMITS, clients)
 });
 
 /// Only these bytes reach the endpoint, however the rest of a target looks.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
-use super::protocol::{self, AdminCommand, AdminResponse, RESPONSE_BYTES_MAX, Refusal};
+use super::protocol::{self, AdminCommand, AdminRefusal, AdminResponse, RESPONSE_BYTES_MAX};
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// For commands that wait: an upgrade ends when the new process serves, a rollout starts after both backends are compared.
@@ -31,7 +31,7 @@ pub(crate) enum AdminError {
     )]
     UntrustedUser { path: PathBuf, uid: u32 },
     #[error("the guard refused: {0}")]
-    Refused(Refusal),
+    Refused(AdminRefusal),
 }
 
 /// Sends one command and returns the response. Blocks; for use outside a runtime.

@@ -76,7 +76,7 @@ pub(crate) enum AdminResponse {
     /// The command was refused, for this reason.
     #[serde(rename = "no")]
     Rejected(String),
-    Refused(Refusal),
+    Refused(AdminRefusal),
 }
 
 /// A configuration that was applied.
@@ -118,7 +118,7 @@ pub(crate) struct Upgraded {
 /// Why a request was not carried out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Refusal {
+pub(crate) enum AdminRefusal {
     #[error("the guard speaks another version of this protocol (is it older or newer than this program?)")]
     Version,
     #[error("the guard does not know this command (is it older than this program?)")]
@@ -194,12 +194,12 @@ pub(crate) fn encode_response(response: AdminResponse) -> Vec<u8> {
 }
 
 /// Reads a request line. The version is checked before the command: a newer version may have commands unknown here.
-pub(crate) fn decode_request(line: &[u8]) -> Result<AdminCommand, Refusal> {
-    let versioned: Versioned = serde_json::from_slice(line).map_err(|_| Refusal::Malformed)?;
+pub(crate) fn decode_request(line: &[u8]) -> Result<AdminCommand, AdminRefusal> {
+    let versioned: Versioned = serde_json::from_slice(line).map_err(|_| AdminRefusal::Malformed)?;
     if versioned.version != VERSION {
-        return Err(Refusal::Version);
+        return Err(AdminRefusal::Version);
     }
-    let frame: RequestFrame = serde_json::from_slice(line).map_err(|_| Refusal::Command)?;
+    let frame: RequestFrame = serde_json::from_slice(line).map_err(|_| AdminRefusal::Command)?;
     Ok(frame.command)
 }
 
@@ -225,9 +225,9 @@ mod tests {
     fn frames_are_one_line_of_json_with_a_version() {
         assert_eq!(encode_request(&AdminCommand::Status), b"{\"version\":1,\"command\":\"status\"}\n");
         assert_eq!(decode_request(b"{\"version\":1,\"command\":\"status\"}\n"), Ok(AdminCommand::Status));
-        let refused = encode_response(AdminResponse::Refused(Refusal::User));
+        let refused = encode_response(AdminResponse::Refused(AdminRefusal::User));
         assert_eq!(refused, b"{\"version\":1,\"answer\":{\"refused\":\"user\"}}\n");
-        assert_eq!(decode_response(&refused).unwrap(), AdminResponse::Refused(Refusal::User));
+        assert_eq!(decode_response(&refused).unwrap(), AdminResponse::Refused(AdminRefusal::User));
     }
 
     // Programs of two versions talk during an upgrade: the words of the frames outlive the names of the types.
@@ -238,19 +238,19 @@ mod tests {
         assert_eq!(encode_request(&retire), line);
         let rejected = encode_response(AdminResponse::Rejected("why".to_owned()));
         assert_eq!(rejected, b"{\"version\":1,\"answer\":{\"no\":\"why\"}}\n");
-        let unknown = encode_response(AdminResponse::Refused(Refusal::Command));
+        let unknown = encode_response(AdminResponse::Refused(AdminRefusal::Command));
         assert_eq!(unknown, b"{\"version\":1,\"answer\":{\"refused\":\"command\"}}\n");
     }
 
     #[test]
     fn says_what_is_wrong_with_a_request() {
         let refused = |line: &str| decode_request(line.as_bytes()).unwrap_err();
-        assert_eq!(refused(""), Refusal::Malformed);
-        assert_eq!(refused("[]"), Refusal::Malformed);
-        assert_eq!(refused("{\"command\":\"status\"}"), Refusal::Malformed);
-        assert_eq!(refused("{\"version\":2,\"command\":\"fly\"}"), Refusal::Version);
-        assert_eq!(refused("{\"version\":1,\"command\":\"fly\"}"), Refusal::Command);
-        assert_eq!(refused("{\"version\":1,\"command\":\"status\",\"x\":1}"), Refusal::Command);
+        assert_eq!(refused(""), AdminRefusal::Malformed);
+        assert_eq!(refused("[]"), AdminRefusal::Malformed);
+        assert_eq!(refused("{\"command\":\"status\"}"), AdminRefusal::Malformed);
+        assert_eq!(refused("{\"version\":2,\"command\":\"fly\"}"), AdminRefusal::Version);
+        assert_eq!(refused("{\"version\":1,\"command\":\"fly\"}"), AdminRefusal::Command);
+        assert_eq!(refused("{\"version\":1,\"command\":\"status\",\"x\":1}"), AdminRefusal::Command);
     }
 
     proptest! {

@@ -14,7 +14,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 
-use super::protocol::{self, AdminCommand, AdminResponse, REQUEST_BYTES_MAX, Refusal};
+use super::protocol::{self, AdminCommand, AdminRefusal, AdminResponse, REQUEST_BYTES_MAX};
 use mcp_host::socket::{self, BindError, BoundSocket, SocketFile};
 use mcp_host::socket_activation::{Inherited, InheritedListener, ListenAddr, SocketOwner};
 
@@ -113,7 +113,7 @@ async fn handle_connection(mut stream: UnixStream, handler: Option<Handler>, tim
         }
         Err(refusal) => ("-", Some(AdminResponse::Refused(refusal))),
     };
-    let response = response.unwrap_or(AdminResponse::Refused(Refusal::Busy));
+    let response = response.unwrap_or(AdminResponse::Refused(AdminRefusal::Busy));
     let asked_by = uid.map_or_else(|| "unknown".to_owned(), |uid| uid.to_string());
     match &response {
         AdminResponse::Refused(refusal) => {
@@ -153,19 +153,19 @@ async fn receive(
     uid: Option<u32>,
     has_permit: bool,
     timeout: Duration,
-) -> Result<AdminCommand, Refusal> {
+) -> Result<AdminCommand, AdminRefusal> {
     let own = rustix::process::geteuid().as_raw();
     if !uid.is_some_and(|uid| uid == 0 || uid == own) {
-        return Err(Refusal::User);
+        return Err(AdminRefusal::User);
     }
     if !has_permit {
-        return Err(Refusal::Busy);
+        return Err(AdminRefusal::Busy);
     }
     let mut line = Vec::new();
     let mut reader = BufReader::new(stream).take(REQUEST_BYTES_MAX as u64);
     match tokio::time::timeout(timeout, reader.read_until(b'\n', &mut line)).await {
         Ok(Ok(_)) if line.ends_with(b"\n") => protocol::decode_request(&line),
-        Ok(_) | Err(_) => Err(Refusal::Malformed),
+        Ok(_) | Err(_) => Err(AdminRefusal::Malformed),
     }
 }
 
@@ -296,7 +296,7 @@ mod tests {
             match send_command(&served.path(), &AdminCommand::Status) {
                 Ok(_) if busy => break,
                 Ok(_) => {}
-                Err(AdminError::Refused(Refusal::Busy)) => busy = true,
+                Err(AdminError::Refused(AdminRefusal::Busy)) => busy = true,
                 Err(other) => panic!("{other}"),
             }
             assert!(std::time::Instant::now() < deadline);

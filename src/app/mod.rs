@@ -54,12 +54,12 @@ pub(crate) enum Error {
 }
 
 /// A guard that could not run, and the process that it was to replace.
-pub(crate) struct Failure {
+pub(crate) struct RunError {
     pub(crate) error: Error,
     startup: Option<Startup>,
 }
 
-impl Failure {
+impl RunError {
     /// Sends the reason to the process that was to be replaced. That process then ends this one: print first.
     pub(crate) fn report_to_predecessor(self) {
         let reason = if let Error::Configuration(LoadError::Invalid(found)) = &self.error {
@@ -77,12 +77,12 @@ impl Failure {
 }
 
 /// Runs the guard of this configuration file until it is stopped or replaced.
-pub(crate) fn run(file: &Path) -> Result<Drained, Failure> {
+pub(crate) fn run(file: &Path) -> Result<Drained, RunError> {
     let inherited = Startup::inherit();
-    let mut startup = inherited.map_err(|error| Failure { error: Error::Inherit(error), startup: None })?;
+    let mut startup = inherited.map_err(|error| RunError { error: Error::Inherit(error), startup: None })?;
     let loaded = config::load(file, &Environment::of_process()).map_err(Error::from);
     let drained = loaded.and_then(|loaded| serve(file, loaded, &mut startup));
-    drained.map_err(|error| Failure { error, startup: Some(startup) })
+    drained.map_err(|error| RunError { error, startup: Some(startup) })
 }
 
 fn serve(file: &Path, loaded: Loaded, startup: &mut Startup) -> Result<Drained, Error> {

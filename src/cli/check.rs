@@ -26,13 +26,13 @@ Examples:
   mcp-guard check --config guard.toml --json | jq '.problems[].key'
 
 Exit codes: 0 no problem (warnings are none), 1 problems, 2 the file cannot be read.")]
-pub(super) struct Check {
+pub(super) struct CheckArgs {
     /// Print one JSON object: ok, problems, warnings.
     #[arg(long)]
     json: bool,
 }
 
-impl Check {
+impl CheckArgs {
     pub(super) fn run(&self, file: &Path) -> Exit {
         let (diagnostics, summary) = match config::load(file, &Environment::of_process()) {
             Ok(mut loaded) => {

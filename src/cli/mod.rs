@@ -55,20 +55,20 @@ Exit codes: 0 done, 1 the answer is no, 2 could not run, 64 usage.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    Run(run::Run),
-    Check(check::Check),
-    Status(status::Status),
-    Reload(reload::Reload),
-    Slots(slots::Slots),
-    Rollout(rollout::Rollout),
-    Shadow(shadow::Shadow),
+    Run(run::RunArgs),
+    Check(check::CheckArgs),
+    Status(status::StatusArgs),
+    Reload(reload::ReloadArgs),
+    Slots(slots::SlotsArgs),
+    Rollout(rollout::RolloutArgs),
+    Shadow(shadow::ShadowArgs),
     #[command(subcommand)]
     Token(token::Token),
-    Demo(demo::Demo),
-    Parity(Box<parity::Parity>),
-    Watchdog(Box<watchdog::Watchdog>),
-    Doctor(doctor::Doctor),
-    Upgrade(upgrade::Upgrade),
+    Demo(demo::DemoArgs),
+    Parity(Box<parity::ParityArgs>),
+    Watchdog(Box<watchdog::WatchdogArgs>),
+    Doctor(doctor::DoctorArgs),
+    Upgrade(upgrade::UpgradeArgs),
     Manual(Manual),
 }
 

@@ -30,13 +30,13 @@ taken out of its file is refused when this command returns. Run by root, it make
 (tokens.toml, /etc/mcp-guard/env) readable for the guard.
 
 Exit codes: 0 reloaded, 1 refused or no guard is running, 2 it could not be asked.")]
-pub(super) struct Reload {
+pub(super) struct ReloadArgs {
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
 }
 
-impl Reload {
+impl ReloadArgs {
     pub(super) fn run(&self, guard: &Guard) -> Exit {
         lend_secrets(guard);
         if let Some(main) = only_signals(guard) {

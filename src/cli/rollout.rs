@@ -40,7 +40,7 @@ Examples:
   mcp-guard rollout status --json | jq .status.run.waits_for
 
 Exit codes: 0 done, 1 refused, nothing in rollout or rolled back, 2 the guard could not be asked.")]
-pub(super) struct Rollout {
+pub(super) struct RolloutArgs {
     #[command(subcommand)]
     what: What,
 }
@@ -106,7 +106,7 @@ enum What {
     },
 }
 
-impl Rollout {
+impl RolloutArgs {
     pub(super) fn run(&self, guard: &Guard) -> Exit {
         let result = match &self.what {
             What::Start { force, accept, watch } => accepted(accept.as_deref())

@@ -17,7 +17,7 @@ Example:
   MCP_BEARER_TOKEN=\"$(cat token)\" mcp-guard run --config /etc/mcp-guard/guard.toml
 
 The log goes to standard error, one JSON object a line.")]
-pub(super) struct Run {}
+pub(super) struct RunArgs {}
 
 pub(super) fn run(file: &Path) -> Exit {
     let Err(failure) = app::run(file) else { return Exit::Done };

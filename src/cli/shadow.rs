@@ -20,7 +20,7 @@ Examples:
   mcp-guard shadow diff --json | jq '.entries[].place'
 
 Exit codes: 0 nothing differs, 1 something does or was not answered, 2 the guard could not be asked.")]
-pub(super) struct Shadow {
+pub(super) struct ShadowArgs {
     #[command(subcommand)]
     what: What,
 }
@@ -39,7 +39,7 @@ enum What {
     },
 }
 
-impl Shadow {
+impl ShadowArgs {
     pub(super) fn run(&self, guard: &Guard) -> Exit {
         let What::Diff { show_arguments, json } = &self.what;
         match ask(guard, *show_arguments) {

@@ -29,7 +29,7 @@ Examples:
   mcp-guard slots retire blue         blue takes no calls any more, not even in need; returns when it is idle
 
 Exit codes: 0 done, 1 refused or not drained in time, 2 the guard could not be asked.")]
-pub(super) struct Slots {
+pub(super) struct SlotsArgs {
     #[command(subcommand)]
     what: What,
 }
@@ -74,7 +74,7 @@ enum What {
     },
 }
 
-impl Slots {
+impl SlotsArgs {
     pub(super) fn run(&self, guard: &Guard) -> Exit {
         let result = match &self.what {
             What::List { json } => list(guard, *json),

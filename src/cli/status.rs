@@ -18,13 +18,13 @@ Examples:
   mcp-guard status --json | jq '.slots[] | {slot, in_flight}'
 
 Exit codes: 0 it runs, 1 no guard is running, 2 it could not be asked.")]
-pub(super) struct Status {
+pub(super) struct StatusArgs {
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
 }
 
-impl Status {
+impl StatusArgs {
     pub(super) fn run(&self, guard: &Guard) -> Exit {
         let status = match fetch(guard) {
             Ok(status) => status,

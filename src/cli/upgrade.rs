@@ -21,9 +21,9 @@ The new process takes the listeners over once it is ready; the old one finishes 
 not become ready within 30 s, the old one carries on and says why. SIGUSR2 does the same.
 
 Exit codes: 0 the new process serves, 1 the old one carries on or no guard is running, 2 it could not be asked.")]
-pub(super) struct Upgrade {}
+pub(super) struct UpgradeArgs {}
 
-impl Upgrade {
+impl UpgradeArgs {
     #[expect(clippy::unused_self, reason = "every command is a value that runs")]
     pub(super) fn run(&self, guard: &Guard) -> Exit {
         lend_secrets(guard);

@@ -55,14 +55,14 @@ pub(super) fn auth(mut table: Table<'_>, folder: &Path) -> AuthTable {
             .text("token_env", value::variable_name)
             .unwrap_or_else(|| "MCP_BEARER_TOKEN".to_owned()),
         tokens_file: table.text("tokens_file", |text| value::path(text, folder)),
-        config: auth::Config { wrong_token: wrong_token(&mut table) },
+        config: auth::AuthRules { wrong_token: wrong_token(&mut table) },
     };
     table.finish();
     auth
 }
 
 /// `[paths]`
-pub(super) fn paths(mut table: Table<'_>) -> paths::Config {
+pub(super) fn paths(mut table: Table<'_>) -> paths::PathRules {
     let default =
         || ["/swf-monitor/mcp", "/mcp", "/"].iter().flat_map(|text| paths::Prefix::parse(text)).collect();
     let prefixes = table.list("prefixes", 32, |text| {
@@ -76,11 +76,11 @@ pub(super) fn paths(mut table: Table<'_>) -> paths::Config {
     let prefixes = prefixes.unwrap_or_else(default);
     refuse_repeats(&table, "prefixes", &prefixes);
     table.finish();
-    paths::Config { prefixes }
+    paths::PathRules { prefixes }
 }
 
 /// `[origin]`
-pub(super) fn origin(mut table: Table<'_>) -> origin::Config {
+pub(super) fn origin(mut table: Table<'_>) -> origin::OriginRules {
     let allowed = table.list("allowed", 1024, |text| {
         let text = value::origin(text)?;
         origin::Origin::parse(&text)
@@ -95,7 +95,7 @@ pub(super) fn origin(mut table: Table<'_>) -> origin::Config {
     refuse_repeats(&table, "allowed", &allowed);
     refuse_repeats(&table, "hosts", &hosts);
     table.finish();
-    origin::Config { allowed, hosts }
+    origin::OriginRules { allowed, hosts }
 }
 
 /// `[limits]`

@@ -18,11 +18,11 @@ use crate::wire::ProtocolVersion;
 /// A whole, valid configuration.
 pub(crate) struct Config {
     pub(crate) listen: Listen,
-    pub(crate) auth: auth::Config,
+    pub(crate) auth: auth::AuthRules,
     /// Every configured client: `default` from the environment, then `tokens.toml`. Empty is legal and warned of.
     pub(crate) clients: auth::Clients,
-    pub(crate) paths: paths::Config,
-    pub(crate) origin: origin::Config,
+    pub(crate) paths: paths::PathRules,
+    pub(crate) origin: origin::OriginRules,
     pub(crate) limits: Limits,
     /// `[limits.tools]`
     pub(crate) tool_rules: ToolRules,

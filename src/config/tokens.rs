@@ -14,13 +14,13 @@ use super::environment::Environment;
 use super::table::Table;
 use super::{source, tools};
 use crate::config::diagnostics::{DiagnosticSink, InvalidValue};
-use crate::policy::auth::{ClientConfig, Config, TokenHash};
+use crate::policy::auth::{AuthRules, ClientConfig, TokenHash};
 use crate::policy::tools::{ListView, ToolPatterns, ToolPolicy};
 use mcp_host::diagnostics::Diagnostics;
 
 /// `[auth]`: the policy for wrong tokens, and the names of the variable and the file that hold tokens.
 pub(super) struct AuthTable {
-    pub(super) config: Config,
+    pub(super) config: AuthRules,
     pub(super) token_env: String,
     pub(super) tokens_file: Option<PathBuf>,
 }

@@ -113,7 +113,7 @@ impl PendingCommand {
 }
 
 /// A request to the controller.
-pub(super) enum Request {
+pub(super) enum ControllerRequest {
     Command(PendingCommand),
     Report(oneshot::Sender<RolloutReport>),
     History(oneshot::Sender<Vec<Transition>>),

@@ -21,7 +21,7 @@ use tokio::time::Instant;
 use self::poll_interval::{INTERVAL_MIN, PollInterval};
 use self::preflight::PreflightResult;
 use super::clock::Clock;
-use super::commands::{Request, RolloutReport};
+use super::commands::{ControllerRequest, RolloutReport};
 use super::notify::Notifier;
 use super::parity_check::{self, Comparison, describe};
 use super::persistence::{Persistence, contradiction, open, resume_from};
@@ -144,7 +144,7 @@ impl Controller {
         controller
     }
 
-    pub(super) async fn run(mut self, mut requests: mpsc::Receiver<Request>) {
+    pub(super) async fn run(mut self, mut requests: mpsc::Receiver<ControllerRequest>) {
         self.probes.start(&self.settings);
         self.update_gauges();
         loop {
@@ -168,23 +168,23 @@ impl Controller {
         }
     }
 
-    fn on_request(&mut self, request: Request) {
+    fn on_request(&mut self, request: ControllerRequest) {
         match request {
-            Request::Command(pending) => self.on_command(pending),
-            Request::Report(reply) => {
+            ControllerRequest::Command(pending) => self.on_command(pending),
+            ControllerRequest::Report(reply) => {
                 self.tick();
                 let _ = reply.send(self.report());
             }
-            Request::History(reply) => drop(reply.send(self.history.clone())),
-            Request::Configure(settings, reply) => {
+            ControllerRequest::History(reply) => drop(reply.send(self.history.clone())),
+            ControllerRequest::Configure(settings, reply) => {
                 let checked = self.check_settings(&settings);
                 if checked.is_ok() {
                     self.configure(*settings);
                 }
                 let _ = reply.send(checked);
             }
-            Request::ReleaseState(reply) => self.on_release_state(reply),
-            Request::ReclaimState => self.on_reclaim_state(),
+            ControllerRequest::ReleaseState(reply) => self.on_release_state(reply),
+            ControllerRequest::ReclaimState => self.on_reclaim_state(),
         }
     }
 

@@ -27,7 +27,7 @@ pub(crate) use persistence::contradiction;
 pub(crate) use settings::Settings;
 
 use crate::rollout::Transition;
-use commands::{PendingCommand, Request};
+use commands::{ControllerRequest, PendingCommand};
 use controller::Controller;
 
 /// Requests that may wait; operators send them.
@@ -39,7 +39,7 @@ const READERS_MAX: usize = 3;
 /// A handle on the control plane. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Control {
-    requests: mpsc::Sender<Request>,
+    requests: mpsc::Sender<ControllerRequest>,
 }
 
 impl Control {
@@ -68,17 +68,19 @@ impl Control {
 
     /// Carries out a command; `Err` is the reason for a refusal.
     pub(crate) async fn run(&self, command: RolloutCommand, who: String) -> Result<CommandResult, String> {
-        self.request(|reply| Request::Command(PendingCommand { command, who, reply, notes: Vec::new() }))
-            .await?
+        self.request(|reply| {
+            ControllerRequest::Command(PendingCommand { command, who, reply, notes: Vec::new() })
+        })
+        .await?
     }
 
     pub(crate) async fn report(&self) -> Result<RolloutReport, String> {
-        self.request(Request::Report).await
+        self.request(ControllerRequest::Report).await
     }
 
     /// The oldest transition first.
     pub(crate) async fn history(&self) -> Result<Vec<Transition>, String> {
-        self.request(Request::History).await
+        self.request(ControllerRequest::History).await
     }
 
     /// Applies a new configuration: the warnings for the operator, or the reason for a refusal. Blocks, so it must not be
@@ -89,23 +91,26 @@ impl Control {
             let reason = "the control plane is busy and did not take [slots], [health] and [rollout] over";
             format!("{reason} (hint: reload once more)")
         };
-        self.requests.try_send(Request::Configure(Box::new(settings), reply)).map_err(busy)?;
+        self.requests.try_send(ControllerRequest::Configure(Box::new(settings), reply)).map_err(busy)?;
         response.blocking_recv().unwrap_or_else(|_| Err(stopped()))
     }
 
     /// Saves the state and releases it, because another process is about to own the rollout; from then on this process
     /// follows the saved state. `Err` is the reason why the other process would miss something.
     pub(crate) async fn release_state(&self) -> Result<(), String> {
-        self.request(Request::ReleaseState).await?
+        self.request(ControllerRequest::ReleaseState).await?
     }
 
     /// Takes the state back as soon as no other process owns it: the other process did not start.
     pub(crate) async fn reclaim_state(&self) {
         // If the control plane has stopped, it owns no state.
-        let _ = self.requests.send(Request::ReclaimState).await;
+        let _ = self.requests.send(ControllerRequest::ReclaimState).await;
     }
 
-    async fn request<T>(&self, request: impl FnOnce(oneshot::Sender<T>) -> Request) -> Result<T, String> {
+    async fn request<T>(
+        &self,
+        request: impl FnOnce(oneshot::Sender<T>) -> ControllerRequest,
+    ) -> Result<T, String> {
         let (reply, response) = oneshot::channel();
         self.requests.send(request(reply)).await.map_err(|_| stopped())?;
         response.await.map_err(|_| stopped())

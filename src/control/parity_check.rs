@@ -9,9 +9,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use crate::client::{Client, Limits, Target};
 use crate::collect::survey;
 use crate::parity::accept::Acceptance;
+use crate::parity::finding::{Finding, Severity};
 use crate::parity::render::safe;
-use crate::parity::report::{Report, Status};
-use crate::parity::verdict::{Finding, Verdict};
+use crate::parity::report::{CheckStatus, Report};
 use crate::parity::{Check, Expectations, judge};
 use crate::rollout::Compared;
 use crate::rollout::comparison::Difference;
@@ -79,17 +79,17 @@ fn comparison_of(report: &Report) -> Comparison {
     let mut notes: Vec<String> = report
         .findings()
         .filter(|(_, finding)| {
-            finding.verdict == Verdict::Accepted || finding.change.starts_with("accepted, but not")
+            finding.severity == Severity::Accepted || finding.change.starts_with("accepted, but not")
         })
         .map(|(check, finding)| difference(check, finding).to_string())
         .collect();
     let mut breaks: Vec<Difference> = report
         .findings()
-        .filter(|(_, finding)| finding.verdict == Verdict::Break)
+        .filter(|(_, finding)| finding.severity == Severity::Break)
         .map(|(check, finding)| difference(check, finding))
         .collect();
     if breaks.is_empty() {
-        notes.insert(0, format!("{} parity checks hold", report.count(Status::Ok)));
+        notes.insert(0, format!("{} parity checks hold", report.count(CheckStatus::Ok)));
         return Comparison { compared: Compared::Holds, notes };
     }
     // A difference in both eras is listed once.

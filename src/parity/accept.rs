@@ -2,8 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::finding::{Finding, Severity};
 use super::report::{Check, CheckId, Report};
-use super::verdict::{Finding, Verdict};
 
 /// One reviewed difference. It covers exactly what was reviewed: the same change to the same thing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,10 +40,10 @@ pub(super) fn apply(report: &mut Report, accepted: &[Acceptance], now: u64) {
     let mut used = vec![false; accepted.len()];
     for check in &mut report.checks {
         let whole = check.clone();
-        for finding in check.findings.iter_mut().filter(|finding| finding.verdict == Verdict::Break) {
+        for finding in check.findings.iter_mut().filter(|finding| finding.severity == Severity::Break) {
             let covering = accepted.iter().position(|acceptance| acceptance.covers(&whole, finding));
             if let Some(position) = covering.filter(|position| !is_past(&accepted[*position])) {
-                finding.verdict = Verdict::Accepted;
+                finding.severity = Severity::Accepted;
                 finding.change = format!("{} (accepted: {})", finding.change, accepted[position].reason);
                 used[position] = true;
             }
@@ -58,7 +58,7 @@ pub(super) fn apply(report: &mut Report, accepted: &[Acceptance], now: u64) {
         } else {
             "accepted, but not found any more"
         };
-        let mut note = Finding::new(Verdict::Note, format!("{why}: {}", acceptance.change));
+        let mut note = Finding::new(Severity::Note, format!("{why}: {}", acceptance.change));
         (note.subject, note.path) = (acceptance.subject.clone(), acceptance.path.clone());
         check.findings.push(note);
     }

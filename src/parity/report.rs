@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::verdict::{Finding, Verdict};
+use super::finding::{Finding, Severity};
 use crate::wire::Era;
 
 /// A check, numbered as the migration plan numbers the first eight.
@@ -81,7 +81,7 @@ impl CheckId {
 
 /// What a check came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Status {
+pub enum CheckStatus {
     /// No break was found.
     Ok,
     /// At least one break was found.
@@ -90,13 +90,13 @@ pub enum Status {
     Skip,
 }
 
-impl Status {
+impl CheckStatus {
     /// The stable name.
     pub fn code(self) -> &'static str {
         match self {
-            Status::Ok => "ok",
-            Status::Fail => "fail",
-            Status::Skip => "skip",
+            CheckStatus::Ok => "ok",
+            CheckStatus::Fail => "fail",
+            CheckStatus::Skip => "skip",
         }
     }
 }
@@ -128,11 +128,11 @@ impl Check {
     }
 
     /// A break fails the check; anything less does not.
-    pub fn status(&self) -> Status {
-        match (self.skipped, self.findings.iter().any(|finding| finding.verdict == Verdict::Break)) {
-            (_, true) => Status::Fail,
-            (true, false) => Status::Skip,
-            (false, false) => Status::Ok,
+    pub fn status(&self) -> CheckStatus {
+        match (self.skipped, self.findings.iter().any(|finding| finding.severity == Severity::Break)) {
+            (_, true) => CheckStatus::Fail,
+            (true, false) => CheckStatus::Skip,
+            (false, false) => CheckStatus::Ok,
         }
     }
 }
@@ -174,13 +174,13 @@ pub struct Report {
 
 impl Report {
     /// How many checks came to this.
-    pub fn count(&self, status: Status) -> usize {
+    pub fn count(&self, status: CheckStatus) -> usize {
         self.checks.iter().filter(|check| check.status() == status).count()
     }
 
     /// Whether a client of the live server may be moved to the candidate.
     pub fn passed(&self) -> bool {
-        self.count(Status::Fail) == 0
+        self.count(CheckStatus::Fail) == 0
     }
 
     /// Every finding with its check.

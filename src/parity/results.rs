@@ -27,7 +27,7 @@ const TRANSPORT_FIELDS: &[&str] = &["_meta", "resultType", "ttlMs", "cacheScope"
 
 /// What happened at a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Kind {
+pub enum DifferenceKind {
     /// The candidate lacks it.
     Missing,
     /// Only the candidate has it.
@@ -44,24 +44,24 @@ pub enum Kind {
     Unstable,
 }
 
-impl Kind {
+impl DifferenceKind {
     /// In words.
     pub fn as_str(self) -> &'static str {
         match self {
-            Kind::Missing => "missing on the candidate",
-            Kind::Added => "only on the candidate",
-            Kind::TypeDiffers => "type differs",
-            Kind::ValueDiffers => "value differs",
-            Kind::LengthDiffers => "length differs",
-            Kind::OrderDiffers => "order differs",
-            Kind::Unstable => "unstable on the candidate",
+            DifferenceKind::Missing => "missing on the candidate",
+            DifferenceKind::Added => "only on the candidate",
+            DifferenceKind::TypeDiffers => "type differs",
+            DifferenceKind::ValueDiffers => "value differs",
+            DifferenceKind::LengthDiffers => "length differs",
+            DifferenceKind::OrderDiffers => "order differs",
+            DifferenceKind::Unstable => "unstable on the candidate",
         }
     }
 }
 
 /// One step of a path.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Step {
+pub enum PathStep {
     /// A member of an object.
     Key(String),
     /// An element of a list.
@@ -72,14 +72,14 @@ pub enum Step {
 
 /// Where in an answer.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Path(Vec<Step>);
+pub struct Path(Vec<PathStep>);
 
 impl Path {
     /// The same place in every element of every list.
     pub(super) fn generalized(&self) -> Path {
-        let step = |step: &Step| match step {
-            Step::Index(_) => Step::Any,
-            Step::Key(_) | Step::Any => step.clone(),
+        let step = |step: &PathStep| match step {
+            PathStep::Index(_) => PathStep::Any,
+            PathStep::Key(_) | PathStep::Any => step.clone(),
         };
         Path(self.0.iter().map(step).collect())
     }
@@ -93,10 +93,10 @@ impl std::fmt::Display for Path {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         for (position, step) in self.0.iter().enumerate() {
             match step {
-                Step::Key(key) if position == 0 => write!(f, "{key}")?,
-                Step::Key(key) => write!(f, ".{key}")?,
-                Step::Index(index) => write!(f, "[{index}]")?,
-                Step::Any => write!(f, "[*]")?,
+                PathStep::Key(key) if position == 0 => write!(f, "{key}")?,
+                PathStep::Key(key) => write!(f, ".{key}")?,
+                PathStep::Index(index) => write!(f, "[{index}]")?,
+                PathStep::Any => write!(f, "[*]")?,
             }
         }
         Ok(())
@@ -134,10 +134,10 @@ impl IgnoreRule {
     }
 
     fn covers(&self, path: &Path) -> bool {
-        let matches = |step: &Step, rule: &str| match step {
-            Step::Key(key) => rule == "*" || rule == key,
-            Step::Index(index) => rule == "[*]" || rule == format!("[{index}]"),
-            Step::Any => rule == "[*]",
+        let matches = |step: &PathStep, rule: &str| match step {
+            PathStep::Key(key) => rule == "*" || rule == key,
+            PathStep::Index(index) => rule == "[*]" || rule == format!("[{index}]"),
+            PathStep::Any => rule == "[*]",
         };
         let at = |start: usize| {
             path.0.len() >= start + self.steps.len()
@@ -153,7 +153,7 @@ pub struct Difference {
     /// Where.
     pub path: Path,
     /// What happened.
-    pub kind: Kind,
+    pub kind: DifferenceKind,
     /// What the live server has there.
     pub live: Option<Value>,
     /// What the candidate has there.
@@ -190,7 +190,7 @@ pub fn compare(live: &[Value], candidate: &[Value], ignore: &[IgnoreRule]) -> Co
         });
         for (place, mut found) in places {
             if said(&found.path, &place) {
-                found.kind = Kind::Unstable;
+                found.kind = DifferenceKind::Unstable;
                 differences.push(found);
             }
         }
@@ -281,7 +281,13 @@ impl<'f> Found<'f> {
         left.is_some()
     }
 
-    fn push(&mut self, here: &Here<'_>, kind: Kind, live: Option<&Value>, candidate: Option<&Value>) {
+    fn push(
+        &mut self,
+        here: &Here<'_>,
+        kind: DifferenceKind,
+        live: Option<&Value>,
+        candidate: Option<&Value>,
+    ) {
         self.seen += 1;
         let Some(left) = self.left.checked_sub(DIFFERENCE_BYTES + here.bytes()) else {
             self.unlisted += 1;
@@ -329,16 +335,16 @@ impl<'a> Here<'a> {
 
     fn bytes(&self) -> usize {
         self.steps()
-            .map(|step| size_of::<Step>() + if let StepHere::Key(key) = step { key.len() } else { 0 })
+            .map(|step| size_of::<PathStep>() + if let StepHere::Key(key) = step { key.len() } else { 0 })
             .sum()
     }
 
     fn path(&self) -> Path {
         let owned = |step| match step {
-            StepHere::Key(key) => Step::Key(key.to_owned()),
-            StepHere::Index(index) => Step::Index(index),
+            StepHere::Key(key) => PathStep::Key(key.to_owned()),
+            StepHere::Index(index) => PathStep::Index(index),
         };
-        let mut steps: Vec<Step> = self.steps().map(owned).collect();
+        let mut steps: Vec<PathStep> = self.steps().map(owned).collect();
         steps.reverse();
         Path(steps)
     }
@@ -351,7 +357,7 @@ fn walk(found: &mut Found<'_>, here: &Here<'_>, live: &Value, candidate: &Value)
         (Value::String(was), Value::String(is)) if was != is => {
             match (embedded(found, here, was), embedded(found, here, is)) {
                 (Some(was), Some(is)) => walk(found, here, &was, &is),
-                (_, _) => found.push(here, Kind::ValueDiffers, Some(live), Some(candidate)),
+                (_, _) => found.push(here, DifferenceKind::ValueDiffers, Some(live), Some(candidate)),
             }
         }
         (Value::Number(one), Value::Number(two))
@@ -359,7 +365,7 @@ fn walk(found: &mut Found<'_>, here: &Here<'_>, live: &Value, candidate: &Value)
         _ if live == candidate => {}
         _ => {
             let same_type = std::mem::discriminant(live) == std::mem::discriminant(candidate);
-            let kind = if same_type { Kind::ValueDiffers } else { Kind::TypeDiffers };
+            let kind = if same_type { DifferenceKind::ValueDiffers } else { DifferenceKind::TypeDiffers };
             found.push(here, kind, Some(live), Some(candidate));
         }
     }
@@ -383,18 +389,18 @@ fn objects(
         let inner = here.below(StepHere::Key(key));
         match candidate.get(key) {
             Some(is) => walk(found, &inner, was, is),
-            None => found.push(&inner, Kind::Missing, Some(was), None),
+            None => found.push(&inner, DifferenceKind::Missing, Some(was), None),
         }
     }
     for (key, is) in candidate.iter().filter(|(key, _)| !live.contains_key(*key)) {
-        found.push(&here.below(StepHere::Key(key)), Kind::Added, None, Some(is));
+        found.push(&here.below(StepHere::Key(key)), DifferenceKind::Added, None, Some(is));
     }
 }
 
 fn arrays(found: &mut Found<'_>, here: &Here<'_>, live: &[Value], candidate: &[Value]) {
     if live.len() != candidate.len() {
         let lengths: [Value; 2] = [live.len().into(), candidate.len().into()];
-        found.push(here, Kind::LengthDiffers, Some(&lengths[0]), Some(&lengths[1]));
+        found.push(here, DifferenceKind::LengthDiffers, Some(&lengths[0]), Some(&lengths[1]));
         return;
     }
     let (before, unlisted, left, seen) = (found.differences.len(), found.unlisted, found.left, found.seen);
@@ -416,7 +422,7 @@ fn arrays(found: &mut Found<'_>, here: &Here<'_>, live: &[Value], candidate: &[V
     if found.spend(weight) && sorted(live) == sorted(candidate) {
         found.differences.truncate(before);
         (found.unlisted, found.left) = (unlisted, left);
-        found.push(here, Kind::OrderDiffers, None, None);
+        found.push(here, DifferenceKind::OrderDiffers, None, None);
     }
 }
 

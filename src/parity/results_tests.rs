@@ -7,10 +7,11 @@ use super::*;
 
 /// Compares single answers; expects these kinds at these paths.
 #[track_caller]
-fn check(live: Value, candidate: Value, expect: &[(&str, Kind)]) {
-    let found: Vec<(String, Kind)> =
+fn check(live: Value, candidate: Value, expect: &[(&str, DifferenceKind)]) {
+    let found: Vec<(String, DifferenceKind)> =
         diff(&live, &candidate).into_iter().map(|found| (found.path.to_string(), found.kind)).collect();
-    let expect: Vec<(String, Kind)> = expect.iter().map(|(path, kind)| ((*path).to_owned(), *kind)).collect();
+    let expect: Vec<(String, DifferenceKind)> =
+        expect.iter().map(|(path, kind)| ((*path).to_owned(), *kind)).collect();
     assert_eq!(found, expect);
 }
 
@@ -20,13 +21,13 @@ fn text(json: &Value) -> Value {
 
 #[test]
 fn says_what_happened_and_where() {
-    check(json!({"a": 1}), json!({"a": 2}), &[("a", Kind::ValueDiffers)]);
-    check(json!({"a": 1}), json!({"a": "1"}), &[("a", Kind::TypeDiffers)]);
-    check(json!({"a": 1}), json!({}), &[("a", Kind::Missing)]);
-    check(json!({}), json!({"a": {"b": 1}}), &[("a", Kind::Added)]);
-    check(json!({"a": [1, 2]}), json!({"a": [1]}), &[("a", Kind::LengthDiffers)]);
-    check(json!({"a": [1, 2, 3]}), json!({"a": [3, 1, 2]}), &[("a", Kind::OrderDiffers)]);
-    check(json!({"a": [{"b": 1}]}), json!({"a": [{"b": 2}]}), &[("a[0].b", Kind::ValueDiffers)]);
+    check(json!({"a": 1}), json!({"a": 2}), &[("a", DifferenceKind::ValueDiffers)]);
+    check(json!({"a": 1}), json!({"a": "1"}), &[("a", DifferenceKind::TypeDiffers)]);
+    check(json!({"a": 1}), json!({}), &[("a", DifferenceKind::Missing)]);
+    check(json!({}), json!({"a": {"b": 1}}), &[("a", DifferenceKind::Added)]);
+    check(json!({"a": [1, 2]}), json!({"a": [1]}), &[("a", DifferenceKind::LengthDiffers)]);
+    check(json!({"a": [1, 2, 3]}), json!({"a": [3, 1, 2]}), &[("a", DifferenceKind::OrderDiffers)]);
+    check(json!({"a": [{"b": 1}]}), json!({"a": [{"b": 2}]}), &[("a[0].b", DifferenceKind::ValueDiffers)]);
     check(json!(1), json!(1.0), &[]);
     check(json!({"a": 1, "b": 2}), json!({"b": 2, "a": 1}), &[]);
 }
@@ -38,9 +39,9 @@ fn a_text_that_holds_json_is_compared_as_json() {
     check(
         live,
         json!({"content": [{"text": "{\"ok\":true,\"n\":2}"}]}),
-        &[("content[0].text.n", Kind::ValueDiffers)],
+        &[("content[0].text.n", DifferenceKind::ValueDiffers)],
     );
-    check(json!({"t": "{a"}), json!({"t": "{b"}), &[("t", Kind::ValueDiffers)]);
+    check(json!({"t": "{a"}), json!({"t": "{b"}), &[("t", DifferenceKind::ValueDiffers)]);
 }
 
 #[test]
@@ -65,7 +66,7 @@ fn a_field_that_only_the_candidate_changes_is_unstable() {
     let answer = |salt: u32| text(&json!({"salt": salt, "n": 1}));
     let found = compare(&[answer(1), answer(1)], &[answer(1), answer(2)], &[]);
     assert_eq!(found.differences.len(), 1);
-    assert_eq!(found.differences[0].kind, Kind::Unstable);
+    assert_eq!(found.differences[0].kind, DifferenceKind::Unstable);
     assert_eq!(found.differences[0].path.to_string(), "content[0].text.salt");
 }
 

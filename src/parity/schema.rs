@@ -9,7 +9,7 @@ use std::collections::{BTreeSet, HashSet};
 use serde_json::{Map, Value, json};
 
 pub use self::change::Change;
-use super::verdict::Verdict;
+use super::finding::Severity;
 use crate::wire::bounded::weigh;
 
 /// Bounds where a larger value accepts less.
@@ -340,7 +340,7 @@ fn variants(found: &mut Found, path: &str, was: Option<&Value>, is: Option<&Valu
         let mut within = Found { differences: Vec::new(), left: found.left, steps: found.steps, full: false };
         walk(&mut within, "", inner, outer);
         (found.steps, found.full) = (within.steps, found.full || within.full);
-        let breaks = |difference: &SchemaDifference| difference.change.verdict() == Verdict::Break;
+        let breaks = |difference: &SchemaDifference| difference.change.severity() == Severity::Break;
         !within.full && !within.differences.iter().any(breaks)
     };
     let mut covered = true;

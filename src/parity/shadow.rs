@@ -10,10 +10,10 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
+use super::finding::Severity;
 use super::normalize::normalize;
 use super::render::safe;
 use super::schema;
-use super::verdict::Verdict;
 use crate::parity::results;
 use crate::parity::results::{IgnoreRule, comparable};
 use crate::wire::Method;
@@ -57,7 +57,7 @@ pub fn compare(
             compared
                 .differences
                 .into_iter()
-                .filter(|one| one.kind != results::Kind::Added)
+                .filter(|one| one.kind != results::DifferenceKind::Added)
                 .map(named)
                 .collect()
         }
@@ -143,7 +143,7 @@ fn differing_schemas(place: &str, was: Option<&Value>, is: Option<&Value>) -> Ve
     };
     let differences = schema::compare(&normal(was), &normal(is)).into_iter();
     differences
-        .filter(|difference| difference.change.verdict() == Verdict::Break)
+        .filter(|difference| difference.change.severity() == Severity::Break)
         .map(|difference| Mismatch {
             path: format!("{place}({})", safe(&difference.path)),
             change: difference.change.as_str(),

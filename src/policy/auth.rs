@@ -30,7 +30,7 @@ impl ClientId {
 
 /// `[auth]`
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Config {
+pub struct AuthRules {
     /// How a token that is not valid is answered.
     pub wrong_token: WrongToken,
 }
@@ -221,7 +221,7 @@ impl Clients {
         &self,
         token: &[u8],
         now: u64,
-        config: Config,
+        config: AuthRules,
     ) -> Result<(ClientId, u32), Denial> {
         if self.is_empty() {
             return Err(Denial::TokensNotConfigured);
@@ -265,7 +265,7 @@ mod tests {
 
     #[track_caller]
     fn check(clients: &Clients, token: &str, expect: Result<&str, Denial>) {
-        let config = Config { wrong_token: WrongToken::Forbidden };
+        let config = AuthRules { wrong_token: WrongToken::Forbidden };
         let found = clients.authenticate(token.as_bytes(), 100, config);
         assert_eq!(found.map(|(id, _)| clients.name(id)), expect, "{token}");
     }

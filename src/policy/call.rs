@@ -208,7 +208,7 @@ fn mcp_fields<'b>(fields: &Fields<'b>) -> McpFields<'b> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::auth::{ClientConfig, Clients, Config, TokenHash, WrongToken};
+    use super::super::auth::{AuthRules, ClientConfig, Clients, TokenHash, WrongToken};
     use super::super::tools::ToolPatterns;
     use super::super::{Limits, Verdict, origin, paths};
     use super::*;
@@ -220,10 +220,10 @@ mod tests {
         let tools = ToolPolicy { allow, ..ToolPolicy::default() };
         let clients = vec![ClientConfig { tools, ..ClientConfig::new("bot", vec![TokenHash::of(b"t")]) }];
         let prefixes = vec![paths::Prefix::parse("/mcp").unwrap()];
-        let auth = Config { wrong_token: WrongToken::Forbidden };
+        let auth = AuthRules { wrong_token: WrongToken::Forbidden };
         Policy::new(
-            &paths::Config { prefixes },
-            origin::Config::default(),
+            &paths::PathRules { prefixes },
+            origin::OriginRules::default(),
             auth,
             Limits::SMALL,
             Clients::new(clients).unwrap(),

@@ -11,8 +11,8 @@ use super::{auth, origin, paths, tools};
 #[derive(Debug)]
 pub struct Policy {
     pub(super) paths: paths::Paths,
-    pub(super) origin: origin::Config,
-    pub(super) auth: auth::Config,
+    pub(super) origin: origin::OriginRules,
+    pub(super) auth: auth::AuthRules,
     pub(super) limits: Limits,
     pub(super) clients: Clients,
     pub(super) read_only: tools::ReadOnlyTools,
@@ -60,9 +60,9 @@ pub enum Verdict {
 impl Policy {
     /// Prepares the checks: what can be computed once is computed here.
     pub fn new(
-        paths: &paths::Config,
-        origin: origin::Config,
-        auth: auth::Config,
+        paths: &paths::PathRules,
+        origin: origin::OriginRules,
+        auth: auth::AuthRules,
         limits: Limits,
         clients: Clients,
     ) -> Policy {

@@ -89,7 +89,7 @@ pub struct Row {
     /// What a stranger may read.
     pub message: &'static str,
     /// The form of the answer's body.
-    pub body: Body,
+    pub body: DenialBody,
     /// A header field that belongs to the status.
     pub extra: Option<(&'static str, &'static str)>,
     /// When to try again, if that can help.
@@ -100,7 +100,7 @@ pub struct Row {
 
 /// The form of a refusal's body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Body {
+pub enum DenialBody {
     /// These exact bytes.
     Fixed(&'static str),
     /// A JSON-RPC error of this code with the row's message.
@@ -124,12 +124,12 @@ const CHALLENGE_INVALID: (&str, &str) = ("WWW-Authenticate", "Bearer realm=\"mcp
 
 impl Row {
     const fn fixed(code: &'static str, status: u16, message: &'static str, body: &'static str) -> Row {
-        let body = Body::Fixed(body);
+        let body = DenialBody::Fixed(body);
         Row { code, status, message, body, extra: None, retry_after_ms: None, survivable: false }
     }
 
     const fn rpc(code: &'static str, status: u16, rpc_code: i32, message: &'static str) -> Row {
-        let body = Body::Rpc(rpc_code);
+        let body = DenialBody::Rpc(rpc_code);
         Row { code, status, message, body, extra: None, retry_after_ms: None, survivable: false }
     }
 
@@ -216,8 +216,8 @@ impl Denial {
     /// The JSON-RPC error code of refusals that are JSON-RPC shaped.
     pub fn rpc_code(self) -> Option<i32> {
         match self.row().body {
-            Body::Fixed(_) => None,
-            Body::Rpc(code) => Some(code),
+            DenialBody::Fixed(_) => None,
+            DenialBody::Rpc(code) => Some(code),
         }
     }
 
@@ -434,8 +434,8 @@ mod tests {
         for denial in Denial::all() {
             let row = denial.row();
             let body = match row.body {
-                Body::Fixed(body) => body,
-                Body::Rpc(_) => row.message,
+                DenialBody::Fixed(body) => body,
+                DenialBody::Rpc(_) => row.message,
             };
             for word in ["404", "405", "Not Found", "Method Not Allowed", "Unauthorized"] {
                 assert!(!row.message.contains(word) && !body.contains(word), "{}: {word}", row.code);
@@ -453,7 +453,7 @@ mod tests {
                     .all(|byte| byte.is_ascii_lowercase() || byte == b'_' || byte.is_ascii_digit())
             );
             assert!((400..600).contains(&row.status), "{}", row.code);
-            if let Body::Fixed(body) = row.body {
+            if let DenialBody::Fixed(body) = row.body {
                 assert!(serde_json::from_str::<serde_json::Value>(body).is_ok(), "{}", row.code);
             }
         }
@@ -473,8 +473,8 @@ mod tests {
     fn documented(denial: Denial) -> String {
         let row = denial.row();
         let answer = match row.body {
-            Body::Fixed(body) => format!("`{body}`"),
-            Body::Rpc(code) => format!("`{code}` {}", row.message),
+            DenialBody::Fixed(body) => format!("`{body}`"),
+            DenialBody::Rpc(code) => format!("`{code}` {}", row.message),
         };
         format!("| `{}` | {} | {answer} |", row.code, row.status)
     }

@@ -204,7 +204,7 @@ impl paths::Paths {
 
 #[cfg(test)]
 mod tests {
-    use super::super::auth::{ClientConfig, Clients, Config, TokenHash, WrongToken};
+    use super::super::auth::{AuthRules, ClientConfig, Clients, TokenHash, WrongToken};
     use super::super::{Limits, origin};
     use super::*;
     use crate::http1::{FieldSpans, request};
@@ -214,9 +214,9 @@ mod tests {
     fn policy() -> Policy {
         let prefixes = ["/swf-monitor/mcp", "/mcp", "/"].map(|prefix| paths::Prefix::parse(prefix).unwrap());
         Policy::new(
-            &paths::Config { prefixes: prefixes.to_vec() },
-            origin::Config::default(),
-            Config { wrong_token: WrongToken::Forbidden },
+            &paths::PathRules { prefixes: prefixes.to_vec() },
+            origin::OriginRules::default(),
+            AuthRules { wrong_token: WrongToken::Forbidden },
             Limits::SMALL,
             Clients::new(vec![ClientConfig::new("bot", vec![TokenHash::of(b"s3cret.t0ken-of-bot")])])
                 .unwrap(),

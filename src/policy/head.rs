@@ -86,7 +86,7 @@ fn check_method(method: &[u8]) -> Result<(), Denial> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::auth::{ClientConfig, Clients, Config, TokenHash, WrongToken};
+    use super::super::auth::{AuthRules, ClientConfig, Clients, TokenHash, WrongToken};
     use super::super::{Limits, origin, paths};
     use super::*;
     use crate::http1::{FieldSpans, KnownField, request};
@@ -102,9 +102,9 @@ mod tests {
     fn policy(clients: Clients, wrong_token: WrongToken) -> Policy {
         let prefixes = ["/swf-monitor/mcp", "/mcp", "/"].map(|prefix| paths::Prefix::parse(prefix).unwrap());
         Policy::new(
-            &paths::Config { prefixes: prefixes.to_vec() },
-            origin::Config::default(),
-            Config { wrong_token },
+            &paths::PathRules { prefixes: prefixes.to_vec() },
+            origin::OriginRules::default(),
+            AuthRules { wrong_token },
             Limits::SMALL,
             clients,
         )

@@ -10,7 +10,7 @@ use crate::http1::{Authority, KnownField, Occurs, RequestHead};
 
 /// `[origin]`: what is allowed besides loopback.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Config {
+pub struct OriginRules {
     /// Compared exactly, scheme and host without regard to case.
     pub allowed: Vec<Origin>,
     /// Any port is accepted.
@@ -77,7 +77,7 @@ impl fmt::Display for Host {
 }
 
 /// Check 5. A request without `Origin` does not come from a web page.
-pub(super) fn check(config: &Config, head: &RequestHead<'_>) -> Result<(), Denial> {
+pub(super) fn check(config: &OriginRules, head: &RequestHead<'_>) -> Result<(), Denial> {
     match head.fields.occurs(KnownField::Origin) {
         Occurs::Never => {}
         Occurs::Once(origin) if is_allowed_origin(config, origin) => {}
@@ -86,7 +86,7 @@ pub(super) fn check(config: &Config, head: &RequestHead<'_>) -> Result<(), Denia
     if is_allowed_host(config, &head.authority) { Ok(()) } else { Err(Denial::HostNotAllowed) }
 }
 
-pub(super) fn is_allowed_origin(config: &Config, origin: &[u8]) -> bool {
+pub(super) fn is_allowed_origin(config: &OriginRules, origin: &[u8]) -> bool {
     config.allowed.iter().any(|allowed| allowed.0.as_bytes().eq_ignore_ascii_case(origin))
         || is_loopback_origin(origin)
 }
@@ -99,7 +99,7 @@ fn is_loopback_origin(origin: &[u8]) -> bool {
     })
 }
 
-fn is_allowed_host(config: &Config, authority: &Authority<'_>) -> bool {
+fn is_allowed_host(config: &OriginRules, authority: &Authority<'_>) -> bool {
     let host = authority.bare_host();
     config.hosts.iter().any(|allowed| allowed.0.as_bytes().eq_ignore_ascii_case(host)) || is_loopback(host)
 }
@@ -124,8 +124,8 @@ mod tests {
 
     use super::*;
 
-    fn config() -> Config {
-        Config {
+    fn config() -> OriginRules {
+        OriginRules {
             allowed: vec![Origin::parse("https://Example.org/").unwrap()],
             hosts: vec![Host::parse("mcp.test").unwrap(), Host::parse("[2001:DB8::1]").unwrap()],
         }

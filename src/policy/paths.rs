@@ -8,7 +8,7 @@ use super::Denial;
 
 /// `[paths]`
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Config {
+pub struct PathRules {
     /// Where the endpoint is reached; `/` is the bare root only.
     pub prefixes: Vec<Prefix>,
 }
@@ -97,7 +97,7 @@ pub(super) struct Paths {
 }
 
 impl Paths {
-    pub(super) fn new(config: &Config) -> Paths {
+    pub(super) fn new(config: &PathRules) -> Paths {
         let is_root = |prefix: &&Prefix| prefix.as_str() == "/";
         Paths {
             bare_root: config.prefixes.iter().any(|prefix| is_root(&prefix)),
@@ -175,7 +175,7 @@ mod tests {
 
     fn paths(prefixes: &[&str]) -> Paths {
         let prefixes = prefixes.iter().map(|prefix| Prefix::parse(prefix).unwrap()).collect();
-        Paths::new(&Config { prefixes })
+        Paths::new(&PathRules { prefixes })
     }
 
     #[track_caller]

@@ -4,7 +4,7 @@
 
 use std::borrow::Cow;
 
-use super::denial::{Body, Row};
+use super::denial::{DenialBody, Row};
 use super::{Denial, call::ReplyTo};
 use crate::wire::era::{EraError, unsupported_version_message};
 use crate::wire::jsonrpc::{ErrorParts, write_error};
@@ -59,8 +59,8 @@ pub struct Reply {
 pub fn head_reply(denial: Denial) -> Reply {
     let row = denial.row();
     let body = match row.body {
-        Body::Fixed(text) => Cow::Borrowed(text.as_bytes()),
-        Body::Rpc(code) => Cow::Owned(rpc_body(None, code, &message(denial, &row), None)),
+        DenialBody::Fixed(text) => Cow::Borrowed(text.as_bytes()),
+        DenialBody::Rpc(code) => Cow::Owned(rpc_body(None, code, &message(denial, &row), None)),
     };
     Reply { status: row.status, retry_after: row.retry_after_ms.map(whole_seconds), extra: extra(&row), body }
 }
@@ -68,7 +68,7 @@ pub fn head_reply(denial: Denial) -> Reply {
 /// The answer to a refusal after the scan.
 pub fn call_reply(denial: Denial, to: &ReplyTo<'_>, error_context: &ErrorContext<'_>) -> Reply {
     let row = denial.row();
-    let Body::Rpc(code) = row.body else { return head_reply(denial) };
+    let DenialBody::Rpc(code) = row.body else { return head_reply(denial) };
     let retry_after_ms = error_context.retry_after_ms.or(row.retry_after_ms);
     let says_more = retry_after_ms.is_some() || is_of_a_body(denial) && to.id.is_some();
     let data = says_more.then(|| data(&row, retry_after_ms, error_context));
@@ -92,8 +92,10 @@ pub fn call_reply(denial: Denial, to: &ReplyTo<'_>, error_context: &ErrorContext
 pub fn route_reply(denial: Denial, retry_after_ms: Option<u64>) -> Reply {
     let row = denial.row();
     let body = match row.body {
-        Body::Fixed(text) => Cow::Borrowed(text.as_bytes()),
-        Body::Rpc(_) => Cow::Owned(format!("{{\"error\": \"{}\"}}", message(denial, &row)).into_bytes()),
+        DenialBody::Fixed(text) => Cow::Borrowed(text.as_bytes()),
+        DenialBody::Rpc(_) => {
+            Cow::Owned(format!("{{\"error\": \"{}\"}}", message(denial, &row)).into_bytes())
+        }
     };
     let retry_after = retry_after_ms.or(row.retry_after_ms).map(whole_seconds);
     Reply { status: row.status, retry_after, extra: extra(&row), body }

@@ -16,7 +16,9 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::config::{self, Config};
-use crate::parity::shadow::mismatch_log::{Arguments, Call, Entry, MismatchLog, ShadowOutcome, Summary};
+use crate::parity::shadow::mismatch_log::{
+    Arguments, CopiedCall, Entry, MismatchLog, ShadowOutcome, Summary,
+};
 use crate::proxy::{Handle, ShadowedCall};
 use crate::rollout::sample::{CallResult, Failure, FinishedCall, SampleSource};
 use crate::shadow::replay::ReplayOutcome;
@@ -164,8 +166,11 @@ impl Inner {
             return;
         }
         let question = replay::RecordedRequest::of(&copy);
-        let call =
-            Call { question: &question.name, request_id: &copy.request_id, arguments: &question.arguments };
+        let call = CopiedCall {
+            question: &question.name,
+            request_id: &copy.request_id,
+            arguments: &question.arguments,
+        };
         let ended = |verdict, matched, latency| {
             let origin = SampleSource::Shadow { matched };
             self.handle.shadowed_call_ended(FinishedCall {

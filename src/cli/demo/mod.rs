@@ -33,7 +33,7 @@ Examples:
   mcp-guard demo
   mcp-guard demo --once              the tour only, then stop; exit 1 if anything was not as it should be
   mcp-guard demo --port 8001")]
-pub(super) struct Demo {
+pub(super) struct DemoArgs {
     /// Loopback port of the guard; 0 takes a free one.
     #[arg(long, default_value_t = 0)]
     port: u16,
@@ -55,7 +55,7 @@ enum Error {
     Address(#[from] crate::client::TargetError),
 }
 
-impl Demo {
+impl DemoArgs {
     pub(super) fn run(&self) -> Exit {
         let done = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)

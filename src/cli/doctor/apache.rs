@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::apache_ask::{Read, ask};
 use super::apache_map::{Directives, Door};
-use super::finding::{Finding, State};
+use super::diagnosis::{Diagnosis, State};
 use crate::client::Target;
 use crate::config::Config;
 use crate::upstream::Address;
@@ -25,10 +25,10 @@ const TIMEOUT_DEFAULT: u64 = 60;
 
 /// Looks at the named files, or at those of the usual places that name the guard's address; `through` is the public URL of
 /// the endpoint, which settles what reading cannot.
-pub(super) fn look(named: &[PathBuf], through: Option<&Target>, config: &Config) -> Vec<Finding> {
+pub(super) fn look(named: &[PathBuf], through: Option<&Target>, config: &Config) -> Vec<Diagnosis> {
     let Address::Tcp(guard) = &config.listen.address else {
         let found = "the guard listens on a Unix socket; only ports are looked for";
-        let skipped = Finding::new(State::Skip, "apache", found);
+        let skipped = Diagnosis::new(State::Skip, "apache", found);
         let asked = through.map(|through| ask(through, &Read::Unknown).findings);
         return asked.unwrap_or_else(|| vec![skipped]);
     };
@@ -43,14 +43,14 @@ pub(super) fn look(named: &[PathBuf], through: Option<&Target>, config: &Config)
         let state = if arrives.is_some() { State::Warn } else { State::Bad };
         let found = format!("{} does not name {url}", path.display());
         let todo = "map the MCP path to the guard, as conf/apache/mcp-guard.conf does";
-        findings.push(Finding::new(state, "apache", found).advise(todo));
+        findings.push(Diagnosis::new(state, "apache", found).advise(todo));
     }
     if found.is_empty() && findings.is_empty() {
         let nothing = format!("no configuration that names {url} was found");
-        findings.push(Finding::new(State::Skip, "apache", nothing));
+        findings.push(Diagnosis::new(State::Skip, "apache", nothing));
     }
     let site = Site { door: &door, prefixes: &prefixes, total: config.timeouts.total, arrives };
-    let judged: Vec<Finding> = found.iter().flat_map(|found| site.judge(found)).collect();
+    let judged: Vec<Diagnosis> = found.iter().flat_map(|found| site.judge(found)).collect();
     findings.extend(judged);
     asked.map(|asked| asked.findings).into_iter().flatten().chain(findings).collect()
 }
@@ -62,7 +62,7 @@ struct Files {
     /// Those that the operator named and that do not name the guard.
     strangers: Vec<PathBuf>,
     /// Of those that could not be read.
-    findings: Vec<Finding>,
+    findings: Vec<Diagnosis>,
 }
 
 impl Files {
@@ -76,7 +76,7 @@ impl Files {
                 Ok(_) => files.strangers.push(path),
                 Err(error) => {
                     let found = format!("{}: {error}", path.display());
-                    files.findings.push(Finding::new(unreadable, "apache", found));
+                    files.findings.push(Diagnosis::new(unreadable, "apache", found));
                 }
             }
         }
@@ -187,7 +187,7 @@ impl Site<'_> {
         if disproved { State::Warn } else { State::Bad }
     }
 
-    fn judge(&self, directives: &Directives) -> Vec<Finding> {
+    fn judge(&self, directives: &Directives) -> Vec<Diagnosis> {
         let url = format!("http://{}", self.door.0);
         let guessed = self.unless(self.arrives.is_some());
         let (mut findings, reached) = self.ways(directives);
@@ -195,7 +195,7 @@ impl Site<'_> {
             if findings.is_empty() {
                 let found = format!("no ProxyPass leads to {url}");
                 findings.push(
-                    Finding::new(guessed, "apache", found).advise("include conf/apache/mcp-guard.conf"),
+                    Diagnosis::new(guessed, "apache", found).advise("include conf/apache/mcp-guard.conf"),
                 );
             }
             return findings;
@@ -203,7 +203,7 @@ impl Site<'_> {
         findings.extend(parameters(directives, self.door, self.total));
         if directives.is_on("ProxyPreserveHost", path) {
             findings.push(
-                Finding::new(
+                Diagnosis::new(
                     guessed,
                     "apache",
                     "ProxyPreserveHost is On: the guard refuses the public name (421)",
@@ -213,7 +213,7 @@ impl Site<'_> {
         }
         if directives.is_on("ProxyErrorOverride", path) {
             findings.push(
-                Finding::new(
+                Diagnosis::new(
                     guessed,
                     "apache",
                     "ProxyErrorOverride is On: clients get HTML instead of the guard's JSON",
@@ -222,7 +222,7 @@ impl Site<'_> {
             );
         }
         if findings.is_empty() {
-            findings.push(Finding::new(
+            findings.push(Diagnosis::new(
                 State::Ok,
                 "apache",
                 format!("both slash forms reach {url}, retry and timeout fit"),
@@ -232,7 +232,7 @@ impl Site<'_> {
     }
 
     /// What becomes of every path that is meant for the guard, in both slash forms; and those that reach an endpoint.
-    fn ways(&self, directives: &Directives) -> (Vec<Finding>, Vec<String>) {
+    fn ways(&self, directives: &Directives) -> (Vec<Diagnosis>, Vec<String>) {
         let Site { door, prefixes, .. } = *self;
         let is_file =
             |path: &str| path.contains("/.well-known/") || path == "/register" || path.ends_with("/health");
@@ -250,7 +250,7 @@ impl Site<'_> {
             let slashed = format!("{base}/");
             let ends = [*base, slashed.as_str()].map(|path| End::of(directives.target(path), door, prefixes));
             let state = self.unless(self.arrives == Some(*base));
-            let bad = |found: String, todo: String| Finding::new(state, "apache", found).advise(todo);
+            let bad = |found: String, todo: String| Diagnosis::new(state, "apache", found).advise(todo);
             match &ends {
                 [End::Endpoint, End::Endpoint] => reached.push((*base).to_owned()),
                 [End::Elsewhere(_), End::Elsewhere(_)] if place >= by_name => {}
@@ -308,7 +308,7 @@ impl End {
 }
 
 /// `key=value` of the guard's worker, wherever it is set.
-fn parameters(directives: &Directives, door: &Door, total: Duration) -> Vec<Finding> {
+fn parameters(directives: &Directives, door: &Door, total: Duration) -> Vec<Diagnosis> {
     let url = format!("http://{}", door.0);
     let all = directives.worker(door);
     let value = |key: &str| all.iter().find_map(|word| word.strip_prefix(key)?.strip_prefix('='));
@@ -317,7 +317,7 @@ fn parameters(directives: &Directives, door: &Door, total: Duration) -> Vec<Find
         let found = format!(
             "retry=0 is not set for {url}: after one failed connection Apache answers 503 by itself for 60 s"
         );
-        findings.push(Finding::new(State::Warn, "apache", found).advise("ProxySet retry=0"));
+        findings.push(Diagnosis::new(State::Warn, "apache", found).advise("ProxySet retry=0"));
     }
     let of_directive = directives.number("ProxyTimeout");
     let timeout =
@@ -328,7 +328,7 @@ fn parameters(directives: &Directives, door: &Door, total: Duration) -> Vec<Find
             total.as_secs()
         );
         let todo = format!("timeout={} for the guard, or a smaller timeouts.total", total.as_secs() + 5);
-        findings.push(Finding::new(State::Bad, "apache", found).advise(todo));
+        findings.push(Diagnosis::new(State::Bad, "apache", found).advise(todo));
     }
     findings
 }
@@ -346,7 +346,7 @@ mod tests {
         let door = Door(([127, 0, 0, 1], 8001).into());
         let site = Site { door: &door, prefixes: PREFIXES, total: Duration::from_secs(55), arrives: None };
         let findings = site.judge(&Directives::parse(text));
-        let wrong: Vec<&Finding> = findings.iter().filter(|finding| finding.state != State::Ok).collect();
+        let wrong: Vec<&Diagnosis> = findings.iter().filter(|finding| finding.state != State::Ok).collect();
         assert_eq!(wrong.len(), expect.len(), "{wrong:?}");
         for words in expect {
             assert!(wrong.iter().any(|finding| finding.found.contains(words)), "`{words}` in {wrong:?}");

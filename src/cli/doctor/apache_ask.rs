@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use super::finding::{Finding, State};
+use super::diagnosis::{Diagnosis, State};
 use crate::client::{Client, Limits, Method, Request, Target};
 use crate::policy::Local;
 
@@ -24,7 +24,7 @@ pub(super) enum Read {
 
 /// What came of the requests.
 pub(super) struct Asked {
-    pub(super) findings: Vec<Finding>,
+    pub(super) findings: Vec<Diagnosis>,
     /// The public path without a slash at its end, if both forms reach the endpoint.
     pub(super) arrives: Option<String>,
 }
@@ -44,7 +44,7 @@ pub(super) fn ask(through: &Target, read: &Read) -> Asked {
     };
     let one = |path: &String| {
         let what = format!("POST {path} through Apache");
-        let finding = |state, found: String| Finding::new(state, "apache", found);
+        let finding = |state, found: String| Diagnosis::new(state, "apache", found);
         match post(path) {
             Ok(reply) if reply.status == 401 && reply.body.starts_with(REFUSAL) => match read {
                 Read::Endpoint => finding(State::Ok, format!("{what}: the guard answers")),
@@ -75,7 +75,7 @@ pub(super) fn ask(through: &Target, read: &Read) -> Asked {
         }
     };
     let forms = [bare.to_owned(), format!("{bare}/")];
-    let findings: Vec<Finding> = forms.iter().filter(|path| !path.is_empty()).map(one).collect();
+    let findings: Vec<Diagnosis> = forms.iter().filter(|path| !path.is_empty()).map(one).collect();
     let all = findings.iter().all(|finding| finding.state == State::Ok);
     Asked { findings, arrives: all.then(|| bare.to_owned()) }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::finding::{Finding, State};
+use super::diagnosis::{Diagnosis, State};
 use super::host::Running;
 use crate::client::{Client, Limits, Session, Target};
 use crate::config::Config;
@@ -18,7 +18,7 @@ struct Eras {
 }
 
 /// Asks both slots.
-pub(super) fn look(config: &Config, running: &Running) -> Result<Vec<Finding>, String> {
+pub(super) fn look(config: &Config, running: &Running) -> Result<Vec<Diagnosis>, String> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -28,7 +28,7 @@ pub(super) fn look(config: &Config, running: &Running) -> Result<Vec<Finding>, S
     for slot in Slot::ALL {
         let what = format!("slot {}", slot.as_str());
         let Some(backend) = config.backend(slot) else {
-            findings.push(Finding::new(State::Skip, what, "empty"));
+            findings.push(Diagnosis::new(State::Skip, what, "empty"));
             continue;
         };
         let (mut finding, spoken) = runtime.block_on(ask(backend, what, &config.secrets));
@@ -46,7 +46,7 @@ pub(super) fn look(config: &Config, running: &Running) -> Result<Vec<Finding>, S
     {
         let found =
             "the candidate speaks 2026-07-28 and stable does not: its clients could not be rolled back";
-        findings.push(Finding::new(State::Warn, "eras", found).advise(
+        findings.push(Diagnosis::new(State::Warn, "eras", found).advise(
             "leave protocol.max_version = \"auto\": newer clients are asked to use initialize until the rollout is complete",
         ));
     }
@@ -67,7 +67,7 @@ fn severity(slot: Slot, config: &Config, running: &Running, found: &str) -> Stat
     if stable == slot.as_str() { State::Bad } else { State::Warn }
 }
 
-async fn ask(backend: &Backend, what: String, secrets: &Secrets) -> (Finding, Option<Eras>) {
+async fn ask(backend: &Backend, what: String, secrets: &Secrets) -> (Diagnosis, Option<Eras>) {
     let limits =
         Limits { connect: PATIENCE.min(Duration::from_secs(2)), total: PATIENCE, ..Limits::default() };
     let client = Client::new(Target::of_backend(backend), limits).with_secrets(secrets);
@@ -82,16 +82,16 @@ async fn ask(backend: &Backend, what: String, secrets: &Secrets) -> (Finding, Op
             } else {
                 "compare path, host and accept of the slot with what the backend wants"
             };
-            return (Finding::new(State::Bad, what, error.to_string()).advise(todo), None);
+            return (Diagnosis::new(State::Bad, what, error.to_string()).advise(todo), None);
         }
     };
     let finding = match session.list_tools().await {
-        Err(error) => Finding::new(State::Bad, what, error.to_string()),
+        Err(error) => Diagnosis::new(State::Bad, what, error.to_string()),
         Ok((tools, took)) => {
             let name = session.handshake.server_name.as_deref().unwrap_or("a server without a name");
             let (count, millis) = (tools.len(), took.as_millis());
             let found = format!("{name}: {count} tools in {millis} ms, speaks {}", spoken(eras));
-            Finding::new(State::Ok, what, found)
+            Diagnosis::new(State::Ok, what, found)
         }
     };
     session.close().await;

@@ -6,7 +6,7 @@ mod apache;
 mod apache_ask;
 mod apache_map;
 mod backends;
-mod finding;
+mod diagnosis;
 mod host;
 mod routes;
 mod units;
@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde_json::json;
 
-use self::finding::{Finding, State};
+use self::diagnosis::{Diagnosis, State};
 use self::host::Running;
 use super::exit::Exit;
 use super::guard::Guard;
@@ -33,7 +33,7 @@ Examples:
 
 Run it as the guard's user or as root, with the guard's environment, to see what the guard sees.
 Exit codes: 0 nothing is wrong (warnings are not), 1 something is, 2 the configuration cannot be read.")]
-pub(super) struct Doctor {
+pub(super) struct DoctorArgs {
     /// Apache configuration file that holds the ProxyPass lines, repeatable; otherwise the usual places are searched.
     #[arg(long, value_name = "FILE")]
     apache: Vec<PathBuf>,
@@ -48,7 +48,7 @@ pub(super) struct Doctor {
     json: bool,
 }
 
-impl Doctor {
+impl DoctorArgs {
     pub(super) fn run(&self, guard: &Guard) -> Exit {
         let file = guard.file.as_path();
         let running = Running::of(guard);
@@ -63,14 +63,14 @@ impl Doctor {
             }
             Err(LoadError::Invalid(invalid)) => {
                 let bad = |problem: &mcp_host::diagnostics::Diagnostic| {
-                    let found = Finding::new(State::Bad, "configuration", problem.to_string());
+                    let found = Diagnosis::new(State::Bad, "configuration", problem.to_string());
                     found.advise(format!("mcp-guard check --config {} shows all of them", file.display()))
                 };
                 findings.extend(invalid.problems.iter().map(bad));
                 None
             }
             Err(LoadError::Unreadable(error)) => {
-                let found = Finding::new(State::Bad, "configuration", error.to_string());
+                let found = Diagnosis::new(State::Bad, "configuration", error.to_string());
                 findings.push(found.advise("name the file with --config, and run as a user who may read it"));
                 Some(Exit::CouldNotRun)
             }
@@ -86,7 +86,7 @@ impl Doctor {
         file: &Path,
         loaded: &Loaded,
         running: &Running,
-        findings: &mut Vec<Finding>,
+        findings: &mut Vec<Diagnosis>,
     ) -> Result<(), String> {
         let config = &loaded.config;
         findings.extend(host::configuration(file, loaded, running));
@@ -99,10 +99,10 @@ impl Doctor {
         Ok(())
     }
 
-    fn print(&self, findings: &[Finding]) {
+    fn print(&self, findings: &[Diagnosis]) {
         if self.json {
-            let finding = |finding: &Finding| {
-                let Finding { state, what, found, todo } = finding;
+            let finding = |finding: &Diagnosis| {
+                let Diagnosis { state, what, found, todo } = finding;
                 json!({"state": state.code(), "what": what, "found": found, "todo": todo})
             };
             let all: Vec<_> = findings.iter().map(finding).collect();

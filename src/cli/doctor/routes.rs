@@ -6,7 +6,7 @@ use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use super::finding::{Finding, State};
+use super::diagnosis::{Diagnosis, State};
 use crate::config::Config;
 use crate::config::RouteTarget;
 use crate::upstream::Address;
@@ -14,7 +14,7 @@ use crate::upstream::Address;
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Connects to every route's own address.
-pub(super) fn look(config: &Config) -> Vec<Finding> {
+pub(super) fn look(config: &Config) -> Vec<Diagnosis> {
     let own = config.routes.iter().filter_map(|route| match &route.target {
         RouteTarget::Own(backend) => Some((&route.rule.name, &backend.address)),
         // A slot is looked at as such.
@@ -27,8 +27,8 @@ pub(super) fn look(config: &Config) -> Vec<Finding> {
             Address::Tcp(address) => TcpStream::connect_timeout(address, PATIENCE).map(drop),
         };
         match connected {
-            Ok(()) => Finding::new(State::Ok, what, format!("{address} takes connections")),
-            Err(error) => Finding::new(State::Bad, what, format!("cannot connect to {address}: {error}"))
+            Ok(()) => Diagnosis::new(State::Ok, what, format!("{address} takes connections")),
+            Err(error) => Diagnosis::new(State::Bad, what, format!("cannot connect to {address}: {error}"))
                 .advise("start what serves the route, or correct its address; the guard must be allowed to open the socket"),
         }
     })

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::finding::{Finding, State};
+use super::diagnosis::{Diagnosis, State};
 
 const SHIPPED: &[(&str, &str)] = &[
     ("mcp-guard.service", include_str!("../../../conf/systemd/mcp-guard.service")),
@@ -22,36 +22,36 @@ const FOLDERS: &[&str] = &[
 ];
 
 /// What the shipped and the installed units say differently. A drop-in is the way to change one, and is not a difference.
-pub(super) fn compare(named: Option<&Path>) -> Vec<Finding> {
+pub(super) fn compare(named: Option<&Path>) -> Vec<Diagnosis> {
     let usual = || FOLDERS.iter().map(PathBuf::from).collect();
     compare_in(&named.map_or_else(usual, |folder| vec![folder.to_owned()]))
 }
 
-fn compare_in(folders: &[PathBuf]) -> Vec<Finding> {
+fn compare_in(folders: &[PathBuf]) -> Vec<Diagnosis> {
     let compared = |(name, shipped): &(&str, &str)| {
         let found = folders.iter().map(|folder| folder.join(name)).find(|path| path.exists());
         found.map_or_else(
-            || Finding::new(State::Skip, "unit", format!("{name} is not installed")),
+            || Diagnosis::new(State::Skip, "unit", format!("{name} is not installed")),
             |path| compare_unit(&path, name, shipped),
         )
     };
     SHIPPED.iter().map(compared).collect()
 }
 
-fn compare_unit(path: &Path, name: &str, shipped: &str) -> Finding {
+fn compare_unit(path: &Path, name: &str, shipped: &str) -> Diagnosis {
     let installed = match std::fs::read_to_string(path) {
         Ok(installed) => installed,
-        Err(error) => return Finding::new(State::Warn, "unit", format!("{}: {error}", path.display())),
+        Err(error) => return Diagnosis::new(State::Warn, "unit", format!("{}: {error}", path.display())),
     };
     let differences = differences(shipped, &installed);
     let Some(first) = differences.first() else {
-        return Finding::new(State::Ok, "unit", format!("{name} is as shipped"));
+        return Diagnosis::new(State::Ok, "unit", format!("{name} is as shipped"));
     };
     let more = match differences.len() {
         1 => String::new(),
         count => format!(" and {} more", count - 1),
     };
-    Finding::new(State::Warn, "unit", format!("{name} is not as shipped: {first}{more}")).advise(format!(
+    Diagnosis::new(State::Warn, "unit", format!("{name} is not as shipped: {first}{more}")).advise(format!(
         "install the shipped file and keep your own settings in {}.d/*.conf, then systemctl daemon-reload",
         path.display()
     ))

@@ -28,7 +28,7 @@ Exit codes: 0 parity holds, 1 it does not, 2 the comparison could not be made.";
 /// Compare two MCP servers: tools, schemas, instructions, answers, the door, and how fast they are.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
-pub(super) struct Parity {
+pub(super) struct ParityArgs {
     /// The server that clients use now: http://, https:// or unix:/socket[:/path].
     #[arg(long, value_name = "URL")]
     live_url: Target,
@@ -100,7 +100,7 @@ pub(super) struct Parity {
     verbose: bool,
 }
 
-impl Parity {
+impl ParityArgs {
     /// Runs the comparison.
     pub(super) fn run(self) -> Exit {
         let (json, junit, verbose) = (self.json, self.junit, self.verbose);
@@ -122,7 +122,7 @@ impl Parity {
     }
 }
 
-fn compare(parity: Parity) -> Result<Report, String> {
+fn compare(parity: ParityArgs) -> Result<Report, String> {
     let expected = expectations(&parity)?;
     let total = Duration::from_secs(parity.timeout);
     let limits = Limits { connect: total.min(Duration::from_secs(5)), total, ..Limits::default() };
@@ -162,7 +162,7 @@ fn compare(parity: Parity) -> Result<Report, String> {
     })
 }
 
-fn expectations(parity: &Parity) -> Result<Expectations, String> {
+fn expectations(parity: &ParityArgs) -> Result<Expectations, String> {
     if !(parity.max_slowdown.is_finite() && parity.max_slowdown >= 1.0) {
         return Err("--max-slowdown: must be a number from 1 up".to_owned());
     }

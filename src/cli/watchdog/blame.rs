@@ -10,18 +10,18 @@ use crate::client::Error;
 
 /// Why a probe failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Failure {
+pub(super) enum ProbeFailure {
     /// The service does not answer as it should.
     Service(String),
     /// The watchdog asked wrongly, or could not ask.
     Own { reason: String, mend: &'static str },
 }
 
-impl fmt::Display for Failure {
+impl fmt::Display for ProbeFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Failure::Service(reason) => f.write_str(reason),
-            Failure::Own { reason, mend } => {
+            ProbeFailure::Service(reason) => f.write_str(reason),
+            ProbeFailure::Own { reason, mend } => {
                 write!(f, "{reason}; this is not counted toward a restart (hint: {mend})")
             }
         }
@@ -39,34 +39,34 @@ const NAME: &str = "correct the host in --url, or the machine's name service";
 const OPEN: &str = "run the watchdog as a user who may open the socket";
 const NETWORK: &str = "the machine has no way to this address: correct --url or the network";
 
-impl Failure {
+impl ProbeFailure {
     /// A configuration, a token file or a variable that could not be used.
-    pub(super) fn unprepared(reason: String) -> Failure {
-        Failure::Own { reason, mend: "correct the watchdog's options; nothing was asked" }
+    pub(super) fn unprepared(reason: String) -> ProbeFailure {
+        ProbeFailure::Own { reason, mend: "correct the watchdog's options; nothing was asked" }
     }
 
     /// An answer to a health check that is not healthy. `is_json` is whether its body was JSON.
-    pub(super) fn of_health(path: &str, status: u16, is_json: bool) -> Failure {
+    pub(super) fn of_health(path: &str, status: u16, is_json: bool) -> ProbeFailure {
         let reason = format!("GET {path}: HTTP {status}, not healthy");
         match of_status(status) {
-            Some(mend) => Failure::Own { reason, mend },
+            Some(mend) => ProbeFailure::Own { reason, mend },
             None if status == 200 && !is_json => {
-                Failure::Own { reason, mend: "correct --url or --health-path: this is no health check" }
+                ProbeFailure::Own { reason, mend: "correct --url or --health-path: this is no health check" }
             }
-            None => Failure::Service(reason),
+            None => ProbeFailure::Service(reason),
         }
     }
 
     /// No tools at all: the client may have none, or the service.
-    pub(super) fn no_tools() -> Failure {
-        Failure::Own { reason: "tools/list: no tool is listed".to_owned(), mend: RIGHTS }
+    pub(super) fn no_tools() -> ProbeFailure {
+        ProbeFailure::Own { reason: "tools/list: no tool is listed".to_owned(), mend: RIGHTS }
     }
 
-    pub(super) fn of(error: &Error) -> Failure {
+    pub(super) fn of(error: &Error) -> ProbeFailure {
         let reason = error.to_string();
         match of_error(error) {
-            Some(mend) => Failure::Own { reason, mend },
-            None => Failure::Service(reason),
+            Some(mend) => ProbeFailure::Own { reason, mend },
+            None => ProbeFailure::Service(reason),
         }
     }
 }

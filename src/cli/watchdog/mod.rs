@@ -10,7 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use clap::Args;
 
-use self::blame::Failure;
+use self::blame::ProbeFailure;
 use self::policy::{Policy, Record};
 use self::record::Held;
 use self::unit::Unit;
@@ -40,7 +40,7 @@ Exit codes: 0 all is well, 1 the probe failed, 2 the probe failed and so did the
 /// Probe health, the handshake and tools/list once; restart the unit when that failed often enough.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
-pub(super) struct Watchdog {
+pub(super) struct WatchdogArgs {
     /// The MCP endpoint; without it the guard of the configuration, at its first path.
     #[arg(long, value_name = "URL")]
     url: Option<Target>,
@@ -82,7 +82,7 @@ struct Well {
     took: Duration,
 }
 
-impl Watchdog {
+impl WatchdogArgs {
     /// Runs the watchdog once; `guard` is the one that it watches.
     pub(super) fn run(&self, guard: &Guard) -> Exit {
         match self.once(guard) {
@@ -114,7 +114,7 @@ impl Watchdog {
             return Ok(report(held.map(|held| held.record).unwrap_or_default(), now));
         }
         let probed = client(self, &guard.file)
-            .map_err(Failure::unprepared)
+            .map_err(ProbeFailure::unprepared)
             .and_then(|client| probe(&client, &self.health_path));
         match (probed, &mut held) {
             (Ok(well), held) => {
@@ -125,17 +125,19 @@ impl Watchdog {
                 Ok(format!("MCP watchdog OK: {} tools in {:.3}s", well.tools, well.took.as_secs_f64()))
             }
             // Nothing is remembered of the watchdog's own mistake: it says nothing about the service.
-            (Err(failure @ Failure::Own { .. }), _) | (Err(failure), None) => {
+            (Err(failure @ ProbeFailure::Own { .. }), _) | (Err(failure), None) => {
                 Err((Exit::No, format!("MCP watchdog FAILED: {failure}")))
             }
-            (Err(Failure::Service(reason)), Some(held)) => Err(failed(self, guard, held, &policy, &reason)),
+            (Err(ProbeFailure::Service(reason)), Some(held)) => {
+                Err(failed(self, guard, held, &policy, &reason))
+            }
         }
     }
 }
 
 /// Remembers the failure and restarts, if that is allowed.
 fn failed(
-    watchdog: &Watchdog,
+    watchdog: &WatchdogArgs,
     guard: &Guard,
     held: &mut Held,
     policy: &Policy,
@@ -179,7 +181,7 @@ fn failed(
     }
 }
 
-fn client(watchdog: &Watchdog, config: &Path) -> Result<Client, String> {
+fn client(watchdog: &WatchdogArgs, config: &Path) -> Result<Client, String> {
     let default = std::env::var_os(DEFAULT_TOKEN_VARIABLE).map(|_| DEFAULT_TOKEN_VARIABLE);
     let variable = match (&watchdog.token_env, &watchdog.token_file) {
         (Some(name), _) => Some(name.as_str()),
@@ -206,25 +208,25 @@ fn front_door(file: &Path) -> Result<Target, String> {
 }
 
 /// Health, the handshake, the tools: what a client needs before its first call.
-fn probe(client: &Client, health_path: &str) -> Result<Well, Failure> {
+fn probe(client: &Client, health_path: &str) -> Result<Well, ProbeFailure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|error| Failure::unprepared(format!("cannot start: {error}")))?;
+        .map_err(|error| ProbeFailure::unprepared(format!("cannot start: {error}")))?;
     let started = Instant::now();
     runtime.block_on(async {
         let health = client.raw(Request::bare(Method::GET, Some(health_path))).await;
-        let health = health.map_err(|error| Failure::of(&error))?;
+        let health = health.map_err(|error| ProbeFailure::of(&error))?;
         let body = bounded::parse(&health.body).ok();
         if health.status != 200 || !says_healthy(body.as_ref()) {
-            return Err(Failure::of_health(health_path, health.status, body.is_some()));
+            return Err(ProbeFailure::of_health(health_path, health.status, body.is_some()));
         }
-        let session = Session::legacy(client).await.map_err(|error| Failure::of(&error))?;
-        let listed = session.list_tools().await.map_err(|error| Failure::of(&error));
+        let session = Session::legacy(client).await.map_err(|error| ProbeFailure::of(&error))?;
+        let listed = session.list_tools().await.map_err(|error| ProbeFailure::of(&error));
         let took = started.elapsed();
         session.close().await;
         match listed?.0.len() {
-            0 => Err(Failure::no_tools()),
+            0 => Err(ProbeFailure::no_tools()),
             tools => Ok(Well { tools, took }),
         }
     })
@@ -260,13 +262,13 @@ fn guard_is_changing(guard: &Guard, within: Duration) -> Option<String> {
 }
 
 /// Why no restart may be made, if an operator or a deploy script says so.
-fn hold(watchdog: &Watchdog) -> Option<String> {
+fn hold(watchdog: &WatchdogArgs) -> Option<String> {
     let path = watchdog.hold_file.as_deref()?;
     let age = std::fs::metadata(path).ok()?.modified().ok()?.elapsed().unwrap_or_default();
     (age < HOLD_FILE_AGE_MAX).then(|| format!("a deploy is under way ({} exists)", path.display()))
 }
 
-fn state_file(watchdog: &Watchdog) -> Result<Option<PathBuf>, String> {
+fn state_file(watchdog: &WatchdogArgs) -> Result<Option<PathBuf>, String> {
     let of_systemd = || {
         let folders = std::env::var("STATE_DIRECTORY").ok()?;
         Some(Path::new(folders.split(':').next()?).join("watchdog.json"))

@@ -8,10 +8,10 @@ use serde_json::Value;
 use super::surface::text_difference;
 use crate::parity::expectations::{Expectations, RecordedCall};
 use crate::parity::facts::{AuthFacts, Facts, HttpFacts, Observed, Pair, Timings};
+use crate::parity::finding::{Finding, Severity, value_text};
 use crate::parity::report::{Check, CheckId, Latency, Percentiles};
 use crate::parity::results;
-use crate::parity::results::{Comparison, Kind};
-use crate::parity::verdict::{Finding, Verdict, value_text};
+use crate::parity::results::{Comparison, DifferenceKind};
 use crate::wire::bounded;
 use crate::wire::declaration::Tool;
 
@@ -26,7 +26,7 @@ pub(super) fn instructions_tool(pair: &Pair<'_>, expected: &Expectations) -> Che
         }
         (Observed::Known(_) | Observed::Failed(_), Observed::Absent(why)) | (_, Observed::Failed(why)) => {
             let change = format!("the tool does not return the instructions: {why}");
-            made("no text".to_owned(), vec![Finding::new(Verdict::Break, change).about(tool)])
+            made("no text".to_owned(), vec![Finding::new(Severity::Break, change).about(tool)])
         }
         (live, Observed::Known(is)) => {
             let wanted = expected.instructions.as_ref().or(pair.candidate.handshake.instructions.as_ref());
@@ -37,7 +37,7 @@ pub(super) fn instructions_tool(pair: &Pair<'_>, expected: &Expectations) -> Che
             }
             if let Some(was) = live.known().filter(|was| *was != is && findings.is_empty()) {
                 let found = text_difference(was, is).map(|found| Finding {
-                    verdict: Verdict::Note,
+                    severity: Severity::Note,
                     change: "the live server's tool returns another text".to_owned(),
                     ..found
                 });
@@ -61,13 +61,13 @@ pub(super) fn auth_matrix(observed: &Observed<AuthFacts>, expected: &Expectation
         Observed::Known(http) => {
             seen.push(format!("{asked} {}", http.status));
             if http.status != wanted {
-                let finding = Finding::new(Verdict::Break, "another status than required").about(asked);
+                let finding = Finding::new(Severity::Break, "another status than required").about(asked);
                 let values = (Some(format!("{wanted} required")), Some(http.status.to_string()));
                 findings.push(finding.values(values.0, values.1));
             }
         }
         Observed::Absent(why) => seen.push(format!("{asked} not asked ({why})")),
-        Observed::Failed(why) => findings.push(Finding::new(Verdict::Break, why).about(asked)),
+        Observed::Failed(why) => findings.push(Finding::new(Severity::Break, why).about(asked)),
     };
     judge("no token", 401, &facts.no_token);
     judge("wrong token", wrong, &facts.wrong_token);
@@ -78,7 +78,7 @@ pub(super) fn auth_matrix(observed: &Observed<AuthFacts>, expected: &Expectation
         && http.status == 405
         && http.allow.as_deref() != Some("POST")
     {
-        let finding = Finding::new(Verdict::Break, "Allow is not POST").about("GET");
+        let finding = Finding::new(Severity::Break, "Allow is not POST").about("GET");
         findings.push(finding.values(Some("POST".to_owned()), http.allow.clone()));
     }
     if let Observed::Known(http) = &facts.health
@@ -86,7 +86,7 @@ pub(super) fn auth_matrix(observed: &Observed<AuthFacts>, expected: &Expectation
         && !says_healthy(http.body.as_ref())
     {
         let finding =
-            Finding::new(Verdict::Break, "neither {\"status\":\"ok\"} nor {\"ok\":true}").about("/health");
+            Finding::new(Severity::Break, "neither {\"status\":\"ok\"} nor {\"ok\":true}").about("/health");
         findings.push(finding.values(None, http.body.as_ref().map(|body| value_text(&body.to_string()))));
     }
     Check::made(id, None, seen.join(", "), findings)
@@ -110,7 +110,7 @@ pub(super) fn self_description(pair: &Pair<'_>, expected: &Expectations) -> Chec
             return Check::skipped(id, Some(pair.era), format!("neither server has the tool `{tool}`"));
         }
         (_, Observed::Absent(why) | Observed::Failed(why)) => {
-            let finding = Finding::new(Verdict::Break, format!("no list of tools: {why}")).about(tool);
+            let finding = Finding::new(Severity::Break, format!("no list of tools: {why}")).about(tool);
             return Check::made(id, Some(pair.era), "no list", vec![finding]);
         }
     };
@@ -122,11 +122,11 @@ pub(super) fn self_description(pair: &Pair<'_>, expected: &Expectations) -> Chec
     let mut findings = Vec::new();
     for name in real.difference(&said) {
         let change = format!("in tools/list, but not named by {tool}");
-        findings.push(Finding::new(Verdict::Break, change).about(*name));
+        findings.push(Finding::new(Severity::Break, change).about(*name));
     }
     for name in said.difference(&real) {
         let change = format!("named by {tool}, but not in tools/list");
-        findings.push(Finding::new(Verdict::Break, change).about(*name));
+        findings.push(Finding::new(Severity::Break, change).about(*name));
     }
     let by_name: BTreeMap<&str, &Tool> = tools.iter().map(|tool| (tool.name.as_str(), tool)).collect();
     for listed in listed {
@@ -136,7 +136,7 @@ pub(super) fn self_description(pair: &Pair<'_>, expected: &Expectations) -> Chec
             if said != declared {
                 let shown = |set: &BTreeSet<String>| set.iter().cloned().collect::<Vec<_>>().join(", ");
                 let finding =
-                    Finding::new(Verdict::Note, format!("{tool} names other parameters than the schema"));
+                    Finding::new(Severity::Note, format!("{tool} names other parameters than the schema"));
                 findings.push(finding.about(&listed.name).values(Some(shown(&declared)), Some(shown(&said))));
             }
         }
@@ -168,13 +168,13 @@ pub(super) fn calls(pair: &Pair<'_>, expected: &Expectations) -> Check {
             }
             (was, is) => {
                 for (side, observed) in [("live server", was), ("candidate", is)] {
-                    let (verdict, why) = match observed {
-                        Some(Observed::Failed(why)) => (Verdict::Break, why.as_str()),
-                        Some(Observed::Absent(why)) => (Verdict::Note, why.as_str()),
+                    let (severity, why) = match observed {
+                        Some(Observed::Failed(why)) => (Severity::Break, why.as_str()),
+                        Some(Observed::Absent(why)) => (Severity::Note, why.as_str()),
                         Some(Observed::Known(_)) => continue,
-                        None => (Verdict::Note, "not asked"),
+                        None => (Severity::Note, "not asked"),
                     };
-                    findings.push(Finding::new(verdict, format!("the {side}: {why}")).about(named(call)));
+                    findings.push(Finding::new(severity, format!("the {side}: {why}")).about(named(call)));
                 }
             }
         }
@@ -208,27 +208,27 @@ fn call_findings(
     failed_alike: bool,
 ) {
     for difference in &comparison.differences {
-        let verdict = match difference.kind {
-            _ if failed_alike => Verdict::Note,
-            Kind::Added => Verdict::Compatible,
-            Kind::Missing
-            | Kind::TypeDiffers
-            | Kind::ValueDiffers
-            | Kind::LengthDiffers
-            | Kind::OrderDiffers
-            | Kind::Unstable => Verdict::Break,
+        let severity = match difference.kind {
+            _ if failed_alike => Severity::Note,
+            DifferenceKind::Added => Severity::Compatible,
+            DifferenceKind::Missing
+            | DifferenceKind::TypeDiffers
+            | DifferenceKind::ValueDiffers
+            | DifferenceKind::LengthDiffers
+            | DifferenceKind::OrderDiffers
+            | DifferenceKind::Unstable => Severity::Break,
         };
         let shown = |value: &Option<Value>| value.as_ref().map(|value| value_text(&value.to_string()));
-        let finding = Finding::new(verdict, difference.kind.as_str()).about(named(call));
+        let finding = Finding::new(severity, difference.kind.as_str()).about(named(call));
         let values = (shown(&difference.live), shown(&difference.candidate));
         findings.push(finding.at(difference.path.to_string()).values(values.0, values.1));
     }
     if comparison.unlisted > 0 {
         let change = format!("{} more differences", comparison.unlisted);
-        findings.push(Finding::new(Verdict::Break, change).about(named(call)));
+        findings.push(Finding::new(Severity::Break, change).about(named(call)));
     }
     for path in &comparison.noise {
-        let finding = Finding::new(Verdict::Note, "unstable on the live server: not compared");
+        let finding = Finding::new(Severity::Note, "unstable on the live server: not compared");
         findings.push(finding.about(named(call)).at(path.to_string()));
     }
 }
@@ -244,7 +244,7 @@ pub(super) fn latency(live: &Facts, candidate: &Facts, expected: &Expectations) 
         let times = ratio(was.p50, is.p50);
         if times > expected.slowdown_max && is.p50.saturating_sub(was.p50) > expected.slowdown_floor {
             let shown = |time: Duration| format!("{:.1} ms", millis(time));
-            let finding = Finding::new(Verdict::Break, format!("{times:.1} times slower (p50)"));
+            let finding = Finding::new(Severity::Break, format!("{times:.1} times slower (p50)"));
             findings.push(finding.about(&row.question).values(Some(shown(was.p50)), Some(shown(is.p50))));
         }
     }

@@ -6,8 +6,8 @@ pub(crate) mod surface;
 use super::accept::apply;
 use super::expectations::Expectations;
 use super::facts::{EraFacts, Facts, Observed, Pair};
+use super::finding::{Finding, Severity};
 use super::report::{Check, CheckId, Report};
-use super::verdict::{Finding, Verdict};
 use crate::wire::Era;
 
 /// Compares two servers.
@@ -72,33 +72,35 @@ fn eras(live: &Facts, candidate: &Facts) -> Check {
             Observed::Known(facts) => facts.handshake.supported_versions.join(", "),
             Observed::Absent(why) | Observed::Failed(why) => why.clone(),
         };
-        let found = |verdict, change: &str| {
-            Finding::new(verdict, change).about(name).values(Some(shown(was)), Some(shown(is)))
+        let found = |severity, change: &str| {
+            Finding::new(severity, change).about(name).values(Some(shown(was)), Some(shown(is)))
         };
         match (was, is) {
             (Observed::Known(was), Observed::Known(is)) => {
                 both.push(name);
                 if was.handshake.protocol_version != is.handshake.protocol_version {
-                    findings.push(found(Verdict::Note, "negotiated versions differ"));
+                    findings.push(found(Severity::Note, "negotiated versions differ"));
                 }
             }
-            (_, Observed::Failed(_)) => findings.push(found(Verdict::Break, "the candidate fails to answer")),
+            (_, Observed::Failed(_)) => {
+                findings.push(found(Severity::Break, "the candidate fails to answer"))
+            }
             (Observed::Failed(_), _) => {
-                findings.push(found(Verdict::Break, "the live server fails to answer"))
+                findings.push(found(Severity::Break, "the live server fails to answer"))
             }
             (Observed::Known(_), Observed::Absent(_)) => {
-                findings.push(found(Verdict::Break, "era lost: clients that speak it cannot follow"));
+                findings.push(found(Severity::Break, "era lost: clients that speak it cannot follow"));
             }
             (Observed::Absent(_), Observed::Known(_)) => {
-                findings.push(found(Verdict::Note, "era gained: its clients could not be rolled back"));
+                findings.push(found(Severity::Note, "era gained: its clients could not be rolled back"));
             }
             (Observed::Absent(_), Observed::Absent(_)) => {}
         }
     }
     let summary =
         if both.is_empty() { "no era in common".to_owned() } else { format!("both: {}", both.join(", ")) };
-    if both.is_empty() && findings.iter().all(|finding| finding.verdict != Verdict::Break) {
-        findings.push(Finding::new(Verdict::Break, "the servers have no era in common"));
+    if both.is_empty() && findings.iter().all(|finding| finding.severity != Severity::Break) {
+        findings.push(Finding::new(Severity::Break, "the servers have no era in common"));
     }
     Check::made(CheckId::Eras, None, summary, findings)
 }

@@ -6,10 +6,10 @@ use serde_json::Value;
 
 use crate::parity::expectations::Expectations;
 use crate::parity::facts::{Observed, Pair};
+use crate::parity::finding::{Finding, Severity, value_text};
 use crate::parity::normalize::{Work, normalize_within};
 use crate::parity::report::{Check, CheckId};
 use crate::parity::schema;
-use crate::parity::verdict::{Finding, Verdict, value_text};
 use crate::wire::declaration::{Declared, Tool};
 
 /// How much of a text around its first difference is shown.
@@ -26,26 +26,26 @@ pub(super) fn tool_names(pair: &Pair<'_>) -> Check {
     let (was, is) = (names(live), names(candidate));
     let mut findings = Vec::new();
     for name in was.difference(&is) {
-        findings.push(Finding::new(Verdict::Break, "tool missing on the candidate").about(name));
+        findings.push(Finding::new(Severity::Break, "tool missing on the candidate").about(name));
     }
     for name in is.difference(&was) {
-        findings.push(Finding::new(Verdict::Break, "tool only on the candidate").about(name));
+        findings.push(Finding::new(Severity::Break, "tool only on the candidate").about(name));
     }
     for (tools, side) in [(live, "live server"), (candidate, "candidate")] {
         findings.extend(repeated(tools).into_iter().map(|name| {
-            Finding::new(Verdict::Break, format!("tool listed twice by the {side}")).about(name)
+            Finding::new(Severity::Break, format!("tool listed twice by the {side}")).about(name)
         }));
     }
     let order = |tools: &[Tool]| -> Vec<String> { tools.iter().map(|tool| tool.name.clone()).collect() };
     if was == is && order(live) != order(candidate) {
-        findings.push(Finding::new(Verdict::Note, "the order of the tools differs"));
+        findings.push(Finding::new(Severity::Note, "the order of the tools differs"));
     }
     if let (Some(listed), Observed::Known(relisted)) =
         (pair.candidate.tools.known(), &pair.candidate.relisted)
         && listed != relisted
     {
         let change = "tools/list is unstable on the candidate: asked twice, it answers differently";
-        findings.push(Finding::new(Verdict::Break, change));
+        findings.push(Finding::new(Severity::Break, change));
     }
     let summary =
         if was == is { format!("{} on both", was.len()) } else { format!("{} and {}", was.len(), is.len()) };
@@ -71,7 +71,7 @@ pub(super) fn schemas(pair: &Pair<'_>) -> Check {
             descriptions(&mut findings, &mut works, was, is);
         }
     }
-    let breaks = findings.iter().filter(|finding| finding.verdict == Verdict::Break).count();
+    let breaks = findings.iter().filter(|finding| finding.severity == Severity::Break).count();
     let summary = match breaks {
         0 => format!("{shared} shared tools take the same arguments"),
         breaks => format!("{breaks} breaks in {shared} shared tools"),
@@ -85,7 +85,7 @@ fn input_schemas(findings: &mut Vec<Finding>, works: &mut [Work; 2], was: &Tool,
         (None, None) => return,
         (live, candidate) => {
             let side = if candidate.is_none() { "candidate" } else { "live server" };
-            let finding = Finding::new(Verdict::Break, format!("inputSchema missing on the {side}"));
+            let finding = Finding::new(Severity::Break, format!("inputSchema missing on the {side}"));
             let shown = |schema: &Option<Declared>| schema.as_ref().map(|schema| value_text(schema.text()));
             findings.push(finding.about(&was.name).values(shown(live), shown(candidate)));
             return;
@@ -99,13 +99,13 @@ fn input_schemas(findings: &mut Vec<Finding>, works: &mut [Work; 2], was: &Tool,
         (Ok(live), Ok(candidate)) => (live, candidate),
         (Err(error), _) | (_, Err(error)) => {
             findings
-                .push(Finding::new(Verdict::Break, format!("cannot be compared: {error}")).about(&was.name));
+                .push(Finding::new(Severity::Break, format!("cannot be compared: {error}")).about(&was.name));
             return;
         }
     };
     for difference in schema::compare(&live, &candidate) {
         let shown = |value: &Option<Value>| value.as_ref().map(|value| value_text(&value.to_string()));
-        let finding = Finding::new(difference.change.verdict(), difference.change.as_str());
+        let finding = Finding::new(difference.change.severity(), difference.change.as_str());
         let values = (shown(&difference.live), shown(&difference.candidate));
         findings.push(finding.about(&was.name).at(difference.path).values(values.0, values.1));
     }
@@ -121,7 +121,7 @@ fn normal(schema: &Declared, work: &mut Work) -> Result<Value, String> {
 fn descriptions(findings: &mut Vec<Finding>, works: &mut [Work; 2], was: &Tool, is: &Tool) {
     let mut note = |what: &str, live: Option<String>, candidate: Option<String>| {
         if live != candidate {
-            let finding = Finding::new(Verdict::Note, format!("{what} differs"));
+            let finding = Finding::new(Severity::Note, format!("{what} differs"));
             let shown = |text: Option<String>| text.map(|text| value_text(&text));
             findings.push(finding.about(&was.name).values(shown(live), shown(candidate)));
         }
@@ -155,7 +155,7 @@ pub(super) fn server_name(pair: &Pair<'_>, expected: &Expectations) -> Check {
             (Some(_), Some(_)) => "serverInfo.name is not the expected one",
             (Some(_), None) => "serverInfo.name differs",
         };
-        findings.push(Finding::new(Verdict::Break, change).values(wanted.cloned(), is.server_name.clone()));
+        findings.push(Finding::new(Severity::Break, change).values(wanted.cloned(), is.server_name.clone()));
     }
     capabilities(&mut findings, &was.capabilities, &is.capabilities);
     let shown = is.server_name.as_deref().unwrap_or("no name");
@@ -171,9 +171,9 @@ fn capabilities(findings: &mut Vec<Finding>, was: &Value, is: &Value) {
     let (was, is) = (names(was), names(is));
     for name in was.symmetric_difference(&is).filter(|name| *name != "experimental") {
         let lost = was.contains(name);
-        let verdict = if lost && name == "tools" { Verdict::Break } else { Verdict::Note };
+        let severity = if lost && name == "tools" { Severity::Break } else { Severity::Note };
         let change = if lost { "capability not announced by the candidate" } else { "capability gained" };
-        findings.push(Finding::new(verdict, change).about(name));
+        findings.push(Finding::new(severity, change).about(name));
     }
 }
 
@@ -192,20 +192,20 @@ pub(super) fn instructions(pair: &Pair<'_>, expected: &Expectations) -> Check {
             if let Some(was) = was.as_ref().filter(|was| *was != wanted) {
                 let change = "the live server's own instructions are not those of the file";
                 findings.extend(text_difference(wanted, was).map(|found| Finding {
-                    verdict: Verdict::Note,
+                    severity: Severity::Note,
                     change: change.to_owned(),
                     ..found
                 }));
             }
             let equal =
-                if findings.iter().any(|found| found.verdict == Verdict::Break) { "not " } else { "" };
+                if findings.iter().any(|found| found.severity == Severity::Break) { "not " } else { "" };
             let summary = format!("{} bytes, {equal}equal to {source}", is.len());
             Check::made(id, Some(pair.era), summary, findings)
         }
         (wanted, is) => {
             let side = if is.is_none() { "missing on the candidate" } else { "only on the candidate" };
             let bytes = |text: &String| format!("{} bytes", text.len());
-            let finding = Finding::new(Verdict::Break, format!("instructions {side}"));
+            let finding = Finding::new(Severity::Break, format!("instructions {side}"));
             let finding = finding.values(wanted.map(bytes), is.as_ref().map(bytes));
             Check::made(id, Some(pair.era), side, vec![finding])
         }
@@ -225,7 +225,7 @@ pub(super) fn text_difference(wanted: &str, is: &str) -> Option<Finding> {
         format!("{} bytes: …{}…", bytes.len(), String::from_utf8_lossy(around))
     };
     let hint = if wanted.trim_end() == is.trim_end() { " (only white space at the end differs)" } else { "" };
-    let finding = Finding::new(Verdict::Break, format!("text differs{hint}"));
+    let finding = Finding::new(Severity::Break, format!("text differs{hint}"));
     Some(finding.at(format!("byte {at}, line {line}")).values(Some(shown(wanted)), Some(shown(is))))
 }
 
@@ -246,7 +246,7 @@ pub(super) fn tool_counts(pair: &Pair<'_>, expected: &Expectations) -> Check {
         seen.push(format!("{} {count}", client.client));
         if count != client.count {
             let finding =
-                Finding::new(Verdict::Break, "the client sees another number of tools than expected");
+                Finding::new(Severity::Break, "the client sees another number of tools than expected");
             let values = (Some(format!("{} expected", client.count)), Some(count.to_string()));
             findings
                 .push(finding.about(&client.client).at(client.prefixes.join(" ")).values(values.0, values.1));
@@ -263,7 +263,7 @@ fn both<'a>(id: CheckId, pair: &Pair<'a>) -> Result<(&'a [Tool], &'a [Tool]), Bo
             let mut findings = Vec::new();
             for (side, observed) in [("live server", live), ("candidate", candidate)] {
                 let why = observed.why_not().map(|why| format!("the {side} does not list its tools: {why}"));
-                findings.extend(why.map(|change| Finding::new(Verdict::Break, change)));
+                findings.extend(why.map(|change| Finding::new(Severity::Break, change)));
             }
             Err(Box::new(Check::made(id, Some(pair.era), "the tools are not known", findings)))
         }

@@ -8,7 +8,7 @@ use super::super::accept::Acceptance;
 use super::super::expectations::{ExpectedCount, RecordedCall};
 use super::super::facts::{AuthFacts, HttpFacts, Listed, Timings};
 use super::super::render;
-use super::super::report::Status;
+use super::super::report::CheckStatus;
 use super::*;
 use crate::wire::declaration::{Declared, Handshake, Tool};
 
@@ -99,22 +99,22 @@ fn expectations() -> Expectations {
 /// Seeds one difference in the candidate's legacy era; it must be found by this check, in these words, and nothing else
 /// must be found that is not a consequence in the same or the named other checks.
 #[track_caller]
-fn seed(change: impl FnOnce(&mut EraFacts), id: CheckId, words: &str, verdict: Verdict) {
+fn seed(change: impl FnOnce(&mut EraFacts), id: CheckId, words: &str, severity: Severity) {
     let mut candidate = server();
     let Observed::Known(facts) = &mut candidate.legacy else { panic!("the era is known") };
     change(facts);
-    found(&candidate, id, words, verdict);
+    found(&candidate, id, words, severity);
 }
 
 #[track_caller]
-fn found(candidate: &Facts, id: CheckId, words: &str, verdict: Verdict) {
+fn found(candidate: &Facts, id: CheckId, words: &str, severity: Severity) {
     let report = judge(&server(), candidate, &expectations());
     let text = render::text(&report, true);
     let hit = report.findings().any(|(check, finding)| {
-        check.id == id && finding.verdict == verdict && format!("{finding:?}").contains(words)
+        check.id == id && finding.severity == severity && format!("{finding:?}").contains(words)
     });
     assert!(hit, "`{words}` is not found:\n{text}");
-    assert_eq!(report.passed(), verdict != Verdict::Break, "{text}");
+    assert_eq!(report.passed(), severity != Severity::Break, "{text}");
 }
 
 fn change_tool(facts: &mut EraFacts, name: &str, change: impl Fn(&mut Tool)) {
@@ -143,12 +143,12 @@ fn change_list(facts: &mut EraFacts, change: impl Fn(&mut Vec<Tool>)) {
 fn equal_servers_pass_without_a_finding() {
     let report = judge(&server(), &server(), &expectations());
     assert_eq!(report.findings().count(), 0, "{}", render::text(&report, true));
-    assert_eq!((report.count(Status::Fail), report.count(Status::Skip)), (0, 0));
+    assert_eq!((report.count(CheckStatus::Fail), report.count(CheckStatus::Skip)), (0, 0));
 }
 
 #[test]
 fn differences_in_the_tool_set_are_found() {
-    let broken = Verdict::Break;
+    let broken = Severity::Break;
     let drop = |facts: &mut EraFacts| change_list(facts, |tools| tools.truncate(3));
     seed(drop, CheckId::ToolNames, "tool missing on the candidate", broken);
     seed(drop, CheckId::ToolCounts, "another number of tools", broken);
@@ -169,7 +169,7 @@ fn differences_in_the_tool_set_are_found() {
         |facts| change_list(facts, |tools| tools.swap(0, 1)),
         CheckId::ToolNames,
         "order of the tools",
-        Verdict::Note,
+        Severity::Note,
     );
     seed(
         |facts| facts.tools = Observed::Failed("HTTP 502".to_owned()),
@@ -183,7 +183,7 @@ fn differences_in_the_tool_set_are_found() {
 
 #[test]
 fn differences_in_the_arguments_are_found() {
-    let broken = Verdict::Break;
+    let broken = Severity::Break;
     let job = |pointer: &'static str, value: Value| {
         move |facts: &mut EraFacts| change_schema(facts, "panda_get_job", pointer, &value)
     };
@@ -194,9 +194,9 @@ fn differences_in_the_arguments_are_found() {
     seed(job("/properties/id/type", json!("string")), id, "type changed", broken);
     seed(job("/properties/limit/default", json!(100)), id, "default changed", broken);
     seed(job("/properties/limit/maximum", json!(50)), id, "bound tightened", broken);
-    seed(job("/properties/limit/maximum", json!(5_000)), id, "bound loosened", Verdict::Compatible);
+    seed(job("/properties/limit/maximum", json!(5_000)), id, "bound loosened", Severity::Compatible);
     seed(job("/required", json!(["id", "limit"])), id, "became required", broken);
-    seed(job("/required", json!([])), id, "became optional", Verdict::Compatible);
+    seed(job("/required", json!([])), id, "became optional", Severity::Compatible);
     seed(job("/required", json!(["id", "token"])), id, "required parameter added", broken);
     seed(job("/properties", json!({"id": {"type": "integer"}})), id, "parameter removed", broken);
     seed(logs("/properties/level/enum", json!(["info"])), id, "enum narrowed", broken);
@@ -204,7 +204,7 @@ fn differences_in_the_arguments_are_found() {
         logs("/properties/level/enum", json!(["info", "error", "warn"])),
         id,
         "enum widened",
-        Verdict::Compatible,
+        Severity::Compatible,
     );
     seed(logs("/properties/app", json!({"type": "array"})), id, "type changed", broken);
     let no_schema =
@@ -212,12 +212,12 @@ fn differences_in_the_arguments_are_found() {
     seed(no_schema, id, "inputSchema missing", broken);
     let described =
         |facts: &mut EraFacts| change_tool(facts, "panda_get_job", |tool| tool.description = None);
-    seed(described, id, "description differs", Verdict::Note);
+    seed(described, id, "description differs", Severity::Note);
 }
 
 #[test]
 fn differences_in_identity_and_instructions_are_found() {
-    let broken = Verdict::Break;
+    let broken = Severity::Break;
     let rename = |facts: &mut EraFacts| facts.handshake.server_name = Some("django_mcp_server".to_owned());
     seed(rename, CheckId::ServerName, "not the expected one", broken);
     seed(|facts| facts.handshake.server_name = None, CheckId::ServerName, "missing on the candidate", broken);
@@ -246,7 +246,7 @@ fn differences_in_identity_and_instructions_are_found() {
 
 #[test]
 fn differences_in_behaviour_are_found() {
-    let broken = Verdict::Break;
+    let broken = Severity::Break;
     let answer = |text: &str| -> Box<str> {
         json!({"content": [{"type": "text", "text": text}], "isError": false}).to_string().into()
     };
@@ -269,7 +269,7 @@ fn differences_in_behaviour_are_found() {
         |facts| facts.calls = answers(more, more),
         CheckId::Calls,
         "only on the candidate",
-        Verdict::Compatible,
+        Severity::Compatible,
     );
     let failed = |facts: &mut EraFacts| facts.calls = vec![Observed::Failed("no whole answer".to_owned())];
     seed(failed, CheckId::Calls, "no whole answer", broken);
@@ -283,7 +283,7 @@ fn differences_at_the_door_are_found() {
         change(auth);
         candidate
     };
-    let broken = Verdict::Break;
+    let broken = Severity::Break;
     found(&with(|auth| auth.no_token = http(200)), CheckId::AuthMatrix, "401 required", broken);
     found(&with(|auth| auth.wrong_token = http(401)), CheckId::AuthMatrix, "403 required", broken);
     found(&with(|auth| auth.get = http(200)), CheckId::AuthMatrix, "405 required", broken);
@@ -300,15 +300,15 @@ fn differences_at_the_door_are_found() {
 fn eras_lost_and_times_gone_are_found() {
     let mut candidate = server();
     candidate.modern = Observed::Absent("HTTP 400".to_owned());
-    found(&candidate, CheckId::Eras, "era lost", Verdict::Break);
+    found(&candidate, CheckId::Eras, "era lost", Severity::Break);
     candidate.modern = Observed::Failed("cannot connect".to_owned());
     candidate.legacy = Observed::Failed("cannot connect".to_owned());
-    found(&candidate, CheckId::Eras, "the candidate fails to answer", Verdict::Break);
+    found(&candidate, CheckId::Eras, "the candidate fails to answer", Severity::Break);
     let mut candidate = server();
     for sample in &mut candidate.timings[1].samples {
         *sample *= 10;
     }
-    found(&candidate, CheckId::Latency, "10.0 times slower", Verdict::Break);
+    found(&candidate, CheckId::Latency, "10.0 times slower", Severity::Break);
 }
 
 #[test]

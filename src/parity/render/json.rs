@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::super::report::{Check, Latency, Percentiles, Report, Status, era_name};
-use super::super::verdict::Finding;
+use super::super::finding::Finding;
+use super::super::report::{Check, CheckStatus, Latency, Percentiles, Report, era_name};
 use crate::parity::checks::behaviour::{millis, ratio};
 
 /// Renders the report. `version` rises when a name changes or goes.
@@ -14,9 +14,9 @@ pub fn json(report: &Report) -> Value {
         "live": report.live,
         "candidate": report.candidate,
         "counts": {
-            "ok": report.count(Status::Ok),
-            "fail": report.count(Status::Fail),
-            "skip": report.count(Status::Skip),
+            "ok": report.count(CheckStatus::Ok),
+            "fail": report.count(CheckStatus::Fail),
+            "skip": report.count(CheckStatus::Skip),
         },
         "checks": report.checks.iter().map(check).collect::<Vec<_>>(),
         "latency": report.latency.iter().map(latency).collect::<Vec<_>>(),
@@ -36,7 +36,7 @@ fn check(check: &Check) -> Value {
 
 fn finding(finding: &Finding) -> Value {
     json!({
-        "verdict": finding.verdict.code(),
+        "verdict": finding.severity.code(),
         "subject": finding.subject,
         "path": finding.path,
         "change": finding.change,

@@ -2,12 +2,12 @@
 
 use std::fmt::Write as _;
 
-use super::super::report::{Report, Status, era_name};
-use super::super::verdict::Verdict;
+use super::super::finding::Severity;
+use super::super::report::{CheckStatus, Report, era_name};
 
 /// Renders the report.
 pub fn junit(report: &Report) -> String {
-    let (failed, skipped) = (report.count(Status::Fail), report.count(Status::Skip));
+    let (failed, skipped) = (report.count(CheckStatus::Fail), report.count(CheckStatus::Skip));
     let mut out = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");
     let _ = writeln!(
         out,
@@ -19,13 +19,13 @@ pub fn junit(report: &Report) -> String {
         let era = check.era.map(|era| format!(" ({})", era_name(Some(era)))).unwrap_or_default();
         let _ = write!(out, "  <testcase classname=\"parity\" name=\"{number} {code}{era}\">");
         match check.status() {
-            Status::Ok => {}
-            Status::Skip => {
+            CheckStatus::Ok => {}
+            CheckStatus::Skip => {
                 let _ = write!(out, "<skipped message=\"{}\"/>", escape(&check.summary));
             }
-            Status::Fail => {
+            CheckStatus::Fail => {
                 let _ = write!(out, "<failure message=\"{}\">", escape(&check.summary));
-                for finding in check.findings.iter().filter(|finding| finding.verdict == Verdict::Break) {
+                for finding in check.findings.iter().filter(|finding| finding.severity == Severity::Break) {
                     let subject = finding.subject.as_deref().unwrap_or("-");
                     let shown =
                         |value: &Option<String>| value.clone().unwrap_or_else(|| "(nothing)".to_owned());

@@ -4,8 +4,8 @@
 
 use std::fmt::Write as _;
 
-use super::super::report::{Check, Latency, Report, Status, era_name};
-use super::super::verdict::{Finding, Verdict};
+use super::super::finding::{Finding, Severity};
+use super::super::report::{Check, CheckStatus, Latency, Report, era_name};
 use crate::parity::checks::behaviour::{millis, ratio};
 
 const VALUE_CHARS_MAX: usize = 120;
@@ -22,7 +22,7 @@ pub fn text(report: &Report, verbose: bool) -> String {
     }
     latency_table(&mut out, &report.latency);
     let (ok, failed, skipped) =
-        (report.count(Status::Ok), report.count(Status::Fail), report.count(Status::Skip));
+        (report.count(CheckStatus::Ok), report.count(CheckStatus::Fail), report.count(CheckStatus::Skip));
     let verdict = if report.passed() { "parity holds" } else { "parity does not hold" };
     let _ = writeln!(out, "\n{verdict}: {ok} ok, {failed} failed, {skipped} skipped");
     out
@@ -30,28 +30,31 @@ pub fn text(report: &Report, verbose: bool) -> String {
 
 fn check_lines(out: &mut String, check: &Check, verbose: bool) {
     let tag = match check.status() {
-        Status::Ok => "[OK]  ",
-        Status::Fail => "[FAIL]",
-        Status::Skip => "[SKIP]",
+        CheckStatus::Ok => "[OK]  ",
+        CheckStatus::Fail => "[FAIL]",
+        CheckStatus::Skip => "[SKIP]",
     };
     let name = format!("{:>2} {}", check.id.number(), check.id.code());
     let _ = writeln!(out, "{tag} {name:<21} {:<10}  {}", era_name(check.era), safe(&check.summary));
-    for verdict in [Verdict::Break, Verdict::Accepted, Verdict::Compatible, Verdict::Note] {
+    for severity in [Severity::Break, Severity::Accepted, Severity::Compatible, Severity::Note] {
         let found: Vec<&Finding> =
-            check.findings.iter().filter(|finding| finding.verdict == verdict).collect();
-        let shown =
-            if verdict == Verdict::Break || verbose { found.len() } else { QUIET_LINES_MAX.min(found.len()) };
+            check.findings.iter().filter(|finding| finding.severity == severity).collect();
+        let shown = if severity == Severity::Break || verbose {
+            found.len()
+        } else {
+            QUIET_LINES_MAX.min(found.len())
+        };
         for finding in found.iter().take(shown) {
             finding_lines(out, finding);
         }
         if found.len() > shown {
-            let _ = writeln!(out, "         {:<10} … and {} more (-v)", verdict.code(), found.len() - shown);
+            let _ = writeln!(out, "         {:<10} … and {} more (-v)", severity.code(), found.len() - shown);
         }
     }
 }
 
 fn finding_lines(out: &mut String, finding: &Finding) {
-    let verdict = if finding.verdict == Verdict::Break { "BREAK" } else { finding.verdict.code() };
+    let severity = if finding.severity == Severity::Break { "BREAK" } else { finding.severity.code() };
     let mut place = finding.subject.as_deref().map(safe).unwrap_or_default();
     if !finding.path.is_empty() {
         if !place.is_empty() {
@@ -60,7 +63,7 @@ fn finding_lines(out: &mut String, finding: &Finding) {
         place.push_str(&safe(&finding.path));
     }
     let colon = if place.is_empty() { "" } else { " - " };
-    let _ = writeln!(out, "         {verdict:<10} {place}{colon}{}", safe(&finding.change));
+    let _ = writeln!(out, "         {severity:<10} {place}{colon}{}", safe(&finding.change));
     if finding.live.is_some() || finding.candidate.is_some() {
         let shown = |value: &Option<String>| value.as_deref().map_or_else(|| "(nothing)".to_owned(), safe);
         let _ = writeln!(out, "                    live       {}", shown(&finding.live));

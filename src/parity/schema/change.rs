@@ -2,7 +2,7 @@
 //!
 //! `docs/parity.md` has the same table. Must not know how a change is found.
 
-use crate::parity::verdict::Verdict;
+use crate::parity::finding::Severity;
 
 /// What happened to a part of a schema.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -101,7 +101,7 @@ impl Change {
     }
 
     /// The break table.
-    pub fn verdict(self) -> Verdict {
+    pub fn severity(self) -> Severity {
         match self {
             Change::RequiredParameterAdded
             | Change::ParameterRemoved
@@ -113,7 +113,7 @@ impl Change {
             | Change::BoundTightened
             | Change::ExtraRefused
             | Change::VariantRemoved
-            | Change::ConstraintChanged => Verdict::Break,
+            | Change::ConstraintChanged => Severity::Break,
             Change::OptionalParameterAdded
             | Change::BecameOptional
             | Change::TypeWidened
@@ -121,8 +121,8 @@ impl Change {
             | Change::BoundLoosened
             | Change::ExtraAllowed
             | Change::VariantAdded
-            | Change::ConstraintDropped => Verdict::Compatible,
-            Change::ExtensionChanged => Verdict::Note,
+            | Change::ConstraintDropped => Severity::Compatible,
+            Change::ExtensionChanged => Severity::Note,
         }
     }
 }

@@ -140,7 +140,7 @@ pub enum Arguments {
 
 /// A copied call, as far as an example tells of it.
 #[derive(Debug, Clone, Copy)]
-pub struct Call<'c> {
+pub struct CopiedCall<'c> {
     /// What was asked.
     pub question: &'c str,
     /// The client's request.
@@ -170,7 +170,7 @@ impl MismatchLog {
     }
 
     /// A copy whose answers differ at these places.
-    pub fn mismatched(&mut self, call: &Call<'_>, mismatches: &[Mismatch]) {
+    pub fn mismatched(&mut self, call: &CopiedCall<'_>, mismatches: &[Mismatch]) {
         self.counts.add(ShadowOutcome::Mismatched);
         for mismatch in mismatches {
             self.enter(call, mismatch);
@@ -178,12 +178,12 @@ impl MismatchLog {
     }
 
     /// A copy that the candidate did not answer, and how.
-    pub fn failed(&mut self, call: &Call<'_>, how: &'static str) {
+    pub fn failed(&mut self, call: &CopiedCall<'_>, how: &'static str) {
         self.counts.add(ShadowOutcome::Failed);
         self.enter(call, &Mismatch { path: String::new(), change: how, live: None, candidate: None });
     }
 
-    fn enter(&mut self, call: &Call<'_>, mismatch: &Mismatch) {
+    fn enter(&mut self, call: &CopiedCall<'_>, mismatch: &Mismatch) {
         let key = (call.question.to_owned(), mismatch.path.clone(), mismatch.change.to_owned());
         if self.entries.len() >= PLACES_MAX && !self.entries.contains_key(&key) {
             self.unlisted += 1;
@@ -258,11 +258,11 @@ mod tests {
         let mut book = MismatchLog::default();
         for number in 0..10 {
             let (id, arguments) = (format!("r{number}"), json!({"days": number}));
-            let call = Call { question: "tools/call t", request_id: &id, arguments: &arguments };
+            let call = CopiedCall { question: "tools/call t", request_id: &id, arguments: &arguments };
             book.mismatched(&call, &[mismatch("content[*].text.age"), mismatch("isError")]);
         }
         book.count(ShadowOutcome::Matched);
-        let call = Call { question: "ping", request_id: "x", arguments: &Value::Null };
+        let call = CopiedCall { question: "ping", request_id: "x", arguments: &Value::Null };
         book.failed(&call, "timeout");
         let summary = book.summary();
         assert_eq!(summary.counts, Counts { matched: 1, mismatched: 10, failed: 1, ..Counts::default() });
@@ -280,7 +280,7 @@ mod tests {
         let mut book = MismatchLog::default();
         let arguments = json!({"text": "x".repeat(100_000)});
         for number in 0..1_000 {
-            let call = Call { question: "tools/call t", request_id: "r", arguments: &arguments };
+            let call = CopiedCall { question: "tools/call t", request_id: "r", arguments: &arguments };
             book.mismatched(&call, &[mismatch(&format!("path{number}"))]);
         }
         let (entries, unlisted) = book.entries(Arguments::Shown);

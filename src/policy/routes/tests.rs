@@ -1,6 +1,6 @@
 //! What belongs to a route and who may pass, on heads as they arrive.
 
-use super::super::auth::{ClientConfig, Clients, Config, WrongToken};
+use super::super::auth::{AuthRules, ClientConfig, Clients, WrongToken};
 use super::super::{Limits, origin, paths};
 use super::*;
 use crate::http1::{FieldSpans, request};
@@ -20,10 +20,10 @@ fn rule(prefix: &str, auth: Auth) -> RouteRule {
 fn policy() -> Policy {
     let bot = ClientConfig::new("bot", vec![TokenHash::of(b"good")]);
     let clients = Clients::new(vec![bot]).unwrap();
-    let auth = Config { wrong_token: WrongToken::Forbidden };
+    let auth = AuthRules { wrong_token: WrongToken::Forbidden };
     Policy::new(
-        &paths::Config { prefixes: Vec::new() },
-        origin::Config::default(),
+        &paths::PathRules { prefixes: Vec::new() },
+        origin::OriginRules::default(),
         auth,
         Limits::SMALL,
         clients,

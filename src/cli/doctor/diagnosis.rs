@@ -33,19 +33,19 @@ impl State {
 
 /// One thing that was looked at, and what to do about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Finding {
+pub(super) struct Diagnosis {
     pub(super) state: State,
     pub(super) what: String,
     pub(super) found: String,
     pub(super) todo: Option<String>,
 }
 
-impl Finding {
-    pub(super) fn new(state: State, what: impl Into<String>, found: impl Into<String>) -> Finding {
-        Finding { state, what: what.into(), found: found.into(), todo: None }
+impl Diagnosis {
+    pub(super) fn new(state: State, what: impl Into<String>, found: impl Into<String>) -> Diagnosis {
+        Diagnosis { state, what: what.into(), found: found.into(), todo: None }
     }
 
-    pub(super) fn advise(mut self, todo: impl Into<String>) -> Finding {
+    pub(super) fn advise(mut self, todo: impl Into<String>) -> Diagnosis {
         self.todo = Some(todo.into());
         self
     }

@@ -4,7 +4,7 @@ use sha2::Digest;
 
 /// What a difference means for the clients of the live server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Verdict {
+pub enum Severity {
     /// A call that works on the live server may fail or mean something else on the candidate.
     Break,
     /// The candidate does all that the live server does, and more.
@@ -15,14 +15,14 @@ pub enum Verdict {
     Accepted,
 }
 
-impl Verdict {
+impl Severity {
     /// The stable name, for reports and metrics.
     pub fn code(self) -> &'static str {
         match self {
-            Verdict::Break => "break",
-            Verdict::Compatible => "compatible",
-            Verdict::Note => "note",
-            Verdict::Accepted => "accepted",
+            Severity::Break => "break",
+            Severity::Compatible => "compatible",
+            Severity::Note => "note",
+            Severity::Accepted => "accepted",
         }
     }
 }
@@ -31,7 +31,7 @@ impl Verdict {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
     /// What it means.
-    pub verdict: Verdict,
+    pub severity: Severity,
     /// The tool, client or question that it is about, if one.
     pub subject: Option<String>,
     /// Where in it: a parameter, a path in an answer.
@@ -46,9 +46,9 @@ pub struct Finding {
 
 impl Finding {
     /// A finding about the whole: no subject, no path, no values yet.
-    pub fn new(verdict: Verdict, change: impl Into<String>) -> Finding {
+    pub fn new(severity: Severity, change: impl Into<String>) -> Finding {
         Finding {
-            verdict,
+            severity,
             subject: None,
             path: String::new(),
             change: change.into(),
