@@ -12,6 +12,7 @@ mod database;
 mod examples;
 mod handler;
 mod http;
+mod import;
 mod in_process;
 mod json;
 mod metrics;

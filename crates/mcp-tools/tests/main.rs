@@ -7,6 +7,7 @@
 mod catalogue;
 mod examples;
 mod identity;
+mod import;
 mod limits;
 mod log_secrets;
 mod metrics;

@@ -4,6 +4,7 @@
 
 #![expect(clippy::print_stderr, reason = "a command line prints")]
 
+mod import;
 mod input;
 mod report;
 mod runtime;
@@ -108,6 +109,9 @@ enum Command {
         #[command(flatten)]
         databases: DatabaseFlags,
     },
+    /// Write a catalogue made from a running server.
+    #[command(after_help = import::EXAMPLE)]
+    Import(import::Import),
     /// Run the examples that are written beside tools; what they change is undone.
     #[command(after_help = test::EXAMPLE)]
     Test(test::Test),
@@ -148,6 +152,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Check { file, databases } => check(&Files::of(file), &databases),
         Command::List { json, files } => list(json, &files),
         Command::Call { name, json, files, databases } => call(&name, &json, &files, &databases),
+        Command::Import(import) => import.run(),
         Command::Test(test) => test.run(),
         Command::Schema { dialect, demo, at } => Ok(schema(dialect, demo, at)),
         Command::Manual(manual) => match manual.write(Cli::command()) {

@@ -1,0 +1,107 @@
+//! `mcp-tools import`: writes a catalogue made from a server, an OpenAPI document or a database.
+
+#![expect(clippy::print_stderr, reason = "a command line prints")]
+
+use std::fs::OpenOptions;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::report::{CommandError, other, print_line};
+use super::runtime::runtime;
+use crate::import::{self, Draft, Written};
+
+pub(crate) const EXAMPLE: &str = "\
+Example:
+  mcp-tools import --from-server http://127.0.0.1:8001/mcp/ --output old.toml
+  mcp-tools import --from-server /run/mcp-tools/blue.sock
+
+Then:
+  mcp-tools check old.toml";
+
+#[derive(Debug, Args)]
+pub(crate) struct Import {
+    #[command(flatten)]
+    source: Source,
+    /// Variable with a bearer token for --from-server.
+    #[arg(long, value_name = "VARIABLE", requires = "from_server")]
+    token_env: Option<String>,
+    /// File to write instead of standard output.
+    #[arg(long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Replace the file if it exists.
+    #[arg(long, requires = "output")]
+    force: bool,
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+struct Source {
+    /// Address of a running MCP server: its tools, without handlers.
+    #[arg(long, value_name = "URL|SOCKET")]
+    from_server: Option<String>,
+}
+
+/// Why a catalogue was not written.
+#[derive(Debug, thiserror::Error)]
+enum ImportError {
+    #[error("--token-env: the variable {0} is not set")]
+    Unset(String),
+    #[error("{0} exists; nothing was written (hint: --force replaces it)")]
+    Exists(String),
+    #[error("{0}: cannot be written")]
+    Unwritable(String, #[source] io::Error),
+}
+
+impl Import {
+    pub(crate) fn run(self) -> Result<ExitCode, CommandError> {
+        let draft = self.draft()?;
+        let written = import::write(draft).map_err(other)?;
+        match &self.output {
+            None => print_line(written.text.trim_end()),
+            Some(path) => self.put(path, &written.text).map_err(other)?,
+        }
+        report(&written, self.output.as_deref());
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn draft(&self) -> Result<Draft, CommandError> {
+        let address = self.source.from_server.as_deref().unwrap_or_default();
+        let token = self
+            .token_env
+            .as_ref()
+            .map(|variable| std::env::var(variable).map_err(|_| ImportError::Unset(variable.clone())));
+        let token = token.transpose().map_err(other)?;
+        runtime()?.block_on(import::import_server(address, token.as_deref().map(str::trim))).map_err(other)
+    }
+
+    fn put(&self, path: &Path, text: &str) -> Result<(), ImportError> {
+        let shown = path.display().to_string();
+        let mut options = OpenOptions::new();
+        options.write(true);
+        if self.force {
+            options.create(true).truncate(true)
+        } else {
+            options.create_new(true)
+        };
+        let written = options.open(path).and_then(|mut file| file.write_all(text.as_bytes()));
+        written.map_err(|error| {
+            if error.kind() == io::ErrorKind::AlreadyExists {
+                ImportError::Exists(shown)
+            } else {
+                ImportError::Unwritable(shown, error)
+            }
+        })
+    }
+}
+
+/// What was written and what was not, on standard error: the catalogue may be on standard output.
+fn report(written: &Written, output: Option<&Path>) {
+    let place = output.map(|path| format!(" in {}", path.display())).unwrap_or_default();
+    eprintln!("mcp-tools: {} tools{place}", written.tools);
+    for omitted in &written.omitted {
+        eprintln!("mcp-tools: not imported: {}: {}", omitted.what, omitted.reason);
+    }
+}
