@@ -6,5 +6,6 @@ pub(crate) mod client;
 pub(crate) mod protocol;
 pub(crate) mod server;
 
-pub(crate) use protocol::{AdminCommand, AdminResponse, GuardStatus, Reloaded, TokenUse, Upgraded};
+pub(crate) use crate::proxy::{GuardStatus, TokenUse};
+pub(crate) use protocol::{AdminCommand, AdminResponse, Reloaded, Upgraded};
 pub(crate) use server::{Handler, HandlerFuture, Server};

@@ -6,10 +6,9 @@
 use serde::{Deserialize, Serialize};
 
 use crate::control::{CommandResult, RolloutCommand, RolloutReport};
-use crate::proxy::{KnownToken, StatusSnapshot};
+use crate::proxy::{GuardStatus, TokenUse};
 use crate::rollout::Transition;
 use crate::shadow::Diff;
-use crate::telemetry::metrics::SlotStatus;
 
 /// The only version so far.
 pub(crate) const VERSION: u32 = 1;
@@ -88,26 +87,6 @@ pub(crate) struct Reloaded {
     pub(crate) warnings: Vec<String>,
 }
 
-/// A token that the guard knows, by its fingerprint.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct TokenUse {
-    pub(crate) client: String,
-    pub(crate) fingerprint: String,
-    /// Seconds since the epoch; nothing since the guard started, where it is absent.
-    #[serde(default)]
-    pub(crate) last_used: Option<u64>,
-    /// Until when it is valid, in seconds since the epoch.
-    #[serde(default)]
-    pub(crate) not_after: Option<u64>,
-}
-
-impl From<KnownToken> for TokenUse {
-    fn from(known: KnownToken) -> TokenUse {
-        let KnownToken { client, fingerprint, last_used, not_after } = known;
-        TokenUse { client, fingerprint, last_used, not_after }
-    }
-}
-
 /// The process that has taken over.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Upgraded {
@@ -129,39 +108,6 @@ pub(crate) enum AdminRefusal {
     User,
     #[error("too many requests at a time")]
     Busy,
-}
-
-/// The state of a running guard.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct GuardStatus {
-    pub(crate) version: String,
-    pub(crate) pid: u32,
-    pub(crate) uptime_seconds: u64,
-    pub(crate) draining: bool,
-    /// The address really bound.
-    pub(crate) listen: String,
-    pub(crate) metrics: Option<String>,
-    pub(crate) connections: usize,
-    pub(crate) clients: usize,
-    pub(crate) stable: String,
-    pub(crate) slots: Vec<SlotStatus>,
-}
-
-impl From<StatusSnapshot> for GuardStatus {
-    fn from(snapshot: StatusSnapshot) -> GuardStatus {
-        GuardStatus {
-            version: snapshot.version.to_owned(),
-            pid: std::process::id(),
-            uptime_seconds: snapshot.uptime.as_secs(),
-            draining: snapshot.draining,
-            listen: snapshot.listen,
-            metrics: snapshot.metrics.map(|address| address.to_string()),
-            connections: snapshot.connections,
-            clients: snapshot.clients,
-            stable: snapshot.stable.as_str().to_owned(),
-            slots: snapshot.slots,
-        }
-    }
 }
 
 #[derive(Serialize, Deserialize)]

@@ -174,8 +174,8 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::super::client::{AdminError, send_command};
-    use super::super::protocol::GuardStatus;
     use super::*;
+    use crate::proxy::GuardStatus;
     use crate::telemetry::metrics::SlotStatus;
     use crate::upstream::Slot;
 

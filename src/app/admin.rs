@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::parts::Parts;
 use super::reload::Reloader;
 use super::upgrade::Upgrader;
-use crate::admin::{AdminCommand, AdminResponse, TokenUse};
+use crate::admin::{AdminCommand, AdminResponse};
 use crate::control::RolloutReport;
 use crate::parity::shadow::mismatch_log::Arguments;
 
@@ -28,11 +28,8 @@ impl AdminContext {
                 let reloaded = reloader.reload().await;
                 Ok(reloaded.map_or_else(AdminResponse::NotReloaded, AdminResponse::Reloaded))
             }
-            AdminCommand::Tokens => {
-                let tokens = handle.tokens_known().into_iter().map(TokenUse::from);
-                Ok(AdminResponse::Tokens(tokens.collect()))
-            }
-            AdminCommand::Status => Ok(AdminResponse::Status(handle.status().into())),
+            AdminCommand::Tokens => Ok(AdminResponse::Tokens(handle.tokens_known())),
+            AdminCommand::Status => Ok(AdminResponse::Status(handle.status())),
             AdminCommand::Rollout => control.report().await.map(|report| {
                 AdminResponse::Rollout(Box::new(RolloutReport { shadow: shadow.summary(), ..report }))
             }),

@@ -13,7 +13,7 @@ use clap::Subcommand;
 use super::exit::Exit;
 use super::guard::Guard;
 use super::output::{complain, complain_of, say, table};
-use crate::admin::protocol::TokenUse;
+use crate::admin::TokenUse;
 use crate::admin::{AdminCommand, AdminResponse};
 use crate::config::{self, Environment, LoadError, tokens};
 use crate::policy::auth::{ClientConfig, TOKEN_PREFIX, TokenHash};

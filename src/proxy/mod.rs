@@ -18,7 +18,7 @@ mod state;
 mod sync;
 
 pub(crate) use error::Error;
-pub(crate) use server::handle::{Handle, KnownToken, StatusSnapshot};
+pub(crate) use server::handle::{GuardStatus, Handle, TokenUse};
 pub(crate) use server::in_process::InProcessServer;
 pub(crate) use server::{Drained, Server};
 pub(crate) use state::shadow_queue::ShadowedCall;

@@ -18,7 +18,7 @@ pub(crate) fn json(record: &Record<'_>, second: &SecondText, now: Timestamp, out
     push_json_string(out, record.request_id);
     if let Some(peer) = record.peer {
         out.extend_from_slice(b",\"peer\":\"");
-        out.extend_from_slice(peer);
+        out.extend_from_slice(peer.as_bytes());
         out.push(b'"');
     }
     push_text(out, ",\"client\":", record.client);
@@ -218,7 +218,7 @@ mod tests {
     fn record() -> Record<'static> {
         Record {
             request_id: "0a1b",
-            peer: Some(b"127.0.0.1"),
+            peer: Some("127.0.0.1"),
             client: Some("bot \"7\""),
             client_label: "bot \"7\"",
             method: Some(Method::ToolsCall),

@@ -93,7 +93,7 @@ impl Outcome {
 pub(crate) struct Record<'a> {
     pub(crate) request_id: &'a str,
     /// The peer's address as text; `None` on a Unix socket.
-    pub(crate) peer: Option<&'a [u8]>,
+    pub(crate) peer: Option<&'a str>,
     /// The configured name of the client, or of the caller of a route; `None` before the token matched.
     pub(crate) client: Option<&'a str>,
     /// The client as a metric label: its name if it has a row of its own, `other`, or empty.
@@ -125,7 +125,7 @@ pub(crate) struct Record<'a> {
 }
 
 impl<'a> Record<'a> {
-    pub(crate) fn new(request_id: &'a str, peer: Option<&'a [u8]>) -> Record<'a> {
+    pub(crate) fn new(request_id: &'a str, peer: Option<&'a str>) -> Record<'a> {
         Record {
             request_id,
             peer,

@@ -6,7 +6,6 @@ use crate::policy::reply::{ErrorContext, Executed};
 use crate::policy::{Call, SessionRequest};
 use crate::proxy::backend::request_head::ForwardedFrom;
 use crate::proxy::downstream::request::Request;
-use crate::proxy::downstream::stream::Peer;
 use crate::proxy::fairness::open_streams::StreamGuard;
 use crate::wire::{Kind, Method};
 
@@ -16,7 +15,6 @@ pub(crate) struct CallContext<'c> {
     pub(crate) request: &'c Request<'c>,
     pub(crate) call: &'c Call<'c>,
     pub(crate) body: &'c [u8],
-    pub(crate) peer: Option<Peer>,
 }
 
 impl<'c> CallContext<'c> {
@@ -43,7 +41,7 @@ impl<'c> CallContext<'c> {
     /// Where the call comes from, as a backend receives it.
     pub(crate) fn forwarded_from(&self) -> ForwardedFrom<'_> {
         let client = self.request.snapshot.policy.clients().name(self.call.client());
-        self.request.forwarded_from(self.peer.as_ref().map(Peer::text), Some(client))
+        self.request.forwarded_from(Some(client))
     }
 }
 

@@ -20,7 +20,7 @@ use crate::proxy::backend::discover_cache::{CachedResponse, Variant};
 use crate::proxy::backend::response_head::ResponseHead;
 use crate::proxy::backend::slot::SlotState;
 use crate::proxy::downstream::local_reply::KeepAlive;
-use crate::proxy::downstream::response::{DownstreamFraming, RelayHead};
+use crate::proxy::downstream::response::DownstreamFraming;
 use crate::proxy::downstream::stream::Downstream;
 use crate::proxy::io::Parts;
 use crate::telemetry::{Outcome, Record};
@@ -84,14 +84,8 @@ pub(crate) async fn send_cached(
     let request = ctx.request;
     let id = ctx.call.reply_to().id.unwrap_or_default();
     let length = (cached.body.len() - cached.id.len() + id.len()) as u64;
-    let head = RelayHead {
-        rendered: cached.rendered.clone(),
-        request_id: request.id,
-        page: request.page,
-        keep_alive: request.keep_alive(client),
-        bodiless: false,
-    };
-    let (head, keep_alive) = head.finish(DownstreamFraming::Length(length));
+    let framing = DownstreamFraming::Length(length);
+    let (head, keep_alive) = request.relay_head(client, cached.rendered.clone(), Some(framing));
     client.set_timeout(WRITE_TIMEOUT);
     let (before, after) = (&cached.body[..cached.id.start], &cached.body[cached.id.end..]);
     record.slot = Some(cached.slot);

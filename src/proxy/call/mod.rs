@@ -52,7 +52,7 @@ pub(crate) async fn serve_session<'r>(
     let keep_alive =
         match snapshot.policy.decide_session(session, head, snapshot.max_version(split.version_cap)) {
             Ok(call) => {
-                let ctx = CallContext { request, call: &call, body: &[], peer: client.peer() };
+                let ctx = CallContext { request, call: &call, body: &[] };
                 ctx.serve(split, client, record).await
             }
             Err(denial) => {
@@ -104,7 +104,7 @@ pub(crate) async fn serve<'r>(
     let max_version = snapshot.max_version(split.version_cap);
     let keep_alive = match snapshot.policy.decide_call(permit, head, &body.bytes, max_version) {
         Ok(call) => {
-            let ctx = CallContext { request, call: &call, body: &body.bytes, peer: client.peer() };
+            let ctx = CallContext { request, call: &call, body: &body.bytes };
             let keep_alive = ctx.serve(split, client, record).await;
             // The watch on the client ends with the call: beside it, the next request's body would be read twice.
             client.set_on_disconnect(OnDisconnect::Ignore);

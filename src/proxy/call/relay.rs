@@ -18,9 +18,8 @@ use crate::policy::Denial;
 use crate::policy::reply::{self, Executed};
 use crate::proxy::backend::exchange::ExchangeError;
 use crate::proxy::downstream::local_reply::KeepAlive;
-use crate::proxy::downstream::response::{DownstreamFraming, End, Piece, RelayError, RelayHead};
+use crate::proxy::downstream::response::{DownstreamFraming, End, Piece, RelayError};
 use crate::proxy::downstream::stream::{Downstream, Interrupt};
-use crate::proxy::downstream::stream_timeouts::{AtDrain, StreamTime};
 use crate::proxy::fairness::open_streams::StreamGuard;
 use crate::proxy::io::{Parts, TOGETHER_BYTES_MAX};
 use crate::telemetry::{Outcome, Record};
@@ -44,6 +43,15 @@ pub(crate) struct Relay<'r, 'c> {
     last_event: Option<Denial>,
     /// What bounds a stream; none for a response that has a deadline.
     stream_time: Option<StreamTime>,
+}
+
+/// How long a stream may be silent, and when it ends in any case.
+#[derive(Clone, Copy)]
+struct StreamTime {
+    idle: Duration,
+    end: Option<Instant>,
+    /// After this much silence, a comment is sent.
+    ping: Option<Duration>,
 }
 
 /// How far a response was relayed.
@@ -121,14 +129,9 @@ impl<'r, 'c> Relay<'r, 'c> {
         self.tap();
         let (request, body) = (self.ctx.request, &self.pending.body);
         let framing = DownstreamFraming::of(body.length(), request.head.version);
-        let head = RelayHead {
-            rendered: std::mem::take(&mut self.pending.head.rendered),
-            request_id: request.id,
-            page: request.page,
-            keep_alive: request.keep_alive(client),
-            bodiless: self.pending.head.body == BodyLength::None,
-        };
-        let (mut head, keep_alive) = head.finish(framing);
+        let rendered = std::mem::take(&mut self.pending.head.rendered);
+        let framed = (self.pending.head.body != BodyLength::None).then_some(framing);
+        let (mut head, keep_alive) = request.relay_head(client, rendered, framed);
         let mut relayed = Relayed { bytes: 0, result: Ok(()), keep_alive: KeepAlive::Close };
         self.begin_silence(client);
         let is_length = matches!(framing, DownstreamFraming::Length(_));
@@ -184,7 +187,8 @@ impl<'r, 'c> Relay<'r, 'c> {
         framing: DownstreamFraming,
         client: &mut Downstream,
     ) -> Result<(), RelayError> {
-        let ends_at_drain = self.stream_time.is_some_and(|time| time.at_drain == AtDrain::Ends);
+        // It has no end of its own: it ends behind a whole event as soon as a drain begins.
+        let ends_at_drain = self.ctx.is_session_stream();
         let ping = self.stream_time.and_then(|time| time.ping);
         let PendingResponse { body, scan, .. } = &mut *self.pending;
         if ping.is_none() && !ends_at_drain {
@@ -209,9 +213,12 @@ impl<'r, 'c> Relay<'r, 'c> {
         }
     }
 
+    /// From now on, waiting ends when a stream is silent for too long or has lasted long enough.
     fn begin_silence(&self, client: &mut Downstream) {
-        if let Some(time) = self.stream_time {
-            time.begin_silence(client);
+        let Some(StreamTime { idle, end, .. }) = self.stream_time else { return };
+        client.set_timeout(idle);
+        if let Some(end) = end {
+            client.set_deadline(client.deadline().min(end));
         }
     }
 
@@ -276,7 +283,6 @@ fn stream_time(ctx: &CallContext<'_>, is_counted_apart: bool) -> StreamTime {
         idle: snapshot.timeouts.stream_idle,
         end: total.map(|total| ctx.request.started + total),
         ping: snapshot.timeouts.stream_ping,
-        at_drain: if ctx.is_session_stream() { AtDrain::Ends } else { AtDrain::Finishes },
     }
 }
 

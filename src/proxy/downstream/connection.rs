@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use super::health;
 use super::local_reply::{BodyMode, KeepAlive, ReplyHead};
 use super::request::{AfterRequest, LINGER, LINGER_BYTES_MAX, Request};
-use super::stream::{Downstream, Interrupt, Peer, address_of};
+use super::stream::{Downstream, Interrupt, Peer};
 use crate::http1::{Arriving, FieldSpans, FramingError, HeadLimits, KnownField, Occurs, head_end, request};
 use crate::policy::cors::Sendable;
 use crate::policy::reply;
@@ -80,7 +80,9 @@ impl ConnectionHandler {
 impl ServerApp for ConnectionHandler {
     async fn process_new(self: &Arc<Self>, stream: Stream, _shutdown: &ShutdownWatch) -> Option<Stream> {
         let connections_max = self.state.snapshot.load().policy.limits().connections_max;
-        let Some((guard, admission)) = self.state.drain.enter(connections_max, address_of(&stream)) else {
+        let peer = Peer::of(&stream);
+        let address = peer.as_ref().map(|peer| peer.address);
+        let Some((guard, admission)) = self.state.drain.enter(connections_max, address) else {
             self.reject_connection(stream).await;
             return None;
         };
@@ -91,6 +93,7 @@ impl ServerApp for ConnectionHandler {
         Connection {
             state: &self.state,
             downstream: Downstream::new(stream, guard),
+            peer,
             buffer: Vec::new(),
             spans: FieldSpans::default(),
             idle_since: Instant::now(),
@@ -111,6 +114,8 @@ enum HeadError {
 struct Connection<'c> {
     state: &'c ProxyState,
     downstream: Downstream,
+    /// None on a Unix socket.
+    peer: Option<Peer>,
     /// What arrived and is not yet served. Empty, and without memory of its own, while the connection idles.
     buffer: Vec<u8>,
     spans: FieldSpans,
@@ -209,8 +214,8 @@ impl Connection<'_> {
         let reply = reply::head_reply(denial);
         let bytes = head.reply(&reply, BodyMode::Full, None);
         self.downstream.set_timeout(LINGER);
-        let (time, peer) = (self.state.clock.time(), self.downstream.peer());
-        let mut record = Record::new(id.as_str(), peer.as_ref().map(Peer::text));
+        let time = self.state.clock.time();
+        let mut record = Record::new(id.as_str(), self.peer.as_ref().map(|peer| peer.text.as_str()));
         record.deny(Some(denial));
         record.status = Some(reply.status);
         if self.downstream.write(Parts::new([bytes.as_slice()])).await.is_ok() {
@@ -236,7 +241,8 @@ impl Connection<'_> {
             self.refuse_head(Denial::Framing(FramingError::Host)).await;
             return AfterRequest::Linger;
         }
-        let trust = snapshot.trust(self.downstream.peer());
+        let peer = self.peer.as_ref();
+        let trust = snapshot.trust(peer);
         let started = Instant::now();
         let time = state.clock.time();
         let wall = seconds(time);
@@ -257,9 +263,9 @@ impl Connection<'_> {
         let id = given.as_ref().unwrap_or(&own).as_str();
         let routing_id = own.as_str();
         let page = snapshot.policy.allowed_origin(&head);
-        let request = Request { state, snapshot, head, arrived, id, routing_id, started, wall, trust, page };
-        let peer = self.downstream.peer();
-        let mut record = Record::new(id, peer.as_ref().map(Peer::text));
+        let request =
+            Request { state, snapshot, head, arrived, id, routing_id, started, wall, peer, trust, page };
+        let mut record = Record::new(id, peer.map(|peer| peer.text.as_str()));
         let downstream = &mut self.downstream;
         let after = match verdict {
             HeadVerdict::Route(judged) => route::serve(&request, downstream, judged, &mut record).await,

@@ -7,4 +7,3 @@ pub(crate) mod local_reply;
 pub(crate) mod request;
 pub(crate) mod response;
 pub(crate) mod stream;
-pub(crate) mod stream_timeouts;

@@ -12,8 +12,10 @@ use crate::policy::cors::{AllowedOrigin, Sendable};
 use crate::policy::reply::Reply;
 use crate::proxy::backend::request_head::{ForwardedFrom, PeerTrust};
 use crate::proxy::downstream::local_reply::{BodyMode, KeepAlive, ReplyHead};
-use crate::proxy::downstream::stream::Downstream;
+use crate::proxy::downstream::response::DownstreamFraming;
+use crate::proxy::downstream::stream::{Downstream, Peer};
 use crate::proxy::fairness::per_client::ClientKey;
+use crate::proxy::head_writer::{append_length, append_line};
 use crate::proxy::io::Parts;
 use crate::proxy::state::ProxyState;
 use crate::proxy::state::snapshot::Snapshot;
@@ -60,6 +62,8 @@ pub(crate) struct Request<'r> {
     pub(crate) started: Instant,
     /// The same in seconds since the epoch.
     pub(crate) wall: u64,
+    /// None on a Unix socket.
+    pub(crate) peer: Option<&'r Peer>,
     pub(crate) trust: PeerTrust,
     /// The allowed origin of the web page that sent it, if one did.
     pub(crate) page: Option<AllowedOrigin<'r>>,
@@ -87,18 +91,39 @@ impl<'r> Request<'r> {
         read
     }
 
-    /// Where it comes from, as a backend receives it. `peer` is the peer's address as text.
-    pub(crate) fn forwarded_from<'a>(
-        &'a self,
-        peer: Option<&'a [u8]>,
-        client: Option<&'a str>,
-    ) -> ForwardedFrom<'a> {
+    /// Where it comes from, as a backend receives it.
+    pub(crate) fn forwarded_from<'a>(&'a self, client: Option<&'a str>) -> ForwardedFrom<'a> {
+        let peer = self.peer.map(|peer| peer.text.as_bytes());
         ForwardedFrom { peer, trust: self.trust, request_id: self.id, client }
     }
 
     /// What the response says about the connection.
     pub(crate) fn keep_alive(&self, downstream: &Downstream) -> KeepAlive {
         if downstream.is_draining() { KeepAlive::Close } else { KeepAlive::requested(&self.head) }
+    }
+
+    /// The head of a relayed response: the backend's status line and fields, and what the guard adds. And whether the
+    /// connection to the client lives on. Without a framing no body is sent at all, as with 204 and 304.
+    pub(crate) fn relay_head(
+        &self,
+        downstream: &Downstream,
+        mut rendered: Vec<u8>,
+        framing: Option<DownstreamFraming>,
+    ) -> (Vec<u8>, KeepAlive) {
+        append_line(&mut rendered, b"X-Request-Id: ", self.id.as_bytes());
+        if let Some(page) = self.page {
+            page.append_fields(&mut rendered);
+        }
+        let mut keep_alive = self.keep_alive(downstream);
+        match framing {
+            None => {}
+            Some(DownstreamFraming::Length(length)) => append_length(&mut rendered, length),
+            Some(DownstreamFraming::Chunked) => rendered.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
+            Some(DownstreamFraming::UntilClose) => keep_alive = KeepAlive::Close,
+        }
+        rendered.extend_from_slice(keep_alive.header());
+        rendered.extend_from_slice(b"\r\n");
+        (rendered, keep_alive)
     }
 
     /// Sends a local reply to a request whose body has been read.

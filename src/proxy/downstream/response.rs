@@ -1,11 +1,8 @@
-//! A backend's response as the client receives it: the end of its head, the framing of its body, and why it broke off.
+//! The body of a backend's response as the client receives it: its framing, and why it broke off.
 
 use crate::http1::Version;
-use crate::policy::cors::AllowedOrigin;
 use crate::proxy::backend::exchange::ExchangeError;
-use crate::proxy::downstream::local_reply::KeepAlive;
 use crate::proxy::downstream::stream::{Downstream, Interrupt};
-use crate::proxy::head_writer::{append_length, append_line};
 use crate::proxy::io::Parts;
 use crate::telemetry::Outcome;
 
@@ -98,38 +95,5 @@ pub(crate) enum End {
 impl End {
     pub(crate) fn of(is_complete: bool) -> End {
         if is_complete { End::Last } else { End::Open }
-    }
-}
-
-/// The head of a relayed response: the backend's, and what the guard adds.
-pub(crate) struct RelayHead<'s> {
-    /// Status line and fields.
-    pub(crate) rendered: Vec<u8>,
-    pub(crate) request_id: &'s str,
-    /// The web page that sent the request, if one did.
-    pub(crate) page: Option<AllowedOrigin<'s>>,
-    pub(crate) keep_alive: KeepAlive,
-    /// Whether no body is sent at all, as with 204 and 304.
-    pub(crate) bodiless: bool,
-}
-
-impl RelayHead<'_> {
-    /// The whole head, and whether the connection to the client lives on.
-    pub(crate) fn finish(self, framing: DownstreamFraming) -> (Vec<u8>, KeepAlive) {
-        let RelayHead { rendered: mut out, request_id, page, keep_alive, bodiless } = self;
-        let keep_alive = if framing == DownstreamFraming::UntilClose { KeepAlive::Close } else { keep_alive };
-        append_line(&mut out, b"X-Request-Id: ", request_id.as_bytes());
-        if let Some(page) = page {
-            page.append_fields(&mut out);
-        }
-        match framing {
-            _ if bodiless => {}
-            DownstreamFraming::Length(length) => append_length(&mut out, length),
-            DownstreamFraming::Chunked => out.extend_from_slice(b"Transfer-Encoding: chunked\r\n"),
-            DownstreamFraming::UntilClose => {}
-        }
-        out.extend_from_slice(keep_alive.header());
-        out.extend_from_slice(b"\r\n");
-        (out, keep_alive)
     }
 }

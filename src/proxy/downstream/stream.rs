@@ -3,7 +3,6 @@
 //! Knows bytes, addresses and time. Must not know HTTP, policy or backends.
 
 use std::future::{Future, poll_fn};
-use std::io::Write;
 use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
@@ -27,7 +26,6 @@ const PIPELINED_BYTES_MAX: usize = 64 * 1024;
 /// A connected client.
 pub(crate) struct Downstream {
     stream: Stream,
-    peer: Option<Peer>,
     guard: ConnectionGuard,
     timer: Timer,
     reading: Reading,
@@ -37,41 +35,23 @@ pub(crate) struct Downstream {
 }
 
 /// Where a client connects from.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(crate) struct Peer {
     pub(crate) address: IpAddr,
-    text: AddressText,
+    /// The address as it is usually written: once per connection, used for each of its requests.
+    pub(crate) text: String,
 }
 
 impl Peer {
-    /// The address as it is usually written.
-    pub(crate) fn text(&self) -> &[u8] {
-        self.text.as_bytes()
-    }
-}
-
-/// An address as text: formatted once per connection, used for each of its requests.
-#[derive(Debug, Clone, Copy)]
-struct AddressText {
-    bytes: [u8; AddressText::LENGTH_MAX],
-    length: u8,
-}
-
-impl AddressText {
-    /// The longest is an IPv6 address that ends in an IPv4 one.
-    const LENGTH_MAX: usize = 45;
-
-    fn new(address: IpAddr) -> AddressText {
-        let mut bytes = [0; AddressText::LENGTH_MAX];
-        let mut rest = bytes.as_mut_slice();
-        // The write cannot fail: the buffer holds the longest address.
-        let _ = write!(rest, "{address}");
-        let left = rest.len();
-        AddressText { bytes, length: (AddressText::LENGTH_MAX - left) as u8 }
-    }
-
-    fn as_bytes(&self) -> &[u8] {
-        &self.bytes[..usize::from(self.length)]
+    /// None on a Unix socket.
+    pub(crate) fn of(stream: &Stream) -> Option<Peer> {
+        match stream.get_socket_digest()?.peer_addr() {
+            Some(SocketAddr::Inet(address)) => {
+                let address = address.ip().to_canonical();
+                Some(Peer { address, text: address.to_string() })
+            }
+            Some(SocketAddr::Unix(_)) | None => None,
+        }
     }
 }
 
@@ -117,15 +97,9 @@ impl Interrupt {
 
 impl Downstream {
     pub(crate) fn new(stream: Stream, guard: ConnectionGuard) -> Downstream {
-        let peer = address_of(&stream).map(|address| Peer { address, text: AddressText::new(address) });
         let timer = Timer::new();
         let (reading, on_disconnect) = (Reading::Open, OnDisconnect::Ignore);
-        Downstream { stream, peer, guard, timer, reading, on_disconnect, pipelined: Vec::new() }
-    }
-
-    /// The peer; `None` on a Unix socket.
-    pub(crate) fn peer(&self) -> Option<Peer> {
-        self.peer
+        Downstream { stream, guard, timer, reading, on_disconnect, pipelined: Vec::new() }
     }
 
     /// The guard that counts this connection.
@@ -334,15 +308,7 @@ impl Downstream {
     }
 }
 
-/// The peer's address; none on a Unix socket.
-pub(crate) fn address_of(stream: &Stream) -> Option<IpAddr> {
-    match stream.get_socket_digest()?.peer_addr() {
-        Some(SocketAddr::Inet(address)) => Some(address.ip().to_canonical()),
-        Some(SocketAddr::Unix(_)) | None => None,
-    }
-}
-
-/// The same for a connection that waits for its client, which can also be evicted.
+/// [`poll_time`] for a connection that waits for its client, which can also be evicted.
 fn poll_reading_time(
     guard: &mut ConnectionGuard,
     timer: &mut Timer,
@@ -390,18 +356,5 @@ impl Timer {
             self.sleep.as_mut().reset(self.due);
         }
         Poll::Pending
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn address_text_is_the_usual_form_of_an_address() {
-        for address in ["127.0.0.1", "255.255.255.255", "::1", "1111:2222:3333:4444:5555:6666:7777:8888"] {
-            let address: IpAddr = address.parse().unwrap();
-            assert_eq!(AddressText::new(address).as_bytes(), address.to_string().as_bytes());
-        }
     }
 }

@@ -119,7 +119,7 @@ async fn serve_permitted<'r>(
             (record.client, record.client_label) = (caller, caller.unwrap_or_default());
         }
     }
-    let who = route.caller_key(snapshot, permit.caller(), downstream.peer());
+    let who = route.caller_key(snapshot, permit.caller(), request.peer);
     downstream.guard().set_client(who.key);
     let body = match request.read_body(downstream, who.key, rule.body_bytes_max, Excess::Refuse).await {
         Ok(body) => body,
@@ -170,7 +170,7 @@ async fn forward(
         // A client that has only finished sending may still read.
         _ => OnDisconnect::AbortOnReset,
     });
-    let head = request_head::request_head(routed, backend, body.len(), downstream.peer().as_ref());
+    let head = request_head::request_head(routed, backend, body.len());
     let connect_timeout = request.snapshot.timeouts.connect;
     let exchange = BridgeExchange::new(backend.address.clone(), connect_timeout, permit.is_upgrade());
     let mut relay = RouteRelay::new(routed, downstream, record);

@@ -9,7 +9,6 @@ use crate::http1::same_name;
 use crate::http1::{BodyLength, Field, KnownField, RequestHead};
 use crate::policy::routes::Auth;
 use crate::proxy::backend::request_head::append_own_fields;
-use crate::proxy::downstream::stream::Peer;
 use crate::proxy::head_writer::{append_field, append_length};
 use crate::upstream::Backend;
 
@@ -18,7 +17,6 @@ pub(super) fn request_head(
     routed: &RouteRequest<'_>,
     backend: &Backend,
     body_bytes: usize,
-    peer: Option<&Peer>,
 ) -> pingora::Result<RequestHeader> {
     let head = &routed.request.head;
     let mut out = Vec::with_capacity(1024);
@@ -31,7 +29,7 @@ pub(super) fn request_head(
     for field in head.fields.iter().filter(|field| passes(routed, backend, field)) {
         append_field(&mut out, field.name, field.value);
     }
-    let from = routed.request.forwarded_from(peer.map(Peer::text), routed.caller);
+    let from = routed.request.forwarded_from(routed.caller);
     append_own_fields(&mut out, backend, head, &from);
     to_pingora(head.method, &target(head, routed.route.config.stripped), &out)
 }

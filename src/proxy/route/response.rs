@@ -14,7 +14,7 @@ use crate::proxy::backend::response_head::{
     Challenge, FieldRules, ParsedHead, ResponseHead, SessionHeader, parse_response,
 };
 use crate::proxy::downstream::local_reply::KeepAlive;
-use crate::proxy::downstream::response::{DownstreamFraming, End, Piece, RelayError, RelayHead};
+use crate::proxy::downstream::response::{DownstreamFraming, End, Piece, RelayError};
 use crate::proxy::downstream::stream::Downstream;
 use crate::proxy::head_writer::append_length;
 use crate::telemetry::{Outcome, Record};
@@ -81,14 +81,8 @@ impl<'r, 's> RouteRelay<'r, 's> {
         self.record.streamed = is_events;
         let _stream = is_events.then(|| guard.stream());
         let framing = DownstreamFraming::of(body.length(), request.head.version);
-        let head = RelayHead {
-            rendered: head.rendered,
-            request_id: request.id,
-            page: request.page,
-            keep_alive: request.keep_alive(self.downstream),
-            bodiless: self.is_head_only() || matches!(head.status, 204 | 304),
-        };
-        let (head, keep_alive) = head.finish(framing);
+        let framed = (!self.is_head_only() && !matches!(head.status, 204 | 304)).then_some(framing);
+        let (head, keep_alive) = request.relay_head(self.downstream, head.rendered, framed);
         self.events = is_events.then(Parser::default);
         match self.relay(&head, &mut body, framing).await {
             Ok(RelayEnd::Complete) => keep_alive,

@@ -38,7 +38,7 @@ impl RouteState {
 
     /// The caller to count a request for. Anonymous callers are distinguished by their address, unless they connect through a
     /// trusted proxy or a Unix socket, where all have the same.
-    pub(crate) fn caller_key(&self, snapshot: &Snapshot, caller: Caller, peer: Option<Peer>) -> CallerKey {
+    pub(crate) fn caller_key(&self, snapshot: &Snapshot, caller: Caller, peer: Option<&Peer>) -> CallerKey {
         let stranger = peer.filter(|_| snapshot.trust(peer) == PeerTrust::Untrusted);
         let hashed = |name: &dyn Fn(&mut DefaultHasher)| {
             let mut hasher = DefaultHasher::new();

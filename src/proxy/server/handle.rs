@@ -2,8 +2,8 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
 use crate::config::Config;
@@ -26,32 +26,35 @@ pub(crate) struct Handle {
     pub(crate) metrics: Option<SocketAddr>,
 }
 
-/// Plain data about a running guard.
-#[derive(Debug, Clone)]
-pub(crate) struct StatusSnapshot {
-    pub(crate) version: &'static str,
-    pub(crate) uptime: Duration,
+/// The state of a running guard, as an admin command shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct GuardStatus {
+    pub(crate) version: String,
+    pub(crate) pid: u32,
+    pub(crate) uptime_seconds: u64,
     pub(crate) draining: bool,
     /// The address really bound, such as `127.0.0.1:8001` or `unix:/run/mcp-guard/guard.sock`.
     pub(crate) listen: String,
-    pub(crate) metrics: Option<SocketAddr>,
+    pub(crate) metrics: Option<String>,
     pub(crate) connections: usize,
     pub(crate) clients: usize,
-    pub(crate) stable: Slot,
+    pub(crate) stable: String,
     pub(crate) slots: Vec<SlotStatus>,
 }
 
 /// Tokens in one result: what a response to the operator can hold.
 const TOKENS_SHOWN_MAX: usize = 20_000;
 
-/// A token that is accepted.
-#[derive(Debug, Clone)]
-pub(crate) struct KnownToken {
+/// A token that the guard knows, by its fingerprint.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct TokenUse {
     pub(crate) client: String,
     pub(crate) fingerprint: String,
-    /// Seconds since the epoch.
+    /// Seconds since the epoch; nothing since the guard started, where it is absent.
+    #[serde(default)]
     pub(crate) last_used: Option<u64>,
-    /// Seconds since the epoch.
+    /// Until when it is valid, in seconds since the epoch.
+    #[serde(default)]
     pub(crate) not_after: Option<u64>,
 }
 
@@ -60,18 +63,18 @@ impl Handle {
         Handle { state, listen, metrics }
     }
 
-    /// A snapshot for `status`.
-    pub(crate) fn status(&self) -> StatusSnapshot {
+    pub(crate) fn status(&self) -> GuardStatus {
         let snapshot = self.state.snapshot.load();
-        StatusSnapshot {
-            version: env!("CARGO_PKG_VERSION"),
-            uptime: self.state.started.elapsed(),
+        GuardStatus {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            uptime_seconds: self.state.started.elapsed().as_secs(),
             draining: self.state.drain.phase() != Phase::Serving,
             listen: self.listen.clone(),
-            metrics: self.metrics,
+            metrics: self.metrics.map(|address| address.to_string()),
             connections: self.state.drain.open(),
             clients: snapshot.policy.clients().len(),
-            stable: self.state.traffic.load().split.stable(),
+            stable: self.state.traffic.load().split.stable().as_str().to_owned(),
             slots: snapshot.slot_statuses(),
         }
     }
@@ -84,7 +87,7 @@ impl Handle {
     }
 
     /// The tokens of the running configuration, client by client; of too many, those used last.
-    pub(crate) fn tokens_known(&self) -> Vec<KnownToken> {
+    pub(crate) fn tokens_known(&self) -> Vec<TokenUse> {
         let snapshot = self.state.snapshot.load();
         let clients = snapshot.policy.clients();
         let mut known: Vec<_> = clients
@@ -97,7 +100,7 @@ impl Handle {
             known.truncate(TOKENS_SHOWN_MAX);
         }
         known.sort_by_key(|(_, (_, client))| client.index());
-        let show = |(last_used, (hash, client)): (Option<u64>, (&TokenHash, ClientId))| KnownToken {
+        let show = |(last_used, (hash, client)): (Option<u64>, (&TokenHash, ClientId))| TokenUse {
             client: clients.name(client).to_owned(),
             fingerprint: hash.fingerprint(),
             last_used,

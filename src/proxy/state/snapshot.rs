@@ -160,7 +160,7 @@ impl Snapshot {
     }
 
     /// Whether `X-Forwarded-*` and `X-Request-Id` of this peer are used. A peer on a Unix socket has passed its mode.
-    pub(crate) fn trust(&self, peer: Option<Peer>) -> PeerTrust {
+    pub(crate) fn trust(&self, peer: Option<&Peer>) -> PeerTrust {
         let believed = peer.is_none_or(|peer| self.trusted_proxies.contains(&peer.address));
         if believed { PeerTrust::Trusted } else { PeerTrust::Untrusted }
     }

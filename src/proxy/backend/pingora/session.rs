@@ -52,17 +52,6 @@ impl BridgeSession {
             let _ = sender.send(head);
         }
     }
-
-    async fn write(&mut self, data: Option<Bytes>) -> Result<()> {
-        let data = data.unwrap_or_default();
-        self.pipe.write_all(&data).await.or_err(ErrorType::WriteError, "the client's side is gone")
-    }
-
-    /// Ends the response body.
-    async fn end(&mut self) {
-        self.exchange.complete();
-        let _ = self.pipe.shutdown().await;
-    }
 }
 
 /// A method without a comment does what its name says, or does not apply: no retries, no timeouts, no custom messages.
@@ -118,7 +107,8 @@ impl Session for BridgeSession {
                     end
                 }
                 HttpTask::Body(data, end) | HttpTask::UpgradedBody(data, end) => {
-                    self.write(data).await?;
+                    let written = self.pipe.write_all(&data.unwrap_or_default()).await;
+                    written.or_err(ErrorType::WriteError, "the client's side is gone")?;
                     end
                 }
                 HttpTask::Trailer(_) | HttpTask::Done => true,
@@ -126,22 +116,19 @@ impl Session for BridgeSession {
             };
         }
         if ended {
-            self.end().await;
+            self.exchange.complete();
+            let _ = self.pipe.shutdown().await;
         }
         Ok(ended)
     }
-    async fn write_response_header(&mut self, head: Box<ResponseHeader>, _end: bool) -> Result<()> {
-        self.respond(head);
+    /// Responses of Pingora's own would come through these, and there are none.
+    async fn write_response_header(&mut self, _head: Box<ResponseHeader>, _end: bool) -> Result<()> {
         Ok(())
     }
-    async fn write_response_header_ref(&mut self, head: &ResponseHeader, end: bool) -> Result<()> {
-        self.write_response_header(Box::new(head.clone()), end).await
+    async fn write_response_header_ref(&mut self, _head: &ResponseHeader, _end: bool) -> Result<()> {
+        Ok(())
     }
-    async fn write_body(&mut self, data: Bytes, end: bool) -> Result<()> {
-        self.write(Some(data)).await?;
-        if end {
-            self.end().await;
-        }
+    async fn write_body(&mut self, _data: Bytes, _end: bool) -> Result<()> {
         Ok(())
     }
     async fn write_trailers(&mut self, _trailers: HMap) -> Result<()> {
