@@ -123,8 +123,10 @@ fn apply(shared: &Shared, rebuilt: Result<Registry, Diagnostics>) {
         Ok(registry) => {
             let changed = changed(&shared.registry(), &registry);
             let tools = registry.tools().len();
+            let same = shared.registry().databases() == registry.databases();
+            let kept = if same { "" } else { "; the databases stay as they were until a restart" };
             shared.replace(registry);
-            call_log::event("reloaded", &format!("{tools} tools{changed}"));
+            call_log::event("reloaded", &format!("{tools} tools{changed}{kept}"));
         }
         Err(problems) => {
             call_log::event(

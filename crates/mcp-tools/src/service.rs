@@ -16,6 +16,7 @@ use rmcp::model::{
 use serde_json::{Map, Value};
 
 use crate::call_log::{FinishedCall, Outcome};
+use crate::database::Databases;
 use crate::handler::{CallInfo, Context};
 use crate::protocol::call_result::call_tool_response;
 use crate::protocol::era::Era;
@@ -51,6 +52,10 @@ impl Shared {
 
     pub(crate) fn registry(&self) -> Arc<Registry> {
         self.registry.load_full()
+    }
+
+    pub(crate) fn databases(&self) -> &Databases {
+        &self.context.databases
     }
 
     /// Serves `registry` from here on. Requests that began on the old one finish on it.

@@ -230,7 +230,10 @@ fn a_tool_that_only_reads_must_not_write() {
 #[test]
 fn refuses_files_that_are_not_catalogues() {
     check("tool = 3", &["c.toml:1: tool: must be written as [[tool]]"]);
-    check("\ntols = []", &["c.toml:2: tols: is not a known key (known: include, server, tool, service)"]);
+    check(
+        "\ntols = []",
+        &["c.toml:2: tols: is not a known key (known: include, server, database, service, tool)"],
+    );
     check(&format!("{GREETING}{GREETING}"), &["c.toml:8: tool.greeting: is declared twice"]);
 }
 

@@ -37,7 +37,7 @@ fn server() -> ToolServer {
     let file = home.path().join("c.toml");
     std::fs::write(&file, CATALOGUE).expect("writes");
     let file = file.display().to_string();
-    start_in(home, &["--catalog", &file], &[])
+    start_in(home, &["--catalog", &file, "--demo"], &[])
 }
 
 /// The result of a call with these headers.

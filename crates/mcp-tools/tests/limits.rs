@@ -106,7 +106,7 @@ fn server() -> ToolServer {
     let lines: Vec<&str> = told.lines().collect();
     assert!(lines[0].starts_with("tool.secret_write: sql.query: this statement writes"), "{told}");
     assert_eq!(lines[1..], ["1 problem"]);
-    start_in(home, &["--catalog", &file], &[])
+    start_in(home, &["--catalog", &file, "--demo"], &[])
 }
 
 #[track_caller]

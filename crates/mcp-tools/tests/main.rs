@@ -12,6 +12,7 @@ mod limits;
 mod log_secrets;
 mod metrics;
 mod output;
+mod own_catalogue;
 mod params;
 mod pg;
 mod postgresql;

@@ -48,7 +48,7 @@ fn server() -> ToolServer {
     let file = home.path().join("c.toml");
     std::fs::write(&file, CATALOGUE).expect("writes");
     let file = file.display().to_string();
-    start_in(home, &["--catalog", &file, "--database", "sqlite::memory:"], &[])
+    start_in(home, &["--catalog", &file, "--demo"], &[])
 }
 
 // MCP 2025-06-18, Tools: "Servers MUST provide structured results that conform to this schema."

@@ -72,7 +72,7 @@ impl Exchange {
 fn answers_every_recorded_request_as_it_did() {
     let catalogue = format!("{FOLDER}/catalogue.toml");
     let instructions = format!("{FOLDER}/instructions.txt");
-    let server = start(&["--catalog", &catalogue, "--instructions", &instructions]);
+    let server = start(&["--catalog", &catalogue, "--instructions", &instructions, "--demo"]);
     let exchanges: Vec<Exchange> =
         EXCHANGES.lines().map(|line| serde_json::from_str(line).expect("an exchange")).collect();
     assert!(exchanges.len() > 380, "{} exchanges", exchanges.len());

@@ -71,7 +71,7 @@ fn call(tool: &str, folder: &Path, trusted: &str, arguments: &[&str], monitor: &
     std::fs::write(&catalogue, CATALOGUE).expect("writes");
     let trusted = folder.join(trusted).display().to_string();
     let catalogue = catalogue.display().to_string();
-    let all = [&["--catalog", &catalogue], arguments].concat();
+    let all = [&["--demo", "--catalog", &catalogue], arguments].concat();
     let server = start_in(home, &all, &[("SSL_CERT_FILE", &trusted), ("MONITOR_URL", monitor)]);
     server.call(tool, json!({}))
 }

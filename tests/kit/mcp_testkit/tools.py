@@ -30,7 +30,7 @@ def mcp_tools(programs: Programs, name: str = "tools", *, binary: Path = TOOLS, 
     """The tool server with a catalogue, the shipped one if none is named; None is the built-in one. `options` are those of `Program`."""
     address = f"unix:{programs.folder}/{name}.sock"
     argv = [str(binary), "serve", "--socket", address.removeprefix("unix:"), "--instructions", str(instructions_file(programs.folder))]
-    argv += ["--catalog", str(catalog)] if catalog else []
+    argv += ["--demo"] + (["--catalog", str(catalog)] if catalog else [])
     program = programs.start(f"mcp-{name}", argv, **options).wait_for(address)
     return Backend(address, "/mcp", True, program, argv)
 

@@ -2,11 +2,11 @@
 //!
 //! Must not hold tools of its own: everything comes from `conf/tools/`.
 
-use super::file::{ServerFile, includes, parse};
+use super::file::includes;
 use super::source::Source;
 
 /// The instructions text, byte for byte as in the shipped file.
-pub(crate) const BUILTIN_INSTRUCTIONS: &str = include_str!("../../../../conf/tools/instructions.txt");
+const INSTRUCTIONS: &str = include_str!("../../../../conf/tools/instructions.txt");
 
 const CATALOGUE: &str = include_str!("../../../../conf/tools/swf.toml");
 
@@ -25,18 +25,13 @@ const FILES: &[(&str, &str)] = &[
 
 /// The files that `conf/tools/swf.toml` includes, in its order, which is that of `tools/list`.
 pub(crate) fn builtin_sources() -> Vec<Source> {
-    let source = |name: &str, text: &str| Source::new(format!("builtin:{name}"), text, true);
+    let source =
+        |name: &str, text: &str| Source::new(format!("builtin:{name}"), text, true).builtin(INSTRUCTIONS);
     includes(CATALOGUE)
         .iter()
         .filter_map(|(_, name)| FILES.iter().find(|(file, _)| file == name))
         .map(|(name, text)| source(name, text))
         .collect()
-}
-
-/// The identity for a catalogue that declares none.
-pub(crate) fn builtin_server() -> Option<ServerFile> {
-    let declared = |source: Source| parse(&source, &mut Vec::new()).server.map(|server| server.declaration);
-    builtin_sources().into_iter().find_map(declared)
 }
 
 #[cfg(test)]

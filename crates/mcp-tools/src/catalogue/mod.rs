@@ -15,7 +15,7 @@ mod schema;
 mod source;
 mod validator;
 
-pub(crate) use builtin::{BUILTIN_INSTRUCTIONS, builtin_server, builtin_sources};
+pub(crate) use builtin::builtin_sources;
 pub(crate) use example::{Example, examples};
 pub(crate) use identity::Identity;
 pub(crate) use output::{Output, RESULT};

@@ -11,7 +11,7 @@ use super::source::{Source, read_text, unreadable};
 /// that cannot be read is a problem at the line that names it.
 pub(crate) fn read_catalogue(path: &Path, problems: &mut Vec<Diagnostic>) -> Vec<Source> {
     let source = match read_text(path) {
-        Ok(text) => Source::new(path, text, false),
+        Ok(text) => Source::new(path, text, false).within(path.parent().unwrap_or(Path::new(""))),
         Err(reason) => {
             problems.push(unreadable(path, reason));
             return Vec::new();
@@ -22,7 +22,10 @@ pub(crate) fn read_catalogue(path: &Path, problems: &mut Vec<Diagnostic>) -> Vec
     for (at, name) in includes(&source.text) {
         let file = folder.join(&name);
         match read_text(&file) {
-            Ok(text) => named.push(Source::new(&file, text, true)),
+            Ok(text) => {
+                let beside = file.parent().unwrap_or(Path::new(""));
+                named.push(Source::new(&file, text, true).within(beside));
+            }
             Err(reason) => {
                 problems.push(source.problem(at, "include", &format!("{} {reason}", file.display())));
             }

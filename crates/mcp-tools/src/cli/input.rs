@@ -1,4 +1,4 @@
-//! Reads tools, instructions and databases from the command line's arguments. Must not print.
+//! Reads tools and instructions from the command line's arguments. Must not print.
 
 use std::path::{Path, PathBuf};
 
@@ -7,7 +7,6 @@ use clap::Args;
 use mcp_host::diagnostics::{Diagnostic, Diagnostics};
 
 use crate::catalogue::{Source, builtin_sources, read_catalogue, read_text, unreadable};
-use crate::database::{Address, AddressError, Databases};
 use crate::registry::{self, Registry};
 
 /// The word that stands for the compiled-in catalogue among the files.
@@ -19,13 +18,13 @@ pub(crate) struct Files {
     /// Catalogue file, repeatable; `builtin` is the built-in catalogue, which is used when none is given.
     #[arg(long, value_name = "FILE")]
     catalog: Vec<PathBuf>,
-    /// Text file with the server's instructions; the built-in text when not given.
+    /// Text file with the server's instructions, instead of those of the catalogue.
     #[arg(long, value_name = "FILE")]
     instructions: Option<PathBuf>,
 }
 
 impl Files {
-    /// These catalogues with the built-in instructions.
+    /// These catalogues with their own instructions.
     pub(crate) fn of(catalog: Vec<PathBuf>) -> Files {
         Files { catalog, instructions: None }
     }
@@ -53,26 +52,5 @@ impl Files {
         } else {
             Err(Diagnostics { problems, warnings: Vec::new() })
         }
-    }
-}
-
-/// Which databases the tools use.
-#[derive(Debug, Clone, Args)]
-pub(crate) struct DatabaseFlags {
-    /// Database, repeatable: [NAME=]URL with sqlite:PATH, postgresql://... or env:VARIABLE (which holds the URL, and
-    /// keeps its password off the command line). Without any, an embedded one with demonstration data is used.
-    #[arg(long, value_name = "[NAME=]URL")]
-    database: Vec<String>,
-}
-
-impl DatabaseFlags {
-    pub(crate) fn is_empty(&self) -> bool {
-        self.database.is_empty()
-    }
-
-    /// Prepares the databases; nothing is connected yet.
-    pub(crate) fn open(&self) -> Result<Databases, AddressError> {
-        let addresses = self.database.iter().map(|given| Address::parse(given));
-        Databases::open(&addresses.collect::<Result<Vec<_>, _>>()?)
     }
 }

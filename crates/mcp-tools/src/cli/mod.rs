@@ -4,6 +4,8 @@
 
 #![expect(clippy::print_stderr, reason = "a command line prints")]
 
+mod check;
+mod databases;
 mod import;
 mod input;
 mod report;
@@ -21,17 +23,16 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::call_log;
-use crate::catalogue::listed;
-use crate::database::{Databases, Dialect, demo_script, schema_script};
+use crate::database::{Dialect, demo_script, schema_script};
 use crate::handler::{CallInfo, Context};
 use crate::metrics::Metrics;
 use crate::metrics_endpoint;
 use crate::protocol::call_result::{call_tool_result, indented};
-use crate::registry::{Registry, Tool};
+use crate::registry::Tool;
 use crate::server;
 use crate::service::Shared;
-use input::{DatabaseFlags, Files};
-use mcp_host::diagnostics::count;
+use databases::{DatabaseFlags, complete, replaced};
+use input::Files;
 use mcp_host::manual::Manual;
 use report::{CommandError, REFUSED, USAGE, other, print_line};
 use runtime::{builder, runtime};
@@ -74,17 +75,9 @@ enum Command {
         #[command(flatten)]
         databases: DatabaseFlags,
     },
-    /// Check catalogue files and print every problem; with --database, also whether every statement could run there.
-    #[command(
-        after_help = "Example:\n  mcp-tools check conf/tools/swf.toml\n  mcp-tools check conf/tools/swf.toml --database env:SWF_DATABASE_URL"
-    )]
-    Check {
-        /// Catalogue files; `builtin` is the built-in catalogue.
-        #[arg(required = true, value_name = "FILE")]
-        file: Vec<PathBuf>,
-        #[command(flatten)]
-        databases: DatabaseFlags,
-    },
+    /// Check catalogue files and print every problem; where a database is known, also whether every statement could run there.
+    #[command(after_help = check::EXAMPLE)]
+    Check(check::Check),
     /// List the tools: whether they write, name, parameters.
     #[command(after_help = "Example:\n  mcp-tools list\n  mcp-tools list --json")]
     List {
@@ -149,7 +142,7 @@ pub(crate) fn main() -> ExitCode {
     };
     let result = match cli.command {
         Command::Serve { socket, metrics, files, databases } => serve(&socket, metrics, &files, &databases),
-        Command::Check { file, databases } => check(&Files::of(file), &databases),
+        Command::Check(check) => check.run(),
         Command::List { json, files } => list(json, &files),
         Command::Call { name, json, files, databases } => call(&name, &json, &files, &databases),
         Command::Import(import) => import.run(),
@@ -170,13 +163,22 @@ fn serve(
     databases: &DatabaseFlags,
 ) -> Result<ExitCode, CommandError> {
     let registry = files.load()?;
-    let databases = databases.open().map_err(other)?;
+    let databases = databases.open_all(&registry)?;
+    for line in replaced(&registry, &databases) {
+        call_log::event("database_replaced", &line);
+    }
     let context = Context::new(databases).with_metrics(metrics.map(served_metrics).transpose()?);
     let call_log = Arc::clone(&context.call_log);
     let flush = Arc::clone(&context.call_log);
     // The thread parks when nothing is left to do.
     let runtime = builder().on_thread_park(move || flush.flush()).build().map_err(other)?;
-    let run = server::serve(socket, Shared::new(registry, context), || files.load());
+    let shared = Shared::new(registry, context);
+    let reload = || {
+        let registry = files.load()?;
+        complete(&registry, shared.databases())?;
+        Ok(registry)
+    };
+    let run = server::serve(socket, Arc::clone(&shared), reload);
     let served = runtime.block_on(run);
     call_log.flush();
     served.map(|()| ExitCode::SUCCESS).map_err(other)
@@ -191,47 +193,6 @@ fn served_metrics(address: SocketAddr) -> Result<Arc<Metrics>, CommandError> {
     })?;
     call_log::event("metrics", &format!("http://{bound}/metrics"));
     Ok(metrics)
-}
-
-fn check(files: &Files, databases: &DatabaseFlags) -> Result<ExitCode, CommandError> {
-    let registry = match files.load() {
-        Ok(registry) => registry,
-        Err(problems) => {
-            print_line(format_args!("{}\n{problems}", listed(&problems)));
-            return Ok(ExitCode::from(REFUSED));
-        }
-    };
-    for tool in registry.tools().iter().filter(|tool| !fits_model_apis(tool.name())) {
-        print_line(format_args!(
-            "warning: tool.{}: name: APIs of models take names of 1 to 64 of A-Z a-z 0-9 _ - only; clients that pass it on are refused",
-            tool.name()
-        ));
-    }
-    let mut unfit = Vec::new();
-    if !databases.is_empty() {
-        let databases = databases.open().map_err(other)?;
-        unfit = runtime()?.block_on(check_statements(&registry, &databases));
-    }
-    if unfit.is_empty() {
-        print_line(format_args!("OK: {} tools", registry.tools().len()));
-        return Ok(ExitCode::SUCCESS);
-    }
-    print_line(format_args!("{}\n{}", unfit.join("\n"), count(unfit.len(), "problem")));
-    Ok(ExitCode::from(REFUSED))
-}
-
-/// Whether the APIs of models, which make a function of each tool, take this name.
-fn fits_model_apis(name: &str) -> bool {
-    name.len() <= 64 && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
-}
-
-async fn check_statements(registry: &Registry, databases: &Databases) -> Vec<String> {
-    let mut unfit = Vec::new();
-    for tool in registry.tools() {
-        let reasons = tool.handler().check(databases).await;
-        unfit.extend(reasons.iter().map(|reason| format!("tool.{}: {reason}", tool.name())));
-    }
-    unfit
 }
 
 fn list(json: bool, files: &Files) -> Result<ExitCode, CommandError> {
@@ -265,7 +226,7 @@ fn call(name: &str, json: &str, files: &Files, databases: &DatabaseFlags) -> Res
         eprintln!("mcp-tools: unknown tool: {name} (hint: mcp-tools list)");
         return Ok(ExitCode::from(REFUSED));
     };
-    let context = Context::new(databases.open().map_err(other)?);
+    let context = Context::new(databases.open(&registry)?);
     let result = match tool.accept(arguments) {
         Ok(arguments) => {
             let call = CallInfo::of_tool(tool.shared_name());

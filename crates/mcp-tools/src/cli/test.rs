@@ -5,8 +5,9 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::input::{DatabaseFlags, Files};
-use super::report::{CommandError, REFUSED, other, print_line};
+use super::databases::DatabaseFlags;
+use super::input::Files;
+use super::report::{CommandError, REFUSED, print_line};
 use super::runtime::runtime;
 use crate::examples::{self, Changes, Verdict};
 use crate::handler::Context;
@@ -35,7 +36,7 @@ pub(crate) struct Test {
 impl Test {
     pub(crate) fn run(self) -> Result<ExitCode, CommandError> {
         let registry = Files::of(self.file).load()?;
-        let context = Context::new(self.databases.open().map_err(other)?);
+        let context = Context::new(self.databases.open(&registry)?);
         let changes = if self.write { Changes::Keep } else { Changes::Undo };
         let (mut passed, mut failed, mut skipped) = (0, 0, 0);
         runtime()?.block_on(examples::run(&registry, &context, changes, |finished| {

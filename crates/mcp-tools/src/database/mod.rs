@@ -69,16 +69,13 @@ pub(crate) struct Databases {
 }
 
 impl Databases {
-    /// Opens the given databases; the embedded one if there are none.
+    /// Opens the given databases.
     pub(crate) fn open(addresses: &[(String, Address)]) -> Result<Databases, AddressError> {
         let mut by_name = HashMap::new();
         for (name, address) in addresses {
             if by_name.insert(name.clone(), Arc::new(Database::open(address)?)).is_some() {
                 return Err(AddressError::Twice(name.clone()));
             }
-        }
-        if by_name.is_empty() {
-            by_name.insert(MAIN.to_owned(), Arc::new(Database::open(&Address::Embedded)?));
         }
         Ok(Databases { by_name })
     }
@@ -89,6 +86,11 @@ impl Databases {
             .get(name)
             .or_else(|| self.by_name.get(MAIN))
             .ok_or_else(|| DatabaseError::NotConfigured(name.to_owned()))
+    }
+
+    /// Whether a tool that uses `name` has a database, be it the main one.
+    pub(crate) fn serves(&self, name: &str) -> bool {
+        self.by_name.contains_key(name) || self.by_name.contains_key(MAIN)
     }
 
     /// Names and databases, in the order of the names.

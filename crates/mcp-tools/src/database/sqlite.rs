@@ -156,7 +156,8 @@ impl Sqlite {
             }
             // Comments alone: PostgreSQL prepares them too.
             Ok(_) | Err(rusqlite::Error::Empty) => Ok(()),
-            Err(error) => Err(DatabaseError::Failed { detail: log_detail::of_sqlite(&error) }),
+            // Nothing is bound, so the whole message comes from the declaration.
+            Err(error) => Err(DatabaseError::Failed { detail: error.to_string() }),
         })
         .await
     }

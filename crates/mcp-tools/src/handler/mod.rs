@@ -50,7 +50,7 @@ impl Handler {
     pub(crate) fn build(
         tool: ToolFile,
         input: &Input,
-        instructions: &Arc<str>,
+        instructions: Option<&Arc<str>>,
         services: &Services,
     ) -> Result<Handler, Vec<String>> {
         let read_only = tool.read_only;
@@ -109,6 +109,18 @@ impl Handler {
         }
     }
 
+    /// The database that it needs.
+    pub(crate) fn database(&self) -> Option<&str> {
+        match self {
+            Handler::Sql(sql) => Some(sql.database()),
+            Handler::Text(_)
+            | Handler::Catalog
+            | Handler::Server(_)
+            | Handler::Refuse(_)
+            | Handler::Http(_) => None,
+        }
+    }
+
     /// Why no result of this handler fits an output schema, as far as the declaration shows it.
     pub(crate) fn contradiction(&self, output: &Output) -> Option<String> {
         let wraps = match self {
@@ -164,10 +176,13 @@ impl Handler {
     }
 }
 
-fn text_handler(text: TextFile, instructions: &Arc<str>) -> Result<Handler, Vec<String>> {
+fn text_handler(text: TextFile, instructions: Option<&Arc<str>>) -> Result<Handler, Vec<String>> {
     match (text.body, text.from) {
         (Some(body), None) => Ok(Handler::Text(body.into())),
-        (None, Some(TextSource::Instructions)) => Ok(Handler::Text(Arc::clone(instructions))),
+        (None, Some(TextSource::Instructions)) => match instructions {
+            Some(text) => Ok(Handler::Text(Arc::clone(text))),
+            None => Err(vec!["text.from: the server has no instructions (hint: instructions or instructions_file in [server])".into()]),
+        },
         (Some(_), Some(_)) | (None, None) => Err(vec!["text: needs one of body, from".into()]),
     }
 }

@@ -63,9 +63,10 @@ impl CachedResponses {
     pub(crate) fn new(tools: Vec<ListedTool>, identity: &Identity) -> CachedResponses {
         let mut implementation = Implementation::new(&identity.name, &identity.version);
         implementation.title.clone_from(&identity.title);
-        let config = ServerConfig::new(capabilities())
-            .with_server_info(implementation)
-            .with_instructions(&*identity.instructions);
+        let mut config = ServerConfig::new(capabilities()).with_server_info(implementation);
+        if let Some(instructions) = &identity.instructions {
+            config = config.with_instructions(&**instructions);
+        }
         let versions = ProtocolVersion::KNOWN_VERSIONS;
         let initialized = |version: &'static ProtocolVersion| {
             let mut result = config.clone();

@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use mcp_host::diagnostics::{Diagnostic, Diagnostics};
 
-use super::snapshot::Registry;
+use super::databases::declared_databases;
+use super::server::declared_identity;
+use super::snapshot::{Data, Registry};
 use super::tool::{Tool, ToolParts};
-use crate::catalogue::file::{Declared, Document, ServerFile, ServiceFile, ToolFile, parse};
-use crate::catalogue::{
-    BUILTIN_INSTRUCTIONS, Identity, Output, Source, builtin_server, examples, input_schema,
-};
+use crate::catalogue::file::{Declared, Document, ServiceFile, ToolFile, parse};
+use crate::catalogue::{Output, Source, examples, input_schema};
 use crate::handler::{Handler, Service, Services};
 
 /// Builds the registry that `sources` declare, or reports every problem. `instructions` replace those of the catalogue.
@@ -18,8 +18,8 @@ pub(crate) fn build(sources: &[Source], instructions: Option<Arc<str>>) -> Resul
     let mut problems = Vec::new();
     let documents: Vec<(&Source, Document)> =
         sources.iter().map(|source| (source, parse(source, &mut problems))).collect();
-    let server = declared_server(&documents, &mut problems);
-    let identity = Identity::new(server, instructions, BUILTIN_INSTRUCTIONS);
+    let identity = declared_identity(&documents, instructions, &mut problems);
+    let databases = declared_databases(&documents, &mut problems);
     let services = build_services(&documents, &mut problems);
     let mut tools: Vec<Tool> = Vec::new();
     let mut seen = HashSet::new();
@@ -31,7 +31,7 @@ pub(crate) fn build(sources: &[Source], instructions: Option<Arc<str>>) -> Resul
                 problems.push(source.problem(at, &key, "is declared twice"));
                 continue;
             }
-            match build_tool(tool, &identity.instructions, &services) {
+            match build_tool(tool, identity.instructions.as_ref(), &services) {
                 Ok(tool) => tools.push(tool),
                 Err(reasons) => {
                     let reasons = reasons.iter().filter(|reason| !follows(reason, &mistaken));
@@ -45,26 +45,11 @@ pub(crate) fn build(sources: &[Source], instructions: Option<Arc<str>>) -> Resul
         problems.push(first.problem(0, "tool", reason));
     }
     if problems.is_empty() {
-        Ok(Registry::new(tools, identity))
+        let data = if sources.iter().any(Source::is_builtin) { Data::Demonstration } else { Data::OfItsOwn };
+        Ok(Registry::new(tools, identity, databases, data))
     } else {
         Err(Diagnostics { problems, warnings: Vec::new() })
     }
-}
-
-/// The `[server]` of the files, which may repeat it; that of the built-in catalogue if there is none.
-fn declared_server(documents: &[(&Source, Document)], problems: &mut Vec<Diagnostic>) -> ServerFile {
-    let mut found: Option<&ServerFile> = None;
-    for (source, document) in documents {
-        let Some(Declared { at, mistaken, declaration }) = &document.server else { continue };
-        if mistaken.is_empty() && declaration.name.trim().is_empty() {
-            problems.push(source.problem(*at, "server", "name: is empty; clients know the server by it"));
-        }
-        if found.is_some_and(|before| before != declaration) {
-            problems.push(source.problem(*at, "server", "is declared twice, and differently"));
-        }
-        found = Some(declaration);
-    }
-    found.cloned().or_else(builtin_server).unwrap_or_default()
 }
 
 /// Whether a reason only follows from a key that was removed because of a mistake.
@@ -120,7 +105,11 @@ fn build_services(documents: &[(&Source, Document)], problems: &mut Vec<Diagnost
     services
 }
 
-fn build_tool(tool: ToolFile, instructions: &Arc<str>, services: &Services) -> Result<Tool, Vec<String>> {
+fn build_tool(
+    tool: ToolFile,
+    instructions: Option<&Arc<str>>,
+    services: &Services,
+) -> Result<Tool, Vec<String>> {
     let mut reasons: Vec<String> = Vec::new();
     if let Err(reason) = check_name(&tool.name) {
         reasons.push(reason);

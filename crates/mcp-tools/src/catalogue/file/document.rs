@@ -7,6 +7,7 @@ use serde::Deserialize;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::database::DatabaseFile;
 use super::http::ServiceFile;
 use super::include::included;
 use super::mistakes::{self, Mistake, Read};
@@ -29,6 +30,7 @@ pub(crate) struct Declared<T> {
 pub(crate) struct Document {
     pub(crate) tools: Vec<Declared<ToolFile>>,
     pub(crate) services: Vec<Declared<(String, ServiceFile)>>,
+    pub(crate) databases: Vec<Declared<(String, DatabaseFile)>>,
     pub(crate) server: Option<Declared<ServerFile>>,
 }
 
@@ -51,7 +53,7 @@ pub(crate) fn parse(source: &Source, problems: &mut Vec<Diagnostic>) -> Document
         let at = key.span().start;
         let key = key.get_ref().as_ref();
         let reason = match (key, value.get_ref()) {
-            ("tool", DeValue::Array(_)) | ("service" | "server", DeValue::Table(_)) => {
+            ("tool", DeValue::Array(_)) | ("service" | "server" | "database", DeValue::Table(_)) => {
                 document.add(source, key, value, problems);
                 continue;
             }
@@ -62,9 +64,10 @@ pub(crate) fn parse(source: &Source, problems: &mut Vec<Diagnostic>) -> Document
             },
             ("tool", _) => "must be written as [[tool]]",
             ("service", _) => "must be written as [service.NAME]",
+            ("database", _) => "must be written as [database.NAME]",
             ("server", _) => "must be written as [server]",
             ("include", _) => MUST_BE_NAMES,
-            (_, _) => "is not a known key (known: include, server, tool, service)",
+            (_, _) => "is not a known key (known: include, server, database, service, tool)",
         };
         problems.push(source.problem(at, key, reason));
     }
@@ -92,14 +95,10 @@ impl Document {
                 };
                 declared(source, &key, tool, problems)
             })),
-            DeValue::Table(services) => {
-                self.services.extend(services.into_iter().filter_map(|(name, service)| {
-                    let name = name.into_inner().into_owned();
-                    let Declared { at, mistaken, declaration } =
-                        declared(source, &format!("service.{name}"), service, problems)?;
-                    Some(Declared { at, mistaken, declaration: (name, declaration) })
-                }));
+            DeValue::Table(tables) if key == "database" => {
+                self.databases.extend(named(source, key, tables, problems));
             }
+            DeValue::Table(tables) => self.services.extend(named(source, key, tables, problems)),
             DeValue::String(_)
             | DeValue::Integer(_)
             | DeValue::Float(_)
@@ -107,6 +106,22 @@ impl Document {
             | DeValue::Datetime(_) => {}
         }
     }
+}
+
+/// The tables below one key, each with its name.
+fn named<T: for<'de> Deserialize<'de>>(
+    source: &Source,
+    key: &str,
+    tables: DeTable<'_>,
+    problems: &mut Vec<Diagnostic>,
+) -> Vec<Declared<(String, T)>> {
+    let read = tables.into_iter().filter_map(|(name, table)| {
+        let name = name.into_inner().into_owned();
+        let Declared { at, mistaken, declaration } =
+            declared(source, &format!("{key}.{name}"), table, problems)?;
+        Some(Declared { at, mistaken, declaration: (name, declaration) })
+    });
+    read.collect()
 }
 
 fn declared<T: for<'de> Deserialize<'de>>(

@@ -2,6 +2,7 @@
 //!
 //! Must not validate what a declaration means: handlers and the schema do.
 
+mod database;
 mod document;
 mod example;
 mod http;
@@ -12,6 +13,7 @@ mod server;
 mod sql;
 mod tool;
 
+pub(crate) use database::DatabaseFile;
 pub(crate) use document::{Declared, Document, parse};
 pub(crate) use example::ExampleFile;
 pub(crate) use http::{HttpFile, HttpMethod, ListStyle, ServiceFile, TotalFile};

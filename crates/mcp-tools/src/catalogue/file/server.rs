@@ -11,4 +11,6 @@ pub(crate) struct ServerFile {
     /// The version of mcp-tools when absent.
     pub(crate) version: Option<String>,
     pub(crate) instructions: Option<String>,
+    /// A text file beside the catalogue file, instead of `instructions`.
+    pub(crate) instructions_file: Option<String>,
 }
