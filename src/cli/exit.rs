@@ -1,4 +1,4 @@
-//! How a command ends, and the file that it reads unless it is told another.
+//! How a command ends, and the file that it reads unless an option names another.
 
 use std::process::ExitCode;
 

@@ -1,7 +1,7 @@
 //! The guard that a command is about: where it is configured, and where it answers.
 //!
 //! An order reaches a running guard whatever has just happened to its file: half edited, moved away, with another socket in
-//! it. Must not know what is asked.
+//! it. Must not know the commands.
 
 use std::cell::OnceCell;
 use std::ffi::{OsStr, OsString};
@@ -25,7 +25,7 @@ const DEFAULT_SOCKET: &str = "/run/mcp-guard/admin.sock";
 /// The guard of a configuration file.
 pub(super) struct Guard {
     pub(super) file: PathBuf,
-    /// The operator's word; nothing else is asked then.
+    /// Named by the operator; nothing else is tried then.
     socket: Option<PathBuf>,
     /// Where it has answered once.
     answers: OnceCell<Place>,
@@ -55,11 +55,11 @@ impl Place {
 #[derive(Default)]
 struct Elsewhere {
     places: Vec<Place>,
-    /// What looks like this guard and is not asked, for it is another user's.
+    /// What looks like this guard and is left alone, for it is another user's.
     strangers: Vec<String>,
 }
 
-/// Why a guard could not be asked.
+/// Why a guard could not be queried.
 pub(super) struct Unasked {
     pub(super) exit: Exit,
     pub(super) reason: String,
@@ -70,7 +70,7 @@ impl Guard {
         Guard { file, socket, answers: OnceCell::new() }
     }
 
-    /// Asks; complains and says how to exit when that fails.
+    /// Sends a command; a failure is printed and becomes the exit code.
     pub(super) fn ask(&self, command: &AdminCommand) -> Result<AdminResponse, Exit> {
         let (asked, notes) = self.ask_quietly(command);
         for note in notes {
@@ -82,7 +82,7 @@ impl Guard {
         })
     }
 
-    /// Asks, and says what the operator should know about the way to it.
+    /// Sends a command, and returns what the operator should know about the way to the guard.
     pub(super) fn ask_quietly(
         &self,
         command: &AdminCommand,
@@ -129,7 +129,7 @@ impl Guard {
         (Err(Unasked { exit, reason }), Vec::new())
     }
 
-    /// Where this guard is asked first.
+    /// Where this guard is tried first.
     pub(super) fn sockets(&self) -> Vec<PathBuf> {
         match &self.socket {
             Some(socket) => vec![socket.clone()],
@@ -204,7 +204,7 @@ struct Tried<'a> {
 }
 
 impl Tried<'_> {
-    /// The first socket on which a guard answers, or may not be asked, with what came of it.
+    /// The first socket on which a guard replies, or refuses this user, with the result.
     fn first_of(&mut self, places: &[Place]) -> Option<(Place, Result<AdminResponse, AdminError>)> {
         for place in places {
             match place.ask(self.command) {

@@ -91,7 +91,7 @@ impl SlotsArgs {
     }
 }
 
-/// Asks the guard. None that runs is no answer here: 1 is what a guard says no to.
+/// Queries the guard. That none runs is exit code 2 here: 1 means that a guard refused.
 pub(super) fn ask(guard: &Guard, command: &AdminCommand) -> Result<AdminResponse, Exit> {
     guard.ask(command).map_err(|_told| Exit::CouldNotRun)
 }
@@ -109,7 +109,7 @@ fn patient(guard: &Guard, order: &RolloutCommand, wait: Duration) -> Result<Comm
     }
 }
 
-/// Gives an order and tells what came of it.
+/// Sends a command and prints its result.
 pub(super) fn order(guard: &Guard, order: RolloutCommand) -> Result<CommandResult, Exit> {
     told(ask(guard, &AdminCommand::Control(order))?)
 }

@@ -1,6 +1,6 @@
 //! `mcp-guard status`: what a running guard says of itself over its admin socket.
 //!
-//! Must not know how it is asked.
+//! Must not know the admin protocol.
 
 use clap::Args;
 

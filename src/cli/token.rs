@@ -133,7 +133,7 @@ fn list(guard: &Guard, json: bool) -> Exit {
         Ok(_other) => (Vec::new(), Some("the guard answered another question".to_owned())),
         Err(unasked) => (Vec::new(), Some(unasked.reason)),
     };
-    // Without a guard to ask, the files say who may call once it runs.
+    // Without a running guard, the files say who may call once it runs.
     let listed = match &unknown {
         None => listed,
         Some(why) => match of_files(&guard.file) {

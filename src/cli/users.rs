@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 pub(super) struct Users(BTreeSet<u32>);
 
 impl Users {
-    /// Those of a configuration file with these admin sockets. `owner` tells who owns a path, if it is there.
+    /// Those of a configuration file with these admin sockets. `owner` returns the owner of a path, if it is there.
     pub(super) fn of(
         file: &Path,
         sockets: &[PathBuf],

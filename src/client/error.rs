@@ -1,4 +1,4 @@
-//! What can go wrong when asking a server: every variant names where, what was asked and what happened instead.
+//! What can go wrong with a request to a server: every variant names the server, the request and what happened instead.
 
 use std::fmt::Write as _;
 

@@ -1,5 +1,5 @@
-//! One HTTP exchange: connect, send, read the answer, each within its bound. A fresh connection each time, so that an
-//! answer never depends on what was asked before and its time never includes connecting.
+//! One HTTP exchange: connect, send, read the response, each within its bound. A fresh connection each time, so that a
+//! response never depends on an earlier request and its time never includes connecting.
 
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -42,7 +42,7 @@ impl Default for Limits {
     }
 }
 
-/// An HTTP request to the target, for those who want to see the raw answer.
+/// An HTTP request to the target, for callers that read the raw response.
 #[derive(Debug, Clone)]
 pub(crate) struct Request {
     pub(crate) method: Method,
@@ -122,7 +122,7 @@ pub(super) enum ReadUntil<'a> {
     Response(&'a Value),
 }
 
-/// Asks one server.
+/// A client of one server.
 #[derive(Debug)]
 pub(crate) struct Client {
     target: Target,
@@ -163,7 +163,7 @@ impl Client {
         &self.target
     }
 
-    /// Asks for JSON only from now on, which some servers insist on; false if that was so already.
+    /// Accepts JSON only from now on, which some servers insist on; false if that was so already.
     pub(super) fn accept_json_only(&self) -> bool {
         !self.json_only.swap(true, Ordering::Relaxed)
     }
@@ -180,7 +180,7 @@ impl Client {
         RequestLabel { at: self.target.to_string(), what: what.to_owned() }
     }
 
-    /// An error once an answer has more bytes than one may have.
+    /// An error once a response has more bytes than one may have.
     pub(super) fn bound(&self, what: &str, bytes: usize) -> Result<(), Error> {
         let max = self.limits.body_bytes;
         if bytes > max { Err(Error::TooLarge { question: self.question(what), max }) } else { Ok(()) }
@@ -195,7 +195,7 @@ impl Client {
         }
     }
 
-    /// Sends a request named `what` and reads its answer.
+    /// Sends a request named `what` and reads its response.
     pub(super) async fn exchange(
         &self,
         what: &str,
@@ -282,7 +282,7 @@ impl Client {
         let (sender, connection) = handshake.await.map_err(broken)?;
         // What breaks the connection also ends the wait for the response.
         let task = tokio::spawn(async move {
-            let _told_to_the_asker = connection.await;
+            let _also_ends_the_exchange = connection.await;
         });
         Ok((sender, Driver(task)))
     }

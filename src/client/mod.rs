@@ -1,7 +1,7 @@
 //! A small MCP client for health checks, parity and the watchdog: both eras, over TCP, TLS or a Unix socket.
 //!
-//! Everything is bounded (connecting, the whole answer, its size, the number of pages) and every failure is a value that
-//! says what was asked, where, and what came back instead. Must not know rollouts, slots' roles or the command line.
+//! Everything is bounded (connecting, the whole response, its size, the number of pages) and every failure is a value that
+//! names the request, the server and what came back instead. Must not know rollouts, slots' roles or the command line.
 
 mod error;
 mod exchange;

@@ -15,7 +15,7 @@ use super::exchange::{Client, Method, ReadUntil, Request, Response};
 use crate::wire::declaration::Handshake;
 use crate::wire::{Era, header_value};
 
-/// The version a legacy session asks for: the newest with `initialize`; the server answers with the one it speaks.
+/// The version that a legacy session offers: the newest with `initialize`; the server replies with the one it speaks.
 const LEGACY_VERSION: &str = "2025-11-25";
 const MODERN_VERSION: &str = "2026-07-28";
 
@@ -24,14 +24,14 @@ const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
 const MCP_METHOD: HeaderName = HeaderName::from_static("mcp-method");
 const MCP_NAME: HeaderName = HeaderName::from_static("mcp-name");
 
-/// What a JSON-RPC answer says.
+/// What a JSON-RPC response says.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum RpcResponse {
     Result(Value),
     Error { code: i64, message: String },
 }
 
-/// A JSON-RPC answer and how it came.
+/// A JSON-RPC response, its status and its time.
 #[derive(Debug, Clone)]
 pub(crate) struct TimedResponse {
     pub(crate) answer: RpcResponse,
@@ -39,7 +39,7 @@ pub(crate) struct TimedResponse {
     pub(crate) elapsed: Duration,
 }
 
-/// An open conversation with one server, in one era.
+/// An open session with one server, in one era.
 #[derive(Debug)]
 pub(crate) struct Session<'c> {
     pub(super) client: &'c Client,
@@ -49,7 +49,7 @@ pub(crate) struct Session<'c> {
     id: Option<HeaderValue>,
     next: AtomicU64,
     pub(crate) handshake: Handshake,
-    /// How long the opening answer took.
+    /// How long the first response took.
     pub(crate) opened_in: Duration,
 }
 
@@ -120,7 +120,7 @@ impl<'c> Session<'c> {
         }
     }
 
-    /// Calls a tool. A JSON-RPC error is an answer here, not a failure.
+    /// Calls a tool. A JSON-RPC error is a response here, not a failure.
     pub(crate) async fn call_tool(&self, name: &str, arguments: &Value) -> Result<TimedResponse, Error> {
         self.ask("tools/call", json!({"name": name, "arguments": arguments}), Some(name)).await
     }
@@ -135,8 +135,8 @@ impl<'c> Session<'c> {
         Ok(self.exchange(method, params, name).await?.1)
     }
 
-    /// Lets a server that keeps sessions forget this one: probes that come again and again must not fill its memory. What
-    /// it answers does not matter.
+    /// Deletes the session on a server that keeps them: repeated probes must not fill its memory. What
+    /// it replies does not matter.
     pub(crate) async fn close(self) {
         let Some(id) = &self.id else { return };
         let mut request = Request::bare(Method::DELETE, None);
@@ -222,7 +222,7 @@ impl<'c> Session<'c> {
         Err(self.unusable(what, reply))
     }
 
-    /// An answer that is no JSON-RPC answer.
+    /// A response that is no JSON-RPC response.
     pub(super) fn unusable(&self, what: &str, reply: &Response) -> Error {
         let (question, status, excerpt) = (self.client.question(what), reply.status, reply.excerpt());
         if !(200..300).contains(&status) {

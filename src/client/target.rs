@@ -9,7 +9,7 @@ use hyper::header::{HeaderName, HeaderValue};
 use crate::upstream::{Accept, Address, Backend, Secrets, UpstreamAuthorization};
 
 const ACCEPT_BOTH: &str = "application/json, text/event-stream";
-/// What servers that refuse `text/event-stream` are asked for.
+/// The `Accept` field for servers that refuse `text/event-stream`.
 pub(super) const ACCEPT_JSON: &str = "application/json";
 
 /// How to reach a server.
@@ -20,7 +20,7 @@ pub(super) enum Transport {
     Unix(PathBuf),
 }
 
-/// A server to ask. `Display` names it without credentials.
+/// A server to send requests to. `Display` names it without credentials.
 #[derive(Clone)]
 pub(crate) struct Target {
     pub(super) transport: Transport,
@@ -100,7 +100,7 @@ impl Target {
         }
     }
 
-    /// A slot's backend, asked exactly as the guard asks it. A fixed field that is no valid header is left out: the
+    /// A slot's backend, with the fields that the guard's own requests have. A fixed field that is no valid header is left out: the
     /// config has judged it.
     pub(crate) fn of_backend(backend: &Backend) -> Target {
         let transport = match &backend.address {
@@ -123,7 +123,7 @@ impl Target {
         target
     }
 
-    /// What listens on this address, asked at `path` from this machine.
+    /// What listens on this address, at `path`, from this machine.
     pub(crate) fn of_listener(address: &Address, path: &str) -> Target {
         match address {
             Address::Unix(socket) => Target::new(Transport::Unix(socket.clone()), path, "localhost:80"),
@@ -140,7 +140,7 @@ impl Target {
         }
     }
 
-    /// The same server, asked with this bearer token.
+    /// The same server, with this bearer token.
     pub(crate) fn with_bearer(mut self, token: Option<String>) -> Target {
         self.bearer = token;
         self
@@ -158,7 +158,7 @@ impl Target {
         Secrets::new(self.bearer.as_deref().into_iter().chain(fixed))
     }
 
-    /// The path asked.
+    /// The path of requests.
     pub(crate) fn path(&self) -> &str {
         &self.path
     }

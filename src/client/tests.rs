@@ -9,7 +9,7 @@ use tokio::net::TcpListener;
 
 use super::*;
 
-/// A server that gives the n-th connection the n-th answer, and what it was asked.
+/// A server that gives the n-th connection the n-th response, and the requests it got.
 async fn scripted(answers: Vec<String>) -> (Target, Arc<Mutex<Vec<String>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback is there");
     let port = listener.local_addr().expect("it is bound").port();

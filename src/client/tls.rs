@@ -1,4 +1,4 @@
-//! TLS towards servers asked over HTTPS: the system's certificate authorities (or those of `SSL_CERT_FILE`), ring.
+//! TLS towards servers over HTTPS: the system's certificate authorities (or those of `SSL_CERT_FILE`), ring.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! `tools/list` over all pages. Who asks again and again keeps the answers: a list of which no byte has changed is known
+//! `tools/list` over all pages. A caller that lists repeatedly keeps the responses: a list of which no byte has changed is known
 //! without being read.
 //!
 //! Bytes are compared, not a digest of them: that is quicker, and cannot be deceived. Must not know what a list is for.
@@ -23,13 +23,13 @@ const LIST_BYTES_MAX: usize = 2 << 20;
 /// More tools than any server has; each takes some room besides its text.
 const TOOLS_MAX: usize = 10_000;
 
-/// The answers of a list that has been read.
+/// The responses of a list that has been read.
 #[derive(Debug, Default)]
 pub(crate) struct CachedToolsList {
     pages: Vec<Page>,
 }
 
-/// One answer, the id it was asked with, and the cursor in it.
+/// One response, the id of its request, and the cursor in it.
 #[derive(Debug)]
 struct Page {
     id: Value,
@@ -46,7 +46,7 @@ impl Page {
     }
 }
 
-/// The answers to one walk through all pages.
+/// The responses of one walk through all pages.
 #[derive(Debug, Default)]
 struct Walk {
     /// What each page declares; nothing of a page that is known.

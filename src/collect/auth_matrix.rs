@@ -12,7 +12,7 @@ use crate::wire::bounded;
 /// No client's token: the guard makes tokens of another form.
 const WRONG_TOKEN: HeaderValue = HeaderValue::from_static("Bearer mcp-guard-parity-wrong-token");
 
-/// Asks `client` what the matrix needs; `unconfigured` is a guard that was started without any token.
+/// Makes the requests of the matrix with `client`; `unconfigured` is a guard that was started without any token.
 pub(crate) async fn auth_matrix(client: &Client, unconfigured: Option<&Client>) -> Observed<AuthFacts> {
     if !client.target().has_bearer() {
         return Observed::Absent("no token given for the candidate, so there is no door to check".to_owned());

@@ -1,6 +1,6 @@
 //! Learns about one server all that parity compares, in both eras. What a server fails to answer is a fact, not an error.
 //!
-//! Calls only tools that it was told are read-only: the two self-describing ones and the recorded calls.
+//! Calls only tools that are declared read-only: the two self-describing ones and the recorded calls.
 
 use serde_json::{Value, json};
 
@@ -161,7 +161,7 @@ fn collect_object(found: &mut Vec<Listed>, value: &Value) {
     }
 }
 
-/// A recorded call, asked twice to tell noise from difference.
+/// A recorded call, made twice to separate noise from differences.
 async fn recorded(
     session: &Session<'_>,
     tools: &[Tool],

@@ -1,4 +1,4 @@
-//! Asks two servers for what parity compares: facts, the authorization matrix, timing.
+//! Collects from two servers what parity compares: facts, the authorization matrix, timing.
 
 mod auth_matrix;
 mod facts;

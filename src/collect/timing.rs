@@ -1,4 +1,4 @@
-//! How fast two servers answer the same questions. They are asked in turn, so that a busy machine slows both alike.
+//! How fast two servers respond to the same requests. Requests alternate between them, so that a busy machine slows both alike.
 
 use crate::client::Client;
 use crate::client::Session;
@@ -8,8 +8,8 @@ use crate::parity::facts::Timings;
 /// The most recorded calls that are timed: the table is read by a person.
 const CALLS_TIMED_MAX: usize = 10;
 
-/// The times of both servers (live first), each question asked `samples` times. A question that is not answered leaves
-/// no sample: why it was not is told elsewhere.
+/// The times of both servers (live first), each request sent `samples` times. A request without a response leaves
+/// no sample: the reason is reported elsewhere.
 pub(crate) async fn time_both(
     live: &Client,
     candidate: &Client,

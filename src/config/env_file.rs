@@ -23,7 +23,7 @@ const FILE_BYTES_MAX: u64 = 1 << 20;
 #[derive(Default)]
 pub(super) struct EnvFile {
     file: Option<(PathBuf, HashMap<String, String>)>,
-    /// Names that were asked for, are set in the process, and are not in the file.
+    /// Names that the configuration refers to, are set in the process, and are not in the file.
     from_the_start: RefCell<BTreeSet<String>>,
 }
 
@@ -71,7 +71,7 @@ impl EnvFile {
         Some(value)
     }
 
-    /// What an operator may not expect of the variables that were asked for.
+    /// What an operator may not expect of the variables that it refers to.
     pub(super) fn warnings(&self) -> Vec<Diagnostic> {
         let Some((path, _)) = &self.file else { return Vec::new() };
         let warning = |name: &String| Diagnostic {
@@ -263,7 +263,7 @@ mod tests {
             let (environment, _) = EnvFile::beside(&folder.join("guard.toml"), packaged.path());
             assert_eq!(environment.variable("TOKEN", &|_| None), Some("one".into()), "{}", folder.display());
         }
-        // A name alone, asked in the folder itself.
+        // A name alone, resolved in the folder itself.
         assert!(is_folder(Path::new(""), &std::env::current_dir().unwrap()));
         assert!(!is_folder(Path::new(""), packaged.path()));
     }

@@ -56,12 +56,12 @@ impl fmt::Debug for Secret {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Receiver {
     pub(crate) name: String,
-    /// What is told; everything where empty.
+    /// The events that are sent; all where empty.
     pub(crate) events: Vec<TransitionKind>,
     pub(crate) channel: Channel,
 }
 
-/// How a receiver is told.
+/// How a receiver is notified.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Channel {
     /// POST of the transition as JSON.
@@ -122,7 +122,7 @@ fn receiver(mut table: Table<'_>, folder: &Path, environment: &Environment<'_>) 
         table.error_missing("kind", "generic, slack, pagerduty or exec");
     }
     let name = table.text("name", word).or_else(|| kind.map(str::to_owned));
-    // Every key is asked for whatever the kind, so that a misplaced one is not called unknown.
+    // Every key is read whatever the kind, so that a misplaced one is not called unknown.
     let url = url(&mut table, environment, kind.is_some_and(|kind| kind == "generic" || kind == "slack"));
     let routing_key = secret(&mut table, "routing_key_env", environment);
     let has_exec = table.has("exec");

@@ -1,4 +1,4 @@
-//! The plan file: how a rollout goes, which checks are critical, and who is told.
+//! The plan file: how a rollout goes, which checks are critical, and who is notified.
 //!
 //! One function a table; a key lives in exactly one line. Must not know how a plan is followed: `rollout` does.
 

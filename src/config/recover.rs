@@ -1,4 +1,4 @@
-//! Where the guard of a configuration is asked, read from a file that may be half edited.
+//! The admin socket of a configuration's guard, read from a file that may be half edited.
 //!
 //! An order must reach the guard that runs, whatever was just done to its file. Must not judge anything else in it.
 

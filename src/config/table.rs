@@ -1,7 +1,7 @@
 //! Reads one TOML table key by key: typed, bounded, every mistake reported and none fatal.
 //!
 //! A reader that fails returns the default, so that the rest of the file is judged too; the report decides whether
-//! the result may be used. A key that no reader asked for is unknown. (Serde stops at its first error, which is why it does
+//! the result may be used. A key that no reader has read is unknown. (Serde stops at its first error, which is why it does
 //! not read this file.) Must not know what any key means.
 
 use std::collections::HashSet;
@@ -242,7 +242,7 @@ impl<'a> Table<'a> {
         None
     }
 
-    /// Reports every key that no reader asked for.
+    /// Reports every key that no reader has read.
     pub(super) fn finish(self) {
         for key in self.entries.into_iter().flat_map(|entries| entries.keys()) {
             if !self.known.contains(key.get_ref().as_ref()) {

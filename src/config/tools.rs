@@ -1,4 +1,4 @@
-//! What concerns tools: which are known to change nothing (`[tools]`), how much each may be asked for (`[limits.tools]`),
+//! What concerns tools: which are known to change nothing (`[tools]`), how often each may be called (`[limits.tools]`),
 //! and the keys of a quota, which clients have, too.
 //!
 //! A catalogue is read for two keys of each declaration, `name` and `read_only`; the rest of it is for `mcp-tools` to

@@ -36,7 +36,7 @@ pub(super) struct Span {
     copy: bool,
 }
 
-/// What the `Connection` fields ask for.
+/// What the `Connection` fields say.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct ConnectionOptions {
     pub(super) close: bool,

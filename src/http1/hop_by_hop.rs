@@ -1,6 +1,6 @@
 //! Which fields may pass on to the other side, in each direction (contract, section 6).
 //!
-//! Knows field names only. What a slot adds or replaces is the shell's business; [`super::same_name`] tells it what collides.
+//! Knows field names only. What a slot adds or replaces is the shell's business; [`super::same_name`] says what collides.
 
 use super::fields::Field;
 use super::known::KnownField;

@@ -7,12 +7,12 @@ use serde_json::Value;
 use crate::wire::Era;
 use crate::wire::declaration::{Handshake, Tool};
 
-/// Something asked of a server.
+/// One observation of a server.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Observed<T> {
     /// The server does not offer it, which need not be wrong.
     Absent(String),
-    /// It should have answered and did not, or not usably.
+    /// It should have responded and did not, or not usably.
     Failed(String),
     /// What the server said.
     Known(T),
@@ -58,11 +58,11 @@ pub struct EraFacts {
     pub instructions_tool: Observed<String>,
     /// What the self-describing tool returned.
     pub discoverer: Observed<Vec<Listed>>,
-    /// The answers to the recorded calls as JSON, in the order of the file, each asked up to twice.
+    /// The results of the recorded calls as JSON, in the order of the file, each called up to twice.
     pub calls: Vec<Observed<Vec<Box<str>>>>,
 }
 
-/// An HTTP answer, as far as the auth matrix judges it.
+/// An HTTP response, as far as the auth matrix judges it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct HttpFacts {
     /// The HTTP status.
@@ -73,7 +73,7 @@ pub struct HttpFacts {
     pub body: Option<Value>,
 }
 
-/// The auth matrix: what a server answered to those who must not pass, and to `/health`.
+/// The auth matrix: the responses to requests that must not pass, and to `/health`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AuthFacts {
     /// A POST without a token.
@@ -84,16 +84,16 @@ pub struct AuthFacts {
     pub get: Observed<HttpFacts>,
     /// `/health`, without a token.
     pub health: Observed<HttpFacts>,
-    /// A guard without any token, asked with one.
+    /// A guard without any token, and a request with one.
     pub unconfigured: Observed<HttpFacts>,
 }
 
-/// How long the answers to one question took.
+/// How long the responses to one request took.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Timings {
-    /// What was asked.
+    /// The request.
     pub question: String,
-    /// One time an answer, in the order of asking.
+    /// One time a response, in the order of the requests.
     pub samples: Vec<Duration>,
 }
 
@@ -116,7 +116,7 @@ pub struct Facts {
     pub legacy: Observed<EraFacts>,
     /// With `server/discover`.
     pub modern: Observed<EraFacts>,
-    /// The door.
+    /// The responses to requests without rights.
     pub auth: Observed<AuthFacts>,
     /// How fast it answered.
     pub timings: Vec<Timings>,
@@ -131,7 +131,7 @@ impl Facts {
         }
     }
 
-    /// Whether the server answered in any era.
+    /// Whether the server responded in any era.
     pub fn reached(&self) -> bool {
         self.legacy.known().is_some() || self.modern.known().is_some()
     }

@@ -79,7 +79,7 @@ impl Finding {
 /// The most bytes of a value that a finding keeps. A report may have thousands of findings.
 const VALUE_BYTES_MAX: usize = 4_096;
 
-/// A value as a finding keeps it: whole, or its beginning with a digest, so that two long ones are still told apart.
+/// A value as a finding keeps it: whole, or its beginning with a digest, so that two long ones still differ.
 pub fn value_text(text: &str) -> String {
     if text.len() <= VALUE_BYTES_MAX {
         return text.to_owned();

@@ -140,7 +140,7 @@ impl Check {
 /// One line of the latency table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Latency {
-    /// What was asked.
+    /// The request.
     pub question: String,
     /// The live server's times.
     pub live: Option<Percentiles>,

@@ -171,7 +171,7 @@ pub struct Comparison {
     pub noise: Vec<Path>,
 }
 
-/// Compares what the live server and the candidate answered to the same question asked twice of each. The second answers
+/// Compares the results of the live server and of the candidate, each called twice with the same arguments. The second results
 /// tell noise from difference; without them nothing is noise.
 pub fn compare(live: &[Value], candidate: &[Value], ignore: &[IgnoreRule]) -> Comparison {
     let noise: BTreeSet<Path> = pair(live).map(|(one, two)| noisy(one, two)).unwrap_or_default();

@@ -18,7 +18,7 @@ use crate::parity::results;
 use crate::parity::results::{IgnoreRule, comparable};
 use crate::wire::Method;
 
-/// Mismatches of one pair of answers that are told apart.
+/// Mismatches of one pair of responses that have an entry of their own.
 const MISMATCHES_MAX: usize = 20;
 
 /// One place where the answers differ, with the same name in every element of a list.
@@ -34,7 +34,7 @@ pub struct Mismatch {
     pub candidate: Option<String>,
 }
 
-/// Where the candidate's answer differs from stable's. `again` is stable's answer to the same call asked once more: what
+/// Where the candidate's response differs from stable's. `again` is stable's response to the same call sent once more: what
 /// differs from itself there is noise.
 pub fn compare(
     method: Method,

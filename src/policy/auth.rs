@@ -73,14 +73,14 @@ pub struct ClientConfig {
     pub not_after: Option<u64>,
     /// The tools the client may call.
     pub tools: ToolPolicy,
-    /// How much it may ask for.
+    /// Its quotas.
     pub quota: Quota,
     /// What it is split by instead of its name: clients of one cohort go to the same slot.
     pub cohort: Option<String>,
 }
 
 impl ClientConfig {
-    /// A client of whom nothing is asked but its token.
+    /// A client without quotas, with this token.
     pub fn new(name: &str, hashes: Vec<TokenHash>) -> ClientConfig {
         ClientConfig {
             name: name.to_owned(),

@@ -18,7 +18,7 @@ pub struct ReplyTo<'b> {
     pub id: Option<&'b [u8]>,
     /// Which kind of client waits for the answer.
     pub era: Era,
-    /// What it asked for.
+    /// The method of the request.
     pub method: Method,
 }
 
@@ -63,7 +63,7 @@ impl<'b> Call<'b> {
         self.tool.as_deref()
     }
 
-    /// What it asks of a session, if it is no call: it has no body and no id, like a notification.
+    /// What it does to a session, if it is no call: it has no body and no id, like a notification.
     pub fn session(&self) -> Option<SessionRequest> {
         self.session
     }

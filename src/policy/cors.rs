@@ -1,4 +1,4 @@
-//! What a web page of an allowed origin may send and read (Fetch standard, CORS protocol). A browser asks with a preflight
+//! What a web page of an allowed origin may send and read (Fetch standard, CORS protocol). A browser sends a preflight
 //! before every MCP call, and hands an answer to the page only if it names the page's origin.
 //!
 //! Never `*`, and never with credentials: a page that may call has a token to call with. Must not know what is answered.
@@ -18,23 +18,23 @@ const SENT: &str = "authorization, content-type, accept, mcp-protocol-version, m
 const PARAMETERS: &[u8] = b"mcp-param-";
 /// Seconds that a browser may remember a preflight: an origin that is taken away is refused soon.
 const MAX_AGE: &str = "600";
-/// Field names of its own that a page may ask for at a time.
+/// Field names of its own that a preflight may list.
 const ASKED_MAX: usize = 64;
 
-/// The origin of the page that asks, proved to be an allowed one.
+/// The origin of the page, proved to be an allowed one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AllowedOrigin<'b>(&'b [u8]);
 
-/// Which of the fields that a page asks for it may send, beside those of every MCP client.
+/// Which of the fields that a preflight lists the page may send, beside those of every MCP client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sendable {
     /// `Mcp-Param-*`
     Parameters,
-    /// Whatever it asks for: what a route's backend reads is not known here.
+    /// All that it lists: what a route's backend reads is not known here.
     Any,
 }
 
-/// A question that a browser asks before it sends a page's request, and its answer.
+/// The request that a browser sends before a page's own, and its response.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Preflight<'b> {
     origin: AllowedOrigin<'b>,
@@ -43,7 +43,7 @@ pub struct Preflight<'b> {
 }
 
 impl Policy {
-    /// The origin of the page that asks; `None` for any other client, and for a page that is not allowed.
+    /// The origin of the page; `None` for any other client, and for a page that is not allowed.
     pub fn allowed_origin<'b>(&self, head: &RequestHead<'b>) -> Option<AllowedOrigin<'b>> {
         match head.fields.occurs(KnownField::Origin) {
             Occurs::Once(origin) if is_allowed_origin(&self.origin, origin) => Some(AllowedOrigin(origin)),
@@ -95,7 +95,7 @@ impl Preflight<'_> {
     }
 }
 
-/// The method that a preflight asks for; `None` for what is no preflight.
+/// The method that a preflight names; `None` for what is no preflight.
 pub fn asked_method<'b>(head: &RequestHead<'b>) -> Option<&'b [u8]> {
     if head.method != b"OPTIONS" {
         return None;
@@ -104,7 +104,7 @@ pub fn asked_method<'b>(head: &RequestHead<'b>) -> Option<&'b [u8]> {
     asked.next().filter(|_| asked.next().is_none())
 }
 
-/// The field names that a preflight asks for, each a token.
+/// The field names that a preflight lists, each a token.
 fn asked_fields<'b>(head: &RequestHead<'b>) -> impl Iterator<Item = &'b [u8]> {
     values(head, b"access-control-request-headers")
         .flat_map(|value| value.split(|&byte| byte == b','))

@@ -24,7 +24,7 @@ pub struct Policy {
 pub enum Sessions {
     /// The endpoint takes POST only.
     Refused,
-    /// `GET` and `DELETE` of a session pass to the slots that ask for them.
+    /// `GET` and `DELETE` of a session pass to the slots that have `sessions`.
     Passed,
 }
 

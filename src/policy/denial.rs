@@ -118,7 +118,7 @@ const DEADLINE: i32 = -31504;
 
 const ALLOW: (&str, &str) = ("Allow", "POST");
 const CHALLENGE: (&str, &str) = ("WWW-Authenticate", "Bearer realm=\"mcp\"");
-/// No scheme is registered for keys; RFC 9110, 11.6.1 wants a challenge with every 401 all the same.
+/// No scheme is registered for keys; RFC 9110, 11.6.1 requires a challenge with every 401 all the same.
 const CHALLENGE_KEY: (&str, &str) = ("WWW-Authenticate", "ApiKey realm=\"mcp\"");
 const CHALLENGE_INVALID: (&str, &str) = ("WWW-Authenticate", "Bearer realm=\"mcp\", error=\"invalid_token\"");
 
@@ -221,7 +221,7 @@ impl Denial {
         }
     }
 
-    /// Whether the bytes that follow on the connection can no longer be told apart from an attack, so that it must be
+    /// Whether the bytes that follow on the connection can no longer be distinguished from an attack, so that it must be
     /// closed after the answer.
     pub fn closes_connection(self) -> bool {
         matches!(self, Denial::Framing(_) | Denial::HeaderTimeout | Denial::BodyTimeout)
@@ -293,7 +293,7 @@ const CALL: [Denial; 15] = [
     Denial::Deadline,
 ];
 
-/// The same words for an unknown and an expired token: only the log tells them apart.
+/// The same words for an unknown and an expired token: only the log distinguishes them.
 fn wrong_token_row(code: &'static str, mode: WrongToken) -> Row {
     let row = |status| Row::fixed(code, status, "Invalid token", r#"{"error": "Invalid token"}"#);
     match mode {

@@ -186,7 +186,7 @@ fn declared(head: &RequestHead<'_>, bytes_max: u64) -> Option<String> {
 }
 
 impl paths::Paths {
-    /// Where a path that names nothing lies, told by the configured prefixes alone.
+    /// Where a path that names nothing lies, by the configured prefixes alone.
     fn near(&self, path: &[u8]) -> String {
         let below = |prefix: &&[u8]| path.strip_prefix(*prefix).is_some_and(|rest| rest.starts_with(b"/"));
         let same_letters =

@@ -56,19 +56,19 @@ impl Policy {
         Ok(Verdict::Forward(Permit::new(client, token)))
     }
 
-    /// Check 4a: a browser asks whether a page of an allowed origin may call.
+    /// Check 4a: a preflight: whether a page of an allowed origin may call.
     fn is_preflight(&self, head: &RequestHead<'_>) -> bool {
         cors::asked_method(head) == Some(b"POST") && self.allowed_origin(head).is_some()
     }
 
-    /// The exception to check 4: `GET` and `DELETE` of a session at the endpoint, where a slot asks for them.
+    /// The exception to check 4: `GET` and `DELETE` of a session at the endpoint, where a slot has `sessions`.
     pub(super) fn session_request(&self, head: &RequestHead<'_>) -> Option<SessionRequest> {
         let may_be = self.sessions == Sessions::Passed && head.method != b"POST";
         let asked = may_be.then(|| SessionRequest::of(head)).flatten();
         asked.filter(|_| self.paths.classify(head.path) == PathKind::Endpoint)
     }
 
-    /// Check 11, as far as the head tells: a body that is not even read for its id is refused at once.
+    /// Check 11, as far as the head shows: a body that is not even read for its id is refused at once.
     fn check_declared_length(&self, body: BodyLength) -> Result<(), Denial> {
         match body {
             BodyLength::Bytes(bytes) if bytes > excess_max(self.limits.body_bytes_max) => {
@@ -249,7 +249,7 @@ mod tests {
         }
     }
 
-    // The exception to check 4 where a slot asks for it: the order of the others stays.
+    // The exception to check 4 where a slot has `sessions`: the order of the others stays.
     #[test]
     fn session_requests_pass_every_check_but_the_one_of_the_method() {
         let open = || policy(clients(), WrongToken::Forbidden).with_sessions(Sessions::Passed);

@@ -59,7 +59,7 @@ pub struct Timeouts {
     pub waiting: Duration,
     /// A call for a backend that can be reached.
     pub hold: Duration,
-    /// Calls in flight, once the guard is told to stop.
+    /// Calls in flight, once the shutdown has begun.
     pub drain: Duration,
 }
 

@@ -209,7 +209,7 @@ mod tests {
     }
 
     proptest! {
-        // "Same result for all input": what is told by its spelling is told the same by the standard library's parser.
+        // "Same result for all input": what its spelling says, the standard library's parser says, too.
         #[test]
         fn knows_loopback_by_its_spelling_as_by_parsing(
             host in r"(127\.0\.0\.1|::1|[lL]ocal[hH]ost|[0:]{1,9}1?|[0-9:.]{0,12})[0-9a-z.:]{0,1}",

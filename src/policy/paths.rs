@@ -23,7 +23,7 @@ pub enum PrefixError {
     /// Relative, or empty.
     #[error("must start with a slash")]
     Relative,
-    /// A dot segment or two slashes in a row: no client could ask for it and mean this.
+    /// A dot segment or two slashes in a row: no client could request it and mean this.
     #[error("must not have empty, `.` or `..` segments")]
     Segment,
     /// Percent escapes, spaces, and the like.

@@ -1,4 +1,4 @@
-//! How much a client or a tool may ask for: calls in a time, calls at a time, and how long one may take.
+//! How much a client or a tool may use: calls in a time, calls at a time, and how long one may take.
 //!
 //! What the configuration says, and which of its rules is a tool's own. Must not know what has been used of it.
 

@@ -119,7 +119,7 @@ fn survives(denial: Denial, row: &Row, to: &ReplyTo<'_>, mode: ErrorMode) -> boo
     row.survivable && translated && to.id.is_some()
 }
 
-/// Whether the body is refused, whatever it asks for: repeating it as it is will not help.
+/// Whether the body is refused, whatever its method: repeating it as it is will not help.
 fn is_of_a_body(denial: Denial) -> bool {
     matches!(denial, Denial::Scan(_) | Denial::BodyTooLarge)
 }

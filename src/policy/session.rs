@@ -1,11 +1,11 @@
 //! Requests of a session that are no calls: the event stream (`GET`) and the end (`DELETE`) of MCP up to 2025-11-25.
 //!
-//! They pass only where a slot asks for them; everywhere else check 4 refuses them. Must not know slots or answers.
+//! They pass only where a slot has `sessions`; everywhere else check 4 refuses them. Must not know slots or answers.
 
 use super::Denial;
 use crate::http1::{BodyLength, KnownField, Occurs, RequestHead};
 
-/// What a request without a body asks of a session.
+/// What a request without a body does to a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SessionRequest {
     /// `GET`: what the server sends outside of calls, as an event stream.
@@ -23,7 +23,7 @@ impl SessionRequest {
         }
     }
 
-    /// What `head` asks of a session; `None` if it lacks what makes it such a request. 2025-11-25, Streamable HTTP: a `GET`
+    /// What `head` does to a session; `None` if it lacks what makes it such a request. 2025-11-25, Streamable HTTP: a `GET`
     /// "MUST include an Accept header, listing text/event-stream", and a `DELETE` comes "with the MCP-Session-Id header".
     pub(super) fn of(head: &RequestHead<'_>) -> Option<SessionRequest> {
         match head.method {
@@ -51,7 +51,7 @@ fn names_session(head: &RequestHead<'_>) -> bool {
     }
 }
 
-/// Whether `text/event-stream` is named: what takes anything (`*/*`) does not ask for a stream.
+/// Whether `text/event-stream` is named: what takes anything (`*/*`) does not request a stream.
 fn accepts_events(head: &RequestHead<'_>) -> bool {
     let accepts = head.fields.iter().filter(|field| field.known == KnownField::Accept);
     accepts.flat_map(|field| field.value.split(|byte| *byte == b',')).any(is_events)

@@ -152,7 +152,7 @@ fn without_case(text: &str) -> Cow<'_, str> {
     Cow::Owned(text.replace('\u{130}', "i").to_uppercase().to_lowercase())
 }
 
-/// The tools that change nothing, on the operator's word: a backend's own annotations are not asked.
+/// The tools that change nothing, on the operator's word: a backend's own annotations do not count.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ReadOnlyTools {
     patterns: Vec<Pattern>,

@@ -149,7 +149,7 @@ pub enum Refusal {
     /// Forward is not back.
     #[error("cannot roll back to `{}`: the rollout is at `{}`", to.as_str(), at.as_str())]
     NotBack {
-        /// The stage asked for.
+        /// The stage that the command names.
         to: Stage,
         /// The stage it is at.
         at: Stage,

@@ -1,4 +1,4 @@
-//! What the guard's own samples say about each slot, over the windows that the plan asks for.
+//! What the guard's own samples say about each slot, over the windows that the plan needs.
 //!
 //! Stable is watched all the time, also without a rollout: how often its users' calls end in a tool error is the measure
 //! for the candidate. Must not decide anything.
@@ -67,12 +67,12 @@ pub struct Observations {
 }
 
 impl Observations {
-    /// Empty windows as wide as this plan asks for.
+    /// Empty windows as wide as this plan needs them.
     pub fn new(plan: &Plan) -> Observations {
         Observations { windows: PerSlot::new(|_| SlotWindows::new(plan)), shadow: ShadowTally::default() }
     }
 
-    /// A rollout begins: empty windows, as wide as its plan asks for. Only the usual rates are kept.
+    /// A rollout begins: empty windows, as wide as its plan needs them. Only the usual rates are kept.
     pub fn replan(&mut self, plan: &Plan) {
         for slot in Slot::ALL {
             let windows = self.windows(slot);

@@ -75,7 +75,7 @@ impl TransitionKind {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "by")]
 pub enum Cause {
-    /// An operator asked for it.
+    /// An operator's command.
     Operator {
         /// Who, as far as known.
         who: String,

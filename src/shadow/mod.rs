@@ -1,4 +1,4 @@
-//! The shadow: asks the candidate what clients have asked stable, and keeps a book of where the answers differ.
+//! The shadow: sends the candidate copies of clients' calls to stable, and keeps a log of where the responses differ.
 //!
 //! It has a thread of its own, which yields to all others, so that neither asking nor comparing delays a client. Must not
 //! know when copies are made (`proxy`), nor what the rollout concludes from them.
@@ -151,7 +151,7 @@ impl Inner {
         summary
     }
 
-    /// Asks the candidate, compares, and writes it down.
+    /// Sends the copy to the candidate, compares, and records the outcome.
     async fn judge(&self, copy: ShadowedCall) {
         let settings = self.settings.load_full();
         let candidate = copy.stable.other();

@@ -1,6 +1,6 @@
-//! One copy: the candidate is asked what stable was asked, and stable once more where the answers differ.
+//! One copy: the candidate gets stable's call, and stable gets it once more where the responses differ.
 //!
-//! A difference that stable shows to itself is noise, so stable is only asked again when there is something to explain.
+//! A difference that stable shows to itself is noise, so stable gets the call again only when there is something to explain.
 //! Must not know where the outcome is written.
 
 use std::time::{Duration, Instant};
@@ -17,7 +17,7 @@ use crate::upstream::{Backend, Secrets};
 use crate::wire::{Method, bounded};
 
 const CONNECT_MAX: Duration = Duration::from_secs(1);
-/// By how much a candidate's answer may be larger than the largest that is copied.
+/// By how much a candidate's response may be larger than the largest that is copied.
 const LARGER_BYTES_MAX: usize = 64 << 10;
 const SESSION: &str = "mcp-session-id";
 
@@ -30,7 +30,7 @@ pub(super) enum ReplayOutcome {
     Skipped,
 }
 
-/// What a copied call asks.
+/// A copied call, as requests and the log name it.
 pub(super) struct RecordedRequest {
     /// The method, or `tools/call` and the tool.
     pub(super) name: String,
@@ -40,7 +40,7 @@ pub(super) struct RecordedRequest {
 
 impl RecordedRequest {
     pub(super) fn of(copy: &ShadowedCall) -> RecordedRequest {
-        // The guard has read it before: it is JSON, and what it asks is known.
+        // The guard has read it before: it is JSON, and its method is known.
         let mut body: Value = bounded::parse(&copy.body).unwrap_or_default();
         let mut name = copy.method.as_str().to_owned();
         let params = body.get_mut("params").map(Value::take).unwrap_or_default();
@@ -95,10 +95,10 @@ pub(super) async fn ask(
     }
 }
 
-/// Who is asked.
+/// The server that gets the call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Side {
-    /// The session that a client has with stable is nothing to it.
+    /// It does not know the session that a client has with stable.
     Candidate,
     Stable,
 }
@@ -146,7 +146,7 @@ fn fails(message: &Value) -> Option<Failure> {
     }
 }
 
-/// The candidate's failure; none where it answered, but differently.
+/// The candidate's failure; none where it responded, but differently.
 fn failure(error: &Error) -> Option<Failure> {
     match error {
         Error::Connect { .. }

@@ -237,7 +237,7 @@ mod tests {
 
     use super::*;
 
-    /// A sink that hands out what it is given, and stalls until told.
+    /// A sink that hands out what it is given, and stalls until released.
     struct Slow {
         written: mpsc::Sender<Vec<u8>>,
         go: mpsc::Receiver<()>,

@@ -44,7 +44,7 @@ pub(crate) enum Retry {
     Unsent,
     /// The backend closed without answering a method that is known to change nothing.
     Repeatable,
-    /// A candidate's answer to such a method was no good: stable was asked.
+    /// A candidate's response to such a method was invalid: stable got the call.
     StandIn,
 }
 

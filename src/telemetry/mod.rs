@@ -1,4 +1,4 @@
-//! What the guard tells its operator: metrics, one log line per request, and operational lines.
+//! What the guard reports to its operator: metrics, one log line per request, and operational lines.
 //!
 //! Knows the core's closed enums (denials, methods, slots), never a body, an argument or a token, and not Pingora.
 

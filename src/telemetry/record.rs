@@ -106,7 +106,7 @@ pub(crate) struct Record<'a> {
     pub(crate) route: Option<&'a str>,
     /// Whether the answer was a stream, whose length in time says nothing.
     pub(crate) streamed: bool,
-    /// The slot that was asked.
+    /// The slot that got the request.
     pub(crate) slot: Option<Slot>,
     /// The status sent; `None` when the client left before one was.
     pub(crate) status: Option<u16>,

@@ -128,7 +128,7 @@ fn length(text: &[u8], needle: &[u8]) -> Option<usize> {
     let mut at = 0;
     let mut before = None;
     for char in needle {
-        // Backslashes in a row cannot be told from their own escapes: the first one has taken all that are not spelled out.
+        // Backslashes in a row cannot be distinguished from their own escapes: the first one has taken all that are not spelled out.
         let taken = (before, *char) == (Some(b'\\'), b'\\');
         match sign(text.get(at..)?, *char) {
             Some(length) => at += length,

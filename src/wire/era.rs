@@ -128,7 +128,7 @@ impl EraError {
     }
 }
 
-/// Longest version a backend is asked to check.
+/// The longest version that is left to a backend to check.
 const VERSION_LENGTH_MAX: usize = 32;
 
 /// Judges the version of a request: fence first, then (modern only) agreement of header and body.
@@ -181,7 +181,7 @@ pub fn presume(protocol_version: Option<&[u8]>) -> Era {
     }
 }
 
-/// The fence's message: FastMCP's words without the version asked for, which is client input.
+/// The fence's message: FastMCP's words without the requested version, which is client input.
 pub fn unsupported_version_message(max: ProtocolVersion) -> String {
     format!("Bad Request: Unsupported protocol version. Supported versions: {}", supported_up_to(max))
 }
@@ -286,7 +286,7 @@ mod tests {
         call(method, &format!("{meta}{comma}{params}"))
     }
 
-    /// Stands for every mismatch; [`the_field_that_disagrees_is_named`] tells them apart.
+    /// Stands for every mismatch; [`the_field_that_disagrees_is_named`] distinguishes them.
     const MISMATCH: Result<Era, EraError> = Err(EraError::HeaderMismatch(Mismatch::Name));
     const MODERN: Result<Era, EraError> = Ok(Era::Modern);
     const LEGACY: Result<Era, EraError> = Ok(Era::Legacy);

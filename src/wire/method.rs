@@ -82,7 +82,7 @@ const TABLE: [Row; Method::Other as usize + 1] = {
         row(Method::ToolsList, "tools/list", Repeatable, None),
         row(Method::Initialize, "initialize", Repeatable, None),
         row(Method::Discover, "server/discover", Repeatable, None),
-        // It asks whether the backend responds: repeating it would hide that it did not.
+        // It checks whether the backend responds: repeating it would hide that it did not.
         row(Method::Ping, "ping", Own, None),
         row(Method::ResourcesList, "resources/list", Repeatable, None),
         row(Method::ResourcesTemplatesList, "resources/templates/list", Repeatable, None),
@@ -202,7 +202,7 @@ mod tests {
 
     #[test]
     fn every_name_leads_back_to_its_method() {
-        // These names are labels, not methods: a client that sends them asks for an unknown method.
+        // These names are labels, not methods: a client that sends them calls an unknown method.
         let unnamed = [Method::Response, Method::Other];
         for method in Method::ALL {
             let expect = if unnamed.contains(&method) { Method::Other } else { method };

@@ -43,7 +43,7 @@ pub struct Message<'b> {
 
 /// Scans `body`, which must be exactly one JSON-RPC 2.0 message.
 ///
-/// A body that is not JSON is told so ([`ScanError::Syntax`]) even when its envelope is wrong too. On error the raw `id`
+/// A body that is not JSON is a [`ScanError::Syntax`] even when its envelope is wrong too. On error the raw `id`
 /// is not reported: an answer to a refused body carries `id: null`.
 pub fn scan(body: &[u8]) -> Result<Message<'_>, ScanError> {
     let text = simdutf8::basic::from_utf8(body).map_err(|_| ScanError::Utf8)?;

@@ -122,7 +122,7 @@ pub(crate) enum Read {
     Malformed(String),
 }
 
-/// Reads the first final answer. `is_ended` tells that no more will arrive.
+/// Reads the first final answer. `is_ended` means that no more will arrive.
 pub(crate) fn read(bytes: &[u8], is_ended: bool) -> Read {
     let mut at = 0;
     loop {

@@ -1,4 +1,4 @@
-//! The scripted backend: reads every request strictly, tells the ledger what it got, and answers in all forms.
+//! The scripted backend: reads every request strictly, reports it to the ledger, and responds in all forms.
 
 use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -29,7 +29,7 @@ const STRIPPED: &[&str] = &[
 /// Fields that stand there exactly once.
 const ONCE: &[&str] = &["content-length", "host", "x-mcp-client", "x-request-id"];
 
-/// Serves until the process ends. `is_strict` asks for what only the guard promises of a head.
+/// Serves until the process ends. `is_strict` requires what only the guard promises of a head.
 pub(crate) fn serve(folder: &Path, ledger: Arc<Ledger>, is_strict: bool) -> PathBuf {
     let path = folder.join("backend.sock");
     let listener = UnixListener::bind(&path).expect("a socket in a directory of our own");

@@ -38,7 +38,7 @@ pub(crate) struct Request {
     pub(crate) body: Vec<u8>,
     pub(crate) client: &'static Client,
     pub(crate) want: Want,
-    /// The client asks for the end of the connection.
+    /// The request ends the connection.
     pub(crate) closes: bool,
     pub(crate) is_notification: bool,
     /// Of 2026-07-28, where a client that stops sending cancels its request.
@@ -135,7 +135,7 @@ impl Grammar {
         request
     }
 
-    /// Makes a valid request odd without making it invalid. Tells whether it asks for the connection's end.
+    /// Makes a valid request odd without making it invalid. Returns whether it ends the connection.
     fn vary(&self, dice: &mut Dice, draft: &mut Draft) -> bool {
         const ODD: &[&str] = &[
             "Cookie: a=b",

@@ -94,7 +94,7 @@ impl Ledger {
         act(&mut self.0.lock().expect("no panic while held"))
     }
 
-    /// Notes what is about to be sent. `may` tells whether it may reach a backend.
+    /// Notes what is about to be sent. `may` says whether it may reach a backend.
     pub(crate) fn plan(&self, request: &Request, may: bool) {
         let entry = Entry {
             kind: request.kind,
@@ -115,8 +115,8 @@ impl Ledger {
         });
     }
 
-    /// Judges what a backend got. `client` is who the backend was told that it is from.
-    /// Tells whether its head was changed at random.
+    /// Judges what a backend got. `client` is the client that the backend's request names.
+    /// Returns whether its head was changed at random.
     pub(crate) fn received(&self, number: u64, client: Option<&str>, body: &[u8]) -> bool {
         self.with(|pages| {
             *pages.counts.entry("at the backend").or_default() += 1;

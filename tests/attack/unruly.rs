@@ -105,7 +105,7 @@ fn connection(mut stream: UnixStream, shared: &Shared) {
     let _ = stream.shutdown(Shutdown::Both);
 }
 
-/// Waits until as many calls are there as the gate asks for.
+/// Waits until as many calls are there as the gate needs.
 fn hold_back(shared: &Shared) {
     let gate = shared.gate.load(Ordering::SeqCst);
     shared.held.fetch_add(1, Ordering::SeqCst);
@@ -139,7 +139,7 @@ fn request(stream: &mut UnixStream, buffer: &mut Vec<u8>) -> Result<Option<Vec<u
     }
 }
 
-/// What the guard asks by itself is answered as a good server does.
+/// The guard's own requests get a good server's responses.
 fn probe(message: &Value) -> Option<Vec<u8>> {
     let result = match message["method"].as_str()? {
         "initialize" => json!({"protocolVersion": "2025-06-18", "capabilities": {"tools": {}},
@@ -168,7 +168,7 @@ fn json_answer(body: &Value) -> Vec<u8> {
         .into_bytes()
 }
 
-/// Answers in some way. Tells whether the connection can go on.
+/// Responds in some way. Returns whether the connection can go on.
 fn misbehave(stream: &mut UnixStream, message: &Value, dice: &mut Dice) -> Result<bool> {
     let whole = json_answer(&result(message));
     let pause = |milliseconds: usize| std::thread::sleep(Duration::from_millis(milliseconds as u64));

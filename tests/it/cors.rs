@@ -177,7 +177,7 @@ async fn what_a_backend_says_of_cors_does_not_pass() {
     }
 }
 
-// A route: the methods that it takes there, and the fields that are asked for.
+// A route: the methods that it takes there, and the fields that the preflight lists.
 #[tokio::test]
 async fn a_preflight_on_a_route_allows_what_the_route_takes() {
     let (guard, _backend) = fresh(CONFIG).await;

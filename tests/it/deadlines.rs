@@ -1,4 +1,4 @@
-//! Contract, section 7: every wait is finite, and what a client hears when one ends.
+//! Contract, section 7: every wait is finite, and what a client gets when one ends.
 
 use std::time::{Duration, Instant};
 

@@ -89,10 +89,10 @@ async fn over_its_rate_a_discover_gets_the_last_answer_with_its_own_id() {
         assert!(answer.field("x-request-id").is_some() && answer.field("date").is_some());
     }
     assert_eq!(backend.calls(), 1);
-    // There is nothing kept for another version: then the backend is asked, whatever the rate says.
+    // There is nothing kept for another version: then the backend gets the request, whatever the rate says.
     let other = connection.exchange(discover("bot", "3", "2025-11-25")).await;
     assert_eq!((other.status(), backend.calls()), (200, 2));
-    // A client with room asks for itself.
+    // A client within its rate gets a response of its own.
     assert_eq!(guard.connect().await.exchange(discover("second", "4", MODERN)).await.status(), 200);
     assert_eq!(backend.calls(), 3);
 }
@@ -101,7 +101,7 @@ async fn over_its_rate_a_discover_gets_the_last_answer_with_its_own_id() {
 async fn only_a_whole_and_good_answer_without_a_session_is_kept() {
     let answer = |id: &str, rest: &str| format!(r#"{{"jsonrpc":"2.0","id":{id},{rest}}}"#);
     let failed = answer("1", r#""error":{"code":-32603,"message":"oops"}"#);
-    // What one client asked wrongly must not be what another is answered.
+    // One client's faulty request must not decide another one's response.
     let asked_wrongly = answer("1", r#""error":{"code":-32602,"message":"bad params"}"#);
     let good = answer("1", r#""result":{}"#);
     let session = ok(&good).replace("Content-Type", "Mcp-Session-Id: s\r\nContent-Type");

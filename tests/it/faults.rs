@@ -17,7 +17,7 @@ use crate::guard;
 
 const SHORT: &str = "[timeouts]\ntotal = \"1s\"\nconnect = \"200ms\"\nhold = \"200ms\"\nwaiting = \"200ms\"";
 
-// Drill 1: "backend socket absent: JSON < 50 ms" - beyond the hold, which is what the operator asked for.
+// Drill 1: "backend socket absent: JSON < 50 ms" - beyond the hold, which is what the configuration says.
 #[tokio::test]
 async fn an_absent_socket_is_told_when_the_hold_is_over_and_leaves_nothing_behind() {
     let guard = guard().token("t").config(SHORT).start().await;

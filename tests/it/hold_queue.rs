@@ -133,7 +133,7 @@ async fn a_call_whose_backend_goes_away_is_not_sent_again_but_a_read_is() {
 }
 
 // Contract, section 7: "once one byte was sent, only `initialize`, `ping`, `*/list`, `server/discover` may be repeated.
-// `tools/call` never is." A ping is not: it asks whether the backend answers.
+// `tools/call` never is." A ping is not: it checks whether the backend responds.
 #[tokio::test]
 async fn a_live_backend_that_hangs_up_is_asked_once_more_if_that_changes_nothing() {
     for method in ["tools/list", "initialize", "resources/list"] {
@@ -159,7 +159,7 @@ async fn a_live_backend_that_hangs_up_is_asked_once_more_if_that_changes_nothing
 
 #[tokio::test]
 async fn a_backend_that_lives_and_hangs_up_hears_nothing_twice_that_may_act() {
-    // Where the answer has begun, even a read is not asked again.
+    // Where the response has begun, even a read is not sent again.
     for (method, begun) in [("tools/call", ""), ("ping", ""), ("tools/list", "HTTP/1.1 200 OK\r\n")] {
         let backend = backend().await;
         let guard = guard().token("t").upstream(&backend).start().await;

@@ -21,7 +21,7 @@ fn chunked(kind: &str, body: &str) -> String {
     format!("{head}{:x}\r\n{body}\r\n0\r\n\r\n", body.len())
 }
 
-/// What a client is told when the backend answers like this.
+/// The client's response where this is the backend's.
 async fn told(fields: &str, body: &str, answer: &str) -> (Message, Guard) {
     let answer = answer.to_owned();
     let backend = backend().await.serve(move |_| answer.clone());

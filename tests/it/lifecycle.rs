@@ -37,7 +37,7 @@ async fn sigterm_finishes_what_is_in_flight_and_ends_as_soon_as_that_is_done() {
 
     guard.signal(Signal::TERM);
     guard.logged("stopping: ").await;
-    // An idle connection that speaks at this very moment is still answered, and told to go. On a machine so busy that
+    // A request on an idle connection at this very moment still gets a response, with `Connection: close`. On a machine so busy that
     // the moment has passed, it is closed.
     if idle.try_send("GET /health HTTP/1.1\r\nHost: h\r\n\r\n").await
         && let Ok(last) = idle.try_response().await

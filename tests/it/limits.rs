@@ -1,4 +1,4 @@
-//! Contract, sections 7 and 8: rates and calls at a time, per client and per tool, and what a client is told.
+//! Contract, sections 7 and 8: rates and calls at a time, per client and per tool, and the responses beyond them.
 
 use std::time::{Duration, Instant};
 

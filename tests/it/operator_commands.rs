@@ -152,7 +152,7 @@ async fn an_order_is_not_given_to_another_user_s_program_that_looks_like_a_guard
         assert!(told.contains("is a socket of user 65533"), "{words:?}: {told}");
         assert!(!kept.exists(), "{words:?}: {:?}", std::fs::read_to_string(&kept));
     }
-    // Who owns the file says where the guard listens: then it is asked.
+    // The file's owner decides where the guard listens: then it gets the command.
     chown(&file, Some(STRANGER), None).unwrap();
     let (code, told) = typed(&["status"]).await;
     assert_eq!(code, Some(0), "{told}");

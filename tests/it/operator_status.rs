@@ -133,7 +133,7 @@ async fn a_rollout_whose_share_holds_no_client_says_so_at_its_start_and_while_it
     let waits = guard.rollout().await["status"]["run"]["waits_for"].clone();
     assert!(waits.as_str().unwrap().contains(told), "{waits}");
     guard.logged(told).await;
-    // Everybody is in the last share.
+    // All clients are in the last share.
     let promoted = guard.command_ok("rollout promote").await;
     assert!(!promoted.contains("none of the"), "{promoted}");
 }

@@ -1,4 +1,4 @@
-//! Contract, section 7: what a client meets when three times as much is asked for as the backend can do.
+//! Contract, section 7: what clients get under three times the load that the backend can serve.
 //!
 //! `MCP_GUARD_OVERLOAD_SECONDS` sets how long it lasts.
 
@@ -16,7 +16,7 @@ use crate::limits::{client, tool_call};
 const SERVICE: Duration = Duration::from_millis(400);
 const PLACES: u32 = 8;
 const ATTEMPTS: u32 = 3;
-/// Each caller of the flood asks this often; enough callers make three times what the places can do.
+/// Each caller of the flood sends this many calls; enough callers make three times what the places can do.
 const PERIOD: Duration = Duration::from_millis(1000);
 const FLOOD: u32 = 3 * PLACES * 1000 / 400;
 
@@ -90,7 +90,7 @@ async fn health(guard: Arc<Guard>, end: Instant) -> Vec<Duration> {
     times
 }
 
-/// What everybody met, and what it was without the flood.
+/// What all callers got, and the figures without the flood.
 struct Met {
     alone: FailedCall,
     flood: FailedCall,
@@ -128,7 +128,7 @@ async fn overload(time: Duration) -> Met {
 }
 
 impl Met {
-    /// Whether everybody was as quick as promised. What does not hang on time is asserted.
+    /// Whether all calls were as quick as promised. What does not depend on time is asserted.
     fn is_quick(&self) -> bool {
         let Met { alone, flood, polite, health, memory } = self;
         let (base, flooded, unharmed) = (alone.quantile(0.99), flood.quantile(0.99), polite.quantile(0.99));

@@ -4,7 +4,7 @@ use mcp_testkit::{Backend, Guard, Message, backend, call, ok, post, result};
 
 use crate::guard;
 
-/// What a request is answered with before any backend is asked.
+/// The responses that no backend takes part in.
 struct Expect {
     status: u16,
     body: &'static str,
@@ -50,7 +50,7 @@ async fn health_answers_these_exact_bytes_for_any_method_without_a_token() {
     }
 }
 
-// What load balancers and monitors send without being told: HTTP/1.0, no Host or an empty one, HEAD, OPTIONS, a query.
+// What load balancers and monitors send by default: HTTP/1.0, no Host or an empty one, HEAD, OPTIONS, a query.
 #[tokio::test]
 async fn probes_of_load_balancers_are_answered() {
     let (guard, _backend) = fresh().await;

@@ -22,7 +22,7 @@ struct Stage {
 
 async fn stage(plan: &str) -> Stage {
     let folder = tempfile::tempdir().unwrap();
-    // A call that hangs is told so while the test still waits.
+    // A call that hangs gets its error while the test still waits.
     let config = format!("{QUICK}[timeouts]\ntotal = \"8s\"\n");
     let (blue, green) = (mcp_backend(&folder.path().join("blue")), mcp_backend(&folder.path().join("green")));
     let started = guard().token("t").upstream(blue.address()).rollout(green.address(), plan).config(&config);

@@ -36,7 +36,7 @@ fn repeated(secret: &str) -> String {
     out
 }
 
-/// What of a secret nobody may read, as it is or encoded.
+/// What of a secret must not be readable, as it is or encoded.
 #[track_caller]
 fn assert_clean(place: &str, text: &str) {
     for secret in [TOKEN, OTHER] {
@@ -221,7 +221,7 @@ async fn no_secret_is_quoted_from_the_answer_to_a_call() {
     let served = answers.clone();
     let next = std::sync::atomic::AtomicUsize::new(0);
     let backend = answering(&folder.path().join("blue"), move |_, body| {
-        // Probes are told nothing of interest: the other tests look at them.
+        // Probes get plain responses: the other tests look at them.
         if body["method"] != "tools/call" {
             return http("500 Internal Server Error", "text/html", "");
         }

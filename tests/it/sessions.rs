@@ -1,4 +1,4 @@
-//! `slots.NAME.sessions`: `DELETE` and the `GET` event stream of a session pass to a slot that asks for them, and to no other.
+//! `slots.NAME.sessions`: `DELETE` and the `GET` event stream of a session pass to a slot that has them, and to no other.
 
 use std::time::{Duration, Instant};
 
@@ -347,7 +347,7 @@ async fn a_backend_that_is_gone_is_told_with_the_real_status() {
     }
 }
 
-// A session lives in one backend. A call finds another one that stands by, and is told there that its session is over.
+// A session lives in one backend. A call reaches the standby, whose response says that the session is over.
 #[tokio::test]
 async fn a_session_request_is_never_passed_to_the_slot_that_stands_by() {
     let folder = tempfile::tempdir().unwrap();

@@ -183,7 +183,7 @@ async fn a_full_queue_drops_copies_and_counts_them() {
     let numbers =
         || async { (stage.guard.metric(series).await, stage.guard.metric("mcp_guard_shadow_waiting").await) };
     // One is under way, one has been taken from the queue for the next place, two wait. A copy is queued behind the last
-    // byte of its answer and taken by somebody else, each in its time: until both have happened, others may find room.
+    // byte of its response and taken by another one, each in its time: until both have happened, others may find room.
     let (mut sent, mut dropped) = (0.0, 0.0);
     while sent - dropped < 4.0 {
         assert!(stage.guard.post(&call(1, "tools/list")).await.json().get("result").is_some());

@@ -1,6 +1,6 @@
 //! Contract, section 10: what a shadow stage costs a client, beside a guard without one: nothing that can be measured.
 //!
-//! `MCP_GUARD_SHADOW_CALLS` says how many calls each guard is asked; by default few.
+//! `MCP_GUARD_SHADOW_CALLS` says how many calls each guard gets; by default few.
 
 use std::time::{Duration, Instant};
 

@@ -82,7 +82,7 @@ const POSTGRES: &[Case] = &[
     case("SELECT runs(:a)::text AS x", "\"Zq7secretQx\"", "42703 (raised by a function"),
     case("SELECT a::integer AS x FROM t WHERE a <> :a", SECRET, "22P02"),
     case("SELECT max((:a)::interval) AS x", "9999999999 Zq7secretQx", "22007"),
-    // What cannot even be compiled is told whole: no value has been seen.
+    // What cannot even be compiled is logged whole: no value has been bound.
     case("SELECT no_such, :a AS x FROM t", SECRET, "42703 column \\\"no_such\\\" does not exist"),
 ];
 

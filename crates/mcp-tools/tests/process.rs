@@ -72,7 +72,7 @@ fn starting_and_listing_touch_nothing_outside() {
         folder.read_dir().expect("lists").map(|entry| entry.expect("an entry").file_name()).collect();
     left.sort();
     assert_eq!(left, ["swf.db", "t.sock"]);
-    // The listener would have told.
+    // The listener would have failed.
     server.call("panda_list_queues", json!({}));
     assert!(listener.accept().is_ok());
 }

@@ -70,7 +70,7 @@ fn an_action_is_sent_to_its_queue_with_typed_values_and_nothing_that_was_not_giv
     );
 }
 
-// A runner takes a command of its own namespace, or of none: one without it would start a run in anybody's testbed.
+// A runner takes a command of its own namespace, or of none: one without it would start a run in any testbed.
 #[test]
 fn a_run_is_never_asked_for_without_saying_where() {
     let service = Service::answering(SENT);

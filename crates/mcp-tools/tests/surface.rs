@@ -194,7 +194,7 @@ fn says_of_exactly_twelve_tools_that_they_write() {
     assert_eq!(writes, WRITES);
 }
 
-/// Whether an answer tells something: a page has items, an object has a value that is neither null nor empty.
+/// Whether a result holds something: a page has items, an object has a value that is neither null nor empty.
 fn tells(value: &Value) -> bool {
     match value {
         Value::Null => false,
@@ -225,7 +225,7 @@ fn every_read_tool_answers_something_real() {
         let answer = block(&result);
         assert!(answer.get("error").is_none() && tells(&answer), "{name} {arguments}: {answer}");
     }
-    // Each is called above, but for the three that need no database and the one that asks a service.
+    // Each is called above, but for the three that need no database and the one that calls a service.
     let apart = ["get_server_instructions", "swf_list_available_tools", "panda_harvester_workers"];
     for tool in listed(&server) {
         let name = tool["name"].as_str().expect("a name");

@@ -1,6 +1,6 @@
-//! TLS towards databases and services: used where it is asked for, and only with a certificate that a known authority signed.
+//! TLS towards databases and services: used where the address says so, and only with a certificate that a known authority signed.
 //!
-//! The authority is made by the test; the server is told of it as any program is, by `SSL_CERT_FILE`.
+//! The authority is made by the test; the server gets it as any program does, by `SSL_CERT_FILE`.
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;

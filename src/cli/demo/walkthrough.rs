@@ -1,6 +1,6 @@
 //! What the demo shows, step by step, and what each step should look like.
 //!
-//! Every step is really asked and really judged: a demo that cannot fail shows nothing. Must not know how the programs
+//! Every step is a real request whose response is checked: a demo that cannot fail shows nothing. Must not know how the programs
 //! are run.
 
 use std::time::{Duration, Instant};

@@ -29,7 +29,7 @@ pub(super) struct Asked {
     pub(super) arrives: Option<String>,
 }
 
-/// Asks for both slash forms.
+/// Requests both slash forms.
 pub(super) fn ask(through: &Target, read: &Read) -> Asked {
     let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else {
         return Asked { findings: Vec::new(), arrives: None };

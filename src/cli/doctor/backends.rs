@@ -17,7 +17,7 @@ struct Eras {
     modern: bool,
 }
 
-/// Asks both slots.
+/// Probes both slots.
 pub(super) fn look(config: &Config, running: &Running) -> Result<Vec<Diagnosis>, String> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -22,11 +22,11 @@ const CLOCK_MIN: Duration = Duration::from_secs(1_767_225_600);
 /// Holds the guard's addresses while it is restarted, where it is in use.
 const SOCKET_UNIT: &str = "mcp-guard.socket";
 
-/// The guard of the configuration, as far as this user may ask it.
+/// The guard of the configuration, as far as this user may query it.
 pub(super) enum Running {
     Serves(Box<GuardStatus>),
     None,
-    /// It answers, but not this user; or it could not be asked for another reason.
+    /// It does not reply to this user, or it could not be queried for another reason.
     Unasked(String),
 }
 

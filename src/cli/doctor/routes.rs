@@ -1,6 +1,6 @@
 //! What `[[route]]` tables lead to, beside the slots: whether a server accepts connections there.
 //!
-//! What it would answer is not asked: a route may lead to anything.
+//! No request is sent: a route may lead to anything.
 
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;

@@ -1,6 +1,6 @@
-//! `mcp-guard parity`: asks two servers the same questions and prints what differs.
+//! `mcp-guard parity`: sends two servers the same requests and prints what differs.
 //!
-//! Holds the flags and the order of work; what is asked is `client`, what it means is `parity`.
+//! Holds the flags and the order of work; the requests are `client`'s, their meaning is `parity`'s.
 
 pub(super) mod files;
 

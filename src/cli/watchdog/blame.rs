@@ -13,7 +13,7 @@ use crate::client::Error;
 pub(super) enum ProbeFailure {
     /// The service does not answer as it should.
     Service(String),
-    /// The watchdog asked wrongly, or could not ask.
+    /// The watchdog's own request was wrong, or could not be made.
     Own { reason: String, mend: &'static str },
 }
 

@@ -233,7 +233,7 @@ fn probe(client: &Client, health_path: &str) -> Result<Well, ProbeFailure> {
 }
 
 /// The guard says of itself that it is being replaced, has just started or has just changed slots: what failed is not the
-/// unit's fault yet. A guard that cannot be asked holds nothing, but one that may not be asked is a mistake to tell of.
+/// unit's fault yet. A guard that cannot be reached holds nothing, but one that refuses this user is a mistake to report.
 fn guard_is_changing(guard: &Guard, within: Duration) -> Option<String> {
     let status = match guard.ask_quietly(&AdminCommand::Status).0 {
         Ok(AdminResponse::Status(status)) => status,

@@ -80,7 +80,7 @@ impl Record {
         }
     }
 
-    /// Notes a probe that failed; whether the service may be restarted now. `quiet` is asked only if all else allows it.
+    /// Notes a probe that failed; whether the service may be restarted now. `quiet` is evaluated only if all else allows it.
     pub(super) fn probe_failed(
         &mut self,
         now: u64,

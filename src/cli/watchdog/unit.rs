@@ -64,7 +64,7 @@ pub(super) fn restart(unit: &Unit, patience: Duration) -> Result<(), String> {
     systemctl(&["restart", "--", &unit.0], patience).map(drop)
 }
 
-/// What systemctl printed, or why it did not do as asked.
+/// What systemctl printed, or why it failed.
 fn systemctl(arguments: &[&str], patience: Duration) -> Result<String, String> {
     let mut child = Command::new("systemctl")
         .args(arguments)

@@ -1,5 +1,5 @@
 //! The preflight of a command that sends more traffic to a slot: a fresh probe of the slot, then the comparison with
-//! stable where the parity gate asks for it.
+//! stable where the parity gate needs it.
 
 use std::time::Duration;
 

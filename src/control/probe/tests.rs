@@ -9,7 +9,7 @@ use tokio::net::{TcpListener, TcpStream};
 use super::*;
 use crate::upstream::{Accept, UpstreamAuthorization};
 
-/// What the scripted backend does, and what it was asked.
+/// What the scripted backend does, and the requests it got.
 #[derive(Clone)]
 struct Script {
     modern: bool,

@@ -1,4 +1,4 @@
-//! What a server does when asked: the self-describing tools, the auth matrix, recorded calls, and how fast.
+//! What a server's responses show: the self-describing tools, the auth matrix, recorded calls, and how fast.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -48,7 +48,7 @@ pub(super) fn instructions_tool(pair: &Pair<'_>, expected: &Expectations) -> Che
     }
 }
 
-/// Check 6: who must not pass does not, and `/health` answers everybody.
+/// Check 6: a client without rights does not pass, and `/health` needs no token.
 pub(super) fn auth_matrix(observed: &Observed<AuthFacts>, expected: &Expectations) -> Check {
     let id = CheckId::AuthMatrix;
     let facts = match observed {

@@ -163,7 +163,7 @@ pub(super) fn server_name(pair: &Pair<'_>, expected: &Expectations) -> Check {
 }
 
 /// A server may announce what it has nothing of (prompts, resources), so a lost announcement is only a note; but without
-/// `tools` no client would ask for any.
+/// `tools` no client would list any.
 fn capabilities(findings: &mut Vec<Finding>, was: &Value, is: &Value) {
     let names = |value: &Value| -> BTreeSet<String> {
         value.as_object().map(|map| map.keys().cloned().collect()).unwrap_or_default()

@@ -1,7 +1,7 @@
 //! What the copies have shown so far: counts, the places where answers differ, and the first examples of each.
 //!
 //! Bounded whatever is sent: so many places, so many examples a place, so many characters a value. Must not know who
-//! compares, nor who asks.
+//! compares, nor who reads it.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::Mismatch;
 
-/// Places told apart; the rest is only counted.
+/// Places that have an entry of their own; the rest is only counted.
 const PLACES_MAX: usize = 200;
 /// The first examples kept of a place.
 const EXAMPLES_MAX: usize = 3;
@@ -88,7 +88,7 @@ impl Counts {
 /// A place where answers differ.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MismatchSite {
-    /// What was asked: a method, or `tools/call` and the tool.
+    /// The request: a method, or `tools/call` and the tool.
     pub question: String,
     /// Where in the answer; of a failed copy nowhere.
     pub path: String,
@@ -112,7 +112,7 @@ pub struct Summary {
 pub struct Example {
     /// The client's request.
     pub request_id: String,
-    /// What the tool was given; redacted unless asked for.
+    /// The tool's arguments; redacted unless the configuration shows them.
     pub arguments: Value,
     /// What stable has at the place.
     pub live: Option<String>,
@@ -138,10 +138,10 @@ pub enum Arguments {
     Shown,
 }
 
-/// A copied call, as far as an example tells of it.
+/// A copied call, as far as an example shows it.
 #[derive(Debug, Clone, Copy)]
 pub struct CopiedCall<'c> {
-    /// What was asked.
+    /// The request.
     pub question: &'c str,
     /// The client's request.
     pub request_id: &'c str,

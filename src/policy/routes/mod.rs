@@ -87,7 +87,7 @@ pub enum Auth {
         /// The keys, each with the name of its holder.
         keys: Vec<ApiKey>,
     },
-    /// Everybody who reaches the listener.
+    /// Every client that reaches the listener.
     None,
 }
 

@@ -151,7 +151,7 @@ mod tests {
         }
     }
 
-    /// What an old decoder makes of escaped bytes: it takes the bits of each sequence together and never asks whether it
+    /// What an old decoder makes of escaped bytes: it takes the bits of each sequence together and never checks whether it
     /// is the shortest.
     fn fold_overlong(bytes: &[u8]) -> String {
         let mut text = String::new();

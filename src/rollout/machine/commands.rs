@@ -1,4 +1,4 @@
-//! What operators ask for: refused with a reason, or obeyed at once.
+//! The operator's commands: each is refused with a reason, or takes effect at once.
 
 use super::Rollout;
 use crate::rollout::analysis::Conclusion;

@@ -22,7 +22,7 @@ impl Rollout {
     pub(super) fn on_sample(&mut self, sample: &Sample) {
         let candidate = self.state.candidate();
         let run = self.state.run.as_ref().filter(|_| sample.slot == candidate);
-        // A call that began before the rollout tells of the backend that was there before it.
+        // A call that began before the rollout measures the backend that was there before it.
         if run.is_some_and(|run| sample.at < run.started || sample.at.since(run.started) < sample.latency) {
             return;
         }

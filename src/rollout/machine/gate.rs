@@ -1,4 +1,4 @@
-//! The parity gate before each step: asked for when a step has passed, and the next one waits for its answer.
+//! The parity gate before each step: a comparison starts when a step has passed, and the next step waits for its result.
 //!
 //! The controller compares the two backends and reports; here it is only known whether that is wanted, what came
 //! of it, and for how long it holds. Must not know how backends are compared.
@@ -18,14 +18,14 @@ const HOLDS_FOR: Duration = Duration::from_secs(30);
 impl Rollout {
     /// Whether the backends are to be compared before the next step.
     pub fn is_gated(&self) -> bool {
-        // After the last step there is nothing to pass to: everybody is on the candidate already.
+        // After the last step there is no next step: all clients are on the candidate already.
         self.state
             .run
             .as_ref()
             .is_some_and(|run| run.plan.parity_gate && run.plan.step(run.step + 1).is_some())
     }
 
-    /// Whether the step may be left: the plan asks for no gate, or it is open. Asks for a comparison where one is due.
+    /// Whether the step may be left: the plan has no gate, or it is open. Requests a comparison where one is due.
     pub(super) fn may_leave_step(&mut self, now: Timestamp) -> bool {
         if !self.is_gated() {
             return true;
@@ -74,7 +74,7 @@ impl Rollout {
         None
     }
 
-    /// An order met differences at the gate: that changes nothing by itself, and everybody hears of it.
+    /// A command found differences at the gate: that changes nothing by itself, but it is logged and notified.
     pub(super) fn note_differences(&mut self, differences: Vec<Difference>, now: Timestamp) -> Transition {
         self.change(TransitionKind::Noted, Cause::Parity { differences }, now, |_| ())
     }

@@ -29,9 +29,9 @@ pub struct Rollout {
     pub(super) seen: Observations,
     pub(super) conditions: Conditions,
     pub(super) slots: PerSlot<SlotKnown>,
-    /// Triggers that have been told and have not ceased since: paused and noted once, not at every tick.
+    /// Triggers that have been reported and have not ceased since: they pause and are noted once, not at every tick.
     pub(super) reported: Vec<Trigger>,
-    /// Whether this step's failed analysis has been told.
+    /// Whether this step's failed analysis has been reported.
     pub(super) reported_analysis: bool,
     /// What is known of the gate before the next step.
     pub(super) gate: Gate,

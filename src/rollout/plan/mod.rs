@@ -1,4 +1,4 @@
-//! What a rollout is told to do: its steps, how long each holds, what each must show, and what ends it.
+//! The plan of a rollout: its steps, how long each holds, what each must show, and what ends it.
 //!
 //! A plan is valid by construction and travels with the rollout it governs: editing the file does not change a rollout
 //! under way. Must not know where it was read from.
@@ -103,7 +103,7 @@ pub enum PlanError {
         /// What the stage allows.
         must: &'static str,
     },
-    /// A step that no sample is asked of would pass unseen.
+    /// A step that needs no sample would pass unmeasured.
     #[error("step {step}: min_samples: 0 is not allowed; must be 1 or more")]
     NoSamples {
         /// Which step, counted from 1.
@@ -168,7 +168,7 @@ impl Plan {
 }
 
 impl Default for Plan {
-    /// Canary, 25/50/75, everybody, bake. Not shadow: a step that gets no copies never passes.
+    /// Canary, 25/50/75, all, bake. Not shadow: a step that gets no copies never passes.
     fn default() -> Plan {
         let minutes = |minutes: u64| Duration::from_secs(minutes * 60);
         let step = |stage, weight, hold, min_samples| Step {

@@ -25,7 +25,7 @@ fn difference() -> Difference {
 }
 
 impl Drive {
-    /// The step has passed: the comparison is asked for, once.
+    /// The step has passed: the comparison is requested, once.
     fn comes_to_the_gate(&mut self) {
         assert_eq!(self.rollout.wants_comparison(), None, "not before the step has passed");
         self.now = self.now + seconds(60);

@@ -143,7 +143,7 @@ impl RolloutMetrics {
         self.transitions.with_label_values(&[transition.kind.as_str(), transition.cause.code()]).inc();
     }
 
-    /// A receiver is there: its series are present before it is first told, or not told, of anything.
+    /// A receiver is there: its series are present before its first notification, sent or failed.
     pub(crate) fn receiver(&self, name: &str) {
         for what in [Notified::Sent, Notified::Failed, Notified::GivenUp, Notified::Dropped] {
             self.notifications.with_label_values(&[name, what.as_str()]);

@@ -88,7 +88,7 @@ fn reads_escaped_names() {
     check_json(r#"{"jsonrpc":"2.0","\u0065rror":{"c\u006fde":-1}}"#, ResponseKind::RpcError(-1));
 }
 
-// The client's parser takes the last of equal keys; so does the record of what it was told.
+// The client's parser takes the last of equal keys; so does the record.
 #[test]
 fn lets_the_last_of_equal_keys_count() {
     check_json(r#"{"jsonrpc":"2.0","result":{"isError":true,"isError":false}}"#, ResponseKind::Ok);
@@ -327,7 +327,7 @@ proptest! {
         }
     }
 
-    // A token that lies in one piece is told at a glance; byte by byte each goes the long way.
+    // A token in one piece is read at once; byte by byte each is collected.
     #[test]
     fn reads_a_token_at_a_glance_as_byte_by_byte(
         parts in prop::collection::vec(part(), 0..6),
