@@ -183,7 +183,7 @@ async fn a_modern_request_describes_itself() {
 }
 
 #[tokio::test]
-async fn a_stream_that_nobody_asked_for_is_not_read() {
+async fn an_unrequested_stream_is_not_read() {
     let stream = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n".to_owned();
     let (target, asked) = scripted(vec![stream]).await;
     let client = Client::new(target.with_bearer(Some("secret".to_owned())), quick());
@@ -196,7 +196,7 @@ async fn a_stream_that_nobody_asked_for_is_not_read() {
 }
 
 #[tokio::test]
-async fn silence_is_told_apart_from_an_answer() {
+async fn silence_is_distinguished_from_a_response() {
     let client = Client::new(Target::parse("unix:/nonexistent/mcp.sock").expect("a target"), quick());
     let error = Session::open(&client).await.expect_err("nobody is there");
     assert!(error.is_silence() && error.to_string().contains("cannot connect"), "{error}");

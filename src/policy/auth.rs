@@ -299,7 +299,7 @@ mod tests {
 
     // "at least one token is configured | 503"
     #[test]
-    fn without_any_token_nobody_is_wrong() {
+    fn without_any_token_configured_no_token_is_wrong() {
         check(&Clients::default(), "t", Err(Denial::TokensNotConfigured));
         check(&Clients::new(vec![client("idle", &[])]).unwrap(), "t", Err(Denial::TokensNotConfigured));
     }

@@ -353,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_that_cannot_be_read_is_refused_to_nobody() {
+    fn an_unreadable_body_is_refused_without_an_id() {
         check(ToolPatterns::default(), "", "hello", Err(("scan_syntax", None)));
         check(ToolPatterns::default(), "", "[]", Err(("scan_batch", None)));
         check(ToolPatterns::default(), "", "", Err(("scan_empty", None)));

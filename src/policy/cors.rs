@@ -68,7 +68,7 @@ impl<'b> AllowedOrigin<'b> {
         sendable: Sendable,
     ) -> Preflight<'b> {
         let mut fields = SENT.as_bytes().to_vec();
-        for name in asked_fields(head).filter(|name| sendable.includes(name)).take(ASKED_MAX) {
+        for name in preflight_fields(head).filter(|name| sendable.includes(name)).take(ASKED_MAX) {
             fields.extend_from_slice(b", ");
             fields.extend_from_slice(name);
         }
@@ -96,7 +96,7 @@ impl Preflight<'_> {
 }
 
 /// The method that a preflight names; `None` for what is no preflight.
-pub fn asked_method<'b>(head: &RequestHead<'b>) -> Option<&'b [u8]> {
+pub fn preflight_method<'b>(head: &RequestHead<'b>) -> Option<&'b [u8]> {
     if head.method != b"OPTIONS" {
         return None;
     }
@@ -105,7 +105,7 @@ pub fn asked_method<'b>(head: &RequestHead<'b>) -> Option<&'b [u8]> {
 }
 
 /// The field names that a preflight lists, each a token.
-fn asked_fields<'b>(head: &RequestHead<'b>) -> impl Iterator<Item = &'b [u8]> {
+fn preflight_fields<'b>(head: &RequestHead<'b>) -> impl Iterator<Item = &'b [u8]> {
     values(head, b"access-control-request-headers")
         .flat_map(|value| value.split(|&byte| byte == b','))
         .map(<[u8]>::trim_ascii)
@@ -147,9 +147,9 @@ mod tests {
     }
 
     #[test]
-    fn a_preflight_asks_for_one_method_by_options() {
+    fn a_preflight_names_one_method_by_options() {
         let check = |line: &str, fields: &str, expect: Option<&[u8]>| {
-            with_head(line, fields, |head| assert_eq!(asked_method(head), expect, "{line} {fields}"));
+            with_head(line, fields, |head| assert_eq!(preflight_method(head), expect, "{line} {fields}"));
         };
         check("OPTIONS /mcp", "access-control-request-method: POST\r\n", Some(b"POST"));
         check("OPTIONS /mcp", "Access-Control-Request-Method: GET\r\n", Some(b"GET"));
@@ -172,7 +172,7 @@ mod tests {
 
     // "asked-for `mcp-param-*`": names are a client's words, so only tokens come back, and only of that family.
     #[test]
-    fn parameters_that_are_asked_for_may_be_sent() {
+    fn parameter_fields_that_a_preflight_lists_may_be_sent() {
         let asked = "Access-Control-Request-Headers: authorization,mcp-param-city, Mcp-Param-b,x-evil,,mcp-param-a b\r\n\
                      Access-Control-Request-Headers: mcp-param-c\r\n";
         let line = |sendable| {

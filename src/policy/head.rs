@@ -58,7 +58,7 @@ impl Policy {
 
     /// Check 4a: a preflight: whether a page of an allowed origin may call.
     fn is_preflight(&self, head: &RequestHead<'_>) -> bool {
-        cors::asked_method(head) == Some(b"POST") && self.allowed_origin(head).is_some()
+        cors::preflight_method(head) == Some(b"POST") && self.allowed_origin(head).is_some()
     }
 
     /// The exception to check 4: `GET` and `DELETE` of a session at the endpoint, where a slot has `sessions`.
@@ -289,7 +289,7 @@ mod tests {
 
     // "any method, no auth"
     #[test]
-    fn health_is_for_everybody_and_readiness_for_readers() {
+    fn health_takes_any_method_and_readiness_only_reads() {
         for method in ["GET", "HEAD", "POST", "DELETE", "OPTIONS"] {
             check(&format!("{method} /health"), "Host: evil\r\n", Ok(Some(Local::Health)));
         }
@@ -388,7 +388,7 @@ mod tests {
 
     // "There is no switch that disables auth"; without tokens a request with credentials meets 503, one without 401.
     #[test]
-    fn without_tokens_nobody_enters() {
+    fn without_tokens_no_client_enters() {
         let policy = policy(Clients::default(), WrongToken::Challenge);
         check_with(&policy, "POST /mcp", GOOD, Err(Denial::TokensNotConfigured));
         check_with(&policy, "POST /mcp", "Host: localhost\r\n", Err(Denial::AuthorizationMissing));

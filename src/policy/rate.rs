@@ -132,7 +132,7 @@ mod tests {
     // Contract, section 7; the issue: "`retryAfterMs` right to 10 %".
     proptest! {
         #[test]
-        fn who_waits_as_told_is_admitted_and_who_does_not_is_not(
+        fn a_rate_limited_client_is_admitted_after_retry_after_and_not_before(
             count in 1_u32..1000, burst in 1_u32..50, gaps in proptest::collection::vec(0_u64..200_000_000, 1..200),
         ) {
             let (rate, limiter) = (rate(count, Duration::from_secs(1), burst), RateLimiter::default());

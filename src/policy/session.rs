@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn a_get_asks_for_a_session_stream_by_naming_it() {
+    fn a_get_opens_a_session_stream_by_naming_event_stream() {
         let stream = Some(SessionRequest::Stream);
         for (accept, expect) in [
             ("Accept: text/event-stream\r\n", stream),

@@ -284,7 +284,7 @@ mod tests {
 
     // MCP 2025-11-25, Tool Names: "SHOULD be between 1 and 128 characters in length".
     #[test]
-    fn a_name_beyond_the_protocol_s_bound_is_unknown_to_everybody() {
+    fn a_name_beyond_the_protocol_s_bound_is_unknown_to_every_client() {
         let (fits, long) = ("a".repeat(NAME_BYTES_MAX), "a".repeat(NAME_BYTES_MAX + 1));
         let everything = ToolPolicy {
             allow: ToolPatterns::only(["*"]),

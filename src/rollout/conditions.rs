@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn the_check_that_fails_longest_is_told_and_the_list_is_bounded() {
+    fn the_check_that_fails_longest_is_reported_and_the_list_is_bounded() {
         let mut known = Conditions::default();
         known.check("database", Some("connection refused"), at(1));
         known.check("cache", Some("timeout"), at(2));

@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_candidate_everybody_is_on_stable() {
+    fn without_a_candidate_all_clients_are_on_stable() {
         assert_eq!(Split::all(Slot::Green).pick(b"bot"), Slot::Green);
         assert_eq!(
             Split::all(Slot::Green).fallback(Slot::Green),

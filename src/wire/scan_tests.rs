@@ -331,7 +331,7 @@ fn refuses_envelopes_that_are_not_json_rpc_2() {
 }
 
 #[test]
-fn tells_requests_notifications_and_responses_apart() {
+fn distinguishes_requests_notifications_and_responses() {
     check(r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#, Ok(Kind::Notification));
     check(r#"{"jsonrpc":"2.0","method":"notifications/own/x"}"#, Ok(Kind::Notification));
     check(r#"{"jsonrpc":"2.0","method":"notif\u0069cations/own"}"#, Ok(Kind::Notification));

@@ -169,7 +169,7 @@ fn check_together(guard: &Guard, backends: &[Unruly; 2], calls: &[(&'static Clie
 }
 
 #[test]
-fn every_place_is_given_back_whoever_leaves_and_whatever_happens_meanwhile() {
+fn every_permit_is_given_back_after_any_disconnect_and_failure() {
     let folder = tempfile::tempdir().expect("a temporary directory");
     let seed = seed();
     let backends = ["blue", "green"].map(|name| Unruly::start(folder.path(), name, mix(seed)));

@@ -104,7 +104,7 @@ def test_an_oauth_probe_finds_nothing(tools, path):
 
 
 @pytest.mark.parametrize("path", ["/register", "/swf-monitor/mcp/register"])
-def test_client_registration_tells_how_to_authenticate(tools, path):
+def test_client_registration_says_how_to_authenticate(tools, path):
     check(curl(tools.apache.url + path, data='{"redirect_uris":[]}'), 400, NO_OAUTH)
 
 

@@ -82,7 +82,7 @@ def test_a_signal_says_that_it_may_not_read_a_file_of_roots_own(installed):
 
 
 @pytest.mark.parametrize("how", RELOADS)
-def test_a_file_that_is_gone_lets_nobody_in(installed, how):
+def test_a_token_file_that_is_gone_admits_no_client(installed, how):
     installed.machine.do("rm", TOKENS)
     take_up(installed, how)
     assert installed.status(installed.alice) == 503

@@ -167,7 +167,7 @@ def test_check_and_doctor_say_that_the_unit_keeps_a_receiver_out_of_reach(instal
         machine.run("rm", "-r", "/etc/systemd/system/mcp-guard.service.d")
 
 
-def test_the_watchdog_timer_asks_the_guard(installed):
+def test_the_watchdog_timer_probes_the_guard(installed):
     machine = installed.machine
     machine.do("systemctl", "enable", "--now", "--quiet", "mcp-watchdog.timer")
     try:

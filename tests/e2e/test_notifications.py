@@ -88,7 +88,7 @@ def receiver():
     server.shutdown()
 
 
-def test_every_receiver_is_told_in_its_own_words_and_again_after_a_failure(programs, receiver, monkeypatch):
+def test_every_receiver_is_notified_in_its_own_format_and_again_after_a_failure(programs, receiver, monkeypatch):
     monkeypatch.setenv("CHAT_URL", receiver.url + "/services/T0/B0/chat-secret")
     monkeypatch.setenv("PAGER_KEY", "pager-secret")
     blue, reported = mcp_tools(programs), programs.folder / "told"

@@ -53,7 +53,7 @@ def test_the_typescript_sdks_everything_example_equals_itself(typescript):
     assert int(tools["summary"].split()[0]) >= 5, tools
 
 
-def test_another_server_is_told_tool_by_tool(typescript, module_programs):
+def test_another_server_is_compared_tool_by_tool(typescript, module_programs):
     other = fastmcp1(module_programs)
     code, report = parity(f"http://localhost:{typescript}/mcp", f"http://{other.address}{other.path}")
     missing = [words for words in findings(report, "break") if "tool missing on the candidate" in words]

@@ -72,7 +72,7 @@ def expressions() -> list[str]:
 
 
 @pytest.mark.parametrize("what, text", [("the alerts", "".join(rules.read_text() for rules in RULES)), ("the dashboard", "\n".join(expressions()))])
-def test_every_metric_that_is_asked_for_exists(metrics, what, text):
+def test_every_metric_of_the_alerts_and_the_dashboard_exists(metrics, what, text):
     """A rule over a misspelt name never fires, a panel over one stays empty, and neither reports an error."""
     exposed = set(re.findall(r"(?m)^# TYPE (\S+)", metrics))
     # A family without a series yet is not exposed; tests/tidy/main.rs holds this page to the code.

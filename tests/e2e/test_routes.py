@@ -113,7 +113,7 @@ def test_tools_are_listed_to_holders_of_a_key(url):
         assert (refused.status, refused.json()) == (401, {"error": body}), refused
 
 
-def test_a_tool_runs_and_learns_who_asks(orchestrator):
+def test_a_tool_runs_and_gets_the_client_s_name(orchestrator):
     """And nothing that is the guard's business; its cookie does not come back. The sixth run in a minute waits."""
     url = orchestrator[1].url + "/orchestrator/tools/orchestrate"
     for number in range(5):
@@ -219,7 +219,7 @@ def test_the_monitors_stream_stands_beside_the_endpoint_and_ends_properly(progra
     assert guard.program.wait() == 0
 
 
-def test_a_websocket_is_told_when_the_guard_stops(programs):
+def test_a_websocket_gets_a_close_frame_when_the_guard_stops(programs):
     port = free_port()
     programs.start("ws-echo", [python("routes"), str(E2E / "backends" / "ws_echo.py"), str(port)]).wait_for(f"127.0.0.1:{port}")
     guard = Example(programs, "orchestrator.toml", {"127.0.0.1:8765": f"127.0.0.1:{port}"})

@@ -42,7 +42,7 @@ def test_a_conversation(stacks, backend, client):
 
 @pytest.mark.parametrize("token", [None, WRONG_TOKEN], ids=["no-token", "wrong-token"])
 @pytest.mark.parametrize("client", CLIENTS, ids=lambda client: client.id)
-def test_a_client_that_may_not_call_is_told_so(tools, client, token):
+def test_a_client_that_may_not_call_gets_an_error(tools, client, token):
     reported = client.converse(tools.url, token)
     assert "error" in reported, f"expected a refusal, saw {reported}"
     assert "no end after" not in reported["error"] and "Timeout" not in reported["error"], f"the client hung: {reported}"

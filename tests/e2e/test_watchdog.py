@@ -125,7 +125,7 @@ def test_a_switch_of_slots_holds_restarts_for_a_while(programs, watchdog):
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="a guard of another user needs root")
-def test_the_unit_may_ask_a_guard_of_another_user(programs, watchdog):
+def test_the_unit_may_query_a_guard_of_another_user(programs, watchdog):
     """With no more of root than the shipped unit leaves it, and behind the modes of the guard's own folder and socket."""
     unit = (ROOT / "conf/systemd/mcp-watchdog.service").read_text()
     (bound,) = re.findall(r"(?m)^CapabilityBoundingSet=(.*)$", unit)
@@ -246,7 +246,7 @@ def test_a_restart_that_was_not_made_is_not_counted(watchdog):
     assert watchdog.run("--report", "--state", str(watchdog.state)).stdout.startswith("0 restarts")
 
 
-def test_a_damaged_state_file_is_told_and_kept(watchdog):
+def test_a_damaged_state_file_is_reported_and_kept(watchdog):
     watchdog.state.write_text('{"failures": 2, "rest')
     done = watchdog.failing()
     assert "could not be understood; it is kept as " in done.stderr and "failure 1 of 3" in done.stderr, done.stderr

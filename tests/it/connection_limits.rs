@@ -92,7 +92,7 @@ async fn calls_wait_for_a_place_in_line_and_beyond_the_line_they_are_refused() {
 }
 
 #[tokio::test]
-async fn nobody_waits_longer_than_the_line_allows() {
+async fn no_call_waits_longer_than_the_queue_allows() {
     let backend = backend().await;
     let limits = "[limits]\nin_flight = 1\n[timeouts]\nwaiting = \"100ms\"";
     let guard = guard().token("t").upstream(&backend).config(limits).start().await;

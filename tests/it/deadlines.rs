@@ -17,7 +17,7 @@ fn modern(method: &str, id: u64) -> (String, String) {
 }
 
 #[tokio::test]
-async fn a_call_that_is_not_answered_in_time_is_refused_and_the_backend_told() {
+async fn a_call_without_a_response_in_time_is_refused_and_its_backend_connection_closed() {
     let backend = backend().await;
     let guard = guard().token("t").upstream(&backend).config(SHORT).start().await;
     let mut client = guard.connect().await;

@@ -19,7 +19,7 @@ const SHORT: &str = "[timeouts]\ntotal = \"1s\"\nconnect = \"200ms\"\nhold = \"2
 
 // Drill 1: "backend socket absent: JSON < 50 ms" - beyond the hold, which is what the configuration says.
 #[tokio::test]
-async fn an_absent_socket_is_told_when_the_hold_is_over_and_leaves_nothing_behind() {
+async fn an_absent_socket_is_an_error_when_the_hold_is_over_and_leaves_nothing_behind() {
     let guard = guard().token("t").config(SHORT).start().await;
     for id in 0..20 {
         let begun = Instant::now();

@@ -39,7 +39,7 @@ fn rss(guard: &Guard) -> u64 {
 
 // "10,000 idle connections"; the claim behind: an idle connection owns no buffer.
 #[tokio::test]
-async fn ten_thousand_idle_connections_cost_little_and_disturb_nobody() {
+async fn ten_thousand_idle_connections_cost_little_and_disturb_no_call() {
     let backend = backend().await.serve(|request| ok(&result(request.json()["id"].as_u64().unwrap())));
     let limits = format!("[limits]\nconnections = {}", IDLE + 200);
     let guard = guard().token("t").upstream(&backend).config(&limits).start().await;
@@ -71,7 +71,7 @@ async fn ten_thousand_idle_connections_cost_little_and_disturb_nobody() {
 
 // Drill 21: "slowloris: good requests p99 < 100 ms; slow ones cut at header timeout".
 #[tokio::test]
-async fn a_thousand_slow_senders_are_cut_off_and_nobody_else_waits() {
+async fn a_thousand_slow_senders_are_cut_off_and_no_other_client_waits() {
     let backend = backend().await.serve(|request| ok(&result(request.json()["id"].as_u64().unwrap())));
     let config = "[limits]\nconnections = 3000\n[timeouts]\nheader = \"3s\"\nbody = \"3s\"";
     let guard = guard().token("t").upstream(&backend).config(config).start().await;

@@ -86,7 +86,7 @@ fn refuses_reload(line: &str) -> bool {
 
 // Drill 29: "token file rotated, emptied, deleted, unreadable: old or new token, never 'no token'; fail closed".
 #[tokio::test]
-async fn a_token_file_that_is_damaged_lets_nobody_in_and_nobody_out() {
+async fn a_damaged_token_file_admits_and_removes_no_client() {
     let folder = tempfile::tempdir().unwrap();
     let (blue, tokens) = (mcp_backend(&folder.path().join("blue")), folder.path().join("tokens.toml"));
     write_client(&tokens, "old");

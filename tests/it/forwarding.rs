@@ -126,7 +126,7 @@ async fn what_concerns_the_guard_or_this_hop_is_stripped() {
 }
 
 #[tokio::test]
-async fn what_a_backend_is_told_by_default() {
+async fn the_fields_that_a_backend_gets_by_default() {
     let request = forwarded("", "Accept: text/html\r\nUser-Agent: bot/1\r\n", &call(1, "ping")).await;
     assert_eq!(request.start, "POST /mcp HTTP/1.1");
     assert_eq!(request.field("host"), Some("localhost:80"));
@@ -178,7 +178,7 @@ async fn the_keys_of_a_slot_shape_the_request() {
 }
 
 #[tokio::test]
-async fn the_query_is_not_forwarded_unless_the_slot_asks_for_it() {
+async fn the_query_is_not_forwarded_unless_the_slot_says_so() {
     let backend = backend().await;
     let guard = guard().token("t").upstream(&backend).slot("accept = \"pass\"").start().await;
     let mut client = guard.connect().await;
@@ -211,7 +211,7 @@ async fn a_trusted_proxy_is_believed_and_appended_to() {
 
 // "never echoes client input": through a proxy that does not replace it, the client chooses the id.
 #[tokio::test]
-async fn a_chosen_request_id_is_not_repeated_to_who_has_no_token() {
+async fn a_chosen_request_id_is_not_repeated_without_a_token() {
     let backend = backend_on_tcp().await;
     let route =
         "[[route]]\nname = \"r\"\nprefix = \"/r\"\nmethods = [\"GET\"]\nauth = \"bearer\"\nslot = \"blue\"\n";
@@ -230,7 +230,7 @@ async fn a_chosen_request_id_is_not_repeated_to_who_has_no_token() {
 }
 
 #[tokio::test]
-async fn a_stranger_cannot_say_for_whom_it_speaks() {
+async fn an_untrusted_peer_cannot_set_forwarded_fields() {
     let backend = backend().await;
     let guard = guard()
         .token("t")

@@ -246,7 +246,7 @@ async fn a_client_that_has_finished_sending_still_gets_its_answer() {
 }
 
 #[tokio::test]
-async fn http_1_0_is_told_whether_its_connection_lives() {
+async fn http_1_0_responses_say_whether_the_connection_stays_open() {
     let (guard, _backend) = fresh("").await;
     let mut client = guard.connect().await;
     let keep = client.exchange("GET /health HTTP/1.0\r\nHost: h\r\nConnection: keep-alive\r\n\r\n").await;

@@ -135,7 +135,7 @@ async fn a_call_whose_backend_goes_away_is_not_sent_again_but_a_read_is() {
 // Contract, section 7: "once one byte was sent, only `initialize`, `ping`, `*/list`, `server/discover` may be repeated.
 // `tools/call` never is." A ping is not: it checks whether the backend responds.
 #[tokio::test]
-async fn a_live_backend_that_hangs_up_is_asked_once_more_if_that_changes_nothing() {
+async fn a_call_whose_live_backend_hangs_up_is_retried_once_if_it_is_repeatable() {
     for method in ["tools/list", "initialize", "resources/list"] {
         let backend = backend().await;
         let guard = guard().token("t").upstream(&backend).start().await;
@@ -158,7 +158,7 @@ async fn a_live_backend_that_hangs_up_is_asked_once_more_if_that_changes_nothing
 }
 
 #[tokio::test]
-async fn a_backend_that_lives_and_hangs_up_hears_nothing_twice_that_may_act() {
+async fn a_call_that_may_act_is_never_sent_twice_to_a_live_backend_that_hangs_up() {
     // Where the response has begun, even a read is not sent again.
     for (method, begun) in [("tools/call", ""), ("ping", ""), ("tools/list", "HTTP/1.1 200 OK\r\n")] {
         let backend = backend().await;

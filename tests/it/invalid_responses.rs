@@ -181,7 +181,7 @@ async fn what_clients_read_by_its_status_passes_untouched() {
 }
 
 #[tokio::test]
-async fn a_redirect_is_told_to_the_operator_and_not_to_the_client() {
+async fn a_redirect_of_a_backend_is_logged_and_hidden_from_the_client() {
     for (to, shown) in
         [("http://user:pw@inner:81/login?token=secret", "`http://inner:81/login`"), ("/mcp/", "`/mcp/`")]
     {

@@ -65,7 +65,7 @@ async fn an_idle_guard_ends_at_once() {
 }
 
 #[tokio::test]
-async fn a_call_that_outlives_the_drain_is_told_so() {
+async fn a_call_that_outlives_the_drain_gets_an_error() {
     let backend = backend().await;
     let mut guard =
         guard().token("t").upstream(&backend).config("[timeouts]\ndrain = \"300ms\"").start().await;

@@ -36,7 +36,7 @@ async fn answering() -> ServingBackend {
 
 // "`200`, {… "code": -31429, "data": {"reason", "retryAfterMs", "requestId", "executed": "no"}}"; "`retryAfterMs` right to 10 %"
 #[tokio::test]
-async fn over_its_rate_a_client_is_told_when_to_come_back() {
+async fn over_its_rate_a_client_gets_an_exact_retry_after() {
     let backend = answering().await;
     let tokens = client("bot", "rate = \"1800/h\"\nburst = 2") + &client("second", "");
     let guard = guard().tokens(&tokens).upstream(&backend).start().await;
@@ -118,7 +118,7 @@ async fn hold_one(guard: &Guard, backend: &Backend, token: &str) -> (Client, Pee
 }
 
 #[tokio::test]
-async fn beyond_its_concurrency_a_client_waits_for_itself_and_nobody_else_does() {
+async fn beyond_its_concurrency_a_client_waits_for_itself_and_no_other_client_does() {
     let backend = backend().await;
     let tokens = client("bot", "concurrency = 1") + &client("second", "");
     let config = "[timeouts]\nwaiting = \"2s\"";

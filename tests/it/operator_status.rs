@@ -206,7 +206,7 @@ async fn a_reload_cannot_remove_the_slot_that_serves_and_what_is_removed_leaves_
 
 // "The first probe runs at once; tool names are learnt from the probes' own lists."
 #[tokio::test]
-async fn tool_names_are_labels_before_any_client_has_asked_for_the_list() {
+async fn tool_names_are_labels_before_any_client_has_listed_them() {
     let folder = tempfile::tempdir().unwrap();
     let blue = mcp_backend(&folder.path().join("blue"));
     let guard = guard().token("t").admin().upstream(blue.address()).start().await;
@@ -223,7 +223,7 @@ async fn tool_names_are_labels_before_any_client_has_asked_for_the_list() {
 }
 
 #[tokio::test]
-async fn rollouts_are_numbered_in_a_row_and_their_end_is_told() {
+async fn rollouts_are_numbered_in_a_row_and_their_end_is_reported() {
     let pair = pair(QUICK, LONG).await;
     for id in ["r1", "r2"] {
         let started = pair.guard.command_ok("rollout start").await;

@@ -66,7 +66,7 @@ const DIFFERS: &str = "schemas: tool_1 days - default changed (live 7, candidate
 
 // "a break stops the rollout and shows the diff in CLI output, history and notification"
 #[tokio::test]
-async fn a_difference_stops_the_start_and_everybody_is_shown_it() {
+async fn a_parity_difference_stops_the_start_and_is_shown_everywhere() {
     let stage = stage(GATED).await;
     stage.blue.answers("tools/list", &tools(7));
     stage.green.answers("tools/list", &tools(30));

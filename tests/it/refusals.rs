@@ -155,7 +155,7 @@ async fn header_fields_that_disagree_with_the_body_are_refused() {
 }
 
 #[tokio::test]
-async fn a_fenced_version_is_told_what_is_supported() {
+async fn a_fenced_version_is_refused_with_the_supported_ones() {
     let backend = backend().await;
     let guard = guard()
         .token("t")

@@ -233,7 +233,7 @@ async fn trouble_without_json_rpc_is_translated() {
 }
 
 #[tokio::test]
-async fn what_follows_an_answer_unasked_is_never_the_next_answer() {
+async fn bytes_behind_a_response_are_never_the_next_response() {
     let Asked { mut client, mut peer, backend, guard: _guard, .. } = asked(&call(1, "ping")).await;
     peer.send(format!("{}{}", ok(&result(1)), ok(&result(666)))).await;
     assert_eq!(client.response().await.json()["id"], 1);

@@ -121,7 +121,7 @@ async fn serves_from_blue(stage: &Stage, problem: &str) {
 }
 
 #[tokio::test]
-async fn a_directory_that_cannot_be_written_keeps_nobody_from_serving_nor_from_rolling_back() {
+async fn a_state_directory_that_cannot_be_written_prevents_neither_serving_nor_rolling_back() {
     let mut stage = stage().await;
     stage.guard.command_ok("slots switch green").await;
     std::fs::remove_dir_all(stage.guard.state()).unwrap();

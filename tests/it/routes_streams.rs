@@ -109,7 +109,7 @@ async fn tunnel(keys: &str, early: &str) -> (Guard, Client, Peer) {
 
 // "WebSocket upgrade with auth before the upgrade"
 #[tokio::test]
-async fn who_may_not_enter_is_refused_before_the_upgrade() {
+async fn a_client_without_rights_is_refused_before_the_upgrade() {
     let (guard, backend) = opened("websocket = true").await;
     for (fields, status) in [
         (format!("Authorization: Bearer no\r\n{UPGRADE}"), 403),

@@ -240,7 +240,7 @@ async fn a_client_that_is_shown_its_own_tools_resumes_no_stream() {
 }
 
 #[tokio::test]
-async fn a_slot_that_does_not_ask_for_sessions_gets_none() {
+async fn a_slot_without_sessions_gets_none() {
     let (blue, green) = (backend().await, backend().await);
     let other = format!("[slots.green]\naddress = \"{}\"\nsessions = true", green.address());
     let guard = guard().token("t").config(&other).upstream(&blue).start().await;
@@ -338,7 +338,7 @@ async fn a_drain_ends_session_streams_behind_a_whole_event() {
 }
 
 #[tokio::test]
-async fn a_backend_that_is_gone_is_told_with_the_real_status() {
+async fn a_session_of_a_backend_that_is_gone_gets_the_real_status() {
     let guard =
         guard().token("t").slot("sessions = true").config("[timeouts]\nhold = \"50ms\"").start().await;
     for (method, fields) in [("GET", STREAM), ("DELETE", ID)] {

@@ -96,7 +96,7 @@ async fn equal_backends_match_and_only_what_reads_is_copied() {
 }
 
 #[tokio::test]
-async fn a_difference_is_named_with_examples_whose_arguments_are_hidden_unless_asked_for() {
+async fn a_shadow_difference_has_examples_whose_arguments_are_hidden_by_default() {
     let stage = stage(LONG, TOOLS).await;
     stage.blue.answers("tools/call read", &text(&json!({"items": [{"name": "a"}], "total": 1})));
     stage.green.answers("tools/call read", &text(&json!({"items": [{"name": "b"}], "total": 1})));

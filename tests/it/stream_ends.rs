@@ -78,7 +78,7 @@ fn assert_error(own: Option<&Value>, code: i64, reason: &str, context: &str) {
 }
 
 #[tokio::test]
-async fn a_stream_that_ends_without_the_answer_tells_the_error_last() {
+async fn a_stream_that_ends_without_the_response_ends_with_the_error() {
     let server_request =
         "data: {\"jsonrpc\":\"2.0\",\"id\":7,\"method\":\"sampling/createMessage\",\"params\":{}}\n\n";
     let other_answer = "data: {\"jsonrpc\":\"2.0\",\"id\":8,\"result\":{}}\n\ndata: {\"jsonrpc\":\"2.0\",\"id\":\"x7\",\"result\":{}}\n\n";
@@ -193,7 +193,7 @@ async fn streaming_to_modern(fields: &str, body: &str) -> (Guard, Client, Peer) 
 }
 
 #[tokio::test]
-async fn a_client_of_2026_is_told_in_the_same_way() {
+async fn a_client_of_2026_gets_the_same_stream_end() {
     let (_guard, mut client, peer) = streaming_to_modern(MODERN, &modern_call()).await;
     drop(peer);
     let (_, own, _) = told(&mut client, NOTE).await;

@@ -380,7 +380,7 @@ mod tests {
     }
 
     #[test]
-    fn the_new_process_begins_only_when_it_is_told_to() {
+    fn the_new_process_begins_only_at_the_go_message() {
         let (old, new) = pair();
         let theirs =
             std::thread::spawn(move || Predecessor { channel: new, launched: false }.prepared("1.2.3"));

@@ -285,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn tells_who_is_at_the_other_end() {
+    fn names_the_peer_of_a_socket() {
         let (here, _there) = UnixStream::pair().unwrap();
         assert_eq!(peer_pid(&here).unwrap(), std::process::id());
     }

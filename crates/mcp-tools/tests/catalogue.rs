@@ -60,7 +60,7 @@ fn server_identity_with_mistakes_is_refused() {
 }
 
 #[test]
-fn tells_every_problem_at_once() {
+fn reports_every_problem_at_once() {
     check(
         r#"
 [[tool]]
@@ -96,7 +96,7 @@ params.m = { type = "integer", default = 1, required = true }
 }
 
 #[test]
-fn tells_every_mistake_of_every_tool_with_its_key() {
+fn reports_every_mistake_of_every_tool_with_its_key() {
     check(
         r#"
 [[tool]]
@@ -238,7 +238,7 @@ fn refuses_files_that_are_not_catalogues() {
 }
 
 #[test]
-fn tells_what_is_wrong_with_a_query() {
+fn reports_what_is_wrong_with_a_query() {
     check(
         r#"
 [[tool]]
@@ -303,7 +303,7 @@ query = "DELETE FROM t WHERE a = :nobody"
 }
 
 #[test]
-fn tells_what_is_wrong_with_a_service_and_its_calls() {
+fn reports_what_is_wrong_with_a_service_and_its_calls() {
     check(
         r#"
 [service.odd]

@@ -116,7 +116,7 @@ fn failure(result: &Value) -> String {
 }
 
 #[test]
-fn a_page_tells_how_much_there_is_and_how_to_go_on() {
+fn a_page_says_how_much_there_is_and_how_to_go_on() {
     let server = server();
     let page = |arguments| block(&server.call("counts", arguments));
     let numbers = |from: u64, to: u64| (from..=to).map(|n| json!({ "n": n })).collect::<Vec<_>>();

@@ -78,7 +78,7 @@ fn starting_and_listing_touch_nothing_outside() {
 }
 
 #[test]
-fn tells_the_service_manager_when_it_is_ready_alive_and_stopping() {
+fn notifies_the_service_manager_when_ready_alive_and_stopping() {
     let home = tempfile::tempdir().expect("a directory");
     let path = home.path().join("notify");
     let manager = UnixDatagram::bind(&path).expect("binds");

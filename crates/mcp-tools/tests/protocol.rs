@@ -121,7 +121,7 @@ fn tools_list_is_the_same_bytes_every_time() {
 }
 
 #[test]
-fn whoever_takes_json_is_served() {
+fn a_client_that_accepts_json_is_served() {
     let server = start(&[]);
     let body = br#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#;
     for accept in ["application/json", "*/*", "application/json, text/event-stream", "application/*;q=0.9"] {

@@ -72,7 +72,7 @@ fn an_action_is_sent_to_its_queue_with_typed_values_and_nothing_that_was_not_giv
 
 // A runner takes a command of its own namespace, or of none: one without it would start a run in any testbed.
 #[test]
-fn a_run_is_never_asked_for_without_saying_where() {
+fn a_run_is_never_started_without_its_namespace() {
     let service = Service::answering(SENT);
     let server = with(ACTIVEMQ, &service.url);
     let told = block(&server.call("swf_start_workflow", json!({})));
@@ -269,7 +269,7 @@ fn every_refusal_of_a_service_becomes_an_error_that_says_what_may_have_happened(
 }
 
 #[test]
-fn a_service_that_is_down_is_told_apart_from_one_that_failed() {
+fn a_service_that_is_down_is_distinguished_from_one_that_failed() {
     let free = TcpListener::bind("127.0.0.1:0").expect("binds").local_addr().expect("an address");
     let server = with(ACTIVEMQ, &format!("http://{free}"));
     let result = server.call("swf_stop_workflow", json!({ "execution_id": "e" }));

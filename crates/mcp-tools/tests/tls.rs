@@ -77,7 +77,7 @@ fn call(tool: &str, folder: &Path, trusted: &str, arguments: &[&str], monitor: &
 }
 
 #[test]
-fn a_database_is_asked_over_tls_and_must_prove_its_name() {
+fn a_database_over_tls_must_prove_its_name() {
     let folder = certificates();
     let postgres = Postgres::start_with_tls(folder.path());
     let ask = |trusted, host: &str| {
@@ -123,7 +123,7 @@ fn service(folder: &Path) -> Service {
 }
 
 #[test]
-fn a_service_is_asked_over_tls_and_must_prove_its_name() {
+fn a_service_over_tls_must_prove_its_name() {
     let folder = certificates();
     let service = service(folder.path());
     let ask = |trusted, host: &str| {

@@ -105,7 +105,7 @@ impl DemoArgs {
                 _ = interrupt.recv() => say(""),
                 _ = terminate.recv() => {}
                 _ = hangup.recv() => {}
-                name = somebody_ends(&mut programs) => complain(format_args!("{name} ended")),
+                name = first_to_end(&mut programs) => complain(format_args!("{name} ended")),
             }
         }
         say(style.dim("stopping: the guard finishes what is in flight, then both end"));
@@ -115,7 +115,7 @@ impl DemoArgs {
 }
 
 /// Returns when one of the programs has ended, with its name.
-async fn somebody_ends(programs: &mut Programs) -> &'static str {
+async fn first_to_end(programs: &mut Programs) -> &'static str {
     loop {
         tokio::time::sleep(LOOK_AFTER).await;
         if let Some(name) = programs.ended() {

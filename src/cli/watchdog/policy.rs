@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn a_quiet_window_holds_and_is_asked_last() {
+    fn a_quiet_window_holds_and_is_evaluated_last() {
         let mut record = Record::default();
         let ask = || -> Option<String> { panic!("too early to ask") };
         assert_eq!(record.probe_failed(0, &POLICY, ask), needed(1));

@@ -103,7 +103,7 @@ async fn a_receiver_that_fails_is_tried_again_and_then_gets_the_next_in_order() 
 }
 
 #[tokio::test]
-async fn a_receiver_that_is_down_delays_nobody_and_is_given_up_in_the_end() {
+async fn notifications_to_a_receiver_that_is_down_delay_nothing_and_are_given_up_in_the_end() {
     let metrics = metrics();
     let gone = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let down = quick("down", Channel::Generic { url: Secret(format!("http://{gone}/")) }, &metrics);
@@ -123,7 +123,7 @@ async fn a_receiver_that_is_down_delays_nobody_and_is_given_up_in_the_end() {
 }
 
 #[tokio::test]
-async fn telling_never_waits_and_only_tells_those_who_want_to_hear() {
+async fn notifying_never_waits_and_reaches_only_receivers_of_the_event() {
     let metrics = metrics();
     let (url, mut received) = receiver(&[200]).await;
     let want = |name: &str, events: Vec<TransitionKind>| Receiver {

@@ -125,7 +125,7 @@ fn says_what_is_wrong_with_a_file_and_does_not_destroy_it() {
 }
 
 #[test]
-fn a_state_that_somebody_took_away_is_missed() {
+fn a_state_file_that_was_removed_is_missed() {
     let folder = tempfile::tempdir().unwrap();
     let store = store(folder.path());
     store.save(&saved(1)).unwrap();

@@ -55,7 +55,7 @@ pub(crate) fn judge<'r>(
     now: u64,
 ) -> Judged<'r> {
     let routes = &snapshot.open_routes;
-    if let Some(method) = cors::asked_method(head)
+    if let Some(method) = cors::preflight_method(head)
         && routes.takes(head.path, method)
         && snapshot.policy.allowed_origin(head).is_some()
     {

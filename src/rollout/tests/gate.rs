@@ -51,7 +51,7 @@ fn a_step_is_left_once_the_backends_have_been_compared() {
 }
 
 #[test]
-fn a_break_stops_the_rollout_and_a_resume_asks_again() {
+fn a_break_stops_the_rollout_and_a_resume_compares_again() {
     let mut drive = gated();
     drive.comes_to_the_gate();
     let stopped = drive.compared(Compared::Breaks(vec![difference()])).unwrap();

@@ -213,7 +213,7 @@ fn a_switch_goes_there_and_back_by_the_same_command() {
 }
 
 #[test]
-fn stable_is_relieved_by_a_candidate_that_serves_and_by_nobody_else() {
+fn stable_is_relieved_only_by_a_candidate_that_serves() {
     let mut drive = Drive::idle();
     drive.sick(BLUE);
     assert_eq!(drive.rollout.split().pick(b"bot"), BLUE, "green has never been tried");
@@ -227,7 +227,7 @@ fn stable_is_relieved_by_a_candidate_that_serves_and_by_nobody_else() {
 }
 
 #[test]
-fn no_trigger_moves_everybody_to_a_stable_that_is_down() {
+fn no_trigger_moves_all_clients_to_a_stable_that_is_down() {
     let mut drive = Drive::at(plan(), Stage::CandidateOnly);
     drive.sick(BLUE);
     drive.calls(GREEN, 50, CallResult::Completed);

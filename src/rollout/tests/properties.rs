@@ -153,7 +153,7 @@ proptest! {
     }
 
     #[test]
-    fn a_rollback_from_any_stage_puts_everybody_on_stable(promotions in 0usize..6, key in ".*") {
+    fn a_rollback_from_any_stage_puts_all_clients_on_stable(promotions in 0usize..6, key in ".*") {
         let mut drive = Drive::started(plan());
         for _ in 0..promotions {
             drive.command(Command::Promote { force: false }).unwrap();

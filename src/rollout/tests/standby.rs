@@ -129,7 +129,7 @@ fn nobody() -> Drive {
 }
 
 #[test]
-fn a_share_that_holds_no_client_is_told_while_it_lasts() {
+fn a_share_that_holds_no_client_is_reported_while_it_lasts() {
     let mut drive = nobody();
     assert_eq!(drive.weight(), 5);
     let now = drive.now;
@@ -172,7 +172,7 @@ fn a_step_that_lacks_nothing_but_calls_pauses_and_never_rolls_back() {
 
 // "A slot without tools is not healthy", and a switch to it wants `--force`.
 #[test]
-fn a_switch_to_a_slot_that_lists_nothing_wants_force() {
+fn a_switch_to_a_slot_that_lists_nothing_needs_force() {
     let mut drive = idle(false);
     drive.offers(GREEN, surface(true, 0));
     drive.probe(GREEN, Health::Unhealthy("it lists no tools".to_owned()));

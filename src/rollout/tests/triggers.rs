@@ -256,7 +256,7 @@ fn memory_fires_above_ninety_percent_that_last() {
 }
 
 #[test]
-fn memory_without_a_limit_or_of_stable_is_nobodys_concern() {
+fn memory_without_a_limit_or_of_stable_trips_no_trigger() {
     let mut drive = drive();
     for _ in 0..10 {
         assert_eq!(drive.handle(Event::Memory { slot: GREEN, used: u64::MAX, limit: 0 }), None);
@@ -310,7 +310,7 @@ fn each_action_does_what_it_says_and_once() {
 }
 
 #[test]
-fn a_trigger_that_ceased_is_told_again() {
+fn a_trigger_that_ceased_is_reported_again() {
     let mut plan = plan();
     plan.triggers.protocol.action = Action::Notify;
     plan.triggers.protocol.min_samples = 1;

@@ -154,7 +154,7 @@ proptest! {
 
 // What JSON begins with decides, not more than is needed.
 #[test]
-fn tells_the_beginning_of_an_answer() {
+fn finds_the_beginning_of_a_response() {
     let beginning = |text: &str| {
         let mut scan = ResponseScan::of_call(Format::Json, Some(CALL));
         text.as_bytes().chunks(3).for_each(|piece| scan.feed(piece));

@@ -33,7 +33,7 @@ fn check_json(body: &str, expect: ResponseKind) {
 }
 
 #[test]
-fn tells_results_tool_errors_and_rpc_errors_apart() {
+fn distinguishes_results_tool_errors_and_rpc_errors() {
     check_json(r#"{"jsonrpc":"2.0","id":1,"result":{"content":[],"isError":false}}"#, ResponseKind::Ok);
     check_json(r#"{"jsonrpc":"2.0","id":1,"result":{}}"#, ResponseKind::Ok);
     check_json(r#"{"jsonrpc":"2.0","id":1,"result":{"isError":true,"content":[]}}"#, ResponseKind::ToolError);
