@@ -1,9 +1,9 @@
 //! Which fields may pass on to the other side, in each direction (contract, section 6).
 //!
-//! Knows field names only. What a slot adds or replaces is the shell's business; [`super::same_name`] says what collides.
+//! Knows field names only. What a slot adds or replaces is the shell's part; [`super::same_name`] says what collides.
 
 use super::fields::Field;
-use super::known::KnownField;
+use super::known::{Disposition, KnownField};
 use super::relied_on::{FORWARDING_CLAIMS, WEBSOCKET, is_of_family};
 
 /// Whether a client's field reaches the backend as it is. `Accept`, `Content-Length`, `Host`, `X-Request-Id`,
@@ -11,9 +11,15 @@ use super::relied_on::{FORWARDING_CLAIMS, WEBSOCKET, is_of_family};
 /// goes behind the others.
 pub fn passes_to_backend(field: &Field<'_>) -> bool {
     !field.nominated
-        && request_disposition(field) == Disposition::Pass
+        && field.known.row().request == Disposition::Pass
+        && !is_imitation(field)
         && !is_of_family(field.name, FORWARDING_CLAIMS)
         && !is_of_websocket(field.name)
+}
+
+/// Whether it is a known name in another spelling, which would be merged with that field behind a gateway interface.
+fn is_imitation(field: &Field<'_>) -> bool {
+    field.known == KnownField::Other && KnownField::recognise_any_spelling(field.name) != KnownField::Other
 }
 
 /// Whether a field belongs to a WebSocket handshake, without which it says nothing: it passes with the upgrade only.
@@ -24,114 +30,12 @@ pub fn is_of_websocket(name: &[u8]) -> bool {
 /// Whether a backend's field reaches the client as it is. Framing, `X-Request-Id` and CORS are the guard's own to write.
 pub fn passes_to_client(field: &Field<'_>) -> bool {
     !field.nominated
-        && response_disposition(field.known) == Disposition::Pass
+        && field.known.row().response == Disposition::Pass
         && !is_of_family(field.name, CORS_GRANTS)
 }
 
 /// What a page may read is the guard's to say: a backend never sees the page's origin.
 const CORS_GRANTS: &[u8] = b"access-control-";
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Disposition {
-    Pass,
-    Drop,
-}
-
-fn request_disposition(field: &Field<'_>) -> Disposition {
-    match field.known {
-        KnownField::ContentEncoding
-        | KnownField::ContentType
-        | KnownField::Date
-        | KnownField::LastEventId
-        | KnownField::McpMethod
-        | KnownField::McpName
-        | KnownField::McpProtocolVersion
-        | KnownField::McpSessionId
-        | KnownField::RetryAfter
-        | KnownField::Server
-        | KnownField::SetCookie
-        | KnownField::Tracestate
-        | KnownField::Via => Disposition::Pass,
-        KnownField::Accept
-        | KnownField::Authorization
-        | KnownField::Connection
-        | KnownField::ContentLength
-        | KnownField::Cookie
-        | KnownField::Expect
-        | KnownField::Forwarded
-        | KnownField::Host
-        | KnownField::Http2Settings
-        | KnownField::KeepAlive
-        | KnownField::Origin
-        | KnownField::Proxy
-        | KnownField::ProxyAuthenticate
-        | KnownField::ProxyAuthorization
-        | KnownField::ProxyConnection
-        | KnownField::Te
-        | KnownField::Traceparent
-        | KnownField::Trailer
-        | KnownField::TransferEncoding
-        | KnownField::Upgrade
-        | KnownField::XForwardedFor
-        | KnownField::XForwardedHost
-        | KnownField::XForwardedProto
-        | KnownField::XMcpClient
-        | KnownField::XRealIp
-        | KnownField::XRemoteUser
-        | KnownField::XRequestId => Disposition::Drop,
-        // An imitation of a known name in another spelling would be merged with it behind a gateway interface.
-        KnownField::Other if KnownField::recognise_any_spelling(field.name) != KnownField::Other => {
-            Disposition::Drop
-        }
-        KnownField::Other => Disposition::Pass,
-    }
-}
-
-fn response_disposition(known: KnownField) -> Disposition {
-    match known {
-        KnownField::Connection
-        | KnownField::ContentLength
-        | KnownField::Http2Settings
-        | KnownField::KeepAlive
-        | KnownField::ProxyAuthenticate
-        | KnownField::ProxyAuthorization
-        | KnownField::ProxyConnection
-        | KnownField::Server
-        | KnownField::SetCookie
-        | KnownField::Te
-        | KnownField::Trailer
-        | KnownField::TransferEncoding
-        | KnownField::Upgrade
-        | KnownField::XRequestId => Disposition::Drop,
-        KnownField::Accept
-        | KnownField::Authorization
-        | KnownField::ContentEncoding
-        | KnownField::ContentType
-        | KnownField::Cookie
-        | KnownField::Date
-        | KnownField::Expect
-        | KnownField::Forwarded
-        | KnownField::Host
-        | KnownField::LastEventId
-        | KnownField::McpMethod
-        | KnownField::McpName
-        | KnownField::McpProtocolVersion
-        | KnownField::McpSessionId
-        | KnownField::Origin
-        | KnownField::Proxy
-        | KnownField::RetryAfter
-        | KnownField::Traceparent
-        | KnownField::Tracestate
-        | KnownField::Via
-        | KnownField::XForwardedFor
-        | KnownField::XForwardedHost
-        | KnownField::XForwardedProto
-        | KnownField::XMcpClient
-        | KnownField::XRealIp
-        | KnownField::XRemoteUser
-        | KnownField::Other => Disposition::Pass,
-    }
-}
 
 #[cfg(test)]
 mod tests {
@@ -162,7 +66,7 @@ mod tests {
 
     // "Always stripped: `Authorization`, `Cookie`, `Origin`, `X-Remote-User`, every hop-by-hop header"
     #[test]
-    fn what_the_guard_answers_for_never_passes_from_a_client() {
+    fn the_fields_that_the_guard_writes_never_pass_from_a_client() {
         for name in [
             "Authorization",
             "Cookie",

@@ -1,4 +1,4 @@
-//! The closed set of field names that policy or forwarding act on, recognised once per field.
+//! The closed set of field names that policy or forwarding act on, recognised once per field: one row says what each is for.
 
 use super::bytes::lower_case;
 
@@ -50,100 +50,114 @@ pub enum KnownField {
     Other,
 }
 
-impl KnownField {
-    /// Every variant, in declaration order.
-    pub const ALL: [KnownField; 41] = [
-        KnownField::Accept,
-        KnownField::Authorization,
-        KnownField::Connection,
-        KnownField::ContentEncoding,
-        KnownField::ContentLength,
-        KnownField::ContentType,
-        KnownField::Cookie,
-        KnownField::Date,
-        KnownField::Expect,
-        KnownField::Forwarded,
-        KnownField::Host,
-        KnownField::Http2Settings,
-        KnownField::KeepAlive,
-        KnownField::LastEventId,
-        KnownField::McpMethod,
-        KnownField::McpName,
-        KnownField::McpProtocolVersion,
-        KnownField::McpSessionId,
-        KnownField::Origin,
-        KnownField::Proxy,
-        KnownField::ProxyAuthenticate,
-        KnownField::ProxyAuthorization,
-        KnownField::ProxyConnection,
-        KnownField::RetryAfter,
-        KnownField::Server,
-        KnownField::SetCookie,
-        KnownField::Te,
-        KnownField::Traceparent,
-        KnownField::Tracestate,
-        KnownField::Trailer,
-        KnownField::TransferEncoding,
-        KnownField::Upgrade,
-        KnownField::Via,
-        KnownField::XForwardedFor,
-        KnownField::XForwardedHost,
-        KnownField::XForwardedProto,
-        KnownField::XMcpClient,
-        KnownField::XRealIp,
-        KnownField::XRemoteUser,
-        KnownField::XRequestId,
-        KnownField::Other,
-    ];
+/// What becomes of a field on the way to the other side.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Disposition {
+    Pass,
+    Drop,
+}
 
+/// What it means that `Connection` nominates a field.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Nomination {
+    Harmless,
+    /// A check, framing or a handshake relies on the field: it must not be taken away.
+    Refused,
+}
+
+/// What sets a known field apart.
+pub(super) struct FieldRow {
+    known: KnownField,
+    name: &'static str,
+    /// Of a client's field, on the way to the backend.
+    pub(super) request: Disposition,
+    /// Of a backend's field, on the way to the client.
+    pub(super) response: Disposition,
+    pub(super) nomination: Nomination,
+}
+
+const fn row(
+    known: KnownField,
+    name: &'static str,
+    request: Disposition,
+    response: Disposition,
+    nomination: Nomination,
+) -> FieldRow {
+    FieldRow { known, name, request, response, nomination }
+}
+
+/// One row a field, in the order of the enum: name, request, response, nomination.
+static TABLE: [FieldRow; KnownField::COUNT] = {
+    use Disposition::{Drop, Pass};
+    use Nomination::{Harmless, Refused};
+    [
+        row(KnownField::Accept, "accept", Drop, Pass, Refused),
+        row(KnownField::Authorization, "authorization", Drop, Pass, Refused),
+        row(KnownField::Connection, "connection", Drop, Drop, Harmless),
+        row(KnownField::ContentEncoding, "content-encoding", Pass, Pass, Refused),
+        row(KnownField::ContentLength, "content-length", Drop, Drop, Refused),
+        row(KnownField::ContentType, "content-type", Pass, Pass, Refused),
+        row(KnownField::Cookie, "cookie", Drop, Pass, Harmless),
+        row(KnownField::Date, "date", Pass, Pass, Harmless),
+        row(KnownField::Expect, "expect", Drop, Pass, Refused),
+        row(KnownField::Forwarded, "forwarded", Drop, Pass, Refused),
+        row(KnownField::Host, "host", Drop, Pass, Refused),
+        row(KnownField::Http2Settings, "http2-settings", Drop, Drop, Harmless),
+        row(KnownField::KeepAlive, "keep-alive", Drop, Drop, Harmless),
+        row(KnownField::LastEventId, "last-event-id", Pass, Pass, Refused),
+        row(KnownField::McpMethod, "mcp-method", Pass, Pass, Refused),
+        row(KnownField::McpName, "mcp-name", Pass, Pass, Refused),
+        row(KnownField::McpProtocolVersion, "mcp-protocol-version", Pass, Pass, Refused),
+        row(KnownField::McpSessionId, "mcp-session-id", Pass, Pass, Refused),
+        row(KnownField::Origin, "origin", Drop, Pass, Refused),
+        row(KnownField::Proxy, "proxy", Drop, Pass, Harmless),
+        row(KnownField::ProxyAuthenticate, "proxy-authenticate", Drop, Drop, Harmless),
+        row(KnownField::ProxyAuthorization, "proxy-authorization", Drop, Drop, Harmless),
+        row(KnownField::ProxyConnection, "proxy-connection", Drop, Drop, Harmless),
+        row(KnownField::RetryAfter, "retry-after", Pass, Pass, Harmless),
+        row(KnownField::Server, "server", Pass, Drop, Harmless),
+        row(KnownField::SetCookie, "set-cookie", Pass, Drop, Harmless),
+        row(KnownField::Te, "te", Drop, Drop, Harmless),
+        row(KnownField::Traceparent, "traceparent", Drop, Pass, Refused),
+        row(KnownField::Tracestate, "tracestate", Pass, Pass, Refused),
+        row(KnownField::Trailer, "trailer", Drop, Drop, Harmless),
+        row(KnownField::TransferEncoding, "transfer-encoding", Drop, Drop, Refused),
+        row(KnownField::Upgrade, "upgrade", Drop, Drop, Harmless),
+        row(KnownField::Via, "via", Pass, Pass, Refused),
+        row(KnownField::XForwardedFor, "x-forwarded-for", Drop, Pass, Refused),
+        row(KnownField::XForwardedHost, "x-forwarded-host", Drop, Pass, Refused),
+        row(KnownField::XForwardedProto, "x-forwarded-proto", Drop, Pass, Refused),
+        row(KnownField::XMcpClient, "x-mcp-client", Drop, Pass, Refused),
+        row(KnownField::XRealIp, "x-real-ip", Drop, Pass, Refused),
+        row(KnownField::XRemoteUser, "x-remote-user", Drop, Pass, Refused),
+        row(KnownField::XRequestId, "x-request-id", Drop, Drop, Refused),
+        row(KnownField::Other, "", Pass, Pass, Harmless),
+    ]
+};
+
+impl KnownField {
     /// How many variants there are.
-    pub(super) const COUNT: usize = KnownField::ALL.len();
+    pub(super) const COUNT: usize = KnownField::Other as usize + 1;
+
+    /// Every variant, in declaration order.
+    pub const ALL: [KnownField; KnownField::COUNT] = {
+        let mut all = [KnownField::Other; KnownField::COUNT];
+        let mut index = 0;
+        while index < all.len() {
+            all[index] = TABLE[index].known;
+            assert!(all[index] as usize == index, "the table is in the order of the enum");
+            index += 1;
+        }
+        all
+    };
+
+    pub(super) const fn row(self) -> &'static FieldRow {
+        &TABLE[self as usize]
+    }
 
     /// The field's name in lower case; empty for [`KnownField::Other`].
     pub const fn name(self) -> &'static str {
-        match self {
-            KnownField::Accept => "accept",
-            KnownField::Authorization => "authorization",
-            KnownField::Connection => "connection",
-            KnownField::ContentEncoding => "content-encoding",
-            KnownField::ContentLength => "content-length",
-            KnownField::ContentType => "content-type",
-            KnownField::Cookie => "cookie",
-            KnownField::Date => "date",
-            KnownField::Expect => "expect",
-            KnownField::Forwarded => "forwarded",
-            KnownField::Host => "host",
-            KnownField::Http2Settings => "http2-settings",
-            KnownField::KeepAlive => "keep-alive",
-            KnownField::LastEventId => "last-event-id",
-            KnownField::McpMethod => "mcp-method",
-            KnownField::McpName => "mcp-name",
-            KnownField::McpProtocolVersion => "mcp-protocol-version",
-            KnownField::McpSessionId => "mcp-session-id",
-            KnownField::Origin => "origin",
-            KnownField::Proxy => "proxy",
-            KnownField::ProxyAuthenticate => "proxy-authenticate",
-            KnownField::ProxyAuthorization => "proxy-authorization",
-            KnownField::ProxyConnection => "proxy-connection",
-            KnownField::RetryAfter => "retry-after",
-            KnownField::Server => "server",
-            KnownField::SetCookie => "set-cookie",
-            KnownField::Te => "te",
-            KnownField::Traceparent => "traceparent",
-            KnownField::Tracestate => "tracestate",
-            KnownField::Trailer => "trailer",
-            KnownField::TransferEncoding => "transfer-encoding",
-            KnownField::Upgrade => "upgrade",
-            KnownField::Via => "via",
-            KnownField::XForwardedFor => "x-forwarded-for",
-            KnownField::XForwardedHost => "x-forwarded-host",
-            KnownField::XForwardedProto => "x-forwarded-proto",
-            KnownField::XMcpClient => "x-mcp-client",
-            KnownField::XRealIp => "x-real-ip",
-            KnownField::XRemoteUser => "x-remote-user",
-            KnownField::XRequestId => "x-request-id",
-            KnownField::Other => "",
-        }
+        self.row().name
     }
 
     /// The field this name is, ASCII case-insensitive.
@@ -270,13 +284,6 @@ mod tests {
         for known in KnownField::ALL {
             check(known.name(), known, known);
             check(&known.name().to_uppercase(), known, known);
-        }
-    }
-
-    #[test]
-    fn all_is_in_declaration_order() {
-        for (index, known) in KnownField::ALL.iter().enumerate() {
-            assert_eq!(*known as usize, index);
         }
     }
 

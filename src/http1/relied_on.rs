@@ -1,6 +1,6 @@
 //! Which fields a check, framing or a handshake relies on, in any spelling: `Connection` must not take them away.
 
-use super::known::{KnownField, same_name};
+use super::known::{KnownField, Nomination, same_name};
 
 /// Families of names that a check, a handshake or a backend's own check relies on, beside the known names.
 const RELIED_FAMILIES: [&[u8]; 4] = [b"access-control-request-", b"mcp-", WEBSOCKET, FORWARDING_CLAIMS];
@@ -10,54 +10,8 @@ pub(super) const WEBSOCKET: &[u8] = b"sec-websocket-";
 /// Fields that decide framing, authentication, policy or a handshake, in any spelling: `Connection` must not be able to
 /// take them away.
 pub(super) fn is_relied_on(name: &[u8]) -> bool {
-    is_relied_on_known(KnownField::recognise_any_spelling(name))
+    KnownField::recognise_any_spelling(name).row().nomination == Nomination::Refused
         || RELIED_FAMILIES.iter().any(|family| is_of_family(name, family))
-}
-
-fn is_relied_on_known(known: KnownField) -> bool {
-    match known {
-        KnownField::Connection
-        | KnownField::Cookie
-        | KnownField::Date
-        | KnownField::Http2Settings
-        | KnownField::KeepAlive
-        | KnownField::Proxy
-        | KnownField::ProxyAuthenticate
-        | KnownField::ProxyAuthorization
-        | KnownField::ProxyConnection
-        | KnownField::RetryAfter
-        | KnownField::Server
-        | KnownField::SetCookie
-        | KnownField::Te
-        | KnownField::Trailer
-        | KnownField::Upgrade
-        | KnownField::Other => false,
-        KnownField::Accept
-        | KnownField::Authorization
-        | KnownField::ContentEncoding
-        | KnownField::ContentLength
-        | KnownField::ContentType
-        | KnownField::Expect
-        | KnownField::Forwarded
-        | KnownField::Host
-        | KnownField::LastEventId
-        | KnownField::McpMethod
-        | KnownField::McpName
-        | KnownField::McpProtocolVersion
-        | KnownField::McpSessionId
-        | KnownField::Origin
-        | KnownField::Traceparent
-        | KnownField::Tracestate
-        | KnownField::TransferEncoding
-        | KnownField::Via
-        | KnownField::XForwardedFor
-        | KnownField::XForwardedHost
-        | KnownField::XForwardedProto
-        | KnownField::XMcpClient
-        | KnownField::XRealIp
-        | KnownField::XRemoteUser
-        | KnownField::XRequestId => true,
-    }
 }
 
 /// Proxies name clients, schemes and addresses in a family of fields; the guard writes the ones it stands for.

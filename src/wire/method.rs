@@ -62,19 +62,19 @@ enum Effect {
 }
 
 /// What sets a method apart.
-struct Row {
+struct MethodRow {
     method: Method,
     name: &'static str,
     effect: Effect,
     source: Option<NameSource>,
 }
 
-const fn row(method: Method, name: &'static str, effect: Effect, source: Option<NameSource>) -> Row {
-    Row { method, name, effect, source }
+const fn row(method: Method, name: &'static str, effect: Effect, source: Option<NameSource>) -> MethodRow {
+    MethodRow { method, name, effect, source }
 }
 
 /// One row a method, in the order of the enum. The names of the last two are labels only: no body calls them.
-const TABLE: [Row; Method::Other as usize + 1] = {
+static TABLE: [MethodRow; Method::Other as usize + 1] = {
     use Effect::{Own, Repeatable, Shared};
     use NameSource::{Name, TaskId, Uri};
     [
@@ -122,7 +122,7 @@ impl Method {
         all
     };
 
-    fn row(self) -> &'static Row {
+    fn row(self) -> &'static MethodRow {
         &TABLE[self as usize]
     }
 
@@ -211,7 +211,7 @@ mod tests {
     }
 
     // Contract, section 7: "only `initialize`, `ping`, `*/list`, `server/discover` may be repeated. `tools/call` never is."
-    // Of these, `ping` is not: its answer is news of the backend, and a second one is not the same news.
+    // Of these, `ping` is not: its response is news of the backend, and a second one is not the same news.
     #[test]
     fn repeats_nothing_but_reads_of_the_catalogue() {
         let repeatable = |method: &Method| {
