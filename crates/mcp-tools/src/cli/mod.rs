@@ -52,8 +52,8 @@ struct Cli {
 const SERVE_EXAMPLE: &str = "\
 Example:
   mcp-tools serve --socket /run/mcp-tools/blue.sock
-  mcp-tools serve --socket /run/mcp-tools/blue.sock --catalog /etc/mcp-tools/swf.toml \\
-    --instructions /etc/mcp-tools/instructions.txt --database env:SWF_DATABASE_URL --database panda=env:PANDA_DATABASE_URL
+  mcp-tools serve --socket /run/mcp-tools/blue.sock --catalog /etc/mcp-tools/tools.toml \\
+    --instructions /etc/mcp-tools/instructions.txt --database env:DATABASE_URL --database jobs=env:JOBS_DATABASE_URL
 
 Try it:
   curl --unix-socket /run/mcp-tools/blue.sock http://localhost/ -H 'Content-Type: application/json' \\
@@ -110,7 +110,7 @@ enum Command {
     Test(test::Test),
     /// Print the SQL that makes the tables of the built-in catalogue, for a database to try it on.
     #[command(
-        after_help = "Example:\n  mcp-tools schema --dialect postgres --demo | psql swf_trial\n  mcp-tools schema --demo | sqlite3 swf.db"
+        after_help = "Example:\n  mcp-tools schema --dialect postgres --demo | psql trial\n  mcp-tools schema --demo | sqlite3 trial.db"
     )]
     Schema {
         /// The dialect of SQL.
