@@ -3,6 +3,7 @@
 //! Works on the source as text, so it sees what a reader sees. Function sizes are clippy's part (`clippy.toml`).
 
 mod imports;
+mod language;
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -99,7 +99,7 @@ async fn in_a_full_line_the_longest_queue_makes_room_for_others() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nobody_waits_longer_than_the_patience() {
+async fn no_waiter_waits_longer_than_the_timeout() {
     let semaphore = FairSemaphore::new(Bounds::of_one(1, 2));
     let _busy = semaphore.acquire(1, Priority::Normal, LONG).await.unwrap();
     let patience = Duration::from_secs(2);
@@ -122,7 +122,7 @@ async fn a_caller_that_gives_up_leaves_the_line() {
 }
 
 #[tokio::test]
-async fn a_place_that_was_granted_to_somebody_who_left_goes_to_the_next() {
+async fn a_permit_granted_to_a_waiter_that_left_goes_to_the_next() {
     let semaphore = FairSemaphore::new(Bounds::of_one(1, 2));
     let busy = semaphore.acquire(1, Priority::Normal, LONG).await.unwrap();
     let mut leaving = Box::pin(semaphore.acquire(2, Priority::Normal, LONG));
@@ -138,7 +138,7 @@ fn futures_poll<F: Future>(future: std::pin::Pin<&mut F>) -> std::task::Poll<F::
 }
 
 #[tokio::test]
-async fn new_bounds_let_in_who_waits_and_turn_nobody_out() {
+async fn new_bounds_admit_waiters_and_evict_none() {
     let mut waiters = Waiters::of(FairSemaphore::new(Bounds::of_one(1, 8)));
     let semaphore = waiters.semaphore.clone();
     let first = semaphore.acquire(1, Priority::Normal, LONG).await.unwrap();
