@@ -1,6 +1,6 @@
 //! How long it takes to find a call's slot: `cargo bench --bench split`.
 //!
-//! Every case asserts its result: a split that sends everybody the same way would look fast.
+//! Every case asserts its result: a split that sends all clients the same way would look fast.
 
 use std::hint::black_box;
 

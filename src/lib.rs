@@ -4,7 +4,7 @@
 //!
 //! * [`http1`] - HTTP/1.1 messages, judged strictly on raw bytes;
 //! * [`wire`] - JSON-RPC and MCP in the body: scan, era, outcome;
-//! * [`policy`] - the front-door order: one function on the head, one on the call;
+//! * [`policy`] - the order of checks: one function on the head, one on the call;
 //! * [`upstream`] - slots, and which share of the traffic each gets;
 //! * [`parity`] - are two servers the same to their clients?
 //! * [`rollout`] - how a candidate takes over, and when it must not.

@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_its_own_user_over_a_private_socket() {
+    fn replies_to_its_own_user_over_a_private_socket() {
         let served = Served::start();
         assert_eq!(
             send_command(&served.path(), &AdminCommand::Status).unwrap(),

@@ -8,7 +8,7 @@ pub(super) const DEFAULT_FILE: &str = "/etc/mcp-guard/guard.toml";
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Exit {
     Done,
-    /// The answer is no.
+    /// Refused, or a negative result.
     No,
     CouldNotRun,
     Usage,

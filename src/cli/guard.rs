@@ -1,4 +1,4 @@
-//! The guard that a command is about: where it is configured, and where it answers.
+//! The guard that a command is about: where it is configured, and which socket it serves.
 //!
 //! An order reaches a running guard whatever has just happened to its file: half edited, moved away, with another socket in
 //! it. Must not know the commands.
@@ -19,7 +19,7 @@ use crate::config::{self, AdminSockets};
 use mcp_host::diagnostics::chain;
 use mcp_host::peers;
 
-/// Where a guard answers whose file has the default place, should nothing else be known.
+/// The socket of a guard whose file has the default place, should nothing else be known.
 const DEFAULT_SOCKET: &str = "/run/mcp-guard/admin.sock";
 
 /// The guard of a configuration file.
@@ -27,15 +27,15 @@ pub(super) struct Guard {
     pub(super) file: PathBuf,
     /// Named by the operator; nothing else is tried then.
     socket: Option<PathBuf>,
-    /// Where it has answered once.
+    /// Where it has replied once.
     answers: OnceCell<Place>,
 }
 
-/// A socket on which the guard may answer.
+/// A socket that the guard may serve.
 #[derive(Clone)]
 struct Place {
     socket: PathBuf,
-    /// Whose processes may: anyone's on a socket that the operator or the file names.
+    /// The users whose processes may reply there: any on a socket that the operator or the file names.
     users: Option<Users>,
 }
 
@@ -151,7 +151,7 @@ impl Guard {
         }
     }
 
-    /// Where a guard answers that was started with this file; then the default place, for the default file. Any user may
+    /// The socket of a guard that was started with this file; then the default place, for the default file. Any user may
     /// start a program that looks like it: see `Users`.
     fn elsewhere(&self, named: &[PathBuf]) -> Elsewhere {
         let is_default = self.file == Path::new(DEFAULT_FILE);
@@ -197,7 +197,7 @@ impl Unasked {
     }
 }
 
-/// The sockets that gave no answer.
+/// The sockets that gave no response.
 struct Tried<'a> {
     command: &'a AdminCommand,
     absent: Vec<PathBuf>,

@@ -1,4 +1,4 @@
-//! `mcp-guard shadow`: where the candidate answered copies of calls differently than stable answered the clients.
+//! `mcp-guard shadow`: where the candidate's responses to copies of calls differ from stable's to the clients.
 
 use clap::{Args, Subcommand};
 
@@ -27,7 +27,7 @@ pub(super) struct ShadowArgs {
 
 #[derive(Debug, Subcommand)]
 enum What {
-    /// Every place where the answers differ, and its first examples.
+    /// Every place where the responses differ, and its first examples.
     #[command(after_help = "Example:\n  mcp-guard shadow diff --show-arguments")]
     Diff {
         /// Show what the tools were given, too: it may be confidential, and that it was looked at is logged.

@@ -47,7 +47,7 @@ fn fetch(guard: &Guard) -> Result<admin::GuardStatus, Exit> {
     if let AdminResponse::Status(status) = response { Ok(status) } else { Err(unexpected(&response)) }
 }
 
-/// An answer to another question; or a no, which is shown.
+/// A response to another command; or a refusal, which is printed.
 pub(super) fn unexpected(response: &AdminResponse) -> Exit {
     if let AdminResponse::Rejected(why) = response {
         complain(why);

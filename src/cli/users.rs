@@ -55,7 +55,7 @@ mod tests {
             (packaged, &["/run/mcp-guard/admin.sock"], CALLER, true),
             (packaged, &["/run/mcp-guard/admin.sock"], GUARD, true),
             (packaged, &["/run/mcp-guard/admin.sock"], OTHER, false),
-            // The socket's folder is not there, or anyone's, or no socket is known.
+            // The socket's folder is not there, or writable by all, or no socket is known.
             (packaged, &["/nowhere/admin.sock"], GUARD, false),
             (packaged, &["/tmp/admin.sock"], OTHER, false),
             (packaged, &[], GUARD, false),

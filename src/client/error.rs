@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-/// The most characters of a foreign answer that an error quotes.
+/// The most characters of a foreign response that an error quotes.
 const EXCERPT_CHARS_MAX: usize = 160;
 
 /// Where a question went and what it was.
@@ -20,7 +20,7 @@ impl std::fmt::Display for RequestLabel {
     }
 }
 
-/// Why a question has no usable answer.
+/// Why a request has no usable response.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     #[error("{question}: cannot connect: {source}")]
@@ -54,7 +54,7 @@ pub(crate) enum Error {
 }
 
 impl Error {
-    /// Whether nothing answered at all: no connection, or no whole HTTP answer.
+    /// Whether there was no response at all: no connection, or no whole HTTP response.
     pub(crate) fn is_silence(&self) -> bool {
         matches!(
             self,
@@ -66,7 +66,7 @@ impl Error {
         )
     }
 
-    /// The HTTP status of the answer that is not usable, if one came.
+    /// The HTTP status of the response that is not usable, if one came.
     pub(crate) fn status(&self) -> Option<u16> {
         match self {
             Error::Status { status, .. } | Error::NotRpc { status, .. } | Error::Rpc { status, .. } => {

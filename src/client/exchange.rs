@@ -81,7 +81,7 @@ const MEDIA_TYPES: [&str; 8] = [
     "application/octet-stream",
 ];
 
-/// An HTTP answer.
+/// An HTTP response.
 #[derive(Debug, Clone)]
 pub(crate) struct Response {
     pub(crate) status: u16,
@@ -127,7 +127,7 @@ pub(super) enum ReadUntil<'a> {
 pub(crate) struct Client {
     target: Target,
     limits: Limits,
-    /// Taken out of every answer before anything of it is looked at.
+    /// Taken out of every response before anything of it is looked at.
     secrets: Secrets,
     authorities: OnceLock<Result<Arc<ClientConfig>, String>>,
     /// Set once the server has refused to be offered an event stream.
@@ -140,13 +140,13 @@ impl Client {
         Client { target, limits, secrets, authorities: OnceLock::new(), json_only: AtomicBool::new(false) }
     }
 
-    /// The same, which also removes these from whatever the server answers.
+    /// The same, which also removes these from whatever the server sends.
     pub(crate) fn with_secrets(mut self, secrets: &Secrets) -> Client {
         self.secrets = self.secrets.and(secrets);
         self
     }
 
-    /// An answer's bytes without any secret.
+    /// A response's bytes without any secret.
     pub(crate) fn clean(&self, body: Bytes) -> Bytes {
         match self.secrets.clean(&body) {
             Cow::Borrowed(_) => body,

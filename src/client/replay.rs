@@ -8,7 +8,7 @@ use crate::wire::bounded;
 use crate::wire::sse::Events;
 
 impl Client {
-    /// Sends the request, named `what` in errors, and returns the message that answers this id.
+    /// Sends the request, named `what` in errors, and returns the message that responds to this id.
     pub(crate) async fn replay(&self, what: &str, request: Request, id: &Value) -> Result<Value, Error> {
         let reply = self.exchange(what, request, ReadUntil::Response(id)).await?;
         if let Some(message) = self.tree(what, &reply.body)?
@@ -24,7 +24,7 @@ impl Client {
     }
 }
 
-/// The message in a recorded event stream that answers this id.
+/// The message in a recorded event stream that responds to this id.
 pub(crate) fn message_in_stream(stream: &[u8], id: &Value) -> Option<Value> {
     bounded::parse(&response_in(&mut Events::default(), stream, id)?).ok()
 }

@@ -215,7 +215,7 @@ impl<'c> Session<'c> {
 
     pub(super) fn read(&self, what: &str, id: &Value, reply: &Response) -> Result<TimedResponse, Error> {
         let status = reply.status;
-        let answer = self.client.tree(what, &reply.body)?.and_then(|message| answer_in(message, id));
+        let answer = self.client.tree(what, &reply.body)?.and_then(|message| response_of(message, id));
         if let Some(answer) = answer {
             return Ok(TimedResponse { answer, status, elapsed: reply.elapsed });
         }
@@ -253,7 +253,7 @@ pub(crate) fn says_legacy(error: &Error) -> bool {
     }
 }
 
-fn answer_in(mut message: Value, id: &Value) -> Option<RpcResponse> {
+fn response_of(mut message: Value, id: &Value) -> Option<RpcResponse> {
     if message.get("jsonrpc")? != "2.0" {
         return None;
     }

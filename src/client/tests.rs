@@ -1,4 +1,4 @@
-//! The client against scripted servers: one canned answer a connection, and what the client makes of it.
+//! The client against scripted servers: one canned response a connection, and what the client makes of it.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -115,7 +115,7 @@ async fn a_list_is_bounded_over_all_its_pages() {
 }
 
 #[tokio::test]
-async fn reads_an_answer_out_of_a_stream_that_stays_open() {
+async fn reads_a_response_out_of_a_stream_that_stays_open() {
     let noise = r#"data: {"jsonrpc":"2.0","method":"notifications/progress","params":{}}"#;
     let answer = r#"data: {"jsonrpc":"2.0","id":2,"result":{"tools":[{"name":"a"}]}}"#;
     let stream = format!("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n{noise}\n\n{answer}\n\n");
@@ -123,7 +123,7 @@ async fn reads_an_answer_out_of_a_stream_that_stays_open() {
 }
 
 #[tokio::test]
-async fn every_bad_answer_is_a_named_error() {
+async fn every_bad_response_is_a_named_error() {
     let html = "text/html; charset=utf-8";
     let endless = json!({"tools": [], "nextCursor": "same"});
     refused(listed(vec![http(502, html, "<html>Bad Gateway")]).await, "HTTP 502: `<html>Bad Gateway`");
@@ -198,7 +198,7 @@ async fn an_unrequested_stream_is_not_read() {
 #[tokio::test]
 async fn silence_is_distinguished_from_a_response() {
     let client = Client::new(Target::parse("unix:/nonexistent/mcp.sock").expect("a target"), quick());
-    let error = Session::open(&client).await.expect_err("nobody is there");
+    let error = Session::open(&client).await.expect_err("nothing listens there");
     assert!(error.is_silence() && error.to_string().contains("cannot connect"), "{error}");
 }
 

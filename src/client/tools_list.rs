@@ -64,8 +64,8 @@ impl Session<'_> {
         Ok((walk.read.into_iter().flatten().flatten().collect(), walk.elapsed))
     }
 
-    /// Every tool, over all pages, unless the answers are byte by byte those of `known`, which then stands. Otherwise
-    /// `known` becomes what was answered now; after an error it is empty.
+    /// Every tool, over all pages, unless the responses are byte by byte those of `known`, which then stands. Otherwise
+    /// `known` becomes what was listed now; after an error it is empty.
     pub(crate) async fn list_tools_again(
         &self,
         known: &mut CachedToolsList,

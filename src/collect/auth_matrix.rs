@@ -1,4 +1,4 @@
-//! The auth matrix: what a server answers to those who must not pass, and to `/health`. Nothing here reaches a tool.
+//! The auth matrix: a server's responses to requests that must not pass, and to `/health`. Nothing here reaches a tool.
 
 use bytes::Bytes;
 use hyper::header::{self, HeaderValue};

@@ -1,4 +1,4 @@
-//! Learns about one server all that parity compares, in both eras. What a server fails to answer is a fact, not an error.
+//! Collects of one server all that parity compares, in both eras. A request without a response is a fact, not an error.
 //!
 //! Calls only tools that are declared read-only: the two self-describing ones and the recorded calls.
 
@@ -13,12 +13,12 @@ use crate::parity::results::comparable;
 use crate::wire::declaration::Tool;
 use crate::wire::{Era, bounded};
 
-/// The answers to recorded calls that are kept of one server in one era.
+/// The responses to recorded calls that are kept of one server in one era.
 const ANSWERS_BYTES_MAX: usize = 6 << 20;
 /// Tools that a self-describing tool may name: more than a list may have.
 const LISTED_MAX: usize = 20_000;
 
-/// What is observed about the server in both eras. The door and the times are observed elsewhere.
+/// What is observed about the server in both eras. The auth matrix and the times are collected elsewhere.
 pub(crate) async fn survey(client: &Client, expected: &Expectations) -> Facts {
     Facts {
         at: client.target().to_string(),
@@ -45,7 +45,7 @@ async fn era(client: &Client, era: Era, expected: &Expectations) -> Observed<Era
     }
 }
 
-/// Whether the server understood the question and does not speak this era; anything else is a failure to answer.
+/// Whether the server understood the request and does not speak this era; anything else is a failure to respond.
 fn says_not_spoken(error: &Error) -> bool {
     match error {
         Error::Rpc { code, status, .. } => *code != -32603 && *status < 500,

@@ -47,7 +47,7 @@ pub(crate) struct Config {
     pub(crate) rollout: plan::Rollout,
     /// What is open beside the endpoint.
     pub(crate) routes: Vec<Route>,
-    /// What must not be quoted from any answer.
+    /// What must not be quoted from any response.
     pub(crate) secrets: Secrets,
 }
 
@@ -118,7 +118,7 @@ pub(crate) struct Route {
     pub(crate) target: RouteTarget,
     /// Bytes at the start of a path that the backend does not see.
     pub(crate) stripped: usize,
-    /// Between two pieces of an answer; for a WebSocket, of either direction.
+    /// Between two pieces of a response; for a WebSocket, of either direction.
     pub(crate) idle: Duration,
     /// A whole exchange, unless it is a stream.
     pub(crate) total: Duration,

@@ -1,6 +1,6 @@
 //! `[[route]]`: what is open beside the endpoint, to whom, and where it leads.
 //!
-//! Routes are disjoint from each other and from what the guard answers itself: two that could serve one request are a
+//! Routes are disjoint from each other and from what the guard serves itself: two that could serve one request are a
 //! problem, so the order of rules does not matter. Must not know how a route is served.
 
 use std::path::Path;
@@ -256,7 +256,7 @@ fn stripped(table: &mut Table<'_>, rule: Option<&RouteRule>) -> usize {
     text.len()
 }
 
-/// A route must not stand in the way of what the guard answers itself.
+/// A route must not stand in the way of what the guard serves itself.
 fn check_places(table: &Table<'_>, rule: &RouteRule, config: &Config) {
     let error = |path: &str, what: &str| {
         let reason = format!("covers {path}, {what}");

@@ -25,13 +25,13 @@ pub(crate) struct Shadow {
     pub(crate) in_flight: usize,
     /// Copies that may wait; the next one is dropped.
     pub(crate) queue: usize,
-    /// For the candidate's answer, and again for stable's second one.
+    /// For the candidate's response, and again for stable's second one.
     pub(crate) timeout: Duration,
-    /// The largest request, and the largest answer, that is copied.
+    /// The largest request, and the largest response, that is copied.
     pub(crate) body_bytes: usize,
     /// Tools whose calls are copied: the operator vouches that they only read.
     pub(crate) tools: HashSet<String>,
-    /// Paths of answers that say nothing.
+    /// Paths of responses that say nothing.
     pub(crate) ignore: Vec<IgnoreRule>,
 }
 

@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn prefixes_are_plain_paths_that_the_guard_does_not_answer_itself() {
+    fn prefixes_are_plain_paths_that_the_guard_does_not_serve_itself() {
         for text in ["/", "/mcp", "/swf-monitor/mcp", "/a.b/~c_d", "/healthy"] {
             assert_eq!(says(prefix(text)), Ok(text.to_owned()));
         }

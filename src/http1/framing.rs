@@ -53,7 +53,7 @@ fn content_length(digits: &[u8]) -> Result<u64, FramingError> {
         .ok_or(FramingError::ContentLength)
 }
 
-/// Whether the connection lives on after this message: RFC 9112, 9.3.
+/// Whether the connection stays open after this message: RFC 9112, 9.3.
 pub(super) fn persists(connection: ConnectionOptions, version: Version) -> bool {
     match version {
         Version::Http11 => !connection.close,

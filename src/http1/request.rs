@@ -382,7 +382,7 @@ mod tests {
 
     // RFC 9112, 9.3: persistence.
     #[test]
-    fn the_connection_lives_on_by_version_and_option() {
+    fn the_connection_stays_open_by_version_and_option() {
         for (version, lines, expect) in [
             ("1.1", "", true),
             ("1.1", "Connection: Close\r\n", false),

@@ -20,7 +20,7 @@ pub struct ResponseHead<'b> {
     pub keep_alive: bool,
 }
 
-/// Parses `head`, exactly one head block, as the answer to a POST.
+/// Parses `head`, exactly one head block, as the response to a POST.
 ///
 /// 1xx, 204 and 304 have no body whatever they declare; conflicting or repeated lengths, `Transfer-Encoding` in
 /// HTTP/1.0 and malformed status lines are errors. An unasked 101 is for the caller to refuse.
@@ -44,7 +44,7 @@ pub fn parse<'b>(
         BodyLength::None | BodyLength::UntilClose => BodyLength::UntilClose,
         BodyLength::Bytes(_) | BodyLength::Chunked => declared,
     };
-    // A bodiless answer that declares a body leaves unclear where the next answer starts.
+    // A bodiless response that declares a body leaves unclear where the next response starts.
     let contradicts = bodiless && !matches!(declared, BodyLength::None | BodyLength::Bytes(0));
     if contradicts && status < 200 {
         return Err(FramingError::LengthConflict);
@@ -141,7 +141,7 @@ mod tests {
     // RFC 9112, 6.3: "Any response with a 1xx (Informational), 204 (No Content), or 304 (Not Modified) status code is
     // always terminated by the first empty line after the header fields".
     #[test]
-    fn an_answer_without_body_has_none_whatever_it_declares() {
+    fn a_bodiless_response_has_no_body_whatever_it_declares() {
         check("HTTP/1.1 204 No Content\r\n\r\n", Ok((204, BodyLength::None, true)));
         check("HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n", Ok((204, BodyLength::None, true)));
         check("HTTP/1.1 204 No Content\r\nContent-Length: 8\r\n\r\n", Ok((204, BodyLength::None, false)));

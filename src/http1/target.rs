@@ -14,7 +14,7 @@ pub(super) struct Target<'b> {
     pub(super) query: Option<&'b [u8]>,
 }
 
-/// Parses the target of any method but CONNECT. `*` is for OPTIONS only, which has no business here.
+/// Parses the target of any method but CONNECT. `*` is for OPTIONS only, which the guard does not serve.
 pub(super) fn parse(target: &[u8]) -> Result<Target<'_>, FramingError> {
     if target.first() == Some(&b'/') {
         return path_and_query(target, None);

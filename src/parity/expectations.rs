@@ -26,7 +26,7 @@ pub struct RecordedCall {
     pub tool: String,
     /// What it is given.
     pub arguments: serde_json::Value,
-    /// Paths of its answer that say nothing.
+    /// Paths of its response that say nothing.
     pub ignore: Vec<IgnoreRule>,
 }
 
@@ -45,7 +45,7 @@ pub struct Expectations {
     pub counts: Vec<ExpectedCount>,
     /// The calls to replay.
     pub calls: Vec<RecordedCall>,
-    /// What a wrong token must be answered with.
+    /// The status that a wrong token must get.
     pub wrong_token_status: u16,
     /// A candidate whose median is more than this many times the live one's is a break.
     pub slowdown_max: f64,

@@ -118,7 +118,7 @@ pub struct Facts {
     pub modern: Observed<EraFacts>,
     /// The responses to requests without rights.
     pub auth: Observed<AuthFacts>,
-    /// How fast it answered.
+    /// How fast it responded.
     pub timings: Vec<Timings>,
 }
 

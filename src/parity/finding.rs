@@ -34,7 +34,7 @@ pub struct Finding {
     pub severity: Severity,
     /// The tool, client or question that it is about, if one.
     pub subject: Option<String>,
-    /// Where in it: a parameter, a path in an answer.
+    /// Where in it: a parameter, a path in a response.
     pub path: String,
     /// What happened, in a few words: `required parameter added`.
     pub change: String,

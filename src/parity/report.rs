@@ -29,7 +29,7 @@ pub enum CheckId {
     ToolCounts,
     /// No protocol era is lost.
     Eras,
-    /// Recorded calls are answered alike.
+    /// Recorded calls have the same results.
     Calls,
     /// The candidate is not far slower.
     Latency,
@@ -151,11 +151,11 @@ pub struct Latency {
 /// The middle and the slow end of some samples.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Percentiles {
-    /// Half of the answers were faster.
+    /// Half of the responses were faster.
     pub p50: Duration,
     /// All but one in twenty were faster.
     pub p95: Duration,
-    /// How many answers these are of.
+    /// How many responses these are of.
     pub samples: usize,
 }
 

@@ -1,4 +1,4 @@
-//! Two answers compared as JSON, by path: what to ignore is ignored, and what differs from itself is no difference.
+//! Two results compared as JSON, by path: what to ignore is ignored, and what differs from itself is no difference.
 //!
 //! A text that holds JSON is compared as JSON too: how a server indents is not what it says.
 
@@ -70,7 +70,7 @@ pub enum PathStep {
     Any,
 }
 
-/// Where in an answer.
+/// Where in a response.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Path(Vec<PathStep>);
 
@@ -147,7 +147,7 @@ impl IgnoreRule {
     }
 }
 
-/// One difference between two answers.
+/// One difference between two responses.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Difference {
     /// Where.
@@ -167,7 +167,7 @@ pub struct Comparison {
     pub differences: Vec<Difference>,
     /// Differences beyond those listed.
     pub unlisted: usize,
-    /// Paths that differ between two answers of the live server and so say nothing.
+    /// Paths that differ between two responses of the live server and so say nothing.
     pub noise: Vec<Path>,
 }
 
@@ -231,7 +231,7 @@ fn noisy(one: &Value, two: &Value) -> BTreeSet<Path> {
     noisy_places(one, two).into_iter().map(|(place, _)| place).collect()
 }
 
-/// The places where two answers of one server differ, each with its first example.
+/// The places where two responses of one server differ, each with its first example.
 fn noisy_places(one: &Value, two: &Value) -> Vec<(Path, Difference)> {
     let known = RefCell::new(Vec::<Path>::new());
     // Of each place the first difference only, so that a long list of noise leaves room for the other places.

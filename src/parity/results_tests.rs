@@ -1,11 +1,11 @@
-//! Answers: equal is clean, noise is subtracted, rules are obeyed, and every seeded difference is found at its path.
+//! Results: equal is clean, noise is subtracted, rules are obeyed, and every seeded difference is found at its path.
 
 use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
 
-/// Compares single answers; expects these kinds at these paths.
+/// Compares single results; expects these kinds at these paths.
 #[track_caller]
 fn check(live: Value, candidate: Value, expect: &[(&str, DifferenceKind)]) {
     let found: Vec<(String, DifferenceKind)> =
@@ -126,13 +126,13 @@ fn any_json() -> impl Strategy<Value = Value> {
 
 proptest! {
     #[test]
-    fn an_answer_equals_itself(value in any_json()) {
+    fn a_result_equals_itself(value in any_json()) {
         let twice = [value.clone(), value];
         prop_assert_eq!(compare(&twice, &twice, &[]), Comparison::default());
     }
 
     #[test]
-    fn different_answers_differ(one in any_json(), two in any_json()) {
+    fn different_results_differ(one in any_json(), two in any_json()) {
         let wrap = |value: &Value| json!({"v": value, "seeded": 1});
         let mut other = wrap(&one);
         other["seeded"] = json!(2);

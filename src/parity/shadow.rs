@@ -1,7 +1,7 @@
-//! Shadow: the answer that a client got beside the candidate's answer to a copy of the same call.
+//! Shadow: the response that a client got beside the candidate's response to a copy of the same call.
 //!
 //! Judged as parity judges: handshakes by what clients rely on, tool lists by the break table, anything else as JSON by
-//! path; what only says how an answer travelled, in which words it failed, or what the candidate has besides, is no
+//! path; what only says how a response travelled, in which words it failed, or what the candidate has besides, is no
 //! mismatch. Must not know how calls are copied.
 
 pub mod mismatch_log;
@@ -21,7 +21,7 @@ use crate::wire::Method;
 /// Mismatches of one pair of responses that have an entry of their own.
 const MISMATCHES_MAX: usize = 20;
 
-/// One place where the answers differ, with the same name in every element of a list.
+/// One place where the responses differ, with the same name in every element of a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mismatch {
     /// Where.
@@ -76,10 +76,10 @@ fn named(difference: results::Difference) -> Mismatch {
     }
 }
 
-/// What of a JSON-RPC answer clients rely on.
+/// What of a JSON-RPC response clients rely on.
 fn relevant(method: Method, message: &Value) -> Value {
     let Some(result) = message.get("result") else {
-        // In what words a call is refused is a library's business.
+        // The words of a refusal depend on the library.
         return json!({"error": {"code": message.pointer("/error/code")}});
     };
     if matches!(method, Method::Initialize | Method::Discover) {

@@ -1,4 +1,4 @@
-//! Pairs of answers to the same call, and what of their differences counts.
+//! Pairs of responses to the same call, and what of their differences counts.
 
 use super::*;
 
@@ -33,7 +33,7 @@ fn a_call_is_compared_by_path_also_inside_a_text() {
 
 // "noise is cancelled by calling stable twice and subtracting paths that differ with themselves"
 #[test]
-fn what_stable_answers_differently_each_time_is_noise() {
+fn what_differs_between_two_responses_of_stable_is_noise() {
     let call = |age, name| text(&json!({"age": age, "name": name}));
     check_again(Method::ToolsCall, call(1, "a"), Some(call(2, "a")), call(3, "a"), &[]);
     let differs = ["content[*].text.name: value differs"];

@@ -31,7 +31,7 @@ impl ClientId {
 /// `[auth]`
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AuthRules {
-    /// How a token that is not valid is answered.
+    /// The refusal of a token that is not valid.
     pub wrong_token: WrongToken,
 }
 

@@ -1,6 +1,6 @@
-//! A call that may be admitted, or the refusal of one, with what a survivable answer needs to know.
+//! A call that may be admitted, or the refusal of one, with what a survivable reply needs to know.
 //!
-//! Checks 12 to 14 are here, in order. Must not know slots, limits or answers.
+//! Checks 12 to 14 are here, in order. Must not know slots, limits or responses.
 
 use std::borrow::Cow;
 
@@ -11,12 +11,12 @@ use crate::wire::era::{self, MaxVersion, McpFields};
 use crate::wire::reply_id::{self, PartialRequest};
 use crate::wire::{Era, Kind, Message, Method, scan};
 
-/// To whom and how an answer of the guard's own is addressed (contract, section 8).
+/// To whom and how a response of the guard's own is addressed (contract, section 8).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReplyTo<'b> {
     /// Raw JSON of the request's id; `None` for notifications, responses and unparsable bodies.
     pub id: Option<&'b [u8]>,
-    /// Which kind of client waits for the answer.
+    /// Which kind of client waits for the response.
     pub era: Era,
     /// The method of the request.
     pub method: Method,
@@ -53,7 +53,7 @@ impl<'b> Call<'b> {
         self.to.era
     }
 
-    /// How the guard's own answers to this call are addressed.
+    /// How the guard's own responses to this call are addressed.
     pub fn reply_to(&self) -> ReplyTo<'b> {
         self.to
     }
@@ -74,7 +74,7 @@ impl<'b> Call<'b> {
 pub struct Refusal<'b> {
     /// Why it is refused.
     pub denial: Denial,
-    /// How the answer is addressed.
+    /// How the response is addressed.
     pub to: ReplyTo<'b>,
 }
 
@@ -126,7 +126,7 @@ impl Policy {
         max_version: MaxVersion,
     ) -> Result<Call<'static>, Denial> {
         let version = mcp_fields(&head.fields).protocol_version;
-        // A stream that is resumed repeats answers to calls, and a list of tools would not be edited.
+        // A stream that is resumed repeats responses to calls, and a list of tools would not be edited.
         let resumes = head.fields.occurs(KnownField::LastEventId) != Occurs::Never;
         if resumes && self.filtered(permit.client()).is_some() {
             return Err(Denial::MethodNotAllowed);
@@ -144,7 +144,7 @@ impl Policy {
         }
     }
 
-    /// What may be shown of the answer to this call; `None` if all of it.
+    /// What may be shown of the response to this call; `None` if all of it.
     pub fn view(&self, call: &Call<'_>) -> Option<VisibleTools<'_>> {
         let policy = (call.method() == Method::ToolsList).then(|| self.filtered(call.client)).flatten()?;
         Some(VisibleTools { policy, read_only: &self.read_only })
@@ -185,7 +185,7 @@ fn check_policy(
     if allowed { Ok(()) } else { Err(Denial::UnknownMethod) }
 }
 
-/// Only a request has an id that answers carry; the id of a client's response is the server's own.
+/// Only a request has an id that replies carry; the id of a client's response is the server's own.
 fn id_to_answer<'b>(message: &Message<'b>) -> Option<&'b [u8]> {
     match message.kind {
         Kind::Request => message.id,
@@ -232,7 +232,7 @@ mod tests {
 
     /// The tool and the method.
     type Passed<'a> = (Option<&'a str>, Method);
-    /// The code, and the id that an answer would carry.
+    /// The code, and the id that a response would carry.
     type Refused<'a> = (&'a str, Option<&'a str>);
 
     #[track_caller]
@@ -320,7 +320,7 @@ mod tests {
 
     // "once the body has a readable `id` - also where something behind it is refused"
     #[test]
-    fn a_refused_body_is_answered_under_its_id() {
+    fn a_refused_body_gets_an_error_with_its_id() {
         let call = |argument: &str| {
             format!(
                 r#"{{"method":"tools/call","params":{{"name":"x","arguments":{{"a":{argument}}}}},"jsonrpc":"2.0","id":7}}"#
@@ -359,9 +359,9 @@ mod tests {
         check(ToolPatterns::default(), "", "", Err(("scan_empty", None)));
     }
 
-    // The id of a response belongs to the server's request: an error with it would answer the wrong party.
+    // The id of a response belongs to the server's request: an error with it would reach the wrong party.
     #[test]
-    fn notifications_and_responses_have_no_id_to_answer() {
+    fn notifications_and_responses_have_no_id_to_reply_to() {
         let fields = "MCP-Protocol-Version: 20 25\r\n";
         let response = r#"{"jsonrpc":"2.0","id":7,"result":{}}"#;
         check(ToolPatterns::default(), fields, response, Err(("era_malformed_version", None)));

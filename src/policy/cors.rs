@@ -1,7 +1,7 @@
 //! What a web page of an allowed origin may send and read (Fetch standard, CORS protocol). A browser sends a preflight
-//! before every MCP call, and hands an answer to the page only if it names the page's origin.
+//! before every MCP call, and hands a response to the page only if it names the page's origin.
 //!
-//! Never `*`, and never with credentials: a page that may call has a token to call with. Must not know what is answered.
+//! Never `*`, and never with credentials: a page that may call has a token to call with. Must not know the response.
 
 use std::borrow::Cow;
 
@@ -53,14 +53,14 @@ impl Policy {
 }
 
 impl<'b> AllowedOrigin<'b> {
-    /// Appends the field lines that let the page read an answer.
+    /// Appends the field lines that let the page read a response.
     pub fn append_fields(self, out: &mut Vec<u8>) {
         append(out, "Access-Control-Allow-Origin", self.0);
         append(out, "Access-Control-Expose-Headers", EXPOSED.as_bytes());
         append(out, "Vary", b"Origin");
     }
 
-    /// The answer to the preflight `head`, where these methods are taken.
+    /// The response to the preflight `head`, where these methods are taken.
     pub fn preflight(
         self,
         head: &RequestHead<'_>,
@@ -86,7 +86,7 @@ impl Sendable {
 }
 
 impl Preflight<'_> {
-    /// Appends the field lines of the answer.
+    /// Appends the field lines of the response.
     pub fn append_fields(&self, out: &mut Vec<u8>) {
         self.origin.append_fields(out);
         append(out, "Access-Control-Allow-Methods", self.methods.as_bytes());
@@ -160,7 +160,7 @@ mod tests {
     }
 
     #[test]
-    fn a_preflight_is_answered_with_what_an_mcp_client_needs() {
+    fn a_preflight_response_grants_what_an_mcp_client_needs() {
         let text = answer("", Sendable::Parameters);
         let expect = format!(
             "Access-Control-Allow-Origin: http://a\r\nAccess-Control-Expose-Headers: {EXPOSED}\r\nVary: Origin\r\n\

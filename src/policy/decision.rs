@@ -28,7 +28,7 @@ pub enum Sessions {
     Passed,
 }
 
-/// What the guard answers itself without refusing anything.
+/// The local replies that refuse nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Local {
     /// `200 {"status": "ok"}`
@@ -40,14 +40,14 @@ pub enum Local {
 }
 
 impl Local {
-    /// The whole body of the answer to a health check.
+    /// The whole body of the response to a health check.
     pub const HEALTH_BODY: &'static str = r#"{"status": "ok"}"#;
 }
 
 /// The verdict on a request head.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// The guard answers itself.
+    /// A local reply.
     Answer(Local),
     /// The request is refused.
     Deny(Denial),

@@ -1,6 +1,6 @@
 //! The one table of refusals: it feeds replies, logs, metrics and `docs/denials.md`.
 //!
-//! A row is everything an answer needs to know of its kind of refusal. How a row becomes an answer is `reply`.
+//! A row is everything a response needs to know of its kind of refusal. How a row becomes a response is `reply`.
 
 use crate::http1::{FramingError, KnownField};
 use crate::wire::{
@@ -17,7 +17,7 @@ pub enum Denial {
     HeaderTimeout,
     BodyTimeout,
     BodyTooLarge,
-    // Front door (section 2).
+    // Checks on the head (section 2).
     OauthMetadata,
     OauthRegister,
     MethodNotAllowed,
@@ -51,14 +51,14 @@ pub enum Denial {
     BackendRefused,
     BackendReset,
     BackendInvalid,
-    /// Well-formed HTTP that is no answer to a call. Its code is that of [`Denial::BackendInvalid`].
+    /// Well-formed HTTP that is no response to a call. Its code is that of [`Denial::BackendInvalid`].
     BackendNoAnswer,
     CandidateInvalid,
     BackendStatus,
     Deadline,
 }
 
-/// The status of the answer to a token that is not valid.
+/// The status of the response to a token that is not valid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum WrongToken {
     /// 403: what the fleet's clients know.
@@ -86,9 +86,9 @@ pub struct Row {
     pub code: &'static str,
     /// The HTTP status when it is not translated for survival.
     pub status: u16,
-    /// What a stranger may read.
+    /// The text that a client may read.
     pub message: &'static str,
-    /// The form of the answer's body.
+    /// The form of the response's body.
     pub body: DenialBody,
     /// A header field that belongs to the status.
     pub extra: Option<(&'static str, &'static str)>,
@@ -208,7 +208,7 @@ impl Denial {
         self.row().status
     }
 
-    /// What a stranger may read.
+    /// The text that a client may read.
     pub fn message(self) -> &'static str {
         self.row().message
     }
@@ -222,7 +222,7 @@ impl Denial {
     }
 
     /// Whether the bytes that follow on the connection can no longer be distinguished from an attack, so that it must be
-    /// closed after the answer.
+    /// closed after the response.
     pub fn closes_connection(self) -> bool {
         matches!(self, Denial::Framing(_) | Denial::HeaderTimeout | Denial::BodyTimeout)
     }
@@ -322,7 +322,7 @@ fn scan_row(error: ScanError) -> Row {
 
 fn era_row(error: EraError) -> Row {
     let (code, message) = match error {
-        // The answer adds the versions a client may fall back to.
+        // The response adds the versions a client may fall back to.
         EraError::Fenced { max: _ } => ("era_fenced", "Bad Request: Unsupported protocol version"),
         EraError::MalformedVersion => ("era_malformed_version", "Malformed MCP-Protocol-Version"),
         EraError::HeaderMismatch(_) => ("era_header_mismatch", "Header fields and body disagree"),

@@ -210,7 +210,7 @@ mod tests {
 
     // Check 4a: "answered before 4 ... Others: 405 as in 4".
     #[test]
-    fn a_preflight_of_an_allowed_origin_is_answered_before_the_method_is_judged() {
+    fn a_preflight_of_an_allowed_origin_comes_before_the_method_check() {
         let asks = "Access-Control-Request-Method: POST\r\n";
         let preflight = Ok(Some(Local::Preflight));
         for (line, fields, expect) in [
@@ -396,7 +396,7 @@ mod tests {
     }
 
     #[test]
-    fn the_answer_to_a_wrong_token_is_chosen_by_configuration() {
+    fn the_status_of_a_wrong_token_is_chosen_by_configuration() {
         let policy = policy(clients(), WrongToken::Challenge);
         let fields = GOOD.replace("good", "bad");
         check_with(&policy, "POST /mcp", &fields, Err(Denial::TokenInvalid(WrongToken::Challenge)));

@@ -53,7 +53,7 @@ pub struct Timeouts {
     pub stream_idle: Duration,
     /// Silence of a stream after which the guard sends a comment; none where it never does.
     pub stream_ping: Option<Duration>,
-    /// A stream that answers a call; subscriptions have no end of their own.
+    /// A stream that responds to a call; subscriptions have no end of their own.
     pub stream_total: Duration,
     /// A call for a place in its slot.
     pub waiting: Duration,

@@ -1,4 +1,4 @@
-//! The front-door order of the contract, section 2: one function on the head, one on the call.
+//! The order of checks of the contract, section 2: one function on the head, one on the call.
 //!
 //! The set of checks is fixed and their order is a security property: straight lines, one check a file. Pure: no I/O,
 //! no clock (callers pass `now`), and no allocation on the way to a verdict on the head.

@@ -29,7 +29,7 @@ pub enum PrefixError {
     /// Percent escapes, spaces, and the like.
     #[error("must consist of letters, digits and `-._~` between slashes")]
     Byte,
-    /// The guard answers these itself.
+    /// The guard serves these itself.
     #[error("must not end in `health`, `ready` or `register`, nor hold `.well-known`")]
     Reserved,
 }
@@ -150,7 +150,7 @@ impl Paths {
     }
 }
 
-/// Check 3: OAuth probes. A client that finds no metadata stays with the token it has; the sentence in the answer to a
+/// Check 3: OAuth probes. A client that finds no metadata stays with the token it has; the sentence in the response to a
 /// registration is what its user reads.
 pub(super) fn check_oauth_probe(place: PathKind, method: &[u8]) -> Result<(), Denial> {
     match place {
@@ -162,7 +162,7 @@ pub(super) fn check_oauth_probe(place: PathKind, method: &[u8]) -> Result<(), De
     }
 }
 
-/// Check 9: only the endpoint is behind the door.
+/// Check 9: no path but the endpoint's is served.
 pub(super) fn check_endpoint(place: PathKind) -> Result<(), Denial> {
     if place == PathKind::Endpoint { Ok(()) } else { Err(Denial::PathNotFound) }
 }

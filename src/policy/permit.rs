@@ -1,4 +1,4 @@
-//! Proof that a request head passed the front door. Nothing is forwarded without one.
+//! Proof that a request head passed the checks. Nothing is forwarded without one.
 
 use super::auth::ClientId;
 

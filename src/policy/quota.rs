@@ -33,7 +33,7 @@ pub struct ToolRule {
     pub quota: Quota,
     /// How long one call may take.
     pub total: Option<Duration>,
-    /// How long an answer that streams may take.
+    /// How long a response that streams may take.
     pub stream_total: Option<Duration>,
 }
 

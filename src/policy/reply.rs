@@ -1,4 +1,4 @@
-//! Denial to the answer that a client survives (contract, sections 2 and 8).
+//! Denial to the response that a client survives (contract, sections 2 and 8).
 //!
 //! Makes status, fields and body; writes nothing to a connection and reads no clock.
 
@@ -32,7 +32,7 @@ pub enum Executed {
 /// What a refusal after the scan says besides its reason.
 #[derive(Debug, Clone, Copy)]
 pub struct ErrorContext<'a> {
-    /// The `X-Request-Id` of the answer.
+    /// The `X-Request-Id` of the response.
     pub request_id: &'a str,
     /// Whether the call may be repeated without harm.
     pub executed: Executed,
@@ -42,7 +42,7 @@ pub struct ErrorContext<'a> {
     pub mode: ErrorMode,
 }
 
-/// A complete answer of the guard's own, without connection-level fields.
+/// A complete local reply, without connection-level fields.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reply {
     /// The HTTP status.
@@ -55,7 +55,7 @@ pub struct Reply {
     pub body: Cow<'static, [u8]>,
 }
 
-/// The answer to a refusal on the head, or of a body that could not be scanned: fixed bytes, real status.
+/// The response to a refusal on the head, or of a body that could not be scanned: fixed bytes, real status.
 pub fn head_reply(denial: Denial) -> Reply {
     let row = denial.row();
     let body = match row.body {
@@ -65,7 +65,7 @@ pub fn head_reply(denial: Denial) -> Reply {
     Reply { status: row.status, retry_after: row.retry_after_ms.map(whole_seconds), extra: extra(&row), body }
 }
 
-/// The answer to a refusal after the scan.
+/// The response to a refusal after the scan.
 pub fn call_reply(denial: Denial, to: &ReplyTo<'_>, error_context: &ErrorContext<'_>) -> Reply {
     let row = denial.row();
     let DenialBody::Rpc(code) = row.body else { return head_reply(denial) };
@@ -78,7 +78,7 @@ pub fn call_reply(denial: Denial, to: &ReplyTo<'_>, error_context: &ErrorContext
     }
     // A client takes any 4xx to the opening probe for a verdict on the protocol era, and may remember it.
     let rate_of_discover = denial == Denial::RateLimited && to.method == Method::Discover;
-    // 2026-07-28: an unknown method is answered 404 with -32601.
+    // 2026-07-28: an unknown method gets 404 with -32601.
     let unknown_method = denial == Denial::UnknownMethod && to.era == Era::Modern && to.id.is_some();
     let status = match (rate_of_discover, unknown_method) {
         (true, _) => 503,
@@ -88,7 +88,7 @@ pub fn call_reply(denial: Denial, to: &ReplyTo<'_>, error_context: &ErrorContext
     Reply { status, retry_after: retry_after_ms.map(whole_seconds), extra: extra(&row), body }
 }
 
-/// The answer to a refusal on a route, where clients do not speak JSON-RPC: the real status, and the message as JSON.
+/// The response to a refusal on a route, where clients do not speak JSON-RPC: the real status, and the message as JSON.
 pub fn route_reply(denial: Denial, retry_after_ms: Option<u64>) -> Reply {
     let row = denial.row();
     let body = match row.body {
@@ -101,7 +101,7 @@ pub fn route_reply(denial: Denial, retry_after_ms: Option<u64>) -> Reply {
     Reply { status: row.status, retry_after, extra: extra(&row), body }
 }
 
-/// The answer to a method that no route at the path takes.
+/// The response to a method that no route at the path takes.
 pub fn to_route_method(allow: String) -> Reply {
     Reply { extra: Some(("Allow", Cow::Owned(allow))), ..route_reply(Denial::RouteMethod, None) }
 }
@@ -216,7 +216,7 @@ mod tests {
 
     // The exact bytes of the contract, section 2.
     #[test]
-    fn the_front_door_answers_in_the_words_of_the_contract() {
+    fn refusals_on_the_head_have_the_words_of_the_contract() {
         let allow = Some(("Allow", "POST"));
         let challenge = Some(("WWW-Authenticate", r#"Bearer realm="mcp""#));
         check_head(Denial::OauthMetadata, 404, r#"{"error":"not_found"}"#, None);
@@ -319,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn every_trouble_behind_the_door_is_translated_for_a_legacy_call() {
+    fn every_denial_after_the_head_is_translated_for_a_legacy_call() {
         for denial in [
             Denial::RateLimited,
             Denial::Overloaded,
@@ -367,9 +367,9 @@ mod tests {
         assert_eq!(call_reply(Denial::BodyTooLarge, &unknown, &PLAIN), head_reply(Denial::BodyTooLarge));
     }
 
-    // "garbage -> the guard's own 502": what is no HTTP is not translated into an answer that looks like one.
+    // "garbage -> the guard's own 502": what is no HTTP is not translated into a response that looks like one.
     #[test]
-    fn a_malformed_answer_is_a_502_in_either_era() {
+    fn a_malformed_response_is_a_502_in_either_era() {
         check(Denial::BackendInvalid, LEGACY, PLAIN, 502, Some(1));
         check(Denial::BackendInvalid, ReplyTo { era: Era::Modern, ..LEGACY }, PLAIN, 502, Some(1));
     }
@@ -428,7 +428,7 @@ mod tests {
         check(Denial::UnknownTool, ReplyTo { id: None, ..LEGACY }, PLAIN, 400, None);
     }
 
-    // A backend answers an unknown method under 200 in the older versions, under 404 in 2026-07-28.
+    // A backend refuses an unknown method under 200 in the older versions, under 404 in 2026-07-28.
     #[test]
     fn a_forbidden_method_looks_like_one_that_does_not_exist() {
         let expect = r#"{"jsonrpc":"2.0","id":7,"error":{"code":-32601,"message":"Method not found"}}"#;

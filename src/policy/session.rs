@@ -1,6 +1,6 @@
 //! Requests of a session that are no calls: the event stream (`GET`) and the end (`DELETE`) of MCP up to 2025-11-25.
 //!
-//! They pass only where a slot has `sessions`; everywhere else check 4 refuses them. Must not know slots or answers.
+//! They pass only where a slot has `sessions`; everywhere else check 4 refuses them. Must not know slots or responses.
 
 use super::Denial;
 use crate::http1::{BodyLength, KnownField, Occurs, RequestHead};

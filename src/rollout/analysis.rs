@@ -47,11 +47,11 @@ impl Conclusion {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "finding")]
 pub enum Finding {
-    /// The candidate has not answered often enough.
+    /// The candidate has not responded often enough.
     TooFewSamples {
-        /// Answers so far.
+        /// Responses so far.
         have: u64,
-        /// Answers needed.
+        /// Responses needed.
         need: u64,
     },
     /// More failures than allowed.
@@ -91,7 +91,7 @@ pub enum Finding {
         /// Stable's.
         stable_ms: f64,
     },
-    /// Answers that differ from stable's.
+    /// Responses that differ from stable's.
     Mismatches {
         /// How many differ.
         mismatched: u64,

@@ -8,7 +8,7 @@ use super::timestamp::Timestamp;
 
 /// Named checks remembered at most.
 const CHECKS_MAX: usize = 64;
-/// Calls in a row without an answer that open the breaker.
+/// Calls in a row without a response that open the breaker.
 pub const BREAKER_FAILURES: u64 = 5;
 
 /// A condition that holds: since when, how often seen, and in words.
@@ -81,12 +81,12 @@ impl Conditions {
         }
     }
 
-    /// The open breaker, and since when it has not been closed by an answer.
+    /// The open breaker, and since when it has not been closed by a response.
     pub fn breaker_open(&self) -> Option<&Streak> {
         self.breaker.as_ref().filter(|_| !self.half_open)
     }
 
-    /// A call of the candidate ended. Enough of them without an answer, one after the other, open the breaker; an answer
+    /// A call of the candidate ended. Enough of them without a response, one after the other, open the breaker; a response
     /// closes it.
     pub fn call(&mut self, unanswered: bool, now: Timestamp) {
         if !unanswered {
@@ -103,8 +103,8 @@ impl Conditions {
         }
     }
 
-    /// An active probe was answered: an open breaker, which takes no calls, lets them through again. The next one decides:
-    /// without an answer it is open again, and has been all the time.
+    /// An active probe had a response: an open breaker, which takes no calls, lets them through again. The next one decides:
+    /// without a response it is open again, and has been all the time.
     pub fn probed_well(&mut self) {
         self.half_open = self.breaker.is_some();
     }
@@ -119,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn five_unanswered_calls_in_a_row_open_the_breaker_and_four_do_not() {
+    fn five_calls_in_a_row_without_a_response_open_the_breaker_and_four_do_not() {
         let mut known = Conditions::default();
         for second in 0..4 {
             known.call(true, at(second));
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn a_good_probe_lets_calls_through_and_only_an_answer_closes_the_breaker() {
+    fn a_good_probe_lets_calls_through_and_only_a_response_closes_the_breaker() {
         let mut known = Conditions::default();
         for second in 0..5 {
             known.call(true, at(second));

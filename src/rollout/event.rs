@@ -65,7 +65,7 @@ pub enum Event {
         slot: Slot,
         /// What the slot is now.
         health: Health,
-        /// Whether this very probe was answered well.
+        /// Whether this very probe succeeded.
         answered: bool,
     },
     /// A named check of the candidate ended; a failure has words.
@@ -109,9 +109,9 @@ pub enum Event {
 pub enum Health {
     /// Not probed often enough yet.
     Unknown,
-    /// Answers as it should.
+    /// Responds as it should.
     Healthy,
-    /// Does not; the latest probe's answer.
+    /// Does not; the latest probe's result.
     Unhealthy(String),
 }
 
@@ -129,12 +129,12 @@ pub enum Refusal {
     /// No backend there.
     #[error("{} is not configured (hint: add [slots.{}])", .0.as_str(), .0.as_str())]
     NotConfigured(Slot),
-    /// Traffic for a backend that does not answer.
+    /// Traffic for a backend that does not respond.
     #[error("{} is not healthy: {why}", slot.as_str())]
     Unhealthy {
         /// Which slot.
         slot: Slot,
-        /// The latest probe's answer.
+        /// The latest probe's result.
         why: String,
     },
     /// It is there already.

@@ -25,7 +25,7 @@ pub struct Summary {
     pub requests: u64,
     /// Calls that the slot failed.
     pub failures: u64,
-    /// Calls answered with `isError: true`.
+    /// Calls whose result has `isError: true`.
     pub tool_errors: u64,
     /// Failures, and tool errors beyond the usual rate, as a part of all calls.
     pub error_rate: f64,
@@ -38,11 +38,11 @@ pub struct Summary {
 /// Copies of calls, compared: since the step began.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct ShadowTally {
-    /// Copies answered or failed by the candidate.
+    /// Copies to which the candidate responded or failed.
     pub requests: u64,
     /// Copies that the candidate failed.
     pub failures: u64,
-    /// Copies whose answers differ from stable's.
+    /// Copies whose responses differ from stable's.
     pub mismatched: u64,
 }
 
@@ -103,7 +103,7 @@ impl Observations {
                 self.shadow.requests += 1;
                 let failed = matches!(sample.verdict, CallResult::Failed(_));
                 self.shadow.failures += u64::from(failed);
-                // No answer is not another answer: it has a limit of its own.
+                // A missing response is no different one: it has a limit of its own.
                 self.shadow.mismatched += u64::from(!matched && !failed);
             }
         }

@@ -11,13 +11,13 @@ use crate::upstream::Slot;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Failure {
-    /// No connection, or one that broke before an answer.
+    /// No connection, or one that broke before a response.
     NoConnection,
-    /// No answer within the deadline.
+    /// No response within the deadline.
     Timeout,
     /// An HTTP status of 500 or above without a JSON-RPC body.
     Status,
-    /// A 200 whose body is not JSON-RPC, or an answer that is not HTTP.
+    /// A 200 whose body is not JSON-RPC, or a response that is not HTTP.
     Garbage,
     /// JSON-RPC -32603, internal error.
     Internal,
@@ -35,7 +35,7 @@ impl Failure {
         }
     }
 
-    /// Whether the backend did not answer at all: what a breaker counts.
+    /// Whether there was no response at all: what a breaker counts.
     pub fn counts_for_breaker(self) -> bool {
         match self {
             Failure::NoConnection | Failure::Timeout | Failure::Status | Failure::Garbage => true,
@@ -47,7 +47,7 @@ impl Failure {
 /// How a call ended, from the slot's point of view.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CallResult {
-    /// Answered; also with an error that is the client's own (-32600 to -32602, -3202x, HTTP 400 and 404).
+    /// It responded; also with an error that is the client's own (-32600 to -32602, -3202x, HTTP 400 and 404).
     Completed,
     /// `isError: true`. A failure only as far as it exceeds the stable slot's own rate: users make errors, too.
     ToolError,
@@ -60,9 +60,9 @@ pub enum CallResult {
 pub enum SampleSource {
     /// A client's call.
     Live,
-    /// A copy: its answer went nowhere, and was compared with stable's.
+    /// A copy: its response went nowhere, and was compared with stable's.
     Shadow {
-        /// Whether the answers agreed.
+        /// Whether the responses agreed.
         matched: bool,
     },
 }
@@ -76,7 +76,7 @@ pub struct FinishedCall {
     pub slot: Slot,
     /// How it ended.
     pub verdict: CallResult,
-    /// From the first byte to the backend until the last of its answer.
+    /// From the first byte to the backend until the last of its response.
     pub latency: Duration,
     /// Whether a client waited for it.
     pub origin: SampleSource,
@@ -99,7 +99,7 @@ pub struct Sample {
     pub at: Timestamp,
     /// How it ended.
     pub verdict: CallResult,
-    /// From the first byte to the backend until the last of its answer.
+    /// From the first byte to the backend until the last of its response.
     pub latency: Duration,
     /// Whether a client waited for it.
     pub origin: SampleSource,

@@ -10,7 +10,7 @@ pub enum Stage {
     Stable,
     /// Both backends are up; all traffic is on stable.
     DualProtocol,
-    /// Read-only calls are copied to the candidate; its answers are compared, never returned.
+    /// Read-only calls are copied to the candidate; its responses are compared, never returned.
     Shadow,
     /// Chosen clients, or a small share, are on the candidate.
     Canary,

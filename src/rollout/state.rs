@@ -14,7 +14,7 @@ use crate::upstream::{Percent, Slot};
 pub struct ServerSurface {
     /// Speaks 2026-07-28.
     pub modern: bool,
-    /// Answers `initialize`.
+    /// Takes `initialize`.
     pub legacy: bool,
     /// How many tools it lists.
     pub tools: usize,

@@ -65,7 +65,7 @@ pub struct SlotReport {
     pub configured: bool,
     /// `healthy`, `unhealthy` or `unknown`.
     pub health: String,
-    /// The latest failed probe's answer.
+    /// The latest failed probe's result.
     pub why: Option<String>,
     /// What it speaks and offers.
     pub surface: Option<ServerSurface>,
@@ -110,7 +110,7 @@ impl Rollout {
             format!("nothing; {next} is next")
         };
         let waits_for = match self.empty_share().filter(|_| run.paused.is_none()) {
-            Some(nobody) => format!("{waits_for}; {nobody}"),
+            Some(empty) => format!("{waits_for}; {empty}"),
             None => waits_for,
         };
         Some(RunStatus {

@@ -27,7 +27,7 @@ pub enum Trigger {
     ErrorRate,
     /// Fewer errors, but for long.
     ErrorRateSustained,
-    /// Slow answers.
+    /// Slow responses.
     LatencyP95,
     /// The candidate's memory nears its limit.
     Memory,

@@ -27,9 +27,9 @@ pub struct Counts {
     pub requests: u64,
     /// Calls that the slot failed.
     pub failures: u64,
-    /// Calls answered with `isError: true`.
+    /// Calls whose result has `isError: true`.
     pub tool_errors: u64,
-    /// Failures without any usable answer (a part of `failures`).
+    /// Failures without any usable response (a part of `failures`).
     pub unanswered: u64,
 }
 
@@ -55,7 +55,7 @@ impl Counts {
         self.unanswered -= other.unanswered;
     }
 
-    /// The part of all calls that were answered with a tool error; zero without calls.
+    /// The part of all calls that ended in a tool error; zero without calls.
     pub fn tool_error_rate(&self) -> f64 {
         if self.requests == 0 { 0.0 } else { self.tool_errors as f64 / self.requests as f64 }
     }

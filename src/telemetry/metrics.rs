@@ -42,7 +42,7 @@ pub(crate) enum UpstreamConnection {
 pub(crate) enum Retry {
     /// A pooled connection was dead and nothing had been written.
     Unsent,
-    /// The backend closed without answering a method that is known to change nothing.
+    /// The backend closed without a response to a method that is known to change nothing.
     Repeatable,
     /// A candidate's response to such a method was invalid: stable got the call.
     StandIn,
@@ -277,7 +277,7 @@ impl Metrics {
         self.policy.limited.with_label_values(&[by.as_str()]).inc();
     }
 
-    /// A slot's last answer to `server/discover` was sent again.
+    /// A slot's last response to `server/discover` was sent again.
     pub(crate) fn stood_in(&self, slot: Slot) {
         self.policy.stood_in.with_label_values(&[slot.as_str()]).inc();
     }

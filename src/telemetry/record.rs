@@ -12,19 +12,19 @@ use crate::wire::Method;
 /// How a request ended, as the operator counts it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Outcome {
-    /// A result; or an answer of the guard's own that refuses nothing (health, readiness).
+    /// A result; or a response of the guard's own that refuses nothing (health, readiness).
     Ok,
     /// `result.isError` was true.
     ToolError,
-    /// The backend answered with a JSON-RPC error.
+    /// The backend responded with a JSON-RPC error.
     RpcError,
     /// The guard refused.
     Denied,
     /// A deadline passed.
     Timeout,
-    /// The backend could not be reached, cut its answer or did not speak JSON-RPC.
+    /// The backend could not be reached, cut its response or did not speak JSON-RPC.
     Upstream,
-    /// The client left before it had its answer.
+    /// The client left before it had its response.
     ClientGone,
 }
 
@@ -104,7 +104,7 @@ pub(crate) struct Record<'a> {
     pub(crate) tool: Option<String>,
     /// The route that the request belongs to; `None` for everything at the endpoint.
     pub(crate) route: Option<&'a str>,
-    /// Whether the answer was a stream, whose length in time says nothing.
+    /// Whether the response was a stream, whose length in time says nothing.
     pub(crate) streamed: bool,
     /// The slot that got the request.
     pub(crate) slot: Option<Slot>,
@@ -116,9 +116,9 @@ pub(crate) struct Record<'a> {
     pub(crate) detail: Option<String>,
     /// Bytes of the request's body.
     pub(crate) bytes_in: u64,
-    /// Bytes of the answer's body.
+    /// Bytes of the response's body.
     pub(crate) bytes_out: u64,
-    /// From the head to the last byte of the answer; `None` until it is known.
+    /// From the head to the last byte of the response; `None` until it is known.
     pub(crate) total: Option<Duration>,
     /// From the first byte sent to a backend to the last one received.
     pub(crate) upstream: Option<Duration>,

@@ -2,7 +2,7 @@
 //! anything of it is quoted.
 //!
 //! A backend repeats a header in the forms that its framework prints: as it is, inside JSON, HTML or a URL, in Base64 or in
-//! hexadecimal. One that means to hide a secret in its answer can: that is no defence against that. Must not know who quotes.
+//! hexadecimal. One that means to hide a secret in its response can: that is no defence against that. Must not know who quotes.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};

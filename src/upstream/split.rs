@@ -168,7 +168,7 @@ impl Split {
         Split { shadow: true, ..self }
     }
 
-    /// The other slot may stand in when stable cannot answer.
+    /// The other slot may stand in when stable cannot serve.
     pub fn with_standby(self) -> Split {
         Split { standby: true, ..self }
     }

@@ -11,7 +11,7 @@ use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-/// The largest tree that is made of a backend's answer.
+/// The largest tree that is made of a backend's response.
 pub const TREE_BYTES_MAX: usize = 8 << 20;
 /// An element of a list or a member of an object, with the room that a growing list has to spare.
 const VALUE_BYTES: usize = 2 * size_of::<Value>();
@@ -37,7 +37,7 @@ pub fn parse_within(json: &[u8], bytes_max: usize) -> Result<Value, Unread> {
     serde_json::from_slice(json).map_err(|_| Unread::Malformed)
 }
 
-/// Reads a text whose tree is no larger than any answer's may be.
+/// Reads a text whose tree is no larger than any response's may be.
 pub fn parse(json: &[u8]) -> Result<Value, Unread> {
     parse_within(json, TREE_BYTES_MAX)
 }

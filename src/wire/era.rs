@@ -332,7 +332,7 @@ mod tests {
         }
     }
 
-    // The backend answers with its own versions (-32022), which the guard cannot know.
+    // The backend responds with its own versions (-32022), which the guard cannot know.
     #[test]
     fn leaves_unknown_versions_to_the_backend() {
         let body = |version: &str| {

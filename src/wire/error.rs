@@ -24,7 +24,7 @@ pub enum ScanError {
     /// A decoder that ignores case, or what cannot be seen, takes the key for the one that is read.
     #[error("key that some decoder takes for one the guard reads")]
     FoldedKey,
-    /// A method other than `notifications/…` and no id: some backends run it, though it can have no answer.
+    /// A method other than `notifications/…` and no id: some backends run it, though it can have no response.
     #[error("request method without an id")]
     MissingId,
     /// An array at the top.

@@ -12,7 +12,7 @@ pub const ID_BYTES_MAX: usize = 64 * 1024;
 /// What a key or a method that is looked for may take, all of it escaped.
 const NAME_BYTES_MAX: usize = 256;
 
-/// Whom a refusal answers.
+/// The request that a refusal belongs to, as far as it can be read.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct PartialRequest {
     /// Raw JSON of the id: a string or a number.

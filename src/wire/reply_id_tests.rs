@@ -136,9 +136,9 @@ fn doubt_about_the_id_or_the_method_leaves_none() {
     }
 }
 
-// The id of a response is the server's own: an error with it would answer another call.
+// The id of a response is the server's own: an error with it would end another call.
 #[test]
-fn a_response_has_no_id_to_answer() {
+fn a_response_has_no_id_to_reply_to() {
     for answer in [r#""result":{}"#, r#""error":{}"#, r#""RESULT":1"#, r#""\u0065rror":1,"method":"ping""#] {
         check(format!(r#"{{"id":1,{answer}}}"#), None, None);
     }

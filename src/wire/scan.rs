@@ -17,7 +17,7 @@ pub enum Kind {
     Request,
     /// Has a method in `notifications/` and no id (an `id` of null is refused).
     Notification,
-    /// Has an id and a result or error: the client answers a server's request.
+    /// Has an id and a result or error: the client's response to a server's request.
     Response,
 }
 
@@ -44,7 +44,7 @@ pub struct Message<'b> {
 /// Scans `body`, which must be exactly one JSON-RPC 2.0 message.
 ///
 /// A body that is not JSON is a [`ScanError::Syntax`] even when its envelope is wrong too. On error the raw `id`
-/// is not reported: an answer to a refused body carries `id: null`.
+/// is not reported: a response to a refused body carries `id: null`.
 pub fn scan(body: &[u8]) -> Result<Message<'_>, ScanError> {
     let text = simdutf8::basic::from_utf8(body).map_err(|_| ScanError::Utf8)?;
     let mut lexer = Lexer::new(text);
@@ -216,7 +216,7 @@ impl<'b> Envelope<'b> {
             (Some(_), Some(_), 0) => Kind::Request,
             (Some(_), None, 0) => Kind::Notification,
             (None, Some(_), 1) => Kind::Response,
-            // A method and a result at once: one parser sees a call where another sees an answer.
+            // A method and a result at once: one parser sees a call where another sees a response.
             _ => return Err(self.fault.unwrap_or(ScanError::Envelope)),
         };
         if let Some(fault) = self.fault {

@@ -342,7 +342,7 @@ fn distinguishes_requests_notifications_and_responses() {
 }
 
 // Contract, section 5: "a request method without an id (-32600)". JSON-RPC calls it a notification, and some backends
-// run it: no answer, no limit.
+// run it: no response, no limit.
 #[test]
 fn refuses_every_method_without_an_id_that_is_no_notification() {
     let known = Method::ALL.map(Method::as_str).into_iter().filter(|name| !name.starts_with(NOTIFICATIONS));

@@ -1,4 +1,4 @@
-//! The answer to `tools/list` with some of its tools left out, and every other byte as it was.
+//! The response to `tools/list` with some of its tools left out, and every other byte as it was.
 //!
 //! Fails closed: what cannot be read without doubt is an error, so that no list passes by being odd. Must not know who is
 //! shown what.
@@ -7,12 +7,12 @@ use super::error::{DEPTH_MAX, ScanError};
 use super::lexer::Lexer;
 use super::sse::{self, Part};
 
-/// What became of an answer.
+/// What became of a response.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Filtered {
     /// The new bytes; `None` if nothing was left out.
     pub bytes: Option<Vec<u8>>,
-    /// Whether there was an answer in it: a result or an error.
+    /// Whether there was a response in it: a result or an error.
     pub is_response: bool,
 }
 
@@ -79,12 +79,12 @@ impl EventFilter {
         Ok(())
     }
 
-    /// Whether an event was an answer.
+    /// Whether an event was a response.
     pub fn is_response(&self) -> bool {
         self.is_response
     }
 
-    /// What became of the stream. Nothing that matters follows an answer; before one, an event without its empty line counts,
+    /// What became of the stream. Nothing that matters follows a response; before one, an event without its empty line counts,
     /// too: clients drop it, and one that does not is served just as well.
     pub fn finish(mut self, stream: &[u8], visible: &dyn Fn(&str) -> bool) -> Result<Filtered, ScanError> {
         if !self.is_response && self.done < stream.len() {
@@ -117,7 +117,7 @@ impl EventFilter {
     }
 }
 
-/// Writes an event, filtered where need be. Whether it was an answer.
+/// Writes an event, filtered where need be. Whether it was a response.
 fn write_event(event: &[u8], visible: &dyn Fn(&str) -> bool, out: &mut Vec<u8>) -> Result<bool, ScanError> {
     let data = sse::lines(event).filter_map(|line| line.data()).collect::<Vec<_>>().join(b"\n".as_slice());
     // An event without data is not delivered, such as the one that only carries an id.

@@ -199,7 +199,7 @@ fn chunks(bytes: &[u8]) -> Result<Option<Content>, String> {
 }
 
 #[test]
-fn an_invitation_is_no_answer() {
+fn a_100_continue_is_no_final_response() {
     let invitation = b"HTTP/1.1 100 Continue\r\n\r\n";
     assert!(matches!(read(invitation, true), Read::Nothing) && matches!(read(invitation, false), Read::Part));
     assert!(matches!(read(&invitation[..20], true), Read::Part));

@@ -99,7 +99,7 @@ pub(crate) struct Chunks<'a> {
 }
 
 impl Chunks<'static> {
-    /// As everyone writes them.
+    /// The usual spelling.
     pub(crate) fn plain(size: usize) -> Chunks<'static> {
         Chunks { size, before: "", after: "\r\n", data_end: "\r\n", last: "0\r\n\r\n" }
     }

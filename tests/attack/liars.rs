@@ -41,7 +41,7 @@ fn check(words: &[u8], seen: &str) {
 }
 
 #[test]
-fn the_judge_sees_answers_that_are_wrong() {
+fn the_oracle_finds_responses_that_are_wrong() {
     let (answer, _) = answers::whole(1_000_000, false);
     check(&answer, "wrong or changed answer: valid");
     check(&answer, "not refused: framing");

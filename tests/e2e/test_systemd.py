@@ -47,4 +47,4 @@ def test_no_secret_is_in_a_unit():
     for unit in UNITS.iterdir():
         settings = [line for line in unit.read_text().splitlines() if not line.startswith("#")]
         secret = [line for line in settings if re.match("Environment=(?!MIMALLOC_)", line) or "TOKEN=" in line]
-        assert not secret, f"{unit.name} would show this to anyone who asks `systemctl show`: {secret}"
+        assert not secret, f"{unit.name} would show this to any user through `systemctl show`: {secret}"

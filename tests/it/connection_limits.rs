@@ -55,7 +55,7 @@ async fn when_there_are_too_many_the_idlest_connection_makes_room() {
 }
 
 #[tokio::test]
-async fn calls_wait_for_a_place_in_line_and_beyond_the_line_they_are_refused() {
+async fn calls_wait_in_the_queue_and_beyond_it_they_are_refused() {
     let backend = backend().await;
     let limits = "[limits]\nin_flight = 1\nwaiting = 2\n[timeouts]\nwaiting = \"20s\"";
     let guard = guard().token("t").upstream(&backend).config(limits).start().await;

@@ -44,7 +44,7 @@ async fn fresh(config: &str) -> (Guard, mcp_testkit::Backend) {
 // "`OPTIONS` with an allowed `Origin` and `Access-Control-Request-Method: POST`: answered before 4: 204, that origin, `POST`,
 // the MCP request fields and `authorization`, `Access-Control-Max-Age`, `Vary: Origin`"
 #[tokio::test]
-async fn a_preflight_is_answered_without_a_token_and_the_call_follows_on_the_connection() {
+async fn a_preflight_needs_no_token_and_the_call_follows_on_the_connection() {
     let (guard, backend) = fresh(CONFIG).await;
     for origin in
         ["https://app.example.org", "http://localhost:6274", "http://127.0.0.1", "vscode-webview://0abc"]

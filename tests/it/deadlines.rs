@@ -49,7 +49,7 @@ async fn the_modern_era_gets_the_real_status() {
 }
 
 #[tokio::test]
-async fn an_answer_that_stalls_meets_the_same_deadline() {
+async fn a_response_that_stalls_meets_the_same_deadline() {
     let backend = backend().await;
     let guard = guard().token("t").upstream(&backend).config(SHORT).start().await;
     let mut client = guard.connect().await;

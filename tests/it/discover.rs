@@ -70,7 +70,7 @@ async fn a_flood_of_discovers_costs_other_clients_nothing() {
 }
 
 #[tokio::test]
-async fn over_its_rate_a_discover_gets_the_last_answer_with_its_own_id() {
+async fn over_its_rate_a_discover_gets_the_last_response_with_its_own_id() {
     let folder = tempfile::tempdir().unwrap();
     let backend = mcp_backend(&folder.path().join("b.sock"));
     let tokens = client("bot", "rate = \"1/h\"") + &client("second", "");
@@ -98,7 +98,7 @@ async fn over_its_rate_a_discover_gets_the_last_answer_with_its_own_id() {
 }
 
 #[tokio::test]
-async fn only_a_whole_and_good_answer_without_a_session_is_kept() {
+async fn only_a_complete_valid_response_without_a_session_is_cached() {
     let answer = |id: &str, rest: &str| format!(r#"{{"jsonrpc":"2.0","id":{id},{rest}}}"#);
     let failed = answer("1", r#""error":{"code":-32603,"message":"oops"}"#);
     // One client's faulty request must not decide another one's response.

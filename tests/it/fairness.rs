@@ -291,7 +291,7 @@ async fn whatever_one_client_takes_the_others_are_served_in_twice_their_time() {
 
 // Field note M5: with 600 calls of one client under way, a call of another was refused at once instead of being held.
 #[tokio::test]
-async fn a_client_that_fills_the_hold_line_makes_room_for_others() {
+async fn a_client_that_fills_the_hold_queue_makes_room_for_others() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("b.sock");
     let address = format!("unix:{}", path.display());

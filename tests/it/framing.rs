@@ -124,7 +124,7 @@ async fn an_idle_connection_is_closed_without_a_word() {
 }
 
 #[tokio::test]
-async fn pipelined_requests_are_all_answered_in_order() {
+async fn pipelined_requests_get_their_responses_in_order() {
     let backend = backend().await.serve(|request| {
         let id = request.json()["id"].as_u64().unwrap();
         ok(&result(id))
@@ -168,7 +168,7 @@ async fn nothing_behind_a_malformed_request_is_forwarded() {
 
 // A body in a refused request must not be read as the next request.
 #[tokio::test]
-async fn the_body_of_a_refused_request_is_forgotten_and_the_connection_lives_on() {
+async fn the_body_of_a_refused_request_is_discarded_and_the_connection_stays_open() {
     let (guard, _backend) = fresh("").await;
     let smuggled = "POST /mcp HTTP/1.1\r\nHost: h\r\n\r\n";
     let health = "GET /health HTTP/1.1\r\nHost: h\r\n\r\n";
@@ -198,7 +198,7 @@ async fn a_refused_body_that_is_too_long_to_forget_closes_the_connection() {
 }
 
 #[tokio::test]
-async fn a_chunked_body_is_decoded_strictly_at_the_door() {
+async fn a_chunked_request_body_is_decoded_strictly() {
     let (guard, _backend) = fresh("").await;
     for chunks in
         ["2\n{}\r\n0\r\n\r\n", "0x2\r\n{}\r\n0\r\n\r\n", "2\r\n{}0\r\n\r\n", "-1\r\n", "2 ;\r\n{}\r\n"]
@@ -212,7 +212,7 @@ async fn a_chunked_body_is_decoded_strictly_at_the_door() {
 }
 
 #[tokio::test]
-async fn expect_100_continue_is_answered_when_the_head_passes_and_only_then() {
+async fn a_100_continue_is_sent_when_the_head_passes_and_only_then() {
     let (guard, backend) = fresh("").await;
     let body = call(1, "ping");
     let head = post("t", "Expect: 100-continue\r\n", &body).replace(&body, "");
@@ -233,7 +233,7 @@ async fn expect_100_continue_is_answered_when_the_head_passes_and_only_then() {
 }
 
 #[tokio::test]
-async fn a_client_that_has_finished_sending_still_gets_its_answer() {
+async fn a_client_that_has_finished_sending_still_gets_its_response() {
     let (guard, backend) = fresh("").await;
     let mut client = guard.connect().await;
     client.send(post("t", "", &call(1, "tools/call"))).await;

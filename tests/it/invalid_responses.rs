@@ -46,7 +46,7 @@ fn assert_refused(told: &Message, status: u16, reason: &str, context: &str) {
 }
 
 #[tokio::test]
-async fn a_request_is_not_answered_by_what_is_no_answer() {
+async fn what_is_no_json_rpc_response_becomes_an_error() {
     let long = format!("<html>{}</html>", "x".repeat(100_000));
     let long_other = format!(r#"{{"jsonrpc":"2.0","id":[7],"result":{{"t":"{}"}}}}"#, "x".repeat(100_000));
     for bad in [
@@ -103,7 +103,7 @@ async fn a_request_is_not_answered_by_what_is_no_answer() {
 }
 
 #[tokio::test]
-async fn the_connection_serves_on_after_an_answer_without_a_body() {
+async fn the_connection_serves_on_after_a_response_without_a_body() {
     let backend = backend().await;
     let guard = guard().token("t").upstream(&backend).start().await;
     let mut client = guard.connect().await;
@@ -234,7 +234,7 @@ async fn a_field_that_a_backend_repeats_is_passed_on_once() {
 
 // What is plainly the answer goes out as it comes.
 #[tokio::test]
-async fn a_good_answer_in_pieces_is_not_held_back() {
+async fn a_valid_response_in_pieces_is_not_held_back() {
     let backend = backend().await;
     let guard = guard().token("t").upstream(&backend).start().await;
     let mut client = guard.connect().await;

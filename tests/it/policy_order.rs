@@ -40,7 +40,7 @@ fn check_own_answer(answer: &Message, request: &str) {
 const BEARER: &str = "Authorization: Bearer t\r\n";
 
 #[tokio::test]
-async fn health_answers_these_exact_bytes_for_any_method_without_a_token() {
+async fn health_has_these_exact_bytes_for_any_method_without_a_token() {
     let (guard, _backend) = fresh().await;
     let expect = Expect { status: 200, body: r#"{"status": "ok"}"#, fields: &[] };
     for path in ["/health", "/mcp/health", "/swf-monitor/mcp/health"] {
@@ -52,7 +52,7 @@ async fn health_answers_these_exact_bytes_for_any_method_without_a_token() {
 
 // What load balancers and monitors send by default: HTTP/1.0, no Host or an empty one, HEAD, OPTIONS, a query.
 #[tokio::test]
-async fn probes_of_load_balancers_are_answered() {
+async fn probes_of_load_balancers_get_a_response() {
     let (guard, _backend) = fresh().await;
     for (request, status) in [
         ("OPTIONS /health HTTP/1.0\r\n\r\n", 200),
@@ -84,7 +84,7 @@ async fn probes_of_load_balancers_are_answered() {
 }
 
 #[tokio::test]
-async fn an_answer_to_head_has_no_body() {
+async fn a_local_reply_to_head_has_no_body() {
     let (guard, _backend) = fresh().await;
     let mut client = guard.connect().await;
     client.send("HEAD /health HTTP/1.1\r\nHost: h\r\n\r\nGET /health HTTP/1.1\r\nHost: h\r\n\r\n").await;

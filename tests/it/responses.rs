@@ -42,7 +42,7 @@ async fn the_body_passes_byte_exact_and_the_backends_name_does_not() {
 }
 
 #[tokio::test]
-async fn a_large_answer_passes_byte_exact_in_either_framing() {
+async fn a_large_response_passes_byte_exact_in_either_framing() {
     let text: String = (0..400_000).map(|n| char::from(b'a' + (n % 26) as u8)).collect();
     let body = format!(r#"{{"jsonrpc":"2.0","id":1,"result":"{text}"}}"#);
     let json = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n";
@@ -69,7 +69,7 @@ async fn a_large_answer_passes_byte_exact_in_either_framing() {
 }
 
 #[tokio::test]
-async fn a_short_chunked_answer_gets_a_content_length() {
+async fn a_short_chunked_response_gets_a_content_length() {
     let Asked { mut client, mut peer, guard: _guard, .. } = asked(&call(1, "ping")).await;
     peer.send("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n")
         .await;
@@ -78,7 +78,7 @@ async fn a_short_chunked_answer_gets_a_content_length() {
 }
 
 #[tokio::test]
-async fn an_answer_that_ends_with_its_connection_is_complete_and_the_connection_is_not_used_again() {
+async fn a_response_that_ends_with_its_connection_is_complete_and_the_connection_is_not_reused() {
     let Asked { mut client, mut peer, backend, guard: _guard, .. } = asked(&call(1, "ping")).await;
     let body = result(1);
     peer.send(format!("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n{body}")).await;
@@ -91,7 +91,7 @@ async fn an_answer_that_ends_with_its_connection_is_complete_and_the_connection_
 // MCP 2026-07-28: unknown methods are 404 with a JSON-RPC body, header trouble 400. "A backend's 400/404 with a JSON-RPC
 // body is an answer, not a failure: it passes untouched".
 #[tokio::test]
-async fn an_rpc_error_under_any_status_is_an_answer() {
+async fn a_json_rpc_error_under_any_status_is_a_response() {
     for status in ["400 Bad Request", "404 Not Found", "500 Oops"] {
         let Asked { mut client, mut peer, guard, .. } = asked(&call(7, "tools/call")).await;
         let body = r#"{"jsonrpc":"2.0","id":7,"error":{"code":-32601,"message":"no such method"}}"#;
@@ -104,7 +104,7 @@ async fn an_rpc_error_under_any_status_is_an_answer() {
 }
 
 #[tokio::test]
-async fn what_an_answer_says_is_what_is_recorded() {
+async fn the_record_has_the_outcome_of_the_response() {
     for (body, outcome) in [
         (r#"{"jsonrpc":"2.0","id":1,"result":{"content":[],"isError":false}}"#, "ok"),
         (r#"{"jsonrpc":"2.0","id":1,"result":{"content":[],"isError":true}}"#, "tool_error"),
@@ -119,7 +119,7 @@ async fn what_an_answer_says_is_what_is_recorded() {
 }
 
 #[tokio::test]
-async fn a_bad_answer_becomes_the_guards_own_refusal_and_its_connection_is_not_used_again() {
+async fn an_invalid_response_becomes_a_refusal_and_its_connection_is_not_reused() {
     for bad in [
         "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{} ",
         "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n{}",
@@ -147,7 +147,7 @@ async fn a_bad_answer_becomes_the_guards_own_refusal_and_its_connection_is_not_u
 }
 
 #[tokio::test]
-async fn interim_answers_are_skipped_but_not_without_end() {
+async fn informational_responses_are_skipped_but_not_without_end() {
     let Asked { mut client, mut peer, guard: _guard, .. } = asked(&call(1, "tools/call")).await;
     peer.send(format!(
         "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Hints\r\nLink: x\r\n\r\n{}",
@@ -178,7 +178,7 @@ async fn a_head_without_end_is_cut_off() {
 
 // "never a clean-looking truncated answer"
 #[tokio::test]
-async fn a_short_answer_that_is_cut_becomes_a_refusal() {
+async fn a_short_response_that_is_cut_becomes_a_refusal() {
     let json = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n";
     for cut in [
         String::new(),
@@ -196,7 +196,7 @@ async fn a_short_answer_that_is_cut_becomes_a_refusal() {
 }
 
 #[tokio::test]
-async fn a_long_answer_that_is_cut_looks_cut() {
+async fn a_long_response_that_is_cut_looks_cut() {
     let begin = r#"{"jsonrpc":"2.0","id":1,"result":""#;
     let part = format!("{begin}{}", "x".repeat(40_000 - begin.len()));
     let json = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n";
@@ -245,7 +245,7 @@ async fn bytes_behind_a_response_are_never_the_next_response() {
 }
 
 #[tokio::test]
-async fn an_early_answer_to_a_large_request_is_heard() {
+async fn an_early_response_to_a_large_request_reaches_the_client() {
     let backend = backend().await;
     let guard = guard().token("t").upstream(&backend).start().await;
     let text = "x".repeat(3_000_000);

@@ -77,7 +77,7 @@ async fn a_switch_goes_there_and_back_by_the_same_command() {
 
 // "refuses an unhealthy target (says why, with the last probe's answer)"
 #[tokio::test]
-async fn a_switch_to_a_backend_that_does_not_answer_is_refused() {
+async fn a_switch_to_a_backend_that_does_not_respond_is_refused() {
     let pair = pair(PLAN).await;
     pair.green.set_behaviour(Behaviour::FailsProbes);
     // At once, before the health checks have counted: the target is looked at when the order comes.
@@ -181,7 +181,7 @@ async fn a_rollout_can_be_stopped_hurried_and_taken_back() {
     for _ in 0..10 {
         pair.call().await;
     }
-    assert_eq!((pair.blue.calls(), pair.green.calls()), (0, 10), "everybody is on the candidate");
+    assert_eq!((pair.blue.calls(), pair.green.calls()), (0, 10), "all clients are on the candidate");
     let back = pair.guard.command_ok("rollout rollback --to canary").await;
     assert!(back.contains("rolled_back: bake 100 % -> canary 50 % (paused)"), "{back}");
     let back = pair.guard.command_ok("rollout rollback").await;

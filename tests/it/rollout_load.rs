@@ -164,7 +164,7 @@ async fn befall(green: &mut McpBackend, mishap: Mishap, path: &Path) -> Option<E
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_read_is_answered_though_the_candidate_hangs() {
+async fn a_read_gets_stables_response_when_the_candidate_hangs() {
     let stage = stage(LONG).await;
     stage.guard.command_ok("rollout start").await;
     stage.guard.command_ok("rollout promote").await;

@@ -72,7 +72,7 @@ async fn calls_are_held_while_both_slots_are_away_and_go_to_the_one_that_comes_b
 
 // "A slot whose socket path is re-used by a new process never gets an old pooled connection."
 #[tokio::test]
-async fn a_backend_that_takes_over_a_socket_path_gets_every_call_though_the_old_one_lives_on() {
+async fn a_backend_that_takes_over_a_socket_path_gets_every_call_while_the_old_one_still_runs() {
     let pair = pair().await;
     let old = pair.blue.as_ref().unwrap();
     let mut clients = Vec::new();

@@ -82,7 +82,7 @@ async fn a_request_reaches_its_backend_clean_and_without_the_stripped_prefix() {
 
 // "body framing validated by our own decoder"
 #[tokio::test]
-async fn a_chunked_body_arrives_with_a_length_and_the_connection_lives_on() {
+async fn a_chunked_body_arrives_with_a_length_and_the_connection_stays_open() {
     let (guard, backend) = opened(OPEN).await;
     let mut client = guard.connect().await;
     let chunked = "POST /api HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n\
@@ -100,7 +100,7 @@ async fn a_chunked_body_arrives_with_a_length_and_the_connection_lives_on() {
 }
 
 #[tokio::test]
-async fn an_answer_to_head_has_its_length_and_no_body() {
+async fn a_response_to_head_has_its_length_and_no_body() {
     let (guard, backend) = opened(OPEN).await;
     let mut client = guard.connect().await;
     client.send("HEAD /api HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
@@ -258,7 +258,7 @@ async fn no_more_requests_than_places_are_inside() {
 
 // "What comes back is judged as strictly": the guard's own 502, never a clean-looking truncated answer.
 #[tokio::test]
-async fn a_malformed_answer_is_never_passed_on() {
+async fn a_malformed_response_is_never_passed_on() {
     let (guard, backend) = opened(OPEN).await;
     for reply in [
         "nonsense\r\n\r\n",
@@ -312,7 +312,7 @@ async fn a_response_that_pingora_repairs_gets_the_framing_of_the_guard() {
 }
 
 #[tokio::test]
-async fn bytes_behind_the_end_of_an_answer_go_nowhere() {
+async fn bytes_behind_the_end_of_a_response_go_nowhere() {
     let (guard, backend) = opened(OPEN).await;
     let smuggled = format!("{}{}", answer("one"), answer("two"));
     let mut client = guard.connect().await;
@@ -326,7 +326,7 @@ async fn bytes_behind_the_end_of_an_answer_go_nowhere() {
 }
 
 #[tokio::test]
-async fn a_backend_that_is_away_is_503_and_the_endpoint_is_not_concerned() {
+async fn a_route_whose_backend_is_away_is_503_and_the_endpoint_still_serves() {
     let route = "[[route]]\nname = \"x\"\nprefix = \"/x\"\naddress = \"127.0.0.1:1\"\nauth = \"none\"";
     let tools = backend().await;
     let guard = guard().token("t").upstream(&tools).config(route).start().await;

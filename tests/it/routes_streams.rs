@@ -214,7 +214,7 @@ async fn a_tunnel_says_goodbye_between_two_frames_when_the_guard_stops() {
 
 // A backend that declines: its answer is passed on, and no byte of the client has reached it.
 #[tokio::test]
-async fn a_declined_upgrade_is_an_answer_and_ends_the_connection() {
+async fn a_declined_upgrade_is_a_response_and_ends_the_connection() {
     let (guard, backend) = opened("websocket = true").await;
     let mut client = guard.connect().await;
     client.send(format!("{}GET /live/smuggled HTTP/1.1\r\n\r\n", get(UPGRADE))).await;

@@ -125,7 +125,7 @@ fn everything_below(folder: &Path, found: &mut String) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn nothing_secret_leaves_the_process_whatever_is_sent_and_answered() {
+async fn no_secret_leaves_the_process_whatever_clients_and_backends_send() {
     let number = AtomicUsize::new(0);
     let backend = backend().await.serve(move |_| answer(number.fetch_add(1, Ordering::SeqCst)));
     let (own, named) = (planted("token"), planted("named"));
@@ -183,7 +183,7 @@ async fn nothing_secret_leaves_the_process_whatever_is_sent_and_answered() {
 }
 
 #[tokio::test]
-async fn what_the_guard_answers_itself_repeats_nothing_of_what_was_sent() {
+async fn a_local_reply_repeats_nothing_of_the_request() {
     let guard =
         guard().token("t").upstream("127.0.0.1:1").config("[timeouts]\nhold = \"50ms\"").start().await;
     for request in requests("t") {

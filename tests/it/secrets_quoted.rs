@@ -215,7 +215,7 @@ fn answers() -> Vec<(String, String)> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_secret_is_quoted_from_the_answer_to_a_call() {
+async fn no_secret_is_quoted_from_the_response_to_a_call() {
     let folder = tempfile::tempdir().unwrap();
     let answers = answers();
     let served = answers.clone();

@@ -162,7 +162,7 @@ async fn the_stream_of_a_session_passes_each_event_at_once() {
 }
 
 #[tokio::test]
-async fn a_session_request_takes_every_check_of_the_front_door() {
+async fn a_session_request_passes_every_check_on_the_head() {
     let backend = backend().await;
     let guard = open_guard(&backend, "[protocol]\nmax_version = \"2025-06-18\"").await;
     let mut client = guard.connect().await;

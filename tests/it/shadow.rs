@@ -127,7 +127,7 @@ async fn a_shadow_difference_has_examples_whose_arguments_are_hidden_by_default(
 
 // "noise is cancelled by calling stable twice and subtracting paths that differ with themselves"
 #[tokio::test]
-async fn a_field_that_stable_answers_differently_each_time_is_no_difference() {
+async fn a_field_in_which_stable_differs_from_itself_is_no_shadow_difference() {
     let stage = stage(LONG, TOOLS).await;
     let answer =
         |age: &str, name: &str| json!({"content": [], "structuredContent": {"age": age, "name": name}});
@@ -248,7 +248,7 @@ async fn large_bodies_and_a_part_of_the_calls_are_left_out() {
 
 // "analysis of the stage (minimum samples, mismatch threshold -> pause/rollback by plan; inconclusive holds)"
 #[tokio::test]
-async fn the_stage_passes_with_enough_equal_answers_holds_with_few_and_stops_on_differences() {
+async fn the_shadow_stage_passes_with_enough_equal_responses_holds_with_few_and_stops_on_differences() {
     let passes = stage(SHORT, "").await;
     for _ in 0..4 {
         passes.guard.post(&call(1, "tools/list")).await;

@@ -118,7 +118,7 @@ async fn a_stream_that_ends_without_the_response_ends_with_the_error() {
 
 // "Never when the answer was seen": what follows it is nothing the client waits for.
 #[tokio::test]
-async fn a_stream_that_has_answered_gets_no_event() {
+async fn a_stream_that_carried_the_response_gets_no_error_event() {
     for events in [
         DONE.to_owned(),
         format!("{NOTE}{DONE}"),

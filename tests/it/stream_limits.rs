@@ -129,7 +129,7 @@ async fn lasts(client: &mut Client, peer: &mut Peer) -> Duration {
 }
 
 #[tokio::test]
-async fn a_stream_that_answers_a_call_ends_in_time_and_a_subscription_does_not() {
+async fn a_stream_that_responds_to_a_call_ends_in_time_and_a_subscription_does_not() {
     let backend = backend().await;
     let config = "[timeouts]\nstream_total = \"700ms\"\n[limits.tools.long]\nstream_total = \"10s\"\n";
     let guard = guard().token("t").config(config).upstream(&backend).start().await;

@@ -207,7 +207,7 @@ seed("era-lost", ("eras", "era lost", BREAK), modern_only=True)(
     on_method("server/discover", lambda response: response.become(400, "application/json", b'{"jsonrpc":"2.0","id":"server-error","error":'
                                                                b'{"code":-32600,"message":"Unsupported protocol version"}}')))
 
-# The door.
+# Requests without rights.
 MATRIX = "auth-matrix"
 DOORS = {
     "door-good": [],

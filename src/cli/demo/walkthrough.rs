@@ -27,7 +27,7 @@ pub(super) enum Seen {
     Otherwise(usize),
 }
 
-/// One knock at the door, and the answer it should get.
+/// One request, and the response it should get.
 struct Knock {
     title: &'static str,
     method: Method,
@@ -45,7 +45,7 @@ enum Token {
     Right,
 }
 
-/// The front door's order, as a visitor meets it.
+/// The order of checks, one request each.
 const KNOCKS: [Knock; 6] = [
     Knock {
         title: "Health needs no token and never touches a backend",
@@ -138,7 +138,7 @@ impl Tour {
 
     /// Walks through everything there is to see.
     pub(super) async fn walk(&mut self, folder: &Folder, programs: &mut Programs) {
-        self.chapter("The door: one order of checks, whoever knocks");
+        self.chapter("One order of checks for every request");
         for knock in &KNOCKS {
             let sight = self.knock(knock).await;
             self.show(knock.title, sight);
@@ -296,7 +296,7 @@ async fn log_line(folder: &Folder) -> Shown {
     }
 }
 
-/// An answer on one line.
+/// A response on one line.
 fn told(reply: &Response) -> String {
     format!("{} {}", reply.status, shortened(&String::from_utf8_lossy(&reply.body)))
 }

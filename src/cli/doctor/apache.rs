@@ -39,7 +39,7 @@ pub(super) fn look(named: &[PathBuf], through: Option<&Target>, config: &Config)
     let arrives = asked.as_ref().and_then(|asked| asked.arrives.as_deref());
     let url = format!("http://{guard}");
     for path in strangers {
-        // Apache itself has answered: what was read is a guess at the most.
+        // Apache's own responses are known: what its files say is a guess at the most.
         let state = if arrives.is_some() { State::Warn } else { State::Bad };
         let found = format!("{} does not name {url}", path.display());
         let todo = "map the MCP path to the guard, as conf/apache/mcp-guard.conf does";

@@ -1,4 +1,4 @@
-//! What Apache itself answers: one request for each slash form of the public URL, without a token.
+//! Apache's own responses: one request for each slash form of the public URL, without a token.
 //!
 //! The guard refuses a call without a token before it judges the path. So the refusal shows that the guard was reached, and
 //! `PATH/health`, which the guard answers under its own prefixes only, shows that the path is one of them. Where Apache maps

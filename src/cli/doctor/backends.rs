@@ -53,7 +53,7 @@ pub(super) fn look(config: &Config, running: &Running) -> Result<Vec<Diagnosis>,
     Ok(findings)
 }
 
-/// How bad it is that a backend does not answer as it should.
+/// How bad it is that a backend does not respond as it should.
 fn severity(slot: Slot, config: &Config, running: &Running, found: &str) -> State {
     let stable = match running {
         Running::Serves(status) => status.stable.as_str(),

@@ -25,7 +25,7 @@ Examples:
 
 Exit codes: 0 parity holds, 1 it does not, 2 the comparison could not be made.";
 
-/// Compare two MCP servers: tools, schemas, instructions, answers, the door, and how fast they are.
+/// Compare two MCP servers: tools, schemas, instructions, results, the auth matrix, and how fast they are.
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct ParityArgs {
@@ -80,7 +80,7 @@ pub(super) struct ParityArgs {
     /// What the candidate must answer to a wrong token.
     #[arg(long, value_name = "STATUS", default_value = "403", value_parser = ["401", "403"])]
     wrong_token_status: String,
-    /// Seconds that one answer may take.
+    /// Seconds that one response may take.
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = clap::value_parser!(u64).range(1..=600))]
     timeout: u64,
     /// How often each question is timed; 0 for no latency table.

@@ -11,7 +11,7 @@ use crate::client::Error;
 /// Why a probe failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum ProbeFailure {
-    /// The service does not answer as it should.
+    /// The service does not respond as it should.
     Service(String),
     /// The watchdog's own request was wrong, or could not be made.
     Own { reason: String, mend: &'static str },
@@ -45,7 +45,7 @@ impl ProbeFailure {
         ProbeFailure::Own { reason, mend: "correct the watchdog's options; nothing was asked" }
     }
 
-    /// An answer to a health check that is not healthy. `is_json` is whether its body was JSON.
+    /// A response to a health check that is not healthy. `is_json` is whether its body was JSON.
     pub(super) fn of_health(path: &str, status: u16, is_json: bool) -> ProbeFailure {
         let reason = format!("GET {path}: HTTP {status}, not healthy");
         match of_status(status) {

@@ -53,7 +53,7 @@ pub(super) struct WatchdogArgs {
     /// File that holds the bearer token.
     #[arg(long, value_name = "FILE")]
     token_file: Option<PathBuf>,
-    /// Seconds that each answer may take.
+    /// Seconds that each response may take.
     #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = clap::value_parser!(u64).range(1..=60))]
     timeout: u64,
     /// Unit to restart; without it nothing is ever restarted.

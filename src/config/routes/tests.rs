@@ -44,7 +44,7 @@ fn check_pair(first: &str, second: &str, expect: &[&str]) {
 }
 
 #[test]
-fn a_route_needs_a_name_a_prefix_a_backend_and_who_may_use_it() {
+fn a_route_needs_a_name_a_prefix_a_backend_and_auth() {
     let found = problems(&text(&[""]));
     for (found, key) in found.iter().zip(["name", "prefix", "auth", "slot"]) {
         assert!(found.contains(&format!("route[0].{key}: missing")), "{found}");
@@ -151,7 +151,7 @@ fn routes_are_disjoint() {
 }
 
 #[test]
-fn a_route_does_not_cover_what_the_guard_answers() {
+fn a_route_does_not_cover_the_guards_own_paths() {
     for (lines, what) in [
         ("prefix = \"/mcp\"", "covers /mcp, the MCP endpoint"),
         ("prefix = \"/swf-monitor\"", "covers /swf-monitor/mcp, the MCP endpoint"),

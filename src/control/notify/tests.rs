@@ -25,7 +25,7 @@ pub(super) fn transition() -> Transition {
     rollout.handle(health(Health::Unhealthy("refused".to_owned())), at(7)).unwrap()
 }
 
-/// A receiver that answers with these statuses, the last one for ever, and passes on what it is sent.
+/// A receiver that responds with these statuses, the last one for ever, and passes on what it is sent.
 async fn receiver(statuses: &[u16]) -> (String, mpsc::UnboundedReceiver<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/services/T0/B0/secret", listener.local_addr().unwrap());

@@ -16,7 +16,7 @@ struct Script {
     legacy: bool,
     /// It keeps sessions.
     sessions: bool,
-    /// It answers with event streams.
+    /// It responds with event streams.
     streams: bool,
     pages: Vec<Value>,
     /// Instead of a list.
@@ -54,7 +54,7 @@ async fn scripted(script: Script) -> (Backend, Shared) {
     (backend, shared)
 }
 
-/// One request and its answer; the connection stays open until the client leaves.
+/// One request and its response; the connection stays open until the client leaves.
 async fn serve(mut stream: TcpStream, script: Shared) {
     let mut request = Vec::new();
     let answer = loop {
@@ -204,7 +204,7 @@ async fn another_era_is_noticed_and_the_list_still_known() {
 }
 
 #[tokio::test]
-async fn what_was_known_does_not_hide_a_broken_answer() {
+async fn what_was_known_does_not_hide_a_broken_response() {
     let (backend, shared) = scripted(script(false, true)).await;
     let mut prober = Prober::new(&backend, TIMEOUT, &Secrets::default());
     let before = probed(&mut prober).await.unwrap();

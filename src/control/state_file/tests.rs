@@ -37,11 +37,11 @@ fn saved(number: u64) -> Saved {
 }
 
 fn store(folder: &Path) -> Store {
-    Store::open(folder).unwrap().expect("nobody else has it")
+    Store::open(folder).unwrap().expect("no other process has it")
 }
 
 #[test]
-fn what_was_saved_comes_back_and_the_generation_before_it_is_kept() {
+fn the_state_that_was_saved_is_read_back_and_the_one_before_it_is_kept() {
     let folder = tempfile::tempdir().unwrap();
     let store = store(&folder.path().join("made/on/demand"));
     assert_eq!(store.load().unwrap(), None, "nothing was ever saved");

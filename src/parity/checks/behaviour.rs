@@ -150,7 +150,7 @@ fn parameters(tool: &Tool) -> BTreeSet<String> {
     properties.and_then(Value::as_object).map(|map| map.keys().cloned().collect()).unwrap_or_default()
 }
 
-/// The recorded calls, answer by answer.
+/// The recorded calls, result by result.
 pub(super) fn calls(pair: &Pair<'_>, expected: &Expectations) -> Check {
     let id = CheckId::Calls;
     if expected.calls.is_empty() {
@@ -193,7 +193,7 @@ fn named(call: &RecordedCall) -> String {
     call.tool.clone()
 }
 
-/// Both sides say `isError`: in what words is a library's business.
+/// Both sides say `isError`: the words depend on the library.
 fn failed_alike(was: &[Value], is: &[Value]) -> bool {
     let failed = |answers: &[Value]| {
         answers.first().is_some_and(|answer| answer.get("isError") == Some(&Value::Bool(true)))

@@ -276,7 +276,7 @@ fn differences_in_behaviour_are_found() {
 }
 
 #[test]
-fn differences_at_the_door_are_found() {
+fn differences_of_the_auth_matrix_are_found() {
     let with = |change: fn(&mut AuthFacts)| {
         let mut candidate = server();
         let Observed::Known(auth) = &mut candidate.auth else { panic!("the matrix is known") };

@@ -1,4 +1,4 @@
-//! What the copies have shown so far: counts, the places where answers differ, and the first examples of each.
+//! What the copies have shown so far: counts, the places where responses differ, and the first examples of each.
 //!
 //! Bounded whatever is sent: so many places, so many examples a place, so many characters a value. Must not know who
 //! compares, nor who reads it.
@@ -23,15 +23,15 @@ const WORST_MAX: usize = 5;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ShadowOutcome {
-    /// The answers agree.
+    /// The responses agree.
     Matched,
     /// They do not.
     Mismatched,
-    /// The candidate did not answer as a server must.
+    /// The candidate did not respond as a server must.
     Failed,
     /// It was not made: too many were waiting.
     Dropped,
-    /// It says nothing: too large, or stable's own answer is not usable.
+    /// It says nothing: too large, or stable's own response is not usable.
     Skipped,
 }
 
@@ -60,9 +60,9 @@ impl ShadowOutcome {
 /// How many copies came to what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Counts {
-    /// Answers that agree.
+    /// Responses that agree.
     pub matched: u64,
-    /// Answers that do not.
+    /// Responses that do not.
     pub mismatched: u64,
     /// Copies that the candidate failed.
     pub failed: u64,
@@ -85,12 +85,12 @@ impl Counts {
     }
 }
 
-/// A place where answers differ.
+/// A place where responses differ.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MismatchSite {
     /// The request: a method, or `tools/call` and the tool.
     pub question: String,
-    /// Where in the answer; of a failed copy nowhere.
+    /// Where in the response; of a failed copy nowhere.
     pub path: String,
     /// What happened there.
     pub change: String,
@@ -107,7 +107,7 @@ pub struct Summary {
     pub worst: Vec<MismatchSite>,
 }
 
-/// One copied call whose answers differ.
+/// One copied call whose responses differ.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Example {
     /// The client's request.
@@ -169,7 +169,7 @@ impl MismatchLog {
         self.counts.add(what);
     }
 
-    /// A copy whose answers differ at these places.
+    /// A copy whose responses differ at these places.
     pub fn mismatched(&mut self, call: &CopiedCall<'_>, mismatches: &[Mismatch]) {
         self.counts.add(ShadowOutcome::Mismatched);
         for mismatch in mismatches {
@@ -177,7 +177,7 @@ impl MismatchLog {
         }
     }
 
-    /// A copy that the candidate did not answer, and how.
+    /// A copy to which the candidate did not respond, and how.
     pub fn failed(&mut self, call: &CopiedCall<'_>, how: &'static str) {
         self.counts.add(ShadowOutcome::Failed);
         self.enter(call, &Mismatch { path: String::new(), change: how, live: None, candidate: None });

@@ -1,7 +1,7 @@
 //! Routes that an operator opened beside the endpoint: which request belongs to one, and whether it may pass.
 //!
-//! Without a route nothing of this exists. Routes are disjoint (the configuration sees to that), so there is one answer
-//! to every request and no order among them. Must not know where a route leads, nor what becomes of the answer.
+//! Without a route nothing of this exists. Routes are disjoint (the configuration sees to that), so one of them at most
+//! serves a request, and they have no order. Must not know where a route leads, nor what becomes of the response.
 
 mod path;
 
@@ -192,7 +192,7 @@ impl RouteRule {
     }
 }
 
-/// The route that a request belongs to. What the guard answers itself belongs to none, whatever stands before it.
+/// The route that a request belongs to. What the guard serves itself belongs to none, whatever stands before it.
 pub fn find<'r>(rules: impl Iterator<Item = &'r RouteRule>, head: &RequestHead<'_>) -> Match {
     if !path::is_plain(head.path) || memchr::memmem::find(head.path, b"/.well-known/").is_some() {
         return Match::None;
@@ -221,7 +221,7 @@ pub fn allow<'r>(rules: impl Iterator<Item = &'r RouteRule>, path: &[u8]) -> Str
 }
 
 impl Policy {
-    /// The checks of the front door in their order, as far as they concern a request that belongs to `rule`. `now` is
+    /// The checks in their order, as far as they concern a request that belongs to `rule`. `now` is
     /// seconds since the epoch.
     pub fn decide_route(
         &self,

@@ -73,7 +73,7 @@ fn a_request_belongs_to_the_route_at_its_path_that_takes_its_method() {
     assert_eq!(allow(rules.iter(), b"/a"), "GET");
 }
 
-// The order of the front door: origin and host, credentials, single fields, size.
+// The order of the checks: origin and host, credentials, single fields, size.
 #[test]
 fn faults_are_named_in_the_order_of_the_contract() {
     let route = rule("/a", Auth::Bearer);

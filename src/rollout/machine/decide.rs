@@ -214,8 +214,8 @@ impl Rollout {
         } else {
             let conclusion = self.conclusion(now).unwrap_or(Conclusion::Pass);
             let findings: Vec<String> = conclusion.findings().iter().map(ToString::to_string).collect();
-            let nobody = self.empty_share().map_or_else(String::new, |words| format!("; {words}"));
-            format!("`{stage}` does not get on: {} {}{nobody}", conclusion.as_str(), findings.join("; "))
+            let empty = self.empty_share().map_or_else(String::new, |words| format!("; {words}"));
+            format!("`{stage}` does not get on: {} {}{empty}", conclusion.as_str(), findings.join("; "))
         };
         self.conditions.stalled = Some(Streak { since: over, samples: 1, what });
     }

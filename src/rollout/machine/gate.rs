@@ -39,7 +39,7 @@ impl Rollout {
         false
     }
 
-    /// The step before whose end the backends are to be compared now. Said once: the answer is an event.
+    /// The step before whose end the backends are to be compared now. Said once: the result is an event.
     pub fn wants_comparison(&mut self) -> Option<usize> {
         let run = self.state.run.as_ref().filter(|_| self.gate == Gate::Wanted)?;
         self.gate = Gate::Comparing;

@@ -21,7 +21,7 @@ pub struct Analysis {
     pub latency_ratio: f64,
     /// A difference in latency below this one does not count.
     pub latency_floor: Duration,
-    /// The part of compared answers that may differ.
+    /// The part of compared responses that may differ.
     pub max_mismatch_rate: f64,
     /// What a failed step leads to.
     pub on_fail: Action,

@@ -35,7 +35,7 @@ pub struct Step {
     pub weight: Percent,
     /// How long the step lasts at least.
     pub hold: Duration,
-    /// How many of the candidate's answers a verdict needs at least.
+    /// How many of the candidate's responses a verdict needs at least.
     pub min_samples: u64,
     /// Who moves on.
     pub advance: Advance,

@@ -61,7 +61,7 @@ pub struct RatioTrigger {
     pub min_samples: u64,
 }
 
-/// Fires when answers are too slow.
+/// Fires when responses are too slow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LatencyTrigger {
     /// What it leads to.
@@ -93,7 +93,7 @@ pub struct Triggers {
     pub latency_p95: LatencyTrigger,
     /// `window` is how long memory has been above the threshold; `min_samples` counts readings.
     pub memory: RatioTrigger,
-    /// `window` is how long the candidate has answered differently; `min_samples` counts such answers.
+    /// `window` is how long the candidate's responses have differed; `min_samples` counts them.
     pub protocol: DurationTrigger,
 }
 

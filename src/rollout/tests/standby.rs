@@ -29,8 +29,8 @@ impl Drive {
     }
 }
 
-// "A healthy second slot stands by for an unhealthy stable one when it has been stable before or `routing.standby = true`
-// says so (off by default: an unvetted candidate takes nobody's calls)."
+// "A healthy second slot stands by for an unhealthy stable one when it has been stable before or `routing.standby = true` says so"
+// and "(off by default: an unvetted candidate takes nobody's calls)."
 #[test]
 fn a_healthy_slot_stands_by_when_it_was_stable_or_the_configuration_says_so() {
     let mut unvetted = idle(false);
@@ -120,7 +120,7 @@ fn a_rollback_to_dual_protocol_with_the_built_in_plan_keeps_the_rollout_and_move
     assert_eq!(drive.stage(), Stage::Canary);
 }
 
-fn nobody() -> Drive {
+fn empty_share() -> Drive {
     let mut drive = Drive::started(Plan::default());
     drive
         .rollout
@@ -130,7 +130,7 @@ fn nobody() -> Drive {
 
 #[test]
 fn a_share_that_holds_no_client_is_reported_while_it_lasts() {
-    let mut drive = nobody();
+    let mut drive = empty_share();
     assert_eq!(drive.weight(), 5);
     let now = drive.now;
     let waits = drive.rollout.status(now).run.unwrap().waits_for;
@@ -141,7 +141,7 @@ fn a_share_that_holds_no_client_is_reported_while_it_lasts() {
     while drive.weight() < 100 {
         drive.command(Command::Promote { force: true }).unwrap();
     }
-    assert_eq!(drive.rollout.empty_share(), None, "everybody is");
+    assert_eq!(drive.rollout.empty_share(), None, "all clients are in it");
 
     let mut plan = Plan::default();
     plan.candidate_clients.insert("watchdog".to_owned());
@@ -154,7 +154,7 @@ fn a_share_that_holds_no_client_is_reported_while_it_lasts() {
 #[test]
 fn a_step_that_lacks_nothing_but_calls_pauses_and_never_rolls_back() {
     for stage in [Stage::Canary, Stage::Progressive, Stage::CandidateOnly, Stage::Bake] {
-        let mut drive = nobody();
+        let mut drive = empty_share();
         while drive.stage() != stage {
             drive.command(Command::Promote { force: true }).unwrap();
         }

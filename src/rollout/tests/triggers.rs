@@ -79,7 +79,7 @@ fn breaker_open_fires_when_it_stays_open() {
 }
 
 #[test]
-fn breaker_open_does_not_fire_when_an_answer_closes_it_in_time() {
+fn breaker_open_does_not_fire_when_a_response_closes_it_in_time() {
     let mut drive = drive();
     drive.calls(GREEN, 5, UNANSWERED);
     assert_eq!(drive.wait(29), None);

@@ -7,7 +7,7 @@ pub(super) const BLOCK: usize = 64;
 
 const WORD: usize = size_of::<u64>();
 
-/// Byte `n` of the block answers with the bit of its word.
+/// The bit that stands for byte `n` of the block: that of its word.
 const WORD_BITS: [u8; BLOCK] = {
     let mut bits = [0; BLOCK];
     let mut byte = 0;

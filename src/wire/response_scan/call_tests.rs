@@ -1,4 +1,4 @@
-//! The answer to one call: its id, where a stream could be appended to, and what a beginning says.
+//! The response to one call: its id, where a stream could be appended to, and what a beginning says.
 
 use proptest::prelude::*;
 
@@ -20,7 +20,7 @@ fn read_of_call(format: Format, pieces: &[&[u8]]) -> ResponseKind {
 // JSON-RPC 2.0, 5: "It MUST be the same as the value of the id member in the Request Object." A JSON body is the only
 // answer there can be: there, any id but null will do.
 #[test]
-fn only_a_response_with_the_id_of_the_call_is_its_answer() {
+fn only_a_response_with_the_id_of_the_call_counts() {
     let (ok, none) = (ResponseKind::Ok, ResponseKind::NotRpc);
     for (id, in_json, in_events) in [
         ("\"id\":1,", ok, ok),

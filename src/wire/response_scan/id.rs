@@ -1,7 +1,7 @@
 //! Whether the id of a response is the id of the call: raw JSON compared as a client's parser would compare it.
 //!
 //! Strings are equal after unescaping, numbers by value (`1`, `1.0` and `1e0` are one number). A string of digits passes for
-//! the number: some servers answer so, and clients take it. JSON-RPC 2.0, 5, is stricter: the id "MUST be the same as the
+//! the number: some servers respond so, and clients take it. JSON-RPC 2.0, 5, is stricter: the id "MUST be the same as the
 //! value of the id member in the Request Object".
 
 use crate::wire::lexer::Lexer;
@@ -18,7 +18,7 @@ enum Wanted<'i> {
     /// None is needed.
     #[default]
     Any,
-    /// A string or a number. A JSON body is the only answer there can be: whose it is, its connection says.
+    /// A string or a number. A JSON body is the only response there can be: its connection says to which call.
     Present,
     /// This raw JSON.
     Same(&'i [u8]),

@@ -9,7 +9,7 @@ pub enum ResponseKind {
     ToolError,
     /// A JSON-RPC error with this code.
     RpcError(i64),
-    /// Not a JSON-RPC answer: garbage, HTML, a request, or cut short.
+    /// Not a JSON-RPC response: garbage, HTML, a request, or cut short.
     NotRpc,
     /// No body (202 to a notification).
     Empty,

@@ -25,7 +25,7 @@ pub(super) enum MessageKind {
 /// The scan of one message.
 #[derive(Debug, Default)]
 pub(super) struct MessageScan<'i> {
-    /// The id that makes a response the answer to the call.
+    /// The id of the call: only a response with it counts.
     expected: Expected<'i>,
     state: ScanState,
     object: Object,
@@ -239,7 +239,7 @@ impl<'i> MessageScan<'i> {
         MessageScan::new(self.expected.again())
     }
 
-    /// Whether what has been seen is the beginning of the answer to the call.
+    /// Whether what has been seen is the beginning of the response to the call.
     pub(super) fn is_begun(&self) -> bool {
         let MemberFacts { is_version_2, has_method, .. } = self.facts;
         is_version_2 && self.is_to_call() && self.has_outcome() && !has_method && !self.is_broken()

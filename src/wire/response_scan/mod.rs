@@ -1,4 +1,4 @@
-//! Reads the outcome of an answer from the bytes as they stream by, in bounded memory, at any size, SSE included.
+//! Reads the outcome of a response from the bytes as they stream by, in bounded memory, at any size, SSE included.
 //!
 //! It watches: it must not delay, keep or change a byte, and its verdict never decides what the client gets. Hence it
 //! checks the grammar only down to the members it reads; what lies deeper is only followed to its end.
@@ -43,10 +43,10 @@ impl Format {
     }
 }
 
-/// How much is known of a JSON answer that has not ended.
+/// How much is known of a JSON response that has not ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Beginning {
-    /// The beginning of the answer to the call.
+    /// The beginning of the response to the call.
     Response,
     /// The beginning of something else: no JSON object, or a response without an id.
     Other,
@@ -69,12 +69,12 @@ enum FormatScan<'i> {
 }
 
 impl<'i> ResponseScan<'i> {
-    /// A scan for a body of this format, in which a response with any id is the answer.
+    /// A scan for a body of this format, in which a response with any id counts.
     pub fn new(format: Format) -> ResponseScan<'i> {
         ResponseScan::of_call(format, None)
     }
 
-    /// The same, but of a stream only a response with this id, raw JSON, is the answer. JSON needs an id that is not null.
+    /// The same, but in a stream only a response with this id, raw JSON, counts. JSON needs an id that is not null.
     pub fn of_call(format: Format, id: Option<&'i [u8]>) -> ResponseScan<'i> {
         let reader = match (format, id) {
             (Format::Json, None) => FormatScan::Json(MessageScan::new(Expected::any())),
@@ -112,7 +112,7 @@ impl<'i> ResponseScan<'i> {
         answer.unwrap_or(ResponseKind::NotRpc)
     }
 
-    /// Whether an event with the answer has ended, and where the stream stands; `None` for other formats.
+    /// Whether an event with the response has ended, and where the stream stands; `None` for other formats.
     pub fn events(&self) -> Option<(bool, Boundary)> {
         match &self.reader {
             FormatScan::EventStream(events) => Some((events.kind().is_some(), events.boundary())),
@@ -120,7 +120,7 @@ impl<'i> ResponseScan<'i> {
         }
     }
 
-    /// What the beginning of a JSON answer is.
+    /// What the beginning of a JSON response is.
     pub fn beginning(&self) -> Beginning {
         match &self.reader {
             FormatScan::Json(message) if message.is_begun() => Beginning::Response,

@@ -1,4 +1,4 @@
-//! Verdicts on answers: by example, and against a reading of the whole body by other means.
+//! Verdicts on responses: by example, and against a reading of the whole body by other means.
 
 use proptest::prelude::*;
 use serde_json::Value;
@@ -100,7 +100,7 @@ fn lets_the_last_of_equal_keys_count() {
 }
 
 #[test]
-fn knows_what_is_no_answer() {
+fn finds_what_is_no_response() {
     for body in [
         "<html><body>Bad Gateway</body></html>",
         "null",
@@ -130,7 +130,7 @@ fn knows_what_is_no_answer() {
 }
 
 #[test]
-fn takes_an_answer_that_is_cut_short_for_none() {
+fn takes_a_response_that_is_cut_short_for_none() {
     let body =
         r#"{"jsonrpc":"2.0","id":1,"result":{"content":[{"type":"text","text":"3\n"}],"isError":false}}"#;
     for length in 1..body.len() {
@@ -139,7 +139,7 @@ fn takes_an_answer_that_is_cut_short_for_none() {
 }
 
 #[test]
-fn reads_the_end_of_answers_of_any_size() {
+fn reads_the_end_of_responses_of_any_size() {
     let text = r#"line \"quoted\" {[ \\ "#.repeat(20_000);
     let item = r#"{"id":12,"tags":["a","b\"]"],"v":{"x":null}},"#.repeat(5_000);
     let body = format!(
@@ -228,7 +228,7 @@ fn reads_event_streams_by_their_rules() {
     check_events(&[r#"data: {"jsonrpc":"2.0","result":{"te"#, r#"data: xt":1}}"#, ""], ResponseKind::Ok);
 }
 
-/// What the answer says, read as a tree.
+/// What the response says, read as a tree.
 fn oracle(body: &[u8]) -> ResponseKind {
     let Ok(Value::Object(message)) = serde_json::from_slice::<Value>(body) else {
         return ResponseKind::NotRpc;
