@@ -45,7 +45,7 @@ const TOOLS_MAY_IMPORT: &[(&str, &[&str])] = &[
     ("protocol", &["catalogue", "handler", "json"]),
     ("registry", &["call_log", "catalogue", "database", "handler", "protocol"]),
     ("examples", &["catalogue", "handler", "protocol", "registry"]),
-    ("service", &["call_log", "database", "handler", "metrics", "protocol", "registry"]),
+    ("service", &["call_log", "catalogue", "database", "handler", "metrics", "protocol", "registry"]),
     ("import", &["catalogue", "registry"]),
     ("http", &["protocol", "service"]),
     ("connections", &["call_log", "http", "service"]),

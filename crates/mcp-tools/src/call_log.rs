@@ -20,6 +20,8 @@ pub(crate) enum Outcome {
     Refused,
     Unavailable,
     Timeout,
+    /// The client went before the result.
+    Abandoned,
     Failed,
 }
 
@@ -32,6 +34,7 @@ impl Outcome {
             Outcome::Refused => "refused",
             Outcome::Unavailable => "unavailable",
             Outcome::Timeout => "timeout",
+            Outcome::Abandoned => "abandoned",
             Outcome::Failed => "failed",
         }
     }

@@ -3,6 +3,7 @@
 //! Stateless: no request leaves state for the next. The SDK's service would start two tasks and three channels for each
 //! request, so only its models are used. Must not know sockets, files or how a tool works.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -16,6 +17,7 @@ use rmcp::model::{
 use serde_json::{Map, Value};
 
 use crate::call_log::{FinishedCall, Outcome};
+use crate::catalogue::Arguments;
 use crate::database::Databases;
 use crate::handler::{CallInfo, Context};
 use crate::protocol::call_result::call_tool_response;
@@ -314,12 +316,55 @@ async fn call_tool(
             record(view, tool, &call, begun, (Outcome::Ok, static_result.rows));
             return Ok(static_result.wire.get(era));
         }
-        (Ok(arguments), None) => {
-            tool.run(&arguments, &view.context, &call, registry.self_description()).await
+        (Ok(arguments), None) if tool.read_only() => {
+            let mut abandonment = Abandonment { view, tool, call: &call, begun, finished: false };
+            let result = tool.run(&arguments, &view.context, &call, registry.self_description()).await;
+            abandonment.finished = true;
+            result
         }
+        // What writes is not cut off in the middle when the client goes: it ends in a task of its own, with its log line.
+        (Ok(arguments), None) => return write(view, params.name, arguments, call, begun, era).await,
     };
     record(view, tool, &call, begun, (result.outcome, result.rows));
     Ok(closed(call_tool_response(result, tool.structured(), era)))
+}
+
+/// Runs a tool that writes to its end, whether or not a client still waits for it.
+async fn write(
+    view: &View,
+    name: Cow<'static, str>,
+    arguments: Arguments,
+    call: CallInfo,
+    begun: Instant,
+    era: Era,
+) -> Result<Bytes, ErrorData> {
+    let view = View { registry: Arc::clone(&view.registry), context: Arc::clone(&view.context) };
+    let work = async move {
+        let tool = view.registry.tool(&name)?;
+        let result = tool.run(&arguments, &view.context, &call, view.registry.self_description()).await;
+        record(&view, tool, &call, begun, (result.outcome, result.rows));
+        Some(closed(call_tool_response(result, tool.structured(), era)))
+    };
+    let ended = tokio::spawn(work).await.ok().flatten();
+    let text = "the call ended early; whether it was carried out is unknown";
+    ended.ok_or_else(|| ErrorData::internal_error(text, None))
+}
+
+/// Records a read whose client went before the result: its query is cancelled.
+struct Abandonment<'a> {
+    view: &'a View,
+    tool: &'a Tool,
+    call: &'a CallInfo,
+    begun: Instant,
+    finished: bool,
+}
+
+impl Drop for Abandonment<'_> {
+    fn drop(&mut self) {
+        if !self.finished {
+            record(self.view, self.tool, self.call, self.begun, (Outcome::Abandoned, None));
+        }
+    }
 }
 
 fn record(view: &View, tool: &Tool, call: &CallInfo, begun: Instant, ended: (Outcome, Option<usize>)) {

@@ -24,5 +24,7 @@ mod rest;
 mod service;
 mod services;
 mod sql_declarations;
+mod statements;
 mod surface;
 mod tls;
+mod transactions;

@@ -107,6 +107,14 @@ impl Postgres {
         assert!(loaded.status.success(), "psql: {}", text(&loaded.stderr));
     }
 
+    /// What a query yields: rows on lines, columns with `|` between.
+    #[track_caller]
+    pub(crate) fn ask(&self, query: &str) -> String {
+        let told = self.psql(&format!("\\a\n\\t\n{query};"));
+        assert!(told.status.success(), "psql: {}", text(&told.stderr));
+        text(&told.stdout).trim().to_owned()
+    }
+
     fn psql(&self, script: &str) -> std::process::Output {
         let mut psql = Command::new(self.programs.join("psql"))
             .args(["-X", "-q", "-v", "ON_ERROR_STOP=1", "-U", "swf", "-d", "postgres", "-h"])

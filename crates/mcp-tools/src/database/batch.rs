@@ -1,14 +1,11 @@
 //! A batch of statements, the rows it yields, and the bounds that hold for every database.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::json::Json;
 
-/// Connections of one database; calls beyond that wait.
-pub(crate) const CONNECTIONS_MAX: usize = 8;
-/// How long a call waits for a connection.
-pub(crate) const WAIT_MAX: Duration = Duration::from_secs(2);
 /// Bytes of all rows of one call; the caller must narrow the filters if there are more.
 pub(crate) const ROW_BYTES_MAX: usize = 8 * 1024 * 1024;
 
@@ -20,13 +17,13 @@ pub(crate) enum Dialect {
 }
 
 /// Whether a batch may change anything.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Access {
     Read,
     Write,
 }
 
-/// A value bound to a statement. Text for PostgreSQL carries its type in the statement's cast.
+/// A value bound to a statement.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Bind {
     Null,
@@ -34,6 +31,36 @@ pub(crate) enum Bind {
     Number(f64),
     Boolean(bool),
     Text(String),
+    /// The text of a JSON value.
+    Json(String),
+    /// A list whose items have one type. SQLite has no arrays and gets the text of a JSON list.
+    Array(Vec<Bind>),
+}
+
+/// What a value is declared as. PostgreSQL infers the type of text and lists from the statement, where it can.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum BindType {
+    /// Text that the statement casts.
+    Cast,
+    Text,
+    Integer,
+    Number,
+    Boolean,
+    Json,
+    Moment,
+    Texts,
+    Integers,
+    Numbers,
+    Booleans,
+}
+
+/// How far a transaction is kept from the changes of others. PostgreSQL only: SQLite serializes all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(dead_code, reason = "the key of a declaration comes with the handler")]
+pub(crate) enum Isolation {
+    ReadCommitted,
+    RepeatableRead,
+    Serializable,
 }
 
 /// One statement with its values.
@@ -41,6 +68,8 @@ pub(crate) enum Bind {
 pub(crate) struct Statement {
     pub(crate) text: Arc<str>,
     pub(crate) binds: Vec<Bind>,
+    /// What each value is declared as; values beyond the list are cast by the statement.
+    pub(crate) types: Arc<[BindType]>,
     /// Rows returned at most.
     pub(crate) rows_max: usize,
     /// The batch ends here, and is undone, when this statement yields no row.
@@ -62,6 +91,18 @@ pub(crate) struct Batch {
     pub(crate) access: Access,
     pub(crate) time_max: Duration,
     pub(crate) statements: Vec<Statement>,
+    /// `None`: one state of the database for several reads, READ COMMITTED for the rest.
+    pub(crate) isolation: Option<Isolation>,
+    /// Undo everything at the end; the outcome is as if it were kept.
+    pub(crate) dry_run: bool,
+    /// Names and values for PostgreSQL's `set_config`, until the transaction ends.
+    pub(crate) settings: Vec<(String, String)>,
+}
+
+impl Batch {
+    pub(crate) fn new(access: Access, time_max: Duration, statements: Vec<Statement>) -> Batch {
+        Batch { access, time_max, statements, isolation: None, dry_run: false, settings: Vec::new() }
+    }
 }
 
 /// A row: its columns in the order of the statement, each value as the database's own JSON text.
@@ -101,6 +142,12 @@ pub(crate) struct Rows {
     pub(crate) cut: bool,
     /// Rows that a statement without columns changed.
     pub(crate) affected: Option<u64>,
+}
+
+/// A name that two columns have: an object could hold only one of them.
+pub(crate) fn twice(names: &[String]) -> Option<&str> {
+    let mut seen = HashSet::new();
+    names.iter().map(String::as_str).find(|name| !seen.insert(*name))
 }
 
 /// What a batch yielded.

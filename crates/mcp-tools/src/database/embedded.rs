@@ -8,6 +8,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::address::AddressError;
 use super::batch::Dialect;
+use super::settings::Settings;
 use super::sqlite::Sqlite;
 
 const SCHEMA: &str = include_str!("../../../../conf/tools/schema.sql");
@@ -21,7 +22,7 @@ fn schema() -> (&'static str, &'static str, &'static str) {
 }
 
 /// Opens a new database in memory with the demonstration data; every call gives another one.
-pub(crate) fn open() -> Result<Sqlite, AddressError> {
+pub(crate) fn open(settings: &Settings) -> Result<Sqlite, AddressError> {
     let failed = |error: rusqlite::Error| AddressError::Sqlite(error.to_string());
     let name = getrandom::u64().map_err(|error| AddressError::Sqlite(error.to_string()))?;
     // The connections of this process share a database of this virtual file system; it ends with the last of them.
@@ -39,7 +40,7 @@ pub(crate) fn open() -> Result<Sqlite, AddressError> {
     let now = Timestamp::now();
     first.execute_batch(&filled(tables, Dialect::Sqlite, now)).map_err(failed)?;
     first.execute_batch(&filled(DEMO, Dialect::Sqlite, now)).map_err(failed)?;
-    let sqlite = Sqlite::new(connect);
+    let sqlite = Sqlite::new(connect, settings);
     sqlite.keep(first).map_err(failed)?;
     Ok(sqlite)
 }

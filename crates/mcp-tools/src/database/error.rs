@@ -1,5 +1,6 @@
 //! Why a batch did not run: one text for the caller, and a detail that only the log gets.
 
+use std::fmt;
 use std::time::Duration;
 
 use super::batch::ROW_BYTES_MAX;
@@ -22,8 +23,17 @@ pub(crate) enum DatabaseError {
     TooLarge,
     #[error("the database takes no changes from here (it is read-only)")]
     ReadOnly { detail: String },
-    #[error("this would be more than a number of 64 bits can hold")]
-    OutOfRange,
+    #[error("other changes to the same rows were made at the same time; try again")]
+    Conflict { detail: String },
+    #[error("another change holds these rows; try again later")]
+    Locked { detail: String },
+    /// COMMIT was sent, and no response tells whether the changes are there.
+    #[error(
+        "the connection to the database broke; whether it was carried out is unknown, check before you repeat it"
+    )]
+    Unknown { detail: String },
+    #[error("{0}")]
+    Caller(Box<CallerFault>),
     #[error("the database did not accept the query")]
     Failed { detail: String },
 }
@@ -40,12 +50,86 @@ impl DatabaseError {
         match self {
             DatabaseError::Unreachable { detail }
             | DatabaseError::ReadOnly { detail }
+            | DatabaseError::Conflict { detail }
+            | DatabaseError::Locked { detail }
+            | DatabaseError::Unknown { detail }
             | DatabaseError::Failed { detail } => Some(detail),
+            DatabaseError::Caller(fault) => Some(&fault.detail),
             DatabaseError::NotConfigured(_)
             | DatabaseError::Busy
             | DatabaseError::Timeout(_)
-            | DatabaseError::TooLarge
-            | DatabaseError::OutOfRange => None,
+            | DatabaseError::TooLarge => None,
         }
+    }
+}
+
+/// What the caller's values did wrong. Names of the database alone, never a value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct CallerFault {
+    pub(crate) kind: CallerFaultKind,
+    /// SQLSTATE, or SQLite's extended code.
+    pub(crate) code: String,
+    pub(crate) constraint: Option<String>,
+    pub(crate) table: Option<String>,
+    /// The column, or several with commas between.
+    pub(crate) column: Option<String>,
+    pub(crate) data_type: Option<String>,
+    /// The text that a function raised; it may hold values, so only a tool that says so shows it.
+    pub(crate) message: Option<String>,
+    /// For the log.
+    pub(crate) detail: String,
+}
+
+/// The kinds of a [`CallerFault`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum CallerFaultKind {
+    Unique,
+    ForeignKey,
+    NotNull,
+    Check,
+    Exclusion,
+    /// Text that is no value of a type.
+    InvalidText,
+    InvalidTime,
+    OutOfRange,
+    TooLong,
+    DivisionByZero,
+    /// A function or trigger of the database refused it.
+    Raised,
+    Other,
+}
+
+impl fmt::Display for CallerFault {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self.kind {
+            CallerFaultKind::Unique => "there is already a row with this value",
+            CallerFaultKind::ForeignKey => {
+                "a row that this one belongs to is missing, or others belong to this one"
+            }
+            CallerFaultKind::NotNull => "a value is missing",
+            CallerFaultKind::Check => "a value is not allowed",
+            CallerFaultKind::Exclusion => "this is in conflict with another row",
+            CallerFaultKind::InvalidText => "a value does not have the form that is needed",
+            CallerFaultKind::InvalidTime => "a value is not a valid date or time",
+            CallerFaultKind::OutOfRange => "a number is larger or smaller than the database can hold",
+            CallerFaultKind::TooLong => "a text is too long",
+            CallerFaultKind::DivisionByZero => "a value leads to a division by zero",
+            CallerFaultKind::Raised => "a rule of the database refused this",
+            CallerFaultKind::Other => "the database did not accept a value",
+        })?;
+        let names = [
+            ("constraint", &self.constraint),
+            ("table", &self.table),
+            ("column", &self.column),
+            ("type", &self.data_type),
+        ];
+        let mut before = " (";
+        for (kind, name) in names {
+            if let Some(name) = name {
+                write!(formatter, "{before}{kind} {name}")?;
+                before = ", ";
+            }
+        }
+        formatter.write_str(if before == ", " { ")" } else { "" })
     }
 }

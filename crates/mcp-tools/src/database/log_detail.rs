@@ -19,8 +19,8 @@ const OWN_TEXT: &[&str] = &[
 /// The class of data exceptions: their messages hold values without quotes, too.
 const DATA: &str = "22";
 
-/// The context of an error in a JSON text; every other context is a function.
-const IN_JSON: &str = "JSON data";
+/// The contexts of an error in a JSON text, and in a value before the statement runs; every other one is a function.
+const IN_VALUE: &[&str] = &["JSON data", "unnamed portal parameter $", "portal \""];
 
 /// Shorter values are found in any text by chance.
 const VALUE_LETTERS_MIN: usize = 4;
@@ -46,7 +46,8 @@ pub(crate) fn of_statement(error: &DbError) -> String {
 pub(crate) fn of_values(error: &DbError, binds: &[Bind]) -> String {
     let code = error.code().code();
     // Text and names of an error that a function raises are the function's, whatever its code.
-    let within = error.where_().is_some_and(|place| !place.starts_with(IN_JSON));
+    let in_value = |place: &str| IN_VALUE.iter().any(|known| place.starts_with(known));
+    let within = error.where_().is_some_and(|place| !in_value(place));
     if within || error.routine() == Some("exec_stmt_raise") {
         return format!("{code} (raised by a function; its text is left out)");
     }
@@ -77,9 +78,11 @@ fn without_values<'a>(message: &'a str, class: &str) -> &'a str {
 }
 
 fn holds_any(message: &str, binds: &[Bind]) -> bool {
-    let message = message.to_lowercase();
+    let lower = message.to_lowercase();
+    let message = lower.as_str();
     binds.iter().any(|bind| match bind {
-        Bind::Text(text) => {
+        Bind::Array(items) => holds_any(message, items),
+        Bind::Text(text) | Bind::Json(text) => {
             let text = text.trim_matches(['%', ' ']).to_lowercase();
             text.len() >= VALUE_LETTERS_MIN && message.contains(&text)
         }

@@ -9,16 +9,24 @@ mod embedded;
 mod error;
 mod log_detail;
 mod postgres;
+mod settings;
 mod sqlite;
+mod sqlite_fault;
 mod sqlite_rows;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 pub(crate) use address::{Address, AddressError, MAIN};
-pub(crate) use batch::{Access, Batch, BatchOutcome, Bind, Dialect, Row, Rows, Statement, TypedColumns};
+#[allow(unused_imports, reason = "what users of a database may need")]
+pub(crate) use batch::{
+    Access, Batch, BatchOutcome, Bind, BindType, Dialect, Isolation, Row, Rows, Statement, TypedColumns,
+};
 pub(crate) use embedded::{demo_script, schema_script};
-pub(crate) use error::DatabaseError;
+#[allow(unused_imports, reason = "what users of a database may need")]
+pub(crate) use error::{CallerFault, CallerFaultKind, DatabaseError};
+#[allow(unused_imports, reason = "what users of a database may need")]
+pub(crate) use settings::{PoolStatus, Prepared, Settings};
 
 use postgres::Postgres;
 use sqlite::Sqlite;
@@ -31,11 +39,11 @@ pub(crate) enum Database {
 
 impl Database {
     /// Prepares a database without connecting, so that an unreachable database does not stop the start.
-    pub(crate) fn open(address: &Address) -> Result<Database, AddressError> {
+    pub(crate) fn open(address: &Address, settings: &Settings) -> Result<Database, AddressError> {
         match address {
-            Address::Embedded => Ok(Database::Sqlite(embedded::open()?)),
-            Address::SqliteFile(path) => Ok(Database::Sqlite(sqlite::open_file(path)?)),
-            Address::Postgres(config) => Ok(Database::Postgres(postgres::open(config)?)),
+            Address::Embedded => Ok(Database::Sqlite(embedded::open(settings)?)),
+            Address::SqliteFile(path) => Ok(Database::Sqlite(sqlite::open_file(path, settings)?)),
+            Address::Postgres(config) => Ok(Database::Postgres(postgres::open(config, settings)?)),
         }
     }
 
@@ -55,10 +63,23 @@ impl Database {
     }
 
     /// Whether a statement could run: names, columns, syntax.
-    pub(crate) async fn check(&self, text: &str, binds: usize, access: Access) -> Result<(), DatabaseError> {
+    pub(crate) async fn check(
+        &self,
+        text: &str,
+        types: &[BindType],
+        access: Access,
+    ) -> Result<(), DatabaseError> {
         match self {
             Database::Sqlite(sqlite) => sqlite.check(text.to_owned(), access).await,
-            Database::Postgres(postgres) => postgres.check(text, binds, access).await,
+            Database::Postgres(postgres) => postgres.check(text, types, access).await,
+        }
+    }
+
+    #[allow(dead_code, reason = "read by the metrics")]
+    pub(crate) fn pool_status(&self) -> PoolStatus {
+        match self {
+            Database::Sqlite(sqlite) => sqlite.pool_status(),
+            Database::Postgres(postgres) => postgres.pool_status(),
         }
     }
 }
@@ -73,7 +94,10 @@ impl Databases {
     pub(crate) fn open(addresses: &[(String, Address)]) -> Result<Databases, AddressError> {
         let mut by_name = HashMap::new();
         for (name, address) in addresses {
-            if by_name.insert(name.clone(), Arc::new(Database::open(address)?)).is_some() {
+            if by_name
+                .insert(name.clone(), Arc::new(Database::open(address, &Settings::default())?))
+                .is_some()
+            {
                 return Err(AddressError::Twice(name.clone()));
             }
         }

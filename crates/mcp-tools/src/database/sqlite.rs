@@ -5,6 +5,7 @@
 //! it is.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -13,9 +14,10 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::address::AddressError;
-use super::batch::{Access, Batch, BatchOutcome, CONNECTIONS_MAX, ROW_BYTES_MAX, WAIT_MAX};
+use super::batch::{Access, Batch, BatchOutcome, ROW_BYTES_MAX, twice};
 use super::error::{DatabaseError, WRITES};
-use super::log_detail;
+use super::settings::{PoolStatus, Settings};
+use super::sqlite_fault;
 use super::sqlite_rows::{StatementError, read};
 
 /// Steps of SQLite's virtual machine between two checks of the deadline.
@@ -31,7 +33,10 @@ type Open = dyn Fn() -> Result<Connection, rusqlite::Error> + Send + Sync;
 
 /// A SQLite database.
 pub(crate) struct Sqlite {
+    settings: Settings,
     limit: Arc<Semaphore>,
+    /// Calls that wait for a permit.
+    waiting: AtomicUsize,
     readers: Arc<IdleConnections>,
     writers: Arc<IdleConnections>,
     open: Arc<Open>,
@@ -42,6 +47,10 @@ pub(crate) struct Sqlite {
 struct IdleConnections(Mutex<Vec<Connection>>);
 
 impl IdleConnections {
+    fn count(&self) -> usize {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
     fn take(&self) -> Option<Connection> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).pop()
     }
@@ -54,8 +63,29 @@ impl IdleConnections {
     }
 }
 
+/// Whether the caller of a batch still waits for it.
+#[derive(Default)]
+struct CallerPresence {
+    gone: Arc<AtomicBool>,
+}
+
+impl Drop for CallerPresence {
+    fn drop(&mut self) {
+        self.gone.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Counts a call that waits for a permit, until it has one or gives up.
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 /// Opens an existing file; sibling files `NAME.SCHEMA.db` are attached as SCHEMA.
-pub(crate) fn open_file(path: &Path) -> Result<Sqlite, AddressError> {
+pub(crate) fn open_file(path: &Path, settings: &Settings) -> Result<Sqlite, AddressError> {
     if !path.is_file() {
         let hint = "hint: mcp-tools schema --demo | sqlite3 PATH makes one for a trial";
         return Err(AddressError::Sqlite(format!("{} does not exist ({hint})", path.display())));
@@ -71,7 +101,7 @@ pub(crate) fn open_file(path: &Path) -> Result<Sqlite, AddressError> {
         }
         Ok(connection)
     };
-    let sqlite = Sqlite::new(open);
+    let sqlite = Sqlite::new(open, settings);
     // Report a file that is not a database at start, not in the first call.
     let count = |connection: Connection| {
         connection.query_row("SELECT COUNT(*) FROM sqlite_schema", [], |row| row.get::<_, i64>(0))
@@ -103,9 +133,12 @@ fn siblings(path: &Path) -> std::io::Result<Vec<(String, PathBuf)>> {
 impl Sqlite {
     pub(crate) fn new(
         open: impl Fn() -> Result<Connection, rusqlite::Error> + Send + Sync + 'static,
+        settings: &Settings,
     ) -> Sqlite {
         Sqlite {
-            limit: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
+            settings: settings.clone(),
+            limit: Arc::new(Semaphore::new(settings.pool)),
+            waiting: AtomicUsize::new(0),
             readers: Arc::default(),
             writers: Arc::default(),
             open: Arc::new(open),
@@ -122,15 +155,32 @@ impl Sqlite {
         Ok(())
     }
 
+    pub(crate) fn pool_status(&self) -> PoolStatus {
+        let idle = self.readers.count() + self.writers.count();
+        let used = self.settings.pool.saturating_sub(self.limit.available_permits());
+        let waiting = self.waiting.load(Ordering::Relaxed);
+        PoolStatus { connections_max: self.settings.pool, connections: idle + used, idle, waiting }
+    }
+
+    /// A read whose caller has gone is interrupted; a write runs to its end.
     pub(crate) async fn run(&self, batch: Batch) -> Result<BatchOutcome, DatabaseError> {
+        if !batch.settings.is_empty() {
+            let detail = "SQLite has no settings of a transaction (hint: they need PostgreSQL)".to_owned();
+            return Err(DatabaseError::Failed { detail });
+        }
         let permit = self.permit().await?;
         if batch.access == Access::Read
             && let Some(outcome) = self.run_inline(&batch)
         {
             return outcome;
         }
-        let access = batch.access;
-        self.with_connection(permit, access, move |connection| run(connection, &batch)).await
+        let (access, lock_time) = (batch.access, self.settings.lock_timeout.unwrap_or(LOCK_TIME_MAX));
+        let caller = CallerPresence::default();
+        let gone = Arc::clone(&caller.gone);
+        let work = move |connection: &mut Connection| run(connection, &batch, lock_time, gone);
+        let outcome = self.with_connection(permit, access, work).await;
+        drop(caller);
+        outcome
     }
 
     /// Runs a read inline; `None` when it needs a lock or more time, or when there is no connection yet.
@@ -140,11 +190,11 @@ impl Sqlite {
         let outcome = connection
             .busy_timeout(Duration::ZERO)
             .map_err(StatementError::Sqlite)
-            .and_then(|()| run_until(&mut connection, batch, deadline));
+            .and_then(|()| run_until(&mut connection, batch, deadline, Arc::default()));
         self.readers.put(connection);
         match outcome {
             Err(StatementError::Sqlite(error)) if needs_waiting(&error) => None,
-            outcome => Some(outcome.map_err(|fault| statement_failed(fault, batch.time_max))),
+            outcome => Some(outcome.map_err(|fault| statement_failed(fault, batch))),
         }
     }
 
@@ -154,8 +204,15 @@ impl Sqlite {
             Ok(statement) if access == Access::Read && !statement.readonly() => {
                 Err(DatabaseError::Failed { detail: WRITES.to_owned() })
             }
+            Ok(statement) => {
+                let names: Vec<String> = statement.column_names().map(str::to_owned).collect();
+                match twice(&names) {
+                    Some(name) => Err(DatabaseError::same_name(name)),
+                    None => Ok(()),
+                }
+            }
             // Comments alone: PostgreSQL prepares them too.
-            Ok(_) | Err(rusqlite::Error::Empty) => Ok(()),
+            Err(rusqlite::Error::Empty) => Ok(()),
             // Nothing is bound, so the whole message comes from the declaration.
             Err(error) => Err(DatabaseError::Failed { detail: error.to_string() }),
         })
@@ -163,7 +220,14 @@ impl Sqlite {
     }
 
     async fn permit(&self) -> Result<OwnedSemaphorePermit, DatabaseError> {
-        let permit = tokio::time::timeout(WAIT_MAX, Arc::clone(&self.limit).acquire_owned()).await;
+        let limit = Arc::clone(&self.limit);
+        if let Ok(permit) = Arc::clone(&limit).try_acquire_owned() {
+            return Ok(permit);
+        }
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        let counted = Waiting(&self.waiting);
+        let permit = tokio::time::timeout(self.settings.pool_wait, limit.acquire_owned()).await;
+        drop(counted);
         permit.map_err(|_| DatabaseError::Busy)?.map_err(|_| DatabaseError::Busy)
     }
 
@@ -212,24 +276,33 @@ fn unreachable(error: rusqlite::Error) -> DatabaseError {
     DatabaseError::Unreachable { detail: error.to_string() }
 }
 
-fn run(connection: &mut Connection, batch: &Batch) -> Result<BatchOutcome, DatabaseError> {
+fn run(
+    connection: &mut Connection,
+    batch: &Batch,
+    lock_time: Duration,
+    gone: Arc<AtomicBool>,
+) -> Result<BatchOutcome, DatabaseError> {
     let deadline = Instant::now() + batch.time_max;
-    connection.busy_timeout(LOCK_TIME_MAX).map_err(|error| database_error(error, batch.time_max))?;
-    run_until(connection, batch, deadline).map_err(|fault| statement_failed(fault, batch.time_max))
+    connection.busy_timeout(lock_time).map_err(|error| sqlite_fault::of(&error, batch.time_max))?;
+    run_until(connection, batch, deadline, gone).map_err(|fault| statement_failed(fault, batch))
 }
 
-/// Runs a batch; every statement is interrupted at the deadline.
+/// Runs a batch; every statement is interrupted at the deadline, and a read when its caller has gone.
 fn run_until(
     connection: &mut Connection,
     batch: &Batch,
     deadline: Instant,
+    gone: Arc<AtomicBool>,
 ) -> Result<BatchOutcome, StatementError> {
-    connection.progress_handler(STEPS_PER_DEADLINE_CHECK, Some(move || Instant::now() >= deadline))?;
+    let reads = batch.access == Access::Read;
+    let ends = move || Instant::now() >= deadline || (reads && gone.load(Ordering::Relaxed));
+    connection.progress_handler(STEPS_PER_DEADLINE_CHECK, Some(ends))?;
     let outcome = in_transaction(connection, batch);
     // COMMIT and ROLLBACK must not be interrupted.
     connection.progress_handler(0, None::<fn() -> bool>)?;
     if !connection.is_autocommit() {
-        let end = if matches!(outcome, Ok(BatchOutcome::Rows(_))) { "COMMIT" } else { "ROLLBACK" };
+        let keep = matches!(outcome, Ok(BatchOutcome::Rows(_))) && !batch.dry_run;
+        let end = if keep { "COMMIT" } else { "ROLLBACK" };
         let ended = connection.prepare_cached(end).and_then(|mut statement| statement.execute([]));
         if let (Err(error), true) = (ended, outcome.is_ok()) {
             connection.execute_batch("ROLLBACK")?;
@@ -262,9 +335,9 @@ fn in_transaction(connection: &Connection, batch: &Batch) -> Result<BatchOutcome
     Ok(BatchOutcome::Rows(rows))
 }
 
-fn statement_failed(fault: StatementError, time_max: Duration) -> DatabaseError {
+fn statement_failed(fault: StatementError, batch: &Batch) -> DatabaseError {
     match fault {
-        StatementError::Sqlite(error) => database_error(error, time_max),
+        StatementError::Sqlite(error) => sqlite_fault::of(&error, batch.time_max),
         StatementError::TooLarge => DatabaseError::TooLarge,
         StatementError::SameName(name) => DatabaseError::same_name(&name),
     }
@@ -275,21 +348,6 @@ fn needs_waiting(error: &rusqlite::Error) -> bool {
     let code = error.sqlite_error_code();
     use ErrorCode::{DatabaseBusy, DatabaseLocked, OperationInterrupted};
     matches!(code, Some(OperationInterrupted | DatabaseBusy | DatabaseLocked))
-}
-
-fn database_error(error: rusqlite::Error, time_max: Duration) -> DatabaseError {
-    match error.sqlite_error_code() {
-        Some(ErrorCode::OperationInterrupted) => DatabaseError::Timeout(time_max),
-        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => DatabaseError::Busy,
-        Some(
-            ErrorCode::CannotOpen
-            | ErrorCode::NotADatabase
-            | ErrorCode::DiskFull
-            | ErrorCode::SystemIoFailure,
-        ) => DatabaseError::Unreachable { detail: log_detail::of_sqlite(&error) },
-        Some(ErrorCode::ReadOnly) => DatabaseError::ReadOnly { detail: log_detail::of_sqlite(&error) },
-        Some(_) | None => DatabaseError::Failed { detail: log_detail::of_sqlite(&error) },
-    }
 }
 
 #[cfg(test)]
@@ -314,18 +372,19 @@ mod tests {
 
     #[tokio::test]
     async fn a_statement_of_comments_alone_is_accepted_at_start_and_fails_in_a_call() {
-        let sqlite = Sqlite::new(Connection::open_in_memory);
+        let sqlite = Sqlite::new(Connection::open_in_memory, &Settings::default());
         for text in ["-- nothing", "/* nothing */", "-- nothing\n;"] {
             assert!(sqlite.check(text.to_owned(), Access::Read).await.is_ok(), "{text}");
             let statement = Statement {
                 text: text.into(),
                 binds: Vec::new(),
+                types: Arc::default(),
                 rows_max: 1,
                 required: false,
                 typed: Arc::default(),
             };
             let (access, time_max) = (Access::Read, Duration::from_secs(1));
-            let outcome = sqlite.run(Batch { access, time_max, statements: vec![statement] }).await;
+            let outcome = sqlite.run(Batch::new(access, time_max, vec![statement])).await;
             let Err(DatabaseError::Failed { detail }) = outcome else { panic!("{text}: {outcome:?}") };
             assert_eq!(detail, "21 bad parameter or other API misuse", "{text}");
         }

@@ -2,13 +2,12 @@
 //!
 //! Must not know transactions, deadlines or connections that are shared.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use rusqlite::Connection;
 use rusqlite::types::{ToSql, ToSqlOutput, Value as SqlValue, ValueRef};
 
-use super::batch::{Bind, Row, Rows, Statement, TypedColumns};
+use super::batch::{Bind, Row, Rows, Statement, TypedColumns, twice};
 use crate::json::Json;
 
 /// Why a statement yielded no rows.
@@ -85,12 +84,6 @@ impl Columns {
     }
 }
 
-/// A name that two columns have: an object could hold only one of them.
-pub(crate) fn twice(names: &[String]) -> Option<&str> {
-    let mut seen = HashSet::new();
-    names.iter().map(String::as_str).find(|name| !seen.insert(*name))
-}
-
 #[derive(Clone, Copy)]
 enum Kind {
     Plain,
@@ -139,7 +132,21 @@ impl ToSql for Bind {
             Bind::Integer(number) => ToSqlOutput::Owned(SqlValue::Integer(*number)),
             Bind::Number(number) => ToSqlOutput::Owned(SqlValue::Real(*number)),
             Bind::Boolean(truth) => ToSqlOutput::Owned(SqlValue::Integer(i64::from(*truth))),
-            Bind::Text(text) => ToSqlOutput::Borrowed(ValueRef::Text(text.as_bytes())),
+            Bind::Text(text) | Bind::Json(text) => ToSqlOutput::Borrowed(ValueRef::Text(text.as_bytes())),
+            Bind::Array(_) => ToSqlOutput::Owned(SqlValue::Text(json_list(self).as_str().to_owned())),
         })
+    }
+}
+
+/// A list as JSON: SQLite reads it with `json_each`.
+fn json_list(bind: &Bind) -> Json {
+    match bind {
+        Bind::Null => Json::null(),
+        Bind::Integer(number) => Json::of(number),
+        Bind::Number(number) => Json::of(number),
+        Bind::Boolean(truth) => Json::of(truth),
+        Bind::Text(text) => Json::of(text),
+        Bind::Json(text) => Json::parse(text).unwrap_or_else(Json::null),
+        Bind::Array(items) => Json::array(&items.iter().map(json_list).collect::<Vec<_>>()),
     }
 }

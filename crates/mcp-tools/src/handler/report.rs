@@ -40,11 +40,12 @@ async fn probe(database: &Database) -> String {
     let statement = Statement {
         text: "SELECT 1 AS one".into(),
         binds: Vec::new(),
+        types: std::sync::Arc::default(),
         rows_max: 1,
         required: false,
         typed: std::sync::Arc::default(),
     };
-    let batch = Batch { access: Access::Read, time_max: PROBE_TIME_MAX, statements: vec![statement] };
+    let batch = Batch::new(Access::Read, PROBE_TIME_MAX, vec![statement]);
     match database.run(batch).await {
         Ok(_) => "ok".to_owned(),
         Err(error) => error.to_string(),

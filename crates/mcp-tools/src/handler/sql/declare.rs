@@ -6,12 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::plan::{Cursor, Query, Role, SqlTool};
-use super::text::Kind;
 use super::texts::Texts;
 use super::values::{Definitions, LIMIT, Limit, OFFSET, filled_in};
 use crate::catalogue::Input;
 use crate::catalogue::file::{IdentityFile, SectionFile, Shape, SqlFile};
-use crate::database::{Access, MAIN, TypedColumns};
+use crate::database::{Access, BindType, MAIN, TypedColumns};
 use crate::handler::template::Template;
 
 const ROWS_DEFAULT: usize = 200;
@@ -136,7 +135,7 @@ impl Builder<'_> {
         let rows = self.rows("sql.limit", file.limit);
         for (key, param) in [("sql.limit_from", &file.limit_from), ("sql.offset_from", &file.offset_from)] {
             let Some(param) = param else { continue };
-            if self.definitions.kind(param) != Some(Kind::Integer) || !self.definitions.has_param(param) {
+            if self.definitions.kind(param) != Some(BindType::Integer) || !self.definitions.has_param(param) {
                 self.reasons.push(format!("{key}: {param} is not an integer parameter"));
             }
             if file.shape != Shape::Page {
@@ -245,8 +244,8 @@ impl Builder<'_> {
 
     fn add(&mut self, role: Role, texts: Option<Texts>, rows_max: usize, typed: TypedColumns) {
         let Some(texts) = texts else { return };
-        let kind_of = |name: &str| self.definitions.kind(name).unwrap_or(Kind::Text);
-        let [sqlite, postgres] = texts.render(kind_of);
+        let type_of = |name: &str| self.definitions.kind(name).unwrap_or(BindType::Text);
+        let [sqlite, postgres] = texts.render(type_of);
         self.queries.push(Query { role, sqlite, postgres, rows_max, typed: Arc::new(typed) });
     }
 

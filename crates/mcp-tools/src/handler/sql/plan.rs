@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::values::{Definitions, Limit};
 use crate::catalogue::file::Shape;
-use crate::database::{Access, Dialect, TypedColumns};
+use crate::database::{Access, BindType, Dialect, TypedColumns};
 use crate::handler::template::Template;
 
 /// A compiled `[tool.sql]`.
@@ -51,6 +51,7 @@ pub(crate) enum Role {
 pub(crate) struct Rendered {
     pub(crate) text: Arc<str>,
     pub(crate) names: Vec<String>,
+    pub(crate) types: Arc<[BindType]>,
 }
 
 impl Query {

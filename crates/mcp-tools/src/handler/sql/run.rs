@@ -47,13 +47,14 @@ impl SqlTool {
             Ok(Statement {
                 text: Arc::clone(&rendered.text),
                 binds: rendered.names.iter().map(|name| values.get(name)).collect(),
+                types: Arc::clone(&rendered.types),
                 rows_max: query.rows_max,
                 required: query.required().is_some(),
                 typed: Arc::clone(&query.typed),
             })
         });
         let statements = statements.collect::<Result<_, String>>()?;
-        Ok(Batch { access: self.access, time_max: self.time_max, statements })
+        Ok(Batch::new(self.access, self.time_max, statements))
     }
 
     /// The name of the database that this tool uses.
@@ -73,7 +74,7 @@ impl SqlTool {
                     continue;
                 }
             };
-            if let Err(error) = database.check(&rendered.text, rendered.names.len(), self.access).await {
+            if let Err(error) = database.check(&rendered.text, &rendered.types, self.access).await {
                 reasons.push(format!("{}: {}", query.key(), error.detail().unwrap_or(&error.to_string())));
             }
         }
@@ -96,12 +97,16 @@ fn database_failed(error: &DatabaseError, call: &CallInfo) -> ToolResult {
     }
     let outcome = match error {
         DatabaseError::NotConfigured(_) => Outcome::Refused,
-        DatabaseError::Unreachable { .. } | DatabaseError::Busy => Outcome::Unavailable,
+        DatabaseError::Unreachable { .. }
+        | DatabaseError::Busy
+        | DatabaseError::Conflict { .. }
+        | DatabaseError::Locked { .. }
+        | DatabaseError::Unknown { .. } => Outcome::Unavailable,
+        DatabaseError::Caller(_) => Outcome::Invalid,
         DatabaseError::Timeout(_) => Outcome::Timeout,
-        DatabaseError::TooLarge
-        | DatabaseError::ReadOnly { .. }
-        | DatabaseError::OutOfRange
-        | DatabaseError::Failed { .. } => Outcome::Failed,
+        DatabaseError::TooLarge | DatabaseError::ReadOnly { .. } | DatabaseError::Failed { .. } => {
+            Outcome::Failed
+        }
     };
     ToolResult::failed(outcome, error.to_string())
 }

@@ -21,30 +21,6 @@ enum Piece {
     Name(String),
 }
 
-/// The type a value is bound as; for PostgreSQL it becomes a cast.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
-    Text,
-    Integer,
-    Number,
-    Boolean,
-    Json,
-    Moment,
-}
-
-impl Kind {
-    fn postgres_type(self) -> &'static str {
-        match self {
-            Kind::Text => "text",
-            Kind::Integer => "bigint",
-            Kind::Number => "double precision",
-            Kind::Boolean => "boolean",
-            Kind::Json => "jsonb",
-            Kind::Moment => "timestamptz",
-        }
-    }
-}
-
 /// A statement as its database takes it.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct RenderedText {
@@ -136,7 +112,7 @@ impl SqlText {
     }
 
     /// The statement in the numbered form of its dialect.
-    pub(crate) fn render(&self, kind_of: impl Fn(&str) -> Kind) -> RenderedText {
+    pub(crate) fn render(&self) -> RenderedText {
         let names = self.names();
         let mut text = String::new();
         for piece in &self.pieces {
@@ -150,9 +126,7 @@ impl SqlText {
             let number = 1 + names.iter().position(|known| known == name).unwrap_or_default();
             match self.dialect {
                 Dialect::Sqlite => text.push_str(&format!("?{number}")),
-                Dialect::Postgres => {
-                    text.push_str(&format!("(${number}::text)::{}", kind_of(name).postgres_type()));
-                }
+                Dialect::Postgres => text.push_str(&format!("${number}")),
             }
         }
         RenderedText { text, names: names.into_iter().map(str::to_owned).collect() }
@@ -222,8 +196,7 @@ mod tests {
     use super::*;
 
     fn rendered(sql: &str, dialect: Dialect) -> Result<String, String> {
-        let kind = |name: &str| if name == "n" { Kind::Integer } else { Kind::Text };
-        SqlText::parse(sql, dialect).map(|text| text.render(kind).text)
+        SqlText::parse(sql, dialect).map(|text| text.render().text)
     }
 
     #[track_caller]
@@ -236,17 +209,13 @@ mod tests {
     #[track_caller]
     fn check_postgres(sql: &str) {
         let whole = format!("{sql}, :a, {sql}");
-        let expected = format!("{sql}, ($1::text)::text, {sql}");
+        let expected = format!("{sql}, $1, {sql}");
         assert_eq!(rendered(&whole, Dialect::Postgres).as_deref(), Ok(&*expected));
     }
 
     #[test]
     fn sql_numbers_names_by_first_appearance_and_reuses_the_number() {
-        check(
-            "SELECT :a, :n WHERE :a = x;",
-            "SELECT ?1, ?2 WHERE ?1 = x",
-            "SELECT ($1::text)::text, ($2::text)::bigint WHERE ($1::text)::text = x",
-        );
+        check("SELECT :a, :n WHERE :a = x;", "SELECT ?1, ?2 WHERE ?1 = x", "SELECT $1, $2 WHERE $1 = x");
     }
 
     #[test]
@@ -303,7 +272,7 @@ mod tests {
     #[test]
     fn sql_values_stand_where_they_are_named() {
         let postgres = |sql: &str| rendered(sql, Dialect::Postgres);
-        let a = "($1::text)::text";
+        let a = "$1";
         assert_eq!(postgres("tags[1 : :a]"), Ok(format!("tags[1 : {a}]")));
         assert_eq!(postgres("doc ? :a"), Ok(format!("doc ? {a}")));
         assert_eq!(postgres("f(x := :a)"), Ok(format!("f(x := {a})")));
@@ -351,7 +320,7 @@ mod tests {
         fn sql_without_names_is_never_changed(sql in r"([ -~\n\x{e9}]|--|/\*|\*/|\$\$|::|[eE]'){0,60}") {
             for dialect in [Dialect::Sqlite, Dialect::Postgres] {
                 let Ok(text) = SqlText::parse(&sql, dialect) else { continue };
-                let rendered = text.render(|_| Kind::Text);
+                let rendered = text.render();
                 if rendered.names.is_empty() {
                     proptest::prop_assert!(sql.contains(&rendered.text), "{rendered:?}");
                 }

@@ -5,8 +5,8 @@
 use std::sync::Arc;
 
 use super::plan::Rendered;
-use super::text::{Kind, RenderedText, SqlText};
-use crate::database::Dialect;
+use super::text::{RenderedText, SqlText};
+use crate::database::{BindType, Dialect};
 
 /// A statement as SQLite and as PostgreSQL read it; one of them may be unable to.
 pub(super) struct Texts {
@@ -55,10 +55,11 @@ impl Texts {
         writes.then_some("a page counts its rows, and a statement that writes can be run once only")
     }
 
-    pub(super) fn render(&self, kind_of: impl Fn(&str) -> Kind) -> [Result<Rendered, String>; 2] {
+    pub(super) fn render(&self, type_of: impl Fn(&str) -> BindType) -> [Result<Rendered, String>; 2] {
         [&self.sqlite, &self.postgres].map(|text| {
-            let RenderedText { text, names } = text.as_ref().map_err(String::clone)?.render(&kind_of);
-            Ok(Rendered { text: Arc::from(text), names })
+            let RenderedText { text, names } = text.as_ref().map_err(String::clone)?.render();
+            let types = names.iter().map(|name| type_of(name)).collect();
+            Ok(Rendered { text: Arc::from(text), names, types })
         })
     }
 }

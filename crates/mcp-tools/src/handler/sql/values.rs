@@ -8,10 +8,9 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value};
 
-use super::text::Kind;
 use crate::catalogue::file::{IdentityFile, LetFile, TimeFile};
 use crate::catalogue::{Arguments, Input};
-use crate::database::Bind;
+use crate::database::{Bind, BindType};
 use crate::handler::argument::{canonical, integer, time_before};
 use crate::handler::call::Caller;
 
@@ -38,7 +37,7 @@ pub(crate) fn filled_in(name: &str) -> Option<&'static str> {
 
 /// What can be bound, by name.
 pub(crate) struct Definitions {
-    params: IndexMap<String, Kind>,
+    params: IndexMap<String, BindType>,
     computed: IndexMap<String, LetFile>,
     identity: IdentityFile,
     /// Whether a statement uses `:uuid`: random bytes cost time.
@@ -71,14 +70,18 @@ impl Definitions {
         identity: IdentityFile,
     ) -> Definitions {
         let params = input.params().iter().map(|param| {
-            let kind = match param.kind {
-                "string" => Kind::Text,
-                "integer" => Kind::Integer,
-                "number" => Kind::Number,
-                "boolean" => Kind::Boolean,
-                _ => Kind::Json,
+            let declared = match (param.kind, param.items) {
+                ("string", _) => BindType::Text,
+                ("integer", _) => BindType::Integer,
+                ("number", _) => BindType::Number,
+                ("boolean", _) => BindType::Boolean,
+                ("array", Some("string")) => BindType::Texts,
+                ("array", Some("integer")) => BindType::Integers,
+                ("array", Some("number")) => BindType::Numbers,
+                ("array", Some("boolean")) => BindType::Booleans,
+                _ => BindType::Json,
             };
-            (param.name.clone(), kind)
+            (param.name.clone(), declared)
         });
         Definitions { params: params.collect(), computed, identity, uses_uuid: false }
     }
@@ -89,16 +92,18 @@ impl Definitions {
     }
 
     /// The type a name is bound as, if it exists.
-    pub(crate) fn kind(&self, name: &str) -> Option<Kind> {
+    pub(crate) fn kind(&self, name: &str) -> Option<BindType> {
         match (name, self.computed.get(name)) {
-            (_, Some(LetFile::Contains(_))) => Some(Kind::Text),
-            (_, Some(LetFile::Time(_) | LetFile::Before(_) | LetFile::MinutesAgo(_))) => Some(Kind::Moment),
-            (_, Some(LetFile::Object(_))) => Some(Kind::Json),
-            (NOW, None) => Some(Kind::Moment),
-            (UUID, None) => Some(Kind::Text),
-            (CLIENT, None) if self.identity.client => Some(Kind::Text),
-            (SUBJECT, None) if self.identity.subject => Some(Kind::Text),
-            (LIMIT | OFFSET, None) => Some(Kind::Integer),
+            (_, Some(LetFile::Contains(_))) => Some(BindType::Text),
+            (_, Some(LetFile::Time(_) | LetFile::Before(_) | LetFile::MinutesAgo(_))) => {
+                Some(BindType::Moment)
+            }
+            (_, Some(LetFile::Object(_))) => Some(BindType::Json),
+            (NOW, None) => Some(BindType::Moment),
+            (UUID, None) => Some(BindType::Text),
+            (CLIENT, None) if self.identity.client => Some(BindType::Text),
+            (SUBJECT, None) if self.identity.subject => Some(BindType::Text),
+            (LIMIT | OFFSET, None) => Some(BindType::Integer),
             (_, None) => self.params.get(name).copied(),
         }
     }
@@ -187,25 +192,31 @@ fn identity(known: Option<&String>) -> Bind {
     known.map_or(Bind::Null, |name| Bind::Text(name.clone()))
 }
 
-fn bound(value: &Value, kind: Option<Kind>) -> Bind {
-    match (value, kind) {
+fn bound(value: &Value, declared: Option<BindType>) -> Bind {
+    match (value, declared) {
         (Value::Null, _) => Bind::Null,
-        (_, Some(Kind::Json)) => Bind::Text(value.to_string()),
+        (_, Some(BindType::Json)) => Bind::Json(value.to_string()),
         (Value::Bool(truth), _) => Bind::Boolean(*truth),
-        (Value::Number(number), Some(Kind::Number)) => number.as_f64().map_or(Bind::Null, Bind::Number),
+        (Value::Number(number), Some(BindType::Number | BindType::Numbers)) => {
+            number.as_f64().map_or(Bind::Null, Bind::Number)
+        }
         (Value::Number(_), _) => integer(value).map_or(Bind::Null, Bind::Integer),
         (Value::String(text), _) => Bind::Text(text.clone()),
-        (Value::Array(_) | Value::Object(_), _) => Bind::Text(value.to_string()),
+        (
+            Value::Array(items),
+            Some(BindType::Texts | BindType::Integers | BindType::Numbers | BindType::Booleans),
+        ) => Bind::Array(items.iter().map(|item| bound(item, declared)).collect()),
+        (Value::Array(_) | Value::Object(_), _) => Bind::Json(value.to_string()),
     }
 }
 
-fn check_bindable(name: &str, kind: Kind, value: &Value) -> Result<(), String> {
+fn check_bindable(name: &str, declared: BindType, value: &Value) -> Result<(), String> {
     match value {
         Value::String(text) if text.contains('\0') => {
             Err(format!("{name}: must not contain a NUL character"))
         }
         // Otherwise it would be bound as if it were absent.
-        Value::Number(number) if kind == Kind::Integer && integer(value).is_none() => {
+        Value::Number(number) if declared == BindType::Integer && integer(value).is_none() => {
             Err(format!("{name}: {number} does not fit in 64 bits"))
         }
         Value::Null
@@ -239,7 +250,7 @@ fn pattern(value: &Value) -> Bind {
 fn object(params: &[String], arguments: &Arguments) -> Bind {
     let given = params.iter().map(|param| (param.clone(), arguments.get(param).clone()));
     let object: Map<String, Value> = given.filter(|(_, value)| !value.is_null()).collect();
-    Bind::Text(Value::Object(object).to_string())
+    Bind::Json(Value::Object(object).to_string())
 }
 
 fn moment(time: &TimeFile, arguments: &Arguments, now: Timestamp) -> Result<Bind, String> {

@@ -1,0 +1,263 @@
+//! PostgreSQL: a bounded pool, every batch in one transaction with a statement timeout.
+//!
+//! The server turns rows into JSON, and every value is sent as text, so no type of a column or parameter needs code here.
+//! Must not know which database it is.
+
+mod execute;
+mod fault;
+mod lease;
+mod parameter;
+mod rows;
+mod statement;
+
+use std::time::Duration;
+
+use deadpool_postgres::{ClientWrapper, Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
+use mcp_host::tls::{client_config, system_roots};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio_postgres::Config;
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use self::execute::{Executor, Preparing};
+use self::lease::Lease;
+use super::address::AddressError;
+use super::batch::{Access, Batch, BatchOutcome, Bind, BindType, Isolation, ROW_BYTES_MAX};
+use super::error::DatabaseError;
+use super::settings::{PoolStatus, Prepared, Settings};
+
+/// A server that does not accept a connection within this time counts as unreachable.
+const CONNECT_MAX: Duration = Duration::from_secs(2);
+/// The server enforces the statement timeout; the client waits this much longer before it gives up.
+const GRACE: Duration = Duration::from_secs(1);
+/// The pause before a transaction is repeated is random, and twice as long each time, up to this many times.
+const PAUSE_MS: u64 = 5;
+const PAUSE_DOUBLED_MAX: u32 = 5;
+/// Compiling a statement takes no longer.
+const CHECK_MAX: Duration = Duration::from_secs(10);
+
+/// A PostgreSQL database.
+pub(crate) struct Postgres {
+    pool: Pool,
+    tls: MakeRustlsConnect,
+    executor: Executor,
+    lock_timeout: Option<Duration>,
+}
+
+pub(crate) fn open(config: &Config, settings: &Settings) -> Result<Postgres, AddressError> {
+    let mut config = config.clone();
+    config.connect_timeout(CONNECT_MAX);
+    if config.get_application_name().is_none() {
+        config.application_name("mcp-tools");
+    }
+    let tls = client_config(system_roots().0).map_err(|error| AddressError::Tls(error.to_string()))?;
+    let tls = MakeRustlsConnect::new(tls);
+    let manager =
+        Manager::from_config(config, tls.clone(), ManagerConfig { recycling_method: RecyclingMethod::Fast });
+    let pool = Pool::builder(manager)
+        .max_size(settings.pool)
+        .wait_timeout(Some(settings.pool_wait))
+        .create_timeout(Some(CONNECT_MAX))
+        .recycle_timeout(Some(CONNECT_MAX))
+        .runtime(Runtime::Tokio1)
+        .build()
+        .map_err(|error| AddressError::Tls(error.to_string()))?;
+    let preparing = match settings.prepared {
+        Prepared::Kept => Preparing::Kept,
+        Prepared::Never => Preparing::Never,
+    };
+    Ok(Postgres { pool, tls, executor: Executor::new(preparing), lock_timeout: settings.lock_timeout })
+}
+
+impl Postgres {
+    /// Runs a batch, and again while other changes are in its way and there is time.
+    pub(crate) async fn run(&self, batch: Batch) -> Result<BatchOutcome, DatabaseError> {
+        let mut lease = self.lease().await?;
+        let deadline = Instant::now() + batch.time_max;
+        let mut repeats = 0;
+        loop {
+            let error = match self.attempt(&mut lease, &batch, deadline).await {
+                Err(error @ DatabaseError::Conflict { .. }) => error,
+                // The time ran out in a repetition: the reason is the conflict before it.
+                Err(DatabaseError::Timeout(_)) if repeats > 0 => {
+                    let detail = format!("the time ended after {repeats} repetitions");
+                    return Err(DatabaseError::Conflict { detail });
+                }
+                ended => return ended,
+            };
+            let pause = pause(repeats);
+            if lease.client().is_none_or(|client| client.is_closed()) || Instant::now() + pause >= deadline {
+                return Err(error);
+            }
+            sleep(pause).await;
+            repeats += 1;
+        }
+    }
+
+    pub(crate) async fn check(
+        &self,
+        text: &str,
+        types: &[BindType],
+        access: Access,
+    ) -> Result<(), DatabaseError> {
+        let mut lease = self.lease().await?;
+        let checked = {
+            let Some(client) = lease.client() else { return Err(DatabaseError::Busy) };
+            let begin = self.begin(access, None, 1, CHECK_MAX);
+            client.batch_execute(&begin).await.map_err(|error| fault::of_statement(&error, CHECK_MAX))?;
+            self.executor.check(client, text, types, access).await
+        };
+        roll_back(&mut lease).await;
+        checked
+    }
+
+    pub(crate) fn pool_status(&self) -> PoolStatus {
+        let status = self.pool.status();
+        PoolStatus {
+            connections_max: status.max_size,
+            connections: status.size,
+            idle: status.available,
+            waiting: status.waiting,
+        }
+    }
+
+    async fn lease(&self) -> Result<Lease, DatabaseError> {
+        let client = self.pool.get().await.map_err(|error| fault::pool_error(&error))?;
+        Ok(Lease::new(client, self.tls.clone()))
+    }
+
+    /// Runs a batch in one transaction.
+    async fn attempt(
+        &self,
+        lease: &mut Lease,
+        batch: &Batch,
+        deadline: Instant,
+    ) -> Result<BatchOutcome, DatabaseError> {
+        let performed = {
+            let Some(client) = lease.client() else { return Err(DatabaseError::Busy) };
+            timeout_at(deadline + GRACE, self.perform(client, batch, deadline)).await
+        };
+        // The connection is dropped with its query still running, which is cancelled.
+        let performed = performed.map_err(|_| DatabaseError::Timeout(batch.time_max))?;
+        if batch.dry_run || !matches!(performed, Ok(BatchOutcome::Rows(_))) {
+            roll_back(lease).await;
+            return performed;
+        }
+        commit(lease, batch, deadline).await?;
+        performed
+    }
+
+    async fn perform(
+        &self,
+        client: &ClientWrapper,
+        batch: &Batch,
+        deadline: Instant,
+    ) -> Result<BatchOutcome, DatabaseError> {
+        let failed = |error: tokio_postgres::Error| fault::of_values(&error, batch.time_max, &[]);
+        let left = deadline.saturating_duration_since(Instant::now());
+        let begin = self.begin(batch.access, batch.isolation, batch.statements.len(), left);
+        client.batch_execute(&begin).await.map_err(failed)?;
+        for (name, value) in &batch.settings {
+            let set = "SELECT set_config($1, $2, true)";
+            let types = [tokio_postgres::types::Type::TEXT, tokio_postgres::types::Type::TEXT];
+            let values = [name, value].map(String::as_str);
+            client
+                .query_typed(set, &[(&values[0], types[0].clone()), (&values[1], types[1].clone())])
+                .await
+                .map_err(failed)?;
+        }
+        let mut bytes_left = ROW_BYTES_MAX;
+        let mut rows = Vec::with_capacity(batch.statements.len());
+        for (index, statement) in batch.statements.iter().enumerate() {
+            let run = self.executor.run(client, statement, batch.access, batch.time_max, &mut bytes_left);
+            let found = run.await?;
+            if statement.required && found.rows.is_empty() {
+                return Ok(BatchOutcome::Unmet(index));
+            }
+            rows.push(found);
+        }
+        if batch.dry_run {
+            // What COMMIT would check.
+            client.batch_execute("SET CONSTRAINTS ALL IMMEDIATE").await.map_err(failed)?;
+        }
+        Ok(BatchOutcome::Rows(rows))
+    }
+
+    /// Begins a transaction. Nothing here outlives it: behind a pooler the connection is another's afterwards.
+    fn begin(
+        &self,
+        access: Access,
+        isolation: Option<Isolation>,
+        statements: usize,
+        time: Duration,
+    ) -> String {
+        let level = match (isolation, access, statements) {
+            (Some(Isolation::Serializable), _, _) => "SERIALIZABLE",
+            (Some(Isolation::RepeatableRead), _, _) => "REPEATABLE READ",
+            (Some(Isolation::ReadCommitted), _, _) => "READ COMMITTED",
+            // Several reads see one state of the database; one statement does in any case.
+            (None, Access::Read, 2..) => "REPEATABLE READ",
+            (None, Access::Read | Access::Write, _) => "READ COMMITTED",
+        };
+        let access = match access {
+            Access::Read => "READ ONLY",
+            Access::Write => "READ WRITE",
+        };
+        let lock = self.lock_timeout.map(|time| format!("; SET LOCAL lock_timeout = {}", time.as_millis()));
+        format!(
+            "BEGIN ISOLATION LEVEL {level} {access}; SET LOCAL statement_timeout = {}; SET LOCAL TimeZone = 'UTC'; SET LOCAL DateStyle = 'ISO'{}",
+            time.as_millis().max(1),
+            lock.unwrap_or_default()
+        )
+    }
+}
+
+/// Ends the transaction without its changes. A connection that does not confirm it is not used again.
+async fn roll_back(lease: &mut Lease) {
+    let Some(client) = lease.client() else { return };
+    if client.is_closed() {
+        return;
+    }
+    if let Ok(Ok(())) = timeout(GRACE, client.batch_execute("ROLLBACK")).await {
+        lease.settle();
+    }
+}
+
+/// Ends the transaction with its changes. Once COMMIT is sent, only its response tells whether they are there.
+async fn commit(lease: &mut Lease, batch: &Batch, deadline: Instant) -> Result<(), DatabaseError> {
+    let committed = {
+        let Some(client) = lease.client() else { return Err(DatabaseError::Busy) };
+        let mut committing = std::pin::pin!(client.batch_execute("COMMIT"));
+        match timeout_at(deadline + GRACE, &mut committing).await {
+            Ok(committed) => Some(committed),
+            Err(_) => {
+                lease.cancel().await;
+                timeout(GRACE, committing).await.ok()
+            }
+        }
+    };
+    match committed {
+        Some(Ok(())) => {
+            lease.settle();
+            Ok(())
+        }
+        Some(Err(error)) => {
+            // An error in response to COMMIT ends the transaction.
+            if error.as_db_error().is_some() {
+                lease.settle();
+            }
+            if batch.access == Access::Read {
+                return Err(fault::of_values(&error, batch.time_max, &[]));
+            }
+            let binds: Vec<Bind> = batch.statements.iter().flat_map(|one| one.binds.clone()).collect();
+            Err(fault::of_commit(&error, batch.time_max, &binds))
+        }
+        None if batch.access == Access::Read => Err(DatabaseError::Timeout(batch.time_max)),
+        None => Err(DatabaseError::Unknown { detail: "no response to COMMIT within the time".to_owned() }),
+    }
+}
+
+fn pause(repeats: u32) -> Duration {
+    let longest = PAUSE_MS << repeats.min(PAUSE_DOUBLED_MAX);
+    let random = getrandom::u64().unwrap_or_default() % longest;
+    Duration::from_millis(1 + random)
+}

@@ -1,0 +1,140 @@
+//! Rows of PostgreSQL as rows of JSON text: objects that the server wrote, or the columns of SHOW, EXPLAIN and CALL.
+//!
+//! Must not know statements or connections.
+
+use std::borrow::Cow;
+use std::error::Error;
+use std::fmt;
+use std::sync::Arc;
+
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
+use tokio_postgres::types::{FromSql, Type};
+
+use super::super::batch::{Row, twice};
+use super::super::error::DatabaseError;
+use super::statement::RowForm;
+use crate::json::Json;
+
+/// Reads the rows of one statement, whose columns all have the same names.
+pub(super) struct RowReader {
+    form: RowForm,
+    columns: Option<Arc<[String]>>,
+}
+
+impl RowReader {
+    pub(super) fn new(form: RowForm) -> RowReader {
+        RowReader { form, columns: None }
+    }
+
+    pub(super) fn read(&mut self, row: &tokio_postgres::Row) -> Result<Row, DatabaseError> {
+        match self.form {
+            RowForm::Object => {
+                let text: &str = row.try_get(0).map_err(|_| unreadable())?;
+                let Entries(entries) = serde_json::from_str(text).map_err(|_| unreadable())?;
+                let columns = self.columns(entries.iter().map(|(name, _)| name.as_ref()))?;
+                let values = entries.iter().map(|(_, value)| Json::from_raw(value)).collect();
+                Row::new(columns, values).ok_or_else(unreadable)
+            }
+            RowForm::Columns => {
+                let columns = self.columns(row.columns().iter().map(tokio_postgres::Column::name))?;
+                let values: Result<Vec<Json>, DatabaseError> =
+                    (0..row.len()).map(|place| column(row, place)).collect();
+                Row::new(columns, values?).ok_or_else(unreadable)
+            }
+        }
+    }
+
+    fn columns<'a>(&mut self, names: impl Iterator<Item = &'a str>) -> Result<Arc<[String]>, DatabaseError> {
+        if let Some(columns) = &self.columns {
+            return Ok(Arc::clone(columns));
+        }
+        let names: Arc<[String]> = names.map(str::to_owned).collect();
+        if let Some(name) = twice(&names) {
+            return Err(DatabaseError::same_name(name));
+        }
+        Ok(Arc::clone(self.columns.insert(names)))
+    }
+}
+
+fn unreadable() -> DatabaseError {
+    DatabaseError::Failed { detail: "a row is no JSON object that can be read".to_owned() }
+}
+
+/// A column whose type the server does not write as JSON for us.
+fn column(row: &tokio_postgres::Row, place: usize) -> Result<Json, DatabaseError> {
+    let Some(column) = row.columns().get(place) else { return Err(unreadable()) };
+    let refused = || {
+        let (name, type_) = (column.name(), column.type_());
+        let detail = format!("the column {name} has the type {type_}, which such a statement cannot return");
+        DatabaseError::Failed { detail }
+    };
+    let value: Option<Binary<'_>> = row.try_get(place).map_err(|_| refused())?;
+    let Some(Binary(bytes)) = value else { return Ok(Json::null()) };
+    let type_ = column.type_();
+    let read = |error: Box<dyn Error + Sync + Send>| {
+        drop(error);
+        refused()
+    };
+    Ok(match *type_ {
+        Type::BOOL => Json::of(&bool::from_sql(type_, bytes).map_err(read)?),
+        Type::INT2 => Json::of(&i16::from_sql(type_, bytes).map_err(read)?),
+        Type::INT4 => Json::of(&i32::from_sql(type_, bytes).map_err(read)?),
+        Type::INT8 => Json::of(&i64::from_sql(type_, bytes).map_err(read)?),
+        Type::OID => Json::of(&u32::from_sql(type_, bytes).map_err(read)?),
+        Type::FLOAT4 => Json::of(&f32::from_sql(type_, bytes).map_err(read)?),
+        Type::FLOAT8 => Json::of(&f64::from_sql(type_, bytes).map_err(read)?),
+        Type::JSON => json(bytes).ok_or_else(refused)?,
+        // The first byte is the version of the format.
+        Type::JSONB => bytes.get(1..).and_then(json).ok_or_else(refused)?,
+        Type::TEXT | Type::VARCHAR | Type::BPCHAR | Type::NAME | Type::XML | Type::UNKNOWN => {
+            Json::of(&*String::from_utf8_lossy(bytes))
+        }
+        _ => return Err(refused()),
+    })
+}
+
+fn json(bytes: &[u8]) -> Option<Json> {
+    Json::parse(std::str::from_utf8(bytes).ok()?)
+}
+
+/// The bytes of a value of any type.
+struct Binary<'a>(&'a [u8]);
+
+impl<'a> FromSql<'a> for Binary<'a> {
+    fn from_sql(_type: &Type, bytes: &'a [u8]) -> Result<Binary<'a>, Box<dyn Error + Sync + Send>> {
+        Ok(Binary(bytes))
+    }
+
+    fn accepts(_type: &Type) -> bool {
+        true
+    }
+}
+
+/// The entries of an object, in order.
+struct Entries<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+
+impl<'de> Deserialize<'de> for Entries<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Entries<'de>, D::Error> {
+        deserializer.deserialize_map(EntriesVisitor)
+    }
+}
+
+struct EntriesVisitor;
+
+impl<'de> Visitor<'de> for EntriesVisitor {
+    type Value = Entries<'de>;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Entries<'de>, A::Error> {
+        let mut entries = Vec::new();
+        while let Some(entry) = map.next_entry()? {
+            entries.push(entry);
+        }
+        Ok(Entries(entries))
+    }
+}
