@@ -21,6 +21,7 @@ mod program;
 mod protocol;
 mod recorded;
 mod rest;
+mod rest_responses;
 mod service;
 mod services;
 mod sql_declarations;

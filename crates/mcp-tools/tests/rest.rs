@@ -12,7 +12,7 @@ use crate::surface::block;
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}";
 
 /// A server with one tool `t`, whose declaration is `rest`, and further settings of its service `s`.
-fn server(service: &Service, settings: &str, rest: &str) -> ToolServer {
+pub(crate) fn server(service: &Service, settings: &str, rest: &str) -> ToolServer {
     let home = tempfile::tempdir().expect("a directory");
     let file = written(&home, &catalogue(&service.url, settings, rest));
     start_in(home, &["--catalog", &file], &[("API_KEY", " k-123\n"), ("HTTP_PROXY", "http://127.0.0.1:1")])
@@ -126,6 +126,29 @@ fn a_service_whose_header_is_not_set_is_not_called() {
     assert!(service.asked.try_recv().is_err());
 }
 
+// Requirement: identity binds the guard's X-MCP-Client and X-MCP-Subject.
+#[test]
+fn the_callers_identity_goes_where_the_tool_declares_it() {
+    let service = Service::answering(OK);
+    let rest = r#"
+read_only = false
+identity = { client = true, subject = true }
+[tool.http]
+service = "s"
+method = "DELETE"
+path = "/of/{client}"
+headers = { X-On-Behalf-Of = "{subject}" }
+json = { by = "{client}" }
+"#;
+    let server = server(&service, "", rest);
+    let call = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": { "name": "t", "arguments": { "client": "root" } } });
+    let headers = [("Content-Type", "application/json"), ("X-MCP-Client", "bot/7"), ("X-MCP-Subject", "ann")];
+    server.http("POST", &headers, call.to_string().as_bytes());
+    let asked = service.next();
+    assert_eq!(asked.line, "DELETE /of/bot%2F7 HTTP/1.1");
+    assert_eq!((asked.header("x-on-behalf-of"), asked.body.as_str()), (Some("ann"), r#"{"by":"bot/7"}"#));
+}
+
 #[track_caller]
 fn check(settings: &str, rest: &str, reasons: &[&str]) {
     let home = tempfile::tempdir().expect("a directory");
@@ -183,6 +206,12 @@ lists = { a = "comma", l = "pipe", z = "space" }
             "tool.t: http.lists.z: there is no parameter z",
         ],
     );
+    let both = "read_only = false\n[tool.http]\nservice = \"s\"\nmethod = \"POST\"\npath = \"/\"\njson = {}\nform = {}\ncontent_type = \"text/plain\"\n";
+    check("", both, &["tool.t: http: has json and form; a request has one body"]);
+}
+
+#[test]
+fn a_tool_that_only_reads_uses_a_method_that_reads() {
     for (method, read_only, reads, reason) in [
         ("PUT", true, true, "http.method: a tool that only reads must use GET, or POST with reads = true"),
         (
@@ -198,6 +227,48 @@ lists = { a = "comma", l = "pipe", z = "space" }
         );
         check("", &rest, &[&format!("tool.t: {reason}")]);
     }
-    let both = "read_only = false\n[tool.http]\nservice = \"s\"\nmethod = \"POST\"\npath = \"/\"\njson = {}\nform = {}\ncontent_type = \"text/plain\"\n";
-    check("", both, &["tool.t: http: has json and form; a request has one body"]);
+}
+
+#[test]
+fn every_mistake_of_an_identity_and_of_picked_parts_is_named() {
+    let caller = r#"
+read_only = true
+identity = { client = true }
+params.client = { type = "string" }
+params.subject = { type = "string" }
+[tool.http]
+service = "s"
+method = "GET"
+path = "/{subject}"
+result = { a = "{client}" }
+pick = "/a"
+"#;
+    check(
+        "",
+        caller,
+        &[
+            "tool.t: params.client: is the identity of the caller in [tool.http] (hint: another name)",
+            "tool.t: http.pick: has no effect beside result",
+            "tool.t: http: the parameter client has no effect",
+        ],
+    );
+    let pick = r#"
+read_only = true
+[tool.http]
+service = "s"
+method = "GET"
+path = "/"
+query = { a = "{client}" }
+pick = { a = "a", b = "/x~", c = 3 }
+"#;
+    check(
+        "",
+        pick,
+        &[
+            "tool.t: http.pick.a: \"a\" is not a JSON Pointer (hint: it begins with /)",
+            "tool.t: http.pick.b: \"/x~\" is not a JSON Pointer (hint: ~ is written ~0, and / in a name ~1)",
+            "tool.t: http.pick.c: must be a JSON Pointer such as \"/data/items\", or a table of names with one each",
+            "tool.t: http: there is no parameter client (hint: identity = { client = true } of the tool)",
+        ],
+    );
 }

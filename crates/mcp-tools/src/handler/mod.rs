@@ -67,7 +67,13 @@ impl Handler {
             return Ok(Handler::Sql(Box::new(sql::build(sql, read_only, tool.identity, input)?)));
         }
         if let Some(http) = tool.http {
-            return Ok(Handler::Http(Box::new(http::build(http, read_only, input, services)?)));
+            return Ok(Handler::Http(Box::new(http::build(
+                http,
+                read_only,
+                tool.identity,
+                input,
+                services,
+            )?)));
         }
         Ok(Handler::Catalog)
     }

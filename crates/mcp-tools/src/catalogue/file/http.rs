@@ -48,6 +48,8 @@ pub(crate) struct HttpFile {
     /// Parameters whose list is one value in `query` and `form`, and what stands between its elements.
     #[serde(default)]
     pub(crate) lists: IndexMap<String, ListStyle>,
+    /// The part of the service's JSON that is the result: a JSON Pointer, or a table of names with one each.
+    pub(crate) pick: Option<toml::Value>,
     /// The result of the tool when the service succeeds; the service's response body when absent.
     pub(crate) result: Option<toml::Value>,
     /// Times computed from parameters; the time of the call is `{now}`.
@@ -67,6 +69,12 @@ pub(crate) struct HttpFile {
     pub(crate) totals: IndexMap<String, TotalFile>,
     /// The error when the service responds with 404.
     pub(crate) not_found: Option<String>,
+    /// Whether the caller learns the service's reason for not accepting a call (4xx).
+    #[serde(default)]
+    pub(crate) tell_reason: bool,
+    /// Whether the log has the body of a response that is no success; it may repeat arguments.
+    #[serde(default)]
+    pub(crate) log_reason: bool,
     pub(crate) timeout_ms: Option<u64>,
 }
 

@@ -12,10 +12,12 @@ use serde_json::Value;
 
 use super::headers;
 use super::patterns::Patterns;
+use super::pick::Pick;
+use super::refusal::Openness;
 use super::render::{BodyTemplate, JsonTemplate, Pairs};
 use super::service::{Service, Services};
-use super::tool::{HttpTool, NOW};
-use crate::catalogue::file::{BeforeFile, HttpFile, HttpMethod, LetFile, ListStyle};
+use super::tool::{CLIENT, HttpTool, NOW, SUBJECT};
+use crate::catalogue::file::{BeforeFile, HttpFile, HttpMethod, IdentityFile, LetFile, ListStyle};
 use crate::catalogue::{Arguments, Input, Param};
 use crate::handler::template::Template;
 
@@ -26,6 +28,7 @@ const TIME_MAX_MS: u64 = 45_000;
 pub(crate) fn build(
     mut file: HttpFile,
     read_only: bool,
+    identity: IdentityFile,
     input: &Input,
     services: &Services,
 ) -> Result<HttpTool, Vec<String>> {
@@ -42,13 +45,11 @@ pub(crate) fn build(
     let moments = builder.moments(std::mem::take(&mut file.moments));
     let defaults = builder.defaults(&file.defaults);
     builder.needs(&file.needs);
-    if builder.param(NOW).is_some() {
-        builder
-            .reasons
-            .push("params.now: is the time of the call in [tool.http] (hint: another name)".into());
-    }
+    let supplied = supplied(identity);
+    builder.supplied(&supplied);
     let patterns = Patterns::build(&file.patterns, builder.params, &mut builder.reasons);
-    let names: Vec<String> = moments.keys().cloned().chain([NOW.to_owned()]).collect();
+    let names: Vec<String> =
+        moments.keys().cloned().chain(supplied.iter().map(|(name, _)| (*name).to_owned())).collect();
     let query = builder.pairs("http.query", &file.query, &file.lists);
     let headers = builder.headers(&file.headers, service.as_ref());
     let body = builder.body(&file);
@@ -57,6 +58,7 @@ pub(crate) fn build(
     builder.used.extend(query.names().map(str::to_owned));
     builder.used.extend(headers.iter().flat_map(|(_, template)| template.names().map(str::to_owned)));
     builder.used.extend(body.iter().flat_map(BodyTemplate::names));
+    let pick = builder.pick(&file);
     let not_found = file.not_found.as_ref().map(|text| builder.template("http.not_found", text));
     let result = builder.json("http.result", file.result.as_ref());
     let shown = not_found.iter().flat_map(|template| template.names().map(str::to_owned));
@@ -70,6 +72,7 @@ pub(crate) fn build(
         HttpMethod::Patch => Method::PATCH,
         HttpMethod::Delete => Method::DELETE,
     };
+    let openness = Openness { tell_reason: file.tell_reason, log_reason: file.log_reason };
     let (needs, totals) = (file.needs, file.totals);
     match (service, builder.reasons.is_empty()) {
         (Some(service), true) => Ok(HttpTool {
@@ -81,12 +84,15 @@ pub(crate) fn build(
             headers,
             body,
             moments,
+            identity,
             defaults,
             needs,
             patterns,
             totals,
+            pick,
             result,
             not_found,
+            openness,
             time_max,
         }),
         (Some(_) | None, _) => Err(builder.reasons),
@@ -112,6 +118,14 @@ fn method_mistake(file: &HttpFile, read_only: bool) -> Option<String> {
     Some(reason.to_owned())
 }
 
+/// The names that a call fills in itself, and what they are.
+fn supplied(identity: IdentityFile) -> Vec<(&'static str, &'static str)> {
+    let caller = [(CLIENT, identity.client), (SUBJECT, identity.subject)];
+    let caller =
+        caller.into_iter().filter(|(_, used)| *used).map(|(name, _)| (name, "the identity of the caller"));
+    [(NOW, "the time of the call")].into_iter().chain(caller).collect()
+}
+
 struct Builder<'a> {
     params: &'a [Param],
     /// Names that have an effect on the request.
@@ -120,6 +134,16 @@ struct Builder<'a> {
 }
 
 impl Builder<'_> {
+    /// A parameter of such a name would never reach the service.
+    fn supplied(&mut self, supplied: &[(&str, &str)]) {
+        let params = self.params;
+        for (name, what) in
+            supplied.iter().filter(|(name, _)| params.iter().any(|param| param.name == **name))
+        {
+            self.reasons.push(format!("params.{name}: is {what} in [tool.http] (hint: another name)"));
+        }
+    }
+
     fn param(&self, name: &str) -> Option<&Param> {
         self.params.iter().find(|param| param.name == name)
     }
@@ -127,7 +151,7 @@ impl Builder<'_> {
     fn moments(&mut self, declared: IndexMap<String, LetFile>) -> IndexMap<String, BeforeFile> {
         let mut moments = IndexMap::new();
         for (name, declared) in declared {
-            if self.param(&name).is_some() || name == NOW {
+            if self.param(&name).is_some() || [NOW, CLIENT, SUBJECT].contains(&name.as_str()) {
                 self.reasons.push(format!("http.let.{name}: the name is taken"));
             }
             match declared {
@@ -278,6 +302,21 @@ impl Builder<'_> {
         }
     }
 
+    fn pick(&mut self, file: &HttpFile) -> Option<Pick> {
+        let pick = Pick::parse(file.pick.as_ref()?, &mut self.reasons)?;
+        let reason = match &pick {
+            Pick::One(_) | Pick::Many(_) if file.totals.is_empty() && file.result.is_some() => {
+                "http.pick: has no effect beside result"
+            }
+            Pick::Many(_) if !file.totals.is_empty() => {
+                "http.pick: must be one list beside totals, not a table"
+            }
+            Pick::One(_) | Pick::Many(_) => return Some(pick),
+        };
+        self.reasons.push(reason.to_owned());
+        None
+    }
+
     fn json(&mut self, key: &str, value: Option<&toml::Value>) -> Option<JsonTemplate> {
         let parsed = serde_json::to_value(value?)
             .map_err(|error| error.to_string())
@@ -289,7 +328,11 @@ impl Builder<'_> {
     fn names(&mut self, shown: &[String], computed: &[String]) {
         for name in self.used.iter().chain(shown) {
             if self.param(name).is_none() && !computed.contains(name) {
-                self.reasons.push(format!("http: there is no parameter {name}"));
+                let hint = match name.as_str() {
+                    CLIENT | SUBJECT => format!(" (hint: identity = {{ {name} = true }} of the tool)"),
+                    _ => String::new(),
+                };
+                self.reasons.push(format!("http: there is no parameter {name}{hint}"));
             }
         }
         for param in self.params.iter().filter(|param| !self.used.contains(&param.name)) {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::client::conn::http1;
-use hyper::header::{ACCEPT, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, USER_AGENT};
+use hyper::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, USER_AGENT};
 use hyper::{Method, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -21,7 +21,7 @@ use super::service::Base;
 use crate::handler::context::Context;
 
 /// The largest response body.
-const RESPONSE_BYTES_MAX: usize = 4 * 1024 * 1024;
+pub(super) const RESPONSE_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// A request ready to be sent.
 pub(crate) struct Request<'a> {
@@ -32,6 +32,15 @@ pub(crate) struct Request<'a> {
     pub(crate) headers: HeaderMap,
     /// A body and its media type.
     pub(crate) body: Option<(HeaderValue, String)>,
+}
+
+/// A whole response.
+#[derive(Debug)]
+pub(crate) struct Response {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    /// As it was sent, compressed or not.
+    pub(crate) body: Bytes,
 }
 
 /// Why an exchange failed.
@@ -46,10 +55,7 @@ pub(crate) enum ExchangeError {
 }
 
 /// Sends a request and reads the whole response.
-pub(crate) async fn exchange(
-    request: Request<'_>,
-    context: &Context,
-) -> Result<(StatusCode, Bytes), ExchangeError> {
+pub(crate) async fn exchange(request: Request<'_>, context: &Context) -> Result<Response, ExchangeError> {
     let base = request.base;
     let stream = TcpStream::connect((base.host.as_str(), base.port)).await.map_err(connect)?;
     if !base.tls {
@@ -61,7 +67,7 @@ pub(crate) async fn exchange(
     talk(stream, request).await
 }
 
-async fn talk<S>(stream: S, request: Request<'_>) -> Result<(StatusCode, Bytes), ExchangeError>
+async fn talk<S>(stream: S, request: Request<'_>) -> Result<Response, ExchangeError>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -75,7 +81,7 @@ where
 async fn send(
     sender: &mut http1::SendRequest<Full<Bytes>>,
     request: Request<'_>,
-) -> Result<(StatusCode, Bytes), ExchangeError> {
+) -> Result<Response, ExchangeError> {
     let (content_type, body) = request.body.unzip();
     let mut message = hyper::Request::builder()
         .method(request.method)
@@ -84,14 +90,15 @@ async fn send(
         .map_err(connect)?;
     let headers = message.headers_mut();
     headers.insert(ACCEPT, HeaderValue::from_static("application/json, text/plain;q=0.5"));
+    headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     headers.insert(USER_AGENT, HeaderValue::from_static(concat!("mcp-tools/", env!("CARGO_PKG_VERSION"))));
     headers.extend(request.headers);
     headers.insert(HOST, HeaderValue::from_str(&request.base.authority).map_err(connect)?);
     headers.extend(content_type.map(|kind| (CONTENT_TYPE, kind)));
     let response = sender.send_request(message).await.map_err(broken)?;
-    let status = response.status();
-    match Limited::new(response.into_body(), RESPONSE_BYTES_MAX).collect().await {
-        Ok(body) => Ok((status, body.to_bytes())),
+    let (head, body) = response.into_parts();
+    match Limited::new(body, RESPONSE_BYTES_MAX).collect().await {
+        Ok(body) => Ok(Response { status: head.status, headers: head.headers, body: body.to_bytes() }),
         Err(error) if error.is::<LengthLimitError>() => Err(ExchangeError::TooLarge),
         Err(error) => Err(ExchangeError::Broken(error.to_string())),
     }

@@ -1,9 +1,14 @@
 //! The `http` handler: one call of a declared service.
 
+mod body;
+mod charset;
 mod declare;
 mod exchange;
 mod headers;
 mod patterns;
+mod pick;
+mod reason;
+mod refusal;
 mod render;
 mod service;
 mod tool;

@@ -9,6 +9,9 @@ use indexmap::IndexMap;
 use super::headers::{self, ServiceHeaders};
 use crate::catalogue::file::ServiceFile;
 
+/// A shorter value would be cut out of common words.
+const SECRET_BYTES_MIN: usize = 5;
+
 /// Services by name.
 pub(crate) type Services = IndexMap<String, Service>;
 
@@ -85,6 +88,15 @@ impl Service {
     pub(crate) fn unknown(name: &str) -> Service {
         let headers = ServiceHeaders::default();
         Service { name: name.to_owned(), base: None, authorization: None, headers, variable: None }
+    }
+
+    /// What no error and no log line may repeat, also where the service does: values from the environment.
+    pub(crate) fn secrets(&self) -> Vec<&str> {
+        let values = self.headers.iter().map(|(_, value)| value).chain(&self.authorization);
+        let values = values.filter(|value| value.is_sensitive()).filter_map(|value| value.to_str().ok());
+        // A service repeats the credentials rather than their scheme.
+        let parts = values.flat_map(|value| [Some(value), value.split_once(' ').map(|(_, rest)| rest)]);
+        parts.flatten().filter(|part| part.len() >= SECRET_BYTES_MIN).collect()
     }
 
     /// The address, or the error while the operator has not configured the service.

@@ -11,23 +11,40 @@ use indexmap::IndexMap;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::exchange::{ExchangeError, Request, exchange};
+use super::body::{self, Body, Unreadable};
+use super::exchange::{ExchangeError, Request, Response, exchange};
 use super::headers;
 use super::patterns::Patterns;
+use super::pick::Pick;
+use super::refusal::{self, Openness};
 use super::render::{self, BodyTemplate, JsonTemplate, Pairs};
 use super::service::{Base, Service};
 use super::totals;
 use crate::call_log::Outcome;
 use crate::catalogue::Arguments;
-use crate::catalogue::file::{BeforeFile, TotalFile};
+use crate::catalogue::file::{BeforeFile, IdentityFile, TotalFile};
 use crate::handler::argument::{canonical, time_before};
-use crate::handler::call::CallInfo;
+use crate::handler::call::{CallInfo, Caller};
 use crate::handler::context::Context;
 use crate::handler::result::{Content, ToolResult};
 use crate::handler::template::Template;
 
 /// The name of the time of the call.
 pub(crate) const NOW: &str = "now";
+/// The names of the caller's identity, in a tool that declares `identity`.
+pub(crate) const CLIENT: &str = "client";
+pub(crate) const SUBJECT: &str = "subject";
+
+/// Why a successful response is no result.
+#[derive(Debug, thiserror::Error)]
+enum Misfit {
+    #[error(transparent)]
+    Body(Unreadable),
+    #[error("responded without {0}, which the tool picks")]
+    Absent(String),
+    #[error("answered something else than a list of records")]
+    NoRecords,
+}
 
 /// A compiled `[tool.http]`.
 pub(crate) struct HttpTool {
@@ -39,29 +56,37 @@ pub(crate) struct HttpTool {
     pub(crate) headers: Vec<(HeaderName, Template)>,
     pub(crate) body: Option<BodyTemplate>,
     pub(crate) moments: IndexMap<String, BeforeFile>,
+    pub(crate) identity: IdentityFile,
     pub(crate) defaults: IndexMap<String, Value>,
     pub(crate) needs: Vec<String>,
     pub(crate) patterns: Patterns,
     pub(crate) totals: IndexMap<String, TotalFile>,
+    pub(crate) pick: Option<Pick>,
     pub(crate) result: Option<JsonTemplate>,
     pub(crate) not_found: Option<Template>,
+    pub(crate) openness: Openness,
     pub(crate) time_max: Duration,
 }
 
 impl HttpTool {
     pub(crate) async fn run(&self, arguments: &Arguments, context: &Context, call: &CallInfo) -> ToolResult {
+        if call.dry_run && !self.read_only {
+            let text =
+                "A call of a service cannot be undone, so there is no dry run of it; nothing was sent.";
+            return ToolResult::failed(Outcome::Refused, text.to_owned());
+        }
         let base = match self.service.configured() {
             Ok(base) => base,
             Err(reason) => return ToolResult::in_band(Outcome::Refused, reason),
         };
-        let completed = self.completed(arguments.clone());
+        let completed = self.completed(arguments.clone(), &call.caller);
         let (request, arguments) =
             match completed.and_then(|arguments| Ok((self.request(base, &arguments)?, arguments))) {
                 Ok(made) => made,
                 Err(reason) => return ToolResult::in_band(Outcome::Invalid, reason),
             };
         match tokio::time::timeout(self.time_max, exchange(request, context)).await {
-            Ok(Ok((status, body))) => self.mapped(status, &body, &arguments, call),
+            Ok(Ok(response)) => self.mapped(&response, &arguments, call),
             Ok(Err(error)) => self.exchange_failed(&error, call),
             Err(_) => {
                 let seconds = self.time_max.as_secs_f64();
@@ -87,7 +112,7 @@ impl HttpTool {
     }
 
     /// The arguments with what the declaration adds to them; the error is for the caller.
-    fn completed(&self, mut arguments: Arguments) -> Result<Arguments, String> {
+    fn completed(&self, mut arguments: Arguments, caller: &Caller) -> Result<Arguments, String> {
         if let Some(name) = self.needs.iter().find(|name| arguments.get(name).is_null()) {
             return Err(format!("Please give {name}: it is needed here."));
         }
@@ -99,6 +124,12 @@ impl HttpTool {
         self.patterns.check(&arguments)?;
         let now = Timestamp::now();
         arguments.set(NOW, Value::from(canonical(now)));
+        if self.identity.client {
+            arguments.set(CLIENT, Value::from(caller.client.clone()));
+        }
+        if self.identity.subject {
+            arguments.set(SUBJECT, Value::from(caller.subject.clone()));
+        }
         for (name, before) in &self.moments {
             if let Some(then) = time_before(before, &arguments, now)? {
                 arguments.set(name, Value::from(canonical(then)));
@@ -107,43 +138,89 @@ impl HttpTool {
         Ok(arguments)
     }
 
-    fn mapped(&self, status: StatusCode, body: &[u8], arguments: &Arguments, call: &CallInfo) -> ToolResult {
-        let name = &self.service.name;
-        if status.is_success() {
-            return self.answer(body, arguments);
+    fn mapped(&self, response: &Response, arguments: &Arguments, call: &CallInfo) -> ToolResult {
+        if response.status.is_success() {
+            return self.answer(response, arguments).unwrap_or_else(|reason| {
+                call.log_event("service_error", &format!("{} {reason}", self.service.name));
+                let text = match reason {
+                    Misfit::Body(Unreadable::TooLarge) => return self.too_large(),
+                    Misfit::NoRecords => format!("{} {reason}", self.service.name),
+                    Misfit::Body(_) | Misfit::Absent(_) => {
+                        format!("{} {reason}{}", self.service.name, self.unknown_outcome())
+                    }
+                };
+                ToolResult::failed(Outcome::Failed, text)
+            });
         }
-        if let (StatusCode::NOT_FOUND, Some(message)) = (status, &self.not_found) {
+        if let (StatusCode::NOT_FOUND, Some(message)) = (response.status, &self.not_found) {
             return ToolResult::in_band(Outcome::NotFound, message.to_text(arguments));
         }
-        call.log_event("service_error", &format!("{name} answered {status}"));
-        let text = match status.as_u16() {
-            401 | 403 => {
-                return ToolResult::failed(
-                    Outcome::Refused,
-                    format!("{name} refused this server's credentials"),
-                );
+        let (name, secrets) = (&self.service.name, self.service.secrets());
+        call.log_event("service_error", &refusal::logged(name, response, self.openness, &secrets));
+        let outcome = match response.status {
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
+                Outcome::Refused
             }
-            300..=399 => format!("{name} redirected the call; redirects are not followed"),
-            500..=599 => format!("{name} failed with status {}{}", status.as_u16(), self.unknown_outcome()),
-            other => format!("{name} did not accept the call (status {other})"),
+            _ => Outcome::Failed,
         };
-        ToolResult::failed(Outcome::Failed, text)
+        let text = refusal::told(name, response, self.openness, &secrets, self.unknown_outcome());
+        ToolResult::failed(outcome, text)
     }
 
-    fn answer(&self, body: &[u8], arguments: &Arguments) -> ToolResult {
+    /// The result of a call that succeeded.
+    fn answer(&self, response: &Response, arguments: &Arguments) -> Result<ToolResult, Misfit> {
         let result = self.result.as_ref().map(|result| result.fill(arguments).unwrap_or_default());
-        if self.totals.is_empty() {
-            return ToolResult::ok(result.map_or_else(|| parsed(body), Content::Value));
-        }
-        let answered = serde_json::from_slice(body).unwrap_or_default();
-        let Some(mut totals) = totals::add_up(&answered, &self.totals) else {
-            let text = format!("{} answered something else than a list of records", self.service.name);
-            return ToolResult::failed(Outcome::Failed, text);
+        let body = body::read(&response.headers, &response.body);
+        let body = match (body, &result) {
+            (Ok(body), _) => body,
+            // Such a body says nothing that the declared result would use; a page says that nothing was done.
+            (Err(reason), Some(_)) if self.totals.is_empty() && reason != Unreadable::Page => Body::Empty,
+            (Err(reason), _) => return Err(Misfit::Body(reason)),
         };
+        if self.totals.is_empty() {
+            return match result {
+                Some(result) => Ok(ToolResult::ok(Content::Value(result))),
+                None => self.content(body, response.status).map(ToolResult::ok),
+            };
+        }
+        let records = match (body, &self.pick) {
+            (Body::Json(json), Some(pick)) => {
+                pick.of(&json).map_err(|path| Misfit::Absent(path.to_owned()))?
+            }
+            (Body::Json(json), None) => json,
+            (Body::Empty | Body::Text(_), _) => return Err(Misfit::NoRecords),
+        };
+        let records = serde_json::from_str(records.as_str()).unwrap_or_default();
+        let mut totals = totals::add_up(&records, &self.totals).ok_or(Misfit::NoRecords)?;
         if let Some(Value::Object(result)) = result {
             totals.extend(result);
         }
-        ToolResult::ok(Content::Value(Value::Object(totals)))
+        Ok(ToolResult::ok(Content::Value(Value::Object(totals))))
+    }
+
+    /// The body, or the picked parts of it.
+    fn content(&self, body: Body, status: StatusCode) -> Result<Content, Misfit> {
+        match (body, &self.pick) {
+            (Body::Json(json), None) => Ok(Content::Json(json)),
+            (Body::Json(json), Some(pick)) => match pick.of(&json) {
+                Ok(picked) => Ok(Content::Json(picked)),
+                Err(path) => Err(Misfit::Absent(path.to_owned())),
+            },
+            (Body::Text(_) | Body::Empty, Some(_)) => Err(Misfit::Body(Unreadable::NotJson)),
+            (Body::Text(text), None) => Ok(Content::Text(text)),
+            (Body::Empty, None) => {
+                let (name, status) = (&self.service.name, status.as_u16());
+                Ok(Content::Text(format!(
+                    "{name} accepted the call (status {status}); its response has no content."
+                )))
+            }
+        }
+    }
+
+    fn too_large(&self) -> ToolResult {
+        let hint = if self.read_only { "; narrow the filters" } else { self.unknown_outcome() };
+        let text = format!("the answer of {} is too large{hint}", self.service.name);
+        ToolResult::failed(Outcome::Failed, text)
     }
 
     fn exchange_failed(&self, error: &ExchangeError, call: &CallInfo) -> ToolResult {
@@ -158,10 +235,7 @@ impl HttpTool {
                 let text = format!("the connection to {name} broke{}", self.unknown_outcome());
                 ToolResult::failed(Outcome::Unavailable, text)
             }
-            ExchangeError::TooLarge => ToolResult::failed(
-                Outcome::Failed,
-                format!("the answer of {name} is too large; narrow the filters"),
-            ),
+            ExchangeError::TooLarge => self.too_large(),
         }
     }
 
@@ -172,12 +246,5 @@ impl HttpTool {
         } else {
             "; whether it was carried out is unknown, check before you repeat it"
         }
-    }
-}
-
-fn parsed(body: &[u8]) -> Content {
-    match serde_json::from_slice::<Value>(body) {
-        Ok(value) => Content::Value(value),
-        Err(_) => Content::Text(String::from_utf8_lossy(body).into_owned()),
     }
 }

@@ -15,7 +15,7 @@ pub(crate) fn add_up(answered: &Value, totals: &IndexMap<String, TotalFile>) -> 
     let made = totals.iter().map(|(name, total)| {
         let made = match &total.by {
             Some(by) => Value::Object(sums_by(&records, &total.sum, by)),
-            None => number(sum(records.iter().copied(), &total.sum)),
+            None => sum(records.iter().copied(), &total.sum),
         };
         (name.clone(), made)
     });
@@ -29,11 +29,19 @@ fn sums_by(records: &[&Map<String, Value>], field: &str, by: &str) -> Map<String
         groups.entry(group).or_default().push(record);
     }
     groups.sort_unstable_keys();
-    groups.into_iter().map(|(group, records)| (group, number(sum(records.into_iter(), field)))).collect()
+    groups.into_iter().map(|(group, records)| (group, sum(records.into_iter(), field))).collect()
 }
 
-fn sum<'a>(records: impl Iterator<Item = &'a Map<String, Value>>, field: &str) -> f64 {
-    records.filter_map(|record| record.get(field)?.as_f64()).sum()
+/// Whole numbers are added exactly; one with a fraction makes the sum an approximation.
+fn sum<'a>(records: impl Iterator<Item = &'a Map<String, Value>>, field: &str) -> Value {
+    let values: Vec<&Value> =
+        records.filter_map(|record| record.get(field)).filter(|value| value.is_number()).collect();
+    let whole: Option<Vec<i128>> = values
+        .iter()
+        .map(|value| value.as_i64().map(i128::from).or_else(|| value.as_u64().map(i128::from)))
+        .collect();
+    let whole = whole.map(|values| values.into_iter().sum::<i128>()).and_then(Number::from_i128);
+    whole.map_or_else(|| number(values.iter().filter_map(|value| value.as_f64()).sum()), Value::Number)
 }
 
 /// Without a fraction where there is none.
