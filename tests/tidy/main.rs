@@ -46,7 +46,7 @@ const TOOLS_MAY_IMPORT: &[(&str, &[&str])] = &[
     ("registry", &["call_log", "catalogue", "database", "handler", "protocol"]),
     ("examples", &["catalogue", "handler", "protocol", "registry"]),
     ("service", &["call_log", "catalogue", "database", "handler", "metrics", "protocol", "registry"]),
-    ("import", &["catalogue", "registry"]),
+    ("import", &["catalogue", "database", "registry"]),
     ("http", &["protocol", "service"]),
     ("connections", &["call_log", "http", "service"]),
     ("server", &["call_log", "catalogue", "connections", "registry", "service"]),

@@ -8,6 +8,7 @@ mod catalogue;
 mod examples;
 mod identity;
 mod import;
+mod import_database;
 mod limits;
 mod log_secrets;
 mod metrics;

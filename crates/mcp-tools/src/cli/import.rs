@@ -11,12 +11,14 @@ use clap::Args;
 
 use super::report::{CommandError, other, print_line};
 use super::runtime::runtime;
-use crate::import::{self, Draft, Written};
+use crate::database::{Address, Database, Settings};
+use crate::import::{self, Draft, Origin, Written};
 
 pub(crate) const EXAMPLE: &str = "\
 Example:
   mcp-tools import --from-server http://127.0.0.1:8001/mcp/ --output old.toml
   mcp-tools import --from-server /run/mcp-tools/blue.sock
+  mcp-tools import --database env:APP_DATABASE_URL --table orders --table customers
 
 Then:
   mcp-tools check old.toml";
@@ -28,6 +30,9 @@ pub(crate) struct Import {
     /// Variable with a bearer token for --from-server.
     #[arg(long, value_name = "VARIABLE", requires = "from_server")]
     token_env: Option<String>,
+    /// Table or view for --database, repeatable; all that may be read when not given.
+    #[arg(long, value_name = "[SCHEMA.]TABLE", requires = "database")]
+    table: Vec<String>,
     /// File to write instead of standard output.
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -42,6 +47,9 @@ struct Source {
     /// Address of a running MCP server: its tools, without handlers.
     #[arg(long, value_name = "URL|SOCKET")]
     from_server: Option<String>,
+    /// Database: tools that list and get the rows of its tables. The URL as in `serve`.
+    #[arg(long, value_name = "[NAME=]URL")]
+    database: Option<String>,
 }
 
 /// Why a catalogue was not written.
@@ -68,6 +76,9 @@ impl Import {
     }
 
     fn draft(&self) -> Result<Draft, CommandError> {
+        if let Some(given) = &self.source.database {
+            return self.database_draft(given);
+        }
         let address = self.source.from_server.as_deref().unwrap_or_default();
         let token = self
             .token_env
@@ -75,6 +86,13 @@ impl Import {
             .map(|variable| std::env::var(variable).map_err(|_| ImportError::Unset(variable.clone())));
         let token = token.transpose().map_err(other)?;
         runtime()?.block_on(import::import_server(address, token.as_deref().map(str::trim))).map_err(other)
+    }
+
+    fn database_draft(&self, given: &str) -> Result<Draft, CommandError> {
+        let (name, address) = Address::parse(given).map_err(other)?;
+        let database = Database::open(&address, &Settings::default()).map_err(other)?;
+        let origin = Origin { database: &database, name: &name, given };
+        runtime()?.block_on(import::import_database(&origin, &self.table)).map_err(other)
     }
 
     fn put(&self, path: &Path, text: &str) -> Result<(), ImportError> {

@@ -3,12 +3,15 @@
 //! Each source gives a [`Draft`]; [`write`] turns it into TOML that `mcp-tools check` accepts. What cannot be expressed
 //! becomes a comment with the reason. Must not know the command line.
 
+mod database;
 mod draft;
+mod names;
 mod params;
 mod server;
 mod spell;
 mod write;
 
+pub(crate) use database::{Origin, import_database};
 pub(crate) use draft::Draft;
 pub(crate) use server::import_server;
 pub(crate) use write::{Written, write};

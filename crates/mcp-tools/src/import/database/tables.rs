@@ -1,0 +1,156 @@
+//! What a database says of its tables: columns, types, keys, comments.
+//!
+//! Must not know tools.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::error::TablesError;
+use crate::database::{Access, Batch, BatchOutcome, Database, Dialect, Row, Statement, TypedColumns};
+
+pub(super) const TABLES_MAX: usize = 1_000;
+const TIME_MAX: Duration = Duration::from_secs(30);
+/// Names of tables that an error lists.
+const NAMES_SHOWN_MAX: usize = 20;
+
+/// A table or view.
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct Table {
+    pub(super) schema: String,
+    pub(super) name: String,
+    pub(super) comment: Option<String>,
+    #[serde(default)]
+    pub(super) columns: Vec<Column>,
+}
+
+/// A column.
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct Column {
+    pub(super) name: String,
+    /// The type as a cast may name it.
+    #[serde(rename = "type")]
+    pub(super) sql_type: String,
+    /// The name of the type, or of the one that a domain is based on; for SQLite the declared type.
+    pub(super) base: String,
+    /// The words of an enum.
+    #[serde(default)]
+    pub(super) labels: Option<Vec<String>>,
+    pub(super) comment: Option<String>,
+    /// Its place in the primary key.
+    pub(super) key: Option<u32>,
+}
+
+impl Table {
+    /// The name with its schema, unless that is the one that every statement searches.
+    pub(super) fn shown(&self) -> String {
+        if self.is_in_default_schema() { self.name.clone() } else { format!("{}.{}", self.schema, self.name) }
+    }
+
+    pub(super) fn is_in_default_schema(&self) -> bool {
+        matches!(self.schema.as_str(), "public" | "main")
+    }
+}
+
+/// One row a table: its columns are a list, so no limit can cut a table in half.
+const POSTGRES: &str = "
+SELECT n.nspname AS schema, c.relname AS name, obj_description(c.oid, 'pg_class') AS comment,
+  (SELECT COALESCE(json_agg(json_build_object(
+      'name', a.attname,
+      'type', format_type(a.atttypid, NULL),
+      'base', b.typname,
+      'labels', (SELECT json_agg(e.enumlabel ORDER BY e.enumsortorder) FROM pg_enum e WHERE e.enumtypid = b.oid),
+      'comment', col_description(c.oid, a.attnum),
+      'key', (SELECT k.place FROM pg_index i, unnest(i.indkey) WITH ORDINALITY AS k(attribute, place)
+              WHERE i.indrelid = c.oid AND i.indisprimary AND k.attribute = a.attnum)
+    ) ORDER BY a.attnum), '[]')
+    FROM pg_attribute a
+    JOIN pg_type t ON t.oid = a.atttypid
+    JOIN pg_type b ON b.oid = CASE WHEN t.typtype = 'd' THEN t.typbasetype ELSE t.oid END
+    WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+      AND has_column_privilege(c.oid, a.attnum, 'SELECT')) AS columns
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND NOT c.relispartition
+  AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'
+  AND has_schema_privilege(n.oid, 'USAGE') AND has_any_column_privilege(c.oid, 'SELECT')
+ORDER BY n.nspname = 'public' DESC, n.nspname, c.relname";
+
+const SQLITE: &str = "
+SELECT l.schema AS schema, l.name AS name, NULL AS comment,
+  (SELECT json_group_array(json_object('name', p.name, 'type', p.type, 'base', p.type,
+      'key', CASE WHEN p.pk > 0 THEN p.pk END))
+    FROM pragma_table_xinfo(l.name, l.schema) AS p WHERE p.hidden <> 1) AS columns
+FROM pragma_table_list AS l
+WHERE l.type IN ('table', 'view', 'virtual') AND l.name NOT LIKE 'sqlite\\_%' ESCAPE '\\' AND l.schema <> 'temp'
+ORDER BY l.schema = 'main' DESC, l.schema, l.name";
+
+/// Every table and view that may be read, the default schema first.
+pub(super) async fn read(database: &Database) -> Result<Vec<Table>, TablesError> {
+    let (text, json) = match database.dialect() {
+        Dialect::Postgres => (POSTGRES, Vec::new()),
+        Dialect::Sqlite => (SQLITE, vec!["columns".to_owned()]),
+    };
+    let statement = Statement {
+        text: Arc::from(text),
+        binds: Vec::new(),
+        types: Arc::default(),
+        rows_max: TABLES_MAX + 1,
+        required: false,
+        typed: Arc::new(TypedColumns { json, boolean: Vec::new() }),
+    };
+    let batch = Batch::new(Access::Read, TIME_MAX, vec![statement]);
+    let outcome = database.run(batch).await.map_err(|error| TablesError::Database { error })?;
+    let rows = match outcome {
+        BatchOutcome::Rows(mut statements) => statements.pop().unwrap_or_default().rows,
+        BatchOutcome::Unmet(_) => Vec::new(),
+    };
+    rows.iter().map(table).collect()
+}
+
+fn table(row: &Row) -> Result<Table, TablesError> {
+    serde_json::from_str(row.to_json().as_str()).map_err(|error| TablesError::Shape(error.to_string()))
+}
+
+/// The named tables in the order of their names here, or all.
+pub(super) fn choose(found: Vec<Table>, wanted: &[String]) -> Result<Vec<Table>, TablesError> {
+    if wanted.is_empty() {
+        return match found.len() {
+            0 => Err(TablesError::Empty),
+            count if count > TABLES_MAX => Err(TablesError::TooMany),
+            _ => Ok(found),
+        };
+    }
+    let mut chosen: Vec<Table> = Vec::new();
+    for name in wanted {
+        let is_it =
+            |table: &&Table| table.name == *name || format!("{}.{}", table.schema, table.name) == *name;
+        let mut fitting: Vec<&Table> = found.iter().filter(is_it).collect();
+        // A bare name means the default schema where both have it.
+        if let Some(first) = fitting.iter().position(|table| table.is_in_default_schema()) {
+            fitting = vec![fitting.swap_remove(first)];
+        }
+        let wanted = name.clone();
+        match fitting.as_slice() {
+            [] => return Err(TablesError::Unknown { wanted, known: names(found.iter()) }),
+            [table] => {
+                let is_new = chosen.iter().all(|other| other.shown() != table.shown());
+                chosen.extend(is_new.then(|| (*table).clone()));
+            }
+            several => {
+                return Err(TablesError::Ambiguous { wanted, known: names(several.iter().copied()) });
+            }
+        }
+    }
+    Ok(chosen)
+}
+
+fn names<'t>(tables: impl ExactSizeIterator<Item = &'t Table>) -> String {
+    let more = tables.len().saturating_sub(NAMES_SHOWN_MAX);
+    let first: Vec<String> = tables.take(NAMES_SHOWN_MAX).map(Table::shown).collect();
+    match (first.is_empty(), more) {
+        (true, _) => "none".to_owned(),
+        (false, 0) => first.join(", "),
+        (false, more) => format!("{}, and {more} more", first.join(", ")),
+    }
+}
