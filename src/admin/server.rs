@@ -212,10 +212,10 @@ mod tests {
 
     impl Served {
         fn start() -> Served {
-            Served::with_patience(TIMEOUT)
+            Served::with_timeout(TIMEOUT)
         }
 
-        fn with_patience(timeout: Duration) -> Served {
+        fn with_timeout(timeout: Duration) -> Served {
             let folder = tempfile::tempdir().unwrap();
             let (mut server, file) =
                 Server::bind(&folder.path().join("admin.sock"), &mut Inherited::default()).unwrap();
@@ -286,7 +286,7 @@ mod tests {
 
     #[test]
     fn silent_connections_cannot_keep_others_out_for_long() {
-        let served = Served::with_patience(Duration::from_millis(200));
+        let served = Served::with_timeout(Duration::from_millis(200));
         let silent: Vec<_> = (0..CONNECTIONS_MAX)
             .map(|_| served.runtime.block_on(UnixStream::connect(served.path())).unwrap())
             .collect();

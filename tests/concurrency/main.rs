@@ -42,7 +42,7 @@ mod proxy {
 
 /// What the files above name by way of their own crate.
 mod upstream {
-    pub(crate) use mcp_guard::upstream::Split;
+    pub(crate) use mcp_guard::upstream::{Slot, Split};
 }
 
 use std::sync::Arc;

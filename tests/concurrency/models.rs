@@ -22,23 +22,23 @@ use crate::proxy::state::traffic_split::{SplitCell, TrafficSplit, VersionCap};
 use crate::{How, Model};
 
 pub(super) const ALL: [Model; 13] = [
-    Model { name: "a place passes from one call to the next", how: How::Every, run: a_place_passes_on },
-    Model { name: "a call gives up while its place is granted", how: How::Every, run: a_waiter_gives_up },
+    Model { name: "a permit passes from one call to the next", how: How::Every, run: a_permit_passes_on },
+    Model { name: "a wait is dropped while its permit is granted", how: How::Every, run: a_wait_is_dropped },
     Model { name: "calls of three clients take turns", how: How::Random, run: three_clients_take_turns },
-    Model { name: "a full line makes room", how: How::Random, run: a_full_line_makes_room },
+    Model { name: "in a full queue a call is evicted", how: How::Random, run: a_full_queue_evicts },
     Model { name: "two bodies do not wait for each other for ever", how: How::Every, run: two_bodies },
     Model { name: "bodies of three clients", how: How::Random, run: three_bodies },
-    Model { name: "a held call makes room", how: How::Every, run: a_held_call_makes_room },
+    Model { name: "a held call is evicted", how: How::Every, run: a_held_call_is_evicted },
     Model { name: "streams are counted", how: How::Every, run: streams_are_counted },
     Model { name: "the drain reaches a connection", how: How::Every, run: the_drain_reaches },
-    Model { name: "a connection makes room or is served", how: How::Every, run: a_connection_makes_room },
+    Model { name: "a connection is evicted or served", how: How::Every, run: a_connection_is_evicted },
     Model {
         name: "the last of three connections ends the drain",
         how: How::Random,
         run: the_last_ends_the_drain,
     },
     Model { name: "nothing of before is taken again", how: How::Every, run: nothing_retired_is_taken },
-    Model { name: "who waits sees the new route", how: How::Every, run: a_new_route_is_seen },
+    Model { name: "a call that waits sees the new split", how: How::Every, run: a_new_split_is_seen },
 ];
 
 /// Runs these, each as an actor of its own, to their ends.
@@ -49,16 +49,16 @@ fn together(actors: Vec<Box<dyn FnOnce() + Send>>) {
     }
 }
 
-/// Takes a place as soon as there is one.
+/// Takes a permit as soon as there is one.
 fn enter(semaphore: &FairSemaphore, who: u32, inside: &AtomicUsize, max: usize) -> Result<(), AcquireError> {
-    let place = match semaphore.join(who, Priority::Normal)? {
-        Joined::In(place) => place,
+    let permit = match semaphore.join(who, Priority::Normal)? {
+        Joined::In(permit) => permit,
         Joined::Waiting(waiting) => block_on(waiting.granted())?,
     };
-    assert!(inside.fetch_add(1, Ordering::SeqCst) < max, "more are in than there are places");
+    assert!(inside.fetch_add(1, Ordering::SeqCst) < max, "more are in than there are permits");
     thread::yield_now();
     inside.fetch_sub(1, Ordering::SeqCst);
-    drop(place);
+    drop(permit);
     Ok(())
 }
 
@@ -78,7 +78,7 @@ fn callers(bounds: Bounds, callers: &[u32]) -> Arc<FairSemaphore> {
     semaphore
 }
 
-fn a_place_passes_on() {
+fn a_permit_passes_on() {
     callers(Bounds::of_one(1, 8), &[1, 2]);
 }
 
@@ -86,13 +86,13 @@ fn three_clients_take_turns() {
     callers(Bounds { max: 2, own_max: 1, waiting_max: 8 }, &[1, 1, 2, 2, 3]);
 }
 
-fn a_waiter_gives_up() {
+fn a_wait_is_dropped() {
     let semaphore = Arc::new(FairSemaphore::new(Bounds::of_one(1, 8)));
     let leaving = semaphore.clone();
     let staying = semaphore.clone();
     let actors: Vec<Box<dyn FnOnce() + Send>> = vec![
         Box::new(move || match leaving.join(1, Priority::Normal).unwrap() {
-            Joined::In(place) => drop(place),
+            Joined::In(permit) => drop(permit),
             Joined::Waiting(waiting) => {
                 let mut waiting = pin!(waiting.granted());
                 let _ = waiting.as_mut().poll(&mut Context::from_waker(Waker::noop()));
@@ -105,7 +105,7 @@ fn a_waiter_gives_up() {
     assert!(is_empty(&semaphore));
 }
 
-fn a_full_line_makes_room() {
+fn a_full_queue_evicts() {
     let semaphore = Arc::new(FairSemaphore::new(Bounds::of_one(1, 2)));
     let (served, refused) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let inside = Arc::new(AtomicUsize::new(0));
@@ -160,7 +160,7 @@ fn three_bodies() {
     assert!(bodies(&[1, 1, 2, 3], [4, 3], 10) >= 1);
 }
 
-fn a_held_call_makes_room() {
+fn a_held_call_is_evicted() {
     let line = Arc::new(HoldQueue::new(2));
     let (first, second) = (line.clone(), line.clone());
     let actors: Vec<Box<dyn FnOnce() + Send>> = vec![
@@ -225,7 +225,7 @@ fn the_last_ends_the_drain() {
 }
 
 /// A new connection comes when a request arrives on the only one, which idles.
-fn a_connection_makes_room() {
+fn a_connection_is_evicted() {
     let drain = Arc::new(Drain::new());
     let (mut idle, _) = drain.enter(1, None).unwrap();
     idle.idle(Instant::now());
@@ -247,7 +247,7 @@ fn a_connection_makes_room() {
     ];
     together(actors);
     assert_eq!(drain.open(), 0);
-    let (_guard, _) = drain.enter(1, None).expect("every place is free again");
+    let (_guard, _) = drain.enter(1, None).expect("every connection has left");
 }
 
 /// A call puts its connection back, and takes one, while the backend is replaced. Each connection is its generation.
@@ -271,7 +271,7 @@ fn nothing_retired_is_taken() {
     assert_eq!(shelf.take(Instant::now(), |_| true).unwrap_or(1), 1, "it was made before");
 }
 
-fn a_new_route_is_seen() {
+fn a_new_split_is_seen() {
     let split = |slot| TrafficSplit { split: Split::all(slot), version_cap: VersionCap::None };
     let cell = Arc::new(SplitCell::new(split(Slot::Blue)));
     let known = cell.load();

@@ -32,7 +32,7 @@ impl<'c> CallContext<'c> {
         self.call.session() == Some(SessionRequest::Stream)
     }
 
-    /// A place among the streams; none if the client has no stream left.
+    /// Counts the call among the streams; none if its client has no stream left.
     pub(crate) fn open_stream(&self) -> Option<StreamGuard<'c>> {
         let Request { state, snapshot, .. } = *self.request;
         state.streams.open(snapshot.key(self.call.client()), snapshot.stream_bounds())

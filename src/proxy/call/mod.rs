@@ -32,7 +32,7 @@ use crate::proxy::downstream::body::{BodyError, Excess};
 use crate::proxy::downstream::local_reply::KeepAlive;
 use crate::proxy::downstream::request::{AfterRequest, Request};
 use crate::proxy::downstream::stream::{Downstream, OnDisconnect};
-use crate::proxy::state::call_limits::LimitGuard;
+use crate::proxy::state::call_limits::{LimitClock, LimitGuard};
 use crate::proxy::state::traffic_split::TrafficSplit;
 use crate::telemetry::Record;
 use crate::wire::Era;
@@ -185,9 +185,13 @@ impl<'c> CallContext<'c> {
         Ok(keep_alive)
     }
 
+    /// Admits the call within the limits of its client and its tool.
     async fn admit(&self, client: &mut Downstream) -> Result<LimitGuard<'c>, CallError> {
         let Request { state, snapshot, .. } = *self.request;
-        Ok(client.race(state.admit(snapshot, self.call)).await??)
+        let (timeout, who) = (snapshot.timeouts.waiting, snapshot.key(self.call.client()));
+        let at = LimitClock { started: state.started.into(), timeout, client: who };
+        let admitted = client.race(snapshot.call_limits.admit(&snapshot.tool_rules, self.call, at)).await?;
+        Ok(admitted.inspect_err(|exceeded| state.metrics.limited(exceeded.limit))?)
     }
 
     /// Sends the reply to a call that has no response of a backend.

@@ -125,7 +125,7 @@ pub(crate) fn denial_for_slot(ctx: &CallContext<'_>, slot: &SlotState, denial: D
 
 /// A candidate's responses are checked more strictly than stable's, because no client has relied on it so far.
 fn is_candidate(ctx: &CallContext<'_>, slot: &SlotState) -> bool {
-    slot.slot != ctx.request.state.traffic.load().split.stable()
+    slot.slot != ctx.request.state.traffic.stable()
 }
 
 /// Why a response is not relayed.
@@ -290,13 +290,13 @@ impl<'c> PendingResponse<'c> {
         if matches!(head.status, 202 | 204 | 205) {
             return fault("which says that there is no answer to wait for");
         }
-        let is_candidate = is_candidate(ctx, self.slot);
+        let is_candidate = || is_candidate(ctx, self.slot);
         let is_complete = body.is_complete();
-        let is_plain_http = !is_candidate && is_complete && body.data.trim_ascii() == EMPTY_OBJECT;
+        let is_plain_http = is_complete && body.data.trim_ascii() == EMPTY_OBJECT && !is_candidate();
         match head.format {
             _ if is_plain_http => Ok(()),
             Format::Opaque => fault("with a body that is neither JSON nor an event stream"),
-            Format::EventStream if is_candidate && is_complete && scan.kind() == ResponseKind::NotRpc => {
+            Format::EventStream if is_complete && scan.kind() == ResponseKind::NotRpc && is_candidate() => {
                 fault("with an event stream without an answer")
             }
             Format::EventStream if is_complete && scan.is_torn() => {

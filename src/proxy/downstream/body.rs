@@ -292,7 +292,7 @@ async fn read_chunked(
     let most = usize::try_from(sink.bytes_max()).unwrap_or(usize::MAX);
     // Decoded bytes are never more than encoded ones.
     sink.reserve(downstream, arrived.len(), most).await?;
-    if let Decoded::Complete { consumed } = decode(&mut decoder, arrived, sink)? {
+    if let Some(consumed) = decode(&mut decoder, arrived, sink)? {
         return Ok(consumed);
     }
     let mut raw = Vec::new();
@@ -302,19 +302,15 @@ async fn read_chunked(
             return Err(BodyError::ClientGone);
         }
         sink.reserve(downstream, raw.len(), most).await?;
-        if let Decoded::Complete { consumed } = decode(&mut decoder, &raw, sink)? {
+        if let Some(consumed) = decode(&mut decoder, &raw, sink)? {
             downstream.push_back(&raw[consumed..]);
             return Ok(arrived.len());
         }
     }
 }
 
-enum Decoded {
-    NeedsMore,
-    Complete { consumed: usize },
-}
-
-fn decode(decoder: &mut Decoder, input: &[u8], sink: &mut Sink<'_>) -> Result<Decoded, BodyError> {
+/// Decodes what has arrived. Returns how much of it belonged to the body, once that is complete.
+fn decode(decoder: &mut Decoder, input: &[u8], sink: &mut Sink<'_>) -> Result<Option<usize>, BodyError> {
     let mut at = 0;
     loop {
         let piece =
@@ -326,8 +322,8 @@ fn decode(decoder: &mut Decoder, input: &[u8], sink: &mut Sink<'_>) -> Result<De
                 sink.take(&input[at + start..at + end]);
                 at += end;
             }
-            Piece::More { .. } => return Ok(Decoded::NeedsMore),
-            Piece::End { consumed } => return Ok(Decoded::Complete { consumed: at + consumed }),
+            Piece::More { .. } => return Ok(None),
+            Piece::End { consumed } => return Ok(Some(at + consumed)),
         }
     }
 }

@@ -13,7 +13,7 @@ pub(crate) fn health() -> Reply {
 
 /// The reply to `/ready`.
 pub(crate) async fn ready(state: &ProxyState, snapshot: &Snapshot) -> Reply {
-    let reachable = match snapshot.slot(state.traffic.load().split.stable()) {
+    let reachable = match snapshot.slot(state.traffic.stable()) {
         Some(slot) => state.readiness.is_reachable(slot).await,
         None => false,
     };

@@ -31,7 +31,7 @@ impl RouteState {
         let slot = match &self.config.target {
             RouteTarget::Own(backend) => return Some((backend, None)),
             RouteTarget::Slot(slot) => *slot,
-            RouteTarget::Stable => state.traffic.load().split.stable(),
+            RouteTarget::Stable => state.traffic.stable(),
         };
         snapshot.slot(slot).map(|state| (&state.backend, Some(slot)))
     }

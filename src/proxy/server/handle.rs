@@ -74,7 +74,7 @@ impl Handle {
             metrics: self.metrics.map(|address| address.to_string()),
             connections: self.state.drain.open(),
             clients: snapshot.policy.clients().len(),
-            stable: self.state.traffic.load().split.stable().as_str().to_owned(),
+            stable: self.state.traffic.stable().as_str().to_owned(),
             slots: snapshot.slot_statuses(),
         }
     }

@@ -16,7 +16,6 @@ use arc_swap::ArcSwap;
 use tokio::sync::mpsc::error::TrySendError;
 
 use crate::config::Config;
-use crate::policy::Call;
 use crate::proxy::backend::pingora::bridge::PingoraBridge;
 use crate::proxy::date::Clock;
 use crate::proxy::drain::{Drain, Phase};
@@ -28,7 +27,6 @@ use crate::rollout::sample::{CallResult, FinishedCall, SampleSource};
 use crate::telemetry::metrics::ShadowMetrics;
 use crate::telemetry::{Log, Metrics, Record};
 use crate::upstream::{Slot, Split};
-use call_limits::{LimitClock, LimitExceeded, LimitGuard};
 use queue::Queue;
 use readiness::Readiness;
 use shadow_queue::ShadowQueue;
@@ -82,18 +80,6 @@ impl ProxyState {
             streams: OpenStreams::default(),
             started: Instant::now(),
         })
-    }
-
-    /// Admits a call within the limits of its client and its tool.
-    pub(crate) async fn admit<'s>(
-        &self,
-        snapshot: &'s Snapshot,
-        call: &Call<'_>,
-    ) -> Result<LimitGuard<'s>, LimitExceeded> {
-        let (timeout, client) = (snapshot.timeouts.waiting, snapshot.key(call.client()));
-        let at = LimitClock { started: self.started.into(), timeout, client };
-        let admitted = snapshot.call_limits.admit(&snapshot.tool_rules, call, at).await;
-        admitted.inspect_err(|exceeded| self.metrics.limited(exceeded.limit))
     }
 
     /// Records how a client's call ended on this slot: the rollout is judged by these samples.

@@ -9,7 +9,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
-use crate::upstream::Split;
+use crate::upstream::{Slot, Split};
 
 /// Whether newer protocol versions are accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +42,11 @@ impl SplitCell {
         self.current.load_full()
     }
 
+    /// The slot that is stable now.
+    pub(crate) fn stable(&self) -> Slot {
+        self.current.load().split.stable()
+    }
+
     /// The current split, if it is not the known one.
     pub(crate) fn changed_since(&self, known: &Arc<TrafficSplit>) -> Option<Arc<TrafficSplit>> {
         let current = self.current.load();
@@ -63,7 +68,6 @@ impl SplitCell {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::upstream::Slot;
 
     fn split(slot: Slot) -> TrafficSplit {
         TrafficSplit { split: Split::all(slot), version_cap: VersionCap::None }

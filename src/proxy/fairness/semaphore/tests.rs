@@ -46,7 +46,7 @@ impl Waiters {
 }
 
 #[tokio::test]
-async fn places_are_bounded_and_a_client_s_own_line_is_first_come_first_served() {
+async fn permits_are_bounded_and_the_queue_of_a_client_is_first_come_first_served() {
     let mut waiters = Waiters::of(FairSemaphore::new(Bounds::of_one(1, 2)));
     let semaphore = waiters.semaphore.clone();
     let first = semaphore.acquire(1, Priority::Normal, LONG).await.unwrap();
@@ -62,7 +62,7 @@ async fn places_are_bounded_and_a_client_s_own_line_is_first_come_first_served()
 }
 
 #[tokio::test]
-async fn clients_take_turns_however_many_calls_one_of_them_has_in_line() {
+async fn clients_take_turns_however_many_calls_one_of_them_has_in_the_queue() {
     let mut waiters = Waiters::of(FairSemaphore::new(Bounds::of_one(1, 10)));
     let semaphore = waiters.semaphore.clone();
     let first = semaphore.acquire(1, Priority::Normal, LONG).await.unwrap();
@@ -78,7 +78,7 @@ async fn clients_take_turns_however_many_calls_one_of_them_has_in_line() {
 }
 
 #[tokio::test]
-async fn in_a_full_line_the_longest_queue_makes_room_for_others() {
+async fn in_a_full_queue_a_call_of_the_client_with_the_most_is_evicted() {
     let mut waiters = Waiters::of(FairSemaphore::new(Bounds::of_one(1, 4)));
     let semaphore = waiters.semaphore.clone();
     let first = semaphore.acquire(1, Priority::Normal, LONG).await.unwrap();
@@ -102,13 +102,13 @@ async fn in_a_full_line_the_longest_queue_makes_room_for_others() {
 async fn no_waiter_waits_longer_than_the_timeout() {
     let semaphore = FairSemaphore::new(Bounds::of_one(1, 2));
     let _busy = semaphore.acquire(1, Priority::Normal, LONG).await.unwrap();
-    let patience = Duration::from_secs(2);
-    assert_eq!(semaphore.acquire(1, Priority::Normal, patience).await.unwrap_err(), AcquireError::Timeout);
+    let timeout = Duration::from_secs(2);
+    assert_eq!(semaphore.acquire(1, Priority::Normal, timeout).await.unwrap_err(), AcquireError::Timeout);
     assert_eq!(semaphore.waiting(), 0);
 }
 
 #[tokio::test]
-async fn a_caller_that_gives_up_leaves_the_line() {
+async fn a_wait_that_is_dropped_leaves_the_queue() {
     let semaphore = FairSemaphore::new(Bounds::of_one(1, 1));
     let busy = semaphore.acquire(1, Priority::Normal, LONG).await.unwrap();
     tokio::select! {
@@ -159,7 +159,7 @@ async fn new_bounds_admit_waiters_and_evict_none() {
 }
 
 #[tokio::test]
-async fn every_place_that_becomes_free_finds_its_waiter_beside_clients_at_their_bound() {
+async fn every_permit_that_becomes_free_finds_its_waiter_beside_clients_at_their_bound() {
     let semaphore = FairSemaphore::new(Bounds { max: 3, own_max: 2, waiting_max: 8 });
     let _own: Vec<_> = (0..2).map(|_| semaphore.try_acquire(1).unwrap()).collect();
     let _other = semaphore.try_acquire(3).unwrap();
@@ -174,7 +174,7 @@ async fn every_place_that_becomes_free_finds_its_waiter_beside_clients_at_their_
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_expected_wait_follows_how_long_places_are_held() {
+async fn the_expected_wait_follows_how_long_permits_are_held() {
     let semaphore = FairSemaphore::new(Bounds::of_one(2, 8));
     assert_eq!(semaphore.expected_wait(), None);
     for _ in 0..20 {
@@ -186,7 +186,7 @@ async fn the_expected_wait_follows_how_long_places_are_held() {
 }
 
 #[test]
-fn of_four_places_or_more_the_last_is_left_to_other_clients() {
+fn of_four_permits_or_more_the_last_is_left_to_other_clients() {
     for max in 4..100 {
         let share = most_of_one(max);
         assert!(share >= max / 2 && share < max && most_of_one(reserve_of(max)) < reserve_of(max), "{max}");
@@ -195,7 +195,7 @@ fn of_four_places_or_more_the_last_is_left_to_other_clients() {
 }
 
 #[tokio::test]
-async fn a_quarter_of_the_places_is_left_to_other_clients() {
+async fn a_quarter_of_the_permits_is_left_to_other_clients() {
     let semaphore = FairSemaphore::new(Bounds::shared(8, 8));
     let mut flood: Vec<_> = (0..6).map(|_| semaphore.try_acquire(1).unwrap()).collect();
     assert!(semaphore.try_acquire(1).is_none(), "two are free, and not for this client");
@@ -213,7 +213,7 @@ async fn a_quarter_of_the_places_is_left_to_other_clients() {
 }
 
 #[tokio::test]
-async fn calls_that_must_not_be_refused_take_no_room_in_the_line() {
+async fn calls_that_must_not_be_refused_do_not_count_in_the_queue() {
     let semaphore = FairSemaphore::new(Bounds::of_one(1, 2));
     let busy = semaphore.try_acquire(1).unwrap();
     let mut privileged: Vec<_> =
@@ -229,7 +229,7 @@ async fn calls_that_must_not_be_refused_take_no_room_in_the_line() {
 proptest! {
     /// Calls join, leave and stop waiting in any order: the counts are right and no call waits beside a free permit.
     #[test]
-    fn the_line_keeps_count(steps in proptest::collection::vec((0_u8..4, 0_u32..3, 0_usize..8), 1..120)) {
+    fn the_queue_keeps_count(steps in proptest::collection::vec((0_u8..4, 0_u32..3, 0_usize..8), 1..120)) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         let _entered = runtime.enter();
         let semaphore = FairSemaphore::new(Bounds { max: 4, own_max: 2, waiting_max: 3 });
