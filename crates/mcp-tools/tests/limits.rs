@@ -136,7 +136,12 @@ fn rows_become_one_block_each_and_are_cut_at_the_limit() {
         result["content"].as_array().expect("blocks").iter().map(|block| &block["text"]).collect();
     let expected: Vec<String> =
         (1..=3).map(|n| format!("{{\n  \"n\": {n},\n  \"name\": \"row {n}\"\n}}")).collect();
+    let (said, blocks) = blocks.split_last().expect("blocks");
     assert_eq!(json!(blocks), json!(expected));
+    assert_eq!(
+        **said,
+        "only the first 3 rows are shown, and there are more; narrow the arguments to see the rest"
+    );
 }
 
 #[test]

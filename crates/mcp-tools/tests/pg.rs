@@ -115,6 +115,21 @@ impl Postgres {
         text(&told.stdout).trim().to_owned()
     }
 
+    /// What psql prints of a query, as CSV with a header and `null` for NULL.
+    #[track_caller]
+    pub(crate) fn print(&self, query: &str, null: &str) -> String {
+        let told = self.psql(&format!("\\pset format csv\n\\pset null '{null}'\n{query};"));
+        assert!(told.status.success(), "psql: {}", text(&told.stderr));
+        text(&told.stdout)
+    }
+
+    /// Runs one command as it is: psql itself reads no colon and no backslash in it.
+    pub(crate) fn command(&self, sql: &str) -> std::process::Output {
+        let mut psql = Command::new(self.programs.join("psql"));
+        psql.args(["-X", "-q", "-A", "-t", "-U", "swf", "-d", "postgres", "-h"]).arg(self.home.path());
+        psql.args(["-c", sql]).output().expect("psql runs")
+    }
+
     fn psql(&self, script: &str) -> std::process::Output {
         let mut psql = Command::new(self.programs.join("psql"))
             .args(["-X", "-q", "-v", "ON_ERROR_STOP=1", "-U", "swf", "-d", "postgres", "-h"])

@@ -97,6 +97,9 @@ enum Command {
         /// Arguments as a JSON object.
         #[arg(default_value = "{}")]
         json: String,
+        /// Run a tool that writes, show its result, and undo everything.
+        #[arg(long)]
+        dry_run: bool,
         #[command(flatten)]
         files: Files,
         #[command(flatten)]
@@ -144,7 +147,9 @@ pub(crate) fn main() -> ExitCode {
         Command::Serve { socket, metrics, files, databases } => serve(&socket, metrics, &files, &databases),
         Command::Check(check) => check.run(),
         Command::List { json, files } => list(json, &files),
-        Command::Call { name, json, files, databases } => call(&name, &json, &files, &databases),
+        Command::Call { name, json, dry_run, files, databases } => {
+            call(&name, &json, dry_run, &files, &databases)
+        }
         Command::Import(import) => import.run(),
         Command::Test(test) => test.run(),
         Command::Schema { dialect, demo, at } => Ok(schema(dialect, demo, at)),
@@ -210,7 +215,13 @@ fn list(json: bool, files: &Files) -> Result<ExitCode, CommandError> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn call(name: &str, json: &str, files: &Files, databases: &DatabaseFlags) -> Result<ExitCode, CommandError> {
+fn call(
+    name: &str,
+    json: &str,
+    dry_run: bool,
+    files: &Files,
+    databases: &DatabaseFlags,
+) -> Result<ExitCode, CommandError> {
     let arguments = match serde_json::from_str(json) {
         Ok(Value::Object(arguments)) => arguments,
         read => {
@@ -229,7 +240,7 @@ fn call(name: &str, json: &str, files: &Files, databases: &DatabaseFlags) -> Res
     let context = Context::new(databases.open(&registry)?);
     let result = match tool.accept(arguments) {
         Ok(arguments) => {
-            let call = CallInfo::of_tool(tool.shared_name());
+            let call = CallInfo { dry_run, ..CallInfo::of_tool(tool.shared_name()) };
             runtime()?.block_on(tool.run(&arguments, &context, &call, registry.self_description()))
         }
         Err(refused) => refused,

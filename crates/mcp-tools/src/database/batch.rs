@@ -38,7 +38,7 @@ pub(crate) enum Bind {
 }
 
 /// What a value is declared as. PostgreSQL infers the type of text and lists from the statement, where it can.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum BindType {
     /// Text that the statement casts.
     Cast,
@@ -61,6 +61,15 @@ pub(crate) enum Isolation {
     ReadCommitted,
     RepeatableRead,
     Serializable,
+}
+
+/// What the log gets of an error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LogDetail {
+    /// Codes and names, no values.
+    Names,
+    /// Everything, with arguments and rows.
+    Whole,
 }
 
 /// One statement with its values.
@@ -97,11 +106,20 @@ pub(crate) struct Batch {
     pub(crate) dry_run: bool,
     /// Names and values for PostgreSQL's `set_config`, until the transaction ends.
     pub(crate) settings: Vec<(String, String)>,
+    pub(crate) log: LogDetail,
 }
 
 impl Batch {
     pub(crate) fn new(access: Access, time_max: Duration, statements: Vec<Statement>) -> Batch {
-        Batch { access, time_max, statements, isolation: None, dry_run: false, settings: Vec::new() }
+        Batch {
+            access,
+            time_max,
+            statements,
+            isolation: None,
+            dry_run: false,
+            settings: Vec::new(),
+            log: LogDetail::Names,
+        }
     }
 }
 
@@ -142,6 +160,13 @@ pub(crate) struct Rows {
     pub(crate) cut: bool,
     /// Rows that a statement without columns changed.
     pub(crate) affected: Option<u64>,
+}
+
+impl Rows {
+    /// Whether the statement found no row: it has none to show, and changed none.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.rows.is_empty() && self.affected.unwrap_or_default() == 0
+    }
 }
 
 /// A name that two columns have: an object could hold only one of them.

@@ -45,6 +45,32 @@ impl DatabaseError {
         DatabaseError::Failed { detail }
     }
 
+    /// The same error, of the statement with this index.
+    pub(crate) fn in_statement(mut self, index: usize) -> DatabaseError {
+        if let DatabaseError::Caller(fault) = &mut self {
+            fault.statement = Some(index);
+        }
+        self
+    }
+
+    /// The same error with another detail for the log.
+    pub(crate) fn with_detail(mut self, text: String) -> DatabaseError {
+        match &mut self {
+            DatabaseError::Caller(fault) => fault.detail = text,
+            DatabaseError::Unreachable { detail }
+            | DatabaseError::ReadOnly { detail }
+            | DatabaseError::Conflict { detail }
+            | DatabaseError::Locked { detail }
+            | DatabaseError::Unknown { detail }
+            | DatabaseError::Failed { detail } => *detail = text,
+            DatabaseError::NotConfigured(_)
+            | DatabaseError::Busy
+            | DatabaseError::Timeout(_)
+            | DatabaseError::TooLarge => {}
+        }
+        self
+    }
+
     /// The detail for the log, which the caller must not see.
     pub(crate) fn detail(&self) -> Option<&str> {
         match self {
@@ -74,6 +100,9 @@ pub(crate) struct CallerFault {
     /// The column, or several with commas between.
     pub(crate) column: Option<String>,
     pub(crate) data_type: Option<String>,
+    /// The statement of the batch, and the number of the value in it, where PostgreSQL tells them.
+    pub(crate) statement: Option<usize>,
+    pub(crate) parameter: Option<usize>,
     /// The text that a function raised; it may hold values, so only a tool that says so shows it.
     pub(crate) message: Option<String>,
     /// For the log.

@@ -65,6 +65,17 @@ pub(crate) fn of_values(error: &DbError, binds: &[Bind]) -> String {
     text
 }
 
+/// Everything that the server says, for a tool whose declaration opens it.
+pub(crate) fn whole(error: &DbError) -> String {
+    let mut text = of_statement(error);
+    for (what, said) in [("DETAIL", error.detail()), ("HINT", error.hint()), ("CONTEXT", error.where_())] {
+        if let Some(said) = said {
+            let _ = write!(text, "; {what}: {said}");
+        }
+    }
+    text
+}
+
 /// The message up to the first thing that may be a value.
 fn without_values<'a>(message: &'a str, class: &str) -> &'a str {
     let is_value = |letter: char| match letter {

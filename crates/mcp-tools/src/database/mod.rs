@@ -20,7 +20,8 @@ use std::sync::Arc;
 pub(crate) use address::{Address, AddressError, MAIN};
 #[allow(unused_imports, reason = "what users of a database may need")]
 pub(crate) use batch::{
-    Access, Batch, BatchOutcome, Bind, BindType, Dialect, Isolation, Row, Rows, Statement, TypedColumns,
+    Access, Batch, BatchOutcome, Bind, BindType, Dialect, Isolation, LogDetail, Row, Rows, Statement,
+    TypedColumns,
 };
 pub(crate) use embedded::{demo_script, schema_script};
 #[allow(unused_imports, reason = "what users of a database may need")]
@@ -62,13 +63,13 @@ impl Database {
         }
     }
 
-    /// Whether a statement could run: names, columns, syntax.
+    /// Whether a statement could run: names, columns, syntax. The names of its columns, where they can be known.
     pub(crate) async fn check(
         &self,
         text: &str,
         types: &[BindType],
         access: Access,
-    ) -> Result<(), DatabaseError> {
+    ) -> Result<Vec<String>, DatabaseError> {
         match self {
             Database::Sqlite(sqlite) => sqlite.check(text.to_owned(), access).await,
             Database::Postgres(postgres) => postgres.check(text, types, access).await,

@@ -14,7 +14,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::address::AddressError;
-use super::batch::{Access, Batch, BatchOutcome, ROW_BYTES_MAX, twice};
+use super::batch::{Access, Batch, BatchOutcome, LogDetail, ROW_BYTES_MAX, twice};
 use super::error::{DatabaseError, WRITES};
 use super::settings::{PoolStatus, Settings};
 use super::sqlite_fault;
@@ -198,7 +198,7 @@ impl Sqlite {
         }
     }
 
-    pub(crate) async fn check(&self, text: String, access: Access) -> Result<(), DatabaseError> {
+    pub(crate) async fn check(&self, text: String, access: Access) -> Result<Vec<String>, DatabaseError> {
         let permit = self.permit().await?;
         self.with_connection(permit, Access::Read, move |connection| match connection.prepare(&text) {
             Ok(statement) if access == Access::Read && !statement.readonly() => {
@@ -208,11 +208,11 @@ impl Sqlite {
                 let names: Vec<String> = statement.column_names().map(str::to_owned).collect();
                 match twice(&names) {
                     Some(name) => Err(DatabaseError::same_name(name)),
-                    None => Ok(()),
+                    None => Ok(names),
                 }
             }
             // Comments alone: PostgreSQL prepares them too.
-            Err(rusqlite::Error::Empty) => Ok(()),
+            Err(rusqlite::Error::Empty) => Ok(Vec::new()),
             // Nothing is bound, so the whole message comes from the declaration.
             Err(error) => Err(DatabaseError::Failed { detail: error.to_string() }),
         })
@@ -327,7 +327,7 @@ fn in_transaction(connection: &Connection, batch: &Batch) -> Result<BatchOutcome
     let mut rows = Vec::with_capacity(batch.statements.len());
     for (index, statement) in batch.statements.iter().enumerate() {
         let found = read(connection, statement, &mut bytes_left)?;
-        if statement.required && found.rows.is_empty() {
+        if statement.required && found.is_empty() {
             return Ok(BatchOutcome::Unmet(index));
         }
         rows.push(found);
@@ -337,7 +337,10 @@ fn in_transaction(connection: &Connection, batch: &Batch) -> Result<BatchOutcome
 
 fn statement_failed(fault: StatementError, batch: &Batch) -> DatabaseError {
     match fault {
-        StatementError::Sqlite(error) => sqlite_fault::of(&error, batch.time_max),
+        StatementError::Sqlite(error) => match batch.log {
+            LogDetail::Names => sqlite_fault::of(&error, batch.time_max),
+            LogDetail::Whole => sqlite_fault::of(&error, batch.time_max).with_detail(error.to_string()),
+        },
         StatementError::TooLarge => DatabaseError::TooLarge,
         StatementError::SameName(name) => DatabaseError::same_name(&name),
     }

@@ -64,6 +64,8 @@ fn caller_fault(error: &rusqlite::Error) -> Option<CallerFault> {
         table: None,
         column: None,
         data_type: None,
+        statement: None,
+        parameter: None,
         message: (kind == CallerFaultKind::Raised).then(|| text.to_owned()),
         detail: log_detail::of_sqlite(error),
     };

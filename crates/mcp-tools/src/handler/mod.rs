@@ -19,7 +19,7 @@ use serde_json::Value;
 pub(crate) use call::{CallInfo, Caller};
 pub(crate) use context::Context;
 pub(crate) use http::{Service, Services};
-pub(crate) use result::{Content, ToolResult};
+pub(crate) use result::{Content, Notice, ToolResult};
 pub(crate) use self_description::SelfDescription;
 
 use crate::call_log::Outcome;

@@ -42,26 +42,37 @@ impl Content {
     }
 }
 
+/// What the content of a good result does not show: a last block says it to a model, `_meta` to a program.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Notice {
+    /// The key in `_meta`, after `mcp-tools/`.
+    pub(crate) key: &'static str,
+    /// The part of the result that it is about.
+    pub(crate) place: String,
+    pub(crate) text: String,
+}
+
 /// A finished call.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct ToolResult {
     pub(crate) content: Content,
+    pub(crate) notices: Vec<Notice>,
     pub(crate) outcome: Outcome,
     pub(crate) rows: Option<usize>,
 }
 
 impl ToolResult {
     pub(crate) fn ok(content: Content) -> ToolResult {
-        ToolResult { content, outcome: Outcome::Ok, rows: None }
+        ToolResult { content, notices: Vec::new(), outcome: Outcome::Ok, rows: None }
     }
 
     pub(crate) fn failed(outcome: Outcome, text: String) -> ToolResult {
-        ToolResult { content: Content::Failure(text), outcome, rows: None }
+        ToolResult { content: Content::Failure(text), notices: Vec::new(), outcome, rows: None }
     }
 
     /// An error inside a successful result, as the old server reported it to clients.
     pub(crate) fn in_band(outcome: Outcome, text: String) -> ToolResult {
-        ToolResult { content: Content::InBand(text), outcome, rows: Some(0) }
+        ToolResult { content: Content::InBand(text), notices: Vec::new(), outcome, rows: Some(0) }
     }
 
     pub(crate) fn with_rows(self, rows: usize) -> ToolResult {

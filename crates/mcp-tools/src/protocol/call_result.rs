@@ -1,31 +1,46 @@
 //! A finished call as the result of `tools/call`. Must not know which tool made it.
 
-use rmcp::model::{CallToolResult, ContentBlock};
+use rmcp::model::{CallToolResult, ContentBlock, MetaObject};
 use serde_json::{Value, json};
 
 use super::era::{Era, serialize_for};
-use crate::handler::{Content, ToolResult};
+use crate::handler::{Content, Notice, ToolResult};
 use crate::json::Json;
 
 /// A finished call as MCP's result: text blocks of JSON indented by two, which clients expect. `structured` says that the
 /// tool has an output schema.
 pub(crate) fn call_tool_result(result: ToolResult, structured: bool) -> CallToolResult {
-    let (blocks, value) = match result.content {
+    let ToolResult { content, notices, .. } = result;
+    let (blocks, value) = match content {
         Content::Failure(text) => return failure(text),
         // Clients validate every good result against the schema, which a refusal does not fit.
         Content::InBand(text) if structured => return failure(text),
-        Content::InBand(text) => return success(vec![indented(&json!({ "error": text }))]),
-        Content::Text(text) => (vec![text.clone()], json!({ "result": text })),
-        Content::Value(value @ Value::Object(_)) => (vec![indented(&value)], value),
-        Content::Value(value) => (vec![indented(&value)], json!({ "result": value })),
-        Content::List(values) => (values.iter().map(indented).collect(), json!({ "result": values })),
+        Content::InBand(text) => (vec![indented(&json!({ "error": text }))], None),
+        Content::Text(text) => (vec![text.clone()], Some(json!({ "result": text }))),
+        Content::Value(value @ Value::Object(_)) => (vec![indented(&value)], Some(value)),
+        Content::Value(value) => (vec![indented(&value)], Some(json!({ "result": value }))),
+        Content::List(values) => (values.iter().map(indented).collect(), Some(json!({ "result": values }))),
         // The SDK's model cannot hold their numbers: `call_tool_response` adds the structured content as text.
-        Content::Json(value) => return success(vec![value.indented()]),
-        Content::JsonList(values) => return success(values.iter().map(Json::indented).collect()),
+        Content::Json(value) => (vec![value.indented()], None),
+        Content::JsonList(values) => (values.iter().map(Json::indented).collect(), None),
     };
-    let mut result = success(blocks);
-    result.structured_content = structured.then_some(value);
+    let said = notices.iter().map(|notice| notice.text.clone());
+    let mut result = success(blocks.into_iter().chain(said).collect());
+    result.structured_content = value.filter(|_| structured);
+    result.meta = meta(&notices);
     result
+}
+
+/// `{"mcp-tools/KEY": [PLACE, ...]}`
+fn meta(notices: &[Notice]) -> Option<MetaObject> {
+    let mut meta = MetaObject::new();
+    for notice in notices {
+        let places = meta.entry(format!("mcp-tools/{}", notice.key)).or_insert_with(|| json!([]));
+        if let Value::Array(places) = places {
+            places.push(Value::from(notice.place.as_str()));
+        }
+    }
+    (!notices.is_empty()).then_some(meta)
 }
 
 fn failure(text: String) -> CallToolResult {

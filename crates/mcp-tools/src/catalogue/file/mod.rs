@@ -20,5 +20,5 @@ pub(crate) use http::{HttpFile, HttpMethod, ListStyle, ServiceFile, TotalFile};
 pub(crate) use include::includes;
 pub(crate) use param::ParamFile;
 pub(crate) use server::ServerFile;
-pub(crate) use sql::{BeforeFile, LetFile, SectionFile, Shape, SqlFile, TimeFile, Unit};
+pub(crate) use sql::{BeforeFile, IsolationFile, LetFile, SectionFile, Shape, SqlFile, TimeFile, Unit};
 pub(crate) use tool::{AnnotationsFile, IdentityFile, ServerReport, TextFile, TextSource, ToolFile};

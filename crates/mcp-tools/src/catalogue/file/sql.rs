@@ -22,8 +22,24 @@ pub(crate) struct SqlFile {
     pub(crate) offset_from: Option<String>,
     /// For pages by key: the column whose last value continues the list, and its key in the result.
     pub(crate) cursor: Option<CursorFile>,
+    /// Whether a page counts all rows; `has_more` needs no count.
+    #[serde(default = "yes")]
+    pub(crate) total: bool,
     /// The error when there is no row.
     pub(crate) not_found: Option<String>,
+    /// Texts for the caller, by constraint or SQLSTATE.
+    #[serde(default)]
+    pub(crate) errors: IndexMap<String, String>,
+    /// Whether the caller gets the text that a function or trigger raises.
+    #[serde(default)]
+    pub(crate) tell_reason: bool,
+    /// Whether the log gets the database's whole error, with values and rows.
+    #[serde(default)]
+    pub(crate) log_reason: bool,
+    pub(crate) isolation: Option<IsolationFile>,
+    /// Settings of PostgreSQL for the transaction.
+    #[serde(default)]
+    pub(crate) settings: IndexMap<String, String>,
     pub(crate) timeout_ms: Option<u64>,
     /// Computed columns that hold JSON or booleans: SQLite has no declared type for them.
     #[serde(default)]
@@ -43,6 +59,19 @@ pub(crate) struct SqlFile {
     pub(crate) step: Vec<StepFile>,
     #[serde(default)]
     pub(crate) section: Vec<SectionFile>,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// How far a transaction is kept from the changes of others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum IsolationFile {
+    ReadCommitted,
+    RepeatableRead,
+    Serializable,
 }
 
 /// The form of a result, or of a part of it.

@@ -13,7 +13,7 @@ use futures_util::TryStreamExt;
 use tokio_postgres::RowStream;
 use tokio_postgres::types::Type;
 
-use super::super::batch::{Access, Bind, BindType, Rows, Statement, twice};
+use super::super::batch::{Access, Bind, BindType, LogDetail, Rows, Statement, twice};
 use super::super::error::{DatabaseError, WRITES};
 use super::fault;
 use super::parameter::{Parameter, TypeSearch};
@@ -30,8 +30,8 @@ pub(super) enum Preparing {
     Never,
 }
 
-/// A statement's text, whether it writes, and its row limit: what the form depends on.
-type Key = (Arc<str>, Access, usize);
+/// A statement's text, what its values are declared as, whether it writes, and its row limit: what the form depends on.
+type Key = (Arc<str>, Arc<[BindType]>, Access, usize);
 
 /// Runs statements of one database.
 pub(super) struct Executor {
@@ -71,15 +71,16 @@ impl Executor {
         statement: &Statement,
         access: Access,
         time_max: Duration,
+        log: LogDetail,
         bytes_left: &mut usize,
     ) -> Result<Rows, DatabaseError> {
-        let failed = |error: tokio_postgres::Error| fault::of_values(&error, time_max, &statement.binds);
+        let failed = |error: tokio_postgres::Error| fault::of_values(&error, time_max, &statement.binds, log);
         let refusal = |error: &StartError| match error {
             // No value was bound yet, so the log may have the whole text.
             StartError::Compile(error) => fault::of_statement(error, time_max),
-            StartError::Run(error) => fault::of_values(error, time_max, &statement.binds),
+            StartError::Run(error) => fault::of_values(error, time_max, &statement.binds, log),
         };
-        let key = (Arc::clone(&statement.text), access, statement.rows_max);
+        let key = (Arc::clone(&statement.text), Arc::clone(&statement.types), access, statement.rows_max);
         let known = self.plans.lock().unwrap_or_else(PoisonError::into_inner).get(&key).map(Arc::clone);
         if let Some(plan) = known {
             let stream = self.start(client, &plan, statement).await.map_err(|error| refusal(&error))?;
@@ -151,7 +152,7 @@ impl Executor {
         text: &str,
         declared: &[BindType],
         access: Access,
-    ) -> Result<(), DatabaseError> {
+    ) -> Result<Vec<String>, DatabaseError> {
         let shape = Shape::of(text);
         let writes = || DatabaseError::Failed { detail: WRITES.to_owned() };
         if access == Access::Read && shape.writes {
@@ -167,7 +168,7 @@ impl Executor {
                 Ok(names) => {
                     return match twice(&names) {
                         Some(name) => Err(DatabaseError::same_name(name)),
-                        None => Ok(()),
+                        None => Ok(names),
                     };
                 }
                 Err(error) => error,

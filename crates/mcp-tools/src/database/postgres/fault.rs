@@ -7,7 +7,7 @@ use std::time::Duration;
 use deadpool_postgres::{PoolError, TimeoutType};
 use tokio_postgres::error::{DbError, Severity, SqlState};
 
-use super::super::batch::Bind;
+use super::super::batch::{Bind, LogDetail};
 use super::super::error::{CallerFault, CallerFaultKind, DatabaseError};
 use super::super::log_detail;
 
@@ -23,8 +23,16 @@ pub(super) fn pool_error(error: &PoolError) -> DatabaseError {
 }
 
 /// An error of a statement that ran with `binds`.
-pub(super) fn of_values(error: &tokio_postgres::Error, time_max: Duration, binds: &[Bind]) -> DatabaseError {
-    database_error(error, time_max, |error| log_detail::of_values(error, binds))
+pub(super) fn of_values(
+    error: &tokio_postgres::Error,
+    time_max: Duration,
+    binds: &[Bind],
+    log: LogDetail,
+) -> DatabaseError {
+    database_error(error, time_max, |error| match log {
+        LogDetail::Names => log_detail::of_values(error, binds),
+        LogDetail::Whole => log_detail::whole(error),
+    })
 }
 
 /// An error of a statement that no value was bound to.
@@ -33,7 +41,12 @@ pub(super) fn of_statement(error: &tokio_postgres::Error, time_max: Duration) ->
 }
 
 /// An error of COMMIT: whether the changes are there is not always known.
-pub(super) fn of_commit(error: &tokio_postgres::Error, time_max: Duration, binds: &[Bind]) -> DatabaseError {
+pub(super) fn of_commit(
+    error: &tokio_postgres::Error,
+    time_max: Duration,
+    binds: &[Bind],
+    log: LogDetail,
+) -> DatabaseError {
     let Some(db_error) = error.as_db_error() else {
         return DatabaseError::Unknown { detail: chain(error) };
     };
@@ -42,7 +55,7 @@ pub(super) fn of_commit(error: &tokio_postgres::Error, time_max: Duration, binds
         Some(Severity::Fatal | Severity::Panic) => {
             DatabaseError::Unknown { detail: log_detail::of_values(db_error, binds) }
         }
-        Some(_) | None => of_values(error, time_max, binds),
+        Some(_) | None => of_values(error, time_max, binds, log),
     }
 }
 
@@ -130,10 +143,21 @@ fn named(kind: CallerFaultKind, error: &DbError) -> CallerFault {
         constraint: name(error.constraint()),
         table: name(error.table()),
         column: name(error.column()),
-        data_type: name(error.datatype()).or_else(|| quoted_type(kind, error.message())),
+        data_type: name(error.datatype()).or_else(|| quoted_type(kind, error.message()).filter(|_| !raised)),
+        statement: None,
+        parameter: error.where_().and_then(number_of_value),
         message: (kind == CallerFaultKind::Raised).then(|| error.message().to_owned()),
         detail: String::new(),
     }
+}
+
+/// The number in `unnamed portal parameter $2 = ...`: the value that the server could not read.
+fn number_of_value(place: &str) -> Option<usize> {
+    let (before, number) = place.split_once("parameter $")?;
+    let end = number.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(number.len());
+    // A function's context may quote anything.
+    let is_own = before.lines().next_back().unwrap_or_default().starts_with("unnamed portal");
+    number[..end].parse().ok().filter(|_| is_own)
 }
 
 /// The type in `invalid input syntax for type uuid: ...`, `invalid input value for enum mood: ...` and

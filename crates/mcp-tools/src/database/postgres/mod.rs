@@ -98,7 +98,7 @@ impl Postgres {
         text: &str,
         types: &[BindType],
         access: Access,
-    ) -> Result<(), DatabaseError> {
+    ) -> Result<Vec<String>, DatabaseError> {
         let mut lease = self.lease().await?;
         let checked = {
             let Some(client) = lease.client() else { return Err(DatabaseError::Busy) };
@@ -152,7 +152,7 @@ impl Postgres {
         batch: &Batch,
         deadline: Instant,
     ) -> Result<BatchOutcome, DatabaseError> {
-        let failed = |error: tokio_postgres::Error| fault::of_values(&error, batch.time_max, &[]);
+        let failed = |error: tokio_postgres::Error| fault::of_values(&error, batch.time_max, &[], batch.log);
         let left = deadline.saturating_duration_since(Instant::now());
         let begin = self.begin(batch.access, batch.isolation, batch.statements.len(), left);
         client.batch_execute(&begin).await.map_err(failed)?;
@@ -168,9 +168,10 @@ impl Postgres {
         let mut bytes_left = ROW_BYTES_MAX;
         let mut rows = Vec::with_capacity(batch.statements.len());
         for (index, statement) in batch.statements.iter().enumerate() {
-            let run = self.executor.run(client, statement, batch.access, batch.time_max, &mut bytes_left);
-            let found = run.await?;
-            if statement.required && found.rows.is_empty() {
+            let (access, time_max) = (batch.access, batch.time_max);
+            let run = self.executor.run(client, statement, access, time_max, batch.log, &mut bytes_left);
+            let found = run.await.map_err(|error| error.in_statement(index))?;
+            if statement.required && found.is_empty() {
                 return Ok(BatchOutcome::Unmet(index));
             }
             rows.push(found);
@@ -246,10 +247,10 @@ async fn commit(lease: &mut Lease, batch: &Batch, deadline: Instant) -> Result<(
                 lease.settle();
             }
             if batch.access == Access::Read {
-                return Err(fault::of_values(&error, batch.time_max, &[]));
+                return Err(fault::of_values(&error, batch.time_max, &[], batch.log));
             }
             let binds: Vec<Bind> = batch.statements.iter().flat_map(|one| one.binds.clone()).collect();
-            Err(fault::of_commit(&error, batch.time_max, &binds))
+            Err(fault::of_commit(&error, batch.time_max, &binds, batch.log))
         }
         None if batch.access == Access::Read => Err(DatabaseError::Timeout(batch.time_max)),
         None => Err(DatabaseError::Unknown { detail: "no response to COMMIT within the time".to_owned() }),

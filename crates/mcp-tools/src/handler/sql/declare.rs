@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::options::Options;
 use super::plan::{Cursor, Query, Role, SqlTool};
 use super::texts::Texts;
 use super::values::{Definitions, LIMIT, Limit, OFFSET, filled_in};
@@ -48,6 +49,7 @@ pub(crate) fn build(
         builder.section(section);
     }
     let time_max = builder.time_max(file.timeout_ms);
+    let options = Options::take(&mut file, &definitions, &mut builder.used, &mut builder.reasons);
     builder.check_unused(&file);
     let Builder { reasons, queries, .. } = builder;
     if !reasons.is_empty() {
@@ -63,6 +65,7 @@ pub(crate) fn build(
         limit,
         cursor: file.cursor.map(|cursor| Cursor { column: cursor.column, name: cursor.name }),
         values: definitions,
+        options,
         queries,
     })
 }
@@ -87,6 +90,7 @@ impl Builder<'_> {
             }
         }
         let mut taken = match file.shape {
+            Shape::Page if !file.total => vec!["items", "has_more"],
             Shape::Page => vec!["items", "total_count", "has_more"],
             Shape::Row | Shape::Rows | Shape::Sections | Shape::Value | Shape::Map => Vec::new(),
         };
@@ -146,7 +150,15 @@ impl Builder<'_> {
         if file.cursor.is_some() && file.shape != Shape::Page {
             self.reasons.push("sql.cursor: only a page has a cursor".into());
         }
-        Limit { rows, rows_from: file.limit_from.clone(), offset_from: file.offset_from.clone() }
+        if !file.total && file.shape != Shape::Page {
+            self.reasons.push("sql.total: only a page counts its rows".into());
+        }
+        Limit {
+            rows,
+            looks_ahead: !file.total,
+            rows_from: file.limit_from.clone(),
+            offset_from: file.offset_from.clone(),
+        }
     }
 
     fn rows(&mut self, key: &str, given: Option<usize>) -> usize {
@@ -192,11 +204,14 @@ impl Builder<'_> {
                 if let Some(reason) = texts.no_page() {
                     self.reasons.push(format!("sql.query: {reason}"));
                 }
-                let count = texts.map(|text| text.within("SELECT COUNT(*) AS n FROM (", "\n) AS _all"));
-                self.add(Role::Count, Some(count), 1, TypedColumns::default());
+                if file.total {
+                    let count = texts.map(|text| text.within("SELECT COUNT(*) AS n FROM (", "\n) AS _all"));
+                    self.add(Role::Count, Some(count), 1, TypedColumns::default());
+                }
                 let paged = texts
                     .map(|text| text.clone().followed_by("\nLIMIT ", LIMIT).followed_by(" OFFSET ", OFFSET));
-                self.add(Role::Main(None), Some(paged), limit.rows, typed);
+                let rows = limit.rows + usize::from(limit.looks_ahead);
+                self.add(Role::Main(None), Some(paged), rows, typed);
             }
             Shape::Row => {
                 let message = not_found.unwrap_or_else(|| self.template("sql.not_found", "Nothing found."));

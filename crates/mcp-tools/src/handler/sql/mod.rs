@@ -2,14 +2,17 @@
 //!
 //! Must not know which database runs them, nor the protocol.
 
+mod columns;
 mod declare;
 mod lexer;
+mod options;
 mod plan;
 mod run;
 mod shape;
 mod text;
 mod texts;
 mod values;
+mod words;
 
 pub(crate) use declare::build;
 pub(crate) use plan::SqlTool;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::options::Options;
 use super::values::{Definitions, Limit};
 use crate::catalogue::file::Shape;
 use crate::database::{Access, BindType, Dialect, TypedColumns};
@@ -17,6 +18,7 @@ pub(crate) struct SqlTool {
     pub(crate) limit: Limit,
     pub(crate) cursor: Option<Cursor>,
     pub(crate) values: Definitions,
+    pub(crate) options: Options,
     pub(crate) queries: Vec<Query>,
 }
 

@@ -2,15 +2,19 @@
 
 use std::sync::Arc;
 
+use super::columns::misfits;
 use super::plan::{Query, SqlTool};
 use super::shape::shaped;
 use super::values::Values;
+use super::words;
 use crate::call_log::Outcome;
-use crate::catalogue::Arguments;
-use crate::database::{Batch, BatchOutcome, Database, DatabaseError, Dialect, Statement};
+use crate::catalogue::{Arguments, RESULT};
+use crate::database::{Access, Batch, BatchOutcome, Database, DatabaseError, Dialect, LogDetail, Statement};
 use crate::handler::call::CallInfo;
 use crate::handler::context::Context;
-use crate::handler::result::ToolResult;
+use crate::handler::result::{Notice, ToolResult};
+
+const NO_SETTINGS: &str = "sql.settings: SQLite has no settings of a transaction";
 
 impl SqlTool {
     pub(crate) async fn run(&self, arguments: &Arguments, context: &Context, call: &CallInfo) -> ToolResult {
@@ -28,7 +32,7 @@ impl SqlTool {
             Ok(batch) => batch,
             Err(reason) => return ToolResult::failed(Outcome::Refused, reason),
         };
-        match database.run(batch).await {
+        let result = match database.run(Batch { dry_run: call.dry_run, ..batch }).await {
             Ok(BatchOutcome::Rows(rows)) => shaped(self, rows, &values),
             Ok(BatchOutcome::Unmet(place)) => {
                 let message = self.queries.get(place).and_then(Query::required);
@@ -37,8 +41,13 @@ impl SqlTool {
                     message.map(|text| text.to_text(arguments)).unwrap_or_default(),
                 )
             }
+            Err(DatabaseError::Caller(fault)) => {
+                call.log_event("database_error", &fault.detail);
+                ToolResult::failed(Outcome::Invalid, words::of_fault(&fault, self, arguments))
+            }
             Err(error) => database_failed(&error, call),
-        }
+        };
+        if call.dry_run && self.access == Access::Write { undone(result) } else { result }
     }
 
     fn batch(&self, values: &Values<'_>, dialect: Dialect) -> Result<Batch, String> {
@@ -54,7 +63,15 @@ impl SqlTool {
             })
         });
         let statements = statements.collect::<Result<_, String>>()?;
-        Ok(Batch::new(self.access, self.time_max, statements))
+        let settings = self.options.settings.iter();
+        let settings: Vec<_> =
+            settings.map(|(name, template)| (name.clone(), values.filled(template))).collect();
+        if dialect == Dialect::Sqlite && !settings.is_empty() {
+            return Err(NO_SETTINGS.to_owned());
+        }
+        let isolation = self.options.isolation;
+        let log = if self.options.log_reason { LogDetail::Whole } else { LogDetail::Names };
+        Ok(Batch { isolation, settings, log, ..Batch::new(self.access, self.time_max, statements) })
     }
 
     /// The name of the database that this tool uses.
@@ -66,6 +83,9 @@ impl SqlTool {
     pub(crate) async fn check(&self, database: &Database) -> Vec<String> {
         let mut reasons = Vec::new();
         let dialect = database.dialect();
+        if dialect == Dialect::Sqlite && !self.options.settings.is_empty() {
+            reasons.push(NO_SETTINGS.to_owned());
+        }
         for query in &self.queries {
             let rendered = match query.rendered(dialect) {
                 Ok(rendered) => rendered,
@@ -74,12 +94,26 @@ impl SqlTool {
                     continue;
                 }
             };
-            if let Err(error) = database.check(&rendered.text, &rendered.types, self.access).await {
-                reasons.push(format!("{}: {}", query.key(), error.detail().unwrap_or(&error.to_string())));
+            match database.check(&rendered.text, &rendered.types, self.access).await {
+                Ok(columns) => reasons.extend(misfits(self, query, &columns)),
+                Err(error) => {
+                    reasons.push(format!(
+                        "{}: {}",
+                        query.key(),
+                        error.detail().unwrap_or(&error.to_string())
+                    ));
+                }
             }
         }
         reasons
     }
+}
+
+/// The result of a dry run, with a word that nothing of it stayed.
+fn undone(mut result: ToolResult) -> ToolResult {
+    let text = "dry run: everything was undone, nothing has changed".to_owned();
+    result.notices.push(Notice { key: "dry_run", place: RESULT.to_owned(), text });
+    result
 }
 
 /// Why a statement cannot run on a database of this dialect.

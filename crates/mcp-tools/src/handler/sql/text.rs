@@ -4,7 +4,7 @@
 //! not know which names exist or what they hold.
 
 use super::lexer::{Token, not_a_value, tokens};
-use crate::database::Dialect;
+use crate::database::{BindType, Dialect};
 
 /// A statement of one dialect, split at its named values.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,14 +19,16 @@ pub(crate) struct SqlText {
 enum Piece {
     Text(String),
     Name(String),
+    /// A value of which only is asked whether it is NULL.
+    NullTest(String),
 }
 
 /// A statement as its database takes it.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct RenderedText {
     pub(crate) text: String,
-    /// The names of the values, in the order of their numbers.
-    pub(crate) names: Vec<String>,
+    /// The values in the order of their numbers: a name can have two, of different types.
+    pub(crate) binds: Vec<(String, BindType)>,
 }
 
 impl SqlText {
@@ -37,8 +39,11 @@ impl SqlText {
         check_question_marks(statement)?;
         let mut made = SqlText { dialect, pieces: Vec::new(), first_word: String::new(), limited: false };
         let mut depth = 0_usize;
-        for token in statement {
+        for (at, token) in statement.iter().enumerate() {
             match *token {
+                Token::Name(name) if is_null_test(&statement[at + 1..]) => {
+                    made.pieces.push(Piece::NullTest(name.to_owned()));
+                }
                 Token::Name(name) => made.pieces.push(Piece::Name(name.to_owned())),
                 Token::Blank(text)
                 | Token::Word(text)
@@ -94,43 +99,63 @@ impl SqlText {
     fn push(&mut self, more: &str) {
         match self.pieces.last_mut() {
             Some(Piece::Text(text)) => text.push_str(more),
-            Some(Piece::Name(_)) | None => self.pieces.push(Piece::Text(more.to_owned())),
+            Some(Piece::Name(_) | Piece::NullTest(_)) | None => {
+                self.pieces.push(Piece::Text(more.to_owned()))
+            }
         }
     }
 
-    /// The names, each once, in the order of appearance: the order in which values are bound.
-    pub(crate) fn names(&self) -> Vec<&str> {
-        let mut names: Vec<&str> = Vec::new();
-        for piece in &self.pieces {
-            if let Piece::Name(name) = piece
-                && !names.contains(&name.as_str())
-            {
-                names.push(name);
-            }
-        }
-        names
+    /// The names of the values.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.pieces.iter().filter_map(|piece| match piece {
+            Piece::Name(name) | Piece::NullTest(name) => Some(name.as_str()),
+            Piece::Text(_) => None,
+        })
     }
 
     /// The statement in the numbered form of its dialect.
-    pub(crate) fn render(&self) -> RenderedText {
-        let names = self.names();
+    pub(crate) fn render(&self, type_of: impl Fn(&str) -> BindType) -> RenderedText {
         let mut text = String::new();
+        let mut binds: Vec<(String, BindType)> = Vec::new();
         for piece in &self.pieces {
-            let name = match piece {
-                Piece::Text(verbatim) => {
+            let (name, bind_type) = match (piece, self.dialect) {
+                (Piece::Text(verbatim), _) => {
                     text.push_str(verbatim);
                     continue;
                 }
-                Piece::Name(name) => name,
+                // PostgreSQL infers no type from a test for NULL, and the type of another place would not fit it.
+                (Piece::NullTest(name), Dialect::Postgres) => (name, BindType::Cast),
+                (Piece::Name(name) | Piece::NullTest(name), _) => (name, type_of(name)),
             };
-            let number = 1 + names.iter().position(|known| known == name).unwrap_or_default();
-            match self.dialect {
-                Dialect::Sqlite => text.push_str(&format!("?{number}")),
-                Dialect::Postgres => text.push_str(&format!("${number}")),
+            let known = binds.iter().position(|bind| bind.0 == *name && bind.1 == bind_type);
+            let number = 1 + known.unwrap_or(binds.len());
+            if known.is_none() {
+                binds.push((name.clone(), bind_type));
             }
+            text.push(match self.dialect {
+                Dialect::Sqlite => '?',
+                Dialect::Postgres => '$',
+            });
+            text.push_str(&number.to_string());
         }
-        RenderedText { text, names: names.into_iter().map(str::to_owned).collect() }
+        RenderedText { text, binds }
     }
+}
+
+/// Whether the tokens after a value begin with `IS NULL` or `IS NOT NULL`.
+fn is_null_test(after: &[Token<'_>]) -> bool {
+    let solid = after.iter().filter(|token| !matches!(token, Token::Blank(_)));
+    let mut words = solid.map(|token| match token {
+        Token::Word(word) => word.to_ascii_uppercase(),
+        Token::Blank(_)
+        | Token::Literal(_)
+        | Token::Operator(_)
+        | Token::Mark(_)
+        | Token::Name(_)
+        | Token::End => String::new(),
+    });
+    let [first, second, third] = [words.next(), words.next(), words.next()].map(Option::unwrap_or_default);
+    first == "IS" && (second == "NULL" || second == "NOT" && third == "NULL")
 }
 
 /// The tokens of the only statement. Comments around it stay: some are hints to the planner.
@@ -196,7 +221,7 @@ mod tests {
     use super::*;
 
     fn rendered(sql: &str, dialect: Dialect) -> Result<String, String> {
-        SqlText::parse(sql, dialect).map(|text| text.render().text)
+        SqlText::parse(sql, dialect).map(|text| text.render(|_| BindType::Text).text)
     }
 
     #[track_caller]
@@ -216,6 +241,17 @@ mod tests {
     #[test]
     fn sql_numbers_names_by_first_appearance_and_reuses_the_number() {
         check("SELECT :a, :n WHERE :a = x;", "SELECT ?1, ?2 WHERE ?1 = x", "SELECT $1, $2 WHERE $1 = x");
+    }
+
+    // PostgreSQL: `$1 IS NULL OR uid = $1` has no type for its first $1.
+    #[test]
+    fn sql_tests_for_null_have_a_value_of_their_own() {
+        let text =
+            SqlText::parse(":a is /**/ null OR :a = x OR :a IS NOT NULL OR :a IS x", Dialect::Postgres);
+        let rendered = text.unwrap().render(|_| BindType::Text);
+        assert_eq!(rendered.text, "$1 is /**/ null OR $2 = x OR $1 IS NOT NULL OR $2 IS x");
+        assert_eq!(rendered.binds, [("a".to_owned(), BindType::Cast), ("a".to_owned(), BindType::Text)]);
+        check(":a IS NULL OR :a = x", "?1 IS NULL OR ?1 = x", "$1 IS NULL OR $2 = x");
     }
 
     #[test]
@@ -320,8 +356,8 @@ mod tests {
         fn sql_without_names_is_never_changed(sql in r"([ -~\n\x{e9}]|--|/\*|\*/|\$\$|::|[eE]'){0,60}") {
             for dialect in [Dialect::Sqlite, Dialect::Postgres] {
                 let Ok(text) = SqlText::parse(&sql, dialect) else { continue };
-                let rendered = text.render();
-                if rendered.names.is_empty() {
+                let rendered = text.render(|_| BindType::Text);
+                if rendered.binds.is_empty() {
                     proptest::prop_assert!(sql.contains(&rendered.text), "{rendered:?}");
                 }
             }

@@ -57,9 +57,9 @@ impl Texts {
 
     pub(super) fn render(&self, type_of: impl Fn(&str) -> BindType) -> [Result<Rendered, String>; 2] {
         [&self.sqlite, &self.postgres].map(|text| {
-            let RenderedText { text, names } = text.as_ref().map_err(String::clone)?.render();
-            let types = names.iter().map(|name| type_of(name)).collect();
-            Ok(Rendered { text: Arc::from(text), names, types })
+            let RenderedText { text, binds } = text.as_ref().map_err(String::clone)?.render(&type_of);
+            let (names, types): (Vec<String>, Vec<BindType>) = binds.into_iter().unzip();
+            Ok(Rendered { text: Arc::from(text), names, types: types.into() })
         })
     }
 }

@@ -13,6 +13,7 @@ use crate::catalogue::{Arguments, Input};
 use crate::database::{Bind, BindType};
 use crate::handler::argument::{canonical, integer, time_before};
 use crate::handler::call::Caller;
+use crate::handler::template::{Template, plain};
 
 /// Names that every statement may use.
 const NOW: &str = "now";
@@ -47,6 +48,8 @@ pub(crate) struct Definitions {
 /// How many rows the main query may return.
 pub(crate) struct Limit {
     pub(crate) rows: usize,
+    /// Whether a page reads one row more than it returns, to know whether there are more.
+    pub(crate) looks_ahead: bool,
     pub(crate) rows_from: Option<String>,
     pub(crate) offset_from: Option<String>,
 }
@@ -59,6 +62,7 @@ pub(crate) struct Values<'a> {
     computed: IndexMap<&'a str, Bind>,
     now: Timestamp,
     uuid: String,
+    looks_ahead: bool,
     pub(crate) limit: usize,
     pub(crate) offset: usize,
 }
@@ -126,6 +130,11 @@ impl Definitions {
         self.params.contains_key(name)
     }
 
+    /// Whether the name is a part of the caller's identity that the tool uses.
+    pub(crate) fn is_identity(&self, name: &str) -> bool {
+        name == CLIENT && self.identity.client || name == SUBJECT && self.identity.subject
+    }
+
     pub(crate) fn params(&self) -> impl Iterator<Item = &str> {
         self.params.keys().map(String::as_str)
     }
@@ -163,6 +172,7 @@ impl Definitions {
             computed,
             now,
             uuid: if self.uses_uuid { uuid()? } else { String::new() },
+            looks_ahead: limit.looks_ahead,
             limit: requested_rows(arguments, limit.rows_from.as_deref())
                 .unwrap_or(limit.rows)
                 .clamp(1, limit.rows.max(1)),
@@ -172,6 +182,21 @@ impl Definitions {
 }
 
 impl Values<'_> {
+    /// A text of the declaration with this call's arguments and identity.
+    pub(crate) fn filled(&self, template: &Template) -> String {
+        let text = |name: &str, value: &Value| {
+            let known = match name {
+                CLIENT => self.caller.client.as_ref(),
+                SUBJECT => self.caller.subject.as_ref(),
+                _ => None,
+            };
+            let text =
+                known.cloned().unwrap_or_else(|| if value.is_null() { String::new() } else { plain(value) });
+            Ok::<_, std::convert::Infallible>(text)
+        };
+        template.fill(self.arguments, text).unwrap_or_default()
+    }
+
     pub(crate) fn get(&self, name: &str) -> Bind {
         if let Some(bind) = self.computed.get(name) {
             return bind.clone();
@@ -181,7 +206,10 @@ impl Values<'_> {
             UUID => Bind::Text(self.uuid.clone()),
             CLIENT => identity(self.caller.client.as_ref()),
             SUBJECT => identity(self.caller.subject.as_ref()),
-            LIMIT => Bind::Integer(i64::try_from(self.limit).unwrap_or(i64::MAX)),
+            LIMIT => {
+                let rows = self.limit.saturating_add(usize::from(self.looks_ahead));
+                Bind::Integer(i64::try_from(rows).unwrap_or(i64::MAX))
+            }
             OFFSET => Bind::Integer(i64::try_from(self.offset).unwrap_or(i64::MAX)),
             name => bound(self.arguments.get(name), self.definitions.params.get(name).copied()),
         }
