@@ -6,6 +6,7 @@ use serde_json::Value;
 use mcp_testkit::{Guard, Message, backend, call, notification, ok, post, result};
 
 use crate::guard;
+use crate::responses::{InFlight, in_flight};
 
 /// An HTTP answer with this status line, these fields and this body.
 fn http(status: &str, fields: &str, body: &str) -> String {
@@ -22,26 +23,26 @@ fn chunked(kind: &str, body: &str) -> String {
 }
 
 /// The client's response where this is the backend's.
-async fn told(fields: &str, body: &str, answer: &str) -> (Message, Guard) {
+async fn exchange(fields: &str, body: &str, answer: &str) -> (Message, Guard) {
     let answer = answer.to_owned();
     let backend = backend().await.serve(move |_| answer.clone());
     let guard = guard().token("t").upstream(&backend).start().await;
-    let told = guard.connect().await.exchange(post("t", fields, body)).await;
-    (told, guard)
+    let received = guard.connect().await.exchange(post("t", fields, body)).await;
+    (received, guard)
 }
 
 const MODERN: &str = "MCP-Protocol-Version: 2026-07-28\r\nMcp-Method: tools/call\r\nMcp-Name: x\r\n";
 const MODERN_CALL: &str = r#"{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"x","_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{}}}}"#;
 
 #[track_caller]
-fn assert_refused(told: &Message, status: u16, reason: &str, context: &str) {
-    let json: Value = told.json();
-    assert_eq!((told.status(), &json["id"]), (status, &7.into()), "{context}");
+fn assert_refused(received: &Message, status: u16, reason: &str, context: &str) {
+    let json: Value = received.json();
+    assert_eq!((received.status(), &json["id"]), (status, &7.into()), "{context}");
     assert_eq!(json["error"]["code"], -31502, "{context}");
     assert_eq!(json["error"]["data"]["reason"], reason, "{context}");
     assert_eq!(json["error"]["data"]["executed"], "unknown", "{context}");
     for absent in ["www-authenticate", "location", "content-encoding", "mcp-session-id"] {
-        assert_eq!(told.field(absent), None, "{context}");
+        assert_eq!(received.field(absent), None, "{context}");
     }
 }
 
@@ -89,7 +90,7 @@ async fn what_is_no_json_rpc_response_becomes_an_error() {
         "HTTP/1.1 204 No Content\r\n\r\n".to_owned(),
         "HTTP/1.1 205 Reset Content\r\nContent-Length: 0\r\n\r\n".to_owned(),
     ] {
-        let (answer, guard) = told("", &call(7, "tools/call"), &bad).await;
+        let (answer, guard) = exchange("", &call(7, "tools/call"), &bad).await;
         let context: String = bad.chars().take(200).collect();
         assert_refused(&answer, 200, "backend_invalid", &context);
         let line = guard.log_line(|_| true).await;
@@ -98,18 +99,18 @@ async fn what_is_no_json_rpc_response_becomes_an_error() {
     }
     // 2026-07-28 clients and the opening of a session get the real status.
     let page = typed("text/html", "<h1>It works!</h1>");
-    assert_refused(&told(MODERN, MODERN_CALL, &page).await.0, 502, "backend_invalid", "modern");
-    assert_refused(&told("", &call(7, "initialize"), &page).await.0, 502, "backend_invalid", "initialize");
+    assert_refused(&exchange(MODERN, MODERN_CALL, &page).await.0, 502, "backend_invalid", "modern");
+    assert_refused(
+        &exchange("", &call(7, "initialize"), &page).await.0,
+        502,
+        "backend_invalid",
+        "initialize",
+    );
 }
 
 #[tokio::test]
 async fn the_connection_serves_on_after_a_response_without_a_body() {
-    let backend = backend().await;
-    let guard = guard().token("t").upstream(&backend).start().await;
-    let mut client = guard.connect().await;
-    client.send(post("t", "", &call(7, "ping"))).await;
-    let mut peer = backend.accept().await;
-    peer.request().await;
+    let InFlight { mut client, mut peer, backend, guard: _guard } = in_flight(&call(7, "ping")).await;
     // What follows a 204 is not its body, and not the next answer either.
     peer.send("HTTP/1.1 204 No Content\r\nContent-Length: 8\r\n\r\nPOISONED").await;
     assert_refused(&client.response().await, 200, "backend_invalid", "204");
@@ -121,7 +122,7 @@ async fn the_connection_serves_on_after_a_response_without_a_body() {
 }
 
 #[tokio::test]
-async fn a_client_error_without_json_rpc_is_translated() {
+async fn an_error_status_without_json_rpc_is_translated() {
     let challenge = "Content-Type: application/json\r\nWWW-Authenticate: Bearer resource_metadata=\"http://10.0.0.1/\"\r\n";
     let page = "<h1>Not Found</h1>";
     let rpc = r#"{"jsonrpc":"2.0","id":7,"error":{"code":-32001,"message":"no"}}"#;
@@ -135,19 +136,23 @@ async fn a_client_error_without_json_rpc_is_translated() {
         ("405 Method Not Allowed", "Allow: GET\r\n", ""),
         ("406 Not Acceptable", "Content-Type: application/json\r\n", r#"{"detail":"x"}"#),
         ("429 Too Many Requests", "Retry-After: 9\r\n", "slow down"),
+        ("500 Internal Server Error", "Content-Type: text/html\r\n", "<h1>Server Error</h1>"),
+        ("502 Bad Gateway", "Content-Type: application/json\r\n", r#"{"detail":"x"}"#),
+        ("503 Service Unavailable", "", ""),
+        ("307 Temporary Redirect", "Location: http://localhost:80/mcp/\r\n", ""),
     ] {
         let answer = http(status, fields, body);
-        let (answer, guard) = told("", &call(7, "tools/call"), &answer).await;
+        let (answer, guard) = exchange("", &call(7, "tools/call"), &answer).await;
         assert_refused(&answer, 200, "backend_status", status);
         assert_eq!(guard.log_line(|_| true).await["outcome"], "upstream", "{status}");
     }
     for status in ["401 Unauthorized", "403 Forbidden"] {
         let answer = http(status, challenge, "{}");
         for (fields, body) in [("", call(7, "initialize")), (MODERN, MODERN_CALL.to_owned())] {
-            assert_refused(&told(fields, &body, &answer).await.0, 502, "backend_status", status);
+            assert_refused(&exchange(fields, &body, &answer).await.0, 502, "backend_status", status);
         }
         // Notifications too: the client's own token was good.
-        let (answer, _guard) = told("", &notification("notifications/initialized"), &answer).await;
+        let (answer, _guard) = exchange("", &notification("notifications/initialized"), &answer).await;
         assert_eq!((answer.status(), answer.field("www-authenticate")), (502, None), "{status}");
     }
 }
@@ -171,9 +176,9 @@ async fn what_clients_read_by_its_status_passes_untouched() {
         (discover_fields, &discover, "400 Bad Request", html, "<h1>what?</h1>"),
         ("", &note, "400 Bad Request", html, "<h1>what?</h1>"),
     ] {
-        let (told, _guard) = told(fields, body, &http(status, answer_fields, answer)).await;
+        let (received, _guard) = exchange(fields, body, &http(status, answer_fields, answer)).await;
         assert_eq!(
-            (told.status().to_string().as_str(), told.text()),
+            (received.status().to_string().as_str(), received.text()),
             (&status[..3], answer),
             "{status} {body}"
         );
@@ -186,7 +191,7 @@ async fn a_redirect_of_a_backend_is_logged_and_hidden_from_the_client() {
         [("http://user:pw@inner:81/login?token=secret", "`http://inner:81/login`"), ("/mcp/", "`/mcp/`")]
     {
         let answer = http("307 Temporary Redirect", &format!("Location: {to}\r\n"), "");
-        let (answer, guard) = told("", &call(7, "tools/call"), &answer).await;
+        let (answer, guard) = exchange("", &call(7, "tools/call"), &answer).await;
         assert_refused(&answer, 200, "backend_status", to);
         guard.logged(shown).await;
         let log = guard.log().join("\n");
@@ -206,27 +211,27 @@ async fn a_notification_is_acknowledged_with_202() {
     ] {
         let response = r#"{"jsonrpc":"2.0","id":1,"result":{}}"#.to_owned();
         for body in [notification("notifications/initialized"), response] {
-            let (told, guard) = told("", &body, &answer).await;
+            let (received, guard) = exchange("", &body, &answer).await;
             assert_eq!(
-                (told.status(), told.text(), told.field("content-length")),
+                (received.status(), received.text(), received.field("content-length")),
                 (202, "", Some("0")),
                 "{answer}"
             );
             assert_eq!(guard.log_line(|_| true).await["outcome"], "ok", "{answer}");
         }
     }
-    let (told, _guard) = told("", &notification("notifications/initialized"), &ok("{\"x\":1}")).await;
-    assert_eq!((told.status(), told.text()), (200, "{\"x\":1}"));
+    let (received, _guard) = exchange("", &notification("notifications/initialized"), &ok("{\"x\":1}")).await;
+    assert_eq!((received.status(), received.text()), (200, "{\"x\":1}"));
 }
 
 // RFC 9110, 5.3: copies that agree are one value.
 #[tokio::test]
 async fn a_field_that_a_backend_repeats_is_passed_on_once() {
     let fields = "Content-Type: application/json\r\nMcp-Session-Id: s\r\n".repeat(2);
-    let (told, guard) = told("", &call(7, "tools/call"), &http("200 OK", &fields, &result(7))).await;
-    assert_eq!((told.status(), told.text()), (200, result(7).as_str()));
+    let (received, guard) = exchange("", &call(7, "tools/call"), &http("200 OK", &fields, &result(7))).await;
+    assert_eq!((received.status(), received.text()), (200, result(7).as_str()));
     assert_eq!(
-        (told.field("content-type"), told.field("mcp-session-id")),
+        (received.field("content-type"), received.field("mcp-session-id")),
         (Some("application/json"), Some("s"))
     );
     assert_eq!(guard.log_line(|_| true).await["outcome"], "ok");
@@ -235,12 +240,7 @@ async fn a_field_that_a_backend_repeats_is_passed_on_once() {
 // What is plainly the answer goes out as it comes.
 #[tokio::test]
 async fn a_valid_response_in_pieces_is_not_held_back() {
-    let backend = backend().await;
-    let guard = guard().token("t").upstream(&backend).start().await;
-    let mut client = guard.connect().await;
-    client.send(post("t", "", &call(7, "tools/call"))).await;
-    let mut peer = backend.accept().await;
-    peer.request().await;
+    let InFlight { mut client, mut peer, guard: _guard, .. } = in_flight(&call(7, "tools/call")).await;
     peer.send("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n")
         .await;
     for piece in [r#"{"jsonrpc":"2.0","#, r#""id":7,"result":{"a":1"#] {

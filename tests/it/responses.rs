@@ -4,27 +4,28 @@ use mcp_testkit::{Client, Guard, Peer, backend, call, ok, post, result};
 
 use crate::guard;
 
-struct Asked {
-    guard: Guard,
-    client: Client,
-    peer: Peer,
-    backend: mcp_testkit::Backend,
+/// A call that a backend has got and not responded to.
+pub(crate) struct InFlight {
+    pub(crate) guard: Guard,
+    pub(crate) client: Client,
+    pub(crate) peer: Peer,
+    pub(crate) backend: mcp_testkit::Backend,
 }
 
-/// A request has arrived at the backend, which has not answered yet.
-async fn asked(body: &str) -> Asked {
+/// Sends the call and waits until the backend has it.
+pub(crate) async fn in_flight(body: &str) -> InFlight {
     let backend = backend().await;
     let guard = guard().token("t").upstream(&backend).start().await;
     let mut client = guard.connect().await;
     client.send(post("t", "", body)).await;
     let mut peer = backend.accept().await;
     peer.request().await;
-    Asked { guard, client, peer, backend }
+    InFlight { guard, client, peer, backend }
 }
 
 #[tokio::test]
 async fn the_body_passes_byte_exact_and_the_backends_name_does_not() {
-    let Asked { mut client, mut peer, guard: _guard, .. } = asked(&call(1, "tools/call")).await;
+    let InFlight { mut client, mut peer, guard: _guard, .. } = in_flight(&call(1, "tools/call")).await;
     let body = "{ \"id\":1,\"jsonrpc\":\"2.0\" ,\r\n\"result\":{}}\n";
     let head = "HTTP/1.1 200 OK\r\nServer: uvicorn\r\nSet-Cookie: a=b\r\nKeep-Alive: timeout=5\r\nX-Own: v\r\n\
                 Connection: keep-alive, X-Hop\r\nX-Hop: 1\r\nMcp-Session-Id: s1\r\nContent-Type: application/json\r\n";
@@ -53,7 +54,8 @@ async fn a_large_response_passes_byte_exact_in_either_framing() {
     }
     chunked.push_str("0\r\nX-Trailer: dropped\r\n\r\n");
     for answer in [length, chunked] {
-        let Asked { mut client, mut peer, guard, backend: _backend } = asked(&call(1, "tools/call")).await;
+        let InFlight { mut client, mut peer, guard, backend: _backend } =
+            in_flight(&call(1, "tools/call")).await;
         let sending = tokio::spawn(async move {
             peer.send(answer).await;
             peer
@@ -70,7 +72,7 @@ async fn a_large_response_passes_byte_exact_in_either_framing() {
 
 #[tokio::test]
 async fn a_short_chunked_response_gets_a_content_length() {
-    let Asked { mut client, mut peer, guard: _guard, .. } = asked(&call(1, "ping")).await;
+    let InFlight { mut client, mut peer, guard: _guard, .. } = in_flight(&call(1, "ping")).await;
     peer.send("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n")
         .await;
     let answer = client.response().await;
@@ -79,7 +81,7 @@ async fn a_short_chunked_response_gets_a_content_length() {
 
 #[tokio::test]
 async fn a_response_that_ends_with_its_connection_is_complete_and_the_connection_is_not_reused() {
-    let Asked { mut client, mut peer, backend, guard: _guard, .. } = asked(&call(1, "ping")).await;
+    let InFlight { mut client, mut peer, backend, guard: _guard, .. } = in_flight(&call(1, "ping")).await;
     let body = result(1);
     peer.send(format!("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n{body}")).await;
     drop(peer);
@@ -93,7 +95,7 @@ async fn a_response_that_ends_with_its_connection_is_complete_and_the_connection
 #[tokio::test]
 async fn a_json_rpc_error_under_any_status_is_a_response() {
     for status in ["400 Bad Request", "404 Not Found", "500 Oops"] {
-        let Asked { mut client, mut peer, guard, .. } = asked(&call(7, "tools/call")).await;
+        let InFlight { mut client, mut peer, guard, .. } = in_flight(&call(7, "tools/call")).await;
         let body = r#"{"jsonrpc":"2.0","id":7,"error":{"code":-32601,"message":"no such method"}}"#;
         peer.send(ok(body).replacen("200 OK", status, 1)).await;
         let answer = client.response().await;
@@ -111,7 +113,7 @@ async fn the_record_has_the_outcome_of_the_response() {
         (r#"{"jsonrpc":"2.0","id":1,"error":{"code":-32603,"message":"x"}}"#, "rpc_error"),
         ("{}", "upstream"),
     ] {
-        let Asked { mut client, mut peer, guard, .. } = asked(&call(1, "tools/call")).await;
+        let InFlight { mut client, mut peer, guard, .. } = in_flight(&call(1, "tools/call")).await;
         peer.send(ok(body)).await;
         assert_eq!(client.response().await.text(), body);
         assert_eq!(guard.log_line(|_| true).await["outcome"], outcome, "{body}");
@@ -133,7 +135,8 @@ async fn an_invalid_response_becomes_a_refusal_and_its_connection_is_not_reused(
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n0\r\n\r\n",
         "garbage\r\n\r\n",
     ] {
-        let Asked { mut client, mut peer, backend, guard: _guard, .. } = asked(&call(5, "tools/call")).await;
+        let InFlight { mut client, mut peer, backend, guard: _guard, .. } =
+            in_flight(&call(5, "tools/call")).await;
         peer.send(bad).await;
         let answer = client.response().await;
         assert_eq!(answer.status(), 502, "{bad:?}");
@@ -148,7 +151,7 @@ async fn an_invalid_response_becomes_a_refusal_and_its_connection_is_not_reused(
 
 #[tokio::test]
 async fn informational_responses_are_skipped_but_not_without_end() {
-    let Asked { mut client, mut peer, guard: _guard, .. } = asked(&call(1, "tools/call")).await;
+    let InFlight { mut client, mut peer, guard: _guard, .. } = in_flight(&call(1, "tools/call")).await;
     peer.send(format!(
         "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Hints\r\nLink: x\r\n\r\n{}",
         ok(&result(1))
@@ -157,14 +160,14 @@ async fn informational_responses_are_skipped_but_not_without_end() {
     let answer = client.response().await;
     assert_eq!((answer.status(), answer.field("link")), (200, None));
 
-    let Asked { mut client, mut peer, guard: _guard, .. } = asked(&call(1, "tools/call")).await;
+    let InFlight { mut client, mut peer, guard: _guard, .. } = in_flight(&call(1, "tools/call")).await;
     peer.send("HTTP/1.1 102 Processing\r\n\r\n".repeat(2000)).await;
     assert_eq!(client.response().await.json()["error"]["code"], -31502);
 }
 
 #[tokio::test]
 async fn a_head_without_end_is_cut_off() {
-    let Asked { mut client, mut peer, guard: _guard, .. } = asked(&call(1, "tools/call")).await;
+    let InFlight { mut client, mut peer, guard: _guard, .. } = in_flight(&call(1, "tools/call")).await;
     let flood = tokio::spawn(async move {
         peer.send("HTTP/1.1 200 OK\r\n").await;
         let line = format!("X: {}\r\n", "a".repeat(1000));
@@ -187,7 +190,7 @@ async fn a_short_response_that_is_cut_becomes_a_refusal() {
         format!("{json}Transfer-Encoding: chunked\r\n\r\n"),
         format!("{json}Transfer-Encoding: chunked\r\n\r\n5\r\n"),
     ] {
-        let Asked { mut client, mut peer, guard: _guard, .. } = asked(&call(3, "tools/call")).await;
+        let InFlight { mut client, mut peer, guard: _guard, .. } = in_flight(&call(3, "tools/call")).await;
         peer.send(&cut).await;
         drop(peer);
         let json = client.response().await.json();
@@ -205,7 +208,7 @@ async fn a_long_response_that_is_cut_looks_cut() {
         format!("{json}Transfer-Encoding: chunked\r\n\r\n9c40\r\n{part}\r\n"),
         format!("{json}Transfer-Encoding: chunked\r\n\r\n9c40\r\n{part}\r\nxyz\r\n"),
     ] {
-        let Asked { mut client, mut peer, guard, .. } = asked(&call(1, "tools/call")).await;
+        let InFlight { mut client, mut peer, guard, .. } = in_flight(&call(1, "tools/call")).await;
         peer.send(&cut).await;
         drop(peer);
         assert!(client.try_response().await.is_err(), "the answer looks complete");
@@ -214,27 +217,8 @@ async fn a_long_response_that_is_cut_looks_cut() {
 }
 
 #[tokio::test]
-async fn trouble_without_json_rpc_is_translated() {
-    for (head, body) in [
-        ("HTTP/1.1 500 Internal Server Error\r\nContent-Type: text/html", "<h1>Server Error</h1>"),
-        ("HTTP/1.1 502 Bad Gateway\r\nContent-Type: application/json", r#"{"detail":"x"}"#),
-        ("HTTP/1.1 503 Service Unavailable", ""),
-        ("HTTP/1.1 307 Temporary Redirect\r\nLocation: http://localhost:80/mcp/", ""),
-    ] {
-        let Asked { mut client, mut peer, guard: _guard, .. } = asked(&call(9, "tools/call")).await;
-        peer.send(format!("{head}\r\nContent-Length: {}\r\n\r\n{body}", body.len())).await;
-        let answer = client.response().await;
-        let json = answer.json();
-        assert_eq!((answer.status(), &json["id"]), (200, &9.into()), "{head}");
-        assert_eq!(json["error"]["code"], -31502, "{head}");
-        assert_eq!(json["error"]["data"]["reason"], "backend_status", "{head}");
-        assert_eq!(answer.field("location"), None);
-    }
-}
-
-#[tokio::test]
 async fn bytes_behind_a_response_are_never_the_next_response() {
-    let Asked { mut client, mut peer, backend, guard: _guard, .. } = asked(&call(1, "ping")).await;
+    let InFlight { mut client, mut peer, backend, guard: _guard, .. } = in_flight(&call(1, "ping")).await;
     peer.send(format!("{}{}", ok(&result(1)), ok(&result(666)))).await;
     assert_eq!(client.response().await.json()["id"], 1);
     client.send(post("t", "", &call(2, "ping"))).await;
