@@ -41,3 +41,27 @@ fn names(message: &[u8]) -> Option<HashSet<String>> {
     });
     (is_list && !nameless).then_some(names)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tool_names_are_those_of_a_list_in_which_every_tool_has_one() {
+        let read = |result: &str| {
+            let names = names(format!(r#"{{"jsonrpc":"2.0","id":1,"result":{result}}}"#).as_bytes())?;
+            let mut names: Vec<String> = names.into_iter().collect();
+            names.sort_unstable();
+            Some(names.join(" "))
+        };
+        let listed = read(r#"{"tools":[{"name":"b","description":"x"},{"title":"t","name":"a"}]}"#);
+        assert_eq!(listed.as_deref(), Some("a b"));
+        assert_eq!(read(r#"{"tools":[]}"#).as_deref(), Some(""));
+        for other in
+            [r#"{"tools":[{"name":"a"},{}]}"#, r#"{"tools":[{"name":1}]}"#, r#"{"tools":{}}"#, "{}", "[]"]
+        {
+            assert_eq!(read(other), None, "{other}");
+        }
+        assert!(names(b"{\"result\":").is_none());
+    }
+}
