@@ -214,7 +214,7 @@ mod tests {
     #[test]
     fn an_event_ends_at_an_empty_line_whatever_ends_the_lines() {
         check("data: {}\n\n", Some(("{}", 10)));
-        check("event: message\r\ndata: a\r\ndata:b\r\n\r\ndata: c", Some(("a\nb", 36)));
+        check("event: message\r\ndata: a\r\ndata:b\r\n\r\ndata: c", Some(("a\nb", 35)));
         check(": ping\n\nrest", Some(("", 8)));
         check("data: {}\n", None);
         check("", None);
