@@ -47,9 +47,12 @@ const TOOLS_MAY_IMPORT: &[(&str, &[&str])] = &[
     ("examples", &["catalogue", "handler", "protocol", "registry"]),
     ("service", &["call_log", "catalogue", "database", "handler", "metrics", "protocol", "registry"]),
     ("import", &["catalogue", "database", "registry"]),
-    ("http", &["protocol", "service"]),
-    ("connections", &["call_log", "http", "service"]),
-    ("server", &["call_log", "catalogue", "connections", "registry", "service"]),
+    ("entrance", &[]),
+    ("listener", &["entrance"]),
+    ("http", &["entrance", "protocol", "service"]),
+    ("stdio", &["protocol", "service"]),
+    ("connections", &["call_log", "entrance", "http", "listener", "service"]),
+    ("server", &["call_log", "catalogue", "connections", "listener", "registry", "service"]),
 ];
 
 /// The pure core: decides, and can be tested without a clock, a socket or a file.

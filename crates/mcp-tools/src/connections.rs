@@ -10,12 +10,14 @@ use hyper::header::{CONNECTION, HeaderValue};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
-use tokio::net::{UnixListener, UnixStream};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::call_log;
+use crate::entrance::Entrance;
 use crate::http;
-use crate::service::Shared;
+use crate::listener::{Listener, Stream};
+use crate::service::{Carrier, Shared};
 
 /// Connections beyond this wait in the listen queue of the kernel.
 const CONNECTIONS_MAX: u32 = 512;
@@ -34,22 +36,24 @@ pub(crate) struct Connections {
     open: GracefulShutdown,
     /// Whether every response announces that its connection ends.
     draining: Arc<AtomicBool>,
+    entrance: Arc<Entrance>,
 }
 
 impl Connections {
-    pub(crate) fn new() -> Connections {
+    pub(crate) fn new(entrance: Entrance) -> Connections {
         Connections {
             limit: Arc::new(Semaphore::new(CONNECTIONS_MAX as usize)),
             open: GracefulShutdown::new(),
             draining: Arc::default(),
+            entrance: Arc::new(entrance),
         }
     }
 
     /// Accepts the next connection when the limit permits it.
-    pub(crate) async fn accept(&self, listener: &UnixListener, shared: &Arc<Shared>) {
+    pub(crate) async fn accept(&self, listener: &Listener, shared: &Arc<Shared>) {
         let Ok(permit) = Arc::clone(&self.limit).acquire_owned().await else { return };
         match listener.accept().await {
-            Ok((stream, _)) => self.serve(stream, shared, Some(permit)),
+            Ok(stream) => self.serve(stream, shared, Some(permit)),
             Err(error) => {
                 call_log::event("accept_failed", &error.to_string());
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -62,30 +66,38 @@ impl Connections {
     /// Closing at once would lose two kinds of call: those in the listen queue, whose clients are already connected, and
     /// those that arrive on a connection that is idle now. So the queue is served, and idle connections stay open for
     /// [`IDLE_GRACE`]: a call on one gets its response, with `Connection: close`.
-    pub(crate) async fn drain(self, listener: UnixListener, shared: &Arc<Shared>) {
+    pub(crate) async fn drain(self, listener: Listener, shared: &Arc<Shared>) {
         self.draining.store(true, Ordering::Release);
-        if let Ok(queue) = listener.into_std() {
-            while let Ok((stream, _)) = queue.accept() {
-                let stream = stream.set_nonblocking(true).and_then(|()| UnixStream::from_std(stream));
-                if let Ok(stream) = stream {
-                    // The kernel bounds the queue, so these connections need no permit.
-                    self.serve(stream, shared, None);
-                }
-            }
+        for stream in listener.queue() {
+            // The kernel bounds the queue, so these connections need no permit.
+            self.serve(stream, shared, None);
         }
         let all_closed = self.limit.acquire_many(CONNECTIONS_MAX);
         let _ = tokio::time::timeout(IDLE_GRACE, all_closed).await;
         self.open.shutdown().await;
     }
 
-    fn serve(&self, stream: UnixStream, shared: &Arc<Shared>, permit: Option<OwnedSemaphorePermit>) {
+    fn serve(&self, stream: Stream, shared: &Arc<Shared>, permit: Option<OwnedSemaphorePermit>) {
+        match stream {
+            Stream::Unix(stream) => self.serve_stream(stream, shared, permit),
+            Stream::Tcp(stream) => self.serve_stream(stream, shared, permit),
+        }
+    }
+
+    fn serve_stream(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        shared: &Arc<Shared>,
+        permit: Option<OwnedSemaphorePermit>,
+    ) {
+        let entrance = Arc::clone(&self.entrance);
         let shared = Arc::clone(shared);
         let draining = Arc::clone(&self.draining);
         let service = hyper::service::service_fn(move |request| {
-            let response = http::respond(shared.view(), request);
-            let draining = Arc::clone(&draining);
+            let view = shared.view(Carrier::Http);
+            let (draining, entrance) = (Arc::clone(&draining), Arc::clone(&entrance));
             async move {
-                let mut response = response.await;
+                let mut response = http::respond(view, &entrance, request).await;
                 if draining.load(Ordering::Acquire) {
                     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                 }

@@ -7,12 +7,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
-use hyper::header::{ACCEPT, ALLOW, CONTENT_TYPE, HOST, HeaderMap, HeaderValue};
-use hyper::http::uri::Authority;
+use hyper::header::{ACCEPT, ALLOW, CONTENT_TYPE, HeaderMap, HeaderValue, WWW_AUTHENTICATE};
 use hyper::{Method, Request, StatusCode, Uri};
 use rmcp::model::ErrorData;
 use serde_json::Value;
 
+use crate::entrance::{Entrance, Refusal};
+use crate::protocol::headers::remove_caller;
 use crate::protocol::message::{self, id_for_error};
 use crate::protocol::reply::{Reply, refusal};
 use crate::service::{self, View};
@@ -21,23 +22,31 @@ use crate::service::{self, View};
 const BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Time for a complete body.
 const BODY_TIME_MAX: Duration = Duration::from_secs(30);
-/// The names of this server on its socket. Another `Host` is refused: it is a browser under DNS rebinding.
-const HOSTS: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
-
 /// Responds to one HTTP request.
-pub(crate) async fn respond(view: View, request: Request<Incoming>) -> Reply {
+pub(crate) async fn respond(view: View, entrance: &Entrance, request: Request<Incoming>) -> Reply {
     if request.method() != Method::POST {
         let status = StatusCode::METHOD_NOT_ALLOWED;
         let mut refusal = refusal(status, &Value::Null, &invalid_request("only POST is served here"));
         refusal.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
         return refusal;
     }
-    let (head, body) = request.into_parts();
+    let (mut head, body) = request.into_parts();
+    if let Entrance::Loopback(_) = entrance {
+        // Before the body is read: without the token a client takes no memory.
+        if let Err((status, reason)) = entrance.check(&head.uri, &head.headers) {
+            let mut refusal = refusal(status, &Value::Null, &invalid_request(reason));
+            if status == StatusCode::UNAUTHORIZED {
+                refusal.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            }
+            return refusal;
+        }
+        remove_caller(&mut head.headers);
+    }
     let body = match read(body).await {
         Ok(body) => body,
         Err((status, error)) => return refusal(status, &Value::Null, &error),
     };
-    if let Err((status, reason)) = check_head(&head.uri, &head.headers) {
+    if let Err((status, reason)) = check_head(entrance, &head.uri, &head.headers) {
         return refusal(status, &id_for_error(&body), &invalid_request(reason));
     }
     match message::read(&body) {
@@ -63,34 +72,17 @@ async fn read(body: Incoming) -> Result<Bytes, (StatusCode, ErrorData)> {
     }
 }
 
-fn check_head(uri: &Uri, headers: &HeaderMap) -> Result<(), (StatusCode, &'static str)> {
-    check_host(uri, headers)?;
+fn check_head(entrance: &Entrance, uri: &Uri, headers: &HeaderMap) -> Result<(), Refusal> {
+    entrance.check(uri, headers)?;
     if !takes_json(headers) {
         let reason = "Not Acceptable: only application/json is answered here";
-        return Err((StatusCode::NOT_ACCEPTABLE, reason));
+        return Err((StatusCode::NOT_ACCEPTABLE, reason.to_owned()));
     }
     if !is_json(headers.get(CONTENT_TYPE)) {
         let reason = "Unsupported Media Type: Content-Type must be application/json";
-        return Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, reason));
+        return Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, reason.to_owned()));
     }
     Ok(())
-}
-
-fn check_host(uri: &Uri, headers: &HeaderMap) -> Result<(), (StatusCode, &'static str)> {
-    let bad = |reason| (StatusCode::BAD_REQUEST, reason);
-    let sent = match headers.get(HOST) {
-        Some(host) if host == HOSTS[0] => return Ok(()),
-        Some(host) => {
-            let host = host.to_str().map_err(|_| bad("Bad Request: Invalid Host header encoding"))?;
-            &Authority::try_from(host).map_err(|_| bad("Bad Request: Invalid Host header"))?
-        }
-        None => uri.authority().ok_or_else(|| bad("Bad Request: missing Host header"))?,
-    };
-    let name = sent.host().trim_matches(['[', ']']);
-    if HOSTS.iter().any(|known| known.eq_ignore_ascii_case(name)) {
-        return Ok(());
-    }
-    Err((StatusCode::FORBIDDEN, "Forbidden: Host header is not allowed"))
 }
 
 /// Accepts a missing `Accept` and any that includes JSON, regardless of order and weight: there is no other form.

@@ -10,7 +10,7 @@ use crate::database::{Address, Databases, MAIN};
 use crate::handler::Context;
 use crate::protocol::message;
 use crate::registry;
-use crate::service::{self, Shared, View};
+use crate::service::{self, Carrier, Shared, View};
 
 /// The built-in catalogue with its embedded database.
 pub struct InProcess {
@@ -31,7 +31,7 @@ impl InProcess {
         let registry =
             registry::build(&builtin_sources(), None).map_err(|problems| catalogue::listed(&problems))?;
         let context = Context::without_log(Databases::open(&[(MAIN.to_owned(), Address::Embedded)])?);
-        Ok(InProcess { view: Shared::new(registry, context).view() })
+        Ok(InProcess { view: Shared::new(registry, context).view(Carrier::Http) })
     }
 
     /// The same process with the tools that `text` declares, or why they are refused.
@@ -41,7 +41,7 @@ impl InProcess {
         let registry =
             registry::build(&[source], Some("".into())).map_err(|problems| catalogue::listed(&problems))?;
         let context = std::sync::Arc::clone(&self.view.context);
-        Ok(InProcess { view: View { registry: registry.into(), context } })
+        Ok(InProcess { view: View { registry: registry.into(), context, carrier: Carrier::Http } })
     }
 
     /// Responds to one message without MCP headers; `None` if the body is not a message.

@@ -9,18 +9,21 @@ mod catalogue;
 mod cli;
 mod connections;
 mod database;
+mod entrance;
 mod examples;
 mod handler;
 mod http;
 mod import;
 mod in_process;
 mod json;
+mod listener;
 mod metrics;
 mod metrics_endpoint;
 mod protocol;
 mod registry;
 mod server;
 mod service;
+mod stdio;
 
 pub use in_process::{Answered, InProcess};
 

@@ -1,28 +1,23 @@
-//! The socket and the process: readiness, reload on SIGHUP, drain on SIGTERM.
+//! The process: readiness, reload on SIGHUP, drain on SIGTERM.
 //!
 //! Must not know the requests of a connection.
 
 use std::io;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::UnixListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::call_log;
 use crate::catalogue::listed;
 use crate::connections::Connections;
+use crate::listener::{ListenError, Opened, Place};
 use crate::registry::{Registry, Tool};
 use crate::service::Shared;
 use mcp_host::diagnostics::Diagnostics;
 use mcp_host::process::keep_memory_private;
 use mcp_host::sd_notify::{State, notify, watchdog_interval};
-use mcp_host::socket::{BindError, BoundSocket, SocketFile, bind_unix};
-use mcp_host::socket_activation::{InheritError, Inherited};
 
-/// Owner and group may connect: the guard runs as another user of the group.
-const SOCKET_MODE: u32 = 0o660;
 /// After SIGTERM, calls have this long to finish.
 const DRAIN_TIME_MAX: Duration = Duration::from_secs(15);
 
@@ -32,19 +27,15 @@ const NAMES_SHOWN_MAX: usize = 10;
 /// Why the server could not run.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ServeError {
-    #[error("cannot serve")]
-    Bind(#[from] BindError),
-    #[error("cannot take the service manager's socket over")]
-    Inherit(#[from] InheritError),
-    #[error("the service manager passed a socket for {place}, and --socket is {}", path.display())]
-    Unwanted { place: String, path: PathBuf },
+    #[error(transparent)]
+    Listen(#[from] ListenError),
     #[error("cannot {action}")]
     Io { action: &'static str, source: io::Error },
 }
 
-/// Serves on `socket` until SIGTERM or SIGINT; `reload` builds the registry anew on SIGHUP.
+/// Serves at `place` until SIGTERM or SIGINT; `reload` builds the registry anew on SIGHUP.
 pub(crate) async fn serve(
-    socket: &Path,
+    place: Place,
     shared: Arc<Shared>,
     reload: impl Fn() -> Result<Registry, Diagnostics>,
 ) -> Result<(), ServeError> {
@@ -54,11 +45,9 @@ pub(crate) async fn serve(
     let mut terminate = listen(SignalKind::terminate(), "listen for SIGTERM")?;
     let mut interrupt = listen(SignalKind::interrupt(), "listen for SIGINT")?;
     let mut hangup = listen(SignalKind::hangup(), "listen for SIGHUP")?;
-    let (listener, file) = listen_on(socket)?;
-    let listener = UnixListener::from_std(listener)
-        .map_err(|source| ServeError::Io { action: "use the socket", source })?;
-    let connections = Connections::new();
-    call_log::event("ready", &format!("{} tools on {}", shared.registry().tools().len(), socket.display()));
+    let Opened { listener, entrance, name, file } = place.open()?;
+    let connections = Connections::new(entrance);
+    call_log::event("ready", &format!("{} tools on {}", shared.registry().tools().len(), name));
 
     notify_manager(State::Ready);
     let mut alive = watchdog_interval().map(tokio::time::interval);
@@ -86,19 +75,6 @@ pub(crate) async fn serve(
         call_log::event("stopping", "some calls did not finish in time");
     }
     Ok(())
-}
-
-/// The service manager's socket, if it passed one; else one of our own, with its file.
-fn listen_on(path: &Path) -> Result<(std::os::unix::net::UnixListener, Option<SocketFile>), ServeError> {
-    let mut inherited = Inherited::from_service_manager()?;
-    if let Some((listener, _owner)) = inherited.take_unix(path) {
-        return Ok((listener, None));
-    }
-    if let Some(place) = inherited.unclaimed().next() {
-        return Err(ServeError::Unwanted { place: place.to_string(), path: path.to_owned() });
-    }
-    let BoundSocket { listener, file } = bind_unix(path, SOCKET_MODE)?;
-    Ok((listener, Some(file)))
 }
 
 /// Notifies the service manager; a failure is logged and does not stop the server.

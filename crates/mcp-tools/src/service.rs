@@ -16,7 +16,7 @@ use rmcp::model::{
 };
 use serde_json::{Map, Value};
 
-use crate::call_log::{FinishedCall, Outcome};
+use crate::call_log::{CallLog, FinishedCall, Outcome};
 use crate::catalogue::Arguments;
 use crate::database::Databases;
 use crate::handler::{CallInfo, Context};
@@ -30,10 +30,20 @@ use crate::registry::{Registry, Tool};
 /// The id of a response to a message without one.
 const NO_ID: &str = "null";
 
+/// What delivers the messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Carrier {
+    /// Headers repeat what the body says.
+    Http,
+    /// There are no headers.
+    Stdio,
+}
+
 /// What one request uses: the registry that was current on its arrival, and the process's context.
 pub(crate) struct View {
     pub(crate) registry: Arc<Registry>,
     pub(crate) context: Arc<Context>,
+    pub(crate) carrier: Carrier,
 }
 
 /// The current registry, which a reload replaces, and the process's context.
@@ -48,12 +58,16 @@ impl Shared {
     }
 
     /// The view of a request that arrives now.
-    pub(crate) fn view(&self) -> View {
-        View { registry: self.registry.load_full(), context: Arc::clone(&self.context) }
+    pub(crate) fn view(&self, carrier: Carrier) -> View {
+        View { registry: self.registry.load_full(), context: Arc::clone(&self.context), carrier }
     }
 
     pub(crate) fn registry(&self) -> Arc<Registry> {
         self.registry.load_full()
+    }
+
+    pub(crate) fn call_log(&self) -> Arc<CallLog> {
+        Arc::clone(&self.context.call_log)
     }
 
     pub(crate) fn databases(&self) -> &Databases {
@@ -183,6 +197,7 @@ fn check_request(
         return Ok(());
     };
     match headers_of::version(headers) {
+        None if view.carrier == Carrier::Stdio => {}
         None => {
             let text = "request _meta protocolVersion requires MCP-Protocol-Version header";
             return Err(mismatch(text.to_owned()));
@@ -338,7 +353,11 @@ async fn write(
     begun: Instant,
     era: Era,
 ) -> Result<Bytes, ErrorData> {
-    let view = View { registry: Arc::clone(&view.registry), context: Arc::clone(&view.context) };
+    let view = View {
+        registry: Arc::clone(&view.registry),
+        context: Arc::clone(&view.context),
+        carrier: view.carrier,
+    };
     let work = async move {
         let tool = view.registry.tool(&name)?;
         let result = tool.run(&arguments, &view.context, &call, view.registry.self_description()).await;

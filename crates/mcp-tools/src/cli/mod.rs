@@ -10,32 +10,24 @@ mod import;
 mod input;
 mod report;
 mod runtime;
+mod serve;
 mod test;
 
-use std::io;
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::call_log;
 use crate::database::{Dialect, demo_script, schema_script};
 use crate::handler::{CallInfo, Context};
-use crate::metrics::Metrics;
-use crate::metrics_endpoint;
 use crate::protocol::call_result::{call_tool_result, indented};
 use crate::registry::Tool;
-use crate::server;
-use crate::service::Shared;
-use databases::{DatabaseFlags, complete, replaced};
+use databases::DatabaseFlags;
 use input::Files;
 use mcp_host::manual::Manual;
 use report::{CommandError, REFUSED, USAGE, other, print_line};
-use runtime::{builder, runtime};
+use runtime::runtime;
 
 /// A minimal MCP tool server on a Unix socket. Its tools are declared as data.
 #[derive(Debug, Parser)]
@@ -49,32 +41,14 @@ struct Cli {
     command: Command,
 }
 
-const SERVE_EXAMPLE: &str = "\
-Example:
-  mcp-tools serve --socket /run/mcp-tools/blue.sock
-  mcp-tools serve --socket /run/mcp-tools/blue.sock --catalog /etc/mcp-tools/tools.toml \\
-    --instructions /etc/mcp-tools/instructions.txt --database env:DATABASE_URL --database jobs=env:JOBS_DATABASE_URL
-
-Try it:
-  curl --unix-socket /run/mcp-tools/blue.sock http://localhost/ -H 'Content-Type: application/json' \\
-    -d '{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"tools/list\"}'";
-
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Serve the tools on a Unix socket until SIGTERM; SIGHUP reads the files again.
-    #[command(after_help = SERVE_EXAMPLE)]
-    Serve {
-        /// Path of the socket to serve on.
-        #[arg(long, value_name = "PATH")]
-        socket: PathBuf,
-        /// Serve metrics for Prometheus at http://ADDR/metrics.
-        #[arg(long, value_name = "ADDR")]
-        metrics: Option<SocketAddr>,
-        #[command(flatten)]
-        files: Files,
-        #[command(flatten)]
-        databases: DatabaseFlags,
-    },
+    /// Serve the tools on a Unix socket or a loopback address until SIGTERM; SIGHUP reads the files again.
+    #[command(after_help = serve::SERVE_EXAMPLE)]
+    Serve(serve::Serve),
+    /// Serve the tools to one local client, which starts this program: messages on standard input and output.
+    #[command(after_help = serve::STDIO_EXAMPLE)]
+    Stdio(serve::Stdio),
     /// Check catalogue files and print every problem; where a database is known, also whether every statement could run there.
     #[command(after_help = check::EXAMPLE)]
     Check(check::Check),
@@ -144,7 +118,8 @@ pub(crate) fn main() -> ExitCode {
         }
     };
     let result = match cli.command {
-        Command::Serve { socket, metrics, files, databases } => serve(&socket, metrics, &files, &databases),
+        Command::Serve(serve) => serve.run(),
+        Command::Stdio(stdio) => stdio.run(),
         Command::Check(check) => check.run(),
         Command::List { json, files } => list(json, &files),
         Command::Call { name, json, dry_run, files, databases } => {
@@ -159,45 +134,6 @@ pub(crate) fn main() -> ExitCode {
         },
     };
     result.unwrap_or_else(|error| error.report())
-}
-
-fn serve(
-    socket: &Path,
-    metrics: Option<SocketAddr>,
-    files: &Files,
-    databases: &DatabaseFlags,
-) -> Result<ExitCode, CommandError> {
-    let registry = files.load()?;
-    let databases = databases.open_all(&registry)?;
-    for line in replaced(&registry, &databases) {
-        call_log::event("database_replaced", &line);
-    }
-    let context = Context::new(databases).with_metrics(metrics.map(served_metrics).transpose()?);
-    let call_log = Arc::clone(&context.call_log);
-    let flush = Arc::clone(&context.call_log);
-    // The thread parks when nothing is left to do.
-    let runtime = builder().on_thread_park(move || flush.flush()).build().map_err(other)?;
-    let shared = Shared::new(registry, context);
-    let reload = || {
-        let registry = files.load()?;
-        complete(&registry, shared.databases())?;
-        Ok(registry)
-    };
-    let run = server::serve(socket, Arc::clone(&shared), reload);
-    let served = runtime.block_on(run);
-    call_log.flush();
-    served.map(|()| ExitCode::SUCCESS).map_err(other)
-}
-
-/// Metrics that are served on `address` from here on.
-fn served_metrics(address: SocketAddr) -> Result<Arc<Metrics>, CommandError> {
-    let metrics = Arc::new(Metrics::new().map_err(other)?);
-    let bound = metrics_endpoint::serve(address, Arc::clone(&metrics)).map_err(|source| {
-        let reason = format!("cannot serve metrics on {address}: {source}");
-        other(io::Error::new(source.kind(), reason))
-    })?;
-    call_log::event("metrics", &format!("http://{bound}/metrics"));
-    Ok(metrics)
 }
 
 fn list(json: bool, files: &Files) -> Result<ExitCode, CommandError> {
