@@ -9,6 +9,7 @@ mod examples;
 mod identity;
 mod import;
 mod import_database;
+mod import_openapi;
 mod limits;
 mod listen;
 mod log_secrets;

@@ -79,7 +79,7 @@ enum Command {
         #[command(flatten)]
         databases: DatabaseFlags,
     },
-    /// Write a catalogue made from a running server or the tables of a database.
+    /// Write a catalogue made from a running server, an OpenAPI document or the tables of a database.
     #[command(after_help = import::EXAMPLE)]
     Import(import::Import),
     /// Run the examples that are written beside tools; what they change is undone.

@@ -6,6 +6,7 @@
 mod database;
 mod draft;
 mod names;
+mod openapi;
 mod params;
 mod server;
 mod spell;
@@ -13,5 +14,6 @@ mod write;
 
 pub(crate) use database::{Origin, import_database};
 pub(crate) use draft::Draft;
+pub(crate) use openapi::{DocumentError, import_openapi};
 pub(crate) use server::import_server;
 pub(crate) use write::{Written, write};
