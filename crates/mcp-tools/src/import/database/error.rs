@@ -1,7 +1,9 @@
 //! Why the tables of a database could not be read.
 
-use super::tables::TABLES_MAX;
 use crate::database::DatabaseError;
+
+/// Tables of one import.
+pub(super) const TABLES_MAX: usize = 1_000;
 
 /// Why the tables of a database could not be read.
 #[derive(Debug, thiserror::Error)]

@@ -7,10 +7,9 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::error::TablesError;
+use super::error::{TABLES_MAX, TablesError};
 use crate::database::{Access, Batch, BatchOutcome, Database, Dialect, Row, Statement, TypedColumns};
 
-pub(super) const TABLES_MAX: usize = 1_000;
 const TIME_MAX: Duration = Duration::from_secs(30);
 /// Names of tables that an error lists.
 const NAMES_SHOWN_MAX: usize = 20;
