@@ -1,6 +1,7 @@
 //! What `check` refuses of `[tool.sql]` because a call would silently return something else.
 
 use crate::catalogue::check;
+use crate::program::{run, text};
 
 // A parameter of such a name would be replaced in silence.
 #[test]
@@ -50,4 +51,55 @@ fn keys_of_a_result_that_would_replace_each_other_are_refused() {
             "c.toml:1: tool.t: sql.section: the shapes rows and value have no place for sections (hint: shape = \"sections\")",
         ],
     );
+}
+
+const MISFITS: &str = r#"
+[[tool]]
+name = "pairs"
+description = "d"
+read_only = true
+sql = { shape = "map", query = "SELECT 1 AS k, 2 AS v, 3 AS lost" }
+
+[[tool]]
+name = "single"
+description = "d"
+read_only = true
+sql = { shape = "value", query = "SELECT 1 AS v, 2 AS lost" }
+
+[[tool]]
+name = "list"
+description = "d"
+read_only = true
+sql = { shape = "page", query = "SELECT 1 AS n", cursor = { column = "m", name = "next" }, json = ["doc"] }
+
+[[tool]]
+name = "whole"
+description = "d"
+read_only = true
+[tool.sql]
+shape = "row"
+query = "SELECT 1 AS part"
+[[tool.sql.section]]
+name = "part"
+shape = "row"
+query = "SELECT 2 AS n"
+"#;
+
+// Requirement: what check accepts is what runs, and no column is lost in silence.
+#[test]
+fn columns_that_do_not_fit_the_declaration_are_refused_by_a_check_with_a_database() {
+    let home = tempfile::tempdir().expect("a directory");
+    let file = home.path().join("c.toml");
+    std::fs::write(&file, MISFITS).expect("writes");
+    let output = run(&["check", &file.display().to_string(), "--database", "sqlite::memory:"]);
+    let told = text(&output.stdout);
+    let expected = [
+        "tool.pairs: sql.query: a map has two columns, its keys and their values; here are 3",
+        "tool.single: sql.query: a value is one column; here are 2",
+        "tool.list: sql.query: json and boolean: there is no column doc",
+        "tool.list: sql.cursor.column: there is no column m",
+        "tool.whole: sql.section part: the row already has a column part; choose another name",
+        "5 problems",
+    ];
+    assert_eq!(told.lines().collect::<Vec<_>>(), expected);
 }

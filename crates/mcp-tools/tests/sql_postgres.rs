@@ -55,6 +55,16 @@ errors.one_name = "There is already a thing named {name}; choose another name."
 errors.23502 = "never"
 
 [[tool]]
+name = "add_logged"
+description = "Adds a thing, and logs everything when that fails."
+read_only = false
+params.name = { type = "string", required = true }
+[tool.sql]
+shape = "row"
+log_reason = true
+query = "INSERT INTO things (id, name) VALUES (gen_random_uuid(), :name) RETURNING name"
+
+[[tool]]
 name = "guarded"
 description = "Adds what a trigger refuses."
 read_only = false
@@ -152,7 +162,7 @@ fn site() -> Site {
     let url = postgres.url();
     let secured = format!("secured={}", url.replace("swf@", "reader@"));
     let checked = run(&["check", &catalogue, "--database", &url, "--database", &secured]);
-    assert_eq!(text(&checked.stdout), "OK: 9 tools\n");
+    assert_eq!(text(&checked.stdout), "OK: 10 tools\n");
     let server = start_in(home, &["--catalog", &catalogue, "--database", &url, "--database", &secured], &[]);
     Site { server, postgres, catalogue }
 }
@@ -207,6 +217,17 @@ fn sql_errors_of_the_tool_replace_ours() {
     let told = failure(&site.server.call("guarded", json!({ "name": "x-1" })));
     assert!(!told.contains("x-1") && told.contains("refused"), "{told}");
     assert_eq!(failure(&site.server.call("guarded_aloud", json!({ "name": "x-1" }))), "no x-1 here");
+}
+
+#[test]
+fn sql_errors_are_logged_whole_where_the_tool_opens_them() {
+    let site = site();
+    for (tool, whole) in [("add_logged", true), ("add_named", false)] {
+        let told = failure(&site.server.call(tool, json!({ "name": "first" })));
+        assert!(!told.contains("Key ("), "{told}");
+        let line = site.server.wait_for_log("\"database_error\"");
+        assert_eq!(line.contains("DETAIL: Key (name)=(first) already exists."), whole, "{line}");
+    }
 }
 
 #[test]
