@@ -30,6 +30,7 @@ mod services;
 mod sql_answers;
 mod sql_declarations;
 mod sql_postgres;
+mod sql_sqlite;
 mod sql_text;
 mod statements;
 mod stdio;

@@ -25,7 +25,9 @@ pub(super) fn of_fault(fault: &CallerFault, tool: &SqlTool, arguments: &Argument
 
 /// The keys of `[tool.sql.errors]` that fit, the most specific first. SQLite names no unique constraint but its columns.
 fn keys(fault: &CallerFault) -> Vec<String> {
-    let columns = fault.column.as_deref().map(|column| match &fault.table {
+    // The same column can lack a value: that is another fault.
+    let column = fault.column.as_deref().filter(|_| fault.kind == CallerFaultKind::Unique);
+    let columns = column.map(|column| match &fault.table {
         Some(table) => format!("{table}.{column}"),
         None => column.to_owned(),
     });
