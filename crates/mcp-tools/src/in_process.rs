@@ -6,7 +6,7 @@ use bytes::Bytes;
 use hyper::HeaderMap;
 
 use crate::catalogue::{self, builtin_sources};
-use crate::database::{Address, Databases, MAIN};
+use crate::database::{Address, Databases, MAIN, Settings};
 use crate::handler::Context;
 use crate::protocol::message;
 use crate::registry;
@@ -30,7 +30,11 @@ impl InProcess {
     pub fn new() -> Result<InProcess, Box<dyn Error>> {
         let registry =
             registry::build(&builtin_sources(), None).map_err(|problems| catalogue::listed(&problems))?;
-        let context = Context::without_log(Databases::open(&[(MAIN.to_owned(), Address::Embedded)])?);
+        let context = Context::without_log(Databases::open(&[(
+            MAIN.to_owned(),
+            Address::Embedded,
+            Settings::default(),
+        )])?);
         Ok(InProcess { view: Shared::new(registry, context).view(Carrier::Http) })
     }
 

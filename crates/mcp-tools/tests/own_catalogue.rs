@@ -179,6 +179,18 @@ fn databases_of_the_catalogue_with_mistakes_are_refused() {
         ("[database.main]\nurl = \"postgresql://u:hunter2@h/d\"\n", "database.main: url: holds a password"),
         ("[database.\"a b\"]\nurl = \"sqlite:a.db\"\n", "database.a b: the name must be of A-Z a-z 0-9 _"),
         ("[database.main]\nurls = \"sqlite:a.db\"\n", "database.main: urls: unknown field"),
+        (
+            "[database.main]\nurl = \"sqlite:a.db\"\npool = 0\n",
+            "database.main: pool: 0 is not allowed; must be 1 to 100",
+        ),
+        (
+            "[database.main]\nurl = \"sqlite:a.db\"\nlock_timeout_ms = 45001\n",
+            "database.main: lock_timeout_ms: 45001 is not allowed; must be 1 to 45000",
+        ),
+        (
+            "[database.main]\nurl = \"postgresql://u@h/d?sslmode=verify\"\n",
+            "database.main: url: sslmode must be one of disable,",
+        ),
         ("database = 1\n", "database: must be written as [database.NAME]"),
     ] {
         let file = write(home.path(), "c.toml", &format!("{table}{HELLO}"));

@@ -32,7 +32,10 @@ impl Postgres {
     pub(crate) fn start_with_tls(certificates: &Path) -> Postgres {
         let mut postgres = Postgres::prepare();
         let data = postgres.home.path().join("data");
-        for name in ["server.pem", "server.key"] {
+        // A user of this name proves it by a certificate.
+        let rules = "hostssl all certified 127.0.0.1/32 cert\nhostssl all certified ::1/128 cert\nlocal all all trust\nhost all all all trust\n";
+        std::fs::write(certificates.join("pg_hba.conf"), rules).expect("writes");
+        for name in ["server.pem", "server.key", "ours.pem", "pg_hba.conf"] {
             // It accepts a key of its own user alone.
             let sent = std::fs::read(certificates.join(name)).expect("a certificate");
             let mut copy = postgres.unprivileged_program(Path::new("/bin/sh"));
@@ -75,7 +78,8 @@ impl Postgres {
             None => command.args(["-c", "listen_addresses="]),
             Some(port) => command
                 .args(["-c", "listen_addresses=127.0.0.1", "-c", &format!("port={port}"), "-c", "ssl=on"])
-                .args(["-c", "ssl_cert_file=server.pem", "-c", "ssl_key_file=server.key"]),
+                .args(["-c", "ssl_cert_file=server.pem", "-c", "ssl_key_file=server.key"])
+                .args(["-c", "ssl_ca_file=ours.pem"]),
         };
         command.args(["-c", "fsync=off", "-k", &folder, "-D"]).arg(self.home.path().join("data"));
         let log = std::fs::File::create(self.home.path().join("log")).expect("a log");
@@ -149,7 +153,12 @@ impl Postgres {
         self.unprivileged_program(&self.programs.join(program))
     }
 
-    fn unprivileged_program(&self, path: &Path) -> Command {
+    /// The folder of its socket.
+    pub(crate) fn folder(&self) -> &Path {
+        self.home.path()
+    }
+
+    pub(crate) fn unprivileged_program(&self, path: &Path) -> Command {
         let mut command = if rustix::process::geteuid().is_root() {
             let mut command = Command::new("setpriv");
             command.args(["--reuid=postgres", "--regid=postgres", "--clear-groups"]).arg(path);

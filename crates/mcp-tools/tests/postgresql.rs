@@ -43,7 +43,7 @@ fn answers_the_same_as_sqlite() {
     postgres.load(NO_DEFAULTS);
     let home = tempfile::tempdir().expect("a directory");
     let file = sqlite_file(home.path(), &at);
-    let on_sqlite = start(&["--database", &format!("sqlite:{file}")]);
+    let on_sqlite = start(&["--database", &format!("sqlite:{file}?attach=siblings")]);
     let on_postgres = start(&["--database", &postgres.url()]);
 
     for (name, arguments) in read_calls() {

@@ -77,21 +77,53 @@ fn call(tool: &str, folder: &Path, trusted: &str, arguments: &[&str], monitor: &
 }
 
 #[test]
-fn a_database_over_tls_must_prove_its_name() {
+fn a_database_is_reached_over_tls_as_sslmode_says() {
     let folder = certificates();
     let postgres = Postgres::start_with_tls(folder.path());
-    let ask = |trusted, host: &str| {
-        let url = format!("postgresql://swf@{host}:{}/postgres?sslmode=require", postgres.port());
-        call("encrypted", folder.path(), trusted, &["--database", &url], "http://localhost")
+    postgres.load("CREATE ROLE certified LOGIN");
+    let file = |name: &str| folder.path().join(name).display().to_string();
+    let (ours, other) = (file("ours.pem"), file("other.pem"));
+    let call = |trusted: &str, user: &str, host: &str, options: &str| {
+        let url = format!("postgresql://{user}@{host}:{}/postgres?{options}", postgres.port());
+        let result = call("encrypted", folder.path(), trusted, &["--database", &url], "http://localhost");
+        result["content"][0]["text"].as_str().expect("text").to_owned()
     };
-    let asked = ask("ours.pem", "localhost");
-    assert_eq!((&asked["isError"], &asked["content"][0]["text"]), (&json!(false), &json!("true")), "{asked}");
-    for (trusted, host) in [("other.pem", "localhost"), ("ours.pem", "127.0.0.1")] {
-        let refused = ask(trusted, host);
-        assert_eq!(refused["isError"], json!(true), "{trusted} {host}: {refused}");
-        let told = refused["content"][0]["text"].as_str().expect("text");
-        assert!(told.contains("cannot be reached"), "{trusted} {host}: {told}");
+    let refused = "the database cannot be reached at the moment; try again later";
+    for (trusted, host, options, expected) in [
+        // The authorities of the machine are those of SSL_CERT_FILE.
+        ("ours.pem", "localhost", "sslmode=verify-full", "true"),
+        ("ours.pem", "127.0.0.1", "sslmode=verify-full", refused),
+        ("other.pem", "localhost", "sslmode=verify-full", refused),
+        ("other.pem", "localhost", &*format!("sslmode=verify-full&sslrootcert={ours}"), "true"),
+        ("ours.pem", "localhost", &*format!("sslmode=verify-full&sslrootcert={other}"), refused),
+        ("other.pem", "localhost", "sslmode=verify-full&sslrootcert=system", refused),
+        ("other.pem", "127.0.0.1", &*format!("sslmode=verify-ca&sslrootcert={ours}"), "true"),
+        ("other.pem", "localhost", "sslmode=verify-ca", refused),
+        ("other.pem", "127.0.0.1", "sslmode=require", "true"),
+        ("other.pem", "127.0.0.1", &*format!("sslmode=require&sslrootcert={other}"), refused),
+        ("other.pem", "localhost", "", "true"),
+        ("other.pem", "localhost", "sslmode=allow", "false"),
+        ("ours.pem", "localhost", "sslmode=disable", "false"),
+    ] {
+        assert_eq!(call(trusted, "swf", host, options), expected, "{trusted} {host} {options}");
     }
+    // A certificate of its own is the only way in for this user, and TLS the only way to show it.
+    let key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout client.key";
+    openssl(folder.path(), &format!("req {key} -out client.csr -subj /CN=certified"));
+    let sign = "-CA ours.pem -CAkey ours.key -CAcreateserial -days 2 -extfile names -out client.pem";
+    openssl(folder.path(), &format!("x509 -req -in client.csr {sign}"));
+    let shown = format!("sslcert={}&sslkey={}", file("client.pem"), file("client.key"));
+    let requires = format!("sslmode=require&{shown}");
+    for (options, expected) in [("sslmode=require", refused), (&requires, "true"), (&shown, "true")] {
+        assert_eq!(call("other.pem", "certified", "localhost", options), expected, "{options}");
+    }
+}
+
+#[test]
+fn a_database_whose_authority_is_no_file_ends_the_start() {
+    let url = "postgresql://swf@localhost/postgres?sslmode=verify-full&sslrootcert=no-such.pem";
+    let told = crate::program::run(&["call", "swf_list_runs", "--database", url]);
+    assert!(text(&told.stderr).contains("no-such.pem"), "{}", text(&told.stderr));
 }
 
 /// `openssl s_server`, answering from files that hold whole HTTP answers.

@@ -7,7 +7,7 @@ use clap::Args;
 use mcp_host::diagnostics::{Diagnostic, Diagnostics, count};
 
 use super::report::{CommandError, other};
-use crate::database::{Address, AddressError, Databases, MAIN};
+use crate::database::{Address, AddressError, Databases, MAIN, Settings};
 use crate::registry::{Data, DeclaredDatabase, Registry};
 
 /// Which databases the tools use.
@@ -23,6 +23,9 @@ pub(crate) struct DatabaseFlags {
     demo: bool,
 }
 
+/// A database's name, its address and how it is used.
+type Configured = (String, Address, Settings);
+
 /// The databases for `check`, and why others are left out.
 pub(crate) struct Checkable {
     pub(crate) databases: Databases,
@@ -32,17 +35,15 @@ pub(crate) struct Checkable {
 impl DatabaseFlags {
     /// Prepares the databases; nothing is connected yet.
     pub(crate) fn open(&self, registry: &Registry) -> Result<Databases, CommandError> {
-        let mut addresses = self.given()?;
+        let mut addresses = self.given(registry)?;
         for declared in left_over(registry, &addresses) {
-            addresses.push((
-                declared.name.clone(),
-                declared.address().map_err(|error| of_file(declared, &error))?,
-            ));
+            let address = declared.address().map_err(|error| of_file(declared, &error))?;
+            addresses.push((declared.name.clone(), address, declared.settings()));
         }
         let is_trial = addresses.is_empty() && registry.data() == Data::Demonstration;
-        let has_main = addresses.iter().any(|(name, _)| name == MAIN);
+        let has_main = addresses.iter().any(|(name, _, _)| name == MAIN);
         if is_trial || (self.demo && !has_main) {
-            addresses.push((MAIN.to_owned(), Address::Embedded));
+            addresses.push((MAIN.to_owned(), Address::Embedded, Settings::default()));
         }
         Databases::open(&addresses).map_err(other)
     }
@@ -56,7 +57,7 @@ impl DatabaseFlags {
 
     /// Prepares the databases whose addresses are known here; `None` if there are none.
     pub(crate) fn open_known(&self, registry: &Registry) -> Result<Option<Checkable>, CommandError> {
-        let mut addresses = self.given()?;
+        let mut addresses = self.given(registry)?;
         let mut notes = Vec::new();
         for declared in left_over(registry, &addresses) {
             let name = declared.name.clone();
@@ -64,11 +65,14 @@ impl DatabaseFlags {
                 Some(variable) => notes.push(format!(
                     "note: database.{name}: the variable {variable} is not set, so no statement was tried there"
                 )),
-                None => addresses.push((name, declared.address().map_err(|error| of_file(declared, &error))?)),
+                None => {
+                    let address = declared.address().map_err(|error| of_file(declared, &error))?;
+                    addresses.push((name, address, declared.settings()));
+                }
             }
         }
-        if self.demo && !addresses.iter().any(|(name, _)| name == MAIN) {
-            addresses.push((MAIN.to_owned(), Address::Embedded));
+        if self.demo && !addresses.iter().any(|(name, _, _)| name == MAIN) {
+            addresses.push((MAIN.to_owned(), Address::Embedded, Settings::default()));
         }
         if addresses.is_empty() && notes.is_empty() {
             return Ok(None);
@@ -76,14 +80,20 @@ impl DatabaseFlags {
         Ok(Some(Checkable { databases: Databases::open(&addresses).map_err(other)?, notes }))
     }
 
-    fn given(&self) -> Result<Vec<(String, Address)>, CommandError> {
-        self.database.iter().map(|given| Address::parse(given).map_err(other)).collect()
+    /// The databases of the options, with the settings that the catalogue declares for their names.
+    fn given(&self, registry: &Registry) -> Result<Vec<Configured>, CommandError> {
+        let configured = |given: &String| {
+            let (name, address) = Address::parse(given).map_err(other)?;
+            let declared = registry.databases().iter().find(|declared| declared.name == name);
+            Ok((name, address, declared.map(DeclaredDatabase::settings).unwrap_or_default()))
+        };
+        self.database.iter().map(configured).collect()
     }
 }
 
 /// The declared databases that no option replaces.
-fn left_over<'a>(registry: &'a Registry, given: &[(String, Address)]) -> Vec<&'a DeclaredDatabase> {
-    let is_given = |declared: &&DeclaredDatabase| given.iter().any(|(name, _)| *name == declared.name);
+fn left_over<'a>(registry: &'a Registry, given: &[Configured]) -> Vec<&'a DeclaredDatabase> {
+    let is_given = |declared: &&DeclaredDatabase| given.iter().any(|(name, _, _)| *name == declared.name);
     registry.databases().iter().filter(|declared| !is_given(declared)).collect()
 }
 

@@ -5,7 +5,7 @@
 
 use std::path::PathBuf;
 
-use tokio_postgres::config::Host;
+use super::postgres_url::{PostgresAddress, UrlError};
 
 /// The database a tool uses when it names none.
 pub(crate) const MAIN: &str = "main";
@@ -14,8 +14,16 @@ pub(crate) const MAIN: &str = "main";
 pub(crate) enum Address {
     /// In memory, with the demonstration data.
     Embedded,
-    SqliteFile(PathBuf),
-    Postgres(Box<tokio_postgres::Config>),
+    SqliteFile(PathBuf, Attach),
+    Postgres(Box<PostgresAddress>),
+}
+
+/// Which further files a SQLite connection reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Attach {
+    Nothing,
+    /// The files `NAME.SCHEMA.db` beside `NAME.db`, as SCHEMA.
+    Siblings,
 }
 
 /// Why an address is invalid. Never repeats the address: it may contain a password.
@@ -36,7 +44,7 @@ pub(crate) enum AddressError {
     )]
     NotEncoded(String),
     #[error("--database {name}: {reason}")]
-    Postgres { name: String, reason: String },
+    Url { name: String, reason: String },
     #[error("cannot open the SQLite database: {0}")]
     Sqlite(String),
     #[error("cannot set up TLS for PostgreSQL: {0}")]
@@ -73,31 +81,33 @@ impl Address {
             return match path {
                 "" => Err(AddressError::Unknown(name.to_owned())),
                 ":memory:" => Ok(Address::Embedded),
-                path => Ok(Address::SqliteFile(path.into())),
+                path => {
+                    let (path, attach) = match path.split_once('?') {
+                        None => (path, Attach::Nothing),
+                        Some((path, "attach=siblings")) => (path, Attach::Siblings),
+                        Some(_) => {
+                            let reason = "what follows ? is not known (known: attach=siblings)".to_owned();
+                            return Err(AddressError::Url { name: name.to_owned(), reason });
+                        }
+                    };
+                    Ok(Address::SqliteFile(path.into(), attach))
+                }
             };
         }
         if url.starts_with("postgres://") || url.starts_with("postgresql://") {
-            let config = url.parse::<tokio_postgres::Config>().map_err(|error| {
-                // The parser's message may quote a part of the URL; its first words are enough.
-                let reason = format!("{error}").split(':').next().unwrap_or_default().to_owned();
-                AddressError::Postgres { name: name.to_owned(), reason }
+            let address = PostgresAddress::parse(url).map_err(|error| match error {
+                UrlError::NotEncoded => AddressError::NotEncoded(name.to_owned()),
+                UrlError::Reason(reason) => AddressError::Url { name: name.to_owned(), reason },
             })?;
-            // The first @ ends an unencoded password; the parser takes the rest as a host.
-            let holds_at = |host: &Host| matches!(host, Host::Tcp(name) if name.contains(['@', '#']));
-            if config.get_hosts().iter().any(holds_at)
-                || config.get_dbname().is_some_and(|name| name.contains('@'))
-            {
-                return Err(AddressError::NotEncoded(name.to_owned()));
-            }
-            return Ok(Address::Postgres(Box::new(config)));
+            return Ok(Address::Postgres(Box::new(address)));
         }
         Err(AddressError::Unknown(name.to_owned()))
     }
 
     fn has_password(&self) -> bool {
         match self {
-            Address::Postgres(config) => config.get_password().is_some(),
-            Address::Embedded | Address::SqliteFile(_) => false,
+            Address::Postgres(address) => address.config.get_password().is_some(),
+            Address::Embedded | Address::SqliteFile(_, _) => false,
         }
     }
 }
@@ -114,9 +124,11 @@ mod tests {
     fn check(given: &str, expect: &str) {
         let text = match Address::parse(given) {
             Ok((name, Address::Embedded)) => format!("{name}: embedded"),
-            Ok((name, Address::SqliteFile(path))) => format!("{name}: file {}", path.display()),
-            Ok((name, Address::Postgres(config))) => {
-                format!("{name}: {}", config.get_dbname().unwrap_or("-"))
+            Ok((name, Address::SqliteFile(path, attach))) => {
+                format!("{name}: file {} {attach:?}", path.display())
+            }
+            Ok((name, Address::Postgres(address))) => {
+                format!("{name}: {}", address.config.get_dbname().unwrap_or("-"))
             }
             Err(error) => error.to_string(),
         };
@@ -125,9 +137,9 @@ mod tests {
 
     #[test]
     fn reads_every_kind_of_address() {
-        check("sqlite:/var/lib/t.db", "main: file /var/lib/t.db");
-        check("sqlite:///var/lib/t.db", "main: file /var/lib/t.db");
-        check("panda=sqlite:p.db", "panda: file p.db");
+        check("sqlite:/var/lib/t.db", "main: file /var/lib/t.db Nothing");
+        check("sqlite:///var/lib/t.db", "main: file /var/lib/t.db Nothing");
+        check("panda=sqlite:p.db?attach=siblings", "panda: file p.db Siblings");
         check("sqlite::memory:", "main: embedded");
         check("postgresql:///swf?host=/run/postgresql", "main: swf");
         check("panda=postgres://u@h:5432/panda?sslmode=require", "panda: panda");
@@ -152,6 +164,19 @@ mod tests {
         }
         for url in ["postgresql://u:p%40ss%23@h/d", "postgresql://u:p#s@h/d?application_name=a%40b"] {
             assert!(Address::parse_url("main", url).is_ok(), "{url}");
+        }
+        for (option, reason) in [
+            (
+                "sslmode=verify",
+                "--database main: sslmode must be one of disable, allow, prefer, require, verify-ca, verify-full",
+            ),
+            ("sslrootcert=system", "--database main: sslrootcert=system needs sslmode=verify-full"),
+            ("sslcert=c.pem", "--database main: sslcert needs sslkey, the key's file"),
+            ("sslcrl=x", "--database main: the option sslcrl is not known"),
+            ("port=x", "--database main: invalid connection string: the value of port is not valid"),
+        ] {
+            let error = Address::parse(&format!("postgresql://u@h/d?{option}")).unwrap_err().to_string();
+            assert!(error.starts_with(reason), "{option}: {error}");
         }
         let broken = Address::parse("postgresql://u:hunter2@h:port/d").unwrap_err().to_string();
         assert!(!broken.contains("hunter2"), "{broken}");

@@ -10,6 +10,7 @@ use super::address::AddressError;
 use super::batch::Dialect;
 use super::settings::Settings;
 use super::sqlite::Sqlite;
+use super::sqlite_identity::Files;
 
 const SCHEMA: &str = include_str!("../../../../conf/tools/schema.sql");
 const DEMO: &str = include_str!("../../../../conf/tools/demo.sql");
@@ -40,7 +41,7 @@ pub(crate) fn open(settings: &Settings) -> Result<Sqlite, AddressError> {
     let now = Timestamp::now();
     first.execute_batch(&filled(tables, Dialect::Sqlite, now)).map_err(failed)?;
     first.execute_batch(&filled(DEMO, Dialect::Sqlite, now)).map_err(failed)?;
-    let sqlite = Sqlite::new(connect, settings);
+    let sqlite = Sqlite::new(connect, Files::default(), settings);
     sqlite.keep(first).map_err(failed)?;
     Ok(sqlite)
 }

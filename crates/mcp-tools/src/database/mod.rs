@@ -9,9 +9,12 @@ mod embedded;
 mod error;
 mod log_detail;
 mod postgres;
+mod postgres_url;
 mod settings;
 mod sqlite;
 mod sqlite_fault;
+mod sqlite_file;
+mod sqlite_identity;
 mod sqlite_rows;
 
 use std::collections::HashMap;
@@ -43,8 +46,10 @@ impl Database {
     pub(crate) fn open(address: &Address, settings: &Settings) -> Result<Database, AddressError> {
         match address {
             Address::Embedded => Ok(Database::Sqlite(embedded::open(settings)?)),
-            Address::SqliteFile(path) => Ok(Database::Sqlite(sqlite::open_file(path, settings)?)),
-            Address::Postgres(config) => Ok(Database::Postgres(postgres::open(config, settings)?)),
+            Address::SqliteFile(path, attach) => {
+                Ok(Database::Sqlite(sqlite_file::open(path, *attach, settings)?))
+            }
+            Address::Postgres(address) => Ok(Database::Postgres(postgres::open(address, settings)?)),
         }
     }
 
@@ -92,13 +97,10 @@ pub(crate) struct Databases {
 
 impl Databases {
     /// Opens the given databases.
-    pub(crate) fn open(addresses: &[(String, Address)]) -> Result<Databases, AddressError> {
+    pub(crate) fn open(addresses: &[(String, Address, Settings)]) -> Result<Databases, AddressError> {
         let mut by_name = HashMap::new();
-        for (name, address) in addresses {
-            if by_name
-                .insert(name.clone(), Arc::new(Database::open(address, &Settings::default())?))
-                .is_some()
-            {
+        for (name, address, settings) in addresses {
+            if by_name.insert(name.clone(), Arc::new(Database::open(address, settings)?)).is_some() {
                 return Err(AddressError::Twice(name.clone()));
             }
         }

@@ -23,7 +23,6 @@ pub(crate) struct Settings {
 
 /// Whether statements stay prepared on their connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(dead_code, reason = "the key of a declaration comes with the catalogue")]
 pub(crate) enum Prepared {
     Kept,
     /// A pooler such as PgBouncer gives each transaction another connection.

@@ -4,20 +4,19 @@
 //! Connections for reads cannot write (`query_only`), and no statement outlives its deadline. Must not know which database
 //! it is.
 
-use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rusqlite::{Connection, ErrorCode};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::address::AddressError;
 use super::batch::{Access, Batch, BatchOutcome, LogDetail, ROW_BYTES_MAX, twice};
 use super::error::{DatabaseError, WRITES};
 use super::settings::{PoolStatus, Settings};
 use super::sqlite_fault;
+use super::sqlite_identity::{Files, Identity};
 use super::sqlite_rows::{StatementError, read};
 
 /// Steps of SQLite's virtual machine between two checks of the deadline.
@@ -34,6 +33,8 @@ type Open = dyn Fn() -> Result<Connection, rusqlite::Error> + Send + Sync;
 /// A SQLite database.
 pub(crate) struct Sqlite {
     settings: Settings,
+    /// Empty for a database in memory.
+    files: Files,
     limit: Arc<Semaphore>,
     /// Calls that wait for a permit.
     waiting: AtomicUsize,
@@ -44,21 +45,24 @@ pub(crate) struct Sqlite {
 
 /// Open connections that no call uses.
 #[derive(Default)]
-struct IdleConnections(Mutex<Vec<Connection>>);
+struct IdleConnections(Mutex<Vec<(Connection, Identity)>>);
 
 impl IdleConnections {
     fn count(&self) -> usize {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).len()
     }
 
-    fn take(&self) -> Option<Connection> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).pop()
+    /// A connection to the files as they are now; connections to files that were replaced are dropped.
+    fn take(&self, now: Identity) -> Option<Connection> {
+        let mut idle = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        idle.retain(|(_, then)| *then == now);
+        idle.pop().map(|(connection, _)| connection)
     }
 
     /// Drops a connection that is still inside a transaction: another call could not use it.
-    fn put(&self, connection: Connection) {
+    fn put(&self, connection: Connection, files: Identity) {
         if connection.is_autocommit() {
-            self.0.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).push((connection, files));
         }
     }
 }
@@ -84,59 +88,15 @@ impl Drop for Waiting<'_> {
     }
 }
 
-/// Opens an existing file; sibling files `NAME.SCHEMA.db` are attached as SCHEMA.
-pub(crate) fn open_file(path: &Path, settings: &Settings) -> Result<Sqlite, AddressError> {
-    if !path.is_file() {
-        let hint = "hint: mcp-tools schema --demo | sqlite3 PATH makes one for a trial";
-        return Err(AddressError::Sqlite(format!("{} does not exist ({hint})", path.display())));
-    }
-    let attached = siblings(path).map_err(|error| AddressError::Sqlite(error.to_string()))?;
-    let shown = path;
-    let path = path.to_owned();
-    let open = move || {
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let connection = Connection::open_with_flags(&path, flags)?;
-        for (schema, file) in &attached {
-            connection.execute(&format!("ATTACH ?1 AS \"{schema}\""), [file.display().to_string()])?;
-        }
-        Ok(connection)
-    };
-    let sqlite = Sqlite::new(open, settings);
-    // Report a file that is not a database at start, not in the first call.
-    let count = |connection: Connection| {
-        connection.query_row("SELECT COUNT(*) FROM sqlite_schema", [], |row| row.get::<_, i64>(0))
-    };
-    let counted = sqlite.connect().and_then(count);
-    counted.map_err(|error| AddressError::Sqlite(format!("{}: {error}", shown.display())))?;
-    Ok(sqlite)
-}
-
-fn siblings(path: &Path) -> std::io::Result<Vec<(String, PathBuf)>> {
-    let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let Some(stem) = path.file_stem().and_then(|stem| stem.to_str()) else { return Ok(Vec::new()) };
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(folder)? {
-        let file = entry?.path();
-        let name = file.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        let schema = name.strip_prefix(stem).and_then(|rest| rest.strip_prefix('.')?.strip_suffix(".db"));
-        let is_name = |schema: &&str| {
-            !schema.is_empty() && schema.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
-        };
-        if let Some(schema) = schema.filter(is_name) {
-            found.push((schema.to_owned(), file));
-        }
-    }
-    found.sort();
-    Ok(found)
-}
-
 impl Sqlite {
     pub(crate) fn new(
         open: impl Fn() -> Result<Connection, rusqlite::Error> + Send + Sync + 'static,
+        files: Files,
         settings: &Settings,
     ) -> Sqlite {
         Sqlite {
             settings: settings.clone(),
+            files,
             limit: Arc::new(Semaphore::new(settings.pool)),
             waiting: AtomicUsize::new(0),
             readers: Arc::default(),
@@ -149,9 +109,14 @@ impl Sqlite {
         prepare_connection((self.open)()?, Access::Read)
     }
 
+    /// Opens a connection and reads the list of tables.
+    pub(super) fn try_out(&self) -> Result<i64, rusqlite::Error> {
+        self.connect()?.query_row("SELECT COUNT(*) FROM sqlite_schema", [], |row| row.get(0))
+    }
+
     /// Keeps a connection for later reads.
     pub(crate) fn keep(&self, connection: Connection) -> Result<(), rusqlite::Error> {
-        self.readers.put(prepare_connection(connection, Access::Read)?);
+        self.readers.put(prepare_connection(connection, Access::Read)?, self.files.identity());
         Ok(())
     }
 
@@ -185,13 +150,14 @@ impl Sqlite {
 
     /// Runs a read inline; `None` when it needs a lock or more time, or when there is no connection yet.
     fn run_inline(&self, batch: &Batch) -> Option<Result<BatchOutcome, DatabaseError>> {
-        let mut connection = self.readers.take()?;
+        let files = self.files.identity();
+        let mut connection = self.readers.take(files)?;
         let deadline = Instant::now() + INLINE_TIME_MAX.min(batch.time_max);
         let outcome = connection
             .busy_timeout(Duration::ZERO)
             .map_err(StatementError::Sqlite)
             .and_then(|()| run_until(&mut connection, batch, deadline, Arc::default()));
-        self.readers.put(connection);
+        self.readers.put(connection, files);
         match outcome {
             Err(StatementError::Sqlite(error)) if needs_waiting(&error) => None,
             outcome => Some(outcome.map_err(|fault| statement_failed(fault, batch))),
@@ -241,16 +207,17 @@ impl Sqlite {
             Access::Read => &self.readers,
             Access::Write => &self.writers,
         });
-        let open = Arc::clone(&self.open);
+        let (open, files) = (Arc::clone(&self.open), self.files.clone());
         let worked = tokio::task::spawn_blocking(move || {
             // Hold the permit until the work has ended, even if the caller has given up.
             let _permit = permit;
-            let mut connection = match idle.take() {
+            let now = files.identity();
+            let mut connection = match idle.take(now) {
                 Some(connection) => connection,
                 None => open().and_then(|made| prepare_connection(made, access)).map_err(unreachable)?,
             };
             let worked = work(&mut connection);
-            idle.put(connection);
+            idle.put(connection, now);
             worked
         });
         worked.await.unwrap_or_else(|_| {
@@ -375,7 +342,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_statement_of_comments_alone_is_accepted_at_start_and_fails_in_a_call() {
-        let sqlite = Sqlite::new(Connection::open_in_memory, &Settings::default());
+        let sqlite = Sqlite::new(Connection::open_in_memory, Files::default(), &Settings::default());
         for text in ["-- nothing", "/* nothing */", "-- nothing\n;"] {
             assert!(sqlite.check(text.to_owned(), Access::Read).await.is_ok(), "{text}");
             let statement = Statement {

@@ -2,12 +2,17 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use mcp_host::diagnostics::Diagnostic;
 
 use crate::catalogue::Source;
 use crate::catalogue::file::{DatabaseFile, Declared, Document};
-use crate::database::{Address, AddressError};
+use crate::database::{Address, AddressError, Prepared, Settings};
+
+const POOL_MAX: usize = 100;
+/// As long as a statement may take.
+const WAIT_MAX_MS: u64 = 45_000;
 
 /// One `[database.NAME]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,9 +32,25 @@ impl DeclaredDatabase {
         };
         let (_, address) = Address::parse(&format!("{}={url}", self.name))?;
         Ok(match (address, &self.folder, &self.file.url_env) {
-            (Address::SqliteFile(path), Some(folder), None) => Address::SqliteFile(folder.join(path)),
+            (Address::SqliteFile(path, attach), Some(folder), None) => {
+                Address::SqliteFile(folder.join(path), attach)
+            }
             (address, _, _) => address,
         })
+    }
+
+    pub(crate) fn settings(&self) -> Settings {
+        let usual = Settings::default();
+        let prepared = match self.file.prepared {
+            Some(false) => Prepared::Never,
+            Some(true) | None => Prepared::Kept,
+        };
+        Settings {
+            pool: self.file.pool.unwrap_or(usual.pool),
+            pool_wait: self.file.pool_wait_ms.map_or(usual.pool_wait, Duration::from_millis),
+            lock_timeout: self.file.lock_timeout_ms.map(Duration::from_millis),
+            prepared,
+        }
     }
 
     /// The variable that holds its URL, if it is not set.
@@ -73,6 +94,16 @@ fn mistake(database: &DeclaredDatabase) -> Option<String> {
     let name = &database.name;
     if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
         return Some("the name must be of A-Z a-z 0-9 _".into());
+    }
+    if let Some(pool) = database.file.pool.filter(|pool| !(1..=POOL_MAX).contains(pool)) {
+        return Some(format!("pool: {pool} is not allowed; must be 1 to {POOL_MAX}"));
+    }
+    let waits =
+        [("pool_wait_ms", database.file.pool_wait_ms), ("lock_timeout_ms", database.file.lock_timeout_ms)];
+    for (key, wait) in waits {
+        if let Some(wait) = wait.filter(|wait| !(1..=WAIT_MAX_MS).contains(wait)) {
+            return Some(format!("{key}: {wait} is not allowed; must be 1 to {WAIT_MAX_MS}"));
+        }
     }
     match (&database.file.url, &database.file.url_env) {
         (None, None) => return Some("needs url or url_env".into()),

@@ -11,6 +11,9 @@ use super::super::batch::{Bind, LogDetail};
 use super::super::error::{CallerFault, CallerFaultKind, DatabaseError};
 use super::super::log_detail;
 
+/// The ways out when a server's certificate is not accepted.
+const CERTIFICATE_HINT: &str = " (hint: sslrootcert=FILE names the authority that signed it; sslmode=verify-ca accepts any host name; sslmode=require encrypts without a check)";
+
 pub(super) fn pool_error(error: &PoolError) -> DatabaseError {
     match error {
         PoolError::Timeout(TimeoutType::Wait) => DatabaseError::Busy,
@@ -18,7 +21,11 @@ pub(super) fn pool_error(error: &PoolError) -> DatabaseError {
         | PoolError::Backend(_)
         | PoolError::Closed
         | PoolError::NoRuntimeSpecified
-        | PoolError::PostCreateHook(_) => DatabaseError::Unreachable { detail: chain(error) },
+        | PoolError::PostCreateHook(_) => {
+            let detail = chain(error);
+            let hint = if detail.contains("invalid peer certificate") { CERTIFICATE_HINT } else { "" };
+            DatabaseError::Unreachable { detail: detail + hint }
+        }
     }
 }
 

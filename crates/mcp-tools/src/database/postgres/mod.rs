@@ -3,6 +3,7 @@
 //! The server turns rows into JSON, and every value is sent as text, so no type of a column or parameter needs code here.
 //! Must not know which database it is.
 
+mod connect;
 mod execute;
 mod fault;
 mod lease;
@@ -13,16 +14,16 @@ mod statement;
 use std::time::Duration;
 
 use deadpool_postgres::{ClientWrapper, Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
-use mcp_host::tls::{client_config, system_roots};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
-use tokio_postgres::Config;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
+use self::connect::Connector;
 use self::execute::{Executor, Preparing};
 use self::lease::Lease;
 use super::address::AddressError;
 use super::batch::{Access, Batch, BatchOutcome, Bind, BindType, Isolation, ROW_BYTES_MAX};
 use super::error::DatabaseError;
+use super::postgres_url::PostgresAddress;
 use super::settings::{PoolStatus, Prepared, Settings};
 
 /// A server that does not accept a connection within this time counts as unreachable.
@@ -43,16 +44,16 @@ pub(crate) struct Postgres {
     lock_timeout: Option<Duration>,
 }
 
-pub(crate) fn open(config: &Config, settings: &Settings) -> Result<Postgres, AddressError> {
-    let mut config = config.clone();
+pub(crate) fn open(address: &PostgresAddress, settings: &Settings) -> Result<Postgres, AddressError> {
+    let mut config = address.config.clone();
     config.connect_timeout(CONNECT_MAX);
     if config.get_application_name().is_none() {
         config.application_name("mcp-tools");
     }
-    let tls = client_config(system_roots().0).map_err(|error| AddressError::Tls(error.to_string()))?;
-    let tls = MakeRustlsConnect::new(tls);
-    let manager =
-        Manager::from_config(config, tls.clone(), ManagerConfig { recycling_method: RecyclingMethod::Fast });
+    let connector = Connector::new(&address.tls).map_err(AddressError::Tls)?;
+    let tls = connector.tls();
+    let fast = ManagerConfig { recycling_method: RecyclingMethod::Fast };
+    let manager = Manager::from_connect(config, connector, fast);
     let pool = Pool::builder(manager)
         .max_size(settings.pool)
         .wait_timeout(Some(settings.pool_wait))

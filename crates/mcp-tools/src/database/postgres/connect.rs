@@ -1,0 +1,253 @@
+//! Connections to PostgreSQL as `sslmode` asks for them: encrypted or not, verified or not, with a certificate of our own.
+//!
+//! Must not know what is done on a connection.
+
+use std::fmt;
+use std::future::Future;
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use deadpool_postgres::Connect;
+use mcp_host::tls::system_roots;
+use tokio::task::JoinHandle;
+use tokio_postgres::config::{Host, SslMode as DriverMode};
+use tokio_postgres::error::SqlState;
+use tokio_postgres::{Client, Config, Error};
+use tokio_postgres_rustls::MakeRustlsConnect;
+use tokio_rustls::rustls::client::WebPkiServerVerifier;
+use tokio_rustls::rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use tokio_rustls::rustls::crypto::{CryptoProvider, ring};
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use tokio_rustls::rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, Error as TlsError, RootCertStore, SignatureScheme,
+};
+
+use super::super::postgres_url::{RootFile, SslMode, TlsOptions};
+use crate::call_log;
+
+/// Opens connections for the pool.
+pub(super) struct Connector {
+    mode: SslMode,
+    tls: MakeRustlsConnect,
+    warned: AtomicBool,
+}
+
+impl Connector {
+    pub(super) fn new(options: &TlsOptions) -> Result<Connector, String> {
+        let config = client_config(options)?;
+        let tls = MakeRustlsConnect::new(config);
+        Ok(Connector { mode: options.mode, tls, warned: AtomicBool::new(false) })
+    }
+
+    pub(super) fn tls(&self) -> MakeRustlsConnect {
+        self.tls.clone()
+    }
+
+    async fn open(&self, config: &Config) -> Result<(Client, JoinHandle<()>), Error> {
+        // libpq ignores the mode on a Unix socket.
+        let local = config.get_hosts().iter().any(|host| !matches!(host, Host::Tcp(_)));
+        let connected = match self.mode {
+            _ if local => self.once(config, DriverMode::Disable).await,
+            SslMode::Disable => self.once(config, DriverMode::Disable).await,
+            SslMode::Allow => match self.once(config, DriverMode::Disable).await {
+                Err(error) if is_refused(&error) => self.once(config, DriverMode::Require).await,
+                connected => connected,
+            },
+            SslMode::Prefer => match self.once(config, DriverMode::Prefer).await {
+                Err(error) if is_refused(&error) || is_tls(&error) => {
+                    self.once(config, DriverMode::Disable).await
+                }
+                connected => connected,
+            },
+            SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull => {
+                self.once(config, DriverMode::Require).await
+            }
+        };
+        if connected.is_ok() {
+            self.warn(config);
+        }
+        connected
+    }
+
+    async fn once(&self, config: &Config, mode: DriverMode) -> Result<(Client, JoinHandle<()>), Error> {
+        let mut config = config.clone();
+        config.ssl_mode(mode);
+        let (client, connection) = config.connect(self.tls.clone()).await?;
+        // Its errors reach the queries of the connection as well.
+        let task = tokio::spawn(async move { drop(connection.await) });
+        Ok((client, task))
+    }
+
+    /// Says once that a connection over a network could be another server's.
+    fn warn(&self, config: &Config) {
+        let verified = matches!(self.mode, SslMode::VerifyCa | SslMode::VerifyFull);
+        let remote = config.get_hosts().iter().find_map(|host| match host {
+            Host::Tcp(name) if !is_loopback(name) => Some(name),
+            Host::Tcp(_) | Host::Unix(_) => None,
+        });
+        if let (false, Some(host)) = (verified, remote)
+            && !self.warned.swap(true, Ordering::Relaxed)
+        {
+            let text = format!(
+                "the connection to PostgreSQL on {host} is not verified, so another server could take its place (hint: sslmode=verify-full, with sslrootcert=FILE where the authority is not one of this machine's)"
+            );
+            call_log::event("database_unverified", &text);
+        }
+    }
+}
+
+impl Connect for Connector {
+    fn connect(
+        &self,
+        config: &Config,
+    ) -> Pin<Box<dyn Future<Output = Result<(Client, JoinHandle<()>), Error>> + Send + '_>> {
+        let config = config.clone();
+        Box::pin(async move { self.open(&config).await })
+    }
+}
+
+fn is_loopback(host: &str) -> bool {
+    host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+/// The server does not take this user this way; perhaps it does the other way.
+fn is_refused(error: &Error) -> bool {
+    error.code() == Some(&SqlState::INVALID_AUTHORIZATION_SPECIFICATION)
+}
+
+fn is_tls(error: &Error) -> bool {
+    error.as_db_error().is_none() && error.to_string().contains("TLS")
+}
+
+fn client_config(options: &TlsOptions) -> Result<ClientConfig, String> {
+    let provider = Arc::new(ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| error.to_string())?;
+    let builder = match options.mode {
+        SslMode::VerifyFull => builder.with_root_certificates(roots(options)?),
+        SslMode::VerifyCa => {
+            let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots(options)?), provider);
+            let inner = verifier.build().map_err(|error| error.to_string())?;
+            builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyName(inner)))
+        }
+        SslMode::Disable | SslMode::Allow | SslMode::Prefer | SslMode::Require => {
+            builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyCertificate(provider)))
+        }
+    };
+    let Some((certificate, key)) = &options.client else { return Ok(builder.with_no_client_auth()) };
+    let chain = certificates(certificate)?;
+    let key = PrivateKeyDer::from_pem_file(key).map_err(|error| format!("{}: {error}", key.display()))?;
+    builder.with_client_auth_cert(chain, key).map_err(|error| format!("{}: {error}", certificate.display()))
+}
+
+fn roots(options: &TlsOptions) -> Result<RootCertStore, String> {
+    let Some(RootFile::File(path)) = &options.root else { return Ok(system_roots().0) };
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(path)? {
+        roots.add(certificate).map_err(|error| format!("{}: {error}", path.display()))?;
+    }
+    Ok(roots)
+}
+
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let failed = |error: tokio_rustls::rustls::pki_types::pem::Error| format!("{}: {error}", path.display());
+    let read: Result<Vec<_>, _> = CertificateDer::pem_file_iter(path).map_err(failed)?.collect();
+    let read = read.map_err(failed)?;
+    if read.is_empty() {
+        return Err(format!("{} holds no certificate (hint: PEM, BEGIN CERTIFICATE)", path.display()));
+    }
+    Ok(read)
+}
+
+/// `verify-ca`: an authority has signed the certificate, whatever its name.
+#[derive(Debug)]
+struct AnyName(Arc<WebPkiServerVerifier>);
+
+impl ServerCertVerifier for AnyName {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, TlsError> {
+        // The name is what is checked last.
+        match self.0.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now) {
+            Err(TlsError::InvalidCertificate(
+                CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+            )) => Ok(ServerCertVerified::assertion()),
+            verified => verified,
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, TlsError> {
+        self.0.verify_tls12_signature(message, certificate, signed)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, TlsError> {
+        self.0.verify_tls13_signature(message, certificate, signed)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.supported_verify_schemes()
+    }
+}
+
+/// `prefer` and `require`: encrypted, by any certificate, even one that cannot be read.
+struct AnyCertificate(Arc<CryptoProvider>);
+
+impl fmt::Debug for AnyCertificate {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("AnyCertificate")
+    }
+}
+
+impl ServerCertVerifier for AnyCertificate {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, TlsError> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _message: &[u8],
+        _certificate: &CertificateDer<'_>,
+        _signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, TlsError> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _message: &[u8],
+        _certificate: &CertificateDer<'_>,
+        _signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, TlsError> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
