@@ -100,6 +100,7 @@ fn examples_of_tools_that_write_change_nothing_without_a_word_for_it() {
     let files = Files::new(TOOLS);
     let (code, lines) = files.test(&[]);
     assert_eq!(code, Some(0), "{lines:?}");
+    assert_eq!(lines[4..], ["ok      rename_thing example 1", "5 passed, 0 failed, 0 skipped"]);
     assert_eq!(files.name(), "first");
     let (code, lines) = files.test(&["--write"]);
     assert_eq!(code, Some(0), "{lines:?}");

@@ -26,7 +26,7 @@ pub(crate) struct Test {
     /// Catalogue files; `builtin` is the built-in catalogue.
     #[arg(required = true, value_name = "FILE")]
     file: Vec<PathBuf>,
-    /// Also run examples of tools that write, and keep what they change.
+    /// Keep what examples change in a database, and also run tools that act elsewhere.
     #[arg(long)]
     write: bool,
     #[command(flatten)]

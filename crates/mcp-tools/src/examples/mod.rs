@@ -67,23 +67,25 @@ async fn verdict(
     example: &Example,
     changes: Changes,
 ) -> Verdict {
-    if changes == Changes::Undo && !tool.read_only() {
-        return Verdict::Skipped("the tool writes (hint: --write)");
+    let dry_run = changes == Changes::Undo && !tool.read_only();
+    if dry_run && !tool.handler().can_be_undone() {
+        return Verdict::Skipped("the tool acts outside of a database (hint: --write)");
     }
     let caller = Caller { client: example.client.clone(), subject: example.subject.clone() };
-    let call = CallInfo { caller, ..CallInfo::of_tool(tool.shared_name()) };
+    let call = CallInfo { caller, dry_run, ..CallInfo::of_tool(tool.shared_name()) };
     let result = match tool.accept(example.arguments.clone()) {
         Ok(arguments) => tool.run(&arguments, context, &call, registry.self_description()).await,
         Err(refused) => refused,
     };
-    match misfit(example, &call_tool_result(result, tool.structured())) {
+    let notices = result.notices.len();
+    match misfit(example, &call_tool_result(result, tool.structured()), notices) {
         None => Verdict::Passed,
         Some(reason) => Verdict::Failed(reason),
     }
 }
 
-/// Why a result is not what the example expects.
-fn misfit(example: &Example, result: &CallToolResult) -> Option<String> {
+/// Why a result is not what the example expects. Its last blocks are `notices` that are no part of the value.
+fn misfit(example: &Example, result: &CallToolResult, notices: usize) -> Option<String> {
     let texts: Vec<&str> =
         result.content.iter().filter_map(|block| Some(block.as_text()?.text.as_str())).collect();
     let is_error = result.is_error == Some(true);
@@ -98,7 +100,10 @@ fn misfit(example: &Example, result: &CallToolResult) -> Option<String> {
         return Some(format!("{part:?} is not in {}", shown(&texts.join("\n"))));
     }
     let expected = example.value.as_ref()?;
-    let got = result.structured_content.clone().unwrap_or_else(|| value_of(&texts));
+    let got = result.structured_content.clone().unwrap_or_else(|| {
+        let end = if is_error { texts.len() } else { texts.len().saturating_sub(notices) };
+        value_of(texts.get(..end).unwrap_or_default())
+    });
     difference(expected, &got)
 }
 
