@@ -40,7 +40,7 @@ const TOOLS_MAY_IMPORT: &[(&str, &[&str])] = &[
     ("catalogue", &[]),
     ("metrics", &["call_log"]),
     ("metrics_endpoint", &["metrics"]),
-    ("database", &["call_log", "json"]),
+    ("database", &["call_log", "json", "metrics"]),
     ("handler", &["call_log", "catalogue", "database", "json", "metrics"]),
     ("protocol", &["catalogue", "handler", "json"]),
     ("registry", &["call_log", "catalogue", "database", "handler", "protocol"]),

@@ -3,11 +3,13 @@
 //! Labels are closed sets: tools and databases of the configuration, outcomes by `as_str()`. Nothing a caller sends
 //! becomes a label. Must not know how a call runs.
 
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use prometheus::core::Collector;
 use prometheus::{
-    Encoder, HistogramOpts, HistogramVec, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
+    Encoder, Histogram, HistogramOpts, HistogramTimer, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec,
+    Opts, Registry, TextEncoder,
 };
 
 use crate::call_log::FinishedCall;
@@ -23,6 +25,32 @@ pub(crate) struct Metrics {
     call_seconds: HistogramVec,
     rows: IntCounterVec,
     in_flight: IntGauge,
+    pool_connections: IntGaugeVec,
+    pool_waiting: IntGaugeVec,
+    pool_wait: HistogramVec,
+    pools: Mutex<Vec<Pool>>,
+}
+
+/// A database's name, and its state at a scrape.
+type Pool = (String, Box<dyn Fn() -> PoolState + Send>);
+
+/// The connections of a database at one moment.
+pub(crate) struct PoolState {
+    pub(crate) idle: usize,
+    pub(crate) used: usize,
+    /// Calls that wait for a connection.
+    pub(crate) waiting: usize,
+}
+
+/// The times that calls wait for a connection of one database, once metrics are kept of it.
+#[derive(Default)]
+pub(crate) struct PoolWait(OnceLock<Histogram>);
+
+impl PoolWait {
+    /// Records the time from here until it is dropped.
+    pub(crate) fn timer(&self) -> Option<HistogramTimer> {
+        self.0.get().map(Histogram::start_timer)
+    }
 }
 
 impl Metrics {
@@ -59,8 +87,59 @@ impl Metrics {
                 &registry,
                 IntGauge::new("mcp_tools_requests_in_flight", "Messages that have no response yet.")?,
             )?,
+            pool_connections: registered(
+                &registry,
+                IntGaugeVec::new(
+                    Opts::new(
+                        "mcp_tools_pool_connections",
+                        "Open connections by database and state: idle, used.",
+                    ),
+                    &["database", "state"],
+                )?,
+            )?,
+            pool_waiting: registered(
+                &registry,
+                IntGaugeVec::new(
+                    Opts::new("mcp_tools_pool_waiting", "Calls that wait for a connection, by database."),
+                    &["database"],
+                )?,
+            )?,
+            pool_wait: registered(
+                &registry,
+                HistogramVec::new(
+                    HistogramOpts::new(
+                        "mcp_tools_pool_wait_seconds",
+                        "Time until a call has a connection or gives up, by database.",
+                    )
+                    .buckets(CALL_SECONDS.to_vec()),
+                    &["database"],
+                )?,
+            )?,
+            pools: Mutex::default(),
             registry,
         })
+    }
+
+    /// Keeps metrics of a database from here on; `state` is read at each scrape.
+    pub(crate) fn watch_pool(
+        &self,
+        database: &str,
+        wait: &PoolWait,
+        state: impl Fn() -> PoolState + Send + 'static,
+    ) {
+        wait.0.get_or_init(|| self.pool_wait.with_label_values(&[database]));
+        let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
+        pools.push((database.to_owned(), Box::new(state)));
+    }
+
+    fn read_pools(&self) {
+        let gauge = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+        for (database, state) in self.pools.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            let PoolState { idle, used, waiting } = state();
+            self.pool_connections.with_label_values(&[database.as_str(), "idle"]).set(gauge(idle));
+            self.pool_connections.with_label_values(&[database.as_str(), "used"]).set(gauge(used));
+            self.pool_waiting.with_label_values(&[database.as_str()]).set(gauge(waiting));
+        }
     }
 
     /// Counts a finished call.
@@ -80,6 +159,7 @@ impl Metrics {
 
     /// Every family in the text format of Prometheus.
     pub(crate) fn encode(&self) -> Result<Vec<u8>, prometheus::Error> {
+        self.read_pools();
         let mut text = Vec::new();
         TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
         Ok(text)

@@ -71,6 +71,12 @@ fn a_scrape_counts_calls_rows_and_requests_in_flight() {
     assert_eq!(sample(address, "mcp_tools_call_seconds_count{tool=\"rows\"}").as_deref(), Some("2"));
     assert_eq!(sample(address, "mcp_tools_requests_in_flight").as_deref(), Some("0"));
 
+    let pool = "mcp_tools_pool_connections{database=\"main\",state=";
+    assert_eq!(sample(address, &format!("{pool}\"idle\"}}")).as_deref(), Some("1"));
+    assert_eq!(sample(address, &format!("{pool}\"used\"}}")).as_deref(), Some("0"));
+    assert_eq!(sample(address, "mcp_tools_pool_waiting{database=\"main\"}").as_deref(), Some("0"));
+    assert_eq!(sample(address, "mcp_tools_pool_wait_seconds_count{database=\"main\"}").as_deref(), Some("2"));
+
     std::thread::scope(|scope| {
         scope.spawn(|| server.call("waits", json!({})));
         let in_flight = || sample(address, "mcp_tools_requests_in_flight").filter(|count| count == "1");

@@ -14,10 +14,11 @@ use super::report::{CommandError, USAGE, other};
 use super::runtime::builder;
 use crate::call_log;
 use crate::catalogue::read_text;
+use crate::database::PoolStatus;
 use crate::entrance::Token;
 use crate::handler::Context;
 use crate::listener::Place;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, PoolState};
 use crate::metrics_endpoint;
 use crate::service::Shared;
 use crate::{server, stdio};
@@ -160,6 +161,16 @@ fn shared(
     let databases = databases.open_all(&registry)?;
     for line in replaced(&registry, &databases) {
         call_log::event("database_replaced", &line);
+    }
+    for (name, database) in databases.all() {
+        let watched = Arc::clone(database);
+        let state = move || {
+            let PoolStatus { connections, idle, waiting, .. } = watched.pool_status();
+            PoolState { idle, used: connections.saturating_sub(idle), waiting }
+        };
+        if let Some(metrics) = &metrics {
+            metrics.watch_pool(name, database.pool_wait(), state);
+        }
     }
     Ok(Shared::new(registry, Context::new(databases).with_metrics(metrics)))
 }

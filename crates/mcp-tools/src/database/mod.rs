@@ -32,6 +32,7 @@ pub(crate) use error::{CallerFault, CallerFaultKind, DatabaseError};
 #[allow(unused_imports, reason = "what users of a database may need")]
 pub(crate) use settings::{PoolStatus, Prepared, Settings};
 
+use crate::metrics::PoolWait;
 use postgres::Postgres;
 use sqlite::Sqlite;
 
@@ -81,7 +82,14 @@ impl Database {
         }
     }
 
-    #[allow(dead_code, reason = "read by the metrics")]
+    /// The times that calls wait for a connection.
+    pub(crate) fn pool_wait(&self) -> &PoolWait {
+        match self {
+            Database::Sqlite(sqlite) => sqlite.pool_wait(),
+            Database::Postgres(postgres) => postgres.pool_wait(),
+        }
+    }
+
     pub(crate) fn pool_status(&self) -> PoolStatus {
         match self {
             Database::Sqlite(sqlite) => sqlite.pool_status(),

@@ -42,7 +42,6 @@ impl Default for Settings {
 
 /// The connections of a database at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(dead_code, reason = "read by the metrics")]
 pub(crate) struct PoolStatus {
     pub(crate) connections_max: usize,
     /// Open connections.

@@ -18,6 +18,7 @@ use super::settings::{PoolStatus, Settings};
 use super::sqlite_fault;
 use super::sqlite_identity::{Files, Identity};
 use super::sqlite_rows::{StatementError, read};
+use crate::metrics::PoolWait;
 
 /// Steps of SQLite's virtual machine between two checks of the deadline.
 const STEPS_PER_DEADLINE_CHECK: i32 = 200;
@@ -41,6 +42,7 @@ pub(crate) struct Sqlite {
     readers: Arc<IdleConnections>,
     writers: Arc<IdleConnections>,
     open: Arc<Open>,
+    wait: PoolWait,
 }
 
 /// Open connections that no call uses.
@@ -102,6 +104,7 @@ impl Sqlite {
             readers: Arc::default(),
             writers: Arc::default(),
             open: Arc::new(open),
+            wait: PoolWait::default(),
         }
     }
 
@@ -125,6 +128,10 @@ impl Sqlite {
         let used = self.settings.pool.saturating_sub(self.limit.available_permits());
         let waiting = self.waiting.load(Ordering::Relaxed);
         PoolStatus { connections_max: self.settings.pool, connections: idle + used, idle, waiting }
+    }
+
+    pub(crate) fn pool_wait(&self) -> &PoolWait {
+        &self.wait
     }
 
     /// A read whose caller has gone is interrupted; a write runs to its end.
@@ -186,6 +193,7 @@ impl Sqlite {
     }
 
     async fn permit(&self) -> Result<OwnedSemaphorePermit, DatabaseError> {
+        let _timer = self.wait.timer();
         let limit = Arc::clone(&self.limit);
         if let Ok(permit) = Arc::clone(&limit).try_acquire_owned() {
             return Ok(permit);

@@ -25,6 +25,7 @@ use super::batch::{Access, Batch, BatchOutcome, Bind, BindType, Isolation, ROW_B
 use super::error::DatabaseError;
 use super::postgres_url::PostgresAddress;
 use super::settings::{PoolStatus, Prepared, Settings};
+use crate::metrics::PoolWait;
 
 /// A server that does not accept a connection within this time counts as unreachable.
 const CONNECT_MAX: Duration = Duration::from_secs(2);
@@ -42,6 +43,7 @@ pub(crate) struct Postgres {
     tls: MakeRustlsConnect,
     executor: Executor,
     lock_timeout: Option<Duration>,
+    wait: PoolWait,
 }
 
 pub(crate) fn open(address: &PostgresAddress, settings: &Settings) -> Result<Postgres, AddressError> {
@@ -66,7 +68,8 @@ pub(crate) fn open(address: &PostgresAddress, settings: &Settings) -> Result<Pos
         Prepared::Kept => Preparing::Kept,
         Prepared::Never => Preparing::Never,
     };
-    Ok(Postgres { pool, tls, executor: Executor::new(preparing), lock_timeout: settings.lock_timeout })
+    let (executor, wait) = (Executor::new(preparing), PoolWait::default());
+    Ok(Postgres { pool, tls, executor, lock_timeout: settings.lock_timeout, wait })
 }
 
 impl Postgres {
@@ -121,7 +124,12 @@ impl Postgres {
         }
     }
 
+    pub(crate) fn pool_wait(&self) -> &PoolWait {
+        &self.wait
+    }
+
     async fn lease(&self) -> Result<Lease, DatabaseError> {
+        let _timer = self.wait.timer();
         let client = self.pool.get().await.map_err(|error| fault::pool_error(&error))?;
         Ok(Lease::new(client, self.tls.clone()))
     }
