@@ -168,6 +168,7 @@ mcp-tools: not imported: GET /session: the parameter sid: a cookie cannot be sen
         "# The document names further servers: https://backup.invalid/v1.\n",
         "# Without the parameter deep: an object in the query cannot be written.\n[[tool]]\nname = \"search\"\n",
         "description = \"Deprecated. DELETE /pets/{id}\"\nread_only = false\nannotations = { destructive = true, idempotent = true }\n",
+        "path = \"/pets/{id}\"\ntell_reason = true\n",
         "\nid = { type = \"integer\", required = true }\n",
         "\nlevel = { type = \"integer\", minimum = 1, maximum = 5, default = 2 }\n",
         "description = \"\"\"\nThe report of a day.\nIt may be \"empty\".\"\"\"\n",

@@ -54,6 +54,8 @@ impl Operation<'_> {
         let given = keys.into_iter().filter(|(_, value)| !value.is_empty());
         entries.extend(given.map(|(key, value)| Entry::new(key, Value::Object(value))));
         entries.extend(body.content.map(|(key, value)| Entry::new(key, value)));
+        // Without the reason of a refusal a model cannot correct its arguments.
+        entries.push(Entry::new("tell_reason", true));
         entries.extend(body.media_type.map(|media| Entry::new("content_type", media)));
         let properties = [placed.properties, body.properties].concat();
         let identity = text_of(self.declared, "operationId").map(str::to_owned);
