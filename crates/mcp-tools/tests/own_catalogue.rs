@@ -178,6 +178,14 @@ fn databases_of_the_catalogue_with_mistakes_are_refused() {
         ("[database.main]\nurl = \"mysql://h/d\"\n", "database.main: url: is not a URL of a known kind"),
         ("[database.main]\nurl = \"postgresql://u:hunter2@h/d\"\n", "database.main: url: holds a password"),
         ("[database.\"a b\"]\nurl = \"sqlite:a.db\"\n", "database.a b: the name must be of A-Z a-z 0-9 _"),
+        (
+            "[database.main]\nurl = \"sqlite:a.db\"\npool = 0\n",
+            "database.main: pool: 0 is not allowed; must be 1 to 100",
+        ),
+        (
+            "[database.main]\nurl = \"sqlite:a.db\"\npool_wait_ms = 60000\n",
+            "database.main: pool_wait_ms: 60000 is not allowed; must be 1 to 45000",
+        ),
         ("[database.main]\nurls = \"sqlite:a.db\"\n", "database.main: urls: unknown field"),
         (
             "[database.main]\nurl = \"sqlite:a.db\"\npool = 0\n",
