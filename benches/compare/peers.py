@@ -35,7 +35,7 @@ from mcp_testkit.programs import Program, Programs, free_port, wait_until
 PEERS = ROOT / "target" / "bench" / "peers"
 PACKAGES = ["@toolbox-sdk/server-linux-x64@1.12", "@bytebase/dbhub@0.21"]
 ROWS = 100_000
-TOKEN = "bench"
+TOKEN = "bench-token-of-peers"
 CONNECTIONS = 4
 TABLE = "CREATE TABLE items (id INTEGER PRIMARY KEY, name TEXT NOT NULL, amount INTEGER NOT NULL, note TEXT NOT NULL)"
 COLUMNS = "id, name, amount, note"
