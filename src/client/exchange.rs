@@ -24,7 +24,7 @@ use super::target::{ACCEPT_JSON, Target, Transport};
 use super::tls;
 use crate::upstream::Secrets;
 use crate::wire::bounded::{self, Unread};
-use crate::wire::envelope::Envelope;
+use crate::wire::envelope;
 use crate::wire::sse::Events;
 
 /// The bounds of one exchange.
@@ -322,7 +322,7 @@ impl Client {
 pub(super) fn response_in(events: &mut Events, bytes: &[u8], id: &Value) -> Option<Bytes> {
     let mut found = None;
     events.feed(bytes, |event| {
-        if found.is_none() && Envelope::read(event).is_some_and(|message| message.responds_to(id)) {
+        if found.is_none() && envelope::responds_to(event, id) {
             found = Some(Bytes::copy_from_slice(event));
         }
     });

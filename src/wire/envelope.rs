@@ -16,7 +16,6 @@ const ID_BYTES_MAX: usize = 1_024;
 pub struct Envelope<'a> {
     version: Option<&'a RawValue>,
     id: Option<&'a RawValue>,
-    method: Option<&'a RawValue>,
     result: Option<&'a RawValue>,
     error: Option<&'a RawValue>,
 }
@@ -24,30 +23,33 @@ pub struct Envelope<'a> {
 impl<'a> Envelope<'a> {
     /// Reads a whole message; nothing if it is no JSON object.
     pub fn read(message: &'a [u8]) -> Option<Envelope<'a>> {
-        let names = ["jsonrpc", "id", "method", "result", "error"];
-        let [version, id, method, result, error] = bounded::members(message, names)?;
-        Some(Envelope { version, id, method, result, error })
-    }
-
-    fn id(&self) -> Option<Value> {
-        self.id.filter(|id| id.get().len() <= ID_BYTES_MAX)?.get().parse().ok()
-    }
-
-    /// Whether it carries this id and is no request.
-    pub fn responds_to(&self, id: &Value) -> bool {
-        self.method.is_none() && self.id().as_ref() == Some(id)
+        let [version, id, result, error] = bounded::members(message, ["jsonrpc", "id", "result", "error"])?;
+        Some(Envelope { version, id, result, error })
     }
 
     /// The result of the request with this id.
     pub fn result_for(&self, id: &Value) -> Option<&'a RawValue> {
         let is_version_2 = self.version.and_then(bounded::text).is_some_and(|version| version == "2.0");
-        self.result.filter(|_| is_version_2 && self.error.is_none() && self.id().as_ref() == Some(id))
+        self.result.filter(|_| is_version_2 && self.error.is_none() && is_id(self.id, id))
     }
 
     /// The result, whatever request it belongs to.
     pub fn result(&self) -> Option<&'a RawValue> {
         self.result
     }
+}
+
+/// Whether a message carries this id and is no request. A result that cannot be read does not hide whose it is: the message is
+/// found, and refused for what it says.
+pub fn responds_to(message: &[u8], id: &Value) -> bool {
+    let members = bounded::members(message, ["id", "method"]);
+    members.is_some_and(|[found, method]| method.is_none() && is_id(found, id))
+}
+
+fn is_id(found: Option<&RawValue>, id: &Value) -> bool {
+    found.is_some_and(|found| {
+        found.get().len() <= ID_BYTES_MAX && found.get().parse::<Value>().is_ok_and(|found| found == *id)
+    })
 }
 
 #[cfg(test)]
@@ -60,7 +62,7 @@ mod tests {
     fn check(message: &str, responds: bool, result: Option<&str>) {
         let envelope = Envelope::read(message.as_bytes()).expect("an object");
         let found = envelope.result_for(&json!(7)).map(RawValue::get);
-        assert_eq!((envelope.responds_to(&json!(7)), found), (responds, result), "{message}");
+        assert_eq!((responds_to(message.as_bytes(), &json!(7)), found), (responds, result), "{message}");
     }
 
     #[test]
@@ -81,9 +83,8 @@ mod tests {
     // JSON-RPC 2.0: a response repeats the id, and has no method; an id of another type is another id.
     #[test]
     fn a_response_has_the_id_and_no_method() {
-        let is = |event: &str| {
-            Envelope::read(event.as_bytes()).is_some_and(|message| message.responds_to(&json!(2)))
-        };
+        let is = |event: &str| responds_to(event.as_bytes(), &json!(2));
+        assert!(responds_to(b"{\"id\":2,\"result\":\"\xff\"}", &json!(2)), "its text is no UTF-8");
         assert!(is(r#"{"jsonrpc":"2.0","id":2,"result":{"id":7,"method":"x"}}"#));
         assert!(is(r#"{"error":{"code":1,"message":""},"\u0069d":2}"#), "an escaped key is the same key");
         assert!(is(r#"{"id":1,"id":2,"result":{}}"#), "the last of two counts, as for every reader here");

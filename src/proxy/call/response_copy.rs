@@ -60,7 +60,7 @@ impl<'c> ResponseCopy<'c> {
             discover.finish(slot, kind, body);
         }
         if let Some(shadow) = shadow {
-            let response = at_most(shadow.bytes_max());
+            let response = bytes.filter(|bytes| bytes.len() <= shadow.bytes_max());
             shadow.finish(slot.slot, format, response);
         }
     }

@@ -61,7 +61,7 @@ impl ShadowCapture<'_> {
     }
 
     /// The whole response has been sent: queues the copy, or drops it. `response` is none where it was too long.
-    pub(crate) fn finish(self, slot: Slot, format: Format, response: Option<&[u8]>) {
+    pub(crate) fn finish(self, slot: Slot, format: Format, response: Option<Vec<u8>>) {
         let CallContext { request, call, body, .. } = self.ctx;
         let (queue, metrics) = (&request.state.shadow_queue, &request.state.shadow);
         let method = call.method();
@@ -77,7 +77,7 @@ impl ShadowCapture<'_> {
             client: request.snapshot.policy.clients().name(call.client()).to_owned(),
             fields: fields.filter_map(|field| Some((text(field.name)?, text(field.value)?))).collect(),
             body: Bytes::copy_from_slice(body),
-            response: Bytes::copy_from_slice(response),
+            response: response.into(),
             streamed: format == Format::EventStream,
         };
         if queue.calls.send(copy).is_err() {
