@@ -74,6 +74,16 @@ query = "UPDATE counter SET n = n + 100 RETURNING n"
 step = [{ query = "SELECT pg_sleep(1)" }]
 
 [[tool]]
+name = "repeated"
+description = "Meets a conflict, and takes too long when it is repeated."
+read_only = false
+[tool.sql]
+shape = "value"
+timeout_ms = 1500
+step = [{ query = "INSERT INTO kept VALUES (1)" }, { query = "SELECT conflict_once()" }, { query = "SELECT pg_sleep(1.2)" }]
+query = "SELECT 1 AS n FROM pg_sleep(1.2)"
+
+[[tool]]
 name = "one"
 description = "Reads."
 read_only = true
@@ -86,6 +96,11 @@ const TABLES: &str = "
 CREATE TABLE counter (n integer); INSERT INTO counter VALUES (0);
 CREATE TABLE pair (id integer, n integer); INSERT INTO pair VALUES (1, 0), (2, 0);
 CREATE TABLE slow (n integer);
+CREATE TABLE kept (n integer);
+CREATE SEQUENCE tries;
+CREATE FUNCTION conflict_once() RETURNS integer LANGUAGE plpgsql AS $$ BEGIN
+  IF nextval('tries') = 1 THEN RAISE EXCEPTION 'again' USING ERRCODE = '40001'; END IF;
+  PERFORM pg_sleep(1.2); RETURN 1; END $$;
 CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(30); RETURN NULL; END $$;
 CREATE CONSTRAINT TRIGGER waits AFTER INSERT ON slow DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION wait();
 ";
@@ -193,4 +208,15 @@ fn an_abandoned_write_is_done_and_logged() {
     drop(stream);
     assert!(server.wait_for_log("\"sleep_and_count\"").contains("\"outcome\":\"ok\""));
     assert_eq!(postgres.ask("SELECT n FROM counter"), "100");
+}
+
+#[test]
+fn a_repeated_call_that_times_out_leaves_no_transaction_to_the_next_call() {
+    let (postgres, server) = server();
+    let told = server.call("repeated", json!({}));
+    assert_eq!(told["isError"], json!(true), "{told}");
+    assert_eq!(postgres.ask("SELECT last_value FROM tries"), "2");
+    at_once(&server, &["count"]);
+    assert_eq!(postgres.ask("SELECT count(*) FROM kept"), "0");
+    assert_eq!(postgres.ask("SELECT n FROM counter"), "1");
 }

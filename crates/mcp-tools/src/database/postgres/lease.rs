@@ -30,6 +30,11 @@ impl Lease {
         self.client.as_deref()
     }
 
+    /// A transaction begins: until it has ended, no other call may use the connection.
+    pub(super) fn unsettle(&mut self) {
+        self.settled = false;
+    }
+
     /// No transaction is open any more: another call may use the connection.
     pub(super) fn settle(&mut self) {
         self.settled = true;

@@ -141,6 +141,7 @@ impl Postgres {
         batch: &Batch,
         deadline: Instant,
     ) -> Result<BatchOutcome, DatabaseError> {
+        lease.unsettle();
         let performed = {
             let Some(client) = lease.client() else { return Err(DatabaseError::Busy) };
             timeout_at(deadline + GRACE, self.perform(client, batch, deadline)).await
