@@ -62,6 +62,43 @@ fn numbers_keep_their_digits() {
 }
 
 #[test]
+fn a_number_reaches_the_database_with_every_digit() {
+    let postgres = Postgres::start();
+    postgres.load("CREATE TABLE t (id numeric PRIMARY KEY, amount numeric, near float8, few real)");
+    let params = "params.id = { type = \"number\" }\nparams.amount = { type = \"number\" }\nparams.ids = { type = \"array\", items = \"number\" }";
+    let insert = "INSERT INTO t VALUES (:id, :amount, :amount, :amount) RETURNING amount";
+    let writes = tool(false, params, "value", insert) + "unused = [\"ids\"]\n";
+    let server = serve(&postgres.url(), &writes);
+    for (id, amount) in [("1234567890123456", "123456789012.3456"), ("9007199254740993", "0.1")] {
+        let arguments: Value =
+            serde_json::from_str(&format!("{{\"id\": {id}, \"amount\": {amount}}}")).expect("JSON");
+        assert_eq!(blocks(&server.call("t", arguments.clone()))[0], amount);
+        let conditions = [
+            "id = :id AND :ids IS NULL AND :amount > 0",
+            "id = ANY(:ids) AND near = :amount AND power(near * 0, :amount) = 0 AND :id > 0",
+            "id = :id AND few <> :amount + 1 AND sqrt(:amount) > 0 AND near * :amount > 0 AND 1.5 = ANY(:ids)",
+        ];
+        for (place, condition) in conditions.iter().enumerate() {
+            let mut arguments = arguments.clone();
+            if place > 0 {
+                arguments["ids"] = json!([arguments["id"], 1.5]);
+            }
+            let query = format!("SELECT id FROM t WHERE {condition}");
+            let told =
+                blocks(&serve(&postgres.url(), &tool(true, params, "value", &query)).call("t", arguments));
+            assert_eq!(told[0], id, "{query}");
+        }
+    }
+    let params = "params.id = { type = \"number\" }";
+    let catalogue = tool(true, params, "row", "SELECT :id = 9007199254740993 AS n, :id / 2 AS h");
+    let lite = serve("sqlite::memory:", &catalogue);
+    let told = blocks(&lite.call("t", json!({ "id": 9_007_199_254_740_993_i64 })));
+    assert!(told[0].contains("\"n\": 1"), "{told:?}");
+    let told = blocks(&lite.call("t", json!({ "id": 5 })));
+    assert!(told[0].contains("\"h\": 2.5"), "{told:?}");
+}
+
+#[test]
 fn a_limit_reaches_the_database() {
     let postgres = Postgres::start();
     let query = "SELECT n FROM generate_series(1, 100000000) AS n";

@@ -92,7 +92,7 @@ pub(super) struct TypeSearch<'a> {
 enum Typing {
     /// Text and lists are inferred; numbers, truths, times and JSON have their own type.
     Declared,
-    /// The same with integers and decimal numbers of the types that most functions and operators take.
+    /// The same with integers and numbers of the types that most functions and operators take.
     Narrow,
     /// The server infers all.
     Inferred,
@@ -135,7 +135,7 @@ impl Typing {
     fn type_of(self, declared: BindType) -> Type {
         match (self, declared) {
             (Typing::Narrow, BindType::Integer) => Type::INT4,
-            (Typing::Narrow, BindType::Number) => Type::NUMERIC,
+            (Typing::Narrow, BindType::Number) => Type::FLOAT8,
             (Typing::Declared | Typing::Narrow | Typing::Inferred | Typing::Own, declared) => {
                 own_type(declared)
             }
@@ -167,13 +167,14 @@ fn own_type(declared: BindType) -> Type {
     match declared {
         BindType::Cast | BindType::Text => Type::TEXT,
         BindType::Integer => Type::INT8,
-        BindType::Number => Type::FLOAT8,
+        // FLOAT8 would be rounded to 15 digits on its way into a numeric; this one becomes any other exactly.
+        BindType::Number => Type::NUMERIC,
         BindType::Boolean => Type::BOOL,
         BindType::Json => Type::JSONB,
         BindType::Moment => Type::TIMESTAMPTZ,
         BindType::Texts => Type::TEXT_ARRAY,
         BindType::Integers => Type::INT8_ARRAY,
-        BindType::Numbers => Type::FLOAT8_ARRAY,
+        BindType::Numbers => Type::NUMERIC_ARRAY,
         BindType::Booleans => Type::BOOL_ARRAY,
     }
 }

@@ -25,6 +25,9 @@ const SUBJECT: &str = "subject";
 pub(crate) const LIMIT: &str = "_limit";
 pub(crate) const OFFSET: &str = "_offset";
 
+/// The last whole number up to which each has a float of its own.
+const FLOAT_EXACT_MAX: u64 = 1 << 53;
+
 /// What a name stands for in every statement, if no parameter may have it.
 pub(crate) fn filled_in(name: &str) -> Option<&'static str> {
     match name {
@@ -226,7 +229,10 @@ fn bound(value: &Value, declared: Option<BindType>) -> Bind {
         (_, Some(BindType::Json)) => Bind::Json(value.to_string()),
         (Value::Bool(truth), _) => Bind::Boolean(*truth),
         (Value::Number(number), Some(BindType::Number | BindType::Numbers)) => {
-            number.as_f64().map_or(Bind::Null, Bind::Number)
+            match number.as_i64().filter(|whole| whole.unsigned_abs() > FLOAT_EXACT_MAX) {
+                Some(whole) => Bind::Integer(whole),
+                None => number.as_f64().map_or(Bind::Null, Bind::Number),
+            }
         }
         (Value::Number(_), _) => integer(value).map_or(Bind::Null, Bind::Integer),
         (Value::String(text), _) => Bind::Text(text.clone()),
