@@ -107,6 +107,18 @@ fn a_database_is_reached_over_tls_as_sslmode_says() {
     ] {
         assert_eq!(call(trusted, "swf", host, options), expected, "{trusted} {host} {options}");
     }
+    // A socket in the list must not lead to the network without TLS.
+    for (hosts, option) in
+        [("%2Fnowhere,127.0.0.1", ""), ("", "host=/nowhere&hostaddr=127.0.0.1"), ("", "hostaddr=127.0.0.1")]
+    {
+        let port = postgres.port();
+        let url = format!("postgresql://swf@{hosts}/postgres?port={port}&sslmode=verify-full&{option}");
+        let file = folder.path().join("tls.toml");
+        std::fs::write(&file, CATALOGUE.split("[service").next().expect("a tool")).expect("writes");
+        let file = file.display().to_string();
+        let told = crate::program::run(&["call", "encrypted", "--catalog", &file, "--database", &url]);
+        assert_ne!(told.status.code(), Some(0), "{url}: {}", text(&told.stdout));
+    }
     // A certificate of its own is the only way in for this user, and TLS the only way to show it.
     let key = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout client.key";
     openssl(folder.path(), &format!("req {key} -out client.csr -subj /CN=certified"));

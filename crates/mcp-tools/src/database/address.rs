@@ -172,6 +172,14 @@ mod tests {
             ),
             ("sslrootcert=system", "--database main: sslrootcert=system needs sslmode=verify-full"),
             ("sslcert=c.pem", "--database main: sslcert needs sslkey, the key's file"),
+            (
+                "host=/run/pg&sslmode=verify-full",
+                "--database main: the URL names a Unix socket and a host of a network",
+            ),
+            (
+                "host=/run/pg&hostaddr=192.0.2.1",
+                "--database main: the URL names a Unix socket and a host of a network",
+            ),
             ("sslcrl=x", "--database main: the option sslcrl is not known"),
             ("port=x", "--database main: invalid connection string: the value of port is not valid"),
         ] {

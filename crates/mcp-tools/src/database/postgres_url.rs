@@ -145,7 +145,19 @@ fn driver(url: &str) -> Result<tokio_postgres::Config, UrlError> {
     if config.get_hosts().iter().any(holds_at) || config.get_dbname().is_some_and(|name| name.contains('@')) {
         return Err(UrlError::NotEncoded);
     }
+    if goes_over_network(&config) && config.get_hosts().iter().any(|host| !matches!(host, Host::Tcp(_))) {
+        let reason = "the URL names a Unix socket and a host of a network (hint: name one kind; sslmode has no effect on a socket)";
+        return Err(UrlError::Reason(reason.into()));
+    }
     Ok(config)
+}
+
+/// Whether a connection may leave this machine: anything but Unix sockets alone.
+pub(crate) fn goes_over_network(config: &tokio_postgres::Config) -> bool {
+    let hosts = config.get_hosts();
+    let sockets_alone = !hosts.is_empty() && hosts.iter().all(|host| !matches!(host, Host::Tcp(_)));
+    // `hostaddr` replaces the host as the address that is connected to.
+    !sockets_alone || !config.get_hostaddrs().is_empty()
 }
 
 fn mode(value: &str) -> Result<SslMode, UrlError> {

@@ -25,7 +25,7 @@ use tokio_rustls::rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, Error as TlsError, RootCertStore, SignatureScheme,
 };
 
-use super::super::postgres_url::{RootFile, SslMode, TlsOptions};
+use super::super::postgres_url::{RootFile, SslMode, TlsOptions, goes_over_network};
 use crate::call_log;
 
 /// Opens connections for the pool.
@@ -48,7 +48,7 @@ impl Connector {
 
     async fn open(&self, config: &Config) -> Result<(Client, JoinHandle<()>), Error> {
         // libpq ignores the mode on a Unix socket.
-        let local = config.get_hosts().iter().any(|host| !matches!(host, Host::Tcp(_)));
+        let local = !goes_over_network(config);
         let connected = match self.mode {
             _ if local => self.once(config, DriverMode::Disable).await,
             SslMode::Disable => self.once(config, DriverMode::Disable).await,
