@@ -1,6 +1,9 @@
 //! `[tool.sql]` on SQLite: errors in words, dry runs, statements without rows.
 
+use std::time::{Duration, Instant};
+
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
 use crate::program::{run, start_in, text};
 use crate::surface::block;
@@ -61,4 +64,91 @@ fn sql_on_sqlite_tells_errors_undoes_dry_runs_and_counts_changes() {
         json!({ "mcp-tools/cut": ["result"], "mcp-tools/replaced": ["result"] }),
         "{result}"
     );
+}
+
+/// A file with two tables, and a catalogue of one tool.
+fn site(tool: &str) -> (TempDir, String, String) {
+    let home = tempfile::tempdir().expect("a directory");
+    let database = home.path().join("t.db");
+    let connection = rusqlite::Connection::open(&database).expect("opens");
+    let made = "CREATE TABLE p (id INTEGER PRIMARY KEY); CREATE TABLE c (p INTEGER REFERENCES p (id) DEFERRABLE INITIALLY DEFERRED)";
+    connection.execute_batch(made).expect("runs");
+    let file = home.path().join("c.toml");
+    let catalogue = format!("[[tool]]\nname = \"t\"\ndescription = \"d\"\n{tool}");
+    std::fs::write(&file, catalogue).expect("writes");
+    let url = format!("sqlite:{}", database.display());
+    (home, file.display().to_string(), url)
+}
+
+/// A tool that inserts 1 and runs a further statement.
+fn inserts_and(query: &str) -> String {
+    format!(
+        "read_only = false\n[tool.sql]\nshape = \"row\"\nstep = [{{ query = \"INSERT INTO p VALUES (1)\" }}]\nquery = \"{query}\"\n"
+    )
+}
+
+fn count(home: &TempDir) -> i64 {
+    let connection = rusqlite::Connection::open(home.path().join("t.db")).expect("opens");
+    connection.query_row("SELECT count(*) FROM p", [], |row| row.get(0)).expect("a number")
+}
+
+#[test]
+fn a_statement_that_ends_the_transaction_or_changes_the_connection_is_refused() {
+    for query in [
+        "COMMIT",
+        "/* x */ End",
+        "-- x\\nROLLBACK",
+        "SAVEPOINT s",
+        "RELEASE s",
+        "BEGIN",
+        "PRAGMA query_only = OFF",
+        "EXPLAIN PRAGMA query_only = OFF",
+        "ATTACH ':memory:' AS other",
+        "DETACH main",
+        "VACUUM",
+        "CREATE TEMP TABLE x (a)",
+        "CREATE TEMPORARY VIEW x AS SELECT 1",
+        "CREATE TABLE temp.x (a)",
+    ] {
+        let (home, file, url) = site(&inserts_and(query));
+        let told = run(&["call", "t", "{}", "--dry-run", "--catalog", &file, "--database", &url]);
+        assert_eq!(told.status.code(), Some(1), "{query}: {}", text(&told.stdout));
+        assert_eq!(count(&home), 0, "{query}");
+        let told = text(&run(&["check", &file, "--database", &url]).stdout);
+        assert!(told.contains("cannot run here"), "{query}: {told}");
+    }
+    let query = "read_only = true\n[tool.sql]\nshape = \"row\"\nquery = \"PRAGMA query_only = OFF\"\n";
+    let (_home, file, url) = site(query);
+    let told = text(&run(&["check", &file, "--database", &url]).stdout);
+    assert!(told.contains("cannot run here"), "{told}");
+}
+
+#[test]
+fn a_dry_run_checks_what_commit_would_check() {
+    for (value, code) in [(1, 0), (2, 1)] {
+        let (home, file, url) = site(&inserts_and(&format!("INSERT INTO c VALUES ({value})")));
+        let call =
+            |dry: &[&str]| run(&[&["call", "t", "{}", "--catalog", &file, "--database", &url], dry].concat());
+        for _ in 0..2 {
+            let told = call(&["--dry-run"]);
+            let words = text(&told.stdout) + &text(&told.stderr);
+            assert_eq!(told.status.code(), Some(code), "{value}: {words}");
+        }
+        assert_eq!(count(&home), 0);
+        assert_eq!(call(&[]).status.code(), Some(code), "{value}");
+        assert_eq!(count(&home), i64::from(1 - code));
+    }
+}
+
+#[test]
+fn the_wait_for_a_lock_ends_with_the_time_of_the_tool() {
+    let database = "[database.main]\nurl = \"sqlite:t.db\"\nlock_timeout_ms = 40000\n";
+    let tool = "read_only = false\n[tool.sql]\nshape = \"row\"\ntimeout_ms = 500\nquery = \"INSERT INTO p VALUES (1)\"\n";
+    let (home, file, _) = site(&format!("{tool}{database}"));
+    let other = rusqlite::Connection::open(home.path().join("t.db")).expect("opens");
+    other.execute_batch("BEGIN IMMEDIATE").expect("locks");
+    let begun = Instant::now();
+    let told = run(&["call", "t", "{}", "--catalog", &file]);
+    assert_eq!(told.status.code(), Some(1), "{}", text(&told.stdout));
+    assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
 }

@@ -99,6 +99,41 @@ fn a_number_reaches_the_database_with_every_digit() {
 }
 
 #[test]
+fn a_temporary_table_does_not_reach_the_next_call() {
+    let postgres = Postgres::start();
+    for query in [
+        "CREATE TEMP TABLE x (a integer)",
+        "CREATE GLOBAL TEMPORARY TABLE x AS SELECT 1 AS a",
+        "CREATE OR REPLACE TEMP VIEW x AS SELECT 1 AS a",
+        "CREATE TABLE pg_temp.x (a integer)",
+    ] {
+        let catalogue = tool(false, "", "rows", query);
+        let told = checked(&postgres.url(), &catalogue);
+        assert!(told.contains("would stay on the connection"), "{query}: {told}");
+        let told = serve(&postgres.url(), &catalogue).call("t", json!({}));
+        assert_eq!(told["isError"], json!(true), "{query}");
+    }
+    for query in
+        ["CREATE TEMP TABLE x ON COMMIT DROP AS SELECT 1 AS a", "CREATE TABLE temp (temporary integer)"]
+    {
+        blocks(&serve(&postgres.url(), &tool(false, "", "rows", query)).call("t", json!({})));
+    }
+}
+
+#[test]
+fn comments_and_continued_texts_end_where_postgresql_ends_them() {
+    let postgres = Postgres::start();
+    postgres.load("CREATE TABLE t (id serial, v text)");
+    for (value, expected) in [(r"'a' -- '\r", "a"), (r"E'a'\n'\\''", "a'")] {
+        let query = format!("\"INSERT INTO t (v) VALUES ({value}) RETURNING v, 1.50 AS n\"");
+        let catalogue = tool(false, "", "row", "QUERY").replace("'''QUERY'''", &query);
+        let told = blocks(&serve(&postgres.url(), &catalogue).call("t", json!({})));
+        // Without its form as JSON, PostgreSQL would not write the digits of a numeric.
+        assert_eq!(told[0], format!("{{\n  \"v\": \"{expected}\",\n  \"n\": 1.50\n}}"), "{query}");
+    }
+}
+
+#[test]
 fn a_limit_reaches_the_database() {
     let postgres = Postgres::start();
     let query = "SELECT n FROM generate_series(1, 100000000) AS n";

@@ -7,6 +7,7 @@ mod address;
 mod batch;
 mod embedded;
 mod error;
+mod lexer;
 mod log_detail;
 mod postgres;
 mod postgres_url;
@@ -16,6 +17,7 @@ mod sqlite_fault;
 mod sqlite_file;
 mod sqlite_identity;
 mod sqlite_rows;
+mod sqlite_statement;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -29,6 +31,7 @@ pub(crate) use batch::{
 pub(crate) use embedded::{demo_script, schema_script};
 #[allow(unused_imports, reason = "what users of a database may need")]
 pub(crate) use error::{CallerFault, CallerFaultKind, DatabaseError};
+pub(crate) use lexer::{Token, not_a_value, tokens};
 #[allow(unused_imports, reason = "what users of a database may need")]
 pub(crate) use settings::{PoolStatus, Prepared, Settings};
 

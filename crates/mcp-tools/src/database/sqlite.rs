@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rusqlite::config::DbConfig;
+use rusqlite::ffi::SQLITE_CONSTRAINT_COMMITHOOK;
 use rusqlite::{Connection, ErrorCode};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -18,6 +19,7 @@ use super::settings::{PoolStatus, Settings};
 use super::sqlite_fault;
 use super::sqlite_identity::{Files, Identity};
 use super::sqlite_rows::{StatementError, read};
+use super::sqlite_statement;
 use crate::metrics::PoolWait;
 
 /// Steps of SQLite's virtual machine between two checks of the deadline.
@@ -160,10 +162,7 @@ impl Sqlite {
         let files = self.files.identity();
         let mut connection = self.readers.take(files)?;
         let deadline = Instant::now() + INLINE_TIME_MAX.min(batch.time_max);
-        let outcome = connection
-            .busy_timeout(Duration::ZERO)
-            .map_err(StatementError::Sqlite)
-            .and_then(|()| run_until(&mut connection, batch, deadline, Arc::default()));
+        let outcome = run_until(&mut connection, batch, deadline, Duration::ZERO, Arc::default());
         self.readers.put(connection, files);
         match outcome {
             Err(StatementError::Sqlite(error)) if needs_waiting(&error) => None,
@@ -173,6 +172,7 @@ impl Sqlite {
 
     pub(crate) async fn check(&self, text: String, access: Access) -> Result<Vec<String>, DatabaseError> {
         let permit = self.permit().await?;
+        sqlite_statement::check(&text).map_err(|detail| DatabaseError::Failed { detail })?;
         self.with_connection(permit, Access::Read, move |connection| match connection.prepare(&text) {
             Ok(statement) if access == Access::Read && !statement.readonly() => {
                 Err(DatabaseError::Failed { detail: WRITES.to_owned() })
@@ -258,8 +258,7 @@ fn run(
     gone: Arc<AtomicBool>,
 ) -> Result<BatchOutcome, DatabaseError> {
     let deadline = Instant::now() + batch.time_max;
-    connection.busy_timeout(lock_time).map_err(|error| sqlite_fault::of(&error, batch.time_max))?;
-    run_until(connection, batch, deadline, gone).map_err(|fault| statement_failed(fault, batch))
+    run_until(connection, batch, deadline, lock_time, gone).map_err(|fault| statement_failed(fault, batch))
 }
 
 /// Runs a batch; every statement is interrupted at the deadline, and a read when its caller has gone.
@@ -267,24 +266,49 @@ fn run_until(
     connection: &mut Connection,
     batch: &Batch,
     deadline: Instant,
+    lock_time: Duration,
     gone: Arc<AtomicBool>,
 ) -> Result<BatchOutcome, StatementError> {
     let reads = batch.access == Access::Read;
     let ends = move || Instant::now() >= deadline || (reads && gone.load(Ordering::Relaxed));
+    // No interrupt reaches a statement that waits for a lock.
+    let wait = || lock_time.min(deadline.saturating_duration_since(Instant::now()));
+    connection.busy_timeout(wait())?;
     connection.progress_handler(STEPS_PER_DEADLINE_CHECK, Some(ends))?;
+    if batch.dry_run {
+        // Whatever would commit is undone, after the checks of COMMIT.
+        connection.commit_hook(Some(|| true))?;
+    }
     let outcome = in_transaction(connection, batch);
     // COMMIT and ROLLBACK must not be interrupted.
     connection.progress_handler(0, None::<fn() -> bool>)?;
-    if !connection.is_autocommit() {
-        let keep = matches!(outcome, Ok(BatchOutcome::Rows(_))) && !batch.dry_run;
-        let end = if keep { "COMMIT" } else { "ROLLBACK" };
-        let ended = connection.prepare_cached(end).and_then(|mut statement| statement.execute([]));
-        if let (Err(error), true) = (ended, outcome.is_ok()) {
-            connection.execute_batch("ROLLBACK")?;
-            return Err(StatementError::Sqlite(error));
-        }
+    connection.busy_timeout(wait())?;
+    let outcome = end_transaction(connection, batch, outcome);
+    if batch.dry_run {
+        connection.commit_hook(None::<fn() -> bool>)?;
     }
     outcome
+}
+
+fn end_transaction(
+    connection: &Connection,
+    batch: &Batch,
+    outcome: Result<BatchOutcome, StatementError>,
+) -> Result<BatchOutcome, StatementError> {
+    if connection.is_autocommit() {
+        return outcome;
+    }
+    let end = if matches!(outcome, Ok(BatchOutcome::Rows(_))) { "COMMIT" } else { "ROLLBACK" };
+    let ended = connection.prepare_cached(end).and_then(|mut statement| statement.execute([]));
+    let Err(error) = ended else { return outcome };
+    if !connection.is_autocommit() {
+        connection.execute_batch("ROLLBACK")?;
+    }
+    let undone = error.sqlite_error().map(|code| code.extended_code) == Some(SQLITE_CONSTRAINT_COMMITHOOK);
+    match outcome {
+        Ok(_) if !(batch.dry_run && undone) => Err(StatementError::Sqlite(error)),
+        outcome => outcome,
+    }
 }
 
 fn in_transaction(connection: &Connection, batch: &Batch) -> Result<BatchOutcome, StatementError> {
@@ -301,7 +325,12 @@ fn in_transaction(connection: &Connection, batch: &Batch) -> Result<BatchOutcome
     let mut bytes_left = ROW_BYTES_MAX;
     let mut rows = Vec::with_capacity(batch.statements.len());
     for (index, statement) in batch.statements.iter().enumerate() {
+        let before = connection.is_autocommit();
         let found = read(connection, statement, &mut bytes_left)?;
+        if connection.is_autocommit() != before {
+            let detail = "the statement began or ended a transaction, which the call does itself".to_owned();
+            return Err(StatementError::Refused(detail));
+        }
         if statement.required && found.is_empty() {
             return Ok(BatchOutcome::Unmet(index));
         }
@@ -316,6 +345,7 @@ fn statement_failed(fault: StatementError, batch: &Batch) -> DatabaseError {
             LogDetail::Names => sqlite_fault::of(&error, batch.time_max),
             LogDetail::Whole => sqlite_fault::of(&error, batch.time_max).with_detail(error.to_string()),
         },
+        StatementError::Refused(detail) => DatabaseError::Failed { detail },
         StatementError::TooLarge => DatabaseError::TooLarge,
         StatementError::SameName(name) => DatabaseError::same_name(&name),
     }

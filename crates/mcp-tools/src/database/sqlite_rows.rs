@@ -8,6 +8,7 @@ use rusqlite::Connection;
 use rusqlite::types::{ToSql, ToSqlOutput, Value as SqlValue, ValueRef};
 
 use super::batch::{Bind, Row, Rows, Statement, TypedColumns, twice};
+use super::sqlite_statement;
 use crate::json::Json;
 
 /// Why a statement yielded no rows.
@@ -16,6 +17,8 @@ pub(crate) enum StatementError {
     TooLarge,
     /// Two columns of the statement have this name.
     SameName(String),
+    /// The statement has no place in a batch.
+    Refused(String),
 }
 
 impl From<rusqlite::Error> for StatementError {
@@ -30,6 +33,7 @@ pub(crate) fn read(
     statement: &Statement,
     bytes_left: &mut usize,
 ) -> Result<Rows, StatementError> {
+    sqlite_statement::check(&statement.text).map_err(StatementError::Refused)?;
     let mut prepared = connection.prepare_cached(&statement.text)?;
     if prepared.column_count() == 0 {
         let before = connection.total_changes();

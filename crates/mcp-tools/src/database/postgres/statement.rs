@@ -1,8 +1,9 @@
 //! The form in which a statement is sent: what yields rows is wrapped, so that the server writes each row as JSON.
 //!
-//! Reads the text as PostgreSQL's lexer does, and no further than its clauses. Must not connect to anything.
+//! Reads the text no further than its clauses. Must not connect to anything.
 
-use super::super::batch::Access;
+use super::super::batch::{Access, Dialect};
+use super::super::lexer::{Token, tokens_as_sent};
 
 /// The wrapper's own name. `.*` after it is always the whole row, even when a column has this name.
 const ROW: &str = "_mcp_row";
@@ -13,7 +14,8 @@ const CHANGES: &[&str] = &["INSERT", "UPDATE", "DELETE", "MERGE"];
 /// Words that begin a statement which yields rows wherever a table can stand.
 const QUERIES: &[&str] = &["SELECT", "VALUES", "TABLE"];
 
-/// Further statements that may run within a transaction and leave nothing behind on the connection.
+/// Further statements that may run within a transaction. What they call, as a function in a query, can still leave
+/// something on the connection, such as an advisory lock of the session.
 const OTHERS: &[&str] = &[
     "SHOW", "EXPLAIN", "CALL", "DO", "TRUNCATE", "CREATE", "DROP", "ALTER", "COMMENT", "GRANT", "REVOKE",
     "ANALYZE", "REFRESH", "LOCK", "NOTIFY",
@@ -40,6 +42,8 @@ enum Kind {
     Query,
     /// Its rows, or the number of rows that it changed, come as they are.
     Direct,
+    /// Makes something temporary, which stays on the connection.
+    Temporary,
     Refused,
 }
 
@@ -61,11 +65,11 @@ pub(super) enum RowForm {
 
 impl<'a> Shape<'a> {
     pub(super) fn of(text: &'a str) -> Shape<'a> {
-        let words = words(text);
+        let (words, bracket_first) = words(text);
         let first = words.iter().find(|word| word.depth == 0);
         let shape = |kind, main_at, writes| Shape { text, kind, main_at, writes };
         // A query in parentheses.
-        let Some(first) = first.filter(|first| !begins_with_bracket(text, first.start)) else {
+        let Some(first) = first.filter(|_| !bracket_first) else {
             return shape(Kind::Query, 0, false);
         };
         let (main, changed_before) = match first.is("WITH") {
@@ -81,6 +85,9 @@ impl<'a> Shape<'a> {
         }
         if within(QUERIES) {
             return shape(Kind::Query, main.start, changed_before);
+        }
+        if (main.is("CREATE") || main.is("EXPLAIN")) && is_temporary(&words) {
+            return shape(Kind::Temporary, main.start, true);
         }
         let local =
             main.is("SET") && words.get(1).is_some_and(|word| word.is("LOCAL") || word.is("CONSTRAINTS"));
@@ -109,6 +116,10 @@ impl<'a> Shape<'a> {
             (Kind::Direct, Access::Read | Access::Write) => {
                 Ok(Sent { text: text.to_owned(), rows: RowForm::Columns })
             }
+            (Kind::Temporary, Access::Read | Access::Write) => Err(
+                "what is temporary would stay on the connection, which other calls use (hint: ON COMMIT DROP, or a query in WITH)"
+                    .to_owned(),
+            ),
             (Kind::Refused, Access::Read | Access::Write) => Err(format!(
                 "a statement of this kind cannot run here (known: WITH, {}, {}, {}, SET LOCAL)",
                 QUERIES.join(", "),
@@ -153,126 +164,57 @@ struct Word<'a> {
     after_bracket: bool,
 }
 
-impl Word<'_> {
+impl<'a> Word<'a> {
+    fn new(text: &'a str, start: usize, depth: usize, before: Option<Token<'_>>) -> Word<'a> {
+        let after = |mark| before == Some(Token::Mark(mark));
+        Word { text, start, depth, after_comma: after(","), after_bracket: after("(") }
+    }
+
     fn is(&self, name: &str) -> bool {
         self.text.eq_ignore_ascii_case(name)
     }
 }
 
-fn begins_with_bracket(text: &str, first_word: usize) -> bool {
-    let mut at = 0;
-    while at < first_word {
-        match skipped(&text[at..]) {
-            Some(length) => at += length,
-            None if text[at..].starts_with('(') => return true,
-            None => at += text[at..].chars().next().map_or(1, char::len_utf8),
-        }
-    }
-    false
-}
-
-fn words(text: &str) -> Vec<Word<'_>> {
+/// The words of a statement, and whether a bracket stands before them.
+fn words(text: &str) -> (Vec<Word<'_>>, bool) {
     let mut words = Vec::new();
-    let (mut depth, mut at) = (0_usize, 0);
-    let (mut after_comma, mut after_bracket) = (false, false);
-    while let Some(first) = text[at..].chars().next() {
-        let rest = &text[at..];
-        let quoted = first == '"';
-        if let Some(length) = skipped(rest).filter(|_| !quoted) {
-            at += length;
-            continue;
-        }
-        if first.is_whitespace() {
-            at += first.len_utf8();
-            continue;
-        }
-        let length = if quoted { skipped(rest).unwrap_or(rest.len()) } else { word_length(rest) };
-        if length > 0 {
-            let word = &rest[..length];
-            words.push(Word { text: word, start: at, depth, after_comma, after_bracket });
-            at += length;
-        } else {
-            match first {
-                '(' | '[' => depth += 1,
-                ')' | ']' => depth = depth.saturating_sub(1),
-                _ => {}
+    let (mut depth, mut start) = (0_usize, 0);
+    let mut before = None;
+    let mut bracket_first = false;
+    // PostgreSQL itself reports what does not end.
+    for token in tokens_as_sent(text, Dialect::Postgres).map_while(Result::ok) {
+        match token {
+            Token::Blank(_) => {}
+            Token::Word(word) => words.push(Word::new(word, start, depth, before)),
+            Token::Literal(name) if name.starts_with('"') => {
+                words.push(Word::new(name, start, depth, before));
             }
-            at += first.len_utf8();
-        }
-        after_comma = length == 0 && first == ',';
-        after_bracket = length == 0 && first == '(';
-    }
-    words
-}
-
-fn word_length(rest: &str) -> usize {
-    let part = |letter: char| letter == '_' || letter == '$' || letter.is_alphanumeric();
-    let starts = rest.starts_with(|first: char| first == '_' || first.is_alphanumeric());
-    if starts { rest.find(|letter| !part(letter)).unwrap_or(rest.len()) } else { 0 }
-}
-
-/// The length of a quoted text, quoted name, dollar quote or comment that begins here.
-fn skipped(rest: &str) -> Option<usize> {
-    let until = |from: usize, end: &str| {
-        let found = rest.get(from..).and_then(|inner| inner.find(end));
-        Some(found.map_or(rest.len(), |at| from + at + end.len()))
-    };
-    if rest.starts_with('\'') {
-        return until(1, "'");
-    }
-    if rest.starts_with("e'") || rest.starts_with("E'") {
-        return Some(escaped_length(rest));
-    }
-    if rest.starts_with('"') {
-        return until(1, "\"");
-    }
-    if rest.starts_with("--") {
-        return Some(rest.find('\n').unwrap_or(rest.len()));
-    }
-    if rest.starts_with("/*") {
-        return Some(comment_length(rest));
-    }
-    let tag = rest.strip_prefix('$')?;
-    let name = tag.find('$').map(|end| &tag[..end])?;
-    let named = name.chars().all(|letter| letter == '_' || letter.is_alphanumeric());
-    let digit_first = name.starts_with(|first: char| first.is_ascii_digit());
-    if named && !digit_first { until(name.len() + 2, &format!("${name}$")) } else { None }
-}
-
-fn escaped_length(rest: &str) -> usize {
-    let mut escaped = false;
-    for (at, byte) in rest.bytes().enumerate().skip(2) {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' => escaped = true,
-            b'\'' => return at + 1,
-            _ => {}
-        }
-    }
-    rest.len()
-}
-
-/// Comments of PostgreSQL nest.
-fn comment_length(rest: &str) -> usize {
-    let (mut depth, mut at) = (0_usize, 0);
-    let bytes = rest.as_bytes();
-    while at + 1 < bytes.len() {
-        match &bytes[at..at + 2] {
-            b"/*" => {
+            Token::Mark("(" | "[") => {
+                bracket_first |= before.is_none();
                 depth += 1;
-                at += 2;
             }
-            b"*/" => {
-                depth -= 1;
-                at += 2;
-                if depth == 0 {
-                    return at;
-                }
-            }
-            _ => at += 1,
+            Token::Mark(")" | "]") => depth = depth.saturating_sub(1),
+            Token::Literal(_) | Token::Operator(_) | Token::Mark(_) | Token::Name(_) | Token::End => {}
+        }
+        start += token.length();
+        if !matches!(token, Token::Blank(_)) {
+            before = Some(token);
         }
     }
-    rest.len()
+    (words, bracket_first)
+}
+
+/// Whether a statement makes something temporary that does not end with the transaction.
+fn is_temporary(words: &[Word<'_>]) -> bool {
+    let top: Vec<&Word<'_>> = words.iter().filter(|word| word.depth == 0).collect();
+    let Some(create) = top.iter().position(|word| word.is("CREATE")) else { return false };
+    let leading = |word: &&&Word<'_>| ["OR", "REPLACE", "GLOBAL", "LOCAL"].iter().any(|name| word.is(name));
+    let kind = top[create + 1..].iter().find(|word| !leading(word));
+    let temporary = kind.is_some_and(|word| word.is("TEMP") || word.is("TEMPORARY"))
+        || words.iter().any(|word| word.is("pg_temp") || word.is("\"pg_temp\""));
+    let dropped =
+        top.windows(3).any(|three| three[0].is("ON") && three[1].is("COMMIT") && three[2].is("DROP"));
+    temporary && !dropped
 }
 
 #[cfg(test)]
@@ -340,6 +282,14 @@ mod tests {
             "LISTEN x",
         ] {
             check(Access::Write, text, "refused");
+        }
+    }
+
+    #[test]
+    fn comments_and_continued_texts_end_where_postgresql_ends_them() {
+        for value in ["1 -- '\r", "E'a'\n'\\''", "U&'x' /* ( /* */ */"] {
+            let insert = format!("INSERT INTO t VALUES ({value}) RETURNING id");
+            check(Access::Write, &insert, &format!("WITH _mcp_row AS ({insert}{END}"));
         }
     }
 

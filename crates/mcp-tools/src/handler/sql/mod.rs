@@ -4,7 +4,6 @@
 
 mod columns;
 mod declare;
-mod lexer;
 mod options;
 mod plan;
 mod run;

@@ -3,8 +3,7 @@
 //! Quoted text, quoted names and comments stay unchanged, so a value is bound only where the declaration names it. Must
 //! not know which names exist or what they hold.
 
-use super::lexer::{Token, not_a_value, tokens};
-use crate::database::{BindType, Dialect};
+use crate::database::{BindType, Dialect, Token, not_a_value, tokens};
 
 /// A statement of one dialect, split at its named values.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -3,11 +3,11 @@
 //! Follows the lexer of each database, so that the text of a declaration means here what it means there. Must not know
 //! which names exist.
 
-use crate::database::Dialect;
+use super::batch::Dialect;
 
 /// One token of a statement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Token<'a> {
+pub(crate) enum Token<'a> {
     /// White space or a comment.
     Blank(&'a str),
     /// A key word or a name without quotes.
@@ -24,36 +24,91 @@ pub(super) enum Token<'a> {
     End,
 }
 
+impl Token<'_> {
+    /// Its bytes in the statement.
+    pub(crate) fn length(&self) -> usize {
+        match self {
+            Token::Blank(text)
+            | Token::Word(text)
+            | Token::Literal(text)
+            | Token::Operator(text)
+            | Token::Mark(text) => text.len(),
+            Token::Name(name) => 1 + name.len(),
+            Token::End => 1,
+        }
+    }
+}
+
 const OPERATORS: &str = "~!@#^&|`?+-*/%<>=";
 
 /// Splits `sql` into tokens.
-pub(super) fn tokens(sql: &str, dialect: Dialect) -> Result<Vec<Token<'_>>, String> {
+pub(crate) fn tokens(sql: &str, dialect: Dialect) -> Result<Vec<Token<'_>>, String> {
     if sql.contains('\0') {
         return Err("has a NUL character".into());
     }
-    let mut found = Vec::new();
-    let mut brackets = 0_usize;
-    let mut rest = sql;
-    while !rest.is_empty() {
-        let (token, length) = match dialect {
-            Dialect::Sqlite => sqlite(rest)?,
-            Dialect::Postgres => postgres(rest, brackets > 0)?,
+    Tokens { rest: sql, dialect, values: Values::Named, brackets: 0 }.collect()
+}
+
+/// The tokens of a statement as it is sent: its values are `$1` or `?1`, and no colon names one.
+pub(crate) fn tokens_as_sent(sql: &str, dialect: Dialect) -> Tokens<'_> {
+    Tokens { rest: sql, dialect, values: Values::Numbered, brackets: 0 }
+}
+
+/// How a statement writes its values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Values {
+    Named,
+    Numbered,
+}
+
+/// The tokens of a statement, one after the other; an error is the last.
+pub(crate) struct Tokens<'a> {
+    rest: &'a str,
+    dialect: Dialect,
+    values: Values,
+    brackets: usize,
+}
+
+impl<'a> Iterator for Tokens<'a> {
+    type Item = Result<Token<'a>, String>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let first = self.rest.chars().next()?;
+        let read = match (self.values, self.dialect) {
+            (Values::Numbered, _) if numbered(self.rest, self.dialect).is_some() => {
+                Ok(taken(self.rest, numbered(self.rest, self.dialect).unwrap_or_default(), Token::Literal))
+            }
+            // A name was replaced by its number, so this colon is one of a slice.
+            (Values::Numbered, _) if first == ':' && !self.rest.starts_with("::") => {
+                Ok(taken(self.rest, 1, Token::Mark))
+            }
+            (_, Dialect::Sqlite) => sqlite(self.rest),
+            (_, Dialect::Postgres) => postgres(self.rest, self.brackets > 0),
         };
-        match token {
-            Token::Mark("[") => brackets += 1,
-            Token::Mark("]") => brackets = brackets.saturating_sub(1),
-            Token::Blank(_)
-            | Token::Word(_)
-            | Token::Literal(_)
-            | Token::Operator(_)
-            | Token::Mark(_)
-            | Token::Name(_)
-            | Token::End => {}
+        match &read {
+            Ok((token, length)) => {
+                self.rest = &self.rest[*length..];
+                if *token == Token::Mark("[") {
+                    self.brackets += 1;
+                } else if *token == Token::Mark("]") {
+                    self.brackets = self.brackets.saturating_sub(1);
+                }
+            }
+            Err(_) => self.rest = "",
         }
-        found.push(token);
-        rest = &rest[length..];
+        Some(read.map(|(token, _)| token))
     }
-    Ok(found)
+}
+
+/// The length of a value's number, with its sign.
+fn numbered(rest: &str, dialect: Dialect) -> Option<usize> {
+    let sign = match dialect {
+        Dialect::Sqlite => '?',
+        Dialect::Postgres => '$',
+    };
+    let number = rest.strip_prefix(sign)?;
+    let digits = number.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(number.len());
+    (digits > 0).then_some(1 + digits)
 }
 
 fn sqlite(rest: &str) -> Result<(Token<'_>, usize), String> {
@@ -125,7 +180,7 @@ fn taken<'a>(rest: &'a str, length: usize, kind: fn(&'a str) -> Token<'a>) -> (T
     (kind(&rest[..length]), length)
 }
 
-pub(super) fn not_a_value(sign: char) -> String {
+pub(crate) fn not_a_value(sign: char) -> String {
     format!("has a '{sign}' outside quotes; write :name for a value")
 }
 
