@@ -5,6 +5,13 @@
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+/// JSON that is nested deeper than this is refused, as serde_json does.
+pub(crate) const DEPTH_MAX: usize = 127;
+
+/// JSON is nested deeper than it may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TooDeep;
+
 /// The text of one valid JSON value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Json(String);
@@ -61,6 +68,35 @@ impl Json {
     /// What the value holds, if it is a string.
     pub(crate) fn string(&self) -> Option<String> {
         if self.0.starts_with('"') { serde_json::from_str(&self.0).ok() } else { None }
+    }
+
+    /// At least the length of [`Json::indented`]. Each line begins with two blanks a level, so a few bytes may grow
+    /// beyond all bounds.
+    pub(crate) fn indented_size(&self, depth_max: usize) -> Result<usize, TooDeep> {
+        let (mut depth, mut size, mut inside, mut escaped) = (0_usize, self.0.len(), false, false);
+        for byte in self.0.bytes() {
+            match byte {
+                _ if escaped => escaped = false,
+                b'\\' if inside => escaped = true,
+                b'"' => inside = !inside,
+                _ if inside => {}
+                b'{' | b'[' => {
+                    depth += 1;
+                    size += 2 * depth + 1;
+                }
+                b'}' | b']' => {
+                    depth = depth.saturating_sub(1);
+                    size += 2 * depth + 1;
+                }
+                b',' => size += 2 * depth + 1,
+                b':' => size += 1,
+                _ => {}
+            }
+            if depth > depth_max {
+                return Err(TooDeep);
+            }
+        }
+        Ok(size)
     }
 
     /// Indented by two, in the layout of `serde_json::to_string_pretty`.
@@ -183,6 +219,7 @@ mod tests {
             }
             let expected = serde_json::to_string_pretty(&value).unwrap();
             proptest::prop_assert_eq!(&Json::of(&value).indented(), &expected);
+            proptest::prop_assert!(Json::of(&value).indented_size(DEPTH_MAX).is_ok_and(|size| size >= expected.len()));
             // Whitespace of the text itself has no effect.
             proptest::prop_assert_eq!(&Json::parse(&expected).unwrap().indented(), &expected);
             proptest::prop_assert_eq!(serde_json::from_str::<Value>(&expected).unwrap(), value);

@@ -99,3 +99,28 @@ fn the_line_of_a_call_has_the_request_id_of_the_guard() {
     let line: Value = serde_json::from_str(&line).expect("a line of JSON");
     assert!(line.get("request_id").is_none() && line.get("x").is_none(), "{line}");
 }
+
+#[test]
+fn the_tools_text_for_an_error_names_the_caller() {
+    let home = tempfile::tempdir().expect("a directory");
+    let (database, file) = (home.path().join("t.db"), home.path().join("c.toml"));
+    let made = "CREATE TABLE things (name TEXT UNIQUE); INSERT INTO things VALUES ('a')";
+    rusqlite::Connection::open(&database).expect("opens").execute_batch(made).expect("runs");
+    let catalogue = r#"
+[[tool]]
+name = "add"
+description = "Adds a thing."
+read_only = false
+identity = { client = true, subject = true }
+params.name = { type = "string" }
+[tool.sql]
+shape = "row"
+query = "INSERT INTO things (name) VALUES ('a' || coalesce(:name, ''))"
+errors."things.name" = "{subject} at {client}: there is a{name} already."
+"#;
+    std::fs::write(&file, catalogue).expect("writes");
+    let (file, url) = (file.display().to_string(), format!("sqlite:{}", database.display()));
+    let server = start_in(home, &["--catalog", &file, "--database", &url], &[]);
+    let result = call(&server, "add", &[("X-MCP-Client", "bot"), ("X-MCP-Subject", "ann")]);
+    assert_eq!(result["content"][0]["text"], "ann at bot: there is a already.", "{result}");
+}

@@ -41,6 +41,23 @@ params.id = { type = "integer", required = true }
 shape = "row"
 not_found = "There is no {id}."
 query = "SELECT 1 AS id WHERE 1 = :id"
+
+[[tool]]
+name = "nested"
+description = "Lists in lists."
+read_only = true
+params.depth = { type = "integer", required = true }
+[tool.sql]
+shape = "row"
+json = ["j"]
+query = "SELECT replace(hex(zeroblob(:depth)), '00', '[') || replace(hex(zeroblob(:depth)), '00', ']') AS j"
+
+[[tool]]
+name = "huge"
+description = "A number beyond every float."
+read_only = true
+output_schema = '{"type":"object","properties":{"j":{"type":"string"}}}'
+sql = { shape = "row", json = ["j"], query = "SELECT '1e400' AS j" }
 "#;
 
 fn server() -> ToolServer {
@@ -125,4 +142,25 @@ fn output_schemas_that_clients_refuse_or_no_result_fits_are_refused() {
         assert!(line.contains(reason), "{reason}\n{told}");
     }
     assert_eq!(lines.len(), 6, "{told}");
+}
+
+// Once 200 KB of brackets in a column became 20 GB of indentation.
+#[test]
+fn rows_with_json_that_is_nested_too_deeply_are_refused() {
+    let server = server();
+    let nested = |depth: usize| server.call("nested", json!({ "depth": depth }));
+    assert_eq!(nested(100)["isError"], json!(false));
+    let refused = nested(2000);
+    assert_eq!(refused["isError"], json!(true));
+    let told = refused["content"][0]["text"].as_str().expect("a text");
+    assert!(told.contains("nested too deeply"), "{told}");
+}
+
+#[test]
+fn structured_content_that_cannot_be_compared_with_its_schema_is_a_failure() {
+    let server = server();
+    let result = server.call("huge", json!({}));
+    assert_eq!((&result["isError"], result.get("structuredContent")), (&json!(true), None), "{result}");
+    let line = server.wait_for_log("output_misfit");
+    assert!(line.contains("the whole cannot be compared with the output schema"), "{line}");
 }

@@ -41,7 +41,10 @@ impl Output {
 
     /// Where structured content, as JSON text, does not fit: places only, because its values are not for the log.
     pub(crate) fn misfit(&self, content: &str) -> Option<String> {
-        let value: Value = serde_json::from_str(content).ok()?;
+        let Ok(value) = serde_json::from_str::<Value>(content) else {
+            // A number beyond every float, for example.
+            return Some("the whole cannot be compared with the output schema".to_owned());
+        };
         let error = self.validator.iter_errors(&value).next()?;
         let place = error.instance_path().to_string();
         let place = if place.is_empty() { "the whole" } else { place.as_str() };

@@ -4,10 +4,14 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::json::Json;
+use crate::json::{DEPTH_MAX, Json, TooDeep};
 
 /// Bytes of all rows of one call; the caller must narrow the filters if there are more.
 pub(crate) const ROW_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// JSON of a column is nested less deeply than what a result may be: it stands inside rows and sections.
+const COLUMN_DEPTH_MAX: usize = DEPTH_MAX - 7;
+/// How often larger than its text JSON may be when it is indented; beyond that, it counts as larger.
+const GROWTH_FREE: usize = 4;
 
 /// The two dialects of SQL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -132,6 +136,17 @@ pub(crate) struct Row {
 }
 
 impl Row {
+    /// The bytes that its values count beyond their text, because a reader gets them indented.
+    pub(crate) fn growth(&self) -> Result<usize, TooDeep> {
+        let nested = self.values.iter().filter(|value| value.as_str().starts_with(['{', '[']));
+        nested
+            .map(|value| {
+                let size = value.indented_size(COLUMN_DEPTH_MAX)?;
+                Ok((size / GROWTH_FREE).saturating_sub(value.as_str().len()))
+            })
+            .sum()
+    }
+
     /// `None` when there are not as many values as columns.
     pub(crate) fn new(columns: Arc<[String]>, values: Vec<Json>) -> Option<Row> {
         (columns.len() == values.len()).then_some(Row { columns, values })

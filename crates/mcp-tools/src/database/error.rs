@@ -21,6 +21,8 @@ pub(crate) enum DatabaseError {
     Timeout(Duration),
     #[error("the answer is larger than {} MiB; narrow the filters", ROW_BYTES_MAX / 1024 / 1024)]
     TooLarge,
+    #[error("the answer holds JSON that is nested too deeply to be shown")]
+    TooDeep,
     #[error("the database takes no changes from here (it is read-only)")]
     ReadOnly { detail: String },
     #[error("other changes to the same rows were made at the same time; try again")]
@@ -66,7 +68,8 @@ impl DatabaseError {
             DatabaseError::NotConfigured(_)
             | DatabaseError::Busy
             | DatabaseError::Timeout(_)
-            | DatabaseError::TooLarge => {}
+            | DatabaseError::TooLarge
+            | DatabaseError::TooDeep => {}
         }
         self
     }
@@ -84,7 +87,8 @@ impl DatabaseError {
             DatabaseError::NotConfigured(_)
             | DatabaseError::Busy
             | DatabaseError::Timeout(_)
-            | DatabaseError::TooLarge => None,
+            | DatabaseError::TooLarge
+            | DatabaseError::TooDeep => None,
         }
     }
 }

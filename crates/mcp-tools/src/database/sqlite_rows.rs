@@ -9,12 +9,13 @@ use rusqlite::types::{ToSql, ToSqlOutput, Value as SqlValue, ValueRef};
 
 use super::batch::{Bind, Row, Rows, Statement, TypedColumns, twice};
 use super::sqlite_statement;
-use crate::json::Json;
+use crate::json::{Json, TooDeep};
 
 /// Why a statement yielded no rows.
 pub(crate) enum StatementError {
     Sqlite(rusqlite::Error),
     TooLarge,
+    TooDeep,
     /// Two columns of the statement have this name.
     SameName(String),
     /// The statement has no place in a batch.
@@ -66,7 +67,10 @@ pub(crate) fn read(
             *bytes_left = bytes_left.checked_sub(size(value)).ok_or(StatementError::TooLarge)?;
             values.push(json_of(value, *kind));
         }
-        found.rows.extend(Row::new(Arc::clone(&columns.names), values));
+        let Some(row) = Row::new(Arc::clone(&columns.names), values) else { continue };
+        let growth = row.growth().map_err(|TooDeep| StatementError::TooDeep)?;
+        *bytes_left = bytes_left.checked_sub(growth).ok_or(StatementError::TooLarge)?;
+        found.rows.push(row);
     }
     Ok(found)
 }

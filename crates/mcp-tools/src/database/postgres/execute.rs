@@ -19,6 +19,7 @@ use super::fault;
 use super::parameter::{Parameter, TypeSearch};
 use super::rows::RowReader;
 use super::statement::{RowForm, Sent, Shape};
+use crate::json::TooDeep;
 
 /// Statements whose types are remembered; a catalogue that is read again and again brings new ones.
 const PLANS_KEPT: usize = 4096;
@@ -242,7 +243,10 @@ async fn read(
             continue;
         }
         *bytes_left = bytes_left.checked_sub(row.raw_size_bytes()).ok_or(DatabaseError::TooLarge)?;
-        found.rows.push(reader.read(&row)?);
+        let row = reader.read(&row)?;
+        let growth = row.growth().map_err(|TooDeep| DatabaseError::TooDeep)?;
+        *bytes_left = bytes_left.checked_sub(growth).ok_or(DatabaseError::TooLarge)?;
+        found.rows.push(row);
     }
     if form == RowForm::Columns && !columns {
         found.affected = stream.rows_affected();

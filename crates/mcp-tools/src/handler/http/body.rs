@@ -11,10 +11,8 @@ use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap};
 
 use super::charset;
 use super::exchange::RESPONSE_BYTES_MAX;
-use crate::json::Json;
+use crate::json::{DEPTH_MAX, Json, TooDeep};
 
-/// JSON that is nested deeper than this is refused, as serde_json does.
-const DEPTH_MAX: usize = 127;
 /// The largest size of JSON that is indented for a reader.
 const INDENTED_BYTES_MAX: usize = 4 * RESPONSE_BYTES_MAX;
 
@@ -152,34 +150,10 @@ fn inflated<'a>(decoder: impl Read) -> Result<Cow<'a, [u8]>, Unreadable> {
     if made.len() > RESPONSE_BYTES_MAX { Err(Unreadable::TooLarge) } else { Ok(Cow::Owned(made)) }
 }
 
-/// Refuses JSON that would grow beyond all bounds when it is indented: each line begins with two blanks a level.
+/// Refuses JSON that would grow beyond all bounds when it is indented.
 fn bounded(json: Json) -> Result<Body, Unreadable> {
-    let (mut depth, mut size, mut inside, mut escaped) = (0_usize, json.as_str().len(), false, false);
-    for byte in json.as_str().bytes() {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' if inside => escaped = true,
-            b'"' => inside = !inside,
-            _ if inside => {}
-            b'{' | b'[' => {
-                depth += 1;
-                size += 2 * depth + 1;
-            }
-            b'}' | b']' => {
-                depth = depth.saturating_sub(1);
-                size += 2 * depth + 1;
-            }
-            b',' => size += 2 * depth + 1,
-            _ => {}
-        }
-        if depth > DEPTH_MAX {
-            return Err(Unreadable::TooDeep);
-        }
-        if size > INDENTED_BYTES_MAX {
-            return Err(Unreadable::TooLarge);
-        }
-    }
-    Ok(Body::Json(json))
+    let size = json.indented_size(DEPTH_MAX).map_err(|TooDeep| Unreadable::TooDeep)?;
+    if size > INDENTED_BYTES_MAX { Err(Unreadable::TooLarge) } else { Ok(Body::Json(json)) }
 }
 
 fn field<'a>(headers: &'a HeaderMap, name: &str) -> &'a str {

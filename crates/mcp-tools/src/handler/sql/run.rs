@@ -43,7 +43,7 @@ impl SqlTool {
             }
             Err(DatabaseError::Caller(fault)) => {
                 call.log_event("database_error", &fault.detail);
-                ToolResult::failed(Outcome::Invalid, words::of_fault(&fault, self, arguments))
+                ToolResult::failed(Outcome::Invalid, words::of_fault(&fault, self, &values))
             }
             Err(error) => database_failed(&error, call),
         };
@@ -138,9 +138,10 @@ fn database_failed(error: &DatabaseError, call: &CallInfo) -> ToolResult {
         | DatabaseError::Unknown { .. } => Outcome::Unavailable,
         DatabaseError::Caller(_) => Outcome::Invalid,
         DatabaseError::Timeout(_) => Outcome::Timeout,
-        DatabaseError::TooLarge | DatabaseError::ReadOnly { .. } | DatabaseError::Failed { .. } => {
-            Outcome::Failed
-        }
+        DatabaseError::TooLarge
+        | DatabaseError::TooDeep
+        | DatabaseError::ReadOnly { .. }
+        | DatabaseError::Failed { .. } => Outcome::Failed,
     };
     ToolResult::failed(outcome, error.to_string())
 }

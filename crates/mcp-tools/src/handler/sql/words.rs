@@ -3,13 +3,13 @@
 //! Names of constraints, columns and types, never a value of a row. Must not know which database it is.
 
 use super::plan::SqlTool;
-use crate::catalogue::Arguments;
+use super::values::Values;
 use crate::database::{CallerFault, CallerFaultKind, Dialect};
 
 /// The tool's own text for a fault, else ours.
-pub(super) fn of_fault(fault: &CallerFault, tool: &SqlTool, arguments: &Arguments) -> String {
+pub(super) fn of_fault(fault: &CallerFault, tool: &SqlTool, values: &Values<'_>) -> String {
     if let Some(text) = keys(fault).iter().find_map(|key| tool.options.errors.get(key)) {
-        return text.to_text(arguments);
+        return values.filled(text);
     }
     if let (true, CallerFaultKind::Raised, Some(message)) =
         (tool.options.tell_reason, fault.kind, &fault.message)
