@@ -45,7 +45,8 @@ impl InProcess {
         let registry =
             registry::build(&[source], Some("".into())).map_err(|problems| catalogue::listed(&problems))?;
         let context = std::sync::Arc::clone(&self.view.context);
-        Ok(InProcess { view: View { registry: registry.into(), context, carrier: Carrier::Http } })
+        let writes = self.view.writes.clone();
+        Ok(InProcess { view: View { registry: registry.into(), context, carrier: Carrier::Http, writes } })
     }
 
     /// Responds to one message without MCP headers; `None` if the body is not a message.

@@ -71,7 +71,11 @@ pub(crate) async fn serve(
     }
     notify_manager(State::Stopping);
     call_log::event("stopping", "finishing the calls under way");
-    if tokio::time::timeout(DRAIN_TIME_MAX, connections.drain(listener, &shared)).await.is_err() {
+    let drained = async {
+        connections.drain(listener, &shared).await;
+        shared.writes_ended().await;
+    };
+    if tokio::time::timeout(DRAIN_TIME_MAX, drained).await.is_err() {
         call_log::event("stopping", "some calls did not finish in time");
     }
     Ok(())

@@ -15,6 +15,7 @@ use rmcp::model::{
     ProtocolVersion, ReadResourceRequestParams,
 };
 use serde_json::{Map, Value};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::call_log::{CallLog, FinishedCall, Outcome};
 use crate::catalogue::Arguments;
@@ -29,6 +30,8 @@ use crate::registry::{Registry, Tool};
 
 /// The id of a response to a message without one.
 const NO_ID: &str = "null";
+/// Writes at the same time, at most.
+const WRITES_MAX: u32 = 1 << 20;
 
 /// What delivers the messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,22 +47,53 @@ pub(crate) struct View {
     pub(crate) registry: Arc<Registry>,
     pub(crate) context: Arc<Context>,
     pub(crate) carrier: Carrier,
+    pub(crate) writes: Writes,
+}
+
+/// The writes under way. One may outlive its connection.
+#[derive(Clone)]
+pub(crate) struct Writes(Arc<Semaphore>);
+
+impl Writes {
+    fn new() -> Writes {
+        Writes(Arc::new(Semaphore::new(WRITES_MAX as usize)))
+    }
+
+    /// Counts one write until the permit is dropped.
+    async fn begin(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.0).acquire_owned().await.ok()
+    }
 }
 
 /// The current registry, which a reload replaces, and the process's context.
 pub(crate) struct Shared {
     registry: ArcSwap<Registry>,
     context: Arc<Context>,
+    writes: Writes,
 }
 
 impl Shared {
     pub(crate) fn new(registry: Registry, context: Context) -> Arc<Shared> {
-        Arc::new(Shared { registry: ArcSwap::from_pointee(registry), context: Arc::new(context) })
+        Arc::new(Shared {
+            registry: ArcSwap::from_pointee(registry),
+            context: Arc::new(context),
+            writes: Writes::new(),
+        })
     }
 
     /// The view of a request that arrives now.
     pub(crate) fn view(&self, carrier: Carrier) -> View {
-        View { registry: self.registry.load_full(), context: Arc::clone(&self.context), carrier }
+        View {
+            registry: self.registry.load_full(),
+            context: Arc::clone(&self.context),
+            carrier,
+            writes: self.writes.clone(),
+        }
+    }
+
+    /// Waits for the writes whose client went: each has a line in the log to write.
+    pub(crate) async fn writes_ended(&self) {
+        let _ = self.writes.0.acquire_many(WRITES_MAX).await;
     }
 
     pub(crate) fn registry(&self) -> Arc<Registry> {
@@ -357,8 +391,11 @@ async fn write(
         registry: Arc::clone(&view.registry),
         context: Arc::clone(&view.context),
         carrier: view.carrier,
+        writes: view.writes.clone(),
     };
+    let permit = view.writes.begin().await;
     let work = async move {
+        let _permit = permit;
         let tool = view.registry.tool(&name)?;
         let result = tool.run(&arguments, &view.context, &call, view.registry.self_description()).await;
         record(&view, tool, &call, begun, (result.outcome, result.rows));

@@ -1,11 +1,11 @@
 //! The process: socket, signals, exit codes, log.
 
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Write};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::{UnixDatagram, UnixListener};
+use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -130,4 +130,48 @@ fn a_reader_that_leaves_early_is_no_failure() {
     drop(reader);
     let status = Command::new(env!("CARGO_BIN_EXE_mcp-tools")).arg("list").stdout(writer).status();
     assert_eq!(status.expect("runs").code(), Some(0));
+}
+
+#[test]
+fn a_write_whose_client_went_ends_before_the_process_does() {
+    let home = tempfile::tempdir().expect("a directory");
+    let (database, file) = (home.path().join("t.db"), home.path().join("c.toml"));
+    let connection = rusqlite::Connection::open(&database).expect("opens");
+    connection.execute_batch("CREATE TABLE t (n)").expect("runs");
+    let catalogue = r#"
+[[tool]]
+name = "count"
+description = "Counts for a while, and keeps the number."
+read_only = false
+[tool.sql]
+shape = "row"
+query = "WITH RECURSIVE counted(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM counted WHERE n < 4000000) INSERT INTO t SELECT COUNT(*) FROM counted"
+"#;
+    std::fs::write(&file, catalogue).expect("writes");
+    let (file, url) = (file.display().to_string(), format!("sqlite:{}", database.display()));
+    let mut server = start_in(home, &["--catalog", &file, "--database", &url], &[]);
+    connection.busy_timeout(Duration::ZERO).expect("does not wait");
+    let body = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"count"}}"#;
+    let head = format!(
+        "POST / HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    let mut client = UnixStream::connect(&server.socket).expect("a listening server");
+    client.write_all(format!("{head}{body}").as_bytes()).expect("an open connection");
+    // The write has begun once its transaction holds the database.
+    let begun = Instant::now();
+    while connection.execute_batch("BEGIN IMMEDIATE; ROLLBACK").is_ok() {
+        assert!(begun.elapsed() < Duration::from_secs(20), "the write does not begin");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    drop(client);
+    server.signal(rustix::process::Signal::TERM);
+    assert_eq!(server.wait(), Some(0));
+    let count = connection.query_row("SELECT n FROM t", [], |row| row.get::<_, i64>(0));
+    assert_eq!(count, Ok(4_000_000));
+    let log = server.log().concat();
+    assert!(
+        log.contains("\"tool\":\"count\",\"writes\":true") && log.contains("\"outcome\":\"ok\""),
+        "{log}"
+    );
 }

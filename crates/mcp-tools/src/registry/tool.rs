@@ -155,10 +155,7 @@ impl Tool {
         let run = self.handler.run(arguments, context, call, server);
         match tokio::time::timeout(CALL_TIME_MAX, run).await {
             Ok(result) => self.fitting(result, call),
-            Err(_) => {
-                let text = format!("{} did not finish within {} s", self.name(), CALL_TIME_MAX.as_secs());
-                ToolResult::failed(Outcome::Timeout, text)
-            }
+            Err(_) => ToolResult::failed(Outcome::Timeout, unfinished(self.name(), self.read_only)),
         }
     }
 
@@ -194,5 +191,25 @@ impl Tool {
     pub(super) fn description_entry(&self) -> Value {
         let parameters: Vec<&str> = self.input.params().iter().map(|param| param.name.as_str()).collect();
         json!({ "name": self.name(), "description": self.description(), "parameters": parameters })
+    }
+}
+
+/// What the caller of a tool learns when [`CALL_TIME_MAX`] is over.
+fn unfinished(name: &str, read_only: bool) -> String {
+    let outcome =
+        if read_only { "" } else { "; whether it was carried out is unknown, check before you repeat it" };
+    format!("{name} did not finish within {} s{outcome}", CALL_TIME_MAX.as_secs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::unfinished;
+
+    // A write may be in the middle of its COMMIT, and SQLite's runs on.
+    #[test]
+    fn a_write_that_did_not_finish_has_an_unknown_outcome() {
+        let unknown = "whether it was carried out is unknown, check before you repeat it";
+        assert!(unfinished("add", false).ends_with(unknown));
+        assert_eq!(unfinished("count", true), "count did not finish within 50 s");
     }
 }
