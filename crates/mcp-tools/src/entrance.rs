@@ -3,6 +3,8 @@
 //! A browser on this machine reaches a loopback address too, also through a name that its owner points there, so `Host` and
 //! `Origin` are checked. Must not know the requests.
 
+use std::net::IpAddr;
+
 use hyper::header::{AUTHORIZATION, HOST, HeaderMap, ORIGIN};
 use hyper::http::uri::Authority;
 use hyper::{StatusCode, Uri};
@@ -21,20 +23,70 @@ pub(crate) type Refusal = (StatusCode, String);
 pub(crate) enum Entrance {
     /// The Unix socket, whose mode decides who may connect. The guard stands before it and names the caller.
     Socket,
-    Loopback(Token),
+    /// The address is a name of the server, too: it may be another one of 127.0.0.0/8.
+    Loopback(IpAddr, Token),
 }
 
 impl Entrance {
     /// Checks what does not depend on the body.
     pub(crate) fn check(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Refusal> {
-        check_host(uri, headers)?;
+        self.check_host(uri, headers)?;
         match self {
             Entrance::Socket => Ok(()),
-            Entrance::Loopback(token) => {
-                check_origin(headers)?;
+            Entrance::Loopback(_, token) => {
+                self.check_origin(headers)?;
                 token.check(headers)
             }
         }
+    }
+
+    fn check_host(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Refusal> {
+        let bad = |reason: &str| (StatusCode::BAD_REQUEST, reason.to_owned());
+        let sent = match headers.get(HOST) {
+            Some(host) if host == HOSTS[0] => return Ok(()),
+            Some(host) => {
+                let host = host.to_str().map_err(|_| bad("Bad Request: Invalid Host header encoding"))?;
+                &Authority::try_from(host).map_err(|_| bad("Bad Request: Invalid Host header"))?
+            }
+            None => uri.authority().ok_or_else(|| bad("Bad Request: missing Host header"))?,
+        };
+        if self.is_own(sent.host()) {
+            return Ok(());
+        }
+        Err((StatusCode::FORBIDDEN, format!("Forbidden: Host must be one of {}", self.names())))
+    }
+
+    /// A browser's page of another site has another origin.
+    fn check_origin(&self, headers: &HeaderMap) -> Result<(), Refusal> {
+        let is_own_page = |origin: &str| {
+            let uri = origin.parse::<Uri>().ok();
+            uri.as_ref().and_then(Uri::host).is_some_and(|host| self.is_own(host))
+        };
+        let origins = headers.get_all(ORIGIN).iter();
+        if origins.map(|origin| origin.to_str().unwrap_or_default()).all(is_own_page) {
+            return Ok(());
+        }
+        Err((StatusCode::FORBIDDEN, format!("Forbidden: Origin must be on one of {}", self.names())))
+    }
+
+    fn is_own(&self, host: &str) -> bool {
+        let name = host.trim_matches(['[', ']']);
+        HOSTS.iter().any(|known| known.eq_ignore_ascii_case(name))
+            || self.address().is_some_and(|address| name.parse() == Ok(address))
+    }
+
+    fn address(&self) -> Option<IpAddr> {
+        match self {
+            Entrance::Socket => None,
+            Entrance::Loopback(address, _) => Some(*address),
+        }
+    }
+
+    /// The names of the server, for a refused client.
+    fn names(&self) -> String {
+        let address = self.address().map(|address| address.to_string());
+        let further = address.iter().map(String::as_str).filter(|address| !HOSTS.contains(address));
+        HOSTS.into_iter().chain(further).collect::<Vec<_>>().join(", ")
     }
 }
 
@@ -81,38 +133,4 @@ fn same(sent: &[u8], token: &[u8]) -> bool {
     let differing =
         sent.iter().zip(token).fold(0, |found, (one, other)| std::hint::black_box(found | (one ^ other)));
     sent.len() == token.len() && differing == 0
-}
-
-fn check_host(uri: &Uri, headers: &HeaderMap) -> Result<(), Refusal> {
-    let bad = |reason: &str| (StatusCode::BAD_REQUEST, reason.to_owned());
-    let sent = match headers.get(HOST) {
-        Some(host) if host == HOSTS[0] => return Ok(()),
-        Some(host) => {
-            let host = host.to_str().map_err(|_| bad("Bad Request: Invalid Host header encoding"))?;
-            &Authority::try_from(host).map_err(|_| bad("Bad Request: Invalid Host header"))?
-        }
-        None => uri.authority().ok_or_else(|| bad("Bad Request: missing Host header"))?,
-    };
-    if is_own(sent.host()) {
-        return Ok(());
-    }
-    Err((StatusCode::FORBIDDEN, format!("Forbidden: Host must be one of {}", HOSTS.join(", "))))
-}
-
-/// A browser's page of another site has another origin.
-fn check_origin(headers: &HeaderMap) -> Result<(), Refusal> {
-    let is_own_page = |origin: &str| {
-        let uri = origin.parse::<Uri>().ok();
-        uri.as_ref().and_then(Uri::host).is_some_and(is_own)
-    };
-    let origins = headers.get_all(ORIGIN).iter();
-    if origins.map(|origin| origin.to_str().unwrap_or_default()).all(is_own_page) {
-        return Ok(());
-    }
-    Err((StatusCode::FORBIDDEN, format!("Forbidden: Origin must be on one of {}", HOSTS.join(", "))))
-}
-
-fn is_own(host: &str) -> bool {
-    let name = host.trim_matches(['[', ']']);
-    HOSTS.iter().any(|known| known.eq_ignore_ascii_case(name))
 }

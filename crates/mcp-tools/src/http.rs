@@ -31,7 +31,7 @@ pub(crate) async fn respond(view: View, entrance: &Entrance, request: Request<In
         return refusal;
     }
     let (mut head, body) = request.into_parts();
-    if let Entrance::Loopback(_) = entrance {
+    if let Entrance::Loopback(_, _) = entrance {
         // Before the body is read: without the token a client takes no memory.
         if let Err((status, reason)) = entrance.check(&head.uri, &head.headers) {
             let mut refusal = refusal(status, &Value::Null, &invalid_request(reason));

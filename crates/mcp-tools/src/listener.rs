@@ -72,7 +72,7 @@ impl Place {
                 listener.set_nonblocking(true).map_err(failed)?;
                 let name = format!("http://{}", listener.local_addr().map_err(failed)?);
                 let listener = Listener::Tcp(TcpListener::from_std(listener).map_err(failed)?);
-                Ok(Opened { listener, entrance: Entrance::Loopback(token), name, file: None })
+                Ok(Opened { listener, entrance: Entrance::Loopback(address.ip(), token), name, file: None })
             }
         }
     }

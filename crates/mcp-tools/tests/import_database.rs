@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::import::done;
 use crate::pg::Postgres;
-use crate::program::{run, start, text};
+use crate::program::{program, run, start, text};
 use crate::surface::block;
 
 /// Fifteen tables that are alike, and the odd ones.
@@ -181,4 +181,24 @@ fn import_of_sqlite_tables_gives_tools_that_work() {
     }
     let written = std::fs::read_to_string(&file).expect("reads");
     assert!(written.contains("database = \"app\"\n"), "{written}");
+}
+
+#[test]
+fn import_of_a_relative_path_gives_a_catalogue_that_works_in_any_folder() {
+    let home = tempfile::tempdir().expect("a directory");
+    std::fs::create_dir(home.path().join("conf")).expect("a folder");
+    let database = rusqlite::Connection::open(home.path().join("shop.db")).expect("opens");
+    database.execute_batch("CREATE TABLE things (id INTEGER PRIMARY KEY)").expect("runs");
+    std::fs::write(home.path().join("shop.more.db"), "").expect("writes");
+    for (url, file) in [
+        ("sqlite:shop.db", "conf/app.toml"),
+        ("sqlite://shop.db", "conf/app2.toml"),
+        ("shop=sqlite:./shop.db?attach=siblings", "conf/app3.toml"),
+    ] {
+        let arguments = ["import", "--database", url, "--output", file];
+        let output = program().args(arguments).current_dir(&home).output().expect("mcp-tools runs");
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+        let output = program().args(["check", file]).current_dir(&home).output().expect("mcp-tools runs");
+        assert_eq!(text(&output.stdout), "OK: 2 tools\n", "{url}: {}", text(&output.stderr));
+    }
 }

@@ -34,12 +34,16 @@ struct Listening {
 }
 
 fn listen() -> Listening {
+    listen_at("127.0.0.1:0")
+}
+
+fn listen_at(address: &str) -> Listening {
     let home = tempfile::tempdir().expect("a directory");
     let (catalogue, token) = (home.path().join("c.toml"), home.path().join("token"));
     std::fs::write(&catalogue, CATALOGUE).expect("writes");
     std::fs::write(&token, format!("{TOKEN}\n")).expect("writes");
     let mut command = program();
-    command.args(["serve", "--listen", "127.0.0.1:0", "--token-file"]).arg(&token);
+    command.args(["serve", "--listen", address, "--token-file"]).arg(&token);
     command.arg("--catalog").arg(&catalogue);
     let program = Program::start(&mut command);
     let ready = program.wait_for_log("\"event\":\"ready\"");
@@ -107,6 +111,26 @@ fn a_loopback_address_refuses_foreign_hosts_and_origins_and_names_its_own() {
         assert!(
             status == "200" || response.contains("one of localhost, 127.0.0.1, ::1"),
             "{line}: {response}"
+        );
+    }
+}
+
+#[test]
+fn another_loopback_address_is_a_name_of_the_server_that_listens_there() {
+    let server = listen_at("127.0.0.2:0");
+    let bearer = format!("Authorization: Bearer {TOKEN}");
+    for (line, status) in [
+        (format!("Host: {}", server.address), "200"),
+        ("Host: localhost".to_owned(), "200"),
+        ("Origin: http://127.0.0.2:6274".to_owned(), "200"),
+        ("Host: 127.0.0.3".to_owned(), "403"),
+        ("Origin: http://127.0.0.3".to_owned(), "403"),
+    ] {
+        let response = server.call("hello", &[&bearer, &line]);
+        assert!(response.starts_with(status), "{line}: {response}");
+        assert!(
+            status == "200" || response.contains("one of localhost, 127.0.0.1, ::1, 127.0.0.2"),
+            "{response}"
         );
     }
 }

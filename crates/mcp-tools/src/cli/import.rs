@@ -72,6 +72,10 @@ enum ImportError {
     Document(String, #[source] DocumentError),
     #[error("--token-env: the variable {0} is not set")]
     Unset(String),
+    #[error(
+        "the current folder cannot be read, and the database's path starts there (hint: give the whole path)"
+    )]
+    NoFolder(#[source] io::Error),
     #[error("{0} exists; nothing was written (hint: --force replaces it)")]
     Exists(String),
     #[error("{0}: cannot be written")]
@@ -109,6 +113,9 @@ impl Import {
     fn database_draft(&self, given: &str) -> Result<Draft, CommandError> {
         let (name, address) = Address::parse(given).map_err(other)?;
         let database = Database::open(&address, &Settings::default()).map_err(other)?;
+        let from_here =
+            address.url_for_any_folder(given).map_err(|error| other(ImportError::NoFolder(error)))?;
+        let given = from_here.as_deref().unwrap_or(given);
         let origin = Origin { database: &database, name: &name, given };
         runtime()?.block_on(import::import_database(&origin, &self.table)).map_err(other)
     }

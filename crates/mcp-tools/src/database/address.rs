@@ -104,6 +104,19 @@ impl Address {
         Err(AddressError::Unknown(name.to_owned()))
     }
 
+    /// The URL of a file whose path was given relative to the current folder. In a catalogue file it would start from the
+    /// folder of that file.
+    pub(crate) fn url_for_any_folder(&self, given: &str) -> std::io::Result<Option<String>> {
+        let Address::SqliteFile(path, attach) = self else { return Ok(None) };
+        let is_variable = given.split_once('=').map_or(given, |(_, url)| url).starts_with("env:");
+        if path.is_absolute() || is_variable || given.starts_with("env:") {
+            return Ok(None);
+        }
+        let path = std::path::absolute(path)?;
+        let siblings = if *attach == Attach::Siblings { "?attach=siblings" } else { "" };
+        Ok(Some(format!("sqlite:{}{siblings}", path.display())))
+    }
+
     fn has_password(&self) -> bool {
         match self {
             Address::Postgres(address) => address.config.get_password().is_some(),
