@@ -131,6 +131,55 @@ fn a_database_is_reached_over_tls_as_sslmode_says() {
     }
 }
 
+/// A certificate that signs itself, and may sign others, as `openssl req -x509` makes it.
+fn self_signed(folder: &Path, name: &str) {
+    let key = format!("-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout {name}.key");
+    let subject = "-subj /CN=localhost -addext subjectAltName=DNS:localhost";
+    openssl(folder, &format!("req -x509 {key} -out {name}.pem -days 2 {subject}"));
+}
+
+// Requirement: as psql, a self-signed certificate is accepted where sslrootcert holds that very certificate.
+#[test]
+fn a_database_with_a_self_signed_certificate_is_known_by_the_certificate_itself() {
+    let folder = certificates();
+    self_signed(folder.path(), "server");
+    self_signed(folder.path(), "twin");
+    let postgres = Postgres::start_with_tls(folder.path());
+    let refused = "the database cannot be reached at the moment; try again later";
+    for (mode, host, root, expected) in [
+        ("require", "127.0.0.1", "server.pem", "true"),
+        ("verify-ca", "127.0.0.1", "server.pem", "true"),
+        ("verify-full", "localhost", "server.pem", "true"),
+        ("verify-full", "127.0.0.1", "server.pem", refused),
+        ("verify-ca", "localhost", "twin.pem", refused),
+        ("verify-full", "localhost", "twin.pem", refused),
+    ] {
+        let root = folder.path().join(root).display().to_string();
+        let options = format!("sslmode={mode}&sslrootcert={root}");
+        let url = format!("postgresql://swf@{host}:{}/postgres?{options}", postgres.port());
+        let result = call("encrypted", folder.path(), "other.pem", &["--database", &url], "http://localhost");
+        assert_eq!(result["content"][0]["text"], expected, "{mode} {host} {root}");
+    }
+}
+
+#[test]
+fn a_database_with_an_expired_certificate_is_refused_even_where_it_is_the_root() {
+    let folder = certificates();
+    let rules = "[ca]\ndefault_ca = own\n[own]\ndatabase = index\nserial = serial\nnew_certs_dir = .\ndefault_md = sha256\npolicy = names\n\
+                 x509_extensions = more\n[names]\ncommonName = supplied\n[more]\nbasicConstraints = critical, CA:TRUE\n";
+    std::fs::write(folder.path().join("ca.cnf"), rules).expect("writes");
+    std::fs::write(folder.path().join("index"), "").expect("writes");
+    let files = "-in server.csr -keyfile server.key -out server.pem -notext";
+    let dates = "-startdate 20200101000000Z -enddate 20200102000000Z";
+    openssl(folder.path(), &format!("ca -selfsign -batch -rand_serial -config ca.cnf {files} {dates}"));
+    let postgres = Postgres::start_with_tls(folder.path());
+    let root = folder.path().join("server.pem").display().to_string();
+    let options = format!("sslmode=verify-ca&sslrootcert={root}");
+    let url = format!("postgresql://swf@localhost:{}/postgres?{options}", postgres.port());
+    let result = call("encrypted", folder.path(), "other.pem", &["--database", &url], "http://localhost");
+    assert_eq!(result["isError"], json!(true), "{result}");
+}
+
 #[test]
 fn a_database_whose_authority_is_no_file_ends_the_start() {
     let url = "postgresql://swf@localhost/postgres?sslmode=verify-full&sslrootcert=no-such.pem";

@@ -16,11 +16,12 @@ use tokio_postgres::config::{Host, SslMode as DriverMode};
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Config, Error};
 use tokio_postgres_rustls::MakeRustlsConnect;
-use tokio_rustls::rustls::client::WebPkiServerVerifier;
 use tokio_rustls::rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use tokio_rustls::rustls::client::{WebPkiServerVerifier, verify_server_name};
 use tokio_rustls::rustls::crypto::{CryptoProvider, ring};
 use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use tokio_rustls::rustls::server::ParsedCertificate;
 use tokio_rustls::rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, Error as TlsError, RootCertStore, SignatureScheme,
 };
@@ -128,11 +129,12 @@ fn client_config(options: &TlsOptions) -> Result<ClientConfig, String> {
         .with_safe_default_protocol_versions()
         .map_err(|error| error.to_string())?;
     let builder = match options.mode {
-        SslMode::VerifyFull => builder.with_root_certificates(roots(options)?),
-        SslMode::VerifyCa => {
-            let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots(options)?), provider);
+        SslMode::VerifyFull | SslMode::VerifyCa => {
+            let (roots, given) = roots(options)?;
+            let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider);
             let inner = verifier.build().map_err(|error| error.to_string())?;
-            builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyName(inner)))
+            let any_name = options.mode == SslMode::VerifyCa;
+            builder.dangerous().with_custom_certificate_verifier(Arc::new(Known { inner, given, any_name }))
         }
         SslMode::Disable | SslMode::Allow | SslMode::Prefer | SslMode::Require => {
             builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyCertificate(provider)))
@@ -144,13 +146,15 @@ fn client_config(options: &TlsOptions) -> Result<ClientConfig, String> {
     builder.with_client_auth_cert(chain, key).map_err(|error| format!("{}: {error}", certificate.display()))
 }
 
-fn roots(options: &TlsOptions) -> Result<RootCertStore, String> {
-    let Some(RootFile::File(path)) = &options.root else { return Ok(system_roots().0) };
+/// The authorities, and the certificates of `sslrootcert` themselves.
+fn roots(options: &TlsOptions) -> Result<(RootCertStore, Vec<CertificateDer<'static>>), String> {
+    let Some(RootFile::File(path)) = &options.root else { return Ok((system_roots().0, Vec::new())) };
     let mut roots = RootCertStore::empty();
-    for certificate in certificates(path)? {
-        roots.add(certificate).map_err(|error| format!("{}: {error}", path.display()))?;
+    let given = certificates(path)?;
+    for certificate in &given {
+        roots.add(certificate.clone()).map_err(|error| format!("{}: {error}", path.display()))?;
     }
-    Ok(roots)
+    Ok((roots, given))
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
@@ -163,11 +167,26 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
     Ok(read)
 }
 
-/// `verify-ca`: an authority has signed the certificate, whatever its name.
+/// `verify-full`, and `verify-ca`, which accepts any name: an authority has signed the certificate, or it is one of
+/// `sslrootcert` itself.
 #[derive(Debug)]
-struct AnyName(Arc<WebPkiServerVerifier>);
+struct Known {
+    inner: Arc<WebPkiServerVerifier>,
+    given: Vec<CertificateDer<'static>>,
+    any_name: bool,
+}
 
-impl ServerCertVerifier for AnyName {
+impl Known {
+    /// Whether a valid certificate was refused only because it may sign others, as `openssl req -x509` makes them. What
+    /// `sslrootcert` holds needs no signature.
+    fn is_given(&self, certificate: &CertificateDer<'_>, error: &TlsError) -> bool {
+        // The check of its dates comes first, so one that has expired has another error.
+        let TlsError::InvalidCertificate(CertificateError::Other(reason)) = error else { return false };
+        reason.0.to_string() == "CaUsedAsEndEntity" && self.given.iter().any(|given| given == certificate)
+    }
+}
+
+impl ServerCertVerifier for Known {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -177,10 +196,16 @@ impl ServerCertVerifier for AnyName {
         now: UnixTime,
     ) -> Result<ServerCertVerified, TlsError> {
         // The name is what is checked last.
-        match self.0.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now) {
+        match self.inner.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now) {
             Err(TlsError::InvalidCertificate(
                 CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
-            )) => Ok(ServerCertVerified::assertion()),
+            )) if self.any_name => Ok(ServerCertVerified::assertion()),
+            Err(error) if self.is_given(end_entity, &error) => {
+                if !self.any_name {
+                    verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
+                }
+                Ok(ServerCertVerified::assertion())
+            }
             verified => verified,
         }
     }
@@ -191,7 +216,7 @@ impl ServerCertVerifier for AnyName {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, TlsError> {
-        self.0.verify_tls12_signature(message, certificate, signed)
+        self.inner.verify_tls12_signature(message, certificate, signed)
     }
 
     fn verify_tls13_signature(
@@ -200,11 +225,11 @@ impl ServerCertVerifier for AnyName {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, TlsError> {
-        self.0.verify_tls13_signature(message, certificate, signed)
+        self.inner.verify_tls13_signature(message, certificate, signed)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.supported_verify_schemes()
+        self.inner.supported_verify_schemes()
     }
 }
 
