@@ -32,6 +32,7 @@ mod services;
 mod sql_answers;
 mod sql_declarations;
 mod sql_postgres;
+mod sql_refusals;
 mod sql_sqlite;
 mod sql_text;
 mod sqlite_files;

@@ -127,6 +127,8 @@ pub(crate) enum CallerFaultKind {
     OutOfRange,
     TooLong,
     DivisionByZero,
+    /// Text that is no search query, regular expression or path.
+    Expression,
     /// A function or trigger of the database refused it.
     Raised,
     Other,
@@ -147,6 +149,7 @@ impl fmt::Display for CallerFault {
             CallerFaultKind::OutOfRange => "a number is larger or smaller than the database can hold",
             CallerFaultKind::TooLong => "a text is too long",
             CallerFaultKind::DivisionByZero => "a value leads to a division by zero",
+            CallerFaultKind::Expression => "an argument is not a valid search query, pattern or path",
             CallerFaultKind::Raised => "a rule of the database refused this",
             CallerFaultKind::Other => "the database did not accept a value",
         })?;

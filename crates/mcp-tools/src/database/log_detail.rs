@@ -22,6 +22,9 @@ const DATA: &str = "22";
 /// The contexts of an error in a JSON text, and in a value before the statement runs; every other one is a function.
 const IN_VALUE: &[&str] = &["JSON data", "unnamed portal parameter $", "portal \""];
 
+/// Deadlock, conflict, lock timeout: the server raises them while a statement waits, and their text is its own, in a function, too.
+const WAITING: &[&str] = &["40P01", "40001", "55P03"];
+
 /// Shorter values are found in any text by chance.
 const VALUE_LETTERS_MIN: usize = 4;
 
@@ -46,9 +49,7 @@ pub(crate) fn of_statement(error: &DbError) -> String {
 pub(crate) fn of_values(error: &DbError, binds: &[Bind]) -> String {
     let code = error.code().code();
     // Text and names of an error that a function raises are the function's, whatever its code.
-    let in_value = |place: &str| IN_VALUE.iter().any(|known| place.starts_with(known));
-    let within = error.where_().is_some_and(|place| !in_value(place));
-    if within || error.routine() == Some("exec_stmt_raise") {
+    if is_raised(error) || is_in_function(error) && !WAITING.contains(&code) {
         return format!("{code} (raised by a function; its text is left out)");
     }
     let mut text = code.to_owned();
@@ -63,6 +64,17 @@ pub(crate) fn of_values(error: &DbError, binds: &[Bind]) -> String {
     }
     add_names(&mut text, error);
     text
+}
+
+/// Whether `RAISE` of a function made this error. No text of it is the server's.
+pub(crate) fn is_raised(error: &DbError) -> bool {
+    error.routine() == Some("exec_stmt_raise")
+}
+
+/// Whether the error has a context other than that of a value.
+pub(crate) fn is_in_function(error: &DbError) -> bool {
+    let in_value = |place: &str| IN_VALUE.iter().any(|known| place.starts_with(known));
+    error.where_().is_some_and(|place| !in_value(place))
 }
 
 /// Everything that the server says, for a tool whose declaration opens it.

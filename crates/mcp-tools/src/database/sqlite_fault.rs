@@ -40,6 +40,20 @@ pub(super) fn wal_hint(error: &rusqlite::Error) -> Option<&'static str> {
     codes.contains(&code).then_some(HINT)
 }
 
+/// Beginnings of what SQLite says of a search query, pattern or path when the statement runs already. FTS5 takes `a-b`
+/// and `a:b` for columns.
+const OF_EXPRESSION: &[&str] = &[
+    "fts5: ",
+    "no such column: ",
+    "unterminated string",
+    "unknown special query",
+    "malformed MATCH expression",
+    "bad JSON path",
+    "JSON path error",
+    "ESCAPE expression must be",
+    "LIKE or GLOB pattern too complex",
+];
+
 fn caller_fault(error: &rusqlite::Error) -> Option<CallerFault> {
     let rusqlite::Error::SqliteFailure(failure, text) = error else { return None };
     let code = failure.extended_code;
@@ -54,6 +68,9 @@ fn caller_fault(error: &rusqlite::Error) -> Option<CallerFault> {
         ffi::SQLITE_CONSTRAINT_TRIGGER => CallerFaultKind::Raised,
         ffi::SQLITE_CONSTRAINT_DATATYPE | ffi::SQLITE_MISMATCH => CallerFaultKind::InvalidText,
         _ if text == "integer overflow" => CallerFaultKind::OutOfRange,
+        ffi::SQLITE_ERROR if OF_EXPRESSION.iter().any(|known| text.starts_with(known)) => {
+            CallerFaultKind::Expression
+        }
         _ if failure.code == ErrorCode::ConstraintViolation => CallerFaultKind::Other,
         _ => return None,
     };
@@ -87,6 +104,7 @@ fn caller_fault(error: &rusqlite::Error) -> Option<CallerFault> {
         | CallerFaultKind::OutOfRange
         | CallerFaultKind::TooLong
         | CallerFaultKind::DivisionByZero
+        | CallerFaultKind::Expression
         | CallerFaultKind::Raised
         | CallerFaultKind::Other => {}
     }

@@ -36,7 +36,7 @@ pub(super) fn of_values(
     binds: &[Bind],
     log: LogDetail,
 ) -> DatabaseError {
-    database_error(error, time_max, |error| match log {
+    database_error(error, time_max, binds, |error| match log {
         LogDetail::Names => log_detail::of_values(error, binds),
         LogDetail::Whole => log_detail::whole(error),
     })
@@ -44,7 +44,7 @@ pub(super) fn of_values(
 
 /// An error of a statement that no value was bound to.
 pub(super) fn of_statement(error: &tokio_postgres::Error, time_max: Duration) -> DatabaseError {
-    database_error(error, time_max, log_detail::of_statement)
+    database_error(error, time_max, &[], log_detail::of_statement)
 }
 
 /// An error of COMMIT: whether the changes are there is not always known.
@@ -92,6 +92,7 @@ pub(super) fn unclear_value(error: &tokio_postgres::Error) -> Option<usize> {
 fn database_error(
     error: &tokio_postgres::Error,
     time_max: Duration,
+    binds: &[Bind],
     keep: impl Fn(&DbError) -> String,
 ) -> DatabaseError {
     let Some(db_error) = error.as_db_error() else {
@@ -99,13 +100,14 @@ fn database_error(
         return DatabaseError::Unreachable { detail: chain(error) };
     };
     let code = db_error.code();
+    if let Some(kind) = caller_fault(db_error, binds) {
+        let detail = keep(db_error);
+        return DatabaseError::Caller(Box::new(CallerFault { detail, ..named(kind, db_error) }));
+    }
     if *code == SqlState::QUERY_CANCELED {
         return DatabaseError::Timeout(time_max);
     }
     let detail = keep(db_error);
-    if let Some(kind) = caller_fault(code) {
-        return DatabaseError::Caller(Box::new(CallerFault { detail, ..named(kind, db_error) }));
-    }
     if [SqlState::T_R_SERIALIZATION_FAILURE, SqlState::T_R_DEADLOCK_DETECTED].contains(code) {
         return DatabaseError::Conflict { detail };
     }
@@ -122,8 +124,13 @@ fn database_error(
     DatabaseError::Failed { detail }
 }
 
-fn caller_fault(code: &SqlState) -> Option<CallerFaultKind> {
-    Some(match code.code() {
+fn caller_fault(error: &DbError, binds: &[Bind]) -> Option<CallerFaultKind> {
+    let code = error.code().code();
+    // A function raises any code it likes. With class 40 it asks for a repetition.
+    if log_detail::is_raised(error) && !code.starts_with("40") {
+        return Some(CallerFaultKind::Raised);
+    }
+    Some(match code {
         "23505" => CallerFaultKind::Unique,
         "23503" | "23001" => CallerFaultKind::ForeignKey,
         "23502" => CallerFaultKind::NotNull,
@@ -135,14 +142,24 @@ fn caller_fault(code: &SqlState) -> Option<CallerFaultKind> {
         "22007" | "22008" | "22009" => CallerFaultKind::InvalidTime,
         "22012" => CallerFaultKind::DivisionByZero,
         "P0001" => CallerFaultKind::Raised,
+        "2201B" | "22019" | "22025" => CallerFaultKind::Expression,
+        "42601" if is_of_value(error, binds) => CallerFaultKind::Expression,
         other if other.starts_with("22") || other.starts_with("23") => CallerFaultKind::Other,
+        // A name of a table, type or text search configuration that there is not.
+        _ if error.where_().and_then(number_of_value).is_some() => CallerFaultKind::Other,
         _ => return None,
     })
 }
 
+/// Whether a syntax error is that of a value (`tsquery`, `jsonpath`): one of the statement has a position in it, and one
+/// that a function composes has a context.
+fn is_of_value(error: &DbError, binds: &[Bind]) -> bool {
+    !binds.is_empty() && error.position().is_none() && !log_detail::is_in_function(error)
+}
+
 /// The names in an error. Those of an error that a function raises are the function's, and may be values.
 fn named(kind: CallerFaultKind, error: &DbError) -> CallerFault {
-    let raised = error.routine() == Some("exec_stmt_raise");
+    let raised = log_detail::is_raised(error);
     let name = |name: Option<&str>| name.filter(|_| !raised).map(str::to_owned);
     CallerFault {
         kind,
@@ -180,6 +197,7 @@ fn quoted_type(kind: CallerFaultKind, message: &str) -> Option<String> {
         | CallerFaultKind::Exclusion
         | CallerFaultKind::OutOfRange
         | CallerFaultKind::DivisionByZero
+        | CallerFaultKind::Expression
         | CallerFaultKind::Raised
         | CallerFaultKind::Other => return None,
     };
