@@ -3,13 +3,19 @@
 //! Never arguments or results: they may be confidential. Must not decide anything.
 
 use std::io::Write;
-use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 /// Bytes of lines that are buffered until the next [`CallLog::flush`], at most.
 const WAITING_BYTES_MAX: usize = 8 * 1024;
+/// Bytes of lines that wait for a reader of standard error; further ones are dropped and counted.
+const QUEUED_BYTES_MAX: usize = 256 * 1024;
+/// How long the process waits at its end for a reader.
+const DRAIN_TIME_MAX: Duration = Duration::from_secs(1);
 
 /// The outcome of a call: one word for the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,8 +117,12 @@ fn flush(lines: &mut Vec<u8>) {
 
 /// Writes the line of a server event.
 pub(crate) fn event(name: &str, detail: &str) {
+    write(line(name, detail).as_bytes());
+}
+
+fn line(name: &str, detail: &str) -> String {
     let line = json!({ "time": format!("{:.3}", jiff::Timestamp::now()), "event": name, "detail": detail });
-    write(format!("{line}\n").as_bytes());
+    format!("{line}\n")
 }
 
 /// Writes the line of an event of one call.
@@ -126,7 +136,57 @@ pub(crate) fn call_event(name: &str, tool: &str, request_id: Option<&str>, detai
     write(format!("{line}\n").as_bytes());
 }
 
+/// The queue of the thread that writes, once there is one.
+struct Writer {
+    sender: Sender<Vec<u8>>,
+    queued_bytes: AtomicUsize,
+    dropped_lines: AtomicUsize,
+}
+
+static WRITER: OnceLock<Writer> = OnceLock::new();
+
+/// Writes from here on in a thread: a reader of standard error that stops would stop every call.
+pub(crate) fn write_in_background() {
+    let (sender, lines) = channel();
+    if std::thread::Builder::new().name("log".to_owned()).spawn(move || write_all(&lines)).is_ok() {
+        let (queued_bytes, dropped_lines) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let _ = WRITER.set(Writer { sender, queued_bytes, dropped_lines });
+    }
+}
+
+fn write_all(queue: &Receiver<Vec<u8>>) {
+    while let Ok(lines) = queue.recv() {
+        write_now(&lines);
+        let Some(writer) = WRITER.get() else { continue };
+        let dropped = writer.dropped_lines.swap(0, Ordering::Relaxed);
+        if dropped > 0 {
+            let detail = format!("{dropped} lines: standard error was not read");
+            write_now(line("log_dropped", &detail).as_bytes());
+        }
+        writer.queued_bytes.fetch_sub(lines.len(), Ordering::Release);
+    }
+}
+
+/// Waits for the queued lines at the end of the process, [`DRAIN_TIME_MAX`] at most.
+pub(crate) fn drain() {
+    let Some(writer) = WRITER.get() else { return };
+    let begun = Instant::now();
+    while writer.queued_bytes.load(Ordering::Acquire) > 0 && begun.elapsed() < DRAIN_TIME_MAX {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
 fn write(lines: &[u8]) {
+    let Some(writer) = WRITER.get() else { return write_now(lines) };
+    let queued = writer.queued_bytes.fetch_add(lines.len(), Ordering::Relaxed);
+    if queued + lines.len() > QUEUED_BYTES_MAX || writer.sender.send(lines.to_owned()).is_err() {
+        writer.queued_bytes.fetch_sub(lines.len(), Ordering::Relaxed);
+        let count = lines.iter().filter(|byte| **byte == b'\n').count();
+        writer.dropped_lines.fetch_add(count, Ordering::Relaxed);
+    }
+}
+
+fn write_now(lines: &[u8]) {
     // A lost log line must not fail the call: the reader of standard error may have ended.
     let _ = std::io::stderr().lock().write_all(lines);
 }

@@ -1,9 +1,11 @@
 //! `mcp-tools stdio`: one local client, messages on standard input and output.
 
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::process::{Output, Stdio};
 
 use serde_json::{Value, json};
+
+use mcp_testkit::TIMEOUT;
 
 use crate::program::{program, text};
 
@@ -134,4 +136,40 @@ fn stdio_that_cannot_start_says_why_on_standard_error_only() {
     let output = program().args(["stdio", "--catalog", "/no/such.toml"]).output().expect("mcp-tools runs");
     assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(2), &b""[..]));
     assert!(text(&output.stderr).contains("/no/such.toml"), "{}", text(&output.stderr));
+}
+
+#[test]
+fn stdio_whose_log_is_not_read_serves_on_and_counts_the_lines_it_drops() {
+    const CALLS: u64 = 8000;
+    let home = tempfile::tempdir().expect("a directory");
+    let file = home.path().join("c.toml");
+    std::fs::write(&file, CATALOGUE).expect("writes");
+    let mut command = program();
+    command.args(["stdio", "--demo", "--catalog"]).arg(&file);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("mcp-tools starts");
+    let (mut stdin, stdout) = (child.stdin.take().expect("piped"), child.stdout.take().expect("piped"));
+    let writer = std::thread::spawn(move || {
+        for id in 0..CALLS {
+            let call =
+                json!({ "jsonrpc": "2.0", "id": id, "method": "tools/call", "params": { "name": "hello" } });
+            if writeln!(stdin, "{call}").is_err() {
+                break;
+            }
+        }
+    });
+    let (sender, responses) = std::sync::mpsc::channel();
+    let reader = std::thread::spawn(move || {
+        let count = BufReader::new(stdout).lines().map_while(Result::ok).take(8000).count();
+        let _ = sender.send(count);
+    });
+    let count = responses.recv_timeout(TIMEOUT);
+    if count.is_err() {
+        child.kill().expect("ends");
+    }
+    let output = child.wait_with_output().expect("mcp-tools ends");
+    writer.join().expect("ends");
+    reader.join().expect("ends");
+    assert_eq!(count, Ok(usize::try_from(CALLS).expect("fits")));
+    assert!(text(&output.stderr).contains("\"event\":\"log_dropped\""), "the log is on standard error");
 }

@@ -72,6 +72,7 @@ impl Serve {
                 return Ok(ExitCode::from(USAGE));
             }
         };
+        call_log::write_in_background();
         let metrics = self.metrics.map(served_metrics).transpose()?;
         let shared = shared(&self.files, &self.databases, metrics)?;
         let flush = shared.call_log();
@@ -84,6 +85,7 @@ impl Serve {
         };
         let served = runtime.block_on(server::serve(place, Arc::clone(&shared), reload));
         shared.call_log().flush();
+        call_log::drain();
         served.map(|()| ExitCode::SUCCESS).map_err(other)
     }
 
@@ -140,11 +142,13 @@ pub(crate) struct Stdio {
 impl Stdio {
     pub(crate) fn run(self) -> Result<ExitCode, CommandError> {
         keep_memory_private().map_err(other)?;
+        call_log::write_in_background();
         let shared = shared(&self.files, &self.databases, None)?;
         let flush = shared.call_log();
         let runtime = builder().on_thread_park(move || flush.flush()).build().map_err(other)?;
         let served = runtime.block_on(stdio::serve(&shared));
         shared.call_log().flush();
+        call_log::drain();
         // A read of standard input may still be waiting on its thread.
         runtime.shutdown_background();
         served.map(|()| ExitCode::SUCCESS).map_err(other)
