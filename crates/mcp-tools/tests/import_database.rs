@@ -202,3 +202,27 @@ fn import_of_a_relative_path_gives_a_catalogue_that_works_in_any_folder() {
         assert_eq!(text(&output.stdout), "OK: 2 tools\n", "{url}: {}", text(&output.stderr));
     }
 }
+
+// Requirement: what cannot be read is named with the reason, and the rest is imported.
+#[test]
+fn import_of_sqlite_tables_passes_over_a_broken_view() {
+    let home = tempfile::tempdir().expect("a directory");
+    let path = home.path().join("app.db").display().to_string();
+    let database = rusqlite::Connection::open(&path).expect("opens");
+    let script = "CREATE TABLE t (id INTEGER PRIMARY KEY); CREATE VIEW broken AS SELECT * FROM nosuch;";
+    database.execute_batch(script).expect("runs");
+    let url = format!("sqlite:{path}");
+    let import = |more: &[&str]| {
+        let output = run(&[&["import", "--database", &url], more].concat());
+        (output.status.code(), text(&output.stdout), text(&output.stderr))
+    };
+    let (code, catalogue, told) = import(&[]);
+    let reason = "broken: no such table: main.nosuch";
+    assert_eq!((code, told), (Some(0), format!("mcp-tools: 2 tools\nmcp-tools: not imported: {reason}\n")));
+    assert!(catalogue.contains(&format!("# Not imported:\n#   {reason}\n")), "{catalogue}");
+    let (code, _, told) = import(&["--table", "t"]);
+    assert_eq!((code, told.as_str()), (Some(0), "mcp-tools: 2 tools\n"));
+    let (code, _, told) = import(&["--table", "broken"]);
+    assert_eq!(code, Some(2));
+    assert!(told.contains(&format!("nothing can be imported: {reason}")), "{told}");
+}

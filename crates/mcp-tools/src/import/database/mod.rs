@@ -22,7 +22,10 @@ pub(crate) struct Origin<'a> {
 /// Declares tools for the named tables, or for all.
 pub(crate) async fn import_database(origin: &Origin<'_>, wanted: &[String]) -> Result<Draft, TablesError> {
     let found = tables::read(origin.database).await?;
-    let chosen = tables::choose(found, wanted)?;
+    let mut chosen = tables::choose(found, wanted)?;
+    for table in &mut chosen {
+        tables::read_columns(origin.database, table).await?;
+    }
     let mut draft = Draft::default();
     draft.notes.push("Imported from the tables of a database by mcp-tools import.".to_owned());
     let url = origin.given.strip_prefix(&format!("{}=", origin.name)).unwrap_or(origin.given);

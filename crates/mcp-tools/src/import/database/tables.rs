@@ -6,11 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use super::error::{TABLES_MAX, TablesError};
-use crate::database::{Access, Batch, BatchOutcome, Database, Dialect, Row, Statement, TypedColumns};
+use crate::database::{Access, Batch, BatchOutcome, Bind, Database, DatabaseError, Dialect, Row, Statement};
 
 const TIME_MAX: Duration = Duration::from_secs(30);
+/// Columns of a table of SQLite, which has at most 32,767.
+const COLUMNS_MAX: usize = 1 << 15;
 /// Names of tables that an error lists.
 const NAMES_SHOWN_MAX: usize = 20;
 
@@ -22,6 +25,9 @@ pub(super) struct Table {
     pub(super) comment: Option<String>,
     #[serde(default)]
     pub(super) columns: Vec<Column>,
+    /// Why the columns cannot be read: a view of a table that is gone, a virtual table without its module.
+    #[serde(skip)]
+    pub(super) broken: Option<String>,
 }
 
 /// A column.
@@ -75,40 +81,74 @@ WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND NOT c.relispartition
   AND has_schema_privilege(n.oid, 'USAGE') AND has_any_column_privilege(c.oid, 'SELECT')
 ORDER BY n.nspname = 'public' DESC, n.nspname, c.relname";
 
+/// Without columns: one broken view would fail the statement for all.
 const SQLITE: &str = "
-SELECT l.schema AS schema, l.name AS name, NULL AS comment,
-  (SELECT json_group_array(json_object('name', p.name, 'type', p.type, 'base', p.type,
-      'key', CASE WHEN p.pk > 0 THEN p.pk END))
-    FROM pragma_table_xinfo(l.name, l.schema) AS p WHERE p.hidden <> 1) AS columns
+SELECT l.schema AS schema, l.name AS name, NULL AS comment
 FROM pragma_table_list AS l
 WHERE l.type IN ('table', 'view', 'virtual') AND l.name NOT LIKE 'sqlite\\_%' ESCAPE '\\' AND l.schema <> 'temp'
 ORDER BY l.schema = 'main' DESC, l.schema, l.name";
 
-/// Every table and view that may be read, the default schema first.
+const SQLITE_COLUMNS: &str = "
+SELECT name, type, type AS base, CASE WHEN pk > 0 THEN pk END AS key
+FROM pragma_table_xinfo(?1, ?2) WHERE hidden <> 1";
+
+/// Every table and view that may be read, the default schema first. Those of SQLite have no columns yet.
 pub(super) async fn read(database: &Database) -> Result<Vec<Table>, TablesError> {
-    let (text, json) = match database.dialect() {
-        Dialect::Postgres => (POSTGRES, Vec::new()),
-        Dialect::Sqlite => (SQLITE, vec!["columns".to_owned()]),
+    let text = match database.dialect() {
+        Dialect::Postgres => POSTGRES,
+        Dialect::Sqlite => SQLITE,
     };
-    let statement = Statement {
-        text: Arc::from(text),
-        binds: Vec::new(),
-        types: Arc::default(),
-        rows_max: TABLES_MAX + 1,
-        required: false,
-        typed: Arc::new(TypedColumns { json, boolean: Vec::new() }),
-    };
-    let batch = Batch::new(Access::Read, TIME_MAX, vec![statement]);
-    let outcome = database.run(batch).await.map_err(|error| TablesError::Database { error })?;
-    let rows = match outcome {
-        BatchOutcome::Rows(mut statements) => statements.pop().unwrap_or_default().rows,
-        BatchOutcome::Unmet(_) => Vec::new(),
-    };
-    rows.iter().map(table).collect()
+    let rows = rows(database, text, Vec::new(), TABLES_MAX + 1).await;
+    let rows = rows.map_err(|error| TablesError::Database { error })?;
+    rows.iter().map(parsed).collect()
 }
 
-fn table(row: &Row) -> Result<Table, TablesError> {
+/// Reads the columns of a table of SQLite, or why they cannot be read.
+pub(super) async fn read_columns(database: &Database, table: &mut Table) -> Result<(), TablesError> {
+    if database.dialect() != Dialect::Sqlite {
+        return Ok(());
+    }
+    let binds = vec![Bind::Text(table.name.clone()), Bind::Text(table.schema.clone())];
+    match rows(database, SQLITE_COLUMNS, binds, COLUMNS_MAX).await {
+        Ok(rows) => table.columns = rows.iter().map(parsed).collect::<Result<_, _>>()?,
+        Err(error @ DatabaseError::Failed { .. }) => {
+            // The error of a statement without values says what is missing.
+            let select = format!("SELECT * FROM {}.{}", quoted(&table.schema), quoted(&table.name));
+            let error = database.check(&select, &[], Access::Read).await.err().unwrap_or(error);
+            table.broken = Some(error.detail().unwrap_or("it cannot be read").to_owned());
+        }
+        Err(error) => return Err(TablesError::Database { error }),
+    }
+    Ok(())
+}
+
+async fn rows(
+    database: &Database,
+    text: &str,
+    binds: Vec<Bind>,
+    rows_max: usize,
+) -> Result<Vec<Row>, DatabaseError> {
+    let statement = Statement {
+        text: Arc::from(text),
+        binds,
+        types: Arc::default(),
+        rows_max,
+        required: false,
+        typed: Arc::default(),
+    };
+    Ok(match database.run(Batch::new(Access::Read, TIME_MAX, vec![statement])).await? {
+        BatchOutcome::Rows(mut statements) => statements.pop().unwrap_or_default().rows,
+        BatchOutcome::Unmet(_) => Vec::new(),
+    })
+}
+
+fn parsed<T: DeserializeOwned>(row: &Row) -> Result<T, TablesError> {
     serde_json::from_str(row.to_json().as_str()).map_err(|error| TablesError::Shape(error.to_string()))
+}
+
+/// An identifier in SQL.
+pub(super) fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 /// The named tables in the order of their names here, or all.

@@ -4,7 +4,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::tables::{Column, Table};
+use super::tables::{Column, Table, quoted};
 use crate::database::Dialect;
 use crate::import::draft::{Draft, Entry, InputDraft, Omitted, ToolDraft};
 use crate::import::names::Names;
@@ -97,8 +97,8 @@ pub(super) fn declare(tables: &[Table], dialect: Dialect, database: Option<&str>
     let mut names = Names::default();
     for table in tables {
         let maker = Maker { table, dialect, database };
-        if table.columns.is_empty() {
-            let reason = "has no column".to_owned();
+        if table.broken.is_some() || table.columns.is_empty() {
+            let reason = table.broken.clone().unwrap_or_else(|| "has no column".to_owned());
             draft.omitted.push(Omitted { what: table.shown(), reason });
             continue;
         }
@@ -263,10 +263,6 @@ fn described(column: &Column, param: &str, meaning: Option<&str>) -> String {
         None => (param != column.name).then(|| format!("The column {}.", column.name)),
     };
     meaning.into_iter().chain(comment.map(str::to_owned)).collect::<Vec<_>>().join(" ")
-}
-
-fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 /// A name in a template.
