@@ -148,6 +148,48 @@ fn import_of_openapi_gives_tools_whose_calls_arrive_as_described() {
     }
 }
 
+const NORDIC: &str = r"
+openapi: 3.0.3
+info: { title: Nordic, version: '1' }
+servers: [{ url: URL }]
+paths:
+  /places:
+    get:
+      operationId: places
+      parameters:
+        - { name: y, in: query, schema: { type: string, enum: [SE, NO, DK] } }
+    post:
+      operationId: add
+      requestBody:
+        content:
+          application/json:
+            schema: { type: object, required: [name], properties: { name: { type: string }, on: { type: boolean } } }
+  /list:
+    post:
+      operationId: list
+      requestBody: { content: { application/json: { schema: { type: array, items: { type: integer } } } } }
+";
+
+// Requirement: YAML 1.2, in which only true and false are booleans; a body is whole or absent.
+#[test]
+fn import_of_openapi_reads_yaml_words_as_text_and_keeps_what_a_body_requires() {
+    let home = tempfile::tempdir().expect("a directory");
+    let path = |name: &str| home.path().join(name).display().to_string();
+    let (document, file) = (path("api.yaml"), path("c.toml"));
+    std::fs::write(&document, NORDIC.replace("URL", &echo())).expect("writes");
+    done(&["import", "--openapi", &document, "--output", &file]);
+    let server = start_in(home, &["--catalog", &file], &[]);
+    let got = block(&server.call("places", json!({ "y": "NO" })));
+    assert_eq!(got["line"], "GET /places?y=NO");
+    let refused = server.call("add", json!({ "on": true }));
+    assert_eq!(refused["isError"], true, "the body has no name: {refused}");
+    let got = block(&server.call("add", json!({ "name": "x", "on": true })));
+    assert_eq!(got["body"], r#"{"name":"x","on":true}"#);
+    let got = block(&server.call("list", json!({})));
+    assert_eq!((&got["body"], &got["type"]), (&json!(""), &Value::Null));
+    assert_eq!(block(&server.call("list", json!({ "body": [1] })))["body"], "[1]");
+}
+
 #[test]
 fn import_of_openapi_says_what_has_no_tool_and_why() {
     let home = tempfile::tempdir().expect("a directory");

@@ -108,15 +108,15 @@ impl BodyTemplate {
         }
     }
 
-    /// The media type and the body; the error is for the caller.
-    pub(crate) fn fill(&self, arguments: &Arguments) -> Result<(HeaderValue, String), String> {
+    /// The media type and the body; nothing where the body is a parameter that was not given. The error is for the caller.
+    pub(crate) fn fill(&self, arguments: &Arguments) -> Result<Option<(HeaderValue, String)>, String> {
         match self {
             BodyTemplate::Json { media_type, json } => {
-                Ok((media_type.clone(), json.fill(arguments).unwrap_or_default().to_string()))
+                Ok(json.fill(arguments).map(|value| (media_type.clone(), value.to_string())))
             }
             BodyTemplate::Form(pairs) => {
                 let media_type = HeaderValue::from_static("application/x-www-form-urlencoded");
-                Ok((media_type, pairs.encoded(arguments)?))
+                Ok(Some((media_type, pairs.encoded(arguments)?)))
             }
         }
     }

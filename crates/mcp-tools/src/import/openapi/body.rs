@@ -50,7 +50,7 @@ pub(super) fn body(document: &Document, operation: &Value, names: &mut Names) ->
         None => Value::Object(Map::new()),
     };
     let mut body =
-        if media == FORM { form(&schema, required, names)? } else { json(declared, schema, required, names) };
+        if media == FORM { form(&schema, names)? } else { json(declared, schema, required, names) };
     let needs_type = media != FORM && media != "application/json" && media != "*/*";
     body.media_type = needs_type.then_some(media);
     Ok(body)
@@ -79,7 +79,7 @@ fn fields(schema: &Value) -> Option<&Map<String, Value>> {
 fn json(declared: &Value, schema: Value, required: bool, names: &mut Names) -> Body {
     let mut body = Body::default();
     if let Some(fields) = fields(&schema) {
-        let template = body.add_fields(&schema, fields, required, names);
+        let template = body.add_fields(&schema, fields, names);
         body.content = Some(("json", Value::Object(template)));
         return body;
     }
@@ -91,7 +91,7 @@ fn json(declared: &Value, schema: Value, required: bool, names: &mut Names) -> B
     body
 }
 
-fn form(schema: &Value, required: bool, names: &mut Names) -> Result<Body, String> {
+fn form(schema: &Value, names: &mut Names) -> Result<Body, String> {
     let mut body = Body::default();
     let Some(fields) = fields(schema) else {
         return Err("its form has no fields that are known".to_owned());
@@ -100,7 +100,7 @@ fn form(schema: &Value, required: bool, names: &mut Names) -> Result<Body, Strin
     if let Some((name, _)) = fields.iter().find(is_object) {
         return Err(format!("the field {name} of its form is an object"));
     }
-    let template = body.add_fields(schema, fields, required, names);
+    let template = body.add_fields(schema, fields, names);
     body.content = Some(("form", Value::Object(template)));
     Ok(body)
 }
@@ -110,7 +110,6 @@ impl Body {
         &mut self,
         schema: &Value,
         fields: &Map<String, Value>,
-        required: bool,
         names: &mut Names,
     ) -> Map<String, Value> {
         let needed = schema.get("required").and_then(Value::as_array);
@@ -120,8 +119,8 @@ impl Body {
             let is_needed = needed.is_some_and(|needed| needed.iter().any(|name| name == key.as_str()));
             template.insert(key.clone(), format!("{{{name}}}").into());
             let description = text_of(field, "description").map(str::to_owned);
-            let required = required && is_needed;
-            self.properties.push(Property { name, required, schema: field.clone(), description });
+            // Also where the body itself may be left out: a tool always sends an object or a form.
+            self.properties.push(Property { name, required: is_needed, schema: field.clone(), description });
         }
         template
     }

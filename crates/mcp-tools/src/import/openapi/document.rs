@@ -36,7 +36,9 @@ impl Document {
         let root: Value = if text.trim_start().starts_with('{') {
             serde_json::from_str(text).map_err(|error| DocumentError::Syntax(error.to_string()))?
         } else {
-            serde_saphyr::from_str(text).map_err(|error| {
+            // OpenAPI is YAML 1.2: `y` and `NO` are texts, as in `name: y` and `enum: [SE, NO]`.
+            let options = serde_saphyr::options! { strict_booleans: true };
+            serde_saphyr::from_str_with_options(text, options).map_err(|error| {
                 let first = error.to_string();
                 DocumentError::Syntax(first.lines().next().unwrap_or_default().to_owned())
             })?
