@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use mcp_testkit::ToolServer;
 
+use crate::catalogue::check;
 use crate::program::{run, start_in, text};
 
 const CATALOGUE: &str = r#"
@@ -142,4 +143,56 @@ fn declarations_of_parameters_without_effect_or_sense_are_refused() {
         "{told}"
     );
     assert!(rest.ends_with(&format!("{} problems", cases.len() + 2)), "{told}");
+}
+
+// Requirement: what TOML has and JSON lacks is refused wherever a value of the catalogue becomes JSON.
+#[test]
+fn a_date_or_an_infinite_number_in_a_value_is_refused_where_it_stands() {
+    check(
+        r#"
+[service.fine]
+base_url = "http://127.0.0.1:1"
+[[tool]]
+name = "sends"
+description = "Sends."
+read_only = false
+params.a = { type = "string" }
+[tool.http]
+service = "fine"
+method = "POST"
+path = "/"
+json = { a = "{a}", at = [1, 2026-01-01T10:00:00Z] }
+result = { day = 2026-01-01 }
+defaults = { a = 10:00:00 }
+
+[[tool]]
+name = "says"
+description = "Says."
+read_only = true
+params.n = { type = "number", default = inf }
+[tool.text]
+body = "x"
+
+[[tool]]
+name = "tells"
+description = "Tells."
+read_only = true
+params.s = { type = "string" }
+[tool.refuse]
+reason = "x"
+[[tool.example]]
+arguments = { s = 2026-01-01 }
+[[tool.example]]
+expect = { n = nan }
+"#,
+        &[
+            "c.toml:4: tool.sends: http.defaults.a: a date or time is no value of JSON (hint: quote it: \"10:00:00\")",
+            "c.toml:4: tool.sends: http.json: at: [1]: a date or time is no value of JSON (hint: quote it: \"2026-01-01T10:00:00Z\")",
+            "c.toml:4: tool.sends: http.result: day: a date or time is no value of JSON (hint: quote it: \"2026-01-01\")",
+            "c.toml:4: tool.sends: http: the parameter a has no effect",
+            "c.toml:17: tool.says: params.n: default: inf is no number of JSON",
+            "c.toml:25: tool.tells: example[1].arguments.s: a date or time is no value of JSON (hint: quote it: \"2026-01-01\")",
+            "c.toml:25: tool.tells: example[2].expect: n: NaN is no number of JSON",
+        ],
+    );
 }

@@ -2,10 +2,13 @@
 //!
 //! Must not run anything: `examples` does.
 
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::file::ExampleFile;
+use super::json::json_of;
 use super::schema::Input;
+use crate::json::Json;
 
 /// One example of a call.
 #[derive(Debug, Clone, PartialEq)]
@@ -15,7 +18,7 @@ pub(crate) struct Example {
     pub(crate) client: Option<String>,
     pub(crate) subject: Option<String>,
     /// A part of the result.
-    pub(crate) value: Option<Value>,
+    pub(crate) value: Option<Json>,
     /// A text that the result contains.
     pub(crate) text: Option<String>,
     pub(crate) is_error: bool,
@@ -35,8 +38,9 @@ pub(crate) fn examples(files: &[ExampleFile], input: &Input) -> Result<Vec<Examp
 }
 
 fn example(file: &ExampleFile, input: &Input) -> Result<Example, String> {
-    let arguments =
-        file.arguments.iter().map(|(name, value)| Ok((name.clone(), json_of(value, "arguments")?)));
+    let arguments = file.arguments.iter().map(|(name, value)| {
+        Ok((name.clone(), json_of(value).map_err(|reason| format!("arguments.{name}: {reason}"))?))
+    });
     let arguments: Map<String, Value> = arguments.collect::<Result<_, String>>()?;
     let known = |name: &String| input.params().iter().any(|param| param.name == *name);
     // A call ignores an unknown name, so an example with a misspelled one would test something else.
@@ -49,9 +53,10 @@ fn example(file: &ExampleFile, input: &Input) -> Result<Example, String> {
     }
     let value = match (&file.expect, &file.expect_json) {
         (Some(_), Some(_)) => return Err("expect: must not be given beside expect_json".into()),
-        (Some(value), None) => Some(json_of(value, "expect")?),
+        (Some(value), None) => Some(Json::of(&json_of(value).map_err(|reason| format!("expect: {reason}"))?)),
         (None, Some(text)) => {
-            Some(serde_json::from_str(text).map_err(|error| format!("expect_json: is not JSON: {error}"))?)
+            let read = serde_json::from_str::<&RawValue>(text);
+            Some(Json::from_raw(read.map_err(|error| format!("expect_json: is not JSON: {error}"))?))
         }
         (None, None) => None,
     };
@@ -61,8 +66,4 @@ fn example(file: &ExampleFile, input: &Input) -> Result<Example, String> {
     }
     let (client, subject) = (file.client.clone(), file.subject.clone());
     Ok(Example { arguments, client, subject, value, text, is_error: file.is_error })
-}
-
-fn json_of(value: &impl serde::Serialize, key: &str) -> Result<Value, String> {
-    serde_json::to_value(value).map_err(|error| format!("{key}: {error}"))
 }

@@ -6,6 +6,7 @@ mod builtin;
 mod example;
 pub(crate) mod file;
 mod identity;
+mod json;
 mod output;
 mod property;
 #[cfg(test)]
@@ -18,6 +19,7 @@ mod validator;
 pub(crate) use builtin::builtin_sources;
 pub(crate) use example::{Example, examples};
 pub(crate) use identity::Identity;
+pub(crate) use json::json_of;
 pub(crate) use output::{Output, RESULT};
 pub(crate) use read::read_catalogue;
 pub(crate) use schema::{Arguments, Input, Param, input_schema};

@@ -5,6 +5,7 @@
 use serde_json::{Map, Value, json};
 
 use super::file::ParamFile;
+use super::json::json_of;
 use super::validator::validator;
 
 /// One property, or every mistake of it; keys in alphabetical order, as FastMCP writes them.
@@ -64,7 +65,7 @@ fn misplaced(param: &ParamFile) -> Vec<String> {
 
 /// A value of the declaration as JSON of the parameter's type.
 fn typed(key: &str, value: &toml::Value, kind: &str) -> Result<Value, String> {
-    let value = serde_json::to_value(value).map_err(|error| format!("{key}: {error}"))?;
+    let value = json_of(value).map_err(|reason| format!("{key}: {reason}"))?;
     if matches_kind(&value, kind) { Ok(value) } else { Err(format!("{key}: {value} is not of type {kind}")) }
 }
 

@@ -1,20 +1,20 @@
 //! Whether a JSON value contains an expected part.
 //!
 //! An object may have more keys than expected; a list has exactly the expected elements in their order, each compared in
-//! the same way. Must not know where the values come from.
+//! the same way. Numbers are compared by their digits. Must not know where the values come from.
 
-use serde_json::{Number, Value};
+use super::exact::Exact;
 
 const SHOWN_LETTERS_MAX: usize = 120;
 
 /// The first place where `got` does not contain `expected`, and what stands there.
-pub(crate) fn difference(expected: &Value, got: &Value) -> Option<String> {
+pub(crate) fn difference(expected: &Exact, got: &Exact) -> Option<String> {
     differs(expected, got, &mut String::new())
 }
 
-fn differs(expected: &Value, got: &Value, place: &mut String) -> Option<String> {
-    let same = match (expected, got) {
-        (Value::Object(expected), Value::Object(got)) => {
+fn differs(expected: &Exact, got: &Exact, place: &mut String) -> Option<String> {
+    match (expected, got) {
+        (Exact::Object(expected), Exact::Object(got)) => {
             return expected.iter().find_map(|(key, value)| {
                 let name = if place.is_empty() { key.clone() } else { format!(".{key}") };
                 let Some(found) = got.get(key) else {
@@ -24,25 +24,19 @@ fn differs(expected: &Value, got: &Value, place: &mut String) -> Option<String> 
                 within(place, &name, |place| differs(value, found, place))
             });
         }
-        (Value::Array(expected), Value::Array(got)) if expected.len() == got.len() => {
+        (Exact::List(expected), Exact::List(got)) if expected.len() == got.len() => {
             return expected.iter().zip(got).enumerate().find_map(|(index, (expected, got))| {
                 within(place, &format!("[{index}]"), |place| differs(expected, got, place))
             });
         }
-        (Value::Array(expected), Value::Array(got)) => {
+        (Exact::List(expected), Exact::List(got)) => {
             let (wanted, found) = (expected.len(), got.len());
             return Some(format!("{}expected a list of {wanted}, got one of {found}", before(place)));
         }
-        (Value::Number(expected), Value::Number(got)) => is_same_number(expected, got),
-        (_, _) => expected == got,
-    };
-    (!same).then(|| format!("{}expected {}, got {}", before(place), shown(expected), shown(got)))
-}
-
-/// `1` and `1.0` are one number; digits that a float would lose still count.
-fn is_same_number(one: &Number, other: &Number) -> bool {
-    let fraction = |number: &Number| number.is_f64();
-    one == other || (fraction(one) != fraction(other) && one.as_f64() == other.as_f64())
+        (_, _) => {}
+    }
+    let differ = expected != got;
+    differ.then(|| format!("{}expected {}, got {}", before(place), shown(expected), shown(got)))
 }
 
 fn within<T>(place: &mut String, step: &str, run: impl FnOnce(&mut String) -> T) -> T {
@@ -61,8 +55,8 @@ fn listed(keys: &[&str]) -> String {
     if keys.is_empty() { "nothing".to_owned() } else { cut(&keys.join(", ")) }
 }
 
-fn shown(value: &Value) -> String {
-    cut(&value.to_string())
+fn shown(value: &Exact) -> String {
+    cut(value.to_json().as_str())
 }
 
 fn cut(text: &str) -> String {
@@ -75,10 +69,18 @@ fn cut(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use serde_json::{Value, json};
+
+    use crate::json::Json;
 
     #[track_caller]
     fn check(expected: Value, got: Value, difference_expected: &str) {
+        check_texts(&expected.to_string(), &got.to_string(), difference_expected);
+    }
+
+    #[track_caller]
+    fn check_texts(expected: &str, got: &str, difference_expected: &str) {
+        let [expected, got] = [expected, got].map(|text| Exact::of(&Json::parse(text).unwrap()).unwrap());
         assert_eq!(difference(&expected, &got).unwrap_or_default(), difference_expected);
     }
 
@@ -95,6 +97,17 @@ mod tests {
         check(json!([1, { "b": "x" }]), json!([1, { "b": "y" }]), "[1].b: expected \"x\", got \"y\"");
         check(json!({ "a": "1" }), json!({ "a": 1 }), "a: expected \"1\", got 1");
         check(json!({}), json!([]), "expected {}, got []");
+        check_texts("12345678901234567890.1299", "12345678901234567890.12990", "");
+        check_texts("1e2", "100.0", "");
+        check_texts("-0", "0.00", "");
+        check_texts("1e400", "1e400", "");
+        check_texts(
+            "12345678901234567890.1299",
+            "12345678901234567890.1235",
+            "expected 12345678901234567890.1299, got 12345678901234567890.1235",
+        );
+        check_texts("[1e400]", "[1e401]", "[0]: expected 1e400, got 1e401");
+        check_texts("-1", "1", "expected -1, got 1");
         check(
             json!(9007199254740993_i64),
             json!(9007199254740992_i64),

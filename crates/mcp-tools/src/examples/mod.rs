@@ -3,17 +3,19 @@
 //! Must not print: the command line does.
 
 mod compare;
+mod exact;
 
 use std::time::{Duration, Instant};
 
 use rmcp::model::CallToolResult;
-use serde_json::Value;
 
 use crate::catalogue::Example;
 use crate::handler::{CallInfo, Caller, Context};
+use crate::json::Json;
 use crate::protocol::call_result::call_tool_result;
 use crate::registry::{Registry, Tool};
 use compare::difference;
+use exact::Exact;
 
 /// How much of a result a failure shows.
 const SHOWN_LETTERS_MAX: usize = 300;
@@ -99,20 +101,25 @@ fn misfit(example: &Example, result: &CallToolResult, notices: usize) -> Option<
     {
         return Some(format!("{part:?} is not in {}", shown(&texts.join("\n"))));
     }
-    let expected = example.value.as_ref()?;
-    let got = result.structured_content.clone().unwrap_or_else(|| {
+    let Some(expected) = Exact::of(example.value.as_ref()?) else {
+        return Some("what the example expects is nested too deeply".to_owned());
+    };
+    let structured = result.structured_content.as_ref().and_then(|value| Exact::of(&Json::of(value)));
+    let got = structured.unwrap_or_else(|| {
         let end = if is_error { texts.len() } else { texts.len().saturating_sub(notices) };
         value_of(texts.get(..end).unwrap_or_default())
     });
-    difference(expected, &got)
+    difference(&expected, &got)
 }
 
 /// The JSON of one block, or the list that several blocks are; a text that is no JSON is itself.
-fn value_of(texts: &[&str]) -> Value {
-    let read = |text: &&str| serde_json::from_str(text).unwrap_or_else(|_| Value::from(*text));
+fn value_of(texts: &[&str]) -> Exact {
+    let read = |text: &&str| {
+        Json::parse(text).and_then(|json| Exact::of(&json)).unwrap_or_else(|| Exact::text(text))
+    };
     match texts {
         [only] => read(only),
-        several => several.iter().map(read).collect(),
+        several => Exact::List(several.iter().map(read).collect()),
     }
 }
 

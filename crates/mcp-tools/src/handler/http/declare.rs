@@ -18,7 +18,7 @@ use super::render::{BodyTemplate, JsonTemplate, Pairs};
 use super::service::{Service, Services};
 use super::tool::{CLIENT, HttpTool, NOW, SUBJECT};
 use crate::catalogue::file::{BeforeFile, HttpFile, HttpMethod, IdentityFile, LetFile, ListStyle};
-use crate::catalogue::{Arguments, Input, Param};
+use crate::catalogue::{Arguments, Input, Param, json_of};
 use crate::handler::template::Template;
 
 const TIME_DEFAULT: Duration = Duration::from_secs(15);
@@ -174,7 +174,13 @@ impl Builder<'_> {
     fn defaults(&mut self, declared: &IndexMap<String, toml::Value>) -> IndexMap<String, Value> {
         let mut defaults = IndexMap::new();
         for (name, value) in declared {
-            let value = serde_json::to_value(value).unwrap_or_default();
+            let value = match json_of(value) {
+                Ok(value) => value,
+                Err(reason) => {
+                    self.reasons.push(format!("http.defaults.{name}: {reason}"));
+                    continue;
+                }
+            };
             match self.param(name) {
                 None => self.reasons.push(format!("http.defaults: there is no parameter {name}")),
                 Some(param) if !param.takes(&value) => {
@@ -318,9 +324,7 @@ impl Builder<'_> {
     }
 
     fn json(&mut self, key: &str, value: Option<&toml::Value>) -> Option<JsonTemplate> {
-        let parsed = serde_json::to_value(value?)
-            .map_err(|error| error.to_string())
-            .and_then(|value: Value| JsonTemplate::parse(&value));
+        let parsed = json_of(value?).and_then(|value| JsonTemplate::parse(&value));
         parsed.map_err(|reason| self.reasons.push(format!("{key}: {reason}"))).ok()
     }
 
