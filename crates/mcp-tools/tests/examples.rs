@@ -134,3 +134,29 @@ c.toml:2: tool.get_thing: example[3].expect_text: is empty, which every result c
     assert_eq!(told, expected);
     assert_eq!(output.status.code(), Some(1));
 }
+
+// Requirement: an expected number has every digit of the result.
+#[test]
+fn an_expected_number_is_compared_by_its_digits() {
+    let tool = |digits: &str| {
+        format!(
+            r#"
+[[tool]]
+name = "exact_{digits}"
+description = "An exact number."
+read_only = true
+[tool.sql]
+shape = "row"
+json = ["n"]
+query = "SELECT '12345678901234567890.1299' AS n"
+[[tool.example]]
+expect_json = '{{ "n": 12345678901234567890.{digits} }}'
+"#
+        )
+    };
+    let (code, lines) = Files::new(&(tool("12990") + &tool("1235"))).test(&[]);
+    assert_eq!(code, Some(1), "{lines:?}");
+    let failed: Vec<&String> = lines.iter().filter(|line| line.contains("expected")).collect();
+    let reason = "n: expected 12345678901234567890.1235, got 12345678901234567890.1299";
+    assert!(failed.len() == 1 && failed[0].ends_with(reason), "{lines:?}");
+}
