@@ -80,12 +80,17 @@ impl Client {
 
     /// Reads until `wanted` has arrived, and returns everything up to it.
     pub async fn until(&mut self, wanted: &str) -> String {
+        let end = self.receives(wanted).await;
+        String::from_utf8(self.buffer.drain(..end).collect()).expect("text")
+    }
+
+    /// Reads until `wanted` has arrived, and keeps it for the next reading; returns where it ends.
+    pub async fn receives(&mut self, wanted: &str) -> usize {
         let reading = async {
             loop {
                 let at = self.buffer.windows(wanted.len()).position(|window| window == wanted.as_bytes());
                 if let Some(at) = at {
-                    let found: Vec<u8> = self.buffer.drain(..at + wanted.len()).collect();
-                    return String::from_utf8(found).expect("text");
+                    return at + wanted.len();
                 }
                 let read = self.stream.read_buf(&mut self.buffer).await.expect("an open connection");
                 let so_far = String::from_utf8_lossy(&self.buffer);
