@@ -237,13 +237,16 @@ impl Builder<'_> {
 
     /// The statement in both dialects. A text for both may have what one of them lacks; then it runs on the other only.
     fn texts(&mut self, query: &str, postgres: Option<&str>, key: &str) -> Option<Texts> {
-        let texts = match Texts::parse(query, postgres) {
+        let mut texts = match Texts::parse(query, postgres) {
             Ok(texts) => texts,
             Err(reasons) => {
                 reasons.into_iter().for_each(|reason| self.report(format!("{key}: {reason}")));
                 return None;
             }
         };
+        if postgres.is_none() {
+            texts.keep_known(|name| self.definitions.kind(name).is_some());
+        }
         for name in texts.names() {
             if self.definitions.kind(name).is_none() {
                 let hint = match filled_in(name) {

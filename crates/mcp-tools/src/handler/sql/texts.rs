@@ -30,6 +30,25 @@ impl Texts {
         Err(reasons)
     }
 
+    /// Gives up the reading of a dialect that has an unknown name where the other has none: in it, a text of the other ends early.
+    pub(super) fn keep_known(&mut self, is_known: impl Fn(&str) -> bool) {
+        let knows =
+            |text: &Result<SqlText, String>| text.as_ref().is_ok_and(|text| text.names().all(&is_known));
+        let (sqlite, postgres) = (knows(&self.sqlite), knows(&self.postgres));
+        for (text, only_other) in
+            [(&mut self.sqlite, postgres && !sqlite), (&mut self.postgres, sqlite && !postgres)]
+        {
+            if let Ok(read) = text
+                && only_other
+            {
+                let unknown = read.names().find(|name| !is_known(name)).unwrap_or_default();
+                *text = Err(format!(
+                    "there is no parameter or let :{unknown} (hint: a text for each database, query and postgres)"
+                ));
+            }
+        }
+    }
+
     pub(super) fn map(&self, change: impl Fn(&SqlText) -> SqlText) -> Texts {
         let changed = |text: &Result<SqlText, String>| text.as_ref().map(&change).map_err(String::clone);
         Texts { sqlite: changed(&self.sqlite), postgres: changed(&self.postgres) }
