@@ -13,6 +13,7 @@ mod entrance;
 mod examples;
 mod handler;
 mod http;
+mod http_client;
 mod import;
 mod in_process;
 mod json;

@@ -60,7 +60,6 @@ pub(crate) enum BindType {
 
 /// How far a transaction is kept from the changes of others. PostgreSQL only: SQLite serializes all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(dead_code, reason = "the key of a declaration comes with the handler")]
 pub(crate) enum Isolation {
     ReadCommitted,
     RepeatableRead,

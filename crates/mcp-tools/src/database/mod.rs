@@ -23,16 +23,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 pub(crate) use address::{Address, AddressError, MAIN};
-#[allow(unused_imports, reason = "what users of a database may need")]
 pub(crate) use batch::{
     Access, Batch, BatchOutcome, Bind, BindType, Dialect, Isolation, LogDetail, Row, Rows, Statement,
     TypedColumns,
 };
 pub(crate) use embedded::{demo_script, schema_script};
-#[allow(unused_imports, reason = "what users of a database may need")]
 pub(crate) use error::{CallerFault, CallerFaultKind, DatabaseError};
 pub(crate) use lexer::{Token, not_a_value, tokens};
-#[allow(unused_imports, reason = "what users of a database may need")]
 pub(crate) use settings::{PoolStatus, Prepared, Settings};
 
 use crate::metrics::PoolWait;

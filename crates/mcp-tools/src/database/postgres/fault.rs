@@ -84,8 +84,7 @@ pub(super) fn unclear_value(error: &tokio_postgres::Error) -> Option<usize> {
     let error = error.as_db_error()?;
     let unclear = [&SqlState::INDETERMINATE_DATATYPE, &SqlState::AMBIGUOUS_PARAMETER];
     let (_, number) = error.message().split_once('$').filter(|_| unclear.contains(&error.code()))?;
-    let end = number.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(number.len());
-    number[..end].parse().ok()
+    leading_number(number)
 }
 
 /// `keep` extracts from the server's error what the log may contain.
@@ -178,10 +177,14 @@ fn named(kind: CallerFaultKind, error: &DbError) -> CallerFault {
 /// The number in `unnamed portal parameter $2 = ...`: the value that the server could not read.
 fn number_of_value(place: &str) -> Option<usize> {
     let (before, number) = place.split_once("parameter $")?;
-    let end = number.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(number.len());
     // A function's context may quote anything.
     let is_own = before.lines().next_back().unwrap_or_default().starts_with("unnamed portal");
-    number[..end].parse().ok().filter(|_| is_own)
+    leading_number(number).filter(|_| is_own)
+}
+
+fn leading_number(text: &str) -> Option<usize> {
+    let end = text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len());
+    text[..end].parse().ok()
 }
 
 /// The type in `invalid input syntax for type uuid: ...`, `invalid input value for enum mood: ...` and

@@ -4,21 +4,15 @@
 //! know what the response means.
 
 use std::error::Error;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
-use hyper::client::conn::http1;
-use hyper::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, USER_AGENT};
+use hyper::header::{self, ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, HOST, HeaderMap, HeaderValue};
 use hyper::{Method, StatusCode};
-use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::pki_types::ServerName;
 
 use super::service::Base;
 use crate::handler::context::Context;
+use crate::http_client::{ConnectError, USER_AGENT};
 
 /// The largest response body.
 pub(super) const RESPONSE_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -56,32 +50,19 @@ pub(crate) enum ExchangeError {
 
 /// Sends a request and reads the whole response.
 pub(crate) async fn exchange(request: Request<'_>, context: &Context) -> Result<Response, ExchangeError> {
-    let base = request.base;
-    let stream = TcpStream::connect((base.host.as_str(), base.port)).await.map_err(connect)?;
-    if !base.tls {
-        return talk(stream, request).await;
+    let mut connection = request.base.origin.connect(&context.tls).await.map_err(|error| match error {
+        ConnectError::Unreachable(reason) => ExchangeError::Connect(reason),
+        ConnectError::Broken(reason) => ExchangeError::Broken(reason),
+    })?;
+    let (head, body) = connection.send(message(request)?).await.map_err(broken)?.into_parts();
+    match Limited::new(body, RESPONSE_BYTES_MAX).collect().await {
+        Ok(body) => Ok(Response { status: head.status, headers: head.headers, body: body.to_bytes() }),
+        Err(error) if error.is::<LengthLimitError>() => Err(ExchangeError::TooLarge),
+        Err(error) => Err(ExchangeError::Broken(error.to_string())),
     }
-    let config = context.tls().map_err(connect)?;
-    let name = ServerName::try_from(base.host.clone()).map_err(connect)?;
-    let stream = TlsConnector::from(Arc::clone(config)).connect(name, stream).await.map_err(connect)?;
-    talk(stream, request).await
 }
 
-async fn talk<S>(stream: S, request: Request<'_>) -> Result<Response, ExchangeError>
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
-    let driver = tokio::spawn(connection);
-    let answered = send(&mut sender, request).await;
-    driver.abort();
-    answered
-}
-
-async fn send(
-    sender: &mut http1::SendRequest<Full<Bytes>>,
-    request: Request<'_>,
-) -> Result<Response, ExchangeError> {
+fn message(request: Request<'_>) -> Result<hyper::Request<Full<Bytes>>, ExchangeError> {
     let (content_type, body) = request.body.unzip();
     let mut message = hyper::Request::builder()
         .method(request.method)
@@ -91,17 +72,11 @@ async fn send(
     let headers = message.headers_mut();
     headers.insert(ACCEPT, HeaderValue::from_static("application/json, text/plain;q=0.5"));
     headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-    headers.insert(USER_AGENT, HeaderValue::from_static(concat!("mcp-tools/", env!("CARGO_PKG_VERSION"))));
+    headers.insert(header::USER_AGENT, HeaderValue::from_static(USER_AGENT));
     headers.extend(request.headers);
-    headers.insert(HOST, HeaderValue::from_str(&request.base.authority).map_err(connect)?);
+    headers.insert(HOST, HeaderValue::from_str(&request.base.origin.authority).map_err(connect)?);
     headers.extend(content_type.map(|kind| (CONTENT_TYPE, kind)));
-    let response = sender.send_request(message).await.map_err(broken)?;
-    let (head, body) = response.into_parts();
-    match Limited::new(body, RESPONSE_BYTES_MAX).collect().await {
-        Ok(body) => Ok(Response { status: head.status, headers: head.headers, body: body.to_bytes() }),
-        Err(error) if error.is::<LengthLimitError>() => Err(ExchangeError::TooLarge),
-        Err(error) => Err(ExchangeError::Broken(error.to_string())),
-    }
+    Ok(message)
 }
 
 fn connect(error: impl Error) -> ExchangeError {

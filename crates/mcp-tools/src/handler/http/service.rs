@@ -8,6 +8,7 @@ use indexmap::IndexMap;
 
 use super::headers::{self, ServiceHeaders};
 use crate::catalogue::file::ServiceFile;
+use crate::http_client::{NoOrigin, Origin};
 
 /// A shorter value would be cut out of common words.
 const SECRET_BYTES_MIN: usize = 5;
@@ -25,14 +26,10 @@ pub(crate) struct Service {
     variable: Option<String>,
 }
 
-/// A base URL: scheme, authority and a path without a slash at its end.
+/// A base URL: an origin, and a path without a slash at its end.
 #[derive(Debug, Clone)]
 pub(crate) struct Base {
-    pub(crate) tls: bool,
-    pub(crate) host: String,
-    pub(crate) port: u16,
-    /// As it stands in the `Host` header.
-    pub(crate) authority: String,
+    pub(crate) origin: Origin,
     path: String,
 }
 
@@ -44,22 +41,14 @@ impl Base {
     fn parse(url: &str) -> Result<Base, String> {
         let hint = "must be http://HOST[:PORT][/PATH] or https://...";
         let uri: Uri = url.trim().parse().map_err(|_| hint.to_owned())?;
-        let tls = match uri.scheme_str() {
-            Some("https") => true,
-            Some("http") => false,
-            Some(_) | None => return Err(hint.into()),
-        };
-        let authority = uri.authority().filter(|authority| !authority.host().is_empty()).ok_or(hint)?;
-        if authority.as_str().contains('@') {
-            return Err("must not hold a user name or password (hint: authorization_env)".into());
-        }
+        let origin = Origin::of(&uri).map_err(|reason| match reason {
+            NoOrigin::Form => hint,
+            NoOrigin::User => "must not hold a user name or password (hint: authorization_env)",
+        })?;
         if uri.query().is_some() {
             return Err("must not have a query".into());
         }
-        let port = authority.port_u16().unwrap_or(if tls { 443 } else { 80 });
-        let host = authority.host().trim_matches(['[', ']']).to_owned();
-        let path = uri.path().trim_end_matches('/').to_owned();
-        Ok(Base { tls, host, port, authority: authority.to_string(), path })
+        Ok(Base { origin, path: uri.path().trim_end_matches('/').to_owned() })
     }
 }
 
@@ -133,7 +122,7 @@ mod tests {
     #[track_caller]
     fn check(url: &str, expect: &str) {
         let text = match Base::parse(url) {
-            Ok(base) => format!("{} {} {} {}", base.tls, base.host, base.port, base.path),
+            Ok(Base { origin, path }) => format!("{} {} {} {path}", origin.tls, origin.host, origin.port),
             Err(reason) => reason.split(' ').take(3).collect::<Vec<_>>().join(" "),
         };
         assert_eq!(text, expect, "{url}");

@@ -70,11 +70,6 @@ pub(crate) struct HttpTool {
 
 impl HttpTool {
     pub(crate) async fn run(&self, arguments: &Arguments, context: &Context, call: &CallInfo) -> ToolResult {
-        if call.dry_run && !self.read_only {
-            let text =
-                "A call of a service cannot be undone, so there is no dry run of it; nothing was sent.";
-            return ToolResult::failed(Outcome::Refused, text.to_owned());
-        }
         let base = match self.service.configured() {
             Ok(base) => base,
             Err(reason) => return ToolResult::in_band(Outcome::Refused, reason),

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::options::Options;
+use super::options::{Options, template};
 use super::plan::{Cursor, Query, Role, SqlTool};
 use super::texts::Texts;
 use super::values::{Definitions, LIMIT, Limit, OFFSET, filled_in};
@@ -123,16 +123,7 @@ impl Builder<'_> {
     }
 
     fn template(&mut self, key: &str, text: &str) -> Template {
-        let template = Template::parse(text).unwrap_or_else(|reason| {
-            self.reasons.push(format!("{key}: {reason}"));
-            Template::default()
-        });
-        for name in template.names() {
-            if !self.definitions.has_param(name) {
-                self.reasons.push(format!("{key}: there is no parameter {name}"));
-            }
-        }
-        template
+        template(key, text, |name| self.definitions.has_param(name), &mut self.reasons)
     }
 
     fn limit(&mut self, file: &SqlFile) -> Limit {

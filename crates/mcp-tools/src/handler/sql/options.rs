@@ -37,13 +37,14 @@ impl Options {
         used: &mut Vec<String>,
         reasons: &mut Vec<String>,
     ) -> Options {
+        let is_known = |name: &str| definitions.has_param(name) || definitions.is_identity(name);
         let mut settings = Vec::new();
         for (name, text) in std::mem::take(&mut file.settings) {
             let key = format!("sql.settings.{name}");
             if let Err(reason) = check_setting(&name) {
                 reasons.push(format!("{key}: {reason}"));
             }
-            let template = template(&key, &text, definitions, reasons);
+            let template = template(&key, &text, is_known, reasons);
             used.extend(template.names().map(str::to_owned));
             settings.push((name, template));
         }
@@ -53,7 +54,7 @@ impl Options {
             if text.trim().is_empty() {
                 reasons.push(format!("{key}: is empty; a model corrects itself by it"));
             }
-            errors.insert(name, template(&key, &text, definitions, reasons));
+            errors.insert(name, template(&key, &text, is_known, reasons));
         }
         Options {
             isolation: file.isolation.map(|isolation| match isolation {
@@ -69,15 +70,19 @@ impl Options {
     }
 }
 
-fn template(key: &str, text: &str, definitions: &Definitions, reasons: &mut Vec<String>) -> Template {
+/// A text whose names are all known, or the reasons.
+pub(super) fn template(
+    key: &str,
+    text: &str,
+    is_known: impl Fn(&str) -> bool,
+    reasons: &mut Vec<String>,
+) -> Template {
     let template = Template::parse(text).unwrap_or_else(|reason| {
         reasons.push(format!("{key}: {reason}"));
         Template::default()
     });
-    for name in template.names() {
-        if !definitions.has_param(name) && !definitions.is_identity(name) {
-            reasons.push(format!("{key}: there is no parameter {name}"));
-        }
+    for name in template.names().filter(|name| !is_known(name)) {
+        reasons.push(format!("{key}: there is no parameter {name}"));
     }
     template
 }

@@ -4,24 +4,18 @@
 //! methods of MCP.
 
 use std::fmt::Display;
-use std::sync::Arc;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
-use hyper::client::conn::http1;
-use hyper::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderValue, USER_AGENT};
+use hyper::header::{self, ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderMap, HeaderValue};
 use hyper::{Request, Response};
-use hyper_util::rt::TokioIo;
-use mcp_host::tls::{client_config, system_roots};
 use serde_json::Value;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, UnixStream};
-use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::pki_types::ServerName;
+use tokio::net::UnixStream;
 
 use super::error::ServerError;
 use super::target::Target;
+use crate::http_client::{ConnectError, Connection, TlsSettings, USER_AGENT};
 
 /// How much of a body an error repeats.
 const EXCERPT_LETTERS_MAX: usize = 200;
@@ -32,6 +26,7 @@ pub(super) struct Peer {
     /// For errors.
     pub(super) place: String,
     pub(super) authorization: Option<HeaderValue>,
+    pub(super) tls: TlsSettings,
 }
 
 /// What came back.
@@ -54,30 +49,20 @@ impl Peer {
         bytes_left: &mut usize,
     ) -> Result<Reply, ServerError> {
         let sent = Sent { peer: self, method, headers, body, id };
-        match &self.target {
-            Target::Unix(path) => {
-                let stream = UnixStream::connect(path).await.map_err(|error| self.unreachable(error))?;
-                sent.over(stream, bytes_left).await
-            }
-            Target::Tcp { tls: false, host, port, .. } => {
-                sent.over(self.tcp(host, *port).await?, bytes_left).await
-            }
-            Target::Tcp { tls: true, host, port, .. } => {
-                let config = client_config(system_roots().0).map_err(|error| self.unreachable(error))?;
-                let name = ServerName::try_from(host.clone()).map_err(|error| self.unreachable(error))?;
-                let connector = TlsConnector::from(Arc::new(config));
-                let stream = connector.connect(name, self.tcp(host, *port).await?).await;
-                sent.over(stream.map_err(|error| self.unreachable(error))?, bytes_left).await
-            }
-        }
-    }
-
-    async fn tcp(&self, host: &str, port: u16) -> Result<TcpStream, ServerError> {
-        TcpStream::connect((host, port)).await.map_err(|error| self.unreachable(error))
-    }
-
-    fn unreachable(&self, error: impl Display) -> ServerError {
-        ServerError::Connect { place: self.place.clone(), reason: error.to_string() }
+        let connected = match &self.target {
+            Target::Unix(path) => match UnixStream::connect(path).await {
+                Ok(stream) => Connection::over(stream).await,
+                Err(error) => Err(ConnectError::Unreachable(error.to_string())),
+            },
+            Target::Tcp { origin, .. } => origin.connect(&self.tls).await,
+        };
+        let mut connection = connected.map_err(|error| match error {
+            ConnectError::Unreachable(reason) => ServerError::Connect { place: self.place.clone(), reason },
+            ConnectError::Broken(reason) => sent.broken(reason),
+        })?;
+        let request = sent.request().map_err(|error| sent.broken(error))?;
+        let response = connection.send(request).await.map_err(|error| sent.broken(error))?;
+        sent.read(response, bytes_left).await
     }
 }
 
@@ -91,28 +76,12 @@ struct Sent<'a> {
 }
 
 impl Sent<'_> {
-    async fn over<S>(self, stream: S, bytes_left: &mut usize) -> Result<Reply, ServerError>
-    where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
-        let broken = |error: hyper::Error| self.broken(error);
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
-        let driver = tokio::spawn(connection);
-        let request = self.request().map_err(|error| self.broken(error))?;
-        let reply = match sender.send_request(request).await {
-            Ok(response) => self.read(response, bytes_left).await,
-            Err(error) => Err(self.broken(error)),
-        };
-        driver.abort();
-        reply
-    }
-
     fn request(&self) -> Result<Request<Full<Bytes>>, hyper::http::Error> {
         let mut request = Request::post(self.peer.target.path())
             .header(HOST, self.peer.target.authority())
             .header(ACCEPT, "application/json, text/event-stream")
             .header(CONTENT_TYPE, "application/json")
-            .header(USER_AGENT, concat!("mcp-tools/", env!("CARGO_PKG_VERSION")));
+            .header(header::USER_AGENT, USER_AGENT);
         if let Some(authorization) = &self.peer.authorization {
             request = request.header(AUTHORIZATION, authorization);
         }

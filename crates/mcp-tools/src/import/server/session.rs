@@ -9,6 +9,7 @@ use super::bounds::{BYTES_MAX, PAGES_MAX, TIME_MAX, TOOLS_MAX};
 use super::error::ServerError;
 use super::exchange::{Peer, Reply};
 use super::target::{Target, without_secrets};
+use crate::http_client::TlsSettings;
 
 /// The newest version with `initialize`; the server answers with the one it speaks.
 const HANDSHAKE_VERSION: &str = "2025-11-25";
@@ -32,7 +33,8 @@ pub(super) async fn list(address: &str, token: Option<&str>) -> Result<Listed, S
     let authorization = token.map(|token| HeaderValue::from_str(&format!("Bearer {token}")));
     let authorization = authorization.transpose().map_err(|_| ServerError::Token)?;
     let place = without_secrets(address);
-    let peer = Peer { target: Target::parse(address)?, place: place.clone(), authorization };
+    let (target, tls) = (Target::parse(address)?, TlsSettings::default());
+    let peer = Peer { target, place: place.clone(), authorization, tls };
     match tokio::time::timeout(TIME_MAX, Session::new(&peer).list()).await {
         Ok(listed) => listed,
         Err(_) => Err(ServerError::Time { place }),

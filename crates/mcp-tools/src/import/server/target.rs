@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 use hyper::Uri;
 
 use super::error::ServerError;
+use crate::http_client::Origin;
 
 /// The address of a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Target {
     Unix(PathBuf),
-    Tcp { tls: bool, host: String, port: u16, authority: String, path: String },
+    Tcp { origin: Origin, path: String },
 }
 
 impl Target {
@@ -25,27 +26,16 @@ impl Target {
             return Ok(Target::Unix(path.into()));
         }
         let uri: Uri = given.parse().map_err(|_| unknown())?;
-        let tls = match uri.scheme_str() {
-            Some("http") => false,
-            Some("https") => true,
-            Some(_) | None => return Err(unknown()),
-        };
-        let authority =
-            uri.authority().filter(|authority| !authority.host().is_empty()).ok_or_else(unknown)?;
-        if authority.as_str().contains('@') {
-            return Err(unknown());
-        }
-        let port = authority.port_u16().unwrap_or(if tls { 443 } else { 80 });
-        let host = authority.host().trim_matches(['[', ']']).to_owned();
+        let origin = Origin::of(&uri).map_err(|_| unknown())?;
         let path = uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
-        Ok(Target::Tcp { tls, host, port, authority: authority.to_string(), path })
+        Ok(Target::Tcp { origin, path })
     }
 
     /// As it stands in the `Host` header.
     pub(super) fn authority(&self) -> &str {
         match self {
             Target::Unix(_) => "localhost",
-            Target::Tcp { authority, .. } => authority,
+            Target::Tcp { origin, .. } => &origin.authority,
         }
     }
 
@@ -78,7 +68,9 @@ mod tests {
     fn check(given: &str, expect: &str) {
         let text = match Target::parse(given) {
             Ok(Target::Unix(path)) => format!("unix {}", path.display()),
-            Ok(Target::Tcp { tls, host, port, path, .. }) => format!("{tls} {host} {port} {path}"),
+            Ok(Target::Tcp { origin, path }) => {
+                format!("{} {} {} {path}", origin.tls, origin.host, origin.port)
+            }
             Err(error) => error.to_string().split(" (").next().unwrap_or_default().to_owned(),
         };
         assert_eq!(text, expect, "{given}");
