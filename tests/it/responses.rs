@@ -1,6 +1,6 @@
 //! Contract, sections 5 and 6: what the client receives of a backend's answer, and what becomes of a bad one.
 
-use mcp_testkit::{Client, Guard, Peer, backend, call, ok, post, result};
+use mcp_testkit::{Backend, Client, Guard, Peer, backend, call, ok, post, result};
 
 use crate::guard;
 
@@ -9,7 +9,7 @@ pub(crate) struct InFlight {
     pub(crate) guard: Guard,
     pub(crate) client: Client,
     pub(crate) peer: Peer,
-    pub(crate) backend: mcp_testkit::Backend,
+    pub(crate) backend: Backend,
 }
 
 /// Sends the call and waits until the backend has it.
@@ -216,16 +216,21 @@ async fn a_long_response_that_is_cut_looks_cut() {
     }
 }
 
-#[tokio::test]
-async fn bytes_behind_a_response_are_never_the_next_response() {
-    let InFlight { mut client, mut peer, backend, guard: _guard, .. } = in_flight(&call(1, "ping")).await;
-    peer.send(format!("{}{}", ok(&result(1)), ok(&result(666)))).await;
-    assert_eq!(client.response().await.json()["id"], 1);
+/// The client's connection serves its next call, on another one to the backend.
+pub(crate) async fn serves_on(client: &mut Client, backend: &Backend) {
     client.send(post("t", "", &call(2, "ping"))).await;
     let mut fresh = backend.accept().await;
     fresh.request().await;
     fresh.send(ok(&result(2))).await;
     assert_eq!(client.response().await.json()["id"], 2);
+}
+
+#[tokio::test]
+async fn bytes_behind_a_response_are_never_the_next_response() {
+    let InFlight { mut client, mut peer, backend, guard: _guard, .. } = in_flight(&call(1, "ping")).await;
+    peer.send(format!("{}{}", ok(&result(1)), ok(&result(666)))).await;
+    assert_eq!(client.response().await.json()["id"], 1);
+    serves_on(&mut client, &backend).await;
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use mcp_testkit::ToolServer;
 
-use crate::program::{run, start_in, text};
+use crate::program::{run, serve, start_in, text};
 
 const CATALOGUE: &str = r#"
 [[tool]]
@@ -33,11 +33,7 @@ query = "SELECT :client AS client, :subject AS subject, :word AS word"
 "#;
 
 fn server() -> ToolServer {
-    let home = tempfile::tempdir().expect("a directory");
-    let file = home.path().join("c.toml");
-    std::fs::write(&file, CATALOGUE).expect("writes");
-    let file = file.display().to_string();
-    start_in(home, &["--catalog", &file, "--demo"], &[])
+    serve(CATALOGUE, &["--demo"])
 }
 
 /// The result of a call with these headers.

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use mcp_testkit::ToolServer;
 
-use crate::program::{run, start_in, text};
+use crate::program::{run, serve, text};
 
 const CATALOGUE: &str = r#"
 [[tool]]
@@ -61,11 +61,7 @@ sql = { shape = "row", json = ["j"], query = "SELECT '1e400' AS j" }
 "#;
 
 fn server() -> ToolServer {
-    let home = tempfile::tempdir().expect("a directory");
-    let file = home.path().join("c.toml");
-    std::fs::write(&file, CATALOGUE).expect("writes");
-    let file = file.display().to_string();
-    start_in(home, &["--catalog", &file, "--demo"], &[])
+    serve(CATALOGUE, &["--demo"])
 }
 
 // MCP 2025-06-18, Tools: "Servers MUST provide structured results that conform to this schema."

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use mcp_testkit::ToolServer;
 
 use crate::catalogue::check;
-use crate::program::{run, start_in, text};
+use crate::program::{run, serve, text};
 
 const CATALOGUE: &str = r#"
 [[tool]]
@@ -27,11 +27,7 @@ at = { type = "string", format = "date-time" }
 "#;
 
 fn server() -> ToolServer {
-    let home = tempfile::tempdir().expect("a directory");
-    let file = home.path().join("c.toml");
-    std::fs::write(&file, CATALOGUE).expect("writes");
-    let file = file.display().to_string();
-    start_in(home, &["--catalog", &file], &[])
+    serve(CATALOGUE, &[])
 }
 
 #[test]

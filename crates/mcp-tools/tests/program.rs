@@ -26,6 +26,19 @@ pub(crate) fn start(arguments: &[&str]) -> ToolServer {
     start_in(tempfile::tempdir().expect("a directory"), arguments, &[])
 }
 
+/// Starts a server of this catalogue.
+pub(crate) fn serve(catalogue: &str, arguments: &[&str]) -> ToolServer {
+    let home = tempfile::tempdir().expect("a directory");
+    let file = home.path().join("c.toml");
+    std::fs::write(&file, catalogue).expect("writes");
+    start_in(home, &[&["--catalog", &file.display().to_string()], arguments].concat(), &[])
+}
+
+/// The same on a database.
+pub(crate) fn serve_on(url: &str, catalogue: &str) -> ToolServer {
+    serve(catalogue, &["--database", url])
+}
+
 pub(crate) fn start_in(home: TempDir, arguments: &[&str], env: &[(&str, &str)]) -> ToolServer {
     ToolServer::start(program(), home, arguments, env)
 }

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use mcp_testkit::ToolServer;
 
 use crate::pg::Postgres;
-use crate::program::{start_in, text};
+use crate::program::{serve_on, text};
 
 const TABLES: usize = 12;
 const LIMIT: usize = 3;
@@ -232,14 +232,6 @@ fn generated(kinds: &'static [Kind]) -> Vec<Table> {
     tables
 }
 
-fn serve(tables: &[Table], url: &str) -> ToolServer {
-    let home = tempfile::tempdir().expect("a directory");
-    let file = home.path().join("c.toml");
-    std::fs::write(&file, catalogue(tables)).expect("writes");
-    let file = file.display().to_string();
-    start_in(home, &["--catalog", &file, "--database", url], &[])
-}
-
 #[test]
 fn answers_are_what_psql_prints() {
     let tables = generated(&[Kind::Numeric, Kind::Integer, Kind::Text, Kind::Boolean, Kind::Json]);
@@ -253,7 +245,7 @@ fn answers_are_what_psql_prints() {
             Kind::Json => "json",
         }));
     }
-    let server = serve(&tables, &postgres.url());
+    let server = serve_on(&postgres.url(), &catalogue(&tables));
     for (number, table) in tables.iter().enumerate() {
         let printed = postgres.print(&select(number, table), NULL);
         let mut rows = csv(&printed);
@@ -278,7 +270,7 @@ fn answers_are_what_sqlite3_prints() {
         }));
         made.unwrap_or_else(|error| panic!("{table:?}: {error}"));
     }
-    let server = serve(&tables, &format!("sqlite:{}", file.display()));
+    let server = serve_on(&format!("sqlite:{}", file.display()), &catalogue(&tables));
     for (number, table) in tables.iter().enumerate() {
         let mut client = Command::new("sqlite3");
         client.args(["-csv", "-header", "-nullvalue", NULL]).arg(&file).arg(select(number, table));

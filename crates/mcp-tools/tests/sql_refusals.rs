@@ -2,10 +2,10 @@
 
 use serde_json::{Value, json};
 
-use mcp_testkit::{ToolServer, eventually_blocking};
+use mcp_testkit::eventually_blocking;
 
 use crate::pg::Postgres;
-use crate::program::start_in;
+use crate::program::serve_on;
 
 /// A tool `NAME` that runs one query with the argument `a`.
 fn tool(name: &str, options: &str, query: &str) -> String {
@@ -13,14 +13,6 @@ fn tool(name: &str, options: &str, query: &str) -> String {
         "[[tool]]\nname = \"{name}\"\ndescription = \"d\"\nread_only = false\nparams.a = {{ type = \"string\" }}\n\
          [tool.sql]\nshape = \"rows\"\n{options}\nquery = \"\"\"{query}\"\"\"\n"
     )
-}
-
-fn serve(catalogue: &str, url: &str) -> ToolServer {
-    let home = tempfile::tempdir().expect("a directory");
-    let file = home.path().join("c.toml");
-    std::fs::write(&file, catalogue).expect("writes");
-    let file = file.display().to_string();
-    start_in(home, &["--catalog", &file, "--database", url], &[])
 }
 
 #[track_caller]
@@ -49,7 +41,7 @@ fn sql_raised_errors_are_told_whatever_their_code() {
         tool("own", own, query),
         tool("add", "tell_reason = true", "SELECT add(:a)::text AS x"),
     ];
-    let server = serve(&catalogue.concat(), &postgres.url());
+    let server = serve_on(&postgres.url(), &catalogue.concat());
     for code in ["P0001", "check_violation", "unique_violation", "P0002", "45000", "42501", "55P03", "57014"]
     {
         let told = refusal(&server.call("aloud", json!({ "a": code })));
@@ -70,7 +62,8 @@ fn sql_raised_errors_are_told_whatever_their_code() {
 fn sql_raised_conflicts_are_repeated() {
     let postgres = Postgres::start();
     postgres.load(RAISING);
-    let server = serve(&tool("aloud", "tell_reason = true", "SELECT refuse(:a)::text AS x"), &postgres.url());
+    let server =
+        serve_on(&postgres.url(), &tool("aloud", "tell_reason = true", "SELECT refuse(:a)::text AS x"));
     let told = refusal(&server.call("aloud", json!({ "a": "serialization_failure" })));
     assert!(told.contains("at the same time"), "{told}");
 }
@@ -105,7 +98,7 @@ fn sql_expressions_that_are_not_valid_are_told_on_postgresql() {
     catalogue += &tool("runs", "", "SELECT runs(:a)::text AS x");
     catalogue += &tool("wrong", "", "SELEC :a");
     let unprepared = format!("{catalogue}[database.main]\nurl = \"{}\"\nprepared = false\n", postgres.url());
-    for server in [serve(&catalogue, &postgres.url()), serve(&unprepared, &postgres.url())] {
+    for server in [serve_on(&postgres.url(), &catalogue), serve_on(&postgres.url(), &unprepared)] {
         for (place, (query, argument, expected)) in cases.iter().enumerate() {
             let told = refusal(&server.call(&format!("t{place}"), json!({ "a": argument })));
             assert_eq!(told, *expected, "{query}");
@@ -134,7 +127,7 @@ fn sql_expressions_that_are_not_valid_are_told_on_sqlite() {
     let mut catalogue: String =
         cases.iter().enumerate().map(|(place, (query, _))| tool(&format!("t{place}"), "", query)).collect();
     catalogue += &tool("wrong", "", "SELECT nosuch, :a AS x FROM words");
-    let server = serve(&catalogue, &format!("sqlite:{}", database.display()));
+    let server = serve_on(&format!("sqlite:{}", database.display()), &catalogue);
     for (place, (query, argument)) in cases.iter().enumerate() {
         let told = refusal(&server.call(&format!("t{place}"), json!({ "a": argument })));
         assert_eq!(told, EXPRESSION, "{query} {argument}");
@@ -156,7 +149,7 @@ fn sql_lock_timeouts_are_logged_in_the_words_of_the_server() {
         tool("within", "", "SELECT count_one()::text AS x, :a AS a"),
     ];
     let declared = format!("[database.main]\nurl = \"{}\"\nlock_timeout_ms = 100\n", postgres.url());
-    let server = serve(&(declared + &catalogue.concat()), &postgres.url());
+    let server = serve_on(&postgres.url(), &(declared + &catalogue.concat()));
     std::thread::scope(|scope| {
         scope.spawn(|| postgres.command("BEGIN; UPDATE counter SET n = 0; SELECT pg_sleep(20); ROLLBACK"));
         let asleep = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'";

@@ -8,7 +8,7 @@ use proptest::test_runner::TestRunner;
 use serde_json::{Value, json};
 
 use crate::pg::Postgres;
-use crate::program::{start_in, text};
+use crate::program::{serve_on, text};
 
 const STATEMENTS: usize = 60;
 const VALUE: &str = "it's :a";
@@ -83,11 +83,7 @@ fn sql_text_means_what_it_means_to_postgresql() {
              [tool.sql]\nshape = \"row\"\nunused = [\"a\"]\nquery = {query}\n"
         );
     }
-    let home = tempfile::tempdir().expect("a directory");
-    let file = home.path().join("c.toml");
-    std::fs::write(&file, catalogue).expect("writes");
-    let server =
-        start_in(home, &["--catalog", &file.display().to_string(), "--database", &postgres.url()], &[]);
+    let server = serve_on(&postgres.url(), &catalogue);
     let mut answered = 0;
     for (number, parts) in statements.iter().enumerate() {
         let plain = joined(parts, |part| &part.plain);

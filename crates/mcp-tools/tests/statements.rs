@@ -1,15 +1,11 @@
 //! Statements on a real PostgreSQL: which ones run, how values are bound, how much of a result is read.
 
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use tempfile::TempDir;
-
-use mcp_testkit::ToolServer;
 
 use crate::pg::Postgres;
-use crate::program::{run, start_in, text};
+use crate::program::{run, serve_on, text};
 
 /// A catalogue of one tool.
 fn tool(read_only: bool, params: &str, shape: &str, query: &str) -> String {
@@ -18,21 +14,11 @@ fn tool(read_only: bool, params: &str, shape: &str, query: &str) -> String {
     )
 }
 
-fn written(catalogue: &str) -> (TempDir, PathBuf) {
+/// What `check` says of a catalogue on a database.
+fn checked(url: &str, catalogue: &str) -> String {
     let home = tempfile::tempdir().expect("a directory");
     let file = home.path().join("c.toml");
     std::fs::write(&file, catalogue).expect("writes");
-    (home, file)
-}
-
-fn serve(url: &str, catalogue: &str) -> ToolServer {
-    let (home, file) = written(catalogue);
-    start_in(home, &["--catalog", &file.display().to_string(), "--database", url], &[])
-}
-
-/// What `check` says of a catalogue on a database.
-fn checked(url: &str, catalogue: &str) -> String {
-    let (_home, file) = written(catalogue);
     text(&run(&["check", &file.display().to_string(), "--database", url]).stdout)
 }
 
@@ -50,7 +36,7 @@ fn numbers_keep_their_digits() {
     let query = "SELECT 12345678901234567890.1234567891::numeric(30,10) AS n, 1.50::numeric AS price, '{\"deep\": [98765432109876543210.5]}'::jsonb AS j, 9007199254740993 AS big";
     let schema = "output_schema = '{\"type\":\"object\"}'";
     for (shape, schema, copies) in [("row", "", 1), ("rows", "", 1), ("row", schema, 2)] {
-        let server = serve(&postgres.url(), &tool(true, schema, shape, query));
+        let server = serve_on(&postgres.url(), &tool(true, schema, shape, query));
         let call = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": { "name": "t", "arguments": {} } });
         let body = text(&server.post(&call).body);
         for digits in
@@ -68,7 +54,7 @@ fn a_number_reaches_the_database_with_every_digit() {
     let params = "params.id = { type = \"number\" }\nparams.amount = { type = \"number\" }\nparams.ids = { type = \"array\", items = \"number\" }";
     let insert = "INSERT INTO t VALUES (:id, :amount, :amount, :amount) RETURNING amount";
     let writes = tool(false, params, "value", insert) + "unused = [\"ids\"]\n";
-    let server = serve(&postgres.url(), &writes);
+    let server = serve_on(&postgres.url(), &writes);
     for (id, amount) in [("1234567890123456", "123456789012.3456"), ("9007199254740993", "0.1")] {
         let arguments: Value =
             serde_json::from_str(&format!("{{\"id\": {id}, \"amount\": {amount}}}")).expect("JSON");
@@ -85,13 +71,13 @@ fn a_number_reaches_the_database_with_every_digit() {
             }
             let query = format!("SELECT id FROM t WHERE {condition}");
             let told =
-                blocks(&serve(&postgres.url(), &tool(true, params, "value", &query)).call("t", arguments));
+                blocks(&serve_on(&postgres.url(), &tool(true, params, "value", &query)).call("t", arguments));
             assert_eq!(told[0], id, "{query}");
         }
     }
     let params = "params.id = { type = \"number\" }";
     let catalogue = tool(true, params, "row", "SELECT :id = 9007199254740993 AS n, :id / 2 AS h");
-    let lite = serve("sqlite::memory:", &catalogue);
+    let lite = serve_on("sqlite::memory:", &catalogue);
     let told = blocks(&lite.call("t", json!({ "id": 9_007_199_254_740_993_i64 })));
     assert!(told[0].contains("\"n\": 1"), "{told:?}");
     let told = blocks(&lite.call("t", json!({ "id": 5 })));
@@ -110,13 +96,13 @@ fn a_temporary_table_does_not_reach_the_next_call() {
         let catalogue = tool(false, "", "rows", query);
         let told = checked(&postgres.url(), &catalogue);
         assert!(told.contains("would stay on the connection"), "{query}: {told}");
-        let told = serve(&postgres.url(), &catalogue).call("t", json!({}));
+        let told = serve_on(&postgres.url(), &catalogue).call("t", json!({}));
         assert_eq!(told["isError"], json!(true), "{query}");
     }
     for query in
         ["CREATE TEMP TABLE x ON COMMIT DROP AS SELECT 1 AS a", "CREATE TABLE temp (temporary integer)"]
     {
-        blocks(&serve(&postgres.url(), &tool(false, "", "rows", query)).call("t", json!({})));
+        blocks(&serve_on(&postgres.url(), &tool(false, "", "rows", query)).call("t", json!({})));
     }
 }
 
@@ -127,7 +113,7 @@ fn comments_and_continued_texts_end_where_postgresql_ends_them() {
     for (value, expected) in [(r"'a' -- '\r", "a"), (r"E'a'\n'\\''", "a'")] {
         let query = format!("\"INSERT INTO t (v) VALUES ({value}) RETURNING v, 1.50 AS n\"");
         let catalogue = tool(false, "", "row", "QUERY").replace("'''QUERY'''", &query);
-        let told = blocks(&serve(&postgres.url(), &catalogue).call("t", json!({})));
+        let told = blocks(&serve_on(&postgres.url(), &catalogue).call("t", json!({})));
         // Without its form as JSON, PostgreSQL would not write the digits of a numeric.
         assert_eq!(told[0], format!("{{\n  \"v\": \"{expected}\",\n  \"n\": 1.50\n}}"), "{query}");
     }
@@ -140,7 +126,7 @@ fn a_limit_reaches_the_database() {
     // The function alone would make all rows before the first is returned.
     let query = format!("WITH RECURSIVE r(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM r) {query}")
         .replace("generate_series(1, 100000000) AS n", "r");
-    let server = serve(&postgres.url(), &tool(true, "", "rows", &query));
+    let server = serve_on(&postgres.url(), &tool(true, "", "rows", &query));
     let begun = Instant::now();
     let told = blocks(&server.call("t", json!({})));
     assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
@@ -180,7 +166,7 @@ fn every_kind_of_statement_runs() {
     ] {
         let catalogue = tool(read_only, "", "rows", query);
         assert_eq!(checked(&postgres.url(), &catalogue), "OK: 1 tools\n", "{query}");
-        let told = blocks(&serve(&postgres.url(), &catalogue).call("t", json!({}))).join(" ");
+        let told = blocks(&serve_on(&postgres.url(), &catalogue).call("t", json!({}))).join(" ");
         assert!(expected.is_none_or(|expected| told.contains(expected)), "{query}: {told}");
     }
     assert_eq!(postgres.ask("SELECT id, v FROM t ORDER BY id"), "1|w!\n3|c!");
@@ -202,7 +188,7 @@ fn two_columns_of_one_name_are_refused() {
     for url in [postgres.url(), "sqlite::memory:".to_owned()] {
         let told = checked(&url, &catalogue);
         assert!(told.contains("two columns are named a"), "{url}: {told}");
-        assert_eq!(serve(&url, &catalogue).call("t", json!({}))["isError"], json!(true), "{url}");
+        assert_eq!(serve_on(&url, &catalogue).call("t", json!({}))["isError"], json!(true), "{url}");
     }
 }
 
@@ -230,7 +216,7 @@ fn values_take_the_type_that_the_statement_gives_them() {
     let postgres = Postgres::start();
     postgres.load(TYPED);
     let insert = "INSERT INTO t VALUES (:id, :m, :day, :small, :at, :price, :ok, :doc, :tags, NULL, :nums, :code, :code) RETURNING *";
-    let server = serve(&postgres.url(), &tool(false, PARAMS, "row", insert));
+    let server = serve_on(&postgres.url(), &tool(false, PARAMS, "row", insert));
     let id = "6f0b0c1e-1111-4222-8333-444455556666";
     let sent = json!({ "id": id, "m": "happy", "day": "2026-02-28", "small": 7, "at": "2026-01-02T03:04:05Z", "price": 1.25,
         "ok": true, "doc": { "a": [1, "x"] }, "tags": ["a,b", "c\"d\\", ""], "nums": [1, -2], "code": "ab" });
@@ -252,7 +238,7 @@ fn values_take_the_type_that_the_statement_gives_them() {
         assert_eq!(checked(&postgres.url(), &catalogue), "OK: 1 tools\n", "{query}");
         let mut arguments = arguments;
         arguments["id"] = json!(id);
-        let told = blocks(&serve(&postgres.url(), &catalogue).call("t", arguments));
+        let told = blocks(&serve_on(&postgres.url(), &catalogue).call("t", arguments));
         assert_eq!(told[0].trim_matches('"'), expected, "{query}");
     }
 }
@@ -310,7 +296,7 @@ fn a_column_that_is_added_while_the_server_runs_appears() {
     let connection = rusqlite::Connection::open(&file).expect("opens");
     connection.execute_batch(table).expect("runs");
     for url in [postgres.url(), format!("sqlite:{}", file.display())] {
-        let server = serve(&url, &tool(true, "", "row", "SELECT * FROM t"));
+        let server = serve_on(&url, &tool(true, "", "row", "SELECT * FROM t"));
         for _ in 0..2 {
             assert!(!blocks(&server.call("t", json!({})))[0].contains("\"b\""));
         }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use mcp_testkit::{ToolServer, eventually_blocking};
 
 use crate::pg::Postgres;
-use crate::program::start_in;
+use crate::program::serve_on;
 
 const CATALOGUE: &str = r#"
 [[tool]]
@@ -110,11 +110,7 @@ const SLEEPING: &str = "SELECT count(*) FROM pg_stat_activity WHERE wait_event =
 fn server() -> (Postgres, ToolServer) {
     let postgres = Postgres::start();
     postgres.load(TABLES);
-    let home = tempfile::tempdir().expect("a directory");
-    let file = home.path().join("c.toml");
-    std::fs::write(&file, CATALOGUE).expect("writes");
-    let file = file.display().to_string();
-    let server = start_in(home, &["--catalog", &file, "--database", &postgres.url()], &[]);
+    let server = serve_on(&postgres.url(), CATALOGUE);
     (postgres, server)
 }
 
