@@ -1,0 +1,58 @@
+"""Claude Code's own transports: it starts mcp-tools, reaches its loopback address, and reaches the guard behind Apache.
+
+`claude mcp list` connects to each configured server and needs no account. Its home is empty, and nothing of this environment reaches it.
+"""
+
+import pytest
+
+from harness.claude_code import ClaudeCode
+from mcp_testkit.guard import TOKEN, WRONG_TOKEN
+from mcp_testkit.paths import TOOLS
+from mcp_testkit.programs import free_port
+
+CATALOGUE = """
+[server]
+name = "shop"
+[[tool]]
+name = "hours"
+description = "When the shop is open."
+read_only = true
+text = { body = "Monday to Friday" }
+"""
+
+
+@pytest.fixture
+def claude(tmp_path):
+    return ClaudeCode(tmp_path / "home", tmp_path)
+
+
+@pytest.fixture
+def shop(tmp_path):
+    catalogue = tmp_path / "shop.toml"
+    catalogue.write_text(CATALOGUE)
+    return catalogue
+
+
+def test_it_starts_the_server_and_speaks_on_its_standard_input_and_output(claude, shop):
+    claude.add("shop", "--", str(TOOLS), "stdio", "--catalog", str(shop))
+    claude.add("absent", "--", str(TOOLS), "stdio", "--catalog", str(shop.with_name("absent.toml")))
+    assert "Connected" in claude.state("shop"), claude.list()
+    assert "Failed to connect" in claude.state("absent"), claude.list()
+
+
+def test_it_reaches_the_loopback_address_with_the_token_only(claude, shop, programs):
+    port = free_port()
+    argv = [str(TOOLS), "serve", "--listen", f"127.0.0.1:{port}", "--token-env", "SHOP_TOKEN", "--catalog", str(shop)]
+    programs.start("mcp-tools", argv, env={"SHOP_TOKEN": TOKEN}).wait_for(f"127.0.0.1:{port}")
+    connects_with_the_token_only(claude, f"http://127.0.0.1:{port}/mcp")
+
+
+def test_it_reaches_the_guard_with_the_token_only(claude, tools):
+    connects_with_the_token_only(claude, tools.url)
+
+
+def connects_with_the_token_only(claude, url):
+    for name, token in [("shop", TOKEN), ("stranger", WRONG_TOKEN)]:
+        claude.add("--transport", "http", name, url, "--header", f"Authorization: Bearer {token}")
+    assert "Connected" in claude.state("shop"), claude.list()
+    assert "Connected" not in claude.state("stranger"), claude.list()
