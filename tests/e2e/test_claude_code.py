@@ -1,7 +1,10 @@
 """Claude Code's own transports: it starts mcp-tools, reaches its loopback address, and reaches the guard behind Apache.
 
-`claude mcp list` connects to each configured server and needs no account. Its home is empty, and nothing of this environment reaches it.
+`claude mcp list` connects to each configured server and needs no account; a scripted model makes it call tools.
+Its home is empty, and nothing of this environment reaches it.
 """
+
+import json
 
 import pytest
 
@@ -18,6 +21,12 @@ name = "hours"
 description = "When the shop is open."
 read_only = true
 text = { body = "Monday to Friday" }
+[[tool]]
+name = "order"
+description = "ACTS: orders a part."
+read_only = false
+params.part = { type = "string", required = true }
+refuse = { reason = "There are no parts here." }
 """
 
 
@@ -38,6 +47,14 @@ def test_it_starts_the_server_and_speaks_on_its_standard_input_and_output(claude
     claude.add("absent", "--", str(TOOLS), "stdio", "--catalog", str(shop.with_name("absent.toml")))
     assert "Connected" in claude.state("shop"), claude.list()
     assert "Failed to connect" in claude.state("absent"), claude.list()
+
+
+def test_its_model_gets_results_and_errors(claude, shop):
+    server = {"command": str(TOOLS), "args": ["stdio", "--catalog", str(shop)]}
+    result = claude.call(server, "hours", {})
+    assert "Monday to Friday" in json.dumps(result) and not result.get("is_error"), result
+    result = claude.call(server, "order", {"part": "bolt"})
+    assert "There are no parts here." in json.dumps(result) and result["is_error"], result
 
 
 def test_it_reaches_the_loopback_address_with_the_token_only(claude, shop, programs):

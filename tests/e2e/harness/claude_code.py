@@ -1,9 +1,11 @@
 """Claude Code as its users run it, with a home of its own and without an account."""
 
+import json
 import platform
 import subprocess
 from pathlib import Path
 
+from harness.scripted_model import ScriptedModel
 from mcp_testkit.paths import ENVS
 
 
@@ -21,9 +23,15 @@ class ClaudeCode:
             "DISABLE_AUTOUPDATER": "1",
         }
 
-    def run(self, *argv: str) -> str:
+    def run(self, *argv: str, env: dict[str, str] | None = None) -> str:
         ran = subprocess.run(
-            [str(self._program), *argv], cwd=self._project, env=self._env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60
+            [str(self._program), *argv],
+            cwd=self._project,
+            env={**self._env, **(env or {})},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=60,
         )
         assert ran.returncode == 0, f"claude {' '.join(argv)}: exit {ran.returncode}\n{ran.stdout}\n{ran.stderr}"
         return ran.stdout
@@ -39,3 +47,13 @@ class ClaudeCode:
         lines = [line for line in self.list().splitlines() if line.startswith(f"{name}: ")]
         assert len(lines) == 1, lines
         return lines[0]
+
+    def call(self, server: dict, tool: str, arguments: dict) -> dict:
+        """What a model gets that calls `tool` of `server`, the entry of an `.mcp.json`."""
+        config = json.dumps({"mcpServers": {"shop": server}})
+        with ScriptedModel(f"mcp__shop__{tool}", arguments) as model:
+            argv = ["-p", "Call it.", "--strict-mcp-config", "--mcp-config", config, "--tools", "", "--allowedTools", f"mcp__shop__{tool}"]
+            # The tools stand in the first request, and are not searched for.
+            printed = self.run(*argv, env={"ANTHROPIC_BASE_URL": model.url, "ANTHROPIC_API_KEY": "scripted", "ENABLE_TOOL_SEARCH": "false"})
+        assert len(model.results) == 1, printed
+        return model.results[0]
