@@ -9,7 +9,7 @@ use std::hint::black_box;
 use criterion::Criterion;
 use mcp_tools::InProcess;
 
-/// name, method and parameters, what the answer holds
+/// name, method and parameters, what the result holds
 const CASES: [(&str, &str, &str); 5] = [
     ("tools/list", r#""tools/list""#, "swf_list_runs"),
     (
@@ -36,15 +36,15 @@ fn main() {
     let server = InProcess::new().expect("the built-in catalogue");
     for (name, asked, holds) in CASES {
         let body = format!(r#"{{"jsonrpc":"2.0","id":1,"method":{asked}}}"#);
-        let answer = || {
-            let answered = runtime.block_on(server.answer(black_box(body.as_bytes())));
-            answered.expect("a message")
+        let respond = || {
+            let response = runtime.block_on(server.respond(black_box(body.as_bytes())));
+            response.expect("a message")
         };
-        let first = answer();
+        let first = respond();
         let text = String::from_utf8(first.pieces.concat()).expect("text");
         assert!(first.status == 200 && text.contains(holds) && !text.contains(r#""isError":true"#), "{text}");
         criterion.bench_function(name, |bencher| {
-            bencher.iter(|| assert!(answer().pieces.iter().map(|piece| piece.len()).sum::<usize>() > 100));
+            bencher.iter(|| assert!(respond().pieces.iter().map(|piece| piece.len()).sum::<usize>() > 100));
         });
     }
     criterion.final_summary();

@@ -1,6 +1,6 @@
-//! HTTP around the protocol: the body is read here, within bounds, and every refusal is JSON.
+//! HTTP around the protocol: asks the entrance about the head, reads the body within bounds, and refuses in JSON.
 //!
-//! Must not hold policy: who may call, and from where, is the guard's business.
+//! Must not know who may connect: `entrance` does on a loopback address, the guard on a socket. Must not know methods of MCP.
 
 use std::time::Duration;
 
@@ -75,7 +75,7 @@ async fn read(body: Incoming) -> Result<Bytes, (StatusCode, ErrorData)> {
 fn check_head(entrance: &Entrance, uri: &Uri, headers: &HeaderMap) -> Result<(), Refusal> {
     entrance.check(uri, headers)?;
     if !takes_json(headers) {
-        let reason = "Not Acceptable: only application/json is answered here";
+        let reason = "Not Acceptable: only application/json is served here";
         return Err((StatusCode::NOT_ACCEPTABLE, reason.to_owned()));
     }
     if !is_json(headers.get(CONTENT_TYPE)) {

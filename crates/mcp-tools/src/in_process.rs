@@ -18,7 +18,7 @@ pub struct InProcess {
 }
 
 /// The response to one message.
-pub struct Answered {
+pub struct InProcessResponse {
     /// The HTTP status.
     pub status: u16,
     /// The body: the part with the caller's id, and the part that all callers share.
@@ -50,9 +50,9 @@ impl InProcess {
     }
 
     /// Responds to one message without MCP headers; `None` if the body is not a message.
-    pub async fn answer(&self, body: &[u8]) -> Option<Answered> {
+    pub async fn respond(&self, body: &[u8]) -> Option<InProcessResponse> {
         let message = message::read(body).ok()?;
         let reply = service::respond(&self.view, &HeaderMap::new(), message).await;
-        Some(Answered { status: reply.status().as_u16(), pieces: reply.into_body().into_pieces() })
+        Some(InProcessResponse { status: reply.status().as_u16(), pieces: reply.into_body().into_pieces() })
     }
 }

@@ -26,7 +26,7 @@ mod server;
 mod service;
 mod stdio;
 
-pub use in_process::{Answered, InProcess};
+pub use in_process::{InProcess, InProcessResponse};
 
 /// Runs the command line of `mcp-tools` and returns its exit code (0 done, 1 no, 2 could not run, 64 usage).
 pub fn main() -> std::process::ExitCode {

@@ -1,7 +1,7 @@
 //! The server of one local client: JSON-RPC messages on standard input and output, one a line.
 //!
 //! Nothing else may reach standard output, so the log stays on standard error. Ends with its input, after the calls in
-//! progress. Must not know how a message is answered.
+//! progress. Must not know what a message means.
 
 use std::io;
 use std::sync::Arc;

@@ -31,11 +31,11 @@ struct Surroundings {
 
 impl Surroundings {
     fn new() -> Surroundings {
-        let answer = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 13\r\nConnection: close\r\n\r\n{\"celsius\":7}";
+        let response = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 13\r\nConnection: close\r\n\r\n{\"celsius\":7}";
         Surroundings {
             home: tempfile::tempdir().expect("a directory"),
             postgres: Postgres::start(),
-            weather: Service::answering(answer),
+            weather: Service::responding(response),
         }
     }
 

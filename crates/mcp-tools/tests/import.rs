@@ -44,7 +44,7 @@ fn import_from_a_server_and_serving_it_gives_the_same_bytes() {
     assert!(written.contains("\nrun_number = { type = \"integer\", required = true"), "{written}");
 }
 
-/// A server with `initialize` only, which answers each request with the next body, as JSON or as an event stream.
+/// A server with `initialize` only, which responds to each request with the next body, as JSON or as an event stream.
 struct Scripted {
     url: String,
     asked: std::sync::mpsc::Receiver<(String, Value)>,

@@ -49,7 +49,7 @@ query = "WITH RECURSIVE counted(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM coun
 
 [[tool]]
 name = "huge"
-description = "Too large an answer."
+description = "Too large a result."
 read_only = true
 [tool.sql]
 shape = "rows"
@@ -82,7 +82,7 @@ sql = { shape = "value", query = "SELECT COUNT(*) AS n FROM swf_runs" }
 
 [[tool]]
 name = "echo"
-description = "Answers its argument."
+description = "Returns its argument."
 read_only = true
 params.word = { type = "string" }
 params.since = { type = "string" }
@@ -145,7 +145,7 @@ fn rows_become_one_block_each_and_are_cut_at_the_limit() {
 }
 
 #[test]
-fn a_statement_is_ended_at_its_time_and_an_answer_at_its_size() {
+fn a_statement_is_ended_at_its_time_and_a_result_at_its_size() {
     let server = server();
     let asked = Instant::now();
     assert!(failure(&server.call("counts_all", json!({}))).contains("longer than 0.2 s"));
@@ -268,7 +268,7 @@ fn any_json() -> impl Strategy<Value = Value> {
 }
 
 #[test]
-fn no_argument_of_any_kind_ends_the_server_or_goes_unanswered() {
+fn no_argument_of_any_kind_ends_the_server_or_goes_without_a_response() {
     let server = start(&[]);
     let listed = server.request("tools/list", json!({}))["result"]["tools"].clone();
     for tool in listed.as_array().expect("tools") {

@@ -136,12 +136,12 @@ fn check(cases: &[Case], database: &str) {
     std::fs::write(&file, catalogue(cases)).expect("writes");
     let server = start(&["--catalog", &file.display().to_string(), "--database", database]);
     for (place, case) in cases.iter().enumerate() {
-        let answer = server.call(&format!("t{place}"), json!({ "a": case.argument }));
-        assert_eq!(answer["isError"], json!(true), "{}: {answer}", case.sql);
+        let result = server.call(&format!("t{place}"), json!({ "a": case.argument }));
+        assert_eq!(result["isError"], json!(true), "{}: {result}", case.sql);
         let log = server.log_until(&format!("\"t{place}\"")).join("\n");
         assert!(log.contains("database_error") && log.contains(case.logged), "{}: {log}", case.sql);
         for secret in [SECRET, STORED] {
-            let both = format!("{log}{answer}").to_lowercase();
+            let both = format!("{log}{result}").to_lowercase();
             assert!(!both.contains(&secret.to_lowercase()), "{}: {both}", case.sql);
         }
     }

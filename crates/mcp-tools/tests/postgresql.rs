@@ -188,7 +188,7 @@ postgres = "SELECT nextval('s') AS one"
 
 [[tool]]
 name = "echo"
-description = "Answers its argument."
+description = "Returns its argument."
 read_only = true
 params.word = { type = "string", required = true }
 params.number = { type = "integer" }

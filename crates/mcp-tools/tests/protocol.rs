@@ -177,7 +177,7 @@ fn refuses_other_methods_and_bodies_that_are_too_large() {
 }
 
 #[test]
-fn a_notification_is_taken_without_an_answer() {
+fn a_notification_is_taken_without_a_response() {
     let server = start(&[]);
     let reply = server.post(&json!({ "jsonrpc": "2.0", "method": "notifications/initialized" }));
     assert_eq!((reply.status(), reply.text()), (202, ""));

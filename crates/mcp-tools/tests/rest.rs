@@ -50,7 +50,7 @@ content_type = "application/vnd.api+json"
 
 #[test]
 fn a_call_carries_the_headers_of_its_service_and_of_its_tool() {
-    let service = Service::answering(OK);
+    let service = Service::responding(OK);
     let settings =
         "headers = { X-Version = \"2\", User-Agent = \"lab\" }\nheaders_env = { X-Api-Key = \"API_KEY\" }";
     let server = server(&service, settings, SEARCH);
@@ -74,7 +74,7 @@ fn a_call_carries_the_headers_of_its_service_and_of_its_tool() {
 
 #[test]
 fn an_argument_in_a_header_or_a_list_cannot_become_a_second_one() {
-    let service = Service::answering(OK);
+    let service = Service::responding(OK);
     let server = server(&service, "", SEARCH);
     for (arguments, name) in [
         (json!({ "lang": "de\r\nX-Admin: yes" }), "lang"),
@@ -94,7 +94,7 @@ fn an_argument_in_a_header_or_a_list_cannot_become_a_second_one() {
 
 #[test]
 fn a_form_and_a_patch_reach_the_service_as_declared() {
-    let service = Service::answering(OK);
+    let service = Service::responding(OK);
     let form = r#"
 read_only = false
 params.name = { type = "string" }
@@ -116,7 +116,7 @@ form = { name = "{name}", tag = "{tags}", note = "{note}", fixed = "a&b" }
 
 #[test]
 fn a_service_whose_header_is_not_set_is_not_called() {
-    let service = Service::answering(OK);
+    let service = Service::responding(OK);
     let server = server(&service, "headers_env = { X-Api-Key = \"NOT_SET\" }", SEARCH);
     let told = block(&server.call("t", json!({})));
     assert_eq!(
@@ -129,7 +129,7 @@ fn a_service_whose_header_is_not_set_is_not_called() {
 // Requirement: identity binds the guard's X-MCP-Client and X-MCP-Subject.
 #[test]
 fn the_callers_identity_goes_where_the_tool_declares_it() {
-    let service = Service::answering(OK);
+    let service = Service::responding(OK);
     let rest = r#"
 read_only = false
 identity = { client = true, subject = true }

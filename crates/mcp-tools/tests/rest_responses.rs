@@ -25,7 +25,7 @@ const DOUBT: &str = "; whether it was carried out is unknown, check before you r
 
 /// The result of a call, and the log up to its line.
 fn called(response: Vec<u8>, tool: &str) -> (Value, String) {
-    let service = Service::answering(response);
+    let service = Service::responding(response);
     let settings = "headers_env = { X-Api-Key = \"API_KEY\" }";
     let server = server(&service, settings, tool);
     let call = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": { "name": "t", "arguments": {} } });
@@ -43,7 +43,7 @@ fn told(response: Vec<u8>, tool: &str) -> String {
 }
 
 #[track_caller]
-fn answered(response: Vec<u8>, tool: &str) -> Value {
+fn result_of(response: Vec<u8>, tool: &str) -> Value {
     let (result, _) = called(response, tool);
     assert_eq!(result["isError"], json!(false), "{result}");
     result
@@ -92,7 +92,7 @@ fn retry_after_is_told_and_logged() {
     let fields = "Retry-After: 7\r\n";
     let (result, log) = called(response("429 Too Many Requests", fields, ""), READS);
     assert_eq!(result["content"][0]["text"], "s did not accept the call (status 429); try again in 7 s");
-    assert!(log.contains("\"s answered 429 Too Many Requests; Retry-After: 7 s\""), "{log}");
+    assert!(log.contains("\"s responded 429 Too Many Requests; Retry-After: 7 s\""), "{log}");
     assert_eq!(
         told(response("503 Service Unavailable", fields, ""), WRITES),
         format!("s failed with status 503; try again in 7 s{DOUBT}")
@@ -119,7 +119,7 @@ fn the_log_of_a_refusal_names_tool_and_request_and_holds_the_body_where_the_tool
             .expect("a line");
         assert_eq!(line["tool"], "t");
         assert_eq!(line["request_id"], "req-7");
-        assert_eq!(line["detail"], "s answered 422 Unprocessable Entity");
+        assert_eq!(line["detail"], "s responded 422 Unprocessable Entity");
         assert!(!log.contains("Zq7secretQx") && !log.contains("qty"), "{log}");
     }
     let (_, log) = called(invalid(), &format!("{READS}log_reason = true\n"));
@@ -175,16 +175,16 @@ fn gzipped(body: &[u8]) -> Vec<u8> {
 
 #[test]
 fn a_compressed_response_is_read_although_none_is_asked_for() {
-    let service = Service::answering(gzipped(b"{\"n\": 1}"));
+    let service = Service::responding(gzipped(b"{\"n\": 1}"));
     let server = server(&service, "", READS);
     let result = server.call("t", json!({}));
     assert_eq!(result["content"][0]["text"], "{\n  \"n\": 1\n}");
     assert_eq!(service.next().header("accept-encoding"), Some("identity"));
     assert_eq!(
         told(gzipped(&vec![b' '; 32 << 20]), READS),
-        "the answer of s is too large; narrow the filters"
+        "the response of s is too large; narrow the filters"
     );
-    let too_large = format!("the answer of s is too large{DOUBT}");
+    let too_large = format!("the response of s is too large{DOUBT}");
     assert_eq!(told(gzipped(&vec![b' '; 32 << 20]), WRITES), too_large);
     let mut cut = gzipped(b"{\"n\": 1}");
     let length = cut.len();
@@ -197,13 +197,13 @@ fn a_compressed_response_is_read_although_none_is_asked_for() {
 fn numbers_of_a_service_keep_their_digits() {
     let body = r#"{"a": 12345678901234567890.1234567891, "b": [1.50, 18446744073709551616], "c": 1e400}"#;
     let expected = "{\n  \"a\": 12345678901234567890.1234567891,\n  \"b\": [\n    1.50,\n    18446744073709551616\n  ],\n  \"c\": 1e400\n}";
-    assert_eq!(answered(json_response("200 OK", body), READS)["content"][0]["text"], expected);
+    assert_eq!(result_of(json_response("200 OK", body), READS)["content"][0]["text"], expected);
     let pick = format!("{READS}pick = \"/b\"\n");
-    let picked = answered(json_response("200 OK", body), &pick);
+    let picked = result_of(json_response("200 OK", body), &pick);
     assert_eq!(picked["content"][0]["text"], "[\n  1.50,\n  18446744073709551616\n]");
     let totals = format!("{READS}pick = \"/rows\"\n[tool.http.totals]\nall = {{ sum = \"n\" }}\n");
     let rows = r#"{"rows": [{"n": 9007199254740993}, {"n": 2}, {"m": 1}]}"#;
-    let added = answered(json_response("200 OK", rows), &totals);
+    let added = result_of(json_response("200 OK", rows), &totals);
     assert_eq!(added["content"][0]["text"], "{\n  \"all\": 9007199254740995\n}");
 }
 
@@ -219,7 +219,7 @@ fn the_parts_that_a_tool_picks_are_its_result() {
         "{READS}pick = {{ first = \"/data/items/0/id\", next = \"/data/next\", none = \"/data/none\" }}\n"
     );
     assert_eq!(
-        answered(body(), &several)["content"][0]["text"],
+        result_of(body(), &several)["content"][0]["text"],
         "{\n  \"first\": 1,\n  \"next\": \"p2\",\n  \"none\": null\n}"
     );
     assert_eq!(
@@ -237,11 +237,11 @@ fn a_response_without_content_says_so() {
     let created = response("204 No Content", "", "");
     let created = String::from_utf8(created).expect("text").replace("Content-Length: 0\r\n", "").into_bytes();
     let said = "s accepted the call (status 204); its response has no content.";
-    assert_eq!(answered(created.clone(), WRITES)["content"][0]["text"], said);
-    let done = answered(created, &format!("{WRITES}result = {{ success = true }}\n"));
+    assert_eq!(result_of(created.clone(), WRITES)["content"][0]["text"], said);
+    let done = result_of(created, &format!("{WRITES}result = {{ success = true }}\n"));
     assert_eq!(done["content"][0]["text"], "{\n  \"success\": true\n}");
     let said = "s accepted the call (status 200); its response has no content.";
-    assert_eq!(answered(response("200 OK", "", ""), READS)["content"][0]["text"], said);
+    assert_eq!(result_of(response("200 OK", "", ""), READS)["content"][0]["text"], said);
 }
 
 #[test]
@@ -249,7 +249,7 @@ fn a_redirect_is_not_followed_and_its_host_is_logged_without_its_path() {
     let elsewhere = "Location: https://u:p@login.example.org/?return=Zq7secretQx\r\n";
     let (result, log) = called(response("302 Found", elsewhere, ""), READS);
     assert_eq!(result["content"][0]["text"], "s redirected the call; redirects are not followed");
-    assert!(log.contains("\"s answered 302 Found; to login.example.org\""), "{log}");
+    assert!(log.contains("\"s responded 302 Found; to login.example.org\""), "{log}");
     assert!(!log.contains("Zq7secretQx") && !log.contains("u:p"), "{log}");
     assert_eq!(
         told(response("303 See Other", "Location: /things/1\r\n", ""), WRITES),
@@ -272,6 +272,6 @@ fn not_found_beside_an_output_schema_is_an_error() {
     assert_eq!((&result["isError"], &result["content"][0]["text"]), (&json!(true), &json!("No such thing.")));
     assert!(result.get("structuredContent").is_none(), "{result}");
     let exact =
-        answered(json_response("200 OK", "{\"id\": 12345678901234567890}"), &format!("{schema}\n{READS}"));
+        result_of(json_response("200 OK", "{\"id\": 12345678901234567890}"), &format!("{schema}\n{READS}"));
     assert_eq!(exact["structuredContent"].to_string(), "{\"id\":12345678901234567890}");
 }

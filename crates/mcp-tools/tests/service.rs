@@ -1,4 +1,4 @@
-//! A REST service of a test: it answers every request with the same bytes and keeps what it was asked.
+//! A REST service of a test: it sends the same response to every request and keeps what it was asked.
 //!
 //! Knows nothing of the program that calls it.
 
@@ -28,8 +28,8 @@ impl Asked {
 }
 
 impl Service {
-    pub(crate) fn answering(answer: impl Into<Vec<u8>>) -> Service {
-        let answer = answer.into();
+    pub(crate) fn responding(response: impl Into<Vec<u8>>) -> Service {
+        let response = response.into();
         let listener = TcpListener::bind("127.0.0.1:0").expect("binds");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
         let (send, asked) = channel();
@@ -46,7 +46,7 @@ impl Service {
                 let _ = reader.read_exact(&mut body);
                 let line = head.lines().next().unwrap_or_default().to_owned();
                 let _ = send.send(Asked { line, head, body: String::from_utf8_lossy(&body).into_owned() });
-                let _ = reader.into_inner().write_all(&answer);
+                let _ = reader.into_inner().write_all(&response);
             }
         });
         Service { url, asked }

@@ -1,4 +1,4 @@
-//! Tools that call a service: where the call goes, what it carries, and what every kind of answer becomes.
+//! Tools that call a service: where the call goes, what it carries, and what every kind of response becomes.
 
 use std::net::TcpListener;
 
@@ -46,7 +46,7 @@ const MONITOR: &str = "MCP_TOOLS_PANDA_MONITOR_URL";
 
 #[test]
 fn an_action_is_sent_to_its_queue_with_typed_values_and_nothing_that_was_not_given() {
-    let service = Service::answering(SENT);
+    let service = Service::responding(SENT);
     let server = with(ACTIVEMQ, &format!("{}/broker/", service.url));
     let result = server.call(
         "swf_start_workflow",
@@ -73,7 +73,7 @@ fn an_action_is_sent_to_its_queue_with_typed_values_and_nothing_that_was_not_giv
 // A runner takes a command of its own namespace, or of none: one without it would start a run in any testbed.
 #[test]
 fn a_run_is_never_started_without_its_namespace() {
-    let service = Service::answering(SENT);
+    let service = Service::responding(SENT);
     let server = with(ACTIVEMQ, &service.url);
     let told = block(&server.call("swf_start_workflow", json!({})));
     assert_eq!(told, json!({ "error": "Please give namespace: it is needed here." }));
@@ -84,7 +84,7 @@ fn a_run_is_never_started_without_its_namespace() {
 
 #[test]
 fn a_message_to_all_goes_to_the_topic_with_its_metadata() {
-    let service = Service::answering(SENT);
+    let service = Service::responding(SENT);
     let server = with(ACTIVEMQ, &service.url);
     let result =
         server.call("swf_send_message", json!({ "message": "hi {there}", "metadata": { "a": [1, "{b}"] } }));
@@ -112,7 +112,7 @@ query = { type = "queue" }
 
 #[test]
 fn no_argument_leads_out_of_its_place_in_the_path_or_the_query() {
-    let service = Service::answering(SENT);
+    let service = Service::responding(SENT);
     let home = tempfile::tempdir().expect("a directory");
     let file = home.path().join("paths.toml");
     std::fs::write(&file, PATHS).expect("writes");
@@ -134,7 +134,7 @@ fn no_argument_leads_out_of_its_place_in_the_path_or_the_query() {
         assert!(told["error"].as_str().is_some_and(|told| told.contains("username")), "{told}");
     }
 
-    let monitor = Service::answering(ok(WORKERS));
+    let monitor = Service::responding(ok(WORKERS));
     let server = with(MONITOR, &monitor.url);
     server.call("panda_harvester_workers", json!({ "site": "A&b=c" }));
     assert_eq!(
@@ -147,7 +147,7 @@ fn no_argument_leads_out_of_its_place_in_the_path_or_the_query() {
 
 #[test]
 fn records_of_a_service_are_added_up() {
-    let monitor = Service::answering(ok(WORKERS));
+    let monitor = Service::responding(ok(WORKERS));
     let server = with(MONITOR, &monitor.url);
     let mut told = block(&server.call("panda_harvester_workers", json!({})));
     told.as_object_mut().and_then(|told| told.remove("time_window")).expect("a time window");
@@ -156,10 +156,13 @@ fn records_of_a_service_are_added_up() {
         json!({ "total": 9, "by_status": { "running": 5, "submitted": 4 }, "by_site": { "A": 3, "B": 6 },
             "by_resourcetype": { "SCORE": 3, "unknown": 6 } })
     );
-    let broken = Service::answering(ok("{\"error\": \"no\"}"));
+    let broken = Service::responding(ok("{\"error\": \"no\"}"));
     let result = with(MONITOR, &broken.url).call("panda_harvester_workers", json!({}));
     assert_eq!(result["isError"], json!(true));
-    assert_eq!(result["content"][0]["text"], "panda_monitor answered something else than a list of records");
+    assert_eq!(
+        result["content"][0]["text"],
+        "panda_monitor responded with something else than a list of records"
+    );
     let far = server.call("panda_harvester_workers", json!({ "hours": i64::MAX }));
     assert!(block(&far)["error"].as_str().is_some_and(|told| told.contains("hours")), "{far}");
 }
@@ -167,7 +170,7 @@ fn records_of_a_service_are_added_up() {
 // ActiveMQ, Composite Destinations: "use , to separate destinations"; Wildcards: "." separates, "*" and ">" match.
 #[test]
 fn a_name_of_a_destination_holds_nothing_a_broker_could_read_as_two() {
-    let service = Service::answering(SENT);
+    let service = Service::responding(SENT);
     let server = with(ACTIVEMQ, &service.url);
     let hostile = [
         "bob,workflow_control",
@@ -183,9 +186,9 @@ fn a_name_of_a_destination_holds_nothing_a_broker_could_read_as_two() {
         &"b".repeat(65),
     ];
     let refused = |tool: &str, arguments: Value, name: &str| {
-        let answer = server.call(tool, arguments);
-        let told = block(&answer)["error"].as_str().unwrap_or_default().to_owned();
-        assert!(told.starts_with(name) && told.contains("must match ^["), "{answer}");
+        let result = server.call(tool, arguments);
+        let told = block(&result)["error"].as_str().unwrap_or_default().to_owned();
+        assert!(told.starts_with(name) && told.contains("must match ^["), "{result}");
     };
     for value in hostile {
         refused("swf_stop_user_testbed", json!({ "username": value }), "username");
@@ -237,8 +240,8 @@ fn a_service_that_is_not_configured_is_named_in_band() {
 }
 
 #[track_caller]
-fn check(answer: &'static str, told: &str) {
-    let service = Service::answering(answer);
+fn check(response: &'static str, told: &str) {
+    let service = Service::responding(response);
     let server = with(ACTIVEMQ, &service.url);
     let result = server.call("swf_stop_workflow", json!({ "execution_id": "e" }));
     assert_eq!((result["isError"].clone(), result["content"][0]["text"].clone()), (json!(true), json!(told)));

@@ -187,7 +187,7 @@ fn a_database_whose_authority_is_no_file_ends_the_start() {
     assert!(text(&told.stderr).contains("no-such.pem"), "{}", text(&told.stderr));
 }
 
-/// `openssl s_server`, answering from files that hold whole HTTP answers.
+/// `openssl s_server`, which responds with files that hold whole HTTP responses.
 struct Service(Child, u16);
 
 impl Drop for Service {
@@ -198,9 +198,9 @@ impl Drop for Service {
 }
 
 fn service(folder: &Path) -> Service {
-    let answer =
+    let response =
         "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 14\r\n\r\n{\"running\": 3}";
-    std::fs::write(folder.join("workers.json"), answer).expect("writes");
+    std::fs::write(folder.join("workers.json"), response).expect("writes");
     let mut child = Command::new("openssl")
         .args(["s_server", "-accept", "127.0.0.1:0", "-cert", "server.pem", "-key", "server.key", "-HTTP"])
         .current_dir(folder)

@@ -180,7 +180,7 @@ fn what_is_accepted_answers_every_call() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let process = InProcess::new().unwrap();
     let mut runner = TestRunner::new(Config { cases: 400, failure_persistence: None, ..Config::default() });
-    let [accepted, failed, answered] = [Cell::new(0), Cell::new(0), Cell::new(0)];
+    let [accepted, failed, succeeded] = [Cell::new(0), Cell::new(0), Cell::new(0)];
     let tried = runner.run(&prop::collection::vec(any::<u8>(), 160), |bytes| {
         let mut choices = Choices(bytes.into_iter());
         let catalogue = catalogue_of(&mut choices);
@@ -188,19 +188,19 @@ fn what_is_accepted_answers_every_call() {
         accepted.set(accepted.get() + 1);
         for _ in 0..CALLS {
             let message = message(&mut choices);
-            let reply = runtime.block_on(server.answer(&message));
+            let reply = runtime.block_on(server.respond(&message));
             let reply: Value = serde_json::from_slice(&reply.unwrap().pieces.concat()).unwrap();
             prop_assert!(reply["result"]["content"].is_array(), "{catalogue}\n{reply}");
-            let outcome = if reply["result"]["isError"] == json!(true) { &failed } else { &answered };
+            let outcome = if reply["result"]["isError"] == json!(true) { &failed } else { &succeeded };
             outcome.set(outcome.get() + 1);
         }
         Ok(())
     });
     tried.unwrap();
-    let (accepted, failed, answered) = (accepted.get(), failed.get(), answered.get());
+    let (accepted, failed, succeeded) = (accepted.get(), failed.get(), succeeded.get());
     // Else this would prove nothing. Usually it is 280, 2,150 and 64, give or take 8.
     assert!(
-        accepted > 50 && failed > 50 && answered > 20,
-        "{accepted} catalogues, {failed} and {answered} calls"
+        accepted > 50 && failed > 50 && succeeded > 20,
+        "{accepted} catalogues, {failed} and {succeeded} calls"
     );
 }

@@ -55,13 +55,13 @@ enum Command {
     /// List the tools: whether they write, name, parameters.
     #[command(after_help = "Example:\n  mcp-tools list\n  mcp-tools list --json")]
     List {
-        /// Print what tools/list answers.
+        /// Print the result of tools/list.
         #[arg(long)]
         json: bool,
         #[command(flatten)]
         files: Files,
     },
-    /// Call a tool without a server and print its answer.
+    /// Call a tool without a server and print its result.
     #[command(
         after_help = "Example:\n  mcp-tools call swf_list_runs\n  mcp-tools call swf_get_run '{\"run_number\": 100042}'"
     )]

@@ -9,7 +9,7 @@ use super::databases::DatabaseFlags;
 use super::input::Files;
 use super::report::{CommandError, REFUSED, print_line};
 use super::runtime::runtime;
-use crate::examples::{self, Changes, Verdict};
+use crate::examples::{self, Changes, ExampleResult};
 use crate::handler::Context;
 
 pub(crate) const EXAMPLE: &str = "\
@@ -40,10 +40,10 @@ impl Test {
         let changes = if self.write { Changes::Keep } else { Changes::Undo };
         let (mut passed, mut failed, mut skipped) = (0, 0, 0);
         runtime()?.block_on(examples::run(&registry, &context, changes, |finished| {
-            let (word, reason, count) = match finished.verdict {
-                Verdict::Passed => ("ok     ", String::new(), &mut passed),
-                Verdict::Failed(reason) => ("FAILED ", format!(": {reason}"), &mut failed),
-                Verdict::Skipped(reason) => ("skipped", format!(": {reason}"), &mut skipped),
+            let (word, reason, count) = match finished.result {
+                ExampleResult::Passed => ("ok     ", String::new(), &mut passed),
+                ExampleResult::Failed(reason) => ("FAILED ", format!(": {reason}"), &mut failed),
+                ExampleResult::Skipped(reason) => ("skipped", format!(": {reason}"), &mut skipped),
             };
             *count += 1;
             let milliseconds = finished.took.as_millis();

@@ -19,9 +19,9 @@ pub(crate) enum DatabaseError {
     Busy,
     #[error("the query took longer than {} s; narrow the filters", .0.as_secs_f64())]
     Timeout(Duration),
-    #[error("the answer is larger than {} MiB; narrow the filters", ROW_BYTES_MAX / 1024 / 1024)]
+    #[error("the result is larger than {} MiB; narrow the filters", ROW_BYTES_MAX / 1024 / 1024)]
     TooLarge,
-    #[error("the answer holds JSON that is nested too deeply to be shown")]
+    #[error("the result holds JSON that is nested too deeply to be shown")]
     TooDeep,
     #[error("the database takes no changes from here (it is read-only)")]
     ReadOnly { detail: String },

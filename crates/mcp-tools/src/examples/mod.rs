@@ -22,7 +22,7 @@ const SHOWN_LETTERS_MAX: usize = 300;
 
 /// What became of an example.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub(crate) enum ExampleResult {
     Passed,
     /// Why not.
     Failed(String),
@@ -36,7 +36,7 @@ pub(crate) struct Finished<'a> {
     /// Its place among the examples of its tool, from one.
     pub(crate) place: usize,
     pub(crate) took: Duration,
-    pub(crate) verdict: Verdict,
+    pub(crate) result: ExampleResult,
 }
 
 /// What happens to the changes that an example makes.
@@ -56,22 +56,22 @@ pub(crate) async fn run<'a>(
     for tool in registry.tools() {
         for (place, example) in tool.examples().iter().enumerate() {
             let begun = Instant::now();
-            let verdict = verdict(registry, context, tool, example, changes).await;
-            report(Finished { tool: tool.name(), place: place + 1, took: begun.elapsed(), verdict });
+            let result = run_one(registry, context, tool, example, changes).await;
+            report(Finished { tool: tool.name(), place: place + 1, took: begun.elapsed(), result });
         }
     }
 }
 
-async fn verdict(
+async fn run_one(
     registry: &Registry,
     context: &Context,
     tool: &Tool,
     example: &Example,
     changes: Changes,
-) -> Verdict {
+) -> ExampleResult {
     let dry_run = changes == Changes::Undo && !tool.read_only();
     if dry_run && !tool.handler().can_be_undone() {
-        return Verdict::Skipped("the tool acts outside of a database (hint: --write)");
+        return ExampleResult::Skipped("the tool acts outside of a database (hint: --write)");
     }
     let caller = Caller { client: example.client.clone(), subject: example.subject.clone() };
     let call = CallInfo { caller, dry_run, ..CallInfo::of_tool(tool.shared_name()) };
@@ -81,8 +81,8 @@ async fn verdict(
     };
     let notices = result.notices.len();
     match misfit(example, &call_tool_result(result, tool.structured()), notices) {
-        None => Verdict::Passed,
-        Some(reason) => Verdict::Failed(reason),
+        None => ExampleResult::Passed,
+        Some(reason) => ExampleResult::Failed(reason),
     }
 }
 

@@ -44,7 +44,7 @@ pub(crate) enum ExchangeError {
     Connect(String),
     #[error("the exchange broke: {0}")]
     Broken(String),
-    #[error("the answer is too large")]
+    #[error("the response is too large")]
     TooLarge,
 }
 

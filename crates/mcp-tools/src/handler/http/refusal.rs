@@ -59,7 +59,7 @@ pub(super) fn told(
 
 /// The detail of the log line: no argument, and nothing of the body unless the tool opens it.
 pub(super) fn logged(service: &str, response: &Response, openness: Openness, secrets: &[&str]) -> String {
-    let mut detail = format!("{service} answered {}", response.status);
+    let mut detail = format!("{service} responded {}", response.status);
     if let Some(seconds) = retry_after(&response.headers, Timestamp::now()) {
         detail.push_str(&format!("; Retry-After: {seconds} s"));
     }

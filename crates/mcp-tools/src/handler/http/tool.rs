@@ -42,7 +42,7 @@ enum Misfit {
     Body(Unreadable),
     #[error("responded without {0}, which the tool picks")]
     Absent(String),
-    #[error("answered something else than a list of records")]
+    #[error("responded with something else than a list of records")]
     NoRecords,
 }
 
@@ -86,7 +86,7 @@ impl HttpTool {
             Err(_) => {
                 let seconds = self.time_max.as_secs_f64();
                 let text = format!(
-                    "{} did not answer within {seconds} s{}",
+                    "{} did not respond within {seconds} s{}",
                     self.service.name,
                     self.unknown_outcome()
                 );
@@ -135,7 +135,7 @@ impl HttpTool {
 
     fn mapped(&self, response: &Response, arguments: &Arguments, call: &CallInfo) -> ToolResult {
         if response.status.is_success() {
-            return self.answer(response, arguments).unwrap_or_else(|reason| {
+            return self.accepted(response, arguments).unwrap_or_else(|reason| {
                 call.log_event("service_error", &format!("{} {reason}", self.service.name));
                 let text = match reason {
                     Misfit::Body(Unreadable::TooLarge) => return self.too_large(),
@@ -162,8 +162,8 @@ impl HttpTool {
         ToolResult::failed(outcome, text)
     }
 
-    /// The result of a call that succeeded.
-    fn answer(&self, response: &Response, arguments: &Arguments) -> Result<ToolResult, Misfit> {
+    /// The result of a response of 2xx.
+    fn accepted(&self, response: &Response, arguments: &Arguments) -> Result<ToolResult, Misfit> {
         let result = self.result.as_ref().map(|result| result.fill(arguments).unwrap_or_default());
         let body = body::read(&response.headers, &response.body);
         let body = match (body, &result) {
@@ -214,7 +214,7 @@ impl HttpTool {
 
     fn too_large(&self) -> ToolResult {
         let hint = if self.read_only { "; narrow the filters" } else { self.unknown_outcome() };
-        let text = format!("the answer of {} is too large{hint}", self.service.name);
+        let text = format!("the response of {} is too large{hint}", self.service.name);
         ToolResult::failed(Outcome::Failed, text)
     }
 

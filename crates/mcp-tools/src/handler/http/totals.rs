@@ -9,9 +9,9 @@ use crate::catalogue::file::TotalFile;
 use crate::handler::template::plain;
 
 /// The totals of a list of objects; `None` when the service returned something else.
-pub(crate) fn add_up(answered: &Value, totals: &IndexMap<String, TotalFile>) -> Option<Map<String, Value>> {
+pub(crate) fn add_up(records: &Value, totals: &IndexMap<String, TotalFile>) -> Option<Map<String, Value>> {
     let records: Vec<&Map<String, Value>> =
-        answered.as_array()?.iter().map(Value::as_object).collect::<Option<_>>()?;
+        records.as_array()?.iter().map(Value::as_object).collect::<Option<_>>()?;
     let made = totals.iter().map(|(name, total)| {
         let made = match &total.by {
             Some(by) => Value::Object(sums_by(&records, &total.sum, by)),

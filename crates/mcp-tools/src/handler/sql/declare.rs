@@ -189,7 +189,7 @@ impl Builder<'_> {
         match file.shape {
             Shape::Page => {
                 if not_found.is_some() {
-                    self.reasons.push("sql.not_found: an empty page is an answer".into());
+                    self.reasons.push("sql.not_found: an empty page is a result".into());
                 }
                 let Some(texts) = texts else { return };
                 if let Some(reason) = texts.no_page() {

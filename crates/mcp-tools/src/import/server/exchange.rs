@@ -29,8 +29,8 @@ pub(super) struct Peer {
     pub(super) tls: TlsSettings,
 }
 
-/// What came back.
-pub(super) struct Reply {
+/// A response, as far as it is needed.
+pub(super) struct ServerResponse {
     pub(super) status: u16,
     pub(super) headers: HeaderMap,
     /// The message with the id that was asked for.
@@ -47,7 +47,7 @@ impl Peer {
         body: String,
         id: Option<u64>,
         bytes_left: &mut usize,
-    ) -> Result<Reply, ServerError> {
+    ) -> Result<ServerResponse, ServerError> {
         let sent = Sent { peer: self, method, headers, body, id };
         let connected = match &self.target {
             Target::Unix(path) => match UnixStream::connect(path).await {
@@ -91,7 +91,11 @@ impl Sent<'_> {
         request.body(Full::new(Bytes::from(self.body.clone())))
     }
 
-    async fn read(&self, response: Response<Incoming>, bytes_left: &mut usize) -> Result<Reply, ServerError> {
+    async fn read(
+        &self,
+        response: Response<Incoming>,
+        bytes_left: &mut usize,
+    ) -> Result<ServerResponse, ServerError> {
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
         let is_stream = kind.to_ascii_lowercase().starts_with("text/event-stream");
@@ -112,7 +116,7 @@ impl Sent<'_> {
         if !is_stream {
             message = self.wanted(&bytes);
         }
-        Ok(Reply { status, headers, message, excerpt: excerpt(&bytes) })
+        Ok(ServerResponse { status, headers, message, excerpt: excerpt(&bytes) })
     }
 
     /// The message in the events that are whole; those that are another message are dropped.

@@ -7,11 +7,11 @@ use serde_json::{Value, json};
 
 use super::bounds::{BYTES_MAX, PAGES_MAX, TIME_MAX, TOOLS_MAX};
 use super::error::ServerError;
-use super::exchange::{Peer, Reply};
+use super::exchange::{Peer, ServerResponse};
 use super::target::{Target, without_secrets};
 use crate::http_client::TlsSettings;
 
-/// The newest version with `initialize`; the server answers with the one it speaks.
+/// The newest version with `initialize`; the server responds with the one it speaks.
 const HANDSHAKE_VERSION: &str = "2025-11-25";
 const STATELESS_VERSION: &str = "2026-07-28";
 
@@ -88,12 +88,12 @@ impl<'p> Session<'p> {
             "capabilities": {},
             "clientInfo": client_info(),
         });
-        let (reply, result) = self.ask("initialize", params).await?;
+        let (response, result) = self.ask("initialize", params).await?;
         let version = result.get("protocolVersion").and_then(Value::as_str);
         let version = version.and_then(|version| HeaderValue::from_str(version).ok());
         let Some(version) = version else { return Err(self.shape("initialize", "protocolVersion")) };
         self.headers.insert(PROTOCOL_VERSION, version);
-        if let Some(session) = reply.headers.get(SESSION_ID) {
+        if let Some(session) = response.headers.get(SESSION_ID) {
             self.headers.insert(SESSION_ID, session.clone());
         }
         let method = "notifications/initialized";
@@ -125,7 +125,7 @@ impl<'p> Session<'p> {
     }
 
     /// The result of a request.
-    async fn ask(&mut self, method: &str, mut params: Value) -> Result<(Reply, Value), ServerError> {
+    async fn ask(&mut self, method: &str, mut params: Value) -> Result<(ServerResponse, Value), ServerError> {
         let mut headers = self.headers.clone();
         if self.era == Era::Stateless {
             params["_meta"] = json!({
@@ -138,17 +138,17 @@ impl<'p> Session<'p> {
         let id = self.next_id;
         self.next_id += 1;
         let body = json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params }).to_string();
-        let mut reply = self.peer.post(method, &headers, body, Some(id), &mut self.bytes_left).await?;
+        let mut response = self.peer.post(method, &headers, body, Some(id), &mut self.bytes_left).await?;
         let (place, method) = (self.peer.place.clone(), method.to_owned());
-        let status = reply.status;
-        match reply.message.take() {
+        let status = response.status;
+        match response.message.take() {
             // A refused token is one, whatever the body says.
             message if matches!(status, 401 | 403) || (message.is_none() && status >= 300) => {
-                Err(ServerError::Status { place, method, status, excerpt: reply.excerpt })
+                Err(ServerError::Status { place, method, status, excerpt: response.excerpt })
             }
-            None => Err(ServerError::NoResponse { place, method, excerpt: reply.excerpt }),
+            None => Err(ServerError::NoResponse { place, method, excerpt: response.excerpt }),
             Some(mut message) => match message.get_mut("result").map(Value::take) {
-                Some(result) => Ok((reply, result)),
+                Some(result) => Ok((response, result)),
                 None => Err(refused(place, method, &message)),
             },
         }
