@@ -5,8 +5,10 @@
 mod check;
 mod demo;
 mod doctor;
+mod endpoint;
 mod exit;
 mod guard;
+mod load;
 mod output;
 mod parity;
 mod receivers;
@@ -67,6 +69,7 @@ enum Command {
     Demo(demo::DemoArgs),
     Parity(Box<parity::ParityArgs>),
     Watchdog(Box<watchdog::WatchdogArgs>),
+    Load(Box<load::LoadArgs>),
     Doctor(doctor::DoctorArgs),
     Upgrade(upgrade::UpgradeArgs),
     Manual(Manual),
@@ -100,6 +103,7 @@ pub fn main() -> ExitCode {
         Command::Demo(demo) => demo.run(),
         Command::Parity(parity) => parity.run(),
         Command::Watchdog(watchdog) => watchdog.run(&guard),
+        Command::Load(load) => load.run(&guard),
         Command::Doctor(doctor) => doctor.run(&guard),
         Command::Upgrade(upgrade) => upgrade.run(&guard),
         Command::Manual(manual) => match manual.write(Cli::command()) {

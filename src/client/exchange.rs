@@ -1,5 +1,5 @@
 //! One HTTP exchange: connect, send, read the response, each within its bound. A fresh connection each time, so that a
-//! response never depends on an earlier request and its time never includes connecting.
+//! response never depends on an earlier request and its time never includes connecting; only a load keeps its connections.
 
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -195,7 +195,7 @@ impl Client {
         }
     }
 
-    /// Sends a request named `what` and reads its response.
+    /// Sends a request named `what` over a connection of its own and reads its response.
     pub(super) async fn exchange(
         &self,
         what: &str,
@@ -203,15 +203,44 @@ impl Client {
         awaited: ReadUntil<'_>,
     ) -> Result<Response, Error> {
         let request = self.build(what, request)?;
-        let connecting = tokio::time::timeout(self.limits.connect, self.connect(what));
-        let (mut sender, _driver) = connecting.await.map_err(|_| Error::ConnectTimeout {
-            question: self.question(what),
-            millis: self.limits.connect.as_millis(),
-        })??;
+        let mut connection = self.connect_in_time(what).await?;
+        self.exchange_over(&mut connection, what, request, awaited).await
+    }
+
+    /// The same over a kept connection. Its time includes connecting, where the kept one no longer serves.
+    pub(super) async fn exchange_kept(
+        &self,
+        kept: &mut KeptConnection,
+        what: &str,
+        request: Request,
+        awaited: ReadUntil<'_>,
+    ) -> Result<Response, Error> {
+        let request = self.build(what, request)?;
+        let started = Instant::now();
+        let mut connection = match kept.take_ready(self.limits.connect).await {
+            Some(connection) => connection,
+            None => {
+                kept.opened += 1;
+                self.connect_in_time(what).await?
+            }
+        };
+        let mut response = self.exchange_over(&mut connection, what, request, awaited).await?;
+        response.elapsed = started.elapsed();
+        kept.connection = Some(connection);
+        Ok(response)
+    }
+
+    async fn exchange_over(
+        &self,
+        connection: &mut Connection,
+        what: &str,
+        request: hyper::Request<Full<Bytes>>,
+        awaited: ReadUntil<'_>,
+    ) -> Result<Response, Error> {
         let started = Instant::now();
         let answering = async {
             let broken = |source| Error::Broken { question: self.question(what), source };
-            let response = sender.send_request(request).await.map_err(broken)?;
+            let response = connection.sender.send_request(request).await.map_err(broken)?;
             let (head, body) = response.into_parts();
             let body = self.clean(self.read(what, &head.headers, body, awaited).await?);
             let (status, elapsed) = (head.status.as_u16(), started.elapsed());
@@ -220,6 +249,14 @@ impl Client {
         tokio::time::timeout(self.limits.total, answering).await.map_err(|_| Error::Timeout {
             question: self.question(what),
             millis: self.limits.total.as_millis(),
+        })?
+    }
+
+    async fn connect_in_time(&self, what: &str) -> Result<Connection, Error> {
+        let connecting = tokio::time::timeout(self.limits.connect, self.connect(what));
+        connecting.await.map_err(|_| Error::ConnectTimeout {
+            question: self.question(what),
+            millis: self.limits.connect.as_millis(),
         })?
     }
 
@@ -249,7 +286,7 @@ impl Client {
         Ok(built)
     }
 
-    async fn connect(&self, what: &str) -> Result<(SendRequest<Full<Bytes>>, Driver), Error> {
+    async fn connect(&self, what: &str) -> Result<Connection, Error> {
         let refused = |source| Error::Connect { question: self.question(what), source };
         match &self.target.transport {
             Transport::Tcp { host, port } => {
@@ -273,7 +310,7 @@ impl Client {
         }
     }
 
-    async fn handshake<S>(&self, what: &str, stream: S) -> Result<(SendRequest<Full<Bytes>>, Driver), Error>
+    async fn handshake<S>(&self, what: &str, stream: S) -> Result<Connection, Error>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
@@ -284,7 +321,7 @@ impl Client {
         let task = tokio::spawn(async move {
             let _also_ends_the_exchange = connection.await;
         });
-        Ok((sender, Driver(task)))
+        Ok(Connection { sender, _driver: Driver(task) })
     }
 
     async fn read(
@@ -327,6 +364,34 @@ pub(super) fn response_in(events: &mut Events, bytes: &[u8], id: &Value) -> Opti
         }
     });
     found
+}
+
+/// One connection to the server.
+struct Connection {
+    sender: SendRequest<Full<Bytes>>,
+    _driver: Driver,
+}
+
+/// A connection that is kept from one request to the next, as SDKs do.
+#[derive(Default)]
+pub(super) struct KeptConnection {
+    connection: Option<Connection>,
+    /// How many have been opened, with those that failed.
+    pub(super) opened: u64,
+}
+
+impl KeptConnection {
+    /// Closes it, so that the next request opens another.
+    pub(super) fn close(&mut self) {
+        self.connection = None;
+    }
+
+    /// The connection, unless the server has closed it or the last response is still on its way.
+    async fn take_ready(&mut self, within: Duration) -> Option<Connection> {
+        let mut connection = self.connection.take()?;
+        tokio::time::timeout(within, connection.sender.ready()).await.ok()?.ok()?;
+        Some(connection)
+    }
 }
 
 /// Ends the connection's task with the exchange, whatever the server still has to say.

@@ -5,6 +5,7 @@
 
 mod error;
 mod exchange;
+pub(crate) mod load;
 mod replay;
 mod session;
 mod target;

@@ -11,7 +11,7 @@ use hyper::header::{HeaderName, HeaderValue};
 use serde_json::{Value, json};
 
 use super::error::{Error, excerpt};
-use super::exchange::{Client, Method, ReadUntil, Request, Response};
+use super::exchange::{Client, KeptConnection, Method, ReadUntil, Request, Response};
 use crate::wire::declaration::Handshake;
 use crate::wire::{Era, header_value};
 
@@ -175,9 +175,33 @@ impl<'c> Session<'c> {
     pub(super) async fn send(
         &self,
         method: &str,
-        mut params: Value,
+        params: Value,
         name: Option<&str>,
     ) -> Result<(Value, Response), Error> {
+        let (id, request) = self.numbered(method, params, name)?;
+        let reply = self.client.exchange(method, request, ReadUntil::Response(&id)).await?;
+        Ok((id, reply))
+    }
+
+    /// The same over a kept connection.
+    pub(super) async fn send_kept(
+        &self,
+        kept: &mut KeptConnection,
+        method: &str,
+        params: Value,
+        name: Option<&str>,
+    ) -> Result<(Value, Response), Error> {
+        let (id, request) = self.numbered(method, params, name)?;
+        let reply = self.client.exchange_kept(kept, method, request, ReadUntil::Response(&id)).await?;
+        Ok((id, reply))
+    }
+
+    fn numbered(
+        &self,
+        method: &str,
+        mut params: Value,
+        name: Option<&str>,
+    ) -> Result<(Value, Request), Error> {
         if self.era == Era::Modern {
             params["_meta"] = json!({
                 "io.modelcontextprotocol/protocolVersion": MODERN_VERSION,
@@ -188,8 +212,7 @@ impl<'c> Session<'c> {
         let id = Value::from(self.next.fetch_add(1, Ordering::Relaxed));
         let body = json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params}).to_string();
         let request = self.request(method, name, body)?;
-        let reply = self.client.exchange(method, request, ReadUntil::Response(&id)).await?;
-        Ok((id, reply))
+        Ok((id, request))
     }
 
     fn request(&self, method: &str, name: Option<&str>, body: String) -> Result<Request, Error> {

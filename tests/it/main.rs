@@ -19,6 +19,7 @@ mod invalid_responses;
 mod large_lists;
 mod lifecycle;
 mod limits;
+mod load_command;
 mod notifications;
 mod observability;
 mod operator_commands;

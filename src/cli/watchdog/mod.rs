@@ -14,17 +14,15 @@ use self::blame::ProbeFailure;
 use self::policy::{Policy, Record};
 use self::record::Held;
 use self::unit::Unit;
+use super::endpoint::Endpoint;
 use super::exit::Exit;
 use super::guard::Guard;
 use super::output::{complain, say};
-use super::parity::files;
 use crate::admin::{AdminCommand, AdminResponse};
-use crate::client::{Client, Limits, Method, Request, Session, Target};
-use crate::config::{self, Environment};
+use crate::client::{Client, Method, Request, Session};
 use crate::parity::says_healthy;
 use crate::wire::bounded;
 
-const DEFAULT_TOKEN_VARIABLE: &str = "MCP_BEARER_TOKEN";
 /// A deploy that takes longer has forgotten its file.
 const HOLD_FILE_AGE_MAX: Duration = Duration::from_secs(3600);
 
@@ -41,18 +39,11 @@ Exit codes: 0 all is well, 1 the probe failed, 2 the probe failed and so did the
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct WatchdogArgs {
-    /// The MCP endpoint; without it the guard of the configuration, at its first path.
-    #[arg(long, value_name = "URL")]
-    url: Option<Target>,
+    #[command(flatten)]
+    endpoint: Endpoint,
     /// Where health is asked, at the same address.
     #[arg(long, value_name = "PATH", default_value = "/health")]
     health_path: String,
-    /// Environment variable that holds the bearer token.
-    #[arg(long, value_name = "NAME", conflicts_with = "token_file")]
-    token_env: Option<String>,
-    /// File that holds the bearer token.
-    #[arg(long, value_name = "FILE")]
-    token_file: Option<PathBuf>,
     /// Seconds that each response may take.
     #[arg(long, value_name = "SECONDS", default_value = "5", value_parser = clap::value_parser!(u64).range(1..=60))]
     timeout: u64,
@@ -113,7 +104,10 @@ impl WatchdogArgs {
         if self.report {
             return Ok(report(held.map(|held| held.record).unwrap_or_default(), now));
         }
-        let probed = client(self, &guard.file)
+        let timeout = Duration::from_secs(self.timeout);
+        let probed = self
+            .endpoint
+            .client(&guard.file, timeout)
             .map_err(ProbeFailure::unprepared)
             .and_then(|client| probe(&client, &self.health_path));
         match (probed, &mut held) {
@@ -179,32 +173,6 @@ fn failed(
             }
         },
     }
-}
-
-fn client(watchdog: &WatchdogArgs, config: &Path) -> Result<Client, String> {
-    let default = std::env::var_os(DEFAULT_TOKEN_VARIABLE).map(|_| DEFAULT_TOKEN_VARIABLE);
-    let variable = match (&watchdog.token_env, &watchdog.token_file) {
-        (Some(name), _) => Some(name.as_str()),
-        (None, Some(_)) => None,
-        (None, None) => default,
-    };
-    let token = files::token(variable, watchdog.token_file.as_deref())?;
-    let url = match &watchdog.url {
-        Some(url) => url.clone(),
-        None => front_door(config)?,
-    };
-    let total = Duration::from_secs(watchdog.timeout);
-    let limits = Limits { connect: total.min(Duration::from_secs(2)), total, ..Limits::default() };
-    let secrets = files::secrets([&token]);
-    Ok(Client::new(url.with_bearer(token), limits).with_secrets(&secrets))
-}
-
-/// Where the configured guard listens, at the first of its paths.
-fn front_door(file: &Path) -> Result<Target, String> {
-    let loaded = config::load(file, &Environment::of_process())
-        .map_err(|error| format!("no --url given, and {}: {error}", file.display()))?;
-    let path = loaded.config.paths.prefixes.first().map_or("/", |prefix| prefix.as_str());
-    Ok(Target::of_listener(&loaded.config.listen.address, path))
 }
 
 /// Health, the handshake, the tools: what a client needs before its first call.
