@@ -2,6 +2,7 @@
 //!
 //! Must not know where the text comes from.
 
+use indexmap::IndexMap;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -63,6 +64,12 @@ impl Json {
 
     pub(crate) fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The members of an object; none of another value.
+    pub(crate) fn members(&self) -> Vec<(String, Json)> {
+        let members: IndexMap<String, &RawValue> = serde_json::from_str(&self.0).unwrap_or_default();
+        members.into_iter().map(|(name, value)| (name, Json::from_raw(value))).collect()
     }
 
     /// What the value holds, if it is a string.
@@ -169,7 +176,7 @@ impl Indenter {
 }
 
 /// The length of the string that begins here, with its quotes.
-fn string_length(text: &str) -> usize {
+pub(crate) fn string_length(text: &str) -> usize {
     let mut escaped = false;
     for (at, byte) in text.bytes().enumerate().skip(1) {
         match byte {

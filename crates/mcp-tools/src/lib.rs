@@ -10,6 +10,7 @@ mod cli;
 mod connections;
 mod database;
 mod entrance;
+mod exact;
 mod examples;
 mod handler;
 mod http;

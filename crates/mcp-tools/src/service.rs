@@ -18,7 +18,7 @@ use serde_json::{Map, Value};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::call_log::{CallLog, FinishedCall, Outcome};
-use crate::catalogue::Arguments;
+use crate::catalogue::{Arguments, Sent};
 use crate::database::Databases;
 use crate::handler::{CallInfo, Context};
 use crate::protocol::call_result::call_tool_response;
@@ -315,7 +315,9 @@ async fn dispatch(
     match parsed {
         ParsedMethod::Initialize(params) => return Ok(cached.initialized(&params)),
         ParsedMethod::Discover => return Ok(cached.discovered.clone()),
-        ParsedMethod::Call(params) => return call_tool(view, headers, *params, era).await,
+        ParsedMethod::Call(params) => {
+            return call_tool(view, headers, *params, call.notification.params_text(), era).await;
+        }
         ParsedMethod::Other => {}
     }
     let method = &*call.notification.method;
@@ -335,6 +337,10 @@ async fn dispatch(
                 Era::PerRequest => ErrorData::invalid_params(text, None),
             })
         }
+        "tools/call" if call.notification.params::<Value>().is_none() => {
+            let text = "Invalid parameters for tools/call: a number has no value below 1.8e308, or they are nested too deeply";
+            Err(ErrorData::invalid_params(text, None))
+        }
         "initialize" | "tools/call" | "prompts/get" | "resources/read" => {
             Err(ErrorData::invalid_params(format!("Invalid parameters for {method}"), None))
         }
@@ -346,6 +352,7 @@ async fn call_tool(
     view: &View,
     headers: &HeaderMap,
     params: CallToolRequestParams,
+    params_text: &str,
     era: Era,
 ) -> Result<Bytes, ErrorData> {
     let registry = &*view.registry;
@@ -358,7 +365,7 @@ async fn call_tool(
         ..CallInfo::of_tool(tool.shared_name())
     };
     let begun = Instant::now();
-    let sent = params.arguments.unwrap_or_default();
+    let sent = Sent::within(params.arguments.unwrap_or_default(), params_text);
     let result = match (tool.accept(sent), tool.static_result()) {
         (Err(refused), _) => refused,
         (Ok(_), Some(static_result)) => {

@@ -2,6 +2,7 @@
 //!
 //! Must not know handlers, the protocol or the registry.
 
+mod arguments;
 mod builtin;
 mod example;
 pub(crate) mod file;
@@ -16,11 +17,12 @@ mod schema;
 mod source;
 mod validator;
 
+pub(crate) use arguments::{Argument, Arguments, Sent};
 pub(crate) use builtin::builtin_sources;
 pub(crate) use example::{Example, examples};
 pub(crate) use identity::Identity;
 pub(crate) use json::json_of;
 pub(crate) use output::{Output, RESULT};
 pub(crate) use read::read_catalogue;
-pub(crate) use schema::{Arguments, Input, Param, input_schema};
+pub(crate) use schema::{Input, Param, input_schema};
 pub(crate) use source::{Source, listed, read_text, unreadable};

@@ -7,9 +7,12 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
+use super::arguments::{Arguments, Sent, rounded};
 use super::file::ToolFile;
 use super::property::{matches_kind, property};
 use super::validator::{error_text, validator};
+use crate::exact::may_be_rounded;
+use crate::json::Json;
 
 /// Problems in one message; a model needs the first few, not a page.
 const PROBLEMS_SHOWN_MAX: usize = 8;
@@ -40,22 +43,6 @@ impl Param {
     }
 }
 
-/// Arguments that passed the schema: known names only, defaults filled in, `null` where nothing was given.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Arguments(Map<String, Value>);
-
-impl Arguments {
-    /// The value of a parameter; `null` when the caller left it out and it has no default.
-    pub(crate) fn get(&self, name: &str) -> &Value {
-        self.0.get(name).unwrap_or(&Value::Null)
-    }
-
-    /// Adds a value that the caller did not give.
-    pub(crate) fn set(&mut self, name: &str, value: Value) {
-        self.0.insert(name.to_owned(), value);
-    }
-}
-
 impl Input {
     pub(crate) fn compile(schema: Map<String, Value>) -> Result<Input, String> {
         let params = params_of(&schema)?;
@@ -75,7 +62,8 @@ impl Input {
     }
 
     /// Validates the arguments of a caller. The error is written for a model: the problem, and the correct form.
-    pub(crate) fn accept(&self, sent: Map<String, Value>) -> Result<Arguments, String> {
+    pub(crate) fn accept(&self, sent: impl Into<Sent>) -> Result<Arguments, String> {
+        let Sent { values: sent, mut exact } = sent.into();
         let mut given = Map::new();
         for param in &self.params {
             match sent.get(&param.name) {
@@ -83,7 +71,12 @@ impl Input {
                 None => {}
                 Some(Value::Null) if param.default == Some(Value::Null) => {}
                 Some(value) => {
-                    given.insert(param.name.clone(), lax(value, param.kind));
+                    let read = lax(value, param.kind);
+                    if let (Value::String(text), Value::Number(_)) = (value, &read) {
+                        let all = Json::parse(text.trim()).and_then(|text| rounded(&read, &text));
+                        exact.extend(all.map(|all| (param.name.clone(), all)));
+                    }
+                    given.insert(param.name.clone(), read);
                 }
             }
         }
@@ -99,7 +92,8 @@ impl Input {
                 given.insert(param.name.clone(), default.clone());
             }
         }
-        Ok(Arguments(given))
+        exact.retain(|name, _| given.contains_key(name));
+        Ok(Arguments { values: given, exact })
     }
 
     fn signature(&self) -> String {
@@ -123,7 +117,10 @@ fn lax(value: &Value, kind: &str) -> Value {
     let text = text.trim();
     let read = match kind {
         "integer" => text.parse::<i64>().ok().map(Value::from),
-        "number" => text.parse::<f64>().ok().filter(|number| number.is_finite()).map(Value::from),
+        // Of another form, such as `+1`, digits beyond a float's could not be kept.
+        "number" if Json::parse(text).is_some() || !may_be_rounded(text) => {
+            text.parse::<f64>().ok().filter(|number| number.is_finite()).map(Value::from)
+        }
         "boolean" => match text.to_ascii_lowercase().as_str() {
             "true" => Some(Value::Bool(true)),
             "false" => Some(Value::Bool(false)),

@@ -19,6 +19,7 @@ use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 use jiff::Timestamp;
 use serde_json::Value;
 
+use crate::catalogue::Sent;
 use crate::database::{Dialect, demo_script, schema_script};
 use crate::handler::{CallInfo, Context};
 use crate::protocol::call_result::{call_tool_result, indented};
@@ -159,7 +160,7 @@ fn call(
     databases: &DatabaseFlags,
 ) -> Result<ExitCode, CommandError> {
     let arguments = match serde_json::from_str(json) {
-        Ok(Value::Object(arguments)) => arguments,
+        Ok(Value::Object(arguments)) => Sent::with_digits(arguments, json),
         read => {
             let reason = read.err().map(|error| format!(": {error}")).unwrap_or_default();
             eprintln!(

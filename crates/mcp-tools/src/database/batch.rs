@@ -33,6 +33,8 @@ pub(crate) enum Bind {
     Null,
     Integer(i64),
     Number(f64),
+    /// The digits of a number that no other variant holds. SQLite rounds it.
+    Decimal(String),
     Boolean(bool),
     Text(String),
     /// The text of a JSON value.

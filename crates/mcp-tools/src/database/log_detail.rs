@@ -117,6 +117,7 @@ fn holds_any(message: &str, binds: &[Bind]) -> bool {
             let digits = number.abs().to_string();
             digits.len() >= VALUE_LETTERS_MIN && message.contains(&digits)
         }
+        Bind::Decimal(digits) => digits.len() >= VALUE_LETTERS_MIN && message.contains(digits.as_str()),
         Bind::Null | Bind::Boolean(_) => false,
     })
 }

@@ -139,6 +139,9 @@ impl ToSql for Bind {
             Bind::Null => ToSqlOutput::Owned(SqlValue::Null),
             Bind::Integer(number) => ToSqlOutput::Owned(SqlValue::Integer(*number)),
             Bind::Number(number) => ToSqlOutput::Owned(SqlValue::Real(*number)),
+            Bind::Decimal(digits) => {
+                ToSqlOutput::Owned(digits.parse().map_or(SqlValue::Null, SqlValue::Real))
+            }
             Bind::Boolean(truth) => ToSqlOutput::Owned(SqlValue::Integer(i64::from(*truth))),
             Bind::Text(text) | Bind::Json(text) => ToSqlOutput::Borrowed(ValueRef::Text(text.as_bytes())),
             Bind::Array(_) => ToSqlOutput::Owned(SqlValue::Text(json_list(self).as_str().to_owned())),
@@ -154,7 +157,7 @@ fn json_list(bind: &Bind) -> Json {
         Bind::Number(number) => Json::of(number),
         Bind::Boolean(truth) => Json::of(truth),
         Bind::Text(text) => Json::of(text),
-        Bind::Json(text) => Json::parse(text).unwrap_or_else(Json::null),
+        Bind::Json(text) | Bind::Decimal(text) => Json::parse(text).unwrap_or_else(Json::null),
         Bind::Array(items) => Json::array(&items.iter().map(json_list).collect::<Vec<_>>()),
     }
 }

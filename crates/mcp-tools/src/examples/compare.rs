@@ -3,7 +3,7 @@
 //! An object may have more keys than expected; a list has exactly the expected elements in their order, each compared in
 //! the same way. Numbers are compared by their digits. Must not know where the values come from.
 
-use super::exact::Exact;
+use crate::exact::Exact;
 
 const SHOWN_LETTERS_MAX: usize = 120;
 

@@ -3,19 +3,18 @@
 //! Must not print: the command line does.
 
 mod compare;
-mod exact;
 
 use std::time::{Duration, Instant};
 
 use rmcp::model::CallToolResult;
 
 use crate::catalogue::Example;
+use crate::exact::Exact;
 use crate::handler::{CallInfo, Caller, Context};
 use crate::json::Json;
 use crate::protocol::call_result::call_tool_result;
 use crate::registry::{Registry, Tool};
 use compare::difference;
-use exact::Exact;
 
 /// How much of a result a failure shows.
 const SHOWN_LETTERS_MAX: usize = 300;

@@ -24,7 +24,13 @@ pub(crate) fn time_before(
     arguments: &Arguments,
     now: Timestamp,
 ) -> Result<Option<Timestamp>, String> {
-    let Some(count) = integer(arguments.get(&before.param)) else { return Ok(None) };
+    let argument = arguments.argument(&before.param);
+    if argument.is_null() {
+        return Ok(None);
+    }
+    let Some(count) = integer(arguments.get(&before.param)) else {
+        return Err(format!("{}: {} is out of range", before.param, argument.plain()));
+    };
     let hours = match before.unit {
         Unit::Hours => 1,
         Unit::Days => 24,

@@ -4,7 +4,7 @@
 
 use serde_json::Value;
 
-use crate::catalogue::Arguments;
+use crate::catalogue::{Argument, Arguments};
 
 /// A text split at its parameters. `{{` and `}}` are braces.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -68,13 +68,13 @@ impl Template {
     pub(crate) fn fill<E>(
         &self,
         arguments: &Arguments,
-        mut write: impl FnMut(&str, &Value) -> Result<String, E>,
+        mut write: impl FnMut(&str, Argument<'_>) -> Result<String, E>,
     ) -> Result<String, E> {
         let mut made = String::new();
         for piece in &self.pieces {
             match piece {
                 Piece::Text(text) => made.push_str(text),
-                Piece::Name(name) => made.push_str(&write(name, arguments.get(name))?),
+                Piece::Name(name) => made.push_str(&write(name, arguments.argument(name))?),
             }
         }
         Ok(made)
@@ -82,16 +82,11 @@ impl Template {
 
     /// The text for a reader.
     pub(crate) fn to_text(&self, arguments: &Arguments) -> String {
-        self.fill(arguments, |_, value| Ok::<_, std::convert::Infallible>(plain(value))).unwrap_or_default()
+        self.fill(arguments, |_, value| Ok::<_, std::convert::Infallible>(value.plain())).unwrap_or_default()
     }
 }
 
 /// A value for a reader: text without quotes, everything else as JSON.
 pub(crate) fn plain(value: &Value) -> String {
-    match value {
-        Value::String(text) => text.clone(),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
-            value.to_string()
-        }
-    }
+    Argument::Value(value).plain()
 }

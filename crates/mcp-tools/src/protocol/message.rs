@@ -41,10 +41,14 @@ impl Id<'_> {
     }
 }
 
-impl Notification<'_> {
+impl<'a> Notification<'a> {
     /// The parameters as `T`, if they have its form. Absent parameters are an empty object.
     pub(crate) fn params<T: DeserializeOwned>(&self) -> Option<T> {
-        serde_json::from_str(self.params.map_or("{}", RawValue::get)).ok()
+        serde_json::from_str(self.params_text()).ok()
+    }
+
+    pub(crate) fn params_text(&self) -> &'a str {
+        self.params.map_or("{}", RawValue::get)
     }
 }
 

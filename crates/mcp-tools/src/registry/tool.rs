@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rmcp::model::{Tool as ListedTool, ToolAnnotations};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::call_log::Outcome;
 use crate::catalogue::file::{AnnotationsFile, IdentityFile};
-use crate::catalogue::{Arguments, Example, Input, Output};
+use crate::catalogue::{Arguments, Example, Input, Output, Sent};
 use crate::handler::{CallInfo, Context, Handler, SelfDescription, ToolResult};
 use crate::protocol::cached_responses::StaticResult;
 use crate::protocol::headers::{ParamHeader, param_headers};
@@ -130,7 +130,7 @@ impl Tool {
     }
 
     /// Validates the arguments of a call.
-    pub(crate) fn accept(&self, sent: Map<String, Value>) -> Result<Arguments, ToolResult> {
+    pub(crate) fn accept(&self, sent: impl Into<Sent>) -> Result<Arguments, ToolResult> {
         self.input.accept(sent).map_err(|reason| {
             ToolResult::failed(Outcome::Invalid, format!("Invalid arguments for {}: {reason}", self.name()))
         })

@@ -54,7 +54,7 @@ fn text_of(bind: &Bind) -> Option<String> {
         Bind::Integer(number) => Some(number.to_string()),
         Bind::Number(number) => Some(number.to_string()),
         Bind::Boolean(truth) => Some(truth.to_string()),
-        Bind::Text(text) | Bind::Json(text) => Some(text.clone()),
+        Bind::Text(text) | Bind::Json(text) | Bind::Decimal(text) => Some(text.clone()),
         Bind::Array(items) => Some(array(items)),
     }
 }

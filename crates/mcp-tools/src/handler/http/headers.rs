@@ -7,10 +7,9 @@ use hyper::header::{
     HeaderName, HeaderValue, PROXY_AUTHORIZATION, RANGE, TE, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
 use indexmap::IndexMap;
-use serde_json::Value;
 
-use crate::catalogue::Arguments;
-use crate::handler::template::{Template, plain};
+use crate::catalogue::{Argument, Arguments};
+use crate::handler::template::Template;
 
 /// Fields that the exchange itself writes, or that would change how the two messages are read.
 const RESERVED: [HeaderName; 12] = [
@@ -129,8 +128,8 @@ pub(super) fn filled(
 }
 
 /// An argument inside a field: it can neither end the field nor begin another.
-fn legal(name: &str, value: &Value) -> Result<String, String> {
-    let text = plain(value);
+fn legal(name: &str, value: Argument<'_>) -> Result<String, String> {
+    let text = value.plain();
     if text.len() > VALUE_BYTES_MAX || !text.bytes().all(|byte| matches!(byte, 0x20..=0x7e)) {
         return Err(format!(
             "{name}: this value cannot be used here; it must be visible ASCII of at most {VALUE_BYTES_MAX} letters."

@@ -7,7 +7,6 @@ use indexmap::IndexMap;
 use regex::{Regex, RegexBuilder};
 
 use crate::catalogue::{Arguments, Param};
-use crate::handler::template::plain;
 
 /// Memory of one compiled pattern.
 const COMPILED_BYTES_MAX: usize = 1024 * 1024;
@@ -51,8 +50,8 @@ impl Patterns {
     /// Refuses the first argument that does not match; the error is for the caller. An absent argument matches.
     pub(crate) fn check(&self, arguments: &Arguments) -> Result<(), String> {
         let unfit = self.0.iter().find(|pattern| {
-            let value = arguments.get(&pattern.name);
-            !value.is_null() && !pattern.whole.is_match(&plain(value))
+            let value = arguments.argument(&pattern.name);
+            !value.is_null() && !pattern.whole.is_match(&value.plain())
         });
         match unfit {
             Some(Pattern { name, text, .. }) => {

@@ -5,11 +5,12 @@
 use hyper::header::HeaderValue;
 use indexmap::IndexMap;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use crate::catalogue::Arguments;
 use crate::catalogue::file::ListStyle;
-use crate::handler::template::{Template, plain};
+use crate::catalogue::{Argument, Arguments};
+use crate::handler::template::Template;
+use crate::json::Json;
 
 /// Everything but the unreserved characters of RFC 3986 is encoded.
 const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -33,9 +34,10 @@ impl Pairs {
             if template.names().any(|name| arguments.get(name).is_null()) {
                 continue;
             }
-            let list = template.only_name().and_then(|name| Some((name, arguments.get(name).as_array()?)));
+            let list =
+                template.only_name().and_then(|name| Some((name, arguments.argument(name).elements()?)));
             let values = match list {
-                Some((name, elements)) => self.listed(name, elements)?,
+                Some((name, elements)) => self.listed(name, &elements)?,
                 None => vec![encode(&template.to_text(arguments))],
             };
             pairs.extend(values.into_iter().map(|value| format!("{}={value}", encode(key))));
@@ -44,8 +46,9 @@ impl Pairs {
     }
 
     /// The values of a list: one for each element, or one for all.
-    fn listed(&self, name: &str, elements: &[Value]) -> Result<Vec<String>, String> {
-        let texts: Vec<String> = elements.iter().filter(|element| !element.is_null()).map(plain).collect();
+    fn listed(&self, name: &str, elements: &[Argument<'_>]) -> Result<Vec<String>, String> {
+        let texts: Vec<String> =
+            elements.iter().filter(|element| !element.is_null()).map(|element| element.plain()).collect();
         let Some(style) = self.lists.get(name) else {
             return Ok(texts.iter().map(|text| encode(text)).collect());
         };
@@ -77,11 +80,11 @@ pub(crate) fn target(
 }
 
 /// A value as one path segment: it can neither add a segment nor move up with `..`.
-fn segment(name: &str, value: &Value) -> Result<String, String> {
+fn segment(name: &str, value: Argument<'_>) -> Result<String, String> {
     if value.is_null() {
         return Err(format!("Please give {name}: it is needed here."));
     }
-    let text = plain(value);
+    let text = value.plain();
     match text.as_str() {
         "" | "." | ".." => Err(format!("{name}: {text:?} cannot be used here.")),
         text => Ok(encode(text)),
@@ -112,7 +115,7 @@ impl BodyTemplate {
     pub(crate) fn fill(&self, arguments: &Arguments) -> Result<Option<(HeaderValue, String)>, String> {
         match self {
             BodyTemplate::Json { media_type, json } => {
-                Ok(json.fill(arguments).map(|value| (media_type.clone(), value.to_string())))
+                Ok(json.fill(arguments).map(|value| (media_type.clone(), value.as_str().to_owned())))
             }
             BodyTemplate::Form(pairs) => {
                 let media_type = HeaderValue::from_static("application/x-www-form-urlencoded");
@@ -157,20 +160,25 @@ impl JsonTemplate {
     }
 
     /// The value with the arguments in it; nothing where it is a parameter that was not given.
-    pub(crate) fn fill(&self, arguments: &Arguments) -> Option<Value> {
+    pub(crate) fn fill(&self, arguments: &Arguments) -> Option<Json> {
         match self {
-            JsonTemplate::Fixed(value) => Some(value.clone()),
+            JsonTemplate::Fixed(value) => Some(Json::of(value)),
             JsonTemplate::Text(template) => match template.only_name() {
-                Some(name) => Some(arguments.get(name).clone()).filter(|value| !value.is_null()),
-                None => Some(Value::from(template.to_text(arguments))),
+                Some(name) => {
+                    Some(arguments.argument(name)).filter(|value| !value.is_null()).map(Argument::to_json)
+                }
+                None => Some(Json::of(&template.to_text(arguments))),
             },
             JsonTemplate::List(values) => {
-                Some(values.iter().filter_map(|value| value.fill(arguments)).collect())
+                let filled: Vec<Json> = values.iter().filter_map(|value| value.fill(arguments)).collect();
+                Some(Json::array(&filled))
             }
             JsonTemplate::Object(object) => {
-                let filled =
-                    object.iter().filter_map(|(key, value)| Some((key.clone(), value.fill(arguments)?)));
-                Some(Value::Object(filled.collect::<Map<_, _>>()))
+                let filled: Vec<(&str, Json)> = object
+                    .iter()
+                    .filter_map(|(key, value)| Some((key.as_str(), value.fill(arguments)?)))
+                    .collect();
+                Some(Json::object(filled.iter().map(|(key, value)| (*key, value))))
             }
         }
     }

@@ -28,6 +28,7 @@ use crate::handler::call::{CallInfo, Caller};
 use crate::handler::context::Context;
 use crate::handler::result::{Content, ToolResult};
 use crate::handler::template::Template;
+use crate::json::Json;
 
 /// The name of the time of the call.
 pub(crate) const NOW: &str = "now";
@@ -164,7 +165,7 @@ impl HttpTool {
 
     /// The result of a response of 2xx.
     fn accepted(&self, response: &Response, arguments: &Arguments) -> Result<ToolResult, Misfit> {
-        let result = self.result.as_ref().map(|result| result.fill(arguments).unwrap_or_default());
+        let result = self.result.as_ref().map(|result| result.fill(arguments).unwrap_or_else(Json::null));
         let body = body::read(&response.headers, &response.body);
         let body = match (body, &result) {
             (Ok(body), _) => body,
@@ -174,7 +175,7 @@ impl HttpTool {
         };
         if self.totals.is_empty() {
             return match result {
-                Some(result) => Ok(ToolResult::ok(Content::Value(result))),
+                Some(result) => Ok(ToolResult::ok(Content::Json(result))),
                 None => self.content(body, response.status).map(ToolResult::ok),
             };
         }
@@ -186,11 +187,12 @@ impl HttpTool {
             (Body::Empty | Body::Text(_), _) => return Err(Misfit::NoRecords),
         };
         let records = serde_json::from_str(records.as_str()).unwrap_or_default();
-        let mut totals = totals::add_up(&records, &self.totals).ok_or(Misfit::NoRecords)?;
-        if let Some(Value::Object(result)) = result {
-            totals.extend(result);
-        }
-        Ok(ToolResult::ok(Content::Value(Value::Object(totals))))
+        let totals = totals::add_up(&records, &self.totals).ok_or(Misfit::NoRecords)?;
+        let totals = totals.iter().map(|(name, total)| (name.clone(), Json::of(total)));
+        let all: IndexMap<String, Json> = totals.chain(result.iter().flat_map(Json::members)).collect();
+        Ok(ToolResult::ok(Content::Json(Json::object(
+            all.iter().map(|(name, value)| (name.as_str(), value)),
+        ))))
     }
 
     /// The body, or the picked parts of it.

@@ -2,6 +2,7 @@
 //!
 //! Must not know which database runs them, nor the protocol.
 
+mod bind;
 mod columns;
 mod declare;
 mod options;

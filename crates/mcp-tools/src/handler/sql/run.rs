@@ -22,7 +22,7 @@ impl SqlTool {
             Ok(database) => database,
             Err(error) => return database_failed(&error, call),
         };
-        let values = match self.values.of(arguments, &call.caller, &self.limit) {
+        let values = match self.values.of(arguments, &call.caller, &self.limit, database.dialect()) {
             Ok(values) => values,
             Err(reason) => {
                 return ToolResult::failed(Outcome::Invalid, format!("Invalid arguments: {reason}"));

@@ -6,14 +6,16 @@ use indexmap::IndexMap;
 use jiff::civil::{Date, DateTime};
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
+use super::bind;
 use crate::catalogue::file::{IdentityFile, LetFile, TimeFile};
-use crate::catalogue::{Arguments, Input};
-use crate::database::{Bind, BindType};
+use crate::catalogue::{Argument, Arguments, Input};
+use crate::database::{Bind, BindType, Dialect};
 use crate::handler::argument::{canonical, integer, time_before};
 use crate::handler::call::Caller;
-use crate::handler::template::{Template, plain};
+use crate::handler::template::Template;
+use crate::json::Json;
 
 /// Names that every statement may use.
 const NOW: &str = "now";
@@ -24,9 +26,6 @@ const SUBJECT: &str = "subject";
 /// Names that the main query of a page receives.
 pub(crate) const LIMIT: &str = "_limit";
 pub(crate) const OFFSET: &str = "_offset";
-
-/// The last whole number up to which each has a float of its own.
-const FLOAT_EXACT_MAX: u64 = 1 << 53;
 
 /// What a name stands for in every statement, if no parameter may have it.
 pub(crate) fn filled_in(name: &str) -> Option<&'static str> {
@@ -148,6 +147,7 @@ impl Definitions {
         arguments: &'a Arguments,
         caller: &'a Caller,
         limit: &Limit,
+        dialect: Dialect,
     ) -> Result<Values<'a>, String> {
         let now = Timestamp::now();
         let mut computed = IndexMap::new();
@@ -166,7 +166,7 @@ impl Definitions {
             computed.insert(name.as_str(), bind);
         }
         for (name, kind) in &self.params {
-            check_bindable(name, *kind, arguments.get(name))?;
+            bind::check(name, *kind, arguments.argument(name), dialect)?;
         }
         Ok(Values {
             arguments,
@@ -187,14 +187,14 @@ impl Definitions {
 impl Values<'_> {
     /// A text of the declaration with this call's arguments and identity.
     pub(crate) fn filled(&self, template: &Template) -> String {
-        let text = |name: &str, value: &Value| {
+        let text = |name: &str, value: Argument<'_>| {
             let known = match name {
                 CLIENT => self.caller.client.as_ref(),
                 SUBJECT => self.caller.subject.as_ref(),
                 _ => None,
             };
             let text =
-                known.cloned().unwrap_or_else(|| if value.is_null() { String::new() } else { plain(value) });
+                known.cloned().unwrap_or_else(|| if value.is_null() { String::new() } else { value.plain() });
             Ok::<_, std::convert::Infallible>(text)
         };
         template.fill(self.arguments, text).unwrap_or_default()
@@ -214,52 +214,16 @@ impl Values<'_> {
                 Bind::Integer(i64::try_from(rows).unwrap_or(i64::MAX))
             }
             OFFSET => Bind::Integer(i64::try_from(self.offset).unwrap_or(i64::MAX)),
-            name => bound(self.arguments.get(name), self.definitions.params.get(name).copied()),
+            name => match self.definitions.params.get(name) {
+                Some(declared) => bind::bound(self.arguments.argument(name), *declared),
+                None => Bind::Null,
+            },
         }
     }
 }
 
 fn identity(known: Option<&String>) -> Bind {
     known.map_or(Bind::Null, |name| Bind::Text(name.clone()))
-}
-
-fn bound(value: &Value, declared: Option<BindType>) -> Bind {
-    match (value, declared) {
-        (Value::Null, _) => Bind::Null,
-        (_, Some(BindType::Json)) => Bind::Json(value.to_string()),
-        (Value::Bool(truth), _) => Bind::Boolean(*truth),
-        (Value::Number(number), Some(BindType::Number | BindType::Numbers)) => {
-            match number.as_i64().filter(|whole| whole.unsigned_abs() > FLOAT_EXACT_MAX) {
-                Some(whole) => Bind::Integer(whole),
-                None => number.as_f64().map_or(Bind::Null, Bind::Number),
-            }
-        }
-        (Value::Number(_), _) => integer(value).map_or(Bind::Null, Bind::Integer),
-        (Value::String(text), _) => Bind::Text(text.clone()),
-        (
-            Value::Array(items),
-            Some(BindType::Texts | BindType::Integers | BindType::Numbers | BindType::Booleans),
-        ) => Bind::Array(items.iter().map(|item| bound(item, declared)).collect()),
-        (Value::Array(_) | Value::Object(_), _) => Bind::Json(value.to_string()),
-    }
-}
-
-fn check_bindable(name: &str, declared: BindType, value: &Value) -> Result<(), String> {
-    match value {
-        Value::String(text) if text.contains('\0') => {
-            Err(format!("{name}: must not contain a NUL character"))
-        }
-        // Otherwise it would be bound as if it were absent.
-        Value::Number(number) if declared == BindType::Integer && integer(value).is_none() => {
-            Err(format!("{name}: {number} does not fit in 64 bits"))
-        }
-        Value::Null
-        | Value::Bool(_)
-        | Value::Number(_)
-        | Value::String(_)
-        | Value::Array(_)
-        | Value::Object(_) => Ok(()),
-    }
 }
 
 fn requested_rows(arguments: &Arguments, param: Option<&str>) -> Option<usize> {
@@ -282,9 +246,10 @@ fn pattern(value: &Value) -> Bind {
 }
 
 fn object(params: &[String], arguments: &Arguments) -> Bind {
-    let given = params.iter().map(|param| (param.clone(), arguments.get(param).clone()));
-    let object: Map<String, Value> = given.filter(|(_, value)| !value.is_null()).collect();
-    Bind::Json(Value::Object(object).to_string())
+    let given = params.iter().map(|param| (param.as_str(), arguments.argument(param)));
+    let given: Vec<_> = given.filter(|(_, value)| !value.is_null()).collect();
+    let given: Vec<_> = given.into_iter().map(|(param, value)| (param, value.to_json())).collect();
+    Bind::Json(Json::object(given.iter().map(|(param, value)| (*param, value))).as_str().to_owned())
 }
 
 fn moment(time: &TimeFile, arguments: &Arguments, now: Timestamp) -> Result<Bind, String> {
