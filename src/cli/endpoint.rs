@@ -9,7 +9,7 @@ use clap::Args;
 
 use super::parity::files;
 use crate::client::{Client, Limits, Target};
-use crate::config::{self, Environment};
+use crate::config::{self, Environment, LoadError};
 
 const DEFAULT_TOKEN_VARIABLE: &str = "MCP_BEARER_TOKEN";
 const CONNECT_MAX: Duration = Duration::from_secs(2);
@@ -44,7 +44,8 @@ impl Endpoint {
         }
     }
 
-    fn token(&self) -> Result<Option<String>, String> {
+    /// The token to send, if one is named or set.
+    pub(super) fn token(&self) -> Result<Option<String>, String> {
         let default = std::env::var_os(DEFAULT_TOKEN_VARIABLE).map(|_| DEFAULT_TOKEN_VARIABLE);
         let variable = match (&self.token_env, &self.token_file) {
             (Some(name), _) => Some(name.as_str()),
@@ -57,8 +58,10 @@ impl Endpoint {
 
 /// Where the configured guard listens, at the first of its paths.
 fn front_door(file: &Path) -> Result<Target, String> {
-    let loaded = config::load(file, &Environment::of_process())
-        .map_err(|error| format!("no --url given, and {}: {error}", file.display()))?;
+    let loaded = config::load(file, &Environment::of_process()).map_err(|error| match error {
+        unreadable @ LoadError::Unreadable(_) => format!("no --url given, and {unreadable}"),
+        invalid @ LoadError::Invalid(_) => format!("no --url given, and {}: {invalid}", file.display()),
+    })?;
     let path = loaded.config.paths.prefixes.first().map_or("/", |prefix| prefix.as_str());
     Ok(Target::of_listener(&loaded.config.listen.address, path))
 }

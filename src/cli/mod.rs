@@ -4,6 +4,7 @@
 
 mod check;
 mod demo;
+mod distribute;
 mod doctor;
 mod endpoint;
 mod exit;

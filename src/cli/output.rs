@@ -48,6 +48,12 @@ pub(super) fn table<const N: usize>(heading: [&str; N], rows: &[[String; N]]) {
     }
 }
 
+/// An instant in UTC, from seconds since 1970.
+pub(super) fn date(seconds: u64) -> Option<String> {
+    let instant = jiff::Timestamp::from_second(i64::try_from(seconds).ok()?).ok()?;
+    Some(instant.to_string())
+}
+
 /// Text in the colours of a terminal, plain elsewhere (and when `NO_COLOR` is set).
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Style {

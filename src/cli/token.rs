@@ -1,4 +1,4 @@
-//! `mcp-guard token`: makes tokens, hashes them, lists whose they are.
+//! `mcp-guard token`: makes tokens, hashes them, lists whose they are. `distribute` is in a file of its own.
 //!
 //! A token is printed once, by `new`, and read only from standard input: arguments are visible to every user of the
 //! machine. Must not store anything.
@@ -10,9 +10,10 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use clap::Subcommand;
 
+use super::distribute::DistributeArgs;
 use super::exit::Exit;
 use super::guard::Guard;
-use super::output::{complain, complain_of, say, table};
+use super::output::{complain, complain_of, date, say, table};
 use crate::admin::TokenUse;
 use crate::admin::{AdminCommand, AdminResponse};
 use crate::config::{self, Environment, LoadError, tokens};
@@ -47,6 +48,8 @@ The token is not stored anywhere. To rotate, list two hashes until the client ha
         #[arg(long)]
         json: bool,
     },
+    /// Has every client its token? Lists who has not called yet; with --check tests the token of this machine.
+    Distribute(Box<DistributeArgs>),
     /// Read a token from standard input and print its hash for tokens.toml.
     #[command(after_help = "\
 Examples:
@@ -60,6 +63,7 @@ impl Token {
         match self {
             Token::New { name } => new(name),
             Token::List { json } => list(guard, *json),
+            Token::Distribute(distribute) => distribute.run(guard),
             Token::Hash => hash(),
         }
     }
@@ -212,11 +216,6 @@ fn row(token: &TokenUse, asked: bool, now: u64) -> [String; 4] {
         (None, false) => "-".to_owned(),
     };
     [token.client.clone(), token.fingerprint.clone(), expires, last]
-}
-
-fn date(seconds: u64) -> Option<String> {
-    let instant = jiff::Timestamp::from_second(i64::try_from(seconds).ok()?).ok()?;
-    Some(instant.to_string())
 }
 
 fn hex(hash: &TokenHash) -> String {

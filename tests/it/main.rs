@@ -45,6 +45,7 @@ mod shadow_cost;
 mod stream_ends;
 mod stream_limits;
 mod streams;
+mod token_distribute;
 mod tools_list_filter;
 
 /// Describes a guard of this build.

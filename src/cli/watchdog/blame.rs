@@ -30,7 +30,7 @@ impl fmt::Display for ProbeFailure {
 
 const URL: &str = "correct --url, or [paths] prefixes: the MCP endpoint is not there";
 const TOKEN: &str =
-    "give the watchdog a token that the guard accepts: MCP_BEARER_TOKEN, --token-env or --token-file";
+    "use a token that `mcp-guard token list` names: MCP_BEARER_TOKEN, --token-env or --token-file";
 const GUARD: &str = "mcp-guard token new default, and reload the guard: it has no token";
 const HOST: &str = "add the name to [origin] hosts of the guard, or use its address in --url";
 const RIGHTS: &str = "this client may not list tools or calls too often: see its entry in tokens.toml";
@@ -64,14 +64,15 @@ impl ProbeFailure {
 
     pub(super) fn of(error: &Error) -> ProbeFailure {
         let reason = error.to_string();
-        match of_error(error) {
+        match hint_for(error) {
             Some(mend) => ProbeFailure::Own { reason, mend },
             None => ProbeFailure::Service(reason),
         }
     }
 }
 
-fn of_error(error: &Error) -> Option<&'static str> {
+/// What to correct where the request was wrong; nothing where the service is.
+pub(crate) fn hint_for(error: &Error) -> Option<&'static str> {
     match error {
         Error::Authorities { .. } => Some(TLS),
         Error::Request { .. } => Some(URL),

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 use clap::Args;
 
 use self::blame::ProbeFailure;
+pub(super) use self::blame::hint_for;
 use self::policy::{Policy, Record};
 use self::record::Held;
 use self::unit::Unit;
