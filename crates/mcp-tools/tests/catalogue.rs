@@ -174,7 +174,7 @@ fn a_tool_name_that_model_apis_refuse_is_warned_of() {
         let told = text(&output.stdout);
         assert_eq!(output.status.code(), Some(0), "{told}");
         assert!(told.ends_with("OK: 1 tools\n"), "{told}");
-        assert_eq!(told.contains(&format!("warning: tool.{name}: name: ")), warned, "{told}");
+        assert_eq!(told.contains(&format!("c.toml:2: tool.{name}: name: ")), warned, "{told}");
     }
 }
 
@@ -221,7 +221,7 @@ fn a_tool_that_only_reads_must_not_write() {
         let output = run(&["check", &file, "--database", &url]);
         let told = text(&output.stdout);
         assert_eq!(output.status.code(), Some(1), "{told}");
-        assert!(told.contains("tool.inserts: sql.query: this statement writes"), "{told}");
+        assert!(told.contains("c.toml:2: tool.inserts: sql.query: this statement writes"), "{told}");
         assert!(told.contains("tool.hides: sql.section part: "), "{told}");
         assert!(!told.contains("tool.reads") && told.ends_with("2 problems\n"), "{told}");
     }

@@ -104,7 +104,9 @@ fn server() -> ToolServer {
     // The tool is there to show that it cannot write.
     let told = text(&checked.stdout);
     let lines: Vec<&str> = told.lines().collect();
-    assert!(lines[0].starts_with("tool.secret_write: sql.query: this statement writes"), "{told}");
+    let place = CATALOGUE.lines().position(|line| line == "name = \"secret_write\"").expect("declared");
+    let expected = format!("{file}:{place}: tool.secret_write: sql.query: this statement writes");
+    assert!(lines[0].starts_with(&expected), "{told}");
     assert_eq!(lines[1..], ["1 problem"]);
     start_in(home, &["--catalog", &file, "--demo"], &[])
 }

@@ -65,10 +65,14 @@ impl Source {
         }
     }
 
+    pub(crate) fn location(&self, offset: usize) -> Location {
+        self.lines.location(offset)
+    }
+
     /// A problem at a byte offset of this file. Tabs and line breaks of a value become spaces.
     pub(crate) fn problem(&self, offset: usize, key: &str, reason: &str) -> Diagnostic {
         let one_line = |text: &str| plain(&text.replace(['\n', '\t'], " "));
-        let location = Some(self.lines.location(offset));
+        let location = Some(self.location(offset));
         Diagnostic { location, key: one_line(key), reason: one_line(reason), ..Diagnostic::default() }
     }
 }

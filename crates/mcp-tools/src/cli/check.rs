@@ -12,7 +12,7 @@ use super::runtime::runtime;
 use crate::catalogue::listed;
 use crate::database::Databases;
 use crate::registry::Registry;
-use mcp_host::diagnostics::count;
+use mcp_host::diagnostics::{Diagnostics, plain};
 
 pub(crate) const EXAMPLE: &str = "\
 Example:
@@ -38,12 +38,10 @@ impl Check {
             }
         };
         for tool in registry.tools().iter().filter(|tool| !fits_model_apis(tool.name())) {
-            print_line(format_args!(
-                "warning: tool.{}: name: APIs of models take names of 1 to 64 of A-Z a-z 0-9 _ - only; clients that pass it on are refused",
-                tool.name()
-            ));
+            let reason = "name: APIs of models take names of 1 to 64 of A-Z a-z 0-9 _ - only; clients that pass it on are refused";
+            print_line(format_args!("warning: {}", tool.problem(reason)));
         }
-        let mut unfit = Vec::new();
+        let mut unfit = Diagnostics::default();
         if let Some(known) = self.databases.open_known(&registry)? {
             for note in &known.notes {
                 print_line(note);
@@ -53,11 +51,11 @@ impl Check {
             }
             unfit = runtime()?.block_on(check_statements(&registry, &known.databases));
         }
-        if unfit.is_empty() {
+        if unfit.problems.is_empty() {
             print_line(format_args!("OK: {} tools", registry.tools().len()));
             return Ok(ExitCode::SUCCESS);
         }
-        print_line(format_args!("{}\n{}", unfit.join("\n"), count(unfit.len(), "problem")));
+        print_line(format_args!("{}\n{unfit}", listed(&unfit)));
         Ok(ExitCode::from(REFUSED))
     }
 }
@@ -67,15 +65,15 @@ fn fits_model_apis(name: &str) -> bool {
     name.len() <= 64 && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
 }
 
-async fn check_statements(registry: &Registry, databases: &Databases) -> Vec<String> {
-    let mut unfit = Vec::new();
+async fn check_statements(registry: &Registry, databases: &Databases) -> Diagnostics {
+    let mut unfit = Diagnostics::default();
     for tool in registry.tools() {
         // A database whose address is not known here has its note.
         if tool.handler().database().is_some_and(|name| !databases.serves(name)) {
             continue;
         }
         let reasons = tool.handler().check(databases).await;
-        unfit.extend(reasons.iter().map(|reason| format!("tool.{}: {reason}", tool.name())));
+        unfit.problems.extend(reasons.iter().map(|reason| tool.problem(plain(reason))));
     }
     unfit
 }

@@ -7,7 +7,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use crate::catalogue::listed;
-use mcp_host::diagnostics::Diagnostics;
+use mcp_host::diagnostics::{Diagnostics, chain};
 
 pub(crate) const REFUSED: u8 = 1;
 pub(crate) const COULD_NOT_RUN: u8 = 2;
@@ -36,15 +36,7 @@ impl CommandError {
                 let listed = listed(problems);
                 eprintln!("{listed}\nmcp-tools: {problems} in the files; nothing was started");
             }
-            CommandError::Other(error) => {
-                let mut text = error.to_string();
-                let mut cause = error.source();
-                while let Some(error) = cause {
-                    text = format!("{text}: {error}");
-                    cause = error.source();
-                }
-                eprintln!("mcp-tools: {text}");
-            }
+            CommandError::Other(error) => eprintln!("mcp-tools: {}", chain(error.as_ref())),
         }
         ExitCode::from(COULD_NOT_RUN)
     }

@@ -32,7 +32,7 @@ pub(crate) fn build(sources: &[Source], instructions: Option<Arc<str>>) -> Resul
                 continue;
             }
             match build_tool(tool, identity.instructions.as_ref(), &services) {
-                Ok(tool) => tools.push(tool),
+                Ok(tool) => tools.push(tool.declared_at(source.location(at))),
                 Err(reasons) => {
                     let reasons = reasons.iter().filter(|reason| !follows(reason, &mistaken));
                     problems.extend(reasons.map(|reason| source.problem(at, &key, reason)));

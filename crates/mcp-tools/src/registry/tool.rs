@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use mcp_host::diagnostics::{Diagnostic, Location};
 use rmcp::model::{Tool as ListedTool, ToolAnnotations};
 use serde_json::{Value, json};
 
@@ -28,6 +29,7 @@ pub(crate) struct Tool {
     examples: Vec<Example>,
     handler: Handler,
     static_result: Option<StaticResult>,
+    location: Option<Location>,
 }
 
 /// What a tool is declared with.
@@ -71,7 +73,18 @@ impl Tool {
             examples,
             handler,
             static_result: None,
+            location: None,
         }
+    }
+
+    pub(super) fn declared_at(self, location: Location) -> Tool {
+        Tool { location: Some(location), ..self }
+    }
+
+    /// What is wrong with the declaration.
+    pub(crate) fn problem(&self, reason: impl Into<String>) -> Diagnostic {
+        let (location, key) = (self.location.clone(), format!("tool.{}", self.name));
+        Diagnostic { location, key, reason: reason.into(), ..Diagnostic::default() }
     }
 
     pub(crate) fn name(&self) -> &str {
