@@ -115,6 +115,33 @@ form = { name = "{name}", tag = "{tags}", note = "{note}", fixed = "a&b" }
 }
 
 #[test]
+fn a_text_of_a_body_whose_parameter_is_not_given_is_left_out() {
+    let service = Service::responding(OK);
+    let tool = r#"
+read_only = false
+params.i = { type = "integer" }
+[tool.http]
+service = "s"
+method = "POST"
+path = "/things"
+json = { s = "i={i}", list = ["i={i}", "fixed"], i = "{i}" }
+result = { said = "i={i}", done = true }
+"#;
+    let server = server(&service, "", tool);
+    for (arguments, body, result) in [
+        (json!({}), r#"{"list":["fixed"]}"#, json!({ "done": true })),
+        (
+            json!({ "i": 1 }),
+            r#"{"s":"i=1","list":["i=1","fixed"],"i":1}"#,
+            json!({ "said": "i=1", "done": true }),
+        ),
+    ] {
+        assert_eq!(block(&server.call("t", arguments)), result);
+        assert_eq!(service.next().body, body);
+    }
+}
+
+#[test]
 fn a_service_whose_header_is_not_set_is_not_called() {
     let service = Service::responding(OK);
     let server = server(&service, "headers_env = { X-Api-Key = \"NOT_SET\" }", SEARCH);

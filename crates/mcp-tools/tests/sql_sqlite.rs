@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::program::{run, start_in, text};
+use crate::program::{run, serve_on, start_in, text};
 use crate::surface::block;
 
 const CATALOGUE: &str = r#"
@@ -30,6 +30,14 @@ shape = "map"
 limit = 2
 query = "SELECT 'k' || (qty % 2) AS k, name FROM things WHERE :names IS NULL OR name IN (SELECT value FROM json_each(:names)) ORDER BY name"
 "#;
+
+#[test]
+fn an_infinite_number_of_sqlite_is_a_failure_that_names_the_column() {
+    let catalogue = "[[tool]]\nname = \"t\"\ndescription = \"d\"\nread_only = true\nsql = { shape = \"rows\", query = \"SELECT 1 AS near, -9e999 AS far\" }";
+    let result = serve_on("sqlite::memory:", catalogue).call("t", json!({}));
+    let expected = "the column far of the result holds an infinite number, which JSON cannot hold";
+    assert_eq!((&result["isError"], &result["content"][0]["text"]), (&json!(true), &json!(expected)));
+}
 
 #[test]
 fn sql_on_sqlite_tells_errors_undoes_dry_runs_and_counts_changes() {

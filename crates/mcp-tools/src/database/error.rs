@@ -23,6 +23,8 @@ pub(crate) enum DatabaseError {
     TooLarge,
     #[error("the result holds JSON that is nested too deeply to be shown")]
     TooDeep,
+    #[error("the column {0} of the result holds an infinite number, which JSON cannot hold")]
+    Infinite(String),
     #[error("the database takes no changes from here (it is read-only)")]
     ReadOnly { detail: String },
     #[error("other changes to the same rows were made at the same time; try again")]
@@ -69,7 +71,8 @@ impl DatabaseError {
             | DatabaseError::Busy
             | DatabaseError::Timeout(_)
             | DatabaseError::TooLarge
-            | DatabaseError::TooDeep => {}
+            | DatabaseError::TooDeep
+            | DatabaseError::Infinite(_) => {}
         }
         self
     }
@@ -88,7 +91,8 @@ impl DatabaseError {
             | DatabaseError::Busy
             | DatabaseError::Timeout(_)
             | DatabaseError::TooLarge
-            | DatabaseError::TooDeep => None,
+            | DatabaseError::TooDeep
+            | DatabaseError::Infinite(_) => None,
         }
     }
 }

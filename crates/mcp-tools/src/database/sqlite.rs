@@ -348,6 +348,7 @@ fn statement_failed(fault: StatementError, batch: &Batch) -> DatabaseError {
         StatementError::Refused(detail) => DatabaseError::Failed { detail },
         StatementError::TooLarge => DatabaseError::TooLarge,
         StatementError::TooDeep => DatabaseError::TooDeep,
+        StatementError::Infinite(column) => DatabaseError::Infinite(column),
         StatementError::SameName(name) => DatabaseError::same_name(&name),
     }
 }

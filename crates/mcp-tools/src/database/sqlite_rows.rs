@@ -16,6 +16,8 @@ pub(crate) enum StatementError {
     Sqlite(rusqlite::Error),
     TooLarge,
     TooDeep,
+    /// This column holds an infinite number.
+    Infinite(String),
     /// Two columns of the statement have this name.
     SameName(String),
     /// The statement has no place in a batch.
@@ -65,6 +67,12 @@ pub(crate) fn read(
         for (index, kind) in columns.kinds.iter().enumerate() {
             let value = row.get_ref(index)?;
             *bytes_left = bytes_left.checked_sub(size(value)).ok_or(StatementError::TooLarge)?;
+            if let ValueRef::Real(number) = value
+                && !number.is_finite()
+            {
+                let column = columns.names.get(index).cloned().unwrap_or_default();
+                return Err(StatementError::Infinite(column));
+            }
             values.push(json_of(value, *kind));
         }
         let Some(row) = Row::new(Arc::clone(&columns.names), values) else { continue };

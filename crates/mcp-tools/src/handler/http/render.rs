@@ -167,6 +167,7 @@ impl JsonTemplate {
                 Some(name) => {
                     Some(arguments.argument(name)).filter(|value| !value.is_null()).map(Argument::to_json)
                 }
+                None if template.names().any(|name| arguments.get(name).is_null()) => None,
                 None => Some(Json::of(&template.to_text(arguments))),
             },
             JsonTemplate::List(values) => {

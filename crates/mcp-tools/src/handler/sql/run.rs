@@ -140,6 +140,7 @@ fn database_failed(error: &DatabaseError, call: &CallInfo) -> ToolResult {
         DatabaseError::Timeout(_) => Outcome::Timeout,
         DatabaseError::TooLarge
         | DatabaseError::TooDeep
+        | DatabaseError::Infinite(_)
         | DatabaseError::ReadOnly { .. }
         | DatabaseError::Failed { .. } => Outcome::Failed,
     };
