@@ -30,6 +30,8 @@ mod control;
 pub mod fuzzing;
 
 mod proxy;
+#[cfg(feature = "release")]
+mod release;
 mod shadow;
 
 mod telemetry;

@@ -9,10 +9,14 @@ mod doctor;
 mod endpoint;
 mod exit;
 mod guard;
+#[cfg(feature = "release")]
+mod incident;
 mod load;
 mod output;
 mod parity;
 mod receivers;
+#[cfg(feature = "release")]
+mod release;
 mod reload;
 mod rollout;
 mod run;
@@ -65,6 +69,10 @@ enum Command {
     Slots(slots::SlotsArgs),
     Rollout(rollout::RolloutArgs),
     Shadow(shadow::ShadowArgs),
+    #[cfg(feature = "release")]
+    Release(release::ReleaseArgs),
+    #[cfg(feature = "release")]
+    Incident(incident::IncidentArgs),
     #[command(subcommand)]
     Token(token::Token),
     Demo(demo::DemoArgs),
@@ -100,6 +108,10 @@ pub fn main() -> ExitCode {
         Command::Slots(slots) => slots.run(&guard),
         Command::Rollout(rollout) => rollout.run(&guard),
         Command::Shadow(shadow) => shadow.run(&guard),
+        #[cfg(feature = "release")]
+        Command::Release(release) => release.run(&guard),
+        #[cfg(feature = "release")]
+        Command::Incident(incident) => incident.run(&guard),
         Command::Token(token) => token.run(&guard),
         Command::Demo(demo) => demo.run(),
         Command::Parity(parity) => parity.run(),

@@ -12,6 +12,7 @@ mod model;
 pub(crate) mod notify;
 pub(crate) mod plan;
 mod recover;
+pub(crate) mod release;
 mod routes;
 mod secrets;
 pub(crate) mod shadow;
@@ -104,6 +105,31 @@ pub(crate) fn secret_files(file: &Path) -> Vec<SecretFile> {
     environment.map(SecretFile::Environment).into_iter().chain(tokens).collect()
 }
 
+/// `[release]` of a configuration file, whatever is wrong with the rest of it: the way back works with a half-edited file.
+pub(crate) fn release_settings(file: &Path) -> release::Release {
+    let read = source::read(file, FILE_BYTES_MAX).ok().and_then(|text| {
+        let sink = DiagnosticSink::new(file, &text);
+        let entries = source::parse(&text, &sink)?;
+        Some(release::release(Table::root(entries.get_ref(), &sink).table("release"), folder(file)))
+    });
+    read.unwrap_or_default()
+}
+
+/// The files that make up a configuration, without secrets in clear: the file itself, its plan and its tokens' hashes.
+/// They need not exist.
+pub(crate) fn files_of(file: &Path) -> Vec<PathBuf> {
+    let plan = source::read(file, FILE_BYTES_MAX).ok().and_then(|text| {
+        let sink = DiagnosticSink::new(file, &text);
+        let entries = source::parse(&text, &sink)?;
+        file::rollout(Table::root(entries.get_ref(), &sink).table("rollout"), folder(file))
+    });
+    let tokens = secret_files(file).into_iter().filter_map(|secret| match secret {
+        SecretFile::Tokens(path) => Some(path),
+        SecretFile::Environment(_) => None,
+    });
+    std::iter::once(file.to_owned()).chain(plan).chain(tokens).collect()
+}
+
 /// Judges the text of a configuration file; `path` is what its relative paths are relative to.
 pub(crate) fn build(path: &Path, text: &str, environment: &Environment<'_>) -> Result<Loaded, Diagnostics> {
     let sink = DiagnosticSink::new(path, text);
@@ -137,7 +163,7 @@ fn read(
     let mut slots = root.table("slots");
     for (name, table) in slots.tables() {
         match slots::named(&name) {
-            Some(slot) => backends[slot] = slots::read(table, folder, environment),
+            Some(slot) => backends[slot] = slots::read_with_include(table, folder, environment, more),
             None => slots.error(
                 &name,
                 None,
@@ -178,6 +204,12 @@ fn read(
         routes: Vec::new(),
         secrets: Secrets::default(),
     };
+    if cfg!(feature = "release") {
+        let _read_by_its_commands = release::release(root.table("release"), folder);
+    } else if root.entry("release").is_some() {
+        let hint = "remove the table, or use a program that was built with the feature `release`";
+        root.error("release", None, InvalidValue::new("this program was built without releases").hint(hint));
+    }
     let routes = routes::read(&mut root, &config, folder, environment);
     root.finish();
     let config = Config { routes, ..config };

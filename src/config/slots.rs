@@ -6,14 +6,17 @@
 use std::path::Path;
 use std::time::Duration;
 
+use mcp_host::diagnostics::{Diagnostic, Diagnostics};
+
 use super::environment::Environment;
 use super::table::Table;
-use super::{tokens, value};
-use crate::config::diagnostics::InvalidValue;
+use super::{source, tokens, value};
+use crate::config::diagnostics::{DiagnosticSink, InvalidValue};
 use crate::upstream::{Accept, Backend, Slot, UpstreamAuthorization};
 
 pub(super) const SET_HEADERS_MAX: usize = 32;
 const HEADER_VALUE_BYTES_MAX: usize = 4096;
+const INCLUDE_BYTES_MAX: u64 = 64 << 10;
 
 /// Fields the guard writes itself, with the key to use instead where there is one.
 const OWN_FIELDS: &[(&str, &str)] = &[
@@ -48,36 +51,78 @@ const CONNECTION_FIELDS: &[&str] = &[
     "expect",
 ];
 
-/// Reads one slot. `None` when it has no usable address, which is reported.
-pub(super) fn read(mut table: Table<'_>, folder: &Path, environment: &Environment<'_>) -> Option<Backend> {
-    let given = table.has("address");
+/// Reads one slot, and the file that its `include` names, whose keys count. `None` when it has no usable address, which is
+/// reported.
+pub(super) fn read_with_include(
+    mut table: Table<'_>,
+    folder: &Path,
+    environment: &Environment<'_>,
+    more: &mut Diagnostics,
+) -> Option<Backend> {
+    let include = table.text("include", |text| value::path(text, folder));
+    let backend = read(table, folder, environment, None);
+    let Some(path) = include else { return backend };
+    let text = match source::read(&path, INCLUDE_BYTES_MAX) {
+        Ok(text) => text,
+        // What runs in the slot may have nothing to say about it.
+        Err(_) if !path.exists() => return backend,
+        Err(error) => {
+            let reason = error.to_string();
+            more.problems.push(Diagnostic { key: "include".to_owned(), reason, ..Diagnostic::default() });
+            return backend;
+        }
+    };
+    let sink = DiagnosticSink::new(&path, &text);
+    let included = source::parse(&text, &sink).and_then(|entries| {
+        read(Table::root(entries.get_ref(), &sink), folder, environment, backend.as_ref())
+    });
+    more.extend(sink.finish());
+    included.or(backend)
+}
+
+/// Reads a slot's keys; `base` has what a key that is absent stands for.
+fn read(
+    mut table: Table<'_>,
+    folder: &Path,
+    environment: &Environment<'_>,
+    base: Option<&Backend>,
+) -> Option<Backend> {
+    let given = table.has("address") || base.is_some();
     let address = table.text("address", |text| value::address(text, folder));
+    let address = address.or_else(|| base.map(|base| base.address.clone()));
     if !given {
         table.error_missing("address", "where the backend listens, as in \"unix:/run/mcp-tools/blue.sock\"");
     }
-    let path = table.text("path", request_path).unwrap_or_else(|| "/mcp".to_owned());
-    let host = table.text("host", host_field).unwrap_or_else(|| "localhost:80".to_owned());
+    let or_base = |field: fn(&Backend) -> String, default: &str| base.map_or(default.to_owned(), field);
+    let path = table.text("path", request_path).unwrap_or_else(|| or_base(|base| base.path.clone(), "/mcp"));
+    let host = table.text("host", host_field);
+    let host = host.unwrap_or_else(|| or_base(|base| base.host.clone(), "localhost:80"));
     if value::split_port(&host).1.is_none() {
         table.warn("host", InvalidValue::new("has no port; FastMCP answers 421 to such a Host"));
     }
     let accept = table.choice(
         "accept",
         &[("both", Accept::Both), ("json", Accept::Json), ("pass", Accept::Pass)],
-        Accept::Both,
+        base.map_or(Accept::Both, |base| base.accept),
     );
     let authorization = table
         .text("authorization", |text| authorization(text, environment))
+        .or_else(|| base.map(|base| base.authorization.clone()))
         .unwrap_or(UpstreamAuthorization::Strip);
     if let UpstreamAuthorization::Bearer(token) = &authorization
         && let Some(reason) = tokens::copied_with_more(token.as_bytes(), "the variable")
     {
         table.warn("authorization", InvalidValue::new(reason).hint(tokens::CLEAN));
     }
-    let pool = table.count("pool", 1..=10_000, 32);
+    let pool = table.count("pool", 1..=10_000, base.map_or(32, |base| base.pool as u64));
     let second = Duration::from_secs(1);
-    let pool_idle = table.duration("pool_idle", second / 1000..=second * 3600, second * 4);
-    let strip_session = table.flag("strip_session", false);
-    let sessions = table.flag("sessions", false);
+    let pool_idle = table.duration(
+        "pool_idle",
+        second / 1000..=second * 3600,
+        base.map_or(second * 4, |base| base.pool_idle),
+    );
+    let strip_session = table.flag("strip_session", base.is_some_and(|base| base.strip_session));
+    let sessions = table.flag("sessions", base.is_some_and(|base| base.sessions));
     if sessions && strip_session {
         let invalid = InvalidValue::new("contradicts strip_session, which removes the session's id");
         table.error(
@@ -86,9 +131,12 @@ pub(super) fn read(mut table: Table<'_>, folder: &Path, environment: &Environmen
             invalid.hint("a slot keeps sessions or strips them"),
         );
     }
-    let query = table.flag("query", false);
-    let client_header = table.flag("client_header", false);
-    let set_headers = set_headers(table.table("set_headers"));
+    let query = table.flag("query", base.is_some_and(|base| base.query));
+    let client_header = table.flag("client_header", base.is_some_and(|base| base.client_header));
+    let set_headers = match base {
+        Some(base) if !table.has("set_headers") => base.set_headers.clone(),
+        Some(_) | None => set_headers(table.table("set_headers")),
+    };
     table.finish();
     let address = address?;
     Some(Backend {

@@ -9,7 +9,7 @@ mod commands;
 mod controller;
 mod critical_checks;
 mod notify;
-mod parity_check;
+pub(crate) mod parity_check;
 mod persistence;
 mod probe;
 mod probe_tasks;

@@ -25,14 +25,14 @@ const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
 const LISTED_MAX: usize = 20;
 
 /// The result of a comparison.
-pub(super) struct Comparison {
-    pub(super) compared: Compared,
+pub(crate) struct Comparison {
+    pub(crate) compared: Compared,
     /// Further facts for the operator: how many checks hold, what was accepted, which acceptances match nothing.
-    pub(super) notes: Vec<String>,
+    pub(crate) notes: Vec<String>,
 }
 
 /// Compares two backends; a reviewed difference is no break.
-pub(super) async fn compare(
+pub(crate) async fn compare(
     stable: &Backend,
     candidate: &Backend,
     secrets: &Secrets,
@@ -104,7 +104,7 @@ fn comparison_of(report: &Report) -> Comparison {
 }
 
 /// The comparison as text.
-pub(super) fn describe(compared: &Compared, notes: &[String]) -> String {
+pub(crate) fn describe(compared: &Compared, notes: &[String]) -> String {
     let mut lines: Vec<String> = match compared {
         Compared::Holds => Vec::new(),
         Compared::Unknown(why) => vec![format!("candidate and stable cannot be compared: {why}")],

@@ -39,7 +39,7 @@ const FLOORS: &[&[&[&str]]] = &[
         &["config/diagnostics", "config/environment", "config/suggest"],
         &["config/source", "config/value"],
         &["config/env_file", "config/table"],
-        &["config/notify", "config/shadow", "config/tools"],
+        &["config/notify", "config/release", "config/shadow", "config/tools"],
         &["config/tokens"],
         &["config/plan", "config/slots"],
         &["config/model"],

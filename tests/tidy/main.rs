@@ -30,6 +30,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         "admin",
         &["shadow", "parity", "control", "policy", "rollout", "upstream", "proxy", "telemetry", "config"],
     ),
+    ("release", &["rollout", "upstream", "client", "config", "control", "admin"]),
     ("app", &["upstream", "parity", "config", "telemetry", "proxy", "control", "shadow", "admin"]),
 ];
 

@@ -13,5 +13,6 @@ pub mod process;
 pub mod sd_notify;
 pub mod socket;
 pub mod socket_activation;
+pub mod systemctl;
 pub mod terminal;
 pub mod tls;

@@ -48,6 +48,21 @@ pub(super) struct DoctorArgs {
     json: bool,
 }
 
+/// What must be right before a deployment: configuration, permissions and clock. Backends are the deployment's own matter.
+#[cfg(feature = "release")]
+pub(super) fn before_deployment(guard: &Guard) -> Result<Vec<String>, String> {
+    let loaded = config::load(&guard.file, &Environment::of_process()).map_err(|error| error.to_string())?;
+    let mut findings = host::configuration(&guard.file, &loaded, &Running::of(guard));
+    findings.extend(host::permissions(&loaded.config));
+    findings.extend(host::clock());
+    let bad: Vec<String> = findings
+        .iter()
+        .filter(|finding| finding.state == State::Bad)
+        .map(|finding| format!("{}: {}", finding.what, finding.found))
+        .collect();
+    if bad.is_empty() { Ok(Vec::new()) } else { Err(bad.join("; ")) }
+}
+
 impl DoctorArgs {
     pub(super) fn run(&self, guard: &Guard) -> Exit {
         let file = guard.file.as_path();

@@ -14,7 +14,6 @@ use self::blame::ProbeFailure;
 pub(super) use self::blame::hint_for;
 use self::policy::{Policy, Record};
 use self::record::Held;
-use self::unit::Unit;
 use super::endpoint::Endpoint;
 use super::exit::Exit;
 use super::guard::Guard;
@@ -23,6 +22,7 @@ use crate::admin::{AdminCommand, AdminResponse};
 use crate::client::{Client, Method, Request, Session};
 use crate::parity::says_healthy;
 use crate::wire::bounded;
+use mcp_host::systemctl::Unit;
 
 /// A deploy that takes longer has forgotten its file.
 const HOLD_FILE_AGE_MAX: Duration = Duration::from_secs(3600);
@@ -162,7 +162,7 @@ fn failed(
     }
     match decision {
         Err(why) => (Exit::No, format!("MCP watchdog FAILED: {reason}; {why}")),
-        Ok(()) => match unit::restart(unit, Duration::from_secs(120)) {
+        Ok(()) => match unit.restart(Duration::from_secs(120)) {
             Ok(()) => {
                 let made = format!("restarted {unit} ({} of {})", held.record.restarts, policy.restarts);
                 (Exit::No, format!("MCP watchdog FAILED: {reason}; {made}"))

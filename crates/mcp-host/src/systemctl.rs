@@ -1,0 +1,146 @@
+//! Units of the service manager, by way of `systemctl` and `journalctl`, within time bounds.
+//!
+//! Must not know which unit is whose.
+
+use std::fmt;
+use std::io::Read as _;
+use std::process::{Command, Stdio};
+use std::str::FromStr;
+use std::time::{Duration, Instant};
+
+/// For a question, which systemd answers at once.
+const QUESTION_TIMEOUT: Duration = Duration::from_secs(10);
+const POLL: Duration = Duration::from_millis(20);
+const OUTPUT_BYTES_MAX: u64 = 1 << 20;
+
+/// A unit's name, safe to hand to systemctl.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unit(String);
+
+impl FromStr for Unit {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Unit, String> {
+        let known = |byte: u8| byte.is_ascii_alphanumeric() || b"@:_.\\-".contains(&byte);
+        if text.is_empty() || text.starts_with('-') || text.len() > 255 || !text.bytes().all(known) {
+            return Err("a unit's name has letters, digits and @ : _ . \\ - only".to_owned());
+        }
+        Ok(Unit(text.to_owned()))
+    }
+}
+
+impl fmt::Display for Unit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Unit {
+    /// The values of properties, as systemd shows them: `NAME=value` a line.
+    pub fn show(&self, properties: &str) -> Result<String, String> {
+        let property = format!("--property={properties}");
+        run("systemctl", &["show", &property, "--", &self.0], QUESTION_TIMEOUT)
+    }
+
+    /// One property.
+    pub fn property(&self, name: &str) -> Result<String, String> {
+        let shown = self.show(name)?;
+        Ok(shown.strip_prefix(name).and_then(|rest| rest.strip_prefix('=')).unwrap_or_default().to_owned())
+    }
+
+    /// Starts the unit and waits until systemd says that it is up.
+    pub fn start(&self, timeout: Duration) -> Result<(), String> {
+        self.forget_failure();
+        run("systemctl", &["start", "--", &self.0], timeout).map(drop)
+    }
+
+    /// Stops the unit and waits until it is down.
+    pub fn stop(&self, timeout: Duration) -> Result<(), String> {
+        run("systemctl", &["stop", "--", &self.0], timeout).map(drop)
+    }
+
+    /// Restarts the unit and waits until systemd says that it has.
+    pub fn restart(&self, timeout: Duration) -> Result<(), String> {
+        self.forget_failure();
+        run("systemctl", &["restart", "--", &self.0], timeout).map(drop)
+    }
+
+    /// The last lines of its journal.
+    pub fn journal(&self, lines: usize) -> Result<String, String> {
+        let lines = lines.to_string();
+        let arguments = ["--no-pager", "--output=short-iso", "--lines", &lines, "--unit", &self.0];
+        run("journalctl", &arguments, QUESTION_TIMEOUT)
+    }
+
+    fn forget_failure(&self) {
+        // Forgets a start limit that was hit; an error here says nothing that the start will not say.
+        let _forgotten = run("systemctl", &["reset-failed", "--", &self.0], QUESTION_TIMEOUT);
+    }
+}
+
+/// What a program printed, or why it failed. It is ended after `timeout`.
+fn run(program: &str, arguments: &[&str], timeout: Duration) -> Result<String, String> {
+    let mut child = Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(|error| format!("cannot run {program}: {error}"))?;
+    // Read while it runs: a full pipe would block it.
+    let stdout = reader(child.stdout.take());
+    let stderr = reader(child.stderr.take());
+    let started = Instant::now();
+    let status = loop {
+        match child.try_wait() {
+            Ok(Some(status)) => break status,
+            Ok(None) if started.elapsed() > timeout => {
+                let _ended = child.kill().and_then(|()| child.wait());
+                let command = arguments.join(" ");
+                return Err(format!("{program} {command} did not end within {} s", timeout.as_secs()));
+            }
+            Ok(None) => std::thread::sleep(POLL),
+            Err(error) => return Err(format!("cannot wait for {program}: {error}")),
+        }
+    };
+    let said = stdout.join().unwrap_or_default();
+    if status.success() {
+        return Ok(said);
+    }
+    let complaint = stderr.join().unwrap_or_default();
+    Err(format!("{program} {} failed ({status}): {complaint}", arguments.join(" ")))
+}
+
+fn reader(pipe: Option<impl std::io::Read + Send + 'static>) -> std::thread::JoinHandle<String> {
+    std::thread::spawn(move || {
+        let mut text = Vec::new();
+        if let Some(mut pipe) = pipe {
+            let _partial = pipe.by_ref().take(OUTPUT_BYTES_MAX).read_to_end(&mut text);
+            let _rest = std::io::copy(&mut pipe, &mut std::io::sink());
+        }
+        String::from_utf8_lossy(&text).trim().to_owned()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_unit_name_is_no_option_and_no_shell() {
+        for name in ["", "--force", "a b", "a;b", "a/b", "$(x)"] {
+            assert!(name.parse::<Unit>().is_err(), "{name}");
+        }
+        assert!("mcp-tools@blue.service".parse::<Unit>().is_ok());
+    }
+
+    #[test]
+    fn a_program_is_bounded_in_time_and_says_why_it_failed() {
+        let started = Instant::now();
+        let slow = run("sleep", &["60"], Duration::from_millis(200)).unwrap_err();
+        assert!(slow.contains("did not end") && started.elapsed() < Duration::from_secs(10), "{slow}");
+        let failed = run("sh", &["-c", "echo no >&2; exit 3"], Duration::from_secs(10)).unwrap_err();
+        assert!(failed.ends_with("failed (exit status: 3): no"), "{failed}");
+        assert_eq!(run("echo", &["yes"], Duration::from_secs(10)).as_deref(), Ok("yes"));
+    }
+}

@@ -1,0 +1,136 @@
+//! `mcp-guard release`: releases, deployments, the ways back, backups.
+//!
+//! Holds the flags and the printing; what is done is `release`'s.
+
+mod operation;
+mod packing;
+mod room;
+mod shown;
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use self::operation::{DeployArgs, RollbackArgs};
+use self::room::Room;
+use super::exit::Exit;
+use super::guard::Guard;
+use super::output::complain;
+
+/// Install releases of a backend, deploy one with a way back, and go back.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  mcp-guard release pack ./app --output app-1.4.tar.zst
+  mcp-guard release add app-1.4.tar.zst
+  mcp-guard release deploy app-1.4
+  mcp-guard release rollback
+
+Exit codes: 0 done, 1 refused or put back as it was, 2 could not run.")]
+pub(super) struct ReleaseArgs {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Write the list of files into a release.toml, and pack the directory.
+    #[command(after_help = "\
+Examples:
+  mcp-guard release pack ./app                          writes [files] into ./app/release.toml
+  mcp-guard release pack ./app --output app-1.4.tar.zst")]
+    Pack {
+        /// Directory with a release.toml: name, version, start.
+        folder: PathBuf,
+        /// Archive to write, .tar.gz or .tar.zst.
+        #[arg(long, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
+    /// Install a release from a directory or an archive. The same release again changes nothing.
+    #[command(after_help = "Example:\n  mcp-guard release add app-1.4.tar.zst")]
+    Add {
+        /// Directory, .tar.gz or .tar.zst with a release.toml.
+        source: PathBuf,
+        /// A slot that has no release yet takes this one at its next start.
+        #[arg(long)]
+        fill: bool,
+    },
+    /// Show the installed releases: size, age, checksums, where each runs, the way back.
+    #[command(after_help = "Example:\n  mcp-guard release list --json | jq '.releases[] | select(.damaged)'")]
+    List {
+        /// Print one JSON object.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Remove old releases; never one that a slot has, nor one of a kept backup.
+    #[command(after_help = "Example:\n  mcp-guard release prune --keep 3")]
+    Prune {
+        /// How many of the newest stay besides those in use.
+        #[arg(long, value_name = "N")]
+        keep: usize,
+    },
+    /// Bring a release into service: the idle slot takes it, is checked, and gets the traffic.
+    #[command(after_help = "\
+Examples:
+  mcp-guard release deploy app-1.4
+  mcp-guard release deploy app-1.4 --strategy rollout --reason 'new search tool'
+  mcp-guard release deploy app-1.4 --dry-run
+
+Whatever fails, the slot is put back as it was and the other one has served all the time.")]
+    Deploy(DeployArgs),
+    /// Go back to the release before: at once if the other slot still runs it, else it is started again.
+    #[command(after_help = "\
+Examples:
+  mcp-guard release rollback
+  mcp-guard release rollback --standard            with a checkpoint, verification and a load check
+  mcp-guard release rollback --standard app-1.3")]
+    Rollback(RollbackArgs),
+    /// Take a backup now: releases of the slots, configuration, token hashes, rollout state.
+    #[command(after_help = "Example:\n  mcp-guard release backup")]
+    Backup,
+    /// Show the backups, the newest first.
+    #[command(after_help = "Example:\n  mcp-guard release backups --json")]
+    Backups {
+        /// Print one JSON object.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Go back to a backup: its configuration, and the release that served then.
+    #[command(after_help = "Example:\n  mcp-guard release restore 20261129T021500Z-deploy")]
+    Restore {
+        /// Name of the backup.
+        name: String,
+        /// Why, for the record.
+        #[arg(long)]
+        reason: Option<String>,
+    },
+    /// Finish the operation that was interrupted.
+    #[command(after_help = "Example:\n  mcp-guard release resume")]
+    Resume,
+    /// Undo the operation that was interrupted: the slot is put back as it was.
+    #[command(after_help = "Example:\n  mcp-guard release undo")]
+    Undo,
+}
+
+impl ReleaseArgs {
+    pub(super) fn run(self, guard: &Guard) -> Exit {
+        let room = Room::of(&guard.file);
+        let done = match self.what {
+            What::Pack { folder, output } => packing::pack(&folder, output.as_deref()),
+            What::Add { source, fill } => packing::add(&room, &source, fill),
+            What::List { json } => shown::list(&room, json),
+            What::Prune { keep } => packing::prune(&room, keep),
+            What::Deploy(deploy) => operation::deploy(&room, guard, &deploy),
+            What::Rollback(rollback) => operation::rollback(&room, guard, rollback),
+            What::Backup => operation::backup(&room, guard),
+            What::Backups { json } => shown::backups(&room, json),
+            What::Restore { name, reason } => operation::restore(&room, guard, &name, reason),
+            What::Resume => operation::resume(&room, guard),
+            What::Undo => operation::undo(&room, guard),
+        };
+        done.unwrap_or_else(|failure| {
+            complain(format_args!("release: {}", failure.why));
+            failure.exit
+        })
+    }
+}

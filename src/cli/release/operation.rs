@@ -1,0 +1,333 @@
+//! `release deploy`, `rollback`, `restore`, `backup`, `resume`, `undo`: builds an operation and lets it run.
+
+use clap::Args;
+
+use super::room::{Done, Failure, Room};
+use crate::admin::{AdminCommand, AdminResponse};
+use crate::cli::doctor;
+use crate::cli::exit::Exit;
+use crate::cli::guard::Guard;
+use crate::cli::output::{complain, say};
+use crate::release::backup::{self, Backup};
+use crate::release::files::Lock;
+use crate::release::host::{GuardPort, Host, load_config};
+use crate::release::journal::{self, Journal};
+use crate::release::manifest::ReleaseName;
+use crate::release::operate::{Ending, Site, operate};
+use crate::release::plan::{Direction, Kind, Operation, OperationStep, Outcome, StepEvent, Strategy};
+use crate::release::record::{Incident, LogExcerpt};
+use crate::upstream::Slot;
+
+const LOG_LINES: usize = 100;
+
+#[derive(Debug, Args)]
+pub(super) struct DeployArgs {
+    /// An installed release.
+    name: ReleaseName,
+    /// How the traffic moves: all at once, or in the stages of the plan.
+    #[arg(long, value_name = "STRATEGY", default_value = "switch")]
+    strategy: Strategy,
+    /// Print the steps and change nothing.
+    #[arg(long)]
+    dry_run: bool,
+    /// Also where the parity gate does not hold.
+    #[arg(long)]
+    force: bool,
+    /// Why, for the record.
+    #[arg(long)]
+    reason: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct RollbackArgs {
+    /// With a checkpoint directory before, verification and a load check after.
+    #[arg(long)]
+    standard: bool,
+    /// The release to go back to, with --standard; else the one that served before.
+    #[arg(requires = "standard")]
+    name: Option<ReleaseName>,
+    /// Why, for the record.
+    #[arg(long)]
+    reason: Option<String>,
+}
+
+impl GuardPort for Guard {
+    fn ask(&self, command: &AdminCommand) -> Result<AdminResponse, String> {
+        self.ask_quietly(command).0.map_err(|unasked| unasked.reason)
+    }
+}
+
+pub(super) fn deploy(room: &Room, guard: &Guard, deploy: &DeployArgs) -> Done {
+    let lock = room.lock()?;
+    nothing_interrupted(room)?;
+    room.store.manifest(&deploy.name).map_err(|error| Failure::refused(error.to_string()))?;
+    let mut operation = begin(room, guard, Kind::Deploy, None)?;
+    operation.release = Some(deploy.name.clone());
+    operation.strategy = deploy.strategy;
+    operation.force = deploy.force;
+    operation.reason.clone_from(&deploy.reason);
+    if deploy.dry_run {
+        return dry_run(room, guard, &lock, &operation);
+    }
+    start(room, guard, &lock, operation)
+}
+
+pub(super) fn rollback(room: &Room, guard: &Guard, rollback: RollbackArgs) -> Done {
+    let lock = room.lock()?;
+    nothing_interrupted(room)?;
+    let kind = if rollback.standard { Kind::StandardRollback } else { Kind::Rollback };
+    let mut operation = begin(room, guard, kind, None)?;
+    operation.reason = rollback.reason;
+    let host = host(room, guard, &lock);
+    let former = former(room, operation.slot)?;
+    if !rollback.standard && still_runs(&host, &operation, former.as_ref()) {
+        operation.kind = Kind::SwitchBack;
+        operation.steps = Kind::SwitchBack.steps();
+        operation.id = id_of(room, Kind::SwitchBack);
+        drop(host);
+        return start(room, guard, &lock, operation);
+    }
+    drop(host);
+    let release = match rollback.name {
+        Some(name) => Some(name),
+        None => former,
+    };
+    let Some(release) = release else {
+        return Err(Failure::refused("no backup names a release to go back to; nothing was touched"));
+    };
+    operation.release = Some(release);
+    start(room, guard, &lock, operation)
+}
+
+pub(super) fn restore(room: &Room, guard: &Guard, name: &str, reason: Option<String>) -> Done {
+    let lock = room.lock()?;
+    nothing_interrupted(room)?;
+    let backup =
+        backup::read(room.store.layout(), name).map_err(|error| Failure::refused(error.to_string()))?;
+    let Some(release) = backup.releases.get(&backup.serving).cloned() else {
+        return Err(Failure::refused(format!("backup {name} names no release of the slot that served")));
+    };
+    let mut operation = begin(room, guard, Kind::Restore, reason)?;
+    operation.release = Some(release);
+    operation.backup = Some(backup.name);
+    start(room, guard, &lock, operation)
+}
+
+pub(super) fn backup(room: &Room, guard: &Guard) -> Done {
+    let lock = room.lock()?;
+    let operation = begin(room, guard, Kind::Deploy, None)?;
+    let mut operation = Operation { id: format!("{}-manual", time_of_now()), ..operation };
+    operation.former = room.store.current(operation.slot)?;
+    let mut host = host(room, guard, &lock);
+    let notes = host.perform(OperationStep::Backup, &operation).map_err(Failure::refused)?;
+    for note in notes {
+        say(note);
+    }
+    Ok(Exit::Done)
+}
+
+pub(super) fn resume(room: &Room, guard: &Guard) -> Done {
+    go_on(room, guard, Direction::Finish)
+}
+
+pub(super) fn undo(room: &Room, guard: &Guard) -> Done {
+    go_on(room, guard, Direction::Undo)
+}
+
+fn go_on(room: &Room, guard: &Guard, direction: Direction) -> Done {
+    let lock = room.lock()?;
+    let Some(journal) = Journal::open(room.store.layout())? else {
+        return Err(Failure::refused("nothing was interrupted"));
+    };
+    let progress = journal.recorded.progress();
+    say(format_args!("{} {}", journal.recorded.operation.id, where_it_stands(&journal)));
+    if direction == Direction::Finish && progress.forced() == Some(Direction::Undo) {
+        say("a step had failed, so it is undone");
+    }
+    run(room, guard, &lock, journal, direction)
+}
+
+/// Refuses to begin while another operation is half done.
+fn nothing_interrupted(room: &Room) -> Result<(), Failure> {
+    let Some(recorded) = journal::read(room.store.layout())? else { return Ok(()) };
+    let step = recorded.progress().interrupted().map_or("a step", OperationStep::as_str);
+    Err(Failure::refused(format!(
+        "{} was interrupted at `{step}` (hint: `mcp-guard release resume` finishes it, `mcp-guard release undo` puts the slot back)",
+        recorded.operation.id
+    )))
+}
+
+fn where_it_stands(journal: &Journal) -> String {
+    let progress = journal.recorded.progress();
+    match (progress.failure(), progress.interrupted()) {
+        (Some((step, why)), _) => format!("failed at `{}`: {why}", step.as_str()),
+        (None, Some(step)) => format!("was interrupted at `{}`", step.as_str()),
+        (None, None) => "was interrupted between two steps".to_owned(),
+    }
+}
+
+/// An operation on the slot that does not serve.
+fn begin(room: &Room, guard: &Guard, kind: Kind, reason: Option<String>) -> Result<Operation, Failure> {
+    let response = GuardPort::ask(guard, &AdminCommand::Rollout)
+        .map_err(|why| Failure { exit: Exit::CouldNotRun, why })?;
+    let AdminResponse::Rollout(report) = response else {
+        return Err(Failure::refused("the guard sent a response that does not fit the command"));
+    };
+    let serving = report.status.position.stable;
+    let slot = serving.other();
+    let unit = room.settings.unit.replace("{slot}", slot.as_str());
+    let unit: mcp_host::systemctl::Unit = unit.parse().map_err(Failure::refused)?;
+    let state = unit.property("ActiveState").map_err(|why| Failure { exit: Exit::CouldNotRun, why })?;
+    Ok(Operation {
+        id: id_of(room, kind),
+        kind,
+        steps: kind.steps(),
+        slot,
+        serving,
+        release: None,
+        former: room.store.current(slot)?,
+        was_active: state == "active" || state == "activating",
+        strategy: Strategy::Switch,
+        force: false,
+        backup: None,
+        who: who(),
+        reason,
+    })
+}
+
+/// The release that the slot ran when it served last, if a backup knows.
+fn former(room: &Room, slot: Slot) -> Result<Option<ReleaseName>, Failure> {
+    let served = |backup: &Backup| (backup.serving == slot).then(|| backup.releases.get(&slot).cloned());
+    let backups = backup::list(room.store.layout())?;
+    Ok(backups.into_iter().flatten().find_map(|backup| served(&backup).flatten()))
+}
+
+/// Whether the other slot still runs the former release and can take over at once.
+fn still_runs(host: &Host<'_>, operation: &Operation, former: Option<&ReleaseName>) -> bool {
+    let same = former.is_none() || operation.former.as_ref() == former;
+    let healthy = host.report().is_ok_and(|report| {
+        report.status.slots.iter().any(|found| found.slot == operation.slot && found.health == "healthy")
+    });
+    same && healthy && operation.was_active
+}
+
+fn dry_run(room: &Room, guard: &Guard, lock: &Lock, operation: &Operation) -> Done {
+    let mut host = host(room, guard, lock);
+    let checked = host.perform(OperationStep::Preflight, operation);
+    let slot = operation.slot.as_str();
+    for note in checked.as_ref().map_err(Failure::refused)? {
+        say(format_args!("preflight: {note}"));
+    }
+    say(format_args!("slot {slot} would take the release; {} serves meanwhile", operation.serving.as_str()));
+    for (number, step) in operation.steps.iter().enumerate() {
+        say(format_args!("{:>2}. {}", number + 1, step.as_str()));
+    }
+    say("nothing was changed");
+    Ok(Exit::Done)
+}
+
+fn start(room: &Room, guard: &Guard, lock: &Lock, operation: Operation) -> Done {
+    say(format_args!(
+        "{}: slot {}, {} serves",
+        operation.id,
+        operation.slot.as_str(),
+        operation.serving.as_str()
+    ));
+    let journal = Journal::begin(room.store.layout(), operation, lock)?;
+    run(room, guard, lock, journal, Direction::Finish)
+}
+
+fn run(room: &Room, guard: &Guard, lock: &Lock, mut journal: Journal, direction: Direction) -> Done {
+    let mut host = host(room, guard, lock);
+    let ending = operate(&mut journal, &mut host, direction)?;
+    let layout = room.store.layout();
+    match ending {
+        Ending::Stuck { step, why } => {
+            let step = step.as_str();
+            Err(Failure::refused(format!(
+                "`{step}` could not be undone: {why}\n(hint: repair it, then `mcp-guard release undo`)"
+            )))
+        }
+        Ending::Ended(outcome) => {
+            let record =
+                Incident::of_operation(&journal.recorded, outcome, logs(&host, &journal.recorded.operation));
+            record.write(layout)?;
+            let recorded = journal.end()?;
+            say(format_args!("{} {}; record: {}", recorded.operation.id, outcome.as_str(), record.id));
+            match outcome {
+                Outcome::Done => Ok(Exit::Done),
+                Outcome::Undone => {
+                    let cause = record.cause.unwrap_or_else(|| "it was undone by an operator".to_owned());
+                    Err(Failure::refused(format!(
+                        "{cause}\nthe slot is as it was; the other one has served all the time"
+                    )))
+                }
+            }
+        }
+    }
+}
+
+fn host<'a>(room: &'a Room, guard: &'a Guard, lock: &'a Lock) -> Host<'a> {
+    Host {
+        store: &room.store,
+        lock,
+        guard,
+        settings: &room.settings,
+        config: load_config(&guard.file),
+        file: &guard.file,
+        preflight: Box::new(move || doctor::before_deployment(guard)),
+        tell,
+    }
+}
+
+/// The last lines of both slots' units, for the record.
+fn logs(host: &Host<'_>, operation: &Operation) -> Vec<LogExcerpt> {
+    let excerpt = |slot: Slot| {
+        let unit = host.unit(slot).ok()?;
+        let lines = unit.journal(LOG_LINES).ok()?.lines().map(str::to_owned).collect();
+        Some(LogExcerpt { unit: unit.to_string(), lines })
+    };
+    [operation.slot, operation.serving].into_iter().filter_map(excerpt).collect()
+}
+
+fn tell(step: OperationStep, event: &StepEvent) {
+    let step = step.as_str();
+    match event {
+        StepEvent::Begun | StepEvent::UndoBegun => {}
+        StepEvent::Done { notes } => told(step, "done", notes),
+        StepEvent::Undone { notes } => told(step, "undone", notes),
+        StepEvent::Failed { why } => complain(format_args!("{step}: failed: {why}")),
+        StepEvent::UndoFailed { why } => complain(format_args!("{step}: could not be undone: {why}")),
+    }
+}
+
+fn told(step: &str, what: &str, notes: &[String]) {
+    say(format_args!("{step:<15} {what}"));
+    for note in notes {
+        say(format_args!("                {}", note.replace('\n', "\n                ")));
+    }
+}
+
+fn time_of_now() -> String {
+    jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ").to_string()
+}
+
+/// A name that no record and no backup has.
+fn id_of(room: &Room, kind: Kind) -> String {
+    let id = format!("{}-{}", time_of_now(), kind.as_str());
+    let layout = room.store.layout();
+    let taken = |id: &str| {
+        layout.backups().join(id).exists() || layout.incidents().join(format!("{id}.json")).exists()
+    };
+    let numbered = (2..).map(|number| format!("{id}-{number}"));
+    std::iter::once(id.clone()).chain(numbered).find(|id| !taken(id)).unwrap_or(id)
+}
+
+/// Who gives the command: the user behind sudo, else the user of this process.
+fn who() -> String {
+    let uid = rustix::process::getuid().as_raw();
+    match std::env::var("SUDO_USER").or_else(|_| std::env::var("USER")) {
+        Ok(name) if !name.chars().any(char::is_control) => format!("{name} (uid {uid})"),
+        Ok(_) | Err(_) => format!("uid {uid}"),
+    }
+}

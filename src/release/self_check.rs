@@ -1,0 +1,86 @@
+//! Runs a release's own check before a slot takes it, as the user of the slot's unit.
+//!
+//! Must not know what the check looks at.
+
+use std::io::Read as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use mcp_host::systemctl::Unit;
+
+use super::manifest::Manifest;
+
+const TIMEOUT: Duration = Duration::from_secs(60);
+const POLL: Duration = Duration::from_millis(20);
+const OUTPUT_BYTES_MAX: u64 = 4 << 10;
+
+/// Runs the check, where the manifest has one.
+pub(crate) fn run(folder: &Path, manifest: &Manifest, unit: &Unit) -> Result<Vec<String>, String> {
+    let Some((program, arguments)) = manifest.check.split_first() else { return Ok(Vec::new()) };
+    let program = if program.starts_with('/') { program.into() } else { folder.join(program) };
+    let mut command = Command::new(&program);
+    command.args(arguments).current_dir(folder).env_clear().envs(&manifest.environment).process_group(0);
+    if let Some(path) = std::env::var_os("PATH") {
+        command.env("PATH", path);
+    }
+    if rustix::process::geteuid().is_root() {
+        let (uid, gid) = user_of(unit)?;
+        command.uid(uid).gid(gid);
+    }
+    let failed = |why: String| format!("the check of release {} failed: {why}", manifest.name);
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(|error| failed(format!("cannot run {}: {error}", program.display())))?;
+    let stderr = child.stderr.take();
+    let reader = std::thread::spawn(move || {
+        let mut text = Vec::new();
+        if let Some(mut stderr) = stderr {
+            let _partial = stderr.by_ref().take(OUTPUT_BYTES_MAX).read_to_end(&mut text);
+            let _rest = std::io::copy(&mut stderr, &mut std::io::sink());
+        }
+        String::from_utf8_lossy(&text).trim().to_owned()
+    });
+    let started = Instant::now();
+    loop {
+        match child.try_wait().map_err(|error| failed(error.to_string()))? {
+            Some(status) if status.success() => {
+                let seconds = started.elapsed().as_secs_f64();
+                return Ok(vec![format!(
+                    "release {}: its own check passed in {seconds:.1} s",
+                    manifest.name
+                )]);
+            }
+            Some(status) => return Err(failed(format!("{status}: {}", reader.join().unwrap_or_default()))),
+            None if started.elapsed() > TIMEOUT => {
+                // Its children too: the check is a process group.
+                if let Some(group) = rustix::process::Pid::from_raw(child.id().cast_signed()) {
+                    let _gone = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+                }
+                let _ended = child.wait();
+                return Err(failed(format!("it did not end within {} s", TIMEOUT.as_secs())));
+            }
+            None => std::thread::sleep(POLL),
+        }
+    }
+}
+
+/// The user and group of a unit's processes.
+fn user_of(unit: &Unit) -> Result<(u32, u32), String> {
+    let name = unit.property("User")?;
+    if name.is_empty() || name == "root" {
+        return Ok((0, 0));
+    }
+    let users = std::fs::read_to_string("/etc/passwd").map_err(|error| format!("/etc/passwd: {error}"))?;
+    let found = users.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        (fields.next() == Some(&name)).then_some(())?;
+        let (uid, gid) = (fields.nth(1)?.parse().ok()?, fields.next()?.parse().ok()?);
+        Some((uid, gid))
+    });
+    found.ok_or_else(|| format!("{unit} runs as {name}, which is no user of this machine"))
+}
