@@ -15,7 +15,11 @@ const OK: &str = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-L
 pub(crate) fn server(service: &Service, settings: &str, rest: &str) -> ToolServer {
     let home = tempfile::tempdir().expect("a directory");
     let file = written(&home, &catalogue(&service.url, settings, rest));
-    start_in(home, &["--catalog", &file], &[("API_KEY", " k-123\n"), ("HTTP_PROXY", "http://127.0.0.1:1")])
+    start_in(
+        home,
+        &["--catalog", &file],
+        &[("API_KEY", " k-123\n"), ("QUERY_KEY", "k-123/\n"), ("HTTP_PROXY", "http://127.0.0.1:1")],
+    )
 }
 
 fn catalogue(url: &str, settings: &str, rest: &str) -> String {
@@ -112,6 +116,29 @@ form = { name = "{name}", tag = "{tags}", note = "{note}", fixed = "a&b" }
     assert_eq!(asked.line, "PATCH /things/1?kind=a%20b%26c%3Dd%20x%3D1%26y HTTP/1.1");
     assert_eq!(asked.header("content-type"), Some("application/x-www-form-urlencoded"));
     assert_eq!(asked.body, "name=x%3D1%26y&tag=r&tag=s&fixed=a%26b");
+}
+
+#[test]
+fn a_key_of_the_query_comes_from_the_environment_and_stands_in_no_error() {
+    let refusal = "HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\nContent-Length: 45\r\nConnection: close\r\n\r\n{\"detail\": \"bad key k-123/ or k-123%2F, ok?\"}";
+    let service = Service::responding(refusal);
+    let tool = r#"
+read_only = true
+params.q = { type = "string" }
+http = { service = "s", method = "GET", path = "/x", query = { q = "{q}" }, tell_reason = true }
+"#;
+    let settings = "query_env = { \"api key\" = \"QUERY_KEY\" }";
+    let server = server(&service, settings, tool);
+    let told = server.call("t", json!({ "q": "a" })).to_string();
+    assert!(told.contains("bad key") && told.contains("ok?") && !told.contains("k-123"), "{told}");
+    assert_eq!(service.next().line, "GET /x?q=a&api%20key=k-123%2F HTTP/1.1");
+    server.call("t", json!({}));
+    assert_eq!(service.next().line, "GET /x?api%20key=k-123%2F HTTP/1.1");
+    assert!(!server.log().concat().contains("k-123"), "{:?}", server.log());
+    let unset = self::server(&service, "query_env = { key = \"NOT_SET\" }", tool);
+    let told = unset.call("t", json!({})).to_string();
+    assert!(told.contains("must set NOT_SET to the value of a key that it needs"), "{told}");
+    assert!(service.asked.try_recv().is_err());
 }
 
 #[test]

@@ -20,6 +20,9 @@ pub(crate) struct ServiceFile {
     /// The same, whose values are in environment variables.
     #[serde(default)]
     pub(crate) headers_env: IndexMap<String, String>,
+    /// Keys in the query of every call, whose values are in environment variables.
+    #[serde(default)]
+    pub(crate) query_env: IndexMap<String, String>,
 }
 
 /// A call of a service.

@@ -50,7 +50,7 @@ pub(crate) fn build(
     let patterns = Patterns::build(&file.patterns, builder.params, &mut builder.reasons);
     let names: Vec<String> =
         moments.keys().cloned().chain(supplied.iter().map(|(name, _)| (*name).to_owned())).collect();
-    let query = builder.pairs("http.query", &file.query, &file.lists);
+    let query = builder.query(&file, service.as_ref());
     let headers = builder.headers(&file.headers, service.as_ref());
     let body = builder.body(&file);
     builder.lists(&file);
@@ -253,6 +253,14 @@ impl Builder<'_> {
             }
         }
         headers
+    }
+
+    fn query(&mut self, file: &HttpFile, service: Option<&Service>) -> Pairs {
+        let sent = file.query.keys().filter(|key| service.is_some_and(|service| service.query.has(key)));
+        let reasons: Vec<String> =
+            sent.map(|key| format!("http.query.{key}: is a key of the service")).collect();
+        self.reasons.extend(reasons);
+        self.pairs("http.query", &file.query, &file.lists)
     }
 
     fn body(&mut self, file: &HttpFile) -> Option<BodyTemplate> {

@@ -7,6 +7,7 @@ mod exchange;
 mod headers;
 mod patterns;
 mod pick;
+mod query;
 mod reason;
 mod refusal;
 mod render;

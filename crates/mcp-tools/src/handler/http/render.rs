@@ -91,7 +91,7 @@ fn segment(name: &str, value: Argument<'_>) -> Result<String, String> {
     }
 }
 
-fn encode(text: &str) -> String {
+pub(super) fn encode(text: &str) -> String {
     utf8_percent_encode(text, ENCODED).to_string()
 }
 

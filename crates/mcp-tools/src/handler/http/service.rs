@@ -7,6 +7,7 @@ use hyper::header::HeaderValue;
 use indexmap::IndexMap;
 
 use super::headers::{self, ServiceHeaders};
+use super::query::ServiceQuery;
 use crate::catalogue::file::ServiceFile;
 use crate::http_client::{NoOrigin, Origin};
 
@@ -23,6 +24,7 @@ pub(crate) struct Service {
     pub(crate) base: Option<Base>,
     pub(crate) authorization: Option<HeaderValue>,
     pub(crate) headers: ServiceHeaders,
+    pub(crate) query: ServiceQuery,
     variable: Option<String>,
 }
 
@@ -69,14 +71,15 @@ impl Service {
         if !reasons.is_empty() {
             return Err(reasons);
         }
+        let query = ServiceQuery::of_service(&file.query_env, value_of);
         let variable = file.base_url_env.clone();
-        Ok(Service { name: name.to_owned(), base, authorization, headers, variable })
+        Ok(Service { name: name.to_owned(), base, authorization, headers, query, variable })
     }
 
     /// A service whose declaration could not be read.
     pub(crate) fn unknown(name: &str) -> Service {
-        let headers = ServiceHeaders::default();
-        Service { name: name.to_owned(), base: None, authorization: None, headers, variable: None }
+        let (headers, query) = (ServiceHeaders::default(), ServiceQuery::default());
+        Service { name: name.to_owned(), base: None, authorization: None, headers, query, variable: None }
     }
 
     /// What no error and no log line may repeat, also where the service does: values from the environment.
@@ -85,15 +88,16 @@ impl Service {
         let values = values.filter(|value| value.is_sensitive()).filter_map(|value| value.to_str().ok());
         // A service repeats the credentials rather than their scheme.
         let parts = values.flat_map(|value| [Some(value), value.split_once(' ').map(|(_, rest)| rest)]);
-        parts.flatten().filter(|part| part.len() >= SECRET_BYTES_MIN).collect()
+        parts.flatten().chain(self.query.secrets()).filter(|part| part.len() >= SECRET_BYTES_MIN).collect()
     }
 
     /// The address, or the error while the operator has not configured the service.
     pub(crate) fn configured(&self) -> Result<&Base, String> {
-        let (variable, purpose) = match (&self.base, &self.headers.unset) {
-            (Some(base), None) => return Ok(base),
-            (Some(_), Some(variable)) => (variable.as_str(), "the value of a header that it needs"),
-            (None, _) => (self.variable.as_deref().unwrap_or("base_url"), "its base URL"),
+        let (variable, purpose) = match (&self.base, &self.headers.unset, &self.query.unset) {
+            (Some(base), None, None) => return Ok(base),
+            (Some(_), Some(variable), _) => (variable.as_str(), "the value of a header that it needs"),
+            (Some(_), None, Some(variable)) => (variable.as_str(), "the value of a key that it needs"),
+            (None, _, _) => (self.variable.as_deref().unwrap_or("base_url"), "its base URL"),
         };
         Err(format!(
             "This tool needs the service {}, which is not configured: the operator of mcp-tools must set {variable} to {purpose}.",

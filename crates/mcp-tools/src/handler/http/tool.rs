@@ -103,6 +103,7 @@ impl HttpTool {
         headers.extend(self.service.authorization.clone().map(|value| (AUTHORIZATION, value)));
         headers.extend(headers::filled(&self.headers, arguments)?);
         let target = render::target(base.path(), &self.path, &self.query, arguments)?;
+        let target = self.service.query.added_to(target);
         let body = self.body.as_ref().map(|body| body.fill(arguments)).transpose()?.flatten();
         Ok(Request { base, method: self.method.clone(), target, headers, body })
     }
