@@ -190,6 +190,83 @@ fn import_of_openapi_reads_yaml_words_as_text_and_keeps_what_a_body_requires() {
     assert_eq!(block(&server.call("list", json!({ "body": [1] })))["body"], "[1]");
 }
 
+const RESULTS: &str = r##"
+openapi: 3.0.3
+info: { title: Results, version: '1' }
+servers: [{ url: URL }]
+security: [{ key: [] }]
+paths:
+  /fits:
+    get:
+      operationId: fits
+      responses:
+        200: { description: ok, content: { application/json: { schema: { $ref: "#/components/schemas/Got" } } } }
+        default: { description: error, content: { application/json: { schema: { type: object } } } }
+  /lacks:
+    get:
+      operationId: lacks
+      responses:
+        "200": { description: ok, content: { application/json: { schema: { type: object, required: [absent] } } } }
+  /several:
+    get:
+      operationId: several
+      responses:
+        "200": { description: ok, content: { application/json: { schema: { type: object, required: [absent] } } } }
+        "204": { description: nothing }
+  /list:
+    get:
+      operationId: list
+      responses: { "200": { description: ok, content: { application/json: { schema: { type: array } } } } }
+  /cookie:
+    get: { operationId: cookie, security: [{ session: [] }], responses: {} }
+components:
+  securitySchemes:
+    key: { type: apiKey, in: query, name: api_key }
+    session: { type: apiKey, in: cookie, name: sid }
+  schemas:
+    Got:
+      type: object
+      additionalProperties: false
+      required: [line, secret, key]
+      properties:
+        line: { type: string, readOnly: true, format: uri }
+        secret: { type: string, writeOnly: true }
+        key: { type: string, nullable: true }
+"##;
+
+// Requirement: a result fits the output schema of its tool, and keys in the query come from the environment.
+#[test]
+fn import_of_openapi_takes_over_output_schemas_and_keys_in_the_query() {
+    let home = tempfile::tempdir().expect("a directory");
+    let path = |name: &str| home.path().join(name).display().to_string();
+    let (document, file) = (path("api.yaml"), path("c.toml"));
+    std::fs::write(&document, RESULTS.replace("URL", &echo())).expect("writes");
+    let output = run(&["import", "--openapi", &document, "--output", &file]);
+    let told = text(&output.stderr);
+    assert!(
+        told.contains("not imported: GET /cookie: its key session is a cookie, which cannot be sent"),
+        "{told}"
+    );
+    let server = start_in(home, &["--catalog", &file], &[("RESULTS_API_KEY", "k-1")]);
+    let listed = server.request("tools/list", json!({}))["result"]["tools"].clone();
+    let schema = |name: &str| {
+        let mut tools = listed.as_array().expect("a list").iter();
+        tools.find(|tool| tool["name"] == name).expect("listed")["outputSchema"].clone()
+    };
+    let expected = json!({
+        "type": "object", "required": ["line", "key"],
+        "properties": { "line": { "type": "string" }, "key": { "type": ["string", "null"] } },
+    });
+    assert_eq!(schema("fits"), expected);
+    assert_eq!((schema("several"), schema("list")), (Value::Null, Value::Null));
+    let result = server.call("fits", json!({}));
+    assert_eq!(result["structuredContent"]["line"], "GET /fits?api_key=k-1", "{result}");
+    let result = server.call("lacks", json!({}));
+    assert_eq!(result["isError"], true, "{result}");
+    assert!(result.to_string().contains("does not fit the tool's output schema"), "{result}");
+    assert_eq!(server.call("several", json!({}))["isError"], false);
+}
+
 #[test]
 fn import_of_openapi_says_what_has_no_tool_and_why() {
     let home = tempfile::tempdir().expect("a directory");

@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use super::document::{Document, text_of};
 use super::property::Property;
-use super::schema::inline;
+use super::schema::{Direction, inline};
 use crate::import::names::Names;
 
 const FORM: &str = "application/x-www-form-urlencoded";
@@ -46,7 +46,7 @@ pub(super) fn body(document: &Document, operation: &Value, names: &mut Names) ->
     };
     let media = bare(media);
     let schema = match described.get("schema") {
-        Some(schema) => inline(document, schema)?,
+        Some(schema) => inline(document, schema, Direction::Sent)?,
         None => Value::Object(Map::new()),
     };
     let mut body =

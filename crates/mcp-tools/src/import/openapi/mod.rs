@@ -7,6 +7,7 @@ mod document;
 mod operation;
 mod parameter;
 mod property;
+mod response;
 mod schema;
 mod security;
 mod services;

@@ -6,6 +6,7 @@ use super::body::body;
 use super::document::{Document, text_of};
 use super::parameter::parameters;
 use super::property::input;
+use super::response::output_schema;
 use super::security::credentials;
 use super::services::Services;
 use crate::import::draft::{Entry, ToolDraft};
@@ -61,15 +62,18 @@ impl Operation<'_> {
         let identity = text_of(self.declared, "operationId").map(str::to_owned);
         let name =
             identity.unwrap_or_else(|| format!("{}_{}", self.method, self.path.replace(['{', '}'], "")));
+        let output = output_schema(self.document, self.declared);
+        let output = output.map_err(|reason| format!("Without its output schema: {reason}."));
+        let unknown = output.as_ref().err().cloned().into_iter().collect();
         Ok(ToolDraft {
-            notes: [placed.notes, body.notes].concat(),
+            notes: [placed.notes, body.notes, unknown].concat(),
             name: tools.tool(&name),
             title: None,
             description: self.description(),
             read_only,
             annotations: self.annotations(),
             input: input(&properties),
-            output_schema: None,
+            output_schema: output.ok().flatten(),
             handler: ("http", entries),
         })
     }

@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use super::document::{Document, text_of};
 use super::property::Property;
-use super::schema::inline;
+use super::schema::{Direction, inline};
 use crate::import::names::Names;
 
 /// Where parameters go, and what a caller gives for them.
@@ -76,7 +76,7 @@ impl Placed {
         let Some(schema) = parameter.get("schema") else {
             return Err("has a media type of its own, which no tool can write".to_owned());
         };
-        let schema = inline(document, schema)?;
+        let schema = inline(document, schema, Direction::Sent)?;
         let style = text_of(parameter, "style");
         let explode = parameter.get("explode").and_then(Value::as_bool);
         let description = text_of(parameter, "description").or_else(|| text_of(&schema, "description"));

@@ -24,14 +24,24 @@ const DROPPED: [&str; 10] = [
     "$comment",
 ];
 
+/// Whose value a schema describes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Direction {
+    /// The client's: it has nothing that only the service writes.
+    Sent,
+    /// The service's. It may have more than the document says, and formats are not checked.
+    Received,
+}
+
 /// The schema with everything in it.
-pub(super) fn inline(document: &Document, schema: &Value) -> Result<Value, String> {
-    let with = |levels| Inliner { document, levels, open: Vec::new(), nodes: 0 }.schema(schema);
+pub(super) fn inline(document: &Document, schema: &Value, direction: Direction) -> Result<Value, String> {
+    let with = |levels| Inliner { document, direction, levels, open: Vec::new(), nodes: 0 }.schema(schema);
     with(2).or_else(|_| with(1))
 }
 
 struct Inliner<'d> {
     document: &'d Document,
+    direction: Direction,
     /// How often a schema may stand in itself, with the first time.
     levels: usize,
     /// References that are being resolved.
@@ -51,13 +61,19 @@ impl Inliner<'_> {
         }
         let mut made = Map::new();
         for (key, value) in object {
-            if DROPPED.contains(&key.as_str()) || key.starts_with("x-") {
+            if DROPPED.contains(&key.as_str()) || key.starts_with("x-") || self.is_too_strict(key, value) {
                 continue;
             }
             made.insert(key.clone(), self.keyword(key, value)?);
         }
         older(&mut made, object);
         Ok(Value::Object(merged(made)))
+    }
+
+    /// Whether a result would be refused for something that harms no reader.
+    fn is_too_strict(&self, key: &str, value: &Value) -> bool {
+        self.direction == Direction::Received
+            && (key == "format" || key == "additionalProperties" && *value == Value::Bool(false))
     }
 
     fn reference(&mut self, reference: &str, beside: &Map<String, Value>) -> Result<Value, String> {
@@ -83,8 +99,11 @@ impl Inliner<'_> {
             ("properties" | "patternProperties" | "$defs", Value::Object(schemas)) => {
                 let mut made = Map::new();
                 for (name, schema) in schemas {
-                    // A client cannot send what only the service writes.
-                    if schema.get("readOnly") != Some(&Value::Bool(true)) {
+                    let absent = match self.direction {
+                        Direction::Sent => "readOnly",
+                        Direction::Received => "writeOnly",
+                    };
+                    if schema.get(absent) != Some(&Value::Bool(true)) {
                         made.insert(name.clone(), self.schema(schema)?);
                     }
                 }

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::document::{Document, text_of};
-use super::security::Credentials;
+use super::security::{Credential, Credentials};
 use crate::import::draft::Entry;
 use crate::import::names::Names;
 
@@ -61,18 +61,27 @@ impl Services {
         let prefix = self.name.trim_matches('_').to_ascii_uppercase();
         let table = |(name, credentials): &(String, Credentials)| {
             let mut entries = vec![self.address.clone()];
-            let mut fields = Map::new();
-            for header in credentials {
-                if header.eq_ignore_ascii_case("authorization") {
-                    entries.push(Entry::new("authorization_env", format!("{prefix}_AUTHORIZATION")));
-                } else {
-                    let word = Names::default().param(&header.to_ascii_uppercase());
-                    fields.insert(header.clone(), format!("{prefix}_{word}").into());
+            let (mut fields, mut query) = (Map::new(), Map::new());
+            let variable = |name: &str| {
+                let word = Names::default().param(&name.to_ascii_uppercase());
+                Value::from(format!("{prefix}_{word}"))
+            };
+            for credential in credentials {
+                match credential {
+                    Credential::Header(name) if name.eq_ignore_ascii_case("authorization") => {
+                        entries.push(Entry::new("authorization_env", variable("authorization")));
+                    }
+                    Credential::Header(name) => {
+                        fields.insert(name.clone(), variable(name));
+                    }
+                    Credential::Query(name) => {
+                        query.insert(name.clone(), variable(name));
+                    }
                 }
             }
-            if !fields.is_empty() {
-                entries.push(Entry::new("headers_env", Value::Object(fields)));
-            }
+            let tables = [("headers_env", fields), ("query_env", query)];
+            let tables = tables.into_iter().filter(|(_, table)| !table.is_empty());
+            entries.extend(tables.map(|(key, table)| Entry::new(key, Value::Object(table))));
             (format!("service.{name}"), entries)
         };
         self.used.iter().map(table).collect()
