@@ -16,6 +16,7 @@ mod limits;
 mod listen;
 mod log_secrets;
 mod metrics;
+mod one_exchange;
 mod output;
 mod own_catalogue;
 mod params;

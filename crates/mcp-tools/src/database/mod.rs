@@ -39,7 +39,7 @@ use sqlite::Sqlite;
 /// One database.
 pub(crate) enum Database {
     Sqlite(Sqlite),
-    Postgres(Postgres),
+    Postgres(Box<Postgres>),
 }
 
 impl Database {
@@ -50,7 +50,9 @@ impl Database {
             Address::SqliteFile(path, attach) => {
                 Ok(Database::Sqlite(sqlite_file::open(path, *attach, settings)?))
             }
-            Address::Postgres(address) => Ok(Database::Postgres(postgres::open(address, settings)?)),
+            Address::Postgres(address) => {
+                Ok(Database::Postgres(Box::new(postgres::open(address, settings)?)))
+            }
         }
     }
 

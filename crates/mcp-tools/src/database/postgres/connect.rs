@@ -5,15 +5,15 @@
 use std::fmt;
 use std::future::Future;
 use std::path::Path;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use deadpool_postgres::Connect;
+use deadpool_postgres::ClientWrapper;
 use mcp_host::tls::system_roots;
-use tokio::task::JoinHandle;
-use tokio_postgres::config::{Host, SslMode as DriverMode};
+use tokio::net::UnixStream;
+use tokio_postgres::config::{Host, SslMode as DriverMode, TargetSessionAttrs};
 use tokio_postgres::error::SqlState;
+use tokio_postgres::tls::{ChannelBinding, NoTls};
 use tokio_postgres::{Client, Config, Error};
 use tokio_postgres_rustls::MakeRustlsConnect;
 use tokio_rustls::rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -27,7 +27,18 @@ use tokio_rustls::rustls::{
 };
 
 use super::super::postgres_url::{RootFile, SslMode, TlsOptions, goes_over_network};
+use super::pipeline::Pipeline;
+use super::stream::SharedStream;
+use super::tap::{Canceller, Tap};
 use crate::call_log;
+
+/// One connection.
+pub(super) struct Connection {
+    pub(super) client: ClientWrapper,
+    pub(super) canceller: Canceller,
+    /// `None` where the driver keeps the stream to itself.
+    pub(super) pipeline: Option<Pipeline>,
+}
 
 /// Opens connections for the pool.
 pub(super) struct Connector {
@@ -43,15 +54,11 @@ impl Connector {
         Ok(Connector { mode: options.mode, tls, warned: AtomicBool::new(false) })
     }
 
-    pub(super) fn tls(&self) -> MakeRustlsConnect {
-        self.tls.clone()
-    }
-
-    async fn open(&self, config: &Config) -> Result<(Client, JoinHandle<()>), Error> {
+    pub(super) async fn open(&self, config: &Config) -> Result<Connection, Error> {
         // libpq ignores the mode on a Unix socket.
         let local = !goes_over_network(config);
         let connected = match self.mode {
-            _ if local => self.once(config, DriverMode::Disable).await,
+            _ if local => self.local(config).await,
             SslMode::Disable => self.once(config, DriverMode::Disable).await,
             SslMode::Allow => match self.once(config, DriverMode::Disable).await {
                 Err(error) if is_refused(&error) => self.once(config, DriverMode::Require).await,
@@ -60,6 +67,10 @@ impl Connector {
             SslMode::Prefer => match self.once(config, DriverMode::Prefer).await {
                 Err(error) if is_refused(&error) || is_tls(&error) => {
                     self.once(config, DriverMode::Disable).await
+                }
+                // The server has no TLS. A second connection costs less than all calls without the pipeline.
+                Ok(connection) if connection.pipeline.is_none() => {
+                    Ok(self.once(config, DriverMode::Disable).await.unwrap_or(connection))
                 }
                 connected => connected,
             },
@@ -73,13 +84,37 @@ impl Connector {
         connected
     }
 
-    async fn once(&self, config: &Config, mode: DriverMode) -> Result<(Client, JoinHandle<()>), Error> {
+    async fn once(&self, config: &Config, mode: DriverMode) -> Result<Connection, Error> {
         let mut config = config.clone();
-        config.ssl_mode(mode);
-        let (client, connection) = config.connect(self.tls.clone()).await?;
-        // Its errors reach the queries of the connection as well.
-        let task = tokio::spawn(async move { drop(connection.await) });
-        Ok((client, task))
+        let hosts = config.get_hosts();
+        let named = !hosts.is_empty() && hosts.iter().all(|host| matches!(host, Host::Tcp(_)));
+        let tap = if mode == DriverMode::Disable && named {
+            Tap::without_tls(&mut config)
+        } else {
+            config.ssl_mode(mode);
+            Tap::new(Some(self.tls.clone()))
+        };
+        let (client, connection) = config.connect(tap.clone()).await?;
+        Ok(made(client, connection, tap.stream(), Canceller::Network(tap)))
+    }
+
+    /// A connection to a Unix socket.
+    async fn local(&self, config: &Config) -> Result<Connection, Error> {
+        let ([Host::Unix(folder)], TargetSessionAttrs::Any) =
+            (config.get_hosts(), config.get_target_session_attrs())
+        else {
+            return self.once(config, DriverMode::Disable).await;
+        };
+        let path = folder.join(format!(".s.PGSQL.{}", config.get_ports().first().unwrap_or(&5432)));
+        let Ok(stream) = UnixStream::connect(&path).await else {
+            // The driver reports it.
+            return self.once(config, DriverMode::Disable).await;
+        };
+        let mut config = config.clone();
+        config.ssl_mode(DriverMode::Disable);
+        let (shared, stream) = SharedStream::new(Box::new(stream), ChannelBinding::none());
+        let (client, connection) = config.connect_raw(stream, NoTls).await?;
+        Ok(made(client, connection, Some(shared), Canceller::Local(path)))
     }
 
     /// Says once that a connection over a network could be another server's.
@@ -100,14 +135,19 @@ impl Connector {
     }
 }
 
-impl Connect for Connector {
-    fn connect(
-        &self,
-        config: &Config,
-    ) -> Pin<Box<dyn Future<Output = Result<(Client, JoinHandle<()>), Error>> + Send + '_>> {
-        let config = config.clone();
-        Box::pin(async move { self.open(&config).await })
-    }
+fn made<S, T>(
+    client: Client,
+    connection: tokio_postgres::Connection<S, T>,
+    stream: Option<SharedStream>,
+    canceller: Canceller,
+) -> Connection
+where
+    tokio_postgres::Connection<S, T>: Future<Output = Result<(), Error>> + Send + 'static,
+{
+    // Its errors reach the queries of the connection as well.
+    let task = tokio::spawn(async move { drop(connection.await) });
+    let client = ClientWrapper::new(client, task);
+    Connection { client, canceller, pipeline: stream.map(Pipeline::new) }
 }
 
 fn is_loopback(host: &str) -> bool {

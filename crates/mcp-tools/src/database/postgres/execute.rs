@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::pin::pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -17,9 +18,9 @@ use super::super::batch::{Access, Bind, BindType, LogDetail, Rows, Statement, tw
 use super::super::error::{DatabaseError, WRITES};
 use super::fault;
 use super::parameter::{Parameter, TypeSearch};
-use super::rows::RowReader;
+use super::rows::Collector;
 use super::statement::{RowForm, Sent, Shape};
-use crate::json::TooDeep;
+use super::transaction::FIRST_FREE_NUMBER;
 
 /// Statements whose types are remembered; a catalogue that is read again and again brings new ones.
 const PLANS_KEPT: usize = 4096;
@@ -38,12 +39,15 @@ type Key = (Arc<str>, Arc<[BindType]>, Access, usize);
 pub(super) struct Executor {
     preparing: Preparing,
     plans: Mutex<HashMap<Key, Arc<Plan>>>,
+    next_number: AtomicU64,
 }
 
 /// How a statement is sent.
-struct Plan {
-    sent: Sent,
-    types: Vec<Type>,
+pub(super) struct Plan {
+    pub(super) sent: Sent,
+    pub(super) types: Vec<Type>,
+    /// No other plan of this executor has it.
+    pub(super) number: u64,
 }
 
 /// Why a statement yielded nothing.
@@ -62,7 +66,17 @@ impl StartError {
 
 impl Executor {
     pub(super) fn new(preparing: Preparing) -> Executor {
-        Executor { preparing, plans: Mutex::default() }
+        Executor { preparing, plans: Mutex::default(), next_number: AtomicU64::new(FIRST_FREE_NUMBER) }
+    }
+
+    pub(super) fn preparing(&self) -> Preparing {
+        self.preparing
+    }
+
+    /// How a statement is sent, once it has run.
+    pub(super) fn plan(&self, statement: &Statement, access: Access) -> Option<Arc<Plan>> {
+        let key = (Arc::clone(&statement.text), Arc::clone(&statement.types), access, statement.rows_max);
+        self.plans.lock().unwrap_or_else(PoisonError::into_inner).get(&key).map(Arc::clone)
     }
 
     /// Runs one statement and subtracts the size of its rows from `bytes_left`.
@@ -81,9 +95,7 @@ impl Executor {
             StartError::Compile(error) => fault::of_statement(error, time_max),
             StartError::Run(error) => fault::of_values(error, time_max, &statement.binds, log),
         };
-        let key = (Arc::clone(&statement.text), Arc::clone(&statement.types), access, statement.rows_max);
-        let known = self.plans.lock().unwrap_or_else(PoisonError::into_inner).get(&key).map(Arc::clone);
-        if let Some(plan) = known {
+        if let Some(plan) = self.plan(statement, access) {
             let stream = self.start(client, &plan, statement).await.map_err(|error| refusal(&error))?;
             return read(stream, plan.sent.rows, statement, access, failed, bytes_left).await;
         }
@@ -95,13 +107,14 @@ impl Executor {
         let mut search = TypeSearch::new(&declared);
         let mut refused = None;
         loop {
-            let plan = Plan { sent: sent.clone(), types: search.types() };
+            let number = self.next_number.fetch_add(1, Ordering::Relaxed);
+            let plan = Plan { sent: sent.clone(), types: search.types(), number };
             let error = match self.start(client, &plan, statement).await {
                 Ok(stream) => {
                     let form = plan.sent.rows;
                     let rows = read(stream, form, statement, access, failed, bytes_left).await?;
                     client.batch_execute("RELEASE before_types").await.map_err(failed)?;
-                    self.remember(key, plan);
+                    self.remember(statement, access, plan);
                     return Ok(rows);
                 }
                 Err(error) => error,
@@ -118,7 +131,8 @@ impl Executor {
         }
     }
 
-    fn remember(&self, key: Key, plan: Plan) {
+    fn remember(&self, statement: &Statement, access: Access, plan: Plan) {
+        let key = (Arc::clone(&statement.text), Arc::clone(&statement.types), access, statement.rows_max);
         let mut plans = self.plans.lock().unwrap_or_else(PoisonError::into_inner);
         if plans.len() >= PLANS_KEPT {
             plans.clear();
@@ -229,25 +243,21 @@ async fn read(
     bytes_left: &mut usize,
 ) -> Result<Rows, DatabaseError> {
     let mut stream = pin!(stream);
-    let mut reader = RowReader::new(form);
-    let mut found = Rows::default();
+    let mut collector = Collector::new(form, statement.rows_max);
     let mut columns = false;
     while let Some(row) = stream.try_next().await.map_err(&failed)? {
         columns = true;
-        if found.rows.len() == statement.rows_max {
-            found.cut = true;
+        if collector.is_full() {
+            collector.cut();
             if access == Access::Read && form == RowForm::Object {
                 break;
             }
             // What writes runs to its end, so further rows are read and dropped.
             continue;
         }
-        *bytes_left = bytes_left.checked_sub(row.raw_size_bytes()).ok_or(DatabaseError::TooLarge)?;
-        let row = reader.read(&row)?;
-        let growth = row.growth().map_err(|TooDeep| DatabaseError::TooDeep)?;
-        *bytes_left = bytes_left.checked_sub(growth).ok_or(DatabaseError::TooLarge)?;
-        found.rows.push(row);
+        collector.add(&row, bytes_left)?;
     }
+    let mut found = collector.into_rows();
     if form == RowForm::Columns && !columns {
         found.affected = stream.rows_affected();
     }

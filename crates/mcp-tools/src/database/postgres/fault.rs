@@ -4,29 +4,30 @@
 
 use std::time::Duration;
 
-use deadpool_postgres::{PoolError, TimeoutType};
 use tokio_postgres::error::{DbError, Severity, SqlState};
 
 use super::super::batch::{Bind, LogDetail};
 use super::super::error::{CallerFault, CallerFaultKind, DatabaseError};
 use super::super::log_detail;
+use super::pool::PoolError;
 
 /// The ways out when a server's certificate is not accepted.
 const CERTIFICATE_HINT: &str = " (hint: sslrootcert=FILE names the authority that signed it; sslmode=verify-ca accepts any host name; sslmode=require encrypts without a check)";
 
 pub(super) fn pool_error(error: &PoolError) -> DatabaseError {
     match error {
-        PoolError::Timeout(TimeoutType::Wait) => DatabaseError::Busy,
-        PoolError::Timeout(TimeoutType::Create | TimeoutType::Recycle)
-        | PoolError::Backend(_)
-        | PoolError::Closed
-        | PoolError::NoRuntimeSpecified
-        | PoolError::PostCreateHook(_) => {
+        PoolError::Busy => DatabaseError::Busy,
+        PoolError::Slow | PoolError::Connect(_) => {
             let detail = chain(error);
             let hint = if detail.contains("invalid peer certificate") { CERTIFICATE_HINT } else { "" };
             DatabaseError::Unreachable { detail: detail + hint }
         }
     }
+}
+
+/// The connection broke in an exchange.
+pub(super) fn broken(error: &std::io::Error) -> DatabaseError {
+    DatabaseError::Unreachable { detail: format!("the connection broke: {error}") }
 }
 
 /// An error of a statement that ran with `binds`.

@@ -3,31 +3,45 @@
 //! A lease that is dropped earlier, because its caller has gone, cancels the query and closes the connection: the next
 //! call must not wait for it. Must not know what the batch does.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use deadpool_postgres::{ClientWrapper, Object};
+use deadpool_postgres::ClientWrapper;
 use tokio::runtime::Handle;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
-use tokio_postgres_rustls::MakeRustlsConnect;
+
+use super::connect::Connection;
+use super::pipeline::Pipeline;
+use super::pool::{Idle, Taken};
 
 /// How long the request to cancel a query may take.
 const CANCEL_MAX: Duration = Duration::from_secs(2);
 
 /// A connection that one batch uses.
 pub(super) struct Lease {
-    client: Option<Object>,
-    tls: MakeRustlsConnect,
+    connection: Option<Connection>,
+    idle: Arc<Idle>,
     settled: bool,
+    /// Released after the connection is back.
+    _permit: OwnedSemaphorePermit,
 }
 
 impl Lease {
-    pub(super) fn new(client: Object, tls: MakeRustlsConnect) -> Lease {
-        Lease { client: Some(client), tls, settled: false }
+    pub(super) fn new(taken: Taken) -> Lease {
+        let Taken { connection, idle, permit } = taken;
+        Lease { connection: Some(connection), idle, settled: false, _permit: permit }
     }
 
     /// The connection, while the lease lives.
     pub(super) fn client(&self) -> Option<&ClientWrapper> {
-        self.client.as_deref()
+        self.connection.as_ref().map(|connection| &connection.client)
+    }
+
+    /// The connection with its pipeline, where it has one.
+    pub(super) fn pipeline(&mut self) -> Option<(&ClientWrapper, &mut Pipeline)> {
+        let connection = self.connection.as_mut()?;
+        Some((&connection.client, connection.pipeline.as_mut()?))
     }
 
     /// A transaction begins: until it has ended, no other call may use the connection.
@@ -35,30 +49,32 @@ impl Lease {
         self.settled = false;
     }
 
-    /// No transaction is open any more: another call may use the connection.
+    /// No transaction is open any more, and no response is missing: another call may use the connection.
     pub(super) fn settle(&mut self) {
         self.settled = true;
     }
 
     /// Asks the server to end what runs on this connection.
     pub(super) async fn cancel(&self) {
-        if let Some(client) = &self.client {
-            let _ = timeout(CANCEL_MAX, client.cancel_token().cancel_query(self.tls.clone())).await;
+        if let Some(connection) = &self.connection {
+            let token = connection.client.cancel_token();
+            let _ = timeout(CANCEL_MAX, connection.canceller.cancel(token)).await;
         }
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        let Some(client) = self.client.take() else { return };
+        let Some(connection) = self.connection.take() else { return };
         if self.settled {
+            self.idle.put(connection);
             return;
         }
-        let client = Object::take(client);
-        let (token, tls, closed) = (client.cancel_token(), self.tls.clone(), client.is_closed());
-        drop(client);
+        let (token, closed) = (connection.client.cancel_token(), connection.client.is_closed());
+        let Connection { client, canceller, pipeline } = connection;
+        drop((client, pipeline));
         if let (false, Ok(runtime)) = (closed, Handle::try_current()) {
-            runtime.spawn(async move { timeout(CANCEL_MAX, token.cancel_query(tls)).await.map(drop) });
+            runtime.spawn(async move { timeout(CANCEL_MAX, canceller.cancel(token)).await });
         }
     }
 }

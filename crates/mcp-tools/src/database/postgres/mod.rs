@@ -4,31 +4,37 @@
 //! Must not know which database it is.
 
 mod connect;
+mod exchange;
 mod execute;
 mod fault;
 mod lease;
+mod message;
 mod parameter;
+mod pipeline;
+mod pool;
 mod rows;
 mod statement;
+mod stream;
+mod tap;
+mod transaction;
 
 use std::time::Duration;
 
-use deadpool_postgres::{ClientWrapper, Manager, ManagerConfig, Pool, RecyclingMethod, Runtime};
+use deadpool_postgres::ClientWrapper;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
-use tokio_postgres_rustls::MakeRustlsConnect;
 
 use self::connect::Connector;
+use self::exchange::{Exchangeable, Exchanged};
 use self::execute::{Executor, Preparing};
 use self::lease::Lease;
+use self::pool::{CONNECT_MAX, Pool};
 use super::address::AddressError;
-use super::batch::{Access, Batch, BatchOutcome, Bind, BindType, Isolation, ROW_BYTES_MAX};
+use super::batch::{Access, Batch, BatchOutcome, Bind, BindType, ROW_BYTES_MAX};
 use super::error::DatabaseError;
 use super::postgres_url::PostgresAddress;
 use super::settings::{PoolStatus, Prepared, Settings};
 use crate::metrics::PoolWait;
 
-/// A server that does not accept a connection within this time counts as unreachable.
-const CONNECT_MAX: Duration = Duration::from_secs(2);
 /// The server enforces the statement timeout; the client waits this much longer before it gives up.
 const GRACE: Duration = Duration::from_secs(1);
 /// The pause before a transaction is repeated is random, and twice as long each time, up to this many times.
@@ -40,7 +46,6 @@ const CHECK_MAX: Duration = Duration::from_secs(10);
 /// A PostgreSQL database.
 pub(crate) struct Postgres {
     pool: Pool,
-    tls: MakeRustlsConnect,
     executor: Executor,
     lock_timeout: Option<Duration>,
     wait: PoolWait,
@@ -53,23 +58,13 @@ pub(crate) fn open(address: &PostgresAddress, settings: &Settings) -> Result<Pos
         config.application_name("mcp-tools");
     }
     let connector = Connector::new(&address.tls).map_err(AddressError::Tls)?;
-    let tls = connector.tls();
-    let fast = ManagerConfig { recycling_method: RecyclingMethod::Fast };
-    let manager = Manager::from_connect(config, connector, fast);
-    let pool = Pool::builder(manager)
-        .max_size(settings.pool)
-        .wait_timeout(Some(settings.pool_wait))
-        .create_timeout(Some(CONNECT_MAX))
-        .recycle_timeout(Some(CONNECT_MAX))
-        .runtime(Runtime::Tokio1)
-        .build()
-        .map_err(|error| AddressError::Tls(error.to_string()))?;
+    let pool = Pool::new(connector, config, settings.pool, settings.pool_wait);
     let preparing = match settings.prepared {
         Prepared::Kept => Preparing::Kept,
         Prepared::Never => Preparing::Never,
     };
     let (executor, wait) = (Executor::new(preparing), PoolWait::default());
-    Ok(Postgres { pool, tls, executor, lock_timeout: settings.lock_timeout, wait })
+    Ok(Postgres { pool, executor, lock_timeout: settings.lock_timeout, wait })
 }
 
 impl Postgres {
@@ -106,8 +101,11 @@ impl Postgres {
         let mut lease = self.lease().await?;
         let checked = {
             let Some(client) = lease.client() else { return Err(DatabaseError::Busy) };
-            let begin = self.begin(access, None, 1, CHECK_MAX);
-            client.batch_execute(&begin).await.map_err(|error| fault::of_statement(&error, CHECK_MAX))?;
+            let begin = transaction::begin(access, None, 1, CHECK_MAX, self.lock_timeout);
+            client
+                .batch_execute(&begin.text())
+                .await
+                .map_err(|error| fault::of_statement(&error, CHECK_MAX))?;
             self.executor.check(client, text, types, access).await
         };
         roll_back(&mut lease).await;
@@ -115,13 +113,7 @@ impl Postgres {
     }
 
     pub(crate) fn pool_status(&self) -> PoolStatus {
-        let status = self.pool.status();
-        PoolStatus {
-            connections_max: status.max_size,
-            connections: status.size,
-            idle: status.available,
-            waiting: status.waiting,
-        }
+        self.pool.status()
     }
 
     pub(crate) fn pool_wait(&self) -> &PoolWait {
@@ -130,8 +122,7 @@ impl Postgres {
 
     async fn lease(&self) -> Result<Lease, DatabaseError> {
         let _timer = self.wait.timer();
-        let client = self.pool.get().await.map_err(|error| fault::pool_error(&error))?;
-        Ok(Lease::new(client, self.tls.clone()))
+        self.pool.take().await.map(Lease::new).map_err(|error| fault::pool_error(&error))
     }
 
     /// Runs a batch in one transaction.
@@ -142,18 +133,30 @@ impl Postgres {
         deadline: Instant,
     ) -> Result<BatchOutcome, DatabaseError> {
         lease.unsettle();
+        if let Some(plans) = Exchangeable::of(batch, &self.executor) {
+            let (preparing, lock) = (self.executor.preparing(), self.lock_timeout);
+            let run = exchange::run(lease, batch, &plans, preparing, lock, deadline);
+            let exchanged = timeout_at(deadline + GRACE, run).await;
+            // Dropped in its middle, the exchange has closed the connection, and the lease cancels the query.
+            if let Some(Exchanged { outcome, open }) =
+                exchanged.map_err(|_| DatabaseError::Timeout(batch.time_max))?
+            {
+                return match open {
+                    true => end(lease, batch, outcome, deadline).await,
+                    false => {
+                        lease.settle();
+                        outcome
+                    }
+                };
+            }
+        }
         let performed = {
             let Some(client) = lease.client() else { return Err(DatabaseError::Busy) };
             timeout_at(deadline + GRACE, self.perform(client, batch, deadline)).await
         };
         // The connection is dropped with its query still running, which is cancelled.
         let performed = performed.map_err(|_| DatabaseError::Timeout(batch.time_max))?;
-        if batch.dry_run || !matches!(performed, Ok(BatchOutcome::Rows(_))) {
-            roll_back(lease).await;
-            return performed;
-        }
-        commit(lease, batch, deadline).await?;
-        performed
+        end(lease, batch, performed, deadline).await
     }
 
     async fn perform(
@@ -164,14 +167,17 @@ impl Postgres {
     ) -> Result<BatchOutcome, DatabaseError> {
         let failed = |error: tokio_postgres::Error| fault::of_values(&error, batch.time_max, &[], batch.log);
         let left = deadline.saturating_duration_since(Instant::now());
-        let begin = self.begin(batch.access, batch.isolation, batch.statements.len(), left);
-        client.batch_execute(&begin).await.map_err(failed)?;
+        let (access, isolation) = (batch.access, batch.isolation);
+        let begin = transaction::begin(access, isolation, batch.statements.len(), left, self.lock_timeout);
+        client.batch_execute(&begin.text()).await.map_err(failed)?;
         for (name, value) in &batch.settings {
-            let set = "SELECT set_config($1, $2, true)";
             let types = [tokio_postgres::types::Type::TEXT, tokio_postgres::types::Type::TEXT];
             let values = [name, value].map(String::as_str);
             client
-                .query_typed(set, &[(&values[0], types[0].clone()), (&values[1], types[1].clone())])
+                .query_typed(
+                    transaction::SET,
+                    &[(&values[0], types[0].clone()), (&values[1], types[1].clone())],
+                )
                 .await
                 .map_err(failed)?;
         }
@@ -192,34 +198,21 @@ impl Postgres {
         }
         Ok(BatchOutcome::Rows(rows))
     }
+}
 
-    /// Begins a transaction. Nothing here outlives it: behind a pooler the connection is another's afterwards.
-    fn begin(
-        &self,
-        access: Access,
-        isolation: Option<Isolation>,
-        statements: usize,
-        time: Duration,
-    ) -> String {
-        let level = match (isolation, access, statements) {
-            (Some(Isolation::Serializable), _, _) => "SERIALIZABLE",
-            (Some(Isolation::RepeatableRead), _, _) => "REPEATABLE READ",
-            (Some(Isolation::ReadCommitted), _, _) => "READ COMMITTED",
-            // Several reads see one state of the database; one statement does in any case.
-            (None, Access::Read, 2..) => "REPEATABLE READ",
-            (None, Access::Read | Access::Write, _) => "READ COMMITTED",
-        };
-        let access = match access {
-            Access::Read => "READ ONLY",
-            Access::Write => "READ WRITE",
-        };
-        let lock = self.lock_timeout.map(|time| format!("; SET LOCAL lock_timeout = {}", time.as_millis()));
-        format!(
-            "BEGIN ISOLATION LEVEL {level} {access}; SET LOCAL statement_timeout = {}; SET LOCAL TimeZone = 'UTC'; SET LOCAL DateStyle = 'ISO'{}",
-            time.as_millis().max(1),
-            lock.unwrap_or_default()
-        )
+/// Ends the transaction of a batch: with its changes if it may keep them.
+async fn end(
+    lease: &mut Lease,
+    batch: &Batch,
+    performed: Result<BatchOutcome, DatabaseError>,
+    deadline: Instant,
+) -> Result<BatchOutcome, DatabaseError> {
+    if batch.dry_run || !matches!(performed, Ok(BatchOutcome::Rows(_))) {
+        roll_back(lease).await;
+        return performed;
     }
+    commit(lease, batch, deadline).await?;
+    performed
 }
 
 /// Ends the transaction without its changes. A connection that does not confirm it is not used again.

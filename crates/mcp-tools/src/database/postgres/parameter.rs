@@ -17,6 +17,14 @@ impl Parameter {
     pub(super) fn of(bind: &Bind) -> Parameter {
         Parameter(text_of(bind))
     }
+
+    pub(super) fn of_text(text: &str) -> Parameter {
+        Parameter(Some(text.to_owned()))
+    }
+
+    pub(super) fn text(&self) -> Option<&str> {
+        self.0.as_deref()
+    }
 }
 
 /// Never the value: it may be confidential.

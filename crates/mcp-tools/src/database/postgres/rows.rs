@@ -12,31 +12,21 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use tokio_postgres::types::{FromSql, Type};
 
-use super::super::batch::{Row, twice};
+use super::super::batch::{Row, Rows, twice};
 use super::super::error::DatabaseError;
 use super::statement::RowForm;
-use crate::json::Json;
+use crate::json::{Json, TooDeep};
 
 /// Reads the rows of one statement, whose columns all have the same names.
-pub(super) struct RowReader {
+struct RowReader {
     form: RowForm,
     columns: Option<Arc<[String]>>,
 }
 
 impl RowReader {
-    pub(super) fn new(form: RowForm) -> RowReader {
-        RowReader { form, columns: None }
-    }
-
-    pub(super) fn read(&mut self, row: &tokio_postgres::Row) -> Result<Row, DatabaseError> {
+    fn read(&mut self, row: &tokio_postgres::Row) -> Result<Row, DatabaseError> {
         match self.form {
-            RowForm::Object => {
-                let text: &str = row.try_get(0).map_err(|_| unreadable())?;
-                let Entries(entries) = serde_json::from_str(text).map_err(|_| unreadable())?;
-                let columns = self.columns(entries.iter().map(|(name, _)| name.as_ref()))?;
-                let values = entries.iter().map(|(_, value)| Json::from_raw(value)).collect();
-                Row::new(columns, values).ok_or_else(unreadable)
-            }
+            RowForm::Object => self.read_object(row.try_get(0).map_err(|_| unreadable())?),
             RowForm::Columns => {
                 let columns = self.columns(row.columns().iter().map(tokio_postgres::Column::name))?;
                 let values: Result<Vec<Json>, DatabaseError> =
@@ -44,6 +34,14 @@ impl RowReader {
                 Row::new(columns, values?).ok_or_else(unreadable)
             }
         }
+    }
+
+    /// A row that the server wrote as a JSON object.
+    fn read_object(&mut self, text: &str) -> Result<Row, DatabaseError> {
+        let Entries(entries) = serde_json::from_str(text).map_err(|_| unreadable())?;
+        let columns = self.columns(entries.iter().map(|(name, _)| name.as_ref()))?;
+        let values = entries.iter().map(|(_, value)| Json::from_raw(value)).collect();
+        Row::new(columns, values).ok_or_else(unreadable)
     }
 
     fn columns<'a>(&mut self, names: impl Iterator<Item = &'a str>) -> Result<Arc<[String]>, DatabaseError> {
@@ -58,7 +56,62 @@ impl RowReader {
     }
 }
 
-fn unreadable() -> DatabaseError {
+/// The rows of one statement, up to its limit.
+pub(super) struct Collector {
+    reader: RowReader,
+    found: Rows,
+    rows_max: usize,
+}
+
+impl Collector {
+    pub(super) fn new(form: RowForm, rows_max: usize) -> Collector {
+        Collector { reader: RowReader { form, columns: None }, found: Rows::default(), rows_max }
+    }
+
+    /// Whether a further row is one too many.
+    pub(super) fn is_full(&self) -> bool {
+        self.found.rows.len() == self.rows_max
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.found.is_empty()
+    }
+
+    /// A row came that is not kept.
+    pub(super) fn cut(&mut self) {
+        self.found.cut = true;
+    }
+
+    pub(super) fn add(
+        &mut self,
+        row: &tokio_postgres::Row,
+        bytes_left: &mut usize,
+    ) -> Result<(), DatabaseError> {
+        *bytes_left = bytes_left.checked_sub(row.raw_size_bytes()).ok_or(DatabaseError::TooLarge)?;
+        let row = self.reader.read(row)?;
+        self.keep(row, bytes_left)
+    }
+
+    /// Adds a row that the server wrote as a JSON object.
+    pub(super) fn add_object(&mut self, object: &[u8], bytes_left: &mut usize) -> Result<(), DatabaseError> {
+        *bytes_left = bytes_left.checked_sub(object.len()).ok_or(DatabaseError::TooLarge)?;
+        let row = self.reader.read_object(std::str::from_utf8(object).map_err(|_| unreadable())?)?;
+        self.keep(row, bytes_left)
+    }
+
+    fn keep(&mut self, row: Row, bytes_left: &mut usize) -> Result<(), DatabaseError> {
+        let growth = row.growth().map_err(|TooDeep| DatabaseError::TooDeep)?;
+        *bytes_left = bytes_left.checked_sub(growth).ok_or(DatabaseError::TooLarge)?;
+        self.found.rows.push(row);
+        Ok(())
+    }
+
+    pub(super) fn into_rows(self) -> Rows {
+        self.found
+    }
+}
+
+pub(super) fn unreadable() -> DatabaseError {
     DatabaseError::Failed { detail: "a row is no JSON object that can be read".to_owned() }
 }
 

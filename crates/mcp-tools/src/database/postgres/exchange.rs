@@ -1,0 +1,224 @@
+//! A whole transaction in one exchange: what begins it, its settings and statements, and for a read its COMMIT.
+//!
+//! Only for statements whose form is known, because they have run before. What they promise is what the driver's way promises:
+//! the same statements in the same order. Must not know how rows are used.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tokio_postgres::error::SqlState;
+use tokio_postgres::types::Type;
+
+use super::super::batch::{Access, Batch, BatchOutcome, ROW_BYTES_MAX};
+use super::super::error::DatabaseError;
+use super::execute::{Executor, Plan, Preparing};
+use super::fault;
+use super::lease::Lease;
+use super::parameter::Parameter;
+use super::pipeline::{Ended, Receiver, Step};
+use super::rows::{Collector, unreadable};
+use super::statement::RowForm;
+use super::transaction::{self, Begin};
+
+/// The types of `set_config`'s name and value.
+const SETTING_TYPES: [Type; 2] = [Type::TEXT, Type::TEXT];
+
+/// What an exchange yielded.
+pub(super) struct Exchanged {
+    pub(super) outcome: Result<BatchOutcome, DatabaseError>,
+    /// Whether its transaction is still open.
+    pub(super) open: bool,
+}
+
+/// The plans of a batch that one exchange can run.
+pub(super) struct Exchangeable(Vec<Arc<Plan>>);
+
+impl Exchangeable {
+    pub(super) fn of(batch: &Batch, executor: &Executor) -> Option<Exchangeable> {
+        // In a write, what follows a statement that must yield a row would have run before its rows are seen.
+        let (_, before_last) = batch.statements.split_last()?;
+        let waits = batch.access == Access::Write && before_last.iter().any(|statement| statement.required);
+        if batch.dry_run || waits {
+            return None;
+        }
+        let plans = batch.statements.iter().map(|statement| {
+            let plan = executor.plan(statement, batch.access)?;
+            let fits = plan.sent.rows == RowForm::Object && plan.types.len() == statement.binds.len();
+            fits.then_some(plan)
+        });
+        plans.collect::<Option<Vec<_>>>().map(Exchangeable)
+    }
+}
+
+/// Runs a batch. `None` when the connection or the values do not allow it, and nothing was sent.
+pub(super) async fn run(
+    lease: &mut Lease,
+    batch: &Batch,
+    plans: &Exchangeable,
+    preparing: Preparing,
+    lock_timeout: Option<Duration>,
+    deadline: Instant,
+) -> Option<Exchanged> {
+    let (client, pipeline) = lease.pipeline()?;
+    let left = deadline.saturating_duration_since(Instant::now());
+    let begin = transaction::begin(batch.access, batch.isolation, batch.statements.len(), left, lock_timeout);
+    let steps = steps(batch, plans, preparing, &begin);
+    let first = steps.before.len();
+    let mut found = Found::new(batch, plans, first);
+    let all: Vec<Step<'_>> = steps.before.into_iter().chain(steps.statements).chain(steps.commit).collect();
+    let ended = match pipeline.run(&all, &mut found).await? {
+        Ok(ended) => ended,
+        Err(error) => {
+            return Some(Exchanged { outcome: Err(fault::broken(&error)), open: true });
+        }
+    };
+    let Ended { failure, in_transaction } = ended;
+    let outcome = match failure {
+        None => found.outcome(batch),
+        Some(failure) => {
+            let (step, compiling) = (failure.step, failure.compiling);
+            match pipeline.error(client, failure).await {
+                Some(error) => {
+                    if error.code() == Some(&SqlState::INVALID_SQL_STATEMENT_NAME) {
+                        pipeline.forget();
+                    }
+                    found.failed(batch, step, compiling, &error)
+                }
+                None => Err(unreadable()),
+            }
+        }
+    };
+    Some(Exchanged { outcome, open: in_transaction })
+}
+
+struct Steps<'a> {
+    before: Vec<Step<'a>>,
+    statements: Vec<Step<'a>>,
+    commit: Option<Step<'a>>,
+}
+
+fn steps<'a>(batch: &'a Batch, plans: &'a Exchangeable, preparing: Preparing, begin: &'a Begin) -> Steps<'a> {
+    let kept = |number| (preparing == Preparing::Kept).then_some(number);
+    let fixed = |text, number: Option<u64>| Step {
+        text,
+        types: &[],
+        number: number.and_then(kept),
+        values: Vec::new(),
+    };
+    let mut before: Vec<Step<'_>> = begin.statements().map(|(text, number)| fixed(text, number)).collect();
+    before.extend(batch.settings.iter().map(|(name, value)| Step {
+        text: transaction::SET,
+        types: &SETTING_TYPES,
+        number: kept(transaction::SET_NUMBER),
+        values: vec![Parameter::of_text(name), Parameter::of_text(value)],
+    }));
+    let statements = batch.statements.iter().zip(&plans.0).map(|(statement, plan)| Step {
+        text: &plan.sent.text,
+        types: &plan.types,
+        number: kept(plan.number),
+        values: statement.binds.iter().map(Parameter::of).collect(),
+    });
+    let commits = batch.access == Access::Read;
+    let commit = commits.then(|| fixed("COMMIT", Some(transaction::COMMIT_NUMBER)));
+    Steps { before, statements: statements.collect(), commit }
+}
+
+/// The rows of a batch's statements, as they arrive.
+struct Found {
+    /// The step of the first statement.
+    first: usize,
+    collectors: Vec<Collector>,
+    bytes_left: usize,
+    refused: Option<DatabaseError>,
+}
+
+impl Found {
+    fn new(batch: &Batch, plans: &Exchangeable, first: usize) -> Found {
+        let collectors = batch.statements.iter().zip(&plans.0);
+        let collectors =
+            collectors.map(|(statement, plan)| Collector::new(plan.sent.rows, statement.rows_max));
+        Found { first, collectors: collectors.collect(), bytes_left: ROW_BYTES_MAX, refused: None }
+    }
+
+    fn collector(&mut self, step: usize) -> Option<&mut Collector> {
+        self.collectors.get_mut(step.checked_sub(self.first)?)
+    }
+
+    fn refuse(&mut self, error: DatabaseError) {
+        self.refused.get_or_insert(error);
+    }
+
+    fn outcome(self, batch: &Batch) -> Result<BatchOutcome, DatabaseError> {
+        if let Some(error) = self.refused {
+            return Err(error);
+        }
+        let unmet = |(statement, collector): (&super::super::batch::Statement, &Collector)| {
+            statement.required && collector.is_empty()
+        };
+        match batch.statements.iter().zip(&self.collectors).position(unmet) {
+            Some(place) => Ok(BatchOutcome::Unmet(place)),
+            None => Ok(BatchOutcome::Rows(self.collectors.into_iter().map(Collector::into_rows).collect())),
+        }
+    }
+
+    /// What the error of a step means for the batch.
+    fn failed(
+        &self,
+        batch: &Batch,
+        step: usize,
+        compiling: bool,
+        error: &tokio_postgres::Error,
+    ) -> Result<BatchOutcome, DatabaseError> {
+        let place = step.checked_sub(self.first).filter(|place| *place < batch.statements.len());
+        let Some(place) = place else {
+            return Err(fault::of_values(error, batch.time_max, &[], batch.log));
+        };
+        // Without an exchange the batch would have ended there.
+        let before = batch.statements.iter().zip(&self.collectors).take(place);
+        let unmet = before.clone().position(|(statement, found)| statement.required && found.is_empty());
+        if let Some(unmet) = unmet {
+            return Ok(BatchOutcome::Unmet(unmet));
+        }
+        let error = if compiling {
+            fault::of_statement(error, batch.time_max)
+        } else {
+            fault::of_values(error, batch.time_max, &batch.statements[place].binds, batch.log)
+        };
+        Err(error.in_statement(place))
+    }
+}
+
+impl Receiver for Found {
+    fn room(&self) -> usize {
+        if self.refused.is_some() { 0 } else { self.bytes_left }
+    }
+
+    fn row(&mut self, step: usize, column: Option<&[u8]>) {
+        if self.refused.is_some() {
+            return;
+        }
+        let mut bytes_left = self.bytes_left;
+        let Some(collector) = self.collector(step) else { return };
+        let added = match column {
+            _ if collector.is_full() => {
+                collector.cut();
+                Ok(())
+            }
+            Some(object) => collector.add_object(object, &mut bytes_left),
+            None => Err(unreadable()),
+        };
+        self.bytes_left = bytes_left;
+        if let Err(error) = added {
+            self.refuse(error);
+        }
+    }
+
+    fn dropped(&mut self, step: usize) {
+        match self.collector(step) {
+            Some(collector) if collector.is_full() => collector.cut(),
+            Some(_) => self.refuse(DatabaseError::TooLarge),
+            None => {}
+        }
+    }
+}
