@@ -28,6 +28,7 @@ mod config;
 mod control;
 #[doc(hidden)]
 pub mod fuzzing;
+mod journal;
 
 mod proxy;
 #[cfg(feature = "release")]

@@ -79,7 +79,7 @@ enum Command {
     Parity(Box<parity::ParityArgs>),
     Watchdog(Box<watchdog::WatchdogArgs>),
     Load(Box<load::LoadArgs>),
-    Doctor(doctor::DoctorArgs),
+    Doctor(Box<doctor::DoctorArgs>),
     Upgrade(upgrade::UpgradeArgs),
     Manual(Manual),
 }

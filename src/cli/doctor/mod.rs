@@ -8,16 +8,18 @@ mod apache_map;
 mod backends;
 mod diagnosis;
 mod host;
+mod log;
 mod routes;
 mod units;
 
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use self::diagnosis::{Diagnosis, State};
 use self::host::Running;
+use self::log::LogArgs;
 use super::exit::Exit;
 use super::guard::Guard;
 use super::output::{complain, say};
@@ -29,6 +31,8 @@ use crate::config::{self, Environment, LoadError, Loaded};
 #[command(after_help = "\
 Examples:
   mcp-guard doctor --config /etc/mcp-guard/guard.toml
+  mcp-guard doctor --log                               has the log been clean for five minutes?
+  mcp-guard doctor --log --since 3600 --lines 100      and the last 100 lines of an hour
   mcp-guard doctor --apache /etc/httpd/conf.d/mcp-guard.conf --json | jq '.findings[] | select(.state == \"bad\")'
 
 Run it as the guard's user or as root, with the guard's environment, to see what the guard sees.
@@ -43,6 +47,8 @@ pub(super) struct DoctorArgs {
     /// Folder of the installed unit files; otherwise where systemd looks for them.
     #[arg(long, value_name = "DIR")]
     units: Option<PathBuf>,
+    #[command(flatten)]
+    log: LogArgs,
     /// Print one JSON object.
     #[arg(long)]
     json: bool,
@@ -65,6 +71,9 @@ pub(super) fn before_deployment(guard: &Guard) -> Result<Vec<String>, String> {
 
 impl DoctorArgs {
     pub(super) fn run(&self, guard: &Guard) -> Exit {
+        if self.log.log {
+            return self.look_at_the_log();
+        }
         let file = guard.file.as_path();
         let running = Running::of(guard);
         let mut findings = host::binary(&running);
@@ -91,9 +100,23 @@ impl DoctorArgs {
             }
         };
         findings.extend(units::compare(self.units.as_deref()));
-        self.print(&findings);
-        let bad = findings.iter().any(|finding| finding.state == State::Bad);
-        exit.unwrap_or(if bad { Exit::No } else { Exit::Done })
+        self.print(&findings, &[]);
+        exit.unwrap_or_else(|| exit_of(&findings))
+    }
+
+    fn look_at_the_log(&self) -> Exit {
+        let log = match self.log.look() {
+            Ok(log) => log,
+            Err(reason) => {
+                complain(format_args!("doctor: {reason}"));
+                return Exit::CouldNotRun;
+            }
+        };
+        if !self.json {
+            log.print();
+        }
+        self.print(&log.findings, &log.json());
+        exit_of(&log.findings)
     }
 
     fn look_at(
@@ -114,14 +137,18 @@ impl DoctorArgs {
         Ok(())
     }
 
-    fn print(&self, findings: &[Diagnosis]) {
+    fn print(&self, findings: &[Diagnosis], lines: &[Value]) {
         if self.json {
             let finding = |finding: &Diagnosis| {
                 let Diagnosis { state, what, found, todo } = finding;
                 json!({"state": state.code(), "what": what, "found": found, "todo": todo})
             };
             let all: Vec<_> = findings.iter().map(finding).collect();
-            say(format_args!("{:#}", json!({ "findings": all })));
+            let mut whole = json!({ "findings": all });
+            if self.log.log {
+                whole["lines"] = lines.into();
+            }
+            say(format_args!("{whole:#}"));
             return;
         }
         for finding in findings {
@@ -135,4 +162,8 @@ impl DoctorArgs {
         let verdict = if bad == 0 { "nothing is wrong" } else { "something is wrong" };
         say(format_args!("\n{verdict}: {bad} bad, {warnings} warnings, {} ok", count(State::Ok)));
     }
+}
+
+fn exit_of(findings: &[Diagnosis]) -> Exit {
+    if findings.iter().any(|finding| finding.state == State::Bad) { Exit::No } else { Exit::Done }
 }
