@@ -295,7 +295,7 @@ query = "DELETE FROM t WHERE a = :nobody"
             "c.toml:2: tool.wrong: sql.limit: 0 is not allowed; must be 1 to 10000",
             "c.toml:2: tool.wrong: sql.limit_from: unused is not an integer parameter",
             "c.toml:2: tool.wrong: sql.query: holds more than one statement",
-            "c.toml:2: tool.wrong: sql.timeout_ms: 99999999 is not allowed; must be 1 to 45000",
+            "c.toml:2: tool.wrong: sql.timeout_ms: 99999999 is not allowed; must be 1 to 600000",
             "c.toml:2: tool.wrong: sql: the parameter days has no effect (hint: unused = [\"days\"] if that is meant)",
             "c.toml:2: tool.wrong: sql: the parameter idle has no effect (hint: unused = [\"idle\"] if that is meant)",
         ],

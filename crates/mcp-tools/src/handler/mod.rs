@@ -13,6 +13,7 @@ mod sql;
 mod template;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -112,6 +113,15 @@ impl Handler {
             Handler::Refuse(reason) => ToolResult::failed(Outcome::Refused, reason.clone()),
             Handler::Sql(sql) => sql.run(arguments, context, call).await,
             Handler::Http(http) => http.run(arguments, context, call).await,
+        }
+    }
+
+    /// The time limit that is declared, of a handler that waits for others.
+    pub(crate) fn time_max(&self) -> Option<Duration> {
+        match self {
+            Handler::Sql(sql) => Some(sql.time_max),
+            Handler::Http(http) => Some(http.time_max),
+            Handler::Text(_) | Handler::Catalog | Handler::Server(_) | Handler::Refuse(_) => None,
         }
     }
 

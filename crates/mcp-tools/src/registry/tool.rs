@@ -14,8 +14,10 @@ use crate::handler::{CallInfo, Context, Handler, SelfDescription, ToolResult};
 use crate::protocol::cached_responses::StaticResult;
 use crate::protocol::headers::{ParamHeader, param_headers};
 
-/// A call never takes longer, whatever its handler allows: the guard gives up at 55 s.
+/// The least time limit of a whole call; the guard's default is 55 s.
 const CALL_TIME_MAX: Duration = Duration::from_secs(50);
+/// What a whole call may take beyond the time limit of its handler.
+const OVERHEAD_MAX: Duration = Duration::from_secs(5);
 
 /// A tool.
 pub(crate) struct Tool {
@@ -166,9 +168,10 @@ impl Tool {
             return ToolResult::failed(Outcome::Refused, text);
         }
         let run = self.handler.run(arguments, context, call, server);
-        match tokio::time::timeout(CALL_TIME_MAX, run).await {
+        let time_max = call_time_max(self.handler.time_max());
+        match tokio::time::timeout(time_max, run).await {
             Ok(result) => self.fitting(result, call),
-            Err(_) => ToolResult::failed(Outcome::Timeout, unfinished(self.name(), self.read_only)),
+            Err(_) => ToolResult::failed(Outcome::Timeout, unfinished(self.name(), self.read_only, time_max)),
         }
     }
 
@@ -207,22 +210,36 @@ impl Tool {
     }
 }
 
-/// What the caller of a tool learns when [`CALL_TIME_MAX`] is over.
-fn unfinished(name: &str, read_only: bool) -> String {
+fn call_time_max(of_handler: Option<Duration>) -> Duration {
+    of_handler.map_or(CALL_TIME_MAX, |time_max| CALL_TIME_MAX.max(time_max + OVERHEAD_MAX))
+}
+
+/// The error of a call whose time is over.
+fn unfinished(name: &str, read_only: bool, time_max: Duration) -> String {
     let outcome =
         if read_only { "" } else { "; whether it was carried out is unknown, check before you repeat it" };
-    format!("{name} did not finish within {} s{outcome}", CALL_TIME_MAX.as_secs())
+    format!("{name} did not finish within {} s{outcome}", time_max.as_secs())
 }
 
 #[cfg(test)]
 mod tests {
-    use super::unfinished;
+    use super::*;
 
     // A write may be in the middle of its COMMIT, and SQLite's runs on.
     #[test]
     fn a_write_that_did_not_finish_has_an_unknown_outcome() {
         let unknown = "whether it was carried out is unknown, check before you repeat it";
-        assert!(unfinished("add", false).ends_with(unknown));
-        assert_eq!(unfinished("count", true), "count did not finish within 50 s");
+        assert!(unfinished("add", false, CALL_TIME_MAX).ends_with(unknown));
+        assert_eq!(unfinished("count", true, CALL_TIME_MAX), "count did not finish within 50 s");
+    }
+
+    #[test]
+    fn the_time_limit_of_a_call_is_never_shorter_than_that_of_its_handler() {
+        let seconds = Duration::from_secs;
+        for (of_handler, expected) in
+            [(None, 50), (Some(seconds(10)), 50), (Some(seconds(45)), 50), (Some(seconds(600)), 605)]
+        {
+            assert_eq!(call_time_max(of_handler), seconds(expected), "{of_handler:?}");
+        }
     }
 }

@@ -22,7 +22,7 @@ use crate::catalogue::{Arguments, Input, Param, json_of};
 use crate::handler::template::Template;
 
 const TIME_DEFAULT: Duration = Duration::from_secs(15);
-const TIME_MAX_MS: u64 = 45_000;
+const TIME_MAX_MS: u64 = 600_000;
 
 /// Compiles a declaration.
 pub(crate) fn build(

@@ -17,7 +17,7 @@ use crate::handler::template::Template;
 const ROWS_DEFAULT: usize = 200;
 const ROWS_MAX: usize = 10_000;
 const TIME_DEFAULT: Duration = Duration::from_secs(10);
-const TIME_MAX_MS: u64 = 45_000;
+const TIME_MAX_MS: u64 = 600_000;
 
 /// Compiles a declaration.
 pub(crate) fn build(
