@@ -145,7 +145,7 @@ base = "x"
             "c.toml:18: tool: read_only: is missing",
             "c.toml:26: tool.third: sql.shape: is missing",
             "c.toml:28: service.x: base_url: invalid type: integer `3`, expected a string",
-            "c.toml:29: service.x: base: unknown field `base`, expected one of `base_url`, `base_url_env`, `authorization_env`, `headers`, `headers_env`",
+            "c.toml:29: service.x: base: unknown field `base`, expected one of `base_url`, `base_url_env`, `authorization_env`, `headers`, `headers_env`, `query_env`",
             "c.toml:2: tool.bad: sql.query: there is no parameter or let :nobody",
             "c.toml:22: tool.third: description: is empty; a model chooses tools by it",
         ],
