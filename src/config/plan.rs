@@ -267,6 +267,15 @@ mod tests {
     }
 
     #[test]
+    fn the_shipped_matrix_differs_from_the_defaults_in_its_actions_only() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("conf/plan-matrix.toml");
+        let (rollout, problems) = read(&std::fs::read_to_string(path).unwrap());
+        assert_eq!(problems, [""; 0]);
+        assert_eq!(rollout.plan.steps(), Plan::default().steps());
+        assert_ne!(rollout.plan, Plan::default());
+    }
+
+    #[test]
     fn the_shipped_plan_names_every_key() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("conf/plan.toml");
         // What the file only shows in comments is read as well.

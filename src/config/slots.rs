@@ -6,7 +6,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use mcp_host::diagnostics::{Diagnostic, Diagnostics};
+use mcp_host::diagnostics::Diagnostics;
 
 use super::environment::Environment;
 use super::table::Table;
@@ -59,19 +59,17 @@ pub(super) fn read_with_include(
     environment: &Environment<'_>,
     more: &mut Diagnostics,
 ) -> Option<Backend> {
-    let include = table.text("include", |text| value::path(text, folder));
-    let backend = read(table, folder, environment, None);
-    let Some(path) = include else { return backend };
-    let text = match source::read(&path, INCLUDE_BYTES_MAX) {
-        Ok(text) => text,
-        // What runs in the slot may have nothing to say about it.
-        Err(_) if !path.exists() => return backend,
-        Err(error) => {
-            let reason = error.to_string();
-            more.problems.push(Diagnostic { key: "include".to_owned(), reason, ..Diagnostic::default() });
-            return backend;
+    let include = table.text("include", |text| {
+        let path = value::path(text, folder)?;
+        match source::read(&path, INCLUDE_BYTES_MAX) {
+            Ok(text) => Ok(Some((path, text))),
+            // What runs in the slot may have nothing to say about it.
+            Err(_) if !path.exists() => Ok(None),
+            Err(error) => Err(InvalidValue::new(error.to_string())),
         }
-    };
+    });
+    let backend = read(table, folder, environment, None);
+    let Some((path, text)) = include.flatten() else { return backend };
     let sink = DiagnosticSink::new(&path, &text);
     let included = source::parse(&text, &sink).and_then(|entries| {
         read(Table::root(entries.get_ref(), &sink), folder, environment, backend.as_ref())

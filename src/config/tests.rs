@@ -138,6 +138,7 @@ fn slot_keys() {
     check("slots.blue", "query", "true", "1", "must be true or false");
     check("slots.blue", "client_header", "true", "1", "must be true or false");
     check("slots.blue", "set_headers", "{ \"X-Guard-Auth\" = \"ok\" }", "[]", "must be a table");
+    check("slots.blue", "include", "\"/nonexistent/slot.toml\"", "\"/\"", "cannot read");
     let both = problems(&text("slots.blue", "strip_session = true\nsessions = true"));
     assert!(
         both.len() == 1 && both[0].contains("slots.blue.sessions: true is not allowed; contradicts"),
@@ -212,6 +213,35 @@ fn keys_of_the_small_tables() {
     check("shadow", "ignore", "[\"**.age\"]", "[\"a[\"]", "names no path");
     let plan = format!("{:?}", Path::new(env!("CARGO_MANIFEST_DIR")).join("conf/plan.toml"));
     check("rollout", "plan", &plan, "\"/nonexistent\"", "there is no file");
+}
+
+#[test]
+fn release_keys() {
+    check("release", "directory", "\"/srv/releases\"", "\"\"", "must be a path");
+    check("release", "unit", "\"orders@{slot}.service\"", "\"orders.service\"", "with {slot} in it");
+    check("release", "ready_timeout", "\"3m\"", "\"2h\"", "must be 1s to 1h");
+    check("release", "backups", "30", "0", "must be 1 to 1000");
+    check("release", "alertmanager", "\"http://127.0.0.1:9093\"", "\"127.0.0.1:9093\"", "http or https URL");
+    check("release", "silence", "\"2h\"", "\"1s\"", "must be 1m to 24h");
+    check("release", "load_tool", "\"swf_list_agents\"", "1", "must be a text");
+    check("release", "load_requests", "500", "1", "must be 10 to 10000");
+    check("release", "load_slowdown", "5", "0", "must be 1 to 100");
+}
+
+#[test]
+fn an_included_file_counts_and_its_mistakes_are_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("slot.toml");
+    let load = |text: &str| {
+        std::fs::write(&file, text).unwrap();
+        let include = format!("path = \"/own\"\naccept = \"json\"\ninclude = {file:?}");
+        build(&PathBuf::from("guard.toml"), &self::text("slots.blue", &include), &NOTHING)
+    };
+    let config = load("path = \"/swf-monitor/mcp/\"\n").map(|loaded| loaded.config).ok().unwrap();
+    let backend = config.backend(Slot::Blue).unwrap();
+    assert_eq!((backend.path.as_str(), backend.accept), ("/swf-monitor/mcp/", crate::upstream::Accept::Json));
+    let problems = load("pathh = \"/x\"\n").err().unwrap().problems;
+    assert!(problems[0].to_string().contains("slot.toml:1: pathh: no such key"), "{}", problems[0]);
 }
 
 #[test]

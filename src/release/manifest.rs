@@ -92,18 +92,54 @@ pub(crate) struct Manifest {
 
 /// One file of a release.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged, deny_unknown_fields)]
+#[serde(try_from = "FileKeys", into = "FileKeys")]
 pub(crate) enum FileEntry {
     Regular {
         /// SHA-256 of the content, in hexadecimal.
         sha256: String,
-        #[serde(default, skip_serializing_if = "is_false")]
         executable: bool,
     },
     Link {
         /// What the symbolic link names.
         link: String,
     },
+}
+
+/// The same as the file spells it.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FileKeys {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    sha256: Option<String>,
+    #[serde(default, skip_serializing_if = "is_false")]
+    executable: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    link: Option<String>,
+}
+
+impl TryFrom<FileKeys> for FileEntry {
+    type Error = &'static str;
+
+    fn try_from(keys: FileKeys) -> Result<FileEntry, &'static str> {
+        match keys {
+            FileKeys { sha256: Some(sha256), executable, link: None } => {
+                Ok(FileEntry::Regular { sha256, executable })
+            }
+            FileKeys { sha256: None, executable: false, link: Some(link) } => Ok(FileEntry::Link { link }),
+            FileKeys { .. } => Err("a file has sha256 and perhaps executable = true, or link"),
+        }
+    }
+}
+
+impl From<FileEntry> for FileKeys {
+    fn from(entry: FileEntry) -> FileKeys {
+        match entry {
+            FileEntry::Regular { sha256, executable } => {
+                FileKeys { sha256: Some(sha256), executable, link: None }
+            }
+            FileEntry::Link { link } => FileKeys { sha256: None, executable: false, link: Some(link) },
+        }
+    }
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "the form that serde calls")]

@@ -15,7 +15,7 @@ use crate::release::journal::{self, Journal};
 use crate::release::manifest::ReleaseName;
 use crate::release::operate::{Ending, Site, operate};
 use crate::release::plan::{Direction, Kind, Operation, OperationStep, Outcome, StepEvent, Strategy};
-use crate::release::record::{Incident, LogExcerpt};
+use crate::release::record::{self, Incident, LogExcerpt};
 use crate::upstream::Slot;
 
 const LOG_LINES: usize = 100;
@@ -75,6 +75,9 @@ pub(super) fn deploy(room: &Room, guard: &Guard, deploy: &DeployArgs) -> Done {
 pub(super) fn rollback(room: &Room, guard: &Guard, rollback: RollbackArgs) -> Done {
     let lock = room.lock()?;
     nothing_interrupted(room)?;
+    if rollback.name.is_none() {
+        came_back_already(room)?;
+    }
     let kind = if rollback.standard { Kind::StandardRollback } else { Kind::Rollback };
     let mut operation = begin(room, guard, kind, None)?;
     operation.reason = rollback.reason;
@@ -193,6 +196,21 @@ fn begin(room: &Room, guard: &Guard, kind: Kind, reason: Option<String>) -> Resu
         who: who(),
         reason,
     })
+}
+
+/// Refuses a second rollback in a row: it would bring back what the first one left.
+fn came_back_already(room: &Room) -> Result<(), Failure> {
+    let done =
+        record::list(room.store.layout())?.into_iter().find(|found| found.outcome == Outcome::Done.as_str());
+    let back = [Kind::SwitchBack, Kind::Rollback, Kind::StandardRollback].map(Kind::as_str);
+    match done.filter(|found| back.contains(&found.kind.as_str())) {
+        Some(found) => Err(Failure::refused(format!(
+            "{} was a rollback already; another one would bring back what it left \
+             (hint: `mcp-guard release deploy NAME`, or `mcp-guard release rollback --standard NAME`)",
+            found.id
+        ))),
+        None => Ok(()),
+    }
 }
 
 /// The release that the slot ran when it served last, if a backup knows.
