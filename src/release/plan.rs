@@ -149,6 +149,9 @@ pub(crate) struct Operation {
     pub(crate) former: Option<ReleaseName>,
     /// Whether the slot's unit was active before.
     pub(crate) was_active: bool,
+    /// Whether the unit is enabled, because that of the serving slot is: traffic must find its slot after a reboot.
+    #[serde(default)]
+    pub(crate) enables_unit: bool,
     pub(crate) strategy: Strategy,
     /// Goes on although the parity gate does not hold.
     pub(crate) force: bool,

@@ -11,17 +11,31 @@ use std::time::{Duration, Instant};
 use mcp_host::systemctl::Unit;
 
 use super::manifest::Manifest;
+use crate::upstream::Slot;
 
 const TIMEOUT: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(20);
 const OUTPUT_BYTES_MAX: u64 = 4 << 10;
 
 /// Runs the check, where the manifest has one.
-pub(crate) fn run(folder: &Path, manifest: &Manifest, unit: &Unit) -> Result<Vec<String>, String> {
+pub(crate) fn run(
+    folder: &Path,
+    manifest: &Manifest,
+    slot: Slot,
+    unit: &Unit,
+) -> Result<Vec<String>, String> {
     let Some((program, arguments)) = manifest.check.split_first() else { return Ok(Vec::new()) };
     let program = if program.starts_with('/') { program.into() } else { folder.join(program) };
     let mut command = Command::new(&program);
-    command.args(arguments).current_dir(folder).env_clear().envs(&manifest.environment).process_group(0);
+    let environment = unit.property("Environment")?;
+    let socket = environment.split(' ').find_map(|word| word.strip_prefix("MCP_SOCKET=")).unwrap_or_default();
+    // As the start program has them.
+    let filled = |text: &String| {
+        let release = folder.to_string_lossy();
+        text.replace("{release}", &release).replace("{slot}", slot.as_str()).replace("{socket}", socket)
+    };
+    command.args(arguments.iter().map(filled)).current_dir(folder).env_clear().process_group(0);
+    command.envs(manifest.environment.iter().map(|(name, value)| (name, filled(value))));
     if let Some(path) = std::env::var_os("PATH") {
         command.env("PATH", path);
     }

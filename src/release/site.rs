@@ -42,7 +42,7 @@ impl Site for Host<'_> {
             OperationStep::StopUnit => self.stop_unit(operation),
             OperationStep::Assign => self.assign(operation.slot, operation.release.as_ref()),
             OperationStep::ReloadGuard => self.reload_guard(),
-            OperationStep::StartUnit => self.start_unit(operation.slot),
+            OperationStep::StartUnit => self.start_release(operation),
             OperationStep::Ready => self.wait_ready(operation),
             OperationStep::Parity => self.parity(operation),
             OperationStep::Verify => verify::slot(self, operation),
@@ -54,7 +54,7 @@ impl Site for Host<'_> {
     fn undo(&mut self, step: OperationStep, operation: &Operation) -> Result<Vec<String>, String> {
         match step {
             OperationStep::Traffic => self.move_traffic_back(operation),
-            OperationStep::StartUnit => self.unit(operation.slot)?.stop(STOP_TIMEOUT).map(|()| Vec::new()),
+            OperationStep::StartUnit => self.stop_release(operation),
             OperationStep::Assign => self.assign(operation.slot, operation.former.as_ref()),
             OperationStep::ReloadGuard => self.reload_guard(),
             OperationStep::StopUnit if operation.was_active => self.start_unit(operation.slot),
@@ -107,7 +107,8 @@ impl Host<'_> {
         if let Some(name) = &operation.release {
             let manifest = self.store.check(name).map_err(|error| format!("release {name}: {error}"))?;
             notes.push(format!("release {name}: every file has its checksum"));
-            notes.extend(self_check::run(&self.store.layout().release(name), &manifest, &unit)?);
+            let folder = self.store.layout().release(name);
+            notes.extend(self_check::run(&folder, &manifest, operation.slot, &unit)?);
         }
         Ok(notes)
     }
@@ -191,10 +192,34 @@ impl Host<'_> {
         }
     }
 
-    fn start_unit(&mut self, slot: Slot) -> Result<Vec<String>, String> {
+    fn start_unit(&self, slot: Slot) -> Result<Vec<String>, String> {
         let unit = self.unit(slot)?;
         let started = unit.start(self.settings.ready_timeout);
         started.map(|()| Vec::new()).map_err(|why| with_log(&unit, why))
+    }
+
+    /// The slot's unit, started and enabled like that of the serving slot.
+    fn start_release(&self, operation: &Operation) -> Result<Vec<String>, String> {
+        let unit = self.unit(operation.slot)?;
+        let mut notes = self.start_unit(operation.slot)?;
+        if operation.enables_unit {
+            unit.enable()?;
+            notes.push(format!("{unit} is enabled: it starts at boot"));
+        }
+        Ok(notes)
+    }
+
+    /// The opposite. Calls that the slot got meanwhile have time to end, but do not keep a failed release running.
+    fn stop_release(&mut self, operation: &Operation) -> Result<Vec<String>, String> {
+        let unit = self.unit(operation.slot)?;
+        if operation.enables_unit {
+            unit.disable()?;
+        }
+        let deadline = Instant::now() + DRAIN_TIMEOUT;
+        while self.calls_in_flight(operation.slot).is_ok_and(|calls| calls > 0) && Instant::now() < deadline {
+            sleep(POLL);
+        }
+        unit.stop(STOP_TIMEOUT).map(|()| Vec::new())
     }
 
     fn wait_ready(&mut self, operation: &Operation) -> Result<Vec<String>, String> {

@@ -65,6 +65,16 @@ impl Unit {
         run("systemctl", &["restart", "--", &self.0], timeout).map(drop)
     }
 
+    /// Lets the unit start at boot.
+    pub fn enable(&self) -> Result<(), String> {
+        run("systemctl", &["--quiet", "enable", "--", &self.0], QUESTION_TIMEOUT).map(drop)
+    }
+
+    /// Keeps the unit from starting at boot.
+    pub fn disable(&self) -> Result<(), String> {
+        run("systemctl", &["--quiet", "disable", "--", &self.0], QUESTION_TIMEOUT).map(drop)
+    }
+
     /// The last lines of its journal.
     pub fn journal(&self, lines: usize) -> Result<String, String> {
         let lines = lines.to_string();

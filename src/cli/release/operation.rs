@@ -178,9 +178,14 @@ fn begin(room: &Room, guard: &Guard, kind: Kind, reason: Option<String>) -> Resu
     };
     let serving = report.status.position.stable;
     let slot = serving.other();
-    let unit = room.settings.unit.replace("{slot}", slot.as_str());
-    let unit: mcp_host::systemctl::Unit = unit.parse().map_err(Failure::refused)?;
-    let state = unit.property("ActiveState").map_err(|why| Failure { exit: Exit::CouldNotRun, why })?;
+    let property = |slot: Slot, name: &str| {
+        let unit = room.settings.unit.replace("{slot}", slot.as_str());
+        let unit: mcp_host::systemctl::Unit = unit.parse().map_err(Failure::refused)?;
+        unit.property(name).map_err(|why| Failure { exit: Exit::CouldNotRun, why })
+    };
+    let state = property(slot, "ActiveState")?;
+    let enables_unit =
+        property(slot, "UnitFileState")? == "disabled" && property(serving, "UnitFileState")? == "enabled";
     Ok(Operation {
         id: id_of(room, kind),
         kind,
@@ -190,6 +195,7 @@ fn begin(room: &Room, guard: &Guard, kind: Kind, reason: Option<String>) -> Resu
         release: None,
         former: room.store.current(slot)?,
         was_active: state == "active" || state == "activating",
+        enables_unit,
         strategy: Strategy::Switch,
         force: false,
         backup: None,

@@ -92,13 +92,18 @@ pub(super) fn add(room: &Room, source: &Path, fill: bool) -> Done {
     })?;
     let how = if added.was_there { "is installed already" } else { "is installed" };
     say(format_args!("release {} (version {}) {how}", added.name, added.version));
-    if fill {
-        for slot in Slot::ALL {
-            if room.store.current(slot)?.is_none() {
-                room.store.assign(slot, Some(&added.name), &lock)?;
-                say(format_args!("slot {} takes it at its next start", slot.as_str()));
-            }
+    let mut has_it = false;
+    for slot in Slot::ALL {
+        let current = room.store.current(slot)?;
+        has_it |= current.as_ref() == Some(&added.name);
+        if fill && current.is_none() {
+            room.store.assign(slot, Some(&added.name), &lock)?;
+            say(format_args!("slot {} takes it at its next start", slot.as_str()));
+            has_it = true;
         }
+    }
+    if !has_it {
+        say(format_args!("no slot has it; `mcp-guard release deploy {}` brings it into service", added.name));
     }
     Ok(Exit::Done)
 }
