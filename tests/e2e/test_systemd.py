@@ -22,7 +22,8 @@ def installed(folder: Path) -> list[Path]:
     """The units with only the programs' paths replaced: the checker demands that they exist."""
     copies = []
     for unit in sorted(UNITS.glob("*.service")) + sorted(UNITS.glob("*.socket")) + sorted(UNITS.glob("*.timer")):
-        text = unit.read_text().replace("/usr/bin/mcp-guard", str(GUARD)).replace("/usr/bin/mcp-tools", str(TOOLS))
+        text = unit.read_text().replace("/usr/bin/mcp-guard", str(GUARD))
+        text = text.replace("/var/lib/mcp-releases/slots/%i/current/.start", str(TOOLS))
         copies.append(folder / unit.name)
         copies[-1].write_text(text)
     return copies
@@ -46,5 +47,5 @@ def test_the_units_are_hardened(name):
 def test_no_secret_is_in_a_unit():
     for unit in UNITS.iterdir():
         settings = [line for line in unit.read_text().splitlines() if not line.startswith("#")]
-        secret = [line for line in settings if re.match("Environment=(?!MIMALLOC_)", line) or "TOKEN=" in line]
+        secret = [line for line in settings if re.match("Environment=(?!MIMALLOC_|MCP_SLOT=%i )", line) or "TOKEN=" in line]
         assert not secret, f"{unit.name} would show this to any user through `systemctl show`: {secret}"
