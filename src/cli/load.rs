@@ -66,7 +66,7 @@ pub(super) struct LoadArgs {
     /// Compare with the numbers in this file.
     #[arg(long, value_name = "FILE")]
     baseline: Option<PathBuf>,
-    /// How many times the baseline's p50, p95 and p99 may be exceeded, beyond 10 ms.
+    /// How many times the baseline's p50, p95 and (from 500 requests on) p99 may be exceeded, beyond 10 ms.
     #[arg(long, value_name = "TIMES", default_value = "2", requires = "baseline")]
     factor: f64,
     /// Print one JSON object.
@@ -100,6 +100,9 @@ impl LoadArgs {
         // Before the load: a wrong file is found at once.
         let baseline = self.baseline.as_deref().map(read).transpose()?;
         let plan = self.plan()?;
+        if let Some(baseline) = &baseline {
+            plan.report().check_comparable(&baseline.load)?;
+        }
         let client = self.endpoint.client(config, Duration::from_secs(self.timeout))?;
         let server = client.target().to_string();
         let runtime = tokio::runtime::Builder::new_multi_thread()

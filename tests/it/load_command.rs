@@ -54,7 +54,9 @@ async fn a_load_passes_and_is_a_baseline_for_the_next() {
     assert_eq!(output.code, 0, "{output:?}");
     assert!(output.stdout.contains("not worse than the baseline"), "{output:?}");
 
-    let other = load(&guard, &format!("-n 60 -c 3 --baseline {}", file.display())).await;
+    // Seen before any request, as nothing listens there.
+    let other = format!("--url unix:/nowhere/guard.sock -n 60 -c 3 --baseline {}", file.display());
+    let other = load(&guard, &other).await;
     assert_eq!(other.code, 2, "{other:?}");
     assert!(other.stderr.contains("the baseline is another load"), "{other:?}");
 

@@ -75,6 +75,14 @@ impl Default for Plan {
     }
 }
 
+impl Plan {
+    /// The report of this load before its first request.
+    pub(crate) fn report(&self) -> Report {
+        let keeps_connections = self.connections == Connections::Keep;
+        Report::planned(self.call.label(), self.concurrency, keeps_connections, self.requests)
+    }
+}
+
 /// Why no request of a load was made.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LoadError {
@@ -112,8 +120,7 @@ pub(crate) async fn run(client: Client, plan: &Plan) -> Result<Report, LoadError
         total.add(tally);
         last = last.max(at);
     }
-    let keeps = plan.connections == Connections::Keep;
-    let mut report = Report::planned(plan.call.label(), plan.concurrency, keeps, plan.requests);
+    let mut report = plan.report();
     total.fill(&mut report, last - started);
     Ok(report)
 }

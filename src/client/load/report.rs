@@ -12,6 +12,8 @@ use serde::{Deserialize, Serialize};
 const REASONS_MAX: usize = 10;
 /// Times that differ by no more than this are not told apart: a busy machine does that to any server.
 const SLACK_MS: f64 = 10.0;
+/// With fewer times one or two slow requests would decide about the p99.
+const TIMES_FOR_P99_MIN: u32 = 500;
 
 /// Numbers of one load.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -116,25 +118,33 @@ impl Report {
         }
     }
 
-    /// What is worse than in a load before, by more than this factor; an error if the two were not the same load.
-    pub(crate) fn worse_than(&self, before: &Report, factor: f64) -> Result<Vec<String>, String> {
+    /// An error if the other one is not of the same load.
+    pub(crate) fn check_comparable(&self, before: &Report) -> Result<(), String> {
         let kind = |report: &Report| (report.call.clone(), report.concurrency, report.keeps_connections);
-        if kind(self) != kind(before) {
-            return Err(format!(
-                "the baseline is another load ({}), this one is {}: times of the two say nothing about each other",
-                before.described(),
-                self.described()
-            ));
+        if kind(self) == kind(before) {
+            return Ok(());
         }
+        Err(format!(
+            "the baseline is another load ({}), this one is {}: times of the two say nothing about each other",
+            before.described(),
+            self.described()
+        ))
+    }
+
+    /// What is worse than in the same load before, by more than this factor.
+    pub(crate) fn worse_than(&self, before: &Report, factor: f64) -> Result<Vec<String>, String> {
+        self.check_comparable(before)?;
         let mut worse = Vec::new();
         if self.failed_share() > before.failed_share() {
             let (now, then) = (self.failed_share() * 100.0, before.failed_share() * 100.0);
             worse.push(format!("{now:.2} % of the requests failed, {then:.2} % in the baseline"));
         }
+        let enough = |report: &Report| report.requests.saturating_sub(report.failed) >= TIMES_FOR_P99_MIN;
+        let judges_p99 = enough(self) && enough(before);
         for (name, now, then) in [
             ("p50", self.p50_ms, before.p50_ms),
             ("p95", self.p95_ms, before.p95_ms),
-            ("p99", self.p99_ms, before.p99_ms),
+            ("p99", self.p99_ms.filter(|_| judges_p99), before.p99_ms),
         ] {
             let (Some(now), Some(then)) = (now, then) else { continue };
             if now > then * factor + SLACK_MS {
@@ -186,10 +196,25 @@ mod tests {
         let before = report(0, &[10, 10, 10]);
         let worse = |now: &Report| now.worse_than(&before, 2.0).expect("the same load");
         assert_eq!(worse(&report(0, &[30, 30, 30])), Vec::<String>::new());
-        assert_eq!(worse(&report(0, &[31, 31, 31])).len(), 3);
+        let slow = worse(&report(0, &[31, 31, 31]));
+        assert!(slow.len() == 2 && slow[0].starts_with("p50 ") && slow[1].starts_with("p95 "), "{slow:?}");
         let failed = worse(&report(1, &[10, 10, 10]));
         assert_eq!(failed, ["25.00 % of the requests failed, 0.00 % in the baseline"]);
         assert_eq!(worse(&report(4, &[])).len(), 1, "without a time only the failures count");
+    }
+
+    #[test]
+    fn a_p99_counts_where_enough_requests_decide_it() {
+        let tail = |requests: usize| {
+            let mut times = vec![10; requests];
+            times[..requests / 50].fill(100);
+            report(0, &times)
+        };
+        let worse = |requests| {
+            tail(requests).worse_than(&report(0, &vec![10; requests]), 2.0).expect("the same load")
+        };
+        assert_eq!(worse(499), Vec::<String>::new());
+        assert!(matches!(worse(500).as_slice(), [p99] if p99.starts_with("p99 is 100.0 ms, 10.0 ms")));
     }
 
     #[test]
