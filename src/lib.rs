@@ -26,6 +26,7 @@ mod client;
 mod collect;
 mod config;
 mod control;
+mod dependency;
 #[doc(hidden)]
 pub mod fuzzing;
 mod journal;

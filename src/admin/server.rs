@@ -200,6 +200,7 @@ mod tests {
             clients: 7,
             stable: "blue".to_owned(),
             slots: vec![slot],
+            dependencies: Vec::new(),
         }
     }
 

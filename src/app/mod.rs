@@ -154,6 +154,7 @@ fn start_control(
     shadow: &Shadow,
 ) -> io::Result<control::Control> {
     let (route_handle, tools_handle, shadow) = (handle.clone(), handle.clone(), shadow.clone());
+    let states_handle = handle.clone();
     let publish = move |split: Split, fenced| {
         shadow.turn(split.is_shadowing());
         let version_cap = if fenced { VersionCap::Legacy } else { VersionCap::None };
@@ -166,7 +167,9 @@ fn start_control(
         settings,
         samples,
         metrics: handle.rollout_metrics(),
+        dependency_metrics: handle.dependency_metrics(),
         publish: Box::new(publish),
         learn: Box::new(move |slot, names| tools_handle.learn_tools(slot, names)),
+        publish_dependencies: Box::new(move |statuses| states_handle.publish_dependencies(statuses)),
     })
 }

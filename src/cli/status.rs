@@ -7,10 +7,12 @@ use clap::Args;
 use super::exit::Exit;
 use super::guard::Guard;
 use super::output::{complain, complain_of, say, table};
+use super::watchdog::now_seconds;
 use crate::admin::{self, AdminCommand, AdminResponse};
-use crate::telemetry::metrics::SlotStatus;
+use crate::telemetry::metrics::{DependencyState, DependencyStatus, SlotStatus};
+use crate::upstream::Slot;
 
-/// Show what a running guard is doing: slots, calls in flight, connections.
+/// Show what a running guard is doing: slots, calls in flight, connections, dependencies.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -71,6 +73,29 @@ fn show(status: &admin::GuardStatus) {
     say("");
     let rows: Vec<[String; 8]> = status.slots.iter().map(|slot| row(slot, &status.stable)).collect();
     table(["SLOT", "ROLE", "ADDRESS", "REACHABLE", "IN FLIGHT", "WAITING", "HELD", "IDLE"], &rows);
+    if !status.dependencies.is_empty() {
+        say("");
+        let now = now_seconds();
+        let rows: Vec<_> = status.dependencies.iter().map(|found| dependency_row(found, now)).collect();
+        table(["DEPENDENCY", "SLOT", "STATE", "FOR", "REQUIRED", "TOOK", "LATEST FAILURE"], &rows);
+    }
+}
+
+fn dependency_row(dependency: &DependencyStatus, now: u64) -> [String; 7] {
+    let state = match dependency.state {
+        DependencyState::Unknown => "unknown",
+        DependencyState::Up => "up",
+        DependencyState::Down => "DOWN",
+    };
+    [
+        dependency.name.clone(),
+        dependency.slot.map_or("-", Slot::as_str).to_owned(),
+        state.to_owned(),
+        uptime(now.saturating_sub(dependency.since)),
+        if dependency.required { "yes" } else { "no" }.to_owned(),
+        dependency.took_ms.map_or_else(|| "-".to_owned(), |took| format!("{took} ms")),
+        dependency.reason.clone().unwrap_or_else(|| "-".to_owned()),
+    ]
 }
 
 fn row(slot: &SlotStatus, stable: &str) -> [String; 8] {

@@ -4,6 +4,7 @@
 //! `table` reads them, `validate` judges what concerns several, `tokens` knows who may call. Must not know Pingora or
 //! Tokio, nor print.
 
+pub(crate) mod dependencies;
 mod diagnostics;
 mod env_file;
 mod environment;
@@ -179,6 +180,10 @@ fn read(
     };
     let routing = file::routing(root.table("routing"), first);
     let rollout_plan = file::rollout(root.table("rollout"), folder);
+    let configured: Vec<Slot> = Slot::ALL.into_iter().filter(|slot| backends[*slot].is_some()).collect();
+    let dependencies = dependencies::read(&mut root, &configured, folder, environment);
+    let known = plan::Known { dependencies: &dependencies, slots: &configured };
+    let rollout = rollout_plan.as_deref().map(|path| plan::load(path, &known, environment, more));
     let (limits, tool_rules) = file::limits(root.table("limits"));
     let config = Config {
         listen: file::listen(root.table("listen"), folder),
@@ -200,7 +205,8 @@ fn read(
         log: file::log(root.table("log")),
         health: file::health(root.table("health")),
         shadow: shadow::shadow(root.table("shadow")),
-        rollout: rollout_plan.as_deref().map(|path| plan::load(path, environment, more)).unwrap_or_default(),
+        rollout: rollout.unwrap_or_default(),
+        dependencies,
         routes: Vec::new(),
         secrets: Secrets::default(),
     };

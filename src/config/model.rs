@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::dependencies::Dependency;
 use super::{plan, shadow};
 use crate::policy::rate::Rate;
 use crate::policy::reply::ErrorMode;
@@ -45,6 +46,8 @@ pub(crate) struct Config {
     pub(crate) shadow: shadow::Shadow,
     /// What the file named by `[rollout] plan` says, or the built-in plan.
     pub(crate) rollout: plan::Rollout,
+    /// What the backends depend on.
+    pub(crate) dependencies: Vec<Dependency>,
     /// What is open beside the endpoint.
     pub(crate) routes: Vec<Route>,
     /// What must not be quoted from any response.

@@ -1,10 +1,9 @@
-//! Critical checks and receivers of notifications, as the plan file declares them.
+//! Receivers of notifications, as the plan file declares them.
 //!
 //! A receiver's address may be a secret: it is never quoted back. Must not know how anything is sent or run.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use super::environment::Environment;
 use super::table::Table;
@@ -12,28 +11,9 @@ use super::value;
 use crate::config::diagnostics::InvalidValue;
 use crate::rollout::transition::TransitionKind;
 
-const SECOND: Duration = Duration::from_secs(1);
 /// Where PagerDuty takes events.
 const PAGERDUTY: &str = "https://events.pagerduty.com/v2/enqueue";
 const WORDS_MAX: usize = 64;
-
-/// `[[critical_check]]`
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct CriticalCheck {
-    pub(crate) name: String,
-    pub(crate) interval: Duration,
-    pub(crate) timeout: Duration,
-    pub(crate) probe: Probe,
-}
-
-/// What a critical check does.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Probe {
-    /// Calls a tool of the candidate; a result without `isError` is good.
-    Tool { name: String, arguments: serde_json::Map<String, serde_json::Value> },
-    /// Runs a program; exit 0 is good.
-    Exec(Program),
-}
 
 /// A program and its arguments.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,11 +54,6 @@ pub(crate) enum Channel {
     Exec(Program),
 }
 
-/// `[[critical_check]]`, all of them.
-pub(super) fn checks(tables: Vec<Table<'_>>, folder: &Path) -> Vec<CriticalCheck> {
-    tables.into_iter().filter_map(|table| check(table, folder)).collect()
-}
-
 /// `[[notify]]`, all of them.
 pub(super) fn receivers(
     tables: Vec<Table<'_>>,
@@ -86,28 +61,6 @@ pub(super) fn receivers(
     environment: &Environment<'_>,
 ) -> Vec<Receiver> {
     tables.into_iter().filter_map(|table| receiver(table, folder, environment)).collect()
-}
-
-fn check(mut table: Table<'_>, folder: &Path) -> Option<CriticalCheck> {
-    let interval = table.duration("interval", SECOND..=SECOND * 3_600, SECOND * 10);
-    let timeout = table.duration("timeout", SECOND..=SECOND * 60, SECOND * 5);
-    let (has_tool, has_exec) = (table.has("tool"), table.has("exec"));
-    let name = required_text(&mut table, "name", "what the check is called in status and history");
-    let tool = table.text("tool", word);
-    let arguments = table.text("arguments", json_object).unwrap_or_default();
-    let exec = command(&mut table, folder);
-    let way = "a read-only tool of the candidate, or a program that exits with 0";
-    match (has_tool, has_exec) {
-        (false, false) => table.error_whole(InvalidValue::new("needs tool or exec").hint(way)),
-        (true, true) => table.error_whole(InvalidValue::new("needs tool or exec, not both").hint(way)),
-        (true, false) | (false, true) => {}
-    }
-    table.finish();
-    let probe = match tool {
-        Some(name) => Probe::Tool { name, arguments },
-        None => Probe::Exec(exec?),
-    };
-    Some(CriticalCheck { name: name?, interval, timeout, probe })
 }
 
 fn receiver(mut table: Table<'_>, folder: &Path, environment: &Environment<'_>) -> Option<Receiver> {
@@ -126,7 +79,7 @@ fn receiver(mut table: Table<'_>, folder: &Path, environment: &Environment<'_>) 
     let url = url(&mut table, environment, kind.is_some_and(|kind| kind == "generic" || kind == "slack"));
     let routing_key = secret(&mut table, "routing_key_env", environment);
     let has_exec = table.has("exec");
-    let exec = command(&mut table, folder);
+    let exec = command(&mut table, "exec", folder);
     let channel = match kind {
         Some("generic") => url.map(|url| Channel::Generic { url }),
         Some("slack") => url.map(|url| Channel::Slack { url }),
@@ -189,8 +142,9 @@ fn secret(table: &mut Table<'_>, key: &str, environment: &Environment<'_>) -> Op
     })
 }
 
-fn command(table: &mut Table<'_>, folder: &Path) -> Option<Program> {
-    let words = table.list("exec", WORDS_MAX, |text| {
+/// A program and its arguments.
+pub(super) fn command(table: &mut Table<'_>, key: &str, folder: &Path) -> Option<Program> {
+    let words = table.list(key, WORDS_MAX, |text| {
         if text.contains('\0') { Err(InvalidValue::new("must not hold NUL")) } else { Ok(text.to_owned()) }
     })?;
     let mut words = words.into_iter();
@@ -201,22 +155,14 @@ fn command(table: &mut Table<'_>, folder: &Path) -> Option<Program> {
             Some(Program { program, arguments: words.collect() })
         }
         None => {
-            table.error("exec", None, InvalidValue::new("needs a program"));
+            table.error(key, None, InvalidValue::new("needs a program"));
             None
         }
     }
 }
 
-fn required_text(table: &mut Table<'_>, key: &str, hint: &str) -> Option<String> {
-    let has = table.has(key);
-    let text = table.text(key, word);
-    if !has {
-        table.error_missing(key, hint);
-    }
-    text
-}
-
-fn word(text: &str) -> Result<String, InvalidValue> {
+/// A name that is shown.
+pub(super) fn word(text: &str) -> Result<String, InvalidValue> {
     let plain = |byte: u8| byte.is_ascii_graphic();
     if text.is_empty() || text.len() > 128 || !text.bytes().all(plain) {
         return Err(InvalidValue::new("must be 1 to 128 visible ASCII characters without spaces"));
@@ -224,7 +170,8 @@ fn word(text: &str) -> Result<String, InvalidValue> {
     Ok(text.to_owned())
 }
 
-fn json_object(text: &str) -> Result<serde_json::Map<String, serde_json::Value>, InvalidValue> {
+/// A JSON object in a text.
+pub(super) fn json_object(text: &str) -> Result<serde_json::Map<String, serde_json::Value>, InvalidValue> {
     serde_json::from_str(text)
         .map_err(|_| InvalidValue::new("must be a JSON object").hint("as in '{\"days\": 1}'"))
 }

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
+use super::dependencies::{self, Dependency};
 use super::environment::Environment;
 use super::table::Table;
 use super::{notify, source, value};
@@ -14,7 +15,7 @@ use crate::rollout::Stage;
 use crate::rollout::plan::analysis::Analysis;
 use crate::rollout::plan::triggers::{Action, DurationTrigger, LatencyTrigger, RatioTrigger, Triggers};
 use crate::rollout::plan::{Advance, Plan, Step};
-use crate::upstream::Percent;
+use crate::upstream::{Percent, Slot};
 use mcp_host::diagnostics::Diagnostics;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -45,14 +46,29 @@ const ACTIONS: &[(&str, Action)] = &[
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Rollout {
     pub(crate) plan: Plan,
-    pub(crate) checks: Vec<notify::CriticalCheck>,
+    /// Checked during a rollout only.
+    pub(crate) checks: Vec<Dependency>,
+    /// The names of the dependencies that are critical.
+    pub(crate) critical: Vec<String>,
     pub(crate) receivers: Vec<notify::Receiver>,
 }
 
+/// What a plan may refer to.
+pub(super) struct Known<'a> {
+    pub(super) dependencies: &'a [Dependency],
+    /// The slots with a backend.
+    pub(super) slots: &'a [Slot],
+}
+
 /// Reads and judges the plan file; findings go to `more`.
-pub(super) fn load(path: &Path, environment: &Environment<'_>, more: &mut Diagnostics) -> Rollout {
+pub(super) fn load(
+    path: &Path,
+    known: &Known<'_>,
+    environment: &Environment<'_>,
+    more: &mut Diagnostics,
+) -> Rollout {
     match source::read(path, source::FILE_BYTES_MAX) {
-        Ok(text) => build(path, &text, environment, more),
+        Ok(text) => build(path, &text, known, environment, more),
         // The main file's reader has said that it is not there.
         Err(source::ReadError::Io { .. }) => Rollout::default(),
         Err(unreadable @ (source::ReadError::TooLarge { .. } | source::ReadError::NotText { .. })) => {
@@ -68,6 +84,7 @@ pub(super) fn load(path: &Path, environment: &Environment<'_>, more: &mut Diagno
 pub(super) fn build(
     path: &Path,
     text: &str,
+    known: &Known<'_>,
     environment: &Environment<'_>,
     more: &mut Diagnostics,
 ) -> Rollout {
@@ -76,10 +93,18 @@ pub(super) fn build(
         let mut root = Table::root(file.get_ref(), &sink);
         let plan = plan(&mut root, &sink);
         let folder = path.parent().unwrap_or(Path::new(""));
-        let checks = notify::checks(root.list_of_tables("critical_check", 32), folder);
+        let checks = dependencies::critical_checks(root.list_of_tables("critical_check", 32), folder);
+        for name in checks.iter().map(|check| &check.name) {
+            if known.dependencies.iter().any(|dependency| dependency.name == *name) {
+                let invalid = InvalidValue::new(format!("\"{name}\" is the name of a [[dependency]], too"));
+                let hint = format!("critical = [\"{name}\"] takes that one");
+                sink.error("critical_check", None, invalid.hint(hint));
+            }
+        }
+        let critical = dependencies::critical(&mut root, known.dependencies, known.slots);
         let receivers = notify::receivers(root.list_of_tables("notify", 32), folder, environment);
         root.finish();
-        Rollout { plan, checks, receivers }
+        Rollout { plan, checks, critical, receivers }
     });
     more.extend(sink.finish());
     read.unwrap_or_default()
@@ -246,7 +271,8 @@ mod tests {
         let variable = |name: &str| (name == "HOOK").then(|| "https://hooks.example/T/B/x".into());
         let environment = Environment { variable: &variable, now: 0 };
         let mut diagnostics = Diagnostics::default();
-        let rollout = build(&PathBuf::from("plan.toml"), text, &environment, &mut diagnostics);
+        let known = Known { dependencies: &[], slots: &[] };
+        let rollout = build(&PathBuf::from("plan.toml"), text, &known, &environment, &mut diagnostics);
         (rollout, diagnostics.problems.iter().map(ToString::to_string).collect())
     }
 
@@ -290,7 +316,8 @@ mod tests {
         plan(&mut root, &sink);
         let variable = |_: &str| Some("https://hooks.example/x".into());
         let environment = Environment { variable: &variable, now: 0 };
-        notify::checks(root.list_of_tables("critical_check", 32), Path::new(""));
+        dependencies::critical_checks(root.list_of_tables("critical_check", 32), Path::new(""));
+        dependencies::critical(&mut root, &[], &[]);
         notify::receivers(root.list_of_tables("notify", 32), Path::new(""), &environment);
         let bare = |key: &str| {
             key.split('[').next().unwrap_or_default().to_owned() + key.split(']').nth(1).unwrap_or_default()
@@ -302,7 +329,8 @@ mod tests {
             .cloned()
             .collect();
         assert_eq!(written, asked);
-        assert_eq!(sink.finish().problems, []);
+        // The dependency that is named is one of another file.
+        assert_eq!(sink.finish().problems.len(), 1);
     }
 
     #[test]

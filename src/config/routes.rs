@@ -64,7 +64,7 @@ fn rule(table: &mut Table<'_>, config: &Config) -> Option<RouteRule> {
     if !table.has("name") {
         table.error_missing("name", "a short name for logs and metrics, as in \"stream\"");
     }
-    let name = table.text("name", name);
+    let name = table.text("name", value::label);
     if !table.has("prefix") {
         table.error_missing("prefix", "the path of the route, as in \"/orchestrator/stream\"");
     }
@@ -290,14 +290,6 @@ fn check_pair(table: &Table<'_>, rule: &RouteRule, other: &RouteRule) {
         let hint = "make one of them exact, or part them by prefix or methods";
         table.error("prefix", Some(quote(&rule.prefix)), InvalidValue::new(reason).hint(hint));
     }
-}
-
-fn name(text: &str) -> Result<String, InvalidValue> {
-    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_' || byte == b'-';
-    if (1..=40).contains(&text.len()) && text.bytes().all(plain) {
-        return Ok(text.to_owned());
-    }
-    Err(InvalidValue::new("must be 1 to 40 of a-z, 0-9, _ and -: it is a label of the metrics"))
 }
 
 fn prefix(text: &str) -> Result<String, InvalidValue> {

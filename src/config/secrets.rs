@@ -2,6 +2,7 @@
 //!
 //! Clients' tokens are hashes and cannot be repeated, except the one in the environment. Must not know who quotes.
 
+use super::dependencies::Check;
 use super::environment::Environment;
 use super::model::Config;
 use super::model::RouteTarget;
@@ -24,6 +25,12 @@ pub(super) fn held(config: &Config, token_env: &str, environment: &Environment<'
             Channel::Generic { url } | Channel::Slack { url } => texts.push(url.0.clone()),
             Channel::PagerDuty { routing_key, .. } => texts.push(routing_key.0.clone()),
             Channel::Exec(_) => {}
+        }
+    }
+    for dependency in &config.dependencies {
+        match &dependency.check {
+            Check::Redis { password, .. } => texts.extend(password.iter().map(|secret| secret.0.clone())),
+            Check::Tool { .. } | Check::Tcp(_) | Check::Http { .. } | Check::Command(_) => {}
         }
     }
     texts.extend((environment.variable)(token_env).and_then(|token| token.into_string().ok()));

@@ -382,12 +382,16 @@ fn the_shipped_file_names_every_key_with_a_comment() {
     let file = source::parse(&text, &sink).unwrap();
     let root = Table::root(file.get_ref(), &sink);
     read(&path, root, &NOTHING, &sink, &mut Diagnostics::default());
-    let known: BTreeSet<String> =
-        sink.known().into_iter().filter(|key| key != "slots" && key != "route").collect();
+    let known: BTreeSet<String> = sink
+        .known()
+        .into_iter()
+        .filter(|key| !["slots", "route", "dependency"].contains(&key.as_str()))
+        .collect();
 
     let mut named = BTreeSet::new();
     let mut table = String::new();
-    for line in text.lines() {
+    // What begins with "#: " is an example of a list of tables, which has a test of its own.
+    for line in text.lines().filter(|line| !line.starts_with("#: ")) {
         if let Some(header) = line.strip_prefix('[') {
             table = header.split(']').next().unwrap().to_owned();
             named.insert(table.clone());
@@ -416,6 +420,7 @@ fn the_documentation_has_a_row_for_every_key_with_its_default() {
         row.starts_with("| `clients.")
             || row.starts_with("| `limits.tools.NAME.")
             || row.starts_with("| `route.")
+            || row.starts_with("| `dependency.")
     };
     let of_guard_toml = rows.iter().filter(|row| !is_named(row));
     let documented: BTreeSet<String> = of_guard_toml

@@ -62,6 +62,15 @@ pub(super) fn path(text: &str, folder: &Path) -> Result<PathBuf, InvalidValue> {
     Ok(folder.join(text))
 }
 
+/// A short name that is a label of the metrics.
+pub(super) fn label(text: &str) -> Result<String, InvalidValue> {
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_' || byte == b'-';
+    if (1..=40).contains(&text.len()) && text.bytes().all(plain) {
+        return Ok(text.to_owned());
+    }
+    Err(InvalidValue::new("must be 1 to 40 of a-z, 0-9, _ and -: it is a label of the metrics"))
+}
+
 /// `unix:/path` or `ip:port`.
 pub(super) fn address(text: &str, folder: &Path) -> Result<Address, InvalidValue> {
     let Some(socket) = text.strip_prefix("unix:") else { return Ok(Address::Tcp(tcp(text)?)) };

@@ -4,6 +4,7 @@
 //! sent to receivers and saved. Must not decide anything itself.
 
 mod commands;
+mod dependencies;
 mod gauges;
 mod ownership;
 mod poll_interval;
@@ -22,6 +23,7 @@ use self::poll_interval::{INTERVAL_MIN, PollInterval};
 use self::preflight::PreflightResult;
 use super::clock::Clock;
 use super::commands::{ControllerRequest, RolloutReport};
+use super::dependency_tasks::DependencyTasks;
 use super::notify::Notifier;
 use super::parity_check::{self, Comparison, describe};
 use super::persistence::{Persistence, contradiction, open, resume_from};
@@ -32,7 +34,7 @@ use super::state_writer::Progress;
 use crate::parity::accept::Acceptance;
 use crate::rollout::sample::FinishedCall;
 use crate::rollout::{Event, Health, Rollout, State, Transition};
-use crate::telemetry::metrics::RolloutMetrics;
+use crate::telemetry::metrics::{DependencyMetrics, DependencyStatus, RolloutMetrics};
 use crate::upstream::{PerSlot, Slot, Split};
 
 /// Interval of the slow tick: gauges, and whether another guard has released the state.
@@ -49,10 +51,13 @@ pub(crate) struct Setup {
     /// Every finished call.
     pub(crate) samples: mpsc::Receiver<FinishedCall>,
     pub(crate) metrics: RolloutMetrics,
+    pub(crate) dependency_metrics: DependencyMetrics,
     /// Publishes the route: the split, and whether newer protocol versions are fenced off. Must return at once.
     pub(crate) publish: Box<dyn Fn(Split, bool) + Send>,
     /// Passes on the names of a slot's tools. Must return at once.
     pub(crate) learn: Box<dyn Fn(Slot, Vec<String>) + Send>,
+    /// Publishes the states of all dependencies. Must return at once.
+    pub(crate) publish_dependencies: Box<dyn Fn(Vec<DependencyStatus>) + Send>,
 }
 
 /// A channel whose both ends the controller holds: its tasks send, its loop receives.
@@ -80,6 +85,10 @@ pub(super) struct Controller {
     tool_names: PerSlot<Option<Vec<String>>>,
     notifier: Notifier,
     probes: ProbeTasks,
+    dependency_tasks: DependencyTasks,
+    dependencies: Vec<DependencyStatus>,
+    dependency_metrics: DependencyMetrics,
+    publish_dependencies: Box<dyn Fn(Vec<DependencyStatus>) + Send>,
     observations: mpsc::Receiver<Observation>,
     preflights: Results<PreflightResult>,
     comparisons: Results<(usize, Comparison)>,
@@ -95,7 +104,16 @@ pub(super) struct Controller {
 impl Controller {
     /// Reads the state and publishes its route. Must be called inside the control plane's runtime.
     pub(super) fn new(setup: Setup, reader: Handle) -> Controller {
-        let Setup { folder, settings, samples, metrics, publish, learn } = setup;
+        let Setup {
+            folder,
+            settings,
+            samples,
+            metrics,
+            dependency_metrics,
+            publish,
+            learn,
+            publish_dependencies,
+        } = setup;
         let clock = Clock::start();
         let (saved, persistence) = match &folder {
             None => {
@@ -129,6 +147,10 @@ impl Controller {
             tool_names: PerSlot::new(|_| None),
             notifier: Notifier::start(settings.rollout.receivers.clone(), &metrics),
             metrics,
+            dependency_tasks: DependencyTasks::new(observations_sender.clone(), reader.clone()),
+            dependencies: Vec::new(),
+            dependency_metrics,
+            publish_dependencies,
             probes: ProbeTasks::new(observations_sender, reader.clone()),
             settings,
             observations,
@@ -141,6 +163,8 @@ impl Controller {
             slow_ticked: Instant::now(),
         };
         controller.publish();
+        let settings = controller.settings.clone();
+        controller.configure_dependencies(None, &settings);
         controller
     }
 
@@ -148,7 +172,8 @@ impl Controller {
         self.probes.start(&self.settings);
         self.update_gauges();
         loop {
-            self.probes.check(&self.settings, &self.rollout);
+            self.probes.follow(&self.rollout);
+            self.dependency_tasks.check(&self.settings, &self.rollout);
             let next_tick = self.ticked + self.interval();
             tokio::select! {
                 biased;
@@ -212,6 +237,7 @@ impl Controller {
             Observation::Check { name, failure } => {
                 self.handle(Event::Check { name, failure });
             }
+            Observation::Dependency(result) => self.on_dependency(result),
         }
         // While no calls come, the slow tick runs with the probes and needs no wake-up of its own.
         if self.poll.is_idle() {
@@ -348,6 +374,8 @@ impl Controller {
 
     fn configure(&mut self, settings: Settings) {
         self.probes.configure(&self.settings, &settings);
+        let old = self.settings.clone();
+        self.configure_dependencies(Some(&old), &settings);
         self.rollout.configure(&settings.configured(), settings.split_context.clone());
         let removed = Slot::ALL.into_iter().filter(|slot| settings.backend(*slot).is_none());
         for slot in removed {

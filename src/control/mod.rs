@@ -7,7 +7,7 @@
 mod clock;
 mod commands;
 mod controller;
-mod critical_checks;
+mod dependency_tasks;
 mod notify;
 pub(crate) mod parity_check;
 mod persistence;
@@ -16,6 +16,7 @@ mod probe_tasks;
 mod settings;
 pub(crate) mod state_file;
 mod state_writer;
+mod task;
 
 use std::io;
 

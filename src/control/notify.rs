@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 
 use crate::client::{Client, Limits, Request, Target};
 use crate::config::notify::{Channel, Program, Receiver, Secret};
-use crate::control::critical_checks::prepare;
+use crate::dependency::prepare;
 use crate::rollout::Transition;
 use crate::telemetry::metrics::{Notified, RolloutMetrics};
 

@@ -1,4 +1,4 @@
-//! The tasks that observe backends: probes of each slot, and critical checks during a rollout.
+//! The tasks that observe backends: probes of each slot.
 //!
 //! They only report; the controller and the rollout decide. Dropping a handle ends its task.
 
@@ -8,15 +8,13 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
 
 use super::probe::{HealthCounter, Prober, listener};
 use super::settings::Settings;
-use crate::config::notify::CriticalCheck;
-use crate::control::critical_checks::check;
+use super::task::AbortOnDrop;
 use crate::rollout::state::ServerSurface;
 use crate::rollout::{Health, Rollout};
-use crate::upstream::{Backend, Secrets, Slot};
+use crate::upstream::{Backend, Slot};
 use mcp_host::cgroup_memory::{self, Memory, Roots};
 
 /// What a task has observed.
@@ -34,10 +32,25 @@ pub(super) enum Observation {
         slot: Slot,
         memory: Memory,
     },
+    /// A critical check of a plan.
     Check {
         name: String,
         failure: Option<String>,
     },
+    Dependency(DependencyResult),
+}
+
+/// The result of one check of a dependency.
+#[derive(Debug)]
+pub(super) struct DependencyResult {
+    pub(super) name: String,
+    /// Of a tool.
+    pub(super) slot: Option<Slot>,
+    /// After rise and fall.
+    pub(super) health: Health,
+    /// Of this very check.
+    pub(super) failure: Option<String>,
+    pub(super) took: Duration,
 }
 
 /// The running tasks.
@@ -46,8 +59,6 @@ pub(super) struct ProbeTasks {
     reader: Handle,
     reports: ObservationSender,
     probes: [Option<AbortOnDrop>; 2],
-    /// Running during a rollout only.
-    checks: Vec<AbortOnDrop>,
 }
 
 /// Outside a rollout, memory decides nothing; it is read with one of this many probes, for the gauge.
@@ -56,7 +67,7 @@ const MEMORY_EVERY: u32 = 6;
 impl ProbeTasks {
     pub(super) fn new(reports: mpsc::Sender<Observation>, reader: Handle) -> ProbeTasks {
         let reports = ObservationSender { seen: reports, under_way: Arc::default() };
-        ProbeTasks { reader, reports, probes: [None, None], checks: Vec::new() }
+        ProbeTasks { reader, reports, probes: [None, None] }
     }
 
     fn probe_loop(
@@ -77,24 +88,9 @@ impl ProbeTasks {
         });
     }
 
-    /// Critical checks run exactly while a rollout does.
-    pub(super) fn check(&mut self, settings: &Settings, rollout: &Rollout) {
+    /// Tells the probes whether a rollout is under way.
+    pub(super) fn follow(&self, rollout: &Rollout) {
         self.reports.under_way.store(rollout.state().run.is_some(), Ordering::Relaxed);
-        let candidate =
-            rollout.state().run.as_ref().and_then(|_| settings.backend(rollout.state().candidate()));
-        match candidate {
-            None => self.checks.clear(),
-            Some(candidate) if self.checks.is_empty() => {
-                let start = |check: &CriticalCheck| {
-                    let secrets = settings.secrets.clone();
-                    let checking =
-                        critical(check.clone(), candidate.clone(), secrets, self.reports.seen.clone());
-                    AbortOnDrop(self.reader.spawn(checking))
-                };
-                self.checks = settings.rollout.checks.iter().map(start).collect();
-            }
-            Some(_) => {}
-        }
     }
 
     /// Restarts the probes of a healthy slot after a preflight: results from before the preflight no longer count.
@@ -123,7 +119,6 @@ impl ProbeTasks {
             };
         }
         self.probes = after;
-        self.checks.clear();
     }
 }
 
@@ -144,15 +139,6 @@ struct ProbeStart {
 
 impl ProbeStart {
     const NOW: ProbeStart = ProbeStart { after: Duration::ZERO, health: Health::Unknown };
-}
-
-/// A task that is aborted when this handle is dropped.
-struct AbortOnDrop(JoinHandle<()>);
-
-impl Drop for AbortOnDrop {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
 }
 
 /// Probes a slot until the receiver is closed.
@@ -204,20 +190,4 @@ async fn probe_loop(
 async fn read_memory(backend: &Backend) -> Option<Memory> {
     let pid = listener(backend).await?;
     cgroup_memory::of_process(pid, &Roots::default())
-}
-
-/// Runs a critical check until the receiver is closed.
-async fn critical(
-    what: CriticalCheck,
-    candidate: Backend,
-    secrets: Secrets,
-    seen: mpsc::Sender<Observation>,
-) {
-    loop {
-        let failure = check(&what, &candidate, &secrets).await;
-        if seen.send(Observation::Check { name: what.name.clone(), failure }).await.is_err() {
-            return;
-        }
-        tokio::time::sleep(what.interval).await;
-    }
 }

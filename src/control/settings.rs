@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
+use crate::config::dependencies::Dependency;
 use crate::config::{self, Config, SplitKey};
+use crate::dependency::{self, Subject};
 use crate::rollout::{Member, SplitContext};
 use crate::upstream::{Backend, PerSlot, Secrets, Slot};
 
@@ -15,6 +17,7 @@ pub(crate) struct Settings {
     pub(super) split_context: SplitContext,
     pub(super) health: config::Health,
     pub(super) rollout: config::plan::Rollout,
+    dependencies: Vec<Dependency>,
     /// Must not be quoted from a backend's response.
     pub(super) secrets: Secrets,
 }
@@ -28,12 +31,18 @@ impl Settings {
             split_context: SplitContext { standby: config.standby, clients: members(config) },
             health: config.health,
             rollout: config.rollout.clone(),
+            dependencies: config.dependencies.clone(),
             secrets: config.secrets.clone(),
         }
     }
 
     pub(super) fn backend(&self, slot: Slot) -> Option<&Backend> {
         self.backends[slot].as_ref()
+    }
+
+    /// Every dependency, at each slot that it is asked of.
+    pub(super) fn subjects(&self) -> Vec<Subject> {
+        dependency::subjects(&self.dependencies, &self.backends)
     }
 
     pub(super) fn configured(&self) -> Vec<Slot> {

@@ -3,6 +3,7 @@
 //! Labels are closed sets: outcomes, denial codes, methods and slots by `as_str()`/`code()`; tools only by names that the
 //! slot itself listed; clients only by the first names of the configuration. Nothing a client sends becomes a label.
 
+mod dependencies;
 mod registration;
 mod rollout;
 mod routes;
@@ -15,6 +16,7 @@ use prometheus::{
     Encoder, GaugeVec, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, TextEncoder,
 };
 
+pub(crate) use self::dependencies::{DependencyMetrics, DependencyState, DependencyStatus};
 use self::registration::{Registration, count, seconds};
 pub(crate) use self::rollout::{Notified, RolloutMetrics};
 pub(crate) use self::routes::RouteGauges;
@@ -119,6 +121,7 @@ pub(crate) struct Metrics {
     samples_dropped: IntCounter,
     policy: PolicyFamilies,
     rollout: RolloutMetrics,
+    dependencies: DependencyMetrics,
     routes: routes::RouteFamilies,
     shadow: ShadowMetrics,
 }
@@ -184,13 +187,12 @@ impl Metrics {
             )?,
             policy: PolicyFamilies::new(&add)?,
             rollout: RolloutMetrics::new(&add)?,
+            dependencies: DependencyMetrics::new(&add)?,
             routes: routes::RouteFamilies::new(&add)?,
             shadow: ShadowMetrics::new(&add)?,
             registry: registry.clone(),
         };
-        let build =
-            add.gauges("mcp_guard_build_info", "Always 1; the version is the label.", &["version"])?;
-        build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        add_build_info(&add)?;
         registry.register(Box::new(ProcessCollector::for_self()))?;
         // Present from the first scrape, so that a rate over them starts at zero and an alert can name them.
         for denial in Denial::all() {
@@ -273,6 +275,11 @@ impl Metrics {
         self.rollout.clone()
     }
 
+    /// The families of dependencies.
+    pub(crate) fn dependencies(&self) -> DependencyMetrics {
+        self.dependencies.clone()
+    }
+
     pub(crate) fn limited(&self, by: Limit) {
         self.policy.limited.with_label_values(&[by.as_str()]).inc();
     }
@@ -325,6 +332,12 @@ impl Metrics {
         TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
         Ok(text)
     }
+}
+
+fn add_build_info(add: &Registration<'_>) -> Result<(), prometheus::Error> {
+    let build = add.gauges("mcp_guard_build_info", "Always 1; the version is the label.", &["version"])?;
+    build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+    Ok(())
 }
 
 /// The label of `mcp_guard_auth_failures_total`, for the refusals that are about tokens.

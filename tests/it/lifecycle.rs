@@ -13,7 +13,7 @@ async fn readiness_follows_the_backend_and_health_does_not() {
     let request = "GET /ready HTTP/1.1\r\nHost: h\r\n\r\n";
     let answer = ready.connect().await.exchange(request).await;
     let json = answer.json();
-    assert_eq!((answer.status(), &json["status"]), (200, &"ready".into()));
+    assert_eq!((answer.status(), &json["status"]), (200, &"ok".into()));
     assert_eq!(json["checks"], serde_json::json!({"listening": "ok", "tokens": "ok", "backend": "ok"}));
     assert!(json["version"].is_string() && json["uptime_seconds"].is_u64());
 

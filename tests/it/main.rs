@@ -6,6 +6,7 @@
 mod connection_limits;
 mod cors;
 mod deadlines;
+mod dependencies;
 mod discover;
 mod fairness;
 mod faults;

@@ -23,9 +23,13 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("collect", &["wire", "upstream", "parity", "client"]),
     ("rollout", &["upstream"]),
     ("config", &["http1", "wire", "policy", "upstream", "parity", "rollout"]),
+    ("dependency", &["wire", "upstream", "client", "config"]),
     ("telemetry", &["http1", "wire", "policy", "upstream", "parity", "rollout", "config"]),
     ("proxy", &["http1", "wire", "policy", "upstream", "parity", "rollout", "config", "telemetry"]),
-    ("control", &["wire", "rollout", "upstream", "parity", "client", "collect", "config", "telemetry"]),
+    (
+        "control",
+        &["wire", "rollout", "upstream", "parity", "client", "collect", "config", "dependency", "telemetry"],
+    ),
     ("shadow", &["wire", "upstream", "parity", "client", "rollout", "config", "telemetry", "proxy"]),
     (
         "admin",
@@ -261,7 +265,13 @@ fn every_denial_is_documented() {
 
 #[test]
 fn every_metric_is_documented() {
-    let files = ["metrics.rs", "metrics/rollout.rs", "metrics/routes.rs", "metrics/shadow.rs"];
+    let files = [
+        "metrics.rs",
+        "metrics/dependencies.rs",
+        "metrics/rollout.rs",
+        "metrics/routes.rs",
+        "metrics/shadow.rs",
+    ];
     let code: String = files.map(|file| read(&root().join("src/telemetry").join(file))).concat();
     let names = code.split('"').filter(|text| {
         (text.starts_with("mcp_guard_") || text.starts_with("mcp_server_") || text.starts_with("mcp_client_"))

@@ -6,6 +6,7 @@ mod apache;
 mod apache_ask;
 mod apache_map;
 mod backends;
+mod dependencies;
 mod diagnosis;
 mod host;
 mod log;
@@ -26,7 +27,7 @@ use super::output::{complain, say};
 use crate::client::Target;
 use crate::config::{self, Environment, LoadError, Loaded};
 
-/// Check binary, configuration, tokens, addresses, permissions, clock, Apache, unit files and backends.
+/// Check binary, configuration, tokens, addresses, permissions, clock, Apache, unit files, backends and their dependencies.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -132,6 +133,7 @@ impl DoctorArgs {
         findings.extend(host::permissions(config));
         findings.extend(host::clock());
         findings.extend(backends::look(config, running)?);
+        findings.extend(dependencies::look(config)?);
         findings.extend(routes::look(config));
         findings.extend(apache::look(&self.apache, self.apache_url.as_ref(), config));
         Ok(())

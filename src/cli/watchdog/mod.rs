@@ -2,6 +2,7 @@
 
 mod blame;
 mod policy;
+mod ready;
 mod record;
 mod unit;
 
@@ -13,6 +14,7 @@ use clap::Args;
 use self::blame::ProbeFailure;
 pub(super) use self::blame::hint_for;
 use self::policy::{Policy, Record};
+use self::ready::Dependencies;
 use self::record::Held;
 use super::endpoint::Endpoint;
 use super::exit::Exit;
@@ -34,7 +36,7 @@ Examples:
   mcp-guard watchdog --report --state /var/lib/mcp-watchdog/state.json
 
 The token comes from MCP_BEARER_TOKEN unless another source is named.
-Exit codes: 0 all is well, 1 the probe failed, 2 the probe failed and so did the restart.";
+Exit codes: 0 all is well or degraded, 1 the probe failed or a required dependency is down, 2 the probe failed and so did the restart.";
 
 /// Probe health, the handshake and tools/list once; restart the unit when that failed often enough.
 #[derive(Debug, Args)]
@@ -72,6 +74,7 @@ pub(super) struct WatchdogArgs {
 struct Well {
     tools: usize,
     took: Duration,
+    dependencies: Dependencies,
 }
 
 impl WatchdogArgs {
@@ -115,9 +118,12 @@ impl WatchdogArgs {
             (Ok(well), held) => {
                 if let Some(held) = held {
                     held.record.probe_succeeded(now, &policy);
+                    if well.dependencies != Dependencies::Up {
+                        held.record.found_a_dependency_down();
+                    }
                     held.save().map_err(|error| cannot(error.to_string()))?;
                 }
-                Ok(format!("MCP watchdog OK: {} tools in {:.3}s", well.tools, well.took.as_secs_f64()))
+                line(&well)
             }
             // Nothing is remembered of the watchdog's own mistake: it says nothing about the service.
             (Err(failure @ ProbeFailure::Own { .. }), _) | (Err(failure), None) => {
@@ -126,6 +132,20 @@ impl WatchdogArgs {
             (Err(ProbeFailure::Service(reason)), Some(held)) => {
                 Err(failed(self, guard, held, &policy, &reason))
             }
+        }
+    }
+}
+
+/// The line of a service that is well; without a required dependency it is a failure that no restart mends.
+fn line(well: &Well) -> Result<String, (Exit, String)> {
+    const WHY: &str = "mcp-guard status says why";
+    let ok = format!("MCP watchdog OK: {} tools in {:.3}s", well.tools, well.took.as_secs_f64());
+    match &well.dependencies {
+        Dependencies::Up => Ok(ok),
+        Dependencies::Degraded(names) => Ok(format!("{ok}; degraded, down: {names} ({WHY})")),
+        Dependencies::Unready(names) => {
+            let kept = "no restart: that does not bring it back";
+            Err((Exit::No, format!("MCP watchdog FAILED: not ready, down: {names} ({WHY}); {kept}")))
         }
     }
 }
@@ -194,9 +214,10 @@ fn probe(client: &Client, health_path: &str) -> Result<Well, ProbeFailure> {
         let listed = session.list_tools().await.map_err(|error| ProbeFailure::of(&error));
         let took = started.elapsed();
         session.close().await;
+        let dependencies = ready::ask(client).await;
         match listed?.0.len() {
             0 => Err(ProbeFailure::no_tools()),
-            tools => Ok(Well { tools, took }),
+            tools => Ok(Well { tools, took, dependencies }),
         }
     })
 }
@@ -255,8 +276,12 @@ fn report(record: Record, now: u64) -> String {
         Some(last) => format!(", the last one {:.1} days ago", now.saturating_sub(last) as f64 / 86_400.0),
         None => String::new(),
     };
+    let degraded = match record.degraded_total {
+        0 => String::new(),
+        degraded => format!(", {degraded} found a dependency down"),
+    };
     format!(
-        "{} restarts in {days:.1} days{last}; {} of {} probes failed",
+        "{} restarts in {days:.1} days{last}; {} of {} probes failed{degraded}",
         record.restarts_total, record.failures_total, record.probes_total
     )
 }

@@ -34,6 +34,8 @@ pub(super) struct Record {
     pub(super) restarts_total: u64,
     pub(super) probes_total: u64,
     pub(super) failures_total: u64,
+    /// Probes that succeeded while a dependency was down.
+    pub(super) degraded_total: u64,
     pub(super) counting_since: Option<u64>,
 }
 
@@ -78,6 +80,11 @@ impl Record {
         if now.saturating_sub(since) >= policy.stable {
             self.restarts = 0;
         }
+    }
+
+    /// Notes that the probe that succeeded found a dependency down.
+    pub(super) fn found_a_dependency_down(&mut self) {
+        self.degraded_total = self.degraded_total.saturating_add(1);
     }
 
     /// Notes a probe that failed; whether the service may be restarted now. `quiet` is evaluated only if all else allows it.

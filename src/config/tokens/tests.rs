@@ -147,7 +147,8 @@ fn named_clients_have_one_or_two_hashes_and_an_end() {
 fn the_documented_example_is_accepted() {
     let page =
         std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/configuration.md")).unwrap();
-    let example = page.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let section = page.split("\n## `tokens.toml`").nth(1).unwrap();
+    let example = section.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
     let clients = accepts(example);
     assert_eq!(clients.iter().map(|client| client.hashes.len()).collect::<Vec<_>>(), [1, 2, 1]);
 }

@@ -15,7 +15,9 @@ use crate::proxy::state::shadow_queue::ShadowedCall;
 use crate::proxy::state::snapshot::Snapshot;
 use crate::proxy::state::traffic_split::TrafficSplit;
 use crate::rollout::sample::FinishedCall;
-use crate::telemetry::metrics::{Reload, RolloutMetrics, ShadowMetrics, SlotStatus};
+use crate::telemetry::metrics::{
+    DependencyMetrics, DependencyStatus, Reload, RolloutMetrics, ShadowMetrics, SlotStatus,
+};
 use crate::upstream::Slot;
 
 /// A handle for admin commands and signals. Cheap to clone.
@@ -40,6 +42,8 @@ pub(crate) struct GuardStatus {
     pub(crate) clients: usize,
     pub(crate) stable: String,
     pub(crate) slots: Vec<SlotStatus>,
+    #[serde(default)]
+    pub(crate) dependencies: Vec<DependencyStatus>,
 }
 
 /// Tokens in one result: what a response to the operator can hold.
@@ -76,6 +80,7 @@ impl Handle {
             clients: snapshot.policy.clients().len(),
             stable: self.state.traffic.stable().as_str().to_owned(),
             slots: snapshot.slot_statuses(),
+            dependencies: self.state.dependencies.statuses(),
         }
     }
 
@@ -117,6 +122,11 @@ impl Handle {
         }
     }
 
+    /// Replaces the states of all dependencies.
+    pub(crate) fn publish_dependencies(&self, statuses: Vec<DependencyStatus>) {
+        self.state.dependencies.publish(statuses);
+    }
+
     /// Counts the outcome of a reload.
     pub(crate) fn reloaded(&self, outcome: Reload) {
         self.state.metrics.reloaded(outcome);
@@ -155,6 +165,11 @@ impl Handle {
     /// The metric families of the control plane.
     pub(crate) fn rollout_metrics(&self) -> RolloutMetrics {
         self.state.metrics.rollout()
+    }
+
+    /// The metric families of dependencies.
+    pub(crate) fn dependency_metrics(&self) -> DependencyMetrics {
+        self.state.metrics.dependencies()
     }
 
     /// Starts the drain. A second call ends it at once.

@@ -1,6 +1,7 @@
 //! What requests share: the published snapshot, the traffic split, the bounds of all clients, metrics, log and samples.
 
 pub(crate) mod call_limits;
+pub(crate) mod dependencies;
 pub(crate) mod queue;
 pub(crate) mod readiness;
 pub(crate) mod routes;
@@ -27,6 +28,7 @@ use crate::rollout::sample::{CallResult, FinishedCall, SampleSource};
 use crate::telemetry::metrics::ShadowMetrics;
 use crate::telemetry::{Log, Metrics, Record};
 use crate::upstream::{Slot, Split};
+use dependencies::Dependencies;
 use queue::Queue;
 use readiness::Readiness;
 use shadow_queue::ShadowQueue;
@@ -50,6 +52,7 @@ pub(crate) struct ProxyState {
     pub(crate) ids: RequestIds,
     pub(crate) clock: Clock,
     pub(crate) readiness: Readiness,
+    pub(crate) dependencies: Dependencies,
     /// Passes requests of routes to pingora-proxy.
     pub(crate) gateway: PingoraBridge,
     /// Bounds the bytes of all request bodies.
@@ -75,6 +78,7 @@ impl ProxyState {
             ids: RequestIds::new().map_err(Error::Random)?,
             clock: Clock::new(),
             readiness: Readiness::default(),
+            dependencies: Dependencies::default(),
             gateway: PingoraBridge::new(),
             bodies: BodyBudget::default(),
             streams: OpenStreams::default(),
