@@ -29,7 +29,7 @@ mod control;
 mod dependency;
 #[doc(hidden)]
 pub mod fuzzing;
-mod journal;
+mod systemd_journal;
 
 mod proxy;
 #[cfg(feature = "release")]

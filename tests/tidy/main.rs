@@ -19,7 +19,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("upstream", &["http1"]),
     ("parity", &["wire"]),
     ("client", &["wire", "upstream"]),
-    ("journal", &[]),
+    ("systemd_journal", &[]),
     ("collect", &["wire", "upstream", "parity", "client"]),
     ("rollout", &["upstream"]),
     ("config", &["http1", "wire", "policy", "upstream", "parity", "rollout"]),

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::diagnosis::{Diagnosis, State};
 use crate::cli::output::{date, say};
-use crate::journal::{self, JournalError, JournalLine, JournalQuery, UnitLog};
+use crate::systemd_journal::{self, SystemdJournalError, SystemdLine, SystemdQuery, UnitLog};
 
 const WHAT: &str = "log";
 
@@ -31,16 +31,18 @@ pub(super) struct LogArgs {
 /// What the log says.
 pub(super) struct LogFindings {
     pub(super) findings: Vec<Diagnosis>,
-    last: Vec<JournalLine>,
+    last: Vec<SystemdLine>,
 }
 
 impl LogArgs {
     /// Reads the journal; an error if it shows nothing of any unit.
     pub(super) fn look(&self) -> Result<LogFindings, String> {
         let named = !self.unit.is_empty();
-        let wanted = if named { self.unit.clone() } else { journal::UNITS.map(str::to_owned).to_vec() };
-        let known = journal::known_units().map_err(words)?;
-        let mut units: Vec<String> = wanted.iter().flat_map(|unit| journal::expand(unit, &known)).collect();
+        let wanted =
+            if named { self.unit.clone() } else { systemd_journal::UNITS.map(str::to_owned).to_vec() };
+        let known = systemd_journal::known_units().map_err(words)?;
+        let mut units: Vec<String> =
+            wanted.iter().flat_map(|unit| systemd_journal::expand(unit, &known)).collect();
         units.dedup();
         // A journal that may not be read, and a unit that is misspelt, are silent: that is not clean.
         let absent: Vec<String> = units.extract_if(.., |unit| !known.contains(unit)).collect();
@@ -57,8 +59,8 @@ impl LogArgs {
         }
         let keep = usize::try_from(self.lines).unwrap_or(usize::MAX);
         let since = Some(Duration::from_secs(self.since));
-        let query = JournalQuery { units: units.clone(), since, entries_max: None, keep };
-        let found = journal::read(&query).map_err(words)?;
+        let query = SystemdQuery { units: units.clone(), since, entries_max: None, keep };
+        let found = systemd_journal::read(&query).map_err(words)?;
         // An entry about a unit may be another one's, as that of a core dump.
         units.extend(found.units.keys().filter(|unit| !units.contains(unit)).cloned().collect::<Vec<_>>());
         let silent = UnitLog::default();
@@ -86,17 +88,17 @@ impl LogFindings {
 
     /// The last lines for a program.
     pub(super) fn json(&self) -> Vec<Value> {
-        let one = |line: &JournalLine| json!({"at": at(line), "unit": line.unit, "text": line.text, "error": line.is_error});
+        let one = |line: &SystemdLine| json!({"at": at(line), "unit": line.unit, "text": line.text, "error": line.is_error});
         self.last.iter().map(one).collect()
     }
 }
 
-fn words(error: JournalError) -> String {
+fn words(error: SystemdJournalError) -> String {
     let hint = match &error {
-        JournalError::Failed(said) if said.contains("permission") => {
+        SystemdJournalError::Failed(said) if said.contains("permission") => {
             " (hint: run as root or in the group systemd-journal)"
         }
-        JournalError::Failed(_) | JournalError::Start(_) | JournalError::Slow => "",
+        SystemdJournalError::Failed(_) | SystemdJournalError::Start(_) | SystemdJournalError::Slow => "",
     };
     format!("{error}{hint}")
 }
@@ -123,6 +125,6 @@ fn finding(unit: &str, log: &UnitLog, seconds: u64) -> Diagnosis {
     }
 }
 
-fn at(line: &JournalLine) -> String {
+fn at(line: &SystemdLine) -> String {
     date(line.at / 1_000_000).unwrap_or_else(|| "-".to_owned())
 }

@@ -24,7 +24,7 @@ const FIELDS: &str =
 
 /// What to read.
 #[derive(Debug, Clone)]
-pub(crate) struct JournalQuery {
+pub(crate) struct SystemdQuery {
     /// Whole names, at least one: without any, the entries of all units would be read.
     pub(crate) units: Vec<String>,
     /// The age of the oldest entry; none for any age.
@@ -37,7 +37,7 @@ pub(crate) struct JournalQuery {
 
 /// One entry. Its text is cut, and cannot drive a terminal.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct JournalLine {
+pub(crate) struct SystemdLine {
     pub(crate) unit: String,
     /// Microseconds since 1970.
     pub(crate) at: u64,
@@ -50,20 +50,20 @@ pub(crate) struct JournalLine {
 pub(crate) struct UnitLog {
     pub(crate) lines: u64,
     pub(crate) errors: u64,
-    pub(crate) last_error: Option<JournalLine>,
+    pub(crate) last_error: Option<SystemdLine>,
 }
 
 /// What the units have written.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Journal {
+pub(crate) struct SystemdJournal {
     pub(crate) units: BTreeMap<String, UnitLog>,
     /// The latest, oldest first.
-    pub(crate) last: VecDeque<JournalLine>,
+    pub(crate) last: VecDeque<SystemdLine>,
 }
 
 /// Why the journal could not be read.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum JournalError {
+pub(crate) enum SystemdJournalError {
     #[error("cannot run journalctl: {0}")]
     Start(std::io::Error),
     #[error("journalctl did not end within {} s", PATIENCE.as_secs())]
@@ -73,7 +73,7 @@ pub(crate) enum JournalError {
 }
 
 /// Reads the journal. It blocks. A unit without an entry is not in the result.
-pub(crate) fn read(query: &JournalQuery) -> Result<Journal, JournalError> {
+pub(crate) fn read(query: &SystemdQuery) -> Result<SystemdJournal, SystemdJournalError> {
     let mut arguments = vec!["--all".to_owned(), "--output=json".to_owned(), FIELDS.to_owned()];
     arguments.extend(query.units.iter().map(|unit| format!("--unit={unit}")));
     arguments.extend(query.since.map(|since| format!("--since=-{}s", since.as_secs())));
@@ -83,7 +83,7 @@ pub(crate) fn read(query: &JournalQuery) -> Result<Journal, JournalError> {
 }
 
 /// The units of which this user may read an entry.
-pub(crate) fn known_units() -> Result<BTreeSet<String>, JournalError> {
+pub(crate) fn known_units() -> Result<BTreeSet<String>, SystemdJournalError> {
     let mut units = BTreeSet::new();
     // The second is that of systemd's own entries about a unit, which may never have started.
     for field in ["--field=_SYSTEMD_UNIT", "--field=UNIT"] {
@@ -112,11 +112,11 @@ pub(crate) fn expand(named: &str, known: &BTreeSet<String>) -> Vec<String> {
 fn journalctl<T: Send + 'static>(
     arguments: Vec<String>,
     read: impl FnOnce(BufReader<ChildStdout>) -> T + Send + 'static,
-) -> Result<T, JournalError> {
+) -> Result<T, SystemdJournalError> {
     let mut command = Command::new("journalctl");
     command.args(["--quiet", "--no-pager"]).args(arguments);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().map_err(JournalError::Start)?;
+    let mut child = command.spawn().map_err(SystemdJournalError::Start)?;
     let (finished, done) = mpsc::channel();
     if let (Some(output), Some(complaint)) = (child.stdout.take(), child.stderr.take()) {
         // Ends with the child, which is killed when it takes too long.
@@ -129,13 +129,13 @@ fn journalctl<T: Send + 'static>(
     }
     let Ok((found, said)) = done.recv_timeout(PATIENCE) else {
         end(&mut child);
-        return Err(JournalError::Slow);
+        return Err(SystemdJournalError::Slow);
     };
     match child.wait() {
         Ok(status) if status.success() => Ok(found),
-        Ok(status) if said.is_empty() => Err(JournalError::Failed(status.to_string())),
-        Ok(_) => Err(JournalError::Failed(said)),
-        Err(error) => Err(JournalError::Start(error)),
+        Ok(status) if said.is_empty() => Err(SystemdJournalError::Failed(status.to_string())),
+        Ok(_) => Err(SystemdJournalError::Failed(said)),
+        Err(error) => Err(SystemdJournalError::Start(error)),
     }
 }
 
@@ -161,8 +161,8 @@ struct Entry {
     at: Value,
 }
 
-fn collect(mut output: impl BufRead, keep: usize) -> Journal {
-    let (mut journal, mut line) = (Journal::default(), Vec::new());
+fn collect(mut output: impl BufRead, keep: usize) -> SystemdJournal {
+    let (mut journal, mut line) = (SystemdJournal::default(), Vec::new());
     loop {
         line.clear();
         match output.by_ref().take(ENTRY_BYTES_MAX).read_until(b'\n', &mut line) {
@@ -187,7 +187,7 @@ fn collect(mut output: impl BufRead, keep: usize) -> Journal {
 }
 
 impl Entry {
-    fn line(self) -> JournalLine {
+    fn line(self) -> SystemdLine {
         let number = |value: &Value| value.as_str().and_then(|text| text.parse().ok());
         let text = text_of(&self.message);
         let by_systemd = self.identifier.as_str() == Some("systemd");
@@ -195,7 +195,7 @@ impl Entry {
         let is_error = number(&self.priority).is_some_and(|priority: u64| priority <= 3)
             || by_systemd && text.contains(": Failed with result")
             || says_error(&text);
-        JournalLine {
+        SystemdLine {
             unit: unit.as_str().unwrap_or("(no unit)").to_owned(),
             at: number(&self.at).unwrap_or_default(),
             text: printable(&text),
@@ -242,7 +242,7 @@ fn printable(text: &str) -> String {
 mod tests {
     use super::*;
 
-    fn of(entries: &[Value], keep: usize) -> Journal {
+    fn of(entries: &[Value], keep: usize) -> SystemdJournal {
         let text: String = entries.iter().map(|entry| format!("{entry}\n")).collect();
         collect(text.as_bytes(), keep)
     }
