@@ -123,7 +123,7 @@ pub(super) fn with_log(unit: &Unit, why: String) -> String {
 }
 
 /// What the guard said where it did not do what was asked.
-pub(super) fn unexpected(response: &AdminResponse) -> String {
+pub(crate) fn unexpected(response: &AdminResponse) -> String {
     if let AdminResponse::Rejected(why) = response {
         return why.clone();
     }

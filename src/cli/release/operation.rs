@@ -8,14 +8,16 @@ use crate::cli::doctor;
 use crate::cli::exit::Exit;
 use crate::cli::guard::Guard;
 use crate::cli::output::{complain, say};
+use crate::control::RolloutCommand;
 use crate::release::backup::{self, Backup};
 use crate::release::files::Lock;
-use crate::release::host::{GuardPort, Host, load_config};
+use crate::release::host::{GuardPort, Host, load_config, unexpected};
 use crate::release::journal::{self, Journal};
 use crate::release::manifest::ReleaseName;
 use crate::release::operate::{Ending, Site, operate};
 use crate::release::plan::{Direction, Kind, Operation, OperationStep, Outcome, StepEvent, Strategy};
 use crate::release::record::{self, Incident, LogExcerpt};
+use crate::rollout::status::RolloutStatus;
 use crate::upstream::Slot;
 
 const LOG_LINES: usize = 100;
@@ -75,6 +77,9 @@ pub(super) fn deploy(room: &Room, guard: &Guard, deploy: &DeployArgs) -> Done {
 pub(super) fn rollback(room: &Room, guard: &Guard, rollback: RollbackArgs) -> Done {
     let lock = room.lock()?;
     nothing_interrupted(room)?;
+    if let Some(run) = rollout(guard)?.run {
+        return end_rollout(guard, &run.id);
+    }
     if rollback.name.is_none() {
         came_back_already(room)?;
     }
@@ -169,14 +174,20 @@ fn where_it_stands(journal: &Journal) -> String {
     }
 }
 
-/// An operation on the slot that does not serve.
-fn begin(room: &Room, guard: &Guard, kind: Kind, reason: Option<String>) -> Result<Operation, Failure> {
+/// Where the rollout of the running guard stands.
+fn rollout(guard: &Guard) -> Result<RolloutStatus, Failure> {
     let response = GuardPort::ask(guard, &AdminCommand::Rollout)
         .map_err(|why| Failure { exit: Exit::CouldNotRun, why })?;
-    let AdminResponse::Rollout(report) = response else {
-        return Err(Failure::refused("the guard sent a response that does not fit the command"));
-    };
-    let serving = report.status.position.stable;
+    if let AdminResponse::Rollout(report) = response {
+        Ok(report.status)
+    } else {
+        Err(Failure::refused(unexpected(&response)))
+    }
+}
+
+/// An operation on the slot that does not serve.
+fn begin(room: &Room, guard: &Guard, kind: Kind, reason: Option<String>) -> Result<Operation, Failure> {
+    let serving = rollout(guard)?.position.stable;
     let slot = serving.other();
     let property = |slot: Slot, name: &str| {
         let unit = room.settings.unit.replace("{slot}", slot.as_str());
@@ -202,6 +213,16 @@ fn begin(room: &Room, guard: &Guard, kind: Kind, reason: Option<String>) -> Resu
         who: who(),
         reason,
     })
+}
+
+/// The way back of a rollout: stable has served all the time.
+fn end_rollout(guard: &Guard, run: &str) -> Done {
+    say(format_args!("rollout {run} is under way and ends"));
+    let command = AdminCommand::Control(RolloutCommand::Rollback { to: None });
+    let response = GuardPort::ask(guard, &command).map_err(Failure::refused)?;
+    let AdminResponse::Done(done) = response else { return Err(Failure::refused(unexpected(&response))) };
+    say(&done.transition);
+    Ok(Exit::Done)
 }
 
 /// Refuses a second rollback in a row: it would bring back what the first one left.
@@ -232,7 +253,8 @@ fn still_runs(host: &Host<'_>, operation: &Operation, former: Option<&ReleaseNam
     let healthy = host.report().is_ok_and(|report| {
         report.status.slots.iter().any(|found| found.slot == operation.slot && found.health == "healthy")
     });
-    same && healthy && operation.was_active
+    // A unit of another name may serve there: what counts is that the guard can send it calls.
+    same && healthy
 }
 
 fn dry_run(room: &Room, guard: &Guard, lock: &Lock, operation: &Operation) -> Done {
