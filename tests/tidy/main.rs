@@ -4,6 +4,7 @@
 
 mod imports;
 mod language;
+mod requirements;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -305,9 +306,8 @@ fn every_drill_names_tests_that_exist() {
     check_proofs("docs/testing.md", "## Fault tests");
 }
 
-/// The last column of the first table below `heading` names tests.
-#[track_caller]
-fn check_proofs(document: &str, heading: &str) {
+/// The sources that tests stand in, with a test of Python written as one of Rust: `fn NAME(`.
+fn source_of_tests() -> String {
     let mut code: String = rust_files(&["src", "crates", "tests", "fuzz"])
         .iter()
         .filter(|path| !path.ends_with("tidy.rs"))
@@ -319,6 +319,13 @@ fn check_proofs(document: &str, heading: &str) {
             code.push_str(&read(&file).replace("def test", "fn test"));
         }
     }
+    code
+}
+
+/// The last column of the first table below `heading` names tests.
+#[track_caller]
+fn check_proofs(document: &str, heading: &str) {
+    let code = source_of_tests();
     let page = read(&root().join(document));
     let section = page.split(heading).nth(1).and_then(|rest| rest.split("\n## ").next()).unwrap_or_default();
     let rows: Vec<&str> = section.lines().filter(|line| line.starts_with("| ")).skip(1).collect();
