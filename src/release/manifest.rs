@@ -76,6 +76,9 @@ pub(crate) struct Manifest {
     /// Environment variable with further arguments, split at spaces.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) options_env: Option<String>,
+    /// Whether the program tells the service manager that it serves; otherwise its unit counts as started at once.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub(crate) sd_notify: bool,
     /// Program and arguments that end with 0 if the release can start here; run before a slot takes it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) check: Vec<String>,
@@ -288,6 +291,10 @@ pub(crate) fn start_program(manifest: &Manifest) -> String {
     let mut text =
         String::from("#!/bin/sh\n# Written by `mcp-guard release add` from release.toml.\nset -euf\n");
     text.push_str("release=$(CDPATH= cd -P -- \"${0%/*}\" && pwd)\ncd \"$release\"\n");
+    if !manifest.sd_notify {
+        // The unit waits for this message, also of a program that does not know it.
+        text.push_str("[ -z \"${NOTIFY_SOCKET:-}\" ] || systemd-notify --ready\nunset NOTIFY_SOCKET\n");
+    }
     for (name, value) in &manifest.environment {
         text.push_str(&format!("export {name}={}\n", quoted(value)));
     }
@@ -359,5 +366,8 @@ mod tests {
         let exec = program.lines().last().unwrap();
         assert_eq!(exec, r#"exec ./'bin/a' 'it'\''s' '$(x)' ''"$MCP_SOCKET"'/'"$MCP_SLOT"'' ${MORE:-}"#);
         assert!(program.contains("\nset -euf\n"), "{program}");
+        assert!(program.contains("systemd-notify --ready"), "{program}");
+        let itself = start_program(&Manifest::parse(&format!("{text}sd_notify = true\n")).unwrap());
+        assert!(!itself.contains("NOTIFY"), "{itself}");
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Must not know what the check looks at.
 
-use std::io::Read as _;
+use std::io::Read;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -15,7 +15,7 @@ use crate::upstream::Slot;
 
 const TIMEOUT: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(20);
-const OUTPUT_BYTES_MAX: u64 = 4 << 10;
+const OUTPUT_BYTES_MAX: usize = 4 << 10;
 
 /// Runs the check, where the manifest has one.
 pub(crate) fn run(
@@ -51,14 +51,7 @@ pub(crate) fn run(
         .spawn()
         .map_err(|error| failed(format!("cannot run {}: {error}", program.display())))?;
     let stderr = child.stderr.take();
-    let reader = std::thread::spawn(move || {
-        let mut text = Vec::new();
-        if let Some(mut stderr) = stderr {
-            let _partial = stderr.by_ref().take(OUTPUT_BYTES_MAX).read_to_end(&mut text);
-            let _rest = std::io::copy(&mut stderr, &mut std::io::sink());
-        }
-        String::from_utf8_lossy(&text).trim().to_owned()
-    });
+    let reader = std::thread::spawn(move || stderr.map(end_of).unwrap_or_default());
     let started = Instant::now();
     loop {
         match child.try_wait().map_err(|error| failed(error.to_string()))? {
@@ -83,6 +76,17 @@ pub(crate) fn run(
     }
 }
 
+/// The last bytes of what a check wrote: where it says what is wrong.
+fn end_of(mut stderr: impl Read) -> String {
+    let (mut end, mut buffer) = (Vec::new(), [0; 1024]);
+    while let Ok(count @ 1..) = stderr.read(&mut buffer) {
+        end.extend_from_slice(&buffer[..count]);
+        let surplus = end.len().saturating_sub(OUTPUT_BYTES_MAX);
+        end.drain(..surplus);
+    }
+    String::from_utf8_lossy(&end).trim().to_owned()
+}
+
 /// The user and group of a unit's processes.
 fn user_of(unit: &Unit) -> Result<(u32, u32), String> {
     let name = unit.property("User")?;
@@ -97,4 +101,17 @@ fn user_of(unit: &Unit) -> Result<(u32, u32), String> {
         Some((uid, gid))
     });
     found.ok_or_else(|| format!("{unit} runs as {name}, which is no user of this machine"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_check_is_told_by_the_end_of_its_output() {
+        let mut text = "a line of a traceback\n".repeat(1000);
+        text.push_str("ModuleNotFoundError: no module named 'app'\n");
+        let end = end_of(text.as_bytes());
+        assert!(end.ends_with("no module named 'app'") && end.len() <= OUTPUT_BYTES_MAX, "{end}");
+    }
 }

@@ -57,7 +57,7 @@ impl Site for Host<'_> {
             OperationStep::StartUnit => self.stop_release(operation),
             OperationStep::Assign => self.assign(operation.slot, operation.former.as_ref()),
             OperationStep::ReloadGuard => self.reload_guard(),
-            OperationStep::StopUnit if operation.was_active => self.start_unit(operation.slot),
+            OperationStep::StopUnit if operation.was_active => Ok(self.start_former(operation.slot)),
             OperationStep::RestoreFiles => self.restore_files(Some(&operation.id)),
             OperationStep::StopUnit
             | OperationStep::Preflight
@@ -209,7 +209,16 @@ impl Host<'_> {
         Ok(notes)
     }
 
-    /// The opposite. Calls that the slot got meanwhile have time to end, but do not keep a failed release running.
+    /// The release that the slot had, started again. One that did not start before does not start now, and that must not
+    /// keep the slot from another release for ever.
+    fn start_former(&self, slot: Slot) -> Vec<String> {
+        let failed = |why| {
+            vec![format!("slot {} has its release as before, which does not start: {why}", slot.as_str())]
+        };
+        self.start_unit(slot).unwrap_or_else(failed)
+    }
+
+    /// The opposite of `start_release`. Calls that the slot got meanwhile have time to end, but do not keep a failed release running.
     fn stop_release(&mut self, operation: &Operation) -> Result<Vec<String>, String> {
         let unit = self.unit(operation.slot)?;
         if operation.enables_unit {

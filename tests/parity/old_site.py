@@ -1,6 +1,6 @@
 """The old backend in miniature: django-mcp-server 0.5.7 below /swf-monitor/mcp/ under uvicorn, as the site ran it.
 
-Usage: old_site.py PORT INSTRUCTIONS_FILE [--strict]
+Usage: old_site.py PORT|SOCKET INSTRUCTIONS_FILE [--strict]
 
 With --strict it has the middleware that the site put in front: POST only, no event streams, no bearer token.
 """
@@ -14,7 +14,7 @@ import uvicorn
 from django.conf import settings
 from django.http import JsonResponse
 
-port, instructions = int(sys.argv[1]), Path(sys.argv[2]).read_text()
+place, instructions = sys.argv[1], Path(sys.argv[2]).read_text()
 strict = "--strict" in sys.argv
 
 
@@ -57,4 +57,5 @@ from surface import register  # noqa: E402
 
 register(mcp_server, instructions, instructions_tool=False)
 site.urlpatterns = [path("swf-monitor/mcp/", include("mcp_server.urls"))]
-uvicorn.run(get_asgi_application(), host="127.0.0.1", port=port, log_level="warning")
+listens = {"uds": place} if "/" in place else {"host": "127.0.0.1", "port": int(place)}
+uvicorn.run(get_asgi_application(), **listens, log_level="warning")

@@ -302,8 +302,12 @@ fn run(room: &Room, guard: &Guard, lock: &Lock, mut journal: Journal, direction:
             say(format_args!("{} {}; record: {}", recorded.operation.id, outcome.as_str(), record.id));
             match outcome {
                 Outcome::Done => Ok(Exit::Done),
+                Outcome::Undone if direction == Direction::Undo => {
+                    say("the slot is as it was");
+                    Ok(Exit::Done)
+                }
                 Outcome::Undone => {
-                    let cause = record.cause.unwrap_or_else(|| "it was undone by an operator".to_owned());
+                    let cause = record.cause.unwrap_or_else(|| "it was being undone".to_owned());
                     Err(Failure::refused(format!(
                         "{cause}\nthe slot is as it was; the other one has served all the time"
                     )))

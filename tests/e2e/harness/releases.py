@@ -49,6 +49,7 @@ class Releases:
         if script is not None:
             self.machine.write(f"{folder}/bin/app", f"#!/bin/sh\n{script}\n", mode=0o755)
             start = ["bin/app"]
+        more = more or ("" if start else "sd_notify = true\n")
         text = f"name = {json.dumps(name)}\nversion = {json.dumps(name)}\nstart = {json.dumps(start or SERVE)}\n{more}"
         for path, content in {"release.toml": text, "note": name, **(files or {})}.items():
             self.machine.write(f"{folder}/{path}", content)
