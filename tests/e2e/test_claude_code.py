@@ -5,12 +5,13 @@ Its home is empty, and nothing of this environment reaches it.
 """
 
 import json
+import re
 
 import pytest
 
 from harness.claude_code import ClaudeCode
 from mcp_testkit.guard import TOKEN, WRONG_TOKEN
-from mcp_testkit.paths import TOOLS
+from mcp_testkit.paths import ROOT, TOOLS
 from mcp_testkit.programs import free_port
 
 CATALOGUE = """
@@ -66,6 +67,13 @@ def test_it_reaches_the_loopback_address_with_the_token_only(claude, shop, progr
 
 def test_it_reaches_the_guard_with_the_token_only(claude, tools):
     connects_with_the_token_only(claude, tools.url)
+
+
+def test_the_documented_mcp_json_reads_the_token_from_the_environment(claude, tools):
+    documented = re.search(r"```json\n(.*?)```", (ROOT / "docs" / "clients.md").read_text(), re.S)[1]
+    server = json.loads(documented)["mcpServers"]["swf"] | {"url": tools.url + "/"}
+    result = claude.call(server, "swf_list_available_tools", {}, env={"MCP_BEARER_TOKEN": TOKEN})
+    assert "panda_list_jobs" in json.dumps(result) and not result.get("is_error"), result
 
 
 def connects_with_the_token_only(claude, url):

@@ -48,12 +48,12 @@ class ClaudeCode:
         assert len(lines) == 1, lines
         return lines[0]
 
-    def call(self, server: dict, tool: str, arguments: dict) -> dict:
+    def call(self, server: dict, tool: str, arguments: dict, env: dict[str, str] | None = None) -> dict:
         """What a model gets that calls `tool` of `server`, the entry of an `.mcp.json`."""
         config = json.dumps({"mcpServers": {"shop": server}})
         with ScriptedModel(f"mcp__shop__{tool}", arguments) as model:
             argv = ["-p", "Call it.", "--strict-mcp-config", "--mcp-config", config, "--tools", "", "--allowedTools", f"mcp__shop__{tool}"]
             # The tools stand in the first request, and are not searched for.
-            printed = self.run(*argv, env={"ANTHROPIC_BASE_URL": model.url, "ANTHROPIC_API_KEY": "scripted", "ENABLE_TOOL_SEARCH": "false"})
+            printed = self.run(*argv, env={"ANTHROPIC_BASE_URL": model.url, "ANTHROPIC_API_KEY": "scripted", "ENABLE_TOOL_SEARCH": "false", **(env or {})})
         assert len(model.results) == 1, printed
         return model.results[0]
