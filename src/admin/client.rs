@@ -53,7 +53,9 @@ pub(crate) fn send_command_to(
         | AdminCommand::Rollout
         | AdminCommand::History
         | AdminCommand::Shadow { .. }
-        | AdminCommand::Tokens => TIMEOUT,
+        | AdminCommand::Tokens
+        | AdminCommand::Features
+        | AdminCommand::Feature { .. } => TIMEOUT,
     };
     let exchange = exchange(path, command, trusts);
     let response = runtime.block_on(async { tokio::time::timeout(timeout, exchange).await });

@@ -7,5 +7,5 @@ pub(crate) mod protocol;
 pub(crate) mod server;
 
 pub(crate) use crate::proxy::{GuardStatus, TokenUse};
-pub(crate) use protocol::{AdminCommand, AdminResponse, Reloaded, Upgraded};
+pub(crate) use protocol::{AdminCommand, AdminResponse, FeatureReport, Reloaded, Upgraded};
 pub(crate) use server::{Handler, HandlerFuture, Server};

@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::feature::{Feature, FeatureChange, FeatureState, FeatureStatus};
 use crate::control::{CommandResult, RolloutCommand, RolloutReport};
 use crate::proxy::{GuardStatus, TokenUse};
 use crate::rollout::Transition;
@@ -38,6 +39,15 @@ pub(crate) enum AdminCommand {
     Reload,
     /// Which tokens the guard knows, and when each was last used.
     Tokens,
+    /// Which features are off.
+    Features,
+    /// Switch a feature.
+    Feature {
+        feature: Feature,
+        to: FeatureState,
+        #[serde(default)]
+        reason: Option<String>,
+    },
 }
 
 impl AdminCommand {
@@ -53,6 +63,9 @@ impl AdminCommand {
             AdminCommand::Upgrade => "upgrade",
             AdminCommand::Reload => "reload",
             AdminCommand::Tokens => "token list",
+            AdminCommand::Features => "feature list",
+            AdminCommand::Feature { to: FeatureState::On, .. } => "feature on",
+            AdminCommand::Feature { to: FeatureState::Off, .. } => "feature off",
         }
     }
 }
@@ -72,10 +85,23 @@ pub(crate) enum AdminResponse {
     /// The problems of the new configuration; the running one stays.
     NotReloaded(Vec<String>),
     Tokens(Vec<TokenUse>),
+    Features(Box<FeatureReport>),
     /// The command was refused, for this reason.
     #[serde(rename = "no")]
     Rejected(String),
     Refused(AdminRefusal),
+}
+
+/// What is off and what was switched, and what else may be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct FeatureReport {
+    pub(crate) status: FeatureStatus,
+    /// The oldest first.
+    pub(crate) history: Vec<FeatureChange>,
+    pub(crate) routes: Vec<String>,
+    /// What the operator should know of a switch.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) notes: Vec<String>,
 }
 
 /// A configuration that was applied.

@@ -130,7 +130,8 @@ async fn handle_connection(mut stream: UnixStream, handler: Option<Handler>, tim
         | AdminResponse::Done(_)
         | AdminResponse::Upgraded(_)
         | AdminResponse::Reloaded(_)
-        | AdminResponse::Tokens(_) => {
+        | AdminResponse::Tokens(_)
+        | AdminResponse::Features(_) => {
             log::info!("admin: command={name} uid={asked_by} done");
         }
     }
@@ -201,6 +202,7 @@ mod tests {
             stable: "blue".to_owned(),
             slots: vec![slot],
             dependencies: Vec::new(),
+            features: crate::config::feature::FeatureStatus::default(),
         }
     }
 
@@ -231,7 +233,9 @@ mod tests {
                 | AdminCommand::Control(_)
                 | AdminCommand::Upgrade
                 | AdminCommand::Reload
-                | AdminCommand::Tokens => {
+                | AdminCommand::Tokens
+                | AdminCommand::Features
+                | AdminCommand::Feature { .. } => {
                     Box::pin(async { AdminResponse::Rejected("nothing is in rollout".to_owned()) })
                 }
             });

@@ -4,10 +4,11 @@
 
 use std::sync::Arc;
 
+use super::features::FeatureSwitches;
 use super::parts::Parts;
 use super::reload::Reloader;
 use super::upgrade::Upgrader;
-use crate::admin::{AdminCommand, AdminResponse};
+use crate::admin::{AdminCommand, AdminResponse, GuardStatus};
 use crate::control::RolloutReport;
 use crate::parity::shadow::mismatch_log::Arguments;
 
@@ -16,20 +17,31 @@ use crate::parity::shadow::mismatch_log::Arguments;
 pub(super) struct AdminContext {
     pub(super) reloader: Arc<Reloader>,
     pub(super) upgrader: Arc<Upgrader>,
+    pub(super) features: FeatureSwitches,
     pub(super) parts: Parts,
 }
 
 impl AdminContext {
     /// Carries out one command of this user.
     pub(super) async fn run(self, command: AdminCommand, uid: u32) -> AdminResponse {
-        let AdminContext { reloader, upgrader, parts: Parts { handle, control, shadow } } = self;
+        let AdminContext { reloader, upgrader, features, parts: Parts { handle, control, shadow } } = self;
         let response = match command {
             AdminCommand::Reload => {
                 let reloaded = reloader.reload().await;
                 Ok(reloaded.map_or_else(AdminResponse::NotReloaded, AdminResponse::Reloaded))
             }
             AdminCommand::Tokens => Ok(AdminResponse::Tokens(handle.tokens_known())),
-            AdminCommand::Status => Ok(AdminResponse::Status(handle.status())),
+            AdminCommand::Status => {
+                Ok(AdminResponse::Status(GuardStatus { features: features.status(), ..handle.status() }))
+            }
+            AdminCommand::Features => Ok(AdminResponse::Features(Box::new(features.report(Vec::new())))),
+            AdminCommand::Feature { feature, to, reason } => {
+                let this = features.clone();
+                let switch = move || this.switch((feature, to, reason), format!("uid {uid}"), &handle);
+                let switched = tokio::task::spawn_blocking(switch).await;
+                let notes = switched.unwrap_or_else(|error| Err(error.to_string()));
+                notes.map(|notes| AdminResponse::Features(Box::new(features.report(notes))))
+            }
             AdminCommand::Rollout => control.report().await.map(|report| {
                 AdminResponse::Rollout(Box::new(RolloutReport { shadow: shadow.summary(), ..report }))
             }),

@@ -4,6 +4,7 @@
 //! send one. Returns values and prints nothing. Must not know how calls are served.
 
 mod admin;
+mod features;
 mod parts;
 mod process;
 pub(crate) mod reload;
@@ -14,6 +15,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use self::admin::AdminContext;
+use self::features::FeatureSwitches;
 use self::parts::Parts;
 use self::process::{raise_fd_limit, sd_notify};
 use self::reload::Reloader;
@@ -104,6 +106,7 @@ fn serve(file: &Path, loaded: Loaded, startup: &mut Startup) -> Result<Drained, 
         Some((server, file)) => (Some(server), file),
         None => (None, None),
     };
+    let (features, config) = FeatureSwitches::open(config);
     let mut guard = proxy::Server::bind(config, log.clone(), &mut startup.inherited)?;
     let handle = guard.handle();
     let mut sockets = guard.listening().map_err(Error::Control)?;
@@ -112,12 +115,13 @@ fn serve(file: &Path, loaded: Loaded, startup: &mut Startup) -> Result<Drained, 
     }
     // Nothing before this line changes what another process can observe.
     startup.prepared()?;
+    features.refresh(&handle);
 
     let shadow = Shadow::start(shadow_settings, &handle).map_err(Error::Control)?;
     let control = start_control(listen.state.clone(), settings, &handle, &shadow).map_err(Error::Control)?;
     let parts = Parts { handle: handle.clone(), control, shadow };
-    let reloader = Reloader::new(file.to_owned(), listen, log.clone(), parts.clone());
-    let context = AdminContext { reloader, upgrader: Upgrader::new(sockets, parts.clone()), parts };
+    let reloader = Reloader::new(file.to_owned(), listen, log.clone(), parts.clone(), features.clone());
+    let context = AdminContext { features, reloader, upgrader: Upgrader::new(sockets, parts.clone()), parts };
     let signals = SignalThread::prepare(context).map_err(Error::Control)?;
     let admin_copy = admin.as_ref().map(Server::try_clone).transpose().map_err(Error::Control)?;
     signals.start(admin_copy).map_err(Error::Control)?;

@@ -6,6 +6,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::features::FeatureSwitches;
 use super::parts::Parts;
 use super::process::{raise_fd_limit, sd_notify};
 use crate::admin::Reloaded;
@@ -27,12 +28,19 @@ pub(super) struct Reloader {
     started: Listen,
     log: Log,
     parts: Parts,
+    features: FeatureSwitches,
     turn: tokio::sync::Mutex<()>,
 }
 
 impl Reloader {
-    pub(super) fn new(file: PathBuf, started: Listen, log: Log, parts: Parts) -> Arc<Reloader> {
-        Arc::new(Reloader { file, started, log, parts, turn: tokio::sync::Mutex::new(()) })
+    pub(super) fn new(
+        file: PathBuf,
+        started: Listen,
+        log: Log,
+        parts: Parts,
+        features: FeatureSwitches,
+    ) -> Arc<Reloader> {
+        Arc::new(Reloader { file, started, log, parts, features, turn: tokio::sync::Mutex::new(()) })
     }
 
     /// Reads the configuration and the tokens again. With any problem, nothing changes.
@@ -78,7 +86,7 @@ impl Reloader {
         // The control plane can refuse, so it goes first; the rest cannot fail.
         reloaded.warnings.extend(self.parts.control.configure(settings).map_err(|why| vec![why])?);
         self.parts.shadow.configure(shadow::Settings::of(&config));
-        self.parts.handle.publish(config);
+        self.features.publish(config, &self.parts.handle);
         self.log.configure(log);
         Ok(reloaded)
     }

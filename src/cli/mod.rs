@@ -8,6 +8,7 @@ mod distribute;
 mod doctor;
 mod endpoint;
 mod exit;
+mod feature;
 mod guard;
 #[cfg(feature = "release")]
 mod incident;
@@ -69,6 +70,7 @@ enum Command {
     Slots(slots::SlotsArgs),
     Rollout(rollout::RolloutArgs),
     Shadow(shadow::ShadowArgs),
+    Feature(feature::FeatureArgs),
     #[cfg(feature = "release")]
     Release(release::ReleaseArgs),
     #[cfg(feature = "release")]
@@ -108,6 +110,7 @@ pub fn main() -> ExitCode {
         Command::Slots(slots) => slots.run(&guard),
         Command::Rollout(rollout) => rollout.run(&guard),
         Command::Shadow(shadow) => shadow.run(&guard),
+        Command::Feature(feature) => feature.run(&guard),
         #[cfg(feature = "release")]
         Command::Release(release) => release.run(&guard),
         #[cfg(feature = "release")]

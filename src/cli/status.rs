@@ -70,6 +70,12 @@ fn show(status: &admin::GuardStatus) {
     say(format_args!("listens on  {}  ({} connections)", status.listen, status.connections));
     say(format_args!("metrics on  {}", status.metrics.as_deref().unwrap_or("-")));
     say(format_args!("clients     {}", status.clients));
+    for off in &status.features.off {
+        say(format_args!("off         {}  (since {} by {})", off.feature, off.at, off.who));
+    }
+    if let Some(problem) = &status.features.problem {
+        complain(format_args!("features: {problem}"));
+    }
     say("");
     let rows: Vec<[String; 8]> = status.slots.iter().map(|slot| row(slot, &status.stable)).collect();
     table(["SLOT", "ROLE", "ADDRESS", "REACHABLE", "IN FLIGHT", "WAITING", "HELD", "IDLE"], &rows);

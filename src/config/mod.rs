@@ -8,6 +8,7 @@ pub(crate) mod dependencies;
 mod diagnostics;
 mod env_file;
 mod environment;
+pub(crate) mod feature;
 mod file;
 mod model;
 pub(crate) mod notify;
@@ -37,8 +38,8 @@ pub(crate) use model::{
 pub(crate) use recover::{AdminSockets, admin_sockets};
 pub(crate) use source::ReadError;
 
-use crate::policy::auth;
 use crate::policy::auth::ClientConfig;
+use crate::policy::{SwitchedOff, auth};
 use crate::upstream::{PerSlot, Secrets, Slot};
 use diagnostics::{DiagnosticSink, InvalidValue};
 use env_file::{EnvFile, PACKAGED};
@@ -208,6 +209,7 @@ fn read(
         rollout: rollout.unwrap_or_default(),
         dependencies,
         routes: Vec::new(),
+        off: SwitchedOff::default(),
         secrets: Secrets::default(),
     };
     if cfg!(feature = "release") {

@@ -12,11 +12,12 @@ use crate::policy::rate::Rate;
 use crate::policy::reply::ErrorMode;
 use crate::policy::routes::RouteRule;
 use crate::policy::tools::ReadOnlyTools;
-use crate::policy::{Limits, Timeouts, ToolRules, auth, origin, paths};
+use crate::policy::{Limits, SwitchedOff, Timeouts, ToolRules, auth, origin, paths};
 use crate::upstream::{Address, Backend, PerSlot, Secrets, Slot};
 use crate::wire::ProtocolVersion;
 
 /// A whole, valid configuration.
+#[derive(Clone)]
 pub(crate) struct Config {
     pub(crate) listen: Listen,
     pub(crate) auth: auth::AuthRules,
@@ -50,6 +51,8 @@ pub(crate) struct Config {
     pub(crate) dependencies: Vec<Dependency>,
     /// What is open beside the endpoint.
     pub(crate) routes: Vec<Route>,
+    /// Tools and clients that are switched off at run time; the file has none.
+    pub(crate) off: SwitchedOff,
     /// What must not be quoted from any response.
     pub(crate) secrets: Secrets,
 }

@@ -8,6 +8,7 @@ mod clock;
 mod commands;
 mod controller;
 mod dependency_tasks;
+pub(crate) mod feature_file;
 mod notify;
 pub(crate) mod parity_check;
 mod persistence;

@@ -4,6 +4,7 @@
 
 use std::collections::HashSet;
 use std::fmt;
+use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
@@ -112,15 +113,15 @@ pub enum ClientsError {
     TooMany,
 }
 
-/// All clients, indexed by token hash: lookup is O(1), comparison is constant-time.
+/// All clients, indexed by token hash: lookup is O(1), comparison is constant-time. Copies share their memory.
 #[derive(Clone, Default)]
 pub struct Clients {
-    clients: Vec<ClientConfig>,
+    clients: Arc<[ClientConfig]>,
     /// The tokens of all clients, ordered by bucket.
-    tokens: Vec<(TokenHash, ClientId)>,
+    tokens: Arc<[(TokenHash, ClientId)]>,
     /// Where each bucket starts in `tokens`, and the end of the last one; twice as many buckets as tokens, so that a
     /// bucket holds one token or none as a rule.
-    starts: Vec<u32>,
+    starts: Arc<[u32]>,
     /// How far leading bits are shifted to give the bucket.
     shift: u32,
 }
@@ -155,8 +156,8 @@ impl Clients {
                 tokens.partition_point(|(hash, _)| u64::from(hash.leading_bits() >> shift) < bucket)
             })
             .map(|start| u32::try_from(start).map_err(|_| ClientsError::TooMany))
-            .collect::<Result<_, _>>()?;
-        Ok(Clients { clients, tokens, starts, shift })
+            .collect::<Result<Arc<[u32]>, _>>()?;
+        Ok(Clients { clients: clients.into(), tokens: tokens.into(), starts, shift })
     }
 
     /// Whether no token at all is configured: then no client can be let in.
@@ -183,6 +184,12 @@ impl Clients {
     pub fn split_key(&self, id: ClientId) -> &str {
         let client = self.clients.get(id.index());
         client.map_or("", |client| client.cohort.as_deref().unwrap_or(&client.name))
+    }
+
+    /// The client of this name.
+    pub fn named(&self, name: &str) -> Option<ClientId> {
+        let index = self.clients.iter().position(|client| client.name == name)?;
+        u32::try_from(index).ok().map(ClientId)
     }
 
     /// Every client in the order of configuration.

@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 
 use super::tools::{ListView, ReadOnlyTools, ToolPolicy};
-use super::{ClientId, Denial, Permit, Policy, SessionRequest};
+use super::{ClientId, Denial, Permit, Policy, SessionRequest, SwitchedOff};
 use crate::http1::{Fields, KnownField, Occurs, RequestHead};
 use crate::wire::era::{self, MaxVersion, McpFields};
 use crate::wire::reply_id::{self, PartialRequest};
@@ -112,6 +112,7 @@ impl Policy {
         let to = ReplyTo { era, ..to };
         let client = permit.client();
         check_policy(self.clients.tools(client), &message, &self.read_only)
+            .and_then(|()| check_switched_off(&self.off, &message))
             .map_err(|denial| Refusal { denial, to })?;
         let tool = if message.method == Method::ToolsCall { message.name } else { None };
         Ok(Call { client, kind: message.kind, to, tool, session: None })
@@ -128,7 +129,7 @@ impl Policy {
         let version = mcp_fields(&head.fields).protocol_version;
         // A stream that is resumed repeats responses to calls, and a list of tools would not be edited.
         let resumes = head.fields.occurs(KnownField::LastEventId) != Occurs::Never;
-        if resumes && self.filtered(permit.client()).is_some() {
+        if resumes && self.edits_lists(permit.client()) {
             return Err(Denial::MethodNotAllowed);
         }
         match era::check_bodiless(version, max_version).map_err(Denial::Era)? {
@@ -146,8 +147,17 @@ impl Policy {
 
     /// What may be shown of the response to this call; `None` if all of it.
     pub fn view(&self, call: &Call<'_>) -> Option<VisibleTools<'_>> {
-        let policy = (call.method() == Method::ToolsList).then(|| self.filtered(call.client)).flatten()?;
-        Some(VisibleTools { policy, read_only: &self.read_only })
+        let is_edited = call.method() == Method::ToolsList && self.edits_lists(call.client);
+        is_edited.then(|| VisibleTools {
+            policy: self.filtered(call.client),
+            read_only: &self.read_only,
+            off: &self.off,
+        })
+    }
+
+    /// Whether a list of tools may differ from the backend's for this client.
+    fn edits_lists(&self, client: ClientId) -> bool {
+        self.off.hides_tools() || self.filtered(client).is_some()
     }
 
     /// The tools of a client that is not shown those of others.
@@ -160,14 +170,17 @@ impl Policy {
 /// The tools that one client is shown: those it may call.
 #[derive(Debug, Clone, Copy)]
 pub struct VisibleTools<'p> {
-    policy: &'p ToolPolicy,
+    /// `None` where the client is shown all that is not off.
+    policy: Option<&'p ToolPolicy>,
     read_only: &'p ReadOnlyTools,
+    off: &'p SwitchedOff,
 }
 
 impl VisibleTools<'_> {
     /// Whether a tool of this name is shown.
     pub fn contains(&self, tool: &str) -> bool {
-        self.policy.allows(Some(tool), self.read_only)
+        let allowed = self.policy.is_none_or(|policy| policy.allows(Some(tool), self.read_only));
+        allowed && !self.off.has_tool(Some(tool))
     }
 }
 
@@ -183,6 +196,12 @@ fn check_policy(
     }
     let allowed = policy.is_some_and(|policy| policy.allows_method(message.method, &message.method_name));
     if allowed { Ok(()) } else { Err(Denial::UnknownMethod) }
+}
+
+/// A tool that is off looks like one that does not exist.
+fn check_switched_off(off: &SwitchedOff, message: &Message<'_>) -> Result<(), Denial> {
+    let is_off = message.method == Method::ToolsCall && off.has_tool(message.name.as_deref());
+    if is_off { Err(Denial::UnknownTool) } else { Ok(()) }
 }
 
 /// Only a request has an id that replies carry; the id of a client's response is the server's own.

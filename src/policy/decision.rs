@@ -1,10 +1,11 @@
 //! The policy as the checks see it, and the verdict on a request head.
 
-use super::auth::Clients;
+use super::auth::{ClientId, Clients};
 use super::denial::Denial;
 use super::limits::Limits;
 use super::permit::Permit;
 use super::session::SessionRequest;
+use super::switched_off::SwitchedOff;
 use super::{auth, origin, paths, tools};
 
 /// Everything the checks need, immutable: a reload builds a new one.
@@ -17,6 +18,7 @@ pub struct Policy {
     pub(super) clients: Clients,
     pub(super) read_only: tools::ReadOnlyTools,
     pub(super) sessions: Sessions,
+    pub(super) off: SwitchedOff,
 }
 
 /// Whether any slot takes the requests of a session that are no calls.
@@ -75,6 +77,7 @@ impl Policy {
             clients,
             read_only,
             sessions: Sessions::Refused,
+            off: SwitchedOff::default(),
         }
     }
 
@@ -86,6 +89,20 @@ impl Policy {
     /// The same, with requests of sessions passed or refused.
     pub fn with_sessions(self, sessions: Sessions) -> Policy {
         Policy { sessions, ..self }
+    }
+
+    /// The same, with these tools and clients refused.
+    pub fn with_switched_off(self, off: SwitchedOff) -> Policy {
+        Policy { off, ..self }
+    }
+
+    /// Checks 7 and 8. The refusal of a client that is off is that of an unknown token.
+    pub(super) fn authenticate(&self, token: &[u8], now: u64) -> Result<(ClientId, u32), Denial> {
+        let found = self.clients.authenticate(token, now, self.auth)?;
+        if self.off.has_client(found.0) {
+            return Err(Denial::TokenInvalid(self.auth.wrong_token));
+        }
+        Ok(found)
     }
 
     /// The bounds this policy was built with.

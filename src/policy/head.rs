@@ -44,7 +44,7 @@ impl Policy {
         }
         origin::check(&self.origin, head)?;
         let token = auth::bearer(&head.fields)?;
-        let (client, token) = self.clients.authenticate(token, now, self.auth)?;
+        let (client, token) = self.authenticate(token, now)?;
         paths::check_endpoint(place)?;
         if let Some(session) = session {
             headers::check_single(&head.fields)?;

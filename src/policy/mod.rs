@@ -20,6 +20,7 @@ pub mod rate;
 pub mod reply;
 pub mod routes;
 pub mod session;
+mod switched_off;
 pub mod tools;
 
 pub use auth::{ClientId, Clients};
@@ -30,3 +31,4 @@ pub use limits::{Limits, Timeouts};
 pub use permit::Permit;
 pub use quota::{Quota, ToolRules};
 pub use session::SessionRequest;
+pub use switched_off::SwitchedOff;

@@ -122,7 +122,7 @@ impl ToolPolicy {
 }
 
 /// Whether every program reads the same tool in this name: none of its characters is dropped by one that trims or cleans.
-fn reads_one_way(tool: &str) -> bool {
+pub(super) fn reads_one_way(tool: &str) -> bool {
     let is_trimmed = tool.trim().len() == tool.len();
     let is_seen = |character: char| character == ' ' || !is_dropped(character);
     // Half a surrogate pair in the body is a replacement character here, and something else to other decoders.

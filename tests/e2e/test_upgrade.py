@@ -116,6 +116,24 @@ def test_the_service_manager_follows_an_upgrade(programs):
     wait_until("the second process ends", lambda: not is_alive(second))
 
 
+def called(guard: Guard) -> str:
+    return call(guard.url + "/swf-monitor/mcp", "tools/call", {"name": TOOL, "arguments": {}}).body.decode()
+
+
+def test_what_is_switched_off_stays_off_over_an_upgrade(programs):
+    _, guard = guarded_tools(programs)
+    assert guard.command("feature", "off", f"tool:{TOOL}", "--reason", "drill").returncode == 0
+    for number in range(2):
+        guard.upgrade()
+        assert "Unknown tool" in called(guard), number
+        off = guard.status()["features"]["off"]
+        assert [(one["feature"], one["reason"]) for one in off] == [(f"tool:{TOOL}", "drill")]
+    # The new process takes switches, and keeps them.
+    assert guard.command("feature", "on", f"tool:{TOOL}").returncode == 0
+    guard.upgrade()
+    assert "Unknown tool" not in called(guard) and not guard.status()["features"]["off"]
+
+
 def test_an_upgrade_that_fails_changes_nothing_and_says_why(programs):
     _, guard = guarded_tools(programs)
     guard.config.write_text(guard.config.read_text() + "\nnonsense = 1\n")

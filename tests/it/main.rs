@@ -12,6 +12,7 @@ mod fairness;
 mod faults;
 mod faults_load;
 mod faults_operator;
+mod features;
 mod forwarding;
 mod framing;
 mod hold_queue;

@@ -43,6 +43,7 @@ const FLOORS: &[&[&[&str]]] = &[
         &["config/dependencies", "config/tokens"],
         &["config/plan", "config/slots"],
         &["config/model"],
+        &["config/feature"],
         &["config/file", "config/routes"],
         &["config/recover", "config/secrets", "config/validate"],
         &["config"],
@@ -50,6 +51,7 @@ const FLOORS: &[&[&[&str]]] = &[
     &[
         &[
             "control/clock",
+            "control/feature_file",
             "control/parity_check",
             "control/probe",
             "control/settings",

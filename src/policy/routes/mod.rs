@@ -233,7 +233,7 @@ impl Policy {
         let caller = match &rule.auth {
             Auth::Bearer => {
                 let token = auth::bearer(&head.fields)?;
-                Caller::Client(self.clients.authenticate(token, now, self.auth)?.0)
+                Caller::Client(self.authenticate(token, now)?.0)
             }
             Auth::ApiKey { field, keys } => Caller::Key(holder(head, field, keys)?),
             Auth::None => Caller::Anyone,

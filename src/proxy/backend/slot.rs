@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use super::discover_cache::DiscoverCache;
 use super::hold::HoldQueue;
 use super::pool::{Connection, Pool, PoolSettings};
+use crate::policy::tools::Pattern;
 use crate::proxy::fairness::semaphore::{Bounds, FairSemaphore};
 use crate::upstream::{Backend, Slot};
 
@@ -181,6 +182,11 @@ impl SlotState {
     /// The label for a tool's name: the name itself if the slot has listed it.
     pub(crate) fn tool_label(&self, name: &str) -> String {
         if self.facts.tools.load().contains(name) { name.to_owned() } else { "other".to_owned() }
+    }
+
+    /// Whether the slot has listed a tool whose name matches.
+    pub(crate) fn lists_a_tool(&self, pattern: &Pattern) -> bool {
+        self.facts.tools.load().iter().any(|name| pattern.matches(name))
     }
 
     /// Whether the next `tools/list` response is to be parsed for names.

@@ -7,8 +7,10 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 
 use crate::config::Config;
+use crate::config::feature::FeatureStatus;
 use crate::policy::ClientId;
 use crate::policy::auth::TokenHash;
+use crate::policy::tools::Pattern;
 use crate::proxy::drain::Phase;
 use crate::proxy::state::ProxyState;
 use crate::proxy::state::shadow_queue::ShadowedCall;
@@ -44,6 +46,9 @@ pub(crate) struct GuardStatus {
     pub(crate) slots: Vec<SlotStatus>,
     #[serde(default)]
     pub(crate) dependencies: Vec<DependencyStatus>,
+    /// Filled in by the part that switches them.
+    #[serde(default)]
+    pub(crate) features: FeatureStatus,
 }
 
 /// Tokens in one result: what a response to the operator can hold.
@@ -81,6 +86,7 @@ impl Handle {
             stable: self.state.traffic.stable().as_str().to_owned(),
             slots: snapshot.slot_statuses(),
             dependencies: self.state.dependencies.statuses(),
+            features: FeatureStatus::default(),
         }
     }
 
@@ -125,6 +131,12 @@ impl Handle {
     /// Replaces the states of all dependencies.
     pub(crate) fn publish_dependencies(&self, statuses: Vec<DependencyStatus>) {
         self.state.dependencies.publish(statuses);
+    }
+
+    /// Whether a backend has listed a tool whose name matches this pattern.
+    pub(crate) fn knows_tool(&self, pattern: &str) -> bool {
+        let pattern = Pattern::new(pattern);
+        self.state.snapshot.load().slots().any(|state| state.lists_a_tool(&pattern))
     }
 
     /// Counts the outcome of a reload.

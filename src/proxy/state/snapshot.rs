@@ -76,7 +76,8 @@ impl Snapshot {
             slots: PerSlot::new(state),
             policy: Policy::new(&config.paths, config.origin, config.auth, limits, config.clients)
                 .with_read_only_tools(config.read_only)
-                .with_sessions(sessions),
+                .with_sessions(sessions)
+                .with_switched_off(config.off),
             tool_rules: config.tool_rules,
             call_limits,
             token_usage,

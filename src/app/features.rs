@@ -1,0 +1,148 @@
+//! Switches features of a running guard, and keeps them switched over reloads, restarts and upgrades.
+//!
+//! Holds the configuration as it was read, so that a switch does not depend on a file that is being edited. Must not know how
+//! a command arrives.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::admin::FeatureReport;
+use crate::config::Config;
+use crate::config::feature::{Feature, FeatureChange, FeatureState, FeatureStatus};
+use crate::control::feature_file::Features;
+use crate::proxy::Handle;
+
+/// Characters of a reason: it is part of a line of the log, and of a file that is bounded.
+const REASON_MAX: usize = 500;
+
+/// The switches. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct FeatureSwitches(Arc<Mutex<Switches>>);
+
+struct Switches {
+    /// `listen.state`; without it the switches end with the process.
+    folder: Option<PathBuf>,
+    /// As it was read: nothing is off in it.
+    config: Config,
+    features: Features,
+    /// Why what is off may not be what was switched off.
+    problem: Option<String>,
+}
+
+impl FeatureSwitches {
+    /// Reads what is off. Returns the configuration to start with, too.
+    pub(super) fn open(config: Config) -> (FeatureSwitches, Config) {
+        let folder = config.listen.state.clone();
+        let mut switches = Switches { folder, config, features: Features::default(), problem: None };
+        switches.read();
+        let applied = switches.applied();
+        (FeatureSwitches(Arc::new(Mutex::new(switches))), applied)
+    }
+
+    /// Reads the file again: the process that this one replaces may have changed it since.
+    pub(super) fn refresh(&self, handle: &Handle) {
+        let mut switches = self.lock();
+        let before = switches.features.off.clone();
+        switches.read();
+        if switches.features.off != before {
+            handle.publish(switches.applied());
+        }
+        for off in &switches.features.off {
+            log::warn!("features: {} is off, since {} {}", off.feature, off.at, why(off));
+        }
+    }
+
+    /// Publishes a configuration that was just read, with what is off taken out of it.
+    pub(super) fn publish(&self, config: Config, handle: &Handle) {
+        let mut switches = self.lock();
+        switches.config = config;
+        handle.publish(switches.applied());
+    }
+
+    pub(super) fn status(&self) -> FeatureStatus {
+        let switches = self.lock();
+        FeatureStatus { off: switches.features.off.clone(), problem: switches.problem.clone() }
+    }
+
+    pub(super) fn report(&self, notes: Vec<String>) -> FeatureReport {
+        let switches = self.lock();
+        let routes = switches.config.routes.iter().map(|route| route.rule.name.clone()).collect();
+        let status = FeatureStatus { off: switches.features.off.clone(), problem: switches.problem.clone() };
+        FeatureReport { status, history: switches.features.history.clone(), routes, notes }
+    }
+
+    /// Switches a feature; `Err` says why not. Writes a file, so it must not be called on a thread that serves.
+    pub(super) fn switch(
+        &self,
+        (feature, to, reason): (Feature, FeatureState, Option<String>),
+        who: String,
+        handle: &Handle,
+    ) -> Result<Vec<String>, String> {
+        let mut switches = self.lock();
+        if to == FeatureState::Off
+            && let Some(why) = switches.config.lacks(&feature)
+        {
+            return Err(why);
+        }
+        let printable = |character: &char| !character.is_control();
+        let reason = reason.map(|text| text.chars().filter(printable).take(REASON_MAX).collect());
+        let at = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+        let change = FeatureChange { at, feature: feature.clone(), to, who, reason };
+        let line = format!("{feature} is {}, {}", to.as_str(), why(&change));
+        if !switches.features.change(change)? {
+            return Ok(vec![format!("{feature} was {} already", to.as_str())]);
+        }
+        // Published first: that is what the operator waits for, whatever the disk does.
+        handle.publish(switches.applied());
+        log::warn!("features: {line}");
+        let mut notes = Vec::new();
+        if let (Feature::Tool(pattern), FeatureState::Off) = (&feature, to)
+            && !handle.knows_tool(pattern)
+        {
+            notes.push(format!("no tool that a backend has listed so far matches {pattern}"));
+        }
+        notes.extend(switches.save().map(|why| format!("done, but a restart forgets it: {why}")));
+        Ok(notes)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Switches> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Switches {
+    fn applied(&self) -> Config {
+        self.config.clone().without(self.features.names())
+    }
+
+    fn read(&mut self) {
+        let Some(folder) = &self.folder else { return };
+        match Features::load(folder) {
+            Ok(features) => (self.features, self.problem) = (features, None),
+            Err(error) => {
+                let problem = format!(
+                    "{error}: nothing is off (hint: switch off again what has to be, or remove the file)"
+                );
+                log::error!("features: {problem}");
+                self.problem = Some(problem);
+            }
+        }
+    }
+
+    /// Why the file was not written, if it was not.
+    fn save(&mut self) -> Option<String> {
+        let Some(folder) = &self.folder else { return Some("listen.state is not set".to_owned()) };
+        let error = self.features.save(folder).err();
+        if let Some(error) = &error {
+            log::error!("features: not saved: {error}");
+        } else {
+            self.problem = None;
+        }
+        error.map(|error| error.to_string())
+    }
+}
+
+fn why(change: &FeatureChange) -> String {
+    let reason = change.reason.as_deref().map_or(String::new(), |reason| format!(": {reason}"));
+    format!("by {}{reason}", change.who)
+}
