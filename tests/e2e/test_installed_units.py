@@ -4,6 +4,7 @@ import pytest
 
 from harness.installed import LIST, Installed
 from mcp_testkit.guard import TOKEN
+from mcp_testkit.paths import ROOT
 from mcp_testkit.programs import wait_until
 
 GUARD = "/etc/mcp-guard/guard.toml"
@@ -94,6 +95,32 @@ def test_a_guard_that_hangs_is_restarted_by_the_watchdog(installed):
         installed.serves(TOKEN)
     finally:
         machine.do("rm", "-r", "/run/systemd/system/mcp-guard.service.d")
+        machine.do("systemctl", "daemon-reload")
+
+
+def test_the_drop_in_with_other_limits_is_in_force_in_both_units(installed):
+    machine = installed.machine
+    expected = {
+        "CPUQuotaPerSecUSec": "2s",
+        "MemoryMax": str(2 * 1024**3),
+        "LimitNOFILE": "65536",
+        "Restart": "on-failure",
+        "RestartUSec": "10s",
+        "StartLimitBurst": "5",
+        "StartLimitIntervalUSec": "5min",
+    }
+    folders = [f"/run/systemd/system/{unit}.service.d" for unit in ("mcp-guard", "mcp-tools@")]
+    for folder in folders:
+        machine.write(f"{folder}/strict-limits.conf", (ROOT / "conf/systemd/strict-limits.conf").read_text())
+    try:
+        machine.do("systemctl", "daemon-reload")
+        machine.do("systemctl", "restart", "mcp-tools@blue", "mcp-guard")
+        installed.serves(TOKEN)
+        for unit in ("mcp-guard", "mcp-tools@blue"):
+            assert {name: machine.show(unit, name) for name in expected} == expected
+        assert "Unknown key" not in machine.journal("init.scope", lines=200)
+    finally:
+        machine.do("rm", "-r", *folders)
         machine.do("systemctl", "daemon-reload")
 
 
