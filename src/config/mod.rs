@@ -117,6 +117,17 @@ pub(crate) fn release_settings(file: &Path) -> release::Release {
     read.unwrap_or_default()
 }
 
+/// The client token that the environment of a configuration holds in clear, for requests of the operator's own commands.
+pub(crate) fn client_token(file: &Path, environment: &Environment<'_>) -> Option<String> {
+    let text = source::read(file, FILE_BYTES_MAX).ok()?;
+    let sink = DiagnosticSink::new(file, &text);
+    let entries = source::parse(&text, &sink)?;
+    let name = file::auth(Table::root(entries.get_ref(), &sink).table("auth"), folder(file)).token_env;
+    let (env_file, _problems) = EnvFile::beside(file, Path::new(PACKAGED));
+    let token = env_file.variable(&name, environment.variable)?.into_string().ok()?;
+    (!token.is_empty()).then_some(token)
+}
+
 /// The files that make up a configuration, without secrets in clear: the file itself, its plan and its tokens' hashes.
 /// They need not exist.
 pub(crate) fn files_of(file: &Path) -> Vec<PathBuf> {

@@ -2,22 +2,25 @@
 //!
 //! Must not know what a step does.
 
+use std::collections::BTreeMap;
+use std::ops::Deref;
 use std::path::Path;
 use std::time::Duration;
 
 use mcp_host::diagnostics::chain;
 use mcp_host::systemctl::Unit;
+use serde::{Deserialize, Serialize};
 
 use super::files::Lock;
 use super::plan::{OperationStep, StepEvent};
 use super::store::Store;
-use crate::admin::{AdminCommand, AdminResponse};
+use crate::admin::{AdminCommand, AdminResponse, GuardStatus};
 use crate::client::{Client, Limits, Target};
 use crate::config::release::Release;
 use crate::config::{self, Config, Environment, LoadError};
 use crate::control::{RolloutCommand, RolloutReport};
 use crate::rollout::status::SlotReport;
-use crate::upstream::{Backend, Slot};
+use crate::upstream::{Address, Backend, Slot};
 
 const LOG_LINES: usize = 20;
 
@@ -27,23 +30,56 @@ pub(crate) trait GuardPort {
     fn ask(&self, command: &AdminCommand) -> Result<AdminResponse, String>;
 }
 
-/// Everything that steps need of a host.
-pub(crate) struct Host<'a> {
+/// What is installed and runs on a host: enough to look at it, not to change it.
+pub(crate) struct Installation<'a> {
     pub(crate) store: &'a Store,
-    pub(crate) lock: &'a Lock,
     pub(crate) guard: &'a dyn GuardPort,
     pub(crate) settings: &'a Release,
     /// The whole configuration, or what is wrong with it. The quick way back does without.
     pub(crate) config: Result<Config, String>,
     /// The guard's configuration file.
     pub(crate) file: &'a Path,
+}
+
+/// Which way requests of a verification take. Times of the two ways say nothing about each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Way {
+    /// As clients: through the guard, with the client token.
+    Guard,
+    /// To the slot's backend itself.
+    Slot,
+}
+
+impl Way {
+    /// In a sentence.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Way::Guard => "through the guard",
+            Way::Slot => "to the slot directly",
+        }
+    }
+}
+
+/// Everything that steps need of a host.
+pub(crate) struct Host<'a> {
+    pub(crate) installation: Installation<'a>,
+    pub(crate) lock: &'a Lock,
     /// What must be right before anything is changed, besides what a step looks at itself.
     pub(crate) preflight: Box<dyn Fn() -> Result<Vec<String>, String> + 'a>,
     /// Tells the operator what happened to a step.
     pub(crate) tell: fn(OperationStep, &StepEvent),
 }
 
-impl Host<'_> {
+impl<'a> Deref for Host<'a> {
+    type Target = Installation<'a>;
+
+    fn deref(&self) -> &Installation<'a> {
+        &self.installation
+    }
+}
+
+impl Installation<'_> {
     /// The unit of a slot.
     pub(crate) fn unit(&self, slot: Slot) -> Result<Unit, String> {
         self.settings.unit.replace("{slot}", slot.as_str()).parse()
@@ -62,9 +98,39 @@ impl Host<'_> {
 
     /// A client of a slot's backend.
     pub(crate) fn client(&self, slot: Slot, total: Duration) -> Result<Client, String> {
-        let limits = Limits { connect: total.min(Duration::from_secs(1)), total, ..Limits::default() };
         let target = Target::of_backend(self.backend(slot)?);
-        Ok(Client::new(target, limits).with_secrets(&self.config()?.secrets))
+        Ok(Client::new(target, limits(total)).with_secrets(&self.config()?.secrets))
+    }
+
+    /// How often systemd has restarted each unit that it knows: the guard's and those of the slots.
+    pub(crate) fn restarts(&self, guard_pid: u32) -> BTreeMap<String, u32> {
+        let slots = Slot::ALL.into_iter().filter_map(|slot| self.unit(slot).ok());
+        let units = slots.chain(Unit::of_process(guard_pid));
+        let count = |unit: Unit| Some((unit.to_string(), unit.property("NRestarts").ok()?.parse().ok()?));
+        units.filter_map(count).collect()
+    }
+
+    /// A client of the service as clients reach it; of the stable slot's backend where no client token is known.
+    pub(crate) fn service_client(&self, stable: Slot, total: Duration) -> Result<(Client, Way), String> {
+        let config = self.config()?;
+        let Some(token) = config::client_token(self.file, &Environment::of_process()) else {
+            return Ok((self.client(stable, total)?, Way::Slot));
+        };
+        let path = config.paths.prefixes.first().map_or("/", |prefix| prefix.as_str());
+        let target = Target::of_listener(&config.listen.address, path).with_bearer(Some(token));
+        Ok((Client::new(target, limits(total)).with_secrets(&config.secrets), Way::Guard))
+    }
+
+    /// A client of an address of the guard's that needs no token.
+    pub(crate) fn open_client(&self, address: &Address, total: Duration) -> Result<Client, String> {
+        let secrets = &self.config()?.secrets;
+        Ok(Client::new(Target::of_listener(address, "/"), limits(total)).with_secrets(secrets))
+    }
+
+    /// The running guard.
+    pub(crate) fn status(&self) -> Result<GuardStatus, String> {
+        let response = self.guard.ask(&AdminCommand::Status)?;
+        if let AdminResponse::Status(status) = response { Ok(status) } else { Err(unexpected(&response)) }
     }
 
     /// The rollout and both slots.
@@ -82,8 +148,7 @@ impl Host<'_> {
 
     /// Calls that a slot has not finished.
     pub(super) fn calls_in_flight(&self, slot: Slot) -> Result<usize, String> {
-        let response = self.guard.ask(&AdminCommand::Status)?;
-        let AdminResponse::Status(status) = &response else { return Err(unexpected(&response)) };
+        let status = self.status()?;
         let found = status.slots.iter().find(|found| found.slot == slot);
         Ok(found.map_or(0, |found| found.in_flight))
     }
@@ -96,6 +161,10 @@ impl Host<'_> {
         notes.extend(done.notes);
         Ok(notes)
     }
+}
+
+fn limits(total: Duration) -> Limits {
+    Limits { connect: total.min(Duration::from_secs(1)), total, ..Limits::default() }
 }
 
 /// Reads a configuration file; the problems otherwise.

@@ -54,6 +54,16 @@ impl Layout {
         self.root.join("operation.jsonl")
     }
 
+    /// What was found before a standard rollback, one directory each.
+    pub(crate) fn checkpoints(&self) -> PathBuf {
+        self.root.join("checkpoints")
+    }
+
+    /// How the service was before and after the latest change.
+    pub(crate) fn figures(&self) -> PathBuf {
+        self.root.join("figures.json")
+    }
+
     /// Records of what was done, `ID.json` and `ID.md`.
     pub(crate) fn incidents(&self) -> PathBuf {
         self.root.join("incidents")

@@ -5,6 +5,8 @@
 
 pub(crate) mod backup;
 mod checkpoint;
+mod drill;
+pub(crate) mod figures;
 pub(crate) mod files;
 pub(crate) mod host;
 pub(crate) mod journal;
@@ -17,6 +19,6 @@ mod self_check;
 mod site;
 pub(crate) mod store;
 mod unpack;
-mod verify;
+pub(crate) mod verify;
 
 pub(crate) use layout::Layout;

@@ -14,6 +14,8 @@ use crate::upstream::Slot;
 pub(crate) enum OperationStep {
     /// Nothing is changed before everything that can be known beforehand is known.
     Preflight,
+    /// How the service is before the change: calls, times, tools, restarts.
+    Figures,
     /// Logs, metrics, status and configuration as they are now.
     Checkpoint,
     Backup,
@@ -34,6 +36,10 @@ pub(crate) enum OperationStep {
     Traffic,
     /// The service as clients see it, after the switch.
     VerifyService,
+    /// A drill makes the slot fail.
+    Fail,
+    /// A drill ends what it did to the slot.
+    Recover,
 }
 
 impl OperationStep {
@@ -41,6 +47,7 @@ impl OperationStep {
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             OperationStep::Preflight => "preflight",
+            OperationStep::Figures => "figures",
             OperationStep::Checkpoint => "checkpoint",
             OperationStep::Backup => "backup",
             OperationStep::RestoreFiles => "restore files",
@@ -53,6 +60,8 @@ impl OperationStep {
             OperationStep::Verify => "verify slot",
             OperationStep::Traffic => "traffic",
             OperationStep::VerifyService => "verify service",
+            OperationStep::Fail => "fail slot",
+            OperationStep::Recover => "recover slot",
         }
     }
 
@@ -64,14 +73,17 @@ impl OperationStep {
             | OperationStep::Assign
             | OperationStep::ReloadGuard
             | OperationStep::StartUnit
-            | OperationStep::Traffic => true,
+            | OperationStep::Traffic
+            | OperationStep::Fail => true,
             OperationStep::Preflight
+            | OperationStep::Figures
             | OperationStep::Checkpoint
             | OperationStep::Backup
             | OperationStep::Ready
             | OperationStep::Parity
             | OperationStep::Verify
-            | OperationStep::VerifyService => false,
+            | OperationStep::VerifyService
+            | OperationStep::Recover => false,
         }
     }
 }
@@ -89,6 +101,8 @@ pub(crate) enum Kind {
     StandardRollback,
     /// Back to the state of a backup, configuration included.
     Restore,
+    /// A slot fails on purpose, and recovers.
+    Drill,
 }
 
 impl Kind {
@@ -99,25 +113,27 @@ impl Kind {
             Kind::Rollback => "rollback",
             Kind::StandardRollback => "standard-rollback",
             Kind::Restore => "restore",
+            Kind::Drill => "drill",
         }
     }
 
     /// The steps, in order.
     pub(crate) fn steps(self) -> Vec<OperationStep> {
         use OperationStep::{
-            Assign, Backup, Checkpoint, Parity, Preflight, Ready, ReloadGuard, RestoreFiles, StartUnit,
-            StopUnit, Traffic, Verify, VerifyService,
+            Assign, Backup, Checkpoint, Fail, Figures, Parity, Preflight, Ready, Recover, ReloadGuard,
+            RestoreFiles, StartUnit, StopUnit, Traffic, Verify, VerifyService,
         };
         let take = [StopUnit, Assign, ReloadGuard, StartUnit, Ready];
         let around = |before: &[OperationStep], after: &[OperationStep]| [before, &take, after].concat();
         match self {
-            Kind::Deploy => around(&[Preflight, Backup], &[Parity, Verify, Traffic, VerifyService]),
+            Kind::Deploy => around(&[Preflight, Figures, Backup], &[Parity, Verify, Traffic, VerifyService]),
             Kind::SwitchBack => vec![Backup, Traffic],
             Kind::Rollback => around(&[Preflight, Backup], &[Traffic]),
             Kind::StandardRollback => {
                 around(&[Preflight, Checkpoint, Backup], &[Verify, Traffic, VerifyService])
             }
             Kind::Restore => around(&[Preflight, Backup, RestoreFiles], &[Traffic, VerifyService]),
+            Kind::Drill => vec![Preflight, Fail, Recover, Ready, Verify],
         }
     }
 }
@@ -130,6 +146,18 @@ pub(crate) enum Strategy {
     Switch,
     /// In the stages of the plan.
     Rollout,
+}
+
+/// How a drill makes a slot fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum FailureKind {
+    /// Its unit is stopped.
+    Stop,
+    /// Its main process is killed; the unit has to come back by itself.
+    Kill,
+    /// Its main process stands still, with its socket open.
+    Hang,
 }
 
 /// An operation: everything that is needed to finish or undo it in another process.
@@ -158,6 +186,9 @@ pub(crate) struct Operation {
     /// The backup whose files are restored.
     #[serde(default)]
     pub(crate) backup: Option<String>,
+    /// How the slot of a drill fails.
+    #[serde(default)]
+    pub(crate) failure: Option<FailureKind>,
     /// Who ordered it.
     pub(crate) who: String,
     pub(crate) reason: Option<String>,
@@ -293,8 +324,12 @@ mod tests {
 
     use super::*;
 
-    const KINDS: [Kind; 5] =
+    const MOVES_TRAFFIC: [Kind; 5] =
         [Kind::Deploy, Kind::SwitchBack, Kind::Rollback, Kind::StandardRollback, Kind::Restore];
+
+    fn kinds() -> Vec<Kind> {
+        [MOVES_TRAFFIC.as_slice(), &[Kind::Drill]].concat()
+    }
 
     fn done() -> StepEvent {
         StepEvent::Done { notes: Vec::new() }
@@ -306,7 +341,7 @@ mod tests {
 
     #[test]
     fn every_step_is_performed_once_and_in_order() {
-        for kind in KINDS {
+        for kind in kinds() {
             let mut progress = Progress::new(&kind.steps());
             let mut performed = Vec::new();
             while let Action::Perform(step) = progress.next(Direction::Finish) {
@@ -321,7 +356,7 @@ mod tests {
 
     #[test]
     fn traffic_moves_after_the_backup_and_after_the_slot_is_ready() {
-        for kind in KINDS {
+        for kind in MOVES_TRAFFIC {
             let steps = kind.steps();
             let at = |step: OperationStep| steps.iter().position(|other| *other == step);
             assert!(at(OperationStep::Backup) < at(OperationStep::Traffic), "{kind:?}");
@@ -341,9 +376,9 @@ mod tests {
         /// A site that is killed anywhere, any number of times, ends either changed as a whole or not at all.
         #[test]
         fn a_killed_operation_is_finished_or_undone_as_a_whole(
-            kind in prop::sample::select(KINDS.to_vec()),
+            kind in prop::sample::select(kinds()),
             kills in prop::collection::vec((0usize..40, any::<bool>(), any::<bool>()), 0..6),
-            fails_at in prop::option::of(0usize..13),
+            fails_at in prop::option::of(0usize..14),
         ) {
             let steps = kind.steps();
             let mut journal: Vec<(OperationStep, StepEvent)> = Vec::new();

@@ -14,7 +14,7 @@ use super::host::{Host, block_on, load_config, unexpected, with_log};
 use super::manifest::ReleaseName;
 use super::operate::Site;
 use super::plan::{Kind, Operation, OperationStep, StepEvent, Strategy};
-use super::{checkpoint, journal, self_check, verify};
+use super::{checkpoint, drill, figures, journal, self_check, verify};
 use crate::admin::{AdminCommand, AdminResponse};
 use crate::client::Session;
 use crate::config;
@@ -35,7 +35,9 @@ const FREE_BYTES_MIN: u64 = 64 << 20;
 impl Site for Host<'_> {
     fn perform(&mut self, step: OperationStep, operation: &Operation) -> Result<Vec<String>, String> {
         match step {
+            OperationStep::Preflight if operation.kind == Kind::Drill => drill::preflight(self, operation),
             OperationStep::Preflight => self.preflight(operation),
+            OperationStep::Figures => figures::before(self, operation),
             OperationStep::Checkpoint => checkpoint::take(self, operation),
             OperationStep::Backup => self.backup(operation),
             OperationStep::RestoreFiles => self.restore_files(operation.backup.as_deref()),
@@ -45,9 +47,12 @@ impl Site for Host<'_> {
             OperationStep::StartUnit => self.start_release(operation),
             OperationStep::Ready => self.wait_ready(operation),
             OperationStep::Parity => self.parity(operation),
+            OperationStep::Verify if operation.kind == Kind::Drill => drill::verify(self, operation),
             OperationStep::Verify => verify::slot(self, operation),
             OperationStep::Traffic => self.move_traffic(operation),
             OperationStep::VerifyService => verify::service(self, operation),
+            OperationStep::Fail => drill::fail(self, operation),
+            OperationStep::Recover => drill::recover(self, operation),
         }
     }
 
@@ -59,14 +64,17 @@ impl Site for Host<'_> {
             OperationStep::ReloadGuard => self.reload_guard(),
             OperationStep::StopUnit if operation.was_active => Ok(self.start_former(operation.slot)),
             OperationStep::RestoreFiles => self.restore_files(Some(&operation.id)),
+            OperationStep::Fail => drill::recover(self, operation),
             OperationStep::StopUnit
             | OperationStep::Preflight
+            | OperationStep::Figures
             | OperationStep::Checkpoint
             | OperationStep::Backup
             | OperationStep::Ready
             | OperationStep::Parity
             | OperationStep::Verify
-            | OperationStep::VerifyService => Ok(Vec::new()),
+            | OperationStep::VerifyService
+            | OperationStep::Recover => Ok(Vec::new()),
         }
     }
 
@@ -180,7 +188,7 @@ impl Host<'_> {
 
     fn reload_guard(&mut self) -> Result<Vec<String>, String> {
         // What the slot runs now may be reached in another way than what it ran before.
-        self.config = load_config(self.file);
+        self.installation.config = load_config(self.file);
         let response = self.guard.ask(&AdminCommand::Reload)?;
         if let AdminResponse::NotReloaded(problems) = &response {
             return Err(format!("the guard refuses its configuration: {}", problems.join("; ")));

@@ -36,7 +36,10 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         "admin",
         &["shadow", "parity", "control", "policy", "rollout", "upstream", "proxy", "telemetry", "config"],
     ),
-    ("release", &["rollout", "upstream", "client", "config", "control", "admin"]),
+    (
+        "release",
+        &["rollout", "upstream", "client", "config", "control", "admin", "dependency", "systemd_journal"],
+    ),
     ("app", &["upstream", "parity", "config", "telemetry", "proxy", "control", "shadow", "admin"]),
 ];
 

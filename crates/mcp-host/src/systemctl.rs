@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 /// For a question, which systemd answers at once.
 const QUESTION_TIMEOUT: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(20);
-const OUTPUT_BYTES_MAX: u64 = 1 << 20;
+/// A thousand lines of a journal, whatever is in them.
+const OUTPUT_BYTES_MAX: u64 = 16 << 20;
 
 /// A unit's name, safe to hand to systemctl.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +37,11 @@ impl fmt::Display for Unit {
 }
 
 impl Unit {
+    /// The service that a process belongs to, if it belongs to one.
+    pub fn of_process(pid: u32) -> Option<Unit> {
+        service_of(&std::fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?)
+    }
+
     /// The values of properties, as systemd shows them: `NAME=value` a line.
     pub fn show(&self, properties: &str) -> Result<String, String> {
         let property = format!("--property={properties}");
@@ -75,6 +81,12 @@ impl Unit {
         run("systemctl", &["--quiet", "disable", "--", &self.0], QUESTION_TIMEOUT).map(drop)
     }
 
+    /// Sends a signal, such as `SIGSTOP`, to its main process.
+    pub fn signal(&self, signal: &str) -> Result<(), String> {
+        let signal = format!("--signal={signal}");
+        run("systemctl", &["kill", &signal, "--kill-who=main", "--", &self.0], QUESTION_TIMEOUT).map(drop)
+    }
+
     /// The last lines of its journal.
     pub fn journal(&self, lines: usize) -> Result<String, String> {
         let lines = lines.to_string();
@@ -86,6 +98,14 @@ impl Unit {
         // Forgets a start limit that was hit; an error here says nothing that the start will not say.
         let _forgotten = run("systemctl", &["reset-failed", "--", &self.0], QUESTION_TIMEOUT);
     }
+}
+
+/// The service in the text of `/proc/PID/cgroup`: the last part of a path, of systemd's own hierarchy where there are several.
+fn service_of(groups: &str) -> Option<Unit> {
+    let paths = groups.lines().filter_map(|line| line.splitn(3, ':').nth(2));
+    let mut services =
+        paths.filter_map(|path| path.rsplit('/').next().filter(|name| name.ends_with(".service")));
+    services.next()?.parse().ok()
 }
 
 /// What a program printed, or why it failed. It is ended after `timeout`.
@@ -142,6 +162,16 @@ mod tests {
             assert!(name.parse::<Unit>().is_err(), "{name}");
         }
         assert!("mcp-tools@blue.service".parse::<Unit>().is_ok());
+    }
+
+    #[test]
+    fn the_service_of_a_process_is_the_end_of_its_control_group() {
+        let service = |groups: &str| service_of(groups).map(|unit| unit.to_string());
+        assert_eq!(service("0::/system.slice/mcp-guard.service\n").as_deref(), Some("mcp-guard.service"));
+        let mixed = "2:memory:/\n1:name=systemd:/system.slice/system-mcp\\x2dtools.slice/mcp-tools@blue.service\n0::/\n";
+        assert_eq!(service(mixed).as_deref(), Some("mcp-tools@blue.service"));
+        assert_eq!(service("0::/user.slice/user-0.slice/user@0.service/app.slice/run-1.scope\n"), None);
+        assert_eq!(service(""), None);
     }
 
     #[test]

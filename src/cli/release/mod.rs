@@ -2,17 +2,21 @@
 //!
 //! Holds the flags and the printing; what is done is `release`'s.
 
+mod drill;
 mod operation;
 mod packing;
 mod room;
 mod shown;
+mod verify;
 
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
+use self::drill::DrillArgs;
 use self::operation::{DeployArgs, RollbackArgs};
 use self::room::Room;
+use self::verify::VerifyArgs;
 use super::exit::Exit;
 use super::guard::Guard;
 use super::output::complain;
@@ -85,6 +89,27 @@ Examples:
   mcp-guard release rollback --standard            with a checkpoint, verification and a load check
   mcp-guard release rollback --standard app-1.3")]
     Rollback(RollbackArgs),
+    /// Verify the service: units, health, a session, tools, logs, metrics, and a load compared with that before the latest change.
+    #[command(after_help = "\
+Examples:
+  mcp-guard release verify
+  mcp-guard release verify --json | jq '.verification.checks[] | select(.state == \"bad\")'
+  mcp-guard release verify --record                before a change that no release command makes
+
+The load counts against the limits of the client whose token is in MCP_BEARER_TOKEN (auth.token_env). Without a token the slot that
+serves is asked directly.
+Exit codes: 0 everything is good, 1 something is not, 2 could not run.")]
+    Verify(VerifyArgs),
+    /// Let a slot fail on purpose: does the guard notice, does the service go on, does the slot recover?
+    #[command(after_help = "\
+Examples:
+  mcp-guard release drill
+  mcp-guard release drill --kind kill
+  mcp-guard release drill --kind hang --reason 'monthly drill'
+
+It takes about 20 s. When it is interrupted, `mcp-guard release undo` recovers the slot.
+Exit codes: 0 passed, 1 failed or refused, 2 could not run.")]
+    Drill(DrillArgs),
     /// Take a backup now: releases of the slots, configuration, token hashes, rollout state.
     #[command(after_help = "Example:\n  mcp-guard release backup")]
     Backup,
@@ -122,6 +147,8 @@ impl ReleaseArgs {
             What::Prune { keep } => packing::prune(&room, keep),
             What::Deploy(deploy) => operation::deploy(&room, guard, &deploy),
             What::Rollback(rollback) => operation::rollback(&room, guard, rollback),
+            What::Verify(verify) => verify.run(&room, guard),
+            What::Drill(drill) => drill.run(&room, guard),
             What::Backup => operation::backup(&room, guard),
             What::Backups { json } => shown::backups(&room, json),
             What::Restore { name, reason } => operation::restore(&room, guard, &name, reason),

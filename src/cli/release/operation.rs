@@ -11,7 +11,7 @@ use crate::cli::output::{complain, say};
 use crate::control::RolloutCommand;
 use crate::release::backup::{self, Backup};
 use crate::release::files::Lock;
-use crate::release::host::{GuardPort, Host, load_config, unexpected};
+use crate::release::host::{GuardPort, Host, unexpected};
 use crate::release::journal::{self, Journal};
 use crate::release::manifest::ReleaseName;
 use crate::release::operate::{Ending, Site, operate};
@@ -156,7 +156,7 @@ fn go_on(room: &Room, guard: &Guard, direction: Direction) -> Done {
 }
 
 /// Refuses to begin while another operation is half done.
-fn nothing_interrupted(room: &Room) -> Result<(), Failure> {
+pub(super) fn nothing_interrupted(room: &Room) -> Result<(), Failure> {
     let Some(recorded) = journal::read(room.store.layout())? else { return Ok(()) };
     let step = recorded.progress().interrupted().map_or("a step", OperationStep::as_str);
     Err(Failure::refused(format!(
@@ -186,7 +186,12 @@ fn rollout(guard: &Guard) -> Result<RolloutStatus, Failure> {
 }
 
 /// An operation on the slot that does not serve.
-fn begin(room: &Room, guard: &Guard, kind: Kind, reason: Option<String>) -> Result<Operation, Failure> {
+pub(super) fn begin(
+    room: &Room,
+    guard: &Guard,
+    kind: Kind,
+    reason: Option<String>,
+) -> Result<Operation, Failure> {
     let serving = rollout(guard)?.position.stable;
     let slot = serving.other();
     let property = |slot: Slot, name: &str| {
@@ -210,6 +215,7 @@ fn begin(room: &Room, guard: &Guard, kind: Kind, reason: Option<String>) -> Resu
         strategy: Strategy::Switch,
         force: false,
         backup: None,
+        failure: None,
         who: who(),
         reason,
     })
@@ -272,7 +278,7 @@ fn dry_run(room: &Room, guard: &Guard, lock: &Lock, operation: &Operation) -> Do
     Ok(Exit::Done)
 }
 
-fn start(room: &Room, guard: &Guard, lock: &Lock, operation: Operation) -> Done {
+pub(super) fn start(room: &Room, guard: &Guard, lock: &Lock, operation: Operation) -> Done {
     say(format_args!(
         "{}: slot {}, {} serves",
         operation.id,
@@ -319,12 +325,8 @@ fn run(room: &Room, guard: &Guard, lock: &Lock, mut journal: Journal, direction:
 
 fn host<'a>(room: &'a Room, guard: &'a Guard, lock: &'a Lock) -> Host<'a> {
     Host {
-        store: &room.store,
+        installation: room.installation(guard),
         lock,
-        guard,
-        settings: &room.settings,
-        config: load_config(&guard.file),
-        file: &guard.file,
         preflight: Box::new(move || doctor::before_deployment(guard)),
         tell,
     }

@@ -5,10 +5,12 @@ use std::path::Path;
 use mcp_host::diagnostics::chain;
 
 use crate::cli::exit::Exit;
+use crate::cli::guard::Guard;
 use crate::config;
 use crate::config::release::Release;
 use crate::release::Layout;
 use crate::release::files::Lock;
+use crate::release::host::{Installation, load_config};
 use crate::release::store::Store;
 
 /// Why a command ended, and with which exit code.
@@ -44,6 +46,12 @@ impl Room {
     pub(super) fn of(file: &Path) -> Room {
         let settings = config::release_settings(file);
         Room { store: Store::new(Layout::new(settings.directory.clone())), settings }
+    }
+
+    /// What is installed, and the guard that runs.
+    pub(super) fn installation<'a>(&'a self, guard: &'a Guard) -> Installation<'a> {
+        let Room { settings, store } = self;
+        Installation { store, guard, settings, config: load_config(&guard.file), file: &guard.file }
     }
 
     /// The right to change something.

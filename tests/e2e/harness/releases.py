@@ -19,6 +19,7 @@ SOON = {
     "rise = 2 ": "rise = 1 ",
     "fall = 3 ": "fall = 20 ",
     'ready_timeout = "60s"': 'ready_timeout = "15s"',
+    "load_requests = 100 ": "load_requests = 20 ",
 }
 
 

@@ -1,0 +1,27 @@
+//! What a verification is for.
+//!
+//! Must not know what is checked.
+
+use crate::release::plan::Kind;
+
+/// What a verification is for, which decides what its findings lead to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Occasion {
+    /// An operator asks.
+    Command,
+    /// A failure undoes the deployment.
+    Deployment,
+    /// A failure gives the traffic back to a slot that is not well, so only what makes the way back useless is one.
+    WayBack,
+}
+
+impl Occasion {
+    pub(super) fn of(kind: Kind) -> Occasion {
+        match kind {
+            Kind::Deploy => Occasion::Deployment,
+            Kind::StandardRollback | Kind::Restore | Kind::Rollback | Kind::SwitchBack | Kind::Drill => {
+                Occasion::WayBack
+            }
+        }
+    }
+}
