@@ -33,6 +33,7 @@ const OWN_FIELDS: &[(&str, &str)] = &[
     ("x-forwarded-for", "the guard sets it"),
     ("x-forwarded-proto", "the guard sets it"),
     ("x-forwarded-host", "the guard sets it"),
+    ("x-real-ip", "the guard sets it"),
     ("traceparent", "it passes from the client"),
 ];
 

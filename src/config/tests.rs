@@ -169,6 +169,7 @@ fn set_headers_cannot_touch_framing_or_identity() {
         "accept",
         "X-Request-Id",
         "x_forwarded_for",
+        "X-Real-IP",
         "Mcp-Session-Id",
         "MCP_METHOD",
         "Via",

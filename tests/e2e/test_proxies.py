@@ -73,6 +73,7 @@ def test_the_backend_gets_the_proxys_fields_and_not_the_clients(recorded):
     assert body == BODY.encode()
     assert "6.6.6.6" not in head and "evil" not in head and "gopher" not in head and TOKEN not in head, head
     assert got["x-forwarded-for"][0].startswith("127.0.0.1") and got["x-forwarded-proto"] == ["http"], head
+    assert got["x-real-ip"] == ["127.0.0.1"], head
     assert got["x-forwarded-host"][0].startswith("127.0.0.1:"), head
     assert got["x-request-id"] == [response.headers["x-request-id"]], head
 

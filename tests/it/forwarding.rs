@@ -209,6 +209,28 @@ async fn a_trusted_proxy_is_believed_and_appended_to() {
     assert_eq!(client.response().await.field("x-request-id"), Some("Zx9@apache-1"));
 }
 
+#[tokio::test]
+async fn x_real_ip_is_the_address_that_the_trusted_proxy_saw() {
+    let backend = backend_on_tcp().await;
+    let guard = guard().token("t").upstream(&backend).on_tcp().start().await;
+    for (said, expected) in [
+        ("", "127.0.0.1"),
+        ("X-Forwarded-For: 203.0.113.7\r\n", "203.0.113.7"),
+        // The entries before the last one, and X-Real-IP, may be the client's own claims.
+        ("X-Forwarded-For: 6.6.6.6, 2001:db8::7\r\nX-Real-IP: 6.6.6.6\r\n", "2001:db8::7"),
+        ("X-Forwarded-For: 6.6.6.6\r\nX-Forwarded-For: 203.0.113.7\r\n", "203.0.113.7"),
+        ("X-Forwarded-For: unknown\r\n", "127.0.0.1"),
+        ("X-Forwarded-For: 6.6.6.6,\r\n", "127.0.0.1"),
+        ("X-Forwarded-For: _hidden-1.2\r\nX-Real-IP: 6.6.6.6\r\n", "127.0.0.1"),
+    ] {
+        let mut client = guard.connect().await;
+        client.send(post("t", said, &call(1, "ping"))).await;
+        let request = backend.accept().await.request().await;
+        let real: Vec<_> = request.fields.iter().filter(|(name, _)| name == "X-Real-IP").collect();
+        assert!(real.len() == 1 && real[0].1 == expected, "{said}: {}", request.head);
+    }
+}
+
 // "never echoes client input": through a proxy that does not replace it, the client chooses the id.
 #[tokio::test]
 async fn a_chosen_request_id_is_not_repeated_without_a_token() {
@@ -246,6 +268,7 @@ async fn an_untrusted_peer_cannot_set_forwarded_fields() {
     client.send(post("t", said, &call(1, "ping"))).await;
     let request = backend.accept().await.request().await;
     assert_eq!(request.field("x-forwarded-for"), Some("127.0.0.1"));
+    assert_eq!(request.field("x-real-ip"), Some("127.0.0.1"));
     assert_eq!(request.field("x-forwarded-proto"), Some("http"));
     assert_eq!(request.field("x-forwarded-host"), Some("localhost"));
     assert_ne!(request.field("x-request-id"), Some("mine"));

@@ -1,5 +1,7 @@
 //! The head of a request to a backend (contract, section 6). A function of its arguments: no I/O, no state.
 
+use std::ops::Range;
+
 use crate::http1::hop_by_hop::passes_to_backend;
 use crate::http1::same_name;
 use crate::http1::{Field, KnownField, Occurs, RequestHead};
@@ -132,7 +134,7 @@ fn append_forwarded(out: &mut Vec<u8>, request: &RequestHead<'_>, from: &Forward
     append_line(out, b"X-Forwarded-Host: ", forwarded(KnownField::XForwardedHost).unwrap_or(request.host));
 }
 
-/// The peer, behind those that a trusted peer names; no line where neither is known.
+/// The peer, behind those that a trusted peer names, and which of them is the client; no line where neither is known.
 fn append_forwarded_for(out: &mut Vec<u8>, request: &RequestHead<'_>, from: &ForwardedFrom<'_>) {
     let line = out.len();
     out.extend_from_slice(b"X-Forwarded-For: ");
@@ -145,17 +147,35 @@ fn append_forwarded_for(out: &mut Vec<u8>, request: &RequestHead<'_>, from: &For
             out.extend_from_slice(field.value);
         }
     }
+    let named_by_peer = last_entry(out, list);
     if let Some(peer) = from.peer {
         if out.len() > list {
             out.extend_from_slice(b", ");
         }
         out.extend_from_slice(peer);
     }
-    if out.len() > list {
-        out.extend_from_slice(b"\r\n");
-    } else {
+    if out.len() == list {
         out.truncate(line);
+        return;
     }
+    let client = if is_address(&out[named_by_peer.clone()]) { named_by_peer } else { last_entry(out, list) };
+    out.extend_from_slice(b"\r\nX-Real-IP: ");
+    out.extend_from_within(client);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// The last entry of the list that begins at `list`. A proxy appends: the entries before it are what its own client claims.
+fn last_entry(out: &[u8], list: usize) -> Range<usize> {
+    let entries = &out[list..];
+    let begin = entries.iter().rposition(|byte| *byte == b',').map_or(0, |comma| comma + 1);
+    let blanks = entries[begin..].iter().take_while(|byte| **byte == b' ').count();
+    list + begin + blanks..out.len()
+}
+
+/// An IPv4 or IPv6 address by its characters: what a backend may take for an address, and no name such as `unknown`.
+fn is_address(text: &[u8]) -> bool {
+    let allowed = |byte: &u8| byte.is_ascii_hexdigit() || matches!(byte, b'.' | b':');
+    text.iter().all(allowed) && text.iter().any(|byte| matches!(byte, b'.' | b':'))
 }
 
 /// A valid `traceparent` passes. `tracestate` has passed with the other fields: without a `traceparent` it means nothing.
