@@ -88,10 +88,13 @@ pub(crate) fn run(file: &Path) -> Result<Drained, RunError> {
 }
 
 fn serve(file: &Path, loaded: Loaded, startup: &mut Startup) -> Result<Drained, Error> {
-    let Loaded { config, warnings } = loaded;
+    let Loaded { config, warnings, overrides } = loaded;
     let log = Log::start(config.log, reader()).map_err(Error::Log)?;
     for warning in &warnings {
         log::warn!("{warning}");
+    }
+    for one in &overrides {
+        log::info!("{}: set by {} in the environment, not by the file", one.key, one.variable);
     }
     if let Err(error) = keep_memory_private() {
         log::warn!("memory is not kept out of core dumps: {error}");

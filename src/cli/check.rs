@@ -2,6 +2,7 @@
 //!
 //! Must not know what the keys mean: `config` does.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -27,13 +28,14 @@ Examples:
 
 Exit codes: 0 no problem (warnings are none), 1 problems, 2 the file cannot be read.")]
 pub(super) struct CheckArgs {
-    /// Print one JSON object: ok, problems, warnings.
+    /// Print one JSON object: ok, problems, warnings, environment (keys that a variable sets).
     #[arg(long)]
     json: bool,
 }
 
 impl CheckArgs {
     pub(super) fn run(&self, file: &Path) -> Exit {
+        let mut environment = Vec::new();
         let (diagnostics, summary) = match config::load(file, &Environment::of_process()) {
             Ok(mut loaded) => {
                 let serves = serving(&loaded.config);
@@ -45,6 +47,7 @@ impl CheckArgs {
                 loaded.warnings.extend(receivers::out_of_reach(&loaded.config));
                 loaded.warnings.extend(missing_folders(&loaded.config));
                 let summary = summary(&loaded, serves);
+                environment = loaded.overrides.iter().map(|one| (one.key, one.variable.clone())).collect();
                 (Diagnostics { problems: Vec::new(), warnings: loaded.warnings }, Some(summary))
             }
             Err(LoadError::Invalid(diagnostics)) => (diagnostics, None),
@@ -55,8 +58,14 @@ impl CheckArgs {
         };
         if self.json {
             let Diagnostics { problems, warnings } = &diagnostics;
-            say(json!({ "ok": problems.is_empty(), "problems": problems, "warnings": warnings }));
+            let environment: BTreeMap<_, _> = environment.into_iter().collect();
+            say(
+                json!({ "ok": problems.is_empty(), "problems": problems, "warnings": warnings, "environment": environment }),
+            );
         } else {
+            for (key, variable) in &environment {
+                say(format_args!("{key} is set by {variable} in the environment, not by the file"));
+            }
             print(&diagnostics, summary.as_deref(), file);
         }
         if diagnostics.problems.is_empty() { Exit::Done } else { Exit::No }

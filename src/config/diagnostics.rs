@@ -47,6 +47,8 @@ pub(super) struct DiagnosticSink {
     /// Every key that a reader has looked up, present or not: the keys that may stand in the file.
     known: RefCell<Vec<String>>,
     unknown: RefCell<Vec<(String, usize)>>,
+    /// The variable that has set a key in place of the file.
+    overrides: RefCell<BTreeMap<String, String>>,
     found: RefCell<Diagnostics>,
 }
 
@@ -57,6 +59,7 @@ impl DiagnosticSink {
             offsets: RefCell::default(),
             known: RefCell::default(),
             unknown: RefCell::default(),
+            overrides: RefCell::default(),
             found: RefCell::default(),
         }
     }
@@ -84,6 +87,11 @@ impl DiagnosticSink {
 
     pub(super) fn record_span(&self, key: &str, offset: usize) {
         self.offsets.borrow_mut().insert(key.to_owned(), offset);
+    }
+
+    /// Records that a variable has set a key: the key has no place in the file.
+    pub(super) fn record_override(&self, key: &str, variable: &str) {
+        self.overrides.borrow_mut().insert(key.to_owned(), variable.to_owned());
     }
 
     /// Whether a key stands in the file.
@@ -134,10 +142,13 @@ impl DiagnosticSink {
     fn diagnostic(&self, key: &str, value: Option<String>, invalid: InvalidValue) -> Diagnostic {
         // A missing key has the location of its table.
         let offsets = self.offsets.borrow();
-        let offset = ancestors(key).find_map(|key| offsets.get(key)).copied();
+        let overrides = self.overrides.borrow();
+        let variable = overrides.get(key);
+        let offset = ancestors(key).find_map(|key| offsets.get(key)).filter(|_| variable.is_none()).copied();
+        let shown = key.split('.').map(name).collect::<Vec<_>>().join(".");
         Diagnostic {
             location: offset.map(|offset| self.lines.location(offset)),
-            key: key.split('.').map(name).collect::<Vec<_>>().join("."),
+            key: variable.map_or(shown.clone(), |variable| format!("{shown} ({variable})")),
             value: value.filter(|_| !invalid.secret).map(|value| plain(&value)),
             reason: plain(&invalid.reason),
             hint: invalid.hint.map(|hint| plain(&hint)),

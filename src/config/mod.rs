@@ -12,6 +12,7 @@ pub(crate) mod feature;
 mod file;
 mod model;
 pub(crate) mod notify;
+mod overrides;
 pub(crate) mod plan;
 mod recover;
 pub(crate) mod release;
@@ -35,6 +36,7 @@ pub(crate) use environment::Environment;
 pub(crate) use model::{
     Config, Health, Listen, Log, LogFormat, MaxVersionSetting, Route, RouteTarget, SplitKey,
 };
+pub(crate) use overrides::Override;
 pub(crate) use recover::{AdminSockets, admin_sockets};
 pub(crate) use source::ReadError;
 
@@ -50,6 +52,8 @@ use table::Table;
 pub(crate) struct Loaded {
     pub(crate) config: Config,
     pub(crate) warnings: Vec<Diagnostic>,
+    /// The keys that the environment has set in place of the file.
+    pub(crate) overrides: Vec<Override>,
 }
 
 /// Why there is no configuration.
@@ -147,7 +151,9 @@ pub(crate) fn files_of(file: &Path) -> Vec<PathBuf> {
 pub(crate) fn build(path: &Path, text: &str, environment: &Environment<'_>) -> Result<Loaded, Diagnostics> {
     let sink = DiagnosticSink::new(path, text);
     let mut more = Diagnostics::default();
-    let read = source::parse(text, &sink).map(|file| {
+    let overrides = overrides::found(environment, &sink);
+    let read = source::parse(text, &sink).map(|mut file| {
+        overrides::apply(file.get_mut(), &overrides);
         let root = Table::root(file.get_ref(), &sink);
         read(path, root, environment, &sink, &mut more)
     });
@@ -155,7 +161,7 @@ pub(crate) fn build(path: &Path, text: &str, environment: &Environment<'_>) -> R
     diagnostics.extend(more);
     match read {
         Some(config) if diagnostics.problems.is_empty() => {
-            Ok(Loaded { config, warnings: diagnostics.warnings })
+            Ok(Loaded { config, warnings: diagnostics.warnings, overrides })
         }
         Some(_) | None => Err(diagnostics),
     }

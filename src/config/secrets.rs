@@ -58,7 +58,11 @@ mod tests {
 
     /// What of `quoted` is left, with every variable set to its own name in front of a secret.
     fn cleaned(text: &str, quoted: &str) -> String {
-        let variable = |name: &str| Some(OsString::from(format!("{name}-0123456789abcdef")));
+        // But those that set a key of the file.
+        let is_free = |name: &&str| !name.starts_with("MCP_GUARD_");
+        let variable = |name: &str| {
+            Some(name).filter(is_free).map(|name| OsString::from(format!("{name}-0123456789abcdef")))
+        };
         let environment = Environment { variable: &variable, now: NOTHING.now };
         let loaded = build(Path::new("guard.toml"), text, &environment);
         loaded.map_err(|found| found.problems).unwrap().config.secrets.clean_text(quoted)

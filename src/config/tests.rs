@@ -418,7 +418,8 @@ fn the_documentation_has_a_row_for_every_key_with_its_default() {
     let (_, documentation) = shipped("../docs/configuration.md");
     let rows: Vec<&str> = documentation.lines().filter(|line| line.starts_with("| `")).collect();
     let is_named = |row: &str| {
-        row.starts_with("| `clients.")
+        row.starts_with("| `MCP_GUARD_")
+            || row.starts_with("| `clients.")
             || row.starts_with("| `limits.tools.NAME.")
             || row.starts_with("| `route.")
             || row.starts_with("| `dependency.")

@@ -110,7 +110,7 @@ fn a_token_with_quotes_or_with_the_name_of_a_variable_is_warned_of() {
     }
     // What the guard sends to a backend is judged in the same way.
     let text = format!("{SLOT}authorization = \"env:MCP_BEARER_TOKEN\"\n");
-    let variable = |_: &str| Some(OsString::from(format!("\"{TOKEN}\"")));
+    let variable = |name: &str| (name == "MCP_BEARER_TOKEN").then(|| OsString::from(format!("\"{TOKEN}\"")));
     let loaded = build(Path::new("g.toml"), &text, &Environment { variable: &variable, now: NOW });
     let text = listed(&loaded.ok().unwrap().warnings);
     assert!(text.contains("slots.blue.authorization: ") && !text.contains("swf_"), "{text}");
