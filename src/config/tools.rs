@@ -27,6 +27,8 @@ const CATALOGUES_MAX: usize = 64;
 const CATALOGUE_BYTES_MAX: u64 = 16 << 20;
 const RULES_MAX: usize = 256;
 const COUNT_MAX: u64 = 100_000;
+/// Two rates of different times bound both a rush and a day's use; a third would add nothing that a person could follow.
+const RATES_MAX: usize = 2;
 
 /// `[tools]`
 pub(super) fn read_only(mut table: Table<'_>, folder: &Path, more: &mut Diagnostics) -> ReadOnlyTools {
@@ -119,25 +121,41 @@ pub(super) fn quota(table: &mut Table<'_>) -> Quota {
     Quota { rate, concurrency: concurrency.map(whole) }
 }
 
-/// The keys of a rate: `rate`, and how much of it may come at once.
+/// The keys of a rate: `rate`, one or two of them, and how much of a single one may come at once.
 pub(super) fn rate(table: &mut Table<'_>) -> Option<Rate> {
-    let written = table.text("rate", per_time);
+    let is_list = table.entry("rate").is_some_and(|value| value.is_array());
+    let written = if is_list {
+        table.list("rate", RATES_MAX, per_time).unwrap_or_default()
+    } else {
+        table.text("rate", per_time).into_iter().collect()
+    };
     let burst = table.optional_integer("burst", 1..=COUNT_MAX);
-    if burst.is_some() && !table.has("rate") {
-        table.error(
-            "burst",
-            None,
-            InvalidValue::new("says nothing without a rate").hint("as in rate = \"10/s\""),
-        );
+    if burst.is_some() && (!table.has("rate") || is_list) {
+        let hint = "as in rate = \"10/s\"; of a list, each rate may come at once as a whole";
+        table.error("burst", None, InvalidValue::new("says nothing without a single rate").hint(hint));
     }
-    written.and_then(|(count, period)| {
-        let burst = burst.map_or(count, whole);
-        let rate = Rate::new(count, period, burst);
-        if rate.is_none() {
-            table.error("rate", None, InvalidValue::new("cannot be counted with this burst"));
+    match written[..] {
+        [] if is_list => {
+            let invalid = InvalidValue::new("needs one or two rates, each as in \"10/s\"");
+            table.error("rate", None, invalid.hint("without the line there is no limit"));
+            None
         }
-        rate
-    })
+        [(_, one), (_, other), ..] if one == other => {
+            let hint = "two rates are of different times, as in [\"100/h\", \"10/m\"]";
+            table.error("rate", None, InvalidValue::new("has two rates of the same time").hint(hint));
+            None
+        }
+        _ => {
+            let rates = written.into_iter().map(|(count, period)| {
+                Rate::new(count, period, burst.filter(|_| !is_list).map_or(count, whole))
+            });
+            let rates: Option<Vec<Rate>> = rates.collect();
+            if rates.is_none() {
+                table.error("rate", None, InvalidValue::new("cannot be counted with this burst"));
+            }
+            rates?.into_iter().reduce(Rate::and)
+        }
+    }
 }
 
 /// `"10/s"`: a count and the time it is for.
@@ -212,12 +230,30 @@ mod tests {
         let rate = Rate::new(NonZeroU32::new(600).unwrap(), Duration::from_secs(60), five);
         assert_eq!(rule.quota, Quota { rate, concurrency: NonZeroU32::new(4) });
         assert!(config.tool_rules.find("echo").is_none());
+        let rate = |tables: &str| {
+            load(Path::new("g.toml"), tables).unwrap().tool_rules.find("a").unwrap().1.quota.rate
+        };
+        let whole = |count, seconds| {
+            let count = NonZeroU32::new(count).unwrap();
+            Rate::new(count, Duration::from_secs(seconds), count).unwrap()
+        };
+        let both = rate("[limits.tools.a]\nrate = [\"100/h\", \"10/m\"]");
+        assert_eq!(both, Some(whole(100, 3600).and(whole(10, 60))));
+        assert_eq!(rate("[limits.tools.a]\nrate = [\"10/m\"]"), Some(whole(10, 60)));
+        refuses("[limits.tools.a]\nrate = []", "needs one or two rates");
+        refuses("[limits.tools.a]\nrate = [\"1/s\", \"2/s\"]", "two rates of the same time");
+        refuses("[limits.tools.a]\nrate = [\"1/s\", \"20/m\", \"300/h\"]", "at most 2 are allowed");
+        refuses("[limits.tools.a]\nrate = [\"1/s\", \"20\"]", "a count of 1 to 100000 and s, m or h");
+        refuses(
+            "[limits.tools.a]\nrate = [\"1/s\", \"20/m\"]\nburst = 3",
+            "says nothing without a single rate",
+        );
         refuses("[limits.tools.a]\nrate = \"10\"", "a count of 1 to 100000 and s, m or h");
         refuses("[limits.tools.a]\nrate = \"0/s\"", "\"0/s\" is not allowed");
         refuses("[limits.tools.a]\nrate = \"+1/s\"", "is not allowed");
         refuses("[limits.tools.a]\nrate = \"1/d\"", "is not allowed");
         refuses("[limits.tools.a]\nrate = 10", "must be a text in quotes");
-        refuses("[limits.tools.a]\nburst = 10", "says nothing without a rate");
+        refuses("[limits.tools.a]\nburst = 10", "says nothing without a single rate");
         refuses("[limits.tools.a]\nconcurrency = 0", "0 is not allowed; must be 1 to 100000");
         refuses("[limits.tools.a]\ntotal = \"2h\"", "must be 1ms to 1h");
         refuses("[limits.tools.a]\ntimeout = \"1s\"", "no such key");

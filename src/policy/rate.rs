@@ -7,9 +7,15 @@ use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// So many calls in a time, and so many of them at once.
+/// So many calls in a time, and so many of them at once; or two of these, of which both hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rate {
+    first: Window,
+    second: Option<Window>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Window {
     /// Between two calls, when all that may come at once have come.
     interval_ns: u64,
     burst: u32,
@@ -22,30 +28,70 @@ impl Rate {
         let interval_ns = u64::try_from(period.as_nanos()).ok()? / u64::from(count.get());
         let whole = interval_ns.checked_mul(u64::from(burst.get()))?;
         // A tenth of what 64 bits hold leaves room for any time a process can run.
-        (interval_ns > 0 && whole < u64::MAX / 10).then_some(Rate { interval_ns, burst: burst.get() })
+        let countable = interval_ns > 0 && whole < u64::MAX / 10;
+        countable.then_some(Rate { first: Window { interval_ns, burst: burst.get() }, second: None })
     }
 
+    /// This rate, and `other`'s first one beside it.
+    pub fn and(self, other: Rate) -> Rate {
+        Rate { second: Some(other.first), ..self }
+    }
+}
+
+impl Window {
     /// The time in which an unused rate gathers all its calls.
     fn depth_ns(&self) -> u64 {
         self.interval_ns * u64::from(self.burst)
+    }
+
+    /// Where the next call starts to count. What an earlier, slower rate left behind is no debt to the present one.
+    fn start(&self, due: u64, now_ns: u64) -> u64 {
+        due.clamp(now_ns, now_ns.saturating_add(self.depth_ns()))
     }
 }
 
 /// What has been used of a rate. Shared by every call it counts; it outlives the configuration that named the rate.
 #[derive(Debug, Default)]
 pub struct RateLimiter {
-    /// When the calls so far would have been made, had they come evenly: the theoretical arrival time of the next one.
-    tat_ns: AtomicU64,
+    first: Used,
+    second: Used,
 }
 
 impl RateLimiter {
     /// Counts a call at `now_ns` if the rate has room for it; else says how long it would have to wait.
     pub fn admit(&self, rate: &Rate, now_ns: u64) -> Result<(), Duration> {
-        let limit = now_ns.saturating_add(rate.depth_ns());
+        let first = self.first.admit(&rate.first, now_ns);
+        let Some(second) = &rate.second else { return first };
+        match first {
+            // For a moment the call counts in one window only: another call may be refused too early, none is admitted beyond the rate.
+            Ok(()) => self.second.admit(second, now_ns).inspect_err(|_| self.first.refund(&rate.first)),
+            Err(wait) => Err(wait.max(self.second.wait(second, now_ns))),
+        }
+    }
+
+    /// Takes a counted call back: another limit refused it.
+    pub fn refund(&self, rate: &Rate) {
+        self.first.refund(&rate.first);
+        if let Some(second) = &rate.second {
+            self.second.refund(second);
+        }
+    }
+}
+
+/// What has been used of one window.
+#[derive(Debug, Default)]
+struct Used {
+    /// When the calls so far would have been made, had they come evenly: the theoretical arrival time of the next one.
+    tat_ns: AtomicU64,
+}
+
+impl Used {
+    fn admit(&self, window: &Window, now_ns: u64) -> Result<(), Duration> {
+        let limit = now_ns.saturating_add(window.depth_ns());
         let mut due = self.tat_ns.load(Ordering::Acquire);
         loop {
-            let start = Self::start(rate, due, now_ns);
-            let next = start.saturating_add(rate.interval_ns);
+            let start = window.start(due, now_ns);
+            let next = start.saturating_add(window.interval_ns);
             let admitted = next <= limit;
             // A refused call leaves no trace, but what was no debt any more is forgotten.
             let new = if admitted { next } else { start };
@@ -57,15 +103,16 @@ impl RateLimiter {
         }
     }
 
-    /// Takes a counted call back: another limit refused it.
-    pub fn refund(&self, rate: &Rate) {
-        let before = |due: u64| due.saturating_sub(rate.interval_ns);
-        let _ = self.tat_ns.fetch_update(Ordering::AcqRel, Ordering::Acquire, |due| Some(before(due)));
+    /// How long until a call would be admitted; none is counted.
+    fn wait(&self, window: &Window, now_ns: u64) -> Duration {
+        let next =
+            window.start(self.tat_ns.load(Ordering::Acquire), now_ns).saturating_add(window.interval_ns);
+        Duration::from_nanos(next.saturating_sub(now_ns.saturating_add(window.depth_ns())))
     }
 
-    /// Where the next call starts to count. What an earlier, slower rate left behind is no debt to the present one.
-    fn start(rate: &Rate, due: u64, now_ns: u64) -> u64 {
-        due.clamp(now_ns, now_ns.saturating_add(rate.depth_ns()))
+    fn refund(&self, window: &Window) {
+        let before = |due: u64| due.saturating_sub(window.interval_ns);
+        let _ = self.tat_ns.fetch_update(Ordering::AcqRel, Ordering::Acquire, |due| Some(before(due)));
     }
 }
 
@@ -122,6 +169,32 @@ mod tests {
     }
 
     #[test]
+    fn of_two_rates_both_hold_and_a_call_that_one_refuses_counts_in_neither() {
+        // 100 an hour and 10 a minute.
+        let (hour, minute) = (Duration::from_secs(3600), Duration::from_secs(60));
+        let (rate, limiter) = (rate(100, hour, 100).and(rate(10, minute, 10)), RateLimiter::default());
+        let passes = |now: u64| (0..200).filter(|_| limiter.admit(&rate, now).is_ok()).count();
+        assert_eq!(passes(SECOND), 10, "a minute's");
+        assert_eq!(limiter.admit(&rate, SECOND), Err(Duration::from_secs(6)));
+        let minutes = (1..20).map(|minute| passes((1 + 60 * minute) * SECOND)).collect::<Vec<_>>();
+        // Ten a minute for eleven minutes use up the hour's hundred and what it has gained meanwhile.
+        assert_eq!(minutes[..9], [10; 9]);
+        assert!(minutes[12..].iter().all(|passed| (1..=2).contains(passed)), "{minutes:?}");
+        let refused = limiter.admit(&rate, (1 + 60 * 19) * SECOND).unwrap_err();
+        assert!(refused > Duration::from_secs(6) && refused <= Duration::from_secs(36), "{refused:?}");
+    }
+
+    #[test]
+    fn a_call_of_two_rates_that_was_given_back_does_not_count() {
+        let second = Duration::from_secs(1);
+        let (rate, limiter) = (rate(1, second, 1).and(rate(1, second * 60, 1)), RateLimiter::default());
+        assert_eq!(limiter.admit(&rate, SECOND), Ok(()));
+        limiter.refund(&rate);
+        assert_eq!(limiter.admit(&rate, SECOND), Ok(()));
+        assert_eq!(limiter.admit(&rate, SECOND), Err(second * 60), "the longer wait of both");
+    }
+
+    #[test]
     fn rates_that_cannot_be_counted_are_refused() {
         let one = NonZeroU32::MIN;
         assert!(Rate::new(NonZeroU32::MAX, Duration::from_nanos(7), one).is_none());
@@ -149,6 +222,28 @@ mod tests {
             }
             let most = u64::from(burst) + (now - SECOND) / (SECOND / u64::from(count));
             prop_assert!(admitted <= most, "{admitted} of {most}");
+        }
+
+        #[test]
+        fn with_two_rates_a_call_is_admitted_after_retry_after_and_not_before(
+            counts in (1_u32..100, 1_u32..100), bursts in (1_u32..20, 1_u32..20),
+            gaps in proptest::collection::vec(0_u64..2_000_000_000, 1..200),
+        ) {
+            let second = Duration::from_secs(1);
+            let (first, other) = (rate(counts.0, second, bursts.0), rate(counts.1, second * 60, bursts.1));
+            let (both, limiter) = (first.and(other), RateLimiter::default());
+            let (alone, mut now) = ([RateLimiter::default(), RateLimiter::default()], SECOND);
+            for gap in gaps {
+                now += gap;
+                if let Err(wait) = limiter.admit(&both, now) {
+                    let wait = u64::try_from(wait.as_nanos()).unwrap();
+                    prop_assert!(limiter.admit(&both, now + wait - 1).is_err());
+                    now += wait;
+                    prop_assert!(limiter.admit(&both, now).is_ok());
+                }
+                // What both admit, each admits by itself.
+                prop_assert!(alone[0].admit(&first, now).is_ok() && alone[1].admit(&other, now).is_ok());
+            }
         }
     }
 }

@@ -34,6 +34,21 @@ async fn answering() -> ServingBackend {
     backend().await.serve(|request| ok(&result(request.json()["id"].as_u64().unwrap_or_default())))
 }
 
+#[tokio::test]
+async fn of_two_rates_of_a_client_both_hold() {
+    let backend = answering().await;
+    let tokens = client("bot", "rate = [\"3/h\", \"2/m\"]") + &client("second", "rate = [\"1/m\", \"90/h\"]");
+    let guard = guard().tokens(&tokens).upstream(&backend).start().await;
+    let told = async |name: &str| {
+        let refused = call(&guard, name, "echo").await.json()["error"]["data"].clone();
+        (refused["reason"] == "rate_limited").then(|| refused["retryAfterMs"].as_u64().unwrap() / 1000)
+    };
+    assert_eq!((told("bot").await, told("bot").await), (None, None));
+    assert!(told("bot").await.is_some_and(|seconds| (15..=30).contains(&seconds)), "two a minute");
+    assert_eq!(told("second").await, None);
+    assert!(told("second").await.is_some_and(|seconds| (45..=60).contains(&seconds)), "one a minute");
+}
+
 // "`200`, {… "code": -31429, "data": {"reason", "retryAfterMs", "requestId", "executed": "no"}}"; "`retryAfterMs` right to 10 %"
 #[tokio::test]
 async fn over_its_rate_a_client_gets_an_exact_retry_after() {

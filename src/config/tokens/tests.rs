@@ -203,7 +203,7 @@ fn a_client_may_be_bound_to_a_rate_and_to_a_number_of_calls_and_split_with_other
     assert_eq!((client.quota.concurrency, client.cohort), (NonZeroU32::new(2), Some("early".to_owned())));
     refuses(&with("rate = \"10 per second\""), "a count of 1 to 100000 and s, m or h");
     refuses(&with("rate = \"1/h\"\nburst = 0"), "must be 1 to 100000");
-    refuses(&with("burst = 5"), "says nothing without a rate");
+    refuses(&with("burst = 5"), "says nothing without a single rate");
     refuses(&with("concurrency = 1.5"), "must be a whole number");
     refuses(&with("cohort = \"a b\""), "1 to 64 letters");
 }
