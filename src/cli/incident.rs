@@ -47,7 +47,13 @@ enum What {
 
 impl IncidentArgs {
     pub(super) fn run(&self, guard: &Guard) -> Exit {
-        let layout = Layout::new(config::release_settings(&guard.file).directory);
+        let layout = match config::release_settings(&guard.file) {
+            Ok(settings) => Layout::new(settings.directory),
+            Err(why) => {
+                complain(why);
+                return Exit::CouldNotRun;
+            }
+        };
         let result = match &self.what {
             What::List { json } => list(&layout, *json),
             What::Show { id, json } => show(&layout, id, *json),

@@ -111,14 +111,27 @@ pub(crate) fn secret_files(file: &Path) -> Vec<SecretFile> {
     environment.map(SecretFile::Environment).into_iter().chain(tokens).collect()
 }
 
-/// `[release]` of a configuration file, whatever is wrong with the rest of it: the way back works with a half-edited file.
-pub(crate) fn release_settings(file: &Path) -> release::Release {
-    let read = source::read(file, FILE_BYTES_MAX).ok().and_then(|text| {
-        let sink = DiagnosticSink::new(file, &text);
-        let entries = source::parse(&text, &sink)?;
-        Some(release::release(Table::root(entries.get_ref(), &sink).table("release"), folder(file)))
+/// `[release]` of a configuration file, whatever is wrong with other tables: the way back works with a half-edited file.
+/// Without the file everything has its default. `Err` has the problems of this table, or that the file is not TOML.
+pub(crate) fn release_settings(file: &Path) -> Result<release::Release, String> {
+    let text = match source::read(file, FILE_BYTES_MAX) {
+        Ok(text) => text,
+        Err(ReadError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+            return Ok(release::Release::default());
+        }
+        Err(error) => return Err(error.to_string()),
+    };
+    let sink = DiagnosticSink::new(file, &text);
+    let settings = source::parse(&text, &sink).map(|entries| {
+        release::release(Table::root(entries.get_ref(), &sink).table("release"), folder(file))
     });
-    read.unwrap_or_default()
+    let problems: Vec<String> = sink.finish().problems.iter().map(ToString::to_string).collect();
+    settings.filter(|_| problems.is_empty()).ok_or_else(|| problems.join("\n"))
+}
+
+/// Whether a slot could include this file; the problems otherwise. Without the file there are none.
+pub(crate) fn check_slot_settings(path: &Path) -> Result<(), String> {
+    slots::problems_of_include(path)
 }
 
 /// The client token that the environment of a configuration holds in clear, for requests of the operator's own commands.

@@ -3,6 +3,7 @@
 //! Fields that the guard sets itself, or that belong to one connection, cannot be set here: that would be a second
 //! opinion on framing or on identity. Must not know which slot is stable.
 
+use std::io;
 use std::path::Path;
 use std::time::Duration;
 
@@ -65,18 +66,59 @@ pub(super) fn read_with_include(
         match source::read(&path, INCLUDE_BYTES_MAX) {
             Ok(text) => Ok(Some((path, text))),
             // What runs in the slot may have nothing to say about it.
-            Err(_) if !path.exists() => Ok(None),
+            Err(source::ReadError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(InvalidValue::new(error.to_string())),
         }
     });
     let backend = read(table, folder, environment, None);
     let Some((path, text)) = include.flatten() else { return backend };
-    let sink = DiagnosticSink::new(&path, &text);
-    let included = source::parse(&text, &sink).and_then(|entries| {
-        read(Table::root(entries.get_ref(), &sink), folder, environment, backend.as_ref())
-    });
-    more.extend(sink.finish());
+    let (included, found) = included(&path, &text, environment, backend.as_ref());
+    more.extend(found);
     included.or(backend)
+}
+
+/// Reads an included file over what the slot says itself.
+fn included(
+    path: &Path,
+    text: &str,
+    environment: &Environment<'_>,
+    base: Option<&Backend>,
+) -> (Option<Backend>, Diagnostics) {
+    let sink = DiagnosticSink::new(path, text);
+    let backend = source::parse(text, &sink).and_then(|entries| {
+        let table = Table::root(entries.get_ref(), &sink);
+        // A release must not send itself the guard's secrets, nor take another one's place.
+        for key in ["address", "authorization"] {
+            if table.has(key) {
+                let hint = "it stands in the configuration of the guard";
+                table.error(key, None, InvalidValue::new("is not allowed in an included file").hint(hint));
+            }
+        }
+        read(table, source::folder(path), environment, base)
+    });
+    (backend, sink.finish())
+}
+
+/// The problems of a file that a slot would include; none where there is no file.
+pub(super) fn problems_of_include(path: &Path) -> Result<(), String> {
+    let text = match source::read(path, INCLUDE_BYTES_MAX) {
+        Ok(text) => text,
+        Err(source::ReadError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            return Ok(());
+        }
+        Err(error) => return Err(error.to_string()),
+    };
+    let sink = DiagnosticSink::new(Path::new(""), "address = \"unix:/x\"");
+    let base = source::parse("address = \"unix:/x\"", &sink).and_then(|entries| {
+        let environment = Environment { variable: &|_| None, now: 0 };
+        read(Table::root(entries.get_ref(), &sink), Path::new(""), &environment, None)
+    });
+    let environment = Environment { variable: &|_| None, now: 0 };
+    let (_backend, found) = included(path, &text, &environment, base.as_ref());
+    if found.problems.is_empty() {
+        return Ok(());
+    }
+    Err(found.problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
 }
 
 /// Reads a slot's keys; `base` has what a key that is absent stands for.

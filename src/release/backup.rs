@@ -5,12 +5,15 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::files::{self, FileError, Lock, failed, make_folder, read_text, remove_tree, sha256_of};
+use super::files::{
+    self, FileError, Lock, Owner, failed, make_folder, read_foreign, read_text, remove_tree, sha256_of,
+};
 use super::layout::Layout;
 use super::manifest::ReleaseName;
 use crate::upstream::Slot;
@@ -31,6 +34,8 @@ pub(crate) struct Backup {
     pub(crate) releases: BTreeMap<Slot, ReleaseName>,
     /// Files by their original path.
     pub(crate) files: Vec<SavedFile>,
+    /// Configuration that was not there.
+    pub(crate) absent: Vec<PathBuf>,
 }
 
 /// One file of a backup.
@@ -41,6 +46,8 @@ pub(crate) struct SavedFile {
     pub(crate) saved_as: String,
     pub(crate) sha256: String,
     pub(crate) mode: u32,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
     /// Whether a restore puts it back; the rollout's state is kept for reading only.
     pub(crate) restored: bool,
 }
@@ -83,24 +90,31 @@ pub(crate) fn take(
     let incoming = layout.backups().join(INCOMING);
     remove_tree(&incoming)?;
     make_folder(&incoming, 0o700)?;
-    let mut saved = Vec::new();
+    let (mut saved, mut absent) = (Vec::new(), Vec::new());
     let configuration = contents.configuration.into_iter().map(|path| (path, true));
     for (path, restored) in configuration.chain(contents.state.map(|path| (path, false))) {
-        let Ok(metadata) = fs::metadata(&path) else { continue };
+        let metadata = match fs::metadata(&path) {
+            Ok(metadata) => metadata,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                absent.extend(restored.then_some(path));
+                continue;
+            }
+            Err(error) => return Err(failed("read", &path)(error).into()),
+        };
         let saved_as = format!("{:02}-{}", saved.len(), file_name(&path));
-        let content = fs::read(&path).map_err(failed("read", &path))?;
+        // The state's directory is the service user's. A configuration may be a link of the operator's.
+        let content = if restored {
+            fs::read(&path).map_err(failed("read", &path))?
+        } else {
+            read_foreign(&path, FILE_BYTES_MAX)?
+        };
         files::replace(&incoming.join(&saved_as), &content, 0o600)?;
         let sha256 = sha256_of(&incoming.join(&saved_as))?;
-        saved.push(SavedFile {
-            path,
-            saved_as,
-            sha256,
-            mode: metadata.permissions().mode() & 0o7777,
-            restored,
-        });
+        let (mode, uid, gid) = (metadata.mode() & 0o7777, metadata.uid(), metadata.gid());
+        saved.push(SavedFile { path, saved_as, sha256, mode, uid, gid, restored });
     }
     let Contents { why, serving, releases, .. } = contents;
-    let backup = Backup { name: name.to_owned(), at, why, serving, releases, files: saved };
+    let backup = Backup { name: name.to_owned(), at, why, serving, releases, files: saved, absent };
     let text = serde_json::to_vec_pretty(&backup).unwrap_or_default();
     files::replace(&incoming.join(MANIFEST), &text, 0o600)?;
     fs::rename(&incoming, &place).map_err(failed("keep", &place))?;
@@ -137,7 +151,7 @@ pub(crate) fn list(layout: &Layout) -> Result<Vec<Result<Backup, BackupError>>, 
     let folder = layout.backups();
     let entries = match fs::read_dir(&folder) {
         Ok(entries) => entries,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(failed("read", &folder)(error).into()),
     };
     let mut names: Vec<String> = entries
@@ -149,7 +163,7 @@ pub(crate) fn list(layout: &Layout) -> Result<Vec<Result<Backup, BackupError>>, 
     Ok(names.iter().map(|name| read(layout, name)).collect())
 }
 
-/// Removes the oldest backups beyond `keep`. Returns their names.
+/// Removes the oldest backups beyond `keep`. Returns their names. No operation is under way: it may need any of them.
 pub(crate) fn forget(layout: &Layout, keep: usize, _lock: &Lock) -> Result<Vec<String>, BackupError> {
     let mut forgotten = Vec::new();
     for backup in list(layout)?.into_iter().flatten().skip(keep) {
@@ -167,17 +181,23 @@ pub(crate) fn restore_files(layout: &Layout, backup: &Backup) -> Result<Vec<Path
         if sha256_of(&file.path).is_ok_and(|sum| sum == file.sha256) {
             continue;
         }
-        let content = fs::read(folder.join(&file.saved_as)).map_err(failed("read", &file.path))?;
-        let owner = fs::metadata(&file.path).ok();
-        files::replace(&file.path, &content, file.mode)?;
-        if let Some(owner) = owner {
-            use std::os::unix::fs::MetadataExt;
-            let (uid, gid) = (Some(owner.uid()), Some(owner.gid()));
-            std::os::unix::fs::chown(&file.path, uid, gid).map_err(failed("set the owner of", &file.path))?;
-        }
+        let saved = folder.join(&file.saved_as);
+        let content = fs::read(&saved).map_err(failed("read", &saved))?;
+        // Only root may give a file to another user.
+        let owner = rustix::process::geteuid().is_root().then_some(Owner { uid: file.uid, gid: file.gid });
+        files::replace_as(&file.path, &content, file.mode, owner)?;
         changed.push(file.path.clone());
     }
     Ok(changed)
+}
+
+/// Removes configuration that was not there when a backup was taken. Returns the paths.
+pub(crate) fn remove_absent(backup: &Backup) -> Result<Vec<PathBuf>, BackupError> {
+    let there: Vec<PathBuf> = backup.absent.iter().filter(|path| path.exists()).cloned().collect();
+    for path in &there {
+        files::remove(path)?;
+    }
+    Ok(there)
 }
 
 fn file_name(path: &Path) -> String {

@@ -4,10 +4,10 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, OFlags, flock};
 use sha2::{Digest, Sha256};
 
 use super::layout::Layout;
@@ -34,18 +34,53 @@ impl FileError {
     }
 }
 
-/// Makes a directory, and those above it.
+/// Makes a directory, and those above it. The mode is exact, whatever the mask of this process.
 pub(crate) fn make_folder(path: &Path, mode: u32) -> Result<(), FileError> {
-    DirBuilder::new().recursive(true).mode(mode).create(path).map_err(failed("make", path))
+    if path.is_dir() {
+        return Ok(());
+    }
+    if let Some(above) = path.parent().filter(|above| !above.as_os_str().is_empty()) {
+        make_folder(above, mode)?;
+    }
+    match DirBuilder::new().mode(mode).create(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            return Err(failed("make", path)(error));
+        }
+        Ok(()) | Err(_) => {}
+    }
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(failed("set the mode of", path))
 }
 
-/// Replaces a file as a whole: beside it, synced, renamed.
+/// The user and group of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Owner {
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+}
+
+/// Replaces a file as a whole: beside it, synced, renamed. The mode is exact.
 pub(crate) fn replace(path: &Path, content: &[u8], mode: u32) -> Result<(), FileError> {
+    replace_as(path, content, mode, None)
+}
+
+/// The same; the file has its owner before it has its name.
+pub(crate) fn replace_as(
+    path: &Path,
+    content: &[u8],
+    mode: u32,
+    owner: Option<Owner>,
+) -> Result<(), FileError> {
     let beside = with_suffix(path, ".new");
     remove(&beside)?;
     let mut options = OpenOptions::new();
     let mut file =
         options.write(true).create_new(true).mode(mode).open(&beside).map_err(failed("write", &beside))?;
+    if let Some(owner) = owner {
+        let owned = std::os::unix::fs::fchown(&file, Some(owner.uid), Some(owner.gid));
+        owned.map_err(failed("set the owner of", &beside))?;
+    }
+    let permitted = file.set_permissions(fs::Permissions::from_mode(mode));
+    permitted.map_err(failed("set the mode of", &beside))?;
     file.write_all(content).and_then(|()| file.sync_all()).map_err(failed("write", &beside))?;
     fs::rename(&beside, path).map_err(failed("replace", path))?;
     sync_folder_of(path)
@@ -92,6 +127,21 @@ pub(crate) fn read_text(path: &Path, bytes_max: u64) -> Result<String, FileError
         return Err(failed("read", path)(error));
     }
     Ok(text)
+}
+
+/// A file that another user may have put there: no link is followed, nothing but a regular file is read, up to a bound.
+pub(crate) fn read_foreign(path: &Path, bytes_max: u64) -> Result<Vec<u8>, FileError> {
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let flags = i32::try_from(flags.bits()).unwrap_or_default();
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(failed("read", path))?;
+    let metadata = file.metadata().map_err(failed("read", path))?;
+    if !metadata.is_file() || metadata.len() > bytes_max {
+        let error = io::Error::other(format!("no file of at most {bytes_max} bytes"));
+        return Err(failed("read", path)(error));
+    }
+    let mut content = Vec::new();
+    file.take(bytes_max).read_to_end(&mut content).map_err(failed("read", path))?;
+    Ok(content)
 }
 
 /// SHA-256 of a file's content, in hexadecimal.

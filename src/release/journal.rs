@@ -5,11 +5,11 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::files::{self, FileError, Lock, failed, read_text};
+use super::files::{self, FileError, Lock, failed, read_foreign};
 use super::layout::Layout;
 use super::plan::{Operation, OperationStep, Progress, StepEvent};
 
@@ -81,8 +81,7 @@ impl Journal {
         let path = layout.operation();
         let Some(recorded) = read(layout)? else { return Ok(None) };
         // What a crash cut off must not stand before the next line.
-        let whole = read_text(&path, BYTES_MAX)?;
-        let whole = whole.rfind('\n').map_or(0, |end| end + 1);
+        let whole = whole_lines(&path)?.len();
         let file = OpenOptions::new().write(true).open(&path).map_err(failed("open", &path))?;
         file.set_len(whole as u64).map_err(failed("cut", &path))?;
         Journal::append_to(path, recorded).map(Some)
@@ -118,11 +117,10 @@ pub(crate) fn read(layout: &Layout) -> Result<Option<Recorded>, JournalError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Ok(_) | Err(_) => {}
     }
-    let text = read_text(&path, BYTES_MAX)?;
+    let text = whole_lines(&path)?;
     let damaged = |what: String| JournalError::Damaged { path: path.clone(), what };
     let mut recorded: Option<Recorded> = None;
-    let whole = text.rfind('\n').map_or("", |end| &text[..end]);
-    for (number, line) in whole.lines().enumerate() {
+    for (number, line) in text.lines().enumerate() {
         let entry: Entry =
             serde_json::from_str(line).map_err(|error| damaged(format!("line {}: {error}", number + 1)))?;
         match (&mut recorded, entry) {
@@ -139,6 +137,14 @@ pub(crate) fn read(layout: &Layout) -> Result<Option<Recorded>, JournalError> {
         }
     }
     recorded.map(Some).ok_or_else(|| damaged("it has no first line".to_owned()))
+}
+
+/// The lines that are whole. A crash may cut the last one anywhere, also inside of a character.
+fn whole_lines(path: &Path) -> Result<String, JournalError> {
+    let mut bytes = read_foreign(path, BYTES_MAX)?;
+    bytes.truncate(bytes.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1));
+    String::from_utf8(bytes)
+        .map_err(|_| JournalError::Damaged { path: path.to_owned(), what: "it is not UTF-8 text".to_owned() })
 }
 
 fn line(entry: &Entry) -> Vec<u8> {

@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 
 /// The manifest's file name in a release.
 pub(crate) const MANIFEST: &str = "release.toml";
+/// What a release says about its slot, where it says something.
+pub(crate) const SLOT_SETTINGS: &str = "slot.toml";
 /// The generated program that a slot's unit starts; not part of the manifest.
 pub(crate) const START: &str = ".start";
 /// A manifest with the largest permitted number of files stays below this.
@@ -73,9 +75,9 @@ pub(crate) struct Manifest {
     pub(crate) version: String,
     /// Program and arguments; `{socket}`, `{slot}` and `{release}` are filled in when it starts.
     pub(crate) start: Vec<String>,
-    /// Environment variable with further arguments, split at spaces.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) options_env: Option<String>,
+    /// Whether the further arguments of the unit follow, such as `$MCP_TOOLS_OPTIONS`.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub(crate) options: bool,
     /// Whether the program tells the service manager that it serves; otherwise its unit counts as started at once.
     #[serde(default, skip_serializing_if = "is_false")]
     pub(crate) sd_notify: bool,
@@ -199,9 +201,6 @@ impl Manifest {
                 && !name.as_bytes()[0].is_ascii_digit()
                 && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
         };
-        if self.options_env.as_deref().is_some_and(|name| !variable(name)) {
-            return wrong("options_env", "must be the name of an environment variable");
-        }
         for (name, value) in &self.environment {
             if !variable(name) || value.contains(['\0', '\n']) {
                 return wrong(
@@ -243,6 +242,9 @@ impl Manifest {
                 }
             }
             FileEntry::Link { link } => {
+                if path == SLOT_SETTINGS {
+                    return wrong("must be a file, not a link: the guard reads it");
+                }
                 if link.is_empty() || link.len() > PATH_BYTES_MAX || link.contains('\0') {
                     return wrong("link must name a file");
                 }
@@ -287,9 +289,8 @@ fn leaves(path: &str, link: &str) -> bool {
 ///
 /// `MCP_SLOT` and `MCP_SOCKET` are set by the unit.
 pub(crate) fn start_program(manifest: &Manifest) -> String {
-    // -f: further arguments are split at spaces, as systemd does, and never expanded to names of files.
     let mut text =
-        String::from("#!/bin/sh\n# Written by `mcp-guard release add` from release.toml.\nset -euf\n");
+        String::from("#!/bin/sh\n# Written by `mcp-guard release add` from release.toml.\nset -eu\n");
     text.push_str("release=$(CDPATH= cd -P -- \"${0%/*}\" && pwd)\ncd \"$release\"\n");
     if !manifest.sd_notify {
         // The unit waits for this message, also of a program that does not know it.
@@ -304,8 +305,8 @@ pub(crate) fn start_program(manifest: &Manifest) -> String {
         let inside = if index == 0 && !word.starts_with('/') { "./" } else { "" };
         text.push_str(&format!(" {inside}{}", quoted(word)));
     }
-    if let Some(name) = &manifest.options_env {
-        text.push_str(&format!(" ${{{name}:-}}"));
+    if manifest.options {
+        text.push_str(" \"$@\"");
     }
     text.push('\n');
     text
@@ -361,11 +362,11 @@ mod tests {
 
     #[test]
     fn the_start_program_quotes_every_word() {
-        let text = "name = \"a\"\nversion = \"1\"\nstart = [\"bin/a\", \"it's\", \"$(x)\", \"{socket}/{slot}\"]\noptions_env = \"MORE\"\n";
+        let text = "name = \"a\"\nversion = \"1\"\nstart = [\"bin/a\", \"it's\", \"$(x)\", \"{socket}/{slot}\"]\noptions = true\n";
         let program = start_program(&Manifest::parse(text).unwrap());
         let exec = program.lines().last().unwrap();
-        assert_eq!(exec, r#"exec ./'bin/a' 'it'\''s' '$(x)' ''"$MCP_SOCKET"'/'"$MCP_SLOT"'' ${MORE:-}"#);
-        assert!(program.contains("\nset -euf\n"), "{program}");
+        assert_eq!(exec, r#"exec ./'bin/a' 'it'\''s' '$(x)' ''"$MCP_SOCKET"'/'"$MCP_SLOT"'' "$@""#);
+        assert!(program.contains("\nset -eu\n"), "{program}");
         assert!(program.contains("systemd-notify --ready"), "{program}");
         let itself = start_program(&Manifest::parse(&format!("{text}sd_notify = true\n")).unwrap());
         assert!(!itself.contains("NOTIFY"), "{itself}");

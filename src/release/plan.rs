@@ -71,7 +71,6 @@ impl OperationStep {
             OperationStep::RestoreFiles
             | OperationStep::StopUnit
             | OperationStep::Assign
-            | OperationStep::ReloadGuard
             | OperationStep::StartUnit
             | OperationStep::Traffic
             | OperationStep::Fail => true,
@@ -79,6 +78,8 @@ impl OperationStep {
             | OperationStep::Figures
             | OperationStep::Checkpoint
             | OperationStep::Backup
+            // The guard reads again when the files that it reads are put back.
+            | OperationStep::ReloadGuard
             | OperationStep::Ready
             | OperationStep::Parity
             | OperationStep::Verify
@@ -189,6 +190,8 @@ pub(crate) struct Operation {
     /// How the slot of a drill fails.
     #[serde(default)]
     pub(crate) failure: Option<FailureKind>,
+    /// When it began, in milliseconds since the epoch.
+    pub(crate) began_millis: u64,
     /// Who ordered it.
     pub(crate) who: String,
     pub(crate) reason: Option<String>,

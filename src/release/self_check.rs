@@ -26,7 +26,9 @@ pub(crate) fn run(
 ) -> Result<Vec<String>, String> {
     let Some((program, arguments)) = manifest.check.split_first() else { return Ok(Vec::new()) };
     let program = if program.starts_with('/') { program.into() } else { folder.join(program) };
-    let mut command = Command::new(&program);
+    // A session of its own: what runs as another user must not reach the operator's terminal.
+    let mut command = Command::new("setsid");
+    command.arg("--wait").arg(&program);
     let environment = unit.property("Environment")?;
     let socket = environment.split(' ').find_map(|word| word.strip_prefix("MCP_SOCKET=")).unwrap_or_default();
     // As the start program has them.
@@ -34,7 +36,7 @@ pub(crate) fn run(
         let release = folder.to_string_lossy();
         text.replace("{release}", &release).replace("{slot}", slot.as_str()).replace("{socket}", socket)
     };
-    command.args(arguments.iter().map(filled)).current_dir(folder).env_clear().process_group(0);
+    command.args(arguments.iter().map(filled)).current_dir(folder).env_clear();
     command.envs(manifest.environment.iter().map(|(name, value)| (name, filled(value))));
     if let Some(path) = std::env::var_os("PATH") {
         command.env("PATH", path);
@@ -51,7 +53,8 @@ pub(crate) fn run(
         .spawn()
         .map_err(|error| failed(format!("cannot run {}: {error}", program.display())))?;
     let stderr = child.stderr.take();
-    let reader = std::thread::spawn(move || stderr.map(end_of).unwrap_or_default());
+    let (sender, said) = std::sync::mpsc::channel();
+    std::thread::spawn(move || sender.send(stderr.map(end_of).unwrap_or_default()));
     let started = Instant::now();
     loop {
         match child.try_wait().map_err(|error| failed(error.to_string()))? {
@@ -62,7 +65,11 @@ pub(crate) fn run(
                     manifest.name
                 )]);
             }
-            Some(status) => return Err(failed(format!("{status}: {}", reader.join().unwrap_or_default()))),
+            Some(status) => {
+                // A child in the background may keep the pipe open.
+                let said = said.recv_timeout(Duration::from_secs(1)).unwrap_or_default();
+                return Err(failed(format!("{status}: {said}")));
+            }
             None if started.elapsed() > TIMEOUT => {
                 // Its children too: the check is a process group.
                 if let Some(group) = rustix::process::Pid::from_raw(child.id().cast_signed()) {

@@ -7,11 +7,12 @@ use std::collections::BTreeMap;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use mcp_host::diagnostics::chain;
 use mcp_host::systemctl::Unit;
 
 use super::backup::{self, Contents};
 use super::host::{Host, block_on, load_config, unexpected, with_log};
-use super::manifest::ReleaseName;
+use super::manifest::{ReleaseName, SLOT_SETTINGS};
 use super::operate::Site;
 use super::plan::{Kind, Operation, OperationStep, StepEvent, Strategy};
 use super::{checkpoint, drill, figures, journal, self_check, verify};
@@ -19,7 +20,8 @@ use crate::admin::{AdminCommand, AdminResponse};
 use crate::client::Session;
 use crate::config;
 use crate::control::{RolloutCommand, parity_check};
-use crate::rollout::Compared;
+use crate::rollout::transition::TransitionKind;
+use crate::rollout::{Compared, Transition};
 use crate::upstream::Slot;
 
 /// For a unit to stop: longer than the units' own time.
@@ -39,7 +41,11 @@ impl Site for Host<'_> {
             OperationStep::Preflight => self.preflight(operation),
             OperationStep::Figures => figures::before(self, operation),
             OperationStep::Checkpoint => checkpoint::take(self, operation),
-            OperationStep::Backup => self.backup(operation),
+            OperationStep::Backup => match self.backup(operation) {
+                // Going back at once matters more: a full disk must not keep traffic on a failed release.
+                Err(why) if operation.kind == Kind::SwitchBack => Ok(vec![format!("no backup: {why}")]),
+                taken => taken,
+            },
             OperationStep::RestoreFiles => self.restore_files(operation.backup.as_deref()),
             OperationStep::StopUnit => self.stop_unit(operation),
             OperationStep::Assign => self.assign(operation.slot, operation.release.as_ref()),
@@ -60,12 +66,16 @@ impl Site for Host<'_> {
         match step {
             OperationStep::Traffic => self.move_traffic_back(operation),
             OperationStep::StartUnit => self.stop_release(operation),
-            OperationStep::Assign => self.assign(operation.slot, operation.former.as_ref()),
-            OperationStep::ReloadGuard => self.reload_guard(),
+            OperationStep::Assign => {
+                let mut notes = self.assign(operation.slot, operation.former.as_ref())?;
+                notes.extend(self.reload_guard()?);
+                Ok(notes)
+            }
             OperationStep::StopUnit if operation.was_active => Ok(self.start_former(operation.slot)),
-            OperationStep::RestoreFiles => self.restore_files(Some(&operation.id)),
+            OperationStep::RestoreFiles => self.put_files_back(operation),
             OperationStep::Fail => drill::recover(self, operation),
             OperationStep::StopUnit
+            | OperationStep::ReloadGuard
             | OperationStep::Preflight
             | OperationStep::Figures
             | OperationStep::Checkpoint
@@ -113,9 +123,11 @@ impl Host<'_> {
             ));
         }
         if let Some(name) = &operation.release {
-            let manifest = self.store.check(name).map_err(|error| format!("release {name}: {error}"))?;
+            let manifest =
+                self.store.check(name).map_err(|error| format!("release {name}: {}", chain(&error)))?;
             notes.push(format!("release {name}: every file has its checksum"));
             let folder = self.store.layout().release(name);
+            config::check_slot_settings(&folder.join(SLOT_SETTINGS))?;
             notes.extend(self_check::run(&folder, &manifest, operation.slot, &unit)?);
         }
         Ok(notes)
@@ -124,7 +136,7 @@ impl Host<'_> {
     fn backup(&mut self, operation: &Operation) -> Result<Vec<String>, String> {
         let mut releases = BTreeMap::new();
         for slot in Slot::ALL {
-            if let Some(name) = self.store.current(slot).map_err(|error| error.to_string())? {
+            if let Some(name) = self.store.current(slot).map_err(|error| chain(&error))? {
                 releases.insert(slot, name);
             }
         }
@@ -133,7 +145,7 @@ impl Host<'_> {
             releases.insert(operation.slot, former.clone());
         }
         let contents = Contents {
-            why: format!("before {}", operation.kind.as_str()),
+            why: format!("before {}", operation.id),
             serving: operation.serving,
             releases,
             configuration: config::files_of(self.file),
@@ -146,25 +158,48 @@ impl Host<'_> {
         };
         let layout = self.store.layout();
         let backup = backup::take(layout, &operation.id, journal::now(), contents, self.lock)
-            .map_err(|error| error.to_string())?;
-        let forgotten =
-            backup::forget(layout, self.settings.backups, self.lock).map_err(|error| error.to_string())?;
-        let mut notes = vec![format!("backup {} with {} files", backup.name, backup.files.len())];
-        notes
-            .extend(forgotten.iter().map(|name| format!("backup {name} is removed: beyond release.backups")));
-        Ok(notes)
+            .map_err(|error| chain(&error))?;
+        Ok(vec![format!("backup {} with {} files", backup.name, backup.files.len())])
     }
 
     fn restore_files(&mut self, backup: Option<&str>) -> Result<Vec<String>, String> {
         let name = backup.ok_or("no backup is named")?;
         let layout = self.store.layout();
-        let backup = backup::read(layout, name).map_err(|error| error.to_string())?;
-        let changed = backup::restore_files(layout, &backup).map_err(|error| error.to_string())?;
+        let backup = backup::read(layout, name).map_err(|error| chain(&error))?;
+        let changed = backup::restore_files(layout, &backup).map_err(|error| chain(&error))?;
         Ok(changed.iter().map(|path| format!("{} is as in backup {name}", path.display())).collect())
+    }
+
+    /// The configuration as it was before the operation.
+    fn put_files_back(&mut self, operation: &Operation) -> Result<Vec<String>, String> {
+        let mut notes = self.restore_files(Some(&operation.id))?;
+        let backup = backup::read(self.store.layout(), &operation.id).map_err(|error| chain(&error))?;
+        let removed = backup::remove_absent(&backup).map_err(|error| chain(&error))?;
+        notes.extend(removed.iter().map(|path| format!("{} is removed: it was not there", path.display())));
+        notes.extend(self.reload_guard()?);
+        Ok(notes)
+    }
+
+    /// An operator may have switched since the operation began: the slot that serves is never stopped or changed.
+    fn refuse_if_serving(&self, slot: Slot) -> Result<(), String> {
+        let status = self.report()?.status;
+        let slot = slot.as_str();
+        if status.position.stable.as_str() == slot {
+            return Err(format!(
+                "slot {slot} serves now (hint: `mcp-guard slots switch` to the other one first)"
+            ));
+        }
+        match status.run {
+            Some(run) => {
+                Err(format!("rollout {} is under way (hint: `mcp-guard rollout rollback` first)", run.id))
+            }
+            None => Ok(()),
+        }
     }
 
     fn stop_unit(&mut self, operation: &Operation) -> Result<Vec<String>, String> {
         let slot = operation.slot;
+        self.refuse_if_serving(slot)?;
         let deadline = Instant::now() + DRAIN_TIMEOUT;
         // Calls that a switch left on this slot are not cut.
         while self.calls_in_flight(slot)? > 0 {
@@ -181,7 +216,8 @@ impl Host<'_> {
     }
 
     fn assign(&mut self, slot: Slot, release: Option<&ReleaseName>) -> Result<Vec<String>, String> {
-        self.store.assign(slot, release, self.lock).map_err(|error| error.to_string())?;
+        self.refuse_if_serving(slot)?;
+        self.store.assign(slot, release, self.lock).map_err(|error| chain(&error))?;
         let what = release.map_or_else(|| "no release".to_owned(), |name| format!("release {name}"));
         Ok(vec![format!("slot {} has {what}", slot.as_str())])
     }
@@ -202,7 +238,8 @@ impl Host<'_> {
 
     fn start_unit(&self, slot: Slot) -> Result<Vec<String>, String> {
         let unit = self.unit(slot)?;
-        let started = unit.start(self.settings.ready_timeout);
+        // A socket unit may have started what the slot ran before.
+        let started = unit.restart(self.settings.ready_timeout);
         started.map(|()| Vec::new()).map_err(|why| with_log(&unit, why))
     }
 
@@ -228,6 +265,7 @@ impl Host<'_> {
 
     /// The opposite of `start_release`. Calls that the slot got meanwhile have time to end, but do not keep a failed release running.
     fn stop_release(&mut self, operation: &Operation) -> Result<Vec<String>, String> {
+        self.refuse_if_serving(operation.slot)?;
         let unit = self.unit(operation.slot)?;
         if operation.enables_unit {
             unit.disable()?;
@@ -274,8 +312,8 @@ impl Host<'_> {
     fn readiness(&self, slot: Slot) -> Result<Result<usize, String>, String> {
         let client = self.client(slot, Duration::from_secs(5))?;
         let listed = block_on(async {
-            let session = Session::open(&client).await.map_err(|error| error.to_string())?;
-            let listed = session.list_tools().await.map_err(|error| error.to_string());
+            let session = Session::open(&client).await.map_err(|error| chain(&error))?;
+            let listed = session.list_tools().await.map_err(|error| chain(&error));
             session.close().await;
             Ok(listed?.0.len())
         })?;
@@ -312,6 +350,10 @@ impl Host<'_> {
         match operation.strategy {
             _ if status.position.stable == operation.slot => Ok(vec!["traffic is there already".to_owned()]),
             Strategy::Rollout if status.run.is_some() => Ok(vec!["the rollout is under way".to_owned()]),
+            // Killed after the start, and ended since: it is not begun a second time.
+            Strategy::Rollout if self.rolled_back_since(operation)? => {
+                Err("the rollout was rolled back (hint: `mcp-guard rollout history`)".to_owned())
+            }
             Strategy::Rollout => {
                 self.order(RolloutCommand::Start { force: operation.force, accept: Vec::new() })
             }
@@ -321,6 +363,18 @@ impl Host<'_> {
                 self.order(RolloutCommand::Switch { to: operation.slot, force })
             }
         }
+    }
+
+    fn rolled_back_since(&self, operation: &Operation) -> Result<bool, String> {
+        let response = self.guard.ask(&AdminCommand::History)?;
+        let AdminResponse::History(history) = &response else { return Err(unexpected(&response)) };
+        let since = |transition: &&Transition| transition.at.millis() >= operation.began_millis;
+        let newest = history
+            .iter()
+            .rev()
+            .filter(since)
+            .find(|transition| transition.kind == TransitionKind::RolledBack);
+        Ok(newest.is_some())
     }
 
     fn move_traffic_back(&mut self, operation: &Operation) -> Result<Vec<String>, String> {

@@ -214,7 +214,12 @@ impl Store {
 
 /// Reads and judges the manifest of a release's directory.
 pub(crate) fn read_manifest(folder: &Path) -> Result<Manifest, StoreError> {
-    let text = read_text(&folder.join(MANIFEST), MANIFEST_BYTES_MAX);
+    let path = folder.join(MANIFEST);
+    // A link would let the manifest of an installed release change.
+    if fs::symlink_metadata(&path).is_ok_and(|metadata| !metadata.is_file()) {
+        return Err(StoreError::Damaged(vec![format!("{MANIFEST} is not a file")]));
+    }
+    let text = read_text(&path, MANIFEST_BYTES_MAX);
     let text =
         text.map_err(|error| if error.is_not_found() { StoreError::NoManifest } else { error.into() })?;
     Ok(Manifest::parse(&text)?)

@@ -124,6 +124,13 @@ fn extract(source: &Path, reader: impl Read, target: &Path, budget: &mut Budget)
             return Err(refused("is neither a file, a directory nor a symbolic link"));
         }
     }
+    // A link below a link would be made wherever the first one leads.
+    let below_a_link =
+        |place: &Path| place.ancestors().skip(1).any(|above| links.iter().any(|(other, _)| other == above));
+    if let Some((place, _)) = links.iter().find(|(place, _)| below_a_link(place)) {
+        let entry = place.strip_prefix(target).unwrap_or(place).to_owned();
+        return Err(UnpackError::Entry { entry, reason: "lies below a link" });
+    }
     for (place, link) in links {
         make_folder(place.parent().unwrap_or(target), 0o755)?;
         symlink(link, &place).map_err(failed("make the link", &place))?;

@@ -15,7 +15,7 @@ use clap::{Args, Subcommand};
 
 use self::drill::DrillArgs;
 use self::operation::{DeployArgs, RollbackArgs};
-use self::room::Room;
+use self::room::{Done, Room};
 use self::verify::VerifyArgs;
 use super::exit::Exit;
 use super::guard::Guard;
@@ -139,25 +139,28 @@ Exit codes: 0 passed, 1 failed or refused, 2 could not run.")]
 
 impl ReleaseArgs {
     pub(super) fn run(self, guard: &Guard) -> Exit {
-        let room = Room::of(&guard.file);
-        let done = match self.what {
-            What::Pack { folder, output } => packing::pack(&folder, output.as_deref()),
-            What::Add { source, fill } => packing::add(&room, &source, fill),
-            What::List { json } => shown::list(&room, json),
-            What::Prune { keep } => packing::prune(&room, keep),
-            What::Deploy(deploy) => operation::deploy(&room, guard, &deploy),
-            What::Rollback(rollback) => operation::rollback(&room, guard, rollback),
-            What::Verify(verify) => verify.run(&room, guard),
-            What::Drill(drill) => drill.run(&room, guard),
-            What::Backup => operation::backup(&room, guard),
-            What::Backups { json } => shown::backups(&room, json),
-            What::Restore { name, reason } => operation::restore(&room, guard, &name, reason),
-            What::Resume => operation::resume(&room, guard),
-            What::Undo => operation::undo(&room, guard),
-        };
+        let done = Room::of(&guard.file).and_then(|room| self.carry_out(&room, guard));
         done.unwrap_or_else(|failure| {
             complain(format_args!("release: {}", failure.why));
             failure.exit
         })
+    }
+
+    fn carry_out(self, room: &Room, guard: &Guard) -> Done {
+        match self.what {
+            What::Pack { folder, output } => packing::pack(&folder, output.as_deref()),
+            What::Add { source, fill } => packing::add(room, &source, fill),
+            What::List { json } => shown::list(room, json),
+            What::Prune { keep } => packing::prune(room, keep),
+            What::Deploy(deploy) => operation::deploy(room, guard, &deploy),
+            What::Rollback(rollback) => operation::rollback(room, guard, rollback),
+            What::Verify(verify) => verify.run(room, guard),
+            What::Drill(drill) => drill.run(room, guard),
+            What::Backup => operation::backup(room, guard),
+            What::Backups { json } => shown::backups(room, json),
+            What::Restore { name, reason } => operation::restore(room, guard, &name, reason),
+            What::Resume => operation::resume(room, guard),
+            What::Undo => operation::undo(room, guard),
+        }
     }
 }

@@ -7,7 +7,7 @@ use crate::admin::{AdminCommand, AdminResponse};
 use crate::cli::doctor;
 use crate::cli::exit::Exit;
 use crate::cli::guard::Guard;
-use crate::cli::output::{complain, say};
+use crate::cli::output::{complain, complain_of, say};
 use crate::control::RolloutCommand;
 use crate::release::backup::{self, Backup};
 use crate::release::files::Lock;
@@ -88,7 +88,8 @@ pub(super) fn rollback(room: &Room, guard: &Guard, rollback: RollbackArgs) -> Do
     operation.reason = rollback.reason;
     let host = host(room, guard, &lock);
     let former = former(room, operation.slot)?;
-    if !rollback.standard && still_runs(&host, &operation, former.as_ref()) {
+    let served = former.is_some() || served_before(guard, operation.slot)?;
+    if !rollback.standard && served && still_runs(&host, &operation, former.as_ref()) {
         operation.kind = Kind::SwitchBack;
         operation.steps = Kind::SwitchBack.steps();
         operation.id = id_of(room, Kind::SwitchBack);
@@ -101,7 +102,10 @@ pub(super) fn rollback(room: &Room, guard: &Guard, rollback: RollbackArgs) -> Do
         None => former,
     };
     let Some(release) = release else {
-        return Err(Failure::refused("no backup names a release to go back to; nothing was touched"));
+        let slot = operation.slot.as_str();
+        return Err(Failure::refused(format!(
+            "slot {slot} has not served before, and no backup names a release to go back to; nothing was touched"
+        )));
     };
     operation.release = Some(release);
     start(room, guard, &lock, operation)
@@ -123,6 +127,7 @@ pub(super) fn restore(room: &Room, guard: &Guard, name: &str, reason: Option<Str
 
 pub(super) fn backup(room: &Room, guard: &Guard) -> Done {
     let lock = room.lock()?;
+    nothing_interrupted(room)?;
     let operation = begin(room, guard, Kind::Deploy, None)?;
     let mut operation = Operation { id: format!("{}-manual", time_of_now()), ..operation };
     operation.former = room.store.current(operation.slot)?;
@@ -131,7 +136,20 @@ pub(super) fn backup(room: &Room, guard: &Guard) -> Done {
     for note in notes {
         say(note);
     }
+    forget_backups(room, &lock);
     Ok(Exit::Done)
+}
+
+/// Removes backups beyond `release.backups`.
+fn forget_backups(room: &Room, lock: &Lock) {
+    match backup::forget(room.store.layout(), room.settings.backups, lock) {
+        Ok(forgotten) => {
+            for name in forgotten {
+                say(format_args!("backup {name} is removed: beyond release.backups"));
+            }
+        }
+        Err(error) => complain_of(&error),
+    }
 }
 
 pub(super) fn resume(room: &Room, guard: &Guard) -> Done {
@@ -147,6 +165,8 @@ fn go_on(room: &Room, guard: &Guard, direction: Direction) -> Done {
     let Some(journal) = Journal::open(room.store.layout())? else {
         return Err(Failure::refused("nothing was interrupted"));
     };
+    // Without a guard every step would fail, and the operation could only go back.
+    rollout(guard)?;
     let progress = journal.recorded.progress();
     say(format_args!("{} {}", journal.recorded.operation.id, where_it_stands(&journal)));
     if direction == Direction::Finish && progress.forced() == Some(Direction::Undo) {
@@ -216,6 +236,7 @@ pub(super) fn begin(
         force: false,
         backup: None,
         failure: None,
+        began_millis: u64::try_from(jiff::Timestamp::now().as_millisecond()).unwrap_or_default(),
         who: who(),
         reason,
     })
@@ -253,6 +274,17 @@ fn former(room: &Room, slot: Slot) -> Result<Option<ReleaseName>, Failure> {
     Ok(backups.into_iter().flatten().find_map(|backup| served(&backup).flatten()))
 }
 
+/// Whether the slot was stable before the other one, as the rollout's history tells.
+fn served_before(guard: &Guard, slot: Slot) -> Result<bool, Failure> {
+    let response = GuardPort::ask(guard, &AdminCommand::History)
+        .map_err(|why| Failure { exit: Exit::CouldNotRun, why })?;
+    let AdminResponse::History(history) = &response else {
+        return Err(Failure::refused(unexpected(&response)));
+    };
+    let moved = history.iter().rev().find(|transition| transition.from.stable != transition.to.stable);
+    Ok(moved.is_some_and(|transition| transition.from.stable == slot))
+}
+
 /// Whether the other slot still runs the former release and can take over at once.
 fn still_runs(host: &Host<'_>, operation: &Operation, former: Option<&ReleaseName>) -> bool {
     let same = former.is_none() || operation.former.as_ref() == former;
@@ -285,7 +317,17 @@ pub(super) fn start(room: &Room, guard: &Guard, lock: &Lock, operation: Operatio
         operation.slot.as_str(),
         operation.serving.as_str()
     ));
-    let journal = Journal::begin(room.store.layout(), operation, lock)?;
+    let journal = match Journal::begin(room.store.layout(), operation.clone(), lock) {
+        // A full disk must not keep traffic on a failed release.
+        Err(error) if operation.kind == Kind::SwitchBack => {
+            complain_of(&error);
+            complain("without a journal there is no backup and no record");
+            let notes = host(room, guard, lock).perform(OperationStep::Traffic, &operation);
+            told(OperationStep::Traffic.as_str(), "done", &notes.map_err(Failure::refused)?);
+            return Ok(Exit::Done);
+        }
+        begun => begun?,
+    };
     run(room, guard, lock, journal, Direction::Finish)
 }
 
@@ -296,28 +338,30 @@ fn run(room: &Room, guard: &Guard, lock: &Lock, mut journal: Journal, direction:
     match ending {
         Ending::Stuck { step, why } => {
             let step = step.as_str();
-            Err(Failure::refused(format!(
+            let why = format!(
                 "`{step}` could not be undone: {why}\n(hint: repair it, then `mcp-guard release undo`)"
-            )))
+            );
+            Err(Failure { exit: Exit::CouldNotRun, why })
         }
         Ending::Ended(outcome) => {
             let record =
                 Incident::of_operation(&journal.recorded, outcome, logs(&host, &journal.recorded.operation));
+            say(format_args!("{} {}", record.id, outcome.as_str()));
             record.write(layout)?;
             let recorded = journal.end()?;
-            say(format_args!("{} {}; record: {}", recorded.operation.id, outcome.as_str(), record.id));
+            forget_backups(room, lock);
+            say(format_args!("record: {}", recorded.operation.id));
             match outcome {
                 Outcome::Done => Ok(Exit::Done),
-                Outcome::Undone if direction == Direction::Undo => {
-                    say("the slot is as it was");
-                    Ok(Exit::Done)
-                }
-                Outcome::Undone => {
-                    let cause = record.cause.unwrap_or_else(|| "it was being undone".to_owned());
-                    Err(Failure::refused(format!(
-                        "{cause}\nthe slot is as it was; the other one has served all the time"
-                    )))
-                }
+                Outcome::Undone => match record.cause {
+                    Some(cause) if direction == Direction::Finish => {
+                        Err(Failure::refused(format!("{cause}\nslot and traffic are as before")))
+                    }
+                    Some(_) | None => {
+                        say("slot and traffic are as before");
+                        Ok(Exit::Done)
+                    }
+                },
             }
         }
     }

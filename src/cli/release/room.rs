@@ -43,9 +43,11 @@ pub(super) struct Room {
 
 impl Room {
     /// The room of a configuration file, whatever is wrong with the rest of it.
-    pub(super) fn of(file: &Path) -> Room {
-        let settings = config::release_settings(file);
-        Room { store: Store::new(Layout::new(settings.directory.clone())), settings }
+    pub(super) fn of(file: &Path) -> Result<Room, Failure> {
+        let hint = "(hint: `mcp-guard slots switch SLOT` goes back without this file)";
+        let settings = config::release_settings(file)
+            .map_err(|why| Failure { exit: Exit::CouldNotRun, why: format!("{why}\n{hint}") })?;
+        Ok(Room { store: Store::new(Layout::new(settings.directory.clone())), settings })
     }
 
     /// What is installed, and the guard that runs.

@@ -138,6 +138,8 @@ fn an_archive_writes_nothing_outside_of_its_release() {
         vec![("/tmp/x", Ok("x"))],
         vec![("a", Err(link)), ("a/x", Ok("x"))],
         vec![("a/./../../x", Ok("x"))],
+        vec![("a", Err(link)), ("a/x", Err("/bin/sh"))],
+        vec![("a", Err(link)), ("a/d/x", Err("/bin/sh"))],
     ] {
         let file = room.folder.path().join("bad.tar.gz");
         fs::write(&file, archive(&entries)).unwrap();
