@@ -14,6 +14,8 @@ use serde_json::{Value, json};
 const WAITING_BYTES_MAX: usize = 8 * 1024;
 /// Bytes of lines that wait for a reader of standard error; further ones are dropped and counted.
 const QUEUED_BYTES_MAX: usize = 256 * 1024;
+/// How long lines gather between two writes: to wake the thread for each call costs more than the write.
+const GATHER_TIME: Duration = Duration::from_millis(10);
 /// How long the process waits at its end for a reader.
 const DRAIN_TIME_MAX: Duration = Duration::from_secs(1);
 
@@ -155,7 +157,10 @@ pub(crate) fn write_in_background() {
 }
 
 fn write_all(queue: &Receiver<Vec<u8>>) {
-    while let Ok(lines) = queue.recv() {
+    while let Ok(mut lines) = queue.recv() {
+        while let Ok(more) = queue.try_recv() {
+            lines.extend_from_slice(&more);
+        }
         write_now(&lines);
         let Some(writer) = WRITER.get() else { continue };
         let dropped = writer.dropped_lines.swap(0, Ordering::Relaxed);
@@ -164,6 +169,7 @@ fn write_all(queue: &Receiver<Vec<u8>>) {
             write_now(line("log_dropped", &detail).as_bytes());
         }
         writer.queued_bytes.fetch_sub(lines.len(), Ordering::Release);
+        std::thread::sleep(GATHER_TIME);
     }
 }
 
