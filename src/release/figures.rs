@@ -57,11 +57,9 @@ pub(crate) struct Kept {
 /// Why a load shows nothing.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Unmeasured {
-    /// The client token is wrong: nothing that a change could mend.
-    #[error(
-        "{0} (hint: the guard refuses the client token of `auth.token_env`: set it to one that is valid, or unset it)"
-    )]
-    Token(String),
+    /// The settings do not allow it: nothing that a change could mend.
+    #[error("{0}")]
+    Settings(String),
     #[error("{0}")]
     Other(String),
 }
@@ -141,11 +139,13 @@ pub(super) fn load_of(installation: &Installation<'_>, client: Client) -> Result
     };
     block_on(load::run(client, &plan))?.map_err(|error| match &error {
         LoadError::Session(refused) if matches!(refused.status(), Some(401 | 403)) => {
-            Unmeasured::Token(error.to_string())
+            Unmeasured::Settings(format!(
+                "{error} (hint: the guard refuses the client token of auth.token_env: set it to one that is valid, or unset it)"
+            ))
         }
         LoadError::Session(_) => Unmeasured::Other(error.to_string()),
         LoadError::NoSuchTool(_) | LoadError::MayWrite(_) => {
-            Unmeasured::Other(format!("release.load_tool: {error}"))
+            Unmeasured::Settings(format!("release.load_tool: {error}"))
         }
     })
 }
@@ -200,7 +200,7 @@ pub(super) fn before(installation: &Installation<'_>, operation: &Operation) -> 
             keep(layout, &kept).map_err(|error| mcp_host::diagnostics::chain(&error))?;
             Ok(vec![note])
         }
-        Err(Unmeasured::Token(why)) => Err(why),
+        Err(Unmeasured::Settings(why)) => Err(why),
         Err(Unmeasured::Other(why)) => {
             Ok(vec![format!("the service could not be measured, so nothing is compared later: {why}")])
         }

@@ -94,6 +94,7 @@ fn checks_of(
             Occasion::Command => true,
             // A client's call that timed out meanwhile is in the guard's log, too.
             Occasion::Deployment => check.name != surroundings::LOG,
+            Occasion::ForcedDeployment => check.name != surroundings::LOG && check.name != LOAD,
             Occasion::WayBack => check.name != surroundings::LOG && check.name != LOAD,
         };
         if check.state == CheckState::Bad && !judged {
@@ -179,7 +180,7 @@ pub(super) fn service(host: &Host<'_>, operation: &Operation) -> Result<Vec<Stri
     let kept = figures::read(host.store.layout()).ok().flatten();
     let (status, stable) = (host.status()?, host.report()?.status.position.stable);
     let is_own = kept.as_ref().is_some_and(|kept| kept.operation.as_deref() == Some(&operation.id));
-    let occasion = Occasion::of(operation.kind);
+    let occasion = Occasion::of(operation);
     // What systemd restarted before the operation is not its doing; the slot's own unit was started by it.
     let mut restarts = host.restarts(status.pid);
     restarts.extend(kept.iter().filter(|_| is_own).flat_map(|kept| kept.before.restarts.clone()));
@@ -205,4 +206,19 @@ fn outcome_of(checks: &[CheckResult]) -> Result<Vec<String>, String> {
     let line = |check: &CheckResult| format!("{}: {}", check.name, check.found);
     let bad: Vec<String> = checks.iter().filter(|check| check.state == CheckState::Bad).map(line).collect();
     if bad.is_empty() { Ok(checks.iter().map(line).collect()) } else { Err(bad.join("\n")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_bad_check_fails_a_step_and_what_was_not_checked_does_not() {
+        let good = CheckResult::good("a", "fine");
+        let not_checked = CheckResult::not_checked("b", "not configured");
+        let bad = CheckResult::bad(LOAD, "slow");
+        let notes = outcome_of(&[good.clone(), not_checked.clone()]);
+        assert_eq!(notes.as_deref(), Ok(["a: fine".to_owned(), "b: not configured".to_owned()].as_slice()));
+        assert_eq!(outcome_of(&[good, bad, not_checked]), Err("load: slow".to_owned()));
+    }
 }

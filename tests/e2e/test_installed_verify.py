@@ -194,6 +194,50 @@ def test_verification_fails_for_a_slow_service_and_says_how_slow_it_was(releases
     assert verified(releases)[0] == 0
 
 
+def test_a_dependency_that_is_away_fails_the_verification_and_an_optional_one_no_deployment(releases):
+    machine = releases.machine
+    quiet(releases)
+    before = machine.do("cat", GUARD)
+    tool = '[[dependency]]\nname = "tools"\ntool = { name = "swf_list_available_tools" }\n'
+    away = '[[dependency]]\nname = "away"\ntcp = { address = "127.0.0.1:9" }\n'
+    try:
+        machine.write(GUARD, f"{before}\n{tool}")
+        machine.do("systemctl", "reload", "mcp-guard")
+        exit_code, checks = verified(releases)
+        assert exit_code == 0 and f"tools (slot {releases.serving()}) in " in checks["dependencies"]["found"], checks
+        machine.write(GUARD, f"{before}\n{tool}{away}")
+        machine.do("systemctl", "reload", "mcp-guard")
+        exit_code, checks = verified(releases)
+        assert exit_code == 1 and list(bad(checks)) == ["dependencies"] and "away FAILED: " in checks["dependencies"]["found"], checks
+        releases.does("deploy", "second")
+        record = releases.record()
+        assert "away FAILED: " in notes(record, "verify service") and "tools (slot " in notes(record, "verify slot"), record
+        machine.write(GUARD, f"{before}\n{tool}{away}required = true\n")
+        machine.do("systemctl", "reload", "mcp-guard")
+        serving = releases.serving()
+        done = releases.types("deploy", "third")
+        assert done.returncode == 1 and "dependencies: " in done.stderr and releases.serving() == serving, done
+        assert releases.record()["cause"].startswith("verify service: dependencies: "), releases.record()
+    finally:
+        machine.write(GUARD, before)
+        machine.do("systemctl", "reload", "mcp-guard")
+
+
+def test_a_load_tool_that_cannot_be_called_stops_a_deployment_before_it_changes_anything(releases):
+    machine = releases.machine
+    guard, before = machine.do("cat", GUARD), releases.state()
+    assert '# load_tool = "swf_list_agents"' in guard
+    try:
+        machine.write(GUARD, guard.replace('# load_tool = "swf_list_agents"', 'load_tool = "nothing"'))
+        done = releases.types("deploy", "second")
+        assert done.returncode == 1 and "release.load_tool: nothing is not listed" in done.stderr, done
+        assert releases.record()["cause"].startswith("figures: ") and releases.state() == before
+        machine.write(GUARD, guard.replace('# load_tool = "swf_list_agents"', 'load_tool = "swf_list_available_tools"'))
+        assert "tools/call swf_list_available_tools through the guard: 20 requests, 0 failed" in verified(releases)[1]["load"]["found"]
+    finally:
+        machine.write(GUARD, guard)
+
+
 def test_verification_without_a_guard_is_a_failure(releases):
     machine = releases.machine
     machine.do("systemctl", "stop", "mcp-guard")

@@ -32,7 +32,7 @@ pub(super) struct DeployArgs {
     /// Print the steps and change nothing.
     #[arg(long)]
     dry_run: bool,
-    /// Also where the parity gate does not hold.
+    /// Also where the parity gate does not hold, or the service is slower afterwards.
     #[arg(long)]
     force: bool,
     /// Why, for the record.

@@ -9,12 +9,13 @@ use crate::cli::exit::Exit;
 use crate::cli::guard::Guard;
 use crate::cli::output::{complain, say};
 use crate::release::figures::{self, Figures, Kept};
+use crate::release::journal;
 use crate::release::verify::{self, CheckResult, CheckState};
 
 #[derive(Debug, Args)]
 pub(super) struct VerifyArgs {
     /// Keep the figures of now, as those before a change that no release command makes.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "json")]
     record: bool,
     /// Print one JSON object.
     #[arg(long)]
@@ -42,6 +43,12 @@ impl VerifyArgs {
             say(format_args!("{:#}", json!({ "holds": holds, "verification": verified })));
         } else {
             verified.checks.iter().for_each(print);
+        }
+        if let Some(recorded) = journal::read(room.store.layout())? {
+            let id = recorded.operation.id;
+            complain(format_args!(
+                "{id} was interrupted, or runs now (hint: `mcp-guard release resume` or `undo`)"
+            ));
         }
         if holds {
             return Ok(Exit::Done);

@@ -27,7 +27,7 @@ pub(super) fn dependencies(installation: &Installation<'_>, stable: Slot, occasi
     let counts = |checked: &Checked| match occasion {
         Occasion::Command => true,
         // What a release cannot have broken undoes its deployment only where nothing works without it.
-        Occasion::Deployment => checked.required || checked.slot.is_some(),
+        Occasion::Deployment | Occasion::ForcedDeployment => checked.required || checked.slot.is_some(),
         Occasion::WayBack => false,
     };
     checked(installation, stable, |_| true, counts)
