@@ -15,7 +15,7 @@ use super::files::Lock;
 use super::plan::{OperationStep, StepEvent};
 use super::store::Store;
 use crate::admin::{AdminCommand, AdminResponse, GuardStatus};
-use crate::client::{Client, Limits, Target};
+use crate::client::{Client, Limits, Session, Target};
 use crate::config::release::Release;
 use crate::config::{self, Config, Environment, LoadError};
 use crate::control::{RolloutCommand, RolloutReport};
@@ -23,6 +23,8 @@ use crate::rollout::status::SlotReport;
 use crate::upstream::{Address, Backend, Slot};
 
 const LOG_LINES: usize = 20;
+/// For a backend to show that it runs: more than a busy one needs.
+const RESPONSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A running guard, as commands reach it.
 pub(crate) trait GuardPort {
@@ -131,6 +133,18 @@ impl Installation<'_> {
     pub(crate) fn status(&self) -> Result<GuardStatus, String> {
         let response = self.guard.ask(&AdminCommand::Status)?;
         if let AdminResponse::Status(status) = response { Ok(status) } else { Err(unexpected(&response)) }
+    }
+
+    /// Whether a slot's backend responds now. Where the configuration cannot be read it counts as one that does: the way back
+    /// works with a half-edited file, and the guard's own probe is known.
+    pub(crate) fn responds(&self, slot: Slot) -> bool {
+        let Ok(client) = self.client(slot, RESPONSE_TIMEOUT) else { return true };
+        let asked = block_on(async {
+            let session = Session::open(&client).await.ok()?;
+            session.close().await;
+            Some(())
+        });
+        matches!(asked, Ok(Some(())))
     }
 
     /// The rollout and both slots.

@@ -291,8 +291,9 @@ fn still_runs(host: &Host<'_>, operation: &Operation, former: Option<&ReleaseNam
     let healthy = host.report().is_ok_and(|report| {
         report.status.slots.iter().any(|found| found.slot == operation.slot && found.health == "healthy")
     });
-    // A unit of another name may serve there: what counts is that the guard can send it calls.
-    same && healthy
+    // A unit of another name may serve there: what counts is that the guard can send it calls. Its latest probe may be older
+    // than the end of the backend.
+    same && healthy && host.responds(operation.slot)
 }
 
 fn dry_run(room: &Room, guard: &Guard, lock: &Lock, operation: &Operation) -> Done {

@@ -106,6 +106,12 @@ def fill_disk():
             file.write(bytes(4096))
 
 
+def failure(line):
+    """The step that a line of the journal tells as failed, and why."""
+    step = json.loads(line).get("step")
+    return step and isinstance(step["event"], dict) and "failed" in step["event"] and f"{step['step']}: {step['event']['failed']['why'].splitlines()[0]}"
+
+
 def command_of(kind, before):
     """The words of the command, after what it needs has been made."""
     other = "green" if before["serving"] == "blue" else "blue"
@@ -156,6 +162,7 @@ def one(kind):
         # A failure that could not be undone would also leave a journal.
         raise AssertionError(f"{words} left {interrupted}: {said}")
     where = json.loads(last)
+    failures.update(text for text in map(failure, open(JOURNAL)) if text)
     operation = json.loads(open(JOURNAL).readline())["operation"]["operation"]
     refused = release("deploy", "a")
     assert refused.returncode == 1 and "was interrupted" in refused.stderr, refused
@@ -180,7 +187,7 @@ def one(kind):
 
 
 made, told, deadline = 0, collections.Counter(), time.monotonic() + kills * 20
-kinds = collections.Counter()
+kinds, failures = collections.Counter(), collections.Counter()
 while made < kills:
     assert time.monotonic() < deadline, f"only {made} kills in time"
     chosen = chance.choice(KINDS)
@@ -189,4 +196,4 @@ while made < kills:
         made += max(1, result[1])
         told[result[0]] += 1
         kinds[chosen] += 1
-print(json.dumps({"kills": made, "kinds": kinds, "places": told}))
+print(json.dumps({"kills": made, "kinds": kinds, "places": told, "failures": failures}))
