@@ -92,7 +92,7 @@ def killed(words, line, late):
         os.remove(fill)
         assert bool(told) == bool(lines()[0]), f"{told} is told as interrupted: {said}"
         # Another failure than that of the disk came first, or the disk was full too late.
-        return "No space left on device" in said or "MiB free" in said, said
+        return process.returncode != 0 and ("No space left on device" in said or "MiB free" in said), said
     process.send_signal(signal.SIGKILL)
     said, _ = process.communicate(timeout=SECONDS)
     return process.returncode == -signal.SIGKILL, said
@@ -108,6 +108,8 @@ def fill_disk():
 
 def failure(line):
     """The step that a line of the journal tells as failed, and why."""
+    if not line.endswith("\n"):
+        return None  # Cut by a full disk.
     step = json.loads(line).get("step")
     return step and isinstance(step["event"], dict) and "failed" in step["event"] and f"{step['step']}: {step['event']['failed']['why'].splitlines()[0]}"
 
