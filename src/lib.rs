@@ -29,6 +29,7 @@ mod control;
 mod dependency;
 #[doc(hidden)]
 pub mod fuzzing;
+mod incident;
 mod systemd_journal;
 
 mod proxy;

@@ -1,6 +1,8 @@
-//! `mcp-guard incident`: the records of deployments, rollbacks, restores and drills.
+//! `mcp-guard incident`: the records of deployments, rollbacks, restores and drills, and those of the guard's rollouts.
 //!
 //! Must not know how a record is made.
+
+use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
@@ -8,9 +10,11 @@ use super::exit::Exit;
 use super::guard::Guard;
 use super::output::{complain, complain_of, say, table};
 use crate::config;
-use crate::release::{Layout, record};
+use crate::control::rollout_record;
+use crate::incident::{self, Incident, IncidentError};
+use crate::release::Layout;
 
-/// Show the records of what was deployed, rolled back, restored and drilled.
+/// Show the records of what was deployed, rolled out, rolled back, restored and drilled.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -54,9 +58,11 @@ impl IncidentArgs {
                 return Exit::CouldNotRun;
             }
         };
+        let of_rollouts = config::state_folder(&guard.file).map(|state| rollout_record::folder_in(&state));
+        let folders: Vec<PathBuf> = std::iter::once(layout.incidents()).chain(of_rollouts).collect();
         let result = match &self.what {
-            What::List { json } => list(&layout, *json),
-            What::Show { id, json } => show(&layout, id, *json),
+            What::List { json } => list(&folders, *json),
+            What::Show { id, json } => show(&folders, id, *json),
         };
         result.unwrap_or_else(|error| {
             complain_of(&error);
@@ -65,8 +71,19 @@ impl IncidentArgs {
     }
 }
 
-fn list(layout: &Layout, json: bool) -> Result<Exit, crate::release::files::FileError> {
-    let records = record::list(layout)?;
+/// The records of all folders, the newest first.
+fn all(folders: &[PathBuf]) -> Result<Vec<Incident>, IncidentError> {
+    let mut records = Vec::new();
+    for folder in folders {
+        records.extend(incident::list(folder)?);
+    }
+    // Ids begin with the time.
+    records.sort_by(|one, other| other.id.cmp(&one.id));
+    Ok(records)
+}
+
+fn list(folders: &[PathBuf], json: bool) -> Result<Exit, IncidentError> {
+    let records = all(folders)?;
     if json {
         say(serde_json::json!(records));
         return Ok(Exit::Done);
@@ -82,8 +99,12 @@ fn list(layout: &Layout, json: bool) -> Result<Exit, crate::release::files::File
     Ok(Exit::Done)
 }
 
-fn show(layout: &Layout, id: &str, json: bool) -> Result<Exit, crate::release::files::FileError> {
-    let Some(record) = record::read(layout, id)? else {
+fn show(folders: &[PathBuf], id: &str, json: bool) -> Result<Exit, IncidentError> {
+    let mut found = None;
+    for folder in folders {
+        found = found.or(incident::read(folder, id)?);
+    }
+    let Some(record) = found else {
         complain(format_args!("there is no record {id} (hint: `mcp-guard incident list`)"));
         return Ok(Exit::No);
     };

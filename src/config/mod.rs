@@ -145,6 +145,14 @@ pub(crate) fn client_token(file: &Path, environment: &Environment<'_>) -> Option
     (!token.is_empty()).then_some(token)
 }
 
+/// `listen.state` of a configuration file, whatever is wrong with the rest of it.
+pub(crate) fn state_folder(file: &Path) -> Option<PathBuf> {
+    let text = source::read(file, FILE_BYTES_MAX).ok()?;
+    let sink = DiagnosticSink::new(file, &text);
+    let entries = source::parse(&text, &sink)?;
+    file::listen(Table::root(entries.get_ref(), &sink).table("listen"), folder(file)).state
+}
+
 /// The files that make up a configuration, without secrets in clear: the file itself, its plan and its tokens' hashes.
 /// They need not exist.
 pub(crate) fn files_of(file: &Path) -> Vec<PathBuf> {

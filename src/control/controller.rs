@@ -24,10 +24,11 @@ use self::preflight::PreflightResult;
 use super::clock::Clock;
 use super::commands::{ControllerRequest, RolloutReport};
 use super::dependency_tasks::DependencyTasks;
-use super::notify::Notifier;
+use super::notify::{Notification, Notifier};
 use super::parity_check::{self, Comparison, describe};
 use super::persistence::{Persistence, contradiction, open, resume_from};
 use super::probe_tasks::{Observation, ProbeTasks};
+use super::rollout_record;
 use super::settings::Settings;
 use super::state_file::Saved;
 use super::state_writer::Progress;
@@ -163,6 +164,8 @@ impl Controller {
             slow_ticked: Instant::now(),
         };
         controller.publish();
+        // The process before may have ended between the transition and its record.
+        let _ = controller.record_last();
         let settings = controller.settings.clone();
         controller.configure_dependencies(None, &settings);
         controller
@@ -345,9 +348,19 @@ impl Controller {
         if let Persistence::Active(writer) = &self.persistence {
             writer.save(saved);
         }
-        self.notifier.notify(&Arc::new(transition.clone()));
+        let record = self.record_last();
+        self.notifier.notify(&Arc::new(Notification { transition: transition.clone(), record }));
         self.update_gauges();
         Some(transition)
+    }
+
+    /// Has the record of the last transition written, apart from decisions. Returns its id, where one is kept.
+    fn record_last(&self) -> Option<String> {
+        let folder = self.folder.clone().filter(|_| matches!(self.persistence, Persistence::Active(_)))?;
+        let id = rollout_record::id_of(self.history.last()?)?;
+        let history = self.history.clone();
+        drop(self.reader.spawn_blocking(move || rollout_record::write_last(&folder, &history)));
+        Some(id)
     }
 
     /// Publishes the route if it has changed.

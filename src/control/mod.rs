@@ -14,6 +14,7 @@ pub(crate) mod parity_check;
 mod persistence;
 mod probe;
 mod probe_tasks;
+pub(crate) mod rollout_record;
 mod settings;
 pub(crate) mod state_file;
 mod state_writer;

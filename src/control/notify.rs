@@ -13,10 +13,10 @@ use bytes::Bytes;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::mpsc;
 
+pub(super) use self::body::Notification;
 use crate::client::{Client, Limits, Request, Target};
 use crate::config::notify::{Channel, Program, Receiver, Secret};
 use crate::dependency::prepare;
-use crate::rollout::Transition;
 use crate::telemetry::metrics::{Notified, RolloutMetrics};
 
 /// Transitions that may wait for a receiver. When the queue is full, the new transition is dropped and counted.
@@ -29,7 +29,7 @@ const RESPONSE_BYTES_MAX: usize = 64 << 10;
 
 /// All receivers.
 pub(super) struct Notifier {
-    receivers: Vec<(Receiver, mpsc::Sender<Arc<Transition>>)>,
+    receivers: Vec<(Receiver, mpsc::Sender<Arc<Notification>>)>,
     metrics: RolloutMetrics,
 }
 
@@ -46,10 +46,11 @@ impl Notifier {
     }
 
     /// Queues a transition for every receiver of its kind. Never waits.
-    pub(super) fn notify(&self, transition: &Arc<Transition>) {
+    pub(super) fn notify(&self, notification: &Arc<Notification>) {
         for (receiver, queue) in &self.receivers {
-            let wanted = receiver.events.is_empty() || receiver.events.contains(&transition.kind);
-            if wanted && queue.try_send(transition.clone()).is_err() {
+            let wanted =
+                receiver.events.is_empty() || receiver.events.contains(&notification.transition.kind);
+            if wanted && queue.try_send(notification.clone()).is_err() {
                 self.metrics.notified(&receiver.name, Notified::Dropped);
                 log::error!(
                     "notification `{}`: {WAITING_MAX} are waiting; one more is dropped",
@@ -62,15 +63,15 @@ impl Notifier {
 
 async fn work(
     receiver: Receiver,
-    mut queue: mpsc::Receiver<Arc<Transition>>,
+    mut queue: mpsc::Receiver<Arc<Notification>>,
     metrics: RolloutMetrics,
     pause_first: Duration,
 ) {
-    while let Some(transition) = queue.recv().await {
+    while let Some(notification) = queue.recv().await {
         let mut pause = pause_first;
         for number in 1..=TRIES_MAX {
             let name = &receiver.name;
-            match send(&receiver, &transition).await {
+            match send(&receiver, &notification).await {
                 Ok(()) => {
                     metrics.notified(name, Notified::Sent);
                     break;
@@ -90,14 +91,14 @@ async fn work(
     }
 }
 
-async fn send(receiver: &Receiver, transition: &Transition) -> Result<(), String> {
+async fn send(receiver: &Receiver, notification: &Notification) -> Result<(), String> {
     match &receiver.channel {
-        Channel::Generic { url } => post(url, body::generic(transition)).await,
-        Channel::Slack { url } => post(url, body::slack(transition)).await,
+        Channel::Generic { url } => post(url, body::generic(notification)).await,
+        Channel::Slack { url } => post(url, body::slack(notification)).await,
         Channel::PagerDuty { url, routing_key } => {
-            post(url, body::pagerduty(transition, &routing_key.0)).await
+            post(url, body::pagerduty(notification, &routing_key.0)).await
         }
-        Channel::Exec(command) => run(command, body::generic(transition)).await,
+        Channel::Exec(command) => run(command, body::generic(notification)).await,
     }
 }
 

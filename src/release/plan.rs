@@ -149,6 +149,15 @@ pub(crate) enum Strategy {
     Rollout,
 }
 
+impl Strategy {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Strategy::Switch => "switch",
+            Strategy::Rollout => "rollout",
+        }
+    }
+}
+
 /// How a drill makes a slot fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]

@@ -34,6 +34,7 @@ mod reload;
 mod responses;
 mod rollout;
 mod rollout_load;
+mod rollout_records;
 mod rollout_slots;
 mod rollout_state;
 mod rollout_triggers;

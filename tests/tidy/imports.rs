@@ -54,6 +54,7 @@ const FLOORS: &[&[&[&str]]] = &[
             "control/feature_file",
             "control/parity_check",
             "control/probe",
+            "control/rollout_record",
             "control/settings",
             "control/state_file",
             "control/task",

@@ -20,6 +20,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("upstream", &["http1"]),
     ("parity", &["wire"]),
     ("client", &["wire", "upstream"]),
+    ("incident", &[]),
     ("systemd_journal", &[]),
     ("collect", &["wire", "upstream", "parity", "client"]),
     ("rollout", &["upstream"]),
@@ -29,7 +30,18 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("proxy", &["http1", "wire", "policy", "upstream", "parity", "rollout", "config", "telemetry"]),
     (
         "control",
-        &["wire", "rollout", "upstream", "parity", "client", "collect", "config", "dependency", "telemetry"],
+        &[
+            "wire",
+            "incident",
+            "rollout",
+            "upstream",
+            "parity",
+            "client",
+            "collect",
+            "config",
+            "dependency",
+            "telemetry",
+        ],
     ),
     ("shadow", &["wire", "upstream", "parity", "client", "rollout", "config", "telemetry", "proxy"]),
     (
@@ -38,7 +50,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ),
     (
         "release",
-        &["rollout", "upstream", "client", "config", "control", "admin", "dependency", "systemd_journal"],
+        &["incident", "rollout", "upstream", "client", "config", "control", "admin", "dependency", "systemd_journal"],
     ),
     ("app", &["upstream", "parity", "config", "telemetry", "proxy", "control", "shadow", "admin"]),
 ];

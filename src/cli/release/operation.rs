@@ -9,6 +9,7 @@ use crate::cli::exit::Exit;
 use crate::cli::guard::Guard;
 use crate::cli::output::{complain, complain_of, say};
 use crate::control::RolloutCommand;
+use crate::incident::{self, LogExcerpt};
 use crate::release::backup::{self, Backup};
 use crate::release::files::Lock;
 use crate::release::host::{GuardPort, Host, unexpected};
@@ -16,7 +17,7 @@ use crate::release::journal::{self, Journal};
 use crate::release::manifest::ReleaseName;
 use crate::release::operate::{Ending, Site, operate};
 use crate::release::plan::{Direction, Kind, Operation, OperationStep, Outcome, StepEvent, Strategy};
-use crate::release::record::{self, Incident, LogExcerpt};
+use crate::release::record;
 use crate::rollout::status::RolloutStatus;
 use crate::upstream::Slot;
 
@@ -254,8 +255,9 @@ fn end_rollout(guard: &Guard, run: &str) -> Done {
 
 /// Refuses a second rollback in a row: it would bring back what the first one left.
 fn came_back_already(room: &Room) -> Result<(), Failure> {
-    let done =
-        record::list(room.store.layout())?.into_iter().find(|found| found.outcome == Outcome::Done.as_str());
+    let done = incident::list(&room.store.layout().incidents())?
+        .into_iter()
+        .find(|found| found.outcome == Outcome::Done.as_str());
     let back = [Kind::SwitchBack, Kind::Rollback, Kind::StandardRollback].map(Kind::as_str);
     match done.filter(|found| back.contains(&found.kind.as_str())) {
         Some(found) => Err(Failure::refused(format!(
@@ -346,9 +348,9 @@ fn run(room: &Room, guard: &Guard, lock: &Lock, mut journal: Journal, direction:
         }
         Ending::Ended(outcome) => {
             let record =
-                Incident::of_operation(&journal.recorded, outcome, logs(&host, &journal.recorded.operation));
+                record::of_operation(&journal.recorded, outcome, logs(&host, &journal.recorded.operation));
             say(format_args!("{} {}", record.id, outcome.as_str()));
-            record.write(layout)?;
+            record.write(&layout.incidents(), record::MODES)?;
             let recorded = journal.end()?;
             forget_backups(room, lock);
             say(format_args!("record: {}", recorded.operation.id));

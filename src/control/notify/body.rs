@@ -4,8 +4,16 @@ use serde_json::{Value, json};
 
 use crate::rollout::transition::{Cause, Transition, TransitionKind};
 
+/// A transition, and the id of the record that it leads to.
+#[derive(Debug)]
+pub(in crate::control) struct Notification {
+    pub(in crate::control) transition: Transition,
+    pub(in crate::control) record: Option<String>,
+}
+
 /// The whole transition, and a summary as a sentence.
-pub(super) fn generic(transition: &Transition) -> Value {
+pub(super) fn generic(notification: &Notification) -> Value {
+    let Notification { transition, record } = notification;
     json!({
         "event": "mcp_guard.rollout",
         "version": 1,
@@ -13,11 +21,13 @@ pub(super) fn generic(transition: &Transition) -> Value {
         "summary": summary(transition),
         "severity": severity(transition),
         "transition": transition,
+        "incident": record,
     })
 }
 
 /// A Slack incoming webhook.
-pub(super) fn slack(transition: &Transition) -> Value {
+pub(super) fn slack(notification: &Notification) -> Value {
+    let Notification { transition, record } = notification;
     let mut lines = vec![format!("*mcp-guard* {}", escape(&summary(transition)))];
     if let Some(numbers) = &transition.numbers {
         let side = |name: &str, of: &crate::rollout::observations::Summary| {
@@ -27,11 +37,13 @@ pub(super) fn slack(transition: &Transition) -> Value {
         lines.push(side("candidate", &numbers.candidate));
         lines.push(side("stable", &numbers.stable));
     }
+    lines.extend(record.as_ref().map(|id| format!("record: {id}")));
     json!({ "text": lines.join("\n") })
 }
 
 /// `PagerDuty` Events API v2. A rollout is one incident: what follows a rollback is added to it, a completion resolves it.
-pub(super) fn pagerduty(transition: &Transition, routing_key: &str) -> Value {
+pub(super) fn pagerduty(notification: &Notification, routing_key: &str) -> Value {
+    let Notification { transition, record } = notification;
     let action = match transition.kind {
         TransitionKind::Completed => "resolve",
         TransitionKind::Started
@@ -46,6 +58,8 @@ pub(super) fn pagerduty(transition: &Transition, routing_key: &str) -> Value {
     };
     // The API takes at most 1024 characters.
     let summary: String = format!("mcp-guard: {}", summary(transition)).chars().take(1_024).collect();
+    let mut details = json!(transition);
+    details["incident"] = json!(record);
     json!({
         "routing_key": routing_key,
         "event_action": action,
@@ -56,7 +70,7 @@ pub(super) fn pagerduty(transition: &Transition, routing_key: &str) -> Value {
             "severity": severity(transition),
             "timestamp": time(transition),
             "component": "rollout",
-            "custom_details": transition,
+            "custom_details": details,
         },
     })
 }
@@ -100,30 +114,39 @@ fn escape(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::transition;
+    use super::super::tests::notification;
     use super::*;
 
     #[test]
     fn every_notification_holds_the_cause_and_the_numbers() {
-        let transition = transition();
-        let generic = generic(&transition);
+        let notification = notification();
+        let generic = generic(&notification);
+        assert_eq!(generic["incident"], "20231114T221320Z-rollout-rollback-2");
         assert_eq!(generic["transition"]["kind"], "rolled_back");
         assert_eq!(generic["time"], "2023-11-14T22:13:20.007Z");
         assert_eq!(generic["severity"], "critical");
-        let text = slack(&transition)["text"].as_str().unwrap().to_owned();
-        assert!(text.contains("canary 5 % -&gt; stable") && text.contains("candidate: 0 calls"), "{text}");
-        let page = pagerduty(&transition, "key");
+        let text = slack(&notification)["text"].as_str().unwrap().to_owned();
+        assert!(
+            text.contains("canary 5 % -&gt; stable")
+                && text.ends_with("\nrecord: 20231114T221320Z-rollout-rollback-2")
+                && text.contains("candidate: 0 calls"),
+            "{text}"
+        );
+        let page = pagerduty(&notification, "key");
         assert_eq!((&page["event_action"], &page["dedup_key"]), (&"trigger".into(), &"mcp-guard/r1".into()));
         assert_eq!(page["payload"]["severity"], "critical");
+        assert_eq!(page["payload"]["custom_details"]["incident"], "20231114T221320Z-rollout-rollback-2");
+        assert_eq!(page["payload"]["custom_details"]["kind"], "rolled_back");
         assert!(page["payload"]["summary"].as_str().unwrap().contains("candidate_health"));
     }
 
     #[test]
     fn a_completion_resolves_the_incident_and_long_summaries_are_cut() {
-        let mut transition = transition();
+        let mut notification = notification();
+        let transition = &mut notification.transition;
         transition.kind = TransitionKind::Completed;
         transition.cause = Cause::Operator { who: "x".repeat(5_000) };
-        let page = pagerduty(&transition, "key");
+        let page = pagerduty(&notification, "key");
         assert_eq!(page["event_action"], "resolve");
         assert_eq!(page["payload"]["summary"].as_str().unwrap().len(), 1_024);
     }

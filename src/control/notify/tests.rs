@@ -6,6 +6,7 @@ use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
 
 use super::*;
+use crate::rollout::Transition;
 use crate::rollout::plan::Plan;
 use crate::rollout::transition::TransitionKind;
 use crate::rollout::{self, Event, Health, Rollout, State, Timestamp};
@@ -23,6 +24,13 @@ pub(super) fn transition() -> Transition {
     let id = "r1".to_owned();
     rollout.handle(operator(rollout::Command::Start { id, plan, force: false }), at(2)).unwrap();
     rollout.handle(health(Health::Unhealthy("refused".to_owned())), at(7)).unwrap()
+}
+
+/// The same with its record.
+pub(super) fn notification() -> Notification {
+    let transition = transition();
+    let record = crate::control::rollout_record::id_of(&transition);
+    Notification { transition, record }
 }
 
 /// A receiver that responds with these statuses, the last one for ever, and passes on what it is sent.
@@ -61,7 +69,7 @@ fn metrics() -> RolloutMetrics {
 }
 
 /// A worker that hardly pauses.
-fn quick(name: &str, channel: Channel, metrics: &RolloutMetrics) -> mpsc::Sender<Arc<Transition>> {
+fn quick(name: &str, channel: Channel, metrics: &RolloutMetrics) -> mpsc::Sender<Arc<Notification>> {
     let (sender, queue) = mpsc::channel(WAITING_MAX);
     let receiver = Receiver { name: name.to_owned(), events: Vec::new(), channel };
     tokio::spawn(work(receiver, queue, metrics.clone(), Duration::from_millis(1)));
@@ -80,7 +88,7 @@ async fn each_kind_of_receiver_gets_its_body() {
         (Channel::PagerDuty { url: url.clone(), routing_key: key }, "\"routing_key\":\"key\""),
     ] {
         let worker = quick("ops", channel, &metrics);
-        worker.send(Arc::new(transition())).await.unwrap();
+        worker.send(Arc::new(notification())).await.unwrap();
         let text = next(&mut received).await;
         assert!(text.starts_with("POST /services/T0/B0/secret HTTP/1.1\r\n"), "{text}");
         assert!(text.to_lowercase().contains("content-type: application/json"), "{text}");
@@ -93,7 +101,10 @@ async fn a_receiver_that_fails_is_tried_again_and_then_gets_the_next_in_order() 
     let metrics = metrics();
     let (url, mut received) = receiver(&[500, 429, 200]).await;
     let worker = quick("ops", Channel::Generic { url: Secret(url) }, &metrics);
-    let numbered = |seq| Arc::new(Transition { seq, ..transition() });
+    let numbered = |seq| {
+        let transition = Transition { seq, ..transition() };
+        Arc::new(Notification { transition, record: None })
+    };
     worker.send(numbered(1)).await.unwrap();
     worker.send(numbered(2)).await.unwrap();
     for seq in [1, 1, 1, 2] {
@@ -109,8 +120,8 @@ async fn notifications_to_a_receiver_that_is_down_delay_nothing_and_are_given_up
     let down = quick("down", Channel::Generic { url: Secret(format!("http://{gone}/")) }, &metrics);
     let (url, mut received) = receiver(&[204]).await;
     let up = quick("up", Channel::Generic { url: Secret(url) }, &metrics);
-    down.send(Arc::new(transition())).await.unwrap();
-    up.send(Arc::new(transition())).await.unwrap();
+    down.send(Arc::new(notification())).await.unwrap();
+    up.send(Arc::new(notification())).await.unwrap();
     next(&mut received).await;
     tokio::time::timeout(Duration::from_secs(20), async {
         while metrics.notifications("down", Notified::GivenUp) == 0 {
@@ -135,7 +146,7 @@ async fn notifying_never_waits_and_reaches_only_receivers_of_the_event() {
         vec![want("all", Vec::new()), want("completions", vec![TransitionKind::Completed])],
         &metrics,
     );
-    let transition = Arc::new(transition());
+    let transition = Arc::new(notification());
     for _ in 0..WAITING_MAX + 50 {
         notifier.notify(&transition);
     }
@@ -152,7 +163,7 @@ async fn a_hook_reads_the_transition_from_its_input() {
     let hook = Program { program: "sh".into(), arguments: vec!["-c".to_owned(), script] };
     send(
         &Receiver { name: "hook".to_owned(), events: Vec::new(), channel: Channel::Exec(hook) },
-        &transition(),
+        &notification(),
     )
     .await
     .unwrap();

@@ -1,0 +1,121 @@
+//! The record of a rollout that was rolled back or has completed, made of its transitions and kept beside the state.
+//!
+//! Must not know how a rollout is decided.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::incident::{self, Figures, Incident, Line, Modes};
+use crate::rollout::Timestamp;
+use crate::rollout::observations::Summary;
+use crate::rollout::transition::{Cause, Transition, TransitionKind};
+use crate::upstream::Slot;
+
+/// Records that are kept; the oldest goes first.
+const RECORDS_MAX: usize = 500;
+/// The folder of the state is the guard's own.
+const MODES: Modes = Modes { folder: 0o700, file: 0o600 };
+
+/// The id of the record that this transition leads to, if it leads to one.
+pub(crate) fn id_of(transition: &Transition) -> Option<String> {
+    let what = match transition.kind {
+        TransitionKind::RolledBack => "rollback",
+        TransitionKind::Completed => "completion",
+        TransitionKind::Started
+        | TransitionKind::Advanced
+        | TransitionKind::Promoted
+        | TransitionKind::Paused
+        | TransitionKind::Resumed
+        | TransitionKind::Switched
+        | TransitionKind::Retired
+        | TransitionKind::Noted => return None,
+    };
+    let at = time(transition.at).strftime("%Y%m%dT%H%M%SZ");
+    Some(format!("{at}-rollout-{what}-{}", transition.seq))
+}
+
+/// The record of the last transition, if it leads to one.
+pub(super) fn of_last(history: &[Transition]) -> Option<Incident> {
+    let last = history.last()?;
+    let id = id_of(last)?;
+    let run: Vec<&Transition> =
+        history.iter().filter(|transition| transition.rollout == last.rollout).collect();
+    let (who, cause) = match &last.cause {
+        Cause::Operator { who } => (who.clone(), None),
+        by_itself @ (Cause::Analysis { .. } | Cause::Trigger { .. } | Cause::Parity { .. }) => {
+            ("mcp-guard".to_owned(), Some(by_itself.to_string()))
+        }
+    };
+    Some(Incident {
+        id,
+        kind: "rollout".to_owned(),
+        outcome: last.kind.as_str().to_owned(),
+        cause,
+        who,
+        reason: last.rollout.as_ref().map(|rollout| format!("rollout {rollout}")),
+        began: text(run.first().map_or(last.at, |first| first.at)),
+        ended: text(last.at),
+        slot: last.slot.map(|slot| slot.as_str().to_owned()),
+        served_before: Some(last.from.stable.as_str().to_owned()),
+        release: None,
+        former_release: None,
+        strategy: None,
+        timeline: run.iter().map(|transition| line_of(transition)).collect(),
+        figures: run.iter().flat_map(|transition| figures_of(transition)).collect(),
+        logs: Vec::new(),
+    })
+}
+
+/// Writes the record of the last transition, unless it is there, and forgets the oldest beyond the bound. Blocks.
+pub(super) fn write_last(folder: &Path, history: &[Transition]) {
+    let Some(record) = of_last(history) else { return };
+    let folder = folder_in(folder);
+    if folder.join(format!("{}.json", record.id)).exists() {
+        return;
+    }
+    match record.write(&folder, MODES) {
+        Ok(()) => log::info!("rollout: record {} (`mcp-guard incident show {0}`)", record.id),
+        Err(error) => {
+            log::error!("rollout: no record {}: {}", record.id, mcp_host::diagnostics::chain(&error));
+        }
+    }
+    for old in incident::ids(&folder).unwrap_or_default().iter().skip(RECORDS_MAX) {
+        for ending in ["json", "md"] {
+            // Tried again at the next record.
+            let _ = fs::remove_file(folder.join(format!("{old}.{ending}")));
+        }
+    }
+}
+
+/// Where the records are in the folder of the state.
+pub(crate) fn folder_in(state: &Path) -> PathBuf {
+    state.join("incidents")
+}
+
+fn line_of(transition: &Transition) -> Line {
+    Line { at: text(transition.at), what: transition.to_string(), notes: Vec::new() }
+}
+
+/// What both slots showed in the step that the transition ended.
+fn figures_of(transition: &Transition) -> Vec<Figures> {
+    let Some(numbers) = transition.numbers else { return Vec::new() };
+    let stable = transition.from.stable;
+    let row = |role: &str, slot: Slot, of: Summary| Figures {
+        of: format!("{role} ({}), {} until it {}", slot.as_str(), transition.from, transition.kind.as_str()),
+        requests: of.requests,
+        failures: of.failures,
+        tool_errors: of.tool_errors,
+        error_rate: of.error_rate,
+        p50_ms: of.p50_ms,
+        p95_ms: of.p95_ms,
+    };
+    vec![row("stable", stable, numbers.stable), row("candidate", stable.other(), numbers.candidate)]
+}
+
+fn time(at: Timestamp) -> jiff::Timestamp {
+    jiff::Timestamp::from_millisecond(i64::try_from(at.millis()).unwrap_or(i64::MAX)).unwrap_or_default()
+}
+
+fn text(at: Timestamp) -> String {
+    time(at).strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string()
+}
