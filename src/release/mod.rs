@@ -16,6 +16,7 @@ pub(crate) mod operate;
 pub(crate) mod plan;
 pub(crate) mod record;
 mod self_check;
+pub(crate) mod silence;
 mod site;
 pub(crate) mod store;
 mod unpack;

@@ -8,6 +8,7 @@ use crate::cli::doctor;
 use crate::cli::exit::Exit;
 use crate::cli::guard::Guard;
 use crate::cli::output::{complain, complain_of, say};
+use crate::config::release::Release;
 use crate::control::RolloutCommand;
 use crate::incident::{self, LogExcerpt};
 use crate::release::backup::{self, Backup};
@@ -18,6 +19,7 @@ use crate::release::manifest::ReleaseName;
 use crate::release::operate::{Ending, Site, operate};
 use crate::release::plan::{Direction, Kind, Operation, OperationStep, Outcome, StepEvent, Strategy};
 use crate::release::record;
+use crate::release::silence::Silencer;
 use crate::rollout::status::RolloutStatus;
 use crate::upstream::Slot;
 
@@ -336,7 +338,15 @@ pub(super) fn start(room: &Room, guard: &Guard, lock: &Lock, operation: Operatio
 
 fn run(room: &Room, guard: &Guard, lock: &Lock, mut journal: Journal, direction: Direction) -> Done {
     let mut host = host(room, guard, lock);
-    let ending = operate(&mut journal, &mut host, direction)?;
+    let operation = journal.recorded.operation.clone();
+    // The way back does not wait for an Alertmanager.
+    let ending = std::thread::scope(|scope| {
+        scope.spawn(|| begin_silence(&room.settings, &operation));
+        operate(&mut journal, &mut host, direction)
+    });
+    // Also where a step could not be undone: then alerts are wanted.
+    end_silence(&room.settings, &operation);
+    let ending = ending?;
     let layout = room.store.layout();
     match ending {
         Ending::Stuck { step, why } => {
@@ -367,6 +377,29 @@ fn run(room: &Room, guard: &Guard, lock: &Lock, mut journal: Journal, direction:
                 },
             }
         }
+    }
+}
+
+/// Without an Alertmanager that responds, an operation goes on.
+fn begin_silence(settings: &Release, operation: &Operation) {
+    let begun = Silencer::new(settings).and_then(|silencer| {
+        silencer.map(|silencer| silencer.begin(&operation.id, &operation.who)).transpose()
+    });
+    match begun {
+        Ok(note) => note.into_iter().for_each(say),
+        Err(why) => complain(format_args!("alerts are not silenced: {why} (release.alertmanager)")),
+    }
+}
+
+fn end_silence(settings: &Release, operation: &Operation) {
+    let ended = Silencer::new(settings)
+        .and_then(|silencer| silencer.map(|silencer| silencer.end(&operation.id)).transpose());
+    if let Err(why) = ended {
+        let left = settings.silence.as_secs() / 60;
+        complain(format_args!(
+            "the silence is not ended: {why}; it ends by itself {left} min after its start (hint: comment `mcp-guard {}`)",
+            operation.id
+        ));
     }
 }
 
