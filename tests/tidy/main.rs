@@ -4,80 +4,16 @@
 
 mod imports;
 mod language;
+mod layers;
 mod requirements;
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use layers::{MAY_IMPORT, TOOLS_MAY_IMPORT};
+
 const FILE_LINES_MAX: usize = 500;
-
-/// The crate's modules and what each may import from the crate. `ARCHITECTURE.md` says why.
-const MAY_IMPORT: &[(&str, &[&str])] = &[
-    ("http1", &[]),
-    ("wire", &[]),
-    ("policy", &["http1", "wire"]),
-    ("upstream", &["http1"]),
-    ("parity", &["wire"]),
-    ("client", &["wire", "upstream"]),
-    ("incident", &[]),
-    ("systemd_journal", &[]),
-    ("collect", &["wire", "upstream", "parity", "client"]),
-    ("rollout", &["upstream"]),
-    ("config", &["http1", "wire", "policy", "upstream", "parity", "rollout"]),
-    ("dependency", &["wire", "upstream", "client", "config"]),
-    ("telemetry", &["http1", "wire", "policy", "upstream", "parity", "rollout", "config"]),
-    ("proxy", &["http1", "wire", "policy", "upstream", "parity", "rollout", "config", "telemetry"]),
-    (
-        "control",
-        &[
-            "wire",
-            "incident",
-            "rollout",
-            "upstream",
-            "parity",
-            "client",
-            "collect",
-            "config",
-            "dependency",
-            "telemetry",
-        ],
-    ),
-    ("shadow", &["wire", "upstream", "parity", "client", "rollout", "config", "telemetry", "proxy"]),
-    (
-        "admin",
-        &["shadow", "parity", "control", "policy", "rollout", "upstream", "proxy", "telemetry", "config"],
-    ),
-    (
-        "release",
-        &["incident", "rollout", "upstream", "client", "config", "control", "admin", "dependency", "systemd_journal"],
-    ),
-    ("app", &["upstream", "parity", "config", "telemetry", "proxy", "control", "shadow", "admin"]),
-];
-
-/// The same of mcp-tools: its folders and top-level files, the lowest first.
-const TOOLS_MAY_IMPORT: &[(&str, &[&str])] = &[
-    ("json", &[]),
-    ("call_log", &[]),
-    ("http_client", &[]),
-    ("exact", &["json"]),
-    ("catalogue", &["exact", "json"]),
-    ("metrics", &["call_log"]),
-    ("metrics_endpoint", &["metrics"]),
-    ("database", &["call_log", "json", "metrics"]),
-    ("handler", &["call_log", "catalogue", "database", "exact", "http_client", "json", "metrics"]),
-    ("protocol", &["catalogue", "handler", "json"]),
-    ("registry", &["call_log", "catalogue", "database", "handler", "protocol"]),
-    ("examples", &["catalogue", "exact", "handler", "json", "protocol", "registry"]),
-    ("service", &["call_log", "catalogue", "database", "handler", "metrics", "protocol", "registry"]),
-    ("import", &["catalogue", "database", "http_client", "registry"]),
-    ("entrance", &[]),
-    ("listener", &["entrance"]),
-    ("http", &["entrance", "protocol", "service"]),
-    ("stdio", &["protocol", "service"]),
-    ("connections", &["call_log", "entrance", "http", "listener", "service"]),
-    ("server", &["call_log", "catalogue", "connections", "listener", "registry", "service"]),
-];
 
 /// The pure core: decides, and can be tested without a clock, a socket or a file.
 const PURE: &[&str] = &["http1", "wire", "policy", "upstream", "parity", "rollout"];

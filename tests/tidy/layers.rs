@@ -1,0 +1,78 @@
+//! Which modules of each program may import which: the tables that `ARCHITECTURE.md` explains.
+
+/// The crate's modules and what each may import from the crate. `ARCHITECTURE.md` says why.
+pub(super) const MAY_IMPORT: &[(&str, &[&str])] = &[
+    ("http1", &[]),
+    ("wire", &[]),
+    ("policy", &["http1", "wire"]),
+    ("upstream", &["http1"]),
+    ("parity", &["wire"]),
+    ("client", &["wire", "upstream"]),
+    ("incident", &[]),
+    ("systemd_journal", &[]),
+    ("collect", &["wire", "upstream", "parity", "client"]),
+    ("rollout", &["upstream"]),
+    ("config", &["http1", "wire", "policy", "upstream", "parity", "rollout"]),
+    ("dependency", &["wire", "upstream", "client", "config"]),
+    ("telemetry", &["http1", "wire", "policy", "upstream", "parity", "rollout", "config"]),
+    ("proxy", &["http1", "wire", "policy", "upstream", "parity", "rollout", "config", "telemetry"]),
+    (
+        "control",
+        &[
+            "wire",
+            "incident",
+            "rollout",
+            "upstream",
+            "parity",
+            "client",
+            "collect",
+            "config",
+            "dependency",
+            "telemetry",
+        ],
+    ),
+    ("shadow", &["wire", "upstream", "parity", "client", "rollout", "config", "telemetry", "proxy"]),
+    (
+        "admin",
+        &["shadow", "parity", "control", "policy", "rollout", "upstream", "proxy", "telemetry", "config"],
+    ),
+    (
+        "release",
+        &[
+            "incident",
+            "rollout",
+            "upstream",
+            "client",
+            "config",
+            "control",
+            "admin",
+            "dependency",
+            "systemd_journal",
+        ],
+    ),
+    ("app", &["upstream", "parity", "config", "telemetry", "proxy", "control", "shadow", "admin"]),
+];
+
+/// The same of mcp-tools: its folders and top-level files, the lowest first.
+pub(super) const TOOLS_MAY_IMPORT: &[(&str, &[&str])] = &[
+    ("json", &[]),
+    ("call_log", &[]),
+    ("http_client", &[]),
+    ("exact", &["json"]),
+    ("catalogue", &["exact", "json"]),
+    ("metrics", &["call_log"]),
+    ("metrics_endpoint", &["metrics"]),
+    ("database", &["call_log", "json", "metrics"]),
+    ("handler", &["call_log", "catalogue", "database", "exact", "http_client", "json", "metrics"]),
+    ("protocol", &["catalogue", "handler", "json"]),
+    ("registry", &["call_log", "catalogue", "database", "handler", "protocol"]),
+    ("examples", &["catalogue", "exact", "handler", "json", "protocol", "registry"]),
+    ("service", &["call_log", "catalogue", "database", "handler", "metrics", "protocol", "registry"]),
+    ("import", &["catalogue", "database", "http_client", "registry"]),
+    ("entrance", &[]),
+    ("listener", &["entrance"]),
+    ("http", &["entrance", "protocol", "service"]),
+    ("stdio", &["protocol", "service"]),
+    ("connections", &["call_log", "entrance", "http", "listener", "service"]),
+    ("server", &["call_log", "catalogue", "connections", "listener", "registry", "service"]),
+];
