@@ -63,6 +63,8 @@ STEPS = [
     Step("licences", "spare", "scripts/deny", ["setup"]),
     Step("profile", "spare", LOW + "cargo build --quiet --profile fast --bin mcp-guard", ["build"]),
     Step("lints", "spare", LOW + "cargo clippy --quiet --workspace --all-targets -- -D warnings", ["tests"]),
+    # The guard without its optional rooms: the core must not need them.
+    Step("core", "spare", LOW + "cargo clippy --quiet --no-default-features --lib --bins -- -D warnings", after=["lints"]),
     # Last, on a quiet machine: how often a process waits depends on what runs beside it.
     Step("instructions", "spare", "scripts/instructions", ["setup", "profile"], after=["e2e", "corpus", "attack", "benches"]),
 ]

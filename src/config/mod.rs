@@ -113,6 +113,7 @@ pub(crate) fn secret_files(file: &Path) -> Vec<SecretFile> {
 
 /// `[release]` of a configuration file, whatever is wrong with other tables: the way back works with a half-edited file.
 /// Without the file everything has its default. `Err` has the problems of this table, or that the file is not TOML.
+#[cfg(feature = "release")]
 pub(crate) fn release_settings(file: &Path) -> Result<release::Release, String> {
     let text = match source::read(file, FILE_BYTES_MAX) {
         Ok(text) => text,
@@ -130,11 +131,13 @@ pub(crate) fn release_settings(file: &Path) -> Result<release::Release, String> 
 }
 
 /// Whether a slot could include this file; the problems otherwise. Without the file there are none.
+#[cfg(feature = "release")]
 pub(crate) fn check_slot_settings(path: &Path) -> Result<(), String> {
     slots::problems_of_include(path)
 }
 
 /// The client token that the environment of a configuration holds in clear, for requests of the operator's own commands.
+#[cfg(feature = "release")]
 pub(crate) fn client_token(file: &Path, environment: &Environment<'_>) -> Option<String> {
     let text = source::read(file, FILE_BYTES_MAX).ok()?;
     let sink = DiagnosticSink::new(file, &text);
@@ -155,6 +158,7 @@ pub(crate) fn state_folder(file: &Path) -> Option<PathBuf> {
 
 /// The files that make up a configuration, without secrets in clear: the file itself, its plan and its tokens' hashes.
 /// They need not exist.
+#[cfg(feature = "release")]
 pub(crate) fn files_of(file: &Path) -> Vec<PathBuf> {
     let plan = source::read(file, FILE_BYTES_MAX).ok().and_then(|text| {
         let sink = DiagnosticSink::new(file, &text);

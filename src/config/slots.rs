@@ -100,6 +100,7 @@ fn included(
 }
 
 /// The problems of a file that a slot would include; none where there is no file.
+#[cfg(feature = "release")]
 pub(super) fn problems_of_include(path: &Path) -> Result<(), String> {
     let text = match source::read(path, INCLUDE_BYTES_MAX) {
         Ok(text) => text,
