@@ -109,8 +109,13 @@ def test_every_receiver_is_notified_in_its_own_format_and_again_after_a_failure(
     started, back = receiver.at("/hook")
     assert [started["transition"]["kind"], back["transition"]["kind"]] == ["started", "rolled_back"], "in order, though the first one failed"
     assert back["transition"]["cause"]["fired"]["trigger"] == "candidate_health" and back["severity"] == "critical"
+    assert started["incident"] is None
+    record = json.loads(operator.guard.command("incident", "show", back["incident"], "--json").stdout)
+    assert record["outcome"] == "rolled_back" and "candidate_health" in record["cause"], record
     assert "candidate_health" in receiver.at(chat)[1]["text"]
+    assert receiver.at(chat)[1]["text"].endswith(f"record: {back['incident']}")
     (page,) = receiver.at("/pager")
+    assert page["payload"]["custom_details"]["incident"] == back["incident"]
     assert (page["routing_key"], page["event_action"], page["payload"]["severity"]) == ("pager-secret", "trigger", "critical")
     by_hand = [json.loads(line)["transition"]["kind"] for line in reported.read_text().splitlines() if line]
     assert by_hand == ["started", "rolled_back"]
