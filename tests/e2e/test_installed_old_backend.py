@@ -1,64 +1,28 @@
 """The old Python backend as a release on a booted systemd: django-mcp-server below its own path, forward to mcp-tools and back."""
 
 import json
-import shutil
-import subprocess
-import sys
 
 import pytest
 
 from harness.installed import Installed
-from harness.releases import GUARD, SERVE, Releases, ready
+from harness.old_backend import make_new_tools, make_old_site, slots_include
+from harness.releases import Releases, ready
 from mcp_testkit.guard import TOKEN
-from mcp_testkit.paths import ENVS, ROOT
-from mcp_testkit.tools import INSTRUCTIONS
-
-PARITY = ROOT / "tests" / "parity"
-#: Not needed to run, or made again below.
-LEFT_OUT = shutil.ignore_patterns("__pycache__", "pip*", "setuptools*", "pkg_resources", "_distutils_hack", "*.po", "tests")
-MANIFEST = """name = "old-site"
-version = "0.5.7"
-start = ["/usr/bin/python3", "old_site.py", "{socket}", "instructions.txt", "--strict"]
-check = ["/usr/bin/python3", "-c", "import django, mcp.server, uvicorn"]
-tools = 7
-[environment]
-PYTHONPATH = "{release}/lib"
-"""
-
 
 @pytest.fixture(scope="module")
 def installed(machine, package) -> Installed:
     there = ready(Installed(machine, package))
-    guard = machine.do("cat", GUARD)
-    for slot in ("blue", "green"):
-        address = f'address = "unix:/run/mcp-tools/{slot}.sock"'
-        include = f'include = "/var/lib/mcp-releases/slots/{slot}/current/slot.toml"'
-        assert guard.count(address) == 1
-        guard = guard.replace(address, f"{include}\n{address}")
-    # Python takes its time on a busy machine.
-    machine.write(GUARD, guard.replace('ready_timeout = "15s"', 'ready_timeout = "60s"'))
-    machine.do("mcp-guard", "reload")
+    slots_include(there)
     return there
 
 
 @pytest.fixture(scope="module")
 def releases(installed) -> Releases:
-    made = Releases(installed)
-    folder = installed.machine.root / "srv/sources/old-site"
-    shutil.copytree(next((ENVS / "django/lib").glob("python3*/site-packages")), folder / "lib", ignore=LEFT_OUT)
-    # The times of copied files are not those that compiled ones name.
-    compile_all = [sys.executable, "-m", "compileall", "-q", "-j", "2", "--invalidation-mode", "unchecked-hash", str(folder / "lib")]
-    subprocess.run(compile_all, check=False, capture_output=True, timeout=300)
-    for name in ("old_site.py", "surface.py"):
-        shutil.copy(PARITY / name, folder)
-    (folder / "instructions.txt").write_text(INSTRUCTIONS)
-    (folder / "slot.toml").write_text('path = "/swf-monitor/mcp/"\naccept = "json"\n')
-    (folder / "release.toml").write_text(MANIFEST)
-    installed.machine.do("mcp-guard", "release", "pack", "/srv/sources/old-site", "--output", "/srv/old-site.tar.zst")
+    make_old_site(installed)
+    installed.machine.do("mcp-guard", "release", "pack", "/srv/old-site", "--output", "/srv/old-site.tar.zst")
     installed.machine.do("mcp-guard", "release", "add", "/srv/old-site.tar.zst", seconds=300)
-    files = {"base.toml": (ROOT / "conf/tools/base.toml").read_text(), "tools.toml": (PARITY / "tools.toml").read_text(), "instructions.txt": INSTRUCTIONS}
-    start = [*SERVE, "--catalog", "{release}/base.toml", "--catalog", "{release}/tools.toml", "--instructions", "{release}/instructions.txt"]
-    made.make("new-tools", start=start, files=files, more="sd_notify = true\ntools = 7\n")
+    made = Releases(installed)
+    make_new_tools(made)
     return made
 
 
