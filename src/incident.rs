@@ -3,16 +3,19 @@
 //! The commands of `release` write those of their operations, the running guard those of its rollouts. Must not know what led to
 //! a record.
 
+#[cfg(feature = "release")]
+mod reading;
+
 use std::fmt::Write as _;
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Read, Write as _};
+use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 
-const BYTES_MAX: u64 = 16 << 20;
+#[cfg(feature = "release")]
+pub(crate) use reading::{list, read};
 
 /// One record.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -166,24 +169,6 @@ fn table_of(figures: &[Figures]) -> String {
     text
 }
 
-/// A record by its id.
-pub(crate) fn read(folder: &Path, id: &str) -> Result<Option<Incident>, IncidentError> {
-    if id.is_empty() || id.starts_with('.') || id.contains(['/', '\0']) {
-        return Ok(None);
-    }
-    let path = folder.join(format!("{id}.json"));
-    // The folder may belong to the guard's user, and the reader may be root.
-    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
-    let file = match OpenOptions::new().read(true).custom_flags(flags).open(&path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(failed(&path)(error)),
-    };
-    let mut text = String::new();
-    file.take(BYTES_MAX).read_to_string(&mut text).map_err(failed(&path))?;
-    serde_json::from_str(&text).map(Some).map_err(|error| failed(&path)(error.into()))
-}
-
 /// The ids of a folder's records, the newest first; none where there is no folder.
 pub(crate) fn ids(folder: &Path) -> Result<Vec<String>, IncidentError> {
     let entries = match fs::read_dir(folder) {
@@ -198,11 +183,6 @@ pub(crate) fn ids(folder: &Path) -> Result<Vec<String>, IncidentError> {
     // Ids begin with the time.
     ids.sort_unstable_by(|one, other| other.cmp(one));
     Ok(ids)
-}
-
-/// Every record of a folder that can be read, the newest first.
-pub(crate) fn list(folder: &Path) -> Result<Vec<Incident>, IncidentError> {
-    Ok(ids(folder)?.iter().filter_map(|id| read(folder, id).ok().flatten()).collect())
 }
 
 fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {

@@ -149,6 +149,7 @@ pub(crate) fn client_token(file: &Path, environment: &Environment<'_>) -> Option
 }
 
 /// `listen.state` of a configuration file, whatever is wrong with the rest of it.
+#[cfg(feature = "release")]
 pub(crate) fn state_folder(file: &Path) -> Option<PathBuf> {
     let text = source::read(file, FILE_BYTES_MAX).ok()?;
     let sink = DiagnosticSink::new(file, &text);

@@ -42,6 +42,17 @@ section = [
 ]
 
 [[tool]]
+name = "alike"
+description = "The same statement twice."
+read_only = true
+[tool.sql]
+shape = "sections"
+section = [
+  { name = "one", shape = "value", query = "SELECT 1 AS n" },
+  { name = "other", shape = "value", query = "SELECT 1 AS n" },
+]
+
+[[tool]]
 name = "some"
 description = "Some of the things."
 read_only = true
@@ -151,6 +162,16 @@ fn several_reads_in_one_exchange_see_one_state_and_end_where_a_row_is_missing() 
     let failed = twice(&server, "several", json!({ "id": 7 }));
     assert_eq!(failed["isError"], json!(true), "{failed}");
     assert_eq!(said(&twice(&server, "several", json!({ "id": 999 }))), "{\n  \"error\": \"no thing 999\"\n}");
+}
+
+// A text that occurs twice in an exchange is compiled once: a second Parse of its name would fail.
+#[test]
+fn a_statement_that_occurs_twice_runs_twice() {
+    let (_postgres, server) = server();
+    for _ in 0..2 {
+        let found: Value = serde_json::from_str(said(&twice(&server, "alike", json!({})))).expect("JSON");
+        assert_eq!(found, json!({ "one": 1, "other": 1 }));
+    }
 }
 
 #[test]

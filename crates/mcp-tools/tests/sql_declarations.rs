@@ -93,13 +93,14 @@ fn columns_that_do_not_fit_the_declaration_are_refused_by_a_check_with_a_databas
     std::fs::write(&file, MISFITS).expect("writes");
     let output = run(&["check", &file.display().to_string(), "--database", "sqlite::memory:"]);
     let told = text(&output.stdout);
+    let at = |line: usize, rest: &str| format!("{}:{line}: {rest}", file.display());
     let expected = [
-        "tool.pairs: sql.query: a map has two columns, its keys and their values; here are 3",
-        "tool.single: sql.query: a value is one column; here are 2",
-        "tool.list: sql.query: json and boolean: there is no column doc",
-        "tool.list: sql.cursor.column: there is no column m",
-        "tool.whole: sql.section part: the row already has a column part; choose another name",
-        "5 problems",
+        at(2, "tool.pairs: sql.query: a map has two columns, its keys and their values; here are 3"),
+        at(8, "tool.single: sql.query: a value is one column; here are 2"),
+        at(14, "tool.list: sql.query: json and boolean: there is no column doc"),
+        at(14, "tool.list: sql.cursor.column: there is no column m"),
+        at(20, "tool.whole: sql.section part: the row already has a column part; choose another name"),
+        "5 problems".to_owned(),
     ];
     assert_eq!(told.lines().collect::<Vec<_>>(), expected);
 }

@@ -70,25 +70,30 @@ pub(super) async fn run(
     let ended = match pipeline.run(&all, &mut found).await? {
         Ok(ended) => ended,
         Err(error) => {
-            return Some(Exchanged { outcome: Err(fault::broken(&error)), open: true });
+            let outcome = found.refusal(batch).unwrap_or_else(|| Err(fault::broken(&error)));
+            return Some(Exchanged { outcome, open: true });
         }
     };
     let Ended { failure, in_transaction } = ended;
+    let mut has_other_statements = false;
     let outcome = match failure {
         None => found.outcome(batch),
         Some(failure) => {
             let (step, compiling) = (failure.step, failure.compiling);
             match pipeline.error(client, failure).await {
                 Some(error) => {
-                    if error.code() == Some(&SqlState::INVALID_SQL_STATEMENT_NAME) {
-                        pipeline.forget();
-                    }
+                    // The server has not what this side believes it has, or has more.
+                    let other = [SqlState::INVALID_SQL_STATEMENT_NAME, SqlState::DUPLICATE_PSTATEMENT];
+                    has_other_statements = error.code().is_some_and(|code| other.contains(code));
                     found.failed(batch, step, compiling, &error)
                 }
                 None => Err(unreadable()),
             }
         }
     };
+    if has_other_statements {
+        lease.condemn();
+    }
     Some(Exchanged { outcome, open: in_transaction })
 }
 
@@ -130,7 +135,8 @@ struct Found {
     first: usize,
     collectors: Vec<Collector>,
     bytes_left: usize,
-    refused: Option<DatabaseError>,
+    /// The first statement whose rows cannot be returned, and why.
+    refused: Option<(usize, DatabaseError)>,
 }
 
 impl Found {
@@ -145,14 +151,20 @@ impl Found {
         self.collectors.get_mut(step.checked_sub(self.first)?)
     }
 
-    fn refuse(&mut self, error: DatabaseError) {
-        self.refused.get_or_insert(error);
+    fn refuse(&mut self, step: usize, error: DatabaseError) {
+        self.refused.get_or_insert((step.saturating_sub(self.first), error));
+    }
+
+    /// What a batch is whose rows are not read to their end; `None` where they could be.
+    fn refusal(&mut self, batch: &Batch) -> Option<Result<BatchOutcome, DatabaseError>> {
+        let (place, error) = self.refused.take()?;
+        // Without an exchange the batch would have ended at the first statement that must have a row.
+        let mut before = batch.statements.iter().zip(&self.collectors).take(place);
+        let unmet = before.position(|(statement, found)| statement.required && found.is_empty());
+        Some(unmet.map_or(Err(error), |unmet| Ok(BatchOutcome::Unmet(unmet))))
     }
 
     fn outcome(self, batch: &Batch) -> Result<BatchOutcome, DatabaseError> {
-        if let Some(error) = self.refused {
-            return Err(error);
-        }
         let unmet = |(statement, collector): (&super::super::batch::Statement, &Collector)| {
             statement.required && collector.is_empty()
         };
@@ -210,15 +222,19 @@ impl Receiver for Found {
         };
         self.bytes_left = bytes_left;
         if let Err(error) = added {
-            self.refuse(error);
+            self.refuse(step, error);
         }
     }
 
     fn dropped(&mut self, step: usize) {
         match self.collector(step) {
             Some(collector) if collector.is_full() => collector.cut(),
-            Some(_) => self.refuse(DatabaseError::TooLarge),
+            Some(_) => self.refuse(step, DatabaseError::TooLarge),
             None => {}
         }
+    }
+
+    fn has_given_up(&self) -> bool {
+        self.refused.is_some()
     }
 }

@@ -23,6 +23,7 @@ pub(super) struct Lease {
     connection: Option<Connection>,
     idle: Arc<Idle>,
     settled: bool,
+    condemned: bool,
     /// Released after the connection is back.
     _permit: OwnedSemaphorePermit,
 }
@@ -30,7 +31,7 @@ pub(super) struct Lease {
 impl Lease {
     pub(super) fn new(taken: Taken) -> Lease {
         let Taken { connection, idle, permit } = taken;
-        Lease { connection: Some(connection), idle, settled: false, _permit: permit }
+        Lease { connection: Some(connection), idle, settled: false, condemned: false, _permit: permit }
     }
 
     /// The connection, while the lease lives.
@@ -49,9 +50,14 @@ impl Lease {
         self.settled = false;
     }
 
+    /// The connection is closed after this batch, whatever becomes of it.
+    pub(super) fn condemn(&mut self) {
+        self.condemned = true;
+    }
+
     /// No transaction is open any more, and no response is missing: another call may use the connection.
     pub(super) fn settle(&mut self) {
-        self.settled = true;
+        self.settled = !self.condemned;
     }
 
     /// Asks the server to end what runs on this connection.

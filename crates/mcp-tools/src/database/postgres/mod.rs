@@ -228,6 +228,7 @@ async fn roll_back(lease: &mut Lease) {
 
 /// Ends the transaction with its changes. Once COMMIT is sent, only its response tells whether they are there.
 async fn commit(lease: &mut Lease, batch: &Batch, deadline: Instant) -> Result<(), DatabaseError> {
+    let mut cancelled = false;
     let committed = {
         let Some(client) = lease.client() else { return Err(DatabaseError::Busy) };
         let mut committing = std::pin::pin!(client.batch_execute("COMMIT"));
@@ -235,10 +236,15 @@ async fn commit(lease: &mut Lease, batch: &Batch, deadline: Instant) -> Result<(
             Ok(committed) => Some(committed),
             Err(_) => {
                 lease.cancel().await;
+                cancelled = true;
                 timeout(GRACE, committing).await.ok()
             }
         }
     };
+    if cancelled {
+        // The cancellation may arrive late: it must not meet the next call.
+        lease.condemn();
+    }
     match committed {
         Some(Ok(())) => {
             lease.settle();
@@ -246,8 +252,9 @@ async fn commit(lease: &mut Lease, batch: &Batch, deadline: Instant) -> Result<(
         }
         Some(Err(error)) => {
             // An error in response to COMMIT ends the transaction.
+            // The driver returns at the error itself, before the end of the exchange: that of ROLLBACK comes after it.
             if error.as_db_error().is_some() {
-                lease.settle();
+                roll_back(lease).await;
             }
             if batch.access == Access::Read {
                 return Err(fault::of_values(&error, batch.time_max, &[], batch.log));

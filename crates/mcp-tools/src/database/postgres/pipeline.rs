@@ -15,6 +15,8 @@ use super::stream::{Exchange, SharedStream};
 
 /// Memory for responses that a connection keeps between two exchanges, at most.
 const KEPT_BYTES_MAX: usize = 64 * 1024;
+/// The longest message that is no row.
+const MESSAGE_BYTES_MAX: usize = 1024 * 1024;
 
 /// One statement of a pipeline.
 pub(super) struct Step<'a> {
@@ -35,6 +37,9 @@ pub(super) trait Receiver {
 
     /// A row had no room.
     fn dropped(&mut self, step: usize);
+
+    /// No further row is of use: the exchange ends, and the connection with it.
+    fn has_given_up(&self) -> bool;
 }
 
 /// How an exchange ended.
@@ -98,6 +103,8 @@ impl Pipeline {
         let mut requests = Requests::default();
         let mut compiled = Vec::with_capacity(steps.len());
         let mut name = String::new();
+        // A text that occurs twice is compiled once.
+        let mut compiled_here = HashSet::new();
         for step in steps {
             name.clear();
             if let Some(number) = step.number {
@@ -105,7 +112,9 @@ impl Pipeline {
                 name.push('p');
                 name.push_str(&number.to_string());
             }
-            let compile = step.number.is_none_or(|number| !self.prepared.contains(&number));
+            let compile = step
+                .number
+                .is_none_or(|number| !self.prepared.contains(&number) && compiled_here.insert(number));
             if compile {
                 requests.parse(&name, step.text, step.types)?;
             }
@@ -114,11 +123,6 @@ impl Pipeline {
         }
         requests.sync();
         Ok((requests, compiled))
-    }
-
-    /// The server no longer has what was prepared.
-    pub(super) fn forget(&mut self) {
-        self.prepared.clear();
     }
 
     /// The error as the driver reads it.
@@ -161,14 +165,30 @@ async fn exchanged(
             (skipped, at) = (skipped - skip, at + skip);
             let waiting = &waiting[skip..];
             let Some(head) = Head::of(waiting).map_err(|TooLong| garbled())? else { break };
+            // Notices say nothing that is used, and a function may make them as long as it likes.
+            let unused = matches!(head.tag, b'N' | b'S' | b'A');
+            if head.tag != b'D' && head.length > MESSAGE_BYTES_MAX {
+                if !unused {
+                    return Err(garbled());
+                }
+                skipped = Head::BYTES + head.length;
+                continue;
+            }
             if head.tag == b'D' && head.length > receiver.room().saturating_add(6) {
                 receiver.dropped(reading.step);
+                if receiver.has_given_up() {
+                    return Err(io::Error::other("no further row is of use"));
+                }
                 skipped = Head::BYTES + head.length;
                 continue;
             }
             let whole = Head::BYTES + head.length;
             let Some(frame) = waiting.get(..whole) else { break };
-            if let Some(status) = reading.take(head.tag, frame, receiver)? {
+            let status = reading.take(head.tag, frame, receiver)?;
+            if receiver.has_given_up() {
+                return Err(io::Error::other("no further row is of use"));
+            }
+            if let Some(status) = status {
                 if received.capacity() > KEPT_BYTES_MAX {
                     *received = Vec::new();
                 }
