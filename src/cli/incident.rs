@@ -92,11 +92,16 @@ fn list(folders: &[PathBuf], json: bool) -> Result<Exit, IncidentError> {
         .into_iter()
         .map(|record| {
             let first = record.cause.as_deref().and_then(|cause| cause.lines().next()).unwrap_or_default();
-            [record.id, record.kind, record.outcome, record.who, first.to_owned()]
+            [record.id, record.kind, record.outcome, record.who, first.to_owned()].map(|cell| plain(&cell))
         })
         .collect();
     table(["RECORD", "KIND", "OUTCOME", "WHO", "CAUSE"], &rows);
     Ok(Exit::Done)
+}
+
+/// Text for a terminal: the guard's user may have written it, and root reads it.
+fn plain(text: &str) -> String {
+    text.chars().filter(|char| *char == '\n' || !char.is_control()).collect()
 }
 
 fn show(folders: &[PathBuf], id: &str, json: bool) -> Result<Exit, IncidentError> {
@@ -111,7 +116,7 @@ fn show(folders: &[PathBuf], id: &str, json: bool) -> Result<Exit, IncidentError
     if json {
         say(format_args!("{:#}", serde_json::json!(record)));
     } else {
-        say(record.markdown().trim_end());
+        say(plain(record.markdown().trim_end()));
     }
     Ok(Exit::Done)
 }

@@ -47,6 +47,14 @@ pub(super) fn preflight(host: &Host<'_>, operation: &Operation) -> Result<Vec<St
             run.id
         ));
     }
+    let stable = status.slots.iter().find(|found| found.slot == operation.serving);
+    if slot != operation.serving && stable.is_none_or(|stable| stable.health != "healthy") {
+        let serving = operation.serving.as_str();
+        return Err(format!(
+            "slot {serving} is not healthy, and slot {} may take its calls; nothing was touched",
+            slot.as_str()
+        ));
+    }
     let found = status.slots.iter().find(|found| found.slot == slot);
     let health = found.map_or("not known to the guard", |found| found.health.as_str());
     if health != "healthy" {

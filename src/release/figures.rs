@@ -162,6 +162,9 @@ pub(super) fn worse(now: &Report, before: Option<&Report>, slowdown: u64) -> Vec
     if now.requests < now.planned {
         worse.push(format!("only {} of {} requests were made in time", now.requests, now.planned));
     }
+    if now.requests > 0 && now.failed >= now.requests {
+        worse.push("no request succeeded".to_owned());
+    }
     let share = |load: &Report| {
         f64::from(load.failed.saturating_sub(limited(load))) / f64::from(load.requests.max(1))
     };

@@ -184,7 +184,17 @@ impl Host<'_> {
     fn refuse_if_serving(&self, slot: Slot) -> Result<(), String> {
         let status = self.report()?.status;
         let slot = slot.as_str();
-        if status.position.stable.as_str() == slot {
+        let healthy = |name: &str| {
+            status.slots.iter().any(|found| found.slot.as_str() == name && found.health == "healthy")
+        };
+        let stable = status.position.stable.as_str();
+        if stable != slot && !healthy(stable) && healthy(slot) {
+            return Err(format!(
+                "slot {slot} may take the calls, because {stable} is not healthy \
+                 (hint: `mcp-guard slots switch {slot}`, then repair {stable})"
+            ));
+        }
+        if stable == slot {
             return Err(format!(
                 "slot {slot} serves now (hint: `mcp-guard slots switch` to the other one first)"
             ));

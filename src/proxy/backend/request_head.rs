@@ -159,9 +159,13 @@ fn append_forwarded_for(out: &mut Vec<u8>, request: &RequestHead<'_>, from: &For
         return;
     }
     let client = if is_address(&out[named_by_peer.clone()]) { named_by_peer } else { last_entry(out, list) };
-    out.extend_from_slice(b"\r\nX-Real-IP: ");
-    out.extend_from_within(client);
     out.extend_from_slice(b"\r\n");
+    // A proxy may have written `unknown`.
+    if is_address(&out[client.clone()]) {
+        out.extend_from_slice(b"X-Real-IP: ");
+        out.extend_from_within(client);
+        out.extend_from_slice(b"\r\n");
+    }
 }
 
 /// The last entry of the list that begins at `list`. A proxy appends: the entries before it are what its own client claims.
