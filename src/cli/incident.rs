@@ -75,7 +75,7 @@ impl IncidentArgs {
 fn all(folders: &[PathBuf]) -> Result<Vec<Incident>, IncidentError> {
     let mut records = Vec::new();
     for folder in folders {
-        records.extend(incident::list(folder)?);
+        records.extend(incident::reading::list(folder)?);
     }
     // Ids begin with the time.
     records.sort_by(|one, other| other.id.cmp(&one.id));
@@ -107,7 +107,7 @@ fn plain(text: &str) -> String {
 fn show(folders: &[PathBuf], id: &str, json: bool) -> Result<Exit, IncidentError> {
     let mut found = None;
     for folder in folders {
-        found = found.or(incident::read(folder, id)?);
+        found = found.or(incident::reading::read(folder, id)?);
     }
     let Some(record) = found else {
         complain(format_args!("there is no record {id} (hint: `mcp-guard incident list`)"));

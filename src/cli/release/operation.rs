@@ -257,7 +257,7 @@ fn end_rollout(guard: &Guard, run: &str) -> Done {
 
 /// Refuses a second rollback in a row: it would bring back what the first one left.
 fn came_back_already(room: &Room) -> Result<(), Failure> {
-    let done = incident::list(&room.store.layout().incidents())?
+    let done = incident::reading::list(&room.store.layout().incidents())?
         .into_iter()
         .find(|found| found.outcome == Outcome::Done.as_str());
     let back = [Kind::SwitchBack, Kind::Rollback, Kind::StandardRollback].map(Kind::as_str);

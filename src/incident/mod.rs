@@ -4,7 +4,7 @@
 //! a record.
 
 #[cfg(feature = "release")]
-mod reading;
+pub(crate) mod reading;
 
 use std::fmt::Write as _;
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -13,9 +13,6 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-
-#[cfg(feature = "release")]
-pub(crate) use reading::{list, read};
 
 /// One record.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
