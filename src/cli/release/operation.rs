@@ -257,9 +257,11 @@ fn end_rollout(guard: &Guard, run: &str) -> Done {
 
 /// Refuses a second rollback in a row: it would bring back what the first one left.
 fn came_back_already(room: &Room) -> Result<(), Failure> {
-    let done = incident::reading::list(&room.store.layout().incidents())?
-        .into_iter()
-        .find(|found| found.outcome == Outcome::Done.as_str());
+    let records = incident::reading::list(&room.store.layout().incidents())?.into_iter();
+    // Two operations may begin in one second, which is what an id tells.
+    let done = records
+        .filter(|found| found.outcome == Outcome::Done.as_str() && found.kind != Kind::Drill.as_str())
+        .max_by(|one, other| one.began.cmp(&other.began));
     let back = [Kind::SwitchBack, Kind::Rollback, Kind::StandardRollback].map(Kind::as_str);
     match done.filter(|found| back.contains(&found.kind.as_str())) {
         Some(found) => Err(Failure::refused(format!(

@@ -2,6 +2,8 @@
 //!
 //! Must not know requests of its own.
 
+use std::time::Duration;
+
 use mcp_host::systemctl::Unit;
 
 use super::check::{CheckResult, TIMEOUT};
@@ -56,10 +58,38 @@ fn checked(
     if named.is_empty() {
         return CheckResult::not_checked(DEPENDENCIES, "no [[dependency]] is configured for it");
     }
-    match block_on(dependency::check_all(&named, &backends, &config.secrets)) {
-        Ok(checked) => judge_dependencies(&checked, counts),
+    let is_program = |named: &Dependency| matches!(named.check, dependencies::Check::Command(_));
+    let is_root = rustix::process::geteuid().is_root();
+    let (programs, named): (Vec<Dependency>, Vec<Dependency>) =
+        named.into_iter().partition(|named| is_root && is_program(named));
+    let checked = block_on(dependency::check_all(&named, &backends, &config.secrets));
+    let found = programs.into_iter().map(|program| found_by_the_guard(installation, program));
+    match checked {
+        Ok(checked) => judge_dependencies(&checked.into_iter().chain(found).collect::<Vec<_>>(), counts),
         Err(why) => CheckResult::bad(DEPENDENCIES, why),
     }
+}
+
+/// What the guard found last of a program. Root does not run it: the guard's user may be able to write it.
+fn found_by_the_guard(installation: &Installation<'_>, program: Dependency) -> Checked {
+    let Dependency { name, required, .. } = program;
+    let status = installation.status();
+    let found = status.map(|status| status.dependencies.into_iter().find(|found| found.name == name));
+    let (result, took) = match found {
+        Ok(Some(found)) => {
+            let never = || "the guard has not checked it yet".to_owned();
+            let result = match found.reason {
+                Some(reason) => Err(reason),
+                None => found.checked.map(drop).ok_or_else(never),
+            };
+            (result, Duration::from_millis(found.took_ms.unwrap_or_default()))
+        }
+        Ok(None) => {
+            (Err("the running guard does not know it (hint: mcp-guard reload)".to_owned()), Duration::ZERO)
+        }
+        Err(why) => (Err(why), Duration::ZERO),
+    };
+    Checked { name, slot: None, required, result, took }
 }
 
 fn judge_dependencies(checked: &[Checked], counts: impl Fn(&Checked) -> bool) -> CheckResult {
@@ -159,7 +189,7 @@ mod tests {
             slot: None,
             required,
             result: result.map_err(str::to_owned),
-            took: std::time::Duration::from_millis(2),
+            took: Duration::from_millis(2),
         };
         let all = [checked("database", true, Ok(())), checked("cache", false, Err("no response"))];
         let shown = judge_dependencies(&all, |checked| checked.required);
