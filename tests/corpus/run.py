@@ -250,6 +250,8 @@ def run_case(case,a,exp):
         w=st.get("wait_ms",0)/1000
         if w: c.pump(w)
     want=len(case.get("seq",[0])); quiet=case.get("quiet_ms",a.quiet)/1000; t0=time.time(); silent=a.silent/1000
+    # On a busy machine a response may be late; silence is a result only where it may be one.
+    if "wait" not in [*case.get("ok",[]),*case.get("nfw",[])]: silent=max(silent,5)
     if case.get("close")=="must": quiet=max(quiet,a.closewait/1000)
     while not c.eof:
         rs,_,left=parse_responses(c.data,False,head_first,True)
