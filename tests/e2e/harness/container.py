@@ -256,9 +256,13 @@ def run(argv: list[str]) -> None:
 
 def children(pid: int) -> list[int]:
     found = []
-    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+    try:
+        tasks = [Path(task.path) for task in os.scandir(f"/proc/{pid}/task")]
+    except OSError:  # The process has ended.
+        return found
+    for task in tasks:
         try:
-            found += [int(child) for child in task.read_text().split()]
+            found += [int(child) for child in (task / "children").read_text().split()]
         except OSError:
             continue
     return found
