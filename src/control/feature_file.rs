@@ -1,20 +1,20 @@
 //! The features that are switched off, on disk: one small file beside the rollout's state, which survives the process.
 //!
-//! Replaced whole: written beside, synced, renamed, the directory synced. Its first line names the format and the checksum of
+//! Replaced whole. Its first line names the format and the checksum of
 //! the rest; any other content is refused, never guessed at. Must not know what a feature does.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, Read};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
+use mcp_host::files;
 use serde::{Deserialize, Serialize};
 
 use super::state_file::checksum;
 use crate::config::feature::{Feature, FeatureChange, FeatureState, OFF_MAX};
 
 const NAME: &str = "features.state";
-const NEW: &str = "features.state.new";
 const REFUSED: &str = "features.state.refused";
 const HEAD: &str = "mcp-guard-features 1 ";
 const BYTES_MAX: u64 = 4 << 20;
@@ -87,12 +87,7 @@ impl Features {
         if let Err(FeatureFileError::Unusable { path }) = Features::load(folder) {
             fs::rename(&path, folder.join(REFUSED)).map_err(failed(REFUSED))?;
         }
-        let (name, new) = (folder.join(NAME), folder.join(NEW));
-        let open = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&new);
-        open.and_then(|mut file| file.write_all(&encode(self)).and_then(|()| file.sync_all()))
-            .map_err(failed(NEW))?;
-        fs::rename(&new, &name).map_err(failed(NAME))?;
-        File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed("."))
+        files::replace(&folder.join(NAME), &encode(self), 0o600).map_err(failed(NAME))
     }
 }
 

@@ -7,11 +7,12 @@
 pub(crate) mod reading;
 
 use std::fmt::Write as _;
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
+use mcp_host::files;
 use serde::{Deserialize, Serialize};
 
 /// One record.
@@ -95,7 +96,7 @@ impl Incident {
         made.map_err(failed(folder))?;
         let write = |ending: &str, bytes: &[u8]| {
             let path = folder.join(format!("{}.{ending}", self.id));
-            replace(&path, bytes, mode.file).map_err(failed(&path))
+            files::replace(&path, bytes, mode.file).map_err(failed(&path))
         };
         write("md", self.markdown().as_bytes())?;
         // Plain data with text keys: serialising it cannot fail.
@@ -180,16 +181,6 @@ pub(crate) fn ids(folder: &Path) -> Result<Vec<String>, IncidentError> {
     // Ids begin with the time.
     ids.sort_unstable_by(|one, other| other.cmp(one));
     Ok(ids)
-}
-
-fn replace(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".new");
-    let new = path.with_file_name(name);
-    let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(mode).open(&new)?;
-    file.write_all(bytes).and_then(|()| file.sync_all())?;
-    fs::rename(&new, path)?;
-    File::open(path.parent().unwrap_or(Path::new("/"))).and_then(|folder| folder.sync_all())
 }
 
 fn failed(path: &Path) -> impl FnOnce(io::Error) -> IncidentError {

@@ -2,12 +2,10 @@
 //!
 //! The folder may belong to the guard's user while the reader is root: links are not followed, and reads are bounded.
 
-use std::fs::OpenOptions;
-use std::io::{self, Read};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io;
 use std::path::Path;
 
-use rustix::fs::OFlags;
+use mcp_host::files;
 
 use super::{Incident, IncidentError, failed, ids};
 
@@ -19,16 +17,12 @@ pub(crate) fn read(folder: &Path, id: &str) -> Result<Option<Incident>, Incident
         return Ok(None);
     }
     let path = folder.join(format!("{id}.json"));
-    // The folder may belong to the guard's user, and the reader may be root.
-    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
-    let file = match OpenOptions::new().read(true).custom_flags(flags).open(&path) {
-        Ok(file) => file,
+    let bytes = match files::read_foreign(&path, BYTES_MAX) {
+        Ok(bytes) => bytes,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(failed(&path)(error)),
     };
-    let mut text = String::new();
-    file.take(BYTES_MAX).read_to_string(&mut text).map_err(failed(&path))?;
-    serde_json::from_str(&text).map(Some).map_err(|error| failed(&path)(error.into()))
+    serde_json::from_slice(&bytes).map(Some).map_err(|error| failed(&path)(error.into()))
 }
 
 /// Every record of a folder that can be read, the newest first.

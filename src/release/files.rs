@@ -1,13 +1,15 @@
-//! Writing files so that a crash leaves the old content or the new, and the lock that keeps two commands apart.
+//! Files of releases, with errors that name what was tried on which one, and the lock that keeps two commands apart.
 //!
 //! Must not know what is written.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, OFlags, flock};
+use mcp_host::files;
+pub(crate) use mcp_host::files::Owner;
+use rustix::fs::{FlockOperation, flock};
 use sha2::{Digest, Sha256};
 
 use super::layout::Layout;
@@ -51,16 +53,9 @@ pub(crate) fn make_folder(path: &Path, mode: u32) -> Result<(), FileError> {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).map_err(failed("set the mode of", path))
 }
 
-/// The user and group of a file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Owner {
-    pub(crate) uid: u32,
-    pub(crate) gid: u32,
-}
-
-/// Replaces a file as a whole: beside it, synced, renamed. The mode is exact.
+/// Replaces a file as a whole, with exactly this mode.
 pub(crate) fn replace(path: &Path, content: &[u8], mode: u32) -> Result<(), FileError> {
-    replace_as(path, content, mode, None)
+    files::replace(path, content, mode).map_err(failed("write", path))
 }
 
 /// The same; the file has its owner before it has its name.
@@ -70,37 +65,17 @@ pub(crate) fn replace_as(
     mode: u32,
     owner: Option<Owner>,
 ) -> Result<(), FileError> {
-    let beside = with_suffix(path, ".new");
-    remove(&beside)?;
-    let mut options = OpenOptions::new();
-    let mut file =
-        options.write(true).create_new(true).mode(mode).open(&beside).map_err(failed("write", &beside))?;
-    if let Some(owner) = owner {
-        let owned = std::os::unix::fs::fchown(&file, Some(owner.uid), Some(owner.gid));
-        owned.map_err(failed("set the owner of", &beside))?;
-    }
-    let permitted = file.set_permissions(fs::Permissions::from_mode(mode));
-    permitted.map_err(failed("set the mode of", &beside))?;
-    file.write_all(content).and_then(|()| file.sync_all()).map_err(failed("write", &beside))?;
-    fs::rename(&beside, path).map_err(failed("replace", path))?;
-    sync_folder_of(path)
+    files::replace_as(path, content, mode, owner).map_err(failed("write", path))
 }
 
 /// Replaces a symbolic link atomically.
 pub(crate) fn replace_link(path: &Path, target: &Path) -> Result<(), FileError> {
-    let beside = with_suffix(path, ".new");
-    remove(&beside)?;
-    std::os::unix::fs::symlink(target, &beside).map_err(failed("make the link", &beside))?;
-    fs::rename(&beside, path).map_err(failed("replace", path))?;
-    sync_folder_of(path)
+    files::replace_link(path, target).map_err(failed("make the link", path))
 }
 
 /// Removes a file or link that need not be there.
 pub(crate) fn remove(path: &Path) -> Result<(), FileError> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("remove", path)(error)),
-        Ok(()) | Err(_) => Ok(()),
-    }
+    files::remove(path).map_err(failed("remove", path))
 }
 
 /// Removes a directory tree that need not be there.
@@ -113,8 +88,7 @@ pub(crate) fn remove_tree(path: &Path) -> Result<(), FileError> {
 
 /// Makes the names in the directory of `path` durable.
 pub(crate) fn sync_folder_of(path: &Path) -> Result<(), FileError> {
-    let folder = path.parent().unwrap_or(Path::new("/"));
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed("sync", folder))
+    files::sync_folder_of(path).map_err(failed("sync the directory of", path))
 }
 
 /// A whole text file up to a bound.
@@ -129,19 +103,9 @@ pub(crate) fn read_text(path: &Path, bytes_max: u64) -> Result<String, FileError
     Ok(text)
 }
 
-/// A file that another user may have put there: no link is followed, nothing but a regular file is read, up to a bound.
+/// A file that another user may have put there, up to a bound.
 pub(crate) fn read_foreign(path: &Path, bytes_max: u64) -> Result<Vec<u8>, FileError> {
-    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
-    let flags = i32::try_from(flags.bits()).unwrap_or_default();
-    let file = OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(failed("read", path))?;
-    let metadata = file.metadata().map_err(failed("read", path))?;
-    if !metadata.is_file() || metadata.len() > bytes_max {
-        let error = io::Error::other(format!("no file of at most {bytes_max} bytes"));
-        return Err(failed("read", path)(error));
-    }
-    let mut content = Vec::new();
-    file.take(bytes_max).read_to_end(&mut content).map_err(failed("read", path))?;
-    Ok(content)
+    files::read_foreign(path, bytes_max).map_err(failed("read", path))
 }
 
 /// SHA-256 of a file's content, in hexadecimal.
@@ -160,7 +124,7 @@ pub(crate) fn sha256_of(path: &Path) -> Result<String, FileError> {
 }
 
 /// Bytes as lower-case hexadecimal digits.
-pub(crate) fn hex(bytes: &[u8]) -> String {
+fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
@@ -193,10 +157,4 @@ impl Lock {
             Err(error) => Err(failed("lock", &path)(error.into()).into()),
         }
     }
-}
-
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(suffix);
-    path.with_file_name(name)
 }

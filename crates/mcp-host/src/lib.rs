@@ -4,6 +4,7 @@
 
 pub mod cgroup_memory;
 pub mod diagnostics;
+pub mod files;
 pub mod handoff;
 pub mod journal;
 pub mod lend;
