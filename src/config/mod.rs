@@ -97,13 +97,17 @@ pub(crate) enum SecretFile {
     Tokens(PathBuf),
 }
 
+/// What one table of a file says, whatever is wrong with the rest of it; `None` for a file that cannot be read or is no TOML.
+fn in_table<T>(file: &Path, table: &str, read: impl FnOnce(Table<'_>) -> T) -> Option<T> {
+    let text = source::read(file, FILE_BYTES_MAX).ok()?;
+    let sink = DiagnosticSink::new(file, &text);
+    let entries = source::parse(&text, &sink)?;
+    Some(read(Table::root(entries.get_ref(), &sink).table(table)))
+}
+
 /// The files of secrets that a configuration reads by name or by place, even when other keys are wrong. They need not exist.
 pub(crate) fn secret_files(file: &Path) -> Vec<SecretFile> {
-    let named = source::read(file, FILE_BYTES_MAX).ok().and_then(|text| {
-        let sink = DiagnosticSink::new(file, &text);
-        let entries = source::parse(&text, &sink)?;
-        file::auth(Table::root(entries.get_ref(), &sink).table("auth"), folder(file)).tokens_file
-    });
+    let named = in_table(file, "auth", |auth| file::auth(auth, folder(file)).tokens_file).flatten();
     let packaged = env_file::is_folder(folder(file), Path::new(PACKAGED));
     let tokens = named.or_else(|| packaged.then(|| Path::new(PACKAGED).join(tokens::FILE_NAME)));
     let environment = packaged.then(|| Path::new(PACKAGED).join(env_file::FILE));
@@ -139,10 +143,7 @@ pub(crate) fn check_slot_settings(path: &Path) -> Result<(), String> {
 /// The client token that the environment of a configuration holds in clear, for requests of the operator's own commands.
 #[cfg(feature = "release")]
 pub(crate) fn client_token(file: &Path, environment: &Environment<'_>) -> Option<String> {
-    let text = source::read(file, FILE_BYTES_MAX).ok()?;
-    let sink = DiagnosticSink::new(file, &text);
-    let entries = source::parse(&text, &sink)?;
-    let name = file::auth(Table::root(entries.get_ref(), &sink).table("auth"), folder(file)).token_env;
+    let name = in_table(file, "auth", |auth| file::auth(auth, folder(file)).token_env)?;
     let (env_file, _problems) = EnvFile::beside(file, Path::new(PACKAGED));
     let token = env_file.variable(&name, environment.variable)?.into_string().ok()?;
     (!token.is_empty()).then_some(token)
@@ -151,21 +152,14 @@ pub(crate) fn client_token(file: &Path, environment: &Environment<'_>) -> Option
 /// `listen.state` of a configuration file, whatever is wrong with the rest of it.
 #[cfg(feature = "release")]
 pub(crate) fn state_folder(file: &Path) -> Option<PathBuf> {
-    let text = source::read(file, FILE_BYTES_MAX).ok()?;
-    let sink = DiagnosticSink::new(file, &text);
-    let entries = source::parse(&text, &sink)?;
-    file::listen(Table::root(entries.get_ref(), &sink).table("listen"), folder(file)).state
+    in_table(file, "listen", |listen| file::listen(listen, folder(file)).state).flatten()
 }
 
 /// The files that make up a configuration, without secrets in clear: the file itself, its plan and its tokens' hashes.
 /// They need not exist.
 #[cfg(feature = "release")]
 pub(crate) fn files_of(file: &Path) -> Vec<PathBuf> {
-    let plan = source::read(file, FILE_BYTES_MAX).ok().and_then(|text| {
-        let sink = DiagnosticSink::new(file, &text);
-        let entries = source::parse(&text, &sink)?;
-        file::rollout(Table::root(entries.get_ref(), &sink).table("rollout"), folder(file))
-    });
+    let plan = in_table(file, "rollout", |rollout| file::rollout(rollout, folder(file))).flatten();
     let tokens = secret_files(file).into_iter().filter_map(|secret| match secret {
         SecretFile::Tokens(path) => Some(path),
         SecretFile::Environment(_) => None,

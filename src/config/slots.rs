@@ -13,7 +13,7 @@ use super::environment::Environment;
 use super::table::Table;
 use super::{source, tokens, value};
 use crate::config::diagnostics::{DiagnosticSink, InvalidValue};
-use crate::upstream::{Accept, Backend, Slot, UpstreamAuthorization};
+use crate::upstream::{Accept, Address, Backend, Slot, UpstreamAuthorization};
 
 pub(super) const SET_HEADERS_MAX: usize = 32;
 const HEADER_VALUE_BYTES_MAX: usize = 4096;
@@ -63,18 +63,23 @@ pub(super) fn read_with_include(
 ) -> Option<Backend> {
     let include = table.text("include", |text| {
         let path = value::path(text, folder)?;
-        match source::read(&path, INCLUDE_BYTES_MAX) {
-            Ok(text) => Ok(Some((path, text))),
-            // What runs in the slot may have nothing to say about it.
-            Err(source::ReadError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(InvalidValue::new(error.to_string())),
-        }
+        let text = text_of_include(&path).map_err(|error| InvalidValue::new(error.to_string()))?;
+        Ok(text.map(|text| (path, text)))
     });
-    let backend = read(table, folder, environment, None);
-    let Some((path, text)) = include.flatten() else { return backend };
-    let (included, found) = included(&path, &text, environment, backend.as_ref());
+    let backend = read(table, folder, environment);
+    let (Some(base), Some((path, text))) = (&backend, include.flatten()) else { return backend };
+    let (included, found) = included(&path, &text, environment, base);
     more.extend(found);
     included.or(backend)
+}
+
+/// The text of an included file; none where there is no file: what runs in the slot may have nothing to say about it.
+fn text_of_include(path: &Path) -> Result<Option<String>, source::ReadError> {
+    match source::read(path, INCLUDE_BYTES_MAX) {
+        Ok(text) => Ok(Some(text)),
+        Err(source::ReadError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// Reads an included file over what the slot says itself.
@@ -82,19 +87,19 @@ fn included(
     path: &Path,
     text: &str,
     environment: &Environment<'_>,
-    base: Option<&Backend>,
+    base: &Backend,
 ) -> (Option<Backend>, Diagnostics) {
     let sink = DiagnosticSink::new(path, text);
-    let backend = source::parse(text, &sink).and_then(|entries| {
-        let table = Table::root(entries.get_ref(), &sink);
+    let backend = source::parse(text, &sink).map(|entries| {
+        let mut table = Table::root(entries.get_ref(), &sink);
         // A release must not send itself the guard's secrets, nor take another one's place.
         for key in ["address", "authorization"] {
-            if table.has(key) {
+            if table.entry(key).is_some() {
                 let hint = "it stands in the configuration of the guard";
                 table.error(key, None, InvalidValue::new("is not allowed in an included file").hint(hint));
             }
         }
-        read(table, source::folder(path), environment, base)
+        keys(table, environment, base.clone())
     });
     (backend, sink.finish())
 }
@@ -102,69 +107,71 @@ fn included(
 /// The problems of a file that a slot would include; none where there is no file.
 #[cfg(feature = "release")]
 pub(super) fn problems_of_include(path: &Path) -> Result<(), String> {
-    let text = match source::read(path, INCLUDE_BYTES_MAX) {
-        Ok(text) => text,
-        Err(source::ReadError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
-            return Ok(());
-        }
-        Err(error) => return Err(error.to_string()),
-    };
-    let sink = DiagnosticSink::new(Path::new(""), "address = \"unix:/x\"");
-    let base = source::parse("address = \"unix:/x\"", &sink).and_then(|entries| {
-        let environment = Environment { variable: &|_| None, now: 0 };
-        read(Table::root(entries.get_ref(), &sink), Path::new(""), &environment, None)
-    });
+    let Some(text) = text_of_include(path).map_err(|error| error.to_string())? else { return Ok(()) };
     let environment = Environment { variable: &|_| None, now: 0 };
-    let (_backend, found) = included(path, &text, &environment, base.as_ref());
+    // Where the backend listens is not what the file says.
+    let base = at(Address::Unix("/".into()));
+    let (_backend, found) = included(path, &text, &environment, &base);
     if found.problems.is_empty() {
         return Ok(());
     }
     Err(found.problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
 }
 
-/// Reads a slot's keys; `base` has what a key that is absent stands for.
-fn read(
-    mut table: Table<'_>,
-    folder: &Path,
-    environment: &Environment<'_>,
-    base: Option<&Backend>,
-) -> Option<Backend> {
-    let given = table.has("address") || base.is_some();
+/// Reads a slot's table.
+fn read(mut table: Table<'_>, folder: &Path, environment: &Environment<'_>) -> Option<Backend> {
+    let given = table.has("address");
     let address = table.text("address", |text| value::address(text, folder));
-    let address = address.or_else(|| base.map(|base| base.address.clone()));
     if !given {
         table.error_missing("address", "where the backend listens, as in \"unix:/run/mcp-tools/blue.sock\"");
     }
-    let or_base = |field: fn(&Backend) -> String, default: &str| base.map_or(default.to_owned(), field);
-    let path = table.text("path", request_path).unwrap_or_else(|| or_base(|base| base.path.clone(), "/mcp"));
-    let host = table.text("host", host_field);
-    let host = host.unwrap_or_else(|| or_base(|base| base.host.clone(), "localhost:80"));
+    // Without an address the other keys are judged all the same.
+    let backend = keys(table, environment, at(address.clone().unwrap_or(Address::Unix("/".into()))));
+    address.map(|_| backend)
+}
+
+/// A backend of which only the address is known: everything else has its default.
+fn at(address: Address) -> Backend {
+    Backend {
+        address,
+        path: "/mcp".to_owned(),
+        host: "localhost:80".to_owned(),
+        accept: Accept::Both,
+        authorization: UpstreamAuthorization::Strip,
+        pool: 32,
+        pool_idle: Duration::from_secs(4),
+        strip_session: false,
+        sessions: false,
+        set_headers: Vec::new(),
+        query: false,
+        client_header: false,
+    }
+}
+
+/// Reads the keys besides the address; one that is absent stays what it is in `base`.
+fn keys(mut table: Table<'_>, environment: &Environment<'_>, base: Backend) -> Backend {
+    let path = table.text("path", request_path).unwrap_or(base.path);
+    let host = table.text("host", host_field).unwrap_or(base.host);
     if value::split_port(&host).1.is_none() {
         table.warn("host", InvalidValue::new("has no port; FastMCP answers 421 to such a Host"));
     }
     let accept = table.choice(
         "accept",
         &[("both", Accept::Both), ("json", Accept::Json), ("pass", Accept::Pass)],
-        base.map_or(Accept::Both, |base| base.accept),
+        base.accept,
     );
-    let authorization = table
-        .text("authorization", |text| authorization(text, environment))
-        .or_else(|| base.map(|base| base.authorization.clone()))
-        .unwrap_or(UpstreamAuthorization::Strip);
+    let authorization =
+        table.text("authorization", |text| authorization(text, environment)).unwrap_or(base.authorization);
     if let UpstreamAuthorization::Bearer(token) = &authorization
         && let Some(reason) = tokens::copied_with_more(token.as_bytes(), "the variable")
     {
         table.warn("authorization", InvalidValue::new(reason).hint(tokens::CLEAN));
     }
-    let pool = table.count("pool", 1..=10_000, base.map_or(32, |base| base.pool as u64));
+    let pool = table.count("pool", 1..=10_000, base.pool as u64);
     let second = Duration::from_secs(1);
-    let pool_idle = table.duration(
-        "pool_idle",
-        second / 1000..=second * 3600,
-        base.map_or(second * 4, |base| base.pool_idle),
-    );
-    let strip_session = table.flag("strip_session", base.is_some_and(|base| base.strip_session));
-    let sessions = table.flag("sessions", base.is_some_and(|base| base.sessions));
+    let pool_idle = table.duration("pool_idle", second / 1000..=second * 3600, base.pool_idle);
+    let strip_session = table.flag("strip_session", base.strip_session);
+    let sessions = table.flag("sessions", base.sessions);
     if sessions && strip_session {
         let invalid = InvalidValue::new("contradicts strip_session, which removes the session's id");
         table.error(
@@ -173,16 +180,14 @@ fn read(
             invalid.hint("a slot keeps sessions or strips them"),
         );
     }
-    let query = table.flag("query", base.is_some_and(|base| base.query));
-    let client_header = table.flag("client_header", base.is_some_and(|base| base.client_header));
-    let set_headers = match base {
-        Some(base) if !table.has("set_headers") => base.set_headers.clone(),
-        Some(_) | None => set_headers(table.table("set_headers")),
-    };
+    let query = table.flag("query", base.query);
+    let client_header = table.flag("client_header", base.client_header);
+    let given = table.has("set_headers");
+    let own_headers = set_headers(table.table("set_headers"));
+    let set_headers = if given { own_headers } else { base.set_headers };
     table.finish();
-    let address = address?;
-    Some(Backend {
-        address,
+    Backend {
+        address: base.address,
         path,
         host,
         accept,
@@ -194,7 +199,7 @@ fn read(
         set_headers,
         query,
         client_header,
-    })
+    }
 }
 
 /// The slot of this name.
