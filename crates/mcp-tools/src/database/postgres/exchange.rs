@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use tokio_postgres::error::SqlState;
-use tokio_postgres::types::Type;
 
 use super::super::batch::{Access, Batch, BatchOutcome, ROW_BYTES_MAX};
 use super::super::error::DatabaseError;
@@ -20,9 +19,6 @@ use super::pipeline::{Ended, Receiver, Step};
 use super::rows::{Collector, unreadable};
 use super::statement::RowForm;
 use super::transaction::{self, Begin};
-
-/// The types of `set_config`'s name and value.
-const SETTING_TYPES: [Type; 2] = [Type::TEXT, Type::TEXT];
 
 /// What an exchange yielded.
 pub(super) struct Exchanged {
@@ -114,7 +110,7 @@ fn steps<'a>(batch: &'a Batch, plans: &'a Exchangeable, preparing: Preparing, be
     let mut before: Vec<Step<'_>> = begin.statements().map(|(text, number)| fixed(text, number)).collect();
     before.extend(batch.settings.iter().map(|(name, value)| Step {
         text: transaction::SET,
-        types: &SETTING_TYPES,
+        types: &transaction::SET_TYPES,
         number: kept(transaction::SET_NUMBER),
         values: vec![Parameter::of_text(name), Parameter::of_text(value)],
     }));
@@ -203,13 +199,10 @@ impl Found {
 
 impl Receiver for Found {
     fn room(&self) -> usize {
-        if self.refused.is_some() { 0 } else { self.bytes_left }
+        self.bytes_left
     }
 
     fn row(&mut self, step: usize, column: Option<&[u8]>) {
-        if self.refused.is_some() {
-            return;
-        }
         let mut bytes_left = self.bytes_left;
         let Some(collector) = self.collector(step) else { return };
         let added = match column {

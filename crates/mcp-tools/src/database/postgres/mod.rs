@@ -171,13 +171,9 @@ impl Postgres {
         let begin = transaction::begin(access, isolation, batch.statements.len(), left, self.lock_timeout);
         client.batch_execute(&begin.text()).await.map_err(failed)?;
         for (name, value) in &batch.settings {
-            let types = [tokio_postgres::types::Type::TEXT, tokio_postgres::types::Type::TEXT];
-            let values = [name, value].map(String::as_str);
+            let [of_name, of_value] = transaction::SET_TYPES;
             client
-                .query_typed(
-                    transaction::SET,
-                    &[(&values[0], types[0].clone()), (&values[1], types[1].clone())],
-                )
+                .query_typed(transaction::SET, &[(&name.as_str(), of_name), (&value.as_str(), of_value)])
                 .await
                 .map_err(failed)?;
         }

@@ -164,6 +164,9 @@ async fn exchanged(
             let skip = skipped.min(waiting.len());
             (skipped, at) = (skipped - skip, at + skip);
             let waiting = &waiting[skip..];
+            if receiver.has_given_up() {
+                return Err(io::Error::other("no further row is of use"));
+            }
             let Some(head) = Head::of(waiting).map_err(|TooLong| garbled())? else { break };
             // Notices say nothing that is used, and a function may make them as long as it likes.
             let unused = matches!(head.tag, b'N' | b'S' | b'A');
@@ -176,19 +179,12 @@ async fn exchanged(
             }
             if head.tag == b'D' && head.length > receiver.room().saturating_add(6) {
                 receiver.dropped(reading.step);
-                if receiver.has_given_up() {
-                    return Err(io::Error::other("no further row is of use"));
-                }
                 skipped = Head::BYTES + head.length;
                 continue;
             }
             let whole = Head::BYTES + head.length;
             let Some(frame) = waiting.get(..whole) else { break };
-            let status = reading.take(head.tag, frame, receiver)?;
-            if receiver.has_given_up() {
-                return Err(io::Error::other("no further row is of use"));
-            }
-            if let Some(status) = status {
+            if let Some(status) = reading.take(head.tag, frame, receiver)? {
                 if received.capacity() > KEPT_BYTES_MAX {
                     *received = Vec::new();
                 }

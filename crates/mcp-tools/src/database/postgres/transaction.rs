@@ -4,10 +4,14 @@
 
 use std::time::Duration;
 
+use tokio_postgres::types::Type;
+
 use super::super::batch::{Access, Isolation};
 
 /// Sets one setting until the end of the transaction.
 pub(super) const SET: &str = "SELECT set_config($1, $2, true)";
+/// Of its name and its value.
+pub(super) const SET_TYPES: [Type; 2] = [Type::TEXT, Type::TEXT];
 
 /// Numbers of texts that stay prepared; those of tools' statements follow.
 pub(super) const COMMIT_NUMBER: u64 = 0;
