@@ -99,9 +99,9 @@ fn list(folders: &[PathBuf], json: bool) -> Result<Exit, IncidentError> {
     Ok(Exit::Done)
 }
 
-/// Text for a terminal: the guard's user may have written it, and root reads it.
+/// A cell for a terminal: the guard's user may have written it, and root reads it.
 fn plain(text: &str) -> String {
-    text.chars().filter(|char| *char == '\n' || !char.is_control()).collect()
+    text.chars().filter(|char| !char.is_control()).collect()
 }
 
 fn show(folders: &[PathBuf], id: &str, json: bool) -> Result<Exit, IncidentError> {
@@ -116,7 +116,7 @@ fn show(folders: &[PathBuf], id: &str, json: bool) -> Result<Exit, IncidentError
     if json {
         say(format_args!("{:#}", serde_json::json!(record)));
     } else {
-        say(plain(record.markdown().trim_end()));
+        say(record.markdown().trim_end());
     }
     Ok(Exit::Done)
 }

@@ -39,6 +39,14 @@ pub(crate) struct Checked {
     pub(crate) took: Duration,
 }
 
+/// The programs that this process must not run, and the rest: the guard's user may be able to write a program, and root would
+/// run it.
+pub(crate) fn without_programs_of_root(dependencies: &[Dependency]) -> (Vec<Dependency>, Vec<Dependency>) {
+    let is_root = rustix::process::geteuid().is_root();
+    let left_out = |one: &Dependency| is_root && matches!(one.check, Check::Command(_));
+    dependencies.iter().cloned().partition(left_out)
+}
+
 /// Everything that is to be checked: a tool at each of its slots.
 pub(crate) fn subjects(dependencies: &[Dependency], backends: &PerSlot<Option<Backend>>) -> Vec<Subject> {
     let mut subjects = Vec::new();

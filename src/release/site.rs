@@ -210,19 +210,25 @@ impl Host<'_> {
     fn stop_unit(&mut self, operation: &Operation) -> Result<Vec<String>, String> {
         let slot = operation.slot;
         self.refuse_if_serving(slot)?;
-        let deadline = Instant::now() + DRAIN_TIMEOUT;
         // Calls that a switch left on this slot are not cut.
-        while self.calls_in_flight(slot)? > 0 {
-            if Instant::now() >= deadline {
-                let calls = self.calls_in_flight(slot)?;
-                return Err(format!(
-                    "slot {} still has {calls} calls in flight; they are not cut",
-                    slot.as_str()
-                ));
+        match self.drain(slot)? {
+            0 => self.unit(slot)?.stop(STOP_TIMEOUT).map(|()| Vec::new()),
+            calls => {
+                Err(format!("slot {} still has {calls} calls in flight; they are not cut", slot.as_str()))
+            }
+        }
+    }
+
+    /// Waits for a slot's calls to end: how many are left after the time for it.
+    fn drain(&self, slot: Slot) -> Result<usize, String> {
+        let deadline = Instant::now() + DRAIN_TIMEOUT;
+        loop {
+            let calls = self.calls_in_flight(slot)?;
+            if calls == 0 || Instant::now() >= deadline {
+                return Ok(calls);
             }
             sleep(POLL);
         }
-        self.unit(slot)?.stop(STOP_TIMEOUT).map(|()| Vec::new())
     }
 
     fn assign(&mut self, slot: Slot, release: Option<&ReleaseName>) -> Result<Vec<String>, String> {
@@ -280,10 +286,7 @@ impl Host<'_> {
         if operation.enables_unit {
             unit.disable()?;
         }
-        let deadline = Instant::now() + DRAIN_TIMEOUT;
-        while self.calls_in_flight(operation.slot).is_ok_and(|calls| calls > 0) && Instant::now() < deadline {
-            sleep(POLL);
-        }
+        let _left = self.drain(operation.slot);
         unit.stop(STOP_TIMEOUT).map(|()| Vec::new())
     }
 

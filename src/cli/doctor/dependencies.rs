@@ -2,8 +2,7 @@
 
 use super::diagnosis::{Diagnosis, State};
 use crate::config::Config;
-use crate::config::dependencies::{Check, Dependency};
-use crate::dependency::{Checked, check_all};
+use crate::dependency::{Checked, check_all, without_programs_of_root};
 
 /// Checks every dependency once.
 pub(super) fn look(config: &Config) -> Result<Vec<Diagnosis>, String> {
@@ -14,14 +13,10 @@ pub(super) fn look(config: &Config) -> Result<Vec<Diagnosis>, String> {
         .enable_all()
         .build()
         .map_err(|error| format!("cannot start: {error}"))?;
-    let is_program = |dependency: &Dependency| matches!(dependency.check, Check::Command(_));
-    let is_root = rustix::process::geteuid().is_root();
-    let (programs, others): (Vec<Dependency>, Vec<Dependency>) =
-        config.dependencies.iter().cloned().partition(|dependency| is_root && is_program(dependency));
+    let (programs, others) = without_programs_of_root(&config.dependencies);
     let checked = runtime.block_on(check_all(&others, &config.backends, &config.secrets));
     // A name that is still being resolved must not hold the command.
     runtime.shutdown_background();
-    // The guard's user may be able to write the program: root does not run it.
     let skipped = programs.into_iter().map(|program| {
         let found = "a program, which only the guard's user runs: `mcp-guard status` has its result";
         Diagnosis::new(State::Skip, format!("dependency {}", program.name), found)

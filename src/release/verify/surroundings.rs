@@ -58,10 +58,7 @@ fn checked(
     if named.is_empty() {
         return CheckResult::not_checked(DEPENDENCIES, "no [[dependency]] is configured for it");
     }
-    let is_program = |named: &Dependency| matches!(named.check, dependencies::Check::Command(_));
-    let is_root = rustix::process::geteuid().is_root();
-    let (programs, named): (Vec<Dependency>, Vec<Dependency>) =
-        named.into_iter().partition(|named| is_root && is_program(named));
+    let (programs, named) = dependency::without_programs_of_root(&named);
     let checked = block_on(dependency::check_all(&named, &backends, &config.secrets));
     let found = programs.into_iter().map(|program| found_by_the_guard(installation, program));
     match checked {
@@ -70,7 +67,7 @@ fn checked(
     }
 }
 
-/// What the guard found last of a program. Root does not run it: the guard's user may be able to write it.
+/// What the guard found last of a program that is not run here.
 fn found_by_the_guard(installation: &Installation<'_>, program: Dependency) -> Checked {
     let Dependency { name, required, .. } = program;
     let status = installation.status();
