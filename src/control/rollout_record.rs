@@ -30,8 +30,7 @@ pub(crate) fn id_of(transition: &Transition) -> Option<String> {
         | TransitionKind::Retired
         | TransitionKind::Noted => return None,
     };
-    let at = time(transition.at).strftime("%Y%m%dT%H%M%SZ");
-    Some(format!("{at}-rollout-{what}-{}", transition.seq))
+    Some(incident::id(time(transition.at), &format!("rollout-{what}-{}", transition.seq)))
 }
 
 /// The record of the last transition, if it leads to one.
@@ -117,5 +116,5 @@ fn time(at: Timestamp) -> jiff::Timestamp {
 }
 
 fn text(at: Timestamp) -> String {
-    time(at).strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string()
+    incident::moment(time(at))
 }

@@ -167,6 +167,16 @@ fn table_of(figures: &[Figures]) -> String {
     text
 }
 
+/// A moment in a record, in UTC.
+pub(crate) fn moment(at: jiff::Timestamp) -> String {
+    at.strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string()
+}
+
+/// The id of a record: it begins with the moment, so that ids are in the order of time.
+pub(crate) fn id(at: jiff::Timestamp, what: &str) -> String {
+    format!("{}-{what}", at.strftime("%Y%m%dT%H%M%SZ"))
+}
+
 /// The ids of a folder's records, the newest first; none where there is no folder.
 pub(crate) fn ids(folder: &Path) -> Result<Vec<String>, IncidentError> {
     let entries = match fs::read_dir(folder) {

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::files::{self, FileError, Lock, failed, read_foreign};
 use super::layout::Layout;
 use super::plan::{Operation, OperationStep, Progress, StepEvent};
+use crate::incident;
 
 const BYTES_MAX: u64 = 16 << 20;
 const VERSION: u32 = 1;
@@ -156,5 +157,5 @@ fn line(entry: &Entry) -> Vec<u8> {
 
 /// The time of an entry, in UTC.
 pub(crate) fn now() -> String {
-    jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string()
+    incident::moment(jiff::Timestamp::now())
 }

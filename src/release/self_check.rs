@@ -8,13 +8,13 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use mcp_host::process::wait_for;
 use mcp_host::systemctl::Unit;
 
 use super::manifest::Manifest;
 use crate::upstream::Slot;
 
 const TIMEOUT: Duration = Duration::from_secs(60);
-const POLL: Duration = Duration::from_millis(20);
 const OUTPUT_BYTES_MAX: usize = 4 << 10;
 
 /// Runs the check, where the manifest has one.
@@ -56,29 +56,23 @@ pub(crate) fn run(
     let (sender, said) = std::sync::mpsc::channel();
     std::thread::spawn(move || sender.send(stderr.map(end_of).unwrap_or_default()));
     let started = Instant::now();
-    loop {
-        match child.try_wait().map_err(|error| failed(error.to_string()))? {
-            Some(status) if status.success() => {
-                let seconds = started.elapsed().as_secs_f64();
-                return Ok(vec![format!(
-                    "release {}: its own check passed in {seconds:.1} s",
-                    manifest.name
-                )]);
+    match wait_for(&mut child, TIMEOUT).map_err(|error| failed(error.to_string()))? {
+        Some(status) if status.success() => {
+            let seconds = started.elapsed().as_secs_f64();
+            Ok(vec![format!("release {}: its own check passed in {seconds:.1} s", manifest.name)])
+        }
+        Some(status) => {
+            // A child in the background may keep the pipe open.
+            let said = said.recv_timeout(Duration::from_secs(1)).unwrap_or_default();
+            Err(failed(format!("{status}: {said}")))
+        }
+        None => {
+            // Its children too: the check is a process group.
+            if let Some(group) = rustix::process::Pid::from_raw(child.id().cast_signed()) {
+                let _gone = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
             }
-            Some(status) => {
-                // A child in the background may keep the pipe open.
-                let said = said.recv_timeout(Duration::from_secs(1)).unwrap_or_default();
-                return Err(failed(format!("{status}: {said}")));
-            }
-            None if started.elapsed() > TIMEOUT => {
-                // Its children too: the check is a process group.
-                if let Some(group) = rustix::process::Pid::from_raw(child.id().cast_signed()) {
-                    let _gone = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
-                }
-                let _ended = child.wait();
-                return Err(failed(format!("it did not end within {} s", TIMEOUT.as_secs())));
-            }
-            None => std::thread::sleep(POLL),
+            let _ended = child.wait();
+            Err(failed(format!("it did not end within {} s", TIMEOUT.as_secs())))
         }
     }
 }

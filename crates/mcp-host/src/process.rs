@@ -4,8 +4,13 @@
 //! Must not know what the process does.
 
 use std::io;
+use std::process::{Child, ExitStatus};
+use std::time::{Duration, Instant};
 
 use rustix::process::{DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit};
+
+/// Between two looks at a child.
+const POLL: Duration = Duration::from_millis(20);
 
 /// Protects the memory, which holds tokens, from core dumps and from other processes of the same user (debuggers,
 /// `/proc/PID/environ`, `/proc/PID/mem`).
@@ -30,6 +35,17 @@ pub fn raise_open_files() -> io::Result<u64> {
 pub fn take_small_pages() {
     // If the kernel refuses, the process only uses more memory.
     let _ = rustix::thread::disable_transparent_huge_pages(true);
+}
+
+/// Waits for a child to end; `None` when it still runs after `timeout`.
+pub fn wait_for(child: &mut Child, timeout: Duration) -> io::Result<Option<ExitStatus>> {
+    let started = Instant::now();
+    loop {
+        match child.try_wait()? {
+            None if started.elapsed() <= timeout => std::thread::sleep(POLL),
+            ended_or_not => return Ok(ended_or_not),
+        }
+    }
 }
 
 /// Lowers the scheduling priority of the calling thread.

@@ -6,11 +6,12 @@ use std::fmt;
 use std::io::Read as _;
 use std::process::{Command, Stdio};
 use std::str::FromStr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use crate::process::wait_for;
 
 /// For a question, which systemd answers at once.
 const QUESTION_TIMEOUT: Duration = Duration::from_secs(10);
-const POLL: Duration = Duration::from_millis(20);
 /// A thousand lines of a journal, whatever is in them.
 const OUTPUT_BYTES_MAX: u64 = 16 << 20;
 
@@ -120,18 +121,12 @@ fn run(program: &str, arguments: &[&str], timeout: Duration) -> Result<String, S
     // Read while it runs: a full pipe would block it.
     let stdout = reader(child.stdout.take());
     let stderr = reader(child.stderr.take());
-    let started = Instant::now();
-    let status = loop {
-        match child.try_wait() {
-            Ok(Some(status)) => break status,
-            Ok(None) if started.elapsed() > timeout => {
-                let _ended = child.kill().and_then(|()| child.wait());
-                let command = arguments.join(" ");
-                return Err(format!("{program} {command} did not end within {} s", timeout.as_secs()));
-            }
-            Ok(None) => std::thread::sleep(POLL),
-            Err(error) => return Err(format!("cannot wait for {program}: {error}")),
-        }
+    let ended =
+        wait_for(&mut child, timeout).map_err(|error| format!("cannot wait for {program}: {error}"))?;
+    let Some(status) = ended else {
+        let _ended = child.kill().and_then(|()| child.wait());
+        let command = arguments.join(" ");
+        return Err(format!("{program} {command} did not end within {} s", timeout.as_secs()));
     };
     let said = stdout.join().unwrap_or_default();
     if status.success() {
@@ -154,6 +149,8 @@ fn reader(pipe: Option<impl std::io::Read + Send + 'static>) -> std::thread::Joi
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
     use super::*;
 
     #[test]

@@ -132,7 +132,7 @@ pub(super) fn backup(room: &Room, guard: &Guard) -> Done {
     let lock = room.lock()?;
     nothing_interrupted(room)?;
     let operation = begin(room, guard, Kind::Deploy, None)?;
-    let mut operation = Operation { id: format!("{}-manual", time_of_now()), ..operation };
+    let mut operation = Operation { id: incident::id(jiff::Timestamp::now(), "manual"), ..operation };
     operation.former = room.store.current(operation.slot)?;
     let mut host = host(room, guard, &lock);
     let notes = host.perform(OperationStep::Backup, &operation).map_err(Failure::refused)?;
@@ -442,13 +442,9 @@ fn told(step: &str, what: &str, notes: &[String]) {
     }
 }
 
-fn time_of_now() -> String {
-    jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ").to_string()
-}
-
 /// A name that no record and no backup has.
 fn id_of(room: &Room, kind: Kind) -> String {
-    let id = format!("{}-{}", time_of_now(), kind.as_str());
+    let id = incident::id(jiff::Timestamp::now(), kind.as_str());
     let layout = room.store.layout();
     let taken = |id: &str| {
         layout.backups().join(id).exists() || layout.incidents().join(format!("{id}.json")).exists()
