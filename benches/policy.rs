@@ -7,7 +7,7 @@ use std::hint::black_box;
 use criterion::Criterion;
 use mcp_guard::http1::{BodyLength, FieldSpans, HeadLimits, head_end, request};
 use mcp_guard::policy::auth::{AuthRules, ClientConfig, TokenHash, WrongToken};
-use mcp_guard::policy::{Clients, Denial, Limits, Policy, Verdict, origin, paths};
+use mcp_guard::policy::{Clients, Denial, Limits, Policy, Presented, Verdict, origin, paths};
 
 const LIMITS: Limits = Limits {
     head: HeadLimits { bytes_max: 16384, fields_max: 100 },
@@ -79,7 +79,7 @@ fn decisions(criterion: &mut Criterion) {
         let Ok(head) = head else { return };
         group.bench_function(name, |bencher| {
             bencher.iter(|| {
-                let verdict = policy.decide(black_box(&head), black_box(1_800_000_000));
+                let verdict = policy.decide(black_box(&head), Presented::default(), black_box(1_800_000_000));
                 assert!(expect(&verdict));
                 verdict
             });

@@ -9,7 +9,7 @@ use mcp_guard::parity::normalize::normalize;
 use mcp_guard::parity::results::compare;
 use mcp_guard::parity::schema;
 use mcp_guard::policy::auth::{AuthRules, ClientConfig, TokenHash, WrongToken};
-use mcp_guard::policy::{Clients, Limits, Local, Policy, Verdict, origin, paths};
+use mcp_guard::policy::{Clients, Limits, Local, Policy, Presented, Verdict, origin, paths};
 use serde_json::{Map, Value, json};
 
 const LIMITS: Limits = Limits {
@@ -66,7 +66,7 @@ fn check(line: &str, fields: &str, expect: impl Fn(&Verdict) -> bool) {
     let mut spans = FieldSpans::default();
     let head: RequestHead<'_> = request::parse(bytes.as_bytes(), &mut spans, &LIMITS.head).unwrap();
     let mut verdict = None;
-    let count = allocations(|| verdict = Some(policy.decide(&head, 1)));
+    let count = allocations(|| verdict = Some(policy.decide(&head, Presented::default(), 1)));
     assert!(verdict.as_ref().is_some_and(expect), "{line} {fields}: {verdict:?}");
     assert_eq!(count, 0, "{line} {fields}");
 }

@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use mcp_guard::http1::{FieldSpans, HeadLimits, request};
 use mcp_guard::policy::auth::{AuthRules, ClientConfig, TokenHash, WrongToken};
-use mcp_guard::policy::{Clients, Limits, Policy, Verdict, origin, paths};
+use mcp_guard::policy::{Clients, Limits, Policy, Presented, Verdict, origin, paths};
 
 /// Where mutation starts.
 pub const SEEDS: &[&[u8]] = &[
@@ -56,7 +56,7 @@ pub fn target(data: &[u8]) {
     let head = [b"POST ", data, fields].concat();
     let mut spans = FieldSpans::default();
     let Ok(parsed) = request::parse(&head, &mut spans, &LIMITS.head) else { return };
-    let forwarded = matches!(POLICY.decide(&parsed, 0), Verdict::Forward(_));
+    let forwarded = matches!(POLICY.decide(&parsed, Presented::default(), 0), Verdict::Forward(_));
     assert_eq!(forwarded, ENDPOINTS.contains(&own_path(data)), "{}", data.escape_ascii());
 }
 

@@ -208,8 +208,7 @@ impl Clients {
 
     /// The client whose token this is, and the token's place among all. What an observer can time is which bucket the hash of his guess falls into, which
     /// he knows already; how far it agrees with a stored hash he cannot.
-    pub(super) fn find(&self, token: &[u8]) -> Option<(ClientId, u32)> {
-        let hash = TokenHash::of(token);
+    pub(super) fn find(&self, hash: &TokenHash) -> Option<(ClientId, u32)> {
         let bucket = (hash.leading_bits().checked_shr(self.shift).unwrap_or(0)) as usize;
         let (start, end) = (*self.starts.get(bucket)?, *self.starts.get(bucket + 1)?);
         let mut found = Choice::from(0);
@@ -226,7 +225,7 @@ impl Clients {
     /// Checks 7 and 8.
     pub(super) fn authenticate(
         &self,
-        token: &[u8],
+        token: &TokenHash,
         now: u64,
         config: AuthRules,
     ) -> Result<(ClientId, u32), Denial> {
@@ -273,7 +272,7 @@ mod tests {
     #[track_caller]
     fn check(clients: &Clients, token: &str, expect: Result<&str, Denial>) {
         let config = AuthRules { wrong_token: WrongToken::Forbidden };
-        let found = clients.authenticate(token.as_bytes(), 100, config);
+        let found = clients.authenticate(&TokenHash::of(token.as_bytes()), 100, config);
         assert_eq!(found.map(|(id, _)| clients.name(id)), expect, "{token}");
     }
 
@@ -344,11 +343,11 @@ mod tests {
             let clients = tokens.iter().map(|token| client(token, &[token])).collect();
             let clients = Clients::new(clients).unwrap();
             for token in &tokens {
-                prop_assert_eq!(clients.find(token.as_bytes()).map(|(id, _)| clients.name(id)), Some(token.as_str()));
-                let (id, which) = clients.find(token.as_bytes()).unwrap();
+                prop_assert_eq!(clients.find(&TokenHash::of(token.as_bytes())).map(|(id, _)| clients.name(id)), Some(token.as_str()));
+                let (id, which) = clients.find(&TokenHash::of(token.as_bytes())).unwrap();
                 prop_assert_eq!(clients.tokens().nth(which as usize), Some((&TokenHash::of(token.as_bytes()), id)));
             }
-            prop_assert_eq!(clients.find(other.as_bytes()).is_some(), tokens.contains(&other));
+            prop_assert_eq!(clients.find(&TokenHash::of(other.as_bytes())).is_some(), tokens.contains(&other));
         }
     }
 }

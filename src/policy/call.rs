@@ -229,7 +229,7 @@ fn mcp_fields<'b>(fields: &Fields<'b>) -> McpFields<'b> {
 mod tests {
     use super::super::auth::{AuthRules, ClientConfig, Clients, TokenHash, WrongToken};
     use super::super::tools::ToolPatterns;
-    use super::super::{Limits, Verdict, origin, paths};
+    use super::super::{Limits, Presented, Verdict, origin, paths};
     use super::*;
     use crate::http1::{FieldSpans, request};
     use crate::wire::ProtocolVersion;
@@ -262,7 +262,9 @@ mod tests {
         let policy = policy(tools);
         let mut spans = FieldSpans::default();
         let head = request::parse(head.as_bytes(), &mut spans, &Limits::SMALL.head).unwrap();
-        let Verdict::Forward(permit) = policy.decide(&head, 0) else { panic!("the head is refused") };
+        let Verdict::Forward(permit) = policy.decide(&head, Presented::default(), 0) else {
+            panic!("the head is refused")
+        };
         let max = ProtocolVersion::parse(b"2026-07-28");
         let verdict = policy.decide_call(permit, &head, body.as_bytes(), max);
         let found = match &verdict {

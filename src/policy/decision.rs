@@ -1,6 +1,6 @@
 //! The policy as the checks see it, and the verdict on a request head.
 
-use super::auth::{ClientId, Clients};
+use super::auth::Clients;
 use super::denial::Denial;
 use super::limits::Limits;
 use super::permit::Permit;
@@ -94,15 +94,6 @@ impl Policy {
     /// The same, with these tools and clients refused.
     pub fn with_switched_off(self, off: SwitchedOff) -> Policy {
         Policy { off, ..self }
-    }
-
-    /// Checks 7 and 8. The refusal of a client that is off is that of an unknown token.
-    pub(super) fn authenticate(&self, token: &[u8], now: u64) -> Result<(ClientId, u32), Denial> {
-        let found = self.clients.authenticate(token, now, self.auth)?;
-        if self.off.has_client(found.0) {
-            return Err(Denial::TokenInvalid(self.auth.wrong_token));
-        }
-        Ok(found)
     }
 
     /// The bounds this policy was built with.

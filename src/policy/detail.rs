@@ -1,7 +1,7 @@
 //! What the log adds to a refusal of a request head, so that the operator need not guess: the refused host or origin, the
 //! field, the limit. Never a token, a path, a query or the value of a field that may hold one.
 
-use super::auth::TOKEN_PREFIX;
+use super::auth::{TOKEN_PREFIX, TokenHash};
 use super::{Denial, Policy, paths};
 use crate::http1::{BodyLength, KnownField, Occurs, RequestHead};
 use crate::wire::era::EraError;
@@ -93,7 +93,8 @@ impl Policy {
     /// Whether a client put a token where none belongs: one that is configured, or one of the form that `token new` gives.
     fn is_token(&self, part: &[u8]) -> bool {
         part.len() >= TOKEN_BYTES_MIN
-            && (part.starts_with(TOKEN_PREFIX.as_bytes()) || self.clients.find(part).is_some())
+            && (part.starts_with(TOKEN_PREFIX.as_bytes())
+                || self.clients.find(&TokenHash::of(part)).is_some())
     }
 
     /// Scheme, host and port; what stands before and behind them is no part of an origin and may be anything.
@@ -204,7 +205,7 @@ impl paths::Paths {
 
 #[cfg(test)]
 mod tests {
-    use super::super::auth::{AuthRules, ClientConfig, Clients, TokenHash, WrongToken};
+    use super::super::auth::{AuthRules, ClientConfig, Clients, WrongToken};
     use super::super::{Limits, origin};
     use super::*;
     use crate::http1::{FieldSpans, request};

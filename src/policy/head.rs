@@ -5,7 +5,8 @@
 use super::limits::excess_max;
 use super::session::{SessionRequest, check_bodiless};
 use super::{
-    Denial, Local, Permit, Policy, Sessions, Verdict, auth, cors, headers, origin, paths, paths::PathKind,
+    Denial, Local, Permit, Policy, Presented, Sessions, Verdict, cors, headers, origin, paths,
+    paths::PathKind,
 };
 use crate::http1::{BodyLength, RequestHead};
 
@@ -13,8 +14,8 @@ impl Policy {
     /// Checks 1 to 10 of the decision order, and the declared body length. `now` is seconds since the epoch.
     ///
     /// Allocates nothing.
-    pub fn decide(&self, head: &RequestHead<'_>, now: u64) -> Verdict {
-        self.judge(head, now).unwrap_or_else(Verdict::Deny)
+    pub fn decide(&self, head: &RequestHead<'_>, presented: Presented<'_>, now: u64) -> Verdict {
+        self.judge(head, presented, now).unwrap_or_else(Verdict::Deny)
     }
 
     /// Whether the request is one of checks 1 and 2, which load balancers and monitors send without naming a host.
@@ -26,7 +27,7 @@ impl Policy {
         }
     }
 
-    fn judge(&self, head: &RequestHead<'_>, now: u64) -> Result<Verdict, Denial> {
+    fn judge(&self, head: &RequestHead<'_>, presented: Presented<'_>, now: u64) -> Result<Verdict, Denial> {
         let place = self.paths.classify(head.path);
         if place == PathKind::Health {
             return Ok(Verdict::Answer(Local::Health));
@@ -43,17 +44,16 @@ impl Policy {
             check_method(head.method)?;
         }
         origin::check(&self.origin, head)?;
-        let token = auth::bearer(&head.fields)?;
-        let (client, token) = self.authenticate(token, now)?;
+        let identity = self.identify(&head.fields, presented, now)?;
         paths::check_endpoint(place)?;
         if let Some(session) = session {
             headers::check_single(&head.fields)?;
             check_bodiless(head.body)?;
-            return Ok(Verdict::Session(session, Permit::new(client, token)));
+            return Ok(Verdict::Session(session, Permit::new(identity)));
         }
         headers::check(&head.fields)?;
         self.check_declared_length(head.body)?;
-        Ok(Verdict::Forward(Permit::new(client, token)))
+        Ok(Verdict::Forward(Permit::new(identity)))
     }
 
     /// Check 4a: a preflight: whether a page of an allowed origin may call.
@@ -115,7 +115,7 @@ mod tests {
         let head = format!("{line} HTTP/1.1\r\n{fields}\r\n");
         let mut spans = FieldSpans::default();
         let head = request::parse(head.as_bytes(), &mut spans, &Limits::SMALL.head).unwrap();
-        let verdict = match policy.decide(&head, 100) {
+        let verdict = match policy.decide(&head, Presented::default(), 100) {
             Verdict::Answer(local) => Ok(Some(local)),
             Verdict::Deny(denial) => Err(denial),
             Verdict::Forward(permit) | Verdict::Session(_, permit) => {

@@ -5,12 +5,14 @@
 
 pub mod auth;
 pub mod call;
+pub mod certificate;
 pub mod cors;
 mod decision;
 pub mod denial;
 mod detail;
 mod head;
 mod headers;
+pub mod identity;
 pub mod limits;
 pub mod origin;
 pub mod paths;
@@ -27,6 +29,7 @@ pub use auth::{ClientId, Clients};
 pub use call::{Call, Refusal, ReplyTo};
 pub use decision::{Local, Policy, Sessions, Verdict};
 pub use denial::Denial;
+pub use identity::{Identity, Presented, Subject};
 pub use limits::{Limits, Timeouts};
 pub use permit::Permit;
 pub use quota::{Quota, ToolRules};

@@ -1,26 +1,34 @@
 //! Proof that a request head passed the checks. Nothing is forwarded without one.
 
-use super::auth::ClientId;
+use super::ClientId;
+use super::identity::{Credential, Identity, Subject};
 
 /// Made only by [`super::Policy::decide`].
 #[derive(Debug, PartialEq, Eq)]
 pub struct Permit {
-    client: ClientId,
-    token: u32,
+    identity: Identity,
 }
 
 impl Permit {
-    pub(super) fn new(client: ClientId, token: u32) -> Permit {
-        Permit { client, token }
+    pub(super) fn new(identity: Identity) -> Permit {
+        Permit { identity }
     }
 
-    /// Which token was shown: its place in [`super::Clients::tokens`].
-    pub fn token(&self) -> usize {
-        self.token as usize
+    /// Which token of the configuration was shown, if one was: its place in [`super::Clients::tokens`].
+    pub fn token(&self) -> Option<usize> {
+        match self.identity.credential() {
+            Credential::Token(place) => Some(place as usize),
+            Credential::Certificate | Credential::SignedToken => None,
+        }
     }
 
     /// Who is calling.
     pub fn client(&self) -> ClientId {
-        self.client
+        self.identity.client()
+    }
+
+    /// Which of those that the client stands for.
+    pub fn subject(&self) -> Option<&Subject> {
+        self.identity.subject().map(AsRef::as_ref)
     }
 }

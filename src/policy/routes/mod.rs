@@ -10,7 +10,7 @@ use std::fmt;
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
 use super::auth::TokenHash;
-use super::{ClientId, Denial, Policy, auth, headers, origin};
+use super::{ClientId, Denial, Policy, Presented, headers, origin};
 use crate::http1::{BodyLength, FramingError, KnownField, Occurs, RequestHead, Version};
 
 /// A method that a route can take. `CONNECT` and `TRACE` never pass the front.
@@ -227,14 +227,12 @@ impl Policy {
         &self,
         rule: &RouteRule,
         head: &RequestHead<'_>,
+        presented: Presented<'_>,
         now: u64,
     ) -> Result<RoutePermit, Denial> {
         origin::check(&self.origin, head)?;
         let caller = match &rule.auth {
-            Auth::Bearer => {
-                let token = auth::bearer(&head.fields)?;
-                Caller::Client(self.authenticate(token, now)?.0)
-            }
+            Auth::Bearer => Caller::Client(self.identify(&head.fields, presented, now)?.client()),
             Auth::ApiKey { field, keys } => Caller::Key(holder(head, field, keys)?),
             Auth::None => Caller::Anyone,
         };

@@ -38,7 +38,8 @@ fn with_head<T>(line: &str, fields: &str, see: impl FnOnce(&RequestHead<'_>) -> 
 
 #[track_caller]
 fn check(rule: &RouteRule, line: &str, fields: &str, expect: Result<Caller, Denial>) {
-    let verdict = with_head(line, fields, |head| policy().decide_route(rule, head, 100));
+    let verdict =
+        with_head(line, fields, |head| policy().decide_route(rule, head, Presented::default(), 100));
     assert_eq!(verdict.map(|permit| permit.caller()), expect, "{line} {fields}");
 }
 
@@ -91,7 +92,9 @@ fn faults_are_named_in_the_order_of_the_contract() {
         (format!("{token}{big}"), Err(Denial::BodyTooLarge)),
         (format!("{token}Content-Length: 10\r\nContent-Type: text/csv\r\n"), Ok(())),
     ] {
-        let verdict = with_head("POST /a", &fields, |head| policy().decide_route(&route, head, 100));
+        let verdict = with_head("POST /a", &fields, |head| {
+            policy().decide_route(&route, head, Presented::default(), 100)
+        });
         assert_eq!(verdict.map(|_| ()), expect, "{fields}");
     }
 }
@@ -125,7 +128,8 @@ fn each_key_is_its_holders() {
 fn an_upgrade_is_a_whole_handshake_or_nothing() {
     let route = RouteRule { upgrades: Upgrades::WebSocket, ..rule("/a", Auth::None) };
     let good = "Connection: Upgrade\r\nUpgrade: WebSocket\r\nSec-WebSocket-Key: x\r\n";
-    let permit = with_head("GET /a", good, |head| policy().decide_route(&route, head, 1));
+    let permit =
+        with_head("GET /a", good, |head| policy().decide_route(&route, head, Presented::default(), 1));
     assert!(permit.is_ok_and(|permit| permit.is_upgrade()));
     let forbidden = Err(Denial::Framing(FramingError::Forbidden));
     for bad in [
@@ -150,7 +154,8 @@ fn an_offered_upgrade_is_ignored_off_its_route() {
     for (route, fields) in
         [(&websocket, h2c), (&plain, h2c), (&plain, handshake), (&plain, "Upgrade: x/2\r\n")]
     {
-        let permit = with_head("GET /a", fields, |head| policy().decide_route(route, head, 1));
+        let permit =
+            with_head("GET /a", fields, |head| policy().decide_route(route, head, Presented::default(), 1));
         assert!(permit.is_ok_and(|permit| !permit.is_upgrade()), "{fields}");
     }
 }

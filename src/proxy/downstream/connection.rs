@@ -18,10 +18,11 @@ use super::local_reply::{BodyMode, KeepAlive, ReplyHead};
 use super::request::{AfterRequest, LINGER, LINGER_BYTES_MAX, Request};
 use super::stream::{Downstream, Interrupt, Peer};
 use crate::http1::{Arriving, FieldSpans, FramingError, HeadLimits, KnownField, Occurs, head_end, request};
+use crate::policy::certificate::ClientCertificate;
 use crate::policy::cors::Sendable;
 use crate::policy::reply;
 use crate::policy::routes::Match;
-use crate::policy::{Denial, Local, Verdict};
+use crate::policy::{Denial, Local, Presented, Verdict};
 use crate::proxy::backend::request_head::PeerTrust;
 use crate::proxy::call;
 use crate::proxy::date::seconds;
@@ -94,6 +95,7 @@ impl ServerApp for ConnectionHandler {
             state: &self.state,
             downstream: Downstream::new(stream, guard),
             peer,
+            certificate: None,
             buffer: Vec::new(),
             spans: FieldSpans::default(),
             idle_since: Instant::now(),
@@ -116,6 +118,8 @@ struct Connection<'c> {
     downstream: Downstream,
     /// None on a Unix socket.
     peer: Option<Peer>,
+    /// What the client of the connection has proved to own.
+    certificate: Option<Arc<ClientCertificate>>,
     /// What arrived and is not yet served. Empty, and without memory of its own, while the connection idles.
     buffer: Vec<u8>,
     spans: FieldSpans,
@@ -246,10 +250,11 @@ impl Connection<'_> {
         let started = Instant::now();
         let time = state.clock.time();
         let wall = seconds(time);
+        let presented = Presented { certificate: self.certificate.as_deref() };
         let verdict = match found {
-            Match::None => HeadVerdict::Endpoint(snapshot.policy.decide(&head, wall)),
+            Match::None => HeadVerdict::Endpoint(snapshot.policy.decide(&head, presented, wall)),
             Match::Route(_) | Match::OtherMethods => {
-                HeadVerdict::Route(route::judge(snapshot, found, &head, wall))
+                HeadVerdict::Route(route::judge(snapshot, found, &head, presented, wall))
             }
         };
         let given = match head.fields.occurs(KnownField::XRequestId) {

@@ -18,10 +18,10 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use crate::http1::RequestHead;
-use crate::policy::Denial;
 use crate::policy::cors::{self, Sendable};
 use crate::policy::reply;
 use crate::policy::routes::{Caller, Match, RoutePermit};
+use crate::policy::{Denial, Presented};
 use crate::proxy::backend::pingora::exchange::{BridgeExchange, UpstreamError};
 use crate::proxy::downstream::body::{BodyError, Excess};
 use crate::proxy::downstream::local_reply::KeepAlive;
@@ -52,6 +52,7 @@ pub(crate) fn judge<'r>(
     snapshot: &'r Snapshot,
     found: Match,
     head: &RequestHead<'_>,
+    presented: Presented<'_>,
     now: u64,
 ) -> Judged<'r> {
     let routes = &snapshot.open_routes;
@@ -66,7 +67,7 @@ pub(crate) fn judge<'r>(
         Match::OtherMethods | Match::None => None,
     };
     let Some(route) = route else { return Judged::OtherMethods };
-    match snapshot.policy.decide_route(&route.config.rule, head, now) {
+    match snapshot.policy.decide_route(&route.config.rule, head, presented, now) {
         Ok(permit) => Judged::Permitted(route, permit),
         Err(denial) => Judged::Refused(route, denial),
     }

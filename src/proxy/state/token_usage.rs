@@ -21,7 +21,7 @@ impl TokenUsage {
 
     /// A valid token was seen at `now`, in seconds since the epoch.
     pub(crate) fn record(&self, permit: &Permit, now: u64) {
-        if let Some(seen) = self.0.get(permit.token())
+        if let Some(seen) = permit.token().and_then(|place| self.0.get(place))
             && seen.load(Ordering::Relaxed) != now
         {
             seen.store(now, Ordering::Relaxed);

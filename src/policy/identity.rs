@@ -1,0 +1,136 @@
+//! Who calls, and by which credential that is known: one identity for limits, tools, log and rollout, whichever way it came.
+//!
+//! Checks 6 to 8 are here, in order: a token of the configuration, else a certificate, else a token of an issuer. Must not
+//! know how a signature is verified, nor where keys come from.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::auth::{ClientId, TokenHash};
+use super::certificate::{self, ClientCertificate};
+use super::{Denial, Policy, auth};
+use crate::http1::Fields;
+
+/// What a connection proves of its client, beside what the head of a request says.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Presented<'p> {
+    /// The certificate of the connection, if the client showed one and it was verified.
+    pub certificate: Option<&'p ClientCertificate>,
+}
+
+/// Who calls.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    client: ClientId,
+    credential: Credential,
+    subject: Option<Arc<Subject>>,
+}
+
+/// What the identity was known by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Credential {
+    /// A token of the configuration: its place in [`super::Clients::tokens`].
+    Token(u32),
+    /// The certificate of the connection.
+    Certificate,
+    /// A token that an issuer signed.
+    SignedToken,
+}
+
+/// One of the many that a client of signed tokens stands for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Subject {
+    /// Printable ASCII, at most [`Subject::TEXT_BYTES_MAX`]: for the log, and the key of the split.
+    text: Box<str>,
+    /// What tells users apart: a hash of the issuer and of its name for the user.
+    user: [u8; 16],
+}
+
+/// Verifies tokens that issuers sign.
+pub trait TokenVerifier: Send + Sync + fmt::Debug {
+    /// Who this token is for, or why it is refused. `now` is seconds since the epoch.
+    fn verify(&self, token: &[u8], hash: &TokenHash, now: u64) -> Result<(ClientId, Arc<Subject>), Denial>;
+}
+
+impl Subject {
+    /// Most bytes of the text.
+    pub const TEXT_BYTES_MAX: usize = 128;
+
+    /// A subject; what is not printable ASCII is replaced, and what is too long is cut.
+    pub fn new(text: &str, user: [u8; 16]) -> Subject {
+        let printable = |character: char| if matches!(character, ' '..='~') { character } else { '?' };
+        Subject { text: text.chars().take(Subject::TEXT_BYTES_MAX).map(printable).collect(), user }
+    }
+
+    /// The name in the log.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The user whose limits hold.
+    pub fn user(&self) -> &[u8; 16] {
+        &self.user
+    }
+}
+
+impl Identity {
+    /// Who is calling.
+    pub fn client(&self) -> ClientId {
+        self.client
+    }
+
+    /// What it is known by.
+    pub fn credential(&self) -> Credential {
+        self.credential
+    }
+
+    /// Which of those that the client stands for; `None` for a client that stands for itself.
+    pub fn subject(&self) -> Option<&Arc<Subject>> {
+        self.subject.as_ref()
+    }
+}
+
+impl Policy {
+    /// Checks 6 to 8. The refusal of a client that is off is that of an unknown token.
+    pub(super) fn identify(
+        &self,
+        fields: &Fields<'_>,
+        presented: Presented<'_>,
+        now: u64,
+    ) -> Result<Identity, Denial> {
+        let identity = match auth::bearer(fields) {
+            Ok(token) => self.identify_by_token(token, presented, now)?,
+            Err(missing @ Denial::AuthorizationMissing) => {
+                self.identify_by_certificate(presented).ok_or(missing)?
+            }
+            Err(denial) => return Err(denial),
+        };
+        if self.off.has_client(identity.client) {
+            return Err(Denial::TokenInvalid(self.auth.wrong_token));
+        }
+        Ok(identity)
+    }
+
+    fn identify_by_token(
+        &self,
+        token: &[u8],
+        presented: Presented<'_>,
+        now: u64,
+    ) -> Result<Identity, Denial> {
+        let hash = TokenHash::of(token);
+        match self.clients.authenticate(&hash, now, self.auth) {
+            Ok((client, place)) => {
+                Ok(Identity { client, credential: Credential::Token(place), subject: None })
+            }
+            Err(unknown @ (Denial::TokenInvalid(_) | Denial::TokensNotConfigured)) => {
+                self.identify_by_certificate(presented).ok_or(unknown)
+            }
+            Err(denial) => Err(denial),
+        }
+    }
+
+    fn identify_by_certificate(&self, presented: Presented<'_>) -> Option<Identity> {
+        let client = certificate::find(&self.clients, presented.certificate?)?;
+        Some(Identity { client, credential: Credential::Certificate, subject: None })
+    }
+}
