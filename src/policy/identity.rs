@@ -1,15 +1,13 @@
 //! Who calls, and by which credential that is known: one identity for limits, tools, log and rollout, whichever way it came.
 //!
-//! Checks 6 to 8 are here, in order: a token of the configuration, else a certificate, else a token of an issuer. Must not
-//! know how a signature is verified, nor where keys come from.
+//! Values only: `identify` has the checks. Must not know how a signature is verified, nor where keys come from.
 
 use std::fmt;
 use std::sync::Arc;
 
 use super::auth::{ClientId, TokenHash};
-use super::certificate::{self, ClientCertificate};
-use super::{Denial, Policy, auth};
-use crate::http1::Fields;
+use super::certificate::ClientCertificate;
+use super::denial::Denial;
 
 /// What a connection proves of its client, beside what the head of a request says.
 #[derive(Debug, Clone, Copy, Default)]
@@ -74,6 +72,10 @@ impl Subject {
 }
 
 impl Identity {
+    pub(super) fn new(client: ClientId, credential: Credential, subject: Option<Arc<Subject>>) -> Identity {
+        Identity { client, credential, subject }
+    }
+
     /// Who is calling.
     pub fn client(&self) -> ClientId {
         self.client
@@ -87,50 +89,5 @@ impl Identity {
     /// Which of those that the client stands for; `None` for a client that stands for itself.
     pub fn subject(&self) -> Option<&Arc<Subject>> {
         self.subject.as_ref()
-    }
-}
-
-impl Policy {
-    /// Checks 6 to 8. The refusal of a client that is off is that of an unknown token.
-    pub(super) fn identify(
-        &self,
-        fields: &Fields<'_>,
-        presented: Presented<'_>,
-        now: u64,
-    ) -> Result<Identity, Denial> {
-        let identity = match auth::bearer(fields) {
-            Ok(token) => self.identify_by_token(token, presented, now)?,
-            Err(missing @ Denial::AuthorizationMissing) => {
-                self.identify_by_certificate(presented).ok_or(missing)?
-            }
-            Err(denial) => return Err(denial),
-        };
-        if self.off.has_client(identity.client) {
-            return Err(Denial::TokenInvalid(self.auth.wrong_token));
-        }
-        Ok(identity)
-    }
-
-    fn identify_by_token(
-        &self,
-        token: &[u8],
-        presented: Presented<'_>,
-        now: u64,
-    ) -> Result<Identity, Denial> {
-        let hash = TokenHash::of(token);
-        match self.clients.authenticate(&hash, now, self.auth) {
-            Ok((client, place)) => {
-                Ok(Identity { client, credential: Credential::Token(place), subject: None })
-            }
-            Err(unknown @ (Denial::TokenInvalid(_) | Denial::TokensNotConfigured)) => {
-                self.identify_by_certificate(presented).ok_or(unknown)
-            }
-            Err(denial) => Err(denial),
-        }
-    }
-
-    fn identify_by_certificate(&self, presented: Presented<'_>) -> Option<Identity> {
-        let client = certificate::find(&self.clients, presented.certificate?)?;
-        Some(Identity { client, credential: Credential::Certificate, subject: None })
     }
 }

@@ -12,6 +12,7 @@ pub mod denial;
 mod detail;
 mod head;
 mod headers;
+mod identify;
 pub mod identity;
 pub mod limits;
 pub mod origin;

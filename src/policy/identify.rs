@@ -1,0 +1,51 @@
+//! Checks 6 to 8: who calls, by a token of the configuration, else by a certificate, else by a token of an issuer.
+//!
+//! Must not know what may be done by whom.
+
+use super::auth::TokenHash;
+use super::identity::{Credential, Identity, Presented};
+use super::{Denial, Policy, auth, certificate};
+use crate::http1::Fields;
+
+impl Policy {
+    /// Checks 6 to 8. The refusal of a client that is off is that of an unknown token.
+    pub(super) fn identify(
+        &self,
+        fields: &Fields<'_>,
+        presented: Presented<'_>,
+        now: u64,
+    ) -> Result<Identity, Denial> {
+        let identity = match auth::bearer(fields) {
+            Ok(token) => self.identify_by_token(token, presented, now)?,
+            Err(missing @ Denial::AuthorizationMissing) => {
+                self.identify_by_certificate(presented).ok_or(missing)?
+            }
+            Err(denial) => return Err(denial),
+        };
+        if self.off.has_client(identity.client()) {
+            return Err(Denial::TokenInvalid(self.auth.wrong_token));
+        }
+        Ok(identity)
+    }
+
+    fn identify_by_token(
+        &self,
+        token: &[u8],
+        presented: Presented<'_>,
+        now: u64,
+    ) -> Result<Identity, Denial> {
+        let hash = TokenHash::of(token);
+        match self.clients.authenticate(&hash, now, self.auth) {
+            Ok((client, place)) => Ok(Identity::new(client, Credential::Token(place), None)),
+            Err(unknown @ (Denial::TokenInvalid(_) | Denial::TokensNotConfigured)) => {
+                self.identify_by_certificate(presented).ok_or(unknown)
+            }
+            Err(denial) => Err(denial),
+        }
+    }
+
+    fn identify_by_certificate(&self, presented: Presented<'_>) -> Option<Identity> {
+        let client = certificate::find(&self.clients, presented.certificate?)?;
+        Some(Identity::new(client, Credential::Certificate, None))
+    }
+}
