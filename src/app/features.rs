@@ -3,7 +3,7 @@
 //! Holds the configuration as it was read, so that a switch does not depend on a file that is being edited. Must not know how
 //! a command arrives.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::admin::FeatureReport;
@@ -17,7 +17,12 @@ const REASON_MAX: usize = 500;
 
 /// The switches. Cheap to clone.
 #[derive(Clone)]
-pub(super) struct FeatureSwitches(Arc<Mutex<Switches>>);
+pub(super) struct FeatureSwitches {
+    switches: Arc<Mutex<Switches>>,
+    /// Held while the file is written, so that files are written in the order of the switches. A reader does not wait for
+    /// the disk.
+    saving: Arc<Mutex<()>>,
+}
 
 struct Switches {
     /// `listen.state`; without it the switches end with the process.
@@ -36,7 +41,7 @@ impl FeatureSwitches {
         let mut switches = Switches { folder, config, features: Features::default(), problem: None };
         switches.read();
         let applied = switches.applied();
-        (FeatureSwitches(Arc::new(Mutex::new(switches))), applied)
+        (FeatureSwitches { switches: Arc::new(Mutex::new(switches)), saving: Arc::default() }, applied)
     }
 
     /// Reads the file again: the process that this one replaces may have changed it since.
@@ -78,6 +83,7 @@ impl FeatureSwitches {
         who: String,
         handle: &Handle,
     ) -> Result<Vec<String>, String> {
+        let _saving = self.saving.lock().unwrap_or_else(PoisonError::into_inner);
         let mut switches = self.lock();
         if to == FeatureState::Off
             && let Some(why) = switches.config.lacks(&feature)
@@ -101,12 +107,18 @@ impl FeatureSwitches {
         {
             notes.push(format!("no tool that a backend has listed so far matches {pattern}"));
         }
-        notes.extend(switches.save().map(|why| format!("done, but a restart forgets it: {why}")));
+        let (folder, features) = (switches.folder.clone(), switches.features.clone());
+        drop(switches);
+        let saved = save(folder.as_deref(), &features);
+        if saved.is_ok() {
+            self.lock().problem = None;
+        }
+        notes.extend(saved.err().map(|why| format!("done, but a restart forgets it: {why}")));
         Ok(notes)
     }
 
     fn lock(&self) -> MutexGuard<'_, Switches> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.switches.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -117,29 +129,35 @@ impl Switches {
 
     fn read(&mut self) {
         let Some(folder) = &self.folder else { return };
-        match Features::load(folder) {
-            Ok(features) => (self.features, self.problem) = (features, None),
-            Err(error) => {
-                let problem = format!(
-                    "{error}: nothing is off (hint: switch off again what has to be, or remove the file)"
-                );
-                log::error!("features: {problem}");
-                self.problem = Some(problem);
+        let error = match Features::load(folder) {
+            Ok(features) => {
+                (self.features, self.problem) = (features, None);
+                return;
             }
-        }
+            Err(error) => error,
+        };
+        // What was off before the last switch is closer to what the operator wants than nothing.
+        let problem = match Features::load_previous(folder) {
+            Some(previous) => {
+                self.features = previous;
+                format!("{error}: off is what was off before the last switch (hint: make that switch again)")
+            }
+            None => {
+                format!("{error}: nothing is off (hint: switch off again what has to be, or remove the file)")
+            }
+        };
+        log::error!("features: {problem}");
+        self.problem = Some(problem);
     }
+}
 
-    /// Why the file was not written, if it was not.
-    fn save(&mut self) -> Option<String> {
-        let Some(folder) = &self.folder else { return Some("listen.state is not set".to_owned()) };
-        let error = self.features.save(folder).err();
-        if let Some(error) = &error {
-            log::error!("features: not saved: {error}");
-        } else {
-            self.problem = None;
-        }
-        error.map(|error| error.to_string())
-    }
+/// Writes the file, or says why it was not written.
+fn save(folder: Option<&Path>, features: &Features) -> Result<(), String> {
+    let Some(folder) = folder else { return Err("listen.state is not set".to_owned()) };
+    features.save(folder).map_err(|error| {
+        log::error!("features: not saved: {error}");
+        error.to_string()
+    })
 }
 
 fn why(change: &FeatureChange) -> String {

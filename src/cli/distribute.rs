@@ -26,7 +26,7 @@ Examples:
   BOT_TOKEN=… mcp-guard token distribute --check --token-env BOT_TOKEN \\
       --url https://host.example/swf-monitor/mcp/      on each client's machine: is this token accepted there
 
-Exit codes: 0 every client has called (--check: the token is accepted), 1 not so, 2 could not ask.")]
+Exit codes: 0 every client has called (--check: the token is accepted), 1 not so, 2 could not ask (--check: no response).")]
 pub(super) struct DistributeArgs {
     /// Make one authenticated request from this machine, instead of asking the running guard.
     #[arg(long)]
@@ -43,6 +43,10 @@ pub(super) struct DistributeArgs {
 
 impl DistributeArgs {
     pub(super) fn run(&self, guard: &Guard) -> Exit {
+        if !self.check && self.endpoint.is_named() {
+            complain("token distribute: --url, --token-env and --token-file belong to --check");
+            return Exit::Usage;
+        }
         let outcome = if self.check { self.accepted(&guard.file) } else { self.called(guard) };
         outcome.unwrap_or_else(|exit| exit)
     }
@@ -113,7 +117,7 @@ impl DistributeArgs {
                 }
                 Ok(Exit::Done)
             }
-            Err(reason) => {
+            Err(NotAccepted { reason, silent }) => {
                 if self.json {
                     say(
                         json!({ "accepted": false, "server": server, "fingerprint": fingerprint, "reason": reason }),
@@ -121,10 +125,17 @@ impl DistributeArgs {
                 } else {
                     complain(format_args!("token {fingerprint}: {reason}"));
                 }
-                Ok(Exit::No)
+                Ok(if silent { Exit::CouldNotRun } else { Exit::No })
             }
         }
     }
+}
+
+/// Why the token is not known to be accepted.
+struct NotAccepted {
+    reason: String,
+    /// Whether no response came, so that the token was not judged.
+    silent: bool,
 }
 
 /// What an accepted token opened.
@@ -134,10 +145,13 @@ struct Accepted {
     took: Duration,
 }
 
-async fn ask(client: &Client) -> Result<Accepted, String> {
-    let with_hint = |error: Error| match hint_for(&error) {
-        Some(hint) => format!("{error} (hint: {hint})"),
-        None => error.to_string(),
+async fn ask(client: &Client) -> Result<Accepted, NotAccepted> {
+    let with_hint = |error: Error| {
+        let reason = match hint_for(&error) {
+            Some(hint) => format!("{error} (hint: {hint})"),
+            None => error.to_string(),
+        };
+        NotAccepted { reason, silent: error.is_silence() }
     };
     let started = Instant::now();
     let session = Session::open(client).await.map_err(with_hint)?;
@@ -152,9 +166,10 @@ async fn ask(client: &Client) -> Result<Accepted, String> {
     let open = client.raw(request).await.map_err(with_hint)?;
     if (200..300).contains(&open.status) {
         let server = client.target();
-        return Err(format!(
+        let reason = format!(
             "{server} responds without a token, so it accepts any (hint: name the guard in --url, not a backend)"
-        ));
+        );
+        return Err(NotAccepted { reason, silent: false });
     }
     Ok(Accepted { tools, version, took })
 }

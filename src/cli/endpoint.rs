@@ -37,6 +37,11 @@ impl Endpoint {
         Ok(Client::new(self.target(config)?.with_bearer(token), limits).with_secrets(&secrets))
     }
 
+    /// Whether any part of it was named on the command line.
+    pub(super) fn is_named(&self) -> bool {
+        self.url.is_some() || self.token_env.is_some() || self.token_file.is_some()
+    }
+
     fn target(&self, config: &Path) -> Result<Target, String> {
         match &self.url {
             Some(url) => Ok(url.clone()),

@@ -10,6 +10,7 @@ use super::output::{complain, complain_of, say, table};
 use super::status::unexpected;
 use crate::admin::{AdminCommand, AdminResponse, FeatureReport};
 use crate::config::feature::{Feature, FeatureChange, FeatureState};
+use crate::policy::tools::Pattern;
 
 /// Switch off one feature, without a rollback and without a restart: a tool, a client, a route, shadow or the era fence.
 #[derive(Debug, Args)]
@@ -81,26 +82,29 @@ fn change(guard: &Guard, switch: &SwitchArgs, to: FeatureState) -> Result<(), Ex
     let command =
         AdminCommand::Feature { feature: switch.feature.clone(), to, reason: switch.reason.clone() };
     let report = ask(guard, &command)?;
-    say(format_args!("{} is {}", switch.feature, to.as_str()));
-    report.notes.iter().for_each(complain);
-    if to == FeatureState::On {
-        warn_of_patterns(&report, &switch.feature);
+    let still = if to == FeatureState::On { still_off(&report, &switch.feature) } else { Vec::new() };
+    if still.is_empty() {
+        say(format_args!("{} is {}", switch.feature, to.as_str()));
+    } else {
+        say(format_args!("{} is no longer switched off by this name", switch.feature));
+        complain(format_args!(
+            "it is still off by {} (hint: `mcp-guard feature on {}`)",
+            still.join(", "),
+            still[0]
+        ));
     }
+    report.notes.iter().for_each(complain);
     Ok(())
 }
 
-/// A tool may be off by another name, too.
-fn warn_of_patterns(report: &FeatureReport, feature: &Feature) {
-    let tools: Vec<String> = report
-        .status
-        .off
-        .iter()
-        .filter(|off| matches!((&off.feature, feature), (Feature::Tool(_), Feature::Tool(_))))
-        .map(|off| off.feature.to_string())
-        .collect();
-    if !tools.is_empty() {
-        complain(format_args!("still off: {}", tools.join(", ")));
-    }
+/// The switches that keep a tool off which was switched on by its name.
+fn still_off(report: &FeatureReport, feature: &Feature) -> Vec<String> {
+    let Feature::Tool(name) = feature else { return Vec::new() };
+    let covers = |change: &&FeatureChange| match &change.feature {
+        Feature::Tool(pattern) => Pattern::new(pattern).matches_in_any_case(name),
+        Feature::Client(_) | Feature::Route(_) | Feature::Shadow | Feature::EraFence => false,
+    };
+    report.status.off.iter().filter(covers).map(|change| change.feature.to_string()).collect()
 }
 
 fn list(report: &FeatureReport, history: bool, json: bool) {

@@ -5,6 +5,9 @@ use std::fmt::Write as _;
 /// The most characters of a foreign response that an error quotes.
 const EXCERPT_CHARS_MAX: usize = 160;
 
+/// The guard's code of a rate or concurrency limit, under any HTTP status (docs/denials.md).
+const RATE_CODE: i64 = -31429;
+
 /// Where a question went and what it was.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct RequestLabel {
@@ -64,6 +67,12 @@ impl Error {
                 | Error::Timeout { .. }
                 | Error::Broken { .. }
         )
+    }
+
+    /// Whether the server refused the request because of a limit of the client.
+    pub(crate) fn is_limit(&self) -> bool {
+        let by_code = matches!(self, Error::Rpc { code, .. } if *code == RATE_CODE);
+        by_code || self.status() == Some(429)
     }
 
     /// The HTTP status of the response that is not usable, if one came.

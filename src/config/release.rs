@@ -28,6 +28,8 @@ pub(crate) struct Release {
     pub(crate) alertmanager: Option<String>,
     /// For how long a silence holds if the operation does not end it.
     pub(crate) silence: Duration,
+    /// Labels that the silenced alerts have besides their name: an Alertmanager may serve several guards.
+    pub(crate) silence_labels: Vec<(String, String)>,
     /// The load check: a tool that only reads, without which `tools/list` is called.
     pub(crate) load_tool: Option<String>,
     /// Requests of the load check.
@@ -45,6 +47,7 @@ impl Default for Release {
             backups: 10,
             alertmanager: None,
             silence: SECOND * 3_600,
+            silence_labels: Vec::new(),
             load_tool: None,
             load_requests: 100,
             load_slowdown: 3,
@@ -61,6 +64,7 @@ pub(super) fn release(mut table: Table<'_>, folder: &Path) -> Release {
         backups: table.count("backups", 1..=1_000, default.backups as u64),
         alertmanager: table.text("alertmanager", alertmanager),
         silence: table.duration("silence", SECOND * 60..=SECOND * 86_400, default.silence),
+        silence_labels: silence_labels(table.table("silence_labels")),
         load_tool: table.text("load_tool", |text| Ok(text.to_owned())),
         load_requests: table.count("load_requests", 10..=10_000, default.load_requests as u64),
         load_slowdown: table.integer("load_slowdown", 1..=100, default.load_slowdown),
@@ -76,6 +80,21 @@ fn unit(text: &str) -> Result<String, InvalidValue> {
     }
     Err(InvalidValue::new("must be the name of a unit with {slot} in it")
         .hint("as in \"mcp-tools@{slot}.service\""))
+}
+
+fn silence_labels(mut table: Table<'_>) -> Vec<(String, String)> {
+    let mut labels = Vec::new();
+    for name in table.names() {
+        let value = table.text(&name, |text| Ok(text.to_owned()));
+        let plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+        if !plain || name == "alertname" {
+            let hint = "as in silence_labels = { instance = \"web1:9464\" }; alertname is given already";
+            table.error(&name, None, InvalidValue::new("must be the name of a label").hint(hint));
+        }
+        labels.extend(value.map(|value| (name, value)));
+    }
+    table.finish();
+    labels
 }
 
 fn alertmanager(text: &str) -> Result<String, InvalidValue> {

@@ -16,6 +16,8 @@ use crate::config::feature::{Feature, FeatureChange, FeatureState, OFF_MAX};
 
 const NAME: &str = "features.state";
 const REFUSED: &str = "features.state.refused";
+/// The content before the last switch.
+const PREVIOUS: &str = "features.state.previous";
 const HEAD: &str = "mcp-guard-features 1 ";
 const BYTES_MAX: u64 = 4 << 20;
 /// Changes remembered; older ones are in the log.
@@ -67,13 +69,16 @@ impl Features {
     /// Reads the file of a directory; nothing is off where there is none.
     pub(crate) fn load(folder: &Path) -> Result<Features, FeatureFileError> {
         let path = folder.join(NAME);
-        let mut bytes = Vec::new();
-        let read = File::open(&path).and_then(|file| file.take(BYTES_MAX + 1).read_to_end(&mut bytes));
-        match read {
-            Ok(_) => decode(&bytes).ok_or(FeatureFileError::Unusable { path }),
+        match read(&path) {
+            Ok(bytes) => decode(&bytes).ok_or(FeatureFileError::Unusable { path }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Features::default()),
             Err(source) => Err(FeatureFileError::Io { path, source }),
         }
+    }
+
+    /// What was off before the last switch, if that can be read.
+    pub(crate) fn load_previous(folder: &Path) -> Option<Features> {
+        decode(&read(&folder.join(PREVIOUS)).ok()?)
     }
 
     /// Replaces the file. After success the new content is on the disk; after a failure the old one still is. A file that
@@ -84,11 +89,24 @@ impl Features {
             move |source| FeatureFileError::Io { path, source }
         };
         DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed("."))?;
-        if let Err(FeatureFileError::Unusable { path }) = Features::load(folder) {
-            fs::rename(&path, folder.join(REFUSED)).map_err(failed(REFUSED))?;
+        match Features::load(folder) {
+            Ok(before) => {
+                files::replace(&folder.join(PREVIOUS), &encode(&before), 0o600).map_err(failed(PREVIOUS))?;
+            }
+            Err(FeatureFileError::Unusable { path }) => {
+                fs::rename(&path, folder.join(REFUSED)).map_err(failed(REFUSED))?;
+            }
+            // Replacing it shows whether it can be written.
+            Err(FeatureFileError::Io { .. }) => {}
         }
         files::replace(&folder.join(NAME), &encode(self), 0o600).map_err(failed(NAME))
     }
+}
+
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(BYTES_MAX + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 fn encode(features: &Features) -> Vec<u8> {
@@ -162,5 +180,22 @@ mod tests {
         features.save(folder.path()).unwrap();
         assert_eq!(fs::read(folder.path().join(REFUSED)).unwrap(), &whole[1..]);
         assert_eq!(Features::load(folder.path()).unwrap(), features);
+    }
+
+    #[test]
+    fn what_was_off_before_the_last_switch_is_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut features = Features::default();
+        features.change(change("tool:a", FeatureState::Off)).unwrap();
+        features.save(folder.path()).unwrap();
+        assert_eq!(Features::load_previous(folder.path()), Some(Features::default()));
+        let before = features.clone();
+        features.change(change("tool:b", FeatureState::Off)).unwrap();
+        features.save(folder.path()).unwrap();
+        assert_eq!(Features::load_previous(folder.path()), Some(before.clone()));
+        // A damaged file does not replace it.
+        fs::write(folder.path().join(NAME), "x").unwrap();
+        features.save(folder.path()).unwrap();
+        assert_eq!(Features::load_previous(folder.path()), Some(before));
     }
 }

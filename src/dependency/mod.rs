@@ -28,6 +28,15 @@ pub(crate) struct Subject {
     pub(crate) at: Option<(Slot, Backend)>,
 }
 
+impl Subject {
+    /// Whether the results of one say something about the other: the same is asked at the same place, however often.
+    pub(crate) fn is_same_check(&self, other: &Subject) -> bool {
+        let same =
+            self.dependency.name == other.dependency.name && self.dependency.check == other.dependency.check;
+        same && self.at == other.at
+    }
+}
+
 /// One dependency that was checked once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Checked {

@@ -33,7 +33,7 @@ impl Pattern {
     }
 
     /// Whether a backend that ignores case could take the name for one that matches.
-    pub(super) fn matches_in_any_case(&self, name: &str) -> bool {
+    pub fn matches_in_any_case(&self, name: &str) -> bool {
         let (pattern, text) = (without_case(&self.0), without_case(name));
         let is_plain = matches!((&pattern, &text), (Cow::Borrowed(_), Cow::Borrowed(_)));
         self.matches(name) || !is_plain && matches(pattern.as_bytes(), text.as_bytes())

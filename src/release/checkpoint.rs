@@ -4,6 +4,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use mcp_host::diagnostics::chain;
 use mcp_host::systemctl::Unit;
@@ -19,6 +20,8 @@ use crate::upstream::Slot;
 
 /// Lines of each unit's journal.
 const LOG_LINES: usize = 1_000;
+/// The way back waits for the measurement.
+const LOAD_TIME_MAX: Duration = Duration::from_secs(3);
 const WATCHDOG: &str = "mcp-watchdog.service";
 /// The guard's unit, where it does not say in which it runs.
 const GUARD: &str = "mcp-guard.service";
@@ -88,7 +91,7 @@ fn parts(installation: &Installation<'_>) -> Vec<(String, Result<String, String>
     parts.push(("status.json".to_owned(), status.and_then(|status| json(&status))));
     parts.push(("rollout.json".to_owned(), installation.report().and_then(|report| json(&report))));
     parts.push(("history.json".to_owned(), history(installation)));
-    let figures = Figures::measure(installation).map_err(|error| error.to_string());
+    let figures = Figures::measure_within(installation, LOAD_TIME_MAX).map_err(|error| error.to_string());
     parts.push(("figures.json".to_owned(), figures.and_then(|figures| json(&figures))));
     parts
 }

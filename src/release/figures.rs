@@ -73,10 +73,18 @@ impl From<String> for Unmeasured {
 impl Figures {
     /// Measures the service now.
     pub(crate) fn measure(installation: &Installation<'_>) -> Result<Figures, Unmeasured> {
+        Figures::measure_within(installation, LOAD_TIME_MAX)
+    }
+
+    /// The same, with a load of at most this long.
+    pub(super) fn measure_within(
+        installation: &Installation<'_>,
+        time_max: Duration,
+    ) -> Result<Figures, Unmeasured> {
         let status = installation.status()?;
         let serving = installation.report()?.status.position.stable;
         let (client, way) = installation.service_client(serving, RESPONSE_TIMEOUT)?;
-        let load = load_of(installation, client)?;
+        let load = load_for(installation, client, time_max)?;
         let tools = tools_of(&installation.client(serving, RESPONSE_TIMEOUT)?)?;
         let release = installation.store.current(serving).map_err(|error| error.to_string())?;
         let client_connections = status.connections;
@@ -104,7 +112,7 @@ pub(super) fn line_of(load: &Report) -> String {
     let millis = |time: Option<f64>| time.map_or_else(|| "-".to_owned(), |time| format!("{time:.1} ms"));
     let [p50, p95, p99] = [load.p50_ms, load.p95_ms, load.p99_ms].map(millis);
     let Report { requests, failed, connections, .. } = load;
-    let limited = match limited(load) {
+    let limited = match load.limited {
         0 => String::new(),
         limited => format!(" ({limited} by the rate limit of the client whose token is in auth.token_env)"),
     };
@@ -125,6 +133,14 @@ pub(super) fn tools_of(client: &Client) -> Result<usize, String> {
 
 /// The load check of the settings, on one server.
 pub(super) fn load_of(installation: &Installation<'_>, client: Client) -> Result<Report, Unmeasured> {
+    load_for(installation, client, LOAD_TIME_MAX)
+}
+
+fn load_for(
+    installation: &Installation<'_>,
+    client: Client,
+    time_max: Duration,
+) -> Result<Report, Unmeasured> {
     let settings = installation.settings;
     let call = match &settings.load_tool {
         None => LoadCall::ListTools,
@@ -134,7 +150,7 @@ pub(super) fn load_of(installation: &Installation<'_>, client: Client) -> Result
         call,
         requests: u32::try_from(settings.load_requests).unwrap_or(u32::MAX),
         concurrency: CONCURRENCY,
-        time_max: LOAD_TIME_MAX,
+        time_max,
         ..Plan::default()
     };
     block_on(load::run(client, &plan))?.map_err(|error| match &error {
@@ -150,12 +166,6 @@ pub(super) fn load_of(installation: &Installation<'_>, client: Client) -> Result
     })
 }
 
-/// Requests that the guard refused because of the client's own limit: they say nothing about the service.
-fn limited(load: &Report) -> u32 {
-    let is_limit = |reason: &str| reason.contains("Rate limit reached") || reason.contains("HTTP 429");
-    load.failures.iter().filter(|failure| is_limit(&failure.reason)).map(|failure| failure.count).sum()
-}
-
 /// In what a load is worse than the one before; any failure is, where there is none to compare with.
 pub(super) fn worse(now: &Report, before: Option<&Report>, slowdown: u64) -> Vec<String> {
     let mut worse = Vec::new();
@@ -165,9 +175,8 @@ pub(super) fn worse(now: &Report, before: Option<&Report>, slowdown: u64) -> Vec
     if now.requests > 0 && now.failed >= now.requests {
         worse.push("no request succeeded".to_owned());
     }
-    let share = |load: &Report| {
-        f64::from(load.failed.saturating_sub(limited(load))) / f64::from(load.requests.max(1))
-    };
+    let share =
+        |load: &Report| f64::from(load.failed.saturating_sub(load.limited)) / f64::from(load.requests.max(1));
     if share(now) > before.map_or(0.0, share) {
         let reasons =
             now.failures.iter().take(3).map(|failure| format!("{} x {}", failure.count, failure.reason));
@@ -270,8 +279,7 @@ mod tests {
     #[test]
     fn the_clients_own_rate_limit_says_nothing_about_the_service() {
         let mut limited = load(60, 4, 10.0);
-        limited.failures[0].reason =
-            "tools/list: JSON-RPC error -32005: Rate limit reached; retry later".to_owned();
+        limited.limited = 60;
         check(&limited, Some(&load(0, 4, 10.0)), &[]);
         assert!(line_of(&limited).contains("60 failed (60 by the rate limit"), "{}", line_of(&limited));
     }

@@ -25,6 +25,8 @@ pub(crate) struct Silencer {
     client: Client,
     /// How long a silence lasts that is not ended.
     length: Duration,
+    /// Labels of this guard's alerts.
+    labels: Vec<(String, String)>,
 }
 
 /// A silence, as the API lists it.
@@ -46,8 +48,9 @@ impl Silencer {
         let Some(url) = &settings.alertmanager else { return Ok(None) };
         let target = Target::parse(url).map_err(|error| format!("release.alertmanager: {error}"))?;
         let base = target.path().trim_end_matches('/').to_owned();
+        let labels = settings.silence_labels.clone();
         let limits = Limits { connect: TIMEOUT, total: TIMEOUT, body_bytes: BODY_BYTES_MAX };
-        Ok(Some(Silencer { base, client: Client::new(target, limits), length: settings.silence }))
+        Ok(Some(Silencer { base, client: Client::new(target, limits), length: settings.silence, labels }))
     }
 
     /// Silences the guard's alerts for an operation, unless they are already: after an interruption.
@@ -58,8 +61,13 @@ impl Silencer {
             }
             let now = jiff::Timestamp::now();
             let ends = now.checked_add(self.length).map_err(|error| error.to_string())?;
+            let mut matchers =
+                vec![json!({"name": "alertname", "value": ALERTS, "isRegex": true, "isEqual": true})];
+            matchers.extend(self.labels.iter().map(
+                |(name, value)| json!({"name": name, "value": value, "isRegex": false, "isEqual": true}),
+            ));
             let body = json!({
-                "matchers": [{"name": "alertname", "value": ALERTS, "isRegex": true, "isEqual": true}],
+                "matchers": matchers,
                 "startsAt": format!("{now:.3}"),
                 "endsAt": format!("{ends:.3}"),
                 "createdBy": format!("mcp-guard, {who}"),

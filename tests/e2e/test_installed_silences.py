@@ -29,11 +29,12 @@ class Alertmanager:
         found = json.loads(self.machine.do("curl", "-sS", f"{API}/silences"))
         return [one for one in found if state is None or one["status"]["state"] == state]
 
-    def is_suppressed(self, alert: str) -> bool:
-        body = json.dumps([{"labels": {"alertname": alert}}])
+    def is_suppressed(self, alert: str, instance: str = "here") -> bool:
+        labels = {"alertname": alert, "instance": instance}
+        body = json.dumps([{"labels": labels}])
         self.machine.do("curl", "-sSf", "-H", "Content-Type: application/json", "--data-binary", body, f"{API}/alerts")
         found = json.loads(self.machine.do("curl", "-sS", f"{API}/alerts"))
-        return next(one for one in found if one["labels"]["alertname"] == alert)["status"]["state"] == "suppressed"
+        return next(one for one in found if one["labels"] == labels)["status"]["state"] == "suppressed"
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +50,10 @@ def test_alerts_are_silenced_while_an_operation_runs_and_no_longer(installed):
     guard = machine.do("cat", GUARD)
     line = '# alertmanager = "http://127.0.0.1:9093" '
     assert guard.count(line) == 1
-    machine.write(GUARD, guard.replace(line, line[2:]))
+    labels = '# silence_labels = { instance = "web1:9464" } '
+    assert guard.count(labels) == 1
+    ours = 'silence_labels = { instance = "here" } '
+    machine.write(GUARD, guard.replace(line, line[2:]).replace(labels, ours))
 
     # Without an Alertmanager that responds: a warning, no failure.
     done = releases.types("deploy", "second")
@@ -72,6 +76,7 @@ def test_alerts_are_silenced_while_an_operation_runs_and_no_longer(installed):
     killed.communicate(timeout=30)
     [silence] = alertmanager.silences("active")
     assert alertmanager.is_suppressed("McpGuardDown") and not alertmanager.is_suppressed("SomethingElse")
+    assert not alertmanager.is_suppressed("McpGuardDown", instance="another guard")
     said = releases.does("undo")
     assert f"alerts are silenced already (silence {silence['id']})" in said, said
     assert not alertmanager.silences("active") and len(alertmanager.silences()) == 2

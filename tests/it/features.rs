@@ -210,4 +210,11 @@ async fn a_damaged_file_switches_nothing_and_is_shown_and_kept() {
     assert_eq!(std::fs::read(file.with_extension("state.refused")).unwrap(), bytes);
     guard.kill_and_start_again().await;
     check_kill(&guard, true).await;
+    // From the second switch on, what was off before the last one is known.
+    guard.command_ok("feature off shadow").await;
+    std::fs::write(&file, "x").unwrap();
+    guard.kill_and_start_again().await;
+    check_kill(&guard, true).await;
+    let status = guard.command("status").await;
+    assert!(status.stderr.contains("what was off before the last switch"), "{status:?}");
 }

@@ -59,11 +59,14 @@ async fn a_token_that_is_not_accepted_or_not_needed_is_a_no() {
     assert!(open.stderr.contains("responds without a token"), "{open:?}");
 
     let gone = check(&guard, "bot", "--url unix:/nowhere/guard.sock --json").await;
-    assert_eq!(gone.code, 1, "{gone:?}");
+    assert_eq!(gone.code, 2, "nobody judged the token: {gone:?}");
     assert!(
         gone.stdout.contains(r#""accepted":false"#) && gone.stdout.contains("cannot connect"),
         "{gone:?}"
     );
+
+    let unchecked = guard.command("token distribute --url http://127.0.0.1:1/").await;
+    assert_eq!(unchecked.code, 64, "{unchecked:?}");
 
     for (token, why) in [("", "holds no token"), ("a b", "characters that no token has")] {
         let unusable = check(&guard, token, "").await;

@@ -150,7 +150,7 @@ impl ReleaseArgs {
         match self.what {
             What::Pack { folder, output } => packing::pack(&folder, output.as_deref()),
             What::Add { source, fill } => packing::add(room, &source, fill),
-            What::List { json } => shown::list(room, json),
+            What::List { json } => shown::list(room, guard, json),
             What::Prune { keep } => packing::prune(room, keep),
             What::Deploy(deploy) => operation::deploy(room, guard, &deploy),
             What::Rollback(rollback) => operation::rollback(room, guard, rollback),

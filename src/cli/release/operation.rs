@@ -274,7 +274,7 @@ fn came_back_already(room: &Room) -> Result<(), Failure> {
 }
 
 /// The release that the slot ran when it served last, if a backup knows.
-fn former(room: &Room, slot: Slot) -> Result<Option<ReleaseName>, Failure> {
+pub(super) fn former(room: &Room, slot: Slot) -> Result<Option<ReleaseName>, Failure> {
     let served = |backup: &Backup| (backup.serving == slot).then(|| backup.releases.get(&slot).cloned());
     let backups = backup::list(room.store.layout())?;
     Ok(backups.into_iter().flatten().find_map(|backup| served(&backup).flatten()))

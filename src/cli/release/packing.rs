@@ -134,7 +134,13 @@ pub(super) fn in_use(room: &Room) -> Result<BTreeSet<ReleaseName>, Failure> {
     for slot in Slot::ALL {
         used.extend(room.store.current(slot)?);
     }
-    for kept in backup::list(room.store.layout())?.into_iter().flatten() {
+    for kept in backup::list(room.store.layout())? {
+        let kept = kept.map_err(|damaged| {
+            Failure::refused(format!(
+                "{damaged}: which releases it needs is not known (hint: remove its directory below {} if it is not wanted)",
+                room.store.layout().backups().display()
+            ))
+        })?;
         used.extend(kept.releases.into_values());
     }
     Ok(used)

@@ -4,14 +4,17 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::json;
 
+use super::operation;
 use super::room::{Done, Failure, Room};
+use crate::admin::{AdminCommand, AdminResponse};
 use crate::cli::exit::Exit;
+use crate::cli::guard::Guard;
 use crate::cli::output::{complain, say, table};
 use crate::release::manifest::ReleaseName;
 use crate::release::{backup, journal};
 use crate::upstream::{PerSlot, Slot};
 
-pub(super) fn list(room: &Room, json: bool) -> Done {
+pub(super) fn list(room: &Room, guard: &Guard, json: bool) -> Done {
     let store = &room.store;
     let mut current: PerSlot<Option<ReleaseName>> = PerSlot::default();
     for slot in Slot::ALL {
@@ -20,7 +23,7 @@ pub(super) fn list(room: &Room, json: bool) -> Done {
     let slots_of = |name: &ReleaseName| -> Vec<&str> {
         Slot::ALL.into_iter().filter(|slot| current[*slot].as_ref() == Some(name)).map(Slot::as_str).collect()
     };
-    let back = way_back(room, &current)?;
+    let back = way_back(room, guard, &current)?;
     let mut rows = Vec::new();
     let mut listed = Vec::new();
     for found in store.list()? {
@@ -54,15 +57,19 @@ pub(super) fn list(room: &Room, json: bool) -> Done {
     Ok(Exit::Done)
 }
 
-/// The release that `rollback` leads to: that of the other slot, as far as backups tell which slot serves.
-fn way_back(room: &Room, current: &PerSlot<Option<ReleaseName>>) -> Result<Option<ReleaseName>, Failure> {
-    let newest = backup::list(room.store.layout())?.into_iter().flatten().next();
-    Ok(newest.and_then(|backup| {
-        let release = backup.releases.get(&backup.serving)?.clone();
-        let installed =
-            current[backup.serving].as_ref() == Some(&release) || room.store.manifest(&release).is_ok();
-        installed.then_some(release)
-    }))
+/// The release that `rollback` leads to; none where the guard cannot be asked which slot serves.
+fn way_back(
+    room: &Room,
+    guard: &Guard,
+    current: &PerSlot<Option<ReleaseName>>,
+) -> Result<Option<ReleaseName>, Failure> {
+    let Ok(AdminResponse::Rollout(report)) = guard.ask_quietly(&AdminCommand::Rollout).0 else {
+        return Ok(None);
+    };
+    let idle = report.status.position.stable.other();
+    let former = operation::former(room, idle)?;
+    Ok(former
+        .filter(|release| current[idle].as_ref() == Some(release) || room.store.manifest(release).is_ok()))
 }
 
 pub(super) fn backups(room: &Room, json: bool) -> Done {

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-use self::report::Tally;
+use self::report::{Failed, Tally};
 use super::error::{Error, excerpt};
 use super::exchange::{Client, KeptConnection, Response};
 use super::session::Session;
@@ -198,7 +198,7 @@ impl LoadCall {
     }
 
     /// Sends one request: its time, or why it failed.
-    async fn send(&self, session: &Session<'_>, kept: &mut KeptConnection) -> Result<Duration, String> {
+    async fn send(&self, session: &Session<'_>, kept: &mut KeptConnection) -> Result<Duration, Failed> {
         let (params, name) = match self {
             LoadCall::ListTools | LoadCall::Ping => (json!({}), None),
             LoadCall::Tool { name, arguments, .. } => {
@@ -206,18 +206,18 @@ impl LoadCall {
             }
         };
         let sent = session.send_kept(kept, self.method(), params, name).await;
-        let (id, reply) = sent.map_err(|error| error.to_string())?;
+        let (id, reply) = sent.map_err(|error| Failed::from(&error))?;
         self.judge(session, &id, &reply).map(|()| reply.elapsed)
     }
 
     /// Without a tree of the result: reading it would take more time than the request, and delay the others.
-    fn judge(&self, session: &Session<'_>, id: &Value, reply: &Response) -> Result<(), String> {
+    fn judge(&self, session: &Session<'_>, id: &Value, reply: &Response) -> Result<(), Failed> {
         let result = Envelope::read(&reply.body).and_then(|envelope| envelope.result_for(id));
         let Some(result) = result.filter(|_| (200..300).contains(&reply.status)) else {
             let read = session.read(self.method(), id, reply);
             return match read.and_then(|answered| session.result_of(self.method(), answered)) {
-                Ok(_) => Err(format!("{}: HTTP {} with a result", self.label(), reply.status)),
-                Err(error) => Err(error.to_string()),
+                Ok(_) => Err(format!("{}: HTTP {} with a result", self.label(), reply.status).into()),
+                Err(error) => Err(Failed::from(&error)),
             };
         };
         let members = bounded::members(result.get().as_bytes(), ["isError", "content"]);
@@ -226,7 +226,7 @@ impl LoadCall {
         match is_error {
             Some(is_error) if is_error.get() == "true" => {
                 let content = content.map(|content| excerpt(content.get().as_bytes())).unwrap_or_default();
-                Err(format!("{}: isError: {content}", self.label()))
+                Err(format!("{}: isError: {content}", self.label()).into())
             }
             Some(_) | None => Ok(()),
         }

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::client::Error;
+
 /// Different reasons of failures that a report lists.
 const REASONS_MAX: usize = 10;
 /// Times that differ by no more than this are not told apart: a busy machine does that to any server.
@@ -29,6 +31,9 @@ pub(crate) struct Report {
     pub(crate) requests: u32,
     /// Without a usable result, with the results that say `isError`.
     pub(crate) failed: u32,
+    /// Those of the failed that the server refused because of a limit of the client: they say nothing about the service.
+    #[serde(default)]
+    pub(crate) limited: u32,
     /// Connections opened for the requests.
     pub(crate) connections: u64,
     pub(crate) seconds: f64,
@@ -49,16 +54,38 @@ pub(crate) struct FailureCount {
     pub(crate) count: u32,
 }
 
+/// A request without a usable result.
+#[derive(Debug)]
+pub(super) struct Failed {
+    pub(super) reason: String,
+    /// Whether it was refused because of a limit of the client.
+    pub(super) limited: bool,
+}
+
+impl From<String> for Failed {
+    fn from(reason: String) -> Failed {
+        Failed { reason, limited: false }
+    }
+}
+
+impl From<&Error> for Failed {
+    fn from(error: &Error) -> Failed {
+        Failed { reason: error.to_string(), limited: error.is_limit() }
+    }
+}
+
 /// The requests of one worker, or of all.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
     pub(super) times: Vec<Duration>,
     pub(super) failures: BTreeMap<String, u32>,
+    pub(super) limited: u32,
     pub(super) connections: u64,
 }
 
 impl Tally {
-    pub(super) fn failed(&mut self, reason: String) {
+    pub(super) fn failed(&mut self, Failed { reason, limited }: Failed) {
+        self.limited += u32::from(limited);
         let known = self.failures.len() < REASONS_MAX || self.failures.contains_key(&reason);
         let reason = if known { reason } else { "other reasons".to_owned() };
         *self.failures.entry(reason).or_default() += 1;
@@ -67,6 +94,7 @@ impl Tally {
     pub(super) fn add(&mut self, other: Tally) {
         self.times.extend(other.times);
         self.connections += other.connections;
+        self.limited += other.limited;
         for (reason, count) in other.failures {
             *self.failures.entry(reason).or_default() += count;
         }
@@ -76,6 +104,7 @@ impl Tally {
     pub(super) fn fill(mut self, report: &mut Report, took: Duration) {
         self.times.sort_unstable();
         report.failed = self.failures.values().sum();
+        report.limited = self.limited;
         report.requests = report.failed + u32::try_from(self.times.len()).unwrap_or(u32::MAX);
         report.connections = self.connections;
         report.seconds = took.as_secs_f64();
@@ -107,6 +136,7 @@ impl Report {
             planned,
             requests: 0,
             failed: 0,
+            limited: 0,
             connections: 0,
             seconds: 0.0,
             requests_per_second: 0.0,
@@ -174,7 +204,7 @@ mod tests {
     fn report(failed: u32, times: &[u64]) -> Report {
         let mut tally =
             Tally { times: times.iter().copied().map(Duration::from_millis).collect(), ..Tally::default() };
-        (0..failed).for_each(|_| tally.failed("HTTP 502".to_owned()));
+        (0..failed).for_each(|_| tally.failed("HTTP 502".to_owned().into()));
         let mut report = Report::planned("ping".to_owned(), 4, true, 100);
         tally.fill(&mut report, Duration::from_secs(2));
         report
@@ -228,7 +258,7 @@ mod tests {
     #[test]
     fn reasons_of_failures_are_bounded() {
         let mut tally = Tally::default();
-        (0..50).for_each(|reason| tally.failed(reason.to_string()));
+        (0..50).for_each(|reason| tally.failed(reason.to_string().into()));
         assert_eq!(tally.failures.len(), REASONS_MAX + 1);
         assert_eq!(tally.failures["other reasons"], 40);
     }

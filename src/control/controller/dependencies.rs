@@ -15,8 +15,10 @@ impl Controller {
         for subject in new.subjects() {
             let (name, slot) = (subject.dependency.name.clone(), subject.slot());
             let is_same = |status: &&DependencyStatus| status.name == name && status.slot == slot;
-            let kept = known.iter().find(is_same).filter(|_| before.contains(&subject)).cloned();
+            let kept =
+                known.iter().find(is_same).filter(|_| before.iter().any(|old| old.is_same_check(&subject)));
             let required = subject.dependency.required;
+            let kept = kept.map(|status| DependencyStatus { required, ..status.clone() });
             self.dependencies.push(kept.unwrap_or(DependencyStatus {
                 name,
                 slot,
