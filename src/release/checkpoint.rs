@@ -25,6 +25,7 @@ const LOAD_TIME_MAX: Duration = Duration::from_secs(3);
 const WATCHDOG: &str = "mcp-watchdog.service";
 /// The guard's unit, where it does not say in which it runs.
 const GUARD: &str = "mcp-guard.service";
+const SCRAPE_TIMEOUT: Duration = Duration::from_secs(5);
 const INCOMING: &str = ".incoming";
 
 /// Writes the checkpoint directory. A whole one of this operation is kept: it is from before an interruption.
@@ -85,7 +86,7 @@ fn parts(installation: &Installation<'_>) -> Vec<(String, Result<String, String>
         .collect();
     let metrics = status.as_ref().map_err(Clone::clone).and_then(|status| {
         let address = status.metrics.as_ref().ok_or("listen.metrics is not set")?;
-        verify::scrape(installation, address)
+        verify::scrape(installation, address, SCRAPE_TIMEOUT)
     });
     parts.push(("metrics.txt".to_owned(), metrics));
     parts.push(("status.json".to_owned(), status.and_then(|status| json(&status))));

@@ -64,6 +64,11 @@ impl Layout {
         self.root.join("figures.json")
     }
 
+    /// What the guard had counted at the beginning of the latest operation, and before traffic moved.
+    pub(crate) fn calls(&self) -> PathBuf {
+        self.root.join("calls.json")
+    }
+
     /// Records of what was done, `ID.json` and `ID.md`.
     pub(crate) fn incidents(&self) -> PathBuf {
         self.root.join("incidents")

@@ -4,6 +4,7 @@
 //! commands print.
 
 pub(crate) mod backup;
+pub(crate) mod calls;
 mod checkpoint;
 mod drill;
 pub(crate) mod figures;

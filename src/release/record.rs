@@ -4,13 +4,18 @@
 
 use super::journal::{Recorded, now};
 use super::plan::{Kind, Outcome, StepEvent};
-use crate::incident::{Incident, Line, LogExcerpt, Modes};
+use crate::incident::{Figures, Incident, Line, LogExcerpt, Modes};
 
 /// Who may read the records of operations: what they say of the configuration is for root and its group.
 pub(crate) const MODES: Modes = Modes { folder: 0o750, file: 0o640 };
 
 /// The record of an operation that has ended.
-pub(crate) fn of_operation(recorded: &Recorded, outcome: Outcome, logs: Vec<LogExcerpt>) -> Incident {
+pub(crate) fn of_operation(
+    recorded: &Recorded,
+    outcome: Outcome,
+    figures: Vec<Figures>,
+    logs: Vec<LogExcerpt>,
+) -> Incident {
     let operation = &recorded.operation;
     let failure = recorded.progress().failure().map(|(step, why)| format!("{}: {why}", step.as_str()));
     let named = |name: &Option<super::manifest::ReleaseName>| name.as_ref().map(ToString::to_string);
@@ -29,7 +34,7 @@ pub(crate) fn of_operation(recorded: &Recorded, outcome: Outcome, logs: Vec<LogE
         former_release: named(&operation.former),
         strategy: (operation.kind == Kind::Deploy).then(|| operation.strategy.as_str().to_owned()),
         timeline: recorded.steps.iter().filter_map(line_of).collect(),
-        figures: Vec::new(),
+        figures,
         logs,
     }
 }

@@ -11,6 +11,7 @@ use mcp_host::diagnostics::chain;
 use mcp_host::systemctl::Unit;
 
 use super::backup::{self, Contents};
+use super::calls::{self, Moment};
 use super::host::{Host, block_on, load_config, unexpected, with_log};
 use super::manifest::{ReleaseName, SLOT_SETTINGS};
 use super::operate::Site;
@@ -55,7 +56,10 @@ impl Site for Host<'_> {
             OperationStep::Parity => self.parity(operation),
             OperationStep::Verify if operation.kind == Kind::Drill => drill::verify(self, operation),
             OperationStep::Verify => verify::slot(self, operation),
-            OperationStep::Traffic => self.move_traffic(operation),
+            OperationStep::Traffic => {
+                calls::note(self, operation, Moment::Traffic);
+                self.move_traffic(operation)
+            }
             OperationStep::VerifyService => verify::service(self, operation),
             OperationStep::Fail => drill::fail(self, operation),
             OperationStep::Recover => drill::recover(self, operation),

@@ -44,8 +44,23 @@ def milliseconds(record: dict) -> float:
     return (time.mktime(ended) - time.mktime(began) + fraction) * 1000
 
 
+def figures(record: dict, *, before: str, after: str) -> None:
+    """The record, in both forms, has the calls of the slot that served before and of the one that serves after, and none failed."""
+    rows = {row["of"]: row for row in record["figures"]}
+    wanted = [f"slot {before}, before: since", f"slot {before}, until traffic moved", f"slot {after}, after traffic moved"]
+    found = [row for of, row in rows.items() for begin in wanted if of.startswith(begin)]
+    assert len(found) == 3 and not any(row["failures"] for row in rows.values()), rows
+    first, last = found[0], found[2]
+    assert first["requests"] > 0 and last["requests"] >= 10 and 0 < last["p50_ms"] <= last["p95_ms"], rows
+
+
 def test_a_deployment_and_both_ways_back_fail_no_call(releases, record_property):
     under_load(releases, "deploy", "second")
+    record = releases.record()
+    figures(record, before=f"blue ({FIRST})", after="green (second)")
+    assert {f"slot blue ({FIRST}), load check before", "slot green (second), load check after"} <= {row["of"] for row in record["figures"]}
+    markdown = releases.machine.do("mcp-guard", "incident", "show", record["id"])
+    assert "## Figures" in markdown and "| slot green (second), after traffic moved (" in markdown, markdown
     assert releases.serving() == "green" and releases.of_slots() == {"blue": FIRST, "green": "second"}
     assert releases.record()["outcome"] == "done" and releases.record()["release"] == "second"
 
@@ -53,6 +68,7 @@ def test_a_deployment_and_both_ways_back_fail_no_call(releases, record_property)
     assert "switch-back" in said and releases.serving() == "blue" and releases.of_slots() == {"blue": FIRST, "green": "second"}
     record = releases.record()
     assert record["reason"] == "too slow" and record["kind"] == "switch-back", record
+    figures(record, before="green (second)", after=f"blue ({FIRST})")
     switch = milliseconds(record)
     # The slot has meanwhile another release, so that the former one has to be started there again.
     under_load(releases, "deploy", "second")
@@ -63,6 +79,7 @@ def test_a_deployment_and_both_ways_back_fail_no_call(releases, record_property)
     record = releases.record()
     assert releases.serving() == "green" and record["kind"] == "rollback" and releases.of_slots()["green"] == "second", record
     restore = milliseconds(record)
+    figures(record, before="blue (third)", after="green (second)")
     record_property("rollback_by_switch_milliseconds", round(switch))
     record_property("rollback_by_restart_milliseconds", round(restore))
     print(f"rollback by switch: {switch:.0f} ms, by starting the former release: {restore / 1000:.2f} s")
@@ -145,6 +162,7 @@ def test_a_restore_brings_configuration_and_release_back(installed, releases):
     under_load(releases, "restore", backup)
     assert machine.do("cat", GUARD) == shipped and releases.of_slots()[releases.serving()] == had[serving]
     assert releases.record()["kind"] == "restore"
+    assert any("after traffic moved" in row["of"] and row["requests"] for row in releases.record()["figures"]), releases.record()
     # A backup that does not have its checksums is refused, and nothing is touched.
     before = releases.state()
     machine.do("sh", "-c", f"echo >> /var/lib/mcp-releases/backups/{backup}/00-guard.toml")

@@ -129,6 +129,8 @@ def test_a_drill_fails_the_other_slot_and_no_call(releases, kind):
     assert record["kind"] == "drill" and record["outcome"] == "done" and record["slot"] != serving, record
     seen = notes(record, "fail slot")
     assert "0 of " in seen and "requests to the service failed" in seen, seen
+    rows = [row["of"] for row in record["figures"]]
+    assert any(row.startswith(f"slot {serving} (") and "while it ran" in row for row in rows), rows
     assert ("ran again by itself after" if kind == "kill" else "the guard noticed after") in seen, seen
     assert releases.serving() == serving and releases.process(serving) == before
     assert releases.machine.show(f"mcp-tools@{record['slot']}", "NRestarts") == "0"

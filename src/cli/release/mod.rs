@@ -3,6 +3,7 @@
 //! Holds the flags and the printing; what is done is `release`'s.
 
 mod drill;
+mod ending;
 mod operation;
 mod packing;
 mod room;

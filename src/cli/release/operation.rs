@@ -2,6 +2,7 @@
 
 use clap::Args;
 
+use super::ending;
 use super::room::{Done, Failure, Room};
 use crate::admin::{AdminCommand, AdminResponse};
 use crate::cli::doctor;
@@ -10,20 +11,18 @@ use crate::cli::guard::Guard;
 use crate::cli::output::{complain, complain_of, say};
 use crate::config::release::Release;
 use crate::control::RolloutCommand;
-use crate::incident::{self, LogExcerpt};
+use crate::incident;
 use crate::release::backup::{self, Backup};
+use crate::release::calls::{self, Moment};
 use crate::release::files::Lock;
 use crate::release::host::{GuardPort, Host, unexpected};
 use crate::release::journal::{self, Journal};
 use crate::release::manifest::ReleaseName;
 use crate::release::operate::{Ending, Site, operate};
 use crate::release::plan::{Direction, Kind, Operation, OperationStep, Outcome, StepEvent, Strategy};
-use crate::release::record;
 use crate::release::silence::Silencer;
 use crate::rollout::status::RolloutStatus;
 use crate::upstream::Slot;
-
-const LOG_LINES: usize = 100;
 
 #[derive(Debug, Args)]
 pub(super) struct DeployArgs {
@@ -139,20 +138,8 @@ pub(super) fn backup(room: &Room, guard: &Guard) -> Done {
     for note in notes {
         say(note);
     }
-    forget_backups(room, &lock);
+    ending::forget_backups(room, &lock);
     Ok(Exit::Done)
-}
-
-/// Removes backups beyond `release.backups`.
-fn forget_backups(room: &Room, lock: &Lock) {
-    match backup::forget(room.store.layout(), room.settings.backups, lock) {
-        Ok(forgotten) => {
-            for name in forgotten {
-                say(format_args!("backup {name} is removed: beyond release.backups"));
-            }
-        }
-        Err(error) => complain_of(&error),
-    }
 }
 
 pub(super) fn resume(room: &Room, guard: &Guard) -> Done {
@@ -341,6 +328,9 @@ pub(super) fn start(room: &Room, guard: &Guard, lock: &Lock, operation: Operatio
 fn run(room: &Room, guard: &Guard, lock: &Lock, mut journal: Journal, direction: Direction) -> Done {
     let mut host = host(room, guard, lock);
     let operation = journal.recorded.operation.clone();
+    if journal.recorded.steps.is_empty() {
+        calls::note(&host, &operation, Moment::Begin);
+    }
     // The way back does not wait for an Alertmanager.
     let ending = std::thread::scope(|scope| {
         scope.spawn(|| begin_silence(&room.settings, &operation));
@@ -348,9 +338,7 @@ fn run(room: &Room, guard: &Guard, lock: &Lock, mut journal: Journal, direction:
     });
     // Also where a step could not be undone: then alerts are wanted.
     end_silence(&room.settings, &operation);
-    let ending = ending?;
-    let layout = room.store.layout();
-    match ending {
+    match ending? {
         Ending::Stuck { step, why } => {
             let step = step.as_str();
             let why = format!(
@@ -358,27 +346,7 @@ fn run(room: &Room, guard: &Guard, lock: &Lock, mut journal: Journal, direction:
             );
             Err(Failure { exit: Exit::CouldNotRun, why })
         }
-        Ending::Ended(outcome) => {
-            let record =
-                record::of_operation(&journal.recorded, outcome, logs(&host, &journal.recorded.operation));
-            say(format_args!("{} {}", record.id, outcome.as_str()));
-            record.write(&layout.incidents(), record::MODES)?;
-            let recorded = journal.end()?;
-            forget_backups(room, lock);
-            say(format_args!("record: {}", recorded.operation.id));
-            match outcome {
-                Outcome::Done => Ok(Exit::Done),
-                Outcome::Undone => match record.cause {
-                    Some(cause) if direction == Direction::Finish => {
-                        Err(Failure::refused(format!("{cause}\nslot and traffic are as before")))
-                    }
-                    Some(_) | None => {
-                        say("slot and traffic are as before");
-                        Ok(Exit::Done)
-                    }
-                },
-            }
-        }
+        Ending::Ended(outcome) => ending::conclude(room, &host, lock, journal, (outcome, direction)),
     }
 }
 
@@ -412,16 +380,6 @@ fn host<'a>(room: &'a Room, guard: &'a Guard, lock: &'a Lock) -> Host<'a> {
         preflight: Box::new(move || doctor::before_deployment(guard)),
         tell,
     }
-}
-
-/// The last lines of both slots' units, for the record.
-fn logs(host: &Host<'_>, operation: &Operation) -> Vec<LogExcerpt> {
-    let excerpt = |slot: Slot| {
-        let unit = host.unit(slot).ok()?;
-        let lines = unit.journal(LOG_LINES).ok()?.lines().map(str::to_owned).collect();
-        Some(LogExcerpt { unit: unit.to_string(), lines })
-    };
-    [operation.slot, operation.serving].into_iter().filter_map(excerpt).collect()
 }
 
 fn tell(step: OperationStep, event: &StepEvent) {

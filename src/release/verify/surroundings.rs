@@ -141,13 +141,17 @@ pub(super) fn metrics(installation: &Installation<'_>, status: &GuardStatus) -> 
     let Some(address) = &status.metrics else {
         return CheckResult::not_checked(METRICS, "listen.metrics is not set");
     };
-    CheckResult::of(METRICS, scrape(installation, address).and_then(|text| judge(&text)))
+    CheckResult::of(METRICS, scrape(installation, address, TIMEOUT).and_then(|text| judge(&text)))
 }
 
 /// The text of the metrics endpoint.
-pub(in crate::release) fn scrape(installation: &Installation<'_>, address: &str) -> Result<String, String> {
+pub(in crate::release) fn scrape(
+    installation: &Installation<'_>,
+    address: &str,
+    timeout: Duration,
+) -> Result<String, String> {
     let address = address.parse().map_err(|_| format!("{address:?} is no address"))?;
-    let client = installation.open_client(&Address::Tcp(address), TIMEOUT)?;
+    let client = installation.open_client(&Address::Tcp(address), timeout)?;
     let response = block_on(client.raw(Request::bare(Method::GET, Some("/metrics"))))?
         .map_err(|error| error.to_string())?;
     if response.status != 200 {
