@@ -54,6 +54,7 @@ pub(crate) fn send_command_to(
         | AdminCommand::History
         | AdminCommand::Shadow { .. }
         | AdminCommand::Tokens
+        | AdminCommand::OperationEnded(_)
         | AdminCommand::Features
         | AdminCommand::Feature { .. } => TIMEOUT,
     };

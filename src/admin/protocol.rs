@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::config::feature::{Feature, FeatureChange, FeatureState, FeatureStatus};
-use crate::control::{CommandResult, RolloutCommand, RolloutReport};
+use crate::control::{CommandResult, OperationEnd, RolloutCommand, RolloutReport};
 use crate::proxy::{GuardStatus, TokenUse};
 use crate::rollout::Transition;
 use crate::shadow::Diff;
@@ -39,6 +39,8 @@ pub(crate) enum AdminCommand {
     Reload,
     /// Which tokens the guard knows, and when each was last used.
     Tokens,
+    /// An operation of a release has ended: receivers are notified of it.
+    OperationEnded(Box<OperationEnd>),
     /// Which features are off.
     Features,
     /// Switch a feature.
@@ -63,6 +65,7 @@ impl AdminCommand {
             AdminCommand::Upgrade => "upgrade",
             AdminCommand::Reload => "reload",
             AdminCommand::Tokens => "token list",
+            AdminCommand::OperationEnded(_) => "release ended",
             AdminCommand::Features => "feature list",
             AdminCommand::Feature { to: FeatureState::On, .. } => "feature on",
             AdminCommand::Feature { to: FeatureState::Off, .. } => "feature off",
@@ -85,6 +88,8 @@ pub(crate) enum AdminResponse {
     /// The problems of the new configuration; the running one stays.
     NotReloaded(Vec<String>),
     Tokens(Vec<TokenUse>),
+    /// The receivers that are notified.
+    Notified(Vec<String>),
     Features(Box<FeatureReport>),
     /// The command was refused, for this reason.
     #[serde(rename = "no")]

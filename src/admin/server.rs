@@ -131,6 +131,7 @@ async fn handle_connection(mut stream: UnixStream, handler: Option<Handler>, tim
         | AdminResponse::Upgraded(_)
         | AdminResponse::Reloaded(_)
         | AdminResponse::Tokens(_)
+        | AdminResponse::Notified(_)
         | AdminResponse::Features(_) => {
             log::info!("admin: command={name} uid={asked_by} done");
         }
@@ -234,6 +235,7 @@ mod tests {
                 | AdminCommand::Upgrade
                 | AdminCommand::Reload
                 | AdminCommand::Tokens
+                | AdminCommand::OperationEnded(_)
                 | AdminCommand::Features
                 | AdminCommand::Feature { .. } => {
                     Box::pin(async { AdminResponse::Rejected("nothing is in rollout".to_owned()) })

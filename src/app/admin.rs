@@ -49,6 +49,9 @@ impl AdminContext {
                 let arguments = if show_arguments { Arguments::Shown } else { Arguments::Redacted };
                 Ok(AdminResponse::Shadow(Box::new(shadow.diff(arguments))))
             }
+            AdminCommand::OperationEnded(operation) => {
+                control.operation_ended(*operation).await.map(AdminResponse::Notified)
+            }
             AdminCommand::History => control.history().await.map(AdminResponse::History),
             AdminCommand::Upgrade => upgrader.upgrade().await.map(AdminResponse::Upgraded),
             AdminCommand::Control(command) => {

@@ -32,25 +32,44 @@ impl fmt::Debug for Secret {
     }
 }
 
+/// What a receiver may be notified of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NotifyEvent {
+    Transition(TransitionKind),
+    /// The end of an operation of a release.
+    Release,
+    /// A dependency goes down or comes back.
+    Dependency,
+}
+
+impl NotifyEvent {
+    /// Every event by its name.
+    fn named() -> Vec<(&'static str, NotifyEvent)> {
+        let more = [("release", NotifyEvent::Release), ("dependency", NotifyEvent::Dependency)];
+        let transitions = TransitionKind::ALL.into_iter();
+        transitions.map(|kind| (kind.as_str(), NotifyEvent::Transition(kind))).chain(more).collect()
+    }
+}
+
 /// `[[notify]]`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Receiver {
     pub(crate) name: String,
     /// The events that are sent; all where empty.
-    pub(crate) events: Vec<TransitionKind>,
+    pub(crate) events: Vec<NotifyEvent>,
     pub(crate) channel: Channel,
 }
 
 /// How a receiver is notified.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Channel {
-    /// POST of the transition as JSON.
+    /// POST of the notification as JSON.
     Generic { url: Secret },
     /// A Slack incoming webhook.
     Slack { url: Secret },
     /// `PagerDuty` Events API v2.
     PagerDuty { url: Secret, routing_key: Secret },
-    /// A program that reads the transition as JSON from its input.
+    /// A program that reads the notification as JSON from its input.
     Exec(Program),
 }
 
@@ -64,10 +83,8 @@ pub(super) fn receivers(
 }
 
 fn receiver(mut table: Table<'_>, folder: &Path, environment: &Environment<'_>) -> Option<Receiver> {
-    let kinds: Vec<(&str, TransitionKind)> =
-        TransitionKind::ALL.into_iter().map(|kind| (kind.as_str(), kind)).collect();
-    let events =
-        table.list("on", TransitionKind::ALL.len(), |text| value::choice(text, &kinds)).unwrap_or_default();
+    let named = NotifyEvent::named();
+    let events = table.list("on", named.len(), |text| value::choice(text, &named)).unwrap_or_default();
     let words = ["generic", "slack", "pagerduty", "exec"].map(|word| (word, word));
     let has_kind = table.has("kind");
     let kind = table.text("kind", |text| value::choice(text, &words));

@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
+use super::notification::OperationEnd;
 use super::settings::Settings;
 use crate::parity::accept::Acceptance;
 use crate::parity::shadow::mismatch_log::Summary;
@@ -117,6 +118,7 @@ pub(super) enum ControllerRequest {
     Command(PendingCommand),
     Report(oneshot::Sender<RolloutReport>),
     History(oneshot::Sender<Vec<Transition>>),
+    OperationEnded(Box<OperationEnd>, oneshot::Sender<Vec<String>>),
     Configure(Box<Settings>, oneshot::Sender<Result<Vec<String>, String>>),
     ReleaseState(oneshot::Sender<Result<(), String>>),
     ReclaimState,

@@ -11,7 +11,6 @@ mod poll_interval;
 mod preflight;
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -24,7 +23,8 @@ use self::preflight::PreflightResult;
 use super::clock::Clock;
 use super::commands::{ControllerRequest, RolloutReport};
 use super::dependency_tasks::DependencyTasks;
-use super::notify::{Notification, Notifier};
+use super::notification::Notification;
+use super::notify::Notifier;
 use super::parity_check::{self, Comparison, describe};
 use super::persistence::{Persistence, contradiction, open, resume_from};
 use super::probe_tasks::{Observation, ProbeTasks};
@@ -165,7 +165,7 @@ impl Controller {
         };
         controller.publish();
         // The process before may have ended between the transition and its record.
-        let _ = controller.record_last();
+        controller.record_last(Vec::new());
         let settings = controller.settings.clone();
         controller.configure_dependencies(None, &settings);
         controller
@@ -204,6 +204,9 @@ impl Controller {
                 let _ = reply.send(self.report());
             }
             ControllerRequest::History(reply) => drop(reply.send(self.history.clone())),
+            ControllerRequest::OperationEnded(operation, reply) => {
+                let _ = reply.send(self.notifier.notify(Notification::Operation(*operation)));
+            }
             ControllerRequest::Configure(settings, reply) => {
                 let checked = self.check_settings(&settings);
                 if checked.is_ok() {
@@ -348,19 +351,25 @@ impl Controller {
         if let Persistence::Active(writer) = &self.persistence {
             writer.save(saved);
         }
-        let record = self.record_last();
-        self.notifier.notify(&Arc::new(Notification { transition: transition.clone(), record }));
+        let record = self.record_of_last();
+        let notified =
+            self.notifier.notify(Notification::Transition { transition: transition.clone(), record });
+        self.record_last(notified);
         self.update_gauges();
         Some(transition)
     }
 
-    /// Has the record of the last transition written, apart from decisions. Returns its id, where one is kept.
-    fn record_last(&self) -> Option<String> {
-        let folder = self.folder.clone().filter(|_| matches!(self.persistence, Persistence::Active(_)))?;
-        let id = rollout_record::id_of(self.history.last()?)?;
+    /// The id of the last transition's record, where one is kept.
+    fn record_of_last(&self) -> Option<String> {
+        let keeps = self.folder.is_some() && matches!(self.persistence, Persistence::Active(_));
+        self.history.last().filter(|_| keeps).and_then(rollout_record::id_of)
+    }
+
+    /// Has the record of the last transition written, apart from decisions.
+    fn record_last(&self, notified: Vec<String>) {
+        let (Some(folder), Some(_)) = (self.folder.clone(), self.record_of_last()) else { return };
         let history = self.history.clone();
-        drop(self.reader.spawn_blocking(move || rollout_record::write_last(&folder, &history)));
-        Some(id)
+        drop(self.reader.spawn_blocking(move || rollout_record::write_last(&folder, &history, notified)));
     }
 
     /// Publishes the route if it has changed.

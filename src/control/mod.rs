@@ -9,6 +9,7 @@ mod commands;
 mod controller;
 mod dependency_tasks;
 pub(crate) mod feature_file;
+mod notification;
 mod notify;
 pub(crate) mod parity_check;
 mod persistence;
@@ -26,6 +27,7 @@ use tokio::sync::{mpsc, oneshot};
 
 pub(crate) use commands::{CommandResult, RolloutCommand, RolloutReport};
 pub(crate) use controller::Setup;
+pub(crate) use notification::{OperationEnd, OperationResult};
 pub(crate) use persistence::contradiction;
 pub(crate) use settings::Settings;
 
@@ -79,6 +81,11 @@ impl Control {
 
     pub(crate) async fn report(&self) -> Result<RolloutReport, String> {
         self.request(ControllerRequest::Report).await
+    }
+
+    /// Notifies of the end of a release's operation: the names of the receivers.
+    pub(crate) async fn operation_ended(&self, operation: OperationEnd) -> Result<Vec<String>, String> {
+        self.request(|reply| ControllerRequest::OperationEnded(Box::new(operation), reply)).await
     }
 
     /// The oldest transition first.

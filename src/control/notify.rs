@@ -1,7 +1,7 @@
-//! Notifies receivers of transitions: apart from calls and from the controller, with retries, and within bounds.
+//! Notifies receivers: apart from calls and from the controller, with retries, and within bounds.
 //!
-//! Each receiver has a queue and a worker of its own, so that one that is down delays no other, and each gets transitions
-//! in their order. Must not know what a transition means: `body` renders it.
+//! Each receiver has a queue and a worker of its own, so that one that is down delays no other, and each gets notifications
+//! in their order. Must not know what a notification means: `body` renders it.
 
 mod body;
 
@@ -13,13 +13,13 @@ use bytes::Bytes;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::mpsc;
 
-pub(super) use self::body::Notification;
 use crate::client::{Client, Limits, Request, Target};
 use crate::config::notify::{Channel, Program, Receiver, Secret};
+use crate::control::notification::Notification;
 use crate::dependency::prepare;
 use crate::telemetry::metrics::{Notified, RolloutMetrics};
 
-/// Transitions that may wait for a receiver. When the queue is full, the new transition is dropped and counted.
+/// Notifications that may wait for a receiver. When the queue is full, the new one is dropped and counted.
 const WAITING_MAX: usize = 256;
 const TRIES_MAX: u32 = 8;
 const PAUSE_FIRST: Duration = Duration::from_secs(1);
@@ -45,19 +45,22 @@ impl Notifier {
         Notifier { receivers: receivers.into_iter().map(start).collect(), metrics: metrics.clone() }
     }
 
-    /// Queues a transition for every receiver of its kind. Never waits.
-    pub(super) fn notify(&self, notification: &Arc<Notification>) {
+    /// Queues a notification for every receiver of its kind, and returns their names. Never waits.
+    pub(super) fn notify(&self, notification: Notification) -> Vec<String> {
+        let (event, notification) = (notification.event(), Arc::new(notification));
+        let mut queued = Vec::new();
         for (receiver, queue) in &self.receivers {
-            let wanted =
-                receiver.events.is_empty() || receiver.events.contains(&notification.transition.kind);
-            if wanted && queue.try_send(notification.clone()).is_err() {
-                self.metrics.notified(&receiver.name, Notified::Dropped);
-                log::error!(
-                    "notification `{}`: {WAITING_MAX} are waiting; one more is dropped",
-                    receiver.name
-                );
+            if !receiver.events.is_empty() && !receiver.events.contains(&event) {
+                continue;
             }
+            if queue.try_send(notification.clone()).is_ok() {
+                queued.push(receiver.name.clone());
+                continue;
+            }
+            self.metrics.notified(&receiver.name, Notified::Dropped);
+            log::error!("notification `{}`: {WAITING_MAX} are waiting; one more is dropped", receiver.name);
         }
+        queued
     }
 }
 

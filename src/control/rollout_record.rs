@@ -33,8 +33,8 @@ pub(crate) fn id_of(transition: &Transition) -> Option<String> {
     Some(incident::id(time(transition.at), &format!("rollout-{what}-{}", transition.seq)))
 }
 
-/// The record of the last transition, if it leads to one.
-pub(super) fn of_last(history: &[Transition]) -> Option<Incident> {
+/// The record of the last transition, if it leads to one, and of which these receivers were notified.
+pub(super) fn of_last(history: &[Transition], notified: Vec<String>) -> Option<Incident> {
     let last = history.last()?;
     let id = id_of(last)?;
     let run: Vec<&Transition> =
@@ -61,13 +61,14 @@ pub(super) fn of_last(history: &[Transition]) -> Option<Incident> {
         strategy: None,
         timeline: run.iter().map(|transition| line_of(transition)).collect(),
         figures: run.iter().flat_map(|transition| figures_of(transition)).collect(),
+        notified,
         logs: Vec::new(),
     })
 }
 
 /// Writes the record of the last transition, unless it is there, and forgets the oldest beyond the bound. Blocks.
-pub(super) fn write_last(folder: &Path, history: &[Transition]) {
-    let Some(record) = of_last(history) else { return };
+pub(super) fn write_last(folder: &Path, history: &[Transition], notified: Vec<String>) {
+    let Some(record) = of_last(history, notified) else { return };
     let folder = folder_in(folder);
     if folder.join(format!("{}.json", record.id)).exists() {
         return;

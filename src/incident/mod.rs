@@ -45,6 +45,9 @@ pub(crate) struct Incident {
     /// What was measured.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) figures: Vec<Figures>,
+    /// The receivers that were notified of it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) notified: Vec<String>,
     /// Last lines of the units' journals.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) logs: Vec<LogExcerpt>,
@@ -120,6 +123,8 @@ impl Incident {
         fact("Served before", self.served_before.as_deref());
         fact("Release", self.release.as_deref());
         fact("Release before", self.former_release.as_deref());
+        let notified = Some(self.notified.join(", ")).filter(|names| !names.is_empty());
+        fact("Notified", notified.as_deref());
         text.push_str("\n## Timeline\n\n");
         for line in &self.timeline {
             let _ = writeln!(text, "* {} {}", line.at, line.what);

@@ -159,11 +159,8 @@ enum When {
 /// A row for each slot that had calls in a window, and for the slot that served in any case.
 fn rows(kept: &Kept, end: Option<&Sample>, operation: &Operation, names: &Names) -> Vec<Figures> {
     let Some(begin) = &kept.begin else { return Vec::new() };
-    let serves_after = if operation.steps.contains(&OperationStep::Traffic) {
-        operation.slot
-    } else {
-        operation.serving
-    };
+    let serves_after =
+        if operation.steps.contains(&OperationStep::Traffic) { operation.slot } else { operation.serving };
     let mut windows = vec![(When::Before, None, begin, operation.serving)];
     match (&kept.traffic, end) {
         (Some(traffic), end) => {
@@ -186,9 +183,8 @@ fn rows(kept: &Kept, end: Option<&Sample>, operation: &Operation, names: &Names)
 }
 
 fn span(when: When, from: Option<&Sample>, to: &Sample) -> String {
-    let millis = from.map_or(to.age().as_millis(), |from| {
-        u128::from(to.at_millis.saturating_sub(from.at_millis))
-    });
+    let millis =
+        from.map_or(to.age().as_millis(), |from| u128::from(to.at_millis.saturating_sub(from.at_millis)));
     let time = match millis {
         0..100_000 => format!("{:.1} s", millis as f64 / 1_000.0),
         100_000..7_200_000 => format!("{} min", millis / 60_000),

@@ -35,6 +35,7 @@ pub(crate) fn of_operation(
         strategy: (operation.kind == Kind::Deploy).then(|| operation.strategy.as_str().to_owned()),
         timeline: recorded.steps.iter().filter_map(line_of).collect(),
         figures,
+        notified: Vec::new(),
         logs,
     }
 }

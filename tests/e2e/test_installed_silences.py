@@ -1,4 +1,5 @@
-"""Contract, section 21: "Alertmanager (API v2): a silence for the duration where configured, ended with it". A real Alertmanager, on a booted machine."""
+"""Contract, section 21: "Alertmanager (API v2): a silence for the duration where configured, ended with it; the generic, Slack and PagerDuty
+notifications carry the record's id". A real Alertmanager, and a receiver of notifications, on a booted machine."""
 
 import json
 from pathlib import Path
@@ -85,3 +86,72 @@ def test_alerts_are_silenced_while_an_operation_runs_and_no_longer(installed):
     # A deployment that fails ends its silence, too.
     assert releases.types("deploy", "slow").returncode == 1
     assert not alertmanager.silences("active") and len(alertmanager.silences()) == 3
+
+
+RECEIVER = """
+import http.server
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        with open("/run/told" + self.path, "ab") as told:
+            told.write(body + b"\\n")
+        self.send_response(204)
+        self.end_headers()
+
+http.server.HTTPServer(("127.0.0.1", 9000), Handler).serve_forever()
+"""
+PLAN = """
+[[notify]]
+name = "hook"
+kind = "generic"
+url = "http://127.0.0.1:9000/hook"
+on = ["release"]
+[[notify]]
+name = "chat"
+kind = "slack"
+url = "http://127.0.0.1:9000/chat"
+on = ["release"]
+[[notify]]
+name = "pager"
+kind = "pagerduty"
+url = "http://127.0.0.1:9000/pager"
+routing_key_env = "PAGER_KEY"
+on = ["release"]
+"""
+
+
+def test_the_end_of_an_operation_is_notified_of_with_the_id_of_its_record(installed):
+    machine, releases = installed.machine, Releases(installed)
+    machine.do("mkdir", "-p", "/run/told")
+    machine.write("/srv/receiver.py", RECEIVER)
+    machine.do("systemd-run", "--quiet", "--unit=receiver", "python3", "/srv/receiver.py")
+    wait_until("the receiver", lambda: machine.run("curl", "-s", "-d", "x", "http://127.0.0.1:9000/ready").returncode == 0)
+    machine.write("/etc/mcp-guard/env", f"MCP_BEARER_TOKEN={TOKEN}\nPAGER_KEY=key\n", mode=0o600)
+    guard = machine.do("cat", GUARD)
+    assert guard.count('# plan = "plan.toml" ') == 1
+    machine.write("/etc/mcp-guard/plan.toml", PLAN)
+    machine.write(GUARD, guard.replace('# plan = "plan.toml" ', 'plan = "plan.toml"   '))
+    machine.do("mcp-guard", "reload")
+
+    def told(where: str, count: int) -> list[dict]:
+        lines = lambda: machine.run("cat", f"/run/told/{where}").stdout.splitlines()  # noqa: E731
+        wait_until(f"{count} notifications at {where}", lambda: len(lines()) >= count)
+        return [json.loads(line) for line in lines()]
+
+    installed.serves(TOKEN)
+    assert releases.types("deploy", "slow", "--reason", "a <try>").returncode == 1
+    failed = releases.record()
+    assert failed["notified"] == ["hook", "chat", "pager"], failed
+    releases.does("deploy", releases.make("third"))
+    done = releases.record()
+    assert "* **Notified**: hook, chat, pager" in machine.do("mcp-guard", "incident", "show", done["id"])
+
+    first, second = told("hook", 2)
+    assert (first["incident"], first["severity"], first["operation"]["result"]) == (failed["id"], "error", "undone"), first
+    assert first["operation"]["cause"].startswith("ready: not ready within 15 s"), first
+    assert (second["incident"], second["event"], second["operation"]["release"]) == (done["id"], "mcp_guard.release", "third"), second
+    chat = [message["text"] for message in told("chat", 2)]
+    assert f"record: {failed['id']}" in chat[0] and "reason: a &lt;try&gt;" in chat[0] and chat[1].endswith(f"record: {done['id']}"), chat
+    pages = [(page["event_action"], page["payload"]["custom_details"]["incident"]) for page in told("pager", 2)]
+    assert pages == [("trigger", failed["id"]), ("resolve", done["id"])]

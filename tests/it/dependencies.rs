@@ -206,6 +206,45 @@ async fn a_critical_dependency_ends_a_rollout() {
 }
 
 #[tokio::test]
+async fn a_dependency_that_goes_down_and_comes_back_is_notified_of_once_each() {
+    let folder = tempfile::tempdir().unwrap();
+    let (blue, green) = (mcp_backend(&folder.path().join("blue")), mcp_backend(&folder.path().join("green")));
+    let told = folder.path().join("told");
+    let receiver = format!(
+        "[[notify]]\nkind = \"exec\"\non = [\"dependency\"]\nexec = [\"sh\", \"-c\", \"cat >> {}\"]\n",
+        told.display()
+    );
+    let database = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let at = database.local_addr().unwrap();
+    let tables =
+        QUICK.to_owned() + &table("database", &format!("tcp = {{ address = \"{at}\" }}\nrequired = true"));
+    let plan = format!("{LONG}{receiver}");
+    let guard = guard().token("t").upstream(blue.address()).rollout(green.address(), &plan).config(&tables);
+    let guard = guard.start().await;
+    guard.both_healthy().await;
+    shows(&guard, "database", "ok").await;
+    // A transition that the receiver did not select.
+    guard.command_ok("rollout start").await;
+
+    let is_told = |count: usize| {
+        let text = std::fs::read_to_string(&told).unwrap_or_default();
+        text.lines().count() == count
+    };
+    drop(database);
+    eventually("the end is told", || std::future::ready(is_told(1))).await;
+    let _database = TcpListener::bind(at).await.unwrap();
+    eventually("the return is told", || std::future::ready(is_told(2))).await;
+
+    let text = std::fs::read_to_string(&told).unwrap();
+    let told: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let of = |told: &Value| (told["event"].clone(), told["severity"].clone(), told["dependency"]["state"].clone());
+    let event = |severity: &str, state: &str| (json!("mcp_guard.dependency"), json!(severity), json!(state));
+    assert_eq!(told.iter().map(of).collect::<Vec<_>>(), [event("critical", "down"), event("info", "up")]);
+    assert!(told[0]["dependency"]["reason"].as_str().unwrap().contains("Connection refused"), "{text}");
+    assert!(told[1]["summary"].as_str().unwrap().starts_with("dependency database is up again after "), "{text}");
+}
+
+#[tokio::test]
 async fn doctor_checks_dependencies_itself_and_the_watchdog_names_them_without_a_restart() {
     let folder = tempfile::tempdir().unwrap();
     let blue = mcp_backend(&folder.path().join("blue"));

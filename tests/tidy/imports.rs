@@ -52,6 +52,7 @@ const FLOORS: &[&[&[&str]]] = &[
         &[
             "control/clock",
             "control/feature_file",
+            "control/notification",
             "control/parity_check",
             "control/probe",
             "control/rollout_record",

@@ -4,17 +4,22 @@
 //! steps.
 
 use super::room::{Done, Failure, Room};
+use crate::admin::{AdminCommand, AdminResponse};
 use crate::cli::exit::Exit;
-use crate::cli::output::{complain_of, say};
+use crate::cli::output::{complain, complain_of, say};
+use crate::control::{OperationEnd, OperationResult};
 use crate::incident::LogExcerpt;
 use crate::release::files::Lock;
-use crate::release::host::Host;
+use crate::release::host::{Host, unexpected};
 use crate::release::journal::Journal;
-use crate::release::plan::{Direction, Operation, Outcome};
+use crate::release::plan::{Direction, Kind, Operation, Outcome};
 use crate::release::{backup, calls, record};
+use crate::rollout::Timestamp;
 use crate::upstream::Slot;
 
 const LOG_LINES: usize = 100;
+/// Of a cause, in a notification.
+const CAUSE_CHARS_MAX: usize = 4_000;
 
 /// Writes the record and ends the operation, which was asked to go in a direction.
 pub(super) fn conclude(
@@ -27,8 +32,15 @@ pub(super) fn conclude(
     let operation = &journal.recorded.operation;
     say(format_args!("{} {}", operation.id, outcome.as_str()));
     let figures = calls::conclude(host, operation, outcome);
-    let record = record::of_operation(&journal.recorded, outcome, figures, logs(host, operation));
-    record.write(&room.store.layout().incidents(), record::MODES)?;
+    let mut record = record::of_operation(&journal.recorded, outcome, figures, logs(host, operation));
+    let folder = room.store.layout().incidents();
+    record.write(&folder, record::MODES)?;
+    // A receiver may look for the record at once, so that is there before.
+    record.notified = notify(host, operation, result_of(operation, outcome), record.cause.clone());
+    if !record.notified.is_empty() {
+        record.write(&folder, record::MODES)?;
+        say(format_args!("notified: {}", record.notified.join(", ")));
+    }
     let recorded = journal.end()?;
     forget_backups(room, lock);
     say(format_args!("record: {}", recorded.operation.id));
@@ -40,6 +52,54 @@ pub(super) fn conclude(
         (Outcome::Undone, Some(_) | None) => {
             say("slot and traffic are as before");
             Ok(Exit::Done)
+        }
+    }
+}
+
+/// Notifies of an operation that an operator has to look at. It has no record yet.
+pub(super) fn tell_stuck(host: &Host<'_>, operation: &Operation, why: String) {
+    let _receivers = notify(host, operation, OperationResult::Stuck, Some(why));
+}
+
+/// Has the guard notify its receivers, and returns their names.
+fn notify(
+    host: &Host<'_>,
+    operation: &Operation,
+    result: OperationResult,
+    cause: Option<String>,
+) -> Vec<String> {
+    let now = u64::try_from(jiff::Timestamp::now().as_millisecond()).unwrap_or_default();
+    let end = OperationEnd {
+        id: operation.id.clone(),
+        kind: operation.kind.as_str().to_owned(),
+        result,
+        slot: operation.slot,
+        release: operation.release.as_ref().map(ToString::to_string),
+        // A backend's log may follow.
+        cause: cause.map(|cause| cause.chars().take(CAUSE_CHARS_MAX).collect()),
+        who: operation.who.clone(),
+        reason: operation.reason.clone(),
+        ended: Timestamp::from_millis(now),
+    };
+    match host.guard.ask(&AdminCommand::OperationEnded(Box::new(end))) {
+        Ok(AdminResponse::Notified(names)) => names,
+        Ok(other) => {
+            complain(format_args!("no receiver is notified: {}", unexpected(&other)));
+            Vec::new()
+        }
+        Err(why) => {
+            complain(format_args!("no receiver is notified: {why}"));
+            Vec::new()
+        }
+    }
+}
+
+fn result_of(operation: &Operation, outcome: Outcome) -> OperationResult {
+    match (outcome, operation.kind) {
+        (Outcome::Undone, _) => OperationResult::Undone,
+        (Outcome::Done, Kind::Deploy | Kind::Drill) => OperationResult::Done,
+        (Outcome::Done, Kind::SwitchBack | Kind::Rollback | Kind::StandardRollback | Kind::Restore) => {
+            OperationResult::WentBack
         }
     }
 }

@@ -341,6 +341,7 @@ fn run(room: &Room, guard: &Guard, lock: &Lock, mut journal: Journal, direction:
     match ending? {
         Ending::Stuck { step, why } => {
             let step = step.as_str();
+            ending::tell_stuck(&host, &operation, format!("{step}: could not be undone: {why}"));
             let why = format!(
                 "`{step}` could not be undone: {why}\n(hint: repair it, then `mcp-guard release undo`)"
             );

@@ -1,6 +1,8 @@
 //! What is known of the dependencies: counted states, published whole at each result. A critical one is an event of the rollout.
 
 use super::Controller;
+use crate::control::notification::{DependencyChange, DependencyTurn, Notification};
+use crate::control::persistence::Persistence;
 use crate::control::probe_tasks::DependencyResult;
 use crate::control::settings::Settings;
 use crate::rollout::{Event, Health};
@@ -48,19 +50,42 @@ impl Controller {
             Health::Unknown => DependencyState::Unknown,
         };
         let now = self.clock.now().millis() / 1_000;
+        let mut change = None;
         if status.state != state {
             log_change(&health, status, now);
+            change = turn(&health, status, now).map(|to| DependencyChange {
+                name: name.clone(),
+                slot,
+                required: status.required,
+                to,
+                at: self.clock.now(),
+            });
             (status.state, status.since) = (state, now);
         }
         (status.checked, status.reason) = (Some(now), failure.clone());
         status.took_ms = Some(u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
         self.dependency_metrics.set(status, took);
         (self.publish_dependencies)(self.dependencies.clone());
+        // Of two guards with one state, the owner notifies.
+        if let Some(change) = change.filter(|_| !matches!(self.persistence, Persistence::ForeignOwner)) {
+            self.notifier.notify(Notification::Dependency(change));
+        }
         let is_of_candidate = slot.is_none_or(|slot| slot == self.rollout.state().candidate());
         let is_critical = self.settings.rollout.critical.contains(&name);
         if is_critical && is_of_candidate && self.rollout.state().run.is_some() {
             self.handle(Event::Check { name, failure });
         }
+    }
+}
+
+/// What receivers are notified of: that it is there at the first look is no news.
+fn turn(health: &Health, was: &DependencyStatus, now: u64) -> Option<DependencyTurn> {
+    match health {
+        Health::Healthy if was.state == DependencyState::Down => {
+            Some(DependencyTurn::Up { down_seconds: now.saturating_sub(was.since) })
+        }
+        Health::Unhealthy(reason) => Some(DependencyTurn::Down { reason: reason.clone() }),
+        Health::Healthy | Health::Unknown => None,
     }
 }
 

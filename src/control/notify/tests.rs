@@ -6,6 +6,7 @@ use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
 
 use super::*;
+use crate::config::notify::NotifyEvent;
 use crate::rollout::Transition;
 use crate::rollout::plan::Plan;
 use crate::rollout::transition::TransitionKind;
@@ -30,7 +31,7 @@ pub(super) fn transition() -> Transition {
 pub(super) fn notification() -> Notification {
     let transition = transition();
     let record = crate::control::rollout_record::id_of(&transition);
-    Notification { transition, record }
+    Notification::Transition { transition, record }
 }
 
 /// A receiver that responds with these statuses, the last one for ever, and passes on what it is sent.
@@ -103,7 +104,7 @@ async fn a_receiver_that_fails_is_tried_again_and_then_gets_the_next_in_order() 
     let worker = quick("ops", Channel::Generic { url: Secret(url) }, &metrics);
     let numbered = |seq| {
         let transition = Transition { seq, ..transition() };
-        Arc::new(Notification { transition, record: None })
+        Arc::new(Notification::Transition { transition, record: None })
     };
     worker.send(numbered(1)).await.unwrap();
     worker.send(numbered(2)).await.unwrap();
@@ -137,18 +138,24 @@ async fn notifications_to_a_receiver_that_is_down_delay_nothing_and_are_given_up
 async fn notifying_never_waits_and_reaches_only_receivers_of_the_event() {
     let metrics = metrics();
     let (url, mut received) = receiver(&[200]).await;
-    let want = |name: &str, events: Vec<TransitionKind>| Receiver {
+    let want = |name: &str, events: Vec<NotifyEvent>| Receiver {
         name: name.to_owned(),
         events,
         channel: Channel::Generic { url: Secret(url.clone()) },
     };
     let notifier = Notifier::start(
-        vec![want("all", Vec::new()), want("completions", vec![TransitionKind::Completed])],
+        vec![
+            want("all", Vec::new()),
+            want(
+                "completions",
+                vec![NotifyEvent::Transition(TransitionKind::Completed), NotifyEvent::Release],
+            ),
+        ],
         &metrics,
     );
-    let transition = Arc::new(notification());
     for _ in 0..WAITING_MAX + 50 {
-        notifier.notify(&transition);
+        let queued = notifier.notify(notification());
+        assert!(queued.iter().all(|name| name == "all"), "{queued:?}");
     }
     assert!(metrics.notifications("all", Notified::Dropped) >= 49, "the queue is bounded");
     assert_eq!(metrics.notifications("completions", Notified::Dropped), 0);

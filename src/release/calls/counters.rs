@@ -157,7 +157,8 @@ mod tests {
 
     #[test]
     fn calls_are_counted_by_slot_and_outcome() {
-        let calls = [("ok", 500), ("tool_error", 500), ("timeout", 500), ("rpc_error", 500), ("client_gone", 1)];
+        let calls =
+            [("ok", 500), ("tool_error", 500), ("timeout", 500), ("rpc_error", 500), ("client_gone", 1)];
         let scraped = scraped(7.25, "green", &calls);
         let green = scraped.since(None, Slot::Green);
         assert_eq!((green.requests, green.failures(), green.tool_errors), (5, 2, 1));
@@ -168,7 +169,9 @@ mod tests {
     #[test]
     fn what_was_counted_before_does_not_count_unless_another_guard_did() {
         let before = scraped(7.0, "blue", &[("timeout", 90_000); 3]);
-        let later = |started| scraped(started, "blue", &[("timeout", 90_000), ("ok", 90_000), ("ok", 5_000), ("ok", 5_000)]);
+        let later = |started| {
+            scraped(started, "blue", &[("timeout", 90_000), ("ok", 90_000), ("ok", 5_000), ("ok", 5_000)])
+        };
         let same = later(7.0).since(Some(&before), Slot::Blue);
         assert_eq!(same.requests, 1);
         let other = later(8.0).since(Some(&before), Slot::Blue);
