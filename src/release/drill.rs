@@ -11,8 +11,10 @@ use mcp_host::systemctl::Unit;
 use super::figures::tools_of;
 use super::host::{Host, Way};
 use super::plan::{FailureKind, Operation};
+use super::stand_in::{self, StandIn};
 use super::verify;
 use crate::client::Client;
+use crate::upstream::Address;
 
 /// How long the slot stays failed, as the rollback procedure has it.
 const FAILED_FOR: Duration = Duration::from_secs(10);
@@ -71,6 +73,11 @@ pub(super) fn preflight(host: &Host<'_>, operation: &Operation) -> Result<Vec<St
             slot.as_str()
         ));
     }
+    if operation.failure == Some(FailureKind::WrongAnswers)
+        && let Some(why) = stand_in::obstacle(&host.backend(slot)?.address)
+    {
+        return Err(format!("{why}; nothing was touched"));
+    }
     let (_client, way) = host.service_client(operation.serving, TIMEOUT)?;
     Ok(match way {
         Way::Guard => Vec::new(),
@@ -91,10 +98,15 @@ pub(super) fn fail(host: &Host<'_>, operation: &Operation) -> Result<Vec<String>
     let verdict = (health.interval + health.timeout) * (health.fall + 1) + Duration::from_secs(2);
     let before = unit.property("MainPID")?;
     let started = Instant::now();
+    let mut responds_wrong = None;
     let what = match kind {
         FailureKind::Stop => unit.stop(UNIT_TIMEOUT).map(|()| "is stopped")?,
         FailureKind::Kill => unit.signal("SIGKILL").map(|()| "had its main process killed")?,
         FailureKind::Hang => unit.signal("SIGSTOP").map(|()| "has its main process halted")?,
+        FailureKind::WrongAnswers => {
+            responds_wrong = Some(respond_wrong(host, operation, &unit)?);
+            "has something at its address that responds with what is no MCP"
+        }
     };
     let mut seen = Seen::default();
     while started.elapsed() < FAILED_FOR || (seen.lacks_a_verdict(kind) && started.elapsed() < verdict) {
@@ -103,9 +115,19 @@ pub(super) fn fail(host: &Host<'_>, operation: &Operation) -> Result<Vec<String>
         sleep(POLL);
     }
     seen.watched = started.elapsed();
+    drop(responds_wrong);
     let mut notes = vec![format!("{unit} {what}")];
     notes.extend(judge(kind, &seen, operation.slot == operation.serving)?);
     Ok(notes)
+}
+
+/// Puts something else in the place of the release: its name, or its port once it is stopped.
+fn respond_wrong(host: &Host<'_>, operation: &Operation, unit: &Unit) -> Result<StandIn, String> {
+    let address = &host.backend(operation.slot)?.address;
+    if let Address::Tcp(_) = address {
+        unit.stop(UNIT_TIMEOUT)?;
+    }
+    stand_in::begin(address).map_err(|error| format!("nothing can stand in at {address}: {error}"))
 }
 
 fn look(
@@ -130,7 +152,7 @@ fn look(
 impl Seen {
     fn lacks_a_verdict(&self, kind: FailureKind) -> bool {
         match kind {
-            FailureKind::Stop | FailureKind::Hang => self.noticed.is_none(),
+            FailureKind::Stop | FailureKind::Hang | FailureKind::WrongAnswers => self.noticed.is_none(),
             FailureKind::Kill => self.back.is_none(),
         }
     }
@@ -151,7 +173,7 @@ fn judge(kind: FailureKind, seen: &Seen, serves: bool) -> Result<Vec<String>, St
     let (mut notes, mut bad) = (Vec::new(), Vec::new());
     match (seen.noticed, kind) {
         (Some(after), _) => notes.push(format!("the guard noticed after {}", seconds(after))),
-        (None, FailureKind::Stop | FailureKind::Hang) => {
+        (None, FailureKind::Stop | FailureKind::Hang | FailureKind::WrongAnswers) => {
             bad.push(format!(
                 "the guard still found the slot healthy after {watched} (hint: [health] in guard.toml)"
             ));
@@ -165,7 +187,7 @@ fn judge(kind: FailureKind, seen: &Seen, serves: bool) -> Result<Vec<String>, St
                 "the unit did not come back by itself within {watched} (hint: Restart= in the unit)"
             ));
         }
-        (None, FailureKind::Stop | FailureKind::Hang) => {}
+        (None, FailureKind::Stop | FailureKind::Hang | FailureKind::WrongAnswers) => {}
     }
     let asked = format!("{} of {} requests to the service failed meanwhile", seen.failed, seen.requests);
     match &seen.first_failure {
@@ -179,6 +201,13 @@ fn judge(kind: FailureKind, seen: &Seen, serves: bool) -> Result<Vec<String>, St
 /// Ends what the drill did to the slot, whatever is left of it.
 pub(super) fn recover(host: &Host<'_>, operation: &Operation) -> Result<Vec<String>, String> {
     let unit = host.unit(operation.slot)?;
+    if operation.failure == Some(FailureKind::WrongAnswers) {
+        let address = &host.backend(operation.slot)?.address;
+        stand_in::end(address).map_err(|error| format!("{address} is not given back: {error}"))?;
+        // What has restarted meanwhile listens under a name that it no longer has.
+        unit.restart(UNIT_TIMEOUT)?;
+        return Ok(vec![format!("{unit} has its address again and is restarted")]);
+    }
     // A halted process goes on, and one that was killed meanwhile is not there: both are fine.
     let _gone = unit.signal("SIGCONT");
     // Of an active unit this only sets the number of restarts to 0: those of a drill are no fault.
@@ -215,8 +244,8 @@ mod tests {
 
     #[test]
     fn a_drill_passes_when_the_guard_notices_and_the_service_goes_on() {
-        use FailureKind::{Hang, Kill, Stop};
-        for kind in [Stop, Hang] {
+        use FailureKind::{Hang, Kill, Stop, WrongAnswers};
+        for kind in [Stop, Hang, WrongAnswers] {
             let notes = judge(kind, &seen(Some(6), None, 0), false).unwrap();
             assert_eq!(
                 notes,

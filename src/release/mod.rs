@@ -19,6 +19,7 @@ pub(crate) mod record;
 mod self_check;
 pub(crate) mod silence;
 mod site;
+mod stand_in;
 pub(crate) mod store;
 mod unpack;
 pub(crate) mod verify;

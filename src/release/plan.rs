@@ -168,6 +168,8 @@ pub(crate) enum FailureKind {
     Kill,
     /// Its main process stands still, with its socket open.
     Hang,
+    /// Something else responds at its address, and not as an MCP server does.
+    WrongAnswers,
 }
 
 /// An operation: everything that is needed to finish or undo it in another process.

@@ -118,7 +118,7 @@ def test_a_standard_rollback_to_a_named_release(releases):
     assert releases.serving() != before and record["release"] == "third", record
 
 
-@pytest.mark.parametrize("kind", ["stop", "kill", "hang"])
+@pytest.mark.parametrize("kind", ["stop", "kill", "hang", "wrong-answers"])
 def test_a_drill_fails_the_other_slot_and_no_call(releases, kind):
     releases.both_healthy()
     serving, said = releases.serving(), []
@@ -134,6 +134,23 @@ def test_a_drill_fails_the_other_slot_and_no_call(releases, kind):
     assert ("ran again by itself after" if kind == "kill" else "the guard noticed after") in seen, seen
     assert releases.serving() == serving and releases.process(serving) == before
     assert releases.machine.show(f"mcp-tools@{record['slot']}", "NRestarts") == "0"
+    releases.both_healthy()
+
+
+def test_a_drill_with_wrong_answers_that_was_killed_is_undone(releases):
+    """The slot's address is given back, and nothing is left beside it."""
+    machine = releases.machine
+    releases.both_healthy()
+    drilled = {"blue": "green", "green": "blue"}[releases.serving()]
+    script = "mcp-guard release drill --kind wrong-answers >/run/drill.log 2>&1 & echo $! >/run/drill.pid; wait"
+    drill = machine.start("sh", "-c", script)
+    aside = f"/run/mcp-tools/{drilled}.sock.drilled"
+    wait_until("something to stand in", lambda: machine.run("test", "-e", aside).returncode == 0)
+    machine.do("sh", "-c", "kill -KILL $(cat /run/drill.pid)")
+    drill.communicate(timeout=30)
+    assert "was interrupted at `fail slot`" in releases.types("deploy", "second").stderr
+    releases.does("undo")
+    assert machine.do("ls", "/run/mcp-tools").split() == ["blue.sock", "green.sock"]
     releases.both_healthy()
 
 

@@ -237,11 +237,15 @@ async fn a_dependency_that_goes_down_and_comes_back_is_notified_of_once_each() {
 
     let text = std::fs::read_to_string(&told).unwrap();
     let told: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let of = |told: &Value| (told["event"].clone(), told["severity"].clone(), told["dependency"]["state"].clone());
+    let of =
+        |told: &Value| (told["event"].clone(), told["severity"].clone(), told["dependency"]["state"].clone());
     let event = |severity: &str, state: &str| (json!("mcp_guard.dependency"), json!(severity), json!(state));
     assert_eq!(told.iter().map(of).collect::<Vec<_>>(), [event("critical", "down"), event("info", "up")]);
     assert!(told[0]["dependency"]["reason"].as_str().unwrap().contains("Connection refused"), "{text}");
-    assert!(told[1]["summary"].as_str().unwrap().starts_with("dependency database is up again after "), "{text}");
+    assert!(
+        told[1]["summary"].as_str().unwrap().starts_with("dependency database is up again after "),
+        "{text}"
+    );
 }
 
 #[tokio::test]

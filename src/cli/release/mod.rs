@@ -106,6 +106,7 @@ Exit codes: 0 everything is good, 1 something is not, 2 could not run.")]
 Examples:
   mcp-guard release drill
   mcp-guard release drill --kind kill
+  mcp-guard release drill --kind wrong-answers
   mcp-guard release drill --kind hang --reason 'monthly drill'
 
 It takes about 20 s. When it is interrupted, `mcp-guard release undo` recovers the slot.
