@@ -34,7 +34,7 @@ use mcp_host::diagnostics::{Diagnostic, Diagnostics};
 
 pub(crate) use environment::Environment;
 pub(crate) use model::{
-    Config, Health, Listen, Log, LogFormat, MaxVersionSetting, Route, RouteTarget, SplitKey,
+    Config, Health, Listen, Log, LogFormat, MaxVersionSetting, RateKey, Route, RouteTarget, SplitKey,
 };
 pub(crate) use overrides::Override;
 pub(crate) use recover::{AdminSockets, admin_sockets};

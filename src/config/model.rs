@@ -130,6 +130,16 @@ pub(crate) struct Route {
     pub(crate) total: Duration,
     pub(crate) in_flight_max: usize,
     pub(crate) rate: Option<Rate>,
+    pub(crate) rate_key: RateKey,
+}
+
+/// Whose requests the rate of a route counts together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RateKey {
+    /// Those of a client or an API key; without either, everyone's.
+    Caller,
+    /// Those of a client's address.
+    Address,
 }
 
 /// Where a route leads.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use toml::de::DeValue;
 
 use super::environment::Environment;
-use super::model::{Config, Route, RouteTarget};
+use super::model::{Config, RateKey, Route, RouteTarget};
 use super::table::Table;
 use super::{slots, tokens, tools, value};
 use crate::config::diagnostics::{InvalidValue, quote};
@@ -57,7 +57,21 @@ fn route(
     let total = table.duration("total", range(), config.timeouts.total);
     let in_flight_max = table.count("in_flight", 1..=100_000, 128);
     let rate = tools::rate(table);
-    Some(Route { rule: rule?, target: target?, stripped, idle, total, in_flight_max, rate })
+    let rate_key = rate_key(table, rule.as_ref());
+    Some(Route { rule: rule?, target: target?, stripped, idle, total, in_flight_max, rate, rate_key })
+}
+
+fn rate_key(table: &mut Table<'_>, rule: Option<&RouteRule>) -> RateKey {
+    let keys = [("caller", RateKey::Caller), ("address", RateKey::Address)];
+    let Some(key) = table.text("rate_key", |text| value::choice(text, &keys)) else { return RateKey::Caller };
+    if !table.has("rate") {
+        table.error("rate_key", None, InvalidValue::new("says nothing without a rate"));
+    }
+    if key == RateKey::Address && rule.is_some_and(|rule| !matches!(rule.auth, Auth::None)) {
+        let hint = "a client or an API key has a rate of its own, wherever it calls from";
+        table.error("rate_key", None, InvalidValue::new("is only for auth = \"none\"").hint(hint));
+    }
+    key
 }
 
 fn rule(table: &mut Table<'_>, config: &Config) -> Option<RouteRule> {

@@ -69,6 +69,11 @@ impl RateLimiter {
         }
     }
 
+    /// Whether it is as it was before its first call: nothing that was counted is left at `now_ns`.
+    pub fn is_unused(&self, now_ns: u64) -> bool {
+        [&self.first, &self.second].into_iter().all(|used| used.tat_ns.load(Ordering::Acquire) <= now_ns)
+    }
+
     /// Takes a counted call back: another limit refused it.
     pub fn refund(&self, rate: &Rate) {
         self.first.refund(&rate.first);

@@ -133,7 +133,7 @@ impl Drop for StandIn {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         if let Some(thread) = self.thread.take() {
-            // It only responds; a panic there is nobody's loss.
+            // It only responds; a panic there loses nothing.
             let _ended = thread.join();
         }
     }
@@ -185,7 +185,7 @@ mod tests {
 
     use super::*;
 
-    /// What whoever has the name says.
+    /// What the server behind the name says.
     fn asked(path: &Path) -> String {
         let mut stream = UnixStream::connect(path).unwrap();
         stream.write_all(b"POST /mcp HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\n").unwrap();

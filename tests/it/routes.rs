@@ -221,6 +221,48 @@ async fn a_rate_holds_for_each_caller_and_says_when_to_come_again() {
     assert_eq!(backend.requests(), 3);
 }
 
+// "rate limit key: client address"
+#[tokio::test]
+async fn a_rate_by_address_holds_for_the_address_that_a_trusted_proxy_names_last() {
+    let keys = format!("{OPEN}\nrate = \"2/m\"\nrate_key = \"address\"");
+    let (guard, backend) = opened(&keys).await;
+    let backend = backend.serve(|_| answer("ok"));
+    let status = async |fields: &str| guard.connect().await.exchange(get("/api", fields)).await.status();
+    // What stands before the last address is the client's own claim.
+    for (fields, expect) in [
+        ("X-Forwarded-For: 192.0.2.1\r\n", 200),
+        ("X-Forwarded-For: 192.0.2.9, 192.0.2.1\r\n", 200),
+        ("X-Forwarded-For: 192.0.2.8\r\nX-Forwarded-For: 192.0.2.1\r\n", 429),
+        ("X-Forwarded-For: 192.0.2.1, 192.0.2.2\r\n", 200),
+        ("X-Forwarded-For: 2001:db8::1\r\n", 200),
+        ("X-Forwarded-For: 2001:db8::2\r\n", 200),
+        ("X-Forwarded-For: 2001:db8::3\r\n", 429),
+        // The peer itself, where it names no address.
+        ("", 200),
+        ("X-Forwarded-For: unknown\r\n", 200),
+        ("", 429),
+    ] {
+        assert_eq!(status(fields).await, expect, "{fields}");
+    }
+    assert_eq!(backend.requests(), 7);
+}
+
+#[tokio::test]
+async fn a_rate_by_address_does_not_believe_a_stranger() {
+    let backend = backend().await;
+    let route = format!(
+        "[[route]]\nname = \"api\"\nprefix = \"/api\"\naddress = \"{}\"\n{OPEN}\nrate = \"1/m\"\nrate_key = \"address\"\n",
+        backend.address()
+    );
+    let backend = backend.serve(|_| answer("ok"));
+    let guard = guard().token("t").config(&route).listen("trusted_proxies = [\"192.0.2.7\"]").start().await;
+    for (address, expect) in [("192.0.2.1", 200), ("192.0.2.2", 429)] {
+        let fields = format!("X-Forwarded-For: {address}\r\n");
+        assert_eq!(guard.connect().await.exchange(get("/api", &fields)).await.status(), expect);
+    }
+    assert_eq!(backend.requests(), 1);
+}
+
 #[tokio::test]
 async fn body_and_time_are_bounded_for_each_route() {
     let (guard, backend) = opened(&format!("{OPEN}\nbody_bytes = 4\ntotal = \"1s\"")).await;

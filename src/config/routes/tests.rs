@@ -84,6 +84,13 @@ fn every_key_has_a_good_and_a_bad_value() {
         check(good, &[]);
         check(bad, &[why]);
     }
+    let by_address = "rate = \"5/m\"\nrate_key = \"address\"";
+    let config = accepted(&text(&[&with(by_address)]));
+    assert_eq!(config.routes[0].rate_key, RateKey::Address);
+    check(&format!("{by_address}\nauth = \"bearer\""), &["is only for auth = \"none\""]);
+    check("rate = \"5/m\"\nrate_key = \"caller\"", &[]);
+    check("rate = \"5/m\"\nrate_key = \"port\"", &["must be one of"]);
+    check("rate_key = \"caller\"", &["says nothing without a rate"]);
     check("methods = []", &["needs at least one method"]);
     check("methods = []\nwebsocket = true", &[]);
     check("slot = \"green\"", &["[slots.green]"]);

@@ -1,15 +1,15 @@
 //! The body of a notification in the format of each channel. Pure.
 
-mod summary;
+mod notice;
 
 use serde_json::{Value, json};
 
-use self::summary::{Alarm, Summary};
+use self::notice::{Alarm, Notice};
 use crate::control::notification::Notification;
 
 /// All of it, and a summary as a sentence.
 pub(super) fn generic(notification: &Notification) -> Value {
-    let Summary { component, text, severity, time, details, record, .. } = Summary::of(notification);
+    let Notice { component, text, severity, time, details, record, .. } = Notice::of(notification);
     let mut body = json!({
         "event": format!("mcp_guard.{component}"),
         "version": 1,
@@ -24,7 +24,7 @@ pub(super) fn generic(notification: &Notification) -> Value {
 
 /// A Slack incoming webhook.
 pub(super) fn slack(notification: &Notification) -> Value {
-    let Summary { text, lines, record, .. } = Summary::of(notification);
+    let Notice { text, lines, record, .. } = Notice::of(notification);
     let first = format!("*mcp-guard* {}", escape(&text));
     let last = record.map(|id| format!("record: {id}"));
     let lines = lines.into_iter().map(|line| escape(&line));
@@ -34,8 +34,8 @@ pub(super) fn slack(notification: &Notification) -> Value {
 /// `PagerDuty` Events API v2. A rollout, an operation and a dependency are one incident each: what follows is added to it, and a
 /// good end resolves it.
 pub(super) fn pagerduty(notification: &Notification, routing_key: &str) -> Value {
-    let Summary { component, text, severity, time, details, record, alarm, subject, .. } =
-        Summary::of(notification);
+    let Notice { component, text, severity, time, details, record, alarm, subject, .. } =
+        Notice::of(notification);
     let action = match alarm {
         Alarm::Trigger => "trigger",
         Alarm::Resolve => "resolve",

@@ -1,5 +1,6 @@
 //! The head of a request to a backend (contract, section 6). A function of its arguments: no I/O, no state.
 
+use std::net::IpAddr;
 use std::ops::Range;
 
 use crate::http1::hop_by_hop::passes_to_backend;
@@ -166,6 +167,21 @@ fn append_forwarded_for(out: &mut Vec<u8>, request: &RequestHead<'_>, from: &For
         out.extend_from_within(client);
         out.extend_from_slice(b"\r\n");
     }
+}
+
+/// The client's address, as `X-Real-IP` says it to a backend: the last one that a trusted peer names, else the peer's.
+pub(crate) fn client_address(
+    request: &RequestHead<'_>,
+    trust: PeerTrust,
+    peer: Option<IpAddr>,
+) -> Option<IpAddr> {
+    let forwarded = request.fields.iter().filter(|field| field.known == KnownField::XForwardedFor);
+    let last = forwarded.filter(|field| !field.value.is_empty()).last().filter(|_| trust == PeerTrust::Trusted);
+    let named = last.and_then(|field| {
+        let entry = field.value.rsplit(|byte| *byte == b',').next()?.trim_ascii();
+        std::str::from_utf8(entry).ok()?.parse::<IpAddr>().ok()
+    });
+    named.map(|address| address.to_canonical()).or(peer)
 }
 
 /// The last entry of the list that begins at `list`. A proxy appends: the entries before it are what its own client claims.

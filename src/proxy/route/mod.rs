@@ -134,7 +134,7 @@ async fn serve_permitted<'r>(
         }
     };
     record.bytes_in = body.bytes.len() as u64;
-    let guard = match route.acquire(caller.unwrap_or_default(), who) {
+    let guard = match route.acquire(route.counted(request, caller), who) {
         Ok(guard) => guard,
         Err((denial, wait)) => {
             let wait_ms = wait.map(|wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));

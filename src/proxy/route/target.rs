@@ -2,12 +2,14 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use crate::config::RouteTarget;
+use crate::config::{RateKey, RouteTarget};
 use crate::policy::routes::{Auth, Caller};
-use crate::proxy::backend::request_head::PeerTrust;
+use crate::proxy::backend::request_head::{PeerTrust, client_address};
+use crate::proxy::downstream::request::Request;
 use crate::proxy::downstream::stream::Peer;
 use crate::proxy::fairness::per_client::ClientKey;
 use crate::proxy::state::ProxyState;
+use crate::proxy::state::route_meters::Counted;
 use crate::proxy::state::routes::{CallerKey, RouteState};
 use crate::proxy::state::snapshot::Snapshot;
 use crate::upstream::{Backend, Slot};
@@ -34,6 +36,18 @@ impl RouteState {
             RouteTarget::Stable => state.traffic.stable(),
         };
         snapshot.slot(slot).map(|state| (&state.backend, Some(slot)))
+    }
+
+    /// Whose requests the rate counts together.
+    pub(crate) fn counted<'c>(&self, request: &Request<'_>, caller: Option<&'c str>) -> Counted<'c> {
+        let by_name = Counted::Caller(caller.unwrap_or_default());
+        match self.config.rate_key {
+            RateKey::Caller => by_name,
+            RateKey::Address => {
+                let peer = request.peer.map(|peer| peer.address);
+                client_address(&request.head, request.trust, peer).map_or(by_name, Counted::Address)
+            }
+        }
     }
 
     /// The caller to count a request for. Anonymous callers are distinguished by their address, unless they connect through a

@@ -4,6 +4,7 @@ pub(crate) mod call_limits;
 pub(crate) mod dependencies;
 pub(crate) mod queue;
 pub(crate) mod readiness;
+pub(crate) mod route_meters;
 pub(crate) mod routes;
 pub(crate) mod shadow_queue;
 pub(crate) mod snapshot;

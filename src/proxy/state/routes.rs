@@ -1,6 +1,5 @@
 //! The state of each route between requests: its rate limiters and its requests in flight.
 
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -8,10 +7,10 @@ use std::time::{Duration, Instant};
 use crate::config::Route;
 use crate::http1::RequestHead;
 use crate::policy::Denial;
-use crate::policy::rate::RateLimiter;
 use crate::policy::routes::{self, Match, RouteRule};
 use crate::proxy::fairness::per_client::{ClientKey, Exceeded, PerClient};
 use crate::proxy::fairness::semaphore::most_of_one;
+use crate::proxy::state::route_meters::{Counted, RouteMeters};
 use crate::telemetry::metrics::RouteGauges;
 
 /// Every route of a configuration.
@@ -24,8 +23,7 @@ pub(crate) struct Routes {
 pub(crate) struct RouteState {
     pub(crate) config: Route,
     created: Instant,
-    /// By the caller's name. The configuration bounds their number.
-    meters: Mutex<HashMap<String, Arc<RateLimiter>>>,
+    meters: RouteMeters,
     in_flight: Mutex<PerClient>,
     streams: AtomicUsize,
     unreachable: AtomicBool,
@@ -97,7 +95,7 @@ impl RouteState {
         RouteState {
             config,
             created: Instant::now(),
-            meters: Mutex::default(),
+            meters: RouteMeters::default(),
             in_flight: Mutex::default(),
             streams: AtomicUsize::new(0),
             unreachable: AtomicBool::new(false),
@@ -109,15 +107,16 @@ impl RouteState {
         &self.config.rule.name
     }
 
-    /// Counts a request in flight, within the caller's rate. Or the refusal, and how long until the next one is allowed.
+    /// Counts a request in flight, within the rate of those who are counted together. Or the refusal, and how long until the next one is allowed.
     pub(crate) fn acquire(
         &self,
-        caller: &str,
+        counted: Counted<'_>,
         who: CallerKey,
     ) -> Result<InFlightGuard<'_>, (Denial, Option<Duration>)> {
-        let metered = self.config.rate.map(|rate| (rate, self.meter(caller)));
+        let now_ns = self.age_ns();
+        let metered = self.config.rate.map(|rate| (rate, self.meters.of(counted, now_ns)));
         if let Some((rate, meter)) = &metered {
-            meter.admit(rate, self.age_ns()).map_err(|wait| (Denial::RateLimited, Some(wait)))?;
+            meter.admit(rate, now_ns).map_err(|wait| (Denial::RateLimited, Some(wait)))?;
         }
         let max = self.config.in_flight_max;
         let own_max = if who.has_others { most_of_one(max) } else { max };
@@ -149,14 +148,6 @@ impl RouteState {
         if self.unreachable.load(Ordering::Relaxed) && self.unreachable.swap(false, Ordering::Relaxed) {
             log::info!("route {}: the backend answers again", self.name());
         }
-    }
-
-    fn meter(&self, caller: &str) -> Arc<RateLimiter> {
-        let mut meters = self.meters.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(meter) = meters.get(caller) {
-            return meter.clone();
-        }
-        meters.entry(caller.to_owned()).or_default().clone()
     }
 
     fn age_ns(&self) -> u64 {

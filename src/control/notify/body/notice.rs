@@ -10,7 +10,7 @@ use crate::rollout::observations::Summary as Observed;
 use crate::rollout::transition::{Cause, Transition, TransitionKind};
 
 /// A notification before it has a format.
-pub(super) struct Summary<'n> {
+pub(super) struct Notice<'n> {
     /// The part of the guard that it comes from.
     pub(super) component: &'static str,
     pub(super) text: String,
@@ -33,8 +33,8 @@ pub(super) enum Alarm {
     Resolve,
 }
 
-impl Summary<'_> {
-    pub(super) fn of(notification: &Notification) -> Summary<'_> {
+impl Notice<'_> {
+    pub(super) fn of(notification: &Notification) -> Notice<'_> {
         match notification {
             Notification::Transition { transition, record } => of_transition(transition, record.as_deref()),
             Notification::Operation(operation) => of_operation(operation),
@@ -43,7 +43,7 @@ impl Summary<'_> {
     }
 }
 
-fn of_transition<'n>(transition: &Transition, record: Option<&'n str>) -> Summary<'n> {
+fn of_transition<'n>(transition: &Transition, record: Option<&'n str>) -> Notice<'n> {
     let lines = transition.numbers.map_or_else(Vec::new, |numbers| {
         let side = |name: &str, of: Observed| {
             let p95 = of.p95_ms.map_or_else(|| "-".to_owned(), |p95| format!("{p95:.0} ms"));
@@ -51,7 +51,7 @@ fn of_transition<'n>(transition: &Transition, record: Option<&'n str>) -> Summar
         };
         vec![side("candidate", numbers.candidate), side("stable", numbers.stable)]
     });
-    Summary {
+    Notice {
         component: "rollout",
         text: match &transition.rollout {
             Some(rollout) => format!("rollout {rollout}: {transition}"),
@@ -87,7 +87,7 @@ fn severity(transition: &Transition) -> &'static str {
     }
 }
 
-fn of_operation(operation: &OperationEnd) -> Summary<'_> {
+fn of_operation(operation: &OperationEnd) -> Notice<'_> {
     let OperationEnd { id, kind, result, slot, release, cause, who, reason, ended } = operation;
     let (what, severity, alarm) = match result {
         // It ends the incident that its own interruption began.
@@ -101,7 +101,7 @@ fn of_operation(operation: &OperationEnd) -> Summary<'_> {
     // The lines after the first are a log.
     let why = cause.as_ref().and_then(|cause| cause.lines().next());
     let why = why.map_or_else(String::new, |why| format!(": {why}"));
-    Summary {
+    Notice {
         component: "release",
         text: format!("{kind}{release} to slot {} by {who} {what}{why}", slot.as_str()),
         lines: reason.iter().map(|reason| format!("reason: {reason}")).collect(),
@@ -114,7 +114,7 @@ fn of_operation(operation: &OperationEnd) -> Summary<'_> {
     }
 }
 
-fn of_dependency(change: &DependencyChange) -> Summary<'_> {
+fn of_dependency(change: &DependencyChange) -> Notice<'_> {
     let DependencyChange { name, slot, required, to, at } = change;
     let at_slot = slot.map_or_else(String::new, |slot| format!(" (slot {})", slot.as_str()));
     let (text, severity, alarm) = match to {
@@ -128,7 +128,7 @@ fn of_dependency(change: &DependencyChange) -> Summary<'_> {
         }
     };
     let place = slot.map_or_else(String::new, |slot| format!("/{}", slot.as_str()));
-    Summary {
+    Notice {
         component: "dependency",
         text,
         lines: Vec::new(),
