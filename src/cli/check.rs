@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::exit::Exit;
 use super::output::{complain_of, say, say_at};
-use super::receivers;
+use super::unit_reach;
 use crate::config::{self, Config, Environment, LoadError, Loaded, RouteTarget};
 use crate::control;
 use crate::upstream::{Address, Slot};
@@ -28,6 +28,9 @@ Examples:
 
 Exit codes: 0 no problem (warnings are none), 1 problems, 2 the file cannot be read.")]
 pub(super) struct CheckArgs {
+    /// Folder of the installed unit files; otherwise where systemd looks for them.
+    #[arg(long, value_name = "DIR")]
+    units: Option<PathBuf>,
     /// Print one JSON object: ok, problems, warnings, environment (keys that a variable sets).
     #[arg(long)]
     json: bool,
@@ -44,7 +47,7 @@ impl CheckArgs {
                 if let Some(reason) = contradiction {
                     loaded.warnings.push(Diagnostic { reason, ..Diagnostic::default() });
                 }
-                loaded.warnings.extend(receivers::out_of_reach(&loaded.config));
+                loaded.warnings.extend(unit_reach::out_of_reach(&loaded.config, self.units.as_deref()));
                 loaded.warnings.extend(missing_folders(&loaded.config));
                 let summary = summary(&loaded, serves);
                 environment = loaded.overrides.iter().map(|one| (one.key, one.variable.clone())).collect();

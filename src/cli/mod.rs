@@ -15,7 +15,6 @@ mod incident;
 mod load;
 mod output;
 mod parity;
-mod receivers;
 #[cfg(feature = "release")]
 mod release;
 mod reload;
@@ -25,6 +24,7 @@ mod shadow;
 mod slots;
 mod status;
 mod token;
+mod unit_reach;
 mod upgrade;
 mod users;
 mod watchdog;

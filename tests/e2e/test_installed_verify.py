@@ -149,7 +149,12 @@ def test_a_drill_with_wrong_answers_that_was_killed_is_undone(releases):
     machine.do("sh", "-c", "kill -KILL $(cat /run/drill.pid)")
     drill.communicate(timeout=30)
     assert "was interrupted at `fail slot`" in releases.types("deploy", "second").stderr
+    told = json.loads(machine.run("mcp-guard", "doctor", "--json").stdout)["findings"]
+    [told] = [finding for finding in told if finding["what"] == "release"]
+    assert told["state"] == "warn" and f"in slot {drilled}) was interrupted at `fail slot`" in told["found"], told
+    assert "mcp-guard release resume" in told["todo"] and "mcp-guard release undo" in told["todo"], told
     releases.does("undo")
+    assert '"what": "release"' not in machine.run("mcp-guard", "doctor", "--json").stdout
     assert machine.do("ls", "/run/mcp-tools").split() == ["blue.sock", "green.sock"]
     releases.both_healthy()
 

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::Command as Process;
 use std::time::{Duration, SystemTime};
 
-use super::super::receivers;
+use super::super::unit_reach;
 use super::diagnosis::{Diagnosis, State};
 use crate::admin::{AdminCommand, AdminResponse, GuardStatus};
 use crate::cli::exit::Exit;
@@ -92,10 +92,15 @@ pub(super) fn binary(running: &Running) -> Vec<Diagnosis> {
 }
 
 /// The configuration's warnings, who may change it, and whether any client may call.
-pub(super) fn configuration(file: &Path, loaded: &Loaded, running: &Running) -> Vec<Diagnosis> {
+pub(super) fn configuration(
+    file: &Path,
+    loaded: &Loaded,
+    running: &Running,
+    units: Option<&Path>,
+) -> Vec<Diagnosis> {
     let mut findings =
         vec![Diagnosis::new(State::Ok, "configuration", format!("{} is valid", file.display()))];
-    for warning in loaded.warnings.iter().chain(&receivers::out_of_reach(&loaded.config)) {
+    for warning in loaded.warnings.iter().chain(&unit_reach::out_of_reach(&loaded.config, units)) {
         findings.push(Diagnosis::new(State::Warn, "configuration", warning.to_string()));
     }
     if let Ok(metadata) = std::fs::metadata(file)

@@ -10,6 +10,8 @@ mod dependencies;
 mod diagnosis;
 mod host;
 mod log;
+#[cfg(feature = "release")]
+mod releases;
 mod routes;
 mod units;
 
@@ -59,7 +61,7 @@ pub(super) struct DoctorArgs {
 #[cfg(feature = "release")]
 pub(super) fn before_deployment(guard: &Guard) -> Result<Vec<String>, String> {
     let loaded = config::load(&guard.file, &Environment::of_process()).map_err(|error| error.to_string())?;
-    let mut findings = host::configuration(&guard.file, &loaded, &Running::of(guard));
+    let mut findings = host::configuration(&guard.file, &loaded, &Running::of(guard), None);
     findings.extend(host::permissions(&loaded.config));
     findings.extend(host::clock());
     let bad: Vec<String> = findings
@@ -100,6 +102,8 @@ impl DoctorArgs {
                 Some(Exit::CouldNotRun)
             }
         };
+        #[cfg(feature = "release")]
+        findings.extend(releases::look(file));
         findings.extend(units::compare(self.units.as_deref()));
         self.print(&findings, &[]);
         exit.unwrap_or_else(|| exit_of(&findings))
@@ -128,7 +132,7 @@ impl DoctorArgs {
         findings: &mut Vec<Diagnosis>,
     ) -> Result<(), String> {
         let config = &loaded.config;
-        findings.extend(host::configuration(file, loaded, running));
+        findings.extend(host::configuration(file, loaded, running, self.units.as_deref()));
         findings.extend(host::addresses(running, config));
         findings.extend(host::permissions(config));
         findings.extend(host::clock());

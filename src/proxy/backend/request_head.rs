@@ -176,7 +176,8 @@ pub(crate) fn client_address(
     peer: Option<IpAddr>,
 ) -> Option<IpAddr> {
     let forwarded = request.fields.iter().filter(|field| field.known == KnownField::XForwardedFor);
-    let last = forwarded.filter(|field| !field.value.is_empty()).last().filter(|_| trust == PeerTrust::Trusted);
+    let last =
+        forwarded.filter(|field| !field.value.is_empty()).last().filter(|_| trust == PeerTrust::Trusted);
     let named = last.and_then(|field| {
         let entry = field.value.rsplit(|byte| *byte == b',').next()?.trim_ascii();
         std::str::from_utf8(entry).ok()?.parse::<IpAddr>().ok()
