@@ -249,9 +249,12 @@ fn the_demo_goes_as_it_should_and_leaves_nothing_behind() {
     let text = stdout(&output);
     assert_eq!(output.status.code(), Some(0), "{text}\n{}", stderr(&output));
     assert!(!text.contains("[FAIL]") && text.matches("[OK]").count() >= 10, "{text}");
-    for seen in
-        ["401 {\"error\": \"Authorization required\"}", "403 {\"error\": \"Invalid token\"}", "2026-07-28"]
-    {
+    for seen in [
+        "401 {\"error\": \"Authorization required\"}",
+        "403 {\"error\": \"Invalid token\"}",
+        "2026-07-28",
+        "orders-1.4 ",
+    ] {
         assert!(text.contains(seen), "{text}");
     }
     assert_eq!(std::fs::read_dir(home.path()).unwrap().count(), 0);

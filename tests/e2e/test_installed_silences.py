@@ -8,6 +8,7 @@ import pytest
 
 from harness.installed import Installed
 from harness.releases import GUARD, Releases, ready
+from mcp_testkit.guard import TOKEN
 from mcp_testkit.paths import system
 from mcp_testkit.programs import wait_until
 
@@ -123,6 +124,8 @@ on = ["release"]
 
 def test_the_end_of_an_operation_is_notified_of_with_the_id_of_its_record(installed):
     machine, releases = installed.machine, Releases(installed)
+    # It starts and never listens.
+    releases.make("slow", script="exec sleep 600")
     machine.do("mkdir", "-p", "/run/told")
     machine.write("/srv/receiver.py", RECEIVER)
     machine.do("systemd-run", "--quiet", "--unit=receiver", "python3", "/srv/receiver.py")

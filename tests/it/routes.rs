@@ -237,7 +237,7 @@ async fn a_rate_by_address_holds_for_the_address_that_a_trusted_proxy_names_last
         ("X-Forwarded-For: 2001:db8::1\r\n", 200),
         ("X-Forwarded-For: 2001:db8::2\r\n", 200),
         ("X-Forwarded-For: 2001:db8::3\r\n", 429),
-        // The peer itself, where it names no address.
+        // Behind a Unix socket no other address is known: these count together.
         ("", 200),
         ("X-Forwarded-For: unknown\r\n", 200),
         ("", 429),
@@ -255,7 +255,8 @@ async fn a_rate_by_address_does_not_believe_a_stranger() {
         backend.address()
     );
     let backend = backend.serve(|_| answer("ok"));
-    let guard = guard().token("t").config(&route).listen("trusted_proxies = [\"192.0.2.7\"]").start().await;
+    let guard = guard().token("t").config(&route).listen("trusted_proxies = [\"192.0.2.7\"]");
+    let guard = guard.on_tcp().start().await;
     for (address, expect) in [("192.0.2.1", 200), ("192.0.2.2", 429)] {
         let fields = format!("X-Forwarded-For: {address}\r\n");
         assert_eq!(guard.connect().await.exchange(get("/api", &fields)).await.status(), expect);

@@ -3,6 +3,8 @@
 //! Nothing outside that folder is touched, and it is removed at the end. Must not know how anything it shows is done.
 
 mod programs;
+#[cfg(feature = "release")]
+mod release;
 mod rollout;
 mod shown;
 mod walkthrough;

@@ -166,6 +166,13 @@ impl Tour {
             );
         }
 
+        #[cfg(feature = "release")]
+        {
+            self.chapter("The next version, ready to be deployed");
+            let shown = super::release::install(folder, programs, self.style).await;
+            self.show("A release is packed, checked and installed beside the others", shown);
+        }
+
         self.chapter("What the operator sees");
         let sight = self.metrics().await;
         self.show("Metrics for Prometheus, on an address of their own", sight);

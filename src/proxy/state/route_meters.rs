@@ -109,7 +109,7 @@ mod tests {
         assert!(admits(bound, 3 * SECOND), "the first one beyond the bound");
         assert!(!admits(bound + 1, 3 * SECOND), "the second one shares its rate");
         assert_eq!(meters.inner.lock().unwrap().addresses.len(), ADDRESSES_MAX);
-        // After a minute nobody owes anything, and all but the new one are forgotten.
+        // After a minute none owes anything, and all but the new one are forgotten.
         assert!(admits(bound + 2, 62 * SECOND));
         assert_eq!(meters.inner.lock().unwrap().addresses.len(), 1);
         assert!(!admits(bound + 2, 63 * SECOND));
