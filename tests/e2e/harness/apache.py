@@ -4,6 +4,7 @@ import os
 import re
 from pathlib import Path
 
+from harness.tls import Certificate
 from mcp_testkit.paths import ROOT, system
 from mcp_testkit.programs import Program, Programs, free_port
 
@@ -21,6 +22,7 @@ Mutex file:{folder}
 {user}
 ServerName mcp.test
 Listen 127.0.0.1:{port}
+{tls_module}
 ErrorLog "{folder}/apache-error.log"
 LogLevel warn
 ThreadsPerChild 16
@@ -30,6 +32,7 @@ StartServers 1
     <Directory "{folder}/site">
         Require all granted
     </Directory>
+    {tls}
     SetOutputFilter DEFLATE
     ErrorDocument 404 "<html>the site's own page</html>"
     Include "{shipped}"
@@ -38,9 +41,10 @@ StartServers 1
 
 
 class Apache:
-    def __init__(self, programs: Programs, guard_address: str, conf: str | None = None):
-        self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
+    def __init__(self, programs: Programs, guard_address: str, conf: str | None = None, *, certificate: Certificate | None = None, port: int | None = None):
+        """With a certificate it serves HTTPS, as `localhost`."""
+        self.port = port or free_port()
+        self.url = f"https://localhost:{self.port}" if certificate else f"http://127.0.0.1:{self.port}"
         folder = programs.folder
         (folder / "site").mkdir(exist_ok=True)
         (folder / "site" / "index.html").write_text("the site")
@@ -53,6 +57,8 @@ class Apache:
                 folder=folder,
                 port=self.port,
                 modules=modules,
+                tls_module=f"LoadModule ssl_module {MODULES}/mod_ssl.so" if certificate else "",
+                tls=f'SSLEngine on\n    SSLCertificateFile "{certificate.chain}"\n    SSLCertificateKeyFile "{certificate.key}"' if certificate else "",
                 user="User www-data\nGroup www-data" if os.geteuid() == 0 else "",
                 shipped=shipped,
             )

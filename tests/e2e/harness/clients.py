@@ -36,7 +36,7 @@ class Client:
 
 def in_node_env(script: str) -> Path:
     """Node looks for packages beside the script, so the scripts are copied to where the packages are."""
-    for source in (E2E / "clients").glob("*.mjs"):
+    for source in [*(E2E / "clients").glob("*.mjs"), *(E2E / "backends").glob("*.mjs")]:
         target = ENVS / "node" / source.name
         if not target.exists() or target.read_bytes() != source.read_bytes():
             # Replaced in one step: another worker may be starting the same script.

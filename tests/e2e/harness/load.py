@@ -8,6 +8,7 @@ import asyncio
 import json
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from mcp_testkit.guard import TOKEN
@@ -28,7 +29,19 @@ class Outcome:
 
 
 class Load:
-    def __init__(self, address: str, tool: str, *, rate: int = 500, connections: int = 16, path: str = "/swf-monitor/mcp", fresh: bool = False):
+    def __init__(
+        self,
+        address: str,
+        tool: str,
+        *,
+        rate: int = 500,
+        connections: int = 16,
+        path: str = "/swf-monitor/mcp",
+        fresh: bool = False,
+        token: Callable[[], str] = lambda: TOKEN,
+    ):
+        """`token` gives the token of each call."""
+        self._token = token
         host, _, port = address.rpartition(":")
         self._host, self._port, self._path, self._tool = host, int(port), path, tool
         self._pause = connections / rate
@@ -86,7 +99,7 @@ class Load:
         message = {"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": {"name": self._tool, "arguments": {}}}
         body = json.dumps(message)
         head = (
-            f"POST {self._path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKEN}\r\nContent-Type: application/json\r\n"
+            f"POST {self._path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {self._token()}\r\nContent-Type: application/json\r\n"
             f"Accept: application/json, text/event-stream\r\nContent-Length: {len(body)}\r\n{self._closing}\r\n"
         )
         started = time.monotonic()

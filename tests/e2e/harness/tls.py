@@ -37,6 +37,15 @@ asyncio.run(main())
 
 
 @dataclass
+class Certificate:
+    """For `localhost` only: any other name must be refused."""
+
+    authority: Path  # What SSL_CERT_FILE and NODE_EXTRA_CA_CERTS name.
+    chain: Path
+    key: Path
+
+
+@dataclass
 class Tls:
     port: int
     authority: Path  # What SSL_CERT_FILE names.
@@ -49,9 +58,8 @@ def openssl(*arguments: str) -> None:
     subprocess.run(["openssl", *arguments], check=True, capture_output=True, timeout=60)
 
 
-def in_front_of(programs: Programs, upstream_port: int) -> Tls:
-    """The certificate is for `localhost` only: any other name must be refused."""
-    folder = programs.folder / f"tls-{upstream_port}"
+def certificate(folder: Path) -> Certificate:
+    """An authority of its own in `folder`, and a certificate by it."""
     folder.mkdir()
     file = lambda name: str(folder / name)  # noqa: E731
     curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
@@ -60,7 +68,13 @@ def in_front_of(programs: Programs, upstream_port: int) -> Tls:
     Path(file("extensions")).write_text("subjectAltName=DNS:localhost\nbasicConstraints=CA:FALSE\n")
     openssl("x509", "-req", "-in", file("request.pem"), "-CA", file("ca.pem"), "-CAkey", file("ca.key"), "-CAcreateserial",
             "-days", "2", "-extfile", file("extensions"), "-out", file("certificate.pem"))
+    return Certificate(folder / "ca.pem", folder / "certificate.pem", folder / "key.pem")
+
+
+def in_front_of(programs: Programs, upstream_port: int) -> Tls:
+    """A process of its own that ends TLS and passes the bytes on."""
+    made = certificate(programs.folder / f"tls-{upstream_port}")
     port = free_port()
-    argv = [sys.executable, "-c", TERMINATOR, str(port), str(upstream_port), file("certificate.pem"), file("key.pem")]
+    argv = [sys.executable, "-c", TERMINATOR, str(port), str(upstream_port), str(made.chain), str(made.key)]
     programs.start(f"tls-{port}", argv).wait_for(f"127.0.0.1:{port}")
-    return Tls(port, folder / "ca.pem")
+    return Tls(port, made.authority)
