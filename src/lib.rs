@@ -29,6 +29,8 @@ mod control;
 mod dependency;
 #[doc(hidden)]
 pub mod fuzzing;
+#[cfg(feature = "oauth")]
+mod identity;
 mod incident;
 mod systemd_journal;
 

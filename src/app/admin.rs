@@ -24,7 +24,12 @@ pub(super) struct AdminContext {
 impl AdminContext {
     /// Carries out one command of this user.
     pub(super) async fn run(self, command: AdminCommand, uid: u32) -> AdminResponse {
-        let AdminContext { reloader, upgrader, features, parts: Parts { handle, control, shadow } } = self;
+        let AdminContext {
+            reloader,
+            upgrader,
+            features,
+            parts: Parts { handle, control, shadow, identity: _ },
+        } = self;
         let response = match command {
             AdminCommand::Reload => {
                 let reloaded = reloader.reload().await;

@@ -5,6 +5,7 @@
 
 mod admin;
 mod features;
+mod identity;
 mod parts;
 mod process;
 pub(crate) mod reload;
@@ -16,6 +17,7 @@ use std::path::{Path, PathBuf};
 
 use self::admin::AdminContext;
 use self::features::FeatureSwitches;
+use self::identity::Identity;
 use self::parts::Parts;
 use self::process::{raise_fd_limit, sd_notify};
 use self::reload::Reloader;
@@ -88,7 +90,7 @@ pub(crate) fn run(file: &Path) -> Result<Drained, RunError> {
 }
 
 fn serve(file: &Path, loaded: Loaded, startup: &mut Startup) -> Result<Drained, Error> {
-    let Loaded { config, warnings, overrides } = loaded;
+    let Loaded { mut config, warnings, overrides } = loaded;
     let log = Log::start(config.log, reader()).map_err(Error::Log)?;
     for warning in &warnings {
         log::warn!("{warning}");
@@ -109,6 +111,8 @@ fn serve(file: &Path, loaded: Loaded, startup: &mut Startup) -> Result<Drained, 
         Some((server, file)) => (Some(server), file),
         None => (None, None),
     };
+    let identity = Identity::default();
+    config.verifier = identity.configure(&config);
     let (features, config) = FeatureSwitches::open(config);
     let mut guard = proxy::Server::bind(config, log.clone(), &mut startup.inherited)?;
     let handle = guard.handle();
@@ -122,7 +126,7 @@ fn serve(file: &Path, loaded: Loaded, startup: &mut Startup) -> Result<Drained, 
 
     let shadow = Shadow::start(shadow_settings, &handle).map_err(Error::Control)?;
     let control = start_control(listen.state.clone(), settings, &handle, &shadow).map_err(Error::Control)?;
-    let parts = Parts { handle: handle.clone(), control, shadow };
+    let parts = Parts { handle: handle.clone(), control, shadow, identity };
     let reloader = Reloader::new(file.to_owned(), listen, log.clone(), parts.clone(), features.clone());
     let context = AdminContext { features, reloader, upgrader: Upgrader::new(sockets, parts.clone()), parts };
     let signals = SignalThread::prepare(context).map_err(Error::Control)?;

@@ -73,7 +73,7 @@ impl Reloader {
 
     fn apply(&self) -> Result<Reloaded, Vec<String>> {
         let loaded = config::load(&self.file, &Environment::of_process()).map_err(problem_lines)?;
-        let config = loaded.config;
+        let mut config = loaded.config;
         let mut later = keys_for_restart(&self.started, &config.listen);
         later.sort_unstable();
         let mut reloaded = Reloaded {
@@ -86,6 +86,7 @@ impl Reloader {
         // The control plane can refuse, so it goes first; the rest cannot fail.
         reloaded.warnings.extend(self.parts.control.configure(settings).map_err(|why| vec![why])?);
         self.parts.shadow.configure(shadow::Settings::of(&config));
+        config.verifier = self.parts.identity.configure(&config);
         self.features.publish(config, &self.parts.handle);
         self.log.configure(log);
         Ok(reloaded)

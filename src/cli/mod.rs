@@ -12,6 +12,7 @@ mod feature;
 mod guard;
 #[cfg(feature = "release")]
 mod incident;
+mod inspect;
 mod load;
 mod output;
 mod parity;

@@ -13,6 +13,7 @@ use clap::Subcommand;
 use super::distribute::DistributeArgs;
 use super::exit::Exit;
 use super::guard::Guard;
+use super::inspect;
 use super::output::{complain, complain_of, date, say, table};
 use crate::admin::TokenUse;
 use crate::admin::{AdminCommand, AdminResponse};
@@ -56,6 +57,19 @@ Examples:
   mcp-guard token hash               asks for the token without showing it
   mcp-guard token hash < token.txt")]
     Hash,
+    /// Read a token from standard input and print whose it is here, or why it is refused. Never prints the token.
+    #[command(after_help = "\
+Examples:
+  mcp-guard token inspect < token.txt
+  mcp-guard token inspect --json < token.txt | jq .client
+
+A token of an issuer is judged with its keys as they are now, which are fetched for that.
+Exit codes: 0 the token holds, 1 it is refused, 2 it could not be judged.")]
+    Inspect {
+        /// Print one JSON object.
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 impl Token {
@@ -65,6 +79,7 @@ impl Token {
             Token::List { json } => list(guard, *json),
             Token::Distribute(distribute) => distribute.run(guard),
             Token::Hash => hash(),
+            Token::Inspect { json } => inspect::inspect(&guard.file, *json),
         }
     }
 }

@@ -14,7 +14,7 @@ mod tests;
 mod tls;
 mod tools_list;
 
-pub(crate) use error::Error;
+pub(crate) use error::{Error, excerpt};
 pub(crate) use exchange::{Client, Limits, Method, Request, Response};
 pub(crate) use replay::message_in_stream;
 pub(crate) use session::{RpcResponse, Session, TimedResponse, says_legacy};

@@ -7,14 +7,17 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use toml::de::DeValue;
+
 use super::model::{Health, Listen, Log, LogFormat, MaxVersionSetting, SplitKey};
 use super::table::Table;
 use super::tokens::AuthTable;
 use super::{tools, value};
 use crate::config::diagnostics::InvalidValue;
 use crate::http1::HeadLimits;
+use crate::policy::auth::WrongToken;
 use crate::policy::reply::ErrorMode;
-use crate::policy::{Limits, Timeouts, ToolRules, auth, origin, paths};
+use crate::policy::{CredentialFields, Limits, Timeouts, ToolRules, auth, origin, paths};
 use crate::upstream::{Address, Slot};
 use crate::wire::ProtocolVersion;
 
@@ -48,17 +51,46 @@ pub(super) fn listen(mut table: Table<'_>, folder: &Path) -> Listen {
     listen
 }
 
-/// `[auth]`
-pub(super) fn auth(mut table: Table<'_>, folder: &Path) -> AuthTable {
+/// `[auth]`, and the table of its issuers, which is not read yet.
+pub(super) fn auth<'a>(mut table: Table<'a>, folder: &Path) -> (AuthTable, Option<Table<'a>>) {
     let auth = AuthTable {
         token_env: table
             .text("token_env", value::variable_name)
             .unwrap_or_else(|| "MCP_BEARER_TOKEN".to_owned()),
         tokens_file: table.text("tokens_file", |text| value::path(text, folder)),
         config: auth::AuthRules { wrong_token: wrong_token(&mut table) },
+        credentials: credentials(&mut table),
+        has_oauth: table.has("oauth"),
     };
+    if auth.has_oauth && table.has("wrong_token_status") && auth.config.wrong_token == WrongToken::Forbidden {
+        let reason = "has no effect beside [auth.oauth]: a token that is not valid is answered 401";
+        table.warn("wrong_token_status", InvalidValue::new(reason).hint("remove the line"));
+    }
+    let oauth = auth.has_oauth.then(|| table.table("oauth"));
     table.finish();
-    auth
+    (auth, oauth)
+}
+
+/// `auth.header`: a name, or a list that begins with `authorization`.
+fn credentials(table: &mut Table<'_>) -> CredentialFields {
+    const NAMES: [&str; 2] = ["authorization", "x-api-key"];
+    let name = |text: &str| value::choice(text, &NAMES.map(|name| (name, name)));
+    let is_list = table.entry("header").is_some_and(DeValue::is_array);
+    let names = if is_list {
+        table.list("header", NAMES.len(), name)
+    } else {
+        table.text("header", name).map(|name| vec![name])
+    };
+    let Some(names) = names else { return CredentialFields::default() };
+    if !names.contains(&NAMES[0]) {
+        let hint = "header = [\"authorization\", \"x-api-key\"]";
+        table.error("header", None, InvalidValue::new("must name \"authorization\" as well").hint(hint));
+    }
+    if names.contains(&NAMES[1]) {
+        CredentialFields::AuthorizationOrApiKey
+    } else {
+        CredentialFields::Authorization
+    }
 }
 
 /// `[paths]`
@@ -240,13 +272,13 @@ fn threads(table: &mut Table<'_>) -> usize {
     }
 }
 
-fn wrong_token(table: &mut Table<'_>) -> auth::WrongToken {
+fn wrong_token(table: &mut Table<'_>) -> WrongToken {
     let status = table.integer("wrong_token_status", 0..=u64::MAX, 403);
-    let parsed = u16::try_from(status).ok().and_then(auth::WrongToken::from_status);
+    let parsed = u16::try_from(status).ok().and_then(WrongToken::from_status);
     parsed.unwrap_or_else(|| {
         let invalid = InvalidValue::new("must be 403 or 401").hint("401 is the RFC 6750 mode");
         table.error("wrong_token_status", Some(status.to_string()), invalid);
-        auth::WrongToken::default()
+        WrongToken::default()
     })
 }
 

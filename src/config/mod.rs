@@ -12,6 +12,7 @@ pub(crate) mod feature;
 mod file;
 mod model;
 pub(crate) mod notify;
+pub(crate) mod oauth;
 mod overrides;
 pub(crate) mod plan;
 mod recover;
@@ -29,6 +30,7 @@ mod validate;
 mod value;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use mcp_host::diagnostics::{Diagnostic, Diagnostics};
 
@@ -45,6 +47,7 @@ use crate::policy::{SwitchedOff, auth};
 use crate::upstream::{PerSlot, Secrets, Slot};
 use diagnostics::{DiagnosticSink, InvalidValue};
 use env_file::{EnvFile, PACKAGED};
+use oauth::OauthTable;
 use source::{FILE_BYTES_MAX, folder};
 use table::Table;
 
@@ -107,7 +110,7 @@ fn in_table<T>(file: &Path, table: &str, read: impl FnOnce(Table<'_>) -> T) -> O
 
 /// The files of secrets that a configuration reads by name or by place, even when other keys are wrong. They need not exist.
 pub(crate) fn secret_files(file: &Path) -> Vec<SecretFile> {
-    let named = in_table(file, "auth", |auth| file::auth(auth, folder(file)).tokens_file).flatten();
+    let named = in_table(file, "auth", |auth| file::auth(auth, folder(file)).0.tokens_file).flatten();
     let packaged = env_file::is_folder(folder(file), Path::new(PACKAGED));
     let tokens = named.or_else(|| packaged.then(|| Path::new(PACKAGED).join(tokens::FILE_NAME)));
     let environment = packaged.then(|| Path::new(PACKAGED).join(env_file::FILE));
@@ -143,7 +146,7 @@ pub(crate) fn check_slot_settings(path: &Path) -> Result<(), String> {
 /// The client token that the environment of a configuration holds in clear, for requests of the operator's own commands.
 #[cfg(feature = "release")]
 pub(crate) fn client_token(file: &Path, environment: &Environment<'_>) -> Option<String> {
-    let name = in_table(file, "auth", |auth| file::auth(auth, folder(file)).token_env)?;
+    let name = in_table(file, "auth", |auth| file::auth(auth, folder(file)).0.token_env)?;
     let (env_file, _problems) = EnvFile::beside(file, Path::new(PACKAGED));
     let token = env_file.variable(&name, environment.variable)?.into_string().ok()?;
     (!token.is_empty()).then_some(token)
@@ -195,8 +198,11 @@ fn read(
     more: &mut Diagnostics,
 ) -> Config {
     let folder = folder(path);
-    let auth = file::auth(root.table("auth"), folder);
-    let clients = tokens::clients(&auth, folder, sink, environment, more);
+    let (auth, oauth) = file::auth(root.table("auth"), folder);
+    let mut clients = tokens::clients(&auth, folder, sink, environment, more);
+    let oauth = oauth.and_then(|table| authorization(table, folder));
+    clients.extend(oauth.iter().flat_map(OauthTable::clients));
+    let clients = index(clients, sink, more);
 
     let mut backends = PerSlot::default();
     let mut slots = root.table("slots");
@@ -226,7 +232,10 @@ fn read(
     let config = Config {
         listen: file::listen(root.table("listen"), folder),
         auth: auth.config,
-        clients: index(clients, sink, more),
+        oauth: oauth.map(|table| Arc::new(table.resolve(&clients))),
+        verifier: None,
+        credentials: auth.credentials,
+        clients,
         paths: file::paths(root.table("paths")),
         origin: file::origin(root.table("origin")),
         limits,
@@ -261,6 +270,16 @@ fn read(
     let config = Config { secrets: secrets::held(&config, &auth.token_env, environment), ..config };
     validate::check(&config, sink);
     config
+}
+
+/// `[auth.oauth]`, in a program that can verify tokens.
+fn authorization(table: Table<'_>, folder: &Path) -> Option<OauthTable> {
+    if cfg!(feature = "oauth") {
+        return Some(oauth::read(table, folder));
+    }
+    let hint = "remove the table, or use a program that was built with the feature `oauth`";
+    table.error_whole(InvalidValue::new("this program was built without OAuth").hint(hint));
+    None
 }
 
 /// Contradictions between clients are known by now, to the line of the tokens file; were one missed, it is named here.

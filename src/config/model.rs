@@ -4,15 +4,18 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::dependencies::Dependency;
+use super::oauth::Oauth;
 use super::{plan, shadow};
+use crate::policy::identity::TokenVerifier;
 use crate::policy::rate::Rate;
 use crate::policy::reply::ErrorMode;
 use crate::policy::routes::RouteRule;
 use crate::policy::tools::ReadOnlyTools;
-use crate::policy::{Limits, SwitchedOff, Timeouts, ToolRules, auth, origin, paths};
+use crate::policy::{CredentialFields, Limits, SwitchedOff, Timeouts, ToolRules, auth, origin, paths};
 use crate::upstream::{Address, Backend, PerSlot, Secrets, Slot};
 use crate::wire::ProtocolVersion;
 
@@ -21,6 +24,12 @@ use crate::wire::ProtocolVersion;
 pub(crate) struct Config {
     pub(crate) listen: Listen,
     pub(crate) auth: auth::AuthRules,
+    /// The fields that carry a credential.
+    pub(crate) credentials: CredentialFields,
+    /// `[auth.oauth]`
+    pub(crate) oauth: Option<Arc<Oauth>>,
+    /// What verifies the tokens of issuers; the part that has their keys sets it.
+    pub(crate) verifier: Option<Arc<dyn TokenVerifier>>,
     /// Every configured client: `default` from the environment, then `tokens.toml`. Empty is legal and warned of.
     pub(crate) clients: auth::Clients,
     pub(crate) paths: paths::PathRules,

@@ -14,6 +14,7 @@ use super::environment::Environment;
 use super::table::Table;
 use super::{source, tools};
 use crate::config::diagnostics::{DiagnosticSink, InvalidValue};
+use crate::policy::CredentialFields;
 use crate::policy::auth::{AuthRules, ClientConfig, TokenHash};
 use crate::policy::tools::{ListView, ToolPatterns, ToolPolicy};
 use mcp_host::diagnostics::Diagnostics;
@@ -23,6 +24,9 @@ pub(super) struct AuthTable {
     pub(super) config: AuthRules,
     pub(super) token_env: String,
     pub(super) tokens_file: Option<PathBuf>,
+    pub(super) credentials: CredentialFields,
+    /// Whether tokens of issuers are taken as well.
+    pub(super) has_oauth: bool,
 }
 
 /// The client whose token is in the environment.
@@ -61,7 +65,7 @@ pub(super) fn clients(
             }
         }
     }
-    if clients.is_empty() {
+    if clients.is_empty() && !auth.has_oauth {
         let reason =
             format!("no token is configured: every call is answered 503 until {} is set", auth.token_env);
         let hint = "mcp-guard token new NAME makes a token and its tokens.toml entry";
@@ -252,15 +256,21 @@ fn client(name: String, mut table: Table<'_>, environment: &Environment<'_>) -> 
     }
     let tools = tool_policy(&mut table);
     let quota = tools::quota(&mut table);
-    let cohort = table.text("cohort", |text| {
-        check_name(text).map_err(InvalidValue::new)?;
-        Ok(text.to_owned())
-    });
+    let cohort = cohort(&mut table);
     table.finish();
-    ClientConfig { name, hashes, not_after, tools, quota, cohort }
+    ClientConfig { name, hashes, not_after, tools, quota, cohort, is_grant: false }
 }
 
-fn tool_policy(table: &mut Table<'_>) -> ToolPolicy {
+/// What a client is split by instead of its name.
+pub(super) fn cohort(table: &mut Table<'_>) -> Option<String> {
+    table.text("cohort", |text| {
+        check_name(text).map_err(InvalidValue::new)?;
+        Ok(text.to_owned())
+    })
+}
+
+/// What a client may do with tools.
+pub(super) fn tool_policy(table: &mut Table<'_>) -> ToolPolicy {
     let allow = table.list("tools", tools::PATTERNS_MAX, tools::pattern);
     let deny = table.list("deny_tools", tools::PATTERNS_MAX, tools::pattern);
     let methods = table.list("methods", tools::PATTERNS_MAX, tools::method_pattern);

@@ -12,8 +12,9 @@ use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 use super::Denial;
 pub use super::denial::WrongToken;
 use super::quota::Quota;
+use super::subject::Subject;
 use super::tools::ToolPolicy;
-use crate::http1::{Fields, KnownField, Occurs};
+use crate::http1::{Fields, FramingError, KnownField, Occurs};
 
 /// How a token of `mcp-guard token new` begins, so that a leaked one is recognised.
 pub const TOKEN_PREFIX: &str = "swf_";
@@ -78,6 +79,8 @@ pub struct ClientConfig {
     pub quota: Quota,
     /// What it is split by instead of its name: clients of one cohort go to the same slot.
     pub cohort: Option<String>,
+    /// Whether it stands for every subject whose token has a grant: it has no token of its own, and its quotas hold for each.
+    pub is_grant: bool,
 }
 
 impl ClientConfig {
@@ -90,6 +93,7 @@ impl ClientConfig {
             tools: ToolPolicy::default(),
             quota: Quota::default(),
             cohort: None,
+            is_grant: false,
         }
     }
 }
@@ -170,6 +174,11 @@ impl Clients {
         self.clients.len()
     }
 
+    /// Whether more than one party may call: what all share is then divided.
+    pub fn are_several(&self) -> bool {
+        self.clients.len() > 1 || self.clients.iter().any(|client| client.is_grant)
+    }
+
     /// The client's name: a metric label and the key of the split.
     pub fn name(&self, id: ClientId) -> &str {
         self.clients.get(id.index()).map_or("", |client| &client.name)
@@ -180,10 +189,12 @@ impl Clients {
         self.clients.get(id.index())?.not_after
     }
 
-    /// What the client is split by: its cohort, else its name.
-    pub fn split_key(&self, id: ClientId) -> &str {
+    /// What a caller is split by: the client's cohort, else the subject, else the client's name.
+    pub fn split_key<'s>(&'s self, id: ClientId, subject: Option<&'s Subject>) -> &'s str {
         let client = self.clients.get(id.index());
-        client.map_or("", |client| client.cohort.as_deref().unwrap_or(&client.name))
+        let cohort = client.and_then(|client| client.cohort.as_deref());
+        let own = || subject.map(Subject::text).or_else(|| client.map(|client| client.name.as_str()));
+        cohort.or_else(own).unwrap_or_default()
     }
 
     /// The client of this name.
@@ -238,6 +249,23 @@ impl Clients {
             return Err(Denial::TokenExpired(config.wrong_token));
         }
         Ok((id, which))
+    }
+}
+
+/// The field of a credential for clients that can set no `Authorization`.
+pub const API_KEY_FIELD: &[u8] = b"x-api-key";
+
+/// The one `X-API-Key` of the request, where the guard reads it.
+pub(super) fn api_key<'b>(fields: &Fields<'b>) -> Result<Option<&'b [u8]>, Denial> {
+    let mut sent = fields.iter().filter(|field| field.name.eq_ignore_ascii_case(API_KEY_FIELD));
+    match (sent.next(), sent.next()) {
+        (None, _) => Ok(None),
+        (Some(field), None) if field.nominated => Err(Denial::Framing(FramingError::Nomination)),
+        (Some(_), None) if fields.occurs(KnownField::Authorization) != Occurs::Never => {
+            Err(Denial::TwoCredentials)
+        }
+        (Some(field), None) => Ok(Some(field.value).filter(|key| !key.is_empty())),
+        (Some(_), Some(_)) => Err(Denial::TwoCredentials),
     }
 }
 

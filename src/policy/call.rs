@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 
 use super::tools::{ListView, ReadOnlyTools, ToolPolicy};
-use super::{ClientId, Denial, Permit, Policy, SessionRequest, SwitchedOff};
+use super::{ClientId, Denial, Identity, Permit, Policy, SessionRequest, Subject, SwitchedOff};
 use crate::http1::{Fields, KnownField, Occurs, RequestHead};
 use crate::wire::era::{self, MaxVersion, McpFields};
 use crate::wire::reply_id::{self, PartialRequest};
@@ -25,7 +25,7 @@ pub struct ReplyTo<'b> {
 /// A call that passed checks 1 to 14. Only the policy makes one.
 #[derive(Debug)]
 pub struct Call<'b> {
-    client: ClientId,
+    identity: Identity,
     kind: Kind,
     to: ReplyTo<'b>,
     tool: Option<Cow<'b, str>>,
@@ -35,7 +35,12 @@ pub struct Call<'b> {
 impl<'b> Call<'b> {
     /// Who calls.
     pub fn client(&self) -> ClientId {
-        self.client
+        self.identity.client()
+    }
+
+    /// Which of those that the client stands for.
+    pub fn subject(&self) -> Option<&Subject> {
+        self.identity.subject().map(AsRef::as_ref)
     }
 
     /// Request, notification or response.
@@ -110,12 +115,11 @@ impl Policy {
         let era = era::check(&mcp_fields(&head.fields), &message, max_version)
             .map_err(|error| Refusal { denial: Denial::Era(error), to })?;
         let to = ReplyTo { era, ..to };
-        let client = permit.client();
-        check_policy(self.clients.tools(client), &message, &self.read_only)
+        check_policy(self.clients.tools(permit.client()), &message, &self.read_only)
             .and_then(|()| check_switched_off(&self.off, &message))
             .map_err(|denial| Refusal { denial, to })?;
         let tool = if message.method == Method::ToolsCall { message.name } else { None };
-        Ok(Call { client, kind: message.kind, to, tool, session: None })
+        Ok(Call { identity: permit.into_identity(), kind: message.kind, to, tool, session: None })
     }
 
     /// Check 13 for a request of a session. It calls no method and no tool: check 14 has nothing to judge. Consumes the proof
@@ -136,7 +140,7 @@ impl Policy {
             // 2026-07-28, Streamable HTTP: "MUST return HTTP 405 Method Not Allowed".
             Era::Modern => Err(Denial::MethodNotAllowed),
             Era::Legacy => Ok(Call {
-                client: permit.client(),
+                identity: permit.into_identity(),
                 kind: Kind::Notification,
                 to: ReplyTo { id: None, era: Era::Legacy, method: Method::Other },
                 tool: None,
@@ -147,9 +151,9 @@ impl Policy {
 
     /// What may be shown of the response to this call; `None` if all of it.
     pub fn view(&self, call: &Call<'_>) -> Option<VisibleTools<'_>> {
-        let is_edited = call.method() == Method::ToolsList && self.edits_lists(call.client);
+        let is_edited = call.method() == Method::ToolsList && self.edits_lists(call.client());
         is_edited.then(|| VisibleTools {
-            policy: self.filtered(call.client),
+            policy: self.filtered(call.client()),
             read_only: &self.read_only,
             off: &self.off,
         })

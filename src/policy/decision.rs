@@ -1,8 +1,12 @@
 //! The policy as the checks see it, and the verdict on a request head.
 
+use std::sync::Arc;
+
 use super::auth::Clients;
 use super::denial::Denial;
+use super::identity::TokenVerifier;
 use super::limits::Limits;
+use super::oauth::resource::ProtectedResource;
 use super::permit::Permit;
 use super::session::SessionRequest;
 use super::switched_off::SwitchedOff;
@@ -19,6 +23,20 @@ pub struct Policy {
     pub(super) read_only: tools::ReadOnlyTools,
     pub(super) sessions: Sessions,
     pub(super) off: SwitchedOff,
+    pub(super) credentials: CredentialFields,
+    /// What clients are told of their authorization server, if they may come from one.
+    pub(super) resource: Option<ProtectedResource>,
+    pub(super) verifier: Option<Arc<dyn TokenVerifier>>,
+}
+
+/// The fields that may carry a credential.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum CredentialFields {
+    /// `Authorization`
+    #[default]
+    Authorization,
+    /// `Authorization` or `X-API-Key`
+    AuthorizationOrApiKey,
 }
 
 /// Whether any slot takes the requests of a session that are no calls.
@@ -39,6 +57,10 @@ pub enum Local {
     Ready,
     /// A CORS preflight for a page of an allowed origin.
     Preflight,
+    /// The protected-resource metadata.
+    ResourceMetadata,
+    /// A preflight for it.
+    MetadataPreflight,
 }
 
 impl Local {
@@ -78,6 +100,9 @@ impl Policy {
             read_only,
             sessions: Sessions::Refused,
             off: SwitchedOff::default(),
+            credentials: CredentialFields::default(),
+            resource: None,
+            verifier: None,
         }
     }
 
@@ -94,6 +119,24 @@ impl Policy {
     /// The same, with these tools and clients refused.
     pub fn with_switched_off(self, off: SwitchedOff) -> Policy {
         Policy { off, ..self }
+    }
+
+    /// The same, which reads credentials from these fields.
+    pub fn with_credentials(self, credentials: CredentialFields) -> Policy {
+        Policy { credentials, ..self }
+    }
+
+    /// The same, which takes tokens of issuers as well, if any are configured. Every token that is not valid is then challenged, so that a client
+    /// gets a new one.
+    pub fn with_oauth(self, oauth: Option<(ProtectedResource, Arc<dyn TokenVerifier>)>) -> Policy {
+        let Some((resource, verifier)) = oauth else { return self };
+        let auth = auth::AuthRules { wrong_token: auth::WrongToken::Challenge };
+        Policy { auth, resource: Some(resource), verifier: Some(verifier), ..self }
+    }
+
+    /// The fields that may carry a credential.
+    pub fn credentials(&self) -> CredentialFields {
+        self.credentials
     }
 
     /// The bounds this policy was built with.

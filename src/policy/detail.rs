@@ -12,6 +12,8 @@ const DETAIL_BYTES_MAX: usize = 100;
 const LOOKED_AT_BYTES_MAX: usize = 1024;
 /// Shorter words are no tokens.
 const TOKEN_BYTES_MIN: usize = 6;
+/// How the header of a signed token begins: `{"` in base64.
+const SIGNED_PREFIX: &[u8] = b"eyJ";
 /// What stands in a token's place.
 const HIDDEN: &[u8] = b"[token]";
 /// The longest method that is plainly one.
@@ -26,6 +28,7 @@ impl Policy {
             Denial::MethodNotAllowed | Denial::RouteMethod => Some(method(head.method)),
             Denial::AuthorizationMissing => Some(authorization(head).to_owned()),
             Denial::PathNotFound => Some(self.paths.near(head.path)),
+            Denial::JwtInvalid(fault) => Some(fault.as_str().to_owned()),
             Denial::RepeatedField(known) => Some(known.name().to_owned()).filter(|name| !name.is_empty()),
             Denial::Era(error) => Some(era(error, head)),
             Denial::ContentType => Some(self.content_type(head)),
@@ -42,6 +45,10 @@ impl Policy {
             | Denial::TokensNotConfigured
             | Denial::TokenInvalid(_)
             | Denial::TokenExpired(_)
+            | Denial::JwtExpired
+            | Denial::InsufficientScope { .. }
+            | Denial::JwtKeysUnavailable
+            | Denial::TwoCredentials
             | Denial::ApiKeyMissing
             | Denial::ApiKeyInvalid
             | Denial::Scan(_)
@@ -92,8 +99,10 @@ impl Policy {
 
     /// Whether a client put a token where none belongs: one that is configured, or one of the form that `token new` gives.
     fn is_token(&self, part: &[u8]) -> bool {
+        let begins = |prefix: &[u8]| part.starts_with(prefix);
         part.len() >= TOKEN_BYTES_MIN
-            && (part.starts_with(TOKEN_PREFIX.as_bytes())
+            && (begins(TOKEN_PREFIX.as_bytes())
+                || begins(SIGNED_PREFIX)
                 || self.clients.find(&TokenHash::of(part)).is_some())
     }
 
@@ -260,7 +269,11 @@ mod tests {
     // "a token that appears in any log [..] is a defect": also where a client puts it by mistake.
     #[test]
     fn the_log_shows_no_token_wherever_it_was_put() {
-        for token in ["s3cret.t0ken-of-bot", "swf_0123456789abcdefghijklmnopqrstuvwxyzABCDEFG"] {
+        for token in [
+            "s3cret.t0ken-of-bot",
+            "swf_0123456789abcdefghijklmnopqrstuvwxyzABCDEFG",
+            "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJ4In0.c2lnbmF0dXJl",
+        ] {
             let host = |value: String, expect: &str| {
                 check(Denial::HostNotAllowed, "POST /", &format!("Host: {value}\r\n"), expect);
             };

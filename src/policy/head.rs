@@ -35,6 +35,11 @@ impl Policy {
         if place == PathKind::Ready && matches!(head.method, b"GET" | b"HEAD") {
             return Ok(Verdict::Answer(Local::Ready));
         }
+        if place == PathKind::WellKnown
+            && let Some(local) = self.about_resource(head)
+        {
+            return Ok(Verdict::Answer(local));
+        }
         paths::check_oauth_probe(place, head.method)?;
         if self.is_preflight(head) {
             return Ok(Verdict::Answer(Local::Preflight));
@@ -54,6 +59,17 @@ impl Policy {
         headers::check(&head.fields)?;
         self.check_declared_length(head.body)?;
         Ok(Verdict::Forward(Permit::new(identity)))
+    }
+
+    /// The exception to check 3 where an authorization is configured: the metadata of this resource.
+    fn about_resource(&self, head: &RequestHead<'_>) -> Option<Local> {
+        let is_metadata = self.resource.as_ref()?.is_metadata(head.path, &self.paths);
+        let asks = cors::preflight_method(head) == Some(b"GET") && self.allowed_origin(head).is_some();
+        match head.method {
+            _ if !is_metadata => None,
+            b"GET" | b"HEAD" => Some(Local::ResourceMetadata),
+            _ => asks.then_some(Local::MetadataPreflight),
+        }
     }
 
     /// Check 4a: a preflight: whether a page of an allowed origin may call.

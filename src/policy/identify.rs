@@ -4,7 +4,7 @@
 
 use super::auth::TokenHash;
 use super::identity::{Credential, Identity, Presented};
-use super::{Denial, Policy, auth, certificate};
+use super::{CredentialFields, Denial, Policy, auth, certificate};
 use crate::http1::Fields;
 
 impl Policy {
@@ -15,7 +15,7 @@ impl Policy {
         presented: Presented<'_>,
         now: u64,
     ) -> Result<Identity, Denial> {
-        let identity = match auth::bearer(fields) {
+        let identity = match self.credential(fields) {
             Ok(token) => self.identify_by_token(token, presented, now)?,
             Err(missing @ Denial::AuthorizationMissing) => {
                 self.identify_by_certificate(presented).ok_or(missing)?
@@ -38,10 +38,27 @@ impl Policy {
         match self.clients.authenticate(&hash, now, self.auth) {
             Ok((client, place)) => Ok(Identity::new(client, Credential::Token(place), None)),
             Err(unknown @ (Denial::TokenInvalid(_) | Denial::TokensNotConfigured)) => {
-                self.identify_by_certificate(presented).ok_or(unknown)
+                match (self.identify_by_certificate(presented), &self.verifier) {
+                    (Some(identity), _) => Ok(identity),
+                    (None, Some(verifier)) => {
+                        let (client, subject) = verifier.verify(token, &hash, now)?;
+                        Ok(Identity::new(client, Credential::SignedToken, Some(subject)))
+                    }
+                    (None, None) => Err(unknown),
+                }
             }
             Err(denial) => Err(denial),
         }
+    }
+
+    /// Check 6.
+    fn credential<'b>(&self, fields: &Fields<'b>) -> Result<&'b [u8], Denial> {
+        if self.credentials == CredentialFields::AuthorizationOrApiKey
+            && let Some(key) = auth::api_key(fields)?
+        {
+            return Ok(key);
+        }
+        auth::bearer(fields)
     }
 
     fn identify_by_certificate(&self, presented: Presented<'_>) -> Option<Identity> {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::auth::{ClientId, TokenHash};
 use super::certificate::ClientCertificate;
 use super::denial::Denial;
+use super::subject::Subject;
 
 /// What a connection proves of its client, beside what the head of a request says.
 #[derive(Debug, Clone, Copy, Default)]
@@ -35,40 +36,10 @@ pub enum Credential {
     SignedToken,
 }
 
-/// One of the many that a client of signed tokens stands for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Subject {
-    /// Printable ASCII, at most [`Subject::TEXT_BYTES_MAX`]: for the log, and the key of the split.
-    text: Box<str>,
-    /// What tells users apart: a hash of the issuer and of its name for the user.
-    user: [u8; 16],
-}
-
 /// Verifies tokens that issuers sign.
 pub trait TokenVerifier: Send + Sync + fmt::Debug {
     /// Who this token is for, or why it is refused. `now` is seconds since the epoch.
     fn verify(&self, token: &[u8], hash: &TokenHash, now: u64) -> Result<(ClientId, Arc<Subject>), Denial>;
-}
-
-impl Subject {
-    /// Most bytes of the text.
-    pub const TEXT_BYTES_MAX: usize = 128;
-
-    /// A subject; what is not printable ASCII is replaced, and what is too long is cut.
-    pub fn new(text: &str, user: [u8; 16]) -> Subject {
-        let printable = |character: char| if matches!(character, ' '..='~') { character } else { '?' };
-        Subject { text: text.chars().take(Subject::TEXT_BYTES_MAX).map(printable).collect(), user }
-    }
-
-    /// The name in the log.
-    pub fn text(&self) -> &str {
-        &self.text
-    }
-
-    /// The user whose limits hold.
-    pub fn user(&self) -> &[u8; 16] {
-        &self.user
-    }
 }
 
 impl Identity {

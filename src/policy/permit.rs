@@ -1,7 +1,10 @@
 //! Proof that a request head passed the checks. Nothing is forwarded without one.
 
+use std::sync::Arc;
+
 use super::ClientId;
-use super::identity::{Credential, Identity, Subject};
+use super::identity::{Credential, Identity};
+use super::subject::Subject;
 
 /// Made only by [`super::Policy::decide`].
 #[derive(Debug, PartialEq, Eq)]
@@ -28,7 +31,11 @@ impl Permit {
     }
 
     /// Which of those that the client stands for.
-    pub fn subject(&self) -> Option<&Subject> {
-        self.identity.subject().map(AsRef::as_ref)
+    pub fn subject(&self) -> Option<&Arc<Subject>> {
+        self.identity.subject()
+    }
+
+    pub(super) fn into_identity(self) -> Identity {
+        self.identity
     }
 }

@@ -22,6 +22,7 @@ pub(crate) fn json(record: &Record<'_>, second: &SecondText, now: Timestamp, out
         out.push(b'"');
     }
     push_text(out, ",\"client\":", record.client);
+    push_text(out, ",\"subject\":", record.subject.as_ref().map(|subject| subject.text()));
     push_text(out, ",\"route\":", record.route);
     push_word(out, ",\"method\":\"", record.method.map(|method| method.as_str()));
     push_text(out, ",\"tool\":", record.tool.as_deref());
@@ -58,6 +59,9 @@ pub(crate) fn text(record: &Record<'_>, now: Timestamp, out: &mut Vec<u8>) {
         record.client.unwrap_or("-"),
         record.tool.as_deref().unwrap_or("-"),
     );
+    if let Some(subject) = &record.subject {
+        let _ = write!(out, " subject={:?}", subject.text());
+    }
     if let Some(route) = record.route {
         let _ = write!(out, " route={route}");
     }
@@ -220,6 +224,7 @@ mod tests {
             request_id: "0a1b",
             peer: Some("127.0.0.1"),
             client: Some("bot \"7\""),
+            subject: None,
             client_label: "bot \"7\"",
             method: Some(Method::ToolsCall),
             tool: Some("add".to_owned()),

@@ -348,6 +348,11 @@ fn auth_failure(denial: Denial) -> Option<&'static str> {
             | Denial::TokensNotConfigured
             | Denial::TokenInvalid(_)
             | Denial::TokenExpired(_)
+            | Denial::JwtInvalid(_)
+            | Denial::JwtExpired
+            | Denial::InsufficientScope { .. }
+            | Denial::JwtKeysUnavailable
+            | Denial::TwoCredentials
             | Denial::ApiKeyMissing
             | Denial::ApiKeyInvalid
     );

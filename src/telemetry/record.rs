@@ -3,9 +3,10 @@
 //! Every text in it is from a closed set, from the configuration or made here. A client's words stand in `detail` only, which
 //! `policy::detail` has escaped and cut.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::policy::Denial;
+use crate::policy::{Denial, Subject};
 use crate::upstream::Slot;
 use crate::wire::Method;
 
@@ -67,6 +68,11 @@ impl Outcome {
             | D::TokensNotConfigured
             | D::TokenInvalid(_)
             | D::TokenExpired(_)
+            | D::JwtInvalid(_)
+            | D::JwtExpired
+            | D::InsufficientScope { .. }
+            | D::JwtKeysUnavailable
+            | D::TwoCredentials
             | D::PathNotFound
             | D::RepeatedField(_)
             | D::ContentType
@@ -96,6 +102,8 @@ pub(crate) struct Record<'a> {
     pub(crate) peer: Option<&'a str>,
     /// The configured name of the client, or of the caller of a route; `None` before the token matched.
     pub(crate) client: Option<&'a str>,
+    /// Which of those that the client stands for.
+    pub(crate) subject: Option<Arc<Subject>>,
     /// The client as a metric label: its name if it has a row of its own, `other`, or empty.
     pub(crate) client_label: &'a str,
     /// The MCP method; `None` when no body was judged.
@@ -130,6 +138,7 @@ impl<'a> Record<'a> {
             request_id,
             peer,
             client: None,
+            subject: None,
             client_label: "",
             method: None,
             tool: None,

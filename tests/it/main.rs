@@ -23,6 +23,8 @@ mod lifecycle;
 mod limits;
 mod load_command;
 mod notifications;
+mod oauth;
+mod oauth_keys;
 mod observability;
 mod operator_commands;
 mod operator_status;

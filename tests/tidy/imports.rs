@@ -41,6 +41,7 @@ const FLOORS: &[&[&[&str]]] = &[
         &["config/env_file", "config/table"],
         &["config/notify", "config/release", "config/shadow", "config/tools"],
         &["config/dependencies", "config/tokens"],
+        &["config/oauth"],
         &["config/plan", "config/slots"],
         &["config/model"],
         &["config/feature"],

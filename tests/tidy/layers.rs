@@ -14,6 +14,7 @@ pub(super) const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("rollout", &["upstream"]),
     ("config", &["http1", "wire", "policy", "upstream", "parity", "rollout"]),
     ("dependency", &["wire", "upstream", "client", "config"]),
+    ("identity", &["wire", "policy", "client", "config"]),
     ("telemetry", &["http1", "wire", "policy", "upstream", "parity", "rollout", "config"]),
     ("proxy", &["http1", "wire", "policy", "upstream", "parity", "rollout", "config", "telemetry"]),
     (
@@ -50,7 +51,21 @@ pub(super) const MAY_IMPORT: &[(&str, &[&str])] = &[
             "systemd_journal",
         ],
     ),
-    ("app", &["upstream", "parity", "config", "telemetry", "proxy", "control", "shadow", "admin"]),
+    (
+        "app",
+        &[
+            "policy",
+            "identity",
+            "upstream",
+            "parity",
+            "config",
+            "telemetry",
+            "proxy",
+            "control",
+            "shadow",
+            "admin",
+        ],
+    ),
 ];
 
 /// The same of mcp-tools: its folders and top-level files, the lowest first.

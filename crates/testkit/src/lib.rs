@@ -14,11 +14,13 @@ mod backend;
 mod client;
 mod command;
 mod guard;
+mod issuer;
 mod load;
 mod mcp;
 mod message;
 mod program;
 mod running;
+mod token_key;
 mod tools;
 mod wait;
 
@@ -26,11 +28,13 @@ pub use backend::{Backend, Peer, ServingBackend, backend, backend_at, backend_on
 pub use client::{Client, call, notification, post};
 pub use command::CommandOutput;
 pub use guard::{Builder, guard};
+pub use issuer::{Issuer, IssuerAnswer, issuer};
 pub use load::{FailedCall, Load};
 pub use mcp::{Behaviour, ExecutedCalls, McpBackend, mcp_backend, old_mcp_backend};
 pub use message::{Message, ReadError, read_message};
 pub use program::{GuardProcess, Program, SPAWNING, guard_command};
 pub use running::Guard;
+pub use token_key::TokenKey;
 pub use tools::{ToolServer, exchange};
 pub use wait::{TIMEOUT, eventually, eventually_blocking, in_time, measured};
 

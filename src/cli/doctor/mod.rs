@@ -9,6 +9,8 @@ mod backends;
 mod dependencies;
 mod diagnosis;
 mod host;
+#[cfg(feature = "oauth")]
+mod issuers;
 mod log;
 #[cfg(feature = "release")]
 mod releases;
@@ -138,6 +140,8 @@ impl DoctorArgs {
         findings.extend(host::clock());
         findings.extend(backends::look(config, running)?);
         findings.extend(dependencies::look(config)?);
+        #[cfg(feature = "oauth")]
+        findings.extend(issuers::look(config)?);
         findings.extend(routes::look(config));
         findings.extend(apache::look(&self.apache, self.apache_url.as_ref(), config));
         Ok(())

@@ -6,11 +6,12 @@
 mod path;
 
 use std::fmt;
+use std::sync::Arc;
 
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
 use super::auth::TokenHash;
-use super::{ClientId, Denial, Policy, Presented, headers, origin};
+use super::{ClientId, Denial, Policy, Presented, Subject, headers, origin};
 use crate::http1::{BodyLength, FramingError, KnownField, Occurs, RequestHead, Version};
 
 /// A method that a route can take. `CONNECT` and `TRACE` never pass the front.
@@ -130,10 +131,21 @@ pub enum Caller {
     Anyone,
 }
 
+impl Caller {
+    /// The client of the endpoint, if it is one.
+    pub fn client(self) -> Option<ClientId> {
+        match self {
+            Caller::Client(client) => Some(client),
+            Caller::Key(_) | Caller::Anyone => None,
+        }
+    }
+}
+
 /// Proof that a request may use a route.
 #[derive(Debug, PartialEq, Eq)]
 pub struct RoutePermit {
     caller: Caller,
+    subject: Option<Arc<Subject>>,
     upgrade: bool,
 }
 
@@ -141,6 +153,11 @@ impl RoutePermit {
     /// Who is calling.
     pub fn caller(&self) -> Caller {
         self.caller
+    }
+
+    /// Which of those that the client stands for.
+    pub fn subject(&self) -> Option<&Arc<Subject>> {
+        self.subject.as_ref()
     }
 
     /// Whether the connection is to become a WebSocket.
@@ -231,10 +248,13 @@ impl Policy {
         now: u64,
     ) -> Result<RoutePermit, Denial> {
         origin::check(&self.origin, head)?;
-        let caller = match &rule.auth {
-            Auth::Bearer => Caller::Client(self.identify(&head.fields, presented, now)?.client()),
-            Auth::ApiKey { field, keys } => Caller::Key(holder(head, field, keys)?),
-            Auth::None => Caller::Anyone,
+        let (caller, subject) = match &rule.auth {
+            Auth::Bearer => {
+                let identity = self.identify(&head.fields, presented, now)?;
+                (Caller::Client(identity.client()), identity.subject().cloned())
+            }
+            Auth::ApiKey { field, keys } => (Caller::Key(holder(head, field, keys)?), None),
+            Auth::None => (Caller::Anyone, None),
         };
         headers::check_single(&head.fields)?;
         if matches!(head.body, BodyLength::Bytes(bytes) if bytes > rule.body_bytes_max) {
@@ -245,7 +265,7 @@ impl Policy {
         if upgrade && !is_websocket(head) {
             return Err(Denial::Framing(FramingError::Forbidden));
         }
-        Ok(RoutePermit { caller, upgrade })
+        Ok(RoutePermit { caller, subject, upgrade })
     }
 }
 

@@ -6,7 +6,8 @@ use std::ops::Range;
 use crate::http1::hop_by_hop::passes_to_backend;
 use crate::http1::same_name;
 use crate::http1::{Field, KnownField, Occurs, RequestHead};
-use crate::policy::SessionRequest;
+use crate::policy::auth::API_KEY_FIELD;
+use crate::policy::{CredentialFields, SessionRequest};
 use crate::proxy::head_writer::{append_field, append_length, append_line};
 use crate::upstream::{Accept, Backend, UpstreamAuthorization};
 
@@ -21,6 +22,8 @@ pub(crate) struct ForwardedFrom<'a> {
     pub(crate) trust: PeerTrust,
     pub(crate) request_id: &'a str,
     pub(crate) client: Option<&'a str>,
+    /// The fields that may carry the client's credential: none of them reaches a backend.
+    pub(crate) credentials: CredentialFields,
 }
 
 /// Whether the peer's own `X-Forwarded-*` and `X-Request-Id` count.
@@ -71,7 +74,7 @@ pub(crate) fn render(
             append_accept(&mut out, accept, request);
         }
     }
-    request.fields.append_lines(&mut out, |field| passes(backend, field));
+    request.fields.append_lines(&mut out, |field| passes(backend, from.credentials, field));
     append_own_fields(&mut out, backend, request, from);
     out.extend_from_slice(b"\r\n");
     out
@@ -100,13 +103,22 @@ pub(crate) fn append_own_fields(
 }
 
 /// Whether a client's field passes to this backend as it is.
-fn passes(backend: &Backend, field: &Field<'_>) -> bool {
+fn passes(backend: &Backend, credentials: CredentialFields, field: &Field<'_>) -> bool {
     let of_a_session = backend.strip_session && field.known == KnownField::McpSessionId;
     // The response is scanned as it passes, which compression would prevent, and this hop has nothing to save: Apache
     // compresses on the hop that has.
     let negotiates_compression = field.name.eq_ignore_ascii_case(b"accept-encoding");
     let replaced = || backend.set_headers.iter().any(|(name, _)| same_name(field.name, name.as_bytes()));
-    passes_to_backend(field) && !of_a_session && !negotiates_compression && !replaced()
+    passes_to_backend(field)
+        && !carries_key(credentials, field)
+        && !of_a_session
+        && !negotiates_compression
+        && !replaced()
+}
+
+/// Whether the field may carry the client's credential beside `Authorization`, in any spelling.
+pub(crate) fn carries_key(credentials: CredentialFields, field: &Field<'_>) -> bool {
+    credentials == CredentialFields::AuthorizationOrApiKey && same_name(field.name, API_KEY_FIELD)
 }
 
 fn append_accept(out: &mut Vec<u8>, accept: Accept, request: &RequestHead<'_>) {

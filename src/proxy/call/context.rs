@@ -7,6 +7,7 @@ use crate::policy::{Call, SessionRequest};
 use crate::proxy::backend::request_head::ForwardedFrom;
 use crate::proxy::downstream::request::Request;
 use crate::proxy::fairness::open_streams::StreamGuard;
+use crate::proxy::state::call_limits::Who;
 use crate::wire::{Kind, Method};
 
 /// A call, and the request that carries it.
@@ -15,6 +16,7 @@ pub(crate) struct CallContext<'c> {
     pub(crate) request: &'c Request<'c>,
     pub(crate) call: &'c Call<'c>,
     pub(crate) body: &'c [u8],
+    pub(crate) who: Who<'c>,
 }
 
 impl<'c> CallContext<'c> {
@@ -35,7 +37,7 @@ impl<'c> CallContext<'c> {
     /// Counts the call among the streams; none if its client has no stream left.
     pub(crate) fn open_stream(&self) -> Option<StreamGuard<'c>> {
         let Request { state, snapshot, .. } = *self.request;
-        state.streams.open(snapshot.key(self.call.client()), snapshot.stream_bounds())
+        state.streams.open(self.who.key, snapshot.stream_bounds())
     }
 
     /// Where the call comes from, as a backend receives it.

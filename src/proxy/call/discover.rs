@@ -53,7 +53,7 @@ pub(crate) async fn turn(
     is_limited: bool,
     client: &mut Downstream,
 ) -> Result<Turn, CallError> {
-    let who = ctx.request.snapshot.key(ctx.call.client());
+    let who = ctx.who.key;
     let in_flight = slot.discover.in_flight(who);
     let permit = in_flight.clone().try_acquire_owned().ok();
     if (is_limited || permit.is_none() || !slot.calls.permits.has_permit(who))

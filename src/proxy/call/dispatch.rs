@@ -52,7 +52,7 @@ enum Rerouting {
 impl Assignment {
     /// To the slot that this split has for the call.
     pub(crate) fn by(ctx: &CallContext<'_>, split: Arc<TrafficSplit>) -> Assignment {
-        let slot = ctx.request.snapshot.pick(&split.split, ctx.call.client(), ctx.request.routing_id);
+        let slot = ctx.request.snapshot.pick(&split.split, ctx.call, ctx.request.routing_id);
         Assignment { split, slot, rerouting: Rerouting::Allowed }
     }
 
@@ -160,7 +160,7 @@ impl<'c> Dispatch<'_, 'c> {
             None if call.method() == Method::Discover => (Priority::High, remaining(client.deadline())),
             None => (Priority::Normal, snapshot.timeouts.waiting),
         };
-        let (who, slot) = (snapshot.key(call.client()), self.slot);
+        let (who, slot) = (self.ctx.who.key, self.slot);
         let permits = match call.kind() {
             Kind::Request => &slot.calls.permits,
             Kind::Notification | Kind::Response => match slot.calls.permits.try_acquire(who) {
@@ -312,11 +312,10 @@ impl<'c> Dispatch<'_, 'c> {
         }
         let (slot, other) = (self.slot, self.fallback());
         let until = *self.hold_until.get_or_insert_with(|| Instant::now() + snapshot.timeouts.hold);
-        let mut held =
-            slot.calls.hold.join(snapshot.key(self.ctx.call.client())).map_err(|error| match error {
-                Exceeded::All => CallError::denied(Denial::BackendRefused),
-                Exceeded::Own => CallError::denied(Denial::ClientShare),
-            })?;
+        let mut held = slot.calls.hold.join(self.ctx.who.key).map_err(|error| match error {
+            Exceeded::All => CallError::denied(Denial::BackendRefused),
+            Exceeded::Own => CallError::denied(Denial::ClientShare),
+        })?;
         let other_reachable = async {
             match other {
                 Some(other) => other.wait_reachable().await,

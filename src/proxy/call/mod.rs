@@ -32,7 +32,8 @@ use crate::proxy::downstream::body::{BodyError, Excess};
 use crate::proxy::downstream::local_reply::KeepAlive;
 use crate::proxy::downstream::request::{AfterRequest, Request};
 use crate::proxy::downstream::stream::{Downstream, OnDisconnect};
-use crate::proxy::state::call_limits::{LimitClock, LimitGuard};
+use crate::proxy::state::call_limits::{LimitClock, LimitGuard, Who};
+use crate::proxy::state::subjects::SubjectState;
 use crate::proxy::state::traffic_split::TrafficSplit;
 use crate::telemetry::Record;
 use crate::wire::Era;
@@ -47,12 +48,13 @@ pub(crate) async fn serve_session<'r>(
     let Request { snapshot, ref head, .. } = *request;
     let (kind, permit) = &session;
     record.detail = Some(format!("{} of a session", kind.as_str()));
-    set_client(request, client, permit, record);
+    let subject = set_client(request, client, permit, record);
+    let who = who(request, permit, subject.as_deref());
     let split = request.state.traffic.load();
     let keep_alive =
         match snapshot.policy.decide_session(session, head, snapshot.max_version(split.version_cap)) {
             Ok(call) => {
-                let ctx = CallContext { request, call: &call, body: &[] };
+                let ctx = CallContext { request, call: &call, body: &[], who };
                 ctx.serve(split, client, record).await
             }
             Err(denial) => {
@@ -65,11 +67,28 @@ pub(crate) async fn serve_session<'r>(
     AfterRequest::of(keep_alive, 0)
 }
 
-fn set_client<'r>(request: &Request<'r>, client: &mut Downstream, permit: &Permit, record: &mut Record<'r>) {
+/// Names the caller in the record, and counts its token and its connection. Returns the state of a subject.
+fn set_client<'r>(
+    request: &Request<'r>,
+    client: &mut Downstream,
+    permit: &Permit,
+    record: &mut Record<'r>,
+) -> Option<Arc<SubjectState>> {
     let snapshot = request.snapshot;
     snapshot.name_client(permit.client(), record);
-    client.guard().set_client(snapshot.key(permit.client()));
+    let key = snapshot.key(permit.client());
+    let subject = permit.subject().map(|subject| {
+        record.subject = Some(subject.clone());
+        request.state.subjects.find(key, subject.user())
+    });
+    client.guard().set_client(subject.as_ref().map_or(key, |subject| subject.key));
     snapshot.token_usage.record(permit, request.wall);
+    subject
+}
+
+fn who<'s>(request: &Request<'_>, permit: &Permit, subject: Option<&'s SubjectState>) -> Who<'s> {
+    let key = subject.map_or_else(|| request.snapshot.key(permit.client()), |subject| subject.key);
+    Who { key, subject }
 }
 
 /// Serves the call behind `permit`.
@@ -80,11 +99,11 @@ pub(crate) async fn serve<'r>(
     record: &mut Record<'r>,
 ) -> AfterRequest {
     let snapshot = request.snapshot;
-    set_client(request, client, &permit, record);
+    let subject = set_client(request, client, &permit, record);
+    let who = who(request, &permit, subject.as_deref());
     let head = &request.head;
     let bytes_max = snapshot.policy.limits().body_bytes_max;
-    let who = snapshot.key(permit.client());
-    let body = match request.read_body(client, who, bytes_max, Excess::ReadOn).await {
+    let body = match request.read_body(client, who.key, bytes_max, Excess::ReadOn).await {
         Ok(body) => body,
         Err(BodyError::ClientGone) => {
             record.set_client_gone();
@@ -104,7 +123,7 @@ pub(crate) async fn serve<'r>(
     let max_version = snapshot.max_version(split.version_cap);
     let keep_alive = match snapshot.policy.decide_call(permit, head, &body.bytes, max_version) {
         Ok(call) => {
-            let ctx = CallContext { request, call: &call, body: &body.bytes };
+            let ctx = CallContext { request, call: &call, body: &body.bytes, who };
             let keep_alive = ctx.serve(split, client, record).await;
             // The watch on the client ends with the call: beside it, the next request's body would be read twice.
             client.set_on_disconnect(OnDisconnect::Ignore);
@@ -188,9 +207,10 @@ impl<'c> CallContext<'c> {
     /// Admits the call within the limits of its client and its tool.
     async fn admit(&self, client: &mut Downstream) -> Result<LimitGuard<'c>, CallError> {
         let Request { state, snapshot, .. } = *self.request;
-        let (timeout, who) = (snapshot.timeouts.waiting, snapshot.key(self.call.client()));
-        let at = LimitClock { started: state.started.into(), timeout, client: who };
-        let admitted = client.race(snapshot.call_limits.admit(&snapshot.tool_rules, self.call, at)).await?;
+        let (timeout, who) = (snapshot.timeouts.waiting, self.who);
+        let at = LimitClock { started: state.started.into(), timeout, client: who.key };
+        let admitted =
+            client.race(snapshot.call_limits.admit(&snapshot.tool_rules, self.call, who.subject, at)).await?;
         Ok(admitted.inspect_err(|exceeded| state.metrics.limited(exceeded.limit))?)
     }
 

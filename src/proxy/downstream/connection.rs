@@ -282,11 +282,18 @@ impl Connection<'_> {
             }
             HeadVerdict::Endpoint(Verdict::Deny(denial)) => {
                 record.detail = snapshot.policy.detail(denial, &request.head);
-                let reply = reply::head_reply(denial);
+                let reply = snapshot.policy.challenged(denial, reply::head_reply(denial));
                 request.reply_discarding_body(downstream, &reply, Some(denial), &mut record).await
             }
             HeadVerdict::Endpoint(Verdict::Answer(Local::Preflight)) => {
                 request.reply_preflight(downstream, "POST".into(), Sendable::Parameters, &mut record).await
+            }
+            HeadVerdict::Endpoint(Verdict::Answer(Local::MetadataPreflight)) => {
+                request.reply_preflight(downstream, "GET".into(), Sendable::Parameters, &mut record).await
+            }
+            HeadVerdict::Endpoint(Verdict::Answer(Local::ResourceMetadata)) => {
+                let reply = snapshot.policy.metadata_reply();
+                request.reply_discarding_body(downstream, &reply, None, &mut record).await
             }
             HeadVerdict::Endpoint(Verdict::Answer(Local::Health)) => {
                 request.reply_discarding_body(downstream, &health::health(), None, &mut record).await

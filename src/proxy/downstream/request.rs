@@ -94,7 +94,8 @@ impl<'r> Request<'r> {
     /// Where it comes from, as a backend receives it.
     pub(crate) fn forwarded_from<'a>(&'a self, client: Option<&'a str>) -> ForwardedFrom<'a> {
         let peer = self.peer.map(|peer| peer.text.as_bytes());
-        ForwardedFrom { peer, trust: self.trust, request_id: self.id, client }
+        let credentials = self.snapshot.policy.credentials();
+        ForwardedFrom { peer, trust: self.trust, request_id: self.id, client, credentials }
     }
 
     /// What the response says about the connection.

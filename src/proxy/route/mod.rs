@@ -93,7 +93,7 @@ pub(crate) async fn serve<'r>(
         Judged::Refused(route, denial) => {
             record.route = Some(route.name());
             record.detail = request.snapshot.policy.detail(denial, &request.head);
-            let reply = reply::route_reply(denial, None);
+            let reply = request.snapshot.policy.challenged(denial, reply::route_reply(denial, None));
             if denial.closes_connection() {
                 return request.reply_and_close(downstream, &reply, Some(denial), record).await;
             }
@@ -120,7 +120,11 @@ async fn serve_permitted<'r>(
             (record.client, record.client_label) = (caller, caller.unwrap_or_default());
         }
     }
-    let who = route.caller_key(snapshot, permit.caller(), request.peer);
+    record.subject = permit.subject().cloned();
+    let subject = permit.caller().client().zip(permit.subject());
+    let subject =
+        subject.map(|(client, subject)| request.state.subjects.find(snapshot.key(client), subject.user()));
+    let who = route.caller_key(snapshot, permit.caller(), subject.as_deref(), request.peer);
     downstream.guard().set_client(who.key);
     let body = match request.read_body(downstream, who.key, rule.body_bytes_max, Excess::Refuse).await {
         Ok(body) => body,
@@ -134,7 +138,8 @@ async fn serve_permitted<'r>(
         }
     };
     record.bytes_in = body.bytes.len() as u64;
-    let guard = match route.acquire(route.counted(request, caller), who) {
+    let counted = route.counted(request, caller);
+    let guard = match route.acquire(counted, subject.as_deref(), who) {
         Ok(guard) => guard,
         Err((denial, wait)) => {
             let wait_ms = wait.map(|wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));

@@ -8,7 +8,7 @@ use crate::http1::hop_by_hop::{is_of_websocket, passes_to_backend};
 use crate::http1::same_name;
 use crate::http1::{BodyLength, Field, KnownField, RequestHead};
 use crate::policy::routes::Auth;
-use crate::proxy::backend::request_head::append_own_fields;
+use crate::proxy::backend::request_head::{append_own_fields, carries_key};
 use crate::proxy::head_writer::{append_field, append_length};
 use crate::upstream::Backend;
 
@@ -61,7 +61,8 @@ fn to_pingora(method: &[u8], target: &[u8], lines: &[u8]) -> pingora::Result<Req
 fn passes(routed: &RouteRequest<'_>, backend: &Backend, field: &Field<'_>) -> bool {
     let is_key = match &routed.route.config.rule.auth {
         Auth::ApiKey { field: name, .. } => same_name(field.name, name.as_bytes()),
-        Auth::Bearer | Auth::None => false,
+        Auth::Bearer => carries_key(routed.request.snapshot.policy.credentials(), field),
+        Auth::None => false,
     };
     let replaced = || backend.set_headers.iter().any(|(name, _)| same_name(field.name, name.as_bytes()));
     let accept = field.known == KnownField::Accept && !field.nominated;

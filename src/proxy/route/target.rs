@@ -12,6 +12,7 @@ use crate::proxy::state::ProxyState;
 use crate::proxy::state::route_meters::Counted;
 use crate::proxy::state::routes::{CallerKey, RouteState};
 use crate::proxy::state::snapshot::Snapshot;
+use crate::proxy::state::subjects::SubjectState;
 use crate::upstream::{Backend, Slot};
 
 impl RouteState {
@@ -52,7 +53,16 @@ impl RouteState {
 
     /// The caller to count a request for. Anonymous callers are distinguished by their address, unless they connect through a
     /// trusted proxy or a Unix socket, where all have the same.
-    pub(crate) fn caller_key(&self, snapshot: &Snapshot, caller: Caller, peer: Option<&Peer>) -> CallerKey {
+    pub(crate) fn caller_key(
+        &self,
+        snapshot: &Snapshot,
+        caller: Caller,
+        subject: Option<&SubjectState>,
+        peer: Option<&Peer>,
+    ) -> CallerKey {
+        if let Some(subject) = subject {
+            return CallerKey { key: subject.key, has_others: true };
+        }
         let stranger = peer.filter(|_| snapshot.trust(peer) == PeerTrust::Untrusted);
         let hashed = |name: &dyn Fn(&mut DefaultHasher)| {
             let mut hasher = DefaultHasher::new();
@@ -62,7 +72,7 @@ impl RouteState {
             ClientKey::try_from(hasher.finish() >> 33).unwrap_or_default() | 1 << 31
         };
         let (key, has_others) = match (caller, &self.config.rule.auth) {
-            (Caller::Client(client), _) => (snapshot.key(client), snapshot.policy.clients().len() > 1),
+            (Caller::Client(client), _) => (snapshot.key(client), snapshot.policy.clients().are_several()),
             (Caller::Key(index), Auth::ApiKey { keys, .. }) => {
                 (hashed(&|hasher| index.hash(hasher)), keys.len() > 1)
             }

@@ -4,18 +4,18 @@
 //! Must not know slots: their permits are acquired after these.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use crate::policy::auth::ClientConfig;
 use crate::policy::quota::ToolRule;
-use crate::policy::rate::RateLimiter;
 use crate::policy::{Call, Clients, Denial, Limits, Quota, ToolRules};
 use crate::proxy::backend::slot::remaining;
 use crate::proxy::fairness::per_client::ClientKey;
 use crate::proxy::fairness::semaphore::{AcquireError, Bounds, FairSemaphore, Priority, SemaphorePermit};
+use crate::proxy::state::subjects::SubjectState;
+use crate::proxy::state::usage::{Usage, Usages};
 use crate::telemetry::metrics::Limit;
 use crate::wire::Kind;
 
@@ -38,16 +38,8 @@ pub(crate) struct LimitSubjects<'c> {
 #[derive(Clone)]
 struct Limiter {
     quota: Quota,
-    requests: Usage,
-    /// Notifications and posted responses: as many as requests, and apart from them. A client that has used up its rate can
-    /// still cancel each of its calls, and one that cancels them all can still call.
-    others: Usage,
-}
-
-#[derive(Clone)]
-struct Usage {
-    meter: Arc<RateLimiter>,
-    semaphore: Arc<FairSemaphore>,
+    bounds: Bounds,
+    usages: Usages,
 }
 
 /// A call's permits, released when it is dropped.
@@ -83,6 +75,13 @@ pub(crate) struct LimitClock {
     pub(crate) client: ClientKey,
 }
 
+/// Who calls: the number under which it is counted, and for a subject of a grant what it has used.
+#[derive(Clone, Copy)]
+pub(crate) struct Who<'l> {
+    pub(crate) key: ClientKey,
+    pub(crate) subject: Option<&'l SubjectState>,
+}
+
 impl LimitClock {
     /// Nanoseconds on a clock that only goes forward. Read only where a quota stands.
     fn now_ns(&self) -> u64 {
@@ -104,7 +103,7 @@ impl CallLimits {
             by_client.extend(names.filter_map(|(name, limiter)| Some((name, limiter.as_ref()?))));
             by_pattern.extend(old.rules.iter().map(|rule| rule.pattern.as_str()).zip(&limits.tools));
         }
-        let shares = if subjects.clients.len() > 1 { Bounds::shared } else { Bounds::of_one };
+        let shares = if subjects.clients.are_several() { Bounds::shared } else { Bounds::of_one };
         let client = |client: &ClientConfig| {
             let old = by_client.get(client.name.as_str()).copied();
             let bounds = bounds(client.quota, limits, Bounds::of_one);
@@ -126,6 +125,7 @@ impl CallLimits {
         &'l self,
         rules: &ToolRules,
         call: &Call<'_>,
+        subject: Option<&'l SubjectState>,
         at: LimitClock,
     ) -> Result<LimitGuard<'l>, LimitExceeded> {
         let client = self.clients.get(call.client().index()).and_then(Option::as_ref);
@@ -135,8 +135,8 @@ impl CallLimits {
             return Ok(guard);
         }
         let (now_ns, kind) = (at.now_ns(), call.kind());
-        let client = client.map(|client| client.charge(kind, now_ns, Limit::ClientRate)).transpose()?;
-        let tool = tool.map(|tool| tool.charge(kind, now_ns, Limit::ToolRate)).transpose()?;
+        let client = client.map(|client| client.charge_for(subject, kind, now_ns)).transpose()?;
+        let tool = tool.map(|tool| tool.charge(&tool.usages, kind, now_ns, Limit::ToolRate)).transpose()?;
         let until = Instant::now() + at.timeout;
         if let Some(charge) = &client {
             guard._client = charge.acquire(at.client, until, Limit::ClientConcurrency).await?;
@@ -156,23 +156,40 @@ fn bounds(quota: Quota, limits: &Limits, shares: fn(usize, usize) -> Bounds) -> 
 
 impl Limiter {
     fn new(quota: Quota, bounds: Bounds, old: Option<&Limiter>) -> Limiter {
-        let usage = |old: Option<&Usage>| match old.cloned() {
-            Some(usage) => {
-                usage.semaphore.set_bounds(bounds);
-                usage
+        let usages = match old {
+            Some(old) => {
+                old.usages.set_bounds(bounds);
+                old.usages.clone()
             }
-            None => Usage { meter: Arc::default(), semaphore: Arc::new(FairSemaphore::new(bounds)) },
+            None => Usages::new(bounds),
         };
-        let (requests, others) = old.map(|old| (&old.requests, &old.others)).unzip();
-        Limiter { quota, requests: usage(requests), others: usage(others) }
+        Limiter { quota, bounds, usages }
+    }
+
+    /// Charges a client's message, of this kind, to its rate; a quota of a grant holds for each subject.
+    fn charge_for<'l>(
+        &'l self,
+        subject: Option<&'l SubjectState>,
+        kind: Kind,
+        now_ns: u64,
+    ) -> Result<Charge<'l>, LimitExceeded> {
+        let usages = subject.map_or(&self.usages, |subject| &subject.usages);
+        if subject.is_some() && self.quota.concurrency.is_some() {
+            // The grant may have another bound since the subject was last seen.
+            usages.set_bounds(self.bounds);
+        }
+        self.charge(usages, kind, now_ns, Limit::ClientRate)
     }
 
     /// Charges a message of this kind to the rate.
-    fn charge(&self, kind: Kind, now_ns: u64, limit: Limit) -> Result<Charge<'_>, LimitExceeded> {
-        let usage = match kind {
-            Kind::Request => &self.requests,
-            Kind::Notification | Kind::Response => &self.others,
-        };
+    fn charge<'l>(
+        &'l self,
+        usages: &'l Usages,
+        kind: Kind,
+        now_ns: u64,
+        limit: Limit,
+    ) -> Result<Charge<'l>, LimitExceeded> {
+        let usage = usages.of(kind);
         match self.quota.rate.as_ref().map_or(Ok(()), |rate| usage.meter.admit(rate, now_ns)) {
             Ok(()) => Ok(Charge { quota: &self.quota, usage, kept: false }),
             Err(wait) => Err(LimitExceeded { limit, retry_after: Some(wait) }),

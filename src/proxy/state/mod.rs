@@ -8,8 +8,10 @@ pub(crate) mod route_meters;
 pub(crate) mod routes;
 pub(crate) mod shadow_queue;
 pub(crate) mod snapshot;
+pub(crate) mod subjects;
 pub(crate) mod token_usage;
 pub(crate) mod traffic_split;
+pub(crate) mod usage;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -34,6 +36,7 @@ use queue::Queue;
 use readiness::Readiness;
 use shadow_queue::ShadowQueue;
 use snapshot::Snapshot;
+use subjects::Subjects;
 use traffic_split::{SplitCell, TrafficSplit, VersionCap};
 
 /// Samples that may wait for the control plane, which reads them once a second and more often when there are many. More
@@ -59,6 +62,7 @@ pub(crate) struct ProxyState {
     /// Bounds the bytes of all request bodies.
     pub(crate) bodies: BodyBudget,
     pub(crate) streams: OpenStreams,
+    pub(crate) subjects: Subjects,
     pub(crate) started: Instant,
 }
 
@@ -83,6 +87,7 @@ impl ProxyState {
             gateway: PingoraBridge::new(),
             bodies: BodyBudget::default(),
             streams: OpenStreams::default(),
+            subjects: Subjects::default(),
             started: Instant::now(),
         })
     }

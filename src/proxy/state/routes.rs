@@ -7,10 +7,12 @@ use std::time::{Duration, Instant};
 use crate::config::Route;
 use crate::http1::RequestHead;
 use crate::policy::Denial;
+use crate::policy::rate::RateLimiter;
 use crate::policy::routes::{self, Match, RouteRule};
 use crate::proxy::fairness::per_client::{ClientKey, Exceeded, PerClient};
 use crate::proxy::fairness::semaphore::most_of_one;
 use crate::proxy::state::route_meters::{Counted, RouteMeters};
+use crate::proxy::state::subjects::SubjectState;
 use crate::telemetry::metrics::RouteGauges;
 
 /// Every route of a configuration.
@@ -111,10 +113,11 @@ impl RouteState {
     pub(crate) fn acquire(
         &self,
         counted: Counted<'_>,
+        subject: Option<&SubjectState>,
         who: CallerKey,
     ) -> Result<InFlightGuard<'_>, (Denial, Option<Duration>)> {
         let now_ns = self.age_ns();
-        let metered = self.config.rate.map(|rate| (rate, self.meters.of(counted, now_ns)));
+        let metered = self.config.rate.map(|rate| (rate, self.meter(counted, subject, now_ns)));
         if let Some((rate, meter)) = &metered {
             meter.admit(rate, now_ns).map_err(|wait| (Denial::RateLimited, Some(wait)))?;
         }
@@ -147,6 +150,14 @@ impl RouteState {
     pub(crate) fn mark_reachable(&self) {
         if self.unreachable.load(Ordering::Relaxed) && self.unreachable.swap(false, Ordering::Relaxed) {
             log::info!("route {}: the backend answers again", self.name());
+        }
+    }
+
+    /// A caller that stands for many is counted by its subjects.
+    fn meter(&self, counted: Counted<'_>, subject: Option<&SubjectState>, now_ns: u64) -> Arc<RateLimiter> {
+        match (counted, subject) {
+            (Counted::Caller(_), Some(subject)) => subject.route_meter(self.name(), self.created),
+            (Counted::Caller(_) | Counted::Address(_), _) => self.meters.of(counted, now_ns),
         }
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::config::shadow::Shadow;
 use crate::config::{Config, MaxVersionSetting, SplitKey};
 use crate::policy::reply::ErrorMode;
-use crate::policy::{ClientId, Policy, Sessions, Timeouts, ToolRules};
+use crate::policy::{Call, ClientId, Policy, Sessions, Timeouts, ToolRules};
 use crate::proxy::backend::request_head::PeerTrust;
 use crate::proxy::backend::slot::{SlotBounds, SlotState};
 use crate::proxy::downstream::stream::Peer;
@@ -52,7 +52,7 @@ impl Snapshot {
     /// Builds the snapshot of a configuration. Counts and facts of the previous one are kept.
     pub(crate) fn new(config: Config, previous: Option<&Snapshot>) -> Snapshot {
         let (limits, timeouts) = (config.limits, config.timeouts);
-        let shares = if config.clients.len() > 1 { Bounds::shared } else { Bounds::of_one };
+        let shares = if config.clients.are_several() { Bounds::shared } else { Bounds::of_one };
         let bounds = SlotBounds {
             permits: shares(limits.in_flight_max, limits.waiting_max),
             reserve: shares(reserve_of(limits.in_flight_max), limits.waiting_max),
@@ -77,7 +77,14 @@ impl Snapshot {
             policy: Policy::new(&config.paths, config.origin, config.auth, limits, config.clients)
                 .with_read_only_tools(config.read_only)
                 .with_sessions(sessions)
-                .with_switched_off(config.off),
+                .with_switched_off(config.off)
+                .with_credentials(config.credentials)
+                .with_oauth(
+                    config
+                        .oauth
+                        .zip(config.verifier)
+                        .map(|(oauth, verifier)| (oauth.resource.clone(), verifier)),
+                ),
             tool_rules: config.tool_rules,
             call_limits,
             token_usage,
@@ -121,11 +128,11 @@ impl Snapshot {
     }
 
     /// The slot of a call. `routing_id` is never chosen by the client.
-    pub(crate) fn pick(&self, split: &Split, client: ClientId, routing_id: &str) -> Slot {
-        let clients = self.policy.clients();
+    pub(crate) fn pick(&self, split: &Split, call: &Call<'_>, routing_id: &str) -> Slot {
+        let (clients, client) = (self.policy.clients(), call.client());
         let name = clients.name(client).as_bytes();
         match self.split_key {
-            SplitKey::Client => split.assign(name, clients.split_key(client).as_bytes()),
+            SplitKey::Client => split.assign(name, clients.split_key(client, call.subject()).as_bytes()),
             SplitKey::Request => split.assign(name, routing_id.as_bytes()),
         }
     }
@@ -146,7 +153,7 @@ impl Snapshot {
     pub(crate) fn stream_bounds(&self) -> StreamBounds {
         let limits = self.policy.limits();
         let (all_max, own_max) = (limits.streams_max, limits.streams_per_client_max);
-        let has_others = self.policy.clients().len() > 1;
+        let has_others = self.policy.clients().are_several();
         let per_client_max = if has_others { own_max.min(most_of_one(all_max)) } else { own_max };
         StreamBounds { all_max, per_client_max }
     }

@@ -1,0 +1,36 @@
+//! The keys of issuers, in a program that can verify tokens; nothing in one that cannot.
+
+use std::sync::Arc;
+#[cfg(feature = "oauth")]
+use std::time::Duration;
+
+use crate::config::Config;
+#[cfg(feature = "oauth")]
+use crate::identity::Issuers;
+use crate::policy::identity::TokenVerifier;
+
+/// How long a configuration waits for the first keys of its issuers; then their tokens are refused until the keys are there.
+#[cfg(feature = "oauth")]
+const FIRST_KEYS: Duration = Duration::from_secs(3);
+
+/// What verifies the tokens of issuers. Copies share it.
+#[derive(Clone, Default)]
+pub(super) struct Identity {
+    #[cfg(feature = "oauth")]
+    issuers: Issuers,
+}
+
+impl Identity {
+    /// What verifies tokens by this configuration. Waits a moment for keys, so it must not be called on a thread that serves.
+    #[cfg(feature = "oauth")]
+    pub(super) fn configure(&self, config: &Config) -> Option<Arc<dyn TokenVerifier>> {
+        let verifier = self.issuers.configure(config.oauth.as_deref());
+        self.issuers.wait_for_keys(FIRST_KEYS);
+        verifier
+    }
+
+    #[cfg(not(feature = "oauth"))]
+    pub(super) fn configure(&self, _config: &Config) -> Option<Arc<dyn TokenVerifier>> {
+        None
+    }
+}

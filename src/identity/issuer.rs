@@ -1,0 +1,181 @@
+//! What is known of one issuer's keys, and what that means to a token at a given moment.
+//!
+//! Time is passed in. Must not know how keys are fetched.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwapOption;
+use tokio::sync::Notify;
+
+use crate::policy::oauth::keys::{KeySet, KeySetError};
+
+/// How old the keys may be for an unknown one to be none; and how often unknown keys cause a fetch, all of them together.
+pub(super) const FRESH_SECONDS: u64 = 30;
+
+/// The keys of one issuer.
+#[derive(Debug)]
+pub(super) struct IssuerState {
+    pub(super) url: String,
+    keep_seconds: u64,
+    fetched: ArcSwapOption<Fetched>,
+    was_tried: AtomicBool,
+    /// Whether the last fetch has failed.
+    is_away: AtomicBool,
+    wanted: Notify,
+}
+
+#[derive(Debug)]
+struct Fetched {
+    keys: Arc<KeySet>,
+    /// When the issuer has last confirmed them; `None` for those of a file, which hold until the next configuration.
+    confirmed: Option<u64>,
+}
+
+/// What a fetch has brought.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Taken {
+    pub(super) keys: usize,
+    /// Entries that are no usable key.
+    pub(super) skipped: usize,
+    /// Whether these are the keys that were known already.
+    pub(super) unchanged: bool,
+    /// Whether the fetch before has failed.
+    pub(super) was_away: bool,
+}
+
+impl IssuerState {
+    pub(super) fn new(url: &str, keep: Duration) -> IssuerState {
+        IssuerState {
+            url: url.to_owned(),
+            keep_seconds: keep.as_secs(),
+            fetched: ArcSwapOption::empty(),
+            was_tried: AtomicBool::new(false),
+            is_away: AtomicBool::new(false),
+            wanted: Notify::new(),
+        }
+    }
+
+    /// The keys that hold at `now`. Those of an issuer that has been away for too long hold no longer.
+    pub(super) fn keys(&self, now: u64) -> Option<Arc<KeySet>> {
+        let fetched = self.fetched.load();
+        let fetched = fetched.as_ref()?;
+        let holds =
+            fetched.confirmed.is_none_or(|confirmed| now < confirmed.saturating_add(self.keep_seconds));
+        holds.then(|| fetched.keys.clone())
+    }
+
+    /// Whether a key that is not among the keys does not exist: they were confirmed a moment ago.
+    pub(super) fn is_fresh(&self, now: u64) -> bool {
+        let fetched = self.fetched.load();
+        fetched.as_ref().is_some_and(|fetched| {
+            fetched.confirmed.is_none_or(|confirmed| now < confirmed.saturating_add(FRESH_SECONDS))
+        })
+    }
+
+    /// A key was shown that is not known.
+    pub(super) fn want(&self) {
+        self.wanted.notify_one();
+    }
+
+    /// Waits until such a key was shown.
+    pub(super) async fn wanted(&self) {
+        self.wanted.notified().await;
+    }
+
+    /// Whether a fetch has ended, well or not.
+    pub(super) fn was_tried(&self) -> bool {
+        self.was_tried.load(Ordering::Acquire)
+    }
+
+    /// The issuer answered with this set.
+    pub(super) fn took(&self, text: &[u8], now: u64) -> Result<Taken, KeySetError> {
+        let before = self.fetched.load_full();
+        let before = before.as_ref().map(|fetched| fetched.keys.as_ref());
+        let keys = KeySet::parse(text, before)?;
+        let unchanged = before.is_some_and(|before| before.has_same_keys(&keys));
+        let taken = Taken {
+            keys: keys.len(),
+            skipped: keys.skipped(),
+            unchanged,
+            was_away: self.is_away.swap(false, Ordering::AcqRel),
+        };
+        if let Some(before) = before {
+            before.retire_all_but(&keys);
+        }
+        self.fetched.store(Some(Arc::new(Fetched { keys: Arc::new(keys), confirmed: Some(now) })));
+        self.was_tried.store(true, Ordering::Release);
+        Ok(taken)
+    }
+
+    /// The issuer could not be asked, or its answer is no set. Returns whether that is new.
+    pub(super) fn failed(&self) -> bool {
+        self.was_tried.store(true, Ordering::Release);
+        !self.is_away.swap(true, Ordering::AcqRel)
+    }
+
+    /// The keys of a file, which the configuration has judged.
+    pub(super) fn took_file(&self, text: &str) {
+        if let Ok(keys) = KeySet::parse(text.as_bytes(), None) {
+            self.fetched.store(Some(Arc::new(Fetched { keys: Arc::new(keys), confirmed: None })));
+        }
+        self.was_tried.store(true, Ordering::Release);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: &str =
+        r#"{"kty":"OKP","crv":"Ed25519","kid":"a","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}"#;
+    const OTHER: &str =
+        r#"{"kty":"OKP","crv":"Ed25519","kid":"b","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}"#;
+
+    fn state() -> IssuerState {
+        IssuerState::new("https://a.example", Duration::from_secs(86_400))
+    }
+
+    fn set(keys: &[&str]) -> Vec<u8> {
+        format!(r#"{{"keys":[{}]}}"#, keys.join(",")).into_bytes()
+    }
+
+    // "kept while the issuer is away (24 h, configurable)"
+    #[test]
+    fn the_keys_of_an_issuer_that_is_away_hold_for_a_day() {
+        let issuer = state();
+        assert!(issuer.keys(0).is_none() && !issuer.is_fresh(0) && !issuer.was_tried());
+        issuer.took(&set(&[KEY]), 1_000).unwrap();
+        assert!(issuer.failed(), "the outage is new");
+        assert!(!issuer.failed());
+        assert!(issuer.keys(1_000 + 86_399).is_some());
+        assert!(issuer.keys(1_000 + 86_400).is_none());
+        let back = issuer.took(&set(&[KEY]), 100_000).unwrap();
+        assert_eq!(back, Taken { keys: 1, skipped: 0, unchanged: true, was_away: true });
+        assert!(issuer.keys(100_001).is_some());
+    }
+
+    #[test]
+    fn what_is_no_set_of_keys_changes_nothing() {
+        let issuer = state();
+        issuer.took(&set(&[KEY]), 1_000).unwrap();
+        for garbage in ["", "<html>", "[]", "{}", r#"{"keys":{}}"#, r#"{"keys":[],"keys":[]}"#] {
+            assert!(issuer.took(garbage.as_bytes(), 2_000).is_err(), "{garbage}");
+        }
+        assert_eq!(issuer.keys(2_000).map(|keys| keys.len()), Some(1));
+        assert!(!issuer.is_fresh(2_000), "the issuer has confirmed nothing");
+    }
+
+    #[test]
+    fn keys_are_fresh_for_half_a_minute() {
+        let issuer = state();
+        issuer.took(&set(&[KEY, OTHER]), 1_000).unwrap();
+        assert!(issuer.is_fresh(1_029) && !issuer.is_fresh(1_030));
+        let changed = issuer.took(&set(&[OTHER, r#"{"kty":"oct","k":"c2VjcmV0"}"#]), 1_010).unwrap();
+        assert_eq!(changed, Taken { keys: 1, skipped: 1, unchanged: false, was_away: false });
+        let file = state();
+        file.took_file(std::str::from_utf8(&set(&[KEY])).unwrap());
+        assert!(file.is_fresh(u64::MAX) && file.keys(u64::MAX).is_some());
+    }
+}

@@ -1,0 +1,126 @@
+//! The issuers of `[auth.oauth]`: their keys, fetched and kept apart from requests, and the tokens that were verified with them.
+//!
+//! A request never waits for a fetch: what it needs is there, or the request is refused until it is. Read `issuer` for what holds
+//! when, `fetch` for how keys come. Must not know what a client may do, nor how requests are served.
+
+mod cache;
+pub(crate) mod fetch;
+mod issuer;
+mod verifier;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::runtime::{Builder, Runtime};
+use tokio::task::AbortHandle;
+
+use crate::config::oauth::{Issuer, KeySource, Oauth};
+use crate::policy::identity::TokenVerifier;
+use issuer::IssuerState;
+use verifier::Verifier;
+
+/// For the names of hosts, which the system looks up while it blocks.
+const BLOCKING_THREADS_MAX: usize = 2;
+/// How often a wait for the first keys looks for them.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// The issuers of the running configuration. Copies share them.
+#[derive(Clone, Default)]
+pub(crate) struct Issuers(Arc<Mutex<Running>>);
+
+#[derive(Default)]
+struct Running {
+    /// Started with the first configuration that has issuers.
+    runtime: Option<Runtime>,
+    known: HashMap<Watched, (Arc<IssuerState>, Option<AbortHandle>)>,
+}
+
+/// What a task was started for: an issuer that stays as it is keeps its keys over a reload.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Watched {
+    issuer: Issuer,
+    refresh: Duration,
+    keep: Duration,
+}
+
+impl Issuers {
+    /// Watches these issuers from now on, and no others. What is returned remembers no token of an earlier configuration.
+    pub(crate) fn configure(&self, oauth: Option<&Oauth>) -> Option<Arc<dyn TokenVerifier>> {
+        let mut running = self.lock();
+        let watched = oauth.into_iter().flat_map(|oauth| {
+            oauth.issuers.iter().map(|issuer| Watched {
+                issuer: issuer.clone(),
+                refresh: oauth.refresh,
+                keep: oauth.keep,
+            })
+        });
+        let watched: Vec<Watched> = watched.collect();
+        running.known.retain(|known, (_, task)| {
+            let stays = watched.contains(known);
+            if !stays && let Some(task) = task {
+                task.abort();
+            }
+            stays
+        });
+        let states = watched.into_iter().map(|watched| running.watch(watched)).collect();
+        Some(Arc::new(Verifier::new(oauth?.rules.clone(), states)))
+    }
+
+    /// Waits until every issuer's keys were fetched, or could not be; at most so long. Blocks, so it must not be called on a
+    /// thread that serves.
+    pub(crate) fn wait_for_keys(&self, timeout: Duration) {
+        let until = Instant::now() + timeout;
+        while Instant::now() < until && !self.lock().known.values().all(|(state, _)| state.was_tried()) {
+            std::thread::sleep(LOOK);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Running> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Running {
+    fn watch(&mut self, watched: Watched) -> Arc<IssuerState> {
+        if let Some((state, _)) = self.known.get(&watched) {
+            return state.clone();
+        }
+        let state = Arc::new(IssuerState::new(&watched.issuer.url, watched.keep));
+        let task = match &watched.issuer.keys {
+            KeySource::File { text, .. } => {
+                state.took_file(text);
+                None
+            }
+            KeySource::Discovered | KeySource::Url(_) => self.spawn(&watched, &state),
+        };
+        self.known.insert(watched, (state.clone(), task));
+        state
+    }
+
+    fn spawn(&mut self, watched: &Watched, state: &Arc<IssuerState>) -> Option<AbortHandle> {
+        if self.runtime.is_none() {
+            let started = Builder::new_multi_thread()
+                .worker_threads(1)
+                .max_blocking_threads(BLOCKING_THREADS_MAX)
+                .thread_name("identity")
+                .enable_all()
+                .build();
+            match started {
+                Ok(runtime) => self.runtime = Some(runtime),
+                Err(error) => log::error!("keys of issuers are not fetched: no thread for it: {error}"),
+            }
+        }
+        let task = fetch::keep_fetching(watched.issuer.clone(), watched.refresh, state.clone());
+        self.runtime.as_ref().map(|runtime| runtime.spawn(task).abort_handle())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // The last copy may go on a thread that must not wait for tasks.
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
