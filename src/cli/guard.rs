@@ -3,12 +3,12 @@
 //! An order reaches a running guard whatever has just happened to its file: half edited, moved away, with another socket in
 //! it. Must not know the commands.
 
-use std::cell::OnceCell;
 use std::ffi::{OsStr, OsString};
 use std::fmt::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use super::exit::{DEFAULT_FILE, Exit};
 use super::output::complain;
@@ -28,7 +28,7 @@ pub(super) struct Guard {
     /// Named by the operator; nothing else is tried then.
     socket: Option<PathBuf>,
     /// Where it has replied once.
-    answers: OnceCell<Place>,
+    answers: OnceLock<Place>,
 }
 
 /// A socket that the guard may serve.
@@ -67,7 +67,7 @@ pub(super) struct Unasked {
 
 impl Guard {
     pub(super) fn new(file: PathBuf, socket: Option<PathBuf>) -> Guard {
-        Guard { file, socket, answers: OnceCell::new() }
+        Guard { file, socket, answers: OnceLock::new() }
     }
 
     /// Sends a command; a failure is printed and becomes the exit code.

@@ -6,6 +6,7 @@
 
 mod counters;
 
+use std::path::PathBuf;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -17,7 +18,7 @@ use super::files::read_text;
 use super::host::Installation;
 use super::layout::Layout;
 use super::manifest::ReleaseName;
-use super::plan::{Operation, OperationStep, Outcome, Strategy};
+use super::plan::{Kind, Operation, OperationStep, Outcome, Strategy};
 use super::verify;
 use crate::client::load::Report;
 use crate::incident::Figures;
@@ -32,8 +33,7 @@ const POLL: Duration = Duration::from_millis(100);
 const BYTES_MAX: u64 = 1 << 20;
 
 /// When counters are read and kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Moment {
     Begin,
     /// Before traffic moves.
@@ -47,35 +47,44 @@ struct Sample {
     scraped: Scraped,
 }
 
-/// What is kept until the record is written.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-struct Kept {
+/// What is kept until the record is written, one file a moment.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Noted {
     operation: String,
+    sample: Sample,
+}
+
+/// What is known when the operation has ended.
+#[derive(Debug, Clone, Default, PartialEq)]
+struct Kept {
     begin: Option<Sample>,
     traffic: Option<Sample>,
 }
 
 impl Kept {
-    fn of(&mut self, moment: Moment) -> &mut Option<Sample> {
-        match moment {
-            Moment::Begin => &mut self.begin,
-            Moment::Traffic => &mut self.traffic,
-        }
+    fn of(layout: &Layout, operation: &Operation) -> Kept {
+        let begin = read(layout, operation, Moment::Begin);
+        let traffic = match operation.kind {
+            // Only a backup lies between the two, and the way back does not wait to count once more.
+            Kind::SwitchBack => begin.clone(),
+            Kind::Deploy | Kind::Rollback | Kind::StandardRollback | Kind::Restore | Kind::Drill => {
+                read(layout, operation, Moment::Traffic)
+            }
+        };
+        Kept { begin, traffic }
     }
 }
 
 /// Reads and keeps the counters of a moment, unless they are known from before an interruption.
 pub(crate) fn note(installation: &Installation<'_>, operation: &Operation, moment: Moment) {
     let layout = installation.store.layout();
-    let mut kept = read(layout, operation);
-    let place = kept.of(moment);
-    if place.is_some() {
+    if read(layout, operation, moment).is_some() {
         return;
     }
-    *place = take(installation);
-    if place.is_some() {
+    if let Some(sample) = take(installation) {
+        let noted = Noted { operation: operation.id.clone(), sample };
         // Not synced: the way back does not wait for a disk, and a lost file only leaves figures out.
-        let _unkept = std::fs::write(layout.calls(), serde_json::to_vec(&kept).unwrap_or_default());
+        let _unkept = std::fs::write(file(layout, moment), serde_json::to_vec(&noted).unwrap_or_default());
     }
 }
 
@@ -85,7 +94,7 @@ pub(crate) fn conclude(
     operation: &Operation,
     outcome: Outcome,
 ) -> Vec<Figures> {
-    let kept = read(installation.store.layout(), operation);
+    let kept = Kept::of(installation.store.layout(), operation);
     let moved = outcome == Outcome::Done
         && operation.steps.contains(&OperationStep::Traffic)
         && operation.strategy == Strategy::Switch;
@@ -241,18 +250,23 @@ fn take(installation: &Installation<'_>) -> Option<Sample> {
     Some(Sample { at_millis, scraped: Scraped::of(&text) })
 }
 
-/// What is kept of this operation.
-fn read(layout: &Layout, operation: &Operation) -> Kept {
-    let text = read_text(&layout.calls(), BYTES_MAX).ok();
-    let kept = text.and_then(|text| serde_json::from_str::<Kept>(&text).ok());
-    let own = kept.filter(|kept| kept.operation == operation.id);
-    own.unwrap_or_else(|| Kept { operation: operation.id.clone(), ..Kept::default() })
+fn file(layout: &Layout, moment: Moment) -> PathBuf {
+    layout.calls(match moment {
+        Moment::Begin => "begin",
+        Moment::Traffic => "traffic",
+    })
+}
+
+/// What was noted of this operation.
+fn read(layout: &Layout, operation: &Operation, moment: Moment) -> Option<Sample> {
+    let text = read_text(&file(layout, moment), BYTES_MAX).ok()?;
+    let noted = serde_json::from_str::<Noted>(&text).ok()?;
+    (noted.operation == operation.id).then_some(noted.sample)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::release::plan::Kind;
 
     fn operation(kind: Kind) -> Operation {
         Operation {
@@ -285,7 +299,7 @@ mod tests {
 
     #[track_caller]
     fn check(kind: Kind, traffic: Option<Sample>, expect: &[(&str, u64)]) {
-        let kept = Kept { operation: "o1".to_owned(), begin: Some(sample(160, 100, 0)), traffic };
+        let kept = Kept { begin: Some(sample(160, 100, 0)), traffic };
         let before = PerSlot::new(|slot| match slot {
             Slot::Blue => "served".parse().ok(),
             Slot::Green => "old".parse().ok(),

@@ -65,8 +65,8 @@ impl Layout {
     }
 
     /// What the guard had counted at the beginning of the latest operation, and before traffic moved.
-    pub(crate) fn calls(&self) -> PathBuf {
-        self.root.join("calls.json")
+    pub(crate) fn calls(&self, moment: &str) -> PathBuf {
+        self.root.join(format!("calls-{moment}.json"))
     }
 
     /// Records of what was done, `ID.json` and `ID.md`.

@@ -57,8 +57,16 @@ impl Site for Host<'_> {
             OperationStep::Verify if operation.kind == Kind::Drill => drill::verify(self, operation),
             OperationStep::Verify => verify::slot(self, operation),
             OperationStep::Traffic => {
-                calls::note(self, operation, Moment::Traffic);
-                self.move_traffic(operation)
+                if operation.kind != Kind::SwitchBack {
+                    calls::note(self, operation, Moment::Traffic);
+                }
+                let started = Instant::now();
+                let mut notes = self.move_traffic(operation)?;
+                notes.push(format!(
+                    "ordered and in force in {:.1} ms",
+                    started.elapsed().as_secs_f64() * 1_000.0
+                ));
+                Ok(notes)
             }
             OperationStep::VerifyService => verify::service(self, operation),
             OperationStep::Fail => drill::fail(self, operation),

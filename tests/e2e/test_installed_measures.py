@@ -6,6 +6,7 @@ of docs/releases.md.
 
 import json
 import os
+import re
 import statistics
 import subprocess
 import time
@@ -25,6 +26,7 @@ MODES = ["legacy", "legacy", "auto", "auto"]
 SESSIONS = 4
 #: The service is watched for so long before and after an operation.
 AROUND_SECONDS = 2
+IN_FORCE = re.compile(r"in force in ([\d.]+) ms")
 
 
 @pytest.fixture(scope="module")
@@ -86,14 +88,16 @@ def measured(releases: Releases, name: str, *words: str) -> dict:
     record = releases.record()
     at = {line["what"].removesuffix(": done"): moment(line["at"]) for line in record["timeline"]}
     steps = list(at)
+    notes = [note for line in record["timeline"] if line["what"] == "traffic: done" for note in line["notes"]]
     times = sorted(time for report in reports for time in report["times"])
     row = {
         "operation": name,
         "kind": record["kind"],
         "command_seconds": command,
         "steps_seconds": moment(record["ended"]) - moment(record["began"]),
-        # Its entry in the journal and that of the step before it.
+        # From the entry of the step before it to its own, and what the order to the guard alone took.
         "switch_seconds": at["traffic"] - at[steps[steps.index("traffic") - 1]],
+        "order_ms": next(float(found.group(1)) for found in map(IN_FORCE.search, notes) if found),
         "calls": len(times),
         "calls_per_second": sum(report["calls"] / report["seconds"] for report in reports),
         "lost": sum(len(report["failed"]) for report in reports),

@@ -169,6 +169,10 @@ def test_a_restore_brings_configuration_and_release_back(installed, releases):
     done = releases.types("restore", backup)
     assert done.returncode == 1 and "nothing was touched" in done.stderr, done
     assert releases.state() == before
+    # Nor is a release removed while it is not known which ones that backup needs.
+    done = releases.types("prune", "--keep", "0")
+    assert done.returncode == 1 and f"backup {backup} is damaged" in done.stderr, done
+    machine.do("rm", "-r", f"/var/lib/mcp-releases/backups/{backup}")
 
 
 def test_backups_are_for_root_and_hold_no_token(releases):

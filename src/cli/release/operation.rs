@@ -328,12 +328,15 @@ pub(super) fn start(room: &Room, guard: &Guard, lock: &Lock, operation: Operatio
 fn run(room: &Room, guard: &Guard, lock: &Lock, mut journal: Journal, direction: Direction) -> Done {
     let mut host = host(room, guard, lock);
     let operation = journal.recorded.operation.clone();
-    if journal.recorded.steps.is_empty() {
-        calls::note(&host, &operation, Moment::Begin);
-    }
-    // The way back does not wait for an Alertmanager.
+    let is_new = journal.recorded.steps.is_empty();
+    // The way back waits neither for figures nor for an Alertmanager.
     let ending = std::thread::scope(|scope| {
-        scope.spawn(|| begin_silence(&room.settings, &operation));
+        scope.spawn(|| {
+            if is_new {
+                calls::note(&room.installation(guard), &operation, Moment::Begin);
+            }
+            begin_silence(&room.settings, &operation);
+        });
         operate(&mut journal, &mut host, direction)
     });
     // Also where a step could not be undone: then alerts are wanted.
