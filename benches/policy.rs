@@ -3,11 +3,18 @@
 //! Every case asserts its result: a decision that takes a wrong turn would look fast.
 
 use std::hint::black_box;
+use std::sync::Arc;
 
-use criterion::Criterion;
+use criterion::measurement::WallTime;
+use criterion::{BenchmarkGroup, Criterion};
 use mcp_guard::http1::{BodyLength, FieldSpans, HeadLimits, head_end, request};
 use mcp_guard::policy::auth::{AuthRules, ClientConfig, TokenHash, WrongToken};
+use mcp_guard::policy::oauth::keys::KeySet;
+use mcp_guard::policy::oauth::resource::ProtectedResource;
+use mcp_guard::policy::oauth::rules::{Algorithm, Grant, Rules};
 use mcp_guard::policy::{Clients, Denial, Limits, Policy, Presented, Verdict, origin, paths};
+use mcp_testkit::TokenKey;
+use serde_json::json;
 
 const LIMITS: Limits = Limits {
     head: HeadLimits { bytes_max: 16384, fields_max: 100 },
@@ -26,6 +33,7 @@ const TOKEN: &str = "swf_0123456789abcdefghijklmnopqrstuvwxyzABCDEF";
 fn main() {
     let mut criterion = Criterion::default().configure_from_args();
     decisions(&mut criterion);
+    signed(&mut criterion);
     heads(&mut criterion);
     criterion.final_summary();
 }
@@ -47,8 +55,11 @@ fn policy(clients: u32) -> Policy {
         let hash = TokenHash::of(format!("{TOKEN}{number}").as_bytes());
         ClientConfig::new(&format!("bot-{number}"), vec![hash])
     };
+    policy_of(Clients::new((0..clients).map(client).collect()).unwrap_or_default())
+}
+
+fn policy_of(clients: Clients) -> Policy {
     let prefixes = ["/swf-monitor/mcp", "/mcp", "/"].iter().flat_map(|text| paths::Prefix::parse(text));
-    let clients = Clients::new((0..clients).map(client).collect()).unwrap_or_default();
     let auth = AuthRules { wrong_token: WrongToken::Forbidden };
     Policy::new(
         &paths::PathRules { prefixes: prefixes.collect() },
@@ -86,6 +97,87 @@ fn decisions(criterion: &mut Criterion) {
         });
     }
     group.finish();
+}
+
+const RESOURCE: &str = "https://mcp.example.org/mcp";
+const ISSUER: &str = "https://login.example.org";
+const NOW: u64 = 1_800_000_000;
+
+/// What a token of an issuer costs: remembered, and each signature.
+fn signed(criterion: &mut Criterion) {
+    let keys = [TokenKey::es256("e"), TokenKey::rsa("r", "RS256"), TokenKey::ed25519("d")];
+    let [es256, rs256, ed25519] = &keys;
+    let set = TokenKey::set(&[es256, rs256, ed25519]);
+    let claims = json!({
+        "iss": ISSUER, "aud": [RESOURCE], "exp": NOW + 3600, "nbf": NOW - 10, "iat": NOW - 10, "jti": "Tq1NhA0cJ6yPkxQ2",
+        "sub": "9f0d6c9e-2d55-4c6e-8f0b-2f5a4a1f0c77", "client_id": "https://client.example.org/metadata.json",
+        "scope": "openid profile mcp mcp:write",
+    });
+    let mut group = criterion.benchmark_group("policy");
+    warm(&mut group, &set, &es256.token(&claims));
+    let parsed = KeySet::parse(set.as_bytes(), None);
+    let (Ok(parsed), Some(rules)) = (parsed, rules()) else { return };
+    let parsed = Arc::new(parsed);
+    for key in &keys {
+        let token = key.token(&claims);
+        group.bench_function(format!("verify_{}", key.algorithm().to_lowercase()), |bencher| {
+            bencher.iter(|| {
+                let verified = rules.verify(black_box(token.as_bytes()), NOW, |_| Some(parsed.clone()));
+                assert!(verified.is_ok());
+                verified
+            });
+        });
+    }
+    group.finish();
+}
+
+fn grants() -> Clients {
+    let grant = ClientConfig { is_grant: true, ..ClientConfig::new("users", Vec::new()) };
+    Clients::new(vec![grant]).unwrap_or_default()
+}
+
+fn rules() -> Option<Rules> {
+    let grant =
+        Grant { client: grants().named("users")?, scopes: vec!["mcp".to_owned()], claims: Vec::new() };
+    Some(Rules {
+        resource: RESOURCE.to_owned(),
+        issuers: vec![ISSUER.to_owned()],
+        algorithms: Algorithm::ALL.to_vec(),
+        leeway: 30,
+        client_claim: vec!["client_id".to_owned()],
+        grants: vec![grant],
+    })
+}
+
+/// The same head as for static tokens, with a token that was verified before.
+fn warm(group: &mut BenchmarkGroup<'_, WallTime>, set: &str, token: &str) {
+    let file = tempfile::NamedTempFile::new().and_then(|file| {
+        std::fs::write(file.path(), set)?;
+        Ok(file)
+    });
+    let Ok(file) = file else { return };
+    let text = format!(
+        "[slots.blue]\naddress = \"127.0.0.1:1\"\n[auth.oauth]\nresource = \"{RESOURCE}\"\n\
+         issuers = [{{ url = \"{ISSUER}\", jwks = \"{}\" }}]\n[[auth.oauth.grant]]\nname = \"users\"\nscopes = [\"mcp\"]\n",
+        file.path().display()
+    );
+    let verifier = mcp_guard::fuzzing::verifier(&text);
+    assert!(verifier.is_some(), "the configuration is valid");
+    let Some(verifier) = verifier else { return };
+    let resource = ProtectedResource::new(RESOURCE, &[ISSUER.to_owned()], &[vec!["mcp".to_owned()]]);
+    let policy = policy_of(grants()).with_oauth(Some((resource, verifier)));
+    let bytes = typical_head(token);
+    let mut spans = FieldSpans::default();
+    let head = request::parse(&bytes, &mut spans, &LIMITS.head);
+    assert!(head.is_ok(), "{head:?}");
+    let Ok(head) = head else { return };
+    group.bench_function("decide_remembered_token", |bencher| {
+        bencher.iter(|| {
+            let verdict = policy.decide(black_box(&head), Presented::default(), black_box(NOW));
+            assert!(matches!(verdict, Verdict::Forward(_)));
+            verdict
+        });
+    });
 }
 
 fn heads(criterion: &mut Criterion) {

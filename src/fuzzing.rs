@@ -1,4 +1,4 @@
-//! Entry points for the fuzz targets of `fuzz/` to what has no public interface: bytes in, plain data out.
+//! Entry points for the fuzz targets of `fuzz/` and the benches to what has no public interface: bytes in, plain data out.
 //!
 //! Decides nothing and is used by nothing else.
 
@@ -56,6 +56,14 @@ pub fn state(bytes: &[u8]) -> Option<Vec<u8>> {
 pub fn sealed_state(content: &[u8]) -> Vec<u8> {
     let head = format!("mcp-guard-rollout 1 {}\n", state_file::checksum(content));
     [head.as_bytes(), content, b"\n"].concat()
+}
+
+/// What verifies tokens by a configuration whose issuers have their keys in files; `None` if it has none, or is not valid.
+#[cfg(feature = "oauth")]
+pub fn verifier(text: &str) -> Option<std::sync::Arc<dyn crate::policy::identity::TokenVerifier>> {
+    let nothing = Environment { variable: &|_| None, now: NOW };
+    let config = config::build(Path::new("/nonexistent/guard.toml"), text, &nothing).ok()?.config;
+    crate::identity::Issuers::default().configure(config.oauth.as_deref())
 }
 
 /// A guard without a listener.

@@ -17,6 +17,7 @@ pub mod path;
 pub mod replay;
 pub mod response_scan;
 pub mod scan;
+pub mod signed_token;
 pub mod state;
 pub mod tokens;
 
@@ -41,6 +42,7 @@ pub const TARGETS: &[Named] = &[
     Named { name: "outcome", target: response_scan::target, seeds: response_scan::SEEDS },
     Named { name: "path", target: path::target, seeds: path::SEEDS },
     Named { name: "scan", target: scan::target, seeds: scan::SEEDS },
+    Named { name: "signed_token", target: signed_token::target, seeds: signed_token::SEEDS },
     Named { name: "state", target: state::target, seeds: state::SEEDS },
     Named { name: "tokens", target: tokens::target, seeds: tokens::SEEDS },
 ];

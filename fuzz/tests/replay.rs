@@ -57,6 +57,11 @@ fn any_configuration_holds() {
 }
 
 #[test]
+fn any_signed_token_holds() {
+    check("signed_token", RUNS);
+}
+
+#[test]
 fn any_token_file_holds() {
     check("tokens", RUNS);
 }

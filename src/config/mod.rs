@@ -44,7 +44,7 @@ pub(crate) use source::ReadError;
 
 use crate::policy::auth::ClientConfig;
 use crate::policy::{SwitchedOff, auth};
-use crate::upstream::{PerSlot, Secrets, Slot};
+use crate::upstream::{Backend, PerSlot, Secrets, Slot};
 use diagnostics::{DiagnosticSink, InvalidValue};
 use env_file::{EnvFile, PACKAGED};
 use oauth::OauthTable;
@@ -203,20 +203,7 @@ fn read(
     let oauth = oauth.and_then(|table| authorization(table, folder));
     clients.extend(oauth.iter().flat_map(OauthTable::clients));
     let clients = index(clients, sink, more);
-
-    let mut backends = PerSlot::default();
-    let mut slots = root.table("slots");
-    for (name, table) in slots.tables() {
-        match slots::named(&name) {
-            Some(slot) => backends[slot] = slots::read_with_include(table, folder, environment, more),
-            None => slots.error(
-                &name,
-                None,
-                InvalidValue::new("there is no such slot").hint("the slots are blue and green"),
-            ),
-        }
-    }
-    slots.finish();
+    let backends = backends(root.table("slots"), folder, environment, more);
     let first = if backends[Slot::Blue].is_none() && backends[Slot::Green].is_some() {
         Slot::Green
     } else {
@@ -270,6 +257,28 @@ fn read(
     let config = Config { secrets: secrets::held(&config, &auth.token_env, environment), ..config };
     validate::check(&config, sink);
     config
+}
+
+/// `[slots]`
+fn backends(
+    mut slots: Table<'_>,
+    folder: &Path,
+    environment: &Environment<'_>,
+    more: &mut Diagnostics,
+) -> PerSlot<Option<Backend>> {
+    let mut backends = PerSlot::default();
+    for (name, table) in slots.tables() {
+        match slots::named(&name) {
+            Some(slot) => backends[slot] = slots::read_with_include(table, folder, environment, more),
+            None => slots.error(
+                &name,
+                None,
+                InvalidValue::new("there is no such slot").hint("the slots are blue and green"),
+            ),
+        }
+    }
+    slots.finish();
+    backends
 }
 
 /// `[auth.oauth]`, in a program that can verify tokens.

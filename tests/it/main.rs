@@ -25,6 +25,7 @@ mod load_command;
 mod notifications;
 mod oauth;
 mod oauth_keys;
+mod oauth_operator;
 mod observability;
 mod operator_commands;
 mod operator_status;

@@ -91,9 +91,7 @@ async fn a_token_of_an_issuer_calls_as_its_grant() {
 #[tokio::test]
 async fn each_refusal_of_a_token_has_its_own_challenge() {
     let stage = stage(READERS, |guard| guard.token("static-token-of-default")).await;
-    let bare = format!(
-        "POST /mcp HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{{}}"
-    );
+    let bare = "POST /mcp HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}";
     let missing = stage.guard.connect().await.exchange(bare).await;
     challenged(&missing, 401, &format!(r#"Bearer realm="mcp", {METADATA}, scope="mcp""#));
     assert_eq!(missing.text(), r#"{"error": "Authorization required"}"#);

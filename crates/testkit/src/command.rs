@@ -4,6 +4,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use serde_json::Value;
+use tokio::io::AsyncWriteExt;
 
 use crate::program::SPAWNING;
 use crate::{Guard, eventually, in_time};
@@ -19,12 +20,21 @@ pub struct CommandOutput {
 impl Guard {
     /// Runs `mcp-guard` with these arguments.
     pub async fn command(&self, words: &str) -> CommandOutput {
+        self.command_with_input(words, "").await
+    }
+
+    /// The same, with this text on its standard input.
+    pub async fn command_with_input(&self, words: &str, input: &str) -> CommandOutput {
         let mut command = tokio::process::Command::new(self.binary());
         command.args(words.split_whitespace()).arg("--config").arg(self.config());
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
         let starting = SPAWNING.lock().await;
-        let child = command.spawn().expect("the guard's binary");
+        let mut child = command.spawn().expect("the guard's binary");
         drop(starting);
+        if let Some(mut stdin) = child.stdin.take() {
+            // A command that reads nothing may be gone by now.
+            let _ = stdin.write_all(input.as_bytes()).await;
+        }
         let output = child.wait_with_output().await.expect("a child of ours");
         CommandOutput {
             code: output.status.code().unwrap_or(-1),

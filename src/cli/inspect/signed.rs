@@ -69,9 +69,7 @@ fn keys(oauth: &Oauth, issuer: usize) -> Result<KeySet, String> {
 
 fn says(token: &str) -> Vec<(&'static str, String)> {
     let Ok(jws) = Jws::parse(token.as_bytes()) else { return Vec::new() };
-    let shown = |value: &Value| match value {
-        Value::String(text) => excerpt(text.as_bytes()),
-        other => excerpt(other.to_string().as_bytes()),
-    };
+    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let shown = |value: &Value| excerpt(text(value).as_bytes());
     SHOWN.into_iter().filter_map(|name| Some((name, shown(jws.claims.get(name)?)))).collect()
 }

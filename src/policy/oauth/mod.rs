@@ -16,5 +16,6 @@ pub mod rules;
 #[cfg(feature = "oauth")]
 pub mod verify;
 
-#[cfg(all(test, feature = "oauth"))]
+#[cfg(test)]
+#[cfg(feature = "oauth")]
 mod tests;

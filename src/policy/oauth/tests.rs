@@ -76,10 +76,12 @@ fn claims(changes: Value) -> Value {
         "iss": ISSUER, "aud": RESOURCE, "exp": NOW + 600, "nbf": NOW - 10, "iat": NOW - 10,
         "sub": "user-1", "client_id": "desktop", "scope": "openid mcp",
     });
+    let claims_mut = claims.as_object_mut().unwrap();
     for (name, value) in changes.as_object().unwrap() {
-        match value {
-            Value::Null => drop(claims.as_object_mut().unwrap().remove(name)),
-            value => claims[name] = value.clone(),
+        if value.is_null() {
+            claims_mut.remove(name);
+        } else {
+            claims_mut.insert(name.clone(), value.clone());
         }
     }
     claims

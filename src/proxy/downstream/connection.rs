@@ -285,27 +285,34 @@ impl Connection<'_> {
                 let reply = snapshot.policy.challenged(denial, reply::head_reply(denial));
                 request.reply_discarding_body(downstream, &reply, Some(denial), &mut record).await
             }
-            HeadVerdict::Endpoint(Verdict::Answer(Local::Preflight)) => {
-                request.reply_preflight(downstream, "POST".into(), Sendable::Parameters, &mut record).await
-            }
-            HeadVerdict::Endpoint(Verdict::Answer(Local::MetadataPreflight)) => {
-                request.reply_preflight(downstream, "GET".into(), Sendable::Parameters, &mut record).await
-            }
-            HeadVerdict::Endpoint(Verdict::Answer(Local::ResourceMetadata)) => {
-                let reply = snapshot.policy.metadata_reply();
-                request.reply_discarding_body(downstream, &reply, None, &mut record).await
-            }
-            HeadVerdict::Endpoint(Verdict::Answer(Local::Health)) => {
-                request.reply_discarding_body(downstream, &health::health(), None, &mut record).await
-            }
-            HeadVerdict::Endpoint(Verdict::Answer(Local::Ready)) => {
-                let reply = health::ready(state, snapshot).await;
-                request.reply_discarding_body(downstream, &reply, None, &mut record).await
+            HeadVerdict::Endpoint(Verdict::Answer(local)) => {
+                answer(&request, downstream, local, &mut record).await
             }
         };
         self.idle_since = state.finish(record, started, time);
         after
     }
+}
+
+/// Sends a local reply that refuses nothing.
+async fn answer(
+    request: &Request<'_>,
+    downstream: &mut Downstream,
+    local: Local,
+    record: &mut Record<'_>,
+) -> AfterRequest {
+    let reply = match local {
+        Local::Preflight => {
+            return request.reply_preflight(downstream, "POST".into(), Sendable::Parameters, record).await;
+        }
+        Local::MetadataPreflight => {
+            return request.reply_preflight(downstream, "GET".into(), Sendable::Parameters, record).await;
+        }
+        Local::ResourceMetadata => request.snapshot.policy.metadata_reply(),
+        Local::Health => health::health(),
+        Local::Ready => health::ready(request.state, request.snapshot).await,
+    };
+    request.reply_discarding_body(downstream, &reply, None, record).await
 }
 
 /// The decision of the policy on a head.
