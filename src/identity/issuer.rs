@@ -74,6 +74,14 @@ impl IssuerState {
         })
     }
 
+    /// Whether the keys were confirmed before a token of this time was issued, by clocks that differ by `leeway`: its key may be
+    /// newer than they are.
+    pub(super) fn is_older_than(&self, issued: Option<u64>, leeway: u64) -> bool {
+        let fetched = self.fetched.load();
+        let confirmed = fetched.as_ref().and_then(|fetched| fetched.confirmed);
+        issued.zip(confirmed).is_some_and(|(issued, confirmed)| confirmed <= issued.saturating_add(leeway))
+    }
+
     /// A key was shown that is not known.
     pub(super) fn want(&self) {
         self.wanted.notify_one();
@@ -174,8 +182,12 @@ mod tests {
         assert!(issuer.is_fresh(1_029) && !issuer.is_fresh(1_030));
         let changed = issuer.took(&set(&[OTHER, r#"{"kty":"oct","k":"c2VjcmV0"}"#]), 1_010).unwrap();
         assert_eq!(changed, Taken { keys: 1, skipped: 1, unchanged: false, was_away: false });
+        // A token may be of a key that is newer than the set, as far as the clocks tell.
+        assert!(issuer.is_older_than(Some(1_010), 30) && issuer.is_older_than(Some(980), 30));
+        assert!(!issuer.is_older_than(Some(979), 30) && !issuer.is_older_than(None, 30));
         let file = state();
         file.took_file(std::str::from_utf8(&set(&[KEY])).unwrap());
         assert!(file.is_fresh(u64::MAX) && file.keys(u64::MAX).is_some());
+        assert!(!file.is_older_than(Some(u64::MAX), 30), "a file has all keys there are");
     }
 }

@@ -30,11 +30,12 @@ impl Verifier {
             Refused::Fault(fault) => Denial::JwtInvalid(fault),
             Refused::Expired => Denial::JwtExpired,
             Refused::NoGrant(grant) => Denial::InsufficientScope { grant },
-            Refused::UnknownKey(issuer) => {
-                let Some(issuer) = self.issuers.get(issuer) else { return Denial::JwtKeysUnavailable };
+            Refused::UnknownKey(token) => {
+                let Some(issuer) = self.issuers.get(token.issuer) else { return Denial::JwtKeysUnavailable };
                 issuer.want();
-                // Only keys that were just fetched say that there is no such key.
-                if issuer.is_fresh(now) {
+                // Only keys that were just fetched, and after the token was issued, say that there is no such key. A client with
+                // a newer token must not sign its user in again: the next fetch brings the key.
+                if issuer.is_fresh(now) && !issuer.is_older_than(token.issued, self.rules.leeway) {
                     Denial::JwtInvalid(TokenFault::UnknownKey)
                 } else {
                     Denial::JwtKeysUnavailable

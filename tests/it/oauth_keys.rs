@@ -134,10 +134,13 @@ async fn no_token_makes_the_guard_fetch_anything_but_the_issuer_s_keys() {
     }
     let foreign = claims(&trap, json!({}));
     assert_eq!(ping(&guard, &key.token(&foreign)).await.status(), 401);
-    // The keys were fetched a moment ago: a key that is not among them does not exist.
+    // The keys were fetched a moment ago: a key that is not among them does not exist. One that is younger may.
     for number in 0..20 {
-        let unknown = TokenKey::es256(&format!("new-{number}")).token(&claims(&issuer, json!({})));
-        assert_eq!(ping(&guard, &unknown).await.status(), 401);
+        let unknown = TokenKey::es256(&format!("new-{number}"));
+        assert_eq!(ping(&guard, &unknown.token(&claims(&issuer, json!({})))).await.status(), 401);
+        let young = unknown.token(&claims(&issuer, json!({ "iat": crate::oauth::now() })));
+        let answer = ping(&guard, &young).await;
+        assert_eq!((answer.status(), answer.field("retry-after")), (503, Some("5")));
     }
     assert_eq!(trap.all_requests(), [""; 0]);
     assert_eq!(issuer.requests("/jwks"), 1);

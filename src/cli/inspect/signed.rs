@@ -26,7 +26,7 @@ pub(super) fn find(config: &Config, oauth: &Oauth, token: &str, now: u64) -> Res
     }
     // Without keys, everything is judged that needs none: only then is an issuer asked.
     let keys = match oauth.rules.verify(token.as_bytes(), now, |_| None) {
-        Err(Refused::UnknownKey(issuer)) => Some((issuer, Arc::new(keys(oauth, issuer)?))),
+        Err(Refused::UnknownKey(token)) => Some((token.issuer, Arc::new(keys(oauth, token.issuer)?))),
         Ok(_) | Err(Refused::Fault(_) | Refused::Expired | Refused::NoGrant(_)) => None,
     };
     let of = |issuer: usize| keys.as_ref().filter(|(of, _)| *of == issuer).map(|(_, keys)| keys.clone());

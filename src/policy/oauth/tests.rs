@@ -11,7 +11,7 @@ use super::super::token_fault::TokenFault;
 use super::jws::{Jws, TOKEN_BYTES_MAX};
 use super::keys::KeySet;
 use super::rules::{Algorithm, ClaimValue, Grant, Rules};
-use super::verify::{Refused, Verified};
+use super::verify::{Refused, UnknownKey, Verified};
 
 const NOW: u64 = 1_800_000_000;
 const RESOURCE: &str = "https://mcp.example.org/mcp";
@@ -300,9 +300,13 @@ fn a_repeated_member_is_refused_at_any_depth() {
 fn an_unknown_key_is_told_from_a_wrong_one() {
     let keys = keys();
     let body = claims(json!({})).to_string();
-    refused("unknown kid", &keys.es256.sign(r#"{"alg":"ES256","kid":"new"}"#, &body), Refused::UnknownKey(0));
+    let unknown = |issuer, issued| Refused::UnknownKey(UnknownKey { issuer, issued });
+    let new = |body: &str| keys.es256.sign(r#"{"alg":"ES256","kid":"new"}"#, body);
+    refused("unknown kid", &new(&body), unknown(0, Some(NOW - 10)));
+    let undated = claims(json!({ "iat": null })).to_string();
+    refused("unknown kid of no date", &new(&undated), unknown(0, None));
     let other = keys.es256.token(&claims(json!({"iss": "https://other.example.org/"})));
-    refused("an issuer without keys", &other, Refused::UnknownKey(1));
+    refused("an issuer without keys", &other, unknown(1, Some(NOW - 10)));
     // Without an id, the only key that fits is taken; of several none is.
     assert!(verify(&keys.es256.sign(r#"{"alg":"ES256"}"#, &body)).is_ok());
     let two = TokenKey::set(&[&keys.es256, &keys.strange]);
@@ -332,14 +336,15 @@ fn the_first_grant_that_matches_decides_and_the_nearest_is_named() {
     ] {
         assert_eq!(granted(changes.clone()).as_deref(), Ok(expect), "{changes}");
     }
-    for changes in [
-        json!({"scope": null}),
-        json!({"scope": "mcpx"}),
-        json!({"scope": "MCP write"}),
-        json!({"scope": ["mcp write"]}),
-        json!({"scope": "write", "groups": "staff", "level": "3", "verified": true}),
+    // The one that lacks fewest scopes, of several the first; `staff` is out of reach by scopes.
+    for (changes, nearest) in [
+        (json!({"scope": null}), 2),
+        (json!({"scope": "mcpx"}), 2),
+        (json!({"scope": "MCP write"}), 0),
+        (json!({"scope": ["mcp write"]}), 2),
+        (json!({"scope": "write", "groups": "staff", "level": "3", "verified": true}), 0),
     ] {
-        assert_eq!(granted(changes.clone()), Err(Refused::NoGrant(0)), "{changes}");
+        assert_eq!(granted(changes.clone()), Err(Refused::NoGrant(nearest)), "{changes}");
     }
     let staff_only = Rules { grants: rules().grants[1..2].to_vec(), ..rules() };
     let token = keys().es256.token(&claims(json!({})));

@@ -39,8 +39,17 @@ pub enum Refused {
     Expired,
     /// It holds, and no grant gives it a right; the one of this index comes nearest.
     NoGrant(u16),
-    /// The keys of the issuer with this index are not known, or its key is not among them.
-    UnknownKey(usize),
+    /// The keys of an issuer are not known, or its key is not among them.
+    UnknownKey(UnknownKey),
+}
+
+/// What a token of an unknown key says of itself. Nothing of it is proved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UnknownKey {
+    /// The index of the issuer.
+    pub issuer: usize,
+    /// When it was issued, in seconds since the epoch.
+    pub issued: Option<u64>,
 }
 
 impl From<TokenFault> for Refused {
@@ -64,7 +73,9 @@ impl Rules {
         let issuer = self.issuer(&jws.claims)?;
         self.check_audience(&jws.claims)?;
         let expires = self.check_times(&jws.claims, now)?;
-        let key = find_key(&jws, keys(issuer).ok_or(Refused::UnknownKey(issuer))?, issuer)?;
+        let issued = jws.claims.get("iat").and_then(seconds);
+        let unknown = Refused::UnknownKey(UnknownKey { issuer, issued });
+        let key = find_key(&jws, keys(issuer).ok_or(unknown)?, unknown)?;
         let subject = self.subject(&jws.claims)?;
         let client = self.grant(&jws.claims).map_err(Refused::NoGrant)?;
         Ok(Verified { client, subject, expires, key })
@@ -102,15 +113,18 @@ impl Rules {
         }
     }
 
-    /// The client of the first grant that matches, or the grant that comes nearest: one that lacks only scopes.
+    /// The client of the first grant that matches, or the grant that comes nearest: of those that lack only scopes, the first
+    /// that lacks fewest. A client asks for these, and its user for no more rights than it takes.
     fn grant(&self, claims: &Map<String, Value>) -> Result<ClientId, u16> {
         let scopes = scopes(claims);
         let has_claims = |grant: &&Grant| grant.claims.iter().all(|(name, value)| holds(claims, name, value));
-        let has_scopes = |grant: &Grant| grant.scopes.iter().all(|scope| scopes.contains(&scope.as_str()));
-        if let Some(grant) = self.grants.iter().filter(has_claims).find(|grant| has_scopes(grant)) {
+        let lacks =
+            |grant: &Grant| grant.scopes.iter().filter(|scope| !scopes.contains(&scope.as_str())).count();
+        if let Some(grant) = self.grants.iter().filter(has_claims).find(|grant| lacks(grant) == 0) {
             return Ok(grant.client);
         }
-        let nearest = self.grants.iter().position(|grant| has_claims(&grant)).unwrap_or_default();
+        let reachable = self.grants.iter().enumerate().filter(|(_, grant)| has_claims(grant));
+        let nearest = reachable.min_by_key(|(_, grant)| lacks(grant)).map_or(0, |(index, _)| index);
         Err(u16::try_from(nearest).unwrap_or_default())
     }
 
@@ -132,13 +146,13 @@ impl Rules {
     }
 }
 
-fn find_key(jws: &Jws<'_>, keys: Arc<KeySet>, issuer: usize) -> Result<Arc<Key>, Refused> {
+fn find_key(jws: &Jws<'_>, keys: Arc<KeySet>, unknown: Refused) -> Result<Arc<Key>, Refused> {
     let id = jws.key_id.as_deref();
     let fitting: Vec<&Arc<Key>> = keys.fitting(id, jws.algorithm).take(TRIED_MAX + 1).collect();
     match (fitting.as_slice(), id) {
         // A key of this id that is for another algorithm is the wrong key, not an unknown one.
         ([], Some(id)) if keys.has(id) => return Err(TokenFault::Algorithm.into()),
-        ([], _) => return Err(Refused::UnknownKey(issuer)),
+        ([], _) => return Err(unknown),
         ([_, _, ..], None) => return Err(TokenFault::Key.into()),
         _ => {}
     }
