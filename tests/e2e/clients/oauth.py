@@ -100,7 +100,7 @@ async def main(url: str, mode: str) -> None:
 
     metadata = OAuthClientMetadata(client_name="e2e", redirect_uris=[CALLBACK], token_endpoint_auth_method="none")
     provider = OAuthClientProvider(url, metadata, memory, browser.open, browser.result)
-    try:
+    async def serve() -> None:
         async with connected(url, mode, provider) as (session, version):
             report(version=version)
             while line := (await asyncio.to_thread(sys.stdin.readline)).strip():
@@ -109,8 +109,18 @@ async def main(url: str, mode: str) -> None:
                     report(text=[block.text for block in result.content])
                 except Exception as error:
                     report(error=told(error))
+
+    try:
+        await serve()
     except BaseException as error:
-        report(error=told(error))
+        # The provider looks at the first response to a request only. Where scopes do not suffice after the sign-in, a user connects again.
+        if not memory.tokens:
+            report(error=told(error))
+            return
+        try:
+            await serve()
+        except BaseException as error:
+            report(error=told(error))
 
 
 asyncio.run(main(*sys.argv[1:]))
