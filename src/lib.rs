@@ -40,3 +40,4 @@ mod release;
 mod shadow;
 
 mod telemetry;
+mod tls;

@@ -106,7 +106,7 @@ impl Reloader {
 /// The changed keys that need a new process: what is bound, owned or counted in threads.
 fn keys_for_restart(started: &Listen, now: &Listen) -> Vec<&'static str> {
     // Every key is named here, so that a new key must be put on one side or the other.
-    let Listen { address, mode, metrics, admin, state, trusted_proxies: _, threads } = started;
+    let Listen { address, mode, metrics, admin, state, trusted_proxies: _, threads, tls: _ } = started;
     [
         ("listen.address", *address != now.address),
         ("listen.mode", *mode != now.mode),

@@ -92,7 +92,7 @@ fn print(diagnostics: &Diagnostics, summary: Option<&str>, file: &Path) {
 fn missing_folders(config: &Config) -> Vec<Diagnostic> {
     let unix = |address: &Address| match address {
         Address::Unix(path) => Some(path.clone()),
-        Address::Tcp(_) => None,
+        Address::Tcp(_) | Address::Name { .. } => None,
     };
     let mut sockets: Vec<(String, Option<PathBuf>, &str)> = vec![
         ("listen.address".to_owned(), unix(&config.listen.address), "the guard does not start"),
@@ -131,8 +131,9 @@ fn summary(loaded: &Loaded, serves: Slot) -> String {
     let slots = Slot::ALL.into_iter().filter_map(|slot| {
         let backend = config.backend(slot)?;
         let role = if slot == serves { " (stable)" } else { "" };
-        Some(format!("{}{role} at {}", slot.as_str(), backend.address))
+        Some(format!("{}{role} at {}", slot.as_str(), backend.place()))
     });
     let slots = slots.collect::<Vec<_>>().join(", ");
-    format!("listens on {}; {slots}; clients: {}", config.listen.address, config.clients.len())
+    let tls = if config.listen.tls.is_some() { " with TLS" } else { "" };
+    format!("listens on {}{tls}; {slots}; clients: {}", config.listen.address, config.clients.len())
 }

@@ -68,5 +68,6 @@ fn front_door(file: &Path) -> Result<Target, String> {
         invalid @ LoadError::Invalid(_) => format!("no --url given, and {}: {invalid}", file.display()),
     })?;
     let path = loaded.config.paths.prefixes.first().map_or("/", |prefix| prefix.as_str());
-    Ok(Target::of_listener(&loaded.config.listen.address, path))
+    let listen = &loaded.config.listen;
+    Target::of_listener(&listen.address, listen.tls.as_ref(), path)
 }

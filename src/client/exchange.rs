@@ -2,8 +2,8 @@
 //! response never depends on an earlier request and its time never includes connecting; only a load keeps its connections.
 
 use std::borrow::Cow;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
@@ -17,11 +17,10 @@ use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::task::JoinHandle;
-use tokio_rustls::rustls::ClientConfig;
 
 use super::error::{Error, RequestLabel, excerpt};
 use super::target::{ACCEPT_JSON, Target, Transport};
-use super::tls;
+use crate::tls::ClientTls;
 use crate::upstream::Secrets;
 use crate::wire::bounded::{self, Unread};
 use crate::wire::envelope;
@@ -129,7 +128,7 @@ pub(crate) struct Client {
     limits: Limits,
     /// Taken out of every response before anything of it is looked at.
     secrets: Secrets,
-    authorities: OnceLock<Result<Arc<ClientConfig>, String>>,
+    authorities: OnceLock<Result<ClientTls, String>>,
     /// Set once the server has refused to be offered an event stream.
     json_only: AtomicBool,
 }
@@ -286,6 +285,10 @@ impl Client {
         Ok(built)
     }
 
+    fn no_authorities(&self, what: &str, reason: &str) -> Error {
+        Error::Authorities { question: self.question(what), reason: reason.to_owned() }
+    }
+
     async fn connect(&self, what: &str) -> Result<Connection, Error> {
         let refused = |source| Error::Connect { question: self.question(what), source };
         match &self.target.transport {
@@ -293,14 +296,17 @@ impl Client {
                 let stream = tcp(host, *port).await.map_err(refused)?;
                 self.handshake(what, stream).await
             }
-            Transport::Tls { host, port } => {
-                let config = self
-                    .authorities
-                    .get_or_init(tls::load)
-                    .clone()
-                    .map_err(|reason| Error::Authorities { question: self.question(what), reason })?;
+            Transport::Tls { host, port, settings } => {
+                let settings = match settings {
+                    Some(settings) => settings,
+                    None => self
+                        .authorities
+                        .get_or_init(|| ClientTls::new(host, None, None))
+                        .as_ref()
+                        .map_err(|reason| self.no_authorities(what, reason))?,
+                };
                 let stream = tcp(host, *port).await.map_err(refused)?;
-                let stream = tls::connect(config, host, stream).await.map_err(refused)?;
+                let stream = settings.connector().connect(settings.name(), stream).await.map_err(refused)?;
                 self.handshake(what, stream).await
             }
             Transport::Unix(path) => {

@@ -11,7 +11,6 @@ mod session;
 mod target;
 #[cfg(test)]
 mod tests;
-mod tls;
 mod tools_list;
 
 pub(crate) use error::{Error, excerpt};

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use hyper::header::{HeaderName, HeaderValue};
 
+use crate::tls::{ClientTls, ServerTls};
 use crate::upstream::{Accept, Address, Backend, Secrets, UpstreamAuthorization};
 
 const ACCEPT_BOTH: &str = "application/json, text/event-stream";
@@ -15,8 +16,16 @@ pub(super) const ACCEPT_JSON: &str = "application/json";
 /// How to reach a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Transport {
-    Tcp { host: String, port: u16 },
-    Tls { host: String, port: u16 },
+    Tcp {
+        host: String,
+        port: u16,
+    },
+    /// Without settings, the server proves the host's name to the system's authorities.
+    Tls {
+        host: String,
+        port: u16,
+        settings: Option<ClientTls>,
+    },
     Unix(PathBuf),
 }
 
@@ -71,7 +80,7 @@ impl Target {
         };
         let (host, port) = host_and_port(authority, default_port)?;
         let transport =
-            if default_port == 443 { Transport::Tls { host, port } } else { Transport::Tcp { host, port } };
+            if default_port == 443 { tls(host, port, None) } else { Transport::Tcp { host, port } };
         Ok(Target::new(transport, path, authority))
     }
 
@@ -105,7 +114,8 @@ impl Target {
     pub(crate) fn of_backend(backend: &Backend) -> Target {
         let transport = match &backend.address {
             Address::Unix(path) => Transport::Unix(path.clone()),
-            Address::Tcp(address) => Transport::Tcp { host: address.ip().to_string(), port: address.port() },
+            Address::Tcp(address) => over(address.ip().to_string(), address.port(), backend.tls.as_ref()),
+            Address::Name { host, port } => over(host.clone(), *port, backend.tls.as_ref()),
         };
         let mut target = Target::new(transport, &backend.path, &backend.host);
         target.accept = match backend.accept {
@@ -123,9 +133,14 @@ impl Target {
         target
     }
 
-    /// What listens on this address, at `path`, from this machine.
-    pub(crate) fn of_listener(address: &Address, path: &str) -> Target {
-        match address {
+    /// What listens on this address, at `path`, from this machine. An error says why its TLS cannot be spoken.
+    pub(crate) fn of_listener(
+        address: &Address,
+        tls: Option<&ServerTls>,
+        path: &str,
+    ) -> Result<Target, String> {
+        let settings = tls.map(ServerTls::own_client).transpose()?;
+        Ok(match address {
             Address::Unix(socket) => Target::new(Transport::Unix(socket.clone()), path, "localhost:80"),
             Address::Tcp(address) => {
                 let (ip, port) = (address.ip(), address.port());
@@ -135,9 +150,12 @@ impl Target {
                     ip @ (IpAddr::V4(_) | IpAddr::V6(_)) => ip,
                 };
                 let host = SocketAddr::new(ip, port).to_string();
-                Target::new(Transport::Tcp { host: ip.to_string(), port }, path, &host)
+                Target::new(over(ip.to_string(), port, settings.as_ref()), path, &host)
             }
-        }
+            Address::Name { host, port } => {
+                Target::new(over(host.clone(), *port, settings.as_ref()), path, &address.to_string())
+            }
+        })
     }
 
     /// The same server, with this bearer token.
@@ -182,7 +200,7 @@ impl fmt::Display for Target {
         let path = &self.path;
         match &self.transport {
             Transport::Tcp { host, port } => write!(f, "http://{}:{port}{path}", bracketed(host)),
-            Transport::Tls { host, port } => write!(f, "https://{}:{port}{path}", bracketed(host)),
+            Transport::Tls { host, port, .. } => write!(f, "https://{}:{port}{path}", bracketed(host)),
             Transport::Unix(socket) if path == "/" => write!(f, "unix:{}", socket.display()),
             Transport::Unix(socket) => write!(f, "unix:{}:{path}", socket.display()),
         }
@@ -193,6 +211,18 @@ impl fmt::Debug for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Target({self})")
     }
+}
+
+/// TCP, or TLS where there are settings for it.
+fn over(host: String, port: u16, settings: Option<&ClientTls>) -> Transport {
+    match settings {
+        Some(settings) => tls(host, port, Some(settings.clone())),
+        None => Transport::Tcp { host, port },
+    }
+}
+
+fn tls(host: String, port: u16, settings: Option<ClientTls>) -> Transport {
+    Transport::Tls { host, port, settings }
 }
 
 fn bracketed(host: &str) -> String {

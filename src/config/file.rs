@@ -12,7 +12,7 @@ use toml::de::DeValue;
 use super::model::{Health, Listen, Log, LogFormat, MaxVersionSetting, SplitKey};
 use super::table::Table;
 use super::tokens::AuthTable;
-use super::{tools, value};
+use super::{tls, tools, value};
 use crate::config::diagnostics::InvalidValue;
 use crate::http1::HeadLimits;
 use crate::policy::auth::WrongToken;
@@ -28,8 +28,8 @@ const HOUR: Duration = Duration::from_secs(3600);
 /// What a listener is set to in order to have none.
 pub(super) const OFF: &str = "off";
 
-/// `[listen]`
-pub(super) fn listen(mut table: Table<'_>, folder: &Path) -> Listen {
+/// `[listen]`; `now` is seconds since the epoch.
+pub(super) fn listen(mut table: Table<'_>, folder: &Path, now: u64) -> Listen {
     let default = Address::Tcp(([127, 0, 0, 1], 8001).into());
     let off = |text: &str| text == OFF;
     let listen = Listen {
@@ -46,6 +46,7 @@ pub(super) fn listen(mut table: Table<'_>, folder: &Path) -> Listen {
             .list("trusted_proxies", 64, ip)
             .unwrap_or_else(|| vec![[127, 0, 0, 1].into(), std::net::Ipv6Addr::LOCALHOST.into()]),
         threads: threads(&mut table),
+        tls: tls::listen(&mut table, folder, now),
     };
     table.finish();
     listen

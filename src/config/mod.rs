@@ -4,6 +4,7 @@
 //! `table` reads them, `validate` judges what concerns several, `tokens` knows who may call. Must not know Pingora or
 //! Tokio, nor print.
 
+mod backend_address;
 pub(crate) mod dependencies;
 mod diagnostics;
 mod env_file;
@@ -24,6 +25,7 @@ mod slots;
 mod source;
 mod suggest;
 mod table;
+mod tls;
 pub(crate) mod tokens;
 mod tools;
 mod validate;
@@ -155,7 +157,7 @@ pub(crate) fn client_token(file: &Path, environment: &Environment<'_>) -> Option
 /// `listen.state` of a configuration file, whatever is wrong with the rest of it.
 #[cfg(feature = "release")]
 pub(crate) fn state_folder(file: &Path) -> Option<PathBuf> {
-    in_table(file, "listen", |listen| file::listen(listen, folder(file)).state).flatten()
+    in_table(file, "listen", |listen| file::listen(listen, folder(file), 0).state).flatten()
 }
 
 /// The files that make up a configuration, without secrets in clear: the file itself, its plan and its tokens' hashes.
@@ -217,7 +219,7 @@ fn read(
     let rollout = rollout_plan.as_deref().map(|path| plan::load(path, &known, environment, more));
     let (limits, tool_rules) = file::limits(root.table("limits"));
     let config = Config {
-        listen: file::listen(root.table("listen"), folder),
+        listen: file::listen(root.table("listen"), folder, environment.now),
         auth: auth.config,
         oauth: oauth.map(|table| Arc::new(table.resolve(&clients))),
         verifier: None,

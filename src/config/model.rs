@@ -16,6 +16,7 @@ use crate::policy::reply::ErrorMode;
 use crate::policy::routes::RouteRule;
 use crate::policy::tools::ReadOnlyTools;
 use crate::policy::{CredentialFields, Limits, SwitchedOff, Timeouts, ToolRules, auth, origin, paths};
+use crate::tls::ServerTls;
 use crate::upstream::{Address, Backend, PerSlot, Secrets, Slot};
 use crate::wire::ProtocolVersion;
 
@@ -86,6 +87,8 @@ pub(crate) struct Listen {
     pub(crate) trusted_proxies: Vec<std::net::IpAddr>,
     /// Worker threads of the data path.
     pub(crate) threads: usize,
+    /// `[listen.tls]`; in clear without it.
+    pub(crate) tls: Option<ServerTls>,
 }
 
 /// `[routing] key`

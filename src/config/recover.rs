@@ -35,7 +35,7 @@ pub(crate) fn admin_sockets(path: &Path) -> AdminSockets {
         return AdminSockets { sockets, trouble: Some(problems.join("; ")) };
     };
     let listen = Table::root(entries.get_ref(), &sink).table("listen");
-    match file::listen(listen, folder(path)).admin {
+    match file::listen(listen, folder(path), 0).admin {
         Some(socket) => AdminSockets { sockets: vec![socket], trouble: None },
         None => AdminSockets {
             sockets: Vec::new(),

@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use toml::de::DeValue;
 
+use super::backend_address::{BackendAddress, Scheme};
 use super::environment::Environment;
 use super::model::{Config, RateKey, Route, RouteTarget};
 use super::table::Table;
-use super::{slots, tokens, tools, value};
+use super::{backend_address, slots, tls, tokens, tools, value};
 use crate::config::diagnostics::{InvalidValue, quote};
 use crate::policy::auth::TokenHash;
 use crate::policy::routes::{ApiKey, Auth, HttpMethod, PathMatch, RouteRule, Upgrades};
@@ -201,7 +202,7 @@ fn target(
             "or address, as in \"unix:/run/orchestrator.sock\": where the route leads",
         ),
         (true, false) => {
-            for key in ["host", "authorization", "set_headers", "client_header"]
+            for key in ["host", "authorization", "set_headers", "client_header", "tls"]
                 .into_iter()
                 .filter(|key| table.has(key))
             {
@@ -230,15 +231,21 @@ fn target(
 
 /// A backend as a slot's, but for what belongs to MCP.
 fn own_backend(table: &mut Table<'_>, folder: &Path, environment: &Environment<'_>) -> Option<Backend> {
-    let address = table.text("address", |text| value::address(text, folder));
-    let host = table.text("host", slots::host_field).unwrap_or_else(|| "localhost:80".to_owned());
+    let address = table.text("address", |text| backend_address::parse(text, folder));
+    let default_host =
+        || address.as_ref().map_or_else(|| "localhost:80".to_owned(), BackendAddress::host_field);
+    let host = table.text("host", slots::host_field).unwrap_or_else(default_host);
+    let tls = tls::backend(table, folder, environment.now, address.as_ref());
     let authorization = table
         .text("authorization", |text| slots::authorization(text, environment))
         .unwrap_or(UpstreamAuthorization::Strip);
     let client_header = table.flag("client_header", false);
     let set_headers = slots::set_headers(table.table("set_headers"));
+    // What is wrong with its settings is reported, and nothing may use it in clear.
+    let address = address.filter(|address| address.scheme == Scheme::Http || tls.is_some());
     Some(Backend {
-        address: address?,
+        address: address?.address,
+        tls,
         path: "/".to_owned(),
         host,
         accept: Accept::Pass,

@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use mcp_host::diagnostics::Diagnostics;
 
+use super::backend_address::{BackendAddress, Scheme};
 use super::environment::Environment;
 use super::table::Table;
-use super::{source, tokens, value};
+use super::{backend_address, source, tls, tokens, value};
 use crate::config::diagnostics::{DiagnosticSink, InvalidValue};
 use crate::upstream::{Accept, Address, Backend, Slot, UpstreamAuthorization};
 
@@ -93,7 +94,7 @@ fn included(
     let backend = source::parse(text, &sink).map(|entries| {
         let mut table = Table::root(entries.get_ref(), &sink);
         // A release must not send itself the guard's secrets, nor take another one's place.
-        for key in ["address", "authorization"] {
+        for key in ["address", "authorization", "tls"] {
             if table.entry(key).is_some() {
                 let hint = "it stands in the configuration of the guard";
                 table.error(key, None, InvalidValue::new("is not allowed in an included file").hint(hint));
@@ -110,7 +111,7 @@ pub(super) fn problems_of_include(path: &Path) -> Result<(), String> {
     let Some(text) = text_of_include(path).map_err(|error| error.to_string())? else { return Ok(()) };
     let environment = Environment { variable: &|_| None, now: 0 };
     // Where the backend listens is not what the file says.
-    let base = at(Address::Unix("/".into()));
+    let base = at(None);
     let (_backend, found) = included(path, &text, &environment, &base);
     if found.problems.is_empty() {
         return Ok(());
@@ -121,21 +122,25 @@ pub(super) fn problems_of_include(path: &Path) -> Result<(), String> {
 /// Reads a slot's table.
 fn read(mut table: Table<'_>, folder: &Path, environment: &Environment<'_>) -> Option<Backend> {
     let given = table.has("address");
-    let address = table.text("address", |text| value::address(text, folder));
+    let address = table.text("address", |text| backend_address::parse(text, folder));
     if !given {
         table.error_missing("address", "where the backend listens, as in \"unix:/run/mcp-tools/blue.sock\"");
     }
     // Without an address the other keys are judged all the same.
-    let backend = keys(table, environment, at(address.clone().unwrap_or(Address::Unix("/".into()))));
-    address.map(|_| backend)
+    let tls = tls::backend(&mut table, folder, environment.now, address.as_ref());
+    let is_encrypted = address.as_ref().is_none_or(|address| address.scheme == Scheme::Http) || tls.is_some();
+    let backend = keys(table, environment, Backend { tls, ..at(address.as_ref()) });
+    // What is wrong with its settings is reported, and nothing may use it in clear.
+    address.filter(|_| is_encrypted).map(|_| backend)
 }
 
 /// A backend of which only the address is known: everything else has its default.
-fn at(address: Address) -> Backend {
+fn at(address: Option<&BackendAddress>) -> Backend {
     Backend {
-        address,
+        address: address.map_or_else(|| Address::Unix("/".into()), |address| address.address.clone()),
+        tls: None,
         path: "/mcp".to_owned(),
-        host: "localhost:80".to_owned(),
+        host: address.map_or_else(|| "localhost:80".to_owned(), BackendAddress::host_field),
         accept: Accept::Both,
         authorization: UpstreamAuthorization::Strip,
         pool: 32,
@@ -188,6 +193,7 @@ fn keys(mut table: Table<'_>, environment: &Environment<'_>, base: Backend) -> B
     table.finish();
     Backend {
         address: base.address,
+        tls: base.tls,
         path,
         host,
         accept,

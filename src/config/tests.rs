@@ -146,6 +146,7 @@ fn slot_keys() {
     );
     let found = problems("[slots.blue]\naddress = \"there\"\n");
     assert!(found[0].starts_with("guard.toml:2: slots.blue.address: \"there\" is not allowed"), "{found:?}");
+    assert_eq!(problems("[slots.blue]\naddress = \"tools.example:3001\"\n"), [""; 0]);
     assert!(problems("[slots.blue]\n")[0].contains("slots.blue.address: missing"));
     assert!(problems("[slots.red]\naddress = \"127.0.0.1:1\"")[0].contains("the slots are blue and green"));
     assert!(problems("")[0].starts_with("slots: no backend is configured"));
@@ -356,10 +357,10 @@ fn describe(config: &Config) -> String {
             )
         })
     };
-    let Listen { address, mode, metrics, admin, state, trusted_proxies, threads } = &config.listen;
+    let Listen { address, mode, metrics, admin, state, trusted_proxies, threads, tls } = &config.listen;
     format!(
         "{:#?}\n{:#?}\n{:#?}\n{:#?}\n{:#?}",
-        (address, mode, metrics, admin, state, trusted_proxies, threads, &config.auth),
+        (address, mode, metrics, admin, state, trusted_proxies, threads, tls, &config.auth),
         (&config.paths, &config.origin, &config.limits, &config.timeouts, config.error_mode),
         (&config.tool_rules, &config.read_only),
         (Slot::ALL.map(backend), config.stable, config.split_key, config.max_version),
@@ -393,8 +394,12 @@ fn the_shipped_file_names_every_key_with_a_comment() {
     let mut table = String::new();
     // What begins with "#: " is an example of a list of tables, which has a test of its own.
     for line in text.lines().filter(|line| !line.starts_with("#: ")) {
-        if let Some(header) = line.strip_prefix('[') {
-            table = header.split(']').next().unwrap().to_owned();
+        let header = line.trim_start_matches("# ").strip_prefix('[').and_then(|rest| rest.split_once(']'));
+        if let Some((header, "")) =
+            header.map(|(header, rest)| (header, rest.split('#').next().unwrap().trim()))
+        {
+            // The second slot has the keys of the first one.
+            table = header.replace("green", "blue");
             named.insert(table.clone());
         } else if let Some((key, _)) = line.trim_start_matches("# ").split_once(" = ")
             && !line.contains("address = \"127.0.0.1:8002\"")

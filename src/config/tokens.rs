@@ -16,6 +16,7 @@ use super::{source, tools};
 use crate::config::diagnostics::{DiagnosticSink, InvalidValue};
 use crate::policy::CredentialFields;
 use crate::policy::auth::{AuthRules, ClientConfig, TokenHash};
+use crate::policy::certificate::CertificateName;
 use crate::policy::tools::{ListView, ToolPatterns, ToolPolicy};
 use mcp_host::diagnostics::Diagnostics;
 
@@ -225,12 +226,21 @@ fn table_of_clients(
     if let Some(client) = default {
         owners.extend(client.hashes.iter().map(|hash| (*hash, client.name.clone())));
     }
+    let mut certified: HashMap<CertificateName, String> = HashMap::new();
     let mut clients = Vec::new();
     for (name, entry) in table.tables() {
         if let Err(reason) = check_name(&name) {
             table.error(&name, None, InvalidValue::new(reason));
         }
         let client = client(name, entry, environment);
+        for name in &client.certificates {
+            if let Some(owner) = certified.insert(name.clone(), client.name.clone())
+                && owner != client.name
+            {
+                let reason = format!("has the same certificate as {owner}: it could not be told who calls");
+                table.error(&format!("{}.certificates", client.name), None, InvalidValue::new(reason));
+            }
+        }
         for hash in &client.hashes {
             if let Some(owner) = owners.insert(*hash, client.name.clone()) {
                 let reason = format!("has the same token as {owner}: it could not be told who calls");
@@ -249,6 +259,7 @@ fn too_many_clients() -> InvalidValue {
 }
 
 fn client(name: String, mut table: Table<'_>, environment: &Environment<'_>) -> ClientConfig {
+    let certificates = certificates(&mut table);
     let hashes = hashes(&mut table);
     let not_after = not_after(&mut table);
     if not_after.is_some_and(|end| end <= environment.now) {
@@ -258,7 +269,7 @@ fn client(name: String, mut table: Table<'_>, environment: &Environment<'_>) -> 
     let quota = tools::quota(&mut table);
     let cohort = cohort(&mut table);
     table.finish();
-    ClientConfig { name, hashes, not_after, tools, quota, cohort, is_grant: false }
+    ClientConfig { name, hashes, certificates, not_after, tools, quota, cohort, is_grant: false }
 }
 
 /// What a client is split by instead of its name.
@@ -297,8 +308,41 @@ pub(super) fn tool_policy(table: &mut Table<'_>) -> ToolPolicy {
     policy
 }
 
+/// Client certificates of one client, some of them by the URI that several have.
+const CERTIFICATES_MAX: usize = 16;
+
+fn certificates(table: &mut Table<'_>) -> Vec<CertificateName> {
+    let names = table.list("certificates", CERTIFICATES_MAX, certificate_name).unwrap_or_default();
+    if table.entry("certificates").and_then(|value| value.as_array()).is_some_and(|list| list.is_empty()) {
+        table.error("certificates", None, InvalidValue::new("needs at least one certificate"));
+    }
+    names
+}
+
+/// `sha256:HEX`, with or without the colons of openssl, or a URI as it stands among the names of a certificate.
+fn certificate_name(text: &str) -> Result<CertificateName, InvalidValue> {
+    let invalid = |reason: &str| {
+        let hint =
+            "as in \"sha256:HEX\" (openssl x509 -noout -fingerprint -sha256) or \"spiffe://example.org/bot\"";
+        InvalidValue::new(reason).hint(hint)
+    };
+    if let Some(digits) = text.strip_prefix("sha256:") {
+        let digits = digits.replace(':', "");
+        let digest =
+            sha256(&digits).ok_or_else(|| invalid("must be 64 hexadecimal digits behind sha256:"))?;
+        return Ok(CertificateName::Sha256(digest));
+    }
+    let is_uri = text.split_once("://").is_some_and(|(scheme, rest)| !scheme.is_empty() && !rest.is_empty());
+    if is_uri && text.len() <= 2048 && text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Ok(CertificateName::Uri(text.to_owned()));
+    }
+    Err(invalid("must be the SHA-256 of a certificate, or a URI among its names"))
+}
+
 fn hashes(table: &mut Table<'_>) -> Vec<TokenHash> {
     let hashes = match table.entry("sha256") {
+        // A certificate is enough.
+        None if table.has("certificates") => return Vec::new(),
         None => {
             table.error_missing("sha256", "mcp-guard token new NAME prints the lines to paste");
             return Vec::new();
@@ -324,22 +368,28 @@ pub(super) fn token_hash(text: &str) -> Result<TokenHash, InvalidValue> {
     let invalid = |reason| {
         InvalidValue::new(reason).hint("mcp-guard token hash reads a token and prints its hash").secret()
     };
-    let digits = text.as_bytes();
-    if digits.len() != 64 {
-        return Err(invalid("must be 64 hexadecimal digits, the SHA-256 of the token"));
-    }
-    let mut bytes = [0; 32];
-    for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
-        let pair =
-            std::str::from_utf8(pair).ok().filter(|pair| pair.bytes().all(|digit| digit.is_ascii_hexdigit()));
-        let parsed = pair.and_then(|pair| u8::from_str_radix(pair, 16).ok());
-        *byte = parsed.ok_or_else(|| invalid("must be 64 hexadecimal digits, the SHA-256 of the token"))?;
-    }
-    let parsed = TokenHash(bytes);
+    let bytes = sha256(text);
+    let parsed =
+        TokenHash(bytes.ok_or_else(|| invalid("must be 64 hexadecimal digits, the SHA-256 of the token"))?);
     if parsed == TokenHash::of(b"") || parsed == TokenHash::of(b"\n") {
         return Err(invalid("is the hash of an empty token"));
     }
     Ok(parsed)
+}
+
+/// 64 hexadecimal digits.
+fn sha256(digits: &str) -> Option<[u8; 32]> {
+    let digits = digits.as_bytes();
+    if digits.len() != 64 {
+        return None;
+    }
+    let mut bytes = [0; 32];
+    for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
+        let pair = std::str::from_utf8(pair).ok()?;
+        let pair = Some(pair).filter(|pair| pair.bytes().all(|digit| digit.is_ascii_hexdigit()));
+        *byte = u8::from_str_radix(pair?, 16).ok()?;
+    }
+    Some(bytes)
 }
 
 /// Seconds since the epoch of a date (its last second, UTC) or of a date with time and offset.

@@ -114,8 +114,12 @@ fn listeners(config: &Config, sink: &DiagnosticSink) {
         sink.error("listen.admin", None, InvalidValue::new("is the same socket as listen.address"));
     }
     let exposed = |address: &SocketAddr| !address.ip().is_loopback();
-    if matches!(&listen.address, Address::Tcp(tcp) if exposed(tcp)) {
-        let hint = "listen on 127.0.0.1 behind Apache, which does TLS";
+    if listen.tls.is_some() && matches!(listen.address, Address::Unix(_)) {
+        let hint = "a Unix socket never leaves this machine: remove [listen.tls], or listen on ip:port";
+        sink.error("listen.tls", None, InvalidValue::new("needs a TCP address in listen.address").hint(hint));
+    }
+    if listen.tls.is_none() && matches!(&listen.address, Address::Tcp(tcp) if exposed(tcp)) {
+        let hint = "[listen.tls], or listen on 127.0.0.1 behind Apache, which does TLS";
         let reason = "other machines can connect, and tokens cross the network in clear";
         sink.warn("listen.address", InvalidValue::new(reason).hint(hint));
     }

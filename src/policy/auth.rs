@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
 use super::Denial;
+use super::certificate::{CertificateIndex, CertificateName, ClientCertificate};
 pub use super::denial::WrongToken;
 use super::quota::Quota;
 use super::subject::Subject;
@@ -71,7 +72,9 @@ pub struct ClientConfig {
     pub name: String,
     /// One or two: rotation overlaps.
     pub hashes: Vec<TokenHash>,
-    /// Seconds since the epoch; from then on the tokens are refused.
+    /// The certificates that name it.
+    pub certificates: Vec<CertificateName>,
+    /// Seconds since the epoch; from then on its tokens and certificates are refused.
     pub not_after: Option<u64>,
     /// The tools the client may call.
     pub tools: ToolPolicy,
@@ -89,6 +92,7 @@ impl ClientConfig {
         ClientConfig {
             name: name.to_owned(),
             hashes,
+            certificates: Vec::new(),
             not_after: None,
             tools: ToolPolicy::default(),
             quota: Quota::default(),
@@ -112,6 +116,14 @@ pub enum ClientsError {
         /// The one declared later.
         second: String,
     },
+    /// A certificate would stand for two clients.
+    #[error("clients `{first}` and `{second}` have the same certificate")]
+    RepeatedCertificate {
+        /// The one declared first.
+        first: String,
+        /// The one declared later.
+        second: String,
+    },
     /// More than can be counted.
     #[error("too many clients")]
     TooMany,
@@ -128,6 +140,7 @@ pub struct Clients {
     starts: Arc<[u32]>,
     /// How far leading bits are shifted to give the bucket.
     shift: u32,
+    certificates: Arc<CertificateIndex>,
 }
 
 impl fmt::Debug for Clients {
@@ -161,12 +174,32 @@ impl Clients {
             })
             .map(|start| u32::try_from(start).map_err(|_| ClientsError::TooMany))
             .collect::<Result<Arc<[u32]>, _>>()?;
-        Ok(Clients { clients: clients.into(), tokens: tokens.into(), starts, shift })
+        let names = clients.iter().map(|client| client.certificates.as_slice());
+        let certificates = CertificateIndex::new(names).map_err(|(first, second)| {
+            let name = |place: u32| clients[place as usize].name.clone();
+            ClientsError::RepeatedCertificate { first: name(first), second: name(second) }
+        })?;
+        let certificates = Arc::new(certificates);
+        Ok(Clients { clients: clients.into(), tokens: tokens.into(), starts, shift, certificates })
     }
 
-    /// Whether no token at all is configured: then no client can be let in.
+    /// Whether no token and no certificate at all is configured: then no client can be let in.
     pub fn is_empty(&self) -> bool {
-        self.tokens.is_empty()
+        self.tokens.is_empty() && self.certificates.is_empty()
+    }
+
+    /// The client that a certificate names; `Err` if its time is over.
+    pub(super) fn certified(
+        &self,
+        shown: &ClientCertificate,
+        now: u64,
+        config: AuthRules,
+    ) -> Result<Option<ClientId>, Denial> {
+        let Some(id) = self.certificates.find(shown).map(ClientId) else { return Ok(None) };
+        if self.not_after(id).is_some_and(|not_after| now >= not_after) {
+            return Err(Denial::TokenExpired(config.wrong_token));
+        }
+        Ok(Some(id))
     }
 
     /// The number of clients.

@@ -4,7 +4,7 @@
 
 use super::auth::TokenHash;
 use super::identity::{Credential, Identity, Presented};
-use super::{CredentialFields, Denial, Policy, auth, certificate};
+use super::{CredentialFields, Denial, Policy, auth};
 use crate::http1::Fields;
 
 impl Policy {
@@ -18,7 +18,7 @@ impl Policy {
         let identity = match self.credential(fields) {
             Ok(token) => self.identify_by_token(token, presented, now)?,
             Err(missing @ Denial::AuthorizationMissing) => {
-                self.identify_by_certificate(presented).ok_or(missing)?
+                self.identify_by_certificate(presented, now)?.ok_or(missing)?
             }
             Err(denial) => return Err(denial),
         };
@@ -38,7 +38,7 @@ impl Policy {
         match self.clients.authenticate(&hash, now, self.auth) {
             Ok((client, place)) => Ok(Identity::new(client, Credential::Token(place), None)),
             Err(unknown @ (Denial::TokenInvalid(_) | Denial::TokensNotConfigured)) => {
-                match (self.identify_by_certificate(presented), &self.verifier) {
+                match (self.identify_by_certificate(presented, now)?, &self.verifier) {
                     (Some(identity), _) => Ok(identity),
                     (None, Some(verifier)) => {
                         let (client, subject) = verifier.verify(token, &hash, now)?;
@@ -61,8 +61,13 @@ impl Policy {
         auth::bearer(fields)
     }
 
-    fn identify_by_certificate(&self, presented: Presented<'_>) -> Option<Identity> {
-        let client = certificate::find(&self.clients, presented.certificate?)?;
-        Some(Identity::new(client, Credential::Certificate, None))
+    fn identify_by_certificate(
+        &self,
+        presented: Presented<'_>,
+        now: u64,
+    ) -> Result<Option<Identity>, Denial> {
+        let Some(shown) = presented.certificate else { return Ok(None) };
+        let client = self.clients.certified(shown, now, self.auth)?;
+        Ok(client.map(|client| Identity::new(client, Credential::Certificate, None)))
     }
 }

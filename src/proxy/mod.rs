@@ -16,6 +16,7 @@ mod route;
 mod server;
 mod state;
 mod sync;
+mod tls_stream;
 
 pub(crate) use error::Error;
 pub(crate) use server::handle::{GuardStatus, Handle, TokenUse};

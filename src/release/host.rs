@@ -119,14 +119,19 @@ impl Installation<'_> {
             return Ok((self.client(stable, total)?, Way::Slot));
         };
         let path = config.paths.prefixes.first().map_or("/", |prefix| prefix.as_str());
-        let target = Target::of_listener(&config.listen.address, path).with_bearer(Some(token));
+        let listen = &config.listen;
+        let target =
+            Target::of_listener(&listen.address, listen.tls.as_ref(), path)?.with_bearer(Some(token));
         Ok((Client::new(target, limits(total)).with_secrets(&config.secrets), Way::Guard))
     }
 
     /// A client of an address of the guard's that needs no token.
     pub(crate) fn open_client(&self, address: &Address, total: Duration) -> Result<Client, String> {
-        let secrets = &self.config()?.secrets;
-        Ok(Client::new(Target::of_listener(address, "/"), limits(total)).with_secrets(secrets))
+        let config = self.config()?;
+        // Metrics are in clear.
+        let tls = config.listen.tls.as_ref().filter(|_| *address == config.listen.address);
+        let target = Target::of_listener(address, tls, "/")?;
+        Ok(Client::new(target, limits(total)).with_secrets(&config.secrets))
     }
 
     /// The running guard.

@@ -45,6 +45,7 @@ pub(super) fn begin(address: &Address) -> io::Result<StandIn> {
             listener.set_nonblocking(true)?;
             StandIn::start(move || listener.accept().map(|(stream, _)| Peer::Tcp(stream)))
         }
+        Address::Name { .. } => Err(io::Error::new(io::ErrorKind::InvalidInput, "a name cannot be taken")),
     }
 }
 
@@ -66,6 +67,7 @@ pub(super) fn obstacle(address: &Address) -> Option<String> {
         Address::Unix(_) => None,
         Address::Tcp(address) if is_here(address) => None,
         Address::Tcp(address) => Some(format!("{address} is on another machine, where nothing can stand in")),
+        Address::Name { .. } => Some(format!("{address} is a name, at whose addresses nothing can stand in")),
     }
 }
 

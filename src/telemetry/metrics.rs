@@ -8,6 +8,7 @@ mod registration;
 mod rollout;
 mod routes;
 mod shadow;
+mod tls;
 
 use std::sync::OnceLock;
 
@@ -21,6 +22,7 @@ use self::registration::{Registration, count, seconds};
 pub(crate) use self::rollout::{Notified, RolloutMetrics};
 pub(crate) use self::routes::RouteGauges;
 pub(crate) use self::shadow::ShadowMetrics;
+pub(crate) use self::tls::{Handshake, TlsMetrics};
 use serde::{Deserialize, Serialize};
 
 use super::record::{Outcome, Record};
@@ -124,6 +126,7 @@ pub(crate) struct Metrics {
     dependencies: DependencyMetrics,
     routes: routes::RouteFamilies,
     shadow: ShadowMetrics,
+    pub(crate) tls: TlsMetrics,
 }
 
 impl Metrics {
@@ -190,6 +193,7 @@ impl Metrics {
             dependencies: DependencyMetrics::new(&add)?,
             routes: routes::RouteFamilies::new(&add)?,
             shadow: ShadowMetrics::new(&add)?,
+            tls: TlsMetrics::new(&add)?,
             registry: registry.clone(),
         };
         add_build_info(&add)?;

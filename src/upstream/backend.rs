@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::tls::ClientTls;
+
 /// Where a backend listens.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Address {
@@ -12,6 +14,13 @@ pub enum Address {
     Unix(PathBuf),
     /// An address and a port.
     Tcp(SocketAddr),
+    /// A host name, which is resolved again and again, and a port.
+    Name {
+        /// In lower case.
+        host: String,
+        /// Not 0.
+        port: u16,
+    },
 }
 
 impl fmt::Display for Address {
@@ -19,6 +28,7 @@ impl fmt::Display for Address {
         match self {
             Address::Unix(path) => write!(f, "unix:{}", path.display()),
             Address::Tcp(address) => write!(f, "{address}"),
+            Address::Name { host, port } => write!(f, "{host}:{port}"),
         }
     }
 }
@@ -48,6 +58,8 @@ pub enum UpstreamAuthorization {
 pub struct Backend {
     /// Where it listens.
     pub address: Address,
+    /// How it is reached over TLS; in clear without this.
+    pub tls: Option<ClientTls>,
     /// The path requested of the backend, starting with `/`.
     pub path: String,
     /// The `Host` sent to the backend.
@@ -70,4 +82,11 @@ pub struct Backend {
     pub query: bool,
     /// Whether `X-MCP-Client: <name>` is added.
     pub client_header: bool,
+}
+
+impl Backend {
+    /// The address as the configuration writes it.
+    pub fn place(&self) -> String {
+        if self.tls.is_some() { format!("https://{}", self.address) } else { self.address.to_string() }
+    }
 }

@@ -51,6 +51,8 @@ mod shadow_cost;
 mod stream_ends;
 mod stream_limits;
 mod streams;
+mod tls;
+mod tls_clients;
 mod token_distribute;
 mod tools_list_filter;
 

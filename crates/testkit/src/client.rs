@@ -41,6 +41,11 @@ impl Client {
         Client { stream: Box::new(stream), buffer: Vec::new() }
     }
 
+    /// Over any stream, such as one of TLS.
+    pub fn over(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> Client {
+        Client { stream: Box::new(stream), buffer: Vec::new() }
+    }
+
     pub fn tcp(stream: TcpStream) -> Client {
         Client { stream: Box::new(stream), buffer: Vec::new() }
     }

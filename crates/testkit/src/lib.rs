@@ -11,6 +11,7 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod backend;
+mod certificates;
 mod client;
 mod command;
 mod guard;
@@ -25,6 +26,7 @@ mod tools;
 mod wait;
 
 pub use backend::{Backend, Peer, ServingBackend, backend, backend_at, backend_on_tcp, is_probe};
+pub use certificates::Certificates;
 pub use client::{Client, call, notification, post};
 pub use command::CommandOutput;
 pub use guard::{Builder, guard};

@@ -119,6 +119,11 @@ impl Guard {
         Client::tcp(stream).exchange(request).await.text().to_owned()
     }
 
+    /// Where clients connect.
+    pub fn listen_address(&self) -> &str {
+        &self.process.listen
+    }
+
     /// Where the metrics are.
     pub fn metrics_address(&self) -> &str {
         &self.process.metrics

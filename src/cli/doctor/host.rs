@@ -137,6 +137,8 @@ pub(super) fn addresses(running: &Running, config: &Config) -> Vec<Diagnosis> {
             port("listen", *address, running.holder(ours))
         }
         Address::Unix(path) => socket("listen", path, running.holder(true)),
+        // A listener has no name: the configuration refuses one.
+        Address::Name { .. } => Diagnosis::new(State::Skip, "listen", config.listen.address.to_string()),
     };
     let metrics = config.listen.metrics.map(|address| {
         let ours = status.is_some_and(|status| status.metrics == Some(address.to_string()));
@@ -257,7 +259,7 @@ pub(super) fn permissions(config: &Config) -> Vec<Diagnosis> {
 fn unix_path(address: &Address) -> Option<&Path> {
     match address {
         Address::Unix(path) => Some(path),
-        Address::Tcp(_) => None,
+        Address::Tcp(_) | Address::Name { .. } => None,
     }
 }
 

@@ -104,7 +104,9 @@ fn an_address_of_its_own_has_the_keys_of_a_slot() {
     assert_eq!(problems(&text(&[&format!("{own}\n{more}")])), [""; 0]);
     check("address = \"127.0.0.1:5000\"", &["not to both"]);
     check("host = \"x:80\"", &["only for a route with an address"]);
-    let bad = own.replace("127.0.0.1:5000", "localhost:5000");
+    let by_name = own.replace("127.0.0.1:5000", "localhost:5000");
+    assert_eq!(problems(&text(&[&by_name])), [""; 0]);
+    let bad = own.replace("127.0.0.1:5000", "localhost");
     assert_eq!(problems(&text(&[&bad])).len(), 1);
 }
 

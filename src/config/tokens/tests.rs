@@ -218,6 +218,12 @@ fn refuses_what_is_not_a_hash() {
     refuses(&format!("[clients.a]\nsha256 = \"{empty}\""), "hash of an empty token");
     refuses("[clients.a]\nsha256 = 5", "must be a list of texts");
     refuses("[clients.a]", "sha256: missing");
+    refuses("[clients.a]\ncertificates = []", "at least one");
+    refuses("[clients.a]\ncertificates = [\"sha256:ab\"]", "64 hexadecimal digits");
+    refuses("[clients.a]\ncertificates = [\"CN=bot\"]", "a URI among its names");
+    refuses("[clients.a]\ncertificates = [\"spiffe://a b\"]", "a URI among its names");
+    let shared = "certificates = [\"spiffe://a\"]";
+    refuses(&format!("[clients.a]\n{shared}\n[clients.b]\n{shared}"), "has the same certificate as a");
     refuses("[clients.a]\nsha256 = []", "at least one");
     let three = format!("[\"{HASH_A}\", \"{HASH_B}\", \"{}\"]", "c".repeat(64));
     refuses(&format!("[clients.a]\nsha256 = {three}"), "at most 2");
@@ -323,4 +329,18 @@ fn warns_of_a_token_file_that_others_can_read() {
         let loaded = build(&folder.path().join("g.toml"), &text, &environment).ok().unwrap();
         assert_eq!(listed(&loaded.warnings).contains("chmod 0640"), warned, "{mode:o}");
     }
+}
+
+#[test]
+fn a_client_may_have_certificates_in_place_of_a_token() {
+    let colons =
+        HASH_A.as_bytes().chunks(2).map(|pair| std::str::from_utf8(pair).unwrap()).collect::<Vec<_>>();
+    let client = accepts(&format!(
+        "[clients.a]\ncertificates = [\"sha256:{HASH_A}\", \"sha256:{}\", \"spiffe://a/b\"]",
+        colons.join(":").to_uppercase()
+    ))
+    .remove(0);
+    assert!(client.hashes.is_empty());
+    let names: Vec<String> = client.certificates.iter().map(ToString::to_string).collect();
+    assert_eq!(names, [format!("sha256:{HASH_A}"), format!("sha256:{HASH_A}"), "spiffe://a/b".to_owned()]);
 }

@@ -39,6 +39,7 @@ async fn scripted(script: Script) -> (Backend, Shared) {
     });
     let backend = Backend {
         address,
+        tls: None,
         path: "/mcp".to_owned(),
         host: "localhost:80".to_owned(),
         accept: Accept::Both,

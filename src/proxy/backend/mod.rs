@@ -2,6 +2,7 @@
 //!
 //! Must not know calls, nor the client's side of a connection.
 
+pub(crate) mod dial;
 pub(crate) mod discover_cache;
 pub(crate) mod exchange;
 pub(crate) mod hold;
@@ -12,3 +13,4 @@ pub(crate) mod request_head;
 pub(crate) mod response_body;
 pub(crate) mod response_head;
 pub(crate) mod slot;
+pub(crate) mod socket;

@@ -4,21 +4,25 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpStream, UnixStream};
 use tokio::time::Instant;
 
 use crate::http1::FieldSpans;
+use crate::proxy::backend::dial::{Dialer, Refreshed};
 use crate::proxy::backend::idle_connections::IdleConnections;
+use crate::proxy::backend::socket::Socket;
+use crate::tls::ClientTls;
 use crate::upstream::Address;
 
 /// The connections of one backend.
 pub(crate) struct Pool {
     pub(crate) settings: PoolSettings,
+    pub(crate) dialer: Arc<Dialer>,
     /// A generation is one process that listens at the address: a connection of an earlier one is not used again.
     pub(crate) idle: IdleConnections<Box<Connection>>,
     made: Instant,
@@ -32,6 +36,7 @@ pub(crate) struct Pool {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct PoolSettings {
     pub(crate) address: Address,
+    pub(crate) tls: Option<ClientTls>,
     pub(crate) idle_max: usize,
     pub(crate) idle_time: Duration,
     pub(crate) connect_time: Duration,
@@ -57,23 +62,19 @@ pub(crate) enum Reused {
     Pooled,
 }
 
-enum Socket {
-    Unix(UnixStream),
-    Tcp(TcpStream),
-}
-
 impl Pool {
     pub(crate) fn new(settings: PoolSettings) -> Pool {
         let idle = IdleConnections::new(settings.idle_max, settings.idle_time);
+        let dialer = Arc::new(Dialer::new(settings.address.clone(), settings.tls.clone()));
         let (last_checked, file) = (AtomicU64::new(0), AtomicU64::new(0));
-        Pool { settings, idle, made: Instant::now(), last_checked, file }
+        Pool { settings, dialer, idle, made: Instant::now(), last_checked, file }
     }
 
     /// An idle connection that is still good, the one used last first. The caller passes the time: the clock is read once
     /// for a call.
     pub(crate) fn take(&self, now: Instant) -> Option<Box<Connection>> {
         self.check_socket_replaced(now);
-        let mut connection = self.idle.take(now.into(), |connection| connection.is_idle_clean())?;
+        let mut connection = self.idle.take(now.into(), |connection| connection.socket.is_idle_clean())?;
         connection.reused = Reused::Pooled;
         Some(connection)
     }
@@ -82,19 +83,7 @@ impl Pool {
     pub(crate) async fn connect(&self) -> io::Result<Box<Connection>> {
         self.check_socket_replaced(Instant::now());
         let generation = self.idle.generation();
-        let opening = async {
-            match &self.settings.address {
-                Address::Unix(path) => UnixStream::connect(path).await.map(Socket::Unix),
-                Address::Tcp(address) => {
-                    let stream = TcpStream::connect(address).await?;
-                    stream.set_nodelay(true)?;
-                    Ok(Socket::Tcp(stream))
-                }
-            }
-        };
-        let socket = Box::pin(tokio::time::timeout(self.settings.connect_time, opening))
-            .await
-            .unwrap_or_else(|_elapsed| Err(io::ErrorKind::TimedOut.into()))?;
+        let socket = Box::pin(self.dialer.connect(self.settings.connect_time)).await?;
         let (reused, spans) = (Reused::Fresh, FieldSpans::default());
         Ok(Box::new(Connection { socket, generation, reused, spans }))
     }
@@ -127,40 +116,18 @@ impl Pool {
         }
     }
 
-    /// Closes connections that have been idle for too long, or that the backend has closed.
-    pub(crate) fn evict_expired(&self) {
-        self.idle.evict_expired(|connection| connection.is_idle_clean());
-    }
-}
-
-impl Connection {
-    fn socket(self: Pin<&mut Self>) -> Pin<&mut dyn ReadWrite> {
-        match &mut self.get_mut().socket {
-            Socket::Unix(stream) => Pin::new(stream),
-            Socket::Tcp(stream) => Pin::new(stream),
+    /// Resolves the backend's name again when that is due. Connections to an address that it lost are not used again.
+    pub(crate) async fn refresh_addresses(&self) {
+        if self.dialer.refresh().await == Refreshed::Moved {
+            self.idle.invalidate();
         }
     }
 
-    /// Whether the backend has neither closed the connection nor sent anything on it.
-    ///
-    /// On a Unix socket this costs no system call: Tokio remembers that nothing has arrived, and a write fails without a byte
-    /// sent after the backend closed. On TCP, peek the socket: a write may succeed after the peer closed.
-    fn is_idle_clean(&mut self) -> bool {
-        let mut byte = [0];
-        let unread = match &self.socket {
-            Socket::Unix(stream) => stream.try_read(&mut byte),
-            Socket::Tcp(stream) => {
-                let peek = rustix::net::RecvFlags::PEEK | rustix::net::RecvFlags::DONTWAIT;
-                rustix::net::recv(stream, &mut byte, peek).map(|(read, _)| read).map_err(io::Error::from)
-            }
-        };
-        matches!(unread, Err(nothing) if nothing.kind() == io::ErrorKind::WouldBlock)
+    /// Closes connections that have been idle for too long, or that the backend has closed.
+    pub(crate) fn evict_expired(&self) {
+        self.idle.evict_expired(|connection| connection.socket.is_idle_clean());
     }
 }
-
-trait ReadWrite: AsyncRead + AsyncWrite + Unpin {}
-
-impl<T: AsyncRead + AsyncWrite + Unpin> ReadWrite for T {}
 
 impl AsyncRead for Connection {
     fn poll_read(
@@ -168,13 +135,13 @@ impl AsyncRead for Connection {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        self.socket().poll_read(cx, buffer)
+        Pin::new(&mut self.get_mut().socket).poll_read(cx, buffer)
     }
 }
 
 impl AsyncWrite for Connection {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.socket().poll_write(cx, bytes)
+        Pin::new(&mut self.get_mut().socket).poll_write(cx, bytes)
     }
 
     fn poll_write_vectored(
@@ -182,7 +149,7 @@ impl AsyncWrite for Connection {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.socket().poll_write_vectored(cx, slices)
+        Pin::new(&mut self.get_mut().socket).poll_write_vectored(cx, slices)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -190,18 +157,18 @@ impl AsyncWrite for Connection {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.socket().poll_flush(cx)
+        Pin::new(&mut self.get_mut().socket).poll_flush(cx)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.socket().poll_shutdown(cx)
+        Pin::new(&mut self.get_mut().socket).poll_shutdown(cx)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use tokio::io::AsyncWriteExt;
-    use tokio::net::UnixListener;
+    use tokio::net::{UnixListener, UnixStream};
 
     use super::*;
 
@@ -216,8 +183,13 @@ mod tests {
         let path = directory.path().join("b.sock");
         let listener = UnixListener::bind(&path).unwrap();
         let address = Address::Unix(path);
-        let pool =
-            Pool::new(PoolSettings { address, idle_max, idle_time, connect_time: Duration::from_secs(1) });
+        let pool = Pool::new(PoolSettings {
+            address,
+            tls: None,
+            idle_max,
+            idle_time,
+            connect_time: Duration::from_secs(1),
+        });
         Backend { _directory: directory, listener, pool }
     }
 
@@ -266,7 +238,7 @@ mod tests {
             }
             match &ours.socket {
                 Socket::Unix(stream) => stream.readable().await.unwrap(),
-                Socket::Tcp(stream) => stream.readable().await.unwrap(),
+                Socket::Tcp(_) | Socket::Tls(_) => unreachable!("it is a Unix socket"),
             }
             backend.pool.put(ours, Instant::now());
             assert!(backend.pool.take(Instant::now()).is_none());

@@ -20,6 +20,8 @@ pub(crate) struct ForwardedFrom<'a> {
     /// The peer's address as text; `None` on a Unix socket.
     pub(crate) peer: Option<&'a [u8]>,
     pub(crate) trust: PeerTrust,
+    /// Of the peer's own connection.
+    pub(crate) scheme: Scheme,
     pub(crate) request_id: &'a str,
     pub(crate) client: Option<&'a str>,
     /// The fields that may carry the client's credential: none of them reaches a backend.
@@ -31,6 +33,13 @@ pub(crate) struct ForwardedFrom<'a> {
 pub(crate) enum PeerTrust {
     Trusted,
     Untrusted,
+}
+
+/// Whether a peer's connection is encrypted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Scheme {
+    Http,
+    Https,
 }
 
 /// The request line and the length.
@@ -139,9 +148,12 @@ fn append_forwarded(out: &mut Vec<u8>, request: &RequestHead<'_>, from: &Forward
         (PeerTrust::Trusted | PeerTrust::Untrusted, _) => None,
     };
     append_forwarded_for(out, request, from);
-    let proto = match forwarded(KnownField::XForwardedProto) {
-        Some(https) if https.eq_ignore_ascii_case(b"https") => b"X-Forwarded-Proto: https\r\n".as_slice(),
-        Some(_) | None => b"X-Forwarded-Proto: http\r\n",
+    let proto = match (forwarded(KnownField::XForwardedProto), from.scheme) {
+        (Some(https), _) if https.eq_ignore_ascii_case(b"https") => {
+            b"X-Forwarded-Proto: https\r\n".as_slice()
+        }
+        (None, Scheme::Https) => b"X-Forwarded-Proto: https\r\n",
+        (Some(_), _) | (None, Scheme::Http) => b"X-Forwarded-Proto: http\r\n",
     };
     out.extend_from_slice(proto);
     append_line(out, b"X-Forwarded-Host: ", forwarded(KnownField::XForwardedHost).unwrap_or(request.host));

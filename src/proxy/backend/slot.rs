@@ -92,6 +92,7 @@ impl SlotState {
     ) -> SlotState {
         let settings = PoolSettings {
             address: backend.address.clone(),
+            tls: backend.tls.clone(),
             idle_max: backend.pool,
             idle_time: backend.pool_idle,
             connect_time: bounds.connect_time,
@@ -176,7 +177,7 @@ impl SlotState {
 
     /// The backend's address as the configuration writes it.
     pub(crate) fn address(&self) -> String {
-        self.backend.address.to_string()
+        self.backend.place()
     }
 
     /// The label for a tool's name: the name itself if the slot has listed it.

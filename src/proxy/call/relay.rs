@@ -93,6 +93,9 @@ impl<'r, 'c> Relay<'r, 'c> {
         record.slot = Some(slot.slot);
         record.tool = ctx.call.tool().map(|tool| slot.tool_label(tool));
         let Relayed { bytes, result, keep_alive } = self.send(client).await;
+        if result.is_err() && keep_alive == KeepAlive::Close {
+            client.cut();
+        }
         let Relay { pending, stream: _stream, copy, last_event, .. } = self;
         let (status, kind, since) = (pending.head.status, pending.scan.kind(), pending.since);
         let PendingResponse { permit, body, .. } = *pending;

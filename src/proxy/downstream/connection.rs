@@ -13,6 +13,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
+use super::handshake::{self, Opened};
 use super::health;
 use super::local_reply::{BodyMode, KeepAlive, ReplyHead};
 use super::request::{AfterRequest, LINGER, LINGER_BYTES_MAX, Request};
@@ -23,16 +24,18 @@ use crate::policy::cors::Sendable;
 use crate::policy::reply;
 use crate::policy::routes::Match;
 use crate::policy::{Denial, Local, Presented, Verdict};
-use crate::proxy::backend::request_head::PeerTrust;
+use crate::proxy::backend::request_head::{PeerTrust, Scheme};
 use crate::proxy::call;
 use crate::proxy::date::seconds;
-use crate::proxy::drain::Admission;
+use crate::proxy::drain::{Admission, ConnectionGuard};
 use crate::proxy::io::{Parts, read_more};
 use crate::proxy::request_id::RequestId;
 use crate::proxy::route;
 use crate::proxy::state::ProxyState;
 use crate::proxy::state::snapshot::Snapshot;
 use crate::telemetry::Record;
+use crate::telemetry::metrics::Handshake;
+use crate::tls::ServerTls;
 
 /// Connections beyond the limit that linger, so that their clients can read the reply.
 const REJECTED_LINGERING_MAX: usize = 64;
@@ -46,6 +49,21 @@ pub(crate) struct ConnectionHandler {
 impl ConnectionHandler {
     pub(crate) fn new(state: Arc<ProxyState>) -> ConnectionHandler {
         ConnectionHandler { state, rejected_lingering: Semaphore::new(REJECTED_LINGERING_MAX) }
+    }
+
+    /// Encrypts a connection that was opened at this time; none where that fails.
+    async fn handshake(
+        &self,
+        stream: Stream,
+        tls: &ServerTls,
+        guard: &mut ConnectionGuard,
+        opened: Instant,
+    ) -> Option<Opened> {
+        let deadline = opened + self.state.snapshot.load().timeouts.header;
+        let result = handshake::accept(stream, tls, guard, deadline).await;
+        let outcome = result.as_ref().map_or_else(|failed| *failed, |_| Handshake::Done);
+        self.state.metrics.tls.handshake(outcome);
+        result.ok()
     }
 
     /// The reply to a connection beyond the limit, written without reading. Few of these connections linger: a client
@@ -79,26 +97,41 @@ impl ConnectionHandler {
 
 #[async_trait]
 impl ServerApp for ConnectionHandler {
-    async fn process_new(self: &Arc<Self>, stream: Stream, _shutdown: &ShutdownWatch) -> Option<Stream> {
-        let connections_max = self.state.snapshot.load().policy.limits().connections_max;
-        let peer = Peer::of(&stream);
+    async fn process_new(self: &Arc<Self>, mut stream: Stream, _shutdown: &ShutdownWatch) -> Option<Stream> {
+        let (connections_max, tls) = {
+            let snapshot = self.state.snapshot.load();
+            (snapshot.policy.limits().connections_max, snapshot.tls.clone())
+        };
+        let mut peer = Peer::of(&stream);
         let address = peer.as_ref().map(|peer| peer.address);
-        let Some((guard, admission)) = self.state.drain.enter(connections_max, address) else {
-            self.reject_connection(stream).await;
+        let Some((mut guard, admission)) = self.state.drain.enter(connections_max, address) else {
+            match tls {
+                None => self.reject_connection(stream).await,
+                // A reply would take a handshake, which is what there is no room for.
+                Some(_) => self.state.metrics.connection_refused(),
+            }
             return None;
         };
         self.state.metrics.connection_accepted();
         if admission == Admission::Evicting {
             self.state.metrics.connection_evicted();
         }
+        let (opened, mut certificate) = (Instant::now(), None);
+        if let Some(tls) = tls {
+            // Boxed, so that a connection in clear does not have its size.
+            let shaken = Box::pin(self.handshake(stream, &tls, &mut guard, opened)).await?;
+            (stream, certificate) = (shaken.stream, shaken.certificate);
+            peer.as_mut()?.scheme = Scheme::Https;
+        }
         Connection {
             state: &self.state,
             downstream: Downstream::new(stream, guard),
             peer,
-            certificate: None,
+            certificate,
             buffer: Vec::new(),
             spans: FieldSpans::default(),
-            idle_since: Instant::now(),
+            // The first head has begun when the connection was opened: a handshake takes from its time.
+            idle_since: opened,
         }
         .serve()
         .await;
@@ -135,7 +168,7 @@ impl Connection<'_> {
         loop {
             let length = match self.next_head(published.load(), timeout).await {
                 Ok(length) => length,
-                Err(HeadError::Closed) => return,
+                Err(HeadError::Closed) => return self.downstream.end().await,
                 Err(HeadError::Rejected(denial)) => {
                     self.refuse_head(denial).await;
                     return self.downstream.linger(LINGER, LINGER_BYTES_MAX).await;
@@ -153,7 +186,7 @@ impl Connection<'_> {
                     self.downstream.guard().idle(self.idle_since.into());
                     self.advance(length + consumed);
                 }
-                AfterRequest::Close => return,
+                AfterRequest::Close => return self.downstream.end().await,
                 AfterRequest::Linger => return self.downstream.linger(LINGER, LINGER_BYTES_MAX).await,
             }
         }

@@ -2,6 +2,8 @@
 
 pub(crate) mod body;
 pub(crate) mod connection;
+pub(crate) mod encrypted;
+pub(crate) mod handshake;
 pub(crate) mod health;
 pub(crate) mod local_reply;
 pub(crate) mod request;

@@ -10,7 +10,7 @@ use crate::http1::{BodyLength, RequestHead};
 use crate::policy::Denial;
 use crate::policy::cors::{AllowedOrigin, Sendable};
 use crate::policy::reply::Reply;
-use crate::proxy::backend::request_head::{ForwardedFrom, PeerTrust};
+use crate::proxy::backend::request_head::{ForwardedFrom, PeerTrust, Scheme};
 use crate::proxy::downstream::local_reply::{BodyMode, KeepAlive, ReplyHead};
 use crate::proxy::downstream::response::DownstreamFraming;
 use crate::proxy::downstream::stream::{Downstream, Peer};
@@ -95,7 +95,8 @@ impl<'r> Request<'r> {
     pub(crate) fn forwarded_from<'a>(&'a self, client: Option<&'a str>) -> ForwardedFrom<'a> {
         let peer = self.peer.map(|peer| peer.text.as_bytes());
         let credentials = self.snapshot.policy.credentials();
-        ForwardedFrom { peer, trust: self.trust, request_id: self.id, client, credentials }
+        let scheme = self.peer.map_or(Scheme::Http, |peer| peer.scheme);
+        ForwardedFrom { peer, trust: self.trust, scheme, request_id: self.id, client, credentials }
     }
 
     /// What the response says about the connection.

@@ -10,8 +10,11 @@ use std::time::Duration;
 
 use pingora::protocols::Stream;
 use pingora::protocols::l4::socket::SocketAddr;
+use tokio::io::AsyncWrite;
 use tokio::time::{Instant, Sleep};
 
+use super::encrypted::is_encrypted;
+use crate::proxy::backend::request_head::Scheme;
 use crate::proxy::drain::{ConnectionGuard, Phase};
 use crate::proxy::io::{Parts, poll_read_more};
 use crate::telemetry::Outcome;
@@ -29,6 +32,7 @@ pub(crate) struct Downstream {
     guard: ConnectionGuard,
     timer: Timer,
     reading: Reading,
+    ending: Ending,
     on_disconnect: OnDisconnect,
     /// What arrived behind the request that is served.
     pipelined: Vec<u8>,
@@ -40,6 +44,7 @@ pub(crate) struct Peer {
     pub(crate) address: IpAddr,
     /// The address as it is usually written: once per connection, used for each of its requests.
     pub(crate) text: String,
+    pub(crate) scheme: Scheme,
 }
 
 impl Peer {
@@ -48,11 +53,21 @@ impl Peer {
         match stream.get_socket_digest()?.peer_addr() {
             Some(SocketAddr::Inet(address)) => {
                 let address = address.ip().to_canonical();
-                Some(Peer { address, text: address.to_string() })
+                Some(Peer { address, text: address.to_string(), scheme: Scheme::Http })
             }
             Some(SocketAddr::Unix(_)) | None => None,
         }
     }
+}
+
+/// Whether an encrypted connection ends with the word that it has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    /// Nothing is said in clear.
+    Clear,
+    Said,
+    /// A response was cut: its end must not look like one.
+    Unsaid,
 }
 
 /// The state of the read side.
@@ -99,7 +114,8 @@ impl Downstream {
     pub(crate) fn new(stream: Stream, guard: ConnectionGuard) -> Downstream {
         let timer = Timer::new();
         let (reading, on_disconnect) = (Reading::Open, OnDisconnect::Ignore);
-        Downstream { stream, guard, timer, reading, on_disconnect, pipelined: Vec::new() }
+        let ending = if is_encrypted(&stream) { Ending::Said } else { Ending::Clear };
+        Downstream { stream, guard, timer, reading, ending, on_disconnect, pipelined: Vec::new() }
     }
 
     /// The guard that counts this connection.
@@ -209,15 +225,11 @@ impl Downstream {
 
     /// Writes all the parts.
     pub(crate) async fn write(&mut self, mut parts: Parts<'_>) -> Result<(), Interrupt> {
-        let result = poll_fn(|cx| match parts.poll_write(cx, &mut self.stream) {
-            Poll::Ready(result) => Poll::Ready(result.map_err(|_broken| Interrupt::ClientGone)),
+        poll_fn(|cx| match self.poll_write(cx, &mut parts) {
+            Poll::Ready(result) => Poll::Ready(result),
             Poll::Pending => self.poll_time(cx).map(Err),
         })
-        .await;
-        if result == Err(Interrupt::ClientGone) {
-            self.reading = Reading::Broken;
-        }
-        result
+        .await
     }
 
     /// Writes parts without the deadline. Ready when all of them are taken.
@@ -226,7 +238,12 @@ impl Downstream {
         cx: &mut Context<'_>,
         parts: &mut Parts<'_>,
     ) -> Poll<Result<(), Interrupt>> {
-        parts.poll_write(cx, &mut self.stream).map(|result| {
+        let mut written = parts.poll_write(cx, &mut self.stream);
+        // TLS takes bytes before the socket does. In clear there is nothing to flush.
+        if self.ending != Ending::Clear && matches!(written, Poll::Ready(Ok(()))) {
+            written = Pin::new(&mut self.stream).poll_flush(cx);
+        }
+        written.map(|result| {
             result.map_err(|_broken| {
                 self.reading = Reading::Broken;
                 Interrupt::ClientGone
@@ -234,12 +251,28 @@ impl Downstream {
         })
     }
 
+    /// A response was cut: the connection must not end like one whose responses are whole.
+    pub(crate) fn cut(&mut self) {
+        if self.ending == Ending::Said {
+            self.ending = Ending::Unsaid;
+        }
+    }
+
+    /// Tells the client of an encrypted connection that it ends here, if everything it was sent is whole.
+    pub(crate) async fn end(&mut self) {
+        if self.ending == Ending::Said && self.reading != Reading::Broken {
+            self.stream.shutdown().await;
+        }
+    }
+
     /// Shuts down the write side, then reads and discards what the client still sends: an immediate close would reset the
     /// connection, and the client could lose the response before it has read it.
     pub(crate) async fn linger(&mut self, time: Duration, bytes_max: usize) {
         self.set_timeout(time);
         self.guard.reading();
-        self.stream.shutdown().await;
+        if self.ending != Ending::Unsaid {
+            self.stream.shutdown().await;
+        }
         let mut discarded = Vec::new();
         let mut total = 0;
         while total < bytes_max {

@@ -13,6 +13,7 @@ mod websocket;
 
 use request::RouteRequest;
 use response::RouteRelay;
+use target::RouteBackend;
 
 use bytes::Bytes;
 use tokio::time::Instant;
@@ -165,7 +166,7 @@ async fn forward(
     record: &mut Record<'_>,
 ) -> KeepAlive {
     let RouteRequest { request, route, permit, .. } = routed;
-    let Some((backend, slot)) = route.backend(request.state, request.snapshot) else {
+    let Some(RouteBackend { backend, dialer, slot }) = route.backend(request.state, request.snapshot) else {
         return routed.deny(downstream, Denial::NoBackend, record).await;
     };
     record.slot = slot;
@@ -178,7 +179,7 @@ async fn forward(
     });
     let head = request_head::request_head(routed, backend, body.len());
     let connect_timeout = request.snapshot.timeouts.connect;
-    let exchange = BridgeExchange::new(backend.address.clone(), connect_timeout, permit.is_upgrade());
+    let exchange = BridgeExchange::new(dialer.clone(), connect_timeout, permit.is_upgrade());
     let mut relay = RouteRelay::new(routed, downstream, record);
     let keep_alive = match head {
         Err(_unwritable) => relay.deny(UpstreamError::Closed.into()).await,

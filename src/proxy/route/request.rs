@@ -64,8 +64,8 @@ impl RouteRequest<'_> {
             }
             RouteError::Interrupted(Interrupt::Deadline) => Denial::Deadline,
             RouteError::Interrupted(Interrupt::Draining) => Denial::Draining,
-            RouteError::Upstream(UpstreamError::Unreachable(kind)) => {
-                self.route.mark_unreachable(kind);
+            RouteError::Upstream(UpstreamError::Unreachable(cause)) => {
+                self.route.mark_unreachable(&cause);
                 Denial::BackendRefused
             }
             RouteError::Upstream(UpstreamError::Closed) => Denial::BackendReset,

@@ -88,6 +88,7 @@ impl<'r, 's> RouteRelay<'r, 's> {
             Ok(RelayEnd::Complete) => keep_alive,
             Ok(RelayEnd::Drained) => KeepAlive::Close,
             Err(error) => {
+                self.downstream.cut();
                 self.record.outcome = error.outcome();
                 KeepAlive::Close
             }

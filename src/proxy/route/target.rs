@@ -1,9 +1,11 @@
 //! What a route takes from the published state: its backend, its caller's name, and the key of its caller.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
 
 use crate::config::{RateKey, RouteTarget};
 use crate::policy::routes::{Auth, Caller};
+use crate::proxy::backend::dial::Dialer;
 use crate::proxy::backend::request_head::{PeerTrust, client_address};
 use crate::proxy::downstream::request::Request;
 use crate::proxy::downstream::stream::Peer;
@@ -14,6 +16,14 @@ use crate::proxy::state::routes::{CallerKey, RouteState};
 use crate::proxy::state::snapshot::Snapshot;
 use crate::proxy::state::subjects::SubjectState;
 use crate::upstream::{Backend, Slot};
+
+/// Where a request goes.
+pub(super) struct RouteBackend<'r> {
+    pub(super) backend: &'r Backend,
+    pub(super) dialer: &'r Arc<Dialer>,
+    /// The slot, unless it is a backend of the route's own.
+    pub(super) slot: Option<Slot>,
+}
 
 impl RouteState {
     /// The caller's configured name.
@@ -26,17 +36,21 @@ impl RouteState {
     }
 
     /// The backend that the route leads to now.
-    pub(crate) fn backend<'r>(
+    pub(super) fn backend<'r>(
         &'r self,
         state: &ProxyState,
         snapshot: &'r Snapshot,
-    ) -> Option<(&'r Backend, Option<Slot>)> {
+    ) -> Option<RouteBackend<'r>> {
         let slot = match &self.config.target {
-            RouteTarget::Own(backend) => return Some((backend, None)),
+            RouteTarget::Own(backend) => {
+                let dialer = self.dialer.as_ref()?;
+                return Some(RouteBackend { backend, dialer, slot: None });
+            }
             RouteTarget::Slot(slot) => *slot,
             RouteTarget::Stable => state.traffic.stable(),
         };
-        snapshot.slot(slot).map(|state| (&state.backend, Some(slot)))
+        let state = snapshot.slot(slot)?;
+        Some(RouteBackend { backend: &state.backend, dialer: &state.pool.dialer, slot: Some(slot) })
     }
 
     /// Whose requests the rate counts together.

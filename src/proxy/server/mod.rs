@@ -81,7 +81,7 @@ impl Server {
         let threads = config.listen.threads.max(1);
         let listen = match &config.listen.address {
             Address::Unix(_) => config.listen.address.to_string(),
-            Address::Tcp(_) => clients.name.clone(),
+            Address::Tcp(_) | Address::Name { .. } => clients.name.clone(),
         };
         let state = Arc::new(ProxyState::new(config, log)?);
         let handle = Handle::new(state.clone(), listen, metrics_address);
@@ -195,6 +195,8 @@ fn bind(
             let config = ListenerConfig::tcp(name.as_str()).l4_buffer(unbuffered);
             Ok((BoundListener { name, place, owner, listener: listener.into(), config }, None))
         }
+        // The configuration refuses it.
+        Address::Name { .. } => Err(failed("a listener has no name".into())),
         Address::Unix(path) => {
             let (listener, owner, file) = match inherited.take_unix(path) {
                 Some((listener, owner)) => (listener, owner, None),
@@ -254,7 +256,8 @@ where
             fds.lock().add(self.name.clone(), listener.into_raw_fd());
         }
         if let Some(state) = self.evicts_idle.take() {
-            tokio::spawn(evict_idle(state));
+            tokio::spawn(evict_idle(state.clone()));
+            tokio::spawn(resolve_names(state));
         }
         ServiceWithDependents::start_service(&mut self.inner, fds, shutdown, listeners_per_fd, ready).await;
         // Nothing is accepted any more. The connection accepted last is a task in the queue of this runtime, and has this
@@ -282,6 +285,20 @@ async fn evict_idle(state: Arc<ProxyState>) {
         tokio::time::sleep(EVICT_INTERVAL).await;
         for slot in state.snapshot.load().slots() {
             slot.pool.evict_expired();
+        }
+    }
+}
+
+/// Resolves the names of backends again, so that no request waits for it.
+async fn resolve_names(state: Arc<ProxyState>) {
+    while state.drain.phase() == Phase::Serving {
+        tokio::time::sleep(EVICT_INTERVAL).await;
+        let snapshot = state.snapshot.load_full();
+        for slot in snapshot.slots() {
+            slot.pool.refresh_addresses().await;
+        }
+        for dialer in snapshot.open_routes.dialers() {
+            let _no_connection_is_kept = dialer.refresh().await;
         }
     }
 }

@@ -4,11 +4,12 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::config::Route;
+use crate::config::{Route, RouteTarget};
 use crate::http1::RequestHead;
 use crate::policy::Denial;
 use crate::policy::rate::RateLimiter;
 use crate::policy::routes::{self, Match, RouteRule};
+use crate::proxy::backend::dial::Dialer;
 use crate::proxy::fairness::per_client::{ClientKey, Exceeded, PerClient};
 use crate::proxy::fairness::semaphore::most_of_one;
 use crate::proxy::state::route_meters::{Counted, RouteMeters};
@@ -24,6 +25,8 @@ pub(crate) struct Routes {
 /// One route. A reload that does not change it keeps it.
 pub(crate) struct RouteState {
     pub(crate) config: Route,
+    /// How its own backend is reached.
+    pub(crate) dialer: Option<Arc<Dialer>>,
     created: Instant,
     meters: RouteMeters,
     in_flight: Mutex<PerClient>,
@@ -82,6 +85,11 @@ impl Routes {
         self.routes.get(index).map(Arc::as_ref)
     }
 
+    /// How the routes' own backends are reached.
+    pub(crate) fn dialers(&self) -> impl Iterator<Item = &Arc<Dialer>> {
+        self.routes.iter().filter_map(|route| route.dialer.as_ref())
+    }
+
     /// The gauges of all routes.
     pub(crate) fn gauges(&self) -> impl Iterator<Item = RouteGauges<'_>> {
         self.routes.iter().map(|route| RouteGauges {
@@ -94,8 +102,15 @@ impl Routes {
 
 impl RouteState {
     fn new(config: Route) -> RouteState {
+        let dialer = match &config.target {
+            RouteTarget::Own(backend) => {
+                Some(Arc::new(Dialer::new(backend.address.clone(), backend.tls.clone())))
+            }
+            RouteTarget::Slot(_) | RouteTarget::Stable => None,
+        };
         RouteState {
             config,
+            dialer,
             created: Instant::now(),
             meters: RouteMeters::default(),
             in_flight: Mutex::default(),
@@ -140,9 +155,9 @@ impl RouteState {
     }
 
     /// Logs once for each outage that the backend cannot be reached.
-    pub(crate) fn mark_unreachable(&self, kind: std::io::ErrorKind) {
+    pub(crate) fn mark_unreachable(&self, cause: &str) {
         if !self.unreachable.swap(true, Ordering::Relaxed) {
-            log::warn!("route {}: cannot connect to the backend: {kind}", self.name());
+            log::warn!("route {}: cannot connect to the backend: {cause}", self.name());
         }
     }
 

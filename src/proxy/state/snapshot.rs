@@ -21,6 +21,7 @@ use crate::proxy::state::token_usage::TokenUsage;
 use crate::proxy::state::traffic_split::VersionCap;
 use crate::telemetry::Record;
 use crate::telemetry::metrics::SlotStatus;
+use crate::tls::ServerTls;
 use crate::upstream::{PerSlot, Secrets, Slot, Split};
 use crate::wire::ProtocolVersion;
 use crate::wire::era::MaxVersion;
@@ -41,6 +42,8 @@ pub(crate) struct Snapshot {
     split_key: SplitKey,
     keys: ClientKeys,
     trusted_proxies: Vec<IpAddr>,
+    /// What new connections are shown; in clear without it.
+    pub(crate) tls: Option<ServerTls>,
     /// Removed from the text of a backend before it is logged.
     pub(crate) secrets: Secrets,
     /// The routes beside the endpoint.
@@ -71,6 +74,9 @@ impl Snapshot {
         let old_usage = previous.map(|old| (&old.token_usage, old.policy.clients()));
         let token_usage = TokenUsage::new(&config.clients, old_usage);
         let passes = config.backends.iter().flatten().any(|backend| backend.sessions);
+        // The same settings are kept, with what they remember of sessions.
+        let tls = config.listen.tls;
+        let tls = previous.map(|old| &old.tls).filter(|old| **old == tls).cloned().unwrap_or(tls);
         let sessions = if passes { Sessions::Passed } else { Sessions::Refused };
         Snapshot {
             slots: PerSlot::new(state),
@@ -95,6 +101,7 @@ impl Snapshot {
             split_key: config.split_key,
             keys,
             trusted_proxies: config.listen.trusted_proxies,
+            tls,
             secrets: config.secrets,
             open_routes: Routes::new(config.routes, previous.map(|previous| &previous.open_routes)),
         }
@@ -117,7 +124,7 @@ impl Snapshot {
     pub(crate) fn slot_statuses(&self) -> Vec<SlotStatus> {
         let status = |slot: &Arc<SlotState>| SlotStatus {
             slot: slot.slot,
-            address: slot.backend.address.to_string(),
+            address: slot.backend.place(),
             reachable: slot.reachable(),
             in_flight: slot.in_flight(),
             waiting: slot.waiting(),

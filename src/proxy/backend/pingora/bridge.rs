@@ -4,6 +4,7 @@
 //! recorded in the [`BridgeExchange`]. Must not know policy or time.
 
 use std::io;
+use std::net::Ipv4Addr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -25,6 +26,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use crate::http1::FramingError;
+use crate::proxy::backend::pingora::connector::Dialing;
 use crate::proxy::backend::pingora::exchange::{BridgeExchange, UpstreamError};
 use crate::proxy::backend::pingora::session::BridgeSession;
 use crate::proxy::backend::response_head::INFORMATIONAL_MAX;
@@ -135,10 +137,13 @@ impl ProxyHttp for BridgeProxy {
 
     async fn upstream_peer(&self, session: &mut Session, _: &mut usize) -> pingora::Result<Box<HttpPeer>> {
         let exchange = exchange_of(session)?;
-        let mut peer = match &exchange.backend {
+        let mut peer = match exchange.backend.address() {
+            _ if exchange.backend.is_elaborate() => dialed(&exchange),
+            // A name is elaborate.
+            Address::Name { .. } => return Err(Error::new_in(ErrorType::InternalError)),
             Address::Tcp(address) => HttpPeer::new(address, false, String::new()),
             Address::Unix(path) => HttpPeer::new_uds(&path.to_string_lossy(), false, String::new())
-                .inspect_err(|_| exchange.fail(UpstreamError::Unreachable(io::ErrorKind::InvalidInput)))?,
+                .inspect_err(|_| exchange.fail(UpstreamError::Unreachable("not a path".into())))?,
         };
         peer.options.connection_timeout = Some(exchange.connect_timeout);
         peer.options.http_upstream_request_policy = if exchange.is_upgrade {
@@ -192,7 +197,7 @@ impl ProxyHttp for BridgeProxy {
         error: Box<Error>,
     ) -> Box<Error> {
         if let Ok(exchange) = exchange_of(session) {
-            exchange.fail(UpstreamError::Unreachable(io_kind(&error)));
+            exchange.fail(UpstreamError::Unreachable(io_kind(&error).to_string().into()));
         }
         error
     }
@@ -214,6 +219,14 @@ impl ProxyHttp for BridgeProxy {
     fn suppress_error_log(&self, _: &Session, _: &usize, _: &Error) -> bool {
         true
     }
+}
+
+/// A peer to which the guard opens the connection itself: Pingora resolves no name again, and its TLS is not compiled in.
+fn dialed(exchange: &Arc<BridgeExchange>) -> HttpPeer {
+    // Pingora wants an address; the connector does not use it.
+    let mut peer = HttpPeer::new((Ipv4Addr::UNSPECIFIED, 1), false, String::new());
+    peer.options.custom_l4 = Some(Arc::new(Dialing(exchange.clone())));
+    peer
 }
 
 fn exchange_of(session: &Session) -> pingora::Result<Arc<BridgeExchange>> {

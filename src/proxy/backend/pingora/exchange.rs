@@ -1,17 +1,16 @@
 //! One exchange with a route's backend: where the request goes, and how the exchange ended. Must not know Pingora.
 
-use std::io;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use crate::http1::FramingError;
-use crate::upstream::Address;
+use crate::proxy::backend::dial::Dialer;
 
 /// Why a backend gave no response, or no complete one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum UpstreamError {
-    /// No connection to the backend.
-    Unreachable(io::ErrorKind),
+    /// No connection to the backend: why, in words for the log.
+    Unreachable(Arc<str>),
     /// The connection ended before the response did.
     Closed,
     /// The response violates HTTP.
@@ -23,7 +22,7 @@ pub(crate) enum UpstreamError {
 /// One request and its outcome, shared by pingora-proxy's side and the client's side.
 #[derive(Debug)]
 pub(crate) struct BridgeExchange {
-    pub(crate) backend: Address,
+    pub(crate) backend: Arc<Dialer>,
     pub(crate) connect_timeout: Duration,
     /// Whether the request asks for a WebSocket.
     pub(crate) is_upgrade: bool,
@@ -31,7 +30,7 @@ pub(crate) struct BridgeExchange {
 }
 
 impl BridgeExchange {
-    pub(crate) fn new(backend: Address, connect_timeout: Duration, is_upgrade: bool) -> BridgeExchange {
+    pub(crate) fn new(backend: Arc<Dialer>, connect_timeout: Duration, is_upgrade: bool) -> BridgeExchange {
         BridgeExchange { backend, connect_timeout, is_upgrade, outcome: OnceLock::new() }
     }
 
@@ -52,7 +51,7 @@ impl BridgeExchange {
     /// The recorded error. An exchange that ended without one lost its connection.
     pub(crate) fn error(&self) -> UpstreamError {
         match self.outcome.get() {
-            Some(Err(error)) => *error,
+            Some(Err(error)) => error.clone(),
             Some(Ok(())) | None => UpstreamError::Closed,
         }
     }

@@ -1,0 +1,119 @@
+//! One open connection to a backend, in clear or over TLS. Must not know HTTP, nor how it was opened.
+
+use std::io::{self, IoSlice, Read};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use rustix::net::RecvFlags;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::client;
+
+use crate::proxy::tls_stream::TlsStream;
+
+/// An open connection.
+#[derive(Debug)]
+pub(crate) enum Socket {
+    Unix(UnixStream),
+    Tcp(TcpStream),
+    Tls(Box<TlsStream<client::TlsStream<TcpStream>>>),
+}
+
+impl Socket {
+    /// Whether the backend has neither closed the connection nor sent anything on it.
+    ///
+    /// On a Unix socket this costs no system call: Tokio remembers that nothing has arrived, and a write fails without a byte
+    /// sent after the backend closed. On TCP, peek the socket: a write may succeed after the peer closed.
+    pub(crate) fn is_idle_clean(&mut self) -> bool {
+        let mut byte = [0];
+        match self {
+            Socket::Unix(stream) => is_empty(&stream.try_read(&mut byte)),
+            Socket::Tcp(stream) => is_empty(&receive(stream, &mut byte, RecvFlags::PEEK)),
+            Socket::Tls(stream) => is_silent(&mut stream.0).unwrap_or(false),
+        }
+    }
+
+    fn stream(self: Pin<&mut Self>) -> Pin<&mut dyn ReadWrite> {
+        match self.get_mut() {
+            Socket::Unix(stream) => Pin::new(stream),
+            Socket::Tcp(stream) => Pin::new(stream),
+            Socket::Tls(stream) => Pin::new(&mut **stream),
+        }
+    }
+}
+
+fn is_empty(read: &io::Result<usize>) -> bool {
+    matches!(read, Err(nothing) if nothing.kind() == io::ErrorKind::WouldBlock)
+}
+
+fn receive(stream: &TcpStream, bytes: &mut [u8], flags: RecvFlags) -> io::Result<usize> {
+    rustix::net::recv(stream, bytes, flags | RecvFlags::DONTWAIT)
+        .map(|(read, _)| read)
+        .map_err(io::Error::from)
+}
+
+/// Takes in what has arrived. What TLS sends for itself, such as tickets for later sessions, says nothing about the connection.
+fn is_silent(stream: &mut client::TlsStream<TcpStream>) -> io::Result<bool> {
+    let (socket, session) = stream.get_mut();
+    loop {
+        match session.read_tls(&mut Arrived(socket)) {
+            Ok(0) => return Ok(false),
+            Ok(_) => {}
+            Err(nothing) if nothing.kind() == io::ErrorKind::WouldBlock => return Ok(true),
+            Err(error) => return Err(error),
+        }
+        let state = session.process_new_packets().map_err(io::Error::other)?;
+        if state.peer_has_closed() || state.plaintext_bytes_to_read() > 0 {
+            return Ok(false);
+        }
+    }
+}
+
+/// What the kernel has received, read past Tokio, which may not know of it yet.
+struct Arrived<'s>(&'s TcpStream);
+
+impl Read for Arrived<'_> {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        receive(self.0, bytes, RecvFlags::empty())
+    }
+}
+
+trait ReadWrite: AsyncRead + AsyncWrite + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> ReadWrite for T {}
+
+impl AsyncRead for Socket {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.stream().poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for Socket {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.stream().poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.stream().poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream().poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream().poll_shutdown(cx)
+    }
+}

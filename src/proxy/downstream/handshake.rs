@@ -1,0 +1,104 @@
+//! The handshake of a client's connection: bounded like the head that follows it, and counted by how it ended.
+//!
+//! The connection holds its guard meanwhile, so handshakes are bounded in number with all connections, and one that dribbles is
+//! evicted first. Must not know HTTP, nor what a certificate permits.
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use pingora::protocols::Stream;
+use tokio::io::AsyncWriteExt;
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_rustls::rustls::Error;
+
+use super::encrypted::Encrypted;
+use crate::policy::certificate::ClientCertificate;
+use crate::proxy::drain::{ConnectionGuard, Phase};
+use crate::proxy::io::read_more;
+use crate::proxy::tls_stream::TlsStream;
+use crate::telemetry::metrics::Handshake;
+use crate::tls::{Facts, ServerTls, fingerprint};
+
+/// How long a client has to read the alert that refuses it, and how much of what it still sends is discarded.
+const ALERT_TIME: Duration = Duration::from_secs(1);
+const ALERT_DISCARD_BYTES_MAX: usize = 64 * 1024;
+
+/// An encrypted connection, and who the client has proved to be.
+pub(super) struct Opened {
+    pub(super) stream: Stream,
+    pub(super) certificate: Option<Arc<ClientCertificate>>,
+}
+
+/// Performs the handshake until `deadline`, or until the connection is evicted or the drain is over.
+pub(super) async fn accept(
+    stream: Stream,
+    tls: &ServerTls,
+    guard: &mut ConnectionGuard,
+    deadline: Instant,
+) -> Result<Opened, Handshake> {
+    guard.reading();
+    let mut accepting = pin!(tls.acceptor().accept(stream).into_fallible());
+    let mut time = pin!(sleep_until(deadline));
+    let accepted = poll_fn(|cx| {
+        if let Poll::Ready(accepted) = accepting.as_mut().poll(cx) {
+            return Poll::Ready(Ok(accepted));
+        }
+        if guard.poll_phase(cx, Phase::Expired).is_ready() || guard.is_evicted() {
+            return Poll::Ready(Err(Handshake::Evicted));
+        }
+        time.as_mut().poll(cx).map(|()| Err(Handshake::Timeout))
+    })
+    .await?;
+    match accepted {
+        Ok(opened) => {
+            let shown = opened.get_ref().1.peer_certificates().and_then(|chain| chain.first());
+            let certificate = shown.map(|own| {
+                let uris = Facts::of(own).map(|facts| facts.uris).unwrap_or_default();
+                Arc::new(ClientCertificate { sha256: fingerprint(own), uris })
+            });
+            let stream: Encrypted = TlsStream(opened);
+            Ok(Opened { stream: Box::new(stream), certificate })
+        }
+        Err((error, stream)) => {
+            let outcome = outcome_of(&error);
+            log::debug!("a TLS handshake failed: {error}");
+            if outcome != Handshake::Closed {
+                let _ = timeout(ALERT_TIME, let_read(stream)).await;
+            }
+            Err(outcome)
+        }
+    }
+}
+
+/// The alert is on its way. Closing at once could reset the connection and take it back.
+async fn let_read(mut stream: Stream) {
+    let _ = AsyncWriteExt::shutdown(&mut stream).await;
+    let (mut discarded, mut total) = (Vec::new(), 0);
+    while total < ALERT_DISCARD_BYTES_MAX {
+        discarded.clear();
+        match read_more(&mut stream, &mut discarded).await {
+            Ok(0) | Err(_) => return,
+            Ok(read) => total += read,
+        }
+    }
+}
+
+/// Why a handshake failed, as the metric names it.
+fn outcome_of(error: &io::Error) -> Handshake {
+    let Some(error) = error.get_ref().and_then(|error| error.downcast_ref::<Error>()) else {
+        return Handshake::Closed;
+    };
+    if matches!(error, Error::NoCertificatesPresented | Error::InvalidCertificate(_)) {
+        Handshake::Certificate
+    } else if matches!(error, Error::PeerIncompatible(_) | Error::NoApplicationProtocol) {
+        Handshake::Incompatible
+    } else if matches!(error, Error::AlertReceived(_)) {
+        Handshake::Alert
+    } else {
+        Handshake::Malformed
+    }
+}
