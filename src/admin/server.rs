@@ -202,6 +202,7 @@ mod tests {
             clients: 7,
             stable: "blue".to_owned(),
             slots: vec![slot],
+            issuers: Vec::new(),
             dependencies: Vec::new(),
             features: crate::config::feature::FeatureStatus::default(),
         }

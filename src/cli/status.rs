@@ -9,6 +9,7 @@ use super::guard::Guard;
 use super::output::{complain, complain_of, say, table};
 use super::watchdog::now_seconds;
 use crate::admin::{self, AdminCommand, AdminResponse};
+use crate::policy::identity::IssuerStatus;
 use crate::telemetry::metrics::{DependencyState, DependencyStatus, SlotStatus};
 use crate::upstream::Slot;
 
@@ -85,6 +86,23 @@ fn show(status: &admin::GuardStatus) {
         let rows: Vec<_> = status.dependencies.iter().map(|found| dependency_row(found, now)).collect();
         table(["DEPENDENCY", "SLOT", "STATE", "FOR", "REQUIRED", "TOOK", "LATEST FAILURE"], &rows);
     }
+    if !status.issuers.is_empty() {
+        say("");
+        let now = now_seconds();
+        let rows: Vec<_> = status.issuers.iter().map(|issuer| issuer_row(issuer, now)).collect();
+        table(["ISSUER", "KEYS", "REACHABLE", "CONFIRMED"], &rows);
+    }
+}
+
+fn issuer_row(issuer: &IssuerStatus, now: u64) -> [String; 4] {
+    [
+        issuer.url.clone(),
+        issuer.keys.to_string(),
+        if issuer.reachable { "yes" } else { "NO" }.to_owned(),
+        issuer
+            .confirmed
+            .map_or_else(|| "-".to_owned(), |when| format!("{} ago", uptime(now.saturating_sub(when)))),
+    ]
 }
 
 fn dependency_row(dependency: &DependencyStatus, now: u64) -> [String; 7] {

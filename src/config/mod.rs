@@ -203,7 +203,9 @@ fn read(
     let (auth, oauth) = file::auth(root.table("auth"), folder);
     let mut clients = tokens::clients(&auth, folder, sink, environment, more);
     let oauth = oauth.and_then(|table| authorization(table, folder));
-    clients.extend(oauth.iter().flat_map(OauthTable::clients));
+    // Before the clients of the file, so that a grant has a metric row of its own however many they are.
+    let own = clients.iter().take_while(|client| client.name == tokens::DEFAULT_CLIENT).count();
+    clients.splice(own..own, oauth.iter().flat_map(OauthTable::clients));
     let clients = index(clients, sink, more);
     let backends = backends(root.table("slots"), folder, environment, more);
     let first = if backends[Slot::Blue].is_none() && backends[Slot::Green].is_some() {

@@ -26,6 +26,7 @@ const OWN_FIELDS: &[(&str, &str)] = &[
     ("accept", "use the key accept"),
     ("authorization", "use the key authorization"),
     ("x-mcp-client", "use the key client_header"),
+    ("x-mcp-subject", "use the key client_header"),
     ("cookie", "cookies never reach a backend"),
     ("origin", "the guard judges Origin; it never reaches a backend"),
     ("content-length", "it follows from the body"),

@@ -88,6 +88,7 @@ mod tests {
             "Forwarded",
             "X-Real-IP",
             "X-MCP-Client",
+            "X-MCP-Subject",
             "X-Request-Id",
         ] {
             check_request(name, "", false);

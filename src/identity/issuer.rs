@@ -9,6 +9,7 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 use tokio::sync::Notify;
 
+use crate::policy::identity::IssuerStatus;
 use crate::policy::oauth::keys::{KeySet, KeySetError};
 
 /// How old the keys may be for an unknown one to be none; and how often unknown keys cause a fetch, all of them together.
@@ -121,6 +122,18 @@ impl IssuerState {
     pub(super) fn failed(&self) -> bool {
         self.was_tried.store(true, Ordering::Release);
         !self.is_away.swap(true, Ordering::AcqRel)
+    }
+
+    /// What an operator is told.
+    pub(super) fn status(&self) -> IssuerStatus {
+        let fetched = self.fetched.load();
+        let fetched = fetched.as_ref();
+        IssuerStatus {
+            url: self.url.clone(),
+            keys: fetched.map_or(0, |fetched| fetched.keys.len()),
+            reachable: fetched.is_some() && !self.is_away.load(Ordering::Acquire),
+            confirmed: fetched.and_then(|fetched| fetched.confirmed),
+        }
     }
 
     /// The keys of a file, which the configuration has judged.

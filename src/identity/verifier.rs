@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::cache::TokenCache;
 use super::issuer::IssuerState;
 use crate::policy::auth::{TokenHash, WrongToken};
-use crate::policy::identity::TokenVerifier;
+use crate::policy::identity::{IssuerStatus, TokenVerifier};
 use crate::policy::oauth::rules::Rules;
 use crate::policy::oauth::verify::Refused;
 use crate::policy::token_fault::TokenFault;
@@ -46,6 +46,10 @@ impl Verifier {
 }
 
 impl TokenVerifier for Verifier {
+    fn issuers(&self) -> Vec<IssuerStatus> {
+        self.issuers.iter().map(|issuer| issuer.status()).collect()
+    }
+
     fn verify(&self, token: &[u8], hash: &TokenHash, now: u64) -> Result<(ClientId, Arc<Subject>), Denial> {
         if let Some(known) = self.remembered.get(hash, now) {
             return Ok(known);

@@ -352,6 +352,23 @@ mod tests {
         }
     }
 
+    // "A rollout's key is the subject", unless the grant has a cohort.
+    #[test]
+    fn a_caller_is_split_by_its_cohort_or_its_subject_or_its_client() {
+        let grant = |name: &str, cohort: Option<&str>| ClientConfig {
+            is_grant: true,
+            cohort: cohort.map(str::to_owned),
+            ..ClientConfig::new(name, Vec::new())
+        };
+        let clients = vec![client("bot", &["t"]), grant("users", None), grant("staff", Some("people"))];
+        let clients = Clients::new(clients).unwrap();
+        let subject = Subject::new("ann", [0; 16]);
+        let key = |name: &str, subject| clients.split_key(clients.named(name).unwrap(), subject).to_owned();
+        assert_eq!(key("bot", None), "bot");
+        assert_eq!(key("users", Some(&subject)), "ann");
+        assert_eq!(key("staff", Some(&subject)), "people");
+    }
+
     #[test]
     fn a_token_is_refused_from_not_after_on() {
         let until = |not_after| ClientConfig { not_after: Some(not_after), ..client("bot", &["t"]) };

@@ -6,6 +6,8 @@
 use std::borrow::Cow;
 
 use super::Policy;
+use super::auth::API_KEY_FIELD;
+use super::decision::CredentialFields;
 use super::origin::is_allowed_origin;
 use crate::http1::is_of_family;
 use crate::http1::{KnownField, Occurs, RequestHead};
@@ -30,6 +32,8 @@ pub struct AllowedOrigin<'b>(&'b [u8]);
 pub enum Sendable {
     /// `Mcp-Param-*`
     Parameters,
+    /// These, and the key of a client that sets no `Authorization`.
+    ParametersAndKey,
     /// All that it lists: what a route's backend reads is not known here.
     Any,
 }
@@ -48,6 +52,16 @@ impl Policy {
         match head.fields.occurs(KnownField::Origin) {
             Occurs::Once(origin) if is_allowed_origin(&self.origin, origin) => Some(AllowedOrigin(origin)),
             Occurs::Once(_) | Occurs::Never | Occurs::Repeated => None,
+        }
+    }
+}
+
+impl CredentialFields {
+    /// What a page may send to the endpoint.
+    pub fn sendable(self) -> Sendable {
+        match self {
+            CredentialFields::Authorization => Sendable::Parameters,
+            CredentialFields::AuthorizationOrApiKey => Sendable::ParametersAndKey,
         }
     }
 }
@@ -80,6 +94,9 @@ impl Sendable {
     fn includes(self, name: &[u8]) -> bool {
         match self {
             Sendable::Parameters => is_of_family(name, PARAMETERS),
+            Sendable::ParametersAndKey => {
+                is_of_family(name, PARAMETERS) || name.eq_ignore_ascii_case(API_KEY_FIELD)
+            }
             Sendable::Any => !SENT.split(", ").any(|sent| sent.as_bytes().eq_ignore_ascii_case(name)),
         }
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::auth::Clients;
 use super::denial::Denial;
-use super::identity::TokenVerifier;
+use super::identity::{IssuerStatus, TokenVerifier};
 use super::limits::Limits;
 use super::oauth::resource::ProtectedResource;
 use super::permit::Permit;
@@ -132,6 +132,11 @@ impl Policy {
         let Some((resource, verifier)) = oauth else { return self };
         let auth = auth::AuthRules { wrong_token: auth::WrongToken::Challenge };
         Policy { auth, resource: Some(resource), verifier: Some(verifier), ..self }
+    }
+
+    /// What is known of the keys of each issuer.
+    pub fn issuers(&self) -> Vec<IssuerStatus> {
+        self.verifier.as_ref().map(|verifier| verifier.issuers()).unwrap_or_default()
     }
 
     /// The fields that may carry a credential.

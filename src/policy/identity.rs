@@ -5,6 +5,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use super::auth::{ClientId, TokenHash};
 use super::certificate::ClientCertificate;
 use super::denial::Denial;
@@ -40,6 +42,22 @@ pub enum Credential {
 pub trait TokenVerifier: Send + Sync + fmt::Debug {
     /// Who this token is for, or why it is refused. `now` is seconds since the epoch.
     fn verify(&self, token: &[u8], hash: &TokenHash, now: u64) -> Result<(ClientId, Arc<Subject>), Denial>;
+
+    /// What is known of each issuer's keys.
+    fn issuers(&self) -> Vec<IssuerStatus>;
+}
+
+/// What is known of the keys of one issuer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IssuerStatus {
+    /// The issuer.
+    pub url: String,
+    /// Its usable keys.
+    pub keys: usize,
+    /// Whether it answered when it was last asked.
+    pub reachable: bool,
+    /// When it last confirmed the keys, in seconds since the epoch; `None` for never, and for keys of a file.
+    pub confirmed: Option<u64>,
 }
 
 impl Identity {

@@ -134,6 +134,9 @@ async fn replay(
     set("x-mcp-shadow", "1");
     if backend.client_header {
         set("x-mcp-client", &copy.client);
+        if let Some(subject) = &copy.subject {
+            set("x-mcp-subject", subject);
+        }
     }
     client.replay(&asked.name, request, &asked.id).await
 }

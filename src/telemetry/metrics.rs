@@ -4,6 +4,7 @@
 //! slot itself listed; clients only by the first names of the configuration. Nothing a client sends becomes a label.
 
 mod dependencies;
+mod issuers;
 mod registration;
 mod rollout;
 mod routes;
@@ -18,6 +19,7 @@ use prometheus::{
 };
 
 pub(crate) use self::dependencies::{DependencyMetrics, DependencyState, DependencyStatus};
+use self::issuers::IssuerFamilies;
 use self::registration::{Registration, count, seconds};
 pub(crate) use self::rollout::{Notified, RolloutMetrics};
 pub(crate) use self::routes::RouteGauges;
@@ -27,6 +29,7 @@ use serde::{Deserialize, Serialize};
 
 use super::record::{Outcome, Record};
 use crate::policy::Denial;
+use crate::policy::identity::IssuerStatus;
 use crate::upstream::Slot;
 
 /// What stands where a label has no value of its own.
@@ -124,6 +127,7 @@ pub(crate) struct Metrics {
     policy: PolicyFamilies,
     rollout: RolloutMetrics,
     dependencies: DependencyMetrics,
+    issuers: IssuerFamilies,
     routes: routes::RouteFamilies,
     shadow: ShadowMetrics,
     pub(crate) tls: TlsMetrics,
@@ -191,6 +195,7 @@ impl Metrics {
             policy: PolicyFamilies::new(&add)?,
             rollout: RolloutMetrics::new(&add)?,
             dependencies: DependencyMetrics::new(&add)?,
+            issuers: IssuerFamilies::new(&add)?,
             routes: routes::RouteFamilies::new(&add)?,
             shadow: ShadowMetrics::new(&add)?,
             tls: TlsMetrics::new(&add)?,
@@ -277,6 +282,11 @@ impl Metrics {
     /// The families of the control plane.
     pub(crate) fn rollout(&self) -> RolloutMetrics {
         self.rollout.clone()
+    }
+
+    /// Sets what is known of the keys of issuers.
+    pub(crate) fn set_issuers(&self, issuers: &[IssuerStatus]) {
+        self.issuers.set(issuers);
     }
 
     /// The families of dependencies.

@@ -104,7 +104,7 @@ async fn copies_of_a_field_that_agree_are_passed_on_as_one() {
 async fn what_concerns_the_guard_or_this_hop_is_stripped() {
     let fields = "Cookie: a=b\r\nOrigin: http://localhost\r\nX-Remote-User: root\r\nX_Remote_User: root\r\n\
                   Connection: keep-alive, X-Hop\r\nX-Hop: 1\r\nKeep-Alive: 5\r\nTE: trailers\r\n\
-                  Proxy: http://evil\r\nProxy-Authorization: Basic x\r\nX-MCP-Client: root\r\nX-Kept: yes\r\n";
+                  Proxy: http://evil\r\nProxy-Authorization: Basic x\r\nX-MCP-Client: root\r\nX-MCP-Subject: root\r\nX-Kept: yes\r\n";
     let request = forwarded("", fields, &call(1, "ping")).await;
     for absent in [
         "authorization",
@@ -119,6 +119,7 @@ async fn what_concerns_the_guard_or_this_hop_is_stripped() {
         "proxy",
         "proxy-authorization",
         "x-mcp-client",
+        "x-mcp-subject",
     ] {
         assert_eq!(request.field(absent), None, "{absent}");
     }

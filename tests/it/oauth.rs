@@ -192,6 +192,60 @@ async fn the_rate_of_a_grant_holds_for_each_user() {
     }
 }
 
+// Shares of what all share are divided between the users of a grant, as between clients.
+#[tokio::test]
+async fn a_user_of_a_grant_leaves_permits_to_other_users() {
+    let (key, backend) = (TokenKey::es256("k1"), backend().await);
+    let issuer = issuer(&[&key]).await;
+    let tables = oauth(issuer.url(), READERS) + "[limits]\nin_flight = 4\n[timeouts]\nwaiting = \"20s\"\n";
+    let guard = guard().upstream(&backend).config(&tables).start().await;
+    let send = async |user: &str, id: u64| {
+        let mut client = guard.connect().await;
+        let token = key.token(&claims(&issuer, json!({ "sub": user })));
+        client.send(post(&token, "", &call(id, "ping"))).await;
+        client
+    };
+    let mut greedy = Vec::new();
+    for id in 1..=5 {
+        greedy.push(send("one", id).await);
+    }
+    let mut peers = Vec::new();
+    for _ in 0..3 {
+        let mut peer = backend.accept().await;
+        assert!(peer.request().await.try_id().is_some_and(|id| id <= 5));
+        peers.push(peer);
+    }
+    let mut other = send("two", 9).await;
+    let mut peer = backend.accept().await;
+    assert_eq!(peer.request().await.try_id(), Some(9), "the last permit is left to another user");
+    peer.send(ok(&result(9))).await;
+    assert_eq!(other.response().await.status(), 200);
+}
+
+#[tokio::test]
+async fn a_backend_gets_the_subject_and_no_other_one() {
+    let (key, backend) = (TokenKey::es256("k1"), backend().await);
+    let issuer = issuer(&[&key]).await;
+    let guard = guard()
+        .token("static-token-of-default")
+        .upstream(&backend)
+        .slot("client_header = true")
+        .config(&oauth(issuer.url(), READERS))
+        .start()
+        .await;
+    let seen = async |token: &str| {
+        let mut client = guard.connect().await;
+        let forged = "X-MCP-Subject: root\r\nx_mcp_subject: root\r\n";
+        client.send(post(token, forged, &call(1, "ping"))).await;
+        let request = backend.accept().await.request().await;
+        assert!(!request.head.contains("root"), "{}", request.head);
+        (request.field("x-mcp-client").map(str::to_owned), request.field("x-mcp-subject").map(str::to_owned))
+    };
+    let signed = seen(&key.token(&claims(&issuer, json!({})))).await;
+    assert_eq!(signed, (Some("readers".to_owned()), Some("desktop".to_owned())));
+    assert_eq!(seen("static-token-of-default").await, (Some("default".to_owned()), None));
+}
+
 // "Order: static token first, then client certificate, then JWT"; "emptied on reload".
 #[tokio::test]
 async fn a_reload_takes_a_grant_away_and_a_switch_an_identity() {

@@ -75,6 +75,31 @@ async fn a_token_is_explained_without_being_printed() {
     assert!(unknown.stderr.contains("cannot be fetched"), "{unknown:?}");
 }
 
+#[tokio::test]
+async fn status_and_metrics_show_the_keys_of_an_issuer() {
+    let key = TokenKey::es256("k1");
+    let (issuer, backend) = (issuer(&[&key]).await, answering().await);
+    let down = "http://127.0.0.1:9";
+    let tables = oauth(issuer.url(), READERS).replace("issuers = [", &format!("issuers = [\"{down}\", "));
+    let guard = guard().admin().upstream(&backend).config(&tables).start().await;
+    let status: Value = serde_json::from_str(&guard.command_ok("status --json").await).unwrap();
+    assert_eq!(status["issuers"][1]["keys"], 1, "{status:#}");
+    assert!(status["issuers"][1]["confirmed"].as_u64().is_some_and(|when| when + 60 > now()));
+    assert_eq!(
+        (&status["issuers"][0]["keys"], &status["issuers"][0]["reachable"]),
+        (&json!(0), &json!(false))
+    );
+    let shown = guard.command_ok("status").await;
+    assert!(shown.contains("ISSUER") && shown.contains(issuer.url()), "{shown}");
+    for (family, url, value) in [
+        ("mcp_guard_issuer_keys", issuer.url(), 1.0),
+        ("mcp_guard_issuer_reachable", issuer.url(), 1.0),
+        ("mcp_guard_issuer_reachable", down, 0.0),
+    ] {
+        assert_eq!(guard.metric(&format!("{family}{{issuer=\"{url}\"}}")).await, value, "{family} {url}");
+    }
+}
+
 // "doctor [..] know it: issuer reachable, clock within leeway, audience plausible"
 #[tokio::test]
 async fn the_doctor_asks_the_issuer_for_its_keys_and_its_clock() {

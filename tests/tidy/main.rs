@@ -220,6 +220,7 @@ fn every_metric_is_documented() {
     let files = [
         "metrics.rs",
         "metrics/dependencies.rs",
+        "metrics/issuers.rs",
         "metrics/rollout.rs",
         "metrics/routes.rs",
         "metrics/shadow.rs",

@@ -7,7 +7,7 @@ use crate::http1::hop_by_hop::passes_to_backend;
 use crate::http1::same_name;
 use crate::http1::{Field, KnownField, Occurs, RequestHead};
 use crate::policy::auth::API_KEY_FIELD;
-use crate::policy::{CredentialFields, SessionRequest};
+use crate::policy::{CredentialFields, SessionRequest, Subject};
 use crate::proxy::head_writer::{append_field, append_length, append_line};
 use crate::upstream::{Accept, Backend, UpstreamAuthorization};
 
@@ -24,6 +24,8 @@ pub(crate) struct ForwardedFrom<'a> {
     pub(crate) scheme: Scheme,
     pub(crate) request_id: &'a str,
     pub(crate) client: Option<&'a str>,
+    /// Which of those that the client stands for.
+    pub(crate) subject: Option<&'a Subject>,
     /// The fields that may carry the client's credential: none of them reaches a backend.
     pub(crate) credentials: CredentialFields,
 }
@@ -105,6 +107,10 @@ pub(crate) fn append_own_fields(
     out.extend_from_slice(VIA);
     if let (true, Some(client)) = (backend.client_header, from.client) {
         append_line(out, b"X-MCP-Client: ", client.as_bytes());
+        if let Some(subject) = from.subject {
+            // White space at the edges is no part of a field's value (RFC 9110, 5.5).
+            append_line(out, b"X-MCP-Subject: ", subject.text().trim().as_bytes());
+        }
     }
     for (name, value) in &backend.set_headers {
         append_field(out, name.as_bytes(), value.as_bytes());

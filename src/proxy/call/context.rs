@@ -43,7 +43,7 @@ impl<'c> CallContext<'c> {
     /// Where the call comes from, as a backend receives it.
     pub(crate) fn forwarded_from(&self) -> ForwardedFrom<'_> {
         let client = self.request.snapshot.policy.clients().name(self.call.client());
-        self.request.forwarded_from(Some(client))
+        self.request.forwarded_from(Some(client), self.call.subject())
     }
 }
 

@@ -110,7 +110,7 @@ fn variant(ctx: &CallContext<'_>, slot: &SlotState) -> Variant {
     let mut hasher = DefaultHasher::new();
     field(KnownField::McpProtocolVersion).hash(&mut hasher);
     (ctx.call.era() as u8).hash(&mut hasher);
-    backend.client_header.then(|| request.snapshot.key(ctx.call.client())).hash(&mut hasher);
+    backend.client_header.then_some(ctx.who.key).hash(&mut hasher);
     (backend.accept == Accept::Pass).then(|| field(KnownField::Accept)).hash(&mut hasher);
     backend.query.then_some(request.head.query).hash(&mut hasher);
     hasher.finish()

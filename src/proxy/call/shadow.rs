@@ -75,6 +75,7 @@ impl ShadowCapture<'_> {
             stable: self.stable,
             request_id: request.id.to_owned(),
             client: request.snapshot.policy.clients().name(call.client()).to_owned(),
+            subject: call.subject().map(|subject| subject.text().to_owned()),
             fields: fields.filter_map(|field| Some((text(field.name)?, text(field.value)?))).collect(),
             body: Bytes::copy_from_slice(body),
             response: response.into(),

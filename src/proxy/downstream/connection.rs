@@ -336,7 +336,8 @@ async fn answer(
 ) -> AfterRequest {
     let reply = match local {
         Local::Preflight => {
-            return request.reply_preflight(downstream, "POST".into(), Sendable::Parameters, record).await;
+            let sendable = request.snapshot.policy.credentials().sendable();
+            return request.reply_preflight(downstream, "POST".into(), sendable, record).await;
         }
         Local::MetadataPreflight => {
             return request.reply_preflight(downstream, "GET".into(), Sendable::Parameters, record).await;

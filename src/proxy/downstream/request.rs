@@ -7,9 +7,9 @@ use tokio::time::Instant;
 
 use super::body::{self, Body, BodyBounds, BodyError, Excess};
 use crate::http1::{BodyLength, RequestHead};
-use crate::policy::Denial;
 use crate::policy::cors::{AllowedOrigin, Sendable};
 use crate::policy::reply::Reply;
+use crate::policy::{Denial, Subject};
 use crate::proxy::backend::request_head::{ForwardedFrom, PeerTrust, Scheme};
 use crate::proxy::downstream::local_reply::{BodyMode, KeepAlive, ReplyHead};
 use crate::proxy::downstream::response::DownstreamFraming;
@@ -92,11 +92,15 @@ impl<'r> Request<'r> {
     }
 
     /// Where it comes from, as a backend receives it.
-    pub(crate) fn forwarded_from<'a>(&'a self, client: Option<&'a str>) -> ForwardedFrom<'a> {
+    pub(crate) fn forwarded_from<'a>(
+        &'a self,
+        client: Option<&'a str>,
+        subject: Option<&'a Subject>,
+    ) -> ForwardedFrom<'a> {
         let peer = self.peer.map(|peer| peer.text.as_bytes());
         let credentials = self.snapshot.policy.credentials();
         let scheme = self.peer.map_or(Scheme::Http, |peer| peer.scheme);
-        ForwardedFrom { peer, trust: self.trust, scheme, request_id: self.id, client, credentials }
+        ForwardedFrom { peer, trust: self.trust, scheme, request_id: self.id, client, subject, credentials }
     }
 
     /// What the response says about the connection.

@@ -29,7 +29,7 @@ pub(super) fn request_head(
     for field in head.fields.iter().filter(|field| passes(routed, backend, field)) {
         append_field(&mut out, field.name, field.value);
     }
-    let from = routed.request.forwarded_from(routed.caller);
+    let from = routed.request.forwarded_from(routed.caller, routed.permit.subject().map(AsRef::as_ref));
     append_own_fields(&mut out, backend, head, &from);
     to_pingora(head.method, &target(head, routed.route.config.stripped), &out)
 }

@@ -10,6 +10,7 @@ use crate::config::Config;
 use crate::config::feature::FeatureStatus;
 use crate::policy::ClientId;
 use crate::policy::auth::TokenHash;
+use crate::policy::identity::IssuerStatus;
 use crate::policy::tools::Pattern;
 use crate::proxy::drain::Phase;
 use crate::proxy::state::ProxyState;
@@ -46,6 +47,9 @@ pub(crate) struct GuardStatus {
     pub(crate) slots: Vec<SlotStatus>,
     #[serde(default)]
     pub(crate) dependencies: Vec<DependencyStatus>,
+    /// Whose tokens are taken, and what is known of their keys.
+    #[serde(default)]
+    pub(crate) issuers: Vec<IssuerStatus>,
     /// Filled in by the part that switches them.
     #[serde(default)]
     pub(crate) features: FeatureStatus,
@@ -86,6 +90,7 @@ impl Handle {
             stable: self.state.traffic.stable().as_str().to_owned(),
             slots: snapshot.slot_statuses(),
             dependencies: self.state.dependencies.statuses(),
+            issuers: snapshot.policy.issuers(),
             features: FeatureStatus::default(),
         }
     }

@@ -140,6 +140,7 @@ impl ProxyState {
         }
         self.metrics.tls.set_not_after(snapshot.tls.as_ref().map_or(0, ServerTls::not_after));
         self.metrics.set_routes(snapshot.open_routes.gauges());
+        self.metrics.set_issuers(&snapshot.policy.issuers());
         self.shadow.set_waiting(self.shadow_queue.calls.waiting());
         let draining = self.drain.phase() != Phase::Serving;
         self.metrics.set_process(self.drain.open(), self.streams.count(), draining, self.log.dropped());

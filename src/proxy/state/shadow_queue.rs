@@ -22,6 +22,8 @@ pub(crate) struct ShadowedCall {
     pub(crate) stable: Slot,
     pub(crate) request_id: String,
     pub(crate) client: String,
+    /// Which of those that the client stands for.
+    pub(crate) subject: Option<String>,
     /// The request's `Mcp-*` fields.
     pub(crate) fields: Vec<(String, String)>,
     pub(crate) body: Bytes,
