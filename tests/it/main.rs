@@ -53,6 +53,7 @@ mod stream_limits;
 mod streams;
 mod tls;
 mod tls_clients;
+mod tls_upstream;
 mod token_distribute;
 mod tools_list_filter;
 
