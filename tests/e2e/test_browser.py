@@ -11,6 +11,7 @@ import urllib.parse
 
 import pytest
 
+from harness.oauth_site import oauth
 from mcp_testkit.guard import TOKEN, WRONG_TOKEN, Guard
 from mcp_testkit.paths import E2E, system
 from mcp_testkit.programs import free_port
@@ -27,7 +28,7 @@ def page():
     server.shutdown()
 
 
-def visit(programs, origin: str, server: str, token: str) -> dict:
+def visit(programs, origin: str, server: str, token: str, document: str = "page.html") -> dict:
     """What the page of this origin reports after its calls. Every host name resolves to this machine."""
     query = urllib.parse.urlencode({"server": server, "token": token})
     argv = [
@@ -40,7 +41,7 @@ def visit(programs, origin: str, server: str, token: str) -> dict:
         "--host-resolver-rules=MAP * 127.0.0.1",
         "--virtual-time-budget=60000",
         "--dump-dom",
-        f"{origin}/page.html?{query}",
+        f"{origin}/{document}?{query}",
     ]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=120)
     found = re.search(r'<pre id="told">(.+?)</pre>', done.stdout, re.S)
@@ -59,6 +60,15 @@ def test_a_page_on_this_machine_calls_a_tool(tools, programs, page):
 def test_a_page_can_read_why_it_was_refused(tools, programs, page):
     reported = visit(programs, f"http://localhost:{page}", f"{tools.guard.url}/mcp", WRONG_TOKEN)
     assert reported["opened"] == {"status": 403, "id": reported["opened"]["id"], "body": {"error": "Invalid token"}}, reported
+
+
+def test_a_page_without_a_token_finds_the_authorization_server(tools, programs, page):
+    address = f"127.0.0.1:{free_port()}"
+    resource = f"http://{address}/mcp"
+    guard = Guard(programs, tools.backend.address, tools.backend.path, address=address, more=oauth(resource, ["http://127.0.0.1:9"]))
+    reported = visit(programs, f"http://localhost:{page}", f"{guard.url}/mcp", "", "page_oauth.html")
+    assert reported["refused"] == 401, reported
+    assert reported["metadata"]["resource"] == resource and reported["metadata"]["authorization_servers"] == ["http://127.0.0.1:9"], reported
 
 
 def test_only_a_listed_origin_may_call(tools, programs, page):
