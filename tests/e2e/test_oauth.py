@@ -10,7 +10,7 @@ import urllib.request
 import pytest
 
 from harness.apache import Apache
-from harness.authorization_server import AuthorizationServer, claims_of
+from harness.authorization_server import DOCUMENT, AuthorizationServer, claims_of
 from harness.clients import CLIENTS
 from harness.curl import curl
 from harness.oauth_clients import OauthClient
@@ -28,7 +28,7 @@ NO_STEP_UP = ["ts1-legacy"]
 
 @pytest.fixture(scope="module")
 def site(module_programs):
-    return Site(module_programs, tls=True, options='client_claim = "sub"\nleeway = "0s"')
+    return Site(module_programs, front="apache", options='client_claim = "sub"\nleeway = "0s"')
 
 
 def signed_in(site: Site, client: str) -> OauthClient:
@@ -50,16 +50,29 @@ def test_a_client_without_a_token_comes_to_a_call_through_apache(site, client):
     assert (line["status"], line["outcome"]) == (200, "ok"), line
 
 
-@pytest.mark.parametrize("client", ["sdk1-legacy", "sdk2-auto", "ts1-legacy", "ts2-auto"])
-def test_a_client_without_a_token_comes_to_a_call_at_the_guard_itself(programs, client):
-    site = Site(programs, account="bob")
-    with OauthClient(BY_ID[client], site.resource) as running:
+@pytest.mark.parametrize(
+    ("client", "front"), [("sdk1-legacy", "clear"), ("sdk2-auto", "tls"), ("ts1-legacy", "tls"), ("ts2-auto", "clear")]
+)
+def test_a_client_without_a_token_comes_to_a_call_at_the_guard_itself(programs, client, front):
+    site = Site(programs, front=front, account="bob")
+    with OauthClient(BY_ID[client], site.resource, site.authority) as running:
         said = running.call(TOOL)
     assert said.get("text") == [INSTRUCTIONS] and said["visits"] == 1, said
     site.logged(client="writers", subject="bob", method="tools/call")
     for part in ["code_challenge_method=S256", "resource="]:
         assert site.issuer.requested(part) == 1, f"the authorization request lacks {part}"
     assert site.issuer.requested("POST /reg") == 1
+
+
+@pytest.mark.parametrize("client", ["sdk1-legacy", "sdk2-modern", "ts1-legacy", "ts2-modern"])
+def test_a_client_that_is_known_by_its_own_document_does_not_register(programs, client):
+    site = Site(programs, options="", takes_documents=True)
+    with OauthClient(BY_ID[client], site.resource, None, DOCUMENT) as running:
+        said = running.call(TOOL)
+    assert said.get("text") == [INSTRUCTIONS] and said["id"] == DOCUMENT, said
+    assert site.issuer.requested("POST /reg") == 0
+    # Unless the configuration says otherwise, the program is the subject.
+    site.logged(client="writers", subject=DOCUMENT, method="tools/call")
 
 
 def test_the_metadata_is_at_both_places_and_the_challenge_names_one(site):

@@ -106,7 +106,7 @@ def test_a_guard_that_starts_before_its_authorization_server_serves_when_that_is
 
 
 def test_an_issuer_without_a_trusted_certificate_gives_no_keys(programs):
-    site = Site(programs, tls=True, trusted=False)
+    site = Site(programs, front="apache", trusted=False)
     token = site.issuer.token(site.resource)
     wait_until("the failed fetch in the log", lambda: site.issuer.issuer in site.guard.program.log())
     refused = site.ping(token)

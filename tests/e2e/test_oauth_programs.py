@@ -20,7 +20,7 @@ from mcp_testkit.tools import INSTRUCTIONS
 
 @pytest.fixture(scope="module")
 def site(module_programs):
-    return Site(module_programs, tls=True)
+    return Site(module_programs, front="apache")
 
 
 @pytest.fixture

@@ -50,6 +50,7 @@ const provider = new Provider(settings.issuer, {
   pkce: { required: () => true },
   features: {
     clientCredentials: { enabled: true },
+    clientIdMetadataDocument: settings.documents ? { enabled: true, ack: "draft-02" } : { enabled: false },
     devInteractions: { enabled: false },
     registration: { enabled: true },
     resourceIndicators: {
@@ -64,6 +65,11 @@ const provider = new Provider(settings.issuer, {
     },
   },
   extraTokenClaims: () => settings.claims,
+  // The documents of clients that are known by a URL of theirs; nothing is fetched from elsewhere.
+  fetch: async (url) => {
+    const document = settings.documents[url];
+    return new Response(JSON.stringify(document), { status: document ? 200 : 404, headers: { "content-type": "application/json" } });
+  },
   findAccount: (ctx, id) => ({ accountId: id, claims: () => ({ sub: id }) }),
   interactions: { url: (ctx, interaction) => `/interaction/${interaction.uid}` },
   issueRefreshToken: (ctx, client) => client.grantTypeAllowed("refresh_token"),

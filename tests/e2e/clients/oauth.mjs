@@ -1,10 +1,10 @@
-// The same as oauth.py with the TypeScript SDKs. Usage: oauth.mjs URL ts1|legacy|auto|modern.
+// The same as oauth.py with the TypeScript SDKs. Usage: oauth.mjs URL ts1|legacy|auto|modern [DOCUMENT].
 
 import { createInterface } from "node:readline";
 
 const CALLBACK = "http://127.0.0.1:9/callback";
 const PATIENCE = 20_000;
-const [url, mode] = process.argv.slice(2);
+const [url, mode, document] = process.argv.slice(2);
 const self = { name: "e2e", version: "1" };
 const memory = {};
 let visits = 0;
@@ -31,6 +31,7 @@ async function browse(address) {
 
 const provider = {
   redirectUrl: CALLBACK,
+  clientMetadataUrl: document,
   clientMetadata: {
     client_name: "e2e",
     redirect_uris: [CALLBACK],

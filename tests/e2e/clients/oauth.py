@@ -1,7 +1,8 @@
-"""A Python SDK client with the SDK's own OAuth client provider and no token. Usage: oauth.py URL sdk1|legacy|auto|modern.
+"""A Python SDK client with the SDK's own OAuth client provider and no token.
 
+Usage: oauth.py URL sdk1|legacy|auto|modern [DOCUMENT]. DOCUMENT is the URL of the client's own metadata, if it has one.
 Prints one JSON object once it is connected, and one for each line of its input, which names a tool to call: what came of it, the access
-token, its scopes, the client's registered name, and how often a user had to sign in.
+token, its scopes, the client's id, and how often a user had to sign in.
 """
 
 import asyncio
@@ -90,7 +91,7 @@ def told(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-async def main(url: str, mode: str) -> None:
+async def main(url: str, mode: str, document: str | None = None) -> None:
     memory, browser = Memory(), Browser()
 
     def report(**said) -> None:
@@ -99,7 +100,7 @@ async def main(url: str, mode: str) -> None:
         print(json.dumps({"visits": browser.visits, "id": memory.client and memory.client.client_id, **said}), flush=True)
 
     metadata = OAuthClientMetadata(client_name="e2e", redirect_uris=[CALLBACK], token_endpoint_auth_method="none")
-    provider = OAuthClientProvider(url, metadata, memory, browser.open, browser.result)
+    provider = OAuthClientProvider(url, metadata, memory, browser.open, browser.result, client_metadata_url=document)
     async def serve() -> None:
         async with connected(url, mode, provider) as (session, version):
             report(version=version)

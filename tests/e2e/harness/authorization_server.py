@@ -12,6 +12,19 @@ from harness.tls import Certificate
 from mcp_testkit.paths import node
 from mcp_testkit.programs import Program, Programs, free_port
 
+#: A client that is known by its own metadata, at a URL of its own (MCP 2026-07-28 prefers this to registration).
+DOCUMENT = "https://client.test/e2e.json"
+DOCUMENTS = {
+    DOCUMENT: {
+        "client_id": DOCUMENT,
+        "client_name": "e2e",
+        "redirect_uris": ["http://127.0.0.1:9/callback"],
+        "grant_types": ["authorization_code", "refresh_token"],
+        "response_types": ["code"],
+        "token_endpoint_auth_method": "none",
+        "application_type": "native",
+    }
+}
 #: Clients with a secret, which get tokens without a user (RFC 6749, 4.4).
 ROBOTS = [f"robot-{number}" for number in range(1, 21)]
 SECRET = "a secret of the tests"
@@ -27,9 +40,13 @@ class AuthorizationServer:
         certificate: Certificate | None = None,
         port: int | None = None,
         claims: dict | None = None,
+        takes_documents: bool = False,
         **state,
     ):
-        """It gives tokens for `resources` only. `claims` are in every token; `state` is what `tell` takes."""
+        """It gives tokens for `resources` only. `claims` are in every token; `state` is what `tell` takes.
+
+        With `takes_documents` a client may be known by `DOCUMENT`.
+        """
         port = port or free_port()
         self.issuer = f"https://localhost:{port}" if certificate else f"http://127.0.0.1:{port}"
         self._address = f"127.0.0.1:{port}"
@@ -48,6 +65,7 @@ class AuthorizationServer:
                     "resources": resources,
                     "robots": ROBOTS,
                     "secret": SECRET,
+                    "documents": DOCUMENTS if takes_documents else None,
                     "claims": claims or {},
                     "state": state,
                 }

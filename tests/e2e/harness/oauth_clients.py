@@ -15,13 +15,14 @@ PATIENCE = 40
 class OauthClient:
     """Connected once `said` has no error. Every report has the client's token, its scopes, and how often a user had to sign in."""
 
-    def __init__(self, client: Client, url: str, authority: Path | None = None):
+    def __init__(self, client: Client, url: str, authority: Path | None = None, *more: str):
         if client.name.startswith("sdk"):
             mode = client.name if client.name == "sdk1" else client.era
             argv = [python(client.name), str(E2E / "clients" / "oauth.py"), url, mode]
         else:
             mode = client.name if client.name == "ts1" else client.era
             argv = [node(), str(in_node_env("oauth.mjs")), url, mode]
+        argv += more
         trusts = {"SSL_CERT_FILE": str(authority), "NODE_EXTRA_CA_CERTS": str(authority)} if authority else {}
         pipes = {name: subprocess.PIPE for name in ("stdin", "stdout", "stderr")}
         self.process = subprocess.Popen(argv, env={**os.environ, **trusts}, text=True, bufsize=1, **pipes)

@@ -44,14 +44,25 @@ def oauth(resource: str, issuers: list[str], *, options: str = "", grants: str =
     return OAUTH.format(resource=resource, issuers=", ".join(f'"{issuer}"' for issuer in issuers), options=options, grants=grants)
 
 
+#: The guard's own TLS.
+LISTEN_TLS = """
+[listen.tls]
+certificate = "{certificate.chain}"
+key = "{certificate.key}"
+"""
+
+
 class Site:
-    """With `tls`, resource and issuer are HTTPS and Apache is in front; without it clients reach the guard itself."""
+    """`front` is what clients reach: the guard itself in `clear`, the guard with its own `tls`, or `apache` with TLS before it.
+
+    With TLS the authorization server has it, too.
+    """
 
     def __init__(
         self,
         programs: Programs,
         *,
-        tls: bool = False,
+        front: str = "clear",
         trusted: bool = True,
         options: str = 'client_claim = "sub"',
         grants: str = GRANTS,
@@ -60,12 +71,12 @@ class Site:
     ):
         """`options` go into `[auth.oauth]`, `more` to the end of the configuration; `issuer` is what AuthorizationServer takes.
 
-        With `tls` but not `trusted`, the guard does not know the authority of the issuer's certificate.
+        What is not `trusted` has a certificate of an authority that the guard does not know.
         """
-        made = certificate(programs.folder / "certificate") if tls else None
+        made = certificate(programs.folder / "certificate") if front != "clear" else None
         self.authority: Path | None = made and made.authority
         port = free_port()
-        origin = f"https://localhost:{port}" if tls else f"http://127.0.0.1:{port}"
+        origin = f"https://localhost:{port}" if made else f"http://127.0.0.1:{port}"
         self.origin, self.resource = origin, origin + PATH
         self.elsewhere = "https://elsewhere.test/mcp"  # Another resource of the same authorization server.
         self.issuer = AuthorizationServer(programs, [self.resource, self.elsewhere], certificate=made, **issuer)
@@ -74,11 +85,13 @@ class Site:
             programs,
             self.backend.address,
             self.backend.path,
-            more=oauth(self.resource, [self.issuer.issuer], options=options, grants=grants) + more,
-            address=None if tls else f"127.0.0.1:{port}",
-            env={"SSL_CERT_FILE": str(self.authority)} if tls and trusted else {},
+            more=oauth(self.resource, [self.issuer.issuer], options=options, grants=grants)
+            + (LISTEN_TLS.format(certificate=made) if front == "tls" else "")
+            + more,
+            address=None if front == "apache" else f"127.0.0.1:{port}",
+            env={"SSL_CERT_FILE": str(self.authority)} if made and trusted else {},
         )
-        if tls:
+        if front == "apache":
             self.apache = Apache(programs, self.guard.address, certificate=made, port=port)
 
     def curl(self, path: str = PATH, *options: str, **request) -> Response:
