@@ -110,6 +110,8 @@ pub(crate) fn conclude(
 
 /// The counters once the slot has had a few calls.
 fn wait(installation: &Installation<'_>, operation: &Operation, kept: &Kept) -> Option<Sample> {
+    // Without a beginning there are no figures to wait for.
+    kept.begin.as_ref()?;
     let deadline = Instant::now() + AFTER_MAX;
     loop {
         let now = take(installation)?;
@@ -173,7 +175,9 @@ fn rows(kept: &Kept, end: Option<&Sample>, operation: &Operation, names: &Names)
     let mut windows = vec![(When::Before, None, begin, operation.serving)];
     match (&kept.traffic, end) {
         (Some(traffic), end) => {
-            windows.push((When::Until, Some(begin), traffic, operation.serving));
+            if traffic != begin {
+                windows.push((When::Until, Some(begin), traffic, operation.serving));
+            }
             windows.extend(end.map(|end| (When::After, Some(traffic), end, serves_after)));
         }
         (None, Some(end)) => windows.push((When::During, Some(begin), end, operation.serving)),
@@ -322,6 +326,13 @@ mod tests {
         let mut traffic = sample(164, 107, 0);
         traffic.at_millis += 500;
         check(Kind::Deploy, Some(traffic), &expect);
+        // Counted once before the switch, and then after it.
+        let once = [
+            before,
+            ("slot blue (served), after traffic moved (10.0 s)", 7),
+            ("slot green (new), after traffic moved (10.0 s)", 20),
+        ];
+        check(Kind::SwitchBack, Some(sample(160, 100, 0)), &once);
         let during = [
             before,
             ("slot blue (served), while it ran (10.0 s)", 7),
