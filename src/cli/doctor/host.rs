@@ -14,6 +14,7 @@ use crate::admin::{AdminCommand, AdminResponse, GuardStatus};
 use crate::cli::exit::Exit;
 use crate::cli::guard::{Guard, Unasked};
 use crate::config::{Config, Loaded};
+use crate::tls::date;
 use crate::upstream::Address;
 
 /// No clock that is right shows an earlier time than this program was written: 2026-01-01.
@@ -116,6 +117,11 @@ pub(super) fn configuration(
     let clients = loaded.config.clients.len();
     if clients > 0 {
         findings.push(Diagnosis::new(State::Ok, "tokens", format!("{clients} clients")));
+    }
+    // What expires soon is one of the warnings above.
+    if let Some(tls) = &loaded.config.listen.tls {
+        let found = format!("clients are shown certificates that are valid until {}", date(tls.not_after()));
+        findings.push(Diagnosis::new(State::Ok, "tls", found));
     }
     if let Some(status) = running.status()
         && status.clients != clients
