@@ -1,6 +1,7 @@
-//! What the installed unit keeps the guard from: receivers of notifications and dependencies that it must not connect to.
+//! What the installed unit keeps the guard from: receivers of notifications, dependencies, issuers and backends that it must not
+//! connect to.
 //!
-//! Must not know how a notification is sent or a dependency checked.
+//! Must not know how any of them is connected to.
 
 mod network;
 
@@ -8,9 +9,11 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use self::network::{Destination, UnitNetwork};
-use crate::config::Config;
 use crate::config::dependencies::{Check, Endpoint};
 use crate::config::notify::Channel;
+use crate::config::oauth::KeySource;
+use crate::config::{Config, RouteTarget};
+use crate::upstream::{Address, Slot};
 use mcp_host::diagnostics::Diagnostic;
 
 const UNIT: &str = "mcp-guard.service";
@@ -18,7 +21,7 @@ const UNIT: &str = "mcp-guard.service";
 const FOLDERS: &[&str] =
     &["/etc/systemd/system", "/run/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system"];
 
-/// A warning for each receiver and dependency that the unit, if there is one, keeps the guard from. `folder` is looked at in place
+/// A warning for each of them that the unit, if there is one, keeps the guard from. `folder` is looked at in place
 /// of the usual ones.
 pub(super) fn out_of_reach(config: &Config, folder: Option<&Path>) -> Vec<Diagnostic> {
     let usual = || FOLDERS.iter().map(Path::new).collect();
@@ -66,7 +69,37 @@ fn destinations(config: &Config) -> Vec<(String, Destination<'_>)> {
         };
         Some((format!("dependency {}", dependency.name), destination))
     });
-    receivers.chain(dependencies).collect()
+    let backends = Slot::ALL.into_iter().filter_map(|slot| {
+        Some((format!("slots.{}.address", slot.as_str()), of_address(&config.backend(slot)?.address)))
+    });
+    let routes = config.routes.iter().filter_map(|route| match &route.target {
+        RouteTarget::Own(backend) => {
+            Some((format!("route {}", route.rule.name), of_address(&backend.address)))
+        }
+        RouteTarget::Slot(_) | RouteTarget::Stable => None,
+    });
+    receivers.chain(dependencies).chain(issuers(config)).chain(backends).chain(routes).collect()
+}
+
+/// Where the keys of issuers are fetched. Metadata may name an address on the issuer's own host only.
+fn issuers(config: &Config) -> impl Iterator<Item = (String, Destination<'_>)> {
+    let issuers = config.oauth.iter().flat_map(|oauth| &oauth.issuers);
+    issuers.filter_map(|issuer| {
+        let url = match &issuer.keys {
+            KeySource::Discovered => &issuer.url,
+            KeySource::Url(url) => url,
+            KeySource::File { .. } => return None,
+        };
+        Some((format!("auth.oauth.issuers {}", issuer.url), of_host(host(url)?)))
+    })
+}
+
+fn of_address(address: &Address) -> Destination<'_> {
+    match address {
+        Address::Unix(_) => Destination::UnixSocket,
+        Address::Tcp(address) => Destination::Address(address.ip()),
+        Address::Name { host, .. } => of_host(host),
+    }
 }
 
 fn of_host(host: &str) -> Destination<'_> {

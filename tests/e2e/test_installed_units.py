@@ -180,16 +180,19 @@ def test_errors_have_their_priority_in_the_journal(installed):
     assert '"status":200' in request and '"status":200' not in machine.since(before, "-u", "mcp-guard", "-p", "notice")
 
 
-def test_check_and_doctor_say_that_the_unit_keeps_a_receiver_and_a_dependency_out_of_reach(installed):
+def test_check_and_doctor_say_what_the_unit_keeps_out_of_reach(installed):
     machine = installed.machine
     database = '\n[[dependency]]\nname = "database"\ntcp = { address = "192.0.2.7:5432" }\ninterval = "1h"\ntimeout = "100ms"\n'
     machine.write("/etc/mcp-guard/plan.toml", '[[notify]]\nkind = "generic"\nurl = "https://hooks.example.org/secret"\n')
-    machine.write(GUARD, installed.shipped.replace('# plan = "plan.toml"', 'plan = "plan.toml"') + database)
+    oauth = '\n[auth.oauth]\nresource = "https://host.example/mcp"\nissuers = ["https://login.example.org"]\n[[auth.oauth.grant]]\nname = "users"\nscopes = ["mcp"]\n'
+    green = '\n[slots.green]\naddress = "tools.example.org:8001"\n'
+    machine.write(GUARD, installed.shipped.replace('# plan = "plan.toml"', 'plan = "plan.toml"') + database + oauth + green)
     try:
         for command in ("check", "doctor"):
             said = machine.run("mcp-guard", command).stdout
             assert "mcp-guard.service keeps the guard from hooks.example.org (IPAddressAllow=)" in said and "/secret" not in said, said
-            assert "mcp-guard.service keeps the guard from 192.0.2.7 (IPAddressAllow=)" in said, said
+            for kept in ["192.0.2.7", "login.example.org", "tools.example.org"]:
+                assert f"mcp-guard.service keeps the guard from {kept} (IPAddressAllow=)" in said, said
         machine.write("/etc/systemd/system/mcp-guard.service.d/notify.conf", "[Service]\nIPAddressAllow=192.0.2.0/24\n")
         assert "keeps the guard from" not in machine.run("mcp-guard", "check").stdout
         machine.write("/etc/systemd/system/mcp-guard.service.d/notify.conf", "[Service]\nRestrictAddressFamilies=\nRestrictAddressFamilies=AF_UNIX\n")
