@@ -160,7 +160,8 @@ pub(crate) fn state_folder(file: &Path) -> Option<PathBuf> {
     in_table(file, "listen", |listen| file::listen(listen, folder(file), 0).state).flatten()
 }
 
-/// The files that make up a configuration, without secrets in clear: the file itself, its plan and its tokens' hashes.
+/// The files that make up a configuration, without secrets in clear: the file itself, its plan, its tokens' hashes and
+/// the keys of issuers.
 /// They need not exist.
 #[cfg(feature = "release")]
 pub(crate) fn files_of(file: &Path) -> Vec<PathBuf> {
@@ -169,7 +170,14 @@ pub(crate) fn files_of(file: &Path) -> Vec<PathBuf> {
         SecretFile::Tokens(path) => Some(path),
         SecretFile::Environment(_) => None,
     });
-    std::iter::once(file.to_owned()).chain(plan).chain(tokens).collect()
+    let keys = in_table(file, "auth", |auth| {
+        file::auth(auth, folder(file)).1.map(|table| oauth::key_files(table, folder(file)))
+    });
+    std::iter::once(file.to_owned())
+        .chain(plan)
+        .chain(tokens)
+        .chain(keys.flatten().unwrap_or_default())
+        .collect()
 }
 
 /// Judges the text of a configuration file; `path` is what its relative paths are relative to.

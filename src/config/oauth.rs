@@ -172,6 +172,15 @@ fn issuer(mut table: Table<'_>, folder: &Path) -> Option<Issuer> {
     Some(Issuer { url: url?, keys })
 }
 
+/// The files that hold keys of issuers.
+#[cfg(feature = "release")]
+pub(super) fn key_files(mut table: Table<'_>, folder: &Path) -> Vec<PathBuf> {
+    let file = |mut issuer: Table<'_>| {
+        issuer.text("jwks", |text| value::path(text, folder)).filter(|path| path.is_file())
+    };
+    table.list_of_tables("issuers", ISSUERS_MAX).into_iter().filter_map(file).collect()
+}
+
 fn keys(text: &str, folder: &Path) -> Result<KeySource, InvalidValue> {
     if text.contains("://") {
         return url(text).map(KeySource::Url);

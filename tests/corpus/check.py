@@ -48,6 +48,17 @@ methods = ["POST"]
 auth = "bearer"
 slot = "blue"
 """
+# Tokens of an issuer, whose keys are in a file: its private key was not kept.
+OAUTH = MORE + f"""
+[auth]
+header = ["authorization", "x-api-key"]
+[auth.oauth]
+resource = "https://mcp.test/swf-monitor/mcp"
+issuers = [{{ url = "https://login.example.org", jwks = "{HERE / "oauth-keys.json"}" }}]
+[[auth.oauth.grant]]
+name = "users"
+scopes = ["mcp"]
+"""
 # A short answer that is cut is translated as a reset is, so it is judged by the real status, too.
 CUT = {"up-09a", "own-up-06", "own-up-07", "own-up-08", "own-up-09", "own-up-10", "own-up-11"}
 # A route's backend sees the path as the client wrote it; the endpoint's always sees its slot's own.
@@ -103,6 +114,8 @@ def main() -> int:
     cases = judge("requests", requests, MORE, options)
     cases += judge("calls", calls, MORE + REAL_STATUS, options)
     cases += judge("resets", resets, MORE + REAL_STATUS, options)
+    tokens = (HERE / "oauth.jsonl").read_text().splitlines(keepends=True)
+    cases += judge("tokens of an issuer", tokens, OAUTH, options)
     for case in judge("requests on a route", on_a_route(http), ON_A_ROUTE, options):
         cases.append({**case, "title": f"on a route: {case['title']}"})
     reasons = explained()

@@ -103,6 +103,20 @@ fn a_file_of_keys_is_judged_with_the_configuration() {
     assert!(of().is_ok());
 }
 
+// A backup of the configuration is whole.
+#[cfg(feature = "release")]
+#[test]
+fn the_files_of_a_configuration_include_the_keys_of_issuers() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, keys) = (folder.path().join("guard.toml"), folder.path().join("keys.json"));
+    std::fs::write(&keys, "{}").unwrap();
+    let issuers = "issuers = [{ url = \"https://a.example\", jwks = \"keys.json\" }, { url = \"https://b.example\" }]\n";
+    std::fs::write(&file, table(&format!("{RESOURCE}{issuers}"))).unwrap();
+    assert_eq!(crate::config::files_of(&file), [file.clone(), keys]);
+    std::fs::write(&file, table(&format!("{RESOURCE}{ISSUERS}"))).unwrap();
+    assert_eq!(crate::config::files_of(&file), [file]);
+}
+
 // "`none` and HMAC cannot be configured"
 #[test]
 fn algorithms_that_prove_nothing_cannot_be_configured() {
