@@ -203,11 +203,15 @@ impl Metrics {
         };
         add_build_info(&add)?;
         registry.register(Box::new(ProcessCollector::for_self()))?;
-        // Present from the first scrape, so that a rate over them starts at zero and an alert can name them.
-        for denial in Denial::all() {
-            metrics.denials.with_label_values(&[denial.code()]);
-        }
+        metrics.name_denials();
         Ok(metrics)
+    }
+
+    /// Makes every code present from the first scrape, so that a rate over them starts at zero and an alert can name them.
+    fn name_denials(&self) {
+        for denial in Denial::all() {
+            self.denials.with_label_values(&[denial.code()]);
+        }
     }
 
     /// Counts one finished request.

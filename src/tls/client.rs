@@ -37,10 +37,8 @@ impl ClientTls {
             None => {
                 let (roots, errors) = system_roots();
                 if roots.is_empty() {
-                    return Err(format!(
-                        "this machine has no certificate authorities ({})",
-                        errors.join("; ")
-                    ));
+                    let none = "this machine has no certificate authorities".to_owned();
+                    return Err(std::iter::once(none).chain(errors).collect::<Vec<_>>().join("; "));
                 }
                 roots
             }
