@@ -5,7 +5,6 @@ Protected Resource Metadata for authorization server discovery."
 """
 
 import time
-import urllib.request
 
 import pytest
 
@@ -177,8 +176,7 @@ def test_a_grant_has_its_own_tools(site):
 def test_the_log_has_the_subject_and_metrics_have_the_grant_only(site):
     assert site.ping(site.token("mcp:read", client="robot-7")).status == 200
     site.logged(client="readers", subject="robot-7", method="ping")
-    with urllib.request.urlopen(f"http://{site.guard.metrics}/metrics", timeout=20) as response:
-        metrics = response.read().decode()
+    metrics = site.metrics()
     assert 'client="readers"' in metrics
     assert "robot-7" not in metrics and "user of" not in metrics
     assert "eyJ" not in site.guard.program.log() + metrics, "a token was written down"

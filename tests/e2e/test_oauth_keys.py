@@ -101,8 +101,11 @@ def test_a_guard_that_starts_before_its_authorization_server_serves_when_that_is
     refused = site.ping(token)
     assert refused.status == 503 and int(refused.headers["retry-after"]) > 0, refused
     assert site.ping(None).status == 401
+    reachable = f'mcp_guard_issuer_reachable{{issuer="{site.issuer.issuer}"}}'
+    assert f"{reachable} 0" in site.metrics()
     site.issuer.start()
     wait_until("the keys to be fetched", lambda: site.ping(token).status == 200, FETCH_SECONDS)
+    assert f"{reachable} 1" in site.metrics()
 
 
 def test_an_issuer_without_a_trusted_certificate_gives_no_keys(programs):

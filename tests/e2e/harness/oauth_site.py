@@ -1,6 +1,7 @@
 """A protected resource as it is deployed: Apache with TLS, the guard with `[auth.oauth]`, mcp-tools, and an authorization server."""
 
 import json
+import urllib.request
 from pathlib import Path
 
 from harness.apache import Apache
@@ -110,6 +111,10 @@ class Site:
         token = self.issuer.token(self.resource, scope, **options)
         wait_until("the guard has the issuer's keys", lambda: self.ping(token).status != 503)
         return token
+
+    def metrics(self) -> str:
+        with urllib.request.urlopen(f"http://{self.guard.metrics}/metrics", timeout=20) as response:
+            return response.read().decode()
 
     def lines(self) -> list[dict]:
         """The guard's log. Its last line may be half written."""
