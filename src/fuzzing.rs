@@ -63,7 +63,7 @@ pub fn sealed_state(content: &[u8]) -> Vec<u8> {
 pub fn verifier(text: &str) -> Option<std::sync::Arc<dyn crate::policy::identity::TokenVerifier>> {
     let nothing = Environment { variable: &|_| None, now: NOW };
     let config = config::build(Path::new("/nonexistent/guard.toml"), text, &nothing).ok()?.config;
-    crate::identity::Issuers::default().configure(config.oauth.as_deref())
+    crate::identity::Issuers::default().configure(config.oauth.as_deref(), None)
 }
 
 /// A guard without a listener.

@@ -24,7 +24,7 @@ impl Identity {
     /// What verifies tokens by this configuration. Waits a moment for keys, so it must not be called on a thread that serves.
     #[cfg(feature = "oauth")]
     pub(super) fn configure(&self, config: &Config) -> Option<Arc<dyn TokenVerifier>> {
-        let verifier = self.issuers.configure(config.oauth.as_deref());
+        let verifier = self.issuers.configure(config.oauth.as_deref(), config.listen.state.as_deref());
         self.issuers.wait_for_keys(FIRST_KEYS);
         verifier
     }

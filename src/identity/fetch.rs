@@ -13,6 +13,7 @@ use serde_json::Value;
 use tokio::time::{Instant, sleep_until};
 
 use super::issuer::{FRESH_SECONDS, IssuerState, Taken};
+use super::store::KeyFile;
 use crate::client::{Client, Limits, Method, Request, Target};
 use crate::config::oauth::{Issuer, KeySource};
 use crate::wire::bounded;
@@ -59,13 +60,23 @@ pub(crate) struct FetchedKeys {
 
 /// Fetches the keys again and again: after `refresh`, or when an unknown key was shown, but not sooner than half a minute after
 /// the last time. After a failure it tries again soon.
-pub(super) async fn keep_fetching(issuer: Issuer, refresh: Duration, state: Arc<IssuerState>) {
+pub(super) async fn keep_fetching(
+    issuer: Issuer,
+    refresh: Duration,
+    state: Arc<IssuerState>,
+    file: Option<KeyFile>,
+) {
     let issuer = Arc::new(issuer);
     let ask = || {
         let issuer = issuer.clone();
         async move { fetch(&issuer).await }
     };
-    keep_asking(ask, refresh, state, now).await;
+    let save = |keys: &[u8], confirmed| {
+        if let Some(file) = &file {
+            file.save(keys, confirmed);
+        }
+    };
+    keep_asking(ask, refresh, state, now, save).await;
 }
 
 async fn keep_asking<F>(
@@ -73,6 +84,7 @@ async fn keep_asking<F>(
     refresh: Duration,
     state: Arc<IssuerState>,
     now: impl Fn() -> u64,
+    save: impl Fn(&[u8], u64),
 ) where
     F: Future<Output = Result<FetchedKeys, FetchError>>,
 {
@@ -81,7 +93,12 @@ async fn keep_asking<F>(
         let begun = Instant::now();
         let outcome = match ask().await {
             Ok(found) => {
-                state.took(&found.text, now()).map_err(|error| FetchError::Keys(found.at.clone(), error))
+                let confirmed = now();
+                let taken = state.took(&found.text, confirmed);
+                if taken.is_ok() {
+                    save(&found.text, confirmed);
+                }
+                taken.map_err(|error| FetchError::Keys(found.at.clone(), error))
             }
             Err(error) => Err(error),
         };
@@ -239,7 +256,8 @@ mod tests {
                     date: None,
                 }))
             };
-            let fetching = keep_asking(ask, Duration::from_secs(300), self.state.clone(), || self.now());
+            let fetching =
+                keep_asking(ask, Duration::from_secs(300), self.state.clone(), || self.now(), |_, _| {});
             let _ = tokio::time::timeout(Duration::from_secs(seconds), fetching).await;
         }
 

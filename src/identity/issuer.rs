@@ -136,6 +136,13 @@ impl IssuerState {
         }
     }
 
+    /// The keys that an earlier process has saved: they hold as long as they would have there, and the issuer is asked all the same.
+    pub(super) fn took_saved(&self, text: &[u8], confirmed: u64) {
+        if let Ok(keys) = KeySet::parse(text, None) {
+            self.fetched.store(Some(Arc::new(Fetched { keys: Arc::new(keys), confirmed: Some(confirmed) })));
+        }
+    }
+
     /// The keys of a file, which the configuration has judged.
     pub(super) fn took_file(&self, text: &str) {
         if let Ok(keys) = KeySet::parse(text.as_bytes(), None) {
@@ -198,6 +205,10 @@ mod tests {
         // A token may be of a key that is newer than the set, as far as the clocks tell.
         assert!(issuer.is_older_than(Some(1_010), 30) && issuer.is_older_than(Some(980), 30));
         assert!(!issuer.is_older_than(Some(979), 30) && !issuer.is_older_than(None, 30));
+        let saved = state();
+        saved.took_saved(&set(&[KEY]), 1_000);
+        assert!(saved.keys(1_000 + 86_399).is_some() && saved.keys(1_000 + 86_400).is_none());
+        assert!(!saved.was_tried(), "the issuer is asked all the same");
         let file = state();
         file.took_file(std::str::from_utf8(&set(&[KEY])).unwrap());
         assert!(file.is_fresh(u64::MAX) && file.keys(u64::MAX).is_some());

@@ -6,9 +6,11 @@
 mod cache;
 pub(crate) mod fetch;
 mod issuer;
+mod store;
 mod verifier;
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -18,6 +20,7 @@ use tokio::task::AbortHandle;
 use crate::config::oauth::{Issuer, KeySource, Oauth};
 use crate::policy::identity::TokenVerifier;
 use issuer::IssuerState;
+use store::KeyFile;
 use verifier::Verifier;
 
 /// For the names of hosts, which the system looks up while it blocks.
@@ -46,7 +49,12 @@ struct Watched {
 
 impl Issuers {
     /// Watches these issuers from now on, and no others. What is returned remembers no token of an earlier configuration.
-    pub(crate) fn configure(&self, oauth: Option<&Oauth>) -> Option<Arc<dyn TokenVerifier>> {
+    /// Keys are saved in `folder`, if there is one, and taken from there until their issuer has answered.
+    pub(crate) fn configure(
+        &self,
+        oauth: Option<&Oauth>,
+        folder: Option<&Path>,
+    ) -> Option<Arc<dyn TokenVerifier>> {
         let mut running = self.lock();
         let watched = oauth.into_iter().flat_map(|oauth| {
             oauth.issuers.iter().map(|issuer| Watched {
@@ -63,7 +71,7 @@ impl Issuers {
             }
             stays
         });
-        let states = watched.into_iter().map(|watched| running.watch(watched)).collect();
+        let states = watched.into_iter().map(|watched| running.watch(watched, folder)).collect();
         Some(Arc::new(Verifier::new(oauth?.rules.clone(), states)))
     }
 
@@ -82,23 +90,33 @@ impl Issuers {
 }
 
 impl Running {
-    fn watch(&mut self, watched: Watched) -> Arc<IssuerState> {
+    fn watch(&mut self, watched: Watched, folder: Option<&Path>) -> Arc<IssuerState> {
         if let Some((state, _)) = self.known.get(&watched) {
             return state.clone();
         }
         let state = Arc::new(IssuerState::new(&watched.issuer.url, watched.keep));
+        let key_file = |source: &str| folder.map(|folder| KeyFile::new(folder, &watched.issuer.url, source));
         let task = match &watched.issuer.keys {
             KeySource::File { text, .. } => {
                 state.took_file(text);
                 None
             }
-            KeySource::Discovered | KeySource::Url(_) => self.spawn(&watched, &state),
+            KeySource::Discovered => self.spawn(&watched, &state, key_file("discovered")),
+            KeySource::Url(url) => self.spawn(&watched, &state, key_file(url)),
         };
         self.known.insert(watched, (state.clone(), task));
         state
     }
 
-    fn spawn(&mut self, watched: &Watched, state: &Arc<IssuerState>) -> Option<AbortHandle> {
+    fn spawn(
+        &mut self,
+        watched: &Watched,
+        state: &Arc<IssuerState>,
+        file: Option<KeyFile>,
+    ) -> Option<AbortHandle> {
+        if let Some((text, confirmed)) = file.as_ref().and_then(KeyFile::load) {
+            state.took_saved(&text, confirmed);
+        }
         if self.runtime.is_none() {
             let started = Builder::new_multi_thread()
                 .worker_threads(1)
@@ -111,7 +129,7 @@ impl Running {
                 Err(error) => log::error!("keys of issuers are not fetched: no thread for it: {error}"),
             }
         }
-        let task = fetch::keep_fetching(watched.issuer.clone(), watched.refresh, state.clone());
+        let task = fetch::keep_fetching(watched.issuer.clone(), watched.refresh, state.clone(), file);
         self.runtime.as_ref().map(|runtime| runtime.spawn(task).abort_handle())
     }
 }

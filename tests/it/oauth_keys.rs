@@ -43,6 +43,21 @@ async fn an_issuer_that_is_down_at_the_start_is_asked_again() {
     guard.logged("1 keys").await;
 }
 
+// "Keys are [..] kept while the issuer is away": also by a guard that starts meanwhile.
+#[tokio::test]
+async fn keys_outlive_a_restart_while_their_issuer_is_away() {
+    let key = TokenKey::es256("k1");
+    let (issuer, backend) = (issuer(&[&key]).await, answering().await);
+    let tables = oauth(issuer.url(), READERS);
+    let mut guard = guard().admin().upstream(&backend).config(&tables).start().await;
+    let token = key.token(&claims(&issuer, json!({})));
+    assert_eq!(ping(&guard, &token).await.status(), 200);
+    issuer.set("/jwks", IssuerAnswer::Close);
+    guard.kill_and_start_again().await;
+    assert_eq!(ping(&guard, &token).await.status(), 200);
+    guard.logged("its keys cannot be fetched").await;
+}
+
 #[tokio::test]
 async fn an_issuer_that_never_answers_delays_neither_the_start_nor_a_request() {
     let key = TokenKey::es256("k1");
