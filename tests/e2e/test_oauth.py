@@ -9,7 +9,7 @@ import time
 import pytest
 
 from harness.apache import Apache
-from harness.authorization_server import DOCUMENT, AuthorizationServer, claims_of
+from harness.authorization_server import DOCUMENT, SECRET, AuthorizationServer, claims_of
 from harness.clients import CLIENTS
 from harness.curl import curl
 from harness.oauth_clients import OauthClient
@@ -72,6 +72,24 @@ def test_a_client_that_is_known_by_its_own_document_does_not_register(programs, 
     assert site.issuer.requested("POST /reg") == 0
     # Unless the configuration says otherwise, the program is the subject.
     site.logged(client="writers", subject=DOCUMENT, method="tools/call")
+
+
+@pytest.mark.parametrize("client", ["sdk1-legacy", "sdk2-auto", "ts1-legacy", "ts2-auto"])
+def test_a_bot_gets_tokens_with_its_own_secret(programs, client):
+    """RFC 6749, 4.4: no user, no registration; what a bot with a unit does instead of a static token."""
+    site = Site(programs, options='client_claim = "sub"\nleeway = "0s"', seconds=3)
+    with OauthClient(BY_ID[client], site.resource, credentials=f"robot-5 {SECRET} {site.issuer.issuer}") as running:
+        assert "error" not in running.said, running.said
+        said = running.call(TOOL)
+        assert said.get("text") == [INSTRUCTIONS] and said["visits"] == 0, said
+        claims = claims_of(said["token"])
+        assert claims["client_id"] == "robot-5"
+        wait_until("the token to be over", lambda: time.time() > claims["exp"] + 1)
+        renewed = running.call(TOOL)
+    assert renewed.get("text") == [INSTRUCTIONS] and renewed["token"] != said["token"], renewed
+    site.logged(client="writers", subject="robot-5", method="tools/call")
+    with OauthClient(BY_ID[client], site.resource, credentials=f"robot-5 not-its-secret {site.issuer.issuer}") as running:
+        assert "error" in running.said or "error" in running.call(TOOL), running.said
 
 
 def test_the_metadata_is_at_both_places_and_the_challenge_names_one(site):

@@ -92,10 +92,20 @@ def test_calls_go_on_while_the_authorization_server_is_away(site):
         assert site.ping(token).status == 200, "a reload forgets no key"
 
 
+def test_a_guard_that_is_restarted_while_its_authorization_server_is_away_has_the_keys(site):
+    token = site.token()
+    site.issuer.program.stop()
+    site.guard.program.stop()
+    site.guard.start()
+    assert site.ping(token).status == 200
+
+
 def test_a_guard_that_starts_before_its_authorization_server_serves_when_that_is_there(site):
     token = site.token()
     site.issuer.program.stop()
     site.guard.program.stop()
+    for kept in site.guard.config.with_name("guard.state").glob("issuer-*.keys"):
+        kept.unlink()
     site.guard.start()
     assert site.ping(TOKEN).status == 200
     refused = site.ping(token)

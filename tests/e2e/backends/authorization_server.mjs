@@ -41,7 +41,6 @@ const provider = new Provider(settings.issuer, {
     grant_types: ["client_credentials"],
     redirect_uris: [],
     response_types: [],
-    token_endpoint_auth_method: "client_secret_post",
   })),
   jwks: { keys },
   scopes: ["openid", "offline_access", ...SCOPES],

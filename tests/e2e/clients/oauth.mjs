@@ -29,7 +29,7 @@ async function browse(address) {
   return new URL(address).searchParams;
 }
 
-const provider = {
+const user = {
   redirectUrl: CALLBACK,
   clientMetadataUrl: document,
   clientMetadata: {
@@ -47,6 +47,16 @@ const provider = {
   saveCodeVerifier: (verifier) => void (memory.verifier = verifier),
   redirectToAuthorization: async (address) => void (cameBack = await browse(address.href)),
 };
+
+// A program without a user. The 1.x SDK asks for the scopes that it is told of here, and for no others.
+async function robot() {
+  const [clientId, clientSecret, expectedIssuer] = process.env.OAUTH_CREDENTIALS.split(" ");
+  const module = mode === "ts1" ? "@modelcontextprotocol/sdk/client/auth-extensions.js" : "@modelcontextprotocol/client";
+  const { ClientCredentialsProvider } = await import(module);
+  return new ClientCredentialsProvider({ clientId, clientSecret, expectedIssuer, scope: "mcp:read mcp:write" });
+}
+
+const provider = process.env.OAUTH_CREDENTIALS ? await robot() : user;
 
 // The transport's program continues when the user has come back from the authorization server.
 async function authorized(transport, action) {
@@ -84,7 +94,7 @@ async function connect() {
 }
 
 function report(said) {
-  const { tokens } = memory;
+  const tokens = provider.tokens();
   const held = tokens ? { token: tokens.access_token, scope: tokens.scope ?? null } : {};
   process.stdout.write(JSON.stringify({ visits, id: memory.client?.client_id ?? null, ...held, ...said }) + "\n");
 }

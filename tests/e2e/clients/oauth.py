@@ -1,6 +1,7 @@
 """A Python SDK client with the SDK's own OAuth client provider and no token.
 
 Usage: oauth.py URL sdk1|legacy|auto|modern [DOCUMENT]. DOCUMENT is the URL of the client's own metadata, if it has one.
+A client without a user has its id, its secret and the issuer that may see it in OAUTH_CREDENTIALS.
 Prints one JSON object once it is connected, and one for each line of its input, which names a tool to call: what came of it, the access
 token, its scopes, the client's id, and how often a user had to sign in.
 """
@@ -8,6 +9,7 @@ token, its scopes, the client's id, and how often a user had to sign in.
 import asyncio
 import contextlib
 import json
+import os
 import sys
 from urllib.parse import parse_qs, urljoin, urlsplit
 
@@ -16,6 +18,7 @@ try:
 except ImportError:
     import httpx
 from mcp.client.auth import OAuthClientProvider
+from mcp.client.auth.extensions.client_credentials import ClientCredentialsOAuthProvider
 from mcp.shared.auth import OAuthClientMetadata
 
 CALLBACK = "http://127.0.0.1:9/callback"
@@ -100,7 +103,12 @@ async def main(url: str, mode: str, document: str | None = None) -> None:
         print(json.dumps({"visits": browser.visits, "id": memory.client and memory.client.client_id, **said}), flush=True)
 
     metadata = OAuthClientMetadata(client_name="e2e", redirect_uris=[CALLBACK], token_endpoint_auth_method="none")
-    provider = OAuthClientProvider(url, metadata, memory, browser.open, browser.result, client_metadata_url=document)
+    own = os.environ.get("OAUTH_CREDENTIALS")
+    if own:
+        id, secret, issuer = own.split()
+        provider = ClientCredentialsOAuthProvider(url, memory, id, secret, issuer=issuer)
+    else:
+        provider = OAuthClientProvider(url, metadata, memory, browser.open, browser.result, client_metadata_url=document)
     async def serve() -> None:
         async with connected(url, mode, provider) as (session, version):
             report(version=version)

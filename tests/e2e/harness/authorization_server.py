@@ -27,7 +27,7 @@ DOCUMENTS = {
 }
 #: Clients with a secret, which get tokens without a user (RFC 6749, 4.4).
 ROBOTS = [f"robot-{number}" for number in range(1, 21)]
-SECRET = "a secret of the tests"
+SECRET = "secret-of-the-robots"
 
 
 class AuthorizationServer:
@@ -89,8 +89,9 @@ class AuthorizationServer:
 
     def token(self, resource: str, scope: str = "mcp:read", client: str = ROBOTS[0]) -> str:
         """An access token of the client's own."""
-        form = {"grant_type": "client_credentials", "client_id": client, "client_secret": SECRET, "scope": scope, "resource": resource}
+        form = {"grant_type": "client_credentials", "scope": scope, "resource": resource}
         request = urllib.request.Request(self.issuer + "/token", urllib.parse.urlencode(form).encode())
+        request.add_header("Authorization", "Basic " + base64.b64encode(f"{client}:{SECRET}".encode()).decode())
         try:
             with urllib.request.urlopen(request, timeout=20, context=self._trusts) as response:
                 return json.load(response)["access_token"]

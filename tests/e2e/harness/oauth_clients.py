@@ -15,7 +15,8 @@ PATIENCE = 40
 class OauthClient:
     """Connected once `said` has no error. Every report has the client's token, its scopes, and how often a user had to sign in."""
 
-    def __init__(self, client: Client, url: str, authority: Path | None = None, *more: str):
+    def __init__(self, client: Client, url: str, authority: Path | None = None, *more: str, credentials: str = ""):
+        """With `credentials` (id, secret, issuer) it is a program without a user; it never signs in."""
         if client.name.startswith("sdk"):
             mode = client.name if client.name == "sdk1" else client.era
             argv = [python(client.name), str(E2E / "clients" / "oauth.py"), url, mode]
@@ -25,7 +26,7 @@ class OauthClient:
         argv += more
         trusts = {"SSL_CERT_FILE": str(authority), "NODE_EXTRA_CA_CERTS": str(authority)} if authority else {}
         pipes = {name: subprocess.PIPE for name in ("stdin", "stdout", "stderr")}
-        self.process = subprocess.Popen(argv, env={**os.environ, **trusts}, text=True, bufsize=1, **pipes)
+        self.process = subprocess.Popen(argv, env={**os.environ, **trusts, "OAUTH_CREDENTIALS": credentials}, text=True, bufsize=1, **pipes)
         self.said = self._report()
 
     def __enter__(self) -> "OauthClient":
