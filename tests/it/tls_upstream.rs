@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use mcp_testkit::{Builder, Certificates, Guard, call, eventually, mcp_backend, post};
-use tokio::io::{AsyncReadExt, copy_bidirectional};
+use mcp_testkit::{Builder, Certificates, Guard, call, eventually, in_time, mcp_backend, post};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpListener, UnixStream};
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
@@ -16,6 +16,7 @@ use tokio_rustls::rustls::version::{TLS12, TLS13};
 use tokio_rustls::rustls::{RootCertStore, ServerConfig};
 
 use crate::guard;
+use crate::tls::{TlsClient, listen_tls};
 
 /// Ends TLS in front of a backend on a Unix socket.
 struct Terminator {
@@ -248,4 +249,89 @@ async fn a_name_in_clear_is_resolved_and_a_name_that_does_not_exist_is_told() {
     let nowhere = guard_of(&certificates, "https://nowhere.invalid:1", CA).start().await;
     assert!(nowhere.post(&call(1, "tools/call")).await.json().get("error").is_some());
     nowhere.logged("cannot connect to https://nowhere.invalid:1").await;
+}
+
+/// A backend of raw bytes on a Unix socket: responds to a request with `head`, then sends back what it receives.
+fn echo(path: &std::path::Path, head: String) -> JoinHandle<()> {
+    let listener = tokio::net::UnixListener::bind(path).unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let head = head.clone();
+            tokio::spawn(async move {
+                let mut request = Vec::new();
+                while !request.ends_with(b"\r\n\r\n") {
+                    request.push(stream.read_u8().await.unwrap());
+                }
+                stream.write_all(head.as_bytes()).await.unwrap();
+                let (mut read, mut write) = stream.into_split();
+                let _ = tokio::io::copy(&mut read, &mut write).await;
+            });
+        }
+    })
+}
+
+const BYTES: usize = 1 << 20;
+
+#[tokio::test]
+async fn a_websocket_and_a_large_event_pass_whole_over_tls_on_both_sides() {
+    let certificates = certificates();
+    let folder = tempfile::tempdir().unwrap();
+    let switch = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n";
+    let event = format!("data: {}\n\n", "#".repeat(BYTES));
+    let events = format!(
+        "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n{:x}\r\n{event}\r\n",
+        event.len()
+    );
+    let (socket, stream) = (folder.path().join("w.sock"), folder.path().join("s.sock"));
+    let _backends = [echo(&socket, switch.to_owned()), echo(&stream, events)];
+    let sockets = terminator(&certificates, "server", None, &socket.display().to_string()).await;
+    let streams = terminator(&certificates, "server", None, &stream.display().to_string()).await;
+    let authority = certificates.file("ca.pem").display().to_string();
+    let route = |name: &str, port: u16, more: &str| {
+        format!(
+            "[[route]]\nname = \"{name}\"\nprefix = \"/{name}\"\nauth = \"none\"\n{more}\n\
+             address = \"https://localhost:{port}\"\ntls = {{ ca = {authority:?} }}\n"
+        )
+    };
+    let config = listen_tls(&certificates, "")
+        + &route("socket", sockets.port, "websocket = true")
+        + &route("stream", streams.port, "");
+    let guard = guard().token("t").on_tcp().config(&config).start().await;
+
+    let upgrade = "GET /socket HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+                   Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    let (mut read, mut write) =
+        tokio::io::split(TlsClient::new(&certificates).connect(&guard).await.unwrap());
+    write.write_all(upgrade.as_bytes()).await.unwrap();
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        head.push(in_time("the 101", read.read_u8()).await.unwrap());
+    }
+    assert!(head.starts_with(b"HTTP/1.1 101 "), "{}", String::from_utf8_lossy(&head));
+    let sent: Vec<u8> = (0..BYTES).map(|at| (at % 251) as u8).collect();
+    let expected = sent.clone();
+    let writing = tokio::spawn(async move {
+        write.write_all(&sent).await.unwrap();
+        write.flush().await.unwrap();
+        write
+    });
+    let mut received = vec![0; BYTES];
+    in_time("the bytes back", read.read_exact(&mut received)).await.unwrap();
+    assert!(received == expected, "the bytes are the same");
+    drop(writing.await.unwrap());
+
+    // The backend is silent behind its event: nothing but the guard itself can bring its last bytes out.
+    let slow = TlsClient { window: Some(4096), ..TlsClient::new(&certificates) };
+    let mut stream = slow.connect(&guard).await.unwrap();
+    stream.write_all(b"GET /stream HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+    let mut received = 0;
+    let reading = async {
+        let mut piece = vec![0; 1500];
+        while received < BYTES {
+            let read = stream.read(&mut piece).await.unwrap();
+            assert!(read > 0, "{received}");
+            received += piece[..read].iter().filter(|byte| **byte == b'#').count();
+        }
+    };
+    in_time("the event", reading).await;
 }

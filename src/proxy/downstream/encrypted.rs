@@ -72,3 +72,72 @@ impl GetSocketDigest for Encrypted {
         self.below().get_socket_digest()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use mcp_testkit::Certificates;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+    use tokio_rustls::client;
+
+    use super::*;
+    use crate::proxy::downstream::stream::Downstream;
+    use crate::proxy::drain::Drain;
+    use crate::proxy::io::Parts;
+    use crate::tls::{ClientTls, Pair, ServerTls};
+
+    const BYTES: usize = 20_000;
+
+    /// Both ends of an encrypted connection through a pipe that holds little.
+    async fn connected() -> (Encrypted, client::TlsStream<DuplexStream>) {
+        let certificates = Certificates::new();
+        certificates.issue("a", "DNS:localhost", "ca");
+        let now = std::time::UNIX_EPOCH.elapsed().unwrap().as_secs();
+        let pair = Pair::new(&certificates.text("a.pem"), &certificates.text("a.key"), now).unwrap();
+        let server = ServerTls::new(&pair, &[], None).unwrap();
+        let client = ClientTls::new("localhost", Some(&certificates.text("ca.pem")), None).unwrap();
+        let (near, far) = duplex(4096);
+        let near: Stream = Box::new(near);
+        let (near, far) =
+            tokio::join!(server.acceptor().accept(near), client.connector().connect(client.name(), far));
+        (TlsStream(near.unwrap()), far.unwrap())
+    }
+
+    async fn arrives(mut far: client::TlsStream<DuplexStream>) {
+        let mut read = vec![0; BYTES];
+        let reading = far.read_exact(&mut read);
+        tokio::time::timeout(Duration::from_secs(10), reading).await.expect("every byte arrives").unwrap();
+        assert!(read.iter().all(|byte| *byte == 7));
+    }
+
+    #[tokio::test]
+    async fn an_encrypted_write_is_done_when_the_socket_has_taken_it() {
+        let (near, far) = connected().await;
+        let (guard, _) = Arc::new(Drain::new()).enter(1, None).unwrap();
+        let mut downstream = Downstream::new(Box::new(near), guard);
+        downstream.set_timeout(Duration::from_secs(10));
+        let reading = tokio::spawn(arrives(far));
+        downstream.write(Parts::new([[7; BYTES].as_slice()])).await.unwrap();
+        // Nobody touches the connection any more.
+        reading.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_read_takes_along_what_an_encrypted_write_has_left() {
+        let (mut near, far) = connected().await;
+        let reading = tokio::spawn(arrives(far));
+        near.write_all(&[7; BYTES]).await.unwrap();
+        let waiting = tokio::spawn(async move { near.read_u8().await });
+        reading.await.unwrap();
+        waiting.abort();
+    }
+
+    #[tokio::test]
+    async fn an_encrypted_connection_is_told_from_one_in_clear() {
+        let (near, _far) = connected().await;
+        let (clear, _other) = duplex(1);
+        assert!(is_encrypted(&(Box::new(near) as Stream)) && !is_encrypted(&(Box::new(clear) as Stream)));
+    }
+}
