@@ -120,7 +120,7 @@ mod tests {
         downstream.set_timeout(Duration::from_secs(10));
         let reading = tokio::spawn(arrives(far));
         downstream.write(Parts::new([[7; BYTES].as_slice()])).await.unwrap();
-        // Nobody touches the connection any more.
+        // No poll follows that could flush it.
         reading.await.unwrap();
     }
 
