@@ -72,9 +72,16 @@ impl Reloader {
     }
 
     fn apply(&self) -> Result<Reloaded, Vec<String>> {
-        let loaded = config::load(&self.file, &Environment::of_process()).map_err(problem_lines)?;
+        let running = self.parts.handle.listener_tls();
+        let shown_pairs = running.as_ref().map_or(&[][..], |tls| tls.pairs());
+        let environment = Environment { shown_pairs, ..Environment::of_process() };
+        let loaded = config::load(&self.file, &environment).map_err(problem_lines)?;
         let mut config = loaded.config;
         let mut later = keys_for_restart(&self.started, &config.listen);
+        if config.listen.must_keep_tls(&self.started.address, running.as_ref()) {
+            later.push("listen.tls");
+            config.listen.tls = running;
+        }
         later.sort_unstable();
         let mut reloaded = Reloaded {
             clients: config.clients.len(),

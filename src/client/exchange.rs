@@ -15,9 +15,10 @@ use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::UnixStream;
 use tokio::task::JoinHandle;
 
+use super::connect;
 use super::error::{Error, RequestLabel, excerpt};
 use super::target::{ACCEPT_JSON, Target, Transport};
 use crate::tls::ClientTls;
@@ -293,7 +294,7 @@ impl Client {
         let refused = |source| Error::Connect { question: self.question(what), source };
         match &self.target.transport {
             Transport::Tcp { host, port } => {
-                let stream = tcp(host, *port).await.map_err(refused)?;
+                let stream = connect::open(host, *port, None, self.limits.connect).await.map_err(refused)?;
                 self.handshake(what, stream).await
             }
             Transport::Tls { host, port, settings } => {
@@ -305,8 +306,8 @@ impl Client {
                         .as_ref()
                         .map_err(|reason| self.no_authorities(what, reason))?,
                 };
-                let stream = tcp(host, *port).await.map_err(refused)?;
-                let stream = settings.connector().connect(settings.name(), stream).await.map_err(refused)?;
+                let opened = connect::open(host, *port, Some(settings), self.limits.connect).await;
+                let stream = opened.map_err(refused)?;
                 self.handshake(what, stream).await
             }
             Transport::Unix(path) => {
@@ -407,12 +408,6 @@ impl Drop for Driver {
     fn drop(&mut self) {
         self.0.abort();
     }
-}
-
-async fn tcp(host: &str, port: u16) -> std::io::Result<TcpStream> {
-    let stream = TcpStream::connect((host, port)).await?;
-    stream.set_nodelay(true)?;
-    Ok(stream)
 }
 
 fn media_type(headers: &HeaderMap) -> String {

@@ -3,6 +3,7 @@
 //! Everything is bounded (connecting, the whole response, its size, the number of pages) and every failure is a value that
 //! names the request, the server and what came back instead. Must not know rollouts, slots' roles or the command line.
 
+mod connect;
 mod error;
 mod exchange;
 pub(crate) mod load;

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use toml::de::DeValue;
 
+use super::environment::Environment;
 use super::model::{Health, Listen, Log, LogFormat, MaxVersionSetting, SplitKey};
 use super::table::Table;
 use super::tokens::AuthTable;
@@ -28,8 +29,8 @@ const HOUR: Duration = Duration::from_secs(3600);
 /// What a listener is set to in order to have none.
 pub(super) const OFF: &str = "off";
 
-/// `[listen]`; `now` is seconds since the epoch.
-pub(super) fn listen(mut table: Table<'_>, folder: &Path, now: u64) -> Listen {
+/// `[listen]`
+pub(super) fn listen(mut table: Table<'_>, folder: &Path, environment: &Environment<'_>) -> Listen {
     let default = Address::Tcp(([127, 0, 0, 1], 8001).into());
     let off = |text: &str| text == OFF;
     let listen = Listen {
@@ -46,7 +47,7 @@ pub(super) fn listen(mut table: Table<'_>, folder: &Path, now: u64) -> Listen {
             .list("trusted_proxies", 64, ip)
             .unwrap_or_else(|| vec![[127, 0, 0, 1].into(), std::net::Ipv6Addr::LOCALHOST.into()]),
         threads: threads(&mut table),
-        tls: tls::listen(&mut table, folder, now),
+        tls: tls::listen(&mut table, folder, environment),
     };
     table.finish();
     listen

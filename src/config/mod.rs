@@ -75,7 +75,7 @@ pub(crate) fn load(file: &Path, environment: &Environment<'_>) -> Result<Loaded,
     let text = source::read(file, FILE_BYTES_MAX)?;
     let (env_file, mut found) = EnvFile::beside(file, Path::new(PACKAGED));
     let variable = |name: &str| env_file.variable(name, environment.variable);
-    let built = build(file, &text, &Environment { variable: &variable, now: environment.now });
+    let built = build(file, &text, &Environment { variable: &variable, ..*environment });
     found.warnings.extend(env_file.warnings());
     match built {
         Ok(mut loaded) if found.problems.is_empty() => {
@@ -157,7 +157,8 @@ pub(crate) fn client_token(file: &Path, environment: &Environment<'_>) -> Option
 /// `listen.state` of a configuration file, whatever is wrong with the rest of it.
 #[cfg(feature = "release")]
 pub(crate) fn state_folder(file: &Path) -> Option<PathBuf> {
-    in_table(file, "listen", |listen| file::listen(listen, folder(file), 0).state).flatten()
+    in_table(file, "listen", |listen| file::listen(listen, folder(file), &Environment::NOTHING).state)
+        .flatten()
 }
 
 /// The files that make up a configuration, without secrets in clear: the file itself, its plan, its tokens' hashes and
@@ -229,7 +230,7 @@ fn read(
     let rollout = rollout_plan.as_deref().map(|path| plan::load(path, &known, environment, more));
     let (limits, tool_rules) = file::limits(root.table("limits"));
     let config = Config {
-        listen: file::listen(root.table("listen"), folder, environment.now),
+        listen: file::listen(root.table("listen"), folder, environment),
         auth: auth.config,
         oauth: oauth.map(|table| Arc::new(table.resolve(&clients))),
         verifier: None,

@@ -91,6 +91,15 @@ pub(crate) struct Listen {
     pub(crate) tls: Option<ServerTls>,
 }
 
+impl Listen {
+    /// Whether a listener at `bound` keeps its running TLS until the next start. What the file says belongs to the address that it says:
+    /// another one is not listened at yet, and a port never goes back to clear text under clients that trust it to be encrypted.
+    pub(crate) fn must_keep_tls(&self, bound: &Address, running: Option<&ServerTls>) -> bool {
+        let is_taken_away = running.is_some() && self.tls.is_none();
+        running != self.tls.as_ref() && (is_taken_away || self.address != *bound)
+    }
+}
+
 /// `[routing] key`
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum SplitKey {

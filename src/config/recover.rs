@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use toml::de::{DeTable, DeValue};
 
+use super::Environment;
 use super::file::OFF;
 use super::source::{FILE_BYTES_MAX, folder};
 use super::table::Table;
@@ -35,7 +36,7 @@ pub(crate) fn admin_sockets(path: &Path) -> AdminSockets {
         return AdminSockets { sockets, trouble: Some(problems.join("; ")) };
     };
     let listen = Table::root(entries.get_ref(), &sink).table("listen");
-    match file::listen(listen, folder(path), 0).admin {
+    match file::listen(listen, folder(path), &Environment::NOTHING).admin {
         Some(socket) => AdminSockets { sockets: vec![socket], trouble: None },
         None => AdminSockets {
             sockets: Vec::new(),

@@ -8,7 +8,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::upstream::Address;
 
-pub(super) const NOTHING: Environment<'static> = Environment { variable: &|_| None, now: 1_800_000_000 };
+pub(super) const NOTHING: Environment<'static> =
+    Environment { variable: &|_| None, now: 1_800_000_000, shown_pairs: &[] };
 const TOKEN: &str = "swf_0123456789abcdefghij";
 
 fn with_token(name: &str) -> Option<OsString> {
@@ -31,7 +32,7 @@ pub(super) fn problems(text: &str) -> Vec<String> {
 }
 
 fn warnings(text: &str, variable: &dyn Fn(&str) -> Option<OsString>) -> Vec<String> {
-    let environment = Environment { variable, now: NOTHING.now };
+    let environment = Environment { variable, now: NOTHING.now, shown_pairs: &[] };
     let loaded = build(Path::new("guard.toml"), text, &environment).map_err(|f| f.problems).unwrap();
     loaded.warnings.iter().map(ToString::to_string).collect()
 }
@@ -329,7 +330,7 @@ fn the_only_configured_slot_is_stable_and_relative_paths_start_at_the_file() {
 #[test]
 fn an_upstream_token_comes_from_the_environment_and_is_never_quoted() {
     let set = |name: &str| (name == "OLD").then(|| OsString::from("s3cret"));
-    let environment = Environment { variable: &set, now: 0 };
+    let environment = Environment { variable: &set, now: 0, shown_pairs: &[] };
     let load = |value: &str| {
         build(Path::new("g.toml"), &text("slots.blue", &format!("authorization = \"{value}\"")), &environment)
     };

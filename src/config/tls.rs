@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 
 use super::backend_address::{BackendAddress, Scheme};
 use super::table::Table;
-use super::{source, value};
+use super::{Environment, source, value};
 use crate::config::diagnostics::{InvalidValue, quote};
-use crate::tls::{ClientAuth, ClientTls, Pair, PairError, ServerTls};
+use crate::tls::{ClientAuth, ClientTls, Expired, Pair, PairError, ServerTls, date};
 
 /// More than any chain or bundle of authorities.
 const FILE_BYTES_MAX: u64 = 4 << 20;
@@ -19,17 +19,29 @@ const MORE_MAX: usize = 64;
 /// A certificate that expires sooner is a warning: what renews it has not done so.
 const EXPIRES_SOON_SECONDS: u64 = 14 * 24 * 3600;
 
+/// A signature with a longer RSA key holds up a thread for milliseconds.
+const RSA_BITS_ADVISED: usize = 2048;
+
 /// Where a file is that a key names, and what it holds.
 struct FileText {
     path: PathBuf,
     text: String,
 }
 
-/// `[listen.tls]`; nothing without the table. `now` is seconds since the epoch.
-pub(super) fn listen(parent: &mut Table<'_>, folder: &Path, now: u64) -> Option<ServerTls> {
+/// `[listen.tls]`; nothing without the table.
+pub(super) fn listen(
+    parent: &mut Table<'_>,
+    folder: &Path,
+    environment: &Environment<'_>,
+) -> Option<ServerTls> {
     let given = parent.has("tls");
     let mut table = parent.table("tls");
-    let default = pair(&mut table, folder, now, given);
+    // A pair that is shown already serves as before, expired or not; a new one must be valid.
+    let expired = |digest: &[u8; 32]| {
+        if environment.shown_pairs.contains(digest) { Expired::Taken } else { Expired::Refused }
+    };
+    let pair = |table: &mut Table<'_>, required| pair(table, folder, environment.now, required, expired);
+    let default = pair(&mut table, given);
     let clients = file(&mut table, "client_ca", folder);
     let auths = [("optional", ClientAuth::Optional), ("required", ClientAuth::Required)];
     let auth = table.choice("client_auth", &auths, ClientAuth::Optional);
@@ -39,7 +51,7 @@ pub(super) fn listen(parent: &mut Table<'_>, folder: &Path, now: u64) -> Option<
     }
     let mut more = Vec::new();
     for mut entry in table.list_of_tables("more", MORE_MAX) {
-        if let Some(pair) = pair(&mut entry, folder, now, true) {
+        if let Some(pair) = pair(&mut entry, true) {
             if pair.facts.hosts.is_empty() {
                 let reason = "names no host, so no client can ask for it";
                 entry.error("certificate", None, InvalidValue::new(reason).hint("it needs a subjectAltName"));
@@ -74,7 +86,8 @@ pub(super) fn backend(
         if bare.parse::<std::net::IpAddr>().is_ok() { Ok(bare.to_owned()) } else { value::host_name(text) }
     });
     let shows = table.has("certificate") || table.has("key");
-    let shown = pair(&mut table, folder, now, shows);
+    // The backend judges it, and no other part of the configuration must wait for a new one.
+    let shown = pair(&mut table, folder, now, shows, |_| Expired::Taken);
     let address = address?;
     if address.scheme == Scheme::Http {
         if given {
@@ -102,20 +115,36 @@ pub(super) fn backend(
 }
 
 /// `certificate` and `key`.
-fn pair(table: &mut Table<'_>, folder: &Path, now: u64, required: bool) -> Option<Pair> {
+fn pair(
+    table: &mut Table<'_>,
+    folder: &Path,
+    now: u64,
+    required: bool,
+    expired: impl Fn(&[u8; 32]) -> Expired,
+) -> Option<Pair> {
     let (certificate, key) = (file(table, "certificate", folder), file(table, "key", folder));
     for name in ["certificate", "key"].into_iter().filter(|name| required && !table.has(name)) {
         table.error_missing(name, "certificate = \"chain.pem\" and key = \"key.pem\" belong together");
     }
     let (certificate, key) = (certificate?, key?);
-    match Pair::new(&certificate.text, &key.text, now) {
+    let expired = expired(&Pair::digest(&certificate.text, &key.text));
+    match Pair::new(&certificate.text, &key.text, now, expired) {
         Ok(pair) => {
             warn_of_readers(table, &key.path);
             let left = pair.facts.not_after.saturating_sub(now);
             if left < EXPIRES_SOON_SECONDS {
-                let days = left / (24 * 3600);
+                let reason = match left {
+                    0 => format!("expired on {}", date(pair.facts.not_after)),
+                    _ => format!("expires in {} days", left / (24 * 3600)),
+                };
                 let hint = "renew it, then mcp-guard reload";
-                table.warn("certificate", InvalidValue::new(format!("expires in {days} days")).hint(hint));
+                table.warn("certificate", InvalidValue::new(reason).hint(hint));
+            }
+            if pair.facts.rsa_bits > RSA_BITS_ADVISED {
+                let reason =
+                    format!("has an RSA key of {} bits: each handshake takes long", pair.facts.rsa_bits);
+                let hint = "an ECDSA key (P-256) takes a twentieth of the time; RSA with 2048 bits a fifth";
+                table.warn("key", InvalidValue::new(reason).hint(hint));
             }
             Some(pair)
         }

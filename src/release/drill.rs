@@ -74,7 +74,7 @@ pub(super) fn preflight(host: &Host<'_>, operation: &Operation) -> Result<Vec<St
         ));
     }
     if operation.failure == Some(FailureKind::WrongAnswers)
-        && let Some(why) = stand_in::obstacle(&host.backend(slot)?.address)
+        && let Some(why) = stand_in::obstacle(host.backend(slot)?)
     {
         return Err(format!("{why}; nothing was touched"));
     }

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use rustix::fs::{FileType, Mode, OFlags};
 
-use crate::upstream::Address;
+use crate::upstream::{Address, Backend};
 
 /// JSON, and no JSON-RPC.
 const BODY: &str = "{\"drill\": \"a wrong response on purpose\"}";
@@ -61,13 +61,18 @@ pub(super) fn end(address: &Address) -> io::Result<()> {
     }
 }
 
-/// Why nothing can stand in at an address, if that is so.
-pub(super) fn obstacle(address: &Address) -> Option<String> {
-    match address {
+/// Why nothing can stand in for a backend, if that is so.
+pub(super) fn obstacle(backend: &Backend) -> Option<String> {
+    if backend.tls.is_some() {
+        return Some(format!("{} speaks TLS, and a stand-in has no certificate", backend.place()));
+    }
+    match &backend.address {
         Address::Unix(_) => None,
         Address::Tcp(address) if is_here(address) => None,
         Address::Tcp(address) => Some(format!("{address} is on another machine, where nothing can stand in")),
-        Address::Name { .. } => Some(format!("{address} is a name, at whose addresses nothing can stand in")),
+        Address::Name { host, .. } => {
+            Some(format!("{host} is a name, at whose addresses nothing can stand in"))
+        }
     }
 }
 
@@ -186,6 +191,8 @@ mod tests {
     use std::os::unix::net::UnixStream;
 
     use super::*;
+    use crate::config::{self, Environment};
+    use crate::upstream::Slot;
 
     /// What the server behind the name says.
     fn asked(path: &Path) -> String {
@@ -259,5 +266,19 @@ mod tests {
         fs::write(&path, "a file").unwrap();
         assert!(begin(&Address::Unix(path.clone())).is_err());
         assert_eq!(fs::read_to_string(&path).unwrap(), "a file");
+    }
+
+    #[test]
+    fn nothing_stands_in_for_a_backend_that_speaks_tls() {
+        let certificates = mcp_testkit::Certificates::new();
+        let authority = certificates.file("ca.pem").display().to_string();
+        let refused = |address: &str, tls: &str| {
+            let text = format!("[slots.blue]\naddress = \"{address}\"\n{tls}");
+            let loaded = config::build(Path::new("g.toml"), &text, &Environment::NOTHING).unwrap();
+            obstacle(loaded.config.backend(Slot::Blue).unwrap())
+        };
+        let why = refused("https://127.0.0.1:9", &format!("[slots.blue.tls]\nca = {authority:?}"));
+        assert!(why.is_some_and(|why| why.contains("speaks TLS")));
+        assert_eq!(refused("127.0.0.1:9", ""), None);
     }
 }

@@ -1,10 +1,14 @@
 //! What a certificate says of itself: names and time. Must not judge who signed it.
 
 use sha2::{Digest, Sha256};
-use x509_cert::Certificate;
-use x509_cert::der::Decode;
+use x509_cert::der::asn1::{ObjectIdentifier, UintRef};
+use x509_cert::der::{Decode, Reader, SliceReader};
 use x509_cert::ext::pkix::SubjectAltName;
 use x509_cert::ext::pkix::name::GeneralName;
+use x509_cert::{Certificate, TbsCertificate};
+
+/// RFC 8017: rsaEncryption.
+const RSA: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
 
 /// The subject alternative names and the validity of a certificate. Times are seconds since the epoch.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,6 +18,8 @@ pub(crate) struct Facts {
     pub(crate) uris: Vec<String>,
     pub(crate) not_before: u64,
     pub(crate) not_after: u64,
+    /// The length of an RSA key; 0 for others.
+    pub(crate) rsa_bits: usize,
 }
 
 impl Facts {
@@ -29,11 +35,28 @@ impl Facts {
                 uris.push(uri.as_str().to_owned());
             }
         }
+        let rsa_bits = rsa_bits(&certificate);
         let validity = certificate.validity;
         let (not_before, not_after) = (validity.not_before, validity.not_after);
         let seconds = |time: x509_cert::time::Time| time.to_unix_duration().as_secs();
-        Some(Facts { hosts, uris, not_before: seconds(not_before), not_after: seconds(not_after) })
+        Some(Facts { hosts, uris, not_before: seconds(not_before), not_after: seconds(not_after), rsa_bits })
     }
+}
+
+/// The length of the modulus of an RSA key.
+fn rsa_bits(certificate: &TbsCertificate) -> usize {
+    let key = &certificate.subject_public_key_info;
+    let modulus = || {
+        let bytes = key.subject_public_key.as_bytes()?;
+        // RFC 8017, A.1.1: modulus and exponent.
+        let mut reader = SliceReader::new(bytes).ok()?;
+        let read = reader.sequence(|fields| {
+            let modulus = UintRef::decode(fields)?.as_bytes().len();
+            UintRef::decode(fields).map(|_exponent| modulus)
+        });
+        read.ok()
+    };
+    if key.algorithm.oid == RSA { modulus().unwrap_or(0) * 8 } else { 0 }
 }
 
 /// SHA-256 of a certificate as it is sent: what `openssl x509 -fingerprint -sha256` shows.

@@ -8,10 +8,10 @@ use mcp_host::tls::system_roots;
 use sha2::{Digest, Sha256};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::crypto::ring;
-use tokio_rustls::rustls::pki_types::ServerName;
+use tokio_rustls::rustls::pki_types::{ServerName, TrustAnchor};
 use tokio_rustls::rustls::sign::SingleCertAndKey;
 use tokio_rustls::rustls::version::{TLS12, TLS13};
-use tokio_rustls::rustls::{ClientConfig, ClientConnection};
+use tokio_rustls::rustls::{ClientConfig, ClientConnection, RootCertStore};
 
 use super::authorities::{HTTP_1_1, authorities};
 use super::pair::Pair;
@@ -22,6 +22,7 @@ pub struct ClientTls {
     pub(super) config: Arc<ClientConfig>,
     pub(super) name: ServerName<'static>,
     pub(super) identity: [u8; 32],
+    pub(super) not_after: Option<u64>,
 }
 
 impl ClientTls {
@@ -30,7 +31,7 @@ impl ClientTls {
     pub(crate) fn new(name: &str, trusted: Option<&str>, shown: Option<&Pair>) -> Result<ClientTls, String> {
         let digest = Sha256::new().chain_update(name).chain_update([0]);
         let digest = digest.chain_update(trusted.unwrap_or_default()).chain_update([0]);
-        let identity = digest.chain_update(shown.map(|pair| pair.digest).unwrap_or_default()).finalize();
+        let mut digest = digest.chain_update(shown.map(|pair| pair.digest).unwrap_or_default());
         let name = server_name(name)?;
         let roots = match trusted {
             Some(text) => authorities(text)?,
@@ -40,6 +41,8 @@ impl ClientTls {
                     let none = "this machine has no certificate authorities".to_owned();
                     return Err(std::iter::once(none).chain(errors).collect::<Vec<_>>().join("; "));
                 }
+                // A reload that finds other authorities on the machine changes the settings.
+                digest.update(digest_of(&roots));
                 roots
             }
         };
@@ -54,7 +57,18 @@ impl ClientTls {
             }
         };
         config.alpn_protocols = vec![HTTP_1_1.to_vec()];
-        Ok(ClientTls { config: Arc::new(config), name, identity: identity.into() })
+        let not_after = shown.map(|pair| pair.facts.not_after);
+        Ok(ClientTls { config: Arc::new(config), name, identity: digest.finalize().into(), not_after })
+    }
+
+    /// Equal where the settings are.
+    pub(crate) fn identity(&self) -> [u8; 32] {
+        self.identity
+    }
+
+    /// Until when the guard's own certificate is valid, in seconds since the epoch, if it shows one.
+    pub(crate) fn not_after(&self) -> Option<u64> {
+        self.not_after
     }
 
     /// Takes part in handshakes.
@@ -76,6 +90,21 @@ impl ClientTls {
     pub(crate) fn name(&self) -> ServerName<'static> {
         self.name.clone()
     }
+}
+
+/// Equal where the authorities are, whatever their order.
+fn digest_of(roots: &RootCertStore) -> [u8; 32] {
+    let one = |root: &TrustAnchor<'_>| -> [u8; 32] {
+        Sha256::new()
+            .chain_update(&root.subject)
+            .chain_update([0])
+            .chain_update(&root.subject_public_key_info)
+            .finalize()
+            .into()
+    };
+    let mut digests: Vec<_> = roots.roots.iter().map(one).collect();
+    digests.sort_unstable();
+    Sha256::digest(digests.concat()).into()
 }
 
 /// A DNS name or an address without brackets.

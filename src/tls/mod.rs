@@ -12,5 +12,5 @@ mod server;
 
 pub(crate) use certificate::{Facts, fingerprint};
 pub(crate) use client::ClientTls;
-pub(crate) use pair::{Pair, PairError, date};
+pub(crate) use pair::{Expired, Pair, PairError, date};
 pub(crate) use server::{ClientAuth, ServerTls};

@@ -37,7 +37,7 @@ pub(super) fn client(
         .with_custom_certificate_verifier(Arc::new(verifier))
         .with_no_client_auth();
     config.alpn_protocols = vec![HTTP_1_1.to_vec()];
-    Ok(ClientTls { config: Arc::new(config), name, identity })
+    Ok(ClientTls { config: Arc::new(config), name, identity, not_after: None })
 }
 
 #[derive(Debug)]

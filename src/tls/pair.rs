@@ -20,6 +20,13 @@ pub(crate) struct Pair {
     pub(crate) facts: Facts,
 }
 
+/// Whether a certificate may have expired.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Expired {
+    Refused,
+    Taken,
+}
+
 /// Why two texts are no pair: which of the two is wrong, and what is wrong with it. Never quotes a text.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum PairError {
@@ -31,12 +38,12 @@ pub(crate) enum PairError {
 
 impl Pair {
     /// Reads a chain in PEM, the own certificate first, and the key of that certificate. `now` is seconds since the epoch.
-    pub(crate) fn new(certificate: &str, key: &str, now: u64) -> Result<Pair, PairError> {
+    pub(crate) fn new(certificate: &str, key: &str, now: u64, expired: Expired) -> Result<Pair, PairError> {
         let chain = chain(certificate).map_err(PairError::Certificate)?;
         let facts = chain.first().and_then(|own| Facts::of(own));
         let unreadable = || PairError::Certificate("its first certificate cannot be read".to_owned());
         let facts = facts.ok_or_else(unreadable)?;
-        if let Some(reason) = out_of_time(&facts, now) {
+        if let Some(reason) = out_of_time(&facts, now, expired) {
             return Err(PairError::Certificate(reason));
         }
         let read = PrivateKeyDer::from_pem_slice(key.as_bytes());
@@ -51,14 +58,18 @@ impl Pair {
             }
             Err(error) => return Err(PairError::Certificate(error.to_string())),
         }
-        let digest = Sha256::new().chain_update(certificate).chain_update([0]).chain_update(key);
-        Ok(Pair { certified: Arc::new(certified), digest: digest.finalize().into(), facts })
+        Ok(Pair { certified: Arc::new(certified), digest: Pair::digest(certificate, key), facts })
+    }
+
+    /// Equal where the texts are.
+    pub(crate) fn digest(certificate: &str, key: &str) -> [u8; 32] {
+        Sha256::new().chain_update(certificate).chain_update([0]).chain_update(key).finalize().into()
     }
 }
 
 /// Why a certificate cannot be used at this time.
-fn out_of_time(facts: &Facts, now: u64) -> Option<String> {
-    if facts.not_after <= now {
+fn out_of_time(facts: &Facts, now: u64, expired: Expired) -> Option<String> {
+    if facts.not_after <= now && expired == Expired::Refused {
         return Some(format!("expired on {}", date(facts.not_after)));
     }
     (facts.not_before > now).then(|| format!("is not valid before {}", date(facts.not_before)))

@@ -3,11 +3,14 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
-use tokio_rustls::rustls::crypto::ring;
+use tokio_rustls::rustls::crypto::{CryptoProvider, ring};
+use tokio_rustls::rustls::pki_types::{CertificateDer, UnixTime};
+use tokio_rustls::rustls::server::danger::ClientCertVerifier;
 use tokio_rustls::rustls::server::{
     ClientHello, NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier,
 };
@@ -27,6 +30,18 @@ pub(crate) struct ServerTls {
     host: Option<String>,
     identity: [u8; 32],
     not_after: u64,
+    clients: Option<ClientRules>,
+    /// The digests of all pairs.
+    pairs: Arc<[[u8; 32]]>,
+}
+
+/// Whose client certificates are taken.
+#[derive(Clone)]
+struct ClientRules {
+    verifier: Arc<dyn ClientCertVerifier>,
+    /// Of the text of the authorities.
+    digest: [u8; 32],
+    auth: ClientAuth,
 }
 
 /// Whether a client must show a certificate.
@@ -53,18 +68,13 @@ impl ServerTls {
         for pair in more {
             digest.update(pair.digest);
         }
-        let builder = match clients {
+        let clients = clients.map(|(text, auth)| ClientRules::new(text, auth, provider)).transpose()?;
+        let builder = match &clients {
             None => builder.with_no_client_auth(),
-            Some((text, auth)) => {
-                digest.update([1 + u8::from(auth == ClientAuth::Required)]);
-                digest.update(text);
-                let roots = Arc::new(authorities(text)?);
-                let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider);
-                let verifier = match auth {
-                    ClientAuth::Optional => verifier.allow_unauthenticated(),
-                    ClientAuth::Required => verifier,
-                };
-                builder.with_client_cert_verifier(verifier.build().map_err(|error| error.to_string())?)
+            Some(rules) => {
+                digest.update([1 + u8::from(rules.auth == ClientAuth::Required)]);
+                digest.update(rules.digest);
+                builder.with_client_cert_verifier(rules.verifier.clone())
             }
         };
         let mut config = builder.with_cert_resolver(Arc::new(ByName::new(default, more)));
@@ -84,7 +94,31 @@ impl ServerTls {
             host: default.facts.hosts.first().cloned(),
             identity: digest.finalize().into(),
             not_after: default.facts.not_after.min(not_after.unwrap_or(u64::MAX)),
+            clients,
+            pairs: std::iter::once(default).chain(more).map(|pair| pair.digest).collect(),
         })
+    }
+
+    /// Whether a client without a verified certificate is refused.
+    pub(crate) fn requires_certificate(&self) -> bool {
+        self.clients.as_ref().is_some_and(|rules| rules.auth == ClientAuth::Required)
+    }
+
+    /// Which authorities sign clients' certificates: equal where the texts are.
+    pub(crate) fn client_authorities(&self) -> Option<[u8; 32]> {
+        self.clients.as_ref().map(|rules| rules.digest)
+    }
+
+    /// Whether these settings take a client's chain at this time, in seconds since the epoch.
+    pub(crate) fn verifies(&self, chain: &[CertificateDer<'_>], now: u64) -> bool {
+        let (Some(rules), Some((own, above))) = (&self.clients, chain.split_first()) else { return false };
+        let now = UnixTime::since_unix_epoch(Duration::from_secs(now));
+        rules.verifier.verify_client_cert(own, above, now).is_ok()
+    }
+
+    /// The digests of the pairs that are shown.
+    pub(crate) fn pairs(&self) -> &Arc<[[u8; 32]]> {
+        &self.pairs
     }
 
     /// Takes part in handshakes.
@@ -100,6 +134,18 @@ impl ServerTls {
     /// How the program's own commands reach this listener.
     pub(crate) fn own_client(&self) -> Result<ClientTls, String> {
         own::client(&self.default.cert, self.host.as_deref(), self.identity)
+    }
+}
+
+impl ClientRules {
+    fn new(text: &str, auth: ClientAuth, provider: Arc<CryptoProvider>) -> Result<ClientRules, String> {
+        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(authorities(text)?), provider);
+        let verifier = match auth {
+            ClientAuth::Optional => verifier.allow_unauthenticated(),
+            ClientAuth::Required => verifier,
+        };
+        let verifier = verifier.build().map_err(|error| error.to_string())?;
+        Ok(ClientRules { verifier, digest: Sha256::digest(text).into(), auth })
     }
 }
 
@@ -128,7 +174,8 @@ struct ByName {
 impl ByName {
     fn new(default: &Pair, more: &[Pair]) -> ByName {
         let mut named = HashMap::new();
-        for pair in more {
+        // Where two pairs have a name, the first one is shown: the default pair keeps its own names.
+        for pair in std::iter::once(default).chain(more) {
             for host in &pair.facts.hosts {
                 named.entry(host.clone()).or_insert_with(|| pair.certified.clone());
             }
@@ -145,7 +192,7 @@ impl ByName {
 
 impl ResolvesServerCert for ByName {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let named = hello.server_name().filter(|_| !self.named.is_empty());
-        Some(named.and_then(|name| self.find(name)).unwrap_or(&self.default).clone())
+        let named = hello.server_name().and_then(|name| self.find(name));
+        Some(named.unwrap_or(&self.default).clone())
     }
 }

@@ -48,24 +48,50 @@ impl Certificates {
     /// A certificate for these names (`DNS:localhost,URI:spiffe://a/b`), signed by an authority.
     pub fn issue(&self, name: &str, names: &str, by: &str) {
         self.request(name, names);
+        self.sign(name, by);
+    }
+
+    fn sign(&self, name: &str, by: &str) {
         let signed = format!("-CA {by}.pem -CAkey {by}.key -CAcreateserial -days 400 -out {name}.pem");
         self.openssl(&format!("x509 -req -in {name}.csr {signed} -extfile {name}.ext"));
     }
 
     /// The same, long expired.
     pub fn issue_expired(&self, name: &str, names: &str, by: &str) {
+        self.issue_until(name, names, by, "20200102000000Z");
+    }
+
+    /// The same, which expires after some seconds.
+    pub fn issue_for_seconds(&self, name: &str, names: &str, by: &str, seconds: u32) {
+        let asked = ["-u", "-d", &format!("+{seconds} seconds"), "+%Y%m%d%H%M%SZ"];
+        let told = Command::new("date").args(asked).output().expect("date");
+        let end = String::from_utf8(told.stdout).expect("a time");
+        self.issue_until(name, names, by, end.trim());
+    }
+
+    fn issue_until(&self, name: &str, names: &str, by: &str, end: &str) {
         self.request(name, names);
         let rules = "[ca]\ndefault_ca = own\n[own]\ndatabase = index\nserial = serial\nnew_certs_dir = .\ndefault_md = sha256\n\
                      policy = names\nunique_subject = no\n[names]\ncommonName = supplied\n";
         std::fs::write(self.file("ca.cnf"), rules).expect("a writable directory");
         std::fs::write(self.file("index"), "").expect("a writable directory");
         let files = format!("-in {name}.csr -cert {by}.pem -keyfile {by}.key -out {name}.pem -notext");
-        let dates = "-startdate 20200101000000Z -enddate 20200102000000Z";
+        let dates = format!("-startdate 20200101000000Z -enddate {end}");
         self.openssl(&format!("ca -batch -rand_serial -config ca.cnf {files} {dates} -extfile {name}.ext"));
     }
 
+    /// A certificate with an RSA key of this length.
+    pub fn issue_rsa(&self, name: &str, names: &str, by: &str, bits: usize) {
+        self.request_with(&format!("-newkey rsa:{bits} -nodes -keyout {name}.key"), name, names);
+        self.sign(name, by);
+    }
+
     fn request(&self, name: &str, names: &str) {
-        self.openssl(&format!("req {} -out {name}.csr -subj /CN={name}", new_key(name)));
+        self.request_with(&new_key(name), name, names);
+    }
+
+    fn request_with(&self, key: &str, name: &str, names: &str) {
+        self.openssl(&format!("req {key} -out {name}.csr -subj /CN={name}"));
         let extensions = format!("subjectAltName={names}\nbasicConstraints=CA:FALSE\n");
         std::fs::write(self.file(&format!("{name}.ext")), extensions).expect("a writable directory");
     }

@@ -1,8 +1,12 @@
 //! Every key of TLS, what it takes and what it refuses.
 
+use std::path::Path;
+
 use mcp_testkit::Certificates;
 
-use super::super::tests::{accepted, problems};
+use super::super::tests::{NOTHING, accepted, problems};
+use crate::config::{Environment, build};
+use crate::tls::Pair;
 use crate::upstream::Slot;
 
 fn certificates() -> Certificates {
@@ -98,4 +102,39 @@ fn slots_with_https_take_tls_keys_and_others_refuse_them() {
         text(&certificates, "slots.blue.tls", "ca = \"@ca.pem\"").replace("https://a.example", "127.0.0.1");
     let found = problems(&plain);
     assert!(found.len() == 1 && found[0].contains("slots.blue.tls: is only for an address"), "{found:?}");
+}
+
+/// The warnings of a configuration that a guard with these pairs reads.
+#[track_caller]
+fn warnings(text: &str, shown_pairs: &[[u8; 32]]) -> Vec<String> {
+    let environment = Environment { shown_pairs, ..NOTHING };
+    let loaded = build(Path::new("g.toml"), text, &environment).unwrap();
+    let warnings = loaded.warnings.iter().map(ToString::to_string);
+    warnings.filter(|warning| warning.contains("tls")).collect()
+}
+
+#[test]
+fn an_expired_pair_that_is_shown_already_is_a_warning_and_so_is_one_for_a_backend() {
+    let certificates = certificates();
+    let old = "certificate = \"@old.pem\"\nkey = \"@old.key\"";
+    let shown = Pair::digest(&certificates.text("old.pem"), &certificates.text("old.key"));
+    let listen = text(&certificates, "listen.tls", old);
+    let told = warnings(&listen, &[[7; 32], shown]);
+    assert!(told.len() == 1 && told[0].contains("listen.tls.certificate: expired on 2020-01-02"), "{told:?}");
+    assert!(problems(&listen)[0].contains("expired on 2020-01-02"), "another guard refuses it");
+    let slot = text(&certificates, "slots.blue.tls", &format!("ca = \"@ca.pem\"\n{old}"));
+    let told = warnings(&slot, &[]);
+    assert!(told.len() == 1 && told[0].contains("blue.tls.certificate: expired on 2020-01-02"), "{told:?}");
+}
+
+#[test]
+fn an_rsa_key_above_2048_bits_is_a_warning() {
+    let certificates = certificates();
+    for (bits, expected) in [(2048, 0), (3072, 1)] {
+        certificates.issue_rsa("rsa", "DNS:a.example", "ca", bits);
+        let lines = "certificate = \"@rsa.pem\"\nkey = \"@rsa.key\"";
+        let told = warnings(&text(&certificates, "listen.tls", lines), &[]);
+        assert_eq!(told.len(), expected, "{bits}: {told:?}");
+        assert!(told.iter().all(|line| line.contains("has an RSA key of 3072 bits")), "{told:?}");
+    }
 }

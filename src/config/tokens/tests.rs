@@ -19,7 +19,7 @@ const NOW: u64 = 1_800_000_000;
 
 fn with_variable(value: OsString) -> Result<Loaded, Diagnostics> {
     let variable = |name: &str| (name == "MCP_BEARER_TOKEN").then(|| value.clone());
-    build(Path::new("g.toml"), SLOT, &Environment { variable: &variable, now: NOW })
+    build(Path::new("g.toml"), SLOT, &Environment { variable: &variable, now: NOW, shown_pairs: &[] })
 }
 
 fn with_file(tokens: &str, token: Option<&str>) -> Result<Loaded, Diagnostics> {
@@ -27,7 +27,11 @@ fn with_file(tokens: &str, token: Option<&str>) -> Result<Loaded, Diagnostics> {
     std::fs::write(folder.path().join("tokens.toml"), tokens).unwrap();
     let text = format!("[auth]\ntokens_file = \"tokens.toml\"\n{SLOT}");
     let variable = |name: &str| token.filter(|_| name == "MCP_BEARER_TOKEN").map(OsString::from);
-    build(&folder.path().join("guard.toml"), &text, &Environment { variable: &variable, now: NOW })
+    build(
+        &folder.path().join("guard.toml"),
+        &text,
+        &Environment { variable: &variable, now: NOW, shown_pairs: &[] },
+    )
 }
 
 fn listed(diagnostics: &[Diagnostic]) -> String {
@@ -111,7 +115,8 @@ fn a_token_with_quotes_or_with_the_name_of_a_variable_is_warned_of() {
     // What the guard sends to a backend is judged in the same way.
     let text = format!("{SLOT}authorization = \"env:MCP_BEARER_TOKEN\"\n");
     let variable = |name: &str| (name == "MCP_BEARER_TOKEN").then(|| OsString::from(format!("\"{TOKEN}\"")));
-    let loaded = build(Path::new("g.toml"), &text, &Environment { variable: &variable, now: NOW });
+    let loaded =
+        build(Path::new("g.toml"), &text, &Environment { variable: &variable, now: NOW, shown_pairs: &[] });
     let text = listed(&loaded.ok().unwrap().warnings);
     assert!(text.contains("slots.blue.authorization: ") && !text.contains("swf_"), "{text}");
 }
@@ -262,10 +267,11 @@ fn refuses_more_clients_than_the_memory_is_made_for() {
     let path = folder.path().join("tokens.toml");
     std::fs::File::create(&path).unwrap().set_len(TOKENS_FILE_BYTES_MAX + 1).unwrap();
     let text = format!("[auth]\ntokens_file = {path:?}\n{SLOT}");
-    let problems = build(Path::new("g.toml"), &text, &Environment { variable: &|_| None, now: NOW })
-        .err()
-        .unwrap()
-        .problems;
+    let problems =
+        build(Path::new("g.toml"), &text, &Environment { variable: &|_| None, now: NOW, shown_pairs: &[] })
+            .err()
+            .unwrap()
+            .problems;
     assert!(listed(&problems).contains("is larger than 67108864 bytes"), "{problems:?}");
 }
 
@@ -303,7 +309,7 @@ fn reads_systemds_credential_unless_a_file_is_named() {
     std::fs::write(&named, format!("[clients.from-file]\nsha256 = \"{HASH_A}\"")).unwrap();
     let variable =
         |name: &str| (name == "CREDENTIALS_DIRECTORY").then(|| credentials.path().as_os_str().to_owned());
-    let environment = Environment { variable: &variable, now: NOW };
+    let environment = Environment { variable: &variable, now: NOW, shown_pairs: &[] };
     let names = |text: &str| {
         let loaded = build(Path::new("g.toml"), text, &environment).ok().unwrap();
         let names: Vec<String> = loaded.config.clients.iter().map(|client| client.name.clone()).collect();
@@ -325,7 +331,7 @@ fn warns_of_a_token_file_that_others_can_read() {
     let text = format!("[auth]\ntokens_file = \"tokens.toml\"\n{SLOT}");
     for (mode, warned) in [(0o600, false), (0o640, false), (0o644, true), (0o660, true)] {
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
-        let environment = Environment { variable: &|_| None, now: NOW };
+        let environment = Environment { variable: &|_| None, now: NOW, shown_pairs: &[] };
         let loaded = build(&folder.path().join("g.toml"), &text, &environment).ok().unwrap();
         assert_eq!(listed(&loaded.warnings).contains("chmod 0640"), warned, "{mode:o}");
     }

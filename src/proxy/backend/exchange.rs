@@ -51,7 +51,7 @@ pub(crate) enum ExchangeError {
 pub(crate) struct OutgoingRequest<'r> {
     pub(crate) head: &'r [u8],
     pub(crate) body: &'r [u8],
-    /// Bytes that the backend has taken: right even when the caller stops waiting.
+    /// Bytes that the backend has taken, or may have: right even when the caller stops waiting.
     pub(crate) written: usize,
 }
 
@@ -122,7 +122,13 @@ async fn send(
             request.written = parts.written();
             let closed = match write {
                 Poll::Ready(Ok(())) => return Poll::Ready(Ok((RequestSent::Whole, None))),
-                Poll::Ready(Err(_broken)) => true,
+                Poll::Ready(Err(_broken)) => {
+                    // TLS may have sent whole records of a write before the one that failed.
+                    if connection.hides_what_was_sent() {
+                        request.written = request.written.max(1);
+                    }
+                    true
+                }
                 // The backend does not take more now. It may have responded to the head alone.
                 Poll::Pending => match poll_read_more(cx, connection, &mut heads.raw) {
                     Poll::Pending => return Poll::Pending,
@@ -143,4 +149,71 @@ async fn send(
         }
     })
     .await
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, SystemTime};
+
+    use mcp_testkit::Certificates;
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+    use crate::proxy::backend::pool::{Pool, PoolSettings};
+    use crate::proxy::backend::response_head::{Challenge, SessionHeader};
+    use crate::proxy::date::Clock;
+    use crate::tls::{ClientTls, Expired, Pair, ServerTls};
+    use crate::upstream::Address;
+
+    async fn pool(tls: Option<ClientTls>) -> (TcpListener, Pool) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let settings = PoolSettings {
+            address: Address::Tcp(listener.local_addr().unwrap()),
+            tls,
+            idle_max: 1,
+            idle_time: Duration::from_secs(60),
+            connect_time: Duration::from_secs(10),
+        };
+        (listener, Pool::new(settings))
+    }
+
+    /// Closes a connection with a reset, as a process that crashes does.
+    fn reset(stream: TcpStream) {
+        rustix::net::sockopt::set_socket_linger(&stream, Some(Duration::ZERO)).unwrap();
+    }
+
+    /// What the exchange says of a request on a connection that is reset already, and how much it says was taken.
+    async fn after_a_reset(mut connection: Box<Connection>) -> (ExchangeError, usize) {
+        while connection.is_idle_clean() {
+            tokio::task::yield_now().await;
+        }
+        let clock = Clock::new();
+        let rules = FieldRules { session: SessionHeader::Pass, challenge: Challenge::Drop, clock: &clock };
+        let mut request = OutgoingRequest { head: b"POST / HTTP/1.1\r\n\r\n", body: b"", written: 0 };
+        let failed = exchange(connection, &mut request, rules).await.err().unwrap();
+        (failed, request.written)
+    }
+
+    #[tokio::test]
+    async fn a_write_that_fails_is_not_sent_in_clear_and_may_have_been_over_tls() {
+        let (listener, pool_in_clear) = pool(None).await;
+        let (opened, accepted) = tokio::join!(pool_in_clear.connect(), listener.accept());
+        reset(accepted.unwrap().0);
+        assert_eq!(after_a_reset(opened.unwrap()).await, (ExchangeError::NotSent, 0));
+
+        let certificates = Certificates::new();
+        certificates.issue("server", "DNS:a.example", "ca");
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+        let (certificate, key) = (certificates.text("server.pem"), certificates.text("server.key"));
+        let pair = Pair::new(&certificate, &key, now, Expired::Refused).unwrap();
+        let acceptor = ServerTls::new(&pair, &[], None).unwrap().acceptor();
+        let tls = ClientTls::new("a.example", Some(&certificates.text("ca.pem")), None).unwrap();
+        let (listener, pool_over_tls) = pool(Some(tls)).await;
+        let accepting = async { acceptor.accept(listener.accept().await.unwrap().0).await.unwrap() };
+        let (opened, accepted) = tokio::join!(pool_over_tls.connect(), accepting);
+        reset(accepted.into_inner().0);
+        let (failed, written) = after_a_reset(opened.unwrap()).await;
+        assert_eq!(failed, ExchangeError::NoResponse, "records of a write may be sent before one fails");
+        assert!(written > 0);
+    }
 }

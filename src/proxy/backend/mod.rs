@@ -10,6 +10,7 @@ pub(crate) mod idle_connections;
 pub(crate) mod pingora;
 pub(crate) mod pool;
 pub(crate) mod request_head;
+mod resolve;
 pub(crate) mod response_body;
 pub(crate) mod response_head;
 pub(crate) mod slot;

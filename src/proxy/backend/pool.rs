@@ -3,6 +3,7 @@
 //! Must not know HTTP: the caller says whether a connection is clean enough to return.
 
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,7 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Instant;
 
 use crate::http1::FieldSpans;
-use crate::proxy::backend::dial::{Dialer, Refreshed};
+use crate::proxy::backend::dial::{Dialed, Dialer};
 use crate::proxy::backend::idle_connections::IdleConnections;
 use crate::proxy::backend::socket::Socket;
 use crate::tls::ClientTls;
@@ -48,6 +49,7 @@ const SOCKET_CHECK_INTERVAL_MILLIS: u64 = 1;
 /// A connection to a backend, out of the pool. Boxed wherever it goes, because it is moved often.
 pub(crate) struct Connection {
     socket: Socket,
+    of_name: Option<SocketAddr>,
     /// The generation under which it was opened.
     pub(crate) generation: u64,
     pub(crate) reused: Reused,
@@ -74,7 +76,7 @@ impl Pool {
     /// for a call.
     pub(crate) fn take(&self, now: Instant) -> Option<Box<Connection>> {
         self.check_socket_replaced(now);
-        let mut connection = self.idle.take(now.into(), |connection| connection.socket.is_idle_clean())?;
+        let mut connection = self.idle.take(now.into(), |connection| self.is_usable(connection))?;
         connection.reused = Reused::Pooled;
         Some(connection)
     }
@@ -83,9 +85,10 @@ impl Pool {
     pub(crate) async fn connect(&self) -> io::Result<Box<Connection>> {
         self.check_socket_replaced(Instant::now());
         let generation = self.idle.generation();
-        let socket = Box::pin(self.dialer.connect(self.settings.connect_time)).await?;
+        let opening = self.dialer.connect(self.settings.connect_time);
+        let Dialed { socket, of_name } = Box::pin(opening).await?;
         let (reused, spans) = (Reused::Fresh, FieldSpans::default());
-        Ok(Box::new(Connection { socket, generation, reused, spans }))
+        Ok(Box::new(Connection { socket, of_name, generation, reused, spans }))
     }
 
     /// Keeps a clean connection for the next call.
@@ -116,16 +119,25 @@ impl Pool {
         }
     }
 
-    /// Resolves the backend's name again when that is due. Connections to an address that it lost are not used again.
-    pub(crate) async fn refresh_addresses(&self) {
-        if self.dialer.refresh().await == Refreshed::Moved {
-            self.idle.invalidate();
-        }
+    /// Closes connections that have been idle for too long, that the backend has closed, or that lead to an address which its name has lost.
+    pub(crate) fn evict_expired(&self) {
+        self.idle.evict_expired(|connection| self.is_usable(connection));
     }
 
-    /// Closes connections that have been idle for too long, or that the backend has closed.
-    pub(crate) fn evict_expired(&self) {
-        self.idle.evict_expired(|connection| connection.socket.is_idle_clean());
+    fn is_usable(&self, connection: &mut Connection) -> bool {
+        connection.is_idle_clean() && self.dialer.leads_to(connection.of_name)
+    }
+}
+
+impl Connection {
+    /// Whether the backend has neither closed it nor sent anything on it.
+    pub(crate) fn is_idle_clean(&mut self) -> bool {
+        self.socket.is_idle_clean()
+    }
+
+    /// Whether a write that fails may have sent something nevertheless.
+    pub(crate) fn hides_what_was_sent(&self) -> bool {
+        matches!(self.socket, Socket::Tls(_))
     }
 }
 

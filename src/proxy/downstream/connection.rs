@@ -17,9 +17,9 @@ use super::handshake::{self, Opened};
 use super::health;
 use super::local_reply::{BodyMode, KeepAlive, ReplyHead};
 use super::request::{AfterRequest, LINGER, LINGER_BYTES_MAX, Request};
+use super::shown_certificate::{ShownCertificate, Standing, standing};
 use super::stream::{Downstream, Interrupt, Peer};
 use crate::http1::{Arriving, FieldSpans, FramingError, HeadLimits, KnownField, Occurs, head_end, request};
-use crate::policy::certificate::ClientCertificate;
 use crate::policy::cors::Sendable;
 use crate::policy::reply;
 use crate::policy::routes::Match;
@@ -44,11 +44,14 @@ const REJECTED_LINGERING_MAX: usize = 64;
 pub(crate) struct ConnectionHandler {
     state: Arc<ProxyState>,
     rejected_lingering: Semaphore,
+    turns: handshake::Turns,
 }
 
 impl ConnectionHandler {
-    pub(crate) fn new(state: Arc<ProxyState>) -> ConnectionHandler {
-        ConnectionHandler { state, rejected_lingering: Semaphore::new(REJECTED_LINGERING_MAX) }
+    /// `threads` serve connections.
+    pub(crate) fn new(state: Arc<ProxyState>, threads: usize) -> ConnectionHandler {
+        let rejected_lingering = Semaphore::new(REJECTED_LINGERING_MAX);
+        ConnectionHandler { state, rejected_lingering, turns: handshake::Turns::new(threads) }
     }
 
     /// Encrypts a connection that was opened at this time; none where that fails.
@@ -60,7 +63,7 @@ impl ConnectionHandler {
         opened: Instant,
     ) -> Option<Opened> {
         let deadline = opened + self.state.snapshot.load().timeouts.header;
-        let result = handshake::accept(stream, tls, guard, deadline).await;
+        let result = handshake::accept(stream, tls, guard, (&self.turns, deadline)).await;
         let outcome = result.as_ref().map_or_else(|failed| *failed, |_| Handshake::Done);
         self.state.metrics.tls.handshake(outcome);
         result.ok()
@@ -116,18 +119,23 @@ impl ServerApp for ConnectionHandler {
         if admission == Admission::Evicting {
             self.state.metrics.connection_evicted();
         }
-        let (opened, mut certificate) = (Instant::now(), None);
+        let (opened, mut shown) = (Instant::now(), None);
         if let Some(tls) = tls {
             // Boxed, so that a connection in clear does not have its size.
             let shaken = Box::pin(self.handshake(stream, &tls, &mut guard, opened)).await?;
-            (stream, certificate) = (shaken.stream, shaken.certificate);
-            peer.as_mut()?.scheme = Scheme::Https;
+            (stream, shown) = (shaken.stream, shaken.shown);
+            let Some(peer) = peer.as_mut() else {
+                // Without an address it would be taken for a proxy on a Unix socket, whose word about its clients is believed.
+                log::warn!("a connection over TLS whose client has no address is closed");
+                return None;
+            };
+            peer.scheme = Scheme::Https;
         }
         Connection {
             state: &self.state,
             downstream: Downstream::new(stream, guard),
             peer,
-            certificate,
+            shown,
             buffer: Vec::new(),
             spans: FieldSpans::default(),
             // The first head has begun when the connection was opened: a handshake takes from its time.
@@ -152,7 +160,7 @@ struct Connection<'c> {
     /// None on a Unix socket.
     peer: Option<Peer>,
     /// What the client of the connection has proved to own.
-    certificate: Option<Arc<ClientCertificate>>,
+    shown: Option<Box<ShownCertificate>>,
     /// What arrived and is not yet served. Empty, and without memory of its own, while the connection idles.
     buffer: Vec<u8>,
     spans: FieldSpans,
@@ -261,6 +269,13 @@ impl Connection<'_> {
         self.idle_since = self.state.finish(record, started, time);
     }
 
+    /// Ends a connection that a handshake would refuse now: its client must not go on with a certificate that counts no more, and
+    /// a new connection may show another one.
+    async fn refuse_connection(&mut self) -> AfterRequest {
+        self.refuse_head(Denial::AuthorizationMissing).await;
+        AfterRequest::Linger
+    }
+
     /// Serves the request whose head is the first `length` bytes.
     async fn serve_request(&mut self, snapshot: &Snapshot, length: usize) -> AfterRequest {
         let state = self.state;
@@ -283,7 +298,11 @@ impl Connection<'_> {
         let started = Instant::now();
         let time = state.clock.time();
         let wall = seconds(time);
-        let presented = Presented { certificate: self.certificate.as_deref() };
+        let Standing::Good(certificate) = standing(self.shown.as_deref_mut(), snapshot.tls.as_ref(), wall)
+        else {
+            return self.refuse_connection().await;
+        };
+        let presented = Presented { certificate };
         let verdict = match found {
             Match::None => HeadVerdict::Endpoint(snapshot.policy.decide(&head, presented, wall)),
             Match::Route(_) | Match::OtherMethods => {

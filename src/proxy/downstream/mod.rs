@@ -8,4 +8,5 @@ pub(crate) mod health;
 pub(crate) mod local_reply;
 pub(crate) mod request;
 pub(crate) mod response;
+pub(crate) mod shown_certificate;
 pub(crate) mod stream;

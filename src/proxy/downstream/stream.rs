@@ -225,11 +225,15 @@ impl Downstream {
 
     /// Writes all the parts.
     pub(crate) async fn write(&mut self, mut parts: Parts<'_>) -> Result<(), Interrupt> {
-        poll_fn(|cx| match self.poll_write(cx, &mut parts) {
+        let written = poll_fn(|cx| match self.poll_write(cx, &mut parts) {
             Poll::Ready(result) => Poll::Ready(result),
             Poll::Pending => self.poll_time(cx).map(Err),
         })
-        .await
+        .await;
+        if written.is_err() {
+            self.cut();
+        }
+        written
     }
 
     /// Writes parts without the deadline. Ready when all of them are taken.

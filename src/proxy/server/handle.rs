@@ -21,6 +21,7 @@ use crate::rollout::sample::FinishedCall;
 use crate::telemetry::metrics::{
     DependencyMetrics, DependencyStatus, Reload, RolloutMetrics, ShadowMetrics, SlotStatus,
 };
+use crate::tls::ServerTls;
 use crate::upstream::Slot;
 
 /// A handle for admin commands and signals. Cheap to clone.
@@ -100,6 +101,11 @@ impl Handle {
     pub(crate) fn publish(&self, config: Config) {
         let previous = self.state.snapshot.load();
         self.state.snapshot.store(Arc::new(Snapshot::new(config, Some(&previous))));
+    }
+
+    /// What the listener shows to its clients now.
+    pub(crate) fn listener_tls(&self) -> Option<ServerTls> {
+        self.state.snapshot.load().tls.clone()
     }
 
     /// The tokens of the running configuration, client by client; of too many, those used last.

@@ -24,7 +24,7 @@ pub(crate) struct InProcessServer {
 
 impl InProcessServer {
     pub(crate) fn new(config: Config, log: Log) -> Result<InProcessServer, Error> {
-        let handler = Arc::new(ConnectionHandler::new(Arc::new(ProxyState::new(config, log)?)));
+        let handler = Arc::new(ConnectionHandler::new(Arc::new(ProxyState::new(config, log)?), 1));
         let (running, shutdown) = watch::channel(false);
         Ok(InProcessServer { handler, shutdown, _running: running })
     }

@@ -21,6 +21,7 @@ use pingora::server::{
 };
 use pingora::services::listening::Service;
 use pingora::services::{ServiceReadyNotifier, ServiceWithDependents};
+use tokio::task::JoinSet;
 
 use super::Error;
 use super::drain::{Drain, ListenerGuard, Phase};
@@ -126,7 +127,7 @@ impl Server {
         };
         let mut server = PingoraServer::new_with_opt_and_conf(None, conf);
         server.bootstrap();
-        let app = ConnectionHandler::new(state.clone());
+        let app = ConnectionHandler::new(state.clone(), threads);
         let mut clients = ListeningService::new("front", app, clients, &drain);
         clients.evicts_idle = Some(state.clone());
         server.add_boxed_service(Box::new(clients));
@@ -294,12 +295,14 @@ async fn resolve_names(state: Arc<ProxyState>) {
     while state.drain.phase() == Phase::Serving {
         tokio::time::sleep(EVICT_INTERVAL).await;
         let snapshot = state.snapshot.load_full();
-        for slot in snapshot.slots() {
-            slot.pool.refresh_addresses().await;
+        let of_slots = snapshot.slots().map(|slot| &slot.pool.dialer);
+        let mut refreshing = JoinSet::new();
+        for dialer in of_slots.chain(snapshot.open_routes.dialers()) {
+            let dialer = Arc::clone(dialer);
+            // At the same time: a name server that does not answer for one name must not delay the others.
+            refreshing.spawn(async move { dialer.refresh().await });
         }
-        for dialer in snapshot.open_routes.dialers() {
-            let _no_connection_is_kept = dialer.refresh().await;
-        }
+        while refreshing.join_next().await.is_some() {}
     }
 }
 

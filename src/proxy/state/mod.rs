@@ -30,7 +30,6 @@ use crate::proxy::request_id::RequestIds;
 use crate::rollout::sample::{CallResult, FinishedCall, SampleSource};
 use crate::telemetry::metrics::ShadowMetrics;
 use crate::telemetry::{Log, Metrics, Record};
-use crate::tls::ServerTls;
 use crate::upstream::{Slot, Split};
 use dependencies::Dependencies;
 use queue::Queue;
@@ -138,7 +137,7 @@ impl ProxyState {
             let weight = if status.slot == split.stable() { 1.0 - candidate } else { candidate };
             self.metrics.set_slot(&status, weight);
         }
-        self.metrics.tls.set_not_after(snapshot.tls.as_ref().map_or(0, ServerTls::not_after));
+        self.metrics.tls.set_not_after(snapshot.first_certificate_ends().unwrap_or(0));
         self.metrics.set_routes(snapshot.open_routes.gauges());
         self.metrics.set_issuers(&snapshot.policy.issuers());
         self.shadow.set_waiting(self.shadow_queue.calls.waiting());

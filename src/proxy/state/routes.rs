@@ -90,6 +90,14 @@ impl Routes {
         self.routes.iter().filter_map(|route| route.dialer.as_ref())
     }
 
+    /// When the certificates expire that the routes' own backends are shown.
+    pub(crate) fn certificates_end(&self) -> impl Iterator<Item = u64> {
+        self.routes.iter().filter_map(|route| match &route.config.target {
+            RouteTarget::Own(backend) => backend.tls.as_ref()?.not_after(),
+            RouteTarget::Slot(_) | RouteTarget::Stable => None,
+        })
+    }
+
     /// The gauges of all routes.
     pub(crate) fn gauges(&self) -> impl Iterator<Item = RouteGauges<'_>> {
         self.routes.iter().map(|route| RouteGauges {

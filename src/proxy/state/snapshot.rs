@@ -111,6 +111,15 @@ impl Snapshot {
         self.slots[slot].as_ref()
     }
 
+    /// When the first certificate expires of those that clients and backends are shown, in seconds since the epoch.
+    pub(crate) fn first_certificate_ends(&self) -> Option<u64> {
+        let slots = self.slots().filter_map(|slot| slot.backend.tls.as_ref()?.not_after());
+        slots
+            .chain(self.open_routes.certificates_end())
+            .chain(self.tls.as_ref().map(ServerTls::not_after))
+            .min()
+    }
+
     fn limit_subjects(&self) -> LimitSubjects<'_> {
         LimitSubjects { clients: self.policy.clients(), rules: &self.tool_rules }
     }

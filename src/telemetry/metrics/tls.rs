@@ -55,7 +55,7 @@ impl TlsMetrics {
             )?,
             not_after: add.gauge(
                 "mcp_guard_tls_certificate_not_after_seconds",
-                "When the first certificate of the listener expires, in seconds since the epoch; 0 without TLS.",
+                "When the first certificate expires of those that clients and backends are shown, in seconds since the epoch; 0 without one.",
             )?,
         })
     }

@@ -225,6 +225,8 @@ impl ProxyHttp for BridgeProxy {
 fn dialed(exchange: &Arc<BridgeExchange>) -> HttpPeer {
     // Pingora wants an address; the connector does not use it.
     let mut peer = HttpPeer::new((Ipv4Addr::UNSPECIFIED, 1), false, String::new());
+    // That address is every backend's: the key tells their connections apart.
+    peer.group_key = exchange.backend.key();
     peer.options.custom_l4 = Some(Arc::new(Dialing(exchange.clone())));
     peer
 }

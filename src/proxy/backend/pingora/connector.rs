@@ -25,7 +25,7 @@ impl L4Connect for Dialing {
     async fn connect(&self, _unused: &SocketAddr) -> pingora::Result<Stream> {
         let Dialing(exchange) = self;
         match exchange.backend.connect(exchange.connect_timeout).await {
-            Ok(socket) => Ok(VirtualSocketStream::new(Box::new(Dialed(socket))).into()),
+            Ok(opened) => Ok(VirtualSocketStream::new(Box::new(Dialed(opened.socket))).into()),
             Err(error) => {
                 exchange.fail(UpstreamError::Unreachable(error.to_string().into()));
                 Err(Error::new_up(ErrorType::ConnectError))
