@@ -86,7 +86,7 @@ mod tests {
     use crate::proxy::downstream::stream::Downstream;
     use crate::proxy::drain::Drain;
     use crate::proxy::io::Parts;
-    use crate::tls::{ClientTls, Pair, ServerTls};
+    use crate::tls::{ClientTls, Expired, Pair, ServerTls};
 
     const BYTES: usize = 20_000;
 
@@ -95,7 +95,8 @@ mod tests {
         let certificates = Certificates::new();
         certificates.issue("a", "DNS:localhost", "ca");
         let now = std::time::UNIX_EPOCH.elapsed().unwrap().as_secs();
-        let pair = Pair::new(&certificates.text("a.pem"), &certificates.text("a.key"), now).unwrap();
+        let pair = Pair::new(&certificates.text("a.pem"), &certificates.text("a.key"), now, Expired::Refused)
+            .unwrap();
         let server = ServerTls::new(&pair, &[], None).unwrap();
         let client = ClientTls::new("localhost", Some(&certificates.text("ca.pem")), None).unwrap();
         let (near, far) = duplex(4096);
