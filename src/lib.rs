@@ -25,6 +25,8 @@ pub mod cli;
 mod client;
 mod collect;
 mod config;
+#[cfg(feature = "console")]
+mod console;
 mod control;
 mod dependency;
 #[doc(hidden)]
@@ -37,6 +39,8 @@ mod systemd_journal;
 mod proxy;
 #[cfg(feature = "release")]
 mod release;
+#[cfg(feature = "console")]
+mod series;
 mod shadow;
 
 mod telemetry;

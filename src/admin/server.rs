@@ -24,7 +24,7 @@ const CONNECTIONS_MAX: usize = 16;
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Carries out a command of this user.
-pub(crate) type Handler = Arc<dyn Fn(AdminCommand, u32) -> HandlerFuture + Send + Sync>;
+pub(crate) type Handler = Arc<dyn Fn(AdminCommand, String) -> HandlerFuture + Send + Sync>;
 /// A command that is being carried out. The handler bounds its time.
 pub(crate) type HandlerFuture = Pin<Box<dyn Future<Output = AdminResponse> + Send>>;
 
@@ -106,7 +106,7 @@ async fn handle_connection(mut stream: UnixStream, handler: Option<Handler>, tim
         Ok(command) => {
             let name = command.as_str();
             let response = match handler.zip(uid) {
-                Some((handler, uid)) => Some(handler(command, uid).await),
+                Some((handler, uid)) => Some(handler(command, format!("uid {uid}")).await),
                 None => None,
             };
             (name, response)
@@ -227,7 +227,7 @@ mod tests {
             server.timeout = timeout;
             let runtime =
                 tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-            let handler: Handler = Arc::new(|command, _uid| match command {
+            let handler: Handler = Arc::new(|command, _who| match command {
                 AdminCommand::Status => Box::pin(async { AdminResponse::Status(status()) }),
                 AdminCommand::Rollout
                 | AdminCommand::History

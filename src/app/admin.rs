@@ -22,14 +22,10 @@ pub(super) struct AdminContext {
 }
 
 impl AdminContext {
-    /// Carries out one command of this user.
-    pub(super) async fn run(self, command: AdminCommand, uid: u32) -> AdminResponse {
-        let AdminContext {
-            reloader,
-            upgrader,
-            features,
-            parts: Parts { handle, control, shadow, identity: _ },
-        } = self;
+    /// Carries out one command of this person.
+    pub(super) async fn run(self, command: AdminCommand, who: String) -> AdminResponse {
+        let AdminContext { reloader, upgrader, features, parts } = self;
+        let Parts { handle, control, shadow, .. } = parts;
         let response = match command {
             AdminCommand::Reload => {
                 let reloaded = reloader.reload().await;
@@ -42,7 +38,7 @@ impl AdminContext {
             AdminCommand::Features => Ok(AdminResponse::Features(Box::new(features.report(Vec::new())))),
             AdminCommand::Feature { feature, to, reason } => {
                 let this = features.clone();
-                let switch = move || this.switch((feature, to, reason), format!("uid {uid}"), &handle);
+                let switch = move || this.switch((feature, to, reason), who, &handle);
                 let switched = tokio::task::spawn_blocking(switch).await;
                 let notes = switched.unwrap_or_else(|error| Err(error.to_string()));
                 notes.map(|notes| AdminResponse::Features(Box::new(features.report(notes))))
@@ -60,7 +56,7 @@ impl AdminContext {
             AdminCommand::History => control.history().await.map(AdminResponse::History),
             AdminCommand::Upgrade => upgrader.upgrade().await.map(AdminResponse::Upgraded),
             AdminCommand::Control(command) => {
-                let result = control.run(command, format!("uid {uid}")).await;
+                let result = control.run(command, who).await;
                 result.map(|result| AdminResponse::Done(Box::new(result)))
             }
         };

@@ -4,6 +4,8 @@
 //! send one. Returns values and prints nothing. Must not know how calls are served.
 
 mod admin;
+#[cfg(feature = "console")]
+mod console;
 mod features;
 mod identity;
 mod parts;
@@ -24,13 +26,13 @@ use self::reload::Reloader;
 use self::signals::SignalThread;
 use self::upgrade::{Startup, StartupError, Upgrader};
 use crate::admin::Server;
-use crate::config::{self, Environment, LoadError, Loaded};
+use crate::config::{self, Environment, LoadError, Loaded, Override};
 use crate::control::{self, Settings, Setup};
 use crate::proxy::{self, Drained, Handle, TrafficSplit, VersionCap};
 use crate::shadow::{self, Shadow};
 use crate::telemetry::{Log, Reader};
 use crate::upstream::Split;
-use mcp_host::diagnostics::{chain, count};
+use mcp_host::diagnostics::{Diagnostic, chain, count};
 use mcp_host::journal;
 use mcp_host::process::keep_memory_private;
 use mcp_host::sd_notify::State;
@@ -51,6 +53,9 @@ pub(crate) enum Error {
     Guard(#[from] proxy::Error),
     #[error("cannot open the admin socket (listen.admin)")]
     Admin(#[from] mcp_host::socket::BindError),
+    #[cfg(feature = "console")]
+    #[error("cannot listen on {address} (console.address)")]
+    Console { address: std::net::SocketAddr, source: io::Error },
     #[error("cannot start the thread for signals and admin commands")]
     Control(#[source] io::Error),
     #[error("cannot take the listeners over")]
@@ -92,12 +97,7 @@ pub(crate) fn run(file: &Path) -> Result<Drained, RunError> {
 fn serve(file: &Path, loaded: Loaded, startup: &mut Startup) -> Result<Drained, Error> {
     let Loaded { mut config, warnings, overrides } = loaded;
     let log = Log::start(config.log, reader()).map_err(Error::Log)?;
-    for warning in &warnings {
-        log::warn!("{warning}");
-    }
-    for one in &overrides {
-        log::info!("{}: set by {} in the environment, not by the file", one.key, one.variable);
-    }
+    log_configuration(&warnings, &overrides);
     if let Err(error) = keep_memory_private() {
         log::warn!("memory is not kept out of core dumps: {error}");
     }
@@ -113,6 +113,8 @@ fn serve(file: &Path, loaded: Loaded, startup: &mut Startup) -> Result<Drained, 
     };
     let identity = Identity::default();
     config.verifier = identity.configure(&config);
+    #[cfg(feature = "console")]
+    let (console, console_listener) = open_console(&config, startup)?;
     let (features, config) = FeatureSwitches::open(config);
     let mut guard = proxy::Server::bind(config, log.clone(), &mut startup.inherited)?;
     let handle = guard.handle();
@@ -120,15 +122,30 @@ fn serve(file: &Path, loaded: Loaded, startup: &mut Startup) -> Result<Drained, 
     if let Some(admin) = &admin {
         sockets.push(admin.listening().map_err(Error::Control)?);
     }
+    #[cfg(feature = "console")]
+    if let Some(listener) = &console_listener {
+        sockets.push(listener.listening().map_err(Error::Control)?);
+    }
     // Nothing before this line changes what another process can observe.
     startup.prepared()?;
     features.refresh(&handle);
 
     let shadow = Shadow::start(shadow_settings, &handle).map_err(Error::Control)?;
     let control = start_control(listen.state.clone(), settings, &handle, &shadow).map_err(Error::Control)?;
-    let parts = Parts { handle: handle.clone(), control, shadow, identity };
+    let parts = Parts {
+        handle: handle.clone(),
+        control,
+        shadow,
+        identity,
+        #[cfg(feature = "console")]
+        console: console.clone(),
+    };
     let reloader = Reloader::new(file.to_owned(), listen, log.clone(), parts.clone(), features.clone());
     let context = AdminContext { features, reloader, upgrader: Upgrader::new(sockets, parts.clone()), parts };
+    #[cfg(feature = "console")]
+    if let Some(listener) = console_listener {
+        listener.start(&console, context.clone()).map_err(Error::Control)?;
+    }
     let signals = SignalThread::prepare(context).map_err(Error::Control)?;
     let admin_copy = admin.as_ref().map(Server::try_clone).transpose().map_err(Error::Control)?;
     signals.start(admin_copy).map_err(Error::Control)?;
@@ -151,6 +168,30 @@ fn serve(file: &Path, loaded: Loaded, startup: &mut Startup) -> Result<Drained, 
     }
     log.flush();
     Ok(drained)
+}
+
+fn log_configuration(warnings: &[Diagnostic], overrides: &[Override]) {
+    for warning in warnings {
+        log::warn!("{warning}");
+    }
+    for one in overrides {
+        log::info!("{}: set by {} in the environment, not by the file", one.key, one.variable);
+    }
+}
+
+/// The console, and its listener where it has an address.
+#[cfg(feature = "console")]
+fn open_console(
+    config: &config::Config,
+    startup: &mut Startup,
+) -> Result<(crate::console::Console, Option<console::ConsoleListener>), Error> {
+    let address = config.console.address;
+    let bind = |address| {
+        console::ConsoleListener::bind(address, &mut startup.inherited)
+            .map_err(|source| Error::Console { address, source })
+    };
+    let listener = address.map(bind).transpose()?;
+    Ok((crate::console::Console::new(config.console.clone()), listener))
 }
 
 fn reader() -> Reader {

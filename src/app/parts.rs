@@ -12,4 +12,6 @@ pub(super) struct Parts {
     pub(super) control: Control,
     pub(super) shadow: Shadow,
     pub(super) identity: Identity,
+    #[cfg(feature = "console")]
+    pub(super) console: crate::console::Console,
 }

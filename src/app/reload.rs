@@ -93,6 +93,10 @@ impl Reloader {
         // The control plane can refuse, so it goes first; the rest cannot fail.
         reloaded.warnings.extend(self.parts.control.configure(settings).map_err(|why| vec![why])?);
         self.parts.shadow.configure(shadow::Settings::of(&config));
+        #[cfg(feature = "console")]
+        if !self.parts.console.configure(config.console.clone()) {
+            reloaded.at_next_start.push("console.address".to_owned());
+        }
         config.verifier = self.parts.identity.configure(&config);
         self.features.publish(config, &self.parts.handle);
         self.log.configure(log);

@@ -51,7 +51,7 @@ impl SignalThread {
         runtime.block_on(async {
             if let Some(server) = admin {
                 let run =
-                    move |command, uid| -> HandlerFuture { Box::pin(context.clone().run(command, uid)) };
+                    move |command, who| -> HandlerFuture { Box::pin(context.clone().run(command, who)) };
                 upgrader.serve_admin(server, Arc::new(run));
             }
             if let Some(interval) = watchdog_interval() {

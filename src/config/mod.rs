@@ -5,6 +5,7 @@
 //! Tokio, nor print.
 
 mod backend_address;
+pub(crate) mod console;
 pub(crate) mod dependencies;
 mod diagnostics;
 mod env_file;
@@ -254,6 +255,7 @@ fn read(
         shadow: shadow::shadow(root.table("shadow")),
         rollout: rollout.unwrap_or_default(),
         dependencies,
+        console: console::console(root.table("console"), environment),
         routes: Vec::new(),
         off: SwitchedOff::default(),
         secrets: Secrets::default(),
@@ -263,6 +265,14 @@ fn read(
     } else if root.entry("release").is_some() {
         let hint = "remove the table, or use a program that was built with the feature `release`";
         root.error("release", None, InvalidValue::new("this program was built without releases").hint(hint));
+    }
+    if !cfg!(feature = "console") && root.has("console") {
+        let hint = "remove the table, or use a program that was built with the feature `console`";
+        root.error(
+            "console",
+            None,
+            InvalidValue::new("this program was built without the console").hint(hint),
+        );
     }
     let routes = routes::read(&mut root, &config, folder, environment);
     root.finish();

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::dependencies::Dependency;
 use super::oauth::Oauth;
-use super::{plan, shadow};
+use super::{console, plan, shadow};
 use crate::policy::identity::TokenVerifier;
 use crate::policy::rate::Rate;
 use crate::policy::reply::ErrorMode;
@@ -59,6 +59,8 @@ pub(crate) struct Config {
     pub(crate) rollout: plan::Rollout,
     /// What the backends depend on.
     pub(crate) dependencies: Vec<Dependency>,
+    /// Where the console listens, and for whom.
+    pub(crate) console: console::Console,
     /// What is open beside the endpoint.
     pub(crate) routes: Vec<Route>,
     /// Tools and clients that are switched off at run time; the file has none.

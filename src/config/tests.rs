@@ -17,7 +17,7 @@ fn with_token(name: &str) -> Option<OsString> {
 }
 
 /// A configuration of one slot, with one more line in one more table.
-fn text(table: &str, line: &str) -> String {
+pub(super) fn text(table: &str, line: &str) -> String {
     match table {
         "slots.blue" => format!("[slots.blue]\naddress = \"127.0.0.1:1\"\n{line}\n"),
         _ => format!("[slots.blue]\naddress = \"127.0.0.1:1\"\n[{table}]\n{line}\n"),

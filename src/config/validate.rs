@@ -108,6 +108,12 @@ fn listeners(config: &Config, sink: &DiagnosticSink) {
     {
         sink.error("listen.metrics", None, InvalidValue::new("is the same address as listen.address"));
     }
+    if let Some(console) = config.console.address.filter(|console| console.port() != 0)
+        && (listen.metrics == Some(console) || listen.address == Address::Tcp(console))
+    {
+        let reason = "is the same address as listen.address or listen.metrics";
+        sink.error("console.address", None, InvalidValue::new(reason));
+    }
     if let (Address::Unix(calls), Some(admin)) = (&listen.address, &listen.admin)
         && calls == admin
     {

@@ -5,6 +5,7 @@
 //! once. Pure: no I/O, no clock, no Tokio. Must not know who sends events or what becomes of transitions.
 
 pub mod analysis;
+pub mod armed;
 pub mod comparison;
 pub mod conditions;
 pub mod event;

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::analysis::Conclusion;
+use super::armed::Armed;
 use super::event::Health;
 use super::machine::Rollout;
 use super::plan::{Advance, Step};
@@ -29,6 +30,9 @@ pub struct RolloutStatus {
     /// Which slot stands by for stable, or why none does.
     #[serde(default)]
     pub standby: String,
+    /// How far each trigger is from firing; none outside a rollout.
+    #[serde(default)]
+    pub triggers: Vec<Armed>,
 }
 
 /// The rollout under way.
@@ -83,6 +87,7 @@ impl Rollout {
             slots: Slot::ALL.map(|slot| self.slot_status(slot, now)).into(),
             fenced: self.fenced(),
             standby: self.standby(),
+            triggers: self.armed(now),
         }
     }
 

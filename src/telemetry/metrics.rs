@@ -10,6 +10,8 @@ mod rollout;
 mod routes;
 mod shadow;
 mod tls;
+#[cfg(feature = "console")]
+mod totals;
 
 use std::sync::OnceLock;
 
@@ -25,6 +27,10 @@ pub(crate) use self::rollout::{Notified, RolloutMetrics};
 pub(crate) use self::routes::RouteGauges;
 pub(crate) use self::shadow::ShadowMetrics;
 pub(crate) use self::tls::{Handshake, TlsMetrics};
+#[cfg(all(test, feature = "console"))]
+pub(crate) use self::totals::NAMES_MAX;
+#[cfg(feature = "console")]
+pub(crate) use self::totals::{Tally, Totals};
 use serde::{Deserialize, Serialize};
 
 use super::record::{Outcome, Record};
@@ -342,6 +348,13 @@ impl Metrics {
         self.policy.streams.set(count(streams));
         self.draining.set(i64::from(draining));
         self.log_lines_dropped.inc_by(log_lines_dropped.saturating_sub(self.log_lines_dropped.get()));
+    }
+
+    /// What was counted since the start.
+    #[cfg(feature = "console")]
+    pub(crate) fn totals(&self) -> Totals {
+        let (requests, client_duration) = (&self.requests, &self.client_duration);
+        totals::Sources { requests, client_duration, memory: self.rollout.memory() }.totals()
     }
 
     /// Every family in the Prometheus text format.

@@ -4,6 +4,7 @@
 #![expect(clippy::expect_used, clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod connection_limits;
+mod console;
 mod cors;
 mod deadlines;
 mod dependencies;

@@ -44,7 +44,7 @@ const FLOORS: &[&[&[&str]]] = &[
         &["config/tls"],
         &["config/dependencies", "config/tokens"],
         &["config/oauth"],
-        &["config/plan", "config/slots"],
+        &["config/console", "config/plan", "config/slots"],
         &["config/model"],
         &["config/feature"],
         &["config/file", "config/routes"],

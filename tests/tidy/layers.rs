@@ -52,6 +52,8 @@ pub(super) const MAY_IMPORT: &[(&str, &[&str])] = &[
             "systemd_journal",
         ],
     ),
+    ("series", &["upstream", "telemetry"]),
+    ("console", &["upstream", "policy", "rollout", "config", "telemetry", "control", "admin", "series"]),
     (
         "app",
         &[
@@ -65,6 +67,7 @@ pub(super) const MAY_IMPORT: &[(&str, &[&str])] = &[
             "control",
             "shadow",
             "admin",
+            "console",
         ],
     ),
 ];

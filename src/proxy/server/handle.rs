@@ -19,7 +19,7 @@ use crate::proxy::state::snapshot::Snapshot;
 use crate::proxy::state::traffic_split::TrafficSplit;
 use crate::rollout::sample::FinishedCall;
 use crate::telemetry::metrics::{
-    DependencyMetrics, DependencyStatus, Reload, RolloutMetrics, ShadowMetrics, SlotStatus,
+    DependencyMetrics, DependencyStatus, Reload, RolloutMetrics, ShadowMetrics, SlotStatus, Totals,
 };
 use crate::tls::ServerTls;
 use crate::upstream::Slot;
@@ -148,6 +148,11 @@ impl Handle {
     pub(crate) fn knows_tool(&self, pattern: &str) -> bool {
         let pattern = Pattern::new(pattern);
         self.state.snapshot.load().slots().any(|state| state.lists_a_tool(&pattern))
+    }
+
+    /// What was counted since the start.
+    pub(crate) fn totals(&self) -> Totals {
+        self.state.metrics.totals()
     }
 
     /// Counts the outcome of a reload.

@@ -3,6 +3,7 @@
 use super::Rollout;
 use super::commands::Back;
 use crate::rollout::analysis::{Conclusion, Finding, conclude};
+use crate::rollout::armed::{Armed, armed};
 use crate::rollout::comparison::Gate;
 use crate::rollout::conditions::{Streak, again};
 use crate::rollout::event::Health;
@@ -103,6 +104,13 @@ impl Rollout {
             }
         }
         self.advance(now)
+    }
+
+    /// How far each trigger is from firing; none outside a rollout.
+    pub fn armed(&mut self, now: Timestamp) -> Vec<Armed> {
+        let candidate = self.state.candidate();
+        let Some(run) = self.state.run.as_ref() else { return Vec::new() };
+        armed(&run.plan, &self.conditions, &mut self.seen, candidate, now)
     }
 
     /// What the present step has shown; none outside a rollout.

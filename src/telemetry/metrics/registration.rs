@@ -8,11 +8,10 @@ use prometheus::{
     Registry,
 };
 
-/// Bucket boundaries of the OpenTelemetry conventions for MCP operation durations, in seconds.
-const OPERATION_BUCKETS: [f64; 14] =
-    [0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0];
-/// Two more at the low end, where a proxy's own share is: most calls of this guard end below ten milliseconds.
-const FINE_BUCKETS: [f64; 2] = [0.001, 0.005];
+/// Bucket boundaries of the OpenTelemetry conventions for MCP operation durations, in seconds, and two more at the low end, where a
+/// proxy's own share is: most calls of this guard end below ten milliseconds.
+pub(super) const OPERATION_BOUNDS: [f64; 16] =
+    [0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0];
 
 /// Makes a family and registers it in one step.
 pub(super) struct Registration<'r> {
@@ -70,8 +69,8 @@ impl Registration<'_> {
         help: &str,
         labels: &[&str],
     ) -> Result<HistogramVec, prometheus::Error> {
-        let buckets = FINE_BUCKETS.iter().chain(&OPERATION_BUCKETS).copied().collect();
-        self.register(HistogramVec::new(HistogramOpts::new(name, help).buckets(buckets), labels)?)
+        let options = HistogramOpts::new(name, help).buckets(OPERATION_BOUNDS.to_vec());
+        self.register(HistogramVec::new(options, labels)?)
     }
 }
 

@@ -2,6 +2,8 @@
 //!
 //! Cheap to clone; written by the control plane only.
 
+use prometheus::core::Collector;
+use prometheus::proto::MetricFamily;
 use prometheus::{Gauge, GaugeVec, IntCounterVec, IntGauge, IntGaugeVec};
 
 use super::registration::Registration;
@@ -48,6 +50,11 @@ pub(crate) struct RolloutMetrics {
 }
 
 impl RolloutMetrics {
+    /// The memory of each backend, as the family has it.
+    pub(super) fn memory(&self) -> Vec<MetricFamily> {
+        self.memory.collect()
+    }
+
     pub(super) fn new(add: &Registration<'_>) -> Result<RolloutMetrics, prometheus::Error> {
         let metrics = RolloutMetrics {
             healthy: add.gauges(

@@ -1,0 +1,279 @@
+// The page: reads the interface, shows text as text, and gives an operator's orders with a reason.
+const byId = (id) => document.getElementById(id);
+const state = { token: "", lastEvent: null, slots: { blue: columnsOf(), green: columnsOf() }, at: 0, history: [], seq: -1, live: null, order: null };
+
+// Every word of the guard becomes text, never markup.
+function make(name, options = {}, ...children) {
+  const element = document.createElement(name);
+  for (const [key, value] of Object.entries(options)) {
+    if (key === "text") element.textContent = value; else if (key === "class") element.className = value; else element.setAttribute(key, value);
+  }
+  element.append(...children);
+  return element;
+}
+const show = (element, ...children) => element.replaceChildren(...children);
+const number = (value, digits = 0) => (value === null || value === undefined ? "-" : value.toFixed(digits));
+const millis = (value) => (value === null || value === undefined ? "-" : value < 10 ? `${value.toFixed(1)} ms` : `${Math.round(value)} ms`);
+const percent = (part) => `${(part * 100).toFixed(1)} %`;
+const moment = (time) => new Date(time).toISOString().replace("T", " ").slice(0, 19) + " UTC";
+
+async function ask(path, options = {}) {
+  const headers = { Authorization: `Bearer ${state.token}`, ...options.headers };
+  const response = await fetch(path, { ...options, headers, cache: "no-store", redirect: "error" });
+  if (!response.ok) {
+    const problem = await response.json().catch(() => ({}));
+    const error = new Error(problem.detail || `HTTP ${response.status}`);
+    error.status = response.status;
+    throw error;
+  }
+  return response;
+}
+const read = async (path) => (await ask(path)).json();
+
+function table(heads, rows, empty) {
+  if (!rows.length) return make("p", { class: "quiet", text: empty });
+  const cell = (kind, content, index) => {
+    const element = make(kind, heads[index].number ? { class: "number" } : {});
+    if (kind === "th") element.setAttribute("scope", "col");
+    element.textContent = content;
+    return element;
+  };
+  const head = make("tr", {}, ...heads.map((one, index) => cell("th", one.text, index)));
+  const body = rows.map((row) => make("tr", {}, ...row.map((content, index) => cell("td", content, index))));
+  return make("table", {}, make("thead", {}, head), make("tbody", {}, ...body));
+}
+
+function slotCard(name) {
+  const card = make("div", { class: `slot is-${name}`, id: `slot-${name}` });
+  const facts = make("dl", { id: `facts-${name}` });
+  const figure = (id, caption) => make("figure", {}, make("canvas", { id: `${id}-${name}`, role: "img", "aria-label": caption }), make("figcaption", { text: caption }));
+  card.append(make("h3", { id: `title-${name}` }), facts, figure("rate", "Calls and errors a second, half an hour at most"), figure("time", "p50 and p95"), figure("memory", "Memory, part of its limit"));
+  return card;
+}
+
+function facts(list, pairs) {
+  show(list, ...pairs.flatMap(([name, value, kind]) => [make("dt", { text: name }), make("dd", { text: value, class: kind || "" })]));
+}
+
+function showSlots(status, rollout) {
+  for (const name of ["blue", "green"]) {
+    const report = rollout.status.slots.find((slot) => slot.slot === name);
+    const proxied = status.slots.find((slot) => slot.slot === name);
+    byId(`title-${name}`).textContent = `${name}: ${report.role}${report.configured ? "" : ", not configured"}`;
+    const columns = state.slots[name];
+    const recent = (column) => columns[column].slice(-10);
+    const sum = (column) => recent(column).reduce((all, value) => all + (value || 0), 0);
+    const calls = sum("calls");
+    const worst = (column) => recent(column).reduce((most, value) => (value === null ? most : Math.max(most ?? 0, value)), null);
+    const surface = report.surface;
+    facts(byId(`facts-${name}`), [
+      ["Health", report.why ? `${report.health}: ${report.why}` : report.health, report.health === "unhealthy" ? "bad" : ""],
+      ["Calls a second", number(calls / Math.max(1, recent("calls").length), 1)],
+      ["Errors", calls ? percent((sum("failures") + sum("errors")) / calls) : "-", sum("failures") ? "bad" : ""],
+      ["p50, p95", `${millis(worst("p50_ms"))}, ${millis(worst("p95_ms"))}`],
+      ["In flight", proxied ? `${proxied.in_flight}, ${proxied.waiting} waiting, ${proxied.held} held` : "-"],
+      ["Memory", columns.memory.length && columns.memory.at(-1) ? percent(columns.memory.at(-1)) : "-"],
+      ["Server", surface ? describe(surface) : "-"],
+      ["Address", proxied ? proxied.address : "-"],
+    ]);
+  }
+}
+function describe(surface) {
+  const server = [surface.server, surface.name, surface.version].filter((word) => typeof word === "string").join(" ");
+  const tools = typeof surface.tools === "number" ? `${surface.tools} tools` : "";
+  return [server, tools, Array.isArray(surface.versions) ? surface.versions.join(", ") : ""].filter(Boolean).join("; ") || "responds";
+}
+
+const STAGES = ["stable", "dual_protocol", "shadow", "canary", "progressive", "candidate_only", "bake", "complete"];
+function showRollout(rollout) {
+  const { run, position } = rollout.status;
+  show(byId("stages"), ...STAGES.map((stage) => {
+    const item = make("li", { text: stage });
+    if (stage === position.stage) item.setAttribute("aria-current", "step");
+    return item;
+  }));
+  const words = run ? `Rollout ${run.id}: ${position.stage}, ${position.weight} % on the candidate. Waits for ${run.waits_for}. Next: ${run.next}.` : `No rollout. ${position.stable} is stable and serves.`;
+  byId("verdict").textContent = [words, ...rollout.problems].join(" ");
+  byId("verdict").className = rollout.problems.length ? "bad" : "";
+  const orders = run
+    ? [["rollback", "Roll back", "danger"], run.waits_for.startsWith("an operator") ? ["resume", "Resume", ""] : ["pause", "Pause", ""], ["promote", "Promote", ""]]
+    : [["start", "Start a rollout", ""], ["switch", `Switch to ${position.stable === "blue" ? "green" : "blue"}`, "danger"]];
+  const key = JSON.stringify(orders);
+  if (byId("orders").dataset.key !== key) {
+    byId("orders").dataset.key = key;
+    show(byId("orders"), ...orders.map(([order, text, kind]) => {
+      const button = make("button", { type: "button", text, class: kind, id: `order-${order}` });
+      button.addEventListener("click", () => confirmOrder(order, text));
+      return button;
+    }));
+  }
+  const measured = (one, value) => (one.unit === "part" ? percent(value) : `${value.toFixed(value < 10 ? 2 : 0)} s`);
+  const distance = (one) => (one.samples < one.samples_min ? `${one.samples_min - one.samples} more samples` : `${Math.max(0, Math.round((1 - one.measured / one.limit) * 100))} % left`);
+  show(byId("triggers"), table([{ text: "Trigger" }, { text: "Leads to" }, { text: "Measured", number: true }, { text: "Fires at", number: true }, { text: "Distance" }],
+    rollout.status.triggers.map((one) => [one.trigger, one.action, measured(one, one.measured), measured(one, one.limit), distance(one)]), "Triggers are armed during a rollout."));
+}
+
+function showHistory() {
+  const entries = state.history.slice(-50).reverse().map((one) => make("li", {}, make("span", { class: "quiet", text: `${moment(one.at)} ` }), make("strong", { text: one.kind }), ` ${one.from.stage} → ${one.to.stage}: ${causeOf(one.cause)}`));
+  show(byId("history"), ...(entries.length ? entries : [make("li", { class: "quiet", text: "None yet." })]));
+}
+function causeOf(cause) {
+  if (cause.by === "operator") return `by ${cause.who}`;
+  if (cause.by === "trigger") return `trigger ${cause.fired.trigger}: ${cause.fired.detail}`;
+  return cause.by;
+}
+
+function showRest(status, rollout) {
+  const shadow = rollout.shadow;
+  show(byId("shadow"), shadow ? table([{ text: "What" }, { text: "Count", number: true }], Object.entries(shadow).filter(([, value]) => typeof value === "number").map(([name, value]) => [name, String(value)]), "Nothing was compared.") : make("p", { class: "quiet", text: "No shadow stage yet." }));
+  const rows = status.dependencies.map((one) => ["dependency", one.name, one.state + (one.reason ? `: ${one.reason}` : "")]);
+  rows.push(...status.features.off.map((one) => ["feature", one.feature, `off since ${one.at}, by ${one.who}`]));
+  rows.push(...(state.expiring || []).map((one) => ["token", one.client, `${one.fingerprint} ends ${moment(one.not_after * 1000)}`]));
+  show(byId("depends"), table([{ text: "Kind" }, { text: "Name" }, { text: "State" }], rows, "No dependency is configured, nothing is off, no token ends within 30 days."));
+}
+
+async function refreshLoad() {
+  try {
+    const [tools, clients] = await Promise.all([read("/api/v1/tools"), read("/api/v1/clients")]);
+    const heads = (name) => [{ text: name }, { text: "Calls/s", number: true }, { text: "Errors", number: true }, { text: "p95", number: true }];
+    const rows = (list) => list.slice(0, 30).map((one) => [one.name, number(one.rate, 1), percent(one.error_rate), millis(one.p95_ms)]);
+    show(byId("tools"), table(heads("Tool"), rows(tools.tools), "No tool was called."));
+    show(byId("clients"), table(heads("Client"), rows(clients.clients), "No client has called."));
+    const soon = Date.now() / 1000 + 30 * 86400;
+    state.expiring = clients.tokens.filter((token) => token.not_after && token.not_after < soon);
+  } catch (error) {
+    if (error.status === 401) leave("The token is no longer accepted.");
+  }
+}
+async function refreshHistory() {
+  try { state.history = await read("/api/v1/history"); showHistory(); } catch { /* The stream says that the guard is away. */ }
+}
+
+function plots() {
+  const marks = state.history.map((one) => state.at - Math.floor(one.at / 1000)).filter((place) => place >= 0 && place < SECONDS);
+  for (const name of ["blue", "green"]) {
+    const columns = state.slots[name];
+    const bad = columns.failures.map((value, index) => (value || 0) + (columns.errors[index] || 0));
+    draw(byId(`rate-${name}`), [{ values: columns.calls, color: `--${name}` }, { values: bad, color: "--bad" }], marks, `Slot ${name}: ${columns.calls.at(-1) ?? 0} calls and ${bad.at(-1) ?? 0} errors in the last second`);
+    draw(byId(`time-${name}`), [{ values: columns.p50_ms, color: "--quiet" }, { values: columns.p95_ms, color: `--${name}` }], marks, `Slot ${name}: p50 ${millis(columns.p50_ms.at(-1))}, p95 ${millis(columns.p95_ms.at(-1))}`);
+    draw(byId(`memory-${name}`), [{ values: columns.memory, color: `--${name}` }], marks, `Slot ${name}: memory ${columns.memory.at(-1) ? percent(columns.memory.at(-1)) : "not known"}`);
+  }
+}
+
+function takeSecond(second) {
+  if (second.at <= state.at) return;
+  state.at = second.at;
+  for (const name of ["blue", "green"]) pushSecond(state.slots[name], second.slots[name] || {});
+}
+function takeState({ status, rollout }) {
+  state.live = { status, rollout };
+  byId("guard").textContent = `version ${status.version}, up ${Math.floor(status.uptime_seconds / 60)} min, ${status.connections} connections${status.draining ? ", draining" : ""}`;
+  showRollout(rollout);
+  showSlots(status, rollout);
+  showRest(status, rollout);
+  const seq = rollout.last ? rollout.last.seq : 0;
+  if (seq !== state.seq) { state.seq = seq; refreshHistory(); }
+}
+const HANDLERS = { second: takeSecond, seconds: (all) => all.forEach(takeSecond), state: takeState, transition: () => {} };
+
+async function follow() {
+  const headers = state.lastEvent ? { "Last-Event-ID": state.lastEvent } : {};
+  const reader = (await ask("/api/v1/events", { headers })).body.getReader();
+  tell("connected", "");
+  const decoder = new TextDecoder();
+  let text = "";
+  for (;;) {
+    const quiet = new Promise((_, reject) => { state.quiet = setTimeout(() => reject(new Error("nothing came for 5 s")), 5000); });
+    const { done, value } = await Promise.race([reader.read(), quiet]).finally(() => clearTimeout(state.quiet));
+    if (done) throw new Error("the guard closed the stream");
+    text += decoder.decode(value, { stream: true });
+    let end;
+    while ((end = text.indexOf("\n\n")) >= 0) {
+      take(text.slice(0, end));
+      text = text.slice(end + 2);
+    }
+    plots();
+  }
+}
+function take(block) {
+  const fields = Object.fromEntries(block.split("\n").map((line) => [line.slice(0, line.indexOf(":")), line.slice(line.indexOf(":") + 2)]));
+  if (fields.id) state.lastEvent = fields.id;
+  if (fields.data && HANDLERS[fields.event]) HANDLERS[fields.event](JSON.parse(fields.data));
+}
+function tell(text, kind) { byId("connection").textContent = text; byId("connection").className = kind; }
+function leave(why) {
+  state.token = "";
+  byId("board").hidden = true;
+  byId("enter").hidden = false;
+  byId("enter-problem").textContent = why;
+  byId("token").focus();
+}
+
+async function run() {
+  while (state.token) {
+    try { await follow(); } catch (error) {
+      if (error.status === 401) return leave(error.message);
+      tell(`away: ${error.message}; trying again`, "bad");
+    }
+    await new Promise((resume) => setTimeout(resume, 1000));
+  }
+}
+byId("enter").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  state.token = byId("token").value.trim();
+  try {
+    const picture = await read("/api/v1/series");
+    for (const name of ["blue", "green"]) state.slots[name] = { ...columnsOf(), ...picture.slots[name] };
+    state.at = picture.at;
+  } catch (error) { return leave(error.message); }
+  byId("token").value = "";
+  byId("enter").hidden = true;
+  byId("enter-problem").textContent = "";
+  byId("board").hidden = false;
+  show(byId("slots"), slotCard("blue"), slotCard("green"));
+  byId("main").focus();
+  refreshLoad();
+  run();
+});
+setInterval(() => { if (state.token && !byId("board").hidden) refreshLoad(); }, 2000);
+
+function consequence(order) {
+  const { run, position } = state.live.rollout.status;
+  const candidate = position.stable === "blue" ? "green" : "blue";
+  return {
+    rollback: () => `All traffic goes back to ${position.stable} at once. ${position.weight} % of it is on ${candidate} now. Calls under way end where they are. Rollout ${run.id} ends.`,
+    pause: () => "The rollout stays at this step. Triggers still roll back.",
+    resume: () => "The rollout goes on.",
+    promote: () => `The next step begins now: ${run.next}.`,
+    start: () => `Both slots are compared; then the plan moves traffic from ${position.stable} to ${candidate}.`,
+    switch: () => `All new calls go to ${candidate}. ${position.stable} finishes what it has.`,
+  }[order]();
+}
+function confirmOrder(order, text) {
+  state.order = order;
+  byId("confirm-title").textContent = text;
+  byId("consequence").textContent = consequence(order);
+  byId("go").textContent = text;
+  byId("reason").value = "";
+  byId("confirm-problem").textContent = "";
+  byId("confirm").showModal();
+  byId("reason").focus();
+}
+byId("cancel").addEventListener("click", () => byId("confirm").close());
+byId("confirm-form").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const order = state.order, body = { reason: byId("reason").value };
+  if (order === "switch") body.slot = state.live.rollout.status.position.stable === "blue" ? "green" : "blue";
+  const path = order === "switch" ? "/api/v1/slots/switch" : `/api/v1/rollout/${order}`;
+  byId("go").disabled = true;
+  try {
+    const done = await (await ask(path, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) })).json();
+    byId("confirm").close();
+    byId("said").textContent = `Done: ${done.transition.kind}. ${done.notes.join(" ")}`;
+  } catch (error) {
+    byId("confirm-problem").textContent = error.message;
+  } finally { byId("go").disabled = false; }
+});
+byId("skip").addEventListener("click", () => byId("slots").scrollIntoView());
+byId("skip").addEventListener("keydown", (event) => { if (event.key === "Enter") byId("slots").scrollIntoView(); });
+byId("token").focus();

@@ -1,0 +1,71 @@
+//! The connections: bounded in number, bytes and time; HTTP/1.1 by hyper.
+
+use std::convert::Infallible;
+use std::io;
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::body::Incoming;
+use hyper::header::{self, HeaderName, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::sync::Semaphore;
+
+use super::api;
+use super::body::Body;
+use super::feed::Feed;
+
+const CONNECTIONS_MAX: usize = 64;
+/// For a head to arrive, also on a connection that is kept.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+const HEAD_BYTES_MAX: usize = 16 << 10;
+/// On every response, whatever it is.
+const FIELDS: [(HeaderName, &str); 4] = [
+    (header::CACHE_CONTROL, "no-store"),
+    (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    (header::REFERRER_POLICY, "no-referrer"),
+    (header::X_FRAME_OPTIONS, "DENY"),
+];
+
+/// Serves until the future is dropped.
+pub(super) async fn serve(listener: TcpListener, feed: Arc<Feed>) -> io::Result<()> {
+    let listener = tokio::net::TcpListener::from_std(listener)?;
+    let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    loop {
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                // Out of file descriptors, most likely: try again, but not in a tight loop.
+                log::warn!("console: cannot accept: {error}");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        // One connection too many is closed at once: the others are those of people who are looking.
+        let Ok(permit) = permits.clone().try_acquire_owned() else { continue };
+        let feed = feed.clone();
+        tokio::spawn(async move {
+            let service = service_fn(move |request| respond(request, feed.clone()));
+            let mut builder = http1::Builder::new();
+            builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(HEAD_BYTES_MAX);
+            if let Err(error) = builder.serve_connection(TokioIo::new(stream), service).await {
+                log::debug!("console: a connection ended: {error}");
+            }
+            drop(permit);
+        });
+    }
+}
+
+async fn respond(request: Request<Incoming>, feed: Arc<Feed>) -> Result<Response<Body>, Infallible> {
+    let mut response = match api::respond(request, &feed).await {
+        Ok(response) => response,
+        Err(problem) => problem.into_response(),
+    };
+    for (name, value) in FIELDS {
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    Ok(response)
+}

@@ -1,0 +1,234 @@
+//! The last half hour in buckets of one second: what the console and `mcp-guard top` draw.
+//!
+//! Made of differences between totals, in bounded memory. Pure: the caller says what time it is. Must not know who draws.
+
+mod ring;
+mod second;
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use self::ring::Ring;
+use self::second::Columns;
+pub(crate) use self::second::Second;
+use crate::telemetry::metrics::{Tally, Totals};
+use crate::upstream::Slot;
+
+/// Seconds that are kept: half an hour.
+pub(crate) const SECONDS_MAX: usize = 1_800;
+/// Over so many of the latest seconds clients and tools are compared.
+const RECENT: usize = 60;
+
+/// The latest second.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Latest {
+    /// Seconds since the epoch.
+    pub(crate) at: u64,
+    pub(crate) slots: BTreeMap<Slot, Second>,
+}
+
+/// A part of the series.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Picture {
+    /// The moment of the last entry of each column, in seconds since the epoch; entries are `step` seconds apart.
+    pub(crate) at: u64,
+    pub(crate) step: usize,
+    pub(crate) slots: BTreeMap<Slot, Columns>,
+    pub(crate) tools: BTreeMap<String, Columns>,
+}
+
+/// One tool or client over the last minute.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Recent {
+    pub(crate) name: String,
+    /// Calls a second.
+    pub(crate) rate: f64,
+    /// Part of the calls that failed or had an error in the response, 0 to 1.
+    pub(crate) error_rate: f64,
+    /// The largest p95 of a second.
+    pub(crate) p95_ms: Option<f32>,
+    /// Since the start.
+    pub(crate) calls: u64,
+}
+
+/// The series.
+#[derive(Debug, Default)]
+pub(crate) struct Series {
+    at: u64,
+    before: Option<Totals>,
+    slots: BTreeMap<Slot, Ring>,
+    tools: BTreeMap<String, Ring>,
+    clients: BTreeMap<String, Ring>,
+}
+
+impl Series {
+    /// Takes the totals of this second. The first ones have nothing to be compared with; of a second that was passed already,
+    /// nothing is taken.
+    pub(crate) fn push(&mut self, at: u64, totals: Totals) {
+        let Some(before) = self.before.as_ref() else {
+            (self.at, self.before) = (at, Some(totals));
+            return;
+        };
+        if at <= self.at {
+            return;
+        }
+        let passed = usize::try_from(at - self.at).unwrap_or(SECONDS_MAX).min(SECONDS_MAX);
+        let memory = |slot: &Slot| totals.memory.get(slot).map(|part| *part as f32);
+        add((&mut self.slots, SECONDS_MAX), &totals.slots, &before.slots, passed, memory);
+        add((&mut self.tools, SECONDS_MAX), &totals.tools, &before.tools, passed, |_| None);
+        add((&mut self.clients, RECENT), &totals.clients, &before.clients, passed, |_| None);
+        (self.at, self.before) = (at, Some(totals));
+    }
+
+    /// The latest second; none before the second one.
+    pub(crate) fn latest(&self) -> Option<Latest> {
+        let slots: BTreeMap<Slot, Second> =
+            self.slots.iter().filter_map(|(slot, ring)| Some((*slot, *ring.latest()?))).collect();
+        (!slots.is_empty()).then_some(Latest { at: self.at, slots })
+    }
+
+    /// Every second after `after`, the oldest first; at most what is kept.
+    pub(crate) fn since(&self, after: u64) -> Vec<Latest> {
+        let longest = self.slots.values().map(Ring::len).max().unwrap_or(0) as u64;
+        let first = (after + 1).max((self.at + 1).saturating_sub(longest));
+        (first..=self.at)
+            .map(|at| {
+                let back = usize::try_from(self.at - at).unwrap_or(usize::MAX);
+                let of = |(slot, ring): (&Slot, &Ring)| Some((*slot, *ring.back(back)?));
+                Latest { at, slots: self.slots.iter().filter_map(of).collect() }
+            })
+            .collect()
+    }
+
+    /// The last half hour, `step` seconds an entry.
+    pub(crate) fn picture(&self, step: usize) -> Picture {
+        let step = step.clamp(1, SECONDS_MAX);
+        Picture {
+            at: self.at,
+            step,
+            slots: self.slots.iter().map(|(slot, ring)| (*slot, ring.columns(step))).collect(),
+            tools: self.tools.iter().map(|(name, ring)| (name.clone(), ring.columns(step))).collect(),
+        }
+    }
+
+    /// The tools by their load in the last minute, the busiest first.
+    pub(crate) fn tools(&self) -> Vec<Recent> {
+        recent(&self.tools, self.before.as_ref().map(|totals| &totals.tools))
+    }
+
+    /// The same of clients.
+    pub(crate) fn clients(&self) -> Vec<Recent> {
+        recent(&self.clients, self.before.as_ref().map(|totals| &totals.clients))
+    }
+}
+
+/// Adds a second to the ring of each key, and empty ones for those that were passed over.
+fn add<K: Ord + Clone>(
+    (rings, max): (&mut BTreeMap<K, Ring>, usize),
+    now: &BTreeMap<K, Tally>,
+    before: &BTreeMap<K, Tally>,
+    passed: usize,
+    memory: impl Fn(&K) -> Option<f32>,
+) {
+    for (key, tally) in now {
+        let gone = before.get(key).map_or_else(|| tally.clone(), |before| tally.since(before));
+        let second = Second { memory: memory(key), ..Second::of(&gone) };
+        rings.entry(key.clone()).or_insert_with(|| Ring::new(max)).push(second, passed);
+    }
+}
+
+fn recent(rings: &BTreeMap<String, Ring>, totals: Option<&BTreeMap<String, Tally>>) -> Vec<Recent> {
+    let mut all: Vec<Recent> = rings
+        .iter()
+        .map(|(name, ring)| {
+            let (calls, bad, p95_ms) = ring.sum(RECENT);
+            Recent {
+                name: name.clone(),
+                rate: calls as f64 / ring.len().clamp(1, RECENT) as f64,
+                error_rate: bad as f64 / calls.max(1) as f64,
+                p95_ms,
+                calls: totals.and_then(|totals| totals.get(name)).map_or(0, |tally| tally.calls),
+            }
+        })
+        .collect();
+    all.sort_by(|one, other| other.rate.total_cmp(&one.rate).then(other.calls.cmp(&one.calls)));
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::metrics::NAMES_MAX;
+
+    /// The totals after so many calls of blue, of which some failed.
+    fn totals(calls: u64, failures: u64) -> Totals {
+        let latency = vec![calls; 17];
+        let tally = Tally { calls, failures, errors: 0, latency };
+        let mut totals = Totals::default();
+        totals.slots.insert(Slot::Blue, tally.clone());
+        totals.tools.insert("a".to_owned(), tally.clone());
+        totals.clients.insert("bot".to_owned(), Tally { latency: Vec::new(), ..tally });
+        totals
+    }
+
+    fn calls(series: &Series) -> Vec<u32> {
+        series.picture(1).slots.remove(&Slot::Blue).unwrap_or_default().calls
+    }
+
+    #[test]
+    fn a_second_is_the_difference_of_two_totals() {
+        let mut series = Series::default();
+        series.push(100, totals(10, 0));
+        assert_eq!(series.latest(), None);
+        series.push(101, totals(15, 1));
+        let latest = series.latest().unwrap();
+        let blue = latest.slots[&Slot::Blue];
+        assert_eq!((latest.at, blue.calls, blue.failures), (101, 5, 1));
+        assert_eq!(blue.p50_ms, Some(0.5));
+        assert_eq!(series.tools()[0].calls, 15);
+        assert_eq!(series.clients()[0].error_rate, 0.2);
+    }
+
+    #[test]
+    fn seconds_that_were_passed_over_are_empty_and_the_past_is_not_changed() {
+        let mut series = Series::default();
+        series.push(100, totals(0, 0));
+        series.push(101, totals(1, 0));
+        series.push(104, totals(4, 0));
+        assert_eq!(calls(&series), [1, 0, 0, 3]);
+        series.push(90, totals(9, 0));
+        series.push(104, totals(9, 0));
+        assert_eq!(calls(&series), [1, 0, 0, 3]);
+        let missed = series.since(102);
+        assert_eq!(missed.iter().map(|latest| latest.at).collect::<Vec<_>>(), [103, 104]);
+        assert_eq!(missed[1].slots[&Slot::Blue].calls, 3);
+        assert_eq!(series.since(0).len(), 4);
+        assert!(series.since(104).is_empty());
+    }
+
+    #[test]
+    fn what_is_kept_is_bounded() {
+        let mut series = Series::default();
+        for second in 0..SECONDS_MAX as u64 + 100 {
+            series.push(second, totals(second, 0));
+        }
+        assert_eq!(calls(&series).len(), SECONDS_MAX);
+        series.push(u64::MAX, totals(5_000, 0));
+        assert_eq!(calls(&series).len(), SECONDS_MAX);
+        // Both slots, every tool, and a minute of every client.
+        let bytes = size_of::<Second>() * ((NAMES_MAX + 2) * SECONDS_MAX + NAMES_MAX * RECENT);
+        assert!(bytes < 4 << 20, "{bytes}");
+    }
+
+    #[test]
+    fn a_coarser_picture_adds_counts_and_keeps_the_worst_time() {
+        let mut series = Series::default();
+        for second in 0..=10 {
+            series.push(second, totals(second * 2, 0));
+        }
+        let blue = series.picture(5).slots.remove(&Slot::Blue).unwrap();
+        assert_eq!(blue.calls, [10, 10]);
+        assert_eq!(blue.p95_ms, [Some(0.95), Some(0.95)]);
+    }
+}

@@ -1,0 +1,219 @@
+//! Contract, section 19: the HTTP admin interface: viewers and operators, orders with a reason, an event stream that resumes.
+
+use serde_json::{Value, json};
+use tokio::net::TcpStream;
+
+use mcp_testkit::{Client, Guard, McpBackend, Message, call, eventually, mcp_backend};
+
+use crate::guard;
+use crate::rollout::{LONG, QUICK};
+
+const VIEWER: &str = "viewer-0123456789abcdef";
+const OPERATOR: &str = "operator-0123456789abcdef";
+const PEOPLE: &str = "viewers = [\"env:TEST_VIEWER\"]\noperators = [\"env:TEST_OPERATOR\"]\n";
+
+/// A guard with two backends and a console.
+struct Watched {
+    guard: Guard,
+    address: String,
+    _backends: [McpBackend; 2],
+    _folder: tempfile::TempDir,
+}
+
+async fn watched() -> Watched {
+    let folder = tempfile::tempdir().unwrap();
+    let backends = ["blue", "green"].map(|slot| mcp_backend(&folder.path().join(slot)));
+    // A port of its own, so that a new process finds the same one again.
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let console = format!("[console]\naddress = \"{free}\"\n{PEOPLE}");
+    let guard = guard()
+        .token("t")
+        .upstream(backends[0].address())
+        .rollout(backends[1].address(), LONG)
+        .config(&format!("{QUICK}{console}"))
+        .environment("TEST_VIEWER", VIEWER)
+        .environment("TEST_OPERATOR", OPERATOR)
+        .start()
+        .await;
+    guard.both_healthy().await;
+    let address = address(&guard);
+    Watched { guard, address, _backends: backends, _folder: folder }
+}
+
+/// Where the console listens, as the log says.
+fn address(guard: &Guard) -> String {
+    let lines = guard.log().join("\n");
+    let from =
+        lines.rfind("console on http://").expect("the console does not listen") + "console on http://".len();
+    lines[from..].split('/').next().unwrap_or_default().to_owned()
+}
+
+impl Watched {
+    async fn send(&self, request: String) -> Message {
+        let stream = TcpStream::connect(&self.address).await.unwrap();
+        Client::tcp(stream).exchange(request).await
+    }
+
+    async fn get(&self, token: &str, path: &str) -> Message {
+        self.send(format!("GET {path} HTTP/1.1\r\nHost: c\r\nAuthorization: Bearer {token}\r\n\r\n")).await
+    }
+
+    async fn read(&self, path: &str) -> Value {
+        let response = self.get(VIEWER, path).await;
+        assert_eq!(response.status(), 200, "{path}: {}", response.text());
+        response.json()
+    }
+
+    async fn order(&self, token: &str, path: &str, body: &Value) -> Message {
+        let body = body.to_string();
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nHost: c\r\nAuthorization: Bearer {token}\r\n\
+             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        );
+        self.send(head + &body).await
+    }
+
+    /// An event stream, after its head.
+    async fn events(&self, fields: &str) -> Client {
+        let mut client = Client::tcp(TcpStream::connect(&self.address).await.unwrap());
+        let path = "/api/v1/events";
+        client
+            .send(format!("GET {path} HTTP/1.1\r\nHost: c\r\nAuthorization: Bearer {VIEWER}\r\n{fields}\r\n"))
+            .await;
+        client
+    }
+
+    async fn calls(&self, count: usize) {
+        for _ in 0..count {
+            self.guard.post(&call(1, "tools/list")).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_viewer_sees_everything_and_another_token_nothing() {
+    let watched = watched().await;
+    watched.calls(3).await;
+    let paths =
+        ["status", "slots", "tools", "clients", "rollout", "history", "shadow/diff", "series", "apil/status"];
+    for path in paths.map(|path| format!("/api/v1/{path}")) {
+        watched.read(&path).await;
+        let refused = watched.get("wrong-0123456789abcdef", &path).await;
+        assert_eq!(refused.status(), 401, "{path}");
+        assert_eq!(refused.field("www-authenticate"), Some("Bearer realm=\"mcp-guard console\""));
+        let bare = watched.send(format!("GET {path} HTTP/1.1\r\nHost: c\r\n\r\n")).await;
+        let problem = bare.json();
+        assert_eq!((bare.status(), problem["status"].as_u64()), (401, Some(401)), "{problem}");
+        assert_eq!(bare.field("content-type"), Some("application/problem+json"));
+    }
+    // A token of the endpoint is none of the console.
+    assert_eq!(watched.get("t", "/api/v1/status").await.status(), 401);
+    eventually("the calls are in the series", async || {
+        let series = watched.read("/api/v1/series").await;
+        let calls = series["slots"]["blue"]["calls"].as_array().cloned().unwrap_or_default();
+        calls.iter().filter_map(Value::as_u64).sum::<u64>() == 3
+    })
+    .await;
+}
+
+// "Every order carries a `reason`, is audited with the name behind the token, and does what the command does"
+#[tokio::test]
+async fn an_operator_starts_and_rolls_back_and_a_viewer_does_not() {
+    let watched = watched().await;
+    let reason = json!({"reason": "planned, ticket 4711"});
+    let refused = watched.order(VIEWER, "/api/v1/rollout/start", &reason).await;
+    assert_eq!(refused.status(), 403, "{}", refused.text());
+    let without = watched.order(OPERATOR, "/api/v1/rollout/start", &json!({})).await;
+    assert_eq!(without.status(), 400, "{}", without.text());
+    let idle = watched.order(OPERATOR, "/api/v1/rollout/rollback", &reason).await;
+    assert_eq!(idle.status(), 409, "{}", idle.text());
+
+    let started = watched.order(OPERATOR, "/api/v1/rollout/start", &reason).await;
+    assert_eq!(started.status(), 200, "{}", started.text());
+    assert_eq!(started.json()["transition"]["kind"], "started");
+    watched
+        .guard
+        .logged("console: command=rollout start by=TEST_OPERATOR done, reason: planned, ticket 4711")
+        .await;
+    let who = watched.guard.history().await.last().unwrap()["cause"]["who"].clone();
+    assert_eq!(who, "TEST_OPERATOR at the console: planned, ticket 4711");
+    let triggers = watched.read("/api/v1/rollout").await["status"]["triggers"].clone();
+    let armed: Vec<&str> =
+        triggers.as_array().unwrap().iter().filter_map(|one| one["trigger"].as_str()).collect();
+    assert!(armed.contains(&"error_rate") && armed.contains(&"latency_p95"), "{triggers}");
+
+    // As the rollback procedure writes it.
+    let back = json!({"target_stage": "dual_protocol", "reason": "drill"});
+    let back = watched.order(OPERATOR, "/api/v1/apil/rollback", &back).await;
+    assert_eq!((back.status(), back.json()["transition"]["kind"].as_str()), (200, Some("rolled_back")));
+    let said = watched.guard.log().join("\n");
+    assert!(!said.contains(OPERATOR) && !said.contains(VIEWER), "a token is in the log");
+}
+
+#[tokio::test]
+async fn a_stream_of_events_resumes_and_ends_with_its_token() {
+    let watched = watched().await;
+    let mut stream = watched.events("").await;
+    stream.until("event: state\n").await;
+    stream.until("event: second\n").await;
+    watched.order(OPERATOR, "/api/v1/slots/switch", &json!({"reason": "x", "slot": "green"})).await;
+    stream.until("event: transition\n").await;
+    drop(stream);
+
+    let mut resumed = watched.events("Last-Event-ID: 1\r\n").await;
+    let missed = resumed.until("event: state\n").await;
+    assert!(missed.contains("event: seconds\n") && missed.contains("\"switched\""), "{missed}");
+
+    // "revocation takes effect when the command says so"
+    watched.guard.edit("viewers = [\"env:TEST_VIEWER\"]\n", "");
+    watched.guard.command_ok("reload").await;
+    assert_eq!(watched.get(VIEWER, "/api/v1/status").await.status(), 401);
+    resumed.until("\r\n0\r\n\r\n").await;
+}
+
+#[tokio::test]
+async fn an_upgrade_hands_the_console_over() {
+    let watched = watched().await;
+    let before = watched.read("/api/v1/status").await["pid"].clone();
+    watched.guard.command_ok("upgrade").await;
+    eventually("the new process responds", async || {
+        let Ok(stream) = TcpStream::connect(&watched.address).await else { return false };
+        let request =
+            format!("GET /api/v1/status HTTP/1.1\r\nHost: c\r\nAuthorization: Bearer {VIEWER}\r\n\r\n");
+        let mut client = Client::tcp(stream);
+        client.send(request).await;
+        let responded = client.try_response().await.ok();
+        let status = responded.and_then(|response| serde_json::from_str::<Value>(response.text()).ok());
+        status.is_some_and(|status| status["pid"] != before)
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn malformed_requests_get_a_problem_or_an_end() {
+    let watched = watched().await;
+    for (request, status) in [
+        ("GET /nowhere HTTP/1.1\r\nHost: c\r\n\r\n".to_owned(), 404),
+        ("DELETE /api/v1/status HTTP/1.1\r\nHost: c\r\n\r\n".to_owned(), 405),
+        (
+            format!(
+                "POST /api/v1/rollout/pause HTTP/1.1\r\nHost: c\r\nAuthorization: Bearer {OPERATOR}\r\nContent-Length: 2\r\n\r\n{{}}"
+            ),
+            415,
+        ),
+        (
+            format!(
+                "GET /api/v1/series?step=0 HTTP/1.1\r\nHost: c\r\nAuthorization: Bearer {VIEWER}\r\n\r\n"
+            ),
+            400,
+        ),
+        (format!("GET / HTTP/1.1\r\nHost: c\r\nX: {}\r\n\r\n", "x".repeat(20_000)), 431),
+    ] {
+        let response = watched.send(request.clone()).await;
+        assert_eq!(response.status(), status, "{}", &request[..40]);
+    }
+    let large = json!({"reason": "x".repeat(20_000)});
+    let refused = watched.order(OPERATOR, "/api/v1/rollout/pause", &large).await;
+    assert_eq!(refused.status(), 400, "{}", refused.text());
+}
