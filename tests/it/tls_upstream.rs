@@ -19,8 +19,8 @@ use crate::guard;
 use crate::tls::{TlsClient, listen_tls};
 
 /// Ends TLS in front of a backend on a Unix socket.
-struct Terminator {
-    port: u16,
+pub(crate) struct Terminator {
+    pub(crate) port: u16,
     connections: Arc<AtomicUsize>,
     task: JoinHandle<()>,
 }
@@ -32,13 +32,13 @@ impl Drop for Terminator {
 }
 
 impl Terminator {
-    fn connections(&self) -> usize {
+    pub(crate) fn connections(&self) -> usize {
         self.connections.load(Ordering::SeqCst)
     }
 }
 
 /// Shows the certificate `shown`, and asks for one that the authority `clients` has signed.
-async fn terminator(
+pub(crate) async fn terminator(
     certificates: &Certificates,
     shown: &str,
     clients: Option<&str>,

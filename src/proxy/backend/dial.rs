@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Instant, timeout, timeout_at};
 
@@ -21,9 +22,10 @@ use crate::upstream::{Address, attempt_time};
 #[derive(Debug)]
 pub(crate) struct Dialer {
     address: Address,
-    tls: Option<ClientTls>,
+    /// Shared with the dialers of this address under other configurations: a call that is held needs what the newest one says.
+    tls: Option<Arc<ArcSwap<ClientTls>>>,
     /// Of a name.
-    resolver: Option<Resolver>,
+    resolver: Option<Arc<Resolver>>,
 }
 
 /// A connection, and which address of a name it leads to.
@@ -36,10 +38,23 @@ pub(crate) struct Dialed {
 impl Dialer {
     pub(crate) fn new(address: Address, tls: Option<ClientTls>) -> Dialer {
         let resolver = match &address {
-            Address::Name { host, port } => Some(Resolver::new(host, *port, Arc::new(System))),
+            Address::Name { host, port } => Some(Arc::new(Resolver::new(host, *port, Arc::new(System)))),
             Address::Tcp(_) | Address::Unix(_) => None,
         };
-        Dialer { address, tls, resolver }
+        Dialer { address, tls: tls.map(|tls| Arc::new(ArcSwap::from_pointee(tls))), resolver }
+    }
+
+    /// The same address with the TLS of a newer configuration, which dialers of older ones use from now on, too. None goes from TLS to
+    /// clear text, nor back.
+    pub(crate) fn renewed(&self, tls: Option<ClientTls>) -> Dialer {
+        let (address, resolver) = (self.address.clone(), self.resolver.clone());
+        match (&self.tls, tls) {
+            (Some(shared), Some(tls)) => {
+                shared.store(Arc::new(tls));
+                Dialer { address, tls: Some(shared.clone()), resolver }
+            }
+            (_, tls) => Dialer { resolver, ..Dialer::new(address, tls) },
+        }
     }
 
     /// Whether a connection takes more than the address: a name, or TLS.
@@ -56,7 +71,7 @@ impl Dialer {
     pub(crate) fn key(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
         self.address.hash(&mut hasher);
-        self.tls.as_ref().map(ClientTls::identity).hash(&mut hasher);
+        self.tls.as_ref().map(|tls| tls.load().identity()).hash(&mut hasher);
         hasher.finish()
     }
 
@@ -79,7 +94,7 @@ impl Dialer {
     async fn open(&self, address: SocketAddr) -> io::Result<Socket> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
-        let Some(tls) = &self.tls else { return Ok(Socket::Tcp(stream)) };
+        let Some(tls) = self.tls.as_ref().map(|tls| tls.load_full()) else { return Ok(Socket::Tcp(stream)) };
         let opened = tls.connector().connect(tls.name(), stream).await?;
         Ok(Socket::Tls(Box::new(TlsStream(opened))))
     }
@@ -155,7 +170,7 @@ mod tests {
     fn dialer(addresses: &[SocketAddr]) -> Dialer {
         let address = Address::Name { host: "guard.invalid".to_owned(), port: 1 };
         let resolver = Resolver::new("guard.invalid", 1, Arc::new(Fixed(addresses.to_vec())));
-        Dialer { resolver: Some(resolver), ..Dialer::new(address, None) }
+        Dialer { resolver: Some(Arc::new(resolver)), ..Dialer::new(address, None) }
     }
 
     // All of 127.0.0.0/8 is loopback; the backend listens on one address of it.

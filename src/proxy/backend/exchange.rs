@@ -174,7 +174,7 @@ mod tests {
             idle_time: Duration::from_secs(60),
             connect_time: Duration::from_secs(10),
         };
-        (listener, Pool::new(settings))
+        (listener, Pool::new(settings, None))
     }
 
     /// Closes a connection with a reset, as a process that crashes does.

@@ -65,9 +65,14 @@ pub(crate) enum Reused {
 }
 
 impl Pool {
-    pub(crate) fn new(settings: PoolSettings) -> Pool {
+    /// `previous` leads to the same address, under an older configuration.
+    pub(crate) fn new(settings: PoolSettings, previous: Option<&Pool>) -> Pool {
         let idle = IdleConnections::new(settings.idle_max, settings.idle_time);
-        let dialer = Arc::new(Dialer::new(settings.address.clone(), settings.tls.clone()));
+        let tls = settings.tls.clone();
+        let dialer = Arc::new(match previous {
+            Some(previous) => previous.dialer.renewed(tls),
+            None => Dialer::new(settings.address.clone(), tls),
+        });
         let (last_checked, file) = (AtomicU64::new(0), AtomicU64::new(0));
         Pool { settings, dialer, idle, made: Instant::now(), last_checked, file }
     }
@@ -195,13 +200,10 @@ mod tests {
         let path = directory.path().join("b.sock");
         let listener = UnixListener::bind(&path).unwrap();
         let address = Address::Unix(path);
-        let pool = Pool::new(PoolSettings {
-            address,
-            tls: None,
-            idle_max,
-            idle_time,
-            connect_time: Duration::from_secs(1),
-        });
+        let pool = Pool::new(
+            PoolSettings { address, tls: None, idle_max, idle_time, connect_time: Duration::from_secs(1) },
+            None,
+        );
         Backend { _directory: directory, listener, pool }
     }
 

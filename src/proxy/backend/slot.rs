@@ -97,8 +97,9 @@ impl SlotState {
             idle_time: backend.pool_idle,
             connect_time: bounds.connect_time,
         };
-        let pool = previous.map(|old| &old.pool).filter(|pool| pool.settings == settings).cloned();
-        let pool = pool.unwrap_or_else(|| Arc::new(Pool::new(settings)));
+        let before = previous.map(|old| &old.pool).filter(|pool| pool.settings.address == settings.address);
+        let pool = before.filter(|pool| pool.settings == settings).cloned();
+        let pool = pool.unwrap_or_else(|| Arc::new(Pool::new(settings, before.map(Arc::as_ref))));
         let discover = previous.filter(|old| old.backend == backend).map(|old| old.discover.clone());
         let discover = discover.unwrap_or_default();
         let at_same_address = previous.filter(|old| old.backend.address == backend.address);
