@@ -14,7 +14,9 @@ mod target;
 mod tests;
 mod tools_list;
 
-pub(crate) use error::{Error, excerpt};
+pub(crate) use error::Error;
+#[cfg(feature = "oauth")]
+pub(crate) use error::excerpt;
 pub(crate) use exchange::{Client, Limits, Method, Request, Response};
 pub(crate) use replay::message_in_stream;
 pub(crate) use session::{RpcResponse, Session, TimedResponse, says_legacy};

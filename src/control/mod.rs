@@ -27,7 +27,9 @@ use tokio::sync::{mpsc, oneshot};
 
 pub(crate) use commands::{CommandResult, RolloutCommand, RolloutReport};
 pub(crate) use controller::Setup;
-pub(crate) use notification::{OperationEnd, OperationResult};
+pub(crate) use notification::OperationEnd;
+#[cfg(feature = "release")]
+pub(crate) use notification::OperationResult;
 pub(crate) use persistence::contradiction;
 pub(crate) use settings::Settings;
 

@@ -48,7 +48,7 @@ pub(super) fn inspect(file: &Path, json: bool) -> Exit {
         }
     };
     match find(&config, token, environment.now) {
-        Ok(found) => print(&found, json, environment.now),
+        Ok(found) => print(&found, json),
         Err(reason) => {
             complain(reason);
             Exit::CouldNotRun
@@ -75,7 +75,7 @@ fn find(config: &Config, token: &str, now: u64) -> Result<Found, String> {
     Ok(Found::Refused { denial, why: None, says: Vec::new() })
 }
 
-fn print(found: &Found, json: bool, now: u64) -> Exit {
+fn print(found: &Found, json: bool) -> Exit {
     let date = |seconds: u64| date(seconds).unwrap_or_else(|| seconds.to_string());
     let (lines, exit): (Vec<(&str, String)>, Exit) = match found {
         Found::Token { client, fingerprint, not_after } => {
@@ -83,8 +83,9 @@ fn print(found: &Found, json: bool, now: u64) -> Exit {
             let lines = [("client", client.clone()), ("fingerprint", fingerprint.clone()), ("expires", end)];
             (lines.into(), Exit::Done)
         }
-        Found::Signed { client, subject, expires } => {
-            let left = format!("{}, in {} s", date(*expires), expires.saturating_sub(now));
+        #[cfg(feature = "oauth")]
+        Found::Signed { client, subject, expires, left } => {
+            let left = format!("{}, in {left} s", date(*expires));
             let lines = [("client", client.clone()), ("subject", subject.clone()), ("expires", left)];
             (lines.into(), Exit::Done)
         }

@@ -36,6 +36,7 @@ pub(super) fn find(config: &Config, oauth: &Oauth, token: &str, now: u64) -> Res
                 client: config.clients.name(verified.client).to_owned(),
                 subject: verified.subject.text().to_owned(),
                 expires: verified.expires,
+                left: verified.expires.saturating_sub(now),
             });
         }
         Err(Refused::Fault(fault)) => (Denial::JwtInvalid(fault), Some(fault.as_str())),

@@ -18,8 +18,10 @@ use crate::proxy::state::shadow_queue::ShadowedCall;
 use crate::proxy::state::snapshot::Snapshot;
 use crate::proxy::state::traffic_split::TrafficSplit;
 use crate::rollout::sample::FinishedCall;
+#[cfg(feature = "console")]
+use crate::telemetry::metrics::Totals;
 use crate::telemetry::metrics::{
-    DependencyMetrics, DependencyStatus, Reload, RolloutMetrics, ShadowMetrics, SlotStatus, Totals,
+    DependencyMetrics, DependencyStatus, Reload, RolloutMetrics, ShadowMetrics, SlotStatus,
 };
 use crate::tls::ServerTls;
 use crate::upstream::Slot;
@@ -151,6 +153,7 @@ impl Handle {
     }
 
     /// What was counted since the start.
+    #[cfg(feature = "console")]
     pub(crate) fn totals(&self) -> Totals {
         self.state.metrics.totals()
     }

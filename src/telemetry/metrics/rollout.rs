@@ -2,9 +2,9 @@
 //!
 //! Cheap to clone; written by the control plane only.
 
-use prometheus::core::Collector;
-use prometheus::proto::MetricFamily;
 use prometheus::{Gauge, GaugeVec, IntCounterVec, IntGauge, IntGaugeVec};
+#[cfg(feature = "console")]
+use prometheus::{core::Collector, proto::MetricFamily};
 
 use super::registration::Registration;
 use crate::rollout::transition::{Cause, TransitionKind};
@@ -51,6 +51,7 @@ pub(crate) struct RolloutMetrics {
 
 impl RolloutMetrics {
     /// The memory of each backend, as the family has it.
+    #[cfg(feature = "console")]
     pub(super) fn memory(&self) -> Vec<MetricFamily> {
         self.memory.collect()
     }
