@@ -44,6 +44,17 @@ impl<'c> TlsClient<'c> {
 
     /// A handshake with this guard, as openssl or a browser would do it.
     pub(crate) async fn connect(&self, guard: &Guard) -> std::io::Result<TlsStream<TcpStream>> {
+        let socket = TcpSocket::new_v4().unwrap();
+        if let Some(bytes) = self.window {
+            socket.set_recv_buffer_size(bytes).unwrap();
+        }
+        let stream =
+            socket.connect(guard.listen_address().parse().unwrap()).await.expect("a listening guard");
+        self.connect_over(stream).await
+    }
+
+    /// The same over a connection that is open already.
+    pub(crate) async fn connect_over(&self, stream: TcpStream) -> std::io::Result<TlsStream<TcpStream>> {
         let mut roots = RootCertStore::empty();
         let file = |name: &str| self.certificates.file(name);
         roots.add(CertificateDer::from_pem_file(file("ca.pem")).unwrap()).unwrap();
@@ -60,12 +71,6 @@ impl<'c> TlsClient<'c> {
             }
         };
         config.alpn_protocols = self.alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
-        let socket = TcpSocket::new_v4().unwrap();
-        if let Some(bytes) = self.window {
-            socket.set_recv_buffer_size(bytes).unwrap();
-        }
-        let stream =
-            socket.connect(guard.listen_address().parse().unwrap()).await.expect("a listening guard");
         let name = ServerName::try_from(self.name.to_owned()).unwrap();
         in_time("a handshake", TlsConnector::from(Arc::new(config)).connect(name, stream)).await
     }
@@ -210,7 +215,7 @@ async fn a_slow_handshake_ends_with_the_deadline_of_a_head() {
         assert_eq!(rest, b"", "nothing is said in clear");
     }
     assert!(started.elapsed() >= Duration::from_millis(300));
-    // The time of the handshake is the head's: a client that then says nothing is closed, too, and told so.
+    // A client that says nothing after its handshake is closed, too, and told so.
     let mut idle = TlsClient::new(&certificates).connect(&guard).await.unwrap();
     let mut rest = Vec::new();
     in_time("the end of the connection", idle.read_to_end(&mut rest)).await.expect("close_notify");

@@ -126,3 +126,17 @@ async fn a_reload_revokes_a_certificate_on_an_open_connection() {
     guard.command_ok("reload").await;
     assert_eq!(open.exchange(bare()).await.status(), 403, "its time is over");
 }
+
+#[tokio::test]
+async fn a_slow_handshake_takes_nothing_from_the_time_of_the_first_head() {
+    let certificates = certificates();
+    let (guard, _backend) = start(&certificates, "[timeouts]\nheader = \"3s\"").await;
+    let most = std::time::Duration::from_secs(2);
+    let stream = tokio::net::TcpStream::connect(guard.listen_address()).await.unwrap();
+    // What is tested is what passes: most of the time before the handshake, and most of the time after it.
+    tokio::time::sleep(most).await;
+    let client = TlsClient { shows: Some("bot"), ..TlsClient::new(&certificates) };
+    let mut client = mcp_testkit::Client::over(client.connect_over(stream).await.unwrap());
+    tokio::time::sleep(most).await;
+    assert_eq!(client.exchange(bare()).await.status(), 200);
+}

@@ -119,11 +119,11 @@ impl ServerApp for ConnectionHandler {
         if admission == Admission::Evicting {
             self.state.metrics.connection_evicted();
         }
-        let (opened, mut shown) = (Instant::now(), None);
+        let (mut idle_since, mut shown) = (Instant::now(), None);
         if let Some(tls) = tls {
             // Boxed, so that a connection in clear does not have its size.
-            let shaken = Box::pin(self.handshake(stream, &tls, &mut guard, opened)).await?;
-            (stream, shown) = (shaken.stream, shaken.shown);
+            let shaken = Box::pin(self.handshake(stream, &tls, &mut guard, idle_since)).await?;
+            (stream, shown, idle_since) = (shaken.stream, shaken.shown, Instant::now());
             let Some(peer) = peer.as_mut() else {
                 // Without an address it would be taken for a proxy on a Unix socket, whose word about its clients is believed.
                 log::warn!("a connection over TLS whose client has no address is closed");
@@ -138,8 +138,8 @@ impl ServerApp for ConnectionHandler {
             shown,
             buffer: Vec::new(),
             spans: FieldSpans::default(),
-            // The first head has begun when the connection was opened: a handshake takes from its time.
-            idle_since: opened,
+            // A slow handshake takes nothing from the time of the first head.
+            idle_since,
         }
         .serve()
         .await;
