@@ -137,8 +137,12 @@ fn grants() -> Clients {
 }
 
 fn rules() -> Option<Rules> {
-    let grant =
-        Grant { client: grants().named("users")?, scopes: vec!["mcp".to_owned()], claims: Vec::new() };
+    let grant = Grant {
+        client: grants().named("users")?,
+        scopes: vec!["mcp".to_owned()],
+        claims: Vec::new(),
+        issuer: None,
+    };
     Some(Rules {
         resource: RESOURCE.to_owned(),
         issuers: vec![ISSUER.to_owned()],

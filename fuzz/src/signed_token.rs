@@ -32,7 +32,7 @@ static RULES: LazyLock<(Rules, Arc<KeySet>)> = LazyLock::new(|| {
         algorithms: Algorithm::ALL.to_vec(),
         leeway: 30,
         client_claim: vec!["sub".to_owned()],
-        grants: vec![Grant { client, scopes: vec!["mcp".to_owned()], claims: Vec::new() }],
+        grants: vec![Grant { client, scopes: vec!["mcp".to_owned()], claims: Vec::new(), issuer: None }],
     };
     (rules, Arc::new(KeySet::parse(KEYS, None).expect("a set of keys")))
 });

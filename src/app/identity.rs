@@ -21,12 +21,23 @@ pub(super) struct Identity {
 }
 
 impl Identity {
-    /// What verifies tokens by this configuration. Waits a moment for keys, so it must not be called on a thread that serves.
+    /// What verifies tokens by this configuration.
     #[cfg(feature = "oauth")]
     pub(super) fn configure(&self, config: &Config) -> Option<Arc<dyn TokenVerifier>> {
-        let verifier = self.issuers.configure(config.oauth.as_deref(), config.listen.state.as_deref());
-        self.issuers.wait_for_keys(FIRST_KEYS);
+        self.issuers.configure(config.oauth.as_deref(), config.listen.state.as_deref())
+    }
+
+    /// The same before anything is served, with the keys of those issuers that answer soon.
+    pub(super) fn start(&self, config: &Config) -> Option<Arc<dyn TokenVerifier>> {
+        let verifier = self.configure(config);
+        self.wait_for_keys();
         verifier
+    }
+
+    /// Waits a moment for the keys of issuers that are new, so it must not be called on a thread that serves.
+    pub(super) fn wait_for_keys(&self) {
+        #[cfg(feature = "oauth")]
+        self.issuers.wait_for_keys(FIRST_KEYS);
     }
 
     #[cfg(not(feature = "oauth"))]

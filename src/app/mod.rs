@@ -112,7 +112,7 @@ fn serve(file: &Path, loaded: Loaded, startup: &mut Startup) -> Result<Drained, 
         None => (None, None),
     };
     let identity = Identity::default();
-    config.verifier = identity.configure(&config);
+    config.verifier = identity.start(&config);
     #[cfg(feature = "console")]
     let (console, console_listener) = open_console(&config, startup)?;
     let (features, config) = FeatureSwitches::open(config);

@@ -100,6 +100,8 @@ impl Reloader {
         config.verifier = self.parts.identity.configure(&config);
         self.features.publish(config, &self.parts.handle);
         self.log.configure(log);
+        // Only now: what the new configuration takes away must not hold until a new issuer has answered.
+        self.parts.identity.wait_for_keys();
         Ok(reloaded)
     }
 

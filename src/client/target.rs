@@ -84,6 +84,14 @@ impl Target {
         Ok(Target::new(transport, path, authority))
     }
 
+    /// The same, with this query behind the path.
+    #[cfg(feature = "oauth")]
+    pub(crate) fn with_query(mut self, query: &str) -> Target {
+        self.path.push('?');
+        self.path.push_str(query);
+        self
+    }
+
     fn parse_unix(rest: &str) -> Result<Target, TargetError> {
         let (socket, path) = match rest.split_once(":/") {
             Some((socket, path)) => (socket, format!("/{path}")),

@@ -78,6 +78,8 @@ struct GrantTable {
     client: ClientConfig,
     scopes: Vec<String>,
     claims: Vec<(String, ClaimValue)>,
+    /// The place of its issuer.
+    issuer: Option<usize>,
 }
 
 /// Reads the table.
@@ -89,17 +91,27 @@ pub(super) fn read(mut table: Table<'_>, folder: &Path) -> OauthTable {
             "the public URL of the endpoint, as in \"https://mcp.example.org/mcp\"",
         );
     }
+    let issuers = issuers(&mut table, folder);
+    let grants = table.list_of_tables("grant", GRANTS_MAX);
+    let grants = grants.into_iter().map(|table| grant(table, &issuers)).collect();
     let read = OauthTable {
         resource: resource.unwrap_or_default(),
-        issuers: issuers(&mut table, folder),
+        issuers,
         algorithms: algorithms(&mut table),
         leeway: table.duration("leeway", Duration::ZERO..=SECOND * 300, SECOND * 30),
         client_claim: client_claim(&mut table),
         refresh: table.duration("refresh", SECOND * 30..=HOUR * 24, SECOND * 300),
         keep: table.duration("keep", SECOND * 60..=HOUR * 24 * 30, HOUR * 24),
-        grants: table.list_of_tables("grant", GRANTS_MAX).into_iter().map(grant).collect(),
+        grants,
     };
-    if !table.has("grant") {
+    if read.keep < read.refresh {
+        let invalid = InvalidValue::new(
+            "is shorter than auth.oauth.refresh: keys would end before they are fetched again",
+        );
+        table.error("keep", None, invalid);
+    }
+    let none = |value: &DeValue<'_>| value.as_array().is_some_and(|list| list.is_empty());
+    if table.entry("grant").is_none_or(none) {
         let hint = "a table [[auth.oauth.grant]] with a name, and scopes or claims";
         table.error("grant", None, InvalidValue::new("without a grant no token has a right").hint(hint));
     }
@@ -120,7 +132,7 @@ impl OauthTable {
         let resource = ProtectedResource::new(&self.resource, &urls, &scopes);
         let placed = |grant: GrantTable| {
             let client = clients.named(&grant.client.name)?;
-            Some(Grant { client, scopes: grant.scopes, claims: grant.claims })
+            Some(Grant { client, scopes: grant.scopes, claims: grant.claims, issuer: grant.issuer })
         };
         let rules = Rules {
             resource: self.resource,
@@ -168,6 +180,14 @@ fn issuer(mut table: Table<'_>, folder: &Path) -> Option<Issuer> {
         table.error_missing("url", "the exact `iss` of the issuer's tokens");
     }
     let keys = table.text("jwks", |text| keys(text, folder)).unwrap_or(KeySource::Discovered);
+    #[cfg(feature = "oauth")]
+    if let KeySource::File { text, .. } = &keys
+        && crate::policy::oauth::keys::KeySet::parse(text.as_bytes(), None)
+            .is_ok_and(|set| set.has_private_keys())
+    {
+        let warning = InvalidValue::new("has private keys: everybody who can read the file can sign tokens");
+        table.warn("jwks", warning.hint("keep only the public keys in it"));
+    }
     table.finish();
     Some(Issuer { url: url?, keys })
 }
@@ -183,7 +203,12 @@ pub(super) fn key_files(mut table: Table<'_>, folder: &Path) -> Vec<PathBuf> {
 
 fn keys(text: &str, folder: &Path) -> Result<KeySource, InvalidValue> {
     if text.contains("://") {
-        return url(text).map(KeySource::Url);
+        let (place, query) = text.split_once('?').unwrap_or((text, ""));
+        let _place = url(place)?;
+        if text.len() > URL_BYTES_MAX || !query.bytes().all(is_of_url) {
+            return Err(InvalidValue::new("must be an https URL without a user or a fragment"));
+        }
+        return Ok(KeySource::Url(text.to_owned()));
     }
     let path = value::path(text, folder)?;
     let text =
@@ -202,11 +227,16 @@ fn keys(text: &str, folder: &Path) -> Result<KeySource, InvalidValue> {
 /// An `https` URL without user, query and fragment; `http` on loopback, where nothing is between the two programs.
 fn url(text: &str) -> Result<String, InvalidValue> {
     let invalid = || InvalidValue::new("must be an https URL without a user, a query or a fragment");
-    let plain = |byte: u8| byte.is_ascii_graphic() && !b"\"\\<>?#@".contains(&byte);
-    if text.len() > URL_BYTES_MAX || !text.bytes().all(plain) {
+    if text.len() > URL_BYTES_MAX || text.contains('?') || !text.bytes().all(is_of_url) {
         return Err(invalid());
     }
     let authority = |rest: &str| rest.split('/').next().unwrap_or_default().to_owned();
+    let (_, rest) = text.split_once("://").unwrap_or(("", text));
+    if let Some(port) = value::split_port(&authority(rest)).1
+        && !port.parse::<u16>().is_ok_and(|number| number > 0 && number.to_string() == port)
+    {
+        return Err(invalid().hint("a port is a number from 1 to 65535"));
+    }
     let is_loopback = |rest: &str| {
         let authority = authority(rest);
         let (host, _) = value::split_port(&authority);
@@ -223,6 +253,11 @@ fn url(text: &str) -> Result<String, InvalidValue> {
         (None, None) => false,
     };
     if valid { Ok(text.to_owned()) } else { Err(invalid().hint("as in \"https://login.example.org\"")) }
+}
+
+/// What may stand in a URL and in a header field in quotes.
+fn is_of_url(byte: u8) -> bool {
+    byte.is_ascii_graphic() && !b"\"\\<>#@".contains(&byte)
 }
 
 fn algorithms(table: &mut Table<'_>) -> Vec<Algorithm> {
@@ -272,13 +307,24 @@ fn scope(text: &str) -> Result<String, InvalidValue> {
     Ok(text.to_owned())
 }
 
-fn grant(mut table: Table<'_>) -> GrantTable {
+fn grant(mut table: Table<'_>, issuers: &[Issuer]) -> GrantTable {
     let name = table.text("name", |text| {
         tokens::check_name(text).map_err(InvalidValue::new)?;
         Ok(text.to_owned())
     });
     if !table.has("name") {
         table.error_missing("name", "a label of metrics and log, as for a client of tokens.toml");
+    }
+    let issuer = table.text("issuer", |text| {
+        let place = issuers.iter().position(|issuer| issuer.url == text);
+        place.ok_or_else(|| InvalidValue::new("is none of auth.oauth.issuers"))
+    });
+    if issuers.len() > 1 && !table.has("issuer") {
+        let warning = InvalidValue::new("tokens of every issuer can have this grant");
+        table.warn(
+            "issuer",
+            warning.hint("name the one that may give it, if the issuers are not equally trusted"),
+        );
     }
     let scopes = table.list("scopes", SCOPES_MAX, scope).unwrap_or_default();
     let claims = claims(table.table("claims"));
@@ -296,7 +342,7 @@ fn grant(mut table: Table<'_>) -> GrantTable {
     let name = name.unwrap_or_default();
     let client =
         ClientConfig { tools, quota, cohort, is_grant: true, ..ClientConfig::new(&name, Vec::new()) };
-    GrantTable { client, scopes, claims }
+    GrantTable { client, scopes, claims, issuer }
 }
 
 fn claims(mut table: Table<'_>) -> Vec<(String, ClaimValue)> {

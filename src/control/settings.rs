@@ -53,9 +53,15 @@ impl Settings {
 /// With more clients than this, no share is empty, and they need not be known by name.
 const MEMBERS_MAX: usize = 1_000;
 
-/// The clients that a share consists of; none where the split assigns each request on its own.
+/// The clients that a share consists of; none where the split assigns each request on its own, or each user of a grant: of a
+/// grant there are users in every share.
 fn members(config: &Config) -> Arc<[Member]> {
     match config.split_key {
+        SplitKey::Client
+            if config.clients.iter().any(|client| client.is_grant && client.cohort.is_none()) =>
+        {
+            Arc::default()
+        }
         SplitKey::Client if config.clients.len() <= MEMBERS_MAX => {
             let members = config.clients.iter().map(|client| Member {
                 name: client.name.clone(),

@@ -125,9 +125,14 @@ async fn keep_asking<F>(
 }
 
 fn report(issuer: &str, taken: &Taken) {
-    let Taken { keys, skipped, unchanged, was_away } = taken;
+    let Taken { keys, skipped, has_private, unchanged, was_away } = taken;
     if *unchanged && !was_away {
         return;
+    }
+    if *has_private {
+        log::error!(
+            "issuer {issuer}: its set has private keys: everybody who can read it can sign tokens; the issuer must replace them"
+        );
     }
     let others = if *skipped == 0 { String::new() } else { format!(", and {skipped} that are not used") };
     if *keys == 0 {
@@ -158,7 +163,12 @@ async fn discover(issuer: &str) -> Result<String, FetchError> {
         match jwks_uri(issuer, &url).await {
             Ok(found) => return Ok(found),
             // Another place may have it; a server that cannot be reached has none.
-            Err(error @ (FetchError::Status(..) | FetchError::Document(_) | FetchError::NoKeys(_))) => {
+            Err(
+                error @ (FetchError::Status(..)
+                | FetchError::Document(_)
+                | FetchError::NoKeys(_)
+                | FetchError::OtherIssuer(_)),
+            ) => {
                 first.get_or_insert(error);
             }
             Err(error) => return Err(error),
@@ -203,7 +213,17 @@ fn split(url: &str) -> (&str, &str) {
 }
 
 async fn get(url: &str) -> Result<(Bytes, Option<String>), FetchError> {
-    let target = Target::parse(url).map_err(|error| FetchError::Url(url.to_owned(), error.to_string()))?;
+    let (place, query) = url.split_once('?').map_or((url, None), |(place, query)| (place, Some(query)));
+    let target = Target::parse(place).map_err(|error| FetchError::Url(url.to_owned(), error.to_string()))?;
+    let target = match query {
+        None => target,
+        Some(query) if query.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#') => {
+            target.with_query(query)
+        }
+        Some(query) => {
+            return Err(FetchError::Url(place.to_owned(), crate::client::excerpt(query.as_bytes())));
+        }
+    };
     let client = Client::new(target, LIMITS);
     let mut request = Request::bare(Method::GET, None);
     request.headers.push((header::ACCEPT, HeaderValue::from_static("application/json")));
@@ -215,7 +235,8 @@ async fn get(url: &str) -> Result<(Bytes, Option<String>), FetchError> {
     Ok((response.body, date))
 }
 
-fn now() -> u64 {
+/// The time, in seconds since the epoch.
+pub(super) fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 

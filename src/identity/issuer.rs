@@ -40,6 +40,8 @@ pub(super) struct Taken {
     pub(super) keys: usize,
     /// Entries that are no usable key.
     pub(super) skipped: usize,
+    /// Whether the set tells secrets.
+    pub(super) has_private: bool,
     /// Whether these are the keys that were known already.
     pub(super) unchanged: bool,
     /// Whether the fetch before has failed.
@@ -62,9 +64,28 @@ impl IssuerState {
     pub(super) fn keys(&self, now: u64) -> Option<Arc<KeySet>> {
         let fetched = self.fetched.load();
         let fetched = fetched.as_ref()?;
-        let holds =
-            fetched.confirmed.is_none_or(|confirmed| now < confirmed.saturating_add(self.keep_seconds));
+        let holds = fetched.confirmed.is_none() || now < self.until(fetched);
         holds.then(|| fetched.keys.clone())
+    }
+
+    /// Until when the keys hold, if their issuer does not confirm them before.
+    pub(super) fn keys_until(&self) -> u64 {
+        self.fetched.load().as_ref().map_or(0, |fetched| self.until(fetched))
+    }
+
+    fn until(&self, fetched: &Fetched) -> u64 {
+        fetched.confirmed.map_or(u64::MAX, |confirmed| confirmed.saturating_add(self.keep_seconds))
+    }
+
+    /// Goes on with the keys of the same issuer from another configuration. Those of a file, which hold there without end, are as
+    /// if they were confirmed now.
+    pub(super) fn go_on_from(&self, previous: &IssuerState, now: u64) {
+        let Some(fetched) = previous.fetched.load_full() else { return };
+        let confirmed = Some(fetched.confirmed.unwrap_or(now));
+        self.fetched.store(Some(Arc::new(Fetched { keys: fetched.keys.clone(), confirmed })));
+        self.is_away.store(previous.is_away.load(Ordering::Acquire), Ordering::Release);
+        // There is nothing to wait for.
+        self.was_tried.store(true, Ordering::Release);
     }
 
     /// Whether a key that is not among the keys does not exist: they were confirmed a moment ago.
@@ -107,15 +128,20 @@ impl IssuerState {
         let taken = Taken {
             keys: keys.len(),
             skipped: keys.skipped(),
+            has_private: keys.has_private_keys(),
             unchanged,
             was_away: self.is_away.swap(false, Ordering::AcqRel),
         };
+        self.replace(before, keys, Some(now));
+        self.was_tried.store(true, Ordering::Release);
+        Ok(taken)
+    }
+
+    fn replace(&self, before: Option<&KeySet>, keys: KeySet, confirmed: Option<u64>) {
         if let Some(before) = before {
             before.retire_all_but(&keys);
         }
-        self.fetched.store(Some(Arc::new(Fetched { keys: Arc::new(keys), confirmed: Some(now) })));
-        self.was_tried.store(true, Ordering::Release);
-        Ok(taken)
+        self.fetched.store(Some(Arc::new(Fetched { keys: Arc::new(keys), confirmed })));
     }
 
     /// The issuer could not be asked, or its answer is no set. Returns whether that is new.
@@ -145,8 +171,10 @@ impl IssuerState {
 
     /// The keys of a file, which the configuration has judged.
     pub(super) fn took_file(&self, text: &str) {
-        if let Ok(keys) = KeySet::parse(text.as_bytes(), None) {
-            self.fetched.store(Some(Arc::new(Fetched { keys: Arc::new(keys), confirmed: None })));
+        let before = self.fetched.load_full();
+        let before = before.as_ref().map(|fetched| fetched.keys.as_ref());
+        if let Ok(keys) = KeySet::parse(text.as_bytes(), before) {
+            self.replace(before, keys, None);
         }
         self.was_tried.store(true, Ordering::Release);
     }
@@ -180,8 +208,28 @@ mod tests {
         assert!(issuer.keys(1_000 + 86_399).is_some());
         assert!(issuer.keys(1_000 + 86_400).is_none());
         let back = issuer.took(&set(&[KEY]), 100_000).unwrap();
-        assert_eq!(back, Taken { keys: 1, skipped: 0, unchanged: true, was_away: true });
+        assert_eq!(back, Taken { keys: 1, skipped: 0, has_private: false, unchanged: true, was_away: true });
         assert!(issuer.keys(100_001).is_some());
+    }
+
+    // A reload of another `keep` or source of keys.
+    #[test]
+    fn an_issuer_goes_on_with_the_keys_that_it_had() {
+        let before = state();
+        before.took(&set(&[KEY]), 1_000).unwrap();
+        let key = before.keys(1_000).unwrap();
+        let after = IssuerState::new("https://a.example", Duration::from_secs(100));
+        assert_eq!((after.keys_until(), after.was_tried()), (0, false));
+        after.go_on_from(&before, 5_000);
+        assert!(after.was_tried(), "there is nothing to wait for");
+        assert_eq!(after.keys_until(), 1_100);
+        assert!(after.keys(1_099).is_some_and(|keys| keys.has_same_keys(&key)));
+        let again = after.took(&set(&[KEY, OTHER]), 1_050).unwrap();
+        assert_eq!((again.keys, again.unchanged), (2, false));
+        let file = state();
+        file.took_file(std::str::from_utf8(&set(&[KEY])).unwrap());
+        after.go_on_from(&file, 5_000);
+        assert_eq!(after.keys_until(), 5_100, "keys of a file last no longer than others once it is gone");
     }
 
     #[test]
@@ -201,7 +249,10 @@ mod tests {
         issuer.took(&set(&[KEY, OTHER]), 1_000).unwrap();
         assert!(issuer.is_fresh(1_029) && !issuer.is_fresh(1_030));
         let changed = issuer.took(&set(&[OTHER, r#"{"kty":"oct","k":"c2VjcmV0"}"#]), 1_010).unwrap();
-        assert_eq!(changed, Taken { keys: 1, skipped: 1, unchanged: false, was_away: false });
+        assert_eq!(
+            changed,
+            Taken { keys: 1, skipped: 1, has_private: false, unchanged: false, was_away: false }
+        );
         // A token may be of a key that is newer than the set, as far as the clocks tell.
         assert!(issuer.is_older_than(Some(1_010), 30) && issuer.is_older_than(Some(980), 30));
         assert!(!issuer.is_older_than(Some(979), 30) && !issuer.is_older_than(None, 30));

@@ -7,6 +7,8 @@ mod cache;
 pub(crate) mod fetch;
 mod issuer;
 mod store;
+#[cfg(test)]
+mod testing;
 mod verifier;
 
 use std::collections::HashMap;
@@ -36,11 +38,26 @@ pub(crate) struct Issuers(Arc<Mutex<Running>>);
 struct Running {
     /// Started with the first configuration that has issuers.
     runtime: Option<Runtime>,
-    known: HashMap<Watched, (Arc<IssuerState>, Option<AbortHandle>)>,
+    /// By the URL of the issuer: one whose settings change keeps its keys until its new source has answered.
+    known: HashMap<String, Known>,
 }
 
-/// What a task was started for: an issuer that stays as it is keeps its keys over a reload.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Known {
+    watched: Watched,
+    state: Arc<IssuerState>,
+    task: Option<AbortHandle>,
+}
+
+impl Drop for Known {
+    fn drop(&mut self) {
+        if let Some(task) = &self.task {
+            task.abort();
+        }
+    }
+}
+
+/// What a task was started for.
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct Watched {
     issuer: Issuer,
     refresh: Duration,
@@ -64,13 +81,8 @@ impl Issuers {
             })
         });
         let watched: Vec<Watched> = watched.collect();
-        running.known.retain(|known, (_, task)| {
-            let stays = watched.contains(known);
-            if !stays && let Some(task) = task {
-                task.abort();
-            }
-            stays
-        });
+        // What is dropped here fetches no more.
+        running.known.retain(|url, _| watched.iter().any(|watched| watched.issuer.url == *url));
         let states = watched.into_iter().map(|watched| running.watch(watched, folder)).collect();
         Some(Arc::new(Verifier::new(oauth?.rules.clone(), states)))
     }
@@ -79,7 +91,7 @@ impl Issuers {
     /// thread that serves.
     pub(crate) fn wait_for_keys(&self, timeout: Duration) {
         let until = Instant::now() + timeout;
-        while Instant::now() < until && !self.lock().known.values().all(|(state, _)| state.was_tried()) {
+        while Instant::now() < until && !self.lock().known.values().all(|known| known.state.was_tried()) {
             std::thread::sleep(LOOK);
         }
     }
@@ -91,10 +103,14 @@ impl Issuers {
 
 impl Running {
     fn watch(&mut self, watched: Watched, folder: Option<&Path>) -> Arc<IssuerState> {
-        if let Some((state, _)) = self.known.get(&watched) {
-            return state.clone();
+        let previous = self.known.get(&watched.issuer.url);
+        if let Some(known) = previous.filter(|known| known.watched == watched) {
+            return known.state.clone();
         }
         let state = Arc::new(IssuerState::new(&watched.issuer.url, watched.keep));
+        if let Some(previous) = previous {
+            state.go_on_from(&previous.state, fetch::now());
+        }
         let key_file = |source: &str| folder.map(|folder| KeyFile::new(folder, &watched.issuer.url, source));
         let task = match &watched.issuer.keys {
             KeySource::File { text, .. } => {
@@ -104,7 +120,7 @@ impl Running {
             KeySource::Discovered => self.spawn(&watched, &state, key_file("discovered")),
             KeySource::Url(url) => self.spawn(&watched, &state, key_file(url)),
         };
-        self.known.insert(watched, (state.clone(), task));
+        self.known.insert(watched.issuer.url.clone(), Known { watched, state: state.clone(), task });
         state
     }
 
@@ -114,7 +130,8 @@ impl Running {
         state: &Arc<IssuerState>,
         file: Option<KeyFile>,
     ) -> Option<AbortHandle> {
-        if let Some((text, confirmed)) = file.as_ref().and_then(KeyFile::load) {
+        let saved = file.as_ref().filter(|_| state.keys_until() == 0).and_then(KeyFile::load);
+        if let Some((text, confirmed)) = saved {
             state.took_saved(&text, confirmed);
         }
         if self.runtime.is_none() {

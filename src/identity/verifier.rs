@@ -28,6 +28,13 @@ impl Verifier {
     fn denial(&self, refused: Refused, now: u64) -> Denial {
         match refused {
             Refused::Fault(fault) => Denial::JwtInvalid(fault),
+            Refused::WrongKey { issuer, fault } => {
+                // An issuer may replace a key without a new name for it. The next token is judged by what the fetch brings.
+                if let Some(issuer) = self.issuers.get(issuer) {
+                    issuer.want();
+                }
+                Denial::JwtInvalid(fault)
+            }
             Refused::Expired => Denial::JwtExpired,
             Refused::NoGrant(grant) => Denial::InsufficientScope { grant },
             Refused::UnknownKey(token) => {
@@ -60,7 +67,80 @@ impl TokenVerifier for Verifier {
         }
         let keys = |issuer: usize| self.issuers.get(issuer)?.keys(now);
         let verified = self.rules.verify(token, now, keys).map_err(|refused| self.denial(refused, now))?;
-        self.remembered.put(*hash, &verified, now);
+        let keys_until = self.issuers.get(verified.issuer).map_or(now, |issuer| issuer.keys_until());
+        self.remembered.put(*hash, &verified, keys_until, now);
         Ok((verified.client, verified.subject))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use mcp_testkit::TokenKey;
+
+    use super::*;
+    use crate::identity::testing;
+
+    const NOW: u64 = 1_800_000_000;
+    const DAY: Duration = Duration::from_secs(86_400);
+
+    fn issuer(keys: &[&TokenKey]) -> Arc<IssuerState> {
+        let issuer = Arc::new(IssuerState::new(testing::ISSUER, DAY));
+        issuer.took(TokenKey::set(keys).as_bytes(), NOW).unwrap();
+        issuer
+    }
+
+    fn ask(verifier: &Verifier, token: &str, now: u64) -> Result<(), Denial> {
+        verifier.verify(token.as_bytes(), &TokenHash::of(token.as_bytes()), now).map(drop)
+    }
+
+    // The rules are taken away behind the back of the verifier: only what is remembered can hold without them.
+    #[test]
+    fn a_token_that_is_remembered_is_not_judged_again() {
+        let key = TokenKey::ed25519("a");
+        let mut verifier = Verifier::new(testing::rules(), vec![issuer(&[&key])]);
+        let (seen, unseen) = (testing::token(&key, NOW + 60), testing::token(&key, NOW + 61));
+        assert_eq!(ask(&verifier, &seen, NOW), Ok(()));
+        verifier.rules.issuers.clear();
+        assert_eq!(ask(&verifier, &seen, NOW + 59), Ok(()));
+        assert_eq!(ask(&verifier, &unseen, NOW), Err(Denial::JwtInvalid(TokenFault::Issuer)));
+        assert_eq!(ask(&verifier, &seen, NOW + 60), Err(Denial::JwtInvalid(TokenFault::Issuer)));
+    }
+
+    // "a set without a key takes that key's tokens out of service at once", also those that are remembered.
+    #[test]
+    fn a_remembered_token_ends_with_its_key() {
+        let (old, new) = (TokenKey::ed25519("a"), TokenKey::ed25519("b"));
+        let issuer = issuer(&[&old, &new]);
+        let verifier = Verifier::new(testing::rules(), vec![issuer.clone()]);
+        let token = testing::token(&old, NOW + 3_600);
+        assert_eq!(ask(&verifier, &token, NOW), Ok(()));
+        issuer.took(TokenKey::set(&[&new]).as_bytes(), NOW + 40).unwrap();
+        assert_eq!(ask(&verifier, &token, NOW + 41), Err(Denial::JwtInvalid(TokenFault::UnknownKey)));
+        assert_eq!(ask(&verifier, &testing::token(&new, NOW + 3_600), NOW + 41), Ok(()));
+    }
+
+    // "kept while the issuer is away (24 h, configurable)", and then for no token, seen or unseen.
+    #[test]
+    fn a_remembered_token_ends_with_the_time_for_which_keys_are_kept() {
+        let key = TokenKey::ed25519("a");
+        let verifier = Verifier::new(testing::rules(), vec![issuer(&[&key])]);
+        let (end, token) = (NOW + DAY.as_secs(), testing::token(&key, NOW + 2 * DAY.as_secs()));
+        assert_eq!(ask(&verifier, &token, end - 1), Ok(()));
+        assert_eq!(ask(&verifier, &token, end), Err(Denial::JwtKeysUnavailable));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_key_that_may_have_been_replaced_under_its_name_is_fetched_again() {
+        let (key, replaced) = (TokenKey::ed25519("a"), TokenKey::ed25519("a"));
+        let issuer = issuer(&[&key]);
+        let verifier = Verifier::new(testing::rules(), vec![issuer.clone()]);
+        let is_wanted = async || tokio::time::timeout(Duration::from_secs(1), issuer.wanted()).await.is_ok();
+        assert_eq!(ask(&verifier, &testing::token(&key, NOW + 60), NOW), Ok(()));
+        assert!(!is_wanted().await);
+        let token = testing::token(&replaced, NOW + 60);
+        assert_eq!(ask(&verifier, &token, NOW), Err(Denial::JwtInvalid(TokenFault::Signature)));
+        assert!(is_wanted().await);
     }
 }

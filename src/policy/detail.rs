@@ -14,6 +14,10 @@ const LOOKED_AT_BYTES_MAX: usize = 1024;
 const TOKEN_BYTES_MIN: usize = 6;
 /// How the header of a signed token begins: `{"` in base64.
 const SIGNED_PREFIX: &[u8] = b"eyJ";
+/// How one with white space behind its brace does, and how short it can be: `{"alg":"x"}` and a space have more. Without the length,
+/// words would be hidden.
+const SPACED_PREFIXES: [&[u8]; 2] = [b"ey", b"ew"];
+const SPACED_BYTES_MIN: usize = 16;
 /// What stands in a token's place.
 const HIDDEN: &[u8] = b"[token]";
 /// The longest method that is plainly one.
@@ -100,9 +104,13 @@ impl Policy {
     /// Whether a client put a token where none belongs: one that is configured, or one of the form that `token new` gives.
     fn is_token(&self, part: &[u8]) -> bool {
         let begins = |prefix: &[u8]| part.starts_with(prefix);
+        let header = part.split(|byte| *byte == b'.').next().unwrap_or_default();
+        let is_spaced =
+            || header.len() >= SPACED_BYTES_MIN && SPACED_PREFIXES.iter().any(|prefix| begins(prefix));
         part.len() >= TOKEN_BYTES_MIN
             && (begins(TOKEN_PREFIX.as_bytes())
                 || begins(SIGNED_PREFIX)
+                || is_spaced()
                 || self.clients.find(&TokenHash::of(part)).is_some())
     }
 
@@ -273,6 +281,8 @@ mod tests {
             "s3cret.t0ken-of-bot",
             "swf_0123456789abcdefghijklmnopqrstuvwxyzABCDEFG",
             "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiJ4In0.c2lnbmF0dXJl",
+            "eyAiYWxnIjoiRVMyNTYifQ.eyAic3ViIjoieCJ9.c2lnbmF0dXJl",
+            "ewoiYWxnIjoiRVMyNTYifQ.ewoic3ViIjoieCJ9.c2lnbmF0dXJl",
         ] {
             let host = |value: String, expect: &str| {
                 check(Denial::HostNotAllowed, "POST /", &format!("Host: {value}\r\n"), expect);
@@ -300,6 +310,8 @@ mod tests {
                 kind(format!("text/plain; charset={token}"), "text/plain; charset=[token]");
             }
         }
+        let name = "eyes.of-a-rather-long-name.example.org";
+        check(Denial::HostNotAllowed, "POST /", &format!("Host: {name}\r\n"), name);
     }
 
     #[test]

@@ -36,8 +36,9 @@ pub(crate) fn claims(issuer: &Issuer, changes: Value) -> Value {
 
 pub(crate) async fn answering() -> ServingBackend {
     backend().await.serve(|request| {
-        assert!(!request.head.to_ascii_lowercase().contains("authorization"), "{}", request.head);
-        assert!(!request.head.to_ascii_lowercase().contains("api-key"), "{}", request.head);
+        // A CGI program reads `_` and `-` alike.
+        let head = request.head.to_ascii_lowercase().replace('_', "-");
+        assert!(!head.contains("authorization") && !head.contains("api-key"), "{head}");
         ok(&result(request.try_id().unwrap_or_default()))
     })
 }
@@ -75,15 +76,17 @@ fn challenged(answer: &Message, status: u16, challenge: &str) {
 #[tokio::test]
 async fn a_token_of_an_issuer_calls_as_its_grant() {
     let stage = stage(READERS, |guard| guard).await;
-    let answer = stage.ping(&stage.token(json!({}))).await;
+    let token = stage.token(json!({}));
+    let answer = stage.ping(&token).await;
     assert_eq!(answer.status(), 200, "{}", answer.text());
     let line = stage.guard.log_line(|line| line["method"] == "ping").await;
     assert_eq!((&line["client"], &line["subject"]), (&json!("readers"), &json!("desktop")));
     let counted =
         r#"mcp_guard_requests_total{client="readers",method="ping",outcome="ok",slot="blue",tool=""}"#;
     assert_eq!(stage.guard.metric(counted).await, 1.0);
-    // The token is remembered: the second call asks no issuer.
-    assert_eq!(stage.ping(&stage.token(json!({}))).await.status(), 200);
+    // Neither the same token again nor another one asks the issuer.
+    assert_eq!(stage.ping(&token).await.status(), 200);
+    assert_eq!(stage.ping(&stage.token(json!({"sub": "user-2"}))).await.status(), 200);
     assert_eq!(stage.issuer.all_requests(), ["/.well-known/oauth-authorization-server", "/jwks"]);
 }
 
@@ -144,6 +147,10 @@ async fn the_metadata_of_the_resource_leads_to_its_issuer() {
             })
         );
     }
+    // What its user reads of a client that tries to register here leads to the issuer as well.
+    let register = get("POST", "/register", "Content-Length: 0\r\n").await;
+    assert_eq!(register.status(), 400);
+    assert!(register.text().contains("register at its authorization server"), "{}", register.text());
     for path in ["oauth-protected-resource/other", "oauth-authorization-server", "openid-configuration"] {
         let answer = get("GET", &format!("/.well-known/{path}"), "").await;
         assert_eq!((answer.status(), answer.text()), (404, r#"{"error":"not_found"}"#), "{path}");
@@ -331,6 +338,34 @@ async fn an_api_key_field_carries_a_token_where_it_is_configured() {
     // Without the setting the field is a backend's own affair.
     assert_eq!(ask(&closed, key).await.status(), 401);
     assert_eq!(ask(&closed, &format!("{bearer}X-API-Key: mine\r\n")).await.status(), 200);
+}
+
+// A client that can send only this field sends its token to every route of the same host.
+#[tokio::test]
+async fn a_token_in_an_api_key_field_reaches_the_backend_of_no_route() {
+    let rest = answering().await;
+    let route = |name: &str, auth: &str| {
+        format!(
+            "[[route]]\nname = \"{name}\"\nprefix = \"/{name}\"\naddress = \"{}\"\n{auth}\n",
+            rest.address()
+        )
+    };
+    let keys = "auth = \"api_key\"\nmethods = [\"GET\"]\napi_key_header = \"X-Own\"\n\
+                api_keys = { ui = \"2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b\" }";
+    let tables = "[auth]\nheader = [\"authorization\", \"x-api-key\"]\n".to_owned()
+        + &route("open", "auth = \"none\"\nmethods = [\"GET\"]")
+        + &route("keyed", keys)
+        + &route("bearer", "auth = \"bearer\"\nmethods = [\"GET\"]");
+    let guard = guard().token("static-token-of-default").config(&tables).start().await;
+    for (place, spelling) in
+        [("open", "X-API-Key"), ("open", "x_api_key"), ("keyed", "X-Api-Key"), ("bearer", "X-API-Key")]
+    {
+        let request = format!(
+            "GET /{place} HTTP/1.1\r\nHost: localhost\r\nX-Own: secret\r\n{spelling}: static-token-of-default\r\n\r\n"
+        );
+        let answer = guard.connect().await.exchange(request).await;
+        assert_eq!(answer.status(), 200, "{place} {spelling}: {}", answer.text());
+    }
 }
 
 async fn backend_that_takes_keys() -> ServingBackend {

@@ -6,6 +6,7 @@ use mcp_testkit::{Guard, IssuerAnswer, Message, TokenKey, call, eventually, issu
 use serde_json::json;
 
 use crate::guard;
+use crate::limits::client;
 use crate::oauth::{READERS, answering, claims, oauth};
 
 /// A request that would wait for a fetch would take seconds.
@@ -56,6 +57,76 @@ async fn keys_outlive_a_restart_while_their_issuer_is_away() {
     guard.kill_and_start_again().await;
     assert_eq!(ping(&guard, &token).await.status(), 200);
     guard.logged("its keys cannot be fetched").await;
+}
+
+// "a set without a key takes that key's tokens out of service at once": also one that was accepted, and is remembered.
+#[tokio::test]
+async fn a_token_ends_with_the_key_that_its_issuer_has_replaced() {
+    let (old, new) = (TokenKey::es256("k1"), TokenKey::es256("k2"));
+    let (issuer, backend) = (issuer(&[&old]).await, answering().await);
+    let tables = oauth(issuer.url(), READERS);
+    let mut guard = guard().admin().upstream(&backend).config(&tables).start().await;
+    // A guard that starts while the issuer is away asks it again soon, and not only after half a minute.
+    issuer.set("/jwks", IssuerAnswer::Close);
+    guard.kill_and_start_again().await;
+    let token = old.token(&claims(&issuer, json!({})));
+    let next = new.token(&claims(&issuer, json!({ "iat": crate::oauth::now() })));
+    assert_eq!([ping(&guard, &token).await.status(), ping(&guard, &token).await.status()], [200, 200]);
+    assert_eq!(ping(&guard, &next).await.status(), 503);
+    issuer.set_keys(&[&new]);
+    eventually("the new key is known", || async { ping(&guard, &next).await.status() == 200 }).await;
+    let ended = ping(&guard, &token).await;
+    assert_eq!((ended.status(), ended.text()), (401, r#"{"error": "Invalid token"}"#));
+}
+
+#[tokio::test]
+async fn a_reload_of_other_settings_for_an_issuer_that_is_away_keeps_its_keys() {
+    let key = TokenKey::es256("k1");
+    let (issuer, backend) = (issuer(&[&key]).await, answering().await);
+    let tables = oauth(issuer.url(), READERS);
+    let guard = guard().admin().upstream(&backend).config(&tables).start().await;
+    let token = key.token(&claims(&issuer, json!({})));
+    assert_eq!(ping(&guard, &token).await.status(), 200);
+    issuer.set("/jwks", IssuerAnswer::Close);
+    let plain = format!("issuers = [\"{}\"]", issuer.url());
+    let moved = format!("issuers = [{{ url = \"{0}\", jwks = \"{0}/moved\" }}]", issuer.url());
+    for (old, new) in [
+        (plain.as_str(), format!("{plain}\nkeep = \"2h\"")),
+        (plain.as_str(), format!("{plain}\nrefresh = \"10m\"")),
+        (plain.as_str(), moved),
+    ] {
+        guard.edit(old, &new);
+        guard.command_ok("reload").await;
+        assert_eq!(ping(&guard, &token).await.status(), 200, "{new}");
+    }
+    eventually("the new place is asked", || async { issuer.requests("/moved") > 0 }).await;
+    assert_eq!(ping(&guard, &token).await.status(), 200);
+}
+
+// What a reload takes away ends at once, whatever a new issuer does.
+#[tokio::test]
+async fn a_reload_does_not_wait_for_a_new_issuer_before_it_revokes_a_token() {
+    let (key, backend) = (TokenKey::es256("k1"), answering().await);
+    let silent = issuer(&[&key]).await;
+    silent.set("/jwks", IssuerAnswer::Silence);
+    let both = client("stays", "") + &client("leaves", "");
+    let guard = guard().admin().tokens(&both).upstream(&backend).start().await;
+    assert_eq!(ping(&guard, "leaves").await.status(), 200);
+    let text = std::fs::read_to_string(guard.config()).unwrap();
+    std::fs::write(guard.config(), text + &oauth(silent.url(), READERS)).unwrap();
+    guard.set_tokens(&client("stays", ""));
+    let reloaded = async {
+        guard.command_ok("reload").await;
+        Instant::now()
+    };
+    let revoked = async {
+        eventually("the token is revoked", || async { ping(&guard, "leaves").await.status() != 200 }).await;
+        Instant::now()
+    };
+    let (reloaded, revoked) = tokio::join!(reloaded, revoked);
+    // The command goes on to wait for the issuer, three seconds.
+    let before = reloaded.saturating_duration_since(revoked);
+    assert!(before > Duration::from_secs(1), "{before:?}");
 }
 
 #[tokio::test]
@@ -112,11 +183,15 @@ async fn metadata_is_found_where_openid_puts_it_and_a_configured_address_needs_n
     let id = format!("{}/realms/mcp", openid.url());
     let metadata = ok(&format!(r#"{{"issuer":"{id}","jwks_uri":"{}/jwks"}}"#, openid.url()));
     openid.set("/realms/mcp/.well-known/openid-configuration", IssuerAnswer::Bytes(metadata));
+    // Some servers answer at the first place with the metadata of another one.
+    let other = ok(r#"{"issuer":"https://other.example","jwks_uri":"https://other.example/jwks"}"#);
+    openid.set("/.well-known/oauth-authorization-server/realms/mcp", IssuerAnswer::Bytes(other));
+    plain.set("/jwks?p=mcp", IssuerAnswer::Bytes(ok(&TokenKey::set(&[&key]))));
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("keys.json");
     std::fs::write(&file, TokenKey::set(&[&key])).unwrap();
     let tables = format!(
-        "[auth.oauth]\nresource = \"{}\"\nissuers = [\n  {{ url = \"{id}\" }},\n  {{ url = \"https://plain.example\", jwks = \"{}/jwks\" }},\n  \
+        "[auth.oauth]\nresource = \"{}\"\nissuers = [\n  {{ url = \"{id}\" }},\n  {{ url = \"https://plain.example\", jwks = \"{}/jwks?p=mcp\" }},\n  \
          {{ url = \"https://file.example\", jwks = \"{}\" }},\n]\n{READERS}",
         crate::oauth::RESOURCE,
         plain.url(),
@@ -127,7 +202,7 @@ async fn metadata_is_found_where_openid_puts_it_and_a_configured_address_needs_n
         let answer = ping(&guard, &key.token(&claims(&plain, json!({ "iss": iss })))).await;
         assert_eq!(answer.status(), 200, "{iss}: {}", answer.text());
     }
-    assert_eq!(plain.all_requests(), ["/jwks"]);
+    assert_eq!(plain.all_requests(), ["/jwks?p=mcp"]);
 }
 
 // "each is refused with the right status and header, and none makes the guard fetch anything"

@@ -27,7 +27,8 @@ pub(super) fn find(config: &Config, oauth: &Oauth, token: &str, now: u64) -> Res
     // Without keys, everything is judged that needs none: only then is an issuer asked.
     let keys = match oauth.rules.verify(token.as_bytes(), now, |_| None) {
         Err(Refused::UnknownKey(token)) => Some((token.issuer, Arc::new(keys(oauth, token.issuer)?))),
-        Ok(_) | Err(Refused::Fault(_) | Refused::Expired | Refused::NoGrant(_)) => None,
+        Ok(_)
+        | Err(Refused::Fault(_) | Refused::WrongKey { .. } | Refused::Expired | Refused::NoGrant(_)) => None,
     };
     let of = |issuer: usize| keys.as_ref().filter(|(of, _)| *of == issuer).map(|(_, keys)| keys.clone());
     let (denial, why) = match oauth.rules.verify(token.as_bytes(), now, of) {
@@ -39,7 +40,9 @@ pub(super) fn find(config: &Config, oauth: &Oauth, token: &str, now: u64) -> Res
                 left: verified.expires.saturating_sub(now),
             });
         }
-        Err(Refused::Fault(fault)) => (Denial::JwtInvalid(fault), Some(fault.as_str())),
+        Err(Refused::Fault(fault) | Refused::WrongKey { fault, .. }) => {
+            (Denial::JwtInvalid(fault), Some(fault.as_str()))
+        }
         Err(Refused::Expired) => (Denial::JwtExpired, None),
         Err(Refused::NoGrant(grant)) => {
             (Denial::InsufficientScope { grant }, Some("no grant matches its scopes and claims"))

@@ -74,11 +74,21 @@ fn issuers_say_where_their_keys_are() {
         ("[{ url = \"https://a.example\", jwks = \"none.json\" }]", "none.json"),
         ("[{ url = \"https://a.example\", keys = \"x\" }]", "no such key"),
         ("\"https://a.example\"", "must be a list"),
+        ("[\"https://a.example:70000\"]", "must be an https URL"),
+        ("[\"https://a.example:0443\"]", "must be an https URL"),
+        ("[\"https://a.example:\"]", "must be an https URL"),
+        ("[\"http://[::1]:x\"]", "must be an https URL"),
+        ("[{ url = \"https://a.example\", jwks = \"https://a.example/k?a#b\" }]", "must be an https URL"),
+        ("[{ url = \"https://a.example\", jwks = \"https://u@a.example/k?a\" }]", "must be an https URL"),
     ] {
         let problems = of(issuers).err().unwrap();
         assert!(problems[0].contains(why), "{issuers}: {problems:?}");
     }
     assert!(of("[\"http://127.0.0.1:9000\", \"http://[::1]:9000/x\"]").is_ok());
+    // Some issuers name the application or the policy of a set of keys in its query.
+    let keys = "https://a.example:8443/keys?p=b2c_1&x=a/b";
+    let (config, _) = of(&format!("[{{ url = \"https://a.example\", jwks = \"{keys}\" }}]")).unwrap();
+    assert_eq!(config.oauth.unwrap().issuers[0].keys, KeySource::Url(keys.to_owned()));
 }
 
 #[test]
@@ -100,7 +110,11 @@ fn a_file_of_keys_is_judged_with_the_configuration() {
     }
     let key = r#"{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}"#;
     std::fs::write(&file, format!(r#"{{"keys": [{key}]}}"#)).unwrap();
-    assert!(of().is_ok());
+    let warns_of_secrets = || of().unwrap().1.iter().any(|line| line.contains("private keys"));
+    assert!(!warns_of_secrets());
+    let private = key.replace('}', r#","d":"nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A"}"#);
+    std::fs::write(&file, format!(r#"{{"keys": [{private}]}}"#)).unwrap();
+    assert!(warns_of_secrets());
 }
 
 // A backup of the configuration is whole.
@@ -158,12 +172,34 @@ fn a_grant_is_a_client_with_scopes_and_claims() {
 }
 
 #[test]
+fn a_grant_may_be_of_one_issuer() {
+    let with = |issuers: &str, line: &str| {
+        load(&format!("{}{line}\n", table(&format!("{RESOURCE}issuers = [{issuers}]\n"))))
+    };
+    let two = "\"https://a.example\", \"https://b.example\"";
+    let warns = |warnings: &[String]| warnings.iter().any(|line| line.contains("tokens of every issuer"));
+    let (config, warnings) = with(two, "issuer = \"https://b.example\"").unwrap();
+    assert_eq!((config.oauth.unwrap().rules.grants[0].issuer, warns(&warnings)), (Some(1), false));
+    let (config, warnings) = with(two, "").unwrap();
+    assert_eq!((config.oauth.unwrap().rules.grants[0].issuer, warns(&warnings)), (None, true));
+    assert!(!warns(&with("\"https://a.example\"", "").unwrap().1));
+    let problems = with(two, "issuer = \"https://b.example/\"").err().unwrap();
+    assert!(problems[0].contains("is none of auth.oauth.issuers"), "{problems:?}");
+}
+
+#[test]
 fn what_an_authorization_lacks_is_named() {
     for (lines, why) in [(RESOURCE, "auth.oauth.issuers: missing"), (ISSUERS, "auth.oauth.resource: missing")]
     {
         refuses(&table(lines), why);
     }
     refuses(&format!("[auth.oauth]\n{RESOURCE}{ISSUERS}"), "without a grant no token has a right");
+    refuses(
+        &format!("[auth.oauth]\n{RESOURCE}{ISSUERS}grant = []\n"),
+        "without a grant no token has a right",
+    );
+    let problems = valid("keep = \"1m\"").err().unwrap();
+    assert!(problems[0].contains("is shorter than auth.oauth.refresh"), "{problems:?}");
     let (_, warnings) =
         load(&format!("[auth]\nwrong_token_status = 403\n{}", table(&format!("{RESOURCE}{ISSUERS}"))))
             .unwrap();

@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 
 use super::rules::Algorithm;
 use super::{json, provider};
+use crate::wire::bounded;
 
 /// Keys of a set beyond these are not used: an issuer has a handful.
 const KEYS_MAX: usize = 100;
@@ -25,6 +26,9 @@ pub enum KeySetError {
     /// It is no JSON object, or one with a repeated member.
     #[error("it is no JSON object, or repeats a member")]
     Json,
+    /// It is small, and what it stands for is not.
+    #[error("it would take too much memory to read")]
+    TooHeavy,
     /// It has no list of keys.
     #[error("it has no list `keys`")]
     Keys,
@@ -47,6 +51,7 @@ pub struct Key {
 pub struct KeySet {
     keys: Vec<Arc<Key>>,
     skipped: usize,
+    has_private: bool,
 }
 
 impl Key {
@@ -66,14 +71,21 @@ impl KeySet {
     /// Reads a set. Keys that `previous` has as well are taken from there; keys that cannot verify tokens are left out.
     pub fn parse(text: &[u8], previous: Option<&KeySet>) -> Result<KeySet, KeySetError> {
         provider::install();
+        if bounded::weigh_text(text) > bounded::TREE_BYTES_MAX {
+            return Err(KeySetError::TooHeavy);
+        }
         let set = json::object(text).map_err(|_| KeySetError::Json)?;
         let list = set.get("keys").and_then(Value::as_array).ok_or(KeySetError::Keys)?;
         let mut keys: Vec<Arc<Key>> = Vec::new();
         for key in list.iter().take(KEYS_MAX).filter_map(read_key) {
+            if keys.iter().any(|listed| listed.digest == key.digest) {
+                continue;
+            }
             let known = previous.and_then(|set| set.keys.iter().find(|known| known.digest == key.digest));
             keys.push(known.filter(|known| !known.is_retired()).cloned().unwrap_or_else(|| Arc::new(key)));
         }
-        Ok(KeySet { skipped: list.len() - keys.len(), keys })
+        let has_private = list.iter().any(is_private);
+        Ok(KeySet { skipped: list.len() - keys.len(), keys, has_private })
     }
 
     /// Whether both sets have the same keys, in any order.
@@ -92,9 +104,14 @@ impl KeySet {
         self.keys.is_empty()
     }
 
-    /// The number of entries that are no usable key.
+    /// The number of entries that are no usable key, or the same as one before.
     pub fn skipped(&self) -> usize {
         self.skipped
+    }
+
+    /// Whether it has the private half of a key, with which every reader of the set can sign tokens.
+    pub fn has_private_keys(&self) -> bool {
+        self.has_private
     }
 
     /// Marks the keys of this set that `next` has no more: what they have signed is no longer accepted.
@@ -120,6 +137,11 @@ impl KeySet {
     pub(super) fn has(&self, id: &str) -> bool {
         self.keys.iter().any(|key| key.id.as_deref() == Some(id))
     }
+}
+
+/// RFC 7518, 6.2.2 and 6.3.2, RFC 8037, 2: `d` is the private half of every type of key.
+fn is_private(entry: &Value) -> bool {
+    entry.get("d").is_some()
 }
 
 /// The key that this entry is; `None` for a key that is not for verifying signatures, or that this guard does not know.

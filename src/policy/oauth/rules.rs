@@ -78,6 +78,8 @@ pub struct Grant {
     pub scopes: Vec<String>,
     /// The claims that it must have; a claim that is a list must contain the value.
     pub claims: Vec<(String, ClaimValue)>,
+    /// The index of the only issuer whose tokens it is for; `None` for those of any.
+    pub issuer: Option<usize>,
 }
 
 /// `[auth.oauth]`, as far as a token is judged by it.

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::super::auth::{ClientConfig, Clients};
 use super::super::token_fault::TokenFault;
 use super::jws::{Jws, TOKEN_BYTES_MAX};
-use super::keys::KeySet;
+use super::keys::{KeySet, KeySetError};
 use super::rules::{Algorithm, ClaimValue, Grant, Rules};
 use super::verify::{Refused, UnknownKey, Verified};
 
@@ -50,6 +50,7 @@ fn rules() -> Rules {
         client: clients.named(name).unwrap(),
         scopes: scopes.iter().map(|scope| (*scope).to_owned()).collect(),
         claims,
+        issuer: None,
     };
     let staff = vec![
         ("groups".to_owned(), ClaimValue::Text("staff".to_owned())),
@@ -98,7 +99,11 @@ fn refused(what: &str, token: &str, expect: Refused) {
 
 #[track_caller]
 fn fault(what: &str, token: &str, expect: TokenFault) {
-    refused(what, token, Refused::Fault(expect));
+    let found = match verify(token).err() {
+        Some(Refused::Fault(fault) | Refused::WrongKey { fault, .. }) => Some(fault),
+        Some(Refused::Expired | Refused::NoGrant(_) | Refused::UnknownKey(_)) | None => None,
+    };
+    assert_eq!(found, Some(expect), "{what}");
 }
 
 fn with_header(header: &Value) -> String {
@@ -315,7 +320,13 @@ fn an_unknown_key_is_told_from_a_wrong_one() {
         let token = keys.es256.sign(header, &body);
         rules().verify(token.as_bytes(), NOW, |_| Some(two.clone())).err()
     };
-    assert_eq!(ask(r#"{"alg":"ES256"}"#), Some(Refused::Fault(TokenFault::Key)));
+    let wrong = |fault| Some(Refused::WrongKey { issuer: 0, fault });
+    assert_eq!(ask(r#"{"alg":"ES256"}"#), wrong(TokenFault::Key));
+    // The issuer may have replaced its key under the same name.
+    let replaced = TokenKey::es256("e").token(&claims(json!({})));
+    assert_eq!(verify(&replaced).err(), wrong(TokenFault::Signature));
+    let other_kind = keys.es256.sign(r#"{"alg":"ES256","kid":"d"}"#, &body);
+    assert_eq!(verify(&other_kind).err(), wrong(TokenFault::Algorithm));
     assert_eq!(ask(r#"{"alg":"ES256","kid":"e"}"#), None, "two keys of one id are both tried");
 }
 
@@ -364,6 +375,26 @@ fn a_subject_is_the_configured_claim_and_its_user_is_the_issuer_s() {
     assert_eq!(one.user(), of(json!({"client_id": "cli"})).user(), "one user by two programs is one");
     assert_eq!(of(json!({"client_id": null})).text(), "user-1");
     assert_eq!(of(json!({"client_id": null, "azp": "a\nb"})).text(), "a?b");
+    // A program is no user, even if both are called the same.
+    let program = of(json!({"sub": null, "client_id": "user-1"}));
+    assert_ne!(program.user(), one.user());
+    assert_eq!(program.user(), of(json!({"sub": null, "client_id": "user-1", "azp": "x"})).user());
+}
+
+// One issuer must not give what another one is trusted for.
+#[test]
+fn a_grant_of_one_issuer_is_not_given_by_another() {
+    let key = &keys().es256;
+    let granted = |issuer: &str, scope: &str| {
+        let mut rules = rules();
+        rules.grants[0].issuer = Some(1);
+        let token = key.token(&claims(json!({ "iss": issuer, "scope": scope })));
+        let verified = rules.verify(token.as_bytes(), NOW, |_| Some(keys().set.clone()))?;
+        Ok::<_, Refused>(clients().name(verified.client).to_owned())
+    };
+    assert_eq!(granted("https://other.example.org/", "mcp write").as_deref(), Ok("writers"));
+    assert_eq!(granted(ISSUER, "mcp write").as_deref(), Ok("readers"));
+    assert_eq!(granted(ISSUER, "write"), Err(Refused::NoGrant(2)), "what is out of reach is not named");
 }
 
 #[test]
@@ -396,6 +427,21 @@ fn a_set_of_keys_has_only_keys_that_may_verify() {
         let set = KeySet::parse(text.as_bytes(), None).unwrap();
         assert_eq!((set.len(), set.skipped()), (1, 1), "{what}");
     }
+}
+
+#[test]
+fn a_set_of_keys_is_bounded_and_tells_of_private_and_repeated_ones() {
+    let heavy = format!(r#"{{"keys":[{}0]}}"#, "{},".repeat(100_000));
+    assert_eq!(KeySet::parse(heavy.as_bytes(), None).err(), Some(KeySetError::TooHeavy));
+    let mut private = keys().es256.jwk();
+    let public = private.clone();
+    let of = |list: &[&Value]| KeySet::parse(json!({ "keys": list }).to_string().as_bytes(), None).unwrap();
+    let once = of(&[&public]);
+    assert!(!once.has_private_keys());
+    let twice = of(&[&public, &public]);
+    assert_eq!((twice.len(), twice.skipped()), (1, 1));
+    private["d"] = json!("AAAA");
+    assert!(of(&[&private]).has_private_keys());
 }
 
 #[test]

@@ -28,6 +28,8 @@ pub struct Verified {
     pub expires: u64,
     /// What it was signed by.
     pub key: Arc<Key>,
+    /// The index of its issuer.
+    pub issuer: usize,
 }
 
 /// Why a token does not hold.
@@ -35,6 +37,13 @@ pub struct Verified {
 pub enum Refused {
     /// It is no token for this server.
     Fault(TokenFault),
+    /// The key that it names, or the only one that fits, has not signed it. The issuer of this index may have replaced that key.
+    WrongKey {
+        /// The index of the issuer.
+        issuer: usize,
+        /// What is wrong.
+        fault: TokenFault,
+    },
     /// It was one.
     Expired,
     /// It holds, and no grant gives it a right; the one of this index comes nearest.
@@ -75,10 +84,14 @@ impl Rules {
         let expires = self.check_times(&jws.claims, now)?;
         let issued = jws.claims.get("iat").and_then(seconds);
         let unknown = Refused::UnknownKey(UnknownKey { issuer, issued });
-        let key = find_key(&jws, keys(issuer).ok_or(unknown)?, unknown)?;
+        let known = keys(issuer).ok_or(unknown)?;
+        let key = match find_key(&jws, &known) {
+            Ok(key) => key.ok_or(unknown)?,
+            Err(fault) => return Err(Refused::WrongKey { issuer, fault }),
+        };
         let subject = self.subject(&jws.claims)?;
-        let client = self.grant(&jws.claims).map_err(Refused::NoGrant)?;
-        Ok(Verified { client, subject, expires, key })
+        let client = self.grant(&jws.claims, issuer).map_err(Refused::NoGrant)?;
+        Ok(Verified { client, subject, expires, key, issuer })
     }
 
     /// RFC 9068, 4: "MUST exactly match".
@@ -115,9 +128,12 @@ impl Rules {
 
     /// The client of the first grant that matches, or the grant that comes nearest: of those that lack only scopes, the first
     /// that lacks fewest. A client asks for these, and its user for no more rights than it takes.
-    fn grant(&self, claims: &Map<String, Value>) -> Result<ClientId, u16> {
+    fn grant(&self, claims: &Map<String, Value>, issuer: usize) -> Result<ClientId, u16> {
         let scopes = scopes(claims);
-        let has_claims = |grant: &&Grant| grant.claims.iter().all(|(name, value)| holds(claims, name, value));
+        let has_claims = |grant: &&Grant| {
+            grant.issuer.is_none_or(|only| only == issuer)
+                && grant.claims.iter().all(|(name, value)| holds(claims, name, value))
+        };
         let lacks =
             |grant: &Grant| grant.scopes.iter().filter(|scope| !scopes.contains(&scope.as_str())).count();
         if let Some(grant) = self.grants.iter().filter(has_claims).find(|grant| lacks(grant) == 0) {
@@ -130,12 +146,18 @@ impl Rules {
 
     fn subject(&self, claims: &Map<String, Value>) -> Result<Arc<Subject>, TokenFault> {
         let text = |name: &str| claims.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
-        let name = self.client_claim.iter().find_map(|name| text(name)).ok_or(TokenFault::Subject)?;
-        // Names are an issuer's own: two issuers may have the same one for two users. The zero byte keeps `a` + `bc` apart from
-        // `ab` + `c`.
-        let user = text("sub").unwrap_or(name);
+        let (claim, name) = self
+            .client_claim
+            .iter()
+            .find_map(|claim| text(claim).map(|text| (claim.as_str(), text)))
+            .ok_or(TokenFault::Subject)?;
+        let (claim, user) = text("sub").map_or((claim, name), |user| ("sub", user));
+        // Names are an issuer's own, and each claim has its own kind of them: a program may be called what a user is. The zero
+        // bytes keep `a` + `bc` apart from `ab` + `c`.
         let hash: [u8; 32] = Sha256::new()
             .chain_update(text("iss").unwrap_or_default())
+            .chain_update([0])
+            .chain_update(claim)
             .chain_update([0])
             .chain_update(user)
             .finalize()
@@ -146,19 +168,20 @@ impl Rules {
     }
 }
 
-fn find_key(jws: &Jws<'_>, keys: Arc<KeySet>, unknown: Refused) -> Result<Arc<Key>, Refused> {
+/// The key that has signed; nothing if the key is not known.
+fn find_key(jws: &Jws<'_>, keys: &KeySet) -> Result<Option<Arc<Key>>, TokenFault> {
     let id = jws.key_id.as_deref();
     let fitting: Vec<&Arc<Key>> = keys.fitting(id, jws.algorithm).take(TRIED_MAX + 1).collect();
     match (fitting.as_slice(), id) {
         // A key of this id that is for another algorithm is the wrong key, not an unknown one.
-        ([], Some(id)) if keys.has(id) => return Err(TokenFault::Algorithm.into()),
-        ([], _) => return Err(unknown),
-        ([_, _, ..], None) => return Err(TokenFault::Key.into()),
+        ([], Some(id)) if keys.has(id) => return Err(TokenFault::Algorithm),
+        ([], _) => return Ok(None),
+        ([_, _, ..], None) => return Err(TokenFault::Key),
         _ => {}
     }
     let signed = |key: &&&Arc<Key>| key.has_signed(jws.algorithm, jws.signed, jws.signature);
     let found = fitting.iter().take(TRIED_MAX).find(signed).map(|key| Arc::clone(key));
-    found.ok_or(TokenFault::Signature.into())
+    found.map(Some).ok_or(TokenFault::Signature)
 }
 
 /// A NumericDate: seconds since the epoch, which may have a fraction.

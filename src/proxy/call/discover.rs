@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use super::context::CallContext;
 use super::error::CallError;
 use crate::http1::{KnownField, Occurs};
+use crate::policy::Subject;
 use crate::proxy::backend::discover_cache::{CachedResponse, Variant};
 use crate::proxy::backend::response_head::ResponseHead;
 use crate::proxy::backend::slot::SlotState;
@@ -103,6 +104,7 @@ pub(crate) async fn send_cached(
 /// What a response depends on: the requested version and, where the slot receives them, the client and what it accepts.
 fn variant(ctx: &CallContext<'_>, slot: &SlotState) -> Variant {
     let (request, backend) = (ctx.request, &slot.backend);
+    let clients = request.snapshot.policy.clients();
     let field = |known| match request.head.fields.occurs(known) {
         Occurs::Once(value) => Some(value),
         Occurs::Never | Occurs::Repeated => None,
@@ -110,7 +112,9 @@ fn variant(ctx: &CallContext<'_>, slot: &SlotState) -> Variant {
     let mut hasher = DefaultHasher::new();
     field(KnownField::McpProtocolVersion).hash(&mut hasher);
     (ctx.call.era() as u8).hash(&mut hasher);
-    backend.client_header.then_some(ctx.who.key).hash(&mut hasher);
+    // As the backend is told: a user has one key, whatever the grant and the program.
+    let told = || (clients.name(ctx.call.client()), ctx.call.subject().map(Subject::text), ctx.who.key);
+    backend.client_header.then(told).hash(&mut hasher);
     (backend.accept == Accept::Pass).then(|| field(KnownField::Accept)).hash(&mut hasher);
     backend.query.then_some(request.head.query).hash(&mut hasher);
     hasher.finish()

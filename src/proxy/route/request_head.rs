@@ -59,11 +59,12 @@ fn to_pingora(method: &[u8], target: &[u8], lines: &[u8]) -> pingora::Result<Req
 
 /// Whether a client's field reaches the backend as it is.
 fn passes(routed: &RouteRequest<'_>, backend: &Backend, field: &Field<'_>) -> bool {
-    let is_key = match &routed.route.config.rule.auth {
+    let is_key_of_route = match &routed.route.config.rule.auth {
         Auth::ApiKey { field: name, .. } => same_name(field.name, name.as_bytes()),
-        Auth::Bearer => carries_key(routed.request.snapshot.policy.credentials(), field),
-        Auth::None => false,
+        Auth::Bearer | Auth::None => false,
     };
+    // Whatever the route asks for: a client that sends its credential with every request sends it to every route.
+    let is_key = is_key_of_route || carries_key(routed.request.snapshot.policy.credentials(), field);
     let replaced = || backend.set_headers.iter().any(|(name, _)| same_name(field.name, name.as_bytes()));
     let accept = field.known == KnownField::Accept && !field.nominated;
     let handshake = routed.permit.is_upgrade() && is_of_websocket(field.name);

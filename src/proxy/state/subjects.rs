@@ -3,7 +3,7 @@
 //! A grant stands for many, and what it bounds it bounds for each of them. The table is bounded: subjects that have not called for
 //! longest are forgotten, and begin anew. Must not know how a subject was proved.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
@@ -30,6 +30,8 @@ pub(crate) struct Subjects(Mutex<Table>);
 #[derive(Default)]
 struct Table {
     known: HashMap<(ClientKey, [u8; 16]), Arc<SubjectState>>,
+    /// The number of each user who is known, whatever the grants: a user has one share of what all share.
+    numbers: HashMap<[u8; 16], ClientKey>,
     given: ClientKey,
     /// Counts the searches: later ones are higher.
     searches: u64,
@@ -58,9 +60,8 @@ impl Subjects {
         if table.known.len() >= REMEMBERED_MAX {
             table.forget();
         }
-        table.given = (table.given + 1) % FIRST_KEY;
         let state = Arc::new(SubjectState {
-            key: FIRST_KEY + table.given,
+            key: table.number(user),
             // Bounded when a quota asks for it.
             usages: Usages::new(Bounds::of_one(usize::MAX, 0)),
             routes: Mutex::default(),
@@ -72,6 +73,13 @@ impl Subjects {
 }
 
 impl Table {
+    fn number(&mut self, user: &[u8; 16]) -> ClientKey {
+        *self.numbers.entry(*user).or_insert_with(|| {
+            self.given = (self.given + 1) % FIRST_KEY;
+            FIRST_KEY + self.given
+        })
+    }
+
     /// Forgets those that were not seen for longest. One that is served is kept: its permits are counted in its state.
     fn forget(&mut self) {
         let idle = self.known.values().filter(|state| Arc::strong_count(state) == 1);
@@ -84,6 +92,8 @@ impl Table {
         let limit = *limit;
         self.known
             .retain(|_, state| Arc::strong_count(state) > 1 || state.seen.load(Ordering::Relaxed) > limit);
+        let left: HashSet<[u8; 16]> = self.known.keys().map(|(_, user)| *user).collect();
+        self.numbers.retain(|user, _| left.contains(user));
     }
 }
 
@@ -118,13 +128,16 @@ mod tests {
     }
 
     #[test]
-    fn a_subject_keeps_its_number_and_shares_it_with_no_other_subject_or_grant() {
+    fn a_user_has_one_number_whatever_the_grant_and_shares_it_with_no_other_user() {
         let subjects = Subjects::default();
-        let first = subjects.find(1, &user(1)).key;
-        assert_eq!(subjects.find(1, &user(1)).key, first);
-        let others = [subjects.find(1, &user(2)).key, subjects.find(2, &user(1)).key];
-        assert!(others[0] != first && others[1] != first && others[0] != others[1]);
-        assert!([first, others[0], others[1]].iter().all(|key| (FIRST_KEY..1 << 31).contains(key)));
+        let first = subjects.find(1, &user(1));
+        assert!(Arc::ptr_eq(&subjects.find(1, &user(1)), &first));
+        let by_another_grant = subjects.find(2, &user(1));
+        assert_eq!(by_another_grant.key, first.key, "two grants are no two shares");
+        assert!(!Arc::ptr_eq(&by_another_grant, &first), "the quotas of each grant are its own");
+        let other = subjects.find(1, &user(2)).key;
+        assert_ne!(other, first.key);
+        assert!([first.key, other].iter().all(|key| (FIRST_KEY..1 << 31).contains(key)));
     }
 
     #[test]
@@ -142,5 +155,6 @@ mod tests {
         assert_eq!(table.known.get(&(1, user(0))).map(|state| state.key), Some(served.key));
         assert_eq!(table.known.get(&(1, user(1))).map(|state| state.key), Some(recent), "it was just seen");
         assert!(!table.known.contains_key(&(1, user(2))));
+        assert_eq!(table.numbers.len(), table.known.len(), "their numbers are forgotten with them");
     }
 }
