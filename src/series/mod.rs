@@ -63,17 +63,18 @@ pub(crate) struct Series {
 }
 
 impl Series {
-    /// Takes the totals of this second. The first ones have nothing to be compared with; of a second that was passed already,
-    /// nothing is taken.
+    /// Takes the totals of this second. The first ones have nothing to be compared with.
     pub(crate) fn push(&mut self, at: u64, totals: Totals) {
         let Some(before) = self.before.as_ref() else {
             (self.at, self.before) = (at, Some(totals));
             return;
         };
-        if at <= self.at {
+        if at == self.at {
             return;
         }
-        let passed = usize::try_from(at - self.at).unwrap_or(SECONDS_MAX).min(SECONDS_MAX);
+        // A clock that was set back: the row goes on from there.
+        let passed = at.checked_sub(self.at).unwrap_or(1);
+        let passed = usize::try_from(passed).unwrap_or(SECONDS_MAX).min(SECONDS_MAX);
         let memory = |slot: &Slot| totals.memory.get(slot).map(|part| *part as f32);
         add((&mut self.slots, SECONDS_MAX), &totals.slots, &before.slots, passed, memory);
         add((&mut self.tools, SECONDS_MAX), &totals.tools, &before.tools, passed, |_| None);
@@ -191,13 +192,12 @@ mod tests {
     }
 
     #[test]
-    fn seconds_that_were_passed_over_are_empty_and_the_past_is_not_changed() {
+    fn seconds_that_were_passed_over_are_empty() {
         let mut series = Series::default();
         series.push(100, totals(0, 0));
         series.push(101, totals(1, 0));
         series.push(104, totals(4, 0));
         assert_eq!(calls(&series), [1, 0, 0, 3]);
-        series.push(90, totals(9, 0));
         series.push(104, totals(9, 0));
         assert_eq!(calls(&series), [1, 0, 0, 3]);
         let missed = series.since(102);
@@ -205,6 +205,17 @@ mod tests {
         assert_eq!(missed[1].slots[&Slot::Blue].calls, 3);
         assert_eq!(series.since(0).len(), 4);
         assert!(series.since(104).is_empty());
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_stops_nothing() {
+        let mut series = Series::default();
+        series.push(100, totals(0, 0));
+        series.push(101, totals(1, 0));
+        series.push(50, totals(3, 0));
+        series.push(51, totals(6, 0));
+        assert_eq!(calls(&series), [1, 2, 3]);
+        assert_eq!(series.latest().map(|latest| latest.at), Some(51));
     }
 
     #[test]

@@ -161,7 +161,7 @@ function plots() {
 }
 
 function takeSecond(second) {
-  if (second.at <= state.at) return;
+  if (second.at === state.at) return;
   state.at = second.at;
   for (const name of ["blue", "green"]) pushSecond(state.slots[name], second.slots[name] || {});
 }
