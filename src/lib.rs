@@ -31,6 +31,8 @@ mod control;
 mod dependency;
 #[doc(hidden)]
 pub mod fuzzing;
+#[cfg(any(feature = "console", feature = "release"))]
+mod histogram;
 #[cfg(feature = "oauth")]
 mod identity;
 mod incident;

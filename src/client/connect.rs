@@ -10,10 +10,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
 use crate::tls::ClientTls;
-use crate::upstream::attempt_time;
-
-/// Addresses of one name that are tried.
-const ADDRESSES_MAX: usize = 16;
+use crate::upstream::{ADDRESSES_MAX, attempt_time, telling};
 
 /// What requests are sent over.
 pub(super) trait ReadWrite: AsyncRead + AsyncWrite + Unpin + Send {}
@@ -38,20 +35,16 @@ async fn in_turn(
     tls: Option<&ClientTls>,
     deadline: Instant,
 ) -> io::Result<Box<dyn ReadWrite>> {
-    let mut failure = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    let mut failure = None;
     for (tried, address) in addresses.iter().enumerate() {
         let left = deadline.saturating_duration_since(Instant::now());
         let opened = timeout(attempt_time(left, addresses.len() - tried), one(*address, tls)).await;
         match opened.unwrap_or_else(|_elapsed| Err(io::ErrorKind::TimedOut.into())) {
             Ok(stream) => return Ok(stream),
-            // A refused certificate says more than a refused connection.
-            Err(error)
-                if failure.kind() == io::ErrorKind::InvalidData
-                    && error.kind() != io::ErrorKind::InvalidData => {}
-            Err(error) => failure = error,
+            Err(error) => failure = Some(telling(failure, error)),
         }
     }
-    Err(failure)
+    Err(failure.unwrap_or_else(|| io::Error::new(io::ErrorKind::NotFound, "the name has no address")))
 }
 
 async fn one(address: SocketAddr, tls: Option<&ClientTls>) -> io::Result<Box<dyn ReadWrite>> {

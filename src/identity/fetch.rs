@@ -16,6 +16,7 @@ use super::issuer::{FRESH_SECONDS, IssuerState, Taken};
 use super::store::KeyFile;
 use crate::client::{Client, Limits, Method, Request, Target};
 use crate::config::oauth::{Issuer, KeySource};
+use crate::policy::oauth::url::split_url;
 use crate::wire::bounded;
 
 const LIMITS: Limits =
@@ -179,7 +180,7 @@ async fn discover(issuer: &str) -> Result<String, FetchError> {
 
 /// The places of an issuer's metadata, in the order of RFC 8414, 5.
 fn metadata_urls(issuer: &str) -> [String; 3] {
-    let (origin, path) = split(issuer);
+    let (origin, path) = split_url(issuer);
     let path = path.trim_end_matches('/');
     [
         format!("{origin}{OAUTH_METADATA}{path}"),
@@ -198,18 +199,11 @@ async fn jwks_uri(issuer: &str, url: &str) -> Result<String, FetchError> {
     }
     let named = document.get("jwks_uri").and_then(Value::as_str);
     let named = named.ok_or_else(|| FetchError::NoKeys(url.to_owned()))?;
-    let (own, other) = (split(issuer).0, split(named).0);
+    let (own, other) = (split_url(issuer).0, split_url(named).0);
     if !own.eq_ignore_ascii_case(other) {
         return Err(FetchError::OtherHost(crate::client::excerpt(named.as_bytes())));
     }
     Ok(named.to_owned())
-}
-
-/// Scheme and authority, and the path.
-fn split(url: &str) -> (&str, &str) {
-    let start = url.find("://").map_or(0, |at| at + "://".len());
-    let slash = url[start..].find('/').map_or(url.len(), |at| start + at);
-    url.split_at(slash)
 }
 
 async fn get(url: &str) -> Result<(Bytes, Option<String>), FetchError> {

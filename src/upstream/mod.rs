@@ -6,6 +6,7 @@ pub mod secrets;
 pub mod split;
 
 pub use attempts::attempt_time;
+pub(crate) use attempts::{ADDRESSES_MAX, telling};
 pub use backend::{Accept, Address, Backend, UpstreamAuthorization};
 pub use secrets::Secrets;
 pub use split::{PerSlot, Percent, Share, Slot, Split};

@@ -9,20 +9,13 @@ from openapi_spec_validator import validate
 from playwright.sync_api import Page, sync_playwright
 
 from harness.load import Load
+from harness.operator import HELD_PLAN
 from mcp_testkit.guard import Guard
 from mcp_testkit.paths import E2E, system
 from mcp_testkit.programs import free_port, wait_until
 from mcp_testkit.tools import mcp_tools
 
 VIEWER, OPERATOR = "viewer-0123456789abcdef", "operator-0123456789abcdef"
-PLAN = """
-[gate]
-parity = false
-[[step]]
-stage = "canary"
-weight = 50
-hold = "1h"
-"""
 AXE = E2E.parent.parent / "target/e2e/node/node_modules/axe-core/axe.min.js"
 
 
@@ -32,7 +25,7 @@ class Console:
         blue, green = (mcp_tools(programs, name).address for name in ("blue", "green"))
         port = free_port()
         self.url = f"http://127.0.0.1:{port}"
-        (programs.folder / "plan.toml").write_text(PLAN)
+        (programs.folder / "plan.toml").write_text(HELD_PLAN)
         more = f"""
 [slots.green]
 address = "{green}"

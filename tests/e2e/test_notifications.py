@@ -7,18 +7,12 @@ import threading
 import pytest
 
 from harness.curl import curl
-from harness.operator import Operator
+from harness.operator import HELD_PLAN, Operator
 from mcp_testkit.guard import Guard
 from mcp_testkit.programs import wait_until
 from mcp_testkit.tools import mcp_tools
 
-PLAN = """
-[gate]
-parity = false
-[[step]]
-stage = "canary"
-weight = 50
-hold = "1h"
+RECEIVERS = """
 [[notify]]
 name = "hook"
 kind = "generic"
@@ -93,7 +87,7 @@ def test_every_receiver_is_notified_in_its_own_format_and_again_after_a_failure(
     monkeypatch.setenv("PAGER_KEY", "pager-secret")
     blue, reported = mcp_tools(programs), programs.folder / "told"
     green = mcp_tools(programs, "green")
-    (programs.folder / "plan.toml").write_text(PLAN.format(url=receiver.url, told=reported))
+    (programs.folder / "plan.toml").write_text(HELD_PLAN + RECEIVERS.format(url=receiver.url, told=reported))
     operator = Operator(Guard(programs, blue.address, blue.path, more=MORE.format(green=green.address)))
     operator.both_healthy()
     # An alert on the increase of what is given up must see the first one, too.

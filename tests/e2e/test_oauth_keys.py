@@ -8,7 +8,7 @@ import pytest
 from harness.authorization_server import ROBOTS, header_of
 from harness.load import Load
 from harness.oauth_site import PATH, TOOL, Site, challenge
-from harness.operator import Operator
+from harness.operator import HELD_PLAN, Operator
 from mcp_testkit.guard import TOKEN
 from mcp_testkit.programs import wait_until
 from mcp_testkit.tools import mcp_tools
@@ -139,14 +139,6 @@ def test_an_upgrade_of_the_guard_costs_no_call_with_a_token(site):
     assert load.outcome.failures == [], load.outcome
 
 
-PLAN = """
-[gate]
-parity = false
-[[step]]
-stage = "canary"
-weight = 50
-hold = "1h"
-"""
 GREEN = """
 [slots.green]
 address = "{green}"
@@ -160,7 +152,7 @@ timeout = "500ms"
 
 
 def test_subjects_of_one_grant_are_split_between_the_slots_and_stay(programs):
-    (programs.folder / "plan.toml").write_text(PLAN)
+    (programs.folder / "plan.toml").write_text(HELD_PLAN)
     site = Site(programs, more=GREEN.format(green=mcp_tools(programs, "candidate").address))
     tokens = {robot: site.token(client=robot) for robot in ROBOTS}
     operator = Operator(site.guard)

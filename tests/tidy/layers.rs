@@ -9,6 +9,7 @@ pub(super) const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("upstream", &["http1", "tls"]),
     ("parity", &["wire"]),
     ("client", &["wire", "upstream", "tls"]),
+    ("histogram", &[]),
     ("incident", &[]),
     ("systemd_journal", &[]),
     ("collect", &["wire", "upstream", "parity", "client"]),
@@ -16,7 +17,7 @@ pub(super) const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("config", &["http1", "wire", "policy", "upstream", "parity", "rollout", "tls"]),
     ("dependency", &["wire", "upstream", "client", "config"]),
     ("identity", &["wire", "policy", "client", "config"]),
-    ("telemetry", &["http1", "wire", "policy", "upstream", "parity", "rollout", "config"]),
+    ("telemetry", &["http1", "histogram", "wire", "policy", "upstream", "parity", "rollout", "config"]),
     ("proxy", &["http1", "wire", "policy", "upstream", "parity", "rollout", "tls", "config", "telemetry"]),
     (
         "control",
@@ -41,6 +42,7 @@ pub(super) const MAY_IMPORT: &[(&str, &[&str])] = &[
     (
         "release",
         &[
+            "histogram",
             "incident",
             "rollout",
             "upstream",

@@ -8,6 +8,7 @@ use crate::config::Config;
 use crate::config::oauth::{Issuer, Oauth};
 use crate::identity::fetch::{self, FetchedKeys};
 use crate::policy::oauth::keys::KeySet;
+use crate::policy::oauth::url::split_url;
 
 /// Asks every issuer once.
 pub(super) fn look(config: &Config) -> Result<Vec<Diagnosis>, String> {
@@ -66,9 +67,10 @@ fn skew(date: &str, now: SystemTime) -> Option<u64> {
 /// Whether a client that asks for a token for the resource then calls this guard.
 fn audience(config: &Config, oauth: &Oauth) -> Diagnosis {
     let resource = &oauth.rules.resource;
-    let start = resource.find("://").map_or(0, |at| at + "://".len());
-    let path = resource[start..].find('/').map_or("/", |at| &resource[start + at..]);
-    let path = if path.len() > 1 { path.trim_end_matches('/') } else { path };
+    let path = match split_url(resource).1.trim_end_matches('/') {
+        "" => "/",
+        path => path,
+    };
     if config.paths.prefixes.iter().any(|prefix| prefix.as_str() == path) {
         return Diagnosis::new(State::Ok, "resource", format!("{resource}: its path is one of the endpoint"));
     }

@@ -81,17 +81,13 @@ fn notify(
         reason: operation.reason.clone(),
         ended: Timestamp::from_millis(now),
     };
-    match host.guard.ask(&AdminCommand::OperationEnded(Box::new(end))) {
-        Ok(AdminResponse::Notified(names)) => names,
-        Ok(other) => {
-            complain(format_args!("no receiver is notified: {}", unexpected(&other)));
-            Vec::new()
-        }
-        Err(why) => {
-            complain(format_args!("no receiver is notified: {why}"));
-            Vec::new()
-        }
-    }
+    let asked = host.guard.ask(&AdminCommand::OperationEnded(Box::new(end))).and_then(|response| {
+        if let AdminResponse::Notified(names) = response { Ok(names) } else { Err(unexpected(&response)) }
+    });
+    asked.unwrap_or_else(|why| {
+        complain(format_args!("no receiver is notified: {why}"));
+        Vec::new()
+    })
 }
 
 fn result_of(operation: &Operation, outcome: Outcome) -> OperationResult {

@@ -13,6 +13,7 @@ pub mod keys;
 mod provider;
 pub mod resource;
 pub mod rules;
+pub(crate) mod url;
 #[cfg(feature = "oauth")]
 pub mod verify;
 

@@ -4,6 +4,7 @@
 
 use super::super::denial::Denial;
 use super::super::paths::Paths;
+use super::url::split_url;
 
 /// Where the metadata lies, before the path of the resource (RFC 9728, 3).
 const WELL_KNOWN: &str = "/.well-known/oauth-protected-resource";
@@ -24,9 +25,7 @@ impl ProtectedResource {
     /// The resource of this identifier, an `https` URL; `grants` has the scopes of each grant. Every text is one that a header
     /// field in quotes can carry.
     pub fn new(resource: &str, issuers: &[String], grants: &[Vec<String>]) -> ProtectedResource {
-        let start = resource.find("://").map_or(0, |at| at + "://".len());
-        let slash = resource[start..].find('/').map_or(resource.len(), |at| start + at);
-        let (origin, path) = resource.split_at(slash);
+        let (origin, path) = split_url(resource);
         let path = path.trim_end_matches('/');
         let mut scopes: Vec<&str> = grants.iter().flatten().map(String::as_str).collect();
         scopes.sort_unstable();

@@ -16,7 +16,7 @@ use super::resolve::{Resolver, System};
 use super::socket::Socket;
 use crate::proxy::tls_stream::TlsStream;
 use crate::tls::ClientTls;
-use crate::upstream::{Address, attempt_time};
+use crate::upstream::{Address, attempt_time, telling};
 
 /// Opens connections to one backend.
 #[derive(Debug)]
@@ -117,10 +117,7 @@ impl Dialer {
                 }
                 Err(error) => {
                     resolver.defer(*address);
-                    // A refused certificate says more than a refused connection.
-                    if !failure.as_ref().is_some_and(|first| is_of_tls(first) && !is_of_tls(&error)) {
-                        failure = Some(error);
-                    }
+                    failure = Some(telling(failure, error));
                 }
             }
         }
@@ -142,11 +139,6 @@ impl Dialer {
             resolver.refresh().await;
         }
     }
-}
-
-/// Whether TLS failed, and not the connection.
-pub(crate) fn is_of_tls(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::InvalidData
 }
 
 #[cfg(test)]

@@ -13,14 +13,14 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout_at};
 
+use crate::upstream::ADDRESSES_MAX;
+
 /// How long the addresses of a name are believed.
 const RESOLVE_INTERVAL: Duration = Duration::from_secs(30);
 /// After a lookup that failed, or while no address can be reached, how soon the name is looked up again.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 /// How long a lookup off the path of requests is waited for.
 const LOOKUP_TIME_MAX: Duration = Duration::from_secs(10);
-/// Addresses of one name that are tried.
-const ADDRESSES_MAX: usize = 16;
 
 /// Finds the addresses of a name.
 pub(super) trait LookUp: Debug + Send + Sync {

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::histogram;
 use crate::upstream::Slot;
 
 const REQUESTS: &str = "mcp_guard_requests_total{";
@@ -102,22 +103,12 @@ impl Counters {
         self.requests.saturating_sub(self.fine + self.tool_errors)
     }
 
-    /// A quantile of the times, in milliseconds: between the bounds of its bucket in proportion, as Prometheus estimates it.
-    pub(super) fn quantile_ms(&self, quantile: f64) -> Option<f64> {
-        let total = *self.buckets.values().next_back().filter(|total| **total > 0)?;
-        let rank = total as f64 * quantile;
-        let (mut below, mut bound_below) = (0, 0);
-        for (bound, count) in &self.buckets {
-            if *count as f64 >= rank {
-                if *bound == u64::MAX {
-                    break;
-                }
-                let part = (rank - below as f64) / (count - below).max(1) as f64;
-                return Some((bound_below as f64 + (bound - bound_below) as f64 * part) / 1_000.0);
-            }
-            (below, bound_below) = (*count, *bound);
-        }
-        Some(bound_below as f64 / 1_000.0)
+    /// A quantile of the times, in milliseconds.
+    pub(super) fn quantile_ms(&self, part: f64) -> Option<f64> {
+        let bound = |micros: u64| if micros == u64::MAX { f64::INFINITY } else { micros as f64 };
+        let buckets: Vec<(f64, u64)> =
+            self.buckets.iter().map(|(micros, count)| (bound(*micros), *count)).collect();
+        histogram::quantile(&buckets, part).map(|micros| micros / 1_000.0)
     }
 }
 

@@ -11,6 +11,7 @@ use prometheus::{HistogramVec, IntCounterVec};
 use serde::{Deserialize, Serialize};
 
 use super::registration::OPERATION_BOUNDS;
+use crate::histogram;
 use crate::upstream::Slot;
 
 /// Tools and clients that are told apart; the rest is counted for its slot only.
@@ -55,19 +56,11 @@ impl Tally {
         }
     }
 
-    /// The time in milliseconds that this part of the calls did not exceed, between the two bounds around it; none without calls.
+    /// The time in milliseconds that this part of the calls did not exceed; none without calls.
     pub(crate) fn quantile_ms(&self, part: f64) -> Option<f64> {
-        let all = *self.latency.last()?;
-        let rank = part * all as f64;
-        let place = self.latency.iter().position(|count| *count as f64 >= rank).filter(|_| all > 0)?;
-        let (below, lower) = match place.checked_sub(1) {
-            Some(before) => (self.latency[before], OPERATION_BOUNDS[before]),
-            None => (0, 0.0),
-        };
-        // Beyond the last bound nothing is known but that.
-        let Some(upper) = OPERATION_BOUNDS.get(place) else { return Some(lower * 1_000.0) };
-        let inside = (self.latency[place] - below).max(1) as f64;
-        Some((lower + (upper - lower) * (rank - below as f64) / inside) * 1_000.0)
+        let bounds = OPERATION_BOUNDS.into_iter().chain([f64::INFINITY]);
+        let buckets: Vec<(f64, u64)> = bounds.zip(self.latency.iter().copied()).collect();
+        histogram::quantile(&buckets, part).map(|seconds| seconds * 1_000.0)
     }
 
     fn add(&mut self, outcome: &str, count: u64) {
@@ -191,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn a_quantile_lies_between_the_bounds_around_it() {
+    fn a_quantile_is_told_in_milliseconds() {
         let metrics = Metrics::new().unwrap();
         for _ in 0..90 {
             called(&metrics, Slot::Blue, "a", Outcome::Ok, 3);

@@ -7,6 +7,16 @@ from mcp_testkit.guard import Guard
 from mcp_testkit.paths import GUARD
 from mcp_testkit.programs import accepts, wait_until
 
+# Half of the calls go to the candidate until something ends the rollout.
+HELD_PLAN = """
+[gate]
+parity = false
+[[step]]
+stage = "canary"
+weight = 50
+hold = "1h"
+"""
+
 
 class Operator:
     def __init__(self, guard: Guard):
