@@ -56,7 +56,8 @@ pub(crate) fn send_command_to(
         | AdminCommand::Tokens
         | AdminCommand::OperationEnded(_)
         | AdminCommand::Features
-        | AdminCommand::Feature { .. } => TIMEOUT,
+        | AdminCommand::Feature { .. }
+        | AdminCommand::Explain(_) => TIMEOUT,
     };
     let exchange = exchange(path, command, trusts);
     let response = runtime.block_on(async { tokio::time::timeout(timeout, exchange).await });

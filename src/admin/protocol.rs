@@ -7,14 +7,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::feature::{Feature, FeatureChange, FeatureState, FeatureStatus};
 use crate::control::{CommandResult, OperationEnd, RolloutCommand, RolloutReport};
+use crate::proxy::explain::{Explanation, Question};
 use crate::proxy::{GuardStatus, TokenUse};
 use crate::rollout::Transition;
 use crate::shadow::Diff;
 
 /// The only version so far.
 pub(crate) const VERSION: u32 = 1;
-/// Bytes of a request, its newline included.
-pub(crate) const REQUEST_BYTES_MAX: usize = 64 << 10;
+/// Bytes of a request, its newline included: one that is to be explained is sent whole.
+pub(crate) const REQUEST_BYTES_MAX: usize = 1 << 20;
 /// Bytes of a response, its newline included.
 pub(crate) const RESPONSE_BYTES_MAX: usize = 4 << 20;
 
@@ -50,6 +51,8 @@ pub(crate) enum AdminCommand {
         #[serde(default)]
         reason: Option<String>,
     },
+    /// What would become of a request.
+    Explain(Box<Question>),
 }
 
 impl AdminCommand {
@@ -69,6 +72,7 @@ impl AdminCommand {
             AdminCommand::Features => "feature list",
             AdminCommand::Feature { to: FeatureState::On, .. } => "feature on",
             AdminCommand::Feature { to: FeatureState::Off, .. } => "feature off",
+            AdminCommand::Explain(_) => "explain",
         }
     }
 }
@@ -91,6 +95,7 @@ pub(crate) enum AdminResponse {
     /// The receivers that are notified.
     Notified(Vec<String>),
     Features(Box<FeatureReport>),
+    Explained(Box<Explanation>),
     /// The command was refused, for this reason.
     #[serde(rename = "no")]
     Rejected(String),

@@ -132,7 +132,8 @@ async fn handle_connection(mut stream: UnixStream, handler: Option<Handler>, tim
         | AdminResponse::Reloaded(_)
         | AdminResponse::Tokens(_)
         | AdminResponse::Notified(_)
-        | AdminResponse::Features(_) => {
+        | AdminResponse::Features(_)
+        | AdminResponse::Explained(_) => {
             log::info!("admin: command={name} uid={asked_by} done");
         }
     }
@@ -238,7 +239,8 @@ mod tests {
                 | AdminCommand::Tokens
                 | AdminCommand::OperationEnded(_)
                 | AdminCommand::Features
-                | AdminCommand::Feature { .. } => {
+                | AdminCommand::Feature { .. }
+                | AdminCommand::Explain(_) => {
                     Box::pin(async { AdminResponse::Rejected("nothing is in rollout".to_owned()) })
                 }
             });

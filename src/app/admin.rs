@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use super::explain::Asked;
 use super::features::FeatureSwitches;
 use super::parts::Parts;
 use super::reload::Reloader;
@@ -42,6 +43,11 @@ impl AdminContext {
                 let switched = tokio::task::spawn_blocking(switch).await;
                 let notes = switched.unwrap_or_else(|error| Err(error.to_string()));
                 notes.map(|notes| AdminResponse::Features(Box::new(features.report(notes))))
+            }
+            AdminCommand::Explain(question) => {
+                let report = control.report().await;
+                let asked = Asked { handle: &handle, features: &features.status(), rollout: report.ok() };
+                asked.explain(&question).map(|found| AdminResponse::Explained(Box::new(found)))
             }
             AdminCommand::Rollout => control.report().await.map(|report| {
                 AdminResponse::Rollout(Box::new(RolloutReport { shadow: shadow.summary(), ..report }))

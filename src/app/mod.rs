@@ -6,6 +6,7 @@
 mod admin;
 #[cfg(feature = "console")]
 mod console;
+pub(crate) mod explain;
 mod features;
 mod identity;
 mod parts;

@@ -8,6 +8,7 @@ mod distribute;
 mod doctor;
 mod endpoint;
 mod exit;
+mod explain;
 mod feature;
 mod guard;
 #[cfg(feature = "release")]
@@ -72,6 +73,7 @@ enum Command {
     Rollout(rollout::RolloutArgs),
     Shadow(shadow::ShadowArgs),
     Feature(feature::FeatureArgs),
+    Explain(Box<explain::ExplainArgs>),
     #[cfg(feature = "release")]
     Release(release::ReleaseArgs),
     #[cfg(feature = "release")]
@@ -112,6 +114,7 @@ pub fn main() -> ExitCode {
         Command::Rollout(rollout) => rollout.run(&guard),
         Command::Shadow(shadow) => shadow.run(&guard),
         Command::Feature(feature) => feature.run(&guard),
+        Command::Explain(explain) => explain.run(&guard),
         #[cfg(feature = "release")]
         Command::Release(release) => release.run(&guard),
         #[cfg(feature = "release")]

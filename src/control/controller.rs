@@ -454,7 +454,7 @@ impl Controller {
 }
 
 /// A rollout that continues from a state, with the configured slots and plan.
-fn rollout_from(state: State, settings: &Settings, clock: &Clock) -> Rollout {
+pub(super) fn rollout_from(state: State, settings: &Settings, clock: &Clock) -> Rollout {
     Rollout::new(state, &settings.configured(), &settings.rollout.plan, clock.now())
         .within(settings.split_context.clone())
 }

@@ -22,6 +22,7 @@ mod state_writer;
 mod task;
 
 use std::io;
+use std::path::Path;
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -33,7 +34,8 @@ pub(crate) use notification::OperationResult;
 pub(crate) use persistence::contradiction;
 pub(crate) use settings::Settings;
 
-use crate::rollout::Transition;
+use crate::rollout::{Rollout, Transition};
+use clock::Clock;
 use commands::{ControllerRequest, PendingCommand};
 use controller::Controller;
 
@@ -42,6 +44,13 @@ const REQUESTS_MAX: usize = 64;
 
 /// Threads that parse long lists and compare: one for each slot and one for a comparison.
 const READERS_MAX: usize = 3;
+
+/// The rollout as a guard of these settings would take it up from what is saved there. Nothing is started, locked or written.
+pub(crate) fn saved_rollout(folder: Option<&Path>, settings: &Settings) -> Rollout {
+    let saved = folder.and_then(|folder| state_file::load(folder).ok().flatten());
+    let state = persistence::resume_from(saved, settings).state;
+    controller::rollout_from(state, settings, &Clock::start())
+}
 
 /// A handle on the control plane. Cheap to clone.
 #[derive(Clone)]

@@ -196,10 +196,16 @@ impl Clients {
         config: AuthRules,
     ) -> Result<Option<ClientId>, Denial> {
         let Some(id) = self.certificates.find(shown).map(ClientId) else { return Ok(None) };
-        if self.not_after(id).is_some_and(|not_after| now >= not_after) {
-            return Err(Denial::TokenExpired(config.wrong_token));
-        }
+        self.check_time(id, now, config)?;
         Ok(Some(id))
+    }
+
+    /// Whether the client's tokens and certificates are valid now.
+    pub(super) fn check_time(&self, id: ClientId, now: u64, config: AuthRules) -> Result<(), Denial> {
+        match self.not_after(id) {
+            Some(not_after) if now >= not_after => Err(Denial::TokenExpired(config.wrong_token)),
+            Some(_) | None => Ok(()),
+        }
     }
 
     /// The number of clients.
@@ -215,6 +221,11 @@ impl Clients {
     /// The client's name: a metric label and the key of the split.
     pub fn name(&self, id: ClientId) -> &str {
         self.clients.get(id.index()).map_or("", |client| &client.name)
+    }
+
+    /// Whether it stands for every subject whose token has a grant.
+    pub fn is_grant(&self, id: ClientId) -> bool {
+        self.clients.get(id.index()).is_some_and(|client| client.is_grant)
     }
 
     /// Until when the client's tokens are valid, in seconds since the epoch.
@@ -246,6 +257,7 @@ impl Clients {
         self.tokens.iter().map(|(hash, id)| (hash, *id))
     }
 
+    /// What the client may do with tools.
     pub(super) fn tools(&self, id: ClientId) -> Option<&ToolPolicy> {
         self.clients.get(id.index()).map(|client| &client.tools)
     }
@@ -277,10 +289,7 @@ impl Clients {
             return Err(Denial::TokensNotConfigured);
         }
         let (id, which) = self.find(token).ok_or(Denial::TokenInvalid(config.wrong_token))?;
-        let not_after = self.clients.get(id.index()).and_then(|client| client.not_after);
-        if not_after.is_some_and(|not_after| now >= not_after) {
-            return Err(Denial::TokenExpired(config.wrong_token));
-        }
+        self.check_time(id, now, config)?;
         Ok((id, which))
     }
 }

@@ -4,6 +4,7 @@
 
 use std::borrow::Cow;
 
+use super::order::{Observer, OrderCheck};
 use super::tools::{ListView, ReadOnlyTools, ToolPolicy};
 use super::{ClientId, Denial, Identity, Permit, Policy, SessionRequest, Subject, SwitchedOff};
 use crate::http1::{Fields, KnownField, Occurs, RequestHead};
@@ -106,17 +107,34 @@ impl Policy {
         body: &'b [u8],
         max_version: MaxVersion,
     ) -> Result<Call<'b>, Refusal<'b>> {
+        self.judge_call(permit, head, body, (max_version, ()))
+    }
+
+    /// The checks in order.
+    pub(super) fn judge_call<'b>(
+        &self,
+        permit: Permit,
+        head: &RequestHead<'b>,
+        body: &'b [u8],
+        (max_version, seen): (MaxVersion, impl Observer),
+    ) -> Result<Call<'b>, Refusal<'b>> {
+        seen.at(OrderCheck::Json);
         let message = scan(body).map_err(|error| {
             let (id, method) = reply_id::read(body);
             Refusal { denial: Denial::Scan(error), to: ReplyTo::unjudged(head, id, method) }
         })?;
+        seen.at(OrderCheck::Version);
         // Until the era is known, a modern client is assumed: it copes with the real status.
         let to = ReplyTo { id: id_to_answer(&message), era: Era::Modern, method: message.method };
         let era = era::check(&mcp_fields(&head.fields), &message, max_version)
             .map_err(|error| Refusal { denial: Denial::Era(error), to })?;
         let to = ReplyTo { era, ..to };
+        seen.at(OrderCheck::Permission);
         check_policy(self.clients.tools(permit.client()), &message, &self.read_only)
-            .and_then(|()| check_switched_off(&self.off, &message))
+            .and_then(|()| {
+                seen.at(OrderCheck::ToolOff);
+                check_switched_off(&self.off, &message)
+            })
             .map_err(|denial| Refusal { denial, to })?;
         let tool = if message.method == Method::ToolsCall { message.name } else { None };
         Ok(Call { identity: permit.into_identity(), kind: message.kind, to, tool, session: None })

@@ -76,7 +76,7 @@ impl Policy {
     }
 
     /// A client's words without tokens, escaped and cut.
-    fn shown(&self, text: &[u8]) -> String {
+    pub fn shown(&self, text: &[u8]) -> String {
         let text = &text[..text.len().min(LOOKED_AT_BYTES_MAX)];
         let whole = |run: &[u8]| self.is_token(run.strip_prefix(b"//").unwrap_or(run));
         if text.split(|byte| !is_of_token(*byte)).any(whole) {

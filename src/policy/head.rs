@@ -2,20 +2,23 @@
 //!
 //! The order is a security property: it stands here once, in straight lines. What each check means is in its own file.
 
+use super::identity::Identity;
 use super::limits::excess_max;
+use super::order::{Observer, OrderCheck};
 use super::session::{SessionRequest, check_bodiless};
 use super::{
     Denial, Local, Permit, Policy, Presented, Sessions, Verdict, cors, headers, origin, paths,
     paths::PathKind,
 };
-use crate::http1::{BodyLength, RequestHead};
+use crate::http1::{BodyLength, Fields, RequestHead};
 
 impl Policy {
     /// Checks 1 to 10 of the decision order, and the declared body length. `now` is seconds since the epoch.
     ///
     /// Allocates nothing.
     pub fn decide(&self, head: &RequestHead<'_>, presented: Presented<'_>, now: u64) -> Verdict {
-        self.judge(head, presented, now).unwrap_or_else(Verdict::Deny)
+        let identify = |fields: &Fields<'_>| self.identify(fields, presented, now, ());
+        self.judge(head, identify, ()).unwrap_or_else(Verdict::Deny)
     }
 
     /// Whether the request is one of checks 1 and 2, which load balancers and monitors send without naming a host.
@@ -27,36 +30,52 @@ impl Policy {
         }
     }
 
-    fn judge(&self, head: &RequestHead<'_>, presented: Presented<'_>, now: u64) -> Result<Verdict, Denial> {
+    /// The checks in order. `identify` is checks 6 to 8.
+    pub(super) fn judge(
+        &self,
+        head: &RequestHead<'_>,
+        identify: impl FnOnce(&Fields<'_>) -> Result<Identity, Denial>,
+        seen: impl Observer,
+    ) -> Result<Verdict, Denial> {
         let place = self.paths.classify(head.path);
+        seen.at(OrderCheck::Health);
         if place == PathKind::Health {
             return Ok(Verdict::Answer(Local::Health));
         }
+        seen.at(OrderCheck::Ready);
         if place == PathKind::Ready && matches!(head.method, b"GET" | b"HEAD") {
             return Ok(Verdict::Answer(Local::Ready));
         }
+        seen.at(OrderCheck::OauthProbe);
         if place == PathKind::WellKnown
             && let Some(local) = self.about_resource(head)
         {
             return Ok(Verdict::Answer(local));
         }
         paths::check_oauth_probe(place, head.method)?;
+        seen.at(OrderCheck::Preflight);
         if self.is_preflight(head) {
             return Ok(Verdict::Answer(Local::Preflight));
         }
+        seen.at(OrderCheck::Method);
         let session = self.session_request(head);
         if session.is_none() {
             check_method(head.method)?;
         }
+        seen.at(OrderCheck::Origin);
         origin::check(&self.origin, head)?;
-        let identity = self.identify(&head.fields, presented, now)?;
+        let identity = identify(&head.fields)?;
+        seen.at(OrderCheck::Path);
         paths::check_endpoint(place)?;
+        seen.at(OrderCheck::Fields);
         if let Some(session) = session {
             headers::check_single(&head.fields)?;
+            seen.at(OrderCheck::Body);
             check_bodiless(head.body)?;
             return Ok(Verdict::Session(session, Permit::new(identity)));
         }
         headers::check(&head.fields)?;
+        seen.at(OrderCheck::Body);
         self.check_declared_length(head.body)?;
         Ok(Verdict::Forward(Permit::new(identity)))
     }

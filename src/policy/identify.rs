@@ -4,7 +4,8 @@
 
 use super::auth::TokenHash;
 use super::identity::{Credential, Identity, Presented};
-use super::{CredentialFields, Denial, Policy, auth};
+use super::order::{Observer, OrderCheck};
+use super::{ClientId, CredentialFields, Denial, Policy, auth};
 use crate::http1::Fields;
 
 impl Policy {
@@ -14,7 +15,9 @@ impl Policy {
         fields: &Fields<'_>,
         presented: Presented<'_>,
         now: u64,
+        seen: impl Observer,
     ) -> Result<Identity, Denial> {
+        seen.at(OrderCheck::Credential);
         let identity = match self.credential(fields) {
             Ok(token) => self.identify_by_token(token, presented, now)?,
             Err(missing @ Denial::AuthorizationMissing) => {
@@ -22,10 +25,15 @@ impl Policy {
             }
             Err(denial) => return Err(denial),
         };
-        if self.off.has_client(identity.client()) {
-            return Err(Denial::TokenInvalid(self.auth.wrong_token));
-        }
+        seen.identified(&identity);
+        seen.at(OrderCheck::ClientOff);
+        self.check_client_off(identity.client())?;
         Ok(identity)
+    }
+
+    /// The end of check 8: a client that is switched off has no valid credential.
+    pub(super) fn check_client_off(&self, client: ClientId) -> Result<(), Denial> {
+        if self.off.has_client(client) { Err(Denial::TokenInvalid(self.auth.wrong_token)) } else { Ok(()) }
     }
 
     fn identify_by_token(

@@ -14,8 +14,9 @@ pub struct Rate {
     second: Option<Window>,
 }
 
+/// One call in each interval, and so many at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Window {
+pub struct Window {
     /// Between two calls, when all that may come at once have come.
     interval_ns: u64,
     burst: u32,
@@ -32,6 +33,11 @@ impl Rate {
         countable.then_some(Rate { first: Window { interval_ns, burst: burst.get() }, second: None })
     }
 
+    /// Its windows: one, or two of which both hold.
+    pub fn windows(&self) -> impl Iterator<Item = Window> {
+        std::iter::once(self.first).chain(self.second)
+    }
+
     /// This rate, and `other`'s first one beside it.
     pub fn and(self, other: Rate) -> Rate {
         Rate { second: Some(other.first), ..self }
@@ -39,6 +45,16 @@ impl Rate {
 }
 
 impl Window {
+    /// The time between two calls, when all that may come at once have come.
+    pub fn interval(&self) -> Duration {
+        Duration::from_nanos(self.interval_ns)
+    }
+
+    /// How many may come at once.
+    pub fn burst(&self) -> u32 {
+        self.burst
+    }
+
     /// The time in which an unused rate gathers all its calls.
     fn depth_ns(&self) -> u64 {
         self.interval_ns * u64::from(self.burst)
@@ -69,6 +85,12 @@ impl RateLimiter {
         }
     }
 
+    /// What is left of each window at `now_ns`; nothing is counted.
+    pub fn left(&self, rate: &Rate, now_ns: u64) -> Vec<Left> {
+        let used = [&self.first, &self.second];
+        rate.windows().zip(used).map(|(window, used)| used.left(window, now_ns)).collect()
+    }
+
     /// Whether it is as it was before its first call: nothing that was counted is left at `now_ns`.
     pub fn is_unused(&self, now_ns: u64) -> bool {
         [&self.first, &self.second].into_iter().all(|used| used.tat_ns.load(Ordering::Acquire) <= now_ns)
@@ -81,6 +103,17 @@ impl RateLimiter {
             self.second.refund(second);
         }
     }
+}
+
+/// What is left of one window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Left {
+    /// The window.
+    pub window: Window,
+    /// So many calls would be admitted at once.
+    pub calls: u32,
+    /// How long until the next one would be; zero while calls are left.
+    pub wait: Duration,
 }
 
 /// What has been used of one window.
@@ -115,6 +148,13 @@ impl Used {
         Duration::from_nanos(next.saturating_sub(now_ns.saturating_add(window.depth_ns())))
     }
 
+    fn left(&self, window: Window, now_ns: u64) -> Left {
+        let start = window.start(self.tat_ns.load(Ordering::Acquire), now_ns);
+        let room = now_ns.saturating_add(window.depth_ns()).saturating_sub(start) / window.interval_ns;
+        let calls = u32::try_from(room).unwrap_or(u32::MAX);
+        Left { window, calls, wait: self.wait(&window, now_ns) }
+    }
+
     fn refund(&self, window: &Window) {
         let before = |due: u64| due.saturating_sub(window.interval_ns);
         let _ = self.tat_ns.fetch_update(Ordering::AcqRel, Ordering::Acquire, |due| Some(before(due)));
@@ -144,6 +184,24 @@ mod tests {
         assert_eq!(limiter.admit(&rate, now + SECOND / 20), Err(Duration::from_millis(50)));
         assert_eq!(limiter.admit(&rate, now + SECOND / 10), Ok(()));
         assert_eq!(limiter.admit(&rate, now + SECOND / 10), Err(Duration::from_millis(100)));
+    }
+
+    #[test]
+    fn what_is_left_of_a_rate_is_what_it_admits_and_looking_counts_nothing() {
+        let limiter = RateLimiter::default();
+        let rate = rate(10, Duration::from_secs(1), 3).and(rate(60, Duration::from_secs(60), 5));
+        let now = 5 * SECOND;
+        let left =
+            |now| limiter.left(&rate, now).iter().map(|left| (left.calls, left.wait)).collect::<Vec<_>>();
+        let none = Duration::ZERO;
+        assert_eq!(left(now), [(3, none), (5, none)]);
+        assert_eq!(left(now), [(3, none), (5, none)]);
+        for _ in 0..3 {
+            limiter.admit(&rate, now).unwrap();
+        }
+        assert_eq!(left(now), [(0, Duration::from_millis(100)), (2, none)]);
+        assert_eq!(left(now + SECOND / 5), [(2, none), (2, none)]);
+        assert_eq!(left(now + 60 * SECOND), [(3, none), (5, none)]);
     }
 
     #[test]

@@ -18,6 +18,11 @@ impl SwitchedOff {
         SwitchedOff { tools, clients }
     }
 
+    /// The patterns of tools that are off.
+    pub(super) fn tools(&self) -> &[Pattern] {
+        &self.tools
+    }
+
     /// Whether any tool is off: then lists of tools are edited for every client.
     pub(super) fn hides_tools(&self) -> bool {
         !self.tools.is_empty()

@@ -97,11 +97,25 @@ impl ToolPolicy {
 
     /// Whether the tool of this name may be called. A call that names no tool is fit only for clients without bounds.
     pub fn allows(&self, tool: Option<&str>, known: &ReadOnlyTools) -> bool {
-        let Some(tool) = tool else { return self.is_unbounded() };
-        if tool.len() > NAME_BYTES_MAX || !self.is_unbounded() && !reads_one_way(tool) {
-            return false;
+        self.objection_to_tool(tool, known).is_none()
+    }
+
+    /// What stands against a call of this tool.
+    pub(super) fn objection_to_tool(&self, tool: Option<&str>, known: &ReadOnlyTools) -> Option<Objection> {
+        let Some(tool) = tool else { return (!self.is_unbounded()).then_some(Objection::NoName) };
+        if tool.len() > NAME_BYTES_MAX {
+            return Some(Objection::LongName);
         }
-        self.allow.allows(tool) && !self.denies(tool) && (!self.read_only || known.contains(tool))
+        if !self.is_unbounded() && !reads_one_way(tool) {
+            return Some(Objection::AmbiguousName);
+        }
+        if !self.allow.allows(tool) {
+            return Some(Objection::NotAllowed);
+        }
+        if self.denies(tool) {
+            return Some(Objection::Denied);
+        }
+        (self.read_only && !known.contains(tool)).then_some(Objection::NotReadOnly)
     }
 
     /// Whether the name is a denied one to a backend that ignores case.
@@ -112,12 +126,70 @@ impl ToolPolicy {
     /// Whether a method other than `tools/call` may be called; `name` is the method as the body has it. A client with
     /// bounds calls only what the guard knows, for a backend may have methods that do what a tool does.
     pub fn allows_method(&self, method: Method, name: &str) -> bool {
+        self.objection_to_method(method, name).is_none()
+    }
+
+    /// What stands against a call of this method.
+    pub(super) fn objection_to_method(&self, method: Method, name: &str) -> Option<Objection> {
         if method == Method::Other && Method::is_imitated_by(name) {
-            return false;
+            return Some(Objection::ImitatedMethod);
         }
         let is_known = method != Method::Other;
-        let is_open = self.is_unbounded() || is_known && !(self.read_only && method.changes_something());
-        is_open || name.len() <= NAME_BYTES_MAX && self.methods.iter().any(|pattern| pattern.matches(name))
+        if self.is_unbounded() || is_known && !(self.read_only && method.changes_something()) {
+            return None;
+        }
+        let is_given =
+            name.len() <= NAME_BYTES_MAX && self.methods.iter().any(|pattern| pattern.matches(name));
+        let objection = if is_known { Objection::ChangesSomething } else { Objection::UnknownMethod };
+        (!is_given).then_some(objection)
+    }
+}
+
+/// Why a client may not call a tool or a method.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Objection {
+    /// The call names no tool.
+    NoName,
+    /// The name is longer than the protocol allows.
+    LongName,
+    /// Programs read the name in different ways.
+    AmbiguousName,
+    /// No pattern allows the tool.
+    NotAllowed,
+    /// A pattern denies the tool.
+    Denied,
+    /// The tool is not known to change nothing.
+    NotReadOnly,
+    /// A backend could read the method as one that the guard knows.
+    ImitatedMethod,
+    /// The guard does not know the method.
+    UnknownMethod,
+    /// The method changes something that other clients notice.
+    ChangesSomething,
+}
+
+impl Objection {
+    /// The reason, with the key of `tokens.toml` that it comes from.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Objection::NoName => "the call names no tool, and the client has bounds",
+            Objection::LongName => "the name has more than 128 bytes",
+            Objection::AmbiguousName => "programs read the name in different ways, and the client has bounds",
+            Objection::NotAllowed => "no pattern of the client's `tools` allows it",
+            Objection::Denied => "a pattern of the client's `deny_tools` denies it",
+            Objection::NotReadOnly => {
+                "the client is `read_only`, and the tool is not known to change nothing (`[tools] read_only`)"
+            }
+            Objection::ImitatedMethod => {
+                "a backend could read the method as another one, which the guard knows"
+            }
+            Objection::UnknownMethod => {
+                "the guard does not know the method, and the client's `methods` do not name it"
+            }
+            Objection::ChangesSomething => {
+                "the client is `read_only`, the method changes something, and its `methods` do not name it"
+            }
+        }
     }
 }
 

@@ -8,6 +8,7 @@ mod date;
 mod downstream;
 mod drain;
 mod error;
+pub(crate) mod explain;
 mod fairness;
 mod head_writer;
 mod io;

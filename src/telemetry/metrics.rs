@@ -71,7 +71,8 @@ pub(crate) enum Limit {
 }
 
 impl Limit {
-    fn as_str(self) -> &'static str {
+    /// The name in metrics and explanations.
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Limit::ClientRate => "client_rate",
             Limit::ClientConcurrency => "client_concurrency",

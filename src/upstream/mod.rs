@@ -9,4 +9,4 @@ pub use attempts::attempt_time;
 pub(crate) use attempts::{ADDRESSES_MAX, telling};
 pub use backend::{Accept, Address, Backend, UpstreamAuthorization};
 pub use secrets::Secrets;
-pub use split::{PerSlot, Percent, Share, Slot, Split};
+pub use split::{Choice, PerSlot, Percent, Reason, Share, Slot, Split};

@@ -200,6 +200,11 @@ impl Split {
         self.share.as_ref().filter(|_| !ejected).map_or(Percent::ZERO, |share| share.weight)
     }
 
+    /// The candidate's share as the plan has it, also while it is ejected.
+    pub fn planned_weight(&self) -> Percent {
+        self.share.as_ref().map_or(Percent::ZERO, |share| share.weight)
+    }
+
     /// The slot that gets no new traffic.
     pub fn ejected(&self) -> Option<Slot> {
         self.ejected
@@ -212,11 +217,16 @@ impl Split {
 
     /// The slot for this client and key (the client's name again, or the request id). Client lists come first.
     pub fn assign(&self, client: &[u8], key: &[u8]) -> Slot {
-        let wanted = match &self.share {
-            Some(share) if share.assigns(client, key) => self.stable.other(),
-            Some(_) | None => self.stable,
-        };
-        if self.ejected == Some(wanted) { self.fallback(wanted).unwrap_or(wanted) } else { wanted }
+        self.choose(client, key).slot
+    }
+
+    /// The same, and why.
+    pub fn choose(&self, client: &[u8], key: &[u8]) -> Choice {
+        let reason = self.share.as_ref().map_or(Reason::NoShare, |share| share.assign(client, key));
+        let wanted = if reason.is_candidate() { self.stable.other() } else { self.stable };
+        let is_ejected = self.ejected == Some(wanted);
+        let slot = if is_ejected { self.fallback(wanted).unwrap_or(wanted) } else { wanted };
+        Choice { slot, wanted, reason }
     }
 
     /// The slot that may take a request which this one could not. Stable may always stand in for the candidate.
@@ -227,25 +237,64 @@ impl Split {
     }
 }
 
+/// Where a split sends a request, and why.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Choice {
+    /// The slot that gets it.
+    pub slot: Slot,
+    /// The slot that would get it if none was ejected.
+    pub wanted: Slot,
+    /// Why it is that one.
+    pub reason: Reason,
+}
+
+/// Why a request goes to stable or to the candidate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reason {
+    /// The candidate has no share: stable.
+    NoShare,
+    /// The candidate has everything.
+    Everything,
+    /// The client is listed for stable.
+    StableList,
+    /// The client is listed for the candidate.
+    CandidateList,
+    /// The key lies below the candidate's share of the circle, at this point of 2^32.
+    Below(u64),
+    /// The key does not.
+    NotBelow(u64),
+}
+
+impl Reason {
+    /// Whether the candidate gets it.
+    pub fn is_candidate(self) -> bool {
+        match self {
+            Reason::Everything | Reason::CandidateList | Reason::Below(_) => true,
+            Reason::NoShare | Reason::StableList | Reason::NotBelow(_) => false,
+        }
+    }
+}
+
 impl Share {
-    fn assigns(&self, client: &[u8], key: &[u8]) -> bool {
+    fn assign(&self, client: &[u8], key: &[u8]) -> Reason {
         // At either end the lists have nothing left to say: all means all, so that a rollout cannot complete with
         // clients that never met the candidate.
         if self.weight == Percent::ALL {
-            return true;
+            return Reason::Everything;
         }
         if !(self.candidate_clients.is_empty() && self.stable_clients.is_empty())
             && let Ok(client) = std::str::from_utf8(client)
         {
             // Stable wins over a client named twice: it is the side that is known to work.
             if self.stable_clients.contains(client) {
-                return false;
+                return Reason::StableList;
             }
             if self.candidate_clients.contains(client) {
-                return true;
+                return Reason::CandidateList;
             }
         }
-        hash_point(self.salt.as_bytes(), key) < threshold(self.weight)
+        let point = hash_point(self.salt.as_bytes(), key);
+        if point < threshold(self.weight) { Reason::Below(point) } else { Reason::NotBelow(point) }
     }
 }
 

@@ -207,6 +207,64 @@ fn status_of_a_guard_that_does_not_run_is_1() {
     }
 }
 
+/// `mcp-guard explain` with these words, for a configuration whose guard does not run.
+fn explain(config: &str, words: &str) -> Output {
+    let mut command = mcp_guard();
+    command.env("MCP_BEARER_TOKEN", TOKEN).args(["explain", "--config", config]);
+    command.args(words.split_whitespace()).stdin(Stdio::null()).output().unwrap()
+}
+
+// "without a running guard it explains from the configuration alone and says so"
+#[test]
+fn explain_without_a_guard_goes_by_the_configuration() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = "[listen]\nadmin = \"admin.sock\"\n[slots.blue]\naddress = \"unix:blue.sock\"\n";
+    let config = write(folder.path(), "guard.toml", text);
+    let output = explain(&config, "--client default --tool echo");
+    assert_eq!((output.status.code(), stderr(&output).as_str()), (Some(0), ""));
+    for part in [
+        "client default (by its name), tools/call, tool echo, legacy era",
+        "explained by the configuration: no guard runs",
+        "15   limits               passed",
+        "in_flight  slot blue  32 at a time",
+        "because   blue is stable, and no other slot has a share of the calls",
+        "verdict   forwarded: it goes to blue",
+    ] {
+        assert!(stdout(&output).contains(part), "{part}: {}", stdout(&output));
+    }
+    let saved = format!(
+        "POST / HTTP/1.1\nHost: localhost\nAuthorization: Bearer {TOKEN}\nContent-Type: application/json\n\
+         Content-Length: 46\n\n{{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"tools/list\"}}\n"
+    );
+    let saved = write(folder.path(), "saved.http", &saved);
+    let output = explain(&config, &format!("--request {saved}"));
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert!(stdout(&output).contains("client default (by token "), "{output:?}");
+    assert!(stdout(&output).contains("lines with LF alone"), "{output:?}");
+    let output =
+        explain(&config, &format!("--request {}", write(folder.path(), "cut.http", "POST / HTTP/1.1")));
+    assert!(output.status.code() == Some(1) && stdout(&output).contains("header_timeout"), "{output:?}");
+}
+
+#[test]
+fn explain_needs_a_request_or_a_client_and_a_method() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = write(folder.path(), "guard.toml", "[slots.blue]\naddress = \"unix:blue.sock\"\n");
+    for words in
+        ["", "--client default", "--method ping", "--client default --tool a --method ping", "--protocol 1"]
+    {
+        assert_eq!(explain(&config, words).status.code(), Some(64), "{words}");
+    }
+    for (config, words, said) in [
+        (config.as_str(), "--client nobody --method ping", "no client is named nobody"),
+        (config.as_str(), "--request /nonexistent/saved.http", "cannot read /nonexistent/saved.http"),
+        ("/nonexistent/guard.toml", "--client default --method ping", "/nonexistent/guard.toml"),
+    ] {
+        let output = explain(config, words);
+        assert!(output.status.code() == Some(2) && stderr(&output).contains(said), "{words}: {output:?}");
+    }
+}
+
 #[test]
 fn a_reload_with_problems_lists_them_and_changes_nothing() {
     let guard = Guard::start();

@@ -9,6 +9,7 @@ mod cors;
 mod deadlines;
 mod dependencies;
 mod discover;
+mod explain;
 mod fairness;
 mod faults;
 mod faults_load;

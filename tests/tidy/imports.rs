@@ -32,7 +32,7 @@ const FLOORS: &[&[&[&str]]] = &[
         &["proxy/downstream/health"],
         &["proxy/downstream/request"],
         &["proxy/call", "proxy/route"],
-        &["proxy/downstream/connection"],
+        &["proxy/downstream/connection", "proxy/explain"],
         &["proxy/server"],
         &["proxy"],
     ],

@@ -250,7 +250,7 @@ impl Policy {
         origin::check(&self.origin, head)?;
         let (caller, subject) = match &rule.auth {
             Auth::Bearer => {
-                let identity = self.identify(&head.fields, presented, now)?;
+                let identity = self.identify(&head.fields, presented, now, ())?;
                 (Caller::Client(identity.client()), identity.subject().cloned())
             }
             Auth::ApiKey { field, keys } => (Caller::Key(holder(head, field, keys)?), None),

@@ -33,6 +33,11 @@ impl OpenStreams {
         Some(StreamGuard { streams: self, who })
     }
 
+    /// Streams of one client that are open now.
+    pub(crate) fn count_of(&self, who: ClientKey) -> usize {
+        self.lock().own(who)
+    }
+
     /// Streams that are open now.
     pub(crate) fn count(&self) -> usize {
         self.lock().all()

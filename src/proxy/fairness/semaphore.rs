@@ -59,6 +59,26 @@ pub(crate) struct SemaphorePermit<'p> {
     since: Instant,
 }
 
+/// What is taken of a semaphore.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Standing {
+    pub(crate) bounds: Bounds,
+    /// Permits of all clients.
+    pub(crate) taken: usize,
+    /// Permits of the client that is looked at.
+    pub(crate) own: usize,
+    pub(crate) waiting: usize,
+    /// Whether one more call may wait, unless it takes the place of a client with more.
+    pub(crate) has_room_to_wait: bool,
+}
+
+impl Standing {
+    /// Whether a call would get a permit at once.
+    pub(crate) fn has_permit(&self) -> bool {
+        self.taken < self.bounds.max && self.own < self.bounds.own_max
+    }
+}
+
 /// Why a permit was not granted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum AcquireError {
@@ -153,6 +173,18 @@ impl FairSemaphore {
     pub(crate) fn has_permit(&self, who: ClientKey) -> bool {
         let inner = self.lock();
         inner.taken.all() < inner.bounds.max && inner.taken.own(who) < inner.bounds.own_max
+    }
+
+    /// What is taken of it, as a call of this client would find it.
+    pub(crate) fn standing(&self, who: ClientKey) -> Standing {
+        let inner = self.lock();
+        Standing {
+            bounds: inner.bounds,
+            taken: inner.taken.all(),
+            own: inner.taken.own(who),
+            waiting: inner.waiting,
+            has_room_to_wait: inner.new < inner.bounds.waiting_max,
+        }
     }
 
     /// Takes a permit if this client may have one now.

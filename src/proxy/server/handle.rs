@@ -13,6 +13,7 @@ use crate::policy::auth::TokenHash;
 use crate::policy::identity::IssuerStatus;
 use crate::policy::tools::Pattern;
 use crate::proxy::drain::Phase;
+use crate::proxy::explain::{self, Explanation, Question};
 use crate::proxy::state::ProxyState;
 use crate::proxy::state::shadow_queue::ShadowedCall;
 use crate::proxy::state::snapshot::Snapshot;
@@ -150,6 +151,11 @@ impl Handle {
     pub(crate) fn knows_tool(&self, pattern: &str) -> bool {
         let pattern = Pattern::new(pattern);
         self.state.snapshot.load().slots().any(|state| state.lists_a_tool(&pattern))
+    }
+
+    /// What would become of a request, and why; `Err` if that cannot be said.
+    pub(crate) fn explain(&self, question: &Question) -> Result<Explanation, String> {
+        explain::running(&self.state, question)
     }
 
     /// What was counted since the start.

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::policy::auth::ClientConfig;
 use crate::policy::quota::ToolRule;
-use crate::policy::{Call, Clients, Denial, Limits, Quota, ToolRules};
+use crate::policy::{Call, ClientId, Clients, Denial, Limits, Quota, ToolRules};
 use crate::proxy::backend::slot::remaining;
 use crate::proxy::fairness::per_client::ClientKey;
 use crate::proxy::fairness::semaphore::{AcquireError, Bounds, FairSemaphore, Priority, SemaphorePermit};
@@ -89,7 +89,37 @@ impl LimitClock {
     }
 }
 
+/// One quota that holds for a call, and what is used of it.
+pub(crate) struct QuotaView<'l> {
+    pub(crate) of: QuotaOf<'l>,
+    pub(crate) quota: Quota,
+    pub(crate) usages: &'l Usages,
+}
+
+/// Whose quota it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum QuotaOf<'l> {
+    Client,
+    /// Of the tools of this pattern.
+    Tools(&'l str),
+}
+
 impl CallLimits {
+    /// The quotas that hold for a call of this client and tool, in the order in which they are charged.
+    pub(crate) fn of<'l>(
+        &'l self,
+        rules: &'l ToolRules,
+        client: ClientId,
+        tool: Option<&str>,
+    ) -> impl Iterator<Item = QuotaView<'l>> {
+        let own = self.clients.get(client.index()).and_then(Option::as_ref);
+        let rule = tool.and_then(|tool| rules.find(tool));
+        let of_tool = rule.and_then(|(place, rule)| Some((rule.pattern.as_str(), self.tools.get(place)?)));
+        let view = |of, limiter: &'l Limiter| QuotaView { of, quota: limiter.quota, usages: &limiter.usages };
+        let own = own.map(|limiter| view(QuotaOf::Client, limiter));
+        own.into_iter().chain(of_tool.map(|(pattern, limiter)| view(QuotaOf::Tools(pattern), limiter)))
+    }
+
     /// The limiters of these subjects; those that `previous` has for the same ones go on.
     pub(crate) fn new(
         subjects: LimitSubjects<'_>,

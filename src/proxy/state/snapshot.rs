@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::config::shadow::Shadow;
 use crate::config::{Config, MaxVersionSetting, SplitKey};
 use crate::policy::reply::ErrorMode;
-use crate::policy::{Call, ClientId, Policy, Sessions, Timeouts, ToolRules};
+use crate::policy::{Call, ClientId, Policy, Sessions, Subject, Timeouts, ToolRules};
 use crate::proxy::backend::request_head::PeerTrust;
 use crate::proxy::backend::slot::{SlotBounds, SlotState};
 use crate::proxy::downstream::stream::Peer;
@@ -22,7 +22,7 @@ use crate::proxy::state::traffic_split::VersionCap;
 use crate::telemetry::Record;
 use crate::telemetry::metrics::SlotStatus;
 use crate::tls::ServerTls;
-use crate::upstream::{PerSlot, Secrets, Slot, Split};
+use crate::upstream::{Choice, PerSlot, Secrets, Slot, Split};
 use crate::wire::ProtocolVersion;
 use crate::wire::era::MaxVersion;
 
@@ -145,12 +145,32 @@ impl Snapshot {
 
     /// The slot of a call. `routing_id` is never chosen by the client.
     pub(crate) fn pick(&self, split: &Split, call: &Call<'_>, routing_id: &str) -> Slot {
-        let (clients, client) = (self.policy.clients(), call.client());
+        self.choose(split, (call.client(), call.subject()), routing_id).slot
+    }
+
+    /// The slot of a call of this client, and why.
+    pub(crate) fn choose(
+        &self,
+        split: &Split,
+        (client, subject): (ClientId, Option<&Subject>),
+        routing_id: &str,
+    ) -> Choice {
+        let clients = self.policy.clients();
         let name = clients.name(client).as_bytes();
         match self.split_key {
-            SplitKey::Client => split.assign(name, clients.split_key(client, call.subject()).as_bytes()),
-            SplitKey::Request => split.assign(name, routing_id.as_bytes()),
+            SplitKey::Client => split.choose(name, clients.split_key(client, subject).as_bytes()),
+            SplitKey::Request => split.choose(name, routing_id.as_bytes()),
         }
+    }
+
+    /// What calls are split by.
+    pub(crate) fn split_key(&self) -> SplitKey {
+        self.split_key
+    }
+
+    /// Whether the cap of a rollout holds here: a configured version stands in its place.
+    pub(crate) fn is_capped_by_rollout(&self, cap: VersionCap) -> bool {
+        self.max_version == MaxVersionSetting::Auto && cap == VersionCap::Legacy
     }
 
     /// How long a call may take in all.

@@ -1,0 +1,239 @@
+//! The limits that hold for a call, and what each would make of it now. Nothing is counted by looking.
+//!
+//! Must not know how a call passes its limits: the same limiters are asked what is left of them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::report::{LimitReport, LimitResult};
+use super::surroundings::Surroundings;
+use crate::policy::SessionRequest;
+use crate::policy::explain::JudgedCall;
+use crate::policy::rate::{Left, Rate, RateLimiter, Window};
+use crate::proxy::backend::slot::SlotState;
+use crate::proxy::fairness::semaphore::Standing;
+use crate::proxy::state::call_limits::{QuotaOf, QuotaView};
+use crate::proxy::state::usage::{Usage, Usages};
+use crate::telemetry::metrics::Limit;
+use crate::upstream::Slot;
+use crate::wire::{Kind, Method};
+
+/// What a caller has used of one quota.
+enum Used<'u> {
+    Known(&'u Usage),
+    Nothing,
+    /// No guard runs, or the caller has state of its own that its name does not lead to.
+    Unknown,
+}
+
+/// Every limit that holds for the call, in the order in which it meets them. `slot` is where it would go.
+pub(super) fn of(around: &Surroundings<'_>, call: &JudgedCall<'_>, slot: Option<Slot>) -> Vec<LimitReport> {
+    let limits = &around.snapshot.call_limits;
+    let tool = call.tool.as_deref();
+    let views: Vec<QuotaView<'_>> = limits.of(&around.snapshot.tool_rules, call.client, tool).collect();
+    let subject = around.subject(call);
+    let usages = |view: &QuotaView<'_>| match (view.of, &subject) {
+        (QuotaOf::Client, Some(subject)) => subject.as_ref().map(|subject| subject.usages.clone()),
+        (QuotaOf::Client, None) | (QuotaOf::Tools(_), _) => Some(view.usages.clone()),
+    };
+    let usages: Vec<Option<Usages>> = views.iter().map(usages).collect();
+    let used = |place: usize| match (&usages[place], around.live) {
+        (_, None) => Used::Unknown,
+        (Some(usages), Some(_)) => Used::Known(usages.of(call.kind)),
+        (None, Some(_)) if around.knows_user(call) => Used::Nothing,
+        (None, Some(_)) => Used::Unknown,
+    };
+    let mut reports = Vec::new();
+    for (place, view) in views.iter().enumerate() {
+        if let Some(rate) = &view.quota.rate {
+            reports.extend(rates(around, (view, call), rate, &used(place)));
+        }
+    }
+    for (place, view) in views.iter().enumerate() {
+        if let Some(max) = view.quota.concurrency {
+            let limit = name(view, Limit::ClientConcurrency, Limit::ToolConcurrency);
+            let standing = match used(place) {
+                Used::Known(usage) => Some(usage.semaphore.standing(around.key(call))),
+                Used::Nothing | Used::Unknown => None,
+            };
+            let known = matches!(used(place), Used::Nothing);
+            reports.push(places(limit, owner(around, view, call), max.get() as usize, (standing, known)));
+        }
+    }
+    reports.extend(streams(around, call));
+    if !is_stream(call) {
+        reports.extend(in_flight(around, call, slot));
+    }
+    reports.push(time(around, call));
+    reports
+}
+
+fn name(view: &QuotaView<'_>, client: Limit, tool: Limit) -> &'static str {
+    match view.of {
+        QuotaOf::Client => client.as_str(),
+        QuotaOf::Tools(_) => tool.as_str(),
+    }
+}
+
+fn owner(around: &Surroundings<'_>, view: &QuotaView<'_>, call: &JudgedCall<'_>) -> String {
+    match (view.of, &call.subject) {
+        (QuotaOf::Tools(pattern), _) => pattern.to_owned(),
+        (QuotaOf::Client, None) => around.snapshot.policy.clients().name(call.client).to_owned(),
+        (QuotaOf::Client, Some(subject)) => {
+            format!("{} ({})", around.snapshot.policy.clients().name(call.client), subject.text())
+        }
+    }
+}
+
+fn rates(
+    around: &Surroundings<'_>,
+    (view, call): (&QuotaView<'_>, &JudgedCall<'_>),
+    rate: &Rate,
+    used: &Used<'_>,
+) -> Vec<LimitReport> {
+    let (limit, of) = (name(view, Limit::ClientRate, Limit::ToolRate), owner(around, view, call));
+    let left = match used {
+        Used::Known(usage) => Some(usage.meter.left(rate, around.now_ns())),
+        Used::Nothing => Some(RateLimiter::default().left(rate, around.now_ns())),
+        Used::Unknown => None,
+    };
+    let report = |window: Window, left: Option<Left>| LimitReport {
+        limit: limit.to_owned(),
+        of: of.clone(),
+        allows: format!("{}, {} at once", per_time(window.interval()), window.burst()),
+        now: left.map(|left| format!("{} left", left.calls)),
+        left: left.map(|left| left.calls.into()),
+        result: left.map_or(LimitResult::Unknown, |left| {
+            if left.calls > 0 { LimitResult::Passes } else { LimitResult::Refuses }
+        }),
+        retry_after_ms: left.filter(|left| left.calls == 0).map(|left| milliseconds(left.wait)),
+    };
+    match left {
+        Some(left) => left.into_iter().map(|left| report(left.window, Some(left))).collect(),
+        None => rate.windows().map(|window| report(window, None)).collect(),
+    }
+}
+
+/// A bound on calls at a time. `unused` where it is known that the caller has none.
+fn places(limit: &str, of: String, max: usize, (standing, unused): (Option<Standing>, bool)) -> LimitReport {
+    let result = match standing {
+        Some(standing) if standing.has_permit() => LimitResult::Passes,
+        Some(standing) if standing.has_room_to_wait => LimitResult::Waits,
+        Some(_) => LimitResult::Refuses,
+        None if unused => LimitResult::Passes,
+        None => LimitResult::Unknown,
+    };
+    let shared = standing.filter(|standing| standing.bounds.own_max < standing.bounds.max);
+    let own = shared
+        .map_or(String::new(), |standing| format!(", {} of them of one client", standing.bounds.own_max));
+    let now = standing.map(|standing| {
+        let own = shared.map_or(String::new(), |standing| format!(" ({} of this client)", standing.own));
+        format!("{} in progress{own}, {} waiting", standing.taken, standing.waiting)
+    });
+    let left = standing.map(|standing| {
+        let own = standing.bounds.own_max.saturating_sub(standing.own);
+        standing.bounds.max.saturating_sub(standing.taken).min(own) as u64
+    });
+    let allows = format!("{max} at a time{own}");
+    LimitReport { limit: limit.to_owned(), of, allows, now, left, result, retry_after_ms: None }
+}
+
+fn in_flight(around: &Surroundings<'_>, call: &JudgedCall<'_>, slot: Option<Slot>) -> Vec<LimitReport> {
+    let slots = around.snapshot.slots().filter(|state| slot.is_none_or(|slot| slot == state.slot));
+    let report = |state: &Arc<SlotState>| {
+        let standing = around.live.map(|_| state.calls.permits.standing(around.key(call)));
+        let max = around.snapshot.policy.limits().in_flight_max;
+        let report = places("in_flight", format!("slot {}", state.slot.as_str()), max, (standing, false));
+        match call.kind {
+            // What is no request has a reserve of its own, and a discover waits in front.
+            Kind::Notification | Kind::Response => LimitReport { result: LimitResult::Passes, ..report },
+            Kind::Request if call.to.method == Method::Discover && report.result == LimitResult::Refuses => {
+                LimitReport { result: LimitResult::Waits, ..report }
+            }
+            Kind::Request => report,
+        }
+    };
+    slots.map(report).collect()
+}
+
+/// Whether the response has no end of its own: then it is counted apart from calls in flight.
+fn is_stream(call: &JudgedCall<'_>) -> bool {
+    call.to.method == Method::SubscriptionsListen || call.session == Some(SessionRequest::Stream)
+}
+
+fn streams(around: &Surroundings<'_>, call: &JudgedCall<'_>) -> Option<LimitReport> {
+    if !is_stream(call) {
+        return None;
+    }
+    let bounds = around.snapshot.stream_bounds();
+    let open = around.live.map(|state| (state.streams.count(), state.streams.count_of(around.key(call))));
+    let result = open.map_or(LimitResult::Unknown, |(all, own)| {
+        let has_room = all < bounds.all_max && own < bounds.per_client_max;
+        if has_room { LimitResult::Passes } else { LimitResult::Refuses }
+    });
+    Some(LimitReport {
+        limit: "streams".to_owned(),
+        of: "open streams".to_owned(),
+        allows: format!("{}, {} of them of one client", bounds.all_max, bounds.per_client_max),
+        now: open.map(|(all, own)| format!("{all} open ({own} of this client)")),
+        left: open.map(|(all, own)| {
+            bounds.all_max.saturating_sub(all).min(bounds.per_client_max.saturating_sub(own)) as u64
+        }),
+        result,
+        retry_after_ms: None,
+    })
+}
+
+fn time(around: &Surroundings<'_>, call: &JudgedCall<'_>) -> LimitReport {
+    let snapshot = around.snapshot;
+    let (time, what) = if is_stream(call) {
+        (snapshot.timeouts.stream_idle, "of silence")
+    } else {
+        (snapshot.total(call.tool.as_deref()), "in all")
+    };
+    LimitReport {
+        limit: "time".to_owned(),
+        of: "the call".to_owned(),
+        allows: format!("{} s {what}", time.as_secs_f64()),
+        now: None,
+        left: None,
+        result: LimitResult::Passes,
+        retry_after_ms: None,
+    }
+}
+
+/// A rate in the largest unit in which it is a number of one or more.
+fn per_time(interval: Duration) -> String {
+    let per_second = 1.0 / interval.as_secs_f64();
+    let (count, unit) = [(1.0, "a second"), (60.0, "a minute"), (3_600.0, "an hour")]
+        .map(|(seconds, unit)| (per_second * seconds, unit))
+        .into_iter()
+        .find(|(count, _)| *count >= 0.999)
+        .unwrap_or((per_second * 86_400.0, "a day"));
+    let rounded = (count * 100.0).round() / 100.0;
+    format!("{rounded} {unit}")
+}
+
+/// Rounded up: a client that comes back a moment too early is refused again.
+fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rate_is_shown_in_the_unit_that_fits_it() {
+        for (interval, expect) in [
+            (Duration::from_millis(100), "10 a second"),
+            (Duration::from_secs(1), "1 a second"),
+            (Duration::from_secs(2), "30 a minute"),
+            (Duration::from_nanos(333_333_333), "3 a second"),
+            (Duration::from_secs(1200), "3 an hour"),
+            (Duration::from_secs(86_400), "1 a day"),
+        ] {
+            assert_eq!(per_time(interval), expect);
+        }
+    }
+}
