@@ -1,39 +1,24 @@
 """Prometheus of Debian scrapes the guard with the shipped job; its own checker judges metrics, job and rules."""
 
-import json
 import re
 import subprocess
-import urllib.error
-import urllib.parse
-import urllib.request
 
 import pytest
 
 from harness.curl import call, curl
+from harness.grafana import Dashboard, Window
+from harness.prometheus import CONF, RULES, Prometheus, configuration
 from mcp_testkit.guard import WRONG_TOKEN
 from mcp_testkit.paths import ROOT, system
-from mcp_testkit.programs import Programs, free_port, wait_until
+from mcp_testkit.programs import wait_until
 
-CONF = ROOT / "conf" / "prometheus"
-RULES = [CONF / "alerts.yml", CONF / "rollout-alerts.yml"]
-DASHBOARD = json.loads((ROOT / "conf" / "grafana" / "mcp-guard.json").read_text())
+PACE = "200ms"
 
 
 def promtool(*arguments: str, stdin: bytes | None = None) -> None:
     done = subprocess.run([system("promtool"), *arguments], input=stdin, capture_output=True, timeout=60)
     said = (done.stdout + done.stderr).decode()
     assert done.returncode == 0, f"promtool {' '.join(arguments)} found:\n{said}"
-
-
-def rendered(programs: Programs, metrics: str) -> str:
-    """A Prometheus configuration around the shipped job and rules; only the target's port is replaced, and the pace."""
-    job, count = re.subn(r"127\.0\.0\.1:9464", metrics, (CONF / "scrape.yml").read_text())
-    assert count == 1, "conf/prometheus/scrape.yml no longer names 127.0.0.1:9464 once"
-    config = programs.folder / "prometheus.yml"
-    head = "global:\n  scrape_interval: 200ms\n  scrape_timeout: 200ms\n  evaluation_interval: 200ms\nrule_files:\n"
-    head += "".join(f"  - {rules}\n" for rules in RULES)
-    config.write_text(head + re.sub(r"(?m)^(\s+scrape_(interval|timeout)): .*$", r"\1: 200ms", job))
-    return str(config)
 
 
 @pytest.fixture
@@ -56,7 +41,12 @@ def test_promtool_finds_nothing_to_say_of_the_metrics(metrics):
 
 def test_promtool_accepts_job_and_rules(programs, tools):
     promtool("check", "rules", *map(str, RULES))
-    promtool("check", "config", rendered(programs, tools.guard.metrics))
+    promtool("check", "config", str(configuration(programs.folder, [tools.guard.metrics], PACE, RULES)))
+
+
+def test_amtool_accepts_the_routing():
+    done = subprocess.run([system("amtool"), "check-config", str(CONF / "alertmanager.yml")], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_the_alerts_fire_when_they_should():
@@ -66,9 +56,8 @@ def test_the_alerts_fire_when_they_should():
 
 def expressions() -> list[str]:
     """The queries of the dashboard, with its variables filled in."""
-    asked = [target["expr"] for panel in DASHBOARD["panels"] for target in panel.get("targets", [])]
-    asked += [annotation["expr"] for annotation in DASHBOARD["annotations"]["list"]]
-    return [expression.replace("$job", "mcp-guard").replace("$__rate_interval", "1m") for expression in asked]
+    dashboard, chosen = Dashboard(), {"job": ["mcp-guard"], "instance": ["127.0.0.1:9464"]}
+    return [dashboard.filled(query.expression, chosen, Window(0, 3600, 15)) for query in dashboard.queries()]
 
 
 @pytest.mark.parametrize("what, text", [("the alerts", "".join(rules.read_text() for rules in RULES)), ("the dashboard", "\n".join(expressions()))])
@@ -86,16 +75,16 @@ def test_every_metric_of_the_alerts_and_the_dashboard_exists(metrics, what, text
 def test_every_label_of_the_dashboard_exists():
     """A legend or a grouping over a label that a family does not have shows nothing."""
     documented = re.findall(r"(?m)^\| `(mcp_\w+)` \| \w+ \| (.*?) \|", (ROOT / "docs/metrics.md").read_text())
-    labels = {name: set(re.findall(r"`(\w+)`", said)) | {"job", "le"} for name, said in documented}
+    labels = {name: set(re.findall(r"`(\w+)`", said)) | {"job", "instance", "le"} for name, said in documented}
     checked = 0
-    for panel in DASHBOARD["panels"]:
-        for target in panel.get("targets", []):
-            families = re.findall(r"\bmcp_[a-z0-9_]+", target["expr"])
-            known = set().union(*(labels.get(name.removesuffix("_bucket"), set()) for name in families), {"job"})
-            used = set(re.findall(r"\{\{(\w+)\}\}", target["legendFormat"]))
-            used |= {label.strip() for group in re.findall(r"by \(([^)]*)\)", target["expr"]) for label in group.split(",")}
-            assert used <= known, f"{panel['title']}: {sorted(used - known)}"
-            checked += len(used)
+    for query in Dashboard().queries():
+        families = re.findall(r"\bmcp_[a-z0-9_]+", query.expression)
+        known = set().union(*(labels.get(name.removesuffix("_bucket"), set()) for name in families), {"job"})
+        known |= {"alertname"} if "ALERTS" in query.expression else set()
+        used = set(re.findall(r"\{\{(\w+)\}\}", query.legend))
+        used |= {label.strip() for group in re.findall(r"by \(([^)]*)\)", query.expression) for label in group.split(",")}
+        assert used <= known, f"{query}: {sorted(used - known)}"
+        checked += len(used)
     assert checked > 20
 
 
@@ -113,30 +102,11 @@ def test_every_denial_code_of_an_alert_exists(metrics):
 
 
 def test_prometheus_scrapes_the_guard(programs, tools):
-    port = free_port()
-    config = rendered(programs, tools.guard.metrics)
-    argv = [system("prometheus"), f"--config.file={config}", f"--storage.tsdb.path={programs.folder}/tsdb", f"--web.listen-address=127.0.0.1:{port}"]
-    programs.start("prometheus", argv).wait_for(f"127.0.0.1:{port}")
-
-    def query(expression: str) -> list:
-        url = f"http://127.0.0.1:{port}/api/v1/query?query={urllib.parse.quote(expression)}"
-        try:
-            with urllib.request.urlopen(url, timeout=5) as response:
-                return json.load(response)["data"]["result"]
-        except urllib.error.HTTPError as error:
-            assert error.code == 503, error  # It listens before its storage is ready.
-            return []
-
-    def value(expression: str) -> float:
-        return sum(float(sample["value"][1]) for sample in query(expression))
-
-    wait_until("Prometheus to see the guard up", lambda: value('up{job="mcp-guard"}') == 1)
-    before = value("sum(mcp_guard_requests_total)")
+    prometheus = Prometheus(programs, configuration(programs.folder, [tools.guard.metrics], PACE, RULES))
+    wait_until("Prometheus to see the guard up", lambda: prometheus.value('up{job="mcp-guard"}') == 1)
+    before = prometheus.value("sum(mcp_guard_requests_total)")
     for _ in range(5):
         call(tools.url, "tools/list")
-    wait_until("five more requests in mcp_guard_requests_total", lambda: value("sum(mcp_guard_requests_total)") >= before + 5)
-    for expression in expressions():
-        query(expression)  # Prometheus refuses what it does not understand.
-    assert query(expressions()[0]), "the dashboard's first panel is empty"
-    ours = {sample["metric"]["__name__"] for sample in query('{job="mcp-guard"}')}
+    wait_until("five more requests in mcp_guard_requests_total", lambda: prometheus.value("sum(mcp_guard_requests_total)") >= before + 5)
+    ours = {sample["metric"]["__name__"] for sample in prometheus.query('{job="mcp-guard"}')}
     assert not [name for name in ours if not name.startswith(("mcp_", "process_", "up", "scrape_"))], ours

@@ -9,6 +9,7 @@ the record before anything else happens to it: [milliseconds since the epoch, me
 import asyncio
 import json
 import os
+import random
 import socket
 import sys
 import time
@@ -55,6 +56,11 @@ async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
             if b"user-agent: mcp-guard/" not in request.lower():
                 note(request.partition(b"\r\n\r\n")[2])
                 mood = open(mood_file).read()
+                if mood == "flaky":
+                    mood = random.choice(["500", "good"])
+            if mood.startswith("slow "):
+                await asyncio.sleep(float(mood.removeprefix("slow ")))
+                mood = "good"
             if mood == "hangs":
                 await asyncio.sleep(3600)
             elif mood == "cuts":
