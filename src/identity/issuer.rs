@@ -175,6 +175,8 @@ impl IssuerState {
         let before = before.as_ref().map(|fetched| fetched.keys.as_ref());
         if let Ok(keys) = KeySet::parse(text.as_bytes(), before) {
             self.replace(before, keys, None);
+            // Nothing is asked any more, so nothing can be away.
+            self.is_away.store(false, Ordering::Release);
         }
         self.was_tried.store(true, Ordering::Release);
     }
@@ -230,6 +232,11 @@ mod tests {
         file.took_file(std::str::from_utf8(&set(&[KEY])).unwrap());
         after.go_on_from(&file, 5_000);
         assert_eq!(after.keys_until(), 5_100, "keys of a file last no longer than others once it is gone");
+        after.failed();
+        assert!(!after.status().reachable);
+        file.go_on_from(&after, 5_000);
+        file.took_file(std::str::from_utf8(&set(&[KEY])).unwrap());
+        assert!(file.status().reachable, "a file is never away");
     }
 
     #[test]

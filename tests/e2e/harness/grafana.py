@@ -10,6 +10,8 @@ from mcp_testkit.paths import ROOT
 FILE = ROOT / "conf" / "grafana" / "mcp-guard.json"
 #: What Grafana asks of a panel at most, and a third of an ordinary screen has points for.
 POINTS_MAX = 600
+#: In place of the values of a variable that takes several: what its entry "All" stands for.
+ALL = ["$__all"]
 
 
 @dataclass
@@ -71,9 +73,12 @@ class Dashboard:
         """The expression with its variables: of one that takes several values, a regular expression. Nothing may be left."""
         if window:
             expression = expression.replace("$__rate_interval", f"{round(window.rate_interval * 1000)}ms")
-        several = {variable["name"] for variable in self.model["templating"]["list"] if variable.get("multi")}
+        variables = self.model["templating"]["list"]
+        several = {variable["name"]: variable.get("allValue") for variable in variables if variable.get("multi")}
         for name, values in chosen.items():
-            if name in several:
+            if values == ALL:
+                text = several[name]
+            elif name in several:
                 text = quoted(values[0]) if len(values) == 1 else "(" + "|".join(map(quoted, values)) + ")"
             else:
                 [text] = values
