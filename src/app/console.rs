@@ -42,7 +42,7 @@ impl ConsoleListener {
             is_over: Arc::new(move || handed_over.is_handed_over()),
         };
         console.start(self.listener, service)?;
-        log::info!("console on http://{address}/");
+        log::info!("console on {}", console.url(address));
         Ok(())
     }
 }

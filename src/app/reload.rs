@@ -15,6 +15,7 @@ use crate::control::Settings;
 use crate::shadow;
 use crate::telemetry::Log;
 use crate::telemetry::metrics::Reload;
+use crate::tls::ServerTls;
 use mcp_host::diagnostics::count;
 use mcp_host::sd_notify::State;
 
@@ -73,8 +74,8 @@ impl Reloader {
 
     fn apply(&self) -> Result<Reloaded, Vec<String>> {
         let running = self.parts.handle.listener_tls();
-        let shown_pairs = running.as_ref().map_or(&[][..], |tls| tls.pairs());
-        let environment = Environment { shown_pairs, ..Environment::of_process() };
+        let shown = self.shown_pairs(running.as_ref());
+        let environment = Environment { shown_pairs: &shown, ..Environment::of_process() };
         let loaded = config::load(&self.file, &environment).map_err(problem_lines)?;
         let mut config = loaded.config;
         let mut later = keys_for_restart(&self.started, &config.listen);
@@ -94,15 +95,23 @@ impl Reloader {
         reloaded.warnings.extend(self.parts.control.configure(settings).map_err(|why| vec![why])?);
         self.parts.shadow.configure(shadow::Settings::of(&config));
         #[cfg(feature = "console")]
-        if !self.parts.console.configure(config.console.clone()) {
-            reloaded.at_next_start.push("console.address".to_owned());
-        }
+        reloaded
+            .at_next_start
+            .extend(self.parts.console.configure(&mut config.console).into_iter().map(str::to_owned));
         config.verifier = self.parts.identity.configure(&config);
         self.features.publish(config, &self.parts.handle);
         self.log.configure(log);
         // Only now: what the new configuration takes away must not hold until a new issuer has answered.
         self.parts.identity.wait_for_keys();
         Ok(reloaded)
+    }
+
+    /// The digests of the pairs that clients and operators are shown now.
+    fn shown_pairs(&self, listener: Option<&ServerTls>) -> Vec<[u8; 32]> {
+        let shown = listener.map_or_else(Vec::new, |tls| tls.pairs().to_vec());
+        #[cfg(feature = "console")]
+        let shown = [shown, self.parts.console.shown_pairs()].concat();
+        shown
     }
 
     fn log_reload(&self, reloaded: &Reloaded) {

@@ -3,12 +3,14 @@
 //! A token becomes a hash here. Must not know what the console shows.
 
 use std::net::SocketAddr;
+use std::path::Path;
 
 use super::environment::Environment;
 use super::table::Table;
-use super::{tokens, value};
+use super::{tls, tokens, value};
 use crate::config::diagnostics::InvalidValue;
 use crate::policy::auth::TokenHash;
+use crate::tls::ServerTls;
 
 /// People of each role.
 const PEOPLE_MAX: usize = 100;
@@ -20,7 +22,30 @@ const HINT: &str = "\"env:NAME\", or the \"sha256:HEX\" that mcp-guard token new
 pub(crate) struct Console {
     /// None where nothing listens.
     pub(crate) address: Option<SocketAddr>,
+    /// `[console.tls]`; in clear without it.
+    pub(crate) tls: Option<ServerTls>,
     pub(crate) people: Vec<Person>,
+}
+
+impl Console {
+    /// Puts what a console at `bound` keeps until the next start in place of what the file says: the names of these keys.
+    #[cfg(feature = "console")]
+    pub(crate) fn keep(
+        &mut self,
+        bound: Option<SocketAddr>,
+        running: Option<&ServerTls>,
+    ) -> Vec<&'static str> {
+        let mut kept = Vec::new();
+        if crate::tls::must_keep_tls((bound, running), (self.address, self.tls.as_ref())) {
+            kept.push("console.tls");
+            self.tls = running.cloned();
+        }
+        if self.address != bound {
+            kept.push("console.address");
+            self.address = bound;
+        }
+        kept
+    }
 }
 
 /// One who has a token for the console.
@@ -40,15 +65,22 @@ pub(crate) enum Role {
     Operator,
 }
 
-pub(super) fn console(mut table: Table<'_>, environment: &Environment<'_>) -> Console {
+pub(super) fn console(mut table: Table<'_>, folder: &Path, environment: &Environment<'_>) -> Console {
+    let is_encrypted = table.has("tls");
     let address = table.text("address", |text| {
         let address = value::tcp(text)?;
-        if address.ip().is_loopback() {
+        if address.ip().is_loopback() || is_encrypted {
             return Ok(address);
         }
-        let hint = "as in \"127.0.0.1:8009\", behind Apache or through an SSH tunnel";
-        Err(InvalidValue::new("must be a loopback address: the console has no TLS of its own").hint(hint))
+        let hint = "[console.tls], or \"127.0.0.1:8009\" behind Apache or through an SSH tunnel";
+        let reason = "must be a loopback address: without TLS, tokens would cross the network in clear";
+        Err(InvalidValue::new(reason).hint(hint))
     });
+    let tls = tls::console(&mut table, folder, environment);
+    if is_encrypted && !table.has("address") {
+        let invalid = InvalidValue::new("says nothing without console.address, which is where it listens");
+        table.warn("tls", invalid);
+    }
     let mut people: Vec<Person> = Vec::new();
     for (key, role) in [("viewers", Role::Viewer), ("operators", Role::Operator)] {
         let found = table.list(key, PEOPLE_MAX, |text| person(text, role, environment)).unwrap_or_default();
@@ -65,7 +97,7 @@ pub(super) fn console(mut table: Table<'_>, environment: &Environment<'_>) -> Co
         table.error_whole(InvalidValue::new("needs viewers or operators: nobody could use it").hint(hint));
     }
     table.finish();
-    Console { address, people }
+    Console { address, tls, people }
 }
 
 fn person(text: &str, role: Role, environment: &Environment<'_>) -> Result<Person, InvalidValue> {
@@ -90,7 +122,11 @@ fn person(text: &str, role: Role, environment: &Environment<'_>) -> Result<Perso
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{accepted, problems, text};
+    use mcp_testkit::Certificates;
+
+    use super::super::tests::{NOTHING, accepted, problems, text, warnings};
+    use super::*;
+    use crate::tls::{Expired, Pair};
 
     #[test]
     fn a_person_has_a_token_and_one_role() {
@@ -122,5 +158,56 @@ mod tests {
         };
         assert!(with("0.0.0.0:8009").contains("must be a loopback address"));
         assert!(with("127.0.0.1:9").contains("the same address"));
+    }
+
+    #[test]
+    fn an_address_that_other_machines_reach_needs_tls() {
+        let certificates = Certificates::new();
+        certificates.issue("a", "DNS:a.example", "ca");
+        certificates.issue("b", "DNS:b.example", "ca");
+        let path = |name: &str| certificates.file(name).display().to_string();
+        let hash = "a".repeat(64);
+        let with = |address: &str, tls: &str| {
+            let slot = "[slots.blue]\naddress = \"127.0.0.1:1\"\n";
+            format!("{slot}[console]\n{address}viewers = [\"sha256:{hash}\"]\n[console.tls]\n{tls}")
+        };
+        let address = "address = \"0.0.0.0:8009\"\n";
+        let pair = |key: &str| format!("certificate = {:?}\nkey = {:?}\n", path("a.pem"), path(key));
+        let console = accepted(&with(address, &pair("a.key"))).console;
+        assert!(console.tls.is_some_and(|tls| tls.not_after() > 1_800_000_000));
+        for (tls, reason) in [
+            (pair("b.key"), "console.tls.key: "),
+            (pair("none.key"), "console.tls.key: "),
+            (String::new(), "console.tls.certificate: missing"),
+            (format!("{}client_ca = \"x\"\n", pair("a.key")), "console.tls.client_ca: "),
+        ] {
+            let found = problems(&with(address, &tls)).concat();
+            assert!(found.contains(reason) && !found.contains("BEGIN"), "{tls}: {found}");
+        }
+        let warned = warnings(&with("", &pair("a.key")), &|_| None).concat();
+        assert!(warned.contains("console.tls: says nothing without console.address"), "{warned}");
+    }
+
+    #[test]
+    fn a_reload_never_turns_tls_off_and_keeps_the_address() {
+        let certificates = Certificates::new();
+        certificates.issue("a", "DNS:a.example", "ca");
+        let (certificate, key) = (certificates.text("a.pem"), certificates.text("a.key"));
+        let pair = Pair::new(&certificate, &key, NOTHING.now, Expired::Taken);
+        let running = pair.ok().and_then(|pair| ServerTls::new(&pair, &[], None).ok());
+        let at = |port: u16| Some(([127, 0, 0, 1], port).into());
+        let console = |port, tls: &Option<ServerTls>| Console {
+            address: at(port),
+            tls: tls.clone(),
+            people: Vec::new(),
+        };
+        let mut off = console(1, &None);
+        assert_eq!(off.keep(at(1), running.as_ref()), ["console.tls"]);
+        assert_eq!(off.tls, running);
+        let mut on = console(1, &running);
+        assert!(on.keep(at(1), None).is_empty() && on.tls == running);
+        let mut elsewhere = console(2, &running);
+        assert_eq!(elsewhere.keep(at(1), None), ["console.tls", "console.address"]);
+        assert_eq!(elsewhere, console(1, &None));
     }
 }

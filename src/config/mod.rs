@@ -255,7 +255,7 @@ fn read(
         shadow: shadow::shadow(root.table("shadow")),
         rollout: rollout.unwrap_or_default(),
         dependencies,
-        console: console::console(root.table("console"), environment),
+        console: console::console(root.table("console"), folder, environment),
         routes: Vec::new(),
         off: SwitchedOff::default(),
         secrets: Secrets::default(),

@@ -16,7 +16,7 @@ use crate::policy::reply::ErrorMode;
 use crate::policy::routes::RouteRule;
 use crate::policy::tools::ReadOnlyTools;
 use crate::policy::{CredentialFields, Limits, SwitchedOff, Timeouts, ToolRules, auth, origin, paths};
-use crate::tls::ServerTls;
+use crate::tls::{ServerTls, must_keep_tls};
 use crate::upstream::{Address, Backend, PerSlot, Secrets, Slot};
 use crate::wire::ProtocolVersion;
 
@@ -94,11 +94,9 @@ pub(crate) struct Listen {
 }
 
 impl Listen {
-    /// Whether a listener at `bound` keeps its running TLS until the next start. What the file says belongs to the address that it says:
-    /// another one is not listened at yet, and a port never goes back to clear text under clients that trust it to be encrypted.
+    /// Whether the listener at `bound` keeps its running TLS until the next start.
     pub(crate) fn must_keep_tls(&self, bound: &Address, running: Option<&ServerTls>) -> bool {
-        let is_taken_away = running.is_some() && self.tls.is_none();
-        running != self.tls.as_ref() && (is_taken_away || self.address != *bound)
+        must_keep_tls((bound, running), (&self.address, self.tls.as_ref()))
     }
 }
 

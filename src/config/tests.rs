@@ -31,7 +31,7 @@ pub(super) fn problems(text: &str) -> Vec<String> {
     }
 }
 
-fn warnings(text: &str, variable: &dyn Fn(&str) -> Option<OsString>) -> Vec<String> {
+pub(super) fn warnings(text: &str, variable: &dyn Fn(&str) -> Option<OsString>) -> Vec<String> {
     let environment = Environment { variable, now: NOTHING.now, shown_pairs: &[] };
     let loaded = build(Path::new("guard.toml"), text, &environment).map_err(|f| f.problems).unwrap();
     loaded.warnings.iter().map(ToString::to_string).collect()

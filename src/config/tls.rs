@@ -1,4 +1,4 @@
-//! `[listen.tls]`, and `tls` of a slot or a route: files of certificates and keys become settings.
+//! `[listen.tls]`, `[console.tls]`, and `tls` of a slot or a route: files of certificates and keys become settings.
 //!
 //! Every file is read and judged here, so that `check` and a reload refuse what could not serve. Nothing quotes a file. Must not
 //! know who uses the settings.
@@ -36,11 +36,7 @@ pub(super) fn listen(
 ) -> Option<ServerTls> {
     let given = parent.has("tls");
     let mut table = parent.table("tls");
-    // A pair that is shown already serves as before, expired or not; a new one must be valid.
-    let expired = |digest: &[u8; 32]| {
-        if environment.shown_pairs.contains(digest) { Expired::Taken } else { Expired::Refused }
-    };
-    let pair = |table: &mut Table<'_>, required| pair(table, folder, environment.now, required, expired);
+    let pair = |table: &mut Table<'_>, required| shown_pair(table, folder, environment, required);
     let default = pair(&mut table, given);
     let clients = file(&mut table, "client_ca", folder);
     let auths = [("optional", ClientAuth::Optional), ("required", ClientAuth::Required)];
@@ -66,6 +62,22 @@ pub(super) fn listen(
         let key = if clients.is_some() { "client_ca" } else { "certificate" };
         let shown = clients.as_ref().map(|file| quote(&file.path.display().to_string()));
         settings.map_err(|reason| table.error(key, shown, InvalidValue::new(reason))).ok()
+    });
+    table.finish();
+    settings
+}
+
+/// `[console.tls]`; nothing without the table.
+pub(super) fn console(
+    parent: &mut Table<'_>,
+    folder: &Path,
+    environment: &Environment<'_>,
+) -> Option<ServerTls> {
+    let given = parent.has("tls");
+    let mut table = parent.table("tls");
+    let settings = shown_pair(&mut table, folder, environment, given).and_then(|pair| {
+        let settings = ServerTls::new(&pair, &[], None);
+        settings.map_err(|reason| table.error("certificate", None, InvalidValue::new(reason))).ok()
     });
     table.finish();
     settings
@@ -112,6 +124,19 @@ pub(super) fn backend(
     table.finish();
     // A file that is refused is a problem of its own.
     settings.ok()
+}
+
+/// `certificate` and `key` of a listener. A pair that is shown already serves as before, expired or not; a new one must be valid.
+fn shown_pair(
+    table: &mut Table<'_>,
+    folder: &Path,
+    environment: &Environment<'_>,
+    required: bool,
+) -> Option<Pair> {
+    let expired = |digest: &[u8; 32]| {
+        if environment.shown_pairs.contains(digest) { Expired::Taken } else { Expired::Refused }
+    };
+    pair(table, folder, environment.now, required, expired)
 }
 
 /// `certificate` and `key`.

@@ -6,6 +6,7 @@
 mod api;
 mod body;
 mod document;
+mod encryption;
 mod feed;
 mod order;
 mod problem;
@@ -18,6 +19,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
+use self::encryption::Encryption;
 use self::feed::Feed;
 pub(crate) use self::service::{Running, Service};
 use self::who::People;
@@ -30,24 +32,30 @@ const GRACE: Duration = Duration::from_secs(2);
 #[derive(Clone)]
 pub(crate) struct Console {
     people: Arc<People>,
+    encryption: Arc<Encryption>,
     address: Option<SocketAddr>,
 }
 
 impl Console {
     /// The console of this configuration.
     pub(crate) fn new(config: config::console::Console) -> Console {
-        Console { people: Arc::new(People::new(config.people)), address: config.address }
+        Console {
+            people: Arc::new(People::new(config.people)),
+            encryption: Arc::new(Encryption::new(config.tls)),
+            address: config.address,
+        }
     }
 
     /// Serves on a listener that is bound already, on a thread of its own.
     pub(crate) fn start(&self, listener: TcpListener, service: Service) -> io::Result<()> {
         listener.set_nonblocking(true)?;
         let feed = Arc::new(Feed::new(service, self.people.clone()));
+        let encryption = self.encryption.clone();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let thread = std::thread::Builder::new().name("console".to_owned());
         thread.spawn(move || {
             runtime.block_on(async {
-                let serving = server::serve(listener, feed.clone());
+                let serving = server::serve(listener, encryption, feed.clone());
                 tokio::select! {
                     () = feed.sample() => {}
                     ended = serving => {
@@ -64,10 +72,23 @@ impl Console {
         Ok(())
     }
 
-    /// Replaces who may look and order: the next request, and the next event of a stream, follow it. Returns whether the address
-    /// is still that of the start.
-    pub(crate) fn configure(&self, config: config::console::Console) -> bool {
-        self.people.replace(config.people);
-        config.address == self.address
+    /// Where it listens, as a browser takes it.
+    pub(crate) fn url(&self, address: SocketAddr) -> String {
+        let scheme = if self.encryption.current().is_some() { "https" } else { "http" };
+        format!("{scheme}://{address}/")
+    }
+
+    /// Replaces who may look and order, and what new connections are shown: the next request, and the next event of a stream, follow
+    /// it. Puts what stays until the next start into the configuration, and returns the names of these keys.
+    pub(crate) fn configure(&self, config: &mut config::console::Console) -> Vec<&'static str> {
+        let kept = config.keep(self.address, self.encryption.current().as_ref());
+        self.people.replace(config.people.clone());
+        self.encryption.replace(config.tls.as_ref());
+        kept
+    }
+
+    /// The digests of the pairs that are shown.
+    pub(crate) fn shown_pairs(&self) -> Vec<[u8; 32]> {
+        self.encryption.current().map(|tls| tls.pairs().to_vec()).unwrap_or_default()
     }
 }

@@ -12,10 +12,12 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Semaphore;
 
 use super::api;
 use super::body::Body;
+use super::encryption::{Encryption, accept};
 use super::feed::Feed;
 
 const CONNECTIONS_MAX: usize = 64;
@@ -31,7 +33,11 @@ const FIELDS: [(HeaderName, &str); 4] = [
 ];
 
 /// Serves until the future is dropped.
-pub(super) async fn serve(listener: TcpListener, feed: Arc<Feed>) -> io::Result<()> {
+pub(super) async fn serve(
+    listener: TcpListener,
+    encryption: Arc<Encryption>,
+    feed: Arc<Feed>,
+) -> io::Result<()> {
     let listener = tokio::net::TcpListener::from_std(listener)?;
     let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
@@ -46,16 +52,27 @@ pub(super) async fn serve(listener: TcpListener, feed: Arc<Feed>) -> io::Result<
         };
         // One connection too many is closed at once: the others are those of people who are looking.
         let Ok(permit) = permits.clone().try_acquire_owned() else { continue };
-        let feed = feed.clone();
+        let (tls, feed) = (encryption.current(), feed.clone());
         tokio::spawn(async move {
-            let service = service_fn(move |request| respond(request, feed.clone()));
-            let mut builder = http1::Builder::new();
-            builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(HEAD_BYTES_MAX);
-            if let Err(error) = builder.serve_connection(TokioIo::new(stream), service).await {
-                log::debug!("console: a connection ended: {error}");
+            match tls {
+                None => serve_connection(stream, feed).await,
+                Some(tls) => {
+                    if let Some(stream) = accept(stream, &tls).await {
+                        serve_connection(stream, feed).await;
+                    }
+                }
             }
             drop(permit);
         });
+    }
+}
+
+async fn serve_connection(stream: impl AsyncRead + AsyncWrite + Unpin, feed: Arc<Feed>) {
+    let service = service_fn(move |request| respond(request, feed.clone()));
+    let mut builder = http1::Builder::new();
+    builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(HEAD_BYTES_MAX);
+    if let Err(error) = builder.serve_connection(TokioIo::new(stream), service).await {
+        log::debug!("console: a connection ended: {error}");
     }
 }
 

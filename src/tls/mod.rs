@@ -13,4 +13,4 @@ mod server;
 pub(crate) use certificate::{Facts, fingerprint};
 pub(crate) use client::ClientTls;
 pub(crate) use pair::{Expired, Pair, PairError, date};
-pub(crate) use server::{ClientAuth, ServerTls};
+pub(crate) use server::{ClientAuth, ServerTls, must_keep_tls};

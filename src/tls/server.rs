@@ -149,6 +149,16 @@ impl ClientRules {
     }
 }
 
+/// Whether a listener keeps its running TLS until the next start. What the file says belongs to the address that it says:
+/// another one is not listened at yet, and a port never goes back to clear text under clients that trust it to be encrypted.
+pub(crate) fn must_keep_tls<A: PartialEq>(
+    (bound, running): (A, Option<&ServerTls>),
+    (address, file): (A, Option<&ServerTls>),
+) -> bool {
+    let is_taken_away = running.is_some() && file.is_none();
+    running != file && (is_taken_away || address != bound)
+}
+
 impl PartialEq for ServerTls {
     fn eq(&self, other: &ServerTls) -> bool {
         self.identity == other.identity

@@ -5,6 +5,7 @@
 
 mod connection_limits;
 mod console;
+mod console_tls;
 mod cors;
 mod deadlines;
 mod dependencies;

@@ -55,7 +55,10 @@ pub(super) const MAY_IMPORT: &[(&str, &[&str])] = &[
         ],
     ),
     ("series", &["upstream", "telemetry"]),
-    ("console", &["upstream", "policy", "rollout", "config", "telemetry", "control", "admin", "series"]),
+    (
+        "console",
+        &["upstream", "policy", "rollout", "tls", "config", "telemetry", "control", "admin", "series"],
+    ),
     (
         "app",
         &[
@@ -63,6 +66,7 @@ pub(super) const MAY_IMPORT: &[(&str, &[&str])] = &[
             "identity",
             "upstream",
             "parity",
+            "tls",
             "config",
             "telemetry",
             "proxy",

@@ -44,6 +44,8 @@ pub(crate) struct Snapshot {
     trusted_proxies: Vec<IpAddr>,
     /// What new connections are shown; in clear without it.
     pub(crate) tls: Option<ServerTls>,
+    /// When the certificate of the console expires, in seconds since the epoch.
+    console_certificate_ends: Option<u64>,
     /// Removed from the text of a backend before it is logged.
     pub(crate) secrets: Secrets,
     /// The routes beside the endpoint.
@@ -77,6 +79,7 @@ impl Snapshot {
         // The same settings are kept, with what they remember of sessions.
         let tls = config.listen.tls;
         let tls = previous.map(|old| &old.tls).filter(|old| **old == tls).cloned().unwrap_or(tls);
+        let console = config.console.tls.filter(|_| config.console.address.is_some());
         let sessions = if passes { Sessions::Passed } else { Sessions::Refused };
         Snapshot {
             slots: PerSlot::new(state),
@@ -102,6 +105,7 @@ impl Snapshot {
             keys,
             trusted_proxies: config.listen.trusted_proxies,
             tls,
+            console_certificate_ends: console.as_ref().map(ServerTls::not_after),
             secrets: config.secrets,
             open_routes: Routes::new(config.routes, previous.map(|previous| &previous.open_routes)),
         }
@@ -111,12 +115,13 @@ impl Snapshot {
         self.slots[slot].as_ref()
     }
 
-    /// When the first certificate expires of those that clients and backends are shown, in seconds since the epoch.
+    /// When the first certificate expires of those that clients, backends and operators are shown, in seconds since the epoch.
     pub(crate) fn first_certificate_ends(&self) -> Option<u64> {
         let slots = self.slots().filter_map(|slot| slot.backend.tls.as_ref()?.not_after());
         slots
             .chain(self.open_routes.certificates_end())
             .chain(self.tls.as_ref().map(ServerTls::not_after))
+            .chain(self.console_certificate_ends)
             .min()
     }
 
