@@ -1,13 +1,16 @@
 //! Starts the console on the parts of a running guard, and hands its listener over to a new process.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
 use std::sync::Arc;
 
 use mcp_host::socket_activation::{Inherited, InheritedListener, ListenAddr, SocketOwner};
 
 use super::admin::AdminContext;
 use crate::console::{Console, Running, Service};
+use crate::upstream::Slot;
 
 /// A bound listener.
 pub(super) struct ConsoleListener {
@@ -31,18 +34,47 @@ impl ConsoleListener {
         let socket = self.listener.try_clone()?.into();
         Ok(InheritedListener { address, owner: self.owner, socket })
     }
+}
 
-    /// Serves.
-    pub(super) fn start(self, console: &Console, context: AdminContext) -> io::Result<()> {
-        let address = self.listener.local_addr()?;
-        let (counted, handed_over) = (context.parts.handle.clone(), context.parts.handle.clone());
-        let service = Service {
-            run: Arc::new(move |command, who| -> Running { Box::pin(context.clone().run(command, who)) }),
-            totals: Arc::new(move || counted.totals()),
-            is_over: Arc::new(move || handed_over.is_handed_over()),
-        };
-        console.start(self.listener, service)?;
-        log::info!("console on {}", console.url(address));
-        Ok(())
+/// Serves where there is a listener. Without one, the seconds are counted for the records of rollouts, where they are kept.
+pub(super) fn start(
+    listener: Option<ConsoleListener>,
+    console: &Console,
+    context: AdminContext,
+    file: &Path,
+) -> io::Result<()> {
+    if listener.is_none() && !context.reloader.keeps_state() {
+        return Ok(());
     }
+    let address = listener.as_ref().map(|listener| listener.listener.local_addr()).transpose()?;
+    let (counted, handed_over) = (context.parts.handle.clone(), context.parts.handle.clone());
+    let service = Service {
+        run: Arc::new(move |command, who| -> Running { Box::pin(context.clone().run(command, who)) }),
+        totals: Arc::new(move || counted.totals()),
+        releases: releases(file),
+        is_over: Arc::new(move || handed_over.is_handed_over()),
+    };
+    console.start(listener.map(|listener| listener.listener), service)?;
+    if let Some(address) = address {
+        log::info!("console on {}", console.url(address));
+    }
+    Ok(())
+}
+
+/// The release that each slot starts from, by the links that `mcp-guard release` keeps.
+#[cfg(feature = "release")]
+fn releases(file: &Path) -> Arc<dyn Fn() -> BTreeMap<Slot, String> + Send + Sync> {
+    use crate::release::{Layout, store::Store};
+
+    let settings = crate::config::release_settings(file).ok();
+    let store = settings.map(|settings| Store::new(Layout::new(settings.directory)));
+    Arc::new(move || {
+        let name = |slot| Some((slot, store.as_ref()?.current(slot).ok()??.as_str().to_owned()));
+        Slot::ALL.into_iter().filter_map(name).collect()
+    })
+}
+
+#[cfg(not(feature = "release"))]
+fn releases(_: &Path) -> Arc<dyn Fn() -> BTreeMap<Slot, String> + Send + Sync> {
+    Arc::new(BTreeMap::new)
 }

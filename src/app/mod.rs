@@ -132,7 +132,12 @@ fn serve(file: &Path, loaded: Loaded, startup: &mut Startup) -> Result<Drained, 
     features.refresh(&handle);
 
     let shadow = Shadow::start(shadow_settings, &handle).map_err(Error::Control)?;
-    let control = start_control(listen.state.clone(), settings, &handle, &shadow).map_err(Error::Control)?;
+    #[cfg(feature = "console")]
+    let pictures = console.pictures();
+    #[cfg(not(feature = "console"))]
+    let pictures = control::Pictures::none();
+    let parts_of_control = (listen.state.clone(), settings, pictures);
+    let control = start_control(parts_of_control, &handle, &shadow).map_err(Error::Control)?;
     let parts = Parts {
         handle: handle.clone(),
         control,
@@ -144,9 +149,7 @@ fn serve(file: &Path, loaded: Loaded, startup: &mut Startup) -> Result<Drained, 
     let reloader = Reloader::new(file.to_owned(), listen, log.clone(), parts.clone(), features.clone());
     let context = AdminContext { features, reloader, upgrader: Upgrader::new(sockets, parts.clone()), parts };
     #[cfg(feature = "console")]
-    if let Some(listener) = console_listener {
-        listener.start(&console, context.clone()).map_err(Error::Control)?;
-    }
+    console::start(console_listener, &console, context.clone(), file).map_err(Error::Control)?;
     let signals = SignalThread::prepare(context).map_err(Error::Control)?;
     let admin_copy = admin.as_ref().map(Server::try_clone).transpose().map_err(Error::Control)?;
     signals.start(admin_copy).map_err(Error::Control)?;
@@ -155,10 +158,7 @@ fn serve(file: &Path, loaded: Loaded, startup: &mut Startup) -> Result<Drained, 
         admin_file = admin_file.or_else(|| admin.as_ref().and_then(Server::take_over));
     }
 
-    let status = handle.status();
-    log::info!("mcp-guard {} serves on {} for {} clients", status.version, status.listen, status.clients);
-    sd_notify(State::Status(&format!("serving on {}", status.listen)));
-    sd_notify(State::Ready);
+    report_ready(&handle);
     let drained = guard.run()?;
     if let Some(file) = admin_file {
         if handle.is_handed_over() { file.leave() } else { file.remove() }
@@ -169,6 +169,13 @@ fn serve(file: &Path, loaded: Loaded, startup: &mut Startup) -> Result<Drained, 
     }
     log.flush();
     Ok(drained)
+}
+
+fn report_ready(handle: &Handle) {
+    let status = handle.status();
+    log::info!("mcp-guard {} serves on {} for {} clients", status.version, status.listen, status.clients);
+    sd_notify(State::Status(&format!("serving on {}", status.listen)));
+    sd_notify(State::Ready);
 }
 
 fn log_configuration(warnings: &[Diagnostic], overrides: &[Override]) {
@@ -201,8 +208,7 @@ fn reader() -> Reader {
 
 /// Starts the control plane, which publishes the route before the first call is served.
 fn start_control(
-    folder: Option<PathBuf>,
-    settings: Settings,
+    (folder, settings, pictures): (Option<PathBuf>, Settings, control::Pictures),
     handle: &Handle,
     shadow: &Shadow,
 ) -> io::Result<control::Control> {
@@ -224,5 +230,6 @@ fn start_control(
         publish: Box::new(publish),
         learn: Box::new(move |slot, names| tools_handle.learn_tools(slot, names)),
         publish_dependencies: Box::new(move |statuses| states_handle.publish_dependencies(statuses)),
+        pictures,
     })
 }

@@ -44,6 +44,12 @@ impl Reloader {
         Arc::new(Reloader { file, started, log, parts, features, turn: tokio::sync::Mutex::new(()) })
     }
 
+    /// Whether this process has a folder for its state.
+    #[cfg(feature = "console")]
+    pub(super) fn keeps_state(&self) -> bool {
+        self.started.state.is_some()
+    }
+
     /// Reads the configuration and the tokens again. With any problem, nothing changes.
     pub(super) async fn reload(self: &Arc<Reloader>) -> Result<Reloaded, Vec<String>> {
         let _turn = self.turn.lock().await;

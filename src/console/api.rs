@@ -1,5 +1,6 @@
 //! The paths of the interface, and what each one responds. `openapi.json` describes exactly these.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,9 +16,11 @@ use super::document;
 use super::feed::Feed;
 use super::order::{Order, OrderKind};
 use super::problem::Problem;
+use super::query;
 use super::service::value_of;
 use crate::admin::{AdminCommand, AdminResponse};
 use crate::config::console::{Person, Role};
+use crate::upstream::Slot;
 
 const BODY_BYTES_MAX: usize = 16 << 10;
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -36,12 +39,13 @@ enum Endpoint {
     History,
     ShadowDiff,
     Series,
+    Drawing,
     Events,
     Order(OrderKind),
 }
 
 /// Every path with its method. The last two are the rollback procedure's own spellings.
-const TABLE: [(&str, Method, Endpoint); 20] = [
+const TABLE: [(&str, Method, Endpoint); 21] = [
     ("/", Method::GET, Endpoint::Page),
     ("/api/v1/openapi.json", Method::GET, Endpoint::OpenApi),
     ("/api/v1/status", Method::GET, Endpoint::Status),
@@ -52,6 +56,7 @@ const TABLE: [(&str, Method, Endpoint); 20] = [
     ("/api/v1/history", Method::GET, Endpoint::History),
     ("/api/v1/shadow/diff", Method::GET, Endpoint::ShadowDiff),
     ("/api/v1/series", Method::GET, Endpoint::Series),
+    ("/api/v1/series.svg", Method::GET, Endpoint::Drawing),
     ("/api/v1/events", Method::GET, Endpoint::Events),
     ("/api/v1/rollout/start", Method::POST, Endpoint::Order(OrderKind::Start)),
     ("/api/v1/rollout/pause", Method::POST, Endpoint::Order(OrderKind::Pause)),
@@ -83,6 +88,7 @@ pub(super) async fn respond(request: Request<Incoming>, feed: &Arc<Feed>) -> Res
         | Endpoint::History
         | Endpoint::ShadowDiff
         | Endpoint::Series
+        | Endpoint::Drawing
         | Endpoint::Events => {}
     }
     let person = feed.people.of(request.headers(), Role::Viewer)?;
@@ -121,36 +127,34 @@ async fn read(
         Endpoint::Slots => {
             let (status, rollout) = (ask(AdminCommand::Status).await?, ask(AdminCommand::Rollout).await?);
             let latest = feed.latest();
-            Ok(ok(&json!({ "slots": slots(&status, &rollout), "latest": latest })))
+            let releases = (feed.service.releases)();
+            Ok(ok(&json!({ "slots": slots(&status, &rollout, &releases), "latest": latest })))
         }
         Endpoint::Tools => Ok(ok(&json!({ "tools": feed.tools() }))),
         Endpoint::Clients => {
             let tokens = ask(AdminCommand::Tokens).await?;
             Ok(ok(&json!({ "clients": feed.clients(), "tokens": value_of(tokens)? })))
         }
-        Endpoint::Series => Ok(ok(&feed.picture(step(query)?))),
+        Endpoint::Series => Ok(ok(&feed.picture(&query::view(query)?))),
+        Endpoint::Drawing => Ok(document::drawing(feed.drawing(&person.name).await?)),
         Endpoint::Page | Endpoint::OpenApi | Endpoint::Events | Endpoint::Order(_) => {
             Err(Problem::internal("this path is served elsewhere"))
         }
     }
 }
 
-/// Both views of each slot in one object.
-fn slots(status: &AdminResponse, rollout: &AdminResponse) -> Vec<Value> {
+/// Every view of each slot in one object.
+fn slots(status: &AdminResponse, rollout: &AdminResponse, releases: &BTreeMap<Slot, String>) -> Vec<Value> {
     let (AdminResponse::Status(status), AdminResponse::Rollout(report)) = (status, rollout) else {
         return Vec::new();
     };
     let of_proxy = |slot| status.slots.iter().find(|one| one.slot == slot);
     let all = report.status.slots.iter();
-    all.map(|slot| json!({ "slot": slot.slot, "report": slot, "connections": of_proxy(slot.slot) })).collect()
-}
-
-/// `?step=SECONDS`
-fn step(query: Option<&str>) -> Result<usize, Problem> {
-    let Some(query) = query else { return Ok(1) };
-    let step = query.strip_prefix("step=").and_then(|text| text.parse().ok());
-    step.filter(|step| (1..=600).contains(step))
-        .ok_or_else(|| Problem::malformed("the query may be step=1 to step=600, in seconds"))
+    all.map(|report| {
+        let slot = report.slot;
+        json!({ "slot": slot, "report": report, "connections": of_proxy(slot), "release": releases.get(&slot) })
+    })
+    .collect()
 }
 
 async fn order(
@@ -226,14 +230,5 @@ mod tests {
         assert_eq!(status("/api/v1/rollout/start", Method::GET), 405);
         assert_eq!(status("/api/v1/status/", Method::GET), 404);
         assert_eq!(status("/api/v1/../v1/status", Method::GET), 404);
-    }
-
-    #[test]
-    fn a_step_is_a_number_of_seconds() {
-        assert_eq!(step(None).unwrap(), 1);
-        assert_eq!(step(Some("step=10")).unwrap(), 10);
-        for wrong in ["step=0", "step=601", "step=x", "steps=1", "", "step=1&x=2"] {
-            assert!(step(Some(wrong)).is_err(), "{wrong}");
-        }
     }
 }

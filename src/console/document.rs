@@ -44,6 +44,15 @@ pub(super) fn page() -> Response<Body> {
     response
 }
 
+/// A picture of the series: nothing in it runs, wherever it is opened.
+pub(super) fn drawing(svg: String) -> Response<Body> {
+    let mut response = Response::new(Body::from(svg));
+    let fields = response.headers_mut();
+    fields.insert(header::CONTENT_TYPE, HeaderValue::from_static("image/svg+xml"));
+    fields.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'"));
+    response
+}
+
 pub(super) fn openapi() -> Response<Body> {
     let mut response = Response::new(Body::from(OPENAPI));
     let fields = response.headers_mut();

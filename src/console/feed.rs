@@ -13,15 +13,17 @@ use serde_json::json;
 use tokio::sync::mpsc;
 
 use super::body::Body;
+use super::drawing;
 use super::problem::Problem;
 use super::service::{Service, value_of};
 use super::who::People;
 use crate::admin::{AdminCommand, AdminResponse};
 use crate::config::console::Person;
 use crate::rollout::Transition;
-use crate::series::{Latest, Picture, Recent, Series};
+use crate::series::{Latest, Picture, Recent, Series, View};
 
-const INTERVAL: Duration = Duration::from_millis(500);
+/// Twice a second, so that no second is passed over.
+pub(super) const INTERVAL: Duration = Duration::from_millis(500);
 const SUBSCRIBERS_MAX: usize = 32;
 /// Events that a client may be behind.
 const BEHIND_MAX: usize = 16;
@@ -32,7 +34,7 @@ const ITSELF: &str = "the console";
 pub(super) struct Feed {
     pub(super) service: Service,
     pub(super) people: Arc<People>,
-    series: Mutex<Series>,
+    series: Arc<Mutex<Series>>,
     subscribers: Mutex<Vec<Subscriber>>,
     /// The number of the transition that subscribers know of; none without subscribers.
     told: Mutex<Option<u64>>,
@@ -44,8 +46,8 @@ struct Subscriber {
 }
 
 impl Feed {
-    pub(super) fn new(service: Service, people: Arc<People>) -> Feed {
-        let (series, subscribers, told) = Default::default();
+    pub(super) fn new(service: Service, people: Arc<People>, series: Arc<Mutex<Series>>) -> Feed {
+        let (subscribers, told) = Default::default();
         Feed { service, people, series, subscribers, told }
     }
 
@@ -66,8 +68,15 @@ impl Feed {
         lock(&self.subscribers).clear();
     }
 
-    pub(super) fn picture(&self, step: usize) -> Picture {
-        lock(&self.series).picture(step)
+    pub(super) fn picture(&self, view: &View) -> Picture {
+        lock(&self.series).picture(view)
+    }
+
+    /// The last half hour of slots with its transitions, as SVG.
+    pub(super) async fn drawing(&self, who: &str) -> Result<String, Problem> {
+        let response = self.service.ask(AdminCommand::History, who).await?;
+        let history = if let AdminResponse::History(history) = response { history } else { Vec::new() };
+        Ok(drawing::of_now(&lock(&self.series), &history))
     }
 
     /// Counts the seconds and tells those who watch, until another process has taken over.
@@ -112,7 +121,8 @@ impl Feed {
         let rollout = self.service.ask(AdminCommand::Rollout, ITSELF).await?;
         let last = if let AdminResponse::Rollout(report) = &rollout { report.last.as_ref() } else { None };
         let last = last.map_or(0, |transition| transition.seq);
-        Ok((json!({ "status": status, "rollout": value_of(rollout)? }), last))
+        let releases = (self.service.releases)();
+        Ok((json!({ "status": status, "rollout": value_of(rollout)?, "releases": releases }), last))
     }
 
     async fn append_transitions(&self, text: &mut String, id: u64, wanted: impl Fn(&Transition) -> bool) {
@@ -168,10 +178,10 @@ fn append(text: &mut String, id: u64, name: &str, data: &impl Serialize) {
     text.push_str(&format!("id: {id}\nevent: {name}\ndata: {data}\n\n"));
 }
 
-fn now() -> u64 {
+pub(super) fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

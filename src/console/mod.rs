@@ -6,24 +6,31 @@
 mod api;
 mod body;
 mod document;
+mod drawing;
 mod encryption;
 mod feed;
 mod order;
 mod problem;
+mod query;
+mod recording;
 mod server;
 mod service;
 mod who;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use tokio::sync::watch;
+
 use self::encryption::Encryption;
-use self::feed::Feed;
+use self::feed::{Feed, lock};
 pub(crate) use self::service::{Running, Service};
 use self::who::People;
 use crate::config;
+use crate::control::Pictures;
+use crate::series::Series;
 
 /// For responses under way when another process takes over.
 const GRACE: Duration = Duration::from_secs(2);
@@ -33,6 +40,9 @@ const GRACE: Duration = Duration::from_secs(2);
 pub(crate) struct Console {
     people: Arc<People>,
     encryption: Arc<Encryption>,
+    series: Arc<Mutex<Series>>,
+    /// Whether a rollout is under way.
+    is_rolling: watch::Sender<bool>,
     address: Option<SocketAddr>,
 }
 
@@ -42,19 +52,38 @@ impl Console {
         Console {
             people: Arc::new(People::new(config.people)),
             encryption: Arc::new(Encryption::new(config.tls)),
+            series: Arc::default(),
+            is_rolling: watch::Sender::new(false),
             address: config.address,
         }
     }
 
-    /// Serves on a listener that is bound already, on a thread of its own.
-    pub(crate) fn start(&self, listener: TcpListener, service: Service) -> io::Result<()> {
-        listener.set_nonblocking(true)?;
-        let feed = Arc::new(Feed::new(service, self.people.clone()));
-        let encryption = self.encryption.clone();
+    /// What makes the pictures in the records of rollouts.
+    pub(crate) fn pictures(&self) -> Pictures {
+        let (series, is_rolling) = (self.series.clone(), self.is_rolling.clone());
+        Pictures {
+            follow: Arc::new(move |is_running| {
+                is_rolling.send_replace(is_running);
+            }),
+            draw: Arc::new(move |history| drawing::of_rollout(&lock(&series), history)),
+        }
+    }
+
+    /// Serves on a listener that is bound already, on a thread of its own. Without one the thread counts for records alone.
+    pub(crate) fn start(&self, listener: Option<TcpListener>, service: Service) -> io::Result<()> {
+        if let Some(listener) = &listener {
+            listener.set_nonblocking(true)?;
+        }
+        let (series, is_rolling) = (self.series.clone(), self.is_rolling.subscribe());
+        let (people, encryption) = (self.people.clone(), self.encryption.clone());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let thread = std::thread::Builder::new().name("console".to_owned());
         thread.spawn(move || {
             runtime.block_on(async {
+                let Some(listener) = listener else {
+                    return recording::of_rollouts(&series, &service, is_rolling).await;
+                };
+                let feed = Arc::new(Feed::new(service, people, series));
                 let serving = server::serve(listener, encryption, feed.clone());
                 tokio::select! {
                     () = feed.sample() => {}

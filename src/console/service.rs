@@ -1,5 +1,6 @@
 //! What the console asks of the guard: admin commands, and what was counted.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -9,6 +10,7 @@ use serde_json::Value;
 use super::problem::Problem;
 use crate::admin::{AdminCommand, AdminResponse};
 use crate::telemetry::metrics::Totals;
+use crate::upstream::Slot;
 
 /// A command that is being carried out.
 pub(crate) type Running = Pin<Box<dyn Future<Output = AdminResponse> + Send>>;
@@ -20,6 +22,8 @@ pub(crate) struct Service {
     pub(crate) run: Arc<dyn Fn(AdminCommand, String) -> Running + Send + Sync>,
     /// What was counted since the start.
     pub(crate) totals: Arc<dyn Fn() -> Totals + Send + Sync>,
+    /// The release that each slot runs, where it is known.
+    pub(crate) releases: Arc<dyn Fn() -> BTreeMap<Slot, String> + Send + Sync>,
     /// Whether another process has taken over: then this console ends.
     pub(crate) is_over: Arc<dyn Fn() -> bool + Send + Sync>,
 }

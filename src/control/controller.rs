@@ -28,7 +28,7 @@ use super::notify::Notifier;
 use super::parity_check::{self, Comparison, describe};
 use super::persistence::{Persistence, contradiction, open, resume_from};
 use super::probe_tasks::{Observation, ProbeTasks};
-use super::rollout_record;
+use super::rollout_record::{self, Pictures};
 use super::settings::Settings;
 use super::state_file::Saved;
 use super::state_writer::Progress;
@@ -59,6 +59,7 @@ pub(crate) struct Setup {
     pub(crate) learn: Box<dyn Fn(Slot, Vec<String>) + Send>,
     /// Publishes the states of all dependencies. Must return at once.
     pub(crate) publish_dependencies: Box<dyn Fn(Vec<DependencyStatus>) + Send>,
+    pub(crate) pictures: Pictures,
 }
 
 /// A channel whose both ends the controller holds: its tasks send, its loop receives.
@@ -82,6 +83,8 @@ pub(super) struct Controller {
     publish: Box<dyn Fn(Split, bool) + Send>,
     learn: Box<dyn Fn(Slot, Vec<String>) + Send>,
     published: Option<(Split, bool)>,
+    /// What `pictures.follow` got last.
+    followed: bool,
     /// The names of each slot's tools, from its latest probe.
     tool_names: PerSlot<Option<Vec<String>>>,
     notifier: Notifier,
@@ -90,6 +93,7 @@ pub(super) struct Controller {
     dependencies: Vec<DependencyStatus>,
     dependency_metrics: DependencyMetrics,
     publish_dependencies: Box<dyn Fn(Vec<DependencyStatus>) + Send>,
+    pictures: Pictures,
     observations: mpsc::Receiver<Observation>,
     preflights: Results<PreflightResult>,
     comparisons: Results<(usize, Comparison)>,
@@ -114,6 +118,7 @@ impl Controller {
             publish,
             learn,
             publish_dependencies,
+            pictures,
         } = setup;
         let clock = Clock::start();
         let (saved, persistence) = match &folder {
@@ -145,6 +150,7 @@ impl Controller {
             publish,
             learn,
             published: None,
+            followed: false,
             tool_names: PerSlot::new(|_| None),
             notifier: Notifier::start(settings.rollout.receivers.clone(), &metrics),
             metrics,
@@ -152,6 +158,7 @@ impl Controller {
             dependencies: Vec::new(),
             dependency_metrics,
             publish_dependencies,
+            pictures,
             probes: ProbeTasks::new(observations_sender, reader.clone()),
             settings,
             observations,
@@ -368,8 +375,8 @@ impl Controller {
     /// Has the record of the last transition written, apart from decisions.
     fn record_last(&self, notified: Vec<String>) {
         let (Some(folder), Some(_)) = (self.folder.clone(), self.record_of_last()) else { return };
-        let history = self.history.clone();
-        drop(self.reader.spawn_blocking(move || rollout_record::write_last(&folder, &history, notified)));
+        let (history, pictures) = (self.history.clone(), self.pictures.clone());
+        self.reader.spawn(rollout_record::write_last(folder, history, notified, pictures));
     }
 
     /// Publishes the route if it has changed.
@@ -379,6 +386,11 @@ impl Controller {
             self.metrics.set_fence(route.1);
             (self.publish)(route.0.clone(), route.1);
             self.published = Some(route);
+        }
+        let is_running = self.rollout.state().run.is_some();
+        if self.followed != is_running {
+            self.followed = is_running;
+            (self.pictures.follow)(is_running);
         }
     }
 

@@ -32,6 +32,7 @@ pub(crate) use notification::OperationEnd;
 #[cfg(feature = "release")]
 pub(crate) use notification::OperationResult;
 pub(crate) use persistence::contradiction;
+pub(crate) use rollout_record::Pictures;
 pub(crate) use settings::Settings;
 
 use crate::rollout::{Rollout, Transition};

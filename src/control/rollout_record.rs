@@ -4,6 +4,8 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
 use crate::incident::{self, Figures, Incident, Line, Modes};
 use crate::rollout::Timestamp;
@@ -13,6 +15,8 @@ use crate::upstream::Slot;
 
 /// Records that are kept; the oldest goes first.
 const RECORDS_MAX: usize = 500;
+/// From the transition to the last picture of it.
+const AFTERMATH: Duration = Duration::from_secs(15);
 /// The folder of the state is the guard's own.
 const MODES: Modes = Modes { folder: 0o700, file: 0o600 };
 
@@ -62,25 +66,91 @@ pub(super) fn of_last(history: &[Transition], notified: Vec<String>) -> Option<I
         timeline: run.iter().map(|transition| line_of(transition)).collect(),
         figures: run.iter().flat_map(|transition| figures_of(transition)).collect(),
         notified,
+        picture: None,
         logs: Vec::new(),
     })
 }
 
-/// Writes the record of the last transition, unless it is there, and forgets the oldest beyond the bound. Blocks.
-pub(super) fn write_last(folder: &Path, history: &[Transition], notified: Vec<String>) {
-    let Some(record) = of_last(history, notified) else { return };
-    let folder = folder_in(folder);
-    if folder.join(format!("{}.json", record.id)).exists() {
-        return;
+/// Draws the rollout that the last of these transitions belongs to, as SVG; none where nothing was counted.
+pub(crate) type Draw = dyn Fn(&[Transition]) -> Option<String> + Send + Sync;
+
+/// What makes the pictures of records. Both return at once.
+#[derive(Clone)]
+pub(crate) struct Pictures {
+    /// Takes whether a rollout is under way.
+    pub(crate) follow: Arc<dyn Fn(bool) + Send + Sync>,
+    pub(crate) draw: Arc<Draw>,
+}
+
+impl Pictures {
+    /// No pictures.
+    #[cfg(not(feature = "console"))]
+    pub(crate) fn none() -> Pictures {
+        Pictures { follow: Arc::new(|_| {}), draw: Arc::new(|_| None) }
     }
-    match record.write(&folder, MODES) {
+}
+
+/// Writes the record of the last transition, unless it is there, and forgets the oldest beyond the bound. The picture is drawn again
+/// a while after, because it also shows whether the transition has helped.
+pub(super) async fn write_last(
+    folder: PathBuf,
+    history: Vec<Transition>,
+    notified: Vec<String>,
+    pictures: Pictures,
+) {
+    let Some(mut record) = of_last(&history, notified) else { return };
+    let history = Arc::new(history);
+    let (folder, id) = (folder_in(&folder), record.id.clone());
+    let first = {
+        let (folder, history, pictures) = (folder.clone(), history.clone(), pictures.clone());
+        move || {
+            if folder.join(format!("{}.json", record.id)).exists() {
+                return Picture::None;
+            }
+            let picture = draw_into(&folder, &record.id, &history, &pictures);
+            record.picture = (picture == Picture::Drawn).then(|| picture_of(&record.id));
+            write(&folder, &record);
+            picture
+        }
+    };
+    if tokio::task::spawn_blocking(first).await.is_ok_and(|picture| picture == Picture::Drawn) {
+        tokio::time::sleep(AFTERMATH).await;
+        // What could not be drawn again stays as it was.
+        let _ = tokio::task::spawn_blocking(move || draw_into(&folder, &id, &history, &pictures)).await;
+    }
+}
+
+/// Whether a record has a picture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Picture {
+    Drawn,
+    None,
+}
+
+fn draw_into(folder: &Path, id: &str, history: &[Transition], pictures: &Pictures) -> Picture {
+    let Some(svg) = (pictures.draw)(history) else { return Picture::None };
+    match incident::write_beside(folder, &picture_of(id), svg.as_bytes(), MODES) {
+        Ok(()) => Picture::Drawn,
+        Err(error) => {
+            log::error!("rollout: no picture of record {id}: {}", mcp_host::diagnostics::chain(&error));
+            Picture::None
+        }
+    }
+}
+
+fn picture_of(id: &str) -> String {
+    format!("{id}.svg")
+}
+
+fn write(folder: &Path, record: &Incident) {
+    match record.write(folder, MODES) {
         Ok(()) => log::info!("rollout: record {} (`mcp-guard incident show {0}`)", record.id),
         Err(error) => {
             log::error!("rollout: no record {}: {}", record.id, mcp_host::diagnostics::chain(&error));
         }
     }
-    for old in incident::ids(&folder).unwrap_or_default().iter().skip(RECORDS_MAX) {
-        for ending in ["json", "md"] {
+    for old in incident::ids(folder).unwrap_or_default().iter().skip(RECORDS_MAX) {
+        for ending in ["json", "md", "svg"] {
             // Tried again at the next record.
             let _ = fs::remove_file(folder.join(format!("{old}.{ending}")));
         }

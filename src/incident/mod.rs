@@ -1,4 +1,5 @@
-//! Records of what was done to the service: `ID.json` for programs and `ID.md` for people, in a folder of such files.
+//! Records of what was done to the service: `ID.json` for programs and `ID.md` for people, in a folder of such files; beside them
+//! `ID.svg` where there is a picture.
 //!
 //! The commands of `release` write those of their operations, the running guard those of its rollouts. Must not know what led to
 //! a record.
@@ -48,6 +49,9 @@ pub(crate) struct Incident {
     /// The receivers that were notified of it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) notified: Vec<String>,
+    /// A file beside this one that shows calls, errors, times and memory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) picture: Option<String>,
     /// Last lines of the units' journals.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) logs: Vec<LogExcerpt>,
@@ -95,12 +99,8 @@ pub(crate) struct IncidentError {
 impl Incident {
     /// Writes both forms into a folder, which is made. The same record may be written again.
     pub(crate) fn write(&self, folder: &Path, mode: Modes) -> Result<(), IncidentError> {
-        let made = DirBuilder::new().recursive(true).mode(mode.folder).create(folder);
-        made.map_err(failed(folder))?;
-        let write = |ending: &str, bytes: &[u8]| {
-            let path = folder.join(format!("{}.{ending}", self.id));
-            files::replace(&path, bytes, mode.file).map_err(failed(&path))
-        };
+        let write =
+            |ending: &str, bytes: &[u8]| write_beside(folder, &format!("{}.{ending}", self.id), bytes, mode);
         write("md", self.markdown().as_bytes())?;
         // Plain data with text keys: serialising it cannot fail.
         write("json", &serde_json::to_vec_pretty(self).unwrap_or_default())
@@ -133,6 +133,9 @@ impl Incident {
             }
         }
         text.push_str(&table_of(&self.figures));
+        if let Some(picture) = &self.picture {
+            let _ = write!(text, "\n![Calls, errors, times and memory of both slots]({picture})\n");
+        }
         for log in &self.logs {
             let _ = write!(text, "\n## Log of {}\n\n```text\n", log.unit);
             for line in &log.lines {
@@ -144,6 +147,19 @@ impl Incident {
         text.retain(|character| character == '\n' || !character.is_control());
         text
     }
+}
+
+/// Writes a file among records, whose folder is made. It may be written again.
+pub(crate) fn write_beside(
+    folder: &Path,
+    name: &str,
+    bytes: &[u8],
+    mode: Modes,
+) -> Result<(), IncidentError> {
+    let made = DirBuilder::new().recursive(true).mode(mode.folder).create(folder);
+    made.map_err(failed(folder))?;
+    let path = folder.join(name);
+    files::replace(&path, bytes, mode.file).map_err(failed(&path))
 }
 
 /// Modes of what is written.

@@ -36,6 +36,7 @@ pub(crate) fn of_operation(
         timeline: recorded.steps.iter().filter_map(line_of).collect(),
         figures,
         notified: Vec::new(),
+        picture: None,
         logs,
     }
 }

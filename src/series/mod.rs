@@ -4,13 +4,14 @@
 
 mod ring;
 mod second;
+pub(crate) mod svg;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 use self::ring::Ring;
-use self::second::Columns;
+pub(crate) use self::second::Columns;
 pub(crate) use self::second::Second;
 use crate::telemetry::metrics::{Tally, Totals};
 use crate::upstream::Slot;
@@ -36,6 +37,25 @@ pub(crate) struct Picture {
     pub(crate) step: usize,
     pub(crate) slots: BTreeMap<Slot, Columns>,
     pub(crate) tools: BTreeMap<String, Columns>,
+}
+
+/// Which part of the series a picture shows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct View {
+    /// At most so many of the latest.
+    pub(crate) seconds: usize,
+    /// Seconds an entry.
+    pub(crate) step: usize,
+    pub(crate) scope: Scope,
+}
+
+/// What a picture is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Scope {
+    Everything,
+    Slots,
+    /// This tool alone.
+    Tool(String),
 }
 
 /// One tool or client over the last minute.
@@ -102,14 +122,23 @@ impl Series {
             .collect()
     }
 
-    /// The last half hour, `step` seconds an entry.
-    pub(crate) fn picture(&self, step: usize) -> Picture {
-        let step = step.clamp(1, SECONDS_MAX);
+    /// A part of the series; a tool that is not told apart is not in it.
+    pub(crate) fn picture(&self, view: &View) -> Picture {
+        let step = view.step.clamp(1, SECONDS_MAX);
+        let columns = |ring: &Ring| ring.columns(view.seconds, step);
+        let shows_slots = matches!(view.scope, Scope::Everything | Scope::Slots);
+        let shows = |name: &str| match &view.scope {
+            Scope::Everything => true,
+            Scope::Slots => false,
+            Scope::Tool(tool) => tool == name,
+        };
+        let slots = self.slots.iter().filter(|_| shows_slots);
+        let tools = self.tools.iter().filter(|(name, _)| shows(name));
         Picture {
             at: self.at,
             step,
-            slots: self.slots.iter().map(|(slot, ring)| (*slot, ring.columns(step))).collect(),
-            tools: self.tools.iter().map(|(name, ring)| (name.clone(), ring.columns(step))).collect(),
+            slots: slots.map(|(slot, ring)| (*slot, columns(ring))).collect(),
+            tools: tools.map(|(name, ring)| (name.clone(), columns(ring))).collect(),
         }
     }
 
@@ -173,8 +202,12 @@ mod tests {
         totals
     }
 
+    fn all(step: usize) -> View {
+        View { seconds: SECONDS_MAX, step, scope: Scope::Everything }
+    }
+
     fn calls(series: &Series) -> Vec<u32> {
-        series.picture(1).slots.remove(&Slot::Blue).unwrap_or_default().calls
+        series.picture(&all(1)).slots.remove(&Slot::Blue).unwrap_or_default().calls
     }
 
     #[test]
@@ -233,12 +266,27 @@ mod tests {
     }
 
     #[test]
+    fn a_picture_shows_the_part_that_is_asked_for() {
+        let mut series = Series::default();
+        for second in 0..=10 {
+            series.push(second, totals(second, 0));
+        }
+        let view = |scope| View { seconds: 3, step: 1, scope };
+        let slots = series.picture(&view(Scope::Slots));
+        assert_eq!((slots.slots[&Slot::Blue].calls.len(), slots.tools.len()), (3, 0));
+        let tool = series.picture(&view(Scope::Tool("a".to_owned())));
+        assert_eq!((tool.slots.len(), tool.tools["a"].calls.as_slice()), (0, &[1, 1, 1][..]));
+        let unknown = series.picture(&view(Scope::Tool("b".to_owned())));
+        assert!(unknown.slots.is_empty() && unknown.tools.is_empty());
+    }
+
+    #[test]
     fn a_coarser_picture_adds_counts_and_keeps_the_worst_time() {
         let mut series = Series::default();
         for second in 0..=10 {
             series.push(second, totals(second * 2, 0));
         }
-        let blue = series.picture(5).slots.remove(&Slot::Blue).unwrap();
+        let blue = series.picture(&all(5)).slots.remove(&Slot::Blue).unwrap();
         assert_eq!(blue.calls, [10, 10]);
         assert_eq!(blue.p95_ms, [Some(0.95), Some(0.95)]);
     }

@@ -49,12 +49,13 @@ impl Ring {
         })
     }
 
-    /// Columns of `step` seconds an entry: counts are added, of times and memory the largest is kept. The last entry ends with the
-    /// latest second.
-    pub(super) fn columns(&self, step: usize) -> Columns {
+    /// Columns of the latest seconds, `step` of them an entry: counts are added, of times and memory the largest is kept. The last
+    /// entry ends with the latest second.
+    pub(super) fn columns(&self, latest: usize, step: usize) -> Columns {
         let mut columns = Columns::default();
-        let first = self.seconds.len() % step;
-        let seconds: Vec<Second> = self.seconds.iter().copied().collect();
+        let skipped = self.seconds.len().saturating_sub(latest);
+        let seconds: Vec<Second> = self.seconds.iter().skip(skipped).copied().collect();
+        let first = seconds.len() % step;
         let (part, whole) = seconds.split_at(first);
         for entry in std::iter::once(part).filter(|part| !part.is_empty()).chain(whole.chunks(step)) {
             let sum = |count: fn(&Second) -> u32| {

@@ -3,52 +3,21 @@
 import json
 import re
 import urllib.request
+from datetime import datetime
+from xml.etree import ElementTree
 
 import pytest
+from jsonschema import Draft202012Validator
 from openapi_spec_validator import validate
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import sync_playwright
 
+from harness.console import OPERATOR, VIEWER, Console, at_stage, opened
 from harness.load import Load
-from harness.operator import HELD_PLAN
-from mcp_testkit.guard import Guard
+from harness.tls import certificate
 from mcp_testkit.paths import E2E, system
-from mcp_testkit.programs import free_port, wait_until
-from mcp_testkit.tools import mcp_tools
+from mcp_testkit.programs import wait_until
 
-VIEWER, OPERATOR = "viewer-0123456789abcdef", "operator-0123456789abcdef"
 AXE = E2E.parent.parent / "target/e2e/node/node_modules/axe-core/axe.min.js"
-
-
-class Console:
-    def __init__(self, programs):
-        self.programs = programs
-        blue, green = (mcp_tools(programs, name).address for name in ("blue", "green"))
-        port = free_port()
-        self.url = f"http://127.0.0.1:{port}"
-        (programs.folder / "plan.toml").write_text(HELD_PLAN)
-        more = f"""
-[slots.green]
-address = "{green}"
-[health]
-interval = "500ms"
-timeout = "500ms"
-rise = 1
-[rollout]
-plan = "plan.toml"
-[routing]
-key = "request"
-[console]
-address = "127.0.0.1:{port}"
-viewers = ["env:CONSOLE_VIEWER"]
-operators = ["env:CONSOLE_OPERATOR"]
-"""
-        self.guard = Guard(programs, blue, "/mcp", more=more, env={"CONSOLE_VIEWER": VIEWER, "CONSOLE_OPERATOR": OPERATOR})
-        wait_until("both slots are healthy", lambda: all(slot["health"] == "healthy" for slot in self.read("rollout")["status"]["slots"]))
-
-    def read(self, path: str) -> dict:
-        request = urllib.request.Request(f"{self.url}/api/v1/{path}", headers={"Authorization": f"Bearer {VIEWER}"})
-        with urllib.request.urlopen(request, timeout=10) as response:
-            return json.load(response)
 
 
 @pytest.fixture(scope="module")
@@ -64,23 +33,25 @@ def browser():
         browser.close()
 
 
-def opened(browser, console, token=OPERATOR, width=1200, scheme="light") -> tuple[Page, list[str]]:
-    """The page after its token was typed, and what the browser complains of: errors, and violations of the security policy."""
-    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)
-    page, said = context.new_page(), []
-    page.on("console", lambda message: said.append(message.text))
-    page.on("pageerror", lambda error: said.append(str(error)))
-    page.goto(console.url)
-    page.fill("#token", token)
-    page.press("#token", "Enter")
-    page.wait_for_selector("#board:not([hidden])")
-    page.wait_for_function("() => document.getElementById('facts-blue').textContent.includes('healthy')")
-    return page, said
-
-
 def test_the_description_is_valid_openapi(console):
     with urllib.request.urlopen(f"{console.url}/api/v1/openapi.json", timeout=10) as response:
         validate(json.load(response))
+
+
+def test_every_response_is_as_described(console):
+    with urllib.request.urlopen(f"{console.url}/api/v1/openapi.json", timeout=10) as response:
+        described = json.load(response)
+    console.order("rollout/start", reason="so that there is a run")
+    checked = 0
+    for path, methods in described["paths"].items():
+        content = methods.get("get", {}).get("responses", {}).get("200", {}).get("content", {})
+        if path.startswith("/api/v1/") and "application/json" in content:
+            schema = {**content["application/json"]["schema"], "components": described["components"]}
+            Draft202012Validator(schema).validate(console.read(path.removeprefix("/api/v1/")))
+            checked += 1
+    done = console.order("rollout/rollback", reason="checked")
+    Draft202012Validator({"$ref": "#/components/schemas/Done", "components": described["components"]}).validate(done)
+    assert checked >= 10, checked
 
 
 def test_a_rollout_is_watched_and_rolled_back_by_button_under_load(browser, console):
@@ -90,21 +61,100 @@ def test_a_rollout_is_watched_and_rolled_back_by_button_under_load(browser, cons
         assert "plan moves traffic from blue to green" in page.inner_text("#consequence")
         page.fill("#reason", "planned <b>4711</b>")
         page.click("#go")
-        page.wait_for_function("() => document.querySelector('#stages [aria-current]').textContent === 'canary'")
+        at_stage(page, "canary")
         assert "error_rate" in page.inner_text("#triggers")
         page.wait_for_function("() => /Calls a second\\s*[1-9]/.test(document.getElementById('facts-green').innerText.replace(/\\n/g, ' '))", timeout=20_000)
-        page.screenshot(path=console.programs.folder / "rollout.png")
         page.click("#order-rollback")
         assert "All traffic goes back to blue at once" in page.inner_text("#consequence")
         page.fill("#reason", "seen enough")
         page.click("#go")
-        page.wait_for_function("() => document.querySelector('#stages [aria-current]').textContent === 'stable'")
+        at_stage(page, "stable")
         page.wait_for_function("() => document.getElementById('history').innerText.includes('rolled_back')")
     assert load.outcome.succeeded and not load.outcome.failures, load.outcome
     # A reason is text, wherever it is shown.
     assert "planned <b>4711</b>" in page.inner_text("#history")
     assert page.locator("#history b").count() == 0
     assert said == []
+
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def calls_drawn(path) -> tuple[int, int]:
+    """The points of the first line of a picture of a rollout, and the seconds that it says to show."""
+    root = ElementTree.parse(path).getroot()
+    assert root.tag == f"{SVG}svg" and root.find(f"{SVG}title").text.startswith("Rollout "), path.read_text()[:500]
+    assert not [one.tag for one in root.iter() if one.tag.removeprefix(SVG) not in ("svg", "title", "rect", "text", "line", "polyline")]
+    lines = [one.get("points").split() for one in root.iter(f"{SVG}polyline") if one.get("class") == "blue"]
+    moments = (one.text for one in root.iter(f"{SVG}text") if re.fullmatch(r"[-0-9]{10} [:0-9]{8} UTC", one.text))
+    times = [datetime.strptime(moment, "%Y-%m-%d %H:%M:%S UTC") for moment in moments]
+    assert len(lines[0]) == len(lines[1]), "calls and errors of every second"
+    return len(lines[0]), int((times[1] - times[0]).total_seconds()) + 1
+
+
+def test_a_rollout_leaves_a_picture_in_its_record(console):
+    """The record of the rollout of the test before, and of another one."""
+    with Load(console.guard.address, "swf_list_agents", rate=100, connections=4, path="/mcp"):
+        console.counted(5)
+        began = console.order("rollout/start", reason="drill & <i>more</i>")["transition"]["rollout"]
+        wait_until("the candidate has calls", lambda: console.read("series?of=slots&last=1")["slots"]["green"]["calls"][0])
+        before = len(console.records())
+        console.order("rollout/rollback", reason="drill")
+        picture = wait_until("the record", lambda: (found := console.records()) and len(found) > before and found[-1])
+        points, seconds = calls_drawn(picture)
+        assert points == seconds >= 5
+        texts = [one.text for one in ElementTree.parse(picture).getroot().iter(f"{SVG}text")]
+        assert any("started: " in text and "drill & <i>more</i>" in text for text in texts if text), texts
+        assert any("rolled_back: " in text for text in texts if text) and any(began in text for text in texts if text), texts
+        shown = console.guard.command("incident", "show", picture.stem)
+        assert f"]({picture.name})" in shown.stdout, shown
+        # It is drawn once more, and then also shows what came after.
+        wait_until("the second picture", lambda: calls_drawn(picture)[0] >= points + 10, 30)
+
+
+def test_a_tool_s_row_opens_its_plot_by_keyboard(browser, console):
+    page, said = opened(browser, console)
+    with Load(console.guard.address, "swf_list_agents", rate=50, connections=2, path="/mcp"):
+        button = page.locator("#tools button", has_text="swf_list_agents")
+        button.wait_for()
+        button.focus()
+        page.keyboard.press("Enter")
+        page.wait_for_selector("#tool-plot:not([hidden])")
+        assert page.inner_text("#tool-title") == "swf_list_agents" and button.get_attribute("aria-expanded") == "true"
+        page.wait_for_function("() => / [1-9][0-9]* calls /.test(document.getElementById('rate-tool').getAttribute('aria-label'))")
+        known = page.evaluate("state.tool.columns.calls.length")
+        page.wait_for_function(f"() => state.tool.columns.calls.length >= {known + 3}", timeout=15_000)
+        # The rows are refreshed under the keyboard: focus stays.
+        assert page.evaluate("document.activeElement.dataset.tool") == "swf_list_agents"
+        drawn = page.evaluate("document.getElementById('rate-tool').getContext('2d').getImageData(0, 0, 400, 64).data.some((byte) => byte)")
+        assert drawn
+        page.focus("#tool-close")
+        page.keyboard.press("Escape")
+        page.wait_for_selector("#tool-plot", state="hidden")
+        assert page.evaluate("document.activeElement.dataset.tool") == "swf_list_agents"
+    # A call that takes its time is counted with the calls of every second: nothing is told twice.
+    series = console.read("series?tool=swf_list_agents")
+    counted = next(one["calls"] for one in console.read("tools")["tools"] if one["name"] == "swf_list_agents")
+    assert list(series["tools"]) == ["swf_list_agents"] and sum(series["tools"]["swf_list_agents"]["calls"]) <= counted
+    assert said == []
+
+
+def test_the_page_names_the_release_of_a_slot(browser, console):
+    page, _ = opened(browser, console)
+    assert "Release\n-" in page.inner_text("#facts-green")
+    slot = console.releases / "slots" / "green"
+    slot.mkdir(parents=True)
+    (slot / "current").symlink_to("../../releases/tools-2.1.0")
+    page.wait_for_function("() => document.getElementById('facts-green').innerText.includes('tools-2.1.0')")
+    found = {one["slot"]: one["release"] for one in console.read("slots")["slots"]}
+    assert found == {"blue": None, "green": "tools-2.1.0"}
+
+
+def test_the_page_works_over_tls(browser, programs):
+    console = Console(programs, certificate(programs.folder / "tls"))
+    page, said = opened(browser, console)
+    page.wait_for_function("() => state.slots.blue.calls.length >= 2")
+    assert page.inner_text("#connection") == "connected" and said == []
 
 
 def test_a_viewer_cannot_order_and_a_wrong_token_opens_nothing(browser, console):

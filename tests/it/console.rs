@@ -117,6 +117,22 @@ async fn a_viewer_sees_everything_and_another_token_nothing() {
     .await;
 }
 
+#[tokio::test]
+async fn a_part_of_the_series_can_be_asked_for_and_a_picture_of_it() {
+    let watched = watched().await;
+    watched.calls(3).await;
+    let length = |series: &Value| series["slots"]["blue"]["calls"].as_array().map_or(0, Vec::len);
+    eventually("two seconds are counted", async || length(&watched.read("/api/v1/series").await) >= 2).await;
+    assert_eq!(length(&watched.read("/api/v1/series?of=slots&last=1").await), 1);
+    let nothing = watched.read("/api/v1/series?tool=a%20b").await;
+    assert_eq!((&nothing["slots"], &nothing["tools"]), (&json!({}), &json!({})));
+    let refused = watched.get("wrong-0123456789abcdef", "/api/v1/series.svg").await;
+    assert_eq!(refused.status(), 401);
+    let picture = watched.get(VIEWER, "/api/v1/series.svg").await;
+    assert_eq!(picture.field("content-type"), Some("image/svg+xml"));
+    assert!(picture.text().starts_with("<svg ") && picture.text().ends_with("</svg>\n"));
+}
+
 // "Every order carries a `reason`, is audited with the name behind the token, and does what the command does"
 #[tokio::test]
 async fn an_operator_starts_and_rolls_back_and_a_viewer_does_not() {

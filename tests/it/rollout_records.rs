@@ -68,7 +68,37 @@ async fn a_rollback_by_a_trigger_leaves_a_record_with_cause_and_figures() {
     // A process that ends between the transition and its record leaves it to the next one.
     std::fs::remove_dir_all(pair.guard.state().join("incidents")).unwrap();
     pair.guard.kill_and_start_again().await;
+    // The new process has counted nothing that it could draw.
+    let mut record = record;
+    record.as_object_mut().unwrap().remove("picture");
     assert_eq!(records(&pair.guard, 1).await, [record]);
+}
+
+#[tokio::test]
+async fn a_rollback_leaves_a_picture_beside_its_record() {
+    let pair = started().await;
+    let uptime = async || -> u64 {
+        let status: Value = serde_json::from_str(&pair.guard.command_ok("status --json").await).unwrap();
+        status["uptime_seconds"].as_u64().unwrap()
+    };
+    let began = uptime().await;
+    // Seconds are counted from the beginning of the rollout on, because there is no console.
+    eventually("some seconds are counted", async || uptime().await >= began + 4).await;
+    pair.guard.post(&call(1, "tools/list")).await;
+    pair.green.set_behaviour(Behaviour::FailsProbes);
+    pair.guard.transition("rolled_back", 0).await;
+    let record = records(&pair.guard, 1).await.remove(0);
+    let id = record["id"].as_str().unwrap();
+    assert_eq!(record["picture"], format!("{id}.svg"));
+    let folder = pair.guard.state().join("incidents");
+    let picture = std::fs::read_to_string(folder.join(format!("{id}.svg"))).unwrap();
+    assert!(picture.starts_with("<svg ") && picture.ends_with("</svg>\n"), "{picture}");
+    assert_eq!(picture.matches("class=\"mark\"").count(), 2, "{picture}");
+    for word in ["started", "rolled_back", "trigger candidate_health", ">blue</text>", ">green</text>"] {
+        assert!(picture.contains(word), "{word}: {picture}");
+    }
+    let text = std::fs::read_to_string(folder.join(format!("{id}.md"))).unwrap();
+    assert!(text.contains(&format!("]({id}.svg)")), "{text}");
 }
 
 #[tokio::test]

@@ -73,6 +73,7 @@ pub(super) const MAY_IMPORT: &[(&str, &[&str])] = &[
             "control",
             "shadow",
             "admin",
+            "release",
             "console",
         ],
     ),

@@ -1,6 +1,6 @@
 // The page: reads the interface, shows text as text, and gives an operator's orders with a reason.
 const byId = (id) => document.getElementById(id);
-const state = { token: "", lastEvent: null, slots: { blue: columnsOf(), green: columnsOf() }, at: 0, history: [], seq: -1, live: null, order: null };
+const state = { token: "", lastEvent: null, slots: { blue: columnsOf(), green: columnsOf() }, at: 0, history: [], seq: -1, live: null, order: null, tool: null };
 
 // Every word of the guard becomes text, never markup.
 function make(name, options = {}, ...children) {
@@ -33,9 +33,8 @@ const read = async (path) => (await ask(path)).json();
 function table(heads, rows, empty) {
   if (!rows.length) return make("p", { class: "quiet", text: empty });
   const cell = (kind, content, index) => {
-    const element = make(kind, heads[index].number ? { class: "number" } : {});
+    const element = make(kind, heads[index].number ? { class: "number" } : {}, content);
     if (kind === "th") element.setAttribute("scope", "col");
-    element.textContent = content;
     return element;
   };
   const head = make("tr", {}, ...heads.map((one, index) => cell("th", one.text, index)));
@@ -43,11 +42,12 @@ function table(heads, rows, empty) {
   return make("table", {}, make("thead", {}, head), make("tbody", {}, ...body));
 }
 
+const figure = (id, caption) => make("figure", {}, make("canvas", { id, role: "img", "aria-label": caption }), make("figcaption", { text: caption }));
+const RATE = "Calls and errors a second, half an hour at most";
 function slotCard(name) {
   const card = make("div", { class: `slot is-${name}`, id: `slot-${name}` });
   const facts = make("dl", { id: `facts-${name}` });
-  const figure = (id, caption) => make("figure", {}, make("canvas", { id: `${id}-${name}`, role: "img", "aria-label": caption }), make("figcaption", { text: caption }));
-  card.append(make("h3", { id: `title-${name}` }), facts, figure("rate", "Calls and errors a second, half an hour at most"), figure("time", "p50 and p95"), figure("memory", "Memory, part of its limit"));
+  card.append(make("h3", { id: `title-${name}` }), facts, figure(`rate-${name}`, RATE), figure(`time-${name}`, "p50 and p95"), figure(`memory-${name}`, "Memory, part of its limit"));
   return card;
 }
 
@@ -55,7 +55,7 @@ function facts(list, pairs) {
   show(list, ...pairs.flatMap(([name, value, kind]) => [make("dt", { text: name }), make("dd", { text: value, class: kind || "" })]));
 }
 
-function showSlots(status, rollout) {
+function showSlots(status, rollout, releases) {
   for (const name of ["blue", "green"]) {
     const report = rollout.status.slots.find((slot) => slot.slot === name);
     const proxied = status.slots.find((slot) => slot.slot === name);
@@ -74,6 +74,7 @@ function showSlots(status, rollout) {
       ["In flight", proxied ? `${proxied.in_flight}, ${proxied.waiting} waiting, ${proxied.held} held` : "-"],
       ["Memory", columns.memory.length && columns.memory.at(-1) ? percent(columns.memory.at(-1)) : "-"],
       ["Server", surface ? describe(surface) : "-"],
+      ["Release", releases[name] || "-"],
       ["Address", proxied ? proxied.address : "-"],
     ]);
   }
@@ -132,32 +133,92 @@ function showRest(status, rollout) {
   show(byId("depends"), table([{ text: "Kind" }, { text: "Name" }, { text: "State" }], rows, "No dependency is configured, nothing is off, no token ends within 30 days."));
 }
 
+// A table whose rows are still those of before keeps them: focus stays where it is.
+function showLoad(element, heads, list, empty, cellOf) {
+  const rows = list.slice(0, 30).map((one) => [one.name, number(one.rate, 1), percent(one.error_rate), millis(one.p95_ms)]);
+  const names = JSON.stringify(rows.map((row) => row[0]));
+  if (rows.length && element.dataset.names === names) {
+    element.querySelectorAll("tbody tr").forEach((line, at) => rows[at].slice(1).forEach((text, column) => { line.children[column + 1].textContent = text; }));
+    return;
+  }
+  const focused = element.contains(document.activeElement) ? document.activeElement.dataset.tool : undefined;
+  element.dataset.names = names;
+  show(element, table([{ text: heads }, { text: "Calls/s", number: true }, { text: "Errors", number: true }, { text: "p95", number: true }], rows.map(([name, ...rest]) => [cellOf(name), ...rest]), empty));
+  if (focused !== undefined) [...element.querySelectorAll("button")].find((one) => one.dataset.tool === focused)?.focus();
+}
 async function refreshLoad() {
   try {
-    const [tools, clients] = await Promise.all([read("/api/v1/tools"), read("/api/v1/clients")]);
-    const heads = (name) => [{ text: name }, { text: "Calls/s", number: true }, { text: "Errors", number: true }, { text: "p95", number: true }];
-    const rows = (list) => list.slice(0, 30).map((one) => [one.name, number(one.rate, 1), percent(one.error_rate), millis(one.p95_ms)]);
-    show(byId("tools"), table(heads("Tool"), rows(tools.tools), "No tool was called."));
-    show(byId("clients"), table(heads("Client"), rows(clients.clients), "No client has called."));
+    const [tools, clients] = await Promise.all([read("/api/v1/tools"), read("/api/v1/clients"), refreshTool()]);
+    showLoad(byId("tools"), "Tool", tools.tools, "No tool was called.", toolButton);
+    showLoad(byId("clients"), "Client", clients.clients, "No client has called.", (name) => name);
     const soon = Date.now() / 1000 + 30 * 86400;
     state.expiring = clients.tokens.filter((token) => token.not_after && token.not_after < soon);
   } catch (error) {
     if (error.status === 401) leave("The token is no longer accepted.");
   }
 }
+
+function toolButton(name) {
+  const button = make("button", { type: "button", class: "name", text: name, "data-tool": name, "aria-expanded": String(state.tool?.name === name), "aria-controls": "tool-plot" });
+  button.addEventListener("click", () => openTool(state.tool?.name === name ? null : name));
+  return button;
+}
+function openTool(name) {
+  const left = byId("tool-plot").contains(document.activeElement) ? state.tool?.name : undefined;
+  state.tool = name === null ? null : { name, at: 0, columns: columnsOf() };
+  for (const one of byId("tools").querySelectorAll("button")) {
+    one.setAttribute("aria-expanded", String(one.dataset.tool === name));
+    if (one.dataset.tool === left) one.focus();
+  }
+  const panel = byId("tool-plot");
+  panel.hidden = name === null;
+  if (name === null) return;
+  const close = make("button", { type: "button", id: "tool-close", text: "Close" });
+  close.addEventListener("click", () => openTool(null));
+  show(panel, make("h3", { id: "tool-title", text: name }), make("dl", { id: "facts-tool" }), figure("rate-tool", RATE), figure("time-tool", "p50 and p95"), make("div", { class: "orders" }, close));
+  refreshLoad();
+}
+// Asks for the seconds that the open plot does not have yet.
+async function refreshTool() {
+  const tool = state.tool;
+  if (!tool) return;
+  const missing = tool.at ? Math.min(SECONDS, Math.max(1, state.at - tool.at + 2)) : SECONDS;
+  const picture = await read(`/api/v1/series?tool=${encodeURIComponent(tool.name)}&last=${missing}`);
+  const columns = picture.tools[tool.name];
+  if (tool !== state.tool || !columns) return;
+  const had = columns.calls.length, fresh = tool.at ? Math.min(had, Math.max(0, picture.at - tool.at)) : had;
+  for (let place = had - fresh; place < had; place++) pushSecond(tool.columns, Object.fromEntries(Object.entries(columns).map(([name, values]) => [name, values[place]])));
+  tool.at = picture.at;
+  plotTool();
+}
 async function refreshHistory() {
   try { state.history = await read("/api/v1/history"); showHistory(); } catch { /* The stream says that the guard is away. */ }
 }
 
+// Where transitions happened, in seconds before this one.
+const marksBefore = (at) => state.history.map((one) => at - Math.floor(one.at / 1000)).filter((place) => place >= 0 && place < SECONDS);
+const badOf = (columns) => columns.failures.map((value, index) => (value || 0) + (columns.errors[index] || 0));
+function plotLoad(name, about, columns, color, marks) {
+  const bad = badOf(columns);
+  draw(byId(`rate-${name}`), [{ values: columns.calls, color }, { values: bad, color: "--bad" }], marks, `${about}: ${columns.calls.at(-1) ?? 0} calls and ${bad.at(-1) ?? 0} errors in the last second`, (value) => `${value}/s`);
+  draw(byId(`time-${name}`), [{ values: columns.p50_ms, color: "--quiet" }, { values: columns.p95_ms, color }], marks, `${about}: p50 ${millis(columns.p50_ms.at(-1))}, p95 ${millis(columns.p95_ms.at(-1))}`, millis);
+}
 function plots() {
-  const marks = state.history.map((one) => state.at - Math.floor(one.at / 1000)).filter((place) => place >= 0 && place < SECONDS);
+  const marks = marksBefore(state.at);
   for (const name of ["blue", "green"]) {
     const columns = state.slots[name];
-    const bad = columns.failures.map((value, index) => (value || 0) + (columns.errors[index] || 0));
-    draw(byId(`rate-${name}`), [{ values: columns.calls, color: `--${name}` }, { values: bad, color: "--bad" }], marks, `Slot ${name}: ${columns.calls.at(-1) ?? 0} calls and ${bad.at(-1) ?? 0} errors in the last second`);
-    draw(byId(`time-${name}`), [{ values: columns.p50_ms, color: "--quiet" }, { values: columns.p95_ms, color: `--${name}` }], marks, `Slot ${name}: p50 ${millis(columns.p50_ms.at(-1))}, p95 ${millis(columns.p95_ms.at(-1))}`);
-    draw(byId(`memory-${name}`), [{ values: columns.memory, color: `--${name}` }], marks, `Slot ${name}: memory ${columns.memory.at(-1) ? percent(columns.memory.at(-1)) : "not known"}`);
+    plotLoad(name, `Slot ${name}`, columns, `--${name}`, marks);
+    draw(byId(`memory-${name}`), [{ values: columns.memory, color: `--${name}` }], marks, `Slot ${name}: memory ${columns.memory.at(-1) ? percent(columns.memory.at(-1)) : "not known"}`, percent);
   }
+}
+function plotTool() {
+  const { name, at, columns } = state.tool;
+  const minute = (values) => values.slice(-60);
+  const sum = (values) => minute(values).reduce((all, value) => all + (value || 0), 0);
+  const calls = sum(columns.calls);
+  const worst = minute(columns.p95_ms).reduce((most, value) => (value === null ? most : Math.max(most ?? 0, value)), null);
+  facts(byId("facts-tool"), [["Calls in the last minute", number(calls)], ["Errors", calls ? percent(sum(badOf(columns)) / calls) : "-"], ["Largest p95", millis(worst)]]);
+  plotLoad("tool", `Tool ${name}`, columns, "--ink", marksBefore(at));
 }
 
 function takeSecond(second) {
@@ -165,16 +226,17 @@ function takeSecond(second) {
   state.at = second.at;
   for (const name of ["blue", "green"]) pushSecond(state.slots[name], second.slots[name] || {});
 }
-function takeState({ status, rollout }) {
+function takeState({ status, rollout, releases }) {
   state.live = { status, rollout };
   byId("guard").textContent = `version ${status.version}, up ${Math.floor(status.uptime_seconds / 60)} min, ${status.connections} connections${status.draining ? ", draining" : ""}`;
   showRollout(rollout);
-  showSlots(status, rollout);
+  showSlots(status, rollout, releases);
   showRest(status, rollout);
   const seq = rollout.last ? rollout.last.seq : 0;
   if (seq !== state.seq) { state.seq = seq; refreshHistory(); }
 }
-const HANDLERS = { second: takeSecond, seconds: (all) => all.forEach(takeSecond), state: takeState, transition: () => {} };
+// A transition comes with the state that it led to, so its own event needs no handler.
+const HANDLERS = { second: takeSecond, seconds: (all) => all.forEach(takeSecond), state: takeState };
 
 async function follow() {
   const headers = state.lastEvent ? { "Last-Event-ID": state.lastEvent } : {};
@@ -222,7 +284,7 @@ byId("enter").addEventListener("submit", async (event) => {
   event.preventDefault();
   state.token = byId("token").value.trim();
   try {
-    const picture = await read("/api/v1/series");
+    const picture = await read("/api/v1/series?of=slots");
     for (const name of ["blue", "green"]) state.slots[name] = { ...columnsOf(), ...picture.slots[name] };
     state.at = picture.at;
   } catch (error) { return leave(error.message); }
@@ -276,4 +338,5 @@ byId("confirm-form").addEventListener("submit", async (event) => {
 });
 byId("skip").addEventListener("click", () => byId("slots").scrollIntoView());
 byId("skip").addEventListener("keydown", (event) => { if (event.key === "Enter") byId("slots").scrollIntoView(); });
+for (const id of ["tools", "tool-plot"]) byId(id).addEventListener("keydown", (event) => { if (event.key === "Escape") openTool(null); });
 byId("token").focus();

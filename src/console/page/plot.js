@@ -9,7 +9,8 @@ function pushSecond(columns, second) {
     if (columns[name].length > SECONDS) columns[name].shift();
   }
 }
-function draw(canvas, lines, marks, label) {
+// `show` is the text of a value: that of the largest stands at the top.
+function draw(canvas, lines, marks, label, show) {
   const ratio = window.devicePixelRatio || 1;
   const width = canvas.clientWidth, height = canvas.clientHeight;
   if (!width) return;
@@ -40,6 +41,11 @@ function draw(canvas, lines, marks, label) {
       pen = true;
     });
     context.stroke();
+  }
+  if (lines.some((line) => line.values.some((value) => value > 0))) {
+    context.font = "11px system-ui, sans-serif";
+    context.fillStyle = style.getPropertyValue("--quiet");
+    context.fillText(show(largest), 4, 12);
   }
   canvas.setAttribute("aria-label", label);
 }
