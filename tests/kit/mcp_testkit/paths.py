@@ -16,7 +16,7 @@ TOOLS = BIN / "mcp-tools"
 
 
 def python(env: str) -> str:
-    """The interpreter of a pinned environment: `sdk1`, `sdk2`, `django` or `pytest`."""
+    """The interpreter of a pinned environment: `sdk1`, `sdk2`, `django`, `openapi` or `pytest`."""
     return str(ENVS / env / "bin" / "python")
 
 
