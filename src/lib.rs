@@ -47,3 +47,5 @@ mod shadow;
 
 mod telemetry;
 mod tls;
+#[cfg(feature = "traces")]
+mod traces;

@@ -2,7 +2,7 @@
 """What one request costs the guard in user-space instructions (callgrind) and in system calls (strace): noise-proof figures.
 
     scripts/instructions                     count, and fail if a count is above benches/budget/budget.json
-    scripts/instructions --only call         one scenario of: call, denied
+    scripts/instructions --only call         one scenario of: call, denied, sampled (a call with traces, of which a tenth is sampled)
     scripts/instructions --profile DIR       keep callgrind's files there, for callgrind_annotate
     scripts/instructions --guard PATH        a built guard instead of a fresh one of the profile `fast`
 
@@ -25,6 +25,7 @@ import sys
 import tempfile
 import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -68,7 +69,8 @@ def request(token: str) -> bytes:
 
 
 # name: (request, first bytes of the response)
-SCENARIOS = {"call": (request(TOKEN), b"HTTP/1.1 200 "), "denied": (request("wrong"), b"HTTP/1.1 403 ")}
+SCENARIOS = {"call": (request(TOKEN), b"HTTP/1.1 200 "), "denied": (request("wrong"), b"HTTP/1.1 403 "), "sampled": (request(TOKEN), b"HTTP/1.1 200 ")}
+TRACES = '[traces]\nendpoint = "http://127.0.0.1:{port}"\nsample = "10%"\n'
 
 
 class Backend(threading.Thread):
@@ -95,6 +97,26 @@ class Backend(threading.Thread):
                 else:
                     self.selector.unregister(key.fileobj)
                     key.fileobj.close()
+
+
+class Collector(ThreadingHTTPServer):
+    """Takes spans and reads none."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self):
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(200)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Collector.Handler)
+        threading.Thread(target=self.serve_forever, daemon=True).start()
 
 
 def load(address: str, name: str, requests: int) -> None:
@@ -141,7 +163,11 @@ def run(binary: Path, folder: Path, wrapper: list[str], name: str, requests: int
     reader.start()
     try:
         argv = (*wrapper, str(binary))
-        guard = Guard(programs, f"unix:{folder}/backend.sock", "/mcp", token=TOKEN, config=CONFIG, argv=argv, ready_seconds=60, stderr=write)
+        config = CONFIG
+        if name == "sampled":
+            collector = Collector()
+            config += TRACES.replace("{port}", str(collector.server_port))
+        guard = Guard(programs, f"unix:{folder}/backend.sock", "/mcp", token=TOKEN, config=config, argv=argv, ready_seconds=60, stderr=write)
         load(guard.address, name, requests)
         # The guard is the wrapper itself (valgrind) or its only child (strace).
         pid = guard.program.pid

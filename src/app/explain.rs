@@ -36,7 +36,8 @@ pub(crate) fn without_a_guard(config: Config, question: &Question, now: u64) -> 
     let features = folder.as_deref().map(Features::load).transpose().unwrap_or_default().unwrap_or_default();
     let rollout = saved_rollout(folder.as_deref(), &Settings::of(&config));
     let version_cap = if rollout.fenced() { VersionCap::Legacy } else { VersionCap::None };
-    let traffic = TrafficSplit { split: rollout.split(), version_cap };
+    let stage = rollout.state().position().stage;
+    let traffic = TrafficSplit { split: rollout.split(), version_cap, stage };
     let off = features.off.clone();
     let oauth = config.oauth.is_some();
     let config = config.without(features.names());

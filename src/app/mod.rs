@@ -13,6 +13,7 @@ mod parts;
 mod process;
 pub(crate) mod reload;
 mod signals;
+mod traces;
 mod upgrade;
 
 use std::io;
@@ -25,6 +26,7 @@ use self::parts::Parts;
 use self::process::{raise_fd_limit, sd_notify};
 use self::reload::Reloader;
 use self::signals::SignalThread;
+use self::traces::Traces;
 use self::upgrade::{Startup, StartupError, Upgrader};
 use crate::admin::Server;
 use crate::config::{self, Environment, LoadError, Loaded, Override};
@@ -114,11 +116,14 @@ fn serve(file: &Path, loaded: Loaded, startup: &mut Startup) -> Result<Drained, 
     };
     let identity = Identity::default();
     config.verifier = identity.start(&config);
+    let config_traces = config.traces.clone();
     #[cfg(feature = "console")]
     let (console, console_listener) = open_console(&config, startup)?;
     let (features, config) = FeatureSwitches::open(config);
     let mut guard = proxy::Server::bind(config, log.clone(), &mut startup.inherited)?;
     let handle = guard.handle();
+    let traces = Traces::default();
+    traces.configure(config_traces.as_ref(), &handle);
     let mut sockets = guard.listening().map_err(Error::Control)?;
     if let Some(admin) = &admin {
         sockets.push(admin.listening().map_err(Error::Control)?);
@@ -143,6 +148,7 @@ fn serve(file: &Path, loaded: Loaded, startup: &mut Startup) -> Result<Drained, 
         control,
         shadow,
         identity,
+        traces: traces.clone(),
         #[cfg(feature = "console")]
         console: console.clone(),
     };
@@ -160,15 +166,20 @@ fn serve(file: &Path, loaded: Loaded, startup: &mut Startup) -> Result<Drained, 
 
     report_ready(&handle);
     let drained = guard.run()?;
+    traces.close();
     if let Some(file) = admin_file {
         if handle.is_handed_over() { file.leave() } else { file.remove() }
     }
+    log_end(drained);
+    log.flush();
+    Ok(drained)
+}
+
+fn log_end(drained: Drained) {
     match drained {
         Drained::Idle => log::info!("stopped; nothing was in flight"),
         Drained::Cut(calls) => log::warn!("stopped; the drain's deadline cut {calls} calls"),
     }
-    log.flush();
-    Ok(drained)
 }
 
 fn report_ready(handle: &Handle) {
@@ -214,10 +225,10 @@ fn start_control(
 ) -> io::Result<control::Control> {
     let (route_handle, tools_handle, shadow) = (handle.clone(), handle.clone(), shadow.clone());
     let states_handle = handle.clone();
-    let publish = move |split: Split, fenced| {
+    let publish = move |split: Split, fenced, stage| {
         shadow.turn(split.is_shadowing());
         let version_cap = if fenced { VersionCap::Legacy } else { VersionCap::None };
-        route_handle.publish_split(TrafficSplit { split, version_cap });
+        route_handle.publish_split(TrafficSplit { split, version_cap, stage });
     };
     // The receiver is there: a process has one guard.
     let samples = handle.samples().ok_or_else(|| io::Error::other("the samples are taken"))?;

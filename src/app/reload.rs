@@ -105,6 +105,7 @@ impl Reloader {
             .at_next_start
             .extend(self.parts.console.configure(&mut config.console).into_iter().map(str::to_owned));
         config.verifier = self.parts.identity.configure(&config);
+        self.parts.traces.configure(config.traces.as_ref(), &self.parts.handle);
         self.features.publish(config, &self.parts.handle);
         self.log.configure(log);
         // Only now: what the new configuration takes away must not hold until a new issuer has answered.

@@ -1,5 +1,5 @@
-//! What the installed unit keeps the guard from: receivers of notifications, dependencies, issuers and backends that it must not
-//! connect to.
+//! What the installed unit keeps the guard from: receivers of notifications, dependencies, issuers, backends and the collector of
+//! spans that it must not connect to.
 //!
 //! Must not know how any of them is connected to.
 
@@ -78,7 +78,20 @@ fn destinations(config: &Config) -> Vec<(String, Destination<'_>)> {
         }
         RouteTarget::Slot(_) | RouteTarget::Stable => None,
     });
-    receivers.chain(dependencies).chain(issuers(config)).chain(backends).chain(routes).collect()
+    let others = issuers(config).chain(collector(config));
+    receivers.chain(dependencies).chain(others).chain(backends).chain(routes).collect()
+}
+
+/// Where spans go.
+#[cfg(feature = "traces")]
+fn collector(config: &Config) -> impl Iterator<Item = (String, Destination<'_>)> {
+    let traces = config.traces.iter();
+    traces.map(|traces| ("traces.endpoint".to_owned(), of_host(traces.collector.endpoint.host())))
+}
+
+#[cfg(not(feature = "traces"))]
+fn collector(_config: &Config) -> impl Iterator<Item = (String, Destination<'_>)> {
+    std::iter::empty()
 }
 
 /// Where the keys of issuers are fetched. Metadata may name an address on the issuer's own host only.

@@ -29,6 +29,7 @@ mod table;
 mod tls;
 pub(crate) mod tokens;
 mod tools;
+pub(crate) mod traces;
 mod validate;
 mod value;
 
@@ -256,30 +257,52 @@ fn read(
         rollout: rollout.unwrap_or_default(),
         dependencies,
         console: console::console(root.table("console"), folder, environment),
+        traces: traced(&mut root, environment),
         routes: Vec::new(),
         off: SwitchedOff::default(),
         secrets: Secrets::default(),
     };
-    if cfg!(feature = "release") {
-        let _read_by_its_commands = release::release(root.table("release"), folder);
-    } else if root.entry("release").is_some() {
-        let hint = "remove the table, or use a program that was built with the feature `release`";
-        root.error("release", None, InvalidValue::new("this program was built without releases").hint(hint));
-    }
-    if !cfg!(feature = "console") && root.has("console") {
-        let hint = "remove the table, or use a program that was built with the feature `console`";
-        root.error(
-            "console",
-            None,
-            InvalidValue::new("this program was built without the console").hint(hint),
-        );
-    }
+    check_rooms(&mut root, folder);
     let routes = routes::read(&mut root, &config, folder, environment);
     root.finish();
     let config = Config { routes, ..config };
     let config = Config { secrets: secrets::held(&config, &auth.token_env, environment), ..config };
     validate::check(&config, sink);
     config
+}
+
+/// Reports the tables of what this program was built without.
+fn check_rooms(root: &mut Table<'_>, folder: &Path) {
+    if cfg!(feature = "release") {
+        let _read_by_its_commands = release::release(root.table("release"), folder);
+    }
+    let rooms = [
+        ("release", cfg!(feature = "release"), "releases"),
+        ("console", cfg!(feature = "console"), "the console"),
+        ("traces", cfg!(feature = "traces"), "traces"),
+    ];
+    for (table, is_built, what) in rooms {
+        if !is_built && root.entry(table).is_some() {
+            let hint =
+                format!("remove the table, or use a program that was built with the feature `{table}`");
+            root.error(
+                table,
+                None,
+                InvalidValue::new(format!("this program was built without {what}")).hint(hint),
+            );
+        }
+    }
+}
+
+/// `[traces]`, in a program that can export spans.
+#[cfg(feature = "traces")]
+fn traced(root: &mut Table<'_>, environment: &Environment<'_>) -> Option<traces::Traces> {
+    traces::traces(root.table("traces"), environment)
+}
+
+#[cfg(not(feature = "traces"))]
+fn traced(_root: &mut Table<'_>, _environment: &Environment<'_>) -> Option<traces::Traces> {
+    None
 }
 
 /// `[slots]`

@@ -34,7 +34,7 @@ use super::state_file::Saved;
 use super::state_writer::Progress;
 use crate::parity::accept::Acceptance;
 use crate::rollout::sample::FinishedCall;
-use crate::rollout::{Event, Health, Rollout, State, Transition};
+use crate::rollout::{Event, Health, Rollout, Stage, State, Transition};
 use crate::telemetry::metrics::{DependencyMetrics, DependencyStatus, RolloutMetrics};
 use crate::upstream::{PerSlot, Slot, Split};
 
@@ -54,7 +54,7 @@ pub(crate) struct Setup {
     pub(crate) metrics: RolloutMetrics,
     pub(crate) dependency_metrics: DependencyMetrics,
     /// Publishes the route: the split, and whether newer protocol versions are fenced off. Must return at once.
-    pub(crate) publish: Box<dyn Fn(Split, bool) + Send>,
+    pub(crate) publish: Box<dyn Fn(Split, bool, Stage) + Send>,
     /// Passes on the names of a slot's tools. Must return at once.
     pub(crate) learn: Box<dyn Fn(Slot, Vec<String>) + Send>,
     /// Publishes the states of all dependencies. Must return at once.
@@ -80,9 +80,9 @@ pub(super) struct Controller {
     /// Samples just taken out of their queue; empty between ticks.
     batch: Vec<FinishedCall>,
     metrics: RolloutMetrics,
-    publish: Box<dyn Fn(Split, bool) + Send>,
+    publish: Box<dyn Fn(Split, bool, Stage) + Send>,
     learn: Box<dyn Fn(Slot, Vec<String>) + Send>,
-    published: Option<(Split, bool)>,
+    published: Option<(Split, bool, Stage)>,
     /// What `pictures.follow` got last.
     followed: bool,
     /// The names of each slot's tools, from its latest probe.
@@ -381,10 +381,11 @@ impl Controller {
 
     /// Publishes the route if it has changed.
     fn publish(&mut self) {
-        let route = (self.rollout.split(), self.rollout.fenced());
+        let stage = self.rollout.state().position().stage;
+        let route = (self.rollout.split(), self.rollout.fenced(), stage);
         if self.published.as_ref() != Some(&route) {
             self.metrics.set_fence(route.1);
-            (self.publish)(route.0.clone(), route.1);
+            (self.publish)(route.0.clone(), route.1, route.2);
             self.published = Some(route);
         }
         let is_running = self.rollout.state().run.is_some();

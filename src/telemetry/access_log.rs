@@ -16,6 +16,11 @@ pub(crate) fn json(record: &Record<'_>, second: &SecondText, now: Timestamp, out
     second.append(now, out);
     out.extend_from_slice(b"\",\"request_id\":");
     push_json_string(out, record.request_id);
+    if let Some(trace) = record.trace {
+        out.extend_from_slice(b",\"trace_id\":\"");
+        out.extend_from_slice(&trace.context.trace_id.hex());
+        out.push(b'"');
+    }
     if let Some(peer) = record.peer {
         out.extend_from_slice(b",\"peer\":\"");
         out.extend_from_slice(peer.as_bytes());
@@ -64,6 +69,9 @@ pub(crate) fn text(record: &Record<'_>, now: Timestamp, out: &mut Vec<u8>) {
     }
     if let Some(route) = record.route {
         let _ = write!(out, " route={route}");
+    }
+    if let Some(trace) = record.trace {
+        let _ = write!(out, " trace={}", trace.context.trace_id);
     }
     match record.status {
         Some(status) => drop(write!(out, " status={status}")),
@@ -239,6 +247,7 @@ mod tests {
             bytes_out: 300,
             total: Some(Duration::from_micros(1_234)),
             upstream: Some(Duration::from_micros(998)),
+            trace: None,
         }
     }
 

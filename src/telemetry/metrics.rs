@@ -12,6 +12,7 @@ mod shadow;
 mod tls;
 #[cfg(feature = "console")]
 mod totals;
+mod traces;
 
 use std::sync::OnceLock;
 
@@ -31,6 +32,7 @@ pub(crate) use self::tls::{Handshake, TlsMetrics};
 pub(crate) use self::totals::NAMES_MAX;
 #[cfg(feature = "console")]
 pub(crate) use self::totals::{Tally, Totals};
+use self::traces::TraceMetrics;
 use serde::{Deserialize, Serialize};
 
 use super::record::{Outcome, Record};
@@ -138,6 +140,7 @@ pub(crate) struct Metrics {
     routes: routes::RouteFamilies,
     shadow: ShadowMetrics,
     pub(crate) tls: TlsMetrics,
+    pub(crate) traces: TraceMetrics,
 }
 
 impl Metrics {
@@ -206,6 +209,7 @@ impl Metrics {
             routes: routes::RouteFamilies::new(&add)?,
             shadow: ShadowMetrics::new(&add)?,
             tls: TlsMetrics::new(&add)?,
+            traces: TraceMetrics::new(&add)?,
             registry: registry.clone(),
         };
         add_build_info(&add)?;

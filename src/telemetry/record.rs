@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::trace::RequestTrace;
 use crate::policy::{Denial, Subject};
 use crate::upstream::Slot;
 use crate::wire::Method;
@@ -130,6 +131,8 @@ pub(crate) struct Record<'a> {
     pub(crate) total: Option<Duration>,
     /// From the first byte sent to a backend to the last one received.
     pub(crate) upstream: Option<Duration>,
+    /// The trace that the request belongs to; none where traces are off.
+    pub(crate) trace: Option<&'a RequestTrace>,
 }
 
 impl<'a> Record<'a> {
@@ -153,6 +156,7 @@ impl<'a> Record<'a> {
             bytes_out: 0,
             total: None,
             upstream: None,
+            trace: None,
         }
     }
 

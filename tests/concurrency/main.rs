@@ -41,6 +41,13 @@ mod proxy {
 }
 
 /// What the files above name by way of their own crate.
+mod rollout {
+    pub(crate) mod stage {
+        pub(crate) use mcp_guard::rollout::Stage;
+    }
+}
+
+/// The same.
 mod upstream {
     pub(crate) use mcp_guard::upstream::{Slot, Split};
 }

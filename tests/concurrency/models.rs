@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
+use mcp_guard::rollout::Stage;
 use mcp_guard::upstream::{Slot, Split};
 use shuttle::future::block_on;
 use shuttle::thread;
@@ -272,7 +273,8 @@ fn nothing_retired_is_taken() {
 }
 
 fn a_new_split_is_seen() {
-    let split = |slot| TrafficSplit { split: Split::all(slot), version_cap: VersionCap::None };
+    let split =
+        |slot| TrafficSplit { split: Split::all(slot), version_cap: VersionCap::None, stage: Stage::Stable };
     let cell = Arc::new(SplitCell::new(split(Slot::Blue)));
     let known = cell.load();
     let publishing = cell.clone();

@@ -61,6 +61,7 @@ mod tls_reload;
 mod tls_upstream;
 mod token_distribute;
 mod tools_list_filter;
+mod traces;
 
 /// Describes a guard of this build.
 fn guard() -> mcp_testkit::Builder {

@@ -26,6 +26,7 @@ mod registry;
 mod server;
 mod service;
 mod stdio;
+mod traces;
 
 pub use in_process::{InProcess, InProcessResponse};
 

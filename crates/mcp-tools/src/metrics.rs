@@ -29,10 +29,15 @@ pub(crate) struct Metrics {
     pool_waiting: IntGaugeVec,
     pool_wait: HistogramVec,
     pools: Mutex<Vec<Pool>>,
+    spans: IntCounterVec,
+    read_spans: OnceLock<SpanCounts>,
 }
 
 /// A database's name, and its state at a scrape.
 type Pool = (String, Box<dyn Fn() -> PoolState + Send>);
+
+/// How many spans had which result since the start.
+type SpanCounts = Box<dyn Fn() -> [(&'static str, u64); 3] + Send + Sync>;
 
 /// The connections of a database at one moment.
 pub(crate) struct PoolState {
@@ -115,6 +120,14 @@ impl Metrics {
                     &["database"],
                 )?,
             )?,
+            spans: registered(
+                &registry,
+                IntCounterVec::new(
+                    Opts::new("mcp_tools_trace_spans_total", "Spans by result: exported, dropped, failed."),
+                    &["result"],
+                )?,
+            )?,
+            read_spans: OnceLock::new(),
             pools: Mutex::default(),
             registry,
         })
@@ -130,6 +143,19 @@ impl Metrics {
         wait.0.get_or_init(|| self.pool_wait.with_label_values(&[database]));
         let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
         pools.push((database.to_owned(), Box::new(state)));
+    }
+
+    /// Counts spans from here on; `counts` is read at each scrape.
+    #[cfg_attr(not(feature = "traces"), expect(dead_code, reason = "no program without traces has spans"))]
+    pub(crate) fn watch_spans(&self, counts: impl Fn() -> [(&'static str, u64); 3] + Send + Sync + 'static) {
+        let _is_watched_already = self.read_spans.set(Box::new(counts));
+    }
+
+    fn read_spans(&self) {
+        for (result, count) in self.read_spans.get().into_iter().flat_map(|read| read()) {
+            let counter = self.spans.with_label_values(&[result]);
+            counter.inc_by(count.saturating_sub(counter.get()));
+        }
     }
 
     fn read_pools(&self) {
@@ -160,6 +186,7 @@ impl Metrics {
     /// Every family in the text format of Prometheus.
     pub(crate) fn encode(&self) -> Result<Vec<u8>, prometheus::Error> {
         self.read_pools();
+        self.read_spans();
         let mut text = Vec::new();
         TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
         Ok(text)

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use hyper::{HeaderMap, StatusCode};
 use rmcp::model::{
     CallToolRequestParams, ErrorCode, ErrorData, GetPromptRequestParams, InitializeRequestParams,
-    ProtocolVersion, ReadResourceRequestParams,
+    ProtocolVersion, ReadResourceRequestParams, RequestMetaObject,
 };
 use serde_json::{Map, Value};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -27,6 +27,7 @@ use crate::protocol::headers as headers_of;
 use crate::protocol::message::{Call, Id, Message, Notification};
 use crate::protocol::reply::{self, Reply, closed};
 use crate::registry::{Registry, Tool};
+use crate::traces::Carried;
 
 /// The id of a response to a message without one.
 const NO_ID: &str = "null";
@@ -359,9 +360,13 @@ async fn call_tool(
     let Some(tool) = registry.tool(&params.name) else {
         return Err(ErrorData::invalid_params(format!("Unknown tool: {}", params.name), None));
     };
+    let trace = view.context.traces.as_ref().map(|traces| {
+        traces.begin(carried_context(headers, params.meta.as_ref()), headers_of::known_version(headers))
+    });
     let call = CallInfo {
         request_id: headers_of::request_id(headers).map(str::to_owned),
         caller: headers_of::caller(headers),
+        trace,
         ..CallInfo::of_tool(tool.shared_name())
     };
     let begun = Instant::now();
@@ -383,6 +388,16 @@ async fn call_tool(
     };
     record(view, tool, &call, begun, (result.outcome, result.rows));
     Ok(closed(call_tool_response(result, tool.structured(), era)))
+}
+
+/// The trace context of a call: that of the headers, which the guard has written, or that of the body.
+fn carried_context<'a>(headers: &'a HeaderMap, meta: Option<&'a RequestMetaObject>) -> Carried<'a> {
+    let in_headers = headers_of::trace_context(headers);
+    if in_headers.parent.is_some() {
+        return in_headers;
+    }
+    let text = |key: &str| meta?.get(key)?.as_str();
+    Carried { parent: text("traceparent"), state: text("tracestate") }
 }
 
 /// Runs a tool that writes to its end, whether or not a client still waits for it.
@@ -443,5 +458,8 @@ fn record(view: &View, tool: &Tool, call: &CallInfo, begun: Instant, ended: (Out
     view.context.call_log.record(&finished);
     if let Some(metrics) = &view.context.metrics {
         metrics.record(&finished);
+    }
+    if let Some(trace) = &call.trace {
+        trace.end(&finished);
     }
 }

@@ -47,6 +47,21 @@ pub(crate) enum ExchangeError {
     Unreadable,
 }
 
+impl ExchangeError {
+    /// The value of `error.type` in a span.
+    pub(crate) fn as_str(&self) -> &'static str {
+        match self {
+            ExchangeError::NotSent => "not_sent",
+            ExchangeError::NoResponse => "no_response",
+            ExchangeError::ConnectionClosed => "connection_closed",
+            ExchangeError::InvalidResponse(_) => "invalid_response",
+            ExchangeError::TooManyInformational => "too_many_informational",
+            ExchangeError::TooLong => "too_long",
+            ExchangeError::Unreadable => "unreadable",
+        }
+    }
+}
+
 /// A request as it is written, and how much of it is.
 pub(crate) struct OutgoingRequest<'r> {
     pub(crate) head: &'r [u8],

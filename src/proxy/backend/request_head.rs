@@ -10,6 +10,7 @@ use crate::policy::auth::API_KEY_FIELD;
 use crate::policy::{CredentialFields, SessionRequest, Subject};
 use crate::proxy::head_writer::{append_field, append_length, append_line};
 use crate::upstream::{Accept, Backend, UpstreamAuthorization};
+use mcp_traces::TraceParent;
 
 /// The line that names the proxy (RFC 9110, 7.6.3).
 const VIA: &[u8] = b"Via: 1.1 mcp-guard\r\n";
@@ -28,6 +29,24 @@ pub(crate) struct ForwardedFrom<'a> {
     pub(crate) subject: Option<&'a Subject>,
     /// The fields that may carry the client's credential: none of them reaches a backend.
     pub(crate) credentials: CredentialFields,
+    pub(crate) trace: TraceFields,
+}
+
+/// What becomes of the trace context.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TraceFields {
+    /// The client's fields pass if they are valid.
+    Pass,
+    /// The guard is a part of the trace: its own `traceparent` stands in for the client's.
+    Own { traceparent: [u8; 55], state: StateField },
+}
+
+/// What becomes of a client's `tracestate`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum StateField {
+    Pass,
+    /// It belongs to another trace, or is malformed.
+    Drop,
 }
 
 /// Whether the peer's own `X-Forwarded-*` and `X-Request-Id` count.
@@ -85,7 +104,7 @@ pub(crate) fn render(
             append_accept(&mut out, accept, request);
         }
     }
-    request.fields.append_lines(&mut out, |field| passes(backend, from.credentials, field));
+    request.fields.append_lines(&mut out, |field| passes(backend, from, field));
     append_own_fields(&mut out, backend, request, from);
     out.extend_from_slice(b"\r\n");
     out
@@ -102,7 +121,7 @@ pub(crate) fn append_own_fields(
         append_line(out, b"Authorization: Bearer ", token.as_bytes());
     }
     append_forwarded(out, request, from);
-    append_trace(out, request);
+    append_trace(out, request, &from.trace);
     append_line(out, b"X-Request-Id: ", from.request_id.as_bytes());
     out.extend_from_slice(VIA);
     if let (true, Some(client)) = (backend.client_header, from.client) {
@@ -118,14 +137,15 @@ pub(crate) fn append_own_fields(
 }
 
 /// Whether a client's field passes to this backend as it is.
-fn passes(backend: &Backend, credentials: CredentialFields, field: &Field<'_>) -> bool {
+fn passes(backend: &Backend, from: &ForwardedFrom<'_>, field: &Field<'_>) -> bool {
     let of_a_session = backend.strip_session && field.known == KnownField::McpSessionId;
     // The response is scanned as it passes, which compression would prevent, and this hop has nothing to save: Apache
     // compresses on the hop that has.
     let negotiates_compression = field.name.eq_ignore_ascii_case(b"accept-encoding");
     let replaced = || backend.set_headers.iter().any(|(name, _)| same_name(field.name, name.as_bytes()));
     passes_to_backend(field)
-        && !carries_key(credentials, field)
+        && !carries_key(from.credentials, field)
+        && !drops_state(&from.trace, field)
         && !of_a_session
         && !negotiates_compression
         && !replaced()
@@ -229,31 +249,18 @@ fn is_address(text: &[u8]) -> bool {
     text.iter().all(allowed) && text.iter().any(|byte| matches!(byte, b'.' | b':'))
 }
 
-/// A valid `traceparent` passes. `tracestate` has passed with the other fields: without a `traceparent` it means nothing.
-fn append_trace(out: &mut Vec<u8>, request: &RequestHead<'_>) {
-    if let Occurs::Once(value) = request.fields.occurs(KnownField::Traceparent)
-        && is_traceparent(value)
-    {
-        append_line(out, b"traceparent: ", value);
-    }
+/// Whether the field is a `tracestate` that belongs to no trace of the guard's.
+pub(crate) fn drops_state(trace: &TraceFields, field: &Field<'_>) -> bool {
+    field.known == KnownField::Tracestate && matches!(trace, TraceFields::Own { state: StateField::Drop, .. })
 }
 
-/// W3C Trace Context: `version "-" trace-id "-" parent-id "-" trace-flags`, lower-case hex, ids not all zero.
-fn is_traceparent(value: &[u8]) -> bool {
-    let mut parts = value.split(|byte| *byte == b'-');
-    let mut hex = |length: usize| {
-        parts.next().filter(|part| {
-            part.len() == length && part.iter().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
-        })
-    };
-    let not_zero = |part: &&[u8]| part.iter().any(|byte| *byte != b'0');
-    let (Some(version), Some(trace), Some(parent), Some(_flags)) = (hex(2), hex(32), hex(16), hex(2)) else {
-        return false;
-    };
-    // A later version may carry more parts; version 00 has exactly four, and ff is forbidden.
-    let complete = match version {
-        b"00" => parts.next().is_none(),
-        version => version != b"ff",
-    };
-    complete && not_zero(&trace) && not_zero(&parent)
+/// `tracestate` has passed with the other fields: without a `traceparent` it means nothing.
+fn append_trace(out: &mut Vec<u8>, request: &RequestHead<'_>, trace: &TraceFields) {
+    match (trace, request.fields.occurs(KnownField::Traceparent)) {
+        (TraceFields::Own { traceparent, .. }, _) => append_line(out, b"traceparent: ", traceparent),
+        (TraceFields::Pass, Occurs::Once(value)) if TraceParent::parse(value).is_some() => {
+            append_line(out, b"traceparent: ", value);
+        }
+        (TraceFields::Pass, Occurs::Once(_) | Occurs::Never | Occurs::Repeated) => {}
+    }
 }

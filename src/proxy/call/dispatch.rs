@@ -52,7 +52,7 @@ enum Rerouting {
 impl Assignment {
     /// To the slot that this split has for the call.
     pub(crate) fn by(ctx: &CallContext<'_>, split: Arc<TrafficSplit>) -> Assignment {
-        let slot = ctx.request.snapshot.pick(&split.split, ctx.call, ctx.request.routing_id);
+        let slot = ctx.request.snapshot.pick(&split.split, ctx.call, ctx.request.own_id);
         Assignment { split, slot, rerouting: Rerouting::Allowed }
     }
 
@@ -207,6 +207,9 @@ impl<'c> Dispatch<'_, 'c> {
         };
         self.count(how);
         let kind = ctx.call.session().map_or(RequestKind::Call(ctx.body.len()), RequestKind::Session);
+        if let Some(trace) = ctx.request.trace {
+            trace.begin_exchange(&ctx.request.state.tracing.ids, Some(self.slot.slot), backend, begun);
+        }
         let mut head = render(backend, &ctx.request.head, &ctx.forwarded_from(), kind);
         // One slice is written more cheaply than two.
         let body = if ctx.body.len() <= TOGETHER_BYTES_MAX {
@@ -226,6 +229,9 @@ impl<'c> Dispatch<'_, 'c> {
             && let Some(failure) = fault(interrupt.into(), Stage::Head).failure
         {
             self.report(self.slot.slot, failure, begun.elapsed());
+        }
+        if let (Some(trace), Ok(Err(error))) = (ctx.request.trace, &result) {
+            trace.fail_exchange(error.as_str());
         }
         Ok(result?.map_err(|error| FailedExchange { error, reused, generation }))
     }

@@ -48,6 +48,9 @@ pub(crate) async fn respond<'c>(
     if !has_failed(ctx, &result) || Instant::now() >= deadline {
         return result;
     }
+    if let Some(trace) = ctx.request.trace {
+        trace.fail_exchange("candidate_failed");
+    }
     // The candidate's permit, connection and buffered body are given back before stable has the call.
     drop(result);
     ctx.request.state.metrics.retried(stable.other(), Retry::StandIn);

@@ -20,6 +20,8 @@ pub(crate) mod tools_list_filter;
 
 use std::sync::Arc;
 
+use crate::config::traces::RequestIds;
+use crate::http1::{KnownField, Occurs};
 use crate::policy::reply::{self, Executed};
 use crate::policy::{Denial, Permit, Refusal, ReplyTo, SessionRequest};
 use crate::proxy::call::context::{CallContext, error_context};
@@ -35,8 +37,11 @@ use crate::proxy::downstream::stream::{Downstream, OnDisconnect};
 use crate::proxy::state::call_limits::{LimitClock, LimitGuard, Who};
 use crate::proxy::state::subjects::SubjectState;
 use crate::proxy::state::traffic_split::TrafficSplit;
-use crate::telemetry::Record;
-use crate::wire::Era;
+use crate::telemetry::{Record, RequestTrace};
+use crate::wire::{Era, ProtocolVersion};
+
+/// A longer id of JSON-RPC is not part of a span.
+const RPC_ID_BYTES_MAX: usize = 128;
 
 /// Serves a request of a session, which has no body: it is passed on like a notification, its stream like a subscription.
 pub(crate) async fn serve_session<'r>(
@@ -155,6 +160,9 @@ impl<'c> CallContext<'c> {
         record: &mut Record<'_>,
     ) -> KeepAlive {
         record.method = Some(self.call.method());
+        if let Some(trace) = self.request.trace {
+            self.describe(trace, &split);
+        }
         match self.run(split, client, record).await {
             Ok(keep_alive) => keep_alive,
             Err(error) => self.deny(error, client, record).await,
@@ -202,6 +210,20 @@ impl<'c> CallContext<'c> {
         let keep_alive = Relay::new(self, pending, stream, shadow).run(client, record).await;
         drop((limits, in_flight));
         Ok(keep_alive)
+    }
+
+    /// Adds to the trace what its spans say of a call.
+    fn describe(&self, trace: &RequestTrace, split: &TrafficSplit) {
+        let Some(mut facts) = trace.facts() else { return };
+        let Request { snapshot, ref head, .. } = *self.request;
+        facts.stage = Some(split.stage.as_str());
+        if let Occurs::Once(version) = head.fields.occurs(KnownField::McpProtocolVersion) {
+            let known = |version: &ProtocolVersion| ProtocolVersion::KNOWN.contains(version);
+            facts.version = ProtocolVersion::parse(version).filter(known);
+        }
+        let shown = snapshot.tracing.is_some_and(|sampling| sampling.request_ids == RequestIds::Shown);
+        let id = self.call.reply_to().id.filter(|id| shown && id.len() <= RPC_ID_BYTES_MAX);
+        facts.rpc_id = id.map(|id| String::from_utf8_lossy(id.trim_ascii()).trim_matches('"').to_owned());
     }
 
     /// Admits the call within the limits of its client and its tool.

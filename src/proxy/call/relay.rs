@@ -23,7 +23,7 @@ use crate::proxy::downstream::stream::{Downstream, Interrupt};
 use crate::proxy::fairness::open_streams::StreamGuard;
 use crate::proxy::io::{Parts, TOGETHER_BYTES_MAX};
 use crate::telemetry::{Outcome, Record};
-use crate::wire::response_scan::Format;
+use crate::wire::response_scan::{Format, ResponseKind};
 use crate::wire::sse::Boundary;
 use crate::wire::{Kind, Method};
 
@@ -112,6 +112,9 @@ impl<'r, 'c> Relay<'r, 'c> {
         }
         let upstream = now.saturating_duration_since(since);
         let (outcome, verdict) = classify(ctx, status, kind, result);
+        if let (Some(trace), ResponseKind::RpcError(code)) = (ctx.request.trace, kind) {
+            trace.set_rpc_code(code);
+        }
         record.upstream = Some(upstream);
         record.status = Some(status);
         record.bytes_out = bytes;

@@ -19,7 +19,9 @@ use super::local_reply::{BodyMode, KeepAlive, ReplyHead};
 use super::request::{AfterRequest, LINGER, LINGER_BYTES_MAX, Request};
 use super::shown_certificate::{ShownCertificate, Standing, standing};
 use super::stream::{Downstream, Interrupt, Peer};
-use crate::http1::{Arriving, FieldSpans, FramingError, HeadLimits, KnownField, Occurs, head_end, request};
+use crate::http1::{
+    Arriving, FieldSpans, FramingError, HeadLimits, KnownField, Occurs, RequestHead, head_end, request,
+};
 use crate::policy::cors::Sendable;
 use crate::policy::reply;
 use crate::policy::routes::Match;
@@ -33,8 +35,9 @@ use crate::proxy::request_id::RequestId;
 use crate::proxy::route;
 use crate::proxy::state::ProxyState;
 use crate::proxy::state::snapshot::Snapshot;
-use crate::telemetry::Record;
+use crate::proxy::state::tracing::HeadOutcome;
 use crate::telemetry::metrics::Handshake;
+use crate::telemetry::{Record, RequestTrace};
 use crate::tls::ServerTls;
 
 /// Connections beyond the limit that linger, so that their clients can read the reply.
@@ -260,7 +263,9 @@ impl Connection<'_> {
         let bytes = head.reply(&reply, BodyMode::Full, None);
         self.downstream.set_timeout(LINGER);
         let time = self.state.clock.time();
+        let trace = self.state.tracing.begin_without_head(&self.state.snapshot.load(), started);
         let mut record = Record::new(id.as_str(), self.peer.as_ref().map(|peer| peer.text.as_str()));
+        record.trace = trace.as_deref();
         record.deny(Some(denial));
         record.status = Some(reply.status);
         if self.downstream.write(Parts::new([bytes.as_slice()])).await.is_ok() {
@@ -318,11 +323,13 @@ impl Connection<'_> {
         };
         let own = state.ids.next();
         let id = given.as_ref().unwrap_or(&own).as_str();
-        let routing_id = own.as_str();
+        let own_id = own.as_str();
         let page = snapshot.policy.allowed_origin(&head);
+        let trace = verdict.trace(state, snapshot, &head, started);
+        let trace = trace.as_deref();
         let request =
-            Request { state, snapshot, head, arrived, id, routing_id, started, wall, peer, trust, page };
-        let mut record = Record::new(id, peer.map(|peer| peer.text.as_str()));
+            Request { state, snapshot, head, arrived, id, own_id, started, wall, peer, trust, page, trace };
+        let mut record = Record { trace, ..Record::new(id, peer.map(|peer| peer.text.as_str())) };
         let downstream = &mut self.downstream;
         let after = match verdict {
             HeadVerdict::Route(judged) => route::serve(&request, downstream, judged, &mut record).await,
@@ -380,5 +387,24 @@ impl HeadVerdict<'_> {
             HeadVerdict::Endpoint(verdict) => matches!(verdict, Verdict::Forward(_) | Verdict::Session(..)),
             HeadVerdict::Route(judged) => judged.is_permitted(),
         }
+    }
+
+    /// The trace of the request; none where traces are off, nor for one that has no part in a trace, such as a probe.
+    fn trace(
+        &self,
+        state: &ProxyState,
+        snapshot: &Snapshot,
+        head: &RequestHead<'_>,
+        started: Instant,
+    ) -> Option<Box<RequestTrace>> {
+        let settings = snapshot.tracing.as_ref()?;
+        let outcome = match self {
+            HeadVerdict::Endpoint(Verdict::Answer(_)) | HeadVerdict::Route(route::Judged::Preflight) => {
+                return None;
+            }
+            HeadVerdict::Endpoint(_) | HeadVerdict::Route(_) if self.is_permitted() => HeadOutcome::Permitted,
+            HeadVerdict::Endpoint(_) | HeadVerdict::Route(_) => HeadOutcome::Refused,
+        };
+        Some(state.tracing.begin(settings, head, outcome, started))
     }
 }

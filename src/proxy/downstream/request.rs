@@ -10,7 +10,7 @@ use crate::http1::{BodyLength, RequestHead};
 use crate::policy::cors::{AllowedOrigin, Sendable};
 use crate::policy::reply::Reply;
 use crate::policy::{Denial, Subject};
-use crate::proxy::backend::request_head::{ForwardedFrom, PeerTrust, Scheme};
+use crate::proxy::backend::request_head::{ForwardedFrom, PeerTrust, Scheme, TraceFields};
 use crate::proxy::downstream::local_reply::{BodyMode, KeepAlive, ReplyHead};
 use crate::proxy::downstream::response::DownstreamFraming;
 use crate::proxy::downstream::stream::{Downstream, Peer};
@@ -19,7 +19,8 @@ use crate::proxy::head_writer::{append_length, append_line};
 use crate::proxy::io::Parts;
 use crate::proxy::state::ProxyState;
 use crate::proxy::state::snapshot::Snapshot;
-use crate::telemetry::Record;
+use crate::proxy::state::tracing::fields_of;
+use crate::telemetry::{Record, RequestTrace};
 
 /// How long a closed connection lingers so that the client can read the last response.
 pub(super) const LINGER: Duration = Duration::from_secs(1);
@@ -58,7 +59,7 @@ pub(crate) struct Request<'r> {
     /// In the response, in the log and in what the backend receives; a trusted proxy may have chosen it.
     pub(crate) id: &'r str,
     /// The key of `routing.key = "request"`: never chosen by a client.
-    pub(crate) routing_id: &'r str,
+    pub(crate) own_id: &'r str,
     pub(crate) started: Instant,
     /// The same in seconds since the epoch.
     pub(crate) wall: u64,
@@ -67,6 +68,8 @@ pub(crate) struct Request<'r> {
     pub(crate) trust: PeerTrust,
     /// The allowed origin of the web page that sent it, if one did.
     pub(crate) page: Option<AllowedOrigin<'r>>,
+    /// None where traces are off.
+    pub(crate) trace: Option<&'r RequestTrace>,
 }
 
 impl<'r> Request<'r> {
@@ -100,7 +103,9 @@ impl<'r> Request<'r> {
         let peer = self.peer.map(|peer| peer.text.as_bytes());
         let credentials = self.snapshot.policy.credentials();
         let scheme = self.peer.map_or(Scheme::Http, |peer| peer.scheme);
-        ForwardedFrom { peer, trust: self.trust, scheme, request_id: self.id, client, subject, credentials }
+        let trace = self.trace.map_or(TraceFields::Pass, fields_of);
+        let (trust, request_id) = (self.trust, self.id);
+        ForwardedFrom { peer, trust, scheme, request_id, client, subject, credentials, trace }
     }
 
     /// What the response says about the connection.

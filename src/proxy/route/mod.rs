@@ -171,6 +171,9 @@ async fn forward(
     };
     record.slot = slot;
     let since = Instant::now();
+    if let Some(trace) = request.trace {
+        trace.begin_exchange(&request.state.tracing.ids, slot, backend, since);
+    }
     downstream.set_deadline(request.started + route.config.total);
     downstream.set_on_disconnect(match request.head.method {
         b"GET" | b"HEAD" => OnDisconnect::Abort,

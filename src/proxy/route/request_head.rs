@@ -8,7 +8,7 @@ use crate::http1::hop_by_hop::{is_of_websocket, passes_to_backend};
 use crate::http1::same_name;
 use crate::http1::{BodyLength, Field, KnownField, RequestHead};
 use crate::policy::routes::Auth;
-use crate::proxy::backend::request_head::{append_own_fields, carries_key};
+use crate::proxy::backend::request_head::{append_own_fields, carries_key, drops_state};
 use crate::proxy::head_writer::{append_field, append_length};
 use crate::upstream::Backend;
 
@@ -26,10 +26,11 @@ pub(super) fn request_head(
     } else if !matches!(head.body, BodyLength::None) {
         append_length(&mut out, body_bytes as u64);
     }
-    for field in head.fields.iter().filter(|field| passes(routed, backend, field)) {
+    let from = routed.request.forwarded_from(routed.caller, routed.permit.subject().map(AsRef::as_ref));
+    let passing = |field: &Field<'_>| passes(routed, backend, field) && !drops_state(&from.trace, field);
+    for field in head.fields.iter().filter(passing) {
         append_field(&mut out, field.name, field.value);
     }
-    let from = routed.request.forwarded_from(routed.caller, routed.permit.subject().map(AsRef::as_ref));
     append_own_fields(&mut out, backend, head, &from);
     to_pingora(head.method, &target(head, routed.route.config.stripped), &out)
 }

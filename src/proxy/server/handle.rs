@@ -24,6 +24,8 @@ use crate::telemetry::metrics::Totals;
 use crate::telemetry::metrics::{
     DependencyMetrics, DependencyStatus, Reload, RolloutMetrics, ShadowMetrics, SlotStatus,
 };
+#[cfg(feature = "traces")]
+use crate::telemetry::span_sink::SpanSink;
 use crate::tls::ServerTls;
 use crate::upstream::Slot;
 
@@ -197,6 +199,12 @@ impl Handle {
     /// The metric family of shadowed calls.
     pub(crate) fn shadow_metrics(&self) -> ShadowMetrics {
         self.state.shadow.clone()
+    }
+
+    /// From here on, the spans of requests go there. Once in a process.
+    #[cfg(feature = "traces")]
+    pub(crate) fn set_span_sink(&self, sink: Arc<dyn SpanSink>) {
+        self.state.tracing.set_sink(sink);
     }
 
     /// The metric families of the control plane.

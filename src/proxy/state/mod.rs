@@ -10,6 +10,7 @@ pub(crate) mod shadow_queue;
 pub(crate) mod snapshot;
 pub(crate) mod subjects;
 pub(crate) mod token_usage;
+pub(crate) mod tracing;
 pub(crate) mod traffic_split;
 pub(crate) mod usage;
 
@@ -28,6 +29,7 @@ use crate::proxy::fairness::body_budget::BodyBudget;
 use crate::proxy::fairness::open_streams::OpenStreams;
 use crate::proxy::request_id::RequestIds;
 use crate::rollout::sample::{CallResult, FinishedCall, SampleSource};
+use crate::rollout::stage::Stage;
 use crate::telemetry::metrics::ShadowMetrics;
 use crate::telemetry::{Log, Metrics, Record};
 use crate::upstream::{Slot, Split};
@@ -37,6 +39,7 @@ use readiness::Readiness;
 use shadow_queue::ShadowQueue;
 use snapshot::Snapshot;
 use subjects::Subjects;
+use tracing::Tracing;
 use traffic_split::{SplitCell, TrafficSplit, VersionCap};
 
 /// Samples that may wait for the control plane, which reads them once a second and more often when there are many. More
@@ -63,13 +66,18 @@ pub(crate) struct ProxyState {
     pub(crate) bodies: BodyBudget,
     pub(crate) streams: OpenStreams,
     pub(crate) subjects: Subjects,
+    pub(crate) tracing: Tracing,
     pub(crate) started: Instant,
 }
 
 impl ProxyState {
     /// The state of a process that starts with this configuration.
     pub(crate) fn new(config: Config, log: Log) -> Result<ProxyState, Error> {
-        let split = TrafficSplit { split: Split::all(config.stable), version_cap: VersionCap::None };
+        let split = TrafficSplit {
+            split: Split::all(config.stable),
+            version_cap: VersionCap::None,
+            stage: Stage::Stable,
+        };
         let metrics = Metrics::new().map_err(|source| Error::Metrics(Box::new(source)))?;
         Ok(ProxyState {
             snapshot: ArcSwap::from_pointee(Snapshot::new(config, None)),
@@ -88,6 +96,7 @@ impl ProxyState {
             bodies: BodyBudget::default(),
             streams: OpenStreams::default(),
             subjects: Subjects::default(),
+            tracing: Tracing::new().map_err(Error::Random)?,
             started: Instant::now(),
         })
     }
@@ -122,6 +131,9 @@ impl ProxyState {
         let total = *record.total.get_or_insert_with(|| started.elapsed());
         self.metrics.record(&record);
         self.log.request(&record, time.checked_add(total).unwrap_or(time));
+        if let Some(trace) = record.trace {
+            self.tracing.end(&record, trace, time);
+        }
         started + total
     }
 
@@ -141,6 +153,7 @@ impl ProxyState {
         self.metrics.set_routes(snapshot.open_routes.gauges());
         self.metrics.set_issuers(&snapshot.policy.issuers());
         self.shadow.set_waiting(self.shadow_queue.calls.waiting());
+        self.metrics.traces.set(self.tracing.counts());
         let draining = self.drain.phase() != Phase::Serving;
         self.metrics.set_process(self.drain.open(), self.streams.count(), draining, self.log.dropped());
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::shadow::Shadow;
+use crate::config::traces::Sampling;
 use crate::config::{Config, MaxVersionSetting, SplitKey};
 use crate::policy::reply::ErrorMode;
 use crate::policy::{Call, ClientId, Policy, Sessions, Subject, Timeouts, ToolRules};
@@ -38,6 +39,8 @@ pub(crate) struct Snapshot {
     pub(crate) token_usage: TokenUsage,
     pub(crate) error_mode: ErrorMode,
     pub(crate) shadow: Shadow,
+    /// None where traces are off.
+    pub(crate) tracing: Option<Sampling>,
     max_version: MaxVersionSetting,
     split_key: SplitKey,
     keys: ClientKeys,
@@ -100,6 +103,7 @@ impl Snapshot {
             timeouts,
             error_mode: config.error_mode,
             shadow: config.shadow,
+            tracing: config.traces.map(|traces| traces.sampling),
             max_version: config.max_version,
             split_key: config.split_key,
             keys,

@@ -9,6 +9,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
+use crate::rollout::stage::Stage;
 use crate::upstream::{Slot, Split};
 
 /// Whether newer protocol versions are accepted.
@@ -24,6 +25,8 @@ pub(crate) enum VersionCap {
 pub(crate) struct TrafficSplit {
     pub(crate) split: Split,
     pub(crate) version_cap: VersionCap,
+    /// Where the rollout stands: for traces.
+    pub(crate) stage: Stage,
 }
 
 /// The cell in which the split is published.
@@ -70,7 +73,7 @@ mod tests {
     use super::*;
 
     fn split(slot: Slot) -> TrafficSplit {
-        TrafficSplit { split: Split::all(slot), version_cap: VersionCap::None }
+        TrafficSplit { split: Split::all(slot), version_cap: VersionCap::None, stage: Stage::Stable }
     }
 
     #[tokio::test]

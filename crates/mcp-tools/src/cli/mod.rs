@@ -12,6 +12,8 @@ mod report;
 mod runtime;
 mod serve;
 mod test;
+#[cfg(feature = "traces")]
+mod traces;
 
 use std::process::ExitCode;
 

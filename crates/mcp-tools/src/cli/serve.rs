@@ -12,6 +12,8 @@ use super::databases::{DatabaseFlags, complete, replaced};
 use super::input::Files;
 use super::report::{CommandError, USAGE, other};
 use super::runtime::builder;
+#[cfg(feature = "traces")]
+use super::traces::{Export, TraceFlags};
 use crate::call_log;
 use crate::catalogue::read_text;
 use crate::database::PoolStatus;
@@ -21,6 +23,7 @@ use crate::listener::Place;
 use crate::metrics::{Metrics, PoolState};
 use crate::metrics_endpoint;
 use crate::service::Shared;
+use crate::traces::Traces;
 use crate::{server, stdio};
 use mcp_host::process::keep_memory_private;
 
@@ -57,6 +60,9 @@ pub(crate) struct Serve {
     /// Serve metrics for Prometheus at http://ADDR/metrics.
     #[arg(long, value_name = "ADDR")]
     metrics: Option<SocketAddr>,
+    #[cfg(feature = "traces")]
+    #[command(flatten)]
+    traces: TraceFlags,
     #[command(flatten)]
     files: Files,
     #[command(flatten)]
@@ -74,7 +80,8 @@ impl Serve {
         };
         call_log::write_in_background();
         let metrics = self.metrics.map(served_metrics).transpose()?;
-        let shared = shared(&self.files, &self.databases, metrics)?;
+        let export = self.export(&place, metrics.as_ref())?;
+        let shared = shared(&self.files, &self.databases, metrics, traces_of(export.as_ref()))?;
         let flush = shared.call_log();
         // The thread parks when nothing is left to do.
         let runtime = builder().on_thread_park(move || flush.flush()).build().map_err(other)?;
@@ -84,9 +91,31 @@ impl Serve {
             Ok(registry)
         };
         let served = runtime.block_on(server::serve(place, Arc::clone(&shared), reload));
+        if let Some(export) = export {
+            export.close();
+        }
         shared.call_log().flush();
         call_log::drain();
         served.map(|()| ExitCode::SUCCESS).map_err(other)
+    }
+
+    /// Where spans go; nowhere without a collector.
+    #[cfg(feature = "traces")]
+    fn export(&self, place: &Place, metrics: Option<&Arc<Metrics>>) -> Result<Option<Export>, CommandError> {
+        let transport = match place {
+            Place::Socket(_) => "unix",
+            Place::Loopback(_, _) => "tcp",
+        };
+        self.traces.start(transport, metrics)
+    }
+
+    #[cfg(not(feature = "traces"))]
+    fn export(
+        &self,
+        _place: &Place,
+        _metrics: Option<&Arc<Metrics>>,
+    ) -> Result<Option<Export>, CommandError> {
+        Ok(None)
     }
 
     /// Where to listen, or why not there.
@@ -133,6 +162,9 @@ fn looks_like_address(path: &Path) -> bool {
 
 #[derive(Debug, Args)]
 pub(crate) struct Stdio {
+    #[cfg(feature = "traces")]
+    #[command(flatten)]
+    traces: TraceFlags,
     #[command(flatten)]
     files: Files,
     #[command(flatten)]
@@ -143,10 +175,14 @@ impl Stdio {
     pub(crate) fn run(self) -> Result<ExitCode, CommandError> {
         keep_memory_private().map_err(other)?;
         call_log::write_in_background();
-        let shared = shared(&self.files, &self.databases, None)?;
+        let export = self.export()?;
+        let shared = shared(&self.files, &self.databases, None, traces_of(export.as_ref()))?;
         let flush = shared.call_log();
         let runtime = builder().on_thread_park(move || flush.flush()).build().map_err(other)?;
         let served = runtime.block_on(stdio::serve(&shared));
+        if let Some(export) = export {
+            export.close();
+        }
         shared.call_log().flush();
         call_log::drain();
         // A read of standard input may still be waiting on its thread.
@@ -155,11 +191,40 @@ impl Stdio {
     }
 }
 
+impl Stdio {
+    #[cfg(feature = "traces")]
+    fn export(&self) -> Result<Option<Export>, CommandError> {
+        self.traces.start("pipe", None)
+    }
+
+    #[cfg(not(feature = "traces"))]
+    fn export(&self) -> Result<Option<Export>, CommandError> {
+        Ok(None)
+    }
+}
+
+/// What calls need of the export.
+fn traces_of(export: Option<&Export>) -> Option<Arc<Traces>> {
+    export.map(|export| Arc::clone(&export.traces))
+}
+
+/// What stands for the export in a program that cannot do it.
+#[cfg(not(feature = "traces"))]
+struct Export {
+    traces: Arc<Traces>,
+}
+
+#[cfg(not(feature = "traces"))]
+impl Export {
+    fn close(&self) {}
+}
+
 /// What both serve: the tools of the files, with their databases.
 fn shared(
     files: &Files,
     databases: &DatabaseFlags,
     metrics: Option<Arc<Metrics>>,
+    traces: Option<Arc<Traces>>,
 ) -> Result<Arc<Shared>, CommandError> {
     let registry = files.load()?;
     let databases = databases.open_all(&registry)?;
@@ -176,7 +241,7 @@ fn shared(
             metrics.watch_pool(name, database.pool_wait(), state);
         }
     }
-    Ok(Shared::new(registry, Context::new(databases).with_metrics(metrics)))
+    Ok(Shared::new(registry, Context::new(databases).with_metrics(metrics).with_traces(traces)))
 }
 
 /// Metrics that are served on `address` from here on.

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::statement_times::StatementTimes;
 use crate::json::{DEPTH_MAX, Json, TooDeep};
 
 /// Bytes of all rows of one call; the caller must narrow the filters if there are more.
@@ -112,6 +113,8 @@ pub(crate) struct Batch {
     /// Names and values for PostgreSQL's `set_config`, until the transaction ends.
     pub(crate) settings: Vec<(String, String)>,
     pub(crate) log: LogDetail,
+    /// Where the times of the statements are wanted.
+    pub(crate) times: Option<StatementTimes>,
 }
 
 impl Batch {
@@ -124,6 +127,21 @@ impl Batch {
             dry_run: false,
             settings: Vec::new(),
             log: LogDetail::Names,
+            times: None,
+        }
+    }
+
+    /// The first statement begins.
+    pub(crate) fn start(&self) {
+        if let Some(times) = &self.times {
+            times.start();
+        }
+    }
+
+    /// A statement has ended, and the next one begins.
+    pub(crate) fn next(&self) {
+        if let Some(times) = &self.times {
+            times.next();
         }
     }
 }

@@ -49,6 +49,25 @@ impl DatabaseError {
         DatabaseError::Failed { detail }
     }
 
+    /// The value of `error.type` in a span.
+    pub(crate) fn kind(&self) -> &'static str {
+        match self {
+            DatabaseError::NotConfigured(_) => "not_configured",
+            DatabaseError::Unreachable { .. } => "unreachable",
+            DatabaseError::Busy => "busy",
+            DatabaseError::Timeout(_) => "timeout",
+            DatabaseError::TooLarge => "too_large",
+            DatabaseError::TooDeep => "too_deep",
+            DatabaseError::Infinite(_) => "infinite",
+            DatabaseError::ReadOnly { .. } => "read_only",
+            DatabaseError::Conflict { .. } => "conflict",
+            DatabaseError::Locked { .. } => "locked",
+            DatabaseError::Unknown { .. } => "unknown",
+            DatabaseError::Caller(_) => "caller",
+            DatabaseError::Failed { .. } => "failed",
+        }
+    }
+
     /// The same error, of the statement with this index.
     pub(crate) fn in_statement(mut self, index: usize) -> DatabaseError {
         if let DatabaseError::Caller(fault) = &mut self {

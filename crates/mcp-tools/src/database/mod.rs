@@ -18,6 +18,7 @@ mod sqlite_file;
 mod sqlite_identity;
 mod sqlite_rows;
 mod sqlite_statement;
+mod statement_times;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -29,8 +30,9 @@ pub(crate) use batch::{
 };
 pub(crate) use embedded::{demo_script, schema_script};
 pub(crate) use error::{CallerFault, CallerFaultKind, DatabaseError};
-pub(crate) use lexer::{Token, not_a_value, tokens};
+pub(crate) use lexer::{Token, not_a_value, tokens, tokens_as_sent};
 pub(crate) use settings::{PoolStatus, Prepared, Settings};
+pub(crate) use statement_times::{StatementTime, StatementTimes};
 
 use crate::metrics::PoolWait;
 use postgres::Postgres;

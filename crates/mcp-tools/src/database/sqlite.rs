@@ -324,9 +324,11 @@ fn in_transaction(connection: &Connection, batch: &Batch) -> Result<BatchOutcome
     }
     let mut bytes_left = ROW_BYTES_MAX;
     let mut rows = Vec::with_capacity(batch.statements.len());
+    batch.start();
     for (index, statement) in batch.statements.iter().enumerate() {
         let before = connection.is_autocommit();
         let found = read(connection, statement, &mut bytes_left)?;
+        batch.next();
         if connection.is_autocommit() != before {
             let detail = "the statement began or ended a transaction, which the call does itself".to_owned();
             return Err(StatementError::Refused(detail));

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use crate::call_log;
+use crate::traces::CallTrace;
 
 /// One call, for its log lines and for tools that use the caller's identity.
 #[derive(Debug, Clone)]
@@ -15,12 +16,15 @@ pub(crate) struct CallInfo {
     pub(crate) caller: Caller,
     /// Whether a write is undone after it ran.
     pub(crate) dry_run: bool,
+    /// None where traces are off.
+    pub(crate) trace: Option<Arc<CallTrace>>,
 }
 
 impl CallInfo {
     /// A call without a request and a caller: from a command line.
     pub(crate) fn of_tool(tool: &Arc<str>) -> CallInfo {
-        CallInfo { tool: Arc::clone(tool), request_id: None, caller: Caller::default(), dry_run: false }
+        let tool = Arc::clone(tool);
+        CallInfo { tool, request_id: None, caller: Caller::default(), dry_run: false, trace: None }
     }
 
     /// Writes an event of this call to the log, with tool and request id.

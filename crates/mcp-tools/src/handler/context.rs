@@ -7,6 +7,7 @@ use crate::call_log::CallLog;
 use crate::database::Databases;
 use crate::http_client::TlsSettings;
 use crate::metrics::Metrics;
+use crate::traces::Traces;
 
 pub(crate) struct Context {
     pub(crate) started: Instant,
@@ -15,12 +16,15 @@ pub(crate) struct Context {
     /// `None` where nothing reads them.
     pub(crate) metrics: Option<Arc<Metrics>>,
     pub(crate) tls: TlsSettings,
+    /// `None` where traces are off.
+    pub(crate) traces: Option<Arc<Traces>>,
 }
 
 impl Context {
     pub(crate) fn new(databases: Databases) -> Context {
         let call_log = Arc::new(CallLog::on_standard_error());
-        Context { started: Instant::now(), databases, call_log, metrics: None, tls: TlsSettings::default() }
+        let (started, tls) = (Instant::now(), TlsSettings::default());
+        Context { started, databases, call_log, metrics: None, tls, traces: None }
     }
 
     /// A context whose calls write no log line.
@@ -31,5 +35,10 @@ impl Context {
     /// The same context, whose calls are counted.
     pub(crate) fn with_metrics(self, metrics: Option<Arc<Metrics>>) -> Context {
         Context { metrics, ..self }
+    }
+
+    /// The same context, whose calls are traced.
+    pub(crate) fn with_traces(self, traces: Option<Arc<Traces>>) -> Context {
+        Context { traces, ..self }
     }
 }

@@ -11,6 +11,7 @@ use rmcp::model::ProtocolVersion;
 use serde_json::{Map, Value};
 
 use crate::handler::Caller;
+use crate::traces::Carried;
 
 pub(crate) const VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
 const METHOD: HeaderName = HeaderName::from_static("mcp-method");
@@ -18,6 +19,8 @@ const NAME: HeaderName = HeaderName::from_static("mcp-name");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const CLIENT: HeaderName = HeaderName::from_static("x-mcp-client");
 const SUBJECT: HeaderName = HeaderName::from_static("x-mcp-subject");
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 /// The longest value of these three that is used.
 const GUARD_BYTES_MAX: usize = 256;
 const PARAM_PREFIX: &str = "Mcp-Param-";
@@ -44,6 +47,18 @@ pub(crate) fn request_id(headers: &HeaderMap) -> Option<&str> {
 pub(crate) fn caller(headers: &HeaderMap) -> Caller {
     let text = |name| of_guard(headers, name).map(str::to_owned);
     Caller { client: text(CLIENT), subject: text(SUBJECT) }
+}
+
+/// The declared version, if it is a published one.
+pub(crate) fn known_version(headers: &HeaderMap) -> Option<&'static str> {
+    let sent = version(headers)?;
+    ProtocolVersion::KNOWN_VERSIONS.iter().map(ProtocolVersion::as_str).find(|known| *known == sent)
+}
+
+/// The trace context, where each header stands once.
+pub(crate) fn trace_context(headers: &HeaderMap) -> Carried<'_> {
+    let text = |name| only(headers, name, "").ok().flatten();
+    Carried { parent: text(TRACEPARENT), state: text(TRACESTATE) }
 }
 
 /// Removes the caller's identity from a request of an entrance where every client can claim one.

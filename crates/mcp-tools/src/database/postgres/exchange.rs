@@ -11,6 +11,7 @@ use tokio_postgres::error::SqlState;
 
 use super::super::batch::{Access, Batch, BatchOutcome, ROW_BYTES_MAX};
 use super::super::error::DatabaseError;
+use super::super::statement_times::StatementTimes;
 use super::execute::{Executor, Plan, Preparing};
 use super::fault;
 use super::lease::Lease;
@@ -133,6 +134,7 @@ struct Found {
     bytes_left: usize,
     /// The first statement whose rows cannot be returned, and why.
     refused: Option<(usize, DatabaseError)>,
+    times: Option<StatementTimes>,
 }
 
 impl Found {
@@ -140,7 +142,8 @@ impl Found {
         let collectors = batch.statements.iter().zip(&plans.0);
         let collectors =
             collectors.map(|(statement, plan)| Collector::new(plan.sent.rows, statement.rows_max));
-        Found { first, collectors: collectors.collect(), bytes_left: ROW_BYTES_MAX, refused: None }
+        let (collectors, times) = (collectors.collect(), batch.times.clone());
+        Found { first, collectors, bytes_left: ROW_BYTES_MAX, refused: None, times }
     }
 
     fn collector(&mut self, step: usize) -> Option<&mut Collector> {
@@ -216,6 +219,14 @@ impl Receiver for Found {
         self.bytes_left = bytes_left;
         if let Err(error) = added {
             self.refuse(step, error);
+        }
+    }
+
+    fn done(&mut self, step: usize) {
+        match &self.times {
+            Some(times) if step + 1 == self.first => times.start(),
+            Some(times) if self.collectors.get(step.wrapping_sub(self.first)).is_some() => times.next(),
+            Some(_) | None => {}
         }
     }
 

@@ -179,10 +179,12 @@ impl Postgres {
         }
         let mut bytes_left = ROW_BYTES_MAX;
         let mut rows = Vec::with_capacity(batch.statements.len());
+        batch.start();
         for (index, statement) in batch.statements.iter().enumerate() {
             let (access, time_max) = (batch.access, batch.time_max);
             let run = self.executor.run(client, statement, access, time_max, batch.log, &mut bytes_left);
             let found = run.await.map_err(|error| error.in_statement(index))?;
+            batch.next();
             if statement.required && found.is_empty() {
                 return Ok(BatchOutcome::Unmet(index));
             }

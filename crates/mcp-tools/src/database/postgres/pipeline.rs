@@ -35,6 +35,9 @@ pub(super) trait Receiver {
     /// A row of the step with this index: its only column, `None` when it has another form.
     fn row(&mut self, step: usize, column: Option<&[u8]>);
 
+    /// The step with this index is done.
+    fn done(&mut self, step: usize);
+
     /// A row had no room.
     fn dropped(&mut self, step: usize);
 
@@ -203,7 +206,10 @@ impl Reading<'_> {
         match tag {
             b'D' => receiver.row(self.step, only_column(body)),
             // CommandComplete, EmptyQueryResponse.
-            b'C' | b'I' => (self.step, self.parsed) = (self.step + 1, false),
+            b'C' | b'I' => {
+                receiver.done(self.step);
+                (self.step, self.parsed) = (self.step + 1, false);
+            }
             b'1' => self.parsed = true,
             b'E' => {
                 let compiling = !self.parsed && self.compiled.get(self.step) == Some(&true);

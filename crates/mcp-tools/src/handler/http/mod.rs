@@ -12,6 +12,7 @@ mod reason;
 mod refusal;
 mod render;
 mod service;
+mod spans;
 mod tool;
 mod totals;
 

@@ -19,6 +19,7 @@ use super::pick::Pick;
 use super::refusal::{self, Openness};
 use super::render::{self, BodyTemplate, JsonTemplate, Pairs};
 use super::service::{Base, Service};
+use super::spans::{Declared, ServiceSpan};
 use super::totals;
 use crate::call_log::Outcome;
 use crate::catalogue::Arguments;
@@ -76,12 +77,18 @@ impl HttpTool {
             Err(reason) => return ToolResult::in_band(Outcome::Refused, reason),
         };
         let completed = self.completed(arguments.clone(), &call.caller);
-        let (request, arguments) =
+        let (mut request, arguments) =
             match completed.and_then(|arguments| Ok((self.request(base, &arguments)?, arguments))) {
                 Ok(made) => made,
                 Err(reason) => return ToolResult::in_band(Outcome::Invalid, reason),
             };
-        match tokio::time::timeout(self.time_max, exchange(request, context)).await {
+        let trace = call.trace.as_deref();
+        let traced = trace.map(|trace| ServiceSpan::begin(trace, self.declared(base), &mut request));
+        let ended = tokio::time::timeout(self.time_max, exchange(request, context)).await;
+        if let Some(traced) = traced {
+            traced.end(&ended);
+        }
+        match ended {
             Ok(Ok(response)) => self.mapped(&response, &arguments, call),
             Ok(Err(error)) => self.exchange_failed(&error, call),
             Err(_) => {
@@ -94,6 +101,11 @@ impl HttpTool {
                 ToolResult::failed(Outcome::Timeout, text)
             }
         }
+    }
+
+    fn declared(&self, base: &Base) -> Declared<'_> {
+        let path = format!("{}{}", base.path(), self.path.declared());
+        Declared { service: &self.service.name, path }
     }
 
     /// The request of a call; the error is for the caller.

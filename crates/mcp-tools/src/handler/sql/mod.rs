@@ -9,6 +9,7 @@ mod options;
 mod plan;
 mod run;
 mod shape;
+mod spans;
 mod text;
 mod texts;
 mod values;

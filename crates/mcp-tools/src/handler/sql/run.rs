@@ -6,10 +6,12 @@ use super::columns::misfits;
 use super::plan::{Query, SqlTool};
 use super::shape::shaped;
 use super::values::Values;
-use super::words;
+use super::{spans, words};
 use crate::call_log::Outcome;
 use crate::catalogue::{Arguments, RESULT};
-use crate::database::{Access, Batch, BatchOutcome, Database, DatabaseError, Dialect, LogDetail, Statement};
+use crate::database::{
+    Access, Batch, BatchOutcome, Database, DatabaseError, Dialect, LogDetail, Statement, StatementTimes,
+};
 use crate::handler::call::CallInfo;
 use crate::handler::context::Context;
 use crate::handler::result::{Notice, ToolResult};
@@ -32,7 +34,7 @@ impl SqlTool {
             Ok(batch) => batch,
             Err(reason) => return ToolResult::failed(Outcome::Refused, reason),
         };
-        let result = match database.run(Batch { dry_run: call.dry_run, ..batch }).await {
+        let result = match self.traced(database, Batch { dry_run: call.dry_run, ..batch }, call).await {
             Ok(BatchOutcome::Rows(rows)) => shaped(self, rows, &values),
             Ok(BatchOutcome::Unmet(place)) => {
                 let message = self.queries.get(place).and_then(Query::required);
@@ -48,6 +50,22 @@ impl SqlTool {
             Err(error) => database_failed(&error, call),
         };
         if call.dry_run && self.access == Access::Write { undone(result) } else { result }
+    }
+
+    /// Runs a batch; a call that is traced gets a span for each of its statements.
+    async fn traced(
+        &self,
+        database: &Database,
+        batch: Batch,
+        call: &CallInfo,
+    ) -> Result<BatchOutcome, DatabaseError> {
+        let Some(trace) = call.trace.as_ref().filter(|trace| trace.is_recorded()) else {
+            return database.run(batch).await;
+        };
+        let (statements, times) = (batch.statements.clone(), StatementTimes::default());
+        let ended = database.run(Batch { times: Some(times.clone()), ..batch }).await;
+        spans::add(trace, (&self.database, database.dialect()), &statements, &times, ended.as_ref().err());
+        ended
     }
 
     fn batch(&self, values: &Values<'_>, dialect: Dialect) -> Result<Batch, String> {

@@ -1,0 +1,306 @@
+//! Exports spans by OTLP over HTTP, off the path of requests: a bounded queue, a thread of its own, batches.
+//!
+//! A span that finds the queue full is dropped and counted. Must not know what spans stand for, nor how a program logs: changes
+//! of state are reported as values.
+
+mod endpoint;
+mod headers;
+mod post;
+mod settings;
+mod wire;
+
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep, timeout};
+
+pub use endpoint::{Endpoint, EndpointError};
+pub use headers::{Headers, HeadersError};
+pub use settings::Settings;
+pub use wire::Service;
+
+use crate::Span;
+use post::{Collector, Outcome};
+
+/// Spans that may wait. At about a kilobyte each, this is the memory that a collector can cost by being away.
+const WAITING_MAX: usize = 4096;
+const BATCH_MAX: usize = 512;
+
+/// A change that an operator should know of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Report {
+    /// Spans arrive: for the first time, or again.
+    Arriving,
+    /// They do not, and why.
+    Failing(String),
+}
+
+/// What became of spans so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Counts {
+    pub exported: u64,
+    /// The queue was full.
+    pub dropped: u64,
+    /// The collector refused them, or could not be reached for too long.
+    pub failed: u64,
+}
+
+/// How long things may take. Tests shorten them.
+#[derive(Debug, Clone, Copy)]
+struct Timing {
+    /// From the first span of a batch to its sending.
+    batch: Duration,
+    /// One attempt.
+    attempt: Duration,
+    pause_first: Duration,
+    pause_max: Duration,
+    /// From the first attempt of a batch to its end.
+    give_up: Duration,
+}
+
+const TIMING: Timing = Timing {
+    batch: Duration::from_secs(1),
+    attempt: Duration::from_secs(10),
+    pause_first: Duration::from_millis(500),
+    pause_max: Duration::from_secs(8),
+    give_up: Duration::from_secs(60),
+};
+
+/// A handle on the exporter's thread. Cheap to clone.
+#[derive(Clone)]
+pub struct Exporter(Arc<Shared>);
+
+struct Shared {
+    queue: Mutex<Queue>,
+    /// Wakes the thread: the queue has its first span or a whole batch, or is closed.
+    changed: Notify,
+    settings: Mutex<Arc<Settings>>,
+    exported: AtomicU64,
+    dropped: AtomicU64,
+    failed: AtomicU64,
+    /// Disconnected when the thread ends.
+    ended: Mutex<mpsc::Receiver<()>>,
+}
+
+#[derive(Default)]
+struct Queue {
+    spans: Vec<Span>,
+    is_closed: bool,
+}
+
+impl Exporter {
+    /// Starts the thread. `report` is called on it.
+    pub fn start(
+        service: Service,
+        settings: Settings,
+        report: impl Fn(Report) + Send + 'static,
+    ) -> io::Result<Exporter> {
+        Exporter::start_with(service, settings, TIMING, report)
+    }
+
+    fn start_with(
+        service: Service,
+        settings: Settings,
+        timing: Timing,
+        report: impl Fn(Report) + Send + 'static,
+    ) -> io::Result<Exporter> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let (alive, ended) = mpsc::channel();
+        let shared = Arc::new(Shared {
+            queue: Mutex::default(),
+            changed: Notify::new(),
+            settings: Mutex::new(Arc::new(settings)),
+            exported: AtomicU64::new(0),
+            dropped: AtomicU64::new(0),
+            failed: AtomicU64::new(0),
+            ended: Mutex::new(ended),
+        });
+        let worker =
+            Worker { shared: shared.clone(), service, timing, failing: None, collector: None, report };
+        std::thread::Builder::new().name("traces".to_owned()).spawn(move || {
+            runtime.block_on(worker.run());
+            drop(alive);
+        })?;
+        Ok(Exporter(shared))
+    }
+
+    /// Queues the spans of one request: all of them, or none where they do not fit. Never waits for the collector.
+    pub fn send(&self, mut spans: Vec<Span>) {
+        let (count, mut queue) = (spans.len(), lock(&self.0.queue));
+        let before = queue.spans.len();
+        if queue.is_closed || before + count > WAITING_MAX {
+            drop(queue);
+            self.0.dropped.fetch_add(count as u64, Ordering::Relaxed);
+            return;
+        }
+        queue.spans.append(&mut spans);
+        let has_batch = before < BATCH_MAX && queue.spans.len() >= BATCH_MAX;
+        drop(queue);
+        if before == 0 || has_batch {
+            self.0.changed.notify_one();
+        }
+    }
+
+    /// From the next attempt on, spans go there.
+    pub fn configure(&self, settings: Settings) {
+        *lock(&self.0.settings) = Arc::new(settings);
+    }
+
+    pub fn counts(&self) -> Counts {
+        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        Counts {
+            exported: read(&self.0.exported),
+            dropped: read(&self.0.dropped),
+            failed: read(&self.0.failed),
+        }
+    }
+
+    /// Sends what is queued and ends the thread; returns when that is done, or after `within`. The last thing before exit.
+    pub fn close(&self, within: Duration) {
+        lock(&self.0.queue).is_closed = true;
+        self.0.changed.notify_one();
+        // Nothing is ever sent: the channel closes with the thread.
+        match lock(&self.0.ended).recv_timeout(within) {
+            Ok(()) | Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
+        }
+    }
+}
+
+/// The exporter's thread.
+struct Worker<F> {
+    shared: Arc<Shared>,
+    service: Service,
+    timing: Timing,
+    /// What the last report said; none before the first.
+    failing: Option<bool>,
+    collector: Option<Collector>,
+    report: F,
+}
+
+impl<F: Fn(Report)> Worker<F> {
+    async fn run(mut self) {
+        while let Some(batch) = self.batch().await {
+            self.deliver(batch).await;
+        }
+    }
+
+    /// The next batch, once it is whole or old enough; none when the queue is closed and empty.
+    async fn batch(&self) -> Option<Vec<Span>> {
+        let shared = &self.shared;
+        let mut deadline = None;
+        loop {
+            {
+                let mut queue = lock(&shared.queue);
+                let is_due = queue.is_closed || deadline.is_some_and(|deadline| Instant::now() >= deadline);
+                if queue.spans.len() >= BATCH_MAX || is_due && !queue.spans.is_empty() {
+                    let count = queue.spans.len().min(BATCH_MAX);
+                    return Some(queue.spans.drain(..count).collect());
+                }
+                if queue.is_closed {
+                    return None;
+                }
+                if deadline.is_none() && !queue.spans.is_empty() {
+                    deadline = Some(Instant::now() + self.timing.batch);
+                }
+            }
+            match deadline {
+                None => shared.changed.notified().await,
+                // A batch that becomes whole, or the end of the program, comes before the deadline.
+                Some(deadline) => {
+                    let _woken_or_due = tokio::time::timeout_at(deadline, shared.changed.notified()).await;
+                }
+            }
+        }
+    }
+
+    /// Sends a batch until it arrives, is refused, or its time is over.
+    async fn deliver(&mut self, batch: Vec<Span>) {
+        let count = batch.len() as u64;
+        let body = wire::request(&self.service, batch);
+        let (begun, mut pause) = (Instant::now(), self.timing.pause_first);
+        loop {
+            let outcome = self.attempt(body.clone()).await;
+            let (is_over, wait) = match &outcome {
+                Outcome::Accepted { refused: 0, .. } => {
+                    self.count(count, 0);
+                    return self.arriving();
+                }
+                Outcome::Accepted { refused, why } => {
+                    let refused = count.min(*refused);
+                    self.count(count - refused, refused);
+                    return self.failing(format!("the collector refused {refused} of {count} spans: {why}"));
+                }
+                Outcome::Refused(_) => (true, None),
+                Outcome::Later(wait) => (false, *wait),
+                Outcome::Unreachable(_) => (false, None),
+            };
+            self.failing(outcome.to_string());
+            let wait = wait.unwrap_or(pause).min(self.timing.pause_max);
+            if is_over || begun.elapsed() + wait > self.timing.give_up || self.is_closed_during(wait).await {
+                return self.count(0, count);
+            }
+            pause *= 2;
+        }
+    }
+
+    async fn attempt(&mut self, body: bytes::Bytes) -> Outcome {
+        let settings = lock(&self.shared.settings).clone();
+        // A connection to another collector, or with other headers, is not used again.
+        let mut collector = match self.collector.take() {
+            Some(collector) if collector.is_for(&settings) => collector,
+            Some(_) | None => Collector::new(settings),
+        };
+        let outcome = timeout(self.timing.attempt, collector.post(body)).await;
+        match outcome {
+            Ok(outcome) => {
+                self.collector = Some(collector);
+                outcome
+            }
+            Err(_elapsed) => {
+                Outcome::Unreachable(format!("it did not answer within {} s", self.timing.attempt.as_secs()))
+            }
+        }
+    }
+
+    /// Waits. Returns true, and at once, if the program ends: then there is no second attempt.
+    async fn is_closed_during(&self, pause: Duration) -> bool {
+        let closed = async {
+            while !lock(&self.shared.queue).is_closed {
+                self.shared.changed.notified().await;
+            }
+        };
+        tokio::select! {
+            () = closed => true,
+            () = sleep(pause) => false,
+        }
+    }
+
+    fn count(&self, exported: u64, failed: u64) {
+        self.shared.exported.fetch_add(exported, Ordering::Relaxed);
+        self.shared.failed.fetch_add(failed, Ordering::Relaxed);
+    }
+
+    fn arriving(&mut self) {
+        if self.failing.replace(false) != Some(false) {
+            (self.report)(Report::Arriving);
+        }
+    }
+
+    fn failing(&mut self, why: String) {
+        if self.failing.replace(true) != Some(true) {
+            (self.report)(Report::Failing(why));
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // What it guards is whole at every moment: a panic elsewhere cannot leave it half-changed.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests;
