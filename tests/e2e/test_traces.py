@@ -36,11 +36,15 @@ read_only = true
 type = "string"
 description = "What to find."
 [tool.sql]
-database = "main"
-queries = [
-    { name = "first", query = "SELECT table_name FROM information_schema.tables WHERE table_name = :text" },
-    { name = "second", query = "SELECT column_name FROM information_schema.columns WHERE column_name = :text" },
-]
+shape = "sections"
+[[tool.sql.section]]
+name = "tables"
+shape = "rows"
+query = "SELECT relname FROM pg_class WHERE relname = :text"
+[[tool.sql.section]]
+name = "columns"
+shape = "rows"
+query = "SELECT attname FROM pg_attribute WHERE attname = :text"
 
 [[tool]]
 name = "break"
@@ -50,7 +54,7 @@ read_only = true
 type = "string"
 description = "Not a number."
 [tool.sql]
-database = "main"
+shape = "value"
 query = "SELECT CAST(:text AS integer) AS number"
 
 [[tool]]
@@ -166,7 +170,7 @@ def test_one_trace_goes_from_the_client_through_apache_guard_and_tools_to_postgr
         name = "tools/call find"
         server, exchange = collector.one("mcp-guard", "server", name), collector.one("mcp-guard", "client", name)
         tool = collector.one("mcp-tools", "server", name)
-        statements = [collector.one("mcp-tools", "client", f"SELECT information_schema.{table}") for table in ("tables", "columns")]
+        statements = [collector.one("mcp-tools", "client", f"SELECT {table}") for table in ("pg_class", "pg_attribute")]
         spans = [server, exchange, tool, *statements]
         assert {span.trace for span in spans} == {TRACE}, spans
         assert [span.parent for span in spans] == [PARENT, server.id, exchange.id, tool.id, tool.id], spans
