@@ -58,6 +58,8 @@ pub(crate) fn send_command_to(
         | AdminCommand::Features
         | AdminCommand::Feature { .. }
         | AdminCommand::Explain(_) => TIMEOUT,
+        #[cfg(feature = "console")]
+        AdminCommand::Overview { .. } => TIMEOUT,
     };
     let exchange = exchange(path, command, trusts);
     let response = runtime.block_on(async { tokio::time::timeout(timeout, exchange).await });

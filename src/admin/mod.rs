@@ -7,5 +7,7 @@ pub(crate) mod protocol;
 pub(crate) mod server;
 
 pub(crate) use crate::proxy::{GuardStatus, TokenUse};
+#[cfg(feature = "console")]
+pub(crate) use protocol::Overview;
 pub(crate) use protocol::{AdminCommand, AdminResponse, FeatureReport, Reloaded, Upgraded};
 pub(crate) use server::{Handler, HandlerFuture, Server};

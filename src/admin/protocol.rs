@@ -11,6 +11,8 @@ use crate::proxy::explain::{Explanation, Question};
 use crate::proxy::{GuardStatus, TokenUse};
 use crate::rollout::Transition;
 use crate::shadow::Diff;
+#[cfg(feature = "console")]
+use crate::telemetry::metrics::Totals;
 
 /// The only version so far.
 pub(crate) const VERSION: u32 = 1;
@@ -53,6 +55,12 @@ pub(crate) enum AdminCommand {
     },
     /// What would become of a request.
     Explain(Box<Question>),
+    /// Everything that `top` shows. Only the first of a row of looks is logged as an order is.
+    #[cfg(feature = "console")]
+    Overview {
+        #[serde(default)]
+        first: bool,
+    },
 }
 
 impl AdminCommand {
@@ -73,6 +81,8 @@ impl AdminCommand {
             AdminCommand::Feature { to: FeatureState::On, .. } => "feature on",
             AdminCommand::Feature { to: FeatureState::Off, .. } => "feature off",
             AdminCommand::Explain(_) => "explain",
+            #[cfg(feature = "console")]
+            AdminCommand::Overview { .. } => "top",
         }
     }
 }
@@ -96,6 +106,8 @@ pub(crate) enum AdminResponse {
     Notified(Vec<String>),
     Features(Box<FeatureReport>),
     Explained(Box<Explanation>),
+    #[cfg(feature = "console")]
+    Overview(Box<Overview>),
     /// The command was refused, for this reason.
     #[serde(rename = "no")]
     Rejected(String),
@@ -112,6 +124,19 @@ pub(crate) struct FeatureReport {
     /// What the operator should know of a switch.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) notes: Vec<String>,
+}
+
+/// Everything that a view of a running guard shows, of one moment.
+#[cfg(feature = "console")]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Overview {
+    pub(crate) status: GuardStatus,
+    pub(crate) rollout: RolloutReport,
+    /// What was counted since the start.
+    pub(crate) totals: Totals,
+    /// The last ones, the oldest first.
+    #[serde(default)]
+    pub(crate) transitions: Vec<Transition>,
 }
 
 /// A configuration that was applied.

@@ -102,16 +102,17 @@ impl Server {
 async fn handle_connection(mut stream: UnixStream, handler: Option<Handler>, timeout: Duration) {
     // The user only: a process of another PID namespace has no PID here.
     let uid = stream.peer_cred().ok().map(|peer| peer.uid());
-    let (name, response) = match receive(&mut stream, uid, handler.is_some(), timeout).await {
+    let (name, level, response) = match receive(&mut stream, uid, handler.is_some(), timeout).await {
         Ok(command) => {
             let name = command.as_str();
+            let level = level_of(&command);
             let response = match handler.zip(uid) {
                 Some((handler, uid)) => Some(handler(command, format!("uid {uid}")).await),
                 None => None,
             };
-            (name, response)
+            (name, level, response)
         }
-        Err(refusal) => ("-", Some(AdminResponse::Refused(refusal))),
+        Err(refusal) => ("-", log::Level::Info, Some(AdminResponse::Refused(refusal))),
     };
     let response = response.unwrap_or(AdminResponse::Refused(AdminRefusal::Busy));
     let asked_by = uid.map_or_else(|| "unknown".to_owned(), |uid| uid.to_string());
@@ -123,6 +124,8 @@ async fn handle_connection(mut stream: UnixStream, handler: Option<Handler>, tim
             log::warn!("admin: command={name} uid={asked_by} refused: {} problems", problems.len());
         }
         AdminResponse::Rejected(why) => log::warn!("admin: command={name} uid={asked_by} refused: {why}"),
+        #[cfg(feature = "console")]
+        AdminResponse::Overview(_) => log::log!(level, "admin: command={name} uid={asked_by} done"),
         AdminResponse::Status(_)
         | AdminResponse::Rollout(_)
         | AdminResponse::History(_)
@@ -134,7 +137,7 @@ async fn handle_connection(mut stream: UnixStream, handler: Option<Handler>, tim
         | AdminResponse::Notified(_)
         | AdminResponse::Features(_)
         | AdminResponse::Explained(_) => {
-            log::info!("admin: command={name} uid={asked_by} done");
+            log::log!(level, "admin: command={name} uid={asked_by} done");
         }
     }
     let line = protocol::encode_response(response);
@@ -149,6 +152,16 @@ async fn handle_connection(mut stream: UnixStream, handler: Option<Handler>, tim
     if let Err(error) = sent {
         log::debug!("admin: the answer was not taken: {error}");
     }
+}
+
+/// How a command is logged. A view looks every second: its first look is logged like other commands.
+fn level_of(command: &AdminCommand) -> log::Level {
+    #[cfg(feature = "console")]
+    if matches!(command, AdminCommand::Overview { first: false }) {
+        return log::Level::Debug;
+    }
+    let _ = command;
+    log::Level::Info
 }
 
 async fn receive(
@@ -242,6 +255,10 @@ mod tests {
                 | AdminCommand::Feature { .. }
                 | AdminCommand::Explain(_) => {
                     Box::pin(async { AdminResponse::Rejected("nothing is in rollout".to_owned()) })
+                }
+                #[cfg(feature = "console")]
+                AdminCommand::Overview { .. } => {
+                    Box::pin(async { AdminResponse::Rejected("nothing to see".to_owned()) })
                 }
             });
             runtime.spawn(server.serve(handler));

@@ -9,9 +9,23 @@ use super::features::FeatureSwitches;
 use super::parts::Parts;
 use super::reload::Reloader;
 use super::upgrade::Upgrader;
+#[cfg(feature = "console")]
+use crate::admin::Overview;
 use crate::admin::{AdminCommand, AdminResponse, GuardStatus};
+#[cfg(feature = "console")]
+use crate::config::feature::FeatureStatus;
+#[cfg(feature = "console")]
+use crate::control::Control;
 use crate::control::RolloutReport;
 use crate::parity::shadow::mismatch_log::Arguments;
+#[cfg(feature = "console")]
+use crate::proxy::Handle;
+#[cfg(feature = "console")]
+use crate::shadow::Shadow;
+
+/// Transitions that a view shows.
+#[cfg(feature = "console")]
+const TRANSITIONS_SHOWN: usize = 20;
 
 /// The parts that commands act on.
 #[derive(Clone)]
@@ -49,6 +63,8 @@ impl AdminContext {
                 let asked = Asked { handle: &handle, features: &features.status(), rollout: report.ok() };
                 asked.explain(&question).map(|found| AdminResponse::Explained(Box::new(found)))
             }
+            #[cfg(feature = "console")]
+            AdminCommand::Overview { .. } => overview(&handle, features.status(), &control, &shadow).await,
             AdminCommand::Rollout => control.report().await.map(|report| {
                 AdminResponse::Rollout(Box::new(RolloutReport { shadow: shadow.summary(), ..report }))
             }),
@@ -68,4 +84,20 @@ impl AdminContext {
         };
         response.unwrap_or_else(AdminResponse::Rejected)
     }
+}
+
+/// Everything that a view shows.
+#[cfg(feature = "console")]
+async fn overview(
+    handle: &Handle,
+    features: FeatureStatus,
+    control: &Control,
+    shadow: &Shadow,
+) -> Result<AdminResponse, String> {
+    let rollout = RolloutReport { shadow: shadow.summary(), ..control.report().await? };
+    let mut transitions = control.history().await?;
+    transitions.drain(..transitions.len().saturating_sub(TRANSITIONS_SHOWN));
+    let status = GuardStatus { features, ..handle.status() };
+    let totals = handle.totals();
+    Ok(AdminResponse::Overview(Box::new(Overview { status, rollout, totals, transitions })))
 }

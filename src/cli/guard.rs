@@ -23,6 +23,7 @@ use mcp_host::peers;
 const DEFAULT_SOCKET: &str = "/run/mcp-guard/admin.sock";
 
 /// The guard of a configuration file.
+#[derive(Clone)]
 pub(super) struct Guard {
     pub(super) file: PathBuf,
     /// Named by the operator; nothing else is tried then.

@@ -26,6 +26,8 @@ mod shadow;
 mod slots;
 mod status;
 mod token;
+#[cfg(feature = "console")]
+mod top;
 mod unit_reach;
 mod upgrade;
 mod users;
@@ -68,6 +70,8 @@ enum Command {
     Run(run::RunArgs),
     Check(check::CheckArgs),
     Status(status::StatusArgs),
+    #[cfg(feature = "console")]
+    Top(top::TopArgs),
     Reload(reload::ReloadArgs),
     Slots(slots::SlotsArgs),
     Rollout(rollout::RolloutArgs),
@@ -109,6 +113,8 @@ pub fn main() -> ExitCode {
         Command::Run(_) => run::run(&guard.file),
         Command::Check(check) => check.run(&guard.file),
         Command::Status(status) => status.run(&guard),
+        #[cfg(feature = "console")]
+        Command::Top(top) => top.run(&guard),
         Command::Reload(reload) => reload.run(&guard),
         Command::Slots(slots) => slots.run(&guard),
         Command::Rollout(rollout) => rollout.run(&guard),

@@ -67,6 +67,12 @@ impl Style {
         Style { colours: wanted && io::stdout().is_terminal() }
     }
 
+    /// Whether it has colours.
+    #[cfg(feature = "console")]
+    pub(super) fn is_coloured(self) -> bool {
+        self.colours
+    }
+
     pub(super) fn bold(self, text: impl Display) -> String {
         self.paint("1", text)
     }

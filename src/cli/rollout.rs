@@ -230,10 +230,16 @@ fn show(overview: &RolloutReport, json: bool) {
     }
 }
 
-fn show_run(overview: &RolloutReport, run: &RunStatus) {
+/// Where the rollout stands and what comes next.
+pub(super) fn headline(overview: &RolloutReport, run: &RunStatus) -> String {
     let position = &overview.status.position;
     let step = position.step.unwrap_or_default();
-    say(format_args!("rollout {}: {position}, step {step} of {}, then {}", run.id, run.steps, run.next));
+    format!("rollout {}: {position}, step {step} of {}, then {}", run.id, run.steps, run.next)
+}
+
+fn show_run(overview: &RolloutReport, run: &RunStatus) {
+    let position = &overview.status.position;
+    say(headline(overview, run));
     say(format_args!("waits for  {}", run.waits_for));
     say(format_args!("verdict    {}", run.conclusion.as_str()));
     for finding in run.conclusion.findings() {

@@ -37,6 +37,43 @@ pub struct Armed {
     pub samples: u64,
     /// With how many it may fire.
     pub samples_min: u64,
+    /// The same in words.
+    #[serde(default)]
+    pub shown: Shown,
+}
+
+/// The numbers of a trigger in words, which the console and `mcp-guard top` show.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Shown {
+    /// What is measured now.
+    pub measured: String,
+    /// What is allowed.
+    pub limit: String,
+    /// How far it is from firing.
+    pub distance: String,
+}
+
+impl Armed {
+    /// The same with its words.
+    pub fn described(self) -> Armed {
+        let missing = self.samples_min.saturating_sub(self.samples);
+        let left = ((1.0 - self.measured / self.limit) * 100.0).max(0.0);
+        let distance = match missing {
+            0 => format!("{left:.0} % left"),
+            1 => "1 more sample".to_owned(),
+            _ => format!("{missing} more samples"),
+        };
+        let shown = Shown { measured: self.text(self.measured), limit: self.text(self.limit), distance };
+        Armed { shown, ..self }
+    }
+
+    fn text(&self, value: f64) -> String {
+        match self.unit {
+            Unit::Part => format!("{:.1} %", value * 100.0),
+            Unit::Seconds if value < 10.0 => format!("{value:.2} s"),
+            Unit::Seconds => format!("{value:.0} s"),
+        }
+    }
 }
 
 /// Every trigger that is not off, in the order of the contract.
@@ -56,6 +93,7 @@ pub fn armed(
         unit: Unit::Seconds,
         samples: streak.map_or(0, |streak| streak.samples),
         samples_min: limit.min_samples,
+        shown: Shown::default(),
     };
     let part = |trigger, limit: &RatioTrigger, measured, samples| Armed {
         trigger,
@@ -65,6 +103,7 @@ pub fn armed(
         unit: Unit::Part,
         samples,
         samples_min: limit.min_samples,
+        shown: Shown::default(),
     };
     let errors = seen.candidate(candidate, Span::ErrorRate, now);
     let sustained = seen.candidate(candidate, Span::Sustained, now);
@@ -90,10 +129,11 @@ pub fn armed(
             unit: Unit::Seconds,
             samples: latency.requests,
             samples_min: triggers.latency_p95.min_samples,
+            shown: Shown::default(),
         },
         part(Trigger::Memory, &triggers.memory, conditions.memory_used.unwrap_or(0.0), memory_samples),
         lasting(Trigger::Protocol, &triggers.protocol, conditions.changed.as_ref()),
     ];
     all.retain(|armed| armed.action != Action::Off);
-    all
+    all.into_iter().map(Armed::described).collect()
 }

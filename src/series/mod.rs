@@ -111,7 +111,7 @@ impl Series {
 
     /// Every second after `after`, the oldest first; at most what is kept.
     pub(crate) fn since(&self, after: u64) -> Vec<Latest> {
-        let longest = self.slots.values().map(Ring::len).max().unwrap_or(0) as u64;
+        let longest = self.seconds() as u64;
         let first = (after + 1).max((self.at + 1).saturating_sub(longest));
         (first..=self.at)
             .map(|at| {
@@ -140,6 +140,11 @@ impl Series {
             slots: slots.map(|(slot, ring)| (*slot, columns(ring))).collect(),
             tools: tools.map(|(name, ring)| (name.clone(), columns(ring))).collect(),
         }
+    }
+
+    /// How many seconds are kept now.
+    pub(crate) fn seconds(&self) -> usize {
+        self.slots.values().map(Ring::len).max().unwrap_or(0)
     }
 
     /// The tools by their load in the last minute, the busiest first.

@@ -108,10 +108,8 @@ function showRollout(rollout) {
       return button;
     }));
   }
-  const measured = (one, value) => (one.unit === "part" ? percent(value) : `${value.toFixed(value < 10 ? 2 : 0)} s`);
-  const distance = (one) => (one.samples < one.samples_min ? `${one.samples_min - one.samples} more samples` : `${Math.max(0, Math.round((1 - one.measured / one.limit) * 100))} % left`);
   show(byId("triggers"), table([{ text: "Trigger" }, { text: "Leads to" }, { text: "Measured", number: true }, { text: "Fires at", number: true }, { text: "Distance" }],
-    rollout.status.triggers.map((one) => [one.trigger, one.action, measured(one, one.measured), measured(one, one.limit), distance(one)]), "Triggers are armed during a rollout."));
+    rollout.status.triggers.map((one) => [one.trigger, one.action, one.shown.measured, one.shown.limit, one.shown.distance]), "Triggers are armed during a rollout."));
 }
 
 function showHistory() {

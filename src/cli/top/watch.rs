@@ -1,0 +1,131 @@
+//! What happens while `top` runs: the guard's overview at each look, keys, a new size, a signal. Each source has a thread of its own, so
+//! that a guard that does not answer delays no key.
+//!
+//! Must not know what is made of it.
+
+use std::io;
+use std::sync::mpsc::Sender;
+use std::time::{Duration, Instant};
+
+use ratatui::crossterm::event::{self, Event, KeyEvent};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::admin::{AdminCommand, AdminResponse, Overview};
+use crate::cli::exit::Exit;
+use crate::cli::guard::{Guard, Unasked};
+
+/// Something that happened.
+pub(super) enum Happening {
+    Seen(Box<Overview>),
+    /// The guard gave no overview, for this reason.
+    Away(String),
+    Key(KeyEvent),
+    Resized,
+    End,
+}
+
+/// Whether a look is the first one: that is what the guard logs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Look {
+    First,
+    Again,
+}
+
+/// Asks the guard for its overview.
+pub(super) fn look(guard: &Guard, look: Look) -> Result<Box<Overview>, Unasked> {
+    let (asked, _notes) = guard.ask_quietly(&AdminCommand::Overview { first: look == Look::First });
+    let response = asked?;
+    if let AdminResponse::Overview(overview) = response {
+        return Ok(overview);
+    }
+    let reason = if let AdminResponse::Rejected(why) = response {
+        why
+    } else {
+        "the guard answered another question (is it newer than this program?)".to_owned()
+    };
+    Err(Unasked { exit: Exit::CouldNotRun, reason })
+}
+
+/// Starts the threads. They end with the process.
+pub(super) fn start(guard: Guard, interval: Duration, happenings: Sender<Happening>) -> io::Result<()> {
+    let thread = |name: &str| std::thread::Builder::new().name(name.to_owned());
+    let (keys, signals) = (happenings.clone(), happenings.clone());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    thread("signals").spawn(move || {
+        runtime.block_on(ended());
+        let _ = signals.send(Happening::End);
+    })?;
+    thread("keys").spawn(move || read_keys(&keys))?;
+    thread("looks").spawn(move || look_on(&guard, interval, &happenings))?;
+    Ok(())
+}
+
+/// Returns when the process is told to end.
+async fn ended() {
+    let wait = async |kind: SignalKind| match signal(kind) {
+        Ok(mut signal) => drop(signal.recv().await),
+        Err(_) => std::future::pending().await,
+    };
+    tokio::select! {
+        () = wait(SignalKind::terminate()) => {}
+        () = wait(SignalKind::hangup()) => {}
+        () = wait(SignalKind::interrupt()) => {}
+        () = wait(SignalKind::quit()) => {}
+    }
+}
+
+fn read_keys(happenings: &Sender<Happening>) {
+    loop {
+        let happening = match event::read() {
+            Ok(Event::Key(key)) => Happening::Key(key),
+            Ok(Event::Resize(..)) => Happening::Resized,
+            Ok(Event::FocusGained | Event::FocusLost | Event::Mouse(_) | Event::Paste(_)) => continue,
+            // The terminal is gone.
+            Err(_) => Happening::End,
+        };
+        let is_over = matches!(happening, Happening::End);
+        if happenings.send(happening).is_err() || is_over {
+            return;
+        }
+    }
+}
+
+fn look_on(guard: &Guard, interval: Duration, happenings: &Sender<Happening>) {
+    let mut pause = interval;
+    loop {
+        std::thread::sleep(pause);
+        let asked = Instant::now();
+        let happening = match look(guard, Look::Again) {
+            Ok(overview) => {
+                pause = until_next(interval, overview.rollout.status.at.millis());
+                Happening::Seen(overview)
+            }
+            Err(unasked) => {
+                pause = interval.saturating_sub(asked.elapsed());
+                Happening::Away(unasked.reason)
+            }
+        };
+        if happenings.send(happening).is_err() {
+            return;
+        }
+    }
+}
+
+/// The pause after a look at this time of the guard: looks are made in the middle of its seconds, so that a little delay puts no two into
+/// one and none into the next.
+fn until_next(interval: Duration, at_millis: u64) -> Duration {
+    (interval + Duration::from_millis(500)).saturating_sub(Duration::from_millis(at_millis % 1_000))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn looks_settle_in_the_middle_of_a_second() {
+        let second = Duration::from_secs(1);
+        for (at, expect) in [(10_500, 1_000), (10_000, 1_500), (10_999, 501), (10_510, 990)] {
+            assert_eq!(until_next(second, at), Duration::from_millis(expect));
+        }
+    }
+}
