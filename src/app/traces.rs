@@ -21,10 +21,13 @@ pub(super) struct Traces {
 
 #[cfg(feature = "traces")]
 impl Traces {
-    /// Exports by this configuration. Where a configuration takes traces away, requests make no more spans.
+    /// Exports by this configuration. Where a configuration takes traces away, requests make no more spans, and what
+    /// waits is dropped.
     pub(super) fn configure(&self, settings: Option<&Settings>, handle: &Handle) {
-        let Some(Settings { collector, .. }) = settings else { return };
         let mut running = self.lock();
+        let Some(Settings { collector, .. }) = settings else {
+            return running.iter().for_each(|spans| spans.discard());
+        };
         if let Some(spans) = &*running {
             return spans.configure(collector.clone());
         }

@@ -37,8 +37,25 @@ pub(super) fn describe(span: &mut Span, record: &Record<'_>, facts: &TraceFacts)
     }
     if let Some(error) = error_type(record, facts) {
         span.text("error.type", error);
-        span.status = Status::Error;
+        if is_failure(record) {
+            span.status = Status::Error;
+        }
     }
+    add_rpc_code(span, facts);
+}
+
+/// The code of the JSON-RPC error that the client gets.
+pub(super) fn add_rpc_code(span: &mut Span, facts: &TraceFacts) {
+    if let Some(code) = facts.rpc_code {
+        span.text("rpc.response.status_code", code.to_string());
+    }
+}
+
+/// Whether the guard's side failed. OpenTelemetry leaves the status of a server's span unset where the client is at fault: a 4xx
+/// status, or a client that goes away.
+fn is_failure(record: &Record<'_>) -> bool {
+    let is_clients = record.status.is_some_and(|status| (400..500).contains(&status));
+    !is_clients && record.outcome != Outcome::ClientGone
 }
 
 /// What OpenTelemetry's conventions for MCP have for clients and servers alike.
@@ -57,9 +74,6 @@ pub(super) fn of_mcp(span: &mut Span, record: &Record<'_>, facts: &TraceFacts) {
     }
     if let Some(id) = &facts.rpc_id {
         span.text("jsonrpc.request.id", id);
-    }
-    if let Some(code) = facts.rpc_code {
-        span.text("rpc.response.status_code", code.to_string());
     }
 }
 

@@ -34,6 +34,11 @@ impl Spans {
         self.exporter.configure(settings);
     }
 
+    /// Drops what waits: no collector is configured any more.
+    pub(crate) fn discard(&self) {
+        self.exporter.discard();
+    }
+
     pub(crate) fn close(&self, within: Duration) {
         self.exporter.close(within);
     }
@@ -90,7 +95,8 @@ fn spans(record: &Record<'_>, trace: &RequestTrace, begun: SystemTime) -> Vec<Sp
 
 /// The name of both kinds of spans: of few values, however many requests there are.
 fn name(record: &Record<'_>, facts: &TraceFacts) -> Cow<'static, str> {
-    let http = facts.http_method.unwrap_or("HTTP");
+    // OpenTelemetry: "{method}" is HTTP where the method is not known.
+    let http = facts.http_method.filter(|method| *method != "_OTHER").unwrap_or("HTTP");
     match (record.method, &record.tool, record.route) {
         (Some(method), Some(tool), _) => format!("{} {tool}", method.as_str()).into(),
         (Some(method), None, _) => method.as_str().into(),
@@ -114,6 +120,9 @@ fn describe_exchange(span: &mut Span, exchange: &Exchange, record: &Record<'_>, 
     }
     if let Some(slot) = exchange.slot {
         span.word("mcp_guard.slot", slot.as_str());
+    }
+    if exchange.failed.is_none() {
+        attributes::add_rpc_code(span, facts);
     }
     let error = exchange.failed.map(|(_, why)| why.into()).or_else(|| error_type(record, facts));
     if let Some(error) = error {

@@ -24,6 +24,8 @@ from mcp_testkit.tools import guarded_tools
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 CALLER = ["-H", f"traceparent: 00-{TRACE}-{PARENT}-01", "-H", "tracestate: vendor=1"]
 SECRET = "t0p-secret-argument"
+#: The path of a webhook, which is its key.
+HIDDEN = "h1dd3n-path"
 CATALOGUE = """
 [service.things]
 base_url_env = "THINGS_URL"
@@ -148,7 +150,7 @@ def whole(programs, tmp_path, things):
         address = f"unix:{programs.folder}/tools.sock"
         argv = [str(TOOLS), "serve", "--socket", address.removeprefix("unix:"), "--catalog", str(catalogue)]
         argv += ["--database", postgres.url, "--traces", collector.url, "--traces-sample", "0%"]
-        programs.start("mcp-tools", argv, {"THINGS_URL": things[0]}).wait_for(address)
+        programs.start("mcp-tools", argv, {"THINGS_URL": f"{things[0]}/{HIDDEN}"}).wait_for(address)
         more = f'[traces]\nendpoint = "{collector.url}"\nsample = "0%"\n'
         guard = Guard(programs, address, "/mcp", more=more)
         yield collector, guard, Apache(programs, guard.address).url + "/swf-monitor/mcp"
@@ -207,11 +209,11 @@ def test_a_service_gets_the_trace_of_the_call(whole, things):
     request, tool = collector.one("mcp-tools", "client", "GET /things/{id}"), collector.one("mcp-tools", "server", "tools/call fetch")
     assert (request.trace, request.parent) == (TRACE, tool.id)
     path, head = things[1][0]
-    assert path == f"/things/{SECRET}"
+    assert path == f"/{HIDDEN}/things/{SECRET}"
     assert head["traceparent"] == f"00-{TRACE}-{request.id}-01" and head["tracestate"] == "vendor=1", head
     assert request.attributes["http.response.status_code"] == 200 and request.attributes["mcp_tools.service"] == "things"
     check_names(collector.spans)
-    assert SECRET not in repr(collector.spans)
+    assert SECRET not in repr(collector.spans) and HIDDEN not in repr(collector.spans)
 
 
 def test_refusals_have_spans_with_the_published_names(programs):
@@ -222,7 +224,7 @@ def test_refusals_have_spans_with_the_published_names(programs):
         assert call(f"{guard.url}/mcp", "tools/call", {"name": "no_such_tool", "arguments": {}}).status == 200
         spans = collector.wait_for("the spans", 3, lambda span: span.kind == "server")
         assert [span.attributes["error.type"] for span in spans] == ["token_invalid", "path_not_found", "-32602"], spans
-        assert all(span.is_error for span in spans)
+        assert [span.is_error for span in spans] == [False, False, True], "a 4xx status is no failure of the server"
         check_names(collector.spans)
 
 
@@ -246,7 +248,7 @@ def test_a_collector_that_is_slow_refuses_or_is_away_costs_no_call_and_the_loss_
         away.bind(("127.0.0.1", 0))  # Bound and not listening: a connection is refused.
         guard = traced(programs, slow)
         spans = 'mcp_guard_trace_spans_total{result="%s"}'
-        quickest = {"slow": min(Calls(guard).make(2500))}
+        slowest = {"slow": max(Calls(guard).make(2500))}
         # 5,000 spans; of these 4,096 wait, and one batch is at the collector.
         assert metric(guard, spans % "dropped") >= 300 and metric(guard, spans % "exported") == 0
         released.set()
@@ -254,10 +256,10 @@ def test_a_collector_that_is_slow_refuses_or_is_away_costs_no_call_and_the_loss_
         for name, url in [("refusing", refusing.url), ("away", f"http://127.0.0.1:{away.getsockname()[1]}")]:
             guard.config.write_text(guard.config.read_text().replace(slow.url, url).replace(refusing.url, url))
             guard.command("reload")
-            quickest[name] = min(Calls(guard).make(300))
-        # A call that waited for any of them would take seconds.
-        assert max(quickest.values()) < 0.25, quickest
-        assert metric(guard, spans % "failed") >= 300, quickest
+            slowest[name] = max(Calls(guard).make(300))
+        # An attempt at a collector that is slow takes 10 s.
+        assert max(slowest.values()) < 3, slowest
+        assert metric(guard, spans % "failed") >= 300, slowest
         log = guard.program.log()
         assert log.count("spans do not arrive") <= 3 and "HTTP 400" in log, log
         begun = time.monotonic()

@@ -11,8 +11,6 @@ mod deadlines;
 mod dependencies;
 mod discover;
 mod explain;
-mod explain_callers;
-mod explain_slots;
 mod fairness;
 mod faults;
 mod faults_load;

@@ -324,10 +324,11 @@ async fn a_request_of_a_route_is_traced_to_its_backend() {
         ok("{}")
     });
     let route = format!(
-        "[[route]]\nname = \"files\"\nprefix = \"/files\"\naddress = \"{address}\"\nauth = \"none\"\nmethods = [\"GET\"]\n"
+        "[[route]]\nname = \"files\"\nprefix = \"/files\"\naddress = \"{address}\"\nauth = \"bearer\"\nmethods = [\"GET\"]\n"
     );
     let guard = guard().token("t").config(&(collector.table("") + &route)).start().await;
-    let request = format!("GET /files/t0p-secret HTTP/1.1\r\nHost: localhost\r\n{}\r\n", caller("01"));
+    let token = "Authorization: Bearer t\r\n";
+    let request = format!("GET /files/t0p-secret HTTP/1.1\r\nHost: localhost\r\n{token}{}\r\n", caller("01"));
     assert_eq!(guard.connect().await.exchange(request).await.status(), 200);
     let (server, exchange) =
         (collector.server_span().await, collector.wait_for(1, SpanKind::Client).await.remove(0));
@@ -337,6 +338,24 @@ async fn a_request_of_a_route_is_traced_to_its_backend() {
     );
     assert_eq!(*received.lock().unwrap(), format!("00-{TRACE}-{}-01", hex(&exchange.span_id)));
     assert!(!format!("{server:?}").contains("t0p-secret"));
+}
+
+// Whoever may call without a credential is a stranger to the traces of callers.
+#[tokio::test]
+async fn a_request_of_an_open_route_gets_a_trace_of_its_own_with_a_link() {
+    let collector = collector("200 OK").await;
+    let other = backend().await;
+    let route = format!(
+        "[[route]]\nname = \"files\"\nprefix = \"/files\"\naddress = \"{}\"\nauth = \"none\"\nmethods = [\"GET\"]\n",
+        other.address()
+    );
+    let _serving = other.serve(|_| ok("{}"));
+    let guard = guard().token("t").config(&(collector.table("sample = \"100%\"") + &route)).start().await;
+    let request = format!("GET /files/a HTTP/1.1\r\nHost: localhost\r\n{}\r\n", caller("01"));
+    assert_eq!(guard.connect().await.exchange(request).await.status(), 200);
+    let server = collector.server_span().await;
+    assert_ne!(hex(&server.trace_id), TRACE);
+    assert_eq!(server.links.iter().map(|link| hex(&link.trace_id)).collect::<Vec<_>>(), [TRACE]);
 }
 
 #[tokio::test]
@@ -365,9 +384,9 @@ async fn headers_of_the_collector_come_from_the_environment() {
     assert!(guard.log().iter().all(|line| !line.contains("t0p-secret")));
 }
 
-// "Export is off the path, bounded, dropped spans counted": with a collector that refuses, hangs or is away, calls go on.
+// "Export is off the path, bounded, dropped spans counted". Collectors that hang or are away: tests/e2e/test_traces.py.
 #[tokio::test]
-async fn a_collector_that_refuses_or_is_away_is_said_once_and_delays_no_call() {
+async fn a_collector_that_refuses_is_said_once_and_replaced_by_a_reload() {
     let refusing = collector("400 Bad Request").await;
     let (guard, _backend) = traced(&refusing, "sample = \"100%\"", |guard| guard.admin()).await;
     for _ in 0..3 {

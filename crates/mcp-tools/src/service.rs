@@ -393,11 +393,12 @@ async fn call_tool(
 /// The trace context of a call: that of the headers, which the guard has written, or that of the body.
 fn carried_context<'a>(headers: &'a HeaderMap, meta: Option<&'a RequestMetaObject>) -> Carried<'a> {
     let in_headers = headers_of::trace_context(headers);
-    if in_headers.parent.is_some() {
+    // A shadowed call has the client's body, but no part in the client's trace.
+    if in_headers.parent.is_some() || headers_of::is_shadowed(headers) {
         return in_headers;
     }
     let text = |key: &str| meta?.get(key)?.as_str();
-    Carried { parent: text("traceparent"), state: text("tracestate") }
+    Carried { parent: text("traceparent"), state: text("tracestate").map(Cow::Borrowed) }
 }
 
 /// Runs a tool that writes to its end, whether or not a client still waits for it.

@@ -34,10 +34,10 @@ pub(crate) struct Traces {
 }
 
 /// The trace context that a message carries.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Carried<'a> {
     pub(crate) parent: Option<&'a str>,
-    pub(crate) state: Option<&'a str>,
+    pub(crate) state: Option<Cow<'a, str>>,
 }
 
 /// The trace of one call.
@@ -88,7 +88,7 @@ impl Traces {
         Arc::new(CallTrace {
             traces: Arc::clone(self),
             context,
-            state: state.unwrap_or_default().to_owned(),
+            state: state.unwrap_or_default().into_owned(),
             version,
             begun: SystemTime::now(),
             started,
@@ -204,7 +204,7 @@ mod tests {
     #[test]
     fn a_call_continues_the_trace_of_its_caller_and_its_children_stand_below_it() {
         let (traces, spans) = traces(0.0);
-        let carried = Carried { parent: Some(CALLER), state: Some("a=1") };
+        let carried = Carried { parent: Some(CALLER), state: Some("a=1".into()) };
         let trace = traces.begin(carried, Some("2025-11-25"));
         let id = trace.next_span();
         let (sent, state) = trace.sent(id);
@@ -245,7 +245,7 @@ mod tests {
     fn a_state_that_is_malformed_or_belongs_to_no_trace_is_dropped() {
         let (traces, _spans) = traces(1.0);
         for (parent, state) in [(Some(CALLER), "no state"), (None, "a=1"), (Some("nonsense"), "a=1")] {
-            let trace = traces.begin(Carried { parent, state: Some(state) }, None);
+            let trace = traces.begin(Carried { parent, state: Some(state.into()) }, None);
             assert_eq!(trace.sent(trace.next_span()).1, None, "{parent:?} {state}");
         }
     }

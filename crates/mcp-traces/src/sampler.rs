@@ -48,7 +48,7 @@ impl Ratio {
 pub enum Decision {
     Sampled,
     NotSampled,
-    /// Its caller asked for it, and callers have had as many as they may in this second.
+    /// It would be, but such requests have had as many as they may in this second.
     Limited,
 }
 
@@ -72,6 +72,21 @@ impl Sampler {
     /// Decides on a trace that begins here.
     pub fn begin(ratio: Ratio, trace: TraceId) -> Decision {
         if ratio.takes(trace) { Decision::Sampled } else { Decision::NotSampled }
+    }
+
+    /// Decides on a trace that begins here for a request that nobody is known to have sent. `per_second` of these are sampled, and as
+    /// many at once. `now` is any monotonic time.
+    pub fn begin_bounded(
+        &self,
+        ratio: Ratio,
+        trace: TraceId,
+        per_second: NonZeroU32,
+        now: Duration,
+    ) -> Decision {
+        match Sampler::begin(ratio, trace) {
+            Decision::Sampled if !self.admits(per_second, now) => Decision::Limited,
+            decided @ (Decision::Sampled | Decision::NotSampled | Decision::Limited) => decided,
+        }
     }
 
     /// Decides on a request of a caller's trace. `per_second` of these are sampled, and as many at once. `now` is any
@@ -147,5 +162,16 @@ mod tests {
             [5_000, 5_000, 5_100, 5_600, 7_000, 7_000].map(|now| at(&sampler, now)).to_vec();
         assert_eq!(taken, [10, 0, 1, 5, 10, 0]);
         assert_eq!(sampler.continued(&caller("01"), ten, Duration::from_secs(7)), Decision::Limited);
+    }
+
+    #[test]
+    fn traces_of_strangers_are_sampled_by_the_ratio_and_bounded() {
+        let (sampler, ten, ids) = (Sampler::default(), NonZeroU32::new(10).unwrap(), Ids::new().unwrap());
+        let at = |share: f64| {
+            let ratio = Ratio::new(share).unwrap();
+            let decide = |_| sampler.begin_bounded(ratio, ids.trace(), ten, Duration::from_secs(5));
+            (0..100).map(decide).filter(|decision| *decision == Decision::Sampled).count()
+        };
+        assert_eq!([at(0.0), at(1.0), at(1.0)], [0, 10, 0]);
     }
 }

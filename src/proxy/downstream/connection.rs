@@ -35,7 +35,7 @@ use crate::proxy::request_id::RequestId;
 use crate::proxy::route;
 use crate::proxy::state::ProxyState;
 use crate::proxy::state::snapshot::Snapshot;
-use crate::proxy::state::tracing::HeadOutcome;
+use crate::proxy::state::tracing::Origin;
 use crate::telemetry::metrics::Handshake;
 use crate::telemetry::{Record, RequestTrace};
 use crate::tls::ServerTls;
@@ -398,13 +398,14 @@ impl HeadVerdict<'_> {
         started: Instant,
     ) -> Option<Box<RequestTrace>> {
         let settings = snapshot.tracing.as_ref()?;
-        let outcome = match self {
+        let origin = match self {
             HeadVerdict::Endpoint(Verdict::Answer(_)) | HeadVerdict::Route(route::Judged::Preflight) => {
                 return None;
             }
-            HeadVerdict::Endpoint(_) | HeadVerdict::Route(_) if self.is_permitted() => HeadOutcome::Permitted,
-            HeadVerdict::Endpoint(_) | HeadVerdict::Route(_) => HeadOutcome::Refused,
+            HeadVerdict::Route(judged) if judged.is_open() => Origin::Stranger,
+            HeadVerdict::Endpoint(_) | HeadVerdict::Route(_) if self.is_permitted() => Origin::Caller,
+            HeadVerdict::Endpoint(_) | HeadVerdict::Route(_) => Origin::Stranger,
         };
-        Some(state.tracing.begin(settings, head, outcome, started))
+        Some(state.tracing.begin(settings, head, origin, started))
     }
 }

@@ -1,10 +1,11 @@
 //! Decides where each request stands in a trace: continued or begun, sampled or not. And hands what is over to the sink of spans.
 //!
-//! A caller that is refused does not choose its trace: neither its id, which a ratio would be applied to, nor its flag.
+//! A stranger does not choose its trace: neither its id, which a ratio would be applied to, nor its flag. How many requests of
+//! strangers are sampled in a second is bounded apart from those of callers.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use mcp_traces::{Decision, Ids, Link, STATE_BYTES_MAX, Sampler, TraceContext, TraceParent, is_tracestate};
 
@@ -18,17 +19,20 @@ use crate::telemetry::Record;
 use crate::telemetry::span_sink::{SpanCounts, SpanSink};
 use crate::telemetry::trace::RequestTrace;
 
-/// Whether the request passed the checks of its head.
+/// Who has sent the request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum HeadOutcome {
-    Permitted,
-    Refused,
+pub(crate) enum Origin {
+    /// One with a credential, whose request has passed the checks of its head.
+    Caller,
+    /// A request that is refused, or one of a route that asks for no credential.
+    Stranger,
 }
 
 /// What requests share of traces.
 pub(crate) struct Tracing {
     pub(crate) ids: Ids,
-    sampler: Sampler,
+    callers: Sampler,
+    strangers: Sampler,
     limited: AtomicU64,
     started: Instant,
     sink: OnceLock<Arc<dyn SpanSink>>,
@@ -38,7 +42,8 @@ impl Tracing {
     pub(crate) fn new() -> Result<Tracing, getrandom::Error> {
         Ok(Tracing {
             ids: Ids::new()?,
-            sampler: Sampler::default(),
+            callers: Sampler::default(),
+            strangers: Sampler::default(),
             limited: AtomicU64::new(0),
             started: Instant::now(),
             sink: OnceLock::new(),
@@ -59,27 +64,29 @@ impl Tracing {
         &self,
         settings: &Sampling,
         head: &RequestHead<'_>,
-        outcome: HeadOutcome,
+        origin: Origin,
         started: Instant,
     ) -> Box<RequestTrace> {
         let named = match head.fields.occurs(KnownField::Traceparent) {
             Occurs::Once(value) => TraceParent::parse(value),
             Occurs::Never | Occurs::Repeated => None,
         };
-        let (context, state, link) = match (named, outcome) {
-            (Some(named), HeadOutcome::Permitted) => {
-                let now = started.saturating_duration_since(self.started);
-                let decision = self.sampler.continued(&named, settings.asked_per_second, now);
-                if decision == Decision::Limited {
-                    self.limited.fetch_add(1, Ordering::Relaxed);
-                }
-                (TraceContext::continued(&named, self.ids.span(), decision.into()), state_of(head), None)
+        let now = started.saturating_duration_since(self.started);
+        let (context, state, link) = match (named, origin) {
+            (Some(named), Origin::Caller) => {
+                let decision = self.callers.continued(&named, settings.asked_per_second, now);
+                let context = TraceContext::continued(&named, self.ids.span(), self.counted(decision).into());
+                (context, state_of(head), None)
             }
-            (Some(named), HeadOutcome::Refused) => {
-                let link = Link { trace_id: named.trace_id, span: named.parent };
-                (self.begin_trace(settings), None, Some(link))
+            (named, Origin::Stranger) => {
+                let link = named.map(|named| Link { trace_id: named.trace_id, span: named.parent });
+                (self.begin_for_stranger(settings, now), None, link)
             }
-            (None, HeadOutcome::Permitted | HeadOutcome::Refused) => (self.begin_trace(settings), None, None),
+            (None, Origin::Caller) => {
+                let trace = self.ids.trace();
+                let decision = Sampler::begin(settings.ratio, trace);
+                (TraceContext::begin(trace, self.ids.span(), decision.into()), None, None)
+            }
         };
         let trace = RequestTrace::new(context, state, link, started);
         if let Some(mut facts) = trace.facts() {
@@ -95,12 +102,21 @@ impl Tracing {
         started: Instant,
     ) -> Option<Box<RequestTrace>> {
         let settings = snapshot.tracing.as_ref()?;
-        Some(Box::new(RequestTrace::new(self.begin_trace(settings), None, None, started)))
+        let now = started.saturating_duration_since(self.started);
+        Some(Box::new(RequestTrace::new(self.begin_for_stranger(settings, now), None, None, started)))
     }
 
-    fn begin_trace(&self, settings: &Sampling) -> TraceContext {
-        let (trace, span) = (self.ids.trace(), self.ids.span());
-        TraceContext::begin(trace, span, Sampler::begin(settings.ratio, trace).into())
+    fn begin_for_stranger(&self, settings: &Sampling, now: Duration) -> TraceContext {
+        let trace = self.ids.trace();
+        let decision = self.strangers.begin_bounded(settings.ratio, trace, settings.asked_per_second, now);
+        TraceContext::begin(trace, self.ids.span(), self.counted(decision).into())
+    }
+
+    fn counted(&self, decision: Decision) -> Decision {
+        if decision == Decision::Limited {
+            self.limited.fetch_add(1, Ordering::Relaxed);
+        }
+        decision
     }
 
     /// The request is over.

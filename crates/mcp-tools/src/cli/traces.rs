@@ -17,8 +17,8 @@ const CLOSE_TIME: Duration = Duration::from_secs(2);
 #[derive(Debug, Args)]
 pub(crate) struct TraceFlags {
     /// Send spans of calls by OTLP over HTTP to this collector, as in http://127.0.0.1:4318.
-    #[arg(long, value_name = "URL", value_parser = Endpoint::parse)]
-    traces: Option<Endpoint>,
+    #[arg(long, value_name = "URL")]
+    traces: Option<String>,
     /// Share of the calls that are traced where the caller names no trace.
     #[arg(long, value_name = "PERCENT", default_value = "10%", value_parser = ratio, requires = "traces")]
     traces_sample: Ratio,
@@ -40,7 +40,10 @@ impl TraceFlags {
         transport: &'static str,
         metrics: Option<&Arc<Metrics>>,
     ) -> Result<Option<Export>, CommandError> {
-        let Some(endpoint) = self.traces.clone() else { return Ok(None) };
+        let Some(url) = &self.traces else { return Ok(None) };
+        // The value is not repeated: it may hold a secret.
+        let endpoint = Endpoint::parse(url)
+            .map_err(|error| other(std::io::Error::other(format!("--traces: its value {error}"))))?;
         let headers = self.headers().map_err(|reason| other(std::io::Error::other(reason)))?;
         call_log::event("traces", &format!("spans go to {endpoint}"));
         let instance = Ids::new().map_err(|error| other(std::io::Error::from(error)))?.trace().to_string();

@@ -3,6 +3,8 @@
 //! Otherwise a proxy that routes by a header would route a call that the body does not contain. Must not know what a
 //! method does.
 
+use std::borrow::Cow;
+
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use hyper::HeaderMap;
@@ -20,6 +22,7 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const CLIENT: HeaderName = HeaderName::from_static("x-mcp-client");
 const SUBJECT: HeaderName = HeaderName::from_static("x-mcp-subject");
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+const SHADOW: HeaderName = HeaderName::from_static("x-mcp-shadow");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 /// The longest value of these three that is used.
 const GUARD_BYTES_MAX: usize = 256;
@@ -55,10 +58,22 @@ pub(crate) fn known_version(headers: &HeaderMap) -> Option<&'static str> {
     ProtocolVersion::KNOWN_VERSIONS.iter().map(ProtocolVersion::as_str).find(|known| *known == sent)
 }
 
-/// The trace context, where each header stands once.
+/// The trace context: `traceparent`, where it stands once, and `tracestate`, whose fields are one list (Trace Context, 3.3.1).
 pub(crate) fn trace_context(headers: &HeaderMap) -> Carried<'_> {
-    let text = |name| only(headers, name, "").ok().flatten();
-    Carried { parent: text(TRACEPARENT), state: text(TRACESTATE) }
+    let parent = only(headers, TRACEPARENT, "").ok().flatten();
+    let states: Option<Vec<&str>> =
+        headers.get_all(TRACESTATE).iter().map(|value| value.to_str().ok()).collect();
+    let state = match states.as_deref() {
+        None | Some([]) => None,
+        Some([state]) => Some(Cow::Borrowed(*state)),
+        Some(states) => Some(Cow::Owned(states.join(","))),
+    };
+    Carried { parent, state }
+}
+
+/// Whether the guard compares the response with another backend's, and gives it to no client.
+pub(crate) fn is_shadowed(headers: &HeaderMap) -> bool {
+    headers.contains_key(SHADOW)
 }
 
 /// Removes the caller's identity from a request of an entrance where every client can claim one.

@@ -9,6 +9,7 @@ mod post;
 mod settings;
 mod wire;
 
+use std::collections::VecDeque;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
@@ -88,8 +89,10 @@ struct Shared {
 
 #[derive(Default)]
 struct Queue {
-    spans: Vec<Span>,
+    spans: VecDeque<Span>,
     is_closed: bool,
+    /// Raised when everything that waits is discarded, a batch under way included.
+    discarded: u64,
 }
 
 impl Exporter {
@@ -129,7 +132,7 @@ impl Exporter {
     }
 
     /// Queues the spans of one request: all of them, or none where they do not fit. Never waits for the collector.
-    pub fn send(&self, mut spans: Vec<Span>) {
+    pub fn send(&self, spans: Vec<Span>) {
         let (count, mut queue) = (spans.len(), lock(&self.0.queue));
         let before = queue.spans.len();
         if queue.is_closed || before + count > WAITING_MAX {
@@ -137,7 +140,7 @@ impl Exporter {
             self.0.dropped.fetch_add(count as u64, Ordering::Relaxed);
             return;
         }
-        queue.spans.append(&mut spans);
+        queue.spans.extend(spans);
         let has_batch = before < BATCH_MAX && queue.spans.len() >= BATCH_MAX;
         drop(queue);
         if before == 0 || has_batch {
@@ -148,6 +151,16 @@ impl Exporter {
     /// From the next attempt on, spans go there.
     pub fn configure(&self, settings: Settings) {
         *lock(&self.0.settings) = Arc::new(settings);
+    }
+
+    /// Drops what waits, and a batch that is about to be sent again.
+    pub fn discard(&self) {
+        let mut queue = lock(&self.0.queue);
+        let count = std::mem::take(&mut queue.spans).len();
+        queue.discarded += 1;
+        drop(queue);
+        self.0.dropped.fetch_add(count as u64, Ordering::Relaxed);
+        self.0.changed.notify_one();
     }
 
     pub fn counts(&self) -> Counts {
@@ -222,6 +235,7 @@ impl<F: Fn(Report)> Worker<F> {
         let count = batch.len() as u64;
         let body = wire::request(&self.service, batch);
         let (begun, mut pause) = (Instant::now(), self.timing.pause_first);
+        let discarded = lock(&self.shared.queue).discarded;
         loop {
             let outcome = self.attempt(body.clone()).await;
             let (is_over, wait) = match &outcome {
@@ -239,11 +253,13 @@ impl<F: Fn(Report)> Worker<F> {
                 Outcome::Unreachable(_) => (false, None),
             };
             self.failing(outcome.to_string());
-            let wait = wait.unwrap_or(pause).min(self.timing.pause_max);
-            if is_over || begun.elapsed() + wait > self.timing.give_up || self.is_closed_during(wait).await {
+            let left = self.timing.give_up.saturating_sub(begun.elapsed());
+            // A collector that says "at once" is asked again like one that says nothing.
+            let wait = wait.unwrap_or(pause).max(self.timing.pause_first).min(left);
+            if is_over || left.is_zero() || self.is_over_during(wait, discarded).await {
                 return self.count(0, count);
             }
-            pause *= 2;
+            pause = (pause * 2).min(self.timing.pause_max);
         }
     }
 
@@ -266,15 +282,19 @@ impl<F: Fn(Report)> Worker<F> {
         }
     }
 
-    /// Waits. Returns true, and at once, if the program ends: then there is no second attempt.
-    async fn is_closed_during(&self, pause: Duration) -> bool {
-        let closed = async {
-            while !lock(&self.shared.queue).is_closed {
+    /// Waits. Returns true, and at once, if the program ends or what waits is discarded: then there is no second attempt.
+    async fn is_over_during(&self, pause: Duration, discarded: u64) -> bool {
+        let is_over = || {
+            let queue = lock(&self.shared.queue);
+            queue.is_closed || queue.discarded != discarded
+        };
+        let over = async {
+            while !is_over() {
                 self.shared.changed.notified().await;
             }
         };
         tokio::select! {
-            () = closed => true,
+            () = over => true,
             () = sleep(pause) => false,
         }
     }

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::{BodyExt, Collected, Full, Limited};
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper::header::{CONTENT_TYPE, HOST, RETRY_AFTER, USER_AGENT};
@@ -17,6 +17,7 @@ use prost::Message;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::ClientConfig;
 use tokio_rustls::rustls::pki_types::ServerName;
@@ -25,6 +26,8 @@ use super::settings::Settings;
 
 /// Of a response: it says how many spans were refused, and why.
 const RESPONSE_BYTES_MAX: usize = 64 * 1024;
+/// For the body to arrive, after the status.
+const BODY_TIME_MAX: Duration = Duration::from_secs(2);
 const REASON_CHARACTERS_MAX: usize = 200;
 const AGENT: &str = concat!("OTel-OTLP-Exporter-mcp-traces/", env!("CARGO_PKG_VERSION"));
 
@@ -97,8 +100,8 @@ impl Collector {
         connection.sender.ready().await.map_err(said)?;
         let request = self.request(body)?;
         let response = connection.sender.send_request(request).await.map_err(said)?;
-        let outcome = read(response).await?;
-        self.connection = Some(connection);
+        let (outcome, reusable) = read(response).await;
+        self.connection = reusable.then_some(connection);
         Ok(outcome)
     }
 
@@ -144,16 +147,19 @@ where
     Ok(Connection { sender, driver: tokio::spawn(connection) })
 }
 
-async fn read(response: Response<Incoming>) -> Result<Outcome, String> {
+/// The outcome, and whether the connection can be used again: its response was read to its end. The status alone decides what became
+/// of the batch.
+async fn read(response: Response<Incoming>) -> (Outcome, bool) {
     let (head, body) = response.into_parts();
     let wait = head.headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
-    // Read to its end, so that the connection can be used again.
-    let body = Limited::new(body, RESPONSE_BYTES_MAX).collect().await.map_err(|error| error.to_string())?;
-    Ok(match head.status.as_u16() {
-        200..=299 => accepted(&body.to_bytes()),
+    let body = timeout(BODY_TIME_MAX, Limited::new(body, RESPONSE_BYTES_MAX).collect()).await;
+    let body = body.ok().and_then(Result::ok).map(Collected::to_bytes);
+    let outcome = match head.status.as_u16() {
+        200..=299 => accepted(body.as_deref().unwrap_or_default()),
         429 | 502 | 503 | 504 => Outcome::Later(wait.map(Duration::from_secs)),
         _ => Outcome::Refused(head.status),
-    })
+    };
+    (outcome, body.is_some())
 }
 
 fn accepted(body: &[u8]) -> Outcome {

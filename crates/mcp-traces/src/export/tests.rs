@@ -186,3 +186,66 @@ fn a_collector_that_does_not_answer_costs_its_spans_and_no_more() {
     received.recv_timeout(DEADLINE).unwrap();
     assert_eq!(reports.recv_timeout(DEADLINE), Ok(Report::Arriving));
 }
+
+#[test]
+fn a_collector_that_is_busy_without_a_pause_is_asked_again_with_one() {
+    let busy = b"HTTP/1.1 503 Busy\r\nRetry-After: 0\r\nContent-Length: 0\r\n\r\n".to_vec();
+    let (settings, received) = collector(vec![busy.clone(), busy.clone(), busy, http("200 OK", b"")]);
+    let timing = Timing { pause_first: Duration::from_millis(50), give_up: DEADLINE, ..QUICK };
+    let (exporter, _reports) = start(settings, timing);
+    let begun = std::time::Instant::now();
+    exporter.send(spans(1));
+    for _ in 0..4 {
+        received.recv_timeout(DEADLINE).unwrap();
+    }
+    assert!(begun.elapsed() >= Duration::from_millis(150), "{:?}", begun.elapsed());
+    exporter.close(DEADLINE);
+    assert_eq!(exporter.counts(), Counts { exported: 1, ..Counts::default() });
+}
+
+#[test]
+fn a_collector_that_stays_busy_costs_its_spans_and_the_next_ones_arrive() {
+    let busy = b"HTTP/1.1 503 Busy\r\nRetry-After: 0\r\nContent-Length: 0\r\n\r\n".to_vec();
+    let (settings, _received) = collector(vec![busy]);
+    let timing =
+        Timing { pause_first: Duration::from_micros(1), pause_max: Duration::from_micros(1), ..QUICK };
+    let (exporter, _reports) = start(settings, timing);
+    exporter.send(spans(1));
+    while exporter.counts().failed == 0 {
+        std::thread::yield_now();
+    }
+    let (settings, received) = collector(vec![http("200 OK", b"")]);
+    exporter.configure(settings);
+    exporter.send(spans(2));
+    received.recv_timeout(DEADLINE).unwrap();
+    exporter.close(DEADLINE);
+    assert_eq!(exporter.counts(), Counts { exported: 2, failed: 1, dropped: 0 });
+}
+
+#[test]
+fn the_status_decides_whatever_becomes_of_the_body() {
+    let cut = b"HTTP/1.1 404 Not Found\r\nContent-Length: 100000\r\n\r\n".to_vec();
+    let (settings, received) = collector(vec![[cut, vec![b'x'; 100_000]].concat(), http("200 OK", b"")]);
+    let (exporter, reports) = start(settings, QUICK);
+    exporter.send(spans(1));
+    received.recv_timeout(DEADLINE).unwrap();
+    let refused = Report::Failing("the collector responded with HTTP 404".to_owned());
+    assert_eq!(reports.recv_timeout(DEADLINE), Ok(refused));
+    exporter.close(DEADLINE);
+    assert_eq!(exporter.counts(), Counts { failed: 1, ..Counts::default() });
+}
+
+#[test]
+fn what_is_discarded_is_not_sent() {
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let endpoint = Endpoint::parse(&format!("http://{address}")).unwrap();
+    let patient = Timing { give_up: DEADLINE, pause_first: DEADLINE, pause_max: DEADLINE, ..QUICK };
+    let (exporter, reports) = start(Settings { endpoint, headers: Headers::default() }, patient);
+    exporter.send(spans(1));
+    assert!(matches!(reports.recv_timeout(DEADLINE).unwrap(), Report::Failing(_)));
+    exporter.send(spans(3));
+    exporter.discard();
+    assert_eq!(exporter.counts().dropped, 3);
+    exporter.close(DEADLINE);
+    assert_eq!(exporter.counts(), Counts { failed: 1, dropped: 3, exported: 0 });
+}

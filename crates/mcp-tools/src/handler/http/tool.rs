@@ -83,7 +83,7 @@ impl HttpTool {
                 Err(reason) => return ToolResult::in_band(Outcome::Invalid, reason),
             };
         let trace = call.trace.as_deref();
-        let traced = trace.map(|trace| ServiceSpan::begin(trace, self.declared(base), &mut request));
+        let traced = trace.map(|trace| ServiceSpan::begin(trace, self.declared(), &mut request));
         let ended = tokio::time::timeout(self.time_max, exchange(request, context)).await;
         if let Some(traced) = traced {
             traced.end(&ended);
@@ -103,9 +103,9 @@ impl HttpTool {
         }
     }
 
-    fn declared(&self, base: &Base) -> Declared<'_> {
-        let path = format!("{}{}", base.path(), self.path.declared());
-        Declared { service: &self.service.name, path }
+    /// The path of the tool alone: the one of the service comes from the environment, and may be a secret.
+    fn declared(&self) -> Declared<'_> {
+        Declared { service: &self.service.name, path: self.path.declared() }
     }
 
     /// The request of a call; the error is for the caller.
