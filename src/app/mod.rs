@@ -15,6 +15,7 @@ pub(crate) mod reload;
 mod signals;
 mod traces;
 mod upgrade;
+mod watch;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -28,6 +29,7 @@ use self::reload::Reloader;
 use self::signals::SignalThread;
 use self::traces::Traces;
 use self::upgrade::{Startup, StartupError, Upgrader};
+use self::watch::Changes;
 use crate::admin::Server;
 use crate::config::{self, Environment, LoadError, Loaded, Override};
 use crate::control::{self, Settings, Setup};
@@ -99,12 +101,10 @@ pub(crate) fn run(file: &Path) -> Result<Drained, RunError> {
 
 fn serve(file: &Path, loaded: Loaded, startup: &mut Startup) -> Result<Drained, Error> {
     let Loaded { mut config, warnings, overrides } = loaded;
+    let (watched, changes) = (config.reload.clone(), Changes::since_now(&config.reload));
     let log = Log::start(config.log, reader()).map_err(Error::Log)?;
     log_configuration(&warnings, &overrides);
-    if let Err(error) = keep_memory_private() {
-        log::warn!("memory is not kept out of core dumps: {error}");
-    }
-    raise_fd_limit(&config);
+    set_limits(&config);
 
     let listen = config.listen.clone();
     let (settings, shadow_settings) = (Settings::of(&config), shadow::Settings::of(&config));
@@ -152,13 +152,14 @@ fn serve(file: &Path, loaded: Loaded, startup: &mut Startup) -> Result<Drained, 
         #[cfg(feature = "console")]
         console: console.clone(),
     };
-    let reloader = Reloader::new(file.to_owned(), listen, log.clone(), parts.clone(), features.clone());
+    let reloader =
+        Reloader::new(file.to_owned(), (listen, watched), log.clone(), parts.clone(), features.clone());
     let context = AdminContext { features, reloader, upgrader: Upgrader::new(sockets, parts.clone()), parts };
     #[cfg(feature = "console")]
     console::start(console_listener, &console, context.clone(), file).map_err(Error::Control)?;
     let signals = SignalThread::prepare(context).map_err(Error::Control)?;
     let admin_copy = admin.as_ref().map(Server::try_clone).transpose().map_err(Error::Control)?;
-    signals.start(admin_copy).map_err(Error::Control)?;
+    signals.start(admin_copy, changes).map_err(Error::Control)?;
     if startup.serving() {
         guard.adopt_socket_file();
         admin_file = admin_file.or_else(|| admin.as_ref().and_then(Server::take_over));
@@ -187,6 +188,13 @@ fn report_ready(handle: &Handle) {
     log::info!("mcp-guard {} serves on {} for {} clients", status.version, status.listen, status.clients);
     sd_notify(State::Status(&format!("serving on {}", status.listen)));
     sd_notify(State::Ready);
+}
+
+fn set_limits(config: &config::Config) {
+    if let Err(error) = keep_memory_private() {
+        log::warn!("memory is not kept out of core dumps: {error}");
+    }
+    raise_fd_limit(config);
 }
 
 fn log_configuration(warnings: &[Diagnostic], overrides: &[Override]) {

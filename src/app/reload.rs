@@ -4,12 +4,13 @@
 //! process is reported by name.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::features::FeatureSwitches;
 use super::parts::Parts;
 use super::process::{raise_fd_limit, sd_notify};
 use crate::admin::Reloaded;
+use crate::config::reload::Watch;
 use crate::config::{self, Environment, Listen, LoadError};
 use crate::control::Settings;
 use crate::shadow;
@@ -30,18 +31,20 @@ pub(super) struct Reloader {
     log: Log,
     parts: Parts,
     features: FeatureSwitches,
+    watched: Mutex<Watch>,
     turn: tokio::sync::Mutex<()>,
 }
 
 impl Reloader {
     pub(super) fn new(
         file: PathBuf,
-        started: Listen,
+        (started, watched): (Listen, Watch),
         log: Log,
         parts: Parts,
         features: FeatureSwitches,
     ) -> Arc<Reloader> {
-        Arc::new(Reloader { file, started, log, parts, features, turn: tokio::sync::Mutex::new(()) })
+        let (watched, turn) = (Mutex::new(watched), tokio::sync::Mutex::new(()));
+        Arc::new(Reloader { file, started, log, parts, features, watched, turn })
     }
 
     /// Whether this process has a folder for its state.
@@ -78,6 +81,11 @@ impl Reloader {
         result
     }
 
+    /// What to watch for changes, as the running configuration says.
+    pub(super) fn watched(&self) -> Watch {
+        self.watched.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     fn apply(&self) -> Result<Reloaded, Vec<String>> {
         let running = self.parts.handle.listener_tls();
         let shown = self.shown_pairs(running.as_ref());
@@ -96,7 +104,7 @@ impl Reloader {
             warnings: loaded.warnings.iter().take(PROBLEMS_MAX).map(ToString::to_string).collect(),
         };
         raise_fd_limit(&config);
-        let (settings, log) = (Settings::of(&config), config.log);
+        let (settings, log, watched) = (Settings::of(&config), config.log, config.reload.clone());
         // The control plane can refuse, so it goes first; the rest cannot fail.
         reloaded.warnings.extend(self.parts.control.configure(settings).map_err(|why| vec![why])?);
         self.parts.shadow.configure(shadow::Settings::of(&config));
@@ -108,6 +116,7 @@ impl Reloader {
         self.parts.traces.configure(config.traces.as_ref(), &self.parts.handle);
         self.features.publish(config, &self.parts.handle);
         self.log.configure(log);
+        *self.watched.lock().unwrap_or_else(PoisonError::into_inner) = watched;
         // Only now: what the new configuration takes away must not hold until a new issuer has answered.
         self.parts.identity.wait_for_keys();
         Ok(reloaded)
@@ -130,6 +139,14 @@ impl Reloader {
         }
         log::info!("reloaded: {}, {} clients", self.file.display(), reloaded.clients);
     }
+}
+
+/// Reloads because of a signal or a change. The service manager waits for the end of a reload, whether or not it succeeds.
+pub(super) async fn without_command(reloader: Arc<Reloader>) {
+    sd_notify(State::Reloading);
+    // The log has its problems.
+    let _ = reloader.reload().await;
+    sd_notify(State::Ready);
 }
 
 /// The changed keys that need a new process: what is bound, owned or counted in threads.

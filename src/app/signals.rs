@@ -9,8 +9,9 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::admin::AdminContext;
 use super::process::sd_notify;
-use super::reload::Reloader;
+use super::reload::without_command;
 use super::upgrade::Upgrader;
+use super::watch::{Changes, watch};
 use crate::admin::{self, HandlerFuture};
 use crate::proxy::Handle;
 use mcp_host::sd_notify::{State, watchdog_interval};
@@ -39,12 +40,12 @@ impl SignalThread {
     }
 
     /// Starts the thread, which serves admin commands where there is an admin socket.
-    pub(super) fn start(self, admin: Option<admin::Server>) -> io::Result<()> {
+    pub(super) fn start(self, admin: Option<admin::Server>, changes: Changes) -> io::Result<()> {
         let thread = std::thread::Builder::new().name("control".to_owned());
-        thread.spawn(move || self.run(admin)).map(drop)
+        thread.spawn(move || self.run(admin, changes)).map(drop)
     }
 
-    fn run(self, admin: Option<admin::Server>) {
+    fn run(self, admin: Option<admin::Server>, changes: Changes) {
         let SignalThread { runtime, mut reload, mut terminate, mut interrupt, mut upgrade, context } = self;
         let (reloader, upgrader) = (context.reloader.clone(), context.upgrader.clone());
         let handle = context.parts.handle.clone();
@@ -57,10 +58,11 @@ impl SignalThread {
             if let Some(interval) = watchdog_interval() {
                 tokio::spawn(ping_watchdog(interval, handle.clone()));
             }
+            tokio::spawn(watch(reloader.clone(), handle.clone(), changes));
             loop {
                 tokio::select! {
                     _ = reload.recv() => {
-                        tokio::spawn(reload_on_signal(reloader.clone()));
+                        tokio::spawn(without_command(reloader.clone()));
                     }
                     _ = terminate.recv() => stop(&upgrader, &handle),
                     _ = interrupt.recv() => stop(&upgrader, &handle),
@@ -90,12 +92,4 @@ async fn ping_watchdog(interval: Duration, handle: Handle) {
         let _ = handle.status();
         sd_notify(State::Alive);
     }
-}
-
-/// Reloads. The service manager waits for the end of a reload, whether or not it succeeds.
-async fn reload_on_signal(reloader: Arc<Reloader>) {
-    sd_notify(State::Reloading);
-    // The log has its problems.
-    let _ = reloader.reload().await;
-    sd_notify(State::Ready);
 }

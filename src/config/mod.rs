@@ -19,6 +19,7 @@ mod overrides;
 pub(crate) mod plan;
 mod recover;
 pub(crate) mod release;
+pub(crate) mod reload;
 mod routes;
 mod secrets;
 pub(crate) mod shadow;
@@ -219,12 +220,7 @@ fn read(
     clients.splice(own..own, oauth.iter().flat_map(OauthTable::clients));
     let clients = index(clients, sink, more);
     let backends = backends(root.table("slots"), folder, environment, more);
-    let first = if backends[Slot::Blue].is_none() && backends[Slot::Green].is_some() {
-        Slot::Green
-    } else {
-        Slot::Blue
-    };
-    let routing = file::routing(root.table("routing"), first);
+    let routing = file::routing(root.table("routing"), first_slot(&backends));
     let rollout_plan = file::rollout(root.table("rollout"), folder);
     let configured: Vec<Slot> = Slot::ALL.into_iter().filter(|slot| backends[*slot].is_some()).collect();
     let dependencies = dependencies::read(&mut root, &configured, folder, environment);
@@ -258,6 +254,7 @@ fn read(
         dependencies,
         console: console::console(root.table("console"), folder, environment),
         traces: traced(&mut root, environment),
+        reload: reload::reload(root.table("reload"), folder),
         routes: Vec::new(),
         off: SwitchedOff::default(),
         secrets: Secrets::default(),
@@ -303,6 +300,11 @@ fn traced(root: &mut Table<'_>, environment: &Environment<'_>) -> Option<traces:
 #[cfg(not(feature = "traces"))]
 fn traced(_root: &mut Table<'_>, _environment: &Environment<'_>) -> Option<traces::Traces> {
     None
+}
+
+/// The slot that is stable where the file does not say.
+fn first_slot(backends: &PerSlot<Option<Backend>>) -> Slot {
+    if backends[Slot::Blue].is_none() && backends[Slot::Green].is_some() { Slot::Green } else { Slot::Blue }
 }
 
 /// `[slots]`

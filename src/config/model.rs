@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::dependencies::Dependency;
 use super::oauth::Oauth;
-use super::{console, plan, shadow, traces};
+use super::{console, plan, reload, shadow, traces};
 use crate::policy::identity::TokenVerifier;
 use crate::policy::rate::Rate;
 use crate::policy::reply::ErrorMode;
@@ -63,6 +63,8 @@ pub(crate) struct Config {
     pub(crate) console: console::Console,
     /// None where traces are off.
     pub(crate) traces: Option<traces::Traces>,
+    /// What makes a running guard reload when it changes.
+    pub(crate) reload: reload::Watch,
     /// What is open beside the endpoint.
     pub(crate) routes: Vec<Route>,
     /// Tools and clients that are switched off at run time; the file has none.

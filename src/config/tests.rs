@@ -214,6 +214,8 @@ fn keys_of_the_small_tables() {
     check("shadow", "body_bytes", "1024", "0", "must be 1 to 4194304");
     check("shadow", "tools", "[\"swf_list_agents\"]", "[\"swf_*\"]", "must be a tool's whole name");
     check("shadow", "ignore", "[\"**.age\"]", "[\"a[\"]", "names no path");
+    check("reload", "watch", "[\".\", \"/etc/tls\"]", "[\"\"]", "must be a path");
+    check("reload", "interval", "\"1s\"", "\"1ms\"", "must be 100ms to 1h");
     let plan = format!("{:?}", Path::new(env!("CARGO_MANIFEST_DIR")).join("conf/plan.toml"));
     check("rollout", "plan", &plan, "\"/nonexistent\"", "there is no file");
 }
@@ -365,7 +367,7 @@ fn describe(config: &Config) -> String {
         (&config.paths, &config.origin, &config.limits, &config.timeouts, config.error_mode),
         (&config.tool_rules, &config.read_only),
         (Slot::ALL.map(backend), config.stable, config.split_key, config.max_version),
-        (config.log, config.health, &config.shadow, &config.rollout.plan),
+        (config.log, config.health, &config.shadow, &config.rollout.plan, &config.reload),
     )
 }
 
