@@ -16,8 +16,12 @@ use crate::telemetry::metrics::Totals;
 
 /// The only version so far.
 pub(crate) const VERSION: u32 = 1;
-/// Bytes of a request, its newline included: one that is to be explained is sent whole.
-pub(crate) const REQUEST_BYTES_MAX: usize = 1 << 20;
+/// Bytes of a request, its newline included.
+pub(crate) const REQUEST_BYTES_MAX: usize = 64 << 10;
+/// The same of a question about a request, which carries that whole.
+pub(crate) const QUESTION_BYTES_MAX: usize = 1 << 20;
+/// How a question begins.
+const QUESTION: &[u8] = br#"{"version":1,"command":{"explain":{"#;
 /// Bytes of a response, its newline included.
 pub(crate) const RESPONSE_BYTES_MAX: usize = 4 << 20;
 
@@ -171,6 +175,11 @@ pub(crate) enum AdminRefusal {
     Busy,
 }
 
+/// Whether a request that begins like this may have [`QUESTION_BYTES_MAX`].
+pub(crate) fn is_question(beginning: &[u8]) -> bool {
+    beginning.starts_with(QUESTION)
+}
+
 #[derive(Serialize, Deserialize)]
 struct Versioned {
     version: u32,
@@ -245,6 +254,9 @@ mod tests {
         assert_eq!(encode_request(&retire), line);
         let rejected = encode_response(AdminResponse::Rejected("why".to_owned()));
         assert_eq!(rejected, b"{\"version\":1,\"answer\":{\"no\":\"why\"}}\n");
+        let question = Question { request: String::new(), client: None, subject: None, is_made: false };
+        assert!(is_question(&encode_request(&AdminCommand::Explain(Box::new(question)))));
+        assert!(!is_question(&encode_request(&AdminCommand::Status)));
         let unknown = encode_response(AdminResponse::Refused(AdminRefusal::Command));
         assert_eq!(unknown, b"{\"version\":1,\"answer\":{\"refused\":\"command\"}}\n");
     }

@@ -14,7 +14,9 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 
-use super::protocol::{self, AdminCommand, AdminRefusal, AdminResponse, REQUEST_BYTES_MAX};
+use super::protocol::{
+    self, AdminCommand, AdminRefusal, AdminResponse, QUESTION_BYTES_MAX, REQUEST_BYTES_MAX,
+};
 use mcp_host::socket::{self, BindError, BoundSocket, SocketFile};
 use mcp_host::socket_activation::{Inherited, InheritedListener, ListenAddr, SocketOwner};
 
@@ -145,7 +147,7 @@ async fn handle_connection(mut stream: UnixStream, handler: Option<Handler>, tim
         stream.write_all(&line).await?;
         stream.shutdown().await?;
         // Closing with an unread request would reset the connection and lose the response.
-        let mut rest = stream.take(REQUEST_BYTES_MAX as u64);
+        let mut rest = stream.take(QUESTION_BYTES_MAX as u64);
         tokio::io::copy(&mut rest, &mut tokio::io::sink()).await
     };
     let sent = tokio::time::timeout(timeout, send).await.unwrap_or_else(|late| Err(late.into()));
@@ -178,9 +180,17 @@ async fn receive(
         return Err(AdminRefusal::Busy);
     }
     let mut line = Vec::new();
-    let mut reader = BufReader::new(stream).take(REQUEST_BYTES_MAX as u64);
-    match tokio::time::timeout(timeout, reader.read_until(b'\n', &mut line)).await {
-        Ok(Ok(_)) if line.ends_with(b"\n") => protocol::decode_request(&line),
+    let mut reader = BufReader::new(stream);
+    let read = async {
+        (&mut reader).take(REQUEST_BYTES_MAX as u64).read_until(b'\n', &mut line).await?;
+        if line.len() == REQUEST_BYTES_MAX && protocol::is_question(&line) {
+            let more = (QUESTION_BYTES_MAX - REQUEST_BYTES_MAX) as u64;
+            (&mut reader).take(more).read_until(b'\n', &mut line).await?;
+        }
+        io::Result::Ok(())
+    };
+    match tokio::time::timeout(timeout, read).await {
+        Ok(Ok(())) if line.ends_with(b"\n") => protocol::decode_request(&line),
         Ok(_) | Err(_) => Err(AdminRefusal::Malformed),
     }
 }
@@ -309,6 +319,19 @@ mod tests {
         let served = Served::start();
         let endless = vec![b' '; REQUEST_BYTES_MAX];
         assert!(served.raw(&endless).contains("malformed"));
+        let padded = |beginning: &str, bytes: usize, end: &str| {
+            let fill = "x".repeat(bytes - beginning.len() - end.len());
+            format!("{beginning}{fill}{end}")
+        };
+        // Only a question about a request, which carries that, may be longer; and that has a bound, too.
+        let question = r#"{"version":1,"command":{"explain":{"request":""#;
+        let rejected = served.raw(padded(question, QUESTION_BYTES_MAX, "\"}}}\n").as_bytes());
+        assert!(rejected.contains("nothing is in rollout"), "{rejected}");
+        let rejected = served.raw(padded(question, QUESTION_BYTES_MAX + 1, "\"}}}\n").as_bytes());
+        assert!(rejected.contains("malformed"), "{rejected}");
+        let feature = r#"{"version":1,"command":{"feature":{"feature":"shadow","to":"off","reason":""#;
+        let rejected = served.raw(padded(feature, REQUEST_BYTES_MAX + 1, "\"}}}\n").as_bytes());
+        assert!(rejected.contains("malformed"), "{rejected}");
     }
 
     #[test]

@@ -60,7 +60,7 @@ impl AdminContext {
             }
             AdminCommand::Explain(question) => {
                 let report = control.report().await;
-                let asked = Asked { handle: &handle, features: &features.status(), rollout: report.ok() };
+                let asked = Asked { handle: &handle, features: &features, rollout: report.ok() };
                 asked.explain(&question).map(|found| AdminResponse::Explained(Box::new(found)))
             }
             #[cfg(feature = "console")]

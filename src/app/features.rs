@@ -10,6 +10,7 @@ use crate::admin::FeatureReport;
 use crate::config::Config;
 use crate::config::feature::{Feature, FeatureChange, FeatureState, FeatureStatus};
 use crate::control::feature_file::Features;
+use crate::policy::routes::RouteRule;
 use crate::proxy::Handle;
 
 /// Characters of a reason: it is part of a line of the log, and of a file that is bounded.
@@ -67,6 +68,12 @@ impl FeatureSwitches {
     pub(super) fn status(&self) -> FeatureStatus {
         let switches = self.lock();
         FeatureStatus { off: switches.features.off.clone(), problem: switches.problem.clone() }
+    }
+
+    /// The routes that are off.
+    pub(super) fn routes_off(&self) -> Vec<RouteRule> {
+        let switches = self.lock();
+        routes_off(&switches.config, &switches.features)
     }
 
     pub(super) fn report(&self, notes: Vec<String>) -> FeatureReport {
@@ -129,25 +136,14 @@ impl Switches {
 
     fn read(&mut self) {
         let Some(folder) = &self.folder else { return };
-        let error = match Features::load(folder) {
-            Ok(features) => {
-                (self.features, self.problem) = (features, None);
-                return;
-            }
-            Err(error) => error,
-        };
-        // What was off before the last switch is closer to what the operator wants than nothing.
-        let problem = match Features::load_previous(folder) {
-            Some(previous) => {
-                self.features = previous;
-                format!("{error}: off is what was off before the last switch (hint: make that switch again)")
-            }
-            None => {
-                format!("{error}: nothing is off (hint: switch off again what has to be, or remove the file)")
-            }
-        };
-        log::error!("features: {problem}");
-        self.problem = Some(problem);
+        let (features, problem) = Features::recover(folder);
+        if let Some(features) = features {
+            self.features = features;
+        }
+        if let Some(problem) = &problem {
+            log::error!("features: {problem}");
+        }
+        self.problem = problem;
     }
 }
 
@@ -158,6 +154,15 @@ fn save(folder: Option<&Path>, features: &Features) -> Result<(), String> {
         log::error!("features: not saved: {error}");
         error.to_string()
     })
+}
+
+/// The routes of a configuration, as it was read, that are off.
+pub(super) fn routes_off(config: &Config, features: &Features) -> Vec<RouteRule> {
+    let rules = config.routes.iter().map(|route| &route.rule);
+    let is_off = |rule: &&RouteRule| {
+        features.names().any(|feature| matches!(feature, Feature::Route(name) if *name == rule.name))
+    };
+    rules.filter(is_off).cloned().collect()
 }
 
 fn why(change: &FeatureChange) -> String {

@@ -34,6 +34,18 @@ impl Identity {
         verifier
     }
 
+    /// What verifies tokens by the keys of files and by those that are saved; nothing is fetched.
+    #[cfg(feature = "oauth")]
+    pub(super) fn without_fetching(config: &Config) -> Option<Arc<dyn TokenVerifier>> {
+        let folder = config.listen.state.as_deref();
+        Some(crate::identity::without_fetching(config.oauth.as_deref()?, folder))
+    }
+
+    #[cfg(not(feature = "oauth"))]
+    pub(super) fn without_fetching(_config: &Config) -> Option<Arc<dyn TokenVerifier>> {
+        None
+    }
+
     /// Waits a moment for the keys of issuers that are new, so it must not be called on a thread that serves.
     pub(super) fn wait_for_keys(&self) {
         #[cfg(feature = "oauth")]

@@ -71,6 +71,11 @@ impl Guard {
         Guard { file, socket, answers: OnceLock::new() }
     }
 
+    /// Whether the operator has named the socket.
+    pub(super) fn is_named(&self) -> bool {
+        self.socket.is_some()
+    }
+
     /// Sends a command; a failure is printed and becomes the exit code.
     pub(super) fn ask(&self, command: &AdminCommand) -> Result<AdminResponse, Exit> {
         let (asked, notes) = self.ask_quietly(command);

@@ -76,8 +76,27 @@ impl Features {
         }
     }
 
+    /// What a guard takes for off that starts with this directory, and what is wrong with its file. What was off before the last
+    /// switch is closer to what the operator wants than nothing; none where not even that can be read.
+    pub(crate) fn recover(folder: &Path) -> (Option<Features>, Option<String>) {
+        let error = match Features::load(folder) {
+            Ok(features) => return (Some(features), None),
+            Err(error) => error,
+        };
+        let previous = Features::load_previous(folder);
+        let problem = match &previous {
+            Some(_) => {
+                format!("{error}: off is what was off before the last switch (hint: make that switch again)")
+            }
+            None => {
+                format!("{error}: nothing is off (hint: switch off again what has to be, or remove the file)")
+            }
+        };
+        (previous, Some(problem))
+    }
+
     /// What was off before the last switch, if that can be read.
-    pub(crate) fn load_previous(folder: &Path) -> Option<Features> {
+    fn load_previous(folder: &Path) -> Option<Features> {
         decode(&read(&folder.join(PREVIOUS)).ok()?)
     }
 

@@ -39,6 +39,8 @@ use crate::rollout::{Rollout, Transition};
 use clock::Clock;
 use commands::{ControllerRequest, PendingCommand};
 use controller::Controller;
+use mcp_host::diagnostics::chain;
+use state_file::StateError;
 
 /// Requests that may wait; operators send them.
 const REQUESTS_MAX: usize = 64;
@@ -46,11 +48,20 @@ const REQUESTS_MAX: usize = 64;
 /// Threads that parse long lists and compare: one for each slot and one for a comparison.
 const READERS_MAX: usize = 3;
 
-/// The rollout as a guard of these settings would take it up from what is saved there. Nothing is started, locked or written.
-pub(crate) fn saved_rollout(folder: Option<&Path>, settings: &Settings) -> Rollout {
-    let saved = folder.and_then(|folder| state_file::load(folder).ok().flatten());
+/// The rollout as a guard of these settings would take it up from what is saved there, and what is wrong with that; `Err` if it cannot
+/// be read. Nothing is started, locked or written.
+pub(crate) fn saved_rollout(
+    folder: Option<&Path>,
+    settings: &Settings,
+) -> Result<(Rollout, Option<String>), String> {
+    let (saved, problem) = match folder.map(state_file::load).transpose() {
+        Ok(saved) => (saved.flatten(), None),
+        Err(error @ StateError::Io { .. }) => return Err(chain(&error)),
+        // A guard does not use such a state either.
+        Err(error) => (None, Some(chain(&error))),
+    };
     let state = persistence::resume_from(saved, settings).state;
-    controller::rollout_from(state, settings, &Clock::start())
+    Ok((controller::rollout_from(state, settings, &Clock::start()), problem))
 }
 
 /// A handle on the control plane. Cheap to clone.

@@ -30,6 +30,34 @@ const BLOCKING_THREADS_MAX: usize = 2;
 /// How often a wait for the first keys looks for them.
 const LOOK: Duration = Duration::from_millis(10);
 
+/// A verifier that fetches nothing: with the keys of files, and with those that a guard has saved in `folder`.
+pub(crate) fn without_fetching(oauth: &Oauth, folder: Option<&Path>) -> Arc<dyn TokenVerifier> {
+    let state = |issuer: &Issuer| {
+        let state = Arc::new(IssuerState::new(&issuer.url, oauth.keep));
+        match &issuer.keys {
+            KeySource::File { text, .. } => state.took_file(text),
+            KeySource::Discovered | KeySource::Url(_) => {
+                let saved = key_file(issuer, folder).and_then(|file| file.load());
+                if let Some((text, confirmed)) = saved {
+                    state.took_saved(&text, confirmed);
+                }
+            }
+        }
+        state
+    };
+    Arc::new(Verifier::new(oauth.rules.clone(), oauth.issuers.iter().map(state).collect()))
+}
+
+/// Where the keys of an issuer are saved that are fetched.
+fn key_file(issuer: &Issuer, folder: Option<&Path>) -> Option<KeyFile> {
+    let source = match &issuer.keys {
+        KeySource::File { .. } => return None,
+        KeySource::Discovered => "discovered",
+        KeySource::Url(url) => url,
+    };
+    folder.map(|folder| KeyFile::new(folder, &issuer.url, source))
+}
+
 /// The issuers of the running configuration. Copies share them.
 #[derive(Clone, Default)]
 pub(crate) struct Issuers(Arc<Mutex<Running>>);
@@ -111,14 +139,14 @@ impl Running {
         if let Some(previous) = previous {
             state.go_on_from(&previous.state, fetch::now());
         }
-        let key_file = |source: &str| folder.map(|folder| KeyFile::new(folder, &watched.issuer.url, source));
         let task = match &watched.issuer.keys {
             KeySource::File { text, .. } => {
                 state.took_file(text);
                 None
             }
-            KeySource::Discovered => self.spawn(&watched, &state, key_file("discovered")),
-            KeySource::Url(url) => self.spawn(&watched, &state, key_file(url)),
+            KeySource::Discovered | KeySource::Url(_) => {
+                self.spawn(&watched, &state, key_file(&watched.issuer, folder))
+            }
         };
         self.known.insert(watched.issuer.url.clone(), Known { watched, state: state.clone(), task });
         state

@@ -7,7 +7,7 @@ use super::issuer::IssuerState;
 use crate::policy::auth::{TokenHash, WrongToken};
 use crate::policy::identity::{IssuerStatus, TokenVerifier};
 use crate::policy::oauth::rules::Rules;
-use crate::policy::oauth::verify::Refused;
+use crate::policy::oauth::verify::{Refused, UnknownKey, Verified};
 use crate::policy::token_fault::TokenFault;
 use crate::policy::{ClientId, Denial, Subject};
 
@@ -25,21 +25,18 @@ impl Verifier {
         Verifier { rules, issuers, remembered: TokenCache::new() }
     }
 
+    /// Judges a token that is not remembered.
+    fn judge(&self, token: &[u8], now: u64) -> Result<Verified, Refused> {
+        self.rules.verify(token, now, |issuer: usize| self.issuers.get(issuer)?.keys(now))
+    }
+
     fn denial(&self, refused: Refused, now: u64) -> Denial {
         match refused {
-            Refused::Fault(fault) => Denial::JwtInvalid(fault),
-            Refused::WrongKey { issuer, fault } => {
-                // An issuer may replace a key without a new name for it. The next token is judged by what the fetch brings.
-                if let Some(issuer) = self.issuers.get(issuer) {
-                    issuer.want();
-                }
-                Denial::JwtInvalid(fault)
-            }
+            Refused::Fault(fault) | Refused::WrongKey { fault, .. } => Denial::JwtInvalid(fault),
             Refused::Expired => Denial::JwtExpired,
             Refused::NoGrant(grant) => Denial::InsufficientScope { grant },
             Refused::UnknownKey(token) => {
                 let Some(issuer) = self.issuers.get(token.issuer) else { return Denial::JwtKeysUnavailable };
-                issuer.want();
                 // Only keys that were just fetched, and after the token was issued, say that there is no such key. A client with
                 // a newer token must not sign its user in again: the next fetch brings the key.
                 if issuer.is_fresh(now) && !issuer.is_older_than(token.issued, self.rules.leeway) {
@@ -50,6 +47,21 @@ impl Verifier {
             }
         }
     }
+
+    /// The issuer whose keys a fetch may change so that the token holds. An issuer may replace a key without a new name for it: the
+    /// next token is judged by what the fetch brings.
+    fn wanted(&self, refused: Refused) -> Option<&IssuerState> {
+        let issuer = match refused {
+            Refused::WrongKey { issuer, .. } | Refused::UnknownKey(UnknownKey { issuer, .. }) => issuer,
+            Refused::Fault(_) | Refused::Expired | Refused::NoGrant(_) => return None,
+        };
+        self.issuers.get(issuer).map(Arc::as_ref)
+    }
+}
+
+/// Without a dot it was meant for a token of the configuration.
+fn check_dot(token: &[u8]) -> Result<(), Denial> {
+    memchr::memchr(b'.', token).map(drop).ok_or(Denial::TokenInvalid(WrongToken::Challenge))
 }
 
 impl TokenVerifier for Verifier {
@@ -61,14 +73,24 @@ impl TokenVerifier for Verifier {
         if let Some(known) = self.remembered.get(hash, now) {
             return Ok(known);
         }
-        // Without a dot it was meant for a token of the configuration.
-        if memchr::memchr(b'.', token).is_none() {
-            return Err(Denial::TokenInvalid(WrongToken::Challenge));
-        }
-        let keys = |issuer: usize| self.issuers.get(issuer)?.keys(now);
-        let verified = self.rules.verify(token, now, keys).map_err(|refused| self.denial(refused, now))?;
+        check_dot(token)?;
+        let verified = self.judge(token, now).map_err(|refused| {
+            if let Some(issuer) = self.wanted(refused) {
+                issuer.want();
+            }
+            self.denial(refused, now)
+        })?;
         let keys_until = self.issuers.get(verified.issuer).map_or(now, |issuer| issuer.keys_until());
         self.remembered.put(*hash, &verified, keys_until, now);
+        Ok((verified.client, verified.subject))
+    }
+
+    fn look(&self, token: &[u8], hash: &TokenHash, now: u64) -> Result<(ClientId, Arc<Subject>), Denial> {
+        if let Some(known) = self.remembered.get(hash, now) {
+            return Ok(known);
+        }
+        check_dot(token)?;
+        let verified = self.judge(token, now).map_err(|refused| self.denial(refused, now))?;
         Ok((verified.client, verified.subject))
     }
 }
@@ -142,5 +164,28 @@ mod tests {
         let token = testing::token(&replaced, NOW + 60);
         assert_eq!(ask(&verifier, &token, NOW), Err(Denial::JwtInvalid(TokenFault::Signature)));
         assert!(is_wanted().await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_token_that_is_looked_at_is_judged_alike_and_changes_nothing() {
+        let (key, other) = (TokenKey::ed25519("a"), TokenKey::ed25519("b"));
+        let issuer = issuer(&[&key]);
+        let mut verifier = Verifier::new(testing::rules(), vec![issuer.clone()]);
+        let look = |verifier: &Verifier, token: &str| {
+            verifier.look(token.as_bytes(), &TokenHash::of(token.as_bytes()), NOW).map(drop)
+        };
+        let (good, unknown) = (testing::token(&key, NOW + 60), testing::token(&other, NOW + 60));
+        assert_eq!(look(&verifier, &good), Ok(()));
+        assert_eq!(look(&verifier, &unknown), Err(Denial::JwtInvalid(TokenFault::UnknownKey)));
+        assert_eq!(look(&verifier, "word"), Err(Denial::TokenInvalid(WrongToken::Challenge)));
+        let is_wanted = tokio::time::timeout(Duration::from_secs(1), issuer.wanted()).await.is_ok();
+        assert!(!is_wanted, "no fetch");
+        assert_eq!(ask(&verifier, &unknown, NOW), look(&verifier, &unknown));
+        verifier.rules.issuers.clear();
+        assert_eq!(
+            look(&verifier, &good),
+            Err(Denial::JwtInvalid(TokenFault::Issuer)),
+            "it was not remembered"
+        );
     }
 }

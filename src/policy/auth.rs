@@ -228,6 +228,11 @@ impl Clients {
         self.clients.get(id.index()).is_some_and(|client| client.is_grant)
     }
 
+    /// Whether each subject of the client has a place of its own on the circle of a split.
+    pub fn is_split_by_subject(&self, id: ClientId) -> bool {
+        self.clients.get(id.index()).is_some_and(|client| client.is_grant && client.cohort.is_none())
+    }
+
     /// Until when the client's tokens are valid, in seconds since the epoch.
     pub fn not_after(&self, id: ClientId) -> Option<u64> {
         self.clients.get(id.index())?.not_after

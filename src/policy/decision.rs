@@ -149,6 +149,11 @@ impl Policy {
         &self.limits
     }
 
+    /// The first path of the endpoint.
+    pub fn first_path(&self) -> &str {
+        self.paths.first()
+    }
+
     /// The clients this policy knows.
     pub fn clients(&self) -> &Clients {
         &self.clients

@@ -101,6 +101,11 @@ impl Policy {
         out
     }
 
+    /// Whether a token stands in a client's words.
+    pub fn shows_token(&self, text: &[u8]) -> bool {
+        memchr::memmem::find(self.shown(text).as_bytes(), HIDDEN).is_some()
+    }
+
     /// Whether a client put a token where none belongs: one that is configured, or one of the form that `token new` gives.
     fn is_token(&self, part: &[u8]) -> bool {
         let begins = |prefix: &[u8]| part.starts_with(prefix);

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::identity::{Credential, Identity};
 use super::order::{Observer, OrderCheck, Trace};
 use super::reply::{ErrorContext, ErrorMode, Executed, call_reply, head_reply};
+use super::routes::RouteRule;
 use super::tools::{Objection, Pattern};
 use super::{ClientId, Denial, Local, Permit, Policy, Presented, ReplyTo, SessionRequest, Subject, Verdict};
 use crate::http1::{Fields, RequestHead};
@@ -96,6 +97,13 @@ impl Named {
     }
 }
 
+impl JudgedCall<'_> {
+    /// Whether it asks what the server is: then it is not refused for a limit.
+    pub fn is_discover(&self) -> bool {
+        self.to.method == Method::Discover && self.kind == Kind::Request
+    }
+}
+
 impl Addressed<'_> {
     /// The status that the client would get.
     pub fn status(self, denial: Denial, mode: ErrorMode) -> u16 {
@@ -118,11 +126,8 @@ impl Policy {
         body: Result<&'b [u8], (Denial, Addressed<'b>)>,
         circumstances: &Circumstances<'_>,
     ) -> Explained<'b> {
-        let Circumstances { caller, now, max_version, trace, .. } = circumstances;
-        let identify = |fields: &Fields<'_>| match caller {
-            Caller::ByCredential => self.identify(fields, Presented::default(), *now, *trace),
-            Caller::Named(client, subject) => self.identify_named(*client, subject.clone(), *now, trace),
-        };
+        let Circumstances { max_version, trace, .. } = circumstances;
+        let identify = |fields: &Fields<'_>| self.identify_said(fields, circumstances);
         let verdict = self.judge(head, identify, *trace).unwrap_or_else(Verdict::Deny);
         match verdict {
             Verdict::Answer(local) => Explained::Answer(local),
@@ -146,6 +151,28 @@ impl Policy {
                 Ok(body) => self.explain_call(permit, head, body, circumstances),
                 Err((denial, addressed)) => Explained::Refuse(denial, addressed),
             },
+        }
+    }
+
+    /// Judges a request that belongs to the route of this rule.
+    pub fn explain_route(
+        &self,
+        rule: &RouteRule,
+        head: &RequestHead<'_>,
+        circumstances: &Circumstances<'_>,
+    ) -> Result<(), Denial> {
+        self.judge_route(rule, head, |fields| self.identify_said(fields, circumstances)).map(drop)
+    }
+
+    fn identify_said(
+        &self,
+        fields: &Fields<'_>,
+        circumstances: &Circumstances<'_>,
+    ) -> Result<Identity, Denial> {
+        let Circumstances { caller, now, trace, .. } = circumstances;
+        match caller {
+            Caller::ByCredential => self.identify(fields, Presented::default(), *now, *trace),
+            Caller::Named(client, subject) => self.identify_named(*client, subject.clone(), *now, trace),
         }
     }
 

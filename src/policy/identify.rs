@@ -19,7 +19,7 @@ impl Policy {
     ) -> Result<Identity, Denial> {
         seen.at(OrderCheck::Credential);
         let identity = match self.credential(fields) {
-            Ok(token) => self.identify_by_token(token, presented, now)?,
+            Ok(token) => self.identify_by_token(token, presented, now, seen)?,
             Err(missing @ Denial::AuthorizationMissing) => {
                 self.identify_by_certificate(presented, now)?.ok_or(missing)?
             }
@@ -41,6 +41,7 @@ impl Policy {
         token: &[u8],
         presented: Presented<'_>,
         now: u64,
+        seen: impl Observer,
     ) -> Result<Identity, Denial> {
         let hash = TokenHash::of(token);
         match self.clients.authenticate(&hash, now, self.auth) {
@@ -49,7 +50,7 @@ impl Policy {
                 match (self.identify_by_certificate(presented, now)?, &self.verifier) {
                     (Some(identity), _) => Ok(identity),
                     (None, Some(verifier)) => {
-                        let (client, subject) = verifier.verify(token, &hash, now)?;
+                        let (client, subject) = seen.verify(verifier.as_ref(), token, &hash, now)?;
                         Ok(Identity::new(client, Credential::SignedToken, Some(subject)))
                     }
                     (None, None) => Err(unknown),

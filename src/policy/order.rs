@@ -6,8 +6,9 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 
-use super::identity::{Credential, Identity};
-use super::{ClientId, Subject};
+use super::auth::TokenHash;
+use super::identity::{Credential, Identity, TokenVerifier};
+use super::{ClientId, Denial, Subject};
 
 /// One check, in the order of the contract, section 2.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -107,6 +108,15 @@ pub(super) trait Observer: Copy {
 
     /// The caller is known.
     fn identified(self, identity: &Identity);
+
+    /// Who a token of an issuer is for.
+    fn verify(
+        self,
+        verifier: &dyn TokenVerifier,
+        token: &[u8],
+        hash: &TokenHash,
+        now: u64,
+    ) -> Result<(ClientId, Arc<Subject>), Denial>;
 }
 
 /// A request that is served: nothing is seen.
@@ -114,6 +124,16 @@ impl Observer for () {
     fn at(self, _check: OrderCheck) {}
 
     fn identified(self, _identity: &Identity) {}
+
+    fn verify(
+        self,
+        verifier: &dyn TokenVerifier,
+        token: &[u8],
+        hash: &TokenHash,
+        now: u64,
+    ) -> Result<(ClientId, Arc<Subject>), Denial> {
+        verifier.verify(token, hash, now)
+    }
 }
 
 /// Who was found to call.
@@ -164,6 +184,17 @@ impl Observer for &Trace {
             subject: identity.subject().cloned(),
             credential: identity.credential(),
         });
+    }
+
+    /// An operator asks: nothing is remembered and nothing fetched.
+    fn verify(
+        self,
+        verifier: &dyn TokenVerifier,
+        token: &[u8],
+        hash: &TokenHash,
+        now: u64,
+    ) -> Result<(ClientId, Arc<Subject>), Denial> {
+        verifier.look(token, hash, now)
     }
 }
 

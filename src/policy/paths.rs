@@ -92,14 +92,21 @@ pub(super) enum PathKind {
 /// The prefixes, ready to be compared.
 #[derive(Debug, Clone)]
 pub(super) struct Paths {
+    /// The one that clients are shown.
+    first: String,
     prefixes: Vec<Box<[u8]>>,
     bare_root: bool,
 }
 
 impl Paths {
+    pub(super) fn first(&self) -> &str {
+        &self.first
+    }
+
     pub(super) fn new(config: &PathRules) -> Paths {
         let is_root = |prefix: &&Prefix| prefix.as_str() == "/";
         Paths {
+            first: config.prefixes.first().map_or("/", Prefix::as_str).to_owned(),
             bare_root: config.prefixes.iter().any(|prefix| is_root(&prefix)),
             prefixes: config
                 .prefixes

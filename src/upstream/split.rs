@@ -224,9 +224,13 @@ impl Split {
     pub fn choose(&self, client: &[u8], key: &[u8]) -> Choice {
         let reason = self.share.as_ref().map_or(Reason::NoShare, |share| share.assign(client, key));
         let wanted = if reason.is_candidate() { self.stable.other() } else { self.stable };
+        Choice { slot: self.instead_of(wanted), wanted, reason }
+    }
+
+    /// The slot that gets what this one would get if none was ejected.
+    pub fn instead_of(&self, wanted: Slot) -> Slot {
         let is_ejected = self.ejected == Some(wanted);
-        let slot = if is_ejected { self.fallback(wanted).unwrap_or(wanted) } else { wanted };
-        Choice { slot, wanted, reason }
+        if is_ejected { self.fallback(wanted).unwrap_or(wanted) } else { wanted }
     }
 
     /// The slot that may take a request which this one could not. Stable may always stand in for the candidate.

@@ -224,7 +224,7 @@ fn explain_without_a_guard_goes_by_the_configuration() {
     assert_eq!((output.status.code(), stderr(&output).as_str()), (Some(0), ""));
     for part in [
         "client default (by its name), tools/call, tool echo, legacy era",
-        "explained by the configuration: no guard runs",
+        "explained by the configuration and the saved state: no guard was asked",
         "15   limits               passed",
         "in_flight  slot blue  32 at a time",
         "because   blue is stable, and no other slot has a share of the calls",

@@ -11,6 +11,8 @@ mod deadlines;
 mod dependencies;
 mod discover;
 mod explain;
+mod explain_callers;
+mod explain_slots;
 mod fairness;
 mod faults;
 mod faults_load;

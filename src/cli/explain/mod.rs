@@ -89,7 +89,12 @@ impl ExplainArgs {
         let path = loaded.as_ref().ok().and_then(|loaded| loaded.config.paths.prefixes.first());
         let saved = self.saved(path.map_or("/mcp", |prefix| prefix.as_str()))?;
         let request = STANDARD.encode(&saved.bytes);
-        let question = Question { request, client: self.client.clone(), subject: self.subject.clone() };
+        let question = Question {
+            request,
+            client: self.client.clone(),
+            subject: self.subject.clone(),
+            is_made: saved.is_made,
+        };
         let command = AdminCommand::Explain(Box::new(question.clone()));
         let (asked, notes) = guard.ask_quietly(&command);
         notes.iter().for_each(complain);
@@ -100,11 +105,13 @@ impl ExplainArgs {
                 return Err(Exit::CouldNotRun);
             }
             (Ok(other), _) => return Err(unexpected(&other)),
-            // No guard runs, or none that commands could reach.
-            (Err(Unasked { exit, .. }), Ok(Loaded { config, .. }))
-                if exit == Exit::No || config.listen.admin.is_none() =>
+            // A socket that was named and is silent is mistyped, or its guard has ended: only the operator can tell.
+            (Err(Unasked { exit, reason }), Ok(Loaded { config, .. }))
+                if !guard.is_named() && (exit == Exit::No || config.listen.admin.is_none()) =>
             {
-                without_a_guard(config, &question, now_seconds()).map_err(|why| {
+                let unset = "`listen.admin` is not set: a guard that runs could not be asked".to_owned();
+                let why = if config.listen.admin.is_none() { unset } else { reason };
+                without_a_guard(config, &question, (&why, now_seconds())).map_err(|why| {
                     complain(why);
                     Exit::CouldNotRun
                 })?
@@ -117,7 +124,7 @@ impl ExplainArgs {
                 return Err(Exit::CouldNotRun);
             }
         };
-        explanation.notes.extend(saved.note.map(str::to_owned));
+        explanation.notes.extend(saved.notes.into_iter().map(str::to_owned));
         Ok(explanation)
     }
 

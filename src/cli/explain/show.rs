@@ -11,7 +11,7 @@ pub(super) fn show(found: &Explanation) {
     say(who(found));
     say(match found.source {
         Source::Guard => "explained by the running guard",
-        Source::Configuration => "explained by the configuration: no guard runs",
+        Source::Configuration => "explained by the configuration and the saved state: no guard was asked",
     });
     say("");
     let rows: Vec<[String; 4]> = found

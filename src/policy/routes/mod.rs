@@ -11,8 +11,8 @@ use std::sync::Arc;
 use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
 use super::auth::TokenHash;
-use super::{ClientId, Denial, Policy, Presented, Subject, headers, origin};
-use crate::http1::{BodyLength, FramingError, KnownField, Occurs, RequestHead, Version};
+use super::{ClientId, Denial, Identity, Policy, Presented, Subject, headers, origin};
+use crate::http1::{BodyLength, Fields, FramingError, KnownField, Occurs, RequestHead, Version};
 
 /// A method that a route can take. `CONNECT` and `TRACE` never pass the front.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -247,10 +247,20 @@ impl Policy {
         presented: Presented<'_>,
         now: u64,
     ) -> Result<RoutePermit, Denial> {
+        self.judge_route(rule, head, |fields| self.identify(fields, presented, now, ()))
+    }
+
+    /// The same; `identify` is checks 6 to 8.
+    pub(super) fn judge_route(
+        &self,
+        rule: &RouteRule,
+        head: &RequestHead<'_>,
+        identify: impl FnOnce(&Fields<'_>) -> Result<Identity, Denial>,
+    ) -> Result<RoutePermit, Denial> {
         origin::check(&self.origin, head)?;
         let (caller, subject) = match &rule.auth {
             Auth::Bearer => {
-                let identity = self.identify(&head.fields, presented, now, ())?;
+                let identity = identify(&head.fields)?;
                 (Caller::Client(identity.client()), identity.subject().cloned())
             }
             Auth::ApiKey { field, keys } => (Caller::Key(holder(head, field, keys)?), None),

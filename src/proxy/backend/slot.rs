@@ -12,9 +12,11 @@ use tokio::time::Instant;
 use super::discover_cache::DiscoverCache;
 use super::hold::HoldQueue;
 use super::pool::{Connection, Pool, PoolSettings};
+use crate::policy::SessionRequest;
 use crate::policy::tools::Pattern;
 use crate::proxy::fairness::semaphore::{Bounds, FairSemaphore};
 use crate::upstream::{Backend, Slot};
+use crate::wire::Kind;
 
 /// Tool names that may become metric labels, per slot.
 const TOOLS_MAX: usize = 512;
@@ -56,6 +58,14 @@ impl SlotCalls {
             permits: FairSemaphore::new(bounds.permits),
             reserve: FairSemaphore::new(bounds.reserve),
             hold: HoldQueue::new(bounds.held_max),
+        }
+    }
+
+    /// Where a message of this kind gets its permit, if it has none at once.
+    pub(crate) fn queue(&self, kind: Kind) -> &FairSemaphore {
+        match kind {
+            Kind::Request => &self.permits,
+            Kind::Notification | Kind::Response => &self.reserve,
         }
     }
 
@@ -109,6 +119,11 @@ impl SlotState {
         };
         calls.set_bounds(bounds);
         SlotState { slot, backend, pool, calls, discover, facts }
+    }
+
+    /// Whether the slot takes such a request: without `sessions` it takes only POST.
+    pub(crate) fn takes(&self, session: Option<SessionRequest>) -> bool {
+        session.is_none() || self.backend.sessions
     }
 
     /// Calls and other messages that hold a permit.

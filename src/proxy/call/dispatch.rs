@@ -61,11 +61,6 @@ impl Assignment {
         Assignment { slot, rerouting: Rerouting::Forbidden, ..self }
     }
 
-    /// The slot that stands in for the assigned one.
-    pub(crate) fn fallback(&self) -> Option<Slot> {
-        self.split.split.fallback(self.slot)
-    }
-
     /// Follows the split that is published now. Returns the slot it has for the call, if it is a new split and may say so.
     fn update(&mut self, ctx: &CallContext<'_>) -> Option<Slot> {
         let newer = ctx.request.state.traffic.changed_since(&self.split)?;
@@ -92,9 +87,7 @@ pub(crate) async fn dispatch<'c>(
     assignment: Assignment,
     client: &mut Downstream,
 ) -> Result<Dispatched<'c>, CallError> {
-    // A slot that the configuration no longer has is one that cannot be reached.
-    let snapshot = ctx.request.snapshot;
-    let slot = snapshot.slot(assignment.slot).or_else(|| snapshot.slot(assignment.fallback()?));
+    let slot = ctx.request.snapshot.serving(&assignment.split.split, assignment.slot);
     let slot = slot.ok_or_else(|| CallError::denied(Denial::NoBackend))?;
     // GET and DELETE are idempotent (RFC 9110, 9.2.2).
     let is_safe = ctx.call.method().repeatable() || ctx.call.session().is_some();
@@ -118,8 +111,7 @@ struct Dispatch<'d, 'c> {
 impl<'c> Dispatch<'_, 'c> {
     async fn run(&mut self, client: &mut Downstream) -> Result<Dispatched<'c>, CallError> {
         loop {
-            if self.ctx.call.session().is_some() && !self.slot.backend.sessions {
-                // Without `sessions` a slot takes only POST.
+            if !self.slot.takes(self.ctx.call.session()) {
                 return Err(CallError::denied(Denial::MethodNotAllowed));
             }
             let permit = self.acquire(client).await?;
@@ -161,14 +153,13 @@ impl<'c> Dispatch<'_, 'c> {
             None => (Priority::Normal, snapshot.timeouts.waiting),
         };
         let (who, slot) = (self.ctx.who.key, self.slot);
-        let permits = match call.kind() {
-            Kind::Request => &slot.calls.permits,
-            Kind::Notification | Kind::Response => match slot.calls.permits.try_acquire(who) {
-                Some(permit) => return Ok(permit),
-                None => &slot.calls.reserve,
-            },
-        };
-        let acquired = client.race(permits.acquire(who, priority, timeout)).await?;
+        if call.kind() != Kind::Request
+            && let Some(permit) = slot.calls.permits.try_acquire(who)
+        {
+            return Ok(permit);
+        }
+        let queue = slot.calls.queue(call.kind());
+        let acquired = client.race(queue.acquire(who, priority, timeout)).await?;
         acquired.map_err(|(AcquireError::QueueFull | AcquireError::Timeout)| CallError {
             retry_after: slot.calls.permits.expected_wait(),
             ..CallError::denied(Denial::Overloaded)
@@ -300,11 +291,10 @@ impl<'c> Dispatch<'_, 'c> {
         }
     }
 
-    /// The slot that stands in for the tried one. A session lives in one backend: the other one does not know it.
+    /// The slot that stands in for the tried one.
     fn fallback(&self) -> Option<&'c Arc<SlotState>> {
-        let fallback = self.assignment.split.split.fallback(self.slot.slot);
-        let fallback = fallback.filter(|_| self.ctx.call.session().is_none());
-        fallback.and_then(|slot| self.ctx.request.snapshot.slot(slot))
+        let split = &self.assignment.split.split;
+        self.ctx.request.snapshot.fallback(split, self.slot.slot, self.ctx.call.session())
     }
 
     /// Waits until a backend can be reached or the split changes.

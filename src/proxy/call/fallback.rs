@@ -17,7 +17,7 @@ use crate::proxy::downstream::stream::Downstream;
 use crate::rollout::sample::CallResult;
 use crate::telemetry::Outcome;
 use crate::telemetry::metrics::Retry;
-use crate::upstream::Slot;
+use crate::upstream::{Slot, Split};
 use crate::wire::{Kind, Method};
 
 /// The candidate's time for a read: stable needs time, too.
@@ -29,7 +29,8 @@ pub(crate) async fn respond<'c>(
     assignment: Assignment,
     client: &mut Downstream,
 ) -> Result<Box<PendingResponse<'c>>, CallError> {
-    let Some(stable) = fallback_slot(ctx, &assignment) else {
+    let (split, call) = (&assignment.split.split, ctx.call);
+    let Some(stable) = takes_over(split, assignment.slot, (call.method(), call.kind())) else {
         let dispatched = dispatch(ctx, assignment, client).await?;
         return peek(ctx, dispatched, Peek::Start, client).await;
     };
@@ -58,13 +59,11 @@ pub(crate) async fn respond<'c>(
     peek(ctx, dispatched, Peek::Start, client).await
 }
 
-/// The slot that stands in if this call, on the candidate, fails; none where the call is no read on the candidate.
-fn fallback_slot(ctx: &CallContext<'_>, assignment: &Assignment) -> Option<Slot> {
-    let is_read = ctx.call.method().repeatable()
-        && ctx.call.kind() == Kind::Request
-        && ctx.call.method() != Method::SubscriptionsListen;
-    let is_candidate = assignment.slot != assignment.split.split.stable();
-    (is_read && is_candidate).then(|| assignment.fallback()).flatten()
+/// The slot that takes such a call over if `slot` fails it or is full; none where the call is no read on the candidate.
+pub(crate) fn takes_over(split: &Split, slot: Slot, (method, kind): (Method, Kind)) -> Option<Slot> {
+    let is_read = method.repeatable() && kind == Kind::Request && method != Method::SubscriptionsListen;
+    let is_candidate = slot != split.stable();
+    (is_read && is_candidate).then(|| split.fallback(slot)).flatten()
 }
 
 /// Whether the candidate has failed the call, and stable is to be tried.

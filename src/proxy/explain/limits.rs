@@ -2,7 +2,6 @@
 //!
 //! Must not know how a call passes its limits: the same limiters are asked what is left of them.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::report::{LimitReport, LimitResult};
@@ -15,19 +14,39 @@ use crate::proxy::fairness::semaphore::Standing;
 use crate::proxy::state::call_limits::{QuotaOf, QuotaView};
 use crate::proxy::state::usage::{Usage, Usages};
 use crate::telemetry::metrics::Limit;
-use crate::upstream::Slot;
-use crate::wire::{Kind, Method};
+use crate::wire::Method;
+
+/// The bound of a slot.
+pub(super) const IN_FLIGHT: &str = "in_flight";
+/// The bound on open streams.
+pub(super) const STREAMS: &str = "streams";
 
 /// What a caller has used of one quota.
 enum Used<'u> {
     Known(&'u Usage),
     Nothing,
-    /// No guard runs, or the caller has state of its own that its name does not lead to.
+    /// No guard was asked, or the caller has state of its own that its name does not lead to.
     Unknown,
 }
 
-/// Every limit that holds for the call, in the order in which it meets them. `slot` is where it would go.
-pub(super) fn of(around: &Surroundings<'_>, call: &JudgedCall<'_>, slot: Option<Slot>) -> Vec<LimitReport> {
+/// What is known of the permits that a call needs.
+struct Seen {
+    /// None where no guard was asked, or the caller has permits of its own that its name does not lead to.
+    standing: Option<Standing>,
+    own: Own,
+}
+
+/// What is known of the caller's own share.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Own {
+    Known,
+    /// The caller has used nothing of what is its own alone.
+    Unused,
+    Unknown,
+}
+
+/// The limits of the caller and of its tool, then the bound on streams: in the order in which a call meets them.
+pub(super) fn of(around: &Surroundings<'_>, call: &JudgedCall<'_>) -> Vec<LimitReport> {
     let limits = &around.snapshot.call_limits;
     let tool = call.tool.as_deref();
     let views: Vec<QuotaView<'_>> = limits.of(&around.snapshot.tool_rules, call.client, tool).collect();
@@ -52,20 +71,21 @@ pub(super) fn of(around: &Surroundings<'_>, call: &JudgedCall<'_>, slot: Option<
     for (place, view) in views.iter().enumerate() {
         if let Some(max) = view.quota.concurrency {
             let limit = name(view, Limit::ClientConcurrency, Limit::ToolConcurrency);
-            let standing = match used(place) {
-                Used::Known(usage) => Some(usage.semaphore.standing(around.key(call))),
-                Used::Nothing | Used::Unknown => None,
+            let within = |usage: &Usage| usage.semaphore.standing_within(around.key(call), view.bounds);
+            let seen = match used(place) {
+                Used::Known(usage) => Seen { standing: Some(within(usage)), own: own(around, call) },
+                Used::Nothing => Seen { standing: None, own: Own::Unused },
+                Used::Unknown => Seen { standing: None, own: Own::Unknown },
             };
-            let known = matches!(used(place), Used::Nothing);
-            reports.push(places(limit, owner(around, view, call), max.get() as usize, (standing, known)));
+            reports.push(places(limit, owner(around, view, call), max.get() as usize, &seen));
         }
     }
     reports.extend(streams(around, call));
-    if !is_stream(call) {
-        reports.extend(in_flight(around, call, slot));
-    }
-    reports.push(time(around, call));
     reports
+}
+
+fn own(around: &Surroundings<'_>, call: &JudgedCall<'_>) -> Own {
+    if around.knows_user(call) { Own::Known } else { Own::Unknown }
 }
 
 fn name(view: &QuotaView<'_>, client: Limit, tool: Limit) -> &'static str {
@@ -97,6 +117,8 @@ fn rates(
         Used::Nothing => Some(RateLimiter::default().left(rate, around.now_ns())),
         Used::Unknown => None,
     };
+    // A call that one window refuses waits until both have room.
+    let wait = left.iter().flatten().map(|left| left.wait).max();
     let report = |window: Window, left: Option<Left>| LimitReport {
         limit: limit.to_owned(),
         of: of.clone(),
@@ -106,7 +128,7 @@ fn rates(
         result: left.map_or(LimitResult::Unknown, |left| {
             if left.calls > 0 { LimitResult::Passes } else { LimitResult::Refuses }
         }),
-        retry_after_ms: left.filter(|left| left.calls == 0).map(|left| milliseconds(left.wait)),
+        retry_after_ms: left.filter(|left| left.calls == 0).and(wait).map(milliseconds),
     };
     match left {
         Some(left) => left.into_iter().map(|left| report(left.window, Some(left))).collect(),
@@ -114,46 +136,61 @@ fn rates(
     }
 }
 
-/// A bound on calls at a time. `unused` where it is known that the caller has none.
-fn places(limit: &str, of: String, max: usize, (standing, unused): (Option<Standing>, bool)) -> LimitReport {
-    let result = match standing {
-        Some(standing) if standing.has_permit() => LimitResult::Passes,
-        Some(standing) if standing.has_room_to_wait => LimitResult::Waits,
-        Some(_) => LimitResult::Refuses,
-        None if unused => LimitResult::Passes,
-        None => LimitResult::Unknown,
+/// A bound on calls at a time.
+fn places(limit: &str, of: String, max: usize, seen: &Seen) -> LimitReport {
+    let result = match (seen.standing, seen.own) {
+        (None, Own::Unused) => LimitResult::Passes,
+        (None, Own::Known | Own::Unknown) | (Some(_), Own::Unknown) => LimitResult::Unknown,
+        (Some(standing), _) if standing.has_permit() => LimitResult::Passes,
+        (Some(standing), _) if standing.has_room_to_wait => LimitResult::Waits,
+        (Some(_), _) => LimitResult::Refuses,
     };
+    let standing = seen.standing;
     let shared = standing.filter(|standing| standing.bounds.own_max < standing.bounds.max);
-    let own = shared
+    let share = shared
         .map_or(String::new(), |standing| format!(", {} of them of one client", standing.bounds.own_max));
+    let own = shared.filter(|_| seen.own == Own::Known);
     let now = standing.map(|standing| {
-        let own = shared.map_or(String::new(), |standing| format!(" ({} of this client)", standing.own));
+        let own = own.map_or(String::new(), |standing| format!(" ({} of this client)", standing.own));
         format!("{} in progress{own}, {} waiting", standing.taken, standing.waiting)
     });
-    let left = standing.map(|standing| {
+    let left = standing.filter(|_| seen.own == Own::Known).map(|standing| {
         let own = standing.bounds.own_max.saturating_sub(standing.own);
         standing.bounds.max.saturating_sub(standing.taken).min(own) as u64
     });
-    let allows = format!("{max} at a time{own}");
-    LimitReport { limit: limit.to_owned(), of, allows, now, left, result, retry_after_ms: None }
+    let wait =
+        standing.filter(|_| result == LimitResult::Refuses).and_then(|standing| standing.expected_wait);
+    let allows = format!("{max} at a time{share}");
+    LimitReport {
+        limit: limit.to_owned(),
+        of,
+        allows,
+        now,
+        left,
+        result,
+        retry_after_ms: wait.map(milliseconds),
+    }
 }
 
-fn in_flight(around: &Surroundings<'_>, call: &JudgedCall<'_>, slot: Option<Slot>) -> Vec<LimitReport> {
-    let slots = around.snapshot.slots().filter(|state| slot.is_none_or(|slot| slot == state.slot));
-    let report = |state: &Arc<SlotState>| {
-        let standing = around.live.map(|_| state.calls.permits.standing(around.key(call)));
-        let max = around.snapshot.policy.limits().in_flight_max;
-        let report = places("in_flight", format!("slot {}", state.slot.as_str()), max, (standing, false));
-        match call.kind {
-            // What is no request has a reserve of its own, and a discover waits in front.
-            Kind::Notification | Kind::Response => LimitReport { result: LimitResult::Passes, ..report },
-            Kind::Request if call.to.method == Method::Discover && report.result == LimitResult::Refuses => {
-                LimitReport { result: LimitResult::Waits, ..report }
-            }
-            Kind::Request => report,
+/// The permits of a slot, which a call holds until its response has ended, and a stream until it has begun.
+pub(super) fn in_flight(around: &Surroundings<'_>, call: &JudgedCall<'_>, state: &SlotState) -> LimitReport {
+    let standing = around.live.map(|_| {
+        let first = state.calls.permits.standing(around.key(call));
+        if first.has_permit() {
+            return first;
         }
-    };
-    slots.map(report).collect()
+        let queue = state.calls.queue(call.kind).standing(around.key(call));
+        // What it is told to wait is that of calls, whichever queue is full.
+        Standing { expected_wait: first.expected_wait, ..queue }
+    });
+    let max = around.snapshot.policy.limits().in_flight_max;
+    let seen = Seen { standing, own: own(around, call) };
+    let report = places(IN_FLIGHT, format!("slot {}", state.slot.as_str()), max, &seen);
+    // A discover waits in front.
+    if call.is_discover() && report.result == LimitResult::Refuses {
+        return LimitReport { result: LimitResult::Waits, retry_after_ms: None, ..report };
+    }
+    report
 }
 
 /// Whether the response has no end of its own: then it is counted apart from calls in flight.
@@ -167,16 +204,22 @@ fn streams(around: &Surroundings<'_>, call: &JudgedCall<'_>) -> Option<LimitRepo
     }
     let bounds = around.snapshot.stream_bounds();
     let open = around.live.map(|state| (state.streams.count(), state.streams.count_of(around.key(call))));
-    let result = open.map_or(LimitResult::Unknown, |(all, own)| {
-        let has_room = all < bounds.all_max && own < bounds.per_client_max;
-        if has_room { LimitResult::Passes } else { LimitResult::Refuses }
+    let knows_own = own(around, call) == Own::Known;
+    let result = open.map_or(LimitResult::Unknown, |(all, own)| match (all < bounds.all_max, knows_own) {
+        (false, _) => LimitResult::Refuses,
+        (true, false) => LimitResult::Unknown,
+        (true, true) if own < bounds.per_client_max => LimitResult::Passes,
+        (true, true) => LimitResult::Refuses,
     });
     Some(LimitReport {
-        limit: "streams".to_owned(),
+        limit: STREAMS.to_owned(),
         of: "open streams".to_owned(),
         allows: format!("{}, {} of them of one client", bounds.all_max, bounds.per_client_max),
-        now: open.map(|(all, own)| format!("{all} open ({own} of this client)")),
-        left: open.map(|(all, own)| {
+        now: open.map(|(all, own)| {
+            let own = if knows_own { format!(" ({own} of this client)") } else { String::new() };
+            format!("{all} open{own}")
+        }),
+        left: open.filter(|_| knows_own).map(|(all, own)| {
             bounds.all_max.saturating_sub(all).min(bounds.per_client_max.saturating_sub(own)) as u64
         }),
         result,
@@ -184,7 +227,8 @@ fn streams(around: &Surroundings<'_>, call: &JudgedCall<'_>) -> Option<LimitRepo
     })
 }
 
-fn time(around: &Surroundings<'_>, call: &JudgedCall<'_>) -> LimitReport {
+/// How long the call may take.
+pub(super) fn time(around: &Surroundings<'_>, call: &JudgedCall<'_>) -> LimitReport {
     let snapshot = around.snapshot;
     let (time, what) = if is_stream(call) {
         (snapshot.timeouts.stream_idle, "of silence")

@@ -20,6 +20,9 @@ pub(crate) struct Question {
     /// Which of those that the client stands for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) subject: Option<String>,
+    /// Whether the request was made for the question: then its path is to be the guard's own.
+    #[serde(default)]
+    pub(crate) is_made: bool,
 }
 
 impl fmt::Debug for Question {
@@ -61,6 +64,9 @@ pub(crate) struct Explanation {
     /// Whether that is the era fence of a rollout.
     #[serde(default)]
     pub(crate) fenced: bool,
+    /// The route that it belongs to, or would belong to if that was not switched off.
+    #[serde(default)]
+    pub(crate) route: Option<String>,
     /// The rollout's stage and share.
     #[serde(default)]
     pub(crate) rollout: Option<String>,
@@ -149,7 +155,7 @@ pub(crate) struct LimitReport {
     pub(crate) of: String,
     /// What it allows, for people.
     pub(crate) allows: String,
-    /// What is used or left of it, for people; none where no guard runs.
+    /// What is used or left of it, for people; none where no guard was asked.
     #[serde(default)]
     pub(crate) now: Option<String>,
     #[serde(default)]
@@ -166,20 +172,20 @@ pub(crate) enum LimitResult {
     Passes,
     Waits,
     Refuses,
-    /// No guard runs.
+    /// No guard was asked, or what the caller has used is not known.
     Unknown,
 }
 
 /// The slot of a call.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct SlotChoice {
-    /// None where each request is assigned on its own.
+    /// None where each request is assigned on its own, or each subject.
     #[serde(default)]
     pub(crate) slot: Option<Slot>,
     /// A sentence for the operator.
     pub(crate) why: String,
     pub(crate) stable: Slot,
-    /// What it is assigned by; none where each request is assigned on its own.
+    /// What it is assigned by; none where that is not known.
     #[serde(default)]
     pub(crate) key: Option<String>,
     /// Where the key lies, in percent of the circle.

@@ -2,6 +2,7 @@
 //!
 //! Must not quote a client's words but through `Policy::shown` and `Policy::detail`, which leave out tokens.
 
+use super::limits::STREAMS;
 use super::report::{CheckReport, CheckResult, ExplainedOutcome, VerdictReport};
 use super::surroundings::Surroundings;
 use crate::http1::RequestHead;
@@ -9,6 +10,7 @@ use crate::policy::explain::Named;
 use crate::policy::identity::Credential;
 use crate::policy::{Denial, Local, OrderCheck, Trace};
 use crate::telemetry::metrics::Limit;
+use crate::wire::era::EraError;
 
 /// What is known of a refusal beyond its row in the table.
 #[derive(Debug, Default)]
@@ -62,7 +64,7 @@ pub(super) fn of_refusal(
             why.extend(objection.map(|objection| objection.as_str().to_owned()));
         }
         Some(OrderCheck::ToolOff) => why.push(switched_off(around, named)),
-        Some(OrderCheck::Version) => {
+        Some(OrderCheck::Version) if matches!(denial, Denial::Era(EraError::Fenced { .. })) => {
             let max = around.snapshot.max_version(around.traffic.version_cap);
             let fence = around.snapshot.is_capped_by_rollout(around.traffic.version_cap);
             let reason = if fence { "the era fence" } else { "`protocol.max_version`" };
@@ -89,7 +91,7 @@ pub(super) fn denial_of(limit: &str) -> Denial {
         Denial::RateLimited
     } else if is(Limit::ClientConcurrency) || is(Limit::ToolConcurrency) {
         Denial::ConcurrencyLimited
-    } else if limit == "streams" {
+    } else if limit == STREAMS {
         Denial::StreamsLimited
     } else {
         Denial::Overloaded

@@ -68,8 +68,10 @@ pub(crate) struct Standing {
     /// Permits of the client that is looked at.
     pub(crate) own: usize,
     pub(crate) waiting: usize,
-    /// Whether one more call may wait, unless it takes the place of a client with more.
+    /// Whether one more call of the client may wait, be it in the place of a client with more.
     pub(crate) has_room_to_wait: bool,
+    /// How long one more call can expect to wait.
+    pub(crate) expected_wait: Option<Duration>,
 }
 
 impl Standing {
@@ -113,6 +115,15 @@ struct Inner {
     next_number: u64,
     /// How long a permit is held, on a sliding average; zero before the first.
     held_ns: u64,
+}
+
+/// Whether one more call may wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Room {
+    Free,
+    /// The latest call of this client is evicted for it.
+    InPlaceOf(ClientKey),
+    None,
 }
 
 /// The calls of one client that wait.
@@ -178,13 +189,12 @@ impl FairSemaphore {
     /// What is taken of it, as a call of this client would find it.
     pub(crate) fn standing(&self, who: ClientKey) -> Standing {
         let inner = self.lock();
-        Standing {
-            bounds: inner.bounds,
-            taken: inner.taken.all(),
-            own: inner.taken.own(who),
-            waiting: inner.waiting,
-            has_room_to_wait: inner.new < inner.bounds.waiting_max,
-        }
+        inner.standing(who, inner.bounds)
+    }
+
+    /// The same, with the bounds that it is to have by then.
+    pub(crate) fn standing_within(&self, who: ClientKey, bounds: Bounds) -> Standing {
+        self.lock().standing(who, bounds)
     }
 
     /// Takes a permit if this client may have one now.
@@ -215,9 +225,7 @@ impl FairSemaphore {
     /// How long one more call can expect to wait, from the average time a permit is held. `None` before the first.
     pub(crate) fn expected_wait(&self) -> Option<Duration> {
         let inner = self.lock();
-        let ahead = u64::try_from(inner.waiting + 1).unwrap_or(u64::MAX);
-        let max = u64::try_from(inner.bounds.max.max(1)).unwrap_or(u64::MAX);
-        (inner.held_ns > 0).then(|| Duration::from_nanos(inner.held_ns.saturating_mul(ahead) / max))
+        inner.expected_wait(inner.bounds)
     }
 
     fn permit(&self, who: ClientKey) -> SemaphorePermit<'_> {
@@ -265,8 +273,12 @@ impl Inner {
     /// Queues a call behind those of the same client; `None` if the queue is full.
     fn join(&mut self, who: ClientKey, priority: Priority) -> Option<(u64, oneshot::Receiver<()>)> {
         let is_new = priority == Priority::Normal;
-        if is_new && self.new >= self.bounds.waiting_max && !self.evict_for(who) {
-            return None;
+        if is_new {
+            match self.room(who, self.bounds.waiting_max) {
+                Room::Free => {}
+                Room::InPlaceOf(longest) => self.evict_latest(longest)?,
+                Room::None => return None,
+            }
         }
         let (grant, granted) = oneshot::channel();
         let number = self.next_number;
@@ -282,18 +294,42 @@ impl Inner {
         Some((number, granted))
     }
 
-    /// The queue is full: the latest call of the client with the most is evicted, if `who` has fewer even then.
-    fn evict_for(&mut self, who: ClientKey) -> bool {
-        let own = self.queues.get(&who).map_or(0, |queue| queue.new);
-        let Some((&longest, queue)) = self.queues.iter().max_by_key(|(_, queue)| queue.new) else {
-            return false;
-        };
-        if queue.new <= own + 1 {
-            return false;
+    /// Whether one more call of `who` may wait. In a full queue it takes the place of the client with the most, if `who` has
+    /// fewer even then.
+    fn room(&self, who: ClientKey, waiting_max: usize) -> Room {
+        if self.new < waiting_max {
+            return Room::Free;
         }
-        let latest = queue.waiters.iter().rposition(|waiter| waiter.priority == Priority::Normal);
+        let own = self.queues.get(&who).map_or(0, |queue| queue.new);
+        match self.queues.iter().max_by_key(|(_, queue)| queue.new) {
+            Some((&longest, queue)) if queue.new > own + 1 => Room::InPlaceOf(longest),
+            Some(_) | None => Room::None,
+        }
+    }
+
+    /// Evicts the latest call of a client that counts against the bound.
+    fn evict_latest(&mut self, longest: ClientKey) -> Option<()> {
+        let waiters = &self.queues.get(&longest)?.waiters;
+        let latest = waiters.iter().rposition(|waiter| waiter.priority == Priority::Normal)?;
         // The drop of its sender ends its wait.
-        latest.is_some_and(|at| self.remove(longest, at).is_some())
+        self.remove(longest, latest).map(drop)
+    }
+
+    fn standing(&self, who: ClientKey, bounds: Bounds) -> Standing {
+        Standing {
+            bounds,
+            taken: self.taken.all(),
+            own: self.taken.own(who),
+            waiting: self.waiting,
+            has_room_to_wait: self.room(who, bounds.waiting_max) != Room::None,
+            expected_wait: self.expected_wait(bounds),
+        }
+    }
+
+    fn expected_wait(&self, bounds: Bounds) -> Option<Duration> {
+        let ahead = u64::try_from(self.waiting + 1).unwrap_or(u64::MAX);
+        let max = u64::try_from(bounds.max.max(1)).unwrap_or(u64::MAX);
+        (self.held_ns > 0).then(|| Duration::from_nanos(self.held_ns.saturating_mul(ahead) / max))
     }
 
     /// Takes a waiter out of its queue.

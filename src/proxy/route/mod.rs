@@ -21,7 +21,7 @@ use tokio::time::Instant;
 use crate::http1::RequestHead;
 use crate::policy::cors::{self, Sendable};
 use crate::policy::reply;
-use crate::policy::routes::{Caller, Match, RoutePermit};
+use crate::policy::routes::{Caller, Match, RoutePermit, RouteRule};
 use crate::policy::{Denial, Presented};
 use crate::proxy::backend::pingora::exchange::{BridgeExchange, UpstreamError};
 use crate::proxy::downstream::body::{BodyError, Excess};
@@ -33,13 +33,13 @@ use crate::proxy::state::snapshot::Snapshot;
 use crate::telemetry::Record;
 
 /// What the policy says of a request that belongs to a route, or to the paths of routes.
-pub(crate) enum Judged<'r> {
+pub(crate) enum Judged<'r, P = RoutePermit> {
     /// No route at this path takes its method.
     OtherMethods,
     /// A browser asks whether a page of an allowed origin may send what a route here takes.
     Preflight,
     Refused(&'r RouteState, Denial),
-    Permitted(&'r RouteState, RoutePermit),
+    Permitted(&'r RouteState, P),
 }
 
 impl Judged<'_> {
@@ -61,6 +61,16 @@ pub(crate) fn judge<'r>(
     presented: Presented<'_>,
     now: u64,
 ) -> Judged<'r> {
+    judge_by(snapshot, found, head, |rule| snapshot.policy.decide_route(rule, head, presented, now))
+}
+
+/// The same; `decide` says whether the request may use the route that takes it.
+pub(crate) fn judge_by<'r, P>(
+    snapshot: &'r Snapshot,
+    found: Match,
+    head: &RequestHead<'_>,
+    decide: impl FnOnce(&RouteRule) -> Result<P, Denial>,
+) -> Judged<'r, P> {
     let routes = &snapshot.open_routes;
     if let Some(method) = cors::preflight_method(head)
         && routes.takes(head.path, method)
@@ -73,7 +83,7 @@ pub(crate) fn judge<'r>(
         Match::OtherMethods | Match::None => None,
     };
     let Some(route) = route else { return Judged::OtherMethods };
-    match snapshot.policy.decide_route(&route.config.rule, head, presented, now) {
+    match decide(&route.config.rule) {
         Ok(permit) => Judged::Permitted(route, permit),
         Err(denial) => Judged::Refused(route, denial),
     }

@@ -11,6 +11,7 @@ use crate::config::feature::FeatureStatus;
 use crate::policy::ClientId;
 use crate::policy::auth::TokenHash;
 use crate::policy::identity::IssuerStatus;
+use crate::policy::routes::RouteRule;
 use crate::policy::tools::Pattern;
 use crate::proxy::drain::Phase;
 use crate::proxy::explain::{self, Explanation, Question};
@@ -156,8 +157,12 @@ impl Handle {
     }
 
     /// What would become of a request, and why; `Err` if that cannot be said.
-    pub(crate) fn explain(&self, question: &Question) -> Result<Explanation, String> {
-        explain::running(&self.state, question)
+    pub(crate) fn explain(
+        &self,
+        routes_off: &[RouteRule],
+        question: &Question,
+    ) -> Result<Explanation, String> {
+        explain::running(&self.state, routes_off, question)
     }
 
     /// What was counted since the start.

@@ -93,6 +93,8 @@ impl LimitClock {
 pub(crate) struct QuotaView<'l> {
     pub(crate) of: QuotaOf<'l>,
     pub(crate) quota: Quota,
+    /// A subject's usages have older ones until its next call.
+    pub(crate) bounds: Bounds,
     pub(crate) usages: &'l Usages,
 }
 
@@ -115,7 +117,12 @@ impl CallLimits {
         let own = self.clients.get(client.index()).and_then(Option::as_ref);
         let rule = tool.and_then(|tool| rules.find(tool));
         let of_tool = rule.and_then(|(place, rule)| Some((rule.pattern.as_str(), self.tools.get(place)?)));
-        let view = |of, limiter: &'l Limiter| QuotaView { of, quota: limiter.quota, usages: &limiter.usages };
+        let view = |of, limiter: &'l Limiter| QuotaView {
+            of,
+            quota: limiter.quota,
+            bounds: limiter.bounds,
+            usages: &limiter.usages,
+        };
         let own = own.map(|limiter| view(QuotaOf::Client, limiter));
         own.into_iter().chain(of_tool.map(|(pattern, limiter)| view(QuotaOf::Tools(pattern), limiter)))
     }

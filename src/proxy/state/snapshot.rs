@@ -8,7 +8,7 @@ use crate::config::shadow::Shadow;
 use crate::config::traces::Sampling;
 use crate::config::{Config, MaxVersionSetting, SplitKey};
 use crate::policy::reply::ErrorMode;
-use crate::policy::{Call, ClientId, Policy, Sessions, Subject, Timeouts, ToolRules};
+use crate::policy::{Call, ClientId, Policy, SessionRequest, Sessions, Subject, Timeouts, ToolRules};
 use crate::proxy::backend::request_head::PeerTrust;
 use crate::proxy::backend::slot::{SlotBounds, SlotState};
 use crate::proxy::downstream::stream::Peer;
@@ -127,6 +127,23 @@ impl Snapshot {
             .chain(self.tls.as_ref().map(ServerTls::not_after))
             .chain(self.console_certificate_ends)
             .min()
+    }
+
+    /// Where a call goes that the split assigns to `slot`. A slot that the configuration no longer has is one that cannot be
+    /// reached.
+    pub(crate) fn serving(&self, split: &Split, slot: Slot) -> Option<&Arc<SlotState>> {
+        self.slot(slot).or_else(|| self.slot(split.fallback(slot)?))
+    }
+
+    /// The slot that stands in for one that cannot be reached. A session lives in one backend: the other one does not know it.
+    pub(crate) fn fallback(
+        &self,
+        split: &Split,
+        slot: Slot,
+        session: Option<SessionRequest>,
+    ) -> Option<&Arc<SlotState>> {
+        let fallback = split.fallback(slot).filter(|_| session.is_none());
+        fallback.and_then(|slot| self.slot(slot))
     }
 
     fn limit_subjects(&self) -> LimitSubjects<'_> {

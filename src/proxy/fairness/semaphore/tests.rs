@@ -86,6 +86,11 @@ async fn in_a_full_queue_a_call_of_the_client_with_the_most_is_evicted() {
     for number in 1..=4 {
         flood.push(waiters.add(1, number).await);
     }
+    // What is looked at is what then happens: the queue is full to the one, and has room for the other.
+    let [own, others] = [1, 2].map(|who| semaphore.standing(who));
+    assert!(!own.has_room_to_wait && others.has_room_to_wait && !others.has_permit());
+    assert!(!semaphore.standing_within(2, Bounds::of_one(1, 4)).has_permit());
+    assert!(semaphore.standing_within(1, Bounds::of_one(2, 4)).has_permit(), "bounds that a call would set");
     let other = tokio::spawn({
         let semaphore = semaphore.clone();
         async move { semaphore.acquire(2, Priority::Normal, LONG).await.map(drop) }
