@@ -331,7 +331,7 @@ async fn explain_shows_the_era_fence_and_its_end() {
     assert_eq!((&found["fenced"], &found["newest_version"]), (&json!(true), &json!("2025-11-25")));
     assert_eq!(explained(&guard, "--client a --tool echo", "").await["verdict"]["outcome"], "forwarded");
     // Another fault of a version is not the fence's.
-    let malformed = post("a", "MCP-Protocol-Version: x\r\n", &call(7, "ping"));
+    let malformed = post("a", "MCP-Protocol-Version: 2025 11 25\r\n", &call(7, "ping"));
     let found = explained(&guard, "--request -", &malformed).await;
     let why = found["verdict"]["why"].as_str().unwrap();
     assert!(decider(&found) == "protocol version" && !why.contains("the newest that passes"), "{found:#}");
