@@ -17,7 +17,7 @@ const NOW: u64 = 1_800_000_000;
 
 /// Judges a configuration: its numbers (limits and times, all of them bounds), or every problem as a line.
 pub fn config(text: &str) -> Result<Vec<u128>, Vec<String>> {
-    let nothing = Environment { variable: &|_| None, now: NOW, shown_pairs: &[] };
+    let nothing = Environment { variable: &|_| None, now: NOW, shown_pairs: None };
     let loaded = config::build(Path::new("/nonexistent/guard.toml"), text, &nothing)
         .map_err(|findings| findings.problems.iter().map(ToString::to_string).collect::<Vec<_>>())?;
     let (limits, times, health) = (loaded.config.limits, loaded.config.timeouts, loaded.config.health);
@@ -31,7 +31,7 @@ pub fn config(text: &str) -> Result<Vec<u128>, Vec<String>> {
 
 /// Judges a token file: the clients' names with the number of their hashes, and every finding as a line.
 pub fn tokens(text: &str) -> (Vec<(String, usize)>, Vec<String>) {
-    let nothing = Environment { variable: &|_| None, now: NOW, shown_pairs: &[] };
+    let nothing = Environment { variable: &|_| None, now: NOW, shown_pairs: None };
     let (clients, findings) = tokens::from_file(Path::new("tokens.toml"), text, &nothing, None);
     let lines = findings.problems.iter().chain(&findings.warnings).map(ToString::to_string).collect();
     (clients.into_iter().map(|client| (client.name, client.hashes.len())).collect(), lines)
@@ -61,7 +61,7 @@ pub fn sealed_state(content: &[u8]) -> Vec<u8> {
 /// What verifies tokens by a configuration whose issuers have their keys in files; `None` if it has none, or is not valid.
 #[cfg(feature = "oauth")]
 pub fn verifier(text: &str) -> Option<std::sync::Arc<dyn crate::policy::identity::TokenVerifier>> {
-    let nothing = Environment { variable: &|_| None, now: NOW, shown_pairs: &[] };
+    let nothing = Environment { variable: &|_| None, now: NOW, shown_pairs: None };
     let config = config::build(Path::new("/nonexistent/guard.toml"), text, &nothing).ok()?.config;
     crate::identity::Issuers::default().configure(config.oauth.as_deref(), None)
 }
@@ -73,7 +73,7 @@ impl Connections {
     /// For a configuration and the token of the client `default`; `None` if it is not valid.
     pub fn new(text: &str, token: &'static str) -> Option<Connections> {
         let variable = |name: &str| (name == "MCP_BEARER_TOKEN").then(|| OsString::from(token));
-        let environment = Environment { variable: &variable, now: NOW, shown_pairs: &[] };
+        let environment = Environment { variable: &variable, now: NOW, shown_pairs: None };
         let config = config::build(Path::new("/nonexistent/guard.toml"), text, &environment).ok()?.config;
         let log = Log::to(config.log.format, std::io::sink()).ok()?;
         InProcessServer::new(config, log).ok().map(Connections)

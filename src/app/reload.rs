@@ -89,7 +89,7 @@ impl Reloader {
     fn apply(&self) -> Result<Reloaded, Vec<String>> {
         let running = self.parts.handle.listener_tls();
         let shown = self.shown_pairs(running.as_ref());
-        let environment = Environment { shown_pairs: &shown, ..Environment::of_process() };
+        let environment = Environment { shown_pairs: Some(&shown), ..Environment::of_process() };
         let loaded = config::load(&self.file, &environment).map_err(problem_lines)?;
         let mut config = loaded.config;
         let mut later = keys_for_restart(&self.started, &config.listen);

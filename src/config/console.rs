@@ -46,6 +46,13 @@ impl Console {
         }
         kept
     }
+
+    /// The address, where it cannot be bound as long as a console at `bound` runs: an upgrade does not change to it.
+    #[cfg(feature = "console")]
+    pub(crate) fn blocked_by(&self, bound: Option<SocketAddr>) -> Option<SocketAddr> {
+        let bound = bound?;
+        self.address.filter(|address| *address != bound && value::collide(*address, bound))
+    }
 }
 
 /// One who has a token for the console.
@@ -124,8 +131,11 @@ fn person(text: &str, role: Role, environment: &Environment<'_>) -> Result<Perso
 mod tests {
     use mcp_testkit::Certificates;
 
-    use super::super::tests::{NOTHING, accepted, problems, text, warnings};
+    #[cfg(feature = "console")]
+    use super::super::tests::NOTHING;
+    use super::super::tests::{accepted, problems, text, warnings};
     use super::*;
+    #[cfg(feature = "console")]
     use crate::tls::{Expired, Pair};
 
     #[test]
@@ -157,7 +167,7 @@ mod tests {
             problems(&format!("{metrics}\n{}", console(address))).concat()
         };
         assert!(with("0.0.0.0:8009").contains("must be a loopback address"));
-        assert!(with("127.0.0.1:9").contains("the same address"));
+        assert!(with("127.0.0.1:9").contains("console.address: is the same address as listen.metrics"));
     }
 
     #[test]
@@ -188,6 +198,7 @@ mod tests {
         assert!(warned.contains("console.tls: says nothing without console.address"), "{warned}");
     }
 
+    #[cfg(feature = "console")]
     #[test]
     fn a_reload_never_turns_tls_off_and_keeps_the_address() {
         let certificates = Certificates::new();
@@ -206,6 +217,9 @@ mod tests {
         assert_eq!(off.tls, running);
         let mut on = console(1, &running);
         assert!(on.keep(at(1), None).is_empty() && on.tls == running);
+        assert_eq!((off.blocked_by(at(1)), off.blocked_by(None)), (None, None));
+        off.address = Some(([0, 0, 0, 0], 1).into());
+        assert_eq!(off.blocked_by(at(1)), off.address);
         let mut elsewhere = console(2, &running);
         assert_eq!(elsewhere.keep(at(1), None), ["console.tls", "console.address"]);
         assert_eq!(elsewhere, console(1, &None));

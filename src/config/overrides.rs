@@ -108,7 +108,7 @@ mod tests {
         config::build(
             Path::new("g.toml"),
             text,
-            &Environment { variable: &variable, now: 0, shown_pairs: &[] },
+            &Environment { variable: &variable, now: 0, shown_pairs: None },
         )
     }
 
@@ -164,7 +164,7 @@ mod tests {
     #[test]
     fn an_environment_variable_that_is_no_text_is_a_problem() {
         let variable = |name: &str| (name == "MCP_GUARD_LOG_LEVEL").then(|| OsString::from_vec(vec![0xff]));
-        let environment = Environment { variable: &variable, now: 0, shown_pairs: &[] };
+        let environment = Environment { variable: &variable, now: 0, shown_pairs: None };
         let found =
             config::build(Path::new("g.toml"), FILE, &environment).map(|_| ()).expect_err("a problem");
         assert_eq!(found.problems.len(), 1);

@@ -269,7 +269,7 @@ mod tests {
 
     fn read(text: &str) -> (Rollout, Vec<String>) {
         let variable = |name: &str| (name == "HOOK").then(|| "https://hooks.example/T/B/x".into());
-        let environment = Environment { variable: &variable, now: 0, shown_pairs: &[] };
+        let environment = Environment { variable: &variable, now: 0, shown_pairs: None };
         let mut diagnostics = Diagnostics::default();
         let known = Known { dependencies: &[], slots: &[] };
         let rollout = build(&PathBuf::from("plan.toml"), text, &known, &environment, &mut diagnostics);
@@ -315,7 +315,7 @@ mod tests {
         let mut root = Table::root(file.get_ref(), &sink);
         plan(&mut root, &sink);
         let variable = |_: &str| Some("https://hooks.example/x".into());
-        let environment = Environment { variable: &variable, now: 0, shown_pairs: &[] };
+        let environment = Environment { variable: &variable, now: 0, shown_pairs: None };
         dependencies::critical_checks(root.list_of_tables("critical_check", 32), Path::new(""));
         dependencies::critical(&mut root, &[], &[]);
         notify::receivers(root.list_of_tables("notify", 32), Path::new(""), &environment);

@@ -63,7 +63,7 @@ mod tests {
         let variable = |name: &str| {
             Some(name).filter(is_free).map(|name| OsString::from(format!("{name}-0123456789abcdef")))
         };
-        let environment = Environment { variable: &variable, now: NOTHING.now, shown_pairs: &[] };
+        let environment = Environment { variable: &variable, now: NOTHING.now, shown_pairs: None };
         let loaded = build(Path::new("guard.toml"), text, &environment);
         loaded.map_err(|found| found.problems).unwrap().config.secrets.clean_text(quoted)
     }

@@ -110,7 +110,7 @@ fn included(
 #[cfg(feature = "release")]
 pub(super) fn problems_of_include(path: &Path) -> Result<(), String> {
     let Some(text) = text_of_include(path).map_err(|error| error.to_string())? else { return Ok(()) };
-    let environment = Environment { variable: &|_| None, now: 0, shown_pairs: &[] };
+    let environment = Environment { variable: &|_| None, now: 0, shown_pairs: None };
     // Where the backend listens is not what the file says.
     let base = at(None);
     let (_backend, found) = included(path, &text, &environment, &base);

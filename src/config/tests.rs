@@ -9,7 +9,7 @@ use super::*;
 use crate::upstream::Address;
 
 pub(super) const NOTHING: Environment<'static> =
-    Environment { variable: &|_| None, now: 1_800_000_000, shown_pairs: &[] };
+    Environment { variable: &|_| None, now: 1_800_000_000, shown_pairs: None };
 const TOKEN: &str = "swf_0123456789abcdefghij";
 
 fn with_token(name: &str) -> Option<OsString> {
@@ -32,7 +32,7 @@ pub(super) fn problems(text: &str) -> Vec<String> {
 }
 
 pub(super) fn warnings(text: &str, variable: &dyn Fn(&str) -> Option<OsString>) -> Vec<String> {
-    let environment = Environment { variable, now: NOTHING.now, shown_pairs: &[] };
+    let environment = Environment { variable, now: NOTHING.now, shown_pairs: None };
     let loaded = build(Path::new("guard.toml"), text, &environment).map_err(|f| f.problems).unwrap();
     loaded.warnings.iter().map(ToString::to_string).collect()
 }
@@ -299,6 +299,28 @@ fn refuses_addresses_that_lead_in_a_circle() {
 }
 
 #[test]
+fn refuses_listeners_that_cannot_be_bound_at_once() {
+    let with = |address: &str, metrics: &str| {
+        let text = text("listen", &format!("address = \"{address}\"\nmetrics = \"{metrics}\""));
+        problems(&text).concat().contains("cannot be bound beside listen.address")
+    };
+    for (one, other, collide) in [
+        ("127.0.0.1:9", "0.0.0.0:9", true),
+        ("0.0.0.0:9", "127.0.0.1:9", true),
+        ("[::]:9", "127.0.0.1:9", true),
+        ("[::1]:9", "[::]:9", true),
+        ("[::1]:9", "0.0.0.0:9", false),
+        ("127.0.0.1:9", "127.0.0.2:9", false),
+        ("127.0.0.1:9", "0.0.0.0:10", false),
+        ("127.0.0.1:0", "0.0.0.0:0", false),
+    ] {
+        assert_eq!(with(one, other), collide, "{one} {other}");
+    }
+    let circle = "[listen]\naddress = \"0.0.0.0:7\"\n[slots.blue]\naddress = \"127.0.0.1:7\"";
+    assert!(problems(circle).concat().contains("in a circle"), "{:?}", problems(circle));
+}
+
+#[test]
 fn warns_of_what_is_legal_but_unlikely_to_be_meant() {
     let loopback = text("listen", "address = \"127.0.0.1:9\"");
     assert_eq!(warnings(&loopback, &with_token), [""; 0]);
@@ -332,7 +354,7 @@ fn the_only_configured_slot_is_stable_and_relative_paths_start_at_the_file() {
 #[test]
 fn an_upstream_token_comes_from_the_environment_and_is_never_quoted() {
     let set = |name: &str| (name == "OLD").then(|| OsString::from("s3cret"));
-    let environment = Environment { variable: &set, now: 0, shown_pairs: &[] };
+    let environment = Environment { variable: &set, now: 0, shown_pairs: None };
     let load = |value: &str| {
         build(Path::new("g.toml"), &text("slots.blue", &format!("authorization = \"{value}\"")), &environment)
     };

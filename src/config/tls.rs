@@ -36,7 +36,9 @@ pub(super) fn listen(
 ) -> Option<ServerTls> {
     let given = parent.has("tls");
     let mut table = parent.table("tls");
-    let pair = |table: &mut Table<'_>, required| shown_pair(table, folder, environment, required);
+    let expired =
+        |digest: &[u8; 32]| taken_if(environment.shown_pairs.is_some_and(|all| all.contains(digest)));
+    let pair = |table: &mut Table<'_>, required| pair(table, folder, environment.now, required, expired);
     let default = pair(&mut table, given);
     let clients = file(&mut table, "client_ca", folder);
     let auths = [("optional", ClientAuth::Optional), ("required", ClientAuth::Required)];
@@ -75,7 +77,10 @@ pub(super) fn console(
 ) -> Option<ServerTls> {
     let given = parent.has("tls");
     let mut table = parent.table("tls");
-    let settings = shown_pair(&mut table, folder, environment, given).and_then(|pair| {
+    // An expired certificate of the console is no reason for the guard not to start.
+    let expired =
+        |digest: &[u8; 32]| taken_if(environment.shown_pairs.is_none_or(|all| all.contains(digest)));
+    let settings = pair(&mut table, folder, environment.now, given, expired).and_then(|pair| {
         let settings = ServerTls::new(&pair, &[], None);
         settings.map_err(|reason| table.error("certificate", None, InvalidValue::new(reason))).ok()
     });
@@ -126,17 +131,9 @@ pub(super) fn backend(
     settings.ok()
 }
 
-/// `certificate` and `key` of a listener. A pair that is shown already serves as before, expired or not; a new one must be valid.
-fn shown_pair(
-    table: &mut Table<'_>,
-    folder: &Path,
-    environment: &Environment<'_>,
-    required: bool,
-) -> Option<Pair> {
-    let expired = |digest: &[u8; 32]| {
-        if environment.shown_pairs.contains(digest) { Expired::Taken } else { Expired::Refused }
-    };
-    pair(table, folder, environment.now, required, expired)
+/// A pair that is shown already serves as before, expired or not; a new one must be valid.
+fn taken_if(is_shown_already: bool) -> Expired {
+    if is_shown_already { Expired::Taken } else { Expired::Refused }
 }
 
 /// `certificate` and `key`.

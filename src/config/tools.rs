@@ -203,7 +203,7 @@ mod tests {
     use super::*;
     use crate::config::{Config, Environment, build};
 
-    const NOTHING: Environment<'static> = Environment { variable: &|_| None, now: 0, shown_pairs: &[] };
+    const NOTHING: Environment<'static> = Environment { variable: &|_| None, now: 0, shown_pairs: None };
 
     fn load(file: &Path, tables: &str) -> Result<Config, Vec<String>> {
         let text = format!("[slots.blue]\naddress = \"127.0.0.1:1\"\n{tables}");

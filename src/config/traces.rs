@@ -107,7 +107,7 @@ mod tests {
             "BROKEN" => Some(OsString::from("t0p-secret")),
             _ => None,
         };
-        let environment = Environment { variable: &variable, now: 0, shown_pairs: &[] };
+        let environment = Environment { variable: &variable, now: 0, shown_pairs: None };
         match build(Path::new("guard.toml"), &text, &environment) {
             Ok(loaded) => Ok(loaded.config),
             Err(found) => Err(found.problems.iter().map(ToString::to_string).collect()),

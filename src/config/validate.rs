@@ -84,9 +84,13 @@ fn slots(config: &Config, sink: &DiagnosticSink) {
     for slot in Slot::ALL {
         let Some(backend) = config.backend(slot) else { continue };
         let key = format!("slots.{}.address", slot.as_str());
-        let own = backend.address == config.listen.address
-            || matches!(&backend.address, Address::Tcp(tcp) if Some(*tcp) == config.listen.metrics)
-            || matches!(&backend.address, Address::Unix(path) if Some(path) == config.listen.admin.as_ref());
+        let own = match &backend.address {
+            Address::Tcp(tcp) => listening(config).any(|(_, listener)| value::collide(*tcp, listener)),
+            Address::Unix(path) => {
+                backend.address == config.listen.address || Some(path) == config.listen.admin.as_ref()
+            }
+            Address::Name { .. } => false,
+        };
         if own {
             sink.error(
                 &key,
@@ -102,17 +106,17 @@ fn slots(config: &Config, sink: &DiagnosticSink) {
 
 fn listeners(config: &Config, sink: &DiagnosticSink) {
     let listen = &config.listen;
-    if let (Address::Tcp(calls), Some(metrics)) = (&listen.address, listen.metrics)
-        && *calls == metrics
-        && metrics.port() != 0
-    {
-        sink.error("listen.metrics", None, InvalidValue::new("is the same address as listen.address"));
-    }
-    if let Some(console) = config.console.address.filter(|console| console.port() != 0)
-        && (listen.metrics == Some(console) || listen.address == Address::Tcp(console))
-    {
-        let reason = "is the same address as listen.address or listen.metrics";
-        sink.error("console.address", None, InvalidValue::new(reason));
+    let all: Vec<(&str, SocketAddr)> = listening(config).collect();
+    for (place, (key, address)) in all.iter().enumerate() {
+        for (other, taken) in all[..place].iter().filter(|(_, taken)| value::collide(*address, *taken)) {
+            let reason = match address == taken {
+                true => format!("is the same address as {other}"),
+                false => format!(
+                    "cannot be bound beside {other}, {taken}: one of the two has all addresses of the port"
+                ),
+            };
+            sink.error(key, None, InvalidValue::new(reason));
+        }
     }
     if let (Address::Unix(calls), Some(admin)) = (&listen.address, &listen.admin)
         && calls == admin
@@ -133,6 +137,17 @@ fn listeners(config: &Config, sink: &DiagnosticSink) {
         let reason = "other machines can read the metrics, which need no token";
         sink.warn("listen.metrics", InvalidValue::new(reason));
     }
+}
+
+/// The TCP addresses that the guard listens on, with their keys.
+fn listening(config: &Config) -> impl Iterator<Item = (&'static str, SocketAddr)> {
+    let calls = if let Address::Tcp(calls) = &config.listen.address { Some(*calls) } else { None };
+    let all = [
+        ("listen.address", calls),
+        ("listen.metrics", config.listen.metrics),
+        ("console.address", config.console.address),
+    ];
+    all.into_iter().filter_map(|(key, address)| Some((key, address?)))
 }
 
 fn times(config: &Config, sink: &DiagnosticSink) {

@@ -2,7 +2,7 @@
 //!
 //! Must not know which key a value stands under, nor where.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -79,6 +79,14 @@ pub(super) fn address(text: &str, folder: &Path) -> Result<Address, InvalidValue
         Ok(()) => Ok(Address::Unix(socket)),
         Err(too_long) => Err(InvalidValue::new(too_long.to_string()).hint("choose a shorter path")),
     }
+}
+
+/// Whether two listeners cannot be bound at once: the same address, or all addresses of the same port beside one of them. What
+/// listens on all IPv6 addresses has those of IPv4, too.
+pub(super) fn collide(one: SocketAddr, other: SocketAddr) -> bool {
+    let has = |all: IpAddr, other: IpAddr| all.is_unspecified() && (all.is_ipv6() || other.is_ipv4());
+    let (a, b) = (one.ip(), other.ip());
+    one.port() != 0 && one.port() == other.port() && (a == b || has(a, b) || has(b, a))
 }
 
 /// `ip:port`. Names are refused: what they resolve to may change under a running guard.

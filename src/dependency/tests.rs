@@ -206,7 +206,7 @@ async fn all_dependencies_are_checked_once_and_in_their_order() {
     let tool = subject(tool, PATIENCE).dependency;
     let mut backends = PerSlot::default();
     let config = format!("[slots.green]\naddress = \"unix:{}\"\n", folder.path().join("none").display());
-    let environment = crate::config::Environment { variable: &|_| None, now: 0, shown_pairs: &[] };
+    let environment = crate::config::Environment { variable: &|_| None, now: 0, shown_pairs: None };
     let loaded = crate::config::build(std::path::Path::new("g.toml"), &config, &environment);
     let loaded = loaded.map_err(|found| found.problems).unwrap();
     backends[Slot::Green] = loaded.config.backends[Slot::Green].clone();

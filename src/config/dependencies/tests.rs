@@ -10,7 +10,7 @@ const DATABASE: &str = "name = \"db\"\ntcp = { address = \"127.0.0.1:5432\" }\n"
 
 fn load(text: &str) -> Result<Config, Vec<String>> {
     let variable = |name: &str| (name == "REDIS_PASSWORD").then(|| "s3cret-of-redis".into());
-    let environment = Environment { variable: &variable, now: 0, shown_pairs: &[] };
+    let environment = Environment { variable: &variable, now: 0, shown_pairs: None };
     let built = build(Path::new("/etc/guard/guard.toml"), text, &environment);
     let lines = |found: mcp_host::diagnostics::Diagnostics| {
         found.problems.iter().map(ToString::to_string).collect::<Vec<_>>()
@@ -164,7 +164,7 @@ fn the_shipped_examples_load_and_the_documentation_has_every_key() {
         + &["tool", "tcp", "http", "redis", "command"].map(|kind| format!("{kind} = {{}}\n")).concat();
     let sink = crate::config::diagnostics::DiagnosticSink::new(Path::new("g.toml"), &text);
     let file = crate::config::source::parse(&text, &sink).unwrap();
-    let nothing = Environment { variable: &|_| None, now: 0, shown_pairs: &[] };
+    let nothing = Environment { variable: &|_| None, now: 0, shown_pairs: None };
     read(&mut Table::root(file.get_ref(), &sink), &[], Path::new(""), &nothing);
     let known: std::collections::BTreeSet<String> = sink
         .known()

@@ -6,7 +6,7 @@ use super::*;
 use crate::config::{Config, Environment, build};
 use crate::policy::CredentialFields;
 
-const NOTHING: Environment<'static> = Environment { variable: &|_| None, now: 0, shown_pairs: &[] };
+const NOTHING: Environment<'static> = Environment { variable: &|_| None, now: 0, shown_pairs: None };
 
 fn load(tables: &str) -> Result<(Config, Vec<String>), Vec<String>> {
     let text = format!("[slots.blue]\naddress = \"127.0.0.1:1\"\n{tables}");

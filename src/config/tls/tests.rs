@@ -106,7 +106,7 @@ fn slots_with_https_take_tls_keys_and_others_refuse_them() {
 
 /// The warnings of a configuration that a guard with these pairs reads.
 #[track_caller]
-fn warnings(text: &str, shown_pairs: &[[u8; 32]]) -> Vec<String> {
+fn warnings(text: &str, shown_pairs: Option<&[[u8; 32]]>) -> Vec<String> {
     let environment = Environment { shown_pairs, ..NOTHING };
     let loaded = build(Path::new("g.toml"), text, &environment).unwrap();
     let warnings = loaded.warnings.iter().map(ToString::to_string);
@@ -119,12 +119,37 @@ fn an_expired_pair_that_is_shown_already_is_a_warning_and_so_is_one_for_a_backen
     let old = "certificate = \"@old.pem\"\nkey = \"@old.key\"";
     let shown = Pair::digest(&certificates.text("old.pem"), &certificates.text("old.key"));
     let listen = text(&certificates, "listen.tls", old);
-    let told = warnings(&listen, &[[7; 32], shown]);
+    let told = warnings(&listen, Some(&[[7; 32], shown]));
     assert!(told.len() == 1 && told[0].contains("listen.tls.certificate: expired on 2020-01-02"), "{told:?}");
     assert!(problems(&listen)[0].contains("expired on 2020-01-02"), "another guard refuses it");
     let slot = text(&certificates, "slots.blue.tls", &format!("ca = \"@ca.pem\"\n{old}"));
-    let told = warnings(&slot, &[]);
+    let told = warnings(&slot, None);
     assert!(told.len() == 1 && told[0].contains("blue.tls.certificate: expired on 2020-01-02"), "{told:?}");
+}
+
+// docs/tls.md: "An expired certificate of the console does not keep the guard from starting".
+#[test]
+fn an_expired_pair_of_the_console_is_refused_at_a_reload_only() {
+    let certificates = certificates();
+    let hash = "a".repeat(64);
+    let console = format!("[console]\naddress = \"127.0.0.1:8009\"\nviewers = [\"sha256:{hash}\"]\n");
+    let pair = "certificate = \"@old.pem\"\nkey = \"@old.key\"";
+    let text =
+        text(&certificates, "console.tls", pair).replace("[console.tls]", &format!("{console}[console.tls]"));
+    let told = warnings(&text, None);
+    assert!(
+        told.len() == 1 && told[0].contains("console.tls.certificate: expired on 2020-01-02"),
+        "{told:?}"
+    );
+    let shown = Pair::digest(&certificates.text("old.pem"), &certificates.text("old.key"));
+    assert_eq!(warnings(&text, Some(&[shown])), told);
+    let environment = Environment { shown_pairs: Some(&[[7; 32]]), ..NOTHING };
+    let refused = build(Path::new("g.toml"), &text, &environment).err().unwrap().problems;
+    let refused: Vec<String> = refused.iter().map(ToString::to_string).collect();
+    assert!(
+        refused.concat().contains("console.tls.certificate") && refused.concat().contains("expired on"),
+        "{refused:?}"
+    );
 }
 
 #[test]
@@ -133,7 +158,7 @@ fn an_rsa_key_above_2048_bits_is_a_warning() {
     for (bits, expected) in [(2048, 0), (3072, 1)] {
         certificates.issue_rsa("rsa", "DNS:a.example", "ca", bits);
         let lines = "certificate = \"@rsa.pem\"\nkey = \"@rsa.key\"";
-        let told = warnings(&text(&certificates, "listen.tls", lines), &[]);
+        let told = warnings(&text(&certificates, "listen.tls", lines), None);
         assert_eq!(told.len(), expected, "{bits}: {told:?}");
         assert!(told.iter().all(|line| line.contains("has an RSA key of 3072 bits")), "{told:?}");
     }

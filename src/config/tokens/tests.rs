@@ -19,7 +19,7 @@ const NOW: u64 = 1_800_000_000;
 
 fn with_variable(value: OsString) -> Result<Loaded, Diagnostics> {
     let variable = |name: &str| (name == "MCP_BEARER_TOKEN").then(|| value.clone());
-    build(Path::new("g.toml"), SLOT, &Environment { variable: &variable, now: NOW, shown_pairs: &[] })
+    build(Path::new("g.toml"), SLOT, &Environment { variable: &variable, now: NOW, shown_pairs: None })
 }
 
 fn with_file(tokens: &str, token: Option<&str>) -> Result<Loaded, Diagnostics> {
@@ -30,7 +30,7 @@ fn with_file(tokens: &str, token: Option<&str>) -> Result<Loaded, Diagnostics> {
     build(
         &folder.path().join("guard.toml"),
         &text,
-        &Environment { variable: &variable, now: NOW, shown_pairs: &[] },
+        &Environment { variable: &variable, now: NOW, shown_pairs: None },
     )
 }
 
@@ -116,7 +116,7 @@ fn a_token_with_quotes_or_with_the_name_of_a_variable_is_warned_of() {
     let text = format!("{SLOT}authorization = \"env:MCP_BEARER_TOKEN\"\n");
     let variable = |name: &str| (name == "MCP_BEARER_TOKEN").then(|| OsString::from(format!("\"{TOKEN}\"")));
     let loaded =
-        build(Path::new("g.toml"), &text, &Environment { variable: &variable, now: NOW, shown_pairs: &[] });
+        build(Path::new("g.toml"), &text, &Environment { variable: &variable, now: NOW, shown_pairs: None });
     let text = listed(&loaded.ok().unwrap().warnings);
     assert!(text.contains("slots.blue.authorization: ") && !text.contains("swf_"), "{text}");
 }
@@ -268,7 +268,7 @@ fn refuses_more_clients_than_the_memory_is_made_for() {
     std::fs::File::create(&path).unwrap().set_len(TOKENS_FILE_BYTES_MAX + 1).unwrap();
     let text = format!("[auth]\ntokens_file = {path:?}\n{SLOT}");
     let problems =
-        build(Path::new("g.toml"), &text, &Environment { variable: &|_| None, now: NOW, shown_pairs: &[] })
+        build(Path::new("g.toml"), &text, &Environment { variable: &|_| None, now: NOW, shown_pairs: None })
             .err()
             .unwrap()
             .problems;
@@ -309,7 +309,7 @@ fn reads_systemds_credential_unless_a_file_is_named() {
     std::fs::write(&named, format!("[clients.from-file]\nsha256 = \"{HASH_A}\"")).unwrap();
     let variable =
         |name: &str| (name == "CREDENTIALS_DIRECTORY").then(|| credentials.path().as_os_str().to_owned());
-    let environment = Environment { variable: &variable, now: NOW, shown_pairs: &[] };
+    let environment = Environment { variable: &variable, now: NOW, shown_pairs: None };
     let names = |text: &str| {
         let loaded = build(Path::new("g.toml"), text, &environment).ok().unwrap();
         let names: Vec<String> = loaded.config.clients.iter().map(|client| client.name.clone()).collect();
@@ -331,7 +331,7 @@ fn warns_of_a_token_file_that_others_can_read() {
     let text = format!("[auth]\ntokens_file = \"tokens.toml\"\n{SLOT}");
     for (mode, warned) in [(0o600, false), (0o640, false), (0o644, true), (0o660, true)] {
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
-        let environment = Environment { variable: &|_| None, now: NOW, shown_pairs: &[] };
+        let environment = Environment { variable: &|_| None, now: NOW, shown_pairs: None };
         let loaded = build(&folder.path().join("g.toml"), &text, &environment).ok().unwrap();
         assert_eq!(listed(&loaded.warnings).contains("chmod 0640"), warned, "{mode:o}");
     }
