@@ -2,10 +2,10 @@
 //!
 //! Must not know how a rollout is decided.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+use std::{fs, io};
 
 use crate::incident::{self, Figures, Incident, Line, Modes};
 use crate::rollout::Timestamp;
@@ -90,8 +90,9 @@ impl Pictures {
     }
 }
 
-/// Writes the record of the last transition, unless it is there, and forgets the oldest beyond the bound. The picture is drawn again
-/// a while after, because it also shows whether the transition has helped.
+/// Writes the record of the last transition, unless it is there, and forgets the oldest beyond the bound. First the record, then its
+/// picture, then the record with the link to it: what is interrupted leaves neither a link to nothing nor a picture without a record
+/// that could be pruned. The picture is drawn again a while after, because it also shows whether the transition has helped.
 pub(super) async fn write_last(
     folder: PathBuf,
     history: Vec<Transition>,
@@ -107,16 +108,24 @@ pub(super) async fn write_last(
             if folder.join(format!("{}.json", record.id)).exists() {
                 return Picture::None;
             }
+            if write(&folder, &record) == Written::No {
+                return Picture::None;
+            }
             let picture = draw_into(&folder, &record.id, &history, &pictures);
-            record.picture = (picture == Picture::Drawn).then(|| picture_of(&record.id));
-            write(&folder, &record);
+            if picture == Picture::Drawn {
+                record.picture = Some(picture_of(&record.id));
+                write(&folder, &record);
+            }
+            log::info!("rollout: record {} (`mcp-guard incident show {0}`)", record.id);
+            prune(&folder, RECORDS_MAX);
             picture
         }
     };
     if tokio::task::spawn_blocking(first).await.is_ok_and(|picture| picture == Picture::Drawn) {
         tokio::time::sleep(AFTERMATH).await;
         // What could not be drawn again stays as it was.
-        let _ = tokio::task::spawn_blocking(move || draw_into(&folder, &id, &history, &pictures)).await;
+        let again = move || redraw(&folder, &id, &history, &pictures);
+        let _ = tokio::task::spawn_blocking(again).await;
     }
 }
 
@@ -142,17 +151,40 @@ fn picture_of(id: &str) -> String {
     format!("{id}.svg")
 }
 
-fn write(folder: &Path, record: &Incident) {
+/// Draws the picture once more, unless the record has gone meanwhile.
+fn redraw(folder: &Path, id: &str, history: &[Transition], pictures: &Pictures) -> Picture {
+    match folder.join(format!("{id}.json")).exists() {
+        true => draw_into(folder, id, history, pictures),
+        false => Picture::None,
+    }
+}
+
+/// Whether a record is on disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Written {
+    Yes,
+    No,
+}
+
+fn write(folder: &Path, record: &Incident) -> Written {
     match record.write(folder, MODES) {
-        Ok(()) => log::info!("rollout: record {} (`mcp-guard incident show {0}`)", record.id),
+        Ok(()) => Written::Yes,
         Err(error) => {
             log::error!("rollout: no record {}: {}", record.id, mcp_host::diagnostics::chain(&error));
+            Written::No
         }
     }
-    for old in incident::ids(folder).unwrap_or_default().iter().skip(RECORDS_MAX) {
-        for ending in ["json", "md", "svg"] {
-            // Tried again at the next record.
-            let _ = fs::remove_file(folder.join(format!("{old}.{ending}")));
+}
+
+/// Forgets the oldest records beyond this number.
+fn prune(folder: &Path, max: usize) {
+    for old in incident::ids(folder).unwrap_or_default().iter().skip(max) {
+        // The `json` last, by which a record is found: what could not be removed is tried again at the next record.
+        for ending in ["svg", "md", "json"] {
+            let removed = fs::remove_file(folder.join(format!("{old}.{ending}")));
+            if removed.is_err_and(|error| error.kind() != io::ErrorKind::NotFound) {
+                break;
+            }
         }
     }
 }
@@ -188,4 +220,50 @@ fn time(at: Timestamp) -> jiff::Timestamp {
 
 fn text(at: Timestamp) -> String {
     incident::moment(time(at))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pictures() -> Pictures {
+        Pictures { follow: Arc::new(|_| {}), draw: Arc::new(|_| Some("<svg/>".to_owned())) }
+    }
+
+    fn names(folder: &Path) -> Vec<String> {
+        let entries = fs::read_dir(folder).unwrap();
+        let mut names: Vec<String> =
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_pruned_record_leaves_nothing_and_is_not_drawn_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let ids = ["2026-01-01T00-00-00Z-rollout-rollback-1", "2026-01-02T00-00-00Z-rollout-rollback-2"];
+        for id in ids {
+            for ending in ["json", "md", "svg"] {
+                fs::write(folder.path().join(format!("{id}.{ending}")), "{}").unwrap();
+            }
+        }
+        assert_eq!(incident::ids(folder.path()).unwrap().len(), 2);
+        prune(folder.path(), 1);
+        let kept = names(folder.path());
+        assert!(kept.len() == 3 && kept.iter().all(|name| name.starts_with(ids[1])), "{kept:?}");
+        assert_eq!(redraw(folder.path(), ids[0], &[], &pictures()), Picture::None);
+        assert_eq!(redraw(folder.path(), ids[1], &[], &pictures()), Picture::Drawn);
+        assert_eq!(names(folder.path()), kept);
+    }
+
+    #[test]
+    fn a_picture_that_cannot_be_removed_keeps_its_record_to_be_pruned_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let id = "2026-01-01T00-00-00Z-rollout-rollback-1";
+        fs::write(folder.path().join(format!("{id}.json")), "{}").unwrap();
+        // A folder is no file.
+        fs::create_dir(folder.path().join(format!("{id}.svg"))).unwrap();
+        prune(folder.path(), 0);
+        assert!(folder.path().join(format!("{id}.json")).exists());
+    }
 }

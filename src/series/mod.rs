@@ -18,6 +18,8 @@ use crate::upstream::Slot;
 
 /// Seconds that are kept: half an hour.
 pub(crate) const SECONDS_MAX: usize = 1_800;
+/// Tools, and clients, that are told apart; calls of others are those of their slot only.
+pub(crate) const NAMES_MAX: usize = 56;
 /// Over so many of the latest seconds clients and tools are compared.
 const RECENT: usize = 60;
 
@@ -112,7 +114,7 @@ impl Series {
     /// Every second after `after`, the oldest first; at most what is kept.
     pub(crate) fn since(&self, after: u64) -> Vec<Latest> {
         let longest = self.seconds() as u64;
-        let first = (after + 1).max((self.at + 1).saturating_sub(longest));
+        let first = after.saturating_add(1).max((self.at + 1).saturating_sub(longest));
         (first..=self.at)
             .map(|at| {
                 let back = usize::try_from(self.at - at).unwrap_or(usize::MAX);
@@ -158,7 +160,8 @@ impl Series {
     }
 }
 
-/// Adds a second to the ring of each key, and empty ones for those that were passed over.
+/// Adds a second to every ring, an empty one where there is no tally. A key without a ring gets one where there is room; where there
+/// is none, one with calls takes the place of a ring without any.
 fn add<K: Ord + Clone>(
     (rings, max): (&mut BTreeMap<K, Ring>, usize),
     now: &BTreeMap<K, Tally>,
@@ -166,9 +169,23 @@ fn add<K: Ord + Clone>(
     passed: usize,
     memory: impl Fn(&K) -> Option<f32>,
 ) {
-    for (key, tally) in now {
+    let second = |key: &K, tally: &Tally| {
         let gone = before.get(key).map_or_else(|| tally.clone(), |before| tally.since(before));
-        let second = Second { memory: memory(key), ..Second::of(&gone) };
+        Second { memory: memory(key), ..Second::of(&gone) }
+    };
+    for (key, ring) in rings.iter_mut() {
+        ring.push(now.get(key).map(|tally| second(key, tally)).unwrap_or_default(), passed);
+    }
+    for (key, tally) in now {
+        if rings.contains_key(key) {
+            continue;
+        }
+        let second = second(key, tally);
+        if rings.len() >= NAMES_MAX {
+            let idle = rings.iter().find(|(_, ring)| second.calls > 0 && ring.is_idle());
+            let Some(idle) = idle.map(|(key, _)| key.clone()) else { continue };
+            rings.remove(&idle);
+        }
         rings.entry(key.clone()).or_insert_with(|| Ring::new(max)).push(second, passed);
     }
 }
@@ -194,7 +211,6 @@ fn recent(rings: &BTreeMap<String, Ring>, totals: Option<&BTreeMap<String, Tally
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::telemetry::metrics::NAMES_MAX;
 
     /// The totals after so many calls of blue, of which some failed.
     fn totals(calls: u64, failures: u64) -> Totals {
@@ -242,7 +258,7 @@ mod tests {
         assert_eq!(missed.iter().map(|latest| latest.at).collect::<Vec<_>>(), [103, 104]);
         assert_eq!(missed[1].slots[&Slot::Blue].calls, 3);
         assert_eq!(series.since(0).len(), 4);
-        assert!(series.since(104).is_empty());
+        assert!(series.since(104).is_empty() && series.since(u64::MAX).is_empty());
     }
 
     #[test]
@@ -270,6 +286,47 @@ mod tests {
         assert!(bytes < 4 << 20, "{bytes}");
     }
 
+    /// The totals of so many tools after this number of calls of each.
+    fn many(tools: impl Iterator<Item = usize>, calls: u64) -> Totals {
+        let tally = |number| (format!("tool{number:03}"), Tally { calls, ..Tally::default() });
+        Totals { tools: tools.map(tally).collect(), ..Totals::default() }
+    }
+
+    #[test]
+    fn of_too_many_names_those_that_have_a_ring_keep_it_and_every_second_is_right() {
+        let mut series = Series::default();
+        for second in 0..=10 {
+            // A snapshot of another order, and once without one of the names.
+            let names = (0..100).rev().filter(|number| second != 5 || *number != 0);
+            series.push(second as u64, many(names, second as u64 * 3));
+        }
+        let picture = series.picture(&all(1));
+        assert_eq!(picture.tools.len(), NAMES_MAX);
+        for (name, columns) in &picture.tools {
+            let expected = if name == "tool000" { [3, 3, 3, 3, 0, 18, 3, 3, 3, 3] } else { [3; 10] };
+            assert_eq!(columns.calls, expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_name_with_calls_takes_the_place_of_one_without() {
+        let mut series = Series::default();
+        series.push(0, many(0..NAMES_MAX, 7));
+        series.push(1, many(0..NAMES_MAX, 7));
+        let mut busy = many(0..NAMES_MAX, 7);
+        busy.tools.extend(many(900..901, 2).tools);
+        busy.tools.extend(many(0..1, 8).tools);
+        series.push(2, busy.clone());
+        let named = |series: &Series, name: &str| series.picture(&all(1)).tools.get(name).cloned();
+        assert_eq!(named(&series, "tool900").unwrap().calls, [2]);
+        assert_eq!(named(&series, "tool000").unwrap().calls, [0, 1]);
+        assert_eq!((named(&series, "tool001"), series.tools.len()), (None, NAMES_MAX));
+        // Its calls of before are none of now.
+        busy.tools.extend(many(1..2, 9).tools);
+        series.push(3, busy);
+        assert_eq!(named(&series, "tool001").unwrap().calls, [2]);
+    }
+
     #[test]
     fn a_picture_shows_the_part_that_is_asked_for() {
         let mut series = Series::default();
@@ -294,5 +351,8 @@ mod tests {
         let blue = series.picture(&all(5)).slots.remove(&Slot::Blue).unwrap();
         assert_eq!(blue.calls, [10, 10]);
         assert_eq!(blue.p95_ms, [Some(0.95), Some(0.95)]);
+        // The first second alone is no whole entry.
+        let blue = series.picture(&all(3)).slots.remove(&Slot::Blue).unwrap();
+        assert_eq!(blue.calls, [6, 6, 6]);
     }
 }

@@ -9,15 +9,18 @@ use super::second::{Columns, Second};
 pub(super) struct Ring {
     seconds: VecDeque<Second>,
     max: usize,
+    /// Seconds since the last call.
+    idle: usize,
 }
 
 impl Ring {
     pub(super) fn new(max: usize) -> Ring {
-        Ring { seconds: VecDeque::with_capacity(max), max }
+        Ring { seconds: VecDeque::with_capacity(max), max, idle: max }
     }
 
     /// Adds a second, `passed` after the one before: those between had no calls of their own.
     pub(super) fn push(&mut self, second: Second, passed: usize) {
+        self.idle = if second.calls > 0 { 0 } else { self.idle.saturating_add(passed) };
         let between = if self.seconds.is_empty() { 0 } else { passed.saturating_sub(1) };
         for second in std::iter::repeat_n(Second::default(), between).chain([second]) {
             if self.seconds.len() == self.max {
@@ -25,6 +28,11 @@ impl Ring {
             }
             self.seconds.push_back(second);
         }
+    }
+
+    /// Whether no second has a call.
+    pub(super) fn is_idle(&self) -> bool {
+        self.idle >= self.max
     }
 
     pub(super) fn len(&self) -> usize {
@@ -50,14 +58,13 @@ impl Ring {
     }
 
     /// Columns of the latest seconds, `step` of them an entry: counts are added, of times and memory the largest is kept. The last
-    /// entry ends with the latest second.
+    /// entry ends with the latest second, and a first one of fewer seconds is left out: it would look like fewer calls.
     pub(super) fn columns(&self, latest: usize, step: usize) -> Columns {
         let mut columns = Columns::default();
-        let skipped = self.seconds.len().saturating_sub(latest);
+        let shown = self.seconds.len().min(latest);
+        let skipped = self.seconds.len() - shown / step * step;
         let seconds: Vec<Second> = self.seconds.iter().skip(skipped).copied().collect();
-        let first = seconds.len() % step;
-        let (part, whole) = seconds.split_at(first);
-        for entry in std::iter::once(part).filter(|part| !part.is_empty()).chain(whole.chunks(step)) {
+        for entry in seconds.chunks(step) {
             let sum = |count: fn(&Second) -> u32| {
                 entry.iter().map(count).fold(0_u32, |sum, count| sum.saturating_add(count))
             };

@@ -35,6 +35,15 @@ pub(crate) struct Mark {
     /// Seconds since the epoch.
     pub(crate) at: u64,
     pub(crate) text: String,
+    pub(crate) early: Early,
+}
+
+/// What becomes of a mark before the first entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Early {
+    LeftOut,
+    /// It stands at the left edge, with its own time.
+    AtTheEdge,
 }
 
 /// One value an entry; none where it is not known.
@@ -58,7 +67,7 @@ pub(crate) fn draw(picture: &Picture, marks: &[Mark], title: &str) -> String {
     let panels = panels(&picture.slots, picture.step);
     let entries = panels.iter().flat_map(|panel| &panel.lines).map(|line| line.values.len()).max();
     let axis = Axis { entries: entries.unwrap_or(0), step: picture.step as u64, end: picture.at };
-    let shown: Vec<&Mark> = marks.iter().filter(|mark| axis.shows(mark.at)).collect();
+    let shown: Vec<&Mark> = marks.iter().filter(|mark| axis.shows(mark)).collect();
     let shown = &shown[shown.len().saturating_sub(MARKS_MAX)..];
     let below = TOP + panels.len() as f64 * PANEL_STEP;
     let height = below + LINE * (shown.len() as f64 + 1.0);
@@ -104,9 +113,11 @@ impl Axis {
     }
 
     /// What happens in a second is known before that second is counted, and a rollout begins before its first one.
-    fn shows(&self, at: u64) -> bool {
+    fn shows(&self, mark: &Mark) -> bool {
         let (before, after) = (2 * self.step, self.step);
-        (self.start().saturating_sub(before)..=self.end.saturating_add(after)).contains(&at)
+        let is_early = mark.at < self.start().saturating_sub(before);
+        let is_late = mark.at > self.end.saturating_add(after);
+        !is_late && (!is_early || mark.early == Early::AtTheEdge)
     }
 
     fn of_entry(&self, entry: usize) -> f64 {
@@ -180,25 +191,26 @@ fn draw_panel(svg: &mut String, panel: &Panel, top: f64, axis: &Axis) {
     }
 }
 
-/// One piece where every value is known, else as many as there are gaps.
+/// One path, which begins anew after each gap.
 fn draw_line(svg: &mut String, line: &Line, points: &[Option<(f64, f64)>]) {
     let (color, slot) = (color(line.slot), line.slot.as_str());
     let dashes =
         if line.is_dashed { " stroke-width=\"1\" stroke-dasharray=\"3 3\"" } else { " stroke-width=\"1.5\"" };
+    let mut path = String::new();
     for piece in points.split(Option::is_none).filter(|piece| !piece.is_empty()) {
-        let mut places = String::new();
+        let mut command = 'M';
         for (x, y) in piece.iter().flatten() {
-            let _ = write!(places, "{x:.1},{y:.1} ");
+            let _ = write!(path, "{command}{x:.1},{y:.1}");
+            command = 'L';
         }
-        if let [Some((x, y))] = piece {
+        if piece.len() == 1 {
             // One point alone has no length.
-            let _ = write!(places, "{:.1},{y:.1} ", x + 1.0);
+            path.push_str("h1");
         }
-        let _ = writeln!(
-            svg,
-            "<polyline class=\"{slot}\" points=\"{}\" fill=\"none\" stroke=\"{color}\"{dashes}/>",
-            places.trim_end()
-        );
+    }
+    if !path.is_empty() {
+        let _ =
+            writeln!(svg, "<path class=\"{slot}\" d=\"{path}\" fill=\"none\" stroke=\"{color}\"{dashes}/>");
     }
 }
 
@@ -296,19 +308,20 @@ mod tests {
         Picture { at: 1_000, step: 1, slots: slots.into(), tools: BTreeMap::new() }
     }
 
-    /// How many points each line of a slot has.
+    /// How many points each piece of each line of a slot has.
     fn lines(svg: &str, slot: Slot) -> Vec<usize> {
-        let begin = format!("<polyline class=\"{}\" points=\"", slot.as_str());
-        let points = svg.split(&begin).skip(1).map(|rest| rest.split('"').next().unwrap());
-        points.map(|points| points.split(' ').count()).collect()
+        let begin = format!("<path class=\"{}\" d=\"M", slot.as_str());
+        let paths = svg.split(&begin).skip(1).map(|rest| rest.split('"').next().unwrap());
+        paths.flat_map(|path| path.split('M')).map(|piece| piece.matches(',').count()).collect()
     }
 
     #[test]
     fn a_line_has_a_point_for_every_entry_and_a_gap_where_nothing_is_known() {
         let svg = draw(&picture(60), &[], "a title");
-        // Calls, errors, p50, and p95 in two pieces; memory is not known.
-        assert_eq!(lines(&svg, Slot::Blue), [60, 60, 60, 2, 58]);
-        assert_eq!(lines(&svg, Slot::Green), [59, 59, 59, 2, 57]);
+        // Calls, errors, p50, and p95 in two pieces, of which one is a single point; memory is not known.
+        assert_eq!(lines(&svg, Slot::Blue), [60, 60, 60, 1, 58]);
+        assert_eq!(lines(&svg, Slot::Green), [59, 59, 59, 1, 57]);
+        assert_eq!(svg.matches("h1").count(), 2, "a single point has a length");
         assert!(svg.contains("1970-01-01 00:15:41 UTC") && svg.contains("1970-01-01 00:16:40 UTC"));
         for entries in [0, 1, 2] {
             assert!(draw(&picture(entries), &[], "short").ends_with("</svg>\n"));
@@ -317,7 +330,7 @@ mod tests {
 
     #[test]
     fn a_mark_has_its_place_and_its_text_is_only_text() {
-        let mark = |at: u64, text: &str| Mark { at, text: text.to_owned() };
+        let mark = |at: u64, text: &str| Mark { at, text: text.to_owned(), early: Early::LeftOut };
         let long = "x".repeat(TEXT_MAX + 1);
         let marks = [
             mark(1, "too early"),
@@ -335,11 +348,32 @@ mod tests {
     }
 
     #[test]
+    fn a_mark_before_the_first_entry_can_stand_at_the_edge() {
+        let mark = Mark { at: 61, text: "started".to_owned(), early: Early::AtTheEdge };
+        let svg = draw(&picture(60), &[mark], "");
+        assert!(svg.contains("x1=\"64.0\"") && svg.contains("1: 00:01:01 UTC started"), "{svg}");
+    }
+
+    // docs/console.md: "a picture has at most 100 KiB".
+    #[test]
     fn a_picture_of_any_size_is_bounded() {
-        let marks = vec![Mark { at: 990, text: "&".repeat(1_000) }; 1_000];
-        let svg = draw(&picture(ENTRIES_MAX), &marks, "&");
-        assert_eq!(svg.matches("class=\"mark\"").count(), MARKS_MAX);
-        assert!(svg.len() < 100 << 10, "{}", svg.len());
+        let mark = Mark { at: 990, text: "\"".repeat(1_000), early: Early::LeftOut };
+        let all = |shown: fn(usize) -> bool| Columns {
+            calls: (0..ENTRIES_MAX as u32).map(|entry| entry % 1_000).collect(),
+            failures: vec![u32::MAX; ENTRIES_MAX],
+            errors: vec![u32::MAX; ENTRIES_MAX],
+            p50_ms: (0..ENTRIES_MAX).map(|entry| shown(entry).then_some(1.0)).collect(),
+            p95_ms: (0..ENTRIES_MAX).map(|entry| shown(entry).then_some(300_000.0)).collect(),
+            memory: (0..ENTRIES_MAX).map(|entry| shown(entry).then_some(1.0)).collect(),
+        };
+        for shown in [|_| true, |entry| entry % 2 == 0, |entry| entry % 3 > 0] {
+            let slots = Slot::ALL.map(|slot| (slot, all(shown))).into();
+            let picture = Picture { at: 4_000_000_000, step: 1, slots, tools: BTreeMap::new() };
+            let marks = vec![Mark { at: picture.at, ..mark.clone() }; 1_000];
+            let svg = draw(&picture, &marks, &"\"".repeat(1_000));
+            assert_eq!(svg.matches("class=\"mark\"").count(), MARKS_MAX);
+            assert!(svg.len() < 100 << 10, "{}", svg.len());
+        }
     }
 
     #[test]

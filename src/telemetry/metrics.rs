@@ -3,6 +3,7 @@
 //! Labels are closed sets: outcomes, denial codes, methods and slots by `as_str()`/`code()`; tools only by names that the
 //! slot itself listed; clients only by the first names of the configuration. Nothing a client sends becomes a label.
 
+mod console;
 mod dependencies;
 mod issuers;
 mod registration;
@@ -21,6 +22,9 @@ use prometheus::{
     Encoder, GaugeVec, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, TextEncoder,
 };
 
+use self::console::ConsoleMetrics;
+#[cfg(feature = "console")]
+pub(crate) use self::console::ConsoleRefusal;
 pub(crate) use self::dependencies::{DependencyMetrics, DependencyState, DependencyStatus};
 use self::issuers::IssuerFamilies;
 use self::registration::{Registration, count, seconds};
@@ -28,8 +32,6 @@ pub(crate) use self::rollout::{Notified, RolloutMetrics};
 pub(crate) use self::routes::RouteGauges;
 pub(crate) use self::shadow::ShadowMetrics;
 pub(crate) use self::tls::{Handshake, TlsMetrics};
-#[cfg(all(test, feature = "console"))]
-pub(crate) use self::totals::NAMES_MAX;
 #[cfg(feature = "console")]
 pub(crate) use self::totals::{Tally, Totals};
 use self::traces::TraceMetrics;
@@ -141,6 +143,7 @@ pub(crate) struct Metrics {
     shadow: ShadowMetrics,
     pub(crate) tls: TlsMetrics,
     pub(crate) traces: TraceMetrics,
+    pub(crate) console: ConsoleMetrics,
 }
 
 impl Metrics {
@@ -210,10 +213,10 @@ impl Metrics {
             shadow: ShadowMetrics::new(&add)?,
             tls: TlsMetrics::new(&add)?,
             traces: TraceMetrics::new(&add)?,
+            console: ConsoleMetrics::new(&add)?,
             registry: registry.clone(),
         };
-        add_build_info(&add)?;
-        registry.register(Box::new(ProcessCollector::for_self()))?;
+        add_process_info(&add)?;
         metrics.name_denials();
         Ok(metrics)
     }
@@ -370,10 +373,11 @@ impl Metrics {
     }
 }
 
-fn add_build_info(add: &Registration<'_>) -> Result<(), prometheus::Error> {
+/// The version, and what the system counts of the process.
+fn add_process_info(add: &Registration<'_>) -> Result<(), prometheus::Error> {
     let build = add.gauges("mcp_guard_build_info", "Always 1; the version is the label.", &["version"])?;
     build.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
-    Ok(())
+    add.registry.register(Box::new(ProcessCollector::for_self()))
 }
 
 /// The label of `mcp_guard_auth_failures_total`, for the refusals that are about tokens.

@@ -14,13 +14,11 @@ use super::registration::OPERATION_BOUNDS;
 use crate::histogram;
 use crate::upstream::Slot;
 
-/// Tools and clients that are told apart; the rest is counted for its slot only.
-pub(crate) const NAMES_MAX: usize = 56;
-
 /// Everything since the start.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub(crate) struct Totals {
     pub(crate) slots: BTreeMap<Slot, Tally>,
+    /// Every one that the families tell apart, which is bounded there: no snapshot lacks a name that an earlier one has.
     pub(crate) tools: BTreeMap<String, Tally>,
     pub(crate) clients: BTreeMap<String, Tally>,
     /// Memory of each backend as a part of its control group's limit, where that is known.
@@ -140,12 +138,9 @@ fn slot(metric: &Metric) -> Option<Slot> {
     Slot::ALL.into_iter().find(|slot| slot.as_str() == name)
 }
 
-/// The tally of a name, if it has one and there is room.
+/// The tally of a name, if it has one.
 fn named<'t>(tallies: &'t mut BTreeMap<String, Tally>, name: &str) -> Option<&'t mut Tally> {
-    if name.is_empty() || tallies.len() >= NAMES_MAX && !tallies.contains_key(name) {
-        return None;
-    }
-    Some(tallies.entry(name.to_owned()).or_default())
+    if name.is_empty() { None } else { Some(tallies.entry(name.to_owned()).or_default()) }
 }
 
 #[cfg(test)]
@@ -209,13 +204,13 @@ mod tests {
     }
 
     #[test]
-    fn names_are_bounded() {
+    fn no_name_is_left_out() {
         let metrics = Metrics::new().unwrap();
-        for number in 0..NAMES_MAX + 10 {
+        for number in 0..100 {
             called(&metrics, Slot::Blue, &format!("tool{number}"), Outcome::Ok, 1);
         }
         let totals = metrics.totals();
-        assert_eq!(totals.tools.len(), NAMES_MAX);
-        assert_eq!(totals.slots[&Slot::Blue].calls, (NAMES_MAX + 10) as u64);
+        assert_eq!(totals.tools.len(), 100);
+        assert_eq!(totals.slots[&Slot::Blue].calls, 100);
     }
 }
