@@ -47,11 +47,12 @@ pub(super) fn start(
         return Ok(());
     }
     let address = listener.as_ref().map(|listener| listener.listener.local_addr()).transpose()?;
-    let (counted, handed_over) = (context.parts.handle.clone(), context.parts.handle.clone());
+    let [counted, handed_over, refused] = [(); 3].map(|()| context.parts.handle.clone());
     let service = Service {
         run: Arc::new(move |command, who| -> Running { Box::pin(context.clone().run(command, who)) }),
         totals: Arc::new(move || counted.totals()),
         releases: releases(file),
+        refused: Arc::new(move |refusal| refused.console_refused(refusal)),
         is_over: Arc::new(move || handed_over.is_handed_over()),
     };
     console.start(listener.map(|listener| listener.listener), service)?;
@@ -61,20 +62,29 @@ pub(super) fn start(
     Ok(())
 }
 
-/// The release that each slot starts from, by the links that `mcp-guard release` keeps.
+/// Reads the release that each slot starts from.
+type ReadReleases = Arc<dyn Fn() -> Result<BTreeMap<Slot, String>, String> + Send + Sync>;
+
+/// By the links that `mcp-guard release` keeps.
 #[cfg(feature = "release")]
-fn releases(file: &Path) -> Arc<dyn Fn() -> BTreeMap<Slot, String> + Send + Sync> {
+fn releases(file: &Path) -> ReadReleases {
     use crate::release::{Layout, store::Store};
 
     let settings = crate::config::release_settings(file).ok();
     let store = settings.map(|settings| Store::new(Layout::new(settings.directory)));
     Arc::new(move || {
-        let name = |slot| Some((slot, store.as_ref()?.current(slot).ok()??.as_str().to_owned()));
-        Slot::ALL.into_iter().filter_map(name).collect()
+        let mut found = BTreeMap::new();
+        let Some(store) = &store else { return Ok(found) };
+        for slot in Slot::ALL {
+            let current = store.current(slot);
+            let current = current.map_err(|error| mcp_host::diagnostics::chain(&error))?;
+            found.extend(current.map(|release| (slot, release.as_str().to_owned())));
+        }
+        Ok(found)
     })
 }
 
 #[cfg(not(feature = "release"))]
-fn releases(_: &Path) -> Arc<dyn Fn() -> BTreeMap<Slot, String> + Send + Sync> {
-    Arc::new(BTreeMap::new)
+fn releases(_: &Path) -> ReadReleases {
+    Arc::new(|| Ok(BTreeMap::new()))
 }

@@ -1,6 +1,7 @@
 //! The paths of the interface, and what each one responds. `openapi.json` describes exactly these.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,13 +14,15 @@ use serde_json::{Value, json};
 
 use super::body::Body;
 use super::document;
-use super::feed::Feed;
+use super::feed::{Feed, last_seq};
 use super::order::{Order, OrderKind};
 use super::problem::Problem;
 use super::query;
 use super::service::value_of;
+use super::who::with_role;
 use crate::admin::{AdminCommand, AdminResponse};
 use crate::config::console::{Person, Role};
+use crate::telemetry::metrics::ConsoleRefusal;
 use crate::upstream::Slot;
 
 const BODY_BYTES_MAX: usize = 16 << 10;
@@ -69,16 +72,24 @@ const TABLE: [(&str, Method, Endpoint); 21] = [
     ("/api/v1/apil/rollback", Method::POST, Endpoint::Order(OrderKind::Rollback)),
 ];
 
-/// The response to a request.
-pub(super) async fn respond(request: Request<Incoming>, feed: &Arc<Feed>) -> Result<Response<Body>, Problem> {
+/// The response to a request of this person at this address.
+pub(super) async fn respond(
+    request: Request<Incoming>,
+    person: Result<Person, ConsoleRefusal>,
+    peer: IpAddr,
+    feed: &Arc<Feed>,
+) -> Result<Response<Body>, Problem> {
     let endpoint = find(request.uri().path(), request.method())?;
+    let may = |needed| {
+        person.and_then(|person| with_role(person, needed)).map_err(|refusal| feed.refuse(refusal, peer))
+    };
     match endpoint {
         // Neither holds anything of this guard.
         Endpoint::Page => return Ok(document::page()),
         Endpoint::OpenApi => return Ok(document::openapi()),
         Endpoint::Order(kind) => {
-            let person = feed.people.of(request.headers(), Role::Operator)?;
-            return order(kind, request, &person, feed).await;
+            let person = may(Role::Operator)?;
+            return order(kind, request, (&person, peer), feed).await;
         }
         Endpoint::Status
         | Endpoint::Slots
@@ -91,7 +102,7 @@ pub(super) async fn respond(request: Request<Incoming>, feed: &Arc<Feed>) -> Res
         | Endpoint::Drawing
         | Endpoint::Events => {}
     }
-    let person = feed.people.of(request.headers(), Role::Viewer)?;
+    let person = may(Role::Viewer)?;
     if endpoint == Endpoint::Events {
         let after = request.headers().get(&LAST_EVENT_ID).and_then(|id| id.to_str().ok()?.parse().ok());
         return feed.subscribe(person, after).await;
@@ -127,7 +138,7 @@ async fn read(
         Endpoint::Slots => {
             let (status, rollout) = (ask(AdminCommand::Status).await?, ask(AdminCommand::Rollout).await?);
             let latest = feed.latest();
-            let releases = (feed.service.releases)();
+            let releases = feed.releases();
             Ok(ok(&json!({ "slots": slots(&status, &rollout, &releases), "latest": latest })))
         }
         Endpoint::Tools => Ok(ok(&json!({ "tools": feed.tools() }))),
@@ -160,7 +171,7 @@ fn slots(status: &AdminResponse, rollout: &AdminResponse, releases: &BTreeMap<Sl
 async fn order(
     kind: OrderKind,
     request: Request<Incoming>,
-    person: &Person,
+    (person, peer): (&Person, IpAddr),
     feed: &Arc<Feed>,
 ) -> Result<Response<Body>, Problem> {
     let fields = request.headers();
@@ -177,14 +188,32 @@ async fn order(
         Ok(Err(error)) => return Err(Problem::malformed(format!("the body cannot be read: {error}"))),
         Err(_late) => return Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "the body came too slowly")),
     };
-    let Order { command, reason } = Order::read(kind, &body)?;
+    let Order { command, reason, expected_seq } = Order::read(kind, &body)?;
     let (name, words) = (&person.name, command.as_str());
-    let done = feed.service.ask(command, &format!("{name} at the console: {reason}")).await;
+    let who = format!("{name} at the console: {reason}");
+    let done = match must_be_last(expected_seq, &person.name, feed).await {
+        Ok(()) => feed.service.ask(command, &who).await,
+        Err(problem) => Err(problem),
+    };
     match &done {
-        Ok(_) => log::info!("console: command={words} by={name} done, reason: {reason}"),
-        Err(problem) => log::warn!("console: command={words} by={name} refused: {}", problem.detail()),
+        Ok(_) => log::info!("console: command={words} by={name} from={peer} done, reason: {reason}"),
+        Err(problem) => {
+            log::warn!("console: command={words} by={name} from={peer} refused: {}", problem.detail());
+        }
     }
     found(done?)
+}
+
+/// Refuses what was decided before the last transition, where the order names the one it was decided after.
+async fn must_be_last(expected: Option<u64>, who: &str, feed: &Arc<Feed>) -> Result<(), Problem> {
+    let Some(expected) = expected else { return Ok(()) };
+    let rollout = feed.service.ask(AdminCommand::Rollout, who).await?;
+    match last_seq(&rollout) {
+        last if last == expected => Ok(()),
+        last => Err(Problem::refused(format!(
+            "expected_seq: {expected} is not the last transition, which is {last}: look again, then order"
+        ))),
+    }
 }
 
 fn found(response: AdminResponse) -> Result<Response<Body>, Problem> {

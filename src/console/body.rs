@@ -13,8 +13,8 @@ use tokio::sync::mpsc;
 pub(super) enum Body {
     /// What is left of a whole one.
     Whole(Option<Bytes>),
-    /// Ends when its sender does.
-    Events(mpsc::Receiver<Bytes>),
+    /// The first events, and those that follow; ends when their sender does.
+    Events(Option<Bytes>, mpsc::Receiver<Bytes>),
 }
 
 impl<B: Into<Bytes>> From<B> for Body {
@@ -33,7 +33,10 @@ impl HttpBody for Body {
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         match self.get_mut() {
             Body::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Body::Events(events) => {
+            Body::Events(first, events) => {
+                if let Some(bytes) = first.take() {
+                    return Poll::Ready(Some(Ok(Frame::data(bytes))));
+                }
                 events.poll_recv(context).map(|event| event.map(|bytes| Ok(Frame::data(bytes))))
             }
         }
@@ -42,7 +45,7 @@ impl HttpBody for Body {
     fn size_hint(&self) -> SizeHint {
         match self {
             Body::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, Bytes::len) as u64),
-            Body::Events(_) => SizeHint::default(),
+            Body::Events(..) => SizeHint::default(),
         }
     }
 }

@@ -5,7 +5,7 @@
 use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::server::TlsStream;
 
 use crate::tls::ServerTls;
@@ -35,7 +35,10 @@ impl Encryption {
 }
 
 /// Performs the handshake.
-pub(super) async fn accept(stream: TcpStream, tls: &ServerTls) -> Option<TlsStream<TcpStream>> {
+pub(super) async fn accept<S: AsyncRead + AsyncWrite + Unpin>(
+    stream: S,
+    tls: &ServerTls,
+) -> Option<TlsStream<S>> {
     match tokio::time::timeout(HANDSHAKE_TIMEOUT, tls.acceptor().accept(stream)).await {
         Ok(Ok(stream)) => Some(stream),
         Ok(Err(error)) => {

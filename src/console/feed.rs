@@ -2,8 +2,10 @@
 //!
 //! The number of an event is its second since the epoch. A stream whose client does not read, or may no longer look, ends.
 
+use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use hyper::header::{self, HeaderValue};
@@ -15,12 +17,16 @@ use tokio::sync::mpsc;
 use super::body::Body;
 use super::drawing;
 use super::problem::Problem;
+use super::refusals::Refusals;
+use super::releases::Releases;
 use super::service::{Service, value_of};
 use super::who::People;
 use crate::admin::{AdminCommand, AdminResponse};
 use crate::config::console::Person;
 use crate::rollout::Transition;
 use crate::series::{Latest, Picture, Recent, Series, View};
+use crate::telemetry::metrics::ConsoleRefusal;
+use crate::upstream::Slot;
 
 /// Twice a second, so that no second is passed over.
 pub(super) const INTERVAL: Duration = Duration::from_millis(500);
@@ -38,6 +44,8 @@ pub(super) struct Feed {
     subscribers: Mutex<Vec<Subscriber>>,
     /// The number of the transition that subscribers know of; none without subscribers.
     told: Mutex<Option<u64>>,
+    refusals: Refusals,
+    releases: Releases,
 }
 
 struct Subscriber {
@@ -47,8 +55,27 @@ struct Subscriber {
 
 impl Feed {
     pub(super) fn new(service: Service, people: Arc<People>, series: Arc<Mutex<Series>>) -> Feed {
-        let (subscribers, told) = Default::default();
-        Feed { service, people, series, subscribers, told }
+        let (subscribers, told, refusals, releases) = Default::default();
+        Feed { service, people, series, subscribers, told, refusals, releases }
+    }
+
+    /// Counts a refusal, logs it, and makes a response of it.
+    pub(super) fn refuse(&self, refusal: ConsoleRefusal, peer: IpAddr) -> Problem {
+        (self.service.refused)(refusal);
+        if let Some(line) = self.refusals.line(Instant::now(), refusal, peer) {
+            log::warn!("{line}");
+        }
+        Problem::from(refusal)
+    }
+
+    /// The release that each slot starts from, as it was read last.
+    pub(super) fn releases(&self) -> BTreeMap<Slot, String> {
+        self.releases.last()
+    }
+
+    /// Reads the releases again and again, until the future is dropped.
+    pub(super) async fn follow_releases(&self) {
+        self.releases.follow(&self.service.releases).await;
     }
 
     pub(super) fn latest(&self) -> Option<Latest> {
@@ -119,9 +146,8 @@ impl Feed {
     async fn state(&self) -> Result<(serde_json::Value, u64), Problem> {
         let status = value_of(self.service.ask(AdminCommand::Status, ITSELF).await?)?;
         let rollout = self.service.ask(AdminCommand::Rollout, ITSELF).await?;
-        let last = if let AdminResponse::Rollout(report) = &rollout { report.last.as_ref() } else { None };
-        let last = last.map_or(0, |transition| transition.seq);
-        let releases = (self.service.releases)();
+        let last = last_seq(&rollout);
+        let releases = self.releases();
         Ok((json!({ "status": status, "rollout": value_of(rollout)?, "releases": releases }), last))
     }
 
@@ -146,30 +172,39 @@ impl Feed {
         person: Person,
         after: Option<u64>,
     ) -> Result<Response<Body>, Problem> {
-        let id = now();
+        // Registered before anything is asked for: what happens meanwhile is in the channel, and so after what is asked for.
+        let (events, stream) = mpsc::channel(BEHIND_MAX);
+        {
+            let mut subscribers = lock(&self.subscribers);
+            subscribers.retain(|subscriber| !subscriber.events.is_closed());
+            if subscribers.len() >= SUBSCRIBERS_MAX {
+                return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too many streams are open"));
+            }
+            subscribers.push(Subscriber { person, events });
+        }
+        // Not the present second, which may not be counted yet: a client that resumes after it would miss it.
+        let id = self.latest().map_or_else(|| now().saturating_sub(1), |latest| latest.at);
         let mut first = format!("retry: {}\n\n", INTERVAL.as_millis() * 2);
         if let Some(after) = after {
             let missed = lock(&self.series).since(after);
             append(&mut first, id, "seconds", &missed);
-            self.append_transitions(&mut first, id, |one| one.at.millis() / 1_000 > after).await;
+            // Rather twice than never: what came in this second after its event was sent, too.
+            self.append_transitions(&mut first, id, |one| one.at.millis() / 1_000 >= after).await;
         }
         let (state, last) = self.state().await?;
         append(&mut first, id, "state", &state);
-        let (events, stream) = mpsc::channel(BEHIND_MAX);
-        // The channel is empty: the first events fit.
-        let _ = events.try_send(Bytes::from(first));
-        let mut subscribers = lock(&self.subscribers);
-        subscribers.retain(|subscriber| !subscriber.events.is_closed());
-        if subscribers.len() >= SUBSCRIBERS_MAX {
-            return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too many streams are open"));
-        }
         // One that comes between two ticks knows of no later transition than this.
         lock(&self.told).get_or_insert(last);
-        subscribers.push(Subscriber { person, events });
-        let mut response = Response::new(Body::Events(stream));
+        let mut response = Response::new(Body::Events(Some(Bytes::from(first)), stream));
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
         Ok(response)
     }
+}
+
+/// The number of the last transition; 0 before the first.
+pub(super) fn last_seq(rollout: &AdminResponse) -> u64 {
+    let last = if let AdminResponse::Rollout(report) = rollout { report.last.as_ref() } else { None };
+    last.map_or(0, |transition| transition.seq)
 }
 
 /// JSON has no line ends of its own, so an event is one `data` line.

@@ -10,12 +10,16 @@ mod drawing;
 mod encryption;
 mod feed;
 mod order;
+mod places;
 mod problem;
 mod query;
 mod recording;
+mod refusals;
+mod releases;
 mod server;
 mod service;
 mod who;
+mod write_deadline;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -25,7 +29,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use self::encryption::Encryption;
-use self::feed::{Feed, lock};
+use self::feed::{Feed, lock, now};
 pub(crate) use self::service::{Running, Service};
 use self::who::People;
 use crate::config;
@@ -74,6 +78,11 @@ impl Console {
         if let Some(listener) = &listener {
             listener.set_nonblocking(true)?;
         }
+        if listener.is_some() && self.encryption.current().is_some_and(|tls| tls.not_after() <= now()) {
+            log::error!(
+                "console: its certificate has expired: browsers refuse it until it is renewed (mcp-guard reload)"
+            );
+        }
         let (series, is_rolling) = (self.series.clone(), self.is_rolling.subscribe());
         let (people, encryption) = (self.people.clone(), self.encryption.clone());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -87,6 +96,7 @@ impl Console {
                 let serving = server::serve(listener, encryption, feed.clone());
                 tokio::select! {
                     () = feed.sample() => {}
+                    () = feed.follow_releases() => {}
                     ended = serving => {
                         if let Err(error) = ended {
                             log::error!("console: {error}");
@@ -97,6 +107,8 @@ impl Console {
                 feed.end();
                 tokio::time::sleep(GRACE).await;
             });
+            // A read of a file system that hangs is left alone.
+            runtime.shutdown_background();
         })?;
         Ok(())
     }
@@ -110,6 +122,11 @@ impl Console {
     /// Replaces who may look and order, and what new connections are shown: the next request, and the next event of a stream, follow
     /// it. Puts what stays until the next start into the configuration, and returns the names of these keys.
     pub(crate) fn configure(&self, config: &mut config::console::Console) -> Vec<&'static str> {
+        if let Some(address) = config.blocked_by(self.address) {
+            log::warn!(
+                "console.address: {address} needs a restart: an upgrade cannot bind it beside the present one"
+            );
+        }
         let kept = config.keep(self.address, self.encryption.current().as_ref());
         self.people.replace(config.people.clone());
         self.encryption.replace(config.tls.as_ref());

@@ -31,6 +31,7 @@ struct Members {
     force: Option<bool>,
     target_stage: Option<String>,
     slot: Option<Slot>,
+    expected_seq: Option<u64>,
 }
 
 /// An order and why it is given.
@@ -38,13 +39,15 @@ struct Members {
 pub(super) struct Order {
     pub(super) command: AdminCommand,
     pub(super) reason: String,
+    /// The number of the transition after which it was decided, if it must still be the last.
+    pub(super) expected_seq: Option<u64>,
 }
 
 impl Order {
     pub(super) fn read(kind: OrderKind, body: &[u8]) -> Result<Order, Problem> {
         let members: Members = serde_json::from_slice(body)
             .map_err(|error| Problem::malformed(format!("the body is not this order's JSON: {error}")))?;
-        let Members { reason, force, target_stage, slot } = members;
+        let Members { reason, force, target_stage, slot, expected_seq } = members;
         let reason = reason.trim();
         if reason.is_empty() || reason.chars().count() > REASON_MAX || reason.contains(char::is_control) {
             let detail = format!("reason: 1 to {REASON_MAX} characters, in one line, are needed");
@@ -68,7 +71,7 @@ impl Order {
             OrderKind::Switch => RolloutCommand::Switch { to: slot()?, force },
             OrderKind::Retire => RolloutCommand::Retire { slot: slot()? },
         };
-        Ok(Order { command: AdminCommand::Control(command), reason: reason.to_owned() })
+        Ok(Order { command: AdminCommand::Control(command), reason: reason.to_owned(), expected_seq })
     }
 }
 
@@ -103,6 +106,15 @@ mod tests {
         }
         let body = r#"{"reason": "drill"}"#;
         assert_eq!(read(OrderKind::Rollback, body), Ok(RolloutCommand::Rollback { to: None }));
+    }
+
+    #[test]
+    fn any_order_may_name_the_transition_it_was_decided_after() {
+        let read =
+            |body: &str| Order::read(OrderKind::Pause, body.as_bytes()).map(|order| order.expected_seq);
+        assert_eq!(read(r#"{"reason": "x", "expected_seq": 7}"#).unwrap(), Some(7));
+        assert_eq!(read(r#"{"reason": "x"}"#).unwrap(), None);
+        assert!(read(r#"{"reason": "x", "expected_seq": -1}"#).is_err());
     }
 
     #[test]

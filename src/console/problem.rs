@@ -5,6 +5,7 @@ use hyper::{Response, StatusCode};
 use serde_json::json;
 
 use super::body::Body;
+use crate::telemetry::metrics::ConsoleRefusal;
 
 /// An error that a program and a person can read.
 #[derive(Debug)]
@@ -13,17 +14,20 @@ pub(super) struct Problem {
     detail: String,
 }
 
+impl From<ConsoleRefusal> for Problem {
+    fn from(refusal: ConsoleRefusal) -> Problem {
+        let (status, detail) = match refusal {
+            ConsoleRefusal::NoToken => (StatusCode::UNAUTHORIZED, "send one Authorization: Bearer field"),
+            ConsoleRefusal::UnknownToken => (StatusCode::UNAUTHORIZED, "this token is not known here"),
+            ConsoleRefusal::Role => (StatusCode::FORBIDDEN, "this token may look, not give orders"),
+        };
+        Problem::new(status, detail)
+    }
+}
+
 impl Problem {
     pub(super) fn new(status: StatusCode, detail: impl Into<String>) -> Problem {
         Problem { status, detail: detail.into() }
-    }
-
-    pub(super) fn unauthorized(detail: &str) -> Problem {
-        Problem::new(StatusCode::UNAUTHORIZED, detail)
-    }
-
-    pub(super) fn forbidden(detail: &str) -> Problem {
-        Problem::new(StatusCode::FORBIDDEN, detail)
     }
 
     pub(super) fn malformed(detail: impl Into<String>) -> Problem {

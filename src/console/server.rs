@@ -1,4 +1,6 @@
 //! The connections: bounded in number, bytes and time; HTTP/1.1 by hyper.
+//!
+//! Without a valid token a connection has one response, and makes room where all places are taken.
 
 use std::convert::Infallible;
 use std::io;
@@ -13,14 +15,14 @@ use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::Semaphore;
 
 use super::api;
 use super::body::Body;
 use super::encryption::{Encryption, accept};
 use super::feed::Feed;
+use super::places::{Full, Places, Visitor};
+use super::write_deadline::WriteDeadline;
 
-const CONNECTIONS_MAX: usize = 64;
 /// For a head to arrive, also on a connection that is kept.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 const HEAD_BYTES_MAX: usize = 16 << 10;
@@ -39,10 +41,10 @@ pub(super) async fn serve(
     feed: Arc<Feed>,
 ) -> io::Result<()> {
     let listener = tokio::net::TcpListener::from_std(listener)?;
-    let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let mut places = Places::default();
     loop {
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
+        let (stream, address) = match listener.accept().await {
+            Ok(accepted) => accepted,
             Err(error) => {
                 // Out of file descriptors, most likely: try again, but not in a tight loop.
                 log::warn!("console: cannot accept: {error}");
@@ -51,24 +53,28 @@ pub(super) async fn serve(
             }
         };
         // One connection too many is closed at once: the others are those of people who are looking.
-        let Ok(permit) = permits.clone().try_acquire_owned() else { continue };
-        let (tls, feed) = (encryption.current(), feed.clone());
-        tokio::spawn(async move {
+        if let Err(Full) = places.make_room() {
+            continue;
+        }
+        let peer = Arc::new(Visitor::new(address));
+        let (stream, tls, feed) = (WriteDeadline::new(stream), encryption.current(), feed.clone());
+        let of_connection = peer.clone();
+        let task = tokio::spawn(async move {
             match tls {
-                None => serve_connection(stream, feed).await,
+                None => serve_connection(stream, of_connection, feed).await,
                 Some(tls) => {
                     if let Some(stream) = accept(stream, &tls).await {
-                        serve_connection(stream, feed).await;
+                        serve_connection(stream, of_connection, feed).await;
                     }
                 }
             }
-            drop(permit);
         });
+        places.take(peer, task.abort_handle());
     }
 }
 
-async fn serve_connection(stream: impl AsyncRead + AsyncWrite + Unpin, feed: Arc<Feed>) {
-    let service = service_fn(move |request| respond(request, feed.clone()));
+async fn serve_connection(stream: impl AsyncRead + AsyncWrite + Unpin, peer: Arc<Visitor>, feed: Arc<Feed>) {
+    let service = service_fn(move |request| respond(request, peer.clone(), feed.clone()));
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(HEAD_BYTES_MAX);
     if let Err(error) = builder.serve_connection(TokioIo::new(stream), service).await {
@@ -76,13 +82,24 @@ async fn serve_connection(stream: impl AsyncRead + AsyncWrite + Unpin, feed: Arc
     }
 }
 
-async fn respond(request: Request<Incoming>, feed: Arc<Feed>) -> Result<Response<Body>, Infallible> {
-    let mut response = match api::respond(request, &feed).await {
+async fn respond(
+    request: Request<Incoming>,
+    peer: Arc<Visitor>,
+    feed: Arc<Feed>,
+) -> Result<Response<Body>, Infallible> {
+    let person = feed.people.of(request.headers());
+    let is_authenticated = person.is_ok();
+    peer.set_authenticated(is_authenticated);
+    let mut response = match api::respond(request, person, peer.address.ip(), &feed).await {
         Ok(response) => response,
         Err(problem) => problem.into_response(),
     };
+    let fields = response.headers_mut();
     for (name, value) in FIELDS {
-        response.headers_mut().insert(name, HeaderValue::from_static(value));
+        fields.insert(name, HeaderValue::from_static(value));
+    }
+    if !is_authenticated {
+        fields.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     Ok(response)
 }

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::problem::Problem;
 use crate::admin::{AdminCommand, AdminResponse};
-use crate::telemetry::metrics::Totals;
+use crate::telemetry::metrics::{ConsoleRefusal, Totals};
 use crate::upstream::Slot;
 
 /// A command that is being carried out.
@@ -22,8 +22,10 @@ pub(crate) struct Service {
     pub(crate) run: Arc<dyn Fn(AdminCommand, String) -> Running + Send + Sync>,
     /// What was counted since the start.
     pub(crate) totals: Arc<dyn Fn() -> Totals + Send + Sync>,
-    /// The release that each slot runs, where it is known.
-    pub(crate) releases: Arc<dyn Fn() -> BTreeMap<Slot, String> + Send + Sync>,
+    /// Reads which release each slot starts from, where it has one. Blocks as long as the file system does.
+    pub(crate) releases: Arc<dyn Fn() -> Result<BTreeMap<Slot, String>, String> + Send + Sync>,
+    /// Counts a refusal.
+    pub(crate) refused: Arc<dyn Fn(ConsoleRefusal) + Send + Sync>,
     /// Whether another process has taken over: then this console ends.
     pub(crate) is_over: Arc<dyn Fn() -> bool + Send + Sync>,
 }

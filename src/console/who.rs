@@ -5,9 +5,14 @@ use std::sync::{PoisonError, RwLock};
 use hyper::header::{self, HeaderMap};
 use subtle::ConstantTimeEq;
 
-use super::problem::Problem;
 use crate::config::console::{Person, Role};
 use crate::policy::auth::TokenHash;
+use crate::telemetry::metrics::ConsoleRefusal;
+
+/// The person, who must have the role.
+pub(super) fn with_role(person: Person, needed: Role) -> Result<Person, ConsoleRefusal> {
+    if person.role < needed { Err(ConsoleRefusal::Role) } else { Ok(person) }
+}
 
 /// Everyone with a token.
 pub(super) struct People(RwLock<Vec<Person>>);
@@ -21,21 +26,16 @@ impl People {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = people;
     }
 
-    /// The person of this token, who must have the role.
-    pub(super) fn of(&self, fields: &HeaderMap, needed: Role) -> Result<Person, Problem> {
+    /// The person of the token in these fields.
+    pub(super) fn of(&self, fields: &HeaderMap) -> Result<Person, ConsoleRefusal> {
         let mut values = fields.get_all(header::AUTHORIZATION).iter();
         let value = match (values.next(), values.next()) {
             (Some(value), None) => value.as_bytes(),
-            _ => return Err(Problem::unauthorized("send one Authorization: Bearer field")),
+            _ => return Err(ConsoleRefusal::NoToken),
         };
         let token = value.split_at_checked(7).filter(|(scheme, _)| scheme.eq_ignore_ascii_case(b"bearer "));
-        let token = token.ok_or_else(|| Problem::unauthorized("send Authorization: Bearer"))?.1;
-        let person = self.find(&TokenHash::of(token.trim_ascii()));
-        let person = person.ok_or_else(|| Problem::unauthorized("this token is not known here"))?;
-        if person.role < needed {
-            return Err(Problem::forbidden("this token may look, not give orders"));
-        }
-        Ok(person)
+        let token = token.ok_or(ConsoleRefusal::NoToken)?.1;
+        self.find(&TokenHash::of(token.trim_ascii())).ok_or(ConsoleRefusal::UnknownToken)
     }
 
     /// Whether this person may still look.
@@ -66,12 +66,12 @@ mod tests {
         People::new(vec![person("viewer", Role::Viewer), person("operator", Role::Operator)])
     }
 
-    fn asked(people: &People, values: &[&str], needed: Role) -> Result<String, u16> {
+    fn asked(people: &People, values: &[&str], needed: Role) -> Result<String, ConsoleRefusal> {
         let mut fields = HeaderMap::new();
         for value in values {
             fields.append(header::AUTHORIZATION, value.parse().unwrap());
         }
-        people.of(&fields, needed).map(|person| person.name).map_err(|problem| problem.status.as_u16())
+        people.of(&fields).and_then(|person| with_role(person, needed)).map(|person| person.name)
     }
 
     #[test]
@@ -80,21 +80,21 @@ mod tests {
         assert_eq!(asked(&people, &["Bearer viewer"], Role::Viewer), Ok("viewer".to_owned()));
         assert_eq!(asked(&people, &["bearer operator"], Role::Viewer), Ok("operator".to_owned()));
         assert_eq!(asked(&people, &["Bearer operator"], Role::Operator), Ok("operator".to_owned()));
-        assert_eq!(asked(&people, &["Bearer viewer"], Role::Operator), Err(403));
+        assert_eq!(asked(&people, &["Bearer viewer"], Role::Operator), Err(ConsoleRefusal::Role));
     }
 
     #[test]
     fn no_token_a_wrong_one_and_two_are_refused() {
         let people = people();
-        for values in [
-            &[][..],
-            &["Bearer no"],
-            &["Basic viewer"],
-            &["Bearer"],
-            &["Bearer "],
-            &["Bearer viewer", "Bearer viewer"],
+        for (values, refusal) in [
+            (&[][..], ConsoleRefusal::NoToken),
+            (&["Bearer no"], ConsoleRefusal::UnknownToken),
+            (&["Basic viewer"], ConsoleRefusal::NoToken),
+            (&["Bearer"], ConsoleRefusal::NoToken),
+            (&["Bearer "], ConsoleRefusal::UnknownToken),
+            (&["Bearer viewer", "Bearer viewer"], ConsoleRefusal::NoToken),
         ] {
-            assert_eq!(asked(&people, values, Role::Viewer), Err(401), "{values:?}");
+            assert_eq!(asked(&people, values, Role::Viewer), Err(refusal), "{values:?}");
         }
     }
 
@@ -104,6 +104,6 @@ mod tests {
         let viewer = people.find(&TokenHash::of(b"viewer")).unwrap();
         people.replace(Vec::new());
         assert!(!people.has(&viewer));
-        assert_eq!(asked(&people, &["Bearer viewer"], Role::Viewer), Err(401));
+        assert_eq!(asked(&people, &["Bearer viewer"], Role::Viewer), Err(ConsoleRefusal::UnknownToken));
     }
 }

@@ -84,8 +84,8 @@ def calls_drawn(path) -> tuple[int, int]:
     """The points of the first line of a picture of a rollout, and the seconds that it says to show."""
     root = ElementTree.parse(path).getroot()
     assert root.tag == f"{SVG}svg" and root.find(f"{SVG}title").text.startswith("Rollout "), path.read_text()[:500]
-    assert not [one.tag for one in root.iter() if one.tag.removeprefix(SVG) not in ("svg", "title", "rect", "text", "line", "polyline")]
-    lines = [one.get("points").split() for one in root.iter(f"{SVG}polyline") if one.get("class") == "blue"]
+    assert not [one.tag for one in root.iter() if one.tag.removeprefix(SVG) not in ("svg", "title", "rect", "text", "line", "path")]
+    lines = [re.findall(r"[ML][0-9.]+,[0-9.]+", one.get("d")) for one in root.iter(f"{SVG}path") if one.get("class") == "blue"]
     moments = (one.text for one in root.iter(f"{SVG}text") if re.fullmatch(r"[-0-9]{10} [:0-9]{8} UTC", one.text))
     times = [datetime.strptime(moment, "%Y-%m-%d %H:%M:%S UTC") for moment in moments]
     assert len(lines[0]) == len(lines[1]), "calls and errors of every second"
@@ -106,10 +106,61 @@ def test_a_rollout_leaves_a_picture_in_its_record(console):
         texts = [one.text for one in ElementTree.parse(picture).getroot().iter(f"{SVG}text")]
         assert any("started: " in text and "drill & <i>more</i>" in text for text in texts if text), texts
         assert any("rolled_back: " in text for text in texts if text) and any(began in text for text in texts if text), texts
-        shown = console.guard.command("incident", "show", picture.stem)
-        assert f"]({picture.name})" in shown.stdout, shown
+        wait_until("the link to the picture", lambda: f"]({picture.name})" in console.guard.command("incident", "show", picture.stem).stdout)
         # It is drawn once more, and then also shows what came after.
         wait_until("the second picture", lambda: calls_drawn(picture)[0] >= points + 10, 30)
+
+
+def by_second(columns: dict) -> dict[int, int]:
+    """The calls of each second."""
+    return {columns["at"] - back: calls for back, calls in enumerate(reversed(columns["calls"]))}
+
+
+def test_the_page_puts_every_second_in_its_place(browser, console):
+    page, _ = opened(browser, console)
+    row = page.evaluate("""() => {
+        const columns = columnsOf();
+        let at = 0;
+        // A gap, seconds that come twice and one out of order.
+        for (const [second, calls] of [[100, 1], [101, 2], [104, 5], [101, 9], [104, 9], [103, 9], [105, 6]]) at = append(columns, at, second, { calls });
+        return [at, columns.calls];
+    }""")
+    assert row == [105, [1, 2, None, None, 5, 6]], row
+    later = page.evaluate("() => { const columns = columnsOf(); append(columns, 100, 1e6, { calls: 1 }); return columns.calls.length; }")
+    assert later == 1800
+
+
+def test_a_dialogue_closes_when_something_else_has_happened(browser, console):
+    """What is ordered was decided by what the dialogue says."""
+    page, said = opened(browser, console)
+    before = console.read("rollout")["status"]["position"]["stable"]
+    page.click("#order-switch")
+    fixed = page.evaluate("state.order.body")
+    other = "green" if before == "blue" else "blue"
+    assert fixed["slot"] == other, fixed
+    console.order("slots/switch", reason="another operator", slot=other)
+    page.wait_for_selector("#confirm[open]", state="hidden")
+    assert "Not ordered: Switch to" in page.inner_text("#said")
+    assert console.read("rollout")["status"]["position"]["stable"] == other
+    # An order on its way is refused by the guard.
+    status = page.evaluate("""(body) => fetch("/api/v1/slots/switch", {method: "POST", body: JSON.stringify({...body, reason: "late"}),
+        headers: {Authorization: `Bearer ${state.token}`, "Content-Type": "application/json"}}).then((response) => response.status)""", fixed)
+    assert status == 409
+    assert [line for line in said if "409" not in line] == []
+    console.order("slots/switch", reason="back", slot=before)
+
+
+def test_a_second_token_ends_what_the_first_one_began(browser, console):
+    page, _ = opened(browser, console)
+    page.evaluate("leave('drill')")
+    assert page.inner_text("#enter-problem") == "drill" and page.evaluate("[state.at, state.lastEvent, state.token]") == [0, None, ""]
+    page.evaluate("window.streams = 0; { const real = window.fetch; window.fetch = (path, options) => { if (path === '/api/v1/events') window.streams += 1; return real(path, options); }; }")
+    page.fill("#token", OPERATOR)
+    page.evaluate("for (let time = 0; time < 2; time++) document.getElementById('enter').requestSubmit()")
+    page.wait_for_function("() => state.at > 0 && document.getElementById('connection').textContent === 'connected'")
+    at = page.evaluate("state.at")
+    page.wait_for_function(f"() => state.at >= {at + 3}")
+    assert page.evaluate("window.streams") == 1
 
 
 def test_a_tool_s_row_opens_its_plot_by_keyboard(browser, console):
@@ -122,8 +173,14 @@ def test_a_tool_s_row_opens_its_plot_by_keyboard(browser, console):
         page.wait_for_selector("#tool-plot:not([hidden])")
         assert page.inner_text("#tool-title") == "swf_list_agents" and button.get_attribute("aria-expanded") == "true"
         page.wait_for_function("() => / [1-9][0-9]* calls /.test(document.getElementById('rate-tool').getAttribute('aria-label'))")
-        known = page.evaluate("state.tool.columns.calls.length")
-        page.wait_for_function(f"() => state.tool.columns.calls.length >= {known + 3}", timeout=15_000)
+        began = page.evaluate("state.tool.at")
+        page.wait_for_function(f"() => state.tool.at >= {began + 3}", timeout=15_000)
+        # What the page has put together of its parts is what the guard has, second by second.
+        ours = by_second(page.evaluate("({at: state.tool.at, calls: state.tool.columns.calls})"))
+        series = console.read("series?tool=swf_list_agents")
+        theirs = by_second({"at": series["at"], **series["tools"]["swf_list_agents"]})
+        assert ours and ours == {at: theirs.get(at) for at in ours}, (ours, theirs)
+        assert sum(ours[at] for at in ours if at > began) > 0, ours
         # The rows are refreshed under the keyboard: focus stays.
         assert page.evaluate("document.activeElement.dataset.tool") == "swf_list_agents"
         drawn = page.evaluate("document.getElementById('rate-tool').getContext('2d').getImageData(0, 0, 400, 64).data.some((byte) => byte)")

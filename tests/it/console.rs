@@ -150,7 +150,7 @@ async fn an_operator_starts_and_rolls_back_and_a_viewer_does_not() {
     assert_eq!(started.json()["transition"]["kind"], "started");
     watched
         .guard
-        .logged("console: command=rollout start by=TEST_OPERATOR done, reason: planned, ticket 4711")
+        .logged("console: command=rollout start by=TEST_OPERATOR from=127.0.0.1 done, reason: planned, ticket 4711")
         .await;
     let who = watched.guard.history().await.last().unwrap()["cause"]["who"].clone();
     assert_eq!(who, "TEST_OPERATOR at the console: planned, ticket 4711");
@@ -167,6 +167,71 @@ async fn an_operator_starts_and_rolls_back_and_a_viewer_does_not() {
     assert!(!said.contains(OPERATOR) && !said.contains(VIEWER), "a token is in the log");
 }
 
+// docs/console.md: "with `"expected_seq": N` the order is refused unless transition N is the last one".
+#[tokio::test]
+async fn an_order_that_was_decided_before_another_transition_is_refused() {
+    let watched = watched().await;
+    let order = async |path: &str, expected_seq: u64| {
+        let body = json!({"reason": "drill", "expected_seq": expected_seq});
+        watched.order(OPERATOR, &format!("/api/v1/rollout/{path}"), &body).await
+    };
+    assert_eq!(order("start", 1).await.status(), 409);
+    let started = order("start", 0).await;
+    assert_eq!(started.status(), 200, "{}", started.text());
+    let first = started.json()["transition"]["seq"].as_u64().unwrap();
+    assert_eq!(order("pause", first).await.status(), 200);
+    let late = order("rollback", first).await;
+    assert_eq!(late.status(), 409);
+    assert!(late.text().contains("is not the last transition"), "{}", late.text());
+    assert_eq!(watched.read("/api/v1/rollout").await["last"]["kind"], "paused");
+    watched.guard.logged("console: command=rollout rollback by=TEST_OPERATOR from=127.0.0.1 refused").await;
+}
+
+#[tokio::test]
+async fn refused_tokens_are_counted_and_logged_without_them() {
+    let watched = watched().await;
+    let wrong = "wrong-0123456789abcdef";
+    assert_eq!(watched.get(wrong, "/api/v1/status").await.status(), 401);
+    assert_eq!(watched.order(VIEWER, "/api/v1/rollout/start", &json!({"reason": "x"})).await.status(), 403);
+    assert_eq!(watched.get(wrong, "/").await.status(), 200, "the page needs no token");
+    watched.guard.logged("console: refused a request from=127.0.0.1 reason=unknown_token").await;
+    let count = async |reason: &str| {
+        let series = format!("mcp_guard_console_refusals_total{{reason=\"{reason}\"}}");
+        watched.guard.metric(&series).await
+    };
+    assert_eq!((count("unknown_token").await, count("role").await, count("no_token").await), (1.0, 1.0, 0.0));
+    assert!(!watched.guard.log().join("\n").contains(wrong), "a token is in the log");
+}
+
+// docs/console.md: "Where all connections are taken, a new one displaces the oldest without a valid token, and never one with a
+// token. A connection without a valid token has one response."
+#[tokio::test]
+async fn connections_without_a_token_never_keep_an_operator_out() {
+    let watched = watched().await;
+    let mut kept = Client::tcp(TcpStream::connect(&watched.address).await.unwrap());
+    let status = format!("GET /api/v1/status HTTP/1.1\r\nHost: c\r\nAuthorization: Bearer {VIEWER}\r\n\r\n");
+    assert_eq!(kept.exchange(&status).await.status(), 200);
+    // Silent ones, and ones that ask again and again and read nothing.
+    let mut strangers = Vec::new();
+    for number in 0..100 {
+        let mut client = Client::tcp(TcpStream::connect(&watched.address).await.unwrap());
+        if number % 2 == 0 {
+            client.try_send("GET / HTTP/1.1\r\nHost: c\r\n\r\n".repeat(100)).await;
+        }
+        strangers.push(client);
+    }
+    let paused =
+        watched.order(OPERATOR, "/api/v1/slots/switch", &json!({"reason": "x", "slot": "green"})).await;
+    assert_eq!(paused.status(), 200, "{}", paused.text());
+    assert_eq!(kept.exchange(&status).await.status(), 200, "one with a token stays");
+    for path in ["/", "/nowhere", "/api/v1/status"] {
+        let mut client = Client::tcp(TcpStream::connect(&watched.address).await.unwrap());
+        let response = client.exchange(format!("GET {path} HTTP/1.1\r\nHost: c\r\n\r\n")).await;
+        assert_eq!(response.field("connection"), Some("close"), "{path}");
+        assert_eq!(client.rest().await, b"");
+    }
+}
+
 #[tokio::test]
 async fn a_stream_of_events_resumes_and_ends_with_its_token() {
     let watched = watched().await;
@@ -180,6 +245,9 @@ async fn a_stream_of_events_resumes_and_ends_with_its_token() {
     let mut resumed = watched.events("Last-Event-ID: 1\r\n").await;
     let missed = resumed.until("event: state\n").await;
     assert!(missed.contains("event: seconds\n") && missed.contains("\"switched\""), "{missed}");
+    let mut later = watched.events(&format!("Last-Event-ID: {}\r\n", u64::MAX)).await;
+    later.until("event: state\n").await;
+    drop(later);
 
     // "revocation takes effect when the command says so"
     watched.guard.edit("viewers = [\"env:TEST_VIEWER\"]\n", "");

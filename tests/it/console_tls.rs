@@ -1,8 +1,6 @@
 //! Contract, section 19: "`[console] address` (loopback by default; elsewhere only with TLS)": handshakes, reload, bounds.
 
-use std::time::Duration;
-
-use mcp_testkit::{Certificates, Client, Guard, ServingBackend, backend, eventually, ok, result};
+use mcp_testkit::{Certificates, Client, Guard, ServingBackend, backend, ok, result};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::pki_types::CertificateDer;
@@ -123,19 +121,15 @@ async fn a_reload_turns_tls_of_the_console_on() {
     assert!(console.refuses_clear_text().await);
 }
 
-// A handshake that does not end takes a place only for a bounded time.
+// A handshake that does not end takes a place only until another connection needs it, and for a bounded time.
 #[tokio::test]
-async fn handshakes_that_stall_are_closed_and_give_their_places_back() {
+async fn handshakes_that_stall_are_closed_and_make_room() {
     let console = start("127.0.0.1", true).await;
     let mut silent = Vec::new();
-    for _ in 0..64 {
+    for _ in 0..80 {
         silent.push(console.tcp().await);
     }
-    // The places are taken: a handshake is not begun.
-    eventually("a connection too many is closed", async || {
-        tokio::time::timeout(Duration::from_secs(1), console.tls()).await.is_ok_and(|done| done.is_err())
-    })
-    .await;
+    console.responds().await;
     for stream in silent {
         assert_eq!(Client::tcp(stream).rest().await, b"");
     }

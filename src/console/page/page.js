@@ -1,6 +1,16 @@
 // The page: reads the interface, shows text as text, and gives an operator's orders with a reason.
 const byId = (id) => document.getElementById(id);
-const state = { token: "", lastEvent: null, slots: { blue: columnsOf(), green: columnsOf() }, at: 0, history: [], seq: -1, live: null, order: null, tool: null };
+// `generation` counts the tokens that were entered: what an earlier one began ends with it.
+const state = { generation: 0, stop: new AbortController(), token: "", order: null, tool: null };
+function beginAnew() {
+  Object.assign(state, { lastEvent: null, history: [], seq: -1, live: null, uptime: 0, expiring: [] });
+  beginSeries();
+}
+function beginSeries() {
+  Object.assign(state, { at: 0, slots: { blue: columnsOf(), green: columnsOf() } });
+  if (state.tool) Object.assign(state.tool, { at: 0, columns: columnsOf() });
+}
+beginAnew();
 
 // Every word of the guard becomes text, never markup.
 function make(name, options = {}, ...children) {
@@ -19,7 +29,7 @@ const moment = (time) => new Date(time).toISOString().replace("T", " ").slice(0,
 
 async function ask(path, options = {}) {
   const headers = { Authorization: `Bearer ${state.token}`, ...options.headers };
-  const response = await fetch(path, { ...options, headers, cache: "no-store", redirect: "error" });
+  const response = await fetch(path, { signal: state.stop.signal, ...options, headers, cache: "no-store", redirect: "error" });
   if (!response.ok) {
     const problem = await response.json().catch(() => ({}));
     const error = new Error(problem.detail || `HTTP ${response.status}`);
@@ -139,20 +149,26 @@ function showLoad(element, heads, list, empty, cellOf) {
     element.querySelectorAll("tbody tr").forEach((line, at) => rows[at].slice(1).forEach((text, column) => { line.children[column + 1].textContent = text; }));
     return;
   }
-  const focused = element.contains(document.activeElement) ? document.activeElement.dataset.tool : undefined;
+  const focused = element !== document.activeElement && element.contains(document.activeElement) ? document.activeElement.dataset.tool : undefined;
   element.dataset.names = names;
   show(element, table([{ text: heads }, { text: "Calls/s", number: true }, { text: "Errors", number: true }, { text: "p95", number: true }], rows.map(([name, ...rest]) => [cellOf(name), ...rest]), empty));
-  if (focused !== undefined) [...element.querySelectorAll("button")].find((one) => one.dataset.tool === focused)?.focus();
+  if (focused !== undefined) focusTool(element, focused);
+}
+// The button of a tool; the whole table where the tool is no longer in it.
+function focusTool(element, name) {
+  ([...element.querySelectorAll("button")].find((one) => one.dataset.tool === name) || element).focus();
 }
 async function refreshLoad() {
+  const { generation } = state;
   try {
-    const [tools, clients] = await Promise.all([read("/api/v1/tools"), read("/api/v1/clients"), refreshTool()]);
+    const [tools, clients] = await Promise.all([read("/api/v1/tools"), read("/api/v1/clients")]);
+    if (generation !== state.generation) return;
     showLoad(byId("tools"), "Tool", tools.tools, "No tool was called.", toolButton);
     showLoad(byId("clients"), "Client", clients.clients, "No client has called.", (name) => name);
     const soon = Date.now() / 1000 + 30 * 86400;
     state.expiring = clients.tokens.filter((token) => token.not_after && token.not_after < soon);
   } catch (error) {
-    if (error.status === 401) leave("The token is no longer accepted.");
+    if (error.status === 401 && generation === state.generation) leave("The token is no longer accepted.");
   }
 }
 
@@ -162,32 +178,36 @@ function toolButton(name) {
   return button;
 }
 function openTool(name) {
-  const left = byId("tool-plot").contains(document.activeElement) ? state.tool?.name : undefined;
-  state.tool = name === null ? null : { name, at: 0, columns: columnsOf() };
-  for (const one of byId("tools").querySelectorAll("button")) {
-    one.setAttribute("aria-expanded", String(one.dataset.tool === name));
-    if (one.dataset.tool === left) one.focus();
-  }
   const panel = byId("tool-plot");
+  const left = panel.contains(document.activeElement) ? state.tool?.name : undefined;
+  state.tool = name === null ? null : { name, at: 0, columns: columnsOf() };
+  for (const one of byId("tools").querySelectorAll("button")) one.setAttribute("aria-expanded", String(one.dataset.tool === name));
+  if (left !== undefined) focusTool(byId("tools"), left);
   panel.hidden = name === null;
   if (name === null) return;
   const close = make("button", { type: "button", id: "tool-close", text: "Close" });
   close.addEventListener("click", () => openTool(null));
   show(panel, make("h3", { id: "tool-title", text: name }), make("dl", { id: "facts-tool" }), figure("rate-tool", RATE), figure("time-tool", "p50 and p95"), make("div", { class: "orders" }, close));
-  refreshLoad();
+  refreshTool();
 }
-// Asks for the seconds that the open plot does not have yet.
+// Asks for the seconds that the open plot does not have yet. The tables go on without it.
 async function refreshTool() {
   const tool = state.tool;
   if (!tool) return;
   const missing = tool.at ? Math.min(SECONDS, Math.max(1, state.at - tool.at + 2)) : SECONDS;
-  const picture = await read(`/api/v1/series?tool=${encodeURIComponent(tool.name)}&last=${missing}`);
-  const columns = picture.tools[tool.name];
-  if (tool !== state.tool || !columns) return;
-  const had = columns.calls.length, fresh = tool.at ? Math.min(had, Math.max(0, picture.at - tool.at)) : had;
-  for (let place = had - fresh; place < had; place++) pushSecond(tool.columns, Object.fromEntries(Object.entries(columns).map(([name, values]) => [name, values[place]])));
-  tool.at = picture.at;
-  plotTool();
+  try {
+    const picture = await read(`/api/v1/series?tool=${encodeURIComponent(tool.name)}&last=${missing}`);
+    if (tool !== state.tool || !Object.hasOwn(picture.tools, tool.name)) return;
+    takeColumns(tool, picture.at, picture.tools[tool.name]);
+    plotTool();
+  } catch { /* The next time, or the stream says that the guard is away. */ }
+}
+function takeColumns(tool, end, columns) {
+  const had = columns.calls.length;
+  for (let place = 0; place < had; place++) {
+    const second = Object.fromEntries(Object.entries(columns).map(([name, values]) => [name, values[place]]));
+    tool.at = append(tool.columns, tool.at, end - (had - 1 - place), second);
+  }
 }
 async function refreshHistory() {
   try { state.history = await read("/api/v1/history"); showHistory(); } catch { /* The stream says that the guard is away. */ }
@@ -220,11 +240,13 @@ function plotTool() {
 }
 
 function takeSecond(second) {
-  if (second.at === state.at) return;
-  state.at = second.at;
-  for (const name of ["blue", "green"]) pushSecond(state.slots[name], second.slots[name] || {});
+  for (const name of ["blue", "green"]) append(state.slots[name], state.at, second.at, second.slots[name] || {});
+  state.at = Math.max(state.at, second.at);
 }
 function takeState({ status, rollout, releases }) {
+  // Another process counts from its own start.
+  if (status.uptime_seconds < state.uptime) beginSeries();
+  state.uptime = status.uptime_seconds;
   state.live = { status, rollout };
   byId("guard").textContent = `version ${status.version}, up ${Math.floor(status.uptime_seconds / 60)} min, ${status.connections} connections${status.draining ? ", draining" : ""}`;
   showRollout(rollout);
@@ -232,6 +254,10 @@ function takeState({ status, rollout, releases }) {
   showRest(status, rollout);
   const seq = rollout.last ? rollout.last.seq : 0;
   if (seq !== state.seq) { state.seq = seq; refreshHistory(); }
+  if (byId("confirm").open && !state.order.sent && state.order.body.expected_seq !== seq) {
+    byId("confirm").close();
+    byId("said").textContent = `Not ordered: ${state.order.text}. Meanwhile there was a transition: look again.`;
+  }
 }
 // A transition comes with the state that it led to, so its own event needs no handler.
 const HANDLERS = { second: takeSecond, seconds: (all) => all.forEach(takeSecond), state: takeState };
@@ -240,6 +266,10 @@ async function follow() {
   const headers = state.lastEvent ? { "Last-Event-ID": state.lastEvent } : {};
   const reader = (await ask("/api/v1/events", { headers })).body.getReader();
   tell("connected", "");
+  // One that is silent is closed, too, before the next one begins.
+  try { await takeAll(reader); } finally { reader.cancel().catch(() => {}); }
+}
+async function takeAll(reader) {
   const decoder = new TextDecoder();
   let text = "";
   for (;;) {
@@ -258,20 +288,27 @@ async function follow() {
 function take(block) {
   const fields = Object.fromEntries(block.split("\n").map((line) => [line.slice(0, line.indexOf(":")), line.slice(line.indexOf(":") + 2)]));
   if (fields.id) state.lastEvent = fields.id;
-  if (fields.data && HANDLERS[fields.event]) HANDLERS[fields.event](JSON.parse(fields.data));
+  if (fields.data && Object.hasOwn(HANDLERS, fields.event)) HANDLERS[fields.event](JSON.parse(fields.data));
 }
 function tell(text, kind) { byId("connection").textContent = text; byId("connection").className = kind; }
 function leave(why) {
+  state.stop.abort();
+  state.generation += 1;
   state.token = "";
+  if (byId("confirm").open) byId("confirm").close();
+  openTool(null);
+  beginAnew();
+  tell("not connected", "");
   byId("board").hidden = true;
   byId("enter").hidden = false;
   byId("enter-problem").textContent = why;
   byId("token").focus();
 }
 
-async function run() {
-  while (state.token) {
+async function run(generation) {
+  while (generation === state.generation) {
     try { await follow(); } catch (error) {
+      if (generation !== state.generation) return;
       if (error.status === 401) return leave(error.message);
       tell(`away: ${error.message}; trying again`, "bad");
     }
@@ -280,12 +317,21 @@ async function run() {
 }
 byId("enter").addEventListener("submit", async (event) => {
   event.preventDefault();
+  const generation = state.generation += 1;
+  state.stop.abort();
+  state.stop = new AbortController();
   state.token = byId("token").value.trim();
+  byId("connect").disabled = true;
   try {
     const picture = await read("/api/v1/series?of=slots");
+    if (generation !== state.generation) return;
+    beginAnew();
     for (const name of ["blue", "green"]) state.slots[name] = { ...columnsOf(), ...picture.slots[name] };
     state.at = picture.at;
-  } catch (error) { return leave(error.message); }
+  } catch (error) {
+    if (generation === state.generation) leave(error.message);
+    return;
+  } finally { byId("connect").disabled = false; }
   byId("token").value = "";
   byId("enter").hidden = true;
   byId("enter-problem").textContent = "";
@@ -293,9 +339,9 @@ byId("enter").addEventListener("submit", async (event) => {
   show(byId("slots"), slotCard("blue"), slotCard("green"));
   byId("main").focus();
   refreshLoad();
-  run();
+  run(generation);
 });
-setInterval(() => { if (state.token && !byId("board").hidden) refreshLoad(); }, 2000);
+setInterval(() => { if (state.token && !byId("board").hidden) { refreshLoad(); refreshTool(); } }, 2000);
 
 function consequence(order) {
   const { run, position } = state.live.rollout.status;
@@ -309,8 +355,12 @@ function consequence(order) {
     switch: () => `All new calls go to ${candidate}. ${position.stable} finishes what it has.`,
   }[order]();
 }
+// What is ordered is fixed here, with what is said about it: the guard refuses it after any other transition.
 function confirmOrder(order, text) {
-  state.order = order;
+  const { position } = state.live.rollout.status;
+  const body = { expected_seq: state.seq };
+  if (order === "switch") body.slot = position.stable === "blue" ? "green" : "blue";
+  state.order = { text, body, path: order === "switch" ? "/api/v1/slots/switch" : `/api/v1/rollout/${order}`, sent: false };
   byId("confirm-title").textContent = text;
   byId("consequence").textContent = consequence(order);
   byId("go").textContent = text;
@@ -322,15 +372,15 @@ function confirmOrder(order, text) {
 byId("cancel").addEventListener("click", () => byId("confirm").close());
 byId("confirm-form").addEventListener("submit", async (event) => {
   event.preventDefault();
-  const order = state.order, body = { reason: byId("reason").value };
-  if (order === "switch") body.slot = state.live.rollout.status.position.stable === "blue" ? "green" : "blue";
-  const path = order === "switch" ? "/api/v1/slots/switch" : `/api/v1/rollout/${order}`;
+  const order = state.order, body = { ...order.body, reason: byId("reason").value };
   byId("go").disabled = true;
+  order.sent = true;
   try {
-    const done = await (await ask(path, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) })).json();
-    byId("confirm").close();
+    const done = await (await ask(order.path, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) })).json();
+    if (state.order === order) byId("confirm").close();
     byId("said").textContent = `Done: ${done.transition.kind}. ${done.notes.join(" ")}`;
   } catch (error) {
+    order.sent = false;
     byId("confirm-problem").textContent = error.message;
   } finally { byId("go").disabled = false; }
 });

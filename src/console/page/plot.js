@@ -9,6 +9,13 @@ function pushSecond(columns, second) {
     if (columns[name].length > SECONDS) columns[name].shift();
   }
 }
+// Adds the second at this moment after the one at `lastAt`: one that is there already is ignored, those between are unknown.
+function append(columns, lastAt, at, second) {
+  if (at <= lastAt) return lastAt;
+  for (let missing = lastAt ? Math.min(at - lastAt - 1, SECONDS) : 0; missing > 0; missing--) pushSecond(columns, {});
+  pushSecond(columns, second);
+  return at;
+}
 // `show` is the text of a value: that of the largest stands at the top.
 function draw(canvas, lines, marks, label, show) {
   const ratio = window.devicePixelRatio || 1;

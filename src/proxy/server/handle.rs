@@ -21,7 +21,7 @@ use crate::proxy::state::snapshot::Snapshot;
 use crate::proxy::state::traffic_split::TrafficSplit;
 use crate::rollout::sample::FinishedCall;
 #[cfg(feature = "console")]
-use crate::telemetry::metrics::Totals;
+use crate::telemetry::metrics::{ConsoleRefusal, Totals};
 use crate::telemetry::metrics::{
     DependencyMetrics, DependencyStatus, Reload, RolloutMetrics, ShadowMetrics, SlotStatus,
 };
@@ -169,6 +169,12 @@ impl Handle {
     #[cfg(feature = "console")]
     pub(crate) fn totals(&self) -> Totals {
         self.state.metrics.totals()
+    }
+
+    /// Counts a request that the console refused.
+    #[cfg(feature = "console")]
+    pub(crate) fn console_refused(&self, refusal: ConsoleRefusal) {
+        self.state.metrics.console.refused(refusal);
     }
 
     /// Counts the outcome of a reload.
