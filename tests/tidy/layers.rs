@@ -81,6 +81,30 @@ pub(super) const MAY_IMPORT: &[(&str, &[&str])] = &[
     ),
 ];
 
+/// The same of mcp-fleet: everything but the stores and the courier is pure.
+pub(super) const FLEET_MAY_IMPORT: &[(&str, &[&str])] = &[
+    ("moment", &[]),
+    ("names", &[]),
+    ("encoding", &[]),
+    ("rules", &[]),
+    ("settings", &[]),
+    ("key", &["encoding", "names"]),
+    ("envelope", &["encoding", "key", "names"]),
+    ("record", &["encoding", "envelope", "key", "names"]),
+    ("request", &["envelope", "names"]),
+    ("store", &["request"]),
+    ("limits", &["moment", "request", "rules"]),
+    ("member", &["envelope", "key", "limits", "moment", "names", "record", "request", "rules", "settings"]),
+    ("courier", &["member", "request", "store"]),
+    ("redis", &["envelope", "names", "request", "store"]),
+];
+
+/// Its modules that read no clock and do no I/O.
+pub(super) const FLEET_PURE: &[&str] = &[
+    "moment", "names", "encoding", "rules", "settings", "key", "envelope", "record", "request", "limits",
+    "member",
+];
+
 /// The same of mcp-tools: its folders and top-level files, the lowest first.
 pub(super) const TOOLS_MAY_IMPORT: &[(&str, &[&str])] = &[
     ("json", &[]),

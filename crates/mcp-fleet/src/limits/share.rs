@@ -1,0 +1,263 @@
+//! One guard's part of one limit, as the call's path uses it: a few atomic loads and one compare-and-set a call.
+//!
+//! A generic cell rate algorithm over one word: the theoretical arrival time of the next call. When the part changes, the
+//! word is translated, so that the calls that were left stay the same, and none is made up.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::moment::Moment;
+
+/// Nanoseconds in one unit of time of the word, as a power of two.
+const UNIT_BITS: u32 = 6;
+/// The word holds the number of its part in the upper byte and the arrival time below.
+const TIME_BITS: u32 = 56;
+const TIME_MASK: u64 = (1 << TIME_BITS) - 1;
+
+/// Whether a call is within the guard's part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Admission {
+    /// It is.
+    Admit,
+    /// It is not; so many nanoseconds from now one would be, if nothing changes.
+    Refuse {
+        /// Never 0.
+        retry_after_nanos: u64,
+    },
+}
+
+/// A rate and a burst.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Part {
+    /// Calls a second.
+    pub(crate) rate: f64,
+    /// Most calls at once, at least one.
+    pub(crate) burst: f64,
+}
+
+/// One limit on one guard. Cheap to share: the call's path and the member use it at the same time.
+#[derive(Debug)]
+pub struct Share {
+    word: AtomicU64,
+    parts: [AtomicPart; 2],
+    offered: AtomicU64,
+}
+
+#[derive(Debug)]
+struct AtomicPart {
+    /// Units of time between two calls.
+    interval: AtomicU64,
+    /// Units of time that calls may run ahead.
+    ahead: AtomicU64,
+    /// When the part ends.
+    until: AtomicU64,
+    /// Units of time between two calls after that.
+    interval_after: AtomicU64,
+}
+
+/// A part, read at one time.
+#[derive(Clone, Copy)]
+struct Cell {
+    interval: u64,
+    ahead: u64,
+    until: u64,
+    interval_after: u64,
+}
+
+impl Share {
+    /// With so many calls left now.
+    pub(crate) fn new(part: Part, left: f64, now: Moment) -> Share {
+        let cell = Cell::new(part, Moment::after_start(std::time::Duration::MAX), part.rate);
+        let empty = || AtomicPart {
+            interval: AtomicU64::new(cell.interval),
+            ahead: AtomicU64::new(cell.ahead),
+            until: AtomicU64::new(cell.until),
+            interval_after: AtomicU64::new(cell.interval_after),
+        };
+        let word = cell.arrival(left, units(now));
+        Share { word: AtomicU64::new(word), parts: [empty(), empty()], offered: AtomicU64::new(0) }
+    }
+
+    /// Decides on a call that arrives now. Never waits.
+    pub fn admit(&self, now: Moment) -> Admission {
+        self.offered.fetch_add(1, Ordering::Relaxed);
+        let now = units(now);
+        let mut word = self.word.load(Ordering::Acquire);
+        loop {
+            let cell = self.cell(word);
+            // A part that has ended, because the member did not run: its rate without the store, one call at a time.
+            let (interval, ahead) =
+                if now < cell.until { (cell.interval, cell.ahead) } else { (cell.interval_after, 0) };
+            let arrival = (word & TIME_MASK).max(now);
+            if arrival > now + ahead {
+                let retry_after_nanos = (arrival - now - ahead) << UNIT_BITS;
+                return Admission::Refuse { retry_after_nanos };
+            }
+            let next = (word & !TIME_MASK) | ((arrival + interval) & TIME_MASK);
+            // Fails if another call came first, or the part has changed: its number is in the word.
+            match self.word.compare_exchange_weak(word, next, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => return Admission::Admit,
+                Err(other) => word = other,
+            }
+        }
+    }
+
+    /// Changes the part; the calls left stay the same, but for what the new burst does not hold. `after` is the rate that holds
+    /// from `until` on.
+    pub(crate) fn set(&self, part: Part, until: Moment, after: f64, now: Moment) {
+        let cell = Cell::new(part, until, after);
+        let now = units(now);
+        let mut word = self.word.load(Ordering::Acquire);
+        loop {
+            let number = (word >> TIME_BITS).wrapping_add(1) & 0xff;
+            // Written before the word that names it; a call that still reads the slot's former part fails at the word.
+            self.slot(number).store(cell);
+            let left = self.cell(word).left(word & TIME_MASK, now);
+            let next = (number << TIME_BITS) | cell.arrival(left, now);
+            match self.word.compare_exchange(word, next, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => return,
+                Err(other) => word = other,
+            }
+        }
+    }
+
+    /// How many calls are left now.
+    pub(crate) fn left(&self, now: Moment) -> f64 {
+        let word = self.word.load(Ordering::Acquire);
+        self.cell(word).left(word & TIME_MASK, units(now))
+    }
+
+    /// Calls that came since the start, admitted or not.
+    pub(crate) fn offered(&self) -> u64 {
+        self.offered.load(Ordering::Relaxed)
+    }
+
+    fn slot(&self, number: u64) -> &AtomicPart {
+        let [even, odd] = &self.parts;
+        if number.is_multiple_of(2) { even } else { odd }
+    }
+
+    fn cell(&self, word: u64) -> Cell {
+        self.slot(word >> TIME_BITS).load()
+    }
+}
+
+impl AtomicPart {
+    fn store(&self, cell: Cell) {
+        self.interval.store(cell.interval, Ordering::Release);
+        self.ahead.store(cell.ahead, Ordering::Release);
+        self.until.store(cell.until, Ordering::Release);
+        self.interval_after.store(cell.interval_after, Ordering::Release);
+    }
+
+    fn load(&self) -> Cell {
+        Cell {
+            interval: self.interval.load(Ordering::Acquire),
+            ahead: self.ahead.load(Ordering::Acquire),
+            until: self.until.load(Ordering::Acquire),
+            interval_after: self.interval_after.load(Ordering::Acquire),
+        }
+    }
+}
+
+impl Cell {
+    fn new(part: Part, until: Moment, after: f64) -> Cell {
+        let burst = part.burst.max(1.0);
+        let interval = interval(part.rate, burst);
+        let ahead = (burst - 1.0) * interval as f64;
+        Cell {
+            interval,
+            ahead: ahead as u64,
+            until: units(until),
+            interval_after: self::interval(after, burst),
+        }
+    }
+
+    /// Calls left under this part, if the word says this arrival time.
+    fn left(self, arrival: u64, now: u64) -> f64 {
+        let behind = arrival.saturating_sub(now) as f64;
+        let burst = self.ahead as f64 / self.interval as f64 + 1.0;
+        (burst - behind / self.interval as f64).max(0.0)
+    }
+
+    /// The arrival time that leaves so many calls.
+    fn arrival(self, left: f64, now: u64) -> u64 {
+        let burst = self.ahead as f64 / self.interval as f64 + 1.0;
+        let behind = (burst - left).max(0.0) * self.interval as f64;
+        now.saturating_add(behind.ceil() as u64).min(TIME_MASK)
+    }
+}
+
+fn units(moment: Moment) -> u64 {
+    (moment.as_nanos() >> UNIT_BITS).min(TIME_MASK >> 1)
+}
+
+/// Units between two calls, rounded up, so that the rate is never exceeded. No rate at all is one call in 39 hours, or less if
+/// the word could not hold the burst's time otherwise.
+fn interval(rate: f64, burst: f64) -> u64 {
+    const LONGEST: f64 = (1u64 << 41) as f64;
+    const BURST: f64 = (1u64 << 54) as f64;
+    let units_a_second = 1e9 / f64::from(1u32 << UNIT_BITS);
+    (units_a_second / rate.max(1e-9)).ceil().clamp(1.0, LONGEST.min(BURST / burst)) as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn at(millis: u64) -> Moment {
+        Moment::after_start(Duration::from_millis(millis))
+    }
+
+    fn admitted(share: &Share, calls: usize, now: Moment) -> usize {
+        (0..calls).filter(|_| share.admit(now) == Admission::Admit).count()
+    }
+
+    const FOREVER: Duration = Duration::from_secs(1 << 30);
+
+    #[test]
+    fn a_share_admits_its_burst_and_then_its_rate() {
+        let share = Share::new(Part { rate: 10.0, burst: 5.0 }, 5.0, at(0));
+        assert_eq!(admitted(&share, 20, at(0)), 5);
+        assert_eq!(share.admit(at(99)), Admission::Refuse { retry_after_nanos: 1_000_000 });
+        assert_eq!(admitted(&share, 20, at(300)), 3);
+        assert_eq!(admitted(&share, 20, at(60_000)), 5, "no more than the burst is saved up");
+        assert_eq!(share.offered(), 61);
+    }
+
+    #[test]
+    fn a_changed_share_keeps_the_calls_that_were_left() {
+        let share = Share::new(Part { rate: 10.0, burst: 5.0 }, 5.0, at(0));
+        admitted(&share, 2, at(0));
+        share.set(Part { rate: 100.0, burst: 50.0 }, Moment::default().plus(FOREVER), 1.0, at(0));
+        assert_eq!(admitted(&share, 20, at(0)), 3);
+        assert_eq!(admitted(&share, 200, at(100)), 10);
+        share.set(Part { rate: 1.0, burst: 2.0 }, Moment::default().plus(FOREVER), 1.0, at(10_000));
+        assert_eq!(admitted(&share, 200, at(10_000)), 2, "what the burst does not hold is gone");
+        share.set(Part { rate: 0.0, burst: 10.0 }, Moment::default().plus(FOREVER), 1.0, at(10_000));
+        assert_eq!(admitted(&share, 200, at(20_000)), 0, "without a rate nothing is added");
+    }
+
+    #[test]
+    fn a_share_that_has_ended_admits_one_call_at_a_time_at_the_rate_after_it() {
+        let share = Share::new(Part { rate: 100.0, burst: 50.0 }, 50.0, at(0));
+        share.set(Part { rate: 100.0, burst: 50.0 }, at(1_000), 2.0, at(0));
+        assert_eq!(admitted(&share, 10, at(999)), 10);
+        let calls: usize = (0..100).map(|step| admitted(&share, 10, at(1_500 + step * 100))).sum();
+        assert!((20..=21).contains(&calls), "{calls}");
+    }
+
+    #[test]
+    fn a_share_admits_exactly_its_calls_to_many_threads_while_it_changes() {
+        let share = Share::new(Part { rate: 0.0, burst: 20_000.0 }, 20_000.0, at(0));
+        let admitted: usize = std::thread::scope(|scope| {
+            let callers: Vec<_> = (0..3).map(|_| scope.spawn(|| admitted(&share, 20_000, at(0)))).collect();
+            for _ in 0..2_000 {
+                share.set(Part { rate: 0.0, burst: 20_000.0 }, Moment::default().plus(FOREVER), 0.0, at(0));
+            }
+            callers.into_iter().map(|caller| caller.join().unwrap()).sum()
+        });
+        assert!((19_990..=20_000).contains(&admitted), "{admitted}");
+    }
+}

@@ -1,0 +1,91 @@
+//! How a leader's states come about: by proposal, or because a member or the store is out of step.
+
+use super::Member;
+use super::following::StoreState;
+use super::lead::Publication;
+use super::messages::{Direction, Event, Output, Proposal, ProposalRefusal};
+use crate::envelope::{Envelope, STATE_BYTES_MAX, Stamp};
+use crate::moment::Moment;
+use crate::record::Window;
+use crate::rules::Rule;
+
+impl<W: Window> Member<W> {
+    /// Takes a decider's new state, if this member may write it.
+    pub(super) fn propose(&mut self, proposal: Proposal, now: Moment, out: &mut Vec<Output>) {
+        match self.check(&proposal, now) {
+            Ok(epoch) => {
+                let base = self.following.followed().cloned().unwrap_or_default();
+                let generation = base.stamp.generation + 1;
+                self.publish(base, generation, epoch, proposal);
+            }
+            // The way back waits for what is being written, and for nothing else.
+            Err(ProposalRefusal::Busy) if proposal.direction == Direction::Back => {
+                if let Some(lead) = &mut self.lead {
+                    lead.next = Some(proposal);
+                }
+            }
+            Err(refusal) => out.push(Output::Event(Event::ProposalRefused(refusal))),
+        }
+    }
+
+    fn check(&self, proposal: &Proposal, now: Moment) -> Result<u64, ProposalRefusal> {
+        let epoch = self.leads(now).ok_or(ProposalRefusal::NotLeading)?;
+        if self.lead.as_ref().is_some_and(|lead| lead.publication.is_some()) {
+            return Err(ProposalRefusal::Busy);
+        }
+        if proposal.state.len() > STATE_BYTES_MAX {
+            return Err(ProposalRefusal::TooLarge);
+        }
+        let done = self.following.followed().map(|envelope| &envelope.done[..]).unwrap_or_default();
+        if proposal.done.iter().any(|new| done.iter().any(|old| old.order == new.order)) {
+            return Err(ProposalRefusal::AlreadyDone);
+        }
+        match &proposal.direction {
+            Direction::Back => Ok(epoch),
+            Direction::Forward(evidence) if evidence.holds(self.following.stamp(), epoch, now) => Ok(epoch),
+            Direction::Forward(_) => Err(ProposalRefusal::NoEvidence),
+        }
+    }
+
+    fn publish(&mut self, base: Envelope, generation: u64, epoch: u64, proposal: Proposal) {
+        let tried = self.lead.as_ref().map_or(0, |lead| lead.tried);
+        let generation = generation.max(tried + 1);
+        let stamp = Stamp { generation, epoch, writer: self.identity.incarnation };
+        let envelope = base.next(stamp, proposal.state, proposal.done);
+        let instead_of = self.following.seen();
+        if let Some(lead) = &mut self.lead {
+            lead.publication = Some(Publication { envelope, instead_of });
+            lead.tried = generation;
+            self.urgent = true;
+        }
+    }
+
+    /// What a leader does without being asked: puts orders forward, and brings the fleet together under one generation.
+    pub(super) fn lead_on(&mut self, now: Moment, out: &mut Vec<Output>) {
+        let Some(epoch) = self.leads(now) else { return };
+        let followed = self.following.followed().cloned();
+        let Some(lead) = &mut self.lead else { return };
+        for (member, order) in lead.undecided(followed.as_ref(), now) {
+            out.push(Output::Decide { member, order });
+        }
+        if lead.publication.is_some() || !self.rules.keep(Rule::WriteAbove) {
+            return;
+        }
+        let own = self.following.stamp();
+        let ahead = lead.ahead(own);
+        let is_apart = match self.following.store() {
+            StoreState::Same => ahead.is_some(),
+            StoreState::Empty => followed.is_some(),
+            StoreState::Bad | StoreState::Other(_) => true,
+            StoreState::Unknown => false,
+        };
+        if !is_apart {
+            return;
+        }
+        // The leader's state wins: it was the fleet's while this member followed it.
+        let base = followed.unwrap_or_default();
+        let generation = ahead.unwrap_or(0).max(own.generation) + 1;
+        let proposal = Proposal { state: base.state.clone(), direction: Direction::Back, done: Vec::new() };
+        self.publish(base, generation, epoch, proposal);
+    }
+}

@@ -1,0 +1,5 @@
+//! The Redis store against a real server: the same results as the simulated one, and a fleet of five on it.
+
+mod conformance;
+mod fleet;
+mod server;

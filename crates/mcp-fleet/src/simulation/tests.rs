@@ -1,0 +1,99 @@
+//! Thousands of schedules, and what they find when a rule is broken.
+//!
+//! `FLEET_SEED=n` replays one schedule, `FLEET_TRACE=1` prints what happens in it, `FLEET_SCHEDULES=n` runs so many.
+
+use std::time::Duration;
+
+use super::store::MemoryStore;
+use super::world::World;
+use crate::envelope::Stamp;
+use crate::names::{Incarnation, MemberId};
+use crate::request::{Candidacy, Carried, Request, RequestId, ShareRequest, Terms, WHOLE, Write};
+use crate::rules::{Rule, Rules};
+
+fn number(variable: &str) -> Option<u64> {
+    std::env::var(variable).ok()?.parse().ok()
+}
+
+#[test]
+fn every_schedule_keeps_the_invariants_of_a_fleet() {
+    if let Some(seed) = number("FLEET_SEED") {
+        let watch = World::new(seed, Rules::default()).run();
+        assert_eq!(watch.violation, None, "FLEET_SEED={seed}");
+        return;
+    }
+    let start = std::time::Instant::now();
+    let (mut forward, mut back, mut ways_back) = (0, 0, Vec::new());
+    for seed in 0..number("FLEET_SCHEDULES").unwrap_or(2_000) {
+        let watch = World::new(seed, Rules::default()).run();
+        assert_eq!(watch.violation, None, "replay with FLEET_SEED={seed}");
+        forward += watch.forward;
+        back += watch.back;
+        ways_back.extend(watch.ways_back);
+    }
+    // A simulation in which nothing happens would prove nothing.
+    assert!(forward > 1_000 && back > 100, "{forward} steps forward, {back} back");
+    ways_back.sort_unstable();
+    let (median, last) = (ways_back[ways_back.len() / 2], ways_back[ways_back.len() - 1]);
+    println!(
+        "{forward} steps forward, {back} back; {} triggers, to the last candidate admission {median} us at the median, at most {last} us",
+        ways_back.len()
+    );
+    println!("{:?}", start.elapsed());
+    assert!(median < 250_000 && last < 1_000_000, "median {median} us, at most {last} us");
+}
+
+#[test]
+fn a_broken_rule_of_the_fleet_is_found() {
+    let mut missed = Vec::new();
+    for rule in Rule::ALL {
+        let schedules = 0..number("FLEET_SCHEDULES").unwrap_or(3_000);
+        let found = schedules.into_iter().find_map(|seed| {
+            let violation = World::new(seed, Rules::without(rule)).run().violation?;
+            Some((seed, violation))
+        });
+        match found {
+            Some((seed, violation)) => println!("{rule:?}: seed {seed}: {violation}"),
+            None => missed.push(rule),
+        }
+    }
+    assert!(missed.is_empty(), "no schedule shows that these rules are needed: {missed:?}");
+}
+
+// Its member has used more since: others would be given what it still holds.
+#[test]
+fn a_late_request_does_not_lower_what_the_store_counts() {
+    let request = |member: &str, id, holds| Request {
+        id: RequestId(id),
+        member: MemberId::new(member).unwrap(),
+        incarnation: Incarnation::new(1),
+        terms: Terms {
+            leader_lease: Duration::from_secs(2),
+            share_lease: Duration::from_secs(2),
+            forget_after: Duration::from_secs(30),
+            settle: Duration::ZERO,
+        },
+        epoch: 0,
+        leads: None,
+        silent: Duration::ZERO,
+        known: 0,
+        seen: Stamp::default(),
+        candidacy: Candidacy::Ready,
+        records_since: None,
+        record: None,
+        write: Write::Nothing,
+        shares: vec![ShareRequest { limit: "calls".to_owned(), rate: 1_000, demand: 2_000, holds }],
+    };
+    let granted_to_another = |rules: Rules| {
+        let mut store = MemoryStore::empty(1);
+        assert_eq!(store.exchange(&request("one", 1, 0), 1_000, rules).shares, [WHOLE]);
+        store.exchange(&request("one", 3, WHOLE), 1_100, rules);
+        let mut late = request("one", 2, 0);
+        late.shares[0].demand = 1;
+        let carried = store.exchange(&late, 1_150, rules).carried;
+        (carried, store.exchange(&request("two", 1, 0), 1_200, rules).shares[0])
+    };
+    assert_eq!(granted_to_another(Rules::default()), (Carried::Late, 0));
+    let (carried, granted) = granted_to_another(Rules::without(Rule::RequestOrder));
+    assert!(carried == Carried::Out && granted > 0, "{granted}");
+}
