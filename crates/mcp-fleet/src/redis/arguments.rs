@@ -13,6 +13,16 @@ pub(super) struct Arguments {
     pub(super) values: Vec<Vec<u8>>,
 }
 
+/// The bytes of a request on the wire: every value with its length.
+#[cfg(test)]
+pub(crate) fn request_bytes(fleet: &FleetName, request: &Request) -> usize {
+    let arguments = arguments(fleet, request);
+    let keys: usize = arguments.keys.iter().map(|key| key.len() + 6).sum();
+    let values: usize = arguments.values.iter().map(|value| value.len() + 6).sum();
+    // The command, the script's name and the number of keys.
+    keys + values + 75
+}
+
 /// Puts a request down for the script, in the order that it reads.
 pub(super) fn arguments(fleet: &FleetName, request: &Request) -> Arguments {
     // One hash tag: all keys of a fleet lie on one node of a cluster.

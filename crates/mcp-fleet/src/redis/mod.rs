@@ -5,6 +5,8 @@ mod connect;
 mod reply;
 
 #[cfg(test)]
+pub(crate) use arguments::request_bytes;
+#[cfg(test)]
 mod tests;
 
 use std::time::Duration;

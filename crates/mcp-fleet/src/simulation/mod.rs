@@ -5,6 +5,7 @@ mod limits;
 mod node;
 mod random;
 mod rollout;
+mod scale;
 mod schedule;
 mod store;
 mod tests;

@@ -88,10 +88,11 @@ fn a_late_request_does_not_lower_what_the_store_counts() {
         let mut store = MemoryStore::empty(1);
         assert_eq!(store.exchange(&request("one", 1, 0), 1_000, rules).shares, [WHOLE]);
         store.exchange(&request("one", 3, WHOLE), 1_100, rules);
+        assert_eq!(store.exchange(&request("two", 1, 0), 1_120, rules).shares, [0]);
         let mut late = request("one", 2, 0);
         late.shares[0].demand = 1;
         let carried = store.exchange(&late, 1_150, rules).carried;
-        (carried, store.exchange(&request("two", 1, 0), 1_200, rules).shares[0])
+        (carried, store.exchange(&request("two", 2, 0), 1_200, rules).shares[0])
     };
     assert_eq!(granted_to_another(Rules::default()), (Carried::Late, 0));
     let (carried, granted) = granted_to_another(Rules::without(Rule::RequestOrder));

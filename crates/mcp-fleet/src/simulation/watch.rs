@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::node::Node;
 use super::rollout::{CALLS_MIN, Phase, State};
+use super::scale::Traffic;
 use super::schedule::SECOND;
 use crate::envelope::{Envelope, OrderId, Stamp};
 use crate::names::{Incarnation, MemberId};
@@ -38,6 +39,7 @@ pub(crate) struct Watch {
     pub(crate) limit: (u32, u32),
     /// Calls that were admitted in each second.
     pub(crate) admitted: Vec<u64>,
+    pub(crate) traffic: Traffic,
     pub(crate) forward: u64,
     pub(crate) back: u64,
 }

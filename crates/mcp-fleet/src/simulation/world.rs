@@ -58,7 +58,6 @@ pub(crate) struct World {
     /// States that were written, for an attacker to repeat.
     pub(super) old: Vec<Published>,
     pub(crate) watch: Watch,
-    pub(crate) requests: u64,
     pub(super) trace: bool,
 }
 
@@ -97,7 +96,6 @@ impl World {
             is_forgetful: false,
             old: Vec::new(),
             watch: Watch::new(limit),
-            requests: 0,
             trace: std::env::var_os("FLEET_TRACE").is_some(),
         };
         for index in 0..count {
@@ -198,10 +196,10 @@ impl World {
             let resumes = self.store_paused_until;
             return self.at(resumes, Happening::Request(index, request));
         }
-        self.requests += 1;
         let clock = (self.now / 1_000 + 10_000).saturating_add_signed(self.store_skew);
         let stamp = self.store.stamp;
         let reply = self.store.exchange(&request, clock, self.rules);
+        self.watch.traffic.count(&request, &reply);
         if self.store.stamp != stamp {
             let new = self.stored();
             let before = std::mem::replace(&mut self.truth, new.clone());
@@ -258,9 +256,13 @@ impl World {
             return self.at(resumes, Happening::Reply(index, start, id, Box::new(reply)));
         }
         node.replied |= reply.carried != Carried::Late;
+        let begins = std::time::Instant::now();
         let mut outputs = node.feed(Input::Reply { request: id, reply: Box::new(reply) }, self.now);
         let now = node.clock(self.now);
         outputs.extend(node.decide(self.now, now));
+        if node.member.leads(now).is_some() {
+            self.watch.traffic.leader_nanos += begins.elapsed().as_nanos() as u64;
+        }
         self.carry_out(index, outputs);
     }
 
