@@ -89,22 +89,23 @@ async fn run(
     }
 }
 
-struct Fleet {
+/// Five guards on one store.
+pub(super) struct Fleet {
     guards: Vec<Guard>,
     told: UnboundedReceiver<Told>,
-    leader: Option<usize>,
+    pub(super) leader: Option<usize>,
     followed: Vec<Stamp>,
 }
 
 impl Fleet {
-    fn start(server: &Server) -> Fleet {
+    pub(super) fn start(store: impl Fn() -> RedisStore) -> Fleet {
         let (sender, told) = unbounded_channel();
-        let guards = (0..5).map(|index| guard(index, server.store(), sender.clone())).collect();
+        let guards = (0..5).map(|index| guard(index, store(), sender.clone())).collect();
         Fleet { guards, told, leader: None, followed: vec![Stamp::default(); 5] }
     }
 
     /// Waits until this holds.
-    async fn until(&mut self, what: &str, holds: impl Fn(&Fleet) -> bool) -> Duration {
+    pub(super) async fn until(&mut self, what: &str, holds: impl Fn(&Fleet) -> bool) -> Duration {
         let start = Instant::now();
         while !holds(self) {
             let left = Duration::from_secs(60).saturating_sub(start.elapsed());
@@ -122,11 +123,16 @@ impl Fleet {
         start.elapsed()
     }
 
+    /// The highest generation that a member follows.
+    pub(super) fn highest(&self) -> u64 {
+        self.followed.iter().map(|stamp| stamp.generation).max().unwrap()
+    }
+
     /// The leader writes a state; how long it takes until all that live follow it.
-    async fn publish(&mut self) -> Duration {
+    pub(super) async fn publish(&mut self) -> Duration {
         self.until("a leader", |fleet| fleet.leader.is_some()).await;
         let leader = self.leader.unwrap();
-        let before = self.followed.iter().map(|stamp| stamp.generation).max().unwrap();
+        let before = self.highest();
         let proposal = Proposal { state: b"state".to_vec(), direction: Direction::Back, done: Vec::new() };
         self.guards[leader].inputs.send(Input::Propose(proposal)).unwrap();
         let follows = move |fleet: &Fleet| {
@@ -147,7 +153,7 @@ impl Drop for Fleet {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn five_members_agree_over_a_real_store_that_is_killed_paused_and_emptied() {
     let mut server = Server::start();
-    let mut fleet = Fleet::start(&server);
+    let mut fleet = Fleet::start(|| server.store());
     let mut times: Vec<Duration> = Vec::new();
     for _ in 0..20 {
         times.push(fleet.publish().await);
@@ -166,7 +172,7 @@ async fn five_members_agree_over_a_real_store_that_is_killed_paused_and_emptied(
     server.signal("CONT");
     println!("a state {:?} after the pause", fleet.publish().await);
 
-    let before = fleet.followed.iter().map(|stamp| stamp.generation).max().unwrap();
+    let before = fleet.highest();
     server.restart_empty();
     let start = Instant::now();
     fleet.until("no leader of an empty store", |fleet| fleet.leader.is_none()).await;
