@@ -157,7 +157,9 @@ fn only_the_command_lines_print() {
             continue;
         }
         // Tests, which are modules of the crate and print what they measure.
-        if name.starts_with("crates/mcp-fleet/src/simulation/") || name.contains("/src/redis/tests/") {
+        if name.starts_with("crates/mcp-fleet/src/simulation/")
+            || name.starts_with("crates/mcp-fleet/src/real_store/")
+        {
             continue;
         }
         let code = code_of(&path);

@@ -21,9 +21,6 @@ mod rules;
 mod settings;
 mod store;
 
-#[cfg(test)]
-mod simulation;
-
 pub use courier::{Courier, Response};
 pub use encoding::{Reader, Writer};
 pub use envelope::{DONE_MAX, Done, Envelope, OrderId, Published, STATE_BYTES_MAX, Stamp};
@@ -43,3 +40,8 @@ pub use request::{
 };
 pub use settings::{Settings, SettingsError};
 pub use store::Store;
+
+#[cfg(test)]
+mod real_store;
+#[cfg(test)]
+mod simulation;

@@ -4,11 +4,6 @@ mod arguments;
 mod connect;
 mod reply;
 
-#[cfg(test)]
-pub(crate) use arguments::request_bytes;
-#[cfg(test)]
-mod tests;
-
 use std::time::Duration;
 
 use redis::{ErrorKind, RedisError, Script, ServerErrorKind, Value};
@@ -135,3 +130,6 @@ impl Store for RedisStore {
         }
     }
 }
+
+#[cfg(test)]
+pub(crate) use arguments::request_bytes;

@@ -9,6 +9,7 @@ mod scale;
 mod schedule;
 mod store;
 mod tests;
+mod traffic;
 mod watch;
 mod world;
 

@@ -1,6 +1,6 @@
 //! The store in memory: the same exchange as the script of the Redis store, with a clock that the caller passes in.
 //!
-//! `redis/conformance.rs` holds both to equal results.
+//! `real_store/conformance.rs` holds both to equal results.
 
 use std::collections::BTreeMap;
 

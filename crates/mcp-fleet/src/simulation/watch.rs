@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::node::Node;
 use super::rollout::{CALLS_MIN, Phase, State};
-use super::scale::Traffic;
 use super::schedule::SECOND;
+use super::traffic::Traffic;
 use crate::envelope::{Envelope, OrderId, Stamp};
 use crate::names::{Incarnation, MemberId};
 use crate::request::{Request, Write};

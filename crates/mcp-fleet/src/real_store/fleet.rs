@@ -161,6 +161,8 @@ async fn five_members_agree_over_a_real_store_that_is_killed_paused_and_emptied(
     times.sort_unstable();
     println!("a state reaches five members in {:?} at the median, at most {:?}", times[10], times[19]);
 
+    println!("{}", server.statistics());
+
     let leader = fleet.leader.take().unwrap();
     fleet.guards[leader].task.abort();
     let took = fleet.until("another leader", |fleet| fleet.leader.is_some_and(|other| other != leader)).await;

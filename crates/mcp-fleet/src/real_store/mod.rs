@@ -4,3 +4,4 @@ mod conformance;
 mod fleet;
 mod sentinel;
 mod server;
+mod topologies;

@@ -17,12 +17,13 @@ struct Servers {
     sentinel_port: u16,
 }
 
-fn free_port() -> u16 {
+/// A port that no server listens on.
+pub(super) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// Asks a server, as an operator would.
-fn ask(port: u16, command: &[&str]) -> String {
+pub(super) fn ask(port: u16, command: &[&str]) -> String {
     let output = Command::new("redis-cli")
         .args(["-h", "127.0.0.1", "-p", &port.to_string()])
         .args(command)
@@ -31,7 +32,8 @@ fn ask(port: u16, command: &[&str]) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-fn until(what: &str, holds: impl Fn() -> bool) {
+/// Waits until this holds.
+pub(super) fn until(what: &str, holds: impl Fn() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(60);
     while !holds() {
         assert!(Instant::now() < deadline, "{what}: not within 60 s");

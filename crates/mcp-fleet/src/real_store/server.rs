@@ -51,6 +51,14 @@ impl Server {
         RedisStore::new(FleetName::new("sim").expect("a name"), address).expect("an address")
     }
 
+    /// What the server says of the time that scripts took.
+    pub(super) fn statistics(&self) -> String {
+        let output =
+            Command::new("redis-cli").arg("-s").arg(self.socket()).args(["info", "commandstats"]).output();
+        let text = String::from_utf8_lossy(&output.expect("redis-cli runs").stdout).into_owned();
+        text.lines().filter(|line| line.contains("evalsha")).collect()
+    }
+
     fn socket(&self) -> PathBuf {
         self.folder.path().join("redis.sock")
     }
