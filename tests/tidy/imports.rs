@@ -9,7 +9,8 @@ use std::path::Path;
 use super::{code_of, module_path, read, report, root, rust_files};
 
 /// The crates whose files are held to this, by their source folders.
-const CRATES: &[&str] = &["src", "crates/mcp-fleet/src", "crates/mcp-host/src", "crates/mcp-tools/src", "crates/mcp-traces/src"];
+const CRATES: &[&str] =
+    &["src", "crates/mcp-fleet/src", "crates/mcp-host/src", "crates/mcp-tools/src", "crates/mcp-traces/src"];
 
 /// Folders and files of one part of the guard, the lowest floor first. A file imports from its own entry and from lower floors
 /// only; the longest entry that fits is a file's own. `ARCHITECTURE.md` describes the floors of the proxy.

@@ -15,7 +15,13 @@ const PERSONS: &[&str] = &["nobody", "somebody", "whoever", "anybody", "everybod
 #[test]
 fn no_type_name_stands_for_more_than_two_things() {
     let mut problems = Vec::new();
-    for folder in ["src", "crates/mcp-fleet/src", "crates/mcp-host/src", "crates/mcp-tools/src", "crates/mcp-traces/src"] {
+    for folder in [
+        "src",
+        "crates/mcp-fleet/src",
+        "crates/mcp-host/src",
+        "crates/mcp-tools/src",
+        "crates/mcp-traces/src",
+    ] {
         let mut places: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
         for path in rust_files(&[folder]) {
             for name in code_of(&path).lines().filter_map(visible_type) {

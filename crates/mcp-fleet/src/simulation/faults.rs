@@ -191,6 +191,10 @@ impl World {
 
     fn configure(&mut self, whom: Whom, digest: &str) {
         let index = self.index(whom);
+        // A process that does not run loads nothing.
+        if !self.nodes[index].runs(self.now) {
+            return;
+        }
         self.nodes[index].digest = digest.to_owned();
         self.nodes[index].disturbed_until = self.nodes[index].disturbed_until.max(self.now);
         self.input(index, Input::Configured { digest: digest.to_owned() });
