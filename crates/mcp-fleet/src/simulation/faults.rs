@@ -133,9 +133,12 @@ impl World {
         let old = &self.nodes[index];
         let (failing, demand, cut) =
             (old.failing, old.demand, (old.cut_requests_until, old.cut_replies_until));
+        let left = old.left;
         let previous = kept.followed.as_ref().map(|envelope| envelope.stamp).unwrap_or_default();
         let mut node = Node::start(index, kept, self.rules, self.schedule.limit, self.now, &mut self.random);
         (node.demand, node.disturbed_until, node.previous) = (demand, self.now + SECOND, previous);
+        // One that has left is no member before the store has seen it again.
+        node.left = left;
         (node.cut_requests_until, node.cut_replies_until) = cut;
         node.disturbed_until = node.disturbed_until.max(cut.0).max(cut.1);
         self.nodes[index] = node;

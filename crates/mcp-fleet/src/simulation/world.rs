@@ -177,7 +177,7 @@ impl World {
     fn call(&mut self, index: usize) {
         let count = self.nodes.len();
         let node = &mut self.nodes[index];
-        if node.runs(self.now) && !node.left {
+        if node.runs(self.now) {
             let call = node.call(self.now, self.all_fail, &mut self.random);
             self.watch.called(self.now, &self.nodes[index], call, count);
         }
@@ -256,6 +256,7 @@ impl World {
             return self.at(resumes, Happening::Reply(index, start, id, Box::new(reply)));
         }
         node.replied |= reply.carried != Carried::Late;
+        node.left &= !node.replied;
         let begins = std::time::Instant::now();
         let mut outputs = node.feed(Input::Reply { request: id, reply: Box::new(reply) }, self.now);
         let now = node.clock(self.now);
