@@ -211,7 +211,7 @@ def system_calls(options: argparse.Namespace, folder: Path, name: str, requests:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--guard", type=Path)
-    parser.add_argument("--only", default=",".join(SCENARIOS), help="of %(default)s")
+    parser.add_argument("--only", default="call,denied", help=f"of {','.join(SCENARIOS)}; %(default)s where it is not given")
     parser.add_argument("--profile", type=Path)
     parser.add_argument("--lengths", default="1500,4500", help="requests of the short and of the long run")
     options = parser.parse_args()
