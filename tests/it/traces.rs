@@ -340,7 +340,7 @@ async fn a_request_of_a_route_is_traced_to_its_backend() {
     assert!(!format!("{server:?}").contains("t0p-secret"));
 }
 
-// Whoever may call without a credential is a stranger to the traces of callers.
+// A request without a credential has no part in the traces of callers.
 #[tokio::test]
 async fn a_request_of_an_open_route_gets_a_trace_of_its_own_with_a_link() {
     let collector = collector("200 OK").await;

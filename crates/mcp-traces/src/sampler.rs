@@ -74,7 +74,7 @@ impl Sampler {
         if ratio.takes(trace) { Decision::Sampled } else { Decision::NotSampled }
     }
 
-    /// Decides on a trace that begins here for a request that nobody is known to have sent. `per_second` of these are sampled, and as
+    /// Decides on a trace that begins here for a request without a credential. `per_second` of these are sampled, and as
     /// many at once. `now` is any monotonic time.
     pub fn begin_bounded(
         &self,
