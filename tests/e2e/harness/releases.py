@@ -14,7 +14,7 @@ PROGRAM = f"{RELEASE}/bin/mcp-tools"
 SERVE = [PROGRAM, "serve", "--socket", "{socket}"]
 #: Deployments wait for checks of health: these come soon. `rise` and `fall` bear with a busy machine.
 SOON = {
-    'interval = "5s"': 'interval = "500ms"',
+    'interval = "5s"                                 # between two checks of a slot': 'interval = "500ms"',
     'timeout = "2s"                                  # of one check': 'timeout = "500ms"',
     "rise = 2 ": "rise = 1 ",
     "fall = 3 ": "fall = 20 ",
