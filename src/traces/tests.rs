@@ -119,7 +119,9 @@ fn a_failed_request_has_an_error_type_of_a_closed_set() {
         let error =
             shown(&span).into_iter().find_map(|one| Some(one.strip_prefix("error.type=")?.to_owned()));
         assert_eq!(error.as_deref(), expected, "{outcome:?} {denial:?}");
-        assert_eq!(span.status == Status::Error, expected.is_some(), "{outcome:?}");
+        // A client that goes away is no failure of the server.
+        let fails = expected.is_some() && outcome != Outcome::ClientGone;
+        assert_eq!(span.status == Status::Error, fails, "{outcome:?}");
     };
     check(Outcome::Ok, None, None, None);
     check(Outcome::ToolError, None, None, Some("tool_error"));
@@ -128,6 +130,16 @@ fn a_failed_request_has_an_error_type_of_a_closed_set() {
     check(Outcome::Timeout, Some(Denial::Deadline), None, Some(Denial::Deadline.code()));
     check(Outcome::Upstream, None, None, Some("upstream"));
     check(Outcome::ClientGone, None, None, Some("client_gone"));
+    for (status, expected) in [(403, Status::Unset), (503, Status::Error)] {
+        let denied = Record {
+            outcome: Outcome::Denied,
+            denial: Some(Denial::PathNotFound),
+            status: Some(status),
+            ..record(&trace)
+        };
+        let span = spans(&denied, &trace, SystemTime::UNIX_EPOCH).pop().unwrap();
+        assert_eq!(span.status, expected, "{status}");
+    }
 }
 
 #[test]
