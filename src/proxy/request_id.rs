@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use mcp_traces::mix;
+
 const LENGTH_MAX: usize = 64;
 
 /// A request's id: 1 to 64 letters, digits and `-_.@`, so that it is safe in a header, in JSON and in a log.
@@ -51,14 +53,6 @@ impl RequestIds {
 }
 
 const HEX: &[u8; 16] = b"0123456789abcdef";
-
-/// A bijection (the finalizer of `SplitMix64`): different numbers stay different but do not look like a counter.
-fn mix(number: u64) -> u64 {
-    let mut x = number.wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    x ^ (x >> 31)
-}
 
 #[cfg(test)]
 mod tests {

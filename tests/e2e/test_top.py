@@ -14,19 +14,12 @@ import time
 import pyte
 import pytest
 from harness.load import Load
+from harness.operator import HELD_PLAN
 from mcp_testkit.guard import Guard
 from mcp_testkit.paths import GUARD
 from mcp_testkit.programs import wait_until
 from mcp_testkit.tools import mcp_tools
 
-PLAN = """
-[gate]
-parity = false
-[[step]]
-stage = "canary"
-weight = 50
-hold = "1h"
-"""
 MORE = """
 [slots.green]
 address = "{green}"
@@ -111,7 +104,7 @@ class Top:
 class Site:
     def __init__(self, programs):
         blue, green = (mcp_tools(programs, name).address for name in ("blue", "green"))
-        (programs.folder / "plan.toml").write_text(PLAN)
+        (programs.folder / "plan.toml").write_text(HELD_PLAN)
         self.guard = Guard(programs, blue, "/mcp", more=MORE.format(green=green))
         healthy = lambda: self.guard.command("slots", "list").stdout.count(" healthy ") == 2  # noqa: E731
         wait_until("both slots are healthy", healthy)

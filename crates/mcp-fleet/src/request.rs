@@ -102,6 +102,34 @@ pub struct Request {
     pub shares: Vec<ShareRequest>,
 }
 
+#[cfg(test)]
+impl Request {
+    /// The first exchange of a member that has nothing to tell but its shares.
+    pub(crate) fn bare(member: &str, id: u64, shares: Vec<ShareRequest>) -> Request {
+        Request {
+            id: RequestId(id),
+            member: MemberId::new(member).unwrap(),
+            incarnation: Incarnation::new(1),
+            terms: Terms {
+                leader_lease: Duration::from_secs(2),
+                share_lease: Duration::from_secs(2),
+                forget_after: Duration::from_secs(30),
+                settle: Duration::ZERO,
+            },
+            epoch: 0,
+            leads: None,
+            silent: Duration::ZERO,
+            known: 0,
+            seen: Stamp::default(),
+            candidacy: Candidacy::Ready,
+            records_since: None,
+            record: None,
+            write: Write::Nothing,
+            shares,
+        }
+    }
+}
+
 /// Whether the store carried the request out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Carried {

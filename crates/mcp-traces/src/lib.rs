@@ -16,7 +16,7 @@ pub use context::{Sampled, SpanId, TraceContext, TraceId, TraceParent};
 pub use export::{
     Counts, Endpoint, EndpointError, Exporter, Headers, HeadersError, Report, Service, Settings,
 };
-pub use ids::Ids;
+pub use ids::{Ids, mix};
 pub use sampler::{Decision, Ratio, Sampler};
 pub use span::{Kind, Link, Parent, Span, Status, Value};
 pub use state::{STATE_BYTES_MAX, is_tracestate};

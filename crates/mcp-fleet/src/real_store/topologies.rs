@@ -5,10 +5,9 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::sentinel::{ask, free_port, until};
-use crate::envelope::Stamp;
-use crate::names::{FleetName, Incarnation, MemberId};
+use crate::names::FleetName;
 use crate::redis::{RedisStore, StoreAddress, Topology};
-use crate::request::{Candidacy, Reply, Request, RequestId, ShareRequest, StoreError, Terms, Write};
+use crate::request::{Reply, Request, ShareRequest, StoreError};
 use crate::store::Store;
 
 struct Server(Child);
@@ -34,27 +33,7 @@ fn store(url: String, topology: Topology, ca: Option<Vec<u8>>) -> RedisStore {
 
 fn request(id: u64) -> Request {
     let share = |limit: &str| ShareRequest { limit: limit.to_owned(), rate: 1_000, demand: 1_000, holds: 0 };
-    Request {
-        id: RequestId(id),
-        member: MemberId::new("one").unwrap(),
-        incarnation: Incarnation::new(1),
-        terms: Terms {
-            leader_lease: Duration::from_secs(2),
-            share_lease: Duration::from_secs(2),
-            forget_after: Duration::from_secs(30),
-            settle: Duration::ZERO,
-        },
-        epoch: 0,
-        leads: None,
-        silent: Duration::ZERO,
-        known: 0,
-        seen: Stamp::default(),
-        candidacy: Candidacy::Ready,
-        records_since: None,
-        record: None,
-        write: Write::Nothing,
-        shares: vec![share("one"), share("two")],
-    }
+    Request::bare("one", id, vec![share("one"), share("two")])
 }
 
 /// The first reply, as soon as the server is there.

@@ -2,13 +2,9 @@
 //!
 //! `FLEET_SEED=n` replays one schedule, `FLEET_TRACE=1` prints what happens in it, `FLEET_SCHEDULES=n` runs so many.
 
-use std::time::Duration;
-
 use super::store::MemoryStore;
 use super::world::World;
-use crate::envelope::Stamp;
-use crate::names::{Incarnation, MemberId};
-use crate::request::{Candidacy, Carried, Request, RequestId, ShareRequest, Terms, WHOLE, Write};
+use crate::request::{Carried, Request, ShareRequest, WHOLE};
 use crate::rules::{Rule, Rules};
 
 fn number(variable: &str) -> Option<u64> {
@@ -63,26 +59,9 @@ fn a_broken_rule_of_the_fleet_is_found() {
 // Its member has used more since: others would be given what it still holds.
 #[test]
 fn a_late_request_does_not_lower_what_the_store_counts() {
-    let request = |member: &str, id, holds| Request {
-        id: RequestId(id),
-        member: MemberId::new(member).unwrap(),
-        incarnation: Incarnation::new(1),
-        terms: Terms {
-            leader_lease: Duration::from_secs(2),
-            share_lease: Duration::from_secs(2),
-            forget_after: Duration::from_secs(30),
-            settle: Duration::ZERO,
-        },
-        epoch: 0,
-        leads: None,
-        silent: Duration::ZERO,
-        known: 0,
-        seen: Stamp::default(),
-        candidacy: Candidacy::Ready,
-        records_since: None,
-        record: None,
-        write: Write::Nothing,
-        shares: vec![ShareRequest { limit: "calls".to_owned(), rate: 1_000, demand: 2_000, holds }],
+    let request = |member: &str, id, holds| {
+        let share = ShareRequest { limit: "calls".to_owned(), rate: 1_000, demand: 2_000, holds };
+        Request::bare(member, id, vec![share])
     };
     let granted_to_another = |rules: Rules| {
         let mut store = MemoryStore::empty(1);
