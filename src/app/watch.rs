@@ -63,6 +63,9 @@ pub(super) async fn watch(reloader: Arc<Reloader>, handle: Handle, mut changes: 
             changes = Changes::since_now(&watch);
         }
         tokio::time::sleep(watch.interval).await;
+        if changes.paths.is_empty() {
+            continue;
+        }
         // A folder on a server that does not respond must not delay signals.
         let looked = tokio::task::spawn_blocking(move || {
             let changed = changes.settled();

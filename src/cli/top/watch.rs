@@ -60,7 +60,7 @@ pub(super) fn start(guard: Guard, interval: Duration, happenings: Sender<Happeni
     Ok(())
 }
 
-/// Returns when the process is told to end.
+/// Returns at a signal that ends the process.
 async fn ended() {
     let wait = async |kind: SignalKind| match signal(kind) {
         Ok(mut signal) => drop(signal.recv().await),

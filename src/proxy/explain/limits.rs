@@ -180,7 +180,7 @@ pub(super) fn in_flight(around: &Surroundings<'_>, call: &JudgedCall<'_>, state:
             return first;
         }
         let queue = state.calls.queue(call.kind).standing(around.key(call));
-        // What it is told to wait is that of calls, whichever queue is full.
+        // The wait that a refusal names is that of calls, whichever queue is full.
         Standing { expected_wait: first.expected_wait, ..queue }
     });
     let max = around.snapshot.policy.limits().in_flight_max;

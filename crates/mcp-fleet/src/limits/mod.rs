@@ -195,7 +195,7 @@ impl Limits {
     }
 
     /// The store's response to these requests, which were sent at this time.
-    /// Returns whether a share has become much smaller: the store gives it to others once it is told.
+    /// Returns whether a share has become much smaller: the store gives it to others once the next request says so.
     pub(crate) fn granted(
         &self,
         requests: &[ShareRequest],
@@ -287,7 +287,7 @@ impl Entry {
         let wanted = self.wanted(members, now);
         let (mut demand, mut holds) = (Limit::in_store(wanted), self.lease.parts());
         if self.can_release(wanted) {
-            // Given back before the store is told: what it counts is never less than what is used.
+            // Given back before the next request says so: what the store counts is never less than what is used.
             self.lease = Lease::None;
             self.apply(members, rules, now);
             (demand, holds) = (0, 0);

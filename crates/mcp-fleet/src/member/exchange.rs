@@ -124,7 +124,7 @@ impl<W: Window> Member<W> {
     }
 
     fn take_members(&mut self, reply: &Reply, now: Moment) {
-        // A store that has lost its memory is told how many members there were: some may be cut off from it.
+        // A store that has lost its memory gets the number of members that there were: some may be cut off from it.
         let settling = reply.carried == Carried::Settling;
         if settling && !self.settling && self.known > reply.known {
             self.known_before = Some((self.known, now));
@@ -216,7 +216,7 @@ impl<W: Window> Member<W> {
         };
     }
 
-    /// The member follows a new state: the caller is told, and the leader with the next request.
+    /// The member follows a new state: the caller gets it at once, the leader learns of it by the next request.
     fn follow(&mut self, out: &mut Vec<Output>) {
         let Some(followed) = self.following.followed().cloned() else { return };
         self.epoch = self.epoch.max(followed.stamp.epoch);
