@@ -22,7 +22,6 @@ use prometheus::{
     Encoder, GaugeVec, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, TextEncoder,
 };
 
-use self::console::ConsoleMetrics;
 #[cfg(feature = "console")]
 pub(crate) use self::console::ConsoleRefusal;
 pub(crate) use self::dependencies::{DependencyMetrics, DependencyState, DependencyStatus};
@@ -143,7 +142,8 @@ pub(crate) struct Metrics {
     shadow: ShadowMetrics,
     pub(crate) tls: TlsMetrics,
     pub(crate) traces: TraceMetrics,
-    pub(crate) console: ConsoleMetrics,
+    #[cfg_attr(not(feature = "console"), expect(dead_code, reason = "its series are there, and stay 0"))]
+    pub(crate) console: console::ConsoleMetrics,
 }
 
 impl Metrics {
@@ -213,7 +213,7 @@ impl Metrics {
             shadow: ShadowMetrics::new(&add)?,
             tls: TlsMetrics::new(&add)?,
             traces: TraceMetrics::new(&add)?,
-            console: ConsoleMetrics::new(&add)?,
+            console: console::ConsoleMetrics::new(&add)?,
             registry: registry.clone(),
         };
         add_process_info(&add)?;
