@@ -25,7 +25,7 @@ pub use courier::{Courier, Response};
 pub use encoding::{Reader, Writer};
 pub use envelope::{DONE_MAX, Done, Envelope, OrderId, Published, STATE_BYTES_MAX, Stamp};
 pub use key::{FleetKey, KeyError, Sealed};
-pub use limits::{Admission, LIMITS_IN_REQUEST_MAX, Limit, Limits, Share};
+pub use limits::{Admission, LIMITS_IN_REQUEST_MAX, Limit, Limits, Outlook, Share};
 pub use member::{
     CandidateGate, Direction, Event, Evidence, Fleet, Hold, Identity, Input, Kept, Member, Output, Peer,
     Proposal, ProposalRefusal, View,

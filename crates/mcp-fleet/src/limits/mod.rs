@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-pub use share::{Admission, Share};
+pub use share::{Admission, Outlook, Share};
 
 use crate::moment::Moment;
 use crate::request::{ShareRequest, WHOLE};
@@ -46,7 +46,7 @@ pub(crate) enum Contact {
     Away,
 }
 
-/// The limits of one guard.
+/// The limits of one guard. Copies share them. They outlive the members of a process: each new one gets the same.
 #[derive(Debug, Clone)]
 pub struct Limits {
     table: Arc<Mutex<Table>>,
@@ -94,6 +94,12 @@ impl Limit {
         Some(Limit { rate: f64::from(calls) / per.as_secs_f64(), burst: f64::from(burst) })
     }
 
+    /// One call in each interval, at most `burst` at once; at least a nanosecond, and one call.
+    pub fn spaced(interval: Duration, burst: u32) -> Limit {
+        let interval = interval.max(Duration::from_nanos(1));
+        Limit { rate: 1.0 / interval.as_secs_f64(), burst: f64::from(burst.max(1)) }
+    }
+
     /// The part of a guard that holds so many parts per million, in a fleet of so many members.
     fn part(self, parts: u64, members: u64) -> Part {
         let (share, members) = (parts.min(WHOLE) as f64 / WHOLE as f64, members.max(1) as f64);
@@ -108,8 +114,8 @@ impl Limit {
 }
 
 impl Limits {
-    /// No limits yet. `members` is what the guard assumes until it has reached the store.
-    pub(crate) fn new(members: u64, now: Moment) -> Limits {
+    /// No limits yet. `members` is what the guard assumes until it has reached the store; 0 if it does not know.
+    pub fn new(members: u64, now: Moment) -> Limits {
         let contact = if members > 1 { Contact::Lost } else { Contact::Away };
         let (entries, members) = (BTreeMap::new(), members.max(1));
         let table = Table { entries, members, contact, started: now, ticked: now, rules: Rules::default() };
@@ -119,20 +125,23 @@ impl Limits {
     /// The guard's share of this limit. Takes a lock: the caller keeps the share, and asks again after the limit has changed.
     pub fn share(&self, name: &str, limit: Limit, now: Moment) -> Arc<Share> {
         let mut table = self.lock();
-        let members = table.members;
+        let (members, rules) = (table.members, table.rules);
         let even = Lease::Even { parts: WHOLE / members };
         let (lease, since_start) = match table.contact {
             Contact::Present | Contact::Lost => (Lease::None, now.since(table.started)),
             Contact::Away => (even, now.since(table.started)),
         };
         if let Some(entry) = table.entries.get_mut(name) {
-            entry.limit = limit;
+            if entry.limit != limit {
+                entry.limit = limit;
+                entry.apply(members, rules, now);
+            }
             return Arc::clone(&entry.share);
         }
         // A bucket that was not used is as full as its even part of the rate has filled it since the start.
         let part = limit.part(lease.parts(), members);
         let left = (1.0 + since_start.as_secs_f64() * limit.rate / members as f64).min(part.burst);
-        let share = Arc::new(Share::new(part, left, now));
+        let share = Arc::new(Share::new(part, limit.rate / members as f64, left, now));
         let entry =
             Entry { limit, share: Arc::clone(&share), demand: Demand::default(), lease, asked: now, told: 0 };
         table.entries.insert(name.to_owned(), entry);
@@ -302,5 +311,36 @@ impl Entry {
     fn is_in_use(&self, members: u64, now: Moment) -> bool {
         let full = || self.wanted(members, now) <= 0.0 && self.demand.idle() >= IDLE_BEFORE_RELEASE;
         Arc::strong_count(&self.share) > 1 || self.lease != Lease::None || !full()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: u64) -> Moment {
+        Moment::after_start(Duration::from_secs(seconds))
+    }
+
+    #[test]
+    fn a_changed_limit_holds_at_once_and_what_is_left_stays() {
+        let limits = Limits::new(1, at(0));
+        let share = limits.share("a", Limit::spaced(Duration::from_millis(100), 10), at(60));
+        assert_eq!(share.outlook(at(60)).calls, 10);
+        (0..4).for_each(|_| assert_eq!(share.admit(at(60)), Admission::Admit));
+        let changed = limits.share("a", Limit::spaced(Duration::from_secs(1), 3), at(60));
+        assert!(Arc::ptr_eq(&share, &changed));
+        assert_eq!(share.outlook(at(60)).calls, 3, "what the new burst does not hold is gone");
+        limits.share("a", Limit::spaced(Duration::from_secs(1), 20), at(60));
+        assert_eq!((share.outlook(at(60)).calls, share.outlook(at(64)).calls), (3, 7));
+    }
+
+    #[test]
+    fn a_limit_by_its_interval_is_the_limit_by_its_count() {
+        assert_eq!(
+            Limit::new(4, Duration::from_secs(1), 7),
+            Some(Limit::spaced(Duration::from_millis(250), 7))
+        );
+        assert_eq!(Limit::spaced(Duration::ZERO, 0), Limit::spaced(Duration::from_nanos(1), 1));
     }
 }

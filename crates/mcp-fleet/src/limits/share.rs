@@ -18,11 +18,21 @@ const TIME_MASK: u64 = (1 << TIME_BITS) - 1;
 pub enum Admission {
     /// It is.
     Admit,
-    /// It is not; so many nanoseconds from now one would be, if nothing changes.
+    /// It is not; so many nanoseconds from now one would be, at the rate of the part, or of the even part if that is more: a
+    /// smaller part grows with the calls that come.
     Refuse {
         /// Never 0.
         retry_after_nanos: u64,
     },
+}
+
+/// What calls would get.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Outlook {
+    /// So many would be admitted at once.
+    pub calls: u64,
+    /// When one would be, as [`Admission::Refuse`] says it; 0 while calls are left.
+    pub retry_after_nanos: u64,
 }
 
 /// A rate and a burst.
@@ -64,9 +74,9 @@ struct Cell {
 }
 
 impl Share {
-    /// With so many calls left now.
-    pub(crate) fn new(part: Part, left: f64, now: Moment) -> Share {
-        let cell = Cell::new(part, Moment::after_start(std::time::Duration::MAX), part.rate);
+    /// With so many calls left now. `after` is the rate without the store.
+    pub(crate) fn new(part: Part, after: f64, left: f64, now: Moment) -> Share {
+        let cell = Cell::new(part, Moment::FAR, after);
         let empty = || AtomicPart {
             interval: AtomicU64::new(cell.interval),
             ahead: AtomicU64::new(cell.ahead),
@@ -84,13 +94,10 @@ impl Share {
         let mut word = self.word.load(Ordering::Acquire);
         loop {
             let cell = self.cell(word);
-            // A part that has ended, because the member did not run: its rate without the store, one call at a time.
-            let (interval, ahead) =
-                if now < cell.until { (cell.interval, cell.ahead) } else { (cell.interval_after, 0) };
+            let (interval, ahead) = cell.terms(now);
             let arrival = (word & TIME_MASK).max(now);
             if arrival > now + ahead {
-                let retry_after_nanos = (arrival - now - ahead) << UNIT_BITS;
-                return Admission::Refuse { retry_after_nanos };
+                return Admission::Refuse { retry_after_nanos: cell.wait_nanos(arrival - now - ahead) };
             }
             let next = (word & !TIME_MASK) | ((arrival + interval) & TIME_MASK);
             // Fails if another call came first, or the part has changed: its number is in the word.
@@ -98,6 +105,33 @@ impl Share {
                 Ok(_) => return Admission::Admit,
                 Err(other) => word = other,
             }
+        }
+    }
+
+    /// Takes an admitted call back, which is not made. Never leaves more calls than the burst.
+    pub fn refund(&self) {
+        self.offered.fetch_sub(1, Ordering::Relaxed);
+        let mut word = self.word.load(Ordering::Acquire);
+        loop {
+            // An arrival time that has passed stands for a full bucket, however long ago it was.
+            let arrival = (word & TIME_MASK).saturating_sub(self.cell(word).interval);
+            let next = (word & !TIME_MASK) | arrival;
+            match self.word.compare_exchange_weak(word, next, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => return,
+                Err(other) => word = other,
+            }
+        }
+    }
+
+    /// What a call that arrives now would get; none is counted.
+    pub fn outlook(&self, now: Moment) -> Outlook {
+        let (word, now) = (self.word.load(Ordering::Acquire), units(now));
+        let cell = self.cell(word);
+        let (interval, ahead) = cell.terms(now);
+        let behind = (word & TIME_MASK).saturating_sub(now);
+        match ahead.checked_sub(behind) {
+            Some(room) => Outlook { calls: room / interval + 1, retry_after_nanos: 0 },
+            None => Outlook { calls: 0, retry_after_nanos: cell.wait_nanos(behind - ahead) },
         }
     }
 
@@ -172,6 +206,23 @@ impl Cell {
         }
     }
 
+    /// Between two calls, and how far they may run ahead. A part that has ended, because the member did not run: its rate without
+    /// the store, one call at a time.
+    fn terms(self, now: u64) -> (u64, u64) {
+        if now < self.until { (self.interval, self.ahead) } else { (self.interval_after, 0) }
+    }
+
+    /// How long until these units have passed, or the same part of a call has come at the even part's rate.
+    fn wait_nanos(self, missing: u64) -> u64 {
+        let units = if self.interval_after < self.interval {
+            let even = u128::from(missing) * u128::from(self.interval_after);
+            u64::try_from(even.div_ceil(u128::from(self.interval))).unwrap_or(missing)
+        } else {
+            missing
+        };
+        units.max(1) << UNIT_BITS
+    }
+
     /// Calls left under this part, if the word says this arrival time.
     fn left(self, arrival: u64, now: u64) -> f64 {
         let behind = arrival.saturating_sub(now) as f64;
@@ -191,13 +242,12 @@ fn units(moment: Moment) -> u64 {
     (moment.as_nanos() >> UNIT_BITS).min(TIME_MASK >> 1)
 }
 
-/// Units between two calls, rounded up, so that the rate is never exceeded. No rate at all is one call in 39 hours, or less if
+/// Units between two calls, rounded up, so that the rate is never exceeded. No rate at all is one call in 31 years, or less if
 /// the word could not hold the burst's time otherwise.
 fn interval(rate: f64, burst: f64) -> u64 {
-    const LONGEST: f64 = (1u64 << 41) as f64;
     const BURST: f64 = (1u64 << 54) as f64;
     let units_a_second = 1e9 / f64::from(1u32 << UNIT_BITS);
-    (units_a_second / rate.max(1e-9)).ceil().clamp(1.0, LONGEST.min(BURST / burst)) as u64
+    (units_a_second / rate.max(1e-9)).ceil().clamp(1.0, BURST / burst) as u64
 }
 
 #[cfg(test)]
@@ -218,7 +268,7 @@ mod tests {
 
     #[test]
     fn a_share_admits_its_burst_and_then_its_rate() {
-        let share = Share::new(Part { rate: 10.0, burst: 5.0 }, 5.0, at(0));
+        let share = Share::new(Part { rate: 10.0, burst: 5.0 }, 10.0, 5.0, at(0));
         assert_eq!(admitted(&share, 20, at(0)), 5);
         assert_eq!(share.admit(at(99)), Admission::Refuse { retry_after_nanos: 1_000_000 });
         assert_eq!(admitted(&share, 20, at(300)), 3);
@@ -228,7 +278,7 @@ mod tests {
 
     #[test]
     fn a_changed_share_keeps_the_calls_that_were_left() {
-        let share = Share::new(Part { rate: 10.0, burst: 5.0 }, 5.0, at(0));
+        let share = Share::new(Part { rate: 10.0, burst: 5.0 }, 10.0, 5.0, at(0));
         admitted(&share, 2, at(0));
         share.set(Part { rate: 100.0, burst: 50.0 }, Moment::default().plus(FOREVER), 1.0, at(0));
         assert_eq!(admitted(&share, 20, at(0)), 3);
@@ -241,7 +291,7 @@ mod tests {
 
     #[test]
     fn a_share_that_has_ended_admits_one_call_at_a_time_at_the_rate_after_it() {
-        let share = Share::new(Part { rate: 100.0, burst: 50.0 }, 50.0, at(0));
+        let share = Share::new(Part { rate: 100.0, burst: 50.0 }, 100.0, 50.0, at(0));
         share.set(Part { rate: 100.0, burst: 50.0 }, at(1_000), 2.0, at(0));
         assert_eq!(admitted(&share, 10, at(999)), 10);
         let calls: usize = (0..100).map(|step| admitted(&share, 10, at(1_500 + step * 100))).sum();
@@ -249,8 +299,57 @@ mod tests {
     }
 
     #[test]
+    fn a_refunded_call_of_a_share_does_not_count_and_leaves_no_more_than_the_burst() {
+        let share = Share::new(Part { rate: 10.0, burst: 5.0 }, 10.0, 5.0, at(0));
+        admitted(&share, 5, at(0));
+        share.refund();
+        assert_eq!((admitted(&share, 5, at(0)), share.offered()), (1, 9));
+        // The call was counted under another part.
+        share.set(Part { rate: 0.1, burst: 3.0 }, Moment::FAR, 1.0, at(0));
+        share.refund();
+        assert_eq!(admitted(&share, 5, at(0)), 1);
+        (0..9).for_each(|_| share.refund());
+        assert_eq!(share.outlook(at(0)).calls, 3);
+        assert_eq!(admitted(&share, 9, at(60_000)), 3);
+    }
+
+    #[test]
+    fn the_outlook_of_a_share_is_what_it_admits() {
+        let share = Share::new(Part { rate: 10.0, burst: 5.0 }, 10.0, 5.0, at(0));
+        for left in (0..5).rev() {
+            assert_eq!(share.admit(at(7)), Admission::Admit);
+            assert_eq!(share.outlook(at(7)).calls, left);
+        }
+        let Outlook { calls: 0, retry_after_nanos } = share.outlook(at(7)) else { panic!() };
+        assert_eq!(share.admit(at(7)), Admission::Refuse { retry_after_nanos });
+        let then = at(7).plus(Duration::from_nanos(retry_after_nanos));
+        assert_eq!(share.outlook(then), Outlook { calls: 1, retry_after_nanos: 0 });
+        share.set(Part { rate: 10.0, burst: 5.0 }, at(1_000), 10.0, at(7));
+        assert_eq!(share.outlook(at(999)).calls, 5);
+        assert_eq!(share.outlook(at(1_000)).calls, 1, "the part has ended");
+    }
+
+    // A share without a rate gets one within a moment, and a client must not stay away for years.
+    #[test]
+    fn a_small_share_names_the_wait_of_the_even_part() {
+        for rate in [0.0, 0.000_01] {
+            let share = Share::new(Part { rate, burst: 1.0 }, 2.0, 1.0, at(0));
+            assert_eq!(share.admit(at(0)), Admission::Admit);
+            assert_eq!(share.admit(at(0)), Admission::Refuse { retry_after_nanos: 500_000_000 }, "{rate}");
+        }
+    }
+
+    #[test]
+    fn a_small_share_of_a_slow_limit_is_slow() {
+        let hour = 1.0 / 3_600.0;
+        let share = Share::new(Part { rate: hour / 200.0, burst: 1.0 }, hour / 200.0, 1.0, at(0));
+        let hours: usize = (0..400).map(|hour| admitted(&share, 2, at(hour * 3_600_000))).sum();
+        assert_eq!(hours, 2);
+    }
+
+    #[test]
     fn a_share_admits_exactly_its_calls_to_many_threads_while_it_changes() {
-        let share = Share::new(Part { rate: 0.0, burst: 20_000.0 }, 20_000.0, at(0));
+        let share = Share::new(Part { rate: 0.0, burst: 20_000.0 }, 0.0, 20_000.0, at(0));
         let admitted: usize = std::thread::scope(|scope| {
             let callers: Vec<_> = (0..3).map(|_| scope.spawn(|| admitted(&share, 20_000, at(0)))).collect();
             for _ in 0..2_000 {

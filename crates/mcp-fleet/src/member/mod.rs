@@ -112,10 +112,10 @@ pub struct Member<W> {
 }
 
 impl<W: Window> Member<W> {
-    /// A member that has not yet spoken to its store.
-    pub fn new(settings: Settings, identity: Identity, kept: Kept, now: Moment) -> Member<W> {
+    /// A member that has not yet spoken to its store, with the limits of its process.
+    pub fn new(settings: Settings, identity: Identity, kept: Kept, limits: Limits, now: Moment) -> Member<W> {
         Member {
-            limits: Limits::new(kept.members, now),
+            limits,
             following: Following::new(kept.followed),
             gate: CandidateGate::NotCaughtUp,
             own: OwnRecord::new(),

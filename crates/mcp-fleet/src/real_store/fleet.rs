@@ -9,6 +9,7 @@ use tokio::task::JoinHandle;
 use super::server::Server;
 use crate::courier::Courier;
 use crate::envelope::Stamp;
+use crate::limits::Limits;
 use crate::member::{Direction, Identity, Input, Kept, Member, Output, Proposal};
 use crate::moment::Moment;
 use crate::names::{Incarnation, MemberId};
@@ -54,7 +55,7 @@ async fn run(
     };
     let settings = Settings::default();
     let mut ticks = tokio::time::interval(settings.sync_interval);
-    let mut member = Member::new(settings, identity, Kept::default(), now());
+    let mut member = Member::new(settings, identity, Kept::default(), Limits::new(0, now()), now());
     let (courier, mut responses) = Courier::new(Arc::new(store));
     let mut leads = false;
     loop {

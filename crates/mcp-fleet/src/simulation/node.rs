@@ -7,7 +7,7 @@ use super::random::Random;
 use super::rollout::{Counts, Phase, State, carry_out, decide};
 use crate::envelope::{Envelope, Stamp};
 use crate::key::FleetKey;
-use crate::limits::{Admission, Limit, Share};
+use crate::limits::{Admission, Limit, Limits, Share};
 use crate::member::{CandidateGate, Identity, Input, Kept, Member, Output};
 use crate::moment::Moment;
 use crate::names::{FleetName, Incarnation, MemberId};
@@ -83,7 +83,8 @@ impl Node {
         };
         let drift = random.below(1_000) as i64 - 500;
         let now = Moment::default();
-        let mut member = Member::new(Settings::default(), identity, kept, now);
+        let limits = Limits::new(kept.members, now);
+        let mut member = Member::new(Settings::default(), identity, kept, limits, now);
         member.break_rules(rules);
         let limit = Limit::new(calls, Duration::from_secs(1), burst).expect("a limit");
         Node {
@@ -141,8 +142,13 @@ impl Node {
     /// One call of a client.
     pub(crate) fn call(&mut self, world: u64, all_fail: bool, random: &mut Random) -> Call {
         let now = self.clock(world);
-        let admitted = self.share.admit(now) == Admission::Admit;
+        let mut admitted = self.share.admit(now) == Admission::Admit;
         self.calls += 1;
+        // Another limit of the guard refuses a part of the calls.
+        if admitted && self.calls.is_multiple_of(8) {
+            self.share.refund();
+            admitted = false;
+        }
         let state = self.state();
         let chosen = self.calls * 37 % 100 < state.weight();
         let candidate = chosen && self.member.candidate() == CandidateGate::Open;
