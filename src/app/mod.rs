@@ -106,7 +106,7 @@ fn serve(file: &Path, loaded: Loaded, startup: &mut Startup) -> Result<Drained, 
     log_configuration(&warnings, &overrides);
     set_limits(&config);
 
-    let listen = config.listen.clone();
+    let (listen, fleet) = (config.listen.clone(), config.fleet.clone());
     let (settings, shadow_settings) = (Settings::of(&config), shadow::Settings::of(&config));
     // First, so that a guard that serves calls also takes commands.
     let bind = |path: &Path| Server::bind(path, &mut startup.inherited);
@@ -152,8 +152,13 @@ fn serve(file: &Path, loaded: Loaded, startup: &mut Startup) -> Result<Drained, 
         #[cfg(feature = "console")]
         console: console.clone(),
     };
-    let reloader =
-        Reloader::new(file.to_owned(), (listen, watched), log.clone(), parts.clone(), features.clone());
+    let reloader = Reloader::new(
+        file.to_owned(),
+        (listen, fleet, watched),
+        log.clone(),
+        parts.clone(),
+        features.clone(),
+    );
     let context = AdminContext { features, reloader, upgrader: Upgrader::new(sockets, parts.clone()), parts };
     #[cfg(feature = "console")]
     console::start(console_listener, &console, context.clone(), file).map_err(Error::Control)?;

@@ -10,6 +10,7 @@ use super::features::FeatureSwitches;
 use super::parts::Parts;
 use super::process::{raise_fd_limit, sd_notify};
 use crate::admin::Reloaded;
+use crate::config::fleet::Fleet;
 use crate::config::reload::Watch;
 use crate::config::{self, Environment, Listen, LoadError};
 use crate::control::Settings;
@@ -28,6 +29,8 @@ pub(super) struct Reloader {
     file: PathBuf,
     /// The listeners that this process was started with.
     started: Listen,
+    /// The fleet that it was started in.
+    fleet: Option<Arc<Fleet>>,
     log: Log,
     parts: Parts,
     features: FeatureSwitches,
@@ -38,13 +41,13 @@ pub(super) struct Reloader {
 impl Reloader {
     pub(super) fn new(
         file: PathBuf,
-        (started, watched): (Listen, Watch),
+        (started, fleet, watched): (Listen, Option<Arc<Fleet>>, Watch),
         log: Log,
         parts: Parts,
         features: FeatureSwitches,
     ) -> Arc<Reloader> {
         let (watched, turn) = (Mutex::new(watched), tokio::sync::Mutex::new(()));
-        Arc::new(Reloader { file, started, log, parts, features, watched, turn })
+        Arc::new(Reloader { file, started, fleet, log, parts, features, watched, turn })
     }
 
     /// Whether this process has a folder for its state.
@@ -97,6 +100,7 @@ impl Reloader {
             later.push("listen.tls");
             config.listen.tls = running;
         }
+        later.extend(config.keep_fleet(self.fleet.as_ref()));
         later.sort_unstable();
         let mut reloaded = Reloaded {
             clients: config.clients.len(),

@@ -12,6 +12,7 @@ mod env_file;
 mod environment;
 pub(crate) mod feature;
 mod file;
+pub(crate) mod fleet;
 mod model;
 pub(crate) mod notify;
 pub(crate) mod oauth;
@@ -254,6 +255,7 @@ fn read(
         dependencies,
         console: console::console(root.table("console"), folder, environment),
         traces: traced(&mut root, environment),
+        fleet: joined(&mut root, folder, environment),
         reload: reload::reload(root.table("reload"), folder),
         routes: Vec::new(),
         off: SwitchedOff::default(),
@@ -277,6 +279,7 @@ fn check_rooms(root: &mut Table<'_>, folder: &Path) {
         ("release", cfg!(feature = "release"), "releases"),
         ("console", cfg!(feature = "console"), "the console"),
         ("traces", cfg!(feature = "traces"), "traces"),
+        ("fleet", cfg!(feature = "fleet"), "the fleet"),
     ];
     for (table, is_built, what) in rooms {
         if !is_built && root.entry(table).is_some() {
@@ -289,6 +292,11 @@ fn check_rooms(root: &mut Table<'_>, folder: &Path) {
             );
         }
     }
+}
+
+/// `[fleet]`, in a program that can join one.
+fn joined(root: &mut Table<'_>, folder: &Path, environment: &Environment<'_>) -> Option<Arc<fleet::Fleet>> {
+    cfg!(feature = "fleet").then(|| fleet::fleet(root, folder, environment)).flatten().map(Arc::new)
 }
 
 /// `[traces]`, in a program that can export spans.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::dependencies::Dependency;
 use super::oauth::Oauth;
-use super::{console, plan, reload, shadow, traces};
+use super::{console, fleet, plan, reload, shadow, traces};
 use crate::policy::identity::TokenVerifier;
 use crate::policy::rate::Rate;
 use crate::policy::reply::ErrorMode;
@@ -63,6 +63,8 @@ pub(crate) struct Config {
     pub(crate) console: console::Console,
     /// None where traces are off.
     pub(crate) traces: Option<traces::Traces>,
+    /// The guards that this one works with; none where it works alone.
+    pub(crate) fleet: Option<Arc<fleet::Fleet>>,
     /// What makes a running guard reload when it changes.
     pub(crate) reload: reload::Watch,
     /// What is open beside the endpoint.
@@ -74,6 +76,18 @@ pub(crate) struct Config {
 }
 
 impl Config {
+    /// Puts the fleet that a guard has joined in place of what the file says, until the next start: the key, if they differ.
+    pub(crate) fn keep_fleet(&mut self, joined: Option<&Arc<fleet::Fleet>>) -> Option<&'static str> {
+        if self.fleet.as_ref() == joined {
+            return None;
+        }
+        self.fleet = joined.cloned();
+        if let Some(fleet) = joined {
+            self.secrets = self.secrets.and(&Secrets::new(fleet.secrets()));
+        }
+        Some("fleet")
+    }
+
     /// The backend in a slot.
     pub(crate) fn backend(&self, slot: Slot) -> Option<&Backend> {
         self.backends[slot].as_ref()

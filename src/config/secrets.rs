@@ -33,6 +33,7 @@ pub(super) fn held(config: &Config, token_env: &str, environment: &Environment<'
             Check::Tool { .. } | Check::Tcp(_) | Check::Http { .. } | Check::Command(_) => {}
         }
     }
+    texts.extend(config.fleet.iter().flat_map(|fleet| fleet.secrets()).map(str::to_owned));
     texts.extend((environment.variable)(token_env).and_then(|token| token.into_string().ok()));
     Secrets::new(texts.iter().map(String::as_str))
 }

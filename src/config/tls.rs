@@ -131,6 +131,19 @@ pub(super) fn backend(
     settings.ok()
 }
 
+/// The text of a file of authorities.
+pub(super) fn authorities(table: &mut Table<'_>, key: &str, folder: &Path) -> Option<String> {
+    let FileText { path, text } = file(table, key, folder)?;
+    // The settings are made for their judgement alone: they take any name.
+    match ClientTls::new("localhost", Some(&text), None) {
+        Ok(_) => Some(text),
+        Err(reason) => {
+            table.error(key, Some(quote(&path.display().to_string())), InvalidValue::new(reason));
+            None
+        }
+    }
+}
+
 /// A pair that is shown already serves as before, expired or not; a new one must be valid.
 fn taken_if(is_shown_already: bool) -> Expired {
     if is_shown_already { Expired::Taken } else { Expired::Refused }

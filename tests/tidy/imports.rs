@@ -52,7 +52,7 @@ const FLOORS: &[&[&[&str]]] = &[
         &["config/tls", "config/traces"],
         &["config/dependencies", "config/tokens"],
         &["config/oauth"],
-        &["config/console", "config/plan", "config/slots"],
+        &["config/console", "config/fleet", "config/plan", "config/slots"],
         &["config/model"],
         &["config/feature"],
         &["config/file", "config/routes"],
@@ -63,6 +63,7 @@ const FLOORS: &[&[&[&str]]] = &[
         &[
             "control/clock",
             "control/feature_file",
+            "control/fleet_report",
             "control/notification",
             "control/parity_check",
             "control/probe",
