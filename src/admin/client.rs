@@ -55,6 +55,8 @@ pub(crate) fn send_command_to(
         | AdminCommand::Shadow { .. }
         | AdminCommand::Tokens
         | AdminCommand::OperationEnded(_)
+        | AdminCommand::Fleet
+        | AdminCommand::LeaveFleet
         | AdminCommand::Features
         | AdminCommand::Feature { .. }
         | AdminCommand::Explain(_) => TIMEOUT,

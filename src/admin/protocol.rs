@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::config::feature::{Feature, FeatureChange, FeatureState, FeatureStatus};
+use crate::control::fleet_report::FleetReport;
 use crate::control::{CommandResult, OperationEnd, RolloutCommand, RolloutReport};
 use crate::proxy::explain::{Explanation, Question};
 use crate::proxy::{GuardStatus, TokenUse};
@@ -48,6 +49,10 @@ pub(crate) enum AdminCommand {
     Tokens,
     /// An operation of a release has ended: receivers are notified of it.
     OperationEnded(Box<OperationEnd>),
+    /// The fleet as this guard sees it.
+    Fleet,
+    /// Leave the fleet until the next start.
+    LeaveFleet,
     /// Which features are off.
     Features,
     /// Switch a feature.
@@ -81,6 +86,8 @@ impl AdminCommand {
             AdminCommand::Reload => "reload",
             AdminCommand::Tokens => "token list",
             AdminCommand::OperationEnded(_) => "release ended",
+            AdminCommand::Fleet => "fleet status",
+            AdminCommand::LeaveFleet => "fleet leave",
             AdminCommand::Features => "feature list",
             AdminCommand::Feature { to: FeatureState::On, .. } => "feature on",
             AdminCommand::Feature { to: FeatureState::Off, .. } => "feature off",
@@ -108,6 +115,9 @@ pub(crate) enum AdminResponse {
     Tokens(Vec<TokenUse>),
     /// The receivers that are notified.
     Notified(Vec<String>),
+    /// None where the guard is in no fleet.
+    Fleet(Option<Box<FleetReport>>),
+    LeftFleet,
     Features(Box<FeatureReport>),
     Explained(Box<Explanation>),
     #[cfg(feature = "console")]
@@ -141,6 +151,9 @@ pub(crate) struct Overview {
     /// The last ones, the oldest first.
     #[serde(default)]
     pub(crate) transitions: Vec<Transition>,
+    /// None where the guard is in no fleet.
+    #[serde(default)]
+    pub(crate) fleet: Option<FleetReport>,
 }
 
 /// A configuration that was applied.

@@ -137,6 +137,8 @@ async fn handle_connection(mut stream: UnixStream, handler: Option<Handler>, tim
         | AdminResponse::Reloaded(_)
         | AdminResponse::Tokens(_)
         | AdminResponse::Notified(_)
+        | AdminResponse::Fleet(_)
+        | AdminResponse::LeftFleet
         | AdminResponse::Features(_)
         | AdminResponse::Explained(_) => {
             log::log!(level, "admin: command={name} uid={asked_by} done");
@@ -261,6 +263,8 @@ mod tests {
                 | AdminCommand::Reload
                 | AdminCommand::Tokens
                 | AdminCommand::OperationEnded(_)
+                | AdminCommand::Fleet
+                | AdminCommand::LeaveFleet
                 | AdminCommand::Features
                 | AdminCommand::Feature { .. }
                 | AdminCommand::Explain(_) => {

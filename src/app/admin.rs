@@ -75,6 +75,10 @@ impl AdminContext {
             AdminCommand::OperationEnded(operation) => {
                 control.operation_ended(*operation).await.map(AdminResponse::Notified)
             }
+            AdminCommand::Fleet => {
+                control.fleet_report().await.map(|report| AdminResponse::Fleet(report.map(Box::new)))
+            }
+            AdminCommand::LeaveFleet => control.leave_fleet().await.map(|()| AdminResponse::LeftFleet),
             AdminCommand::History => control.history().await.map(AdminResponse::History),
             AdminCommand::Upgrade => upgrader.upgrade().await.map(AdminResponse::Upgraded),
             AdminCommand::Control(command) => {
@@ -98,6 +102,6 @@ async fn overview(
     let mut transitions = control.history().await?;
     transitions.drain(..transitions.len().saturating_sub(TRANSITIONS_SHOWN));
     let status = GuardStatus { features, ..handle.status() };
-    let totals = handle.totals();
-    Ok(AdminResponse::Overview(Box::new(Overview { status, rollout, totals, transitions })))
+    let (totals, fleet) = (handle.totals(), control.fleet_report().await?);
+    Ok(AdminResponse::Overview(Box::new(Overview { status, rollout, totals, transitions, fleet })))
 }

@@ -10,6 +10,7 @@ mod endpoint;
 mod exit;
 mod explain;
 mod feature;
+mod fleet;
 mod guard;
 #[cfg(feature = "release")]
 mod incident;
@@ -77,6 +78,7 @@ enum Command {
     Rollout(rollout::RolloutArgs),
     Shadow(shadow::ShadowArgs),
     Feature(feature::FeatureArgs),
+    Fleet(fleet::FleetArgs),
     Explain(Box<explain::ExplainArgs>),
     #[cfg(feature = "release")]
     Release(release::ReleaseArgs),
@@ -120,6 +122,7 @@ pub fn main() -> ExitCode {
         Command::Rollout(rollout) => rollout.run(&guard),
         Command::Shadow(shadow) => shadow.run(&guard),
         Command::Feature(feature) => feature.run(&guard),
+        Command::Fleet(fleet) => fleet.run(&guard),
         Command::Explain(explain) => explain.run(&guard),
         #[cfg(feature = "release")]
         Command::Release(release) => release.run(&guard),

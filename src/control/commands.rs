@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
+use super::fleet_report::FleetReport;
 use super::notification::OperationEnd;
 use super::settings::Settings;
 use crate::parity::accept::Acceptance;
@@ -120,6 +121,8 @@ pub(super) enum ControllerRequest {
     History(oneshot::Sender<Vec<Transition>>),
     OperationEnded(Box<OperationEnd>, oneshot::Sender<Vec<String>>),
     Configure(Box<Settings>, oneshot::Sender<Result<Vec<String>, String>>),
+    FleetReport(oneshot::Sender<Option<FleetReport>>),
+    LeaveFleet(oneshot::Sender<Result<(), String>>),
     ReleaseState(oneshot::Sender<Result<(), String>>),
     ReclaimState,
 }

@@ -23,6 +23,7 @@ use self::preflight::PreflightResult;
 use super::clock::Clock;
 use super::commands::{ControllerRequest, RolloutReport};
 use super::dependency_tasks::DependencyTasks;
+use super::fleet_report::NO_FLEET;
 use super::notification::Notification;
 use super::notify::Notifier;
 use super::parity_check::{self, Comparison, describe};
@@ -221,6 +222,8 @@ impl Controller {
                 }
                 let _ = reply.send(checked);
             }
+            ControllerRequest::FleetReport(reply) => drop(reply.send(None)),
+            ControllerRequest::LeaveFleet(reply) => drop(reply.send(Err(NO_FLEET.to_owned()))),
             ControllerRequest::ReleaseState(reply) => self.on_release_state(reply),
             ControllerRequest::ReclaimState => self.on_reclaim_state(),
         }

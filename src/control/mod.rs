@@ -9,6 +9,7 @@ mod commands;
 mod controller;
 mod dependency_tasks;
 pub(crate) mod feature_file;
+pub(crate) mod fleet_report;
 mod notification;
 mod notify;
 pub(crate) mod parity_check;
@@ -39,6 +40,7 @@ use crate::rollout::{Rollout, Transition};
 use clock::Clock;
 use commands::{ControllerRequest, PendingCommand};
 use controller::Controller;
+use fleet_report::FleetReport;
 use mcp_host::diagnostics::chain;
 use state_file::StateError;
 
@@ -114,6 +116,16 @@ impl Control {
     /// The oldest transition first.
     pub(crate) async fn history(&self) -> Result<Vec<Transition>, String> {
         self.request(ControllerRequest::History).await
+    }
+
+    /// The fleet as this guard sees it; none where it is in no fleet.
+    pub(crate) async fn fleet_report(&self) -> Result<Option<FleetReport>, String> {
+        self.request(ControllerRequest::FleetReport).await
+    }
+
+    /// Leaves the fleet until the next start; `Err` is the reason for a refusal.
+    pub(crate) async fn leave_fleet(&self) -> Result<(), String> {
+        self.request(ControllerRequest::LeaveFleet).await?
     }
 
     /// Applies a new configuration: the warnings for the operator, or the reason for a refusal. Blocks, so it must not be

@@ -55,6 +55,8 @@ const ORDERS: &[(&str, i32, &str)] = &[
     ("rollout pause", 1, "nothing is in rollout"),
     ("shadow diff", 0, ""),
     ("token list", 0, "default"),
+    ("fleet status", 1, "in no fleet"),
+    ("fleet leave", 1, "in no fleet"),
 ];
 
 async fn pair(folder: &std::path::Path) -> (mcp_testkit::McpBackend, mcp_testkit::McpBackend, Guard) {
