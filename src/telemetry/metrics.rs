@@ -5,11 +5,13 @@
 
 mod console;
 mod dependencies;
+mod fleet;
 mod issuers;
 mod registration;
 mod rollout;
 mod routes;
 mod shadow;
+mod slots;
 mod tls;
 #[cfg(feature = "console")]
 mod totals;
@@ -18,23 +20,23 @@ mod traces;
 use std::sync::OnceLock;
 
 use prometheus::process_collector::ProcessCollector;
-use prometheus::{
-    Encoder, GaugeVec, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry, TextEncoder,
-};
+use prometheus::{Encoder, HistogramVec, IntCounter, IntCounterVec, IntGauge, Registry, TextEncoder};
 
 #[cfg(feature = "console")]
 pub(crate) use self::console::ConsoleRefusal;
 pub(crate) use self::dependencies::{DependencyMetrics, DependencyState, DependencyStatus};
+pub(crate) use self::fleet::FleetMetrics;
 use self::issuers::IssuerFamilies;
 use self::registration::{Registration, count, seconds};
 pub(crate) use self::rollout::{Notified, RolloutMetrics};
 pub(crate) use self::routes::RouteGauges;
 pub(crate) use self::shadow::ShadowMetrics;
+use self::slots::SlotFamilies;
+pub(crate) use self::slots::SlotStatus;
 pub(crate) use self::tls::{Handshake, TlsMetrics};
 #[cfg(feature = "console")]
 pub(crate) use self::totals::{Tally, Totals};
 use self::traces::TraceMetrics;
-use serde::{Deserialize, Serialize};
 
 use super::record::{Outcome, Record};
 use crate::policy::Denial;
@@ -100,19 +102,6 @@ impl Reload {
             Reload::Refused => "refused",
         }
     }
-}
-
-/// The state of one slot, for `status` and for a scrape.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct SlotStatus {
-    pub(crate) slot: Slot,
-    pub(crate) address: String,
-    /// Whether the last connection (a call or a readiness check) reached the backend; `None` before the first.
-    pub(crate) reachable: Option<bool>,
-    pub(crate) in_flight: usize,
-    pub(crate) waiting: usize,
-    pub(crate) held: usize,
-    pub(crate) idle_connections: usize,
 }
 
 /// The registry and handles of every family.
@@ -292,6 +281,11 @@ impl Metrics {
         self.retries.with_label_values(&[slot.as_str(), reason]).inc();
     }
 
+    /// The families of a fleet, for a guard that is in one; once.
+    pub(crate) fn fleet(&self) -> Result<FleetMetrics, prometheus::Error> {
+        FleetMetrics::new(&Registration { registry: &self.registry })
+    }
+
     /// The family of copied calls.
     pub(crate) fn shadow(&self) -> ShadowMetrics {
         self.shadow.clone()
@@ -436,65 +430,5 @@ impl PolicyFamilies {
             families.reloads.with_label_values(&[outcome.as_str()]);
         }
         Ok(families)
-    }
-}
-
-/// What is measured of a slot at the moment of a scrape.
-struct SlotFamilies {
-    in_flight: IntGaugeVec,
-    waiting: IntGaugeVec,
-    held: IntGaugeVec,
-    idle_connections: IntGaugeVec,
-    reachable: IntGaugeVec,
-    weight: GaugeVec,
-}
-
-impl SlotFamilies {
-    fn new(add: &Registration<'_>) -> Result<SlotFamilies, prometheus::Error> {
-        Ok(SlotFamilies {
-            in_flight: add.gauges("mcp_guard_in_flight", "Calls that hold a place, by slot.", &["slot"])?,
-            waiting: add.gauges("mcp_guard_waiting", "Calls that wait for a place, by slot.", &["slot"])?,
-            held: add.gauges(
-                "mcp_guard_held",
-                "Calls held because the backend cannot be reached, by slot.",
-                &["slot"],
-            )?,
-            idle_connections: add.gauges(
-                "mcp_guard_upstream_idle_connections",
-                "Idle pooled connections to a backend, by slot.",
-                &["slot"],
-            )?,
-            reachable: add.gauges(
-                "mcp_guard_slot_reachable",
-                "Whether the last attempt to reach the backend succeeded (1) or not (0), by slot.",
-                &["slot"],
-            )?,
-            weight: add.shares(
-                "mcp_guard_split_weight",
-                "Share of the traffic that the split gives to a slot, 0 to 1.",
-                &["slot"],
-            )?,
-        })
-    }
-
-    fn remove(&self, slot: Slot) {
-        let families = [&self.in_flight, &self.waiting, &self.held, &self.idle_connections, &self.reachable];
-        // One that was never set is not there, which is as good.
-        for family in families {
-            let _ = family.remove_label_values(&[slot.as_str()]);
-        }
-        let _ = self.weight.remove_label_values(&[slot.as_str()]);
-    }
-
-    fn set(&self, now: &SlotStatus, weight: f64) {
-        let label = [now.slot.as_str()];
-        self.in_flight.with_label_values(&label).set(count(now.in_flight));
-        self.waiting.with_label_values(&label).set(count(now.waiting));
-        self.held.with_label_values(&label).set(count(now.held));
-        self.idle_connections.with_label_values(&label).set(count(now.idle_connections));
-        self.weight.with_label_values(&label).set(weight);
-        if let Some(reachable) = now.reachable {
-            self.reachable.with_label_values(&label).set(i64::from(reachable));
-        }
     }
 }

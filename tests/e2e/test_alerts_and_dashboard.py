@@ -12,8 +12,10 @@ from harness.drill import Drilled
 from harness.grafana import ALL, Dashboard, Query
 from mcp_testkit.paths import ROOT
 
+#: The panels of fleets, with their queries.
+FLEET = {"Guards of the fleet": "A", "Generation and holds": "AB", "Store, lead and candidate": "ABCD"}
 #: Queries that stay empty in the drill, by panel and reference.
-EMPTY: dict[tuple[str, str], str] = {}
+EMPTY = {(panel, ref): "the guards of the drill are in no fleet" for panel, refs in FLEET.items() for ref in refs}
 #: Queries whose every value is 0 in the drill.
 ZERO = {
     ("Protocol 2026-07-28", "A"): "both slots speak it",
@@ -22,7 +24,13 @@ ZERO = {
 #: Labels that are empty where they have no value, with the panel.
 UNLABELLED = {("Busiest clients", "client"): "requests without a token have no client"}
 #: Alerts that the drill does not provoke; the unit tests of the rules do.
-ONLY_BY_PROMTOOL = {"McpGuardBackendMemory": "needs a backend in a control group that it nearly fills"}
+ONLY_BY_PROMTOOL = {
+    "McpGuardBackendMemory": "needs a backend in a control group that it nearly fills",
+    "McpGuardFleetStoreAway": "needs a fleet",
+    "McpGuardFleetNoLeader": "needs a fleet",
+    "McpGuardFleetHolds": "needs a fleet",
+    "McpGuardFleetMemberSilent": "needs a fleet",
+}
 
 
 @pytest.fixture(scope="module")

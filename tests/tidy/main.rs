@@ -229,10 +229,12 @@ fn every_metric_is_documented() {
         "metrics.rs",
         "metrics/console.rs",
         "metrics/dependencies.rs",
+        "metrics/fleet.rs",
         "metrics/issuers.rs",
         "metrics/rollout.rs",
         "metrics/routes.rs",
         "metrics/shadow.rs",
+        "metrics/slots.rs",
         "metrics/tls.rs",
         "metrics/traces.rs",
     ];

@@ -23,7 +23,7 @@ use crate::rollout::sample::FinishedCall;
 #[cfg(feature = "console")]
 use crate::telemetry::metrics::{ConsoleRefusal, Totals};
 use crate::telemetry::metrics::{
-    DependencyMetrics, DependencyStatus, Reload, RolloutMetrics, ShadowMetrics, SlotStatus,
+    DependencyMetrics, DependencyStatus, FleetMetrics, Reload, RolloutMetrics, ShadowMetrics, SlotStatus,
 };
 #[cfg(feature = "traces")]
 use crate::telemetry::span_sink::SpanSink;
@@ -221,6 +221,12 @@ impl Handle {
     /// The metric families of the control plane.
     pub(crate) fn rollout_metrics(&self) -> RolloutMetrics {
         self.state.metrics.rollout()
+    }
+
+    /// The metric families of a fleet; the first caller gets them.
+    #[expect(dead_code, reason = "the member of the fleet sets them")]
+    pub(crate) fn fleet_metrics(&self) -> Option<FleetMetrics> {
+        self.state.metrics.fleet().ok()
     }
 
     /// The metric families of dependencies.
