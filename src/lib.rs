@@ -29,6 +29,8 @@ mod config;
 mod console;
 mod control;
 mod dependency;
+#[cfg(feature = "fleet")]
+mod fleet;
 #[doc(hidden)]
 pub mod fuzzing;
 #[cfg(any(feature = "console", feature = "release"))]

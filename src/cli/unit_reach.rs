@@ -1,5 +1,5 @@
-//! What the installed unit keeps the guard from: receivers of notifications, dependencies, issuers, backends and the collector of
-//! spans that it must not connect to.
+//! What the installed unit keeps the guard from: receivers of notifications, dependencies, issuers, backends, the collector of
+//! spans and the fleet's store that it must not connect to.
 //!
 //! Must not know how any of them is connected to.
 
@@ -10,6 +10,7 @@ use std::path::Path;
 
 use self::network::{Destination, UnitNetwork};
 use crate::config::dependencies::{Check, Endpoint};
+use crate::config::fleet::StoreUrl;
 use crate::config::notify::Channel;
 use crate::config::oauth::KeySource;
 use crate::config::{Config, RouteTarget};
@@ -78,7 +79,7 @@ fn destinations(config: &Config) -> Vec<(String, Destination<'_>)> {
         }
         RouteTarget::Slot(_) | RouteTarget::Stable => None,
     });
-    let others = issuers(config).chain(collector(config));
+    let others = issuers(config).chain(collector(config)).chain(stores(config));
     receivers.chain(dependencies).chain(others).chain(backends).chain(routes).collect()
 }
 
@@ -92,6 +93,16 @@ fn collector(config: &Config) -> impl Iterator<Item = (String, Destination<'_>)>
 #[cfg(not(feature = "traces"))]
 fn collector(_config: &Config) -> impl Iterator<Item = (String, Destination<'_>)> {
     std::iter::empty()
+}
+
+/// The servers of the fleet's store that are named; Sentinels and clusters may name others.
+fn stores(config: &Config) -> impl Iterator<Item = (String, Destination<'_>)> {
+    let urls = config.fleet.iter().flat_map(|fleet| &fleet.store.urls);
+    urls.map(|url| ("fleet.store".to_owned(), of_store(url)))
+}
+
+fn of_store(url: &StoreUrl) -> Destination<'_> {
+    url.host.as_deref().map_or(Destination::UnixSocket, of_host)
 }
 
 /// Where the keys of issuers are fetched. Metadata may name an address on the issuer's own host only.

@@ -33,7 +33,7 @@ pub use member::{
 pub use moment::Moment;
 pub use names::{FleetName, Incarnation, MemberId, NameError};
 pub use record::{ORDERS_MAX, Order, RECORD_BYTES_MAX, Record, Window};
-pub use redis::{RedisStore, StoreAddress, Topology};
+pub use redis::{Probed, RedisStore, StoreAddress, Topology};
 pub use request::{
     Candidacy, Carried, LeaderLease, Reply, Request, RequestId, ShareRequest, StoreError, Terms, WHOLE,
     Write, Written,

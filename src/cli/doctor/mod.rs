@@ -8,6 +8,8 @@ mod apache_map;
 mod backends;
 mod dependencies;
 mod diagnosis;
+#[cfg(feature = "fleet")]
+mod fleet;
 mod host;
 #[cfg(feature = "oauth")]
 mod issuers;
@@ -17,7 +19,7 @@ mod releases;
 mod routes;
 mod units;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::{Value, json};
@@ -31,7 +33,7 @@ use super::output::{complain, say};
 use crate::client::Target;
 use crate::config::{self, Environment, LoadError, Loaded};
 
-/// Check binary, configuration, tokens, addresses, permissions, clock, Apache, unit files, backends and their dependencies.
+/// Check binary, configuration, tokens, addresses, permissions, clock, Apache, unit files, backends, dependencies and fleet.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -84,7 +86,7 @@ impl DoctorArgs {
         let mut findings = host::binary(&running);
         let exit = match config::load(file, &Environment::of_process()) {
             Ok(loaded) => {
-                if let Err(reason) = self.look_at(file, &loaded, &running, &mut findings) {
+                if let Err(reason) = self.look_at(guard, &loaded, &running, &mut findings) {
                     complain(format_args!("doctor: {reason}"));
                     return Exit::CouldNotRun;
                 }
@@ -128,13 +130,13 @@ impl DoctorArgs {
 
     fn look_at(
         &self,
-        file: &Path,
+        guard: &Guard,
         loaded: &Loaded,
         running: &Running,
         findings: &mut Vec<Diagnosis>,
     ) -> Result<(), String> {
         let config = &loaded.config;
-        findings.extend(host::configuration(file, loaded, running, self.units.as_deref()));
+        findings.extend(host::configuration(&guard.file, loaded, running, self.units.as_deref()));
         findings.extend(host::addresses(running, config));
         findings.extend(host::permissions(config));
         findings.extend(host::clock());
@@ -142,6 +144,8 @@ impl DoctorArgs {
         findings.extend(dependencies::look(config)?);
         #[cfg(feature = "oauth")]
         findings.extend(issuers::look(config)?);
+        #[cfg(feature = "fleet")]
+        findings.extend(fleet::look(config, guard, running)?);
         findings.extend(routes::look(config));
         findings.extend(apache::look(&self.apache, self.apache_url.as_ref(), config));
         Ok(())

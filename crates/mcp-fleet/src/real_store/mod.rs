@@ -2,6 +2,7 @@
 
 mod conformance;
 mod fleet;
+mod probe;
 mod sentinel;
 mod server;
 mod topologies;

@@ -41,8 +41,13 @@ impl Server {
 
     /// A store on this server.
     pub(super) fn store(&self) -> RedisStore {
+        self.store_as("")
+    }
+
+    /// The same with a user and a password, as they stand in the query of a URL.
+    pub(super) fn store_as(&self, login: &str) -> RedisStore {
         let address = StoreAddress {
-            urls: vec![format!("unix://{}", self.socket().display())],
+            urls: vec![format!("unix://{}{login}", self.socket().display())],
             topology: Topology::Single,
             ca: None,
             connect_timeout: Duration::from_millis(500),
@@ -53,10 +58,14 @@ impl Server {
 
     /// What the server says of the time that scripts took.
     pub(super) fn statistics(&self) -> String {
-        let output =
-            Command::new("redis-cli").arg("-s").arg(self.socket()).args(["info", "commandstats"]).output();
-        let text = String::from_utf8_lossy(&output.expect("redis-cli runs").stdout).into_owned();
+        let text = self.command(&["info", "commandstats"]);
         text.lines().filter(|line| line.contains("evalsha")).collect()
+    }
+
+    /// Sends a command to the server.
+    pub(super) fn command(&self, arguments: &[&str]) -> String {
+        let output = Command::new("redis-cli").arg("-s").arg(self.socket()).args(arguments).output();
+        String::from_utf8_lossy(&output.expect("redis-cli runs").stdout).into_owned()
     }
 
     fn socket(&self) -> PathBuf {

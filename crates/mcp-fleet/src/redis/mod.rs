@@ -2,16 +2,18 @@
 
 mod arguments;
 mod connect;
+mod probe;
 mod reply;
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use redis::{ErrorKind, RedisError, Script, ServerErrorKind, Value};
+use redis::{ErrorKind, RedisError, Script, ScriptInvocation, ServerErrorKind, Value};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
 use tokio_rustls::rustls::crypto::ring;
 
 pub use connect::{StoreAddress, Topology};
+pub use probe::Probed;
 
 use crate::names::FleetName;
 use crate::request::{Reply, Request, StoreError};
@@ -53,6 +55,22 @@ impl RedisStore {
         Ok(RedisStore { fleet, address, script, link: Mutex::new(link) })
     }
 
+    /// Runs every command that an exchange needs, without touching what the fleet keeps.
+    ///
+    /// # Errors
+    /// Why the store cannot be reached, or what it does not allow.
+    pub async fn probe(&self) -> Result<Probed, StoreError> {
+        let (script, keys) = probe::script(&self.fleet);
+        let mut invocation = script.prepare_invoke();
+        for key in &keys {
+            invocation.key(key);
+        }
+        let connection = self.connection().await?;
+        let (sent, clock) = (Instant::now(), SystemTime::now());
+        let value = self.run(connection, &invocation).await?;
+        probe::probed(value, clock, sent.elapsed()).ok_or(StoreError::Invalid("the probe's reply"))
+    }
+
     async fn connection(&self) -> Result<Connection, StoreError> {
         let mut link = self.link.lock().await;
         if let Some(connection) = &link.connection {
@@ -70,6 +88,30 @@ impl RedisStore {
             }
             Ok(Err(error)) => Err(link.failed(error.to_string())),
             Err(_) => Err(link.failed("no connection in time".to_owned())),
+        }
+    }
+
+    /// Has a script carried out, in bounded time.
+    async fn run(
+        &self,
+        connection: Connection,
+        invocation: &ScriptInvocation<'_>,
+    ) -> Result<Value, StoreError> {
+        let run = async {
+            match connection {
+                Connection::Server(mut server) => invocation.invoke_async::<Value>(&mut server).await,
+                Connection::Cluster(mut cluster) => invocation.invoke_async::<Value>(&mut cluster).await,
+            }
+        };
+        match timeout(self.address.response_timeout, run).await {
+            Ok(Ok(value)) => {
+                self.link.lock().await.timeouts = 0;
+                Ok(value)
+            }
+            Ok(Err(error)) => Err(self.failure(error).await),
+            Err(_) => {
+                Err(self.failure(RedisError::from(std::io::Error::from(std::io::ErrorKind::TimedOut))).await)
+            }
         }
     }
 
@@ -112,22 +154,8 @@ impl Store for RedisStore {
         for value in &arguments.values {
             invocation.arg(&value[..]);
         }
-        let exchange = async {
-            match connection {
-                Connection::Server(mut server) => invocation.invoke_async::<Value>(&mut server).await,
-                Connection::Cluster(mut cluster) => invocation.invoke_async::<Value>(&mut cluster).await,
-            }
-        };
-        match timeout(self.address.response_timeout, exchange).await {
-            Ok(Ok(value)) => {
-                self.link.lock().await.timeouts = 0;
-                reply::reply(value, request.shares.len())
-            }
-            Ok(Err(error)) => Err(self.failure(error).await),
-            Err(_) => {
-                Err(self.failure(RedisError::from(std::io::Error::from(std::io::ErrorKind::TimedOut))).await)
-            }
-        }
+        let value = self.run(connection, &invocation).await?;
+        reply::reply(value, request.shares.len())
     }
 }
 

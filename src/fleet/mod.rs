@@ -1,0 +1,5 @@
+//! The guard's part in a fleet: several guards that work as one through a store.
+//!
+//! The agreement itself is `mcp-fleet`'s. Must not know how a rollout is decided, nor how calls are served.
+
+pub(crate) mod store;
