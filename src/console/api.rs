@@ -39,6 +39,7 @@ enum Endpoint {
     Tools,
     Clients,
     Rollout,
+    Fleet,
     History,
     ShadowDiff,
     Series,
@@ -48,7 +49,7 @@ enum Endpoint {
 }
 
 /// Every path with its method. The last two are the rollback procedure's own spellings.
-const TABLE: [(&str, Method, Endpoint); 21] = [
+const TABLE: [(&str, Method, Endpoint); 22] = [
     ("/", Method::GET, Endpoint::Page),
     ("/api/v1/openapi.json", Method::GET, Endpoint::OpenApi),
     ("/api/v1/status", Method::GET, Endpoint::Status),
@@ -56,6 +57,7 @@ const TABLE: [(&str, Method, Endpoint); 21] = [
     ("/api/v1/tools", Method::GET, Endpoint::Tools),
     ("/api/v1/clients", Method::GET, Endpoint::Clients),
     ("/api/v1/rollout", Method::GET, Endpoint::Rollout),
+    ("/api/v1/fleet", Method::GET, Endpoint::Fleet),
     ("/api/v1/history", Method::GET, Endpoint::History),
     ("/api/v1/shadow/diff", Method::GET, Endpoint::ShadowDiff),
     ("/api/v1/series", Method::GET, Endpoint::Series),
@@ -96,6 +98,7 @@ pub(super) async fn respond(
         | Endpoint::Tools
         | Endpoint::Clients
         | Endpoint::Rollout
+        | Endpoint::Fleet
         | Endpoint::History
         | Endpoint::ShadowDiff
         | Endpoint::Series
@@ -133,6 +136,7 @@ async fn read(
     match endpoint {
         Endpoint::Status => found(ask(AdminCommand::Status).await?),
         Endpoint::Rollout => found(ask(AdminCommand::Rollout).await?),
+        Endpoint::Fleet => Ok(ok(&json!({ "fleet": value_of(ask(AdminCommand::Fleet).await?)? }))),
         Endpoint::History => found(ask(AdminCommand::History).await?),
         Endpoint::ShadowDiff => found(ask(AdminCommand::Shadow { show_arguments: false }).await?),
         Endpoint::Slots => {

@@ -147,8 +147,11 @@ impl Feed {
         let status = value_of(self.service.ask(AdminCommand::Status, ITSELF).await?)?;
         let rollout = self.service.ask(AdminCommand::Rollout, ITSELF).await?;
         let last = last_seq(&rollout);
+        let fleet = value_of(self.service.ask(AdminCommand::Fleet, ITSELF).await?)?;
         let releases = self.releases();
-        Ok((json!({ "status": status, "rollout": value_of(rollout)?, "releases": releases }), last))
+        let state =
+            json!({ "status": status, "rollout": value_of(rollout)?, "releases": releases, "fleet": fleet });
+        Ok((state, last))
     }
 
     async fn append_transitions(&self, text: &mut String, id: u64, wanted: impl Fn(&Transition) -> bool) {

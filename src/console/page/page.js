@@ -122,6 +122,19 @@ function showRollout(rollout) {
     rollout.status.triggers.map((one) => [one.trigger, one.action, one.shown.measured, one.shown.limit, one.shown.distance]), "Triggers are armed during a rollout."));
 }
 
+const CANDIDATE = { open: "", catching_up: "This guard sends its candidate no calls before it follows the fleet's state.", ejected: "This guard has ejected its candidate." };
+function showFleet(fleet) {
+  byId("fleet-part").hidden = !fleet;
+  if (!fleet) return;
+  const store = fleet.store_away ? `The store is away${fleet.store_problem ? `: ${fleet.store_problem}` : ""}.` : "";
+  const wrong = [store, CANDIDATE[fleet.candidate], ...fleet.holds.map((hold) => `Holds: ${hold}.`)].filter(Boolean);
+  byId("fleet-title").textContent = `Fleet ${fleet.name}`;
+  byId("fleet-verdict").textContent = [`${fleet.leader ?? "No guard"} leads, ${fleet.live} of ${fleet.known} members live, generation ${fleet.generation}.`, ...wrong].join(" ");
+  byId("fleet-verdict").className = wrong.length || !fleet.leader ? "bad" : "";
+  show(byId("fleet"), table([{ text: "Member" }, { text: "Version" }, { text: "Configuration" }, { text: "Generation", number: true }, { text: "Silent", number: true }, { text: "Slots" }, { text: "Ejected" }],
+    fleet.members.map((one) => [one.member === fleet.member ? `${one.member} (this guard)` : one.member, one.version, one.configuration, String(one.generation), `${(one.silent_ms / 1000).toFixed(1)} s`, one.slots.map((slot) => `${slot.slot} ${slot.health}`).join(", "), one.ejected ?? "-"]), "No member is known yet."));
+}
+
 function showHistory() {
   const entries = state.history.slice(-50).reverse().map((one) => make("li", {}, make("span", { class: "quiet", text: `${moment(one.at)} ` }), make("strong", { text: one.kind }), ` ${one.from.stage} → ${one.to.stage}: ${causeOf(one.cause)}`));
   show(byId("history"), ...(entries.length ? entries : [make("li", { class: "quiet", text: "None yet." })]));
@@ -243,7 +256,7 @@ function takeSecond(second) {
   for (const name of ["blue", "green"]) append(state.slots[name], state.at, second.at, second.slots[name] || {});
   state.at = Math.max(state.at, second.at);
 }
-function takeState({ status, rollout, releases }) {
+function takeState({ status, rollout, releases, fleet }) {
   // Another process counts from its own start.
   if (status.uptime_seconds < state.uptime) beginSeries();
   state.uptime = status.uptime_seconds;
@@ -251,6 +264,7 @@ function takeState({ status, rollout, releases }) {
   byId("guard").textContent = `version ${status.version}, up ${Math.floor(status.uptime_seconds / 60)} min, ${status.connections} connections${status.draining ? ", draining" : ""}`;
   showRollout(rollout);
   showSlots(status, rollout, releases);
+  showFleet(fleet);
   showRest(status, rollout);
   const seq = rollout.last ? rollout.last.seq : 0;
   if (seq !== state.seq) { state.seq = seq; refreshHistory(); }

@@ -2,6 +2,7 @@
 //!
 //! Must not know where the numbers come from.
 
+mod fleet;
 mod look;
 mod panels;
 mod rollout;
@@ -55,10 +56,12 @@ pub(in crate::cli::top) fn draw(frame: &mut Frame<'_>, model: &Model) {
     let Some(seen) = model.seen.as_deref() else { return };
     let is_tall = area.height >= HEIGHT_TALL;
     let slots_height = if is_tall { 14 } else { 8.min(area.height / 3 + 1) };
-    let [head, slots, rollout, rest, foot] = Layout::vertical([
+    let fleet_height = seen.fleet.as_ref().map_or(0, |fleet| fleet::height(fleet, is_tall));
+    let [head, slots, rollout, fleet, rest, foot] = Layout::vertical([
         Constraint::Length(2),
         Constraint::Length(slots_height),
         Constraint::Length(5),
+        Constraint::Length(fleet_height),
         Constraint::Min(0),
         Constraint::Length(1),
     ])
@@ -68,6 +71,9 @@ pub(in crate::cli::top) fn draw(frame: &mut Frame<'_>, model: &Model) {
     slots::draw(frame, (model, seen), (look, Slot::Blue), left);
     slots::draw(frame, (model, seen), (look, Slot::Green), right);
     rollout::draw(frame, seen, look, rollout);
+    if let Some(report) = &seen.fleet {
+        fleet::draw(frame, report, look, fleet);
+    }
     panels::draw(frame, (model, seen), look, rest);
     let every = format!("  every {} s", model.interval);
     let keys =

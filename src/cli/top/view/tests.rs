@@ -165,3 +165,57 @@ fn top_says_that_the_guard_is_away_and_keeps_the_last_picture() {
     model.take(Happening::Seen(Box::new(overview(SECONDS + 1))), Instant::now());
     assert!(drawn(&model, 80, 24).contains("connected"));
 }
+
+/// The model of a guard in a fleet of three.
+fn of_fleet(change: impl FnOnce(&mut Value)) -> Model {
+    let member = |name: &str| {
+        json!({ "member": name, "version": "0.1.0", "configuration": "plan=1a slots=2b", "generation": 12, "silent_ms": 90,
+            "slots": [{ "slot": "blue", "health": "healthy" }, { "slot": "green", "health": "healthy" }],
+            "ejected": null, "clock_off_ms": 2 })
+    };
+    let members = ["guard-1", "guard-2", "guard-3"].map(member);
+    let mut fleet = json!({ "name": "prod", "member": "guard-1", "store_silent_ms": 80, "store_away": false, "store_problem": null,
+        "generation": 12, "leader": "guard-2", "live": 3, "known": 3, "candidate": "open", "holds": [],
+        "members": members });
+    change(&mut fleet);
+    let mut model = model();
+    let mut seen = overview(SECONDS + 1);
+    seen.fleet = Some(serde_json::from_value(fleet).unwrap());
+    model.take(Happening::Seen(Box::new(seen)), Instant::now());
+    model
+}
+
+#[test]
+fn top_shows_the_members_of_a_fleet_where_there_is_room() {
+    let model = of_fleet(|_| {});
+    let large = check(&model, "160x50-fleet", 160, 50);
+    assert!(large.contains("guard-2 leads, 3 of 3 members live, generation 12"), "{large}");
+    assert!(large.contains("all members agree") && large.contains("blue healthy, green healthy"), "{large}");
+    let small = check(&model, "80x24-fleet", 80, 24);
+    assert!(small.contains("guard-2 leads") && !small.contains("GENERATION"), "{small}");
+    for (width, height) in [(60, 18), (61, 19), (300, 18), (60, 200), (240, 36)] {
+        drawn(&model, width, height);
+    }
+}
+
+#[test]
+fn top_says_what_is_wrong_with_a_fleet_and_shows_hostile_texts_as_text() {
+    let model = of_fleet(|fleet| {
+        fleet["store_away"] = true.into();
+        fleet["candidate"] = "ejected".into();
+        fleet["holds"] = json!(["guard-3 follows\u{1b}[2J generation 11"]);
+        fleet["members"][2]["version"] = "0.2\u{202e}.0".into();
+        fleet["members"][2]["silent_ms"] = 4_000.into();
+        fleet["members"][2]["ejected"] = "green\u{7} failed".into();
+    });
+    let picture = drawn(&model, 400, 50);
+    for part in [
+        "the store is away; its candidate is ejected here; holds: guard-3 follows\u{fffd}[2J generation 11",
+        "guard-3 has ejected its candidate: green\u{fffd} failed; guard-3 is silent",
+        "guard-3 differs: version",
+    ] {
+        assert!(picture.contains(part), "{part}\n{picture}");
+    }
+    assert!(!picture.contains(|character: char| character.is_control() && character != '\n'), "{picture:?}");
+    assert!(!picture.contains('\u{202e}'));
+}
