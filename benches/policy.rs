@@ -3,7 +3,9 @@
 //! Every case asserts its result: a decision that takes a wrong turn would look fast.
 
 use std::hint::black_box;
+use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::time::Duration;
 
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion};
@@ -12,6 +14,8 @@ use mcp_guard::policy::auth::{AuthRules, ClientConfig, TokenHash, WrongToken};
 use mcp_guard::policy::oauth::keys::KeySet;
 use mcp_guard::policy::oauth::resource::ProtectedResource;
 use mcp_guard::policy::oauth::rules::{Algorithm, Grant, Rules};
+use mcp_guard::policy::rate::Rate;
+use mcp_guard::policy::shared_rates::{Messages, RateOf};
 use mcp_guard::policy::{Clients, Denial, Limits, Policy, Presented, Verdict, origin, paths};
 use mcp_testkit::TokenKey;
 use serde_json::json;
@@ -35,6 +39,7 @@ fn main() {
     decisions(&mut criterion);
     signed(&mut criterion);
     heads(&mut criterion);
+    rates(&mut criterion);
     criterion.final_summary();
 }
 
@@ -97,6 +102,28 @@ fn decisions(criterion: &mut Criterion) {
         });
     }
     group.finish();
+}
+
+/// What the rate of a client costs a call: counted by the guard alone, and by its share of the fleet's.
+fn rates(criterion: &mut Criterion) {
+    let shared = mcp_guard::fuzzing::shared_rates();
+    let limiter = |shared| RateOf::Client("bot", Messages::Requests).limiter(shared);
+    let cases = [("rate/admit", limiter(None)), ("rate/admit_shared", limiter(Some(shared.as_ref())))];
+    let most = NonZeroU32::new(100_000).unwrap_or(NonZeroU32::MIN);
+    let Some(rate) = Rate::new(most, Duration::from_secs(1), most) else { return };
+    for (name, limiter) in cases {
+        // A bucket that is full, and calls at the rate.
+        let mut now_ns = 100_000_000_000;
+        criterion.bench_function(name, |bencher| {
+            bencher.iter(|| {
+                now_ns += 11_000;
+                let admitted = limiter.admit(black_box(&rate), black_box(now_ns));
+                assert!(admitted.is_ok(), "{name}");
+            });
+        });
+        let refused = (0..200_000).any(|_| limiter.admit(&rate, now_ns).is_err());
+        assert!(refused, "{name} bounds nothing");
+    }
 }
 
 const RESOURCE: &str = "https://mcp.example.org/mcp";

@@ -66,6 +66,13 @@ pub fn verifier(text: &str) -> Option<std::sync::Arc<dyn crate::policy::identity
     crate::identity::Issuers::default().configure(config.oauth.as_deref(), None)
 }
 
+/// What counts rates with other guards, where there are none.
+#[cfg(feature = "fleet")]
+pub fn shared_rates() -> std::sync::Arc<dyn crate::policy::shared_rates::SharedRates> {
+    let limits = mcp_fleet::Limits::new(1, mcp_fleet::Moment::default());
+    std::sync::Arc::new(crate::fleet::LeasedRates::new(limits, std::time::Instant::now()))
+}
+
 /// A guard without a listener.
 pub struct Connections(InProcessServer);
 

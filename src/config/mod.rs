@@ -233,6 +233,7 @@ fn read(
         auth: auth.config,
         oauth: oauth.map(|table| Arc::new(table.resolve(&clients))),
         verifier: None,
+        shared_rates: None,
         credentials: auth.credentials,
         clients,
         paths: file::paths(root.table("paths")),

@@ -14,6 +14,7 @@ use crate::policy::identity::TokenVerifier;
 use crate::policy::rate::Rate;
 use crate::policy::reply::ErrorMode;
 use crate::policy::routes::RouteRule;
+use crate::policy::shared_rates::SharedRates;
 use crate::policy::tools::ReadOnlyTools;
 use crate::policy::{CredentialFields, Limits, SwitchedOff, Timeouts, ToolRules, auth, origin, paths};
 use crate::tls::{ServerTls, must_keep_tls};
@@ -31,6 +32,8 @@ pub(crate) struct Config {
     pub(crate) oauth: Option<Arc<Oauth>>,
     /// What verifies the tokens of issuers; the part that has their keys sets it.
     pub(crate) verifier: Option<Arc<dyn TokenVerifier>>,
+    /// What counts rates with other guards; the part that speaks to them sets it. It stays the same for a process.
+    pub(crate) shared_rates: Option<Arc<dyn SharedRates>>,
     /// Every configured client: `default` from the environment, then `tokens.toml`. Empty is legal and warned of.
     pub(crate) clients: auth::Clients,
     pub(crate) paths: paths::PathRules,

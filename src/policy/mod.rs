@@ -27,6 +27,7 @@ pub mod rate;
 pub mod reply;
 pub mod routes;
 pub mod session;
+pub mod shared_rates;
 pub mod subject;
 mod switched_off;
 pub mod token_fault;

@@ -1,9 +1,11 @@
 //! How many calls a client or a tool may make in a time: the generic cell rate algorithm, on one number.
 //!
-//! Pure: callers pass `now`. A limiter never allocates, never locks, and says exactly when the next call fits. Must not know
-//! whose calls it counts.
+//! Pure: callers pass `now`. A limiter never allocates, never locks, and says exactly when the next call fits. Where several
+//! guards share a rate, the count of its windows is theirs. Must not know whose calls it counts.
 
+use std::fmt;
 use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -69,11 +71,29 @@ impl Window {
 /// What has been used of a rate. Shared by every call it counts; it outlives the configuration that named the rate.
 #[derive(Debug, Default)]
 pub struct RateLimiter {
-    first: Used,
-    second: Used,
+    first: Count,
+    second: Count,
+}
+
+/// What several guards have used of one window. Never waits for them: a call is judged by what is known here.
+pub trait SharedCount: Send + Sync + fmt::Debug {
+    /// Counts a call at `now_ns` if this guard's share of the window has room for it; else says how long until it should have.
+    /// A window that is another one than before takes its place; what was left of that stays.
+    fn admit(&self, window: Window, now_ns: u64) -> Result<(), Duration>;
+
+    /// Takes a counted call back.
+    fn refund(&self);
+
+    /// What is left of this guard's share at `now_ns`; nothing is counted.
+    fn left(&self, window: Window, now_ns: u64) -> Left;
 }
 
 impl RateLimiter {
+    /// A limiter whose windows several guards count together.
+    pub fn shared(first: Arc<dyn SharedCount>, second: Arc<dyn SharedCount>) -> RateLimiter {
+        RateLimiter { first: Count::Shared(first), second: Count::Shared(second) }
+    }
+
     /// Counts a call at `now_ns` if the rate has room for it; else says how long it would have to wait.
     pub fn admit(&self, rate: &Rate, now_ns: u64) -> Result<(), Duration> {
         let first = self.first.admit(&rate.first, now_ns);
@@ -91,9 +111,13 @@ impl RateLimiter {
         rate.windows().zip(used).map(|(window, used)| used.left(window, now_ns)).collect()
     }
 
-    /// Whether it is as it was before its first call: nothing that was counted is left at `now_ns`.
+    /// Whether it is as it was before its first call: nothing that was counted is left at `now_ns`. A shared one never is: the
+    /// other guards may have used it.
     pub fn is_unused(&self, now_ns: u64) -> bool {
-        [&self.first, &self.second].into_iter().all(|used| used.tat_ns.load(Ordering::Acquire) <= now_ns)
+        [&self.first, &self.second].into_iter().all(|count| match count {
+            Count::Own(used) => used.tat_ns.load(Ordering::Acquire) <= now_ns,
+            Count::Shared(_) => false,
+        })
     }
 
     /// Takes a counted call back: another limit refused it.
@@ -116,7 +140,51 @@ pub struct Left {
     pub wait: Duration,
 }
 
-/// What has been used of one window.
+/// The count of one window.
+#[derive(Debug)]
+enum Count {
+    Own(Used),
+    Shared(Arc<dyn SharedCount>),
+}
+
+impl Default for Count {
+    fn default() -> Count {
+        Count::Own(Used::default())
+    }
+}
+
+impl Count {
+    fn admit(&self, window: &Window, now_ns: u64) -> Result<(), Duration> {
+        match self {
+            Count::Own(used) => used.admit(window, now_ns),
+            Count::Shared(shared) => shared.admit(*window, now_ns),
+        }
+    }
+
+    /// How long until a call would be admitted; none is counted.
+    fn wait(&self, window: &Window, now_ns: u64) -> Duration {
+        match self {
+            Count::Own(used) => used.wait(window, now_ns),
+            Count::Shared(shared) => shared.left(*window, now_ns).wait,
+        }
+    }
+
+    fn left(&self, window: Window, now_ns: u64) -> Left {
+        match self {
+            Count::Own(used) => used.left(window, now_ns),
+            Count::Shared(shared) => shared.left(window, now_ns),
+        }
+    }
+
+    fn refund(&self, window: &Window) {
+        match self {
+            Count::Own(used) => used.refund(window),
+            Count::Shared(shared) => shared.refund(),
+        }
+    }
+}
+
+/// What this guard has used of one window.
 #[derive(Debug, Default)]
 struct Used {
     /// When the calls so far would have been made, had they come evenly: the theoretical arrival time of the next one.
@@ -141,7 +209,6 @@ impl Used {
         }
     }
 
-    /// How long until a call would be admitted; none is counted.
     fn wait(&self, window: &Window, now_ns: u64) -> Duration {
         let next =
             window.start(self.tat_ns.load(Ordering::Acquire), now_ns).saturating_add(window.interval_ns);

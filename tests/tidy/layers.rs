@@ -55,7 +55,7 @@ pub(super) const MAY_IMPORT: &[(&str, &[&str])] = &[
         ],
     ),
     ("traces", &["wire", "policy", "upstream", "telemetry"]),
-    ("fleet", &["config"]),
+    ("fleet", &["policy", "config"]),
     ("series", &["upstream", "telemetry"]),
     (
         "console",

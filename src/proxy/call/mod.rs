@@ -84,7 +84,7 @@ fn set_client<'r>(
     let key = snapshot.key(permit.client());
     let subject = permit.subject().map(|subject| {
         record.subject = Some(subject.clone());
-        request.state.subjects.find(key, subject.user())
+        request.state.subjects.find(snapshot.grant(permit.client()), subject.user())
     });
     client.guard().set_client(subject.as_ref().map_or(key, |subject| subject.key));
     snapshot.token_usage.record(permit, request.wall);

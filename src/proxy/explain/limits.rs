@@ -8,7 +8,7 @@ use super::report::{LimitReport, LimitResult};
 use super::surroundings::Surroundings;
 use crate::policy::SessionRequest;
 use crate::policy::explain::JudgedCall;
-use crate::policy::rate::{Left, Rate, RateLimiter, Window};
+use crate::policy::rate::{Left, Rate, Window};
 use crate::proxy::backend::slot::SlotState;
 use crate::proxy::fairness::semaphore::Standing;
 use crate::proxy::state::call_limits::{QuotaOf, QuotaView};
@@ -112,18 +112,24 @@ fn rates(
     used: &Used<'_>,
 ) -> Vec<LimitReport> {
     let (limit, of) = (name(view, Limit::ClientRate, Limit::ToolRate), owner(around, view, call));
+    let left_of = |usage: &Usage| usage.meter.left(rate, around.now_ns());
     let left = match used {
-        Used::Known(usage) => Some(usage.meter.left(rate, around.now_ns())),
-        Used::Nothing => Some(RateLimiter::default().left(rate, around.now_ns())),
+        Used::Known(usage) => Some(left_of(usage)),
+        Used::Nothing => around.unused(call).map(|usages| left_of(usages.of(call.kind))),
         Used::Unknown => None,
+    };
+    let (by_all, here) = if around.snapshot.has_shared_rates {
+        (", shared by the fleet", " of this guard's share")
+    } else {
+        ("", "")
     };
     // A call that one window refuses waits until both have room.
     let wait = left.iter().flatten().map(|left| left.wait).max();
     let report = |window: Window, left: Option<Left>| LimitReport {
         limit: limit.to_owned(),
         of: of.clone(),
-        allows: format!("{}, {} at once", per_time(window.interval()), window.burst()),
-        now: left.map(|left| format!("{} left", left.calls)),
+        allows: format!("{}, {} at once{by_all}", per_time(window.interval()), window.burst()),
+        now: left.map(|left| format!("{} left{here}", left.calls)),
         left: left.map(|left| left.calls.into()),
         result: left.map_or(LimitResult::Unknown, |left| {
             if left.calls > 0 { LimitResult::Passes } else { LimitResult::Refuses }
@@ -279,5 +285,56 @@ mod tests {
         ] {
             assert_eq!(per_time(interval), expect);
         }
+    }
+
+    // Contract, section 22: "client and tool rates hold over the fleet".
+    #[cfg(feature = "fleet")]
+    #[test]
+    fn a_shared_limit_is_explained_by_this_guard_s_share_and_says_whose_it_is() {
+        use std::path::Path;
+
+        use base64::Engine;
+        use base64::engine::general_purpose::STANDARD;
+
+        use super::super::report::Question;
+        use crate::config::{self, Environment};
+        use crate::policy::rate::Rate;
+        use crate::proxy::state::ProxyState;
+        use crate::telemetry::Log;
+
+        let token =
+            |name: &str| (name == "MCP_BEARER_TOKEN").then(|| "swf_0123456789abcdef0123456789abcdef".into());
+        let environment = Environment { variable: &token, now: 1_800_000_000, shown_pairs: None };
+        let text = "[slots.blue]\naddress = \"127.0.0.1:9\"\n[limits.tools.echo]\nrate = \"4/h\"\n";
+        let loaded = config::build(Path::new("/etc/guard/guard.toml"), text, &environment);
+        let mut config = loaded.map_err(|found| found.problems).unwrap().config;
+        let rates = crate::fuzzing::shared_rates();
+        config.shared_rates = Some(rates.clone());
+        let log = Log::to(config.log.format, std::io::sink()).unwrap();
+        let state = ProxyState::new(config, log).unwrap();
+        assert_eq!(state.started, rates.since(), "both clocks are one");
+        let body =
+            r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"echo","arguments":{}}}"#;
+        let request = format!(
+            "POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept: application/json, text/event-stream\r\n\
+             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        let request = STANDARD.encode(request);
+        let question = Question { request, client: Some("default".to_owned()), subject: None, is_made: true };
+        let explained = || {
+            let found = super::super::running(&state, &[], &question).unwrap();
+            let of_tool = found.limits.iter().find(|limit| limit.limit == "tool_rate");
+            of_tool.unwrap_or_else(|| panic!("{found:?}")).clone()
+        };
+        let before = explained();
+        assert_eq!(before.allows, "4 an hour, 4 at once, shared by the fleet");
+        assert_eq!(before.now.as_deref(), Some("1 left of this guard's share"));
+        let (four, hour) = (std::num::NonZeroU32::new(4).unwrap(), Duration::from_secs(3_600));
+        let window = Rate::new(four, hour, four).unwrap().windows().next().unwrap();
+        assert_eq!(rates.count("tools:echo:requests:1").admit(window, state.now_ns()), Ok(()));
+        let after = explained();
+        assert_eq!((after.left, after.result), (Some(0), LimitResult::Refuses));
+        assert!(after.retry_after_ms.is_some_and(|wait| (890_000..=900_001).contains(&wait)), "{after:?}");
     }
 }

@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
-use tokio::time::Instant;
-
 use crate::policy::explain::JudgedCall;
 use crate::proxy::fairness::per_client::ClientKey;
 use crate::proxy::state::ProxyState;
 use crate::proxy::state::snapshot::Snapshot;
 use crate::proxy::state::subjects::SubjectState;
 use crate::proxy::state::traffic_split::TrafficSplit;
+use crate::proxy::state::usage::Usages;
 
 /// What an explanation goes by.
 #[derive(Clone, Copy)]
@@ -45,9 +44,14 @@ impl Surroundings<'_> {
         !self.is_named || !self.snapshot.policy.clients().is_grant(call.client)
     }
 
+    /// What a user of a grant has used who has not called yet; it is known who calls.
+    pub(super) fn unused(&self, call: &JudgedCall<'_>) -> Option<Usages> {
+        let user = call.subject.as_ref()?.user();
+        Some(self.live?.subjects.unused(self.snapshot.grant(call.client), user))
+    }
+
     /// Nanoseconds on the clock of the meters.
     pub(super) fn now_ns(&self) -> u64 {
-        let age = self.live.map(|state| Instant::from(state.started).elapsed());
-        age.map_or(0, |age| u64::try_from(age.as_nanos()).unwrap_or(u64::MAX))
+        self.live.map_or(0, ProxyState::now_ns)
     }
 }

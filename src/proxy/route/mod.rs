@@ -139,7 +139,7 @@ async fn serve_permitted<'r>(
     record.subject = permit.subject().cloned();
     let subject = permit.caller().client().zip(permit.subject());
     let subject =
-        subject.map(|(client, subject)| request.state.subjects.find(snapshot.key(client), subject.user()));
+        subject.map(|(client, subject)| request.state.subjects.find(snapshot.grant(client), subject.user()));
     let who = route.caller_key(snapshot, permit.caller(), subject.as_deref(), request.peer);
     downstream.guard().set_client(who.key);
     let body = match request.read_body(downstream, who.key, rule.body_bytes_max, Excess::Refuse).await {
@@ -155,7 +155,7 @@ async fn serve_permitted<'r>(
     };
     record.bytes_in = body.bytes.len() as u64;
     let counted = route.counted(request, caller);
-    let guard = match route.acquire(counted, subject.as_deref(), who) {
+    let guard = match route.acquire(counted, subject.as_deref(), who, request.state.now_ns()) {
         Ok(guard) => guard,
         Err((denial, wait)) => {
             let wait_ms = wait.map(|wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));

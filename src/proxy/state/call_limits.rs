@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use crate::policy::auth::ClientConfig;
 use crate::policy::quota::ToolRule;
+use crate::policy::shared_rates::{RateOf, SharedRates};
 use crate::policy::{Call, ClientId, Clients, Denial, Limits, Quota, ToolRules};
 use crate::proxy::backend::slot::remaining;
 use crate::proxy::fairness::per_client::ClientKey;
@@ -131,6 +132,7 @@ impl CallLimits {
     pub(crate) fn new(
         subjects: LimitSubjects<'_>,
         limits: &Limits,
+        shared: Option<&dyn SharedRates>,
         previous: Option<(&CallLimits, LimitSubjects<'_>)>,
     ) -> CallLimits {
         let mut by_client: HashMap<&str, &Limiter> = HashMap::new();
@@ -144,11 +146,16 @@ impl CallLimits {
         let client = |client: &ClientConfig| {
             let old = by_client.get(client.name.as_str()).copied();
             let bounds = bounds(client.quota, limits, Bounds::of_one);
-            client.quota.is_bounded().then(|| Limiter::new(client.quota, bounds, old))
+            let unused =
+                || Usages::new(bounds, |messages| RateOf::Client(&client.name, messages).limiter(shared));
+            client.quota.is_bounded().then(|| Limiter::new(client.quota, bounds, old, unused))
         };
         let tool = |rule: &ToolRule| {
             let old = by_pattern.get(rule.pattern.as_str()).copied();
-            Limiter::new(rule.quota, bounds(rule.quota, limits, shares), old)
+            let bounds = bounds(rule.quota, limits, shares);
+            let pattern = rule.pattern.as_str();
+            let unused = || Usages::new(bounds, |messages| RateOf::Tools(pattern, messages).limiter(shared));
+            Limiter::new(rule.quota, bounds, old, unused)
         };
         CallLimits {
             clients: subjects.clients.iter().map(client).collect(),
@@ -192,13 +199,13 @@ fn bounds(quota: Quota, limits: &Limits, shares: fn(usize, usize) -> Bounds) -> 
 }
 
 impl Limiter {
-    fn new(quota: Quota, bounds: Bounds, old: Option<&Limiter>) -> Limiter {
+    fn new(quota: Quota, bounds: Bounds, old: Option<&Limiter>, unused: impl FnOnce() -> Usages) -> Limiter {
         let usages = match old {
             Some(old) => {
                 old.usages.set_bounds(bounds);
                 old.usages.clone()
             }
-            None => Usages::new(bounds),
+            None => unused(),
         };
         Limiter { quota, bounds, usages }
     }

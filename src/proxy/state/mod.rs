@@ -67,6 +67,7 @@ pub(crate) struct ProxyState {
     pub(crate) streams: OpenStreams,
     pub(crate) subjects: Subjects,
     pub(crate) tracing: Tracing,
+    /// The beginning of the clock of rates: the one of those that are shared.
     pub(crate) started: Instant,
 }
 
@@ -78,6 +79,8 @@ impl ProxyState {
             version_cap: VersionCap::None,
             stage: Stage::Stable,
         };
+        let shared_rates = config.shared_rates.clone();
+        let started = shared_rates.as_ref().map_or_else(Instant::now, |rates| rates.since());
         let metrics = Metrics::new().map_err(|source| Error::Metrics(Box::new(source)))?;
         Ok(ProxyState {
             snapshot: ArcSwap::from_pointee(Snapshot::new(config, None)),
@@ -95,9 +98,9 @@ impl ProxyState {
             gateway: PingoraBridge::new(),
             bodies: BodyBudget::default(),
             streams: OpenStreams::default(),
-            subjects: Subjects::default(),
+            subjects: Subjects::new(shared_rates),
             tracing: Tracing::new().map_err(Error::Random)?,
-            started: Instant::now(),
+            started,
         })
     }
 
@@ -119,6 +122,12 @@ impl ProxyState {
         if matches!(self.samples.send(ended), Err(TrySendError::Full(_))) {
             self.metrics.sample_dropped();
         }
+    }
+
+    /// Nanoseconds since the start: the clock of rates, which only goes forward.
+    pub(crate) fn now_ns(&self) -> u64 {
+        let age = tokio::time::Instant::from(self.started).elapsed();
+        u64::try_from(age.as_nanos()).unwrap_or(u64::MAX)
     }
 
     /// Counts and logs a request that began then; returns when it ended.

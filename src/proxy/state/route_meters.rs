@@ -39,13 +39,18 @@ struct Inner {
 }
 
 impl RouteMeters {
-    /// The limiter that counts a request at `now_ns`.
-    pub(super) fn of(&self, counted: Counted<'_>, now_ns: u64) -> Arc<RateLimiter> {
+    /// The limiter that counts a request at `now_ns`; `unused` makes that of a caller.
+    pub(super) fn of(
+        &self,
+        counted: Counted<'_>,
+        now_ns: u64,
+        unused: impl FnOnce() -> RateLimiter,
+    ) -> Arc<RateLimiter> {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         match counted {
             Counted::Caller(name) => match inner.callers.get(name) {
                 Some(meter) => meter.clone(),
-                None => inner.callers.entry(name.to_owned()).or_default().clone(),
+                None => inner.callers.entry(name.to_owned()).or_insert_with(|| Arc::new(unused())).clone(),
             },
             Counted::Address(address) => inner.of_address(network(address), now_ns),
         }
@@ -101,7 +106,8 @@ mod tests {
     fn addresses_beyond_the_bound_share_one_rate_until_others_owe_nothing() {
         let (meters, rate) = (RouteMeters::default(), once_a_minute());
         let admits = |number: u32, now_ns: u64| {
-            meters.of(Counted::Address(address(number)), now_ns).admit(&rate, now_ns).is_ok()
+            let counted = Counted::Address(address(number));
+            meters.of(counted, now_ns, RateLimiter::default).admit(&rate, now_ns).is_ok()
         };
         let bound = u32::try_from(ADDRESSES_MAX).unwrap();
         assert!((0..bound).all(|number| admits(number, SECOND)));
@@ -119,7 +125,8 @@ mod tests {
     fn of_ipv6_a_network_is_one_address() {
         let (meters, rate) = (RouteMeters::default(), once_a_minute());
         let admits = |text: &str| {
-            meters.of(Counted::Address(text.parse().unwrap()), SECOND).admit(&rate, SECOND).is_ok()
+            let counted = Counted::Address(text.parse().unwrap());
+            meters.of(counted, SECOND, RateLimiter::default).admit(&rate, SECOND).is_ok()
         };
         assert!(admits("2001:db8:1:2::1"));
         assert!(!admits("2001:db8:1:2:ffff::7"));

@@ -4,11 +4,12 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::config::{Route, RouteTarget};
+use crate::config::{RateKey, Route, RouteTarget};
 use crate::http1::RequestHead;
 use crate::policy::Denial;
 use crate::policy::rate::RateLimiter;
 use crate::policy::routes::{self, Match, RouteRule};
+use crate::policy::shared_rates::{RateOf, SharedRates};
 use crate::proxy::backend::dial::Dialer;
 use crate::proxy::fairness::per_client::{ClientKey, Exceeded, PerClient};
 use crate::proxy::fairness::semaphore::most_of_one;
@@ -29,6 +30,8 @@ pub(crate) struct RouteState {
     pub(crate) dialer: Option<Arc<Dialer>>,
     created: Instant,
     meters: RouteMeters,
+    /// Where guards count the rates of callers together.
+    shared: Option<Arc<dyn SharedRates>>,
     in_flight: Mutex<PerClient>,
     streams: AtomicUsize,
     unreachable: AtomicBool,
@@ -54,10 +57,14 @@ pub(crate) struct StreamGuard<'r> {
 }
 
 impl Routes {
-    pub(crate) fn new(routes: Vec<Route>, previous: Option<&Routes>) -> Routes {
+    pub(crate) fn new(
+        routes: Vec<Route>,
+        shared: Option<&Arc<dyn SharedRates>>,
+        previous: Option<&Routes>,
+    ) -> Routes {
         let state = |config: Route| {
             let kept = previous.and_then(|old| old.routes.iter().find(|route| route.config == config));
-            kept.cloned().unwrap_or_else(|| Arc::new(RouteState::new(config)))
+            kept.cloned().unwrap_or_else(|| Arc::new(RouteState::new(config, shared)))
         };
         Routes { routes: routes.into_iter().map(state).collect() }
     }
@@ -109,18 +116,21 @@ impl Routes {
 }
 
 impl RouteState {
-    fn new(config: Route) -> RouteState {
+    fn new(config: Route, shared: Option<&Arc<dyn SharedRates>>) -> RouteState {
         let dialer = match &config.target {
             RouteTarget::Own(backend) => {
                 Some(Arc::new(Dialer::new(backend.address.clone(), backend.tls.clone())))
             }
             RouteTarget::Slot(_) | RouteTarget::Stable => None,
         };
+        // An address is one guard's matter: a flood of them would fill the store.
+        let shared = shared.filter(|_| config.rate_key == RateKey::Caller).cloned();
         RouteState {
             config,
             dialer,
             created: Instant::now(),
             meters: RouteMeters::default(),
+            shared,
             in_flight: Mutex::default(),
             streams: AtomicUsize::new(0),
             unreachable: AtomicBool::new(false),
@@ -132,14 +142,15 @@ impl RouteState {
         &self.config.rule.name
     }
 
-    /// Counts a request in flight, within the rate of those who are counted together. Or the refusal, and how long until the next one is allowed.
+    /// Counts a request in flight, within the rate of those who are counted together, by the clock of rates. Or the refusal, and
+    /// how long until the next one is allowed.
     pub(crate) fn acquire(
         &self,
         counted: Counted<'_>,
         subject: Option<&SubjectState>,
         who: CallerKey,
+        now_ns: u64,
     ) -> Result<InFlightGuard<'_>, (Denial, Option<Duration>)> {
-        let now_ns = self.age_ns();
         let metered = self.config.rate.map(|rate| (rate, self.meter(counted, subject, now_ns)));
         if let Some((rate, meter)) = &metered {
             meter.admit(rate, now_ns).map_err(|wait| (Denial::RateLimited, Some(wait)))?;
@@ -178,14 +189,17 @@ impl RouteState {
 
     /// A caller that stands for many is counted by its subjects.
     fn meter(&self, counted: Counted<'_>, subject: Option<&SubjectState>, now_ns: u64) -> Arc<RateLimiter> {
+        let (route, shared) = (self.name(), self.shared.as_deref());
         match (counted, subject) {
-            (Counted::Caller(_), Some(subject)) => subject.route_meter(self.name(), self.created),
-            (Counted::Caller(_) | Counted::Address(_), _) => self.meters.of(counted, now_ns),
+            (Counted::Caller(grant), Some(subject)) => {
+                let of = RateOf::RouteUser(route, grant, subject.user());
+                subject.route_meter(route, self.created, || of.limiter(shared))
+            }
+            (Counted::Caller(caller), None) => {
+                self.meters.of(counted, now_ns, || RateOf::Route(route, caller).limiter(shared))
+            }
+            (Counted::Address(_), _) => self.meters.of(counted, now_ns, RateLimiter::default),
         }
-    }
-
-    fn age_ns(&self) -> u64 {
-        u64::try_from(self.created.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 }
 
@@ -206,5 +220,47 @@ impl Drop for InFlightGuard<'_> {
 impl Drop for StreamGuard<'_> {
     fn drop(&mut self) {
         self.route.streams.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+#[cfg(test)]
+#[cfg(feature = "fleet")]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::config::{self, Environment};
+
+    const ROUTES: &str = "[[route]]\nname = \"by-name\"\nprefix = \"/a\"\naddress = \"127.0.0.1:9\"\nauth = \"none\"\nrate = \"1/h\"\n\
+                          [[route]]\nname = \"by-address\"\nprefix = \"/b\"\naddress = \"127.0.0.1:9\"\nauth = \"none\"\nrate = \"1/h\"\n\
+                          rate_key = \"address\"\n";
+
+    fn routes(shared: &Arc<dyn SharedRates>) -> Routes {
+        let nothing = Environment { variable: &|_| None, now: 1_800_000_000, shown_pairs: None };
+        let text = format!("[slots.blue]\naddress = \"127.0.0.1:9\"\n{ROUTES}");
+        let loaded = config::build(Path::new("/etc/guard/guard.toml"), &text, &nothing);
+        let routes = loaded.map_err(|found| found.problems).unwrap().config.routes;
+        assert_eq!(routes.len(), 2);
+        Routes::new(routes, Some(shared), None)
+    }
+
+    #[test]
+    fn the_rate_of_a_caller_is_counted_with_other_guards_and_that_of_an_address_is_not() {
+        let rates = crate::fuzzing::shared_rates();
+        let guards = [routes(&rates), routes(&rates)];
+        let who = CallerKey { key: 1, has_others: false };
+        let passes = |guard: usize, name: &str, counted: Counted<'_>| {
+            let found = guards[guard].routes.iter().find(|route| route.name() == name).unwrap();
+            found.acquire(counted, None, who, 0).is_ok()
+        };
+        assert!(passes(0, "by-name", Counted::Caller("bot")));
+        assert!(!passes(1, "by-name", Counted::Caller("bot")), "the other guard knows of the request");
+        assert!(passes(1, "by-name", Counted::Caller("other")));
+        for guard in [0, 1] {
+            for counted in [Counted::Address([192, 0, 2, 7].into()), Counted::Caller("")] {
+                assert!(passes(guard, "by-address", counted));
+                assert!(!passes(guard, "by-address", counted));
+            }
+        }
     }
 }

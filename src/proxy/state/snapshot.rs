@@ -8,6 +8,7 @@ use crate::config::shadow::Shadow;
 use crate::config::traces::Sampling;
 use crate::config::{Config, MaxVersionSetting, SplitKey};
 use crate::policy::reply::ErrorMode;
+use crate::policy::shared_rates::SharedRates;
 use crate::policy::{Call, ClientId, Policy, SessionRequest, Sessions, Subject, Timeouts, ToolRules};
 use crate::proxy::backend::request_head::PeerTrust;
 use crate::proxy::backend::slot::{SlotBounds, SlotState};
@@ -18,6 +19,7 @@ use crate::proxy::fairness::per_client::ClientKey;
 use crate::proxy::fairness::semaphore::{Bounds, most_of_one, reserve_of};
 use crate::proxy::state::call_limits::{CallLimits, LimitSubjects};
 use crate::proxy::state::routes::Routes;
+use crate::proxy::state::subjects::Grant;
 use crate::proxy::state::token_usage::TokenUsage;
 use crate::proxy::state::traffic_split::VersionCap;
 use crate::telemetry::Record;
@@ -53,6 +55,8 @@ pub(crate) struct Snapshot {
     pub(crate) secrets: Secrets,
     /// The routes beside the endpoint.
     pub(crate) open_routes: Routes,
+    /// Whether the rates of clients, users and tools are counted with other guards.
+    pub(crate) has_shared_rates: bool,
     slots: PerSlot<Option<Arc<SlotState>>>,
 }
 
@@ -75,7 +79,8 @@ impl Snapshot {
         let subjects = LimitSubjects { clients: &config.clients, rules: &config.tool_rules };
         let keys = ClientKeys::new(&config.clients, previous.map(|old| (&old.keys, old.policy.clients())));
         let old_limits = previous.map(|old| (&old.call_limits, old.limit_subjects()));
-        let call_limits = CallLimits::new(subjects, &limits, old_limits);
+        let shared: Option<Arc<dyn SharedRates>> = config.shared_rates;
+        let call_limits = CallLimits::new(subjects, &limits, shared.as_deref(), old_limits);
         let old_usage = previous.map(|old| (&old.token_usage, old.policy.clients()));
         let token_usage = TokenUsage::new(&config.clients, old_usage);
         let passes = config.backends.iter().flatten().any(|backend| backend.sessions);
@@ -111,7 +116,12 @@ impl Snapshot {
             tls,
             console_certificate_ends: console.as_ref().map(ServerTls::not_after),
             secrets: config.secrets,
-            open_routes: Routes::new(config.routes, previous.map(|previous| &previous.open_routes)),
+            open_routes: Routes::new(
+                config.routes,
+                shared.as_ref(),
+                previous.map(|previous| &previous.open_routes),
+            ),
+            has_shared_rates: shared.is_some(),
         }
     }
 
@@ -238,6 +248,11 @@ impl Snapshot {
     /// The key under which a client's part of shared bounds is counted.
     pub(crate) fn key(&self, client: ClientId) -> ClientKey {
         self.keys.of(client)
+    }
+
+    /// A client as the grant of its subjects.
+    pub(crate) fn grant(&self, client: ClientId) -> Grant<'_> {
+        Grant { key: self.key(client), name: self.policy.clients().name(client) }
     }
 
     /// Names the client in a record: for the log, and as a metric label.

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use crate::policy::rate::RateLimiter;
+use crate::policy::shared_rates::{Messages, RateOf, SharedRates};
 use crate::proxy::fairness::per_client::ClientKey;
 use crate::proxy::fairness::semaphore::Bounds;
 use crate::proxy::state::usage::Usages;
@@ -25,7 +26,18 @@ const ROUTE_METERS_MAX: usize = 256;
 
 /// Every subject that has called lately.
 #[derive(Default)]
-pub(crate) struct Subjects(Mutex<Table>);
+pub(crate) struct Subjects {
+    table: Mutex<Table>,
+    /// Where guards count the rates of users together.
+    shared: Option<Arc<dyn SharedRates>>,
+}
+
+/// The client whose subjects they are.
+#[derive(Clone, Copy)]
+pub(crate) struct Grant<'g> {
+    pub(crate) key: ClientKey,
+    pub(crate) name: &'g str,
+}
 
 #[derive(Default)]
 struct Table {
@@ -41,6 +53,7 @@ struct Table {
 pub(crate) struct SubjectState {
     pub(crate) key: ClientKey,
     pub(crate) usages: Usages,
+    user: [u8; 16],
     /// By name and beginning of the route: one that was changed counts anew.
     routes: Mutex<HashMap<(String, Instant), Arc<RateLimiter>>>,
     /// The search that found it last.
@@ -48,12 +61,17 @@ pub(crate) struct SubjectState {
 }
 
 impl Subjects {
-    /// The state of a user within a grant, which `grant` is the number of.
-    pub(crate) fn find(&self, grant: ClientKey, user: &[u8; 16]) -> Arc<SubjectState> {
-        let mut table = lock(&self.0);
+    /// The subjects of a process in which these rates are counted with other guards.
+    pub(crate) fn new(shared: Option<Arc<dyn SharedRates>>) -> Subjects {
+        Subjects { table: Mutex::default(), shared }
+    }
+
+    /// The state of a user within a grant.
+    pub(crate) fn find(&self, grant: Grant<'_>, user: &[u8; 16]) -> Arc<SubjectState> {
+        let mut table = lock(&self.table);
         table.searches += 1;
         let now = table.searches;
-        if let Some(known) = table.known.get(&(grant, *user)) {
+        if let Some(known) = table.known.get(&(grant.key, *user)) {
             known.seen.store(now, Ordering::Relaxed);
             return known.clone();
         }
@@ -62,18 +80,26 @@ impl Subjects {
         }
         let state = Arc::new(SubjectState {
             key: table.number(user),
-            // Bounded when a quota asks for it.
-            usages: Usages::new(Bounds::of_one(usize::MAX, 0)),
+            usages: self.unused(grant, user),
+            user: *user,
             routes: Mutex::default(),
             seen: AtomicU64::new(now),
         });
-        table.known.insert((grant, *user), state.clone());
+        table.known.insert((grant.key, *user), state.clone());
         state
     }
 
     /// The state of a user who has called lately; nothing is counted by looking.
     pub(crate) fn known(&self, grant: ClientKey, user: &[u8; 16]) -> Option<Arc<SubjectState>> {
-        lock(&self.0).known.get(&(grant, *user)).cloned()
+        lock(&self.table).known.get(&(grant, *user)).cloned()
+    }
+
+    /// What a user has used who has not called yet.
+    pub(crate) fn unused(&self, grant: Grant<'_>, user: &[u8; 16]) -> Usages {
+        let limiter =
+            |messages: Messages| RateOf::User(grant.name, user, messages).limiter(self.shared.as_deref());
+        // Bounded when a quota asks for it.
+        Usages::new(Bounds::of_one(usize::MAX, 0), limiter)
     }
 }
 
@@ -103,8 +129,18 @@ impl Table {
 }
 
 impl SubjectState {
+    /// What tells the user apart.
+    pub(crate) fn user(&self) -> &[u8; 16] {
+        &self.user
+    }
+
     /// What the subject has used of a route's rate.
-    pub(crate) fn route_meter(&self, route: &str, since: Instant) -> Arc<RateLimiter> {
+    pub(crate) fn route_meter(
+        &self,
+        route: &str,
+        since: Instant,
+        unused: impl FnOnce() -> RateLimiter,
+    ) -> Arc<RateLimiter> {
         let mut routes = lock(&self.routes);
         let route = (route.to_owned(), since);
         if let Some(meter) = routes.get(&route) {
@@ -113,7 +149,7 @@ impl SubjectState {
         if routes.len() >= ROUTE_METERS_MAX {
             routes.clear();
         }
-        routes.entry(route).or_default().clone()
+        routes.entry(route).or_insert_with(|| Arc::new(unused())).clone()
     }
 }
 
@@ -132,30 +168,57 @@ mod tests {
         user
     }
 
+    fn grant(key: ClientKey) -> Grant<'static> {
+        Grant { key, name: "staff" }
+    }
+
     #[test]
     fn a_user_has_one_number_whatever_the_grant_and_shares_it_with_no_other_user() {
         let subjects = Subjects::default();
-        let first = subjects.find(1, &user(1));
-        assert!(Arc::ptr_eq(&subjects.find(1, &user(1)), &first));
-        let by_another_grant = subjects.find(2, &user(1));
+        let first = subjects.find(grant(1), &user(1));
+        assert!(Arc::ptr_eq(&subjects.find(grant(1), &user(1)), &first));
+        let by_another_grant = subjects.find(grant(2), &user(1));
         assert_eq!(by_another_grant.key, first.key, "two grants are no two shares");
         assert!(!Arc::ptr_eq(&by_another_grant, &first), "the quotas of each grant are its own");
-        let other = subjects.find(1, &user(2)).key;
+        let other = subjects.find(grant(1), &user(2)).key;
         assert_ne!(other, first.key);
         assert!([first.key, other].iter().all(|key| (FIRST_KEY..1 << 31).contains(key)));
+    }
+
+    #[cfg(feature = "fleet")]
+    #[test]
+    fn the_rate_of_a_user_is_counted_with_other_guards_by_grant_and_user() {
+        use std::num::NonZeroU32;
+        use std::time::Duration;
+
+        use crate::policy::rate::Rate;
+        use crate::wire::Kind;
+
+        let rates = crate::fuzzing::shared_rates();
+        let guards = [Subjects::new(Some(rates.clone())), Subjects::new(Some(rates))];
+        let once = Rate::new(NonZeroU32::MIN, Duration::from_secs(3_600), NonZeroU32::MIN).unwrap();
+        let calls = |guard: usize, name: &'static str, number: u32, kind: Kind| {
+            let state = guards[guard].find(Grant { key: name.len() as ClientKey, name }, &user(number));
+            state.usages.of(kind).meter.admit(&once, 0).is_ok()
+        };
+        assert!(calls(0, "staff", 1, Kind::Request));
+        assert!(!calls(1, "staff", 1, Kind::Request), "the other guard knows of the call");
+        assert!(calls(1, "staff", 1, Kind::Notification));
+        assert!(calls(1, "staff", 2, Kind::Request));
+        assert!(calls(1, "guests", 1, Kind::Request), "each grant has a quota of its own");
     }
 
     #[test]
     fn a_full_table_of_subjects_forgets_the_idlest_and_keeps_those_that_are_served() {
         let subjects = Subjects::default();
         let max = u32::try_from(REMEMBERED_MAX).unwrap();
-        let served = subjects.find(1, &user(0));
+        let served = subjects.find(grant(1), &user(0));
         for number in 1..max {
-            subjects.find(1, &user(number));
+            subjects.find(grant(1), &user(number));
         }
-        let recent = subjects.find(1, &user(1)).key;
-        subjects.find(1, &user(max));
-        let table = lock(&subjects.0);
+        let recent = subjects.find(grant(1), &user(1)).key;
+        subjects.find(grant(1), &user(max));
+        let table = lock(&subjects.table);
         assert!(table.known.len() <= REMEMBERED_MAX - FORGOTTEN_AT_ONCE + 1, "{}", table.known.len());
         assert_eq!(table.known.get(&(1, user(0))).map(|state| state.key), Some(served.key));
         assert_eq!(table.known.get(&(1, user(1))).map(|state| state.key), Some(recent), "it was just seen");

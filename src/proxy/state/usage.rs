@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::policy::rate::RateLimiter;
+use crate::policy::shared_rates::Messages;
 use crate::proxy::fairness::semaphore::{Bounds, FairSemaphore};
 use crate::wire::Kind;
 
@@ -23,9 +24,13 @@ pub(crate) struct Usages {
 }
 
 impl Usages {
-    pub(crate) fn new(bounds: Bounds) -> Usages {
-        let unused = || Usage { meter: Arc::default(), semaphore: Arc::new(FairSemaphore::new(bounds)) };
-        Usages { requests: unused(), others: unused() }
+    /// Nothing is used of it; `limiter` makes the meters.
+    pub(crate) fn new(bounds: Bounds, limiter: impl Fn(Messages) -> RateLimiter) -> Usages {
+        let unused = |messages| Usage {
+            meter: Arc::new(limiter(messages)),
+            semaphore: Arc::new(FairSemaphore::new(bounds)),
+        };
+        Usages { requests: unused(Messages::Requests), others: unused(Messages::Others) }
     }
 
     /// Sets how many permits there are.
