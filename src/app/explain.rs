@@ -4,6 +4,7 @@
 
 use super::features::{FeatureSwitches, routes_off};
 use super::identity::Identity;
+use super::limits::FleetLimits;
 use crate::config::Config;
 use crate::config::feature::{Feature, FeatureChange};
 use crate::control::feature_file::{FeatureFileError, Features};
@@ -49,6 +50,7 @@ pub(crate) fn without_a_guard(
     let traffic = TrafficSplit { split: rollout.split(), version_cap, stage };
     let has_issuers = config.oauth.is_some();
     config.verifier = Identity::without_fetching(&config);
+    FleetLimits::new().configure(&mut config);
     let routes_off = routes_off(&config, &features);
     let config = config.without(features.names());
     let mut explanation = explain::configured(Configured { config, traffic, routes_off, now }, question)?;

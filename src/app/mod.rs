@@ -9,6 +9,7 @@ mod console;
 pub(crate) mod explain;
 mod features;
 mod identity;
+mod limits;
 mod parts;
 mod process;
 pub(crate) mod reload;
@@ -23,6 +24,7 @@ use std::path::{Path, PathBuf};
 use self::admin::AdminContext;
 use self::features::FeatureSwitches;
 use self::identity::Identity;
+use self::limits::FleetLimits;
 use self::parts::Parts;
 use self::process::{raise_fd_limit, sd_notify};
 use self::reload::Reloader;
@@ -116,6 +118,8 @@ fn serve(file: &Path, loaded: Loaded, startup: &mut Startup) -> Result<Drained, 
     };
     let identity = Identity::default();
     config.verifier = identity.start(&config);
+    let limits = FleetLimits::new();
+    limits.configure(&mut config);
     let config_traces = config.traces.clone();
     #[cfg(feature = "console")]
     let (console, console_listener) = open_console(&config, startup)?;
@@ -148,6 +152,7 @@ fn serve(file: &Path, loaded: Loaded, startup: &mut Startup) -> Result<Drained, 
         control,
         shadow,
         identity,
+        limits,
         traces: traces.clone(),
         #[cfg(feature = "console")]
         console: console.clone(),

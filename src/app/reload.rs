@@ -117,6 +117,7 @@ impl Reloader {
             .at_next_start
             .extend(self.parts.console.configure(&mut config.console).into_iter().map(str::to_owned));
         config.verifier = self.parts.identity.configure(&config);
+        self.parts.limits.configure(&mut config);
         self.parts.traces.configure(config.traces.as_ref(), &self.parts.handle);
         self.features.publish(config, &self.parts.handle);
         self.log.configure(log);

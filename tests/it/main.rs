@@ -18,6 +18,7 @@ mod faults;
 mod faults_load;
 mod faults_operator;
 mod features;
+mod fleet_limits;
 mod forwarding;
 mod framing;
 mod hold_queue;

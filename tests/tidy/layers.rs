@@ -66,6 +66,7 @@ pub(super) const MAY_IMPORT: &[(&str, &[&str])] = &[
         &[
             "policy",
             "identity",
+            "fleet",
             "upstream",
             "parity",
             "tls",
