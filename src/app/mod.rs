@@ -43,6 +43,7 @@ use mcp_host::diagnostics::{Diagnostic, chain, count};
 use mcp_host::journal;
 use mcp_host::process::keep_memory_private;
 use mcp_host::sd_notify::State;
+use mcp_host::socket::SocketFile;
 
 /// Problems that the message to the process to be replaced lists; the log has all of them.
 const REPORTED_MAX: usize = 5;
@@ -111,11 +112,7 @@ fn serve(file: &Path, loaded: Loaded, startup: &mut Startup) -> Result<Drained, 
     let (listen, fleet) = (config.listen.clone(), config.fleet.clone());
     let (settings, shadow_settings) = (Settings::of(&config), shadow::Settings::of(&config));
     // First, so that a guard that serves calls also takes commands.
-    let bind = |path: &Path| Server::bind(path, &mut startup.inherited);
-    let (admin, mut admin_file) = match listen.admin.as_deref().map(bind).transpose()? {
-        Some((server, file)) => (Some(server), file),
-        None => (None, None),
-    };
+    let (admin, mut admin_file) = open_admin(listen.admin.as_deref(), startup)?;
     let identity = Identity::default();
     config.verifier = identity.start(&config);
     let limits = FleetLimits::new();
@@ -214,6 +211,18 @@ fn log_configuration(warnings: &[Diagnostic], overrides: &[Override]) {
     for one in overrides {
         log::info!("{}: set by {} in the environment, not by the file", one.key, one.variable);
     }
+}
+
+/// The admin socket, and its file where this process has made it.
+fn open_admin(
+    path: Option<&Path>,
+    startup: &mut Startup,
+) -> Result<(Option<Server>, Option<SocketFile>), Error> {
+    let bind = |path: &Path| Server::bind(path, &mut startup.inherited);
+    Ok(match path.map(bind).transpose()? {
+        Some((server, file)) => (Some(server), file),
+        None => (None, None),
+    })
 }
 
 /// The console, and its listener where it has an address.
