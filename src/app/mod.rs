@@ -113,10 +113,7 @@ fn serve(file: &Path, loaded: Loaded, startup: &mut Startup) -> Result<Drained, 
     let (settings, shadow_settings) = (Settings::of(&config), shadow::Settings::of(&config));
     // First, so that a guard that serves calls also takes commands.
     let (admin, mut admin_file) = open_admin(listen.admin.as_deref(), startup)?;
-    let identity = Identity::default();
-    config.verifier = identity.start(&config);
-    let limits = FleetLimits::new();
-    limits.configure(&mut config);
+    let (identity, limits) = complete(&mut config);
     let config_traces = config.traces.clone();
     #[cfg(feature = "console")]
     let (console, console_listener) = open_console(&config, startup)?;
@@ -211,6 +208,14 @@ fn log_configuration(warnings: &[Diagnostic], overrides: &[Override]) {
     for one in overrides {
         log::info!("{}: set by {} in the environment, not by the file", one.key, one.variable);
     }
+}
+
+/// Adds to a configuration what optional parts keep for as long as the process runs.
+fn complete(config: &mut config::Config) -> (Identity, FleetLimits) {
+    let (identity, limits) = (Identity::default(), FleetLimits::new());
+    config.verifier = identity.start(config);
+    limits.configure(config);
+    (identity, limits)
 }
 
 /// The admin socket, and its file where this process has made it.
