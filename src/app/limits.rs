@@ -1,6 +1,8 @@
 //! The limits that hold over the guard's fleet, in a program that can join one; none in one that cannot.
 
 use crate::config::Config;
+#[cfg(feature = "fleet")]
+use crate::config::fleet;
 
 #[cfg(feature = "fleet")]
 use std::sync::Arc;
@@ -22,6 +24,11 @@ impl FleetLimits {
     /// Of a process that starts now.
     pub(super) fn new() -> FleetLimits {
         FleetLimits { limits: mcp_fleet::Limits::new(0, mcp_fleet::Moment::default()), base: Instant::now() }
+    }
+
+    /// The member that leases what is counted with others.
+    pub(super) fn member(&self, config: &fleet::Fleet) -> Result<crate::fleet::Fleet, String> {
+        crate::fleet::Fleet::new(config, self.limits.clone(), self.base)
     }
 
     /// Counts the rates of a configuration with other guards, if it says that there are any.

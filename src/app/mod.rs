@@ -8,6 +8,7 @@ mod admin;
 mod console;
 pub(crate) mod explain;
 mod features;
+mod fleet;
 mod identity;
 mod limits;
 mod parts;
@@ -64,6 +65,8 @@ pub(crate) enum Error {
     #[cfg(feature = "console")]
     #[error("cannot listen on {address} (console.address)")]
     Console { address: std::net::SocketAddr, source: io::Error },
+    #[error("cannot join the fleet: {0}")]
+    Fleet(String),
     #[error("cannot start the thread for signals and admin commands")]
     Control(#[source] io::Error),
     #[error("cannot take the listeners over")]
@@ -123,9 +126,7 @@ fn serve(file: &Path, loaded: Loaded, startup: &mut Startup) -> Result<Drained, 
     let traces = Traces::default();
     traces.configure(config_traces.as_ref(), &handle);
     let mut sockets = guard.listening().map_err(Error::Control)?;
-    if let Some(admin) = &admin {
-        sockets.push(admin.listening().map_err(Error::Control)?);
-    }
+    sockets.extend(admin.as_ref().map(Server::listening).transpose().map_err(Error::Control)?);
     #[cfg(feature = "console")]
     if let Some(listener) = &console_listener {
         sockets.push(listener.listening().map_err(Error::Control)?);
@@ -139,8 +140,10 @@ fn serve(file: &Path, loaded: Loaded, startup: &mut Startup) -> Result<Drained, 
     let pictures = console.pictures();
     #[cfg(not(feature = "console"))]
     let pictures = control::Pictures::none();
-    let parts_of_control = (listen.state.clone(), settings, pictures);
+    let join = fleet::join(fleet.as_deref(), &limits).map_err(Error::Fleet)?;
+    let parts_of_control = (listen.state.clone(), settings, pictures, join);
     let control = start_control(parts_of_control, &handle, &shadow).map_err(Error::Control)?;
+    let leaving = control.clone();
     let parts = Parts {
         handle: handle.clone(),
         control,
@@ -171,20 +174,21 @@ fn serve(file: &Path, loaded: Loaded, startup: &mut Startup) -> Result<Drained, 
 
     report_ready(&handle);
     let drained = guard.run()?;
+    fleet::leave(&leaving, &handle);
     traces.close();
     if let Some(file) = admin_file {
         if handle.is_handed_over() { file.leave() } else { file.remove() }
     }
-    log_end(drained);
-    log.flush();
+    log_end(drained, &log);
     Ok(drained)
 }
 
-fn log_end(drained: Drained) {
+fn log_end(drained: Drained, log: &Log) {
     match drained {
         Drained::Idle => log::info!("stopped; nothing was in flight"),
         Drained::Cut(calls) => log::warn!("stopped; the drain's deadline cut {calls} calls"),
     }
+    log.flush();
 }
 
 fn report_ready(handle: &Handle) {
@@ -251,7 +255,12 @@ fn reader() -> Reader {
 
 /// Starts the control plane, which publishes the route before the first call is served.
 fn start_control(
-    (folder, settings, pictures): (Option<PathBuf>, Settings, control::Pictures),
+    (folder, settings, pictures, join): (
+        Option<PathBuf>,
+        Settings,
+        control::Pictures,
+        Option<control::fleet::JoinFleet>,
+    ),
     handle: &Handle,
     shadow: &Shadow,
 ) -> io::Result<control::Control> {
@@ -274,5 +283,6 @@ fn start_control(
         learn: Box::new(move |slot, names| tools_handle.learn_tools(slot, names)),
         publish_dependencies: Box::new(move |statuses| states_handle.publish_dependencies(statuses)),
         pictures,
+        fleet: join.and_then(|join| Some((join, handle.fleet_metrics()?))),
     })
 }

@@ -24,6 +24,7 @@ pub(crate) mod reload;
 mod routes;
 mod secrets;
 pub(crate) mod shadow;
+mod shared;
 mod slots;
 mod source;
 mod suggest;

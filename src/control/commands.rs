@@ -96,6 +96,10 @@ pub(crate) struct RolloutReport {
     pub(crate) last: Option<Transition>,
 }
 
+/// Names an order within the fleet: a start of a guard, and a number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct OrderId(pub(crate) u64, pub(crate) u64);
+
 /// The response to a command.
 pub(super) type Reply = oneshot::Sender<Result<CommandResult, String>>;
 
@@ -105,6 +109,8 @@ pub(super) struct PendingCommand {
     pub(super) who: String,
     pub(super) reply: Reply,
     pub(super) notes: Vec<String>,
+    /// Its name, once the fleet has taken it and this guard decides on it.
+    pub(super) order: Option<OrderId>,
 }
 
 impl PendingCommand {

@@ -5,10 +5,14 @@
 
 mod commands;
 mod dependencies;
+mod fleet;
 mod gauges;
 mod ownership;
 mod poll_interval;
 mod preflight;
+mod report;
+mod seat;
+mod transitions;
 
 use std::path::PathBuf;
 use std::task::{Context, Poll, Waker};
@@ -20,23 +24,23 @@ use tokio::time::Instant;
 
 use self::poll_interval::{INTERVAL_MIN, PollInterval};
 use self::preflight::PreflightResult;
+use self::seat::Seat;
 use super::clock::Clock;
-use super::commands::{ControllerRequest, RolloutReport};
+use super::commands::{ControllerRequest, OrderId};
 use super::dependency_tasks::DependencyTasks;
-use super::fleet_report::NO_FLEET;
+use super::fleet::JoinFleet;
 use super::notification::Notification;
 use super::notify::Notifier;
 use super::parity_check::{self, Comparison, describe};
 use super::persistence::{Persistence, contradiction, open, resume_from};
 use super::probe_tasks::{Observation, ProbeTasks};
-use super::rollout_record::{self, Pictures};
+use super::rollout_record::Pictures;
 use super::settings::Settings;
 use super::state_file::Saved;
-use super::state_writer::Progress;
 use crate::parity::accept::Acceptance;
 use crate::rollout::sample::FinishedCall;
 use crate::rollout::{Event, Health, Rollout, Stage, State, Transition};
-use crate::telemetry::metrics::{DependencyMetrics, DependencyStatus, RolloutMetrics};
+use crate::telemetry::metrics::{DependencyMetrics, DependencyStatus, FleetMetrics, RolloutMetrics};
 use crate::upstream::{PerSlot, Slot, Split};
 
 /// Interval of the slow tick: gauges, and whether another guard has released the state.
@@ -61,6 +65,8 @@ pub(crate) struct Setup {
     /// Publishes the states of all dependencies. Must return at once.
     pub(crate) publish_dependencies: Box<dyn Fn(Vec<DependencyStatus>) + Send>,
     pub(crate) pictures: Pictures,
+    /// How to join the fleet, and what is measured of it; none for a guard on its own.
+    pub(crate) fleet: Option<(JoinFleet, FleetMetrics)>,
 }
 
 /// A channel whose both ends the controller holds: its tasks send, its loop receives.
@@ -100,6 +106,12 @@ pub(super) struct Controller {
     comparisons: Results<(usize, Comparison)>,
     /// The preflight of a start is running.
     preparing_start: bool,
+    /// The place in the fleet, if the guard has one.
+    seat: Option<Seat>,
+    /// How to join it, and what is measured of it.
+    fleet: Option<(JoinFleet, FleetMetrics)>,
+    /// Orders of the fleet that this guard has refused, and why.
+    refusals: Results<(OrderId, String)>,
     /// Where the responses of backends are parsed.
     reader: Handle,
     poll: PollInterval,
@@ -120,6 +132,7 @@ impl Controller {
             learn,
             publish_dependencies,
             pictures,
+            fleet,
         } = setup;
         let clock = Clock::start();
         let (saved, persistence) = match &folder {
@@ -136,7 +149,7 @@ impl Controller {
                 folder.display()
             );
         }
-        let Saved { state, history, accepted } = resume_from(saved, &settings);
+        let Saved { state, history, accepted, fleet: followed } = resume_from(saved, &settings);
         let (observations_sender, observations) = mpsc::channel(RESULTS_MAX);
         let mut controller = Controller {
             rollout: rollout_from(state, &settings, &clock),
@@ -166,12 +179,15 @@ impl Controller {
             preflights: mpsc::channel(RESULTS_MAX),
             comparisons: mpsc::channel(RESULTS_MAX),
             preparing_start: false,
+            seat: None,
+            fleet,
+            refusals: mpsc::channel(RESULTS_MAX),
             reader,
             poll: PollInterval::new(),
             ticked: Instant::now(),
             slow_ticked: Instant::now(),
         };
-        controller.publish();
+        controller.join_fleet(followed);
         // The process before may have ended between the transition and its record.
         controller.record_last(Vec::new());
         let settings = controller.settings.clone();
@@ -194,6 +210,8 @@ impl Controller {
                 },
                 Some(result) = self.preflights.1.recv() => self.on_preflight(result),
                 Some((step, comparison)) = self.comparisons.1.recv() => self.on_comparison(step, comparison),
+                Some((order, why)) = self.refusals.1.recv() => self.on_refused_order(order, why),
+                () = Seat::wait(self.seat.as_mut()) => self.on_fleet(),
                 Some(observation) = self.observations.recv() => self.on_observation(observation),
                 // Each sample would wake the loop here, so it waits here only while no samples come.
                 Some(call) = self.samples.recv(), if self.poll.is_idle() => self.on_first_sample(call),
@@ -222,8 +240,8 @@ impl Controller {
                 }
                 let _ = reply.send(checked);
             }
-            ControllerRequest::FleetReport(reply) => drop(reply.send(None)),
-            ControllerRequest::LeaveFleet(reply) => drop(reply.send(Err(NO_FLEET.to_owned()))),
+            ControllerRequest::FleetReport(reply) => self.on_look(reply),
+            ControllerRequest::LeaveFleet(reply) => self.on_leave(reply),
             ControllerRequest::ReleaseState(reply) => self.on_release_state(reply),
             ControllerRequest::ReclaimState => self.on_reclaim_state(),
         }
@@ -334,70 +352,6 @@ impl Controller {
         let _ = self.rollout.handle(Event::Sample(call.at(at)), at);
     }
 
-    /// Passes an event to the rollout and carries out the transition: publish, log, notify, save.
-    fn handle(&mut self, event: Event) -> Option<Transition> {
-        if matches!(self.persistence, Persistence::ForeignOwner) {
-            return None;
-        }
-        let transition = self.rollout.handle(event, self.clock.now())?;
-        self.publish();
-        log::warn!("rollout: {transition}");
-        if transition.from.step != transition.to.step
-            && let Some(warning) = self.rollout.empty_share()
-        {
-            log::warn!("rollout: {warning}");
-        }
-        self.metrics.transition(&transition);
-        if self.rollout.state().run.is_none() {
-            self.accepted.clear();
-        }
-        let mut saved = Saved {
-            state: self.rollout.state().clone(),
-            history: std::mem::take(&mut self.history),
-            accepted: self.accepted.clone(),
-        };
-        saved.remember(transition.clone());
-        self.history.clone_from(&saved.history);
-        if let Persistence::Active(writer) = &self.persistence {
-            writer.save(saved);
-        }
-        let record = self.record_of_last();
-        let notified =
-            self.notifier.notify(Notification::Transition { transition: transition.clone(), record });
-        self.record_last(notified);
-        self.update_gauges();
-        Some(transition)
-    }
-
-    /// The id of the last transition's record, where one is kept.
-    fn record_of_last(&self) -> Option<String> {
-        let keeps = self.folder.is_some() && matches!(self.persistence, Persistence::Active(_));
-        self.history.last().filter(|_| keeps).and_then(rollout_record::id_of)
-    }
-
-    /// Has the record of the last transition written, apart from decisions.
-    fn record_last(&self, notified: Vec<String>) {
-        let (Some(folder), Some(_)) = (self.folder.clone(), self.record_of_last()) else { return };
-        let (history, pictures) = (self.history.clone(), self.pictures.clone());
-        self.reader.spawn(rollout_record::write_last(folder, history, notified, pictures));
-    }
-
-    /// Publishes the route if it has changed.
-    fn publish(&mut self) {
-        let stage = self.rollout.state().position().stage;
-        let route = (self.rollout.split(), self.rollout.fenced(), stage);
-        if self.published.as_ref() != Some(&route) {
-            self.metrics.set_fence(route.1);
-            (self.publish)(route.0.clone(), route.1, route.2);
-            self.published = Some(route);
-        }
-        let is_running = self.rollout.state().run.is_some();
-        if self.followed != is_running {
-            self.followed = is_running;
-            (self.pictures.follow)(is_running);
-        }
-    }
-
     /// Checks a new configuration: warnings for the operator, or the reason for a refusal.
     fn check_settings(&self, settings: &Settings) -> Result<Vec<String>, String> {
         let serves = self.rollout.state().stable;
@@ -426,6 +380,7 @@ impl Controller {
             self.notifier = Notifier::start(settings.rollout.receivers.clone(), &self.metrics);
         }
         self.settings = settings;
+        self.configure_fleet();
     }
 
     fn slow_tick_if_due(&mut self, now: Instant) {
@@ -435,37 +390,6 @@ impl Controller {
         self.slow_ticked = now;
         self.open_released_state();
         self.update_gauges();
-    }
-
-    fn progress(&self) -> Option<(tokio::sync::watch::Receiver<Progress>, u64)> {
-        match &self.persistence {
-            Persistence::Active(writer) => Some((writer.progress(), self.rollout.state().seq)),
-            Persistence::ForeignOwner | Persistence::Unavailable(_) => None,
-        }
-    }
-
-    fn report(&mut self) -> RolloutReport {
-        let mut problems = self.warnings();
-        if let Some((progress, _)) = self.progress()
-            && let Some(problem) = &progress.borrow().problem
-        {
-            problems.push(format!("the state is not saved: {problem}"));
-        }
-        problems.extend(self.check_ownership().err());
-        let (status, last) = (self.rollout.status(self.clock.now()), self.history.last().cloned());
-        RolloutReport { status, problems, shadow: None, last }
-    }
-
-    fn warnings(&self) -> Vec<String> {
-        let mut warnings = Vec::new();
-        if let Persistence::Unavailable(why) = &self.persistence {
-            warnings.push(format!("the state is not kept: {why}"));
-        }
-        let stable = self.rollout.state().stable;
-        if let Health::Unhealthy(why) = self.rollout.health(stable) {
-            warnings.push(format!("{} is stable and not healthy: {why}", stable.as_str()));
-        }
-        warnings
     }
 }
 

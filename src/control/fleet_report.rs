@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::upstream::Slot;
 
 /// Why there is no report of a guard that works alone.
-pub(crate) const NO_FLEET: &str = "this guard is in no fleet ([fleet] is not configured)";
+pub(crate) const NO_FLEET: &str = "this guard is in no fleet ([fleet] is not configured, or it has left)";
 
 /// The fleet as this guard sees it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

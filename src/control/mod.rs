@@ -9,6 +9,7 @@ mod commands;
 mod controller;
 mod dependency_tasks;
 pub(crate) mod feature_file;
+pub(crate) mod fleet;
 pub(crate) mod fleet_report;
 mod notification;
 mod notify;
@@ -27,6 +28,8 @@ use std::path::Path;
 
 use tokio::sync::{mpsc, oneshot};
 
+#[cfg(feature = "fleet")]
+pub(crate) use commands::OrderId;
 pub(crate) use commands::{CommandResult, RolloutCommand, RolloutReport};
 pub(crate) use controller::Setup;
 pub(crate) use notification::OperationEnd;
@@ -99,7 +102,7 @@ impl Control {
     /// Carries out a command; `Err` is the reason for a refusal.
     pub(crate) async fn run(&self, command: RolloutCommand, who: String) -> Result<CommandResult, String> {
         self.request(|reply| {
-            ControllerRequest::Command(PendingCommand { command, who, reply, notes: Vec::new() })
+            ControllerRequest::Command(PendingCommand { command, who, reply, notes: Vec::new(), order: None })
         })
         .await?
     }

@@ -101,14 +101,14 @@ pub(super) fn resume_from(saved: Option<Saved>, settings: &Settings) -> Saved {
             }
             saved
         }
-        Some(Saved { state, history, .. }) => {
+        Some(Saved { state, history, fleet, .. }) => {
             let (gone, stable) = (state.stable.as_str(), settings.stable.as_str());
             log::error!(
                 "rollout: the saved state names {gone} as stable, which has no backend; {stable} serves"
             );
             let state = State { seq: state.seq, ..State::new(settings.stable) };
-            Saved { state, history, accepted: Vec::new() }
+            Saved { state, history, accepted: Vec::new(), fleet }
         }
-        None => Saved { state: State::new(settings.stable), history: Vec::new(), accepted: Vec::new() },
+        None => Saved::new(State::new(settings.stable)),
     }
 }

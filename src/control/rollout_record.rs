@@ -84,7 +84,7 @@ pub(crate) struct Pictures {
 
 impl Pictures {
     /// No pictures.
-    #[cfg(not(feature = "console"))]
+    #[cfg(any(test, not(feature = "console")))]
     pub(crate) fn none() -> Pictures {
         Pictures { follow: Arc::new(|_| {}), draw: Arc::new(|_| None) }
     }

@@ -20,6 +20,8 @@ pub(crate) struct Settings {
     dependencies: Vec<Dependency>,
     /// Must not be quoted from a backend's response.
     pub(super) secrets: Secrets,
+    /// Digest of what all guards of a fleet must share.
+    pub(super) shared_digest: String,
 }
 
 impl Settings {
@@ -33,6 +35,7 @@ impl Settings {
             rollout: config.rollout.clone(),
             dependencies: config.dependencies.clone(),
             secrets: config.secrets.clone(),
+            shared_digest: config.shared_digest(),
         }
     }
 

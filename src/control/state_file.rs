@@ -37,15 +37,39 @@ pub(crate) struct Saved {
     /// Reviewed differences between the backends, for the rollout under way.
     #[serde(default)]
     pub(crate) accepted: Vec<Acceptance>,
+    /// What a guard of a fleet follows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) fleet: Option<Followed>,
 }
 
 impl Saved {
+    /// A state with nothing before it.
+    pub(crate) fn new(state: State) -> Saved {
+        Saved { state, history: Vec::new(), accepted: Vec::new(), fleet: None }
+    }
+
     /// Appends a transition, forgetting the oldest one beyond the bound.
     pub(crate) fn remember(&mut self, transition: Transition) {
         self.history.push(transition);
         let excess = self.history.len().saturating_sub(HISTORY_MAX);
         self.history.drain(..excess);
     }
+}
+
+/// The state that a guard follows, as it is kept over a restart.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Followed {
+    /// The fleet.
+    pub(crate) fleet: String,
+    pub(crate) generation: u64,
+    pub(crate) epoch: u64,
+    pub(crate) writer: u64,
+    /// The state itself, as the fleet has it.
+    pub(crate) state: String,
+    /// Results of orders that it carries: start, number, result.
+    pub(crate) done: Vec<(u64, u64, String)>,
+    /// How many members there were.
+    pub(crate) members: u64,
 }
 
 /// Why a file is not used, or could not be written.

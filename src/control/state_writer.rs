@@ -147,7 +147,7 @@ mod tests {
     fn saved(seq: u64) -> Saved {
         let mut state = crate::rollout::State::new(Slot::Blue);
         state.seq = seq;
-        Saved { state, history: Vec::new(), accepted: Vec::new() }
+        Saved::new(state)
     }
 
     async fn until(writer: &StateWriter, reached: impl FnMut(&Progress) -> bool) {

@@ -9,8 +9,10 @@ use serde::{Deserialize, Serialize};
 
 use super::plan::Plan;
 use super::sample::{CallResult, Sample, SampleSource};
+pub use super::tally::{ShadowTally, Span};
+use super::tally::{SlotTally, Tally};
 use super::timestamp::Timestamp;
-use super::window::{CountWindow, Counts, LatencyWindow};
+use super::window::{CountWindow, Counts, Latencies, LatencyWindow};
 use crate::upstream::{PerSlot, Slot};
 
 /// How far back a slot's usual tool-error rate is remembered.
@@ -35,41 +37,22 @@ pub struct Summary {
     pub p95_ms: Option<f64>,
 }
 
-/// Copies of calls, compared: since the step began.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub struct ShadowTally {
-    /// Copies to which the candidate responded or failed.
-    pub requests: u64,
-    /// Copies that the candidate failed.
-    pub failures: u64,
-    /// Copies whose responses differ from stable's.
-    pub mismatched: u64,
-}
-
-/// Which of the windows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Span {
-    /// The step so far, as far back as the analysis looks.
-    Step,
-    /// The window of the trigger on a high error rate.
-    ErrorRate,
-    /// The window of the trigger on a sustained error rate.
-    Sustained,
-    /// The window of the trigger on latency.
-    Latency,
-}
-
-/// All windows of both slots.
+/// All windows of both slots, and what the other guards of a fleet have counted.
 #[derive(Debug)]
 pub struct Observations {
     windows: PerSlot<SlotWindows>,
     shadow: ShadowTally,
+    others: Tally,
 }
 
 impl Observations {
     /// Empty windows as wide as this plan needs them.
     pub fn new(plan: &Plan) -> Observations {
-        Observations { windows: PerSlot::new(|_| SlotWindows::new(plan)), shadow: ShadowTally::default() }
+        Observations {
+            windows: PerSlot::new(|_| SlotWindows::new(plan)),
+            shadow: ShadowTally::default(),
+            others: Tally::default(),
+        }
     }
 
     /// A rollout begins: empty windows, as wide as its plan needs them. Only the usual rates are kept.
@@ -80,6 +63,7 @@ impl Observations {
             *windows = SlotWindows { usual, ..SlotWindows::new(plan) };
         }
         self.shadow = ShadowTally::default();
+        self.others = Tally::default();
     }
 
     /// Takes note of a call that ended while no rollout is under way: only where it is read then. The windows of the
@@ -112,6 +96,7 @@ impl Observations {
     /// A step begins: what was seen before it says nothing about it.
     pub fn begin_step(&mut self) {
         self.shadow = ShadowTally::default();
+        self.others.begin_step();
         for slot in Slot::ALL {
             let windows = self.windows(slot);
             windows.step.reset();
@@ -121,39 +106,63 @@ impl Observations {
 
     /// Copies compared since the step began.
     pub fn shadow(&self) -> ShadowTally {
-        self.shadow
+        let (own, others) = (self.shadow, self.others.shadow);
+        ShadowTally {
+            requests: own.requests.saturating_add(others.requests),
+            failures: own.failures.saturating_add(others.failures),
+            mismatched: own.mismatched.saturating_add(others.mismatched),
+        }
     }
 
-    /// How long ago the first call of this window's life ended: whether it can speak for its whole width.
-    pub fn watched(&mut self, slot: Slot, span: Span, now: Timestamp) -> Duration {
-        self.windows(slot).counter(span).first().map_or(Duration::ZERO, |first| now.since(first))
+    /// How long ago the first call of the sustained window's life ended: whether it can speak for its whole width.
+    pub fn watched(&mut self, slot: Slot, now: Timestamp) -> Duration {
+        self.windows(slot).watched(now).max(self.others.slot(slot).watched())
+    }
+
+    /// What this guard alone has counted, for the others.
+    pub fn tally(&mut self, now: Timestamp) -> Tally {
+        let shadow = self.shadow;
+        let [blue, green] = Slot::ALL.map(|slot| self.windows(slot).tally(now));
+        Tally { blue, green, shadow }
+    }
+
+    /// Counts what the other guards have counted from now on, in place of what they had before; returns that.
+    pub fn replace_others(&mut self, others: Tally) -> Tally {
+        std::mem::replace(&mut self.others, others)
     }
 
     /// The candidate's numbers. Its tool errors count as failures as far as they exceed stable's own rate.
     pub fn candidate(&mut self, candidate: Slot, span: Span, now: Timestamp) -> Summary {
         let usual = self.usual_tool_error_rate(candidate.other(), span, now);
-        let windows = self.windows(candidate);
-        let counts = windows.counter(span).counts(now);
+        let counts = self.counts(candidate, span, now);
         let excess = (counts.tool_errors as f64 - usual * counts.requests as f64).max(0.0);
-        windows.summary(counts, excess, span, now)
+        let latencies = self.others.slot(candidate).latencies(span);
+        self.windows[candidate].summary(counts, excess, (span, latencies), now)
     }
 
     /// Stable's numbers. Its own tool errors are the measure, and never failures.
     pub fn stable(&mut self, stable: Slot, span: Span, now: Timestamp) -> Summary {
-        let windows = self.windows(stable);
-        let counts = windows.counter(span).counts(now);
-        windows.summary(counts, 0.0, span, now)
+        let counts = self.counts(stable, span, now);
+        let latencies = self.others.slot(stable).latencies(span);
+        self.windows[stable].summary(counts, 0.0, (span, latencies), now)
+    }
+
+    /// This guard's counts and those of the others.
+    fn counts(&mut self, slot: Slot, span: Span, now: Timestamp) -> Counts {
+        let mut counts = self.windows(slot).counter(span).counts(now);
+        counts.merge(self.others.slot(slot).counts(span));
+        counts
     }
 
     /// Stable's tool-error rate: of the same minutes where these hold enough calls, else of the last hour.
     fn usual_tool_error_rate(&mut self, stable: Slot, span: Span, now: Timestamp) -> f64 {
-        let windows = self.windows(stable);
-        let same_minutes = windows.counter(span).counts(now);
+        let same_minutes = self.counts(stable, span, now);
         if same_minutes.requests >= USUAL_SAMPLES {
-            same_minutes.tool_error_rate()
-        } else {
-            windows.usual.counts(now).tool_error_rate()
+            return same_minutes.tool_error_rate();
         }
+        let mut usual = self.windows(stable).usual.counts(now);
+        usual.merge(&self.others.slot(stable).usual);
+        usual.tool_error_rate()
     }
 
     fn windows(&mut self, slot: Slot) -> &mut SlotWindows {
@@ -214,14 +223,38 @@ impl SlotWindows {
         }
     }
 
-    fn summary(&mut self, counts: Counts, excess: f64, span: Span, now: Timestamp) -> Summary {
+    /// For how long the sustained error rate has been watched.
+    fn watched(&self, now: Timestamp) -> Duration {
+        self.sustained.first().map_or(Duration::ZERO, |first| now.since(first))
+    }
+
+    fn tally(&mut self, now: Timestamp) -> SlotTally {
+        SlotTally {
+            watched_ms: u64::try_from(self.watched(now).as_millis()).unwrap_or(u64::MAX),
+            step: self.step.counts(now),
+            error_rate: self.error_rate.counts(now),
+            sustained: self.sustained.counts(now),
+            latency: self.latency_counts.counts(now),
+            usual: self.usual.counts(now),
+            step_latencies: self.step_latency.latencies(now),
+            trigger_latencies: self.latency.latencies(now),
+        }
+    }
+
+    fn summary(
+        &mut self,
+        counts: Counts,
+        excess: f64,
+        (span, others): (Span, &Latencies),
+        now: Timestamp,
+    ) -> Summary {
         let latency = match span {
             Span::Step => &mut self.step_latency,
             // The error-rate windows are about counts; the latency beside them is the trigger's.
             Span::ErrorRate | Span::Sustained | Span::Latency => &mut self.latency,
         };
-        let mut millis = |fraction| latency.quantile(now, fraction).map(|time| time.as_secs_f64() * 1_000.0);
-        let (p50_ms, p95_ms) = (millis(0.5), millis(0.95));
+        let quantiles = latency.quantiles(now, [0.5, 0.95], others);
+        let [p50_ms, p95_ms] = quantiles.map(|time| Some(time?.as_secs_f64() * 1_000.0));
         let failed = counts.failures as f64 + excess;
         Summary {
             requests: counts.requests,

@@ -109,6 +109,8 @@ impl Rollout {
             "the candidate to be healthy".to_owned()
         } else if step.advance == Advance::Manual {
             "an operator: `rollout promote`".to_owned()
+        } else if let Some(hold) = &self.hold {
+            format!("the fleet: {hold}")
         } else if let Some(at_gate) = self.waits_at_gate() {
             at_gate
         } else {

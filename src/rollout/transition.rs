@@ -54,6 +54,22 @@ impl TransitionKind {
         TransitionKind::Noted,
     ];
 
+    /// Whether it may send more calls to a candidate. Nothing else has to wait for anything.
+    pub fn is_forward(self) -> bool {
+        match self {
+            TransitionKind::Started
+            | TransitionKind::Advanced
+            | TransitionKind::Promoted
+            | TransitionKind::Completed
+            | TransitionKind::Switched => true,
+            TransitionKind::Paused
+            | TransitionKind::Resumed
+            | TransitionKind::RolledBack
+            | TransitionKind::Retired
+            | TransitionKind::Noted => false,
+        }
+    }
+
     /// The name in metrics, logs and notifications.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -98,7 +98,7 @@ pub fn fired(
         |span| (seen.candidate(candidate, span, now), seen.stable(candidate.other(), span, now));
     all.extend(errors_fired(Trigger::ErrorRate, &triggers.error_rate, margin, numbers(Span::ErrorRate)));
     all.extend(slow_fired(&triggers.latency_p95, plan.analysis.latency_ratio, numbers(Span::Latency)));
-    if seen.watched(candidate, Span::Sustained, now) >= triggers.error_rate_sustained.window {
+    if seen.watched(candidate, now) >= triggers.error_rate_sustained.window {
         let part = &triggers.error_rate_sustained;
         let numbers = (
             seen.candidate(candidate, Span::Sustained, now),

@@ -4,7 +4,7 @@
 //! what has left it is not. Latencies lie in a ring of histograms, because quantiles cannot be subtracted from each other,
 //! but histograms can. Must not know what the numbers are used for.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use hdrhistogram::Histogram;
@@ -46,6 +46,14 @@ impl Counts {
     fn add_failure(&mut self, failure: Failure) {
         self.failures += 1;
         self.unanswered += u64::from(failure.counts_for_breaker());
+    }
+
+    /// Adds what was counted elsewhere.
+    pub fn merge(&mut self, other: &Counts) {
+        self.requests = self.requests.saturating_add(other.requests);
+        self.failures = self.failures.saturating_add(other.failures);
+        self.tool_errors = self.tool_errors.saturating_add(other.tool_errors);
+        self.unanswered = self.unanswered.saturating_add(other.unanswered);
     }
 
     fn subtract(&mut self, other: &Counts) {
@@ -174,8 +182,32 @@ impl LatencyWindow {
 
     /// The latency that this fraction of the calls in the window did not exceed; none without calls.
     pub fn quantile(&mut self, now: Timestamp, fraction: f64) -> Option<Duration> {
+        let [quantile] = self.quantiles(now, [fraction], &Latencies::default());
+        quantile
+    }
+
+    /// The same of several fractions, with the calls that other guards have counted.
+    pub fn quantiles<const N: usize>(
+        &mut self,
+        now: Timestamp,
+        fractions: [f64; N],
+        others: &Latencies,
+    ) -> [Option<Duration>; N] {
         self.expire(now.millis() / self.interval);
-        (!self.total.is_empty()).then(|| Duration::from_micros(self.total.value_at_quantile(fraction)))
+        let merged = (!others.is_empty()).then(|| {
+            let mut merged = self.total.clone();
+            others.add_to(&mut merged);
+            merged
+        });
+        let total = merged.as_ref().unwrap_or(&self.total);
+        let quantile = |fraction| Duration::from_micros(total.value_at_quantile(fraction));
+        fractions.map(|fraction| (!total.is_empty()).then(|| quantile(fraction)))
+    }
+
+    /// The latencies in the window, for other guards.
+    pub fn latencies(&mut self, now: Timestamp) -> Latencies {
+        self.expire(now.millis() / self.interval);
+        Latencies::of(&self.total)
     }
 
     /// Forgets everything.
@@ -200,6 +232,36 @@ impl LatencyWindow {
                     self.total.saturating_record_n(value.value_iterated_to(), value.count_at_value().into());
                 }
             }
+        }
+    }
+}
+
+/// How many calls took so many microseconds, rounded as the windows round.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Latencies(BTreeMap<u64, u64>);
+
+impl Latencies {
+    pub(super) fn of(histogram: &Histogram<u64>) -> Latencies {
+        let recorded = histogram.iter_recorded();
+        Latencies(recorded.map(|value| (value.value_iterated_to(), value.count_at_value())).collect())
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Adds all of them to a histogram.
+    pub(super) fn add_to(&self, histogram: &mut Histogram<u64>) {
+        for (micros, count) in &self.0 {
+            histogram.saturating_record_n(*micros, *count);
+        }
+    }
+
+    pub(super) fn merge(&mut self, other: &Latencies) {
+        for (micros, count) in &other.0 {
+            let sum = self.0.entry(*micros).or_default();
+            *sum = sum.saturating_add(*count);
         }
     }
 }

@@ -25,7 +25,7 @@ use prometheus::{Encoder, HistogramVec, IntCounter, IntCounterVec, IntGauge, Reg
 #[cfg(feature = "console")]
 pub(crate) use self::console::ConsoleRefusal;
 pub(crate) use self::dependencies::{DependencyMetrics, DependencyState, DependencyStatus};
-pub(crate) use self::fleet::FleetMetrics;
+pub(crate) use self::fleet::{FleetGauges, FleetMetrics};
 use self::issuers::IssuerFamilies;
 use self::registration::{Registration, count, seconds};
 pub(crate) use self::rollout::{Notified, RolloutMetrics};

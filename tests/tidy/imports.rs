@@ -73,7 +73,7 @@ const FLOORS: &[&[&[&str]]] = &[
             "control/task",
         ],
         &["control/commands", "control/notify", "control/probe_tasks", "control/state_writer"],
-        &["control/dependency_tasks", "control/persistence"],
+        &["control/dependency_tasks", "control/fleet", "control/persistence"],
         &["control/controller"],
         &["control"],
     ],

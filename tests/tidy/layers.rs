@@ -55,7 +55,7 @@ pub(super) const MAY_IMPORT: &[(&str, &[&str])] = &[
         ],
     ),
     ("traces", &["wire", "policy", "upstream", "telemetry"]),
-    ("fleet", &["policy", "config"]),
+    ("fleet", &["policy", "rollout", "config", "control"]),
     ("series", &["upstream", "telemetry"]),
     (
         "console",
@@ -78,6 +78,7 @@ pub(super) const MAY_IMPORT: &[(&str, &[&str])] = &[
             "admin",
             "release",
             "traces",
+            "fleet",
             "console",
         ],
     ),

@@ -28,7 +28,7 @@ pub use key::{FleetKey, KeyError, Sealed};
 pub use limits::{Admission, LIMITS_IN_REQUEST_MAX, Limit, Limits, Outlook, Share};
 pub use member::{
     CandidateGate, Direction, Event, Evidence, Fleet, Hold, Identity, Input, Kept, Member, Output, Peer,
-    Proposal, ProposalRefusal, View,
+    Proposal, ProposalRefusal, Roster, View,
 };
 pub use moment::Moment;
 pub use names::{FleetName, Incarnation, MemberId, NameError};

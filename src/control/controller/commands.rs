@@ -16,10 +16,15 @@ use crate::upstream::Slot;
 /// Names of missing tools that a note lists.
 const MISSING_LISTED_MAX: usize = 10;
 
+const NO_LONGER_FITS: &str = "the order does not fit any more; see `rollout status`";
+
 impl Controller {
     /// A command that sends more traffic to a slot waits for a preflight, because the last probe may be seconds old. Any
     /// other command is carried out at once.
     pub(super) fn on_command(&mut self, pending: PendingCommand) {
+        if self.seat.is_some() && pending.order.is_none() {
+            return self.order_in_fleet(pending);
+        }
         let Some(slot) = self.preflight_target(&pending.command) else { return self.apply(pending) };
         match self.preflight(slot, &pending.command) {
             Err(why) => pending.refuse(why),
@@ -51,7 +56,7 @@ impl Controller {
         if self.preparing_start && starts {
             return Err("a start that was ordered before is being prepared".to_owned());
         }
-        self.check(&self.rollout_command(command))?;
+        self.check(&self.rollout_command(command), Some(slot))?;
         let target = self.settings.backend(slot).cloned();
         let gated = match command {
             RolloutCommand::Start { .. } => self.settings.rollout.plan.parity_gate,
@@ -118,19 +123,30 @@ impl Controller {
 
     /// Carries a command out, or refuses it.
     fn apply(&mut self, pending: PendingCommand) {
+        let Some(pending) = self.put_off(pending) else { return };
         let command = self.rollout_command(&pending.command);
-        if let Err(why) = self.check_ownership().and_then(|()| self.check(&command)) {
+        let slot = self.preflight_target(&pending.command);
+        if let Err(why) = self.check_ownership().and_then(|()| self.check(&command, slot)) {
             return pending.refuse(why);
         }
-        let PendingCommand { command: ordered, who, reply, mut notes } = pending;
+        let PendingCommand { command: ordered, who, reply, mut notes, order } = pending;
         self.accepted.extend_from_slice(ordered.accept());
+        if let Some(order) = order {
+            // The result goes to the guard that took the order, with the state that carries it out.
+            self.carries_out(order, notes);
+            if self.handle(Event::Command { command, who }).is_none() {
+                self.carries_out_nothing();
+                let _ = reply.send(Err(NO_LONGER_FITS.to_owned()));
+            }
+            return;
+        }
         match self.handle(Event::Command { command, who }) {
             Some(transition) => {
                 notes.extend(self.warnings());
                 notes.extend(self.rollout.empty_share());
                 reply_when_saved(CommandResult { transition, notes }, self.progress(), reply);
             }
-            None => drop(reply.send(Err("the order does not fit any more; see `rollout status`".to_owned()))),
+            None => drop(reply.send(Err(NO_LONGER_FITS.to_owned()))),
         }
     }
 
@@ -163,8 +179,9 @@ impl Controller {
         })
     }
 
-    fn check(&mut self, command: &Command) -> Result<(), String> {
-        self.rollout.check(command, self.clock.now()).map_err(|refusal| refusal.to_string())
+    fn check(&mut self, command: &Command, slot: Option<Slot>) -> Result<(), String> {
+        self.rollout.check(command, self.clock.now()).map_err(|refusal| refusal.to_string())?;
+        self.fleet_refuses(command, slot).map_or(Ok(()), Err)
     }
 
     pub(super) fn check_ownership(&self) -> Result<(), String> {

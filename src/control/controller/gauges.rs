@@ -14,6 +14,9 @@ impl Controller {
             Persistence::Unavailable(_) => false,
         };
         self.metrics.set_state_saved(saved);
+        if let (Some(seat), Some((_, metrics))) = (&self.seat, &self.fleet) {
+            metrics.set(seat.gauges());
+        }
         let status = self.rollout.status(now);
         for slot in status.slots.iter().filter(|slot| slot.configured) {
             let p95 = slot.summary.p95_ms.map(|millis| millis / 1_000.0);

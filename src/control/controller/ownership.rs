@@ -6,11 +6,13 @@ use tokio::sync::oneshot;
 
 use super::{Controller, rollout_from};
 use crate::control::persistence::{Persistence, open, resume_from};
-use crate::control::state_file::{Saved, load};
+use crate::control::state_file::{Followed, Saved, load};
 
 impl Controller {
     /// Releases the state, unless the next owner would then not know the position of the rollout.
     pub(super) fn on_release_state(&mut self, reply: oneshot::Sender<Result<(), String>>) {
+        // The other process takes this guard's place in the fleet.
+        self.give_up_seat();
         match std::mem::replace(&mut self.persistence, Persistence::ForeignOwner) {
             Persistence::Active(writer) => {
                 let (progress, seq) = (writer.progress(), self.rollout.state().seq);
@@ -59,15 +61,17 @@ impl Controller {
         let (saved, persistence) = open(folder);
         if !matches!(persistence, Persistence::ForeignOwner) {
             log::info!("rollout: the guard before this one has let go of the state");
-            self.resume(saved);
+            let kept = self.resume(saved);
             self.persistence = persistence;
+            self.join_fleet(kept);
         }
     }
 
-    fn resume(&mut self, saved: Option<Saved>) {
-        let Saved { state, history, accepted } = resume_from(saved, &self.settings);
+    fn resume(&mut self, saved: Option<Saved>) -> Option<Followed> {
+        let Saved { state, history, accepted, fleet } = resume_from(saved, &self.settings);
         self.rollout = rollout_from(state, &self.settings, &self.clock);
         (self.history, self.accepted) = (history, accepted);
+        fleet
     }
 
     /// Whether calls go elsewhere than the configuration alone would send them.

@@ -33,7 +33,7 @@ fn saved(number: u64) -> Saved {
     let mut rollout =
         Rollout::new(State { run: Some(run(1)), ..state.clone() }, &Slot::ALL, &Plan::default(), at(0));
     let back = Event::Command { command: rollout::Command::Rollback { to: None }, who: "tests".to_owned() };
-    Saved { state, history: rollout.handle(back, at(number)).into_iter().collect(), accepted: Vec::new() }
+    Saved { history: rollout.handle(back, at(number)).into_iter().collect(), ..Saved::new(state) }
 }
 
 fn store(folder: &Path) -> Store {

@@ -224,7 +224,6 @@ impl Handle {
     }
 
     /// The metric families of a fleet; the first caller gets them.
-    #[expect(dead_code, reason = "the member of the fleet sets them")]
     pub(crate) fn fleet_metrics(&self) -> Option<FleetMetrics> {
         self.state.metrics.fleet().ok()
     }

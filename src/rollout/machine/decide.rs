@@ -96,7 +96,9 @@ impl Rollout {
         let candidate = self.state.candidate();
         self.update_stall(now);
         let run = self.state.run.as_ref()?;
-        let fired = triggers::fired(&run.plan, &self.conditions, &mut self.seen, candidate, now);
+        let mut fired = triggers::fired(&run.plan, &self.conditions, &mut self.seen, candidate, now);
+        fired.extend(self.fired_elsewhere.iter().cloned());
+        fired.sort_by_key(|fired| (fired.action, fired.trigger));
         self.reported.retain(|reported| fired.iter().any(|fired| fired.trigger == *reported));
         for fired in fired {
             if let Some(transition) = self.act_on(fired, now) {
@@ -169,7 +171,7 @@ impl Rollout {
     }
 
     /// Going back by itself to a slot that is known to be down, from one that is up, would turn a fault into an outage.
-    fn way_back_is_worse(&self) -> bool {
+    pub(super) fn way_back_is_worse(&self) -> bool {
         matches!(self.health(self.state.stable), Health::Unhealthy(_))
             && *self.health(self.state.candidate()) == Health::Healthy
     }
@@ -185,6 +187,7 @@ impl Rollout {
         match &conclusion {
             Conclusion::Inconclusive(_) => None,
             Conclusion::Pass if manual || *self.health(self.state.candidate()) != Health::Healthy => None,
+            Conclusion::Pass if self.hold.is_some() => None,
             Conclusion::Pass if !self.may_leave_step(now) => None,
             Conclusion::Pass => {
                 Some(self.next_step(TransitionKind::Advanced, Cause::Analysis { conclusion }, now))

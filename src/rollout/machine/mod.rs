@@ -5,6 +5,7 @@
 
 mod commands;
 mod decide;
+mod fleet;
 mod gate;
 mod standby;
 
@@ -14,12 +15,13 @@ use super::comparison::Gate;
 use super::conditions::Conditions;
 use super::event::{Event, Health};
 use super::observations::Observations;
+use super::others::Withheld;
 use super::plan::Plan;
 use super::stage::Stage;
 use super::state::{ServerSurface, State};
 use super::timestamp::Timestamp;
 use super::transition::Transition;
-use super::triggers::Trigger;
+use super::triggers::{Fired, Trigger};
 use crate::upstream::{PerSlot, Share, Slot, Split};
 
 /// The rollout: state that is kept, and what has been seen since the process started.
@@ -38,6 +40,12 @@ pub struct Rollout {
     /// Since when the machine could have moved on: its start, or the latest resume.
     pub(super) eligible_since: Timestamp,
     pub(super) split_context: SplitContext,
+    /// What makes another guard of the fleet keep calls from its candidate.
+    pub(super) fired_elsewhere: Vec<Fired>,
+    /// Why the fleet does not move forward.
+    pub(super) hold: Option<String>,
+    /// Why this guard sends no calls to its candidate.
+    pub(super) withheld: Option<Withheld>,
 }
 
 /// What of the configuration the rollout goes by, besides its plan.
@@ -84,6 +92,9 @@ impl Rollout {
             gate: Gate::Idle,
             eligible_since: now,
             split_context: SplitContext::default(),
+            fired_elsewhere: Vec::new(),
+            hold: None,
+            withheld: None,
         }
     }
 
@@ -115,6 +126,11 @@ impl Rollout {
         }
     }
 
+    /// Who gets which share now, whether newer protocol versions are fenced off, and the stage.
+    pub fn route(&self) -> (Split, bool, Stage) {
+        (self.split(), self.fenced(), self.state.position().stage)
+    }
+
     /// Who gets which share now.
     pub fn split(&self) -> Split {
         let (stable, split) = (self.state.stable, self.planned());
@@ -124,7 +140,11 @@ impl Rollout {
         }
         let sick = |slot| matches!(self.health(slot), Health::Unhealthy(_));
         let candidate = stable.other();
-        let broken = self.state.run.is_some() && self.conditions.breaker_open().is_some();
+        let is_open = self.conditions.breaker_open().is_some() || self.withheld == Some(Withheld::Fails);
+        let broken = self.state.run.is_some() && is_open;
+        if self.state.run.is_some() && self.withheld == Some(Withheld::NotCaughtUp) {
+            return split.eject(candidate);
+        }
         if (sick(candidate) || broken) && !sick(stable) {
             split.eject(candidate)
         } else if sick(stable) && *self.health(candidate) == Health::Healthy && !broken {

@@ -87,10 +87,9 @@ impl FleetMetrics {
         }
     }
 
-    #[cfg_attr(not(test), expect(dead_code, reason = "the member of the fleet counts them"))]
-    /// Counts exchanges with the store that failed.
-    pub(crate) fn store_failed(&self, exchanges: u64) {
-        self.store_errors.inc_by(exchanges);
+    /// Counts an exchange with the store that failed.
+    pub(crate) fn store_failed(&self) {
+        self.store_errors.inc();
     }
 }
 
@@ -113,7 +112,7 @@ mod tests {
             has_leader: true,
             ..FleetGauges::default()
         });
-        fleet.store_failed(3);
+        (0..3).for_each(|_| fleet.store_failed());
         for line in [
             "mcp_guard_fleet_members{state=\"live\"} 4",
             "mcp_guard_fleet_members{state=\"known\"} 5",

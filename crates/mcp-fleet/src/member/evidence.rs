@@ -58,6 +58,8 @@ pub struct Peer<W> {
 pub struct View<W> {
     /// The windows of all members that follow the present state, merged.
     pub merged: W,
+    /// The same without the leader's own, of which the leader knows more than the store.
+    pub others: W,
     /// How many windows that are.
     pub windows: usize,
     /// Every known member.
@@ -73,6 +75,8 @@ pub struct View<W> {
 pub(crate) struct Standing<'a> {
     /// Its epoch.
     pub(crate) epoch: u64,
+    /// The leader itself.
+    pub(crate) own: &'a MemberId,
     /// The present state; none if the store's is another one.
     pub(crate) stamp: Option<Stamp>,
     /// The leader's own configuration.
@@ -99,7 +103,8 @@ impl Evidence {
 impl Standing<'_> {
     /// Merges what the peers have written.
     pub(crate) fn view<W: Window>(&self, peers: &BTreeMap<MemberId, Peer<W>>, now: Moment) -> View<W> {
-        let (mut merged, mut windows, mut live, mut holds) = (W::default(), 0, 0, Vec::new());
+        let (mut merged, mut others) = (W::default(), W::default());
+        let (mut windows, mut live, mut holds) = (0, 0, Vec::new());
         if self.stamp.is_none() {
             holds.push(Hold::NotCaughtUp);
         }
@@ -107,6 +112,9 @@ impl Standing<'_> {
             let window = peer.record.as_ref().and_then(|record| self.window(record, peer.received, now));
             if let Some(window) = window {
                 merged.merge(window);
+                if member != self.own {
+                    others.merge(window);
+                }
                 windows += 1;
             }
             if peer.silent.saturating_add(now.since(self.listed)) < self.live {
@@ -122,7 +130,7 @@ impl Standing<'_> {
             Some(stamp) if holds.is_empty() => Some(Evidence { stamp, epoch: self.epoch, at: now }),
             Some(_) | None => None,
         };
-        View { merged, windows, peers: peers.clone(), holds, evidence }
+        View { merged, others, windows, peers: peers.clone(), holds, evidence }
     }
 
     /// The window that counts for the present state.

@@ -6,6 +6,7 @@ use super::following::{Change, StoreState};
 use super::lead::Lead;
 use super::messages::{Event, Output};
 use super::pending::Sent;
+use super::roster::Roster;
 use super::{ABSTAINS, Member};
 use crate::envelope::Stamp;
 use crate::moment::Moment;
@@ -53,7 +54,7 @@ impl<W: Window> Member<W> {
             known: self.known_before.filter(|_| self.settling).map_or(0, |(known, _)| known),
             seen: self.following.seen(),
             candidacy: self.candidacy(now),
-            records_since: self.lead.as_ref().filter(|_| leads.is_some()).map(|lead| lead.cursor),
+            records_since: self.records_since(leads.is_some()),
             record,
             write: self.write(),
             shares: shares.clone(),
@@ -109,6 +110,7 @@ impl<W: Window> Member<W> {
         }
         self.epoch = self.epoch.max(reply.epoch);
         if !late {
+            self.store_clock = Some((reply.now, now));
             self.take_members(&reply, now);
             self.renew_limits(now);
             self.take_lead(&reply, sent.at, now, out);
@@ -134,6 +136,7 @@ impl<W: Window> Member<W> {
     }
 
     fn take_lead(&mut self, reply: &Reply, sent: Moment, now: Moment, out: &mut Vec<Output>) {
+        self.leader = reply.leader.as_ref().map(|leader| leader.member.clone());
         let identity = &self.identity;
         let own = reply
             .leader
@@ -155,7 +158,9 @@ impl<W: Window> Member<W> {
             Some(lead) if lead.epoch == reply.epoch => lead.until = until,
             _ if now < until => {
                 self.end_lead(out);
-                self.lead = Some(Lead::new(reply.epoch, until, now));
+                // Its list goes on from what was looked at: an older record would not be sent again.
+                let peers = self.look.take().map_or_else(|| Roster::new(now), |look| look.peers);
+                self.lead = Some(Lead::new(reply.epoch, until, peers));
                 self.urgent = true;
                 out.push(Output::Event(Event::Leads { epoch: reply.epoch }));
             }
@@ -236,17 +241,21 @@ impl<W: Window> Member<W> {
         now: Moment,
         out: &mut Vec<Output>,
     ) {
-        let Some(lead) = &mut self.lead else { return };
-        // Only a request of a leader is answered with the list.
+        // Only a request of a leader, or of one who looks, is answered with the list.
         if members.is_empty() {
             return;
         }
-        lead.list(members, now);
-        lead.cursor = lead.cursor.max(until);
         let identity = &self.identity;
+        let peers = match (&mut self.lead, &mut self.look) {
+            (Some(lead), _) => &mut lead.peers,
+            (None, Some(look)) => &mut look.peers,
+            (None, None) => return,
+        };
+        peers.list(members, now);
+        peers.cursor = peers.cursor.max(until);
         for (member, sealed) in records {
             match Record::open(&sealed, &member, &identity.key, &identity.fleet) {
-                Some(record) => lead.record(&member, record, now),
+                Some(record) => peers.record(&member, record, now),
                 None => out.push(Output::Event(Event::BadRecord(member))),
             }
         }

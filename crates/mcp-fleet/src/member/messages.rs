@@ -51,6 +51,8 @@ pub enum Input<W> {
     Order(Vec<u8>),
     /// A decision of the leader's decider.
     Propose(Proposal),
+    /// An operator looks at the fleet: for some seconds, [`super::Member::roster`] has all members.
+    Look,
     /// The guard ends: it leaves the fleet with its next request.
     Leave,
 }

@@ -12,11 +12,13 @@ mod messages;
 mod own;
 mod pending;
 mod propose;
+mod roster;
 
 use std::time::Duration;
 
 pub use evidence::{Evidence, Hold, Peer, View};
 pub use messages::{CandidateGate, Direction, Event, Input, Output, Proposal, ProposalRefusal};
+pub use roster::Roster;
 
 use crate::envelope::Envelope;
 use crate::key::FleetKey;
@@ -31,6 +33,7 @@ use following::{Following, StoreState};
 use lead::Lead;
 use own::OwnRecord;
 use pending::Pending;
+use roster::Look;
 
 /// After this time a member that is apart from the store's state is ready to lead all the same.
 const ABSTAINS: Duration = Duration::from_secs(3);
@@ -83,6 +86,12 @@ pub struct Member<W> {
     following: Following,
     gate: CandidateGate,
     lead: Option<Lead<W>>,
+    /// Who leads, as the store said last.
+    leader: Option<MemberId>,
+    /// The store's clock in its latest response, and when that came.
+    store_clock: Option<(u64, Moment)>,
+    /// The members, while an operator looks at them.
+    look: Option<Look<W>>,
     own: OwnRecord<W>,
     pending: Pending,
     limits: Limits,
@@ -123,6 +132,9 @@ impl<W: Window> Member<W> {
             identity,
             rules: Rules::default(),
             lead: None,
+            leader: None,
+            store_clock: None,
+            look: None,
             pending: Pending::default(),
             leaving: false,
             ended: None,
@@ -176,6 +188,7 @@ impl<W: Window> Member<W> {
                 None => out.push(Output::Event(Event::OrderRefused)),
             },
             Input::Propose(proposal) => self.propose(proposal, now, &mut out),
+            Input::Look => self.look(now),
             Input::Leave => {
                 self.leaving = true;
                 self.urgent = true;
@@ -210,6 +223,16 @@ impl<W: Window> Member<W> {
         self.lead.as_ref().filter(in_time).map(|lead| lead.epoch)
     }
 
+    /// What the store's clock showed in its latest response, in milliseconds since 1970, and how long ago that came.
+    pub fn store_clock(&self, now: Moment) -> Option<(u64, Duration)> {
+        self.store_clock.map(|(clock, at)| (clock, now.since(at)))
+    }
+
+    /// Who leads, as the store said last.
+    pub fn leader(&self) -> Option<&MemberId> {
+        self.leader.as_ref()
+    }
+
     /// How it stands to the store.
     pub fn fleet(&self, now: Moment) -> Fleet {
         let silent = self.contact.map(|contact| now.since(contact));
@@ -223,15 +246,16 @@ impl<W: Window> Member<W> {
         let caught_up = self.following.is_caught_up() || *self.following.store() == StoreState::Empty;
         let standing = Standing {
             epoch,
+            own: &self.identity.member,
             stamp: (caught_up && !self.away).then(|| self.following.stamp()),
             digest: &self.identity.digest,
             known: self.known,
             live: self.settings.share_lease,
             window_age_max: self.settings.window_age_max,
-            listed: lead.listed,
+            listed: lead.peers.listed,
             rules: self.rules,
         };
-        Some(standing.view(&lead.peers, now))
+        Some(standing.view(lead.peers.members(), now))
     }
 
     /// Breaks a rule.
@@ -254,6 +278,7 @@ impl<W: Window> Member<W> {
         }
         let is_over = |(_, since): &(u64, Moment)| now.since(*since) >= self.settings.forget_after;
         self.known_before = self.known_before.take_if(|before| !is_over(before));
+        self.end_look_in_time(now);
         self.renew_limits(now);
         self.lead_on(now, out);
         if self.pending.has_room(false) {

@@ -8,7 +8,7 @@ use crate::names::Incarnation;
 use crate::record::{ORDERS_MAX, Order, Record, Window, bounded};
 
 /// After this time without a result an order leaves the record.
-const ORDER_EXPIRES: Duration = Duration::from_secs(10);
+const ORDER_EXPIRES: Duration = Duration::from_secs(60);
 const ORDER_BYTES_MAX: usize = 4096;
 
 /// The member's own record.

@@ -1,0 +1,95 @@
+//! The members of the fleet and what each has written, as the leader and one who looks at the fleet have them.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::Member;
+use super::evidence::Peer;
+use crate::moment::Moment;
+use crate::names::MemberId;
+use crate::record::{Record, Window};
+
+/// For how long one look keeps the list up to date.
+const LOOK_LASTS: Duration = Duration::from_secs(5);
+
+/// Every known member.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Roster<W> {
+    /// Records are known up to here.
+    pub(crate) cursor: u64,
+    /// When the list of members came; before that, when it was asked for.
+    pub(crate) listed: Moment,
+    members: BTreeMap<MemberId, Peer<W>>,
+}
+
+/// A look at the fleet.
+#[derive(Debug)]
+pub(crate) struct Look<W> {
+    until: Moment,
+    pub(crate) peers: Roster<W>,
+}
+
+impl<W> Roster<W> {
+    /// Begins without knowing a member.
+    pub(crate) fn new(now: Moment) -> Roster<W> {
+        Roster { cursor: 0, listed: now, members: BTreeMap::new() }
+    }
+
+    /// Every known member by name; none before the store's first response.
+    pub fn members(&self) -> &BTreeMap<MemberId, Peer<W>> {
+        &self.members
+    }
+
+    /// The store's list of members: who is not on it is gone.
+    pub(crate) fn list(&mut self, members: Vec<(MemberId, u64)>, now: Moment) {
+        let mut peers = BTreeMap::new();
+        for (member, silent) in members {
+            let silent = Duration::from_millis(silent);
+            let (record, received) = match self.members.remove(&member) {
+                Some(peer) => (peer.record, peer.received),
+                None => (None, now),
+            };
+            peers.insert(member, Peer { silent, record, received });
+        }
+        self.members = peers;
+        self.listed = now;
+    }
+
+    /// A member's record. An older one than the known one changes nothing.
+    pub(crate) fn record(&mut self, member: &MemberId, record: Record<W>, now: Moment) {
+        let Some(peer) = self.members.get_mut(member) else { return };
+        let known = peer.record.as_ref();
+        let is_old = known
+            .is_some_and(|known| known.incarnation == record.incarnation && known.number >= record.number);
+        if !is_old {
+            (peer.record, peer.received) = (Some(record), now);
+        }
+    }
+}
+
+impl<W: Window> Member<W> {
+    /// The members, if this one leads or an operator looks at them.
+    pub fn roster(&self) -> Option<&Roster<W>> {
+        let looked = self.look.as_ref().map(|look| &look.peers);
+        self.lead.as_ref().map(|lead| &lead.peers).or(looked)
+    }
+
+    pub(super) fn look(&mut self, now: Moment) {
+        let until = now.plus(LOOK_LASTS);
+        match &mut self.look {
+            Some(look) => look.until = until,
+            None => self.look = Some(Look { until, peers: Roster::new(now) }),
+        }
+    }
+
+    pub(super) fn end_look_in_time(&mut self, now: Moment) {
+        self.look.take_if(|look| now >= look.until);
+    }
+
+    /// From where on the store should send the records of members.
+    pub(super) fn records_since(&self, leads: bool) -> Option<u64> {
+        let led = self.lead.as_ref().filter(|_| leads).map(|lead| lead.peers.cursor);
+        // A lead that may have ended takes no list.
+        led.or(self.look.as_ref().filter(|_| self.lead.is_none()).map(|look| look.peers.cursor))
+    }
+}

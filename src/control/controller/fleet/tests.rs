@@ -1,0 +1,367 @@
+//! A controller in a fleet that does what the test says.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::*;
+use crate::config::{self, Environment};
+use crate::control::commands::{CommandResult, PendingCommand, RolloutCommand};
+use crate::control::controller::{Settings, Setup};
+use crate::control::fleet::{Fleet, FleetOrder};
+use crate::control::fleet_report::{CandidateState, FleetReport};
+use crate::control::rollout_record::Pictures;
+use crate::rollout::state::ServerSurface;
+use crate::rollout::{Stage, Timestamp};
+use crate::telemetry::metrics::Metrics;
+use crate::upstream::Split;
+
+const CONFIG: &str = r#"
+[slots.blue]
+address = "unix:/nonexistent/blue.sock"
+[slots.green]
+address = "unix:/nonexistent/green.sock"
+"#;
+
+/// What the controller has told the fleet, and what the fleet says next.
+#[derive(Default)]
+struct Script {
+    told: Vec<FleetInput>,
+    says: VecDeque<FleetEvent>,
+    view: Option<FleetView>,
+    is_away: bool,
+    followed: Option<Followed>,
+}
+
+#[derive(Clone, Default)]
+struct FakeFleet(Arc<Mutex<Script>>);
+
+impl FakeFleet {
+    fn script(&self) -> std::sync::MutexGuard<'_, Script> {
+        self.0.lock().unwrap()
+    }
+
+    fn decisions(&self) -> Vec<Decision> {
+        let mut decisions = Vec::new();
+        for input in &self.script().told {
+            if let FleetInput::Propose(decision) = input {
+                decisions.push(decision.as_ref().clone());
+            }
+        }
+        decisions
+    }
+}
+
+impl Fleet for FakeFleet {
+    fn wait(&mut self) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        Box::pin(std::future::pending())
+    }
+
+    fn handle(&mut self, input: FleetInput) -> Vec<FleetEvent> {
+        let mut script = self.script();
+        script.told.push(input);
+        script.says.drain(..).collect()
+    }
+
+    fn view(&self) -> Option<FleetView> {
+        self.script().view.clone()
+    }
+
+    fn is_away(&self) -> bool {
+        self.script().is_away
+    }
+
+    fn followed(&self) -> Option<Followed> {
+        self.script().followed.clone()
+    }
+
+    fn has_members(&self) -> bool {
+        true
+    }
+
+    fn report(&self) -> FleetReport {
+        FleetReport {
+            name: "test".to_owned(),
+            member: "a".to_owned(),
+            store_silent_ms: None,
+            store_away: self.is_away(),
+            store_problem: None,
+            generation: 0,
+            leader: None,
+            live: 1,
+            known: 1,
+            candidate: CandidateState::Open,
+            holds: Vec::new(),
+            members: Vec::new(),
+        }
+    }
+}
+
+struct Guard {
+    controller: Controller,
+    fleet: FakeFleet,
+    /// Published splits.
+    routes: Arc<Mutex<Vec<Split>>>,
+    runtime: tokio::runtime::Runtime,
+}
+
+impl Guard {
+    fn start() -> Guard {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let nothing = Environment { variable: &|_| None, now: 1_800_000_000, shown_pairs: None };
+        let loaded = config::build(Path::new("/nonexistent/guard.toml"), CONFIG, &nothing);
+        let config = loaded.map_err(|findings| findings.to_string()).unwrap().config;
+        let (metrics, fleet) = (Metrics::new().unwrap(), FakeFleet::default());
+        let routes: Arc<Mutex<Vec<Split>>> = Arc::default();
+        let (published, joined) = (routes.clone(), fleet.clone());
+        let setup = Setup {
+            folder: None,
+            settings: Settings::of(&config),
+            samples: mpsc::channel(1).1,
+            metrics: metrics.rollout(),
+            dependency_metrics: metrics.dependencies(),
+            publish: Box::new(move |split, _, _| published.lock().unwrap().push(split)),
+            learn: Box::new(|_, _| ()),
+            publish_dependencies: Box::new(|_| ()),
+            pictures: Pictures::none(),
+            fleet: Some((Box::new(move |_| Ok(Box::new(joined.clone()))), metrics.fleet().unwrap())),
+        };
+        let entered = runtime.enter();
+        let mut controller = Controller::new(setup, runtime.handle().clone());
+        drop(entered);
+        for slot in Slot::ALL {
+            let surface =
+                ServerSurface { modern: true, legacy: true, tools: 3, fingerprint: "same".to_owned() };
+            controller.handle(Event::Surface { slot, surface });
+            controller.handle(Event::Health { slot, health: Health::Healthy, answered: true });
+        }
+        Guard { controller, fleet, routes, runtime }
+    }
+
+    /// The guard leads a fleet that has a state.
+    fn leads(&mut self) {
+        let followed = Followed {
+            fleet: "test".to_owned(),
+            generation: 1,
+            epoch: 1,
+            writer: 1,
+            state: String::new(),
+            done: Vec::new(),
+            members: 1,
+        };
+        self.fleet.script().followed = Some(followed);
+        self.fleet.script().view = Some(FleetView::default());
+        self.fleet.script().says.push_back(FleetEvent::Withheld(None));
+        self.wake();
+    }
+
+    fn wake(&mut self) {
+        let _entered = self.runtime.enter();
+        self.controller.on_fleet();
+    }
+
+    /// The fleet takes the latest decision over.
+    fn take_over(&mut self) {
+        let decision = self.fleet.decisions().pop().unwrap();
+        self.fleet.script().says.push_back(FleetEvent::Follow(Box::new(decision.state)));
+        self.wake();
+    }
+
+    fn start_rollout(&mut self) {
+        let plan = self.controller.settings.rollout.plan.clone();
+        let command = Command::Start { id: "r1".to_owned(), plan: Box::new(plan), force: false };
+        self.controller.handle(Event::Command { command, who: "a test".to_owned() });
+    }
+
+    fn stage(&self) -> Stage {
+        self.controller.rollout.state().position().stage
+    }
+
+    fn publications(&self) -> usize {
+        self.routes.lock().unwrap().len()
+    }
+
+    fn order(&mut self, command: RolloutCommand) -> oneshot::Receiver<Result<CommandResult, String>> {
+        let (reply, response) = oneshot::channel();
+        let who = "an operator".to_owned();
+        let _entered = self.runtime.enter();
+        self.controller.on_command(PendingCommand { command, who, reply, notes: Vec::new(), order: None });
+        response
+    }
+}
+
+#[test]
+fn a_step_forward_reaches_the_calls_once_the_fleet_has_taken_it_over() {
+    let mut guard = Guard::start();
+    guard.leads();
+    let before = guard.publications();
+    guard.start_rollout();
+    let decision = guard.fleet.decisions().pop().unwrap();
+    assert!(decision.is_forward, "{decision:?}");
+    assert_eq!(decision.state.history.last().unwrap().seq, 1);
+    assert_eq!(guard.publications(), before, "no route before the fleet has it");
+    assert!(guard.controller.history.is_empty());
+    guard.take_over();
+    assert_ne!(guard.stage(), Stage::Stable);
+    assert_eq!(guard.controller.history.len(), 1);
+    assert_eq!(guard.fleet.decisions().len(), 1, "one decision, once");
+}
+
+#[test]
+fn a_decision_that_was_not_taken_over_leaves_everything_as_it_was() {
+    let mut guard = Guard::start();
+    guard.leads();
+    guard.start_rollout();
+    guard.fleet.script().says.push_back(FleetEvent::NotTaken);
+    guard.fleet.script().view = None;
+    guard.wake();
+    assert_eq!(guard.stage(), Stage::Stable);
+    assert!(guard.controller.history.is_empty());
+    guard.start_rollout();
+    assert_eq!(guard.stage(), Stage::Stable, "a guard that does not lead decides nothing");
+    assert_eq!(guard.fleet.decisions().len(), 1);
+}
+
+#[test]
+fn the_way_back_reaches_the_calls_before_the_fleet_has_it() {
+    let mut guard = Guard::start();
+    guard.leads();
+    guard.start_rollout();
+    guard.take_over();
+    let (command, who) = (Command::Rollback { to: None }, "a test".to_owned());
+    guard.controller.handle(Event::Command { command, who });
+    let decision = guard.fleet.decisions().pop().unwrap();
+    assert!(!decision.is_forward);
+    assert_eq!(guard.routes.lock().unwrap().last().unwrap().candidate_weight().get(), 0);
+    // The state before it, under another generation, changes nothing.
+    let older = guard.fleet.decisions().remove(0).state;
+    guard.fleet.script().says.push_back(FleetEvent::Follow(Box::new(older)));
+    guard.wake();
+    assert_eq!(guard.stage(), Stage::Stable);
+    guard.take_over();
+    assert_eq!(guard.controller.history.len(), 2);
+}
+
+#[test]
+fn a_guard_that_follows_takes_state_and_history_over() {
+    let mut leader = Guard::start();
+    leader.leads();
+    leader.start_rollout();
+    let decided = leader.fleet.decisions().pop().unwrap().state;
+    let mut guard = Guard::start();
+    guard.fleet.script().says.push_back(FleetEvent::Follow(Box::new(decided.clone())));
+    guard.wake();
+    assert_eq!(guard.controller.rollout.state(), &decided.state);
+    assert_eq!(guard.controller.history, decided.history);
+    guard.fleet.script().says.push_back(FleetEvent::Follow(Box::new(decided.clone())));
+    guard.wake();
+    assert_eq!(guard.controller.history.len(), 1, "what is known is not told twice");
+}
+
+#[test]
+fn a_candidate_that_fails_elsewhere_ends_the_rollout_and_one_of_another_rollout_does_not() {
+    let fired = |detail: &str| Fired {
+        trigger: crate::rollout::triggers::Trigger::ErrorRate,
+        action: crate::rollout::plan::triggers::Action::Rollback,
+        measured: 1.0,
+        limit: 0.1,
+        samples: 50,
+        detail: detail.to_owned(),
+    };
+    let mut guard = Guard::start();
+    guard.leads();
+    guard.start_rollout();
+    guard.take_over();
+    let of_another = FleetView { fired: vec![("r0".to_owned(), fired("at b"))], ..FleetView::default() };
+    guard.fleet.script().view = Some(of_another);
+    guard.wake();
+    assert_ne!(guard.stage(), Stage::Stable);
+    let of_this = FleetView { fired: vec![("r1".to_owned(), fired("at b"))], ..FleetView::default() };
+    guard.fleet.script().view = Some(of_this);
+    guard.wake();
+    assert_eq!(guard.stage(), Stage::Stable);
+    guard.take_over();
+    assert!(guard.controller.history.last().unwrap().to_string().contains("at b"));
+}
+
+#[test]
+fn a_candidate_that_fails_here_gets_no_calls_and_the_others_learn_of_it() {
+    let mut guard = Guard::start();
+    guard.leads();
+    guard.start_rollout();
+    guard.take_over();
+    guard.fleet.script().view = None;
+    let plan = &guard.controller.rollout.state().run.as_ref().unwrap().plan;
+    let lasts = plan.triggers.candidate_health.window + Duration::from_secs(1);
+    let (slot, health) = (Slot::Green, Health::Unhealthy("no answer".to_owned()));
+    let now = guard.controller.clock.now();
+    for at in [now, now + lasts, now + lasts + Duration::from_secs(1)] {
+        let event = Event::Health { slot, health: health.clone(), answered: false };
+        guard.controller.rollout.observe(event, at);
+    }
+    let failed = guard.controller.rollout.own_failure(Timestamp::from_millis((now + lasts * 2).millis()));
+    guard.controller.fail_candidate("r1".to_owned(), failed.unwrap());
+    let told = guard.fleet.script().told.clone();
+    assert!(told.iter().any(|input| matches!(input, FleetInput::Failed(_))), "{told:?}");
+    let is_told = |input: &FleetInput| matches!(input, FleetInput::Counted(_, facts) if facts.fired.as_ref().is_some_and(|(run, _)| run == "r1"));
+    assert!(told.iter().any(is_told), "{told:?}");
+    assert!(guard.controller.rollout.split().ejected().is_some());
+}
+
+#[test]
+fn an_order_is_decided_on_by_the_guard_that_leads_and_its_result_comes_with_the_state() {
+    let mut guard = Guard::start();
+    guard.leads();
+    guard.start_rollout();
+    guard.take_over();
+    guard.fleet.script().says.push_back(FleetEvent::OrderTaken(OrderId(7, 1)));
+    let mut response = guard.order(RolloutCommand::Pause);
+    assert!(response.try_recv().is_err(), "it waits for the fleet");
+    let order = FleetOrder { command: RolloutCommand::Pause, who: "an operator".to_owned() };
+    guard.fleet.script().says.push_back(FleetEvent::Decide(OrderId(7, 1), Box::new(order.clone())));
+    guard.wake();
+    let decision = guard.fleet.decisions().pop().unwrap();
+    let Some((OrderId(7, 1), OrderResult::Done(2, notes))) = &decision.order else { panic!("{decision:?}") };
+    guard.fleet.script().says.extend([
+        FleetEvent::OrderDone(OrderId(7, 1), OrderResult::Done(2, notes.clone())),
+        FleetEvent::Follow(Box::new(decision.state.clone())),
+    ]);
+    guard.wake();
+    let result = guard.runtime.block_on(response).unwrap().unwrap();
+    assert_eq!(result.transition.seq, 2);
+    // Paused already: the refusal goes to the fleet, too.
+    guard.fleet.script().says.push_back(FleetEvent::Decide(OrderId(7, 2), Box::new(order)));
+    guard.wake();
+    let (id, why) = guard.runtime.block_on(guard.controller.refusals.1.recv()).unwrap();
+    guard.controller.on_refused_order(id, why);
+    let refused = guard.fleet.decisions().pop().unwrap();
+    assert!(matches!(refused.order, Some((OrderId(7, 2), OrderResult::Refused(_)))), "{refused:?}");
+}
+
+#[test]
+fn without_the_store_an_order_is_refused_and_the_way_back_holds_here() {
+    let mut guard = Guard::start();
+    guard.leads();
+    guard.start_rollout();
+    guard.take_over();
+    guard.fleet.script().view = None;
+    guard.fleet.script().is_away = true;
+    let mut refused = guard.order(RolloutCommand::Pause);
+    assert!(refused.try_recv().unwrap().unwrap_err().contains("does not respond"));
+    let mut back = guard.order(RolloutCommand::Rollback { to: None });
+    assert!(back.try_recv().unwrap().unwrap_err().contains("sends its candidate no calls"));
+    assert!(guard.controller.rollout.split().ejected().is_some());
+}
+
+#[test]
+fn the_first_guard_gives_the_fleet_its_state() {
+    let mut guard = Guard::start();
+    guard.fleet.script().view = Some(FleetView::default());
+    guard.wake();
+    let first = guard.fleet.decisions().pop().unwrap();
+    assert!(!first.is_forward && first.state.state.run.is_none(), "{first:?}");
+}

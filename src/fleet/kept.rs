@@ -1,0 +1,83 @@
+//! The fleet's state between what the control plane keeps and what members send each other.
+
+use mcp_fleet::{Done, Envelope, Incarnation, Kept, OrderId, Stamp};
+
+use crate::control;
+use crate::control::fleet::OrderResult;
+use crate::control::state_file::{Followed, Saved};
+
+/// What a member takes up again after a restart; of another fleet: nothing.
+pub(super) fn kept(followed: Option<Followed>, fleet: &str) -> Kept {
+    let Some(followed) = followed.filter(|followed| followed.fleet == fleet) else { return Kept::default() };
+    let writer = Incarnation::new(followed.writer);
+    let stamp = Stamp { generation: followed.generation, epoch: followed.epoch, writer };
+    let done = followed.done.into_iter().map(|(incarnation, number, outcome)| {
+        let order = OrderId { incarnation: Incarnation::new(incarnation), number };
+        Done { order, outcome }
+    });
+    let envelope = Envelope { stamp, done: done.collect(), state: followed.state.into_bytes() };
+    Kept { followed: Some(envelope), members: followed.members }
+}
+
+/// What must be kept of a state that is followed.
+pub(super) fn followed(envelope: &Envelope, fleet: &str, members: u64) -> Followed {
+    let Stamp { generation, epoch, writer } = envelope.stamp;
+    let done = envelope.done.iter().map(|done| {
+        let OrderId { incarnation, number } = done.order;
+        (incarnation.get(), number, done.outcome.clone())
+    });
+    Followed {
+        fleet: fleet.to_owned(),
+        generation,
+        epoch,
+        writer: writer.get(),
+        state: String::from_utf8_lossy(&envelope.state).into_owned(),
+        done: done.collect(),
+        members,
+    }
+}
+
+/// The state as all guards have it.
+pub(super) fn encode(saved: &Saved) -> Vec<u8> {
+    // Plain data with text keys: it cannot fail, and nothing would not be decoded.
+    serde_json::to_vec(saved).unwrap_or_default()
+}
+
+/// Reads it; none for what no guard can follow.
+pub(super) fn decode(bytes: &[u8]) -> Option<Saved> {
+    serde_json::from_slice(bytes).ok().filter(|saved: &Saved| saved.state.is_legal())
+}
+
+/// The name of an order, as the control plane has it.
+pub(super) fn order_id(order: OrderId) -> control::OrderId {
+    control::OrderId(order.incarnation.get(), order.number)
+}
+
+/// A result as text. The first line says what became of the order, the others are facts for the operator; the end may be cut.
+pub(super) fn outcome(result: &OrderResult) -> String {
+    match result {
+        OrderResult::Done(seq, notes) => {
+            let lines = notes.iter().map(|note| note.replace('\n', " "));
+            std::iter::once(format!("done {seq}")).chain(lines).collect::<Vec<_>>().join("\n")
+        }
+        OrderResult::Refused(why) => format!("refused {why}"),
+    }
+}
+
+/// Reads it.
+pub(super) fn result(outcome: &str) -> OrderResult {
+    let mut lines = outcome.lines();
+    let seq = lines.next().and_then(|first| first.strip_prefix("done ")?.parse().ok());
+    match (seq, outcome.strip_prefix("refused ")) {
+        (Some(seq), _) => OrderResult::Done(seq, lines.map(str::to_owned).collect()),
+        (None, Some(why)) => OrderResult::Refused(why.to_owned()),
+        (None, None) => OrderResult::Refused(format!("its result is not understood: {outcome}")),
+    }
+}
+
+/// A result as members send it.
+pub(super) fn done(order: control::OrderId, result: &OrderResult) -> Done {
+    let control::OrderId(incarnation, number) = order;
+    let order = OrderId { incarnation: Incarnation::new(incarnation), number };
+    Done { order, outcome: outcome(result) }
+}
