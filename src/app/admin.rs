@@ -40,7 +40,7 @@ impl AdminContext {
     /// Carries out one command of this person.
     pub(super) async fn run(self, command: AdminCommand, who: String) -> AdminResponse {
         let AdminContext { reloader, upgrader, features, parts } = self;
-        let Parts { handle, control, shadow, .. } = parts;
+        let Parts { handle, control, shadow, old, .. } = parts;
         let response = match command {
             AdminCommand::Reload => {
                 let reloaded = reloader.reload().await;
@@ -53,7 +53,8 @@ impl AdminContext {
             AdminCommand::Features => Ok(AdminResponse::Features(Box::new(features.report(Vec::new())))),
             AdminCommand::Feature { feature, to, reason } => {
                 let this = features.clone();
-                let switch = move || this.switch((feature, to, reason), who, &handle);
+                let switch =
+                    move || this.switch((feature, to, reason), who, &handle).inspect(|_| old.follow());
                 let switched = tokio::task::spawn_blocking(switch).await;
                 let notes = switched.unwrap_or_else(|error| Err(error.to_string()));
                 notes.map(|notes| AdminResponse::Features(Box::new(features.report(notes))))

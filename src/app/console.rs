@@ -9,7 +9,7 @@ use std::sync::Arc;
 use mcp_host::socket_activation::{Inherited, InheritedListener, ListenAddr, SocketOwner};
 
 use super::admin::AdminContext;
-use crate::console::{Console, Running, Service};
+use crate::console::{Console, Over, Running, Service};
 use crate::upstream::Slot;
 
 /// A bound listener.
@@ -47,13 +47,17 @@ pub(super) fn start(
         return Ok(());
     }
     let address = listener.as_ref().map(|listener| listener.listener.local_addr()).transpose()?;
-    let [counted, handed_over, refused] = [(); 3].map(|()| context.parts.handle.clone());
+    let [counted, handed_over, over, refused] = [(); 4].map(|()| context.parts.handle.clone());
     let service = Service {
         run: Arc::new(move |command, who| -> Running { Box::pin(context.clone().run(command, who)) }),
         totals: Arc::new(move || counted.totals()),
         releases: releases(file),
         refused: Arc::new(move |refusal| refused.console_refused(refusal)),
         is_over: Arc::new(move || handed_over.is_handed_over()),
+        over: Arc::new(move || -> Over {
+            let over = over.clone();
+            Box::pin(async move { over.handed_over().await })
+        }),
     };
     console.start(listener.map(|listener| listener.listener), service)?;
     if let Some(address) = address {

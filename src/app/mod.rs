@@ -11,6 +11,7 @@ mod features;
 mod fleet;
 mod identity;
 mod limits;
+mod old_process;
 mod parts;
 mod process;
 pub(crate) mod reload;
@@ -151,17 +152,13 @@ fn serve(file: &Path, loaded: Loaded, startup: &mut Startup) -> Result<Drained, 
         identity,
         limits,
         traces: traces.clone(),
+        old: startup.old.clone(),
         #[cfg(feature = "console")]
         console: console.clone(),
     };
-    let reloader = Reloader::new(
-        file.to_owned(),
-        (listen, fleet, watched),
-        log.clone(),
-        parts.clone(),
-        features.clone(),
-    );
-    let context = AdminContext { features, reloader, upgrader: Upgrader::new(sockets, parts.clone()), parts };
+    let started = (listen, fleet, watched);
+    let reloader = Reloader::new(file.to_owned(), started, log.clone(), parts.clone(), features.clone());
+    let context = AdminContext { features, upgrader: Upgrader::new(sockets, &reloader), reloader, parts };
     #[cfg(feature = "console")]
     console::start(console_listener, &console, context.clone(), file).map_err(Error::Control)?;
     let signals = SignalThread::prepare(context).map_err(Error::Control)?;

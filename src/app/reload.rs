@@ -5,6 +5,7 @@
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use super::features::FeatureSwitches;
 use super::parts::Parts;
@@ -23,6 +24,13 @@ use mcp_host::sd_notify::State;
 
 /// Problems that a response lists; a file with more is most likely another file.
 const PROBLEMS_MAX: usize = 1000;
+/// An upgrade waits so long for a reload.
+const RELOAD_TIME_MAX: Duration = Duration::from_secs(3);
+
+/// Delays reloads: what this process reads after the one that replaces it has read would not be in force there.
+pub(super) struct Paused<'r> {
+    _turn: tokio::sync::MutexGuard<'r, ()>,
+}
 
 /// Reloads the configuration of a running guard.
 pub(super) struct Reloader {
@@ -32,7 +40,7 @@ pub(super) struct Reloader {
     /// The fleet that it was started in.
     fleet: Option<Arc<Fleet>>,
     log: Log,
-    parts: Parts,
+    pub(super) parts: Parts,
     features: FeatureSwitches,
     watched: Mutex<Watch>,
     turn: tokio::sync::Mutex<()>,
@@ -56,9 +64,31 @@ impl Reloader {
         self.started.state.is_some()
     }
 
+    /// Nothing is reloaded while this is held; none if a reload takes too long.
+    pub(super) async fn pause(&self) -> Option<Paused<'_>> {
+        let turn = tokio::time::timeout(RELOAD_TIME_MAX, self.turn.lock()).await;
+        Some(Paused { _turn: turn.ok()? })
+    }
+
+    /// Reads what the process that replaces this one has read, for the requests that are still sent to this one. `Err` says why
+    /// this process cannot use it.
+    pub(super) async fn follow_successor(self: &Arc<Reloader>, _: &Paused<'_>) -> Result<(), Vec<String>> {
+        let this = self.clone();
+        let follow = move || {
+            this.features.refresh(&this.parts.handle);
+            this.apply()
+        };
+        let followed = tokio::task::spawn_blocking(follow).await;
+        followed.unwrap_or_else(|error| Err(vec![error.to_string()])).map(drop)
+    }
+
     /// Reads the configuration and the tokens again. With any problem, nothing changes.
     pub(super) async fn reload(self: &Arc<Reloader>) -> Result<Reloaded, Vec<String>> {
         let _turn = self.turn.lock().await;
+        if self.parts.handle.is_handed_over() {
+            log::warn!("not reloaded: another process has taken over meanwhile");
+            return Err(vec!["another process serves now (hint: reload once more)".to_owned()]);
+        }
         let this = self.clone();
         // Reading a hundred thousand clients takes a moment; signals are handled meanwhile.
         let loaded = tokio::task::spawn_blocking(move || this.apply()).await;
@@ -124,6 +154,7 @@ impl Reloader {
         *self.watched.lock().unwrap_or_else(PoisonError::into_inner) = watched;
         // Only now: what the new configuration takes away must not hold until a new issuer has answered.
         self.parts.identity.wait_for_keys();
+        self.parts.old.follow();
         Ok(reloaded)
     }
 

@@ -2,29 +2,40 @@
 //! (`Upgrader`).
 //!
 //! The old process accepts until the new one has reported that it accepts too. If anything fails before that, the old one
-//! continues as before. Must not know what is served.
+//! continues as before. What the new process refuses, the old one refuses as well before the upgrade has ended. Must not know
+//! what is served.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::task::AbortHandle;
 
+use super::old_process::OldProcess;
 use super::parts::Parts;
 use super::process::sd_notify;
+use super::reload::{Paused, Reloader};
 use crate::admin::{self, Upgraded};
 use mcp_host::diagnostics::chain;
-use mcp_host::handoff::{HandoffError, Predecessor, Successor};
+use mcp_host::handoff::{Changes, HandoffError, Predecessor, Successor};
 use mcp_host::process;
 use mcp_host::sd_notify::State;
 use mcp_host::socket_activation::{InheritError, Inherited, InheritedListener};
 
 /// For the new process to read its configuration and be ready to accept.
 const READY_TIME_MAX: Duration = Duration::from_secs(30);
+/// For this process to read what the new one has read.
+const FOLLOW_TIME_MAX: Duration = Duration::from_secs(5);
+/// Problems in one line of the log: the new process has logged all that are its own.
+const PROBLEMS_SHOWN: usize = 5;
+/// For the listeners of this process to stop accepting.
+const ACCEPT_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// How this process was started: with which sockets, and which process it replaces.
 pub(super) struct Startup {
     predecessor: Option<Predecessor>,
     pub(super) inherited: Inherited,
+    /// What it has replaced, once it has.
+    pub(super) old: OldProcess,
 }
 
 /// Why a process cannot take its place.
@@ -44,10 +55,11 @@ pub(crate) enum StartupError {
 impl Startup {
     /// Takes the sockets that this process was started with. Call it once.
     pub(super) fn inherit() -> Result<Startup, StartupError> {
+        let old = OldProcess::default();
         if let Some((predecessor, sockets)) = Predecessor::accept()? {
-            return Ok(Startup { predecessor: Some(predecessor), inherited: Inherited::new(sockets) });
+            return Ok(Startup { predecessor: Some(predecessor), inherited: Inherited::new(sockets), old });
         }
-        Ok(Startup { predecessor: None, inherited: Inherited::from_service_manager()? })
+        Ok(Startup { predecessor: None, inherited: Inherited::from_service_manager()?, old })
     }
 
     /// Everything is bound and nothing has begun. Returns when this process may begin.
@@ -69,9 +81,10 @@ impl Startup {
     /// This process serves. Returns true if it took over from another one, which accepts no more.
     pub(super) fn serving(&mut self) -> bool {
         let Some(predecessor) = self.predecessor.take() else { return false };
-        if let Err(error) = predecessor.serving() {
+        match predecessor.serving() {
+            Ok(finishing) => self.old.finishes(finishing),
             // It has allowed this process to begin, so this process serves, whatever happened to the other one.
-            log::warn!("the guard that was to be replaced did not say farewell: {error}");
+            Err(error) => log::warn!("the guard that was to be replaced did not say farewell: {error}"),
         }
         true
     }
@@ -90,7 +103,16 @@ pub(super) struct Upgrader {
     sockets: Mutex<Option<Vec<InheritedListener>>>,
     busy: tokio::sync::Mutex<()>,
     parts: Parts,
+    reloader: Arc<Reloader>,
     admin: Mutex<Option<AdminTask>>,
+}
+
+/// Whether this process has read what the new one has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Followed {
+    Done,
+    /// It may admit what the new one refuses.
+    Not,
 }
 
 /// The admin socket and the task that serves on it.
@@ -101,9 +123,11 @@ struct AdminTask {
 }
 
 impl Upgrader {
-    pub(super) fn new(sockets: Vec<InheritedListener>, parts: Parts) -> Arc<Upgrader> {
-        let (sockets, admin) = (Mutex::new(Some(sockets)), Mutex::new(None));
-        Arc::new(Upgrader { sockets, busy: tokio::sync::Mutex::new(()), parts, admin })
+    pub(super) fn new(sockets: Vec<InheritedListener>, reloader: &Arc<Reloader>) -> Arc<Upgrader> {
+        let (sockets, admin, busy) =
+            (Mutex::new(Some(sockets)), Mutex::new(None), tokio::sync::Mutex::new(()));
+        let (parts, reloader) = (reloader.parts.clone(), reloader.clone());
+        Arc::new(Upgrader { sockets, busy, parts, reloader, admin })
     }
 
     /// Serves admin commands, until another process does.
@@ -123,7 +147,7 @@ impl Upgrader {
     }
 
     /// Starts the program anew and lets it take over; `Err` says why this process carries on.
-    pub(super) async fn upgrade(&self) -> Result<Upgraded, String> {
+    pub(super) async fn upgrade(self: &Arc<Self>) -> Result<Upgraded, String> {
         if let Err(why) = process::may_be_replaced() {
             log::error!("upgrade: {why}");
             return Err(why.to_string());
@@ -148,8 +172,9 @@ impl Upgrader {
         }
     }
 
-    async fn replace(&self) -> Result<Upgraded, String> {
+    async fn replace(self: &Arc<Self>) -> Result<Upgraded, String> {
         let sockets = self.copies()?;
+        let paused = self.reloader.pause().await.ok_or("a reload is under way and does not end")?;
         let (mut successor, version) = blocking(move || {
             let mut successor = Successor::start(&sockets, READY_TIME_MAX)?;
             let version = successor.wait_prepared()?;
@@ -167,14 +192,19 @@ impl Upgrader {
             successor.start_serving()?;
             Ok(successor)
         });
-        match begun.await {
+        let begun = begun.await;
+        let followed = if begun.is_ok() { self.follow(&paused).await } else { Followed::Done };
+        match begun {
             Ok(mut successor) if self.is_serving() => {
                 successor.orphan();
                 // In this order: the service manager listens to the main process only.
                 sd_notify(State::MainPid(pid));
-                successor.complete();
+                let changes = successor.complete();
+                self.refuse_unless(followed);
                 self.parts.handle.hand_over();
                 self.close();
+                self.follow_changes(changes);
+                self.wait_accepted().await;
                 Ok(Upgraded { pid, version })
             }
             unfinished => {
@@ -183,6 +213,64 @@ impl Upgrader {
                 self.resume_admin();
                 Err(why)
             }
+        }
+    }
+
+    /// Reads what the new process has read: clients with open connections send their next requests to this process, and a token
+    /// that was revoked must not be good for one more.
+    async fn follow(&self, paused: &Paused<'_>) -> Followed {
+        let following = tokio::time::timeout(FOLLOW_TIME_MAX, self.reloader.follow_successor(paused)).await;
+        let problems = match following {
+            Ok(Ok(())) => return Followed::Done,
+            Ok(Err(problems)) => problems.into_iter().take(PROBLEMS_SHOWN).collect::<Vec<_>>().join("; "),
+            Err(_late) => format!("not read within {} s", FOLLOW_TIME_MAX.as_secs()),
+        };
+        log::warn!(
+            "upgrade: this process refuses requests from now on, as it cannot use the new configuration: {problems}"
+        );
+        Followed::Not
+    }
+
+    fn refuse_unless(&self, followed: Followed) {
+        match followed {
+            Followed::Done => {}
+            Followed::Not => self.parts.handle.refuse_requests(),
+        }
+    }
+
+    /// From now on, what changes in the new process changes here before its command returns.
+    fn follow_changes(self: &Arc<Self>, changes: Result<Changes, HandoffError>) {
+        let (this, runtime) = (self.clone(), tokio::runtime::Handle::current());
+        let thread = std::thread::Builder::new().name("changes".to_owned());
+        let started = changes.map_err(|error| chain(&error)).and_then(|mut changes| {
+            let follow = move || {
+                while changes.wait() {
+                    let followed = runtime.block_on(async {
+                        let Some(paused) = this.reloader.pause().await else { return Followed::Not };
+                        this.follow(&paused).await
+                    });
+                    this.refuse_unless(followed);
+                    changes.done();
+                }
+            };
+            thread.spawn(follow).map_err(|error| error.to_string())
+        });
+        if let Err(why) = started {
+            log::warn!("upgrade: this process does not see what changes while it finishes its calls: {why}");
+        }
+    }
+
+    /// Waits until this process accepts no connection any more, but not for ever.
+    async fn wait_accepted(&self) {
+        let (handle, deadline) = (self.parts.handle.clone(), Instant::now() + ACCEPT_TIME_MAX);
+        let accepted = tokio::task::spawn_blocking(move || handle.wait_accepted(deadline));
+        #[cfg(feature = "console")]
+        let is_late =
+            tokio::time::timeout(ACCEPT_TIME_MAX, self.parts.console.accepts_no_more()).await.is_err();
+        #[cfg(not(feature = "console"))]
+        let is_late = false;
+        if is_late || !matches!(accepted.await, Ok(Ok(()))) {
+            log::warn!("upgrade: a listener still accepts, after {} s", ACCEPT_TIME_MAX.as_secs());
         }
     }
 

@@ -106,12 +106,17 @@ impl Feed {
         Ok(drawing::of_now(&lock(&self.series), &history))
     }
 
+    /// Whether another process has taken over.
+    pub(super) fn is_over(&self) -> bool {
+        (self.service.is_over)()
+    }
+
     /// Counts the seconds and tells those who watch, until another process has taken over.
     pub(super) async fn sample(&self) {
         let mut ticks = tokio::time::interval(INTERVAL);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         let mut second = 0;
-        while !(self.service.is_over)() {
+        while !self.is_over() {
             ticks.tick().await;
             let now = now();
             let mut text = String::new();

@@ -30,7 +30,7 @@ use tokio::sync::watch;
 
 use self::encryption::Encryption;
 use self::feed::{Feed, lock, now};
-pub(crate) use self::service::{Running, Service};
+pub(crate) use self::service::{Over, Running, Service};
 use self::who::People;
 use crate::config;
 use crate::control::Pictures;
@@ -47,6 +47,8 @@ pub(crate) struct Console {
     series: Arc<Mutex<Series>>,
     /// Whether a rollout is under way.
     is_rolling: watch::Sender<bool>,
+    /// Whether connections are accepted.
+    is_accepting: watch::Sender<bool>,
     address: Option<SocketAddr>,
 }
 
@@ -58,6 +60,7 @@ impl Console {
             encryption: Arc::new(Encryption::new(config.tls)),
             series: Arc::default(),
             is_rolling: watch::Sender::new(false),
+            is_accepting: watch::Sender::new(false),
             address: config.address,
         }
     }
@@ -85,6 +88,8 @@ impl Console {
         }
         let (series, is_rolling) = (self.series.clone(), self.is_rolling.subscribe());
         let (people, encryption) = (self.people.clone(), self.encryption.clone());
+        self.is_accepting.send_replace(listener.is_some());
+        let is_accepting = self.is_accepting.clone();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let thread = std::thread::Builder::new().name("console".to_owned());
         thread.spawn(move || {
@@ -92,9 +97,11 @@ impl Console {
                 let Some(listener) = listener else {
                     return recording::of_rollouts(&series, &service, is_rolling).await;
                 };
+                let over = (service.over)();
                 let feed = Arc::new(Feed::new(service, people, series));
                 let serving = server::serve(listener, encryption, feed.clone());
                 tokio::select! {
+                    () = over => {}
                     () = feed.sample() => {}
                     () = feed.follow_releases() => {}
                     ended = serving => {
@@ -104,6 +111,7 @@ impl Console {
                     }
                 }
                 // The listener is closed: what was asked already is still responded to.
+                is_accepting.send_replace(false);
                 feed.end();
                 tokio::time::sleep(GRACE).await;
             });
@@ -111,6 +119,12 @@ impl Console {
             runtime.shutdown_background();
         })?;
         Ok(())
+    }
+
+    /// Returns when no connection is accepted any more.
+    pub(crate) async fn accepts_no_more(&self) {
+        // The sender is here, so this ends for that reason alone.
+        let _ = self.is_accepting.subscribe().wait_for(|is_accepting| !is_accepting).await;
     }
 
     /// Where it listens, as a browser takes it.

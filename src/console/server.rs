@@ -12,7 +12,7 @@ use hyper::body::Incoming;
 use hyper::header::{self, HeaderName, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Request, Response};
+use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -21,6 +21,7 @@ use super::body::Body;
 use super::encryption::{Encryption, accept};
 use super::feed::Feed;
 use super::places::{Full, Places, Visitor};
+use super::problem::Problem;
 use super::write_deadline::WriteDeadline;
 
 /// For a head to arrive, also on a connection that is kept.
@@ -88,17 +89,19 @@ async fn respond(
     feed: Arc<Feed>,
 ) -> Result<Response<Body>, Infallible> {
     let person = feed.people.of(request.headers());
-    let is_authenticated = person.is_ok();
+    let (is_authenticated, is_over) = (person.is_ok(), feed.is_over());
     peer.set_authenticated(is_authenticated);
-    let mut response = match api::respond(request, person, peer.address.ip(), &feed).await {
-        Ok(response) => response,
-        Err(problem) => problem.into_response(),
+    let responded = if is_over {
+        Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "another process serves now: connect again"))
+    } else {
+        api::respond(request, person, peer.address.ip(), &feed).await
     };
+    let mut response = responded.unwrap_or_else(Problem::into_response);
     let fields = response.headers_mut();
     for (name, value) in FIELDS {
         fields.insert(name, HeaderValue::from_static(value));
     }
-    if !is_authenticated {
+    if !is_authenticated || is_over {
         fields.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     Ok(response)

@@ -15,6 +15,9 @@ use crate::upstream::Slot;
 /// A command that is being carried out.
 pub(crate) type Running = Pin<Box<dyn Future<Output = AdminResponse> + Send>>;
 
+/// A wait for the end of the console.
+pub(crate) type Over = Pin<Box<dyn Future<Output = ()> + Send>>;
+
 /// What the console asks of the guard.
 #[derive(Clone)]
 pub(crate) struct Service {
@@ -28,6 +31,8 @@ pub(crate) struct Service {
     pub(crate) refused: Arc<dyn Fn(ConsoleRefusal) + Send + Sync>,
     /// Whether another process has taken over: then this console ends.
     pub(crate) is_over: Arc<dyn Fn() -> bool + Send + Sync>,
+    /// Returns when another process has taken over.
+    pub(crate) over: Arc<dyn Fn() -> Over + Send + Sync>,
 }
 
 impl Service {

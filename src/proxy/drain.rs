@@ -38,6 +38,8 @@ pub(crate) struct Drain {
     forced: AtomicBool,
     /// Another process accepts on the same listeners, so idle connections may stay open for longer.
     handed_over: AtomicBool,
+    /// Another process has taken over, and this one may admit what that one refuses.
+    refuses_requests: AtomicBool,
     made: Instant,
 }
 
@@ -67,6 +69,7 @@ impl Drain {
             begun: Notify::new(),
             forced: AtomicBool::new(false),
             handed_over: AtomicBool::new(false),
+            refuses_requests: AtomicBool::new(false),
             made: Instant::now(),
         }
     }
@@ -94,6 +97,25 @@ impl Drain {
     pub(crate) fn hand_over(&self) {
         self.handed_over.store(true, Ordering::Release);
         self.begin();
+    }
+
+    /// Returns when another process has taken over.
+    pub(crate) async fn handed_over(&self) {
+        self.begun().await;
+        if !self.is_handed_over() {
+            // A process that stops is not replaced any more.
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Refuses every request that begins from now on.
+    pub(crate) fn refuse_requests(&self) {
+        self.refuses_requests.store(true, Ordering::Release);
+    }
+
+    /// Whether a request that begins now is refused.
+    pub(crate) fn refuses_requests(&self) -> bool {
+        self.refuses_requests.load(Ordering::Acquire)
     }
 
     /// Whether another process has taken over.
@@ -159,6 +181,20 @@ impl Drain {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() || self.forced.load(Ordering::Acquire) {
                 return Err(registry.open);
+            }
+            registry = self.changed.wait_timeout(registry, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        Ok(())
+    }
+
+    /// Blocks this thread until no listener accepts and every accepted connection is counted. At the deadline, returns
+    /// how many do.
+    pub(crate) fn wait_accepted(&self, deadline: Instant) -> Result<(), usize> {
+        let mut registry = self.lock();
+        while registry.listeners > 0 {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(registry.listeners);
             }
             registry = self.changed.wait_timeout(registry, left).unwrap_or_else(PoisonError::into_inner).0;
         }
@@ -252,6 +288,11 @@ pub(crate) struct ConnectionGuard {
 impl ConnectionGuard {
     pub(crate) fn phase(&self) -> Phase {
         self.drain.phase()
+    }
+
+    /// Whether a request that begins now is refused.
+    pub(crate) fn refuses_requests(&self) -> bool {
+        self.drain.refuses_requests()
     }
 
     /// The connection waits for its next request since then.
@@ -404,6 +445,34 @@ mod tests {
         assert_eq!(drain.wait_idle(Instant::now()), Err(1));
         drop(guard);
         assert_eq!(drain.wait_idle(Instant::now()), Ok(()));
+    }
+
+    #[test]
+    fn drain_knows_when_the_last_listener_has_stopped_accepting() {
+        let drain = Arc::new(Drain::new());
+        let listeners = [drain.track_listener(), drain.track_listener()];
+        drain.hand_over();
+        assert_eq!(drain.wait_accepted(Instant::now()), Err(2));
+        let waiter = std::thread::spawn({
+            let drain = drain.clone();
+            move || drain.wait_accepted(soon())
+        });
+        let connection = enter(&drain, 9).unwrap();
+        drop(listeners);
+        assert_eq!(waiter.join().unwrap(), Ok(()), "a connection that is open does not count");
+        drop(connection);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn drain_of_a_process_that_stops_is_no_hand_over() {
+        let drain = Drain::new();
+        let second = Duration::from_secs(1);
+        assert!(tokio::time::timeout(second, drain.handed_over()).await.is_err());
+        drain.begin();
+        assert!(tokio::time::timeout(second, drain.handed_over()).await.is_err());
+        let drain = Drain::new();
+        drain.hand_over();
+        drain.handed_over().await;
     }
 
     #[test]

@@ -65,6 +65,7 @@ mod tls_upstream;
 mod token_distribute;
 mod tools_list_filter;
 mod traces;
+mod upgrade;
 
 /// Describes a guard of this build.
 fn guard() -> mcp_testkit::Builder {

@@ -4,7 +4,8 @@
 //! The running process starts the new program with one end of a socket pair as its standard input and sends the sockets
 //! over it. The messages are then "prepared" (everything is loaded, nothing has started), "go", "serving" and "yours" (the
 //! old process accepts no more connections). A failure before the end changes nothing in the old process: it ends the new
-//! one and reports why. Must not know what is served.
+//! one and reports why. While the old process finishes its calls, "changed" and "done" follow: what the new one has
+//! changed holds in both. Must not know what is served.
 
 use std::ffi::OsString;
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
@@ -34,6 +35,8 @@ const FAILED: &str = "failed ";
 const START: &str = "go";
 const SERVING: &str = "serving";
 const TAKEOVER: &str = "yours";
+const CHANGED: &str = "changed";
+const DONE: &str = "done";
 const MESSAGE_BYTES_MAX: usize = 16 * 1024;
 const SOCKETS_MAX: usize = 8;
 /// How long the new process waits for the old one. The old process's own deadline is shorter.
@@ -131,11 +134,12 @@ impl Successor {
         }
     }
 
-    /// Makes the new process the only server.
-    pub fn complete(mut self) {
+    /// Makes the new process the only server. `Err` if it does not say what changes from then on.
+    pub fn complete(mut self) -> Result<Changes, HandoffError> {
         self.completed = true;
         // If the new process does not read this, the closed channel has the same meaning.
         let _ = self.channel.write_all(TAKEOVER.as_bytes());
+        Ok(Changes { channel: self.channel.try_clone()? })
     }
 
     fn receive(&mut self) -> Result<String, HandoffError> {
@@ -167,6 +171,25 @@ impl Drop for Successor {
             let _ = self.child.kill();
             let _ = self.child.wait();
         }
+    }
+}
+
+/// What changes in the new process, seen from the old one.
+pub struct Changes {
+    channel: UnixStream,
+}
+
+impl Changes {
+    /// Waits until something has changed. False once the new process has gone, or if it is of a version that does not say so.
+    pub fn wait(&mut self) -> bool {
+        let message = self.channel.set_read_timeout(None).and_then(|()| read(&self.channel));
+        matches!(message, Ok(bytes) if bytes == CHANGED.as_bytes())
+    }
+
+    /// It holds in this process, too.
+    pub fn done(&mut self) {
+        // If the new process has gone, the next wait says so.
+        let _ = self.channel.write_all(DONE.as_bytes());
     }
 }
 
@@ -231,11 +254,12 @@ impl Predecessor {
         }
     }
 
-    /// Reports that this process accepts connections, and waits until the old process confirms that it has stopped.
-    pub fn serving(mut self) -> Result<(), HandoffError> {
+    /// Reports that this process accepts connections, and waits until the old process confirms that it has stopped. It still
+    /// finishes its calls.
+    pub fn serving(mut self) -> Result<Finishing, HandoffError> {
         self.channel.write_all(SERVING.as_bytes())?;
         match receive(&self.channel, PREDECESSOR_TIME_MAX)? {
-            Some(message) if message == TAKEOVER => Ok(()),
+            Some(message) if message == TAKEOVER => Ok(Finishing { channel: self.channel }),
             Some(_) => Err(HandoffError::Garbled),
             None => Err(HandoffError::Abandoned),
         }
@@ -248,19 +272,46 @@ impl Predecessor {
     }
 }
 
+/// The old process while it finishes its calls, seen from the new one.
+#[derive(Debug)]
+pub struct Finishing {
+    channel: UnixStream,
+}
+
+impl Finishing {
+    /// Says that something has changed, and waits until it holds in the old process. False once that has gone, or if it is of a
+    /// version that does not follow.
+    pub fn follow(&mut self, time_max: Duration) -> Result<bool, HandoffError> {
+        if self.channel.write_all(CHANGED.as_bytes()).is_err() {
+            return Ok(false);
+        }
+        match receive(&self.channel, time_max)? {
+            Some(message) if message == DONE => Ok(true),
+            Some(_) => Err(HandoffError::Garbled),
+            None => Ok(false),
+        }
+    }
+}
+
 /// Receives one message; `None` when the other end is closed.
-fn receive(mut channel: &UnixStream, time: Duration) -> Result<Option<String>, HandoffError> {
+fn receive(channel: &UnixStream, time: Duration) -> Result<Option<String>, HandoffError> {
     channel.set_read_timeout(Some(time))?;
+    let message = read(channel)?;
+    if message.is_empty() {
+        return Ok(None);
+    }
+    String::from_utf8(message).map(Some).map_err(|_| HandoffError::Garbled)
+}
+
+/// One message; empty when the other end is closed.
+fn read(mut channel: &UnixStream) -> io::Result<Vec<u8>> {
     let mut message = vec![0; MESSAGE_BYTES_MAX];
     let length = match channel.read(&mut message) {
         Err(reset) if reset.kind() == io::ErrorKind::ConnectionReset => 0,
         other => other?,
     };
     message.truncate(length);
-    if length == 0 {
-        return Ok(None);
-    }
-    String::from_utf8(message).map(Some).map_err(|_| HandoffError::Garbled)
+    Ok(message)
 }
 
 fn send_sockets(channel: &UnixStream, sockets: &[InheritedListener]) -> Result<(), HandoffError> {
@@ -368,6 +419,37 @@ mod tests {
         }
         drop(sockets);
         assert!(std::net::TcpStream::connect(address).is_ok(), "the copy listens on");
+    }
+
+    #[test]
+    fn a_change_after_the_hand_off_holds_in_both_before_the_new_process_goes_on() {
+        let (old, new) = pair();
+        let (mut changes, mut finishing) = (Changes { channel: old }, Finishing { channel: new });
+        let second = Duration::from_secs(1);
+        let old = std::thread::spawn(move || {
+            let mut followed = 0;
+            while changes.wait() {
+                followed += 1;
+                changes.done();
+            }
+            followed
+        });
+        assert!(finishing.follow(second).unwrap() && finishing.follow(second).unwrap());
+        drop(finishing);
+        assert_eq!(old.join().unwrap(), 2);
+    }
+
+    #[test]
+    fn an_old_process_that_has_gone_or_hangs_delays_the_new_one_for_a_bounded_time() {
+        let (old, new) = pair();
+        let mut finishing = Finishing { channel: new };
+        assert!(finishing.follow(Duration::from_millis(20)).is_err(), "it hangs");
+        drop(old);
+        assert!(!finishing.follow(PREDECESSOR_TIME_MAX).unwrap());
+        // An older version closes the channel when it has handed over.
+        let (old, new) = pair();
+        drop(new);
+        assert!(!Changes { channel: old }.wait());
     }
 
     #[test]

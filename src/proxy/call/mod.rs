@@ -23,7 +23,7 @@ use std::sync::Arc;
 use crate::config::traces::RequestIds;
 use crate::http1::{KnownField, Occurs};
 use crate::policy::reply::{self, Executed};
-use crate::policy::{Denial, Permit, Refusal, ReplyTo, SessionRequest};
+use crate::policy::{Call, Denial, Permit, Refusal, ReplyTo, SessionRequest};
 use crate::proxy::call::context::{CallContext, error_context};
 use crate::proxy::call::discover::Turn;
 use crate::proxy::call::dispatch::Assignment;
@@ -56,17 +56,18 @@ pub(crate) async fn serve_session<'r>(
     let subject = set_client(request, client, permit, record);
     let who = who(request, permit, subject.as_deref());
     let split = request.state.traffic.load();
-    let keep_alive =
-        match snapshot.policy.decide_session(session, head, snapshot.max_version(split.version_cap)) {
-            Ok(call) => {
-                let ctx = CallContext { request, call: &call, body: &[], who };
-                ctx.serve(split, client, record).await
-            }
-            Err(denial) => {
-                record.detail = snapshot.policy.detail(denial, head);
-                request.reply(client, &reply::head_reply(denial), Some(denial), record).await
-            }
-        };
+    let max_version = snapshot.max_version(split.version_cap);
+    let decided = if client.is_late() { Err(Denial::Draining) } else { Ok(()) };
+    let keep_alive = match decided.and_then(|()| snapshot.policy.decide_session(session, head, max_version)) {
+        Ok(call) => {
+            let ctx = CallContext { request, call: &call, body: &[], who };
+            ctx.serve(split, client, record).await
+        }
+        Err(denial) => {
+            record.detail = snapshot.policy.detail(denial, head);
+            request.reply(client, &reply::head_reply(denial), Some(denial), record).await
+        }
+    };
     // It has no method of MCP, and how long a stream lives says nothing about how quick its slot is.
     record.method = None;
     AfterRequest::of(keep_alive, 0)
@@ -126,7 +127,8 @@ pub(crate) async fn serve<'r>(
     record.bytes_in = body.bytes.len() as u64;
     let split = request.state.traffic.load();
     let max_version = snapshot.max_version(split.version_cap);
-    let keep_alive = match snapshot.policy.decide_call(permit, head, &body.bytes, max_version) {
+    let decided = snapshot.policy.decide_call(permit, head, &body.bytes, max_version);
+    let keep_alive = match decided.and_then(|call| in_time(client, call)) {
         Ok(call) => {
             let ctx = CallContext { request, call: &call, body: &body.bytes, who };
             let keep_alive = ctx.serve(split, client, record).await;
@@ -137,6 +139,11 @@ pub(crate) async fn serve<'r>(
         Err(refusal) => refuse(request, client, &refusal, record).await,
     };
     AfterRequest::of(keep_alive, body.consumed)
+}
+
+/// The call, unless it began when no request may begin any more.
+fn in_time<'b>(client: &Downstream, call: Call<'b>) -> Result<Call<'b>, Refusal<'b>> {
+    if client.is_late() { Err(Refusal { denial: Denial::Draining, to: call.reply_to() }) } else { Ok(call) }
 }
 
 /// Refuses a body or a call, once the body has been read.

@@ -185,7 +185,7 @@ impl Connection<'_> {
                     return self.downstream.linger(LINGER, LINGER_BYTES_MAX).await;
                 }
             };
-            self.downstream.guard().served();
+            self.downstream.begin_request();
             // The wait may have been long: the request uses the newest snapshot.
             let snapshot = published.load();
             timeout = snapshot.timeouts.keepalive_idle;

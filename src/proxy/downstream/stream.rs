@@ -34,6 +34,8 @@ pub(crate) struct Downstream {
     reading: Reading,
     ending: Ending,
     on_disconnect: OnDisconnect,
+    /// The request that is served began when no request may begin any more.
+    is_late: bool,
     /// What arrived behind the request that is served.
     pipelined: Vec<u8>,
 }
@@ -115,12 +117,24 @@ impl Downstream {
         let timer = Timer::new();
         let (reading, on_disconnect) = (Reading::Open, OnDisconnect::Ignore);
         let ending = if is_encrypted(&stream) { Ending::Said } else { Ending::Clear };
-        Downstream { stream, guard, timer, reading, ending, on_disconnect, pipelined: Vec::new() }
+        let (is_late, pipelined) = (false, Vec::new());
+        Downstream { stream, guard, timer, reading, ending, on_disconnect, is_late, pipelined }
     }
 
     /// The guard that counts this connection.
     pub(crate) fn guard(&self) -> &ConnectionGuard {
         &self.guard
+    }
+
+    /// A request begins: its head has arrived.
+    pub(crate) fn begin_request(&mut self) {
+        self.guard.served();
+        self.is_late = self.guard.refuses_requests();
+    }
+
+    /// Whether the request that is served must be refused: another process has taken over, and this one may admit what that one refuses.
+    pub(crate) fn is_late(&self) -> bool {
+        self.is_late
     }
 
     pub(crate) fn is_draining(&self) -> bool {

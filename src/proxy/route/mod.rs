@@ -142,6 +142,10 @@ async fn serve_permitted<'r>(
         subject.map(|(client, subject)| request.state.subjects.find(snapshot.grant(client), subject.user()));
     let who = route.caller_key(snapshot, permit.caller(), subject.as_deref(), request.peer);
     downstream.guard().set_client(who.key);
+    if downstream.is_late() {
+        let reply = reply::route_reply(Denial::Draining, None);
+        return request.reply_discarding_body(downstream, &reply, Some(Denial::Draining), record).await;
+    }
     let body = match request.read_body(downstream, who.key, rule.body_bytes_max, Excess::Refuse).await {
         Ok(body) => body,
         Err(BodyError::ClientGone) => {

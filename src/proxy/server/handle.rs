@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
@@ -245,6 +246,22 @@ impl Handle {
     /// Another process accepts on the same listeners: this one drains.
     pub(crate) fn hand_over(&self) {
         self.state.drain.hand_over();
+    }
+
+    /// Refuses requests that begin on open connections: this process may admit what the one that has taken over refuses.
+    pub(crate) fn refuse_requests(&self) {
+        self.state.drain.refuse_requests();
+    }
+
+    /// Blocks until this process accepts no connection any more, at most until the deadline.
+    pub(crate) fn wait_accepted(&self, deadline: Instant) -> Result<(), usize> {
+        self.state.drain.wait_accepted(deadline)
+    }
+
+    /// Returns when another process has taken over.
+    #[cfg(feature = "console")]
+    pub(crate) async fn handed_over(&self) {
+        self.state.drain.handed_over().await;
     }
 
     /// Whether another process has taken over.
