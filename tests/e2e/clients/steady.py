@@ -12,7 +12,7 @@ import sys
 import time
 
 TOOL = "get_server_instructions"
-PAUSE = 0.01
+PAUSE = float(os.environ.get("MCP_PAUSE", "0.01"))
 PATIENCE = 30
 
 

@@ -26,14 +26,15 @@ class ClientReport:
 class SteadyClient:
     """A client that calls until it is stopped."""
 
-    def __init__(self, url: str, kind: str):
+    def __init__(self, url: str, kind: str, pause: float = 0.01):
+        """`pause` is the time between two calls of a Python client."""
         sdk, _, mode = kind.partition("-")
         if sdk.startswith("sdk"):
             argv = [python(sdk), str(E2E / "clients" / "steady.py"), url + "/mcp", mode or sdk, kind]
         else:
             argv = [node(), str(in_node_env("steady.mjs")), url + "/mcp", mode or sdk, kind]
         self.kind = kind
-        env = {**os.environ, "MCP_TOKEN": TOKEN}
+        env = {**os.environ, "MCP_TOKEN": TOKEN, "MCP_PAUSE": str(pause)}
         self.process = subprocess.Popen(argv, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
     def ready(self) -> str:
