@@ -27,8 +27,8 @@ impl FleetLimits {
     }
 
     /// The member that leases what is counted with others.
-    pub(super) fn member(&self, config: &fleet::Fleet) -> Result<crate::fleet::Fleet, String> {
-        crate::fleet::Fleet::new(config, self.limits.clone(), self.base)
+    pub(super) fn member(&self, config: &fleet::Fleet) -> Result<crate::fleet::Membership, String> {
+        crate::fleet::Membership::new(config, self.limits.clone(), self.base)
     }
 
     /// Counts the rates of a configuration with other guards, if it says that there are any.

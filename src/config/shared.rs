@@ -67,3 +67,36 @@ fn digest(text: &str) -> String {
     digest.truncate(DIGEST_CHARS);
     digest
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use crate::config::{self, Environment};
+
+    fn digest(text: &str) -> String {
+        let nothing = Environment { variable: &|_| None, now: 1_800_000_000, shown_pairs: None };
+        let slots = "[slots.blue]\naddress = \"127.0.0.1:8002\"\n";
+        let text = format!("{text}\n{slots}");
+        let loaded = config::build(Path::new("/nonexistent/guard.toml"), &text, &nothing);
+        loaded.map_err(|findings| findings.to_string()).unwrap().config.shared_digest()
+    }
+
+    /// The parts in which two configurations differ.
+    fn differing(one: &str, other: &str) -> Vec<String> {
+        let (one, other) = (digest(one), digest(other));
+        let parts = one.split(' ').zip(other.split(' ')).filter(|(a, b)| a != b);
+        parts.map(|(a, _)| a.split('=').next().unwrap().to_owned()).collect()
+    }
+
+    #[test]
+    fn guards_may_differ_in_addresses_and_not_in_what_a_rollout_stands_on() {
+        let nothing: [String; 0] = [];
+        assert_eq!(differing("", "[listen]\naddress = \"127.0.0.1:9001\"\n"), nothing);
+        assert_eq!(differing("", "[timeouts]\ntotal = \"7s\"\n"), nothing);
+        assert_eq!(differing("", "[routing]\nkey = \"request\"\n"), ["slots"]);
+        assert_eq!(differing("", "[slots.green]\naddress = \"127.0.0.1:8003\"\n"), ["slots"]);
+        let rate = |rate: &str| format!("[limits.tools]\n\"*\" = {{ rate = \"{rate}\" }}\n");
+        assert_eq!(differing(&rate("5/s"), &rate("6/s")), ["limits"]);
+    }
+}

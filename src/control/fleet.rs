@@ -12,7 +12,7 @@ use super::commands::{OrderId, RolloutCommand};
 use super::fleet_report::FleetReport;
 use super::state_file::{Followed, Saved};
 use crate::rollout::Withheld;
-use crate::rollout::tally::Tally;
+use crate::rollout::tally::GuardTally;
 use crate::rollout::triggers::Fired;
 use crate::upstream::Slot;
 
@@ -50,7 +50,7 @@ pub(crate) enum FleetInput {
     /// `Fleet::wait` has ended.
     Woken,
     /// What this guard has counted under the state that it follows, and what else the others should know.
-    Counted(Box<Tally>, MemberFacts),
+    Counted(Box<GuardTally>, MemberFacts),
     /// This guard's own candidate fails: it gets no calls.
     Failed(String),
     /// This guard's candidate may get calls again.
@@ -135,7 +135,7 @@ pub(crate) struct MemberFacts {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct FleetView {
     /// What the others have counted.
-    pub(crate) counted: Tally,
+    pub(crate) counted: GuardTally,
     /// What made another guard keep calls from its candidate, and in which rollout.
     pub(crate) fired: Vec<(String, Fired)>,
     /// Why nothing moves forward, as a sentence.

@@ -81,3 +81,40 @@ pub(super) fn done(order: control::OrderId, result: &OrderResult) -> Done {
     let order = OrderId { incarnation: Incarnation::new(incarnation), number };
     Done { order, outcome: outcome(result) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rollout::State;
+    use crate::upstream::Slot;
+
+    #[test]
+    fn a_state_that_was_kept_is_taken_up_in_its_own_fleet_only() {
+        let saved = Saved::new(State::new(Slot::Green));
+        let order = OrderId { incarnation: Incarnation::new(7), number: 3 };
+        let envelope = Envelope {
+            stamp: Stamp { generation: 9, epoch: 4, writer: Incarnation::new(5) },
+            done: vec![Done { order, outcome: "done 2".to_owned() }],
+            state: encode(&saved),
+        };
+        let kept_of = |fleet| kept(Some(followed(&envelope, "prod", 5)), fleet);
+        assert_eq!(kept_of("prod").followed.unwrap(), envelope);
+        assert_eq!(kept_of("prod").members, 5);
+        assert!(kept_of("test").followed.is_none());
+        assert_eq!(decode(&envelope.state), Some(saved));
+        assert_eq!(decode(b"{}"), None);
+    }
+
+    #[test]
+    fn results_of_orders_come_back_as_they_were_and_cut_ones_do_no_harm() {
+        let notes = vec!["13 parity checks hold".to_owned(), "two\nlines".to_owned()];
+        let back = result(&outcome(&OrderResult::Done(12, notes)));
+        assert_eq!(
+            back,
+            OrderResult::Done(12, vec!["13 parity checks hold".to_owned(), "two lines".to_owned()])
+        );
+        let refused = OrderResult::Refused("green is not healthy:\nno answer".to_owned());
+        assert_eq!(result(&outcome(&refused)), refused);
+        assert!(matches!(result("don"), OrderResult::Refused(why) if why.contains("not understood")));
+    }
+}

@@ -23,7 +23,7 @@ use crate::control::fleet::JoinFleet;
 use crate::control::state_file::Followed;
 
 /// What is needed to join a fleet, checked.
-pub(crate) struct Fleet {
+pub(crate) struct Membership {
     name: FleetName,
     member: MemberId,
     key: FleetKey,
@@ -33,14 +33,14 @@ pub(crate) struct Fleet {
     base: Instant,
 }
 
-impl Fleet {
+impl Membership {
     /// From the configuration. These limits are counted with the others; moments count from `base`.
     ///
     /// # Errors
     /// Says which key is wrong, and how.
-    pub(crate) fn new(config: &config::Fleet, limits: Limits, base: Instant) -> Result<Fleet, String> {
+    pub(crate) fn new(config: &config::Fleet, limits: Limits, base: Instant) -> Result<Membership, String> {
         let key = FleetKey::new(config.key.0.as_bytes()).map_err(|error| format!("fleet.key: {error}"))?;
-        Ok(Fleet {
+        Ok(Membership {
             name: FleetName::new(&config.name).map_err(|error| format!("fleet.name: {error}"))?,
             member: MemberId::new(&config.member).map_err(|error| format!("fleet.member: {error}"))?,
             key,

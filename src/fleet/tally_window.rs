@@ -2,11 +2,11 @@
 
 use mcp_fleet::Window;
 
-use crate::rollout::tally::Tally;
+use crate::rollout::tally::GuardTally;
 
 /// The counts of one guard.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(super) struct TallyWindow(pub(super) Tally);
+pub(super) struct TallyWindow(pub(super) GuardTally);
 
 impl Window for TallyWindow {
     fn merge(&mut self, other: &TallyWindow) {

@@ -72,3 +72,17 @@ pub(super) fn log(event: &Event, first: bool) {
         Event::OrderExpired(_) | Event::OrderRefused => {}
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mcp_fleet::MemberId;
+
+    #[test]
+    fn the_parts_of_the_configuration_that_differ_are_named() {
+        let other = "plan=1 slots=9 clients=3 limits=8".to_owned();
+        let hold = Hold::Differs { member: MemberId::new("b").unwrap(), digest: other };
+        let words = word(&hold, "plan=1 slots=2 clients=3 limits=4");
+        assert_eq!(words, "b has another configuration than the guard that leads: slots, limits");
+    }
+}

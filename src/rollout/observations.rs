@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 
 use super::plan::Plan;
 use super::sample::{CallResult, Sample, SampleSource};
+use super::tally::{GuardTally, SlotTally};
 pub use super::tally::{ShadowTally, Span};
-use super::tally::{SlotTally, Tally};
 use super::timestamp::Timestamp;
 use super::window::{CountWindow, Counts, Latencies, LatencyWindow};
 use crate::upstream::{PerSlot, Slot};
@@ -42,7 +42,7 @@ pub struct Summary {
 pub struct Observations {
     windows: PerSlot<SlotWindows>,
     shadow: ShadowTally,
-    others: Tally,
+    others: GuardTally,
 }
 
 impl Observations {
@@ -51,7 +51,7 @@ impl Observations {
         Observations {
             windows: PerSlot::new(|_| SlotWindows::new(plan)),
             shadow: ShadowTally::default(),
-            others: Tally::default(),
+            others: GuardTally::default(),
         }
     }
 
@@ -63,7 +63,7 @@ impl Observations {
             *windows = SlotWindows { usual, ..SlotWindows::new(plan) };
         }
         self.shadow = ShadowTally::default();
-        self.others = Tally::default();
+        self.others = GuardTally::default();
     }
 
     /// Takes note of a call that ended while no rollout is under way: only where it is read then. The windows of the
@@ -120,14 +120,14 @@ impl Observations {
     }
 
     /// What this guard alone has counted, for the others.
-    pub fn tally(&mut self, now: Timestamp) -> Tally {
+    pub fn tally(&mut self, now: Timestamp) -> GuardTally {
         let shadow = self.shadow;
         let [blue, green] = Slot::ALL.map(|slot| self.windows(slot).tally(now));
-        Tally { blue, green, shadow }
+        GuardTally { blue, green, shadow }
     }
 
     /// Counts what the other guards have counted from now on, in place of what they had before; returns that.
-    pub fn replace_others(&mut self, others: Tally) -> Tally {
+    pub fn replace_others(&mut self, others: GuardTally) -> GuardTally {
         std::mem::replace(&mut self.others, others)
     }
 

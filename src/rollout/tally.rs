@@ -35,7 +35,7 @@ pub enum Span {
 
 /// What guards have counted over every window.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Tally {
+pub struct GuardTally {
     /// Of the blue slot.
     pub blue: SlotTally,
     /// Of the green slot.
@@ -65,9 +65,9 @@ pub struct SlotTally {
     pub trigger_latencies: Latencies,
 }
 
-impl Tally {
+impl GuardTally {
     /// Adds what another guard has counted.
-    pub fn merge(&mut self, other: &Tally) {
+    pub fn merge(&mut self, other: &GuardTally) {
         self.blue.merge(&other.blue);
         self.green.merge(&other.green);
         self.shadow.requests = self.shadow.requests.saturating_add(other.shadow.requests);

@@ -17,6 +17,8 @@ use super::timestamp::Timestamp;
 const COUNT_INTERVALS: u64 = 300;
 /// Histograms per window: coarser, since each takes kilobytes.
 const LATENCY_INTERVALS: u64 = 30;
+/// Different latencies for other guards. With more, two neighbours count as the higher one: what a guard says stays short.
+const LATENCIES_MAX: usize = 384;
 /// Latencies above this one are recorded as this one; no call lives longer.
 const LATENCY_MAX: u64 = 3_600_000_000;
 
@@ -244,7 +246,16 @@ pub struct Latencies(BTreeMap<u64, u64>);
 impl Latencies {
     pub(super) fn of(histogram: &Histogram<u64>) -> Latencies {
         let recorded = histogram.iter_recorded();
-        Latencies(recorded.map(|value| (value.value_iterated_to(), value.count_at_value())).collect())
+        let mut all: Vec<(u64, u64)> =
+            recorded.map(|value| (value.value_iterated_to(), value.count_at_value())).collect();
+        while all.len() > LATENCIES_MAX {
+            let pair = |pair: &[(u64, u64)]| {
+                let count = pair.iter().map(|(_, count)| *count).sum();
+                pair.last().map(|(micros, _)| (*micros, count))
+            };
+            all = all.chunks(2).filter_map(pair).collect();
+        }
+        Latencies(all.into_iter().collect())
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -312,6 +323,29 @@ mod tests {
         assert!((p95 - 0.095).abs() < 0.001, "{p95}");
         let p50 = window.quantile(at(63_000), 0.5).unwrap().as_secs_f64();
         assert!((p50 - 0.050).abs() < 0.001, "{p50}");
+    }
+
+    #[test]
+    fn what_other_guards_get_is_short_and_merges_to_the_same_quantiles() {
+        let (mut one, mut other) =
+            (LatencyWindow::new(Duration::from_secs(60)), LatencyWindow::new(Duration::from_secs(60)));
+        let mut both = LatencyWindow::new(Duration::from_secs(60));
+        for n in 0..40_000u64 {
+            // From 10 us to an hour, evenly over the magnitudes.
+            let latency = Duration::from_secs_f64(1e-5 * 1.0005f64.powi((n % 39_000) as i32));
+            let half = if n % 2 == 0 { &mut one } else { &mut other };
+            half.record(at(0), latency);
+            both.record(at(0), latency);
+        }
+        let told = other.latencies(at(0));
+        assert!(told.0.len() <= LATENCIES_MAX && serde_json::to_vec(&told).unwrap().len() < 9_000);
+        let fractions = [0.05, 0.5, 0.95];
+        let merged = one.quantiles(at(0), fractions, &told);
+        let direct = both.quantiles(at(0), fractions, &Latencies::default());
+        for (merged, direct) in merged.into_iter().zip(direct) {
+            let ratio = merged.unwrap().as_secs_f64() / direct.unwrap().as_secs_f64();
+            assert!((0.99..1.07).contains(&ratio), "{ratio}");
+        }
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::rollout::others::{Others, Withheld};
 use crate::rollout::plan::triggers::Action;
 use crate::rollout::stage::Stage;
 use crate::rollout::state::State;
-use crate::rollout::tally::Tally;
+use crate::rollout::tally::GuardTally;
 use crate::rollout::timestamp::Timestamp;
 use crate::rollout::triggers::{self, Fired, Trigger};
 use crate::upstream::Split;
@@ -79,14 +79,14 @@ impl Rollout {
     }
 
     /// What this guard has counted by itself, for the others.
-    pub fn tally(&mut self, now: Timestamp) -> Tally {
+    pub fn tally(&mut self, now: Timestamp) -> GuardTally {
         self.seen.tally(now)
     }
 
     /// What would end the rollout by what this guard alone has seen; none where the way back leads to a slot that is worse.
     pub fn own_failure(&mut self, now: Timestamp) -> Option<Fired> {
         let run = self.state.run.as_ref()?;
-        let others = self.seen.replace_others(Tally::default());
+        let others = self.seen.replace_others(GuardTally::default());
         let fired = triggers::fired(&run.plan, &self.conditions, &mut self.seen, self.state.candidate(), now);
         self.seen.replace_others(others);
         // A step that does not get on is a matter of the whole fleet.

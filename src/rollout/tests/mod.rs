@@ -1,5 +1,6 @@
 //! The state machine as an operator sees it: driven by calls, probes, commands and time.
 
+mod fleet;
 mod gate;
 mod machine;
 mod properties;

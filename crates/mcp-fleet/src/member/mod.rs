@@ -8,6 +8,7 @@ mod evidence;
 mod exchange;
 mod following;
 mod lead;
+mod look;
 mod messages;
 mod own;
 mod pending;

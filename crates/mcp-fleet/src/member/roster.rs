@@ -3,14 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::Member;
 use super::evidence::Peer;
 use crate::moment::Moment;
 use crate::names::MemberId;
-use crate::record::{Record, Window};
-
-/// For how long one look keeps the list up to date.
-const LOOK_LASTS: Duration = Duration::from_secs(5);
+use crate::record::Record;
 
 /// Every known member.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,7 +21,7 @@ pub struct Roster<W> {
 /// A look at the fleet.
 #[derive(Debug)]
 pub(crate) struct Look<W> {
-    until: Moment,
+    pub(crate) until: Moment,
     pub(crate) peers: Roster<W>,
 }
 
@@ -64,32 +60,5 @@ impl<W> Roster<W> {
         if !is_old {
             (peer.record, peer.received) = (Some(record), now);
         }
-    }
-}
-
-impl<W: Window> Member<W> {
-    /// The members, if this one leads or an operator looks at them.
-    pub fn roster(&self) -> Option<&Roster<W>> {
-        let looked = self.look.as_ref().map(|look| &look.peers);
-        self.lead.as_ref().map(|lead| &lead.peers).or(looked)
-    }
-
-    pub(super) fn look(&mut self, now: Moment) {
-        let until = now.plus(LOOK_LASTS);
-        match &mut self.look {
-            Some(look) => look.until = until,
-            None => self.look = Some(Look { until, peers: Roster::new(now) }),
-        }
-    }
-
-    pub(super) fn end_look_in_time(&mut self, now: Moment) {
-        self.look.take_if(|look| now >= look.until);
-    }
-
-    /// From where on the store should send the records of members.
-    pub(super) fn records_since(&self, leads: bool) -> Option<u64> {
-        let led = self.lead.as_ref().filter(|_| leads).map(|lead| lead.peers.cursor);
-        // A lead that may have ended takes no list.
-        led.or(self.look.as_ref().filter(|_| self.lead.is_none()).map(|look| look.peers.cursor))
     }
 }
