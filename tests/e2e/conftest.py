@@ -17,7 +17,7 @@ from mcp_testkit.programs import Programs
 
 RUNNING: list[Programs] = []
 #: The files that run longest, in the order in which the workers of pytest-xdist take them; the others follow.
-LONGEST = ["installed", "installed_package", "installed_releases", "installed_kills", "installed_measures", "installed_old_backend", "installed_units", "parity", "alerts_and_dashboard", "oauth_keys", "rollout", "oauth", "conformance", "sdks", "soak"]
+LONGEST = ["installed", "installed_package", "installed_releases", "installed_kills", "installed_measures", "installed_old_backend", "installed_units", "fleet", "parity", "alerts_and_dashboard", "oauth_keys", "rollout", "oauth", "conformance", "sdks", "soak"]
 
 
 def unable(why: str) -> None:

@@ -21,7 +21,7 @@ SHORT = HELD[: HELD.index("[[step]]")] + "".join(
 STEPS = ["started", "advanced", "advanced", "advanced", "completed"]
 
 #: The client whose rate is shared.
-METERED, RATE, BURST = "metered-Tok3n-0123456789abcdefghij", 50, 10
+METERED, RATE, BURST = "metered-Tok3n-0123456789abcdefghij", 50, 25
 TOKENS = f'[clients.metered]\nsha256 = "{hashlib.sha256(METERED.encode()).hexdigest()}"\nrate = "{RATE}/s"\nburst = {BURST}\n'
 
 
@@ -235,13 +235,13 @@ def test_a_guard_that_is_cut_off_leaves_its_failing_candidate_by_itself_and_catc
 
 def test_a_rollout_does_not_start_while_a_member_has_another_configuration(fleet):
     fleet.plan(HELD)
-    odd = fleet[2]
+    odd = fleet.follower()
     (odd.guard.config.parent / "odd.toml").write_text(SHORT)
     odd.guard.config.write_text(odd.text.replace("plan.toml", "odd.toml"))
     odd.operator.does("reload")
     digests = lambda: {one["configuration"] for one in fleet[0].sees()["members"]}  # noqa: E731
     wait_until("the others see it", lambda: len(digests()) == 2)
-    refused = fleet.follower().operator.types("rollout start")
+    refused = fleet.leader().operator.types("rollout start")
     assert refused.returncode == 1 and odd.name in refused.stderr and "plan" in refused.stderr, refused
     shown = fleet[0].operator.does("fleet status")
     assert odd.name in shown and "plan" in shown, shown
@@ -259,24 +259,29 @@ def test_a_rollout_does_not_start_while_a_member_has_another_configuration(fleet
 
 def test_one_rate_holds_over_all_guards(fleet, store):
     """At most the limit and 5 %, once the burst, and a call for each guard but one; at least 95 % where there are enough calls."""
-    seconds, shown = 6, []
+    seconds, shown = 5, []
 
-    def measure(what: str, *rates: float) -> None:
+    def at_most(admitted: int, seconds: float) -> None:
+        assert admitted <= RATE * seconds * 1.05 + BURST + len(fleet.members) - 1, shown
+
+    def measure(what: str, *rates: float, settle: float) -> None:
         demand.at(*rates)
-        time.sleep(2.5)  # The shares follow the calls.
+        time.sleep(settle)
         admitted = demand.during(seconds).total()
         shown.append(f"{what}: {admitted / seconds:.1f}/s")
-        assert admitted <= RATE * seconds * 1.05 + BURST + len(fleet.members) - 1, shown
+        at_most(admitted, seconds)
         assert admitted >= RATE * seconds * 0.95, shown
 
     with Demand([member.guard for member in fleet], METERED, TOOL) as demand:
-        measure("one guard", 110)
-        measure("five guards", *[25] * 5)
-        measure("another guard", 0, 0, 110)
+        begun = time.monotonic()
+        measure("one guard", 110, settle=2)
+        measure("five guards", *[25] * 5, settle=2)
+        # The part of a guard that has no calls any more is given to others after five seconds.
+        measure("another guard", 0, 0, 110, settle=6)
+        at_most(len(demand.admitted), time.monotonic() - begun)
         with store.paused():
-            time.sleep(4)
             demand.at(*[25] * 5)
-            time.sleep(1)
+            time.sleep(5)
             alone = demand.during(seconds)
             shown.append(f"without the store, each: {sorted(count / seconds for count in alone.values())}")
             part = RATE / len(fleet.members)
@@ -284,7 +289,7 @@ def test_one_rate_holds_over_all_guards(fleet, store):
                 assert 0.9 * part * seconds <= alone[number] <= part * seconds * 1.05 + BURST, (member.name, shown)
         demand.at()
         fleet.agree()
-        measure("five guards again", *[25] * 5)
+        measure("five guards again", *[25] * 5, settle=3)
     print("", *shown, sep="\n  ")
     assert not demand.failures and demand.refused > 0, demand.failures[:5]
 

@@ -19,7 +19,7 @@ from mcp_testkit.paths import E2E
 from mcp_testkit.programs import Program, Programs, wait_until
 from mcp_testkit.tools import Backend, mcp_tools
 
-KEY = "one key for the guards of one fleet, longer than 32 bytes"
+KEY = "one-key-for-the-guards-of-one-fleet-0123456789"
 NAME = "drill"
 TOOL = "get_server_instructions"
 #: Half of the calls go to the candidate until something ends the rollout.
