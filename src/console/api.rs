@@ -237,6 +237,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+    use crate::control::fleet_report::{CandidateState, FleetReport, MemberReport};
 
     // "`/api/v1/openapi.json` is OpenAPI 3.1 and describes exactly this."
     #[test]
@@ -252,6 +253,44 @@ mod tests {
         let served: BTreeSet<(String, String)> =
             TABLE.iter().map(|(path, method, _)| ((*path).to_owned(), method.to_string())).collect();
         assert_eq!(named, served);
+    }
+
+    // What a guard of a fleet says has the fields that are described, and no others.
+    #[test]
+    fn the_description_of_a_fleet_names_every_field() {
+        let described: Value = serde_json::from_str(document::OPENAPI).unwrap();
+        let report = FleetReport {
+            name: "prod".to_owned(),
+            member: "a".to_owned(),
+            store_silent_ms: None,
+            store_away: false,
+            store_problem: None,
+            generation: 1,
+            leader: None,
+            live: 1,
+            known: 1,
+            candidate: CandidateState::CatchingUp,
+            holds: Vec::new(),
+            members: vec![MemberReport {
+                member: "a".to_owned(),
+                version: "0.1.0".to_owned(),
+                configuration: "plan=1".to_owned(),
+                generation: 1,
+                silent_ms: 0,
+                slots: Vec::new(),
+                ejected: None,
+                clock_off_ms: None,
+            }],
+        };
+        let value = serde_json::to_value(report).unwrap();
+        let fields = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<BTreeSet<String>>();
+        for (name, value) in [("Fleet", &value), ("FleetMember", &value["members"][0])] {
+            let schema = &described["components"]["schemas"][name];
+            assert_eq!(fields(&schema["properties"]), fields(value), "{name}");
+            assert_eq!(schema["required"].as_array().unwrap().len(), fields(value).len(), "{name}");
+        }
+        let states = &described["components"]["schemas"]["Fleet"]["properties"]["candidate"]["enum"];
+        assert!(states.as_array().unwrap().contains(&value["candidate"]));
     }
 
     #[test]

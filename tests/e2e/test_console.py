@@ -228,14 +228,45 @@ def test_a_viewer_cannot_order_and_a_wrong_token_opens_nothing(browser, console)
     assert page.is_hidden("#board")
 
 
+def grave_of(page) -> list:
+    """What a checker of accessibility finds grave."""
+    page.evaluate(AXE.read_text())
+    found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")["violations"]
+    return [(one["id"], [node["html"] for node in one["nodes"]][:3]) for one in found if one["impact"] in ("serious", "critical")]
+
+
+def test_the_page_shows_a_fleet_as_text(browser, console):
+    """A guard of a fleet is the fleet tests' matter: here the page gets what such a guard would say, in the form that is described."""
+    hostile = "<img src=x onerror=alert(1)>"
+    member = {"version": "0.1.0", "configuration": "plan=1a slots=2b", "generation": 12, "silent_ms": 90, "ejected": None, "clock_off_ms": 2}
+    slots = [{"slot": "blue", "health": "healthy"}, {"slot": "green", "health": "unhealthy"}]
+    members = [{**member, "member": "guard-1", "slots": slots}, {**member, "member": "guard-2", "slots": slots, "version": hostile, "ejected": hostile}]
+    fleet = {"name": "prod", "member": "guard-1", "store_silent_ms": 90, "store_away": True, "store_problem": hostile, "generation": 12}
+    fleet |= {"leader": "guard-2", "live": 2, "known": 3, "candidate": "ejected", "holds": [hostile], "members": members}
+    with urllib.request.urlopen(f"{console.url}/api/v1/openapi.json", timeout=10) as response:
+        components = json.load(response)["components"]
+    Draft202012Validator({"$ref": "#/components/schemas/Fleet", "components": components}).validate(fleet)
+
+    page, said = opened(browser, console, width=390)
+    assert page.is_hidden("#fleet-part") and console.read("fleet") == {"fleet": None}
+    page.evaluate("(fleet) => { const take = HANDLERS.state; HANDLERS.state = (state) => take({...state, fleet}); }", fleet)
+    page.wait_for_selector("#fleet-part:not([hidden])")
+    verdict = page.inner_text("#fleet-verdict")
+    assert verdict.startswith(f"guard-2 leads, 2 of 3 members live, generation 12. The store is away: {hostile}."), verdict
+    assert "ejected its candidate" in verdict and f"Holds: {hostile}." in verdict
+    rows = page.inner_text("#fleet").splitlines()
+    assert "guard-1 (this guard)" in rows[1] and hostile in rows[2] and "green unhealthy" in rows[2], rows
+    assert page.query_selector("#fleet-part img") is None
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert grave_of(page) == []
+    assert said == []
+
+
 @pytest.mark.parametrize("width, scheme", [(390, "dark"), (1200, "light")])
 def test_the_page_is_accessible_and_never_scrolls_sideways(browser, console, width, scheme):
     page, said = opened(browser, console, width=width, scheme=scheme)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
-    page.evaluate(AXE.read_text())
-    found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")["violations"]
-    grave = [(one["id"], [node["html"] for node in one["nodes"]][:3]) for one in found if one["impact"] in ("serious", "critical")]
-    assert grave == []
+    assert grave_of(page) == []
     assert said == []
 
 

@@ -75,7 +75,7 @@ fn row(
     };
     let health = |slot: Slot| {
         let found = member.slots.iter().find(|found| found.slot == slot);
-        found.map_or_else(|| "-".to_owned(), |found| safe(&found.health))
+        found.map_or_else(|| "-".to_owned(), |found| safe(in_short(&found.health)))
     };
     let differs = |of: fn(&MemberDifference<'_>) -> bool| difference.is_some_and(of);
     let other_parts = differs(|found| !found.parts.is_empty());
@@ -102,11 +102,21 @@ pub(in crate::cli) fn remarks(report: &FleetReport) -> Vec<String> {
             let silent = seconds(member.silent_ms);
             lines.push(format!("{name} is silent for {silent}: its part of the limits is kept for it"));
         }
+        for slot in &member.slots {
+            if in_short(&slot.health) != slot.health {
+                lines.push(format!("{name}: {} is {}", slot.slot.as_str(), safe(&slot.health)));
+            }
+        }
         if let Some(why) = &member.ejected {
             lines.push(format!("{name} has ejected its candidate: {}", safe(why)));
         }
     }
     lines
+}
+
+/// The health of a slot without its reason.
+pub(in crate::cli) fn in_short(health: &str) -> &str {
+    health.split_once(": ").map_or(health, |(word, _)| word)
 }
 
 /// In what a member differs, in a line.

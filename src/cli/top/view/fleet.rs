@@ -9,7 +9,7 @@ use ratatui::widgets::{Block, Paragraph, Row, Table};
 use super::look::Look;
 use super::text::plain;
 use crate::cli::fleet::differences::{differences, is_silent};
-use crate::cli::fleet::picture::{differs, seconds};
+use crate::cli::fleet::picture::{differs, in_short, seconds};
 use crate::control::fleet_report::{CandidateState, FleetReport, MemberReport};
 
 /// Members that are listed where there is room; the others are counted.
@@ -78,8 +78,10 @@ fn wrong(report: &FleetReport) -> Vec<String> {
 
 fn members(frame: &mut Frame<'_>, report: &FleetReport, look: Look, area: Rect) {
     let row = |member: &MemberReport| {
-        let health =
-            member.slots.iter().map(|slot| format!("{} {}", slot.slot.as_str(), plain(&slot.health)));
+        let health = member
+            .slots
+            .iter()
+            .map(|slot| format!("{} {}", slot.slot.as_str(), plain(in_short(&slot.health))));
         let role = if report.leader.as_ref() == Some(&member.member) { "leads" } else { "" };
         let row = Row::new([
             plain(&member.member),
