@@ -230,6 +230,7 @@ mod tests {
             slots: vec![slot],
             issuers: Vec::new(),
             dependencies: Vec::new(),
+            fleet: None,
             features: crate::config::feature::FeatureStatus::default(),
         }
     }

@@ -5,10 +5,12 @@
 use clap::Args;
 
 use super::exit::Exit;
+use super::fleet::picture::in_a_line;
 use super::guard::Guard;
 use super::output::{complain, complain_of, say, table};
 use super::watchdog::now_seconds;
 use crate::admin::{self, AdminCommand, AdminResponse};
+use crate::control::fleet_report::FleetReport;
 use crate::policy::identity::IssuerStatus;
 use crate::telemetry::metrics::{DependencyState, DependencyStatus, SlotStatus};
 use crate::upstream::Slot;
@@ -33,13 +35,18 @@ impl StatusArgs {
             Ok(status) => status,
             Err(exit) => return exit,
         };
+        let fleet = status.fleet.as_ref().and_then(|_| fleet(guard));
         if self.json {
-            match serde_json::to_string_pretty(&status) {
+            let mut value = serde_json::json!(status);
+            if let Some(report) = &fleet {
+                value["fleet"] = serde_json::json!(report);
+            }
+            match serde_json::to_string_pretty(&value) {
                 Ok(text) => say(text),
                 Err(error) => complain_of(&error),
             }
         } else {
-            show(&status);
+            show(&status, fleet.as_ref());
         }
         Exit::Done
     }
@@ -48,6 +55,14 @@ impl StatusArgs {
 fn fetch(guard: &Guard) -> Result<admin::GuardStatus, Exit> {
     let response = guard.ask(&AdminCommand::Status)?;
     if let AdminResponse::Status(status) = response { Ok(status) } else { Err(unexpected(&response)) }
+}
+
+/// The fleet as the guard sees it; none where it has left it.
+fn fleet(guard: &Guard) -> Option<FleetReport> {
+    match guard.ask_quietly(&AdminCommand::Fleet).0 {
+        Ok(AdminResponse::Fleet(report)) => report.map(|report| *report),
+        Ok(_) | Err(_) => None,
+    }
 }
 
 /// A response to another command; or a refusal, which is printed.
@@ -64,13 +79,18 @@ pub(super) fn unexpected(response: &AdminResponse) -> Exit {
     Exit::CouldNotRun
 }
 
-fn show(status: &admin::GuardStatus) {
+fn show(status: &admin::GuardStatus, fleet: Option<&FleetReport>) {
     let doing = if status.draining { "draining" } else { "serving" };
     let (version, pid, up) = (&status.version, status.pid, uptime(status.uptime_seconds));
     say(format_args!("mcp-guard {version}, pid {pid}, {doing}, up {up}"));
     say(format_args!("listens on  {}  ({} connections)", status.listen, status.connections));
     say(format_args!("metrics on  {}", status.metrics.as_deref().unwrap_or("-")));
     say(format_args!("clients     {}", status.clients));
+    match (&status.fleet, fleet) {
+        (Some(_), Some(report)) => say(format_args!("fleet       {}", in_a_line(report))),
+        (Some(name), None) => say(format_args!("fleet       {name}, which the guard has left")),
+        (None, _) => {}
+    }
     for off in &status.features.off {
         say(format_args!("off         {}  (since {} by {})", off.feature, off.at, off.who));
     }

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use hyper::header::{self, HeaderValue};
 use hyper::{Response, StatusCode};
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use super::body::Body;
@@ -30,6 +30,8 @@ use crate::upstream::Slot;
 
 /// Twice a second, so that no second is passed over.
 pub(super) const INTERVAL: Duration = Duration::from_millis(500);
+/// Between two looks at the fleet.
+const FLEET_INTERVAL: Duration = Duration::from_millis(500);
 const SUBSCRIBERS_MAX: usize = 32;
 /// Events that a client may be behind.
 const BEHIND_MAX: usize = 16;
@@ -46,6 +48,8 @@ pub(super) struct Feed {
     told: Mutex<Option<u64>>,
     refusals: Refusals,
     releases: Releases,
+    /// As it was asked for last; null where the guard is in none, and without subscribers.
+    fleet: Mutex<Value>,
 }
 
 struct Subscriber {
@@ -55,8 +59,8 @@ struct Subscriber {
 
 impl Feed {
     pub(super) fn new(service: Service, people: Arc<People>, series: Arc<Mutex<Series>>) -> Feed {
-        let (subscribers, told, refusals, releases) = Default::default();
-        Feed { service, people, series, subscribers, told, refusals, releases }
+        let (subscribers, told, refusals, releases, fleet) = Default::default();
+        Feed { service, people, series, subscribers, told, refusals, releases, fleet }
     }
 
     /// Counts a refusal, logs it, and makes a response of it.
@@ -76,6 +80,21 @@ impl Feed {
     /// Reads the releases again and again, until the future is dropped.
     pub(super) async fn follow_releases(&self) {
         self.releases.follow(&self.service.releases).await;
+    }
+
+    /// Asks for the fleet again and again, apart from the seconds: a store that is away holds such a look up.
+    pub(super) async fn follow_fleet(&self) {
+        loop {
+            let is_watched = !lock(&self.subscribers).is_empty();
+            let found = if is_watched { self.ask_fleet().await } else { Value::Null };
+            *lock(&self.fleet) = found;
+            tokio::time::sleep(FLEET_INTERVAL).await;
+        }
+    }
+
+    async fn ask_fleet(&self) -> Value {
+        let response = self.service.ask(AdminCommand::Fleet, ITSELF).await;
+        response.and_then(value_of).unwrap_or_default()
     }
 
     pub(super) fn latest(&self) -> Option<Latest> {
@@ -148,12 +167,11 @@ impl Feed {
     }
 
     /// The state, and the number of the latest transition in it.
-    async fn state(&self) -> Result<(serde_json::Value, u64), Problem> {
+    async fn state(&self) -> Result<(Value, u64), Problem> {
         let status = value_of(self.service.ask(AdminCommand::Status, ITSELF).await?)?;
         let rollout = self.service.ask(AdminCommand::Rollout, ITSELF).await?;
         let last = last_seq(&rollout);
-        let fleet = value_of(self.service.ask(AdminCommand::Fleet, ITSELF).await?)?;
-        let releases = self.releases();
+        let (fleet, releases) = (lock(&self.fleet).clone(), self.releases());
         let state =
             json!({ "status": status, "rollout": value_of(rollout)?, "releases": releases, "fleet": fleet });
         Ok((state, last))

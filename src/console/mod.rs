@@ -104,6 +104,7 @@ impl Console {
                     () = over => {}
                     () = feed.sample() => {}
                     () = feed.follow_releases() => {}
+                    () = feed.follow_fleet() => {}
                     ended = serving => {
                         if let Err(error) = ended {
                             log::error!("console: {error}");

@@ -13,10 +13,7 @@ pub(in crate::cli) const HEADING: [&str; 9] =
 
 /// The lines above the table.
 pub(in crate::cli) fn head(report: &FleetReport) -> Vec<String> {
-    let leader = report
-        .leader
-        .as_deref()
-        .map_or_else(|| "no leader".to_owned(), |name| format!("{} leads", safe(name)));
+    let leader = leader(report);
     let (live, known) = (report.live, report.known);
     let mut lines = vec![
         format!(
@@ -31,6 +28,26 @@ pub(in crate::cli) fn head(report: &FleetReport) -> Vec<String> {
     let labels = std::iter::once("holds       ").chain(std::iter::repeat("            "));
     lines.extend(labels.zip(&report.holds).map(|(label, hold)| format!("{label}{}", safe(hold))));
     lines
+}
+
+/// The fleet in a line, for `status`.
+pub(in crate::cli) fn in_a_line(report: &FleetReport) -> String {
+    let (live, known) = (report.live, report.known);
+    let candidate = match report.candidate {
+        CandidateState::Open => "",
+        CandidateState::CatchingUp => "; catching up",
+        CandidateState::Ejected => "; candidate EJECTED here",
+    };
+    format!(
+        "{}  ({}, {live} of {known} members live, store {}{candidate})",
+        safe(&report.name),
+        leader(report),
+        store(report)
+    )
+}
+
+fn leader(report: &FleetReport) -> String {
+    report.leader.as_deref().map_or_else(|| "no leader".to_owned(), |name| format!("{} leads", safe(name)))
 }
 
 fn store(report: &FleetReport) -> String {

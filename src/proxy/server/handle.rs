@@ -58,6 +58,9 @@ pub(crate) struct GuardStatus {
     /// Whose tokens are taken, and what is known of their keys.
     #[serde(default)]
     pub(crate) issuers: Vec<IssuerStatus>,
+    /// The name of the fleet that the guard has joined.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) fleet: Option<String>,
     /// Filled in by the part that switches them.
     #[serde(default)]
     pub(crate) features: FeatureStatus,
@@ -99,6 +102,7 @@ impl Handle {
             slots: snapshot.slot_statuses(),
             dependencies: self.state.dependencies.statuses(),
             issuers: snapshot.policy.issuers(),
+            fleet: snapshot.fleet.clone(),
             features: FeatureStatus::default(),
         }
     }

@@ -51,6 +51,8 @@ pub(crate) struct Snapshot {
     pub(crate) tls: Option<ServerTls>,
     /// When the certificate of the console expires, in seconds since the epoch.
     console_certificate_ends: Option<u64>,
+    /// The name of the fleet that the guard has joined.
+    pub(crate) fleet: Option<String>,
     /// Removed from the text of a backend before it is logged.
     pub(crate) secrets: Secrets,
     /// The routes beside the endpoint.
@@ -115,6 +117,7 @@ impl Snapshot {
             trusted_proxies: config.listen.trusted_proxies,
             tls,
             console_certificate_ends: console.as_ref().map(ServerTls::not_after),
+            fleet: config.fleet.map(|fleet| fleet.name.clone()),
             secrets: config.secrets,
             open_routes: Routes::new(
                 config.routes,

@@ -86,6 +86,9 @@ fn the_store_of_the_fleet_and_why_a_rollout_holds_are_shown() {
     assert!(lines[0].starts_with("fleet prod: no leader, 0 of 0 members live"), "{}", lines[0]);
     assert_eq!(lines[2], "store       AWAY for 4.2 s: the store does not respond");
     assert_eq!(lines[4..], ["holds       b follows generation 11", "            c is silent"]);
+    report.candidate = CandidateState::Ejected;
+    let line = "prod  (no leader, 0 of 0 members live, store AWAY for 4.2 s: the store does not respond; candidate EJECTED here)";
+    assert_eq!(in_a_line(&report), line);
     report.store_silent_ms = None;
     assert_eq!(head(&report)[2], "store       AWAY since the start: the store does not respond");
 }
