@@ -102,7 +102,7 @@ impl AdminCommand {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum AdminResponse {
-    Status(GuardStatus),
+    Status(Box<GuardStatus>),
     Rollout(Box<RolloutReport>),
     History(Vec<Transition>),
     Shadow(Box<Diff>),

@@ -255,7 +255,7 @@ mod tests {
             let runtime =
                 tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
             let handler: Handler = Arc::new(|command, _who| match command {
-                AdminCommand::Status => Box::pin(async { AdminResponse::Status(status()) }),
+                AdminCommand::Status => Box::pin(async { AdminResponse::Status(Box::new(status())) }),
                 AdminCommand::Rollout
                 | AdminCommand::History
                 | AdminCommand::Shadow { .. }
@@ -303,7 +303,7 @@ mod tests {
         let served = Served::start();
         assert_eq!(
             send_command(&served.path(), &AdminCommand::Status).unwrap(),
-            AdminResponse::Status(status())
+            AdminResponse::Status(Box::new(status()))
         );
         let mode = std::fs::metadata(served.path()).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);

@@ -48,7 +48,8 @@ impl AdminContext {
             }
             AdminCommand::Tokens => Ok(AdminResponse::Tokens(handle.tokens_known())),
             AdminCommand::Status => {
-                Ok(AdminResponse::Status(GuardStatus { features: features.status(), ..handle.status() }))
+                let status = GuardStatus { features: features.status(), ..handle.status() };
+                Ok(AdminResponse::Status(Box::new(status)))
             }
             AdminCommand::Features => Ok(AdminResponse::Features(Box::new(features.report(Vec::new())))),
             AdminCommand::Feature { feature, to, reason } => {

@@ -54,7 +54,7 @@ impl StatusArgs {
 
 fn fetch(guard: &Guard) -> Result<admin::GuardStatus, Exit> {
     let response = guard.ask(&AdminCommand::Status)?;
-    if let AdminResponse::Status(status) = response { Ok(status) } else { Err(unexpected(&response)) }
+    if let AdminResponse::Status(status) = response { Ok(*status) } else { Err(unexpected(&response)) }
 }
 
 /// The fleet as the guard sees it; none where it has left it.

@@ -137,7 +137,7 @@ impl Installation<'_> {
     /// The running guard.
     pub(crate) fn status(&self) -> Result<GuardStatus, String> {
         let response = self.guard.ask(&AdminCommand::Status)?;
-        if let AdminResponse::Status(status) = response { Ok(status) } else { Err(unexpected(&response)) }
+        if let AdminResponse::Status(status) = response { Ok(*status) } else { Err(unexpected(&response)) }
     }
 
     /// Whether a slot's backend responds now. Where the configuration cannot be read it counts as one that does: the way back

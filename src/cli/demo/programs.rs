@@ -163,7 +163,7 @@ async fn status(socket: PathBuf) -> Result<admin::GuardStatus, AdminError> {
     let AdminResponse::Status(status) = response else {
         return Err(gone(io::Error::other("the guard answered another question")));
     };
-    Ok(status)
+    Ok(*status)
 }
 
 async fn wait_for_socket(program: &mut Program, socket: PathBuf) -> Result<(), StartError> {

@@ -34,7 +34,7 @@ pub(super) enum Running {
 impl Running {
     pub(super) fn of(guard: &Guard) -> Running {
         match guard.ask_quietly(&AdminCommand::Status).0 {
-            Ok(AdminResponse::Status(status)) => Running::Serves(Box::new(status)),
+            Ok(AdminResponse::Status(status)) => Running::Serves(status),
             Ok(_) => Running::Unasked("the guard answered another question".to_owned()),
             Err(Unasked { exit: Exit::No, .. }) => Running::None,
             Err(Unasked { reason, .. }) => Running::Unasked(reason),
