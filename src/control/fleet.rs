@@ -69,6 +69,10 @@ pub(crate) enum FleetInput {
 
 /// What follows from an input.
 #[derive(Debug, Clone, PartialEq)]
+#[cfg_attr(
+    not(any(test, feature = "fleet")),
+    expect(dead_code, reason = "the room that makes them is left out")
+)]
 pub(crate) enum FleetEvent {
     /// The fleet's state is this one now.
     Follow(Box<Saved>),

@@ -100,6 +100,7 @@ impl Drain {
     }
 
     /// Returns when another process has taken over.
+    #[cfg(feature = "console")]
     pub(crate) async fn handed_over(&self) {
         self.begun().await;
         if !self.is_handed_over() {
