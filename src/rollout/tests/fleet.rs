@@ -55,7 +55,7 @@ fn what_others_have_counted_is_no_failure_of_this_guard() {
     drive.rollout.consider(others, drive.now);
     assert_eq!(drive.rollout.own_failure(drive.now), None);
     drive.calls(GREEN, 30, FAILED);
-    assert_eq!(drive.rollout.own_failure(drive.now).map(|fired| fired.trigger), Some(Trigger::BreakerOpen));
+    assert_eq!(drive.rollout.own_failure(drive.now).map(|fired| fired.trigger), Some(Trigger::ErrorRate));
 }
 
 #[test]
