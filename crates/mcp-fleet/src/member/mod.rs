@@ -299,7 +299,9 @@ impl<W: Window> Member<W> {
         } else {
             Contact::Away
         };
-        self.limits.tick(contact, self.known.max(1), self.rules, now);
+        // A store that has just lost its memory knows fewer members than there are.
+        let before = self.known_before.map_or(0, |(known, _)| known);
+        self.limits.tick(contact, self.known.max(before).max(1), self.rules, now);
     }
 
     /// The time since the last request that was answered.

@@ -143,6 +143,13 @@ impl World {
         node.disturbed_until = node.disturbed_until.max(cut.0).max(cut.1);
         self.nodes[index] = node;
         self.watch.restarts += 1;
+        if left {
+            let cut_until = |node: &Node| node.cut_requests_until.max(node.cut_replies_until);
+            let others = self.nodes.iter().filter(|other| !other.left).map(cut_until);
+            let cut = others.filter(|until| *until > self.now).max();
+            // It takes a share's time until what it held has ended.
+            self.watch.uneven_until = self.watch.uneven_until.max(cut.map_or(0, |until| until + 3 * SECOND));
+        }
         if let Some(run) = failing {
             self.nodes[index].failing = Some(run);
             self.input(index, Input::Eject { why: "probe failed".to_owned() });

@@ -30,6 +30,8 @@ pub(crate) struct Watch {
     level: f64,
     drained: u64,
     pub(crate) restarts: u64,
+    /// Until then a guard is cut off that has not seen another one join, and divides the limit by too few.
+    pub(crate) uneven_until: u64,
     /// Rollbacks that all nodes must follow by a time.
     deadlines: Vec<(u64, u64, Stamp)>,
     /// Microseconds from a trigger until the last node follows the way back: none admits calls to the candidate then.
@@ -161,7 +163,9 @@ impl Watch {
             let second = (at / SECOND) as usize;
             self.admitted.resize(self.admitted.len().max(second + 1), 0);
             self.admitted[second] += 1;
-            let rate = f64::from(self.limit.0) * 1.05;
+            // The one that has joined adds at most its even part: one of two.
+            let joined = if at < self.uneven_until { 0.5 } else { 0.0 };
+            let rate = f64::from(self.limit.0) * (1.05 + joined);
             let drained = (at - self.drained) as f64 / SECOND as f64 * rate;
             self.level = (self.level - drained).max(0.0) + 1.0;
             self.drained = at;
