@@ -52,14 +52,18 @@ impl AdminContext {
                 Ok(AdminResponse::Status(Box::new(status)))
             }
             AdminCommand::Features => Ok(AdminResponse::Features(Box::new(features.report(Vec::new())))),
-            AdminCommand::Feature { feature, to, reason } => {
-                let this = features.clone();
-                let switch =
-                    move || this.switch((feature, to, reason), who, &handle).inspect(|_| old.follow());
-                let switched = tokio::task::spawn_blocking(switch).await;
-                let notes = switched.unwrap_or_else(|error| Err(error.to_string()));
-                notes.map(|notes| AdminResponse::Features(Box::new(features.report(notes))))
-            }
+            // Not beside an upgrade: the process that takes over must find the switch on the disk.
+            AdminCommand::Feature { feature, to, reason } => match reloader.turn().await {
+                Err(why) => Err(why),
+                Ok(_turn) => {
+                    let this = features.clone();
+                    let switch =
+                        move || this.switch((feature, to, reason), who, &handle).inspect(|_| old.follow());
+                    let switched = tokio::task::spawn_blocking(switch).await;
+                    let notes = switched.unwrap_or_else(|error| Err(error.to_string()));
+                    notes.map(|notes| AdminResponse::Features(Box::new(features.report(notes))))
+                }
+            },
             AdminCommand::Explain(question) => {
                 let report = control.report().await;
                 let asked = Asked { handle: &handle, features: &features, rollout: report.ok() };

@@ -70,6 +70,15 @@ impl Reloader {
         Some(Paused { _turn: turn.ok()? })
     }
 
+    /// The same for a command that changes what is served; `Err` says why it must be given again.
+    pub(super) async fn turn(&self) -> Result<Paused<'_>, String> {
+        let paused = self.pause().await.ok_or("a reload or an upgrade is under way (hint: once more)")?;
+        if self.parts.handle.is_handed_over() {
+            return Err("another process serves now (hint: once more)".to_owned());
+        }
+        Ok(paused)
+    }
+
     /// Reads what the process that replaces this one has read, for the requests that are still sent to this one. `Err` says why
     /// this process cannot use it.
     pub(super) async fn follow_successor(self: &Arc<Reloader>, _: &Paused<'_>) -> Result<(), Vec<String>> {

@@ -57,6 +57,7 @@ impl Startup {
     pub(super) fn inherit() -> Result<Startup, StartupError> {
         let old = OldProcess::default();
         if let Some((predecessor, sockets)) = Predecessor::accept()? {
+            old.is_expected();
             return Ok(Startup { predecessor: Some(predecessor), inherited: Inherited::new(sockets), old });
         }
         Ok(Startup { predecessor: None, inherited: Inherited::from_service_manager()?, old })
@@ -81,11 +82,12 @@ impl Startup {
     /// This process serves. Returns true if it took over from another one, which accepts no more.
     pub(super) fn serving(&mut self) -> bool {
         let Some(predecessor) = self.predecessor.take() else { return false };
-        match predecessor.serving() {
-            Ok(finishing) => self.old.finishes(finishing),
+        let finishing = predecessor.serving();
+        if let Err(error) = &finishing {
             // It has allowed this process to begin, so this process serves, whatever happened to the other one.
-            Err(error) => log::warn!("the guard that was to be replaced did not say farewell: {error}"),
+            log::warn!("the guard that was to be replaced did not say farewell: {error}");
         }
+        self.old.finishes(finishing.ok());
         true
     }
 
@@ -203,6 +205,8 @@ impl Upgrader {
                 self.refuse_unless(followed);
                 self.parts.handle.hand_over();
                 self.close();
+                // What changes in the new process is followed from now on, and needs the turn.
+                drop(paused);
                 self.follow_changes(changes);
                 self.wait_accepted().await;
                 Ok(Upgraded { pid, version })

@@ -116,8 +116,8 @@ pub(crate) enum OrderResult {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Decision {
     pub(crate) state: Saved,
-    /// Whether it may send more calls to a candidate: then the fleet must have been seen whole.
-    pub(crate) is_forward: bool,
+    /// Whether the fleet must have been seen whole: it may send more calls to a candidate, and is not forced.
+    pub(crate) needs_evidence: bool,
     /// The order that it carries out or refuses.
     pub(crate) order: Option<(OrderId, OrderResult)>,
 }

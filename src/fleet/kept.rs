@@ -5,6 +5,8 @@ use mcp_fleet::{Done, Envelope, Incarnation, Kept, OrderId, Stamp};
 use crate::control;
 use crate::control::fleet::OrderResult;
 use crate::control::state_file::{Followed, Saved};
+use crate::parity::accept::Acceptance;
+use crate::rollout::State;
 
 /// What a member takes up again after a restart; of another fleet: nothing.
 pub(super) fn kept(followed: Option<Followed>, fleet: &str) -> Kept {
@@ -43,9 +45,34 @@ pub(super) fn encode(saved: &Saved) -> Vec<u8> {
     serde_json::to_vec(saved).unwrap_or_default()
 }
 
-/// Reads it; none for what no guard can follow.
+/// The same within so many bytes: the oldest transitions are left out, which guards that were there have already.
+pub(super) fn encode_within(saved: &Saved, bytes_max: usize) -> Vec<u8> {
+    let mut saved = saved.clone();
+    loop {
+        let bytes = encode(&saved);
+        if bytes.len() <= bytes_max || saved.history.len() <= 1 {
+            return bytes;
+        }
+        saved.history.remove(0);
+    }
+}
+
+/// Reads it; none for what no guard can follow. A transition that another version has written is left out.
 pub(super) fn decode(bytes: &[u8]) -> Option<Saved> {
-    serde_json::from_slice(bytes).ok().filter(|saved: &Saved| saved.state.is_legal())
+    let shared: Shared = serde_json::from_slice(bytes).ok()?;
+    let history = shared.history.into_iter().filter_map(|transition| serde_json::from_value(transition).ok());
+    let saved =
+        Saved { state: shared.state, history: history.collect(), accepted: shared.accepted, fleet: None };
+    saved.state.is_legal().then_some(saved)
+}
+
+/// A state as another guard has written it.
+#[derive(serde::Deserialize)]
+struct Shared {
+    state: State,
+    history: Vec<serde_json::Value>,
+    #[serde(default)]
+    accepted: Vec<Acceptance>,
 }
 
 /// The name of an order, as the control plane has it.
@@ -85,7 +112,6 @@ pub(super) fn done(order: control::OrderId, result: &OrderResult) -> Done {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rollout::State;
     use crate::upstream::Slot;
 
     #[test]

@@ -61,9 +61,9 @@ impl SharedCount for LeasedCount {
         }
     }
 
-    fn refund(&self) {
+    fn refund(&self, at_ns: u64) {
         if let Some(lease) = self.lease.get() {
-            lease.share.refund();
+            lease.share.refund(moment(at_ns));
         }
     }
 
@@ -167,7 +167,7 @@ mod tests {
         let left = || limiter.left(&both, now).iter().map(|left| left.calls).collect::<Vec<_>>();
         assert_eq!(passes(&limiter, &both, now), 3);
         assert_eq!(left(), [7, 0]);
-        limiter.refund(&both);
+        limiter.refund(&both, now);
         assert_eq!(left(), [8, 1]);
     }
 
@@ -196,7 +196,7 @@ mod tests {
                 now += gap;
                 for (limiter, admitted) in [&shared, &own].into_iter().zip(&mut admitted) {
                     match limiter.admit(&rate, now) {
-                        Ok(()) if kind == 0 => limiter.refund(&rate),
+                        Ok(()) if kind == 0 => limiter.refund(&rate, now),
                         Ok(()) => *admitted += 1,
                         Err(wait) => {
                             let wait = u64::try_from(wait.as_nanos()).unwrap();

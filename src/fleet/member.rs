@@ -5,8 +5,8 @@ use std::pin::Pin;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use mcp_fleet::{
-    CandidateGate, Courier, Direction, Event, Input, Member, MemberId, Moment, Output, Proposal, RedisStore,
-    Response, View,
+    Candidacy, CandidateGate, Courier, Direction, Envelope, Event, Input, Member, MemberId, Moment, Output,
+    Proposal, RedisStore, RequestId, Response, STATE_BYTES_MAX, View,
 };
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{Interval, MissedTickBehavior};
@@ -29,7 +29,10 @@ pub(super) struct FleetMember {
     responses: UnboundedReceiver<Response>,
     ticks: Interval,
     arrived: Option<Response>,
-    leaving: bool,
+    /// The request by which it leaves; greater than any before that is sent.
+    leaving: Option<RequestId>,
+    /// The fleet's state is not understood.
+    is_unreadable: bool,
     /// Of the configuration that all guards must share.
     digest: String,
     /// The store's latest error, until it responds again.
@@ -56,7 +59,8 @@ impl FleetMember {
             responses,
             ticks,
             arrived: None,
-            leaving: false,
+            leaving: None,
+            is_unreadable: false,
             digest: String::new(),
             problem: None,
         }
@@ -70,16 +74,14 @@ impl FleetMember {
     fn feed(&mut self, input: Input<TallyWindow>, events: &mut Vec<FleetEvent>) {
         for output in self.member.handle(input, self.now()) {
             match output {
-                Output::Send(request) => self.courier.send(*request),
-                Output::Follow(envelope) => match kept::decode(&envelope.state) {
-                    Some(state) => events.push(FleetEvent::Follow(Box::new(state))),
-                    None => log::error!(
-                        "fleet: generation {} is not understood; this guard keeps its own state (hint: are all guards of \
-                         one version?)",
-                        envelope.stamp.generation
-                    ),
-                },
-                Output::Candidate(gate) => events.push(FleetEvent::Withheld(withheld(gate))),
+                Output::Send(request) => {
+                    if self.leaving.is_some() && request.candidacy == Candidacy::Leaves {
+                        self.leaving = self.leaving.min(Some(request.id));
+                    }
+                    self.courier.send(*request);
+                }
+                Output::Follow(envelope) => self.follow(&envelope, events),
+                Output::Candidate(_) => events.push(FleetEvent::Withheld(self.withheld())),
                 Output::Decide { member, order } => match serde_json::from_slice(&order.text) {
                     Ok(text) => events.push(FleetEvent::Decide(kept::order_id(order.id), Box::new(text))),
                     Err(error) => log::error!("fleet: an order of {member} is not understood: {error}"),
@@ -91,6 +93,31 @@ impl FleetMember {
                 }
                 Output::Event(event) => self.on_event(event, events),
             }
+        }
+    }
+
+    fn follow(&mut self, envelope: &Envelope, events: &mut Vec<FleetEvent>) {
+        let state = kept::decode(&envelope.state);
+        let generation = envelope.stamp.generation;
+        if state.is_none() {
+            log::error!(
+                "fleet: generation {generation} is not understood: this guard keeps its own state, and its candidate gets no \
+                 calls (hint: are all guards of one version?)"
+            );
+        }
+        let was_unreadable = std::mem::replace(&mut self.is_unreadable, state.is_none());
+        events.extend(state.map(|state| FleetEvent::Follow(Box::new(state))));
+        if self.is_unreadable || was_unreadable {
+            events.push(FleetEvent::Withheld(self.withheld()));
+        }
+    }
+
+    /// Why the candidate gets no calls from this guard.
+    fn withheld(&self) -> Option<Withheld> {
+        match self.member.candidate() {
+            CandidateGate::Ejected => Some(Withheld::Fails),
+            CandidateGate::NotCaughtUp => Some(Withheld::NotCaughtUp),
+            CandidateGate::Open => self.is_unreadable.then_some(Withheld::NotCaughtUp),
         }
     }
 
@@ -120,26 +147,34 @@ impl FleetMember {
     fn woken(&mut self, events: &mut Vec<FleetEvent>) {
         match self.arrived.take() {
             Some(response) => {
+                let has_left = self.leaving.is_some_and(|leaves| response.request() >= leaves);
                 self.feed(response.into_input(), events);
-                if self.leaving {
-                    events.push(FleetEvent::Left);
+                if has_left {
+                    self.left(events);
                 }
             }
             // A store that is away does not keep a guard from leaving.
-            None if self.leaving && self.is_away() => events.push(FleetEvent::Left),
+            None if self.leaving.is_some() && self.is_away() => self.left(events),
             None => self.feed(Input::Tick, events),
         }
     }
 
+    /// The limits are this guard's own from now on.
+    fn left(&mut self, events: &mut Vec<FleetEvent>) {
+        self.member.limits().alone(self.now());
+        events.push(FleetEvent::Left);
+    }
+
     fn propose(&mut self, decision: &Decision, events: &mut Vec<FleetEvent>) {
         let evidence = self.member.view(self.now()).and_then(|view| view.evidence);
-        let direction = match (decision.is_forward, evidence) {
+        let direction = match (decision.needs_evidence, evidence) {
             (false, _) => Direction::Back,
             (true, Some(evidence)) => Direction::Forward(evidence),
             (true, None) => return events.push(FleetEvent::NotTaken),
         };
         let done = decision.order.iter().map(|(id, result)| kept::done(*id, result)).collect();
-        let proposal = Proposal { state: kept::encode(&decision.state), direction, done };
+        let proposal =
+            Proposal { state: kept::encode_within(&decision.state, STATE_BYTES_MAX), direction, done };
         self.feed(Input::Propose(proposal), events);
     }
 }
@@ -164,7 +199,9 @@ impl Fleet for FleetMember {
             FleetInput::Counted(tally, facts) => {
                 let facts = MemberFacts { clock_off_ms: self.clock_off_ms(), ..facts };
                 let stamp = self.member.followed().map(|envelope| envelope.stamp).unwrap_or_default();
-                self.feed(Input::Window { stamp, window: TallyWindow(*tally) }, &mut events);
+                if !self.is_unreadable {
+                    self.feed(Input::Window { stamp, window: TallyWindow(*tally) }, &mut events);
+                }
                 self.feed(Input::Facts(serde_json::to_vec(&facts).unwrap_or_default()), &mut events);
             }
             FleetInput::Failed(why) => self.feed(Input::Eject { why }, &mut events),
@@ -179,7 +216,7 @@ impl Fleet for FleetMember {
             FleetInput::Propose(decision) => self.propose(&decision, &mut events),
             FleetInput::Look => self.feed(Input::Look, &mut events),
             FleetInput::Leave => {
-                self.leaving = true;
+                self.leaving = Some(RequestId(u64::MAX));
                 self.feed(Input::Leave, &mut events);
             }
         }
@@ -244,13 +281,5 @@ impl FleetMember {
             Some((member.clone(), serde_json::from_slice(&record.facts).ok()?))
         });
         facts.collect()
-    }
-}
-
-fn withheld(gate: CandidateGate) -> Option<Withheld> {
-    match gate {
-        CandidateGate::Open => None,
-        CandidateGate::NotCaughtUp => Some(Withheld::NotCaughtUp),
-        CandidateGate::Ejected => Some(Withheld::Fails),
     }
 }

@@ -81,8 +81,8 @@ pub trait SharedCount: Send + Sync + fmt::Debug {
     /// A window that is another one than before takes its place; what was left of that stays.
     fn admit(&self, window: Window, now_ns: u64) -> Result<(), Duration>;
 
-    /// Takes a counted call back.
-    fn refund(&self);
+    /// Takes a call back that was counted at `at_ns`.
+    fn refund(&self, at_ns: u64);
 
     /// What is left of this guard's share at `now_ns`; nothing is counted.
     fn left(&self, window: Window, now_ns: u64) -> Left;
@@ -100,7 +100,9 @@ impl RateLimiter {
         let Some(second) = &rate.second else { return first };
         match first {
             // For a moment the call counts in one window only: another call may be refused too early, none is admitted beyond the rate.
-            Ok(()) => self.second.admit(second, now_ns).inspect_err(|_| self.first.refund(&rate.first)),
+            Ok(()) => {
+                self.second.admit(second, now_ns).inspect_err(|_| self.first.refund(&rate.first, now_ns))
+            }
             Err(wait) => Err(wait.max(self.second.wait(second, now_ns))),
         }
     }
@@ -120,11 +122,11 @@ impl RateLimiter {
         })
     }
 
-    /// Takes a counted call back: another limit refused it.
-    pub fn refund(&self, rate: &Rate) {
-        self.first.refund(&rate.first);
+    /// Takes a call back that was counted at `at_ns`: another limit refused it.
+    pub fn refund(&self, rate: &Rate, at_ns: u64) {
+        self.first.refund(&rate.first, at_ns);
         if let Some(second) = &rate.second {
-            self.second.refund(second);
+            self.second.refund(second, at_ns);
         }
     }
 }
@@ -176,10 +178,10 @@ impl Count {
         }
     }
 
-    fn refund(&self, window: &Window) {
+    fn refund(&self, window: &Window, at_ns: u64) {
         match self {
             Count::Own(used) => used.refund(window),
-            Count::Shared(shared) => shared.refund(),
+            Count::Shared(shared) => shared.refund(at_ns),
         }
     }
 }
@@ -294,7 +296,7 @@ mod tests {
     fn a_call_that_was_given_back_does_not_count() {
         let (rate, limiter) = (rate(1, Duration::from_secs(1), 1), RateLimiter::default());
         assert_eq!(limiter.admit(&rate, SECOND), Ok(()));
-        limiter.refund(&rate);
+        limiter.refund(&rate, SECOND);
         assert_eq!(limiter.admit(&rate, SECOND), Ok(()));
     }
 
@@ -319,7 +321,7 @@ mod tests {
         let second = Duration::from_secs(1);
         let (rate, limiter) = (rate(1, second, 1).and(rate(1, second * 60, 1)), RateLimiter::default());
         assert_eq!(limiter.admit(&rate, SECOND), Ok(()));
-        limiter.refund(&rate);
+        limiter.refund(&rate, SECOND);
         assert_eq!(limiter.admit(&rate, SECOND), Ok(()));
         assert_eq!(limiter.admit(&rate, SECOND), Err(second * 60), "the longer wait of both");
     }

@@ -157,7 +157,7 @@ mod tests {
             Ok(())
         }
 
-        fn refund(&self) {
+        fn refund(&self, _at_ns: u64) {
             *self.left.lock().unwrap() += 1;
             *self.refunds.lock().unwrap() += 1;
         }
@@ -209,7 +209,7 @@ mod tests {
         assert_eq!(limiter.admit(&both, SECOND), Err(Duration::from_secs(60)), "the longer wait of both");
         fleet.set(second, 5);
         assert_eq!(limiter.admit(&both, SECOND), Err(Duration::from_millis(100)));
-        limiter.refund(&both);
+        limiter.refund(&both, SECOND);
         assert_eq!(calls(SECOND), [1, 6]);
         assert!(!limiter.is_unused(u64::MAX));
         assert_eq!(

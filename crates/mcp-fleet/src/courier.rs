@@ -43,6 +43,11 @@ impl<S: Store> Courier<S> {
 }
 
 impl Response {
+    /// To which request it belongs.
+    pub fn request(&self) -> RequestId {
+        self.request
+    }
+
     /// As the member takes it.
     pub fn into_input<W>(self) -> Input<W> {
         let request = self.request;

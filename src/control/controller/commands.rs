@@ -109,7 +109,8 @@ impl Controller {
         // The rollout starts from this fresh result, not from a probe that is seconds old.
         self.handle(Event::Surface { slot, surface });
         if let Some(Comparison { compared, notes }) = comparison {
-            if let Compared::Breaks(differences) = &compared {
+            // In a fleet that would be a decision of its own, before this one; the differences are in the notes of the order.
+            if let (Compared::Breaks(differences), None) = (&compared, &pending.order) {
                 self.handle(Event::Differs(differences.clone()));
             }
             match (compared, forced) {

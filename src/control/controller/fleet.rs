@@ -31,10 +31,11 @@ impl Controller {
     /// has the place.
     pub(super) fn join_fleet(&mut self, followed: Option<Followed>) {
         let owns = !matches!(self.persistence, Persistence::ForeignOwner);
+        let has_followed = followed.is_some();
         match self.fleet.as_ref().filter(|_| owns).map(|(join, _)| join(followed)) {
             None => {}
             Some(Ok(fleet)) => {
-                self.seat = Some(Seat::new(fleet));
+                self.seat = Some(Seat::new(fleet, has_followed));
                 self.rollout.withhold(Some(Withheld::NotCaughtUp));
                 self.configure_fleet();
             }
@@ -50,7 +51,10 @@ impl Controller {
 
     /// Leaves the decisions to another process of this guard, which takes the place.
     pub(super) fn give_up_seat(&mut self) {
-        let Some(seat) = self.seat.take() else { return };
+        let Some(mut seat) = self.seat.take() else { return };
+        if let Some(proposed) = seat.proposed.take().filter(|proposed| proposed.transition.is_some()) {
+            self.take_back(proposed.before);
+        }
         let waiting = seat.ordered.into_values().chain(seat.unnamed);
         for pending in waiting {
             pending.refuse("the guard is being replaced; order it again".to_owned());
@@ -151,7 +155,12 @@ impl Controller {
         seat.unhealthy = unhealthy;
         let run = self.rollout.state().run.as_ref().map(|run| run.id.as_str());
         let of_run = |(id, fired): (String, Fired)| (Some(id.as_str()) == run).then_some(fired);
-        let fired = fired.into_iter().filter_map(of_run).collect();
+        // What failed here counts as what failed elsewhere: the good calls of the others do not outweigh it.
+        let fired = fired.into_iter().chain(seat.failed.clone()).filter_map(of_run).collect();
+        let candidate = self.rollout.state().candidate();
+        let sick = seat.unhealthy.iter().find(|(slot, _)| run.is_some() && *slot == candidate);
+        let hold =
+            hold.or_else(|| sick.map(|(slot, why)| format!("{} is not healthy at {why}", slot.as_str())));
         let is_first = seat.leads && seat.proposed.is_none() && seat.fleet.followed().is_none();
         self.rollout.consider(Others { counted, fired, hold }, self.clock.now());
         if is_first {
@@ -195,19 +204,19 @@ impl Controller {
         let transition = self.rollout.handle(event, now)?;
         let order = self.seat.as_mut().and_then(|seat| seat.carries_out.take());
         let result = order.map(|(id, notes)| (id, OrderResult::Done(transition.seq, notes)));
-        let is_held = transition.kind.is_forward() && !is_forced;
-        self.propose(Some((transition.clone(), is_held)), before, result);
+        self.propose(Some((transition.clone(), is_forced)), before, result);
         Some(transition)
     }
 
-    /// Puts a decision before the fleet.
+    /// Puts a decision before the fleet: a transition and whether it is forced, or the result of an order alone.
     fn propose(
         &mut self,
         transition: Option<(Transition, bool)>,
         before: State,
         order: Option<(OrderId, OrderResult)>,
     ) {
-        let (transition, is_forward) = transition.map_or((None, false), |(made, held)| (Some(made), held));
+        let (transition, is_forced) = transition.map_or((None, false), |(made, forced)| (Some(made), forced));
+        let is_forward = transition.as_ref().is_some_and(|made| made.kind.is_forward());
         let history = self.history.iter().chain(&transition).cloned().collect::<Vec<_>>();
         let shared = history.len().saturating_sub(HISTORY_SHARED);
         let state = Saved {
@@ -221,7 +230,8 @@ impl Controller {
         seat.proposed = Some(Proposed { transition, before, is_forward, order: id });
         // What takes calls away from the candidate need not wait for anything.
         self.publish();
-        self.tell_fleet(FleetInput::Propose(Box::new(Decision { state, is_forward, order })));
+        let needs_evidence = is_forward && !is_forced;
+        self.tell_fleet(FleetInput::Propose(Box::new(Decision { state, needs_evidence, order })));
     }
 
     /// The fleet's state is another one, or this guard's decision is the fleet's now.
@@ -234,6 +244,7 @@ impl Controller {
         if seat.proposed.as_ref().is_some_and(is_before) {
             return;
         }
+        let is_first = !std::mem::replace(&mut seat.has_followed, true);
         let proposed = seat.proposed.take();
         if let Some(id) = proposed.as_ref().and_then(|proposed| proposed.order) {
             seat.deciding.remove(&id);
@@ -252,7 +263,8 @@ impl Controller {
             history.into_iter().filter(|new| !known.iter().any(|known| same(known, new))).collect();
         self.history = known;
         self.publish();
-        for transition in &new {
+        // What the fleet did before this guard joined it is no news.
+        for transition in new.iter().filter(|_| !is_first) {
             self.log_transition(transition);
         }
         self.keep_transitions(new, is_own);
@@ -281,10 +293,18 @@ impl Controller {
             log::warn!(
                 "fleet: the decision was not taken over; another guard leads, or the fleet has changed"
             );
-            self.rollout.follow(proposed.before, self.clock.now());
-            self.publish();
+            self.take_back(proposed.before);
         }
         self.handle_postponed();
+    }
+
+    /// Everything is as it was before a decision that the fleet has not taken over.
+    fn take_back(&mut self, before: State) {
+        self.rollout.take_back(before, self.clock.now());
+        if self.rollout.state().run.is_none() {
+            self.accepted.clear();
+        }
+        self.publish();
     }
 
     fn handle_postponed(&mut self) {

@@ -4,6 +4,7 @@
 
 use tokio::sync::oneshot;
 
+use super::seat::Seat;
 use super::{Controller, rollout_from};
 use crate::control::persistence::{Persistence, open, resume_from};
 use crate::control::state_file::{Followed, Saved, load};
@@ -11,7 +12,8 @@ use crate::control::state_file::{Followed, Saved, load};
 impl Controller {
     /// Releases the state, unless the next owner would then not know the position of the rollout.
     pub(super) fn on_release_state(&mut self, reply: oneshot::Sender<Result<(), String>>) {
-        // The other process takes this guard's place in the fleet.
+        // The other process takes this guard's place in the fleet, also if it then does not start: the place is taken again.
+        let followed = self.seat.as_ref().and_then(Seat::followed);
         self.give_up_seat();
         match std::mem::replace(&mut self.persistence, Persistence::ForeignOwner) {
             Persistence::Active(writer) => {
@@ -19,7 +21,7 @@ impl Controller {
                 if let Some(why) = &progress.borrow().problem {
                     let _ = reply.send(Err(format!("the rollout's state cannot be saved: {why}")));
                     self.persistence = Persistence::Active(writer);
-                    return;
+                    return self.join_fleet(followed);
                 }
                 self.released_to = self.folder.take();
                 // The disk may be slow; the loop must not wait for it.
@@ -45,6 +47,9 @@ impl Controller {
     /// The other process did not take the state. The slow tick opens it again as soon as it is free.
     pub(super) fn on_reclaim_state(&mut self) {
         self.folder = self.folder.take().or(self.released_to.take());
+        if matches!(self.persistence, Persistence::Unavailable(_)) && self.seat.is_none() {
+            self.join_fleet(None);
+        }
     }
 
     /// Follows the state that the new owner has saved.
@@ -69,7 +74,9 @@ impl Controller {
 
     fn resume(&mut self, saved: Option<Saved>) -> Option<Followed> {
         let Saved { state, history, accepted, fleet } = resume_from(saved, &self.settings);
+        let withheld = self.rollout.withheld();
         self.rollout = rollout_from(state, &self.settings, &self.clock);
+        self.rollout.withhold(withheld);
         (self.history, self.accepted) = (history, accepted);
         fleet
     }

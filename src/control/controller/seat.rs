@@ -20,6 +20,8 @@ pub(super) type LeaveReply = oneshot::Sender<Result<(), String>>;
 /// The guard's place in its fleet.
 pub(super) struct Seat {
     pub(super) fleet: Box<dyn Fleet>,
+    /// Whether it has followed a state of the fleet before.
+    pub(super) has_followed: bool,
     /// Whether this guard decides.
     pub(super) leads: bool,
     /// A decision that the fleet has not taken over yet: until then there is no other.
@@ -58,9 +60,10 @@ pub(super) struct Proposed {
 }
 
 impl Seat {
-    pub(super) fn new(fleet: Box<dyn Fleet>) -> Seat {
+    pub(super) fn new(fleet: Box<dyn Fleet>, has_followed: bool) -> Seat {
         Seat {
             fleet,
+            has_followed,
             leads: false,
             proposed: None,
             postponed: Vec::new(),

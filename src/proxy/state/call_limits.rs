@@ -235,7 +235,7 @@ impl Limiter {
     ) -> Result<Charge<'l>, LimitExceeded> {
         let usage = usages.of(kind);
         match self.quota.rate.as_ref().map_or(Ok(()), |rate| usage.meter.admit(rate, now_ns)) {
-            Ok(()) => Ok(Charge { quota: &self.quota, usage, kept: false }),
+            Ok(()) => Ok(Charge { quota: &self.quota, usage, at_ns: now_ns, kept: false }),
             Err(wait) => Err(LimitExceeded { limit, retry_after: Some(wait) }),
         }
     }
@@ -245,6 +245,8 @@ impl Limiter {
 struct Charge<'l> {
     quota: &'l Quota,
     usage: &'l Usage,
+    /// When it was charged.
+    at_ns: u64,
     kept: bool,
 }
 
@@ -275,7 +277,7 @@ impl<'l> Charge<'l> {
 impl Drop for Charge<'_> {
     fn drop(&mut self) {
         if let (false, Some(rate)) = (self.kept, &self.quota.rate) {
-            self.usage.meter.refund(rate);
+            self.usage.meter.refund(rate, self.at_ns);
         }
     }
 }

@@ -164,7 +164,7 @@ impl RouteState {
             Err(Exceeded::All) => Denial::Overloaded,
         };
         if let Some((rate, meter)) = metered {
-            meter.refund(&rate);
+            meter.refund(&rate, now_ns);
         }
         Err((denial, None))
     }

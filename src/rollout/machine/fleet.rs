@@ -46,7 +46,9 @@ impl Rollout {
             Event::Check { name, failure } => self.conditions.check(&name, failure.as_deref(), now),
             Event::Memory { slot, used, limit } => self.on_memory(slot, used, limit, now),
             Event::Surface { slot, surface } => self.on_surface(slot, surface, now),
-            Event::Command { .. } | Event::Gate { .. } | Event::Differs(_) | Event::Tick => {}
+            // Another guard decides now: a comparison is made again once it is this one's turn.
+            Event::Gate { .. } => self.gate = Gate::Idle,
+            Event::Command { .. } | Event::Differs(_) | Event::Tick => {}
         }
     }
 
@@ -68,6 +70,18 @@ impl Rollout {
         }
         self.gate = Gate::Idle;
         self.eligible_since = now;
+    }
+
+    /// A decision does not count: what led to it may lead to it again.
+    pub fn take_back(&mut self, before: State, now: Timestamp) {
+        self.follow(before, now);
+        self.reported.clear();
+        self.reported_analysis = false;
+    }
+
+    /// Why calls are kept from the candidate.
+    pub fn withheld(&self) -> Option<Withheld> {
+        self.withheld
     }
 
     /// The route as it would be in this state: a decision that the fleet has not taken over yet does not count.

@@ -148,6 +148,17 @@ impl Limits {
         share
     }
 
+    /// The guard has left: from now on each limit is its own, and nothing renews them.
+    pub fn alone(&self, now: Moment) {
+        let mut table = self.lock();
+        (table.contact, table.members) = (Contact::Away, 1);
+        let rules = table.rules;
+        for entry in table.entries.values_mut() {
+            entry.lease = Lease::Even { parts: WHOLE };
+            entry.apply(1, rules, now);
+        }
+    }
+
     /// Time has passed, or the contact has changed: renews every part.
     pub(crate) fn tick(&self, contact: Contact, members: u64, rules: Rules, now: Moment) {
         let mut table = self.lock();

@@ -108,15 +108,14 @@ impl Share {
         }
     }
 
-    /// Takes an admitted call back, which is not made. Never leaves more calls than the burst.
-    pub fn refund(&self) {
+    /// Takes a call back that was admitted at this time, and is not made. Never leaves more calls than the burst.
+    pub fn refund(&self, at: Moment) {
         self.offered.fetch_sub(1, Ordering::Relaxed);
         let mut word = self.word.load(Ordering::Acquire);
         loop {
             // An arrival time that has passed stands for a full bucket, however long ago it was.
-            // It may have been counted after the end of its part, at the rate after it: never more is given back than was taken.
-            let cell = self.cell(word);
-            let taken = cell.interval.min(cell.interval_after);
+            // After the end of its part it was counted at the rate after it: no more is given back than was taken.
+            let (taken, _) = self.cell(word).terms(units(at));
             let arrival = (word & TIME_MASK).saturating_sub(taken);
             let next = (word & !TIME_MASK) | arrival;
             match self.word.compare_exchange_weak(word, next, Ordering::AcqRel, Ordering::Acquire) {
@@ -305,13 +304,13 @@ mod tests {
     fn a_refunded_call_of_a_share_does_not_count_and_leaves_no_more_than_the_burst() {
         let share = Share::new(Part { rate: 10.0, burst: 5.0 }, 10.0, 5.0, at(0));
         admitted(&share, 5, at(0));
-        share.refund();
+        share.refund(at(0));
         assert_eq!((admitted(&share, 5, at(0)), share.offered()), (1, 9));
         // The call was counted under another part.
-        share.set(Part { rate: 0.1, burst: 3.0 }, Moment::FAR, 0.1, at(0));
-        share.refund();
+        share.set(Part { rate: 0.1, burst: 3.0 }, Moment::FAR, 1.0, at(0));
+        share.refund(at(0));
         assert_eq!(admitted(&share, 5, at(0)), 1);
-        (0..9).for_each(|_| share.refund());
+        (0..9).for_each(|_| share.refund(at(0)));
         assert_eq!(share.outlook(at(0)).calls, 3);
         assert_eq!(admitted(&share, 9, at(60_000)), 3);
     }
@@ -324,7 +323,7 @@ mod tests {
         admitted(&share, 5, at(0));
         for _ in 0..20 {
             if share.admit(at(60_000)) == Admission::Admit {
-                share.refund();
+                share.refund(at(60_000));
             }
         }
         assert_eq!(admitted(&share, 9, at(60_000)), 1, "one call at a time");

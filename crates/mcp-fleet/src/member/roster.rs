@@ -55,8 +55,9 @@ impl<W> Roster<W> {
     pub(crate) fn record(&mut self, member: &MemberId, record: Record<W>, now: Moment) {
         let Some(peer) = self.members.get_mut(member) else { return };
         let known = peer.record.as_ref();
+        // An older start never speaks after a later one: such a record was put there again.
         let is_old = known
-            .is_some_and(|known| known.incarnation == record.incarnation && known.number >= record.number);
+            .is_some_and(|known| (known.incarnation, known.number) >= (record.incarnation, record.number));
         if !is_old {
             (peer.record, peer.received) = (Some(record), now);
         }

@@ -146,7 +146,7 @@ impl Node {
         self.calls += 1;
         // Another limit of the guard refuses a part of the calls.
         if admitted && self.calls.is_multiple_of(8) {
-            self.share.refund();
+            self.share.refund(now);
             admitted = false;
         }
         let state = self.state();

@@ -201,7 +201,7 @@ fn a_step_forward_reaches_the_calls_once_the_fleet_has_taken_it_over() {
     let before = guard.publications();
     guard.start_rollout();
     let decision = guard.fleet.decisions().pop().unwrap();
-    assert!(decision.is_forward, "{decision:?}");
+    assert!(decision.needs_evidence, "{decision:?}");
     assert_eq!(decision.state.history.last().unwrap().seq, 1);
     assert_eq!(guard.publications(), before, "no route before the fleet has it");
     assert!(guard.controller.history.is_empty());
@@ -235,7 +235,7 @@ fn the_way_back_reaches_the_calls_before_the_fleet_has_it() {
     let (command, who) = (Command::Rollback { to: None }, "a test".to_owned());
     guard.controller.handle(Event::Command { command, who });
     let decision = guard.fleet.decisions().pop().unwrap();
-    assert!(!decision.is_forward);
+    assert!(!decision.needs_evidence);
     assert_eq!(guard.routes.lock().unwrap().last().unwrap().candidate_weight().get(), 0);
     // The state before it, under another generation, changes nothing.
     let older = guard.fleet.decisions().remove(0).state;
@@ -363,5 +363,5 @@ fn the_first_guard_gives_the_fleet_its_state() {
     guard.fleet.script().view = Some(FleetView::default());
     guard.wake();
     let first = guard.fleet.decisions().pop().unwrap();
-    assert!(!first.is_forward && first.state.state.run.is_none(), "{first:?}");
+    assert!(!first.needs_evidence && first.state.state.run.is_none(), "{first:?}");
 }
