@@ -145,8 +145,8 @@ impl World {
         self.watch.restarts += 1;
         if left {
             let cut_until = |node: &Node| node.cut_requests_until.max(node.cut_replies_until);
-            let others = self.nodes.iter().filter(|other| !other.left).map(cut_until);
-            let cut = others.filter(|until| *until > self.now).max();
+            // Or it is the one that joins, and the store does not know it yet.
+            let cut = self.nodes.iter().map(cut_until).filter(|until| *until > self.now).max();
             // It takes a share's time until what it held has ended.
             self.watch.uneven_until = self.watch.uneven_until.max(cut.map_or(0, |until| until + 3 * SECOND));
         }
