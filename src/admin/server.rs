@@ -36,6 +36,8 @@ pub(crate) struct Server {
     path: PathBuf,
     owner: SocketOwner,
     timeout: Duration,
+    /// One for each connection; copies share them.
+    permits: Arc<Semaphore>,
 }
 
 impl Server {
@@ -51,7 +53,8 @@ impl Server {
                 (listener, SocketOwner::Server, Some(file))
             }
         };
-        Ok((Server { listener, path: path.to_owned(), owner, timeout: TIMEOUT }, file))
+        let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        Ok((Server { listener, path: path.to_owned(), owner, timeout: TIMEOUT, permits }, file))
     }
 
     /// A copy of the listener, for the process that replaces this one.
@@ -70,14 +73,27 @@ impl Server {
 
     /// A second server on the same socket.
     pub(crate) fn try_clone(&self) -> io::Result<Server> {
-        let listener = self.listener.try_clone()?;
-        Ok(Server { listener, path: self.path.clone(), owner: self.owner, timeout: self.timeout })
+        let (listener, permits) = (self.listener.try_clone()?, self.permits.clone());
+        Ok(Server { listener, path: self.path.clone(), owner: self.owner, timeout: self.timeout, permits })
+    }
+
+    /// Waits until every command has its response, but not for ever. A process that ends before it has said that another one
+    /// serves would leave the operator with nothing.
+    pub(crate) fn wait_responded(&self) {
+        let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_time().build() else { return };
+        let all = u32::try_from(CONNECTIONS_MAX).unwrap_or(u32::MAX);
+        // For the work of a command, and for its response to be read.
+        let most = self.timeout * 2;
+        let waited = async { tokio::time::timeout(most, self.permits.acquire_many(all)).await.is_ok() };
+        if !runtime.block_on(waited) {
+            log::warn!("admin: a command has no response yet");
+        }
     }
 
     /// Serves until the future is dropped.
     pub(crate) async fn serve(self, handler: Handler) -> io::Result<()> {
         let listener = UnixListener::from_std(self.listener)?;
-        let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        let permits = self.permits;
         loop {
             let stream = match listener.accept().await {
                 Ok((stream, _)) => stream,

@@ -171,6 +171,9 @@ fn serve(file: &Path, loaded: Loaded, startup: &mut Startup) -> Result<Drained, 
 
     report_ready(&handle);
     let drained = guard.run()?;
+    if let Some(admin) = admin.as_ref().filter(|_| handle.is_handed_over()) {
+        admin.wait_responded();
+    }
     fleet::leave(&leaving, &handle);
     traces.close();
     if let Some(file) = admin_file {
