@@ -162,6 +162,8 @@ fn the_clock_of_the_day_is_read_only_for_what_is_dated() {
         "src/console/feed.rs",
         "src/control/clock.rs",
         "src/control/parity_check.rs",
+        "src/fleet/member.rs",
+        "src/fleet/mod.rs",
         "src/identity/fetch.rs",
         "src/proxy/date.rs",
         "src/release/calls.rs",
