@@ -1,12 +1,12 @@
 //! The fleet's state between what the control plane keeps and what members send each other.
 
 use mcp_fleet::{Done, Envelope, Incarnation, Kept, OrderId, Stamp};
+use serde_json::Value;
 
 use crate::control;
 use crate::control::fleet::OrderResult;
 use crate::control::state_file::{Followed, Saved};
-use crate::parity::accept::Acceptance;
-use crate::rollout::State;
+use crate::rollout::Transition;
 
 /// What a member takes up again after a restart; of another fleet: nothing.
 pub(super) fn kept(followed: Option<Followed>, fleet: &str) -> Kept {
@@ -57,22 +57,13 @@ pub(super) fn encode_within(saved: &Saved, bytes_max: usize) -> Vec<u8> {
     }
 }
 
-/// Reads it; none for what no guard can follow. A transition that another version has written is left out.
+/// Reads it; none for what no guard can follow. A transition that is not understood is left out: another version has written it.
 pub(super) fn decode(bytes: &[u8]) -> Option<Saved> {
-    let shared: Shared = serde_json::from_slice(bytes).ok()?;
-    let history = shared.history.into_iter().filter_map(|transition| serde_json::from_value(transition).ok());
-    let saved =
-        Saved { state: shared.state, history: history.collect(), accepted: shared.accepted, fleet: None };
-    saved.state.is_legal().then_some(saved)
-}
-
-/// A state as another guard has written it.
-#[derive(serde::Deserialize)]
-struct Shared {
-    state: State,
-    history: Vec<serde_json::Value>,
-    #[serde(default)]
-    accepted: Vec<Acceptance>,
+    let mut shared: Value = serde_json::from_slice(bytes).ok()?;
+    if let Some(history) = shared.get_mut("history").and_then(Value::as_array_mut) {
+        history.retain(|transition| serde_json::from_value::<Transition>(transition.clone()).is_ok());
+    }
+    serde_json::from_value(shared).ok().filter(|saved: &Saved| saved.state.is_legal())
 }
 
 /// The name of an order, as the control plane has it.
@@ -112,6 +103,7 @@ pub(super) fn done(order: control::OrderId, result: &OrderResult) -> Done {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rollout::State;
     use crate::upstream::Slot;
 
     #[test]
@@ -127,8 +119,15 @@ mod tests {
         assert_eq!(kept_of("prod").followed.unwrap(), envelope);
         assert_eq!(kept_of("prod").members, 5);
         assert!(kept_of("test").followed.is_none());
-        assert_eq!(decode(&envelope.state), Some(saved));
+        assert_eq!(decode(&envelope.state).as_ref(), Some(&saved));
         assert_eq!(decode(b"{}"), None);
+        let newer = String::from_utf8(encode(&saved))
+            .unwrap()
+            .replace(r#""history":[]"#, r#""history":[{"kind":"new"}]"#);
+        assert!(
+            newer.contains("new") && decode(newer.as_bytes()) == Some(saved),
+            "unknown history does not matter"
+        );
     }
 
     #[test]
