@@ -101,7 +101,7 @@ class Rooms:
         if room.startswith("console"):
             text += f'\n[console]\naddress = "127.0.0.1:{console}"\nviewers = ["env:BENCH_VIEWER"]\n'
         if room in ("limits", "fleet"):
-            text = text.replace("[limits]\n", '[limits.tools]\n"*" = { rate = "1000000/s", burst = 1000000 }\n\n[limits]\n')
+            text = text.replace("[limits]\n", '[limits.tools]\n"*" = { rate = "100000/s", burst = 100000 }\n\n[limits]\n')
         if room == "fleet":
             text += f'\n[fleet]\nstore = "unix://{self.redis}"\nname = "bench"\nmember = "one"\nkey = "env:BENCH_FLEET_KEY"\n'
         path.write_text(text)
