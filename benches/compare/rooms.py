@@ -153,8 +153,8 @@ def main() -> None:
     options.free = False
     folder = Path(tempfile.mkdtemp(prefix="mcp-rooms-"))
     folder.chmod(0o755)
+    bench = Bench(options, folder, options.guard.resolve())
     try:
-        bench = Bench(options, folder, options.guard.resolve())
         rooms, upstream = Rooms(bench), bench.upstream()
         if "fleet" in options.only:
             rooms.start_redis()
@@ -173,8 +173,8 @@ def main() -> None:
                     flush=True,
                 )
         upstream.stop()
-        bench.programs.stop_all()
     finally:
+        bench.programs.stop_all()
         shutil.rmtree(folder, ignore_errors=True)
 
 
