@@ -25,13 +25,13 @@ import sys
 import tempfile
 import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 sys.path.insert(0, str(ROOT / "tests" / "kit"))
 
+from mcp_testkit.collector import Collector  # noqa: E402
 from mcp_testkit.guard import Guard  # noqa: E402
 from mcp_testkit.programs import Programs  # noqa: E402
 
@@ -97,26 +97,6 @@ class Backend(threading.Thread):
                 else:
                     self.selector.unregister(key.fileobj)
                     key.fileobj.close()
-
-
-class Collector(ThreadingHTTPServer):
-    """Takes spans and reads none."""
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_POST(self):
-            self.rfile.read(int(self.headers["Content-Length"]))
-            self.send_response(200)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-
-        def log_message(self, *_):
-            pass
-
-    def __init__(self):
-        super().__init__(("127.0.0.1", 0), Collector.Handler)
-        threading.Thread(target=self.serve_forever, daemon=True).start()
 
 
 def load(address: str, name: str, requests: int) -> None:

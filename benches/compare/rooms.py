@@ -19,11 +19,11 @@ import sys
 import tempfile
 import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from compare import ROOT, Bench
 from measure import Log, cpu_ns, wrk
+from mcp_testkit.collector import Collector
 from mcp_testkit.paths import system
 from mcp_testkit.programs import free_port
 from scenarios import TOKEN, Scenario, call
@@ -31,26 +31,6 @@ from scenarios import TOKEN, Scenario, call
 VIEWER = "bench-viewer-0123456789abcdef"
 FLEET_KEY = "bench-fleet-key-0123456789abcdefghijklm"
 SCENARIO = Scenario("call", "forwarded call", status=200)
-
-
-class Collector(ThreadingHTTPServer):
-    """Takes spans and reads none."""
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_POST(self):
-            self.rfile.read(int(self.headers["Content-Length"]))
-            self.send_response(200)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-
-        def log_message(self, *_):
-            pass
-
-    def __init__(self):
-        super().__init__(("127.0.0.1", 0), Collector.Handler)
-        threading.Thread(target=self.serve_forever, daemon=True).start()
 
 
 class Viewer(threading.Thread):
