@@ -30,6 +30,8 @@ pub(crate) enum Rule {
     LeaseEnd,
     /// A leader writes above a member that is ahead.
     WriteAbove,
+    /// A leader puts its own state in place of another one only if no live member follows a later one.
+    Yield,
     /// Only windows of the present generation are merged.
     WindowOfGeneration,
     /// Nothing moves forward without the windows of all live members, and a majority of the known ones.
@@ -70,7 +72,7 @@ impl Rules {
 #[cfg(test)]
 impl Rule {
     /// Every rule whose breach random schedules find. A late request does harm too seldom for that: it has a test of its own.
-    pub(crate) const ALL: [Rule; 15] = [
+    pub(crate) const ALL: [Rule; 16] = [
         Rule::EpochOfWriter,
         Rule::Settle,
         Rule::CountHeldShares,
@@ -82,6 +84,7 @@ impl Rule {
         Rule::LocalEject,
         Rule::LeaseEnd,
         Rule::WriteAbove,
+        Rule::Yield,
         Rule::WindowOfGeneration,
         Rule::Quorum,
         Rule::Agreement,

@@ -8,7 +8,7 @@ use super::messages::{Event, Output};
 use super::pending::Sent;
 use super::roster::Roster;
 use super::{ABSTAINS, Member};
-use crate::envelope::Stamp;
+use crate::envelope::{Envelope, Stamp};
 use crate::moment::Moment;
 use crate::names::MemberId;
 use crate::record::{Record, Window};
@@ -69,7 +69,7 @@ impl<W: Window> Member<W> {
         let is_early = |since: Moment| now.since(since) < ABSTAINS && self.lead.is_none();
         match self.apart_since {
             _ if self.leaving => Candidacy::Leaves,
-            _ if self.gives_back => Candidacy::Abstains,
+            _ if self.gives_back || self.yielded.is_some_and(is_early) => Candidacy::Abstains,
             Some(since) if is_early(since) => Candidacy::Abstains,
             Some(_) | None => Candidacy::Ready,
         }
@@ -160,7 +160,7 @@ impl<W: Window> Member<W> {
                 self.end_lead(out);
                 // Its list goes on from what was looked at: an older record would not be sent again.
                 let peers = self.look.take().map_or_else(|| Roster::new(now), |look| look.peers);
-                self.lead = Some(Lead::new(reply.epoch, until, peers));
+                self.lead = Some(Lead::new(reply.epoch, until, peers, now));
                 self.urgent = true;
                 out.push(Output::Event(Event::Leads { epoch: reply.epoch }));
             }
@@ -189,7 +189,10 @@ impl<W: Window> Member<W> {
             }
             Written::Refused => out.push(Output::Event(Event::PublishRefused(own))),
         }
-        if let Some(next) = self.lead.as_mut().and_then(|lead| lead.next.take()) {
+        let Some(next) = self.lead.as_mut().and_then(|lead| lead.next.take()) else { return };
+        // The decider may have proposed again what was just written.
+        let is_new = |followed: &Envelope| followed.state != next.state || !next.done.is_empty();
+        if self.following.followed().is_none_or(is_new) {
             self.propose(next, now, out);
         }
     }
@@ -219,6 +222,7 @@ impl<W: Window> Member<W> {
             StoreState::Bad | StoreState::Other(_) => self.apart_since.or(Some(now)),
             StoreState::Unknown | StoreState::Same | StoreState::Empty => None,
         };
+        self.yielded = self.yielded.filter(|_| !self.following.is_caught_up());
     }
 
     /// The member follows a new state: the caller gets it at once, the leader learns of it by the next request.

@@ -12,6 +12,8 @@ use crate::record::{Order, Window};
 
 /// After this time an order that was not decided on is put forward again.
 const DECIDE_AGAIN: Duration = Duration::from_secs(1);
+/// A leader waits so long for a live member's record before it puts its own state in place of the store's.
+const RECORDS_WAIT: Duration = Duration::from_secs(1);
 /// Most orders that are remembered as put forward.
 const ASKED_MAX: usize = 256;
 
@@ -22,10 +24,22 @@ pub(crate) struct Publication {
     pub(crate) instead_of: Stamp,
 }
 
+/// What the live members follow, beside the leader's own state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Latest {
+    /// Not known of all of them.
+    Unknown,
+    /// Nothing later.
+    Own,
+    /// One of them follows a later one.
+    OfAnother,
+}
+
 /// A member's time as leader.
 #[derive(Debug)]
 pub(crate) struct Lead<W> {
     pub(crate) epoch: u64,
+    began: Moment,
     /// Until when it leads for certain.
     pub(crate) until: Moment,
     /// The members and their records.
@@ -40,8 +54,24 @@ pub(crate) struct Lead<W> {
 
 impl<W: Window> Lead<W> {
     /// Begins with the records that are known.
-    pub(crate) fn new(epoch: u64, until: Moment, peers: Roster<W>) -> Lead<W> {
-        Lead { epoch, until, peers, publication: None, tried: 0, next: None, asked: BTreeMap::new() }
+    pub(crate) fn new(epoch: u64, until: Moment, peers: Roster<W>, now: Moment) -> Lead<W> {
+        let (began, asked) = (now, BTreeMap::new());
+        Lead { epoch, began, until, peers, publication: None, tried: 0, next: None, asked }
+    }
+
+    /// Whether a member that was not silent for this time follows a later state than this one.
+    pub(crate) fn latest(&self, own: Stamp, live: Duration, now: Moment) -> Latest {
+        let listed = self.peers.listed;
+        let is_live = |silent: Duration| silent.saturating_add(now.since(listed)) < live;
+        let mut records =
+            self.peers.members().values().filter(|peer| is_live(peer.silent)).map(|peer| &peer.record);
+        if records.clone().flatten().any(|record| record.followed > own) {
+            return Latest::OfAnother;
+        }
+        // A list from before it led may lack a member that has joined since.
+        let is_listed = listed >= self.began && !self.peers.members().is_empty();
+        let is_known = is_listed && records.all(Option::is_some);
+        if is_known || now.since(self.began) >= RECORDS_WAIT { Latest::Own } else { Latest::Unknown }
     }
 
     /// The highest generation that a member follows under another stamp than this one, if that is not lower.

@@ -115,6 +115,8 @@ pub struct Member<W> {
     settling: bool,
     /// How many members there were before the store lost its memory, and when that was.
     known_before: Option<(u64, Moment)>,
+    /// When it gave the lead back because another member follows a later state.
+    yielded: Option<Moment>,
     /// Since when the store's state is not the one that is followed, or cannot be read.
     apart_since: Option<Moment>,
     /// Something waits that the next tick is too late for.
@@ -149,6 +151,7 @@ impl<W: Window> Member<W> {
             known: kept.members,
             settling: false,
             known_before: None,
+            yielded: None,
             apart_since: None,
             urgent: false,
         }

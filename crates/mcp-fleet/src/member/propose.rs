@@ -2,7 +2,7 @@
 
 use super::Member;
 use super::following::StoreState;
-use super::lead::Publication;
+use super::lead::{Latest, Publication};
 use super::messages::{Direction, Event, Output, Proposal, ProposalRefusal};
 use crate::envelope::{Envelope, STATE_BYTES_MAX, Stamp};
 use crate::moment::Moment;
@@ -30,7 +30,9 @@ impl<W: Window> Member<W> {
 
     fn check(&self, proposal: &Proposal, now: Moment) -> Result<u64, ProposalRefusal> {
         let epoch = self.leads(now).ok_or(ProposalRefusal::NotLeading)?;
-        if self.lead.as_ref().is_some_and(|lead| lead.publication.is_some()) {
+        // Before its own state is in the store, what it proposes would be put in place of what another member follows.
+        let is_apart = self.is_apart() && self.rules.keep(Rule::Yield);
+        if is_apart || self.lead.as_ref().is_some_and(|lead| lead.publication.is_some()) {
             return Err(ProposalRefusal::Busy);
         }
         if proposal.state.len() > STATE_BYTES_MAX {
@@ -60,6 +62,15 @@ impl<W: Window> Member<W> {
         }
     }
 
+    /// Whether the store holds another state than the one that is followed.
+    fn is_apart(&self) -> bool {
+        match self.following.store() {
+            StoreState::Same | StoreState::Unknown => false,
+            StoreState::Empty => self.following.followed().is_some(),
+            StoreState::Bad | StoreState::Other(_) => true,
+        }
+    }
+
     /// What a leader does without being asked: puts orders forward, and brings the fleet together under one generation.
     pub(super) fn lead_on(&mut self, now: Moment, out: &mut Vec<Output>) {
         let Some(epoch) = self.leads(now) else { return };
@@ -72,17 +83,21 @@ impl<W: Window> Member<W> {
             return;
         }
         let own = self.following.stamp();
-        let ahead = lead.ahead(own);
-        let is_apart = match self.following.store() {
-            StoreState::Same => ahead.is_some(),
-            StoreState::Empty => followed.is_some(),
-            StoreState::Bad | StoreState::Other(_) => true,
-            StoreState::Unknown => false,
-        };
-        if !is_apart {
-            return;
+        let (ahead, latest) = (lead.ahead(own), lead.latest(own, self.settings.share_lease, now));
+        let is_apart = self.is_apart();
+        match latest {
+            _ if !is_apart && ahead.is_none() => return,
+            Latest::Unknown if is_apart && self.rules.keep(Rule::Yield) => return,
+            // What the store has lost, or an attacker has replaced, may be a rollback: the member that follows it leads.
+            Latest::OfAnother if is_apart && self.rules.keep(Rule::Yield) => {
+                self.yielded = Some(now);
+                self.gives_back = true;
+                self.urgent = true;
+                return self.end_lead(out);
+            }
+            Latest::Unknown | Latest::Own | Latest::OfAnother => {}
         }
-        // The leader's state wins: it was the fleet's while this member followed it.
+        // The state that is also the store's wins over one that is not: it was the fleet's while this member followed it.
         let base = followed.unwrap_or_default();
         let generation = ahead.unwrap_or(0).max(own.generation) + 1;
         let proposal = Proposal { state: base.state.clone(), direction: Direction::Back, done: Vec::new() };
