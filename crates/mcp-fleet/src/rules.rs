@@ -32,6 +32,8 @@ pub(crate) enum Rule {
     WriteAbove,
     /// A leader puts its own state in place of another one only if no live member follows a later one.
     Yield,
+    /// A leader puts back what it has written, though it was not told so, and what is gone since.
+    PutBack,
     /// Only windows of the present generation are merged.
     WindowOfGeneration,
     /// Nothing moves forward without the windows of all live members, and a majority of the known ones.
@@ -72,7 +74,7 @@ impl Rules {
 #[cfg(test)]
 impl Rule {
     /// Every rule whose breach random schedules find. A late request does harm too seldom for that: it has a test of its own.
-    pub(crate) const ALL: [Rule; 16] = [
+    pub(crate) const ALL: [Rule; 17] = [
         Rule::EpochOfWriter,
         Rule::Settle,
         Rule::CountHeldShares,
@@ -85,6 +87,7 @@ impl Rule {
         Rule::LeaseEnd,
         Rule::WriteAbove,
         Rule::Yield,
+        Rule::PutBack,
         Rule::WindowOfGeneration,
         Rule::Quorum,
         Rule::Agreement,

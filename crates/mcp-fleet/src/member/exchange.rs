@@ -187,7 +187,12 @@ impl<W: Window> Member<W> {
                 }
                 return;
             }
-            Written::Refused => out.push(Output::Event(Event::PublishRefused(own))),
+            Written::Refused => {
+                out.push(Output::Event(Event::PublishRefused(own)));
+                if let Some(lead) = &mut self.lead {
+                    lead.unsure = Some(publication.envelope).filter(|_| self.rules.keep(Rule::PutBack));
+                }
+            }
         }
         let Some(next) = self.lead.as_mut().and_then(|lead| lead.next.take()) else { return };
         // The decider may have proposed again what was just written.
@@ -222,7 +227,10 @@ impl<W: Window> Member<W> {
             StoreState::Bad | StoreState::Other(_) => self.apart_since.or(Some(now)),
             StoreState::Unknown | StoreState::Same | StoreState::Empty => None,
         };
-        self.yielded = self.yielded.filter(|_| !self.following.is_caught_up());
+        if self.following.is_caught_up() {
+            self.yielded = None;
+            self.lead.iter_mut().for_each(|lead| lead.unsure = None);
+        }
     }
 
     /// The member follows a new state: the caller gets it at once, the leader learns of it by the next request.

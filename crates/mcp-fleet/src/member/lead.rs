@@ -45,6 +45,8 @@ pub(crate) struct Lead<W> {
     /// The members and their records.
     pub(crate) peers: Roster<W>,
     pub(crate) publication: Option<Publication>,
+    /// A state that the store refused at last, but may have taken before: the reply to that may be lost.
+    pub(crate) unsure: Option<Envelope>,
     /// The highest generation that was ever on its way: a stamp names one state only.
     pub(crate) tried: u64,
     /// A way back that waits for the state that is being written.
@@ -55,8 +57,8 @@ pub(crate) struct Lead<W> {
 impl<W: Window> Lead<W> {
     /// Begins with the records that are known.
     pub(crate) fn new(epoch: u64, until: Moment, peers: Roster<W>, now: Moment) -> Lead<W> {
-        let (began, asked) = (now, BTreeMap::new());
-        Lead { epoch, began, until, peers, publication: None, tried: 0, next: None, asked }
+        let asked = BTreeMap::new();
+        Lead { epoch, began: now, until, peers, publication: None, unsure: None, tried: 0, next: None, asked }
     }
 
     /// Whether a member that was not silent for this time follows a later state than this one.

@@ -14,7 +14,7 @@ impl<W: Window> Member<W> {
     pub(super) fn propose(&mut self, proposal: Proposal, now: Moment, out: &mut Vec<Output>) {
         match self.check(&proposal, now) {
             Ok(epoch) => {
-                let base = self.following.followed().cloned().unwrap_or_default();
+                let base = self.base().cloned().unwrap_or_default();
                 let generation = base.stamp.generation + 1;
                 self.publish(base, generation, epoch, proposal);
             }
@@ -38,7 +38,7 @@ impl<W: Window> Member<W> {
         if proposal.state.len() > STATE_BYTES_MAX {
             return Err(ProposalRefusal::TooLarge);
         }
-        let done = self.following.followed().map(|envelope| &envelope.done[..]).unwrap_or_default();
+        let done = self.base().map(|envelope| &envelope.done[..]).unwrap_or_default();
         if proposal.done.iter().any(|new| done.iter().any(|old| old.order == new.order)) {
             return Err(ProposalRefusal::AlreadyDone);
         }
@@ -62,11 +62,17 @@ impl<W: Window> Member<W> {
         }
     }
 
+    /// The latest state that the store has taken, or may have taken, from a leader.
+    fn base(&self) -> Option<&Envelope> {
+        let unsure = self.lead.as_ref().and_then(|lead| lead.unsure.as_ref());
+        unsure.filter(|unsure| unsure.stamp > self.following.stamp()).or(self.following.followed())
+    }
+
     /// Whether the store holds another state than the one that is followed.
     fn is_apart(&self) -> bool {
         match self.following.store() {
             StoreState::Same | StoreState::Unknown => false,
-            StoreState::Empty => self.following.followed().is_some(),
+            StoreState::Empty => self.base().is_some(),
             StoreState::Bad | StoreState::Other(_) => true,
         }
     }
@@ -74,15 +80,16 @@ impl<W: Window> Member<W> {
     /// What a leader does without being asked: puts orders forward, and brings the fleet together under one generation.
     pub(super) fn lead_on(&mut self, now: Moment, out: &mut Vec<Output>) {
         let Some(epoch) = self.leads(now) else { return };
-        let followed = self.following.followed().cloned();
+        let base = self.base().cloned();
         let Some(lead) = &mut self.lead else { return };
-        for (member, order) in lead.undecided(followed.as_ref(), now) {
+        for (member, order) in lead.undecided(base.as_ref(), now) {
             out.push(Output::Decide { member, order });
         }
         if lead.publication.is_some() || !self.rules.keep(Rule::WriteAbove) {
             return;
         }
-        let own = self.following.stamp();
+        let base = base.unwrap_or_default();
+        let own = base.stamp;
         let (ahead, latest) = (lead.ahead(own), lead.latest(own, self.settings.share_lease, now));
         let is_apart = self.is_apart();
         match latest {
@@ -98,7 +105,6 @@ impl<W: Window> Member<W> {
             Latest::Unknown | Latest::Own | Latest::OfAnother => {}
         }
         // The state that is also the store's wins over one that is not: it was the fleet's while this member followed it.
-        let base = followed.unwrap_or_default();
         let generation = ahead.unwrap_or(0).max(own.generation) + 1;
         let proposal = Proposal { state: base.state.clone(), direction: Direction::Back, done: Vec::new() };
         self.publish(base, generation, epoch, proposal);
