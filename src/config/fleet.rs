@@ -4,7 +4,9 @@
 
 use std::path::Path;
 
+use hmac::{Hmac, KeyInit, Mac};
 use percent_encoding::percent_decode_str;
+use sha2::Sha256;
 use toml::de::DeValue;
 
 use super::environment::Environment;
@@ -19,6 +21,10 @@ const URL_BYTES_MAX: usize = 2048;
 const NAME_BYTES_MAX: usize = 64;
 const KEY_BYTES_MIN: usize = 32;
 const MACHINE_ID: &str = "/etc/machine-id";
+/// This program's own, made once at random: another one makes another name of every machine.
+const APPLICATION_ID: u128 = 0x288c_fbf9_75c9_42cf_b449_a2ee_aafc_5643;
+/// Of SHA-256.
+const HMAC_BLOCK_BYTES: usize = 64;
 const FORMS: &str =
     "as in \"rediss://USER:PASSWORD@HOST:6379\", \"unix:///run/redis/redis.sock\" or \"env:NAME\"";
 
@@ -280,7 +286,7 @@ fn some(text: String) -> Option<String> {
     Some(text).filter(|text| !text.is_empty())
 }
 
-/// `member`, else the machine's id.
+/// `member`, else the machine's name.
 fn member(table: &mut Table<'_>, is_given: bool, environment: &Environment<'_>) -> Option<String> {
     let member = table.text("member", |text| {
         let Some(variable_name) = text.strip_prefix("env:") else { return name(text) };
@@ -292,21 +298,33 @@ fn member(table: &mut Table<'_>, is_given: bool, environment: &Environment<'_>) 
     if !is_given || table.has("member") {
         return member;
     }
-    machine_id(Path::new(MACHINE_ID)).map_err(|invalid| table.error("member", None, invalid)).ok()
+    machine_name(Path::new(MACHINE_ID)).map_err(|invalid| table.error("member", None, invalid)).ok()
 }
 
-/// What systemd calls this machine. An image of containers has none, or all its containers the same.
-fn machine_id(path: &Path) -> Result<String, InvalidValue> {
+/// A name made of the machine's id, which this file has. An image of containers has none, or all its containers the same.
+fn machine_name(path: &Path) -> Result<String, InvalidValue> {
     let hint = "member = \"NAME\" or \"env:NAME\", unique in the fleet, as the name of a pod";
     let text = std::fs::read_to_string(path).unwrap_or_default();
-    let id = text.trim();
-    if id.len() == 32
-        && id.bytes().all(|byte| byte.is_ascii_hexdigit())
-        && id.bytes().any(|byte| byte != b'0')
-    {
-        return Ok(id.to_owned());
-    }
-    Err(InvalidValue::new(format!("missing, and {} holds no machine id", path.display())).hint(hint))
+    let id = Some(text.trim()).filter(|id| id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit()));
+    let id = id.and_then(|id| u128::from_str_radix(id, 16).ok()).filter(|id| *id != 0);
+    id.map(application_specific).ok_or_else(|| {
+        InvalidValue::new(format!("missing, and {} holds no machine id", path.display())).hint(hint)
+    })
+}
+
+/// What `systemd-id128 machine-id --app-specific` prints. machine-id(5): the id itself "must not be exposed in untrusted environments,
+/// in particular on the network", and the store shows the name of a member to every program that may read there.
+fn application_specific(machine_id: u128) -> String {
+    // HMAC fills a key shorter than a block with zeros.
+    let mut key = [0; HMAC_BLOCK_BYTES];
+    key[..16].copy_from_slice(&machine_id.to_be_bytes());
+    let mac = Hmac::<Sha256>::new(&key.into()).chain_update(APPLICATION_ID.to_be_bytes());
+    let mut id = [0; 16];
+    id.copy_from_slice(&mac.finalize().into_bytes()[..16]);
+    // A UUID of version 4, as systemd makes it.
+    id[6] = id[6] & 0x0f | 0x40;
+    id[8] = id[8] & 0x3f | 0x80;
+    format!("{:032x}", u128::from_be_bytes(id))
 }
 
 /// What may name a fleet or a member: it stands in the keys of the store.

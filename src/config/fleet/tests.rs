@@ -146,7 +146,7 @@ fn a_store_that_is_reached_over_the_network_in_clear_is_warned_of() {
 }
 
 #[test]
-fn fleet_and_member_have_names_and_a_member_is_named_after_its_machine() {
+fn fleet_and_member_have_names_and_a_variable_may_hold_that_of_the_member() {
     let rest = "store = \"redis://127.0.0.1\"\nkey = \"env:FLEET_KEY\"\n";
     for name in ["\"\"", "\"a b\"", "\"a/b\"", "\"é\"", &format!("{:?}", "a".repeat(65))] {
         check_refused(&format!("{rest}member = \"a\"\nname = {name}\n"), "fleet.name: ");
@@ -155,18 +155,26 @@ fn fleet_and_member_have_names_and_a_member_is_named_after_its_machine() {
     let named = config(&format!("{rest}name = \"prod\"\nmember = \"env:POD_NAME\"\n"));
     assert_eq!(named.fleet.unwrap().member, "guard-7f9c");
     check_refused(&format!("{rest}name = \"prod\"\nmember = \"env:SPACED\"\n"), "the name in SPACED must be");
+}
 
+// machine-id(5): "It should be considered "confidential", and must not be exposed in untrusted environments, in particular on the network.
+// [..] Instead the machine ID should be hashed with a cryptographic, keyed hash function, using a fixed, application-specific key."
+#[test]
+fn the_default_name_of_a_member_is_derived_from_the_machine_id_and_does_not_show_it() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("machine-id");
-    assert!(machine_id(&file).unwrap_err().reason.contains("holds no machine id"));
-    for (text, expect) in [
-        ("0123456789abcdef0123456789abcdef\n", true),
-        ("uninitialized\n", false),
-        ("00000000000000000000000000000000\n", false),
-        ("", false),
-    ] {
+    let refused = |path: &Path| machine_name(path).unwrap_err().reason.contains("holds no machine id");
+    assert!(refused(&file));
+    // What sd_id128_get_machine_app_specific(3) makes of it.
+    for text in ["0123456789abcdef0123456789abcdef\n", "0123456789ABCDEF0123456789ABCDEF"] {
         std::fs::write(&file, text).unwrap();
-        assert_eq!(machine_id(&file).is_ok(), expect, "{text}");
+        assert_eq!(machine_name(&file).unwrap(), "d98ae3f8c9ec45d68ebc4faf792dffe5", "{text}");
+    }
+    let short = "0123456789abcdef0123456789abcde";
+    let bad = ["uninitialized\n", &"0".repeat(32), "", short, &format!("+{short}"), &format!("{short}g")];
+    for text in bad {
+        std::fs::write(&file, text).unwrap();
+        assert!(refused(&file), "{text}");
     }
 }
 
