@@ -1,6 +1,5 @@
 """The image and the manifests: judged by the schemas of Kubernetes, and run as a pod, whose kubelet is the test."""
 
-import hashlib
 import json
 import os
 import re
@@ -16,21 +15,28 @@ import yaml
 from conftest import unable
 from harness import kubernetes
 from harness.curl import call, curl
-from harness.kubernetes import USER, Podman, Volume, for_podman, only, overlay
+from harness.kubernetes import USER, Podman, only, overlay, patched
+from harness.pods import Pod, tokens
+from harness.store import Store
 from mcp_testkit.guard import TOKEN
 from mcp_testkit.paths import GUARD, ROOT, system
-from mcp_testkit.programs import Programs, free_port, wait_until
+from mcp_testkit.programs import wait_until
 
-OVERLAYS = ["single", "replicas"]
+OVERLAYS = ["single", "replicas", "fleet"]
+#: Pods as a Deployment names them.
+MEMBERS = [f"mcp-guard-6d4cf56db6-{end}" for end in ("2x7kq", "hb9wz", "n4tcp")]
+FLEET_SECRET = {"store": "rediss://guard:word@valkey:6379", "key": "one-key-for-the-guards-of-one-fleet-0123456789"}
 OTHER = "e2e-other-Tok3n-0123456789abcdefghij"
-
-
-def tokens(**clients: str) -> str:
-    return "".join(f'[clients.{name}]\nsha256 = "{hashlib.sha256(token.encode()).hexdigest()}"\n' for name, token in clients.items())
 
 
 def pod_of(documents: list[dict]) -> dict:
     return only(documents, "Deployment")["spec"]["template"]["spec"]
+
+
+def recipes(word: str) -> list[str]:
+    """The YAML of the documentation with this word in it."""
+    page = (ROOT / "docs/kubernetes.md").read_text()
+    return [found for found in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL) if word in found]
 
 
 # The manifests.
@@ -70,7 +76,7 @@ def test_selectors_and_ports_of_the_manifests_meet(name):
         "NetworkPolicy": only(documents, "NetworkPolicy")["spec"]["podSelector"]["matchLabels"],
         "PodMonitor": only(documents, "PodMonitor")["spec"]["selector"]["matchLabels"],
     }
-    if name == "replicas":
+    if name != "single":
         selectors["PodDisruptionBudget"] = only(documents, "PodDisruptionBudget")["spec"]["selector"]["matchLabels"]
     assert all(selector.items() <= labels.items() for selector in selectors.values()), selectors
     used = {port["targetPort"] for port in only(documents, "Service")["spec"]["ports"]}
@@ -90,9 +96,58 @@ def test_the_grace_period_holds_the_sleep_and_both_drains():
     assert pod["terminationGracePeriodSeconds"] >= needed
 
 
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_the_config_map_is_a_sound_configuration(name, tmp_path):
+    (tmp_path / "tokens.toml").write_text(tokens(bot=TOKEN))
+    toml = only(overlay(name), "ConfigMap")["data"]["guard.toml"]
+    (tmp_path / "guard.toml").write_text(toml.replace("/etc/mcp-guard-tokens/", f"{tmp_path}/"))
+    guard = pod_of(overlay(name))["initContainers"][0]
+    env = {**os.environ, **{variable["name"]: of_fleet(variable) for variable in guard["env"]}}
+    done = subprocess.run([str(GUARD), "check", "--config", str(tmp_path / "guard.toml")], capture_output=True, text=True, timeout=30, env=env)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def of_fleet(variable: dict) -> str:
+    """What the kubelet makes of a variable of the pod."""
+    if "value" in variable:
+        return variable["value"]
+    source = variable["valueFrom"]
+    return MEMBERS[0] if source == {"fieldRef": {"fieldPath": "metadata.name"}} else FLEET_SECRET[source["secretKeyRef"]["key"]]
+
+
+def test_the_overlay_of_a_fleet_adds_only_the_fleet_to_the_configuration_of_the_base():
+    base, fleet = (only(overlay(name), "ConfigMap")["data"]["guard.toml"] for name in ("replicas", "fleet"))
+    before, table = fleet.split("[fleet]")
+    assert before.strip() == base.strip()
+    assert re.findall(r"(?m)^(\w+) = ", table) == ["name", "member", "store", "key"]
+
+
+def with_candidate() -> list[dict]:
+    """The overlay `fleet` with the patches of the recipe."""
+    [recipe] = recipes("name: candidate")
+    plan = yaml.safe_load(recipe)
+    assert plan["resources"] == ["../../conf/kubernetes/overlays/fleet"]
+    return patched(overlay("fleet"), plan["patches"])
+
+
+def test_the_candidate_of_the_recipe_starts_before_the_guard_and_ends_after_it():
+    documents = with_candidate()
+    for version in kubernetes.VERSIONS:
+        kubernetes.validate(documents, version)
+    candidate, guard = pod_of(documents)["initContainers"]
+    assert (candidate["name"], guard["name"]) == ("candidate", "guard") and candidate["restartPolicy"] == "Always"
+    assert {"name": "MCP_GUARD_SLOTS_GREEN_ADDRESS", "value": f"unix:{candidate['args'][-1]}"} in guard["env"]
+    assert candidate["securityContext"] == guard["securityContext"] and candidate["resources"]["limits"]["memory"]
+
+
+def test_the_store_of_a_fleet_may_be_reached():
+    egress = only(overlay("fleet"), "NetworkPolicy")["spec"]["egress"]
+    assert [rule for rule in egress if {"protocol": "TCP", "port": 6379} in rule["ports"]]
+    assert egress[:-1] == only(overlay("replicas"), "NetworkPolicy")["spec"]["egress"]
+
+
 def test_prometheus_understands_the_queries_of_the_recipe(tmp_path):
-    page = (ROOT / "docs/kubernetes.md").read_text()
-    [recipe] = [found for found in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL) if "AnalysisTemplate" in found]
+    [recipe] = recipes("AnalysisTemplate")
     queries = [metric["provider"]["prometheus"]["query"] for metric in yaml.safe_load(recipe)["spec"]["metrics"]]
     records = [{"record": f"recipe:{number}", "expr": query.replace("{{args.hash}}", "7d9f")} for number, query in enumerate(queries)]
     (tmp_path / "rules.yml").write_text(yaml.safe_dump({"groups": [{"name": "recipe", "rules": records}]}))
@@ -150,49 +205,23 @@ def test_the_images_bill_of_materials_names_crates_and_libraries(image):
 # The pod.
 
 
-class Pod:
-    def __init__(self, programs: Programs, image: Path):
-        self.podman = Podman(programs.folder / "podman")
-        loaded = self.podman.does("load", "--quiet", "--input", str(image)).rpartition(": ")[2]
-        documents = overlay("single")
-        self.deployment = only(documents, "Deployment")
-        self.guard = self.deployment["spec"]["template"]["spec"]["initContainers"][0]
-        self.toml = only(documents, "ConfigMap")["data"]["guard.toml"]
-        self.config = Volume(programs.folder / "config", {"guard.toml": self.toml})
-        self.tokens = Volume(programs.folder / "tokens", {"tokens.toml": tokens(bot=TOKEN)})
-        folders = {"config": programs.folder / "config", "tokens": programs.folder / "tokens"}
-        for name in ["admin", "sockets", "state"]:
-            folders[name] = programs.folder / name
-            folders[name].mkdir()
-            os.chown(folders[name], USER, USER)
-        self.ports = {"mcp": free_port(), "metrics": free_port()}
-        env = {"MCP_GUARD_LISTEN_ADDRESS": f"127.0.0.1:{self.ports['mcp']}", "MCP_GUARD_LISTEN_METRICS": f"127.0.0.1:{self.ports['metrics']}"}
-        self.podman.play(for_podman(self.deployment, loaded, folders, env))
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.ports['mcp']}/mcp"
-
-    def probe(self, name: str) -> int | None:
-        """As the kubelet does it: the pod's address is the host's name in it."""
-        probe = self.guard[name]["httpGet"]
-        try:
-            return curl(f"http://127.0.0.1:{self.ports[probe['port']]}{probe['path']}", "-H", "Host: 10.1.2.3:8001").status
-        except AssertionError:
-            return None  # Nothing listens.
-
-    def metric(self, name: str) -> float:
-        page = curl(f"http://127.0.0.1:{self.ports['metrics']}/metrics").body.decode()
-        return float(re.search(rf"(?m)^{re.escape(name)} (\S+)$", page)[1])
+@pytest.fixture(scope="module")
+def podman(module_programs) -> Podman:
+    if os.geteuid() != 0:
+        unable("podman runs as root here")
+    return Podman(module_programs.folder / "podman")
 
 
 @pytest.fixture(scope="module")
-def pod(module_programs, image):
-    if os.geteuid() != 0:
-        unable("podman runs as root here")
-    started = Pod(module_programs, image)
+def loaded(podman, image) -> str:
+    return podman.load(image)
+
+
+@pytest.fixture(scope="module")
+def pod(module_programs, podman, loaded):
+    started = Pod(podman, loaded, module_programs.folder / "pod", "mcp", overlay("single"))
     yield started
-    started.podman.down()
+    started.down()
 
 
 def ping(pod: Pod, token: str) -> int:
@@ -202,7 +231,7 @@ def ping(pod: Pod, token: str) -> int:
 
 def test_the_probes_of_the_pod_answer_and_a_call_passes(pod):
     wait_until("the pod has started", lambda: pod.probe("startupProbe") == 200)
-    wait_until("the pod is ready", lambda: pod.probe("readinessProbe") == 200)
+    wait_until("the pod is ready", pod.is_ready)
     assert pod.probe("livenessProbe") == 200
     response = call(pod.url, "tools/call", {"name": "swf_list_agents", "arguments": {}})
     assert response.status == 200 and not response.json()["result"].get("isError"), response
@@ -212,7 +241,7 @@ def test_the_probes_of_the_pod_answer_and_a_call_passes(pod):
 
 
 def test_a_new_secret_and_a_new_config_map_are_reloaded_by_themselves(pod):
-    wait_until("the pod is ready", lambda: pod.probe("readinessProbe") == 200)
+    wait_until("the pod is ready", pod.is_ready)
     pod.tokens.publish({"tokens.toml": tokens(bot=TOKEN, second=OTHER)})
     wait_until("the new client", lambda: ping(pod, OTHER) == 200, 30)
     pod.config.publish({"guard.toml": pod.toml.replace("[slots.blue]", "[slots.blue]\nadress = 1")})
@@ -226,29 +255,82 @@ def test_a_new_secret_and_a_new_config_map_are_reloaded_by_themselves(pod):
 
 def test_the_guard_drains_as_pid_1_of_its_container(pod):
     """A call is in flight when the kubelet stops the sidecar: it gets its response, nothing new is accepted, and the exit code is 0."""
-    wait_until("the pod is ready", lambda: pod.probe("readinessProbe") == 200)
+    wait_until("the pod is ready", pod.is_ready)
     pod.podman.does("kill", "--signal", "STOP", "mcp-tools")
     with ThreadPoolExecutor(2) as pool:
         try:
             response = pool.submit(call, pod.url, "tools/call", {"name": "swf_list_agents", "arguments": {}})
             wait_until("the call is in flight", lambda: pod.metric('mcp_guard_in_flight{slot="blue"}') == 1)
             began = time.monotonic()
-            stopped = pool.submit(pod.podman.does, "stop", "--time", "45", "mcp-guard")
-            wait_until("the guard drains", lambda: pod.probe("readinessProbe") != 200)
+            stopped = pool.submit(pod.stops, "guard", 45)
+            wait_until("the guard drains", lambda: not pod.is_ready())
         finally:
             pod.podman.does("kill", "--signal", "CONT", "mcp-tools")
         assert response.result(30).status == 200
-        stopped.result(60)
+        assert stopped.result(60) == 0
     assert time.monotonic() - began < 15, "as soon as the call is over, not at the end of the grace period"
-    assert pod.podman.does("inspect", "--format", "{{.State.ExitCode}}", "mcp-guard") == "0"
-    # What was cut would have exit code 137.
-    pod.podman.does("stop", "--time", "20", "mcp-tools")
-    assert pod.podman.does("inspect", "--format", "{{.State.ExitCode}}", "mcp-tools") == "0"
+    assert pod.stops("tools", 20) == 0
 
 
-def test_the_config_map_is_a_sound_configuration(tmp_path):
-    (tmp_path / "tokens.toml").write_text(tokens(bot=TOKEN))
-    toml = only(overlay("replicas"), "ConfigMap")["data"]["guard.toml"]
-    (tmp_path / "guard.toml").write_text(toml.replace("/etc/mcp-guard-tokens/", f"{tmp_path}/"))
-    done = subprocess.run([str(GUARD), "check", "--config", str(tmp_path / "guard.toml")], capture_output=True, text=True, timeout=30)
-    assert done.returncode == 0, done.stdout + done.stderr
+# Three pods as a fleet.
+
+
+@pytest.fixture(scope="module")
+def start_member(module_programs, podman, loaded):
+    """Starts a pod of the overlay `fleet` under this name, with a candidate as the documentation adds it."""
+    podman.secret("mcp-guard-fleet", {**FLEET_SECRET, "store": Store(module_programs).url})
+    started = []
+
+    def start(name: str) -> Pod:
+        started.append(Pod(podman, loaded, module_programs.folder / name, name, with_candidate()))
+        return started[-1]
+
+    yield start
+    for pod in started:
+        pod.down()
+
+
+@pytest.fixture(scope="module")
+def three(start_member) -> list[Pod]:
+    return [start_member(name) for name in MEMBERS]
+
+
+def agree(pods: list[Pod]) -> None:
+    """Waits until each pod sees exactly these members, all live, and the same leader and generation."""
+
+    def settled() -> bool:
+        seen = [pod.fleet() for pod in pods]
+        full = all({member["member"] for member in view["members"]} == {pod.name for pod in pods} and view["live"] == len(pods) for view in seen)
+        return full and seen[0]["leader"] is not None and len({(view["leader"], view["generation"]) for view in seen}) == 1
+
+    wait_until("the pods agree", settled, 30)
+
+
+def test_the_pods_of_a_deployment_are_members_of_a_fleet_under_their_names(three):
+    for pod in three:
+        wait_until("the pod is ready", pod.is_ready)
+    agree(three)
+    shown = three[1].executes("fleet status")
+    assert "3 of 3 members live" in shown and f"this guard  {MEMBERS[1]}" in shown, shown
+
+
+def test_a_rollout_ordered_at_any_pod_is_that_of_all_pods_and_outlives_one(three, start_member):
+    agree(three)
+    for pod in three:
+        wait_until("both slots are healthy", lambda pod=pod: {slot["health"] for slot in pod.status()["slots"]} == {"healthy"}, 30)
+    ordered, *others = three
+    ordered.executes("rollout start")
+    wait_until("the rollout of all pods", lambda: all(pod.status()["run"] is not None for pod in three))
+
+    assert ordered.ends() == {"tools": 0, "guard": 0, "candidate": 0}
+    began = time.monotonic()
+    agree(others)
+    assert time.monotonic() - began < 15, "it has left; a silent member would be forgotten after 30 s"
+    assert all(pod.status()["run"] is not None for pod in others)
+
+    new = start_member("mcp-guard-6d4cf56db6-zk58v")
+    wait_until("the new pod is ready", new.is_ready)
+    agree([*others, new])
+    assert new.status()["run"] is not None
+    new.executes("rollout rollback")
+    wait_until("no pod has a rollout", lambda: all(pod.status()["run"] is None for pod in [*others, new]))

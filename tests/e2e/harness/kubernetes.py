@@ -1,5 +1,6 @@
 """The shipped manifests as kustomize renders them, as the API's schemas judge them, and as a pod of podman."""
 
+import base64
 import copy
 import json
 import os
@@ -37,7 +38,12 @@ def rendered(folder: Path) -> list[dict]:
     for name in plan["resources"]:
         path = folder / name
         documents += rendered(path) if path.is_dir() else list(yaml.safe_load_all(path.read_text()))
-    for patch in plan.get("patches", []):
+    return patched(documents, plan.get("patches", []))
+
+
+def patched(documents: list[dict], patches: list[dict]) -> list[dict]:
+    """The same documents, changed in place as the `patches` of a kustomization change them."""
+    for patch in patches:
         assert patch.keys() == {"target", "patch"} and patch["target"].keys() == {"kind", "name"}, patch
         [target] = [document for document in documents if (document["kind"], document["metadata"]["name"]) == (patch["target"]["kind"], patch["target"]["name"])]
         for operation in yaml.safe_load(patch["patch"]):
@@ -51,12 +57,12 @@ def apply(document: dict, operation: dict) -> None:
     place = document
     for step in way:
         place = place[int(step)] if isinstance(place, list) else place[step]
-    key = int(last) if isinstance(place, list) else last
-    if operation["op"] == "replace":
-        assert isinstance(key, int) or key in place, f"nothing to replace: {operation}"
-    else:
-        assert operation["op"] == "add" and isinstance(place, dict) and key not in place, operation
-    place[key] = operation["value"]
+    if isinstance(place, list):
+        index = len(place) if last == "-" else int(last)
+        place[index : index + (operation["op"] == "replace")] = [operation["value"]]
+        return
+    assert (operation["op"], last in place) in [("replace", True), ("add", False)], f"{operation} does not fit {sorted(place)}"
+    place[last] = operation["value"]
 
 
 def validate(documents: list[dict], version: str) -> None:
@@ -113,21 +119,31 @@ class Podman:
         assert done.returncode == 0, f"podman {' '.join(arguments)}: {done.stdout}{done.stderr}"
         return done.stdout.strip()
 
+    def load(self, image: Path) -> str:
+        """The name of the image in this archive."""
+        return self.does("load", "--quiet", "--input", str(image)).rpartition(": ")[2]
+
+    def secret(self, name: str, entries: dict[str, str]) -> None:
+        """A Secret for `secretKeyRef`, in the form that podman 4.3 reads."""
+        file = self._folder / f"{name}.json"
+        file.write_text(json.dumps({key: base64.b64encode(text.encode()).decode() for key, text in entries.items()}))
+        self.does("secret", "create", name, str(file))
+
     def play(self, pod: dict) -> None:
-        file = self._folder / "pod.yaml"
+        file = self._folder / f"{pod['metadata']['name']}.yaml"
         file.write_text(yaml.safe_dump(pod))
         self.does("kube", "play", str(file))
 
-    def down(self) -> None:
-        self.run("kube", "down", str(self._folder / "pod.yaml"))
+    def down(self, name: str) -> None:
+        self.run("pod", "rm", "--force", "--time", "0", name)
 
 
-def for_podman(deployment: dict, image: str, folders: dict[str, Path], env: dict[str, str]) -> dict:
-    """The pod of a Deployment for podman 4.3, which knows no native sidecars, no `sleep` before a stop, and no probe without a program in the image.
+def for_podman(name: str, template: dict, image: str, folders: dict[str, Path], env: dict[str, str]) -> dict:
+    """A pod of a Deployment's template for podman 4.3, which knows no native sidecars, no `sleep` before a stop, and no probe without a program in the image.
 
     The sidecar becomes a container, every volume a folder, and the pod gets the machine's network. Everything else stays.
     """
-    template = copy.deepcopy(deployment["spec"]["template"])
+    template = copy.deepcopy(template)
     spec = template["spec"]
     containers = spec.pop("initContainers") + spec["containers"]
     for container in containers:
@@ -136,8 +152,9 @@ def for_podman(deployment: dict, image: str, folders: dict[str, Path], env: dict
         for probe in ("startupProbe", "livenessProbe", "readinessProbe", "ports"):
             container.pop(probe, None)
         container |= {"image": image, "imagePullPolicy": "Never"}
-    containers[0]["env"] += [{"name": name, "value": value} for name, value in env.items()]
+    [guard] = [container for container in containers if container["name"] == "guard"]
+    guard["env"] += [{"name": name, "value": value} for name, value in env.items()]
     assert {volume["name"] for volume in spec["volumes"]} == folders.keys()
     spec |= {"containers": containers, "hostNetwork": True, "restartPolicy": "Never"}
     spec["volumes"] = [{"name": name, "hostPath": {"path": str(folder)}} for name, folder in folders.items()]
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": {**template["metadata"], "name": "mcp"}, "spec": spec}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": {**template["metadata"], "name": name}, "spec": spec}
