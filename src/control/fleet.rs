@@ -34,6 +34,9 @@ pub(crate) trait Fleet: Send {
     /// What this guard must still know after a restart.
     fn followed(&self) -> Option<Followed>;
 
+    /// Whether this guard follows a state of the fleet, also one that was kept over its restart.
+    fn has_state(&self) -> bool;
+
     /// Whether the members are known, which `FleetInput::Look` asks the store for.
     fn has_members(&self) -> bool;
 
@@ -127,12 +130,21 @@ pub(crate) struct Decision {
 pub(crate) struct MemberFacts {
     /// Configured slots, and why each is not healthy; none for a healthy one.
     pub(crate) slots: Vec<(Slot, Option<String>)>,
-    /// What made it keep calls from its candidate, and in which rollout.
+    /// The triggers that fire by what it alone has seen, and in which rollout.
     #[serde(default)]
-    pub(crate) fired: Option<(String, Fired)>,
+    pub(crate) fired: Vec<(String, Fired)>,
     /// How far its clock is ahead of the store's, in milliseconds; the fleet knows.
     #[serde(default)]
     pub(crate) clock_off_ms: Option<i64>,
+}
+
+/// Why the fleet does not move forward.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct FleetHold {
+    /// As a sentence.
+    pub(crate) why: String,
+    /// It ends by itself within seconds: a guard has still to follow the present state, or to count under it.
+    pub(crate) is_brief: bool,
 }
 
 /// The fleet as the guard that leads sees it.
@@ -140,10 +152,10 @@ pub(crate) struct MemberFacts {
 pub(crate) struct FleetView {
     /// What the others have counted.
     pub(crate) counted: GuardTally,
-    /// What made another guard keep calls from its candidate, and in which rollout.
+    /// The triggers that fire by what another guard alone has seen, and in which rollout.
     pub(crate) fired: Vec<(String, Fired)>,
-    /// Why nothing moves forward, as a sentence.
-    pub(crate) hold: Option<String>,
+    /// Why nothing moves forward.
+    pub(crate) hold: Option<FleetHold>,
     /// Slots that are not healthy at another guard, and why.
     pub(crate) unhealthy: Vec<(Slot, String)>,
 }

@@ -225,11 +225,11 @@ impl Fleet for FleetMember {
 
     fn view(&self) -> Option<FleetView> {
         let view = self.member.view(self.now())?;
-        let mut seen = FleetView { hold: words::holds(&view, &self.digest), ..FleetView::default() };
+        let mut seen = FleetView { hold: words::hold(&view, &self.digest), ..FleetView::default() };
         for (member, facts) in self.facts_of_others(&view) {
             let unhealthy = facts.slots.into_iter().filter_map(|(slot, why)| Some((slot, why?)));
             seen.unhealthy.extend(unhealthy.map(|(slot, why)| (slot, format!("{member}: {why}"))));
-            if let Some((run, mut fired)) = facts.fired {
+            for (run, mut fired) in facts.fired {
                 fired.detail = format!("at {member}: {}", fired.detail);
                 seen.fired.push((run, fired));
             }
@@ -245,6 +245,10 @@ impl Fleet for FleetMember {
     fn followed(&self) -> Option<Followed> {
         let known = self.member.fleet(self.now()).known;
         self.member.followed().map(|envelope| kept::followed(envelope, &self.name, known))
+    }
+
+    fn has_state(&self) -> bool {
+        self.member.followed().is_some()
     }
 
     fn has_members(&self) -> bool {

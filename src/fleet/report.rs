@@ -27,7 +27,7 @@ pub(super) struct Seen<'s> {
 pub(super) fn report(seen: &Seen<'_>) -> FleetReport {
     let now = seen.now;
     let fleet = seen.member.fleet(now);
-    let holds = seen.member.view(now).as_ref().and_then(|view| words::holds(view, seen.digest));
+    let hold = seen.member.view(now).as_ref().and_then(|view| words::hold(view, seen.digest));
     let members = seen.member.roster().map(|roster| {
         let of = |(id, peer): (&MemberId, &Peer<TallyWindow>)| member(id, peer);
         roster.members().iter().map(of).collect()
@@ -47,7 +47,7 @@ pub(super) fn report(seen: &Seen<'_>) -> FleetReport {
             CandidateGate::NotCaughtUp => CandidateState::CatchingUp,
             CandidateGate::Ejected => CandidateState::Ejected,
         },
-        holds: holds.into_iter().collect(),
+        holds: hold.into_iter().map(|hold| hold.why).collect(),
         members: members.unwrap_or_default(),
     }
 }

@@ -3,16 +3,26 @@
 use mcp_fleet::{Event, Hold, View};
 
 use super::tally_window::TallyWindow;
+use crate::control::fleet::FleetHold;
 
 /// Reasons that one sentence lists.
 const HOLDS_MAX: usize = 3;
 
 /// Why nothing moves forward; none if it may.
-pub(super) fn holds(view: &View<TallyWindow>, own_digest: &str) -> Option<String> {
+pub(super) fn hold(view: &View<TallyWindow>, own_digest: &str) -> Option<FleetHold> {
     let listed: Vec<String> = view.holds.iter().take(HOLDS_MAX).map(|hold| word(hold, own_digest)).collect();
     let more = view.holds.len().saturating_sub(listed.len());
     let more = if more > 0 { format!("; and {more} more") } else { String::new() };
-    (!listed.is_empty()).then(|| format!("{}{more}", listed.join("; ")))
+    let is_brief = view.holds.iter().all(ends_by_itself);
+    (!listed.is_empty()).then(|| FleetHold { why: format!("{}{more}", listed.join("; ")), is_brief })
+}
+
+/// Whether the next exchanges of a live member end it.
+fn ends_by_itself(hold: &Hold) -> bool {
+    match hold {
+        Hold::NotCaughtUp | Hold::Behind(_) | Hold::NoWindow(_) => true,
+        Hold::FewMembers { .. } | Hold::Differs { .. } => false,
+    }
 }
 
 fn word(hold: &Hold, own_digest: &str) -> String {

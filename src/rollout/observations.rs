@@ -106,12 +106,9 @@ impl Observations {
 
     /// Copies compared since the step began.
     pub fn shadow(&self) -> ShadowTally {
-        let (own, others) = (self.shadow, self.others.shadow);
-        ShadowTally {
-            requests: own.requests.saturating_add(others.requests),
-            failures: own.failures.saturating_add(others.failures),
-            mismatched: own.mismatched.saturating_add(others.mismatched),
-        }
+        let mut all = self.shadow;
+        all.merge(&self.others.shadow);
+        all
     }
 
     /// How long ago the first call of the sustained window's life ended: whether it can speak for its whole width.

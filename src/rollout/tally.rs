@@ -20,6 +20,15 @@ pub struct ShadowTally {
     pub mismatched: u64,
 }
 
+impl ShadowTally {
+    /// Adds other copies.
+    pub(super) fn merge(&mut self, other: &ShadowTally) {
+        self.requests = self.requests.saturating_add(other.requests);
+        self.failures = self.failures.saturating_add(other.failures);
+        self.mismatched = self.mismatched.saturating_add(other.mismatched);
+    }
+}
+
 /// Which of the windows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Span {
@@ -70,9 +79,7 @@ impl GuardTally {
     pub fn merge(&mut self, other: &GuardTally) {
         self.blue.merge(&other.blue);
         self.green.merge(&other.green);
-        self.shadow.requests = self.shadow.requests.saturating_add(other.shadow.requests);
-        self.shadow.failures = self.shadow.failures.saturating_add(other.shadow.failures);
-        self.shadow.mismatched = self.shadow.mismatched.saturating_add(other.shadow.mismatched);
+        self.shadow.merge(&other.shadow);
     }
 
     /// What was counted of a slot.

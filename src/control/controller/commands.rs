@@ -26,6 +26,7 @@ impl Controller {
             return self.order_in_fleet(pending);
         }
         let Some(slot) = self.preflight_target(&pending.command) else { return self.apply(pending) };
+        let Some(pending) = self.put_off(pending) else { return };
         match self.preflight(slot, &pending.command) {
             Err(why) => pending.refuse(why),
             Ok(preflight) => {
@@ -195,7 +196,7 @@ impl Controller {
     }
 
     /// The command as the rollout takes it: a start gets its number and its plan.
-    fn rollout_command(&self, command: &RolloutCommand) -> Command {
+    pub(super) fn rollout_command(&self, command: &RolloutCommand) -> Command {
         match *command {
             RolloutCommand::Start { force, .. } => {
                 let id = format!("r{}", self.rollouts() + 1);

@@ -17,8 +17,9 @@ use crate::control::commands::OrderId;
 use crate::control::fleet::{Decision, FleetEvent, FleetInput, FleetView, MemberFacts, OrderResult};
 use crate::control::persistence::Persistence;
 use crate::control::state_file::{Followed, Saved};
+use crate::rollout::plan::triggers::Action;
 use crate::rollout::triggers::Fired;
-use crate::rollout::{Command, Event, Health, Others, State, Transition, Withheld};
+use crate::rollout::{Command, Event, Health, Others, State, Timestamp, Transition, Withheld};
 use crate::upstream::Slot;
 
 /// Time between two reports of what was counted.
@@ -31,11 +32,10 @@ impl Controller {
     /// has the place.
     pub(super) fn join_fleet(&mut self, followed: Option<Followed>) {
         let owns = !matches!(self.persistence, Persistence::ForeignOwner);
-        let has_followed = followed.is_some();
         match self.fleet.as_ref().filter(|_| owns).map(|(join, _)| join(followed)) {
             None => {}
             Some(Ok(fleet)) => {
-                self.seat = Some(Seat::new(fleet, has_followed));
+                self.seat = Some(Seat::new(fleet));
                 self.rollout.withhold(Some(Withheld::NotCaughtUp));
                 self.configure_fleet();
             }
@@ -112,25 +112,28 @@ impl Controller {
     }
 
     fn report_counts(&mut self) {
-        let tally = self.rollout.tally(self.clock.now());
-        let facts = self.facts();
+        let now = self.clock.now();
+        let tally = self.rollout.tally(now);
+        let facts = self.facts(now);
         if let Some(seat) = &mut self.seat {
             seat.counted = Some(Instant::now());
         }
         self.tell_fleet(FleetInput::Counted(Box::new(tally), facts));
     }
 
-    fn facts(&self) -> MemberFacts {
+    fn facts(&mut self, now: Timestamp) -> MemberFacts {
         let health = |slot: Slot| match self.rollout.health(slot) {
             Health::Healthy => (slot, None),
             Health::Unknown => (slot, Some("not probed often enough yet".to_owned())),
             Health::Unhealthy(why) => (slot, Some(why.clone())),
         };
-        MemberFacts {
-            slots: self.settings.configured().into_iter().map(health).collect(),
-            fired: self.seat.as_ref().and_then(|seat| seat.failed.clone()),
-            clock_off_ms: None,
+        let slots = self.settings.configured().into_iter().map(health).collect();
+        let mut fired: Vec<_> = self.seat.as_ref().and_then(|seat| seat.failed.clone()).into_iter().collect();
+        if let Some(run) = self.rollout.state().run.as_ref().map(|run| run.id.clone()) {
+            let own = self.rollout.own_fired(now).into_iter();
+            fired.extend(own.filter(|own| own.action != Action::Rollback).map(|own| (run.clone(), own)));
         }
+        MemberFacts { slots, fired, clock_off_ms: None }
     }
 
     /// Keeps calls from the candidate on this guard, and tells the others why.
@@ -159,9 +162,10 @@ impl Controller {
         let fired = fired.into_iter().chain(seat.failed.clone()).filter_map(of_run).collect();
         let candidate = self.rollout.state().candidate();
         let sick = seat.unhealthy.iter().find(|(slot, _)| run.is_some() && *slot == candidate);
-        let hold =
-            hold.or_else(|| sick.map(|(slot, why)| format!("{} is not healthy at {why}", slot.as_str())));
-        let is_first = seat.leads && seat.proposed.is_none() && seat.fleet.followed().is_none();
+        let sick = sick.map(|(slot, why)| format!("{} is not healthy at {why}", slot.as_str()));
+        seat.is_held_briefly = hold.as_ref().is_some_and(|hold| hold.is_brief);
+        let hold = hold.map(|hold| hold.why).or(sick);
+        let is_first = seat.leads && seat.proposed.is_none() && !seat.fleet.has_state();
         self.rollout.consider(Others { counted, fired, hold }, self.clock.now());
         if is_first {
             self.found_fleet();
@@ -186,7 +190,7 @@ impl Controller {
         let seat = self.seat.as_mut()?;
         if !seat.leads || seat.proposed.is_some() {
             match event {
-                Event::Gate { .. } | Event::Differs(_) if seat.leads => seat.postponed.push(event),
+                Event::Gate { .. } if seat.leads => seat.postponed.push(event),
                 Event::Command { .. }
                 | Event::Sample(_)
                 | Event::Health { .. }
@@ -227,7 +231,7 @@ impl Controller {
         };
         let Some(seat) = &mut self.seat else { return };
         let id = order.as_ref().map(|(id, _)| *id);
-        seat.proposed = Some(Proposed { transition, before, is_forward, order: id });
+        seat.proposed = Some(Proposed { transition, before, order: id });
         // What takes calls away from the candidate need not wait for anything.
         self.publish();
         let needs_evidence = is_forward && !is_forced;
@@ -252,7 +256,10 @@ impl Controller {
         let Saved { state, history, accepted, fleet: _ } = shared;
         let same = |a: &Transition, b: &Transition| (a.seq, a.at, a.kind) == (b.seq, b.at, b.kind);
         let own = proposed.and_then(|proposed| proposed.transition);
-        let is_own = own.as_ref().zip(history.last()).is_some_and(|(own, last)| same(own, last));
+        let is_last = |own: &Transition| history.last().is_some_and(|last| same(own, last));
+        let is_own = own.is_some_and(|own| is_last(&own));
+        // Its response was lost on the way: the receivers do not have it yet.
+        let was_own = seat.taken_back.take_if(|own| is_last(own)).is_some();
         let is_changed = state != *self.rollout.state();
         if is_changed && !is_own {
             self.rollout.follow(state, now);
@@ -267,7 +274,7 @@ impl Controller {
         for transition in new.iter().filter(|_| !is_first) {
             self.log_transition(transition);
         }
-        self.keep_transitions(new, is_own);
+        self.keep_transitions(new, is_own || was_own);
         self.end_failure();
         self.report_counts();
         self.handle_postponed();
@@ -289,10 +296,11 @@ impl Controller {
         if let Some(id) = proposed.order {
             seat.deciding.remove(&id);
         }
-        if proposed.transition.is_some() {
+        if let Some(transition) = proposed.transition {
             log::warn!(
                 "fleet: the decision was not taken over; another guard leads, or the fleet has changed"
             );
+            seat.taken_back = Some(transition);
             self.take_back(proposed.before);
         }
         self.handle_postponed();
@@ -317,15 +325,7 @@ impl Controller {
     /// Why an order that sends more calls to this slot cannot be carried out by the fleet now.
     pub(super) fn fleet_refuses(&self, command: &Command, slot: Option<Slot>) -> Option<String> {
         let seat = self.seat.as_ref()?;
-        let is_held = match command {
-            Command::Start { .. } | Command::Promote { .. } | Command::Switch { force: false, .. } => true,
-            Command::Switch { force: true, .. }
-            | Command::Pause
-            | Command::Resume
-            | Command::Rollback { .. }
-            | Command::Retire { .. } => false,
-        };
-        if !is_held {
+        if !needs_whole_fleet(command) {
             return None;
         }
         if let Some(hold) = self.rollout.hold() {
@@ -333,5 +333,17 @@ impl Controller {
         }
         let unhealthy = seat.unhealthy.iter().find(|(other, _)| Some(*other) == slot);
         unhealthy.map(|(slot, why)| format!("{} is not healthy everywhere: {why}", slot.as_str()))
+    }
+}
+
+/// Whether a command sends calls to a candidate, so that the fleet must have been seen whole.
+fn needs_whole_fleet(command: &Command) -> bool {
+    match command {
+        Command::Start { .. } | Command::Promote { .. } | Command::Switch { force: false, .. } => true,
+        Command::Switch { force: true, .. }
+        | Command::Pause
+        | Command::Resume
+        | Command::Rollback { .. }
+        | Command::Retire { .. } => false,
     }
 }

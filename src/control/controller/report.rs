@@ -35,6 +35,13 @@ impl Controller {
             warnings.push(format!("the state is not kept: {why}"));
         }
         let stable = self.rollout.state().stable;
+        // Only a fleet's state may name such a slot.
+        if self.settings.backend(stable).is_none() {
+            warnings.push(format!(
+                "{slot} is stable in the fleet and has no backend here: calls to it are refused (hint: [slots.{slot}])",
+                slot = stable.as_str()
+            ));
+        }
         if let Health::Unhealthy(why) = self.rollout.health(stable) {
             warnings.push(format!("{} is stable and not healthy: {why}", stable.as_str()));
         }

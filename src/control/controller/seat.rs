@@ -1,6 +1,6 @@
 //! The guard's place in its fleet: what is on its way between the two.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -26,8 +26,12 @@ pub(super) struct Seat {
     pub(super) leads: bool,
     /// A decision that the fleet has not taken over yet: until then there is no other.
     pub(super) proposed: Option<Proposed>,
+    /// The latest decision that was taken back. Where only the response was lost, the fleet has it nevertheless.
+    pub(super) taken_back: Option<Transition>,
     /// What came meanwhile and must not be lost.
     pub(super) postponed: Vec<Event>,
+    /// What the fleet waits for ends by itself within seconds.
+    pub(super) is_held_briefly: bool,
     /// Slots that are not healthy elsewhere.
     pub(super) unhealthy: Vec<(Slot, String)>,
     /// What makes this guard keep calls from its candidate, and in which rollout.
@@ -37,9 +41,9 @@ pub(super) struct Seat {
     pub(super) unnamed: Option<PendingCommand>,
     /// Orders of this guard's operators that wait for the fleet.
     pub(super) ordered: HashMap<OrderId, PendingCommand>,
-    /// Orders that this guard decides on, as long as it leads.
-    pub(super) deciding: HashSet<OrderId>,
-    /// Those of them that wait until the fleet has taken the decision before over.
+    /// Orders that this guard decides on, as long as it leads, and since when.
+    pub(super) deciding: HashMap<OrderId, Instant>,
+    /// Those of them that wait: for the fleet to take the decision before over, or for guards that have still to count.
     pub(super) waiting: VecDeque<PendingCommand>,
     /// Results of refused orders that the fleet does not have yet.
     pub(super) refusals: VecDeque<(OrderId, String)>,
@@ -55,24 +59,32 @@ pub(super) struct Proposed {
     pub(super) transition: Option<Transition>,
     /// The state before it.
     pub(super) before: State,
-    pub(super) is_forward: bool,
     pub(super) order: Option<OrderId>,
 }
 
+impl Proposed {
+    /// Whether it may send more calls to a candidate.
+    fn is_forward(&self) -> bool {
+        self.transition.as_ref().is_some_and(|made| made.kind.is_forward())
+    }
+}
+
 impl Seat {
-    pub(super) fn new(fleet: Box<dyn Fleet>, has_followed: bool) -> Seat {
+    pub(super) fn new(fleet: Box<dyn Fleet>) -> Seat {
         Seat {
+            has_followed: fleet.has_state(),
             fleet,
-            has_followed,
             leads: false,
             proposed: None,
+            taken_back: None,
             postponed: Vec::new(),
+            is_held_briefly: false,
             unhealthy: Vec::new(),
             failed: None,
             counted: None,
             unnamed: None,
             ordered: HashMap::new(),
-            deciding: HashSet::new(),
+            deciding: HashMap::new(),
             waiting: VecDeque::new(),
             refusals: VecDeque::new(),
             carries_out: None,
@@ -91,7 +103,7 @@ impl Seat {
 
     /// The state by which calls are routed, while a decision must not reach them yet.
     pub(super) fn routed_by(&self) -> Option<&State> {
-        self.proposed.as_ref().filter(|proposed| proposed.is_forward).map(|proposed| &proposed.before)
+        self.proposed.as_ref().filter(|proposed| proposed.is_forward()).map(|proposed| &proposed.before)
     }
 
     /// What the gauges show.

@@ -97,14 +97,19 @@ impl Rollout {
         self.seen.tally(now)
     }
 
-    /// What would end the rollout by what this guard alone has seen; none where the way back leads to a slot that is worse.
-    pub fn own_failure(&mut self, now: Timestamp) -> Option<Fired> {
-        let run = self.state.run.as_ref()?;
+    /// The triggers that fire by what this guard alone has seen.
+    pub fn own_fired(&mut self, now: Timestamp) -> Vec<Fired> {
+        let Some(run) = &self.state.run else { return Vec::new() };
         let others = self.seen.replace_others(GuardTally::default());
         let fired = triggers::fired(&run.plan, &self.conditions, &mut self.seen, self.state.candidate(), now);
         self.seen.replace_others(others);
         // A step that does not get on is a matter of the whole fleet.
-        let ends = |fired: &Fired| fired.action == Action::Rollback && fired.trigger != Trigger::StageStalled;
-        fired.into_iter().find(ends).filter(|_| !self.way_back_is_worse())
+        fired.into_iter().filter(|fired| fired.trigger != Trigger::StageStalled).collect()
+    }
+
+    /// What would end the rollout by what this guard alone has seen; none where the way back leads to a slot that is worse.
+    pub fn own_failure(&mut self, now: Timestamp) -> Option<Fired> {
+        let ends = |fired: &Fired| fired.action == Action::Rollback;
+        self.own_fired(now).into_iter().find(ends).filter(|_| !self.way_back_is_worse())
     }
 }

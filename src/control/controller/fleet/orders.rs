@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use super::needs_whole_fleet;
 use crate::control::commands::{CommandResult, OrderId, PendingCommand, RolloutCommand};
 use crate::control::controller::Controller;
 use crate::control::controller::seat::LeaveReply;
@@ -17,6 +18,8 @@ use crate::rollout::triggers::{Fired, Trigger};
 use crate::rollout::{Others, Withheld};
 use crate::telemetry::metrics::FleetGauges;
 
+/// How long an order waits for guards that have still to follow the present state or to count under it.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// How long an operator's look waits for the store.
 const LOOK_MAX: Duration = Duration::from_secs(1);
 
@@ -72,9 +75,10 @@ impl Controller {
     /// This guard leads, and an order waits. It may be put forward more than once.
     pub(super) fn on_fleet_order(&mut self, id: OrderId, order: FleetOrder) {
         let Some(seat) = &mut self.seat else { return };
-        if !seat.deciding.insert(id) {
+        if seat.deciding.contains_key(&id) {
             return;
         }
+        seat.deciding.insert(id, Instant::now());
         let FleetOrder { command, who } = order;
         log::info!("fleet: order `{}` by {who}", command.as_str());
         let (reply, response) = oneshot::channel();
@@ -97,18 +101,22 @@ impl Controller {
         self.decide_on_waiting_orders();
     }
 
-    /// Puts an order off until the fleet has taken the decision before over; none if it can be decided on now.
+    /// Puts an order off until the fleet has taken the decision before over, and for a while until all guards count under
+    /// the present state; returns it if it can be decided on now.
     pub(in crate::control::controller) fn put_off(
         &mut self,
         pending: PendingCommand,
     ) -> Option<PendingCommand> {
+        let command = self.rollout_command(&pending.command);
         let Some((id, seat)) = pending.order.zip(self.seat.as_mut()) else { return Some(pending) };
         if !seat.leads {
             // The guard that leads now decides on it.
             seat.deciding.remove(&id);
             return None;
         }
-        if seat.proposed.is_some() {
+        let is_early = seat.deciding.get(&id).is_some_and(|since| since.elapsed() < PATIENCE);
+        let is_held = seat.is_held_briefly && is_early && needs_whole_fleet(&command);
+        if seat.proposed.is_some() || is_held {
             seat.waiting.push_back(pending);
             return None;
         }
@@ -117,7 +125,12 @@ impl Controller {
 
     /// Decides on orders, one at a time.
     pub(super) fn decide_on_waiting_orders(&mut self) {
+        // One that is put off again waits for the next time.
+        let mut looked_at = 0..self.seat.as_ref().map_or(0, |seat| seat.refusals.len() + seat.waiting.len());
         while let Some(seat) = self.seat.as_mut().filter(|seat| seat.proposed.is_none()) {
+            if looked_at.next().is_none() {
+                return;
+            }
             if !seat.leads {
                 let waiting = seat.waiting.drain(..).filter_map(|pending| pending.order);
                 let refused = seat.refusals.drain(..).map(|(id, _)| id);

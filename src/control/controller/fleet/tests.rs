@@ -12,7 +12,7 @@ use super::*;
 use crate::config::{self, Environment};
 use crate::control::commands::{CommandResult, PendingCommand, RolloutCommand};
 use crate::control::controller::{Settings, Setup};
-use crate::control::fleet::{Fleet, FleetOrder};
+use crate::control::fleet::{Fleet, FleetHold, FleetOrder};
 use crate::control::fleet_report::{CandidateState, FleetReport};
 use crate::control::rollout_record::Pictures;
 use crate::rollout::state::ServerSurface;
@@ -79,6 +79,10 @@ impl Fleet for FakeFleet {
         self.script().followed.clone()
     }
 
+    fn has_state(&self) -> bool {
+        self.script().followed.is_some()
+    }
+
     fn has_members(&self) -> bool {
         true
     }
@@ -111,7 +115,8 @@ struct Guard {
 
 impl Guard {
     fn start() -> Guard {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        let runtime = runtime.enable_all().start_paused(true).build().unwrap();
         let nothing = Environment { variable: &|_| None, now: 1_800_000_000, shown_pairs: None };
         let loaded = config::build(Path::new("/nonexistent/guard.toml"), CONFIG, &nothing);
         let config = loaded.map_err(|findings| findings.to_string()).unwrap().config;
@@ -307,7 +312,7 @@ fn a_candidate_that_fails_here_gets_no_calls_and_the_others_learn_of_it() {
     guard.controller.fail_candidate("r1".to_owned(), failed.unwrap());
     let told = guard.fleet.script().told.clone();
     assert!(told.iter().any(|input| matches!(input, FleetInput::Failed(_))), "{told:?}");
-    let is_told = |input: &FleetInput| matches!(input, FleetInput::Counted(_, facts) if facts.fired.as_ref().is_some_and(|(run, _)| run == "r1"));
+    let is_told = |input: &FleetInput| matches!(input, FleetInput::Counted(_, facts) if facts.fired.iter().any(|(run, _)| run == "r1"));
     assert!(told.iter().any(is_told), "{told:?}");
     assert!(guard.controller.rollout.split().ejected().is_some());
 }
@@ -340,6 +345,83 @@ fn an_order_is_decided_on_by_the_guard_that_leads_and_its_result_comes_with_the_
     guard.controller.on_refused_order(id, why);
     let refused = guard.fleet.decisions().pop().unwrap();
     assert!(matches!(refused.order, Some((OrderId(7, 2), OrderResult::Refused(_)))), "{refused:?}");
+}
+
+/// The guard leads, and the fleet waits for this.
+fn held(why: &str, is_brief: bool) -> FleetView {
+    let hold = FleetHold { why: why.to_owned(), is_brief };
+    FleetView { hold: Some(hold), ..FleetView::default() }
+}
+
+/// An order to start at a guard that leads while the fleet waits, after this time: whether it is refused, and why.
+fn start_while(view: FleetView, passes: Duration) -> (Guard, Option<String>) {
+    let mut guard = Guard::start();
+    guard.leads();
+    guard.fleet.script().view = Some(view);
+    let command = RolloutCommand::Start { force: false, accept: Vec::new() };
+    let order = FleetOrder { command, who: "an operator".to_owned() };
+    guard.fleet.script().says.push_back(FleetEvent::Decide(OrderId(7, 1), Box::new(order)));
+    guard.wake();
+    guard.runtime.block_on(tokio::time::advance(passes));
+    guard.wake();
+    guard.runtime.block_on(tokio::task::yield_now());
+    let refused = guard.controller.refusals.1.try_recv().ok().map(|(_, why)| why);
+    (guard, refused)
+}
+
+#[test]
+fn an_order_waits_a_while_for_guards_that_have_still_to_count() {
+    let brief = || held("b has not counted under the present state yet", true);
+    let (mut guard, refused) = start_while(brief(), Duration::from_secs(4));
+    assert_eq!(refused, None, "it waits");
+    assert!(!guard.controller.preparing_start, "the candidate is not asked before");
+    guard.fleet.script().view = Some(FleetView::default());
+    guard.wake();
+    assert!(guard.controller.preparing_start, "it goes on by itself");
+
+    let (_, refused) = start_while(brief(), Duration::from_secs(6));
+    assert!(refused.is_some_and(|why| why.contains("b has not counted")), "but not for ever");
+    let (_, refused) = start_while(held("b has another configuration", false), Duration::ZERO);
+    assert!(
+        refused.is_some_and(|why| why.contains("another configuration")),
+        "what lasts is refused at once"
+    );
+}
+
+#[test]
+fn a_decision_whose_response_was_lost_is_this_guards_when_the_fleet_has_it() {
+    let mut guard = Guard::start();
+    guard.leads();
+    guard.start_rollout();
+    let decided = guard.fleet.decisions().pop().unwrap().state;
+    guard.fleet.script().says.push_back(FleetEvent::NotTaken);
+    guard.wake();
+    assert_eq!(guard.stage(), Stage::Stable);
+    let lost = guard.controller.seat.as_ref().unwrap().taken_back.clone();
+    assert_eq!(lost.as_ref(), decided.history.last());
+    guard.fleet.script().says.push_back(FleetEvent::Follow(Box::new(decided)));
+    guard.wake();
+    assert_ne!(guard.stage(), Stage::Stable);
+    assert_eq!(guard.controller.seat.as_ref().unwrap().taken_back, None, "its receivers are notified, once");
+}
+
+#[test]
+fn a_trigger_that_only_warns_and_fires_here_alone_is_told_to_the_others() {
+    let mut guard = Guard::start();
+    guard.leads();
+    guard.controller.settings.rollout.plan.triggers.memory.action = Action::Notify;
+    guard.start_rollout();
+    guard.take_over();
+    let now = guard.controller.clock.now();
+    let lasts = guard.controller.settings.rollout.plan.triggers.memory.window + Duration::from_secs(1);
+    for at in [now, now + lasts, now + lasts] {
+        let event = Event::Memory { slot: Slot::Green, used: 99, limit: 100 };
+        guard.controller.rollout.observe(event, at);
+    }
+    let facts = guard.controller.facts(now + lasts);
+    let told: Vec<_> = facts.fired.iter().map(|(run, fired)| (run.as_str(), fired.trigger)).collect();
+    assert_eq!(told, [("r1", crate::rollout::triggers::Trigger::Memory)]);
+    assert!(!guard.controller.rollout.split().ejected().is_some(), "it keeps its calls");
 }
 
 #[test]
