@@ -271,7 +271,7 @@ fn a_guard_that_follows_takes_state_and_history_over() {
 fn a_candidate_that_fails_elsewhere_ends_the_rollout_and_one_of_another_rollout_does_not() {
     let fired = |detail: &str| Fired {
         trigger: crate::rollout::triggers::Trigger::ErrorRate,
-        action: crate::rollout::plan::triggers::Action::Rollback,
+        action: Action::Rollback,
         measured: 1.0,
         limit: 0.1,
         samples: 50,
