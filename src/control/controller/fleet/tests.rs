@@ -421,7 +421,7 @@ fn a_trigger_that_only_warns_and_fires_here_alone_is_told_to_the_others() {
     let facts = guard.controller.facts(now + lasts);
     let told: Vec<_> = facts.fired.iter().map(|(run, fired)| (run.as_str(), fired.trigger)).collect();
     assert_eq!(told, [("r1", crate::rollout::triggers::Trigger::Memory)]);
-    assert!(!guard.controller.rollout.split().ejected().is_some(), "it keeps its calls");
+    assert!(guard.controller.rollout.split().ejected().is_none(), "it keeps its calls");
 }
 
 #[test]
