@@ -1,5 +1,6 @@
 //! A fleet in a simulated world: the same members, with clocks, a network and a store that misbehave by a seed.
 
+mod attacks;
 mod faults;
 mod limits;
 mod node;

@@ -91,7 +91,7 @@ pub(crate) struct Event {
 }
 
 /// Where calls come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Demand {
     /// To some nodes more than to others, changing when a fault says so.
     Uneven,
@@ -101,6 +101,27 @@ pub(crate) enum Demand {
     One(u64),
     /// To all nodes alike.
     All,
+    /// The same, so many at once.
+    Bursts(u32),
+    /// To all nodes alike, and from this time on to one; to each of the rest these percent of the limit.
+    Gathers { at: u64, rest: f64 },
+    /// To one node, and from this time on to all alike.
+    Scatters { at: u64 },
+}
+
+impl Demand {
+    /// Calls that come together.
+    pub(crate) fn at_once(self) -> u32 {
+        match self {
+            Demand::Bursts(calls) => calls,
+            Demand::Uneven
+            | Demand::Restless
+            | Demand::One(_)
+            | Demand::All
+            | Demand::Gathers { .. }
+            | Demand::Scatters { .. } => 1,
+        }
+    }
 }
 
 /// A run.

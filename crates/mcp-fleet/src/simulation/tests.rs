@@ -49,7 +49,7 @@ fn every_schedule_keeps_the_invariants_of_a_fleet() {
 fn a_broken_rule_of_the_fleet_is_found() {
     let mut missed = Vec::new();
     for rule in Rule::ALL {
-        let mut schedules = (0..number("FLEET_SCHEDULES").unwrap_or(3_000)).chain(HAVE_FOUND.iter().copied());
+        let mut schedules = 0..number("FLEET_SCHEDULES").unwrap_or(3_000);
         let found = schedules.find_map(|seed| {
             let violation = World::new(seed, Rules::without(rule)).run().violation?;
             Some((seed, violation))

@@ -176,10 +176,12 @@ impl World {
 
     fn call(&mut self, index: usize) {
         let count = self.nodes.len();
-        let node = &mut self.nodes[index];
-        if node.runs(self.now) {
-            let call = node.call(self.now, self.all_fail, &mut self.random);
-            self.watch.called(self.now, &self.nodes[index], call, count);
+        for _ in 0..self.schedule.demand.at_once() {
+            let node = &mut self.nodes[index];
+            if node.runs(self.now) {
+                let call = node.call(self.now, self.all_fail, &mut self.random);
+                self.watch.called(self.now, &self.nodes[index], call, count);
+            }
         }
         self.next_call(index);
     }
@@ -323,24 +325,29 @@ impl World {
     }
 
     pub(super) fn move_demand(&mut self, index: usize) {
-        // Most of the calls come to some nodes, and more of them than the limit lets through.
+        // More calls than the limit lets through.
         let (calls, count) = (f64::from(self.schedule.limit.0), self.nodes.len());
+        let one = |busy: usize, rest: f64| if busy == index { calls * 2.0 } else { rest };
+        let alike = calls * 3.0 / count as f64;
         self.nodes[index].demand = match self.schedule.demand {
             Demand::Uneven | Demand::Restless if self.random.percent(50) => calls * 2.0,
             Demand::Uneven | Demand::Restless => calls * 0.2,
-            Demand::One(period) if (self.now / period) as usize % count == index => calls * 2.0,
-            Demand::One(_) => 0.01,
-            Demand::All => calls * 3.0 / count as f64,
+            Demand::One(period) => one((self.now / period) as usize % count, 0.01),
+            Demand::All => alike,
+            Demand::Bursts(at_once) => alike / f64::from(at_once),
+            Demand::Gathers { at, rest } if self.now >= at => one(0, calls * rest / 100.0),
+            Demand::Scatters { at } if self.now < at => one(0, 0.01),
+            Demand::Gathers { .. } | Demand::Scatters { .. } => alike,
         };
     }
 
     fn change_demand(&mut self) {
         match self.schedule.demand {
-            Demand::Restless | Demand::One(_) => {
+            Demand::Restless | Demand::One(_) | Demand::Gathers { .. } | Demand::Scatters { .. } => {
                 (0..self.nodes.len()).for_each(|index| self.move_demand(index));
                 self.at(self.now + SECOND, Happening::Demand);
             }
-            Demand::Uneven | Demand::All => {}
+            Demand::Uneven | Demand::All | Demand::Bursts(_) => {}
         }
     }
 }
