@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::explain::Asked;
 use super::features::FeatureSwitches;
+use super::old_process::Change;
 use super::parts::Parts;
 use super::reload::Reloader;
 use super::upgrade::Upgrader;
@@ -56,9 +57,11 @@ impl AdminContext {
             AdminCommand::Feature { feature, to, reason } => match reloader.turn().await {
                 Err(why) => Err(why),
                 Ok(_turn) => {
-                    let this = features.clone();
-                    let switch =
-                        move || this.switch((feature, to, reason), who, &handle).inspect(|_| old.follow());
+                    let (this, change) = (features.clone(), Change::Switch(feature.clone(), to));
+                    let switch = move || {
+                        let switched = this.switch((feature, to, reason), who, &handle);
+                        switched.inspect(|_| old.follow(&change))
+                    };
                     let switched = tokio::task::spawn_blocking(switch).await;
                     let notes = switched.unwrap_or_else(|error| Err(error.to_string()));
                     notes.map(|notes| AdminResponse::Features(Box::new(features.report(notes))))

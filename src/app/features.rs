@@ -99,8 +99,7 @@ impl FeatureSwitches {
         }
         let printable = |character: &char| !character.is_control();
         let reason = reason.map(|text| text.chars().filter(printable).take(REASON_MAX).collect());
-        let at = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-        let change = FeatureChange { at, feature: feature.clone(), to, who, reason };
+        let change = FeatureChange { at: now(), feature: feature.clone(), to, who, reason };
         let line = format!("{feature} is {}, {}", to.as_str(), why(&change));
         if !switches.features.change(change)? {
             return Ok(vec![format!("{feature} was {} already", to.as_str())]);
@@ -122,6 +121,24 @@ impl FeatureSwitches {
         }
         notes.extend(saved.err().map(|why| format!("done, but a restart forgets it: {why}")));
         Ok(notes)
+    }
+
+    /// Switches what the process that replaces this one has switched. That one keeps the file, and has judged the switch.
+    pub(super) fn follow_switch(
+        &self,
+        feature: Feature,
+        to: FeatureState,
+        handle: &Handle,
+    ) -> Result<(), String> {
+        let mut switches = self.lock();
+        let line = format!("{feature} is {}, as in the process that serves now", to.as_str());
+        let who = "the process that serves now".to_owned();
+        let change = FeatureChange { at: now(), feature, to, who, reason: None };
+        if switches.features.change(change)? {
+            handle.publish(switches.applied());
+            log::warn!("features: {line}");
+        }
+        Ok(())
     }
 
     fn lock(&self) -> MutexGuard<'_, Switches> {
@@ -163,6 +180,10 @@ pub(super) fn routes_off(config: &Config, features: &Features) -> Vec<RouteRule>
         features.names().any(|feature| matches!(feature, Feature::Route(name) if *name == rule.name))
     };
     rules.filter(is_off).cloned().collect()
+}
+
+fn now() -> String {
+    jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
 fn why(change: &FeatureChange) -> String {

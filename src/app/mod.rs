@@ -114,6 +114,7 @@ fn serve(file: &Path, loaded: Loaded, startup: &mut Startup) -> Result<Drained, 
     set_limits(&config);
 
     let (listen, fleet) = (config.listen.clone(), config.fleet.clone());
+    let drain_time = config.timeouts.drain;
     let (settings, shadow_settings) = (Settings::of(&config), shadow::Settings::of(&config));
     // First, so that a guard that serves calls also takes commands.
     let (admin, mut admin_file) = open_admin(listen.admin.as_deref(), startup)?;
@@ -158,29 +159,37 @@ fn serve(file: &Path, loaded: Loaded, startup: &mut Startup) -> Result<Drained, 
     };
     let started = (listen, fleet, watched);
     let reloader = Reloader::new(file.to_owned(), started, log.clone(), parts.clone(), features.clone());
-    let context = AdminContext { features, upgrader: Upgrader::new(sockets, &reloader), reloader, parts };
+    let upgrader = Upgrader::new(sockets, &reloader);
+    let context = AdminContext { features, upgrader: upgrader.clone(), reloader, parts };
     #[cfg(feature = "console")]
     console::start(console_listener, &console, context.clone(), file).map_err(Error::Control)?;
     let signals = SignalThread::prepare(context).map_err(Error::Control)?;
     let admin_copy = admin.as_ref().map(Server::try_clone).transpose().map_err(Error::Control)?;
     signals.start(admin_copy, changes).map_err(Error::Control)?;
-    if startup.serving() {
+    if startup.serving(&handle)? {
         guard.adopt_socket_file();
         admin_file = admin_file.or_else(|| admin.as_ref().and_then(Server::take_over));
     }
 
     report_ready(&handle);
     let drained = guard.run()?;
-    if let Some(admin) = admin.as_ref().filter(|_| handle.is_handed_over()) {
-        admin.wait_responded();
-    }
+    end_upgrade(&upgrader, admin.as_ref(), &handle);
     fleet::leave(&leaving, &handle);
     traces.close();
     if let Some(file) = admin_file {
         if handle.is_handed_over() { file.leave() } else { file.remove() }
     }
+    startup.old.wait_ended(drain_time);
     log_end(drained, &log);
     Ok(drained)
+}
+
+/// An upgrade that was given up has ended, and the operator has the response of each, before this process ends.
+fn end_upgrade(upgrader: &Upgrader, admin: Option<&Server>, handle: &Handle) {
+    let was_given_up = upgrader.wait_given_up();
+    if let Some(admin) = admin.filter(|_| was_given_up || handle.is_handed_over()) {
+        admin.wait_responded();
+    }
 }
 
 fn log_end(drained: Drained, log: &Log) {

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::features::FeatureSwitches;
+use super::old_process::Change;
 use super::parts::Parts;
 use super::process::{raise_fd_limit, sd_notify};
 use crate::admin::Reloaded;
@@ -73,31 +74,48 @@ impl Reloader {
     /// The same for a command that changes what is served; `Err` says why it must be given again.
     pub(super) async fn turn(&self) -> Result<Paused<'_>, String> {
         let paused = self.pause().await.ok_or("a reload or an upgrade is under way (hint: once more)")?;
+        self.still_serves(paused)
+    }
+
+    /// What a process changes that has handed over would not be in force in the one that serves.
+    fn still_serves<'r>(&self, paused: Paused<'r>) -> Result<Paused<'r>, String> {
         if self.parts.handle.is_handed_over() {
             return Err("another process serves now (hint: once more)".to_owned());
         }
         Ok(paused)
     }
 
-    /// Reads what the process that replaces this one has read, for the requests that are still sent to this one. `Err` says why
-    /// this process cannot use it.
-    pub(super) async fn follow_successor(self: &Arc<Reloader>, _: &Paused<'_>) -> Result<(), Vec<String>> {
+    /// Makes a change that the process that replaces this one has made, for the requests that are still sent to this one. `Err`
+    /// says why this process cannot.
+    pub(super) async fn follow_successor(
+        self: &Arc<Reloader>,
+        change: Change,
+        _: &Paused<'_>,
+    ) -> Result<(), Vec<String>> {
         let this = self.clone();
-        let follow = move || {
-            this.features.refresh(&this.parts.handle);
-            this.apply()
+        let follow = move || match &change {
+            Change::Reload => {
+                this.features.refresh(&this.parts.handle);
+                this.apply().map(drop)
+            }
+            Change::Switch(feature, to) => {
+                let switched = this.features.follow_switch(feature.clone(), *to, &this.parts.handle);
+                this.parts.old.follow(&change);
+                switched.map_err(|why| vec![why])
+            }
         };
         let followed = tokio::task::spawn_blocking(follow).await;
-        followed.unwrap_or_else(|error| Err(vec![error.to_string()])).map(drop)
+        followed.unwrap_or_else(|error| Err(vec![error.to_string()]))
     }
 
     /// Reads the configuration and the tokens again. With any problem, nothing changes.
     pub(super) async fn reload(self: &Arc<Reloader>) -> Result<Reloaded, Vec<String>> {
-        let _turn = self.turn.lock().await;
-        if self.parts.handle.is_handed_over() {
-            log::warn!("not reloaded: another process has taken over meanwhile");
-            return Err(vec!["another process serves now (hint: reload once more)".to_owned()]);
-        }
+        // A reload waits for its turn, however long an upgrade takes.
+        let paused = Paused { _turn: self.turn.lock().await };
+        let _turn = self.still_serves(paused).map_err(|why| {
+            log::warn!("not reloaded: {why}");
+            vec![why]
+        })?;
         let this = self.clone();
         // Reading a hundred thousand clients takes a moment; signals are handled meanwhile.
         let loaded = tokio::task::spawn_blocking(move || this.apply()).await;
@@ -163,7 +181,7 @@ impl Reloader {
         *self.watched.lock().unwrap_or_else(PoisonError::into_inner) = watched;
         // Only now: what the new configuration takes away must not hold until a new issuer has answered.
         self.parts.identity.wait_for_keys();
-        self.parts.old.follow();
+        self.parts.old.follow(&Change::Reload);
         Ok(reloaded)
     }
 

@@ -10,7 +10,6 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use super::admin::AdminContext;
 use super::process::sd_notify;
 use super::reload::without_command;
-use super::upgrade::Upgrader;
 use super::watch::{Changes, watch};
 use crate::admin::{self, HandlerFuture};
 use crate::proxy::Handle;
@@ -64,8 +63,8 @@ impl SignalThread {
                     _ = reload.recv() => {
                         tokio::spawn(without_command(reloader.clone()));
                     }
-                    _ = terminate.recv() => stop(&upgrader, &handle),
-                    _ = interrupt.recv() => stop(&upgrader, &handle),
+                    _ = terminate.recv() => upgrader.stop(),
+                    _ = interrupt.recv() => upgrader.stop(),
                     _ = upgrade.recv() => {
                         let upgrader = upgrader.clone();
                         tokio::spawn(async move { upgrader.upgrade().await });
@@ -74,14 +73,6 @@ impl SignalThread {
             }
         });
     }
-}
-
-fn stop(upgrader: &Upgrader, handle: &Handle) {
-    if !handle.is_handed_over() {
-        sd_notify(State::Stopping);
-    }
-    upgrader.close();
-    handle.begin_shutdown();
 }
 
 /// Pings the watchdog after reading the status: if the guard's state is locked up for good, the pings end.

@@ -1,24 +1,26 @@
 //! Replaces one process by another without losing a call: the new process's side (`Startup`) and the old one's
 //! (`Upgrader`).
 //!
-//! The old process accepts until the new one has reported that it accepts too. If anything fails before that, the old one
-//! continues as before. What the new process refuses, the old one refuses as well before the upgrade has ended. Must not know
-//! what is served.
+//! The old process accepts until the new one has reported that it can. If anything fails before that, the old one
+//! continues as before, and the new one ends. What the new process refuses, the old one refuses as well before the upgrade has
+//! ended. Must not know what is served.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 use tokio::task::AbortHandle;
 
-use super::old_process::OldProcess;
+use super::old_process::{Change, OldProcess};
 use super::parts::Parts;
 use super::process::sd_notify;
 use super::reload::{Paused, Reloader};
 use crate::admin::{self, Upgraded};
+use crate::proxy::Handle;
 use mcp_host::diagnostics::chain;
-use mcp_host::handoff::{Changes, HandoffError, Predecessor, Successor};
+use mcp_host::handoff::{ChangeReceiver, GiveUp, HandoffError, Predecessor, Successor};
 use mcp_host::process;
-use mcp_host::sd_notify::State;
+use mcp_host::sd_notify::{self as service_manager, State};
 use mcp_host::socket_activation::{InheritError, Inherited, InheritedListener};
 
 /// For the new process to read its configuration and be ready to accept.
@@ -29,6 +31,14 @@ const FOLLOW_TIME_MAX: Duration = Duration::from_secs(5);
 const PROBLEMS_SHOWN: usize = 5;
 /// For the listeners of this process to stop accepting.
 const ACCEPT_TIME_MAX: Duration = Duration::from_secs(5);
+/// For the service manager to read which process is the main one.
+const MANAGER_TIME_MAX: Duration = Duration::from_secs(3);
+/// For a signal that was sent already to arrive.
+const SIGNAL_TIME: Duration = Duration::from_millis(50);
+/// For an upgrade to end that was given up.
+const GIVE_UP_TIME_MAX: Duration = Duration::from_secs(10);
+/// Why an upgrade ends when this process does.
+const STOPPING: &str = "this process was told to stop";
 
 /// How this process was started: with which sockets, and which process it replaces.
 pub(super) struct Startup {
@@ -50,6 +60,8 @@ pub(crate) enum StartupError {
          ListenStream= of the .socket unit and the [listen] table must name the same addresses)"
     )]
     Unwanted(String),
+    #[error("this process was told to stop")]
+    Stopping,
 }
 
 impl Startup {
@@ -79,16 +91,20 @@ impl Startup {
         }
     }
 
-    /// This process serves. Returns true if it took over from another one, which accepts no more.
-    pub(super) fn serving(&mut self) -> bool {
-        let Some(predecessor) = self.predecessor.take() else { return false };
-        let finishing = predecessor.serving();
-        if let Err(error) = &finishing {
-            // It has allowed this process to begin, so this process serves, whatever happened to the other one.
-            log::warn!("the guard that was to be replaced did not say farewell: {error}");
+    /// This process can serve. Returns true if it took over from another one, which accepts no more. `Err` if it must not serve:
+    /// the other one was told to stop, or this one, and no service manager would know of it.
+    pub(super) fn serving(&mut self, handle: &Handle) -> Result<bool, StartupError> {
+        if handle.status().draining && self.predecessor.is_some() {
+            return Err(StartupError::Stopping);
         }
-        self.old.finishes(finishing.ok());
-        true
+        let Some(predecessor) = self.predecessor.take() else { return Ok(false) };
+        let finishing = predecessor.serving();
+        let (finishing, served) = match finishing {
+            Ok(finishing) => (Some(finishing), Ok(true)),
+            Err(error) => (None, Err(error.into())),
+        };
+        self.old.finishes(finishing);
+        served
     }
 
     /// Sends the reason to the process that was to be replaced.
@@ -107,14 +123,11 @@ pub(super) struct Upgrader {
     parts: Parts,
     reloader: Arc<Reloader>,
     admin: Mutex<Option<AdminTask>>,
-}
-
-/// Whether this process has read what the new one has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Followed {
-    Done,
-    /// It may admit what the new one refuses.
-    Not,
+    /// A signal has told this process to stop.
+    is_stopping: AtomicBool,
+    under_way: Mutex<Option<GiveUp>>,
+    /// A new process that does not take over, but may be the main process: it ends when this one has ended.
+    held: Mutex<Option<Successor>>,
 }
 
 /// The admin socket and the task that serves on it.
@@ -128,8 +141,10 @@ impl Upgrader {
     pub(super) fn new(sockets: Vec<InheritedListener>, reloader: &Arc<Reloader>) -> Arc<Upgrader> {
         let (sockets, admin, busy) =
             (Mutex::new(Some(sockets)), Mutex::new(None), tokio::sync::Mutex::new(()));
-        let (parts, reloader) = (reloader.parts.clone(), reloader.clone());
-        Arc::new(Upgrader { sockets, busy, parts, reloader, admin })
+        let (parts, reloader, is_stopping) =
+            (reloader.parts.clone(), reloader.clone(), AtomicBool::new(false));
+        let (under_way, held) = (Mutex::new(None), Mutex::new(None));
+        Arc::new(Upgrader { sockets, busy, parts, reloader, admin, is_stopping, under_way, held })
     }
 
     /// Serves admin commands, until another process does.
@@ -143,8 +158,48 @@ impl Upgrader {
         }
     }
 
+    /// A signal tells this process to stop. The first one lets every call end, a second one does not.
+    pub(super) fn stop(&self) {
+        let is_first = !self.is_stopping.swap(true, Ordering::Relaxed);
+        let handle = &self.parts.handle;
+        if is_first && handle.is_handed_over() {
+            // A service manager that signals all processes of the service must not cut this one's calls.
+            log::info!(
+                "this process finishes its calls already, and then ends; another signal ends it at once"
+            );
+            return;
+        }
+        if !handle.is_handed_over() {
+            sd_notify(State::Stopping);
+        }
+        self.close();
+        if let Some(upgrade) = lock(&self.under_way).take() {
+            upgrade.now();
+        }
+        if !is_first {
+            self.parts.old.give_up();
+        }
+        handle.begin_shutdown();
+    }
+
+    /// Waits for the end of an upgrade that was given up, so that no process of this service is left behind. Returns whether there
+    /// was one.
+    pub(super) fn wait_given_up(&self) -> bool {
+        if self.parts.handle.is_handed_over() || self.busy.try_lock().is_ok() {
+            return false;
+        }
+        let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_time().build() else {
+            return false;
+        };
+        let ended = async { tokio::time::timeout(GIVE_UP_TIME_MAX, self.busy.lock()).await.is_ok() };
+        if !runtime.block_on(ended) {
+            log::warn!("upgrade: the new process has not ended yet");
+        }
+        true
+    }
+
     /// This process stops accepting: its copies of the listeners must not keep the addresses taken.
-    pub(super) fn close(&self) {
+    fn close(&self) {
         drop(lock(&self.sockets).take());
     }
 
@@ -165,6 +220,10 @@ impl Upgrader {
                 log::info!("upgrade: process {} serves now, version {}", upgraded.pid, upgraded.version);
                 Ok(upgraded)
             }
+            Err(why) if !self.is_serving() => {
+                log::warn!("upgrade: given up, because {STOPPING}: {why}");
+                Err(STOPPING.to_owned())
+            }
             Err(why) => {
                 log::error!("upgrade: {why}; this process carries on");
                 sd_notify(State::Ready);
@@ -176,9 +235,16 @@ impl Upgrader {
 
     async fn replace(self: &Arc<Self>) -> Result<Upgraded, String> {
         let sockets = self.copies()?;
+        // First: what the new process takes away must reach this one, or there is no upgrade.
+        let follow = self.follow_changes()?;
         let paused = self.reloader.pause().await.ok_or("a reload is under way and does not end")?;
-        let (mut successor, version) = blocking(move || {
-            let mut successor = Successor::start(&sockets, READY_TIME_MAX)?;
+        let mut successor = blocking(move || Successor::start(&sockets, READY_TIME_MAX)).await?;
+        let give_up = successor.give_up().map_err(|error| chain(&error))?;
+        *lock(&self.under_way) = Some(give_up);
+        if !self.is_serving() {
+            return Err(STOPPING.to_owned());
+        }
+        let (successor, version) = blocking(move || {
             let version = successor.wait_prepared()?;
             Ok((successor, version))
         })
@@ -190,29 +256,12 @@ impl Upgrader {
         // Only one process serves commands: the one that owns the rollout.
         self.pause_admin();
         let pid = successor.pid();
-        let begun = blocking(move || {
-            successor.start_serving()?;
-            Ok(successor)
-        });
-        let begun = begun.await;
-        let followed = if begun.is_ok() { self.follow(&paused).await } else { Followed::Done };
-        match begun {
-            Ok(mut successor) if self.is_serving() => {
-                successor.orphan();
-                // In this order: the service manager listens to the main process only.
-                sd_notify(State::MainPid(pid));
-                let changes = successor.complete();
-                self.refuse_unless(followed);
-                self.parts.handle.hand_over();
-                self.close();
-                // What changes in the new process is followed from now on, and needs the turn.
-                drop(paused);
-                self.follow_changes(changes);
+        match self.hand_over(successor, paused, follow).await {
+            Ok(()) => {
                 self.wait_accepted().await;
                 Ok(Upgraded { pid, version })
             }
-            unfinished => {
-                let why = unfinished.err().unwrap_or_else(|| "this process was told to stop".to_owned());
+            Err(why) => {
                 self.parts.control.reclaim_state().await;
                 self.resume_admin();
                 Err(why)
@@ -220,48 +269,101 @@ impl Upgrader {
         }
     }
 
-    /// Reads what the new process has read: clients with open connections send their next requests to this process, and a token
-    /// that was revoked must not be good for one more.
-    async fn follow(&self, paused: &Paused<'_>) -> Followed {
-        let following = tokio::time::timeout(FOLLOW_TIME_MAX, self.reloader.follow_successor(paused)).await;
-        let problems = match following {
-            Ok(Ok(())) => return Followed::Done,
-            Ok(Err(problems)) => problems.into_iter().take(PROBLEMS_SHOWN).collect::<Vec<_>>().join("; "),
-            Err(_late) => format!("not read within {} s", FOLLOW_TIME_MAX.as_secs()),
-        };
-        log::warn!(
-            "upgrade: this process refuses requests from now on, as it cannot use the new configuration: {problems}"
-        );
-        Followed::Not
+    /// Lets the new process serve in the place of this one.
+    async fn hand_over(
+        &self,
+        mut successor: Successor,
+        paused: Paused<'_>,
+        follow: mpsc::Sender<ChangeReceiver>,
+    ) -> Result<(), String> {
+        let mut successor = blocking(move || {
+            successor.start_serving()?;
+            Ok(successor)
+        })
+        .await?;
+        // Before this process stops accepting: clients with open connections send their next requests to it, and a token that was
+        // revoked must not be good for one more.
+        let followed = self.carry_out(Change::Reload, &paused).await;
+        if !self.is_serving() {
+            return Err(STOPPING.to_owned());
+        }
+        self.name_main_process(&mut successor).await;
+        if !self.is_serving() {
+            // Which of the two is the main process depends on what the service manager has read first: neither ends before this
+            // one's calls.
+            *lock(&self.held) = Some(successor);
+            return Err(STOPPING.to_owned());
+        }
+        // The thread ends only when this sender does.
+        let _ = follow.send(successor.complete());
+        if let Err(why) = followed {
+            self.refuse_requests(&why);
+        }
+        self.parts.handle.hand_over();
+        self.close();
+        Ok(())
     }
 
-    fn refuse_unless(&self, followed: Followed) {
-        match followed {
-            Followed::Done => {}
-            Followed::Not => self.parts.handle.refuse_requests(),
+    /// Returns once the service manager sends its signals to the new process, and those that it has sent to this one are here.
+    async fn name_main_process(&self, successor: &mut Successor) {
+        // From here on the new process may be the main one: see `held`.
+        lock(&self.under_way).take();
+        successor.orphan();
+        // In this order: the service manager listens to the main process only.
+        sd_notify(State::MainPid(successor.pid()));
+        if !service_manager::is_there() {
+            return;
+        }
+        let read = tokio::task::spawn_blocking(|| service_manager::wait_read(MANAGER_TIME_MAX)).await;
+        if let Ok(Err(error)) = read {
+            log::warn!("upgrade: the service manager has not read the new main process yet: {error}");
+        }
+        tokio::time::sleep(SIGNAL_TIME).await;
+    }
+
+    /// Makes a change that the new process has made; `Err` says why this one cannot.
+    async fn carry_out(&self, change: Change, paused: &Paused<'_>) -> Result<(), String> {
+        let following = self.reloader.follow_successor(change, paused);
+        match tokio::time::timeout(FOLLOW_TIME_MAX, following).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(problems)) => {
+                let shown: Vec<String> = problems.into_iter().take(PROBLEMS_SHOWN).collect();
+                Err(format!("it cannot use the new configuration: {}", shown.join("; ")))
+            }
+            Err(_late) => {
+                Err(format!("it has not followed the new process within {} s", FOLLOW_TIME_MAX.as_secs()))
+            }
         }
     }
 
-    /// From now on, what changes in the new process changes here before its command returns.
-    fn follow_changes(self: &Arc<Self>, changes: Result<Changes, HandoffError>) {
+    /// This process may admit what the new one refuses.
+    fn refuse_requests(&self, why: &str) {
+        log::warn!("upgrade: this process refuses requests from now on: {why}");
+        self.parts.handle.refuse_requests();
+    }
+
+    /// Starts what makes each change here that the new process makes, before its command returns. It begins with the hand-over.
+    fn follow_changes(self: &Arc<Self>) -> Result<mpsc::Sender<ChangeReceiver>, String> {
         let (this, runtime) = (self.clone(), tokio::runtime::Handle::current());
-        let thread = std::thread::Builder::new().name("changes".to_owned());
-        let started = changes.map_err(|error| chain(&error)).and_then(|mut changes| {
-            let follow = move || {
-                while changes.wait() {
-                    let followed = runtime.block_on(async {
-                        let Some(paused) = this.reloader.pause().await else { return Followed::Not };
-                        this.follow(&paused).await
-                    });
-                    this.refuse_unless(followed);
-                    changes.done();
+        let (sender, receiver) = mpsc::channel::<ChangeReceiver>();
+        let follow = move || {
+            let Ok(mut changes) = receiver.recv() else { return };
+            while let Some(change) = changes.wait() {
+                if let Err(why) = runtime.block_on(this.follow_change(&change)) {
+                    this.refuse_requests(&why);
                 }
-            };
-            thread.spawn(follow).map_err(|error| error.to_string())
-        });
-        if let Err(why) = started {
-            log::warn!("upgrade: this process does not see what changes while it finishes its calls: {why}");
-        }
+                changes.done();
+            }
+            this.refuse_requests("no change of the process that serves now can reach it");
+        };
+        let thread = std::thread::Builder::new().name("changes".to_owned()).spawn(follow);
+        thread.map(|_| sender).map_err(|error| format!("cannot follow the new process: {error}"))
+    }
+
+    async fn follow_change(&self, change: &str) -> Result<(), String> {
+        let change = Change::parse(change).ok_or("it does not know what has changed")?;
+        let paused = self.reloader.pause().await.ok_or("a reload does not end")?;
+        self.carry_out(change, &paused).await
     }
 
     /// Waits until this process accepts no connection any more, but not for ever.

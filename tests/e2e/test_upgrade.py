@@ -94,7 +94,8 @@ def test_the_service_manager_follows_an_upgrade(programs):
     assert manager.wait_for("READY=1", at).pid == first
 
     at = len(manager.obeyed)
-    second = guard.upgrade()
+    with manager.reading():
+        second = guard.upgrade()
     assert manager.wait_for("RELOADING=1", at).pid == first
     assert manager.wait_for(f"MAINPID={second}", at).pid == first
     assert manager.wait_for("READY=1", at).pid == second

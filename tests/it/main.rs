@@ -66,6 +66,7 @@ mod token_distribute;
 mod tools_list_filter;
 mod traces;
 mod upgrade;
+mod upgrade_end;
 
 /// Describes a guard of this build.
 fn guard() -> mcp_testkit::Builder {

@@ -16,6 +16,18 @@ const HEALTH: &str = "GET /health HTTP/1.1\r\nHost: h\r\n\r\n";
 /// The process that has replaced the guard's first one. It is killed when the test ends.
 pub(crate) struct Successor(Pid);
 
+impl Successor {
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(self.0, signal).unwrap();
+    }
+
+    /// One that has ended and is not waited for does not live.
+    pub(crate) fn is_alive(&self) -> bool {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.0.as_raw_pid()));
+        stat.is_ok_and(|stat| !stat.contains(") Z "))
+    }
+}
+
 impl Drop for Successor {
     fn drop(&mut self) {
         let _ = kill_process(self.0, Signal::KILL);
@@ -28,12 +40,12 @@ pub(crate) async fn upgraded(guard: &Guard) -> Successor {
     Successor(pid.unwrap_or_else(|| panic!("{said}")))
 }
 
-fn ping(token: &str) -> String {
+pub(crate) fn ping(token: &str) -> String {
     post(token, "", &call(1, "ping"))
 }
 
 /// Its status, and what it says about the connection.
-fn brief(response: &Message) -> (u16, Option<&str>) {
+pub(crate) fn brief(response: &Message) -> (u16, Option<&str>) {
     (response.status(), response.field("connection"))
 }
 
@@ -77,6 +89,62 @@ async fn what_is_taken_away_after_an_upgrade_is_taken_away_on_connections_of_the
     guard.set_tokens(&client("bob", ""));
     guard.command_ok("reload").await;
     assert_eq!(brief(&alice.exchange(ping("alice")).await), (403, Some("close")));
+}
+
+/// Everything that is switched off after an upgrade must be off in the old process as well, and nothing else changes there.
+async fn check_switch_after_upgrade(before: impl Fn(&Guard), after: impl Fn(&Guard)) {
+    let backend = backend().await.serve(|_| ok(&result(1)));
+    let guard = guard().tokens(&client("bob", "")).admin().upstream(&backend).start().await;
+    let [mut one, mut other] = [guard.connect().await, guard.connect().await];
+    for connection in [&mut one, &mut other] {
+        assert_eq!(brief(&connection.exchange(ping("bob")).await), (200, None));
+    }
+    before(&guard);
+    let _successor = upgraded(&guard).await;
+    after(&guard);
+    guard.command_ok("feature off tool:tool_1").await;
+    let denied = one.exchange(post("bob", "", &tool_call(2, "tool_1"))).await;
+    assert!(denied.text().contains("Unknown tool"), "{}", denied.text());
+    let response = other.exchange(ping("bob")).await;
+    assert_eq!(brief(&response), (200, Some("close")));
+    assert!(response.json().get("result").is_some(), "{}", response.text());
+}
+
+#[tokio::test]
+async fn a_switch_reaches_the_old_process_while_the_configuration_is_being_edited() {
+    check_switch_after_upgrade(|_| {}, |guard| guard.edit("[listen]", "[listen]\nnonsense =")).await;
+}
+
+#[tokio::test]
+async fn a_switch_reaches_the_old_process_where_the_new_one_keeps_no_state() {
+    check_switch_after_upgrade(|guard| guard.edit("state = \"state\"\n", ""), |_| {}).await;
+}
+
+// In a fleet, the shares of the old process are not renewed: what it admits after the hand-over is bounded by this.
+#[tokio::test]
+async fn a_connection_of_the_old_process_carries_one_request_after_the_hand_over() {
+    let backend = backend().await;
+    let guard = guard().token("t").admin().upstream(&backend).start().await;
+    let mut idle = guard.connect().await;
+    assert_eq!(brief(&idle.exchange(HEALTH).await), (200, None));
+    let mut streaming = guard.connect().await;
+    streaming.send(ping("t")).await;
+    let mut peer = backend.accept().await;
+    peer.request().await;
+    let chunk = |text: &str| format!("{:x}\r\n{text}\r\n", text.len());
+    let head = "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n";
+    peer.send(format!("{head}{}", chunk(": begun\n\n"))).await;
+    streaming.until("begun").await;
+    let _successor = upgraded(&guard).await;
+    let event = chunk(&format!("data: {}\n\n", result(1)));
+    peer.send(format!("{event}0\r\n\r\n")).await;
+    streaming.until("\r\n0\r\n\r\n").await;
+    for connection in [&mut idle, &mut streaming] {
+        // Two at once: the second one is not read.
+        connection.send(format!("{HEALTH}{HEALTH}")).await;
+        assert_eq!(brief(&connection.response().await), (200, Some("close")));
+        assert_eq!(connection.rest().await, b"");
+    }
 }
 
 #[tokio::test]

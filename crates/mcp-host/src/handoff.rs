@@ -4,24 +4,29 @@
 //! The running process starts the new program with one end of a socket pair as its standard input and sends the sockets
 //! over it. The messages are then "prepared" (everything is loaded, nothing has started), "go", "serving" and "yours" (the
 //! old process accepts no more connections). A failure before the end changes nothing in the old process: it ends the new
-//! one and reports why. While the old process finishes its calls, "changed" and "done" follow: what the new one has
-//! changed holds in both. Must not know what is served.
+//! one and reports why. The new process ends, too, where the old one ends before "yours": it would serve without the
+//! service manager. What follows on the channel is in `changes`. Must not know what is served.
+
+mod changes;
+mod channel;
+mod sockets;
 
 use std::ffi::OsString;
-use std::io::{self, IoSlice, IoSliceMut, Read, Write};
-use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::io::{self, Write};
+use std::net::Shutdown;
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
-use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
-};
 use rustix::process::{Pid, Signal, kill_process, set_parent_process_death_signal};
 
-use super::socket_activation::{InheritedListener, ListenAddr, SocketOwner};
+pub use self::changes::{ChangeReceiver, Finishing, Watch};
+pub use self::channel::HandoffError;
+use self::channel::{MESSAGE_BYTES_MAX, channel, receive};
+use self::sockets::{receive_sockets, send_sockets};
+use super::process::wait_for;
+use super::socket_activation::InheritedListener;
 
 /// The variable that marks standard input as a hand-off channel, and says how the new program was started.
 const ENV_MARK: &str = "MCP_GUARD_HANDOFF";
@@ -29,47 +34,34 @@ const ENV_MARK: &str = "MCP_GUARD_HANDOFF";
 const LAUNCHER: &str = "launch";
 /// A launcher started the new program.
 const LAUNCHED: &str = "launched";
-const PROTOCOL: &str = "mcp-guard hand-off 1";
 const PREPARED: &str = "prepared ";
 const FAILED: &str = "failed ";
 const START: &str = "go";
 const SERVING: &str = "serving";
 const TAKEOVER: &str = "yours";
-const CHANGED: &str = "changed";
-const DONE: &str = "done";
-const MESSAGE_BYTES_MAX: usize = 16 * 1024;
-const SOCKETS_MAX: usize = 8;
+/// For a process to end that has closed the channel.
+const END_TIME_MAX: Duration = Duration::from_secs(2);
 /// How long the new process waits for the old one. The old process's own deadline is shorter.
 const PREDECESSOR_TIME_MAX: Duration = Duration::from_secs(60);
 
-/// Why a hand-off failed.
-#[derive(Debug, thiserror::Error)]
-pub enum HandoffError {
-    #[error("{program}: cannot start it")]
-    Start { program: String, source: io::Error },
-    #[error("the new process said: {0}")]
-    Failed(String),
-    #[error("the new process ended ({0}) before it was ready; its log says more")]
-    Ended(String),
-    #[error("the new process was not ready within {0} s")]
-    Late(u64),
-    #[error("the other process does not understand hand-offs of this version")]
-    Garbled,
-    #[error("the old process has gone, or has changed its mind")]
-    Abandoned,
-    #[error("the channel between the two processes failed")]
-    Channel(#[from] io::Error),
-}
-
 /// The new process, seen from the old one. Dropping it before the hand-off is completed ends the new process.
 pub struct Successor {
+    process: NewProcess,
+    channel: UnixStream,
+    deadline: Instant,
+    time_max: Duration,
+}
+
+/// Gives an upgrade up.
+pub struct GiveUp {
+    channel: UnixStream,
+}
+
+struct NewProcess {
     /// The process that was started: a launcher, or (in an older version) the server itself.
     child: Child,
     /// The server, where it is a child of the launcher.
     launched: Option<Pid>,
-    channel: UnixStream,
-    deadline: Instant,
-    time_max: Duration,
     /// Set once the new process has taken over; dropping before that ends it.
     completed: bool,
 }
@@ -81,9 +73,7 @@ impl Successor {
         let mut arguments = std::env::args_os();
         // By name, not /proc/self/exe: that is the file this process runs, and a newer one may have replaced it.
         let program = arguments.next().unwrap_or_else(|| OsString::from("mcp-guard"));
-        let (ours, theirs) =
-            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
-                .map_err(io::Error::from)?;
+        let (channel, theirs) = channel()?;
         let started = Command::new(&program)
             .args(arguments)
             .env(ENV_MARK, LAUNCHER)
@@ -92,13 +82,13 @@ impl Successor {
             .env_remove("LISTEN_FDS")
             .env_remove("LISTEN_FDNAMES")
             .env_remove("WATCHDOG_PID")
-            .stdin(Stdio::from(theirs))
+            .stdin(Stdio::from(OwnedFd::from(theirs)))
             .spawn();
         let program = || program.to_string_lossy().into_owned();
         let child = started.map_err(|source| HandoffError::Start { program: program(), source })?;
         let deadline = Instant::now() + time_max;
-        let channel = UnixStream::from(ours);
-        let successor = Successor { child, launched: None, channel, deadline, time_max, completed: false };
+        let process = NewProcess { child, launched: None, completed: false };
+        let successor = Successor { process, channel, deadline, time_max };
         match send_sockets(&successor.channel, sockets) {
             // It has ended already; the next receive reports how.
             Err(HandoffError::Channel(gone)) if gone.kind() == io::ErrorKind::BrokenPipe => Ok(successor),
@@ -107,7 +97,13 @@ impl Successor {
     }
 
     pub fn pid(&self) -> u32 {
-        self.launched.map_or_else(|| self.child.id(), |pid| pid.as_raw_pid().cast_unsigned())
+        let NewProcess { child, launched, .. } = &self.process;
+        launched.map_or_else(|| child.id(), |pid| pid.as_raw_pid().cast_unsigned())
+    }
+
+    /// What gives the upgrade up, also while this process waits for the new one.
+    pub fn give_up(&self) -> io::Result<GiveUp> {
+        Ok(GiveUp { channel: self.channel.try_clone()? })
     }
 
     /// Waits until the new process has loaded everything, and returns its version. It does not accept connections yet.
@@ -115,7 +111,7 @@ impl Successor {
         let message = self.receive()?;
         let version = message.strip_prefix(PREPARED).ok_or(HandoffError::Garbled)?;
         let Some((version, pid)) = version.split_once(' ') else { return Ok(version.to_owned()) };
-        self.launched = Some(pid.parse().ok().and_then(Pid::from_raw).ok_or(HandoffError::Garbled)?);
+        self.process.launched = Some(pid.parse().ok().and_then(Pid::from_raw).ok_or(HandoffError::Garbled)?);
         Ok(version.to_owned())
     }
 
@@ -126,20 +122,22 @@ impl Successor {
         if self.receive()? == SERVING { Ok(()) } else { Err(HandoffError::Garbled) }
     }
 
-    /// Ends the launcher. The new process is then a child of the service manager.
+    /// Ends the launcher. The new process is then a child of the service manager, and ends by itself if it does not take over.
     pub fn orphan(&mut self) {
-        if self.launched.is_some() {
-            let _ = self.child.kill();
-            let _ = self.child.wait();
+        let NewProcess { child, launched, .. } = &mut self.process;
+        if launched.is_some() {
+            let _ = child.kill();
+            let _ = child.wait();
         }
     }
 
-    /// Makes the new process the only server. `Err` if it does not say what changes from then on.
-    pub fn complete(mut self) -> Result<Changes, HandoffError> {
-        self.completed = true;
+    /// Makes the new process the only server. Returns what receives its changes.
+    pub fn complete(self) -> ChangeReceiver {
+        let Successor { mut process, mut channel, .. } = self;
+        process.completed = true;
         // If the new process does not read this, the closed channel has the same meaning.
-        let _ = self.channel.write_all(TAKEOVER.as_bytes());
-        Ok(Changes { channel: self.channel.try_clone()? })
+        let _ = channel.write_all(TAKEOVER.as_bytes());
+        ChangeReceiver::new(channel)
     }
 
     fn receive(&mut self) -> Result<String, HandoffError> {
@@ -151,17 +149,27 @@ impl Successor {
                 Some(why) => Err(HandoffError::Failed(why.to_owned())),
                 None => Ok(message),
             },
-            Ok(None) => Err(HandoffError::Ended(match self.child.wait() {
-                Ok(status) => status.to_string(),
-                Err(error) => error.to_string(),
-            })),
+            // A program that only closes the channel must not hold the upgrade up for longer.
+            Ok(None) => Err(match wait_for(&mut self.process.child, END_TIME_MAX) {
+                Ok(Some(status)) => HandoffError::Ended(status.to_string()),
+                Ok(None) => HandoffError::Closed,
+                Err(error) => HandoffError::Ended(error.to_string()),
+            }),
             Err(_) if self.deadline <= Instant::now() => Err(HandoffError::Late(self.time_max.as_secs())),
             Err(error) => Err(error),
         }
     }
 }
 
-impl Drop for Successor {
+impl GiveUp {
+    /// The new process sees a closed channel, and ends; the wait for it ends with an error.
+    pub fn now(self) {
+        // It has ended already.
+        let _ = self.channel.shutdown(Shutdown::Both);
+    }
+}
+
+impl Drop for NewProcess {
     fn drop(&mut self) {
         if !self.completed {
             // The launcher is its parent and waits for it, so the process id has not been reused.
@@ -171,25 +179,6 @@ impl Drop for Successor {
             let _ = self.child.kill();
             let _ = self.child.wait();
         }
-    }
-}
-
-/// What changes in the new process, seen from the old one.
-pub struct Changes {
-    channel: UnixStream,
-}
-
-impl Changes {
-    /// Waits until something has changed. False once the new process has gone, or if it is of a version that does not say so.
-    pub fn wait(&mut self) -> bool {
-        let message = self.channel.set_read_timeout(None).and_then(|()| read(&self.channel));
-        matches!(message, Ok(bytes) if bytes == CHANGED.as_bytes())
-    }
-
-    /// It holds in this process, too.
-    pub fn done(&mut self) {
-        // If the new process has gone, the next wait says so.
-        let _ = self.channel.write_all(DONE.as_bytes());
     }
 }
 
@@ -259,7 +248,7 @@ impl Predecessor {
     pub fn serving(mut self) -> Result<Finishing, HandoffError> {
         self.channel.write_all(SERVING.as_bytes())?;
         match receive(&self.channel, PREDECESSOR_TIME_MAX)? {
-            Some(message) if message == TAKEOVER => Ok(Finishing { channel: self.channel }),
+            Some(message) if message == TAKEOVER => Ok(Finishing::new(self.channel)),
             Some(_) => Err(HandoffError::Garbled),
             None => Err(HandoffError::Abandoned),
         }
@@ -272,198 +261,13 @@ impl Predecessor {
     }
 }
 
-/// The old process while it finishes its calls, seen from the new one.
-#[derive(Debug)]
-pub struct Finishing {
-    channel: UnixStream,
-}
-
-impl Finishing {
-    /// Says that something has changed, and waits until it holds in the old process. False once that has gone, or if it is of a
-    /// version that does not follow.
-    pub fn follow(&mut self, time_max: Duration) -> Result<bool, HandoffError> {
-        if self.channel.write_all(CHANGED.as_bytes()).is_err() {
-            return Ok(false);
-        }
-        match receive(&self.channel, time_max)? {
-            Some(message) if message == DONE => Ok(true),
-            Some(_) => Err(HandoffError::Garbled),
-            None => Ok(false),
-        }
-    }
-}
-
-/// Receives one message; `None` when the other end is closed.
-fn receive(channel: &UnixStream, time: Duration) -> Result<Option<String>, HandoffError> {
-    channel.set_read_timeout(Some(time))?;
-    let message = read(channel)?;
-    if message.is_empty() {
-        return Ok(None);
-    }
-    String::from_utf8(message).map(Some).map_err(|_| HandoffError::Garbled)
-}
-
-/// One message; empty when the other end is closed.
-fn read(mut channel: &UnixStream) -> io::Result<Vec<u8>> {
-    let mut message = vec![0; MESSAGE_BYTES_MAX];
-    let length = match channel.read(&mut message) {
-        Err(reset) if reset.kind() == io::ErrorKind::ConnectionReset => 0,
-        other => other?,
-    };
-    message.truncate(length);
-    Ok(message)
-}
-
-fn send_sockets(channel: &UnixStream, sockets: &[InheritedListener]) -> Result<(), HandoffError> {
-    let mut message = PROTOCOL.to_owned();
-    for InheritedListener { address, owner, .. } in sockets {
-        let owner = match owner {
-            SocketOwner::Server => "ours",
-            SocketOwner::ServiceManager => "lent",
-        };
-        let (family, address) = match address {
-            ListenAddr::Tcp(address) => ("tcp", address.to_string()),
-            ListenAddr::Unix(path) => {
-                ("unix", path.to_str().map(str::to_owned).ok_or(HandoffError::Garbled)?)
-            }
-        };
-        message.push_str(&format!("\n{owner} {family} {address}"));
-    }
-    let files: Vec<BorrowedFd<'_>> = sockets.iter().map(|listening| listening.socket.as_fd()).collect();
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(SOCKETS_MAX))];
-    let mut ancillary = SendAncillaryBuffer::new(&mut space);
-    if !files.is_empty() && !ancillary.push(SendAncillaryMessage::ScmRights(&files)) {
-        return Err(HandoffError::Garbled);
-    }
-    sendmsg(channel, &[IoSlice::new(message.as_bytes())], &mut ancillary, SendFlags::NOSIGNAL)
-        .map_err(io::Error::from)?;
-    Ok(())
-}
-
-fn receive_sockets(channel: &UnixStream) -> Result<Vec<InheritedListener>, HandoffError> {
-    let mut message = vec![0; MESSAGE_BYTES_MAX];
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(SOCKETS_MAX))];
-    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
-    let received =
-        recvmsg(channel, &mut [IoSliceMut::new(&mut message)], &mut ancillary, RecvFlags::CMSG_CLOEXEC)
-            .map_err(io::Error::from)?;
-    let mut files: Vec<OwnedFd> = Vec::new();
-    for part in ancillary.drain() {
-        if let RecvAncillaryMessage::ScmRights(rights) = part {
-            files.extend(rights);
-        }
-    }
-    let text = std::str::from_utf8(&message[..received.bytes]).map_err(|_| HandoffError::Garbled)?;
-    let mut lines = text.split('\n');
-    if lines.next() != Some(PROTOCOL) {
-        return Err(HandoffError::Garbled);
-    }
-    let addresses: Vec<_> = lines.map(parse).collect::<Option<_>>().ok_or(HandoffError::Garbled)?;
-    if addresses.len() != files.len() {
-        return Err(HandoffError::Garbled);
-    }
-    let sockets = addresses.into_iter().zip(files);
-    Ok(sockets.map(|((owner, address), socket)| InheritedListener { address, owner, socket }).collect())
-}
-
-fn parse(line: &str) -> Option<(SocketOwner, ListenAddr)> {
-    let (owner, rest) = line.split_once(' ')?;
-    let owner = match owner {
-        "ours" => SocketOwner::Server,
-        "lent" => SocketOwner::ServiceManager,
-        _ => return None,
-    };
-    match rest.split_once(' ')? {
-        ("tcp", address) => Some((owner, ListenAddr::Tcp(address.parse().ok()?))),
-        ("unix", path) => Some((owner, ListenAddr::Unix(path.into()))),
-        _ => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::net::TcpListener;
-
     use super::*;
-
-    fn pair() -> (UnixStream, UnixStream) {
-        let (one, other) =
-            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap();
-        (one.into(), other.into())
-    }
-
-    #[test]
-    fn sockets_arrive_with_their_places() {
-        let (old, new) = pair();
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap();
-        let home = tempfile::tempdir().unwrap();
-        let path = home.path().join("a b");
-        let unix = std::os::unix::net::UnixListener::bind(&path).unwrap();
-        let sockets = [
-            InheritedListener {
-                address: ListenAddr::Tcp(address),
-                owner: SocketOwner::Server,
-                socket: listener.into(),
-            },
-            InheritedListener {
-                address: ListenAddr::Unix(path),
-                owner: SocketOwner::ServiceManager,
-                socket: unix.into(),
-            },
-        ];
-        send_sockets(&old, &sockets).unwrap();
-        let received = receive_sockets(&new).unwrap();
-        for (sent, received) in sockets.iter().zip(&received) {
-            assert_eq!((&sent.address, sent.owner), (&received.address, received.owner));
-        }
-        drop(sockets);
-        assert!(std::net::TcpStream::connect(address).is_ok(), "the copy listens on");
-    }
-
-    #[test]
-    fn a_change_after_the_hand_off_holds_in_both_before_the_new_process_goes_on() {
-        let (old, new) = pair();
-        let (mut changes, mut finishing) = (Changes { channel: old }, Finishing { channel: new });
-        let second = Duration::from_secs(1);
-        let old = std::thread::spawn(move || {
-            let mut followed = 0;
-            while changes.wait() {
-                followed += 1;
-                changes.done();
-            }
-            followed
-        });
-        assert!(finishing.follow(second).unwrap() && finishing.follow(second).unwrap());
-        drop(finishing);
-        assert_eq!(old.join().unwrap(), 2);
-    }
-
-    #[test]
-    fn an_old_process_that_has_gone_or_hangs_delays_the_new_one_for_a_bounded_time() {
-        let (old, new) = pair();
-        let mut finishing = Finishing { channel: new };
-        assert!(finishing.follow(Duration::from_millis(20)).is_err(), "it hangs");
-        drop(old);
-        assert!(!finishing.follow(PREDECESSOR_TIME_MAX).unwrap());
-        // An older version closes the channel when it has handed over.
-        let (old, new) = pair();
-        drop(new);
-        assert!(!Changes { channel: old }.wait());
-    }
-
-    #[test]
-    fn a_stranger_on_the_channel_is_refused() {
-        for message in ["hello", "mcp-guard hand-off 2", "mcp-guard hand-off 1\nours tcp 127.0.0.1:1"] {
-            let (mut old, new) = pair();
-            old.write_all(message.as_bytes()).unwrap();
-            assert!(matches!(receive_sockets(&new), Err(HandoffError::Garbled)), "{message}");
-        }
-    }
 
     #[test]
     fn the_new_process_begins_only_at_the_go_message() {
-        let (old, new) = pair();
+        let (old, new) = channel().unwrap();
         let theirs =
             std::thread::spawn(move || Predecessor { channel: new, launched: false }.prepared("1.2.3"));
         assert_eq!(receive(&old, PREDECESSOR_TIME_MAX).unwrap().as_deref(), Some("prepared 1.2.3"));

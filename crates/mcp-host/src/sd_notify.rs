@@ -3,12 +3,16 @@
 //! The protocol is one line of text on a datagram socket; a library would be larger than this file. Must not know what
 //! readiness means.
 
-use std::ffi::OsStr;
-use std::io;
+use std::ffi::{OsStr, OsString};
+use std::io::{self, IoSlice, Read};
+use std::mem::MaybeUninit;
+use std::os::fd::AsFd;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::os::unix::net::{SocketAddr, UnixDatagram, UnixStream};
 use std::time::Duration;
+
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 
 /// One message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,12 +31,23 @@ pub enum State<'t> {
     Status(&'t str),
 }
 
+/// Whether there is a service manager.
+pub fn is_there() -> bool {
+    socket().is_some()
+}
+
 /// Sends a message to the service manager, if there is one.
 pub fn notify(state: State<'_>) -> io::Result<()> {
-    match std::env::var_os("NOTIFY_SOCKET") {
-        Some(socket) if !socket.is_empty() => send(&socket, state),
-        Some(_) | None => Ok(()),
-    }
+    socket().map_or(Ok(()), |socket| send(&socket, state))
+}
+
+/// Waits until the service manager, if there is one, has read all messages before. `Err` if it has not by then.
+pub fn wait_read(time_max: Duration) -> io::Result<()> {
+    socket().map_or(Ok(()), |socket| send_barrier(&socket, time_max))
+}
+
+fn socket() -> Option<OsString> {
+    std::env::var_os("NOTIFY_SOCKET").filter(|socket| !socket.is_empty())
 }
 
 /// The interval for [`State::Alive`]: half of the service manager's timeout; `None` without a watchdog.
@@ -46,6 +61,24 @@ pub fn watchdog_interval() -> Option<Duration> {
 }
 
 fn send(socket: &OsStr, state: State<'_>) -> io::Result<()> {
+    connect(socket)?.send(message(state).as_bytes())?;
+    Ok(())
+}
+
+/// sd_notify(3): the service manager closes the file descriptor of a `BARRIER=1` when it comes to that message.
+fn send_barrier(socket: &OsStr, time_max: Duration) -> io::Result<()> {
+    let (mut ours, theirs) = UnixStream::pair()?;
+    let descriptors = [theirs.as_fd()];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    ancillary.push(SendAncillaryMessage::ScmRights(&descriptors));
+    sendmsg(connect(socket)?, &[IoSlice::new(b"BARRIER=1")], &mut ancillary, SendFlags::NOSIGNAL)?;
+    drop(theirs);
+    ours.set_read_timeout(Some(time_max))?;
+    ours.read(&mut [0]).map(drop)
+}
+
+fn connect(socket: &OsStr) -> io::Result<UnixDatagram> {
     let address = match socket.as_bytes().strip_prefix(b"@") {
         Some(name) => SocketAddr::from_abstract_name(name)?,
         None => SocketAddr::from_pathname(socket)?,
@@ -53,8 +86,8 @@ fn send(socket: &OsStr, state: State<'_>) -> io::Result<()> {
     let sender = UnixDatagram::unbound()?;
     // A service manager that does not read must not block this process.
     sender.set_nonblocking(true)?;
-    sender.send_to_addr(message(state).as_bytes(), &address)?;
-    Ok(())
+    sender.connect_addr(&address)?;
+    Ok(sender)
 }
 
 fn message(state: State<'_>) -> String {
@@ -105,6 +138,25 @@ mod tests {
         let manager = UnixDatagram::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
         send(OsStr::new(&format!("@{name}")), State::Ready).unwrap();
         assert_eq!(manager.recv(&mut buffer).unwrap(), "READY=1".len());
+    }
+
+    #[test]
+    fn the_wait_for_the_service_manager_ends_when_it_has_read_everything_before() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("notify");
+        let manager = UnixDatagram::bind(&path).unwrap();
+        send(path.as_os_str(), State::MainPid(7)).unwrap();
+        let late = send_barrier(path.as_os_str(), Duration::from_millis(20)).unwrap_err();
+        assert_eq!(late.kind(), io::ErrorKind::WouldBlock);
+        let waiting = std::thread::spawn(move || send_barrier(path.as_os_str(), Duration::from_secs(60)));
+        // It takes no descriptor, so the kernel closes each.
+        for expect in ["MAINPID=7", "BARRIER=1", "BARRIER=1"] {
+            assert!(!waiting.is_finished());
+            let mut buffer = [0; 64];
+            let length = manager.recv(&mut buffer).unwrap();
+            assert_eq!(std::str::from_utf8(&buffer[..length]), Ok(expect));
+        }
+        waiting.join().unwrap().unwrap();
     }
 
     #[test]

@@ -4,7 +4,9 @@ import os
 import re
 import socket
 import struct
+import threading
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,6 +56,23 @@ class Manager:
         """Receives the messages that have been sent already."""
         while self._receive(0.05):
             pass
+
+    @contextmanager
+    def reading(self):
+        """Receives what is sent meanwhile, as systemd does: an upgrade waits until its messages are read."""
+        is_over = threading.Event()
+
+        def read() -> None:
+            while not is_over.is_set():
+                self._receive(0.05)
+
+        reader = threading.Thread(target=read)
+        reader.start()
+        try:
+            yield
+        finally:
+            is_over.set()
+            reader.join()
 
     def _receive(self, seconds: float) -> bool:
         self._socket.settimeout(seconds)
