@@ -22,6 +22,7 @@ mod watch;
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use self::admin::AdminContext;
 use self::features::FeatureSwitches;
@@ -101,14 +102,20 @@ impl RunError {
 pub(crate) fn run(file: &Path) -> Result<Drained, RunError> {
     let inherited = Startup::inherit();
     let mut startup = inherited.map_err(|error| RunError { error: Error::Inherit(error), startup: None })?;
+    let read_since = SystemTime::now();
     let loaded = config::load(file, &Environment::of_process()).map_err(Error::from);
-    let drained = loaded.and_then(|loaded| serve(file, loaded, &mut startup));
+    let drained = loaded.and_then(|loaded| serve(file, (loaded, read_since), &mut startup));
     drained.map_err(|error| RunError { error, startup: Some(startup) })
 }
 
-fn serve(file: &Path, loaded: Loaded, startup: &mut Startup) -> Result<Drained, Error> {
+/// The configuration was read after that time.
+fn serve(
+    file: &Path,
+    (loaded, read_since): (Loaded, SystemTime),
+    startup: &mut Startup,
+) -> Result<Drained, Error> {
     let Loaded { mut config, warnings, overrides } = loaded;
-    let (watched, changes) = (config.reload.clone(), Changes::since_now(&config.reload));
+    let (watched, changes) = (config.reload.clone(), Changes::since(read_since, &config.reload));
     let log = Log::start(config.log, reader()).map_err(Error::Log)?;
     log_configuration(&warnings, &overrides);
     set_limits(&config);

@@ -4,9 +4,11 @@
 //! can be lost. A change counts once nothing has changed for one more interval, so that a file is not read while it is being
 //! written. Must not know what is in the files.
 
+use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::reload::{Reloader, without_command};
 use crate::config::reload::Watch;
@@ -14,6 +16,9 @@ use crate::proxy::Handle;
 
 /// What tells one state of a file or folder from another; `None` where there is nothing, or nothing that may be seen.
 type State = Option<(u64, u64, u64, i64, i64)>;
+
+/// The times of files are those of the kernel's last tick, up to 10 ms ago.
+const TICK: Duration = Duration::from_millis(20);
 
 /// The paths that are watched, as they were at the last reload.
 pub(super) struct Changes {
@@ -23,10 +28,15 @@ pub(super) struct Changes {
 }
 
 impl Changes {
-    /// From now on: what was read just before this call has not changed.
-    pub(super) fn since_now(watch: &Watch) -> Changes {
-        let counted = states(&watch.paths);
-        Changes { paths: watch.paths.clone(), latest: counted.clone(), counted }
+    /// The files were read at some time after `read_since`. What has changed since then may have been read as it was before, so it counts as
+    /// a change.
+    pub(super) fn since(read_since: SystemTime, watch: &Watch) -> Changes {
+        let found: Vec<Option<Metadata>> = watch.paths.iter().map(|path| metadata(path)).collect();
+        let latest = found.iter().map(|found| found.as_ref().map(state)).collect();
+        let oldest = read_since.checked_sub(TICK).unwrap_or(UNIX_EPOCH);
+        let read = |found: &&Metadata| changed_at(found) < oldest;
+        let counted = found.iter().map(|found| found.as_ref().filter(read).map(state)).collect();
+        Changes { paths: watch.paths.clone(), latest, counted }
     }
 
     /// The paths that have changed since the last reload and are quiet now. They count as reloaded from here on.
@@ -46,22 +56,38 @@ impl Changes {
 }
 
 fn states(paths: &[PathBuf]) -> Vec<State> {
-    paths.iter().map(|path| state(path)).collect()
+    paths.iter().map(|path| metadata(path).as_ref().map(state)).collect()
 }
 
 /// Follows symbolic links.
-fn state(path: &Path) -> State {
-    let found = std::fs::metadata(path).ok()?;
-    Some((found.dev(), found.ino(), found.size(), found.mtime(), found.mtime_nsec()))
+fn metadata(path: &Path) -> Option<Metadata> {
+    std::fs::metadata(path).ok()
+}
+
+fn state(found: &Metadata) -> (u64, u64, u64, i64, i64) {
+    (found.dev(), found.ino(), found.size(), found.mtime(), found.mtime_nsec())
+}
+
+/// When it was written, or put in its place: a file that is renamed keeps the time of its content.
+fn changed_at(found: &Metadata) -> SystemTime {
+    let at = |seconds: i64, nanos: i64| {
+        let whole = Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
+        UNIX_EPOCH + whole + Duration::from_nanos(u64::try_from(nanos).unwrap_or(0))
+    };
+    at(found.mtime(), found.mtime_nsec()).max(at(found.ctime(), found.ctime_nsec()))
 }
 
 /// Watches until another process has taken over.
 pub(super) async fn watch(reloader: Arc<Reloader>, handle: Handle, mut changes: Changes) {
+    let mut asked_at = SystemTime::now();
     while !handle.is_handed_over() {
+        let now = SystemTime::now();
         let watch = reloader.watched();
         if watch.paths != changes.paths {
-            changes = Changes::since_now(&watch);
+            // A reload has named other paths since the last time.
+            changes = Changes::since(asked_at, &watch);
         }
+        asked_at = now;
         tokio::time::sleep(watch.interval).await;
         if changes.paths.is_empty() {
             continue;
@@ -88,13 +114,34 @@ pub(super) async fn watch(reloader: Arc<Reloader>, handle: Handle, mut changes: 
 mod tests {
     use std::fs;
     use std::os::unix::fs::symlink;
-    use std::time::Duration;
+    use std::time::{Duration, SystemTime};
 
     use super::{Changes, Watch};
 
     fn watch(paths: &[&std::path::Path]) -> Changes {
         let paths = paths.iter().map(|path| path.to_path_buf()).collect();
-        Changes::since_now(&Watch { paths, interval: Duration::from_secs(1) })
+        let long_after = SystemTime::now() + Duration::from_secs(3600);
+        Changes::since(long_after, &Watch { paths, interval: Duration::from_secs(1) })
+    }
+
+    // A Secret may be replaced while the guard starts.
+    #[test]
+    fn what_changes_while_the_configuration_is_read_for_the_first_time_is_reloaded() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, new) = (folder.path().join("a"), folder.path().join("b"));
+        let before = SystemTime::now();
+        let watched = || Watch { paths: vec![file.clone()], interval: Duration::from_secs(1) };
+        fs::write(&file, "1").unwrap();
+        let mut changes = Changes::since(before, &watched());
+        assert_eq!(changes.settled(), std::slice::from_ref(&file));
+        assert!(changes.settled().is_empty(), "it counts once");
+        assert!(Changes::since(before + Duration::from_secs(3600), &watched()).settled().is_empty());
+
+        // A file that was written long ago, and is put in the place of the first one now.
+        fs::write(&new, "2").unwrap();
+        fs::File::open(&new).unwrap().set_modified(before - Duration::from_secs(3600)).unwrap();
+        fs::rename(&new, &file).unwrap();
+        assert_eq!(Changes::since(before, &watched()).settled(), std::slice::from_ref(&file));
     }
 
     #[test]
