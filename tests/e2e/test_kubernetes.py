@@ -221,7 +221,7 @@ def loaded(podman, image) -> str:
 def pod(module_programs, podman, loaded):
     started = Pod(podman, loaded, module_programs.folder / "pod", "mcp", overlay("single"))
     yield started
-    started.down()
+    podman.down(started.name)
 
 
 def ping(pod: Pod, token: str) -> int:
@@ -286,8 +286,7 @@ def start_member(module_programs, podman, loaded):
         return started[-1]
 
     yield start
-    for pod in started:
-        pod.down()
+    podman.down(*(pod.name for pod in started))
 
 
 @pytest.fixture(scope="module")

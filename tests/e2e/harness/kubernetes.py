@@ -134,8 +134,9 @@ class Podman:
         file.write_text(yaml.safe_dump(pod))
         self.does("kube", "play", str(file))
 
-    def down(self, name: str) -> None:
-        self.run("pod", "rm", "--force", "--time", "0", name)
+    def down(self, *names: str) -> None:
+        """Removes these pods, without a signal to end."""
+        self.run("pod", "rm", "--force", "--time", "0", *names)
 
 
 def for_podman(name: str, template: dict, image: str, folders: dict[str, Path], env: dict[str, str]) -> dict:

@@ -83,6 +83,3 @@ class Pod:
         """Its exit code after SIGTERM; what is cut after so many seconds has 137."""
         self.podman.does("stop", "--time", str(seconds), self.container(container))
         return int(self.podman.does("inspect", "--format", "{{.State.ExitCode}}", self.container(container)))
-
-    def down(self) -> None:
-        self.podman.down(self.name)
