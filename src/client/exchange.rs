@@ -1,5 +1,6 @@
 //! One HTTP exchange: connect, send, read the response, each within its bound. A fresh connection each time, so that a
-//! response never depends on an earlier request and its time never includes connecting; only a load keeps its connections.
+//! response never depends on an earlier request and its time never includes connecting; only a load and copies of calls keep
+//! their connections.
 
 use std::borrow::Cow;
 use std::sync::OnceLock;
@@ -381,13 +382,18 @@ struct Connection {
 
 /// A connection that is kept from one request to the next, as SDKs do.
 #[derive(Default)]
-pub(super) struct KeptConnection {
+pub(crate) struct KeptConnection {
     connection: Option<Connection>,
     /// How many have been opened, with those that failed.
     pub(super) opened: u64,
 }
 
 impl KeptConnection {
+    /// Whether it has carried an exchange and can carry another, as far as is known.
+    pub(crate) fn is_open(&self) -> bool {
+        self.connection.is_some()
+    }
+
     /// Closes it, so that the next request opens another.
     pub(super) fn close(&mut self) {
         self.connection = None;

@@ -17,7 +17,7 @@ mod tools_list;
 pub(crate) use error::Error;
 #[cfg(feature = "oauth")]
 pub(crate) use error::excerpt;
-pub(crate) use exchange::{Client, Limits, Method, Request, Response};
+pub(crate) use exchange::{Client, KeptConnection, Limits, Method, Request, Response};
 pub(crate) use replay::message_in_stream;
 pub(crate) use session::{RpcResponse, Session, TimedResponse, says_legacy};
 pub(crate) use target::{Target, TargetError};

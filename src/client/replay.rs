@@ -1,16 +1,36 @@
-//! Sends a recorded request as it is and returns the whole JSON-RPC message.
+//! Sends a recorded request as it is and returns the whole JSON-RPC message. Only for requests that may be sent twice.
 
 use serde_json::Value;
 
 use super::error::Error;
-use super::exchange::{Client, ReadUntil, Request, response_in};
+use super::exchange::{Client, KeptConnection, ReadUntil, Request, Response, response_in};
 use crate::wire::bounded;
 use crate::wire::sse::Events;
 
 impl Client {
-    /// Sends the request, named `what` in errors, and returns the message that responds to this id.
-    pub(crate) async fn replay(&self, what: &str, request: Request, id: &Value) -> Result<Value, Error> {
-        let reply = self.exchange(what, request, ReadUntil::Response(id)).await?;
+    /// Sends the request, named `what` in errors, over a connection that is kept, and returns the message that responds to this
+    /// id. Where the connection breaks, as it does at any time with a server that closes idle ones, the request is sent once more
+    /// over another.
+    pub(crate) async fn replay_kept(
+        &self,
+        kept: &mut KeptConnection,
+        what: &str,
+        request: Request,
+        id: &Value,
+    ) -> Result<Value, Error> {
+        let awaited = ReadUntil::Response(id);
+        let reply = if kept.is_open() {
+            match self.exchange_kept(kept, what, request.clone(), awaited).await {
+                Err(Error::Broken { .. }) => self.exchange_kept(kept, what, request, awaited).await?,
+                result => result?,
+            }
+        } else {
+            self.exchange_kept(kept, what, request, awaited).await?
+        };
+        self.message(what, &reply)
+    }
+
+    fn message(&self, what: &str, reply: &Response) -> Result<Value, Error> {
         if let Some(message) = self.tree(what, &reply.body)?
             && (message.get("result").is_some() || message.get("error").is_some())
         {

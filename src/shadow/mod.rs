@@ -21,26 +21,31 @@ use crate::parity::shadow::mismatch_log::{
 };
 use crate::proxy::{Handle, ShadowedCall};
 use crate::rollout::sample::{CallResult, Failure, FinishedCall, SampleSource};
-use crate::shadow::replay::ReplayOutcome;
+use crate::shadow::replay::{RecordedRequest, ReplayOutcome, Server};
 use crate::telemetry::metrics::ShadowMetrics;
-use crate::upstream::{Backend, PerSlot, Secrets, Slot};
+use crate::upstream::{PerSlot, Slot};
 use mcp_host::process;
 
 /// What of the configuration concerns the shadow.
 pub(crate) struct Settings {
     rules: config::shadow::Shadow,
-    backends: PerSlot<Option<Backend>>,
-    secrets: Secrets,
+    servers: PerSlot<Option<Server>>,
 }
 
 impl Settings {
     pub(crate) fn of(config: &Config) -> Settings {
-        let backends = config.backends.clone();
-        Settings { rules: config.shadow.clone(), backends, secrets: config.secrets.clone() }
+        let rules = config.shadow.clone();
+        let server = |backend| Server::new(backend, &rules, &config.secrets);
+        let servers = PerSlot::new(|slot| config.backend(slot).map(server));
+        Settings { servers, rules }
     }
 
-    fn backend(&self, slot: Slot) -> Option<&Backend> {
-        self.backends[slot].as_ref()
+    fn server(&self, slot: Slot) -> Option<&Server> {
+        self.servers[slot].as_ref()
+    }
+
+    fn close(&self) {
+        Slot::ALL.into_iter().filter_map(|slot| self.server(slot)).for_each(Server::close);
     }
 }
 
@@ -98,7 +103,12 @@ impl Shadow {
 
     /// The route has changed. A stage that begins begins with an empty book; one that has ended can still be read.
     pub(crate) fn turn(&self, on: bool) {
-        if !self.0.on.swap(on, Ordering::SeqCst) && on {
+        let was_on = self.0.on.swap(on, Ordering::SeqCst);
+        if was_on && !on {
+            // A server that is stopped next must not have to wait for connections of copies.
+            self.0.settings.load().close();
+        }
+        if !was_on && on {
             *self.0.book() = MismatchLog::default();
             let (dropped, skipped) = self.0.handle.shadowed_calls_not_sent();
             let [dropped_before, skipped_before] = &self.0.left_out_before;
@@ -155,17 +165,15 @@ impl Inner {
     async fn judge(&self, copy: ShadowedCall) {
         let settings = self.settings.load_full();
         let candidate = copy.stable.other();
-        let backends = settings.backend(copy.stable).zip(settings.backend(candidate));
-        let outcome = match backends {
-            Some((stable, next)) => {
-                replay::ask(&copy, stable, next, &settings.rules, &settings.secrets).await
-            }
+        let question = RecordedRequest::of(&copy);
+        let outcome = match settings.server(copy.stable).zip(settings.server(candidate)) {
+            Some((stable, next)) => replay::ask(&copy, &question, stable, next, &settings.rules).await,
             None => ReplayOutcome::Skipped,
         };
         if !self.on.load(Ordering::SeqCst) {
+            settings.close();
             return;
         }
-        let question = replay::RecordedRequest::of(&copy);
         let call = CopiedCall {
             question: &question.name,
             request_id: &copy.request_id,

@@ -3,12 +3,13 @@
 //! A difference that stable shows to itself is noise, so stable gets the call again only when there is something to explain.
 //! Must not know where the outcome is written.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use hyper::header::{HeaderName, HeaderValue};
 use serde_json::Value;
 
-use crate::client::{Client, Error, Limits, Request, Target, message_in_stream};
+use crate::client::{Client, Error, KeptConnection, Limits, Request, Target, message_in_stream};
 use crate::config::shadow::Shadow;
 use crate::parity::shadow::{Mismatch, compare};
 use crate::proxy::ShadowedCall;
@@ -20,6 +21,52 @@ const CONNECT_MAX: Duration = Duration::from_secs(1);
 /// By how much a candidate's response may be larger than the largest that is copied.
 const LARGER_BYTES_MAX: usize = 64 << 10;
 const SESSION: &str = "mcp-session-id";
+/// How old a connection may become. A server that was replaced gets no copies over an old one for longer.
+const CONNECTION_AGE_MAX: Duration = Duration::from_secs(5);
+
+/// A server that gets copies, and the connections to it that wait for the next one: as many as there were copies at a time.
+pub(super) struct Server {
+    backend: Backend,
+    client: Client,
+    idle: Mutex<Vec<(KeptConnection, Instant)>>,
+}
+
+impl Server {
+    pub(super) fn new(backend: &Backend, rules: &Shadow, secrets: &Secrets) -> Server {
+        let limits = Limits {
+            connect: rules.timeout.min(CONNECT_MAX),
+            total: rules.timeout,
+            body_bytes: rules.body_bytes + LARGER_BYTES_MAX,
+        };
+        let client = Client::new(Target::of_backend(backend), limits).with_secrets(secrets);
+        Server { backend: backend.clone(), client, idle: Mutex::default() }
+    }
+
+    /// Closes the connections that wait.
+    pub(super) fn close(&self) {
+        self.idle().clear();
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Vec<(KeptConnection, Instant)>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The connection that was used last, and when it was opened; a new one where none waits.
+    fn take(&self) -> (KeptConnection, Instant) {
+        let mut idle = self.idle();
+        idle.retain(|(_, opened)| opened.elapsed() < CONNECTION_AGE_MAX);
+        idle.pop().unwrap_or_else(|| (KeptConnection::default(), Instant::now()))
+    }
+
+    async fn replay(&self, request: Request, asked: &RecordedRequest) -> Result<Value, Error> {
+        let (mut kept, opened) = self.take();
+        let result = self.client.replay_kept(&mut kept, &asked.name, request, &asked.id).await;
+        if kept.is_open() {
+            self.idle().push((kept, opened));
+        }
+        result
+    }
+}
 
 /// What a copy came to, and how long the candidate took.
 pub(super) enum ReplayOutcome {
@@ -54,20 +101,18 @@ impl RecordedRequest {
 
 pub(super) async fn ask(
     copy: &ShadowedCall,
-    stable: &Backend,
-    candidate: &Backend,
+    asked: &RecordedRequest,
+    stable: &Server,
+    candidate: &Server,
     rules: &Shadow,
-    secrets: &Secrets,
 ) -> ReplayOutcome {
-    let asked = RecordedRequest::of(copy);
-    let [to_stable, to_candidate] = [stable, candidate].map(|backend| client(backend, rules, secrets));
-    let answer = to_stable.clean(copy.response.clone());
+    let answer = stable.client.clean(copy.response.clone());
     let live =
         if copy.streamed { message_in_stream(&answer, &asked.id) } else { bounded::parse(&answer).ok() };
     // A call that stable itself fails is no measure.
     let Some(live) = live.filter(|live: &Value| fails(live).is_none()) else { return ReplayOutcome::Skipped };
     let started = Instant::now();
-    let is = match replay(copy, candidate, &to_candidate, &asked, Side::Candidate).await {
+    let is = match replay(copy, candidate, asked, Side::Candidate).await {
         Ok(is) => is,
         Err(error) => {
             let latency = started.elapsed();
@@ -84,7 +129,7 @@ pub(super) async fn ask(
     if compare(copy.method, &live, None, &is, &rules.ignore).is_empty() {
         return ReplayOutcome::Matched(latency);
     }
-    let Ok(again) = replay(copy, stable, &to_stable, &asked, Side::Stable).await else {
+    let Ok(again) = replay(copy, stable, asked, Side::Stable).await else {
         return ReplayOutcome::Skipped;
     };
     let mismatches = compare(copy.method, &live, Some(&again), &is, &rules.ignore);
@@ -103,22 +148,13 @@ enum Side {
     Stable,
 }
 
-fn client(backend: &Backend, rules: &Shadow, secrets: &Secrets) -> Client {
-    let limits = Limits {
-        connect: rules.timeout.min(CONNECT_MAX),
-        total: rules.timeout,
-        body_bytes: rules.body_bytes + LARGER_BYTES_MAX,
-    };
-    Client::new(Target::of_backend(backend), limits).with_secrets(secrets)
-}
-
 async fn replay(
     copy: &ShadowedCall,
-    backend: &Backend,
-    client: &Client,
+    server: &Server,
     asked: &RecordedRequest,
     side: Side,
 ) -> Result<Value, Error> {
+    let backend = &server.backend;
     let mut request = Request::post(copy.body.clone());
     let keeps =
         |name: &str| !name.eq_ignore_ascii_case(SESSION) || (side == Side::Stable && !backend.strip_session);
@@ -138,7 +174,7 @@ async fn replay(
             set("x-mcp-subject", subject);
         }
     }
-    client.replay(&asked.name, request, &asked.id).await
+    server.replay(request, asked).await
 }
 
 /// A message that is the server's own fault.

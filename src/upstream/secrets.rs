@@ -15,6 +15,8 @@ use base64::engine::general_purpose::{GeneralPurpose, NO_PAD};
 
 /// What stands in a secret's place.
 pub const REMOVED: &str = "[secret]";
+/// The signs that begin an escape in JSON, in a URL and in HTML.
+const ESCAPES: [u8; 3] = *b"\\%&";
 /// Shorter texts are not searched for: they are parts of ordinary words.
 pub const SECRET_BYTES_MIN: usize = 6;
 
@@ -27,6 +29,8 @@ struct Inner {
     values: BTreeSet<String>,
     /// By their first byte, the longest first.
     needles: BTreeMap<u8, Vec<Vec<u8>>>,
+    /// The bytes at which one may begin, a bit each: their first bytes, and the signs that begin an escape.
+    starts: [u64; 4],
 }
 
 impl fmt::Debug for Secrets {
@@ -64,7 +68,11 @@ impl Secrets {
             group.sort_by(|one, two| two.len().cmp(&one.len()).then_with(|| one.cmp(two)));
             group.dedup();
         }
-        Secrets(Arc::new(Inner { values, needles }))
+        let mut starts = [0; 4];
+        for first in needles.keys().chain(&ESCAPES).filter(|_| !needles.is_empty()) {
+            starts[usize::from(*first) / 64] |= 1 << (first % 64);
+        }
+        Secrets(Arc::new(Inner { values, needles, starts }))
     }
 
     /// These and those.
@@ -78,7 +86,8 @@ impl Secrets {
     /// The same bytes without any of the secrets. Copies only where there is one.
     pub fn clean<'b>(&self, bytes: &'b [u8]) -> Cow<'b, [u8]> {
         let (mut out, mut kept, mut at) = (Vec::new(), 0, 0);
-        while at < bytes.len() {
+        while let Some(skipped) = bytes[at..].iter().position(|byte| self.0.may_begin(*byte)) {
+            at += skipped;
             match self.0.begins(&bytes[at..]) {
                 Some(length) => {
                     out.extend_from_slice(&bytes[kept..at]);
@@ -103,11 +112,15 @@ impl Secrets {
 }
 
 impl Inner {
+    fn may_begin(&self, byte: u8) -> bool {
+        self.starts[usize::from(byte) / 64] >> (byte % 64) & 1 == 1
+    }
+
     /// How many bytes at the start of `text` spell a secret. However many secrets there are, only those are compared whose
     /// first byte stands there.
     fn begins(&self, text: &[u8]) -> Option<usize> {
         let first = text.first()?;
-        if !matches!(first, b'\\' | b'%' | b'&') {
+        if !ESCAPES.contains(first) {
             return spelled(text, self.needles.get(first)?).map(|(_, length)| length);
         }
         let may = self.needles.iter().filter(|(first, _)| sign(text, **first).is_some());

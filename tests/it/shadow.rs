@@ -174,6 +174,31 @@ async fn a_candidate_that_does_its_worst_disturbs_no_client() {
     .await;
 }
 
+#[tokio::test]
+async fn copies_share_connections_that_end_with_the_stage() {
+    let stage = stage(LONG, &format!("{TOOLS}in_flight = 2\n")).await;
+    for number in 1..=40 {
+        stage.reads(json!({"days": number})).await;
+    }
+    stage.counted("matched", 40).await;
+    let (opened, open) = stage.green.copy_connections();
+    assert!(opened <= 4 && open >= 1, "{opened} connections for 40 copies, {open} are open");
+    stage.guard.command_ok("rollout rollback").await;
+    eventually("the connections are closed", || async { stage.green.copy_connections().1 == 0 }).await;
+}
+
+#[tokio::test]
+async fn a_candidate_that_closes_connections_between_copies_fails_none() {
+    let stage = stage(LONG, TOOLS).await;
+    stage.green.set_behaviour(Behaviour::ClosesBehindResponse);
+    for number in 1..=20 {
+        stage.reads(json!({"days": number})).await;
+        stage.counted("matched", number).await;
+    }
+    assert_eq!(stage.counts().await["failed"], 0);
+    assert!(stage.green.copy_connections().0 >= 20);
+}
+
 // "dropped first under load (dropped is counted)"
 #[tokio::test]
 async fn a_full_queue_drops_copies_and_counts_them() {

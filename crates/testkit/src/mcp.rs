@@ -15,6 +15,9 @@ use crate::message::{self, Message};
 use crate::ok;
 use crate::program::SPAWNING;
 
+/// The field that marks a copy of a client's request.
+const COPY: &str = "x-mcp-shadow";
+
 /// How a backend responds to calls. `initialize`, discover and, except in `FailsProbes`, the probes get good responses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Behaviour {
@@ -37,6 +40,8 @@ pub enum Behaviour {
     ClosesConnection,
     /// Connections are closed within a response.
     CutsResponse,
+    /// Connections are closed behind a good response, without a word of it before.
+    ClosesBehindResponse,
     /// No request gets a response, not even probes.
     FailsProbes,
 }
@@ -54,6 +59,9 @@ struct Shared {
     tools: AtomicUsize,
     calls: AtomicU64,
     copies: AtomicU64,
+    /// Connections that copies came over: so far, and open now.
+    copy_connections: AtomicU64,
+    copy_connections_open: AtomicU64,
     /// Milliseconds since the epoch at which a client's request last arrived.
     last: AtomicU64,
     executed: Mutex<HashSet<u64>>,
@@ -83,6 +91,8 @@ impl McpBackend {
             tools: AtomicUsize::new(3),
             calls: AtomicU64::new(0),
             copies: AtomicU64::new(0),
+            copy_connections: AtomicU64::new(0),
+            copy_connections_open: AtomicU64::new(0),
             last: AtomicU64::new(0),
             executed: Mutex::default(),
             fails_tool: AtomicBool::new(false),
@@ -134,6 +144,12 @@ impl McpBackend {
         self.shared.copies.load(Ordering::SeqCst)
     }
 
+    /// Connections that copies came over: so far, and open now.
+    pub fn copy_connections(&self) -> (u64, u64) {
+        let all = self.shared.copy_connections.load(Ordering::SeqCst);
+        (all, self.shared.copy_connections_open.load(Ordering::SeqCst))
+    }
+
     /// When a client's request last arrived, in milliseconds since the epoch.
     pub fn last_call(&self) -> u64 {
         self.shared.last.load(Ordering::SeqCst)
@@ -174,10 +190,14 @@ impl Shared {
     }
 
     async fn converse(self: Arc<Shared>, mut stream: tokio::net::UnixStream) {
-        let mut buffer = Vec::new();
+        let (mut buffer, mut of_copies) = (Vec::new(), None);
         while let Ok(request) = message::read_message(&mut stream, &mut buffer).await {
+            if of_copies.is_none() && request.field(COPY).is_some() {
+                of_copies = Some(CopyConnection::open(&self));
+            }
             let Some(answer) = self.answer(&request, &mut stream).await else { return };
-            if stream.write_all(answer.as_bytes()).await.is_err() {
+            let is_written = stream.write_all(answer.as_bytes()).await.is_ok();
+            if !is_written || *self.lock(&self.behaviour) == Behaviour::ClosesBehindResponse {
                 return;
             }
         }
@@ -188,7 +208,7 @@ impl Shared {
         let body = request.json();
         let (method, id) = (body["method"].as_str().unwrap_or_default().to_owned(), body["id"].as_u64());
         let ours = request.field("user-agent").is_some_and(|agent| agent.starts_with("mcp-guard/"));
-        let is_copy = request.field("x-mcp-shadow").is_some();
+        let is_copy = request.field(COPY).is_some();
         let is_probe = ours && !is_copy;
         let mut behaviour = *self.lock(&self.behaviour);
         if behaviour == Behaviour::FailsProbes {
@@ -212,7 +232,7 @@ impl Shared {
             self.lock(&self.executed).insert(id);
         }
         match behaviour {
-            Behaviour::Healthy => {}
+            Behaviour::Healthy | Behaviour::ClosesBehindResponse => {}
             Behaviour::InternalErrors(percent) if spread(number) < percent => {
                 let error = json!({"jsonrpc": "2.0", "id": id, "error": {"code": -32603, "message": "oops"}});
                 return Some(ok(&error.to_string()));
@@ -282,6 +302,23 @@ impl Shared {
         let text = results.get(&named).or_else(|| results.get(method))?;
         let number = self.numbers.fetch_add(1, Ordering::SeqCst).to_string();
         serde_json::from_str(&text.replace("\"$n\"", &number)).ok()
+    }
+}
+
+/// A connection that copies come over, while it is open.
+struct CopyConnection(Arc<Shared>);
+
+impl CopyConnection {
+    fn open(shared: &Arc<Shared>) -> CopyConnection {
+        shared.copy_connections.fetch_add(1, Ordering::SeqCst);
+        shared.copy_connections_open.fetch_add(1, Ordering::SeqCst);
+        CopyConnection(shared.clone())
+    }
+}
+
+impl Drop for CopyConnection {
+    fn drop(&mut self) {
+        self.0.copy_connections_open.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
