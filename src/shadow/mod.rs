@@ -21,7 +21,7 @@ use crate::parity::shadow::mismatch_log::{
 };
 use crate::proxy::{Handle, ShadowedCall};
 use crate::rollout::sample::{CallResult, Failure, FinishedCall, SampleSource};
-use crate::shadow::replay::{RecordedRequest, ReplayOutcome, Server};
+use crate::shadow::replay::{CopyTarget, RecordedRequest, ReplayOutcome};
 use crate::telemetry::metrics::ShadowMetrics;
 use crate::upstream::{PerSlot, Slot};
 use mcp_host::process;
@@ -29,23 +29,23 @@ use mcp_host::process;
 /// What of the configuration concerns the shadow.
 pub(crate) struct Settings {
     rules: config::shadow::Shadow,
-    servers: PerSlot<Option<Server>>,
+    servers: PerSlot<Option<CopyTarget>>,
 }
 
 impl Settings {
     pub(crate) fn of(config: &Config) -> Settings {
         let rules = config.shadow.clone();
-        let server = |backend| Server::new(backend, &rules, &config.secrets);
+        let server = |backend| CopyTarget::new(backend, &rules, &config.secrets);
         let servers = PerSlot::new(|slot| config.backend(slot).map(server));
         Settings { servers, rules }
     }
 
-    fn server(&self, slot: Slot) -> Option<&Server> {
+    fn server(&self, slot: Slot) -> Option<&CopyTarget> {
         self.servers[slot].as_ref()
     }
 
     fn close(&self) {
-        Slot::ALL.into_iter().filter_map(|slot| self.server(slot)).for_each(Server::close);
+        Slot::ALL.into_iter().filter_map(|slot| self.server(slot)).for_each(CopyTarget::close);
     }
 }
 

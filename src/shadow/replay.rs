@@ -25,21 +25,21 @@ const SESSION: &str = "mcp-session-id";
 const CONNECTION_AGE_MAX: Duration = Duration::from_secs(5);
 
 /// A server that gets copies, and the connections to it that wait for the next one: as many as there were copies at a time.
-pub(super) struct Server {
+pub(super) struct CopyTarget {
     backend: Backend,
     client: Client,
     idle: Mutex<Vec<(KeptConnection, Instant)>>,
 }
 
-impl Server {
-    pub(super) fn new(backend: &Backend, rules: &Shadow, secrets: &Secrets) -> Server {
+impl CopyTarget {
+    pub(super) fn new(backend: &Backend, rules: &Shadow, secrets: &Secrets) -> CopyTarget {
         let limits = Limits {
             connect: rules.timeout.min(CONNECT_MAX),
             total: rules.timeout,
             body_bytes: rules.body_bytes + LARGER_BYTES_MAX,
         };
         let client = Client::new(Target::of_backend(backend), limits).with_secrets(secrets);
-        Server { backend: backend.clone(), client, idle: Mutex::default() }
+        CopyTarget { backend: backend.clone(), client, idle: Mutex::default() }
     }
 
     /// Closes the connections that wait.
@@ -102,8 +102,8 @@ impl RecordedRequest {
 pub(super) async fn ask(
     copy: &ShadowedCall,
     asked: &RecordedRequest,
-    stable: &Server,
-    candidate: &Server,
+    stable: &CopyTarget,
+    candidate: &CopyTarget,
     rules: &Shadow,
 ) -> ReplayOutcome {
     let answer = stable.client.clean(copy.response.clone());
@@ -150,7 +150,7 @@ enum Side {
 
 async fn replay(
     copy: &ShadowedCall,
-    server: &Server,
+    server: &CopyTarget,
     asked: &RecordedRequest,
     side: Side,
 ) -> Result<Value, Error> {
