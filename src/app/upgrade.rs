@@ -215,7 +215,10 @@ impl Upgrader {
         sd_notify(State::Reloading);
         sd_notify(State::Status("a new process is starting"));
         log::info!("upgrade: starting a new process");
-        match self.replace().await {
+        let replaced = self.replace().await;
+        // It keeps the channel open, and a new process that does not take over ends when that is closed.
+        lock(&self.under_way).take();
+        match replaced {
             Ok(upgraded) => {
                 log::info!("upgrade: process {} serves now, version {}", upgraded.pid, upgraded.version);
                 Ok(upgraded)

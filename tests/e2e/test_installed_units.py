@@ -48,20 +48,28 @@ def slow_backend(installed: Installed, seconds: float) -> None:
     machine.do("systemctl", "restart", "mcp-guard")
 
 
-@pytest.mark.parametrize("upgraded", [False, True], ids=["started", "upgraded"])
-def test_a_stop_lets_a_call_under_way_finish(installed, upgraded):
+UPGRADE = "mcp-guard upgrade"
+
+
+# In the last three the stop comes while the new process starts, while it takes over, or after that.
+@pytest.mark.parametrize(
+    "before, meanwhile",
+    [("true", "true"), (UPGRADE, "true"), ("true", UPGRADE), ("true", f"{UPGRADE} &"), ("true", f"{UPGRADE} & sleep 0.1"), ("true", f"{UPGRADE} & sleep 0.25")],
+    ids=["started", "upgraded", "old-process", "upgrade-0", "upgrade-100", "upgrade-250"],
+)
+def test_a_stop_lets_a_call_under_way_finish(installed, before, meanwhile):
     machine = installed.machine
-    slow_backend(installed, 2)
-    if upgraded:
-        machine.do("mcp-guard", "upgrade")
-        assert int(machine.do("ps", "-o", "ppid=", "-p", machine.show("mcp-guard", "MainPID"))) == 1
+    slow_backend(installed, 4)
+    machine.do("sh", "-c", before)
+    assert int(machine.do("ps", "-o", "ppid=", "-p", machine.show("mcp-guard", "MainPID"))) == 1
     call = machine.start("curl", "-sS", "-m", "15", "-w", "%{http_code}", "-H", f"Authorization: Bearer {TOKEN}", "-H", "Content-Type: application/json",
                          "-H", "Accept: application/json", "--data-binary", LIST, "http://127.0.0.1:8001/mcp")
     wait_until("the call to be under way", lambda: '"in_flight": 1' in machine.do("mcp-guard", "status", "--json"))
-    machine.do("systemctl", "stop", "mcp-guard")
+    machine.do("sh", "-c", f"{meanwhile}\nsystemctl stop mcp-guard")
     out, _ = call.communicate(timeout=30)
     assert out.decode().endswith("200"), out.decode() + machine.journal("mcp-guard")
-    assert "Killing" not in machine.journal("mcp-guard", lines=5)
+    assert "Killing" not in machine.journal("mcp-guard", lines=5), machine.journal("mcp-guard", lines=40)
+    assert machine.run("pgrep", "-x", "mcp-guard").returncode == 1, "no process of the unit is left"
 
 
 def test_a_unit_that_could_not_start_for_long_recovers_by_itself(installed):
